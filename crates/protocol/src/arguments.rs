@@ -1,0 +1,198 @@
+//! Arguments of a call: tuples on this side, positions and names on the wire.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::ser::{SerializeSeq, Serializer};
+
+use crate::value::{Map, Value};
+
+/// One parameter of a task.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameter {
+    /// Its name.
+    pub name: &'static str,
+    /// What stands in when a call leaves it out. `None`: it is required.
+    pub default: Option<fn() -> Value>,
+}
+
+impl Parameter {
+    /// A parameter that every call has to give.
+    pub const fn required(name: &'static str) -> Self {
+        Self { name, default: None }
+    }
+
+    /// A parameter that a call may leave out.
+    pub const fn optional(name: &'static str, default: fn() -> Value) -> Self {
+        Self { name, default: Some(default) }
+    }
+}
+
+/// The arguments of a task: a tuple of up to twelve values.
+pub trait Arguments: Sized + Send + 'static {
+    /// Writes the arguments as a list.
+    ///
+    /// # Errors
+    /// When one of them refuses to be serialised.
+    fn serialize_list<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
+
+    /// Makes the arguments of what a message carries, as Python would.
+    ///
+    /// # Errors
+    /// When one is missing, unexpected, given twice, or of the wrong type.
+    fn bind(parameters: &[Parameter], args: Vec<Value>, kwargs: Map) -> Result<Self, ArgumentError>;
+}
+
+/// Arguments that do not fit the task.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ArgumentError {
+    /// A required argument was not given.
+    #[error("missing argument `{name}`")]
+    Missing {
+        /// The parameter.
+        name: &'static str,
+    },
+    /// More positional arguments than parameters.
+    #[error("takes {expected} arguments, got {found}")]
+    TooMany {
+        /// Number of parameters.
+        expected: usize,
+        /// Number of positional arguments.
+        found: usize,
+    },
+    /// A named argument that is no parameter.
+    #[error("unexpected argument `{name}`, known are: {known}")]
+    Unexpected {
+        /// Its name.
+        name: String,
+        /// The parameters.
+        known: String,
+    },
+    /// An argument given both by position and by name.
+    #[error("argument `{name}` is given twice")]
+    Twice {
+        /// The parameter.
+        name: &'static str,
+    },
+    /// An argument of the wrong type.
+    #[error("argument `{name}`: {reason}")]
+    Invalid {
+        /// The parameter.
+        name: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Puts arguments by position and by name into the order of the parameters.
+fn arrange(parameters: &[Parameter], args: Vec<Value>, mut kwargs: Map) -> Result<Vec<Value>, ArgumentError> {
+    if args.len() > parameters.len() {
+        return Err(ArgumentError::TooMany { expected: parameters.len(), found: args.len() });
+    }
+    let mut arranged = args;
+    if let Some(twice) = parameters[..arranged.len()].iter().find(|parameter| kwargs.contains_key(parameter.name)) {
+        return Err(ArgumentError::Twice { name: twice.name });
+    }
+    for parameter in &parameters[arranged.len()..] {
+        let value = kwargs.swap_remove(parameter.name).or_else(|| parameter.default.map(|default| default()));
+        arranged.push(value.ok_or(ArgumentError::Missing { name: parameter.name })?);
+    }
+    match kwargs.into_iter().next() {
+        None => Ok(arranged),
+        Some((name, _)) => {
+            let known: Vec<_> = parameters.iter().map(|parameter| parameter.name).collect();
+            Err(ArgumentError::Unexpected { name, known: known.join(", ") })
+        }
+    }
+}
+
+fn next<T: DeserializeOwned>(
+    values: &mut std::vec::IntoIter<Value>,
+    parameters: &mut std::slice::Iter<'_, Parameter>,
+) -> Result<T, ArgumentError> {
+    let name = parameters.next().map_or("?", |parameter| parameter.name);
+    let value = values.next().ok_or(ArgumentError::Missing { name })?;
+    value.into_typed().map_err(|error| ArgumentError::Invalid { name, reason: error.to_string() })
+}
+
+macro_rules! arguments {
+    ($count:literal: $($argument:ident)*) => {
+        impl<$($argument: Serialize + DeserializeOwned + Send + 'static),*> Arguments for ($($argument,)*) {
+            fn serialize_list<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                #[expect(non_snake_case, reason = "each type parameter names its value")]
+                let ($($argument,)*) = self;
+                let mut list = serializer.serialize_seq(Some($count))?;
+                $(list.serialize_element($argument)?;)*
+                list.end()
+            }
+
+            fn bind(parameters: &[Parameter], args: Vec<Value>, kwargs: Map) -> Result<Self, ArgumentError> {
+                let mut values = arrange(parameters, args, kwargs)?.into_iter();
+                let mut parameters = parameters.iter();
+                Ok(($(next::<$argument>(&mut values, &mut parameters)?,)*))
+            }
+        }
+    };
+}
+
+impl Arguments for () {
+    fn serialize_list<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_seq(Some(0))?.end()
+    }
+
+    fn bind(parameters: &[Parameter], args: Vec<Value>, kwargs: Map) -> Result<Self, ArgumentError> {
+        arrange(parameters, args, kwargs).map(drop)
+    }
+}
+
+arguments!(1: A);
+arguments!(2: A B);
+arguments!(3: A B C);
+arguments!(4: A B C D);
+arguments!(5: A B C D E);
+arguments!(6: A B C D E F);
+arguments!(7: A B C D E F G);
+arguments!(8: A B C D E F G H);
+arguments!(9: A B C D E F G H I);
+arguments!(10: A B C D E F G H I J);
+arguments!(11: A B C D E F G H I J K);
+arguments!(12: A B C D E F G H I J K L);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARAMETERS: &[Parameter] = &[Parameter::required("url"), Parameter::optional("width", || Value::Int(256))];
+
+    fn bind(args: &[Value], kwargs: &[(&str, Value)]) -> Result<(String, u32), ArgumentError> {
+        let kwargs = kwargs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        Arguments::bind(PARAMETERS, args.to_vec(), kwargs)
+    }
+
+    #[test]
+    fn arguments_come_by_position_or_by_name_or_by_default() {
+        let url = Value::from("u");
+        let expected = Ok(("u".to_owned(), 7));
+        assert_eq!(bind(&[url.clone(), Value::Int(7)], &[]), expected);
+        assert_eq!(bind(std::slice::from_ref(&url), &[("width", Value::Int(7))]), expected);
+        assert_eq!(bind(&[], &[("width", Value::Int(7)), ("url", url.clone())]), expected);
+        assert_eq!(bind(&[url], &[]), Ok(("u".to_owned(), 256)));
+    }
+
+    #[test]
+    fn arguments_that_do_not_fit_are_named() {
+        let url = Value::from("u");
+        let cases = [
+            (bind(&[], &[]), "missing argument `url`"),
+            (bind(&[url.clone(), Value::Int(1), Value::Int(2)], &[]), "takes 2 arguments, got 3"),
+            (bind(std::slice::from_ref(&url), &[("url", url.clone())]), "argument `url` is given twice"),
+            (
+                bind(std::slice::from_ref(&url), &[("wdith", Value::Int(1))]),
+                "unexpected argument `wdith`, known are: url, width",
+            ),
+            (bind(&[url, Value::from("wide")], &[]), "argument `width`: invalid type: string \"wide\", expected u32"),
+        ];
+        for (result, message) in cases {
+            assert_eq!(result.unwrap_err().to_string(), message);
+        }
+    }
+}

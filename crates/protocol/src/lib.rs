@@ -1,0 +1,42 @@
+//! What a task message is, and how it is written and read.
+//!
+//! Pure: no I/O, no clock, no runtime. In reading order:
+//!
+//! - [`value`]: a dynamic value, the common ground of JSON, MessagePack and AMQP field tables;
+//! - [`headers`] and [`message`]: what travels through the broker;
+//! - [`codec`]: bytes to values and back;
+//! - [`body`]: arguments and what they carry with them;
+//! - [`task`] and [`arguments`]: what a task is called, takes and returns;
+//! - [`retry`]: when to try again;
+//! - [`state`] and [`failure`]: how a task ended.
+
+pub mod value;
+
+pub mod headers;
+pub mod message;
+
+pub mod codec;
+mod codecs;
+
+pub mod body;
+
+pub mod arguments;
+pub mod task;
+
+pub mod retry;
+
+pub mod failure;
+pub mod state;
+
+mod time;
+
+pub use arguments::{ArgumentError, Arguments, Parameter};
+pub use body::{Body, DecodeError, DecodeLimits};
+pub use codec::Codec;
+pub use failure::Failure;
+pub use headers::{HeaderError, HeaderMap, TaskHeaders};
+pub use message::{Message, Properties};
+pub use retry::RetryPolicy;
+pub use state::State;
+pub use task::{Task, TaskOptions};
+pub use value::{Map, Value};

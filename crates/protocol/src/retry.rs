@@ -1,0 +1,81 @@
+//! When a failed attempt is followed by another. Pure: chance arrives as an argument.
+
+use std::time::Duration;
+
+/// How often and how fast a failed task is tried again.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RetryPolicy {
+    /// Attempts after the first. `None`: without end.
+    pub max_retries: Option<u32>,
+    /// Wait before the first retry.
+    pub first: Duration,
+    /// What each further wait is multiplied by.
+    pub factor: f64,
+    /// Longest wait.
+    pub cap: Duration,
+    /// Share of the wait, from 0 to 1, that is left to chance, so that tasks that failed together do not return
+    /// together.
+    pub jitter: f64,
+}
+
+impl RetryPolicy {
+    /// A failure is final.
+    pub const fn never() -> Self {
+        Self { max_retries: Some(0), ..Self::backoff(Duration::from_secs(1), Duration::from_secs(600)) }
+    }
+
+    /// Waits that double from `first` to `cap`, up to three times, with half of each left to chance.
+    pub const fn backoff(first: Duration, cap: Duration) -> Self {
+        Self { max_retries: Some(3), first, factor: 2.0, cap, jitter: 0.5 }
+    }
+
+    /// The same policy with another number of retries.
+    #[must_use]
+    pub const fn times(self, max_retries: u32) -> Self {
+        Self { max_retries: Some(max_retries), ..self }
+    }
+
+    /// Whether another attempt is allowed after `retries` earlier ones.
+    pub fn allows(&self, retries: u32) -> bool {
+        self.max_retries.is_none_or(|most| retries < most)
+    }
+
+    /// The wait after the attempt that had `retries` before it; `chance` is a random number from 0 to 1.
+    pub fn wait(&self, retries: u32, chance: f64) -> Duration {
+        // Beyond the exponents of a double the cap has long been reached.
+        let exponent = i32::try_from(retries.min(1_000)).unwrap_or(1_000);
+        let full = (self.first.as_secs_f64() * self.factor.powi(exponent)).min(self.cap.as_secs_f64());
+        let left_out = full * self.jitter.clamp(0.0, 1.0) * chance.clamp(0.0, 1.0);
+        Duration::try_from_secs_f64(full - left_out).unwrap_or(self.cap)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn waits_double_up_to_the_cap() {
+        let policy = RetryPolicy::backoff(SECOND, Duration::from_secs(10));
+        let waits: Vec<_> = (0..6).map(|retries| policy.wait(retries, 0.0).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 10, 10]);
+        assert_eq!(policy.wait(u32::MAX, 0.0), Duration::from_secs(10));
+    }
+
+    #[test]
+    fn chance_shortens_a_wait_by_at_most_the_jitter() {
+        let policy = RetryPolicy::backoff(SECOND, Duration::from_secs(10));
+        assert_eq!(policy.wait(0, 1.0), Duration::from_millis(500));
+        assert_eq!(policy.wait(0, 7.0), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn retries_are_counted() {
+        let policy = RetryPolicy::backoff(SECOND, SECOND).times(2);
+        assert_eq!([0, 1, 2].map(|retries| policy.allows(retries)), [true, true, false]);
+        assert!(!RetryPolicy::never().allows(0));
+        assert!(RetryPolicy { max_retries: None, ..policy }.allows(u32::MAX));
+    }
+}

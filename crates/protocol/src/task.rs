@@ -1,0 +1,69 @@
+//! What a task is called, takes and returns.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::arguments::{Arguments, Parameter};
+use crate::retry::RetryPolicy;
+
+/// A task, as a sender sees it: a name, arguments and a result.
+///
+/// `#[task]` writes this implementation; the worker crate adds the one method that runs the task.
+pub trait Task: Send + Sync + 'static {
+    /// The name under which messages ask for it.
+    const NAME: &'static str;
+    /// Its arguments, as a tuple.
+    type Args: Arguments;
+    /// What it returns.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+
+    /// Its parameters, in order.
+    fn parameters() -> &'static [Parameter];
+
+    /// What was declared beside it.
+    fn options() -> TaskOptions {
+        TaskOptions::default()
+    }
+}
+
+/// What is declared with a task, and holds for every call of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskOptions {
+    /// The queue it goes to when no route says otherwise.
+    pub queue: Option<&'static str>,
+    /// Its priority when the call does not say.
+    pub priority: Option<u8>,
+    /// When a failed attempt is followed by another.
+    pub retry: RetryPolicy,
+    /// When its messages are acknowledged.
+    pub acks: Acks,
+    /// Whether its result is not worth storing.
+    pub ignore_result: bool,
+    /// How long a message of it may wait before it must not start any more.
+    pub expires: Option<Duration>,
+}
+
+impl Default for TaskOptions {
+    fn default() -> Self {
+        Self {
+            queue: None,
+            priority: None,
+            retry: RetryPolicy::never(),
+            acks: Acks::Late,
+            ignore_result: false,
+            expires: None,
+        }
+    }
+}
+
+/// When a message is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Acks {
+    /// After its outcome is recorded: a crash means that it runs again.
+    #[default]
+    Late,
+    /// Before it runs: a crash means that it does not run again.
+    Early,
+}
