@@ -1,0 +1,70 @@
+//! The variables of the process, read in one place.
+
+use std::fmt;
+
+/// What the names of variables that configure begin with: `CELERIAC__WORKER__PREFETCH` is `worker.prefetch`.
+pub const PREFIX: &str = "CELERIAC__";
+
+/// Between the parts of a key.
+pub(crate) const SEPARATOR: &str = "__";
+
+/// Environment variables, given or those of the process.
+#[derive(Clone, Default)]
+pub struct Environment {
+    variables: Vec<(String, String)>,
+    unreadable: Vec<String>,
+}
+
+impl Environment {
+    /// These variables, and no others.
+    pub fn new<K: Into<String>, V: Into<String>>(variables: impl IntoIterator<Item = (K, V)>) -> Self {
+        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
+        Self::sorted(variables.collect(), Vec::new())
+    }
+
+    /// The variables of the process. Nothing else in Celeriac reads them.
+    pub fn from_process() -> Self {
+        let (mut variables, mut unreadable) = (Vec::new(), Vec::new());
+        for (name, value) in std::env::vars_os() {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => variables.push((name, value)),
+                (Ok(name), Err(_)) => unreadable.push(name),
+                // A name that is no text is not one of ours.
+                (Err(_), _) => {}
+            }
+        }
+        Self::sorted(variables, unreadable)
+    }
+
+    /// Sorted by name, so that what is told of them has an order.
+    fn sorted(mut variables: Vec<(String, String)>, mut unreadable: Vec<String>) -> Self {
+        variables.sort();
+        unreadable.sort();
+        Self { variables, unreadable }
+    }
+
+    /// The value of a variable; none where it is not set or not UTF-8.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Name, key and value of those that configure.
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (&str, Vec<&str>, &str)> {
+        self.variables.iter().filter_map(|(name, value)| {
+            let key = name.strip_prefix(PREFIX)?;
+            Some((name.as_str(), key.split(SEPARATOR).collect(), value.as_str()))
+        })
+    }
+
+    /// Names of those that would configure, if they were UTF-8.
+    pub(crate) fn unreadable_settings(&self) -> impl Iterator<Item = &str> {
+        self.unreadable.iter().map(String::as_str).filter(|name| name.starts_with(PREFIX))
+    }
+}
+
+impl fmt::Debug for Environment {
+    /// Names only: values may be secret.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_list().entries(self.variables.iter().map(|(name, _)| name)).finish()
+    }
+}

@@ -1,0 +1,144 @@
+//! What serde finds wrong with a value, in words for people.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{self, Expected, Unexpected};
+
+use crate::nearest::nearest;
+use crate::secret::Secret;
+
+/// The longest text that a message repeats.
+const MAX_SHOWN: usize = 60;
+
+/// What is wrong with a value.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Fault {
+    /// A section has a key that it does not know.
+    UnknownKey { name: String, known: &'static [&'static str] },
+    /// A section lacks a key.
+    MissingKey { name: &'static str },
+    /// Anything else, with what was probably meant.
+    Wrong { message: String, nearest: Option<String> },
+}
+
+impl Fault {
+    fn wrong(message: String) -> Self {
+        Self::Wrong { message, nearest: None }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownKey { known: [], .. } => formatter.write_str("unknown key"),
+            Self::UnknownKey { name, known } => match nearest(name, known.iter().copied()) {
+                Some(_) => formatter.write_str("unknown key"),
+                None => write!(formatter, "unknown key; known here: {}", known.join(", ")),
+            },
+            Self::MissingKey { .. } => formatter.write_str("is missing"),
+            Self::Wrong { message, .. } => formatter.write_str(message),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl de::Error for Fault {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::wrong(message.to_string())
+    }
+
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        let expected = in_words(&expected.to_string());
+        let is_bare = matches!(
+            found,
+            Unexpected::Bool(_) | Unexpected::Signed(_) | Unexpected::Unsigned(_) | Unexpected::Float(_)
+        );
+        let help = if expected == "text" && is_bare { "; put it in quotes" } else { "" };
+        Self::wrong(format!("should be {expected}, found {}{help}", shown(found)))
+    }
+
+    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::wrong(format!("should be {}, found {}", in_words(&expected.to_string()), shown(found)))
+    }
+
+    fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
+        Self::wrong(format!("should be {}, found {length} values", in_words(&expected.to_string())))
+    }
+
+    fn unknown_variant(found: &str, known: &'static [&'static str]) -> Self {
+        let message = match known {
+            [only] => format!("should be {only}, found {}", quoted(found)),
+            _ => format!("should be one of {}, found {}", known.join(", "), quoted(found)),
+        };
+        Self::Wrong { message, nearest: nearest(found, known.iter().copied()).map(str::to_owned) }
+    }
+
+    fn unknown_field(name: &str, known: &'static [&'static str]) -> Self {
+        Self::UnknownKey { name: name.to_owned(), known }
+    }
+
+    fn missing_field(name: &'static str) -> Self {
+        Self::MissingKey { name }
+    }
+
+    fn duplicate_field(name: &'static str) -> Self {
+        Self::wrong(format!("stands twice, as `{name}` and by another name"))
+    }
+}
+
+/// Serde's words for a type, in those of a configuration.
+fn in_words(expected: &str) -> String {
+    let whole = |least: &str, most: &str| format!("a whole number from {least} to {most}");
+    match expected {
+        "u8" => whole("0", "255"),
+        "u16" => whole("0", "65535"),
+        "u32" => whole("0", "4294967295"),
+        "u64" | "u128" | "usize" => "a whole number".to_owned(),
+        "i8" => whole("-128", "127"),
+        "i16" => whole("-32768", "32767"),
+        "i32" => whole("-2147483648", "2147483647"),
+        "i64" | "i128" | "isize" | "an integer" => "a whole number, possibly negative".to_owned(),
+        "f32" | "f64" => "a number".to_owned(),
+        "a boolean" => "true or false".to_owned(),
+        "a string" | "string" | "str" | "a borrowed string" => "text".to_owned(),
+        "a character" => "one character".to_owned(),
+        "a sequence" => "a list".to_owned(),
+        "a map" => "a section".to_owned(),
+        "unit" => "nothing".to_owned(),
+        "option" => "a value or nothing".to_owned(),
+        "string or map" => "one of its names".to_owned(),
+        other if other.starts_with("struct ") => "a section".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+fn shown(found: Unexpected<'_>) -> String {
+    match found {
+        Unexpected::Bool(value) => value.to_string(),
+        Unexpected::Unsigned(value) => value.to_string(),
+        Unexpected::Signed(value) => value.to_string(),
+        Unexpected::Float(value) => value.to_string(),
+        Unexpected::Str(text) => quoted(text),
+        Unexpected::Unit | Unexpected::Option => "nothing".to_owned(),
+        Unexpected::Seq => "a list".to_owned(),
+        Unexpected::Map => "a section".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// A text as messages repeat it: passwords in URLs are masked, and what is long is cut.
+pub(crate) fn quoted(text: &str) -> String {
+    let masked = without_password(text);
+    let one_line = masked.lines().next().unwrap_or_default();
+    match one_line.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("`{}…`", &one_line[..end]),
+        None => format!("`{one_line}`"),
+    }
+}
+
+/// A text that nobody declared a secret, without the passwords of the URLs that it may hold all the same.
+pub(crate) fn without_password(text: &str) -> Cow<'_, str> {
+    if text.contains("://") { Secret::new(text).masked().into() } else { text.into() }
+}

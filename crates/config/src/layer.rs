@@ -1,0 +1,105 @@
+//! What one source says, and how it is laid over what stands below.
+//!
+//! Of the `config` crate serves what fits exact messages: values that know their origin, and `Source`. Its builder does
+//! not: it takes keys such as `a.b[7]` for paths, forgets which source began a section, and lets an empty section
+//! (`worker:` with every line below it commented out) erase the one below. Nor does its environment: it lower-cases
+//! keys, and queues are called `Billing` too. Nor does its deserialiser, which turns any value into any type.
+
+use config::{ConfigError, Map, Source, Value, ValueKind};
+
+use crate::origin::Origin;
+
+/// What one file says, or the defaults.
+#[derive(Debug, Clone)]
+pub(crate) struct Layer(pub(crate) Value);
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        self.0.clone().into_table()
+    }
+
+    fn collect_to(&self, below: &mut Value) -> Result<(), ConfigError> {
+        merge(below, self.0.clone());
+        Ok(())
+    }
+}
+
+/// One variable or flag: text for one key.
+#[derive(Debug, Clone)]
+pub(crate) struct Setting {
+    pub(crate) origin: Origin,
+    pub(crate) key: Vec<String>,
+    pub(crate) text: String,
+}
+
+impl Source for Setting {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        self.nested(&self.key).into_table()
+    }
+
+    fn collect_to(&self, below: &mut Value) -> Result<(), ConfigError> {
+        let key = match self.origin {
+            Origin::Variable(_) => spelled_as_below(below, &self.key),
+            _ => self.key.clone(),
+        };
+        merge(below, self.nested(&key));
+        Ok(())
+    }
+}
+
+impl Setting {
+    fn nested(&self, key: &[String]) -> Value {
+        let origin = self.origin.encode();
+        let text = Value::new(Some(&origin), ValueKind::String(self.text.clone()));
+        key.iter().rev().fold(text, |value, name| {
+            Value::new(Some(&origin), ValueKind::Table(Map::from_iter([(name.clone(), value)])))
+        })
+    }
+}
+
+/// A variable's key is upper case by custom: it means the key that is there in another case, else lower case.
+fn spelled_as_below(below: &Value, key: &[String]) -> Vec<String> {
+    let mut here = Some(below);
+    key.iter()
+        .map(|part| {
+            let lower = part.to_lowercase();
+            let section = match here.map(|value| &value.kind) {
+                Some(ValueKind::Table(section)) => Some(section),
+                _ => None,
+            };
+            let known = section.and_then(|section| match section.get_key_value(&lower) {
+                Some(exact) => Some(exact),
+                None => section.iter().find(|(name, _)| name.to_lowercase() == lower),
+            });
+            here = known.map(|(_, value)| value);
+            known.map_or(lower, |(name, _)| name.clone())
+        })
+        .collect()
+}
+
+/// Sections merge, lists and single values replace, and nothing replaces no section.
+fn merge(below: &mut Value, above: Value) {
+    let origin = above.origin().map(str::to_owned);
+    match (&mut below.kind, above.kind) {
+        (ValueKind::Table(below), ValueKind::Table(above)) => {
+            for (key, value) in above {
+                match below.get_mut(&key) {
+                    Some(existing) => merge(existing, value),
+                    None => {
+                        below.insert(key, value);
+                    }
+                }
+            }
+        }
+        (ValueKind::Table(_), ValueKind::Nil) => {}
+        (_, kind) => *below = Value::new(origin.as_ref(), kind),
+    }
+}

@@ -1,0 +1,198 @@
+//! Layers become one tree, and the tree becomes the program's options.
+//!
+//! Serde ends at the first thing that is wrong. So what it finds is noted, with its path and origin, and cut out of the
+//! tree; then it reads again, until nothing is wrong with what is left.
+
+use serde::de::DeserializeOwned;
+
+use crate::environment::{PREFIX, SEPARATOR};
+use crate::fault::Fault;
+use crate::nearest::nearest;
+use crate::origin::Origin;
+use crate::problem::{Problem, Problems};
+use crate::reader::Reader;
+use crate::sources::Sources;
+use crate::tree::{Kind, Node, Place, Step, join};
+
+/// How many problems of one configuration are told.
+const MAX_PROBLEMS: usize = 1_000;
+
+/// Options, with the memory of who said what.
+#[derive(Debug, Clone)]
+pub struct Loaded<T> {
+    /// The options.
+    pub options: T,
+    pub(crate) tree: Node,
+}
+
+impl<T> Loaded<T> {
+    /// Who said the value of a key, such as `broker.url`: a file, `environment: CELERIAC__BROKER__URL`, or
+    /// `command line: --broker`. None where nobody did, not even the defaults.
+    pub fn origin_of(&self, key: &str) -> Option<String> {
+        let steps = self.tree.find(key)?;
+        let origins = self.tree.at(&steps)?.origins();
+        origins.into_iter().next_back().map(ToString::to_string)
+    }
+
+    /// Problems that somebody else found, each a key and a sentence, with the source that said the key.
+    pub fn problems(&self, found: impl IntoIterator<Item = (String, String)>) -> Problems {
+        let found = found.into_iter().map(|(key, message)| problem_with(&self.tree, &key, message));
+        Problems::from(found.collect::<Vec<_>>())
+    }
+}
+
+/// Fills options from sources.
+///
+/// `T` is made of structs with `#[serde(deny_unknown_fields, default)]`. It must not use `flatten`, nor `untagged` or
+/// internally tagged enums: in them serde loses the path.
+///
+/// # Errors
+/// Everything that is wrong with the configuration.
+pub fn load<T: DeserializeOwned>(sources: &Sources) -> Result<Loaded<T>, Problems> {
+    load_with(sources, |_| Vec::new())
+}
+
+/// Fills options from sources, and has them looked over: `validate` says what is wrong with them, each a full key, such
+/// as `broker.url`, and a sentence. Its problems and those of loading are told together.
+///
+/// # Errors
+/// Everything that is wrong with the configuration.
+pub fn load_with<T: DeserializeOwned>(
+    sources: &Sources,
+    validate: impl FnOnce(&T) -> Vec<(String, String)>,
+) -> Result<Loaded<T>, Problems> {
+    let collected = sources.collect();
+    let mut problems = collected.problems;
+    let mut tree = Node::new(collected.tree);
+    let mut is_partial = collected.is_partial;
+    let options = read::<T>(&mut tree, &mut problems, &mut is_partial);
+    if let (Some(options), false) = (&options, is_partial) {
+        let found = validate(options).into_iter().filter(|(key, _)| !lies_in_cut(&tree, key));
+        problems.extend(found.map(|(key, message)| problem_with(&tree, &key, message)));
+    }
+    match options {
+        Some(options) if problems.is_empty() => Ok(Loaded { options, tree }),
+        _ => Err(Problems::from(problems)),
+    }
+}
+
+/// Reads what is right, and notes what is wrong. None where nothing is left to be cut out.
+fn read<T: DeserializeOwned>(tree: &mut Node, problems: &mut Vec<Problem>, is_partial: &mut bool) -> Option<T> {
+    for _ in 0..MAX_PROBLEMS {
+        let error = match serde_path_to_error::deserialize::<_, T>(Reader(tree)) {
+            Ok(options) => return Some(options),
+            Err(error) => error,
+        };
+        let place = tree.resolve(error.path());
+        describe(tree, &place, error.inner(), problems);
+        // Without an element the others have other indexes, and `validate` would name the wrong ones.
+        *is_partial |= matches!(place.steps.last(), Some(Step::Index(_)));
+        if !tree.cut(&place.steps) {
+            return None;
+        }
+    }
+    None
+}
+
+fn describe(tree: &Node, place: &Place, fault: &Fault, problems: &mut Vec<Problem>) {
+    let Some(node) = tree.at(&place.steps) else { return };
+    let key = match fault {
+        Fault::MissingKey { name } => join(&place.key, name),
+        _ => place.key.clone(),
+    };
+    if let Fault::MissingKey { name } = fault
+        && node.child(&Step::Key((*name).to_owned())).is_some_and(Node::is_cut)
+    {
+        // It is missing because it was wrong, which is told already.
+        return;
+    }
+    let origins = node.origins();
+    if origins.is_empty() {
+        problems.push(Problem { key: Some(key), ..Problem::of_source("configuration", fault.to_string()) });
+        return;
+    }
+    problems.extend(origins.into_iter().map(|origin| in_terms_of(origin, &key, place, fault)));
+}
+
+/// A problem in the terms of the source that is to be corrected.
+fn in_terms_of(origin: &Origin, key: &str, place: &Place, fault: &Fault) -> Problem {
+    let mut problem = Problem::of_key(origin, key, fault.to_string());
+    let is_named = match fault {
+        Fault::Wrong { nearest, .. } => {
+            problem.nearest.clone_from(nearest);
+            place.inside.is_some()
+        }
+        Fault::MissingKey { .. } => origin.is_text(),
+        Fault::UnknownKey { name, known } => {
+            let meant = nearest(name, known.iter().copied());
+            problem.nearest = meant.map(|meant| correction(origin, key, place, meant));
+            place.inside.is_some() || matches!(origin, Origin::Flag(_))
+        }
+    };
+    // Where a variable or flag does not tell the key by its name, both are told.
+    if is_named && origin.is_text() {
+        problem.message = format!("{key}: {}", problem.message);
+    }
+    problem
+}
+
+/// The key that was meant, as its source would write it.
+fn correction(origin: &Origin, key: &str, place: &Place, meant: &str) -> String {
+    match origin {
+        Origin::Variable(variable) if place.inside.is_none() => {
+            let mut parts: Vec<&str> = variable.strip_prefix(PREFIX).unwrap_or(variable).split(SEPARATOR).collect();
+            let upper = meant.to_uppercase();
+            if let Some(part) = place.steps.len().checked_sub(1).and_then(|depth| parts.get_mut(depth)) {
+                *part = &upper;
+            }
+            format!("{PREFIX}{}", parts.join(SEPARATOR))
+        }
+        _ => match key.rfind('.') {
+            Some(dot) => format!("{}.{meant}", &key[..dot]),
+            None => meant.to_owned(),
+        },
+    }
+}
+
+/// A problem with a key that a component found.
+fn problem_with(tree: &Node, key: &str, message: String) -> Problem {
+    let nobody = |message| Problem { key: Some(key.to_owned()), ..Problem::of_source("configuration", message) };
+    let Some((said, is_exact)) = nearest_said(tree, key) else { return nobody(message) };
+    // A variable says nothing of the neighbours of its key, which are not there: their default is what is wrong.
+    let is_neighbour = !is_exact && matches!(said.kind, Kind::Section(_));
+    match said.origins().into_iter().rfind(|origin| !is_neighbour || !origin.is_text()) {
+        Some(origin) if origin.is_text() && !is_exact => Problem::of_key(origin, key, format!("{key}: {message}")),
+        Some(origin) => Problem::of_key(origin, key, message),
+        None => nobody(message),
+    }
+}
+
+/// The value of a key, or that which it would lie in; and whether it is the value itself.
+fn nearest_said<'a>(tree: &'a Node, key: &str) -> Option<(&'a Node, bool)> {
+    let mut shorter = key;
+    while !shorter.is_empty() {
+        if let Some(node) = tree.find(shorter).and_then(|steps| tree.at(&steps)) {
+            return Some((node, shorter.len() == key.len()));
+        }
+        shorter = &shorter[..shorter.rfind(['.', '['])?];
+    }
+    None
+}
+
+/// Whether a key was cut out, or lies in what was: what is then wrong with it follows from that.
+fn lies_in_cut(tree: &Node, key: &str) -> bool {
+    let mut node = tree;
+    let mut steps = tree.find(key).unwrap_or_default().into_iter();
+    loop {
+        if node.is_cut() {
+            return true;
+        }
+        match steps.next().and_then(|step| node.child(&step)) {
+            Some(child) => node = child,
+            None => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

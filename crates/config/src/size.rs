@@ -1,0 +1,154 @@
+//! Sizes as people write them: `8MiB`, `64 KB`, `512`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::fault::quoted;
+
+/// A number of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ByteSize(u64);
+
+/// Units by their names, in lower case. A binary unit comes before the decimal one of its rank, to be preferred.
+const UNITS: [(&str, &str, u64); 8] = [
+    ("tib", "TiB", 1 << 40),
+    ("tb", "TB", 1_000_000_000_000),
+    ("gib", "GiB", 1 << 30),
+    ("gb", "GB", 1_000_000_000),
+    ("mib", "MiB", 1 << 20),
+    ("mb", "MB", 1_000_000),
+    ("kib", "KiB", 1 << 10),
+    ("kb", "KB", 1_000),
+];
+
+impl ByteSize {
+    /// So many bytes.
+    pub const fn new(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
+    /// So many times 1,024 bytes.
+    pub const fn kib(count: u64) -> Self {
+        Self(count.saturating_mul(1 << 10))
+    }
+
+    /// So many times 1,048,576 bytes.
+    pub const fn mib(count: u64) -> Self {
+        Self(count.saturating_mul(1 << 20))
+    }
+
+    /// So many times 1,073,741,824 bytes.
+    pub const fn gib(count: u64) -> Self {
+        Self(count.saturating_mul(1 << 30))
+    }
+
+    /// How many bytes.
+    pub const fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for ByteSize {
+    /// The largest unit in which it is a whole number.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = UNITS.iter().find(|(_, _, factor)| self.0 > 0 && self.0.is_multiple_of(*factor));
+        match unit {
+            Some((_, name, factor)) => write!(formatter, "{}{name}", self.0 / factor),
+            None => write!(formatter, "{}", self.0),
+        }
+    }
+}
+
+/// Text that is no size.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("should be a size such as 8MiB or 64KB, found {found}")]
+pub struct InvalidSize {
+    found: String,
+}
+
+impl FromStr for ByteSize {
+    type Err = InvalidSize;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSize> {
+        let invalid = || InvalidSize { found: quoted(text) };
+        let trimmed = text.trim();
+        let digits = trimmed.find(|character: char| !character.is_ascii_digit()).unwrap_or(trimmed.len());
+        let (number, unit) = trimmed.split_at(digits);
+        let number: u64 = number.parse().map_err(|_| invalid())?;
+        let factor = match unit.trim_start().to_ascii_lowercase().as_str() {
+            "" | "b" => 1,
+            unit => UNITS.iter().find(|(name, ..)| *name == unit).ok_or_else(invalid)?.2,
+        };
+        number.checked_mul(factor).map(Self).ok_or_else(invalid)
+    }
+}
+
+impl Serialize for ByteSize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SizeVisitor)
+    }
+}
+
+struct SizeVisitor;
+
+impl Visitor<'_> for SizeVisitor {
+    type Value = ByteSize;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a size such as 8MiB or 64KB")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<ByteSize, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<ByteSize, E> {
+        Ok(ByteSize(bytes))
+    }
+
+    fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<ByteSize, E> {
+        u64::try_from(bytes).map(ByteSize).map_err(|_| E::invalid_value(de::Unexpected::Signed(bytes), &self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_and_written_as_people_do() {
+        for (text, bytes, written) in [
+            ("0", 0, "0"),
+            ("512", 512, "512"),
+            ("512 b", 512, "512"),
+            ("64 KB", 64_000, "64KB"),
+            ("64kib", 65_536, "64KiB"),
+            ("1024KiB", 1 << 20, "1MiB"),
+            ("8MiB", 8 << 20, "8MiB"),
+            ("3 GB", 3_000_000_000, "3GB"),
+            ("1TiB", 1 << 40, "1TiB"),
+        ] {
+            let size: ByteSize = text.parse().unwrap();
+            assert_eq!((size.bytes(), size.to_string().as_str()), (bytes, written), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_is_refused() {
+        for text in ["", "MiB", "8 miles", "-1", "1.5MiB", "99999999999999999999", "18446744073709551615KB"] {
+            assert_eq!(
+                text.parse::<ByteSize>().unwrap_err().to_string(),
+                format!("should be a size such as 8MiB or 64KB, found `{text}`")
+            );
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Where values come from, and in which order.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use config::{Source, Value, ValueKind};
+
+use crate::environment::{Environment, PREFIX, SEPARATOR};
+use crate::layer::{Layer, Setting};
+use crate::origin::Origin;
+use crate::problem::Problem;
+use crate::yaml::{self, MAX_DEPTH};
+
+/// The file that every directory of configuration is read for first.
+const MAIN_FILE: &str = "celeriac.yaml";
+
+/// Where values come from. What comes later in this list wins, wherever it was named:
+///
+/// 1. the defaults;
+/// 2. `celeriac.yaml` in the directory;
+/// 3. the other files in it, in the order in which they were named;
+/// 4. `<name>.yaml` in it, for the environment's name;
+/// 5. variables `CELERIAC__SECTION__KEY`;
+/// 6. the command line.
+///
+/// Sections merge, key by key; lists and single values replace. A file that does not exist says nothing. Variables and
+/// flags are text, which is read as whatever their key wants: `64`, `true`, `1m 30s`, `a,b,c`, `[a, b]`, `{a: 1}`.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    defaults: Option<(String, String)>,
+    directory: Option<PathBuf>,
+    files: Vec<String>,
+    environment_name: Option<String>,
+    environment: Environment,
+    flags: Vec<Setting>,
+}
+
+impl Sources {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The values that hold where nobody says otherwise, as YAML, with a name for messages.
+    #[must_use]
+    pub fn defaults(mut self, name: impl Into<String>, yaml: impl Into<String>) -> Self {
+        self.defaults = Some((name.into(), yaml.into()));
+        self
+    }
+
+    /// The directory of the files. It has to exist.
+    #[must_use]
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Another file in the directory, such as `routes.yaml`.
+    #[must_use]
+    pub fn file(mut self, name: impl Into<String>) -> Self {
+        self.files.push(name.into());
+        self
+    }
+
+    /// The name of the environment, such as `production`, whose file lies over the others.
+    #[must_use]
+    pub fn environment_name(mut self, name: Option<&str>) -> Self {
+        self.environment_name = name.filter(|name| !name.is_empty()).map(str::to_owned);
+        self
+    }
+
+    /// The variables.
+    #[must_use]
+    pub fn environment(mut self, environment: Environment) -> Self {
+        self.environment = environment;
+        self
+    }
+
+    /// A value from the command line: its key, such as `worker.concurrency`, its text, and the flag that gave it.
+    #[must_use]
+    pub fn flag(mut self, key: &str, value: impl Into<String>, flag: impl Into<String>) -> Self {
+        let key = key.split('.').map(str::to_owned).collect();
+        self.flags.push(Setting { origin: Origin::Flag(flag.into()), key, text: value.into() });
+        self
+    }
+
+    /// All of them, laid over each other.
+    pub(crate) fn collect(&self) -> Collected {
+        let mut collected = Collected::default();
+        if let Some((name, text)) = &self.defaults {
+            collected.add_text(&Origin::Defaults(name.clone()), text);
+        }
+        if let Some(directory) = &self.directory {
+            self.collect_directory(directory, &mut collected);
+        }
+        for name in self.environment.unreadable_settings() {
+            collected.problems.push(Problem::of_key(&Origin::Variable(name.to_owned()), name, "is not UTF-8"));
+        }
+        for (name, key, text) in self.environment.settings() {
+            let key = key.into_iter().map(str::to_owned).collect();
+            collected.add_setting(&Setting { origin: Origin::Variable(name.to_owned()), key, text: text.to_owned() });
+        }
+        for flag in &self.flags {
+            collected.add_setting(flag);
+        }
+        collected
+    }
+
+    fn collect_directory(&self, directory: &Path, collected: &mut Collected) {
+        if !directory.is_dir() {
+            let message = if directory.exists() { "is not a directory" } else { "no such directory" };
+            collected.problems.push(Problem::of_source(directory.display(), message));
+            collected.is_partial = true;
+            return;
+        }
+        collected.add_file(&directory.join(MAIN_FILE));
+        for name in &self.files {
+            collected.add_file(&directory.join(name));
+        }
+        match &self.environment_name {
+            Some(name) if name.contains(['/', '\\']) => {
+                let message = format!("the environment's name should be a plain name, found `{name}`");
+                collected.problems.push(Problem::of_source(directory.display(), message));
+            }
+            Some(name) => collected.add_file(&directory.join(format!("{name}.yaml"))),
+            None => {}
+        }
+    }
+}
+
+/// What all sources say together.
+#[derive(Debug)]
+pub(crate) struct Collected {
+    pub(crate) tree: Value,
+    pub(crate) problems: Vec<Problem>,
+    /// Whether a source could not be read, so that keys may be missing that somebody wrote.
+    pub(crate) is_partial: bool,
+}
+
+impl Default for Collected {
+    fn default() -> Self {
+        Self { tree: Value::new(None, ValueKind::Table(config::Map::new())), problems: Vec::new(), is_partial: false }
+    }
+}
+
+impl Collected {
+    fn add_file(&mut self, path: &Path) {
+        match std::fs::read_to_string(path) {
+            Ok(text) => self.add_text(&Origin::File(path.display().to_string()), &text),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => {
+                self.problems.push(Problem::of_source(path.display(), format!("cannot be read: {error}")));
+                self.is_partial = true;
+            }
+        }
+    }
+
+    fn add_text(&mut self, origin: &Origin, text: &str) {
+        let read = yaml::read(text, Some(&origin.encode()));
+        for defect in read.defects {
+            self.problems.push(match defect.key {
+                Some(key) => Problem::of_key(origin, &key, defect.message),
+                None => Problem::of_source(origin, defect.message),
+            });
+        }
+        match read.tree {
+            Some(tree) if matches!(tree.kind, ValueKind::Table(_) | ValueKind::Nil) => self.lay(&Layer(tree)),
+            Some(_) => {
+                let message = "should be sections with keys, such as `worker: {concurrency: 64}`";
+                self.problems.push(Problem::of_source(origin, message));
+                self.is_partial = true;
+            }
+            None => self.is_partial = true,
+        }
+    }
+
+    fn add_setting(&mut self, setting: &Setting) {
+        if setting.key.iter().any(String::is_empty) {
+            let message = match setting.origin {
+                Origin::Variable(_) => format!("should be named {PREFIX}SECTION{SEPARATOR}KEY"),
+                _ => "should name a key such as worker.concurrency".to_owned(),
+            };
+            self.problems.push(Problem::of_key(&setting.origin, "", message));
+        } else if setting.key.len() > MAX_DEPTH {
+            let message = format!("has more than {MAX_DEPTH} parts");
+            self.problems.push(Problem::of_key(&setting.origin, "", message));
+        } else {
+            self.lay(setting);
+        }
+    }
+
+    fn lay(&mut self, source: &dyn Source) {
+        if let Err(error) = source.collect_to(&mut self.tree) {
+            self.problems.push(Problem::of_source("configuration", error.to_string()));
+        }
+    }
+}
