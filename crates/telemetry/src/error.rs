@@ -1,0 +1,56 @@
+//! What can go wrong when telemetry is set up, and errors as log lines show them.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting that cannot be used.
+    #[error("{key}: {reason}")]
+    Invalid {
+        /// The setting.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Telemetry belongs to the process, and was started before.
+    #[error("telemetry was started already in this process")]
+    AlreadyStarted,
+    /// The exporter could not be made.
+    #[error("cannot make an exporter of traces to {endpoint}")]
+    Exporter {
+        /// Where it would have sent to.
+        endpoint: String,
+        /// What the exporter reports.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// Not everything could be sent before the deadline.
+    #[error("not all traces could be sent before the end")]
+    Flush {
+        /// What the exporter reports.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+}
+
+/// An error with its causes in one line, the way log lines show it.
+#[derive(Debug, Clone, Copy)]
+pub struct Chain<'a>(pub &'a (dyn StdError + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(formatter, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

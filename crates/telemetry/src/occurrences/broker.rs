@@ -1,0 +1,169 @@
+//! What happens between a program and its broker.
+
+use std::time::Duration;
+
+use tracing::{Level, info, warn};
+
+use super::Occurrence;
+use crate::metrics::{Counter, count};
+
+const TARGET: &str = "celeriac::broker";
+
+/// A connection was lost, or could not be made. Another attempt follows.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionLost<'a> {
+    /// What it was for: `publish` or `consume`.
+    pub purpose: &'a str,
+    /// What went wrong.
+    pub error: &'a str,
+}
+
+impl Occurrence for ConnectionLost<'_> {
+    fn tell(&self) {
+        count(Counter::ConnectionsLost);
+        warn!(target: TARGET, "connection to {} lost, trying again: {}", self.purpose, self.error);
+    }
+
+    fn level(&self) -> Level {
+        Level::WARN
+    }
+}
+
+/// A lost connection stands again.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionRestored<'a> {
+    /// What it is for: `publish` or `consume`.
+    pub purpose: &'a str,
+    /// How long it was gone.
+    pub after: Duration,
+}
+
+impl Occurrence for ConnectionRestored<'_> {
+    fn tell(&self) {
+        count(Counter::ConnectionsRestored);
+        info!(target: TARGET, "connection to {} restored after {:.3}s", self.purpose, self.after.as_secs_f64());
+    }
+
+    fn level(&self) -> Level {
+        Level::INFO
+    }
+}
+
+/// The broker takes no messages for now (`connection.blocked`).
+#[derive(Debug, Clone, Copy)]
+pub struct PublisherBlocked<'a> {
+    /// The broker's reason.
+    pub reason: &'a str,
+}
+
+impl Occurrence for PublisherBlocked<'_> {
+    fn tell(&self) {
+        count(Counter::PublishersBlocked);
+        warn!(target: TARGET, "the broker takes no messages: {}", self.reason);
+    }
+
+    fn level(&self) -> Level {
+        Level::WARN
+    }
+}
+
+/// The broker takes messages again.
+#[derive(Debug, Clone, Copy)]
+pub struct PublisherUnblocked;
+
+impl Occurrence for PublisherUnblocked {
+    fn tell(&self) {
+        info!(target: TARGET, "the broker takes messages again");
+    }
+
+    fn level(&self) -> Level {
+        Level::INFO
+    }
+}
+
+/// A message came back because no queue takes it. The sender has the error.
+#[derive(Debug, Clone, Copy)]
+pub struct MessageReturned<'a> {
+    /// Where it was published to.
+    pub exchange: &'a str,
+    /// The routing key it was published with.
+    pub routing_key: &'a str,
+}
+
+impl Occurrence for MessageReturned<'_> {
+    fn tell(&self) {
+        count(Counter::MessagesReturned);
+        warn!(
+            target: TARGET,
+            "unroutable: no queue takes messages of exchange `{}` with routing key `{}`", self.exchange, self.routing_key,
+        );
+    }
+
+    fn level(&self) -> Level {
+        Level::WARN
+    }
+}
+
+/// A queue's subscription was lost. Another attempt follows.
+#[derive(Debug, Clone, Copy)]
+pub struct ConsumerLost<'a> {
+    /// The queue.
+    pub queue: &'a str,
+    /// What went wrong.
+    pub error: &'a str,
+}
+
+impl Occurrence for ConsumerLost<'_> {
+    fn tell(&self) {
+        count(Counter::ConsumersLost);
+        warn!(target: TARGET, "consumer of queue {} lost, trying again: {}", self.queue, self.error);
+    }
+
+    fn level(&self) -> Level {
+        Level::WARN
+    }
+}
+
+/// A queue's subscription stands again.
+#[derive(Debug, Clone, Copy)]
+pub struct ConsumerRestored<'a> {
+    /// The queue.
+    pub queue: &'a str,
+    /// How long it was gone.
+    pub after: Duration,
+}
+
+impl Occurrence for ConsumerRestored<'_> {
+    fn tell(&self) {
+        count(Counter::ConsumersRestored);
+        info!(target: TARGET, "consumer of queue {} restored after {:.3}s", self.queue, self.after.as_secs_f64());
+    }
+
+    fn level(&self) -> Level {
+        Level::INFO
+    }
+}
+
+/// A queue exists with other arguments than ours, none of them configured: it is used as it is.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueAdopted<'a> {
+    /// The queue.
+    pub queue: &'a str,
+    /// The arguments that differ.
+    pub differences: &'a str,
+}
+
+impl Occurrence for QueueAdopted<'_> {
+    fn tell(&self) {
+        warn!(
+            target: TARGET,
+            "queue {} exists with other arguments ({}) and is used as it is; where its dead-letter arguments differ, the \
+             broker does not dead-letter to ours by itself",
+            self.queue, self.differences,
+        );
+    }
+
+    fn level(&self) -> Level {
+        Level::WARN
+    }
+}

@@ -1,0 +1,69 @@
+//! Names and values of span attributes, after OpenTelemetry's messaging conventions.
+
+use opentelemetry::{KeyValue, Value};
+
+use crate::occurrences::{Attribute, Detail};
+
+pub(super) const SYSTEM: &str = "messaging.system";
+pub(super) const OPERATION_NAME: &str = "messaging.operation.name";
+pub(super) const OPERATION_TYPE: &str = "messaging.operation.type";
+pub(super) const DESTINATION: &str = "messaging.destination.name";
+pub(super) const ROUTING_KEY: &str = "messaging.rabbitmq.destination.routing_key";
+pub(super) const MESSAGE_ID: &str = "messaging.message.id";
+pub(super) const ERROR_TYPE: &str = "error.type";
+pub(super) const TASK_NAME: &str = "celeriac.task.name";
+pub(super) const TASK_ATTEMPT: &str = "celeriac.task.attempt";
+pub(super) const TASK_REDELIVERED: &str = "celeriac.task.redelivered";
+pub(super) const TASK_STATE: &str = "celeriac.task.state";
+pub(super) const QUEUE: &str = "celeriac.queue";
+pub(super) const WORKER: &str = "celeriac.worker";
+
+pub(super) const RABBITMQ: &str = "rabbitmq";
+
+/// The conventions' name of where a message goes, or comes from: exchange, routing key and queue, each once.
+pub(super) fn destination(exchange: &str, routing_key: &str, queue: Option<&str>) -> String {
+    let mut parts: Vec<&str> = Vec::with_capacity(3);
+    for part in [exchange, routing_key, queue.unwrap_or_default()] {
+        if !part.is_empty() && !parts.contains(&part) {
+            parts.push(part);
+        }
+    }
+    match parts.as_slice() {
+        [] => "amq.default".to_owned(),
+        parts => parts.join(":"),
+    }
+}
+
+/// The details of an occurrence as attributes of a span event.
+pub(super) fn from_details(details: &[Attribute<'_>]) -> Vec<KeyValue> {
+    details.iter().map(|(name, detail)| KeyValue::new(*name, from_detail(*detail))).collect()
+}
+
+fn from_detail(detail: Detail<'_>) -> Value {
+    match detail {
+        Detail::Text(text) => text.to_owned().into(),
+        Detail::Count(count) => i64::try_from(count).unwrap_or(i64::MAX).into(),
+        Detail::Number(number) => number.into(),
+        Detail::Flag(flag) => flag.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_names_what_is_known_once() {
+        let cases = [
+            ("orders", "billing.charge", None, "orders:billing.charge"),
+            ("orders", "billing.charge", Some("billing"), "orders:billing.charge:billing"),
+            ("", "billing", None, "billing"),
+            ("", "billing", Some("billing"), "billing"),
+            ("orders", "", None, "orders"),
+            ("", "", None, "amq.default"),
+        ];
+        for (exchange, routing_key, queue, expected) in cases {
+            assert_eq!(destination(exchange, routing_key, queue), expected);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The span of a message in the hands of a worker.
+
+use std::sync::Arc;
+
+use celeriac_protocol::{Failure, HeaderMap, State};
+use futures::future::Either;
+use opentelemetry::trace::Span as _;
+use opentelemetry::trace::{FutureExt as _, Link, SpanBuilder, SpanKind, SpanRef, Status, TraceContextExt, Tracer};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::trace::SdkTracer;
+use tracing::Instrument as _;
+use tracing::level_filters::LevelFilter;
+
+use super::{TASK_TARGET, attributes, may_be_kept, tracer};
+use crate::occurrences::{Attribute, Occurrence};
+use crate::propagation;
+
+/// What is known of a message before it is processed.
+#[derive(Debug, Clone, Copy)]
+pub struct ProcessInfo<'a> {
+    /// Task name.
+    pub task: &'a str,
+    /// Task id.
+    pub id: &'a str,
+    /// The queue it was taken from.
+    pub queue: &'a Arc<str>,
+    /// The exchange it was published to.
+    pub exchange: &'a str,
+    /// The routing key it was published with.
+    pub routing_key: &'a str,
+    /// Which attempt, counted from 1.
+    pub attempt: u32,
+    /// Whether it was delivered before, to anybody.
+    pub redelivered: bool,
+    /// The worker's name.
+    pub worker: &'a Arc<str>,
+}
+
+/// The span of a message in the hands of a worker: `process <queue>`.
+///
+/// A child of the span that published the message, and linked to it. One that is dropped unended ends without saying
+/// how.
+#[derive(Debug)]
+#[must_use = "a span tells how long something took, and ends with it"]
+pub struct ProcessSpan {
+    /// Puts task, id and trace id on log lines. It is none of the trace's spans.
+    lines: tracing::Span,
+    traced: Option<Traced>,
+}
+
+#[derive(Debug)]
+struct Traced {
+    context: Context,
+    queue: Arc<str>,
+}
+
+impl ProcessSpan {
+    /// Begins to process a message.
+    pub fn start(headers: &HeaderMap, info: &ProcessInfo<'_>) -> Self {
+        match tracer() {
+            Some(tracer) => Self::start_traced(tracer, headers, info),
+            None => Self { lines: lines(info, None), traced: None },
+        }
+    }
+
+    fn start_traced(tracer: &SdkTracer, headers: &HeaderMap, info: &ProcessInfo<'_>) -> Self {
+        let context = start(tracer, headers, info);
+        let trace_id = trace_id(&context);
+        // `nesting` finds the context that is attached while the span is made.
+        let attached = context.clone().attach();
+        let lines = lines(info, trace_id.as_deref());
+        drop(attached);
+        Self { lines, traced: Some(Traced { context, queue: Arc::clone(info.queue) }) }
+    }
+
+    /// The id of the trace, if traces are made. A trace that is not kept (`traces.ratio`) has one too: log lines join on it.
+    pub fn trace_id(&self) -> Option<String> {
+        self.traced.as_ref().and_then(|traced| trace_id(&traced.context))
+    }
+
+    /// Wraps the work of a task: its spans become children of this one, its log lines carry task, id and trace id.
+    ///
+    /// That holds for what the future does when it is polled, and for what it spawns with `Span::current()` attached.
+    pub fn run<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
+        let work = work.instrument(self.lines.clone());
+        match &self.traced {
+            Some(traced) => Either::Left(work.with_context(traced.context.clone())),
+            None => Either::Right(work),
+        }
+    }
+
+    /// Wraps the work of a task that runs on a thread of its own, as [`ProcessSpan::run`] does.
+    pub fn run_blocking<F: FnOnce() -> R, R>(&self, work: F) -> impl FnOnce() -> R + use<F, R> {
+        let lines = self.lines.clone();
+        let context = self.traced.as_ref().map(|traced| traced.context.clone());
+        move || {
+            let _attached = context.map(Context::attach);
+            lines.in_scope(work)
+        }
+    }
+
+    /// Tells of something that happened to the task: its line carries task, id and trace id, and the span shows it.
+    pub fn tell(&self, occurrence: &impl Occurrence) {
+        // Entering the span of the log lines costs more than telling; most occurrences have no line at the usual level.
+        if occurrence.level() <= LevelFilter::current() {
+            self.lines.in_scope(|| occurrence.tell());
+        } else {
+            occurrence.tell();
+        }
+        if let Some(span) = self.sampled() {
+            occurrence.mark(&mut |name, details| span.add_event(name, attributes::from_details(details)));
+        }
+    }
+
+    /// Marks something on the span that has no log line.
+    pub fn event(&self, name: &'static str, details: &[Attribute<'_>]) {
+        if let Some(span) = self.sampled() {
+            span.add_event(name, attributes::from_details(details));
+        }
+    }
+
+    /// Tells what became of the message: `ack`, `nack` or `reject`.
+    ///
+    /// The last two are spans of their own, `<how> <queue>`. An acknowledgement is how nearly every task ends, and a span of
+    /// it would cost a third of the whole trace: it is an event.
+    pub fn settled(&self, how: &'static str) {
+        if how == "ack" {
+            self.event(how, &[]);
+        } else if let (Some(tracer), Some(traced), Some(_)) = (tracer(), &self.traced, self.sampled()) {
+            settle(tracer, traced, how);
+        }
+    }
+
+    /// Ends the span: how the attempt ended, and which error was in the way.
+    pub fn end(self, state: State, failure: Option<&Failure>) {
+        let Some(span) = self.sampled() else { return };
+        span.set_attribute(KeyValue::new(attributes::TASK_STATE, state.as_str()));
+        if let Some(failure) = failure {
+            span.set_attribute(KeyValue::new(attributes::ERROR_TYPE, failure.kind.clone()));
+            span.set_status(Status::error(failure.message.clone()));
+        }
+        span.end();
+    }
+
+    /// The span, if anybody will see it.
+    fn sampled(&self) -> Option<SpanRef<'_>> {
+        let span = self.traced.as_ref()?.context.span();
+        span.span_context().is_sampled().then_some(span)
+    }
+}
+
+fn start(tracer: &SdkTracer, headers: &HeaderMap, info: &ProcessInfo<'_>) -> Context {
+    let publisher = propagation::extract(headers);
+    // Not the current context: what the worker itself is in the middle of is no part of the task's story.
+    let parent = match &publisher {
+        Some(publisher) => Context::new().with_remote_span_context(publisher.clone()),
+        None => Context::new(),
+    };
+    let mut builder = SpanBuilder::from_name("process").with_kind(SpanKind::Consumer);
+    if may_be_kept(parent.span().span_context()) {
+        builder.name = format!("process {}", info.queue).into();
+        builder.attributes = Some(describe(info));
+        builder.links = publisher.map(|publisher| vec![Link::with_context(publisher)]);
+    }
+    Context::new().with_span(tracer.build_with_context(builder, &parent))
+}
+
+fn describe(info: &ProcessInfo<'_>) -> Vec<KeyValue> {
+    // With room for what the end of the span adds.
+    let mut described = Vec::with_capacity(13);
+    described.extend([
+        KeyValue::new(attributes::SYSTEM, attributes::RABBITMQ),
+        KeyValue::new(attributes::OPERATION_NAME, "process"),
+        KeyValue::new(attributes::OPERATION_TYPE, "process"),
+        KeyValue::new(
+            attributes::DESTINATION,
+            attributes::destination(info.exchange, info.routing_key, Some(info.queue)),
+        ),
+        KeyValue::new(attributes::ROUTING_KEY, info.routing_key.to_owned()),
+        KeyValue::new(attributes::MESSAGE_ID, info.id.to_owned()),
+        KeyValue::new(attributes::TASK_NAME, info.task.to_owned()),
+        KeyValue::new(attributes::TASK_ATTEMPT, i64::from(info.attempt)),
+        KeyValue::new(attributes::QUEUE, Arc::clone(info.queue)),
+        KeyValue::new(attributes::WORKER, Arc::clone(info.worker)),
+    ]);
+    if info.redelivered {
+        described.push(KeyValue::new(attributes::TASK_REDELIVERED, true));
+    }
+    described
+}
+
+fn settle(tracer: &SdkTracer, traced: &Traced, how: &'static str) {
+    let builder =
+        SpanBuilder::from_name(format!("{how} {}", traced.queue)).with_kind(SpanKind::Client).with_attributes([
+            KeyValue::new(attributes::SYSTEM, attributes::RABBITMQ),
+            KeyValue::new(attributes::OPERATION_NAME, how),
+            KeyValue::new(attributes::OPERATION_TYPE, "settle"),
+            KeyValue::new(attributes::DESTINATION, Arc::clone(&traced.queue)),
+        ]);
+    tracer.build_with_context(builder, &traced.context).end();
+}
+
+fn trace_id(context: &Context) -> Option<String> {
+    let span = context.span();
+    let span = span.span_context();
+    span.is_valid().then(|| span.trace_id().to_string())
+}
+
+/// The span of the log lines. Its level is the highest, so that no line that is written goes without it.
+fn lines(info: &ProcessInfo<'_>, trace_id: Option<&str>) -> tracing::Span {
+    tracing::error_span!(target: TASK_TARGET, parent: None, "task", task = info.task, id = info.id, trace_id)
+}

@@ -1,0 +1,298 @@
+//! One task, one story: from the caller's span to the handler's.
+
+use std::sync::{Arc, OnceLock};
+
+use celeriac_protocol::{Failure, HeaderMap, State};
+use opentelemetry::trace::{SpanId, SpanKind, Status, TracerProvider};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
+use tracing::{Instrument, Span, info, info_span};
+
+use super::*;
+use crate::occurrences::worker::{TaskReceived, TaskRetried, TaskSucceeded};
+use crate::options::{LogFormat, LogOptions};
+use crate::setup::testing::{Captured, subscriber};
+
+/// The spans of this process: the tracer is its own, so all tests share it and tell their spans apart by trace.
+pub(crate) fn exporter() -> &'static InMemorySpanExporter {
+    static EXPORTER: OnceLock<InMemorySpanExporter> = OnceLock::new();
+    EXPORTER.get_or_init(|| {
+        let exporter = InMemorySpanExporter::default();
+        let provider = SdkTracerProvider::builder()
+            .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
+            .with_simple_exporter(exporter.clone())
+            .build();
+        install(provider.tracer("celeriac")).unwrap();
+        exporter
+    })
+}
+
+struct Trace(Vec<SpanData>);
+
+impl Trace {
+    fn of(trace_id: &str) -> Self {
+        let spans = exporter().get_finished_spans().unwrap();
+        Self(spans.into_iter().filter(|span| span.span_context.trace_id().to_string() == trace_id).collect())
+    }
+
+    fn span(&self, name: &str) -> &SpanData {
+        let names: Vec<_> = self.0.iter().map(|span| &span.name).collect();
+        self.0.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("no span `{name}` among {names:?}"))
+    }
+
+    fn id(&self, name: &str) -> SpanId {
+        self.span(name).span_context.span_id()
+    }
+
+    fn parent(&self, name: &str) -> SpanId {
+        self.span(name).parent_span_id
+    }
+}
+
+fn attribute(span: &SpanData, name: &str) -> String {
+    let found = span.attributes.iter().find(|attribute| attribute.key.as_str() == name);
+    found.unwrap_or_else(|| panic!("no attribute {name} on {span:?}")).value.to_string()
+}
+
+struct Names {
+    queue: Arc<str>,
+    worker: Arc<str>,
+}
+
+impl Names {
+    fn new() -> Self {
+        Self { queue: "billing".into(), worker: "worker-1".into() }
+    }
+
+    fn info<'a>(&'a self, id: &'a str, attempt: u32) -> ProcessInfo<'a> {
+        ProcessInfo {
+            task: "orders.charge",
+            id,
+            queue: &self.queue,
+            exchange: "orders",
+            routing_key: "billing.charge",
+            attempt,
+            redelivered: false,
+            worker: &self.worker,
+        }
+    }
+}
+
+/// Runs `work` on a runtime of one thread, under a subscriber that also makes spans, and returns the log lines.
+fn under_subscriber<F: Future>(options: &LogOptions, work: F) -> (F::Output, String) {
+    exporter();
+    let captured = Captured::default();
+    let dispatch = subscriber(options, captured.clone(), tracer().cloned());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let output = tracing::dispatcher::with_default(&dispatch, || runtime.block_on(work));
+    (output, captured.text())
+}
+
+fn published(id: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let publish = PublishSpan::start("orders.charge", id, "orders", "billing.charge");
+    publish.inject(&mut headers);
+    publish.end(Ok(()));
+    headers
+}
+
+#[test]
+fn a_task_is_one_trace_from_its_caller_to_its_handlers_spans() {
+    let names = Names::new();
+    let (trace_id, _) = under_subscriber(&LogOptions::default(), async {
+        let headers = info_span!("caller").in_scope(|| published("one-trace"));
+        let process = ProcessSpan::start(&headers, &names.info("one-trace", 1));
+        let handler = async || {
+            tokio::task::yield_now().await;
+            PublishSpan::start("mail.send", "sub-task", "", "mail").end(Ok(()));
+            let mut spawned = tokio::task::JoinSet::new();
+            spawned.spawn(async { info_span!("spawned").in_scope(|| ()) }.instrument(Span::current()));
+            spawned.join_all().await;
+        };
+        process.run(async { handler().instrument(info_span!("handler")).await }).await;
+        let mut outside = tokio::task::JoinSet::new();
+        let spawn = async { outside.spawn(async { info_span!("aside").in_scope(|| ()) }.instrument(Span::current())) };
+        process.run(spawn).await;
+        outside.join_all().await;
+        process.settled("reject");
+        let trace_id = process.trace_id().unwrap();
+        process.end(State::Success, None);
+        trace_id
+    });
+
+    let trace = Trace::of(&trace_id);
+    assert_eq!(trace.parent("caller"), SpanId::INVALID);
+    assert_eq!(trace.parent("publish orders:billing.charge"), trace.id("caller"));
+    assert_eq!(trace.parent("process billing"), trace.id("publish orders:billing.charge"));
+    assert_eq!(trace.parent("handler"), trace.id("process billing"));
+    assert_eq!(trace.parent("publish mail"), trace.id("handler"));
+    assert_eq!(trace.parent("spawned"), trace.id("handler"));
+    assert_eq!(trace.parent("aside"), trace.id("process billing"), "work that outlives the handler's own future");
+    assert_eq!(trace.parent("reject billing"), trace.id("process billing"));
+    assert_eq!(trace.0.len(), 8, "the span of the log lines is none of the trace's");
+    assert!(trace.span("process billing").parent_span_is_remote);
+}
+
+#[test]
+fn spans_say_what_the_messaging_conventions_ask_for() {
+    exporter();
+    let names = Names::new();
+    let headers = published("conventions");
+    let process = ProcessSpan::start(&headers, &names.info("conventions", 2));
+    let trace_id = process.trace_id().unwrap();
+    process.settled("nack");
+    process.end(State::Success, None);
+
+    let trace = Trace::of(&trace_id);
+    let publish = trace.span("publish orders:billing.charge");
+    assert_eq!(publish.span_kind, SpanKind::Producer);
+    let process = trace.span("process billing");
+    assert_eq!(process.span_kind, SpanKind::Consumer);
+    assert_eq!(process.links.iter().map(|link| &link.span_context).count(), 1);
+    assert_eq!(process.links.iter().next().unwrap().span_context.span_id(), publish.span_context.span_id());
+    for (span, expected) in [
+        (publish, [("messaging.operation.type", "send"), ("messaging.destination.name", "orders:billing.charge")]),
+        (
+            process,
+            [("messaging.operation.type", "process"), ("messaging.destination.name", "orders:billing.charge:billing")],
+        ),
+        (process, [("celeriac.task.attempt", "2"), ("celeriac.task.state", "SUCCESS")]),
+        (process, [("celeriac.worker", "worker-1"), ("celeriac.queue", "billing")]),
+        (trace.span("nack billing"), [("messaging.operation.type", "settle"), ("messaging.operation.name", "nack")]),
+    ] {
+        for (name, value) in expected {
+            assert_eq!(attribute(span, name), value, "{name}");
+        }
+        assert_eq!(attribute(span, "messaging.system"), "rabbitmq");
+    }
+    for span in [publish, process] {
+        assert_eq!(attribute(span, "messaging.message.id"), "conventions");
+        assert_eq!(attribute(span, "celeriac.task.name"), "orders.charge");
+    }
+}
+
+#[test]
+fn attempts_share_a_trace_and_show_what_happened() {
+    exporter();
+    let names = Names::new();
+    let mut headers = published("attempts");
+    let first = ProcessSpan::start(&headers, &names.info("attempts", 1));
+    let (task, id) = ("orders.charge", "attempts");
+    first.tell(&TaskReceived { task, id, queue: "billing", redelivered: false });
+    first.tell(&TaskRetried { task, id, attempt: 1, error: "declined", wait: std::time::Duration::from_secs(2) });
+    first.event("revoked", &[("by", "operator".into())]);
+    first.settled("ack");
+    let again = first.run_blocking(|| PublishSpan::start("orders.charge", "attempts", "", "billing"))();
+    again.inject(&mut headers);
+    again.end(Err(&"unroutable"));
+    first.end(State::Retry, Some(&Failure::new("PaymentDeclined", "declined")));
+    let second = ProcessSpan::start(&headers, &names.info("attempts", 2));
+    let trace_id = second.trace_id().unwrap();
+    second.end(State::Success, None);
+
+    let trace = Trace::of(&trace_id);
+    let attempt = |number| {
+        trace.0.iter().find(|span| span.name == "process billing" && attribute(span, "celeriac.task.attempt") == number)
+    };
+    let (first, second) = (attempt("1").unwrap(), attempt("2").unwrap());
+    let events: Vec<_> = first.events.iter().map(|event| event.name.as_ref()).collect();
+    assert_eq!(events, ["received", "retried", "revoked", "ack"]);
+    assert_eq!(first.status, Status::error("declined"));
+    assert_eq!(attribute(first, "error.type"), "PaymentDeclined");
+    assert_eq!(trace.parent("publish billing"), first.span_context.span_id());
+    assert_eq!(trace.span("publish billing").status, Status::error("unroutable"));
+    assert_eq!(second.parent_span_id, trace.id("publish billing"));
+}
+
+#[test]
+fn a_trace_that_its_sender_does_not_keep_is_not_kept_here() {
+    exporter();
+    let names = Names::new();
+    let (trace_id, parent) =
+        ("0af7651916cd43dd8448eb211c80319c", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00");
+    let mut headers = HeaderMap::new();
+    headers.insert("traceparent", parent);
+    let process = ProcessSpan::start(&headers, &names.info("unkept", 1));
+    process.tell(&TaskSucceeded { task: "t", id: "unkept", runtime: std::time::Duration::ZERO });
+    process.settled("ack");
+    assert_eq!(process.trace_id().as_deref(), Some(trace_id));
+    let mut sent = HeaderMap::new();
+    process.run_blocking(|| PublishSpan::start("t", "next", "", "q").inject(&mut sent))();
+    process.end(State::Success, None);
+
+    let sent = sent.text("traceparent").unwrap();
+    assert!(sent.starts_with(&format!("00-{trace_id}-")) && sent.ends_with("-00"), "{sent}");
+    assert_eq!(Trace::of(trace_id).0, []);
+}
+
+#[test]
+fn a_handler_on_a_thread_is_in_the_trace_and_in_the_log() {
+    exporter();
+    let names = Names::new();
+    let captured = Captured::default();
+    let dispatch = subscriber(&LogOptions::default(), captured.clone(), tracer().cloned());
+    let process = tracing::dispatcher::with_default(&dispatch, || {
+        ProcessSpan::start(&published("threaded"), &names.info("threaded", 1))
+    });
+    let work = process.run_blocking(|| info_span!("threaded").in_scope(|| info!("working")));
+    std::thread::spawn(move || tracing::dispatcher::with_default(&dispatch, work)).join().unwrap();
+    let trace_id = process.trace_id().unwrap();
+    process.end(State::Success, None);
+
+    let trace = Trace::of(&trace_id);
+    assert_eq!(trace.parent("threaded"), trace.id("process billing"));
+    let lines = captured.text();
+    assert!(lines.contains("working") && lines.contains(&trace_id), "{lines}");
+}
+
+fn handler_lines(options: &LogOptions, id: &str) -> (String, Vec<String>) {
+    let names = Names::new();
+    let (trace_id, lines) = under_subscriber(options, async {
+        let process = ProcessSpan::start(&published(id), &names.info(id, 1));
+        let handler = async {
+            tracing::warn!(target: "my_app", "low stock");
+            info_span!(target: "my_app", "inner", item = 7)
+                .in_scope(|| tracing::error!(target: "my_app", "out of stock"));
+        };
+        process.run(handler).await;
+        process.tell(&TaskSucceeded { task: "orders.charge", id, runtime: std::time::Duration::from_millis(12) });
+        let trace_id = process.trace_id().unwrap();
+        process.end(State::Success, None);
+        trace_id
+    });
+    (trace_id, lines.lines().map(str::to_owned).collect())
+}
+
+#[test]
+fn every_line_of_a_task_names_it_and_its_trace() {
+    let cases = [("info", 3), ("warn", 2), ("my_app=error", 1), ("off", 0)];
+    for (level, expected) in cases {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let id = format!("lines-{level}-{format:?}");
+            let (trace_id, lines) = handler_lines(&LogOptions { level: level.to_owned(), format }, &id);
+            assert_eq!(lines.len(), expected, "{lines:?}");
+            for line in &lines {
+                assert!(line.contains(&id) && line.contains(&trace_id) && line.contains("orders.charge"), "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_line_for_people_reads_as_celerys() {
+    let (_, lines) = handler_lines(&LogOptions::default(), "people");
+    let line = lines.last().unwrap();
+    assert!(line.contains("orders.charge[people] succeeded in 0.012s"), "{line}");
+}
+
+#[test]
+fn a_line_for_machines_is_one_object() {
+    let options = LogOptions { level: "info".to_owned(), format: LogFormat::Json };
+    let (trace_id, lines) = handler_lines(&options, "machines");
+    for line in lines {
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let task = &line["spans"][0];
+        assert_eq!((&task["id"], &task["trace_id"]), (&"machines".into(), &trace_id.clone().into()));
+        assert_eq!((&task["name"], &task["task"]), (&"task".into(), &"orders.charge".into()));
+        assert!(line["message"].is_string() && line["level"].is_string() && line["timestamp"].is_string(), "{line}");
+    }
+}

@@ -1,0 +1,54 @@
+//! A collector that is gone neither holds a program up nor fills its log.
+
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use celeriac_telemetry::{Instance, PublishSpan, Telemetry, TelemetryOptions};
+use tracing_subscriber::fmt::MakeWriter;
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Lines {
+    type Writer = Self;
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_program_with_its_own_subscriber_hears_once_of_a_refusing_collector() {
+    let lines = Lines::default();
+    tracing::subscriber::set_global_default(tracing_subscriber::fmt().with_writer(lines.clone()).finish()).unwrap();
+    // A port that was just free: nobody listens there.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let options = TelemetryOptions { otlp: Some(format!("http://{address}")), ..TelemetryOptions::default() };
+    let instance = Instance { name: "w".to_owned(), version: "1".to_owned() };
+    let telemetry = Telemetry::start(&options, &instance).unwrap();
+    assert!(!telemetry.writes_logs(), "the program's subscriber stays");
+
+    let begun = Instant::now();
+    for _ in 0..100_000 {
+        PublishSpan::start("t", "1", "", "q").end(Ok(()));
+    }
+    // Generous for the slowest machine, and impossible if each span waited for the collector.
+    assert!(begun.elapsed() < Duration::from_secs(60));
+    let _ = telemetry.shutdown(Duration::from_secs(20)).await;
+
+    let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(lines.matches("takes no traces").count(), 1, "{lines}");
+    assert!(lines.contains("100000 spans never reached"), "{lines}");
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    let counted = celeriac_telemetry::metrics::snapshot();
+    assert_eq!((counted.count("celeriac.spans.ended", &[]), counted.count("celeriac.spans.sent", &[])), (100_000, 0));
+}

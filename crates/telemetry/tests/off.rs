@@ -1,0 +1,49 @@
+//! Without a collector there are no traces, and nothing of them travels.
+
+use std::sync::Arc;
+
+use celeriac_protocol::{HeaderMap, State};
+use celeriac_telemetry::occurrences::worker::TaskStarted;
+use celeriac_telemetry::{Instance, ProcessInfo, ProcessSpan, PublishSpan, Telemetry, TelemetryOptions};
+
+const INCOMING: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+fn work_through_a_task() {
+    let mut headers = HeaderMap::new();
+    let publish = PublishSpan::start("t", "1", "", "q");
+    publish.inject(&mut headers);
+    publish.end(Ok(()));
+    assert!(headers.is_empty(), "{headers:?}");
+
+    headers.insert("traceparent", INCOMING);
+    let (queue, worker): (Arc<str>, Arc<str>) = ("q".into(), "w".into());
+    let info = ProcessInfo {
+        task: "t",
+        id: "1",
+        queue: &queue,
+        exchange: "",
+        routing_key: "q",
+        attempt: 1,
+        redelivered: false,
+        worker: &worker,
+    };
+    let process = ProcessSpan::start(&headers, &info);
+    assert_eq!(process.trace_id(), None);
+    process.tell(&TaskStarted { task: "t", id: "1", attempt: 1 });
+    assert_eq!(process.run_blocking(|| 7)(), 7);
+    // A retry keeps its headers, and so the trace that others make.
+    PublishSpan::start("t", "1", "", "q").inject(&mut headers);
+    assert_eq!(headers.text("traceparent"), Some(INCOMING));
+    process.settled("ack");
+    process.end(State::Success, None);
+}
+
+#[tokio::test]
+async fn nothing_is_written_into_headers_and_no_task_has_a_trace() {
+    work_through_a_task();
+    let instance = Instance { name: "w".to_owned(), version: "1".to_owned() };
+    let telemetry = Telemetry::start(&TelemetryOptions::default(), &instance).unwrap();
+    work_through_a_task();
+    assert!(telemetry.writes_logs());
+    telemetry.shutdown(std::time::Duration::ZERO).await.unwrap();
+}
