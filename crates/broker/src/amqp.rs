@@ -1,0 +1,126 @@
+//! The broker on RabbitMQ, split by duty.
+//!
+//! - `url`, `connection`, `backoff`, `health`: nodes, connections to them, and how it stands with them;
+//! - `convert`: messages into AMQP and out of it;
+//! - `publish`, `line`, `flights`: a message is on a queue, or its sender has an error;
+//! - `consume`, `subscription`: deliveries out, verdicts in, through lost connections;
+//! - `plan`, `declare`, `verify`: what has to exist is made or adopted, or its difference is told.
+//!
+//! Nothing of the client library's own recovery is used: what is published again, subscribed again and given up is decided
+//! here.
+
+mod backoff;
+mod connection;
+mod consume;
+mod convert;
+mod declare;
+mod flights;
+mod health;
+mod line;
+mod plan;
+mod publish;
+mod subscription;
+mod url;
+mod verify;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::connection::{Connections, Purpose, Surroundings};
+use self::declare::Declarer;
+use self::health::Board;
+use self::publish::Publisher;
+use self::url::Node;
+use crate::broker::{Broker, Consumer, Health, Outgoing, Subscription};
+use crate::error::Result;
+use crate::options::BrokerOptions;
+use crate::topology::Topology;
+
+/// How long the tasks of a broker may take to end.
+const WIND_UP: Duration = Duration::from_secs(10);
+
+/// A broker that is a RabbitMQ server or cluster.
+///
+/// It publishes on one connection and does everything else on another. Both are made at their first use, and made again
+/// when they are lost.
+pub struct AmqpBroker {
+    around: Surroundings,
+    publishing: Arc<Connections>,
+    consuming: Arc<Connections>,
+    publisher: Publisher,
+    declarer: Declarer,
+}
+
+impl AmqpBroker {
+    /// A broker that connects where it is needed. `name` is what the server's list of connections shows.
+    ///
+    /// # Errors
+    /// When a URL cannot be understood.
+    pub fn new(options: &BrokerOptions, name: &str) -> Result<Self> {
+        let around = Surroundings {
+            name: Arc::from(name),
+            nodes: Node::all(options)?.into(),
+            connect_timeout: options.connect_timeout,
+            board: Arc::new(Board::new()),
+            tracker: TaskTracker::new(),
+            closing: CancellationToken::new(),
+        };
+        let publishing = Arc::new(Connections::new(Purpose::Publish, around.clone()));
+        let consuming = Arc::new(Connections::new(Purpose::Consume, around.clone()));
+        Ok(Self {
+            publisher: Publisher::new(Arc::clone(&publishing), options),
+            declarer: Declarer::new(Arc::clone(&consuming), options.delay_queues, options.connect_timeout),
+            around,
+            publishing,
+            consuming,
+        })
+    }
+}
+
+impl fmt::Debug for AmqpBroker {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("AmqpBroker").field("url", &self.publishing.shown()).finish_non_exhaustive()
+    }
+}
+
+impl Broker for AmqpBroker {
+    fn declare<'a>(&'a self, topology: &'a Topology) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.declarer.declare(topology))
+    }
+
+    fn publish(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.publisher.publish(outgoing))
+    }
+
+    fn consume(&self, subscription: Subscription) -> BoxFuture<'_, Result<Consumer>> {
+        Box::pin(async move { consume::consume(Arc::clone(&self.consuming), &subscription).await })
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.around.board.watch()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.around.closing.cancel();
+            self.around.tracker.close();
+            // Consumers tell the broker what is settled before their connection goes.
+            let _ = timeout(WIND_UP, self.around.tracker.wait()).await;
+            futures::join!(self.publishing.close(), self.consuming.close());
+            self.around.board.closed();
+        })
+    }
+}
+
+impl Drop for AmqpBroker {
+    fn drop(&mut self) {
+        self.around.closing.cancel();
+    }
+}

@@ -1,0 +1,350 @@
+//! Messages into AMQP and out of it.
+//!
+//! Only field types that every Celery peer reads are written. Whatever arrives is read.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use celeriac_protocol::{HeaderMap, Map, Message, Properties, Value};
+use lapin::BasicProperties;
+use lapin::message::Delivery;
+use lapin::types::{AMQPValue, FieldArray, FieldTable, LongString, ShortString};
+
+use crate::broker::Outgoing;
+use crate::error::{Error, Result};
+
+/// Nesting beyond this is cut off in headers that arrive; nobody sends it in earnest.
+const DEEPEST: usize = 64;
+
+/// The longest text that a name, a key or a property may be.
+const LONGEST_SHORT: usize = 255;
+
+/// RabbitMQ counts a message's time in the queue in 32 bits.
+const LONGEST_EXPIRATION: Duration = Duration::from_millis(u32::MAX as u64);
+
+const PERSISTENT: u8 = 2;
+
+/// An outgoing message as AMQP has it, without its body.
+#[derive(Debug)]
+pub(super) struct Envelope {
+    pub(super) exchange: ShortString,
+    pub(super) routing_key: ShortString,
+    pub(super) properties: BasicProperties,
+}
+
+impl Envelope {
+    /// Translates a message.
+    ///
+    /// # Errors
+    /// When a name, a key or a property is longer than AMQP allows.
+    pub(super) fn new(outgoing: &Outgoing) -> Result<Self> {
+        Ok(Self {
+            exchange: short(&outgoing.exchange, "exchange")?,
+            routing_key: short(&outgoing.routing_key, "routing key")?,
+            properties: write_properties(&outgoing.message)?,
+        })
+    }
+}
+
+/// A text of the kind that AMQP limits to 255 bytes.
+pub(super) fn short(text: &str, what: &str) -> Result<ShortString> {
+    ShortString::try_new(text).map_err(|_| Error::Invalid {
+        key: what.to_owned(),
+        reason: format!("should be at most {LONGEST_SHORT} bytes, got {}", text.len()),
+    })
+}
+
+fn write_properties(message: &Message) -> Result<BasicProperties> {
+    let Properties { content_type, content_encoding, transient, priority, correlation_id, reply_to, expiration } =
+        &message.properties;
+    let mut properties = BasicProperties::default();
+    if !message.headers.is_empty() {
+        properties = properties.with_headers(write_headers(&message.headers)?);
+    }
+    if let Some(content_type) = content_type {
+        properties = properties.with_content_type(short(content_type, "content type")?);
+    }
+    if let Some(content_encoding) = content_encoding {
+        properties = properties.with_content_encoding(short(content_encoding, "content encoding")?);
+    }
+    if !transient {
+        properties = properties.with_delivery_mode(PERSISTENT);
+    }
+    if let Some(priority) = priority {
+        properties = properties.with_priority(*priority);
+    }
+    if let Some(correlation_id) = correlation_id {
+        properties = properties.with_correlation_id(short(correlation_id, "correlation id")?);
+    }
+    if let Some(reply_to) = reply_to {
+        properties = properties.with_reply_to(short(reply_to, "reply queue")?);
+    }
+    // What may wait longer than RabbitMQ can count waits for ever; its `expires` header still holds.
+    if let Some(expiration) = expiration.filter(|expiration| *expiration <= LONGEST_EXPIRATION) {
+        properties = properties.with_expiration(short(&expiration.as_millis().to_string(), "expiration")?);
+    }
+    Ok(properties)
+}
+
+fn write_headers(headers: &HeaderMap) -> Result<FieldTable> {
+    let mut table = FieldTable::default();
+    for (name, value) in headers.iter() {
+        table.insert(short(name, "header name")?, write_value(value)?);
+    }
+    Ok(table)
+}
+
+fn write_value(value: &Value) -> Result<AMQPValue> {
+    Ok(match value {
+        Value::Null => AMQPValue::Void,
+        Value::Bool(flag) => AMQPValue::Boolean(*flag),
+        Value::Int(number) => i32::try_from(*number).map_or(AMQPValue::LongLongInt(*number), AMQPValue::LongInt),
+        // AMQP as RabbitMQ speaks it has no integer for it.
+        Value::UInt(number) => AMQPValue::LongString(LongString::from(number.to_string())),
+        Value::Float(number) => AMQPValue::Double(*number),
+        Value::Text(text) => AMQPValue::LongString(LongString::from(text.as_str())),
+        Value::Bytes(bytes) => AMQPValue::ByteArray(bytes.as_slice().into()),
+        Value::List(items) => {
+            let items: Result<Vec<_>> = items.iter().map(write_value).collect();
+            AMQPValue::FieldArray(FieldArray::from(items?))
+        }
+        Value::Map(entries) => {
+            let mut table = FieldTable::default();
+            for (name, value) in entries {
+                table.insert(short(name, "name in a header")?, write_value(value)?);
+            }
+            AMQPValue::FieldTable(table)
+        }
+    })
+}
+
+/// How many bytes headers take on the wire; they have to fit one frame.
+pub(super) fn headers_size(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| 1 + name.len() + value_size(value)).sum()
+}
+
+fn value_size(value: &Value) -> usize {
+    const TAG: usize = 1;
+    const LENGTH: usize = 4;
+    match value {
+        Value::Null => TAG,
+        Value::Bool(_) => TAG + 1,
+        Value::Int(_) | Value::Float(_) => TAG + 8,
+        Value::UInt(_) => TAG + LENGTH + 20,
+        Value::Text(text) => TAG + LENGTH + text.len(),
+        Value::Bytes(bytes) => TAG + LENGTH + bytes.len(),
+        Value::List(items) => TAG + LENGTH + items.iter().map(value_size).sum::<usize>(),
+        Value::Map(entries) => {
+            TAG + LENGTH + entries.iter().map(|(name, value)| 1 + name.len() + value_size(value)).sum::<usize>()
+        }
+    }
+}
+
+/// The message in a delivery. Its body is not copied.
+pub(super) fn read_message(properties: &BasicProperties, body: Vec<u8>) -> Message {
+    let text = |text: &Option<ShortString>| text.as_ref().map(|text| text.as_str().to_owned());
+    Message {
+        headers: properties.headers().as_ref().map(read_headers).unwrap_or_default(),
+        properties: Properties {
+            content_type: text(properties.content_type()),
+            content_encoding: text(properties.content_encoding()),
+            transient: *properties.delivery_mode() != Some(PERSISTENT),
+            priority: *properties.priority(),
+            correlation_id: text(properties.correlation_id()),
+            reply_to: text(properties.reply_to()),
+            expiration: properties
+                .expiration()
+                .as_ref()
+                .and_then(|expiration| expiration.as_str().parse().ok())
+                .map(Duration::from_millis),
+        },
+        body: Bytes::from(body),
+    }
+}
+
+/// Whether `returned` is the message that was sent as `outgoing`.
+pub(super) fn is_same(outgoing: &Outgoing, returned: &Delivery) -> bool {
+    is_same_address(outgoing, returned)
+        && outgoing.message.body == returned.data
+        && write_properties(&outgoing.message).is_ok_and(|properties| properties == returned.properties)
+}
+
+/// Whether `returned` went to where `outgoing` was sent.
+pub(super) fn is_same_address(outgoing: &Outgoing, returned: &Delivery) -> bool {
+    outgoing.exchange == returned.exchange.as_str() && outgoing.routing_key == returned.routing_key.as_str()
+}
+
+fn read_headers(table: &FieldTable) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(table.inner().len());
+    for (name, value) in table {
+        headers.push(name.as_str().to_owned(), read_value(value, DEEPEST));
+    }
+    headers
+}
+
+fn read_value(value: &AMQPValue, depth: usize) -> Value {
+    match value {
+        AMQPValue::Void => Value::Null,
+        AMQPValue::Boolean(flag) => Value::Bool(*flag),
+        AMQPValue::ShortShortInt(number) => Value::Int(i64::from(*number)),
+        AMQPValue::ShortShortUInt(number) => Value::Int(i64::from(*number)),
+        AMQPValue::ShortInt(number) => Value::Int(i64::from(*number)),
+        AMQPValue::ShortUInt(number) => Value::Int(i64::from(*number)),
+        AMQPValue::LongInt(number) => Value::Int(i64::from(*number)),
+        AMQPValue::LongUInt(number) => Value::Int(i64::from(*number)),
+        AMQPValue::LongLongInt(number) => Value::Int(*number),
+        AMQPValue::Timestamp(seconds) => i64::try_from(*seconds).map_or(Value::UInt(*seconds), Value::Int),
+        AMQPValue::Float(number) => Value::Float(f64::from(*number)),
+        AMQPValue::Double(number) => Value::Float(*number),
+        // Written out and read again, since that rounds as one expects: 1.1 and not 1.1000000000000001.
+        AMQPValue::DecimalValue(decimal) => {
+            Value::Float(format!("{}e-{}", decimal.value, decimal.scale).parse().unwrap_or_default())
+        }
+        AMQPValue::ShortString(text) => Value::from(text.as_str()),
+        AMQPValue::LongString(text) => read_text(text.as_bytes()),
+        AMQPValue::ByteArray(bytes) => Value::Bytes(bytes.as_slice().to_vec()),
+        AMQPValue::FieldArray(_) | AMQPValue::FieldTable(_) if depth == 0 => Value::Null,
+        AMQPValue::FieldArray(items) => {
+            Value::List(items.as_slice().iter().map(|item| read_value(item, depth - 1)).collect())
+        }
+        AMQPValue::FieldTable(entries) => {
+            let read = |(name, value): (&ShortString, _)| (name.as_str().to_owned(), read_value(value, depth - 1));
+            Value::Map(entries.into_iter().map(read).collect::<Map>())
+        }
+    }
+}
+
+fn read_text(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Value::from(text),
+        Err(_) => Value::Bytes(bytes.to_vec()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::types::DecimalValue;
+
+    use super::*;
+
+    fn outgoing(headers: HeaderMap) -> Outgoing {
+        let properties = Properties {
+            content_type: Some("application/json".to_owned()),
+            content_encoding: Some("utf-8".to_owned()),
+            transient: false,
+            priority: Some(7),
+            correlation_id: Some("id".to_owned()),
+            reply_to: Some("replies".to_owned()),
+            expiration: Some(Duration::from_millis(1500)),
+        };
+        let message = Message { headers, properties, body: Bytes::from_static(b"[[],{},{}]") };
+        Outgoing { exchange: "orders".into(), routing_key: "billing".to_owned(), message }
+    }
+
+    fn nested() -> Value {
+        let map: Map = [("a".to_owned(), Value::Int(-5)), ("b".to_owned(), Value::Null)].into_iter().collect();
+        Value::List(vec![Value::Float(1.5), Value::Null, Value::Map(map), Value::List(vec![])])
+    }
+
+    #[test]
+    fn a_message_comes_out_as_it_went_in() {
+        // In the order of their names, as a field table gives them out.
+        let headers: HeaderMap = [
+            ("bytes", Value::Bytes(vec![0, 255])),
+            ("flag", Value::Bool(true)),
+            ("huge", Value::Int(i64::MIN)),
+            ("id", Value::from("1")),
+            ("nested", nested()),
+            ("nothing", Value::Null),
+            ("small", Value::Int(-1)),
+        ]
+        .into_iter()
+        .collect();
+        let outgoing = outgoing(headers);
+        let envelope = Envelope::new(&outgoing).unwrap();
+        let read = read_message(&envelope.properties, outgoing.message.body.to_vec());
+        assert_eq!(read, outgoing.message);
+    }
+
+    #[test]
+    fn only_field_types_that_every_peer_reads_are_written() {
+        let cases = [
+            (Value::Int(5), 'I'),
+            (Value::Int(1 << 40), 'l'),
+            (Value::UInt(u64::MAX), 'S'),
+            (Value::from("text"), 'S'),
+            (Value::Bool(false), 't'),
+            (Value::Null, 'V'),
+            (Value::Float(0.5), 'd'),
+            (Value::Bytes(vec![1]), 'x'),
+            (Value::List(vec![]), 'A'),
+            (Value::Map(Map::new()), 'F'),
+        ];
+        for (value, tag) in cases {
+            assert_eq!(write_value(&value).unwrap().get_type().get_id(), tag, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn every_field_type_is_read() {
+        let cases = [
+            (AMQPValue::ShortShortInt(-1), Value::Int(-1)),
+            (AMQPValue::ShortShortUInt(255), Value::Int(255)),
+            (AMQPValue::ShortInt(-2), Value::Int(-2)),
+            (AMQPValue::ShortUInt(2), Value::Int(2)),
+            (AMQPValue::LongUInt(u32::MAX), Value::Int(i64::from(u32::MAX))),
+            (AMQPValue::Timestamp(7), Value::Int(7)),
+            (AMQPValue::Timestamp(u64::MAX), Value::UInt(u64::MAX)),
+            (AMQPValue::Float(0.5), Value::Float(0.5)),
+            (AMQPValue::DecimalValue(DecimalValue { scale: 1, value: 11 }), Value::Float(1.1)),
+            (AMQPValue::DecimalValue(DecimalValue { scale: 255, value: u32::MAX }), Value::Float(4_294_967_295e-255)),
+            (AMQPValue::ShortString("s".into()), Value::from("s")),
+            (AMQPValue::LongString(vec![0xff].into()), Value::Bytes(vec![0xff])),
+        ];
+        for (value, read) in cases {
+            assert_eq!(read_value(&value, DEEPEST), read, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn nesting_without_end_is_cut_off() {
+        let deep = (0..10_000).fold(AMQPValue::Void, |inner, _| AMQPValue::FieldArray(vec![inner].into()));
+        let mut value = &read_value(&deep, DEEPEST);
+        let mut depth = 0;
+        while let Value::List(items) = value {
+            (value, depth) = (&items[0], depth + 1);
+        }
+        assert_eq!((value, depth), (&Value::Null, DEEPEST));
+        // A value this deep cannot be dropped on a small stack.
+        std::mem::forget(deep);
+    }
+
+    #[test]
+    fn what_amqp_cannot_hold_is_refused_by_name() {
+        let long = "x".repeat(256);
+        let header: HeaderMap = [(long.clone(), Value::Null)].into_iter().collect();
+        assert_eq!(
+            Envelope::new(&outgoing(header)).unwrap_err().to_string(),
+            "header name: should be at most 255 bytes, got 256"
+        );
+        let key = Outgoing { routing_key: long, ..outgoing(HeaderMap::new()) };
+        assert_eq!(Envelope::new(&key).unwrap_err().to_string(), "routing key: should be at most 255 bytes, got 256");
+    }
+
+    #[test]
+    fn an_expiration_that_rabbitmq_cannot_count_is_left_out() {
+        let mut message = outgoing(HeaderMap::new()).message;
+        message.properties.expiration = Some(LONGEST_EXPIRATION + Duration::from_millis(1));
+        assert_eq!(write_properties(&message).unwrap().expiration(), &None);
+        message.properties.expiration = Some(LONGEST_EXPIRATION);
+        let written = write_properties(&message).unwrap();
+        assert_eq!(written.expiration().as_ref().map(ShortString::as_str), Some("4294967295"));
+    }
+
+    #[test]
+    fn the_size_of_headers_is_what_the_wire_takes() {
+        let headers: HeaderMap = [("nested", nested()), ("id", Value::from("1"))].into_iter().collect();
+        // 1 + 6 + A(5 + d(9) + V(1) + F(5 + 2 + I(5) + 2 + V(1)) + A(5)), where an integer counts as the longer kind.
+        assert_eq!(headers_size(&headers), 7 + 5 + 9 + 1 + (5 + 2 + 9 + 2 + 1) + 5 + 3 + 6);
+    }
+}

@@ -1,0 +1,94 @@
+//! A consumer's place at the broker: a channel with its own prefetch, and the stream of what it delivers.
+
+use futures::FutureExt;
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, ErrorKind};
+use tokio::time::timeout;
+
+use super::connection::{ANSWER, Connections, Failure};
+use super::convert::short;
+use crate::broker::Subscription;
+use crate::error::{Error, Result};
+use crate::settle::Command;
+
+/// What a consumer asks for, as AMQP has it.
+#[derive(Debug, Clone)]
+pub(super) struct Wish {
+    queue: ShortString,
+    tag: ShortString,
+    prefetch: u16,
+}
+
+/// A subscription that stands.
+pub(super) struct Subscribed {
+    pub(super) channel: Channel,
+    pub(super) stream: lapin::Consumer,
+}
+
+impl Wish {
+    pub(super) fn new(subscription: &Subscription) -> Result<Self> {
+        Ok(Self {
+            queue: short(&subscription.queue, "queue")?,
+            tag: short(&subscription.tag, "consumer tag")?,
+            prefetch: subscription.prefetch,
+        })
+    }
+
+    /// One attempt to subscribe.
+    pub(super) async fn attempt(&self, connections: &Connections) -> Result<Subscribed, Failure> {
+        let channel = connections.try_channel().await?;
+        let subscribed = timeout(ANSWER, self.subscribe(channel)).await;
+        let subscribed = subscribed.map_err(|_| Failure::Passing(format!("no answer within {ANSWER:?}")))?;
+        subscribed.map_err(|error| self.failure(&error, connections))
+    }
+
+    async fn subscribe(&self, channel: Channel) -> Result<Subscribed, lapin::Error> {
+        channel.basic_qos(self.prefetch, BasicQosOptions { global: false }).await?;
+        let (queue, tag) = (self.queue.clone(), self.tag.clone());
+        let stream = channel.basic_consume(queue, tag, BasicConsumeOptions::default(), FieldTable::default()).await?;
+        Ok(Subscribed { channel, stream })
+    }
+
+    fn failure(&self, error: &lapin::Error, connections: &Connections) -> Failure {
+        if let ErrorKind::ProtocolError(said) = error.kind() {
+            let reason = said.get_message();
+            match said.kind() {
+                // The queue of a node that is down is not found either, but comes back.
+                AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) if reason.as_str().contains("no queue") => {
+                    return Failure::Final(Error::NoSuchQueue { queue: self.queue.to_string() });
+                }
+                AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
+                    let reason = reason.to_string();
+                    return Failure::Final(Error::Denied { url: connections.shown(), reason });
+                }
+                _ => {}
+            }
+        }
+        Failure::Passing(error.to_string())
+    }
+
+    /// Asks for no more. The stream ends when the broker has taken note; should it not, its heartbeat is missed.
+    pub(super) fn cancel(&self, channel: &Channel) {
+        let _ = channel.basic_cancel(self.tag.clone(), BasicCancelOptions::default()).now_or_never();
+    }
+}
+
+/// Tells the broker what became of deliveries.
+///
+/// The first look at each future puts its frame into the connection's buffer, in order. What more could be waited for is
+/// that the frame is written; and if it cannot be, the stream of deliveries says why.
+pub(super) fn tell(channel: &Channel, commands: impl IntoIterator<Item = Command>) {
+    for command in commands {
+        let _ = match command {
+            Command::Ack { tag, multiple } => channel.basic_ack(tag, BasicAckOptions { multiple }).now_or_never(),
+            Command::Reject { tag } => nack(channel, tag, false),
+            Command::Requeue { tag } => nack(channel, tag, true),
+        };
+    }
+}
+
+fn nack(channel: &Channel, tag: u64, requeue: bool) -> Option<lapin::Result<()>> {
+    channel.basic_nack(tag, BasicNackOptions { multiple: false, requeue }).now_or_never()
+}

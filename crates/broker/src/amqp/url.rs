@@ -1,0 +1,119 @@
+//! The nodes of a cluster, as one setting names them.
+
+use std::time::Duration;
+
+use celeriac_config::Secret;
+use lapin::uri::AMQPUri;
+
+use super::connection::Purpose;
+use crate::error::{Error, Result};
+use crate::options::BrokerOptions;
+
+/// The largest frame. A client keeps 64 frames' worth of memory for each connection, so smaller is thriftier; but all
+/// headers of a published message have to fit one. A consumed message's frames are whatever its publisher sent.
+const PUBLISH_FRAME: u32 = 64 << 10;
+const CONSUME_FRAME: u32 = 32 << 10;
+
+/// All headers and properties of a published message together have at most this many bytes.
+pub(super) const LARGEST_HEADERS: usize = PUBLISH_FRAME as usize - (4 << 10);
+
+/// One node.
+#[derive(Clone)]
+pub(super) struct Node {
+    uri: AMQPUri,
+    shown: String,
+}
+
+impl Node {
+    /// The nodes of `broker.url`.
+    ///
+    /// # Errors
+    /// When one of them cannot be understood.
+    pub(super) fn all(options: &BrokerOptions) -> Result<Vec<Self>> {
+        split(options.url.expose()).into_iter().map(|url| Self::new(url.trim(), options)).collect()
+    }
+
+    fn new(url: &str, options: &BrokerOptions) -> Result<Self> {
+        let shown = Secret::new(url).masked();
+        let invalid = |reason: String| Error::Invalid { key: "broker.url".to_owned(), reason };
+        let mut uri: AMQPUri = url.parse().map_err(|reason| invalid(format!("`{shown}` is no AMQP URL: {reason}")))?;
+        if url.contains("://[") || url.contains("@[") {
+            return Err(invalid(format!("`{shown}` has an IPv6 address, which is not supported; use a host name")));
+        }
+        uri.query.heartbeat.get_or_insert(seconds(options.heartbeat));
+        uri.query.connection_timeout.get_or_insert(milliseconds(options.connect_timeout));
+        Ok(Self { uri, shown })
+    }
+
+    /// The URL without its password.
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// The URL with everything that a connection for `purpose` needs.
+    pub(super) fn url(&self, purpose: Purpose) -> String {
+        let mut uri = self.uri.clone();
+        uri.query.frame_max.get_or_insert(match purpose {
+            Purpose::Publish => PUBLISH_FRAME,
+            Purpose::Consume => CONSUME_FRAME,
+        });
+        uri.to_string()
+    }
+}
+
+fn seconds(duration: Duration) -> u16 {
+    // Half a second is no heartbeat, and zero means none at all.
+    u16::try_from(duration.as_secs().max(u64::from(!duration.is_zero()))).unwrap_or(u16::MAX)
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+/// Only a comma before another AMQP scheme separates: a password may hold commas too.
+fn split(urls: &str) -> Vec<&str> {
+    let mut nodes = Vec::new();
+    let mut rest = urls;
+    while let Some((comma, _)) = rest.match_indices(',').find(|(comma, _)| {
+        let next = rest[comma + 1..].trim_start();
+        next.starts_with("amqp://") || next.starts_with("amqps://")
+    }) {
+        nodes.push(&rest[..comma]);
+        rest = &rest[comma + 1..];
+    }
+    nodes.push(rest);
+    nodes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nodes(url: &str) -> Result<Vec<Node>> {
+        Node::all(&BrokerOptions { url: Secret::new(url), ..BrokerOptions::default() })
+    }
+
+    #[test]
+    fn several_urls_are_the_nodes_of_a_cluster() {
+        let nodes = nodes("amqp://u:p,w@a:1/%2f, amqps://b/v?heartbeat=3").unwrap();
+        let shown: Vec<_> = nodes.iter().map(Node::shown).collect();
+        assert_eq!(shown, ["amqp://u:***@a:1/%2f", "amqps://b/v?heartbeat=3"]);
+        assert_eq!(
+            nodes[0].url(Purpose::Publish),
+            "amqp://u:p%2Cw@a:1/%2F?frame_max=65536&heartbeat=10&connection_timeout=10000"
+        );
+        assert_eq!(
+            nodes[1].url(Purpose::Consume),
+            "amqps://guest:guest@b:5671/v?frame_max=32768&heartbeat=3&connection_timeout=10000"
+        );
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_used_is_said_so_without_its_password() {
+        for url in ["amqp://u:secret@host:port/", "amqp://u:secret@[::1]:5672/"] {
+            let message = nodes(url).err().unwrap().to_string();
+            assert!(message.starts_with("broker.url: `amqp://u:***@"), "{message}");
+            assert!(!message.contains("secret"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What RabbitMQ says when something exists otherwise than it is declared. Pure.
+
+use lapin::types::{AMQPValue, LongString};
+
+use crate::error::Error;
+
+/// An argument that differs, as RabbitMQ tells it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Inequivalent {
+    /// What it is an argument of, such as ``queue `mail` ``.
+    pub(super) object: String,
+    pub(super) argument: String,
+    /// What was declared.
+    pub(super) received: Said,
+    /// What is.
+    pub(super) current: Said,
+}
+
+/// A value in RabbitMQ's words.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Said {
+    Nothing,
+    Value {
+        text: String,
+        kind: String,
+    },
+    /// The words were cut off: AMQP has room for 255 bytes.
+    CutOff,
+}
+
+impl Inequivalent {
+    /// Reads `inequivalent arg 'x-queue-type' for queue 'q' in vhost '/': received … but current is …`.
+    pub(super) fn read(said: &str) -> Option<Self> {
+        let (_, said) = said.split_once("inequivalent arg '")?;
+        let (argument, said) = said.split_once("' for ")?;
+        let (object, said) = said.split_once("' in vhost '").unwrap_or((said, ""));
+        let (what, name) = object.split_once(" '").unwrap_or((object, "?"));
+        let said = said.split_once("': received ").map_or("", |(_, said)| said);
+        let (received, current) = said.split_once(" but current is ").unwrap_or((said, ""));
+        Some(Self {
+            object: format!("{what} `{name}`"),
+            argument: argument.to_owned(),
+            received: Said::read(received),
+            current: Said::read(current),
+        })
+    }
+
+    /// The error for a person, who wrote `expected` or else what RabbitMQ received.
+    pub(super) fn into_error(self, expected: Option<&str>) -> Error {
+        Error::Mismatch {
+            object: self.object,
+            argument: self.argument,
+            found: self.current.show(),
+            expected: expected.map_or_else(|| self.received.show(), |expected| format!("`{expected}`")),
+        }
+    }
+}
+
+impl Said {
+    fn read(text: &str) -> Self {
+        if text == "none" {
+            return Self::Nothing;
+        }
+        let whole = || {
+            if let Some(text) = text.strip_prefix("the value '") {
+                let (value, kind) = text.rsplit_once("' of type '")?;
+                return Some((value, kind.strip_suffix('\'')?));
+            }
+            Some((text.strip_prefix('\'')?.strip_suffix('\'')?, ""))
+        };
+        match whole() {
+            Some((value, kind)) => Self::Value { text: value.to_owned(), kind: kind.to_owned() },
+            None => Self::CutOff,
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Nothing => "not set".to_owned(),
+            Self::Value { text, .. } => format!("`{text}`"),
+            Self::CutOff => "another".to_owned(),
+        }
+    }
+
+    /// The value as an argument that RabbitMQ takes for the same.
+    pub(super) fn argument(&self) -> Option<AMQPValue> {
+        let Self::Value { text, kind } = self else { return None };
+        match kind.as_str() {
+            "longstr" => Some(AMQPValue::LongString(LongString::from(text.as_str()))),
+            "bool" => text.parse().ok().map(AMQPValue::Boolean),
+            // RabbitMQ compares numbers, whatever their width.
+            _ => text.parse().ok().map(AMQPValue::LongLongInt),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(text: &str, kind: &str) -> Said {
+        Said::Value { text: text.to_owned(), kind: kind.to_owned() }
+    }
+
+    #[test]
+    fn a_difference_is_understood() {
+        let cases = [
+            (
+                "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'mail' in vhost '/': received the value \
+                 'quorum' of type 'longstr' but current is none",
+                ("queue `mail`", "x-queue-type", value("quorum", "longstr"), Said::Nothing),
+            ),
+            (
+                "PRECONDITION_FAILED - inequivalent arg 'x-max-priority' for queue 'it's' in vhost '/': received none but \
+                 current is the value '10' of type 'signedint'",
+                ("queue `it's`", "x-max-priority", Said::Nothing, value("10", "signedint")),
+            ),
+            (
+                "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'q' in vhost 'v': received 'true' but current \
+                 is 'false'",
+                ("queue `q`", "durable", value("true", ""), value("false", "")),
+            ),
+            (
+                "PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'x' in vhost '/': received 'direct' but \
+                 current is 'topic'",
+                ("exchange `x`", "type", value("direct", ""), value("topic", "")),
+            ),
+            (
+                "PRECONDITION_FAILED - inequivalent arg 'x-dead-letter-exchange' for queue 'q' in vhost '/': received the \
+                 value 'abc...",
+                ("queue `q`", "x-dead-letter-exchange", Said::CutOff, Said::CutOff),
+            ),
+        ];
+        for (said, (object, argument, received, current)) in cases {
+            let expected = Inequivalent { object: object.to_owned(), argument: argument.to_owned(), received, current };
+            assert_eq!(Inequivalent::read(said), Some(expected), "{said}");
+        }
+        assert_eq!(Inequivalent::read("NOT_FOUND - no queue 'q' in vhost '/'"), None);
+    }
+
+    #[test]
+    fn the_error_says_what_is_and_what_should_be() {
+        let said = "inequivalent arg 'x-queue-type' for queue 'mail' in vhost '/': received the value 'quorum' of type \
+                    'longstr' but current is none";
+        let error = Inequivalent::read(said).unwrap().into_error(Some("quorum"));
+        assert_eq!(
+            error.to_string(),
+            "cannot declare queue `mail`: x-queue-type is not set on the broker, `quorum` in the configuration"
+        );
+    }
+
+    #[test]
+    fn what_exists_can_be_declared_as_it_is() {
+        assert_eq!(value("x", "longstr").argument(), Some(AMQPValue::LongString("x".into())));
+        assert_eq!(value("10", "signedint").argument(), Some(AMQPValue::LongLongInt(10)));
+        assert_eq!(value("true", "bool").argument(), Some(AMQPValue::Boolean(true)));
+        assert_eq!(Said::Nothing.argument(), None);
+    }
+}

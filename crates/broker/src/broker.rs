@@ -1,0 +1,186 @@
+//! The contract of a broker: declare, publish, consume.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use celeriac_protocol::Message;
+use futures::future::BoxFuture;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Result;
+use crate::settle::Settlement;
+use crate::topology::Topology;
+
+/// A broker of messages. RabbitMQ is one; the other lives in this process.
+pub trait Broker: fmt::Debug + Send + Sync + 'static {
+    /// Makes exchanges, queues and bindings exist.
+    ///
+    /// What exists is looked at first: where its arguments differ, that is an error that names the argument.
+    fn declare<'a>(&'a self, topology: &'a Topology) -> BoxFuture<'a, Result<()>>;
+
+    /// Publishes a message and waits until it stands on a queue: confirmed by the broker, and not returned.
+    ///
+    /// Messages wait for their confirms together, in a bounded window: call again before the last call has ended.
+    /// Ends within the publish timeout of the options, whatever the broker does.
+    fn publish(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<()>>;
+
+    /// Subscribes to a queue. The consumer outlives lost connections: it comes back by itself.
+    fn consume(&self, subscription: Subscription) -> BoxFuture<'_, Result<Consumer>>;
+
+    /// How it stands with the broker, now and from now on.
+    fn health(&self) -> watch::Receiver<Health>;
+
+    /// Ends all connections. What was published and not confirmed ends with an error.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// How it stands with a broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// No connection yet, or none any more; one is being made where one is needed.
+    Disconnected {
+        /// What went wrong last.
+        reason: Option<String>,
+    },
+    /// Connected.
+    Connected,
+    /// Connected, but the broker takes no messages for now (`connection.blocked`).
+    Blocked {
+        /// The broker's reason, such as `low on memory`.
+        reason: String,
+    },
+}
+
+/// A message on its way out.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// The exchange; empty for the default exchange, which knows every queue by its name.
+    pub exchange: Cow<'static, str>,
+    /// The routing key.
+    pub routing_key: String,
+    /// The message.
+    pub message: Message,
+}
+
+/// What a consumer asks for.
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    /// The queue.
+    pub queue: String,
+    /// How many messages may be delivered and not settled.
+    pub prefetch: u16,
+    /// Name of the consumer in the broker's lists.
+    pub tag: String,
+}
+
+/// A subscription to one queue.
+///
+/// Dropping it is the same as [`Consumer::stop`], without waiting for anything.
+#[derive(Debug)]
+pub struct Consumer {
+    queue: Arc<str>,
+    deliveries: mpsc::Receiver<Delivery>,
+    consuming: watch::Receiver<bool>,
+    stop: CancellationToken,
+    driver: JoinHandle<()>,
+}
+
+impl Consumer {
+    /// A consumer whose `driver` sends deliveries, ends its sending when `stop` is cancelled, and ends itself when
+    /// everything it delivered is settled.
+    pub(crate) fn new(
+        queue: Arc<str>,
+        deliveries: mpsc::Receiver<Delivery>,
+        consuming: watch::Receiver<bool>,
+        stop: CancellationToken,
+        driver: JoinHandle<()>,
+    ) -> Self {
+        Self { queue, deliveries, consuming, stop, driver }
+    }
+
+    /// The queue it takes from.
+    pub fn queue(&self) -> &Arc<str> {
+        &self.queue
+    }
+
+    /// The next delivery. `None` after [`Consumer::stop`], when what had already arrived is taken.
+    ///
+    /// What arrived on a connection that was lost meanwhile is left out: the broker gives it to somebody again.
+    pub async fn next(&mut self) -> Option<Delivery> {
+        loop {
+            let delivery = self.deliveries.recv().await?;
+            if !delivery.settlement.is_void() {
+                return Some(delivery);
+            }
+        }
+    }
+
+    /// A delivery that has already arrived.
+    pub fn try_next(&mut self) -> Option<Delivery> {
+        loop {
+            let delivery = self.deliveries.try_recv().ok()?;
+            if !delivery.settlement.is_void() {
+                return Some(delivery);
+            }
+        }
+    }
+
+    /// Whether the broker delivers at the moment: false while the connection is lost.
+    pub fn consuming(&self) -> watch::Receiver<bool> {
+        self.consuming.clone()
+    }
+
+    /// Asks the broker for no more.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Stops, and waits until everything that was delivered is settled, and the broker has taken note.
+    ///
+    /// Deliveries that were never taken out of the consumer go back to the queue.
+    pub async fn close(mut self) {
+        self.stop.cancel();
+        while let Some(delivery) = self.deliveries.recv().await {
+            delivery.settlement.requeue();
+        }
+        // A driver that panicked has nothing left to wait for: the broker gives its deliveries to another.
+        let _ = (&mut self.driver).await;
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.deliveries.close();
+        while let Ok(delivery) = self.deliveries.try_recv() {
+            delivery.settlement.requeue();
+        }
+    }
+}
+
+/// A message that arrived, with the duty to settle it.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The message.
+    pub message: Message,
+    /// Where it came from.
+    pub origin: Origin,
+    /// The means to settle it.
+    pub settlement: Settlement,
+}
+
+/// Where a delivery came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The queue it was taken from.
+    pub queue: Arc<str>,
+    /// The exchange it was published to; empty for the default exchange.
+    pub exchange: String,
+    /// The routing key it was published with, without the prefix that a delay adds.
+    pub routing_key: String,
+    /// Whether it was delivered before, to anybody.
+    pub redelivered: bool,
+}

@@ -1,0 +1,105 @@
+//! The suite that every broker passes, RabbitMQ and the one in this process alike.
+//!
+//! A test aid, compiled with the feature `conformance` only. [`for_each_broker_case!`] makes a test of each case:
+//!
+//! ```ignore
+//! macro_rules! tests {
+//!     ($($case:ident)*) => { $(
+//!         #[tokio::test]
+//!         async fn $case() {
+//!             celeriac_broker::conformance::run(stringify!($case), broker().await, "unique-name").await;
+//!         }
+//!     )* };
+//! }
+//! celeriac_broker::for_each_broker_case!(tests);
+//! ```
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test aid: panicking is how a case fails")]
+
+mod consuming;
+mod dead_letters;
+mod declaring;
+mod delays;
+mod messages;
+mod routing;
+mod settling;
+mod stage;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::broker::Broker;
+use consuming::*;
+use dead_letters::*;
+use declaring::*;
+use delays::*;
+use messages::*;
+use routing::*;
+use settling::*;
+use stage::Stage;
+
+/// How long a case may take.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// Gives the names of all cases to a macro.
+#[macro_export]
+macro_rules! for_each_broker_case {
+    ($tests:ident) => {
+        $tests! {
+            headers_and_properties_arrive_as_they_were_sent
+            an_empty_body_arrives
+            a_large_body_arrives_whole
+            a_message_beyond_the_bound_is_refused
+            the_default_exchange_knows_queues_by_name
+            a_direct_exchange_compares_keys
+            a_topic_exchange_matches_words
+            a_fanout_exchange_fills_every_queue
+            a_message_for_no_queue_is_an_error
+            a_message_for_no_exchange_is_an_error
+            what_is_confirmed_is_queued
+            many_publishers_at_once_lose_nothing
+            messages_beyond_the_prefetch_are_left_to_others
+            two_consumers_share_a_queue
+            a_consumer_of_a_missing_queue_is_an_error
+            a_stopped_consumer_ends_after_what_has_arrived
+            a_closing_consumer_waits_for_settlements
+            what_a_closed_consumer_did_not_take_goes_back
+            what_a_dropped_consumer_did_not_settle_goes_back
+            what_is_acknowledged_is_gone
+            what_is_requeued_is_marked_as_redelivered
+            higher_priorities_come_first
+            what_is_rejected_is_dead_lettered
+            what_expires_is_dead_lettered
+            a_delayed_message_arrives_at_its_time
+            delays_do_not_wait_for_each_other
+            what_exists_may_be_declared_again
+            a_queue_of_another_kind_is_a_mismatch
+            an_exchange_of_another_kind_is_a_mismatch
+            a_closed_broker_takes_nothing
+        }
+    };
+}
+
+/// Runs one case and closes the broker.
+///
+/// The broker has default options apart from its URL. `namespace` begins the names of everything that the case makes
+/// there; no two runs may share one.
+///
+/// # Panics
+/// When the broker does not behave as it should, or takes too long.
+pub async fn run(case: &str, broker: Arc<dyn Broker>, namespace: &str) {
+    let stage = Stage::new(Arc::clone(&broker), namespace);
+    macro_rules! choose {
+        ($($name:ident)*) => {
+            match case {
+                $(stringify!($name) => tokio::time::timeout(DEADLINE, Box::pin($name(&stage))).await,)*
+                unknown => panic!("there is no case `{unknown}`"),
+            }
+        };
+    }
+    let ended = for_each_broker_case!(choose);
+    assert!(ended.is_ok(), "`{case}` did not end within {DEADLINE:?}");
+    assert!(
+        tokio::time::timeout(DEADLINE, broker.close()).await.is_ok(),
+        "the broker did not close within {DEADLINE:?}"
+    );
+}

@@ -1,0 +1,128 @@
+//! Who gets what, and how a consumer ends.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::stage::{Stage, body, next};
+use crate::broker::Subscription;
+use crate::error::Error;
+
+pub(super) async fn messages_beyond_the_prefetch_are_left_to_others(stage: &Stage) {
+    let queue = stage.queue("queue").await;
+    stage.send(&queue, &["1", "2", "3"]).await;
+    let mut one = stage.consume(&queue, 2).await;
+    let held = [next(&mut one).await, next(&mut one).await];
+    assert_eq!(held.each_ref().map(body), ["1", "2"]);
+
+    let mut other = stage.consume(&queue, 1).await;
+    let third = next(&mut other).await;
+    assert_eq!(body(&third), "3");
+
+    stage.send(&queue, &["4"]).await;
+    let [first, second] = held;
+    first.settlement.ack();
+    let fourth = next(&mut one).await;
+    assert_eq!(body(&fourth), "4");
+    for delivery in [second, third, fourth] {
+        delivery.settlement.ack();
+    }
+    one.close().await;
+    other.close().await;
+}
+
+pub(super) async fn two_consumers_share_a_queue(stage: &Stage) {
+    let queue = stage.queue("queue").await;
+    let (mut one, mut other) = (stage.consume(&queue, 1).await, stage.consume(&queue, 1).await);
+    stage.send(&queue, &["a", "b"]).await;
+    let (first, second) = (next(&mut one).await, next(&mut other).await);
+    let mut bodies = [body(&first), body(&second)];
+    bodies.sort_unstable();
+    assert_eq!(bodies, ["a", "b"]);
+    first.settlement.ack();
+    second.settlement.ack();
+    one.close().await;
+    other.close().await;
+    assert_eq!(stage.drain(&queue).await, [""; 0]);
+}
+
+pub(super) async fn a_consumer_of_a_missing_queue_is_an_error(stage: &Stage) {
+    let missing = stage.name("missing");
+    let subscription = Subscription { queue: missing.clone(), prefetch: 1, tag: stage.name("consumer") };
+    let refused = stage.broker.consume(subscription).await;
+    assert!(matches!(&refused, Err(Error::NoSuchQueue { queue }) if *queue == missing), "{refused:?}");
+}
+
+pub(super) async fn a_stopped_consumer_ends_after_what_has_arrived(stage: &Stage) {
+    let queue = stage.queue("queue").await;
+    let mut consumer = stage.consume(&queue, 10).await;
+    stage.send(&queue, &["before"]).await;
+    let before = next(&mut consumer).await;
+    let mut consuming = consumer.consuming();
+    consumer.stop();
+    while let Some(arrived) = consumer.next().await {
+        arrived.settlement.requeue();
+    }
+    // A stopped consumer still settles what it has.
+    before.settlement.ack();
+    consumer.close().await;
+    assert!(consuming.wait_for(|consuming| !consuming).await.is_ok() || !*consuming.borrow());
+    stage.send(&queue, &["after"]).await;
+    assert_eq!(stage.drain(&queue).await, ["after"]);
+}
+
+pub(super) async fn a_closing_consumer_waits_for_settlements(stage: &Stage) {
+    let (queue, other) = (stage.queue("queue").await, stage.queue("other").await);
+    let mut consumer = stage.consume(&queue, 1).await;
+    stage.send(&queue, &["slow"]).await;
+    let delivery = next(&mut consumer).await;
+    let settled = AtomicBool::new(false);
+    let closing = async {
+        consumer.close().await;
+        assert!(settled.load(Ordering::SeqCst), "closed before its delivery was settled");
+    };
+    let settling = async {
+        // Some round trips to the broker: a consumer that did not wait would have closed meanwhile.
+        for _ in 0..5 {
+            stage.send(&other, &["meanwhile"]).await;
+            assert_eq!(stage.drain(&other).await, ["meanwhile"]);
+        }
+        settled.store(true, Ordering::SeqCst);
+        delivery.settlement.ack();
+    };
+    tokio::join!(closing, settling);
+    assert_eq!(stage.drain(&queue).await, [""; 0]);
+}
+
+pub(super) async fn what_a_closed_consumer_did_not_take_goes_back(stage: &Stage) {
+    let queue = stage.queue("queue").await;
+    stage.send(&queue, &["1", "2", "3"]).await;
+    let mut consumer = stage.consume(&queue, 10).await;
+    let first = next(&mut consumer).await;
+    assert_eq!(body(&first), "1");
+    first.settlement.ack();
+    consumer.close().await;
+    assert_eq!(sorted(stage.drain(&queue).await), ["2", "3"]);
+}
+
+pub(super) async fn what_a_dropped_consumer_did_not_settle_goes_back(stage: &Stage) {
+    let queue = stage.queue("queue").await;
+    stage.send(&queue, &["1", "2", "3"]).await;
+    let mut consumer = stage.consume(&queue, 10).await;
+    let first = next(&mut consumer).await;
+    drop(consumer);
+    drop(first);
+    let mut another = stage.consume(&queue, 10).await;
+    let mut bodies = Vec::new();
+    for _ in 0..3 {
+        let delivery = next(&mut another).await;
+        bodies.push(body(&delivery));
+        delivery.settlement.ack();
+    }
+    another.close().await;
+    assert_eq!(sorted(bodies), ["1", "2", "3"]);
+}
+
+/// What goes back after a consumer has ended may stand behind what came later.
+fn sorted(mut bodies: Vec<String>) -> Vec<String> {
+    bodies.sort_unstable();
+    bodies
+}

@@ -1,0 +1,58 @@
+//! What exists already, and what exists differently.
+
+use super::stage::{Stage, text};
+use crate::broker::Subscription;
+use crate::error::Error;
+use crate::topology::{Binding, ExchangeKind, ExchangeOptions, QueueKind, QueueOptions, Topology};
+
+pub(super) async fn what_exists_may_be_declared_again(stage: &Stage) {
+    let (exchange, queue) = (stage.name("exchange"), stage.name("queue"));
+    let bind = vec![Binding { exchange: exchange.clone(), key: "a.*".to_owned() }];
+    let mut topology = Topology {
+        exchanges: [(exchange.clone(), ExchangeOptions { kind: ExchangeKind::Topic })].into(),
+        queues: [(queue.clone(), QueueOptions { delivery_limit: Some(20), bind, ..QueueOptions::default() })].into(),
+    };
+    stage.broker.declare(&topology).await.unwrap();
+    stage.send(&queue, &["kept"]).await;
+    stage.broker.declare(&topology).await.unwrap();
+
+    topology.queues[&queue].bind.push(Binding { exchange: exchange.clone(), key: "b.*".to_owned() });
+    stage.broker.declare(&topology).await.unwrap();
+    for key in ["a.1", "b.1"] {
+        stage.publish(&exchange, key, text(key)).await.unwrap();
+    }
+    assert_eq!(stage.drain(&queue).await, ["kept", "a.1", "b.1"]);
+}
+
+pub(super) async fn a_queue_of_another_kind_is_a_mismatch(stage: &Stage) {
+    let queue = stage.queue("queue").await;
+    let classic = QueueOptions { kind: QueueKind::Classic, ..QueueOptions::default() };
+    let topology = Topology { queues: [(queue.clone(), classic)].into(), ..Topology::default() };
+    assert_mismatch(stage, &topology, &format!("queue `{queue}`"), ["x-queue-type", "quorum", "classic"]).await;
+    stage.send(&queue, &["still there"]).await;
+    assert_eq!(stage.drain(&queue).await, ["still there"]);
+}
+
+pub(super) async fn an_exchange_of_another_kind_is_a_mismatch(stage: &Stage) {
+    let exchange = stage.exchange(ExchangeKind::Topic, &[]).await;
+    let fanout = ExchangeOptions { kind: ExchangeKind::Fanout };
+    let topology = Topology { exchanges: [(exchange.clone(), fanout)].into(), ..Topology::default() };
+    assert_mismatch(stage, &topology, &format!("exchange `{exchange}`"), ["type", "topic", "fanout"]).await;
+}
+
+async fn assert_mismatch(stage: &Stage, topology: &Topology, what: &str, [name, server, file]: [&str; 3]) {
+    let refused = stage.broker.declare(topology).await;
+    let Err(Error::Mismatch { object, argument, found, expected }) = &refused else { panic!("{refused:?}") };
+    assert_eq!((object.as_str(), argument.as_str()), (what, name));
+    assert!(found.contains(server) && expected.contains(file), "{refused:?}");
+}
+
+pub(super) async fn a_closed_broker_takes_nothing(stage: &Stage) {
+    let queue = stage.queue("queue").await;
+    stage.broker.close().await;
+    let published = stage.publish("", &queue, text("too late")).await;
+    assert!(matches!(published, Err(Error::Closed)), "{published:?}");
+    let subscription = Subscription { queue, prefetch: 1, tag: stage.name("consumer") };
+    let consumed = stage.broker.consume(subscription).await;
+    assert!(matches!(consumed, Err(Error::Closed)), "{consumed:?}");
+}

@@ -1,0 +1,112 @@
+//! What is published reaches the queues it should, or the publisher learns that it does not.
+
+use std::collections::BTreeSet;
+
+use futures::future::join_all;
+
+use super::stage::{Stage, text};
+use crate::error::Error;
+use crate::topology::ExchangeKind;
+
+pub(super) async fn the_default_exchange_knows_queues_by_name(stage: &Stage) {
+    let (one, other) = (stage.queue("one").await, stage.queue("other").await);
+    stage.send(&one, &["for one"]).await;
+    stage.send(&other, &["for the other"]).await;
+    assert_eq!(stage.drain(&one).await, ["for one"]);
+    assert_eq!(stage.drain(&other).await, ["for the other"]);
+}
+
+pub(super) async fn a_direct_exchange_compares_keys(stage: &Stage) {
+    let queues = [("a", "a"), ("b", "b"), ("also-a", "a")];
+    let expected = [("a", vec!["a"]), ("b", vec!["b"]), ("also-a", vec!["a"])];
+    check(stage, ExchangeKind::Direct, &queues, &["a", "b"], &expected).await;
+}
+
+pub(super) async fn a_topic_exchange_matches_words(stage: &Stage) {
+    let queues = [("star", "orders.*"), ("hash", "orders.#"), ("all", "#"), ("end", "#.late")];
+    let keys = ["orders", "orders.charge", "orders.charge.late", "reports.late"];
+    let expected = [
+        ("star", vec!["orders.charge"]),
+        ("hash", vec!["orders", "orders.charge", "orders.charge.late"]),
+        ("all", keys.to_vec()),
+        ("end", vec!["orders.charge.late", "reports.late"]),
+    ];
+    check(stage, ExchangeKind::Topic, &queues, &keys, &expected).await;
+}
+
+pub(super) async fn a_fanout_exchange_fills_every_queue(stage: &Stage) {
+    let expected = [("one", vec!["", "any"]), ("other", vec!["", "any"])];
+    check(stage, ExchangeKind::Fanout, &[("one", ""), ("other", "key")], &["", "any"], &expected).await;
+}
+
+/// Publishes a message for each key, with the key as its body, and looks at what arrives where.
+async fn check(
+    stage: &Stage,
+    kind: ExchangeKind,
+    queues: &[(&str, &str)],
+    keys: &[&str],
+    expected: &[(&str, Vec<&str>)],
+) {
+    let exchange = stage.exchange(kind, queues).await;
+    for key in keys {
+        stage.publish(&exchange, key, text(key)).await.unwrap();
+    }
+    for (queue, keys) in expected {
+        assert_eq!(stage.drain(&stage.name(queue)).await, *keys, "{queue}");
+    }
+}
+
+pub(super) async fn a_message_for_no_queue_is_an_error(stage: &Stage) {
+    let missing = stage.name("missing");
+    let exchange = stage.exchange(ExchangeKind::Direct, &[("queue", "key")]).await;
+    for (exchange, key) in [("", missing.as_str()), (exchange.as_str(), "other")] {
+        let refused = stage.publish(exchange, key, text("lost")).await;
+        let Err(Error::Unroutable { exchange: named, routing_key }) = &refused else { panic!("{refused:?}") };
+        assert_eq!((named.as_str(), routing_key.as_str()), (exchange, key));
+    }
+    // One that is returned does not disturb its neighbours.
+    let queue = stage.name("queue");
+    let keys = [queue.as_str(), missing.as_str()].repeat(20);
+    let sent = join_all(keys.iter().map(|key| stage.publish("", key, text(key)))).await;
+    for (key, sent) in keys.iter().zip(sent) {
+        assert_eq!(sent.is_ok(), *key == queue, "{key}: {sent:?}");
+    }
+    assert_eq!(stage.drain(&queue).await.len(), 20);
+}
+
+pub(super) async fn a_message_for_no_exchange_is_an_error(stage: &Stage) {
+    let missing = stage.name("missing");
+    let refused = stage.publish(&missing, "key", text("lost")).await;
+    assert!(matches!(&refused, Err(Error::NoSuchExchange { exchange }) if *exchange == missing), "{refused:?}");
+    let queue = stage.queue("queue").await;
+    stage.send(&queue, &["the broker is still of use"]).await;
+    assert_eq!(stage.drain(&queue).await.len(), 1);
+}
+
+pub(super) async fn what_is_confirmed_is_queued(stage: &Stage) {
+    let queue = stage.queue("queue").await;
+    for round in 0..20 {
+        let body = round.to_string();
+        stage.send(&queue, &[&body]).await;
+        assert_eq!(stage.drain(&queue).await, [body]);
+    }
+}
+
+pub(super) async fn many_publishers_at_once_lose_nothing(stage: &Stage) {
+    const MANY: usize = 2000;
+    let queue = stage.queue("queue").await;
+    let bodies: Vec<_> = (0..MANY).map(|index| index.to_string()).collect();
+    let sent = join_all(bodies.iter().map(|body| stage.publish("", &queue, text(body)))).await;
+    assert!(sent.iter().all(Result::is_ok), "{:?}", sent.iter().find(|sent| sent.is_err()));
+
+    let mut consumer = stage.consume(&queue, 256).await;
+    let mut missing: BTreeSet<_> = bodies.into_iter().collect();
+    while !missing.is_empty() {
+        let delivery = super::stage::next(&mut consumer).await;
+        let body = super::stage::body(&delivery);
+        assert!(missing.remove(&body), "`{body}` arrived twice");
+        delivery.settlement.ack();
+    }
+    consumer.close().await;
+    assert_eq!(stage.drain(&queue).await, [""; 0]);
+}

@@ -1,0 +1,177 @@
+//! How a message waits for its time: Celery's ladder of 28 delay levels, as pure functions.
+//!
+//! Level `L` is an exchange and a queue `celery_delayed_<L>`. A delay of whole seconds is written as 28 bits, most
+//! significant first, in front of the routing key. Each level's exchange looks at its own bit: 1 goes into the level's
+//! queue, where messages wait 2^L seconds before they are dead-lettered to the next level; 0 goes to the next level
+//! directly. From level 0 they come to [`DELIVERY_EXCHANGE`], which every queue is bound to.
+//!
+//! Names and arguments are Celery's, so that both fleets share one ladder.
+
+use std::time::Duration;
+
+/// Number of levels.
+pub const LEVELS: u32 = 28;
+
+/// The longest delay, about eight and a half years.
+pub const LONGEST: Duration = Duration::from_secs((1 << LEVELS) - 1);
+
+/// The exchange that a message comes to when its delay is over.
+pub const DELIVERY_EXCHANGE: &str = "celery_delayed_delivery";
+
+/// The exchange that a delayed message is published to.
+pub const ENTRY_EXCHANGE: &str = "celery_delayed_27";
+
+/// Bytes that a delay adds to a routing key: a digit and a dot for each level.
+const PREFIX: usize = 2 * LEVELS as usize;
+
+/// One level of the ladder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Level {
+    /// Name of its exchange and of its queue.
+    pub name: String,
+    /// How long messages wait in its queue.
+    pub wait: Duration,
+    /// Where they go afterwards, and where those go at once that do not wait here.
+    pub next: String,
+    /// Binding of its queue to its exchange.
+    pub waits: String,
+    /// Binding of the next exchange to its exchange.
+    pub passes: String,
+}
+
+/// The exchange and queue name of a level.
+pub fn level_name(level: u32) -> String {
+    format!("celery_delayed_{level}")
+}
+
+/// The levels in the order in which a message climbs down, longest wait first.
+pub fn ladder() -> impl Iterator<Item = Level> {
+    (0..LEVELS).rev().map(|level| {
+        let passed = "*.".repeat((LEVELS - 1 - level) as usize);
+        Level {
+            name: level_name(level),
+            wait: Duration::from_secs(1 << level),
+            next: level.checked_sub(1).map_or_else(|| DELIVERY_EXCHANGE.to_owned(), level_name),
+            waits: format!("{passed}1.#"),
+            passes: format!("{passed}0.#"),
+        }
+    })
+}
+
+/// Where to publish a message that shall arrive at `key` after `delay`.
+///
+/// The ladder counts whole seconds. What is left of a second is cut off, as Celery does: the message arrives up to a
+/// second early with its exact time in the `eta` header, and the worker waits out the rest. `None` when nothing is left
+/// to wait for on the ladder. A delay beyond [`LONGEST`] is shortened to it; the worker sends such a message round again.
+pub fn delayed_address(delay: Duration, key: &str) -> Option<(&'static str, String)> {
+    let seconds = delay.as_secs().min(LONGEST.as_secs());
+    if seconds == 0 {
+        return None;
+    }
+    let key = strip_delay_prefix(key);
+    let mut delayed = String::with_capacity(PREFIX + key.len());
+    for level in (0..LEVELS).rev() {
+        delayed.push(if seconds >> level & 1 == 1 { '1' } else { '0' });
+        delayed.push('.');
+    }
+    delayed.push_str(key);
+    Some((ENTRY_EXCHANGE, delayed))
+}
+
+/// The routing key without the 28 bits that a delay has put before it.
+pub fn strip_delay_prefix(key: &str) -> &str {
+    let delayed = key
+        .as_bytes()
+        .get(..PREFIX)
+        .is_some_and(|prefix| prefix.chunks_exact(2).all(|word| matches!(word, [b'0' | b'1', b'.'])));
+    if delayed { &key[PREFIX..] } else { key }
+}
+
+/// The key that binds a queue to [`DELIVERY_EXCHANGE`].
+///
+/// A star for each bit, and nothing looser: `#.billing`, which Celery binds, would also take what is meant for
+/// `orders.billing`.
+pub fn delivery_binding(key: &str) -> String {
+    "*.".repeat(LEVELS as usize) + key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delay_is_written_as_celery_writes_it() {
+        let (exchange, key) = delayed_address(Duration::from_secs(30), "celery").unwrap();
+        assert_eq!(exchange, level_name(LEVELS - 1));
+        assert_eq!(key, "0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.1.1.1.1.0.celery");
+    }
+
+    #[test]
+    fn delays_are_cut_to_whole_seconds_within_the_ladder() {
+        let seconds = |delay| {
+            let (_, key) = delayed_address(delay, "q")?;
+            let bits: String = key.chars().filter(|bit| matches!(bit, '0' | '1')).collect();
+            u64::from_str_radix(&bits, 2).ok()
+        };
+        let cases = [
+            (Duration::ZERO, None),
+            (Duration::from_millis(999), None),
+            (Duration::from_millis(1999), Some(1)),
+            (Duration::from_secs(86_400), Some(86_400)),
+            (LONGEST, Some((1 << 28) - 1)),
+            (Duration::MAX, Some((1 << 28) - 1)),
+        ];
+        for (delay, expected) in cases {
+            assert_eq!(seconds(delay), expected, "{delay:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_whole_prefix_is_stripped_and_only_once() {
+        let (_, delayed) = delayed_address(Duration::from_secs(5), "orders.charge").unwrap();
+        let (_, again) = delayed_address(Duration::from_secs(9), &delayed).unwrap();
+        assert_eq!(strip_delay_prefix(&delayed), "orders.charge");
+        assert_eq!(strip_delay_prefix(&again), "orders.charge");
+        let (_, nameless) = delayed_address(Duration::from_secs(5), "").unwrap();
+        assert_eq!(strip_delay_prefix(&nameless), "");
+        let short = "0.".repeat(27);
+        for key in
+            ["", "celery", "0.1.celery", &short, "0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2.celery"]
+        {
+            assert_eq!(strip_delay_prefix(key), key);
+        }
+        assert_eq!(strip_delay_prefix("ä".repeat(40).as_str()), "ä".repeat(40));
+    }
+
+    #[test]
+    fn every_level_waits_twice_as_long_as_the_next() {
+        let levels: Vec<_> = ladder().collect();
+        assert_eq!(levels.len(), 28);
+        assert_eq!(levels[0].name, ENTRY_EXCHANGE);
+        assert_eq!(levels[0].waits, "1.#");
+        assert_eq!(levels[0].passes, "0.#");
+        for pair in levels.windows(2) {
+            assert_eq!(pair[0].next, pair[1].name);
+            assert_eq!(pair[0].wait, 2 * pair[1].wait);
+        }
+        let last = &levels[27];
+        assert_eq!((last.wait, last.next.as_str()), (Duration::from_secs(1), DELIVERY_EXCHANGE));
+        assert_eq!(last.waits, format!("{}1.#", "*.".repeat(27)));
+        let total: Duration = levels.iter().map(|level| level.wait).sum();
+        assert_eq!(total, LONGEST);
+    }
+
+    #[test]
+    fn a_queue_takes_exactly_what_is_delayed_to_it() {
+        let (_, key) = delayed_address(Duration::from_secs(5), "billing").unwrap();
+        let binding = delivery_binding("billing");
+        let words = |text: &str| text.split('.').map(str::to_owned).collect::<Vec<_>>();
+        let fits = |key: &str| {
+            let (binding, key) = (words(&binding), words(key));
+            binding.len() == key.len() && binding.iter().zip(&key).all(|(want, word)| want == "*" || want == word)
+        };
+        assert!(fits(&key));
+        let (_, other) = delayed_address(Duration::from_secs(5), "orders.billing").unwrap();
+        assert!(!fits(&other));
+    }
+}

@@ -1,0 +1,173 @@
+//! What can go wrong between a program and its broker, by what the program can do about it.
+
+use std::time::Duration;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No queue is bound where the message was sent: it is on no queue.
+    #[error("unroutable: no queue takes messages of exchange `{exchange}` with routing key `{routing_key}`")]
+    Unroutable {
+        /// The exchange.
+        exchange: String,
+        /// The routing key.
+        routing_key: String,
+    },
+    /// The exchange does not exist: the message is on no queue.
+    #[error("exchange `{exchange}` does not exist")]
+    NoSuchExchange {
+        /// The exchange.
+        exchange: String,
+    },
+    /// The queue does not exist.
+    #[error("queue `{queue}` does not exist")]
+    NoSuchQueue {
+        /// The queue.
+        queue: String,
+    },
+    /// The broker refused the message (`basic.nack`), as a full queue does: it is on no queue.
+    #[error("the broker refused the message for exchange `{exchange}` with routing key `{routing_key}`")]
+    Refused {
+        /// The exchange.
+        exchange: String,
+        /// The routing key.
+        routing_key: String,
+    },
+    /// The call asks for a way that is not declared: it was not sent.
+    #[error("no route for task `{task}`: {reason}")]
+    NoRoute {
+        /// Name of the task.
+        task: String,
+        /// What is wrong with the call.
+        reason: String,
+    },
+    /// A delayed message is addressed to one queue by its name, and the destination is not one queue.
+    #[error("cannot delay a message for exchange `{exchange}` with routing key `{routing_key}`: {reason}")]
+    Undelayable {
+        /// The exchange.
+        exchange: String,
+        /// The routing key.
+        routing_key: String,
+        /// Why there is not one queue.
+        reason: String,
+    },
+    /// The message has more bytes than allowed: it was not sent.
+    #[error("the message has {size} bytes, allowed are {limit}")]
+    TooLarge {
+        /// Its size.
+        size: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// The broker took no messages until the deadline (`connection.blocked`).
+    #[error("the broker has been blocking publishers for {waited:?}: {reason}")]
+    Blocked {
+        /// The broker's reason.
+        reason: String,
+        /// How long this message waited.
+        waited: Duration,
+    },
+    /// No connection until the deadline.
+    #[error("no connection to {url} within {waited:?}")]
+    Unreachable {
+        /// The broker, without password.
+        url: String,
+        /// How long was waited.
+        waited: Duration,
+        /// The last attempt's error.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// No confirm until the deadline: the message may be on a queue or not.
+    #[error("the broker has not confirmed the message within {waited:?}; it may have been queued")]
+    Unconfirmed {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The broker does not let this user in, or not there.
+    #[error("{url} refused access: {reason}")]
+    Denied {
+        /// The broker, without password.
+        url: String,
+        /// What it said.
+        reason: String,
+    },
+    /// Something exists on the broker, but not as it is configured.
+    #[error("cannot declare {object}: {argument} is {found} on the broker, {expected} in the configuration")]
+    Mismatch {
+        /// What it is, such as ``queue `mail` ``.
+        object: String,
+        /// The argument that differs.
+        argument: String,
+        /// Its value on the broker.
+        found: String,
+        /// Its value in the configuration.
+        expected: String,
+    },
+    /// The broker was closed by this program.
+    #[error("the connection to the broker was closed by this program")]
+    Closed,
+    /// A setting that cannot be used.
+    #[error("{key}: {reason}")]
+    Invalid {
+        /// The setting.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Anything else that the AMQP client reports.
+    #[error("{doing} failed")]
+    Amqp {
+        /// What was being done.
+        doing: String,
+        /// What the client reports.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anybody changing anything.
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::Blocked { .. }
+                | Self::Unreachable { .. }
+                | Self::Unconfirmed { .. }
+                | Self::Refused { .. }
+                | Self::Amqp { .. }
+        )
+    }
+
+    /// Whether the broker could not be reached or was lost.
+    pub fn is_connection_lost(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Unconfirmed { .. })
+    }
+
+    /// What a person can do about it.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Unroutable { .. } => {
+                Some("declare the queue in config/routes.yaml and bind it, or correct the route")
+            }
+            Self::NoSuchExchange { .. } => Some("declare the exchange under `exchanges` in config/routes.yaml"),
+            Self::NoSuchQueue { .. } => Some("declare the queue under `queues` in config/routes.yaml"),
+            Self::NoRoute { .. } => Some("declare the queue in config/routes.yaml, or correct the call"),
+            Self::Undelayable { .. } => Some("send delayed tasks to a queue, or bind exactly one queue to that key"),
+            Self::Refused { .. } => Some("the queue is probably full: look at its length limit and its consumers"),
+            Self::TooLarge { .. } => {
+                Some("store the payload elsewhere and send a reference, or raise broker.max_message_size")
+            }
+            Self::Blocked { .. } => Some("the broker is short of memory or disk: look at its alarms"),
+            Self::Unreachable { .. } => Some("is the broker running, and is broker.url right?"),
+            Self::Unconfirmed { .. } => Some("submit again with the same task id: a worker records one outcome per id"),
+            Self::Denied { .. } => Some("check user, password, virtual host and permissions of broker.url"),
+            Self::Mismatch { .. } => Some("change the configuration to what exists, or delete what exists"),
+            Self::Closed | Self::Invalid { .. } | Self::Amqp { .. } => None,
+        }
+    }
+}

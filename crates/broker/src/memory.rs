@@ -1,0 +1,154 @@
+//! The contract in process: exchanges, queues, delays and acknowledgements without a server.
+//!
+//! It is for first steps, tests and small tools. What it holds is lost with the process.
+//!
+//! - `state`: all exchanges and queues; small steps under one lock;
+//! - `queue`: the messages and consumers of one queue;
+//! - `death`: what a dead-lettered message carries;
+//! - `ladder`: how long a delayed message waits;
+//! - `timeline`: what happens when time passes;
+//! - `consumer`: takes the verdicts of one consumer back.
+
+mod consumer;
+mod death;
+mod ladder;
+mod queue;
+mod state;
+mod timeline;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+
+use futures::future::BoxFuture;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::broker::{Broker, Consumer, Health, Outgoing, Subscription};
+use crate::error::{Error, Result};
+use crate::options::BrokerOptions;
+use crate::topology::Topology;
+use state::State;
+
+/// A broker inside this process.
+///
+/// Those made from the same URL share their exchanges and queues, as two connections to one server do: a client and a
+/// worker that are built apart meet on `memory://`, and `memory://any-name` is a place of its own. What is there goes
+/// with the last broker and consumer of that URL.
+pub struct MemoryBroker {
+    shared: Arc<Shared>,
+    max_message_size: usize,
+    health: watch::Sender<Health>,
+    closed: CancellationToken,
+    drivers: TaskTracker,
+}
+
+/// What all brokers of one URL have in common.
+struct Shared {
+    state: Mutex<State>,
+}
+
+/// The brokers of this process by their URL.
+static PLACES: LazyLock<Mutex<HashMap<String, Weak<Shared>>>> = LazyLock::new(Mutex::default);
+
+impl Shared {
+    fn at(url: &str) -> Arc<Self> {
+        let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = places.get(url).and_then(Weak::upgrade) {
+            return shared;
+        }
+        places.retain(|_, place| place.strong_count() > 0);
+        let shared = Arc::new(Self { state: Mutex::new(State::new()) });
+        places.insert(url.to_owned(), Arc::downgrade(&shared));
+        shared
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl MemoryBroker {
+    /// A broker at the URL of the options, of which only the URL and the bound on messages matter.
+    pub fn new(options: &BrokerOptions) -> Self {
+        Self {
+            shared: Shared::at(options.url.expose()),
+            max_message_size: usize::try_from(options.max_message_size.bytes()).unwrap_or(usize::MAX),
+            health: watch::Sender::new(Health::Connected),
+            closed: CancellationToken::new(),
+            drivers: TaskTracker::new(),
+        }
+    }
+
+    fn still_open(&self) -> Result<()> {
+        if self.closed.is_cancelled() { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    fn publish_now(&self, outgoing: Outgoing) -> Result<()> {
+        self.still_open()?;
+        let size = outgoing.message.body.len();
+        if size > self.max_message_size {
+            return Err(Error::TooLarge { size, limit: self.max_message_size });
+        }
+        self.shared.lock().publish(outgoing, Instant::now())
+    }
+
+    fn consume_now(&self, subscription: &Subscription) -> Result<Consumer> {
+        self.still_open()?;
+        // As in AMQP, no prefetch is no bound; the largest there is stands in for it.
+        let prefetch = if subscription.prefetch == 0 { u16::MAX } else { subscription.prefetch };
+        let (deliveries, arriving) = mpsc::channel(usize::from(prefetch));
+        let (verdicts, settled) = mpsc::unbounded_channel();
+        let (id, queue) = self.shared.lock().subscribe(&subscription.queue, deliveries, verdicts, Instant::now())?;
+        let (consuming, watched) = watch::channel(true);
+        let stop = CancellationToken::new();
+        let subscribed = consumer::Subscribed { shared: Arc::clone(&self.shared), id, consuming };
+        let driver = consumer::drive(subscribed, settled, stop.clone(), self.closed.clone());
+        Ok(Consumer::new(queue, arriving, watched, stop, self.drivers.spawn(driver)))
+    }
+}
+
+impl Broker for MemoryBroker {
+    fn declare<'a>(&'a self, topology: &'a Topology) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.still_open()?;
+            self.shared.lock().declare(topology)
+        })
+    }
+
+    fn publish(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            // Nothing here ever waits, so that a loop of publishers would leave consumers no turn.
+            tokio::task::coop::consume_budget().await;
+            self.publish_now(outgoing)
+        })
+    }
+
+    fn consume(&self, subscription: Subscription) -> BoxFuture<'_, Result<Consumer>> {
+        Box::pin(async move { self.consume_now(&subscription) })
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.closed.cancel();
+            self.drivers.close();
+            self.drivers.wait().await;
+            self.health.send_replace(Health::Disconnected { reason: None });
+        })
+    }
+}
+
+impl fmt::Debug for MemoryBroker {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("MemoryBroker").field("closed", &self.closed.is_cancelled()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

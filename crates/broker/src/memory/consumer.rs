@@ -1,0 +1,71 @@
+//! Takes the verdicts of one consumer back, and lets time pass while it waits for them.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use crate::settle::Settled;
+
+/// The most verdicts that are taken back under one lock.
+const BATCH: usize = 256;
+
+/// A place in a queue's list of consumers. Given up on drop, whether its driver ends, is aborted or panics.
+pub(super) struct Subscribed {
+    pub(super) shared: Arc<Shared>,
+    pub(super) id: u64,
+    pub(super) consuming: watch::Sender<bool>,
+}
+
+impl Drop for Subscribed {
+    fn drop(&mut self) {
+        self.consuming.send_replace(false);
+        self.shared.lock().unsubscribe(self.id, Instant::now());
+    }
+}
+
+/// Runs until the consumer has been stopped and everything it was given is settled, or the broker is closed.
+///
+/// There is no timekeeper beside the consumers: whoever could see that a message is due or expired is one of them.
+pub(super) async fn drive(
+    subscribed: Subscribed,
+    mut settled: mpsc::UnboundedReceiver<Settled>,
+    stop: CancellationToken,
+    closed: CancellationToken,
+) {
+    let Subscribed { shared, id, consuming } = &subscribed;
+    let mut due = shared.lock().due();
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut stopped = false;
+    loop {
+        let wake = *due.borrow_and_update();
+        let unsettled = tokio::select! {
+            _ = settled.recv_many(&mut batch, BATCH) => shared.lock().settle(*id, batch.drain(..), Instant::now()),
+            () = stop.cancelled(), if !stopped => {
+                stopped = true;
+                consuming.send_replace(false);
+                shared.lock().stop(*id)
+            }
+            () = closed.cancelled() => return,
+            () = until(wake) => {
+                shared.lock().advance(Instant::now());
+                continue;
+            }
+            // The state, and with it the sender, lives as long as `subscribed`.
+            _ = due.changed() => continue,
+        };
+        if stopped && unsettled == 0 {
+            return;
+        }
+    }
+}
+
+async fn until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => sleep_until(wake).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,191 @@
+//! The messages and consumers of one queue.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use celeriac_protocol::{Message, Value};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::timeline::Timeline;
+use crate::broker::{Delivery, Origin};
+use crate::settle::{Settled, Settlement};
+use crate::topology::{QueueKind, QueueOptions};
+
+/// A message's place in its queue, which it gets back when it is requeued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Position {
+    rank: Reverse<u8>,
+    /// Unique in the whole broker.
+    pub(super) sequence: u64,
+}
+
+/// A message that stands on a queue or is delivered and not settled.
+pub(super) struct Stored {
+    pub(super) message: Message,
+    pub(super) exchange: String,
+    pub(super) routing_key: String,
+    pub(super) position: Position,
+    pub(super) expires: Option<Instant>,
+    /// How often it came back unsettled or requeued.
+    pub(super) returns: u32,
+}
+
+/// A queue.
+pub(super) struct Queue {
+    pub(super) name: Arc<str>,
+    pub(super) kind: QueueKind,
+    pub(super) max_priority: Option<u8>,
+    pub(super) delivery_limit: Option<u32>,
+    /// The queue that takes its dead letters, unless it is one of those itself.
+    pub(super) dead_letters: Option<usize>,
+    ready: BTreeMap<Position, Stored>,
+    takers: HashMap<u64, Taker>,
+    /// Whose turn it is to take the next message. Those that have stopped are not in it.
+    turns: VecDeque<u64>,
+}
+
+/// A consumer, as its queue sees it.
+struct Taker {
+    prefetch: usize,
+    deliveries: mpsc::Sender<Delivery>,
+    verdicts: mpsc::UnboundedSender<Settled>,
+    last_tag: u64,
+    /// Changes when the consumer is forgotten and what it held has gone back.
+    epoch: Arc<AtomicU64>,
+    unsettled: BTreeMap<u64, Stored>,
+}
+
+impl Queue {
+    pub(super) fn new(name: &str, options: &QueueOptions, dead_letters: Option<usize>) -> Self {
+        Self {
+            name: name.into(),
+            kind: options.kind,
+            max_priority: options.max_priority,
+            delivery_limit: options.delivery_limit,
+            dead_letters,
+            ready: BTreeMap::new(),
+            takers: HashMap::new(),
+            turns: VecDeque::new(),
+        }
+    }
+
+    /// The last place among messages of this priority.
+    pub(super) fn position(&self, priority: Option<u8>, sequence: u64) -> Position {
+        let rank = self.max_priority.map_or(0, |most| priority.unwrap_or(0).min(most));
+        Position { rank: Reverse(rank), sequence }
+    }
+
+    pub(super) fn put(&mut self, stored: Stored) {
+        self.ready.insert(stored.position, stored);
+    }
+
+    /// Takes a waiting message out, if it still waits.
+    pub(super) fn take(&mut self, position: Position) -> Option<Stored> {
+        self.ready.remove(&position)
+    }
+
+    /// Whether a message has come back more often than the queue allows.
+    pub(super) fn is_exhausted(&self, stored: &Stored) -> bool {
+        self.delivery_limit.is_some_and(|limit| stored.returns > limit)
+    }
+
+    pub(super) fn subscribe(
+        &mut self,
+        id: u64,
+        deliveries: mpsc::Sender<Delivery>,
+        verdicts: mpsc::UnboundedSender<Settled>,
+    ) {
+        let taker = Taker {
+            prefetch: deliveries.max_capacity(),
+            deliveries,
+            verdicts,
+            last_tag: 0,
+            epoch: Arc::default(),
+            unsettled: BTreeMap::new(),
+        };
+        self.takers.insert(id, taker);
+        self.turns.push_back(id);
+    }
+
+    /// Gives a consumer no more; how many it has to settle.
+    pub(super) fn stop(&mut self, id: u64) -> usize {
+        self.turns.retain(|turn| *turn != id);
+        let Some(taker) = self.takers.get_mut(&id) else { return 0 };
+        // The consumer sees the end of its stream when the last sender is gone.
+        taker.deliveries = mpsc::channel(1).0;
+        taker.unsettled.len()
+    }
+
+    /// Forgets a consumer; what it has not settled.
+    pub(super) fn unsubscribe(&mut self, id: u64) -> impl Iterator<Item = Stored> + use<> {
+        self.turns.retain(|turn| *turn != id);
+        let taker = self.takers.remove(&id);
+        if let Some(taker) = &taker {
+            taker.epoch.fetch_add(1, Ordering::Release);
+        }
+        taker.map(|taker| taker.unsettled).unwrap_or_default().into_values()
+    }
+
+    /// The message behind a delivery, if it is not settled yet.
+    pub(super) fn settled(&mut self, id: u64, tag: u64) -> Option<Stored> {
+        self.takers.get_mut(&id)?.unsettled.remove(&tag)
+    }
+
+    pub(super) fn unsettled(&self, id: u64) -> usize {
+        self.takers.get(&id).map_or(0, |taker| taker.unsettled.len())
+    }
+
+    /// Gives waiting messages to consumers that have room, in turn.
+    pub(super) fn hand_out(&mut self, timeline: &mut Timeline) {
+        let mut passed = 0;
+        while passed < self.turns.len()
+            && let Some(next) = self.ready.first_entry()
+        {
+            let taker = self.turns.front().and_then(|id| self.takers.get_mut(id));
+            self.turns.rotate_left(1);
+            match taker.filter(|taker| taker.has_room()) {
+                Some(taker) => {
+                    passed = 0;
+                    let stored = next.remove();
+                    timeline.unwatch(&stored);
+                    taker.give(stored, &self.name, self.kind);
+                }
+                None => passed += 1,
+            }
+        }
+    }
+}
+
+impl Taker {
+    /// A consumer that was dropped has none; its driver will come to say so.
+    fn has_room(&self) -> bool {
+        self.unsettled.len() < self.prefetch && !self.deliveries.is_closed()
+    }
+
+    fn give(&mut self, stored: Stored, queue: &Arc<str>, kind: QueueKind) {
+        self.last_tag += 1;
+        let tag = self.last_tag;
+        // Dropped between the question and here: what it does not read comes back with all else that it has.
+        if let Ok(permit) = self.deliveries.try_reserve() {
+            let mut message = stored.message.clone();
+            if kind == QueueKind::Quorum && stored.returns > 0 {
+                message.headers.insert("x-delivery-count", Value::from(stored.returns));
+            }
+            permit.send(Delivery {
+                message,
+                origin: Origin {
+                    queue: Arc::clone(queue),
+                    exchange: stored.exchange.clone(),
+                    routing_key: stored.routing_key.clone(),
+                    redelivered: stored.returns > 0,
+                },
+                settlement: Settlement::new(0, tag, Arc::clone(queue), self.verdicts.clone())
+                    .void_after(Arc::clone(&self.epoch)),
+            });
+        }
+        self.unsettled.insert(tag, stored);
+    }
+}

@@ -1,0 +1,86 @@
+//! The `broker` section of the configuration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use celeriac_config::{ByteSize, Secret, duration};
+use serde::{Deserialize, Serialize};
+
+use crate::broker::Broker;
+use crate::error::{Error, Result};
+use crate::topology::QueueKind;
+
+/// How to reach the broker, and how to treat it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BrokerOptions {
+    /// `amqp://user:password@host:port/vhost`, `amqps://…`, or `memory://` for a broker inside this process. Several,
+    /// separated by commas, are the nodes of a cluster.
+    pub url: Secret,
+    /// How often both sides prove that they live.
+    #[serde(with = "duration")]
+    pub heartbeat: Duration,
+    /// How long one attempt to connect may take.
+    #[serde(with = "duration")]
+    pub connect_timeout: Duration,
+    /// How long a publish may wait for connection, window and confirm together.
+    #[serde(with = "duration")]
+    pub publish_timeout: Duration,
+    /// How many messages may be published and not confirmed.
+    pub confirm_window: usize,
+    /// How many channels share the publishing.
+    pub publish_channels: usize,
+    /// Larger messages are refused before they are sent.
+    pub max_message_size: ByteSize,
+    /// The kind of the queues in which delayed messages wait, where they do not exist yet: `quorum`, or `classic` on one
+    /// node that is short of memory.
+    pub delay_queues: QueueKind,
+}
+
+impl Default for BrokerOptions {
+    fn default() -> Self {
+        Self {
+            url: Secret::new("memory://"),
+            heartbeat: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(10),
+            publish_timeout: Duration::from_secs(30),
+            confirm_window: 512,
+            publish_channels: 2,
+            max_message_size: ByteSize::mib(8),
+            delay_queues: QueueKind::Quorum,
+        }
+    }
+}
+
+impl BrokerOptions {
+    /// What is wrong with these options, each with the key it stands under.
+    pub fn validate(&self) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        let url = self.url.expose();
+        if !["amqp://", "amqps://", "memory://"].iter().any(|scheme| url.starts_with(scheme)) {
+            problems.push(("url".to_owned(), "should begin with amqp://, amqps:// or memory://".to_owned()));
+        }
+        for (key, value) in [("confirm_window", self.confirm_window), ("publish_channels", self.publish_channels)] {
+            if value == 0 {
+                problems.push((key.to_owned(), "should be at least 1".to_owned()));
+            }
+        }
+        problems
+    }
+}
+
+/// The broker that the options name. `name` is what the broker's lists show of this program.
+///
+/// Does not connect yet: connections are made where they are needed.
+///
+/// # Errors
+/// When the options do not make sense.
+pub fn connect(options: &BrokerOptions, name: &str) -> Result<Arc<dyn Broker>> {
+    if let Some((key, reason)) = options.validate().into_iter().next() {
+        return Err(Error::Invalid { key: format!("broker.{key}"), reason });
+    }
+    if options.url.expose().starts_with("memory://") {
+        return Ok(Arc::new(crate::memory::MemoryBroker::new(options)));
+    }
+    Ok(Arc::new(crate::amqp::AmqpBroker::new(options, name)?))
+}

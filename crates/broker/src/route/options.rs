@@ -1,0 +1,65 @@
+//! What `config/routes.yaml` holds.
+
+use celeriac_protocol::Codec;
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::topology::{ExchangeOptions, QueueOptions, Topology};
+
+/// Exchanges, queues, and which task goes where.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RoutesOptions {
+    /// Exchanges by name.
+    pub exchanges: IndexMap<String, ExchangeOptions>,
+    /// Queues by name.
+    pub queues: IndexMap<String, QueueOptions>,
+    /// Which task goes where; the first that matches decides.
+    pub task_routes: Vec<TaskRoute>,
+    /// Where tasks go that nothing else is said of. It exists even if it is not listed.
+    pub default_queue: String,
+}
+
+impl Default for RoutesOptions {
+    fn default() -> Self {
+        Self {
+            exchanges: IndexMap::new(),
+            queues: IndexMap::new(),
+            task_routes: Vec::new(),
+            default_queue: "celeriac".to_owned(),
+        }
+    }
+}
+
+impl RoutesOptions {
+    /// Everything that these routes need to exist.
+    pub fn topology(&self) -> Topology {
+        let mut topology = Topology { exchanges: self.exchanges.clone(), queues: self.queues.clone() };
+        topology.queues.entry(self.default_queue.clone()).or_default();
+        topology
+    }
+}
+
+/// One line of `task_routes`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskRoute {
+    /// The whole name of the task, a glob (`*` any text, `?` any character), or a `/regular expression/` for the whole
+    /// name.
+    pub task: String,
+    /// The queue. Excludes `exchange`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// The exchange, one of those declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<String>,
+    /// The routing key at the exchange.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The priority of calls that do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+    /// The serialiser of calls that do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serializer: Option<Codec>,
+}

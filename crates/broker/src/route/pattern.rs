@@ -1,0 +1,121 @@
+//! The pattern of a route: exact name, glob or regular expression.
+
+use regex::Regex;
+
+/// Says which task names a route is for. Always speaks of the whole name.
+#[derive(Debug)]
+pub(super) enum Pattern {
+    Exact(String),
+    Regex(Regex),
+}
+
+impl Pattern {
+    /// Reads a pattern, or says what is wrong with it.
+    pub(super) fn read(pattern: &str) -> Result<Self, String> {
+        if let Some(regex) = pattern.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
+            // Tried as it was written, so that what is made of it below can neither repair nor hide a mistake.
+            Regex::new(regex).map_err(|error| format!("`{pattern}` is not a regular expression: {error}"))?;
+            return compile(pattern, &format!(r"\A(?:{regex})\z"));
+        }
+        if pattern.contains(['*', '?']) {
+            return compile(pattern, &format!(r"\A(?s:{})\z", regex_of_glob(pattern)));
+        }
+        Ok(Self::Exact(pattern.to_owned()))
+    }
+
+    /// Whether the route is for this task.
+    pub(super) fn matches(&self, task: &str) -> bool {
+        match self {
+            Self::Exact(name) => name == task,
+            Self::Regex(regex) => regex.is_match(task),
+        }
+    }
+}
+
+fn compile(pattern: &str, regex: &str) -> Result<Pattern, String> {
+    Regex::new(regex).map(Pattern::Regex).map_err(|error| format!("`{pattern}` cannot be used: {error}"))
+}
+
+fn regex_of_glob(glob: &str) -> String {
+    let mut regex = String::new();
+    for part in glob.split_inclusive(['*', '?']) {
+        let literal = part.trim_end_matches(['*', '?']);
+        regex.push_str(&regex::escape(literal));
+        regex.push_str(match &part[literal.len()..] {
+            "*" => ".*",
+            "?" => ".",
+            _ => "",
+        });
+    }
+    regex
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn matches(pattern: &str, task: &str) -> bool {
+        Pattern::read(pattern).unwrap().matches(task)
+    }
+
+    #[test]
+    fn patterns_speak_of_the_whole_name() {
+        let cases = [
+            ("orders.charge", "orders.charge", true),
+            ("orders.charge", "ordersxcharge", false),
+            ("orders.charge", "orders.charge.late", false),
+            ("orders.*", "orders.charge", true),
+            ("orders.*", "orders.charge.late", true),
+            ("orders.*", "orders", false),
+            ("*.charge", "orders.charge", true),
+            ("order?.charge", "orders.charge", true),
+            ("order?.charge", "order.charge", false),
+            ("*", "", true),
+            ("a(b*", "a(b)c", true),
+            (r"/orders\.(charge|refund)/", "orders.refund", true),
+            (r"/orders\.(charge|refund)/", "my.orders.refund", false),
+            ("/a|bc/", "bc", true),
+            ("/a|bc/", "abc", false),
+            ("/", "/", true),
+        ];
+        for (pattern, task, expected) in cases {
+            assert_eq!(matches(pattern, task), expected, "{pattern} {task}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_regular_expression_is_refused() {
+        for pattern in ["/(/", "/a)(?:b/", "/[/"] {
+            let reason = Pattern::read(pattern).unwrap_err();
+            assert!(reason.starts_with(&format!("`{pattern}` is not a regular expression: ")), "{reason}");
+        }
+    }
+
+    /// The definition, without regard to cost.
+    fn model(glob: &[char], name: &[char]) -> bool {
+        match (glob.split_first(), name.split_first()) {
+            (None, None) => true,
+            (Some(('*', after)), _) => (0..=name.len()).any(|taken| model(after, &name[taken..])),
+            (Some((expected, after)), Some((found, rest))) => {
+                (*expected == '?' || expected == found) && model(after, rest)
+            }
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn globs_equal_their_definition(glob in "[ab.*?+]{0,6}", name in "[ab.+\n]{0,8}") {
+            let characters = |text: &str| text.chars().collect::<Vec<_>>();
+            prop_assert_eq!(matches(&glob, &name), model(&characters(&glob), &characters(&name)));
+        }
+
+        #[test]
+        fn a_name_without_wildcards_matches_itself_alone(name in "[a-z_.:+()]{1,12}", other in "[a-z_.:+()]{1,12}") {
+            prop_assert!(matches(&name, &name));
+            prop_assert_eq!(matches(&name, &other), name == other);
+        }
+    }
+}

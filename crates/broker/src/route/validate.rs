@@ -1,0 +1,94 @@
+//! What is wrong with routes before any call has taken them.
+
+use super::pattern::Pattern;
+use super::{RoutesOptions, TaskRoute};
+use crate::topology::{ExchangeKind, Topology, did_you_mean};
+
+impl RoutesOptions {
+    /// What is wrong, each with the key it stands under.
+    pub fn validate(&self) -> Vec<(String, String)> {
+        let topology = self.topology();
+        let mut problems = topology.validate();
+        if !self.queues.contains_key(&self.default_queue) {
+            rename_default(&self.default_queue, &mut problems);
+        }
+        for (index, route) in self.task_routes.iter().enumerate() {
+            let found = problems_of_pattern(route, &self.task_routes[..index])
+                .into_iter()
+                .map(|problem| ("task", problem))
+                .chain(problems_of_way(route, &topology));
+            problems.extend(found.map(|(field, problem)| (format!("task_routes[{index}].{field}"), problem)));
+        }
+        problems
+    }
+}
+
+/// A queue that is not listed has its problems where it is named.
+fn rename_default(default_queue: &str, problems: &mut [(String, String)]) {
+    let listed = format!("queues.{default_queue}");
+    for (key, _) in problems.iter_mut().filter(|(key, _)| *key == listed) {
+        "default_queue".clone_into(key);
+    }
+}
+
+fn problems_of_pattern(route: &TaskRoute, earlier: &[TaskRoute]) -> Option<String> {
+    if route.task.trim().is_empty() {
+        return Some("should be a task name, a glob or a /regular expression/".to_owned());
+    }
+    if let Err(problem) = Pattern::read(&route.task) {
+        return Some(problem);
+    }
+    let shadow = earlier.iter().position(|earlier| shadows(earlier, route))?;
+    let problem = format!("`{}` is never reached: task_routes[{shadow}] takes all that it would", route.task);
+    Some(problem)
+}
+
+/// Whether nothing is left for `later` because of `earlier`: seen for equal patterns, for the pattern of all names, and
+/// for an exact name that an earlier pattern takes.
+fn shadows(earlier: &TaskRoute, later: &TaskRoute) -> bool {
+    if earlier.task == later.task || earlier.task == "*" {
+        return true;
+    }
+    match (Pattern::read(&earlier.task), Pattern::read(&later.task)) {
+        (Ok(earlier), Ok(Pattern::Exact(name))) => earlier.matches(&name),
+        _ => false,
+    }
+}
+
+fn problems_of_way(route: &TaskRoute, topology: &Topology) -> Vec<(&'static str, String)> {
+    match (&route.queue, &route.exchange, &route.key) {
+        (Some(_), Some(_), _) => {
+            vec![("exchange", "a route names a queue or an exchange, this one names both".to_owned())]
+        }
+        (None, None, _) => vec![("queue", "a route names a queue or an exchange, this one names neither".to_owned())],
+        (Some(_), None, Some(_)) => {
+            vec![("key", "a queue is reached by its name; a key belongs to an exchange".to_owned())]
+        }
+        (Some(queue), None, None) if topology.queues.contains_key(queue) => Vec::new(),
+        (Some(queue), None, None) => {
+            let nearest = did_you_mean(queue, topology.queues.keys().map(String::as_str));
+            vec![("queue", format!("queue `{queue}` is not declared{nearest}"))]
+        }
+        (None, Some(exchange), key) => problems_of_exchange(exchange, key.as_deref(), topology),
+    }
+}
+
+fn problems_of_exchange(exchange: &str, key: Option<&str>, topology: &Topology) -> Vec<(&'static str, String)> {
+    let Some(options) = topology.exchanges.get(exchange) else {
+        let nearest = did_you_mean(exchange, topology.exchanges.keys().map(String::as_str));
+        return vec![("exchange", format!("exchange `{exchange}` is not declared{nearest}"))];
+    };
+    match (options.kind, key) {
+        (ExchangeKind::Direct | ExchangeKind::Topic, None) => {
+            vec![("key", format!("exchange `{exchange}` needs a routing key"))]
+        }
+        (ExchangeKind::Topic, Some(key)) if key.contains(['*', '#']) => {
+            vec![("key", format!("`{key}` is a binding key; a routing key has no wildcards"))]
+        }
+        (_, key) if topology.reached(exchange, key.unwrap_or_default()).is_empty() => {
+            let key = key.unwrap_or_default();
+            vec![("key", format!("no queue is bound to exchange `{exchange}` for routing key `{key}`"))]
+        }
+        _ => Vec::new(),
+    }
+}

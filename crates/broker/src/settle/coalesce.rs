@@ -1,0 +1,283 @@
+//! Which acknowledgements go to the broker together. Pure.
+
+use std::collections::VecDeque;
+
+use super::{Settled, Verdict};
+
+/// What a channel is told of its deliveries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// `tag` is done with; with `multiple`, so is everything before it that was not settled yet.
+    Ack {
+        /// The delivery tag.
+        tag: u64,
+        /// Whether everything before it is meant as well.
+        multiple: bool,
+    },
+    /// `tag` is not wanted.
+    Reject {
+        /// The delivery tag.
+        tag: u64,
+    },
+    /// `tag` goes back to its queue.
+    Requeue {
+        /// The delivery tag.
+        tag: u64,
+    },
+}
+
+/// The deliveries of one channel that are not settled, and those whose acknowledgement has yet to be sent.
+///
+/// A channel numbers its deliveries from 1 without a gap. Acknowledgements wait for [`Coalescer::flush`], which covers the
+/// finished ones up to the first unfinished one by a single command and the others by one each. Rejections are told at
+/// once and in order, so that a later command for everything before it finds them settled.
+#[derive(Debug, Default)]
+pub(crate) struct Coalescer {
+    epoch: u64,
+    /// The tag that `slots` begins with.
+    first: u64,
+    slots: VecDeque<Slot>,
+    unfinished: usize,
+    /// Tags whose acknowledgement has yet to be sent.
+    waiting: Vec<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Slot {
+    Unfinished,
+    Finished,
+    Told,
+}
+
+impl Coalescer {
+    /// Nothing delivered yet, in the first epoch.
+    pub(crate) fn new() -> Self {
+        Self { first: 1, ..Self::default() }
+    }
+
+    /// The channel's life in which deliveries are given out now.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The channel is lost: what it delivered is the broker's again, and a new epoch begins.
+    pub(crate) fn lose(&mut self) -> u64 {
+        *self = Self { epoch: self.epoch + 1, ..Self::new() };
+        self.epoch
+    }
+
+    /// The channel delivered `tag`.
+    pub(crate) fn delivered(&mut self, tag: u64) {
+        let next = self.first + self.slots.len() as u64;
+        if tag < next {
+            return;
+        }
+        // A gap is a delivery that never came out of the client; there is nothing to say of it.
+        self.slots.extend((next..tag).map(|_| Slot::Told));
+        self.slots.push_back(Slot::Unfinished);
+        self.unfinished += 1;
+    }
+
+    /// A verdict came in. One of another epoch, or of a tag that is settled already, means nothing.
+    pub(crate) fn settle(&mut self, settled: Settled, commands: &mut Vec<Command>) {
+        let tag = settled.tag;
+        if settled.epoch != self.epoch || tag < self.first {
+            return;
+        }
+        let index = usize::try_from(tag - self.first).unwrap_or(usize::MAX);
+        let Some(slot) = self.slots.get_mut(index).filter(|slot| **slot == Slot::Unfinished) else { return };
+        self.unfinished -= 1;
+        *slot = Slot::Told;
+        match settled.verdict {
+            Verdict::Ack => {
+                *slot = Slot::Finished;
+                self.waiting.push(tag);
+            }
+            Verdict::Reject => commands.push(Command::Reject { tag }),
+            Verdict::Requeue => commands.push(Command::Requeue { tag }),
+        }
+    }
+
+    /// How many acknowledgements wait to be sent.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether everything that was delivered is finished.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.unfinished == 0
+    }
+
+    /// Sends all acknowledgements that wait.
+    pub(crate) fn flush(&mut self, commands: &mut Vec<Command>) {
+        let (mut last, mut covered) = (0, 0_usize);
+        while let Some(slot) = self.slots.front().filter(|slot| **slot != Slot::Unfinished) {
+            if *slot == Slot::Finished {
+                last = self.first;
+                covered += 1;
+            }
+            self.slots.pop_front();
+            self.first += 1;
+        }
+        if covered > 0 {
+            commands.push(Command::Ack { tag: last, multiple: covered > 1 });
+        }
+        for tag in self.waiting.drain(..).filter(|tag| *tag >= self.first) {
+            if let Some(slot) = usize::try_from(tag - self.first).ok().and_then(|index| self.slots.get_mut(index)) {
+                *slot = Slot::Told;
+                commands.push(Command::Ack { tag, multiple: false });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ack(coalescer: &mut Coalescer, tags: impl IntoIterator<Item = u64>) -> Vec<Command> {
+        settle(coalescer, tags.into_iter().map(|tag| (tag, Verdict::Ack)))
+    }
+
+    fn settle(coalescer: &mut Coalescer, verdicts: impl IntoIterator<Item = (u64, Verdict)>) -> Vec<Command> {
+        let mut commands = Vec::new();
+        for (tag, verdict) in verdicts {
+            coalescer.settle(Settled { epoch: coalescer.epoch(), tag, verdict }, &mut commands);
+        }
+        coalescer.flush(&mut commands);
+        commands
+    }
+
+    fn delivered(count: u64) -> Coalescer {
+        let mut coalescer = Coalescer::new();
+        (1..=count).for_each(|tag| coalescer.delivered(tag));
+        coalescer
+    }
+
+    #[test]
+    fn finished_deliveries_go_together_up_to_the_first_unfinished_one() {
+        let mut coalescer = delivered(6);
+        let commands = ack(&mut coalescer, [3, 1, 5, 2]);
+        assert_eq!(commands, [Command::Ack { tag: 3, multiple: true }, Command::Ack { tag: 5, multiple: false }]);
+        assert_eq!(ack(&mut coalescer, [4]), [Command::Ack { tag: 4, multiple: false }]);
+        assert!(!coalescer.is_finished());
+        assert_eq!(ack(&mut coalescer, [6]), [Command::Ack { tag: 6, multiple: false }]);
+        assert!(coalescer.is_finished());
+    }
+
+    #[test]
+    fn a_rejection_is_told_before_what_covers_it() {
+        let mut coalescer = delivered(3);
+        let commands = settle(&mut coalescer, [(1, Verdict::Ack), (2, Verdict::Reject), (3, Verdict::Ack)]);
+        assert_eq!(commands, [Command::Reject { tag: 2 }, Command::Ack { tag: 3, multiple: true }]);
+    }
+
+    #[test]
+    fn a_verdict_of_a_lost_channel_means_nothing() {
+        let mut coalescer = delivered(2);
+        let old = coalescer.epoch();
+        coalescer.lose();
+        coalescer.delivered(1);
+        let mut commands = Vec::new();
+        coalescer.settle(Settled { epoch: old, tag: 1, verdict: Verdict::Reject }, &mut commands);
+        coalescer.flush(&mut commands);
+        assert_eq!(commands, []);
+        assert!(!coalescer.is_finished());
+    }
+
+    #[derive(Debug, Clone)]
+    enum Action {
+        Deliver,
+        /// Of the deliveries that a program holds, the one at this place, modulo their number.
+        Settle(usize, Verdict),
+        Flush,
+        LoseChannel,
+    }
+
+    fn actions() -> impl Strategy<Value = Vec<Action>> {
+        let verdict = prop_oneof![4 => Just(Verdict::Ack), 1 => Just(Verdict::Reject), 1 => Just(Verdict::Requeue)];
+        let action = prop_oneof![
+            6 => Just(Action::Deliver),
+            6 => (any::<usize>(), verdict).prop_map(|(place, verdict)| Action::Settle(place, verdict)),
+            2 => Just(Action::Flush),
+            1 => Just(Action::LoseChannel),
+        ];
+        prop::collection::vec(action, 0..200)
+    }
+
+    /// A broker's side of one channel: what it delivered and was not told of, and what it was told.
+    #[derive(Default)]
+    struct Server {
+        last: u64,
+        outstanding: BTreeMap<u64, ()>,
+        told: BTreeMap<u64, Verdict>,
+    }
+
+    impl Server {
+        fn obey(&mut self, command: Command) {
+            let (tag, verdict) = match command {
+                Command::Ack { tag, .. } => (tag, Verdict::Ack),
+                Command::Reject { tag } => (tag, Verdict::Reject),
+                Command::Requeue { tag } => (tag, Verdict::Requeue),
+            };
+            // RabbitMQ closes the channel for a tag that it does not know or that is settled.
+            assert!(self.outstanding.contains_key(&tag), "{command:?} for an unknown tag");
+            let covered: Vec<u64> = match command {
+                Command::Ack { multiple: true, .. } => self.outstanding.range(..=tag).map(|(tag, ())| *tag).collect(),
+                _ => vec![tag],
+            };
+            for tag in covered {
+                self.outstanding.remove(&tag);
+                assert_eq!(self.told.insert(tag, verdict), None, "settled twice");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_delivery_is_settled_once_as_its_verdict_says(actions in actions()) {
+            let mut coalescer = Coalescer::new();
+            let mut server = Server::default();
+            let mut held: Vec<(u64, u64)> = Vec::new();
+            let mut said: BTreeMap<u64, Verdict> = BTreeMap::new();
+            let mut commands = Vec::new();
+            for action in actions.into_iter().chain([Action::Flush]) {
+                match action {
+                    Action::Deliver => {
+                        server.last += 1;
+                        server.outstanding.insert(server.last, ());
+                        coalescer.delivered(server.last);
+                        held.push((coalescer.epoch(), server.last));
+                    }
+                    Action::Settle(place, verdict) => {
+                        if held.is_empty() { continue }
+                        let (epoch, tag) = held.remove(place % held.len());
+                        if epoch == coalescer.epoch() {
+                            said.insert(tag, verdict);
+                        }
+                        coalescer.settle(Settled { epoch, tag, verdict }, &mut commands);
+                    }
+                    Action::Flush => {
+                        coalescer.flush(&mut commands);
+                        prop_assert_eq!(coalescer.waiting(), 0);
+                    }
+                    Action::LoseChannel => {
+                        coalescer.lose();
+                        server = Server::default();
+                        said.clear();
+                    }
+                }
+                commands.drain(..).for_each(|command| server.obey(command));
+                for (tag, verdict) in &server.told {
+                    prop_assert_eq!(said.get(tag), Some(verdict));
+                }
+            }
+            prop_assert_eq!(&server.told, &said);
+            prop_assert_eq!(coalescer.is_finished(), server.outstanding.is_empty());
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Whether a binding takes a message.
+
+use super::ExchangeKind;
+
+/// Whether an exchange of this kind takes a message with `routing_key` through a binding with `binding_key`.
+pub(crate) fn binding_matches(kind: ExchangeKind, binding_key: &str, routing_key: &str) -> bool {
+    match kind {
+        ExchangeKind::Direct => binding_key == routing_key,
+        ExchangeKind::Topic => topic_matches(binding_key, routing_key),
+        ExchangeKind::Fanout => true,
+    }
+}
+
+/// Whether a pattern of words, `*` (one word) and `#` (any number of words, also none) matches a key.
+///
+/// When a word does not fit, the last `#` takes one word more and matching resumes after it. Earlier ones need not be
+/// tried again: what the last can take includes all that they could add.
+fn topic_matches(pattern: &str, key: &str) -> bool {
+    let (mut pattern, mut key) = (words(pattern), words(key));
+    let mut last_hash: Option<(Words<'_>, Words<'_>)> = None;
+    loop {
+        match (first(pattern), first(key)) {
+            (None, None) => return true,
+            (Some(("#", after)), _) => {
+                last_hash = Some((after, key));
+                pattern = after;
+            }
+            (Some((expected, after)), Some((found, rest))) if expected == "*" || expected == found => {
+                (pattern, key) = (after, rest);
+            }
+            _ => {
+                let Some((after_hash, Some((_, rest)))) = last_hash.map(|(after, taken)| (after, first(taken))) else {
+                    return false;
+                };
+                last_hash = Some((after_hash, rest));
+                (pattern, key) = (after_hash, rest);
+            }
+        }
+    }
+}
+
+/// Words still to be read; `None` when there are no more. The empty key has none, as RabbitMQ sees it.
+type Words<'a> = Option<&'a str>;
+
+fn words(key: &str) -> Words<'_> {
+    (!key.is_empty()).then_some(key)
+}
+
+fn first(words: Words<'_>) -> Option<(&str, Words<'_>)> {
+    words.map(|words| match words.split_once('.') {
+        Some((first, rest)) => (first, Some(rest)),
+        None => (words, None),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn words_stars_and_hashes_match_as_on_rabbitmq() {
+        let cases = [
+            ("", "", true),
+            ("", "a", false),
+            ("#", "", true),
+            ("#", "a.b", true),
+            ("*", "", false),
+            ("*", "a", true),
+            ("*", "a.b", false),
+            ("a.#", "a", true),
+            ("a.#", "a.b.c", true),
+            ("a.#", "b", false),
+            ("#.c", "a.b.c", true),
+            ("#.c", "c.d", false),
+            ("a.*.c", "a.b.c", true),
+            ("a.*.c", "a.c", false),
+            ("#.a.#.b", "x.a.a.y.b", true),
+            ("*.#", "a..b", true),
+            ("a.", "a.", true),
+            ("a.*", "a.", true),
+        ];
+        for (pattern, key, expected) in cases {
+            assert_eq!(topic_matches(pattern, key), expected, "{pattern} {key}");
+        }
+    }
+
+    /// The definition, without regard to cost.
+    fn model(pattern: &[&str], key: &[&str]) -> bool {
+        match (pattern.split_first(), key.split_first()) {
+            (None, None) => true,
+            (Some((&"#", after)), _) => (0..=key.len()).any(|taken| model(after, &key[taken..])),
+            (Some((&expected, after)), Some((found, rest))) => {
+                (expected == "*" || expected == *found) && model(after, rest)
+            }
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn matching_equals_its_definition(
+            pattern in prop::collection::vec(prop::sample::select(vec!["a", "b", "*", "#"]), 0..7),
+            key in prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 0..8),
+        ) {
+            let found = topic_matches(&pattern.join("."), &key.join("."));
+            prop_assert_eq!(found, model(&pattern, &key));
+        }
+    }
+}
