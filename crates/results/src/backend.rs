@@ -1,0 +1,63 @@
+//! The contract of a store of outcomes.
+
+use std::fmt;
+
+use celeriac_protocol::State;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+
+use crate::error::Result;
+use crate::record::TaskRecord;
+
+/// A store of outcomes.
+pub trait Backend: fmt::Debug + Send + Sync + 'static {
+    /// Writes records. When it returns `Ok` they are durable; after an error each of them may stand or not, and writing
+    /// all of them again puts that right.
+    ///
+    /// Answers in the order of the records. An id may occur more than once in a call: the later record is written
+    /// later. What stands already gives way by these rules:
+    ///
+    /// - a `SUCCESS` or `IGNORED` stays;
+    /// - another end (`FAILURE`, `REVOKED`, `REJECTED`) gives way to a `SUCCESS` only, as when somebody replayed the task;
+    /// - what has not ended gives way to any end, and to a step that is not older: more attempts, or as many and not an
+    ///   earlier state;
+    /// - the same outcome of the same attempt by the same worker counts as stored, since it is the one that was written
+    ///   again after a lost connection.
+    ///
+    /// A time, an argument or a relation that stands already stays where the new record has none.
+    fn record<'a>(&'a self, records: &'a [TaskRecord]) -> BoxFuture<'a, Result<Vec<Recorded>>>;
+
+    /// What is known of a task.
+    fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<TaskRecord>>>;
+
+    /// Waits until a task has ended, and tells how. Waits for ever: the caller brings the deadline.
+    ///
+    /// Comes back by itself from a lost connection.
+    ///
+    /// # Errors
+    /// Only when the store is closed by this program.
+    fn finished<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<TaskRecord>>;
+
+    /// Deletes what is known of a task; whether there was anything.
+    fn forget<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool>>;
+
+    /// Deletes tasks that ended before a time, the oldest first, and no more than `at_most` of them. How many it were.
+    fn sweep(&self, ended_before: Timestamp, at_most: u32) -> BoxFuture<'_, Result<u64>>;
+
+    /// Ends all connections. Who still waits gets an error.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// What became of one record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recorded {
+    /// It stands in the store.
+    Stored,
+    /// What stood there stays, by the rules of [`Backend::record`].
+    Kept(State),
+    /// The store cannot hold it, now or ever. The other records of the call are not affected.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+}

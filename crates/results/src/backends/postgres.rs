@@ -1,0 +1,134 @@
+//! Outcomes in Postgres: schema `celeriac`, table `tasks`.
+
+mod connections;
+mod fault;
+mod listen;
+mod migrate;
+mod read;
+mod time;
+mod write;
+
+use std::str::FromStr;
+use std::sync::{Arc, Once};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use sqlx::ConnectOptions;
+use sqlx::postgres::PgConnectOptions;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::connections::Connections;
+use self::listen::Listening;
+use self::time::Time;
+use super::waiting::Waiting;
+use crate::backend::{Backend, Recorded};
+use crate::error::{Error, Result};
+use crate::options::ResultsOptions;
+use crate::record::TaskRecord;
+
+const SWEEP: &str = "DELETE FROM celeriac.tasks WHERE id IN (
+    SELECT id FROM celeriac.tasks
+    WHERE finished_at < $1 AND state IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')
+    ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
+
+/// Outcomes in Postgres.
+#[derive(Debug)]
+pub struct PostgresBackend {
+    connections: Connections,
+    listening: Listening,
+    listen_once: Once,
+    waiting: Arc<Waiting>,
+    services: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl PostgresBackend {
+    /// Connects, and makes the tables or brings them up to date.
+    ///
+    /// # Errors
+    /// When the server cannot be reached within the connect timeout, or refuses.
+    pub async fn connect(options: &ResultsOptions) -> Result<Self> {
+        let url = options.url.masked();
+        let connect = PgConnectOptions::from_str(options.url.expose())
+            .map_err(|error| Error::Invalid { key: "results.url".to_owned(), reason: error.to_string() })?
+            .application_name("celeriac")
+            .disable_statement_logging();
+        let timeouts = (options.connect_timeout, options.statement_timeout);
+        let connections = Connections::new(connect.clone(), url.clone(), options.pool.connections, timeouts);
+        migrate::migrate(&connections).await?;
+        let (connect_timeout, statement_timeout) = timeouts;
+        Ok(Self {
+            connections,
+            listening: Listening { options: connect, url, connect_timeout, statement_timeout },
+            listen_once: Once::new(),
+            waiting: Arc::default(),
+            services: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    async fn wait(&self, id: &str) -> Result<TaskRecord> {
+        self.listen_once.call_once(|| {
+            let (listening, waiting, stop) = (self.listening.clone(), Arc::clone(&self.waiting), self.stop.clone());
+            self.services.spawn(listen::listen(listening, waiting, stop));
+        });
+        self.waiting.wait(id).await
+    }
+
+    async fn delete(&self, id: &str) -> Result<u64> {
+        let mut lease = self.connections.lease().await?;
+        let query = sqlx::query("DELETE FROM celeriac.tasks WHERE id = $1").bind(id);
+        let answer = self.connections.within(query.execute(&mut lease.connection)).await;
+        let done = lease.conclude(answer).map_err(|cause| self.connections.error("forgetting a task", cause))?;
+        Ok(done.rows_affected())
+    }
+
+    async fn delete_ended(&self, ended_before: Timestamp, at_most: u32) -> Result<u64> {
+        let mut lease = self.connections.lease().await?;
+        let query = sqlx::query(SWEEP).bind(Time(ended_before)).bind(i64::from(at_most));
+        let answer = self.connections.within(query.execute(&mut lease.connection)).await;
+        let done = lease.conclude(answer).map_err(|cause| self.connections.error("deleting old tasks", cause))?;
+        Ok(done.rows_affected())
+    }
+}
+
+impl Backend for PostgresBackend {
+    fn record<'a>(&'a self, records: &'a [TaskRecord]) -> BoxFuture<'a, Result<Vec<Recorded>>> {
+        write::record(&self.connections, records).boxed()
+    }
+
+    fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<TaskRecord>>> {
+        read::find(&self.connections, id).boxed()
+    }
+
+    fn finished<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<TaskRecord>> {
+        self.wait(id).boxed()
+    }
+
+    fn forget<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool>> {
+        self.delete(id).map(|done| done.map(|rows| rows > 0)).boxed()
+    }
+
+    fn sweep(&self, ended_before: Timestamp, at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        self.delete_ended(ended_before, at_most).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async {
+            self.stop.cancel();
+            self.waiting.close();
+            self.services.close();
+            self.services.wait().await;
+            self.connections.close().await;
+        }
+        .boxed()
+    }
+}
+
+impl Drop for PostgresBackend {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

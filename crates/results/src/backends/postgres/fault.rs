@@ -1,0 +1,78 @@
+//! What an error of the driver means for the caller.
+
+use sqlx::Error as Cause;
+
+use crate::error::Error;
+
+/// What an error of the driver means for the caller. `url` is the store without password.
+pub(super) fn error(url: &str, doing: &'static str, cause: Cause) -> Error {
+    if is_lost(&cause) {
+        return Error::Unreachable { url: url.to_owned(), source: cause.into() };
+    }
+    match code(&cause).as_deref() {
+        Some(code) if is_denied(code) => Error::Denied { url: url.to_owned(), reason: said(&cause) },
+        Some("42P01" | "42703" | "3F000") => Error::Schema { url: url.to_owned(), reason: said(&cause) },
+        Some(code) if is_passing(code) => Error::Busy { doing, source: cause.into() },
+        _ => Error::Sql { doing, source: cause.into() },
+    }
+}
+
+/// Why the database refuses what was to be written, when it is that which is wrong.
+pub(super) fn refusal(cause: &Cause) -> Option<String> {
+    if matches!(cause, Cause::Encode(_)) {
+        return Some(cause.to_string());
+    }
+    // 22: a value that is none of its type; 23: a constraint; 54: too large or too deep.
+    let code = code(cause)?;
+    ["22", "23", "54"].iter().any(|class| code.starts_with(class)).then(|| said(cause))
+}
+
+/// Whether the connection is gone or of no more use.
+pub(super) fn is_lost(cause: &Cause) -> bool {
+    match cause {
+        Cause::Database(_) => code(cause).is_some_and(|code| {
+            // 57P: the server ends the session or is not ready; 08: protocol; 53300: too many connections.
+            code.starts_with("57P") || code.starts_with("08") || code == "53300"
+        }),
+        Cause::Io(_) | Cause::Protocol(_) | Cause::PoolTimedOut | Cause::WorkerCrashed => true,
+        _ => false,
+    }
+}
+
+/// Whether another attempt to connect may succeed within a moment.
+pub(super) fn is_starting(cause: &Cause) -> bool {
+    match cause {
+        Cause::Io(error) => {
+            use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof};
+            // `NotFound`: the socket file of a local server that is not up yet.
+            matches!(
+                error.kind(),
+                ConnectionRefused | ConnectionReset | ConnectionAborted | UnexpectedEof | NotFound
+            )
+        }
+        Cause::Database(_) => is_lost(cause),
+        _ => false,
+    }
+}
+
+fn is_denied(code: &str) -> bool {
+    // 28: who it is; 3D000: no such database; 42501: not allowed.
+    code.starts_with("28") || code == "3D000" || code == "42501"
+}
+
+fn is_passing(code: &str) -> bool {
+    // 40: deadlock or serialisation; 53: out of disk, memory or connections; 55: lock; 57014: statement timeout;
+    // 25006: a standby.
+    ["40", "53", "55"].iter().any(|class| code.starts_with(class)) || code == "57014" || code == "25006"
+}
+
+fn code(cause: &Cause) -> Option<String> {
+    Some(cause.as_database_error()?.code()?.into_owned())
+}
+
+fn said(cause: &Cause) -> String {
+    match cause.as_database_error() {
+        Some(error) => error.message().to_owned(),
+        None => cause.to_string(),
+    }
+}

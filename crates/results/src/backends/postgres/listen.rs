@@ -1,0 +1,131 @@
+//! Tells those who wait when their tasks have ended.
+//!
+//! One connection listens for everybody in this process, and fetches what has ended for many at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::Acquire;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{fault, read};
+use crate::backends::waiting::Waiting;
+use crate::pause::Pause;
+
+const CHANNEL: &str = "celeriac_finished";
+
+/// When nothing was heard for so long, everything awaited is looked at: that finds a connection that died in silence,
+/// and what a connection pooler between here and the server kept from this one.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// Most tasks fetched by one query.
+const MOST: usize = 500;
+
+/// How to listen.
+#[derive(Debug, Clone)]
+pub(super) struct Listening {
+    pub(super) options: PgConnectOptions,
+    pub(super) url: String,
+    pub(super) connect_timeout: Duration,
+    pub(super) statement_timeout: Duration,
+}
+
+/// Serves those who wait until `stop`, through every loss of the connection.
+pub(super) async fn listen(listening: Listening, waiting: Arc<Waiting>, stop: CancellationToken) {
+    let mut pause = Pause::new();
+    let served = async {
+        loop {
+            let cause = match listening.connect().await {
+                Ok(mut listener) => {
+                    pause.reset();
+                    listening.serve(&mut listener, &waiting).await
+                }
+                Err(cause) => cause,
+            };
+            let error = fault::error(&listening.url, "waiting for outcomes", cause);
+            tracing::warn!("waiting for outcomes is interrupted, trying again: {}", error.chain());
+            sleep(pause.next()).await;
+        }
+    };
+    stop.run_until_cancelled(served).await;
+}
+
+impl Listening {
+    async fn connect(&self) -> sqlx::Result<PgListener> {
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(self.connect_timeout)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_lazy_with(self.options.clone());
+        let mut listener = PgListener::connect_with(&pool).await?;
+        // A lost connection shows as `None`; what comes then is decided here.
+        listener.eager_reconnect(false);
+        self.within(listener.listen(CHANNEL)).await?;
+        Ok(listener)
+    }
+
+    /// Serves those who wait until the connection is lost, and tells why.
+    async fn serve(&self, listener: &mut PgListener, waiting: &Waiting) -> sqlx::Error {
+        let mut ids = waiting.awaited();
+        loop {
+            if let Err(cause) = self.deliver(listener, waiting, &ids).await {
+                return cause;
+            }
+            ids = tokio::select! {
+                heard = listener.try_recv() => match heard {
+                    Ok(Some(notification)) => {
+                        let mut ids = Vec::new();
+                        collect(waiting, notification.payload(), &mut ids);
+                        ids
+                    }
+                    Ok(None) => return lost("the server ended the connection"),
+                    Err(cause) => return cause,
+                },
+                () = waiting.arrival() => waiting.unchecked(),
+                () = sleep(SILENCE) => match self.look_around(listener, waiting).await {
+                    Ok(ids) => ids,
+                    Err(cause) => return cause,
+                },
+            };
+            while let Some(notification) = listener.next_buffered() {
+                collect(waiting, notification.payload(), &mut ids);
+            }
+            ids.extend(waiting.unchecked());
+        }
+    }
+
+    /// Everything awaited, when the connection shows that it lives.
+    async fn look_around(&self, listener: &mut PgListener, waiting: &Waiting) -> sqlx::Result<Vec<String>> {
+        self.within(async { sqlx::query("SELECT 1").execute(listener.acquire().await?).await }).await?;
+        Ok(waiting.awaited())
+    }
+
+    /// Fetches those of these tasks that have ended, and hands them out.
+    async fn deliver(&self, listener: &mut PgListener, waiting: &Waiting, ids: &[String]) -> sqlx::Result<()> {
+        for ids in ids.chunks(MOST) {
+            let deliver = |record| waiting.deliver(&record);
+            self.within(async { read::ended(listener.acquire().await?, ids, deliver).await }).await?;
+        }
+        Ok(())
+    }
+
+    async fn within<T>(&self, answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+        match timeout(self.statement_timeout, answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(lost("no answer in time")),
+        }
+    }
+}
+
+fn collect(waiting: &Waiting, payload: &str, ids: &mut Vec<String>) {
+    for announced in payload.split('\n') {
+        waiting.awaited_of(announced, ids);
+    }
+}
+
+fn lost(reason: &'static str) -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::ConnectionAborted, reason))
+}

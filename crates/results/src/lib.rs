@@ -1,0 +1,31 @@
+//! Where the outcome of a task is stored and awaited.
+//!
+//! In reading order:
+//!
+//! - [`record`]: what is known of a task, one row each;
+//! - [`backend`]: the contract of a store;
+//! - [`backends`]: Postgres, and SQLite for programs without a server;
+//! - [`recorder`]: many outcomes in one write;
+//! - `conformance`, behind the feature of that name: the suite that every store passes.
+
+pub mod record;
+
+pub mod backend;
+
+pub mod backends;
+
+pub mod recorder;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
+mod error;
+mod options;
+mod pause;
+mod sweep;
+
+pub use backend::{Backend, Recorded};
+pub use error::{Error, Result};
+pub use options::{BatchOptions, PoolOptions, ResultsOptions, connect};
+pub use record::TaskRecord;
+pub use recorder::{Recorder, RecorderService};

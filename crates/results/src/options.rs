@@ -1,0 +1,176 @@
+//! The `results` section of the configuration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use celeriac_config::{Secret, duration};
+use serde::{Deserialize, Serialize};
+
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+
+/// Where outcomes are stored, and for how long.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResultsOptions {
+    /// `postgres://user:password@host:port/database`; `sqlite://path` for a file, `sqlite://name?mode=memory` for
+    /// memory that everything in this process that says the same name shares; `none` when outcomes are not stored.
+    pub url: Secret,
+    /// How long the row of an ended task stays. `0s`: for ever.
+    #[serde(with = "duration")]
+    pub keep: Duration,
+    /// How outcomes are written together.
+    pub batch: BatchOptions,
+    /// The connections.
+    pub pool: PoolOptions,
+    /// How long to wait for a connection.
+    #[serde(with = "duration")]
+    pub connect_timeout: Duration,
+    /// How long the database may take over one statement.
+    #[serde(with = "duration")]
+    pub statement_timeout: Duration,
+}
+
+/// How outcomes are written together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchOptions {
+    /// Most rows in one write. A write never waits to become full.
+    pub rows: usize,
+    /// How many writes may be on their way at the same time.
+    pub in_flight: usize,
+}
+
+/// The connections to the database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoolOptions {
+    /// Most connections of this process. Waiting for outcomes takes one more.
+    pub connections: u32,
+}
+
+impl Default for ResultsOptions {
+    fn default() -> Self {
+        Self {
+            url: Secret::new("sqlite://celeriac.db"),
+            keep: Duration::from_secs(7 * 24 * 60 * 60),
+            batch: BatchOptions::default(),
+            pool: PoolOptions::default(),
+            connect_timeout: Duration::from_secs(10),
+            statement_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for BatchOptions {
+    fn default() -> Self {
+        Self { rows: 256, in_flight: 2 }
+    }
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self { connections: 4 }
+    }
+}
+
+/// What the URL asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Store {
+    Postgres,
+    Sqlite,
+    None,
+}
+
+impl Store {
+    fn of(url: &str) -> Option<Self> {
+        match url {
+            "none" => Some(Self::None),
+            _ if url.starts_with("postgres://") || url.starts_with("postgresql://") => Some(Self::Postgres),
+            _ if url.starts_with("sqlite:") => Some(Self::Sqlite),
+            _ => None,
+        }
+    }
+}
+
+impl ResultsOptions {
+    /// What is wrong with these options, each with the key it stands under.
+    pub fn validate(&self) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        match Store::of(self.url.expose()) {
+            None => problems
+                .push(("url".to_owned(), "should begin with postgres:// or sqlite://, or be the word none".to_owned())),
+            Some(Store::Postgres) if !cfg!(feature = "postgres") => {
+                problems.push(("url".to_owned(), "this program is built without the feature `postgres`".to_owned()));
+            }
+            Some(Store::Sqlite) if !cfg!(feature = "sqlite") => {
+                problems.push(("url".to_owned(), "this program is built without the feature `sqlite`".to_owned()));
+            }
+            Some(_) => {}
+        }
+        let connections = usize::try_from(self.pool.connections).unwrap_or(usize::MAX);
+        for (key, value) in
+            [("batch.rows", self.batch.rows), ("batch.in_flight", self.batch.in_flight), ("pool.connections", connections)]
+        {
+            if value == 0 {
+                problems.push((key.to_owned(), "should be at least 1".to_owned()));
+            }
+        }
+        for (key, value) in [("connect_timeout", self.connect_timeout), ("statement_timeout", self.statement_timeout)] {
+            if value < Duration::from_millis(1) {
+                problems.push((key.to_owned(), "should be at least 1ms".to_owned()));
+            }
+        }
+        problems
+    }
+}
+
+/// The store that the options name, with its tables made or brought up to date. `None` for `none`.
+///
+/// # Errors
+/// When the options do not make sense, the store cannot be reached within `connect_timeout`, or its tables cannot be
+/// brought up to date.
+pub async fn connect(options: &ResultsOptions) -> Result<Option<Arc<dyn Backend>>> {
+    if let Some((key, reason)) = options.validate().into_iter().next() {
+        return Err(Error::Invalid { key: format!("results.{key}"), reason });
+    }
+    match Store::of(options.url.expose()) {
+        #[cfg(feature = "postgres")]
+        Some(Store::Postgres) => Ok(Some(Arc::new(crate::backends::postgres::PostgresBackend::connect(options).await?))),
+        #[cfg(feature = "sqlite")]
+        Some(Store::Sqlite) => Ok(Some(Arc::new(crate::backends::sqlite::SqliteBackend::connect(options).await?))),
+        _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_url(url: &str) -> ResultsOptions {
+        ResultsOptions { url: Secret::new(url), ..ResultsOptions::default() }
+    }
+
+    #[test]
+    fn urls_of_known_stores_are_taken() {
+        for url in ["postgres://localhost/celeriac", "postgresql://localhost", "sqlite://celeriac.db", "none"] {
+            assert_eq!(with_url(url).validate(), [], "{url}");
+        }
+    }
+
+    #[test]
+    fn problems_name_their_key() {
+        let mut options = with_url("mysql://localhost");
+        options.batch.rows = 0;
+        options.pool.connections = 0;
+        options.statement_timeout = Duration::ZERO;
+        let keys: Vec<_> = options.validate().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["url", "batch.rows", "pool.connections", "statement_timeout"]);
+    }
+
+    #[tokio::test]
+    async fn no_store_is_a_choice() {
+        assert!(connect(&with_url("none")).await.unwrap().is_none());
+        assert!(matches!(connect(&with_url("nothing")).await, Err(Error::Invalid { key, .. }) if key == "results.url"));
+    }
+}

@@ -1,0 +1,262 @@
+//! The recorder writes in batches, outlives its store's absence, and loses nothing silently.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use celeriac_protocol::State;
+use celeriac_results::{Backend, Error, Recorded, Recorder, Result, ResultsOptions, TaskRecord};
+use futures::FutureExt;
+use futures::future::{BoxFuture, join_all};
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+const DEADLINE: Duration = Duration::from_secs(3_600);
+
+/// A store that is told how to behave.
+#[derive(Debug)]
+struct Scripted {
+    /// Sizes of the writes that succeeded, in order.
+    writes: Mutex<Vec<usize>>,
+    /// How many writes fail before one succeeds.
+    failures: AtomicUsize,
+    /// A permit for each write that may go on.
+    gate: Semaphore,
+    /// What was asked to be swept.
+    swept: Mutex<Vec<Timestamp>>,
+}
+
+impl Scripted {
+    fn open() -> Arc<Self> {
+        let store = Self::shut();
+        store.gate.add_permits(Semaphore::MAX_PERMITS / 2);
+        store
+    }
+
+    fn shut() -> Arc<Self> {
+        let (writes, swept) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { writes, failures: AtomicUsize::new(0), gate: Semaphore::new(0), swept })
+    }
+
+    fn failing(times: usize) -> Arc<Self> {
+        let store = Self::open();
+        store.failures.store(times, Ordering::Relaxed);
+        store
+    }
+
+    fn writes(&self) -> Vec<usize> {
+        self.writes.lock().unwrap().clone()
+    }
+}
+
+impl Backend for Scripted {
+    fn record<'a>(&'a self, records: &'a [TaskRecord]) -> BoxFuture<'a, Result<Vec<Recorded>>> {
+        async {
+            self.gate.acquire().await.unwrap().forget();
+            let fails = |left: usize| left.checked_sub(1);
+            if self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fails).is_ok() {
+                return Err(Error::Unreachable { url: "scripted".to_owned(), source: "away".into() });
+            }
+            self.writes.lock().unwrap().push(records.len());
+            let refused = |record: &TaskRecord| record.state == State::Rejected;
+            let answer = |record| match refused(record) {
+                true => Recorded::Refused { reason: "scripted".to_owned() },
+                false => Recorded::Stored,
+            };
+            Ok(records.iter().map(answer).collect())
+        }
+        .boxed()
+    }
+
+    fn sweep(&self, ended_before: Timestamp, _at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        self.swept.lock().unwrap().push(ended_before);
+        async { Ok(0) }.boxed()
+    }
+
+    fn find<'a>(&'a self, _id: &'a str) -> BoxFuture<'a, Result<Option<TaskRecord>>> {
+        async { Ok(None) }.boxed()
+    }
+
+    fn finished<'a>(&'a self, _id: &'a str) -> BoxFuture<'a, Result<TaskRecord>> {
+        std::future::pending().boxed()
+    }
+
+    fn forget<'a>(&'a self, _id: &'a str) -> BoxFuture<'a, Result<bool>> {
+        async { Ok(false) }.boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async {}.boxed()
+    }
+}
+
+fn options(rows: usize, in_flight: usize) -> ResultsOptions {
+    let mut options = ResultsOptions { keep: Duration::ZERO, ..ResultsOptions::default() };
+    options.batch.rows = rows;
+    options.batch.in_flight = in_flight;
+    options
+}
+
+/// Runs the service beside `work`, stops it after that, and waits for its end.
+async fn beside<T>(store: &Arc<Scripted>, options: &ResultsOptions, work: impl AsyncFnOnce(Recorder) -> T) -> T {
+    let (recorder, service) = Recorder::new(Arc::clone(store) as Arc<dyn Backend>, options);
+    let stop = CancellationToken::new();
+    let work = async {
+        let answer = work(recorder).await;
+        stop.cancel();
+        answer
+    };
+    timeout(DEADLINE, async { tokio::join!(service.run(stop.clone()), work).1 }).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_together_is_written_together() {
+    let store = Scripted::open();
+    let answers = beside(&store, &options(256, 1), async |recorder| {
+        join_all((0..600).map(|number| recorder.record(ended(number)))).await
+    })
+    .await;
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(Recorded::Stored))));
+    let writes = store.writes();
+    assert_eq!(writes.iter().sum::<usize>(), 600);
+    assert!(writes.iter().all(|&rows| rows <= 256) && writes.len() <= 5, "{writes:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_outcome_waits_for_no_other() {
+    let store = Scripted::open();
+    let begun = tokio::time::Instant::now();
+    let recorded = beside(&store, &options(256, 1), async |recorder| recorder.record(ended(1)).await).await;
+    assert_eq!(recorded.unwrap(), Recorded::Stored);
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_bounded_in_bytes() {
+    let store = Scripted::open();
+    let answers = beside(&store, &options(256, 1), async |recorder| {
+        let large = |number| TaskRecord { result: Some("7".repeat(1 << 20)), ..ended(number) };
+        join_all((0..16).map(|number| recorder.record(large(number)))).await
+    })
+    .await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert!(store.writes().iter().all(|&rows| rows <= 4), "{:?}", store.writes());
+}
+
+#[tokio::test(start_paused = true)]
+async fn everybody_gets_the_answer_to_his_own_record() {
+    let store = Scripted::open();
+    let answers = beside(&store, &options(16, 2), async |recorder| {
+        let state = |number| if number % 3 == 0 { State::Rejected } else { State::Success };
+        join_all((0..100).map(|number| recorder.record(TaskRecord { state: state(number), ..ended(number) }))).await
+    })
+    .await;
+    for (number, answer) in answers.into_iter().enumerate() {
+        assert_eq!(matches!(answer.unwrap(), Recorded::Refused { .. }), number % 3 == 0, "record {number}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_lost_while_the_store_is_away() {
+    let store = Scripted::failing(20);
+    let answers = beside(&store, &options(8, 2), async |recorder| {
+        join_all((0..100).map(|number| recorder.record(ended(number)))).await
+    })
+    .await;
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(Recorded::Stored))));
+    assert_eq!(store.writes().iter().sum::<usize>(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_wait_when_the_queue_is_full() {
+    let store = Scripted::shut();
+    let (recorder, service) = Recorder::new(Arc::clone(&store) as Arc<dyn Backend>, &options(4, 1));
+    let stop = CancellationToken::new();
+    let service = tokio_util::task::TaskTracker::new().spawn(service.run(stop.clone()));
+    let mut waits: Vec<_> = (0..100).map(|number| Box::pin(recorder.record(ended(number)))).collect();
+    for wait in &mut waits {
+        assert!(futures::poll!(wait).is_pending());
+    }
+    // A write of four, and eight behind it; the others have not even been taken.
+    let taken = 100 - waits.len() + 12;
+    stop.cancel();
+    store.gate.add_permits(100);
+    let answers = timeout(DEADLINE, join_all(waits)).await.unwrap();
+    timeout(DEADLINE, service).await.unwrap().unwrap();
+    let stored = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert!(stored <= taken && stored > 0, "{stored} were taken");
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(Recorded::Stored) | Err(Error::Closed))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_before_the_stop_is_written() {
+    let store = Scripted::open();
+    let (recorder, service) = Recorder::new(Arc::clone(&store) as Arc<dyn Backend>, &options(4, 1));
+    let mut waits: Vec<_> = (0..8).map(|number| Box::pin(recorder.record(ended(number)))).collect();
+    for wait in &mut waits {
+        assert!(futures::poll!(wait).is_pending());
+    }
+    let stop = CancellationToken::new();
+    stop.cancel();
+    timeout(DEADLINE, service.run(stop)).await.unwrap();
+    for wait in waits {
+        assert_eq!(wait.await.unwrap(), Recorded::Stored);
+    }
+    assert!(matches!(recorder.record(ended(9)).await, Err(Error::Closed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_not_written_gets_an_error() {
+    let store = Scripted::failing(usize::MAX);
+    let (recorder, service) = Recorder::new(Arc::clone(&store) as Arc<dyn Backend>, &options(4, 1));
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let wait = recorder.record(ended(1));
+    let mut wait = std::pin::pin!(wait);
+    assert!(futures::poll!(&mut wait).is_pending());
+    assert!(timeout(Duration::from_secs(30), service.run(stop)).await.is_err(), "it never gives up by itself");
+    assert!(matches!(wait.await, Err(Error::Closed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_rows_are_swept_now_and_then() {
+    let store = Scripted::open();
+    let keep = Duration::from_secs(24 * 60 * 60);
+    let options = ResultsOptions { keep, ..options(4, 1) };
+    let before = celeriac_telemetry::clock::now();
+    beside(&store, &options, async |_recorder| tokio::time::sleep(Duration::from_secs(1_500)).await).await;
+    let swept = store.swept.lock().unwrap().clone();
+    assert_eq!(swept.len(), 2);
+    let age = before.duration_since(swept[0]).unsigned_abs();
+    assert!(age > keep - Duration::from_secs(60) && age <= keep, "{age:?}");
+}
+
+fn ended(number: usize) -> TaskRecord {
+    TaskRecord {
+        id: number.to_string(),
+        name: "test".to_owned(),
+        state: State::Success,
+        args: None,
+        kwargs: None,
+        result: None,
+        failure: None,
+        queue: "celeriac".into(),
+        exchange: String::new(),
+        routing_key: "celeriac".to_owned(),
+        worker: "worker".into(),
+        attempts: 1,
+        root_id: None,
+        parent_id: None,
+        group_id: None,
+        eta: None,
+        expires: None,
+        sent_at: None,
+        received_at: None,
+        started_at: None,
+        finished_at: None,
+        runtime: None,
+        trace_id: None,
+    }
+}

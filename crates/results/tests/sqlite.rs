@@ -1,0 +1,130 @@
+//! The SQLite store passes the suite, in a file and in memory, and is shared between programs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use celeriac_config::Secret;
+use celeriac_protocol::State;
+use celeriac_results::conformance::CASES;
+use celeriac_results::{Backend, Error, ResultsOptions, TaskRecord, connect};
+use jiff::Timestamp;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions};
+
+async fn open(url: &str) -> Arc<dyn Backend> {
+    let options = ResultsOptions { url: Secret::new(url), ..ResultsOptions::default() };
+    connect(&options).await.unwrap().unwrap()
+}
+
+async fn pass(backend: Arc<dyn Backend>) {
+    for case in CASES {
+        (case.run)(Arc::clone(&backend), case.name).await.unwrap_or_else(|error| panic!("{}: {error:?}", case.name));
+    }
+    backend.close().await;
+}
+
+#[tokio::test]
+async fn a_file_passes_the_suite() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("results.db");
+    pass(open(&format!("sqlite://{}", file.display())).await).await;
+}
+
+#[tokio::test]
+async fn memory_passes_the_suite() {
+    pass(open("sqlite://suite?mode=memory").await).await;
+}
+
+#[tokio::test]
+async fn memory_of_one_name_is_shared_in_the_process() {
+    shares("sqlite://shared?mode=memory").await;
+    let apart = open("sqlite://apart?mode=memory").await;
+    assert_eq!(apart.find("told").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_wait_sees_what_another_program_records_in_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    shares(&format!("sqlite://{}", folder.path().join("results.db").display())).await;
+}
+
+/// Waits at one connection for what another records.
+async fn shares(url: &str) {
+    let (ours, theirs) = (open(url).await, open(url).await);
+    let outcome = ended("told");
+    let mut wait = std::pin::pin!(ours.finished("told"));
+    // The first look finds nothing: once another end is told, that look lies behind us.
+    ours.record(&[ended("first")]).await.unwrap();
+    let deadline = Duration::from_secs(20);
+    tokio::select! {
+        _ = &mut wait => panic!("nothing has ended yet"),
+        first = tokio::time::timeout(deadline, ours.finished("first")) => drop(first.unwrap().unwrap()),
+    }
+    theirs.record(std::slice::from_ref(&outcome)).await.unwrap();
+    assert_eq!(tokio::time::timeout(deadline, wait).await.unwrap().unwrap(), outcome);
+    ours.close().await;
+    theirs.close().await;
+}
+
+#[tokio::test]
+async fn who_waits_is_sent_away_at_the_end() {
+    let backend = open("sqlite://closed?mode=memory").await;
+    let waiting = Arc::clone(&backend);
+    let (told, ()) = tokio::join!(async move { waiting.finished("never").await }, backend.close());
+    assert!(matches!(told, Err(Error::Closed)));
+    assert!(matches!(backend.record(&[ended("late")]).await, Err(Error::Closed)));
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("letter.txt");
+    std::fs::write(&file, "Dear database, ".repeat(100)).unwrap();
+    let options = ResultsOptions { url: Secret::new(format!("sqlite://{}", file.display())), ..ResultsOptions::default() };
+    let error = connect(&options).await.unwrap_err();
+    assert!(!error.is_retryable(), "{error:?}");
+}
+
+#[tokio::test]
+async fn every_view_can_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("results.db");
+    let backend = open(&format!("sqlite://{}", file.display())).await;
+    backend.record(&[ended("one")]).await.unwrap();
+    backend.close().await;
+    let mut connection = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
+    for view in ["slowest", "failures", "throughput", "queue_wait", "unfinished", "workflows"] {
+        let rows = sqlx::query(AssertSqlSafe(format!("SELECT * FROM {view}"))).fetch_all(&mut connection).await.unwrap();
+        let expected = usize::from(["slowest", "throughput", "queue_wait"].contains(&view));
+        assert_eq!(rows.len(), expected, "{view}");
+    }
+}
+
+fn ended(id: &str) -> TaskRecord {
+    let time = |micros: i64| Some(Timestamp::from_microsecond(1_700_000_000_000_000 + micros).unwrap());
+    TaskRecord {
+        id: id.to_owned(),
+        name: "test".to_owned(),
+        state: State::Success,
+        args: None,
+        kwargs: None,
+        result: Some("7".to_owned()),
+        failure: None,
+        queue: "celeriac".into(),
+        exchange: String::new(),
+        routing_key: "celeriac".to_owned(),
+        worker: "worker".into(),
+        attempts: 1,
+        root_id: None,
+        parent_id: None,
+        group_id: None,
+        eta: None,
+        expires: None,
+        sent_at: time(0),
+        received_at: time(1),
+        started_at: time(2),
+        finished_at: time(3),
+        runtime: Some(Duration::from_micros(1)),
+        trace_id: None,
+    }
+}
