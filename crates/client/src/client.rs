@@ -1,0 +1,74 @@
+//! Who sends tasks.
+
+use std::sync::Arc;
+
+use celeriac_broker::{Broker, Router};
+use celeriac_results::Backend;
+use tokio::sync::OnceCell;
+
+use crate::handle::TaskHandle;
+use crate::options::ClientOptions;
+
+/// Sends tasks and awaits their results. Cheap to clone; clones share everything.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) router: Arc<Router>,
+    pub(crate) results: Option<Arc<dyn Backend>>,
+    pub(crate) options: ClientOptions,
+    pub(crate) limits: SendLimits,
+    /// Whether exchanges and queues are known to exist; the first send sees to it.
+    pub(crate) declared: OnceCell<()>,
+}
+
+/// Bounds of what is sent.
+#[derive(Debug, Clone, Copy)]
+pub struct SendLimits {
+    /// Bytes of a body.
+    pub message_size: usize,
+    /// Messages of a bulk that are published and not confirmed.
+    pub window: usize,
+}
+
+impl Client {
+    /// A client that sends through `broker` by the routes of `router` and awaits results in `results`.
+    pub fn new(
+        broker: Arc<dyn Broker>,
+        router: Arc<Router>,
+        results: Option<Arc<dyn Backend>>,
+        options: ClientOptions,
+        limits: SendLimits,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { broker, router, results, options, limits, declared: OnceCell::new() }) }
+    }
+
+    /// A handle to a task that was sent earlier, here or elsewhere.
+    ///
+    /// `T` is what the task returns; [`serde_json::Value`] takes anything.
+    pub fn handle<T>(&self, id: impl Into<String>) -> TaskHandle<T> {
+        TaskHandle::new(self.clone(), id.into())
+    }
+
+    /// The broker it sends through.
+    pub fn broker(&self) -> &Arc<dyn Broker> {
+        &self.inner.broker
+    }
+
+    /// Where results are stored, if anywhere.
+    pub fn results(&self) -> Option<&Arc<dyn Backend>> {
+        self.inner.results.as_ref()
+    }
+
+    /// Ends its connections, after what was submitted has been confirmed.
+    pub async fn close(&self) {
+        self.inner.broker.close().await;
+        if let Some(results) = &self.inner.results {
+            results.close().await;
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What can go wrong for a sender, by what it can do about it.
+
+use std::time::Duration;
+
+use celeriac_protocol::{Failure, State};
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The task was not sent, or that cannot be known.
+    #[error("cannot send task `{task}`")]
+    Send {
+        /// The task.
+        task: String,
+        /// Why.
+        #[source]
+        source: celeriac_broker::Error,
+    },
+    /// The arguments cannot be written.
+    #[error("cannot write the arguments of task `{task}`")]
+    Encode {
+        /// The task.
+        task: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A call that cannot be meant.
+    #[error("task `{task}`: {reason}")]
+    Call {
+        /// The task.
+        task: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The task ended with an error.
+    #[error("task {id} failed: {failure}")]
+    Failed {
+        /// Its id.
+        id: String,
+        /// Its error.
+        failure: Failure,
+    },
+    /// The task ended without a result: it was revoked, has expired, or was rejected.
+    #[error("task {id} did not run: {state}{}", .failure.as_ref().map(|failure| format!(", {failure}")).unwrap_or_default())]
+    NotRun {
+        /// Its id.
+        id: String,
+        /// How it ended.
+        state: State,
+        /// Why.
+        failure: Option<Failure>,
+    },
+    /// No outcome until the deadline. The task may still run.
+    #[error("task {id} has no outcome after {waited:?}")]
+    Timeout {
+        /// Its id.
+        id: String,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The result is not of the type that was asked for.
+    #[error("the result of task {id} is not of the expected type")]
+    Decode {
+        /// Its id.
+        id: String,
+        /// What differs.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The configuration stores no results.
+    #[error("results are not stored: results.url is `none`")]
+    NoResults,
+    /// The store of results cannot answer.
+    #[error("cannot read results")]
+    Results(#[source] celeriac_results::Error),
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anybody changing anything.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Send { source, .. } => source.is_retryable(),
+            Self::Results(error) => error.is_retryable(),
+            Self::Timeout { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// What a person can do about it.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Send { source, .. } => source.help(),
+            Self::Results(error) => error.help(),
+            Self::NoResults => Some("set results.url to a Postgres or SQLite database"),
+            Self::Timeout { .. } => Some("does a worker consume the queue, and does it store results in the same place?"),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What a task sees of the world around it.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use celeriac_client::Client;
+use celeriac_protocol::{HeaderMap, TaskHeaders, Value};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::decode::Received;
+use crate::outcome::TaskError;
+
+/// What a task knows of itself, and what it may use. Cheap to clone.
+#[derive(Clone)]
+pub struct TaskContext {
+    pub(crate) received: Arc<Received>,
+    pub(crate) world: Arc<World>,
+}
+
+/// What all tasks of a worker share.
+pub(crate) struct World {
+    pub(crate) client: Client,
+    pub(crate) state: SharedState,
+    /// Cancelled when running tasks have to come to an end.
+    pub(crate) interrupt: CancellationToken,
+}
+
+impl TaskContext {
+    /// Task id.
+    pub fn id(&self) -> &str {
+        &self.headers_of_task().id
+    }
+
+    /// Name of the task.
+    pub fn name(&self) -> &str {
+        &self.headers_of_task().task
+    }
+
+    /// Which attempt this is, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.headers_of_task().retries.saturating_add(1)
+    }
+
+    /// The queue the task came from.
+    pub fn queue(&self) -> &str {
+        &self.received.origin.queue
+    }
+
+    /// Whether the broker delivered this attempt before, to anybody: a sign that it may have run already.
+    pub fn redelivered(&self) -> bool {
+        self.received.origin.redelivered
+    }
+
+    /// First task of the workflow.
+    pub fn root_id(&self) -> &str {
+        self.headers_of_task().root_id.as_deref().unwrap_or_else(|| self.id())
+    }
+
+    /// The task that sent this one.
+    pub fn parent_id(&self) -> Option<&str> {
+        self.headers_of_task().parent_id.as_deref()
+    }
+
+    /// When it is too late to start it.
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.headers_of_task().expires
+    }
+
+    /// A header of the message.
+    pub fn header(&self, name: &str) -> Option<&Value> {
+        self.headers().get(name)
+    }
+
+    /// All headers of the message.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.received.message.headers
+    }
+
+    /// A client, to send further tasks.
+    pub fn client(&self) -> &Client {
+        &self.world.client
+    }
+
+    /// What was given to the builder with `state`.
+    ///
+    /// # Errors
+    /// When nothing of this type was given.
+    pub fn state<T: Send + Sync + 'static>(&self) -> Result<Arc<T>, TaskError> {
+        self.world.state.get().ok_or_else(|| {
+            TaskError::fatal(format!("no state of type {}: give it to the builder with .state(…)", std::any::type_name::<T>()))
+        })
+    }
+
+    /// Completes when the task should come to an end: the worker stops, and its drain time is over.
+    ///
+    /// A task that does not end then is dropped at its next await, and its message goes back to the queue.
+    pub async fn cancelled(&self) {
+        self.world.interrupt.cancelled().await;
+    }
+
+    /// Whether the task should come to an end, for blocking tasks to look at.
+    pub fn is_cancelled(&self) -> bool {
+        self.world.interrupt.is_cancelled()
+    }
+
+    fn headers_of_task(&self) -> &TaskHeaders {
+        &self.received.headers
+    }
+}
+
+impl fmt::Debug for TaskContext {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("TaskContext")
+            .field("id", &self.id())
+            .field("name", &self.name())
+            .field("attempt", &self.attempt())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Values that tasks share, one of each type.
+#[derive(Clone, Default)]
+pub struct SharedState(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
+
+impl SharedState {
+    /// Adds a value, in place of one of the same type.
+    pub fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
+        self.0.insert(TypeId::of::<T>(), Arc::new(value));
+    }
+
+    fn get<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.0.get(&TypeId::of::<T>()).and_then(|value| Arc::clone(value).downcast().ok())
+    }
+}
+
+impl fmt::Debug for SharedState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "SharedState({} values)", self.0.len())
+    }
+}

@@ -1,0 +1,38 @@
+//! Why a worker cannot start or go on.
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Two tasks of one name.
+    #[error("two tasks are named `{name}`")]
+    DuplicateTask {
+        /// The name.
+        name: &'static str,
+    },
+    /// A queue that no configuration declares.
+    #[error("queue `{queue}` is not declared{}", .nearest.as_ref().map(|near| format!(", did you mean `{near}`?")).unwrap_or_default())]
+    UnknownQueue {
+        /// The queue.
+        queue: String,
+        /// The declared queue most like it.
+        nearest: Option<String>,
+    },
+    /// The broker does not let this worker do what it needs.
+    #[error("cannot consume")]
+    Broker(#[source] celeriac_broker::Error),
+}
+
+impl Error {
+    /// What a person can do about it.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::DuplicateTask { .. } => Some("give one of them another name: #[task(name = \"…\")]"),
+            Self::UnknownQueue { .. } => Some("declare it under `queues` in config/routes.yaml"),
+            Self::Broker(error) => error.help(),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What a task is to a worker: a name and a way to run it.
+//!
+//! Generics stop here: behind a [`TaskDefinition`] every task looks the same.
+
+use std::fmt;
+use std::future::Future;
+
+use celeriac_protocol::{ArgumentError, Arguments, Body, Task, TaskOptions};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::context::TaskContext;
+use crate::outcome::{TaskError, TaskResult};
+
+/// A task that runs on the runtime, beside many others.
+pub trait AsyncTask: Task {
+    /// Runs it.
+    fn run(ctx: TaskContext, args: Self::Args) -> impl Future<Output = TaskResult<Self::Output>> + Send;
+}
+
+/// A task that blocks, and so gets a thread of its own while it runs.
+pub trait BlockingTask: Task {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// Whatever the task says.
+    fn run(ctx: TaskContext, args: Self::Args) -> TaskResult<Self::Output>;
+}
+
+/// A task that a worker can be given; `#[task]` writes this.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a task",
+    label = "not a task",
+    note = "put `#[task]` on its function, and list it by the name of the function"
+)]
+pub trait Registered: Task {
+    /// How to run it.
+    fn definition() -> TaskDefinition;
+}
+
+/// What the function of a task may return: a `Result` whose error becomes a [`TaskError`].
+#[diagnostic::on_unimplemented(
+    message = "a task returns `TaskResult<T>` or `Result<T, E>` with an error",
+    label = "returns `{Self}`",
+    note = "write `-> TaskResult<{Self}>` and wrap the value in `Ok(…)`"
+)]
+pub trait TaskReturn {
+    /// The value of a success.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+
+    /// As a [`TaskResult`].
+    ///
+    /// # Errors
+    /// When the task failed.
+    fn into_task_result(self) -> TaskResult<Self::Output>;
+}
+
+impl<T, E> TaskReturn for Result<T, E>
+where
+    T: Serialize + DeserializeOwned + Send + 'static,
+    E: Into<TaskError>,
+{
+    type Output = T;
+    fn into_task_result(self) -> TaskResult<T> {
+        self.map_err(Into::into)
+    }
+}
+
+/// A success's value as JSON text, or the error.
+pub(crate) type Finished = TaskResult<String>;
+
+type AsyncRun = fn(TaskContext, Body) -> Result<BoxFuture<'static, Finished>, ArgumentError>;
+type BlockingRun = fn(TaskContext, Body) -> Result<Box<dyn FnOnce() -> Finished + Send>, ArgumentError>;
+
+#[derive(Clone, Copy)]
+pub(crate) enum Runner {
+    Async(AsyncRun),
+    Blocking(BlockingRun),
+}
+
+/// A task as a worker knows it.
+#[derive(Clone)]
+pub struct TaskDefinition {
+    /// Its name.
+    pub name: &'static str,
+    /// What was declared with it.
+    pub options: TaskOptions,
+    pub(crate) runner: Runner,
+}
+
+impl TaskDefinition {
+    /// Defines an asynchronous task.
+    pub fn asynchronous<T: AsyncTask>() -> Self {
+        Self { name: T::NAME, options: T::options(), runner: Runner::Async(run_async::<T>) }
+    }
+
+    /// Defines a blocking task.
+    pub fn blocking<T: BlockingTask>() -> Self {
+        Self { name: T::NAME, options: T::options(), runner: Runner::Blocking(run_blocking::<T>) }
+    }
+
+    /// Whether it gets a thread of its own.
+    pub fn is_blocking(&self) -> bool {
+        matches!(self.runner, Runner::Blocking(_))
+    }
+}
+
+impl fmt::Debug for TaskDefinition {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("TaskDefinition")
+            .field("name", &self.name)
+            .field("options", &self.options)
+            .field("blocking", &self.is_blocking())
+            .finish()
+    }
+}
+
+fn run_async<T: AsyncTask>(ctx: TaskContext, body: Body) -> Result<BoxFuture<'static, Finished>, ArgumentError> {
+    let args = T::Args::bind(T::parameters(), body.args, body.kwargs)?;
+    Ok(async move { write(&T::run(ctx, args).await?) }.boxed())
+}
+
+fn run_blocking<T: BlockingTask>(
+    ctx: TaskContext,
+    body: Body,
+) -> Result<Box<dyn FnOnce() -> Finished + Send>, ArgumentError> {
+    let args = T::Args::bind(T::parameters(), body.args, body.kwargs)?;
+    Ok(Box::new(move || write(&T::run(ctx, args)?)))
+}
+
+fn write<T: Serialize>(value: &T) -> Finished {
+    serde_json::to_string(value).map_err(|error| TaskError::fatal(format!("the result cannot be written as JSON: {error}")))
+}

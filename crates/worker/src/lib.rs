@@ -1,0 +1,45 @@
+//! Runs tasks.
+//!
+//! In reading order:
+//!
+//! - [`lifecycle`]: the life of one delivery, step by step; read it first;
+//! - [`intake`], [`decode`], [`execute`], [`decide`], [`follow_up`], [`record`]: the steps;
+//! - [`handler`] and [`registry`]: what a task is to a worker, and which it knows;
+//! - [`context`] and [`outcome`]: what a task sees, and what it may say;
+//! - [`worker`]: starts, runs and stops all of it.
+
+mod lifecycle;
+
+mod intake;
+
+mod decode;
+
+mod execute;
+
+mod decide;
+
+mod follow_up;
+
+mod record;
+
+pub mod handler;
+pub mod registry;
+
+pub mod context;
+pub mod outcome;
+
+pub mod worker;
+
+mod banner;
+mod error;
+mod options;
+mod shutdown;
+
+pub use context::TaskContext;
+pub use error::{Error, Result};
+pub use handler::{AsyncTask, BlockingTask, Registered, TaskDefinition, TaskReturn};
+pub use options::{Prefetch, WorkerOptions};
+pub use outcome::{TaskError, TaskResult};
+pub use registry::Registry;
+pub use shutdown::{Shutdown, on_signals};
+pub use worker::{Worker, WorkerParts, default_name};

@@ -1,0 +1,406 @@
+//! The life of one delivery, step by step. Read this first.
+//!
+//! ```text
+//! headers ─ admit ─ decode ─ execute ─ decide ─ record and follow up ─ settle
+//! ```
+//!
+//! A delivery is settled last: what is acknowledged is recorded, and what follows from it is on its queue. A process
+//! that dies anywhere before that leaves the delivery to another worker, which finds in the store how far this one got.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use celeriac_broker::{Broker, Delivery};
+use celeriac_protocol::task::Acks;
+use celeriac_protocol::{ArgumentError, Body, DecodeLimits, Failure, State, TaskHeaders};
+use celeriac_results::{Backend, Recorder, TaskRecord};
+use celeriac_telemetry::clock;
+use celeriac_telemetry::occurrences::worker::{
+    TaskExpired, TaskFailed, TaskInterrupted, TaskReceived, TaskRetried, TaskSkipped, TaskStarted, TaskSucceeded,
+};
+use celeriac_telemetry::trace::{ProcessInfo, ProcessSpan};
+use jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::context::{TaskContext, World};
+use crate::decide::{Verdict, decide};
+use crate::decode::{Received, Unusable, find_task, read_body};
+use crate::execute::{Attempt, execute};
+use crate::follow_up::{self, Backoff, SHORTEST_HOLD};
+use crate::handler::TaskDefinition;
+use crate::record::{self, Timing};
+use crate::registry::Registry;
+
+/// What every life shares.
+pub(crate) struct Core {
+    pub(crate) name: Arc<str>,
+    pub(crate) registry: Registry,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) topology: celeriac_broker::Topology,
+    pub(crate) results: Option<Results>,
+    pub(crate) limits: DecodeLimits,
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) world: Arc<World>,
+}
+
+/// Where outcomes go, and where earlier ones are looked up.
+pub(crate) struct Results {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) recorder: Recorder,
+}
+
+impl Results {
+    /// Records a row; it is durable when this returns [`Ending::Done`].
+    pub(crate) async fn record(&self, core: &Core, row: TaskRecord) -> Ending {
+        tokio::select! {
+            biased;
+            recorded = self.recorder.record(row) => match recorded {
+                Ok(_) => Ending::Done,
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the outcome is not recorded; the task goes back to its queue");
+                    Ending::Again
+                }
+            },
+            () = core.world.interrupt.cancelled() => Ending::Again,
+        }
+    }
+}
+
+/// How the life of a delivery ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Everything that follows from it is safe: the broker may forget it.
+    Done,
+    /// It goes back to its queue.
+    Again,
+    /// The broker itself moves it to the dead-letter queue.
+    Refused,
+}
+
+/// How the life of a delivery ends, and what its span tells of it.
+pub(crate) struct Ended {
+    ending: Ending,
+    state: State,
+    failure: Option<Failure>,
+}
+
+impl From<Ending> for Ended {
+    /// An end before anything was decided about the task.
+    fn from(ending: Ending) -> Self {
+        Self { ending, state: State::Pending, failure: None }
+    }
+}
+
+/// The worker stops, and this life has to end where it stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Interrupted;
+
+/// Leads a delivery from its arrival to its settlement.
+pub(crate) async fn live(core: Arc<Core>, delivery: Delivery, slot: OwnedSemaphorePermit) {
+    let received_at = clock::now();
+    let Delivery { message, origin, settlement } = delivery;
+    let headers = match TaskHeaders::read(&message.headers) {
+        Ok(headers) => headers,
+        Err(error) => {
+            drop(slot);
+            return follow_up::refuse_unread(&core, message, &origin, &error.into(), received_at).await.settle(settlement);
+        }
+    };
+    let info = ProcessInfo {
+        task: &headers.task,
+        id: &headers.id,
+        queue: &origin.queue,
+        exchange: &origin.exchange,
+        routing_key: &origin.routing_key,
+        attempt: headers.retries.saturating_add(1),
+        redelivered: origin.redelivered,
+        worker: &core.name,
+    };
+    let span = ProcessSpan::start(&message.headers, &info);
+    span.tell(&TaskReceived {
+        task: &headers.task,
+        id: &headers.id,
+        queue: &origin.queue,
+        redelivered: origin.redelivered,
+    });
+    let received = Arc::new(Received { message, headers, origin });
+    let life = Life { core: &core, received, received_at, span: &span };
+    // Tasks that must not run twice are acknowledged before they run: from there on a crash is the end of them.
+    let early = life.registered().is_ok_and(|task| task.options.acks == Acks::Early);
+    let settlement = if early {
+        settlement.ack();
+        None
+    } else {
+        Some(settlement)
+    };
+    let Ended { ending, state, failure } = life.lead(slot).await;
+    if let Some(settlement) = settlement {
+        ending.settle(settlement);
+    }
+    span.settled(ending.word());
+    span.end(state, failure.as_ref());
+}
+
+impl Ending {
+    pub(crate) fn settle(self, settlement: celeriac_broker::Settlement) {
+        match self {
+            Self::Done => settlement.ack(),
+            Self::Again => settlement.requeue(),
+            Self::Refused => settlement.reject(),
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Done => "ack",
+            Self::Again => "nack",
+            Self::Refused => "reject",
+        }
+    }
+}
+
+/// One delivery whose headers are read.
+pub(crate) struct Life<'a> {
+    pub(crate) core: &'a Core,
+    pub(crate) received: Arc<Received>,
+    pub(crate) received_at: Timestamp,
+    pub(crate) span: &'a ProcessSpan,
+}
+
+impl Life<'_> {
+    fn headers(&self) -> &TaskHeaders {
+        &self.received.headers
+    }
+
+    fn registered(&self) -> Result<&TaskDefinition, Unusable> {
+        find_task(&self.core.registry, self.headers())
+    }
+
+    /// The steps between arrival and settlement.
+    async fn lead(&self, slot: OwnedSemaphorePermit) -> Ended {
+        let task = match self.registered() {
+            Ok(task) => task,
+            Err(unusable) => return self.refuse(&unusable, None, slot).await,
+        };
+        let slot = match self.admit(slot).await {
+            Ok(slot) => slot,
+            Err(ended) => return ended,
+        };
+        let body = match read_body(&self.received.message, &self.core.limits) {
+            Ok(body) => body,
+            Err(unusable) => return self.refuse(&unusable, None, slot).await,
+        };
+        let arguments = self.keeps_outcome(task).then(|| record::Arguments::of(&body));
+        let timing = Timing::begin();
+        let attempt = match self.execute(task, body).await {
+            Ok(attempt) => attempt,
+            Err(error) => return self.refuse(&Unusable::Arguments(error), arguments, slot).await,
+        };
+        let timing = timing.end();
+        // What remains is waiting for others: the slot is free for the next task.
+        drop(slot);
+        let Attempt::Finished(finished) = attempt else {
+            self.span.tell(&TaskInterrupted { task: task.name, id: &self.headers().id });
+            return Ending::Again.into();
+        };
+        let verdict = decide(finished, &task.options.retry, self.headers().retries, fastrand::f64());
+        self.conclude(task, verdict, arguments, timing).await
+    }
+
+    async fn execute(&self, task: &TaskDefinition, body: Body) -> Result<Attempt, ArgumentError> {
+        let TaskHeaders { id, retries, .. } = self.headers();
+        self.span.tell(&TaskStarted { task: task.name, id, attempt: retries.saturating_add(1) });
+        let ctx = TaskContext { received: Arc::clone(&self.received), world: Arc::clone(&self.core.world) };
+        execute(task, ctx, body, self.span).await
+    }
+
+    /// Whether the task may start now. Headers and store decide; the body is not looked at.
+    async fn admit(&self, slot: OwnedSemaphorePermit) -> Result<OwnedSemaphorePermit, Ended> {
+        if self.has_expired() {
+            return Err(self.expire().await);
+        }
+        if let Some(ending) = self.already_led().await {
+            return Err(ending.into());
+        }
+        let Some(wait) = self.time_until_due() else { return Ok(slot) };
+        drop(slot);
+        if wait >= SHORTEST_HOLD {
+            // A sender without the delay ladder, such as Celery on a classic queue, left the waiting to the worker.
+            return Err(follow_up::hold(self, wait).await.into());
+        }
+        self.doze(wait).await.map_err(|Interrupted| Ending::Again)?;
+        let free = Arc::clone(&self.core.slots).acquire_owned();
+        tokio::select! {
+            slot = free => slot.map_err(|_| Ending::Again.into()),
+            () = self.core.world.interrupt.cancelled() => Err(Ending::Again.into()),
+        }
+    }
+
+    fn has_expired(&self) -> bool {
+        self.headers().expires.is_some_and(|expires| expires <= clock::now())
+    }
+
+    async fn expire(&self) -> Ended {
+        let TaskHeaders { task, id, .. } = self.headers();
+        self.span.tell(&TaskExpired { task, id });
+        self.end_with(State::Revoked, Failure::new("TaskRevokedError", "expired"), Outcome::default()).await
+    }
+
+    fn time_until_due(&self) -> Option<Duration> {
+        self.headers().eta.map(time_until).filter(|wait| !wait.is_zero())
+    }
+
+    /// What an earlier delivery of this attempt left in the store, if this one may not be the first.
+    async fn already_led(&self) -> Option<Ending> {
+        let TaskHeaders { task, id, retries, .. } = self.headers();
+        if !self.received.origin.redelivered && *retries == 0 {
+            return None;
+        }
+        let row = match self.find_row().await {
+            Ok(row) => row?,
+            Err(Interrupted) => return Some(Ending::Again),
+        };
+        let has_ended = row.state.is_final();
+        // The attempt has run, and its worker died before the next one was on its queue, or just after.
+        let has_run = row.state == State::Retry && row.attempts > *retries;
+        if !has_ended && !has_run {
+            return None;
+        }
+        self.span.tell(&TaskSkipped { task, id, state: row.state });
+        if has_ended {
+            return Some(Ending::Done);
+        }
+        Some(follow_up::retry(self, row.eta.map(time_until).unwrap_or_default()).await)
+    }
+
+    async fn find_row(&self) -> Result<Option<TaskRecord>, Interrupted> {
+        let Some(results) = &self.core.results else { return Ok(None) };
+        let mut backoff = Backoff::default();
+        loop {
+            match results.backend.find(&self.headers().id).await {
+                Ok(row) => return Ok(row),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "cannot look up an earlier outcome yet");
+                    self.doze(backoff.next()).await?;
+                }
+            }
+        }
+    }
+
+    async fn conclude(
+        &self,
+        task: &TaskDefinition,
+        verdict: Verdict,
+        arguments: Option<record::Arguments>,
+        timing: Timing,
+    ) -> Ended {
+        let TaskHeaders { id, .. } = self.headers();
+        let runtime = timing.runtime;
+        let outcome = Outcome { arguments, timing: Some(timing), ..Outcome::default() };
+        match verdict {
+            Verdict::Succeed(result) => {
+                self.span.tell(&TaskSucceeded { task: task.name, id, runtime });
+                let ending = if self.keeps_outcome(task) {
+                    self.record(State::Success, Outcome { result: Some(result), ..outcome }).await
+                } else {
+                    Ending::Done
+                };
+                Ended { ending, state: State::Success, failure: None }
+            }
+            Verdict::Retry { wait, failure } => self.try_again(task, wait, failure, outcome).await,
+            Verdict::Fail(failure) => {
+                self.tell_failure(task, &failure, runtime);
+                self.end_with(State::Failure, failure, outcome).await
+            }
+            Verdict::DeadLetter { reason, failure } => {
+                self.tell_failure(task, &failure, runtime);
+                self.bury(reason, failure, outcome).await
+            }
+            Verdict::Ignore => Ended { ending: Ending::Done, state: State::Ignored, failure: None },
+        }
+    }
+
+    fn tell_failure(&self, task: &TaskDefinition, failure: &Failure, runtime: Duration) {
+        let TaskHeaders { id, retries, .. } = self.headers();
+        let attempts = retries.saturating_add(1);
+        self.span.tell(&TaskFailed { task: task.name, id, attempts, error: &failure.to_string(), runtime });
+    }
+
+    /// Records that the attempt failed, and only then sends the next: a worker that finds the row knows what is missing.
+    async fn try_again(&self, task: &TaskDefinition, wait: Duration, failure: Failure, outcome: Outcome) -> Ended {
+        let TaskHeaders { id, retries, .. } = self.headers();
+        let attempt = retries.saturating_add(1);
+        self.span.tell(&TaskRetried { task: task.name, id, attempt, error: &failure.to_string(), wait });
+        let outcome = Outcome { eta: clock::now().checked_add(wait).ok(), ..outcome };
+        let mut ended = self.end_with(State::Retry, failure, outcome).await;
+        if ended.ending == Ending::Done {
+            ended.ending = follow_up::retry(self, wait).await;
+        }
+        ended
+    }
+
+    /// Dead-letters a message that cannot run here, and records it as failed.
+    async fn refuse(
+        &self,
+        unusable: &Unusable,
+        arguments: Option<record::Arguments>,
+        slot: OwnedSemaphorePermit,
+    ) -> Ended {
+        drop(slot);
+        let failure = Failure::new(unusable.kind(), unusable.to_string());
+        self.bury(unusable.reason(), failure, Outcome { arguments, ..Outcome::default() }).await
+    }
+
+    /// Dead-letters the message, and only then records the failure: a row of a failure means that its message is where it
+    /// can be replayed.
+    async fn bury(&self, reason: &'static str, failure: Failure, outcome: Outcome) -> Ended {
+        match follow_up::dead_letter(self, reason, &failure.to_string()).await {
+            Ending::Again => Ending::Again.into(),
+            ending => {
+                let mut ended = self.end_with(State::Failure, failure, outcome).await;
+                if ended.ending == Ending::Done {
+                    ended.ending = ending;
+                }
+                ended
+            }
+        }
+    }
+
+    async fn end_with(&self, state: State, failure: Failure, outcome: Outcome) -> Ended {
+        let outcome = Outcome { failure: Some(failure.clone()), ..outcome };
+        Ended { ending: self.record(state, outcome).await, state, failure: Some(failure) }
+    }
+
+    fn keeps_outcome(&self, task: &TaskDefinition) -> bool {
+        self.core.results.is_some() && !self.headers().ignore_result.unwrap_or(task.options.ignore_result)
+    }
+
+    /// Records an outcome; it is durable when this returns [`Ending::Done`].
+    async fn record(&self, state: State, outcome: Outcome) -> Ending {
+        let Some(results) = &self.core.results else { return Ending::Done };
+        results.record(self.core, record::row(self, state, outcome)).await
+    }
+
+    /// Waits, unless the worker stops first.
+    pub(crate) async fn doze(&self, wait: Duration) -> Result<(), Interrupted> {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => Ok(()),
+            () = self.core.world.interrupt.cancelled() => Err(Interrupted),
+        }
+    }
+}
+
+/// What is recorded of an attempt.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) arguments: Option<record::Arguments>,
+    pub(crate) result: Option<String>,
+    pub(crate) failure: Option<Failure>,
+    pub(crate) timing: Option<Timing>,
+    /// When the next attempt is due.
+    pub(crate) eta: Option<Timestamp>,
+}
+
+fn time_until(time: Timestamp) -> Duration {
+    Duration::try_from(time.duration_since(clock::now())).unwrap_or_default()
+}

@@ -1,0 +1,124 @@
+//! What a task may say of how it went.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use celeriac_protocol::Failure;
+
+/// What a task returns: a value, or an error that may steer what follows.
+pub type TaskResult<T> = Result<T, TaskError>;
+
+/// The error of a task.
+///
+/// `?` makes one of any error; the task's retry policy then decides. The constructors here steer instead.
+pub struct TaskError {
+    pub(crate) steer: Steer,
+    pub(crate) failure: Failure,
+}
+
+/// What an error asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Steer {
+    /// Whatever the task's retry policy says.
+    Policy,
+    /// Another attempt after this wait, within `max_retries`.
+    RetryIn(Duration),
+    /// No further attempt.
+    Fatal,
+    /// No further attempt, and the message goes to the dead-letter queue.
+    Reject,
+    /// The task ends without an outcome worth keeping.
+    Ignore,
+}
+
+impl TaskError {
+    /// An error without a type of its own; the retry policy decides.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { steer: Steer::Policy, failure: Failure::new("TaskError", message) }
+    }
+
+    /// An error of any kind, such as `anyhow::Error` or a boxed one, that `?` alone cannot take.
+    pub fn any(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let error = error.into();
+        Self { steer: Steer::Policy, failure: describe("Error", error.as_ref()) }
+    }
+
+    /// Tries again after a wait, as long as `max_retries` allows.
+    pub fn retry_in(wait: Duration, reason: impl Into<String>) -> Self {
+        Self { steer: Steer::RetryIn(wait), failure: Failure::new("Retry", reason) }
+    }
+
+    /// Fails for good, whatever the retry policy says.
+    pub fn fatal(message: impl Into<String>) -> Self {
+        Self { steer: Steer::Fatal, failure: Failure::new("Fatal", message) }
+    }
+
+    /// Fails for good and puts the message on the dead-letter queue, from where it can be replayed.
+    pub fn reject(reason: impl Into<String>) -> Self {
+        Self { steer: Steer::Reject, failure: Failure::new("Reject", reason) }
+    }
+
+    /// Ends the task without an outcome worth keeping.
+    pub fn ignore() -> Self {
+        Self { steer: Steer::Ignore, failure: Failure::new("Ignore", "") }
+    }
+
+    /// The error's kind, message and causes.
+    pub fn failure(&self) -> &Failure {
+        &self.failure
+    }
+}
+
+impl<E: StdError + Send + Sync + 'static> From<E> for TaskError {
+    fn from(error: E) -> Self {
+        Self { steer: Steer::Policy, failure: describe(short_type_name::<E>(), &error) }
+    }
+}
+
+impl fmt::Debug for TaskError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("TaskError").field("steer", &self.steer).field("failure", &self.failure).finish()
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.failure.fmt(formatter)
+    }
+}
+
+fn describe(kind: &str, error: &dyn StdError) -> Failure {
+    let mut causes = Vec::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        causes.push(format!("caused by: {error}"));
+        cause = error.source();
+    }
+    let trace = if causes.is_empty() { None } else { Some(causes.join("\n")) };
+    Failure { kind: kind.to_owned(), message: error.to_string(), trace }
+}
+
+/// `shop::payment::Declined` becomes `Declined`; what stands in angle brackets is left out.
+fn short_type_name<T>() -> &'static str {
+    let full = std::any::type_name::<T>();
+    let outer = full.split('<').next().unwrap_or(full);
+    outer.rsplit("::").next().unwrap_or(outer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("card declined")]
+    struct Declined(#[source] std::fmt::Error);
+
+    #[test]
+    fn an_error_keeps_its_type_message_and_causes() {
+        let failed: TaskResult<()> = (|| Err(Declined(std::fmt::Error))?)();
+        let failure = failed.unwrap_err().failure;
+        assert_eq!((failure.kind.as_str(), failure.message.as_str()), ("Declined", "card declined"));
+        assert!(failure.trace.unwrap().starts_with("caused by: an error occurred"));
+    }
+}

@@ -1,0 +1,134 @@
+//! What is written down of a task.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use celeriac_broker::Origin;
+use celeriac_protocol::{Body, Failure, State, TaskHeaders};
+use celeriac_results::TaskRecord;
+use celeriac_telemetry::clock;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::lifecycle::{Core, Life, Outcome};
+
+/// Arguments as JSON text.
+#[derive(Debug)]
+pub(crate) struct Arguments {
+    args: Option<String>,
+    kwargs: Option<String>,
+}
+
+impl Arguments {
+    pub(crate) fn of(body: &Body) -> Self {
+        // A value that came out of a codec goes into JSON; one that did not would be recorded as unknown.
+        Self { args: serde_json::to_string(&body.args).ok(), kwargs: serde_json::to_string(&body.kwargs).ok() }
+    }
+}
+
+/// When an attempt began, and how long it took.
+#[derive(Debug, Clone)]
+pub(crate) struct Timing {
+    started_at: Timestamp,
+    began: Instant,
+    pub(crate) runtime: Duration,
+}
+
+impl Timing {
+    pub(crate) fn begin() -> Self {
+        Self { started_at: clock::now(), began: Instant::now(), runtime: Duration::ZERO }
+    }
+
+    pub(crate) fn end(self) -> Self {
+        Self { runtime: self.began.elapsed(), ..self }
+    }
+}
+
+/// The row of a task.
+pub(crate) fn row(life: &Life<'_>, state: State, outcome: Outcome) -> TaskRecord {
+    let TaskHeaders { task, id, retries, eta, expires, root_id, parent_id, group, .. } = &life.received.headers;
+    let Arguments { args, kwargs } = outcome.arguments.unwrap_or(Arguments { args: None, kwargs: None });
+    TaskRecord {
+        args,
+        kwargs,
+        result: outcome.result,
+        failure: outcome.failure,
+        attempts: retries.saturating_add(u32::from(outcome.timing.is_some())),
+        root_id: root_id.clone(),
+        parent_id: parent_id.clone(),
+        group_id: group.clone(),
+        eta: outcome.eta.or(*eta),
+        expires: *expires,
+        started_at: outcome.timing.as_ref().map(|timing| timing.started_at),
+        runtime: outcome.timing.as_ref().map(|timing| timing.runtime),
+        trace_id: life.span.trace_id(),
+        ..bare_row(life.core, &life.received.origin, id.clone(), task.clone(), state, life.received_at)
+    }
+}
+
+/// The row of a message that could not even be read, as far as anything is known of it.
+pub(crate) fn unread_row(
+    core: &Core,
+    origin: &Origin,
+    id: String,
+    task: String,
+    failure: Failure,
+    received_at: Timestamp,
+) -> TaskRecord {
+    TaskRecord { failure: Some(failure), ..bare_row(core, origin, id, task, State::Rejected, received_at) }
+}
+
+fn bare_row(
+    core: &Core,
+    origin: &Origin,
+    id: String,
+    name: String,
+    state: State,
+    received_at: Timestamp,
+) -> TaskRecord {
+    TaskRecord {
+        sent_at: sent_at(&id),
+        id,
+        name,
+        state,
+        args: None,
+        kwargs: None,
+        result: None,
+        failure: None,
+        queue: Arc::clone(&origin.queue),
+        exchange: origin.exchange.clone(),
+        routing_key: origin.routing_key.clone(),
+        worker: Arc::clone(&core.name),
+        attempts: 0,
+        root_id: None,
+        parent_id: None,
+        group_id: None,
+        eta: None,
+        expires: None,
+        received_at: Some(received_at),
+        started_at: None,
+        finished_at: state.is_final().then(clock::now),
+        runtime: None,
+        trace_id: None,
+    }
+}
+
+/// Ids that Celeriac makes begin with the time at which the task was sent, so no header has to.
+fn sent_at(id: &str) -> Option<Timestamp> {
+    let (seconds, nanoseconds) = Uuid::parse_str(id).ok()?.get_timestamp()?.to_unix();
+    Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_of_ours_tells_when_the_task_was_sent() {
+        let time = uuid::Timestamp::from_unix(uuid::NoContext, 1_795_166_829, 870_000_000);
+        let id = Uuid::new_v7(time).to_string();
+        assert_eq!(sent_at(&id), Some("2026-11-20T09:27:09.87Z".parse().unwrap()));
+        assert_eq!(sent_at("f233c42b-36e5-447e-8f44-050328f183eb"), None, "Celery's ids tell nothing");
+        assert_eq!(sent_at("order 17"), None);
+    }
+}

@@ -1,0 +1,49 @@
+//! Which tasks a worker knows.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+use crate::handler::TaskDefinition;
+
+/// The tasks of a program, by name.
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    tasks: BTreeMap<&'static str, TaskDefinition>,
+}
+
+impl Registry {
+    /// A registry of these tasks.
+    ///
+    /// # Errors
+    /// When two of them have the same name.
+    pub fn new(tasks: impl IntoIterator<Item = TaskDefinition>) -> Result<Self> {
+        let mut registry = Self::default();
+        for task in tasks {
+            let name = task.name;
+            if registry.tasks.insert(name, task).is_some() {
+                return Err(Error::DuplicateTask { name });
+            }
+        }
+        Ok(registry)
+    }
+
+    /// The task of this name.
+    pub fn get(&self, name: &str) -> Option<&TaskDefinition> {
+        self.tasks.get(name)
+    }
+
+    /// All tasks, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &TaskDefinition> {
+        self.tasks.values()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// The name most like `name`, for messages to people.
+    pub(crate) fn nearest(&self, name: &str) -> Option<&str> {
+        celeriac_config::nearest(name, self.tasks.keys().copied())
+    }
+}

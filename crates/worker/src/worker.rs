@@ -1,0 +1,253 @@
+//! Starts, runs and stops everything a worker is made of.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use celeriac_broker::{Consumer, Error as BrokerError, Subscription, Topology};
+use celeriac_client::Client;
+use celeriac_protocol::DecodeLimits;
+use celeriac_results::{Recorder, ResultsOptions};
+use celeriac_telemetry::Occurrence;
+use celeriac_telemetry::occurrences::worker::{WorkerOffline, WorkerOnline, WorkerStopping};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::context::{SharedState, World};
+use crate::error::{Error, Result};
+use crate::follow_up::Backoff;
+use crate::handler::TaskDefinition;
+use crate::intake::take_in;
+use crate::lifecycle::{Core, Results};
+use crate::options::WorkerOptions;
+use crate::registry::Registry;
+use crate::shutdown::Shutdown;
+
+/// How long the broker may take to note the last settlements once all tasks have ended.
+const PARTING: Duration = Duration::from_secs(5);
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub struct WorkerParts {
+    /// How it works.
+    pub options: WorkerOptions,
+    /// How it stores outcomes.
+    pub results: ResultsOptions,
+    /// The tasks it knows.
+    pub registry: Registry,
+    /// Exchanges and queues, all of them.
+    pub topology: Topology,
+    /// Its client, whose broker and store it shares.
+    pub client: Client,
+    /// What tasks share.
+    pub state: SharedState,
+    /// Bounds of what it reads.
+    pub limits: DecodeLimits,
+    /// The broker's address, without password.
+    pub broker_url: String,
+    /// The store's address, without password.
+    pub results_url: String,
+}
+
+/// A worker that has not started yet.
+pub struct Worker {
+    core: Arc<Core>,
+    options: WorkerOptions,
+    queues: Vec<String>,
+    broker_url: String,
+    results_url: String,
+    services: Services,
+}
+
+/// What runs beside the tasks.
+struct Services {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Worker {
+    /// Puts a worker together.
+    ///
+    /// # Errors
+    /// When it is asked to consume a queue that is not declared.
+    pub fn new(parts: WorkerParts) -> Result<Self> {
+        let queues = chosen_queues(&parts.options, &parts.topology)?;
+        let name: Arc<str> = parts.options.name.clone().unwrap_or_else(default_name).into();
+        let services = Services { tracker: TaskTracker::new(), stop: CancellationToken::new() };
+        let results = parts.client.results().map(|backend| {
+            let (recorder, service) = Recorder::new(Arc::clone(backend), &parts.results);
+            services.tracker.spawn(service.run(services.stop.clone()));
+            Results { backend: Arc::clone(backend), recorder }
+        });
+        let core = Core {
+            name,
+            registry: parts.registry,
+            broker: Arc::clone(parts.client.broker()),
+            topology: parts.topology,
+            results,
+            limits: parts.limits,
+            slots: Arc::new(Semaphore::new(parts.options.concurrency)),
+            world: Arc::new(World { client: parts.client, state: parts.state, interrupt: CancellationToken::new() }),
+        };
+        Ok(Self {
+            core: Arc::new(core),
+            options: parts.options,
+            queues,
+            broker_url: parts.broker_url,
+            results_url: parts.results_url,
+            services,
+        })
+    }
+
+    /// Runs tasks until it is told to stop; then ends in order: no new deliveries, what has not begun goes back to its
+    /// queue, what runs may finish within the drain time, everything is settled.
+    ///
+    /// An absent broker is waited for.
+    ///
+    /// # Errors
+    /// When the broker refuses what the worker needs: access, a queue, a declaration.
+    pub async fn run_until(self, shutdown: Shutdown) -> Result<()> {
+        let outcome = match self.subscribe(&shutdown).await {
+            Ok(Some(consumers)) => {
+                self.work(consumers, &shutdown).await;
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(error) => Err(Error::Broker(error)),
+        };
+        self.services.stop.cancel();
+        self.services.tracker.close();
+        self.services.tracker.wait().await;
+        outcome
+    }
+
+    /// Declares and subscribes; `None` when the worker is stopped before the broker was there.
+    async fn subscribe(&self, shutdown: &Shutdown) -> Result<Option<Vec<Consumer>>, BrokerError> {
+        let mut backoff = Backoff::default();
+        loop {
+            let attempt = tokio::select! {
+                attempt = self.try_subscribe() => attempt,
+                () = shutdown.requested() => return Ok(None),
+            };
+            match attempt {
+                Ok(consumers) => return Ok(Some(consumers)),
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the broker is not there yet; trying again");
+                }
+                Err(error) => return Err(error),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next()) => {}
+                () = shutdown.requested() => return Ok(None),
+            }
+        }
+    }
+
+    async fn try_subscribe(&self) -> Result<Vec<Consumer>, BrokerError> {
+        self.core.broker.declare(&self.core.topology).await?;
+        let mut consumers = Vec::with_capacity(self.queues.len());
+        for queue in &self.queues {
+            let own = self.core.topology.queues.get(queue).and_then(|options| options.prefetch);
+            let prefetch = own.unwrap_or_else(|| self.options.prefetch.count(self.options.concurrency));
+            let subscription = Subscription { queue: queue.clone(), prefetch, tag: format!("{}/{queue}", self.core.name) };
+            consumers.push(self.core.broker.consume(subscription).await?);
+        }
+        Ok(consumers)
+    }
+
+    async fn work(&self, consumers: Vec<Consumer>, shutdown: &Shutdown) {
+        let lives = TaskTracker::new();
+        let mut doors = JoinSet::new();
+        for consumer in consumers {
+            doors.spawn(take_in(Arc::clone(&self.core), consumer, lives.clone(), shutdown.token()));
+        }
+        let facts = self.facts();
+        let tasks = facts.tasks.len();
+        WorkerOnline { name: facts.name, queues: &self.queues, concurrency: facts.concurrency, tasks }.tell();
+        shutdown.requested().await;
+
+        WorkerStopping { running: lives.len(), patience: self.options.drain }.tell();
+        let consumers = doors.join_all().await;
+        // What had arrived and not begun goes back at once, so that others need not wait for the drain.
+        let mut closing = JoinSet::new();
+        for consumer in consumers {
+            closing.spawn(consumer.close());
+        }
+        lives.close();
+        tokio::select! {
+            () = lives.wait() => {}
+            () = tokio::time::sleep(self.options.drain) => {}
+            () = shutdown.hurried() => {}
+        }
+        let interrupted = lives.len();
+        self.core.world.interrupt.cancel();
+        lives.wait().await;
+        if timeout(PARTING, closing.join_all()).await.is_err() {
+            tracing::warn!("the broker did not confirm the last settlements; it delivers those tasks again");
+        }
+        WorkerOffline { name: &self.core.name, interrupted }.tell();
+    }
+
+    pub(crate) fn facts(&self) -> Facts<'_> {
+        let queues = self.queues.iter().map(|queue| (queue.as_str(), self.bindings(queue))).collect();
+        Facts {
+            name: &self.core.name,
+            broker_url: &self.broker_url,
+            results_url: &self.results_url,
+            concurrency: self.options.concurrency,
+            prefetch: self.options.prefetch.count(self.options.concurrency),
+            drain: self.options.drain,
+            queues,
+            tasks: self.core.registry.iter().collect(),
+        }
+    }
+
+    fn bindings(&self, queue: &str) -> String {
+        let bound = self.core.topology.queues.get(queue).map(|options| options.bind.as_slice()).unwrap_or_default();
+        if bound.is_empty() {
+            return format!("exchange=(default) key={queue}");
+        }
+        let bound: Vec<_> = bound.iter().map(|binding| format!("exchange={} key={}", binding.exchange, binding.key)).collect();
+        bound.join(", ")
+    }
+}
+
+/// What the banner tells.
+pub(crate) struct Facts<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) broker_url: &'a str,
+    pub(crate) results_url: &'a str,
+    pub(crate) concurrency: usize,
+    pub(crate) prefetch: u16,
+    pub(crate) drain: Duration,
+    pub(crate) queues: Vec<(&'a str, String)>,
+    pub(crate) tasks: Vec<&'a TaskDefinition>,
+}
+
+fn chosen_queues(options: &WorkerOptions, topology: &Topology) -> Result<Vec<String>> {
+    if options.queues.is_empty() {
+        return Ok(topology.queues.keys().cloned().collect());
+    }
+    let unknown = options.queues.iter().find(|queue| !topology.queues.contains_key(*queue));
+    match unknown {
+        None => Ok(options.queues.clone()),
+        Some(queue) => Err(Error::UnknownQueue {
+            queue: queue.clone(),
+            nearest: celeriac_config::nearest(queue, topology.queues.keys().map(String::as_str)).map(str::to_owned),
+        }),
+    }
+}
+
+/// The name of a worker that is given none.
+pub fn default_name() -> String {
+    format!("celeriac@{}", gethostname::gethostname().to_string_lossy())
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Worker").field("name", &self.core.name).field("queues", &self.queues).finish_non_exhaustive()
+    }
+}
