@@ -1,0 +1,106 @@
+//! Three tasks, a worker and a client in one process.
+//!
+//! Without any server: `cargo run --example quickstart`. Against RabbitMQ and Postgres: the same program, with
+//! `CELERIAC__BROKER__URL` and `CELERIAC__RESULTS__URL` set.
+
+use std::process::ExitCode;
+
+use celeriac::prelude::*;
+use celeriac::{Shutdown, Worker};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Receipt {
+    order: u32,
+    cents: i64,
+}
+
+/// The ordinary case: typed arguments, typed result.
+#[task(name = "shop.charge")]
+async fn charge(order: u32, cents: i64) -> TaskResult<Receipt> {
+    Ok(Receipt { order, cents })
+}
+
+/// Fails twice and then succeeds: `?` and errors lead to a retry, as often as the attribute allows.
+#[task(name = "shop.email", max_retries = 3, retry_backoff = "200ms..2s")]
+async fn email(ctx: TaskContext, to: String) -> TaskResult<String> {
+    if ctx.attempt() < 3 {
+        return Err(TaskError::new("the mail server is busy"));
+    }
+    Ok(format!("sent to {to} at attempt {}", ctx.attempt()))
+}
+
+/// Not async: it gets a thread of its own. This one fails for good.
+#[task(name = "shop.report")]
+fn report(day: String) -> TaskResult<u64> {
+    let day: u32 = day.parse()?;
+    Ok(u64::from(day) * 42)
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> celeriac::Result<()> {
+    let app = Celeriac::builder().tasks(tasks![charge, email, report]).build()?;
+    let client = app.client().await?;
+    let worker = app.worker(client.clone())?;
+    println!("{}", worker.banner());
+
+    // The worker and the part that submits run side by side; more often they are two programs.
+    let shutdown = Shutdown::new();
+    let (worked, submitted) = tokio::join!(work(worker, shutdown.clone()), async {
+        let submitted = submit(&client).await;
+        shutdown.request();
+        submitted
+    });
+    client.close().await;
+    worked?;
+    submitted?;
+    next_step(app.settings().broker.url.masked().starts_with("memory://"));
+    Ok(())
+}
+
+async fn work(worker: Worker, shutdown: Shutdown) -> celeriac::Result<()> {
+    Ok(worker.run_until(shutdown).await?)
+}
+
+async fn submit(client: &Client) -> celeriac::Result<()> {
+    let charged = charge(17, 1299).submit(client).await?;
+    let receipt = charged.get().await?;
+    println!("  shop.charge   succeeded   {receipt:?}");
+
+    let sent = email("ada@example.org".to_owned()).submit(client).await?;
+    println!("  shop.email    succeeded   {:?}", sent.get().await?);
+
+    let failed = report("monday".to_owned()).submit(client).await?;
+    match failed.get().await {
+        Ok(sum) => println!("  shop.report   succeeded   {sum}"),
+        Err(error) => println!("  shop.report   failed      {error}"),
+    }
+
+    let rows = [charged.record().await?, sent.record().await?, failed.record().await?];
+    println!("\n  what is recorded of them:");
+    for row in rows.into_iter().flatten() {
+        println!("    {} {:<12} {:<8} attempts {}", row.id, row.name, row.state, row.attempts);
+    }
+    Ok(())
+}
+
+fn next_step(in_process: bool) {
+    if in_process {
+        println!(
+            "\n  That was a broker inside this process, and results in celeriac.db. Next, the same on real servers:\n\n    \
+             cargo xtask services up\n    eval \"$(cargo xtask services env)\"\n    cargo run --example quickstart\n"
+        );
+    } else {
+        println!("\n  That was RabbitMQ and Postgres. Next: docs/start.md, to make a program of your own.\n");
+    }
+}

@@ -1,0 +1,239 @@
+//! From a configuration and some tasks to a client or a worker.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use celeriac_broker::Router;
+use celeriac_client::Client;
+use celeriac_client::client::SendLimits;
+use celeriac_config::{Environment, Loaded, Problem, Problems};
+use celeriac_protocol::DecodeLimits;
+use celeriac_worker::context::SharedState;
+use celeriac_worker::{Registry, TaskDefinition, Worker, WorkerParts};
+
+use crate::error::Result;
+use crate::settings::{Origins, Settings};
+
+/// A program: its configuration and its tasks. Nothing is connected until a client or a worker is asked for.
+#[derive(Debug)]
+pub struct Celeriac {
+    settings: Loaded<Settings>,
+    registry: Registry,
+    state: SharedState,
+}
+
+/// What a program is made of, before its configuration is read.
+#[derive(Debug)]
+#[must_use = "nothing happens before `build`, or before `celeriac::cli::run` takes it"]
+pub struct Builder {
+    directory: Directory,
+    environment: Environment,
+    tasks: Vec<TaskDefinition>,
+    state: SharedState,
+    flags: Vec<(&'static str, String, &'static str)>,
+}
+
+#[derive(Debug)]
+enum Directory {
+    None,
+    Required(PathBuf),
+    IfPresent(PathBuf),
+}
+
+/// What a client needs and cannot have.
+enum Unusable {
+    Broker(celeriac_broker::Error),
+    Results(celeriac_results::Error),
+}
+
+impl From<Unusable> for crate::Error {
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::Broker(error) => error.into(),
+            Unusable::Results(error) => error.into(),
+        }
+    }
+}
+
+impl Celeriac {
+    /// A program that is configured by the files in a directory, which has to exist, and the environment.
+    pub fn from_config(directory: impl Into<PathBuf>) -> Builder {
+        Builder { directory: Directory::Required(directory.into()), ..Self::builder() }
+    }
+
+    /// A program that is configured by the environment alone, unless told otherwise.
+    pub fn builder() -> Builder {
+        Builder {
+            directory: Directory::None,
+            environment: Environment::from_process(),
+            tasks: Vec::new(),
+            state: SharedState::default(),
+            flags: Vec::new(),
+        }
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings.options
+    }
+
+    /// The tasks it knows.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// A client. The database is connected to here, the broker with the first task that is sent.
+    ///
+    /// # Errors
+    /// When the database cannot be used, or the settings contradict themselves.
+    pub async fn client(&self) -> Result<Client> {
+        Ok(self.connect().await?)
+    }
+
+    async fn connect(&self) -> Result<Client, Unusable> {
+        let settings = self.settings();
+        let name = settings.worker.name.as_deref().unwrap_or(&settings.telemetry.service);
+        let broker = celeriac_broker::connect(&settings.broker, name).map_err(Unusable::Broker)?;
+        let router = Router::new(&settings.routes()).map_err(Unusable::Broker)?;
+        let results = celeriac_results::connect(&settings.results).await.map_err(Unusable::Results)?;
+        let limits = SendLimits { message_size: self.limits().size, window: settings.broker.confirm_window };
+        Ok(Client::new(broker, Arc::new(router), results, settings.client.clone(), limits))
+    }
+
+    /// A worker that shares the client's connections to the database, and its broker.
+    ///
+    /// # Errors
+    /// When it is to consume a queue that is not declared.
+    pub fn worker(&self, client: Client) -> Result<Worker> {
+        Ok(self.assemble(client)?)
+    }
+
+    fn assemble(&self, client: Client) -> celeriac_worker::Result<Worker> {
+        let settings = self.settings();
+        Worker::new(WorkerParts {
+            options: settings.worker.clone(),
+            results: settings.results.clone(),
+            registry: self.registry.clone(),
+            topology: settings.routes().topology(),
+            client,
+            state: self.state.clone(),
+            limits: self.limits(),
+            broker_url: settings.broker.url.masked(),
+            results_url: settings.results.url.masked(),
+        })
+    }
+
+    fn limits(&self) -> DecodeLimits {
+        let size = usize::try_from(self.settings().broker.max_message_size.bytes()).unwrap_or(usize::MAX);
+        DecodeLimits { size, ..DecodeLimits::default() }
+    }
+}
+
+impl Builder {
+    /// Reads the files in a directory if it exists, and goes without them if not.
+    pub fn config_if_present(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Directory::IfPresent(directory.into());
+        self
+    }
+
+    /// Adds tasks: `tasks![charge, email]`.
+    pub fn tasks(mut self, tasks: impl IntoIterator<Item = TaskDefinition>) -> Self {
+        self.tasks.extend(tasks);
+        self
+    }
+
+    /// Adds a value that every task can ask its context for, in place of one of the same type.
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.state.insert(value);
+        self
+    }
+
+    /// Gives a setting, above files and environment: `.set("broker.url", "memory://test")`.
+    pub fn set(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        self.flags.push((key, value.into(), "set by the program"));
+        self
+    }
+
+    /// Takes these variables instead of the process's own.
+    pub fn environment(mut self, environment: Environment) -> Self {
+        self.environment = environment;
+        self
+    }
+
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// With every problem of the configuration at once.
+    pub fn build(self) -> Result<Celeriac> {
+        Ok(self.read(None)?)
+    }
+
+    fn read(self, directory: Option<&Path>) -> Result<Celeriac, Problems> {
+        let directory = match (directory, self.directory) {
+            (Some(given), _) => Some(given.to_owned()),
+            (None, Directory::Required(own)) => Some(own),
+            (None, Directory::IfPresent(own)) => Some(own).filter(|own| own.is_dir()),
+            (None, Directory::None) => None,
+        };
+        let origins = Origins { directory, environment: self.environment, flags: self.flags };
+        let settings = Settings::load(&origins)?;
+        let registry = Registry::new(self.tasks)
+            .map_err(|error| Problems::from(vec![Problem::of_source("the program", error.to_string())]))?;
+        Ok(Celeriac { settings, registry, state: self.state })
+    }
+}
+
+#[cfg(feature = "cli")]
+mod verbs {
+    use celeriac_cli::{Application, Error, Override, Program};
+    use celeriac_telemetry::{Instance, TelemetryOptions};
+
+    use super::*;
+
+    impl Application for Builder {
+        type Program = Celeriac;
+
+        fn load(mut self, directory: Option<PathBuf>, overrides: Vec<Override>) -> Result<Celeriac, Problems> {
+            self.flags.extend(overrides.into_iter().map(|given| (given.key, given.value, given.flag)));
+            self.read(directory.as_deref())
+        }
+    }
+
+    impl Program for Celeriac {
+        fn configuration(&self) -> String {
+            self.settings.show()
+        }
+
+        fn telemetry(&self) -> &TelemetryOptions {
+            &self.settings().telemetry
+        }
+
+        fn instance(&self) -> Instance {
+            let name = self.settings().worker.name.clone().unwrap_or_else(celeriac_worker::default_name);
+            Instance { name, version: env!("CARGO_PKG_VERSION").to_owned() }
+        }
+
+        fn routes(&self) -> celeriac_broker::RoutesOptions {
+            self.settings().routes()
+        }
+
+        fn registry(&self) -> &Registry {
+            &self.registry
+        }
+
+        fn is_in_process(&self) -> bool {
+            self.settings().broker.url.expose().starts_with("memory://")
+        }
+
+        async fn client(&self) -> Result<Client, Error> {
+            self.connect().await.map_err(|unusable| match unusable {
+                Unusable::Broker(error) => Error::Broker(error),
+                Unusable::Results(error) => Error::Results(error),
+            })
+        }
+
+        fn worker(&self, client: Client) -> Result<Worker, Error> {
+            Ok(self.assemble(client)?)
+        }
+    }
+}

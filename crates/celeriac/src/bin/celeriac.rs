@@ -1,0 +1,10 @@
+//! The operators' command line: every verb that needs no tasks of its own.
+
+use std::process::ExitCode;
+
+use celeriac::Celeriac;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    celeriac::cli::run(Celeriac::builder().config_if_present("config")).await
+}

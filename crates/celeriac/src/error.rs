@@ -1,0 +1,149 @@
+//! One error for everything, which tells what can be done about it.
+
+use std::fmt;
+
+use celeriac_config::Problems;
+
+/// A result of the façade.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong. Opaque: ask [`Error::kind`], or walk its causes.
+pub struct Error(Box<Inner>);
+
+enum Inner {
+    Config(Problems),
+    Broker(celeriac_broker::Error),
+    Results(celeriac_results::Error),
+    Client(celeriac_client::Error),
+    Worker(celeriac_worker::Error),
+}
+
+/// What kind of thing went wrong, by what a program can do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The configuration cannot start.
+    Config,
+    /// The broker could not be reached or did not do what was asked.
+    Broker,
+    /// The store of results could not be reached or did not do what was asked.
+    Results,
+    /// A task was not sent, or that cannot be known.
+    Send,
+    /// A task ended without a result, or with an error of its own.
+    Task,
+    /// A task did not end in time.
+    Timeout,
+    /// A worker cannot run.
+    Worker,
+    /// A call or its result does not have the expected shape.
+    Data,
+}
+
+impl Error {
+    /// What kind of thing went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        use celeriac_client::Error as E;
+        match &*self.0 {
+            Inner::Config(_) => ErrorKind::Config,
+            Inner::Broker(_) => ErrorKind::Broker,
+            Inner::Results(_) => ErrorKind::Results,
+            Inner::Worker(_) => ErrorKind::Worker,
+            Inner::Client(error) => match error {
+                E::Send { .. } => ErrorKind::Send,
+                E::Failed { .. } | E::NotRun { .. } => ErrorKind::Task,
+                E::Timeout { .. } => ErrorKind::Timeout,
+                E::Results(_) | E::NoResults => ErrorKind::Results,
+                _ => ErrorKind::Data,
+            },
+        }
+    }
+
+    /// Whether the same may succeed later without anybody changing anything.
+    pub fn is_retryable(&self) -> bool {
+        match &*self.0 {
+            Inner::Config(_) => false,
+            Inner::Broker(error) | Inner::Worker(celeriac_worker::Error::Broker(error)) => error.is_retryable(),
+            Inner::Results(error) => error.is_retryable(),
+            Inner::Client(error) => error.is_retryable(),
+            Inner::Worker(_) => false,
+        }
+    }
+
+    /// Whether the broker could not be reached, or was lost.
+    pub fn is_connection_lost(&self) -> bool {
+        match &*self.0 {
+            Inner::Broker(error)
+            | Inner::Worker(celeriac_worker::Error::Broker(error))
+            | Inner::Client(celeriac_client::Error::Send { source: error, .. }) => error.is_connection_lost(),
+            _ => false,
+        }
+    }
+
+    /// What a person can do about it.
+    pub fn help(&self) -> Option<&'static str> {
+        match &*self.0 {
+            Inner::Config(_) => None,
+            Inner::Broker(error) => error.help(),
+            Inner::Results(error) => error.help(),
+            Inner::Client(error) => error.help(),
+            Inner::Worker(error) => error.help(),
+        }
+    }
+
+    fn inner(&self) -> &(dyn std::error::Error + 'static) {
+        match &*self.0 {
+            Inner::Config(problems) => problems,
+            Inner::Broker(error) => error,
+            Inner::Results(error) => error,
+            Inner::Client(error) => error,
+            Inner::Worker(error) => error,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self.inner(), formatter)
+    }
+}
+
+/// The whole story, since this is what `fn main() -> Result<()>` prints.
+impl fmt::Debug for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{self}")?;
+        let mut cause = self.inner().source();
+        while let Some(error) = cause {
+            write!(formatter, "\n  caused by: {error}")?;
+            cause = error.source();
+        }
+        if let Some(help) = self.help() {
+            write!(formatter, "\n  help: {help}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.inner().source()
+    }
+}
+
+macro_rules! from {
+    ($($variant:ident($error:ty)),* $(,)?) => {
+        $(impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Self(Box::new(Inner::$variant(error)))
+            }
+        })*
+    };
+}
+
+from!(
+    Config(Problems),
+    Broker(celeriac_broker::Error),
+    Results(celeriac_results::Error),
+    Client(celeriac_client::Error),
+    Worker(celeriac_worker::Error),
+);

@@ -1,0 +1,55 @@
+//! Background work for teams that run RabbitMQ and Postgres, on Celery's wire protocol.
+//!
+//! ```no_run
+//! use celeriac::prelude::*;
+//!
+//! #[task(name = "orders.charge", max_retries = 5, retry_backoff = "1s..10m")]
+//! async fn charge(ctx: TaskContext, order: String, cents: i64) -> TaskResult<i64> {
+//!     tracing::info!(attempt = ctx.attempt(), order, "charging");
+//!     Ok(cents)
+//! }
+//!
+//! # async fn example() -> celeriac::Result<()> {
+//! let app = Celeriac::from_config("config").tasks(tasks![charge]).build()?;
+//! let client = app.client().await?;
+//! let handle = charge("A-17".to_owned(), 1299).delay(minutes(5)).submit(&client).await?;
+//! let charged: i64 = handle.get().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A worker is the same program, started with the verb `worker`; see [`cli::run`].
+//!
+//! - [`prelude`]: what a program that defines and sends tasks needs;
+//! - [`app`]: from a configuration and some tasks to a client or a worker;
+//! - [`settings`]: the configuration as a whole;
+//! - [`Error`]: what can go wrong, and what to do about it.
+
+pub mod app;
+pub mod prelude;
+pub mod settings;
+
+mod error;
+
+pub use app::{Builder, Celeriac};
+pub use error::{Error, ErrorKind, Result};
+pub use settings::Settings;
+
+pub use celeriac_macros::{task, tasks};
+
+pub use celeriac_broker::{Broker, Health};
+pub use celeriac_client::{Call, Client, ClientOptions, Request, TaskHandle};
+pub use celeriac_protocol::task::Acks;
+pub use celeriac_protocol::{
+    Arguments, Body, Codec, Failure, Map, Parameter, RetryPolicy, State, Task, TaskOptions, Value,
+};
+pub use celeriac_results::TaskRecord;
+pub use celeriac_worker::{
+    AsyncTask, BlockingTask, Registered, Shutdown, TaskContext, TaskDefinition, TaskError, TaskResult, TaskReturn, Worker,
+};
+
+/// The command line: every verb, for your own binary.
+#[cfg(feature = "cli")]
+pub mod cli {
+    pub use celeriac_cli::{exit, run, run_with};
+}

@@ -1,0 +1,22 @@
+//! What a program that defines and sends tasks needs.
+
+use std::time::Duration;
+
+pub use crate::{
+    Call, Celeriac, Client, State, TaskContext, TaskError, TaskHandle, TaskResult, task, tasks,
+};
+
+/// So many seconds.
+pub const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// So many minutes.
+pub const fn minutes(count: u64) -> Duration {
+    Duration::from_secs(60 * count)
+}
+
+/// So many hours.
+pub const fn hours(count: u64) -> Duration {
+    Duration::from_secs(3_600 * count)
+}

@@ -1,0 +1,126 @@
+//! The configuration as a whole: every component's options under the key of its own.
+
+use std::path::PathBuf;
+
+use celeriac_broker::topology::{ExchangeOptions, QueueOptions};
+use celeriac_broker::route::TaskRoute;
+use celeriac_broker::{BrokerOptions, RoutesOptions};
+use celeriac_client::ClientOptions;
+use celeriac_config::{Environment, Loaded, Problems, Sources};
+use celeriac_results::ResultsOptions;
+use celeriac_telemetry::TelemetryOptions;
+use celeriac_worker::WorkerOptions;
+use serde::{Deserialize, Serialize};
+
+/// The reference of all keys, with their defaults; the same text as `config/celeriac.yaml`.
+pub const REFERENCE: &str = include_str!("../config/celeriac.yaml");
+
+/// Every option of a program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// How to reach the broker.
+    pub broker: BrokerOptions,
+    /// Where outcomes are stored.
+    pub results: ResultsOptions,
+    /// How tasks are sent and awaited.
+    pub client: ClientOptions,
+    /// How a worker works.
+    pub worker: WorkerOptions,
+    /// What is told, and where to.
+    pub telemetry: TelemetryOptions,
+    /// Where tasks go that nothing else is said of.
+    pub default_queue: String,
+    /// Exchanges by name.
+    pub exchanges: indexmap::IndexMap<String, ExchangeOptions>,
+    /// Queues by name.
+    pub queues: indexmap::IndexMap<String, QueueOptions>,
+    /// Which task goes where; the first that matches decides.
+    pub task_routes: Vec<TaskRoute>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let RoutesOptions { exchanges, queues, task_routes, default_queue } = RoutesOptions::default();
+        Self {
+            broker: BrokerOptions::default(),
+            results: ResultsOptions::default(),
+            client: ClientOptions::default(),
+            worker: WorkerOptions::default(),
+            telemetry: TelemetryOptions::default(),
+            default_queue,
+            exchanges,
+            queues,
+            task_routes,
+        }
+    }
+}
+
+/// Where settings are read from.
+#[derive(Debug, Clone, Default)]
+pub struct Origins {
+    /// The directory with `celeriac.yaml` and `routes.yaml`.
+    pub directory: Option<PathBuf>,
+    /// The process's variables.
+    pub environment: Environment,
+    /// Key, value and flag of what the command line says.
+    pub flags: Vec<(&'static str, String, &'static str)>,
+}
+
+impl Settings {
+    /// Reads the settings.
+    ///
+    /// `CELERIAC_ENV` names a further file over the others: `production` is `production.yaml`.
+    ///
+    /// # Errors
+    /// Every problem at once.
+    pub fn load(origins: &Origins) -> Result<Loaded<Self>, Problems> {
+        let mut sources = Sources::new()
+            .defaults("built-in defaults", REFERENCE)
+            .file("routes.yaml")
+            .environment_name(origins.environment.get("CELERIAC_ENV"))
+            .environment(origins.environment.clone());
+        if let Some(directory) = &origins.directory {
+            sources = sources.directory(directory);
+        }
+        for (key, value, flag) in &origins.flags {
+            sources = sources.flag(key, value.as_str(), *flag);
+        }
+        celeriac_config::load_with(&sources, Self::validate)
+    }
+
+    /// What is wrong with these settings, each with its full key.
+    pub fn validate(&self) -> Vec<(String, String)> {
+        let sections = [
+            ("broker.", self.broker.validate()),
+            ("results.", self.results.validate()),
+            ("worker.", self.worker.validate()),
+            ("telemetry.", self.telemetry.validate()),
+            ("", self.routes().validate()),
+        ];
+        let mut problems: Vec<_> = sections
+            .into_iter()
+            .flat_map(|(section, found)| found.into_iter().map(move |(key, message)| (format!("{section}{key}"), message)))
+            .collect();
+        let topology = self.routes().topology();
+        for (index, queue) in self.worker.queues.iter().enumerate() {
+            if !topology.queues.contains_key(queue) {
+                let near = celeriac_config::nearest(queue, topology.queues.keys().map(String::as_str))
+                    .map(|near| format!(", did you mean `{near}`?"));
+                let message = format!("queue `{queue}` is not declared{}", near.unwrap_or_default());
+                problems.push((format!("worker.queues[{index}]"), message));
+            }
+        }
+        problems
+    }
+
+    /// Exchanges, queues and routes.
+    pub fn routes(&self) -> RoutesOptions {
+        RoutesOptions {
+            exchanges: self.exchanges.clone(),
+            queues: self.queues.clone(),
+            task_routes: self.task_routes.clone(),
+            default_queue: self.default_queue.clone(),
+        }
+    }
+}

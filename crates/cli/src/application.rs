@@ -1,0 +1,61 @@
+//! What a program has to offer so that the verbs can work on it.
+
+use std::path::PathBuf;
+
+use celeriac_broker::RoutesOptions;
+use celeriac_client::Client;
+use celeriac_config::Problems;
+use celeriac_telemetry::{Instance, TelemetryOptions};
+use celeriac_worker::{Registry, Worker};
+
+use crate::error::Error;
+
+/// A program whose configuration is not read yet. The façade's builder is one.
+pub trait Application: Send {
+    /// The program once its configuration is read.
+    type Program: Program;
+
+    /// Reads the configuration: from `directory`, or from where the program itself says, with `overrides` above all.
+    ///
+    /// # Errors
+    /// With every problem of the configuration at once.
+    fn load(self, directory: Option<PathBuf>, overrides: Vec<Override>) -> Result<Self::Program, Problems>;
+}
+
+/// A program that is configured and not connected.
+pub trait Program: Send + Sync {
+    /// The configuration in force, as YAML, secrets masked.
+    fn configuration(&self) -> String;
+
+    /// What it tells, and where to.
+    fn telemetry(&self) -> &TelemetryOptions;
+
+    /// Under which name it tells it.
+    fn instance(&self) -> Instance;
+
+    /// Exchanges, queues and routes.
+    fn routes(&self) -> RoutesOptions;
+
+    /// Its tasks.
+    fn registry(&self) -> &Registry;
+
+    /// Whether what it sends stays inside this process.
+    fn is_in_process(&self) -> bool;
+
+    /// Connects a client.
+    fn client(&self) -> impl Future<Output = Result<Client, Error>> + Send;
+
+    /// Puts a worker together.
+    fn worker(&self, client: Client) -> Result<Worker, Error>;
+}
+
+/// A setting given on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Override {
+    /// The key, such as `worker.concurrency`.
+    pub key: &'static str,
+    /// Its value.
+    pub value: String,
+    /// The flag, as it was written.
+    pub flag: &'static str,
+}

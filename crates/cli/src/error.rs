@@ -1,0 +1,95 @@
+//! Why a verb did not do what it should, and the exit code that says so.
+
+use celeriac_broker::Error as BrokerError;
+use celeriac_config::Problems;
+use celeriac_results::Error as ResultsError;
+
+use crate::exit;
+
+/// An error of a verb.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration cannot start.
+    #[error("the configuration cannot start:\n{0}")]
+    Config(Problems),
+    /// The broker.
+    #[error("cannot use the broker")]
+    Broker(#[source] BrokerError),
+    /// The store of results.
+    #[error("cannot use the store of results")]
+    Results(#[source] ResultsError),
+    /// Sending or awaiting.
+    #[error(transparent)]
+    Client(#[from] celeriac_client::Error),
+    /// The worker.
+    #[error(transparent)]
+    Worker(#[from] celeriac_worker::Error),
+    /// Telemetry.
+    #[error("cannot set up telemetry")]
+    Telemetry(#[source] celeriac_telemetry::Error),
+    /// What was given to the verb.
+    #[error("{what}: {reason}")]
+    Data {
+        /// What it is.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A verb that would reach nobody.
+    #[error("broker.url is memory://, a broker inside this process: nobody else would see the task")]
+    InProcess,
+}
+
+impl Error {
+    /// The exit code that tells a supervisor what kind of error it is.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::InProcess | Self::Telemetry(_) => exit::CONFIG,
+            Self::Broker(error) => broker_code(error),
+            Self::Results(error) => results_code(error),
+            Self::Client(error) => client_code(error),
+            Self::Worker(celeriac_worker::Error::Broker(error)) => broker_code(error),
+            Self::Worker(_) => exit::CONFIG,
+            Self::Data { .. } => exit::DATA,
+        }
+    }
+
+    /// What a person can do about it.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Broker(error) => error.help(),
+            Self::Results(error) => error.help(),
+            Self::Client(error) => error.help(),
+            Self::Worker(error) => error.help(),
+            Self::InProcess => Some("give --broker amqp://…, or set broker.url or CELERIAC__BROKER__URL"),
+            Self::Config(_) | Self::Telemetry(_) | Self::Data { .. } => None,
+        }
+    }
+}
+
+fn broker_code(error: &BrokerError) -> u8 {
+    match error {
+        BrokerError::Denied { .. } => exit::DENIED,
+        BrokerError::Mismatch { .. } | BrokerError::Invalid { .. } | BrokerError::NoSuchQueue { .. } => exit::CONFIG,
+        BrokerError::Unroutable { .. } | BrokerError::NoSuchExchange { .. } | BrokerError::TooLarge { .. } => exit::DATA,
+        error if error.is_retryable() => exit::UNAVAILABLE,
+        _ => exit::INTERNAL,
+    }
+}
+
+fn results_code(error: &ResultsError) -> u8 {
+    if error.is_retryable() { exit::UNAVAILABLE } else { exit::CONFIG }
+}
+
+fn client_code(error: &celeriac_client::Error) -> u8 {
+    use celeriac_client::Error as E;
+    match error {
+        E::Send { source, .. } => broker_code(source),
+        E::Results(error) => results_code(error),
+        E::Failed { .. } | E::NotRun { .. } | E::Timeout { .. } => exit::TASK_FAILED,
+        E::NoResults => exit::CONFIG,
+        E::Encode { .. } | E::Call { .. } | E::Decode { .. } => exit::DATA,
+        _ => exit::INTERNAL,
+    }
+}

@@ -1,0 +1,35 @@
+//! The only place that prints: answers to standard output, everything else to standard error.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what this file is for")]
+
+use std::error::Error as StdError;
+
+use serde::Serialize;
+
+use crate::error::Error;
+
+/// Prints an answer for people, or the same as JSON.
+pub(crate) fn answer<T: Serialize>(json: bool, value: &T, text: impl FnOnce() -> String) {
+    if json {
+        println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
+    } else {
+        println!("{}", text().trim_end());
+    }
+}
+
+/// Prints something for people that is no answer.
+pub(crate) fn notice(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Prints an error with its causes, and what can be done.
+pub(crate) fn failure(error: &Error) {
+    eprintln!("error: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprintln!("  caused by: {error}");
+        cause = error.source();
+    }
+    if let Some(help) = error.help() {
+        eprintln!("  help: {help}");
+    }
+}

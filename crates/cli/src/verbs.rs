@@ -1,0 +1,7 @@
+//! The verbs, one file each.
+
+pub(crate) mod call;
+pub(crate) mod config;
+pub(crate) mod list;
+pub(crate) mod result;
+pub(crate) mod worker;

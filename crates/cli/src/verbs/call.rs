@@ -1,0 +1,76 @@
+//! `call`: sends a task by its name.
+
+use celeriac_broker::CallRoute;
+use celeriac_client::call::{CallOptions, Expiry, When};
+use celeriac_client::{Client, Request};
+use celeriac_protocol::{Body, Codec, Map, Value};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::application::Program;
+use crate::args::CallArgs;
+use crate::error::Error;
+use crate::output;
+use crate::verbs::result::Shown;
+
+#[derive(Serialize)]
+struct Sent<'a> {
+    id: &'a str,
+}
+
+pub(crate) async fn run<P: Program>(program: &P, args: CallArgs, json: bool) -> Result<(), Error> {
+    if program.is_in_process() {
+        return Err(Error::InProcess);
+    }
+    let wait = args.wait;
+    let request = request(args)?;
+    let client = program.client().await?;
+    let outcome = send(&client, request, wait, json).await;
+    client.close().await;
+    outcome
+}
+
+async fn send(client: &Client, request: Request, wait: Option<std::time::Duration>, json: bool) -> Result<(), Error> {
+    let handle = client.submit_request(request).await?;
+    match wait {
+        None => {
+            output::answer(json, &Sent { id: handle.id() }, || handle.id().to_owned());
+            Ok(())
+        }
+        Some(wait) => Shown::from(handle.wait_for(wait).await?).print(json),
+    }
+}
+
+fn request(args: CallArgs) -> Result<Request, Error> {
+    let positional: Vec<Value> = read("--args", "a JSON list", &args.args)?;
+    let named: Map = read("--kwargs", "a JSON object", &args.kwargs)?;
+    let when = match (args.countdown, args.eta) {
+        (Some(wait), _) => When::After(wait),
+        (None, Some(time)) => When::At(time),
+        (None, None) => When::Now,
+    };
+    let codec = args.serializer.map(|name| if name == "msgpack" { Codec::Msgpack } else { Codec::Json });
+    Ok(Request {
+        task: args.task,
+        body: Body { args: positional, kwargs: named, embed: Value::Null },
+        options: CallOptions {
+            id: args.id,
+            when,
+            expires: args.expires.map(Expiry::After),
+            route: CallRoute {
+                queue: args.queue,
+                exchange: args.exchange,
+                routing_key: args.routing_key,
+                priority: args.priority,
+                codec,
+            },
+            headers: Vec::new(),
+            ignore_result: None,
+        },
+    })
+}
+
+fn read<T: DeserializeOwned>(what: &str, expected: &str, text: &str) -> Result<T, Error> {
+    serde_json::from_str(text)
+        .map_err(|error| Error::Data { what: what.to_owned(), reason: format!("should be {expected}: {error}") })
+}

@@ -1,0 +1,87 @@
+//! `result`: shows or awaits what is recorded of a task.
+
+use celeriac_protocol::State;
+use celeriac_results::TaskRecord;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::application::Program;
+use crate::args::ResultArgs;
+use crate::error::Error;
+use crate::output;
+
+/// A row, as people and machines want to read it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Shown {
+    id: String,
+    name: String,
+    state: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<celeriac_protocol::Failure>,
+    queue: String,
+    worker: String,
+    attempts: u32,
+    finished_at: Option<String>,
+    runtime_seconds: Option<f64>,
+    trace_id: Option<String>,
+}
+
+impl From<TaskRecord> for Shown {
+    fn from(row: TaskRecord) -> Self {
+        Self {
+            id: row.id,
+            name: row.name,
+            state: row.state,
+            result: row.result.and_then(|text| RawValue::from_string(text).ok()),
+            error: row.failure,
+            queue: row.queue.to_string(),
+            worker: row.worker.to_string(),
+            attempts: row.attempts,
+            finished_at: row.finished_at.map(|time| time.to_string()),
+            runtime_seconds: row.runtime.map(|runtime| runtime.as_secs_f64()),
+            trace_id: row.trace_id,
+        }
+    }
+}
+
+impl Shown {
+    pub(crate) fn print(self, json: bool) -> Result<(), Error> {
+        output::answer(json, &self, || self.text());
+        match self.state {
+            State::Failure | State::Revoked | State::Rejected => Err(celeriac_client::Error::NotRun {
+                id: self.id,
+                state: self.state,
+                failure: self.error,
+            }
+            .into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn text(&self) -> String {
+        let outcome = match (&self.result, &self.error) {
+            (Some(result), _) => result.get().to_owned(),
+            (None, Some(error)) => error.to_string(),
+            (None, None) => String::new(),
+        };
+        let Self { id, name, state, attempts, worker, .. } = self;
+        format!("{id} {name} {state} after {attempts} attempt(s) on {worker}\n{outcome}")
+    }
+}
+
+pub(crate) async fn run<P: Program>(program: &P, args: &ResultArgs, json: bool) -> Result<(), Error> {
+    let client = program.client().await?;
+    let handle = client.handle::<serde_json::Value>(args.id.as_str());
+    let row = match args.wait {
+        Some(wait) => Some(handle.wait_for(wait).await?),
+        None => handle.record().await?,
+    };
+    let outcome = match row {
+        Some(row) => Shown::from(row).print(json),
+        None => Err(Error::Data { what: format!("task {}", args.id), reason: "nothing is recorded of it".to_owned() }),
+    };
+    client.close().await;
+    outcome
+}

@@ -1,0 +1,253 @@
+//! The code that `#[task]` stands for: what a person would write with Celeriac's public names.
+
+use std::time::Duration;
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Attribute, Expr, ExprLit, Ident, Index, ItemFn, Lit, Visibility, parse_quote};
+
+use crate::options::{Acks, MaxRetries, Options};
+use crate::signature::{DefaultValue, Parameter, Signature};
+
+/// A task: its type, its traits, the function that makes calls, and the function as it was written.
+pub(crate) fn task(options: &Options, signature: &Signature, mut function: ItemFn) -> TokenStream {
+    let Attributes { cfg, doc } = Attributes::take(&mut function);
+    let ident = function.sig.ident.clone();
+    let visibility = std::mem::replace(&mut function.vis, Visibility::Inherited);
+
+    let type_doc = format!("The task behind [`{ident}()`](fn@{ident}), as a type.");
+    let described = describe(&ident, options, signature);
+    let run = run(&ident, signature, function.sig.asyncness.is_some());
+    let call = call(&ident, &visibility, signature);
+    let constructor = if function.sig.asyncness.is_some() { quote!(asynchronous) } else { quote!(blocking) };
+    quote! {
+        #(#cfg)*
+        #[doc = #type_doc]
+        #[allow(non_camel_case_types)]
+        #[derive(::core::fmt::Debug, ::core::clone::Clone, ::core::marker::Copy)]
+        #visibility enum #ident {}
+
+        #(#cfg)*
+        impl ::celeriac::Task for #ident { #described }
+
+        #(#cfg)*
+        #run
+
+        #(#cfg)*
+        impl ::celeriac::Registered for #ident {
+            fn definition() -> ::celeriac::TaskDefinition {
+                ::celeriac::TaskDefinition::#constructor::<Self>()
+            }
+        }
+
+        // Here and not inside `run`: a task that calls itself means the function below.
+        #(#cfg)*
+        impl #ident {
+            // What the shape of a task asks for is not to be held against it.
+            #[allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps, clippy::unused_async)]
+            #function
+        }
+
+        #(#cfg)*
+        #(#doc)*
+        #call
+    }
+}
+
+/// Those attributes that are not only the function's own.
+struct Attributes {
+    /// Whether there is a task at all.
+    cfg: Vec<Attribute>,
+    /// What callers read.
+    doc: Vec<Attribute>,
+}
+
+impl Attributes {
+    fn take(function: &mut ItemFn) -> Self {
+        let (mut cfg, mut doc, mut own) = (Vec::new(), Vec::new(), Vec::new());
+        for attribute in function.attrs.drain(..) {
+            if attribute.path().is_ident("cfg") {
+                cfg.push(attribute);
+            } else if attribute.path().is_ident("doc") || attribute.path().is_ident("deprecated") {
+                doc.push(attribute);
+            } else {
+                own.push(attribute);
+            }
+        }
+        function.attrs = own;
+        Self { cfg, doc }
+    }
+}
+
+/// The items of `impl Task`.
+fn describe(ident: &Ident, options: &Options, signature: &Signature) -> TokenStream {
+    let name = name(ident, options);
+    let args = args(signature);
+    let returns = &signature.returns;
+    let output = quote_spanned!(returns.span()=> <#returns as ::celeriac::TaskReturn>::Output);
+    let parameters = signature.parameters.iter().map(parameter);
+    let options = declared(options);
+    quote! {
+        const NAME: &'static str = #name;
+        type Args = #args;
+        type Output = #output;
+
+        fn parameters() -> &'static [::celeriac::Parameter] {
+            const { &[#(#parameters),*] }
+        }
+
+        #options
+    }
+}
+
+/// By default the name says which package the task is from, so that it is the same in all its programs and survives
+/// a move to another module.
+fn name(ident: &Ident, options: &Options) -> TokenStream {
+    match &options.name {
+        Some(name) => name.to_token_stream(),
+        None => {
+            let end = format!(".{}", syn::ext::IdentExt::unraw(ident));
+            quote!(::core::concat!(::core::env!("CARGO_PKG_NAME"), #end))
+        }
+    }
+}
+
+/// The tuple of the arguments, spanned as the first of them, where the compiler then reports one that cannot travel.
+fn args(signature: &Signature) -> TokenStream {
+    let types = signature.parameters.iter().map(|parameter| &parameter.ty);
+    let span = signature.parameters.first().map_or_else(Span::call_site, |first| first.ty.span());
+    quote_spanned!(span=> (#(#types,)*))
+}
+
+fn parameter(parameter: &Parameter) -> TokenStream {
+    let name = parameter.wire_name();
+    let ty = &parameter.ty;
+    let default = match &parameter.default {
+        None => return quote!(::celeriac::Parameter::required(#name)),
+        Some(DefaultValue::Nothing) => {
+            return quote!(::celeriac::Parameter::optional(#name, || ::celeriac::Value::Null));
+        }
+        Some(DefaultValue::OfType) => quote_spanned!(ty.span()=> <#ty as ::core::default::Default>::default()),
+        Some(DefaultValue::Given(value)) => given(value),
+    };
+    // A default that is no value becomes null, which is then refused under the name of the parameter.
+    quote! {
+        ::celeriac::Parameter::optional(#name, || {
+            let default: #ty = #default;
+            ::celeriac::Value::from_serialize(&default).unwrap_or_default()
+        })
+    }
+}
+
+/// A string stands for whatever can be made of one, most often a `String`.
+fn given(value: &Expr) -> TokenStream {
+    match value {
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
+            quote_spanned!(text.span()=> ::core::convert::From::from(#text))
+        }
+        other => other.to_token_stream(),
+    }
+}
+
+/// `fn options`, if there are any.
+fn declared(options: &Options) -> Option<TokenStream> {
+    let mut fields = Vec::new();
+    if let Some(queue) = &options.queue {
+        fields.push(quote!(queue: ::core::option::Option::Some(#queue)));
+    }
+    if let Some(priority) = options.priority {
+        fields.push(quote!(priority: ::core::option::Option::Some(#priority)));
+    }
+    fields.extend(retry(options));
+    if let Some(acks) = options.acks {
+        let acks = match acks {
+            Acks::Late => quote!(Late),
+            Acks::Early => quote!(Early),
+        };
+        fields.push(quote!(acks: ::celeriac::Acks::#acks));
+    }
+    if let Some(ignore_result) = options.ignore_result {
+        fields.push(quote!(ignore_result: #ignore_result));
+    }
+    if let Some(expires) = options.expires {
+        let expires = duration(expires);
+        fields.push(quote!(expires: ::core::option::Option::Some(#expires)));
+    }
+    (!fields.is_empty()).then(|| {
+        quote! {
+            #[allow(clippy::needless_update)]
+            fn options() -> ::celeriac::TaskOptions {
+                ::celeriac::TaskOptions { #(#fields,)* ..::core::default::Default::default() }
+            }
+        }
+    })
+}
+
+fn retry(options: &Options) -> Option<TokenStream> {
+    if options.max_retries.is_none() && options.retry_backoff.is_none() {
+        return None;
+    }
+    let (first, cap) = options.retry_backoff.unwrap_or((Duration::from_secs(1), Duration::from_secs(600)));
+    let (first, cap) = (duration(first), duration(cap));
+    let mut fields = Vec::new();
+    match options.max_retries {
+        Some(MaxRetries::Times(times)) => fields.push(quote!(max_retries: ::core::option::Option::Some(#times))),
+        Some(MaxRetries::WithoutEnd) => fields.push(quote!(max_retries: ::core::option::Option::None)),
+        None => {}
+    }
+    if let Some(jitter) = options.retry_jitter {
+        fields.push(quote!(jitter: #jitter));
+    }
+    let backoff = quote!(::celeriac::RetryPolicy::backoff(#first, #cap));
+    Some(if fields.is_empty() {
+        quote!(retry: #backoff)
+    } else {
+        quote!(retry: ::celeriac::RetryPolicy { #(#fields,)* ..#backoff })
+    })
+}
+
+fn duration(duration: Duration) -> TokenStream {
+    // Written in milliseconds, so they fit.
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    quote!(::core::time::Duration::from_millis(#millis))
+}
+
+/// The trait that runs it.
+fn run(ident: &Ident, signature: &Signature, asynchronous: bool) -> TokenStream {
+    let types = args(signature);
+    let fields = (0..signature.parameters.len()).map(Index::from);
+    let args = if signature.parameters.is_empty() { quote!(_) } else { quote!(args) };
+    let context = if signature.context { quote!(context) } else { quote!(_) };
+    let passed_context = signature.context.then(|| quote!(context,));
+    let passed = quote!(#passed_context #(args.#fields),*);
+    // Spanned as the result, where the compiler then reports a future that is not `Send`.
+    let span = signature.returns.span();
+    let (keyword, wait, of) = if asynchronous {
+        (quote_spanned!(span=> async), quote_spanned!(span=> .await), quote!(AsyncTask))
+    } else {
+        (TokenStream::new(), TokenStream::new(), quote!(BlockingTask))
+    };
+    quote_spanned! {span=>
+        impl ::celeriac::#of for #ident {
+            #keyword fn run(
+                #context: ::celeriac::TaskContext,
+                #args: #types,
+            ) -> ::celeriac::TaskResult<<Self as ::celeriac::Task>::Output> {
+                let returned = Self::#ident(#passed)#wait;
+                ::celeriac::TaskReturn::into_task_result(returned)
+            }
+        }
+    }
+}
+
+/// The function that makes calls.
+fn call(ident: &Ident, visibility: &Visibility, signature: &Signature) -> ItemFn {
+    let names: Vec<_> = signature.parameters.iter().map(|parameter| &parameter.name).collect();
+    let types = signature.parameters.iter().map(|parameter| &parameter.ty);
+    parse_quote! {
+        #visibility fn #ident(#(#names: #types),*) -> ::celeriac::Call<#ident> {
+            ::celeriac::Call::new((#(#names,)*))
+        }
+    }
+}

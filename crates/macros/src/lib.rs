@@ -1,0 +1,124 @@
+//! The attribute `#[task]` and the list `tasks![]`.
+//!
+//! Both expand to code that a person could write with the public names of the `celeriac` crate. In reading order:
+//!
+//! - `options`: what stands in the parentheses of the attribute, with `duration` for waits and times;
+//! - `signature`: what the function itself says;
+//! - `expand`: the task that follows from both;
+//! - `list`: `tasks![]`;
+//! - `problems`: mistakes, reported all at once.
+
+mod duration;
+mod options;
+
+mod signature;
+
+mod expand;
+
+mod list;
+
+mod problems;
+
+use proc_macro::TokenStream;
+use quote::{ToTokens, quote};
+use syn::Item;
+
+use crate::options::Options;
+use crate::problems::Problems;
+use crate::signature::Signature;
+
+/// Makes a task of a function.
+///
+/// ```
+/// use celeriac::prelude::*;
+///
+/// /// Charges the card of an order.
+/// #[task(name = "orders.charge", max_retries = 5, retry_backoff = "1s..10m")]
+/// pub async fn charge(ctx: TaskContext, order: String, #[default(1299)] cents: i64) -> TaskResult<i64> {
+///     if cents <= 0 {
+///         return Err(TaskError::reject(format!("{order}: nothing to charge at attempt {}", ctx.attempt())));
+///     }
+///     Ok(cents)
+/// }
+///
+/// # async fn example(client: &Client) -> celeriac::Result<()> {
+/// let handle = charge("A-17".to_owned(), 1299).delay(minutes(5)).submit(client).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Afterwards `charge(…)` takes the arguments without the context and makes a `Call`, to be submitted; a task may call
+/// itself in this way. `charge` is also a type: it stands in `tasks![charge]`, and `charge::charge(…)` is the function
+/// as it was written, for the module's own tests. A module of the same name beside it would be taken for that type.
+///
+/// # The function
+///
+/// An `async fn` runs on the runtime, beside many others. A plain `fn` may block: it gets a thread of its own.
+///
+/// It returns `TaskResult<T>`, or a `Result` with any error, where `T` can be written and read by serde. Its arguments
+/// are named and owned, up to twelve, and can be written and read too; messages give them by position or by name. A
+/// `TaskContext`, if it wants one, comes first.
+///
+/// What a message may leave out:
+///
+/// - an argument of type `Option<…>`, which then is `None`;
+/// - one with `#[default(10)]`, where a text such as `#[default("eur")]` makes a `String`;
+/// - one with `#[default]`, which then is `Default::default()`.
+///
+/// # Options
+///
+/// | option | meaning | default |
+/// | --- | --- | --- |
+/// | `name = "orders.charge"` | what messages call it | package and function: `my-shop.charge` |
+/// | `queue = "mail"` | where it goes when no route says otherwise | the app's default queue |
+/// | `priority = 5` | from 0 to 255, where the queue has priorities | none |
+/// | `max_retries = 5` | attempts after the first; `none`: without end | 0, or 3 with `retry_backoff` |
+/// | `retry_backoff = "1s..10m"` | first and longest wait, doubling in between; `"5s"`: always that | `"1s..10m"` |
+/// | `retry_jitter = 0.5` | share of a wait that is left to chance, from 0.0 to 1.0 | 0.5 |
+/// | `acks = "early"` | acknowledged before it runs: a crash means that it does not run again | `"late"` |
+/// | `ignore_result` | its result is not stored; also `= true`, `= false` | stored |
+/// | `expires = "1h"` | how long a message may wait before it must not start any more | for ever |
+///
+/// Durations have the units `d`, `h`, `m`, `s` and `ms`, and may be put together: `"1m 30s"`.
+///
+/// The default name stays the same when the function moves to another module, and in every program of its package. Two
+/// tasks of one name are refused when the app is built.
+///
+/// # Other attributes
+///
+/// `#[cfg]` holds for the whole task. Documentation and `#[deprecated]` go to the function that makes calls. All others,
+/// such as `#[tracing::instrument]`, stay with the function as it was written.
+#[proc_macro_attribute]
+pub fn task(options: TokenStream, item: TokenStream) -> TokenStream {
+    expand_task(options.into(), item.into()).into()
+}
+
+/// The tasks of a program, for its builder: `tasks![charge, reports::monthly]`.
+///
+/// Each stands under its path, as for a call, but without arguments. `#[cfg(…)]` before one of them holds for it.
+#[proc_macro]
+pub fn tasks(names: TokenStream) -> TokenStream {
+    list::tasks(names.into()).into()
+}
+
+fn expand_task(options: proc_macro2::TokenStream, item: proc_macro2::TokenStream) -> proc_macro2::TokenStream {
+    let mut problems = Problems::default();
+    let options = Options::parse(options, &mut problems);
+    let expanded = match syn::parse2(item) {
+        Ok(Item::Fn(mut function)) => match Signature::take(&mut function, &mut problems) {
+            Some(signature) => expand::task(&options, &signature, function),
+            // The function by itself, so that its imports count as used and editors know what is in it.
+            None => quote!(#[allow(dead_code)] #function),
+        },
+        Ok(other) => {
+            problems.add(&other, "`#[task]` goes on a function");
+            other.into_token_stream()
+        }
+        Err(error) => {
+            problems.take(error);
+            proc_macro2::TokenStream::new()
+        }
+    };
+    let errors = problems.into_error().map(syn::Error::into_compile_error);
+    quote!(#errors #expanded)
+}

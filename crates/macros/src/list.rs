@@ -1,0 +1,35 @@
+//! `tasks![…]`: the tasks of a program, as a list for its builder.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::parse::Parser;
+use syn::punctuated::Punctuated;
+use syn::{Expr, Token};
+
+use crate::problems::Problems;
+
+/// The list of definitions.
+pub(crate) fn tasks(tokens: TokenStream) -> TokenStream {
+    let mut problems = Problems::default();
+    let named = Punctuated::<Expr, Token![,]>::parse_terminated.parse2(tokens).unwrap_or_else(|error| {
+        problems.take(error);
+        Punctuated::new()
+    });
+    let mut definitions = Vec::new();
+    for name in &named {
+        match name {
+            Expr::Path(named) if named.qself.is_none() => {
+                let (attributes, path) = (&named.attrs, &named.path);
+                definitions.push(quote!(#(#attributes)* <#path as ::celeriac::Registered>::definition()));
+            }
+            Expr::Call(call) => problems.add(&call.args, "a task is listed by its name alone, without arguments"),
+            other => problems.add(other, "expected the name of a task, such as `charge` or `orders::charge`"),
+        }
+    }
+    let errors = problems.into_error().map(syn::Error::into_compile_error);
+    if definitions.is_empty() {
+        quote!({ #errors [] as [::celeriac::TaskDefinition; 0] })
+    } else {
+        quote!({ #errors [#(#definitions),*] })
+    }
+}

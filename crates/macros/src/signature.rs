@@ -1,0 +1,261 @@
+//! What a function says of the task it is to become: its parameters, its result, how it runs.
+
+use quote::ToTokens;
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::visit::Visit;
+use syn::{
+    Attribute, Expr, FnArg, Ident, ItemFn, Lifetime, Meta, Pat, PatType, PathSegment, ReturnType, Type, TypeBareFn,
+    TypeImplTrait, TypeInfer, TypeReference,
+};
+
+use crate::problems::Problems;
+
+/// The longest tuple that is a task's arguments.
+const MOST_PARAMETERS: usize = 12;
+
+/// The shape of a task's function.
+pub(crate) struct Signature {
+    /// Whether it takes a `TaskContext` before its parameters.
+    pub(crate) context: bool,
+    pub(crate) parameters: Vec<Parameter>,
+    pub(crate) returns: Type,
+}
+
+/// One argument of a call.
+pub(crate) struct Parameter {
+    pub(crate) name: Ident,
+    pub(crate) ty: Type,
+    pub(crate) default: Option<DefaultValue>,
+}
+
+/// What stands in for an argument that a message leaves out.
+pub(crate) enum DefaultValue {
+    /// Of an `Option`.
+    Nothing,
+    /// `#[default]`.
+    OfType,
+    /// `#[default(…)]`.
+    Given(Box<Expr>),
+}
+
+impl Signature {
+    /// Reads the shape of a function and takes from it the attributes that are ours. `None`: the problems say why.
+    pub(crate) fn take(function: &mut ItemFn, problems: &mut Problems) -> Option<Self> {
+        let mut found = Problems::default();
+        check_qualifiers(function, &mut found);
+        let mut context = false;
+        let mut parameters = Vec::new();
+        for (position, input) in function.sig.inputs.iter_mut().enumerate() {
+            match input {
+                FnArg::Receiver(receiver) => found.add(receiver, "a task is a free function and takes no `self`"),
+                FnArg::Typed(input) if names_context(&input.ty) => {
+                    context |= check_context(input, position, &mut found);
+                }
+                FnArg::Typed(input) => parameters.extend(Parameter::take(input, &mut found)),
+            }
+        }
+        if let Some(beyond) = parameters.get(MOST_PARAMETERS) {
+            found.add(&beyond.name, "a task takes up to 12 arguments: put what belongs together into a struct");
+        }
+        let returns = check_return(function, &mut found);
+        match (found.into_error(), returns) {
+            (None, Some(returns)) => Some(Self { context, parameters, returns }),
+            (error, _) => {
+                error.into_iter().for_each(|error| problems.take(error));
+                None
+            }
+        }
+    }
+}
+
+fn check_qualifiers(function: &ItemFn, problems: &mut Problems) {
+    let signature = &function.sig;
+    if let Some(token) = &signature.constness {
+        problems.add(token, "a task is run by a worker and cannot be `const`");
+    }
+    if let Some(token) = &signature.unsafety {
+        problems.add(token, "a task cannot be `unsafe`: a worker has nothing to promise it");
+    }
+    if let Some(token) = &signature.abi {
+        problems.add(token, "a task cannot be `extern`: a worker calls it as a Rust function");
+    }
+    if let Some(token) = &signature.variadic {
+        problems.add(token, "a task takes a fixed number of arguments");
+    }
+    if !signature.generics.params.is_empty() {
+        problems.add(
+            &signature.generics,
+            "a task cannot be generic: a message names a task, and has no types to choose from",
+        );
+    }
+    if let Some(clause) = &signature.generics.where_clause {
+        problems.add(clause, "a task cannot be generic: leave the `where` clause out");
+    }
+}
+
+/// Whether this really is the context of the task, where it has to be.
+fn check_context(input: &mut PatType, position: usize, problems: &mut Problems) -> bool {
+    if position > 0 {
+        problems.add(&*input, "the context comes first: put `ctx: TaskContext` before the other arguments");
+        return false;
+    }
+    if take_default(&mut input.attrs, problems).is_some() {
+        problems.add(&*input, "the context is given by the worker and has no default");
+    }
+    check_owned(&input.ty, "an argument", problems);
+    true
+}
+
+/// Looks through references, so that `&TaskContext` gets the message about references.
+fn names_context(ty: &Type) -> bool {
+    match ty {
+        Type::Reference(reference) => names_context(&reference.elem),
+        other => last_segment(other).is_some_and(|segment| segment.ident == "TaskContext"),
+    }
+}
+
+impl Parameter {
+    fn take(input: &mut PatType, problems: &mut Problems) -> Option<Self> {
+        let default = take_default(&mut input.attrs, problems);
+        if let Some(cfg) = input.attrs.iter().find(|attribute| attribute.path().is_ident("cfg")) {
+            problems
+                .add(cfg, "an argument is always there: what a message carries cannot depend on how this was compiled");
+        }
+        check_owned(&input.ty, "an argument", problems);
+        let default = default.or_else(|| {
+            let optional = last_segment(&input.ty).is_some_and(|segment| segment.ident == "Option");
+            optional.then_some(DefaultValue::Nothing)
+        });
+        match &*input.pat {
+            Pat::Ident(name) if name.by_ref.is_none() && name.subpat.is_none() => {
+                Some(Self { name: name.ident.clone(), ty: (*input.ty).clone(), default })
+            }
+            pattern => {
+                let ty = input.ty.to_token_stream();
+                problems.add(
+                    pattern,
+                    format_args!(
+                        "an argument needs a name, which messages use: write `name: {ty}` and take it apart inside"
+                    ),
+                );
+                None
+            }
+        }
+    }
+
+    /// Its name in a message.
+    pub(crate) fn wire_name(&self) -> String {
+        self.name.unraw().to_string()
+    }
+}
+
+/// Takes `#[default]` away, which the compiler does not know.
+fn take_default(attributes: &mut Vec<Attribute>, problems: &mut Problems) -> Option<DefaultValue> {
+    let mut taken = Vec::new();
+    attributes.retain(|attribute| {
+        let ours = attribute.path().is_ident("default");
+        if ours {
+            taken.push(attribute.clone());
+        }
+        !ours
+    });
+    if let Some(second) = taken.get(1) {
+        problems.add(second, "`default` is given twice");
+    }
+    let attribute = taken.first()?;
+    match &attribute.meta {
+        Meta::Path(_) => Some(DefaultValue::OfType),
+        Meta::List(list) => match list.parse_args() {
+            Ok(value) => Some(DefaultValue::Given(Box::new(value))),
+            Err(_) => {
+                problems.add(list, "a default is one expression, such as `#[default(10)]`");
+                None
+            }
+        },
+        Meta::NameValue(pair) => {
+            let value = pair.value.to_token_stream();
+            problems.add(pair, format_args!("write `#[default({value})]`"));
+            None
+        }
+    }
+}
+
+fn check_return(function: &ItemFn, problems: &mut Problems) -> Option<Type> {
+    match &function.sig.output {
+        ReturnType::Type(_, ty) => {
+            check_owned(ty, "a result", problems);
+            Some((**ty).clone())
+        }
+        ReturnType::Default => {
+            let span = function.sig.ident.span();
+            let message = "a task returns a result: write `-> TaskResult<()>` and end with `Ok(())`";
+            problems.take(syn::Error::new(span, message));
+            None
+        }
+    }
+}
+
+/// Reports what cannot travel in a message, at any depth of a type.
+fn check_owned(ty: &Type, what: &'static str, problems: &mut Problems) {
+    Borrowed { what, problems }.visit_type(ty);
+}
+
+struct Borrowed<'a> {
+    what: &'static str,
+    problems: &'a mut Problems,
+}
+
+impl<'ast> Visit<'ast> for Borrowed<'_> {
+    fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
+        let owned = owned_form(&reference.elem);
+        self.problems.add(reference, format_args!("{} is owned: write `{owned}`", self.what));
+    }
+
+    fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
+        if lifetime.ident != "static" {
+            self.problems
+                .add(lifetime, format_args!("{} is owned and has no lifetime, other than `'static`", self.what));
+        }
+    }
+
+    fn visit_type_impl_trait(&mut self, ty: &'ast TypeImplTrait) {
+        self.problems.add(ty, format_args!("{} has one type that a message is read into: write it out", self.what));
+    }
+
+    fn visit_type_infer(&mut self, ty: &'ast TypeInfer) {
+        self.problems.add(ty, format_args!("{} has one type that a message is read into: write it out", self.what));
+    }
+
+    // Its references are not those of a value.
+    fn visit_type_bare_fn(&mut self, ty: &'ast TypeBareFn) {
+        self.problems.add(ty, format_args!("{} is data, and a function is none", self.what));
+    }
+}
+
+/// What to write in place of a reference to this.
+fn owned_form(referred: &Type) -> String {
+    match referred {
+        Type::Slice(slice) => format!("Vec<{}>", compact(&slice.elem)),
+        Type::Reference(inner) => owned_form(&inner.elem),
+        other => match last_segment(other).map(|segment| segment.ident.to_string()).as_deref() {
+            Some("str") => "String".to_owned(),
+            Some("Path") => "PathBuf".to_owned(),
+            _ => compact(other),
+        },
+    }
+}
+
+/// A type without the blanks that its tokens are printed with, as far as they matter to readers.
+fn compact(ty: &Type) -> String {
+    ty.span().source_text().unwrap_or_else(|| ty.to_token_stream().to_string())
+}
+
+/// The last segment of a path, through the invisible groups of `macro_rules!`.
+fn last_segment(ty: &Type) -> Option<&PathSegment> {
+    match ty {
+        Type::Group(group) => last_segment(&group.elem),
+        Type::Path(path) => path.path.segments.last(),
+        _ => None,
+    }
+}

@@ -1,0 +1,13 @@
+#![allow(unused_variables)]
+
+use celeriac::task;
+
+#[task]
+struct Charge {
+    cents: i64,
+}
+
+#[task]
+mod orders {}
+
+fn main() {}

@@ -1,0 +1,30 @@
+#![allow(unused_variables)]
+
+use celeriac::{TaskResult, task};
+
+#[task(
+    name = 5,
+    queue = "",
+    priority = 256,
+    max_retries = "five",
+    retry_backoff = 10,
+    retry_jitter = 1.5,
+    acks = "sometimes",
+    ignore_result = "yes",
+    expires,
+)]
+async fn every_one_wrong() -> TaskResult<()> {
+    Ok(())
+}
+
+#[task(max_retries = -1, priority = high)]
+async fn no_numbers() -> TaskResult<()> {
+    Ok(())
+}
+
+#[task(retry_jitter = 0.5)]
+async fn jitter_of_nothing() -> TaskResult<()> {
+    Ok(())
+}
+
+fn main() {}

@@ -1,0 +1,165 @@
+//! What `#[task]` says of a function: names, parameters, defaults, options, and how it runs.
+
+use std::time::Duration;
+
+use celeriac::{
+    Acks, Arguments, Map, Registered, RetryPolicy, Task, TaskContext, TaskError, TaskOptions, TaskResult, Value, task,
+    tasks,
+};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Receipt {
+    order: uuid::Uuid,
+    cents: i64,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+enum Shipping {
+    #[default]
+    Parcel,
+    Drone {
+        height: u32,
+    },
+}
+
+/// Charges.
+#[task(name = "orders.charge", max_retries = 5, retry_backoff = "1s..2m")]
+async fn charge(
+    ctx: TaskContext,
+    order: uuid::Uuid,
+    #[default(1_299)] mut cents: i64,
+    #[default("eur")] currency: String,
+    #[default] shipping: Shipping,
+    #[default(Shipping::Drone { height: 9 })] back: Shipping,
+    note: Option<String>,
+) -> TaskResult<Receipt> {
+    cents += i64::from(ctx.attempt());
+    let _ = (currency, shipping, back, note);
+    Ok(Receipt { order, cents })
+}
+
+#[task]
+fn parse(text: String, r#type: Option<u8>) -> Result<i64, std::num::ParseIntError> {
+    text.parse().map(|number: i64| number + i64::from(r#type.unwrap_or_default()))
+}
+
+#[task]
+async fn nothing() -> TaskResult<()> {
+    Ok(())
+}
+
+fn bind<T: Task>(args: &[Value], kwargs: &[(&str, Value)]) -> Result<T::Args, String> {
+    let kwargs: Map = kwargs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    T::Args::bind(T::parameters(), args.to_vec(), kwargs).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_name_is_the_one_given_or_that_of_package_and_function() {
+    assert_eq!(charge::NAME, "orders.charge");
+    assert_eq!(parse::NAME, "celeriac-macros.parse");
+}
+
+#[test]
+fn parameters_are_the_arguments_without_the_context() {
+    let names = |parameters: &[celeriac::Parameter]| parameters.iter().map(|known| known.name).collect::<Vec<_>>();
+    assert_eq!(names(charge::parameters()), ["order", "cents", "currency", "shipping", "back", "note"]);
+    assert_eq!(names(parse::parameters()), ["text", "type"]);
+    assert!(nothing::parameters().is_empty());
+}
+
+#[test]
+fn what_a_message_leaves_out_has_its_default() {
+    let order = uuid::Uuid::from_u128(7);
+    let given = Value::from(order.to_string());
+    let defaults = (order, 1_299, "eur".to_owned(), Shipping::Parcel, Shipping::Drone { height: 9 }, None);
+    assert_eq!(bind::<charge>(std::slice::from_ref(&given), &[]), Ok(defaults));
+
+    let some =
+        bind::<charge>(&[given, Value::Int(5)], &[("note", Value::from("gift")), ("currency", Value::from("chf"))]);
+    let expected =
+        (order, 5, "chf".to_owned(), Shipping::Parcel, Shipping::Drone { height: 9 }, Some("gift".to_owned()));
+    assert_eq!(some, Ok(expected));
+
+    assert_eq!(bind::<charge>(&[], &[]), Err("missing argument `order`".to_owned()));
+    assert_eq!(bind::<parse>(&[], &[("type", Value::Int(2))]), Err("missing argument `text`".to_owned()));
+    assert_eq!(bind::<nothing>(&[], &[]), Ok(()));
+}
+
+#[test]
+fn options_are_those_declared() {
+    assert_eq!(parse::options(), TaskOptions::default());
+
+    let seconds = Duration::from_secs;
+    let retry = RetryPolicy::backoff(seconds(1), seconds(120)).times(5);
+    assert_eq!(charge::options(), TaskOptions { retry, ..TaskOptions::default() });
+
+    #[task(
+        queue = "mail",
+        priority = 7,
+        max_retries = none,
+        retry_backoff = "250ms..1h 30m",
+        retry_jitter = 0.25,
+        acks = "early",
+        ignore_result = true,
+        expires = "2d"
+    )]
+    async fn every_option() -> TaskResult<()> {
+        Ok(())
+    }
+    let every = TaskOptions {
+        queue: Some("mail"),
+        priority: Some(7),
+        retry: RetryPolicy {
+            max_retries: None,
+            first: Duration::from_millis(250),
+            factor: 2.0,
+            cap: seconds(5_400),
+            jitter: 0.25,
+        },
+        acks: Acks::Early,
+        ignore_result: true,
+        expires: Some(seconds(172_800)),
+    };
+    assert_eq!(every_option::options(), every);
+}
+
+#[test]
+fn each_half_of_a_retry_policy_brings_the_other() {
+    #[task(max_retries = 7)]
+    async fn often() -> TaskResult<()> {
+        Ok(())
+    }
+    #[task(retry_backoff = "5s")]
+    async fn evenly() -> TaskResult<()> {
+        Ok(())
+    }
+    let seconds = Duration::from_secs;
+    assert_eq!(often::options().retry, RetryPolicy::backoff(seconds(1), seconds(600)).times(7));
+    let policy = evenly::options().retry;
+    assert_eq!(policy, RetryPolicy::backoff(seconds(5), seconds(5)).times(3));
+    assert_eq!([0, 1, 2].map(|retries| policy.wait(retries, 0.0)), [seconds(5); 3]);
+}
+
+#[test]
+fn a_plain_function_is_a_blocking_task() {
+    let listed = tasks![charge, parse];
+    assert_eq!(
+        listed.map(|task| (task.name, task.is_blocking())),
+        [("orders.charge", false), ("celeriac-macros.parse", true)]
+    );
+    assert_eq!(parse::definition().name, parse::NAME);
+}
+
+#[test]
+fn the_function_itself_remains_within_reach() {
+    assert_eq!(parse::parse("5".to_owned(), Some(1)).map_err(TaskError::from).unwrap(), 6);
+    let failure = parse::parse("five".to_owned(), None).map_err(TaskError::from).unwrap_err();
+    assert_eq!(failure.failure().kind, "ParseIntError");
+}
+
+#[test]
+fn a_call_carries_the_arguments() {
+    let call = format!("{:?}", parse("5".to_owned(), None));
+    assert!(call.contains("celeriac-macros.parse"), "{call}");
+}
