@@ -1,0 +1,1 @@
+//! Celeriac measured beside the bare clients it is built on.

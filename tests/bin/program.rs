@@ -1,0 +1,38 @@
+//! A program with tasks that tests start, stop and kill.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use celeriac::prelude::*;
+
+/// Notes that it ran, in a file that outlives the process, and returns its number.
+#[task(name = "test.note")]
+async fn note(ctx: TaskContext, number: u64) -> TaskResult<u64> {
+    journal(&format!("{} {number}", ctx.id()))?;
+    Ok(number)
+}
+
+/// Takes its time.
+#[task(name = "test.rest")]
+async fn rest(ctx: TaskContext, milliseconds: u64) -> TaskResult<u64> {
+    journal(&format!("{} begun", ctx.id()))?;
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    journal(&format!("{} ended", ctx.id()))?;
+    Ok(milliseconds)
+}
+
+/// One `write` of a line to a file opened for appending: whole, even when the process is killed right after.
+fn journal(line: &str) -> TaskResult<()> {
+    let environment = celeriac_config::Environment::from_process();
+    let Some(path) = environment.get("JOURNAL") else { return Ok(()) };
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    file.write_all(format!("{line}\n").as_bytes())?;
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    celeriac::cli::run(Celeriac::builder().config_if_present("config").tasks(tasks![note, rest])).await
+}

@@ -1,0 +1,3 @@
+//! From a typed call to a row in Postgres, over a real RabbitMQ.
+
+mod outcomes;

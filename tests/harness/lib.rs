@@ -1,0 +1,28 @@
+//! The harness of the end-to-end tests.
+//!
+//! - [`bed`]: a virtual host and a database for one test, on the servers that `cargo xtask test` brings up;
+//! - [`management`]: RabbitMQ's own view, over its HTTP API;
+//! - [`peer`]: RabbitMQ as a bare client sees it, to put anything on a queue and to look into one;
+//! - [`proxy`]: a network that can be cut;
+//! - [`running`]: a worker in this process;
+//! - [`program`]: a worker in a process of its own, to be killed;
+//! - [`wait`]: waiting for what happens, never for time.
+//!
+//! Servers that are missing are an error that says how to get them; no test is skipped.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
+#![expect(clippy::print_stderr, reason = "where a failed test left its virtual host and database")]
+
+pub mod bed;
+pub mod management;
+pub mod peer;
+pub mod program;
+pub mod proxy;
+pub mod running;
+pub mod wait;
+
+pub use bed::Bed;
+pub use peer::Peer;
+pub use program::Program;
+pub use proxy::Proxy;
+pub use running::Running;
+pub use wait::eventually;

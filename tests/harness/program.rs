@@ -1,0 +1,103 @@
+//! A program in a process of its own, to be killed.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::wait::PATIENCE;
+
+/// A running program. It dies with its value.
+#[derive(Debug)]
+pub struct Program {
+    child: Child,
+    lines: watch::Receiver<Vec<String>>,
+}
+
+impl Program {
+    /// Starts `executable` with these arguments and only these variables.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(executable: &str, arguments: &[&str], variables: &[(&str, String)]) -> Self {
+        let mut child = Command::new(executable)
+            .args(arguments)
+            .env_clear()
+            .envs(variables.iter().map(|(name, value)| (*name, value.as_str())))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{executable}: {error}"));
+        let (sender, lines) = watch::channel(Vec::new());
+        let tracker = TaskTracker::new();
+        let output = child.stdout.take().expect("a pipe");
+        let errors = child.stderr.take().expect("a pipe");
+        let also = sender.clone();
+        tracker.spawn(async move {
+            let mut read = BufReader::new(output).lines();
+            while let Ok(Some(line)) = read.next_line().await {
+                sender.send_modify(|lines| lines.push(line));
+            }
+        });
+        tracker.spawn(async move {
+            let mut read = BufReader::new(errors).lines();
+            while let Ok(Some(line)) = read.next_line().await {
+                also.send_modify(|lines| lines.push(line));
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// Waits for a line that contains `text`, and returns it.
+    ///
+    /// # Panics
+    /// When the program ends, or patience does, before it says so.
+    pub async fn says(&mut self, text: &str) -> String {
+        let mut lines = self.lines.clone();
+        let said = |lines: &Vec<String>| lines.iter().any(|line| line.contains(text));
+        match tokio::time::timeout(PATIENCE, lines.wait_for(said)).await {
+            Ok(Ok(found)) => found.iter().find(|line| line.contains(text)).cloned().unwrap_or_default(),
+            Ok(Err(_)) => panic!("the program ended and never said `{text}`:\n{}", self.output()),
+            Err(_) => panic!("the program did not say `{text}` within {PATIENCE:?}:\n{}", self.output()),
+        }
+    }
+
+    /// Everything it has printed.
+    pub fn output(&self) -> String {
+        self.lines.borrow().join("\n")
+    }
+
+    /// Sends a signal: `TERM`, `INT`, `KILL`, `STOP`, `CONT`.
+    ///
+    /// # Panics
+    /// When the process has ended already.
+    pub fn signal(&self, signal: &str) {
+        let id = self.child.id().expect("a running process").to_string();
+        let sent = std::process::Command::new("kill").args(["-s", signal, &id]).status().expect("kill");
+        assert!(sent.success(), "kill -s {signal} {id}");
+    }
+
+    /// Kills it, as `kill -9` does, and waits until it is gone.
+    pub async fn kill(mut self) {
+        let _ = self.child.kill().await;
+    }
+
+    /// Waits for its end, and returns its exit code.
+    ///
+    /// # Panics
+    /// When it does not end within `patience`, or was killed by a signal.
+    pub async fn exit_code(&mut self, patience: Duration) -> i32 {
+        match tokio::time::timeout(patience, self.child.wait()).await {
+            Ok(ended) => {
+                let status = ended.expect("its status");
+                status.code().unwrap_or_else(|| panic!("ended by {status}:\n{}", self.output()))
+            }
+            Err(_) => panic!("still running after {patience:?}:\n{}", self.output()),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! A network that can be cut.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+/// Passes bytes on to a server until it is told to cut every connection.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    cuts: watch::Sender<u64>,
+    passed: Arc<AtomicUsize>,
+    _stop: DropGuard,
+}
+
+impl Proxy {
+    /// A proxy in front of `target`, such as `127.0.0.1:5672`.
+    pub async fn before(target: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (cuts, cut) = watch::channel(0);
+        let stop = CancellationToken::new();
+        let passed = Arc::new(AtomicUsize::new(0));
+        let tracker = TaskTracker::new();
+        let connections = tracker.clone();
+        let (stopped, counted) = (stop.clone(), Arc::clone(&passed));
+        tracker.spawn(async move {
+            while let Some(Ok((client, _))) = stopped.run_until_cancelled(listener.accept()).await {
+                counted.fetch_add(1, Ordering::Relaxed);
+                connections.spawn(pass(client, target.clone(), cut.clone(), stopped.clone()));
+            }
+        });
+        Self { address, cuts, passed, _stop: stop.drop_guard() }
+    }
+
+    /// A URL of the target's, by way of this proxy.
+    pub fn url(&self, direct: &str, target: &str) -> String {
+        direct.replacen(target, &self.address.to_string(), 1)
+    }
+
+    /// Cuts every connection, in the middle of whatever passes.
+    pub fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// How many connections there have been.
+    pub fn connections(&self) -> usize {
+        self.passed.load(Ordering::Relaxed)
+    }
+}
+
+async fn pass(mut client: TcpStream, target: String, mut cut: watch::Receiver<u64>, stop: CancellationToken) {
+    cut.mark_unchanged();
+    let Ok(mut server) = TcpStream::connect(&target).await else { return };
+    tokio::select! {
+        _ = copy_bidirectional(&mut client, &mut server) => {}
+        _ = cut.changed() => {}
+        () = stop.cancelled() => {}
+    }
+    // Not an orderly end: what was on its way is lost, as when a cable is pulled.
+    let _ = (client.set_zero_linger(), server.set_zero_linger());
+}

@@ -1,0 +1,43 @@
+//! A worker in this process.
+
+use celeriac::{Celeriac, Client, Shutdown};
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+/// A running worker and a client of it.
+#[derive(Debug)]
+pub struct Running {
+    /// The client that shares its connections.
+    pub client: Client,
+    shutdown: Shutdown,
+    worker: JoinHandle<celeriac_worker::Result<()>>,
+}
+
+impl Running {
+    /// Starts a worker.
+    ///
+    /// # Panics
+    /// When it cannot be put together.
+    pub async fn start(app: &Celeriac) -> Self {
+        let client = app.client().await.expect("a client");
+        let worker = app.worker(client.clone()).expect("a worker");
+        let shutdown = Shutdown::new();
+        let worker = TaskTracker::new().spawn(worker.run_until(shutdown.clone()));
+        Self { client, shutdown, worker }
+    }
+
+    /// Asks the worker to stop.
+    pub fn request_stop(&self) {
+        self.shutdown.request();
+    }
+
+    /// Stops it in order, and waits for its end.
+    ///
+    /// # Panics
+    /// When it ends with an error.
+    pub async fn stop(self) {
+        self.shutdown.request();
+        self.worker.await.expect("the worker did not panic").expect("the worker ended in order");
+        self.client.close().await;
+    }
+}

@@ -1,0 +1,295 @@
+//! A Postgres server of one's own.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::guard::Ending;
+use crate::hosted::Hosted;
+use crate::install::PostgresInstallation;
+use crate::ports::Lease;
+use crate::process::{Signal, any_runs, descendants, signal_all};
+use crate::program::run;
+use crate::wait::{patiently, until};
+
+const TOOL: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_secs(60);
+const USER: &str = "postgres";
+
+/// Whether a commit waits for the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// No flush to disk at all, for tests that never kill the server.
+    #[default]
+    Fast,
+    /// Postgres as it comes: what it has confirmed survives a crash.
+    Real,
+}
+
+/// What a Postgres server is to be like.
+#[derive(Clone, Debug)]
+pub struct PostgresSpec {
+    /// Whether a commit waits for the disk. Default: it does not.
+    pub durability: Durability,
+    /// Further settings, as `log_statement=all`. Default: none.
+    pub settings: Vec<String>,
+    /// How long a start may take, recovery after a crash included. Default: 60 s.
+    pub start_within: Duration,
+}
+
+impl Default for PostgresSpec {
+    fn default() -> Self {
+        Self { durability: Durability::default(), settings: Vec::new(), start_within: Duration::from_secs(60) }
+    }
+}
+
+impl PostgresSpec {
+    /// Starts a server like this and waits until it accepts connections. Installs Postgres where it is missing and may be
+    /// installed.
+    pub fn start(self) -> Result<PostgresNode> {
+        let node = PostgresNode::prepare(self, PostgresInstallation::obtain()?)?;
+        node.launch()?;
+        node.await_ready()?;
+        Ok(node)
+    }
+}
+
+/// A Postgres server with its own folder and port. The superuser is `postgres`, without a password; dropping it shuts it
+/// down and removes its data.
+#[derive(Debug)]
+pub struct PostgresNode {
+    installation: PostgresInstallation,
+    spec: PostgresSpec,
+    account: Option<Account>,
+    port: Lease,
+    hosted: Hosted,
+}
+
+impl PostgresNode {
+    /// Starts a server with the default [`PostgresSpec`] and this durability.
+    pub fn start(durability: Durability) -> Result<Self> {
+        PostgresSpec { durability, ..PostgresSpec::default() }.start()
+    }
+
+    fn prepare(spec: PostgresSpec, installation: PostgresInstallation) -> Result<Self> {
+        let account = Account::unprivileged()?;
+        let hosted = Hosted::new("postgres", Ending::Quit)?;
+        let node = Self { installation, spec, account, port: Lease::take()?, hosted };
+        node.create_data().map_err(|error| node.hosted.failure(error))?;
+        Ok(node)
+    }
+
+    /// The database `postgres`, as a URL.
+    pub fn url(&self) -> String {
+        self.database_url(USER)
+    }
+
+    /// A database of this server, as a URL. It need not exist.
+    pub fn database_url(&self, name: &str) -> String {
+        format!("postgres://{USER}@127.0.0.1:{}/{name}", self.port.port)
+    }
+
+    /// Creates an empty database and returns its URL.
+    pub fn create_database(&self, name: &str) -> Result<String> {
+        run(self.client("createdb").arg(name), TOOL)?;
+        Ok(self.database_url(name))
+    }
+
+    /// Runs one SQL statement as the superuser and returns the rows: a line each, columns separated by `|`.
+    pub fn sql(&self, statement: &str) -> Result<String> {
+        let options = ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--command"];
+        let rows = run(self.client("psql").args(["--dbname", USER]).args(options).arg(statement), TOOL)?;
+        Ok(rows.trim_end().to_owned())
+    }
+
+    /// The port. It stays the same over restarts.
+    pub fn port(&self) -> u16 {
+        self.port.port
+    }
+
+    /// The folder with the server's data and logs.
+    pub fn folder(&self) -> &Path {
+        self.hosted.folder()
+    }
+
+    /// The version of the server, as `15.18`.
+    pub fn version(&self) -> Result<String> {
+        let line = run(Command::new(self.installation.program("postgres")).arg("--version"), TOOL)?;
+        line.split_whitespace().nth(2).map(str::to_owned).with_context(|| format!("no version in {line:?}"))
+    }
+
+    /// Whether the main process exists. One that was paused does.
+    pub fn alive(&self) -> bool {
+        self.hosted.alive()
+    }
+
+    /// Fast shutdown: open transactions are rolled back, clients are disconnected.
+    pub fn stop(&self) -> Result<()> {
+        self.hosted.end(Signal::INT, STOP)
+    }
+
+    /// SIGKILL to all processes of the server at once, as in a crash of the machine but for the disk cache. Returns when
+    /// they are gone.
+    pub fn kill(&self) -> Result<()> {
+        let backends = self.freeze()?;
+        signal_all(&backends, Signal::KILL);
+        self.hosted.kill()?;
+        // The next start refuses to run beside a backend that still holds the shared memory.
+        let gone = patiently(STOP, || any_runs(&backends).is_ok_and(|runs| !runs));
+        ensure!(gone, "a backend of Postgres survived SIGKILL");
+        Ok(())
+    }
+
+    /// SIGSTOP to all processes: connections stay open and nothing answers.
+    pub fn pause(&self) -> Result<()> {
+        self.freeze().map(drop)
+    }
+
+    /// SIGCONT: undoes [`pause`](Self::pause).
+    pub fn resume(&self) -> Result<()> {
+        self.hosted.with(|process| {
+            signal_all(&descendants(process.id())?, Signal::CONT);
+            process.signal(Signal::CONT)
+        })?;
+        Ok(())
+    }
+
+    /// Starts the server again on the same data and port, stopping it first when it runs, and waits until it accepts
+    /// connections.
+    pub fn restart(&self) -> Result<()> {
+        if self.alive() {
+            self.stop()?;
+        }
+        self.launch()?;
+        self.await_ready()
+    }
+
+    /// Starts the stopped server without waiting.
+    pub fn launch(&self) -> Result<()> {
+        let mut command = self.server("postgres");
+        command.arg("-D").arg(self.data());
+        for setting in self.settings() {
+            command.arg("-c").arg(setting);
+        }
+        self.hosted.launch(&mut command)
+    }
+
+    /// Waits until the server accepts connections.
+    pub fn await_ready(&self) -> Result<()> {
+        until("Postgres to accept connections", self.spec.start_within, || {
+            self.hosted.ensure_alive()?;
+            Ok(run(&mut self.client("pg_isready"), TOOL).ok().map(drop))
+        })
+        .map_err(|error| self.hosted.failure(error))
+    }
+
+    /// Leaves the server running when this process ends; [`end_detached`](crate::end_detached) with the returned folder
+    /// ends it.
+    pub fn detach(self) -> Result<PathBuf> {
+        self.hosted.detach()
+    }
+
+    /// Stops the main process first, which then starts no further ones, and all others after it.
+    fn freeze(&self) -> Result<Vec<i32>> {
+        let backends = self.hosted.with(|process| {
+            process.signal(Signal::STOP)?;
+            let backends = descendants(process.id())?;
+            signal_all(&backends, Signal::STOP);
+            Ok(backends)
+        })?;
+        Ok(backends.unwrap_or_default())
+    }
+
+    fn create_data(&self) -> Result<()> {
+        let data = self.data();
+        fs::create_dir(&data)?;
+        fs::set_permissions(&data, Permissions::from_mode(0o700))?;
+        if let Some(Account { user, group }) = self.account {
+            chown(&data, Some(user), Some(group)).context("cannot give the data to the user that Postgres runs as")?;
+        }
+        let mut command = self.server("initdb");
+        command.arg("-D").arg(&data).args([
+            "-U",
+            USER,
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-instructions",
+        ]);
+        if self.spec.durability == Durability::Fast {
+            command.arg("--no-sync");
+        }
+        run(&mut command, TOOL).map(drop)
+    }
+
+    fn settings(&self) -> Vec<String> {
+        let mut settings = vec![
+            "listen_addresses=127.0.0.1".to_owned(),
+            format!("port={}", self.port.port),
+            "unix_socket_directories=".to_owned(),
+            "max_connections=300".to_owned(),
+            "timezone=UTC".to_owned(),
+            "log_timezone=UTC".to_owned(),
+        ];
+        if self.spec.durability == Durability::Fast {
+            settings.extend(["fsync=off", "synchronous_commit=off", "full_page_writes=off"].map(str::to_owned));
+        }
+        settings.extend(self.spec.settings.iter().cloned());
+        settings
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder().join("data")
+    }
+
+    /// A program that refuses to run as root.
+    fn server(&self, name: &str) -> Command {
+        let mut command = self.program(name);
+        if let Some(Account { user, group }) = self.account {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+
+    fn client(&self, name: &str) -> Command {
+        let mut command = self.program(name);
+        command.args(["--host=127.0.0.1", "--username", USER, "--port"]).arg(self.port.port.to_string());
+        command
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.installation.program(name));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("PG") {
+                command.env_remove(name);
+            }
+        }
+        command.current_dir(self.folder()).env("LC_ALL", "C");
+        command
+    }
+}
+
+/// The user that Postgres runs as where we are root, since it refuses to run as root.
+#[derive(Clone, Copy, Debug)]
+struct Account {
+    user: u32,
+    group: u32,
+}
+
+impl Account {
+    fn unprivileged() -> Result<Option<Self>> {
+        if !rustix::process::getuid().is_root() {
+            return Ok(None);
+        }
+        let id = |option: &str, name: &str| -> Result<u32> {
+            Ok(run(Command::new("id").args([option, name]), TOOL)?.trim().parse()?)
+        };
+        let account = |name: &str| -> Result<Self> { Ok(Self { user: id("-u", name)?, group: id("-g", name)? }) };
+        account(USER).or_else(|_| account("nobody")).map(Some)
+    }
+}

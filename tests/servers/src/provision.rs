@@ -1,0 +1,167 @@
+//! A RabbitMQ and a Postgres, wherever they can be had.
+
+use std::path::PathBuf;
+use std::thread;
+
+use anyhow::{Result, anyhow, bail};
+
+use crate::compose::{self, Container};
+use crate::guard::end_detached;
+use crate::postgres::{Durability, PostgresNode};
+use crate::rabbit::{RabbitNode, RabbitSpec};
+
+/// Names the RabbitMQ that tests use, with a user who may create virtual hosts: `amqp://guest:guest@127.0.0.1:5672/%2f`.
+pub const AMQP_URL: &str = "CELERIAC_TEST_AMQP_URL";
+/// Names the management API of the same RabbitMQ: `http://guest:guest@127.0.0.1:15672`.
+pub const MANAGEMENT_URL: &str = "CELERIAC_TEST_MANAGEMENT_URL";
+/// Names the Postgres that tests use, with a user who may create databases: `postgres://postgres@127.0.0.1/postgres`.
+pub const DATABASE_URL: &str = "CELERIAC_TEST_DATABASE_URL";
+
+/// A RabbitMQ and a Postgres. What was started for it ends when it is dropped.
+#[derive(Debug)]
+pub struct Servers {
+    broker: Broker,
+    database: Database,
+}
+
+#[derive(Debug)]
+enum Broker {
+    Given { amqp: String, management: Option<String> },
+    Private(Box<RabbitNode>),
+    Container(Container),
+}
+
+#[derive(Debug)]
+enum Database {
+    Given(String),
+    Private(Box<PostgresNode>),
+    Container(Container),
+}
+
+impl Servers {
+    /// Takes the servers named by [`AMQP_URL`], [`MANAGEMENT_URL`] and [`DATABASE_URL`]; a server that is not named is
+    /// started as by [`start`](Self::start), with [`Durability::Fast`].
+    pub fn obtain() -> Result<Self> {
+        Self::obtain_with(Durability::Fast)
+    }
+
+    /// As [`obtain`](Self::obtain), with this durability where a Postgres has to be started.
+    pub fn obtain_with(durability: Durability) -> Result<Self> {
+        let named =
+            |name| std::env::var_os(name).and_then(|value| value.into_string().ok()).filter(|url| !url.is_empty());
+        let broker = named(AMQP_URL).map(|amqp| Broker::Given { amqp, management: named(MANAGEMENT_URL) });
+        Self::complete(broker, named(DATABASE_URL).map(Database::Given), durability)
+    }
+
+    /// Starts a private RabbitMQ and a private Postgres from the programs on this machine; installs what is missing when
+    /// we are root and there is apt-get; else uses Docker. Fails, saying what can be done, when nothing of it works.
+    pub fn start(durability: Durability) -> Result<Self> {
+        Self::complete(None, None, durability)
+    }
+
+    fn complete(broker: Option<Broker>, database: Option<Database>, durability: Durability) -> Result<Self> {
+        thread::scope(|scope| {
+            let broker = scope.spawn(|| broker.map_or_else(Broker::start, Ok));
+            let database = database.map_or_else(|| Database::start(durability), Ok);
+            let broker = broker.join().map_err(|_| anyhow!("the start of RabbitMQ panicked"))?;
+            match (broker, database) {
+                (Err(broker), Err(database)) => bail!("{broker:#}\n{database:#}"),
+                (broker, database) => Ok(Self { broker: broker?, database: database? }),
+            }
+        })
+    }
+
+    /// The default virtual host of the RabbitMQ.
+    pub fn amqp_url(&self) -> String {
+        match &self.broker {
+            Broker::Given { amqp, .. } => amqp.clone(),
+            Broker::Private(node) => node.url(),
+            Broker::Container(container) => format!("amqp://guest:guest@127.0.0.1:{}/%2f", container.port(0)),
+        }
+    }
+
+    /// The management API of the RabbitMQ, without a path. `None` when a server was given without it.
+    pub fn management_url(&self) -> Option<String> {
+        match &self.broker {
+            Broker::Given { management, .. } => management.clone(),
+            Broker::Private(node) => node.management_url(),
+            Broker::Container(container) => Some(format!("http://guest:guest@127.0.0.1:{}", container.port(1))),
+        }
+    }
+
+    /// A database of the Postgres, whose user may create others.
+    pub fn database_url(&self) -> String {
+        match &self.database {
+            Database::Given(url) => url.clone(),
+            Database::Private(node) => node.url(),
+            Database::Container(container) => format!("postgres://postgres@127.0.0.1:{}/postgres", container.port(0)),
+        }
+    }
+
+    /// The variables that make another process [`obtain`](Self::obtain) these servers.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let mut variables = vec![(AMQP_URL, self.amqp_url()), (DATABASE_URL, self.database_url())];
+        variables.extend(self.management_url().map(|url| (MANAGEMENT_URL, url)));
+        variables
+    }
+
+    /// The RabbitMQ, if it is a private node.
+    pub fn rabbit(&self) -> Option<&RabbitNode> {
+        if let Broker::Private(node) = &self.broker { Some(node) } else { None }
+    }
+
+    /// The Postgres, if it is a private server.
+    pub fn postgres(&self) -> Option<&PostgresNode> {
+        if let Database::Private(node) = &self.database { Some(node) } else { None }
+    }
+
+    /// Leaves what was started running when this process ends; [`end_detached`](crate::end_detached) with each of the
+    /// returned folders ends it.
+    pub fn detach(self) -> Result<Vec<PathBuf>> {
+        let broker = match self.broker {
+            Broker::Given { .. } => None,
+            Broker::Private(node) => Some(node.detach()?),
+            Broker::Container(container) => Some(container.detach()?),
+        };
+        let database = match self.database {
+            Database::Given(_) => Ok(None),
+            Database::Private(node) => node.detach().map(Some),
+            Database::Container(container) => container.detach().map(Some),
+        };
+        // Nobody would know of a broker that was left running alone.
+        if let (Some(folder), Err(_)) = (&broker, &database) {
+            end_detached(folder)?;
+        }
+        let database = database?;
+        Ok(broker.into_iter().chain(database).collect())
+    }
+}
+
+impl Broker {
+    fn start() -> Result<Self> {
+        match crate::RabbitInstallation::obtain() {
+            // Tests look at connections and queues through the management API, which tells only what was collected.
+            Ok(_) => {
+                RabbitSpec { config: vec!["collect_statistics_interval = 1000".to_owned()], ..RabbitSpec::default() }
+                    .start()
+                    .map(|node| Self::Private(Box::new(node)))
+            }
+            Err(missing) => {
+                contained(missing, "rabbitmq", &["CELERIAC_AMQP_PORT", "CELERIAC_MANAGEMENT_PORT"]).map(Self::Container)
+            }
+        }
+    }
+}
+
+impl Database {
+    fn start(durability: Durability) -> Result<Self> {
+        match crate::PostgresInstallation::obtain() {
+            Ok(_) => PostgresNode::start(durability).map(|node| Self::Private(Box::new(node))),
+            Err(missing) => contained(missing, "postgres", &["CELERIAC_POSTGRES_PORT"]).map(Self::Container),
+        }
+    }
+}
+
+fn contained(missing: anyhow::Error, service: &str, ports: &[&str]) -> Result<Container> {
+    if compose::answers() { Container::start(service, ports) } else { Err(missing) }
+}

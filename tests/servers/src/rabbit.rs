@@ -1,0 +1,299 @@
+//! A RabbitMQ node of one's own.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::guard::Ending;
+use crate::hosted::Hosted;
+use crate::install::RabbitInstallation;
+use crate::ports::Lease;
+use crate::process::Signal;
+use crate::program::run;
+use crate::wait::until;
+
+const MANAGEMENT: &str = "rabbitmq_management";
+const CTL: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_secs(60);
+const PROBE: Duration = Duration::from_secs(2);
+
+/// What a RabbitMQ node is to be like.
+#[derive(Clone, Debug)]
+pub struct RabbitSpec {
+    /// The plugins that are on. Default: `rabbitmq_management`.
+    pub plugins: Vec<String>,
+    /// Lines added to `rabbitmq.conf`, as `consumer_timeout = 5000`. Default: none.
+    pub config: Vec<String>,
+    /// How long a start may take. Default: 120 s, many times what it needs, for machines with other work.
+    pub start_within: Duration,
+}
+
+impl Default for RabbitSpec {
+    fn default() -> Self {
+        Self { plugins: vec![MANAGEMENT.to_owned()], config: Vec::new(), start_within: Duration::from_secs(120) }
+    }
+}
+
+impl RabbitSpec {
+    /// Starts a node like this and waits until it answers. Installs RabbitMQ where it is missing and may be installed.
+    pub fn start(self) -> Result<RabbitNode> {
+        let node = RabbitNode::prepare(self, RabbitInstallation::obtain()?)?;
+        node.launch()?;
+        node.await_ready()?;
+        Ok(node)
+    }
+}
+
+/// A RabbitMQ node with its own folder, ports, name and Erlang cookie folder. User and password are `guest`; dropping it
+/// kills it and removes its data.
+#[derive(Debug)]
+pub struct RabbitNode {
+    installation: RabbitInstallation,
+    spec: RabbitSpec,
+    amqp: Lease,
+    management: Lease,
+    distribution: Lease,
+    hosted: Hosted,
+}
+
+impl RabbitNode {
+    /// Starts a node with the default [`RabbitSpec`].
+    pub fn start() -> Result<Self> {
+        RabbitSpec::default().start()
+    }
+
+    fn prepare(spec: RabbitSpec, installation: RabbitInstallation) -> Result<Self> {
+        let node = Self {
+            installation,
+            spec,
+            amqp: Lease::take()?,
+            management: Lease::take()?,
+            distribution: Lease::take()?,
+            hosted: Hosted::new("rabbitmq", Ending::Kill)?,
+        };
+        node.write_files().with_context(|| format!("cannot prepare {}", node.folder().display()))?;
+        Ok(node)
+    }
+
+    /// The default virtual host, as a URL.
+    pub fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.amqp.port)
+    }
+
+    /// The management plugin's HTTP API, without a path; `None` when the plugin is off.
+    pub fn management_url(&self) -> Option<String> {
+        self.has_management().then(|| format!("http://guest:guest@127.0.0.1:{}", self.management.port))
+    }
+
+    /// The port that speaks AMQP. It stays the same over restarts.
+    pub fn port(&self) -> u16 {
+        self.amqp.port
+    }
+
+    /// The Erlang name of the node, as `rabbitmqctl -n` takes it.
+    pub fn name(&self) -> String {
+        // Unique on the machine for as long as the port is.
+        format!("celeriac{}@localhost", self.amqp.port)
+    }
+
+    /// The folder with the node's configuration, data and logs.
+    pub fn folder(&self) -> &Path {
+        self.hosted.folder()
+    }
+
+    /// The version of the server, as `3.10.8`.
+    pub fn version(&self) -> Result<String> {
+        Ok(run(self.ctl_command().arg("version"), CTL)?.trim().to_owned())
+    }
+
+    /// Whether the process exists. One that was paused does.
+    pub fn alive(&self) -> bool {
+        self.hosted.alive()
+    }
+
+    /// Runs `rabbitmqctl` against this node and returns what it printed.
+    pub fn ctl(&self, args: &[&str]) -> Result<String> {
+        run(self.ctl_command().args(["-q", "-n"]).arg(self.name()).args(args), CTL)
+    }
+
+    /// SIGKILL: the node has no time for anything. Returns when it is gone and its ports are closed.
+    pub fn kill(&self) -> Result<()> {
+        self.hosted.kill()
+    }
+
+    /// Stops the node in order.
+    pub fn stop(&self) -> Result<()> {
+        self.hosted.end(Signal::TERM, STOP)
+    }
+
+    /// SIGSTOP: connections stay open and nothing answers.
+    pub fn pause(&self) -> Result<()> {
+        self.hosted.with(|process| process.signal_group(Signal::STOP)).map(drop)
+    }
+
+    /// SIGCONT: undoes [`pause`](Self::pause).
+    pub fn resume(&self) -> Result<()> {
+        self.hosted.with(|process| process.signal_group(Signal::CONT)).map(drop)
+    }
+
+    /// Starts the node again on the same data and ports, stopping it first when it runs, and waits until it answers.
+    pub fn restart(&self) -> Result<()> {
+        if self.alive() {
+            self.stop()?;
+        }
+        self.launch()?;
+        self.await_ready()
+    }
+
+    /// Starts the stopped node without waiting. The nodes of a cluster that was stopped as a whole wait for each other,
+    /// so all of them are launched before the first is awaited.
+    pub fn launch(&self) -> Result<()> {
+        let mut command = Command::new(&self.installation.server);
+        self.configure(&mut command);
+        self.hosted.launch(&mut command)
+    }
+
+    /// Waits until the node answers on AMQP, to `rabbitmqctl`, and on HTTP when the management plugin is on.
+    pub fn await_ready(&self) -> Result<()> {
+        self.reach_ready().map_err(|error| self.hosted.failure(error))
+    }
+
+    /// Makes this node a member of the other's cluster; its own queues, users and virtual hosts are lost. Both nodes must
+    /// have been started by this process, for their common Erlang cookie.
+    pub fn join_cluster(&self, other: &Self) -> Result<()> {
+        self.ctl(&["stop_app"])?;
+        self.ctl(&["join_cluster", &other.name()])?;
+        self.ctl(&["start_app"])?;
+        self.await_ready()
+    }
+
+    /// Leaves the node running when this process ends; [`end_detached`](crate::end_detached) with the returned folder
+    /// ends it.
+    pub fn detach(self) -> Result<PathBuf> {
+        self.hosted.detach()
+    }
+
+    fn reach_ready(&self) -> Result<()> {
+        let within = self.spec.start_within;
+        let answers = |what: &str, port: u16, question: &[u8], expected: &[u8]| {
+            until(what, within, || {
+                self.hosted.ensure_alive()?;
+                Ok(answers(port, question, expected).then_some(()))
+            })
+        };
+        // A server that speaks AMQP sends the method frame of Connection.Start.
+        answers("RabbitMQ to speak AMQP", self.amqp.port, b"AMQP\x00\x00\x09\x01", b"\x01\x00\x00")?;
+        self.ctl(&["await_startup", "--timeout", &within.as_secs().to_string()])?;
+        if self.has_management() {
+            let question = b"GET /api/whoami HTTP/1.0\r\nAuthorization: Basic Z3Vlc3Q6Z3Vlc3Q=\r\n\r\n";
+            answers("RabbitMQ's management plugin to answer", self.management.port, question, b"HTTP/1.1 200 ")?;
+        }
+        Ok(())
+    }
+
+    fn has_management(&self) -> bool {
+        self.spec.plugins.iter().any(|plugin| plugin == MANAGEMENT)
+    }
+
+    fn write_files(&self) -> Result<()> {
+        let folder = self.folder();
+        for name in ["data", "conf.d"] {
+            fs::create_dir(folder.join(name))?;
+        }
+        fs::write(folder.join("rabbitmq.conf"), self.configuration())?;
+        fs::write(folder.join("enabled_plugins"), format!("[{}].\n", self.spec.plugins.join(",")))?;
+        // Empty, so that those of the machine do not apply.
+        fs::write(folder.join("advanced.config"), "[].\n")?;
+        fs::write(folder.join("rabbitmq-env.conf"), "")?;
+        let cookie = folder.join(".erlang.cookie");
+        fs::write(&cookie, common_cookie())?;
+        fs::set_permissions(&cookie, fs::Permissions::from_mode(0o400))?;
+        Ok(())
+    }
+
+    fn configuration(&self) -> String {
+        let mut lines = vec![
+            format!("listeners.tcp.default = 127.0.0.1:{}", self.amqp.port),
+            "loopback_users = none".to_owned(),
+            // The default stops publishers on a disk that is merely full for other reasons.
+            "disk_free_limit.absolute = 50MB".to_owned(),
+        ];
+        if self.has_management() {
+            lines.push("management.tcp.ip = 127.0.0.1".to_owned());
+            lines.push(format!("management.tcp.port = {}", self.management.port));
+        }
+        lines.extend(self.spec.config.iter().cloned());
+        lines.join("\n") + "\n"
+    }
+
+    fn ctl_command(&self) -> Command {
+        let mut command = Command::new(&self.installation.ctl);
+        self.configure(&mut command);
+        command
+    }
+
+    fn configure(&self, command: &mut Command) {
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            if name.starts_with("RABBITMQ_") || name.starts_with("ERL_") {
+                command.env_remove(&*name);
+            }
+        }
+        let folder = self.folder();
+        let loopback = "-kernel inet_dist_use_interface {127,0,0,1}";
+        command
+            .current_dir(folder)
+            .env("HOME", folder)
+            .env("RABBITMQ_NODENAME", self.name())
+            .env("RABBITMQ_MNESIA_BASE", folder.join("data"))
+            .env("RABBITMQ_LOG_BASE", self.hosted.logs())
+            .env("RABBITMQ_PID_FILE", folder.join("pid"))
+            .env("RABBITMQ_CONFIG_FILE", folder.join("rabbitmq.conf"))
+            .env("RABBITMQ_CONFIG_FILES", folder.join("conf.d"))
+            .env("RABBITMQ_ADVANCED_CONFIG_FILE", folder.join("advanced.config"))
+            .env("RABBITMQ_CONF_ENV_FILE", folder.join("rabbitmq-env.conf"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.join("enabled_plugins"))
+            .env("RABBITMQ_DIST_PORT", self.distribution.port.to_string())
+            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", loopback)
+            .env("RABBITMQ_CTL_ERL_ARGS", loopback)
+            // Each running rabbitmqctl takes one of these; the default range of eleven is little for tests in parallel.
+            .env("RABBITMQ_CTL_DIST_PORT_MIN", "32100")
+            .env("RABBITMQ_CTL_DIST_PORT_MAX", "32700")
+            // The first node of the machine starts epmd, which outlives it and serves all others.
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            // Makes the start script become the server instead of staying its parent.
+            .env("RUNNING_UNDER_SYSTEMD", "true");
+    }
+}
+
+/// Whether a server on this port answers the question as expected.
+fn answers(port: u16, question: &[u8], expected: &[u8]) -> bool {
+    let ask = || -> std::io::Result<Vec<u8>> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut stream = TcpStream::connect_timeout(&address, PROBE)?;
+        stream.set_read_timeout(Some(PROBE))?;
+        stream.set_write_timeout(Some(PROBE))?;
+        stream.write_all(question)?;
+        let mut answer = vec![0; expected.len()];
+        stream.read_exact(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer == expected)
+}
+
+/// One secret for all nodes of this process, so that they can form a cluster and nobody else can join it.
+fn common_cookie() -> &'static str {
+    use std::hash::BuildHasher;
+    static COOKIE: OnceLock<String> = OnceLock::new();
+    COOKIE.get_or_init(|| {
+        let random = || std::collections::hash_map::RandomState::new().hash_one("cookie");
+        format!("{:016x}{:016x}", random(), random())
+    })
+}

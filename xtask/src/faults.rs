@@ -1,0 +1,30 @@
+//! `faults`: the fault tests in their long form.
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::run::{cargo, has_cargo, run, step};
+use crate::test::start;
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Only tests whose name contains one of these
+    filters: Vec<String>,
+}
+
+pub(crate) fn faults(options: &Options) -> Result<()> {
+    let servers = start()?;
+    step("faults", || {
+        let tests = ["--package", "celeriac-tests", "--test", "faults"];
+        let mut command = if has_cargo("nextest") {
+            let mut command = cargo(&["nextest", "run", "--no-capture"]);
+            command.args(tests).arg("--");
+            command
+        } else {
+            let mut command = cargo(&["test"]);
+            command.args(tests).args(["--", "--nocapture", "--test-threads=1"]);
+            command
+        };
+        run(command.args(&options.filters).env("CELERIAC_FAULTS", "long").envs(servers.environment()))
+    })
+}

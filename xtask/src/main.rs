@@ -1,0 +1,69 @@
+//! The project's menu: `cargo xtask --help`.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
+
+mod bench;
+mod check;
+mod ci;
+mod faults;
+mod packages;
+mod run;
+mod services;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's menu.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Menu {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// A private RabbitMQ and Postgres for trying things out
+    #[command(subcommand)]
+    Services(services::Verb),
+    /// All tests and doctests, on private servers
+    Test(test::Options),
+    /// The fault tests in their long form
+    Faults(faults::Options),
+    /// Formatting, lints and documentation links
+    Check,
+    /// The benchmarks, on private servers that flush to disk
+    Bench(bench::Options),
+    /// Everything that has to pass before a merge
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let verb = Menu::parse().verb;
+    let done = run::heed_signals().and_then(|()| match verb {
+        Verb::Services(verb) => services::services(&verb),
+        Verb::Test(options) => test::test(&options),
+        Verb::Faults(options) => faults::faults(&options),
+        Verb::Check => check::check(),
+        Verb::Bench(options) => bench::bench(&options),
+        Verb::Ci => ci::ci(),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(run::exit_code(&error))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_menu_holds_together() {
+        super::Menu::command().debug_assert();
+    }
+}

@@ -1,0 +1,114 @@
+//! Running programs so that they end when we do, and ending when we are told to.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use celeriac_servers::{Ending, Guard, Process, Signal, interruption, until};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// What a test runner may take to end its tests.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// The signal that we were told to end with; zero for none.
+static RECEIVED: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
+
+/// A program that ran and was not content.
+#[derive(Debug)]
+struct Failed {
+    what: String,
+    code: u8,
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "`{}` failed with exit code {}", self.what, self.code)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// From now on SIGINT and SIGTERM end waits and running programs, so that servers are taken down in order.
+pub(crate) fn heed_signals() -> Result<()> {
+    let received = RECEIVED.get_or_init(Arc::default);
+    for (signal, number) in [(SIGINT, 2), (SIGTERM, 15)] {
+        signal_hook::flag::register_usize(signal, Arc::clone(received), number)?;
+        signal_hook::flag::register(signal, Arc::clone(interruption()))?;
+    }
+    Ok(())
+}
+
+/// The exit code for an error: that of the program that failed, 128 and the signal where one ended us, else 1.
+pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
+    let signal = RECEIVED.get().map_or(0, |received| received.load(Ordering::Relaxed));
+    match (signal, error.downcast_ref::<Failed>()) {
+        (0, Some(failed)) => failed.code,
+        (0, None) => 1,
+        (signal, _) => u8::try_from(128 + signal).unwrap_or(1),
+    }
+}
+
+/// `cargo` with these words, in the folder of the workspace.
+pub(crate) fn cargo(words: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(words).current_dir(workspace());
+    command
+}
+
+/// The folder of the workspace.
+pub(crate) fn workspace() -> &'static Path {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own)
+}
+
+/// Whether this subcommand of cargo is installed.
+pub(crate) fn has_cargo(subcommand: &str) -> bool {
+    let mut command = cargo(&[subcommand, "--version"]);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Runs a program to its end. It has a process group of its own, which ends with us even when we are killed.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let what = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+
+    let mut process = Process::spawn(command.stdin(Stdio::null()))?;
+    let mut guard = Guard::start(&Ending::Terminate, None)?;
+    guard.watch(process.id());
+    let ended = until(&format!("`{what}`"), Duration::MAX, || process.exited());
+    if ended.is_err() {
+        // Test runners end their tests in order; what is left of the group after that is for the guard.
+        process.signal_group(Signal::INT)?;
+        process.wait(GRACE)?;
+        drop(guard);
+        process.exited()?;
+    } else {
+        guard.release();
+    }
+    let status = ended?;
+    if status.success() {
+        return Ok(());
+    }
+    match status.code().and_then(|code| u8::try_from(code).ok()) {
+        Some(code) => Err(Failed { what, code }.into()),
+        None => bail!("`{what}` failed: {status}"),
+    }
+}
+
+/// Runs one step of several and says how long it took.
+pub(crate) fn step<T>(name: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
+    eprintln!("── {name}");
+    let begun = Instant::now();
+    let done = act();
+    let outcome = if done.is_ok() { "ok" } else { "FAILED" };
+    eprintln!("── {name}: {outcome} in {:.1} s", begun.elapsed().as_secs_f64());
+    done
+}

@@ -1,0 +1,169 @@
+//! `services`: servers that stay until they are sent away.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use celeriac_servers::{AMQP_URL, DATABASE_URL, Durability, MANAGEMENT_URL, Servers, end_detached, until};
+use clap::Subcommand;
+use serde::{Deserialize, Serialize};
+
+use crate::run::workspace;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Start them, unless they run
+    Up,
+    /// End them and remove their data
+    Down,
+    /// Print shell lines that make programs and tests use them: eval "$(cargo xtask services env)"
+    Env,
+}
+
+/// What runs, as written down for the next command.
+#[derive(Debug, Serialize, Deserialize)]
+struct Running {
+    amqp_url: String,
+    management_url: Option<String>,
+    database_url: String,
+    folders: Vec<PathBuf>,
+}
+
+pub(crate) fn services(verb: &Verb) -> Result<()> {
+    let folder = folder();
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    // Two that start or end them at the same time would each lose sight of what the other did.
+    let lock = File::create(folder.join("lock"))?;
+    until("another `cargo xtask services`", Duration::from_secs(600), || Ok(lock.try_lock().is_ok().then_some(())))?;
+    match verb {
+        Verb::Up => up(),
+        Verb::Down => down(),
+        Verb::Env => env(),
+    }
+}
+
+fn up() -> Result<()> {
+    if let Some(running) = Running::load()? {
+        if running.answers() {
+            running.print();
+            return Ok(());
+        }
+        eprintln!("what was started before no longer answers: ending the rest of it, starting anew");
+        running.end()?;
+    }
+    let servers = Servers::start(Durability::Real)?;
+    let (amqp_url, management_url, database_url) =
+        (servers.amqp_url(), servers.management_url(), servers.database_url());
+    let running = Running { amqp_url, management_url, database_url, folders: servers.detach()? };
+    if let Err(error) = running.save() {
+        running.end()?;
+        return Err(error);
+    }
+    running.print();
+    Ok(())
+}
+
+fn down() -> Result<()> {
+    match Running::load()? {
+        Some(running) => running.end(),
+        None => {
+            println!("nothing runs");
+            Ok(())
+        }
+    }
+}
+
+fn env() -> Result<()> {
+    let running = Running::load()?.filter(Running::answers);
+    let running = running.context("the services are not up: run `cargo xtask services up`")?;
+    let mut lines = vec![
+        ("CELERIAC__BROKER__URL", &running.amqp_url),
+        ("CELERIAC__RESULTS__URL", &running.database_url),
+        (AMQP_URL, &running.amqp_url),
+        (DATABASE_URL, &running.database_url),
+    ];
+    lines.extend(running.management_url.as_ref().map(|url| (MANAGEMENT_URL, url)));
+    for (name, value) in lines {
+        println!("export {name}={value}");
+    }
+    Ok(())
+}
+
+impl Running {
+    fn load() -> Result<Option<Self>> {
+        let file = state();
+        match fs::read(&file) {
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map(Some).with_context(|| format!("cannot read {}", file.display()))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
+        }
+    }
+
+    fn save(&self) -> Result<()> {
+        let file = state();
+        fs::write(&file, serde_json::to_vec_pretty(self)?).with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    fn answers(&self) -> bool {
+        [Some(&self.amqp_url), self.management_url.as_ref(), Some(&self.database_url)]
+            .into_iter()
+            .flatten()
+            .all(|url| accepts(url))
+    }
+
+    fn end(&self) -> Result<()> {
+        for folder in &self.folders {
+            let found = if end_detached(folder)? { "ended" } else { "had ended before" };
+            println!("{found}: {}", folder.display());
+        }
+        fs::remove_file(state()).context("cannot forget the services")?;
+        Ok(())
+    }
+
+    fn print(&self) {
+        println!("RabbitMQ    {}", self.amqp_url);
+        if let Some(url) = &self.management_url {
+            println!("management  {url}");
+        }
+        println!("Postgres    {}", self.database_url);
+        for folder in &self.folders {
+            println!("folder      {}", folder.display());
+        }
+        println!("use them:   eval \"$(cargo xtask services env)\"");
+        println!("end them:   cargo xtask services down");
+    }
+}
+
+fn folder() -> PathBuf {
+    workspace().join("target/services")
+}
+
+fn state() -> PathBuf {
+    folder().join("state.json")
+}
+
+/// Whether something listens where the URL points to.
+fn accepts(url: &str) -> bool {
+    let address = address(url).and_then(|address| address.parse::<SocketAddr>().ok());
+    address.is_some_and(|address| TcpStream::connect_timeout(&address, Duration::from_secs(2)).is_ok())
+}
+
+fn address(url: &str) -> Option<&str> {
+    url.split_once('@')?.1.split('/').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_what_stands_between_user_and_path() {
+        assert_eq!(address("amqp://guest:guest@127.0.0.1:20001/%2f"), Some("127.0.0.1:20001"));
+        assert_eq!(address("http://guest:guest@127.0.0.1:20002"), Some("127.0.0.1:20002"));
+        assert_eq!(address("nonsense"), None);
+    }
+}

@@ -1,0 +1,62 @@
+//! `test`: all tests, on private servers that end with them.
+
+use anyhow::Result;
+use celeriac_servers::Servers;
+use clap::Args;
+
+use crate::packages::Package;
+use crate::run::{cargo, has_cargo, run, step};
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct Options {
+    /// Only this package; can be given several times
+    #[arg(short, long = "package", value_name = "NAME")]
+    packages: Vec<String>,
+    /// Only tests whose name contains one of these
+    filters: Vec<String>,
+}
+
+pub(crate) fn test(options: &Options) -> Result<()> {
+    let servers = start()?;
+    step("tests", || {
+        let scope = scope(&options.packages);
+        let mut command = if has_cargo("nextest") {
+            cargo(&["nextest", "run"])
+        } else {
+            // Named one by one: without a name, doctests would run here and again below.
+            cargo(&["test", "--lib", "--bins", "--tests"])
+        };
+        command.args(scope);
+        run(command.arg("--").args(&options.filters).envs(servers.environment()))
+    })?;
+    let documented = documented(&options.packages)?;
+    if documented.is_empty() && !options.packages.is_empty() {
+        return Ok(());
+    }
+    step("doctests", || {
+        let mut command = cargo(&["test", "--doc"]);
+        run(command.args(scope(&documented)).arg("--").args(&options.filters).envs(servers.environment()))
+    })
+}
+
+/// The servers named by the environment, else private ones.
+pub(crate) fn start() -> Result<Servers> {
+    step("servers", Servers::obtain)
+}
+
+fn scope(packages: &[String]) -> Vec<&str> {
+    if packages.is_empty() {
+        return vec!["--workspace"];
+    }
+    packages.iter().flat_map(|package| ["--package", package]).collect()
+}
+
+fn documented(packages: &[String]) -> Result<Vec<String>> {
+    let mut documented = Vec::new();
+    for name in packages {
+        if Package::named(name)?.has_doctests() {
+            documented.push(name.clone());
+        }
+    }
+    Ok(documented)
+}
