@@ -23,6 +23,16 @@ async fn rest(ctx: TaskContext, milliseconds: u64) -> TaskResult<u64> {
     Ok(milliseconds)
 }
 
+/// Has a span of its own.
+#[task(name = "test.story")]
+async fn story(text: String) -> TaskResult<usize> {
+    let span = tracing::info_span!("telling", text);
+    Ok(span.in_scope(|| {
+        tracing::info!("inside the task");
+        text.len()
+    }))
+}
+
 /// One `write` of a line to a file opened for appending: whole, even when the process is killed right after.
 fn journal(line: &str) -> TaskResult<()> {
     let environment = celeriac_config::Environment::from_process();
@@ -34,5 +44,5 @@ fn journal(line: &str) -> TaskResult<()> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    celeriac::cli::run(Celeriac::builder().config_if_present("config").tasks(tasks![note, rest])).await
+    celeriac::cli::run(Celeriac::builder().config_if_present("config").tasks(tasks![note, rest, story])).await
 }

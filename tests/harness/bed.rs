@@ -3,7 +3,7 @@
 use celeriac::app::Builder;
 use celeriac::{Celeriac, TaskDefinition};
 use celeriac_config::Environment;
-use celeriac_servers::provision::{AMQP_URL, DATABASE_URL, MANAGEMENT_URL};
+use celeriac_servers::{AMQP_URL, DATABASE_URL, MANAGEMENT_URL};
 use sqlx::{Connection, PgConnection};
 
 use crate::management::Management;

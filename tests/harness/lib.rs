@@ -6,6 +6,7 @@
 //! - [`proxy`]: a network that can be cut;
 //! - [`running`]: a worker in this process;
 //! - [`program`]: a worker in a process of its own, to be killed;
+//! - [`collector`]: a receiver of traces;
 //! - [`wait`]: waiting for what happens, never for time.
 //!
 //! Servers that are missing are an error that says how to get them; no test is skipped.
@@ -13,6 +14,7 @@
 #![expect(clippy::print_stderr, reason = "where a failed test left its virtual host and database")]
 
 pub mod bed;
+pub mod collector;
 pub mod management;
 pub mod peer;
 pub mod program;
@@ -21,6 +23,7 @@ pub mod running;
 pub mod wait;
 
 pub use bed::Bed;
+pub use collector::Collector;
 pub use peer::Peer;
 pub use program::Program;
 pub use proxy::Proxy;

@@ -15,6 +15,7 @@ use crate::wait::PATIENCE;
 pub struct Program {
     child: Child,
     lines: watch::Receiver<Vec<String>>,
+    readers: TaskTracker,
 }
 
 impl Program {
@@ -50,7 +51,8 @@ impl Program {
                 also.send_modify(|lines| lines.push(line));
             }
         });
-        Self { child, lines }
+        tracker.close();
+        Self { child, lines, readers: tracker }
     }
 
     /// Waits for a line that contains `text`, and returns it.
@@ -70,6 +72,12 @@ impl Program {
     /// Everything it has printed.
     pub fn output(&self) -> String {
         self.lines.borrow().join("\n")
+    }
+
+    /// Everything it has printed, once it has ended.
+    pub async fn rest(&self) -> String {
+        self.readers.wait().await;
+        self.output()
     }
 
     /// Sends a signal: `TERM`, `INT`, `KILL`, `STOP`, `CONT`.

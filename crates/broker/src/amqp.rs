@@ -76,7 +76,7 @@ impl AmqpBroker {
         let consuming = Arc::new(Connections::new(Purpose::Consume, around.clone()));
         Ok(Self {
             publisher: Publisher::new(Arc::clone(&publishing), options),
-            declarer: Declarer::new(Arc::clone(&consuming), options.delay_queues, options.connect_timeout),
+            declarer: Declarer::new(Arc::clone(&consuming), options.delay_queues, options.publish_timeout),
             around,
             publishing,
             consuming,

@@ -10,7 +10,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// No queue is bound where the message was sent: it is on no queue.
-    #[error("unroutable: no queue takes messages of exchange `{exchange}` with routing key `{routing_key}`")]
+    #[error("unroutable: {}", nobody(exchange, routing_key))]
     Unroutable {
         /// The exchange.
         exchange: String,
@@ -170,4 +170,12 @@ impl Error {
             Self::Closed | Self::Invalid { .. } | Self::Amqp { .. } => None,
         }
     }
+}
+
+/// The default exchange knows every queue by its name, so there the routing key is what is missing.
+fn nobody(exchange: &str, routing_key: &str) -> String {
+    if exchange.is_empty() {
+        return format!("there is no queue `{routing_key}`");
+    }
+    format!("no queue takes messages of exchange `{exchange}` with routing key `{routing_key}`")
 }

@@ -143,7 +143,12 @@ impl Builder {
     }
 
     /// Adds a value that every task can ask its context for, in place of one of the same type.
-    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+    pub fn state<T: Send + Sync + 'static>(self, value: T) -> Self {
+        self.shared(Arc::new(value))
+    }
+
+    /// Adds a value as [`Builder::state`] does, which the rest of the program keeps a hold of.
+    pub fn shared<T: Send + Sync + 'static>(mut self, value: Arc<T>) -> Self {
         self.state.insert(value);
         self
     }

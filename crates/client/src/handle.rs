@@ -14,7 +14,6 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 
 /// A task that was sent, and what it will return.
-#[must_use = "the task was sent; drop its handle on purpose with `let _ =`"]
 pub struct TaskHandle<T> {
     client: Client,
     id: String,

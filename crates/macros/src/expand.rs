@@ -7,7 +7,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Attribute, Expr, ExprLit, Ident, Index, ItemFn, Lit, Visibility, parse_quote};
 
-use crate::options::{Acks, MaxRetries, Options};
+use crate::options::{Acks, MaxRetries, Options, without_group};
 use crate::signature::{DefaultValue, Parameter, Signature};
 
 /// A task: its type, its traits, the function that makes calls, and the function as it was written.
@@ -142,7 +142,7 @@ fn parameter(parameter: &Parameter) -> TokenStream {
 
 /// A string stands for whatever can be made of one, most often a `String`.
 fn given(value: &Expr) -> TokenStream {
-    match value {
+    match without_group(value) {
         Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
             quote_spanned!(text.span()=> ::core::convert::From::from(#text))
         }

@@ -111,6 +111,8 @@ fn read_all(input: ParseStream, written: &mut Vec<Written>) -> Result<()> {
             break;
         }
         if !input.peek(Token![,]) {
+            // What is wrong here is most likely the value: no second complaint that there is none.
+            written.pop_if(|last| last.value.is_none());
             return Err(input.error("expected `,` or `=`: options are written `key = value, …`"));
         }
         input.parse::<Token![,]>()?;
@@ -243,7 +245,7 @@ impl Written {
 }
 
 /// What a `macro_rules!` passes on is wrapped in an invisible group.
-fn without_group(expr: &Expr) -> &Expr {
+pub(crate) fn without_group(expr: &Expr) -> &Expr {
     match expr {
         Expr::Group(group) => without_group(&group.expr),
         other => other,

@@ -1,12 +1,10 @@
 //! Which uses of the macros compile, and what the others are answered.
 
+// One run for both: each would build all dependencies again. Messages that come from the compiler itself are those of
+// the toolchain that the project is developed with.
 #[test]
-fn what_is_right_compiles_and_runs() {
-    trybuild::TestCases::new().pass("tests/accepted/*.rs");
-}
-
-// The messages that come from the compiler itself are those of the toolchain that the project is developed with.
-#[test]
-fn mistakes_are_answered_where_they_stand() {
-    trybuild::TestCases::new().compile_fail("tests/refused/*.rs");
+fn what_is_right_runs_and_mistakes_are_answered_where_they_stand() {
+    let cases = trybuild::TestCases::new();
+    cases.pass("tests/accepted/*.rs");
+    cases.compile_fail("tests/refused/*.rs");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use celeriac_protocol::RetryPolicy;
 
-const POLICY: RetryPolicy = RetryPolicy::backoff(Duration::from_millis(50), Duration::from_secs(5));
+const POLICY: RetryPolicy = RetryPolicy::backoff(Duration::from_millis(50), Duration::from_secs(2));
 
 /// Waits that grow, each with half of it left to chance, so that workers do not come back all at once.
 #[derive(Debug, Default)]

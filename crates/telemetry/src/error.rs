@@ -18,7 +18,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// Telemetry belongs to the process, and was started before.
+    /// Traces belong to the process, and it sends them already.
     #[error("telemetry was started already in this process")]
     AlreadyStarted,
     /// The exporter could not be made.

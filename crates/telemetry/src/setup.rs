@@ -45,7 +45,7 @@ impl Telemetry {
     /// left aside, and traces are sent all the same.
     ///
     /// # Errors
-    /// When the options do not make sense, or telemetry was started before in this process.
+    /// When the options do not make sense, or this process sends traces already.
     pub fn start(options: &TelemetryOptions, instance: &Instance) -> Result<Self> {
         if let Some((key, reason)) = options.validate().into_iter().next() {
             return Err(Error::Invalid { key: format!("telemetry.{key}"), reason });
@@ -73,7 +73,7 @@ impl Telemetry {
     /// Sends the traces that wait, for as long as `patience` lasts. Spans that end later are dropped.
     ///
     /// # Errors
-    /// When not everything could be sent.
+    /// When patience ended first. A collector that refuses is no error: the log tells what was lost.
     pub async fn shutdown(self, patience: Duration) -> Result<()> {
         let Some(provider) = self.provider else { return Ok(()) };
         let (done, ended) = oneshot::channel();
@@ -133,7 +133,9 @@ where
         key: "telemetry.log.level".to_owned(),
         reason: error.to_string(),
     };
-    let mut filter = EnvFilter::try_new(&options.level).map_err(|error| invalid(&error))?;
+    // lapin logs as errors what this project expects, handles, and tells in words of its own. Whoever names it sees it.
+    let level = format!("lapin=off,{}", options.level);
+    let mut filter = EnvFilter::try_new(level).map_err(|error| invalid(&error))?;
     if filter.max_level_hint() != Some(LevelFilter::OFF) {
         // Whatever is logged at all is logged with task, id and trace id.
         let names: Directive = format!("{}=error", trace::TASK_TARGET).parse().map_err(|error| invalid(&error))?;

@@ -12,7 +12,7 @@ struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl std::io::Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        self.0.lock().map_err(|_| std::io::Error::other("a writer panicked"))?.write(bytes)
     }
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())

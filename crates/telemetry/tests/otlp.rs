@@ -1,5 +1,6 @@
 //! Traces arrive at a collector, also when program and collector share one thread.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,28 +26,29 @@ async fn collect(listener: TcpListener, requests: mpsc::UnboundedSender<Request>
 }
 
 /// As much of HTTP as an exporter needs.
-async fn answer(connection: TcpStream, requests: mpsc::UnboundedSender<Request>) {
+async fn answer(connection: TcpStream, requests: mpsc::UnboundedSender<Request>) -> io::Result<()> {
     let mut connection = BufReader::new(connection);
     loop {
         let (mut path, mut length) = (String::new(), 0);
         loop {
             let mut line = String::new();
-            if connection.read_line(&mut line).await.unwrap() == 0 {
-                return;
+            if connection.read_line(&mut line).await? == 0 {
+                return Ok(());
             }
             let line = line.trim_end().to_ascii_lowercase();
-            if let Some(rest) = line.strip_prefix("post ") {
-                path = rest.split(' ').next().unwrap().to_owned();
+            if let Some((target, _)) = line.strip_prefix("post ").and_then(|rest| rest.split_once(' ')) {
+                path = target.to_owned();
             } else if let Some(value) = line.strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
+                length = value.trim().parse().map_err(io::Error::other)?;
             } else if line.is_empty() {
                 break;
             }
         }
         let mut body = vec![0; length];
-        connection.read_exact(&mut body).await.unwrap();
-        requests.send((path, ExportTraceServiceRequest::decode(&*body).unwrap())).unwrap();
-        connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        connection.read_exact(&mut body).await?;
+        let request = ExportTraceServiceRequest::decode(&*body).map_err(io::Error::other)?;
+        requests.send((path, request)).map_err(io::Error::other)?;
+        connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await?;
     }
 }
 

@@ -128,8 +128,8 @@ pub struct SharedState(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
 
 impl SharedState {
     /// Adds a value, in place of one of the same type.
-    pub fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
-        self.0.insert(TypeId::of::<T>(), Arc::new(value));
+    pub fn insert<T: Send + Sync + 'static>(&mut self, value: Arc<T>) {
+        self.0.insert(TypeId::of::<T>(), value);
     }
 
     fn get<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {

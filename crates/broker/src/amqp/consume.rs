@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use celeriac_telemetry::Occurrence;
 use celeriac_telemetry::occurrences::broker::{ConsumerLost, ConsumerRestored};
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use lapin::Channel;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
@@ -53,35 +53,10 @@ pub(super) async fn consume(connections: Arc<Connections>, subscription: &Subscr
             Err(Failure::Passing(_)) => backoff.wait().await,
         }
     };
-    Ok(start(connections, wish, subscription, subscribed))
-}
-
-fn start(connections: Arc<Connections>, wish: Wish, subscription: &Subscription, first: Subscribed) -> Consumer {
-    let queue: Arc<str> = Arc::from(subscription.queue.as_str());
-    let room = if subscription.prefetch == 0 { UNLIMITED } else { subscription.prefetch };
-    let (out, deliveries) = mpsc::channel(usize::from(room));
-    // Bounded by the prefetch, since each delivery is settled once.
-    let (verdicts, settled) = mpsc::unbounded_channel();
-    let stop = CancellationToken::new();
     let tracker = connections.around().tracker.clone();
-    let driver = Driver {
-        connections,
-        wish,
-        queue: Arc::clone(&queue),
-        // A group must not be more than a part of what may be delivered, or the broker runs dry while we wait.
-        group: usize::from(room / 4).clamp(1, GROUP),
-        out: Some(out),
-        waiting: VecDeque::new(),
-        verdicts: Some(verdicts),
-        settled,
-        consuming: watch::Sender::new(true),
-        stop: stop.clone(),
-        coalescer: Coalescer::new(),
-        epoch: Arc::new(AtomicU64::new(Coalescer::new().epoch())),
-        commands: Vec::new(),
-    };
-    let consuming = driver.consuming.subscribe();
-    Consumer::new(queue, deliveries, consuming, stop, tracker.spawn(driver.run(first)))
+    let (driver, deliveries) = Driver::new(connections, wish, subscription);
+    let (queue, consuming, stop) = (Arc::clone(&driver.queue), driver.consuming.subscribe(), driver.stop.clone());
+    Ok(Consumer::new(queue, deliveries, consuming, stop, tracker.spawn(driver.run(subscribed))))
 }
 
 /// The task of one consumer.
@@ -105,6 +80,11 @@ struct Driver {
     commands: Vec<Command>,
 }
 
+type Arrived = lapin::Result<lapin::message::Delivery>;
+
+/// What a stream of deliveries yields; nothing at its end.
+type Arrival = Option<Arrived>;
+
 /// How the life of a channel ended.
 enum End {
     /// As it should.
@@ -122,6 +102,31 @@ enum Phase {
 }
 
 impl Driver {
+    fn new(connections: Arc<Connections>, wish: Wish, subscription: &Subscription) -> (Self, mpsc::Receiver<Delivery>) {
+        let room = if subscription.prefetch == 0 { UNLIMITED } else { subscription.prefetch };
+        let (out, deliveries) = mpsc::channel(usize::from(room));
+        // Bounded by the prefetch, since each delivery is settled once.
+        let (verdicts, settled) = mpsc::unbounded_channel();
+        let coalescer = Coalescer::new();
+        let driver = Self {
+            connections,
+            wish,
+            queue: Arc::from(subscription.queue.as_str()),
+            // A group must not be more than a part of what may be delivered, or the broker runs dry while we wait.
+            group: usize::from(room / 4).clamp(1, GROUP),
+            out: Some(out),
+            waiting: VecDeque::new(),
+            verdicts: Some(verdicts),
+            settled,
+            consuming: watch::Sender::new(true),
+            stop: CancellationToken::new(),
+            epoch: Arc::new(AtomicU64::new(coalescer.epoch())),
+            coalescer,
+            commands: Vec::new(),
+        };
+        (driver, deliveries)
+    }
+
     async fn run(mut self, first: Subscribed) {
         let mut next = Some(first);
         while let Some(Subscribed { channel, stream }) = next.take() {
@@ -129,8 +134,7 @@ impl Driver {
             let end = self.live(&channel, stream).await;
             self.consuming.send_replace(false);
             if let End::Lost(reason) = end {
-                self.epoch.store(self.coalescer.lose(), Ordering::Release);
-                self.waiting.clear();
+                self.lose();
                 next = self.resubscribe(&reason).await;
             }
         }
@@ -194,6 +198,12 @@ impl Driver {
         self.verdicts = None;
     }
 
+    /// The broker has everything back that was not settled.
+    fn lose(&mut self) {
+        self.epoch.store(self.coalescer.lose(), Ordering::Release);
+        self.waiting.clear();
+    }
+
     fn settle(&mut self, first: Settled) {
         self.coalescer.settle(first, &mut self.commands);
         while let Ok(settled) = self.settled.try_recv() {
@@ -202,23 +212,21 @@ impl Driver {
     }
 
     /// Takes a delivery, and those behind it that are there already. Fails when there will be no more.
-    fn accept(
-        &mut self,
-        first: Option<lapin::Result<lapin::message::Delivery>>,
-        stream: &mut lapin::Consumer,
-    ) -> Result<(), String> {
-        let mut next = Some(first);
-        for _ in 0..AT_ONCE {
+    fn accept(&mut self, first: Arrival, stream: &mut (impl Stream<Item = Arrived> + Unpin)) -> Result<(), String> {
+        let mut next = first;
+        for left in (0..AT_ONCE).rev() {
             match next {
-                None => break,
-                Some(None) => return Err("the broker ended the subscription".to_owned()),
-                Some(Some(Err(error))) => return Err(error.to_string()),
-                Some(Some(Ok(delivery))) => self.hand_out(delivery),
+                None => return Err("the broker ended the subscription".to_owned()),
+                Some(Err(error)) => return Err(error.to_string()),
+                Some(Ok(delivery)) => self.hand_out(delivery),
             }
-            if !self.waiting.is_empty() {
+            if left == 0 || !self.waiting.is_empty() {
                 break;
             }
-            next = stream.next().now_or_never();
+            match stream.next().now_or_never() {
+                Some(arrival) => next = arrival,
+                None => break,
+            }
         }
         Ok(())
     }
@@ -299,5 +307,99 @@ fn without_prefix(routing_key: String) -> String {
     match strip_delay_prefix(&routing_key) {
         key if key.len() == routing_key.len() => routing_key,
         key => key.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use celeriac_config::Secret;
+    use lapin::message::Delivery as Arriving;
+    use tokio_util::task::TaskTracker;
+
+    use super::super::connection::{Purpose, Surroundings};
+    use super::super::health::Board;
+    use super::super::url::Node;
+    use super::*;
+    use crate::options::BrokerOptions;
+    use crate::settle::Verdict;
+
+    /// A driver without a channel, and what comes out of it.
+    fn driver(prefetch: u16) -> (Driver, mpsc::Receiver<Delivery>) {
+        let options = BrokerOptions { url: Secret::new("amqp://localhost"), ..BrokerOptions::default() };
+        let around = Surroundings {
+            name: Arc::from("test"),
+            nodes: Node::all(&options).unwrap().into(),
+            connect_timeout: options.connect_timeout,
+            board: Arc::new(Board::new()),
+            tracker: TaskTracker::new(),
+            closing: CancellationToken::new(),
+        };
+        let subscription = Subscription { queue: "mail".to_owned(), prefetch, tag: "t".to_owned() };
+        let connections = Arc::new(Connections::new(Purpose::Consume, around));
+        Driver::new(connections, Wish::new(&subscription).unwrap(), &subscription)
+    }
+
+    fn arriving(tags: std::ops::RangeInclusive<u64>) -> impl Stream<Item = Arrived> + Unpin {
+        let delivery = |tag| Ok(Arriving::mock(tag, "".into(), "mail".into(), false, tag.to_string().into_bytes()));
+        futures::stream::iter(tags.map(delivery))
+    }
+
+    #[tokio::test]
+    async fn no_delivery_is_overlooked_when_many_arrive_at_once() {
+        let (mut driver, mut deliveries) = driver(300);
+        let mut stream = arriving(1..=300);
+        let mut rounds = 0;
+        loop {
+            let first = stream.next().await;
+            if driver.accept(first, &mut stream).is_err() {
+                break;
+            }
+            rounds += 1;
+        }
+        assert!(rounds >= 300 / AT_ONCE);
+        for tag in 1..=300_u64 {
+            let delivery = deliveries.try_recv().unwrap();
+            assert_eq!(delivery.message.body, tag.to_string());
+            delivery.settlement.ack();
+        }
+        while let Ok(settled) = driver.settled.try_recv() {
+            driver.settle(settled);
+        }
+        driver.flush_if_due();
+        assert_eq!(driver.commands, [Command::Ack { tag: 300, multiple: true }]);
+    }
+
+    #[tokio::test]
+    async fn deliveries_without_room_wait_and_those_of_a_lost_channel_are_void() {
+        let (mut driver, mut deliveries) = driver(2);
+        let mut stream = arriving(1..=3);
+        for _ in 0..2 {
+            let first = stream.next().await;
+            let _ = driver.accept(first, &mut stream);
+        }
+        assert_eq!(driver.waiting.len(), 1);
+        driver.lose();
+        assert!(driver.waiting.is_empty());
+        let old = deliveries.try_recv().unwrap();
+        assert!(old.settlement.is_void());
+        old.settlement.ack();
+        let settled = driver.settled.try_recv().unwrap();
+        assert_eq!((settled.epoch, settled.tag, settled.verdict), (0, 3, Verdict::Requeue));
+        driver.settle(settled);
+        driver.flush_if_due();
+        assert_eq!(driver.commands, []);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_takes_goes_back() {
+        let (mut driver, deliveries) = driver(2);
+        drop(deliveries);
+        let mut stream = arriving(1..=1);
+        let first = stream.next().await;
+        assert_eq!(driver.accept(first, &mut stream), Ok(()));
+        let settled = driver.settled.try_recv().unwrap();
+        driver.settle(settled);
+        assert_eq!(driver.commands, [Command::Requeue { tag: 1 }]);
+        assert_eq!(driver.accept(None, &mut stream), Err("the broker ended the subscription".to_owned()));
     }
 }

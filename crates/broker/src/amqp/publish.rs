@@ -255,10 +255,6 @@ impl Slot {
 
 fn returned(outgoing: Outgoing) -> Error {
     let Outgoing { exchange, routing_key, .. } = outgoing;
-    if exchange.is_empty() {
-        // The default exchange knows every queue by its name.
-        return Error::NoSuchQueue { queue: routing_key };
-    }
     Error::Unroutable { exchange: exchange.into_owned(), routing_key }
 }
 

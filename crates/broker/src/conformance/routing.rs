@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures::future::join_all;
 
-use super::stage::{Stage, text};
+use super::stage::{Stage, body, next, text};
 use crate::error::Error;
 use crate::topology::ExchangeKind;
 
@@ -102,8 +102,8 @@ pub(super) async fn many_publishers_at_once_lose_nothing(stage: &Stage) {
     let mut consumer = stage.consume(&queue, 256).await;
     let mut missing: BTreeSet<_> = bodies.into_iter().collect();
     while !missing.is_empty() {
-        let delivery = super::stage::next(&mut consumer).await;
-        let body = super::stage::body(&delivery);
+        let delivery = next(&mut consumer).await;
+        let body = body(&delivery);
         assert!(missing.remove(&body), "`{body}` arrived twice");
         delivery.settlement.ack();
     }

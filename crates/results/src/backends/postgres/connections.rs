@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 const FRESH: Duration = Duration::from_secs(1);
 
 /// Waits between attempts to connect to a server that is starting, from the first to the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(25), Duration::from_secs(1));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(500));
 
 /// Connections to Postgres, lent out one at a time.
 #[derive(Debug)]

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::Acquire;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,9 @@ const CHANNEL: &str = "celeriac_finished";
 /// When nothing was heard for so long, everything awaited is looked at: that finds a connection that died in silence,
 /// and what a connection pooler between here and the server kept from this one.
 const SILENCE: Duration = Duration::from_secs(15);
+
+/// How long the end of the connection may take.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Most tasks fetched by one query.
 const MOST: usize = 500;
@@ -35,9 +38,10 @@ pub(super) struct Listening {
 /// Serves those who wait until `stop`, through every loss of the connection.
 pub(super) async fn listen(listening: Listening, waiting: Arc<Waiting>, stop: CancellationToken) {
     let mut pause = Pause::new();
+    let pool = listening.pool();
     let served = async {
         loop {
-            let cause = match listening.connect().await {
+            let cause = match listening.connect(&pool).await {
                 Ok(mut listener) => {
                     pause.reset();
                     listening.serve(&mut listener, &waiting).await
@@ -50,17 +54,23 @@ pub(super) async fn listen(listening: Listening, waiting: Arc<Waiting>, stop: Ca
         }
     };
     stop.run_until_cancelled(served).await;
+    // The server keeps the connection open for no longer than this program.
+    let _ = timeout(FAREWELL, pool.close()).await;
 }
 
 impl Listening {
-    async fn connect(&self) -> sqlx::Result<PgListener> {
-        let pool = PgPoolOptions::new()
+    /// The driver listens on a connection of a pool only: this pool has that one.
+    fn pool(&self) -> PgPool {
+        PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(self.connect_timeout)
             .idle_timeout(None)
             .max_lifetime(None)
-            .connect_lazy_with(self.options.clone());
-        let mut listener = PgListener::connect_with(&pool).await?;
+            .connect_lazy_with(self.options.clone())
+    }
+
+    async fn connect(&self, pool: &PgPool) -> sqlx::Result<PgListener> {
+        let mut listener = PgListener::connect_with(pool).await?;
         // A lost connection shows as `None`; what comes then is decided here.
         listener.eager_reconnect(false);
         self.within(listener.listen(CHANNEL)).await?;

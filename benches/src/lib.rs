@@ -1,1 +1,0 @@
-//! Celeriac measured beside the bare clients it is built on.

@@ -1,0 +1,114 @@
+//! Celeriac beside the bare clients it is built on: same broker, same database, same run.
+//!
+//! Each work is done by both sides in turn, round after round, and medians are compared. Client CPU is that of this process;
+//! broker and database have their own.
+#![expect(clippy::print_stdout, reason = "a bench prints its table")]
+
+mod bare;
+mod messages;
+mod ours;
+mod report;
+mod round_trip;
+mod sample;
+
+use anyhow::{Context, Result};
+use celeriac_config::Environment;
+use clap::Parser;
+
+use crate::messages::{QueueType, Stage};
+use crate::report::Report;
+
+/// What is measured, and how often.
+#[derive(Debug, Clone, Parser)]
+pub(crate) struct Options {
+    /// Tasks in each round
+    #[arg(long, default_value_t = 20_000)]
+    tasks: usize,
+    /// Round trips in each round
+    #[arg(long, default_value_t = 1_000)]
+    trips: usize,
+    /// Rounds of each work
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Only works whose name contains this
+    #[arg(long)]
+    only: Option<String>,
+}
+
+/// Where the servers are.
+#[derive(Debug, Clone)]
+pub(crate) struct Servers {
+    pub(crate) amqp: String,
+    pub(crate) database: String,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let options = Options::parse();
+    let environment = Environment::from_process();
+    let server = |name: &str| {
+        environment.get(name).map(str::to_owned).with_context(|| format!("{name} is not set; use `cargo xtask bench`"))
+    };
+    let servers = Servers { amqp: server("CELERIAC__BROKER__URL")?, database: server("CELERIAC__RESULTS__URL")? };
+    // The table of results exists, for both sides.
+    ours::app(&servers, &Stage::named("celeriac", QueueType::Classic), true)?.client().await?.close().await;
+
+    let mut report = Report::default();
+    for queue in [QueueType::Classic, QueueType::Quorum] {
+        let wanted = |work: &str| options.only.as_deref().is_none_or(|only| work.contains(only));
+        if wanted("submit") {
+            let pairs = rounds(&options, async |stage| {
+                Ok((ours::submit(&servers, stage, options.tasks).await?, bare::submit(&servers, stage, options.tasks).await?))
+            });
+            report.rates("submit", queue, &pairs(queue).await?);
+        }
+        for (work, results) in [("drain", false), ("drain with results", true)] {
+            if wanted(work) {
+                let pairs = rounds(&options, async |stage| {
+                    Ok((
+                        ours::drain(&servers, stage, options.tasks, results).await?,
+                        bare::drain(&servers, stage, options.tasks, results).await?,
+                    ))
+                });
+                report.rates(work, queue, &pairs(queue).await?);
+            }
+        }
+        if wanted("round trip") {
+            let pairs = rounds(&options, async |stage| {
+                Ok((
+                    round_trip::ours(&servers, stage, options.trips).await?,
+                    round_trip::lapin(&servers, stage, options.trips).await?,
+                ))
+            });
+            report.latencies("round trip beside lapin", queue, &pairs(queue).await?);
+            let pairs = rounds(&options, async |stage| {
+                Ok((
+                    round_trip::ours(&servers, stage, options.trips).await?,
+                    round_trip::database(&servers, options.trips).await?,
+                ))
+            });
+            report.latencies("round trip beside row and NOTIFY", queue, &pairs(queue).await?);
+        }
+    }
+    println!("{report}");
+    report.write("target/bench/report.json")
+}
+
+/// Runs both sides in turn, each round on a queue of its own; the first round warms up and is not counted.
+fn rounds<S, F>(options: &Options, both: F) -> impl AsyncFn(QueueType) -> Result<Vec<(S, S)>>
+where
+    F: AsyncFn(&Stage) -> Result<(S, S)>,
+{
+    let rounds = options.rounds;
+    async move |queue| {
+        let mut pairs = Vec::with_capacity(rounds);
+        for round in 0..=rounds {
+            let stage = Stage::new(queue);
+            let pair = both(&stage).await?;
+            if round > 0 {
+                pairs.push(pair);
+            }
+        }
+        Ok(pairs)
+    }
+}

@@ -1,0 +1,113 @@
+//! The same works by Celeriac, through its public face.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Result, ensure};
+use celeriac::prelude::*;
+use celeriac::Shutdown;
+use celeriac_config::Environment;
+use futures::StreamExt;
+use lapin::Channel;
+use lapin::options::QueueDeleteOptions;
+use tokio::sync::Notify;
+
+use crate::Servers;
+use crate::messages::{PREFETCH, Stage, WINDOW, connect, publish, waiting};
+use crate::sample::{Sample, Watch};
+
+/// How many tasks have run, and how many shall.
+#[derive(Debug)]
+pub(crate) struct Counter {
+    left: AtomicUsize,
+    done: Notify,
+}
+
+/// The empty task.
+#[task(name = "bench.nothing")]
+pub(crate) async fn nothing(ctx: TaskContext) -> TaskResult<()> {
+    let counter = ctx.state::<Counter>()?;
+    if counter.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+        counter.done.notify_one();
+    }
+    Ok(())
+}
+
+/// A program for one queue.
+pub(crate) fn app(servers: &Servers, stage: &Stage, results: bool) -> Result<Celeriac> {
+    Ok(builder(servers, stage, results).build()?)
+}
+
+pub(crate) fn builder(servers: &Servers, stage: &Stage, results: bool) -> celeriac::app::Builder {
+    Celeriac::builder()
+        .environment(Environment::default())
+        .set("broker.url", servers.amqp.as_str())
+        .set("broker.confirm_window", WINDOW.to_string())
+        .set("results.url", if results { servers.database.as_str() } else { "none" })
+        .set("queues", format!("{{\"{}\": {{type: {}}}}}", stage.queue, stage.kind))
+        .set("default_queue", stage.queue.as_str())
+        .set("worker.prefetch", PREFETCH.to_string())
+        .set("worker.concurrency", "256")
+        .tasks(tasks![nothing])
+}
+
+/// Makes the queue exist, as Celeriac declares it: both sides use the same.
+pub(crate) async fn declare(servers: &Servers, stage: &Stage) -> Result<()> {
+    let app = app(servers, stage, false)?;
+    let client = app.client().await?;
+    client.broker().declare(&app.settings().routes().topology()).await?;
+    client.close().await;
+    Ok(())
+}
+
+/// Takes the queue away.
+pub(crate) async fn delete(channel: &Channel, stage: &Stage) -> Result<()> {
+    for queue in [stage.queue.clone(), format!("{}.dead", stage.queue)] {
+        channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
+    }
+    Ok(())
+}
+
+/// Submits tasks in bulk.
+pub(crate) async fn submit(servers: &Servers, stage: &Stage, count: usize) -> Result<Sample> {
+    declare(servers, stage).await?;
+    let client = app(servers, stage, false)?.client().await?;
+    // The connection is made by the first.
+    nothing().submit(&client).await?;
+    let watch = Watch::start()?;
+    let mut submitted = std::pin::pin!(client.submit_each((0..count).map(|_| nothing())));
+    while let Some(handle) = submitted.next().await {
+        handle?;
+    }
+    let sample = watch.stop(count)?;
+    client.close().await;
+    let (connection, channel) = connect(servers).await?;
+    delete(&channel, stage).await?;
+    connection.close(200, "done".into()).await?;
+    Ok(sample)
+}
+
+/// Drains a queue of empty tasks; with `results`, every one has its row.
+pub(crate) async fn drain(servers: &Servers, stage: &Stage, count: usize, results: bool) -> Result<Sample> {
+    declare(servers, stage).await?;
+    let (connection, channel) = connect(servers).await?;
+    publish(&channel, &stage.queue, count).await?;
+    let counter = Arc::new(Counter { left: AtomicUsize::new(count), done: Notify::new() });
+    let app = builder(servers, stage, results).shared(Arc::clone(&counter)).build()?;
+    let client = app.client().await?;
+    let worker = app.worker(client.clone())?;
+    let shutdown = Shutdown::new();
+    let watch = Watch::start()?;
+    // The end of the worker is part of the work: only then everything is recorded and acknowledged.
+    let (ran, ()) = tokio::join!(worker.run_until(shutdown.clone()), async {
+        counter.done.notified().await;
+        shutdown.request();
+    });
+    ran?;
+    let sample = watch.stop(count)?;
+    client.close().await;
+    ensure!(waiting(&channel, &stage.queue).await? == 0, "something is left on the queue");
+    delete(&channel, stage).await?;
+    connection.close(200, "done".into()).await?;
+    Ok(sample)
+}

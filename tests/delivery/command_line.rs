@@ -1,0 +1,146 @@
+//! The command line, as a person and as a supervisor see it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use celeriac_tests::{Bed, Program};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
+
+async fn run(arguments: &[&str], variables: &[(&str, String)]) -> (i32, String) {
+    let mut program = Program::start(PROGRAM, arguments, variables);
+    let code = program.exit_code(Duration::from_secs(60)).await;
+    (code, program.rest().await)
+}
+
+fn write(folder: &Path, name: &str, text: &str) {
+    std::fs::write(folder.join(name), text).unwrap();
+}
+
+#[tokio::test]
+async fn a_task_is_called_awaited_and_looked_up() {
+    let bed = Bed::new().await;
+    let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
+    let mut worker = Program::start(PROGRAM, &["worker", "-l", "info"], &variables);
+    worker.says("ready").await;
+    let (code, said) = run(&["call", "test.note", "-a", "[42]", "--id", "a-1", "--wait", "30s"], &variables).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("a-1 test.note SUCCESS") && said.contains("42"), "{said}");
+    let (code, said) = run(&["result", "a-1", "--json"], &variables).await;
+    assert_eq!(code, 0, "{said}");
+    let shown: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&shown["state"], &shown["result"]), (&"SUCCESS".into(), &42.into()));
+
+    let (code, said) = run(&["call", "test.note", "-a", "[\"x\"]", "--wait", "30s"], &variables).await;
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("argument `number`: invalid type: string"), "{said}");
+    let (code, said) = run(&["call", "test.note", "-a", "[oops"], &variables).await;
+    assert_eq!(code, 65, "{said}");
+    let (code, said) = run(&["result", "nobody"], &variables).await;
+    assert_eq!(code, 65, "{said}");
+    worker.signal("TERM");
+    assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0);
+    assert!(worker.output().contains("test.note[a-1] succeeded"), "{}", worker.output());
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn the_banner_says_what_runs_and_hides_the_password() {
+    let bed = Bed::new().await;
+    let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
+    let mut worker = Program::start(PROGRAM, &["worker", "-n", "w1@here", "-c", "3"], &variables);
+    worker.says("ready").await;
+    let said = worker.output();
+    for part in ["w1@here", "guest:***@", "postgres://", "concurrency  3", "exchange=(default) key=celeriac", "test.note", "test.rest"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!said.contains("guest:guest"), "{said}");
+    worker.signal("TERM");
+    assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0);
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn tasks_are_listed() {
+    let (code, said) = run(&["list"], &[]).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("test.note") && said.contains("test.rest"), "{said}");
+}
+
+#[tokio::test]
+async fn a_task_for_a_broker_inside_this_process_is_refused() {
+    let (code, said) = run(&["call", "test.note", "-a", "[1]"], &[]).await;
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains("memory://"), "{said}");
+}
+
+#[tokio::test]
+async fn a_configuration_with_mistakes_does_not_start_and_all_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "celeriac.yaml", "broker: { url: \"amqp://guest:secret@localhost\", heartbeet: 10s }\nworker: { concurrency: many }\n");
+    write(
+        folder.path(),
+        "routes.yaml",
+        "queues:\n  billing: {}\n  billing: {}\ntask_routes:\n  - { task: \"orders.*\", queue: billling }\n",
+    );
+    let directory = folder.path().to_str().unwrap();
+    for arguments in [["--config", directory, "config", "check"], ["config", "check", "--config", directory], ["worker", "--config", directory, "-Qbilling"]] {
+        let (code, said) = run(&arguments, &[("CELERIAC__WORKER__DRIAN", "5s".to_owned())]).await;
+        assert_eq!(code, 78, "{said}");
+        for part in [
+            "celeriac.yaml: broker.heartbeet: unknown key, did you mean broker.heartbeat?",
+            "celeriac.yaml: worker.concurrency:",
+            "billing",
+            "CELERIAC__WORKER__DRIAN",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert!(!said.contains("secret"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_route_to_an_undeclared_queue_names_the_nearest() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "routes.yaml", "queues: { billing: {} }\ntask_routes: [{ task: \"orders.*\", queue: billling }]\n");
+    let (code, said) = run(&["config", "check", "--config", folder.path().to_str().unwrap()], &[]).await;
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains("routes.yaml: task_routes[0].queue") && said.contains("did you mean `billing`"), "{said}");
+}
+
+#[tokio::test]
+async fn a_good_configuration_is_shown_with_its_secrets_masked() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "celeriac.yaml", "broker: { url: \"amqp://guest:topsecret@localhost/%2f\" }\n");
+    let directory = folder.path().to_str().unwrap();
+    assert_eq!(run(&["config", "check", "--config", directory], &[]).await.0, 0);
+    let (code, said) = run(&["config", "show", "--config", directory], &[("CELERIAC__WORKER__CONCURRENCY", "7".to_owned())]).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("guest:***@localhost") && !said.contains("topsecret"), "{said}");
+    assert!(said.contains("concurrency: 7") && said.contains("CELERIAC__WORKER__CONCURRENCY"), "{said}");
+}
+
+#[tokio::test]
+async fn a_directory_that_does_not_exist_is_a_mistake() {
+    let (code, said) = run(&["config", "check", "--config", "/nonexistent"], &[]).await;
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains("/nonexistent"), "{said}");
+}
+
+#[tokio::test]
+async fn a_queue_that_exists_otherwise_on_the_broker_is_named_with_both_values() {
+    let bed = Bed::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "routes.yaml", "queues: { mail: { type: classic } }\n");
+    let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
+    let directory = folder.path().to_str().unwrap();
+    let mut first = Program::start(PROGRAM, &["worker", "--config", directory], &variables);
+    first.says("ready").await;
+    first.signal("TERM");
+    assert_eq!(first.exit_code(Duration::from_secs(20)).await, 0);
+    write(folder.path(), "routes.yaml", "queues: { mail: { type: quorum } }\n");
+    let (code, said) = run(&["worker", "--config", directory], &variables).await;
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains("mail") && said.contains("x-queue-type") && said.contains("classic") && said.contains("quorum"), "{said}");
+    bed.clear().await;
+}

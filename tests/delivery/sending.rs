@@ -1,0 +1,134 @@
+//! What a sender is told, and when.
+
+use std::time::{Duration, Instant};
+
+use celeriac::prelude::*;
+use celeriac::{Client, Codec};
+use celeriac_broker::Error as BrokerError;
+use celeriac_client::Error;
+use celeriac_tests::{Bed, Running};
+
+#[task(name = "t.echo")]
+async fn echo(ctx: TaskContext, text: String) -> TaskResult<(String, Option<String>, u32)> {
+    let tenant = ctx.header("tenant").and_then(|value| value.as_str().map(str::to_owned));
+    Ok((text, tenant, ctx.attempt()))
+}
+
+fn refused<T: std::fmt::Debug>(sent: Result<T, Error>) -> BrokerError {
+    match sent {
+        Err(Error::Send { source, .. }) => source,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn client(bed: &Bed, settings: &[(&'static str, &str)]) -> Client {
+    let builder = bed.program(tasks![echo]);
+    let builder = settings.iter().fold(builder, |builder, (key, value)| builder.set(key, *value));
+    builder.build().unwrap().client().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_route_to_nowhere_is_an_error_to_the_sender() {
+    let bed = Bed::new().await;
+    let client = client(&bed, &[("exchanges", "{orders: {type: topic}}")]).await;
+    let sent = echo("x".to_owned()).exchange("orders").routing_key("nobody.listens").submit(&client).await;
+    assert!(matches!(refused(sent), BrokerError::Unroutable { .. }));
+    let sent = echo("x".to_owned()).exchange("nonexistent").routing_key("k").submit(&client).await;
+    assert!(matches!(refused(sent), BrokerError::NoSuchExchange { .. }));
+    let sent = echo("x".to_owned()).queue("celeriak").submit(&client).await;
+    let message = refused(sent).to_string();
+    assert!(message.contains("celeriak") && message.contains("`celeriac`"), "{message}");
+    client.close().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_not_sent() {
+    let bed = Bed::new().await;
+    let client = client(&bed, &[("broker.max_message_size", "64KiB")]).await;
+    let sent = echo("x".repeat(70_000)).submit(&client).await;
+    assert!(matches!(refused(sent), BrokerError::TooLarge { limit: 65_536, .. }));
+    client.close().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn a_missing_broker_is_an_error_within_the_deadline() {
+    let bed = Bed::new().await;
+    // A port that nobody listens on: it was free a moment ago, and is reserved for nobody.
+    let nobody = "amqp://guest:guest@127.0.0.1:1/%2f";
+    let client = client(&bed, &[("broker.url", nobody), ("broker.publish_timeout", "1s")]).await;
+    let begun = Instant::now();
+    let sent = echo("x".to_owned()).submit(&client).await;
+    assert!(matches!(refused(sent), BrokerError::Unreachable { .. }));
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_said_at_once_and_not_shown() {
+    let bed = Bed::new().await;
+    let url = bed.amqp_url().replacen("guest:guest", "guest:topsecret", 1);
+    let client = client(&bed, &[("broker.url", &url)]).await;
+    let error = refused(echo("x".to_owned()).submit(&client).await);
+    assert!(matches!(error, BrokerError::Denied { .. }), "{error:?}");
+    assert!(!format!("{error} {error:?}").contains("topsecret"));
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn a_bulk_is_confirmed_task_by_task_in_order() {
+    let bed = Bed::new().await;
+    let running = Running::start(&bed.program(tasks![echo]).build().unwrap()).await;
+    let calls = (0..2_000).map(|number| {
+        let call = echo(number.to_string());
+        if number == 7 { call.exchange("nonexistent").routing_key("k") } else { call }
+    });
+    let sent = running.client.submit_all(calls).await;
+    let failed: Vec<_> = sent.iter().enumerate().filter(|(_, sent)| sent.is_err()).map(|(number, _)| number).collect();
+    assert_eq!(failed, [7], "one that cannot be routed takes no neighbour with it");
+    for (number, handle) in sent.into_iter().enumerate().filter_map(|(number, sent)| Some((number, sent.ok()?))) {
+        assert_eq!(handle.get().await.unwrap().0, number.to_string());
+    }
+    running.stop().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn options_of_a_call_arrive() {
+    let bed = Bed::new().await;
+    let running = Running::start(&bed.program(tasks![echo]).build().unwrap()).await;
+    let call = echo("ünïcödé".to_owned()).header("tenant", "acme").task_id("order 17").serializer(Codec::Msgpack);
+    let handle = call.submit(&running.client).await.unwrap();
+    assert_eq!(handle.id(), "order 17");
+    assert_eq!(handle.get().await.unwrap(), ("ünïcödé".to_owned(), Some("acme".to_owned()), 1));
+    running.stop().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn a_delayed_task_is_held_by_the_broker_and_runs_in_time() {
+    let bed = Bed::new().await;
+    let running = Running::start(&bed.program(tasks![echo]).build().unwrap()).await;
+    let wait = Duration::from_millis(2_500);
+    let handle = echo("later".to_owned()).delay(wait).submit(&running.client).await.unwrap();
+    assert_eq!(bed.peer().await.ready("celeriac").await, 0);
+    let row = handle.wait().await.unwrap();
+    let (sent, started) = (row.sent_at.unwrap(), row.started_at.unwrap());
+    let waited = Duration::try_from(started.duration_since(sent)).unwrap();
+    assert!(waited >= wait && waited < wait + Duration::from_secs(5), "ran after {waited:?}");
+    running.stop().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn an_expired_task_is_recorded_as_revoked_and_does_not_run() {
+    let bed = Bed::new().await;
+    let running = Running::start(&bed.program(tasks![echo]).build().unwrap()).await;
+    // Held longer than it is of use.
+    let call = echo("late".to_owned()).delay(seconds(2)).expires_in(seconds(1));
+    let row = call.submit(&running.client).await.unwrap().wait().await.unwrap();
+    assert_eq!((row.state, row.attempts), (State::Revoked, 0));
+    running.stop().await;
+    bed.clear().await;
+}

@@ -1,0 +1,95 @@
+//! How a worker ends.
+
+use std::time::{Duration, Instant};
+
+use celeriac::Request;
+use celeriac_client::call::CallOptions;
+use celeriac_protocol::{Body, Value};
+use celeriac_tests::wait::eventually;
+use celeriac_tests::{Bed, Program};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
+
+fn rest(milliseconds: i64) -> Request {
+    let body = Body { args: vec![Value::Int(milliseconds)], ..Body::default() };
+    Request { task: "test.rest".to_owned(), body, options: CallOptions::default() }
+}
+
+fn variables(bed: &Bed) -> [(&'static str, String); 3] {
+    let journal = std::env::temp_dir().join(format!("celeriac-{}", uuid::Uuid::now_v7()));
+    [
+        ("CELERIAC__BROKER__URL", bed.amqp_url()),
+        ("CELERIAC__RESULTS__URL", bed.database_url()),
+        ("JOURNAL", journal.to_string_lossy().into_owned()),
+    ]
+}
+
+async fn begun(journal: &str) -> usize {
+    let lines = std::fs::read_to_string(journal).unwrap_or_default();
+    lines.lines().filter(|line| line.ends_with("begun")).count()
+}
+
+#[tokio::test]
+async fn one_sigterm_finishes_what_runs_returns_the_rest_and_exits_with_0() {
+    let bed = Bed::new().await;
+    let client = bed.program([]).build().unwrap().client().await.unwrap();
+    let variables = variables(&bed);
+    let journal = variables[2].1.clone();
+    let mut worker = Program::start(PROGRAM, &["worker", "-c", "2"], &variables);
+    worker.says("ready").await;
+    let mut handles = Vec::new();
+    for _ in 0..6 {
+        handles.push(client.submit_request(rest(1_500)).await.unwrap());
+    }
+    eventually("two run", async || begun(&journal).await, |begun| *begun == 2).await;
+    worker.signal("TERM");
+    assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0, "{}", worker.output());
+
+    let mut ended = 0;
+    for handle in &handles {
+        ended += usize::from(handle.successful().await.unwrap());
+    }
+    assert_eq!((ended, begun(&journal).await), (2, 2), "{}", worker.output());
+    let peer = bed.peer().await;
+    eventually("the rest is back", async || peer.ready("celeriac").await, |ready| *ready == 4).await;
+    client.close().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn a_second_signal_hurries_and_what_was_interrupted_goes_back() {
+    let bed = Bed::new().await;
+    let client = bed.program([]).build().unwrap().client().await.unwrap();
+    let variables = variables(&bed);
+    let mut worker = Program::start(PROGRAM, &["worker", "--drain", "60s"], &variables);
+    worker.says("ready").await;
+    client.submit_request(rest(60_000)).await.unwrap();
+    eventually("it runs", async || begun(&variables[2].1).await, |begun| *begun == 1).await;
+    let asked = Instant::now();
+    worker.signal("INT");
+    worker.says("stopping").await;
+    worker.signal("INT");
+    assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0, "{}", worker.output());
+    assert!(asked.elapsed() < Duration::from_secs(20));
+    let peer = bed.peer().await;
+    eventually("it is back", async || peer.ready("celeriac").await, |ready| *ready == 1).await;
+    client.close().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn the_drain_time_bounds_the_wait() {
+    let bed = Bed::new().await;
+    let client = bed.program([]).build().unwrap().client().await.unwrap();
+    let variables = variables(&bed);
+    let mut worker = Program::start(PROGRAM, &["worker", "--drain", "1s"], &variables);
+    worker.says("ready").await;
+    client.submit_request(rest(60_000)).await.unwrap();
+    eventually("it runs", async || begun(&variables[2].1).await, |begun| *begun == 1).await;
+    worker.signal("TERM");
+    assert_eq!(worker.exit_code(Duration::from_secs(15)).await, 0, "{}", worker.output());
+    let peer = bed.peer().await;
+    eventually("it is back", async || peer.ready("celeriac").await, |ready| *ready == 1).await;
+    client.close().await;
+    bed.clear().await;
+}

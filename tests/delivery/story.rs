@@ -1,0 +1,61 @@
+//! One task is one story: a trace from the sender to the task's own spans, and the same id in its row and its log lines.
+
+use std::time::Duration;
+
+use celeriac_client::call::CallOptions;
+use celeriac_protocol::{Body, Value};
+use celeriac_telemetry::{Instance, Telemetry, TelemetryOptions};
+use celeriac_tests::wait::eventually;
+use celeriac_tests::{Bed, Collector, Program};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
+
+#[tokio::test]
+async fn publish_process_and_the_tasks_own_span_are_one_trace() {
+    let bed = Bed::new().await;
+    let collector = Collector::start().await;
+    let options = TelemetryOptions { service: "sender".to_owned(), otlp: Some(collector.url()), ..Default::default() };
+    let instance = Instance { name: "test".to_owned(), version: "0".to_owned() };
+    let telemetry = Telemetry::start(&options, &instance).unwrap();
+    let variables = [
+        ("CELERIAC__BROKER__URL", bed.amqp_url()),
+        ("CELERIAC__RESULTS__URL", bed.database_url()),
+        ("CELERIAC__TELEMETRY__OTLP", collector.url()),
+        ("CELERIAC__TELEMETRY__SERVICE", "runner".to_owned()),
+        ("CELERIAC__TELEMETRY__LOG__FORMAT", "json".to_owned()),
+    ];
+    let mut worker = Program::start(PROGRAM, &["worker"], &variables);
+    worker.says("ready").await;
+    let client = bed.program([]).build().unwrap().client().await.unwrap();
+    let request = celeriac::Request {
+        task: "test.story".to_owned(),
+        body: Body { args: vec![Value::from("once")], ..Body::default() },
+        options: CallOptions::default(),
+    };
+    let handle = client.submit_request(request).await.unwrap();
+    let row = handle.wait().await.unwrap();
+    worker.signal("TERM");
+    assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0, "{}", worker.output());
+    telemetry.shutdown(Duration::from_secs(10)).await.unwrap();
+
+    let spans = eventually("three spans", async || collector.spans(), |spans| spans.len() >= 3).await;
+    let find = |name: &str| spans.iter().find(|found| found.span.name.starts_with(name)).unwrap_or_else(|| panic!("{name}: {spans:?}"));
+    let (publish, process, own) = (find("publish"), find("process"), find("telling"));
+    let trace = publish.trace_id();
+    for found in [process, own] {
+        assert_eq!(found.trace_id(), trace, "{}", found.span.name);
+    }
+    assert_eq!(process.span.parent_span_id, publish.span.span_id);
+    assert_eq!(process.span.links[0].span_id, publish.span.span_id);
+    assert_eq!(own.span.parent_span_id, process.span.span_id);
+    let told: Vec<_> = process.span.events.iter().map(|event| event.name.as_str()).collect();
+    assert_eq!(told, ["received", "started", "succeeded", "ack"]);
+    assert_eq!((publish.service.as_str(), process.service.as_str()), ("sender", "runner"));
+    assert_eq!(process.attribute("messaging.message.id").as_deref(), Some(handle.id()));
+
+    assert_eq!(row.trace_id.as_deref(), Some(trace.as_str()), "the row leads to the trace");
+    let line = worker.rest().await.lines().find(|line| line.contains("inside the task")).map(str::to_owned).unwrap();
+    assert!(line.contains(handle.id()) && line.contains(&trace), "{line}");
+    client.close().await;
+    bed.clear().await;
+}

@@ -1,0 +1,78 @@
+//! Postgres is stopped for ten seconds in the middle of a drain.
+
+use std::time::Duration;
+
+use celeriac::tasks;
+use celeriac_servers::{Durability, PostgresNode};
+use celeriac_tests::wait::eventually;
+use celeriac_tests::{Bed, Running};
+use futures::StreamExt;
+use sqlx::{Connection, PgConnection};
+
+use crate::ledger::note;
+
+const TASKS: u64 = 20_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_acknowledged_unrecorded_while_postgres_is_away_and_the_drain_goes_on_by_itself() {
+    let bed = Bed::new().await;
+    // A server of its own: the others' tests would miss theirs.
+    let postgres = PostgresNode::start(Durability::Real).unwrap();
+    let app = bed.program(tasks![note]).set("results.url", postgres.url()).build().unwrap();
+    let client = app.client().await.unwrap();
+    let submitted: Vec<_> = client.submit_each((0..TASKS).map(note)).collect().await;
+    assert!(submitted.iter().all(Result::is_ok));
+    client.close().await;
+
+    let running = Running::start(&app).await;
+    eventually("the drain has begun", async || recorded(&postgres).await, |rows| *rows > 500).await;
+    postgres.stop().unwrap();
+    // The ten seconds are the fault itself: that long there is no database.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    postgres.restart().unwrap();
+    let rows = recorded(&postgres).await;
+    assert!(rows < TASKS.cast_signed(), "the database was stopped after the drain, which proves nothing");
+
+    let rows = eventually("the drain goes on", async || recorded(&postgres).await, |rows| *rows == TASKS.cast_signed()).await;
+    running.stop().await;
+    let peer = bed.peer().await;
+    let (waiting, dead) = (peer.ready("celeriac").await, peer.ready("celeriac.dead").await);
+    println!("postgres away for 10 s: issued {TASKS}, recorded {rows}, left on the queue {waiting}, dead {dead}");
+    assert_eq!((waiting, dead), (0, 0));
+    bed.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_postgres_cannot_take_stays_on_the_queue_when_the_worker_is_stopped() {
+    let bed = Bed::new().await;
+    let postgres = PostgresNode::start(Durability::Real).unwrap();
+    let app = bed
+        .program(tasks![note])
+        .set("results.url", postgres.url())
+        .set("worker.drain", "500ms")
+        .build()
+        .unwrap();
+    let running = Running::start(&app).await;
+    postgres.stop().unwrap();
+    let submitted: Vec<_> = running.client.submit_each((0..300).map(note)).collect().await;
+    assert!(submitted.iter().all(Result::is_ok));
+    running.stop().await;
+    let peer = bed.peer().await;
+    let left = eventually("all tasks are back", async || peer.ready("celeriac").await, |left| *left == 300).await;
+    println!("postgres away, worker stopped: issued 300, left on the queue {left}");
+
+    postgres.restart().unwrap();
+    let running = Running::start(&app).await;
+    eventually("they are run after all", async || recorded(&postgres).await, |rows| *rows == 300).await;
+    running.stop().await;
+    bed.clear().await;
+}
+
+/// How many successes stand in the database; none while it cannot say.
+async fn recorded(postgres: &PostgresNode) -> i64 {
+    let Ok(mut database) = PgConnection::connect(&postgres.url()).await else { return 0 };
+    sqlx::query_scalar("SELECT count(*) FROM celeriac.tasks WHERE state = 'SUCCESS'")
+        .fetch_one(&mut database)
+        .await
+        .unwrap_or(0)
+}

@@ -1,0 +1,154 @@
+//! Messages that no worker can make sense of, among good ones.
+
+use celeriac::tasks;
+use celeriac_tests::wait::eventually;
+use celeriac_tests::{Bed, Peer, Running};
+use futures::StreamExt;
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldArray, FieldTable, LongString};
+
+use crate::ledger::note;
+
+/// What is wrong with a message, and how to make it.
+struct Garbage {
+    what: &'static str,
+    reason: &'static str,
+    properties: BasicProperties,
+    body: Vec<u8>,
+}
+
+fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(LongString::from(value))
+}
+
+fn headers(entries: &[(&str, AMQPValue)]) -> FieldTable {
+    let mut table = FieldTable::default();
+    for (name, value) in entries {
+        table.insert((*name).into(), value.clone());
+    }
+    table
+}
+
+fn properties(entries: &[(&str, AMQPValue)], content_type: Option<&str>) -> BasicProperties {
+    let properties = BasicProperties::default().with_headers(headers(entries)).with_delivery_mode(2);
+    match content_type {
+        Some(content_type) => properties.with_content_type(content_type.into()),
+        None => properties,
+    }
+}
+
+fn all() -> Vec<Garbage> {
+    let json = Some("application/json");
+    let task = |id: &'static str| vec![("task", text("test.note")), ("id", text(id))];
+    let with = |id, more: &[(&'static str, AMQPValue)]| [task(id), more.to_vec()].concat();
+    let body = |what, id, content: &[u8]| Garbage {
+        what,
+        reason: "unreadable",
+        properties: properties(&task(id), json),
+        body: content.to_vec(),
+    };
+    let head = |what, entries: Vec<(&str, AMQPValue)>| Garbage {
+        what,
+        reason: "unreadable",
+        properties: properties(&entries, json),
+        body: b"[[1],{},{}]".to_vec(),
+    };
+    let kind = |what, id, content_type: Option<&str>| Garbage {
+        what,
+        reason: "unreadable",
+        properties: properties(&task(id), content_type),
+        body: b"[[1],{},{}]".to_vec(),
+    };
+    let arguments = |what, id, content: &[u8]| Garbage { reason: "wrong-arguments", ..body(what, id, content) };
+    vec![
+        body("empty body", "g-empty", b""),
+        body("not JSON", "g-json", b"{\"oops"),
+        body("not UTF-8", "g-utf8", &[0xff, 0xfe, 0x00]),
+        body("null", "g-null", b"null"),
+        body("a number", "g-number", b"42"),
+        body("an object", "g-object", b"{\"a\":1}"),
+        body("a list of one", "g-one", b"[1]"),
+        body("a list of two", "g-two", b"[[1],{}]"),
+        body("arguments that are an object", "g-args", b"[{},{},{}]"),
+        body("named arguments that are a list", "g-kwargs", b"[[1],[],{}]"),
+        body("embedded text", "g-embed", b"[[1],{},\"x\"]"),
+        body("something after the end", "g-tail", b"[[1],{},{}] []"),
+        body("10 MB", "g-large", &[b"[[\"".to_vec(), vec![b'x'; 10_000_000], b"\"],{},{}]".to_vec()].concat()),
+        body("nested 100,000 deep", "g-deep", &[vec![b'['; 100_000], vec![b']'; 100_000]].concat()),
+        head("no headers", vec![]),
+        head("no id", vec![("task", text("test.note"))]),
+        head("an empty id", vec![("task", text("test.note")), ("id", text(""))]),
+        head("a task that is a list", vec![("task", AMQPValue::FieldArray(FieldArray::default())), ("id", text("g-list"))]),
+        head("a task that is nothing", vec![("task", AMQPValue::Void), ("id", text("g-void"))]),
+        head("an id that is a number", vec![("task", text("test.note")), ("id", AMQPValue::LongInt(7))]),
+        head("an id of 300 bytes", vec![("task", text("test.note")), ("id", text(&"i".repeat(300)))]),
+        head("an eta that is no time", with("g-eta", &[("eta", text("soon"))])),
+        head("an expiry that is a number", with("g-expires", &[("expires", AMQPValue::Double(1.5))])),
+        head("retries below zero", with("g-retries", &[("retries", AMQPValue::LongInt(-3))])),
+        head("retries that are text", with("g-many", &[("retries", text("many"))])),
+        kind("no content type", "g-none", None),
+        kind("pickle", "g-pickle", Some("application/x-python-serialize")),
+        kind("an unknown content type", "g-unknown", Some("application/x-surprise")),
+        kind("JSON that says it is MessagePack", "g-msgpack", Some("application/x-msgpack")),
+        Garbage {
+            what: "an unknown task",
+            reason: "unknown-task",
+            properties: properties(&[("task", text("test.nope")), ("id", text("g-task"))], json),
+            body: b"[[1],{},{}]".to_vec(),
+        },
+        arguments("no argument", "g-missing", b"[[],{},{}]"),
+        arguments("two arguments for one", "g-more", b"[[1,2],{},{}]"),
+        arguments("an argument of another type", "g-type", b"[[\"one\"],{},{}]"),
+        arguments("an argument of another name", "g-name", b"[[],{\"nmuber\":1},{}]"),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_is_dead_lettered_with_a_reason_and_good_tasks_run() {
+    let bed = Bed::new().await;
+    let app = bed.program(tasks![note]).build().unwrap();
+    let client = app.client().await.unwrap();
+    let peer = bed.peer().await;
+    let garbage = all();
+    let good = interleave(&client, &peer, &garbage).await;
+    client.close().await;
+
+    let running = Running::start(&app).await;
+    for handle in &good {
+        let handle = running.client.handle::<u64>(handle.as_str());
+        handle.get().await.unwrap();
+    }
+    let expected = u32::try_from(garbage.len()).unwrap();
+    eventually("all garbage is dead-lettered", async || peer.ready("celeriac.dead").await, |dead| *dead >= expected).await;
+    running.stop().await;
+    assert_eq!(peer.ready("celeriac").await, 0, "nothing is left");
+
+    let dead = peer.take_all("celeriac.dead").await;
+    assert_eq!(dead.len(), garbage.len());
+    println!("{:<36} {:<16} error", "garbage", "reason");
+    for Garbage { what, reason, body, properties } in &garbage {
+        let sent = properties.headers().clone().unwrap_or_default();
+        let same = |found: &&celeriac_tests::peer::Found| {
+            found.body == *body && sent.inner().iter().all(|(name, value)| found.headers.inner().get(name) == Some(value))
+        };
+        let found = dead.iter().find(same).unwrap_or_else(|| panic!("{what}: not in the dead-letter queue as it was sent"));
+        let error = found.header("celeriac-dead-error").unwrap_or_else(|| panic!("{what}: no error"));
+        println!("{what:<36} {:<16} {error}", found.header("celeriac-dead-reason").unwrap_or_default());
+        assert_eq!(found.header("celeriac-dead-reason").as_deref(), Some(*reason), "{what}");
+        assert_eq!(found.header("celeriac-dead-queue").as_deref(), Some("celeriac"), "{what}");
+    }
+    bed.clear().await;
+}
+
+/// Good tasks before, between and after the garbage; their ids.
+async fn interleave(client: &celeriac::Client, peer: &Peer, garbage: &[Garbage]) -> Vec<String> {
+    let mut good = Vec::new();
+    for garbage in garbage {
+        let mut submitted = std::pin::pin!(client.submit_each((0..5).map(note)));
+        while let Some(handle) = submitted.next().await {
+            good.push(handle.unwrap().id().to_owned());
+        }
+        peer.put("celeriac", garbage.properties.clone(), &garbage.body).await;
+    }
+    good
+}

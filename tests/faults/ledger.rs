@@ -1,0 +1,77 @@
+//! What was issued against what was recorded.
+
+use std::collections::{HashMap, HashSet};
+
+use celeriac::Client;
+use celeriac::prelude::*;
+use celeriac_tests::Bed;
+use celeriac_tests::wait::eventually_within;
+use futures::StreamExt;
+use sqlx::PgConnection;
+
+/// Whether the long forms were asked for.
+pub(crate) fn is_long() -> bool {
+    celeriac_config::Environment::from_process().get("CELERIAC_FAULTS") == Some("long")
+}
+
+/// The task whose runs are counted: its own number is its result.
+#[task(name = "test.note")]
+pub(crate) async fn note(number: u64) -> TaskResult<u64> {
+    Ok(number)
+}
+
+/// Ids that were confirmed to the sender.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    issued: HashSet<String>,
+    /// Sends of which it cannot be known whether they stand on a queue, or that failed: they are no promise.
+    pub(crate) unconfirmed: usize,
+}
+
+impl Ledger {
+    /// Submits so many notes; each that is confirmed is on the ledger.
+    pub(crate) async fn issue(&mut self, client: &Client, count: u64) {
+        let mut submitted = std::pin::pin!(client.submit_each((0..count).map(note)));
+        while let Some(handle) = submitted.next().await {
+            match handle {
+                Ok(handle) => drop(self.issued.insert(handle.id().to_owned())),
+                Err(_) => self.unconfirmed += 1,
+            }
+        }
+    }
+
+    pub(crate) fn issued(&self) -> usize {
+        self.issued.len()
+    }
+
+    /// Waits until every id on the ledger has its row, and checks that it is the only one, and a success.
+    pub(crate) async fn settle(&self, bed: &Bed, patience: std::time::Duration) -> usize {
+        let mut database = bed.database().await;
+        eventually_within(patience, "every confirmed task has a row", async || self.missing(&mut database).await, |missing| {
+            *missing == 0
+        })
+        .await;
+        let rows: Vec<(String, String, i64)> =
+            sqlx::query_as("SELECT id, min(state), count(*) FROM celeriac.tasks GROUP BY id")
+                .fetch_all(&mut database)
+                .await
+                .unwrap();
+        let rows: HashMap<_, _> = rows.into_iter().map(|(id, state, count)| (id, (state, count))).collect();
+        for id in &self.issued {
+            assert_eq!(rows.get(id), Some(&("SUCCESS".to_owned(), 1)), "task {id}");
+        }
+        rows.len()
+    }
+
+    async fn missing(&self, database: &mut PgConnection) -> i64 {
+        let issued: Vec<&str> = self.issued.iter().map(String::as_str).collect();
+        sqlx::query_scalar(
+            "SELECT count(*) FROM UNNEST($1::text[]) AS issued (id) WHERE NOT EXISTS (
+                 SELECT FROM celeriac.tasks WHERE tasks.id = issued.id AND state = 'SUCCESS')",
+        )
+        .bind(issued)
+        .fetch_one(database)
+        .await
+        .unwrap()
+    }
+}

@@ -1,0 +1,10 @@
+//! What happens when workers, connections, brokers and databases end in the middle of something.
+//!
+//! Each test keeps a ledger and prints it: what was issued, what was recorded, what ran more than once. The short forms run in
+//! CI; `cargo xtask faults` runs the long ones.
+
+mod connection_cut;
+mod database_stopped;
+mod garbage;
+mod ledger;
+mod worker_killed;

@@ -1,0 +1,67 @@
+//! A worker is killed every few seconds.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use celeriac::tasks;
+use celeriac_tests::{Bed, Program};
+use tokio_util::sync::CancellationToken;
+
+use crate::ledger::{Ledger, is_long, note};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_confirmed_task_has_one_row_although_its_worker_is_killed_again_and_again() {
+    let count = if is_long() { 500_000 } else { 50_000 };
+    let bed = Bed::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let client = bed.program(tasks![note]).build().unwrap().client().await.unwrap();
+    let mut ledger = Ledger::default();
+    let done = CancellationToken::new();
+
+    let (kills, recorded) = tokio::join!(keep_killing(&bed, journal.to_str().unwrap(), &done), async {
+        ledger.issue(&client, count).await;
+        let recorded = ledger.settle(&bed, Duration::from_secs(600)).await;
+        done.cancel();
+        recorded
+    });
+    let runs = std::fs::read_to_string(&journal).unwrap();
+    let mut times: HashMap<&str, u32> = HashMap::new();
+    for line in runs.lines() {
+        *times.entry(line.split(' ').next().unwrap_or_default()).or_default() += 1;
+    }
+    let more_than_once = times.values().filter(|times| **times > 1).count();
+    println!(
+        "workers killed {kills}: issued {}, recorded {recorded}, executed more than once {more_than_once}, unconfirmed {}",
+        ledger.issued(),
+        ledger.unconfirmed
+    );
+    assert_eq!((ledger.unconfirmed, ledger.issued()), (0, usize::try_from(count).unwrap()));
+    assert!(kills > 1, "the test has to kill to mean anything");
+    client.close().await;
+    bed.clear().await;
+}
+
+/// Runs one worker after another, each for a random while, until `done`; how many were killed.
+async fn keep_killing(bed: &Bed, journal: &str, done: &CancellationToken) -> u32 {
+    let variables = [
+        ("CELERIAC__BROKER__URL", bed.amqp_url()),
+        ("CELERIAC__RESULTS__URL", bed.database_url()),
+        ("JOURNAL", journal.to_owned()),
+    ];
+    let mut kills = 0;
+    loop {
+        let mut worker = Program::start(PROGRAM, &["worker", "-l", "warn", "-n", &format!("w{kills}")], &variables);
+        let life = Duration::from_millis(fastrand::u64(1_000..3_000));
+        let ended = done.run_until_cancelled(tokio::time::sleep(life)).await.is_none();
+        if ended {
+            worker.signal("TERM");
+            assert_eq!(worker.exit_code(Duration::from_secs(40)).await, 0, "{}", worker.output());
+            return kills;
+        }
+        worker.kill().await;
+        kills += 1;
+    }
+}

@@ -1,0 +1,5 @@
+//! The repository keeps its own rules.
+
+mod edges;
+mod files;
+mod reference;

@@ -1,0 +1,48 @@
+//! `config/celeriac.yaml` is reference, template and defaults in one.
+
+use celeriac::Settings;
+use celeriac::settings::{Origins, REFERENCE};
+use celeriac_config::Environment;
+
+use crate::files::root;
+
+#[test]
+fn the_reference_is_the_one_in_the_package() {
+    let reference = std::fs::read_to_string(root().join("config/celeriac.yaml")).unwrap();
+    assert_eq!(reference, REFERENCE, "copy config/celeriac.yaml to crates/celeriac/config/");
+}
+
+#[test]
+fn the_reference_holds_the_defaults() {
+    let loaded = Settings::load(&Origins::default()).unwrap();
+    assert_eq!(loaded.options, Settings::default());
+}
+
+#[test]
+fn the_reference_names_every_key() {
+    let defaults = serde_json::to_value(Settings::default()).unwrap();
+    let mut missing = Vec::new();
+    walk(&defaults, &mut Vec::new(), &mut missing);
+    assert!(missing.is_empty(), "config/celeriac.yaml does not mention {missing:?}");
+}
+
+fn walk(value: &serde_json::Value, path: &mut Vec<String>, missing: &mut Vec<String>) {
+    let Some(entries) = value.as_object() else { return };
+    for (key, value) in entries {
+        path.push(key.clone());
+        let line = format!("{}{key}:", "  ".repeat(path.len() - 1));
+        if !REFERENCE.lines().any(|written| written.starts_with(&line)) {
+            missing.push(path.join("."));
+        }
+        walk(value, path, missing);
+        path.pop();
+    }
+}
+
+#[test]
+fn the_worked_examples_load() {
+    let origins =
+        Origins { directory: Some(root().join("config")), environment: Environment::default(), ..Origins::default() };
+    let loaded = Settings::load(&origins).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(!loaded.options.task_routes.is_empty());
+}
