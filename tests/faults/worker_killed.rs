@@ -57,6 +57,7 @@ async fn keep_killing(bed: &Bed, journal: &str, done: &CancellationToken) -> u32
         let life = Duration::from_millis(fastrand::u64(1_000..3_000));
         let ended = done.run_until_cancelled(tokio::time::sleep(life)).await.is_none();
         if ended {
+            worker.says("  tasks").await;
             worker.signal("TERM");
             assert_eq!(worker.exit_code(Duration::from_secs(40)).await, 0, "{}", worker.output());
             return kills;

@@ -48,7 +48,6 @@ macro_rules! for_each_broker_case {
             headers_and_properties_arrive_as_they_were_sent
             an_empty_body_arrives
             a_large_body_arrives_whole
-            a_message_beyond_the_bound_is_refused
             the_default_exchange_knows_queues_by_name
             a_direct_exchange_compares_keys
             a_topic_exchange_matches_words

@@ -39,7 +39,6 @@ use state::State;
 /// with the last broker and consumer of that URL.
 pub struct MemoryBroker {
     shared: Arc<Shared>,
-    max_message_size: usize,
     health: watch::Sender<Health>,
     closed: CancellationToken,
     drivers: TaskTracker,
@@ -71,11 +70,10 @@ impl Shared {
 }
 
 impl MemoryBroker {
-    /// A broker at the URL of the options, of which only the URL and the bound on messages matter.
+    /// A broker at the URL of the options, of which only the URL matters.
     pub fn new(options: &BrokerOptions) -> Self {
         Self {
             shared: Shared::at(options.url.expose()),
-            max_message_size: usize::try_from(options.max_message_size.bytes()).unwrap_or(usize::MAX),
             health: watch::Sender::new(Health::Connected),
             closed: CancellationToken::new(),
             drivers: TaskTracker::new(),
@@ -88,10 +86,6 @@ impl MemoryBroker {
 
     fn publish_now(&self, outgoing: Outgoing) -> Result<()> {
         self.still_open()?;
-        let size = outgoing.message.body.len();
-        if size > self.max_message_size {
-            return Err(Error::TooLarge { size, limit: self.max_message_size });
-        }
         self.shared.lock().publish(outgoing, Instant::now())
     }
 

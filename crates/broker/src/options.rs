@@ -30,7 +30,7 @@ pub struct BrokerOptions {
     pub confirm_window: usize,
     /// How many channels share the publishing.
     pub publish_channels: usize,
-    /// Larger messages are refused before they are sent.
+    /// Larger tasks are neither sent nor run: a sender gets an error, a worker dead-letters them.
     pub max_message_size: ByteSize,
     /// The kind of the queues in which delayed messages wait, where they do not exist yet: `quorum`, or `classic` on one
     /// node that is short of memory.

@@ -1,7 +1,10 @@
 //! Postgres, and SQLite for programs without a server.
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod exact;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod migration;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod waiting;
 
 #[cfg(feature = "postgres")]

@@ -141,10 +141,8 @@ async fn nul_and_half_surrogates_survive_in_documents(backend: Arc<dyn Backend>,
 }
 
 async fn nul_in_text_is_replaced(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
-    let record = TaskRecord {
-        failure: Some(Failure::new("Io\0Error", "read \0")),
-        ..ended(ns, "nul in text", State::Failure)
-    };
+    let record =
+        TaskRecord { failure: Some(Failure::new("Io\0Error", "read \0")), ..ended(ns, "nul in text", State::Failure) };
     stored(&backend, &record).await?;
     let found = find(&backend, &record.id).await?;
     assert_eq!(found.failure, Some(Failure::new("Io\u{fffd}Error", "read \u{fffd}")));

@@ -109,9 +109,11 @@ impl ResultsOptions {
             Some(_) => {}
         }
         let connections = usize::try_from(self.pool.connections).unwrap_or(usize::MAX);
-        for (key, value) in
-            [("batch.rows", self.batch.rows), ("batch.in_flight", self.batch.in_flight), ("pool.connections", connections)]
-        {
+        for (key, value) in [
+            ("batch.rows", self.batch.rows),
+            ("batch.in_flight", self.batch.in_flight),
+            ("pool.connections", connections),
+        ] {
             if value == 0 {
                 problems.push((key.to_owned(), "should be at least 1".to_owned()));
             }
@@ -136,7 +138,9 @@ pub async fn connect(options: &ResultsOptions) -> Result<Option<Arc<dyn Backend>
     }
     match Store::of(options.url.expose()) {
         #[cfg(feature = "postgres")]
-        Some(Store::Postgres) => Ok(Some(Arc::new(crate::backends::postgres::PostgresBackend::connect(options).await?))),
+        Some(Store::Postgres) => {
+            Ok(Some(Arc::new(crate::backends::postgres::PostgresBackend::connect(options).await?)))
+        }
         #[cfg(feature = "sqlite")]
         Some(Store::Sqlite) => Ok(Some(Arc::new(crate::backends::sqlite::SqliteBackend::connect(options).await?))),
         _ => Ok(None),

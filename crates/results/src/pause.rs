@@ -25,11 +25,6 @@ impl Pause {
         self.attempts = self.attempts.saturating_add(1);
         wait
     }
-
-    /// Begins with short waits again.
-    pub(crate) fn reset(&mut self) {
-        self.attempts = 0;
-    }
 }
 
 /// A random number from 0 to 1.
@@ -43,13 +38,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_to_the_cap_and_begin_anew() {
+    fn waits_grow_to_the_cap() {
         let mut pause = Pause::new();
         let first = pause.next();
         assert!(first >= POLICY.first / 2 && first <= POLICY.first);
         let last = std::iter::repeat_with(|| pause.next()).nth(20).unwrap();
         assert!(last >= POLICY.cap / 2 && last <= POLICY.cap);
-        pause.reset();
-        assert!(pause.next() <= POLICY.first);
     }
 }

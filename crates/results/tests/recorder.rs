@@ -1,4 +1,5 @@
 //! The recorder writes in batches, outlives its store's absence, and loses nothing silently.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

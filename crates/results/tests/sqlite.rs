@@ -1,4 +1,5 @@
 //! The SQLite store passes the suite, in a file and in memory, and is shared between programs.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,7 +81,8 @@ async fn what_is_no_database_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("letter.txt");
     std::fs::write(&file, "Dear database, ".repeat(100)).unwrap();
-    let options = ResultsOptions { url: Secret::new(format!("sqlite://{}", file.display())), ..ResultsOptions::default() };
+    let options =
+        ResultsOptions { url: Secret::new(format!("sqlite://{}", file.display())), ..ResultsOptions::default() };
     let error = connect(&options).await.unwrap_err();
     assert!(!error.is_retryable(), "{error:?}");
 }
@@ -94,7 +96,8 @@ async fn every_view_can_be_read() {
     backend.close().await;
     let mut connection = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
     for view in ["slowest", "failures", "throughput", "queue_wait", "unfinished", "workflows"] {
-        let rows = sqlx::query(AssertSqlSafe(format!("SELECT * FROM {view}"))).fetch_all(&mut connection).await.unwrap();
+        let rows =
+            sqlx::query(AssertSqlSafe(format!("SELECT * FROM {view}"))).fetch_all(&mut connection).await.unwrap();
         let expected = usize::from(["slowest", "throughput", "queue_wait"].contains(&view));
         assert_eq!(rows.len(), expected, "{view}");
     }

@@ -66,6 +66,24 @@ pub struct Worker {
 struct Services {
     tracker: TaskTracker,
     stop: CancellationToken,
+    /// Cancelled when there is no more patience with the store.
+    give_up: CancellationToken,
+}
+
+impl Services {
+    fn new() -> Self {
+        Self { tracker: TaskTracker::new(), stop: CancellationToken::new(), give_up: CancellationToken::new() }
+    }
+
+    /// Lets them end in order; nobody waits for what they have not done by then.
+    async fn end(&self) {
+        self.stop.cancel();
+        self.tracker.close();
+        if timeout(PARTING, self.tracker.wait()).await.is_err() {
+            self.give_up.cancel();
+            self.tracker.wait().await;
+        }
+    }
 }
 
 impl Worker {
@@ -76,10 +94,13 @@ impl Worker {
     pub fn new(parts: WorkerParts) -> Result<Self> {
         let queues = chosen_queues(&parts.options, &parts.topology)?;
         let name: Arc<str> = parts.options.name.clone().unwrap_or_else(default_name).into();
-        let services = Services { tracker: TaskTracker::new(), stop: CancellationToken::new() };
+        let services = Services::new();
         let results = parts.client.results().map(|backend| {
             let (recorder, service) = Recorder::new(Arc::clone(backend), &parts.results);
-            services.tracker.spawn(service.run(services.stop.clone()));
+            let (stop, give_up) = (services.stop.clone(), services.give_up.clone());
+            services.tracker.spawn(async move {
+                let _ = give_up.run_until_cancelled(service.run(stop)).await;
+            });
             Results { backend: Arc::clone(backend), recorder }
         });
         let core = Core {
@@ -118,9 +139,7 @@ impl Worker {
             Ok(None) => Ok(()),
             Err(error) => Err(Error::Broker(error)),
         };
-        self.services.stop.cancel();
-        self.services.tracker.close();
-        self.services.tracker.wait().await;
+        self.services.end().await;
         outcome
     }
 

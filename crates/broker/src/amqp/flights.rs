@@ -30,8 +30,8 @@ use crate::broker::Outgoing;
 /// What became of a message.
 #[derive(Debug)]
 pub(super) enum Fate {
-    /// It stands on a queue.
-    Stored,
+    /// It stands on a queue. The message goes back to where it came from, whose thread frees it best.
+    Stored(#[expect(dead_code, reason = "nobody has a use for it")] Box<Outgoing>),
     /// It came back: no queue takes it.
     Returned(Box<Outgoing>),
     /// The broker said no.
@@ -156,7 +156,7 @@ impl Flights {
         for (flight, landed) in self.flights.into_iter().flatten().zip(landed) {
             match flight.landing {
                 _ if flight.returned => flight.tell(Fate::Returned),
-                Landing::Acked if landed => flight.tell(|_| Fate::Stored),
+                Landing::Acked if landed => flight.tell(Fate::Stored),
                 Landing::Nacked if landed => flight.tell(Fate::Refused),
                 _ => match &error {
                     Some(error) => flight.tell(|outgoing| Fate::Suspect(outgoing, error.clone())),
@@ -226,7 +226,7 @@ impl Flights {
         let Some(slot) = self.slot(id) else { return };
         match slot.as_ref().map(|flight| (flight.landing, flight.returned)) {
             Some((_, true)) => tell(slot, Fate::Returned),
-            Some((Landing::Acked, false)) => tell(slot, |_| Fate::Stored),
+            Some((Landing::Acked, false)) => tell(slot, Fate::Stored),
             Some((Landing::Nacked, false)) => tell(slot, Fate::Refused),
             Some((Landing::Behind(..), false)) => self.behind.push(id),
             Some((Landing::Awaited | Landing::Failed, false)) | None => {}
@@ -242,7 +242,7 @@ impl Flights {
             match slot.as_ref().map(|flight| (flight.landing, flight.returned)) {
                 Some((_, true)) => tell(slot, Fate::Returned),
                 Some((Landing::Behind(acked, until), false)) if lowest >= until => match acked {
-                    true => tell(slot, |_| Fate::Stored),
+                    true => tell(slot, Fate::Stored),
                     false => tell(slot, Fate::Refused),
                 },
                 Some(_) => return true,

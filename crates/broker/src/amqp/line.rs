@@ -1,17 +1,18 @@
-//! A channel in confirm mode, and the task that owns it.
+//! A channel in confirm mode that many senders share.
 //!
-//! The task publishes what it is handed and tells each sender the fate of its message. Many messages are in the air at
-//! once.
+//! A sender puts its message on the wire itself. A task of the line's own looks at what the broker says, and tells each
+//! sender the fate of its message.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
 use futures::task::AtomicWaker;
 use lapin::Channel;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
 use super::connection::{ANSWER, Surroundings};
@@ -27,115 +28,103 @@ pub(super) struct Parcel {
     pub(super) _place: OwnedSemaphorePermit,
 }
 
-struct Request {
-    attempt: Attempt,
-    parcel: Parcel,
-    answer: oneshot::Sender<Fate>,
-}
+/// A way to hand messages to a channel. The channel is closed when it is dropped and everything in the air has landed.
+pub(super) struct Line(Arc<Shared>);
 
-/// A way to hand messages to a channel.
-pub(super) struct Line {
+struct Shared {
     channel: Arc<Channel>,
-    requests: mpsc::UnboundedSender<Request>,
+    /// `None` when the channel has ended.
+    flights: Mutex<Option<Flights>>,
+    ready: Arc<Ready>,
+    unused: AtomicBool,
 }
 
 impl fmt::Debug for Line {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Line").field("channel", &self.channel.id()).finish_non_exhaustive()
+        formatter.debug_struct("Line").field("channel", &self.0.channel.id()).finish_non_exhaustive()
     }
 }
 
 impl Line {
-    /// Takes over a channel. Ends when the channel ends, or when it is dropped and everything in the air has landed.
+    /// Takes over a channel.
     ///
     /// # Errors
     /// When the channel does not go into confirm mode.
     pub(super) async fn open(channel: Channel, around: &Surroundings) -> Result<Self, lapin::Error> {
         let selected = timeout(ANSWER, channel.confirm_select(ConfirmSelectOptions::default())).await;
         selected.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))?;
-        let channel = Arc::new(channel);
-        // Bounded by the window, of which every request holds a place.
-        let (sender, requests) = mpsc::unbounded_channel();
-        let task = Task { requests, flights: Flights::default(), ready: Arc::default(), woken: Vec::new() };
-        let closing = around.closing.clone();
-        around.tracker.spawn(async move { closing.run_until_cancelled(task.run()).await });
-        Ok(Self { channel, requests: sender })
+        let shared = Arc::new(Shared {
+            channel: Arc::new(channel),
+            flights: Mutex::new(Some(Flights::default())),
+            ready: Arc::default(),
+            unused: AtomicBool::new(false),
+        });
+        let (task, closing) = (Arc::clone(&shared), around.closing.clone());
+        around.tracker.spawn(async move {
+            closing.run_until_cancelled(task.run()).await;
+            // Taken out also when this program closes the broker: whoever waits learns that nobody will tell.
+            drop(task.lock().take());
+        });
+        Ok(Self(shared))
     }
 
-    /// Hands a message over, and says where its fate will be told; hands it back when the channel has ended.
+    /// Publishes a message, and says where its fate will be told; hands it back when the channel has ended.
     pub(super) fn send(&self, envelope: Envelope, parcel: Parcel) -> Result<oneshot::Receiver<Fate>, Parcel> {
-        let attempt = attempt(Arc::clone(&self.channel), envelope, parcel.outgoing.message.body.clone());
+        let shared = &*self.0;
+        let attempt = attempt(Arc::clone(&shared.channel), envelope, parcel.outgoing.message.body.clone());
+        let mut flights = shared.lock();
+        let Some(flights) = flights.as_mut() else { return Err(parcel) };
         let (answer, fate) = oneshot::channel();
-        match self.requests.send(Request { attempt, parcel, answer }) {
-            Ok(()) => Ok(fate),
-            Err(refused) => Err(refused.0.parcel),
+        let signal = Signal { id: flights.next_id(), ready: Arc::clone(&shared.ready) };
+        flights.launch(Flight::new(attempt, Waker::from(Arc::new(signal)), parcel, answer));
+        if flights.has_untold() || flights.is_broken() {
+            shared.ready.task.wake();
         }
+        Ok(fate)
     }
 
     /// Whether the channel has not ended, as far as is known.
     pub(super) fn is_open(&self) -> bool {
-        !self.requests.is_closed()
+        self.0.lock().is_some()
     }
 }
 
-struct Task {
-    requests: mpsc::UnboundedReceiver<Request>,
-    flights: Flights,
-    ready: Arc<Ready>,
-    woken: Vec<u64>,
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.0.unused.store(true, Ordering::Release);
+        self.0.ready.task.wake();
+    }
 }
 
-impl Task {
-    async fn run(mut self) {
-        std::future::poll_fn(|context| self.poll(context)).await;
-        // Whoever sends from here on is told at once that the channel has ended.
-        self.requests.close();
-        self.flights.lose();
-        while let Some(request) = self.requests.recv().await {
-            let _ = request.answer.send(Fate::Lost(request.parcel.outgoing));
+impl Shared {
+    /// Until the channel has ended, or nobody is left to use it.
+    async fn run(&self) {
+        let mut woken = Vec::new();
+        std::future::poll_fn(|context| self.poll(context, &mut woken)).await;
+        let flights = self.lock().take();
+        if let Some(flights) = flights {
+            flights.lose();
         }
     }
 
-    /// Ready when the channel has ended, or nobody is left to use it.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(&self, context: &mut Context<'_>, woken: &mut Vec<u64>) -> Poll<()> {
         self.ready.task.register(context.waker());
         loop {
-            self.ready.take(&mut self.woken);
-            self.flights.round(self.woken.drain(..));
-            if self.flights.is_broken() {
+            let mut flights = self.lock();
+            let Some(flights) = flights.as_mut() else { return Poll::Ready(()) };
+            self.ready.take(woken);
+            flights.round(woken.drain(..));
+            if flights.is_broken() || (flights.is_empty() && self.unused.load(Ordering::Acquire)) {
                 return Poll::Ready(());
             }
-            if self.flights.has_untold() || !self.ready.is_empty() {
-                continue;
-            }
-            match self.launch_some(context) {
-                Poll::Ready(true) => {}
-                Poll::Ready(false) if self.flights.is_empty() => return Poll::Ready(()),
-                Poll::Ready(false) | Poll::Pending => return Poll::Pending,
+            if !flights.has_untold() && self.ready.is_empty() {
+                return Poll::Pending;
             }
         }
     }
 
-    /// Launches what has been handed over. Whether there may be more, ever.
-    fn launch_some(&mut self, context: &mut Context<'_>) -> Poll<bool> {
-        /// Then those in the air get a look again.
-        const AT_ONCE: usize = 32;
-        for _ in 0..AT_ONCE {
-            match self.requests.poll_recv(context) {
-                Poll::Ready(Some(request)) => self.launch(request),
-                Poll::Ready(None) => return Poll::Ready(false),
-                Poll::Pending if self.flights.has_untold() => return Poll::Ready(true),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        Poll::Ready(true)
-    }
-
-    fn launch(&mut self, request: Request) {
-        let id = self.flights.next_id();
-        let waker = Waker::from(Arc::new(Signal { id, ready: Arc::clone(&self.ready) }));
-        let Request { attempt, parcel, answer } = request;
-        self.flights.launch(Flight::new(attempt, waker, parcel, answer));
+    fn lock(&self) -> MutexGuard<'_, Option<Flights>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -40,7 +40,6 @@ pub(super) struct Publisher {
     trusted: RwLock<HashSet<String>>,
     introductions: Semaphore,
     timeout: Duration,
-    largest: usize,
 }
 
 /// A place for a shared channel.
@@ -60,32 +59,18 @@ impl Publisher {
             trusted: RwLock::new(HashSet::from([String::new()])),
             introductions: Semaphore::new(INTRODUCTIONS),
             timeout: options.publish_timeout,
-            largest: usize::try_from(options.max_message_size.bytes()).unwrap_or(usize::MAX),
         }
     }
 
     /// Publishes a message, and waits for its fate.
     pub(super) async fn publish(&self, outgoing: Outgoing) -> Result<()> {
-        self.check_size(&outgoing)?;
+        check_headers(&outgoing)?;
         let began = Instant::now();
         let mut sent = false;
         match timeout_at(began + self.timeout, self.deliver(Box::new(outgoing), &mut sent)).await {
             Ok(result) => result,
             Err(_) => Err(self.overdue(began.elapsed(), sent)),
         }
-    }
-
-    fn check_size(&self, outgoing: &Outgoing) -> Result<()> {
-        let size = outgoing.message.body.len();
-        if size > self.largest {
-            return Err(Error::TooLarge { size, limit: self.largest });
-        }
-        // More would end the connection, and everything else that is in the air on it.
-        let size = headers_size(&outgoing.message.headers);
-        if size > LARGEST_HEADERS {
-            return Err(Error::TooLarge { size, limit: LARGEST_HEADERS });
-        }
-        Ok(())
     }
 
     async fn deliver(&self, mut outgoing: Box<Outgoing>, sent: &mut bool) -> Result<()> {
@@ -104,7 +89,7 @@ impl Publisher {
                 self.send(outgoing, sent).await?
             };
             match fate {
-                Fate::Stored => return Ok(()),
+                Fate::Stored(_) => return Ok(()),
                 Fate::Returned(outgoing) => return Err(returned(*outgoing)),
                 Fate::Refused(outgoing) => {
                     let Outgoing { exchange, routing_key, .. } = *outgoing;
@@ -251,6 +236,15 @@ impl Slot {
     fn lock(&self) -> MutexGuard<'_, Option<Arc<Line>>> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// More would end the connection, and everything else that is in the air on it.
+fn check_headers(outgoing: &Outgoing) -> Result<()> {
+    let size = headers_size(&outgoing.message.headers);
+    if size > LARGEST_HEADERS {
+        return Err(Error::TooLarge { size, limit: LARGEST_HEADERS });
+    }
+    Ok(())
 }
 
 fn returned(outgoing: Outgoing) -> Error {

@@ -47,11 +47,16 @@ impl Inequivalent {
 
     /// The error for a person, who wrote `expected` or else what RabbitMQ received.
     pub(super) fn into_error(self, expected: Option<&str>) -> Error {
+        let show = |said: &Said| match said {
+            // What RabbitMQ makes of a queue that says no type.
+            Said::Nothing if self.argument == "x-queue-type" => "`classic`".to_owned(),
+            said => said.show(),
+        };
         Error::Mismatch {
+            found: show(&self.current),
+            expected: expected.map_or_else(|| show(&self.received), |expected| format!("`{expected}`")),
             object: self.object,
             argument: self.argument,
-            found: self.current.show(),
-            expected: expected.map_or_else(|| self.received.show(), |expected| format!("`{expected}`")),
         }
     }
 }
@@ -145,7 +150,7 @@ mod tests {
         let error = Inequivalent::read(said).unwrap().into_error(Some("quorum"));
         assert_eq!(
             error.to_string(),
-            "cannot declare queue `mail`: x-queue-type is not set on the broker, `quorum` in the configuration"
+            "cannot declare queue `mail`: x-queue-type is `classic` on the broker, `quorum` in the configuration"
         );
     }
 

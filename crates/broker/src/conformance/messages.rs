@@ -6,7 +6,6 @@ use bytes::Bytes;
 use celeriac_protocol::{HeaderMap, Map, Message, Properties, Value};
 
 use super::stage::{Stage, next, text};
-use crate::error::Error;
 
 pub(super) async fn headers_and_properties_arrive_as_they_were_sent(stage: &Stage) {
     let queue = stage.queue("queue").await;
@@ -88,13 +87,4 @@ pub(super) async fn a_large_body_arrives_whole(stage: &Stage) {
     );
     delivery.settlement.ack();
     consumer.close().await;
-}
-
-pub(super) async fn a_message_beyond_the_bound_is_refused(stage: &Stage) {
-    let queue = stage.queue("queue").await;
-    let body = Bytes::from(vec![0; (8 << 20) + 1]);
-    let refused = stage.publish("", &queue, Message { body, ..Message::default() }).await;
-    assert!(matches!(refused, Err(Error::TooLarge { limit, .. }) if limit == 8 << 20), "{refused:?}");
-    stage.send(&queue, &["small"]).await;
-    assert_eq!(stage.drain(&queue).await, ["small"]);
 }

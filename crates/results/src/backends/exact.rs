@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use crate::record::TaskRecord;
 
 /// The longest task id, in bytes: AMQP's limit for the `correlation_id` that carries it.
@@ -39,11 +37,6 @@ pub(super) fn text(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
-/// As [`text`], for what may be missing.
-pub(super) fn optional_text(text: Option<&str>) -> Option<Cow<'_, str>> {
-    text.map(self::text)
-}
-
 /// Microseconds, the resolution of both databases.
 pub(super) fn seconds(duration: Duration) -> f64 {
     Duration::from_micros(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)).as_secs_f64()
@@ -58,19 +51,22 @@ fn round_to_micros(duration: Duration) -> Duration {
     Duration::from_micros(u64::try_from((duration.as_nanos() + 500) / 1_000).unwrap_or(u64::MAX))
 }
 
-/// Microseconds since 1970, rounded down.
-pub(super) fn micros(time: Timestamp) -> i64 {
-    time.as_microsecond()
+/// A document, in the one of two columns that holds it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Document<'a> {
+    /// For the JSON column.
+    pub(super) json: Option<&'a str>,
+    /// To the letter, where a JSON column cannot hold it.
+    pub(super) text: Option<&'a str>,
 }
 
-/// The document as a JSON column, where that can hold it.
-pub(super) fn as_json(document: Option<&str>) -> Option<&str> {
-    document.filter(|document| fits(document))
-}
-
-/// The document as exact text, where a JSON column cannot hold it.
-pub(super) fn as_text(document: Option<&str>) -> Option<&str> {
-    document.filter(|document| !fits(document))
+impl<'a> Document<'a> {
+    pub(super) fn new(document: Option<&'a str>) -> Self {
+        match document {
+            Some(document) if fits(document) => Self { json: Some(document), text: None },
+            text => Self { json: None, text },
+        }
+    }
 }
 
 /// Whether a binary JSON column holds this document.
@@ -178,10 +174,10 @@ mod tests {
     #[test]
     fn durations_survive_to_the_microsecond() {
         for micros in [0, 1, 999_999, 1_000_001, 86_400_000_001, 123_456_789_012_345] {
-            let duration = Duration::from_micros(micros);
-            assert_eq!(super::duration(seconds(duration)), Some(duration));
+            let exact = Duration::from_micros(micros);
+            assert_eq!(duration(seconds(exact)), Some(exact));
         }
-        assert_eq!(self::duration(-1.0), None);
+        assert_eq!(duration(-1.0), None);
     }
 
     #[test]

@@ -72,6 +72,7 @@ impl Waiting {
     }
 
     /// Whether anybody waits.
+    #[cfg(feature = "sqlite")]
     pub(super) fn is_empty(&self) -> bool {
         self.lock().waiters.is_empty()
     }

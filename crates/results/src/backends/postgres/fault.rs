@@ -45,10 +45,7 @@ pub(super) fn is_starting(cause: &Cause) -> bool {
         Cause::Io(error) => {
             use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof};
             // `NotFound`: the socket file of a local server that is not up yet.
-            matches!(
-                error.kind(),
-                ConnectionRefused | ConnectionReset | ConnectionAborted | UnexpectedEof | NotFound
-            )
+            matches!(error.kind(), ConnectionRefused | ConnectionReset | ConnectionAborted | UnexpectedEof | NotFound)
         }
         Cause::Database(_) => is_lost(cause),
         _ => false,

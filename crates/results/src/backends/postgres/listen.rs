@@ -43,7 +43,7 @@ pub(super) async fn listen(listening: Listening, waiting: Arc<Waiting>, stop: Ca
         loop {
             let cause = match listening.connect(&pool).await {
                 Ok(mut listener) => {
-                    pause.reset();
+                    pause = Pause::new();
                     listening.serve(&mut listener, &waiting).await
                 }
                 Err(cause) => cause,
@@ -53,7 +53,7 @@ pub(super) async fn listen(listening: Listening, waiting: Arc<Waiting>, stop: Ca
             sleep(pause.next()).await;
         }
     };
-    stop.run_until_cancelled(served).await;
+    stop.run_until_cancelled(Box::pin(served)).await;
     // The server keeps the connection open for no longer than this program.
     let _ = timeout(FAREWELL, pool.close()).await;
 }

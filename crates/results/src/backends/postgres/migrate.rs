@@ -28,7 +28,8 @@ pub(super) async fn migrate(connections: &Connections) -> Result<()> {
 }
 
 async fn version(connection: &mut PgConnection) -> sqlx::Result<i64> {
-    let exists = sqlx::query("SELECT to_regclass('celeriac.migrations') IS NOT NULL").fetch_one(&mut *connection).await?;
+    let exists =
+        sqlx::query("SELECT to_regclass('celeriac.migrations') IS NOT NULL").fetch_one(&mut *connection).await?;
     if !exists.try_get::<bool, _>(0)? {
         return Ok(0);
     }

@@ -27,8 +27,7 @@ macro_rules! select {
 }
 
 const FIND: &str = select!("id = $1");
-const ENDED: &str =
-    select!("id = ANY($1) AND state IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')");
+const ENDED: &str = select!("id = ANY($1) AND state IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')");
 
 /// What is known of a task.
 pub(super) async fn find(connections: &Connections, id: &str) -> Result<Option<TaskRecord>> {
@@ -41,7 +40,11 @@ pub(super) async fn find(connections: &Connections, id: &str) -> Result<Option<T
 }
 
 /// Hands out those of these tasks that have ended, one after the other: results may be large.
-pub(super) async fn ended(connection: &mut PgConnection, ids: &[String], deliver: impl Fn(TaskRecord)) -> sqlx::Result<()> {
+pub(super) async fn ended(
+    connection: &mut PgConnection,
+    ids: &[String],
+    deliver: impl Fn(TaskRecord),
+) -> sqlx::Result<()> {
     let mut rows = sqlx::query(ENDED).bind(ids).fetch(connection);
     while let Some(row) = rows.try_next().await? {
         deliver(task(&row)?);

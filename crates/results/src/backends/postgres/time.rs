@@ -7,8 +7,6 @@ use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueRef};
 use sqlx::{Decode, Encode, Postgres, Type};
 
-use crate::backends::exact;
-
 /// 2000-01-01, from which Postgres counts, in microseconds since 1970.
 const EPOCH: i64 = 946_684_800_000_000;
 
@@ -33,7 +31,7 @@ impl PgHasArrayType for Time {
 
 impl Encode<'_, Postgres> for Time {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        Encode::<Postgres>::encode(exact::micros(self.0).saturating_sub(EPOCH), buffer)
+        Encode::<Postgres>::encode(self.0.as_microsecond().saturating_sub(EPOCH), buffer)
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) async fn watch(options: SqliteConnectOptions, url: String, waiting: A
         loop {
             let cause = match options.connect().await {
                 Ok(mut connection) => {
-                    pause.reset();
+                    pause = Pause::new();
                     serve(&mut connection, &waiting).await
                 }
                 Err(cause) => Err(cause),

@@ -5,7 +5,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::{fault, read};
 use crate::backend::Recorded;
-use crate::backends::exact;
+use crate::backends::exact::{self, Document};
 use crate::record::TaskRecord;
 
 const RECORD: &str = include_str!("record.sql");
@@ -38,30 +38,32 @@ async fn write(connection: &mut SqliteConnection, record: &TaskRecord) -> sqlx::
 
 type Statement<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
 
-fn statement(record: &TaskRecord) -> Statement<'_> {
+/// The driver works on a thread of its own, which takes copies only.
+fn statement(record: &TaskRecord) -> Statement<'static> {
+    let [args, kwargs, result] =
+        [&record.args, &record.kwargs, &record.result].map(|document| Document::new(document.as_deref()));
     let failure = record.failure.as_ref();
-    let own = |text: Option<std::borrow::Cow<'_, str>>| text.map(std::borrow::Cow::into_owned);
     sqlx::query(RECORD)
         .bind(record.id.clone())
-        .bind(exact::text(&record.name).into_owned())
+        .bind(text(&record.name))
         .bind(record.state.as_str())
-        .bind(exact::as_json(record.args.as_deref()).map(str::to_owned))
-        .bind(exact::as_json(record.kwargs.as_deref()).map(str::to_owned))
-        .bind(exact::as_json(record.result.as_deref()).map(str::to_owned))
-        .bind(exact::as_text(record.args.as_deref()).map(str::to_owned))
-        .bind(exact::as_text(record.kwargs.as_deref()).map(str::to_owned))
-        .bind(exact::as_text(record.result.as_deref()).map(str::to_owned))
-        .bind(own(failure.map(|failure| exact::text(&failure.kind))))
-        .bind(own(failure.map(|failure| exact::text(&failure.message))))
-        .bind(own(failure.and_then(|failure| exact::optional_text(failure.trace.as_deref()))))
-        .bind(exact::text(&record.queue).into_owned())
-        .bind(exact::text(&record.exchange).into_owned())
-        .bind(exact::text(&record.routing_key).into_owned())
-        .bind(exact::text(&record.worker).into_owned())
+        .bind(args.json.map(str::to_owned))
+        .bind(kwargs.json.map(str::to_owned))
+        .bind(result.json.map(str::to_owned))
+        .bind(args.text.map(str::to_owned))
+        .bind(kwargs.text.map(str::to_owned))
+        .bind(result.text.map(str::to_owned))
+        .bind(failure.map(|failure| text(&failure.kind)))
+        .bind(failure.map(|failure| text(&failure.message)))
+        .bind(failure.and_then(|failure| failure.trace.as_deref().map(text)))
+        .bind(text(&record.queue))
+        .bind(text(&record.exchange))
+        .bind(text(&record.routing_key))
+        .bind(text(&record.worker))
         .bind(record.attempts)
-        .bind(own(exact::optional_text(record.root_id.as_deref())))
-        .bind(own(exact::optional_text(record.parent_id.as_deref())))
-        .bind(own(exact::optional_text(record.group_id.as_deref())))
+        .bind(record.root_id.as_deref().map(text))
+        .bind(record.parent_id.as_deref().map(text))
+        .bind(record.group_id.as_deref().map(text))
         .bind(record.eta.map(iso))
         .bind(record.expires.map(iso))
         .bind(record.sent_at.map(iso))
@@ -69,7 +71,11 @@ fn statement(record: &TaskRecord) -> Statement<'_> {
         .bind(record.started_at.map(iso))
         .bind(record.finished_at.map(iso))
         .bind(record.runtime.map(exact::seconds))
-        .bind(own(exact::optional_text(record.trace_id.as_deref())))
+        .bind(record.trace_id.as_deref().map(text))
+}
+
+fn text(text: &str) -> String {
+    exact::text(text).into_owned()
 }
 
 /// ISO 8601 in UTC, always with microseconds, so that text sorts as time does.
