@@ -23,8 +23,8 @@ pub(crate) async fn submit(servers: &Servers, stage: &Stage, count: usize) -> Re
     let watch = Watch::start()?;
     publish(&channel, &stage.queue, count).await?;
     let sample = watch.stop(count)?;
-    ours::delete(&channel, stage).await?;
     connection.close(200, "done".into()).await?;
+    ours::delete(servers, stage).await?;
     Ok(sample)
 }
 
@@ -37,15 +37,20 @@ pub(crate) async fn drain(servers: &Servers, stage: &Stage, count: usize, result
     let watch = Watch::start()?;
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
     let consumer = channel
-        .basic_consume(stage.queue.as_str().into(), "bare".into(), BasicConsumeOptions::default(), FieldTable::default())
+        .basic_consume(
+            stage.queue.as_str().into(),
+            "bare".into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        )
         .await?;
     match &database {
         None => acknowledge_all(&channel, consumer, count).await?,
         Some(database) => record_all(&channel, consumer, count, database).await?,
     }
     let sample = watch.stop(count)?;
-    ours::delete(&channel, stage).await?;
     connection.close(200, "done".into()).await?;
+    ours::delete(servers, stage).await?;
     Ok(sample)
 }
 

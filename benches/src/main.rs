@@ -58,7 +58,10 @@ async fn main() -> Result<()> {
         let wanted = |work: &str| options.only.as_deref().is_none_or(|only| work.contains(only));
         if wanted("submit") {
             let pairs = rounds(&options, async |stage| {
-                Ok((ours::submit(&servers, stage, options.tasks).await?, bare::submit(&servers, stage, options.tasks).await?))
+                Ok((
+                    ours::submit(&servers, stage, options.tasks).await?,
+                    bare::submit(&servers, stage, options.tasks).await?,
+                ))
             });
             report.rates("submit", queue, &pairs(queue).await?);
         }

@@ -6,11 +6,9 @@ use anyhow::{Context, Result};
 use celeriac::Shutdown;
 use celeriac::prelude::*;
 use futures::StreamExt;
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, QueueDeclareOptions,
-};
-use lapin::types::FieldTable;
 use lapin::BasicProperties;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
 use sqlx::postgres::{PgListener, PgPoolOptions};
 
 use crate::Servers;
@@ -37,9 +35,7 @@ pub(crate) async fn ours(servers: &Servers, stage: &Stage, count: usize) -> Resu
     });
     ran?;
     client.close().await;
-    let (connection, channel) = connect(servers).await?;
-    delete(&channel, stage).await?;
-    connection.close(200, "done".into()).await?;
+    delete(servers, stage).await?;
     latency
 }
 
@@ -65,16 +61,25 @@ pub(crate) async fn lapin(servers: &Servers, stage: &Stage, count: usize) -> Res
     let exclusive = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
     let reply = channel.queue_declare("".into(), exclusive, FieldTable::default()).await?.name().to_string();
     let no_ack = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
-    let mut answers = channel.basic_consume(reply.as_str().into(), "answers".into(), no_ack, FieldTable::default()).await?;
+    let mut answers =
+        channel.basic_consume(reply.as_str().into(), "answers".into(), no_ack, FieldTable::default()).await?;
     worker.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
     let mut requests = worker
-        .basic_consume(stage.queue.as_str().into(), "requests".into(), BasicConsumeOptions::default(), FieldTable::default())
+        .basic_consume(
+            stage.queue.as_str().into(),
+            "requests".into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        )
         .await?;
     let answer = async {
         for _ in 0..count {
             let request = requests.next().await.context("the consumer ended")??;
             let options = BasicPublishOptions::default();
-            worker.basic_publish("".into(), reply.as_str().into(), options, b"1", BasicProperties::default()).await?.await?;
+            worker
+                .basic_publish("".into(), reply.as_str().into(), options, b"1", BasicProperties::default())
+                .await?
+                .await?;
             worker.basic_ack(request.delivery_tag, BasicAckOptions::default()).await?;
         }
         anyhow::Ok(())
@@ -93,16 +98,18 @@ pub(crate) async fn lapin(servers: &Servers, stage: &Stage, count: usize) -> Res
     };
     let (answered, latency) = tokio::join!(answer, ask);
     answered?;
-    delete(&channel, stage).await?;
     connection.close(200, "done".into()).await?;
     answering.close(200, "done".into()).await?;
+    delete(servers, stage).await?;
     latency
 }
 
 /// Bare sqlx: write a row and notify, wake up, read the row.
 pub(crate) async fn database(servers: &Servers, count: usize) -> Result<Latency> {
     let pool = PgPoolOptions::new().max_connections(2).connect(&servers.database).await?;
-    sqlx::raw_sql("CREATE TABLE IF NOT EXISTS celeriac.bench_rows (id text PRIMARY KEY, result jsonb)").execute(&pool).await?;
+    sqlx::raw_sql("CREATE TABLE IF NOT EXISTS celeriac.bench_rows (id text PRIMARY KEY, result jsonb)")
+        .execute(&pool)
+        .await?;
     let mut listener = PgListener::connect(&servers.database).await?;
     listener.listen("bench_rows").await?;
     let watch = Watch::start()?;

@@ -51,7 +51,15 @@ async fn the_banner_says_what_runs_and_hides_the_password() {
     let mut worker = Program::start(PROGRAM, &["worker", "-n", "w1@here", "-c", "3"], &variables);
     worker.says("ready").await;
     let said = worker.output();
-    for part in ["w1@here", "guest:***@", "postgres://", "concurrency  3", "exchange=(default) key=celeriac", "test.note", "test.rest"] {
+    for part in [
+        "w1@here",
+        "guest:***@",
+        "postgres://",
+        "concurrency  3",
+        "exchange=(default) key=celeriac",
+        "test.note",
+        "test.rest",
+    ] {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(!said.contains("guest:guest"), "{said}");
@@ -77,14 +85,22 @@ async fn a_task_for_a_broker_inside_this_process_is_refused() {
 #[tokio::test]
 async fn a_configuration_with_mistakes_does_not_start_and_all_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), "celeriac.yaml", "broker: { url: \"amqp://guest:secret@localhost\", heartbeet: 10s }\nworker: { concurrency: many }\n");
+    write(
+        folder.path(),
+        "celeriac.yaml",
+        "broker: { url: \"amqp://guest:secret@localhost\", heartbeet: 10s }\nworker: { concurrency: many }\n",
+    );
     write(
         folder.path(),
         "routes.yaml",
         "queues:\n  billing: {}\n  billing: {}\ntask_routes:\n  - { task: \"orders.*\", queue: billling }\n",
     );
     let directory = folder.path().to_str().unwrap();
-    for arguments in [["--config", directory, "config", "check"], ["config", "check", "--config", directory], ["worker", "--config", directory, "-Qbilling"]] {
+    for arguments in [
+        ["--config", directory, "config", "check"],
+        ["config", "check", "--config", directory],
+        ["worker", "--config", directory, "-Qbilling"],
+    ] {
         let (code, said) = run(&arguments, &[("CELERIAC__WORKER__DRIAN", "5s".to_owned())]).await;
         assert_eq!(code, 78, "{said}");
         for part in [
@@ -102,7 +118,11 @@ async fn a_configuration_with_mistakes_does_not_start_and_all_are_named() {
 #[tokio::test]
 async fn a_route_to_an_undeclared_queue_names_the_nearest() {
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), "routes.yaml", "queues: { billing: {} }\ntask_routes: [{ task: \"orders.*\", queue: billling }]\n");
+    write(
+        folder.path(),
+        "routes.yaml",
+        "queues: { billing: {} }\ntask_routes: [{ task: \"orders.*\", queue: billling }]\n",
+    );
     let (code, said) = run(&["config", "check", "--config", folder.path().to_str().unwrap()], &[]).await;
     assert_eq!(code, 78, "{said}");
     assert!(said.contains("routes.yaml: task_routes[0].queue") && said.contains("did you mean `billing`"), "{said}");
@@ -114,7 +134,8 @@ async fn a_good_configuration_is_shown_with_its_secrets_masked() {
     write(folder.path(), "celeriac.yaml", "broker: { url: \"amqp://guest:topsecret@localhost/%2f\" }\n");
     let directory = folder.path().to_str().unwrap();
     assert_eq!(run(&["config", "check", "--config", directory], &[]).await.0, 0);
-    let (code, said) = run(&["config", "show", "--config", directory], &[("CELERIAC__WORKER__CONCURRENCY", "7".to_owned())]).await;
+    let (code, said) =
+        run(&["config", "show", "--config", directory], &[("CELERIAC__WORKER__CONCURRENCY", "7".to_owned())]).await;
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("guest:***@localhost") && !said.contains("topsecret"), "{said}");
     assert!(said.contains("concurrency: 7") && said.contains("CELERIAC__WORKER__CONCURRENCY"), "{said}");
@@ -141,6 +162,9 @@ async fn a_queue_that_exists_otherwise_on_the_broker_is_named_with_both_values()
     write(folder.path(), "routes.yaml", "queues: { mail: { type: quorum } }\n");
     let (code, said) = run(&["worker", "--config", directory], &variables).await;
     assert_eq!(code, 78, "{said}");
-    assert!(said.contains("mail") && said.contains("x-queue-type") && said.contains("classic") && said.contains("quorum"), "{said}");
+    assert!(
+        said.contains("mail") && said.contains("x-queue-type") && said.contains("classic") && said.contains("quorum"),
+        "{said}"
+    );
     bed.clear().await;
 }

@@ -64,13 +64,12 @@ async fn a_typed_call_comes_back_as_a_typed_result_and_stands_in_a_row() {
     assert_eq!(handle.get().await.unwrap(), Receipt { order: 17, cents: 1299 });
     assert!(handle.ready().await.unwrap() && handle.successful().await.unwrap() && !handle.failed().await.unwrap());
 
-    let row: (String, String, serde_json::Value, serde_json::Value, i32, String) = sqlx::query_as(
-        "SELECT name, state, args, result, attempts::int, queue FROM celeriac.tasks WHERE id = $1",
-    )
-    .bind(handle.id())
-    .fetch_one(&mut bed.database().await)
-    .await
-    .unwrap();
+    let row: (String, String, serde_json::Value, serde_json::Value, i32, String) =
+        sqlx::query_as("SELECT name, state, args, result, attempts::int, queue FROM celeriac.tasks WHERE id = $1")
+            .bind(handle.id())
+            .fetch_one(&mut bed.database().await)
+            .await
+            .unwrap();
     let expected = (
         "t.charge".to_owned(),
         "SUCCESS".to_owned(),
@@ -145,7 +144,11 @@ async fn an_error_keeps_its_type_and_a_panic_stays_in_its_task() {
     let running = start(&bed).await;
     let client = &running.client;
     let failures = [
-        (parse("x".to_owned()).submit(client).await.unwrap().wait().await, "ParseIntError", "invalid digit found in string"),
+        (
+            parse("x".to_owned()).submit(client).await.unwrap().wait().await,
+            "ParseIntError",
+            "invalid digit found in string",
+        ),
         (panics().submit(client).await.unwrap().wait().await, "Panic", "on purpose"),
         (block_panics().submit(client).await.unwrap().wait().await, "Panic", "on a thread"),
     ];

@@ -39,7 +39,9 @@ async fn publish_process_and_the_tasks_own_span_are_one_trace() {
     telemetry.shutdown(Duration::from_secs(10)).await.unwrap();
 
     let spans = eventually("three spans", async || collector.spans(), |spans| spans.len() >= 3).await;
-    let find = |name: &str| spans.iter().find(|found| found.span.name.starts_with(name)).unwrap_or_else(|| panic!("{name}: {spans:?}"));
+    let find = |name: &str| {
+        spans.iter().find(|found| found.span.name.starts_with(name)).unwrap_or_else(|| panic!("{name}: {spans:?}"))
+    };
     let (publish, process, own) = (find("publish"), find("process"), find("telling"));
     let trace = publish.trace_id();
     for found in [process, own] {

@@ -33,7 +33,8 @@ async fn nothing_is_acknowledged_unrecorded_while_postgres_is_away_and_the_drain
     let rows = recorded(&postgres).await;
     assert!(rows < TASKS.cast_signed(), "the database was stopped after the drain, which proves nothing");
 
-    let rows = eventually("the drain goes on", async || recorded(&postgres).await, |rows| *rows == TASKS.cast_signed()).await;
+    let rows =
+        eventually("the drain goes on", async || recorded(&postgres).await, |rows| *rows == TASKS.cast_signed()).await;
     running.stop().await;
     let peer = bed.peer().await;
     let (waiting, dead) = (peer.ready("celeriac").await, peer.ready("celeriac.dead").await);
@@ -46,12 +47,8 @@ async fn nothing_is_acknowledged_unrecorded_while_postgres_is_away_and_the_drain
 async fn what_postgres_cannot_take_stays_on_the_queue_when_the_worker_is_stopped() {
     let bed = Bed::new().await;
     let postgres = PostgresNode::start(Durability::Real).unwrap();
-    let app = bed
-        .program(tasks![note])
-        .set("results.url", postgres.url())
-        .set("worker.drain", "500ms")
-        .build()
-        .unwrap();
+    let app =
+        bed.program(tasks![note]).set("results.url", postgres.url()).set("worker.drain", "500ms").build().unwrap();
     let running = Running::start(&app).await;
     postgres.stop().unwrap();
     let submitted: Vec<_> = running.client.submit_each((0..300).map(note)).collect().await;

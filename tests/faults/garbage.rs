@@ -78,7 +78,10 @@ fn all() -> Vec<Garbage> {
         head("no headers", vec![]),
         head("no id", vec![("task", text("test.note"))]),
         head("an empty id", vec![("task", text("test.note")), ("id", text(""))]),
-        head("a task that is a list", vec![("task", AMQPValue::FieldArray(FieldArray::default())), ("id", text("g-list"))]),
+        head(
+            "a task that is a list",
+            vec![("task", AMQPValue::FieldArray(FieldArray::default())), ("id", text("g-list"))],
+        ),
         head("a task that is nothing", vec![("task", AMQPValue::Void), ("id", text("g-void"))]),
         head("an id that is a number", vec![("task", text("test.note")), ("id", AMQPValue::LongInt(7))]),
         head("an id of 300 bytes", vec![("task", text("test.note")), ("id", text(&"i".repeat(300)))]),
@@ -119,7 +122,8 @@ async fn garbage_is_dead_lettered_with_a_reason_and_good_tasks_run() {
         handle.get().await.unwrap();
     }
     let expected = u32::try_from(garbage.len()).unwrap();
-    eventually("all garbage is dead-lettered", async || peer.ready("celeriac.dead").await, |dead| *dead >= expected).await;
+    eventually("all garbage is dead-lettered", async || peer.ready("celeriac.dead").await, |dead| *dead >= expected)
+        .await;
     running.stop().await;
     assert_eq!(peer.ready("celeriac").await, 0, "nothing is left");
 
@@ -129,9 +133,11 @@ async fn garbage_is_dead_lettered_with_a_reason_and_good_tasks_run() {
     for Garbage { what, reason, body, properties } in &garbage {
         let sent = properties.headers().clone().unwrap_or_default();
         let same = |found: &&celeriac_tests::peer::Found| {
-            found.body == *body && sent.inner().iter().all(|(name, value)| found.headers.inner().get(name) == Some(value))
+            found.body == *body
+                && sent.inner().iter().all(|(name, value)| found.headers.inner().get(name) == Some(value))
         };
-        let found = dead.iter().find(same).unwrap_or_else(|| panic!("{what}: not in the dead-letter queue as it was sent"));
+        let found =
+            dead.iter().find(same).unwrap_or_else(|| panic!("{what}: not in the dead-letter queue as it was sent"));
         let error = found.header("celeriac-dead-error").unwrap_or_else(|| panic!("{what}: no error"));
         println!("{what:<36} {:<16} {error}", found.header("celeriac-dead-reason").unwrap_or_default());
         assert_eq!(found.header("celeriac-dead-reason").as_deref(), Some(*reason), "{what}");

@@ -47,9 +47,12 @@ impl Ledger {
     /// Waits until every id on the ledger has its row, and checks that it is the only one, and a success.
     pub(crate) async fn settle(&self, bed: &Bed, patience: std::time::Duration) -> usize {
         let mut database = bed.database().await;
-        eventually_within(patience, "every confirmed task has a row", async || self.missing(&mut database).await, |missing| {
-            *missing == 0
-        })
+        eventually_within(
+            patience,
+            "every confirmed task has a row",
+            async || self.missing(&mut database).await,
+            |missing| *missing == 0,
+        )
         .await;
         let rows: Vec<(String, String, i64)> =
             sqlx::query_as("SELECT id, min(state), count(*) FROM celeriac.tasks GROUP BY id")

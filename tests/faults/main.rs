@@ -2,6 +2,7 @@
 //!
 //! Each test keeps a ledger and prints it: what was issued, what was recorded, what ran more than once. The short forms run in
 //! CI; `cargo xtask faults` runs the long ones.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod connection_cut;
 mod database_stopped;

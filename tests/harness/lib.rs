@@ -10,7 +10,7 @@
 //! - [`wait`]: waiting for what happens, never for time.
 //!
 //! Servers that are missing are an error that says how to get them; no test is skipped.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
 #![expect(clippy::print_stderr, reason = "where a failed test left its virtual host and database")]
 
 pub mod bed;

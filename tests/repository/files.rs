@@ -26,7 +26,11 @@ pub(crate) fn files(under: &str, ending: &str) -> Vec<PathBuf> {
 fn sources() -> Vec<PathBuf> {
     let folders = ["crates", "tests", "benches", "xtask"];
     // Fixtures of compile errors are read by the compiler alone.
-    folders.iter().flat_map(|folder| files(folder, ".rs")).filter(|path| !path.to_string_lossy().contains("/refused/")).collect()
+    folders
+        .iter()
+        .flat_map(|folder| files(folder, ".rs"))
+        .filter(|path| !path.to_string_lossy().contains("/refused/"))
+        .collect()
 }
 
 #[test]

@@ -84,6 +84,11 @@ impl AmqpBroker {
     }
 }
 
+/// Whether the URLs can be understood.
+pub(crate) fn check(options: &BrokerOptions) -> Result<()> {
+    Node::all(options).map(drop)
+}
+
 impl fmt::Debug for AmqpBroker {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("AmqpBroker").field("url", &self.publishing.shown()).finish_non_exhaustive()
@@ -110,6 +115,7 @@ impl Broker for AmqpBroker {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.around.closing.cancel();
+            self.publisher.close();
             self.around.tracker.close();
             // Consumers tell the broker what is settled before their connection goes.
             let _ = timeout(WIND_UP, self.around.tracker.wait()).await;

@@ -1,6 +1,6 @@
 //! The suite that every broker passes, RabbitMQ and the one in this process alike.
 //!
-//! A test aid, compiled with the feature `conformance` only. [`for_each_broker_case!`] makes a test of each case:
+//! A test aid, compiled with the feature `conformance` only. [`for_each_broker_case!`](crate::for_each_broker_case) makes a test of each case:
 //!
 //! ```ignore
 //! macro_rules! tests {

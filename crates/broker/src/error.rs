@@ -63,7 +63,8 @@ pub enum Error {
         /// The bound.
         limit: usize,
     },
-    /// The broker took no messages until the deadline (`connection.blocked`).
+    /// The broker took no messages until the deadline (`connection.blocked`). A message that was on its way when that
+    /// began may be queued once it ends.
     #[error("the broker has been blocking publishers for {waited:?}: {reason}")]
     Blocked {
         /// The broker's reason.

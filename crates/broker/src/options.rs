@@ -59,10 +59,19 @@ impl BrokerOptions {
         let url = self.url.expose();
         if !["amqp://", "amqps://", "memory://"].iter().any(|scheme| url.starts_with(scheme)) {
             problems.push(("url".to_owned(), "should begin with amqp://, amqps:// or memory://".to_owned()));
+        } else if !url.starts_with("memory://")
+            && let Err(Error::Invalid { reason, .. }) = crate::amqp::check(self)
+        {
+            problems.push(("url".to_owned(), reason));
         }
         for (key, value) in [("confirm_window", self.confirm_window), ("publish_channels", self.publish_channels)] {
             if value == 0 {
                 problems.push((key.to_owned(), "should be at least 1".to_owned()));
+            }
+        }
+        for (key, value) in [("connect_timeout", self.connect_timeout), ("publish_timeout", self.publish_timeout)] {
+            if value.is_zero() {
+                problems.push((key.to_owned(), "should be more than 0s".to_owned()));
             }
         }
         problems
@@ -83,4 +92,34 @@ pub fn connect(options: &BrokerOptions, name: &str) -> Result<Arc<dyn Broker>> {
         return Ok(Arc::new(crate::memory::MemoryBroker::new(options)));
     }
     Ok(Arc::new(crate::amqp::AmqpBroker::new(options, name)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_make_no_sense_are_all_named() {
+        let options = BrokerOptions {
+            url: Secret::new("amqp://u:secret@host:port/"),
+            confirm_window: 0,
+            publish_timeout: Duration::ZERO,
+            ..BrokerOptions::default()
+        };
+        let problems = options.validate();
+        let keys: Vec<_> = problems.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["url", "confirm_window", "publish_timeout"]);
+        assert!(!problems[0].1.contains("secret"), "{}", problems[0].1);
+        assert_eq!(BrokerOptions::default().validate(), []);
+    }
+
+    #[test]
+    fn the_url_chooses_the_broker() {
+        let connect = |url: &str| connect(&BrokerOptions { url: Secret::new(url), ..BrokerOptions::default() }, "test");
+        assert!(format!("{:?}", connect("memory://").unwrap()).starts_with("MemoryBroker"));
+        let amqp = format!("{:?}", connect("amqp://u:secret@host/").unwrap());
+        assert!(amqp.starts_with("AmqpBroker") && !amqp.contains("secret"), "{amqp}");
+        let error = connect("redis://host").unwrap_err();
+        assert_eq!(error.to_string(), "broker.url: should begin with amqp://, amqps:// or memory://");
+    }
 }

@@ -1,7 +1,7 @@
 //! What becomes of a delivery: acknowledge, reject or requeue.
 //!
 //! A [`Settlement`] is used up by the one verdict it takes, so nothing is settled twice. Verdicts go to the driver of the
-//! consumer, which tells the broker of many acknowledgements in one frame: [`Coalescer`] says which.
+//! consumer, which tells the broker of many acknowledgements in one frame: `Coalescer` says which.
 
 mod coalesce;
 

@@ -2,6 +2,7 @@
 //!
 //! Without any server: `cargo run --example quickstart`. Against RabbitMQ and Postgres: the same program, with
 //! `CELERIAC__BROKER__URL` and `CELERIAC__RESULTS__URL` set.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what happens")]
 
 use std::process::ExitCode;
 

@@ -45,7 +45,8 @@ pub use celeriac_protocol::{
 };
 pub use celeriac_results::TaskRecord;
 pub use celeriac_worker::{
-    AsyncTask, BlockingTask, Registered, Shutdown, TaskContext, TaskDefinition, TaskError, TaskResult, TaskReturn, Worker,
+    AsyncTask, BlockingTask, Registered, Shutdown, TaskContext, TaskDefinition, TaskError, TaskResult, TaskReturn,
+    Worker,
 };
 
 /// The command line: every verb, for your own binary.

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use celeriac_broker::topology::{ExchangeOptions, QueueOptions};
 use celeriac_broker::route::TaskRoute;
+use celeriac_broker::topology::{ExchangeOptions, QueueOptions};
 use celeriac_broker::{BrokerOptions, RoutesOptions};
 use celeriac_client::ClientOptions;
 use celeriac_config::{Environment, Loaded, Problems, Sources};
@@ -100,7 +100,9 @@ impl Settings {
         ];
         let mut problems: Vec<_> = sections
             .into_iter()
-            .flat_map(|(section, found)| found.into_iter().map(move |(key, message)| (format!("{section}{key}"), message)))
+            .flat_map(|(section, found)| {
+                found.into_iter().map(move |(key, message)| (format!("{section}{key}"), message))
+            })
             .collect();
         let topology = self.routes().topology();
         for (index, queue) in self.worker.queues.iter().enumerate() {

@@ -61,7 +61,7 @@ pub struct WorkerArgs {
     /// Tasks to run at once [default: worker.concurrency]
     #[arg(short, long, value_name = "N")]
     pub concurrency: Option<String>,
-    /// Name among all workers [default: worker.name, or celeriac@HOST]
+    /// Name among all workers [default: worker.name, or the host's name]
     #[arg(short = 'n', long, value_name = "NAME")]
     pub name: Option<String>,
     /// What to log: error, warn, info, debug, trace [default: telemetry.log.level]
@@ -159,10 +159,8 @@ pub enum ConfigVerb {
 impl CommandLine {
     /// The settings that flags give.
     pub fn overrides(&self) -> Vec<Override> {
-        let mut given = vec![
-            ("broker.url", &self.global.broker, "--broker"),
-            ("results.url", &self.global.results, "--results"),
-        ];
+        let mut given =
+            vec![("broker.url", &self.global.broker, "--broker"), ("results.url", &self.global.results, "--results")];
         if let Verb::Worker(worker) = &self.verb {
             given.extend([
                 ("worker.queues", &worker.queues, "--queues"),
@@ -201,8 +199,12 @@ mod tests {
     fn flags_override_settings_under_their_own_name() {
         let line = CommandLine::parse_from(["app", "worker", "-Q", "a,b", "-c", "8", "-n", "w1", "-l", "warn"]);
         let keys: Vec<_> = line.overrides().into_iter().map(|given| (given.key, given.value)).collect();
-        let expected =
-            [("worker.queues", "a,b"), ("worker.concurrency", "8"), ("worker.name", "w1"), ("telemetry.log.level", "warn")];
+        let expected = [
+            ("worker.queues", "a,b"),
+            ("worker.concurrency", "8"),
+            ("worker.name", "w1"),
+            ("telemetry.log.level", "warn"),
+        ];
         assert_eq!(keys, expected.map(|(key, value)| (key, value.to_owned())));
     }
 }

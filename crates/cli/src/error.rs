@@ -72,7 +72,9 @@ fn broker_code(error: &BrokerError) -> u8 {
     match error {
         BrokerError::Denied { .. } => exit::DENIED,
         BrokerError::Mismatch { .. } | BrokerError::Invalid { .. } | BrokerError::NoSuchQueue { .. } => exit::CONFIG,
-        BrokerError::Unroutable { .. } | BrokerError::NoSuchExchange { .. } | BrokerError::TooLarge { .. } => exit::DATA,
+        BrokerError::Unroutable { .. } | BrokerError::NoSuchExchange { .. } | BrokerError::TooLarge { .. } => {
+            exit::DATA
+        }
         error if error.is_retryable() => exit::UNAVAILABLE,
         _ => exit::INTERNAL,
     }

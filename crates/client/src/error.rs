@@ -97,7 +97,9 @@ impl Error {
             Self::Send { source, .. } => source.help(),
             Self::Results(error) => error.help(),
             Self::NoResults => Some("set results.url to a Postgres or SQLite database"),
-            Self::Timeout { .. } => Some("does a worker consume the queue, and does it store results in the same place?"),
+            Self::Timeout { .. } => {
+                Some("does a worker consume the queue, and does it store results in the same place?")
+            }
             _ => None,
         }
     }

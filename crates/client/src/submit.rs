@@ -5,9 +5,9 @@ use std::time::Duration;
 use celeriac_broker::{Destination, Error as BrokerError, Outgoing};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{Body, Codec, HeaderMap, Message, Properties, Task, TaskHeaders};
-use celeriac_telemetry::{Chain, Occurrence, clock};
 use celeriac_telemetry::occurrences::client::{SendFailed, TaskSent};
 use celeriac_telemetry::trace::PublishSpan;
+use celeriac_telemetry::{Chain, Occurrence, clock};
 use futures::stream::{self, Stream, StreamExt};
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -156,13 +156,9 @@ impl Client {
         span.inject(&mut message.headers);
         let sent = self.inner.broker.publish(Outgoing { exchange, routing_key, message }).await;
         match &sent {
-            Ok(()) => TaskSent {
-                task,
-                id,
-                exchange: &destination.exchange,
-                routing_key: &destination.routing_key,
+            Ok(()) => {
+                TaskSent { task, id, exchange: &destination.exchange, routing_key: &destination.routing_key }.tell()
             }
-            .tell(),
             Err(error) => SendFailed { task, id, error: &Chain(error).to_string() }.tell(),
         }
         span.end(sent.as_ref().map(|&()| ()).map_err(|error| error as &dyn std::fmt::Display));

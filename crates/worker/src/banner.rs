@@ -12,7 +12,11 @@ impl Worker {
         let _ = writeln!(text, "\n {} · celeriac {}\n", facts.name, env!("CARGO_PKG_VERSION"));
         let _ = writeln!(text, "  broker       {}", facts.broker_url);
         let _ = writeln!(text, "  results      {}", facts.results_url);
-        let _ = writeln!(text, "  concurrency  {}, prefetch {}, drain {:?}", facts.concurrency, facts.prefetch, facts.drain);
+        let _ = writeln!(
+            text,
+            "  concurrency  {}, prefetch {}, drain {:?}",
+            facts.concurrency, facts.prefetch, facts.drain
+        );
         let _ = writeln!(text, "\n  queues");
         for (queue, bindings) in facts.queues {
             let _ = writeln!(text, "    {queue:<24} {bindings}");

@@ -90,7 +90,10 @@ impl TaskContext {
     /// When nothing of this type was given.
     pub fn state<T: Send + Sync + 'static>(&self) -> Result<Arc<T>, TaskError> {
         self.world.state.get().ok_or_else(|| {
-            TaskError::fatal(format!("no state of type {}: give it to the builder with .state(…)", std::any::type_name::<T>()))
+            TaskError::fatal(format!(
+                "no state of type {}: give it to the builder with .state(…)",
+                std::any::type_name::<T>()
+            ))
         })
     }
 

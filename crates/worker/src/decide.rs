@@ -66,7 +66,12 @@ mod tests {
             (Err(TaskError::new("no")), &twice, 0, Verdict::Retry { wait: SECOND, failure: failure.clone() }),
             (Err(TaskError::new("no")), &twice, 1, Verdict::Retry { wait: SECOND * 2, failure: failure.clone() }),
             (Err(TaskError::new("no")), &twice, 2, exhausted(&failure)),
-            (Err(TaskError::retry_in(SECOND * 9, "busy")), &twice, 0, Verdict::Retry { wait: SECOND * 9, failure: hint.clone() }),
+            (
+                Err(TaskError::retry_in(SECOND * 9, "busy")),
+                &twice,
+                0,
+                Verdict::Retry { wait: SECOND * 9, failure: hint.clone() },
+            ),
             (Err(TaskError::retry_in(SECOND * 9, "busy")), &twice, 2, exhausted(&hint)),
             (Err(TaskError::retry_in(SECOND * 9, "busy")), &never, 0, exhausted(&hint)),
             (Err(TaskError::fatal("no")), &twice, 0, Verdict::Fail(Failure::new("Fatal", "no"))),

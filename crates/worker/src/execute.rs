@@ -41,10 +41,8 @@ pub(crate) async fn execute(
                 Err(panic) => return Ok(Attempt::Finished(Err(panicked(panic.as_ref())))),
             };
             let guarded = span.run(AssertUnwindSafe(run).catch_unwind());
-            Ok(until(&interrupt, async move {
-                guarded.await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
-            })
-            .await)
+            Ok(until(&interrupt, async move { guarded.await.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))) })
+                .await)
         }
         Runner::Blocking(run) => {
             let run = run(ctx, body)?;

@@ -10,8 +10,8 @@ use celeriac_broker::topology::dead_letter_queue;
 use celeriac_broker::{Error as BrokerError, Origin, Outgoing, delay};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{Failure, Message, TaskHeaders, Value};
-use celeriac_telemetry::clock;
 use celeriac_telemetry::Occurrence;
+use celeriac_telemetry::clock;
 use celeriac_telemetry::occurrences::worker::{FollowUpFailed, MessageDeadLettered};
 use celeriac_telemetry::trace::PublishSpan;
 use jiff::Timestamp;
@@ -49,7 +49,7 @@ async fn send_held(life: &Life<'_>, mut message: Message, wait: Duration) -> End
         let span = PublishSpan::start(task, id, "", queue);
         span.inject(&mut message.headers);
         let sent = send(life.core, Outgoing { exchange: Cow::Borrowed(exchange), routing_key, message }).await;
-        span.end(Ok(()));
+        span.end(if sent.is_ok() { Ok(()) } else { Err(&"the worker stopped before it was sent") });
         sent
     };
     life.span.run(sending).await.into()
@@ -72,15 +72,18 @@ pub(crate) async fn refuse_unread(
     unusable: &Unusable,
     received_at: Timestamp,
 ) -> Ending {
-    let text = |name| message.headers.text(name).filter(|text| text.len() <= 255 && !text.contains('\0')).map(str::to_owned);
+    let text =
+        |name| message.headers.text(name).filter(|text| text.len() <= 255 && !text.contains('\0')).map(str::to_owned);
     let (task, id) = (text(names::TASK), text(names::ID).filter(|id| !id.is_empty()));
     let (reason, error) = (unusable.reason(), unusable.to_string());
-    MessageDeadLettered { queue: &origin.queue, reason, error: &error, task: task.as_deref(), id: id.as_deref() }.tell();
+    MessageDeadLettered { queue: &origin.queue, reason, error: &error, task: task.as_deref(), id: id.as_deref() }
+        .tell();
     let ending = send_dead(core, message, origin, reason, &error).await;
     let (Ending::Done, Some(id), Some(results)) = (ending, id, &core.results) else { return ending };
     let failure = Failure::new(unusable.kind(), error);
     let row = record::unread_row(core, origin, id, task.unwrap_or_default(), failure, received_at);
-    results.record(core, row).await
+    // A row that the store will never take is no loss: the message stands in the dead-letter queue already.
+    results.record(core, row).await.unwrap_or(Ending::Done)
 }
 
 async fn send_dead(core: &Core, mut message: Message, origin: &Origin, reason: &'static str, error: &str) -> Ending {

@@ -132,5 +132,6 @@ fn run_blocking<T: BlockingTask>(
 }
 
 fn write<T: Serialize>(value: &T) -> Finished {
-    serde_json::to_string(value).map_err(|error| TaskError::fatal(format!("the result cannot be written as JSON: {error}")))
+    serde_json::to_string(value)
+        .map_err(|error| TaskError::fatal(format!("the result cannot be written as JSON: {error}")))
 }

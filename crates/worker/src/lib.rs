@@ -2,8 +2,8 @@
 //!
 //! In reading order:
 //!
-//! - [`lifecycle`]: the life of one delivery, step by step; read it first;
-//! - [`intake`], [`decode`], [`execute`], [`decide`], [`follow_up`], [`record`]: the steps;
+//! - `lifecycle`: the life of one delivery, step by step; read it first;
+//! - `intake`, `decode`, `execute`, `decide`, `follow_up`, `record`: the steps;
 //! - [`handler`] and [`registry`]: what a task is to a worker, and which it knows;
 //! - [`context`] and [`outcome`]: what a task sees, and what it may say;
 //! - [`worker`]: starts, runs and stops all of it.

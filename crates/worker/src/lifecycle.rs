@@ -13,7 +13,7 @@ use std::time::Duration;
 use celeriac_broker::{Broker, Delivery};
 use celeriac_protocol::task::Acks;
 use celeriac_protocol::{ArgumentError, Body, DecodeLimits, Failure, State, TaskHeaders};
-use celeriac_results::{Backend, Recorder, TaskRecord};
+use celeriac_results::{Backend, Recorded, Recorder, TaskRecord};
 use celeriac_telemetry::clock;
 use celeriac_telemetry::occurrences::worker::{
     TaskExpired, TaskFailed, TaskInterrupted, TaskReceived, TaskRetried, TaskSkipped, TaskStarted, TaskSucceeded,
@@ -51,17 +51,23 @@ pub(crate) struct Results {
 
 impl Results {
     /// Records a row; it is durable when this returns [`Ending::Done`].
-    pub(crate) async fn record(&self, core: &Core, row: TaskRecord) -> Ending {
-        tokio::select! {
+    ///
+    /// # Errors
+    /// With the reason, when the store will never take this row, whatever is tried.
+    pub(crate) async fn record(&self, core: &Core, row: TaskRecord) -> Result<Ending, String> {
+        let recorded = tokio::select! {
             biased;
-            recorded = self.recorder.record(row) => match recorded {
-                Ok(_) => Ending::Done,
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "the outcome is not recorded; the task goes back to its queue");
-                    Ending::Again
-                }
-            },
-            () = core.world.interrupt.cancelled() => Ending::Again,
+            recorded = self.recorder.record(row) => recorded,
+            () = core.world.interrupt.cancelled() => return Ok(Ending::Again),
+        };
+        match recorded {
+            Ok(Recorded::Stored | Recorded::Kept(_)) => Ok(Ending::Done),
+            Ok(Recorded::Refused { reason }) => Err(reason),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "the outcome is not recorded; the task goes back to its queue");
+                Ok(Ending::Again)
+            }
         }
     }
 }
@@ -103,7 +109,9 @@ pub(crate) async fn live(core: Arc<Core>, delivery: Delivery, slot: OwnedSemapho
         Ok(headers) => headers,
         Err(error) => {
             drop(slot);
-            return follow_up::refuse_unread(&core, message, &origin, &error.into(), received_at).await.settle(settlement);
+            return follow_up::refuse_unread(&core, message, &origin, &error.into(), received_at)
+                .await
+                .settle(settlement);
         }
     };
     let info = ProcessInfo {
@@ -378,7 +386,11 @@ impl Life<'_> {
     /// Records an outcome; it is durable when this returns [`Ending::Done`].
     async fn record(&self, state: State, outcome: Outcome) -> Ending {
         let Some(results) = &self.core.results else { return Ending::Done };
-        results.record(self.core, record::row(self, state, outcome)).await
+        match results.record(self.core, record::row(self, state, outcome)).await {
+            Ok(ending) => ending,
+            // What cannot be recorded is not lost: its message stands where a person finds it.
+            Err(reason) => follow_up::dead_letter(self, "unrecordable", &reason).await,
+        }
     }
 
     /// Waits, unless the worker stops first.

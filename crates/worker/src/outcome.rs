@@ -112,11 +112,11 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("card declined")]
-    struct Declined(#[source] std::fmt::Error);
+    struct Declined(#[source] fmt::Error);
 
     #[test]
     fn an_error_keeps_its_type_message_and_causes() {
-        let failed: TaskResult<()> = (|| Err(Declined(std::fmt::Error))?)();
+        let failed: TaskResult<()> = (|| Err(Declined(fmt::Error))?)();
         let failure = failed.unwrap_err().failure;
         assert_eq!((failure.kind.as_str(), failure.message.as_str()), ("Declined", "card declined"));
         assert!(failure.trace.unwrap().starts_with("caused by: an error occurred"));

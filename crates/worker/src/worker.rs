@@ -154,7 +154,10 @@ impl Worker {
             match attempt {
                 Ok(consumers) => return Ok(Some(consumers)),
                 Err(error) if error.is_retryable() => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the broker is not there yet; trying again");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the broker is not there yet; trying again"
+                    );
                 }
                 Err(error) => return Err(error),
             }
@@ -171,7 +174,8 @@ impl Worker {
         for queue in &self.queues {
             let own = self.core.topology.queues.get(queue).and_then(|options| options.prefetch);
             let prefetch = own.unwrap_or_else(|| self.options.prefetch.count(self.options.concurrency));
-            let subscription = Subscription { queue: queue.clone(), prefetch, tag: format!("{}/{queue}", self.core.name) };
+            let subscription =
+                Subscription { queue: queue.clone(), prefetch, tag: format!("{}/{queue}", self.core.name) };
             consumers.push(self.core.broker.consume(subscription).await?);
         }
         Ok(consumers)
@@ -229,7 +233,8 @@ impl Worker {
         if bound.is_empty() {
             return format!("exchange=(default) key={queue}");
         }
-        let bound: Vec<_> = bound.iter().map(|binding| format!("exchange={} key={}", binding.exchange, binding.key)).collect();
+        let bound: Vec<_> =
+            bound.iter().map(|binding| format!("exchange={} key={}", binding.exchange, binding.key)).collect();
         bound.join(", ")
     }
 }
@@ -267,6 +272,10 @@ pub fn default_name() -> String {
 
 impl fmt::Debug for Worker {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Worker").field("name", &self.core.name).field("queues", &self.queues).finish_non_exhaustive()
+        formatter
+            .debug_struct("Worker")
+            .field("name", &self.core.name)
+            .field("queues", &self.queues)
+            .finish_non_exhaustive()
     }
 }

@@ -36,6 +36,9 @@ const AT_ONCE: usize = 64;
 /// How long the broker may take to note a consumer's end.
 const GOODBYE: Duration = Duration::from_secs(5);
 
+/// A channel that lived this long was no failed attempt.
+const STEADY: Duration = Duration::from_secs(10);
+
 /// Room for deliveries that nobody has taken yet, where the prefetch is without limit.
 const UNLIMITED: u16 = 1024;
 
@@ -129,13 +132,18 @@ impl Driver {
 
     async fn run(mut self, first: Subscribed) {
         let mut next = Some(first);
+        let mut backoff = Backoff::default();
         while let Some(Subscribed { channel, stream }) = next.take() {
+            let began = Instant::now();
             self.consuming.send_replace(true);
             let end = self.live(&channel, stream).await;
             self.consuming.send_replace(false);
             if let End::Lost(reason) = end {
                 self.lose();
-                next = self.resubscribe(&reason).await;
+                // What ends every channel soon, such as a message that the client library cannot read, must not make us
+                // spin.
+                let steady = began.elapsed() >= STEADY;
+                next = self.resubscribe(&reason, steady, &mut backoff).await;
             }
         }
         // Nobody listens to verdicts any more, but whoever closes the consumer waits for the last of them.
@@ -274,12 +282,15 @@ impl Driver {
     }
 
     /// Subscribes again, however long it takes. `None` when the consumer is stopped before.
-    async fn resubscribe(&self, reason: &str) -> Option<Subscribed> {
+    async fn resubscribe(&self, reason: &str, steady: bool, backoff: &mut Backoff) -> Option<Subscribed> {
         ConsumerLost { queue: &self.queue, error: reason }.tell();
         let (stop, closing) = (&self.stop, &self.connections.around().closing);
         let since = Instant::now();
         let again = async {
-            let mut backoff = Backoff::default();
+            match steady {
+                true => *backoff = Backoff::default(),
+                false => backoff.wait().await,
+            }
             loop {
                 let error = match self.wish.attempt(&self.connections).await {
                     Ok(subscribed) => return subscribed,
@@ -394,7 +405,7 @@ mod tests {
     async fn what_nobody_takes_goes_back() {
         let (mut driver, deliveries) = driver(2);
         drop(deliveries);
-        let mut stream = arriving(1..=1);
+        let mut stream = arriving(1..=1).chain(futures::stream::pending());
         let first = stream.next().await;
         assert_eq!(driver.accept(first, &mut stream), Ok(()));
         let settled = driver.settled.try_recv().unwrap();

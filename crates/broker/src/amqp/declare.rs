@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use celeriac_telemetry::Occurrence;
-use celeriac_telemetry::occurrences::broker::QueueAdopted;
+use celeriac_telemetry::occurrences::broker::{BindingAssumed, QueueAdopted};
 use futures::future::try_join_all;
 use lapin::options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPError, AMQPErrorKind, AMQPSoftError};
 use lapin::types::FieldTable;
-use lapin::{Channel, ErrorKind};
+use lapin::{Channel, ErrorKind, ExchangeKind};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connection::{ANSWER, Connections, Purpose};
@@ -100,17 +100,35 @@ impl Declarer {
     }
 
     async fn exists(&self, item: &Item) -> Result<bool> {
-        let channel = self.channel().await?;
-        let looked = match item {
-            Item::Exchange { name, kind } => {
-                let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
-                let name = name.as_str().into();
-                answered(channel.exchange_declare(name, kind.clone(), options, FieldTable::default())).await?
+        Ok(match item {
+            Item::Exchange { name, .. } => self.exchange_exists(name).await?,
+            Item::Queue(queue) => self.queue_exists(&queue.name).await?,
+            // Whether one is bound to the other cannot be asked.
+            Item::BindQueue { queue, exchange, key } => {
+                let both = self.queue_exists(queue).await? && self.exchange_exists(exchange).await?;
+                if both {
+                    BindingAssumed { queue, exchange, key }.tell();
+                }
+                both
             }
-            Item::Queue(queue) => look(&channel, &queue.name).await?,
-            Item::BindQueue { .. } | Item::BindExchange { .. } => return Ok(false),
-        };
-        Ok(looked.is_ok())
+            Item::BindExchange { destination, source, .. } => {
+                self.exchange_exists(destination).await? && self.exchange_exists(source).await?
+            }
+        })
+    }
+
+    async fn exchange_exists(&self, name: &str) -> Result<bool> {
+        let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+        let channel = self.channel().await?;
+        // The kind is of no importance to RabbitMQ when it only looks.
+        let look = channel.exchange_declare(name.into(), ExchangeKind::Direct, options, FieldTable::default());
+        Ok(answered(look).await?.is_ok())
+    }
+
+    async fn queue_exists(&self, name: &str) -> Result<bool> {
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let channel = self.channel().await?;
+        Ok(answered(channel.queue_declare(name.into(), options, FieldTable::default())).await?.is_ok())
     }
 
     async fn adopt(&self, item: &Item, error: lapin::Error) -> Result<()> {
@@ -199,11 +217,6 @@ async fn declare(channel: &Channel, item: &Item) -> lapin::Result<()> {
 async fn declare_queue(channel: &Channel, queue: &QueueItem) -> lapin::Result<()> {
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(queue.name.as_str().into(), options, table(&queue.arguments)).await.map(drop)
-}
-
-async fn look(channel: &Channel, queue: &str) -> Result<lapin::Result<()>> {
-    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    Ok(answered(channel.queue_declare(queue.into(), options, FieldTable::default())).await?.map(drop))
 }
 
 async fn answered<T>(request: impl Future<Output = lapin::Result<T>>) -> Result<lapin::Result<T>> {

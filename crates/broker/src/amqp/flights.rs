@@ -267,3 +267,6 @@ fn tell(slot: &mut Option<Flight>, fate: impl FnOnce(Box<Outgoing>) -> Fate) {
         flight.tell(fate);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,6 +73,12 @@ impl Publisher {
         }
     }
 
+    /// Lets nobody wait any longer.
+    pub(super) fn close(&self) {
+        self.window.close();
+        self.introductions.close();
+    }
+
     async fn deliver(&self, mut outgoing: Box<Outgoing>, sent: &mut bool) -> Result<()> {
         let mut alone = false;
         loop {

@@ -26,7 +26,12 @@ pub(crate) fn run<P: Program>(program: &P, what: Listed, json: bool) -> Result<(
                 queues.iter().fold(String::new(), |mut text, (name, queue)| {
                     let bound: Vec<_> =
                         queue.bind.iter().map(|binding| format!("{}:{}", binding.exchange, binding.key)).collect();
-                    let _ = writeln!(text, "{name:<32} {:<8} {}", format!("{:?}", queue.kind).to_lowercase(), bound.join(" "));
+                    let _ = writeln!(
+                        text,
+                        "{name:<32} {:<8} {}",
+                        format!("{:?}", queue.kind).to_lowercase(),
+                        bound.join(" ")
+                    );
                     text
                 })
             });

@@ -50,12 +50,9 @@ impl Shown {
     pub(crate) fn print(self, json: bool) -> Result<(), Error> {
         output::answer(json, &self, || self.text());
         match self.state {
-            State::Failure | State::Revoked | State::Rejected => Err(celeriac_client::Error::NotRun {
-                id: self.id,
-                state: self.state,
-                failure: self.error,
+            State::Failure | State::Revoked | State::Rejected => {
+                Err(celeriac_client::Error::NotRun { id: self.id, state: self.state, failure: self.error }.into())
             }
-            .into()),
             _ => Ok(()),
         }
     }

@@ -1,7 +1,7 @@
 //! Outcomes in a SQLite file, or in memory: the table and the views of Postgres, for programs without a server.
 //!
 //! One connection writes, others read beside it. Who waits is told at once of what this process records; what another
-//! process records in the same file is seen within [`watch::LOOK`].
+//! process records in the same file is seen within 100 ms.
 
 mod fault;
 mod migrate;

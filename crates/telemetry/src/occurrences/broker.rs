@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tracing::{Level, info, warn};
+use tracing::{Level, debug, info, warn};
 
 use super::Occurrence;
 use crate::metrics::{Counter, count};
@@ -141,6 +141,31 @@ impl Occurrence for ConsumerRestored<'_> {
 
     fn level(&self) -> Level {
         Level::INFO
+    }
+}
+
+/// This program may not bind a queue to an exchange. Both exist, and are taken to be bound.
+#[derive(Debug, Clone, Copy)]
+pub struct BindingAssumed<'a> {
+    /// The queue.
+    pub queue: &'a str,
+    /// The exchange.
+    pub exchange: &'a str,
+    /// The binding key.
+    pub key: &'a str,
+}
+
+impl Occurrence for BindingAssumed<'_> {
+    fn tell(&self) {
+        debug!(
+            target: TARGET,
+            "not allowed to bind queue {} to exchange {} with key {}; both exist, and are taken to be bound",
+            self.queue, self.exchange, self.key,
+        );
+    }
+
+    fn level(&self) -> Level {
+        Level::DEBUG
     }
 }
 

@@ -1,0 +1,261 @@
+//! Fates told against a model of RabbitMQ and the client library, in every order of events.
+
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
+
+use celeriac_protocol::Message;
+use lapin::message::{BasicReturnMessage, Delivery};
+use lapin::protocol::{AMQPError, AMQPSoftError};
+use lapin::{ChannelState, ErrorKind};
+use proptest::prelude::*;
+use tokio::sync::Semaphore;
+
+use super::*;
+
+/// What happens beyond the flights: at the broker, on the wire, in the client library.
+#[derive(Default)]
+struct World {
+    letters: Vec<Letter>,
+    /// Returned messages that the client library has not handed out.
+    list: VecDeque<usize>,
+    woken: Vec<u64>,
+    /// Acknowledgements that come in while others are looked at: one number for each look.
+    meanwhile: VecDeque<usize>,
+}
+
+#[derive(Default)]
+struct Letter {
+    routable: bool,
+    refused: bool,
+    written: bool,
+    returned: bool,
+    /// Looked at since it was written, so that its acknowledgement wakes.
+    armed: bool,
+    word: Option<Result<Confirmation, lapin::Error>>,
+    acked: bool,
+}
+
+fn outgoing(index: usize) -> Outgoing {
+    let message = Message { body: index.to_string().into(), ..Message::default() };
+    // A few share an address, none its content.
+    Outgoing { exchange: "x".into(), routing_key: format!("k{}", index % 3), message }
+}
+
+fn returned(index: usize) -> BasicReturnMessage {
+    let Outgoing { exchange, routing_key, message } = outgoing(index);
+    let (exchange, key) = (exchange.as_ref().into(), routing_key.as_str().into());
+    let mut delivery = Delivery::mock(0, exchange, key, false, message.body.to_vec());
+    delivery.properties = lapin::BasicProperties::default().with_delivery_mode(2);
+    BasicReturnMessage { delivery, reply_code: 312, reply_text: "NO_ROUTE".into() }
+}
+
+impl World {
+    fn pick(&self, place: usize, fits: impl Fn(&Letter) -> bool) -> Option<usize> {
+        let fitting: Vec<_> = (0..self.letters.len()).filter(|index| fits(&self.letters[*index])).collect();
+        fitting.get(place % fitting.len().max(1)).copied()
+    }
+
+    fn write(&mut self, place: usize) {
+        if let Some(index) = self.pick(place, |letter| !letter.written) {
+            self.letters[index].written = true;
+            self.woken.push(index as u64);
+        }
+    }
+
+    fn come_back(&mut self, place: usize) {
+        if let Some(index) = self.pick(place, |letter| letter.written && !letter.routable && !letter.returned) {
+            self.letters[index].returned = true;
+            self.list.push_back(index);
+        }
+    }
+
+    fn acknowledge(&mut self, place: usize) {
+        let Some(index) = self.pick(place, |letter| letter.written && !letter.acked) else { return };
+        let letter = &mut self.letters[index];
+        letter.acked = true;
+        if !letter.routable && !letter.returned {
+            letter.returned = true;
+            self.list.push_back(index);
+        }
+        let handed_out = self.list.pop_front().map(returned);
+        letter.word = Some(Ok(match letter.refused {
+            true => Confirmation::Nack(handed_out),
+            false => Confirmation::Ack(handed_out),
+        }));
+        if letter.armed {
+            self.woken.push(index as u64);
+        }
+    }
+
+    fn look(&mut self, index: usize) -> Poll<Result<Confirmation, lapin::Error>> {
+        if let Some(place) = self.meanwhile.pop_front().filter(|place| place % 2 == 0) {
+            self.acknowledge(place / 2);
+        }
+        let letter = &mut self.letters[index];
+        letter.armed |= letter.written;
+        letter.word.take().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+#[derive(Default)]
+struct Air {
+    world: Arc<Mutex<World>>,
+    flights: Flights,
+    fates: Vec<oneshot::Receiver<Fate>>,
+}
+
+impl Air {
+    fn launch(&mut self, routable: bool, refused: bool) {
+        let index = self.fates.len();
+        self.world.lock().unwrap().letters.push(Letter { routable, refused, ..Letter::default() });
+        let world = Arc::clone(&self.world);
+        let attempt = Box::pin(std::future::poll_fn(move |_| world.lock().unwrap().look(index)));
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let parcel = Parcel { outgoing: Box::new(outgoing(index)), _place: place };
+        let (answer, fate) = oneshot::channel();
+        self.flights.launch(Flight::new(attempt, Waker::noop().clone(), parcel, answer));
+        self.fates.push(fate);
+    }
+
+    fn round(&mut self) {
+        let woken = std::mem::take(&mut self.world.lock().unwrap().woken);
+        self.flights.round(woken.into_iter());
+    }
+
+    fn rounds(&mut self) {
+        while !self.world.lock().unwrap().woken.is_empty() || self.flights.has_untold() {
+            self.round();
+        }
+    }
+
+    fn told(&mut self, index: usize) -> Option<Fate> {
+        self.fates[index].try_recv().ok()
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Action {
+    Launch { routable: bool, refused: bool },
+    Write(usize),
+    ComeBack(usize),
+    Acknowledge(usize),
+    Round,
+}
+
+fn actions() -> impl Strategy<Value = Vec<Action>> {
+    let action = prop_oneof![
+        3 => (any::<bool>(), prop::bool::weighted(0.1)).prop_map(|(routable, refused)| Action::Launch { routable, refused }),
+        3 => any::<usize>().prop_map(Action::Write),
+        1 => any::<usize>().prop_map(Action::ComeBack),
+        3 => any::<usize>().prop_map(Action::Acknowledge),
+        2 => Just(Action::Round),
+    ];
+    prop::collection::vec(action, 0..120)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn every_sender_is_told_the_fate_of_its_own_message(
+        actions in actions(),
+        meanwhile in prop::collection::vec(any::<usize>(), 0..60),
+    ) {
+        let mut air = Air::default();
+        air.world.lock().unwrap().meanwhile = meanwhile.into();
+        for action in actions {
+            match action {
+                Action::Launch { routable, refused } => air.launch(routable, refused),
+                Action::Write(place) => air.world.lock().unwrap().write(place),
+                Action::ComeBack(place) => air.world.lock().unwrap().come_back(place),
+                Action::Acknowledge(place) => air.world.lock().unwrap().acknowledge(place),
+                Action::Round => air.round(),
+            }
+        }
+        {
+            let mut world = air.world.lock().unwrap();
+            for _ in 0..world.letters.len() {
+                world.write(0);
+                world.acknowledge(0);
+            }
+        }
+        air.rounds();
+        prop_assert!(air.flights.is_empty());
+        for index in 0..air.fates.len() {
+            let (routable, refused) = {
+                let letter = &air.world.lock().unwrap().letters[index];
+                (letter.routable, letter.refused)
+            };
+            let fate = air.told(index);
+            let right = match &fate {
+                Some(Fate::Stored(_)) => routable && !refused,
+                Some(Fate::Refused(_)) => routable && refused,
+                Some(Fate::Returned(outgoing)) => !routable && outgoing.message.body == index.to_string(),
+                _ => false,
+            };
+            prop_assert!(right, "{index} (routable: {routable}, refused: {refused}) was told {fate:?}");
+        }
+    }
+}
+
+#[test]
+fn nobody_is_told_before_all_is_looked_at_that_landed_earlier() {
+    let mut air = Air::default();
+    air.launch(true, false);
+    air.launch(false, false);
+    {
+        let mut world = air.world.lock().unwrap();
+        world.write(0);
+        world.write(0);
+        world.woken.clear();
+        // The first acknowledgement carries the second's message away.
+        world.come_back(0);
+        world.acknowledge(0);
+        world.acknowledge(0);
+    }
+    air.flights.round([1].into_iter());
+    assert!(air.told(1).is_none());
+    air.flights.round([0].into_iter());
+    assert!(matches!(air.told(1), Some(Fate::Returned(_))));
+    assert!(air.told(0).is_none());
+    air.rounds();
+    assert!(matches!(air.told(0), Some(Fate::Stored(_))));
+}
+
+fn lost_by(error: ErrorKind) -> Vec<Option<Fate>> {
+    let mut air = Air::default();
+    for routable in [true, true, false, true] {
+        air.launch(routable, false);
+    }
+    {
+        let mut world = air.world.lock().unwrap();
+        (0..4).for_each(|_| world.write(0));
+        // The first is stored and the third returned, which the second's acknowledgement would have told.
+        world.acknowledge(0);
+        world.come_back(0);
+        world.letters[1].word = Some(Ok(Confirmation::Ack(Some(returned(2)))));
+        world.letters[3].word = Some(Err(error.into()));
+    }
+    air.flights.round([3].into_iter());
+    assert!(air.flights.is_broken());
+    std::mem::take(&mut air.flights).lose();
+    (0..4).map(|index| air.told(index)).collect()
+}
+
+#[test]
+fn what_is_known_when_a_channel_ends_is_told_and_the_rest_is_lost() {
+    let fates = lost_by(ErrorKind::InvalidChannelState(ChannelState::Closed, "test"));
+    // Whether the second came back as well is not known.
+    let expected = ["Stored", "Lost", "Returned", "Lost"];
+    for (fate, expected) in fates.iter().zip(expected) {
+        assert!(format!("{fate:?}").starts_with(&format!("Some({expected}")), "{fate:?}");
+    }
+}
+
+#[test]
+fn when_the_broker_closes_a_channel_everybody_in_the_air_is_a_suspect() {
+    let said = AMQPError::new(AMQPSoftError::NOTFOUND.into(), "NOT_FOUND - no exchange 'x' in vhost '/'".into());
+    let fates = lost_by(ErrorKind::ProtocolError(said));
+    for (fate, expected) in fates.iter().zip(["Stored", "Suspect", "Returned", "Suspect"]) {
+        assert!(format!("{fate:?}").starts_with(&format!("Some({expected}")), "{fate:?}");
+    }
+}

@@ -1,0 +1,63 @@
+//! A task that is delivered again after its outcome was recorded.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use celeriac::prelude::*;
+use celeriac_tests::wait::eventually;
+use celeriac_tests::{Bed, Peer, Running};
+use lapin::options::{BasicGetOptions, BasicNackOptions};
+use lapin::types::{AMQPValue, FieldTable};
+
+/// How often the task has run.
+#[derive(Default)]
+struct Runs(AtomicU32);
+
+#[task(name = "t.count")]
+async fn count(ctx: TaskContext) -> TaskResult<u32> {
+    Ok(ctx.state::<Runs>()?.0.fetch_add(1, Ordering::Relaxed) + 1)
+}
+
+/// Puts a copy of a task on its queue and takes it once, so that its next delivery is a redelivery: what a worker leaves
+/// behind that recorded the outcome and was killed before it acknowledged.
+async fn redeliver(peer: &Peer, id: &str) {
+    let mut headers = FieldTable::default();
+    headers.insert("task".into(), AMQPValue::LongString("t.count".into()));
+    headers.insert("id".into(), AMQPValue::LongString(id.into()));
+    let properties = lapin::BasicProperties::default()
+        .with_headers(headers)
+        .with_content_type("application/json".into())
+        .with_delivery_mode(2);
+    peer.put("celeriac", properties, b"[[],{},{}]").await;
+    let taken = eventually(
+        "the copy stands on the queue",
+        async || peer.channel().basic_get("celeriac".into(), BasicGetOptions::default()).await.unwrap(),
+        Option::is_some,
+    )
+    .await;
+    let back = BasicNackOptions { requeue: true, multiple: false };
+    peer.channel().basic_nack(taken.unwrap().delivery.delivery_tag, back).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_redelivery_after_a_recorded_success_is_not_a_second_run() {
+    let bed = Bed::new().await;
+    let runs = Arc::new(Runs::default());
+    let app = bed.program(tasks![count]).shared(Arc::clone(&runs)).build().unwrap();
+    let running = Running::start(&app).await;
+    let handle = count().submit(&running.client).await.unwrap();
+    assert_eq!(handle.get().await.unwrap(), 1);
+    let id = handle.id().to_owned();
+    running.stop().await;
+
+    let peer = bed.peer().await;
+    redeliver(&peer, &id).await;
+    redeliver(&peer, "of which nothing is recorded").await;
+    let running = Running::start(&app).await;
+    let other = running.client.handle::<u32>("of which nothing is recorded");
+    assert_eq!(other.get().await.unwrap(), 2, "a redelivery whose outcome nobody recorded does run");
+    running.stop().await;
+    assert_eq!(peer.ready("celeriac").await, 0, "both are acknowledged");
+    assert_eq!(runs.0.load(Ordering::Relaxed), 2);
+    bed.clear().await;
+}
