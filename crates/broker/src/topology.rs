@@ -62,7 +62,7 @@ pub struct QueueOptions {
     pub bind: Vec<Binding>,
     /// Number of priorities, for classic queues.
     pub max_priority: Option<u8>,
-    /// How often a message may be delivered before the broker dead-letters it, for quorum queues.
+    /// How often a message may be delivered before the broker dead-letters it, for quorum queues. Default: 100 times.
     pub delivery_limit: Option<u32>,
     /// How many messages a worker may hold of it. Default: the worker's own setting.
     pub prefetch: Option<u16>,

@@ -73,6 +73,11 @@ pub(super) fn topology(topology: &Topology) -> Result<Vec<Item>> {
     Ok(items)
 }
 
+/// How often a message of a quorum queue is delivered, where the configuration says nothing. A net below everything else:
+/// a message that ends its consumer before it can be looked at, as text that is not UTF-8 in a short string of AMQP does in
+/// lapin, is dead-lettered by the broker in the end. Restarts count as well, so the net hangs low.
+const DELIVERY_LIMIT: i64 = 100;
+
 fn queue(name: &str, options: &QueueOptions, items: &mut Vec<Item>) -> Result<()> {
     let mut arguments = kind_arguments(options.kind);
     let mut configured = BTreeMap::from([("x-queue-type", options.kind.name().to_owned())]);
@@ -91,6 +96,9 @@ fn queue(name: &str, options: &QueueOptions, items: &mut Vec<Item>) -> Result<()
         short(&dead, "dead-letter queue")?;
         short(&delivery_binding(name), "queue, behind the 56 bytes of a delay,")?;
         arguments.extend(dead_letter_arguments(options.kind, &dead));
+        if options.kind == QueueKind::Quorum {
+            arguments.entry("x-delivery-limit").or_insert(AMQPValue::LongLongInt(DELIVERY_LIMIT));
+        }
         let its = QueueItem { name: dead, arguments: kind_arguments(options.kind), configured: BTreeMap::new() };
         items.push(Item::Queue(its));
         items.push(Item::Queue(QueueItem { name: name.to_owned(), arguments, configured }));
@@ -177,6 +185,15 @@ mod tests {
                 _ => None,
             })
             .collect()
+    }
+
+    #[test]
+    fn a_quorum_queue_has_a_limit_of_deliveries_that_nobody_has_to_configure() {
+        let limit = |options| {
+            queues(&planned("mail", options))["mail"].iter().find(|said| said.starts_with("x-delivery-limit")).cloned()
+        };
+        assert_eq!(limit(QueueOptions::default()).as_deref(), Some("x-delivery-limit=100"));
+        assert_eq!(limit(QueueOptions { kind: QueueKind::Classic, ..QueueOptions::default() }), None);
     }
 
     #[test]
