@@ -44,36 +44,57 @@ impl Shutdown {
     }
 }
 
-/// A shutdown that SIGTERM and SIGINT ask for. The listener lives on `tracker`, until its second signal.
+/// A shutdown that SIGTERM and SIGINT ask for, from now on. The listener lives on `tracker`, until its second signal.
 pub fn on_signals(tracker: &TaskTracker) -> Shutdown {
     let shutdown = Shutdown::new();
     let asked = shutdown.clone();
+    let mut signals = Signals::listen();
     tracker.spawn(async move {
         while !asked.hurry.is_cancelled() {
-            signal().await;
+            signals.next().await;
             asked.request();
         }
     });
     shutdown
 }
 
+/// The signals that ask for an end. Listened to once: one that arrives between two looks is not missed.
 #[cfg(unix)]
-async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+struct Signals(Option<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)>);
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+        if let (Ok(terminate), Ok(interrupt)) = (terminate, interrupt) {
+            return Self(Some((terminate, interrupt)));
+        }
         tracing::error!("cannot listen for signals; only SIGKILL will end this process");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        Self(None)
+    }
+
+    async fn next(&mut self) {
+        let Some((terminate, interrupt)) = &mut self.0 else { return std::future::pending().await };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
 
 #[cfg(not(unix))]
-async fn signal() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> Self {
+        Self
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
