@@ -65,7 +65,7 @@ pub enum Error {
     },
     /// The broker took no messages until the deadline (`connection.blocked`). A message that was on its way when that
     /// began may be queued once it ends.
-    #[error("the broker has been blocking publishers for {waited:?}: {reason}")]
+    #[error("the broker has been blocking publishers for {waited:.1?}: {reason}")]
     Blocked {
         /// The broker's reason.
         reason: String,
@@ -73,7 +73,7 @@ pub enum Error {
         waited: Duration,
     },
     /// No connection until the deadline.
-    #[error("no connection to {url} within {waited:?}")]
+    #[error("no connection to {url} within {waited:.1?}")]
     Unreachable {
         /// The broker, without password.
         url: String,
@@ -84,7 +84,7 @@ pub enum Error {
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// No confirm until the deadline: the message may be on a queue or not.
-    #[error("the broker has not confirmed the message within {waited:?}; it may have been queued")]
+    #[error("the broker has not confirmed the message within {waited:.1?}; it may have been queued")]
     Unconfirmed {
         /// How long was waited.
         waited: Duration,
