@@ -6,6 +6,7 @@
 //! - [`headers`] and [`message`]: what travels through the broker;
 //! - [`codec`]: bytes to values and back;
 //! - [`body`]: arguments and what they carry with them;
+//! - [`signature`]: a task to be called later, such as the next step of a chain;
 //! - [`task`] and [`arguments`]: what a task is called, takes and returns;
 //! - [`retry`]: when to try again;
 //! - [`state`] and [`failure`]: how a task ended.
@@ -19,6 +20,8 @@ pub mod codec;
 mod codecs;
 
 pub mod body;
+
+pub mod signature;
 
 pub mod arguments;
 pub mod task;
@@ -34,9 +37,10 @@ pub use arguments::{ArgumentError, Arguments, Parameter};
 pub use body::{Body, DecodeError, DecodeLimits};
 pub use codec::Codec;
 pub use failure::Failure;
-pub use headers::{HeaderError, HeaderMap, TaskHeaders};
+pub use headers::{Appearance, HeaderError, HeaderMap, TaskHeaders, TimeLimits};
 pub use message::{Message, Properties};
 pub use retry::RetryPolicy;
+pub use signature::{Embed, Signature};
 pub use state::State;
 pub use task::{Task, TaskOptions};
 pub use value::{Map, Value};

@@ -1,0 +1,83 @@
+//! Names of the headers of Celery's task protocol 2, and of our own.
+
+/// Registered name of the task. Its presence makes a message a task of protocol 2.
+pub const TASK: &str = "task";
+/// Task id.
+pub const ID: &str = "id";
+/// Earliest time to run.
+pub const ETA: &str = "eta";
+/// Time after which the task must not start.
+pub const EXPIRES: &str = "expires";
+/// How often the task was tried before.
+pub const RETRIES: &str = "retries";
+/// Id of the first task of the workflow.
+pub const ROOT_ID: &str = "root_id";
+/// Id of the task that sent this one.
+pub const PARENT_ID: &str = "parent_id";
+/// Id of the group the task belongs to.
+pub const GROUP: &str = "group";
+/// Position in the group, which orders the results of a chord.
+pub const GROUP_INDEX: &str = "group_index";
+/// Language of the sender.
+pub const LANG: &str = "lang";
+/// A name to show in place of the task's.
+pub const SHADOW: &str = "shadow";
+/// Hard and soft time limit, in this order, in seconds.
+pub const TIMELIMIT: &str = "timelimit";
+/// Positional arguments as Python would print them.
+pub const ARGSREPR: &str = "argsrepr";
+/// Named arguments as Python would print them.
+pub const KWARGSREPR: &str = "kwargsrepr";
+/// Process that sent the task.
+pub const ORIGIN: &str = "origin";
+/// How often the task was replaced by another.
+pub const REPLACED_TASK_NESTING: &str = "replaced_task_nesting";
+/// Names of the task's stamps.
+pub const STAMPED_HEADERS: &str = "stamped_headers";
+/// The task's stamps.
+pub const STAMPS: &str = "stamps";
+/// How the body is compressed.
+pub const COMPRESSION: &str = "compression";
+/// Whether the result is of no interest.
+pub const IGNORE_RESULT: &str = "ignore_result";
+/// Why a message stands in a dead-letter queue.
+pub const DEAD_REASON: &str = "celeriac-dead-reason";
+/// What went wrong, in words.
+pub const DEAD_ERROR: &str = "celeriac-dead-error";
+/// The queue the message was taken from.
+pub const DEAD_QUEUE: &str = "celeriac-dead-queue";
+/// The exchange it was published to.
+pub const DEAD_EXCHANGE: &str = "celeriac-dead-exchange";
+/// The routing key it was published with.
+pub const DEAD_ROUTING_KEY: &str = "celeriac-dead-routing-key";
+/// When it was dead-lettered.
+pub const DEAD_AT: &str = "celeriac-dead-at";
+/// The worker that dead-lettered it.
+pub const DEAD_WORKER: &str = "celeriac-dead-worker";
+/// Says that a follow-up is sent again after a crash and may stand on its queue twice: whoever runs it looks into the
+/// store first, as for a message that was delivered before.
+pub const REPEATED: &str = "celeriac-repeated";
+
+/// Every header that the framework itself reads or writes, and so no caller may set.
+pub const RESERVED: [&str; 20] = [
+    TASK,
+    ID,
+    ETA,
+    EXPIRES,
+    RETRIES,
+    ROOT_ID,
+    PARENT_ID,
+    GROUP,
+    GROUP_INDEX,
+    LANG,
+    SHADOW,
+    TIMELIMIT,
+    ARGSREPR,
+    KWARGSREPR,
+    ORIGIN,
+    REPLACED_TASK_NESTING,
+    STAMPED_HEADERS,
+    STAMPS,
+    COMPRESSION,
+    IGNORE_RESULT,
+];

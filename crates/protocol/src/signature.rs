@@ -1,0 +1,296 @@
+//! A task to be called later, and what a task carries with it of that kind.
+//!
+//! Signatures come from anybody. What is read here is what a worker needs to know of one; the rest is kept as it came, so
+//! that a signature leaves as it arrived.
+
+mod embed;
+mod options;
+
+pub use embed::Embed;
+pub use options::{Moment, SignatureOptions};
+
+use crate::value::{Map, Value};
+
+/// Names of the keys of a signature.
+mod keys {
+    pub(super) const TASK: &str = "task";
+    pub(super) const ARGS: &str = "args";
+    pub(super) const KWARGS: &str = "kwargs";
+    pub(super) const OPTIONS: &str = "options";
+    pub(super) const SUBTASK_TYPE: &str = "subtask_type";
+    pub(super) const IMMUTABLE: &str = "immutable";
+}
+
+/// A task with some of its arguments and options: Celery's signature.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Signature {
+    /// Registered name of the task.
+    pub task: String,
+    /// Positional arguments, behind those of the caller.
+    pub args: Vec<Value>,
+    /// Named arguments, under those of the caller.
+    pub kwargs: Map,
+    /// How it is to be sent, by Celery's names.
+    pub options: Map,
+    /// What kind of signature it is, where it is not a task.
+    pub subtask_type: Option<String>,
+    /// Whether it takes nothing from its caller.
+    pub immutable: bool,
+    /// What else stood in it.
+    pub other: Map,
+}
+
+/// What a signature stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One task, also one of those that call another for each of many values.
+    Task,
+    /// Tasks one after the other.
+    Chain,
+    /// Tasks beside one another.
+    Group,
+    /// A group, and a task that takes all its results.
+    Chord,
+}
+
+/// A value that is no signature, or not one that can be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{key}` should be {expected}, got {found}")]
+pub struct SignatureError {
+    /// Where.
+    pub key: String,
+    /// What it should be.
+    pub expected: &'static str,
+    /// What it is.
+    pub found: String,
+}
+
+impl SignatureError {
+    fn new(key: impl Into<String>, expected: &'static str, found: &Value) -> Self {
+        Self { key: key.into(), expected, found: found.kind().to_owned() }
+    }
+
+    /// The same error, of a value that stands in another.
+    fn within(self, outer: &str) -> Self {
+        Self { key: format!("{outer}.{}", self.key), ..self }
+    }
+}
+
+impl Signature {
+    /// The signature of a task without arguments yet.
+    pub fn new(task: impl Into<String>) -> Self {
+        Self { task: task.into(), ..Self::default() }
+    }
+
+    /// Adds a positional argument.
+    #[must_use]
+    pub fn arg(mut self, value: impl Into<Value>) -> Self {
+        self.args.push(value.into());
+        self
+    }
+
+    /// Adds a named argument.
+    #[must_use]
+    pub fn kwarg(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.kwargs.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sets an option, by Celery's name.
+    #[must_use]
+    pub fn option(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.options.insert(name.into(), value.into());
+        self
+    }
+
+    /// Takes nothing from its caller.
+    #[must_use]
+    pub fn immutable(mut self) -> Self {
+        self.immutable = true;
+        self
+    }
+
+    /// Sends it to this queue.
+    #[must_use]
+    pub fn queue(self, queue: impl Into<String>) -> Self {
+        self.option("queue", queue.into())
+    }
+
+    /// Has another task called with its result.
+    #[must_use]
+    pub fn link(self, callback: Self) -> Self {
+        self.linked("link", callback)
+    }
+
+    /// Has another task called with its id when it fails.
+    #[must_use]
+    pub fn on_error(self, errback: Self) -> Self {
+        self.linked("link_error", errback)
+    }
+
+    fn linked(mut self, option: &str, signature: Self) -> Self {
+        let mut links = match self.options.swap_remove(option) {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::List(links)) => links,
+            Some(one) => vec![one],
+        };
+        links.push(signature.into());
+        self.options.insert(option.to_owned(), Value::List(links));
+        self
+    }
+
+    /// The same signature with arguments of its caller: before its own, and unless it takes none.
+    #[must_use]
+    pub fn called_with(mut self, args: impl IntoIterator<Item = Value>) -> Self {
+        if !self.immutable {
+            self.args.splice(0..0, args);
+        }
+        self
+    }
+
+    /// What it stands for.
+    pub fn kind(&self) -> Kind {
+        match self.subtask_type.as_deref().unwrap_or(&self.task) {
+            "chain" | "celery.chain" => Kind::Chain,
+            "group" | "celery.group" => Kind::Group,
+            "chord" | "celery.chord" => Kind::Chord,
+            _ => Kind::Task,
+        }
+    }
+
+    /// The signatures that a chain or a group consists of.
+    ///
+    /// # Errors
+    /// When they cannot be understood.
+    pub fn members(&self) -> Result<Vec<Self>, SignatureError> {
+        match self.kwargs.get("tasks") {
+            None => Ok(Vec::new()),
+            Some(tasks) => Self::read_list("tasks", tasks).map_err(|error| error.within(&self.task)),
+        }
+    }
+
+    /// Reads a signature.
+    ///
+    /// # Errors
+    /// When the value is none.
+    pub fn read(value: &Value) -> Result<Self, SignatureError> {
+        let Value::Map(entries) = value else {
+            return Err(SignatureError::new("signature", "an object", value));
+        };
+        let mut read = Self::default();
+        for (key, value) in entries {
+            match (key.as_str(), value) {
+                (keys::TASK, Value::Text(task)) => read.task.clone_from(task),
+                (keys::TASK, other) => return Err(SignatureError::new(keys::TASK, "a string", other)),
+                (keys::ARGS, Value::List(args)) => read.args.clone_from(args),
+                (keys::KWARGS, Value::Map(kwargs)) => read.kwargs.clone_from(kwargs),
+                (keys::OPTIONS, Value::Map(options)) => read.options.clone_from(options),
+                (keys::ARGS | keys::KWARGS | keys::OPTIONS | keys::SUBTASK_TYPE | keys::IMMUTABLE, Value::Null) => {}
+                (keys::ARGS, other) => return Err(SignatureError::new(keys::ARGS, "a list", other)),
+                (keys::KWARGS, other) => return Err(SignatureError::new(keys::KWARGS, "an object", other)),
+                (keys::OPTIONS, other) => return Err(SignatureError::new(keys::OPTIONS, "an object", other)),
+                (keys::SUBTASK_TYPE, Value::Text(kind)) => read.subtask_type = Some(kind.clone()),
+                (keys::SUBTASK_TYPE, other) => {
+                    return Err(SignatureError::new(keys::SUBTASK_TYPE, "a string or null", other));
+                }
+                (keys::IMMUTABLE, Value::Bool(immutable)) => read.immutable = *immutable,
+                (keys::IMMUTABLE, other) => return Err(SignatureError::new(keys::IMMUTABLE, "true or false", other)),
+                (_, value) => drop(read.other.insert(key.clone(), value.clone())),
+            }
+        }
+        if read.task.is_empty() {
+            return Err(SignatureError::new(keys::TASK, "the name of a task", &Value::Null));
+        }
+        Ok(read)
+    }
+
+    /// Reads a list of signatures, or nothing, or one alone.
+    pub(crate) fn read_list(key: &str, value: &Value) -> Result<Vec<Self>, SignatureError> {
+        let read = |(index, value)| Self::read(value).map_err(|error| error.within(&format!("{key}[{index}]")));
+        match value {
+            Value::Null => Ok(Vec::new()),
+            Value::List(items) => items.iter().enumerate().map(read).collect(),
+            one @ Value::Map(_) => Ok(vec![Self::read(one).map_err(|error| error.within(key))?]),
+            other => Err(SignatureError::new(key, "a list of signatures", other)),
+        }
+    }
+}
+
+impl From<Signature> for Value {
+    fn from(signature: Signature) -> Self {
+        let Signature { task, args, kwargs, options, subtask_type, immutable, other } = signature;
+        let own = [
+            (keys::TASK, Self::Text(task)),
+            (keys::ARGS, Self::List(args)),
+            (keys::KWARGS, Self::Map(kwargs)),
+            (keys::OPTIONS, Self::Map(options)),
+            (keys::SUBTASK_TYPE, subtask_type.map_or(Self::Null, Self::Text)),
+            (keys::IMMUTABLE, Self::Bool(immutable)),
+        ];
+        Self::Map(own.into_iter().map(|(key, value)| (key.to_owned(), value)).chain(other).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_json(text: &str) -> Value {
+        serde_json::from_str(text).unwrap()
+    }
+
+    const ADD: &str = r#"{"task":"t.add","args":[4],"kwargs":{},"options":{"task_id":"5ea3","reply_to":"b8ba"},
+        "subtask_type":null,"immutable":false,"chord_size":null}"#;
+
+    #[test]
+    fn a_signature_leaves_as_it_came() {
+        let value = from_json(ADD);
+        let signature = Signature::read(&value).unwrap();
+        assert_eq!((signature.task.as_str(), signature.kind()), ("t.add", Kind::Task));
+        assert_eq!(Value::from(signature), value);
+    }
+
+    #[test]
+    fn arguments_of_the_caller_come_first_unless_there_are_to_be_none() {
+        let signature = Signature::read(&from_json(ADD)).unwrap();
+        assert_eq!(signature.clone().called_with([Value::Int(3)]).args, [Value::Int(3), Value::Int(4)]);
+        assert_eq!(signature.immutable().called_with([Value::Int(3)]).args, [Value::Int(4)]);
+    }
+
+    #[test]
+    fn links_are_added_to_those_that_are_there() {
+        let one = from_json(r#"{"task":"t.a","options":{"link":{"task":"t.b"}}}"#);
+        let both = Signature::read(&one).unwrap().link(Signature::new("t.c"));
+        let links = Signature::read_list("link", &both.options["link"]).unwrap();
+        assert_eq!(links.iter().map(|link| link.task.as_str()).collect::<Vec<_>>(), ["t.b", "t.c"]);
+    }
+
+    #[test]
+    fn the_members_of_a_chain_are_signatures_themselves() {
+        let chain = from_json(
+            r#"{"task":"celery.chain","subtask_type":"chain","kwargs":{"tasks":[{"task":"a"},{"task":"b"}]}}"#,
+        );
+        let chain = Signature::read(&chain).unwrap();
+        assert_eq!(chain.kind(), Kind::Chain);
+        assert_eq!(chain.members().unwrap(), [Signature::new("a"), Signature::new("b")]);
+    }
+
+    #[test]
+    fn what_is_no_signature_is_said_so() {
+        let cases = [
+            ("7", "`signature` should be an object, got an integer"),
+            ("{}", "`task` should be the name of a task, got null"),
+            (r#"{"task":[]}"#, "`task` should be a string, got a list"),
+            (r#"{"task":"a","args":{}}"#, "`args` should be a list, got an object"),
+            (r#"{"task":"a","immutable":1}"#, "`immutable` should be true or false, got an integer"),
+        ];
+        for (text, message) in cases {
+            assert_eq!(Signature::read(&from_json(text)).unwrap_err().to_string(), message);
+        }
+        let nested = from_json(r#"{"task":"celery.group","kwargs":{"tasks":[{"task":"a"},{"task":7}]}}"#);
+        assert_eq!(
+            Signature::read(&nested).unwrap().members().unwrap_err().to_string(),
+            "`celery.group.tasks[1].task` should be a string, got an integer"
+        );
+    }
+}
