@@ -5,6 +5,7 @@ use serde::ser::{SerializeSeq, Serializer};
 
 use crate::arguments::Arguments;
 use crate::codec::{Codec, EncodeError};
+use crate::legacy;
 use crate::value::{Map, Value};
 
 /// Bounds within which a body is decoded.
@@ -37,10 +38,17 @@ impl Body {
     /// Recognises the body of a task in a decoded value.
     ///
     /// # Errors
-    /// When it is anything but a list of a list, an object, and an object or null.
+    /// When it is anything but a list of a list, an object, and an object or null; or the object of protocol 1.
     pub fn from_value(value: Value) -> Result<Self, DecodeError> {
         let shape = |found: String| Err(DecodeError::NotATask { found });
-        let Value::List(parts) = value else { return shape(value.kind().to_owned()) };
+        let parts = match value {
+            Value::List(parts) => parts,
+            // Protocol 1, or what pretends to be protocol 2 with such a body.
+            Value::Map(entries) if entries.contains_key("args") || entries.contains_key("task") => {
+                return legacy::body(entries);
+            }
+            other => return shape(other.kind().to_owned()),
+        };
         let count = parts.len();
         let Ok([args, kwargs, embed]) = <[Value; 3]>::try_from(parts) else {
             return shape(format!("a list of {count}"));

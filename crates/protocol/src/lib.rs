@@ -5,7 +5,7 @@
 //! - [`value`]: a dynamic value, the common ground of JSON, MessagePack and AMQP field tables;
 //! - [`headers`] and [`message`]: what travels through the broker;
 //! - [`codec`]: bytes to values and back;
-//! - [`body`]: arguments and what they carry with them;
+//! - [`body`] and [`legacy`]: arguments and what they carry with them, in today's form and in that of protocol 1;
 //! - [`signature`]: a task to be called later, such as the next step of a chain;
 //! - [`task`] and [`arguments`]: what a task is called, takes and returns;
 //! - [`retry`]: when to try again;
@@ -20,6 +20,7 @@ pub mod codec;
 mod codecs;
 
 pub mod body;
+pub mod legacy;
 
 pub mod signature;
 

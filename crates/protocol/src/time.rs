@@ -14,8 +14,13 @@ pub(crate) fn from_iso(text: &str) -> Option<Timestamp> {
     if let Ok(time) = text.parse() {
         return Some(time);
     }
-    let naive: DateTime = text.parse().ok()?;
-    TimeZone::UTC.to_timestamp(naive).ok()
+    TimeZone::UTC.to_timestamp(naive(text)?).ok()
+}
+
+/// A time that says nothing of its offset.
+pub(crate) fn naive(text: &str) -> Option<DateTime> {
+    let says_offset = text.parse::<Timestamp>().is_ok();
+    if says_offset { None } else { text.parse().ok() }
 }
 
 #[cfg(test)]
