@@ -70,7 +70,7 @@ impl Body {
     }
 }
 
-/// Writes `[args, {}, {}]` from typed arguments, without a dynamic value in between.
+/// Writes `[args, {}, {}]` from typed arguments.
 struct CallBody<'a, A>(&'a A);
 
 impl<A: Arguments> Serialize for CallBody<'_, A> {

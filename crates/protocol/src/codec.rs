@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::body::{Body, DecodeError, DecodeLimits};
 use crate::codecs::{json, msgpack};
+use crate::value::Value;
 
 /// A serialiser of task bodies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -36,24 +37,19 @@ impl Codec {
     /// The codec that a media type names.
     ///
     /// # Errors
-    /// When it is none of ours; the message says why pickle is refused.
+    /// When it is none of ours; the message says why the others that Celery has are refused.
     pub fn from_content_type(content_type: Option<&str>) -> Result<Self, DecodeError> {
-        match content_type {
-            Some("application/json") => Ok(Self::Json),
-            Some("application/x-msgpack" | "application/msgpack") => Ok(Self::Msgpack),
-            Some("application/x-python-serialize") => Err(DecodeError::Refused {
-                content_type: "application/x-python-serialize".to_owned(),
-                reason: "pickle runs code of the sender's choice",
-            }),
-            Some(other) => Err(DecodeError::Refused {
-                content_type: other.chars().take(80).collect(),
-                reason: "accepted are application/json and application/x-msgpack",
-            }),
-            None => Err(DecodeError::Refused {
-                content_type: String::new(),
-                reason: "the message does not say how its body is encoded",
-            }),
-        }
+        let reason = match content_type {
+            Some("application/json") => return Ok(Self::Json),
+            Some("application/x-msgpack" | "application/msgpack") => return Ok(Self::Msgpack),
+            Some("application/x-python-serialize") => "pickle runs code of the sender's choice",
+            Some("application/x-yaml") => "YAML is not read here, json and msgpack are",
+            Some("application/data") => "signed bodies are not read here, and bare bytes are no task",
+            Some("text/plain") => "bare text is no task",
+            Some(_) => "accepted are application/json and application/x-msgpack",
+            None => "the message does not say how its body is encoded",
+        };
+        Err(DecodeError::Refused { content_type: content_type.unwrap_or_default().chars().take(80).collect(), reason })
     }
 
     /// Encodes any serialisable value.
@@ -61,6 +57,16 @@ impl Codec {
     /// # Errors
     /// When the value cannot be represented.
     pub fn encode<T: Serialize + ?Sized>(self, value: &T) -> Result<Vec<u8>, EncodeError> {
+        let value = Value::from_serialize(value)
+            .map_err(|error| EncodeError { codec: self.name(), reason: error.to_string() })?;
+        self.encode_value(&value)
+    }
+
+    /// Encodes a dynamic value.
+    ///
+    /// # Errors
+    /// When the codec cannot represent it, or a peer would take it for something else.
+    pub fn encode_value(self, value: &Value) -> Result<Vec<u8>, EncodeError> {
         match self {
             Self::Json => json::encode(value),
             Self::Msgpack => msgpack::encode(value),
@@ -72,14 +78,28 @@ impl Codec {
     /// # Errors
     /// When it is too large, too deep, not well-formed, or not the body of a task.
     pub fn decode_body(self, bytes: &[u8], limits: &DecodeLimits) -> Result<Body, DecodeError> {
+        Body::from_value(self.decode_value(bytes, limits)?)
+    }
+
+    /// Decodes a value of any shape, such as a reply.
+    ///
+    /// # Errors
+    /// When it is too large, too deep or not well-formed.
+    pub fn decode_value(self, bytes: &[u8], limits: &DecodeLimits) -> Result<Value, DecodeError> {
         if bytes.len() > limits.size {
             return Err(DecodeError::TooLarge { size: bytes.len(), limit: limits.size });
         }
-        let value = match self {
-            Self::Json => json::decode(bytes)?,
-            Self::Msgpack => msgpack::decode(bytes, limits.depth)?,
-        };
-        Body::from_value(value)
+        match self {
+            Self::Json => json::decode(bytes, limits.depth),
+            Self::Msgpack => msgpack::decode(bytes, limits.depth),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Json => json::NAME,
+            Self::Msgpack => msgpack::NAME,
+        }
     }
 }
 
@@ -91,4 +111,33 @@ pub struct EncodeError {
     pub codec: &'static str,
     /// Why not.
     pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_media_type_that_is_not_accepted_is_refused_with_its_reason() {
+        let cases = [
+            (Some("application/x-python-serialize"), "pickle runs code of the sender's choice"),
+            (Some("application/x-yaml"), "YAML is not read here, json and msgpack are"),
+            (Some("application/data"), "signed bodies are not read here, and bare bytes are no task"),
+            (Some("text/plain"), "bare text is no task"),
+            (Some("json"), "accepted are application/json and application/x-msgpack"),
+            (Some("msgpack"), "accepted are application/json and application/x-msgpack"),
+            (None, "the message does not say how its body is encoded"),
+        ];
+        for (name, expected) in cases {
+            match Codec::from_content_type(name) {
+                Err(DecodeError::Refused { content_type, reason }) => {
+                    assert_eq!((content_type.as_str(), reason), (name.unwrap_or_default(), expected));
+                }
+                other => panic!("{name:?}: {other:?}"),
+            }
+        }
+        for codec in [Codec::Json, Codec::Msgpack] {
+            assert_eq!(Codec::from_content_type(Some(codec.content_type())), Ok(codec));
+        }
+    }
 }

@@ -44,4 +44,4 @@ pub use retry::RetryPolicy;
 pub use signature::{Embed, Signature};
 pub use state::State;
 pub use task::{Task, TaskOptions};
-pub use value::{Map, Value};
+pub use value::{BigInt, Map, Typed, Value};

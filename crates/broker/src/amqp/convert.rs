@@ -101,6 +101,7 @@ fn write_value(value: &Value) -> Result<AMQPValue> {
         Value::Int(number) => i32::try_from(*number).map_or(AMQPValue::LongLongInt(*number), AMQPValue::LongInt),
         // AMQP as RabbitMQ speaks it has no integer for it.
         Value::UInt(number) => AMQPValue::LongString(LongString::from(number.to_string())),
+        Value::BigInt(number) => AMQPValue::LongString(LongString::from(number.as_str())),
         Value::Float(number) => AMQPValue::Double(*number),
         Value::Text(text) => AMQPValue::LongString(LongString::from(text.as_str())),
         Value::Bytes(bytes) => AMQPValue::ByteArray(bytes.as_slice().into()),
@@ -115,6 +116,8 @@ fn write_value(value: &Value) -> Result<AMQPValue> {
             }
             AMQPValue::FieldTable(table)
         }
+        // Nor has it times, decimals that Python's fit in, and ids.
+        Value::Typed(typed) => AMQPValue::LongString(LongString::from(typed.text().as_ref())),
     })
 }
 
@@ -131,12 +134,14 @@ fn value_size(value: &Value) -> usize {
         Value::Bool(_) => TAG + 1,
         Value::Int(_) | Value::Float(_) => TAG + 8,
         Value::UInt(_) => TAG + LENGTH + 20,
+        Value::BigInt(number) => TAG + LENGTH + number.as_str().len(),
         Value::Text(text) => TAG + LENGTH + text.len(),
         Value::Bytes(bytes) => TAG + LENGTH + bytes.len(),
         Value::List(items) => TAG + LENGTH + items.iter().map(value_size).sum::<usize>(),
         Value::Map(entries) => {
             TAG + LENGTH + entries.iter().map(|(name, value)| 1 + name.len() + value_size(value)).sum::<usize>()
         }
+        Value::Typed(typed) => TAG + LENGTH + typed.text().len(),
     }
 }
 
@@ -223,6 +228,7 @@ fn read_text(bytes: &[u8]) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use celeriac_protocol::Typed;
     use lapin::types::DecimalValue;
 
     use super::*;
@@ -272,6 +278,8 @@ mod tests {
             (Value::Int(5), 'I'),
             (Value::Int(1 << 40), 'l'),
             (Value::UInt(u64::MAX), 'S'),
+            (Value::from(u128::MAX), 'S'),
+            (Value::Typed(Typed::Decimal("1.10".to_owned())), 'S'),
             (Value::from("text"), 'S'),
             (Value::Bool(false), 't'),
             (Value::Null, 'V'),

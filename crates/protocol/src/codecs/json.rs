@@ -1,16 +1,16 @@
-//! JSON.
+//! JSON as Celery writes it: Python's, with the types that kombu adds.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+mod read;
+mod write;
 
-use crate::body::DecodeError;
-use crate::codec::EncodeError;
+pub(crate) use read::decode;
+pub(crate) use write::encode;
 
-pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, EncodeError> {
-    serde_json::to_vec(value).map_err(|error| EncodeError { codec: "JSON", reason: error.to_string() })
-}
+pub(crate) const NAME: &str = "JSON";
 
-/// `serde_json` itself refuses what is nested deeper than 128 levels.
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    serde_json::from_slice(bytes).map_err(|error| DecodeError::Malformed { codec: "JSON", reason: error.to_string() })
-}
+/// The two keys of an object that stands for a value of another type.
+const TYPE: &str = "__type__";
+const VALUE: &str = "__value__";
+
+#[cfg(test)]
+mod tests;

@@ -1,31 +1,115 @@
 //! MessagePack.
 
 use rmp_serde::encode::Serializer;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::ser::{self, SerializeMap};
+use serde::{Deserialize, Serialize};
 
 use crate::body::DecodeError;
 use crate::codec::EncodeError;
+use crate::value::Value;
 
-const NAME: &str = "MessagePack";
+pub(crate) const NAME: &str = "MessagePack";
 
-/// Structs as maps and ids as text: what a Python peer expects to read.
-pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, EncodeError> {
-    let mut bytes = Vec::with_capacity(128);
-    let mut serializer = Serializer::new(&mut bytes).with_struct_map().with_human_readable();
-    value.serialize(&mut serializer).map_err(|error| EncodeError { codec: NAME, reason: error.to_string() })?;
+/// Room that suffices for most bodies.
+const USUAL: usize = 128;
+
+pub(crate) fn encode(value: &Value) -> Result<Vec<u8>, EncodeError> {
+    let mut bytes = Vec::with_capacity(USUAL);
+    Packed(value)
+        .serialize(&mut Serializer::new(&mut bytes))
+        .map_err(|error| EncodeError { codec: NAME, reason: error.to_string() })?;
     Ok(bytes)
 }
 
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], depth: usize) -> Result<T, DecodeError> {
+/// A value as MessagePack has it: ids and times as text, and no integers beyond 64 bits.
+struct Packed<'a>(&'a Value);
+
+impl Serialize for Packed<'_> {
+    fn serialize<S: ser::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            // Left to itself, the serialiser would write sixteen bytes, which nobody reads as a number.
+            Value::BigInt(_) => Err(ser::Error::custom("an integer beyond 64 bits")),
+            Value::List(items) => serializer.collect_seq(items.iter().map(Packed)),
+            Value::Map(entries) => {
+                let mut map = serializer.serialize_map(Some(entries.len()))?;
+                for (key, value) in entries {
+                    map.serialize_entry(key, &Packed(value))?;
+                }
+                map.end()
+            }
+            Value::Typed(typed) => serializer.serialize_str(&typed.text()),
+            other => other.serialize(serializer),
+        }
+    }
+}
+
+pub(crate) fn decode(bytes: &[u8], depth: usize) -> Result<Value, DecodeError> {
     let malformed = |reason: String| DecodeError::Malformed { codec: NAME, reason };
     let mut unread = bytes;
     let mut deserializer = rmp_serde::Deserializer::new(&mut unread).with_human_readable();
-    deserializer.set_max_depth(depth);
-    let value = T::deserialize(&mut deserializer).map_err(|error| malformed(error.to_string()))?;
+    // It counts from one where the limit counts from none: what is allowed is `depth` lists within each other.
+    deserializer.set_max_depth(depth.saturating_add(1));
+    let value = Value::deserialize(&mut deserializer).map_err(|error| malformed(error.to_string()))?;
     let rest = unread.len();
     if rest > 0 {
         return Err(malformed(format!("{rest} bytes follow the body")));
     }
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::{BigInt, Typed};
+
+    fn reason(bytes: &[u8]) -> String {
+        decode(bytes, 128).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn values_are_written_as_python_reads_them() {
+        let id = uuid::Uuid::from_u128(1);
+        let cases: [(Value, &[u8]); 6] = [
+            (Value::Int(-1), &[0xff]),
+            (Value::UInt(u64::MAX), &[0xcf, 255, 255, 255, 255, 255, 255, 255, 255]),
+            (Value::Bytes(vec![1, 2]), &[0xc4, 2, 1, 2]),
+            (Value::Typed(Typed::Decimal("1.10".to_owned())), b"\xa41.10"),
+            (Value::Typed(Typed::Uuid(id)), b"\xd9\x2400000000-0000-0000-0000-000000000001"),
+            (Value::Float(f64::INFINITY), &[0xcb, 0x7f, 0xf0, 0, 0, 0, 0, 0, 0]),
+        ];
+        for (value, bytes) in cases {
+            assert_eq!(encode(&value).unwrap(), bytes, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn an_integer_beyond_64_bits_is_refused() {
+        let large = Value::List(vec![Value::BigInt(BigInt::new("-9223372036854775809").unwrap())]);
+        let error = encode(&large).unwrap_err();
+        assert_eq!(error.to_string(), "cannot be written as MessagePack: an integer beyond 64 bits");
+    }
+
+    #[test]
+    fn keys_become_text_as_json_would_have_them() {
+        let read = decode(&[0x83, 0x01, 0xc0, 0xc3, 0xc0, 0xff, 0xc0], 128).unwrap();
+        let Value::Map(entries) = read else { panic!("{read:?}") };
+        assert_eq!(entries.keys().collect::<Vec<_>>(), ["1", "true", "-1"]);
+        let list_as_key = reason(&[0x81, 0x90, 0xc0]);
+        assert!(list_as_key.contains("expected a string, an integer or a boolean as a key"), "{list_as_key}");
+    }
+
+    #[test]
+    fn extension_types_are_refused() {
+        let timestamp = [0xd6, 0xff, 0, 0, 0, 0];
+        assert_eq!(reason(&timestamp), "the body is not valid MessagePack: extension types are not accepted");
+        assert!(decode(&[0x81, 0xd4, 1, 2, 0xc0], 128).is_err());
+    }
+
+    #[test]
+    fn nesting_is_counted_in_lists_and_maps() {
+        assert!(decode(&[0x91, 0x91, 0x01], 2).is_ok());
+        assert!(decode(&[0x91, 0x91, 0x90], 2).is_err());
+        assert!(decode(&[0x81, 0xa0, 0x81, 0xa0, 0x90], 2).is_err());
+        assert!(decode(&[0xc0], 0).is_ok());
+    }
 }

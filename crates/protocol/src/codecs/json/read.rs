@@ -1,0 +1,156 @@
+//! JSON into values.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use jiter::{Jiter, JiterError, JiterErrorType, JsonErrorType, Peek};
+
+use super::{NAME, TYPE, VALUE};
+use crate::body::DecodeError;
+use crate::value::{MOST_DIGITS, Map, Typed, Value};
+
+/// Reads one value and nothing after it, nested at most `depth` deep.
+///
+/// What it takes in memory grows with what was really read: JSON announces no lengths.
+pub(crate) fn decode(bytes: &[u8], depth: usize) -> Result<Value, DecodeError> {
+    let mut reader = Reader { json: Jiter::new(bytes).with_allow_inf_nan() };
+    reader.document(depth).map_err(|problem| DecodeError::Malformed { codec: NAME, reason: reader.describe(problem) })
+}
+
+/// What is wrong with a document.
+enum Problem {
+    /// Its syntax.
+    Syntax(JiterError),
+    /// What it says; noticed where the reader stands.
+    Content(String),
+}
+
+impl From<JiterError> for Problem {
+    fn from(error: JiterError) -> Self {
+        Self::Syntax(error)
+    }
+}
+
+struct Reader<'a> {
+    json: Jiter<'a>,
+}
+
+impl Reader<'_> {
+    fn document(&mut self, depth: usize) -> Result<Value, Problem> {
+        let first = self.json.peek()?;
+        let value = self.value(first, depth)?;
+        self.json.finish()?;
+        Ok(value)
+    }
+
+    fn value(&mut self, first: Peek, depth: usize) -> Result<Value, Problem> {
+        match first {
+            Peek::Null => {
+                self.json.known_null()?;
+                Ok(Value::Null)
+            }
+            Peek::True | Peek::False => Ok(Value::Bool(self.json.known_bool(first)?)),
+            Peek::String => Ok(Value::Text(self.json.known_str()?.to_owned())),
+            Peek::Array => self.list(deeper(depth)?),
+            Peek::Object => self.object(deeper(depth)?),
+            _ => number(self.json.known_number_bytes(first)?),
+        }
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Value, Problem> {
+        let mut items = Vec::new();
+        let mut next = self.json.known_array()?;
+        while let Some(first) = next {
+            items.push(self.value(first, depth)?);
+            next = self.json.array_step()?;
+        }
+        Ok(Value::List(items))
+    }
+
+    fn object(&mut self, depth: usize) -> Result<Value, Problem> {
+        let mut entries = Map::new();
+        let mut next = self.json.known_object()?.map(str::to_owned);
+        while let Some(key) = next {
+            let first = self.json.peek()?;
+            let value = self.value(first, depth)?;
+            // Of a key that comes twice, the last holds, as in Python.
+            entries.insert(key, value);
+            next = self.json.next_key()?.map(str::to_owned);
+        }
+        if entries.len() == 2 && entries.contains_key(TYPE) && entries.contains_key(VALUE) {
+            return extended(entries).map_err(Problem::Content);
+        }
+        Ok(Value::Map(entries))
+    }
+
+    fn describe(&self, problem: Problem) -> String {
+        match problem {
+            Problem::Content(reason) => format!("{reason} at {}", self.json.current_position()),
+            Problem::Syntax(error) => {
+                let place = self.json.error_position(error.index);
+                match error.error_type {
+                    JiterErrorType::JsonError(
+                        JsonErrorType::LoneLeadingSurrogateInHexEscape | JsonErrorType::UnexpectedEndOfHexEscape,
+                    ) => format!("half a surrogate pair, which is no character, at {place}"),
+                    JiterErrorType::JsonError(JsonErrorType::NumberOutOfRange) => {
+                        format!("a number of more than {MOST_DIGITS} digits at {place}")
+                    }
+                    other => format!("{other} at {place}"),
+                }
+            }
+        }
+    }
+}
+
+fn deeper(depth: usize) -> Result<usize, Problem> {
+    depth.checked_sub(1).ok_or_else(|| Problem::Content("nested too deep".to_owned()))
+}
+
+/// The number that a literal stands for. What is written as an integer stays one, whatever its size.
+fn number(literal: &[u8]) -> Result<Value, Problem> {
+    let invalid = || Problem::Content("invalid number".to_owned());
+    let text = std::str::from_utf8(literal).map_err(|_| invalid())?;
+    match text {
+        "NaN" => Ok(Value::Float(f64::NAN)),
+        "Infinity" => Ok(Value::Float(f64::INFINITY)),
+        "-Infinity" => Ok(Value::Float(f64::NEG_INFINITY)),
+        _ if text.contains(['.', 'e', 'E']) => text.parse().map(Value::Float).map_err(|_| invalid()),
+        _ => Value::from_digits(text).map_err(|error| Problem::Content(error.to_string())),
+    }
+}
+
+/// The value that kombu's pair of `__type__` and `__value__` stands for.
+fn extended(mut entries: Map) -> Result<Value, String> {
+    let name = match entries.swap_remove(TYPE) {
+        Some(Value::Text(name)) => name,
+        other => return Err(format!("`{TYPE}` should be a string, got {}", other.unwrap_or_default().kind())),
+    };
+    let text = match (name.as_str(), entries.swap_remove(VALUE)) {
+        ("uuid", Some(Value::Map(mut fields))) if fields.len() == 1 => match fields.swap_remove("hex") {
+            Some(Value::Text(hex)) => hex,
+            _ => return Err(format!("a uuid should have its `hex` as `{VALUE}`")),
+        },
+        ("uuid", _) => return Err(format!("a uuid should have its `hex` as `{VALUE}`")),
+        (_, Some(Value::Text(text))) => text,
+        (_, other) => {
+            let name = shortened(&name);
+            let kind = other.unwrap_or_default().kind();
+            return Err(format!("`{VALUE}` of `{TYPE}` `{name}` should be a string, got {kind}"));
+        }
+    };
+    match name.as_str() {
+        "bytes" => Ok(Value::Bytes(text.into_bytes())),
+        "base64" => BASE64_STANDARD
+            .decode(text)
+            .map(Value::Bytes)
+            .map_err(|error| format!("`{VALUE}` is not valid base64: {error}")),
+        _ => match Typed::named(&name, text) {
+            Some(typed) => typed.map(Value::Typed).map_err(|error| error.to_string()),
+            None => Err(format!("unknown `{TYPE}` `{}`", shortened(&name))),
+        },
+    }
+}
+
+fn shortened(name: &str) -> String {
+    const SHOWN: usize = 40;
+    name.chars().take(SHOWN).collect()
+}

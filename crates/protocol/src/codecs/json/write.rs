@@ -1,0 +1,113 @@
+//! Values into JSON.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Serialize;
+
+use super::{NAME, TYPE, VALUE};
+use crate::codec::EncodeError;
+use crate::value::{Map, Typed, Value};
+
+/// Room that suffices for most bodies.
+const USUAL: usize = 128;
+
+pub(crate) fn encode(value: &Value) -> Result<Vec<u8>, EncodeError> {
+    let mut out = Vec::with_capacity(USUAL);
+    write(value, &mut out)?;
+    Ok(out)
+}
+
+fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(true) => out.extend_from_slice(b"true"),
+        Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Int(number) => plain(number, out)?,
+        Value::UInt(number) => plain(number, out)?,
+        Value::BigInt(number) => out.extend_from_slice(number.as_str().as_bytes()),
+        Value::Float(number) => float(*number, out)?,
+        Value::Text(text) => plain(text, out)?,
+        Value::Bytes(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => extended("bytes", text, out)?,
+            Err(_) => extended("base64", &BASE64_STANDARD.encode(bytes), out)?,
+        },
+        Value::List(items) => list(items, out)?,
+        Value::Map(entries) => object(entries, out)?,
+        Value::Typed(typed) => {
+            typed.check().map_err(|error| refused(error.to_string()))?;
+            match typed {
+                Typed::Uuid(id) => {
+                    opening("uuid", out);
+                    out.extend_from_slice(b"{\"hex\":\"");
+                    out.extend_from_slice(id.simple().encode_lower(&mut uuid::Uuid::encode_buffer()).as_bytes());
+                    out.extend_from_slice(b"\"}}");
+                }
+                other => extended(other.name(), &other.text(), out)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Numbers and texts, which are the same in every JSON.
+fn plain<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    serde_json::to_writer(out, value).map_err(|error| refused(error.to_string()))
+}
+
+/// JSON has no names for what is not finite; Python writes, and reads, these.
+fn float(number: f64, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    if number.is_nan() {
+        out.extend_from_slice(b"NaN");
+    } else if number.is_infinite() {
+        out.extend_from_slice(if number > 0.0 { b"Infinity" } else { b"-Infinity" });
+    } else {
+        plain(&number, out)?;
+    }
+    Ok(())
+}
+
+fn list(items: &[Value], out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    out.push(b'[');
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write(item, out)?;
+    }
+    out.push(b']');
+    Ok(())
+}
+
+fn object(entries: &Map, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    if entries.len() == 2 && entries.contains_key(TYPE) && entries.contains_key(VALUE) {
+        return Err(refused(format!("a Celery peer takes an object of `{TYPE}` and `{VALUE}` for another type")));
+    }
+    out.push(b'{');
+    for (index, (key, value)) in entries.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        plain(key, out)?;
+        out.push(b':');
+        write(value, out)?;
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+fn extended(name: &str, text: &str, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    opening(name, out);
+    plain(text, out)?;
+    out.push(b'}');
+    Ok(())
+}
+
+fn opening(name: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"__type__\":\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\",\"__value__\":");
+}
+
+fn refused(reason: String) -> EncodeError {
+    EncodeError { codec: NAME, reason }
+}

@@ -1,0 +1,118 @@
+//! Integers beyond 64 bits.
+
+use std::fmt;
+
+use super::{Value, ValueError};
+
+/// The most digits an integer may have: reading more takes time that grows with their square. Python's own bound.
+pub(crate) const MOST_DIGITS: usize = 4300;
+
+/// An integer that fits neither [`i64`] nor [`u64`], as its decimal digits.
+///
+/// Nothing is calculated with it here; it is carried as it came.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct BigInt(String);
+
+impl BigInt {
+    /// An integer from its digits: `-`, if any, and 19 to 4300 digits without a leading zero.
+    ///
+    /// # Errors
+    /// When the text is no such integer, or one that fits 64 bits.
+    pub fn new(text: impl Into<String>) -> Result<Self, ValueError> {
+        let text = text.into();
+        let digits = text.strip_prefix('-').unwrap_or(&text);
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) || digits.starts_with('0') {
+            return Err(ValueError::new(format_args!("`{}` is not an integer in digits", shortened(&text))));
+        }
+        if digits.len() > MOST_DIGITS {
+            return Err(ValueError::new(format_args!(
+                "an integer of {} digits, allowed are {MOST_DIGITS}",
+                digits.len()
+            )));
+        }
+        if text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok() {
+            return Err(ValueError::new(format_args!("{text} fits 64 bits")));
+        }
+        Ok(Self(text))
+    }
+
+    /// Its digits, after a `-` if it is negative.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The same as text.
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
+impl fmt::Display for BigInt {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl Value {
+    /// The integer that digits stand for, of whatever size.
+    pub(crate) fn from_digits(text: &str) -> Result<Self, ValueError> {
+        if let Ok(number) = text.parse() {
+            return Ok(Self::Int(number));
+        }
+        match text.parse() {
+            Ok(number) => Ok(Self::UInt(number)),
+            Err(_) => BigInt::new(text).map(Self::BigInt),
+        }
+    }
+}
+
+impl From<i128> for Value {
+    fn from(number: i128) -> Self {
+        match (i64::try_from(number), u64::try_from(number)) {
+            (Ok(number), _) => Self::Int(number),
+            (_, Ok(number)) => Self::UInt(number),
+            _ => Self::BigInt(BigInt(number.to_string())),
+        }
+    }
+}
+
+impl From<u128> for Value {
+    fn from(number: u128) -> Self {
+        i128::try_from(number).map_or_else(|_| Self::BigInt(BigInt(number.to_string())), Self::from)
+    }
+}
+
+fn shortened(text: &str) -> String {
+    const SHOWN: usize = 40;
+    match text.char_indices().nth(SHOWN) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_integer_is_of_the_smallest_kind_that_holds_it() {
+        assert_eq!(Value::from(i128::from(i64::MIN)), Value::Int(i64::MIN));
+        assert_eq!(Value::from(u128::from(u64::MAX)), Value::UInt(u64::MAX));
+        assert_eq!(Value::from(1_u128 << 64), Value::BigInt(BigInt::new("18446744073709551616").unwrap()));
+        assert_eq!(Value::from_digits("-9223372036854775809").unwrap().kind(), "an integer");
+        assert_eq!(Value::from_digits("-0").unwrap(), Value::Int(0));
+    }
+
+    #[test]
+    fn what_is_no_large_integer_is_refused() {
+        for text in ["", "-", "1", "-1", "18446744073709551615", "1e30", "+99999999999999999999", "٣", "0x"] {
+            assert!(BigInt::new(text).is_err(), "{text}");
+        }
+        assert!(BigInt::new("099999999999999999999").is_err());
+        assert!(BigInt::new("9".repeat(MOST_DIGITS)).is_ok());
+        assert_eq!(
+            BigInt::new("9".repeat(MOST_DIGITS + 1)).unwrap_err().to_string(),
+            "an integer of 4301 digits, allowed are 4300"
+        );
+    }
+}

@@ -1,0 +1,149 @@
+//! Making a value of what any deserialiser gives.
+
+use std::fmt;
+
+use serde::de::{self, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::{BigInt, Map, TRUSTED_LENGTH, Typed, Value, marker};
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Asked by this name, a `Value` gives itself away as it is; other formats do not care for the name.
+        deserializer.deserialize_newtype_struct(marker::VALUE, Asking)
+    }
+}
+
+/// What asks for a value: answered with the value itself, or with a deserialiser that holds one.
+struct Asking;
+
+impl<'de> Visitor<'de> for Asking {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("any value")
+    }
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+    fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<Value, A::Error> {
+        let (name, content) = access.variant::<String>()?;
+        let text: String = content.newtype_variant()?;
+        marked(&name, text).map_err(de::Error::custom)
+    }
+}
+
+/// The value that stands under a marker.
+pub(super) fn marked(name: &str, text: String) -> Result<Value, super::ValueError> {
+    let typed = match name {
+        marker::BIG_INT => return BigInt::new(text).map(Value::BigInt),
+        marker::DATE_TIME => Typed::DateTime(text),
+        marker::DATE => Typed::Date(text),
+        marker::TIME => Typed::Time(text),
+        marker::DECIMAL => Typed::Decimal(text),
+        marker::UUID => Typed::Uuid(text.parse().map_err(super::ValueError::new)?),
+        _ => return Err(super::ValueError::new(format_args!("unknown kind `{name}`"))),
+    };
+    Ok(Value::Typed(typed))
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("any value")
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::Int(number))
+    }
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(i64::try_from(number).map_or(Value::UInt(number), Value::Int))
+    }
+    fn visit_i128<E>(self, number: i128) -> Result<Value, E> {
+        Ok(Value::from(number))
+    }
+    fn visit_u128<E>(self, number: u128) -> Result<Value, E> {
+        Ok(Value::from(number))
+    }
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(Value::Float(number))
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(text.to_owned()))
+    }
+    fn visit_string<E>(self, text: String) -> Result<Value, E> {
+        Ok(Value::Text(text))
+    }
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Value, E> {
+        Ok(Value::Bytes(bytes.to_vec()))
+    }
+    fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Value, E> {
+        Ok(Value::Bytes(bytes))
+    }
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        Value::deserialize(deserializer)
+    }
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+    /// MessagePack presents its extension types this way.
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, _deserializer: D) -> Result<Value, D::Error> {
+        Err(de::Error::custom("extension types are not accepted"))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut items = Vec::with_capacity(seq.size_hint().unwrap_or(0).min(TRUSTED_LENGTH));
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(Value::List(items))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut entries = Map::with_capacity(map.size_hint().unwrap_or(0).min(TRUSTED_LENGTH));
+        while let Some((Key(key), value)) = map.next_entry()? {
+            entries.insert(key, value);
+        }
+        Ok(Value::Map(entries))
+    }
+}
+
+/// A key as text: integers and booleans are spelt as JSON would spell them.
+struct Key(String);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(KeyVisitor)
+    }
+}
+
+struct KeyVisitor;
+
+impl Visitor<'_> for KeyVisitor {
+    type Value = Key;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a string, an integer or a boolean as a key")
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<Key, E> {
+        Ok(Key(value.to_string()))
+    }
+    fn visit_i64<E>(self, number: i64) -> Result<Key, E> {
+        Ok(Key(number.to_string()))
+    }
+    fn visit_u64<E>(self, number: u64) -> Result<Key, E> {
+        Ok(Key(number.to_string()))
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Key, E> {
+        Ok(Key(text.to_owned()))
+    }
+    fn visit_string<E>(self, text: String) -> Result<Key, E> {
+        Ok(Key(text))
+    }
+}

@@ -1,0 +1,204 @@
+//! Values and what they are made of and into.
+
+use serde::{Deserialize, Serialize};
+
+use super::*;
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Shape {
+    Point,
+    Circle(f64),
+    Rectangle { width: u32, height: u32 },
+    Line(i8, i8),
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Order {
+    id: uuid::Uuid,
+    cents: i64,
+    note: Option<String>,
+    shapes: Vec<Shape>,
+}
+
+#[test]
+fn typed_values_survive_the_way_through_a_dynamic_one() {
+    let order = Order {
+        id: uuid::Uuid::from_u128(7),
+        cents: -1299,
+        note: None,
+        shapes: vec![Shape::Point, Shape::Circle(1.5), Shape::Rectangle { width: 1, height: 2 }, Shape::Line(-1, 1)],
+    };
+    let value = Value::from_serialize(&order).unwrap();
+    assert_eq!(value.into_typed::<Order>().unwrap(), order);
+}
+
+#[test]
+fn integers_keep_their_whole_range() {
+    assert_eq!(Value::from_serialize(&u64::MAX).unwrap(), Value::UInt(u64::MAX));
+    assert_eq!(Value::from_serialize(&i64::MIN).unwrap(), Value::Int(i64::MIN));
+    assert_eq!(Value::UInt(u64::MAX).into_typed::<u64>().unwrap(), u64::MAX);
+    assert!(Value::Int(-1).into_typed::<u64>().is_err());
+}
+
+fn round<T: Serialize + de::DeserializeOwned>(value: &T) -> T {
+    Value::from_serialize(value).unwrap().into_typed().unwrap()
+}
+
+/// One value of every kind, also within each other.
+fn of_every_kind() -> Value {
+    let kinds = [
+        Value::Null,
+        Value::Bool(true),
+        Value::Int(-1),
+        Value::UInt(u64::MAX),
+        Value::from(i128::MIN),
+        Value::from(u128::MAX),
+        Value::BigInt(BigInt::new("9".repeat(60)).unwrap()),
+        Value::Float(f64::INFINITY),
+        Value::from("text"),
+        Value::Bytes(vec![0, 0xff]),
+        Value::List(vec![]),
+        Value::Typed(Typed::DateTime("2026-01-02T03:04:05.1".to_owned())),
+        Value::Typed(Typed::Date("2026-01-02".to_owned())),
+        Value::Typed(Typed::Time("03:04".to_owned())),
+        Value::Typed(Typed::Decimal("1.10".to_owned())),
+        Value::Typed(Typed::Uuid(uuid::Uuid::from_u128(7))),
+    ];
+    let map: Map = kinds.iter().cloned().enumerate().map(|(index, value)| (index.to_string(), value)).collect();
+    Value::List(vec![Value::Map(map), Value::List(kinds.to_vec())])
+}
+
+#[test]
+fn a_value_within_a_value_is_kept_exactly() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Envelope {
+        inside: Value,
+        maybe: Option<Value>,
+        map: Map,
+    }
+    let value = of_every_kind();
+    assert_eq!(round(&value), value);
+    let envelope =
+        Envelope { inside: value.clone(), maybe: Some(value.clone()), map: [("a".to_owned(), value)].into() };
+    assert_eq!(round(&envelope), envelope);
+}
+
+#[test]
+fn to_others_a_typed_value_is_text() {
+    let json = serde_json::to_string(&of_every_kind()).err().map(|error| error.to_string());
+    assert_eq!(json, None);
+    let typed = [
+        Value::Typed(Typed::Uuid(uuid::Uuid::from_u128(7))),
+        Value::Typed(Typed::DateTime("2026-01-02T03:04:05+00:00".to_owned())),
+        Value::Typed(Typed::DateTime("2026-01-02T03:04:05".to_owned())),
+        Value::Typed(Typed::Date("2026-01-02".to_owned())),
+        Value::Typed(Typed::Time("01:02:00".to_owned())),
+        Value::Typed(Typed::Decimal("1.10".to_owned())),
+    ];
+    type Read = (uuid::Uuid, jiff::Timestamp, jiff::civil::DateTime, jiff::civil::Date, jiff::civil::Time, String);
+    let read: Read = Value::List(typed.to_vec()).into_typed().unwrap();
+    assert_eq!(read.0, uuid::Uuid::from_u128(7));
+    assert_eq!(read.1.to_string(), "2026-01-02T03:04:05Z");
+    assert_eq!(read.2.to_string(), "2026-01-02T03:04:05");
+    assert_eq!((read.3.to_string(), read.4.to_string()), ("2026-01-02".to_owned(), "01:02:00".to_owned()));
+    assert_eq!(read.5, "1.10");
+}
+
+#[test]
+fn bytes_are_a_sequence_to_whom_asks_for_one() {
+    let bytes = Value::Bytes(vec![1, 2, 3]);
+    assert_eq!(bytes.clone().into_typed::<Vec<u8>>().unwrap(), [1, 2, 3]);
+    assert_eq!(bytes.clone().into_typed::<[u8; 3]>().unwrap(), [1, 2, 3]);
+    assert_eq!(bytes.clone().into_typed::<bytes_like::ByteBuf>().unwrap().0, [1, 2, 3]);
+    assert!(bytes.clone().into_typed::<[u8; 2]>().is_err());
+    assert_eq!(bytes.into_typed::<Vec<u64>>().unwrap(), [1, 2, 3]);
+    assert_eq!(Value::from_serialize(&bytes_like::ByteBuf(vec![1])).unwrap(), Value::Bytes(vec![1]));
+    assert_eq!(Value::Bytes(b"ab".to_vec()).into_typed::<String>().unwrap(), "ab");
+}
+
+/// A buffer that asks for bytes, as `serde_bytes` does.
+mod bytes_like {
+    use serde::de::{Deserialize, Deserializer, Visitor};
+    use serde::{Serialize, Serializer};
+
+    pub(super) struct ByteBuf(pub(super) Vec<u8>);
+
+    impl Serialize for ByteBuf {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_bytes(&self.0)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for ByteBuf {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Bytes;
+            impl Visitor<'_> for Bytes {
+                type Value = ByteBuf;
+                fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    formatter.write_str("bytes")
+                }
+                fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<ByteBuf, E> {
+                    Ok(ByteBuf(bytes))
+                }
+            }
+            deserializer.deserialize_byte_buf(Bytes)
+        }
+    }
+}
+
+#[test]
+fn large_integers_reach_who_can_hold_them() {
+    assert_eq!(round(&i128::MIN), i128::MIN);
+    assert_eq!(round(&u128::MAX), u128::MAX);
+    let large = Value::from(u128::MAX);
+    assert!(large.clone().into_typed::<u64>().is_err());
+    assert!(large.clone().into_typed::<i128>().is_err());
+    assert_eq!(large.clone().into_typed::<f64>().unwrap(), u128::MAX as f64);
+    assert_eq!(large.into_typed::<String>().unwrap(), u128::MAX.to_string());
+    assert_eq!(Value::Int(5).into_typed::<u128>().unwrap(), 5);
+}
+
+#[test]
+fn keys_are_spelt_out_and_read_back() {
+    use std::collections::BTreeMap;
+    #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    enum Colour {
+        Red,
+    }
+    #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    struct Id(u32);
+    let numbers = BTreeMap::from([(Id(1), true), (Id(2), false)]);
+    assert_eq!(
+        Value::from_serialize(&numbers).unwrap(),
+        Value::Map([("1".to_owned(), Value::Bool(true)), ("2".to_owned(), Value::Bool(false))].into())
+    );
+    assert_eq!(round(&numbers), numbers);
+    let flags = BTreeMap::from([(true, 'x')]);
+    assert_eq!(round(&flags), flags);
+    let letters = BTreeMap::from([('x', Colour::Red)]);
+    assert_eq!(round(&letters), letters);
+    let colours = BTreeMap::from([(Colour::Red, i128::MAX)]);
+    assert_eq!(round(&colours), colours);
+    let lists = BTreeMap::from([(vec![1], 1)]);
+    assert_eq!(
+        Value::from_serialize(&lists).unwrap_err().to_string(),
+        "a key should be text, an integer, a boolean or a character, got a list"
+    );
+}
+
+#[test]
+fn numbers_that_are_not_finite_and_short_floats_stay_what_they_are() {
+    assert!(round(&f64::NAN).is_nan());
+    assert_eq!(round(&f32::NEG_INFINITY), f32::NEG_INFINITY);
+    assert_eq!(Value::from_serialize(&0.1_f32).unwrap(), Value::Float(0.1));
+    assert_eq!(round(&f32::MIN_POSITIVE), f32::MIN_POSITIVE);
+    assert_eq!(round(&(-0.0_f32)).to_bits(), (-0.0_f32).to_bits());
+}
+
+#[test]
+fn what_is_ignored_may_be_of_any_kind() {
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Nothing {}
+    let map: Map = [("unknown".to_owned(), of_every_kind())].into();
+    assert_eq!(Value::Map(map).into_typed::<Nothing>().unwrap(), Nothing {});
+}

@@ -1,0 +1,175 @@
+//! The types that kombu adds to JSON.
+
+use std::borrow::Cow;
+
+use jiff::civil;
+use uuid::Uuid;
+
+use super::ValueError;
+
+/// A value of a type that JSON has no form for, and that Celery writes as an object of `__type__` and `__value__`.
+///
+/// The text is kept as it came, so that passing it on changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Typed {
+    /// A date and a time in ISO 8601, with an offset or without.
+    DateTime(String),
+    /// A date in ISO 8601.
+    Date(String),
+    /// A time of day in ISO 8601.
+    Time(String),
+    /// A decimal number, as Python's `Decimal` writes it.
+    Decimal(String),
+    /// A UUID.
+    Uuid(Uuid),
+}
+
+impl Typed {
+    /// Its text: for a UUID the hyphenated form.
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::DateTime(text) | Self::Date(text) | Self::Time(text) | Self::Decimal(text) => Cow::Borrowed(text),
+            Self::Uuid(id) => Cow::Owned(id.to_string()),
+        }
+    }
+
+    /// What Celery calls the type.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::DateTime(_) => "datetime",
+            Self::Date(_) => "date",
+            Self::Time(_) => "time",
+            Self::Decimal(_) => "decimal",
+            Self::Uuid(_) => "uuid",
+        }
+    }
+
+    /// The value of the type that `name` names, if there is such a type.
+    pub(crate) fn named(name: &str, text: String) -> Option<Result<Self, ValueError>> {
+        let typed = match name {
+            "datetime" => Self::DateTime(text),
+            "date" => Self::Date(text),
+            "time" => Self::Time(text),
+            "decimal" => Self::Decimal(text),
+            "uuid" => {
+                // A `Uuid` of the crate's own text forms, which are the ones that Python's takes.
+                let id = Uuid::try_parse(&text).map_err(|_| invalid("uuid", &text));
+                return Some(id.map(Self::Uuid));
+            }
+            _ => return None,
+        };
+        Some(typed.check().map(|()| typed))
+    }
+
+    /// Whether the text is what the type says: a peer drops a message over one that is not.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn check(&self) -> Result<(), ValueError> {
+        let valid = match self {
+            // Read as a civil time also where it has an offset: at the ends of Python's range there is no instant.
+            Self::DateTime(text) => is_ascii_time(text) && without_zulu(text).parse::<civil::DateTime>().is_ok(),
+            Self::Date(text) => is_ascii_time(text) && text.parse::<civil::Date>().is_ok(),
+            Self::Time(text) => is_ascii_time(text) && without_zulu(text).parse::<civil::Time>().is_ok(),
+            Self::Decimal(text) => is_decimal(text),
+            Self::Uuid(_) => true,
+        };
+        if valid { Ok(()) } else { Err(invalid(self.name(), &self.text())) }
+    }
+}
+
+/// `Z` says no more than an offset would, which a civil time overlooks.
+fn without_zulu(text: &str) -> &str {
+    text.strip_suffix('Z').unwrap_or(text)
+}
+
+/// No time zone in brackets and no comments, which ISO 8601 does not have.
+fn is_ascii_time(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b':' | b'.' | b',' | b' '))
+}
+
+/// What `str` of a Python `Decimal` gives: digits with a point and an exponent, `Infinity` or `NaN`.
+fn is_decimal(text: &str) -> bool {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if unsigned.eq_ignore_ascii_case("inf") || unsigned.eq_ignore_ascii_case("infinity") {
+        return true;
+    }
+    let lower = unsigned.get(..4).unwrap_or(unsigned).to_ascii_lowercase();
+    if lower.starts_with("nan") {
+        return digits(&unsigned[3..]);
+    }
+    if lower == "snan" {
+        return digits(&unsigned[4..]);
+    }
+    let (number, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((number, exponent)) => (number, Some(exponent.strip_prefix(['-', '+']).unwrap_or(exponent))),
+        None => (unsigned, None),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    !(whole.is_empty() && fraction.is_empty())
+        && digits(whole)
+        && digits(fraction)
+        && exponent.is_none_or(|exponent| !exponent.is_empty() && digits(exponent))
+}
+
+fn invalid(name: &str, text: &str) -> ValueError {
+    const SHOWN: usize = 40;
+    let shown: String = text.chars().take(SHOWN).collect();
+    ValueError::new(format_args!("`{shown}` is not a {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_python_writes_is_valid() {
+        let cases: [(&str, &[&str]); 5] = [
+            (
+                "datetime",
+                &[
+                    "2026-01-02T03:04:05",
+                    "2026-01-02T03:04:05.000001",
+                    "2026-01-02T03:04:05+00:00",
+                    "2026-01-02T03:04:05.123456-11:30",
+                    "2026-01-02T03:04:05+05:53:28",
+                    "2026-01-02T03:04:05Z",
+                    "2026-01-02 03:04:05",
+                    "0001-01-01T00:00:00+14:00",
+                    "9999-12-31T23:59:59.999999-12:00",
+                ],
+            ),
+            ("date", &["2026-01-02", "0001-01-01", "9999-12-31"]),
+            ("time", &["01:02:00", "23:59:59.999999", "01:02:03+01:00"]),
+            (
+                "decimal",
+                &["1.10", "-0", "1E+5", "0E-10", "1.5e3", ".5", "5.", "NaN", "-sNaN", "NaN12", "Infinity", "-Inf"],
+            ),
+            ("uuid", &["00000000000000000000000000000001", "00000000-0000-0000-0000-000000000001"]),
+        ];
+        for (name, texts) in cases {
+            for text in texts {
+                let typed = Typed::named(name, (*text).to_owned()).unwrap();
+                assert_eq!(typed.as_ref().map(Typed::name), Ok(name), "{name} {text} {typed:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_of_another_shape_is_not() {
+        let cases: [(&str, &[&str]); 5] = [
+            ("datetime", &["", "soon", "2026-13-01T00:00:00", "2026-01-02T03:04:05[UTC]", "2026-01-02T25:00:00"]),
+            ("date", &["", "02.01.2026", "2026-02-30"]),
+            ("time", &["", "24:30:00", "noon"]),
+            ("decimal", &["", ".", "1e", "e5", "1_0", "0x1", "1.1.1", "--1", "Infinit", "nanx", "٣", "n\u{e4}n"]),
+            ("uuid", &["", "1", "0000000000000000000000000000000g"]),
+        ];
+        for (name, texts) in cases {
+            for text in texts {
+                assert!(Typed::named(name, (*text).to_owned()).unwrap().is_err(), "{name} {text}");
+            }
+        }
+        assert!(Typed::named("complex", "1".to_owned()).is_none());
+    }
+}
