@@ -123,10 +123,16 @@ pub enum DecodeError {
         /// Why it is refused.
         reason: &'static str,
     },
+    /// A compression that is not accepted.
+    #[error("compression `{compression}` is refused: accepted are gzip, which is zlib, bzip2 and zstd")]
+    RefusedCompression {
+        /// What it is called.
+        compression: String,
+    },
     /// More bytes than allowed.
     #[error("the body has {size} bytes, allowed are {limit}")]
     TooLarge {
-        /// Its size.
+        /// Its size. Of a compressed body, what was seen of it when it was given up.
         size: usize,
         /// The bound.
         limit: usize,

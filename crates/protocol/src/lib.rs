@@ -4,7 +4,7 @@
 //!
 //! - [`value`]: a dynamic value, the common ground of JSON, MessagePack and AMQP field tables;
 //! - [`headers`] and [`message`]: what travels through the broker;
-//! - [`codec`]: bytes to values and back;
+//! - [`codec`] and [`compression`]: bytes to values and back;
 //! - [`body`] and [`legacy`]: arguments and what they carry with them, in today's form and in that of protocol 1;
 //! - [`signature`]: a task to be called later, such as the next step of a chain;
 //! - [`task`] and [`arguments`]: what a task is called, takes and returns;
@@ -18,6 +18,7 @@ pub mod message;
 
 pub mod codec;
 mod codecs;
+pub mod compression;
 
 pub mod body;
 pub mod legacy;
@@ -37,6 +38,7 @@ mod time;
 pub use arguments::{ArgumentError, Arguments, Parameter};
 pub use body::{Body, DecodeError, DecodeLimits};
 pub use codec::Codec;
+pub use compression::Compression;
 pub use failure::Failure;
 pub use headers::{Appearance, HeaderError, HeaderMap, TaskHeaders, TimeLimits};
 pub use message::{Message, Properties};
