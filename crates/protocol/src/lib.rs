@@ -9,7 +9,8 @@
 //! - [`signature`]: a task to be called later, such as the next step of a chain;
 //! - [`task`] and [`arguments`]: what a task is called, takes and returns;
 //! - [`retry`]: when to try again;
-//! - [`state`] and [`failure`]: how a task ended.
+//! - [`state`] and [`failure`]: how a task ended;
+//! - [`repr`](mod@repr): how arguments are shown to people.
 
 pub mod value;
 
@@ -32,6 +33,8 @@ pub mod retry;
 
 pub mod failure;
 pub mod state;
+
+pub mod repr;
 
 mod time;
 
