@@ -17,6 +17,10 @@ const DEEPEST_JSON: usize = 256;
 /// Numbers with more digits of exponent are kept as text: a `numeric` does not hold them.
 const LONGEST_EXPONENT: usize = 3;
 
+/// Longer runs of digits are kept as text: with any exponent that is let through, a `numeric` holds fewer than 16 384
+/// digits after the point.
+const LONGEST_RUN: usize = 10_000;
+
 /// Why no store takes this record.
 pub(super) fn refusal(record: &TaskRecord) -> Option<&'static str> {
     if record.id.is_empty() {
@@ -71,13 +75,15 @@ impl<'a> Document<'a> {
 
 /// Whether a binary JSON column holds this document.
 ///
-/// Only for documents that are JSON. Of them it refuses the escapes of U+0000 and of half surrogate pairs, deep nesting
-/// and vast numbers.
+/// Only for documents that are JSON as Python writes it. Of them it refuses the escapes of U+0000 and of half surrogate
+/// pairs, deep nesting, vast numbers, `NaN` and `Infinity`.
 fn fits(document: &str) -> bool {
     let bytes = document.as_bytes();
     let mut depth = 0_usize;
+    let mut digits = 0_usize;
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
+        digits = if byte.is_ascii_digit() { digits + 1 } else { 0 };
         match byte {
             b'"' => match end_of_string(bytes, at + 1) {
                 Some(end) => at = end,
@@ -90,7 +96,9 @@ fn fits(document: &str) -> bool {
                 }
             }
             b']' | b'}' => depth = depth.saturating_sub(1),
-            b'0'..=b'9' if has_vast_exponent(bytes, at) => return false,
+            b'0'..=b'9' if digits > LONGEST_RUN || has_vast_exponent(bytes, at) => return false,
+            // Outside of strings, capitals but for an exponent's are found in these two only.
+            b'N' | b'I' => return false,
             _ => {}
         }
         at += 1;
@@ -146,6 +154,8 @@ mod tests {
         for document in [
             "null",
             r#"{"a":[1,2.5,-1e10,1E-308],"b":"\"\\u0000 is only written here"}"#,
+            r#"{"NaN":"Infinity","b":[true,false,null]}"#,
+            &"9".repeat(10_000),
             r#""\ud83d\ude00 as Python writes it""#,
             r#""€ \n \/ \u20ac""#,
             &format!("{}{}", "[".repeat(256), "]".repeat(256)),
@@ -165,6 +175,11 @@ mod tests {
             r#""\ud83d x""#,
             "1e4000",
             "[1.5E+123456]",
+            "NaN",
+            "[1,-Infinity]",
+            r#"{"a":Infinity}"#,
+            &"9".repeat(10_001),
+            &format!("[0.{}]", "1".repeat(10_001)),
             &"[".repeat(257),
         ] {
             assert!(!fits(document), "{document}");
