@@ -1,4 +1,5 @@
 //! Whatever is written is read as it was.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod values;
 
