@@ -22,9 +22,6 @@ pub use typed::Typed;
 /// The entries of a [`Value::Map`], in the order in which they were written.
 pub type Map = IndexMap<String, Value>;
 
-/// A collection's announced length is trusted up to here; beyond it the memory is taken as elements really arrive.
-const TRUSTED_LENGTH: usize = 256;
-
 /// The name under which serde is asked for, and given, what only a [`Value`] can be.
 ///
 /// serde knows no decimals and no integers beyond 128 bits. A newtype struct is transparent in every format, so that

@@ -5,7 +5,12 @@ use std::fmt;
 use serde::de::{self, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{BigInt, Map, TRUSTED_LENGTH, Typed, Value, marker};
+use super::{BigInt, Map, Typed, Value, ValueError, marker};
+
+/// A collection's announced length is trusted up to here; beyond it the memory is taken as elements really arrive.
+///
+/// Few, since a body of a few hundred bytes can hold an announcement at every level of its nesting.
+const TRUSTED_LENGTH: usize = 32;
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -34,15 +39,15 @@ impl<'de> Visitor<'de> for Asking {
 }
 
 /// The value that stands under a marker.
-pub(super) fn marked(name: &str, text: String) -> Result<Value, super::ValueError> {
+pub(super) fn marked(name: &str, text: String) -> Result<Value, ValueError> {
     let typed = match name {
         marker::BIG_INT => return BigInt::new(text).map(Value::BigInt),
         marker::DATE_TIME => Typed::DateTime(text),
         marker::DATE => Typed::Date(text),
         marker::TIME => Typed::Time(text),
         marker::DECIMAL => Typed::Decimal(text),
-        marker::UUID => Typed::Uuid(text.parse().map_err(super::ValueError::new)?),
-        _ => return Err(super::ValueError::new(format_args!("unknown kind `{name}`"))),
+        marker::UUID => Typed::Uuid(text.parse().map_err(ValueError::new)?),
+        _ => return Err(ValueError::new(format_args!("unknown kind `{name}`"))),
     };
     Ok(Value::Typed(typed))
 }

@@ -6,7 +6,10 @@ use serde::ser::{self, SerializeMap, SerializeSeq, SerializeStruct, Serializer};
 use super::into_typed::marker_of;
 use super::key::KeySerializer;
 use super::read::marked;
-use super::{Map, TRUSTED_LENGTH, Value, ValueError, marker};
+use super::{Map, Value, ValueError, marker};
+
+/// What a collection says of its length is taken for true up to here.
+const TRUSTED_LENGTH: usize = 4096;
 
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -26,9 +26,9 @@ fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         Value::UInt(number) => plain(number, out)?,
         Value::BigInt(number) => out.extend_from_slice(number.as_str().as_bytes()),
         Value::Float(number) => float(*number, out)?,
-        Value::Text(text) => plain(text, out)?,
+        Value::Text(value) => text(value, out)?,
         Value::Bytes(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) => extended("bytes", text, out)?,
+            Ok(value) => extended("bytes", value, out)?,
             Err(_) => extended("base64", &BASE64_STANDARD.encode(bytes), out)?,
         },
         Value::List(items) => list(items, out)?,
@@ -46,6 +46,17 @@ fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), EncodeError> {
             }
         }
     }
+    Ok(())
+}
+
+/// Most texts have nothing to escape and are copied in one piece.
+fn text(text: &str, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    if text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+        return plain(text, out);
+    }
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
     Ok(())
 }
 
@@ -87,7 +98,7 @@ fn object(entries: &Map, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         if index > 0 {
             out.push(b',');
         }
-        plain(key, out)?;
+        text(key, out)?;
         out.push(b':');
         write(value, out)?;
     }
@@ -95,9 +106,9 @@ fn object(entries: &Map, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     Ok(())
 }
 
-fn extended(name: &str, text: &str, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+fn extended(name: &str, value: &str, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     opening(name, out);
-    plain(text, out)?;
+    text(value, out)?;
     out.push(b'}');
     Ok(())
 }
