@@ -2,11 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::repr::{repr_args, repr_value};
+use crate::value::{Map, Value};
+
 /// An error as it is stored, sent and shown: what kind, what it said, and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// Name of the error's type, such as `PaymentDeclined`.
     pub kind: String,
+    /// The Python module of that type, where it came from Python.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<String>,
     /// What it said.
     pub message: String,
     /// Its causes, one a line, and a backtrace where there is one.
@@ -16,12 +22,231 @@ pub struct Failure {
 impl Failure {
     /// An error without causes.
     pub fn new(kind: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { kind: kind.into(), message: message.into(), trace: None }
+        Self { kind: kind.into(), module: None, message: message.into(), trace: None }
+    }
+
+    /// The error as Celery writes it into a result, for Python to raise: `exc_type`, `exc_message`, `exc_module`.
+    pub fn to_exception(&self) -> Value {
+        let (kind, module) = self.python_class();
+        let args = if self.message.is_empty() { Vec::new() } else { vec![Value::from(self.message.as_str())] };
+        let entries = [
+            ("exc_type".to_owned(), kind.into()),
+            ("exc_message".to_owned(), Value::List(args)),
+            ("exc_module".to_owned(), module.into()),
+        ];
+        Value::Map(entries.into())
+    }
+
+    /// Reads what [`Failure::to_exception`] writes, and whatever else stands in a result in place of an exception.
+    pub fn from_exception(exception: Value) -> Self {
+        let mut entries = match exception {
+            Value::Map(entries) => entries,
+            Value::Null => return Self::new(UNNAMED, ""),
+            other => return Self::new(UNNAMED, text(&other)),
+        };
+        let kind = match take(&mut entries, "exc_type") {
+            Value::Text(kind) if !kind.is_empty() => kind,
+            _ => UNNAMED.to_owned(),
+        };
+        let module = match take(&mut entries, "exc_module") {
+            Value::Text(module) => Some(module),
+            _ => None,
+        };
+        let message = match take(&mut entries, "exc_message") {
+            Value::List(args) => said(&kind, &args),
+            Value::Null => String::new(),
+            other => said(&kind, &[other]),
+        };
+        Self { module, ..Self::new(kind, message) }
+    }
+
+    /// The class that Python looks for. It synthesises one of that name where there is none.
+    fn python_class(&self) -> (&str, &str) {
+        let kind = self.kind.as_str();
+        if let Some(module) = &self.module {
+            return (kind, module);
+        }
+        match kind {
+            "ArgumentError" => ("TypeError", "builtins"),
+            "NotRegistered" | "TaskRevokedError" | "MaxRetriesExceededError" | "Reject" => (kind, "celery.exceptions"),
+            "TimeLimitExceeded" | "SoftTimeLimitExceeded" | "WorkerLostError" => (kind, "billiard.exceptions"),
+            _ if BUILTINS.contains(&kind) => (kind, "builtins"),
+            _ => (kind, "celeriac"),
+        }
     }
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{}: {}", self.kind, self.message)
+    }
+}
+
+/// What an error is called of which not even that is known.
+const UNNAMED: &str = "Exception";
+
+/// Python's own exceptions that can be made from one message. Those that end a program or an iteration are left out:
+/// nobody wants them raised by a result.
+const BUILTINS: [&str; 43] = [
+    "ArithmeticError",
+    "AssertionError",
+    "AttributeError",
+    "BlockingIOError",
+    "BrokenPipeError",
+    "BufferError",
+    "ChildProcessError",
+    "ConnectionAbortedError",
+    "ConnectionError",
+    "ConnectionRefusedError",
+    "ConnectionResetError",
+    "EOFError",
+    "EnvironmentError",
+    "Exception",
+    "FileExistsError",
+    "FileNotFoundError",
+    "FloatingPointError",
+    "IOError",
+    "ImportError",
+    "IndexError",
+    "InterruptedError",
+    "IsADirectoryError",
+    "KeyError",
+    "LookupError",
+    "MemoryError",
+    "ModuleNotFoundError",
+    "NameError",
+    "NotADirectoryError",
+    "NotImplementedError",
+    "OSError",
+    "OverflowError",
+    "PermissionError",
+    "ProcessLookupError",
+    "RecursionError",
+    "ReferenceError",
+    "RuntimeError",
+    "SyntaxError",
+    "SystemError",
+    "TimeoutError",
+    "TypeError",
+    "UnicodeError",
+    "ValueError",
+    "ZeroDivisionError",
+];
+
+fn take(entries: &mut Map, name: &str) -> Value {
+    entries.swap_remove(name).unwrap_or_default()
+}
+
+/// What Python's `str` says of an exception with these arguments.
+fn said(kind: &str, args: &[Value]) -> String {
+    match args {
+        [] => String::new(),
+        // Alone among the built-in ones these show their argument with its quotes.
+        [only] if matches!(kind, "KeyError" | "NotRegistered") => repr_value(only),
+        [only] => text(only),
+        [Value::Int(number), Value::Text(reason)] if is_os_error(kind) => format!("[Errno {number}] {reason}"),
+        several => repr_args(several),
+    }
+}
+
+fn is_os_error(kind: &str) -> bool {
+    matches!(kind, "OSError" | "TimeoutError" | "FileNotFoundError" | "FileExistsError" | "PermissionError")
+        || kind.starts_with("Connection")
+        || kind.starts_with("BrokenPipe")
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Text(text) => text.clone(),
+        other => repr_value(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(json: &str) -> Value {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn read(json: &str) -> Failure {
+        Failure::from_exception(value(json))
+    }
+
+    #[test]
+    fn the_message_is_what_python_says_of_the_exception() {
+        // Each expectation is what CPython 3.11 answers to `str(exception_to_python(…))`.
+        let cases = [
+            (r#"{"exc_type": "ValueError", "exc_message": ["bad"], "exc_module": "builtins"}"#, "bad"),
+            (r#"{"exc_type": "ValueError", "exc_message": ["bad", 3], "exc_module": "builtins"}"#, "('bad', 3)"),
+            (r#"{"exc_type": "ValueError", "exc_message": [], "exc_module": "builtins"}"#, ""),
+            (r#"{"exc_type": "ValueError", "exc_message": "bad", "exc_module": "builtins"}"#, "bad"),
+            (r#"{"exc_type": "ValueError", "exc_message": [7], "exc_module": "builtins"}"#, "7"),
+            (r#"{"exc_type": "ValueError", "exc_message": [[1, "a"]], "exc_module": "builtins"}"#, "[1, 'a']"),
+            (r#"{"exc_type": "ValueError", "exc_message": [null], "exc_module": "builtins"}"#, "None"),
+            (r#"{"exc_type": "KeyError", "exc_message": ["it's"], "exc_module": "builtins"}"#, r#""it's""#),
+            (r#"{"exc_type": "NotRegistered", "exc_message": ["a.b"], "exc_module": "celery.exceptions"}"#, "'a.b'"),
+            (
+                r#"{"exc_type": "FileNotFoundError", "exc_message": [2, "gone"], "exc_module": "builtins"}"#,
+                "[Errno 2] gone",
+            ),
+            (
+                r#"{"exc_type": "E", "exc_message": ["a\n\"'", {"k": [true, 1.5]}, null], "exc_module": "m"}"#,
+                r#"('a\n"\'', {'k': [True, 1.5]}, None)"#,
+            ),
+        ];
+        for (exception, message) in cases {
+            assert_eq!(read(exception).message, message, "{exception}");
+        }
+    }
+
+    #[test]
+    fn kind_and_module_are_kept_and_written_again() {
+        let exception = r#"{"exc_type": "Outer.Declined", "exc_message": ["no funds"], "exc_module": "shop.pay"}"#;
+        let failure = read(exception);
+        assert_eq!((failure.kind.as_str(), failure.module.as_deref()), ("Outer.Declined", Some("shop.pay")));
+        assert_eq!(failure.to_exception(), value(exception));
+    }
+
+    #[test]
+    fn what_is_no_exception_is_a_failure_nevertheless() {
+        for (found, kind, message) in [
+            ("null", "Exception", ""),
+            (r#""it broke""#, "Exception", "it broke"),
+            ("[1, 2]", "Exception", "[1, 2]"),
+            ("{}", "Exception", ""),
+            (r#"{"exc_type": 5, "exc_message": null, "exc_module": null}"#, "Exception", ""),
+            (r#"{"exc_type": "Odd", "exc_message": "x", "exc_module": null}"#, "Odd", "x"),
+        ] {
+            assert_eq!(read(found), Failure::new(kind, message), "{found}");
+        }
+    }
+
+    #[test]
+    fn errors_are_written_as_the_class_that_python_knows_best() {
+        for (kind, exc_type, module) in [
+            ("ValueError", "ValueError", "builtins"),
+            ("ArgumentError", "TypeError", "builtins"),
+            ("NotRegistered", "NotRegistered", "celery.exceptions"),
+            ("TaskRevokedError", "TaskRevokedError", "celery.exceptions"),
+            ("MaxRetriesExceededError", "MaxRetriesExceededError", "celery.exceptions"),
+            ("Reject", "Reject", "celery.exceptions"),
+            ("TimeLimitExceeded", "TimeLimitExceeded", "billiard.exceptions"),
+            ("SoftTimeLimitExceeded", "SoftTimeLimitExceeded", "billiard.exceptions"),
+            ("WorkerLostError", "WorkerLostError", "billiard.exceptions"),
+            ("PaymentDeclined", "PaymentDeclined", "celeriac"),
+            // Raised by a result, it would end the program that asks.
+            ("SystemExit", "SystemExit", "celeriac"),
+        ] {
+            let Value::Map(written) = Failure::new(kind, "x").to_exception() else { panic!("no map") };
+            let shown = (written["exc_type"].as_str(), written["exc_module"].as_str());
+            assert_eq!(shown, (Some(exc_type), Some(module)), "{kind}");
+            assert_eq!(written["exc_message"], Value::List(vec!["x".into()]));
+        }
+        let empty = Failure::new("SoftTimeLimitExceeded", "").to_exception();
+        let expected =
+            r#"{"exc_type": "SoftTimeLimitExceeded", "exc_message": [], "exc_module": "billiard.exceptions"}"#;
+        assert_eq!(empty, value(expected));
     }
 }

@@ -11,6 +11,7 @@
 //! - [`retry`]: when to try again;
 //! - [`state`] and [`failure`]: how a task ended;
 //! - [`repr`](mod@repr): how arguments are shown to people.
+//! - [`meta`]: how that is told to Celery, and by it.
 
 pub mod value;
 
@@ -35,6 +36,7 @@ pub mod failure;
 pub mod state;
 
 pub mod repr;
+pub mod meta;
 
 mod time;
 
@@ -45,6 +47,7 @@ pub use compression::Compression;
 pub use failure::Failure;
 pub use headers::{Appearance, HeaderError, HeaderMap, TaskHeaders, TimeLimits};
 pub use message::{Message, Properties};
+pub use meta::{MetaError, ResultMeta};
 pub use retry::RetryPolicy;
 pub use signature::{Embed, Signature};
 pub use state::State;

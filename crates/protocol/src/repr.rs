@@ -29,6 +29,13 @@ pub fn repr_kwargs(kwargs: &Map) -> String {
     text.finish()
 }
 
+/// Any value, as Python shows it.
+pub(crate) fn repr_value(value: &Value) -> String {
+    let mut text = Text(String::new());
+    let _full = text.value(value, 1);
+    text.finish()
+}
+
 /// A text that takes no more once it is longer than it may be.
 struct Text(String);
 

@@ -78,6 +78,7 @@ async fn every_field_survives(backend: Arc<dyn Backend>, ns: &str) -> Result<()>
         result: Some("true".to_owned()),
         failure: Some(Failure {
             kind: "Declined".to_owned(),
+            module: None,
             message: "no funds".to_owned(),
             trace: Some("bank\ncard".to_owned()),
         }),
@@ -118,7 +119,7 @@ async fn unicode_survives(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
         name: text.to_owned(),
         args: Some(serde_json::json!([text]).to_string()),
         kwargs: Some(r#"{"python writes": "\ud83e\udd80 \u00e9"}"#.to_owned()),
-        failure: Some(Failure { kind: text.to_owned(), message: text.to_owned(), trace: Some(text.to_owned()) }),
+        failure: Some(Failure { trace: Some(text.to_owned()), ..Failure::new(text, text) }),
         queue: text.into(),
         worker: text.into(),
         ..ended(ns, "unicode", State::Failure)

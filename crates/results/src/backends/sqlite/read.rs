@@ -91,6 +91,7 @@ fn failure(row: &SqliteRow) -> sqlx::Result<Option<Failure>> {
     Ok(match kind {
         Some(kind) => Some(Failure {
             kind,
+            module: None,
             message: row.try_get::<Option<String>, _>(7)?.unwrap_or_default(),
             trace: row.try_get(8)?,
         }),

@@ -1,0 +1,218 @@
+//! What becomes of a task, as Celery's result backends write it.
+
+use jiff::Timestamp;
+
+use crate::failure::Failure;
+use crate::state::State;
+use crate::time;
+use crate::value::{Map, Value};
+
+/// Celery's result meta: the body of a reply, and what its stores keep.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ResultMeta {
+    /// Task id.
+    pub task_id: String,
+    /// How the task stands: a [`State`]'s name, or one that a task chose for its progress.
+    pub status: String,
+    /// What it returned, or tells of its progress. Null when there is a failure.
+    pub result: Value,
+    /// How it failed.
+    pub failure: Option<Failure>,
+    /// The tasks that it sent, as Celery writes them. Null is written as none.
+    pub children: Value,
+    /// When it ended. Written only of a task that has ended.
+    pub date_done: Option<Timestamp>,
+    /// The task that sent it.
+    pub parent_id: Option<String>,
+    /// Its group.
+    pub group_id: Option<String>,
+}
+
+impl ResultMeta {
+    /// As Celery writes it.
+    pub fn to_value(&self) -> Value {
+        let (result, trace) = match &self.failure {
+            Some(failure) => (failure.to_exception(), failure.trace.clone()),
+            None => (self.result.clone(), None),
+        };
+        let children = if self.children.is_null() { Value::List(Vec::new()) } else { self.children.clone() };
+        let date_done = self.date_done.filter(|_| is_ready(&self.status)).map(time::to_iso);
+        let optional = |text: Option<String>| text.map_or(Value::Null, Value::Text);
+        let mut meta = Map::with_capacity(8);
+        meta.insert("status".to_owned(), self.status.as_str().into());
+        meta.insert("result".to_owned(), result);
+        meta.insert("traceback".to_owned(), optional(trace));
+        meta.insert("children".to_owned(), children);
+        meta.insert("date_done".to_owned(), optional(date_done));
+        for (name, id) in [("group_id", &self.group_id), ("parent_id", &self.parent_id)] {
+            if let Some(id) = id {
+                meta.insert(name.to_owned(), id.as_str().into());
+            }
+        }
+        meta.insert("task_id".to_owned(), self.task_id.as_str().into());
+        Value::Map(meta)
+    }
+
+    /// Reads what Celery wrote. Keys that are not known are left out, and so is what has not the expected type but is
+    /// not needed.
+    ///
+    /// # Errors
+    /// When it does not say of which task it is, or how that stands.
+    pub fn read(value: Value) -> Result<Self, MetaError> {
+        let mut meta = match value {
+            Value::Map(meta) => meta,
+            other => return Err(MetaError::NotAnObject { found: other.kind() }),
+        };
+        let task_id = required(&mut meta, "task_id")?;
+        let status = required(&mut meta, "status")?;
+        let result = meta.swap_remove("result").unwrap_or_default();
+        let trace = optional(&mut meta, "traceback");
+        let (result, failure) = match has_exception(&status) {
+            true => (Value::Null, Some(Failure { trace, ..Failure::from_exception(result) })),
+            false => (result, None),
+        };
+        Ok(Self {
+            result,
+            failure,
+            children: meta.swap_remove("children").unwrap_or_default(),
+            date_done: optional(&mut meta, "date_done").and_then(|text| time::from_iso(&text)),
+            parent_id: optional(&mut meta, "parent_id"),
+            group_id: optional(&mut meta, "group_id"),
+            task_id,
+            status,
+        })
+    }
+
+    /// The state that comes nearest. A task that tells of its progress by a name of its own has started.
+    pub fn state(&self) -> State {
+        self.status.parse().unwrap_or(match self.status.as_str() {
+            "RECEIVED" => State::Pending,
+            _ => State::Started,
+        })
+    }
+}
+
+/// Whether Celery counts it as ended.
+fn is_ready(status: &str) -> bool {
+    matches!(status, "SUCCESS" | "FAILURE" | "REVOKED")
+}
+
+/// Whether Celery writes an exception in place of a result.
+fn has_exception(status: &str) -> bool {
+    matches!(status, "FAILURE" | "REVOKED" | "RETRY")
+}
+
+fn required(meta: &mut Map, name: &'static str) -> Result<String, MetaError> {
+    match meta.swap_remove(name) {
+        Some(Value::Text(text)) if !text.is_empty() => Ok(text),
+        Some(other) => Err(MetaError::Invalid { name, found: other.kind() }),
+        None => Err(MetaError::Missing { name }),
+    }
+}
+
+fn optional(meta: &mut Map, name: &str) -> Option<String> {
+    match meta.swap_remove(name) {
+        Some(Value::Text(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// A result meta that cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MetaError {
+    /// It is something else.
+    #[error("a result should be an object, got {found}")]
+    NotAnObject {
+        /// What it is.
+        found: &'static str,
+    },
+    /// A key without which it tells nothing.
+    #[error("a result without `{name}`")]
+    Missing {
+        /// The key.
+        name: &'static str,
+    },
+    /// A value that cannot be understood.
+    #[error("`{name}` of a result should be text, got {found}")]
+    Invalid {
+        /// The key.
+        name: &'static str,
+        /// What it is.
+        found: &'static str,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<ResultMeta, MetaError> {
+        ResultMeta::read(serde_json::from_str(json).unwrap())
+    }
+
+    /// Written by Celery 5.7.0 over `rpc://`.
+    const SUCCESS: &str = r#"{"status":"SUCCESS","result":3,"traceback":null,"children":[[["ceb34706-38c5",null],null]],"date_done":"2026-11-20T09:29:25.651459+00:00","task_id":"96283690-7a31"}"#;
+    const FAILURE: &str = r#"{"status":"FAILURE","result":{"exc_type":"ValueError","exc_message":["bad",3],"exc_module":"builtins"},"traceback":"Traceback (most recent call last):\n","children":[],"date_done":"2026-11-20T09:29:25.651459+00:00","group_id":"g","parent_id":"p","task_id":"t"}"#;
+
+    #[test]
+    fn a_success_of_celery_is_read_and_written_byte_for_byte() {
+        let meta = read(SUCCESS).unwrap();
+        assert_eq!(
+            (meta.task_id.as_str(), meta.state(), &meta.result),
+            ("96283690-7a31", State::Success, &Value::Int(3))
+        );
+        assert_eq!(meta.date_done, Some("2026-11-20T09:29:25.651459Z".parse().unwrap()));
+        assert_eq!(serde_json::to_string(&meta.to_value()).unwrap(), SUCCESS);
+    }
+
+    #[test]
+    fn a_failure_of_celery_is_an_error_with_its_kind_and_trace() {
+        let meta = read(FAILURE).unwrap();
+        let failure = meta.failure.clone().unwrap();
+        assert_eq!((failure.kind.as_str(), failure.module.as_deref()), ("ValueError", Some("builtins")));
+        assert_eq!(failure.message, "('bad', 3)");
+        assert_eq!(failure.trace.as_deref(), Some("Traceback (most recent call last):\n"));
+        assert_eq!((meta.parent_id.as_deref(), meta.group_id.as_deref()), (Some("p"), Some("g")));
+        assert_eq!((&meta.result, meta.state()), (&Value::Null, State::Failure));
+        let written = serde_json::to_string(&meta.to_value()).unwrap();
+        // The arguments have become one message; everything else is as it was.
+        assert_eq!(written, FAILURE.replace(r#"["bad",3]"#, r#"["('bad', 3)"]"#));
+    }
+
+    #[test]
+    fn what_has_not_ended_has_no_date() {
+        let meta = ResultMeta {
+            task_id: "t".to_owned(),
+            status: "RETRY".to_owned(),
+            failure: Some(Failure::new("Busy", "later")),
+            date_done: Some(Timestamp::UNIX_EPOCH),
+            ..ResultMeta::default()
+        };
+        let expected = r#"{"status":"RETRY","result":{"exc_type":"Busy","exc_message":["later"],"exc_module":"celeriac"},"traceback":null,"children":[],"date_done":null,"task_id":"t"}"#;
+        assert_eq!(serde_json::to_string(&meta.to_value()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_state_of_a_tasks_own_is_progress_and_unknown_keys_are_left_out() {
+        let meta = read(
+            r#"{"status": "PROGRESS", "result": {"done": 5}, "children": null, "date_done": null, "task_id": "t",
+                "worker": "w1@vm", "stamped_headers": [], "exotic": {"x": 1}}"#,
+        )
+        .unwrap();
+        assert_eq!((meta.state(), meta.status.as_str()), (State::Started, "PROGRESS"));
+        assert_eq!(meta.result, Value::Map([("done".to_owned(), Value::Int(5))].into()));
+        assert_eq!(meta.failure, None);
+    }
+
+    #[test]
+    fn what_tells_nothing_is_an_error() {
+        for (found, message) in [
+            ("[1]", "a result should be an object, got a list"),
+            ("{}", "a result without `task_id`"),
+            (r#"{"task_id": "t"}"#, "a result without `status`"),
+            (r#"{"task_id": "t", "status": 5}"#, "`status` of a result should be text, got an integer"),
+        ] {
+            assert_eq!(read(found).unwrap_err().to_string(), message);
+        }
+    }
+}
