@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -37,9 +37,10 @@ use self::connection::{Connections, Purpose, Surroundings};
 use self::declare::Declarer;
 use self::health::Board;
 use self::publish::Publisher;
+use self::subscription::Owner;
 use self::url::Node;
 use crate::broker::{Broker, Consumer, Health, Outgoing, Subscription};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
 use crate::topology::Topology;
 
@@ -56,6 +57,8 @@ pub struct AmqpBroker {
     consuming: Arc<Connections>,
     publisher: Publisher,
     declarer: Declarer,
+    /// How long a sender waits.
+    patience: Duration,
 }
 
 impl AmqpBroker {
@@ -77,9 +80,23 @@ impl AmqpBroker {
         Ok(Self {
             publisher: Publisher::new(Arc::clone(&publishing), options),
             declarer: Declarer::new(Arc::clone(&consuming), options.delay_queues, options.publish_timeout),
+            patience: options.publish_timeout,
             around,
             publishing,
             consuming,
+        })
+    }
+
+    async fn consume_replies(&self, queue: &str) -> Result<Consumer> {
+        let began = Instant::now();
+        let subscription = Subscription::to_replies(queue);
+        let consuming = consume::consume(Arc::clone(&self.consuming), &subscription, Owner::Consumer);
+        timeout(self.patience, consuming).await.unwrap_or_else(|_| {
+            Err(Error::Unreachable {
+                url: self.consuming.shown(),
+                waited: began.elapsed(),
+                source: self.around.board.trouble(Purpose::Consume).map(Into::into),
+            })
         })
     }
 }
@@ -105,7 +122,11 @@ impl Broker for AmqpBroker {
     }
 
     fn consume(&self, subscription: Subscription) -> BoxFuture<'_, Result<Consumer>> {
-        Box::pin(async move { consume::consume(Arc::clone(&self.consuming), &subscription).await })
+        Box::pin(async move { consume::consume(Arc::clone(&self.consuming), &subscription, Owner::Others).await })
+    }
+
+    fn replies<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Consumer>> {
+        Box::pin(self.consume_replies(queue))
     }
 
     fn health(&self) -> watch::Receiver<Health> {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use celeriac_protocol::Message;
 use futures::future::BoxFuture;
@@ -30,12 +31,25 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// Subscribes to a queue. The consumer outlives lost connections: it comes back by itself.
     fn consume(&self, subscription: Subscription) -> BoxFuture<'_, Result<Consumer>>;
 
+    /// Makes a queue for the replies that this process awaits, and subscribes to it.
+    ///
+    /// The queue is durable, without dead-letter queue, and nobody else's: choose a name that nobody else has. It is
+    /// declared anew whenever the consumer has to come back, so that it exists as long as the consumer does. What
+    /// arrives in between waits for the consumer. When the consumer ends, the queue is deleted; when the process ends
+    /// without that, the broker deletes it after [`REPLIES_EXPIRE`].
+    ///
+    /// Ends within the publish timeout of the options, since a sender waits for it.
+    fn replies<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Consumer>>;
+
     /// How it stands with the broker, now and from now on.
     fn health(&self) -> watch::Receiver<Health>;
 
     /// Ends all connections. What was published and not confirmed ends with an error.
     fn close(&self) -> BoxFuture<'_, ()>;
 }
+
+/// How long a queue for replies stays without its consumer.
+pub const REPLIES_EXPIRE: Duration = Duration::from_secs(60 * 60);
 
 /// How it stands with a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +88,14 @@ pub struct Subscription {
     pub prefetch: u16,
     /// Name of the consumer in the broker's lists.
     pub tag: String,
+}
+
+impl Subscription {
+    /// What a consumer of replies asks for. They are taken as fast as they come, so a few at a time are enough; and
+    /// each may be as large as a message can be.
+    pub(crate) fn to_replies(queue: &str) -> Self {
+        Self { queue: queue.to_owned(), prefetch: 64, tag: "replies".to_owned() }
+    }
 }
 
 /// A subscription to one queue.

@@ -20,6 +20,7 @@ mod dead_letters;
 mod declaring;
 mod delays;
 mod messages;
+mod replies;
 mod routing;
 mod settling;
 mod stage;
@@ -33,6 +34,7 @@ use dead_letters::*;
 use declaring::*;
 use delays::*;
 use messages::*;
+use replies::*;
 use routing::*;
 use settling::*;
 use stage::Stage;
@@ -70,6 +72,12 @@ macro_rules! for_each_broker_case {
             what_expires_is_dead_lettered
             a_delayed_message_arrives_at_its_time
             delays_do_not_wait_for_each_other
+            a_queue_for_replies_takes_what_is_sent_to_its_name
+            a_reply_that_is_requeued_comes_again
+            a_reply_that_is_rejected_is_gone
+            a_queue_for_replies_goes_with_its_consumer
+            a_closed_broker_takes_no_replies
+            a_name_that_is_taken_is_refused_for_replies
             what_exists_may_be_declared_again
             a_queue_of_another_kind_is_a_mismatch
             an_exchange_of_another_kind_is_a_mismatch

@@ -89,6 +89,12 @@ impl MemoryBroker {
         self.shared.lock().publish(outgoing, Instant::now())
     }
 
+    fn replies_now(&self, queue: &str) -> Result<Consumer> {
+        self.still_open()?;
+        self.shared.lock().declare_replies(queue)?;
+        self.consume_now(&Subscription::to_replies(queue))
+    }
+
     fn consume_now(&self, subscription: &Subscription) -> Result<Consumer> {
         self.still_open()?;
         // As in AMQP, no prefetch is no bound; the largest there is stands in for it.
@@ -122,6 +128,10 @@ impl Broker for MemoryBroker {
 
     fn consume(&self, subscription: Subscription) -> BoxFuture<'_, Result<Consumer>> {
         Box::pin(async move { self.consume_now(&subscription) })
+    }
+
+    fn replies<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Consumer>> {
+        Box::pin(async move { self.replies_now(queue) })
     }
 
     fn health(&self) -> watch::Receiver<Health> {

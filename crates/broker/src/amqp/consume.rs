@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::Backoff;
 use super::connection::{Connections, Failure};
 use super::convert::read_message;
-use super::subscription::{Subscribed, Wish, tell};
+use super::subscription::{Owner, Subscribed, Wish, tell};
 use crate::broker::{Consumer, Delivery, Origin, Subscription};
 use crate::delay::strip_delay_prefix;
 use crate::error::Result;
@@ -46,8 +46,12 @@ const UNLIMITED: u16 = 1024;
 ///
 /// # Errors
 /// When the queue does not exist, or access to it is refused.
-pub(super) async fn consume(connections: Arc<Connections>, subscription: &Subscription) -> Result<Consumer> {
-    let wish = Wish::new(subscription)?;
+pub(super) async fn consume(
+    connections: Arc<Connections>,
+    subscription: &Subscription,
+    owner: Owner,
+) -> Result<Consumer> {
+    let wish = Wish::new(subscription, owner)?;
     let mut backoff = Backoff::default();
     let subscribed = loop {
         match wish.attempt(&connections).await {
@@ -195,8 +199,7 @@ impl Driver {
         }
         self.coalescer.flush(&mut self.commands);
         tell(channel, self.commands.drain(..));
-        // Answered after everything before it: the broker has noted every acknowledgement.
-        let _ = timeout(GOODBYE, channel.close(200, "stopped".into())).await;
+        let _ = timeout(GOODBYE, self.wish.leave(channel)).await;
         End::Stopped
     }
 
@@ -347,7 +350,7 @@ mod tests {
         };
         let subscription = Subscription { queue: "mail".to_owned(), prefetch, tag: "t".to_owned() };
         let connections = Arc::new(Connections::new(Purpose::Consume, around));
-        Driver::new(connections, Wish::new(&subscription).unwrap(), &subscription)
+        Driver::new(connections, Wish::new(&subscription, Owner::Others).unwrap(), &subscription)
     }
 
     fn arriving(tags: std::ops::RangeInclusive<u64>) -> impl Stream<Item = Arrived> + Unpin {

@@ -6,6 +6,7 @@ use lapin::ExchangeKind;
 use lapin::types::{AMQPValue, FieldTable, LongString};
 
 use super::convert::short;
+use crate::broker::REPLIES_EXPIRE;
 use crate::delay::{DELIVERY_EXCHANGE, delivery_binding, ladder};
 use crate::error::Result;
 use crate::topology::{self, QueueKind, QueueOptions, Topology, dead_letter_queue, is_dead_letter_queue};
@@ -128,6 +129,12 @@ fn dead_letter_arguments(kind: QueueKind, dead: &str) -> Arguments {
         arguments.insert("x-dead-letter-strategy", text("at-least-once"));
     }
     arguments
+}
+
+/// A queue for replies.
+pub(super) fn reply_queue() -> Arguments {
+    let expires = i64::try_from(REPLIES_EXPIRE.as_millis()).unwrap_or(i64::MAX);
+    Arguments::from([("x-expires", AMQPValue::LongLongInt(expires))])
 }
 
 fn exchange_kind(kind: topology::ExchangeKind) -> ExchangeKind {

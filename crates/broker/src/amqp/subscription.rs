@@ -1,7 +1,10 @@
 //! A consumer's place at the broker: a channel with its own prefetch, and the stream of what it delivers.
 
 use futures::FutureExt;
-use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
+};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, ErrorKind};
@@ -9,13 +12,26 @@ use tokio::time::timeout;
 
 use super::connection::{ANSWER, Connections, Failure};
 use super::convert::short;
+use super::plan::{self, table};
+use super::publish::amqp;
+use super::verify::Inequivalent;
 use crate::broker::Subscription;
 use crate::error::{Error, Result};
 use crate::settle::Command;
 
+/// Who sees to it that the queue exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// Somebody else, before.
+    Others,
+    /// The consumer: it declares the queue whenever it subscribes, and deletes it when it stops.
+    Consumer,
+}
+
 /// What a consumer asks for, as AMQP has it.
 #[derive(Debug, Clone)]
 pub(super) struct Wish {
+    owner: Owner,
     queue: ShortString,
     tag: ShortString,
     prefetch: u16,
@@ -28,8 +44,9 @@ pub(super) struct Subscribed {
 }
 
 impl Wish {
-    pub(super) fn new(subscription: &Subscription) -> Result<Self> {
+    pub(super) fn new(subscription: &Subscription, owner: Owner) -> Result<Self> {
         Ok(Self {
+            owner,
             queue: short(&subscription.queue, "queue")?,
             tag: short(&subscription.tag, "consumer tag")?,
             prefetch: subscription.prefetch,
@@ -47,6 +64,10 @@ impl Wish {
     async fn subscribe(&self, channel: Channel) -> Result<Subscribed, lapin::Error> {
         channel.basic_qos(self.prefetch, BasicQosOptions { global: false }).await?;
         let (queue, tag) = (self.queue.clone(), self.tag.clone());
+        if self.owner == Owner::Consumer {
+            let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+            channel.queue_declare(queue.clone(), options, table(&plan::reply_queue())).await?;
+        }
         let stream = channel.basic_consume(queue, tag, BasicConsumeOptions::default(), FieldTable::default()).await?;
         Ok(Subscribed { channel, stream })
     }
@@ -63,10 +84,25 @@ impl Wish {
                     let reason = reason.to_string();
                     return Failure::Final(Error::Denied { url: connections.shown(), reason });
                 }
+                // The name is somebody else's.
+                AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) if self.owner == Owner::Consumer => {
+                    let differs = Inequivalent::read(reason.as_str()).map(|differs| differs.into_error(None));
+                    let other = || amqp(&format!("declaring queue `{}`", self.queue), error.clone());
+                    return Failure::Final(differs.unwrap_or_else(other));
+                }
                 _ => {}
             }
         }
         Failure::Passing(error.to_string())
+    }
+
+    /// The end of a channel that was told everything. When it is answered, the broker has noted every acknowledgement.
+    pub(super) async fn leave(&self, channel: &Channel) {
+        if self.owner == Owner::Consumer {
+            // A queue that stays nevertheless expires.
+            let _ = channel.queue_delete(self.queue.clone(), QueueDeleteOptions::default()).await;
+        }
+        let _ = channel.close(200, "stopped".into()).await;
     }
 
     /// Asks for no more. The stream ends when the broker has taken note; should it not, its heartbeat is missed.

@@ -41,6 +41,8 @@ pub(super) struct Queue {
     pub(super) delivery_limit: Option<u32>,
     /// The queue that takes its dead letters, unless it is one of those itself.
     pub(super) dead_letters: Option<usize>,
+    /// Whether it is there for the replies to one consumer, and goes with it.
+    pub(super) for_replies: bool,
     ready: BTreeMap<Position, Stored>,
     takers: HashMap<u64, Taker>,
     /// Whose turn it is to take the next message. Those that have stopped are not in it.
@@ -66,6 +68,7 @@ impl Queue {
             max_priority: options.max_priority,
             delivery_limit: options.delivery_limit,
             dead_letters,
+            for_replies: false,
             ready: BTreeMap::new(),
             takers: HashMap::new(),
             turns: VecDeque::new(),
@@ -76,6 +79,11 @@ impl Queue {
     pub(super) fn position(&self, priority: Option<u8>, sequence: u64) -> Position {
         let rank = self.max_priority.map_or(0, |most| priority.unwrap_or(0).min(most));
         Position { rank: Reverse(rank), sequence }
+    }
+
+    /// Forgets what is in it.
+    pub(super) fn clear(&mut self) {
+        self.ready.clear();
     }
 
     pub(super) fn put(&mut self, stored: Stored) {

@@ -14,12 +14,14 @@ use super::timeline::{Due, Timeline};
 use crate::broker::{Delivery, Outgoing};
 use crate::error::{Error, Result};
 use crate::settle::{Settled, Verdict};
-use crate::topology::{ExchangeKind, QueueOptions, Topology, binding_matches, dead_letter_queue, is_dead_letter_queue};
+use crate::topology::{
+    ExchangeKind, QueueKind, QueueOptions, Topology, binding_matches, dead_letter_queue, is_dead_letter_queue,
+};
 
 /// Exchanges, queues, and what is due.
 pub(super) struct State {
     exchanges: HashMap<String, Exchange>,
-    /// No queue is ever deleted, so its index names it.
+    /// The index of a queue names it. A deleted one keeps its place, so that no other gets its number.
     queues: Vec<Queue>,
     names: HashMap<Arc<str>, usize>,
     /// The queue of each consumer.
@@ -70,6 +72,18 @@ impl State {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Makes a queue exist that goes with its consumer.
+    pub(super) fn declare_replies(&mut self, name: &str) -> Result<()> {
+        if let Some(existing) = self.names.get(name).map(|index| &self.queues[*index]) {
+            let object = || format!("queue `{name}`");
+            return equal(object, "x-expires", existing.for_replies.then_some(true), Some(true));
+        }
+        let options = QueueOptions { kind: QueueKind::Classic, ..QueueOptions::default() };
+        let index = self.queue(name, &options, None);
+        self.queues[index].for_replies = true;
         Ok(())
     }
 
@@ -253,7 +267,13 @@ impl State {
     /// Forgets a consumer; what it has not settled goes back.
     pub(super) fn unsubscribe(&mut self, consumer: u64, now: Instant) {
         let Some(index) = self.consumers.remove(&consumer) else { return };
-        for stored in self.queues[index].unsubscribe(consumer) {
+        let unsettled = self.queues[index].unsubscribe(consumer);
+        if self.queues[index].for_replies {
+            self.names.remove(&self.queues[index].name);
+            self.queues[index].clear();
+            return;
+        }
+        for stored in unsettled {
             self.give_back(index, stored, now);
         }
         self.after_settling(index, now);
