@@ -6,6 +6,7 @@ mod command_line;
 mod conformance;
 mod cookbook;
 mod outcomes;
+mod replies;
 mod sending;
 mod stopping;
 mod story;

@@ -124,7 +124,7 @@ async fn exhausted_retries_end_as_a_failure_and_in_the_dead_letter_queue() {
     let running = start(&bed).await;
     let handle = flaky(99).submit(&running.client).await.unwrap();
     match handle.get().await {
-        Err(Error::Failed { failure, .. }) => assert_eq!(failure, Failure::new("TaskError", "attempt 4 failed")),
+        Err(Error::Failed { failure, .. }) => assert_eq!(*failure, Failure::new("TaskError", "attempt 4 failed")),
         other => panic!("{other:?}"),
     }
     assert_eq!(handle.record().await.unwrap().unwrap().attempts, 4);

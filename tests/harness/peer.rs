@@ -18,6 +18,10 @@ pub struct Found {
     pub headers: FieldTable,
     /// Its body.
     pub body: Vec<u8>,
+    /// The queue that awaits replies.
+    pub reply_to: Option<String>,
+    /// What replies are to say they belong to.
+    pub correlation_id: Option<String>,
 }
 
 impl Found {
@@ -48,6 +52,22 @@ impl Peer {
             .expect("published");
     }
 
+    /// Answers a task as a worker of Celery does, whose result backend is `rpc://`.
+    ///
+    /// # Panics
+    /// When the task wants no reply.
+    pub async fn reply(&self, task: &Found, body: &[u8]) {
+        let (queue, id) = (task.reply_to.as_deref().expect("reply_to"), task.correlation_id.as_deref().expect("an id"));
+        let properties = BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_content_encoding("utf-8".into())
+            .with_correlation_id(id.into())
+            .with_delivery_mode(1)
+            .with_priority(0)
+            .with_headers(FieldTable::default());
+        self.put(queue, properties, body).await;
+    }
+
     /// How many messages are ready on a queue. `None` when there is no such queue.
     pub async fn ready(&self, queue: &str) -> u32 {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
@@ -61,8 +81,13 @@ impl Peer {
         while let Some(message) =
             self.channel.basic_get(queue.into(), BasicGetOptions::default()).await.expect("the queue")
         {
-            let headers = message.delivery.properties.headers().clone().unwrap_or_default();
-            found.push(Found { headers, body: message.delivery.data.clone() });
+            let properties = &message.delivery.properties;
+            found.push(Found {
+                headers: properties.headers().clone().unwrap_or_default(),
+                body: message.delivery.data.clone(),
+                reply_to: properties.reply_to().as_ref().map(ToString::to_string),
+                correlation_id: properties.correlation_id().as_ref().map(ToString::to_string),
+            });
             self.channel.basic_ack(message.delivery.delivery_tag, BasicAckOptions::default()).await.expect("an ack");
         }
         found

@@ -97,7 +97,9 @@ impl Celeriac {
         let router = Router::new(&settings.routes()).map_err(Unusable::Broker)?;
         let results = celeriac_results::connect(&settings.results).await.map_err(Unusable::Results)?;
         let limits = SendLimits { message_size: self.limits().size, window: settings.broker.confirm_window };
-        Ok(Client::new(broker, Arc::new(router), results, settings.client.clone(), limits))
+        let mut options = settings.client.clone();
+        options.replies |= settings.results.are_replies();
+        Ok(Client::new(broker, Arc::new(router), results, options, limits))
     }
 
     /// A worker that shares the client's connections to the database, and its broker.

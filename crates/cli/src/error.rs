@@ -91,7 +91,7 @@ fn client_code(error: &celeriac_client::Error) -> u8 {
         E::Results(error) => results_code(error),
         E::Failed { .. } | E::NotRun { .. } | E::Timeout { .. } => exit::TASK_FAILED,
         E::NoResults => exit::CONFIG,
-        E::Encode { .. } | E::Call { .. } | E::Decode { .. } => exit::DATA,
+        E::Encode { .. } | E::Call { .. } | E::NoReply { .. } | E::Decode { .. } => exit::DATA,
         _ => exit::INTERNAL,
     }
 }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use celeriac_broker::{Broker, Router};
+use celeriac_protocol::DecodeLimits;
 use celeriac_results::Backend;
 use tokio::sync::OnceCell;
 
 use crate::handle::TaskHandle;
 use crate::options::ClientOptions;
+use crate::replies::Replies;
 
 /// Sends tasks and awaits their results. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
@@ -20,6 +22,7 @@ pub(crate) struct Inner {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) router: Arc<Router>,
     pub(crate) results: Option<Arc<dyn Backend>>,
+    pub(crate) replies: Option<Replies>,
     pub(crate) options: ClientOptions,
     pub(crate) limits: SendLimits,
     /// Whether exchanges and queues are known to exist; the first send sees to it.
@@ -36,7 +39,8 @@ pub struct SendLimits {
 }
 
 impl Client {
-    /// A client that sends through `broker` by the routes of `router` and awaits results in `results`.
+    /// A client that sends through `broker` by the routes of `router` and awaits results in `results`, and as replies
+    /// where the options say so.
     pub fn new(
         broker: Arc<dyn Broker>,
         router: Arc<Router>,
@@ -44,14 +48,19 @@ impl Client {
         options: ClientOptions,
         limits: SendLimits,
     ) -> Self {
-        Self { inner: Arc::new(Inner { broker, router, results, options, limits, declared: OnceCell::new() }) }
+        let decode = DecodeLimits { size: limits.message_size, ..DecodeLimits::default() };
+        let replies = options.replies.then(|| Replies::new(Arc::clone(&broker), decode));
+        Self { inner: Arc::new(Inner { broker, router, results, replies, options, limits, declared: OnceCell::new() }) }
     }
 
     /// A handle to a task that was sent earlier, here or elsewhere.
     ///
-    /// `T` is what the task returns; [`serde_json::Value`] takes anything.
+    /// `T` is what the task returns; [`serde_json::Value`] takes anything. Without a store of results it learns only what
+    /// this client is told from now on, of tasks that it sent itself.
     pub fn handle<T>(&self, id: impl Into<String>) -> TaskHandle<T> {
-        TaskHandle::new(self.clone(), id.into())
+        let id = id.into();
+        let slot = self.inner.replies.as_ref().map(|replies| replies.slot(&id));
+        TaskHandle::new(self.clone(), id, slot)
     }
 
     /// The broker it sends through.
@@ -64,8 +73,11 @@ impl Client {
         self.inner.results.as_ref()
     }
 
-    /// Ends its connections, after what was submitted has been confirmed.
+    /// Ends its connections, after what was submitted has been confirmed. Who still waits for a result gets an error.
     pub async fn close(&self) {
+        if let Some(replies) = &self.inner.replies {
+            replies.close().await;
+        }
         self.inner.broker.close().await;
         if let Some(results) = &self.inner.results {
             results.close().await;

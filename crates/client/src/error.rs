@@ -43,7 +43,7 @@ pub enum Error {
         /// Its id.
         id: String,
         /// Its error.
-        failure: Failure,
+        failure: Box<Failure>,
     },
     /// The task ended without a result: it was revoked, has expired, or was rejected.
     #[error("task {id} did not run: {state}{}", .failure.as_ref().map(|failure| format!(", {failure}")).unwrap_or_default())]
@@ -53,7 +53,7 @@ pub enum Error {
         /// How it ended.
         state: State,
         /// Why.
-        failure: Option<Failure>,
+        failure: Option<Box<Failure>>,
     },
     /// No outcome until the deadline. The task may still run.
     #[error("task {id} has no outcome after {waited:?}")]
@@ -62,6 +62,8 @@ pub enum Error {
         id: String,
         /// How long was waited.
         waited: Duration,
+        /// What could have told it.
+        awaited: Awaited,
     },
     /// The result is not of the type that was asked for.
     #[error("the result of task {id} is not of the expected type")]
@@ -73,11 +75,33 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The configuration stores no results.
-    #[error("results are not stored: results.url is `none`")]
+    #[error("results are not stored: results.url is `none` or `rpc://`")]
     NoResults,
+    /// The task was sent without asking for a reply, and nothing is stored.
+    #[error("nothing tells how task {id} ends: its result is ignored, and results are not stored")]
+    NoReply {
+        /// Its id.
+        id: String,
+    },
+    /// The client was closed by this program.
+    #[error("the client was closed by this program")]
+    Closed,
     /// The store of results cannot answer.
     #[error("cannot read results")]
     Results(#[source] celeriac_results::Error),
+}
+
+/// What could have told an outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    /// A row in the store.
+    Store,
+    /// A reply to this process.
+    Reply,
+    /// Whichever is first.
+    StoreOrReply,
+    /// Only a reply to the process that sent the task, which is not this one.
+    ReplyToAnother,
 }
 
 impl Error {
@@ -97,9 +121,17 @@ impl Error {
             Self::Send { source, .. } => source.help(),
             Self::Results(error) => error.help(),
             Self::NoResults => Some("set results.url to a Postgres or SQLite database"),
-            Self::Timeout { .. } => {
-                Some("does a worker consume the queue, and does it store results in the same place?")
-            }
+            Self::NoReply { .. } => Some("send the task without ignoring its result"),
+            Self::Timeout { awaited, .. } => Some(match awaited {
+                Awaited::Store => "does a worker consume the queue, and does it store results in the same place?",
+                Awaited::Reply => "does a worker consume the queue, and does it answer with its result?",
+                Awaited::StoreOrReply => {
+                    "does a worker consume the queue, and does it store results in the same place or answer with them?"
+                }
+                Awaited::ReplyToAnother => {
+                    "a reply reaches only the process that sent the task: wait there, or store results (results.url)"
+                }
+            }),
             _ => None,
         }
     }

@@ -11,18 +11,21 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use crate::client::Client;
-use crate::error::{Error, Result};
+use crate::error::{Awaited, Error, Result};
+use crate::replies::Slot;
 
 /// A task that was sent, and what it will return.
 pub struct TaskHandle<T> {
     client: Client,
     id: String,
+    /// Where replies arrive, if it may have any.
+    slot: Option<Arc<Slot>>,
     output: PhantomData<fn() -> T>,
 }
 
 impl<T> TaskHandle<T> {
-    pub(crate) fn new(client: Client, id: String) -> Self {
-        Self { client, id, output: PhantomData }
+    pub(crate) fn new(client: Client, id: String, slot: Option<Arc<Slot>>) -> Self {
+        Self { client, id, slot, output: PhantomData }
     }
 
     /// Task id.
@@ -30,7 +33,7 @@ impl<T> TaskHandle<T> {
         &self.id
     }
 
-    /// Where it stands. [`State::Pending`] as long as nothing is recorded of it.
+    /// Where it stands. [`State::Pending`] as long as nothing is known of it.
     ///
     /// # Errors
     /// When the store of results cannot answer.
@@ -62,20 +65,39 @@ impl<T> TaskHandle<T> {
         Ok(self.status().await? == State::Failure)
     }
 
-    /// Everything that is recorded of it.
+    /// Everything that is known of it: its row, or what its replies told when that is further.
+    ///
+    /// A reply tells state, result, error, relations and the time of the end; the rest of its record is empty.
     ///
     /// # Errors
     /// When the store of results cannot answer.
     pub async fn record(&self) -> Result<Option<TaskRecord>> {
-        self.results()?.find(&self.id).await.map_err(Error::Results)
+        let told = |slot: &Arc<Slot>| slot.record();
+        match (self.store(), &self.slot) {
+            (None, None) => Err(self.deaf()),
+            (None, Some(slot)) => Ok(told(slot)),
+            (Some(store), slot) => {
+                let stored = store.find(&self.id).await.map_err(Error::Results)?;
+                let told = slot.as_ref().and_then(told);
+                Ok(further(stored, told))
+            }
+        }
     }
 
-    /// Deletes what is recorded of it; whether there was anything.
+    /// Deletes what is known of it, and takes no more replies; whether there was anything.
     ///
     /// # Errors
     /// When the store of results cannot answer.
     pub async fn forget(&self) -> Result<bool> {
-        self.results()?.forget(&self.id).await.map_err(Error::Results)
+        let told = self.slot.as_ref().map(|slot| slot.forget());
+        match (self.store(), told) {
+            (None, None) => Err(self.deaf()),
+            (None, Some(told)) => Ok(told),
+            (Some(store), told) => {
+                let stored = store.forget(&self.id).await.map_err(Error::Results)?;
+                Ok(stored || told.unwrap_or(false))
+            }
+        }
     }
 
     /// Waits until it has ended, as long as `client.result_timeout` allows.
@@ -91,14 +113,44 @@ impl<T> TaskHandle<T> {
     /// # Errors
     /// [`Error::Timeout`] when it has not ended by then.
     pub async fn wait_for(&self, patience: Duration) -> Result<TaskRecord> {
-        match timeout(patience, self.results()?.finished(&self.id)).await {
-            Ok(record) => record.map_err(Error::Results),
-            Err(_) => Err(Error::Timeout { id: self.id.clone(), waited: patience }),
+        match timeout(patience, self.ended()).await {
+            Ok(record) => record,
+            Err(_) => Err(Error::Timeout { id: self.id.clone(), waited: patience, awaited: self.awaited() }),
         }
     }
 
-    fn results(&self) -> Result<&Arc<dyn Backend>> {
-        self.client.inner.results.as_ref().ok_or(Error::NoResults)
+    async fn ended(&self) -> Result<TaskRecord> {
+        let stored = async |store: &Arc<dyn Backend>| store.finished(&self.id).await.map_err(Error::Results);
+        match (self.store(), &self.slot) {
+            (None, None) => Err(self.deaf()),
+            (Some(store), None) => stored(store).await,
+            (None, Some(slot)) => slot.finished().await,
+            (Some(store), Some(slot)) => tokio::select! {
+                record = stored(store) => record,
+                record = slot.finished() => record,
+            },
+        }
+    }
+
+    fn store(&self) -> Option<&Arc<dyn Backend>> {
+        self.client.inner.results.as_ref()
+    }
+
+    /// Why nothing can ever be known of it.
+    fn deaf(&self) -> Error {
+        match self.client.inner.replies {
+            Some(_) => Error::NoReply { id: self.id.clone() },
+            None => Error::NoResults,
+        }
+    }
+
+    fn awaited(&self) -> Awaited {
+        match (self.store(), &self.slot) {
+            (None, Some(slot)) if !slot.is_sent_here() => Awaited::ReplyToAnother,
+            (None, _) => Awaited::Reply,
+            (Some(_), Some(slot)) if slot.is_sent_here() => Awaited::StoreOrReply,
+            (Some(_), _) => Awaited::Store,
+        }
     }
 }
 
@@ -121,6 +173,15 @@ impl<T: DeserializeOwned> TaskHandle<T> {
     }
 }
 
+/// What is known from both sides. A row tells more than a reply, but not before the task has ended there, too.
+fn further(stored: Option<TaskRecord>, told: Option<TaskRecord>) -> Option<TaskRecord> {
+    match (stored, told) {
+        (Some(stored), Some(told)) if told.state.is_final() && !stored.state.is_final() => Some(told),
+        (Some(stored), _) => Some(stored),
+        (None, told) => told,
+    }
+}
+
 fn outcome<T: DeserializeOwned>(record: TaskRecord) -> Result<T> {
     let TaskRecord { id, state, result, failure, .. } = record;
     match (state, failure) {
@@ -129,14 +190,14 @@ fn outcome<T: DeserializeOwned>(record: TaskRecord) -> Result<T> {
             let text = result.as_deref().unwrap_or("null");
             serde_json::from_str(text).map_err(|source| Error::Decode { id, source: Box::new(source) })
         }
-        (State::Failure, Some(failure)) => Err(Error::Failed { id, failure }),
-        (state, failure) => Err(Error::NotRun { id, state, failure }),
+        (State::Failure, Some(failure)) => Err(Error::Failed { id, failure: Box::new(failure) }),
+        (state, failure) => Err(Error::NotRun { id, state, failure: failure.map(Box::new) }),
     }
 }
 
 impl<T> Clone for TaskHandle<T> {
     fn clone(&self) -> Self {
-        Self::new(self.client.clone(), self.id.clone())
+        Self::new(self.client.clone(), self.id.clone(), self.slot.clone())
     }
 }
 

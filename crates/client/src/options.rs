@@ -15,10 +15,12 @@ pub struct ClientOptions {
     /// How long `TaskHandle::get` waits for a result before it is an error.
     #[serde(with = "duration")]
     pub result_timeout: Duration,
+    /// Whether outcomes are asked for as replies, beside what is stored. Without a store of its own, `rpc://` sets it.
+    pub replies: bool,
 }
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        Self { serializer: Codec::Json, result_timeout: Duration::from_secs(600) }
+        Self { serializer: Codec::Json, result_timeout: Duration::from_secs(600), replies: false }
     }
 }

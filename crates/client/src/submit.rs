@@ -45,8 +45,7 @@ impl Client {
             options.ignore_result.get_or_insert(true);
         }
         let encode = |codec| Body::encode_call(codec, &call.args);
-        let id = self.send(T::NAME, declared.queue, options, encode).await?;
-        Ok(self.handle(id))
+        self.send(T::NAME, declared.queue, options, encode).await
     }
 
     /// Sends many calls, a window of them at a time, and tells of each how it went, in order.
@@ -86,17 +85,16 @@ impl Client {
     /// As [`Client::submit`].
     pub async fn submit_request(&self, request: Request) -> Result<TaskHandle<serde_json::Value>> {
         let encode = |codec: Codec| codec.encode(&request.body);
-        let id = self.send(&request.task, None, request.options, encode).await?;
-        Ok(self.handle(id))
+        self.send(&request.task, None, request.options, encode).await
     }
 
-    async fn send(
+    async fn send<T>(
         &self,
         task: &str,
         declared_queue: Option<&str>,
         options: CallOptions,
         encode: impl FnOnce(Codec) -> Result<Vec<u8>, celeriac_protocol::codec::EncodeError>,
-    ) -> Result<String> {
+    ) -> Result<TaskHandle<T>> {
         let failed = |source: BrokerError| Error::Send { task: task.to_owned(), source };
         let destination = self.inner.router.route(task, &options.route, declared_queue).map_err(failed)?;
         let codec = destination.codec.unwrap_or(self.inner.options.serializer);
@@ -124,7 +122,17 @@ impl Client {
         for (name, value) in options.headers {
             headers.insert(name, value);
         }
+        let replies = self.inner.replies.as_ref().filter(|_| options.ignore_result != Some(true));
+        let (slot, reply_to) = match replies {
+            None => (None, None),
+            Some(replies) => {
+                let queue = replies.queue().await.map_err(failed)?.to_owned();
+                (Some(replies.expect(&id)), Some(queue))
+            }
+        };
         let properties = Properties {
+            correlation_id: reply_to.as_ref().map(|_| id.clone()),
+            reply_to,
             content_type: Some(codec.content_type().to_owned()),
             content_encoding: Some(codec.content_encoding().to_owned()),
             priority: destination.priority,
@@ -133,7 +141,7 @@ impl Client {
         };
         let message = Message { headers, properties, body: body.into() };
         self.publish(task, &id, &destination, timing.hold, message).await.map_err(failed)?;
-        Ok(id)
+        Ok(TaskHandle::new(self.clone(), id, slot))
     }
 
     async fn publish(

@@ -14,7 +14,8 @@ use crate::error::{Error, Result};
 #[serde(deny_unknown_fields, default)]
 pub struct ResultsOptions {
     /// `postgres://user:password@host:port/database`; `sqlite://path` for a file, `sqlite://name?mode=memory` for
-    /// memory that everything in this process that says the same name shares; `none` when outcomes are not stored.
+    /// memory that everything in this process that says the same name shares; `rpc://` when outcomes are not stored but
+    /// come to the sender as replies; `none` when they do neither.
     pub url: Secret,
     /// How long the row of an ended task stays. `0s`: for ever.
     #[serde(with = "duration")]
@@ -79,6 +80,8 @@ impl Default for PoolOptions {
 enum Store {
     Postgres,
     Sqlite,
+    /// Nothing is stored: outcomes come to the sender as replies.
+    Replies,
     None,
 }
 
@@ -86,6 +89,7 @@ impl Store {
     fn of(url: &str) -> Option<Self> {
         match url {
             "none" => Some(Self::None),
+            "rpc://" => Some(Self::Replies),
             _ if url.starts_with("postgres://") || url.starts_with("postgresql://") => Some(Self::Postgres),
             _ if url.starts_with("sqlite:") => Some(Self::Sqlite),
             _ => None,
@@ -98,8 +102,10 @@ impl ResultsOptions {
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         match Store::of(self.url.expose()) {
-            None => problems
-                .push(("url".to_owned(), "should begin with postgres:// or sqlite://, or be the word none".to_owned())),
+            None => problems.push((
+                "url".to_owned(),
+                "should begin with postgres:// or sqlite://, or be rpc:// or the word none".to_owned(),
+            )),
             Some(Store::Postgres) if !cfg!(feature = "postgres") => {
                 problems.push(("url".to_owned(), "this program is built without the feature `postgres`".to_owned()));
             }
@@ -125,9 +131,15 @@ impl ResultsOptions {
         }
         problems
     }
+
+    /// Whether nothing is stored, and outcomes come to the sender as replies: `rpc://`.
+    pub fn are_replies(&self) -> bool {
+        Store::of(self.url.expose()) == Some(Store::Replies)
+    }
 }
 
-/// The store that the options name, with its tables made or brought up to date. `None` for `none`.
+/// The store that the options name, with its tables made or brought up to date. `None` for `none` and
+/// `rpc://`.
 ///
 /// # Errors
 /// When the options do not make sense, the store cannot be reached within `connect_timeout`, or its tables cannot be
@@ -157,7 +169,8 @@ mod tests {
 
     #[test]
     fn urls_of_known_stores_are_taken() {
-        for url in ["postgres://localhost/celeriac", "postgresql://localhost", "sqlite://celeriac.db", "none"] {
+        for url in ["postgres://localhost/celeriac", "postgresql://localhost", "sqlite://celeriac.db", "none", "rpc://"]
+        {
             assert_eq!(with_url(url).validate(), [], "{url}");
         }
     }
@@ -174,7 +187,10 @@ mod tests {
 
     #[tokio::test]
     async fn no_store_is_a_choice() {
-        assert!(connect(&with_url("none")).await.unwrap().is_none());
+        for (url, replies) in [("none", false), ("rpc://", true)] {
+            assert!(connect(&with_url(url)).await.unwrap().is_none());
+            assert_eq!(with_url(url).are_replies(), replies);
+        }
         assert!(matches!(connect(&with_url("nothing")).await, Err(Error::Invalid { key, .. }) if key == "results.url"));
     }
 }

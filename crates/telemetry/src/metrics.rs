@@ -17,6 +17,7 @@ pub(crate) use tasks::{TaskCounter, count_finished, count_task};
 pub(crate) enum Counter {
     MessagesSent,
     SendsFailed,
+    RepliesUnreadable,
     MessagesConsumed,
     MessagesDeadLettered,
     MessagesReturned,
@@ -33,9 +34,10 @@ pub(crate) enum Counter {
 }
 
 impl Counter {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::MessagesSent,
         Self::SendsFailed,
+        Self::RepliesUnreadable,
         Self::MessagesConsumed,
         Self::MessagesDeadLettered,
         Self::MessagesReturned,
@@ -56,6 +58,7 @@ impl Counter {
         match self {
             Self::MessagesSent => "messaging.client.sent.messages",
             Self::SendsFailed => "celeriac.client.failed.messages",
+            Self::RepliesUnreadable => "celeriac.client.unreadable.replies",
             Self::MessagesConsumed => "messaging.client.consumed.messages",
             Self::MessagesDeadLettered => "celeriac.messages.dead_lettered",
             Self::MessagesReturned => "celeriac.messages.returned",

@@ -50,9 +50,12 @@ impl Shown {
     pub(crate) fn print(self, json: bool) -> Result<(), Error> {
         output::answer(json, &self, || self.text());
         match self.state {
-            State::Failure | State::Revoked | State::Rejected => {
-                Err(celeriac_client::Error::NotRun { id: self.id, state: self.state, failure: self.error }.into())
+            State::Failure | State::Revoked | State::Rejected => Err(celeriac_client::Error::NotRun {
+                id: self.id,
+                state: self.state,
+                failure: self.error.map(Box::new),
             }
+            .into()),
             _ => Ok(()),
         }
     }
@@ -64,12 +67,21 @@ impl Shown {
             (None, None) => String::new(),
         };
         let Self { id, name, state, attempts, worker, .. } = self;
+        if worker.is_empty() {
+            // A reply does not say more.
+            return format!("{id} {state}\n{outcome}");
+        }
         format!("{id} {name} {state} after {attempts} attempt(s) on {worker}\n{outcome}")
     }
 }
 
 pub(crate) async fn run<P: Program>(program: &P, args: &ResultArgs, json: bool) -> Result<(), Error> {
     let client = program.client().await?;
+    if client.results().is_none() {
+        // A reply would go to whoever sent the task, which was another process.
+        client.close().await;
+        return Err(celeriac_client::Error::NoResults.into());
+    }
     let handle = client.handle::<serde_json::Value>(args.id.as_str());
     let row = match args.wait {
         Some(wait) => Some(handle.wait_for(wait).await?),

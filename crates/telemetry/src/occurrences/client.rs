@@ -52,3 +52,43 @@ impl Occurrence for SendFailed<'_> {
         Level::WARN
     }
 }
+
+/// A reply could not be understood, and is gone. Whoever waits for it waits on.
+#[derive(Debug, Clone, Copy)]
+pub struct ReplyUnreadable<'a> {
+    /// The task it belongs to, where it says so.
+    pub id: Option<&'a str>,
+    /// What is wrong with it.
+    pub error: &'a str,
+}
+
+impl Occurrence for ReplyUnreadable<'_> {
+    fn tell(&self) {
+        count(Counter::RepliesUnreadable);
+        let id = self.id.unwrap_or("unknown");
+        warn!(target: TARGET, "a reply of task {id} cannot be read, and is dropped: {}", self.error);
+    }
+
+    fn level(&self) -> Level {
+        Level::WARN
+    }
+}
+
+/// A reply came that nobody waits for any more.
+#[derive(Debug, Clone, Copy)]
+pub struct ReplyUnawaited<'a> {
+    /// Task id.
+    pub id: &'a str,
+    /// How the task stands.
+    pub status: &'a str,
+}
+
+impl Occurrence for ReplyUnawaited<'_> {
+    fn tell(&self) {
+        debug!(target: TARGET, "nobody waits for the reply of task {}: {}", self.id, self.status);
+    }
+
+    fn level(&self) -> Level {
+        Level::DEBUG
+    }
+}

@@ -1,0 +1,370 @@
+//! The replies to what this process sent, and who waits for them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use celeriac_broker::{Broker, Consumer};
+use celeriac_protocol::{Codec, DecodeLimits, Message, ResultMeta, State, Value};
+use celeriac_results::TaskRecord;
+use celeriac_telemetry::Occurrence;
+use celeriac_telemetry::occurrences::client::{ReplyUnawaited, ReplyUnreadable};
+use tokio::sync::{OnceCell, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+
+/// The queue of this process, from the first task on that wants a reply, and the desk at which replies are handed out.
+#[derive(Debug)]
+pub(crate) struct Replies {
+    broker: Arc<dyn Broker>,
+    desk: Arc<Desk>,
+    limits: DecodeLimits,
+    queue: OnceCell<String>,
+    service: TaskTracker,
+}
+
+/// Who waits for what.
+#[derive(Debug, Default)]
+struct Desk {
+    /// Owned by the handles of each task: an outcome is kept as long as somebody can ask for it.
+    slots: Mutex<HashMap<String, Weak<Slot>>>,
+    /// No more replies are taken.
+    closed: CancellationToken,
+}
+
+/// The place where the replies of one task arrive. Whoever drops it has no more use for them.
+pub(crate) struct Slot {
+    id: String,
+    desk: Arc<Desk>,
+    known: watch::Sender<Option<TaskRecord>>,
+    sent_here: AtomicBool,
+}
+
+impl Replies {
+    pub(crate) fn new(broker: Arc<dyn Broker>, limits: DecodeLimits) -> Self {
+        Self { broker, desk: Arc::default(), limits, queue: OnceCell::new(), service: TaskTracker::new() }
+    }
+
+    /// The queue that awaits replies. The first call makes it.
+    pub(crate) async fn queue(&self) -> Result<&str, celeriac_broker::Error> {
+        let start = || async {
+            let queue = Uuid::now_v7().to_string();
+            let consumer = self.broker.replies(&queue).await?;
+            self.service.spawn(Arc::clone(&self.desk).serve(consumer, self.limits));
+            Ok(queue)
+        };
+        self.queue.get_or_try_init(start).await.map(String::as_str)
+    }
+
+    /// The place of a task whose replies may be on their way here.
+    pub(crate) fn slot(&self, id: &str) -> Arc<Slot> {
+        self.desk.slot(id)
+    }
+
+    /// The place of a task that is about to be sent: no reply can be earlier.
+    pub(crate) fn expect(&self, id: &str) -> Arc<Slot> {
+        let slot = self.desk.slot(id);
+        slot.sent_here.store(true, Ordering::Relaxed);
+        slot
+    }
+
+    /// Takes no more replies, and deletes the queue. Who still waits gets an error.
+    pub(crate) async fn close(&self) {
+        self.desk.closed.cancel();
+        self.service.close();
+        self.service.wait().await;
+    }
+}
+
+impl Drop for Replies {
+    fn drop(&mut self) {
+        self.desk.closed.cancel();
+    }
+}
+
+impl Desk {
+    /// Hands out replies until the client is closed.
+    async fn serve(self: Arc<Self>, mut consumer: Consumer, limits: DecodeLimits) {
+        while let Some(Some(delivery)) = self.closed.run_until_cancelled(consumer.next()).await {
+            self.take(&delivery.message, &limits);
+            // Acknowledged when it is where it belongs: one that is lost on its way here comes again.
+            delivery.settlement.ack();
+        }
+        self.closed.cancel();
+        consumer.close().await;
+    }
+
+    fn take(&self, message: &Message, limits: &DecodeLimits) {
+        match read(message, limits) {
+            Ok(meta) => match self.find(&meta.task_id) {
+                Some(slot) => slot.learn(to_record(meta)),
+                None => ReplyUnawaited { id: &meta.task_id, status: &meta.status }.tell(),
+            },
+            // What cannot be read now will never be: there is no use in keeping it.
+            Err(error) => {
+                let id = message.properties.correlation_id.as_deref();
+                ReplyUnreadable { id, error: &error }.tell();
+            }
+        }
+    }
+
+    fn slot(self: &Arc<Self>, id: &str) -> Arc<Slot> {
+        let mut slots = self.lock();
+        if let Some(slot) = slots.get(id).and_then(Weak::upgrade) {
+            return slot;
+        }
+        let slot = Arc::new(Slot {
+            id: id.to_owned(),
+            desk: Arc::clone(self),
+            known: watch::Sender::new(None),
+            sent_here: AtomicBool::new(false),
+        });
+        slots.insert(id.to_owned(), Arc::downgrade(&slot));
+        slot
+    }
+
+    fn find(&self, id: &str) -> Option<Arc<Slot>> {
+        self.lock().get(id).and_then(Weak::upgrade)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Weak<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    /// What the replies told so far.
+    pub(crate) fn record(&self) -> Option<TaskRecord> {
+        self.known.borrow().clone()
+    }
+
+    /// Waits until a reply tells how the task ended.
+    pub(crate) async fn finished(&self) -> Result<TaskRecord> {
+        let mut known = self.known.subscribe();
+        let ended = known.wait_for(|known| known.as_ref().is_some_and(|record| record.state.is_final()));
+        match self.desk.closed.run_until_cancelled(ended).await {
+            Some(Ok(record)) => record.clone().ok_or(Error::Closed),
+            _ => Err(Error::Closed),
+        }
+    }
+
+    /// Wants no more replies; whether there was anything.
+    pub(crate) fn forget(&self) -> bool {
+        let mut slots = self.desk.lock();
+        if slots.get(&self.id).is_some_and(|slot| std::ptr::eq(slot.as_ptr(), self)) {
+            slots.remove(&self.id);
+        }
+        drop(slots);
+        self.known.send_replace(None).is_some()
+    }
+
+    /// Whether the task was sent by this process, so that its replies come here.
+    pub(crate) fn is_sent_here(&self) -> bool {
+        self.sent_here.load(Ordering::Relaxed)
+    }
+
+    fn learn(&self, record: TaskRecord) {
+        self.known.send_if_modified(|known| {
+            let news = known.as_ref().is_none_or(|known| gives_way(known.state, record.state));
+            if news {
+                *known = Some(record);
+            }
+            news
+        });
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut slots = self.desk.lock();
+        // The same id may have been sent again meanwhile, and have another place.
+        if slots.get(&self.id).is_some_and(|slot| slot.strong_count() == 0) {
+            slots.remove(&self.id);
+        }
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Slot").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Whether what is known of a task is replaced by what is told now: by the rules of a store, an end gives way to a
+/// success only. A reply that comes twice changes nothing.
+fn gives_way(known: State, told: State) -> bool {
+    match known {
+        State::Success | State::Ignored => false,
+        known if known.is_final() => told == State::Success,
+        _ => true,
+    }
+}
+
+fn read(message: &Message, limits: &DecodeLimits) -> Result<ResultMeta, String> {
+    let codec = Codec::from_content_type(message.properties.content_type.as_deref());
+    let body = codec.and_then(|codec| codec.decode_value(&message.body, limits));
+    let mut body = body.map_err(|error| error.to_string())?;
+    if let (Value::Map(meta), Some(id)) = (&mut body, &message.properties.correlation_id) {
+        meta.entry("task_id".to_owned()).or_insert_with(|| id.as_str().into());
+    }
+    ResultMeta::read(body).map_err(|error| error.to_string())
+}
+
+/// What a reply tells, as the row it would be in a store. The rest stays empty.
+fn to_record(meta: ResultMeta) -> TaskRecord {
+    let state = meta.state();
+    // What a worker writes beside STARTED is its own name, not the task's result.
+    let told = meta.failure.is_none() && meta.status != State::Started.as_str();
+    TaskRecord {
+        name: String::new(),
+        state,
+        args: None,
+        kwargs: None,
+        // A value that was read can be written.
+        result: if told { serde_json::to_string(&meta.result).ok() } else { None },
+        failure: meta.failure,
+        queue: Arc::from(""),
+        exchange: String::new(),
+        routing_key: String::new(),
+        worker: Arc::from(""),
+        attempts: 0,
+        root_id: None,
+        parent_id: meta.parent_id,
+        group_id: meta.group_id,
+        eta: None,
+        expires: None,
+        sent_at: None,
+        received_at: None,
+        started_at: None,
+        finished_at: meta.date_done,
+        runtime: None,
+        trace_id: None,
+        id: meta.task_id,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use celeriac_broker::BrokerOptions;
+    use celeriac_config::Secret;
+    use celeriac_protocol::{Failure, Properties};
+
+    use super::*;
+
+    fn replies() -> Replies {
+        let options = BrokerOptions { url: Secret::new("memory://replies-unit"), ..BrokerOptions::default() };
+        Replies::new(celeriac_broker::connect(&options, "test").unwrap(), DecodeLimits::default())
+    }
+
+    fn reply(body: &str, correlation_id: Option<&str>) -> Message {
+        let properties = Properties {
+            content_type: Some("application/json".to_owned()),
+            correlation_id: correlation_id.map(str::to_owned),
+            ..Properties::default()
+        };
+        Message { properties, body: body.to_owned().into(), ..Message::default() }
+    }
+
+    fn tell(replies: &Replies, id: &str, status: &str, result: &str) {
+        let body = format!(r#"{{"task_id": "{id}", "status": "{status}", "result": {result}}}"#);
+        replies.desk.take(&reply(&body, None), &replies.limits);
+    }
+
+    #[tokio::test]
+    async fn memory_belongs_to_those_who_wait() {
+        let replies = replies();
+        let (one, again, other) = (replies.expect("a"), replies.slot("a"), replies.slot("b"));
+        assert!(Arc::ptr_eq(&one, &again));
+        assert!(one.is_sent_here() && !other.is_sent_here());
+        drop((one, other));
+        assert_eq!(replies.desk.lock().len(), 1);
+        drop(again);
+        assert_eq!(replies.desk.lock().len(), 0);
+        tell(&replies, "a", "SUCCESS", "1");
+        assert_eq!(replies.slot("a").record(), None);
+    }
+
+    #[tokio::test]
+    async fn a_forgotten_place_is_not_found_and_leaves_a_new_one_alone() {
+        let replies = replies();
+        let old = replies.expect("a");
+        tell(&replies, "a", "SUCCESS", "1");
+        assert!(old.forget());
+        let new = replies.expect("a");
+        assert!(!old.forget());
+        drop(old);
+        tell(&replies, "a", "SUCCESS", "2");
+        assert_eq!(new.finished().await.unwrap().result.as_deref(), Some("2"));
+    }
+
+    #[tokio::test]
+    async fn an_end_stays_and_only_a_success_may_replace_a_failure() {
+        let replies = replies();
+        let slot = replies.expect("a");
+        let error = r#"{"exc_type": "E", "exc_message": ["x"], "exc_module": "m"}"#;
+        let state = || slot.record().map(|record| record.state);
+        for (status, result, expected) in [
+            ("PENDING", "null", State::Pending),
+            ("PROGRESS", "5", State::Started),
+            ("RETRY", error, State::Retry),
+            ("STARTED", r#"{"pid": 1}"#, State::Started),
+            ("FAILURE", error, State::Failure),
+            ("RETRY", error, State::Failure),
+            ("REVOKED", error, State::Failure),
+            ("SUCCESS", "1", State::Success),
+            ("FAILURE", error, State::Success),
+            ("SUCCESS", "2", State::Success),
+        ] {
+            tell(&replies, "a", status, result);
+            assert_eq!(state(), Some(expected), "after {status}");
+        }
+        assert_eq!(slot.record().unwrap().result.as_deref(), Some("1"));
+    }
+
+    #[test]
+    fn a_record_holds_what_the_reply_told() {
+        let meta = |body: &str| read(&reply(body, Some("from-the-properties")), &DecodeLimits::default()).unwrap();
+        let record = to_record(meta(r#"{"status": "STARTED", "result": {"pid": 7, "hostname": "w"}}"#));
+        assert_eq!((record.id.as_str(), record.result), ("from-the-properties", None));
+        let record = to_record(meta(
+            r#"{"status": "REVOKED", "task_id": "t", "parent_id": "p", "group_id": "g", "traceback": "line",
+                "date_done": "2026-11-20T09:29:25.651459+00:00",
+                "result": {"exc_type": "TaskRevokedError", "exc_message": ["expired"], "exc_module": "celery.exceptions"}}"#,
+        ));
+        assert_eq!((record.id.as_str(), record.state, &record.result), ("t", State::Revoked, &None));
+        assert_eq!((record.parent_id.as_deref(), record.group_id.as_deref()), (Some("p"), Some("g")));
+        assert_eq!(record.finished_at, Some("2026-11-20T09:29:25.651459Z".parse().unwrap()));
+        let failure = Failure {
+            module: Some("celery.exceptions".to_owned()),
+            trace: Some("line".to_owned()),
+            ..Failure::new("TaskRevokedError", "expired")
+        };
+        assert_eq!(record.failure, Some(failure));
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_why() {
+        let limits = DecodeLimits { size: 40, ..DecodeLimits::default() };
+        let pickle = Message {
+            properties: Properties {
+                content_type: Some("application/x-python-serialize".to_owned()),
+                ..Properties::default()
+            },
+            ..Message::default()
+        };
+        for (message, part) in [
+            (pickle, "pickle"),
+            (reply("{", None), "EOF"),
+            (reply("[]", Some("t")), "should be an object, got a list"),
+            (reply("{}", None), "without `task_id`"),
+            (reply(&"[".repeat(41), None), "41"),
+        ] {
+            let error = read(&message, &limits).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}
