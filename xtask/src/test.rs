@@ -1,11 +1,14 @@
 //! `test`: all tests, on private servers that end with them.
 
 use anyhow::Result;
-use celeriac_servers::Servers;
+use celeriac_servers::{PythonEnvironment, Servers};
 use clap::Args;
 
 use crate::packages::Package;
 use crate::run::{cargo, has_cargo, run, step};
+
+/// Packages with tests that run Python.
+const USE_PYTHON: [&str; 2] = ["celeriac-servers", "celeriac-tests"];
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct Options {
@@ -18,6 +21,10 @@ pub(crate) struct Options {
 
 pub(crate) fn test(options: &Options) -> Result<()> {
     let servers = start()?;
+    if options.packages.is_empty() || options.packages.iter().any(|package| USE_PYTHON.contains(&package.as_str())) {
+        // Made here, so that no test spends its time on downloads.
+        step("python", PythonEnvironment::obtain)?;
+    }
     step("tests", || {
         let scope = scope(&options.packages);
         let mut command = if has_cargo("nextest") {

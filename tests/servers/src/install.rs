@@ -116,7 +116,7 @@ fn version(folder: &Path, prefix: &str) -> Option<u32> {
     folder.file_name()?.to_str()?.strip_prefix(prefix)?.split('.').next()?.parse().ok()
 }
 
-fn find_or_install<T>(find: impl Fn() -> Option<T>, package: &str) -> Result<T> {
+pub(crate) fn find_or_install<T>(find: impl Fn() -> Option<T>, package: &str) -> Result<T> {
     if let Some(found) = find() {
         return Ok(found);
     }

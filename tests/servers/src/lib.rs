@@ -3,6 +3,7 @@
 //! [`Servers::obtain`] gives one of each, wherever they can be had. [`RabbitNode`] and [`PostgresNode`] are single
 //! servers as values: started, killed, restarted and joined by the test that owns them, gone when they are dropped.
 //! Each has a folder and ports of its own and listens on loopback only, so many can run side by side.
+//! [`PythonEnvironment`] is the Python that interop tests run Celery with.
 //!
 //! No server outlives the process that owns it, not even when that process is killed: see [`Guard`].
 //! All functions block; call them from a blocking thread of an async test.
@@ -17,6 +18,7 @@ mod postgres;
 mod process;
 mod program;
 mod provision;
+mod python;
 mod rabbit;
 mod wait;
 
@@ -25,5 +27,6 @@ pub use install::{PostgresInstallation, RabbitInstallation};
 pub use postgres::{Durability, PostgresNode, PostgresSpec};
 pub use process::{Process, Signal};
 pub use provision::{AMQP_URL, DATABASE_URL, MANAGEMENT_URL, Servers};
+pub use python::{PYTHON, PythonEnvironment};
 pub use rabbit::{RabbitNode, RabbitSpec};
 pub use wait::{interruption, until};
