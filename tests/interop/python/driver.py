@@ -1,0 +1,218 @@
+"""A Celery client that a test talks to: a JSON object a line on stdin, a JSON object a line on stdout.
+
+Each command has a `seq`; its answer has the same, and either the fields named below or `error` (and `error_type`).
+Values in `args`, `kwargs` and `options`, and all values in answers, are spelt as in spelling.py. Commands run one after
+another, in order.
+
+    {"seq", "command": "send", "task", "args": [], "kwargs": {}, "options": {}, "count": 1, "number": false}
+        -> {"id", "ids"}            the ids of all that were sent; "number" puts the number of each in front of args
+        options are those of apply_async; link and link_error are signatures or lists of them, eta and expires may be
+        numbers or spelt datetimes; stamps is an object: each of its members becomes a stamp
+    {"seq", "command": "send", "chain": [signature, ..], "options": {}}
+        -> {"id", "ids"}            id is that of the last step, ids are those of all steps
+    {"seq", "command": "send", "canvas": signature, "options": {}}
+        -> {"id"}                   any signature: groups and chords, too
+    {"seq", "command": "result", "id", "timeout": 60, "forget": true}
+        -> {"state", "result"} or {"state", "exception": {"module", "type", "mro", "args", "text"}, "traceback"},
+           and "meta": the rest of what came over the wire; {"state", "timeout": true} when it did not come
+    {"seq", "command": "results", "ids": [], "timeout": 60}
+        -> {"results": {id: as above}, "missing": [id, ..], "states": {state: how many}}
+    {"seq", "command": "decode", "body": "<base64>", "content_type", "content_encoding", "headers": {}, "accept": [..]}
+        -> {"protocol": "1" | "2" | "hybrid", "args", "kwargs", "embed", "headers", "utc", "repr"}
+    {"seq", "command": "encode", "value", "serializer": "json", "compression": null}
+        -> {"body": "<base64>", "content_type", "content_encoding", "compression"}
+    {"seq", "command": "info"}
+        -> {"reply_to", "versions": {package: version}}
+    {"seq", "command": "quit"}
+        -> {}                       and ends; so does the end of stdin
+
+A signature is {"task", "args": [], "kwargs": {}, "options": {}, "immutable": false}, {"chain": [..]}, {"group": [..]}
+or {"chord": [..], "body": signature}.
+"""
+
+import base64
+import json
+import os
+import sys
+import time
+from collections import Counter
+from importlib.metadata import version
+
+from celery import chain, chord, group, states
+from celery.canvas import Signature
+from celery.exceptions import TimeoutError
+from celery.result import AsyncResult
+from kombu.compression import compress
+from kombu.serialization import dumps
+
+import spelling
+from app import app
+from decoding import decode
+
+
+def signature(given):
+    """What a test describes as a signature."""
+    if "chain" in given:
+        return chain(*map(signature, given["chain"]))
+    if "chord" in given:
+        return chord([signature(step) for step in given["chord"]], signature(given["body"]))
+    if "group" in given:
+        return group(*map(signature, given["group"]))
+    return Signature(
+        given["task"],
+        args=spelling.read(given.get("args", [])),
+        kwargs=spelling.read(given.get("kwargs", {})),
+        options=options(given.get("options", {})),
+        immutable=given.get("immutable", False),
+        app=app,
+    )
+
+
+def options(given):
+    read = {}
+    for name, value in given.items():
+        if name in ("link", "link_error"):
+            read[name] = [signature(one) for one in (value if isinstance(value, list) else [value])]
+        elif name == "stamps":
+            stamps = spelling.read(value)
+            read.update(stamps, stamped_headers=list(stamps))
+        else:
+            read[name] = spelling.read(value)
+    return read
+
+
+def send(command):
+    chosen = options(command.get("options", {}))
+    if "chain" in command or "canvas" in command:
+        canvas = signature(command if "chain" in command else command["canvas"])
+        result = canvas.apply_async(**chosen)
+        ids, step = [], result
+        while isinstance(step, AsyncResult):
+            ids.insert(0, step.id)
+            step = step.parent
+        keep(*ids)
+        return {"id": result.id, "ids": ids}
+    args, kwargs = spelling.read(command.get("args", [])), spelling.read(command.get("kwargs", {}))
+    ids = []
+    with app.producer_or_acquire() as producer:
+        for number in range(command.get("count", 1)):
+            numbered = [number, *args] if command.get("number") else args
+            result = apply(command["task"], numbered, kwargs, producer, chosen)
+            keep(result.id)
+            ids.append(result.id)
+    return {"id": ids[-1] if ids else None, "ids": ids}
+
+
+def apply(name, args, kwargs, producer, chosen):
+    task = app.tasks.get(name)
+    if task is not None:
+        return task.apply_async(args, kwargs, producer=producer, **chosen)
+    return app.send_task(name, args, kwargs, producer=producer, **chosen)
+
+
+# Results must be waited for by those who have asked: Celery forgets those whose object is gone.
+asked = {}
+
+
+def keep(*ids):
+    for one in ids:
+        asked[one] = AsyncResult(one, app=app)
+        app.backend.add_pending_result(asked[one])
+
+
+def outcome(result):
+    meta = result._get_task_meta()
+    children = [child.as_tuple() for child in meta.get("children") or []]
+    plain = {name: item for name, item in meta.items() if name != "result"}
+    told = {"state": meta["status"], "meta": spelling.spell({**plain, "children": json.loads(json.dumps(children))})}
+    value = meta["result"]
+    if meta["status"] in states.EXCEPTION_STATES and isinstance(value, BaseException):
+        told["exception"] = {
+            "module": type(value).__module__,
+            "type": type(value).__qualname__,
+            "mro": [f"{one.__module__}.{one.__qualname__}" for one in type(value).__mro__],
+            "args": spelling.spell(list(value.args)),
+            "text": str(value),
+        }
+        told["traceback"] = meta.get("traceback")
+    else:
+        told["result"] = spelling.spell(value)
+    return told
+
+
+def result(command):
+    one = asked.get(command["id"]) or AsyncResult(command["id"], app=app)
+    try:
+        one.get(timeout=command.get("timeout", 60), propagate=False)
+    except TimeoutError:
+        return {"state": one.state, "timeout": True}
+    told = outcome(one)
+    if command.get("forget", True):
+        asked.pop(one.id, None)
+    return told
+
+
+def results(command):
+    until = time.monotonic() + command.get("timeout", 60)
+    found, missing = {}, []
+    for task_id in command["ids"]:
+        answer = result({"id": task_id, "timeout": max(0.01, until - time.monotonic())})
+        if answer.get("timeout"):
+            missing.append(task_id)
+        else:
+            found[task_id] = answer
+    return {"results": found, "missing": missing, "states": Counter(one["state"] for one in found.values())}
+
+
+def decoded(command):
+    headers = spelling.read(command.get("headers", {}))
+    accept = command.get("accept") or app.conf.accept_content
+    body = base64.b64decode(command["body"])
+    told = decode(body, command["content_type"], command.get("content_encoding"), headers, accept)
+    return {"repr": repr((told["args"], told["kwargs"], told["embed"])), **{k: spelling.spell(v) for k, v in told.items()}}
+
+
+def encoded(command):
+    content_type, content_encoding, body = dumps(spelling.read(command["value"]), command.get("serializer", "json"))
+    compression = None
+    if command.get("compression"):
+        body, compression = compress(body, command["compression"])
+    body = body.encode() if isinstance(body, str) else body
+    return {
+        "body": base64.b64encode(body).decode(),
+        "content_type": content_type,
+        "content_encoding": content_encoding,
+        "compression": compression,
+    }
+
+
+def info(_):
+    packages = ("celery", "kombu", "amqp", "msgpack")
+    return {"reply_to": app.thread_oid, "versions": {name: version(name) for name in packages}}
+
+
+COMMANDS = {"send": send, "result": result, "results": results, "decode": decoded, "encode": encoded, "info": info}
+
+
+def main():
+    # Answers have the real stdout to themselves: whatever else prints goes to stderr.
+    answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+    os.dup2(2, 1)
+    for line in sys.stdin.buffer:
+        command = None
+        try:
+            command = json.loads(line)
+            if command["command"] == "quit":
+                answer = {}
+            else:
+                answer = COMMANDS[command["command"]](command)
+        except Exception as error:  # every command is answered
+            answer = {"error": f"{error}", "error_type": f"{type(error).__module__}.{type(error).__qualname__}"}
+        seq = command.get("seq") if isinstance(command, dict) else None
+        answers.write(json.dumps({"seq": seq, **answer}, allow_nan=False) + "\n")
+        if isinstance(command, dict) and command.get("command") == "quit":
+            break
+
+
+if __name__ == "__main__":
+    main()
