@@ -1,14 +1,14 @@
 """The Celery app of the interop tests. Everything that differs between tests comes from the environment:
 
-    INTEROP_BROKER_URL        amqp://..., required
-    INTEROP_RESULT_BACKEND    rpc://
-    INTEROP_QUEUE             interop-python: the queue of the tasks interop.*, which this app's worker consumes
-    INTEROP_RUST_QUEUE        interop-rust: the queue of the tasks rust.*, which the other side declares
-    INTEROP_DECLARE           1: whether INTEROP_QUEUE is declared here; 0 when the other side does that, too
-    INTEROP_SERIALIZER        json, or msgpack: of tasks and of results
-    INTEROP_ACCEPT            json,msgpack
-    INTEROP_SETTINGS          {}: more settings of Celery, a JSON object
-    JOURNAL                   the file that `collect` and `on_error` write to
+INTEROP_BROKER_URL        amqp://..., required
+INTEROP_RESULT_BACKEND    rpc://
+INTEROP_QUEUE             interop-python: the queue of the tasks interop.*, which this app's worker consumes
+INTEROP_RUST_QUEUE        interop-rust: the queue of the tasks rust.*, which the other side declares
+INTEROP_DECLARE           1: whether INTEROP_QUEUE is declared here; 0 when the other side does that, too
+INTEROP_SERIALIZER        json, or msgpack: of tasks and of results
+INTEROP_ACCEPT            json,msgpack
+INTEROP_SETTINGS          {}: more settings of Celery, a JSON object
+JOURNAL                   the file that `collect` and `on_error` write to
 """
 
 import builtins

@@ -4,8 +4,10 @@ Each command has a `seq`; its answer has the same, and either the fields named b
 Values in `args`, `kwargs` and `options`, and all values in answers, are spelt as in spelling.py. Commands run one after
 another, in order.
 
-    {"seq", "command": "send", "task", "args": [], "kwargs": {}, "options": {}, "count": 1, "number": false}
-        -> {"id", "ids"}            the ids of all that were sent; "number" puts the number of each in front of args
+    {"seq", "command": "send", "task", "args": [], "kwargs": {}, "options": {}, "count": 1, "number": false,
+     "by_name": false}
+        -> {"id", "ids"}            the ids of all that were sent; "number" puts the number of each in front of args,
+                                    "by_name" sends without a look at the task's own options and signature
         options are those of apply_async; link and link_error are signatures or lists of them, eta and expires may be
         numbers or spelt datetimes; stamps is an object: each of its members becomes a stamp
     {"seq", "command": "send", "chain": [signature, ..], "options": {}}
@@ -97,17 +99,14 @@ def send(command):
     with app.producer_or_acquire() as producer:
         for number in range(command.get("count", 1)):
             numbered = [number, *args] if command.get("number") else args
-            result = apply(command["task"], numbered, kwargs, producer, chosen)
+            task = None if command.get("by_name") else app.tasks.get(command["task"])
+            if task is None:
+                result = app.send_task(command["task"], numbered, kwargs, producer=producer, **chosen)
+            else:
+                result = task.apply_async(numbered, kwargs, producer=producer, **chosen)
             keep(result.id)
             ids.append(result.id)
     return {"id": ids[-1] if ids else None, "ids": ids}
-
-
-def apply(name, args, kwargs, producer, chosen):
-    task = app.tasks.get(name)
-    if task is not None:
-        return task.apply_async(args, kwargs, producer=producer, **chosen)
-    return app.send_task(name, args, kwargs, producer=producer, **chosen)
 
 
 # Results must be waited for by those who have asked: Celery forgets those whose object is gone.
@@ -169,7 +168,10 @@ def decoded(command):
     accept = command.get("accept") or app.conf.accept_content
     body = base64.b64decode(command["body"])
     told = decode(body, command["content_type"], command.get("content_encoding"), headers, accept)
-    return {"repr": repr((told["args"], told["kwargs"], told["embed"])), **{k: spelling.spell(v) for k, v in told.items()}}
+    return {
+        "repr": repr((told["args"], told["kwargs"], told["embed"])),
+        **{k: spelling.spell(v) for k, v in told.items()},
+    }
 
 
 def encoded(command):

@@ -1,15 +1,15 @@
 """Values that JSON lacks, spelt in JSON.
 
-    {"$bigint": "18446744073709551616"}     an integer outside -2**63 .. 2**64-1
-    {"$float": "nan" | "inf" | "-inf"}
-    {"$bytes": "<base64>"}
-    {"$datetime": "2026-01-02T03:04:05+00:00"}, {"$date": "2026-01-02"}, {"$time": "03:04:05"}
-    {"$decimal": "1.10"}
-    {"$uuid": "00000000-0000-0000-0000-000000000001"}
-    {"$tuple": [..]}, {"$set": [..]}        a set is sorted by its members' repr
-    {"$map": [[key, value], ..]}            an object with a key that is no string, or whose only key begins with $
-    {"$surrogates": "<base64>"}             text with unpaired surrogates, in UTF-8 as if they were characters
-    {"$repr": "<text>"}                     anything else; only ever written
+{"$bigint": "18446744073709551616"}     an integer outside -2**63 .. 2**64-1
+{"$float": "nan" | "inf" | "-inf"}
+{"$bytes": "<base64>"}
+{"$datetime": "2026-01-02T03:04:05+00:00"}, {"$date": "2026-01-02"}, {"$time": "03:04:05"}
+{"$decimal": "1.10"}
+{"$uuid": "00000000-0000-0000-0000-000000000001"}
+{"$tuple": [..]}, {"$set": [..]}        a set is sorted by its members' repr
+{"$map": [[key, value], ..]}            an object with a key that is no string, or whose only key begins with $
+{"$surrogates": "<base64>"}             text with unpaired surrogates, in UTF-8 as if they were characters
+{"$repr": "<text>"}                     anything else; only ever written
 """
 
 import base64
