@@ -134,7 +134,7 @@ async fn garbage_duplicates_and_replies_that_nobody_wants_disturb_nothing() {
     drop(dropped);
     answer(&peer, dropped_task, "SUCCESS", json!(7)).await;
     for garbage in
-        [&b"{"[..], b"", b"[]", b"{}", b"\xff\xfe", b"{\"status\": 5}", b"{\"status\": \"SUCCESS\", \"result\": NaN}"]
+        [&b"{"[..], b"", b"[]", b"{}", b"\xff\xfe", b"{\"status\": 5}", b"{\"status\": \"SUCCESS\", \"result\": nan}"]
     {
         peer.reply(kept_task, garbage).await;
     }

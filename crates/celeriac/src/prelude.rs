@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-pub use crate::{Call, Celeriac, Client, State, TaskContext, TaskError, TaskHandle, TaskResult, task, tasks};
+pub use crate::{
+    Call, Celeriac, Chain, Client, Signature, State, TaskContext, TaskError, TaskHandle, TaskResult, task, tasks,
+};
 
 /// So many seconds.
 pub const fn seconds(count: u64) -> Duration {

@@ -5,11 +5,12 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use celeriac_broker::CallRoute;
-use celeriac_protocol::{Codec, Task, Value};
+use celeriac_protocol::compression::Compression;
+use celeriac_protocol::{Body, Codec, Map, Signature, Task, TimeLimits, Value};
 use jiff::Timestamp;
 
 use crate::client::Client;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::handle::TaskHandle;
 
 /// A call of a task: what calling the task's function returns.
@@ -37,6 +38,46 @@ pub struct CallOptions {
     pub headers: Vec<(String, Value)>,
     /// Whether the result is of no interest.
     pub ignore_result: Option<bool>,
+    /// How its body is compressed.
+    pub compression: Option<Compression>,
+    /// How long an attempt may take.
+    pub limits: TimeLimits,
+    /// A name to show in place of the task's.
+    pub shadow: Option<String>,
+    /// What Celery calls stamps: marks by which tasks can be found and revoked, by name.
+    pub stamps: Map,
+    /// What follows from the task.
+    pub follow: Follow,
+    /// How it belongs to other tasks.
+    pub relations: Relations,
+}
+
+/// What is sent when a task has ended.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Follow {
+    /// Called with its result.
+    pub callbacks: Vec<Signature>,
+    /// Called with its id when it fails.
+    pub errbacks: Vec<Signature>,
+    /// Steps of a chain: the first is called with its result, and so on.
+    pub steps: Vec<Signature>,
+}
+
+/// How a task belongs to other tasks. Nobody needs to say this of a call: whoever sends it does.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Relations {
+    /// First task of the workflow.
+    pub root_id: Option<String>,
+    /// The task that sends it.
+    pub parent_id: Option<String>,
+    /// Its group.
+    pub group: Option<String>,
+    /// Its position in the group.
+    pub group_index: Option<i64>,
+    /// How often it was replaced by another task.
+    pub replaced_task_nesting: u32,
+    /// The queue that awaits its reply, where that is not the sender's own.
+    pub reply_to: Option<String>,
 }
 
 /// When a task is to run.
@@ -120,6 +161,12 @@ impl<T: Task> Call<T> {
         self
     }
 
+    /// Compresses its body.
+    pub fn compress(mut self, compression: Compression) -> Self {
+        self.options.compression = Some(compression);
+        self
+    }
+
     /// A header of your own, which the task reads from its context.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.options.headers.push((name.into(), value.into()));
@@ -136,6 +183,58 @@ impl<T: Task> Call<T> {
     pub fn ignore_result(mut self) -> Self {
         self.options.ignore_result = Some(true);
         self
+    }
+
+    /// Ends an attempt that takes longer than this.
+    ///
+    /// A task that blocks its thread cannot be ended; it is told, as by [`Call::soft_time_limit`].
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.options.limits.hard = Some(limit);
+        self
+    }
+
+    /// Tells the task to come to an end after this long: its context's `cancelled` completes.
+    pub fn soft_time_limit(mut self, limit: Duration) -> Self {
+        self.options.limits.soft = Some(limit);
+        self
+    }
+
+    /// A name for people and monitors, in place of the task's.
+    pub fn shadow(mut self, name: impl Into<String>) -> Self {
+        self.options.shadow = Some(name.into());
+        self
+    }
+
+    /// A stamp, by which Celery's tools find and revoke tasks.
+    pub fn stamp(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.options.stamps.insert(name.into(), value.into());
+        self
+    }
+
+    /// Has another task called with the result, as soon as there is one: `Signature::new("orders.notify")`, or any
+    /// call's [`Call::signature`]. Whatever language it is written in.
+    pub fn link(mut self, callback: Signature) -> Self {
+        self.options.follow.callbacks.push(callback);
+        self
+    }
+
+    /// Has another task called with this one's id if it fails for good.
+    pub fn on_error(mut self, errback: Signature) -> Self {
+        self.options.follow.errbacks.push(errback);
+        self
+    }
+
+    /// The call as a signature, for [`Call::link`] or a [`Chain`](crate::Chain). It takes whatever stands before it as
+    /// its first arguments; [`Signature::immutable`] takes nothing.
+    ///
+    /// # Errors
+    /// When an argument cannot be written.
+    pub fn signature(self) -> Result<Signature> {
+        let Body { args, .. } = Body::of_call(&self.args)
+            .map_err(|source| Error::Encode { task: T::NAME.to_owned(), source: Box::new(source) })?;
+        let mut signature = Signature { args, ..Signature::new(T::NAME) };
+        signature.options = self.options.into_celerys();
+        Ok(signature)
     }
 
     /// Sends it: `Ok` means that it stands on a queue, on disk.

@@ -1,8 +1,8 @@
 //! Who sends tasks.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use celeriac_broker::{Broker, Router};
+use celeriac_broker::{Broker, Router, Topology};
 use celeriac_protocol::DecodeLimits;
 use celeriac_results::Backend;
 use tokio::sync::OnceCell;
@@ -15,6 +15,34 @@ use crate::replies::Replies;
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(crate) inner: Arc<Inner>,
+    /// The task within which it sends, if any.
+    pub(crate) lineage: Option<Arc<Lineage>>,
+}
+
+/// A task that sends others: they are its children.
+#[derive(Debug)]
+pub struct Lineage {
+    /// Its id.
+    pub id: String,
+    /// First task of its workflow.
+    pub root_id: String,
+    children: Mutex<Vec<String>>,
+}
+
+impl Lineage {
+    /// A task without children yet.
+    pub fn new(id: String, root_id: String) -> Self {
+        Self { id, root_id, children: Mutex::default() }
+    }
+
+    pub(crate) fn add(&self, child: &str) {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner).push(child.to_owned());
+    }
+
+    /// Ids of the tasks it has sent.
+    pub fn children(&self) -> Vec<String> {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 #[derive(Debug)]
@@ -25,6 +53,8 @@ pub(crate) struct Inner {
     pub(crate) replies: Option<Replies>,
     pub(crate) options: ClientOptions,
     pub(crate) limits: SendLimits,
+    /// This process, as Celery names senders.
+    pub(crate) origin: String,
     /// Whether exchanges and queues are known to exist; the first send sees to it.
     pub(crate) declared: OnceCell<()>,
 }
@@ -50,7 +80,25 @@ impl Client {
     ) -> Self {
         let decode = DecodeLimits { size: limits.message_size, ..DecodeLimits::default() };
         let replies = options.replies.then(|| Replies::new(Arc::clone(&broker), decode));
-        Self { inner: Arc::new(Inner { broker, router, results, replies, options, limits, declared: OnceCell::new() }) }
+        let origin = format!("gen{}@{}", std::process::id(), gethostname::gethostname().to_string_lossy());
+        let inner = Inner { broker, router, results, replies, options, limits, origin, declared: OnceCell::new() };
+        Self { inner: Arc::new(inner), lineage: None }
+    }
+
+    /// The same client, on behalf of a task: what it sends is the task's child.
+    #[must_use]
+    pub fn within(&self, lineage: Arc<Lineage>) -> Self {
+        Self { inner: Arc::clone(&self.inner), lineage: Some(lineage) }
+    }
+
+    /// The task on whose behalf it sends.
+    pub fn lineage(&self) -> Option<&Lineage> {
+        self.lineage.as_deref()
+    }
+
+    /// Exchanges and queues that are declared.
+    pub fn topology(&self) -> &Topology {
+        self.inner.router.topology()
     }
 
     /// A handle to a task that was sent earlier, here or elsewhere.

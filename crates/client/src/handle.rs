@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_protocol::State;
+use celeriac_protocol::{Codec, DecodeLimits, State};
 use celeriac_results::{Backend, TaskRecord};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -188,11 +188,18 @@ fn outcome<T: DeserializeOwned>(record: TaskRecord) -> Result<T> {
         (State::Success | State::Ignored, _) => {
             // A task whose result is ignored has none; `()` reads null.
             let text = result.as_deref().unwrap_or("null");
-            serde_json::from_str(text).map_err(|source| Error::Decode { id, source: Box::new(source) })
+            read(text).map_err(|source| Error::Decode { id, source })
         }
         (State::Failure, Some(failure)) => Err(Error::Failed { id, failure: Box::new(failure) }),
         (state, failure) => Err(Error::NotRun { id, state, failure: failure.map(Box::new) }),
     }
+}
+
+/// A result as rows and replies hold it: JSON by the rules of the wire.
+fn read<T: DeserializeOwned>(text: &str) -> Result<T, Box<dyn std::error::Error + Send + Sync>> {
+    // It is stored already: only its depth is worth a bound.
+    let limits = DecodeLimits { size: usize::MAX, ..DecodeLimits::default() };
+    Ok(Codec::Json.decode_value(text.as_bytes(), &limits)?.into_typed()?)
 }
 
 impl<T> Clone for TaskHandle<T> {

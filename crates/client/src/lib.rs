@@ -5,6 +5,7 @@
 //! - [`call`]: a task with its arguments and options, not yet sent;
 //! - [`client`]: who sends it;
 //! - [`submit`]: how a call becomes a message on a queue;
+//! - [`chain`] and `signature`: what is sent when others have ended;
 //! - [`handle`]: how its outcome is awaited;
 //! - `replies`: how outcomes come that are not stored.
 
@@ -14,6 +15,9 @@ pub mod client;
 
 pub mod submit;
 
+pub mod chain;
+mod signature;
+
 pub mod handle;
 
 mod replies;
@@ -21,9 +25,10 @@ mod replies;
 mod error;
 mod options;
 
-pub use call::{Call, CallOptions};
-pub use client::Client;
+pub use call::{Call, CallOptions, Follow, Relations};
+pub use chain::Chain;
+pub use client::{Client, Lineage};
 pub use error::{Awaited, Error, Result};
 pub use handle::TaskHandle;
-pub use options::ClientOptions;
-pub use submit::Request;
+pub use options::{ClientOptions, HeaderStyle};
+pub use submit::{Prepared, Request};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use celeriac_config::duration;
 use celeriac_protocol::Codec;
+use celeriac_protocol::compression::Compression;
 use serde::{Deserialize, Serialize};
 
 /// How tasks are sent and awaited.
@@ -12,6 +13,10 @@ use serde::{Deserialize, Serialize};
 pub struct ClientOptions {
     /// How bodies are written where neither route nor call says.
     pub serializer: Codec,
+    /// How bodies are compressed where the call does not say. Default: not at all.
+    pub compression: Option<Compression>,
+    /// Which headers are written beside those that say something.
+    pub headers: HeaderStyle,
     /// How long `TaskHandle::get` waits for a result before it is an error.
     #[serde(with = "duration")]
     pub result_timeout: Duration,
@@ -21,6 +26,23 @@ pub struct ClientOptions {
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        Self { serializer: Codec::Json, result_timeout: Duration::from_secs(600), replies: false }
+        Self {
+            serializer: Codec::Json,
+            compression: None,
+            headers: HeaderStyle::Brief,
+            result_timeout: Duration::from_secs(600),
+            replies: false,
+        }
     }
+}
+
+/// Which headers a message has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HeaderStyle {
+    /// Those that say something: every worker, Celery's too, takes the others for their defaults.
+    #[default]
+    Brief,
+    /// All that Celery writes: also for what people look at, such as arguments in Flower and in Celery's own logs.
+    Full,
 }

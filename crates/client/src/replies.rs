@@ -225,7 +225,7 @@ fn to_record(meta: ResultMeta) -> TaskRecord {
         args: None,
         kwargs: None,
         // A value that was read can be written.
-        result: if told { serde_json::to_string(&meta.result).ok() } else { None },
+        result: if told { written(&meta.result) } else { None },
         failure: meta.failure,
         queue: Arc::from(""),
         exchange: String::new(),
@@ -245,6 +245,10 @@ fn to_record(meta: ResultMeta) -> TaskRecord {
         trace_id: None,
         id: meta.task_id,
     }
+}
+
+fn written(result: &Value) -> Option<String> {
+    String::from_utf8(Codec::Json.encode(result).ok()?).ok()
 }
 
 #[cfg(test)]

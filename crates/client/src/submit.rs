@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use celeriac_broker::{Destination, Error as BrokerError, Outgoing};
 use celeriac_protocol::headers::names;
-use celeriac_protocol::{Body, Codec, HeaderMap, Message, Properties, Task, TaskHeaders};
+use celeriac_protocol::repr::{repr_args, repr_kwargs};
+use celeriac_protocol::{Appearance, Body, Embed, HeaderMap, Message, Properties, Task, TaskHeaders};
 use celeriac_telemetry::occurrences::client::{SendFailed, TaskSent};
 use celeriac_telemetry::trace::PublishSpan;
 use celeriac_telemetry::{Chain, Occurrence, clock};
@@ -12,10 +13,11 @@ use futures::stream::{self, Stream, StreamExt};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::call::{Call, CallOptions, Expiry, When};
+use crate::call::{Call, CallOptions, Expiry, Follow, Relations, When};
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::handle::TaskHandle;
+use crate::options::HeaderStyle;
 
 /// Delays shorter than this are waited out by the worker; the broker counts whole seconds.
 const SHORTEST_HOLD: Duration = Duration::from_secs(1);
@@ -31,6 +33,19 @@ pub struct Request {
     pub options: CallOptions,
 }
 
+/// A call as a message that only has to be published.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The task.
+    pub task: String,
+    /// Its id.
+    pub id: String,
+    /// The message, and the address to which it is published: that of a delay level where it has to wait.
+    pub outgoing: Outgoing,
+    /// Where it goes in the end.
+    pub destination: Destination,
+}
+
 impl Client {
     /// Sends a call: `Ok` means that it stands on a queue, on disk.
     ///
@@ -44,8 +59,8 @@ impl Client {
         if declared.ignore_result {
             options.ignore_result.get_or_insert(true);
         }
-        let encode = |codec| Body::encode_call(codec, &call.args);
-        self.send(T::NAME, declared.queue, options, encode).await
+        let body = Body::of_call(&call.args).map_err(|source| unwritable(T::NAME, source))?;
+        self.dispatch(Request { task: T::NAME.to_owned(), body, options }, declared.queue, None).await
     }
 
     /// Sends many calls, a window of them at a time, and tells of each how it went, in order.
@@ -84,93 +99,154 @@ impl Client {
     /// # Errors
     /// As [`Client::submit`].
     pub async fn submit_request(&self, request: Request) -> Result<TaskHandle<serde_json::Value>> {
-        let encode = |codec: Codec| codec.encode(&request.body);
-        self.send(&request.task, None, request.options, encode).await
+        self.dispatch(request, None, None).await
     }
 
-    async fn send<T>(
-        &self,
-        task: &str,
-        declared_queue: Option<&str>,
-        options: CallOptions,
-        encode: impl FnOnce(Codec) -> Result<Vec<u8>, celeriac_protocol::codec::EncodeError>,
-    ) -> Result<TaskHandle<T>> {
-        let failed = |source: BrokerError| Error::Send { task: task.to_owned(), source };
-        let destination = self.inner.router.route(task, &options.route, declared_queue).map_err(failed)?;
-        let codec = destination.codec.unwrap_or(self.inner.options.serializer);
-        let body = encode(codec).map_err(|source| Error::Encode { task: task.to_owned(), source: Box::new(source) })?;
-        let limit = self.inner.limits.message_size;
-        if body.len() > limit {
-            return Err(failed(BrokerError::TooLarge { size: body.len(), limit }));
+    /// Sends a call, for a handle to the task `awaited`, which is one that follows from it.
+    pub(crate) async fn submit_for(&self, request: Request, awaited: String) -> Result<TaskHandle<serde_json::Value>> {
+        self.dispatch(request, None, Some(awaited)).await
+    }
+
+    /// The queue that awaits replies, if any are wanted.
+    pub(crate) async fn reply_queue(&self, task: &str) -> Result<Option<&str>> {
+        match &self.inner.replies {
+            None => Ok(None),
+            Some(replies) => {
+                let queue = replies.queue().await;
+                queue.map(Some).map_err(|source| Error::Send { task: task.to_owned(), source })
+            }
         }
+    }
+
+    /// Sends a call. The handle is that of the task itself, unless another is awaited.
+    async fn dispatch<T>(
+        &self,
+        mut request: Request,
+        declared_queue: Option<&str>,
+        awaited: Option<String>,
+    ) -> Result<TaskHandle<T>> {
+        let ignored = awaited.is_none() && request.options.ignore_result == Some(true);
+        let replies = self.inner.replies.as_ref().filter(|_| !ignored);
+        if awaited.is_none() && replies.is_some() {
+            let own = self.reply_queue(&request.task).await?.map(str::to_owned);
+            let reply_to = &mut request.options.relations.reply_to;
+            *reply_to = reply_to.take().or(own);
+        }
+        let prepared = self.prepare_for(request, declared_queue)?;
+        let id = awaited.unwrap_or_else(|| prepared.id.clone());
+        // Before it is sent: no reply can be earlier.
+        let slot = replies.map(|replies| replies.expect(&id));
+        self.send(prepared).await?;
+        Ok(TaskHandle::new(self.clone(), id, slot))
+    }
+
+    /// Makes a message of a call, without sending it.
+    ///
+    /// # Errors
+    /// When it cannot be meant, cannot be written, or has nowhere to go.
+    pub fn prepare(&self, request: Request) -> Result<Prepared> {
+        self.prepare_for(request, None)
+    }
+
+    fn prepare_for(&self, request: Request, declared_queue: Option<&str>) -> Result<Prepared> {
+        let Request { task, body, options } = request;
+        let failed = |source: BrokerError| Error::Send { task: task.clone(), source };
+        let destination = self.inner.router.route(&task, &options.route, declared_queue).map_err(failed)?;
+        let timing = Timing::of(&task, &options)?;
+        let (exchange, routing_key) = match timing.hold {
+            None => (destination.exchange.clone(), destination.routing_key.clone()),
+            Some(hold) => {
+                let held = destination.clone().delayed(hold).map_err(failed)?;
+                (held.exchange, held.routing_key)
+            }
+        };
+        let codec = destination.codec.unwrap_or(self.inner.options.serializer);
+        let body = with_follow_ups(&task, body, options.follow)?;
+        let written = codec.encode(&body).map_err(|source| unwritable(&task, source))?;
+        let limit = self.inner.limits.message_size;
+        if written.len() > limit {
+            return Err(failed(BrokerError::TooLarge { size: written.len(), limit }));
+        }
+        let compression = options.compression.or(self.inner.options.compression);
+        let written = match compression {
+            None => written,
+            Some(compression) => compression.compress(&written).map_err(|source| unwritable(&task, source))?,
+        };
         if let Some((name, _)) = options.headers.iter().find(|(name, _)| is_reserved_header(name)) {
             let reason = format!("header `{name}` is the framework's own; choose another name");
-            return Err(Error::Call { task: task.to_owned(), reason });
+            return Err(Error::Call { task, reason });
         }
-        let timing = Timing::of(task, &options)?;
         let id = options.id.unwrap_or_else(new_id);
+        let appearance = match self.inner.options.headers {
+            HeaderStyle::Brief => None,
+            HeaderStyle::Full => Some(Appearance {
+                argsrepr: repr_args(&body.args),
+                kwargsrepr: repr_kwargs(&body.kwargs),
+                origin: self.inner.origin.clone(),
+            }),
+        };
+        let Relations { root_id, parent_id, group, group_index, replaced_task_nesting, reply_to } = options.relations;
+        let within = self.lineage.as_deref();
+        let full = appearance.is_some();
+        let root_id = root_id.or_else(|| within.map(|within| within.root_id.clone()));
         let mut headers = HeaderMap::with_capacity(4 + options.headers.len());
         TaskHeaders {
-            task: task.to_owned(),
+            task: task.clone(),
             id: id.clone(),
+            retries: 0,
             eta: timing.eta,
             expires: timing.expires,
+            root_id: root_id.or_else(|| full.then(|| id.clone())),
+            parent_id: parent_id.or_else(|| within.map(|within| within.id.clone())),
+            group,
+            group_index,
+            shadow: options.shadow,
+            limits: options.limits,
             ignore_result: options.ignore_result,
-            ..TaskHeaders::default()
+            replaced_task_nesting,
+            stamped_headers: options.stamps.keys().cloned().collect(),
+            stamps: options.stamps,
         }
-        .write(&mut headers);
+        .write(&mut headers, appearance);
+        if let Some(compression) = compression {
+            headers.push(names::COMPRESSION, compression.header_value());
+        }
         for (name, value) in options.headers {
             headers.insert(name, value);
         }
-        let replies = self.inner.replies.as_ref().filter(|_| options.ignore_result != Some(true));
-        let (slot, reply_to) = match replies {
-            None => (None, None),
-            Some(replies) => {
-                let queue = replies.queue().await.map_err(failed)?.to_owned();
-                (Some(replies.expect(&id)), Some(queue))
-            }
-        };
         let properties = Properties {
-            correlation_id: reply_to.as_ref().map(|_| id.clone()),
-            reply_to,
             content_type: Some(codec.content_type().to_owned()),
             content_encoding: Some(codec.content_encoding().to_owned()),
             priority: destination.priority,
             expiration: timing.expiration,
+            // A worker of Celery's answers with it; where nobody awaits an answer it says nothing.
+            correlation_id: (full || reply_to.is_some()).then(|| id.clone()),
+            reply_to,
             ..Properties::default()
         };
-        let message = Message { headers, properties, body: body.into() };
-        self.publish(task, &id, &destination, timing.hold, message).await.map_err(failed)?;
-        Ok(TaskHandle::new(self.clone(), id, slot))
+        let message = Message { headers, properties, body: written.into() };
+        Ok(Prepared { task, id, outgoing: Outgoing { exchange, routing_key, message }, destination })
     }
 
-    async fn publish(
-        &self,
-        task: &str,
-        id: &str,
-        destination: &Destination,
-        hold: Option<Duration>,
-        mut message: Message,
-    ) -> Result<(), BrokerError> {
-        self.declare().await?;
-        let (exchange, routing_key) = match hold {
-            None => (destination.exchange.clone(), destination.routing_key.clone()),
-            Some(hold) => {
-                let held = destination.clone().delayed(hold)?;
-                (held.exchange, held.routing_key)
-            }
-        };
-        let span = PublishSpan::start(task, id, &destination.exchange, &destination.routing_key);
-        span.inject(&mut message.headers);
-        let sent = self.inner.broker.publish(Outgoing { exchange, routing_key, message }).await;
+    /// Publishes a message, and tells of it.
+    async fn send(&self, prepared: Prepared) -> Result<()> {
+        let Prepared { task, id, mut outgoing, destination } = prepared;
+        let failed = |source: BrokerError| Error::Send { task: task.clone(), source };
+        self.declare().await.map_err(failed)?;
+        let (exchange, routing_key) = (&destination.exchange, &destination.routing_key);
+        let span = PublishSpan::start(&task, &id, exchange, routing_key);
+        span.inject(&mut outgoing.message.headers);
+        let sent = self.inner.broker.publish(outgoing).await;
         match &sent {
-            Ok(()) => {
-                TaskSent { task, id, exchange: &destination.exchange, routing_key: &destination.routing_key }.tell()
-            }
-            Err(error) => SendFailed { task, id, error: &Chain(error).to_string() }.tell(),
+            Ok(()) => TaskSent { task: &task, id: &id, exchange, routing_key }.tell(),
+            Err(error) => SendFailed { task: &task, id: &id, error: &Chain(error).to_string() }.tell(),
         }
         span.end(sent.as_ref().map(|&()| ()).map_err(|error| error as &dyn std::fmt::Display));
-        sent
+        sent.map_err(failed)?;
+        if let Some(within) = &self.lineage {
+            within.add(&id);
+        }
+        Ok(())
     }
 
     /// Makes exchanges and queues exist before the first message is sent to them.
@@ -180,8 +256,26 @@ impl Client {
     }
 }
 
+/// A body that carries what follows from the call, beside what it carries already.
+fn with_follow_ups(task: &str, body: Body, follow: Follow) -> Result<Body> {
+    if follow == Follow::default() {
+        return Ok(body);
+    }
+    let Follow { callbacks, errbacks, steps } = follow;
+    let mut embed = Embed::read(&body.embed)
+        .map_err(|error| Error::Call { task: task.to_owned(), reason: format!("in what it carries, {error}") })?;
+    embed.callbacks.extend(callbacks);
+    embed.errbacks.extend(errbacks);
+    embed.chain.extend(steps);
+    Ok(Body { embed: embed.into(), ..body })
+}
+
+fn unwritable(task: &str, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Encode { task: task.to_owned(), source: Box::new(source) }
+}
+
 /// A new task id. It begins with the time, so that rows written together lie together, and tells when it was sent.
-fn new_id() -> String {
+pub(crate) fn new_id() -> String {
     Uuid::now_v7().to_string()
 }
 
@@ -223,16 +317,5 @@ impl Timing {
 
 /// Names that a caller's own headers must not take.
 fn is_reserved_header(name: &str) -> bool {
-    const TAKEN: [&str; 9] = [
-        names::TASK,
-        names::ID,
-        names::ETA,
-        names::EXPIRES,
-        names::RETRIES,
-        names::ROOT_ID,
-        names::PARENT_ID,
-        names::GROUP,
-        names::IGNORE_RESULT,
-    ];
-    TAKEN.contains(&name) || name.starts_with("celeriac-") || name.starts_with("x-death")
+    names::RESERVED.contains(&name) || name.starts_with("celeriac-") || name.starts_with("x-death")
 }

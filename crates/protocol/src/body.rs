@@ -4,9 +4,8 @@ use serde::Serialize;
 use serde::ser::{SerializeSeq, Serializer};
 
 use crate::arguments::Arguments;
-use crate::codec::{Codec, EncodeError};
 use crate::legacy;
-use crate::value::{Map, Value};
+use crate::value::{Map, Value, ValueError};
 
 /// Bounds within which a body is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,31 +60,21 @@ impl Body {
         }
     }
 
-    /// Encodes the body of a call with positional arguments that carries nothing else with it.
+    /// The body of a call with these arguments that carries nothing else with it.
     ///
     /// # Errors
     /// When an argument cannot be represented.
-    pub fn encode_call<A: Arguments>(codec: Codec, args: &A) -> Result<Vec<u8>, EncodeError> {
-        codec.encode(&CallBody(args))
-    }
-}
-
-/// Writes `[args, {}, {}]` from typed arguments.
-struct CallBody<'a, A>(&'a A);
-
-impl<A: Arguments> Serialize for CallBody<'_, A> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn of_call<A: Arguments>(args: &A) -> Result<Self, ValueError> {
         struct Positional<'a, A>(&'a A);
         impl<A: Arguments> Serialize for Positional<'_, A> {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 self.0.serialize_list(serializer)
             }
         }
-        let mut body = serializer.serialize_seq(Some(3))?;
-        body.serialize_element(&Positional(self.0))?;
-        body.serialize_element(&NoEntries)?;
-        body.serialize_element(&NoEntries)?;
-        body.end()
+        match Value::from_serialize(&Positional(args))? {
+            Value::List(args) => Ok(Self { args, ..Self::default() }),
+            other => Ok(Self { args: vec![other], ..Self::default() }),
+        }
     }
 }
 
@@ -156,14 +145,15 @@ pub enum DecodeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Codec;
 
     #[test]
     fn a_call_is_written_as_celery_writes_it() {
-        let json = Body::encode_call(Codec::Json, &(1_i64, "two".to_owned())).unwrap();
+        let json = Codec::Json.encode(&Body::of_call(&(1_i64, "two".to_owned())).unwrap()).unwrap();
         assert_eq!(json, br#"[[1,"two"],{},{}]"#);
-        let nothing = Body::encode_call(Codec::Json, &()).unwrap();
+        let nothing = Codec::Json.encode(&Body::of_call(&()).unwrap()).unwrap();
         assert_eq!(nothing, b"[[],{},{}]");
-        let msgpack = Body::encode_call(Codec::Msgpack, &(1_u8, 2_u8)).unwrap();
+        let msgpack = Codec::Msgpack.encode(&Body::of_call(&(1_u8, 2_u8)).unwrap()).unwrap();
         assert_eq!(msgpack, [0x93, 0x92, 1, 2, 0x80, 0x80]);
     }
 
@@ -211,7 +201,7 @@ mod tests {
 
     #[test]
     fn bytes_after_a_body_are_not_overlooked() {
-        let mut body = Body::encode_call(Codec::Msgpack, &()).unwrap();
+        let mut body = Codec::Msgpack.encode(&Body::default()).unwrap();
         body.push(0xc0);
         assert!(Codec::Msgpack.decode_body(&body, &DecodeLimits::default()).is_err());
     }

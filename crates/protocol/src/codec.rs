@@ -18,6 +18,23 @@ pub enum Codec {
 }
 
 impl Codec {
+    /// Its name in settings and signatures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Msgpack => "msgpack",
+        }
+    }
+
+    /// The codec of this name, or of this media type.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "json" => Some(Self::Json),
+            "msgpack" => Some(Self::Msgpack),
+            other => Self::from_content_type(Some(other)).ok(),
+        }
+    }
+
     /// The media type that names this codec on the wire.
     pub fn content_type(self) -> &'static str {
         match self {
@@ -58,7 +75,7 @@ impl Codec {
     /// When the value cannot be represented.
     pub fn encode<T: Serialize + ?Sized>(self, value: &T) -> Result<Vec<u8>, EncodeError> {
         let value = Value::from_serialize(value)
-            .map_err(|error| EncodeError { codec: self.name(), reason: error.to_string() })?;
+            .map_err(|error| EncodeError { codec: self.title(), reason: error.to_string() })?;
         self.encode_value(&value)
     }
 
@@ -95,7 +112,8 @@ impl Codec {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// Its name in messages to people.
+    fn title(self) -> &'static str {
         match self {
             Self::Json => json::NAME,
             Self::Msgpack => msgpack::NAME,

@@ -10,8 +10,8 @@
 //! - [`task`] and [`arguments`]: what a task is called, takes and returns;
 //! - [`retry`]: when to try again;
 //! - [`state`] and [`failure`]: how a task ended;
-//! - [`repr`](mod@repr): how arguments are shown to people.
 //! - [`meta`]: how that is told to Celery, and by it.
+//! - [`repr`](mod@repr): how arguments are shown to people.
 
 pub mod value;
 
@@ -35,8 +35,9 @@ pub mod retry;
 pub mod failure;
 pub mod state;
 
-pub mod repr;
 pub mod meta;
+
+pub mod repr;
 
 mod time;
 

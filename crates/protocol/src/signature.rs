@@ -139,6 +139,15 @@ impl Signature {
         self
     }
 
+    /// Adds all signatures of a list, or the one that stands for it, to an option such as `link`.
+    ///
+    /// # Errors
+    /// When they are no signatures.
+    pub fn linked_all(self, option: &str, signatures: &Value) -> Result<Self, SignatureError> {
+        let signatures = Self::read_list(option, signatures)?;
+        Ok(signatures.into_iter().fold(self, |linked, signature| linked.linked(option, signature)))
+    }
+
     /// The same signature with arguments of its caller: before its own, and unless it takes none.
     #[must_use]
     pub fn called_with(mut self, args: impl IntoIterator<Item = Value>) -> Self {

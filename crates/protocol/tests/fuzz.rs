@@ -150,7 +150,7 @@ fn read_headers(corpus: &Corpus, chance: &mut Rng, tally: &mut Tally) {
     tally.count(&result);
     if let Ok(read) = result {
         let mut again = HeaderMap::new();
-        read.clone().write(&mut again);
+        read.clone().write(&mut again, None);
         assert_eq!(TaskHeaders::read(&again), Ok(read));
     }
     TaskHeaders::next_attempt(&mut headers, 1, None);

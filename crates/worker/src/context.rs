@@ -4,26 +4,33 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use celeriac_client::Client;
-use celeriac_protocol::{HeaderMap, TaskHeaders, Value};
+use celeriac_client::{Client, Lineage};
+use celeriac_protocol::{HeaderMap, Map, TaskHeaders, TimeLimits, Value};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::decode::Received;
 use crate::outcome::TaskError;
+use crate::registry::Registry;
 
 /// What a task knows of itself, and what it may use. Cheap to clone.
 #[derive(Clone)]
 pub struct TaskContext {
     pub(crate) received: Arc<Received>,
     pub(crate) world: Arc<World>,
+    /// Cancelled when its time is up, where it has a limit.
+    pub(crate) time_is_up: Option<CancellationToken>,
 }
 
 /// What all tasks of a worker share.
 pub(crate) struct World {
     pub(crate) client: Client,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) state: SharedState,
+    /// How long rows are kept.
+    pub(crate) keep: Duration,
     /// Cancelled when running tasks have to come to an end.
     pub(crate) interrupt: CancellationToken,
 }
@@ -56,7 +63,7 @@ impl TaskContext {
 
     /// First task of the workflow.
     pub fn root_id(&self) -> &str {
-        self.headers_of_task().root_id.as_deref().unwrap_or_else(|| self.id())
+        self.received.root_id()
     }
 
     /// The task that sent this one.
@@ -69,6 +76,31 @@ impl TaskContext {
         self.headers_of_task().expires
     }
 
+    /// When it was to run, if it was to run later.
+    pub fn eta(&self) -> Option<Timestamp> {
+        self.headers_of_task().eta
+    }
+
+    /// The group it belongs to.
+    pub fn group(&self) -> Option<&str> {
+        self.headers_of_task().group.as_deref()
+    }
+
+    /// Its position in the group.
+    pub fn group_index(&self) -> Option<i64> {
+        self.headers_of_task().group_index
+    }
+
+    /// How long this attempt may take.
+    pub fn time_limits(&self) -> TimeLimits {
+        self.headers_of_task().limits
+    }
+
+    /// Its stamps, by name.
+    pub fn stamps(&self) -> &Map {
+        &self.headers_of_task().stamps
+    }
+
     /// A header of the message.
     pub fn header(&self, name: &str) -> Option<&Value> {
         self.headers().get(name)
@@ -79,9 +111,12 @@ impl TaskContext {
         &self.received.message.headers
     }
 
-    /// A client, to send further tasks.
+    /// A client, to send further tasks: they become children of this one.
     pub fn client(&self) -> &Client {
-        &self.world.client
+        self.received.client.get_or_init(|| {
+            let lineage = Lineage::new(self.id().to_owned(), self.root_id().to_owned());
+            self.world.client.within(Arc::new(lineage))
+        })
     }
 
     /// What was given to the builder with `state`.
@@ -97,16 +132,24 @@ impl TaskContext {
         })
     }
 
-    /// Completes when the task should come to an end: the worker stops, and its drain time is over.
+    /// Completes when the task should come to an end: its soft time limit has passed, or the worker stops and its drain
+    /// time is over.
     ///
-    /// A task that does not end then is dropped at its next await, and its message goes back to the queue.
+    /// A task that does not end when the worker stops is dropped at its next await, and its message goes back to the
+    /// queue; one that goes on past its soft limit is ended by the hard one, if there is one.
     pub async fn cancelled(&self) {
-        self.world.interrupt.cancelled().await;
+        match &self.time_is_up {
+            None => self.world.interrupt.cancelled().await,
+            Some(time_is_up) => tokio::select! {
+                () = self.world.interrupt.cancelled() => {}
+                () = time_is_up.cancelled() => {}
+            },
+        }
     }
 
     /// Whether the task should come to an end, for blocking tasks to look at.
     pub fn is_cancelled(&self) -> bool {
-        self.world.interrupt.is_cancelled()
+        self.world.interrupt.is_cancelled() || self.time_is_up.as_ref().is_some_and(CancellationToken::is_cancelled)
     }
 
     fn headers_of_task(&self) -> &TaskHeaders {

@@ -2,8 +2,10 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::time::Duration;
 
-use celeriac_protocol::{ArgumentError, Body, Failure};
+use celeriac_protocol::{ArgumentError, Body, Failure, TimeLimits};
 use celeriac_telemetry::trace::ProcessSpan;
 use futures::FutureExt;
 use tokio::task::spawn_blocking;
@@ -31,7 +33,11 @@ pub(crate) async fn execute(
     body: Body,
     span: &ProcessSpan,
 ) -> Result<Attempt, ArgumentError> {
-    let interrupt = ctx.world.interrupt.clone();
+    let bounds = Bounds {
+        interrupt: ctx.world.interrupt.clone(),
+        limits: ctx.received.headers.limits,
+        time_is_up: ctx.time_is_up.clone(),
+    };
     match task.runner {
         Runner::Async(run) => {
             // The handler's first lines, up to its first await, may panic as well as the rest.
@@ -40,33 +46,105 @@ pub(crate) async fn execute(
                 Ok(run) => run?,
                 Err(panic) => return Ok(Attempt::Finished(Err(panicked(panic.as_ref())))),
             };
-            let guarded = span.run(AssertUnwindSafe(run).catch_unwind());
-            Ok(until(&interrupt, async move { guarded.await.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))) })
-                .await)
+            Ok(bounds.within(span.run(guarded(run))).await)
         }
+        Runner::Native(run) => Ok(bounds.within(span.run(guarded(run(ctx, body)))).await),
         Runner::Blocking(run) => {
             let run = run(ctx, body)?;
             let entered = span.run_blocking(run);
-            // A thread cannot be taken away from a task: it goes on, but nobody waits for it any more.
-            Ok(until(&interrupt, async move {
-                match spawn_blocking(entered).await {
-                    Ok(finished) => finished,
-                    Err(error) => match error.try_into_panic() {
-                        Ok(panic) => Err(panicked(panic.as_ref())),
-                        Err(error) => Err(TaskError::any(error)),
-                    },
-                }
-            })
-            .await)
+            // A thread cannot be taken away from a task: it goes on, but nobody waits for it any more when the worker
+            // stops. A hard time limit only tells it, as a soft one does.
+            let limits = TimeLimits { hard: None, soft: earlier(bounds.limits.soft, bounds.limits.hard) };
+            Ok(Bounds { limits, ..bounds }.within(on_a_thread(entered)).await)
         }
     }
 }
 
-async fn until(interrupt: &CancellationToken, attempt: impl Future<Output = Finished>) -> Attempt {
-    tokio::select! {
-        biased;
-        finished = attempt => Attempt::Finished(finished),
-        () = interrupt.cancelled() => Attempt::Interrupted,
+/// Runs a task inside another one: no span, no limits of its own.
+///
+/// # Errors
+/// As the task says; also when the arguments do not fit it.
+pub(crate) async fn call(task: &TaskDefinition, ctx: TaskContext, body: Body) -> Finished {
+    match task.runner {
+        Runner::Async(run) => guarded(run(ctx, body)?).await,
+        Runner::Native(run) => guarded(run(ctx, body)).await,
+        Runner::Blocking(run) => on_a_thread(run(ctx, body)?).await,
+    }
+}
+
+async fn guarded(run: impl Future<Output = Finished>) -> Finished {
+    AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
+}
+
+async fn on_a_thread(run: impl FnOnce() -> Finished + Send + 'static) -> Finished {
+    match spawn_blocking(run).await {
+        Ok(finished) => finished,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => Err(panicked(panic.as_ref())),
+            Err(error) => Err(TaskError::any(error)),
+        },
+    }
+}
+
+fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(other).min()
+}
+
+/// What may end an attempt from outside.
+struct Bounds {
+    interrupt: CancellationToken,
+    limits: TimeLimits,
+    /// Tells the task that its soft limit has passed.
+    time_is_up: Option<CancellationToken>,
+}
+
+impl Bounds {
+    async fn within(self, attempt: impl Future<Output = Finished>) -> Attempt {
+        let mut attempt = std::pin::pin!(attempt);
+        if self.limits != TimeLimits::default() {
+            let hard = std::pin::pin!(never_or_after(self.limits.hard));
+            let soft = std::pin::pin!(never_or_after(self.limits.soft));
+            return self.limited(attempt, hard, soft).await;
+        }
+        tokio::select! {
+            biased;
+            finished = &mut attempt => Attempt::Finished(finished),
+            () = self.interrupt.cancelled() => Attempt::Interrupted,
+        }
+    }
+
+    async fn limited(
+        &self,
+        mut attempt: Pin<&mut impl Future<Output = Finished>>,
+        mut hard: Pin<&mut impl Future<Output = ()>>,
+        mut soft: Pin<&mut impl Future<Output = ()>>,
+    ) -> Attempt {
+        let mut told = false;
+        loop {
+            tokio::select! {
+                biased;
+                finished = &mut attempt => return Attempt::Finished(finished),
+                () = self.interrupt.cancelled() => return Attempt::Interrupted,
+                () = &mut hard => {
+                    let limit = self.limits.hard.unwrap_or_default().as_secs_f64();
+                    let failure = Failure::new("TimeLimitExceeded", format!("{limit}"));
+                    return Attempt::Finished(Err(TaskError { steer: Steer::Fatal, failure }));
+                }
+                () = &mut soft, if !told => {
+                    told = true;
+                    if let Some(time_is_up) = &self.time_is_up {
+                        time_is_up.cancel();
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn never_or_after(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,24 +1,27 @@
-//! What is sent because of a task: its next attempt, its place in the dead-letter queue.
+//! What is sent because of a task: its next attempt, its place in the dead-letter queue, the tasks that follow from it,
+//! the answer to who awaits it.
 //!
 //! Nothing here gives up: a message that cannot be sent now is sent later, or the worker stops and the delivery it
 //! follows from goes back to its queue.
 
+mod answer;
+mod dead;
+mod next;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
-use celeriac_broker::topology::dead_letter_queue;
-use celeriac_broker::{Error as BrokerError, Origin, Outgoing, delay};
-use celeriac_protocol::headers::names;
-use celeriac_protocol::{Failure, Message, TaskHeaders, Value};
-use celeriac_telemetry::Occurrence;
-use celeriac_telemetry::clock;
-use celeriac_telemetry::occurrences::worker::{FollowUpFailed, MessageDeadLettered};
+use celeriac_broker::{Error as BrokerError, Outgoing, delay};
+use celeriac_protocol::{Message, TaskHeaders};
+use celeriac_telemetry::occurrences::worker::FollowUpFailed;
 use celeriac_telemetry::trace::PublishSpan;
-use jiff::Timestamp;
+use celeriac_telemetry::{Occurrence, clock};
 
-use crate::decode::Unusable;
 use crate::lifecycle::{Core, Ending, Interrupted, Life};
-use crate::record;
+
+pub(crate) use answer::{Answer, answer, answer_step};
+pub(crate) use dead::{dead_letter, refuse_unread};
+pub(crate) use next::{FollowUps, Unstartable, derived_id};
 
 /// The broker counts whole seconds; what is shorter is waited out by the worker.
 pub(crate) const SHORTEST_HOLD: Duration = Duration::from_secs(1);
@@ -55,63 +58,6 @@ async fn send_held(life: &Life<'_>, mut message: Message, wait: Duration) -> End
     life.span.run(sending).await.into()
 }
 
-/// Puts the message of a task on the dead-letter queue, with the reason.
-pub(crate) async fn dead_letter(life: &Life<'_>, reason: &'static str, error: &str) -> Ending {
-    let TaskHeaders { task, id, .. } = &life.received.headers;
-    let origin = &life.received.origin;
-    life.span.tell(&MessageDeadLettered { queue: &origin.queue, reason, error, task: Some(task), id: Some(id) });
-    let message = life.received.message.clone();
-    send_dead(life.core, message, origin, reason, error).await
-}
-
-/// Puts a message whose headers are no task's on the dead-letter queue, and records it if it has at least an id.
-pub(crate) async fn refuse_unread(
-    core: &Core,
-    message: Message,
-    origin: &Origin,
-    unusable: &Unusable,
-    received_at: Timestamp,
-) -> Ending {
-    let text =
-        |name| message.headers.text(name).filter(|text| text.len() <= 255 && !text.contains('\0')).map(str::to_owned);
-    let (task, id) = (text(names::TASK), text(names::ID).filter(|id| !id.is_empty()));
-    let (reason, error) = (unusable.reason(), unusable.to_string());
-    MessageDeadLettered { queue: &origin.queue, reason, error: &error, task: task.as_deref(), id: id.as_deref() }
-        .tell();
-    let ending = send_dead(core, message, origin, reason, &error).await;
-    let (Ending::Done, Some(id), Some(results)) = (ending, id, &core.results) else { return ending };
-    let failure = Failure::new(unusable.kind(), error);
-    let row = record::unread_row(core, origin, id, task.unwrap_or_default(), failure, received_at);
-    // A row that the store will never take is no loss: the message stands in the dead-letter queue already.
-    results.record(core, row).await.unwrap_or(Ending::Done)
-}
-
-async fn send_dead(core: &Core, mut message: Message, origin: &Origin, reason: &'static str, error: &str) -> Ending {
-    // The message has to stay readable in a console, and its headers in one frame.
-    const LONGEST_ERROR: usize = 1_000;
-    let error: String = error.chars().take(LONGEST_ERROR).collect();
-    message.headers.strip_deaths();
-    let told = [
-        (names::DEAD_REASON, reason.to_owned()),
-        (names::DEAD_ERROR, error),
-        (names::DEAD_QUEUE, origin.queue.to_string()),
-        (names::DEAD_EXCHANGE, origin.exchange.clone()),
-        (names::DEAD_ROUTING_KEY, origin.routing_key.clone()),
-        (names::DEAD_WORKER, core.name.to_string()),
-        (names::DEAD_AT, clock::now().to_string()),
-    ];
-    for (name, value) in told {
-        message.headers.insert(name, Value::Text(value));
-    }
-    // A dead letter waits for a person, however long.
-    message.properties.expiration = None;
-    let routing_key = dead_letter_queue(&origin.queue);
-    match send(core, Outgoing { exchange: Cow::Borrowed(""), routing_key, message }).await {
-        Err(Unsent::Impossible) => Ending::Refused,
-        sent => sent.into(),
-    }
-}
-
 /// Why a message that has to be sent is not.
 pub(crate) enum Unsent {
     /// The worker stops.
@@ -136,9 +82,26 @@ impl From<Interrupted> for Unsent {
     }
 }
 
-/// Publishes until it is confirmed.
+/// Publishes to where this worker itself has to be able to publish, until it is confirmed.
 async fn send(core: &Core, outgoing: Outgoing) -> Result<(), Unsent> {
+    publish(core, outgoing, Address::Own).await
+}
+
+/// Whose queue a message is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Address {
+    /// One that this worker declares: where it is missing it is made, and then there.
+    Own,
+    /// Anybody's: it may be missing for good.
+    Foreign,
+}
+
+/// How often a message is sent to a queue that is not there, before it is given up: about half a minute.
+const PATIENCE_WITH_STRANGERS: u32 = 8;
+
+async fn publish(core: &Core, outgoing: Outgoing, address: Address) -> Result<(), Unsent> {
     let mut backoff = Backoff::default();
+    let mut missing = 0;
     loop {
         let error = match core.broker.publish(outgoing.clone()).await {
             Ok(()) => return Ok(()),
@@ -149,6 +112,10 @@ async fn send(core: &Core, outgoing: Outgoing) -> Result<(), Unsent> {
         match error {
             BrokerError::TooLarge { .. } | BrokerError::Invalid { .. } => return Err(Unsent::Impossible),
             BrokerError::Unroutable { .. } | BrokerError::NoSuchQueue { .. } | BrokerError::NoSuchExchange { .. } => {
+                missing += 1;
+                if address == Address::Foreign && missing > PATIENCE_WITH_STRANGERS {
+                    return Err(Unsent::Impossible);
+                }
                 // Somebody deleted what this worker had declared: it is declared again, and then tried again.
                 if let Err(error) = core.broker.declare(&core.topology).await {
                     tracing::warn!(%error, "cannot declare what a follow-up needs");

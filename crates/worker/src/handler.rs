@@ -5,7 +5,7 @@
 use std::fmt;
 use std::future::Future;
 
-use celeriac_protocol::{ArgumentError, Arguments, Body, Task, TaskOptions};
+use celeriac_protocol::{ArgumentError, Arguments, Body, Codec, DecodeLimits, Task, TaskOptions, Value};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
@@ -72,12 +72,15 @@ where
 pub(crate) type Finished = TaskResult<String>;
 
 type AsyncRun = fn(TaskContext, Body) -> Result<BoxFuture<'static, Finished>, ArgumentError>;
+type NativeRun = fn(TaskContext, Body) -> BoxFuture<'static, Finished>;
 type BlockingRun = fn(TaskContext, Body) -> Result<Box<dyn FnOnce() -> Finished + Send>, ArgumentError>;
 
 #[derive(Clone, Copy)]
 pub(crate) enum Runner {
     Async(AsyncRun),
     Blocking(BlockingRun),
+    /// One of Celery's own tasks, which takes whatever it is given.
+    Native(NativeRun),
 }
 
 /// A task as a worker knows it.
@@ -99,6 +102,11 @@ impl TaskDefinition {
     /// Defines a blocking task.
     pub fn blocking<T: BlockingTask>() -> Self {
         Self { name: T::NAME, options: T::options(), runner: Runner::Blocking(run_blocking::<T>) }
+    }
+
+    /// Defines one of Celery's own tasks.
+    pub(crate) fn native(name: &'static str, options: TaskOptions, run: NativeRun) -> Self {
+        Self { name, options, runner: Runner::Native(run) }
     }
 
     /// Whether it gets a thread of its own.
@@ -131,7 +139,17 @@ fn run_blocking<T: BlockingTask>(
     Ok(Box::new(move || write(&T::run(ctx, args)?)))
 }
 
-fn write<T: Serialize>(value: &T) -> Finished {
-    serde_json::to_string(value)
-        .map_err(|error| TaskError::fatal(format!("the result cannot be written as JSON: {error}")))
+/// A result as JSON text, by the rules of the wire: what it holds beyond plain JSON is kept.
+pub(crate) fn write<T: Serialize + ?Sized>(value: &T) -> Finished {
+    let written = Codec::Json.encode(value).map_err(|error| error.to_string());
+    let text = written.and_then(|bytes| String::from_utf8(bytes).map_err(|error| error.to_string()));
+    text.map_err(|reason| TaskError::fatal(format!("the result {reason}")))
+}
+
+/// The value that [`write`] has written.
+pub(crate) fn read(result: &str) -> TaskResult<Value> {
+    let limits = DecodeLimits { size: usize::MAX, ..DecodeLimits::default() };
+    Codec::Json
+        .decode_value(result.as_bytes(), &limits)
+        .map_err(|error| TaskError::fatal(format!("the result cannot be read back: {error}")))
 }

@@ -3,8 +3,8 @@
 //! In reading order:
 //!
 //! - `lifecycle`: the life of one delivery, step by step; read it first;
-//! - `intake`, `decode`, `execute`, `decide`, `follow_up`, `record`: the steps;
-//! - [`handler`] and [`registry`]: what a task is to a worker, and which it knows;
+//! - `intake`, `decode`, `execute`, `decide`, `record`, `after`, `follow_up`: the steps;
+//! - [`handler`] and [`registry`]: what a task is to a worker, and which it knows; `builtin`: those of Celery's own;
 //! - [`context`] and [`outcome`]: what a task sees, and what it may say;
 //! - [`worker`]: starts, runs and stops all of it.
 
@@ -21,6 +21,10 @@ mod decide;
 mod follow_up;
 
 mod record;
+
+mod after;
+
+mod builtin;
 
 pub mod handler;
 pub mod registry;

@@ -1,7 +1,7 @@
 //! The life of one delivery, step by step. Read this first.
 //!
 //! ```text
-//! headers ─ admit ─ decode ─ execute ─ decide ─ record and follow up ─ settle
+//! headers ─ admit ─ decode ─ execute ─ decide ─ record ─ follow up and answer ─ settle
 //! ```
 //!
 //! A delivery is settled last: what is acknowledged is recorded, and what follows from it is on its queue. A process
@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_broker::{Broker, Delivery};
+use celeriac_protocol::headers::names;
 use celeriac_protocol::task::Acks;
-use celeriac_protocol::{ArgumentError, Body, DecodeLimits, Failure, State, TaskHeaders};
+use celeriac_protocol::{ArgumentError, Body, DecodeLimits, Embed, Failure, State, TaskHeaders, TimeLimits};
 use celeriac_results::{Backend, Recorded, Recorder, TaskRecord};
 use celeriac_telemetry::clock;
 use celeriac_telemetry::occurrences::worker::{
@@ -21,12 +22,14 @@ use celeriac_telemetry::occurrences::worker::{
 use celeriac_telemetry::trace::{ProcessInfo, ProcessSpan};
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
+use crate::after::Again;
 use crate::context::{TaskContext, World};
 use crate::decide::{Verdict, decide};
-use crate::decode::{Received, Unusable, find_task, read_body};
+use crate::decode::{Received, Unusable, find_task, read_body, read_headers};
 use crate::execute::{Attempt, execute};
-use crate::follow_up::{self, Backoff, SHORTEST_HOLD};
+use crate::follow_up::{self, Backoff, FollowUps, SHORTEST_HOLD};
 use crate::handler::TaskDefinition;
 use crate::record::{self, Timing};
 use crate::registry::Registry;
@@ -34,7 +37,7 @@ use crate::registry::Registry;
 /// What every life shares.
 pub(crate) struct Core {
     pub(crate) name: Arc<str>,
-    pub(crate) registry: Registry,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) topology: celeriac_broker::Topology,
     pub(crate) results: Option<Results>,
@@ -90,6 +93,19 @@ pub(crate) struct Ended {
     failure: Option<Failure>,
 }
 
+impl Ended {
+    /// Goes on with what comes next, unless the delivery goes back to its queue.
+    async fn and(mut self, next: impl Future<Output = Ending>) -> Self {
+        if self.ending != Ending::Again {
+            match next.await {
+                Ending::Done => {}
+                ending => self.ending = ending,
+            }
+        }
+        self
+    }
+}
+
 impl From<Ending> for Ended {
     /// An end before anything was decided about the task.
     fn from(ending: Ending) -> Self {
@@ -104,14 +120,12 @@ pub(crate) struct Interrupted;
 /// Leads a delivery from its arrival to its settlement.
 pub(crate) async fn live(core: Arc<Core>, delivery: Delivery, slot: OwnedSemaphorePermit) {
     let received_at = clock::now();
-    let Delivery { message, origin, settlement } = delivery;
-    let headers = match TaskHeaders::read(&message.headers) {
+    let Delivery { mut message, origin, settlement } = delivery;
+    let headers = match read_headers(&mut message, &core.limits) {
         Ok(headers) => headers,
-        Err(error) => {
+        Err(unusable) => {
             drop(slot);
-            return follow_up::refuse_unread(&core, message, &origin, &error.into(), received_at)
-                .await
-                .settle(settlement);
+            return follow_up::refuse_unread(&core, message, &origin, &unusable, received_at).await.settle(settlement);
         }
     };
     let info = ProcessInfo {
@@ -131,7 +145,7 @@ pub(crate) async fn live(core: Arc<Core>, delivery: Delivery, slot: OwnedSemapho
         queue: &origin.queue,
         redelivered: origin.redelivered,
     });
-    let received = Arc::new(Received { message, headers, origin });
+    let received = Arc::new(Received::new(message, headers, origin));
     let life = Life { core: &core, received, received_at, span: &span };
     // Tasks that must not run twice are acknowledged before they run: from there on a crash is the end of them.
     let early = life.registered().is_ok_and(|task| task.options.acks == Acks::Early);
@@ -194,8 +208,8 @@ impl Life<'_> {
             Ok(slot) => slot,
             Err(ended) => return ended,
         };
-        let body = match read_body(&self.received.message, &self.core.limits) {
-            Ok(body) => body,
+        let (body, embed) = match self.read_body() {
+            Ok(read) => read,
             Err(unusable) => return self.refuse(&unusable, None, slot).await,
         };
         let arguments = self.keeps_outcome(task).then(|| record::Arguments::of(&body));
@@ -212,13 +226,24 @@ impl Life<'_> {
             return Ending::Again.into();
         };
         let verdict = decide(finished, &task.options.retry, self.headers().retries, fastrand::f64());
-        self.conclude(task, verdict, arguments, timing).await
+        self.conclude(task, verdict, arguments, timing, &embed).await
+    }
+
+    /// The arguments, and what the task carries with it, of which everything is known to be possible.
+    pub(crate) fn read_body(&self) -> Result<(Body, Embed), Unusable> {
+        let (body, embed) = read_body(&self.received.message, &self.core.limits)?;
+        FollowUps::check(self, &embed)?;
+        Ok((body, embed))
     }
 
     async fn execute(&self, task: &TaskDefinition, body: Body) -> Result<Attempt, ArgumentError> {
-        let TaskHeaders { id, retries, .. } = self.headers();
+        let TaskHeaders { id, retries, limits, .. } = self.headers();
         self.span.tell(&TaskStarted { task: task.name, id, attempt: retries.saturating_add(1) });
-        let ctx = TaskContext { received: Arc::clone(&self.received), world: Arc::clone(&self.core.world) };
+        let ctx = TaskContext {
+            received: Arc::clone(&self.received),
+            world: Arc::clone(&self.core.world),
+            time_is_up: (*limits != TimeLimits::default()).then(CancellationToken::new),
+        };
         execute(task, ctx, body, self.span).await
     }
 
@@ -251,7 +276,9 @@ impl Life<'_> {
     async fn expire(&self) -> Ended {
         let TaskHeaders { task, id, .. } = self.headers();
         self.span.tell(&TaskExpired { task, id });
-        self.end_with(State::Revoked, Failure::new("TaskRevokedError", "expired"), Outcome::default()).await
+        let failure = Failure::new("TaskRevokedError", "expired");
+        let ended = self.end_with(State::Revoked, failure.clone(), Outcome::default()).await;
+        ended.and(self.answer_failure(State::Revoked, &failure)).await
     }
 
     fn time_until_due(&self) -> Option<Duration> {
@@ -261,7 +288,8 @@ impl Life<'_> {
     /// What an earlier delivery of this attempt left in the store, if this one may not be the first.
     async fn already_led(&self) -> Option<Ending> {
         let TaskHeaders { task, id, retries, .. } = self.headers();
-        if !self.received.origin.redelivered && *retries == 0 {
+        let repeated = self.received.message.headers.get(names::REPEATED).is_some();
+        if !self.received.origin.redelivered && *retries == 0 && !repeated {
             return None;
         }
         let row = match self.find_row().await {
@@ -276,7 +304,7 @@ impl Life<'_> {
         }
         self.span.tell(&TaskSkipped { task, id, state: row.state });
         if has_ended {
-            return Some(Ending::Done);
+            return Some(self.finish(row).await);
         }
         Some(follow_up::retry(self, row.eta.map(time_until).unwrap_or_default()).await)
     }
@@ -301,6 +329,7 @@ impl Life<'_> {
         verdict: Verdict,
         arguments: Option<record::Arguments>,
         timing: Timing,
+        embed: &Embed,
     ) -> Ended {
         let TaskHeaders { id, .. } = self.headers();
         let runtime = timing.runtime;
@@ -308,21 +337,32 @@ impl Life<'_> {
         match verdict {
             Verdict::Succeed(result) => {
                 self.span.tell(&TaskSucceeded { task: task.name, id, runtime });
-                let ending = if self.keeps_outcome(task) {
-                    self.record(State::Success, Outcome { result: Some(result), ..outcome }).await
-                } else {
-                    Ending::Done
+                let keeps = self.keeps_outcome(task);
+                let (row, follow) = match (keeps, self.is_awaited() || !embed.is_empty()) {
+                    (true, true) => (Some(result.clone()), Some(result)),
+                    (true, false) => (Some(result), None),
+                    (false, _) => (None, Some(result)),
                 };
-                Ended { ending, state: State::Success, failure: None }
+                let ending = match row {
+                    Some(result) => self.record(State::Success, Outcome { result: Some(result), ..outcome }).await,
+                    None => Ending::Done,
+                };
+                let ended = Ended { ending, state: State::Success, failure: None };
+                match follow {
+                    Some(result) => ended.and(self.after_success(embed, &result, Again::No)).await,
+                    None => ended,
+                }
             }
             Verdict::Retry { wait, failure } => self.try_again(task, wait, failure, outcome).await,
             Verdict::Fail(failure) => {
                 self.tell_failure(task, &failure, runtime);
-                self.end_with(State::Failure, failure, outcome).await
+                let ended = self.end_with(State::Failure, failure.clone(), outcome).await;
+                ended.and(self.after_failure(embed, &failure, Again::No)).await
             }
             Verdict::DeadLetter { reason, failure } => {
                 self.tell_failure(task, &failure, runtime);
-                self.bury(reason, failure, outcome).await
+                let ended = self.bury(reason, failure.clone(), outcome).await;
+                ended.and(self.after_failure(embed, &failure, Again::No)).await
             }
             Verdict::Ignore => Ended { ending: Ending::Done, state: State::Ignored, failure: None },
         }
@@ -340,11 +380,9 @@ impl Life<'_> {
         let attempt = retries.saturating_add(1);
         self.span.tell(&TaskRetried { task: task.name, id, attempt, error: &failure.to_string(), wait });
         let outcome = Outcome { eta: clock::now().checked_add(wait).ok(), ..outcome };
-        let mut ended = self.end_with(State::Retry, failure, outcome).await;
-        if ended.ending == Ending::Done {
-            ended.ending = follow_up::retry(self, wait).await;
-        }
-        ended
+        let ended = self.end_with(State::Retry, failure.clone(), outcome).await;
+        let ended = ended.and(follow_up::retry(self, wait)).await;
+        ended.and(self.answer_failure(State::Retry, &failure)).await
     }
 
     /// Dead-letters a message that cannot run here, and records it as failed.
@@ -356,7 +394,10 @@ impl Life<'_> {
     ) -> Ended {
         drop(slot);
         let failure = Failure::new(unusable.kind(), unusable.to_string());
-        self.bury(unusable.reason(), failure, Outcome { arguments, ..Outcome::default() }).await
+        let outcome = Outcome { arguments, ..Outcome::default() };
+        let ended = self.bury(unusable.reason(), failure.clone(), outcome).await;
+        // Celery calls no errbacks of a task that it cannot run; here what is wrong with one may be its errbacks.
+        ended.and(self.answer_failure(State::Failure, &failure)).await
     }
 
     /// Dead-letters the message, and only then records the failure: a row of a failure means that its message is where it
@@ -381,6 +422,12 @@ impl Life<'_> {
 
     fn keeps_outcome(&self, task: &TaskDefinition) -> bool {
         self.core.results.is_some() && !self.headers().ignore_result.unwrap_or(task.options.ignore_result)
+    }
+
+    /// Whether nobody wants its result: neither a row of it, nor an answer.
+    pub(crate) fn ignores_result(&self) -> bool {
+        let declared = self.registered().is_ok_and(|task| task.options.ignore_result);
+        self.headers().ignore_result.unwrap_or(declared)
     }
 
     /// Records an outcome; it is durable when this returns [`Ending::Done`].

@@ -38,6 +38,12 @@ impl TaskError {
         Self { steer: Steer::Policy, failure: Failure::new("TaskError", message) }
     }
 
+    /// An error of this kind; the retry policy decides. A name of one of Python's own exceptions, such as `ValueError`, is
+    /// raised as that exception by Python's callers.
+    pub fn of_kind(kind: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { steer: Steer::Policy, failure: Failure::new(kind, message) }
+    }
+
     /// An error of any kind, such as `anyhow::Error` or a boxed one, that `?` alone cannot take.
     pub fn any(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let error = error.into();
@@ -96,7 +102,7 @@ fn describe(kind: &str, error: &dyn StdError) -> Failure {
         cause = error.source();
     }
     let trace = if causes.is_empty() { None } else { Some(causes.join("\n")) };
-    Failure { kind: kind.to_owned(), message: error.to_string(), trace }
+    Failure { trace, ..Failure::new(kind, error.to_string()) }
 }
 
 /// `shop::payment::Declined` becomes `Declined`; what stands in angle brackets is left out.

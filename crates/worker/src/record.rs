@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use celeriac_broker::Origin;
-use celeriac_protocol::{Body, Failure, State, TaskHeaders};
+use celeriac_protocol::{Body, Codec, Failure, State, TaskHeaders};
 use celeriac_results::TaskRecord;
 use celeriac_telemetry::clock;
 use jiff::Timestamp;
@@ -22,8 +22,12 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn of(body: &Body) -> Self {
         // A value that came out of a codec goes into JSON; one that did not would be recorded as unknown.
-        Self { args: serde_json::to_string(&body.args).ok(), kwargs: serde_json::to_string(&body.kwargs).ok() }
+        Self { args: json(&body.args), kwargs: json(&body.kwargs) }
     }
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Option<String> {
+    String::from_utf8(Codec::Json.encode(value).ok()?).ok()
 }
 
 /// When an attempt began, and how long it took.
@@ -63,6 +67,18 @@ pub(crate) fn row(life: &Life<'_>, state: State, outcome: Outcome) -> TaskRecord
         runtime: outcome.timing.as_ref().map(|timing| timing.runtime),
         trace_id: life.span.trace_id(),
         ..bare_row(life.core, &life.received.origin, id.clone(), task.clone(), state, life.received_at)
+    }
+}
+
+/// The row of a later step of a chain that will never run.
+pub(crate) fn step_row(life: &Life<'_>, id: String, task: String, failure: Failure) -> TaskRecord {
+    TaskRecord {
+        failure: Some(failure),
+        root_id: Some(life.received.root_id().to_owned()),
+        parent_id: Some(life.received.headers.id.clone()),
+        trace_id: life.span.trace_id(),
+        received_at: None,
+        ..bare_row(life.core, &life.received.origin, id, task, State::Failure, life.received_at)
     }
 }
 

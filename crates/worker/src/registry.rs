@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::builtin;
 use crate::error::{Error, Result};
 use crate::handler::TaskDefinition;
 
@@ -27,9 +28,9 @@ impl Registry {
         Ok(registry)
     }
 
-    /// The task of this name.
+    /// The task of this name; also one of Celery's own, which a program may replace.
     pub fn get(&self, name: &str) -> Option<&TaskDefinition> {
-        self.tasks.get(name)
+        self.tasks.get(name).or_else(|| builtin::find(name))
     }
 
     /// All tasks, by name.

@@ -103,15 +103,23 @@ impl Worker {
             });
             Results { backend: Arc::clone(backend), recorder }
         });
+        let registry = Arc::new(parts.registry);
+        let world = World {
+            client: parts.client.clone(),
+            registry: Arc::clone(&registry),
+            state: parts.state,
+            keep: parts.results.keep,
+            interrupt: CancellationToken::new(),
+        };
         let core = Core {
             name,
-            registry: parts.registry,
+            registry,
             broker: Arc::clone(parts.client.broker()),
             topology: parts.topology,
             results,
             limits: parts.limits,
             slots: Arc::new(Semaphore::new(parts.options.concurrency)),
-            world: Arc::new(World { client: parts.client, state: parts.state, interrupt: CancellationToken::new() }),
+            world: Arc::new(world),
         };
         Ok(Self {
             core: Arc::new(core),

@@ -64,8 +64,7 @@ fn request(args: CallArgs) -> Result<Request, Error> {
                 priority: args.priority,
                 codec,
             },
-            headers: Vec::new(),
-            ignore_result: None,
+            ..CallOptions::default()
         },
     })
 }

@@ -97,8 +97,7 @@ fn fits(document: &str) -> bool {
             }
             b']' | b'}' => depth = depth.saturating_sub(1),
             b'0'..=b'9' if digits > LONGEST_RUN || has_vast_exponent(bytes, at) => return false,
-            // Outside of strings, capitals but for an exponent's are found in these two only.
-            b'N' | b'I' => return false,
+            b'N' | b'I' if bytes[at..].starts_with(b"NaN") || bytes[at..].starts_with(b"Infinity") => return false,
             _ => {}
         }
         at += 1;

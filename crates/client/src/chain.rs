@@ -1,0 +1,113 @@
+//! Tasks one after the other, in whatever language each is written.
+
+use celeriac_protocol::signature::Kind;
+use celeriac_protocol::{Signature, Value};
+
+use crate::call::Follow;
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::handle::TaskHandle;
+use crate::submit::{Request, new_id};
+
+/// Tasks that run one after the other, each with the result of the one before as its first argument.
+///
+/// The steps travel with the first task: whoever runs one sends the next.
+#[derive(Debug, Clone, Default)]
+#[must_use = "a chain does nothing until it is submitted"]
+pub struct Chain {
+    steps: Vec<Signature>,
+    callbacks: Vec<Signature>,
+    errbacks: Vec<Signature>,
+}
+
+impl Chain {
+    /// A chain that begins with this task.
+    pub fn new(first: Signature) -> Self {
+        Self::default().then(first)
+    }
+
+    /// Adds a step. The steps of a chain are added each for itself.
+    pub fn then(mut self, step: Signature) -> Self {
+        self.steps.push(step);
+        self
+    }
+
+    /// Has another task called with the result of the last.
+    pub fn link(mut self, callback: Signature) -> Self {
+        self.callbacks.push(callback);
+        self
+    }
+
+    /// Has another task called with the id of the step that failed.
+    pub fn on_error(mut self, errback: Signature) -> Self {
+        self.errbacks.push(errback);
+        self
+    }
+
+    /// Sends it. The handle is that of the last task: it fails with the error of whichever step fails.
+    ///
+    /// # Errors
+    /// As [`Client::submit`], and when there is a step that cannot be sent.
+    pub async fn submit(self, client: &Client) -> Result<TaskHandle<serde_json::Value>> {
+        let mut steps = Vec::with_capacity(self.steps.len());
+        for step in self.steps {
+            flatten(step, &mut steps)?;
+        }
+        let reply_to = client.reply_queue("celery.chain").await?.map(Value::from);
+        for step in &mut steps {
+            step.options.entry("task_id".to_owned()).or_insert_with(|| new_id().into());
+            for errback in &self.errbacks {
+                *step = std::mem::take(step).on_error(errback.clone());
+            }
+        }
+        if let Some(last) = steps.last_mut() {
+            // Of the others nobody here wants to know; when one of them fails, so does the last.
+            if let Some(reply_to) = reply_to {
+                last.options.insert("reply_to".to_owned(), reply_to);
+            }
+            for callback in self.callbacks {
+                *last = std::mem::take(last).link(callback);
+            }
+        }
+        let id = steps.last().and_then(|last| last.options["task_id"].as_str().map(str::to_owned));
+        let mut steps = steps.into_iter();
+        let (Some(first), Some(id)) = (steps.next(), id) else {
+            return Err(Error::Call { task: "celery.chain".to_owned(), reason: "a chain has no steps".to_owned() });
+        };
+        let mut request = Request::from_signature(first, client.topology())?;
+        request.options.follow = Follow { steps: steps.collect(), ..request.options.follow };
+        client.submit_for(request, id).await
+    }
+}
+
+fn flatten(step: Signature, steps: &mut Vec<Signature>) -> Result<()> {
+    let refused = |reason: String| Error::Call { task: step.task.clone(), reason };
+    match step.kind() {
+        Kind::Task => steps.push(step),
+        Kind::Chain => {
+            for member in step.members().map_err(|error| refused(error.to_string()))? {
+                flatten(member, steps)?;
+            }
+        }
+        Kind::Group | Kind::Chord => {
+            return Err(refused("groups and chords cannot be steps of a chain yet".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+impl From<Chain> for Signature {
+    /// The chain as one signature, as Celery writes it.
+    fn from(chain: Chain) -> Self {
+        let tasks = chain.steps.into_iter().map(Value::from).collect();
+        let mut signature = Self::new("celery.chain").kwarg("tasks", Value::List(tasks));
+        signature.subtask_type = Some("chain".to_owned());
+        for callback in chain.callbacks {
+            signature = signature.link(callback);
+        }
+        for errback in chain.errbacks {
+            signature = signature.on_error(errback);
+        }
+        signature
+    }
+}

@@ -1,0 +1,135 @@
+//! What is done once the outcome of a task is safe: what follows from it is sent, and who awaits it is answered.
+//!
+//! All of it can be done a second time. When a worker dies in the middle, the next finds the outcome in the store and does
+//! it all again.
+
+use celeriac_protocol::{Embed, Failure, Signature, State, Value};
+use celeriac_results::TaskRecord;
+
+use crate::follow_up::{self, Answer, FollowUps, Unsent};
+use crate::handler;
+use crate::lifecycle::{Ending, Life};
+use crate::record;
+
+/// Whether this is done for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Again {
+    No,
+    Yes,
+}
+
+impl Life<'_> {
+    /// After a success: callbacks, the next step of the chain, the answer.
+    pub(crate) async fn after_success(&self, embed: &Embed, result: &str, again: Again) -> Ending {
+        if embed.is_empty() && !self.is_awaited() {
+            return Ending::Done;
+        }
+        let result = match handler::read(result) {
+            Ok(result) => result,
+            Err(error) => return self.give_up(&error.to_string()).await,
+        };
+        let follow_ups = match FollowUps::after_success(self, embed, &result) {
+            Ok(follow_ups) => follow_ups,
+            Err(error) => return self.give_up(&error.to_string()).await,
+        };
+        let children = self.children().into_iter().chain(follow_ups.ids().map(str::to_owned)).collect();
+        match self.send(follow_ups, again).await {
+            Ending::Done => {}
+            ending => return ending,
+        }
+        self.answer(&Answer { state: State::Success, result: Some(&result), failure: None, children }).await
+    }
+
+    /// After a failure: the steps that will never run have failed too, errbacks are called, the answer is given.
+    pub(crate) async fn after_failure(&self, embed: &Embed, failure: &Failure, again: Again) -> Ending {
+        if embed.is_empty() && !self.is_awaited() {
+            return Ending::Done;
+        }
+        for step in &embed.chain {
+            match self.fail_step(step, failure).await {
+                Ending::Done => {}
+                ending => return ending,
+            }
+        }
+        let follow_ups = match FollowUps::after_failure(self, embed) {
+            Ok(follow_ups) => follow_ups,
+            Err(error) => return self.give_up(&error.to_string()).await,
+        };
+        match self.send(follow_ups, again).await {
+            Ending::Done => {}
+            ending => return ending,
+        }
+        self.answer_failure(State::Failure, failure).await
+    }
+
+    /// Does again what follows from an outcome that stands, since nobody knows how far the worker came that recorded it.
+    pub(crate) async fn finish(&self, row: TaskRecord) -> Ending {
+        // What could be read when it ran can be read again.
+        let embed = self.read_body().map(|(_, embed)| embed).unwrap_or_default();
+        match (row.state, row.failure) {
+            (State::Success, _) => {
+                self.after_success(&embed, row.result.as_deref().unwrap_or("null"), Again::Yes).await
+            }
+            (State::Failure, Some(failure)) => self.after_failure(&embed, &failure, Again::Yes).await,
+            (state, Some(failure)) => self.answer_failure(state, &failure).await,
+            (_, None) => Ending::Done,
+        }
+    }
+
+    /// Tells whoever awaits it that it did not succeed: that it failed, was revoked, or is tried again.
+    pub(crate) async fn answer_failure(&self, state: State, failure: &Failure) -> Ending {
+        self.answer(&Answer { state, result: None, failure: Some(failure), children: self.children() }).await
+    }
+
+    /// Whether anybody awaits an answer.
+    pub(crate) fn is_awaited(&self) -> bool {
+        let awaited = self.received.message.properties.reply_to.as_deref().is_some_and(|queue| !queue.is_empty());
+        awaited && !self.ignores_result()
+    }
+
+    async fn answer(&self, answer: &Answer<'_>) -> Ending {
+        if !self.is_awaited() {
+            return Ending::Done;
+        }
+        follow_up::answer(self, answer).await.into()
+    }
+
+    async fn send(&self, follow_ups: FollowUps, again: Again) -> Ending {
+        match follow_ups.send(self, again == Again::Yes).await {
+            Ok(()) => Ending::Done,
+            Err((Unsent::Interrupted, _)) => Ending::Again,
+            Err((Unsent::Impossible, task)) => {
+                self.give_up(&format!("`{task}` should follow from it, and there is no queue where it was to go")).await
+            }
+        }
+    }
+
+    /// The task is done and stays so, but not what follows from it: its message is kept where a person finds it, and
+    /// does that much when it is replayed.
+    async fn give_up(&self, error: &str) -> Ending {
+        follow_up::dead_letter(self, "not-followed-up", error).await
+    }
+
+    /// A step of the chain that will never run, since one before it has failed: it has failed with the same error.
+    async fn fail_step(&self, step: &Signature, failure: &Failure) -> Ending {
+        let text = |option| step.options.get(option).and_then(Value::as_str);
+        let Some(id) = text("task_id") else { return Ending::Done };
+        if let Some(results) = &self.core.results {
+            let row = record::step_row(self, id.to_owned(), step.task.clone(), failure.clone());
+            match results.record(self.core, row).await {
+                Ok(Ending::Done) => {}
+                Ok(ending) => return ending,
+                Err(reason) => tracing::warn!(id, reason, "the failure of a later step cannot be recorded"),
+            }
+        }
+        match text("reply_to") {
+            Some(reply_to) => follow_up::answer_step(self, reply_to, id, failure).await.into(),
+            None => Ending::Done,
+        }
+    }
+
+    /// Ids of the tasks that this one has sent.
+    fn children(&self) -> Vec<String> {
+        self.received.client.get().and_then(|client| client.lineage()).map(|own| own.children()).unwrap_or_default()
+    }
+}
