@@ -1,5 +1,7 @@
 //! A program with tasks that tests start, stop and kill.
 
+mod interop;
+
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::process::ExitCode;
@@ -44,5 +46,6 @@ fn journal(line: &str) -> TaskResult<()> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    celeriac::cli::run(Celeriac::builder().config_if_present("config").tasks(tasks![note, rest, story])).await
+    let app = Celeriac::builder().config_if_present("config").tasks(tasks![note, rest, story]).tasks(interop::tasks());
+    celeriac::cli::run(app).await
 }
