@@ -4,9 +4,17 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
 
-/// ISO 8601 with the offset spelt out, which every Python reads.
+/// ISO 8601 as Python writes it: with the offset spelt out, and with microseconds or nothing behind the seconds.
+///
+/// Python before 3.11 reads nothing else.
 pub(crate) fn to_iso(time: Timestamp) -> String {
-    time.display_with_offset(Offset::UTC).to_string()
+    // Down, and so never to a moment that has not come yet.
+    let micros = Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time);
+    let shown = micros.display_with_offset(Offset::UTC);
+    match micros.subsec_nanosecond() {
+        0 => shown.to_string(),
+        _ => format!("{shown:.6}"),
+    }
 }
 
 /// Reads ISO 8601; a time without offset is UTC, as in Celery.
@@ -26,6 +34,17 @@ pub(crate) fn naive(text: &str) -> Option<DateTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_have_microseconds_or_nothing_behind_the_seconds() {
+        for (time, text) in [
+            ("2026-11-20T09:40:17Z", "2026-11-20T09:40:17+00:00"),
+            ("2026-11-20T09:40:17.5Z", "2026-11-20T09:40:17.500000+00:00"),
+            ("2026-11-20T09:40:17.123456789Z", "2026-11-20T09:40:17.123456+00:00"),
+        ] {
+            assert_eq!(to_iso(time.parse().unwrap()), text);
+        }
+    }
 
     #[test]
     fn times_are_read_as_celery_writes_them() {
