@@ -43,6 +43,11 @@ pub(crate) fn decide(finished: Finished, policy: &RetryPolicy, retries: u32, cha
         // It was never meant to be tried again: an ordinary failure, told by its row alone.
         return Verdict::Fail(failure);
     }
+    // A wish to be tried again is no error to be remembered by.
+    let failure = match error.steer {
+        Steer::RetryIn(_) => Failure { kind: "MaxRetriesExceededError".to_owned(), ..failure },
+        _ => failure,
+    };
     Verdict::DeadLetter { reason: "exhausted", failure }
 }
 
@@ -60,6 +65,7 @@ mod tests {
         let failure = Failure::new("TaskError", "no");
         let exhausted = |failure: &Failure| Verdict::DeadLetter { reason: "exhausted", failure: failure.clone() };
         let hint = Failure::new("Retry", "busy");
+        let given_up = Failure::new("MaxRetriesExceededError", "busy");
         let cases = [
             (Ok("3".to_owned()), &never, 0, Verdict::Succeed("3".to_owned())),
             (Err(TaskError::new("no")), &never, 0, Verdict::Fail(failure.clone())),
@@ -72,8 +78,8 @@ mod tests {
                 0,
                 Verdict::Retry { wait: SECOND * 9, failure: hint.clone() },
             ),
-            (Err(TaskError::retry_in(SECOND * 9, "busy")), &twice, 2, exhausted(&hint)),
-            (Err(TaskError::retry_in(SECOND * 9, "busy")), &never, 0, exhausted(&hint)),
+            (Err(TaskError::retry_in(SECOND * 9, "busy")), &twice, 2, exhausted(&given_up)),
+            (Err(TaskError::retry_in(SECOND * 9, "busy")), &never, 0, exhausted(&given_up)),
             (Err(TaskError::fatal("no")), &twice, 0, Verdict::Fail(Failure::new("Fatal", "no"))),
             (
                 Err(TaskError::reject("no")),
