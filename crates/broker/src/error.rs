@@ -156,7 +156,9 @@ impl Error {
                 Some("declare the queue in config/routes.yaml and bind it, or correct the route")
             }
             Self::NoSuchExchange { .. } => Some("declare the exchange under `exchanges` in config/routes.yaml"),
-            Self::NoSuchQueue { .. } => Some("declare the queue under `queues` in config/routes.yaml"),
+            Self::NoSuchQueue { .. } => Some(
+                "declare the queue under `queues` in config/routes.yaml; one that is `foreign` there is made by its owner",
+            ),
             Self::NoRoute { .. } => Some("declare the queue in config/routes.yaml, or correct the call"),
             Self::Undelayable { .. } => Some("send delayed tasks to a queue, or bind exactly one queue to that key"),
             Self::Refused { .. } => Some("the queue is probably full: look at its length limit and its consumers"),

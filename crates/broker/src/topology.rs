@@ -66,6 +66,8 @@ pub struct QueueOptions {
     pub delivery_limit: Option<u32>,
     /// How many messages a worker may hold of it. Default: the worker's own setting.
     pub prefetch: Option<u16>,
+    /// Somebody else declares it, such as a Celery app: it has to be there, with whatever arguments.
+    pub foreign: bool,
 }
 
 /// How a queue is kept.

@@ -161,11 +161,9 @@ impl Worker {
             };
             match attempt {
                 Ok(consumers) => return Ok(Some(consumers)),
-                Err(error) if error.is_retryable() => {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "the broker is not there yet; trying again"
-                    );
+                // The owner of a foreign queue may start later than this worker.
+                Err(error) if error.is_retryable() || self.is_foreign(&error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "cannot consume yet; trying again");
                 }
                 Err(error) => return Err(error),
             }
@@ -174,6 +172,11 @@ impl Worker {
                 () = shutdown.requested() => return Ok(None),
             }
         }
+    }
+
+    fn is_foreign(&self, error: &BrokerError) -> bool {
+        let BrokerError::NoSuchQueue { queue } = error else { return false };
+        self.core.topology.queues.get(queue).is_some_and(|options| options.foreign)
     }
 
     async fn try_subscribe(&self) -> Result<Vec<Consumer>, BrokerError> {

@@ -102,7 +102,10 @@ fn queue(name: &str, options: &QueueOptions, items: &mut Vec<Item>) -> Result<()
         }
         let its = QueueItem { name: dead, arguments: kind_arguments(options.kind), configured: BTreeMap::new() };
         items.push(Item::Queue(its));
-        items.push(Item::Queue(QueueItem { name: name.to_owned(), arguments, configured }));
+        if !options.foreign {
+            items.push(Item::Queue(QueueItem { name: name.to_owned(), arguments, configured }));
+        }
+        // Also what others declare has its place behind the delays, and fails here where it is not there.
         items.push(bind(name, DELIVERY_EXCHANGE, &delivery_binding(name)));
     }
     for binding in &options.bind {
@@ -192,6 +195,13 @@ mod tests {
                 _ => None,
             })
             .collect()
+    }
+
+    #[test]
+    fn a_foreign_queue_is_bound_and_not_declared() {
+        let items = planned("celery", QueueOptions { foreign: true, ..QueueOptions::default() });
+        assert_eq!(queues(&items).into_keys().collect::<Vec<_>>(), ["celery.dead"]);
+        assert!(items.contains(&bind("celery", DELIVERY_EXCHANGE, &delivery_binding("celery"))));
     }
 
     #[test]

@@ -87,6 +87,18 @@ fn problems_of_name(name: &str, longest: usize) -> Vec<String> {
 
 fn problems_of_kind(queue: &QueueOptions) -> Vec<(&'static str, String)> {
     let mut problems = Vec::new();
+    if queue.foreign {
+        let said = [
+            ("bind", !queue.bind.is_empty()),
+            ("max_priority", queue.max_priority.is_some()),
+            ("delivery_limit", queue.delivery_limit.is_some()),
+        ];
+        for (field, _) in said.into_iter().filter(|(_, said)| *said) {
+            let problem = "somebody else declares this queue, since it is `foreign`: leave this to them";
+            problems.push((field, problem.to_owned()));
+        }
+        return problems;
+    }
     match (queue.kind, queue.max_priority) {
         (QueueKind::Quorum, Some(_)) => {
             problems.push(("max_priority", "only classic queues have priorities; set type: classic".to_owned()));
@@ -135,6 +147,18 @@ mod tests {
 
     fn problems(name: &str, queue: QueueOptions) -> Vec<String> {
         topology(name, queue).validate().into_iter().map(|(key, problem)| format!("{key}: {problem}")).collect()
+    }
+
+    #[test]
+    fn nothing_is_declared_of_a_foreign_queue() {
+        let options = QueueOptions { foreign: true, delivery_limit: Some(3), ..QueueOptions::default() };
+        assert_eq!(
+            problems("celery", options),
+            [
+                "queues.celery.delivery_limit: somebody else declares this queue, since it is `foreign`: leave this to them"
+            ]
+        );
+        assert!(problems("celery", QueueOptions { foreign: true, ..QueueOptions::default() }).is_empty());
     }
 
     fn bound(exchange: &str, key: &str) -> QueueOptions {
