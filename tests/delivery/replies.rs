@@ -23,7 +23,7 @@ async fn add(a: i64, b: i64) -> TaskResult<i64> {
 }
 
 async fn client(bed: &Bed, settings: &[(&'static str, &str)]) -> Client {
-    let builder = bed.program(tasks![add]).set("results.url", "rpc://");
+    let builder = bed.program(tasks![add]).set("results.url", "rpc://").set("client.result_timeout", "60s");
     let builder = settings.iter().fold(builder, |builder, (key, value)| builder.set(key, *value));
     builder.build().unwrap().client().await.unwrap()
 }

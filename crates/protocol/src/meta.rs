@@ -150,7 +150,7 @@ mod tests {
         ResultMeta::read(serde_json::from_str(json).unwrap())
     }
 
-    /// Written by Celery 5.7.0 over `rpc://`.
+    /// What Celery writes by default, in the order of its keys.
     const SUCCESS: &str = r#"{"status":"SUCCESS","result":3,"traceback":null,"children":[[["ceb34706-38c5",null],null]],"date_done":"2026-11-20T09:29:25.651459+00:00","task_id":"96283690-7a31"}"#;
     const FAILURE: &str = r#"{"status":"FAILURE","result":{"exc_type":"ValueError","exc_message":["bad",3],"exc_module":"builtins"},"traceback":"Traceback (most recent call last):\n","children":[],"date_done":"2026-11-20T09:29:25.651459+00:00","group_id":"g","parent_id":"p","task_id":"t"}"#;
 
@@ -177,6 +177,23 @@ mod tests {
         let written = serde_json::to_string(&meta.to_value()).unwrap();
         // The arguments have become one message; everything else is as it was.
         assert_eq!(written, FAILURE.replace(r#"["bad",3]"#, r#"["('bad', 3)"]"#));
+    }
+
+    #[test]
+    fn replies_that_were_recorded_from_celery_are_read() {
+        // Celery 5.7.0, `rpc://`: bodies as they came, but for the length of the traceback.
+        let started = r#"{"status": "STARTED", "result": {"pid": 10270, "hostname": "celery@vm"}, "traceback": null, "children": [], "date_done": null, "task_id": "d297c28c-e373-4e5c-b960-951151ab3d7c"}"#;
+        let failed = r#"{"status": "FAILURE", "result": {"exc_type": "Declined", "exc_message": ["no funds", 3], "exc_module": "app"}, "traceback": "Traceback (most recent call last):\n  File \"/srv/app.py\", line 11, in fail\n    def fail(): raise Declined('no funds', 3)\n                ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\napp.Declined: ('no funds', 3)\n", "children": [], "date_done": "2026-11-21T04:58:51.347853+00:00", "task_id": "97ff8b15-b31a-41cb-aefc-89e3837e51fa"}"#;
+        let meta = read(started).unwrap();
+        assert_eq!((meta.state(), meta.date_done, &meta.failure), (State::Started, None, &None));
+        assert_eq!(meta.to_value(), serde_json::from_str(started).unwrap());
+        let meta = read(failed).unwrap();
+        assert_eq!((meta.state(), meta.date_done), (State::Failure, "2026-11-21T04:58:51.347853Z".parse().ok()));
+        let failure = meta.failure.unwrap();
+        assert_eq!((failure.kind.as_str(), failure.module.as_deref()), ("Declined", Some("app")));
+        // The last line of Python's own traceback says the same.
+        let last = failure.trace.as_deref().and_then(|trace| trace.lines().last());
+        assert_eq!(last, Some(format!("app.Declined: {}", failure.message).as_str()));
     }
 
     #[test]
