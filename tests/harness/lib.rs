@@ -6,6 +6,7 @@
 //! - [`proxy`]: a network that can be cut;
 //! - [`running`]: a worker in this process;
 //! - [`program`]: a worker in a process of its own, to be killed;
+//! - [`python`]: Celery itself, as a worker and as a client;
 //! - [`collector`]: a receiver of traces;
 //! - [`wait`]: waiting for what happens, never for time.
 //!
@@ -19,6 +20,7 @@ pub mod management;
 pub mod peer;
 pub mod program;
 pub mod proxy;
+pub mod python;
 pub mod running;
 pub mod wait;
 
@@ -27,5 +29,6 @@ pub use collector::Collector;
 pub use peer::Peer;
 pub use program::Program;
 pub use proxy::Proxy;
+pub use python::{PythonApp, PythonClient, PythonWorker};
 pub use running::Running;
 pub use wait::eventually;

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -24,11 +24,25 @@ impl Program {
     /// # Panics
     /// When it cannot be started.
     pub fn start(executable: &str, arguments: &[&str], variables: &[(&str, String)]) -> Self {
+        Self::spawn(executable, arguments, variables, Stdio::null())
+    }
+
+    /// Starts it as [`start`](Self::start) does, with an input to write to.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_with_input(executable: &str, arguments: &[&str], variables: &[(&str, String)]) -> (Self, ChildStdin) {
+        let mut program = Self::spawn(executable, arguments, variables, Stdio::piped());
+        let input = program.child.stdin.take().expect("a pipe");
+        (program, input)
+    }
+
+    fn spawn(executable: &str, arguments: &[&str], variables: &[(&str, String)], input: Stdio) -> Self {
         let mut child = Command::new(executable)
             .args(arguments)
             .env_clear()
             .envs(variables.iter().map(|(name, value)| (*name, value.as_str())))
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -60,12 +74,20 @@ impl Program {
     /// # Panics
     /// When the program ends, or patience does, before it says so.
     pub async fn says(&mut self, text: &str) -> String {
+        self.says_within(PATIENCE, text).await
+    }
+
+    /// [`says`](Self::says) with a patience of the caller's own.
+    ///
+    /// # Panics
+    /// When the program ends, or the patience does, before it says so.
+    pub async fn says_within(&mut self, patience: Duration, text: &str) -> String {
         let mut lines = self.lines.clone();
         let said = |lines: &Vec<String>| lines.iter().any(|line| line.contains(text));
-        match tokio::time::timeout(PATIENCE, lines.wait_for(said)).await {
+        match tokio::time::timeout(patience, lines.wait_for(said)).await {
             Ok(Ok(found)) => found.iter().find(|line| line.contains(text)).cloned().unwrap_or_default(),
             Ok(Err(_)) => panic!("the program ended and never said `{text}`:\n{}", self.output()),
-            Err(_) => panic!("the program did not say `{text}` within {PATIENCE:?}:\n{}", self.output()),
+            Err(_) => panic!("the program did not say `{text}` within {patience:?}:\n{}", self.output()),
         }
     }
 

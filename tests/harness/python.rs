@@ -1,0 +1,210 @@
+//! Celery itself, as a worker and as a client, each in a process of its own.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use celeriac_servers::PythonEnvironment;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::process::ChildStdin;
+
+use crate::bed::Bed;
+use crate::program::Program;
+use crate::wait::PATIENCE;
+
+const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/interop/python");
+
+/// The app of `tests/interop/python/app.py`, set up for one test.
+#[derive(Debug)]
+pub struct PythonApp {
+    python: PathBuf,
+    variables: Vec<(&'static str, String)>,
+    folder: TempDir,
+}
+
+impl PythonApp {
+    /// The app with its defaults, on the virtual host of this test.
+    ///
+    /// # Panics
+    /// When there is no Python with Celery; the message says how to get it.
+    pub async fn new(bed: &Bed) -> Self {
+        let environment = tokio::task::spawn_blocking(PythonEnvironment::obtain).await.expect("no panic");
+        let environment = environment.unwrap_or_else(|error| panic!("{error:#}"));
+        let folder = tempfile::tempdir().expect("a folder");
+        let variables = vec![
+            ("PYTHONPATH", SOURCES.to_owned()),
+            ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
+            ("PYTHONUNBUFFERED", "1".to_owned()),
+            ("PYTHONUTF8", "1".to_owned()),
+            ("INTEROP_BROKER_URL", bed.amqp_url()),
+            ("JOURNAL", folder.path().join("journal").to_string_lossy().into_owned()),
+        ];
+        Self { python: environment.python().to_owned(), variables, folder }
+    }
+
+    /// Changes a variable that `app.py` names: `INTEROP_QUEUE`, `INTEROP_SERIALIZER`, ….
+    pub fn set(mut self, variable: &'static str, value: impl Into<String>) -> Self {
+        self.variables.retain(|(name, _)| *name != variable);
+        self.variables.push((variable, value.into()));
+        self
+    }
+
+    /// Starts a worker with so many processes, Celery's own choice, and waits until it consumes.
+    ///
+    /// # Panics
+    /// When it does not come up; the message holds what it printed.
+    pub async fn worker(&self, concurrency: usize) -> PythonWorker {
+        let concurrency = concurrency.to_string();
+        let name = format!("python{}@localhost", uuid::Uuid::now_v7().simple());
+        let mut arguments = vec!["-m", "celery", "-A", "app", "worker", "-P", "prefork", "-c", &concurrency];
+        arguments.extend(["-Q", self.queue(), "-n", &name, "-l", "INFO"]);
+        arguments.extend(["--without-gossip", "--without-mingle", "--without-heartbeat"]);
+        let mut program = Program::start(&self.interpreter(), &arguments, &self.variables);
+        program.says(&format!("{name} ready.")).await;
+        PythonWorker { program }
+    }
+
+    /// Starts a client.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn client(&self) -> PythonClient {
+        let driver = format!("{SOURCES}/driver.py");
+        let (program, input) = Program::start_with_input(&self.interpreter(), &[&driver], &self.variables);
+        let mut client = PythonClient { program, input, asked: 0 };
+        client.get(json!({"command": "info"})).await;
+        client
+    }
+
+    /// The queue of the tasks `interop.*`, which the workers consume.
+    pub fn queue(&self) -> &str {
+        self.variable("INTEROP_QUEUE").unwrap_or("interop-python")
+    }
+
+    /// The queue that the tasks `rust.*` are sent to. Whoever consumes it declares it.
+    pub fn rust_queue(&self) -> &str {
+        self.variable("INTEROP_RUST_QUEUE").unwrap_or("interop-rust")
+    }
+
+    /// What tasks have written down: the task's short name, its id, and its note.
+    pub fn journal(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.folder.path().join("journal")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+
+    fn variable(&self, variable: &str) -> Option<&str> {
+        self.variables.iter().find(|(name, _)| *name == variable).map(|(_, value)| value.as_str())
+    }
+
+    fn interpreter(&self) -> String {
+        self.python.to_string_lossy().into_owned()
+    }
+}
+
+/// A running Celery worker. It dies with its value.
+#[derive(Debug)]
+pub struct PythonWorker {
+    program: Program,
+}
+
+impl PythonWorker {
+    /// The process: what it prints, signals to it.
+    pub fn program(&mut self) -> &mut Program {
+        &mut self.program
+    }
+
+    /// Lets it finish what runs, and waits for its end. An idle worker looks for the signal every five seconds only; where
+    /// its end is of no interest, [`kill`](Self::kill) is quicker.
+    ///
+    /// # Panics
+    /// When it does not end in order.
+    pub async fn stop(mut self) {
+        self.program.signal("TERM");
+        let code = self.program.exit_code(PATIENCE).await;
+        assert_eq!(code, 0, "{}", self.program.output());
+    }
+
+    /// Kills it, as `kill -9` does.
+    pub async fn kill(self) {
+        self.program.kill().await;
+    }
+}
+
+/// A running Celery client: `tests/interop/python/driver.py`, which says what it can be asked. It dies with its value.
+#[derive(Debug)]
+pub struct PythonClient {
+    program: Program,
+    input: ChildStdin,
+    asked: u64,
+}
+
+impl PythonClient {
+    /// Gives it a command and returns the answer, which may hold an `error`.
+    ///
+    /// # Panics
+    /// When no answer comes within `patience`.
+    pub async fn ask_within(&mut self, patience: Duration, mut command: Value) -> Value {
+        self.asked += 1;
+        command["seq"] = self.asked.into();
+        self.input.write_all(format!("{command}\n").as_bytes()).await.expect("the client reads");
+        let answer = self.program.says_within(patience, &format!("{{\"seq\": {}, ", self.asked)).await;
+        serde_json::from_str(&answer).expect("a line of JSON")
+    }
+
+    /// [`ask_within`](Self::ask_within) with the patience that everything has.
+    pub async fn ask(&mut self, command: Value) -> Value {
+        self.ask_within(PATIENCE, command).await
+    }
+
+    /// [`ask`](Self::ask), where an error is a failure of the test.
+    ///
+    /// # Panics
+    /// When the answer is an error.
+    pub async fn get(&mut self, command: Value) -> Value {
+        let answer = self.ask(command.clone()).await;
+        assert!(answer["error"].is_null(), "{command} was answered with {answer}");
+        answer
+    }
+
+    /// Calls a task with positional arguments and options of `apply_async`, and returns the id.
+    pub async fn send(&mut self, task: &str, args: Value, options: Value) -> String {
+        let command = json!({"command": "send", "task": task, "args": args, "options": options});
+        self.get(command).await["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Waits for the outcome of a task that this client has called: `state`, `result` or `exception`, `meta`.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub async fn result(&mut self, id: &str) -> Value {
+        // The client gives up first, so that it can say how far the task has come.
+        let seconds = PATIENCE.as_secs() - 10;
+        let outcome = self.get(json!({"command": "result", "id": id, "timeout": seconds})).await;
+        assert!(outcome["timeout"].is_null(), "no result of {id} within {seconds} s: {outcome}");
+        outcome
+    }
+
+    /// Reads a message exactly as a Celery worker would; `error` says why it could not.
+    pub async fn decode(&mut self, body: &str, content_type: &str, content_encoding: &str, headers: Value) -> Value {
+        let command = json!({
+            "command": "decode",
+            "body": body,
+            "content_type": content_type,
+            "content_encoding": content_encoding,
+            "headers": headers,
+        });
+        self.ask(command).await
+    }
+
+    /// Ends it, and waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end in order.
+    pub async fn stop(self) {
+        let Self { mut program, input, .. } = self;
+        drop(input);
+        let code = program.exit_code(PATIENCE).await;
+        assert_eq!(code, 0, "{}", program.output());
+    }
+}

@@ -1,0 +1,3 @@
+//! Celery on one side and Celeriac on the other, over a real RabbitMQ.
+
+mod harness;
