@@ -59,7 +59,7 @@ from kombu.serialization import enable_insecure_serializers, loads, prepare_acce
 from kombu.utils import uuid  # noqa: E402
 
 import app as interop  # noqa: E402
-from app import add, app, collect, concat, echo, exhausted, fail, flaky, given_up, ignored, on_error  # noqa: E402
+from app import add, app, collect, concat, die, echo, exhausted, fail, flaky, given_up, ignored, on_error, rest  # noqa: E402
 from decoding import EMBEDDED, decode  # noqa: E402
 from spelling import spell  # noqa: E402
 
@@ -94,14 +94,15 @@ def make_up():
     celery.app.base.Celery.thread_oid = property(lambda _: REPLY_TO)
     # Chords need a backend that keeps results, which rpc does not: they are recorded as those backends send them.
     app.backend.ensure_chords_allowed = lambda: None
-    if WORKER:
+    if WORKER == "solo":
         os.getpid = lambda: 4242
+    if WORKER:
         task_prerun.connect(lambda task_id, **_: begin(task_id), weak=False)
     original = billiard.einfo.ExceptionInfo.__init__
 
     def without_paths(self, *args, **kwargs):
         original(self, *args, **kwargs)
-        self.traceback = re.sub(r'File "[^"]*/([^/"]+)"', r'File "\1"', self.traceback)
+        self.traceback = re.sub(r'File "[^"]*/([^/"]+)", line \d+', r'File "\1", line 1', self.traceback)
 
     billiard.einfo.ExceptionInfo.__init__ = without_paths
 
@@ -449,6 +450,8 @@ CASES = {
     "group_header": lambda: call(add, 1, 2, group_id="the-group", group_index=3),
     "ignore_result": lambda: call(add, 1, 2, ignore_result=True),
     "ignore_result_declared": lambda: call(ignored, "note"),
+    "worker_retry_everything": "a parent_id that is there already stays; one that is null becomes the task's own id",
+    "worker_retry_msgpack": "the call was in msgpack: a retry has the worker's own task_serializer",
     "unknown_to_the_sender": lambda: app.send_task("rust.add", [1, 2], task_id="by-name", queue=interop.QUEUE),
     "replaced_task_nesting": lambda: call(add, 1, 2, replaced_task_nesting=2),
     "stamps": lambda: call(add, 1, 2, stamped_headers=["team", "many"], team="x", many=["a", "b"]),
@@ -632,6 +635,8 @@ NOTES = {
     "keys_that_are_not_text": "JSON turns them into text",
     "priority": "0 where nothing was asked for",
     "raw_utf8": "Celery escapes what is not ASCII; others need not",
+    "worker_retry_everything": "a parent_id that is there already stays; one that is null becomes the task's own id",
+    "worker_retry_msgpack": "the call was in msgpack: a retry has the worker's own task_serializer",
     "unknown_to_the_sender": "ignore_result is null: the worker's own default holds",
 }
 
@@ -655,11 +660,25 @@ def record_sent(broker):
 
 
 @contextmanager
-def worker(**changed):
+def worker(pool="solo", **changed):
     """A worker of this very module, with these settings; killed at the end."""
-    environment = {**os.environ, "RECORD_WORKER": "1", "INTEROP_SETTINGS": json.dumps(changed)}
+    environment = {**os.environ, "RECORD_WORKER": pool, "INTEROP_SETTINGS": json.dumps(changed)}
     environment["PYTHONPATH"] = f"{HERE}:{HERE / 'python'}"
-    arguments = ["-A", "record", "worker", "-P", "solo", "-Q", interop.QUEUE, "-n", "worker@recorder", "-l", "INFO"]
+    arguments = [
+        "-A",
+        "record",
+        "worker",
+        "-P",
+        pool,
+        "-c",
+        "1",
+        "-Q",
+        interop.QUEUE,
+        "-n",
+        "worker@recorder",
+        "-l",
+        "INFO",
+    ]
     arguments += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     command = [sys.executable, "-m", "celery", *arguments]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -759,6 +778,28 @@ def expired():
     return app.AsyncResult("expired")
 
 
+def record_ends(broker):
+    """What is told of a task that did not end by itself; some of it is told twice."""
+    with worker("prefork"):
+        for name, send, count in (
+            ("failure_time_limit", lambda: call(rest, 60, time_limit=0.5), 2),
+            ("failure_soft_time_limit", lambda: call(rest, 60, soft_time_limit=0.5), 1),
+            ("failure_worker_lost", lambda: call(die), 1),
+        ):
+            begin(name)
+            record_replies(name, broker.take(REPLY_TO, count, of_call(send())))
+        begin("revoked")
+        app.control.revoke("revoked", reply=True, timeout=5)
+        record_replies("revoked", broker.take(REPLY_TO, 1, of_call(call(rest, 60, task_id="revoked"))))
+        begin("revoked_terminated")
+        running = call(rest, 60, task_id="terminated")
+        until = clock.monotonic() + PATIENCE
+        while not any(task["time_start"] for task in next(iter(app.control.inspect().active().values()))):
+            assert clock.monotonic() < until, "the task did not begin"
+        app.control.revoke("terminated", terminate=True, reply=True, timeout=5)
+        record_replies("revoked_terminated", broker.take(REPLY_TO, 1, of_call(running)))
+
+
 def record_worker(broker):
     broker.fresh()
     # The queue of replies is declared by the first call.
@@ -796,6 +837,7 @@ def record_worker(broker):
                 begin(f"{name}_{suffix}")
                 count *= 2 if changed.get("task_track_started") else 1
                 record_replies(f"{name}_{suffix}", broker.take(REPLY_TO, count, of_call(send())))
+    record_ends(broker)
     broker.fresh()
     called = {}
     with worker():
@@ -807,7 +849,8 @@ def record_worker(broker):
             # It is published before the reply.
             broker.take(REPLY_TO, 1, of_call(first))
     for message in broker.take(interop.QUEUE, len(called)):
-        record(called[message.headers["id"]], [message], "taken back from a worker that held it until its eta")
+        name = called[message.headers["id"]]
+        record(name, [message], NOTES.get(name, "taken back from a worker that held it until its eta"))
 
 
 def main():

@@ -14,6 +14,8 @@ JOURNAL                   the file that `collect` and `on_error` write to
 import builtins
 import json
 import os
+import signal
+import time
 
 from celery import Celery
 from kombu import Exchange, Queue
@@ -135,6 +137,19 @@ def collect(self, *note):
 def on_error(self, task_id, *note):
     journal("on_error", self.request.id, task_id, *note)
     return task_id
+
+
+@app.task(name="interop.rest")
+def rest(seconds):
+    """Takes its time: to be limited, revoked, or caught by the end of its worker."""
+    time.sleep(seconds)
+    return seconds
+
+
+@app.task(name="interop.die")
+def die():
+    """Ends the process it runs in, as the kernel does when memory is short."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @app.task(name="interop.describe", bind=True)

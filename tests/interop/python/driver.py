@@ -21,6 +21,8 @@ another, in order.
         -> {"results": {id: as above}, "missing": [id, ..], "states": {state: how many}}
     {"seq", "command": "decode", "body": "<base64>", "content_type", "content_encoding", "headers": {}, "accept": [..]}
         -> {"protocol": "1" | "2" | "hybrid", "args", "kwargs", "embed", "headers", "utc", "repr"}
+    {"seq", "command": "decode_all", "messages": [{"body", "content_type", ..}, ..]}
+        -> {"answers": [..]}        each as above, or {"error", "error_type"}
     {"seq", "command": "encode", "value", "serializer": "json", "compression": null}
         -> {"body": "<base64>", "content_type", "content_encoding", "compression"}
     {"seq", "command": "info"}
@@ -174,6 +176,10 @@ def decoded(command):
     }
 
 
+def decoded_all(command):
+    return {"answers": [answered(decoded, message) for message in command["messages"]]}
+
+
 def encoded(command):
     content_type, content_encoding, body = dumps(spelling.read(command["value"]), command.get("serializer", "json"))
     compression = None
@@ -193,7 +199,26 @@ def info(_):
     return {"reply_to": app.thread_oid, "versions": {name: version(name) for name in packages}}
 
 
-COMMANDS = {"send": send, "result": result, "results": results, "decode": decoded, "encode": encoded, "info": info}
+COMMANDS = {
+    "send": send,
+    "result": result,
+    "results": results,
+    "decode": decoded,
+    "decode_all": decoded_all,
+    "encode": encoded,
+    "info": info,
+}
+
+
+def answer_to(command):
+    return COMMANDS[command["command"]](command)
+
+
+def answered(act, command):
+    try:
+        return act(command)
+    except Exception as error:  # every command is answered
+        return {"error": f"{error}", "error_type": f"{type(error).__module__}.{type(error).__qualname__}"}
 
 
 def main():
@@ -201,18 +226,14 @@ def main():
     answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
     for line in sys.stdin.buffer:
-        command = None
         try:
-            command = json.loads(line)
-            if command["command"] == "quit":
-                answer = {}
-            else:
-                answer = COMMANDS[command["command"]](command)
-        except Exception as error:  # every command is answered
-            answer = {"error": f"{error}", "error_type": f"{type(error).__module__}.{type(error).__qualname__}"}
-        seq = command.get("seq") if isinstance(command, dict) else None
-        answers.write(json.dumps({"seq": seq, **answer}, allow_nan=False) + "\n")
-        if isinstance(command, dict) and command.get("command") == "quit":
+            command = dict(json.loads(line))
+        except (TypeError, ValueError) as error:
+            command, answer = {}, {"error": f"{error}", "error_type": type(error).__name__}
+        else:
+            answer = {} if command.get("command") == "quit" else answered(answer_to, command)
+        answers.write(json.dumps({"seq": command.get("seq"), **answer}, allow_nan=False) + "\n")
+        if command.get("command") == "quit":
             break
 
 
