@@ -34,7 +34,7 @@ impl From<TaskRecord> for Shown {
             id: row.id,
             name: row.name,
             state: row.state,
-            result: row.result.and_then(|text| RawValue::from_string(text).ok()),
+            result: row.result.and_then(document),
             error: row.failure,
             queue: row.queue.to_string(),
             worker: row.worker.to_string(),
@@ -46,16 +46,21 @@ impl From<TaskRecord> for Shown {
     }
 }
 
+/// A result as the document that it is. One that is none outside of Python, for it holds `NaN` or `Infinity`, is shown
+/// as text.
+fn document(result: String) -> Option<Box<RawValue>> {
+    RawValue::from_string(result.clone()).or_else(|_| serde_json::value::to_raw_value(&result)).ok()
+}
+
 impl Shown {
     pub(crate) fn print(self, json: bool) -> Result<(), Error> {
         output::answer(json, &self, || self.text());
-        match self.state {
-            State::Failure | State::Revoked | State::Rejected => Err(celeriac_client::Error::NotRun {
-                id: self.id,
-                state: self.state,
-                failure: self.error.map(Box::new),
+        let Self { id, state, error, .. } = self;
+        match (state, error.map(Box::new)) {
+            (State::Failure, Some(failure)) => Err(celeriac_client::Error::Failed { id, failure }.into()),
+            (State::Failure | State::Revoked | State::Rejected, failure) => {
+                Err(celeriac_client::Error::NotRun { id, state, failure }.into())
             }
-            .into()),
             _ => Ok(()),
         }
     }
@@ -93,4 +98,15 @@ pub(crate) async fn run<P: Program>(program: &P, args: &ResultArgs, json: bool) 
     };
     client.close().await;
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_that_is_json_in_python_alone_is_shown_as_text() {
+        assert_eq!(document("[1,2]".to_owned()).unwrap().get(), "[1,2]");
+        assert_eq!(document("[NaN]".to_owned()).unwrap().get(), "\"[NaN]\"");
+    }
 }
