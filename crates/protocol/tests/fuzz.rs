@@ -7,8 +7,12 @@
 use std::time::Instant;
 
 use celeriac_protocol::repr::{repr_args, repr_kwargs};
-use celeriac_protocol::{Body, Codec, Compression, DecodeLimits, HeaderMap, TaskHeaders, Value};
+use celeriac_protocol::signature::SignatureOptions;
+use celeriac_protocol::{
+    Body, Codec, Compression, DecodeLimits, Embed, HeaderMap, Map, ResultMeta, TaskHeaders, Value, legacy,
+};
 use fastrand::Rng;
+use jiff::tz::TimeZone;
 
 const LIMITS: DecodeLimits = DecodeLimits { size: 64 << 10, depth: 64 };
 
@@ -22,7 +26,16 @@ const BASE: usize = 4 << 10;
 const COMPRESSIONS: [Compression; 3] = [Compression::Zlib, Compression::Bzip2, Compression::Zstd];
 
 /// Bodies as they come from peers, from which the damaged ones are made.
-const BODIES: [&str; 10] = [
+const BODIES: [&str; 13] = [
+    r#"[[1], {}, {"callbacks": [{"task": "t.a", "args": [1], "kwargs": {}, "options": {"task_id": "1", "link": {"task": "b"},
+        "countdown": 1.5, "stamped_headers": ["x"], "x": 1}, "subtask_type": null, "immutable": false}], "errbacks": null,
+        "chain": [{"task": "t.c"}, {"task": "celery.chain", "kwargs": {"tasks": [{"task": "d"}]}, "subtask_type": "chain"}],
+        "chord": {"task": "t.sum", "options": {"group_id": "g"}}}]"#,
+    r#"{"task": "t.add", "id": "1", "args": [1], "kwargs": {"y": 2}, "taskset": "g", "retries": 2, "utc": false,
+        "eta": "2026-11-20T09:40:17", "expires": null, "timelimit": [9, null], "callbacks": [{"task": "t.b"}]}"#,
+    r#"{"status": "FAILURE", "result": {"exc_type": "ValueError", "exc_message": ["bad", 3], "exc_module": "builtins"},
+        "traceback": null, "children": [[["1", null], null]], "date_done": "2026-11-20T09:29:25.651459+00:00",
+        "task_id": "9", "parent_id": "8", "group_id": "g"}"#,
     r#"[[1, 2], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]"#,
     r#"[[], {"a": {"b": [null, true, false, "x"]}}, null]"#,
     r#"[[18446744073709551616, -9223372036854775809, 1e400, -0.0, NaN, -Infinity], {}, {}]"#,
@@ -36,7 +49,12 @@ const BODIES: [&str; 10] = [
 ];
 
 /// Headers as they come from peers.
-const HEADERS: [(&str, &str); 9] = [
+const HEADERS: [(&str, &str); 14] = [
+    ("group_index", "0"),
+    ("timelimit", "[9, null]"),
+    ("stamps", "{}"),
+    ("stamped_headers", "[]"),
+    ("replaced_task_nesting", "1"),
     ("task", "t.add"),
     ("id", "f233c42b-36e5-447e-8f44-050328f183eb"),
     ("retries", "3"),
@@ -109,10 +127,31 @@ fn read_body(codec: Codec, bytes: &[u8], tally: &mut Tally) {
         let read = codec.decode_value(&again, &limits).map(|value| format!("{value:?}"));
         assert_eq!(read, Ok(format!("{value:?}")), "{codec:?} {bytes:02x?}");
     }
-    if let Ok(Body { args, kwargs, .. }) = body {
+    if let Ok(Body { args, kwargs, embed }) = body {
         assert!(repr_args(&args).len() <= 1024);
         assert!(repr_kwargs(&kwargs).len() <= 1024);
+        read_embed(&embed);
     }
+    if let Ok((headers, _)) = legacy::read(value.clone(), &TimeZone::UTC) {
+        let mut written = HeaderMap::new();
+        headers.write(&mut written, None);
+        assert!(TaskHeaders::read(&written).is_ok());
+    }
+    if let Ok(meta) = ResultMeta::read(value) {
+        assert!(ResultMeta::read(meta.to_value()).is_ok());
+    }
+}
+
+/// What a task carries is read whole or not at all, and leaves as it came.
+fn read_embed(embed: &Value) {
+    let Ok(embed) = Embed::read(embed) else { return };
+    let signatures = embed.callbacks.iter().chain(&embed.errbacks).chain(&embed.chain);
+    for signature in signatures {
+        let _ = signature.members();
+        let _ = SignatureOptions::read(&signature.options);
+    }
+    let written = Value::from(embed.clone());
+    assert_eq!(Embed::read(&written).map(|read| format!("{read:?}")), Ok(format!("{embed:?}")));
 }
 
 fn decompress(streams: &[Samples; 3], chance: &mut Rng, tally: &mut Tally) {
@@ -139,7 +178,10 @@ fn read_headers(corpus: &Corpus, chance: &mut Rng, tally: &mut Tally) {
             }
             5 => Codec::Msgpack.decode_value(&corpus.msgpack.input(chance), &LIMITS).unwrap_or_default(),
             _ => match name {
-                "retries" => Value::Int(3),
+                "retries" | "group_index" | "replaced_task_nesting" => Value::Int(3),
+                "timelimit" => Value::List(vec![Value::Float(chance.f64()), Value::Null]),
+                "stamps" => Value::Map(Map::new()),
+                "stamped_headers" => Value::List(vec![Value::from("team")]),
                 "ignore_result" => Value::Bool(true),
                 _ => Value::from(text),
             },
