@@ -103,7 +103,7 @@ pub(crate) async fn drain(servers: &Servers, stage: &Stage, count: usize, result
         counter.done.notified().await;
         shutdown.request();
     });
-    ran?;
+    ensure!(ran?.abandoned == 0, "a task has not ended");
     let sample = watch.stop(count)?;
     client.close().await;
     ensure!(waiting(&channel, &stage.queue).await? == 0, "something is left on the queue");

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use celeriac::Shutdown;
 use celeriac::prelude::*;
 use futures::StreamExt;
@@ -33,7 +33,7 @@ pub(crate) async fn ours(servers: &Servers, stage: &Stage, count: usize) -> Resu
         shutdown.request();
         latency
     });
-    ran?;
+    ensure!(ran?.abandoned == 0, "a task has not ended");
     client.close().await;
     delete(servers, stage).await?;
     latency

@@ -1,4 +1,4 @@
-//! The tasks `rust.*`, twins of those in `tests/interop/python/app.py`.
+//! The tasks `rust.*` and `shared.*`, twins of those in `tests/interop/python/app.py`.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use celeriac::{TaskDefinition, Value};
 use serde_json::json;
 
 pub(crate) fn tasks() -> Vec<TaskDefinition> {
-    tasks![add, concat, echo, length, fail, flaky, exhausted, ignored, collect, on_error, describe]
+    tasks![add, concat, echo, greet, length, fail, flaky, exhausted, ignored, collect, on_error, double, describe]
         .into_iter()
         .collect()
 }
@@ -25,6 +25,11 @@ async fn concat(first: String, #[default] second: String, #[default] third: Stri
 #[task(name = "rust.echo")]
 async fn echo(value: Value) -> TaskResult<Value> {
     Ok(value)
+}
+
+#[task(name = "rust.grüße")]
+async fn greet(größe: String) -> TaskResult<String> {
+    Ok(format!("Grüße, {größe} 👋"))
 }
 
 #[task(name = "rust.length")]
@@ -61,8 +66,10 @@ async fn ignored(ctx: TaskContext, #[default] note: Value) -> TaskResult<String>
 /// Writes down what it was given, and returns it.
 #[task(name = "rust.collect")]
 async fn collect(ctx: TaskContext, first: Value, #[default] second: Value) -> TaskResult<Vec<Value>> {
-    let note: Vec<_> = [first, second].into_iter().filter(|value| !value.is_null()).collect();
-    super::journal(&json!(["collect", ctx.id(), note]).to_string())?;
+    let note: Vec<_> = [first, second].into_iter().filter(|value| *value != Value::Null).collect();
+    let mut line = vec![json!("collect"), json!(ctx.id())];
+    line.extend(note.iter().map(|value| json!(value)));
+    super::journal(&json!(line).to_string())?;
     Ok(note)
 }
 
@@ -70,6 +77,12 @@ async fn collect(ctx: TaskContext, first: Value, #[default] second: Value) -> Ta
 async fn on_error(ctx: TaskContext, task_id: String, #[default] note: Value) -> TaskResult<String> {
     super::journal(&json!(["on_error", ctx.id(), task_id, note]).to_string())?;
     Ok(task_id)
+}
+
+/// Known on both sides, for workers that share a queue.
+#[task(name = "shared.double")]
+async fn double(number: i64) -> TaskResult<serde_json::Value> {
+    Ok(json!({"doubled": 2 * number, "by": "rust"}))
 }
 
 /// What the worker made of the message.

@@ -25,6 +25,20 @@ async fn rest(ctx: TaskContext, milliseconds: u64) -> TaskResult<u64> {
     Ok(milliseconds)
 }
 
+/// Blocks its thread, and looks at nothing.
+#[task(name = "test.block")]
+fn block(ctx: TaskContext, milliseconds: u64) -> TaskResult<u64> {
+    journal(&format!("{} begun", ctx.id()))?;
+    block_thread(Duration::from_millis(milliseconds));
+    journal(&format!("{} ended", ctx.id()))?;
+    Ok(milliseconds)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a task that does what it should not is what is tested")]
+fn block_thread(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// Has a span of its own.
 #[task(name = "test.story")]
 async fn story(text: String) -> TaskResult<usize> {
@@ -46,6 +60,7 @@ fn journal(line: &str) -> TaskResult<()> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let app = Celeriac::builder().config_if_present("config").tasks(tasks![note, rest, story]).tasks(interop::tasks());
+    let app =
+        Celeriac::builder().config_if_present("config").tasks(tasks![note, rest, block, story]).tasks(interop::tasks());
     celeriac::cli::run(app).await
 }

@@ -11,8 +11,12 @@ use celeriac_tests::{Bed, Program};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
 
 fn rest(milliseconds: i64) -> Request {
+    taking("test.rest", milliseconds)
+}
+
+fn taking(task: &str, milliseconds: i64) -> Request {
     let body = Body { args: vec![Value::Int(milliseconds)], ..Body::default() };
-    Request { task: "test.rest".to_owned(), body, options: CallOptions::default() }
+    Request { task: task.to_owned(), body, options: CallOptions::default() }
 }
 
 fn variables(bed: &Bed) -> [(&'static str, String); 3] {
@@ -88,6 +92,24 @@ async fn the_drain_time_bounds_the_wait() {
     eventually("it runs", async || begun(&variables[2].1).await, |begun| *begun == 1).await;
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(15)).await, 0, "{}", worker.output());
+    let peer = bed.peer().await;
+    eventually("it is back", async || peer.ready("celeriac").await, |ready| *ready == 1).await;
+    client.close().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn a_blocking_task_that_goes_on_does_not_keep_the_process() {
+    let bed = Bed::new().await;
+    let client = bed.program([]).build().unwrap().client().await.unwrap();
+    let variables = variables(&bed);
+    let mut worker = Program::start(PROGRAM, &["worker", "--drain", "1s"], &variables);
+    worker.says("ready").await;
+    client.submit_request(taking("test.block", 600_000)).await.unwrap();
+    eventually("it runs", async || begun(&variables[2].1).await, |begun| *begun == 1).await;
+    worker.signal("TERM");
+    assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0, "{}", worker.output());
+    assert!(worker.output().contains("1 blocking tasks have not ended"), "{}", worker.output());
     let peer = bed.peer().await;
     eventually("it is back", async || peer.ready("celeriac").await, |ready| *ready == 1).await;
     client.close().await;

@@ -87,9 +87,14 @@ impl PythonApp {
         self.variable("INTEROP_RUST_QUEUE").unwrap_or("interop-rust")
     }
 
+    /// The file that tasks write to.
+    pub fn journal_path(&self) -> String {
+        self.folder.path().join("journal").to_string_lossy().into_owned()
+    }
+
     /// What tasks have written down: the task's short name, its id, and its note.
     pub fn journal(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.folder.path().join("journal")).unwrap_or_default();
+        let text = std::fs::read_to_string(self.journal_path()).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
     }
 

@@ -1,6 +1,7 @@
 //! A worker in this process.
 
 use celeriac::{Celeriac, Client, Shutdown};
+use celeriac_worker::Farewell;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
@@ -10,7 +11,7 @@ pub struct Running {
     /// The client that shares its connections.
     pub client: Client,
     shutdown: Shutdown,
-    worker: JoinHandle<celeriac_worker::Result<()>>,
+    worker: JoinHandle<celeriac_worker::Result<Farewell>>,
 }
 
 impl Running {
@@ -37,7 +38,8 @@ impl Running {
     /// When it ends with an error.
     pub async fn stop(self) {
         self.shutdown.request();
-        self.worker.await.expect("the worker did not panic").expect("the worker ended in order");
+        let farewell = self.worker.await.expect("the worker did not panic").expect("the worker ended in order");
+        assert_eq!(farewell.abandoned, 0, "a blocking task has not ended");
         self.client.close().await;
     }
 }

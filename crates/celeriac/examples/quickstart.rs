@@ -70,7 +70,8 @@ async fn run() -> celeriac::Result<()> {
 }
 
 async fn work(worker: Worker, shutdown: Shutdown) -> celeriac::Result<()> {
-    Ok(worker.run_until(shutdown).await?)
+    let _none_of_these_tasks_blocks = worker.run_until(shutdown).await?;
+    Ok(())
 }
 
 async fn submit(client: &Client) -> celeriac::Result<()> {

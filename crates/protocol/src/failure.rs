@@ -137,12 +137,11 @@ fn take(entries: &mut Map, name: &str) -> Value {
     entries.swap_remove(name).unwrap_or_default()
 }
 
-/// What Python's `str` says of an exception with these arguments.
+/// What Python's `str` says of an exception with these arguments; but for the quotes that it puts around the only one of
+/// a `KeyError`.
 fn said(kind: &str, args: &[Value]) -> String {
     match args {
         [] => String::new(),
-        // Alone among the built-in ones these show their argument with its quotes.
-        [only] if matches!(kind, "KeyError" | "NotRegistered") => repr_value(only),
         [only] => text(only),
         [Value::Int(number), Value::Text(reason)] if is_os_error(kind) => format!("[Errno {number}] {reason}"),
         several => repr_args(several),
@@ -176,7 +175,8 @@ mod tests {
 
     #[test]
     fn the_message_is_what_python_says_of_the_exception() {
-        // Each expectation is what CPython 3.11 answers to `str(exception_to_python(…))`.
+        // Each expectation is what CPython 3.11 answers to `str(exception_to_python(…))`, which puts quotes around that of
+        // a `KeyError` and of a `NotRegistered`, which is one.
         let cases = [
             (r#"{"exc_type": "ValueError", "exc_message": ["bad"], "exc_module": "builtins"}"#, "bad"),
             (r#"{"exc_type": "ValueError", "exc_message": ["bad", 3], "exc_module": "builtins"}"#, "('bad', 3)"),
@@ -185,8 +185,8 @@ mod tests {
             (r#"{"exc_type": "ValueError", "exc_message": [7], "exc_module": "builtins"}"#, "7"),
             (r#"{"exc_type": "ValueError", "exc_message": [[1, "a"]], "exc_module": "builtins"}"#, "[1, 'a']"),
             (r#"{"exc_type": "ValueError", "exc_message": [null], "exc_module": "builtins"}"#, "None"),
-            (r#"{"exc_type": "KeyError", "exc_message": ["it's"], "exc_module": "builtins"}"#, r#""it's""#),
-            (r#"{"exc_type": "NotRegistered", "exc_message": ["a.b"], "exc_module": "celery.exceptions"}"#, "'a.b'"),
+            (r#"{"exc_type": "KeyError", "exc_message": ["it's"], "exc_module": "builtins"}"#, "it's"),
+            (r#"{"exc_type": "NotRegistered", "exc_message": ["a.b"], "exc_module": "celery.exceptions"}"#, "a.b"),
             (
                 r#"{"exc_type": "FileNotFoundError", "exc_message": [2, "gone"], "exc_module": "builtins"}"#,
                 "[Errno 2] gone",

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::decode::Received;
+use crate::execute::Threads;
 use crate::outcome::TaskError;
 use crate::registry::Registry;
 
@@ -31,6 +32,7 @@ pub(crate) struct World {
     pub(crate) state: SharedState,
     /// How long rows are kept.
     pub(crate) keep: Duration,
+    pub(crate) threads: Threads,
     /// Cancelled when running tasks have to come to an end.
     pub(crate) interrupt: CancellationToken,
 }

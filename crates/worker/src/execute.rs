@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_protocol::{ArgumentError, Body, Failure, TimeLimits};
@@ -50,8 +51,9 @@ pub(crate) async fn execute(
         }
         Runner::Native(run) => Ok(bounds.within(span.run(guarded(run(ctx, body)))).await),
         Runner::Blocking(run) => {
+            let threads = ctx.world.threads.clone();
             let run = run(ctx, body)?;
-            let entered = span.run_blocking(run);
+            let entered = threads.counted(span.run_blocking(run));
             // A thread cannot be taken away from a task: it goes on, but nobody waits for it any more when the worker
             // stops. A hard time limit only tells it, as a soft one does.
             let limits = TimeLimits { hard: None, soft: earlier(bounds.limits.soft, bounds.limits.hard) };
@@ -68,7 +70,10 @@ pub(crate) async fn call(task: &TaskDefinition, ctx: TaskContext, body: Body) ->
     match task.runner {
         Runner::Async(run) => guarded(run(ctx, body)?).await,
         Runner::Native(run) => guarded(run(ctx, body)).await,
-        Runner::Blocking(run) => on_a_thread(run(ctx, body)?).await,
+        Runner::Blocking(run) => {
+            let threads = ctx.world.threads.clone();
+            on_a_thread(threads.counted(run(ctx, body)?)).await
+        }
     }
 }
 
@@ -83,6 +88,25 @@ async fn on_a_thread(run: impl FnOnce() -> Finished + Send + 'static) -> Finishe
             Ok(panic) => Err(panicked(panic.as_ref())),
             Err(error) => Err(TaskError::any(error)),
         },
+    }
+}
+
+/// The threads on which blocking tasks run, also those for which nobody waits any more.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Threads(Arc<()>);
+
+impl Threads {
+    /// How many there are.
+    pub(crate) fn running(&self) -> usize {
+        Arc::strong_count(&self.0) - 1
+    }
+
+    fn counted(self, run: impl FnOnce() -> Finished + Send + 'static) -> impl FnOnce() -> Finished + Send + 'static {
+        move || {
+            let finished = run();
+            drop(self);
+            finished
+        }
     }
 }
 

@@ -46,4 +46,4 @@ pub use options::{Prefetch, WorkerOptions};
 pub use outcome::{TaskError, TaskResult};
 pub use registry::Registry;
 pub use shutdown::{Shutdown, on_signals};
-pub use worker::{Worker, WorkerParts, default_name};
+pub use worker::{Farewell, Worker, WorkerParts, default_name};

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::context::{SharedState, World};
 use crate::error::{Error, Result};
+use crate::execute::Threads;
 use crate::follow_up::Backoff;
 use crate::handler::TaskDefinition;
 use crate::intake::take_in;
@@ -60,6 +61,16 @@ pub struct Worker {
     broker_url: String,
     results_url: String,
     services: Services,
+}
+
+/// What a worker leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "threads that are left behind keep the process alive"]
+pub struct Farewell {
+    /// Blocking tasks that did not end within the drain time. Their messages are back on their queues and somebody else
+    /// runs them; but nobody can take their threads from them, and a runtime waits for its threads when it is dropped. So
+    /// end the process, as the verb `worker` does.
+    pub abandoned: usize,
 }
 
 /// What runs beside the tasks.
@@ -109,6 +120,7 @@ impl Worker {
             registry: Arc::clone(&registry),
             state: parts.state,
             keep: parts.results.keep,
+            threads: Threads::default(),
             interrupt: CancellationToken::new(),
         };
         let core = Core {
@@ -138,7 +150,7 @@ impl Worker {
     ///
     /// # Errors
     /// When the broker refuses what the worker needs: access, a queue, a declaration.
-    pub async fn run_until(self, shutdown: Shutdown) -> Result<()> {
+    pub async fn run_until(self, shutdown: Shutdown) -> Result<Farewell> {
         let outcome = match self.subscribe(&shutdown).await {
             Ok(Some(consumers)) => {
                 self.work(consumers, &shutdown).await;
@@ -148,7 +160,7 @@ impl Worker {
             Err(error) => Err(Error::Broker(error)),
         };
         self.services.end().await;
-        outcome
+        outcome.map(|()| Farewell { abandoned: self.core.world.threads.running() })
     }
 
     /// Declares and subscribes; `None` when the worker is stopped before the broker was there.

@@ -84,6 +84,11 @@ def echo(value=None, **more):
     return value if not more else [value, more]
 
 
+@app.task(name="interop.grüße")
+def greet(größe):
+    return f"Grüße, {größe} 👋"
+
+
 @app.task(name="interop.length")
 def length(text):
     return len(text)
@@ -150,6 +155,12 @@ def rest(seconds):
 def die():
     """Ends the process it runs in, as the kernel does when memory is short."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+# Known on both sides, for workers that share a queue.
+@app.task(name="shared.double")
+def double(number):
+    return {"doubled": 2 * number, "by": "python"}
 
 
 @app.task(name="interop.describe", bind=True)

@@ -34,7 +34,7 @@ impl From<TaskRecord> for Shown {
             id: row.id,
             name: row.name,
             state: row.state,
-            result: row.result.and_then(document),
+            result: row.result.as_deref().and_then(document),
             error: row.failure,
             queue: row.queue.to_string(),
             worker: row.worker.to_string(),
@@ -48,8 +48,8 @@ impl From<TaskRecord> for Shown {
 
 /// A result as the document that it is. One that is none outside of Python, for it holds `NaN` or `Infinity`, is shown
 /// as text.
-fn document(result: String) -> Option<Box<RawValue>> {
-    RawValue::from_string(result.clone()).or_else(|_| serde_json::value::to_raw_value(&result)).ok()
+fn document(result: &str) -> Option<Box<RawValue>> {
+    RawValue::from_string(result.to_owned()).or_else(|_| serde_json::value::to_raw_value(result)).ok()
 }
 
 impl Shown {
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_result_that_is_json_in_python_alone_is_shown_as_text() {
-        assert_eq!(document("[1,2]".to_owned()).unwrap().get(), "[1,2]");
-        assert_eq!(document("[NaN]".to_owned()).unwrap().get(), "\"[NaN]\"");
+        assert_eq!(document("[1,2]").unwrap().get(), "[1,2]");
+        assert_eq!(document("[NaN]").unwrap().get(), "\"[NaN]\"");
     }
 }

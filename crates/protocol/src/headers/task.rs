@@ -147,8 +147,9 @@ impl TaskHeaders {
             Some(eta) => headers.insert(names::ETA, time::to_iso(eta)),
             None => drop(headers.remove(names::ETA)),
         }
-        if let Some(id) = headers.text(names::ID).map(str::to_owned) {
-            // As Celery does: a retried task is its own parent.
+        let orphan = headers.text(names::PARENT_ID).is_none();
+        if let (true, Some(id)) = (orphan, headers.text(names::ID).map(str::to_owned)) {
+            // As Celery does: a retried task that nobody sent is its own parent.
             headers.insert(names::PARENT_ID, id);
         }
     }
@@ -281,5 +282,8 @@ mod tests {
         let names: Vec<_> = headers.iter().map(|(name, _)| name.to_owned()).collect();
         assert_eq!(names, ["task", "id", "x-custom", "retries", "parent_id"]);
         assert_eq!(headers.text("parent_id"), Some("min-1"));
+        headers.insert("parent_id", "sender");
+        TaskHeaders::next_attempt(&mut headers, 2, None);
+        assert_eq!(headers.text("parent_id"), Some("sender"));
     }
 }

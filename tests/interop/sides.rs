@@ -1,0 +1,228 @@
+//! Both sides of the border on one virtual host: a worker and a client in each language.
+
+use std::time::Duration;
+
+use celeriac::{Client, Codec, Request, Signature, State, TaskHandle, TaskRecord};
+use celeriac_protocol::Value;
+use celeriac_tests::{Bed, Program, PythonApp, PythonClient, PythonWorker, eventually};
+use serde_json::json;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
+const PATIENCE: Duration = Duration::from_secs(50);
+
+/// The queue of Celery's tasks, which Celery declares, and its place in our routes.
+const QUEUES: &str = "{interop-rust: {}, interop-python: {foreign: true}}";
+const ROUTES: &str = "[{task: 'interop.*', queue: interop-python}]";
+
+/// One side of the border.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Python,
+    Rust,
+}
+
+impl Side {
+    pub(crate) const BOTH: [Self; 2] = [Self::Python, Self::Rust];
+
+    /// The name of a task that runs on this side.
+    pub(crate) fn task(self, name: &str) -> String {
+        match self {
+            Self::Python => format!("interop.{name}"),
+            Self::Rust => format!("rust.{name}"),
+        }
+    }
+
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Python => Self::Rust,
+            Self::Rust => Self::Python,
+        }
+    }
+}
+
+/// How a task ended, as either client tells it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Told {
+    Result(serde_json::Value),
+    Error { state: String, kind: String, message: String },
+}
+
+impl Told {
+    pub(crate) fn error(state: State, kind: &str, message: &str) -> Self {
+        Self::Error { state: state.to_string(), kind: kind.to_owned(), message: message.to_owned() }
+    }
+}
+
+/// A call that both clients can make.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Call {
+    pub(crate) task: String,
+    pub(crate) args: Vec<serde_json::Value>,
+    pub(crate) kwargs: serde_json::Map<String, serde_json::Value>,
+    /// Of `apply_async`, by Celery's names.
+    pub(crate) options: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Call {
+    pub(crate) fn new(task: String, args: impl IntoIterator<Item = serde_json::Value>) -> Self {
+        Self { task, args: args.into_iter().collect(), ..Self::default() }
+    }
+
+    pub(crate) fn kwarg(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.kwargs.insert(name.to_owned(), value.into());
+        self
+    }
+
+    pub(crate) fn option(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.options.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// As a signature, spelt for the Python client.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        json!({"task": self.task, "args": self.args, "kwargs": self.kwargs, "options": self.options})
+    }
+
+    /// As a signature for the Rust client.
+    fn signature(&self) -> Signature {
+        Signature::read(&Value::from_serialize(&self.json()).unwrap()).unwrap()
+    }
+}
+
+/// Workers and clients of both sides.
+pub(crate) struct Sides {
+    pub(crate) bed: Bed,
+    pub(crate) app: PythonApp,
+    pub(crate) driver: PythonClient,
+    python: PythonWorker,
+    rust: Program,
+    /// A Rust client whose results come as replies.
+    replied: Client,
+    /// A Rust client that reads the store of the Rust worker.
+    stored: Client,
+    /// Handles of what the Rust client has sent: replies come only as long as somebody may ask for them.
+    handles: Vec<TaskHandle<serde_json::Value>>,
+}
+
+impl Sides {
+    pub(crate) async fn start(codec: Codec) -> Self {
+        let bed = Bed::new().await;
+        let app = PythonApp::new(&bed).await.set("INTEROP_SERIALIZER", codec.name());
+        // It declares its queue, which is foreign to the other side.
+        let python = app.worker(2).await;
+        let mut rust =
+            Program::start(PROGRAM, &["worker", "-Q", "interop-rust", "-l", "info"], &rust_variables(&bed, &app));
+        rust.says("ready: queues interop-rust").await;
+        let driver = app.client().await;
+        let client = async |results: String| {
+            let program = bed.program([]).set("results.url", results).set("client.serializer", codec.name());
+            let program = program.set("queues", QUEUES).set("task_routes", ROUTES).set("default_queue", "interop-rust");
+            program.build().unwrap().client().await.unwrap()
+        };
+        let replied = client("rpc://".to_owned()).await;
+        let stored = client(bed.database_url()).await;
+        Self { app, driver, python, rust, replied, stored, bed, handles: Vec::new() }
+    }
+
+    /// Sends a call from one of the sides; its id.
+    pub(crate) async fn send(&mut self, sender: Side, call: &Call) -> String {
+        match sender {
+            Side::Python => {
+                let mut command = call.json();
+                command["command"] = "send".into();
+                self.driver.get(command).await["id"].as_str().unwrap().to_owned()
+            }
+            Side::Rust => {
+                let request = Request::from_signature(call.signature(), self.replied.topology()).unwrap();
+                let handle = self.replied.submit_request(request).await.unwrap();
+                let id = handle.id().to_owned();
+                self.handles.push(handle);
+                id
+            }
+        }
+    }
+
+    /// Sends a chain; the id of its last task.
+    pub(crate) async fn send_chain(&mut self, sender: Side, steps: &[Call]) -> String {
+        match sender {
+            Side::Python => {
+                let steps: Vec<_> = steps.iter().map(Call::json).collect();
+                self.driver.get(json!({"command": "send", "chain": steps})).await["id"].as_str().unwrap().to_owned()
+            }
+            Side::Rust => {
+                let chain = steps.iter().fold(celeriac::Chain::default(), |chain, step| chain.then(step.signature()));
+                let handle = chain.submit(&self.replied).await.unwrap();
+                let id = handle.id().to_owned();
+                self.handles.push(handle);
+                id
+            }
+        }
+    }
+
+    /// How a task ended, as its sender is told; and where there is a row of it, as everybody can read.
+    pub(crate) async fn outcome(&mut self, sender: Side, worker: Side, id: &str) -> Told {
+        let told = match sender {
+            Side::Python => told_by_python(&self.driver.result(id).await),
+            Side::Rust => {
+                let handle = self.handles.iter().find(|handle| handle.id() == id).unwrap();
+                told_by_record(handle.wait_for(PATIENCE).await.unwrap())
+            }
+        };
+        if worker == Side::Rust {
+            let row = self.stored.handle::<serde_json::Value>(id).wait_for(PATIENCE).await.unwrap();
+            assert_eq!(told_by_record(row), told, "reply and row of {id} differ");
+        }
+        told
+    }
+
+    /// Waits until a task has written down this note, in whatever language it is written.
+    pub(crate) async fn noted(&self, task: &str, note: &[serde_json::Value]) -> Vec<serde_json::Value> {
+        let is_it = |line: &&serde_json::Value| line[0] == task && line.as_array().unwrap()[2..] == *note;
+        let found = async || self.app.journal().iter().filter(is_it).cloned().collect::<Vec<_>>();
+        eventually(&format!("{task} notes {note:?}"), found, |lines| !lines.is_empty()).await
+    }
+
+    /// Ends everything, in order.
+    pub(crate) async fn stop(mut self) {
+        self.handles.clear();
+        self.driver.stop().await;
+        self.replied.close().await;
+        self.stored.close().await;
+        self.rust.signal("TERM");
+        assert_eq!(self.rust.exit_code(PATIENCE).await, 0, "{}", self.rust.output());
+        self.python.stop().await;
+        self.bed.clear().await;
+    }
+}
+
+/// What a Rust worker beside a Celery app is told.
+pub(crate) fn rust_variables(bed: &Bed, app: &PythonApp) -> Vec<(&'static str, String)> {
+    vec![
+        ("CELERIAC__BROKER__URL", bed.amqp_url()),
+        ("CELERIAC__RESULTS__URL", bed.database_url()),
+        ("CELERIAC__DEFAULT_QUEUE", "interop-rust".to_owned()),
+        ("CELERIAC__QUEUES", QUEUES.to_owned()),
+        ("CELERIAC__TASK_ROUTES", ROUTES.to_owned()),
+        ("JOURNAL", app.journal_path()),
+    ]
+}
+
+fn told_by_python(answer: &serde_json::Value) -> Told {
+    let state = answer["state"].as_str().unwrap();
+    match &answer["exception"] {
+        serde_json::Value::Null => Told::Result(answer["result"].clone()),
+        exception => Told::Error {
+            state: state.to_owned(),
+            kind: exception["type"].as_str().unwrap().to_owned(),
+            // The only argument says it without the quotes that Python puts around that of a KeyError.
+            message: exception["args"][0].as_str().unwrap().to_owned(),
+        },
+    }
+}
+
+fn told_by_record(record: TaskRecord) -> Told {
+    match record.failure {
+        None => Told::Result(serde_json::from_str(record.result.as_deref().unwrap_or("null")).unwrap()),
+        Some(failure) => Told::Error { state: record.state.to_string(), kind: failure.kind, message: failure.message },
+    }
+}
