@@ -652,6 +652,11 @@ def record_sent(broker):
         broker.fresh()
         send()
         record(name, broker.all(interop.QUEUE), NOTES.get(name), reason)
+    for name, send in RETRIES.items():
+        begin(name)
+        broker.fresh()
+        send()
+        record(f"{name}_call", broker.all(interop.QUEUE), f"the call whose second attempt is {name}")
 
 
 # ---- the cases: what a worker sends
