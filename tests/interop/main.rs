@@ -2,7 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "the tables that these tests are run for")]
 
+mod golden;
 mod harness;
 mod matrix;
 mod mixed;
+mod recordings;
+mod replies;
 mod sides;
+mod spelling;
