@@ -1,6 +1,7 @@
 //! What was recorded from Celery is read as Celery reads it, and written again so that Celery reads the same.
 
 use celeriac_protocol::headers::names;
+use celeriac_protocol::repr::{repr_args, repr_kwargs};
 use celeriac_protocol::{Appearance, Body, Codec, Compression, DecodeLimits, Embed, HeaderMap, Message};
 use celeriac_protocol::{TaskHeaders, Unreadable, Value};
 use celeriac_tests::{Bed, PythonApp};
@@ -196,8 +197,14 @@ async fn what_is_not_executed_is_refused_with_a_reason() {
         ("compression_brotli", compression("x-brotli")),
         ("compression_lzma", compression("x-lzma")),
         ("extended_pickle", pickle.to_owned()),
-        ("keys_that_are_not_text_msgpack", "the body is not valid MessagePack: invalid type: integer `1`, expected a string as a key".to_owned()),
-        ("lone_surrogate", "the body is not valid JSON: half a surrogate pair, which is no character, at line 1 column 10".to_owned()),
+        (
+            "keys_that_are_not_text_msgpack",
+            "the body is not valid MessagePack: invalid type: integer `1`, expected a string as a key".to_owned(),
+        ),
+        (
+            "lone_surrogate",
+            "the body is not valid JSON: half a surrogate pair, which is no character, at line 1 column 10".to_owned(),
+        ),
         ("no_task", "header `task` is missing".to_owned()),
         ("not_json", "the body is not valid JSON: EOF while parsing an object at line 1 column 14".to_owned()),
         ("serializer_pickle", pickle.to_owned()),
@@ -298,5 +305,46 @@ async fn a_retry_has_the_headers_that_celery_gives_it() {
         assert_eq!((ours.priority, &ours.reply_to), (celerys.priority, &celerys.reply_to), "{name}");
         assert_eq!(ours.correlation_id, celerys.correlation_id, "{name}");
     }
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn arguments_are_shown_as_celery_shows_them() {
+    let bed = Bed::new().await;
+    let mut otherwise = Vec::new();
+    for (recording, Read { message, body, .. }) in all_read(&bed).await {
+        for (name, ours) in [(names::ARGSREPR, repr_args(&body.args)), (names::KWARGSREPR, repr_kwargs(&body.kwargs))] {
+            if message.headers.text(name).is_some_and(|celerys| celerys != ours) {
+                otherwise.push((recording.name().to_owned(), name));
+            }
+        }
+    }
+    let both = |name| [(name, names::ARGSREPR), (name, names::KWARGSREPR)];
+    let args = |name| (name, names::ARGSREPR);
+    let kwargs = |name| (name, names::KWARGSREPR);
+    let mut expected = [
+        // The caller chose another text.
+        both("argsrepr").to_vec(),
+        // Python's tuples are lists once they were sent.
+        vec![args("tuples"), args("tuples_msgpack"), kwargs("map"), kwargs("starmap")],
+        [both("chord-1"), both("chord_of_chains-1")].concat(),
+        vec![kwargs("chunks-1"), kwargs("chunks-2")],
+        // Celery shows arguments as a list where they were given as one.
+        vec![args("unicode_name"), args("unicode_name_msgpack"), args("unknown_to_the_sender")],
+        vec![args("worker_link_immutable")],
+        // Keys that are no text are text once they were sent.
+        vec![args("keys_that_are_not_text")],
+        // Times are shown as text, not as calls of Python's constructors.
+        both("extended").to_vec(),
+        // Celery shows bytes as text or in hexadecimal, and control characters as they are; we as Python's repr does.
+        vec![args("bytes_msgpack"), args("unicode"), args("unicode_msgpack")],
+        // What is left out is told of in other ways: `...` and no closing brackets.
+        both("long_argsrepr").to_vec(),
+    ]
+    .concat();
+    expected.sort_unstable();
+    otherwise.sort_unstable();
+    let otherwise: Vec<_> = otherwise.iter().map(|(case, name)| (case.as_str(), *name)).collect();
+    assert_eq!(otherwise, expected);
     bed.clear().await;
 }
