@@ -13,7 +13,10 @@ mod write;
 use std::fmt;
 
 use indexmap::IndexMap;
+use jiff::Timestamp;
 use serde::{Serialize, de, ser};
+
+use crate::time;
 
 pub use number::BigInt;
 pub(crate) use number::MOST_DIGITS;
@@ -145,6 +148,11 @@ impl From<i64> for Value {
 impl From<u32> for Value {
     fn from(number: u32) -> Self {
         Self::Int(i64::from(number))
+    }
+}
+impl From<Timestamp> for Value {
+    fn from(time: Timestamp) -> Self {
+        Self::Typed(Typed::DateTime(time::to_iso(time)))
     }
 }
 impl From<bool> for Value {

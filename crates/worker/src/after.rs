@@ -64,8 +64,11 @@ impl Life<'_> {
 
     /// Does again what follows from an outcome that stands, since nobody knows how far the worker came that recorded it.
     pub(crate) async fn finish(&self, row: TaskRecord) -> Ending {
-        // What could be read when it ran can be read again.
-        let embed = self.read_body().map(|(_, embed)| embed).unwrap_or_default();
+        let embed = match self.read_body() {
+            Ok((_, embed)) => embed,
+            // It was refused, or what it needs has gone since: a person has to look at it either way.
+            Err(unusable) => return self.give_up(&unusable.to_string()).await,
+        };
         match (row.state, row.failure) {
             (State::Success, _) => {
                 self.after_success(&embed, row.result.as_deref().unwrap_or("null"), Again::Yes).await

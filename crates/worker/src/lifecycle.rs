@@ -382,7 +382,11 @@ impl Life<'_> {
         let outcome = Outcome { eta: clock::now().checked_add(wait).ok(), ..outcome };
         let ended = self.end_with(State::Retry, failure.clone(), outcome).await;
         let ended = ended.and(follow_up::retry(self, wait)).await;
-        ended.and(self.answer_failure(State::Retry, &failure)).await
+        if ended.ending == Ending::Done {
+            // The next attempt will tell more: nothing is done again for the sake of this answer.
+            let _ = self.answer_failure(State::Retry, &failure).await;
+        }
+        ended
     }
 
     /// Dead-letters a message that cannot run here, and records it as failed.
