@@ -152,7 +152,7 @@ impl Client {
         let Request { task, body, options } = request;
         let failed = |source: BrokerError| Error::Send { task: task.clone(), source };
         let destination = self.inner.router.route(&task, &options.route, declared_queue).map_err(failed)?;
-        let timing = Timing::of(&task, &options)?;
+        let timing = Timing::of(&task, &options, destination.manner.expires)?;
         let (exchange, routing_key) = match timing.hold {
             None => (destination.exchange.clone(), destination.routing_key.clone()),
             Some(hold) => {
@@ -160,19 +160,19 @@ impl Client {
                 (held.exchange, held.routing_key)
             }
         };
-        let codec = destination.codec.unwrap_or(self.inner.options.serializer);
+        let codec = destination.manner.codec.unwrap_or(self.inner.options.serializer);
         let body = with_follow_ups(&task, body, options.follow)?;
         let written = codec.encode(&body).map_err(|source| unwritable(&task, source))?;
         let limit = self.inner.limits.message_size;
         if written.len() > limit {
             return Err(failed(BrokerError::TooLarge { size: written.len(), limit }));
         }
-        let compression = options.compression.or(self.inner.options.compression);
+        let compression = options.compression.or(destination.manner.compression).or(self.inner.options.compression);
         let written = match compression {
             None => written,
             Some(compression) => compression.compress(&written).map_err(|source| unwritable(&task, source))?,
         };
-        if let Some((name, _)) = options.headers.iter().find(|(name, _)| is_reserved_header(name)) {
+        if let Some((name, _)) = options.headers.iter().find(|(name, _)| names::is_reserved(name)) {
             let reason = format!("header `{name}` is the framework's own; choose another name");
             return Err(Error::Call { task, reason });
         }
@@ -211,13 +211,13 @@ impl Client {
         if let Some(compression) = compression {
             headers.push(names::COMPRESSION, compression.header_value());
         }
-        for (name, value) in options.headers {
+        for (name, value) in destination.manner.headers.iter().cloned().chain(options.headers) {
             headers.insert(name, value);
         }
         let properties = Properties {
             content_type: Some(codec.content_type().to_owned()),
             content_encoding: Some(codec.content_encoding().to_owned()),
-            priority: destination.priority,
+            priority: destination.manner.priority,
             expiration: timing.expiration,
             // A worker of Celery's answers with it; where nobody awaits an answer it says nothing.
             correlation_id: (full || reply_to.is_some()).then(|| id.clone()),
@@ -290,8 +290,9 @@ struct Timing {
 }
 
 impl Timing {
-    fn of(task: &str, options: &CallOptions) -> Result<Self> {
-        if options.when == When::Now && options.expires.is_none() {
+    fn of(task: &str, options: &CallOptions, otherwise: Option<Duration>) -> Result<Self> {
+        let expires = options.expires.or(otherwise.map(Expiry::After));
+        if options.when == When::Now && expires.is_none() {
             return Ok(Self { eta: None, expires: None, hold: None, expiration: None });
         }
         let now = clock::now();
@@ -302,7 +303,7 @@ impl Timing {
             When::After(wait) => Some(after(wait)?),
             When::At(time) => Some(time),
         };
-        let expires = match options.expires {
+        let expires = match expires {
             None => None,
             Some(Expiry::After(wait)) => Some(after(wait)?),
             Some(Expiry::At(time)) => Some(time),
@@ -313,9 +314,4 @@ impl Timing {
         let expiration = if hold.is_some() { None } else { expires.map(until) };
         Ok(Self { eta, expires, hold, expiration })
     }
-}
-
-/// Names that a caller's own headers must not take.
-fn is_reserved_header(name: &str) -> bool {
-    names::RESERVED.contains(&name) || name.starts_with("celeriac-") || name.starts_with("x-death")
 }
