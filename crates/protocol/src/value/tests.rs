@@ -95,7 +95,7 @@ fn to_others_a_typed_value_is_text() {
         Value::Typed(Typed::Time("01:02:00".to_owned())),
         Value::Typed(Typed::Decimal("1.10".to_owned())),
     ];
-    type Read = (uuid::Uuid, jiff::Timestamp, jiff::civil::DateTime, jiff::civil::Date, jiff::civil::Time, String);
+    type Read = (uuid::Uuid, Timestamp, jiff::civil::DateTime, jiff::civil::Date, jiff::civil::Time, String);
     let read: Read = Value::List(typed.to_vec()).into_typed().unwrap();
     assert_eq!(read.0, uuid::Uuid::from_u128(7));
     assert_eq!(read.1.to_string(), "2026-01-02T03:04:05Z");
