@@ -7,6 +7,7 @@
 //! - [`codec`] and [`compression`]: bytes to values and back;
 //! - [`body`] and [`legacy`]: arguments and what they carry with them, in today's form and in that of protocol 1;
 //! - [`signature`]: a task to be called later, such as the next step of a chain;
+//! - [`incoming`]: a message to the task that it asks for;
 //! - [`task`] and [`arguments`]: what a task is called, takes and returns;
 //! - [`retry`]: when to try again;
 //! - [`state`] and [`failure`]: how a task ended;
@@ -26,6 +27,8 @@ pub mod body;
 pub mod legacy;
 
 pub mod signature;
+
+pub mod incoming;
 
 pub mod arguments;
 pub mod task;
@@ -47,6 +50,7 @@ pub use codec::Codec;
 pub use compression::Compression;
 pub use failure::Failure;
 pub use headers::{Appearance, HeaderError, HeaderMap, TaskHeaders, TimeLimits};
+pub use incoming::Unreadable;
 pub use message::{Message, Properties};
 pub use meta::{MetaError, ResultMeta};
 pub use retry::RetryPolicy;

@@ -21,13 +21,14 @@ use celeriac_telemetry::occurrences::worker::{
 };
 use celeriac_telemetry::trace::{ProcessInfo, ProcessSpan};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::after::Again;
 use crate::context::{TaskContext, World};
 use crate::decide::{Verdict, decide};
-use crate::decode::{Received, Unusable, find_task, read_body, read_headers};
+use crate::decode::{Received, Unusable, find_task};
 use crate::execute::{Attempt, execute};
 use crate::follow_up::{self, Backoff, FollowUps, SHORTEST_HOLD};
 use crate::handler::TaskDefinition;
@@ -121,9 +122,10 @@ pub(crate) struct Interrupted;
 pub(crate) async fn live(core: Arc<Core>, delivery: Delivery, slot: OwnedSemaphorePermit) {
     let received_at = clock::now();
     let Delivery { mut message, origin, settlement } = delivery;
-    let headers = match read_headers(&mut message, &core.limits) {
+    let headers = match message.read_headers(&core.limits, TimeZone::system) {
         Ok(headers) => headers,
-        Err(unusable) => {
+        Err(unreadable) => {
+            let unusable = unreadable.into();
             drop(slot);
             return follow_up::refuse_unread(&core, message, &origin, &unusable, received_at).await.settle(settlement);
         }
@@ -231,7 +233,7 @@ impl Life<'_> {
 
     /// The arguments, and what the task carries with it, of which everything is known to be possible.
     pub(crate) fn read_body(&self) -> Result<(Body, Embed), Unusable> {
-        let (body, embed) = read_body(&self.received.message, &self.core.limits)?;
+        let (body, embed) = self.received.message.read_body(&self.core.limits)?;
         FollowUps::check(self, &embed)?;
         Ok((body, embed))
     }
