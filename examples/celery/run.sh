@@ -85,4 +85,5 @@ await_line "$rust" "$work/rust.log" 'alarm: a price is missing'
 echo "== Both workers stop"
 stop
 has_line "$work/rust.log" 'shop stopped, 0 tasks interrupted'
+if grep -q 'exists with other arguments' "$work/rust.log"; then fail "Python declares a queue otherwise than Celeriac"; fi
 echo "everything was there; logs and results are in $work"

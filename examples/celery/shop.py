@@ -10,7 +10,7 @@ logger = get_task_logger(__name__)
 
 
 def shared(name):
-    """A queue as Celeriac declares it, so that it does not matter who is there first."""
+    """A queue as Celeriac declares it, so that it does not matter who does so first."""
     return Queue(
         name,
         routing_key=name,
@@ -27,7 +27,7 @@ def shared(name):
 
 app = Celery("shop", broker=os.environ["SHOP_BROKER_URL"], backend="rpc://")
 app.conf.update(
-    task_queues=[shared("catalog"), shared("billing")],
+    task_queues=[Queue("catalog", routing_key="catalog"), shared("billing")],
     task_default_queue="catalog",
     # Tasks that are written in Rust.
     task_routes={"billing.*": {"queue": "billing"}},
