@@ -225,7 +225,7 @@ impl Client {
             ..Properties::default()
         };
         let message = Message { headers, properties, body: written.into() };
-        Ok(Prepared { task, id, outgoing: Outgoing { exchange, routing_key, message }, destination })
+        Ok(Prepared { task, id, outgoing: Outgoing { exchange, routing_key, message, mandatory: true }, destination })
     }
 
     /// Publishes a message, and tells of it.

@@ -87,7 +87,7 @@ impl Life<'_> {
     /// Whether anybody awaits an answer.
     pub(crate) fn is_awaited(&self) -> bool {
         let awaited = self.received.message.properties.reply_to.as_deref().is_some_and(|queue| !queue.is_empty());
-        awaited && !self.ignores_result()
+        awaited && self.core.replies && !self.ignores_result()
     }
 
     async fn answer(&self, answer: &Answer<'_>) -> Ending {
@@ -110,7 +110,7 @@ impl Life<'_> {
     /// The task is done and stays so, but not what follows from it: its message is kept where a person finds it, and
     /// does that much when it is replayed.
     async fn give_up(&self, error: &str) -> Ending {
-        follow_up::dead_letter(self, "not-followed-up", error).await
+        follow_up::dead_letter_after(self, error).await
     }
 
     /// A step of the chain that will never run, since one before it has failed: it has failed with the same error.

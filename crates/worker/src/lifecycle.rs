@@ -43,6 +43,8 @@ pub(crate) struct Core {
     pub(crate) topology: celeriac_broker::Topology,
     pub(crate) results: Option<Results>,
     pub(crate) limits: DecodeLimits,
+    /// Whether who awaits an answer gets one.
+    pub(crate) replies: bool,
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) world: Arc<World>,
 }
@@ -403,7 +405,12 @@ impl Life<'_> {
         let outcome = Outcome { arguments, ..Outcome::default() };
         let ended = self.bury(unusable.reason(), failure.clone(), outcome).await;
         // Celery calls no errbacks of a task that it cannot run; here what is wrong with one may be its errbacks.
-        ended.and(self.answer_failure(State::Failure, &failure)).await
+        let told = match unusable {
+            // Python makes a sentence of the name alone.
+            Unusable::Unknown { name, .. } => Failure::new(failure.kind, name),
+            _ => failure,
+        };
+        ended.and(self.answer_failure(State::Failure, &told)).await
     }
 
     /// Dead-letters the message, and only then records the failure: a row of a failure means that its message is where it

@@ -22,6 +22,8 @@ pub struct WorkerOptions {
     pub prefetch: Prefetch,
     /// Encodings of the bodies that it reads; others go to the dead-letter queue.
     pub accept: Vec<Codec>,
+    /// Whether it answers callers that name a queue for replies.
+    pub replies: bool,
     /// How long running tasks may go on after it was told to stop.
     #[serde(with = "duration")]
     pub drain: Duration,
@@ -35,6 +37,7 @@ impl Default for WorkerOptions {
             concurrency: 64,
             prefetch: Prefetch::Auto,
             accept: vec![Codec::Json, Codec::Msgpack],
+            replies: true,
             drain: Duration::from_secs(30),
         }
     }
