@@ -67,12 +67,6 @@ impl Letter {
         self
     }
 
-    /// The same that says to be of another kind.
-    pub(crate) fn content_type(mut self, kind: &str) -> Self {
-        self.properties = self.properties.with_content_type(kind.into());
-        self
-    }
-
     /// Puts it on a queue.
     pub(crate) async fn put(self, peer: &Peer) {
         let mut table = FieldTable::default();

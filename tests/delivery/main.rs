@@ -3,10 +3,12 @@
 
 mod again;
 mod answers;
+mod builtin;
 mod command_line;
 mod conformance;
 mod cookbook;
 mod follow_ups;
+mod foreign;
 mod letter;
 mod not_followed_up;
 mod outcomes;
