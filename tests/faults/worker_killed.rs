@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Ledger, is_long, note};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_confirmed_task_has_one_row_although_its_worker_is_killed_again_and_again() {
@@ -45,7 +45,7 @@ async fn every_confirmed_task_has_one_row_although_its_worker_is_killed_again_an
 }
 
 /// Runs one worker after another, each for a random while, until `done`; how many were killed.
-async fn keep_killing(bed: &Bed, journal: &str, done: &CancellationToken) -> u32 {
+pub(crate) async fn keep_killing(bed: &Bed, journal: &str, done: &CancellationToken) -> u32 {
     let variables = [
         ("CELERIAC__BROKER__URL", bed.amqp_url()),
         ("CELERIAC__RESULTS__URL", bed.database_url()),
