@@ -139,6 +139,22 @@ async fn a_chain_whose_second_step_fails_ends_with_its_error_and_calls_the_errba
 }
 
 #[tokio::test]
+async fn a_chain_whose_second_step_cannot_take_what_it_is_called_with_ends_with_that_error() {
+    let stage = Stage::start().await;
+    let second = Signature::new("t.add").arg("three").option("task_id", "c-2");
+    let first = add(1, 2).task_id("c-1").signature().unwrap();
+    let chain = Chain::new(first).then(second).then(told("third").option("task_id", "c-3")).on_error(told("errback"));
+    chain.submit(stage.client()).await.unwrap();
+    let (state, failure) = stage.end("c-2").await;
+    assert_eq!((state, failure.as_ref().unwrap().kind.as_str()), (State::Failure, "ArgumentError"));
+    assert_eq!(stage.end("c-3").await, (state, failure), "who awaits the last step hears of it");
+    assert_eq!(stage.dead(1).await[0].header("celeriac-dead-reason").as_deref(), Some("wrong-arguments"));
+    stage.seen(1).await;
+    let calls = stage.clear().await;
+    assert_eq!((given(&calls), kin(&calls[0])), (vec![(json!("c-2"), json!("errback"))], (Some("c-2"), "c-1")));
+}
+
+#[tokio::test]
 async fn a_failure_calls_errbacks_alone_and_one_errback_is_a_group_too() {
     let stage = Stage::start().await;
     fail(json!(1)).task_id("one").link(told("link")).on_error(told("errback")).submit(stage.client()).await.unwrap();

@@ -202,7 +202,7 @@ impl Life<'_> {
     async fn lead(&self, slot: OwnedSemaphorePermit) -> Ended {
         let task = match self.registered() {
             Ok(task) => task,
-            Err(unusable) => return self.refuse(&unusable, None, slot).await,
+            Err(unusable) => return self.refuse(&unusable, None, &Embed::default(), slot).await,
         };
         let slot = match self.admit(slot).await {
             Ok(slot) => slot,
@@ -210,13 +210,14 @@ impl Life<'_> {
         };
         let (body, embed) = match self.read_body() {
             Ok(read) => read,
-            Err(unusable) => return self.refuse(&unusable, None, slot).await,
+            Err(unusable) => return self.refuse(&unusable, None, &Embed::default(), slot).await,
         };
         let arguments = self.keeps_outcome(task).then(|| record::Arguments::of(&body));
         let timing = Timing::begin();
         let attempt = match self.execute(task, body).await {
             Ok(attempt) => attempt,
-            Err(error) => return self.refuse(&Unusable::Arguments(error), arguments, slot).await,
+            // What it carries could be read: to those who follow, this is a failure like any other.
+            Err(error) => return self.refuse(&Unusable::Arguments(error), arguments, &embed, slot).await,
         };
         let timing = timing.end();
         // What remains is waiting for others: the slot is free for the next task.
@@ -386,18 +387,20 @@ impl Life<'_> {
     }
 
     /// Dead-letters a message that cannot run here, and records it as failed.
+    ///
+    /// `embed` is what follows from that. Nothing does, as with Celery, where the task is unknown, or may be what is wrong.
     async fn refuse(
         &self,
         unusable: &Unusable,
         arguments: Option<record::Arguments>,
+        embed: &Embed,
         slot: OwnedSemaphorePermit,
     ) -> Ended {
         drop(slot);
         let failure = Failure::new(unusable.kind(), unusable.to_string());
         let outcome = Outcome { arguments, ..Outcome::default() };
         let ended = self.bury(unusable.reason(), failure.clone(), outcome).await;
-        // Celery calls no errbacks of a task that it cannot run; here what is wrong with one may be its errbacks.
-        ended.and(self.answer_failure(State::Failure, &failure)).await
+        ended.and(self.after_failure(embed, &failure, Again::No)).await
     }
 
     /// Dead-letters the message, and only then records the failure: a row of a failure means that its message is where it
