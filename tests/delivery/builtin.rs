@@ -44,6 +44,8 @@ async fn ping_and_accumulate_answer_as_celerys_do() {
     assert_eq!(end(&stage, letter("celery.ping", "ping", &json!([]), &json!({})), "ping").await, json!("pong"));
     let all = letter("celery.accumulate", "all", &json!([1, "two", [3]]), &json!({}));
     assert_eq!(end(&stage, all, "all").await, json!([1, "two", [3]]));
+    let second = letter("celery.accumulate", "second", &json!([1, "two", [3]]), &json!({"index": 1}));
+    assert_eq!(end(&stage, second, "second").await, json!("two"));
     let last = letter("celery.accumulate", "last", &json!([1, "two", [3]]), &json!({"index": -1}));
     assert_eq!(end(&stage, last, "last").await, json!([3]));
     stage.clear().await;
