@@ -57,7 +57,6 @@ async fn are_refused(cases: &[(&str, Json)], reason: &str, kind: &str) {
         let (state, failure) = stage.end(id).await;
         let failure = failure.unwrap();
         assert_eq!((state, failure.kind.as_str()), (State::Failure, kind), "{id}: {failure}");
-        println!("{id:<32} {failure}");
     }
     let dead = stage.dead(cases.len()).await;
     for (id, _) in cases {

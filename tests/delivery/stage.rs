@@ -154,7 +154,6 @@ impl Stage {
         self.running.stop().await;
         assert_eq!(self.peer.ready("celeriac").await, 0, "all is acknowledged");
         self.bed.clear().await;
-        let calls = self.seen.0.lock().unwrap().clone();
-        calls
+        std::mem::take(&mut *self.seen.0.lock().unwrap())
     }
 }
