@@ -85,7 +85,8 @@ async fn every_chain_ends_and_every_link_is_called_although_workers_are_killed_a
         done.cancel();
         ended
     };
-    let (kills, rows) = tokio::join!(keep_killing(&stage.bed, stage.journal.to_str().unwrap(), &done), issue);
+    let (kills, rows) =
+        tokio::join!(keep_killing(&stage.bed, stage.journal.to_str().unwrap(), 500..1_200, &done), issue);
 
     let mut database = stage.bed.database().await;
     let ended = "SELECT count(*) FROM celeriac.tasks WHERE id LIKE $1 AND state = 'SUCCESS' AND root_id = \
