@@ -132,7 +132,7 @@ impl Client {
             let reply_to = &mut request.options.relations.reply_to;
             *reply_to = reply_to.take().or(own);
         }
-        let prepared = self.prepare_for(request, declared_queue)?;
+        let prepared = self.prepare(request, declared_queue)?;
         let id = awaited.unwrap_or_else(|| prepared.id.clone());
         // Before it is sent: no reply can be earlier.
         let slot = replies.map(|replies| replies.expect(&id));
@@ -144,11 +144,8 @@ impl Client {
     ///
     /// # Errors
     /// When it cannot be meant, cannot be written, or has nowhere to go.
-    pub fn prepare(&self, request: Request) -> Result<Prepared> {
-        self.prepare_for(request, None)
-    }
-
-    fn prepare_for(&self, request: Request, declared_queue: Option<&str>) -> Result<Prepared> {
+    /// `declared_queue` is the queue that is declared with the task, where it is known.
+    pub fn prepare(&self, request: Request, declared_queue: Option<&str>) -> Result<Prepared> {
         let Request { task, body, options } = request;
         let failed = |source: BrokerError| Error::Send { task: task.clone(), source };
         let destination = self.inner.router.route(&task, &options.route, declared_queue).map_err(failed)?;

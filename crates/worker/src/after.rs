@@ -28,16 +28,23 @@ impl Life<'_> {
             Ok(result) => result,
             Err(error) => return self.give_up(&error.to_string()).await,
         };
-        let follow_ups = match FollowUps::after_success(self, embed, &result) {
-            Ok(follow_ups) => follow_ups,
-            Err(error) => return self.give_up(&error.to_string()).await,
+        let mut children = self.children();
+        let sent = match FollowUps::after_success(self, embed, &result) {
+            Ok(follow_ups) => {
+                children.extend(follow_ups.ids().map(str::to_owned));
+                self.send(follow_ups, again).await
+            }
+            Err(error) => self.give_up(&error.to_string()).await,
         };
-        let children = self.children().into_iter().chain(follow_ups.ids().map(str::to_owned)).collect();
-        match self.send(follow_ups, again).await {
-            Ending::Done => {}
-            ending => return ending,
+        if sent == Ending::Again {
+            return sent;
         }
-        self.answer(&Answer { state: State::Success, result: Some(&result), failure: None, children }).await
+        // The result is there, whatever became of what should follow from it.
+        let answer = Answer { state: State::Success, result: Some(&result), failure: None, children };
+        match self.answer(&answer).await {
+            Ending::Done => sent,
+            ending => ending,
+        }
     }
 
     /// After a failure: the steps that will never run have failed too, errbacks are called, the answer is given.
@@ -46,20 +53,21 @@ impl Life<'_> {
             return Ending::Done;
         }
         for step in &embed.chain {
-            match self.fail_step(step, failure).await {
-                Ending::Done => {}
-                ending => return ending,
+            if self.fail_step(step, failure).await == Ending::Again {
+                return Ending::Again;
             }
         }
-        let follow_ups = match FollowUps::after_failure(self, embed) {
-            Ok(follow_ups) => follow_ups,
-            Err(error) => return self.give_up(&error.to_string()).await,
+        let sent = match FollowUps::after_failure(self, embed) {
+            Ok(follow_ups) => self.send(follow_ups, again).await,
+            Err(error) => self.give_up(&error.to_string()).await,
         };
-        match self.send(follow_ups, again).await {
-            Ending::Done => {}
-            ending => return ending,
+        if sent == Ending::Again {
+            return sent;
         }
-        self.answer_failure(State::Failure, failure).await
+        match self.answer_failure(State::Failure, failure).await {
+            Ending::Done => sent,
+            ending => ending,
+        }
     }
 
     /// Does again what follows from an outcome that stands, since nobody knows how far the worker came that recorded it.
@@ -120,8 +128,8 @@ impl Life<'_> {
         if let Some(results) = &self.core.results {
             let row = record::step_row(self, id.to_owned(), step.task.clone(), failure.clone());
             match results.record(self.core, row).await {
-                Ok(Ending::Done) => {}
-                Ok(ending) => return ending,
+                Ok(Ending::Again) => return Ending::Again,
+                Ok(_) => {}
                 Err(reason) => tracing::warn!(id, reason, "the failure of a later step cannot be recorded"),
             }
         }
