@@ -188,7 +188,7 @@ async fn what_follows_is_called_once_after_the_last_attempt_and_keeps_its_family
     assert_eq!(chain.submit(stage.client()).await.unwrap().get().await.unwrap(), json!(3));
     let row = stage.row("c-2").await;
     let family = (row.parent_id.as_deref(), row.root_id.as_deref());
-    assert_eq!((row.attempts, family), (3, (Some("c-2"), Some("c-1"))), "a retried task is its own parent");
+    assert_eq!((row.attempts, family), (3, (Some("c-1"), Some("c-1"))), "a retried task keeps its parent");
     stage.seen(5).await;
     let calls = stage.clear().await;
     assert_eq!(calls.len(), 5, "three attempts, a link and a step");

@@ -450,8 +450,6 @@ CASES = {
     "group_header": lambda: call(add, 1, 2, group_id="the-group", group_index=3),
     "ignore_result": lambda: call(add, 1, 2, ignore_result=True),
     "ignore_result_declared": lambda: call(ignored, "note"),
-    "worker_retry_everything": "a parent_id that is there already stays; one that is null becomes the task's own id",
-    "worker_retry_msgpack": "the call was in msgpack: a retry has the worker's own task_serializer",
     "unknown_to_the_sender": lambda: app.send_task("rust.add", [1, 2], task_id="by-name", queue=interop.QUEUE),
     "replaced_task_nesting": lambda: call(add, 1, 2, replaced_task_nesting=2),
     "stamps": lambda: call(add, 1, 2, stamped_headers=["team", "many"], team="x", many=["a", "b"]),
@@ -654,6 +652,11 @@ def record_sent(broker):
         broker.fresh()
         send()
         record(name, broker.all(interop.QUEUE), NOTES.get(name), reason)
+    for name, send in RETRIES.items():
+        begin(name)
+        broker.fresh()
+        send()
+        record(f"{name}_call", broker.all(interop.QUEUE), f"the call whose second attempt is {name}")
 
 
 # ---- the cases: what a worker sends

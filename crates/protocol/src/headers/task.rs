@@ -126,7 +126,7 @@ impl TaskHeaders {
         put(names::TIMELIMIT, (all || self.limits != TimeLimits::default()).then(|| self.limits.to_value()));
         put(names::ROOT_ID, self.root_id.map(Value::from));
         put(names::PARENT_ID, self.parent_id.map(Value::from));
-        put(names::IGNORE_RESULT, self.ignore_result.or(all.then_some(false)).map(Value::from));
+        put(names::IGNORE_RESULT, self.ignore_result.map(Value::from));
         put(names::REPLACED_TASK_NESTING, nonzero(self.replaced_task_nesting));
         let names_of_stamps: Vec<_> = self.stamped_headers.into_iter().map(Value::from).collect();
         put(names::STAMPED_HEADERS, (!names_of_stamps.is_empty()).then_some(Value::List(names_of_stamps)));
@@ -243,6 +243,8 @@ mod tests {
         ];
         assert_eq!(found, celerys);
         assert_eq!(written.get("timelimit"), Some(&Value::List(vec![Value::Null, Value::Null])));
+        // Not false, which would overrule what the task itself says.
+        assert_eq!(written.get("ignore_result"), Some(&Value::Null));
         assert_eq!(TaskHeaders::read(&written).unwrap().task, "t.add");
     }
 

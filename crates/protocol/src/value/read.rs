@@ -119,7 +119,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
-/// A key as text: integers and booleans are spelt as JSON would spell them.
+/// A key, which is text. MessagePack could have others, but Python reads none.
 struct Key(String);
 
 impl<'de> Deserialize<'de> for Key {
@@ -134,16 +134,7 @@ impl Visitor<'_> for KeyVisitor {
     type Value = Key;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a string, an integer or a boolean as a key")
-    }
-    fn visit_bool<E>(self, value: bool) -> Result<Key, E> {
-        Ok(Key(value.to_string()))
-    }
-    fn visit_i64<E>(self, number: i64) -> Result<Key, E> {
-        Ok(Key(number.to_string()))
-    }
-    fn visit_u64<E>(self, number: u64) -> Result<Key, E> {
-        Ok(Key(number.to_string()))
+        formatter.write_str("a string as a key")
     }
     fn visit_str<E>(self, text: &str) -> Result<Key, E> {
         Ok(Key(text.to_owned()))
