@@ -45,14 +45,14 @@ has_line() {
 }
 
 echo "== Python environment and Rust programs"
-[ -x "$environment/bin/celery" ] || python3 -m venv "$environment"
-"$environment/bin/pip" install --quiet --disable-pip-version-check --requirement "$here/requirements.txt"
+[ -x "$environment/bin/python" ] || python3 -m venv "$environment"
+"$environment/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$here/requirements.txt"
 (cd "$here/rust" && cargo build --quiet)
 programs=$(cd "$here/rust" && cargo metadata --no-deps --format-version 1 | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/debug
 
 echo "== Both workers"
 cd "$here"
-"$environment/bin/celery" -A shop worker -Q catalog -c 2 -l INFO >"$work/python.log" 2>&1 &
+"$environment/bin/python" -m celery -A shop worker -Q catalog -c 2 -l INFO >"$work/python.log" 2>&1 &
 python=$!
 workers+=("$python")
 cd "$here/rust"
