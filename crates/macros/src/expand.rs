@@ -23,15 +23,9 @@ pub(crate) fn task(options: &Options, signature: &Signature, mut function: ItemF
     let run = run(&ident, signature, function.sig.asyncness.is_some());
     let call = call(&ident, &visibility, signature);
     let constructor = if function.sig.asyncness.is_some() { quote!(asynchronous) } else { quote!(blocking) };
+    let declared = declare(&cfg, &ident, &visibility, &type_doc, &described);
     quote! {
-        #(#cfg)*
-        #[doc = #type_doc]
-        #[allow(non_camel_case_types)]
-        #[derive(::core::fmt::Debug, ::core::clone::Clone, ::core::marker::Copy)]
-        #visibility enum #ident {}
-
-        #(#cfg)*
-        impl ::celeriac::Task for #ident { #described }
+        #declared
 
         #(#cfg)*
         #run
@@ -54,6 +48,26 @@ pub(crate) fn task(options: &Options, signature: &Signature, mut function: ItemF
         #(#cfg)*
         #(#doc)*
         #call
+    }
+}
+
+/// The type of a task, and what calls need to know of it.
+pub(crate) fn declare(
+    cfg: &[Attribute],
+    ident: &Ident,
+    visibility: &Visibility,
+    doc: &str,
+    described: &TokenStream,
+) -> TokenStream {
+    quote! {
+        #(#cfg)*
+        #[doc = #doc]
+        #[allow(non_camel_case_types)]
+        #[derive(::core::fmt::Debug, ::core::clone::Clone, ::core::marker::Copy)]
+        #visibility enum #ident {}
+
+        #(#cfg)*
+        impl ::celeriac::Task for #ident { #described }
     }
 }
 

@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{FnArg, ItemFn, ReturnType, parse_quote};
 
-use crate::expand::{Attributes, call, describe};
+use crate::expand::{Attributes, call, declare, describe};
 use crate::options::Options;
 use crate::problems::Problems;
 use crate::signature::{Signature, last_segment, names_context};
@@ -26,15 +26,9 @@ pub(crate) fn expand(options: &Options, mut function: ItemFn, mut problems: Prob
     let returns = &signature.returns;
     let described = describe(ident, options, &signature, &quote!(#returns));
     let call = call(ident, visibility, &signature);
+    let declared = declare(&cfg, ident, visibility, &type_doc, &described);
     quote! {
-        #(#cfg)*
-        #[doc = #type_doc]
-        #[allow(non_camel_case_types)]
-        #[derive(::core::fmt::Debug, ::core::clone::Clone, ::core::marker::Copy)]
-        #visibility enum #ident {}
-
-        #(#cfg)*
-        impl ::celeriac::Task for #ident { #described }
+        #declared
 
         #(#cfg)*
         #(#doc)*
