@@ -2,7 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "the tables that these tests are run for")]
 
+mod arbitrary;
+mod golden;
 mod harness;
 mod matrix;
 mod mixed;
+mod properties;
+mod recordings;
+mod replies;
 mod sides;
+mod spelling;

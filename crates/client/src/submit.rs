@@ -187,7 +187,7 @@ impl Client {
         let full = appearance.is_some();
         let root_id = root_id.or_else(|| within.map(|within| within.root_id.clone()));
         let mut headers = HeaderMap::with_capacity(4 + options.headers.len());
-        TaskHeaders {
+        let own = TaskHeaders {
             task: task.clone(),
             id: id.clone(),
             retries: 0,
@@ -203,8 +203,9 @@ impl Client {
             replaced_task_nesting,
             stamped_headers: options.stamps.keys().cloned().collect(),
             stamps: options.stamps,
-        }
-        .write(&mut headers, appearance);
+        };
+        own.check().map_err(|error| Error::Call { task: task.clone(), reason: error.to_string() })?;
+        own.write(&mut headers, appearance);
         if let Some(compression) = compression {
             headers.push(names::COMPRESSION, compression.header_value());
         }
@@ -255,7 +256,7 @@ impl Client {
 
 /// A body that carries what follows from the call, beside what it carries already.
 fn with_follow_ups(task: &str, body: Body, follow: Follow) -> Result<Body> {
-    if follow == Follow::default() {
+    if follow == Follow::default() && body.embed.is_null() {
         return Ok(body);
     }
     let Follow { callbacks, errbacks, steps } = follow;

@@ -82,11 +82,13 @@ impl Codec {
     /// Encodes a dynamic value.
     ///
     /// # Errors
-    /// When the codec cannot represent it, or a peer would take it for something else.
+    /// When the codec cannot represent it, or a peer would take it for something else, or not follow its nesting.
     pub fn encode_value(self, value: &Value) -> Result<Vec<u8>, EncodeError> {
+        // What is deeper we would not read ourselves. Python gives up at about a thousand, and drops the message.
+        let depth = DecodeLimits::default().depth;
         match self {
-            Self::Json => json::encode(value),
-            Self::Msgpack => msgpack::encode(value),
+            Self::Json => json::encode(value, depth),
+            Self::Msgpack => msgpack::encode(value, depth),
         }
     }
 

@@ -23,6 +23,10 @@ another, in order.
         -> {"protocol": "1" | "2" | "hybrid", "args", "kwargs", "embed", "headers", "utc", "repr"}
     {"seq", "command": "decode_all", "messages": [{"body", "content_type", ..}, ..]}
         -> {"answers": [..]}        each as above, or {"error", "error_type"}
+    {"seq", "command": "read_results", "messages": [{"body", "content_type", "content_encoding"}, ..]}
+        -> {"answers": [..]}        as "result" has it of replies with these bodies, or {"error", "error_type"}
+    {"seq", "command": "take", "queue", "count"}
+        -> {"answers": [..]}        so many messages of a queue, each as from "decode", with "properties"
     {"seq", "command": "encode", "value", "serializer": "json", "compression": null}
         -> {"body": "<base64>", "content_type", "content_encoding", "compression"}
     {"seq", "command": "info"}
@@ -46,8 +50,10 @@ from celery import chain, chord, group, states
 from celery.canvas import Signature
 from celery.exceptions import TimeoutError
 from celery.result import AsyncResult
+from celery.worker.request import Request
+from kombu.asynchronous.timer import to_timestamp
 from kombu.compression import compress
-from kombu.serialization import dumps
+from kombu.serialization import dumps, loads, prepare_accept_content
 
 import spelling
 from app import app
@@ -122,7 +128,10 @@ def keep(*ids):
 
 
 def outcome(result):
-    meta = result._get_task_meta()
+    return told_of(result._get_task_meta())
+
+
+def told_of(meta):
     children = [child.as_tuple() for child in meta.get("children") or []]
     plain = {name: item for name, item in meta.items() if name != "result"}
     told = {"state": meta["status"], "meta": spelling.spell({**plain, "children": json.loads(json.dumps(children))})}
@@ -180,6 +189,46 @@ def decoded_all(command):
     return {"answers": [answered(decoded, message) for message in command["messages"]]}
 
 
+def read_result(command):
+    kind = command["content_type"]
+    body = base64.b64decode(command["body"])
+    meta = loads(body, kind, command["content_encoding"], accept=prepare_accept_content([kind]))
+    one = AsyncResult(meta["task_id"], app=app)
+    one._set_cache(app.backend.meta_from_decoded(meta))
+    return told_of(one._cache)
+
+
+def read_results(command):
+    return {"answers": [answered(read_result, message) for message in command["messages"]]}
+
+
+def take(command):
+    with app.connection_for_read() as connection:
+        channel = connection.default_channel
+        # As it is: kombu would decompress and decode.
+        raw = super(type(channel), channel)
+        messages = [raw.basic_get(command["queue"], no_ack=True) for _ in range(command["count"])]
+        return {"answers": [answered(lambda message: taken(message, channel), message) for message in messages]}
+
+
+def taken(message, channel):
+    properties = {name: value for name, value in message.properties.items() if name != "application_headers"}
+    body = message.body.encode() if isinstance(message.body, str) else bytes(message.body)
+    kind, encoding = properties.get("content_type"), properties.get("content_encoding")
+    told = decode(body, kind, encoding, message.headers, ["json", "msgpack"])
+    # What a worker does with it before it runs it.
+    received = channel.message_to_python(message)
+    received.accept = prepare_accept_content(["json", "msgpack"])
+    request = Request(received, app=app, hostname="driver", task=app.tasks["interop.echo"])
+    for moment in (request.eta, request.expires):
+        if moment is not None:
+            to_timestamp(moment)
+    hard, soft = request.time_limits
+    assert all(limit is None or limit >= 0 for limit in (hard, soft)), request.time_limits
+    told = {**told, "properties": properties}
+    return {name: spelling.spell(value) for name, value in told.items()}
+
+
 def encoded(command):
     content_type, content_encoding, body = dumps(spelling.read(command["value"]), command.get("serializer", "json"))
     compression = None
@@ -205,6 +254,8 @@ COMMANDS = {
     "results": results,
     "decode": decoded,
     "decode_all": decoded_all,
+    "read_results": read_results,
+    "take": take,
     "encode": encoded,
     "info": info,
 }

@@ -104,7 +104,12 @@ fn write_value(value: &Value) -> Result<AMQPValue> {
         // AMQP as RabbitMQ speaks it has no integer for it.
         Value::UInt(number) => AMQPValue::LongString(LongString::from(number.to_string())),
         Value::BigInt(number) => AMQPValue::LongString(LongString::from(number.as_str())),
-        Value::Float(number) => AMQPValue::Double(*number),
+        Value::Float(number) if number.is_finite() => AMQPValue::Double(*number),
+        // RabbitMQ ends the connection over it.
+        Value::Float(number) => {
+            let reason = format!("RabbitMQ takes no number that is not finite, got {number}");
+            return Err(Error::Invalid { key: "value in a header".to_owned(), reason });
+        }
         Value::Text(text) => AMQPValue::LongString(LongString::from(text.as_str())),
         Value::Bytes(bytes) => AMQPValue::ByteArray(bytes.as_slice().into()),
         Value::List(items) => {
@@ -336,6 +341,11 @@ mod tests {
         assert_eq!(
             Envelope::new(&outgoing(header)).unwrap_err().to_string(),
             "header name: should be at most 255 bytes, got 256"
+        );
+        let endless: HeaderMap = [("x", Value::List(vec![Value::Float(f64::NAN)]))].into_iter().collect();
+        assert_eq!(
+            Envelope::new(&outgoing(endless)).unwrap_err().to_string(),
+            "value in a header: RabbitMQ takes no number that is not finite, got NaN"
         );
         let key = Outgoing { routing_key: long, ..outgoing(HeaderMap::new()) };
         assert_eq!(Envelope::new(&key).unwrap_err().to_string(), "routing key: should be at most 255 bytes, got 256");

@@ -13,27 +13,28 @@ pub(crate) const NAME: &str = "MessagePack";
 /// Room that suffices for most bodies.
 const USUAL: usize = 128;
 
-pub(crate) fn encode(value: &Value) -> Result<Vec<u8>, EncodeError> {
+pub(crate) fn encode(value: &Value, depth: usize) -> Result<Vec<u8>, EncodeError> {
     let mut bytes = Vec::with_capacity(USUAL);
-    Packed(value)
+    Packed(value, depth)
         .serialize(&mut Serializer::new(&mut bytes))
         .map_err(|error| EncodeError { codec: NAME, reason: error.to_string() })?;
     Ok(bytes)
 }
 
 /// A value as MessagePack has it: ids and times as text, and no integers beyond 64 bits.
-struct Packed<'a>(&'a Value);
+struct Packed<'a>(&'a Value, usize);
 
 impl Serialize for Packed<'_> {
     fn serialize<S: ser::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             // Left to itself, the serialiser would write sixteen bytes, which nobody reads as a number.
             Value::BigInt(_) => Err(ser::Error::custom("an integer beyond 64 bits")),
-            Value::List(items) => serializer.collect_seq(items.iter().map(Packed)),
+            Value::List(_) | Value::Map(_) if self.1 == 0 => Err(ser::Error::custom("nested too deep")),
+            Value::List(items) => serializer.collect_seq(items.iter().map(|item| Packed(item, self.1 - 1))),
             Value::Map(entries) => {
                 let mut map = serializer.serialize_map(Some(entries.len()))?;
                 for (key, value) in entries {
-                    map.serialize_entry(key, &Packed(value))?;
+                    map.serialize_entry(key, &Packed(value, self.1 - 1))?;
                 }
                 map.end()
             }
@@ -78,14 +79,14 @@ mod tests {
             (Value::Float(f64::INFINITY), &[0xcb, 0x7f, 0xf0, 0, 0, 0, 0, 0, 0]),
         ];
         for (value, bytes) in cases {
-            assert_eq!(encode(&value).unwrap(), bytes, "{value:?}");
+            assert_eq!(encode(&value, 128).unwrap(), bytes, "{value:?}");
         }
     }
 
     #[test]
     fn an_integer_beyond_64_bits_is_refused() {
         let large = Value::List(vec![Value::BigInt(BigInt::new("-9223372036854775809").unwrap())]);
-        let error = encode(&large).unwrap_err();
+        let error = encode(&large, 128).unwrap_err();
         assert_eq!(error.to_string(), "cannot be written as MessagePack: an integer beyond 64 bits");
     }
 

@@ -17,18 +17,23 @@ pub(super) fn text(name: &'static str, value: &Value) -> Result<Option<String>, 
 }
 
 pub(super) fn required_text(name: &'static str, value: &Value) -> Result<String, HeaderError> {
-    /// Longer names and ids do not fit Celery's result tables, nor ours.
-    const LONGEST: usize = 255;
     match value {
-        Value::Text(text) if text.len() > LONGEST => {
-            Err(HeaderError::Invalid { name, expected: "at most 255 bytes", found: format!("{} bytes", text.len()) })
-        }
-        Value::Text(text) if text.contains('\0') => {
-            Err(HeaderError::Invalid { name, expected: "text", found: "text with a zero byte".to_owned() })
-        }
-        Value::Text(text) => Ok(text.clone()),
+        Value::Text(text) => fits(name, text).map(|()| text.clone()),
         other => Err(HeaderError::wrong(name, "a string", other)),
     }
+}
+
+/// Whether a name or an id can be stored.
+pub(super) fn fits(name: &'static str, text: &str) -> Result<(), HeaderError> {
+    /// Longer names and ids do not fit Celery's result tables, nor ours.
+    const LONGEST: usize = 255;
+    if text.len() > LONGEST {
+        return Err(HeaderError::Invalid { name, expected: "at most 255 bytes", found: format!("{} bytes", text.len()) });
+    }
+    if text.contains('\0') {
+        return Err(HeaderError::Invalid { name, expected: "text", found: "text with a zero byte".to_owned() });
+    }
+    Ok(())
 }
 
 pub(super) fn count(name: &'static str, value: &Value) -> Result<u32, HeaderError> {

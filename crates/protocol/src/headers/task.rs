@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::read::{HeaderError, count, flag, integer, limits, map, moment, required_text, text, texts};
+use super::read::{HeaderError, count, fits, flag, integer, limits, map, moment, required_text, text, texts};
 use super::{HeaderMap, names};
 use crate::time;
 use crate::value::{Map, Value};
@@ -64,6 +64,9 @@ pub struct Appearance {
     pub origin: String,
 }
 
+/// Earlier than any task.
+const EARLIEST: Timestamp = Timestamp::UNIX_EPOCH;
+
 impl TaskHeaders {
     /// Reads the headers of a task.
     ///
@@ -101,6 +104,27 @@ impl TaskHeaders {
             return Err(HeaderError::Missing { name: names::ID });
         }
         Ok(read)
+    }
+
+    /// Whether every worker reads these headers once they are written.
+    ///
+    /// # Errors
+    /// When the name or the id is missing or too long, or a time is before what Python can count from.
+    pub fn check(&self) -> Result<(), HeaderError> {
+        for (name, text) in [(names::TASK, &self.task), (names::ID, &self.id)] {
+            fits(name, text)?;
+            if text.is_empty() {
+                return Err(HeaderError::Missing { name });
+            }
+        }
+        for (name, time) in [(names::ETA, self.eta), (names::EXPIRES, self.expires)] {
+            // In the first days of its calendar Python cannot change the time zone.
+            if let Some(time) = time.filter(|time| *time < EARLIEST) {
+                let found = time.to_string();
+                return Err(HeaderError::Invalid { name, expected: "a time since 1970", found });
+            }
+        }
+        Ok(())
     }
 
     /// Writes these headers into a map that has none of them yet.

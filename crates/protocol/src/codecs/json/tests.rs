@@ -12,7 +12,7 @@ fn read(text: &str) -> Result<Value, String> {
 }
 
 fn written(value: &Value) -> String {
-    String::from_utf8(encode(value).unwrap()).unwrap()
+    String::from_utf8(encode(value, 128).unwrap()).unwrap()
 }
 
 #[test]
@@ -119,9 +119,9 @@ fn what_a_peer_would_misread_is_not_written() {
     let pair: Map = [("__value__".to_owned(), Value::Null), ("__type__".to_owned(), Value::from("uuid"))].into();
     let nested = Value::List(vec![Value::Map([("a".to_owned(), Value::Map(pair))].into())]);
     assert_eq!(
-        encode(&nested).unwrap_err().to_string(),
+        encode(&nested, 128).unwrap_err().to_string(),
         "cannot be written as JSON: a Celery peer takes an object of `__type__` and `__value__` for another type"
     );
     let wrong = Value::Typed(Typed::Decimal("ten".to_owned()));
-    assert_eq!(encode(&wrong).unwrap_err().to_string(), "cannot be written as JSON: `ten` is not a decimal");
+    assert_eq!(encode(&wrong, 128).unwrap_err().to_string(), "cannot be written as JSON: `ten` is not a decimal");
 }

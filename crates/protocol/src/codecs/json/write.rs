@@ -11,13 +11,13 @@ use crate::value::{Map, Typed, Value};
 /// Room that suffices for most bodies.
 const USUAL: usize = 128;
 
-pub(crate) fn encode(value: &Value) -> Result<Vec<u8>, EncodeError> {
+pub(crate) fn encode(value: &Value, depth: usize) -> Result<Vec<u8>, EncodeError> {
     let mut out = Vec::with_capacity(USUAL);
-    write(value, &mut out)?;
+    write(value, depth, &mut out)?;
     Ok(out)
 }
 
-fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+fn write(value: &Value, depth: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     match value {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Bool(true) => out.extend_from_slice(b"true"),
@@ -31,8 +31,8 @@ fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), EncodeError> {
             Ok(value) => extended("bytes", value, out)?,
             Err(_) => extended("base64", &BASE64_STANDARD.encode(bytes), out)?,
         },
-        Value::List(items) => list(items, out)?,
-        Value::Map(entries) => object(entries, out)?,
+        Value::List(items) => list(items, deeper(depth)?, out)?,
+        Value::Map(entries) => object(entries, deeper(depth)?, out)?,
         Value::Typed(typed) => {
             typed.check().map_err(|error| refused(error.to_string()))?;
             match typed {
@@ -77,19 +77,23 @@ fn float(number: f64, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     Ok(())
 }
 
-fn list(items: &[Value], out: &mut Vec<u8>) -> Result<(), EncodeError> {
+fn deeper(depth: usize) -> Result<usize, EncodeError> {
+    depth.checked_sub(1).ok_or_else(|| refused("nested too deep".to_owned()))
+}
+
+fn list(items: &[Value], depth: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     out.push(b'[');
     for (index, item) in items.iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
-        write(item, out)?;
+        write(item, depth, out)?;
     }
     out.push(b']');
     Ok(())
 }
 
-fn object(entries: &Map, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+fn object(entries: &Map, depth: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     if entries.len() == 2 && entries.contains_key(TYPE) && entries.contains_key(VALUE) {
         return Err(refused(format!("a Celery peer takes an object of `{TYPE}` and `{VALUE}` for another type")));
     }
@@ -100,7 +104,7 @@ fn object(entries: &Map, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         }
         text(key, out)?;
         out.push(b':');
-        write(value, out)?;
+        write(value, depth, out)?;
     }
     out.push(b'}');
     Ok(())
