@@ -92,7 +92,8 @@ fn any_typed() -> impl Strategy<Value = Typed> {
     let well_time = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{6})?";
     let well_offset = "([+-](0[0-9]|1[0-3]):[0-5][0-9])?";
     prop_oneof![
-        (date, "[T tT]", time, offset).prop_map(|(date, mid, time, at)| Typed::DateTime(format!("{date}{mid}{time}{at}"))),
+        (date, "[T tT]", time, offset)
+            .prop_map(|(date, mid, time, at)| Typed::DateTime(format!("{date}{mid}{time}{at}"))),
         (well, well_time, well_offset).prop_map(|(date, time, at)| Typed::DateTime(format!("{date}T{time}{at}"))),
         date.prop_map(Typed::Date),
         well.prop_map(Typed::Date),
@@ -137,8 +138,11 @@ fn any_span() -> impl Strategy<Value = Duration> {
 
 fn any_follow() -> impl Strategy<Value = Follow> {
     let signatures = || prop_oneof![2 => Just(Vec::new()), 1 => vec(any_signature(), 1..3)];
-    (signatures(), signatures(), signatures())
-        .prop_map(|(callbacks, errbacks, steps)| Follow { callbacks, errbacks, steps })
+    (signatures(), signatures(), signatures()).prop_map(|(callbacks, errbacks, steps)| Follow {
+        callbacks,
+        errbacks,
+        steps,
+    })
 }
 
 fn any_relations() -> impl Strategy<Value = Relations> {
@@ -178,7 +182,11 @@ fn any_options() -> impl Strategy<Value = CallOptions> {
         (stamps, any_follow(), any_relations()),
     )
         .prop_map(
-            |((id, when, expires, codec, priority, compression), (headers, ignore_result, hard, soft, shadow), last)| {
+            |(
+                (id, when, expires, codec, priority, compression),
+                (headers, ignore_result, hard, soft, shadow),
+                last,
+            )| {
                 let (stamps, follow, relations) = last;
                 CallOptions {
                     id,
@@ -242,7 +250,11 @@ impl Sent {
         prop_assert!(!task.is_empty() && !self.id.is_empty(), "{:?}", self);
         expect("shadow", &headers["shadow"], &json!(options.shadow))?;
         let stamps = &headers["stamps"];
-        expect("stamps", if stamps.is_null() { &EMPTY } else { stamps }, &spell(&as_text(Value::Map(options.stamps.clone()), true)))?;
+        expect(
+            "stamps",
+            if stamps.is_null() { &EMPTY } else { stamps },
+            &spell(&as_text(Value::Map(options.stamps.clone()), true)),
+        )?;
         let own: Map = options.headers.iter().cloned().collect();
         for (name, value) in own {
             expect(&name, &headers[&name], &spell(&as_text(value, true)))?;
@@ -255,7 +267,8 @@ impl Sent {
         let Request { body, options, .. } = &self.request;
         prop_assert!(found.is_object(), "{} is carried: {:?}", found, self);
         let Follow { callbacks, errbacks, steps } = options.follow.clone();
-        let mut carried = Embed::read(&body.embed).map_err(|error| TestCaseError::fail(format!("{error}: {self:?}")))?;
+        let mut carried =
+            Embed::read(&body.embed).map_err(|error| TestCaseError::fail(format!("{error}: {self:?}")))?;
         carried.callbacks.extend(callbacks);
         carried.errbacks.extend(errbacks);
         carried.chain.extend(steps);
@@ -285,7 +298,8 @@ fn as_text(value: Value, header: bool) -> Value {
 pub(crate) fn is_same(found: &Json, expected: &Json) -> bool {
     match (found, expected) {
         (Json::Array(found), Json::Array(expected)) => {
-            found.len() == expected.len() && found.iter().zip(expected).all(|(found, expected)| is_same(found, expected))
+            found.len() == expected.len()
+                && found.iter().zip(expected).all(|(found, expected)| is_same(found, expected))
         }
         (Json::Object(found), Json::Object(expected)) if found.len() == expected.len() => {
             expected.iter().all(|(key, expected)| match (found.get(key), key.as_str()) {

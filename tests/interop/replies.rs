@@ -33,7 +33,11 @@ fn every_recorded_reply_is_read() {
         assert_eq!(Some(meta.task_id.as_str()), text("task_id"), "{name}");
         assert_eq!(Some(meta.status.as_str()), text("status"), "{name}");
         assert_eq!(meta.date_done, text("date_done").map(|time| time.parse().unwrap()), "{name}");
-        assert_eq!((meta.parent_id.as_deref(), meta.group_id.as_deref()), (text("parent_id"), text("group_id")), "{name}");
+        assert_eq!(
+            (meta.parent_id.as_deref(), meta.group_id.as_deref()),
+            (text("parent_id"), text("group_id")),
+            "{name}"
+        );
         assert_eq!(spell(&meta.children), *recording.expect("children"), "{name}");
         let Some(failure) = meta.failure else {
             assert_eq!(recording.part("exception"), &Json::Null, "{name}");
@@ -102,12 +106,17 @@ async fn a_result_that_is_written_again_is_the_same_to_celery() {
         let name = recording.name();
         assert!(after["error"].is_null(), "{name}: {after}");
         // What `result_extended` adds is not kept.
-        for key in ["name", "args", "kwargs", "worker", "retries", "queue", "delivery_info", "stamped_headers", "team"] {
+        for key in ["name", "args", "kwargs", "worker", "retries", "queue", "delivery_info", "stamped_headers", "team"]
+        {
             before["meta"].as_object_mut().unwrap().remove(key);
         }
         let (was, is) = (before["exception"].take(), after["exception"].take());
         if is["args"] != was["args"] || is["type"] != was["type"] || is["module"] != was["module"] {
-            changed.push((name.to_owned(), format!("{} {}", was["type"], was["args"]), format!("{} {}", is["type"], is["args"])));
+            changed.push((
+                name.to_owned(),
+                format!("{} {}", was["type"], was["args"]),
+                format!("{} {}", is["type"], is["args"]),
+            ));
         }
         assert_eq!(after["meta"], before["meta"], "{name}");
         assert_eq!((&after["state"], &after["result"]), (&before["state"], &before["result"]), "{name}");

@@ -28,7 +28,11 @@ pub(super) fn fits(name: &'static str, text: &str) -> Result<(), HeaderError> {
     /// Longer names and ids do not fit Celery's result tables, nor ours.
     const LONGEST: usize = 255;
     if text.len() > LONGEST {
-        return Err(HeaderError::Invalid { name, expected: "at most 255 bytes", found: format!("{} bytes", text.len()) });
+        return Err(HeaderError::Invalid {
+            name,
+            expected: "at most 255 bytes",
+            found: format!("{} bytes", text.len()),
+        });
     }
     if text.contains('\0') {
         return Err(HeaderError::Invalid { name, expected: "text", found: "text with a zero byte".to_owned() });
