@@ -63,7 +63,8 @@ pub fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name) || name.starts_with("celeriac-") || name.starts_with("x-death")
 }
 
-const RESERVED: [&str; 20] = [
+/// Every header of protocol 2.
+pub const RESERVED: [&str; 20] = [
     TASK,
     ID,
     ETA,
