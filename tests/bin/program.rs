@@ -58,9 +58,23 @@ fn journal(line: &str) -> TaskResult<()> {
     Ok(())
 }
 
+/// Follows from another task, whose result it returns.
+#[task(name = "test.after")]
+async fn after(ctx: TaskContext, result: u64) -> TaskResult<u64> {
+    journal(&format!("{} {result}", ctx.id()))?;
+    Ok(result)
+}
+
+/// Fails, after it has noted that it ran.
+#[task(name = "test.fail")]
+async fn fail(ctx: TaskContext, number: u64) -> TaskResult<()> {
+    journal(&format!("{} {number}", ctx.id()))?;
+    Err(TaskError::of_kind("ValueError", format!("{number} is no good")))
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let app =
-        Celeriac::builder().config_if_present("config").tasks(tasks![note, rest, block, story]).tasks(interop::tasks());
+    let tasks = tasks![note, rest, block, story, after, fail];
+    let app = Celeriac::builder().config_if_present("config").tasks(tasks).tasks(interop::tasks());
     celeriac::cli::run(app).await
 }

@@ -168,3 +168,20 @@ async fn a_queue_that_exists_otherwise_on_the_broker_is_named_with_both_values()
     );
     bed.clear().await;
 }
+
+#[tokio::test]
+async fn a_route_is_explained_without_a_broker() {
+    let folder = tempfile::tempdir().unwrap();
+    let routes = "queues: { reports: { type: classic, max_priority: 4 } }\n\
+                  task_routes: [{ task: 'reports.*', queue: reports, priority: 2, serializer: msgpack, expires: 1h }]\n";
+    write(folder.path(), "routes.yaml", routes);
+    let config = folder.path().to_str().unwrap();
+    let (code, said) = run(&["--config", config, "routes", "explain", "reports.daily"], &[]).await;
+    assert_eq!(code, 0, "{said}");
+    let expected = "reports.daily\n  rule         task_routes[0]: reports.*\n  exchange     (default)\n  \
+                    routing key  reports\n  queues       reports\n  priority     2\n  serializer   msgpack\n  expires      1h";
+    assert_eq!(said, expected);
+    let (code, said) = run(&["--config", config, "routes", "explain", "x", "-Q", "report", "--json"], &[]).await;
+    assert_ne!(code, 0, "{said}");
+    assert!(said.contains("did you mean `reports`?"), "{said}");
+}

@@ -345,7 +345,7 @@ async fn replies_come_within_the_process_too() {
     let properties = Properties { content_type, correlation_id, ..Properties::default() };
     let body = json!({"status": "SUCCESS", "result": 3, "task_id": handle.id()}).to_string().into();
     let message = Message { properties, body, ..Message::default() };
-    let outgoing = Outgoing { exchange: "".into(), routing_key: reply_to.clone().unwrap(), message };
+    let outgoing = Outgoing { exchange: "".into(), routing_key: reply_to.clone().unwrap(), message, mandatory: true };
     client.broker().publish(outgoing).await.unwrap();
     assert_eq!(handle.get().await.unwrap(), 3);
     worker.close().await;

@@ -6,6 +6,7 @@
 
 mod connection_cut;
 mod database_stopped;
+mod follow_ups_killed;
 mod garbage;
 mod ledger;
 mod worker_killed;

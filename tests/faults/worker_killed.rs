@@ -1,6 +1,7 @@
 //! A worker is killed every few seconds.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use celeriac::tasks;
@@ -9,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Ledger, is_long, note};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_confirmed_task_has_one_row_although_its_worker_is_killed_again_and_again() {
@@ -21,7 +22,7 @@ async fn every_confirmed_task_has_one_row_although_its_worker_is_killed_again_an
     let mut ledger = Ledger::default();
     let done = CancellationToken::new();
 
-    let (kills, recorded) = tokio::join!(keep_killing(&bed, journal.to_str().unwrap(), &done), async {
+    let (kills, recorded) = tokio::join!(keep_killing(&bed, journal.to_str().unwrap(), 1_000..3_000, &done), async {
         ledger.issue(&client, count).await;
         let recorded = ledger.settle(&bed, Duration::from_secs(600)).await;
         done.cancel();
@@ -44,8 +45,8 @@ async fn every_confirmed_task_has_one_row_although_its_worker_is_killed_again_an
     bed.clear().await;
 }
 
-/// Runs one worker after another, each for a random while, until `done`; how many were killed.
-async fn keep_killing(bed: &Bed, journal: &str, done: &CancellationToken) -> u32 {
+/// Runs one worker after another, each for a random while of so many milliseconds, until `done`; how many were killed.
+pub(crate) async fn keep_killing(bed: &Bed, journal: &str, lives: Range<u64>, done: &CancellationToken) -> u32 {
     let variables = [
         ("CELERIAC__BROKER__URL", bed.amqp_url()),
         ("CELERIAC__RESULTS__URL", bed.database_url()),
@@ -54,7 +55,7 @@ async fn keep_killing(bed: &Bed, journal: &str, done: &CancellationToken) -> u32
     let mut kills = 0;
     loop {
         let mut worker = Program::start(PROGRAM, &["worker", "-l", "warn", "-n", &format!("w{kills}")], &variables);
-        let life = Duration::from_millis(fastrand::u64(1_000..3_000));
+        let life = Duration::from_millis(fastrand::u64(lives.clone()));
         let ended = done.run_until_cancelled(tokio::time::sleep(life)).await.is_none();
         if ended {
             worker.says("  tasks").await;

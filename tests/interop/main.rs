@@ -1,5 +1,5 @@
 //! Celery on one side and Celeriac on the other, over a real RabbitMQ.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "the tables that these tests are run for")]
 
 mod arbitrary;

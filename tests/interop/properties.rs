@@ -92,7 +92,7 @@ fn whatever_is_sent_is_read_by_celery_as_it_was_meant() {
         runtime.block_on(async {
             let mut sent = Vec::new();
             for (request, full) in &calls {
-                let Ok(mut prepared) = clients[usize::from(*full)].prepare(request.clone()) else { continue };
+                let Ok(mut prepared) = clients[usize::from(*full)].prepare(request.clone(), None) else { continue };
                 // All on one queue, for as long as it takes.
                 prepared.outgoing.exchange = "".into();
                 prepared.outgoing.routing_key = QUEUE.to_owned();

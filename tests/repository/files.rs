@@ -24,7 +24,7 @@ pub(crate) fn files(under: &str, ending: &str) -> Vec<PathBuf> {
 }
 
 fn sources() -> Vec<PathBuf> {
-    let folders = ["crates", "tests", "benches", "xtask"];
+    let folders = ["crates", "tests", "benches", "examples", "xtask"];
     // Fixtures of compile errors are read by the compiler alone.
     folders
         .iter()
@@ -52,7 +52,8 @@ fn modules_have_names_that_say_something() {
 
 #[test]
 fn links_between_pages_lead_somewhere() {
-    let pages = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|page| root().join(page));
+    let pages = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/celery/README.md"]
+        .map(|page| root().join(page));
     for page in pages.into_iter().chain(files("docs", ".md")) {
         let text = std::fs::read_to_string(&page).unwrap();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

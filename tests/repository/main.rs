@@ -3,4 +3,5 @@
 
 mod edges;
 mod files;
+mod quotes;
 mod reference;

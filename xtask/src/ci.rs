@@ -1,11 +1,15 @@
 //! `ci`: everything that has to pass before a merge.
 
+use std::path::Path;
+use std::process::Command;
+
 use anyhow::Result;
+use celeriac_servers::PythonEnvironment;
 
 use crate::check::check;
 use crate::packages::Package;
-use crate::run::{cargo, has_cargo, run, step};
-use crate::test::{self, test};
+use crate::run::{cargo, has_cargo, run, step, workspace};
+use crate::test::{self, start, test};
 
 const FACADE: &str = "celeriac";
 
@@ -15,7 +19,25 @@ pub(crate) fn ci() -> Result<()> {
         features()?;
         test(&test::Options::default())?;
         step("quickstart", || run(&mut cargo(&["run", "--package", FACADE, "--example", "quickstart"])))?;
+        example()?;
         deny()
+    })
+}
+
+/// The shop whose halves are Python and Rust, as its README runs it.
+fn example() -> Result<()> {
+    let servers = start()?;
+    let python = PythonEnvironment::obtain()?;
+    step("example", || {
+        let mut command = Command::new(workspace().join("examples/celery/run.sh"));
+        command.current_dir(workspace());
+        command.env("CELERIAC__BROKER__URL", servers.amqp_url());
+        command.env("CELERIAC__RESULTS__URL", servers.database_url());
+        // The tests' own environment has all that the example needs.
+        if let Some(environment) = python.python().parent().and_then(Path::parent) {
+            command.env("SHOP_VENV", environment);
+        }
+        run(&mut command)
     })
 }
 

@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod ci;
 mod faults;
+mod fuzz;
 mod packages;
 mod run;
 mod services;
@@ -31,6 +32,8 @@ enum Verb {
     Test(test::Options),
     /// The fault tests in their long form
     Faults(faults::Options),
+    /// Damaged and made-up messages for the decoder, ten million of them
+    Fuzz(fuzz::Options),
     /// Formatting, lints and documentation links
     Check,
     /// The benchmarks, on private servers that flush to disk
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Verb::Services(verb) => services::services(&verb),
         Verb::Test(options) => test::test(&options),
         Verb::Faults(options) => faults::faults(&options),
+        Verb::Fuzz(options) => fuzz::fuzz(&options),
         Verb::Check => check::check(),
         Verb::Bench(options) => bench::bench(&options),
         Verb::Ci => ci::ci(),

@@ -77,6 +77,8 @@ pub struct Outgoing {
     pub routing_key: String,
     /// The message.
     pub message: Message,
+    /// Whether it is an error when no queue takes it. A message that is not mandatory is gone then.
+    pub mandatory: bool,
 }
 
 /// What a consumer asks for.

@@ -34,6 +34,6 @@ mod options;
 pub use broker::{Broker, Consumer, Delivery, Health, Origin, Outgoing, Subscription};
 pub use error::{Error, Result};
 pub use options::{BrokerOptions, connect};
-pub use route::{CallRoute, Destination, Router, RoutesOptions};
+pub use route::{CallRoute, Destination, Explanation, Manner, Router, RoutesOptions, Rule};
 pub use settle::Settlement;
 pub use topology::Topology;

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use celeriac_protocol::Codec;
+use celeriac_protocol::{Codec, Compression, Value};
 
 use crate::delay;
 use crate::error::{Error, Result};
@@ -34,18 +34,58 @@ pub struct CallRoute {
 }
 
 /// Where a message goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Destination {
     /// The exchange; empty for the default exchange.
     pub exchange: Cow<'static, str>,
     /// The routing key.
     pub routing_key: String,
-    /// The priority, where call or route say one.
-    pub priority: Option<u8>,
-    /// The serialiser, where call or route say one.
-    pub codec: Option<Codec>,
+    /// How it is sent there.
+    pub manner: Manner,
     /// The queues it reaches by what is declared. None when only the broker knows.
     pub queues: Arc<[Arc<str>]>,
+}
+
+/// What a route says of a message beside its way, for calls that do not say.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Manner {
+    /// The priority.
+    pub priority: Option<u8>,
+    /// The serialiser.
+    pub codec: Option<Codec>,
+    /// How the body is compressed.
+    pub compression: Option<Compression>,
+    /// How long it may wait before it must not start any more.
+    pub expires: Option<Duration>,
+    /// Headers beside the caller's own.
+    pub headers: Arc<[(String, Value)]>,
+}
+
+/// Why a call goes where it goes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explanation<'a> {
+    /// What decided.
+    pub rule: Rule<'a>,
+    /// What it decided.
+    pub destination: Destination,
+}
+
+/// What decides where a call goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule<'a> {
+    /// The call itself.
+    Call,
+    /// A line of `task_routes`.
+    Route {
+        /// Which, from 0.
+        index: usize,
+        /// Its pattern.
+        pattern: &'a str,
+    },
+    /// The queue that is declared with the task.
+    Task,
+    /// Nothing else: the default queue.
+    Default,
 }
 
 impl Destination {
@@ -75,12 +115,20 @@ impl Destination {
 #[derive(Debug)]
 pub struct Router {
     topology: Topology,
-    routes: Vec<(Pattern, Destination)>,
+    routes: Vec<Line>,
     /// Every declared queue by name, ready to be handed out.
     queues: HashMap<String, Destination>,
     default_queue: String,
     /// The first matching route of tasks already seen, so that patterns are tried once for each name.
     seen: RwLock<HashMap<String, Option<usize>>>,
+}
+
+/// A line of `task_routes`, ready to be tried.
+#[derive(Debug)]
+struct Line {
+    pattern: Pattern,
+    text: String,
+    destination: Destination,
 }
 
 /// Task names beyond so many are matched anew at each call, so that names made up by callers take no memory.
@@ -101,7 +149,8 @@ impl Router {
         for route in &options.task_routes {
             let pattern = Pattern::read(&route.task)
                 .map_err(|reason| Error::Invalid { key: "task_routes".to_owned(), reason })?;
-            routes.push((pattern, destination_of(route, &topology)));
+            let destination = destination_of(route, &topology);
+            routes.push(Line { pattern, text: route.task.clone(), destination });
         }
         let default_queue = options.default_queue.clone();
         Ok(Self { topology, routes, queues, default_queue, seen: RwLock::default() })
@@ -117,13 +166,13 @@ impl Router {
     /// # Errors
     /// When call or task name a queue that is not declared, or the call contradicts itself.
     pub fn route(&self, task: &str, call: &CallRoute, declared: Option<&str>) -> Result<Destination> {
-        let route = self.first_match(task);
+        let line = self.first_match(task).map(|index| &self.routes[index].destination);
         let refused = |reason| Error::NoRoute { task: task.to_owned(), reason };
         let mut destination = match (&call.queue, &call.exchange, &call.routing_key) {
-            (None, None, None) => self.uncalled(route, declared).map_err(refused)?,
+            (None, None, None) => self.uncalled(line, declared).map_err(refused)?,
             (Some(queue), None, None) => self.queue(queue).map_err(refused)?,
             (None, Some(exchange), key) => self.exchange(exchange, key.as_deref().unwrap_or_default()),
-            (None, None, Some(key)) => match route {
+            (None, None, Some(key)) => match line {
                 Some(route) if !route.exchange.is_empty() => self.exchange(&route.exchange, key),
                 _ => return Err(refused(format!("routing key `{key}` needs an exchange, and its route names none"))),
             },
@@ -132,9 +181,27 @@ impl Router {
                 return Err(refused(reason));
             }
         };
-        destination.priority = call.priority.or_else(|| route?.priority);
-        destination.codec = call.codec.or_else(|| route?.codec);
+        // Also where the call chooses the way, its route says how.
+        let manner = line.map(|line| line.manner.clone()).unwrap_or_default();
+        destination.manner =
+            Manner { priority: call.priority.or(manner.priority), codec: call.codec.or(manner.codec), ..manner };
         Ok(destination)
+    }
+
+    /// Where a call of `task` goes, and what decides it.
+    ///
+    /// # Errors
+    /// As [`Router::route`].
+    pub fn explain(&self, task: &str, call: &CallRoute, declared: Option<&str>) -> Result<Explanation<'_>> {
+        let destination = self.route(task, call, declared)?;
+        let chosen = call.queue.is_some() || call.exchange.is_some() || call.routing_key.is_some();
+        let rule = match (chosen, self.first_match(task), declared) {
+            (true, _, _) => Rule::Call,
+            (false, Some(index), _) => Rule::Route { index, pattern: &self.routes[index].text },
+            (false, None, Some(_)) => Rule::Task,
+            (false, None, None) => Rule::Default,
+        };
+        Ok(Explanation { rule, destination })
     }
 
     /// Where a call goes that says nothing of its way.
@@ -158,17 +225,16 @@ impl Router {
         at_exchange(&self.topology, exchange, routing_key)
     }
 
-    fn first_match(&self, task: &str) -> Option<&Destination> {
+    fn first_match(&self, task: &str) -> Option<usize> {
         if self.routes.is_empty() {
             return None;
         }
         let known = self.seen.read().unwrap_or_else(PoisonError::into_inner).get(task).copied();
-        let index = known.unwrap_or_else(|| self.look_for(task));
-        index.map(|index| &self.routes[index].1)
+        known.unwrap_or_else(|| self.look_for(task))
     }
 
     fn look_for(&self, task: &str) -> Option<usize> {
-        let index = self.routes.iter().position(|(pattern, _)| pattern.matches(task));
+        let index = self.routes.iter().position(|line| line.pattern.matches(task));
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
         if seen.len() < MOST_SEEN {
             seen.insert(task.to_owned(), index);
@@ -181,8 +247,7 @@ fn to_queue(name: &str) -> Destination {
     Destination {
         exchange: Cow::Borrowed(""),
         routing_key: name.to_owned(),
-        priority: None,
-        codec: None,
+        manner: Manner::default(),
         queues: [Arc::from(name)].into(),
     }
 }
@@ -191,8 +256,7 @@ fn at_exchange(topology: &Topology, exchange: &str, routing_key: &str) -> Destin
     Destination {
         exchange: if exchange.is_empty() { Cow::Borrowed("") } else { Cow::Owned(exchange.to_owned()) },
         routing_key: routing_key.to_owned(),
-        priority: None,
-        codec: None,
+        manner: Manner::default(),
         queues: topology.reached(exchange, routing_key).into_iter().map(Arc::from).collect(),
     }
 }
@@ -205,7 +269,9 @@ fn destination_of(route: &TaskRoute, topology: &Topology) -> Destination {
             at_exchange(topology, exchange.as_deref().unwrap_or_default(), route.key.as_deref().unwrap_or_default())
         }
     };
-    Destination { priority: route.priority, codec: route.serializer, ..destination }
+    let headers = route.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let TaskRoute { priority, serializer: codec, compression, expires, .. } = *route;
+    Destination { manner: Manner { priority, codec, compression, expires, headers }, ..destination }
 }
 
 #[cfg(test)]

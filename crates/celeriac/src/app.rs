@@ -7,7 +7,7 @@ use celeriac_broker::Router;
 use celeriac_client::Client;
 use celeriac_client::client::SendLimits;
 use celeriac_config::{Environment, Loaded, Problem, Problems};
-use celeriac_protocol::DecodeLimits;
+use celeriac_protocol::{Accept, DecodeLimits};
 use celeriac_worker::context::SharedState;
 use celeriac_worker::{Registry, TaskDefinition, Worker, WorkerParts};
 
@@ -119,7 +119,7 @@ impl Celeriac {
             topology: settings.routes().topology(),
             client,
             state: self.state.clone(),
-            limits: self.limits(),
+            limits: DecodeLimits { accept: Accept::only(&settings.worker.accept), ..self.limits() },
             broker_url: settings.broker.url.masked(),
             results_url: settings.results.url.masked(),
         })

@@ -38,10 +38,12 @@ pub use settings::Settings;
 pub use celeriac_macros::{task, tasks};
 
 pub use celeriac_broker::{Broker, Health};
+pub use celeriac_client::Error as ClientError;
 pub use celeriac_client::{Call, Chain, Client, ClientOptions, HeaderStyle, Request, TaskHandle};
 pub use celeriac_protocol::compression::Compression;
 pub use celeriac_protocol::signature::Signature;
 pub use celeriac_protocol::task::Acks;
+pub use celeriac_protocol::value::{BigInt, Typed};
 pub use celeriac_protocol::{
     Arguments, Body, Codec, Failure, Map, Parameter, RetryPolicy, State, Task, TaskOptions, Value,
 };

@@ -47,6 +47,9 @@ pub enum Verb {
     Call(Box<CallArgs>),
     /// Show or await the result of a task
     Result(ResultArgs),
+    /// Say where tasks go
+    #[command(subcommand)]
+    Routes(RoutesVerb),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -145,6 +148,29 @@ pub struct ResultArgs {
     /// Wait this long for it to end
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub wait: Option<Duration>,
+}
+
+/// What to say of routes.
+#[derive(Debug, Subcommand)]
+pub enum RoutesVerb {
+    /// Where a call goes, and which rule decides it; nothing is sent
+    Explain(ExplainArgs),
+}
+
+/// Flags of `routes explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Name of the task
+    pub task: String,
+    /// As if the call named this queue
+    #[arg(short = 'Q', long, conflicts_with_all = ["exchange", "routing_key"])]
+    pub queue: Option<String>,
+    /// As if the call named this exchange
+    #[arg(long)]
+    pub exchange: Option<String>,
+    /// As if the call named this routing key
+    #[arg(long, value_name = "KEY")]
+    pub routing_key: Option<String>,
 }
 
 /// What to do with the configuration.

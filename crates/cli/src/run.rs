@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::application::Application;
-use crate::args::{CommandLine, ConfigVerb, Verb};
+use crate::args::{CommandLine, ConfigVerb, RoutesVerb, Verb};
 use crate::error::Error;
 use crate::{exit, output, verbs};
 
@@ -43,6 +43,7 @@ async fn obey<A: Application>(app: A, line: CommandLine) -> Result<(), Error> {
         Verb::List(args) => verbs::list::run(&program, args.what, global.json),
         Verb::Call(args) => Box::pin(verbs::call::run(&program, *args, global.json)).await,
         Verb::Result(args) => Box::pin(verbs::result::run(&program, &args, global.json)).await,
+        Verb::Routes(RoutesVerb::Explain(args)) => verbs::routes::explain(&program, args, global.json),
         Verb::Config(ConfigVerb::Check) => {
             verbs::config::check(global.json);
             Ok(())

@@ -4,4 +4,5 @@ pub(crate) mod call;
 pub(crate) mod config;
 pub(crate) mod list;
 pub(crate) mod result;
+pub(crate) mod routes;
 pub(crate) mod worker;

@@ -22,12 +22,12 @@ impl CallOptions {
         match self.when {
             When::Now => {}
             When::After(wait) => put("countdown", Some(Value::Float(wait.as_secs_f64()))),
-            When::At(time) => put("eta", Some(time.to_string().into())),
+            When::At(time) => put("eta", Some(time.into())),
         }
         match self.expires {
             None => {}
             Some(Expiry::After(wait)) => put("expires", Some(Value::Float(wait.as_secs_f64()))),
-            Some(Expiry::At(time)) => put("expires", Some(time.to_string().into())),
+            Some(Expiry::At(time)) => put("expires", Some(time.into())),
         }
         let CallRoute { queue, exchange, routing_key, priority, codec } = self.route;
         put("queue", queue.map(Value::from));

@@ -132,7 +132,7 @@ impl Client {
             let reply_to = &mut request.options.relations.reply_to;
             *reply_to = reply_to.take().or(own);
         }
-        let prepared = self.prepare_for(request, declared_queue)?;
+        let prepared = self.prepare(request, declared_queue)?;
         let id = awaited.unwrap_or_else(|| prepared.id.clone());
         // Before it is sent: no reply can be earlier.
         let slot = replies.map(|replies| replies.expect(&id));
@@ -144,15 +144,12 @@ impl Client {
     ///
     /// # Errors
     /// When it cannot be meant, cannot be written, or has nowhere to go.
-    pub fn prepare(&self, request: Request) -> Result<Prepared> {
-        self.prepare_for(request, None)
-    }
-
-    fn prepare_for(&self, request: Request, declared_queue: Option<&str>) -> Result<Prepared> {
+    /// `declared_queue` is the queue that is declared with the task, where it is known.
+    pub fn prepare(&self, request: Request, declared_queue: Option<&str>) -> Result<Prepared> {
         let Request { task, body, options } = request;
         let failed = |source: BrokerError| Error::Send { task: task.clone(), source };
         let destination = self.inner.router.route(&task, &options.route, declared_queue).map_err(failed)?;
-        let timing = Timing::of(&task, &options)?;
+        let timing = Timing::of(&task, &options, destination.manner.expires)?;
         let (exchange, routing_key) = match timing.hold {
             None => (destination.exchange.clone(), destination.routing_key.clone()),
             Some(hold) => {
@@ -160,19 +157,19 @@ impl Client {
                 (held.exchange, held.routing_key)
             }
         };
-        let codec = destination.codec.unwrap_or(self.inner.options.serializer);
+        let codec = destination.manner.codec.unwrap_or(self.inner.options.serializer);
         let body = with_follow_ups(&task, body, options.follow)?;
         let written = codec.encode(&body).map_err(|source| unwritable(&task, source))?;
         let limit = self.inner.limits.message_size;
         if written.len() > limit {
             return Err(failed(BrokerError::TooLarge { size: written.len(), limit }));
         }
-        let compression = options.compression.or(self.inner.options.compression);
+        let compression = options.compression.or(destination.manner.compression).or(self.inner.options.compression);
         let written = match compression {
             None => written,
             Some(compression) => compression.compress(&written).map_err(|source| unwritable(&task, source))?,
         };
-        if let Some((name, _)) = options.headers.iter().find(|(name, _)| is_reserved_header(name)) {
+        if let Some((name, _)) = options.headers.iter().find(|(name, _)| names::is_reserved(name)) {
             let reason = format!("header `{name}` is the framework's own; choose another name");
             return Err(Error::Call { task, reason });
         }
@@ -212,13 +209,13 @@ impl Client {
         if let Some(compression) = compression {
             headers.push(names::COMPRESSION, compression.header_value());
         }
-        for (name, value) in options.headers {
+        for (name, value) in destination.manner.headers.iter().cloned().chain(options.headers) {
             headers.insert(name, value);
         }
         let properties = Properties {
             content_type: Some(codec.content_type().to_owned()),
             content_encoding: Some(codec.content_encoding().to_owned()),
-            priority: destination.priority,
+            priority: destination.manner.priority,
             expiration: timing.expiration,
             // A worker of Celery's answers with it; where nobody awaits an answer it says nothing.
             correlation_id: (full || reply_to.is_some()).then(|| id.clone()),
@@ -226,7 +223,7 @@ impl Client {
             ..Properties::default()
         };
         let message = Message { headers, properties, body: written.into() };
-        Ok(Prepared { task, id, outgoing: Outgoing { exchange, routing_key, message }, destination })
+        Ok(Prepared { task, id, outgoing: Outgoing { exchange, routing_key, message, mandatory: true }, destination })
     }
 
     /// Publishes a message, and tells of it.
@@ -291,8 +288,9 @@ struct Timing {
 }
 
 impl Timing {
-    fn of(task: &str, options: &CallOptions) -> Result<Self> {
-        if options.when == When::Now && options.expires.is_none() {
+    fn of(task: &str, options: &CallOptions, otherwise: Option<Duration>) -> Result<Self> {
+        let expires = options.expires.or(otherwise.map(Expiry::After));
+        if options.when == When::Now && expires.is_none() {
             return Ok(Self { eta: None, expires: None, hold: None, expiration: None });
         }
         let now = clock::now();
@@ -303,7 +301,7 @@ impl Timing {
             When::After(wait) => Some(after(wait)?),
             When::At(time) => Some(time),
         };
-        let expires = match options.expires {
+        let expires = match expires {
             None => None,
             Some(Expiry::After(wait)) => Some(after(wait)?),
             Some(Expiry::At(time)) => Some(time),
@@ -314,9 +312,4 @@ impl Timing {
         let expiration = if hold.is_some() { None } else { expires.map(until) };
         Ok(Self { eta, expires, hold, expiration })
     }
-}
-
-/// Names that a caller's own headers must not take.
-fn is_reserved_header(name: &str) -> bool {
-    names::RESERVED.contains(&name) || name.starts_with("celeriac-") || name.starts_with("x-death")
 }

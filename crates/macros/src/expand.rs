@@ -17,19 +17,15 @@ pub(crate) fn task(options: &Options, signature: &Signature, mut function: ItemF
     let visibility = std::mem::replace(&mut function.vis, Visibility::Inherited);
 
     let type_doc = format!("The task behind [`{ident}()`](fn@{ident}), as a type.");
-    let described = describe(&ident, options, signature);
+    let returns = &signature.returns;
+    let output = quote_spanned!(returns.span()=> <#returns as ::celeriac::TaskReturn>::Output);
+    let described = describe(&ident, options, signature, &output);
     let run = run(&ident, signature, function.sig.asyncness.is_some());
     let call = call(&ident, &visibility, signature);
     let constructor = if function.sig.asyncness.is_some() { quote!(asynchronous) } else { quote!(blocking) };
+    let declared = declare(&cfg, &ident, &visibility, &type_doc, &described);
     quote! {
-        #(#cfg)*
-        #[doc = #type_doc]
-        #[allow(non_camel_case_types)]
-        #[derive(::core::fmt::Debug, ::core::clone::Clone, ::core::marker::Copy)]
-        #visibility enum #ident {}
-
-        #(#cfg)*
-        impl ::celeriac::Task for #ident { #described }
+        #declared
 
         #(#cfg)*
         #run
@@ -55,16 +51,36 @@ pub(crate) fn task(options: &Options, signature: &Signature, mut function: ItemF
     }
 }
 
+/// The type of a task, and what calls need to know of it.
+pub(crate) fn declare(
+    cfg: &[Attribute],
+    ident: &Ident,
+    visibility: &Visibility,
+    doc: &str,
+    described: &TokenStream,
+) -> TokenStream {
+    quote! {
+        #(#cfg)*
+        #[doc = #doc]
+        #[allow(non_camel_case_types)]
+        #[derive(::core::fmt::Debug, ::core::clone::Clone, ::core::marker::Copy)]
+        #visibility enum #ident {}
+
+        #(#cfg)*
+        impl ::celeriac::Task for #ident { #described }
+    }
+}
+
 /// Those attributes that are not only the function's own.
-struct Attributes {
+pub(crate) struct Attributes {
     /// Whether there is a task at all.
-    cfg: Vec<Attribute>,
+    pub(crate) cfg: Vec<Attribute>,
     /// What callers read.
-    doc: Vec<Attribute>,
+    pub(crate) doc: Vec<Attribute>,
 }
 
 impl Attributes {
-    fn take(function: &mut ItemFn) -> Self {
+    pub(crate) fn take(function: &mut ItemFn) -> Self {
         let (mut cfg, mut doc, mut own) = (Vec::new(), Vec::new(), Vec::new());
         for attribute in function.attrs.drain(..) {
             if attribute.path().is_ident("cfg") {
@@ -81,11 +97,9 @@ impl Attributes {
 }
 
 /// The items of `impl Task`.
-fn describe(ident: &Ident, options: &Options, signature: &Signature) -> TokenStream {
+pub(crate) fn describe(ident: &Ident, options: &Options, signature: &Signature, output: &TokenStream) -> TokenStream {
     let name = name(ident, options);
     let args = args(signature);
-    let returns = &signature.returns;
-    let output = quote_spanned!(returns.span()=> <#returns as ::celeriac::TaskReturn>::Output);
     let parameters = signature.parameters.iter().map(parameter);
     let options = declared(options);
     quote! {
@@ -242,7 +256,7 @@ fn run(ident: &Ident, signature: &Signature, asynchronous: bool) -> TokenStream 
 }
 
 /// The function that makes calls.
-fn call(ident: &Ident, visibility: &Visibility, signature: &Signature) -> ItemFn {
+pub(crate) fn call(ident: &Ident, visibility: &Visibility, signature: &Signature) -> ItemFn {
     let names: Vec<_> = signature.parameters.iter().map(|parameter| &parameter.name).collect();
     let types = signature.parameters.iter().map(|parameter| &parameter.ty);
     parse_quote! {

@@ -4,7 +4,7 @@
 //!
 //! - `options`: what stands in the parentheses of the attribute, with `duration` for waits and times;
 //! - `signature`: what the function itself says;
-//! - `expand`: the task that follows from both;
+//! - `expand`: the task that follows from both; `foreign`: one that somebody else runs;
 //! - `list`: `tasks![]`;
 //! - `problems`: mistakes, reported all at once.
 
@@ -15,13 +15,15 @@ mod signature;
 
 mod expand;
 
+mod foreign;
+
 mod list;
 
 mod problems;
 
 use proc_macro::TokenStream;
 use quote::{ToTokens, quote};
-use syn::Item;
+use syn::{Item, ItemFn, TraitItemFn, Visibility, parse_quote};
 
 use crate::options::Options;
 use crate::problems::Problems;
@@ -84,6 +86,24 @@ use crate::signature::Signature;
 /// The default name stays the same when the function moves to another module, and in every program of its package. Two
 /// tasks of one name are refused when the app is built.
 ///
+/// # Tasks that others run
+///
+/// A function without a body describes a task that this program does not have: one in Python, or in another program.
+/// It needs its name, and returns the result itself. It can be called, linked and awaited as any other.
+///
+/// ```
+/// use celeriac::prelude::*;
+///
+/// /// What an article costs; Python knows.
+/// #[task(name = "catalog.price")]
+/// pub fn price(article: String, pieces: u32) -> i64;
+///
+/// # async fn example(client: &Client) -> Result<(), Box<dyn std::error::Error>> {
+/// let cents: i64 = price("teapot".to_owned(), 2).submit(client).await?.get().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Other attributes
 ///
 /// `#[cfg]` holds for the whole task. Documentation and `#[deprecated]` go to the function that makes calls. All others,
@@ -104,6 +124,11 @@ pub fn tasks(names: TokenStream) -> TokenStream {
 fn expand_task(options: proc_macro2::TokenStream, item: proc_macro2::TokenStream) -> proc_macro2::TokenStream {
     let mut problems = Problems::default();
     let options = Options::parse(options, &mut problems);
+    if let Ok(TraitItemFn { attrs, sig, default: None, .. }) = syn::parse2(without_visibility(item.clone()).1) {
+        let vis = without_visibility(item).0;
+        let function = ItemFn { attrs, vis, sig, block: Box::new(parse_quote!({})) };
+        return foreign::expand(&options, function, problems);
+    }
     let expanded = match syn::parse2(item) {
         Ok(Item::Fn(mut function)) => match Signature::take(&mut function, &mut problems) {
             Some(signature) => expand::task(&options, &signature, function),
@@ -121,4 +146,15 @@ fn expand_task(options: proc_macro2::TokenStream, item: proc_macro2::TokenStream
     };
     let errors = problems.into_error().map(syn::Error::into_compile_error);
     quote!(#errors #expanded)
+}
+
+/// A function of a trait has no visibility; ours may.
+fn without_visibility(item: proc_macro2::TokenStream) -> (Visibility, proc_macro2::TokenStream) {
+    let split = |input: syn::parse::ParseStream<'_>| {
+        let attributes = input.call(syn::Attribute::parse_outer)?;
+        let visibility: Visibility = input.parse()?;
+        let rest: proc_macro2::TokenStream = input.parse()?;
+        Ok((visibility, quote!(#(#attributes)* #rest)))
+    };
+    syn::parse::Parser::parse2(split, item.clone()).unwrap_or((Visibility::Inherited, item))
 }

@@ -108,7 +108,7 @@ fn check_context(input: &mut PatType, position: usize, problems: &mut Problems) 
 }
 
 /// Looks through references, so that `&TaskContext` gets the message about references.
-fn names_context(ty: &Type) -> bool {
+pub(crate) fn names_context(ty: &Type) -> bool {
     match ty {
         Type::Reference(reference) => names_context(&reference.elem),
         other => last_segment(other).is_some_and(|segment| segment.ident == "TaskContext"),
@@ -252,7 +252,7 @@ fn compact(ty: &Type) -> String {
 }
 
 /// The last segment of a path, through the invisible groups of `macro_rules!`.
-fn last_segment(ty: &Type) -> Option<&PathSegment> {
+pub(crate) fn last_segment(ty: &Type) -> Option<&PathSegment> {
     match ty {
         Type::Group(group) => last_segment(&group.elem),
         Type::Path(path) => path.path.segments.last(),

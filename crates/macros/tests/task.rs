@@ -49,6 +49,23 @@ async fn nothing() -> TaskResult<()> {
     Ok(())
 }
 
+/// What an article costs.
+#[task(name = "catalog.price", queue = "celery")]
+pub async fn price(article: String, #[default(1)] pieces: u32) -> i64;
+
+#[test]
+fn a_task_that_somebody_else_runs_is_called_as_any_other() {
+    let call: celeriac::Call<price> = price("teapot".to_owned(), 2);
+    let signature = call.signature().unwrap();
+    assert_eq!(
+        (signature.task.as_str(), signature.args),
+        ("catalog.price", vec![Value::from("teapot"), Value::Int(2)])
+    );
+    assert_eq!(price::options().queue, Some("celery"));
+    assert_eq!(bind::<price>(&[Value::from("cup")], &[]).unwrap(), ("cup".to_owned(), 1));
+    let _: Option<<price as Task>::Output> = Some(7_i64);
+}
+
 fn bind<T: Task>(args: &[Value], kwargs: &[(&str, Value)]) -> Result<T::Args, String> {
     let kwargs: Map = kwargs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     T::Args::bind(T::parameters(), args.to_vec(), kwargs).map_err(|error| error.to_string())

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::ser::{SerializeSeq, Serializer};
 
 use crate::arguments::Arguments;
+use crate::codec::Codec;
 use crate::legacy;
 use crate::value::{Map, Value, ValueError};
 
@@ -14,11 +15,52 @@ pub struct DecodeLimits {
     pub size: usize,
     /// Levels of nesting.
     pub depth: usize,
+    /// Encodings that are read at all.
+    pub accept: Accept,
+}
+
+/// Which encodings of bodies are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accept {
+    /// JSON.
+    pub json: bool,
+    /// MessagePack.
+    pub msgpack: bool,
+}
+
+impl Accept {
+    /// Everything that can be read.
+    pub const ALL: Self = Self { json: true, msgpack: true };
+
+    /// These alone.
+    pub fn only(codecs: &[Codec]) -> Self {
+        Self { json: codecs.contains(&Codec::Json), msgpack: codecs.contains(&Codec::Msgpack) }
+    }
+
+    fn takes(self, codec: Codec) -> bool {
+        match codec {
+            Codec::Json => self.json,
+            Codec::Msgpack => self.msgpack,
+        }
+    }
+}
+
+impl DecodeLimits {
+    /// Refuses an encoding that is not accepted.
+    pub(crate) fn admit(&self, codec: Codec) -> Result<(), DecodeError> {
+        if self.accept.takes(codec) {
+            return Ok(());
+        }
+        Err(DecodeError::Refused {
+            content_type: codec.content_type().to_owned(),
+            reason: "worker.accept does not list it",
+        })
+    }
 }
 
 impl Default for DecodeLimits {
     fn default() -> Self {
-        Self { size: 8 << 20, depth: 128 }
+        Self { size: 8 << 20, depth: 128, accept: Accept::ALL }
     }
 }
 
@@ -145,7 +187,6 @@ pub enum DecodeError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Codec;
 
     #[test]
     fn a_call_is_written_as_celery_writes_it() {

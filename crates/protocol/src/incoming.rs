@@ -73,6 +73,7 @@ impl Message {
 
     fn read_value(&self, limits: &DecodeLimits) -> Result<(Codec, Value), Unreadable> {
         let codec = Codec::from_content_type(self.properties.content_type.as_deref())?;
+        limits.admit(codec)?;
         let value = match self.headers.get(names::COMPRESSION) {
             None | Some(Value::Null) => codec.decode_value(&self.body, limits)?,
             Some(Value::Text(name)) => {

@@ -45,7 +45,7 @@ pub mod repr;
 mod time;
 
 pub use arguments::{ArgumentError, Arguments, Parameter};
-pub use body::{Body, DecodeError, DecodeLimits};
+pub use body::{Accept, Body, DecodeError, DecodeLimits};
 pub use codec::Codec;
 pub use compression::Compression;
 pub use failure::Failure;

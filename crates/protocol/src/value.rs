@@ -13,7 +13,11 @@ mod write;
 use std::fmt;
 
 use indexmap::IndexMap;
+use jiff::Timestamp;
 use serde::{Serialize, de, ser};
+use uuid::Uuid;
+
+use crate::time;
 
 pub use number::BigInt;
 pub(crate) use number::MOST_DIGITS;
@@ -145,6 +149,41 @@ impl From<i64> for Value {
 impl From<u32> for Value {
     fn from(number: u32) -> Self {
         Self::Int(i64::from(number))
+    }
+}
+impl From<Timestamp> for Value {
+    fn from(time: Timestamp) -> Self {
+        Self::Typed(Typed::DateTime(time::to_iso(time)))
+    }
+}
+impl From<i32> for Value {
+    fn from(number: i32) -> Self {
+        Self::Int(number.into())
+    }
+}
+impl From<u64> for Value {
+    fn from(number: u64) -> Self {
+        i64::try_from(number).map_or(Self::UInt(number), Self::Int)
+    }
+}
+impl From<f64> for Value {
+    fn from(number: f64) -> Self {
+        Self::Float(number)
+    }
+}
+impl From<Uuid> for Value {
+    fn from(id: Uuid) -> Self {
+        Self::Typed(Typed::Uuid(id))
+    }
+}
+impl<T: Into<Value>> From<Vec<T>> for Value {
+    fn from(items: Vec<T>) -> Self {
+        Self::List(items.into_iter().map(T::into).collect())
+    }
+}
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, T::into)
     }
 }
 impl From<bool> for Value {

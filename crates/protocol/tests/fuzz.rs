@@ -9,12 +9,12 @@ use std::time::Instant;
 use celeriac_protocol::repr::{repr_args, repr_kwargs};
 use celeriac_protocol::signature::SignatureOptions;
 use celeriac_protocol::{
-    Body, Codec, Compression, DecodeLimits, Embed, HeaderMap, Map, ResultMeta, TaskHeaders, Value, legacy,
+    Accept, Body, Codec, Compression, DecodeLimits, Embed, HeaderMap, Map, ResultMeta, TaskHeaders, Value, legacy,
 };
 use fastrand::Rng;
 use jiff::tz::TimeZone;
 
-const LIMITS: DecodeLimits = DecodeLimits { size: 64 << 10, depth: 64 };
+const LIMITS: DecodeLimits = DecodeLimits { size: 64 << 10, depth: 64, accept: Accept::ALL };
 
 /// What a byte of a body may cost in memory at most: a list of zeros has a value every second byte, in room for twice
 /// as many; an object has an entry every few.

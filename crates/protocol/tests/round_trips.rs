@@ -3,13 +3,13 @@
 
 mod values;
 
-use celeriac_protocol::{Body, Codec, Compression, DecodeLimits, HeaderMap, Map, TaskHeaders, Value};
+use celeriac_protocol::{Accept, Body, Codec, Compression, DecodeLimits, HeaderMap, Map, TaskHeaders, Value};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use values::any_value;
 
 /// Deeper and larger than anything that is made here.
-const LIMITS: DecodeLimits = DecodeLimits { size: 8 << 20, depth: 64 };
+const LIMITS: DecodeLimits = DecodeLimits { size: 8 << 20, depth: 64, accept: Accept::ALL };
 
 const COMPRESSIONS: [Compression; 3] = [Compression::Zlib, Compression::Bzip2, Compression::Zstd];
 

@@ -28,16 +28,23 @@ impl Life<'_> {
             Ok(result) => result,
             Err(error) => return self.give_up(&error.to_string()).await,
         };
-        let follow_ups = match FollowUps::after_success(self, embed, &result) {
-            Ok(follow_ups) => follow_ups,
-            Err(error) => return self.give_up(&error.to_string()).await,
+        let mut children = self.children();
+        let sent = match FollowUps::after_success(self, embed, &result) {
+            Ok(follow_ups) => {
+                children.extend(follow_ups.ids().map(str::to_owned));
+                self.send(follow_ups, again).await
+            }
+            Err(error) => self.give_up(&error.to_string()).await,
         };
-        let children = self.children().into_iter().chain(follow_ups.ids().map(str::to_owned)).collect();
-        match self.send(follow_ups, again).await {
-            Ending::Done => {}
-            ending => return ending,
+        if sent == Ending::Again {
+            return sent;
         }
-        self.answer(&Answer { state: State::Success, result: Some(&result), failure: None, children }).await
+        // The result is there, whatever became of what should follow from it.
+        let answer = Answer { state: State::Success, result: Some(&result), failure: None, children };
+        match self.answer(&answer).await {
+            Ending::Done => sent,
+            ending => ending,
+        }
     }
 
     /// After a failure: the steps that will never run have failed too, errbacks are called, the answer is given.
@@ -46,26 +53,30 @@ impl Life<'_> {
             return Ending::Done;
         }
         for step in &embed.chain {
-            match self.fail_step(step, failure).await {
-                Ending::Done => {}
-                ending => return ending,
+            if self.fail_step(step, failure).await == Ending::Again {
+                return Ending::Again;
             }
         }
-        let follow_ups = match FollowUps::after_failure(self, embed) {
-            Ok(follow_ups) => follow_ups,
-            Err(error) => return self.give_up(&error.to_string()).await,
+        let sent = match FollowUps::after_failure(self, embed) {
+            Ok(follow_ups) => self.send(follow_ups, again).await,
+            Err(error) => self.give_up(&error.to_string()).await,
         };
-        match self.send(follow_ups, again).await {
-            Ending::Done => {}
-            ending => return ending,
+        if sent == Ending::Again {
+            return sent;
         }
-        self.answer_failure(State::Failure, failure).await
+        match self.answer_failure(State::Failure, failure).await {
+            Ending::Done => sent,
+            ending => ending,
+        }
     }
 
     /// Does again what follows from an outcome that stands, since nobody knows how far the worker came that recorded it.
     pub(crate) async fn finish(&self, row: TaskRecord) -> Ending {
-        // What could be read when it ran can be read again.
-        let embed = self.read_body().map(|(_, embed)| embed).unwrap_or_default();
+        let embed = match self.read_body() {
+            Ok((_, embed)) => embed,
+            // It was refused, or what it needs has gone since: a person has to look at it either way.
+            Err(unusable) => return self.give_up(&unusable.to_string()).await,
+        };
         match (row.state, row.failure) {
             (State::Success, _) => {
                 self.after_success(&embed, row.result.as_deref().unwrap_or("null"), Again::Yes).await
@@ -84,7 +95,7 @@ impl Life<'_> {
     /// Whether anybody awaits an answer.
     pub(crate) fn is_awaited(&self) -> bool {
         let awaited = self.received.message.properties.reply_to.as_deref().is_some_and(|queue| !queue.is_empty());
-        awaited && !self.ignores_result()
+        awaited && self.core.replies && !self.ignores_result()
     }
 
     async fn answer(&self, answer: &Answer<'_>) -> Ending {
@@ -107,7 +118,7 @@ impl Life<'_> {
     /// The task is done and stays so, but not what follows from it: its message is kept where a person finds it, and
     /// does that much when it is replayed.
     async fn give_up(&self, error: &str) -> Ending {
-        follow_up::dead_letter(self, "not-followed-up", error).await
+        follow_up::dead_letter_after(self, error).await
     }
 
     /// A step of the chain that will never run, since one before it has failed: it has failed with the same error.
@@ -117,8 +128,8 @@ impl Life<'_> {
         if let Some(results) = &self.core.results {
             let row = record::step_row(self, id.to_owned(), step.task.clone(), failure.clone());
             match results.record(self.core, row).await {
-                Ok(Ending::Done) => {}
-                Ok(ending) => return ending,
+                Ok(Ending::Again) => return Ending::Again,
+                Ok(_) => {}
                 Err(reason) => tracing::warn!(id, reason, "the failure of a later step cannot be recorded"),
             }
         }

@@ -20,7 +20,7 @@ use celeriac_telemetry::{Occurrence, clock};
 use crate::lifecycle::{Core, Ending, Interrupted, Life};
 
 pub(crate) use answer::{Answer, answer, answer_step};
-pub(crate) use dead::{dead_letter, refuse_unread};
+pub(crate) use dead::{dead_letter, dead_letter_after, refuse_unread};
 pub(crate) use next::{FollowUps, Unstartable, derived_id};
 
 /// The broker counts whole seconds; what is shorter is waited out by the worker.
@@ -51,7 +51,9 @@ async fn send_held(life: &Life<'_>, mut message: Message, wait: Duration) -> End
     let sending = async {
         let span = PublishSpan::start(task, id, "", queue);
         span.inject(&mut message.headers);
-        let sent = send(life.core, Outgoing { exchange: Cow::Borrowed(exchange), routing_key, message }).await;
+        let sent =
+            send(life.core, Outgoing { exchange: Cow::Borrowed(exchange), routing_key, message, mandatory: true })
+                .await;
         span.end(if sent.is_ok() { Ok(()) } else { Err(&"the worker stopped before it was sent") });
         sent
     };
@@ -96,7 +98,7 @@ enum Address {
     Foreign,
 }
 
-/// How often a message is sent to a queue that is not there, before it is given up: about half a minute.
+/// How often a message is sent to a queue that is not there, before it is given up: some twenty seconds.
 const PATIENCE_WITH_STRANGERS: u32 = 8;
 
 async fn publish(core: &Core, outgoing: Outgoing, address: Address) -> Result<(), Unsent> {

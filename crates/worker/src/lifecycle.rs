@@ -43,6 +43,8 @@ pub(crate) struct Core {
     pub(crate) topology: celeriac_broker::Topology,
     pub(crate) results: Option<Results>,
     pub(crate) limits: DecodeLimits,
+    /// Whether who awaits an answer gets one.
+    pub(crate) replies: bool,
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) world: Arc<World>,
 }
@@ -59,12 +61,14 @@ impl Results {
     /// # Errors
     /// With the reason, when the store will never take this row, whatever is tried.
     pub(crate) async fn record(&self, core: &Core, row: TaskRecord) -> Result<Ending, String> {
+        let state = row.state;
         let recorded = tokio::select! {
             biased;
             recorded = self.recorder.record(row) => recorded,
             () = core.world.interrupt.cancelled() => return Ok(Ending::Again),
         };
         match recorded {
+            Ok(Recorded::Kept(kept)) if kept.is_final() && kept != state => Ok(Ending::Superseded),
             Ok(Recorded::Stored | Recorded::Kept(_)) => Ok(Ending::Done),
             Ok(Recorded::Refused { reason }) => Err(reason),
             Err(error) => {
@@ -81,6 +85,8 @@ impl Results {
 pub(crate) enum Ending {
     /// Everything that follows from it is safe: the broker may forget it.
     Done,
+    /// Another delivery of the same task came to another end, which stands: nothing follows from this one.
+    Superseded,
     /// It goes back to its queue.
     Again,
     /// The broker itself moves it to the dead-letter queue.
@@ -95,9 +101,9 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// Goes on with what comes next, unless the delivery goes back to its queue.
+    /// Goes on with what comes next, unless the delivery goes back to its queue, or nothing follows from it.
     async fn and(mut self, next: impl Future<Output = Ending>) -> Self {
-        if self.ending != Ending::Again {
+        if !matches!(self.ending, Ending::Again | Ending::Superseded) {
             match next.await {
                 Ending::Done => {}
                 ending => self.ending = ending,
@@ -168,7 +174,7 @@ pub(crate) async fn live(core: Arc<Core>, delivery: Delivery, slot: OwnedSemapho
 impl Ending {
     pub(crate) fn settle(self, settlement: celeriac_broker::Settlement) {
         match self {
-            Self::Done => settlement.ack(),
+            Self::Done | Self::Superseded => settlement.ack(),
             Self::Again => settlement.requeue(),
             Self::Refused => settlement.reject(),
         }
@@ -176,7 +182,7 @@ impl Ending {
 
     fn word(self) -> &'static str {
         match self {
-            Self::Done => "ack",
+            Self::Done | Self::Superseded => "ack",
             Self::Again => "nack",
             Self::Refused => "reject",
         }
@@ -204,7 +210,11 @@ impl Life<'_> {
     async fn lead(&self, slot: OwnedSemaphorePermit) -> Ended {
         let task = match self.registered() {
             Ok(task) => task,
-            Err(unusable) => return self.refuse(&unusable, None, slot).await,
+            Err(unusable) => {
+                // What it carries is somebody's all the same: the steps after it will never run.
+                let embed = self.read_body().map(|(_, embed)| embed).unwrap_or_default();
+                return self.refuse(&unusable, None, &embed, slot).await;
+            }
         };
         let slot = match self.admit(slot).await {
             Ok(slot) => slot,
@@ -212,13 +222,14 @@ impl Life<'_> {
         };
         let (body, embed) = match self.read_body() {
             Ok(read) => read,
-            Err(unusable) => return self.refuse(&unusable, None, slot).await,
+            Err(unusable) => return self.refuse(&unusable, None, &Embed::default(), slot).await,
         };
         let arguments = self.keeps_outcome(task).then(|| record::Arguments::of(&body));
         let timing = Timing::begin();
         let attempt = match self.execute(task, body).await {
             Ok(attempt) => attempt,
-            Err(error) => return self.refuse(&Unusable::Arguments(error), arguments, slot).await,
+            // What it carries could be read: to those who follow, this is a failure like any other.
+            Err(error) => return self.refuse(&Unusable::Arguments(error), arguments, &embed, slot).await,
         };
         let timing = timing.end();
         // What remains is waiting for others: the slot is free for the next task.
@@ -384,22 +395,33 @@ impl Life<'_> {
         let outcome = Outcome { eta: clock::now().checked_add(wait).ok(), ..outcome };
         let ended = self.end_with(State::Retry, failure.clone(), outcome).await;
         let ended = ended.and(follow_up::retry(self, wait)).await;
-        ended.and(self.answer_failure(State::Retry, &failure)).await
+        if ended.ending == Ending::Done {
+            // The next attempt will tell more: nothing is done again for the sake of this answer.
+            let _ = self.answer_failure(State::Retry, &failure).await;
+        }
+        ended
     }
 
     /// Dead-letters a message that cannot run here, and records it as failed.
+    ///
+    /// `embed` is what follows from that. Nothing does, as with Celery, where the task is unknown, or may be what is wrong.
     async fn refuse(
         &self,
         unusable: &Unusable,
         arguments: Option<record::Arguments>,
+        embed: &Embed,
         slot: OwnedSemaphorePermit,
     ) -> Ended {
         drop(slot);
         let failure = Failure::new(unusable.kind(), unusable.to_string());
         let outcome = Outcome { arguments, ..Outcome::default() };
         let ended = self.bury(unusable.reason(), failure.clone(), outcome).await;
-        // Celery calls no errbacks of a task that it cannot run; here what is wrong with one may be its errbacks.
-        ended.and(self.answer_failure(State::Failure, &failure)).await
+        let told = match unusable {
+            // Python makes a sentence of the name alone.
+            Unusable::Unknown { name, .. } => Failure::new(failure.kind, name),
+            _ => failure,
+        };
+        ended.and(self.after_failure(embed, &told, Again::No)).await
     }
 
     /// Dead-letters the message, and only then records the failure: a row of a failure means that its message is where it

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use celeriac_config::duration;
+use celeriac_protocol::Codec;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -19,6 +20,10 @@ pub struct WorkerOptions {
     pub concurrency: usize,
     /// How many messages it may hold of each queue: a number, or `auto`.
     pub prefetch: Prefetch,
+    /// Encodings of the bodies that it reads; others go to the dead-letter queue.
+    pub accept: Vec<Codec>,
+    /// Whether it answers callers that name a queue for replies.
+    pub replies: bool,
     /// How long running tasks may go on after it was told to stop.
     #[serde(with = "duration")]
     pub drain: Duration,
@@ -31,6 +36,8 @@ impl Default for WorkerOptions {
             queues: Vec::new(),
             concurrency: 64,
             prefetch: Prefetch::Auto,
+            accept: vec![Codec::Json, Codec::Msgpack],
+            replies: true,
             drain: Duration::from_secs(30),
         }
     }
@@ -42,6 +49,9 @@ impl WorkerOptions {
         let mut problems = Vec::new();
         if self.concurrency == 0 {
             problems.push(("concurrency".to_owned(), "should be at least 1".to_owned()));
+        }
+        if self.accept.is_empty() {
+            problems.push(("accept".to_owned(), "should list json, msgpack or both".to_owned()));
         }
         if self.name.as_deref().is_some_and(|name| name.is_empty() || name.len() > 200) {
             problems.push(("name".to_owned(), "should have 1 to 200 bytes".to_owned()));

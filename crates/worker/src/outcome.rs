@@ -44,6 +44,19 @@ impl TaskError {
         Self { steer: Steer::Policy, failure: Failure::new(kind, message) }
     }
 
+    /// The same error, which no policy tries again.
+    #[must_use]
+    pub fn for_good(self) -> Self {
+        Self { steer: Steer::Fatal, ..self }
+    }
+
+    /// The same error, of this Python module: callers that have imported it see its own exception.
+    #[must_use]
+    pub fn of_module(mut self, module: impl Into<String>) -> Self {
+        self.failure.module = Some(module.into());
+        self
+    }
+
     /// An error of any kind, such as `anyhow::Error` or a boxed one, that `?` alone cannot take.
     pub fn any(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let error = error.into();
@@ -78,7 +91,7 @@ impl TaskError {
 
 impl<E: StdError + Send + Sync + 'static> From<E> for TaskError {
     fn from(error: E) -> Self {
-        Self { steer: Steer::Policy, failure: describe(short_type_name::<E>(), &error) }
+        Self { steer: Steer::Policy, failure: describe(&short_type_name::<E>(), &error) }
     }
 }
 
@@ -105,11 +118,20 @@ fn describe(kind: &str, error: &dyn StdError) -> Failure {
     Failure { trace, ..Failure::new(kind, error.to_string()) }
 }
 
-/// `shop::payment::Declined` becomes `Declined`; what stands in angle brackets is left out.
-fn short_type_name<T>() -> &'static str {
+/// `shop::payment::Declined` becomes `Declined`; what stands in angle brackets is left out. One that is called `Error` says
+/// whose: `std::io::error::Error` becomes `io::Error`, `serde_json::error::Error` becomes `serde_json::Error`.
+fn short_type_name<T>() -> String {
     let full = std::any::type_name::<T>();
     let outer = full.split('<').next().unwrap_or(full);
-    outer.rsplit("::").next().unwrap_or(outer)
+    let mut parts = outer.rsplit("::");
+    let name = parts.next().unwrap_or(outer);
+    if name != "Error" {
+        return name.to_owned();
+    }
+    match parts.find(|part| !matches!(*part, "error" | "errors")) {
+        Some(owner) => format!("{owner}::{name}"),
+        None => name.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -126,5 +148,19 @@ mod tests {
         let failure = failed.unwrap_err().failure;
         assert_eq!((failure.kind.as_str(), failure.message.as_str()), ("Declined", "card declined"));
         assert!(failure.trace.unwrap().starts_with("caused by: an error occurred"));
+    }
+
+    #[test]
+    fn an_error_that_is_called_error_says_whose_it_is() {
+        assert_eq!(short_type_name::<std::io::Error>(), "io::Error");
+        assert_eq!(short_type_name::<serde_json::Error>(), "serde_json::Error");
+        assert_eq!(short_type_name::<fmt::Error>(), "fmt::Error");
+        assert_eq!(short_type_name::<Box<fmt::Error>>(), "Box");
+    }
+
+    #[test]
+    fn an_error_of_a_kind_can_be_final_and_of_a_module() {
+        let error = TaskError::of_kind("Declined", "no").of_module("shop.errors").for_good();
+        assert_eq!((error.steer, error.failure.module.as_deref()), (Steer::Fatal, Some("shop.errors")));
     }
 }

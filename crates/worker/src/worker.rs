@@ -130,6 +130,7 @@ impl Worker {
             topology: parts.topology,
             results,
             limits: parts.limits,
+            replies: parts.options.replies,
             slots: Arc::new(Semaphore::new(parts.options.concurrency)),
             world: Arc::new(world),
         };

@@ -30,6 +30,7 @@ pub(super) struct Envelope {
     pub(super) exchange: ShortString,
     pub(super) routing_key: ShortString,
     pub(super) properties: BasicProperties,
+    pub(super) mandatory: bool,
 }
 
 impl Envelope {
@@ -42,6 +43,7 @@ impl Envelope {
             exchange: short(&outgoing.exchange, "exchange")?,
             routing_key: short(&outgoing.routing_key, "routing key")?,
             properties: write_properties(&outgoing.message)?,
+            mandatory: outgoing.mandatory,
         })
     }
 }
@@ -249,7 +251,7 @@ mod tests {
             expiration: Some(Duration::from_millis(1500)),
         };
         let message = Message { headers, properties, body: Bytes::from_static(b"[[],{},{}]") };
-        Outgoing { exchange: "orders".into(), routing_key: "billing".to_owned(), message }
+        Outgoing { exchange: "orders".into(), routing_key: "billing".to_owned(), message, mandatory: true }
     }
 
     fn nested() -> Value {

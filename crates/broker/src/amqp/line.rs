@@ -130,8 +130,8 @@ impl Shared {
 
 fn attempt(channel: Arc<Channel>, envelope: Envelope, body: Bytes) -> Attempt {
     Box::pin(async move {
-        let Envelope { exchange, routing_key, properties } = envelope;
-        let options = BasicPublishOptions { mandatory: true, immediate: false };
+        let Envelope { exchange, routing_key, properties, mandatory } = envelope;
+        let options = BasicPublishOptions { mandatory, immediate: false };
         channel.basic_publish(exchange, routing_key, options, &body, properties).await?.await
     })
 }

@@ -58,7 +58,7 @@ impl Stage {
 
     pub(super) async fn publish(&self, exchange: &str, routing_key: &str, message: Message) -> Result<()> {
         let exchange = exchange.to_owned().into();
-        self.broker.publish(Outgoing { exchange, routing_key: routing_key.to_owned(), message }).await
+        self.broker.publish(Outgoing { exchange, routing_key: routing_key.to_owned(), message, mandatory: true }).await
     }
 
     /// Puts texts on a queue, one after the other.

@@ -152,9 +152,12 @@ impl State {
     }
 
     fn route(&mut self, outgoing: Outgoing, now: Instant) -> Result<()> {
-        let Outgoing { exchange, routing_key, message } = outgoing;
+        let Outgoing { exchange, routing_key, message, mandatory } = outgoing;
         let mut queues = self.routed(&exchange, &routing_key)?;
         let Some(last) = queues.pop() else {
+            if !mandatory {
+                return Ok(());
+            }
             return Err(Error::Unroutable { exchange: exchange.into_owned(), routing_key });
         };
         for queue in queues {

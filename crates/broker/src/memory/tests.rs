@@ -22,7 +22,7 @@ async fn declare(broker: &MemoryBroker, options: QueueOptions) {
 
 async fn send(broker: &MemoryBroker, address: (&'static str, String), properties: Properties) {
     let message = Message { properties, ..Message::default() };
-    let outgoing = Outgoing { exchange: address.0.into(), routing_key: address.1, message };
+    let outgoing = Outgoing { exchange: address.0.into(), routing_key: address.1, message, mandatory: true };
     broker.publish(outgoing).await.unwrap();
 }
 
@@ -49,7 +49,8 @@ async fn brokers_of_one_url_are_one_place_until_the_last_is_gone() {
     next(&mut consumer).await.settlement.ack();
 
     let elsewhere = broker("memory://elsewhere");
-    let missing = Outgoing { exchange: "".into(), routing_key: "queue".to_owned(), message: Message::default() };
+    let missing =
+        Outgoing { exchange: "".into(), routing_key: "queue".to_owned(), message: Message::default(), mandatory: true };
     assert!(matches!(elsewhere.publish(missing.clone()).await, Err(Error::Unroutable { .. })));
 
     one.close().await;
@@ -112,7 +113,7 @@ async fn the_longest_delay_is_kept_to_the_second() {
 async fn a_delay_to_no_queue_is_an_error_at_once() {
     let broker = broker("memory://delayed-nowhere");
     let (exchange, routing_key) = delayed_address(Duration::from_secs(5), "queue").unwrap();
-    let outgoing = Outgoing { exchange: exchange.into(), routing_key, message: Message::default() };
+    let outgoing = Outgoing { exchange: exchange.into(), routing_key, message: Message::default(), mandatory: true };
     assert!(matches!(broker.publish(outgoing).await, Err(Error::Unroutable { .. })));
 }
 
@@ -244,7 +245,7 @@ mod model {
             let properties = Properties { expiration, ..Properties::default() };
             let body = Bytes::from(self.published.to_string());
             let message = Message { properties, body, ..Message::default() };
-            let outgoing = Outgoing { exchange: "".into(), routing_key: "queue".to_owned(), message };
+            let outgoing = Outgoing { exchange: "".into(), routing_key: "queue".to_owned(), message, mandatory: true };
             self.state.publish(outgoing, self.now).unwrap();
             self.published += 1;
         }

@@ -1,6 +1,9 @@
 //! What `config/routes.yaml` holds.
 
-use celeriac_protocol::Codec;
+use std::time::Duration;
+
+use celeriac_config::duration;
+use celeriac_protocol::{Codec, Compression, Map};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +44,7 @@ impl RoutesOptions {
 }
 
 /// One line of `task_routes`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskRoute {
     /// The whole name of the task, a glob (`*` any text, `?` any character), or a `/regular expression/` for the whole
@@ -62,4 +65,13 @@ pub struct TaskRoute {
     /// The serialiser of calls that do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serializer: Option<Codec>,
+    /// How the bodies of calls are compressed that do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
+    /// How long calls may wait that do not say, before they must not start any more.
+    #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Duration>,
+    /// Headers of every message, beside the caller's own.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub headers: Map,
 }

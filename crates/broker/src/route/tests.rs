@@ -113,12 +113,12 @@ fn priority_and_serialiser_come_from_the_call_or_the_route() {
     let router = Router::new(&options()).unwrap();
     let call = CallRoute { queue: text("mail"), priority: Some(9), ..CallRoute::default() };
     let found = router.route("reports.daily", &call, None).unwrap();
-    assert_eq!((found.priority, found.codec), (Some(9), Some(Codec::Msgpack)));
+    assert_eq!((found.manner.priority, found.manner.codec), (Some(9), Some(Codec::Msgpack)));
     let call = CallRoute { codec: Some(Codec::Json), ..CallRoute::default() };
     let found = router.route("reports.daily", &call, None).unwrap();
-    assert_eq!((found.priority, found.codec), (Some(2), Some(Codec::Json)));
+    assert_eq!((found.manner.priority, found.manner.codec), (Some(2), Some(Codec::Json)));
     let found = router.route("other", &CallRoute::default(), None).unwrap();
-    assert_eq!((found.priority, found.codec), (None, None));
+    assert_eq!((found.manner.priority, found.manner.codec), (None, None));
 }
 
 #[test]
@@ -235,4 +235,46 @@ fn routes_that_are_never_reached_are_named() {
 
 fn told(options: &RoutesOptions) -> Vec<String> {
     options.validate().into_iter().map(|(key, problem)| format!("{key}: {problem}")).collect()
+}
+
+#[test]
+fn a_route_says_how_also_where_the_call_chooses_the_way() {
+    let mut options = options();
+    let headers = [("team".to_owned(), Value::from("x"))].into_iter().collect();
+    options.task_routes[1].compression = Some(Compression::Zstd);
+    options.task_routes[1].expires = Some(Duration::from_secs(60));
+    options.task_routes[1].headers = headers;
+    let router = Router::new(&options).unwrap();
+    let call = CallRoute { queue: text("mail"), ..CallRoute::default() };
+    let manner = router.route("reports.daily", &call, None).unwrap().manner;
+    assert_eq!((manner.compression, manner.expires), (Some(Compression::Zstd), Some(Duration::from_secs(60))));
+    assert_eq!(*manner.headers, [("team".to_owned(), Value::from("x"))]);
+    assert_eq!(router.route("other", &call, None).unwrap().manner, Manner::default());
+}
+
+#[test]
+fn what_decided_is_told() {
+    let router = Router::new(&options()).unwrap();
+    let nothing = CallRoute::default();
+    let call = CallRoute { queue: text("mail"), ..CallRoute::default() };
+    let cases = [
+        ("reports.daily", &call, None, Rule::Call),
+        ("reports.daily", &nothing, Some("mail"), Rule::Route { index: 1, pattern: "reports.*" }),
+        ("other", &nothing, Some("mail"), Rule::Task),
+        ("other", &nothing, None, Rule::Default),
+    ];
+    for (task, call, declared, rule) in cases {
+        assert_eq!(router.explain(task, call, declared).unwrap().rule, rule, "{task}");
+    }
+}
+
+#[test]
+fn a_route_may_not_set_the_frameworks_own_headers() {
+    let mut options = options();
+    options.task_routes[0].headers = [("task".to_owned(), Value::Null)].into_iter().collect();
+    let problems = options.validate();
+    assert_eq!(
+        problems,
+        [("task_routes[0].headers".to_owned(), "header `task` is the framework's own; choose another name".to_owned())]
+    );
 }

@@ -1,5 +1,7 @@
 //! What is wrong with routes before any call has taken them.
 
+use celeriac_protocol::headers::names;
+
 use super::pattern::Pattern;
 use super::{RoutesOptions, TaskRoute};
 use crate::topology::{ExchangeKind, Topology, did_you_mean};
@@ -16,7 +18,8 @@ impl RoutesOptions {
             let found = problems_of_pattern(route, &self.task_routes[..index])
                 .into_iter()
                 .map(|problem| ("task", problem))
-                .chain(problems_of_way(route, &topology));
+                .chain(problems_of_way(route, &topology))
+                .chain(problems_of_headers(route));
             problems.extend(found.map(|(field, problem)| (format!("task_routes[{index}].{field}"), problem)));
         }
         problems
@@ -71,6 +74,11 @@ fn problems_of_way(route: &TaskRoute, topology: &Topology) -> Vec<(&'static str,
         }
         (None, Some(exchange), key) => problems_of_exchange(exchange, key.as_deref(), topology),
     }
+}
+
+fn problems_of_headers(route: &TaskRoute) -> Option<(&'static str, String)> {
+    let name = route.headers.keys().find(|name| names::is_reserved(name))?;
+    Some(("headers", format!("header `{name}` is the framework's own; choose another name")))
 }
 
 fn problems_of_exchange(exchange: &str, key: Option<&str>, topology: &Topology) -> Vec<(&'static str, String)> {

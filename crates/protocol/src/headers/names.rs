@@ -58,7 +58,12 @@ pub const DEAD_WORKER: &str = "celeriac-dead-worker";
 /// store first, as for a message that was delivered before.
 pub const REPEATED: &str = "celeriac-repeated";
 
-/// Every header that the framework itself reads or writes, and so no caller may set.
+/// Whether a header is the framework's own, or the broker's, so that no caller may set it.
+pub fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name) || name.starts_with("celeriac-") || name.starts_with("x-death")
+}
+
+/// Every header of protocol 2.
 pub const RESERVED: [&str; 20] = [
     TASK,
     ID,

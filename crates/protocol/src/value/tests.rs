@@ -14,7 +14,7 @@ enum Shape {
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Order {
-    id: uuid::Uuid,
+    id: Uuid,
     cents: i64,
     note: Option<String>,
     shapes: Vec<Shape>,
@@ -23,7 +23,7 @@ struct Order {
 #[test]
 fn typed_values_survive_the_way_through_a_dynamic_one() {
     let order = Order {
-        id: uuid::Uuid::from_u128(7),
+        id: Uuid::from_u128(7),
         cents: -1299,
         note: None,
         shapes: vec![Shape::Point, Shape::Circle(1.5), Shape::Rectangle { width: 1, height: 2 }, Shape::Line(-1, 1)],
@@ -62,7 +62,7 @@ fn of_every_kind() -> Value {
         Value::Typed(Typed::Date("2026-01-02".to_owned())),
         Value::Typed(Typed::Time("03:04".to_owned())),
         Value::Typed(Typed::Decimal("1.10".to_owned())),
-        Value::Typed(Typed::Uuid(uuid::Uuid::from_u128(7))),
+        Value::Typed(Typed::Uuid(Uuid::from_u128(7))),
     ];
     let map: Map = kinds.iter().cloned().enumerate().map(|(index, value)| (index.to_string(), value)).collect();
     Value::List(vec![Value::Map(map), Value::List(kinds.to_vec())])
@@ -88,16 +88,16 @@ fn to_others_a_typed_value_is_text() {
     let json = serde_json::to_string(&of_every_kind()).err().map(|error| error.to_string());
     assert_eq!(json, None);
     let typed = [
-        Value::Typed(Typed::Uuid(uuid::Uuid::from_u128(7))),
+        Value::Typed(Typed::Uuid(Uuid::from_u128(7))),
         Value::Typed(Typed::DateTime("2026-01-02T03:04:05+00:00".to_owned())),
         Value::Typed(Typed::DateTime("2026-01-02T03:04:05".to_owned())),
         Value::Typed(Typed::Date("2026-01-02".to_owned())),
         Value::Typed(Typed::Time("01:02:00".to_owned())),
         Value::Typed(Typed::Decimal("1.10".to_owned())),
     ];
-    type Read = (uuid::Uuid, jiff::Timestamp, jiff::civil::DateTime, jiff::civil::Date, jiff::civil::Time, String);
+    type Read = (Uuid, Timestamp, jiff::civil::DateTime, jiff::civil::Date, jiff::civil::Time, String);
     let read: Read = Value::List(typed.to_vec()).into_typed().unwrap();
-    assert_eq!(read.0, uuid::Uuid::from_u128(7));
+    assert_eq!(read.0, Uuid::from_u128(7));
     assert_eq!(read.1.to_string(), "2026-01-02T03:04:05Z");
     assert_eq!(read.2.to_string(), "2026-01-02T03:04:05");
     assert_eq!((read.3.to_string(), read.4.to_string()), ("2026-01-02".to_owned(), "01:02:00".to_owned()));

@@ -87,17 +87,12 @@ async fn reply(life: &Life<'_>, reply_to: &str, correlation_id: &str, meta: Resu
         },
         body: Bytes::from(body),
     };
-    let outgoing = Outgoing { exchange: Cow::Borrowed(""), routing_key: reply_to.to_owned(), message };
+    let outgoing =
+        Outgoing { exchange: Cow::Borrowed(""), routing_key: reply_to.to_owned(), message, mandatory: false };
     let mut backoff = Backoff::default();
     loop {
         match life.core.broker.publish(outgoing.clone()).await {
             Ok(()) => return Ok(()),
-            Err(
-                BrokerError::Unroutable { .. } | BrokerError::NoSuchQueue { .. } | BrokerError::NoSuchExchange { .. },
-            ) => {
-                tracing::debug!(id, reply_to, "nobody awaits the answer any more");
-                return Ok(());
-            }
             Err(error @ (BrokerError::TooLarge { .. } | BrokerError::Invalid { .. })) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, id, reply_to, "the answer cannot be sent");
                 return Ok(());

@@ -24,6 +24,24 @@ pub(crate) async fn dead_letter(life: &Life<'_>, reason: &'static str, error: &s
     send_dead(life.core, message, origin, reason, error).await
 }
 
+/// Puts the message of a task that has run on the dead-letter queue, because what follows from it cannot be sent. When it
+/// is replayed, its worker looks into the store and does that much.
+pub(crate) async fn dead_letter_after(life: &Life<'_>, error: &str) -> Ending {
+    const REASON: &str = "not-followed-up";
+    let TaskHeaders { task, id, .. } = &life.received.headers;
+    let origin = &life.received.origin;
+    life.span.tell(&MessageDeadLettered {
+        queue: &origin.queue,
+        reason: REASON,
+        error,
+        task: Some(task),
+        id: Some(id),
+    });
+    let mut message = life.received.message.clone();
+    message.headers.insert(names::REPEATED, true);
+    send_dead(life.core, message, origin, REASON, error).await
+}
+
 /// Puts a message whose headers are no task's on the dead-letter queue, and records it if it has at least an id.
 pub(crate) async fn refuse_unread(
     core: &Core,
@@ -66,7 +84,7 @@ async fn send_dead(core: &Core, mut message: Message, origin: &Origin, reason: &
     // A dead letter waits for a person, however long.
     message.properties.expiration = None;
     let routing_key = dead_letter_queue(&origin.queue);
-    match send(core, Outgoing { exchange: Cow::Borrowed(""), routing_key, message }).await {
+    match send(core, Outgoing { exchange: Cow::Borrowed(""), routing_key, message, mandatory: true }).await {
         Err(Unsent::Impossible) => Ending::Refused,
         sent => sent.into(),
     }

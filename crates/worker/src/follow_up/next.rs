@@ -218,7 +218,9 @@ impl<'a> Plan<'a> {
             group_index,
             ..relations
         };
-        let prepared = client.prepare(request).map_err(|error| invalid(&error))?;
+        // As if it were called here: one that this worker knows may have a queue of its own.
+        let declared = self.life.core.registry.get(&request.task).and_then(|task| task.options.queue);
+        let prepared = client.prepare(request, declared).map_err(|error| invalid(&error))?;
         self.messages.push(prepared);
         Ok(())
     }

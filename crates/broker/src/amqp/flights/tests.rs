@@ -38,11 +38,11 @@ struct Letter {
 fn outgoing(index: usize) -> Outgoing {
     let message = Message { body: index.to_string().into(), ..Message::default() };
     // A few share an address, none its content.
-    Outgoing { exchange: "x".into(), routing_key: format!("k{}", index % 3), message }
+    Outgoing { exchange: "x".into(), routing_key: format!("k{}", index % 3), message, mandatory: true }
 }
 
 fn returned(index: usize) -> BasicReturnMessage {
-    let Outgoing { exchange, routing_key, message } = outgoing(index);
+    let Outgoing { exchange, routing_key, message, .. } = outgoing(index);
     let (exchange, key) = (exchange.as_ref().into(), routing_key.as_str().into());
     let mut delivery = Delivery::mock(0, exchange, key, false, message.body.to_vec());
     delivery.properties = lapin::BasicProperties::default().with_delivery_mode(2);

@@ -1,0 +1,95 @@
+//! `routes explain`: where a call goes, without sending it.
+
+use std::fmt::Write;
+
+use celeriac_broker::{CallRoute, Explanation, Manner, Router, Rule};
+use celeriac_config::duration;
+use serde::Serialize;
+
+use crate::application::Program;
+use crate::args::ExplainArgs;
+use crate::error::Error;
+use crate::output;
+
+/// An explanation, as people and machines want to read it.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    task: &'a str,
+    rule: String,
+    exchange: &'a str,
+    routing_key: &'a str,
+    queues: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    serializer: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compression: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    headers: Vec<&'a str>,
+}
+
+pub(crate) fn explain<P: Program>(program: &P, args: ExplainArgs, json: bool) -> Result<(), Error> {
+    let router = Router::new(&program.routes()).map_err(Error::Broker)?;
+    let ExplainArgs { task, queue, exchange, routing_key } = args;
+    let call = CallRoute { queue, exchange, routing_key, ..CallRoute::default() };
+    let declared = program.registry().get(&task).and_then(|task| task.options.queue);
+    let explanation = router.explain(&task, &call, declared).map_err(Error::Broker)?;
+    let shown = Shown::of(&task, &explanation);
+    output::answer(json, &shown, || shown.text());
+    Ok(())
+}
+
+impl<'a> Shown<'a> {
+    fn of(task: &'a str, explanation: &'a Explanation<'_>) -> Self {
+        let destination = &explanation.destination;
+        let Manner { priority, codec, compression, expires, headers } = &destination.manner;
+        Self {
+            task,
+            rule: match explanation.rule {
+                Rule::Call => "the call itself".to_owned(),
+                Rule::Route { index, pattern } => format!("task_routes[{index}]: {pattern}"),
+                Rule::Task => "the queue that is declared with the task".to_owned(),
+                Rule::Default => "default_queue".to_owned(),
+            },
+            exchange: &destination.exchange,
+            routing_key: &destination.routing_key,
+            queues: destination.queues.iter().map(|queue| &**queue).collect(),
+            priority: *priority,
+            serializer: codec.map(|codec| codec.name()),
+            compression: compression.map(|compression| compression.header_value()),
+            expires: expires.map(duration::format),
+            headers: headers.iter().map(|(name, _)| name.as_str()).collect(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |name: &str, value: &str| {
+            let _ = writeln!(text, "  {name:<12} {value}");
+        };
+        line("rule", &self.rule);
+        line("exchange", if self.exchange.is_empty() { "(default)" } else { self.exchange });
+        line("routing key", self.routing_key);
+        let queues = self.queues.join(", ");
+        line(
+            "queues",
+            if queues.is_empty() { "only the broker knows: nothing declared here is bound there" } else { &queues },
+        );
+        let optional = [
+            ("priority", self.priority.map(|priority| priority.to_string())),
+            ("serializer", self.serializer.map(str::to_owned)),
+            ("compression", self.compression.map(str::to_owned)),
+            ("expires", self.expires.clone()),
+            ("headers", Some(self.headers.join(", ")).filter(|headers| !headers.is_empty())),
+        ];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                line(name, &value);
+            }
+        }
+        format!("{}\n{text}", self.task)
+    }
+}

@@ -1,0 +1,61 @@
+//! A task that somebody else runs: a function without a body.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{FnArg, ItemFn, ReturnType, parse_quote};
+
+use crate::expand::{Attributes, call, declare, describe};
+use crate::options::Options;
+use crate::problems::Problems;
+use crate::signature::{Signature, last_segment, names_context};
+
+/// Its type, and the function that makes calls.
+pub(crate) fn expand(options: &Options, mut function: ItemFn, mut problems: Problems) -> TokenStream {
+    check(options, &function, &mut problems);
+    if matches!(function.sig.output, ReturnType::Default) {
+        function.sig.output = parse_quote!(-> ());
+    }
+    let Attributes { cfg, doc } = Attributes::take(&mut function);
+    let signature = Signature::take(&mut function, &mut problems);
+    let errors = problems.into_error().map(syn::Error::into_compile_error);
+    let Some(signature) = signature.filter(|_| errors.is_none()) else { return quote!(#errors) };
+
+    let ident = &function.sig.ident;
+    let visibility = &function.vis;
+    let type_doc = format!("The task behind [`{ident}()`](fn@{ident}), as a type. Somebody else runs it.");
+    let returns = &signature.returns;
+    let described = describe(ident, options, &signature, &quote!(#returns));
+    let call = call(ident, visibility, &signature);
+    let declared = declare(&cfg, ident, visibility, &type_doc, &described);
+    quote! {
+        #declared
+
+        #(#cfg)*
+        #(#doc)*
+        #call
+    }
+}
+
+fn check(options: &Options, function: &ItemFn, problems: &mut Problems) {
+    let ident = &function.sig.ident;
+    if options.name.is_none() {
+        let message = "a task that somebody else runs has the name that they gave it: `#[task(name = \"…\")]`";
+        problems.add(ident, message);
+    }
+    if options.max_retries.is_some() || options.retry_backoff.is_some() || options.retry_jitter.is_some() {
+        problems.add(ident, "when a task is tried again is said where it runs: leave the retries out");
+    }
+    if options.acks.is_some() {
+        problems.add(ident, "when a task is acknowledged is said where it runs: leave `acks` out");
+    }
+    if let Some(FnArg::Typed(first)) = function.sig.inputs.first()
+        && names_context(&first.ty)
+    {
+        problems.add(first, "a call gives no context: leave it out where somebody else runs the task");
+    }
+    if let ReturnType::Type(_, ty) = &function.sig.output
+        && last_segment(ty).is_some_and(|segment| segment.ident == "TaskResult")
+    {
+        problems.add(ty, "write what the task returns when all goes well, without `TaskResult`");
+    }
+}

@@ -1,0 +1,36 @@
+//! A Rust service that has tasks run in Python: `cargo run --bin order`.
+#![expect(clippy::print_stdout, reason = "an example shows what happens")]
+
+use celeriac::Failure;
+use celeriac::prelude::*;
+use celeriac_example_celery::total;
+
+/// `catalog.price` of the Python half, as this one sees it.
+#[task(name = "catalog.price")]
+fn price(article: String, pieces: u32) -> i64;
+
+#[tokio::main]
+async fn main() -> celeriac::Result<()> {
+    // Nothing is stored: workers, Python's too, send the outcome to this process.
+    let app = Celeriac::from_config("config").set("results.url", "rpc://").build()?;
+    let client = app.client().await?;
+
+    let cents: i64 = price("teapot".to_owned(), 2).submit(&client).await?.get_within(seconds(30)).await?;
+    println!("price: {cents}");
+
+    // An exception of Python.
+    let alarm = Signature::new("billing.alarm").arg("a price is missing");
+    let failed = price("samovar".to_owned(), 1).on_error(alarm).submit(&client).await?.wait_for(seconds(30)).await?;
+    if let Some(Failure { kind, module, message, .. }) = failed.failure {
+        println!("failed: {kind} of {}: {message}", module.unwrap_or_default());
+    }
+
+    // Rust, then Python, then Rust.
+    let steps = Chain::new(total(vec![2599, 450]).signature()?)
+        .then(Signature::new("catalog.discount").arg(10))
+        .then(Signature::new("billing.receipt").arg("Ada"));
+    println!("receipt: {}", steps.submit(&client).await?.get_within(seconds(30)).await?);
+
+    client.close().await;
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! What should follow from a task and cannot: told before it runs where that can be known, and kept where not.
+
+use celeriac::Value;
+use celeriac::prelude::*;
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{AMQPValue, FieldTable};
+use serde_json::{Value as Json, json};
+
+use crate::letter::Letter;
+use crate::stage::{Stage, see};
+
+#[tokio::test]
+async fn a_link_to_a_queue_that_is_missing_is_sent_when_the_dead_letter_is_replayed_and_the_task_does_not_run_again() {
+    let stage = Stage::start().await;
+    let lost = Signature::new("t.see").arg("own").queue("elsewhere");
+    let after = Signature::new("t.see").arg("after");
+    see(json!(1), Json::Null).task_id("one").link(lost).link(after).submit(stage.client()).await.unwrap();
+    let dead = stage.dead(1).await.remove(0);
+    assert_eq!(dead.header("celeriac-dead-reason").as_deref(), Some("not-followed-up"));
+    assert_eq!(
+        dead.header("celeriac-dead-error").as_deref(),
+        Some("`t.see` should follow from it, and there is no queue where it was to go")
+    );
+    assert_eq!(stage.end("one").await, (State::Success, None), "the work was done");
+    assert_eq!(stage.seen(1).await.len(), 1);
+
+    let declared = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let declared = stage.peer.channel().queue_declare("elsewhere".into(), declared, FieldTable::default());
+    declared.await.unwrap();
+    let mut headers = dead.headers.clone();
+    headers.insert("celeriac-repeated".into(), AMQPValue::Boolean(true));
+    let again = lapin::BasicProperties::default().with_headers(headers).with_content_type("application/json".into());
+    stage.peer.put("celeriac", again, &dead.body).await;
+
+    let sent = stage.taken("elsewhere", 1).await;
+    assert_eq!((sent.len(), sent[0].header("parent_id").as_deref()), (1, Some("one")));
+    assert_eq!(sent[0].headers.inner()["celeriac-repeated"], AMQPValue::Boolean(true));
+    let body: Json = serde_json::from_slice(&sent[0].body).unwrap();
+    assert_eq!(body[0], json!([1, "own"]), "the result comes from the row");
+    stage.seen(2).await;
+    let calls = stage.clear().await;
+    assert_eq!(calls.iter().filter(|call| call.id == "one").count(), 1, "it ran once");
+    assert_eq!(calls.len(), 2);
+    assert_eq!(
+        (&calls[1].given, calls[1].header("celeriac-repeated")),
+        ((&(json!(1), json!("after"))), Some(&Value::Bool(true)))
+    );
+}
+
+/// Tasks that carry `embed`, one each, end without having run.
+async fn are_refused(cases: &[(&str, Json)], reason: &str, kind: &str) {
+    let stage = Stage::start().await;
+    for (id, embed) in cases {
+        Letter::new("t.see", id, &json!([])).carrying(&json!([1]), embed).put(&stage.peer).await;
+    }
+    for (id, _) in cases {
+        let (state, failure) = stage.end(id).await;
+        let failure = failure.unwrap();
+        assert_eq!((state, failure.kind.as_str()), (State::Failure, kind), "{id}: {failure}");
+    }
+    let dead = stage.dead(cases.len()).await;
+    for (id, _) in cases {
+        let found = dead.iter().find(|found| found.header("id").as_deref() == Some(*id)).unwrap();
+        assert_eq!(found.header("celeriac-dead-reason").as_deref(), Some(reason), "{id}");
+    }
+    assert_eq!(stage.clear().await, [], "none of them has run, and nothing has followed");
+}
+
+#[tokio::test]
+async fn what_would_need_a_chord_is_refused_before_it_runs() {
+    let step =
+        json!({"task": "t.see", "args": [], "kwargs": {}, "options": {}, "subtask_type": null, "immutable": false});
+    let group = json!({"task": "celery.group", "kwargs": {"tasks": [step]}, "subtask_type": "group"});
+    let chord = json!({"task": "celery.chord", "kwargs": {"header": group, "body": step}, "subtask_type": "chord"});
+    let chain = json!({"task": "celery.chain", "kwargs": {"tasks": [group, step]}, "subtask_type": "chain"});
+    let cases = [
+        ("a part of a chord", json!({"chord": step})),
+        ("a chord as a callback", json!({"callbacks": [step, chord]})),
+        ("a chord as an errback", json!({"errbacks": [chord]})),
+        ("a chord as the next step", json!({"chain": [chord]})),
+        ("a group with a step behind it", json!({"chain": [step, group]})),
+        ("a callback chain with such a group", json!({"callbacks": [chain]})),
+    ];
+    are_refused(&cases, "unsupported", "NotImplementedError").await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_or_sent_afterwards_is_refused_before_it_runs() {
+    let cases = [
+        ("callbacks that are text", json!({"callbacks": "t.see"})),
+        ("callbacks of numbers", json!({"callbacks": [7]})),
+        ("an errback without a name", json!({"errbacks": [{"args": []}]})),
+        ("a chain that is true", json!({"chain": true})),
+        ("a chord that is a list", json!({"chord": []})),
+    ];
+    are_refused(&cases, "unreadable", "DecodeError").await;
+    let cases = [
+        ("a callback that expires never", json!({"callbacks": [{"task": "t.see", "options": {"expires": []}}]})),
+        ("a callback in YAML", json!({"callbacks": [{"task": "t.see", "options": {"serializer": "yaml"}}]})),
+        (
+            "a callback that is an empty chain",
+            json!({"callbacks": [{"task": "celery.chain", "kwargs": {"tasks": []}}]}),
+        ),
+    ];
+    are_refused(&cases, "unsupported", "NotImplementedError").await;
+}

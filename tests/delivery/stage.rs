@@ -1,0 +1,159 @@
+//! Tasks that tell what they were called with, and a worker that runs them.
+
+use std::sync::{Arc, Mutex};
+
+use celeriac::app::Builder;
+use celeriac::prelude::*;
+use celeriac::{Failure, TaskRecord};
+use celeriac_tests::peer::Found;
+use celeriac_tests::{Bed, Peer, Running, eventually};
+use serde_json::Value as Json;
+
+/// A call of a task that tells of itself.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Call {
+    pub(crate) id: String,
+    /// What it was called with: what came from its caller, and what was its own.
+    pub(crate) given: (Json, Json),
+    pub(crate) parent: Option<String>,
+    pub(crate) root: String,
+    pub(crate) group: Option<String>,
+    pub(crate) index: Option<i64>,
+    pub(crate) headers: Vec<(String, celeriac::Value)>,
+}
+
+impl Call {
+    fn of(ctx: &TaskContext, given: (Json, Json)) -> Self {
+        Self {
+            id: ctx.id().to_owned(),
+            given,
+            parent: ctx.parent_id().map(str::to_owned),
+            root: ctx.root_id().to_owned(),
+            group: ctx.group().map(str::to_owned),
+            index: ctx.group_index(),
+            headers: ctx.headers().iter().map(|(name, value)| (name.to_owned(), value.clone())).collect(),
+        }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&celeriac::Value> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+}
+
+/// The calls so far, in the order in which they ran.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(Mutex<Vec<Call>>);
+
+/// Tells what it was called with.
+#[task(name = "t.see")]
+pub(crate) async fn see(ctx: TaskContext, given: Json, #[default(Json::Null)] own: Json) -> TaskResult<Json> {
+    note(&ctx, &given, &own)?;
+    Ok(given)
+}
+
+/// Adds.
+#[task(name = "t.add")]
+pub(crate) async fn add(a: i64, b: i64) -> TaskResult<i64> {
+    Ok(a + b)
+}
+
+/// Fails at once.
+#[task(name = "t.fail")]
+pub(crate) async fn fail(given: Json) -> TaskResult<Json> {
+    Err(TaskError::of_kind("ValueError", format!("no good: {given}")))
+}
+
+/// Succeeds at this attempt, of three.
+#[task(name = "t.flaky", max_retries = 2, retry_backoff = "10ms..50ms")]
+pub(crate) async fn flaky(ctx: TaskContext, succeeds_at: u32) -> TaskResult<u32> {
+    note(&ctx, &Json::from(succeeds_at), &Json::Null)?;
+    if ctx.attempt() < succeeds_at {
+        return Err(TaskError::new(format!("attempt {} failed", ctx.attempt())));
+    }
+    Ok(ctx.attempt())
+}
+
+/// Sends another task.
+#[task(name = "t.send")]
+pub(crate) async fn send(ctx: TaskContext, given: Json) -> TaskResult<String> {
+    Ok(see(given, Json::Null).submit(ctx.client()).await?.id().to_owned())
+}
+
+pub(crate) fn note(ctx: &TaskContext, given: &Json, own: &Json) -> TaskResult<()> {
+    let call = Call::of(ctx, (given.clone(), own.clone()));
+    ctx.state::<Seen>()?.0.lock().unwrap().push(call);
+    Ok(())
+}
+
+/// A worker of these tasks, and a bare client beside it.
+pub(crate) struct Stage {
+    pub(crate) bed: Bed,
+    pub(crate) peer: Peer,
+    running: Running,
+    seen: Arc<Seen>,
+}
+
+impl Stage {
+    pub(crate) async fn start() -> Self {
+        Self::with(|program| program).await
+    }
+
+    pub(crate) async fn with(more: impl FnOnce(Builder) -> Builder) -> Self {
+        let (bed, seen) = (Bed::new().await, Arc::new(Seen::default()));
+        let program = bed
+            .program(tasks![see, add, fail, flaky, send])
+            .set("client.result_timeout", "40s")
+            .shared(Arc::clone(&seen));
+        let running = Running::start(&more(program).build().unwrap()).await;
+        // Now its queue is there, for what is put on it without asking.
+        add(0, 0).submit(&running.client).await.unwrap().get().await.unwrap();
+        let peer = bed.peer().await;
+        Self { bed, peer, running, seen }
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.running.client
+    }
+
+    /// The calls, once there are so many.
+    pub(crate) async fn seen(&self, count: usize) -> Vec<Call> {
+        let calls = async || self.seen.0.lock().unwrap().clone();
+        eventually("the calls", calls, |calls| calls.len() >= count).await
+    }
+
+    /// The row of a task that ends.
+    pub(crate) async fn row(&self, id: &str) -> TaskRecord {
+        self.client().handle::<Json>(id).wait().await.unwrap()
+    }
+
+    /// The state and the error of a task that ends.
+    pub(crate) async fn end(&self, id: &str) -> (State, Option<Failure>) {
+        let row = self.row(id).await;
+        (row.state, row.failure)
+    }
+
+    /// The messages on the dead-letter queue, once there are so many.
+    pub(crate) async fn dead(&self, count: usize) -> Vec<Found> {
+        self.taken("celeriac.dead", count).await
+    }
+
+    /// The messages on a queue, once there are so many.
+    pub(crate) async fn taken(&self, queue: &str, count: usize) -> Vec<Found> {
+        let mut taken = Vec::new();
+        let take = async || {
+            taken.extend(self.peer.take_all(queue).await);
+            taken.len()
+        };
+        eventually("messages", take, |taken| *taken >= count).await;
+        taken
+    }
+
+    /// Ends it all, and returns every call: there is no more to come.
+    pub(crate) async fn clear(self) -> Vec<Call> {
+        eventually("all is run", async || self.peer.ready("celeriac").await, |ready| *ready == 0).await;
+        self.running.stop().await;
+        assert_eq!(self.peer.ready("celeriac").await, 0, "all is acknowledged");
+        self.bed.clear().await;
+        std::mem::take(&mut *self.seen.0.lock().unwrap())
+    }
+}

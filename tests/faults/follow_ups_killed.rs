@@ -1,0 +1,192 @@
+//! Workers are killed between a task and what follows from it.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use celeriac::prelude::*;
+use celeriac::{Failure, Request};
+use celeriac_client::call::{CallOptions, Follow, Relations};
+use celeriac_protocol::{Body, Value};
+use celeriac_tests::wait::{eventually, eventually_within};
+use celeriac_tests::{Bed, Program};
+use futures::{StreamExt, stream};
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{AMQPValue, FieldTable};
+use serde_json::{Value as Json, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::ledger::is_long;
+use crate::worker_killed::{PROGRAM, keep_killing};
+
+struct Stage {
+    bed: Bed,
+    client: Client,
+    journal: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let bed = Bed::new().await;
+        let folder = tempfile::tempdir().unwrap();
+        let client = bed.program([]).build().unwrap().client().await.unwrap();
+        Self { bed, client, journal: folder.path().join("journal"), _folder: folder }
+    }
+
+    fn worker(&self, name: &str) -> Program {
+        let variables = [
+            ("CELERIAC__BROKER__URL", self.bed.amqp_url()),
+            ("CELERIAC__RESULTS__URL", self.bed.database_url()),
+            ("JOURNAL", self.journal.to_string_lossy().into_owned()),
+        ];
+        Program::start(PROGRAM, &["worker", "-l", "info", "-n", name], &variables)
+    }
+
+    /// How often each task has run, by its id.
+    fn runs(&self) -> HashMap<String, u32> {
+        let mut runs = HashMap::new();
+        for line in std::fs::read_to_string(&self.journal).unwrap_or_default().lines() {
+            *runs.entry(line.split(' ').next().unwrap_or_default().to_owned()).or_default() += 1;
+        }
+        runs
+    }
+}
+
+fn step(id: String) -> Signature {
+    Signature::new("test.after").option("task_id", id)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_chain_ends_and_every_link_is_called_although_workers_are_killed_again_and_again() {
+    let count: usize = if is_long() { 30_000 } else { 3_000 };
+    let stage = Stage::new().await;
+    let done = CancellationToken::new();
+    let issue = async {
+        let chains = (0..count).map(|number| {
+            let first = Signature::new("test.note").arg(number as i64).option("task_id", format!("{number}-1"));
+            let chain = Chain::new(first).then(step(format!("{number}-2"))).then(step(format!("{number}-3")));
+            chain.link(step(format!("{number}-link"))).submit(&stage.client)
+        });
+        let mut issued = stream::iter(chains).buffer_unordered(256);
+        while let Some(chain) = issued.next().await {
+            chain.unwrap();
+        }
+        let ended = eventually_within(
+            Duration::from_secs(300),
+            "every chain has ended and every link has run",
+            async || {
+                let rows = "SELECT count(*) FROM celeriac.tasks WHERE state = 'SUCCESS'";
+                sqlx::query_scalar::<_, i64>(rows).fetch_one(&mut stage.bed.database().await).await.unwrap_or(0)
+            },
+            |rows| usize::try_from(*rows).unwrap() >= 4 * count,
+        )
+        .await;
+        done.cancel();
+        ended
+    };
+    let (kills, rows) =
+        tokio::join!(keep_killing(&stage.bed, stage.journal.to_str().unwrap(), 500..1_200, &done), issue);
+
+    let mut database = stage.bed.database().await;
+    let ended = "SELECT count(*) FROM celeriac.tasks WHERE id LIKE $1 AND state = 'SUCCESS' AND root_id = \
+                 split_part(id, '-', 1) || '-1' AND parent_id = split_part(id, '-', 1) || $2 AND result = \
+                 to_jsonb(split_part(id, '-', 1)::bigint)";
+    let mut of = async |like: &str, parent: &str| {
+        let ended = sqlx::query_scalar::<_, i64>(ended).bind(like).bind(parent);
+        usize::try_from(ended.fetch_one(&mut database).await.unwrap()).unwrap()
+    };
+    let (chains, links) = (of("%-3", "-2").await, of("%-link", "-3").await);
+    let runs = stage.runs();
+    let linked = runs.keys().filter(|id| id.ends_with("-link")).count();
+    let more_than_once = runs.values().filter(|times| **times > 1).count();
+    println!(
+        "workers killed {kills}: chains issued {count}, ended {chains}, links called {linked} and recorded {links}, tasks \
+         executed more than once {more_than_once} of {rows}"
+    );
+    assert_eq!((chains, links, linked, runs.len()), (count, count, count, 4 * count));
+    assert!(kills > 1, "the test has to kill to mean anything");
+    let dead = stage.bed.peer().await.ready("celeriac.dead").await;
+    assert_eq!((dead, usize::try_from(rows).unwrap()), (0, 4 * count), "nothing is lost, nothing is made up");
+    stage.client.close().await;
+    stage.bed.clear().await;
+}
+
+/// Kills a worker that has recorded how `task` ended and could not send what follows from it, and looks at what the next
+/// one does: the message it sends to the queue, and the answer.
+async fn killed_in_between(task: &str, follow: Follow, state: State, failure: Option<Failure>) -> (Json, Json) {
+    let stage = Stage::new().await;
+    let peer = stage.bed.peer().await;
+    let declare = async |queue: &str| {
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        peer.channel().queue_declare(queue.into(), durable, FieldTable::default()).await.unwrap();
+    };
+    declare("replies").await;
+    let options = CallOptions {
+        id: Some("one".to_owned()),
+        follow,
+        relations: Relations { reply_to: Some("replies".to_owned()), ..Relations::default() },
+        ..CallOptions::default()
+    };
+    let body = Body { args: vec![Value::Int(7)], ..Body::default() };
+    let handle = stage.client.submit_request(Request { task: task.to_owned(), body, options }).await.unwrap();
+
+    let mut first = stage.worker("first");
+    assert_eq!(handle.wait().await.unwrap().state, state);
+    // The row stands, and its queue does not.
+    first.says("elsewhere").await;
+    first.kill().await;
+    eventually("it is back", async || peer.ready("celeriac").await, |ready| *ready == 1).await;
+    assert_eq!(peer.ready("replies").await, 0, "nobody was answered before what follows was sent");
+    declare("elsewhere").await;
+
+    let mut second = stage.worker("second");
+    let mut sent = Vec::new();
+    let take = async || {
+        sent.extend(peer.take_all("elsewhere").await);
+        sent.len()
+    };
+    eventually("what follows is sent", take, |sent| *sent == 1).await;
+    eventually("the answer", async || peer.ready("replies").await, |ready| *ready == 1).await;
+    second.signal("TERM");
+    assert_eq!(second.exit_code(Duration::from_secs(40)).await, 0, "{}", second.output());
+    assert_eq!((peer.ready("celeriac").await, peer.ready("elsewhere").await), (0, 0));
+    assert_eq!(stage.runs(), [("one".to_owned(), 1)].into(), "it ran once");
+    let record = handle.record().await.unwrap().unwrap();
+    assert_eq!((record.worker.as_ref(), record.failure), ("first", failure));
+
+    assert_eq!(sent[0].headers.inner()["celeriac-repeated"], AMQPValue::Boolean(true));
+    assert_eq!(
+        (sent[0].header("parent_id"), sent[0].header("root_id")),
+        (Some("one".to_owned()), Some("one".to_owned()))
+    );
+    let answer = peer.take_all("replies").await.remove(0);
+    assert_eq!(answer.correlation_id.as_deref(), Some("one"));
+    let read = |body: &[u8]| serde_json::from_slice::<Json>(body).unwrap();
+    let told = (read(&sent[0].body)[0].clone(), read(&answer.body));
+    stage.client.close().await;
+    stage.bed.clear().await;
+    told
+}
+
+#[tokio::test]
+async fn a_worker_killed_between_success_and_link_leaves_the_link_to_the_next_which_does_not_run_the_task_again() {
+    let link = Signature::new("test.note").queue("elsewhere");
+    let follow = Follow { callbacks: vec![link], ..Follow::default() };
+    let (args, answer) = killed_in_between("test.note", follow, State::Success, None).await;
+    assert_eq!((args, &answer["status"], &answer["result"]), (json!([7]), &json!("SUCCESS"), &json!(7)));
+    assert_eq!(answer["children"].as_array().unwrap().len(), 1, "the link is its child");
+}
+
+#[tokio::test]
+async fn a_worker_killed_between_failure_and_errback_leaves_the_errback_to_the_next() {
+    let errback = Signature::new("test.note").arg("own").queue("elsewhere");
+    let follow = Follow { errbacks: vec![errback], ..Follow::default() };
+    let failure = Failure::new("ValueError", "7 is no good");
+    let (args, answer) = killed_in_between("test.fail", follow, State::Failure, Some(failure)).await;
+    assert_eq!((args, &answer["status"]), (json!(["one", "own"]), &json!("FAILURE")));
+    assert_eq!(
+        answer["result"],
+        json!({"exc_type": "ValueError", "exc_message": ["7 is no good"], "exc_module": "builtins"})
+    );
+}

@@ -1,0 +1,46 @@
+//! Code that a page quotes is code that runs.
+
+use std::path::Path;
+
+use crate::files::root;
+
+/// A line between two pieces of a quotation.
+const LEFT_OUT: &str = "…";
+
+#[test]
+fn quoted_code_stands_in_the_file_it_is_from() {
+    let page = root().join("docs/coming-from-celery.md");
+    let text = std::fs::read_to_string(&page).unwrap();
+    let mut source = None;
+    let mut quoted = 0;
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(named) = named_file(line) {
+            source = Some(page.parent().unwrap().join(named));
+        }
+        let Some(language) = line.strip_prefix("```").filter(|language| !language.is_empty()) else { continue };
+        let code: Vec<_> = lines.by_ref().take_while(|line| *line != "```").map(str::trim).collect();
+        let source = source.as_deref().unwrap_or_else(|| panic!("{language} before any file is named"));
+        for piece in code.split(|line| *line == LEFT_OUT) {
+            assert!(stands_in(piece, source), "{} does not have\n{}", source.display(), piece.join("\n"));
+            quoted += 1;
+        }
+    }
+    assert!(quoted > 10, "{quoted} pieces");
+}
+
+/// The last link of a line to a file of the examples.
+fn named_file(line: &str) -> Option<&str> {
+    let (_, target) = line.rsplit_once("](")?;
+    let (target, _) = target.split_once(')')?;
+    let in_examples =
+        target.starts_with("../examples/") && Path::new(target).extension().is_some_and(|kind| kind != "md");
+    in_examples.then_some(target)
+}
+
+/// Whether lines follow one another in a file, whatever their indentation.
+fn stands_in(piece: &[&str], file: &Path) -> bool {
+    let text = std::fs::read_to_string(file).unwrap();
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    lines.windows(piece.len()).any(|window| window == piece)
+}
