@@ -240,7 +240,7 @@ impl<T: Task> Call<T> {
     /// Sends it: `Ok` means that it stands on a queue, on disk.
     ///
     /// # Errors
-    /// When it does not, or when that cannot be known; see [`Error`](crate::Error).
+    /// When it does not, or when that cannot be known; see [`Error`].
     pub async fn submit(self, client: &Client) -> Result<TaskHandle<T::Output>> {
         client.submit(self).await
     }
