@@ -11,8 +11,11 @@ mod report;
 mod round_trip;
 mod sample;
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use celeriac_config::Environment;
+use celeriac_telemetry::{Instance, LogOptions, Telemetry, TelemetryOptions};
 use clap::Parser;
 
 use crate::messages::{QueueType, Stage};
@@ -33,6 +36,9 @@ pub(crate) struct Options {
     /// Only works whose name contains this
     #[arg(long)]
     only: Option<String>,
+    /// What our side logs, such as warn or debug; nothing by default, as on the other side
+    #[arg(long)]
+    log: Option<String>,
 }
 
 /// Where the servers are.
@@ -45,6 +51,7 @@ pub(crate) struct Servers {
 #[tokio::main]
 async fn main() -> Result<()> {
     let options = Options::parse();
+    let telemetry = options.log.as_deref().map(start_logging).transpose()?;
     let environment = Environment::from_process();
     let server = |name: &str| {
         environment.get(name).map(str::to_owned).with_context(|| format!("{name} is not set; use `cargo xtask bench`"))
@@ -94,7 +101,18 @@ async fn main() -> Result<()> {
         }
     }
     println!("{report}");
-    report.write("target/bench/report.json")
+    report.write("target/bench/report.json")?;
+    if let Some(telemetry) = telemetry {
+        telemetry.shutdown(Duration::from_secs(1)).await?;
+    }
+    Ok(())
+}
+
+fn start_logging(level: &str) -> Result<Telemetry> {
+    let log = LogOptions { level: level.to_owned(), ..LogOptions::default() };
+    let options = TelemetryOptions { log, ..TelemetryOptions::default() };
+    let instance = Instance { name: "bench".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
+    Ok(Telemetry::start(&options, &instance)?)
 }
 
 /// Runs both sides in turn, each round on a queue of its own; the first round warms up and is not counted.
