@@ -9,4 +9,5 @@ mod database_stopped;
 mod follow_ups_killed;
 mod garbage;
 mod ledger;
+mod migration;
 mod worker_killed;

@@ -4,7 +4,8 @@
 //! - `convert`: messages into AMQP and out of it;
 //! - `publish`, `line`, `flights`: a message is on a queue, or its sender has an error;
 //! - `consume`, `subscription`: deliveries out, verdicts in, through lost connections;
-//! - `arguments`, `declare`, `verify`: what has to exist is made or adopted, or its difference is told.
+//! - `arguments`, `declare`, `verify`: what has to exist is made or adopted, or its difference is told;
+//! - `depth`: a look at a queue; `migration`: a queue is moved to another.
 //!
 //! Nothing of the client library's own recovery is used: what is published again, subscribed again and given up is decided
 //! here.
@@ -15,31 +16,37 @@ mod connection;
 mod consume;
 mod convert;
 mod declare;
+mod depth;
 mod flights;
 mod health;
 mod line;
+mod migration;
 mod publish;
 mod subscription;
 mod url;
 mod verify;
+
+pub use migration::{Migration, Removal};
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use lapin::Channel;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::connection::{Connections, Purpose, Surroundings};
+use self::connection::{ANSWER, Connections, Purpose, Surroundings};
+use self::convert::short;
 use self::declare::Declarer;
 use self::health::Board;
 use self::publish::Publisher;
 use self::subscription::Owner;
 use self::url::Node;
-use crate::broker::{Broker, Consumer, Health, Outgoing, Subscription};
+use crate::broker::{Broker, Consumer, Depth, Health, Outgoing, Subscription};
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
 use crate::topology::Topology;
@@ -87,6 +94,28 @@ impl AmqpBroker {
         })
     }
 
+    /// A channel for looks and small changes, within the publish timeout.
+    async fn channel(&self) -> Result<Channel> {
+        let began = Instant::now();
+        timeout(self.patience, self.consuming.channel()).await.unwrap_or_else(|_| {
+            Err(Error::Unreachable {
+                url: self.consuming.shown(),
+                waited: began.elapsed(),
+                source: self.around.board.trouble(Purpose::Consume).map(Into::into),
+            })
+        })
+    }
+
+    async fn look(&self, queue: &str) -> Result<Option<Depth>> {
+        short(queue, "queue")?;
+        let channel = self.channel().await?;
+        let found = depth::depth(&channel, queue).await?;
+        if found.is_some() {
+            let _ = timeout(ANSWER, channel.close(200, "looked".into())).await;
+        }
+        Ok(found)
+    }
+
     async fn consume_replies(&self, queue: &str) -> Result<Consumer> {
         let began = Instant::now();
         let subscription = Subscription::to_replies(queue);
@@ -127,6 +156,10 @@ impl Broker for AmqpBroker {
 
     fn replies<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Consumer>> {
         Box::pin(self.consume_replies(queue))
+    }
+
+    fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Option<Depth>>> {
+        Box::pin(self.look(queue))
     }
 
     fn health(&self) -> watch::Receiver<Health> {

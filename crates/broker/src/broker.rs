@@ -41,6 +41,11 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// Ends within the publish timeout of the options, since a sender waits for it.
     fn replies<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Consumer>>;
 
+    /// How it stands with a queue, without touching it. `None` when there is no such queue.
+    ///
+    /// Ends within the publish timeout of the options, since a person waits for it.
+    fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Option<Depth>>>;
+
     /// How it stands with the broker, now and from now on.
     fn health(&self) -> watch::Receiver<Health>;
 
@@ -66,6 +71,15 @@ pub enum Health {
         /// The broker's reason, such as `low on memory`.
         reason: String,
     },
+}
+
+/// How it stands with a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Depth {
+    /// Messages that wait.
+    pub ready: u32,
+    /// Those who consume it.
+    pub consumers: u32,
 }
 
 /// A message on its way out.

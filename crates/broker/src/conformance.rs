@@ -62,6 +62,7 @@ macro_rules! for_each_broker_case {
             a_full_queue_refuses_or_gives_way
             what_waits_longer_than_its_queue_allows_is_dead_lettered
             a_single_active_consumer_is_followed_by_the_next
+            a_queue_is_looked_at_without_touching_it
             a_message_for_no_queue_is_an_error
             a_message_for_no_exchange_is_an_error
             what_is_confirmed_is_queued

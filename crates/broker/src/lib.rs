@@ -31,7 +31,8 @@ pub mod conformance;
 mod error;
 mod options;
 
-pub use broker::{Broker, Consumer, Delivery, Health, Origin, Outgoing, Subscription};
+pub use amqp::{Migration, Removal};
+pub use broker::{Broker, Consumer, Delivery, Depth, Health, Origin, Outgoing, Subscription};
 pub use error::{Error, Result};
 pub use options::{BrokerOptions, connect};
 pub use route::{CallRoute, Destination, Explanation, Manner, Router, RoutesOptions, Rule};

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::broker::{Broker, Consumer, Health, Outgoing, Subscription};
+use crate::broker::{Broker, Consumer, Depth, Health, Outgoing, Subscription};
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
 use crate::topology::Topology;
@@ -134,6 +134,13 @@ impl Broker for MemoryBroker {
 
     fn replies<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Consumer>> {
         Box::pin(async move { self.replies_now(queue) })
+    }
+
+    fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Option<Depth>>> {
+        Box::pin(async move {
+            self.still_open()?;
+            Ok(self.shared.lock().depth(queue, Instant::now()))
+        })
     }
 
     fn health(&self) -> watch::Receiver<Health> {

@@ -224,6 +224,10 @@ mod verbs {
             self.settings().routes()
         }
 
+        fn broker_options(&self) -> &celeriac_broker::BrokerOptions {
+            &self.settings().broker
+        }
+
         fn registry(&self) -> &Registry {
             &self.registry
         }

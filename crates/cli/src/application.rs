@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use celeriac_broker::RoutesOptions;
+use celeriac_broker::{BrokerOptions, RoutesOptions};
 use celeriac_client::Client;
 use celeriac_config::Problems;
 use celeriac_telemetry::{Instance, TelemetryOptions};
@@ -35,6 +35,9 @@ pub trait Program: Send + Sync {
 
     /// Exchanges, queues and routes.
     fn routes(&self) -> RoutesOptions;
+
+    /// How to reach the broker.
+    fn broker_options(&self) -> &BrokerOptions;
 
     /// Its tasks.
     fn registry(&self) -> &Registry;

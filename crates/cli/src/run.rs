@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::application::Application;
-use crate::args::{CommandLine, ConfigVerb, RoutesVerb, Verb};
+use crate::args::{CommandLine, ConfigVerb, RoutesVerb, TopologyVerb, Verb};
 use crate::error::Error;
 use crate::{exit, output, verbs};
 
@@ -44,6 +44,10 @@ async fn obey<A: Application>(app: A, line: CommandLine) -> Result<(), Error> {
         Verb::Call(args) => Box::pin(verbs::call::run(&program, *args, global.json)).await,
         Verb::Result(args) => Box::pin(verbs::result::run(&program, &args, global.json)).await,
         Verb::Routes(RoutesVerb::Explain(args)) => verbs::routes::explain(&program, args, global.json),
+        Verb::Queues(args) => Box::pin(verbs::queues::run(&program, &args, global.json)).await,
+        Verb::Topology(TopologyVerb::Migrate(args)) => {
+            Box::pin(verbs::migrate::run(&program, &args, global.json)).await
+        }
         Verb::Config(ConfigVerb::Check) => {
             verbs::config::check(global.json);
             Ok(())

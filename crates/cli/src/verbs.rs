@@ -3,6 +3,8 @@
 pub(crate) mod call;
 pub(crate) mod config;
 pub(crate) mod list;
+pub(crate) mod migrate;
+pub(crate) mod queues;
 pub(crate) mod result;
 pub(crate) mod routes;
 pub(crate) mod worker;

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::bounds::Bounds;
 use super::timeline::Timeline;
-use crate::broker::{Delivery, Origin};
+use crate::broker::{Delivery, Depth, Origin};
 use crate::settle::{Settled, Settlement};
 use crate::topology::{Overflow, QueueKind, QueueOptions};
 
@@ -99,6 +99,11 @@ impl Queue {
 
     pub(super) fn put(&mut self, stored: Stored) {
         self.ready.insert(stored.position, stored);
+    }
+
+    pub(super) fn depth(&self) -> Depth {
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Depth { ready: count(self.ready.len()), consumers: count(self.turns.len()) }
     }
 
     /// Whether there is room for one more.

@@ -12,7 +12,7 @@ use super::exchanges::Exchanges;
 use super::ladder;
 use super::queue::{Queue, Room, Stored};
 use super::timeline::{Due, Timeline};
-use crate::broker::{Delivery, Outgoing};
+use crate::broker::{Delivery, Depth, Outgoing};
 use crate::error::{Error, Result};
 use crate::settle::{Settled, Verdict};
 use crate::topology::{QueueKind, QueueOptions, Topology};
@@ -242,6 +242,13 @@ impl State {
         message.properties.expiration = None;
         let name = self.queues[target].name.as_ref().to_owned();
         self.enqueue(target, message, String::new(), name, now);
+    }
+
+    /// How it stands with a queue.
+    pub(super) fn depth(&mut self, queue: &str, now: Instant) -> Option<Depth> {
+        self.pass_time(now);
+        self.timeline.announce();
+        self.names.get(queue).map(|index| self.queues[*index].depth())
     }
 
     /// Adds a consumer; its number and its queue's name.

@@ -1,3 +1,5 @@
+//! What each option becomes, and where everything is bound.
+
 use super::*;
 
 fn parts(name: &str, options: QueueOptions, keeping: Keeping) -> Vec<Part> {
