@@ -1,6 +1,7 @@
 //! From a typed call to a row in Postgres, over a real RabbitMQ.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod access;
 mod again;
 mod answers;
 mod builtin;
@@ -17,3 +18,4 @@ mod sending;
 mod stage;
 mod stopping;
 mod story;
+mod tls;

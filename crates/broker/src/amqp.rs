@@ -1,6 +1,6 @@
 //! The broker on RabbitMQ, split by duty.
 //!
-//! - `url`, `connection`, `backoff`, `health`: nodes, connections to them, and how it stands with them;
+//! - `url`, `tls`, `dial`, `connection`, `backoff`, `health`: nodes, connections to them, and how it stands with them;
 //! - `convert`: messages into AMQP and out of it;
 //! - `publish`, `line`, `flights`: a message is on a queue, or its sender has an error;
 //! - `consume`, `subscription`: deliveries out, verdicts in, through lost connections;
@@ -14,12 +14,14 @@ mod connection;
 mod consume;
 mod convert;
 mod declare;
+mod dial;
 mod flights;
 mod health;
 mod line;
 mod plan;
 mod publish;
 mod subscription;
+mod tls;
 mod url;
 mod verify;
 
@@ -38,6 +40,7 @@ use self::declare::Declarer;
 use self::health::Board;
 use self::publish::Publisher;
 use self::subscription::Owner;
+use self::tls::Tls;
 use self::url::Node;
 use crate::broker::{Broker, Consumer, Health, Outgoing, Subscription};
 use crate::error::{Error, Result};
@@ -70,6 +73,7 @@ impl AmqpBroker {
         let around = Surroundings {
             name: Arc::from(name),
             nodes: Node::all(options)?.into(),
+            tls: Tls::new(&options.tls),
             connect_timeout: options.connect_timeout,
             board: Arc::new(Board::new()),
             tracker: TaskTracker::new(),
@@ -105,6 +109,8 @@ impl AmqpBroker {
 pub(crate) fn check(options: &BrokerOptions) -> Result<()> {
     Node::all(options).map(drop)
 }
+
+pub(crate) use self::tls::problems as problems_of_tls;
 
 impl fmt::Debug for AmqpBroker {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -32,8 +32,8 @@ mod error;
 mod options;
 
 pub use broker::{Broker, Consumer, Delivery, Health, Origin, Outgoing, Subscription};
-pub use error::{Error, Result};
-pub use options::{BrokerOptions, connect};
+pub use error::{Error, Result, TlsFault};
+pub use options::{BrokerOptions, TlsOptions, connect};
 pub use route::{CallRoute, Destination, Explanation, Manner, Router, RoutesOptions, Rule};
 pub use settle::Settlement;
 pub use topology::Topology;

@@ -1,5 +1,6 @@
 //! The `broker` section of the configuration.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ pub struct BrokerOptions {
     /// `amqp://user:password@host:port/vhost`, `amqps://…`, or `memory://` for a broker inside this process. Several,
     /// separated by commas, are the nodes of a cluster.
     pub url: Secret,
+    /// How `amqps://` URLs are secured.
+    pub tls: TlsOptions,
     /// How often both sides prove that they live.
     #[serde(with = "duration")]
     pub heartbeat: Duration,
@@ -37,10 +40,24 @@ pub struct BrokerOptions {
     pub delay_queues: QueueKind,
 }
 
+/// How connections over TLS are secured. The broker's certificate is always verified, by its name too.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsOptions {
+    /// Certificates of the authorities that may have signed the broker's, as a PEM file. Default: those that the machine
+    /// trusts.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate, with those between it and its authority behind it, for a broker that asks for one.
+    pub certificate: Option<PathBuf>,
+    /// Its private key, without a passphrase.
+    pub key: Option<PathBuf>,
+}
+
 impl Default for BrokerOptions {
     fn default() -> Self {
         Self {
             url: Secret::new("memory://"),
+            tls: TlsOptions::default(),
             heartbeat: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
             publish_timeout: Duration::from_secs(30),
@@ -59,10 +76,12 @@ impl BrokerOptions {
         let url = self.url.expose();
         if !["amqp://", "amqps://", "memory://"].iter().any(|scheme| url.starts_with(scheme)) {
             problems.push(("url".to_owned(), "should begin with amqp://, amqps:// or memory://".to_owned()));
-        } else if !url.starts_with("memory://")
+        } else if !self.is_in_process()
             && let Err(Error::Invalid { reason, .. }) = crate::amqp::check(self)
         {
             problems.push(("url".to_owned(), reason));
+        } else {
+            problems.extend(self.problems_of_tls());
         }
         for (key, value) in [("confirm_window", self.confirm_window), ("publish_channels", self.publish_channels)] {
             if value == 0 {
@@ -76,6 +95,19 @@ impl BrokerOptions {
         }
         problems
     }
+
+    fn problems_of_tls(&self) -> Vec<(String, String)> {
+        if !self.is_in_process() {
+            return crate::amqp::problems_of_tls(self);
+        }
+        let said = self.tls != TlsOptions::default();
+        let problem = || ("tls".to_owned(), "is for amqps:// URLs, and memory:// is none".to_owned());
+        said.then(problem).into_iter().collect()
+    }
+
+    fn is_in_process(&self) -> bool {
+        self.url.expose().starts_with("memory://")
+    }
 }
 
 /// The broker that the options name. `name` is what the broker's lists show of this program.
@@ -88,7 +120,7 @@ pub fn connect(options: &BrokerOptions, name: &str) -> Result<Arc<dyn Broker>> {
     if let Some((key, reason)) = options.validate().into_iter().next() {
         return Err(Error::Invalid { key: format!("broker.{key}"), reason });
     }
-    if options.url.expose().starts_with("memory://") {
+    if options.is_in_process() {
         return Ok(Arc::new(crate::memory::MemoryBroker::new(options)));
     }
     Ok(Arc::new(crate::amqp::AmqpBroker::new(options, name)?))

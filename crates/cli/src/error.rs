@@ -70,7 +70,7 @@ impl Error {
 
 fn broker_code(error: &BrokerError) -> u8 {
     match error {
-        BrokerError::Denied { .. } => exit::DENIED,
+        BrokerError::Denied { .. } | BrokerError::Untrusted { .. } => exit::DENIED,
         BrokerError::Mismatch { .. } | BrokerError::Invalid { .. } | BrokerError::NoSuchQueue { .. } => exit::CONFIG,
         BrokerError::Unroutable { .. } | BrokerError::NoSuchExchange { .. } | BrokerError::TooLarge { .. } => {
             exit::DATA
