@@ -43,6 +43,7 @@ use self::subscription::Owner;
 use self::tls::Tls;
 use self::url::Node;
 use crate::broker::{Broker, Consumer, Health, Outgoing, Subscription};
+use crate::delay::Ladder;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
 use crate::topology::Topology;
@@ -60,6 +61,7 @@ pub struct AmqpBroker {
     consuming: Arc<Connections>,
     publisher: Publisher,
     declarer: Declarer,
+    ladder: Ladder,
     /// How long a sender waits.
     patience: Duration,
 }
@@ -83,7 +85,8 @@ impl AmqpBroker {
         let consuming = Arc::new(Connections::new(Purpose::Consume, around.clone()));
         Ok(Self {
             publisher: Publisher::new(Arc::clone(&publishing), options),
-            declarer: Declarer::new(Arc::clone(&consuming), options.delay_queues, options.publish_timeout),
+            declarer: Declarer::new(Arc::clone(&consuming), options),
+            ladder: Ladder::new(&options.delay_prefix),
             patience: options.publish_timeout,
             around,
             publishing,
@@ -133,6 +136,10 @@ impl Broker for AmqpBroker {
 
     fn replies<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Consumer>> {
         Box::pin(self.consume_replies(queue))
+    }
+
+    fn ladder(&self) -> &Ladder {
+        &self.ladder
     }
 
     fn health(&self) -> watch::Receiver<Health> {

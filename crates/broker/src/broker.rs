@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::delay::Ladder;
 use crate::error::Result;
 use crate::settle::Settlement;
 use crate::topology::Topology;
@@ -40,6 +41,9 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     ///
     /// Ends within the publish timeout of the options, since a sender waits for it.
     fn replies<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Consumer>>;
+
+    /// The ladder by which messages are delayed here.
+    fn ladder(&self) -> &Ladder;
 
     /// How it stands with the broker, now and from now on.
     fn health(&self) -> watch::Receiver<Health>;

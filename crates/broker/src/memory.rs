@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::broker::{Broker, Consumer, Health, Outgoing, Subscription};
+use crate::delay::Ladder;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
 use crate::topology::Topology;
@@ -39,6 +40,7 @@ use state::State;
 /// with the last broker and consumer of that URL.
 pub struct MemoryBroker {
     shared: Arc<Shared>,
+    ladder: Ladder,
     health: watch::Sender<Health>,
     closed: CancellationToken,
     drivers: TaskTracker,
@@ -70,10 +72,11 @@ impl Shared {
 }
 
 impl MemoryBroker {
-    /// A broker at the URL of the options, of which only the URL matters.
+    /// A broker at the URL of the options, of which only that and the prefix of delays matter.
     pub fn new(options: &BrokerOptions) -> Self {
         Self {
             shared: Shared::at(options.url.expose()),
+            ladder: Ladder::new(&options.delay_prefix),
             health: watch::Sender::new(Health::Connected),
             closed: CancellationToken::new(),
             drivers: TaskTracker::new(),
@@ -86,7 +89,7 @@ impl MemoryBroker {
 
     fn publish_now(&self, outgoing: Outgoing) -> Result<()> {
         self.still_open()?;
-        self.shared.lock().publish(outgoing, Instant::now())
+        self.shared.lock().publish(outgoing, &self.ladder, Instant::now())
     }
 
     fn replies_now(&self, queue: &str) -> Result<Consumer> {
@@ -132,6 +135,10 @@ impl Broker for MemoryBroker {
 
     fn replies<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Consumer>> {
         Box::pin(async move { self.replies_now(queue) })
+    }
+
+    fn ladder(&self) -> &Ladder {
+        &self.ladder
     }
 
     fn health(&self) -> watch::Receiver<Health> {

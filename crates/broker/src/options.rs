@@ -8,6 +8,7 @@ use celeriac_config::{ByteSize, Secret, duration};
 use serde::{Deserialize, Serialize};
 
 use crate::broker::Broker;
+use crate::delay::{Ladder, PREFIX};
 use crate::error::{Error, Result};
 use crate::topology::QueueKind;
 
@@ -35,6 +36,9 @@ pub struct BrokerOptions {
     pub publish_channels: usize,
     /// Larger tasks are neither sent nor run: a sender gets an error, a worker dead-letters them.
     pub max_message_size: ByteSize,
+    /// What the names of the exchanges and queues begin with by which messages are delayed. Celery's programs know only
+    /// its own.
+    pub delay_prefix: String,
     /// The kind of the queues in which delayed messages wait, where they do not exist yet: `quorum`, or `classic` on one
     /// node that is short of memory.
     pub delay_queues: QueueKind,
@@ -64,6 +68,7 @@ impl Default for BrokerOptions {
             confirm_window: 512,
             publish_channels: 2,
             max_message_size: ByteSize::mib(8),
+            delay_prefix: PREFIX.to_owned(),
             delay_queues: QueueKind::Quorum,
         }
     }
@@ -83,6 +88,7 @@ impl BrokerOptions {
         } else {
             problems.extend(self.problems_of_tls());
         }
+        problems.extend(Ladder::problem(&self.delay_prefix).map(|problem| ("delay_prefix".to_owned(), problem)));
         for (key, value) in [("confirm_window", self.confirm_window), ("publish_channels", self.publish_channels)] {
             if value == 0 {
                 problems.push((key.to_owned(), "should be at least 1".to_owned()));

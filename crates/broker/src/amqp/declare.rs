@@ -20,7 +20,9 @@ use super::connection::{ANSWER, Connections, Purpose};
 use super::plan::{self, Item, QueueItem, table};
 use super::publish::amqp;
 use super::verify::Inequivalent;
+use crate::delay::Ladder;
 use crate::error::{Error, Result};
+use crate::options::BrokerOptions;
 use crate::topology::{QueueKind, Topology};
 
 /// How many arguments of a queue may differ before it is taken as it is.
@@ -30,6 +32,7 @@ const MOST_DIFFERENCES: usize = 12;
 #[derive(Debug)]
 pub(super) struct Declarer {
     connections: Arc<Connections>,
+    ladder: Ladder,
     ladder_kind: QueueKind,
     /// Whether this process has seen to the ladder.
     ladder_stands: AtomicBool,
@@ -37,15 +40,21 @@ pub(super) struct Declarer {
 }
 
 impl Declarer {
-    pub(super) fn new(connections: Arc<Connections>, ladder_kind: QueueKind, timeout: Duration) -> Self {
-        Self { connections, ladder_kind, ladder_stands: AtomicBool::new(false), timeout }
+    pub(super) fn new(connections: Arc<Connections>, options: &BrokerOptions) -> Self {
+        Self {
+            connections,
+            ladder: Ladder::new(&options.delay_prefix),
+            ladder_kind: options.delay_queues,
+            ladder_stands: AtomicBool::new(false),
+            timeout: options.publish_timeout,
+        }
     }
 
     /// Makes everything in `topology` exist, and the delay ladder where there are queues.
     pub(super) async fn declare(&self, topology: &Topology) -> Result<()> {
-        let items = plan::topology(topology)?;
+        let items = plan::topology(topology, &self.ladder)?;
         if !topology.queues.is_empty() && !self.ladder_stands.load(Ordering::Acquire) {
-            self.apply(&plan::delay_ladder(self.ladder_kind)).await?;
+            self.apply(&plan::delay_ladder(&self.ladder, self.ladder_kind)).await?;
             self.ladder_stands.store(true, Ordering::Release);
         }
         self.apply(&items).await

@@ -7,7 +7,7 @@ use lapin::types::{AMQPValue, FieldTable, LongString};
 
 use super::convert::short;
 use crate::broker::REPLIES_EXPIRE;
-use crate::delay::{DELIVERY_EXCHANGE, delivery_binding, ladder};
+use crate::delay::{Ladder, delivery_binding};
 use crate::error::Result;
 use crate::topology::{self, QueueKind, QueueOptions, Topology, dead_letter_queue, is_dead_letter_queue};
 
@@ -34,9 +34,9 @@ pub(super) struct QueueItem {
 }
 
 /// The delay ladder.
-pub(super) fn delay_ladder(kind: QueueKind) -> Vec<Item> {
-    let mut items = vec![exchange(DELIVERY_EXCHANGE, ExchangeKind::Topic)];
-    for level in ladder() {
+pub(super) fn delay_ladder(ladder: &Ladder, kind: QueueKind) -> Vec<Item> {
+    let mut items = vec![exchange(&ladder.delivery_exchange(), ExchangeKind::Topic)];
+    for level in ladder.levels() {
         let wait = i64::try_from(level.wait.as_millis()).unwrap_or(i64::MAX);
         let mut arguments = Arguments::from([
             ("x-queue-type", text(kind.name())),
@@ -50,7 +50,7 @@ pub(super) fn delay_ladder(kind: QueueKind) -> Vec<Item> {
         items.push(exchange(&level.name, ExchangeKind::Topic));
         items.push(Item::Queue(QueueItem { name: level.name, arguments, configured: BTreeMap::new() }));
     }
-    for level in ladder() {
+    for level in ladder.levels() {
         items.push(bind(&level.name, &level.name, &level.waits));
         items.push(Item::BindExchange { destination: level.next, source: level.name, key: level.passes });
     }
@@ -61,7 +61,7 @@ pub(super) fn delay_ladder(kind: QueueKind) -> Vec<Item> {
 ///
 /// # Errors
 /// When a name is longer than AMQP allows.
-pub(super) fn topology(topology: &Topology) -> Result<Vec<Item>> {
+pub(super) fn topology(topology: &Topology, ladder: &Ladder) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     for (name, options) in &topology.exchanges {
         short(name, "exchange")?;
@@ -69,7 +69,7 @@ pub(super) fn topology(topology: &Topology) -> Result<Vec<Item>> {
     }
     for (name, options) in &topology.queues {
         short(name, "queue")?;
-        queue(name, options, &mut items)?;
+        queue(name, options, ladder, &mut items)?;
     }
     Ok(items)
 }
@@ -79,7 +79,7 @@ pub(super) fn topology(topology: &Topology) -> Result<Vec<Item>> {
 /// lapin, is dead-lettered by the broker in the end. Restarts count as well, so the net hangs low.
 const DELIVERY_LIMIT: i64 = 100;
 
-fn queue(name: &str, options: &QueueOptions, items: &mut Vec<Item>) -> Result<()> {
+fn queue(name: &str, options: &QueueOptions, ladder: &Ladder, items: &mut Vec<Item>) -> Result<()> {
     let mut arguments = kind_arguments(options.kind);
     let mut configured = BTreeMap::from([("x-queue-type", options.kind.name().to_owned())]);
     if let Some(limit) = options.delivery_limit {
@@ -106,7 +106,7 @@ fn queue(name: &str, options: &QueueOptions, items: &mut Vec<Item>) -> Result<()
             items.push(Item::Queue(QueueItem { name: name.to_owned(), arguments, configured }));
         }
         // Also what others declare has its place behind the delays, and fails here where it is not there.
-        items.push(bind(name, DELIVERY_EXCHANGE, &delivery_binding(name)));
+        items.push(bind(name, &ladder.delivery_exchange(), &delivery_binding(name)));
     }
     for binding in &options.bind {
         short(&binding.key, "binding key")?;
@@ -175,7 +175,8 @@ mod tests {
     use crate::topology::Binding;
 
     fn planned(name: &str, options: QueueOptions) -> Vec<Item> {
-        topology(&Topology { queues: [(name.to_owned(), options)].into(), ..Topology::default() }).unwrap()
+        topology(&Topology { queues: [(name.to_owned(), options)].into(), ..Topology::default() }, &Ladder::default())
+            .unwrap()
     }
 
     fn queues(items: &[Item]) -> BTreeMap<&str, Vec<String>> {
@@ -201,7 +202,7 @@ mod tests {
     fn a_foreign_queue_is_bound_and_not_declared() {
         let items = planned("celery", QueueOptions { foreign: true, ..QueueOptions::default() });
         assert_eq!(queues(&items).into_keys().collect::<Vec<_>>(), ["celery.dead"]);
-        assert!(items.contains(&bind("celery", DELIVERY_EXCHANGE, &delivery_binding("celery"))));
+        assert!(items.contains(&bind("celery", "celery_delayed_delivery", &delivery_binding("celery"))));
     }
 
     #[test]
@@ -251,12 +252,15 @@ mod tests {
         let items = planned("billing", QueueOptions { bind: vec![bound], ..QueueOptions::default() });
         let binds: Vec<_> = items.iter().filter(|item| matches!(item, Item::BindQueue { .. })).collect();
         let stars = "*.".repeat(28) + "billing";
-        assert_eq!(binds, [&bind("billing", DELIVERY_EXCHANGE, &stars), &bind("billing", "orders", "billing.#")]);
+        assert_eq!(
+            binds,
+            [&bind("billing", "celery_delayed_delivery", &stars), &bind("billing", "orders", "billing.#")]
+        );
     }
 
     #[test]
     fn the_ladder_is_declared_as_celery_declares_it() {
-        let items = delay_ladder(QueueKind::Quorum);
+        let items = delay_ladder(&Ladder::default(), QueueKind::Quorum);
         let queues_of = queues(&items);
         assert_eq!(queues_of.len(), 28);
         let expected = [
@@ -272,13 +276,13 @@ mod tests {
         assert_eq!(
             last,
             &Item::BindExchange {
-                destination: DELIVERY_EXCHANGE.to_owned(),
+                destination: "celery_delayed_delivery".to_owned(),
                 source: "celery_delayed_0".to_owned(),
                 key: "*.".repeat(27) + "0.#",
             }
         );
         assert!(
-            !queues(&delay_ladder(QueueKind::Classic))["celery_delayed_0"]
+            !queues(&delay_ladder(&Ladder::default(), QueueKind::Classic))["celery_delayed_0"]
                 .contains(&"x-dead-letter-strategy=at-least-once".to_owned())
         );
     }
@@ -287,7 +291,7 @@ mod tests {
     fn a_name_too_long_to_be_delayed_is_refused() {
         let name = "q".repeat(200);
         let all = Topology { queues: [(name, QueueOptions::default())].into(), ..Topology::default() };
-        let message = topology(&all).unwrap_err().to_string();
+        let message = topology(&all, &Ladder::default()).unwrap_err().to_string();
         assert_eq!(message, "queue, behind the 56 bytes of a delay,: should be at most 255 bytes, got 256");
     }
 }
