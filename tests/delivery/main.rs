@@ -13,6 +13,7 @@ mod foreign;
 mod letter;
 mod not_followed_up;
 mod outcomes;
+mod permissions;
 mod replies;
 mod sending;
 mod stage;

@@ -4,7 +4,7 @@
 //! - `convert`: messages into AMQP and out of it;
 //! - `publish`, `line`, `flights`: a message is on a queue, or its sender has an error;
 //! - `consume`, `subscription`: deliveries out, verdicts in, through lost connections;
-//! - `plan`, `declare`, `verify`: what has to exist is made or adopted, or its difference is told.
+//! - `plan`, `declare`, `proof`, `verify`: what has to exist is made or adopted, or its difference is told.
 //!
 //! Nothing of the client library's own recovery is used: what is published again, subscribed again and given up is decided
 //! here.
@@ -19,6 +19,7 @@ mod flights;
 mod health;
 mod line;
 mod plan;
+mod proof;
 mod publish;
 mod subscription;
 mod tls;
@@ -29,6 +30,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use celeriac_telemetry::Occurrence;
+use celeriac_telemetry::occurrences::broker::BindingAssumed;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -38,6 +41,7 @@ use tokio_util::task::TaskTracker;
 use self::connection::{Connections, Purpose, Surroundings};
 use self::declare::Declarer;
 use self::health::Board;
+use self::proof::Assumed;
 use self::publish::Publisher;
 use self::subscription::Owner;
 use self::tls::Tls;
@@ -94,6 +98,22 @@ impl AmqpBroker {
         })
     }
 
+    /// Finds out whether a queue takes what was delayed. Of other bindings nothing can be found out.
+    async fn prove(&self, assumed: Assumed) -> Result<()> {
+        if assumed.exchange == self.ladder.delivery_exchange() {
+            match self.publisher.publish(assumed.probe(&self.ladder)?).await {
+                Ok(()) => return Ok(()),
+                Err(Error::Unroutable { .. }) => return Err(assumed.missing()),
+                // Who may not delay anything need not know.
+                Err(Error::Denied { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let Assumed { queue, exchange, key } = &assumed;
+        BindingAssumed { queue, exchange, key }.tell();
+        Ok(())
+    }
+
     async fn consume_replies(&self, queue: &str) -> Result<Consumer> {
         let began = Instant::now();
         let subscription = Subscription::to_replies(queue);
@@ -123,7 +143,12 @@ impl fmt::Debug for AmqpBroker {
 
 impl Broker for AmqpBroker {
     fn declare<'a>(&'a self, topology: &'a Topology) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.declarer.declare(topology))
+        Box::pin(async move {
+            for assumed in self.declarer.declare(topology).await? {
+                self.prove(assumed).await?;
+            }
+            Ok(())
+        })
     }
 
     fn publish(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<()>> {

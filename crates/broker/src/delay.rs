@@ -105,6 +105,11 @@ impl Ladder {
         let seconds = delay.as_secs().min(LONGEST.as_secs());
         (seconds > 0).then(|| (self.entry_exchange(), delayed_key(seconds, strip_delay_prefix(key))))
     }
+
+    /// Where to publish a message that shall go through the whole ladder without waiting anywhere.
+    pub(crate) fn undelayed_address(&self, key: &str) -> (String, String) {
+        (self.entry_exchange(), delayed_key(0, key))
+    }
 }
 
 impl Default for Ladder {

@@ -121,6 +121,16 @@ pub enum Error {
         /// Its value in the configuration.
         expected: String,
     },
+    /// A queue has no place at an exchange, and this program may not give it one.
+    #[error("queue `{queue}` is not bound to exchange `{exchange}` with key `{key}`: what is delayed would be lost")]
+    NotBound {
+        /// The queue.
+        queue: String,
+        /// The exchange.
+        exchange: String,
+        /// The binding key.
+        key: String,
+    },
     /// The broker was closed by this program.
     #[error("the connection to the broker was closed by this program")]
     Closed,
@@ -183,6 +193,9 @@ impl Error {
             Self::Denied { .. } => Some("check user, password, virtual host and permissions of broker.url"),
             Self::Untrusted { fault, .. } => Some(fault.help()),
             Self::Mismatch { .. } => Some("change the configuration to what exists, or delete what exists"),
+            Self::NotBound { .. } => Some(
+                "have somebody bind it who may configure the broker, such as a worker started once with that permission",
+            ),
             Self::Closed | Self::Invalid { .. } | Self::Amqp { .. } => None,
         }
     }

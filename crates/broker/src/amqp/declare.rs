@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use celeriac_telemetry::Occurrence;
-use celeriac_telemetry::occurrences::broker::{BindingAssumed, QueueAdopted};
+use celeriac_telemetry::occurrences::broker::QueueAdopted;
 use futures::future::try_join_all;
 use lapin::options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPError, AMQPErrorKind, AMQPSoftError};
@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connection::{ANSWER, Connections, Purpose};
 use super::plan::{self, Item, QueueItem, table};
+use super::proof::Assumed;
 use super::publish::amqp;
 use super::verify::Inequivalent;
 use crate::delay::Ladder;
@@ -50,8 +51,9 @@ impl Declarer {
         }
     }
 
-    /// Makes everything in `topology` exist, and the delay ladder where there are queues.
-    pub(super) async fn declare(&self, topology: &Topology) -> Result<()> {
+    /// Makes everything in `topology` exist, and the delay ladder where there are queues. Tells which queues are only
+    /// taken to be bound, since this program may not bind them.
+    pub(super) async fn declare(&self, topology: &Topology) -> Result<Vec<Assumed>> {
         let items = plan::topology(topology, &self.ladder)?;
         if !topology.queues.is_empty() && !self.ladder_stands.load(Ordering::Acquire) {
             self.apply(&plan::delay_ladder(&self.ladder, self.ladder_kind)).await?;
@@ -60,22 +62,23 @@ impl Declarer {
         self.apply(&items).await
     }
 
-    async fn apply(&self, items: &[Item]) -> Result<()> {
+    async fn apply(&self, items: &[Item]) -> Result<Vec<Assumed>> {
         let channel = self.channel().await?;
         let together = try_join_all(items.iter().map(|item| declare(&channel, item)));
         if let Ok(Ok(_)) = timeout(ANSWER, together).await {
             close(channel).await;
-            return Ok(());
+            return Ok(Vec::new());
         }
+        let mut assumed = Vec::new();
         let mut channel = self.channel().await?;
         for item in items {
             if let Err(error) = answered(declare(&channel, item)).await? {
                 channel = self.channel().await?;
-                self.look_into(item, error).await?;
+                assumed.extend(self.look_into(item, error).await?);
             }
         }
         close(channel).await;
-        Ok(())
+        Ok(assumed)
     }
 
     async fn channel(&self) -> Result<Channel> {
@@ -90,14 +93,14 @@ impl Declarer {
     }
 
     /// A declaration that RabbitMQ refused: an error for a person, unless what exists will do.
-    async fn look_into(&self, item: &Item, error: lapin::Error) -> Result<()> {
+    async fn look_into(&self, item: &Item, error: lapin::Error) -> Result<Option<Assumed>> {
         let Some(said) = refusal(&error) else { return Err(amqp(&doing(item), error)) };
         match said.kind() {
-            AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => self.adopt(item, error).await,
+            AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => self.adopt(item, error).await.map(|()| None),
             // Who may not declare a thing may still use it where it exists.
             AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
                 let there = self.exists(item).await?;
-                if there { Ok(()) } else { Err(self.denied(said)) }
+                if there { Ok(assumed(item)) } else { Err(self.denied(said)) }
             }
             AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Err(missing(item, said, &error)),
             _ => Err(amqp(&doing(item), error)),
@@ -113,12 +116,8 @@ impl Declarer {
             Item::Exchange { name, .. } => self.exchange_exists(name).await?,
             Item::Queue(queue) => self.queue_exists(&queue.name).await?,
             // Whether one is bound to the other cannot be asked.
-            Item::BindQueue { queue, exchange, key } => {
-                let both = self.queue_exists(queue).await? && self.exchange_exists(exchange).await?;
-                if both {
-                    BindingAssumed { queue, exchange, key }.tell();
-                }
-                both
+            Item::BindQueue { queue, exchange, .. } => {
+                self.queue_exists(queue).await? && self.exchange_exists(exchange).await?
             }
             Item::BindExchange { destination, source, .. } => {
                 self.exchange_exists(destination).await? && self.exchange_exists(source).await?
@@ -238,6 +237,11 @@ async fn answered<T>(request: impl Future<Output = lapin::Result<T>>) -> Result<
 async fn close(channel: Channel) {
     // Everything was answered; a channel that does not close is closed with its connection.
     let _ = timeout(ANSWER, channel.close(200, "declared".into())).await;
+}
+
+fn assumed(item: &Item) -> Option<Assumed> {
+    let Item::BindQueue { queue, exchange, key } = item else { return None };
+    Some(Assumed { queue: queue.clone(), exchange: exchange.clone(), key: key.clone() })
 }
 
 fn refusal(error: &lapin::Error) -> Option<&AMQPError> {
