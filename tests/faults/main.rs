@@ -8,5 +8,6 @@ mod connection_cut;
 mod database_stopped;
 mod follow_ups_killed;
 mod garbage;
+mod heartbeats;
 mod ledger;
 mod worker_killed;

@@ -1,6 +1,6 @@
 //! The broker on RabbitMQ, split by duty.
 //!
-//! - `url`, `tls`, `dial`, `connection`, `backoff`, `health`: nodes, connections to them, and how it stands with them;
+//! - `url`, `tls`, `ground`, `dial`, `connection`, `backoff`, `health`: nodes, connections to them, and how it stands with them;
 //! - `convert`: messages into AMQP and out of it;
 //! - `publish`, `line`, `flights`: a message is on a queue, or its sender has an error;
 //! - `consume`, `subscription`: deliveries out, verdicts in, through lost connections;
@@ -16,6 +16,7 @@ mod convert;
 mod declare;
 mod dial;
 mod flights;
+mod ground;
 mod health;
 mod line;
 mod plan;
@@ -80,6 +81,7 @@ impl AmqpBroker {
             name: Arc::from(name),
             nodes: Node::all(options)?.into(),
             tls: Tls::new(&options.tls),
+            ground: Arc::default(),
             connect_timeout: options.connect_timeout,
             board: Arc::new(Board::new()),
             tracker: TaskTracker::new(),

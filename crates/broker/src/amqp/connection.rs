@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::backoff::Backoff;
 use super::dial::Dialer;
+use super::ground::Ground;
 use super::health::Board;
 use super::tls::{self, Tls};
 use super::url::Node;
@@ -51,6 +52,7 @@ pub(super) struct Surroundings {
     pub(super) name: Arc<str>,
     pub(super) nodes: Arc<[Node]>,
     pub(super) tls: Tls,
+    pub(super) ground: Arc<Ground>,
     pub(super) connect_timeout: Duration,
     pub(super) board: Arc<Board>,
     pub(super) tracker: TaskTracker,
@@ -171,7 +173,7 @@ impl Connections {
     fn pool(&self, node: &Node) -> Result<Pool> {
         let name = format!("{} {}", self.around.name, self.purpose.name());
         let tls = node.speaks_tls().then(|| self.around.tls.clone());
-        let builder = Pool::builder(Dialer::new(node.uri(self.purpose), name, tls));
+        let builder = Pool::builder(Dialer::new(node.uri(self.purpose), name, tls, Arc::clone(&self.around.ground)));
         let (purpose, around) = (self.purpose, self.around.clone());
         let listen = Hook::sync_fn(move |connection: &mut lapin::Connection, _| {
             let generation = around.board.up(purpose);

@@ -345,6 +345,7 @@ mod tests {
             name: Arc::from("test"),
             nodes: Node::all(&options).unwrap().into(),
             tls: Tls::new(&options.tls),
+            ground: Arc::default(),
             connect_timeout: options.connect_timeout,
             board: Arc::new(Board::new()),
             tracker: TaskTracker::new(),

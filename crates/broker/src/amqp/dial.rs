@@ -4,11 +4,13 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use lapin::uri::AMQPUri;
 use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
 
+use super::ground::Ground;
 use super::tls::Tls;
 
 /// Makes connections to one node.
@@ -18,11 +20,12 @@ pub(super) struct Dialer {
     name: String,
     /// For a node that speaks TLS.
     tls: Option<Tls>,
+    ground: Arc<Ground>,
 }
 
 impl Dialer {
-    pub(super) fn new(uri: AMQPUri, name: String, tls: Option<Tls>) -> Self {
-        Self { uri, name, tls }
+    pub(super) fn new(uri: AMQPUri, name: String, tls: Option<Tls>, ground: Arc<Ground>) -> Self {
+        Self { uri, name, tls, ground }
     }
 }
 
@@ -38,7 +41,12 @@ impl Manager for Dialer {
 
     async fn create(&self) -> lapin::Result<Connection> {
         let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
-        let (runtime, tls) = (lapin::runtime::default_runtime()?, self.tls.clone());
+        let tls = self.tls.clone();
+        let runtime = {
+            let handle = self.ground.handle()?;
+            let _entered = handle.enter();
+            lapin::runtime::default_runtime()?
+        };
         Connection::connector(
             self.uri.clone(),
             runtime,

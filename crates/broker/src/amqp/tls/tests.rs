@@ -1,3 +1,5 @@
+//! Which mistakes are told, and what TLS has against a broker.
+
 use celeriac_config::Secret;
 use rcgen::{CertificateParams, KeyPair};
 
