@@ -70,6 +70,17 @@ async fn while_one_node_is_down_a_refusal_by_another_is_told_and_not_the_end() {
 }
 
 #[tokio::test]
+async fn a_caller_waits_for_an_absent_broker_until_its_deadline() {
+    let [url, results] = variables(NOBODY);
+    let variables = [url, results, ("CELERIAC__BROKER__PUBLISH_TIMEOUT", "1s".to_owned())];
+    let mut call = Program::start(PROGRAM, &["call", "test.note", "-a", "[1]"], &variables);
+    let code = call.exit_code(Duration::from_secs(60)).await;
+    let said = call.rest().await;
+    assert_eq!(code, 69, "{said}");
+    assert!(said.contains("no connection to") && said.contains("help: is the broker running"), "{said}");
+}
+
+#[tokio::test]
 async fn a_worker_that_starts_before_its_broker_waits_for_it() {
     let node = RabbitNode::start().unwrap();
     node.kill().unwrap();

@@ -6,6 +6,7 @@
 
 mod connection_cut;
 mod database_stopped;
+mod delays;
 mod follow_ups_killed;
 mod garbage;
 mod heartbeats;
