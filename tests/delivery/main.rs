@@ -4,6 +4,7 @@
 mod access;
 mod again;
 mod answers;
+mod broadcast;
 mod builtin;
 mod command_line;
 mod conformance;

@@ -45,7 +45,7 @@ impl Authority {
     /// # Panics
     /// When the machine has no room for its files.
     pub fn sign(&self, file: &str, names: &[&str]) -> Issued {
-        self.sign_params(file, named(file, names))
+        self.sign_params(file, &named(file, names))
     }
 
     /// Signs a certificate that has expired long ago.
@@ -55,10 +55,10 @@ impl Authority {
     pub fn sign_expired(&self, file: &str, names: &[&str]) -> Issued {
         let mut params = named(file, names);
         params.not_after = rcgen::date_time_ymd(2001, 1, 1);
-        self.sign_params(file, params)
+        self.sign_params(file, &params)
     }
 
-    fn sign_params(&self, file: &str, params: CertificateParams) -> Issued {
+    fn sign_params(&self, file: &str, params: &CertificateParams) -> Issued {
         let key = key();
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         let path = |kind: &str| self.folder.path().join(format!("{file}.{kind}.pem"));

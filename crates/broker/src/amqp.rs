@@ -4,11 +4,12 @@
 //! - `convert`: messages into AMQP and out of it;
 //! - `publish`, `line`, `flights`: a message is on a queue, or its sender has an error;
 //! - `consume`, `subscription`: deliveries out, verdicts in, through lost connections;
-//! - `plan`, `declare`, `proof`, `verify`: what has to exist is made or adopted, or its difference is told.
+//! - `arguments`, `declare`, `proof`, `verify`: what has to exist is made or adopted, or its difference is told.
 //!
 //! Nothing of the client library's own recovery is used: what is published again, subscribed again and given up is decided
 //! here.
 
+mod arguments;
 mod backoff;
 mod connection;
 mod consume;
@@ -19,7 +20,6 @@ mod flights;
 mod ground;
 mod health;
 mod line;
-mod plan;
 mod proof;
 mod publish;
 mod subscription;

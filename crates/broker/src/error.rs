@@ -131,6 +131,16 @@ pub enum Error {
         /// The binding key.
         key: String,
     },
+    /// The broker's version, or a queue of this kind on it, cannot do what is configured.
+    #[error("cannot declare queue `{queue}`: this broker does not take {option}: {reason}")]
+    Unsupported {
+        /// The queue.
+        queue: String,
+        /// The argument, and its value in the configuration.
+        option: String,
+        /// What the broker said.
+        reason: String,
+    },
     /// The broker was closed by this program.
     #[error("the connection to the broker was closed by this program")]
     Closed,
@@ -196,6 +206,7 @@ impl Error {
             Self::NotBound { .. } => Some(
                 "have somebody bind it who may configure the broker, such as a worker started once with that permission",
             ),
+            Self::Unsupported { .. } => Some("leave that option out, or use a queue of another type or a newer broker"),
             Self::Closed | Self::Invalid { .. } | Self::Amqp { .. } => None,
         }
     }

@@ -72,6 +72,7 @@ fn broker_code(error: &BrokerError) -> u8 {
     match error {
         BrokerError::Denied { .. } | BrokerError::Untrusted { .. } => exit::DENIED,
         BrokerError::Mismatch { .. }
+        | BrokerError::Unsupported { .. }
         | BrokerError::Invalid { .. }
         | BrokerError::NotBound { .. }
         | BrokerError::NoSuchQueue { .. } => exit::CONFIG,

@@ -10,6 +10,7 @@ use celeriac_protocol::{Body, Codec, Message, Properties, TaskHeaders};
 use crate::broker::Outgoing;
 use crate::delay::Ladder;
 use crate::error::{Error, Result};
+use crate::topology::{BindingPart, Part, Place};
 
 /// A binding that this program may not make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,14 @@ pub(super) struct Assumed {
 }
 
 impl Assumed {
+    /// A part that is there as far as can be seen; none where there is nothing more to be seen.
+    pub(super) fn of(part: &Part) -> Option<Self> {
+        let Part::Binding(BindingPart { source, destination: Place::Queue(queue), key, .. }) = part else {
+            return None;
+        };
+        Some(Self { queue: queue.clone(), exchange: source.clone(), key: key.clone() })
+    }
+
     /// What is published, and comes back where the binding is missing.
     ///
     /// # Errors
