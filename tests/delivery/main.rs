@@ -1,6 +1,7 @@
 //! From a typed call to a row in Postgres, over a real RabbitMQ.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod access;
 mod again;
 mod answers;
 mod broadcast;
@@ -13,8 +14,10 @@ mod foreign;
 mod letter;
 mod not_followed_up;
 mod outcomes;
+mod permissions;
 mod replies;
 mod sending;
 mod stage;
 mod stopping;
 mod story;
+mod tls;

@@ -7,6 +7,8 @@ use celeriac::{Client, Codec};
 use celeriac_broker::Error as BrokerError;
 use celeriac_client::Error;
 use celeriac_tests::{Bed, Running};
+use lapin::options::QueueDeclareOptions;
+use lapin::types::FieldTable;
 
 #[task(name = "t.echo")]
 async fn echo(ctx: TaskContext, text: String) -> TaskResult<(String, Option<String>, u32)> {
@@ -117,6 +119,21 @@ async fn a_delayed_task_is_held_by_the_broker_and_runs_in_time() {
     let (sent, started) = (row.sent_at.unwrap(), row.started_at.unwrap());
     let waited = Duration::try_from(started.duration_since(sent)).unwrap();
     assert!(waited >= wait && waited < wait + Duration::from_secs(5), "ran after {waited:?}");
+    running.stop().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn delays_have_names_of_ones_own_where_a_prefix_is_configured() {
+    let bed = Bed::new().await;
+    let running = Running::start(&bed.program(tasks![echo]).set("broker.delay_prefix", "wait").build().unwrap()).await;
+    let handle = echo("later".to_owned()).delay(seconds(1)).submit(&running.client).await.unwrap();
+    handle.get().await.unwrap();
+    let peer = bed.peer().await;
+    assert_eq!(peer.ready("wait_0").await, 0);
+    let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let found = peer.channel().queue_declare("celery_delayed_0".into(), look, FieldTable::default()).await;
+    assert!(found.is_err(), "nobody asked for Celery's");
     running.stop().await;
     bed.clear().await;
 }

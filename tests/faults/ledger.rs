@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use celeriac::Client;
 use celeriac::prelude::*;
+use celeriac::{Call, Client};
+use celeriac_protocol::Task;
 use celeriac_tests::Bed;
 use celeriac_tests::wait::eventually_within;
 use futures::StreamExt;
@@ -31,7 +32,16 @@ pub(crate) struct Ledger {
 impl Ledger {
     /// Submits so many notes; each that is confirmed is on the ledger.
     pub(crate) async fn issue(&mut self, client: &Client, count: u64) {
-        let mut submitted = std::pin::pin!(client.submit_each((0..count).map(note)));
+        self.issue_each(client, (0..count).map(note)).await;
+    }
+
+    /// Submits these; each that is confirmed is on the ledger.
+    pub(crate) async fn issue_each<T: Task>(&mut self, client: &Client, calls: impl Iterator<Item = Call<T>> + Send)
+    where
+        T::Output: Send,
+        T::Args: Sync,
+    {
+        let mut submitted = std::pin::pin!(client.submit_each(calls));
         while let Some(handle) = submitted.next().await {
             match handle {
                 Ok(handle) => drop(self.issued.insert(handle.id().to_owned())),

@@ -6,8 +6,10 @@
 
 mod connection_cut;
 mod database_stopped;
+mod delays;
 mod follow_ups_killed;
 mod garbage;
+mod heartbeats;
 mod ledger;
 mod migration;
 mod worker_killed;

@@ -102,6 +102,17 @@ impl Program {
         self.output()
     }
 
+    /// How much memory it holds, in KiB.
+    ///
+    /// # Panics
+    /// When the process has ended already.
+    pub fn resident(&self) -> u64 {
+        let id = self.child.id().expect("a running process");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
     /// Sends a signal: `TERM`, `INT`, `KILL`, `STOP`, `CONT`.
     ///
     /// # Panics

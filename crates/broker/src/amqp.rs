@@ -1,10 +1,10 @@
 //! The broker on RabbitMQ, split by duty.
 //!
-//! - `url`, `connection`, `backoff`, `health`: nodes, connections to them, and how it stands with them;
+//! - `url`, `tls`, `ground`, `dial`, `connection`, `backoff`, `health`: nodes, connections to them, and how it stands with them;
 //! - `convert`: messages into AMQP and out of it;
 //! - `publish`, `line`, `flights`: a message is on a queue, or its sender has an error;
 //! - `consume`, `subscription`: deliveries out, verdicts in, through lost connections;
-//! - `arguments`, `declare`, `verify`: what has to exist is made or adopted, or its difference is told;
+//! - `arguments`, `declare`, `proof`, `verify`: what has to exist is made or adopted, or its difference is told;
 //! - `depth`: a look at a queue; `migration`: a queue is moved to another.
 //!
 //! Nothing of the client library's own recovery is used: what is published again, subscribed again and given up is decided
@@ -17,12 +17,16 @@ mod consume;
 mod convert;
 mod declare;
 mod depth;
+mod dial;
 mod flights;
+mod ground;
 mod health;
 mod line;
 mod migration;
+mod proof;
 mod publish;
 mod subscription;
+mod tls;
 mod url;
 mod verify;
 
@@ -32,6 +36,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use celeriac_telemetry::Occurrence;
+use celeriac_telemetry::occurrences::broker::BindingAssumed;
 use futures::future::BoxFuture;
 use lapin::Channel;
 use tokio::sync::watch;
@@ -43,10 +49,13 @@ use self::connection::{ANSWER, Connections, Purpose, Surroundings};
 use self::convert::short;
 use self::declare::Declarer;
 use self::health::Board;
+use self::proof::Assumed;
 use self::publish::Publisher;
 use self::subscription::Owner;
+use self::tls::Tls;
 use self::url::Node;
 use crate::broker::{Broker, Consumer, Depth, Health, Outgoing, Subscription};
+use crate::delay::Ladder;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
 use crate::topology::Topology;
@@ -64,6 +73,7 @@ pub struct AmqpBroker {
     consuming: Arc<Connections>,
     publisher: Publisher,
     declarer: Declarer,
+    ladder: Ladder,
     /// How long a sender waits.
     patience: Duration,
 }
@@ -77,6 +87,8 @@ impl AmqpBroker {
         let around = Surroundings {
             name: Arc::from(name),
             nodes: Node::all(options)?.into(),
+            tls: Tls::new(&options.tls),
+            ground: Arc::default(),
             connect_timeout: options.connect_timeout,
             board: Arc::new(Board::new()),
             tracker: TaskTracker::new(),
@@ -86,7 +98,8 @@ impl AmqpBroker {
         let consuming = Arc::new(Connections::new(Purpose::Consume, around.clone()));
         Ok(Self {
             publisher: Publisher::new(Arc::clone(&publishing), options),
-            declarer: Declarer::new(Arc::clone(&consuming), options.delay_queues, options.publish_timeout),
+            declarer: Declarer::new(Arc::clone(&consuming), options),
+            ladder: Ladder::new(&options.delay_prefix),
             patience: options.publish_timeout,
             around,
             publishing,
@@ -116,6 +129,22 @@ impl AmqpBroker {
         Ok(found)
     }
 
+    /// Finds out whether a queue takes what was delayed. Of other bindings nothing can be found out.
+    async fn prove(&self, assumed: Assumed) -> Result<()> {
+        if assumed.exchange == self.ladder.delivery_exchange() {
+            match self.publisher.publish(assumed.probe(&self.ladder)?).await {
+                Ok(()) => return Ok(()),
+                Err(Error::Unroutable { .. }) => return Err(assumed.missing()),
+                // Who may not delay anything need not know.
+                Err(Error::Denied { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let Assumed { queue, exchange, key } = &assumed;
+        BindingAssumed { queue, exchange, key }.tell();
+        Ok(())
+    }
+
     async fn consume_replies(&self, queue: &str) -> Result<Consumer> {
         let began = Instant::now();
         let subscription = Subscription::to_replies(queue);
@@ -135,6 +164,8 @@ pub(crate) fn check(options: &BrokerOptions) -> Result<()> {
     Node::all(options).map(drop)
 }
 
+pub(crate) use self::tls::problems as problems_of_tls;
+
 impl fmt::Debug for AmqpBroker {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("AmqpBroker").field("url", &self.publishing.shown()).finish_non_exhaustive()
@@ -143,7 +174,12 @@ impl fmt::Debug for AmqpBroker {
 
 impl Broker for AmqpBroker {
     fn declare<'a>(&'a self, topology: &'a Topology) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.declarer.declare(topology))
+        Box::pin(async move {
+            for assumed in self.declarer.declare(topology).await? {
+                self.prove(assumed).await?;
+            }
+            Ok(())
+        })
     }
 
     fn publish(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<()>> {
@@ -160,6 +196,10 @@ impl Broker for AmqpBroker {
 
     fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Option<Depth>>> {
         Box::pin(self.look(queue))
+    }
+
+    fn ladder(&self) -> &Ladder {
+        &self.ladder
     }
 
     fn health(&self) -> watch::Receiver<Health> {

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::delay::Ladder;
 use crate::error::Result;
 use crate::settle::Settlement;
 use crate::topology::Topology;
@@ -45,6 +46,9 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     ///
     /// Ends within the publish timeout of the options, since a person waits for it.
     fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Option<Depth>>>;
+
+    /// The ladder by which messages are delayed here.
+    fn ladder(&self) -> &Ladder;
 
     /// How it stands with the broker, now and from now on.
     fn health(&self) -> watch::Receiver<Health>;

@@ -1,6 +1,10 @@
 //! What can go wrong between a program and its broker, by what the program can do about it.
 
+mod tls;
+
 use std::time::Duration;
+
+pub use tls::TlsFault;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -97,6 +101,14 @@ pub enum Error {
         /// What it said.
         reason: String,
     },
+    /// Broker and program do not trust each other, so there is no TLS between them.
+    #[error("no TLS with {url}: {fault}")]
+    Untrusted {
+        /// The broker, without password.
+        url: String,
+        /// Why.
+        fault: TlsFault,
+    },
     /// Something exists on the broker, but not as it is configured.
     #[error("cannot declare {object}: {argument} is {found} on the broker, {expected} in the configuration")]
     Mismatch {
@@ -108,6 +120,16 @@ pub enum Error {
         found: String,
         /// Its value in the configuration.
         expected: String,
+    },
+    /// A queue has no place at an exchange, and this program may not give it one.
+    #[error("queue `{queue}` is not bound to exchange `{exchange}` with key `{key}`: what is delayed would be lost")]
+    NotBound {
+        /// The queue.
+        queue: String,
+        /// The exchange.
+        exchange: String,
+        /// The binding key.
+        key: String,
     },
     /// The broker's version, or a queue of this kind on it, cannot do what is configured.
     #[error("cannot declare queue `{queue}`: this broker does not take {option}: {reason}")]
@@ -179,7 +201,11 @@ impl Error {
             Self::Unreachable { .. } => Some("is the broker running, and is broker.url right?"),
             Self::Unconfirmed { .. } => Some("submit again with the same task id: a worker records one outcome per id"),
             Self::Denied { .. } => Some("check user, password, virtual host and permissions of broker.url"),
+            Self::Untrusted { fault, .. } => Some(fault.help()),
             Self::Mismatch { .. } => Some("change the configuration to what exists, or delete what exists"),
+            Self::NotBound { .. } => Some(
+                "have somebody bind it who may configure the broker, such as a worker started once with that permission",
+            ),
             Self::Unsupported { .. } => Some("leave that option out, or use a queue of another type or a newer broker"),
             Self::Closed | Self::Invalid { .. } | Self::Amqp { .. } => None,
         }

@@ -33,8 +33,8 @@ mod options;
 
 pub use amqp::{Migration, Removal};
 pub use broker::{Broker, Consumer, Delivery, Depth, Health, Origin, Outgoing, Subscription};
-pub use error::{Error, Result};
-pub use options::{BrokerOptions, connect};
+pub use error::{Error, Result, TlsFault};
+pub use options::{BrokerOptions, TlsOptions, connect};
 pub use route::{CallRoute, Destination, Explanation, Manner, Router, RoutesOptions, Rule};
 pub use settle::Settlement;
 pub use topology::Topology;

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::broker::{Broker, Consumer, Depth, Health, Outgoing, Subscription};
+use crate::delay::Ladder;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
 use crate::topology::Topology;
@@ -41,6 +42,7 @@ use state::State;
 /// with the last broker and consumer of that URL.
 pub struct MemoryBroker {
     shared: Arc<Shared>,
+    ladder: Ladder,
     health: watch::Sender<Health>,
     closed: CancellationToken,
     drivers: TaskTracker,
@@ -72,10 +74,11 @@ impl Shared {
 }
 
 impl MemoryBroker {
-    /// A broker at the URL of the options, of which only the URL matters.
+    /// A broker at the URL of the options, of which only that and the prefix of delays matter.
     pub fn new(options: &BrokerOptions) -> Self {
         Self {
             shared: Shared::at(options.url.expose()),
+            ladder: Ladder::new(&options.delay_prefix),
             health: watch::Sender::new(Health::Connected),
             closed: CancellationToken::new(),
             drivers: TaskTracker::new(),
@@ -88,7 +91,7 @@ impl MemoryBroker {
 
     fn publish_now(&self, outgoing: Outgoing) -> Result<()> {
         self.still_open()?;
-        self.shared.lock().publish(outgoing, Instant::now())
+        self.shared.lock().publish(outgoing, &self.ladder, Instant::now())
     }
 
     fn replies_now(&self, queue: &str) -> Result<Consumer> {
@@ -141,6 +144,10 @@ impl Broker for MemoryBroker {
             self.still_open()?;
             Ok(self.shared.lock().depth(queue, Instant::now()))
         })
+    }
+
+    fn ladder(&self) -> &Ladder {
+        &self.ladder
     }
 
     fn health(&self) -> watch::Receiver<Health> {

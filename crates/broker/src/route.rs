@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use celeriac_protocol::{Codec, Compression, Value};
 
-use crate::delay;
+use crate::delay::Ladder;
 use crate::error::{Error, Result};
 use crate::topology::{Topology, did_you_mean};
 
@@ -89,17 +89,17 @@ pub enum Rule<'a> {
 }
 
 impl Destination {
-    /// The same destination, reached after `delay`, of which the ladder knows whole seconds (see [`crate::delay`]).
+    /// The same destination, reached after `delay`, of which the ladder knows whole seconds.
     ///
     /// A delayed message is addressed to a queue by its name.
     ///
     /// # Errors
     /// When the declared bindings lead to any other number of queues than one.
-    pub fn delayed(self, delay: Duration) -> Result<Self> {
+    pub fn delayed(self, delay: Duration, ladder: &Ladder) -> Result<Self> {
         let reason = match &*self.queues {
             [queue] => {
-                return Ok(match delay::delayed_address(delay, queue) {
-                    Some((exchange, routing_key)) => Self { exchange: Cow::Borrowed(exchange), routing_key, ..self },
+                return Ok(match ladder.address(delay, queue) {
+                    Some((exchange, routing_key)) => Self { exchange: Cow::Owned(exchange), routing_key, ..self },
                     None => self,
                 });
             }

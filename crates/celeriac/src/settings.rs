@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use celeriac_broker::delay::Ladder;
 use celeriac_broker::route::TaskRoute;
 use celeriac_broker::topology::{ExchangeOptions, QueueOptions};
 use celeriac_broker::{BrokerOptions, RoutesOptions};
@@ -97,6 +98,7 @@ impl Settings {
             ("worker.", self.worker.validate()),
             ("telemetry.", self.telemetry.validate()),
             ("", self.routes().validate()),
+            ("", self.routes().taken_from(&Ladder::new(&self.broker.delay_prefix))),
         ];
         let mut problems: Vec<_> = sections
             .into_iter()

@@ -75,10 +75,11 @@ impl Error {
 
 fn broker_code(error: &BrokerError) -> u8 {
     match error {
-        BrokerError::Denied { .. } => exit::DENIED,
+        BrokerError::Denied { .. } | BrokerError::Untrusted { .. } => exit::DENIED,
         BrokerError::Mismatch { .. }
         | BrokerError::Unsupported { .. }
         | BrokerError::Invalid { .. }
+        | BrokerError::NotBound { .. }
         | BrokerError::NoSuchQueue { .. } => exit::CONFIG,
         BrokerError::Unroutable { .. } | BrokerError::NoSuchExchange { .. } | BrokerError::TooLarge { .. } => {
             exit::DATA

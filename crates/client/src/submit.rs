@@ -155,7 +155,7 @@ impl Client {
         let (exchange, routing_key) = match timing.hold {
             None => (destination.exchange.clone(), destination.routing_key.clone()),
             Some(hold) => {
-                let held = destination.clone().delayed(hold).map_err(failed)?;
+                let held = destination.clone().delayed(hold, self.inner.broker.ladder()).map_err(failed)?;
                 (held.exchange, held.routing_key)
             }
         };

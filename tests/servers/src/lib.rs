@@ -28,5 +28,5 @@ pub use postgres::{Durability, PostgresNode, PostgresSpec};
 pub use process::{Process, Signal};
 pub use provision::{AMQP_URL, DATABASE_URL, MANAGEMENT_URL, Servers};
 pub use python::{PYTHON, PythonEnvironment};
-pub use rabbit::{RabbitNode, RabbitSpec};
+pub use rabbit::{RabbitNode, RabbitSpec, RabbitTls};
 pub use wait::{interruption, until};

@@ -24,6 +24,17 @@ const CTL: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(60);
 const PROBE: Duration = Duration::from_secs(2);
 
+/// How a node speaks TLS. Clients have to show a certificate that the authority has signed.
+#[derive(Clone, Debug)]
+pub struct RabbitTls {
+    /// The authority's certificate, as a PEM file.
+    pub ca: PathBuf,
+    /// The node's own.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
 /// What a RabbitMQ node is to be like.
 #[derive(Clone, Debug)]
 pub struct RabbitSpec {
@@ -31,13 +42,20 @@ pub struct RabbitSpec {
     pub plugins: Vec<String>,
     /// Lines added to `rabbitmq.conf`, as `consumer_timeout = 5000`. Default: none.
     pub config: Vec<String>,
+    /// TLS on a port of its own, beside the plain one. Default: none.
+    pub tls: Option<RabbitTls>,
     /// How long a start may take. Default: 120 s, many times what it needs, for machines with other work.
     pub start_within: Duration,
 }
 
 impl Default for RabbitSpec {
     fn default() -> Self {
-        Self { plugins: vec![MANAGEMENT.to_owned()], config: Vec::new(), start_within: Duration::from_secs(120) }
+        Self {
+            plugins: vec![MANAGEMENT.to_owned()],
+            config: Vec::new(),
+            tls: None,
+            start_within: Duration::from_secs(120),
+        }
     }
 }
 
@@ -58,6 +76,7 @@ pub struct RabbitNode {
     installation: RabbitInstallation,
     spec: RabbitSpec,
     amqp: Lease,
+    amqps: Lease,
     management: Lease,
     distribution: Lease,
     hosted: Hosted,
@@ -74,6 +93,7 @@ impl RabbitNode {
             installation,
             spec,
             amqp: Lease::take()?,
+            amqps: Lease::take()?,
             management: Lease::take()?,
             distribution: Lease::take()?,
             hosted: Hosted::new("rabbitmq", Ending::Kill)?,
@@ -95,6 +115,11 @@ impl RabbitNode {
     /// The port that speaks AMQP. It stays the same over restarts.
     pub fn port(&self) -> u16 {
         self.amqp.port
+    }
+
+    /// The port that speaks TLS, where the node does. It stays the same over restarts.
+    pub fn tls_port(&self) -> u16 {
+        self.amqps.port
     }
 
     /// The Erlang name of the node, as `rabbitmqctl -n` takes it.
@@ -228,6 +253,14 @@ impl RabbitNode {
         if self.has_management() {
             lines.push("management.tcp.ip = 127.0.0.1".to_owned());
             lines.push(format!("management.tcp.port = {}", self.management.port));
+        }
+        if let Some(RabbitTls { ca, certificate, key }) = &self.spec.tls {
+            lines.push(format!("listeners.ssl.default = 127.0.0.1:{}", self.amqps.port));
+            lines.push(format!("ssl_options.cacertfile = {}", ca.display()));
+            lines.push(format!("ssl_options.certfile = {}", certificate.display()));
+            lines.push(format!("ssl_options.keyfile = {}", key.display()));
+            lines.push("ssl_options.verify = verify_peer".to_owned());
+            lines.push("ssl_options.fail_if_no_peer_cert = true".to_owned());
         }
         lines.extend(self.spec.config.iter().cloned());
         lines.join("\n") + "\n"

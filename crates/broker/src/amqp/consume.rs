@@ -332,6 +332,7 @@ mod tests {
 
     use super::super::connection::{Purpose, Surroundings};
     use super::super::health::Board;
+    use super::super::tls::Tls;
     use super::super::url::Node;
     use super::*;
     use crate::options::BrokerOptions;
@@ -343,6 +344,8 @@ mod tests {
         let around = Surroundings {
             name: Arc::from("test"),
             nodes: Node::all(&options).unwrap().into(),
+            tls: Tls::new(&options.tls),
+            ground: Arc::default(),
             connect_timeout: options.connect_timeout,
             board: Arc::new(Board::new()),
             tracker: TaskTracker::new(),

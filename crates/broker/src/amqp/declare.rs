@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use celeriac_telemetry::Occurrence;
-use celeriac_telemetry::occurrences::broker::{BindingAssumed, QueueAdopted};
+use celeriac_telemetry::occurrences::broker::QueueAdopted;
 use futures::future::try_join_all;
 use lapin::options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPError, AMQPErrorKind, AMQPSoftError};
@@ -18,9 +18,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::arguments::{check, table};
 use super::connection::{ANSWER, Connections, Purpose};
+use super::proof::Assumed;
 use super::publish::amqp;
 use super::verify::Inequivalent;
+use crate::delay::Ladder;
 use crate::error::{Error, Result};
+use crate::options::BrokerOptions;
 use crate::topology::{
     self, Argument, BindingPart, ExchangePart, Keeping, Part, Place, QueueKind, QueuePart, Topology, delay_ladder,
 };
@@ -32,6 +35,7 @@ const MOST_DIFFERENCES: usize = 12;
 #[derive(Debug)]
 pub(super) struct Declarer {
     connections: Arc<Connections>,
+    ladder: Ladder,
     ladder_kind: QueueKind,
     /// Whether this process has seen to the ladder.
     ladder_stands: AtomicBool,
@@ -39,37 +43,45 @@ pub(super) struct Declarer {
 }
 
 impl Declarer {
-    pub(super) fn new(connections: Arc<Connections>, ladder_kind: QueueKind, timeout: Duration) -> Self {
-        Self { connections, ladder_kind, ladder_stands: AtomicBool::new(false), timeout }
+    pub(super) fn new(connections: Arc<Connections>, options: &BrokerOptions) -> Self {
+        Self {
+            connections,
+            ladder: Ladder::new(&options.delay_prefix),
+            ladder_kind: options.delay_queues,
+            ladder_stands: AtomicBool::new(false),
+            timeout: options.publish_timeout,
+        }
     }
 
-    /// Makes everything in `topology` exist, and the delay ladder where there are queues.
-    pub(super) async fn declare(&self, topology: &Topology) -> Result<()> {
-        let parts = topology.parts(Keeping::Arguments);
+    /// Makes everything in `topology` exist, and the delay ladder where there are queues. Tells which queues are only
+    /// taken to be bound, since this program may not bind them.
+    pub(super) async fn declare(&self, topology: &Topology) -> Result<Vec<Assumed>> {
+        let parts = topology.parts(&self.ladder, Keeping::Arguments);
         check(&parts)?;
         if !topology.queues.is_empty() && !self.ladder_stands.load(Ordering::Acquire) {
-            self.apply(&delay_ladder(self.ladder_kind)).await?;
+            self.apply(&delay_ladder(&self.ladder, self.ladder_kind)).await?;
             self.ladder_stands.store(true, Ordering::Release);
         }
         self.apply(&parts).await
     }
 
-    async fn apply(&self, parts: &[Part]) -> Result<()> {
+    async fn apply(&self, parts: &[Part]) -> Result<Vec<Assumed>> {
         let channel = self.channel().await?;
         let together = try_join_all(parts.iter().map(|part| declare(&channel, part)));
         if let Ok(Ok(_)) = timeout(ANSWER, together).await {
             close(channel).await;
-            return Ok(());
+            return Ok(Vec::new());
         }
+        let mut assumed = Vec::new();
         let mut channel = self.channel().await?;
         for part in parts {
             if let Err(error) = answered(declare(&channel, part)).await? {
                 channel = self.channel().await?;
-                self.look_into(part, error).await?;
+                assumed.extend(self.look_into(part, error).await?);
             }
         }
         close(channel).await;
-        Ok(())
+        Ok(assumed)
     }
 
     async fn channel(&self) -> Result<Channel> {
@@ -84,14 +96,14 @@ impl Declarer {
     }
 
     /// A declaration that RabbitMQ refused: an error for a person, unless what exists will do.
-    async fn look_into(&self, part: &Part, error: lapin::Error) -> Result<()> {
+    async fn look_into(&self, part: &Part, error: lapin::Error) -> Result<Option<Assumed>> {
         let Some(said) = refusal(&error) else { return Err(amqp(&doing(part), error)) };
         match said.kind() {
-            AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => self.adopt(part, error).await,
+            AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => self.adopt(part, error).await.map(|()| None),
             // Who may not declare a thing may still use it where it exists.
             AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
                 let there = self.exists(part).await?;
-                if there { Ok(()) } else { Err(self.denied(said)) }
+                if there { Ok(Assumed::of(part)) } else { Err(self.denied(said)) }
             }
             AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Err(missing(part, said, &error)),
             _ => Err(amqp(&doing(part), error)),
@@ -107,16 +119,12 @@ impl Declarer {
             Part::Exchange(exchange) => self.exchange_exists(&exchange.name).await?,
             Part::Queue(queue) => self.queue_exists(&queue.name).await?,
             // Whether one is bound to the other cannot be asked.
-            Part::Binding(BindingPart { source, destination, key, .. }) => {
+            Part::Binding(BindingPart { source, destination, .. }) => {
                 let destination_exists = match destination {
                     Place::Queue(name) => self.queue_exists(name).await?,
                     Place::Exchange(name) => self.exchange_exists(name).await?,
                 };
-                let both = destination_exists && self.exchange_exists(source).await?;
-                if let (true, Place::Queue(queue)) = (both, destination) {
-                    BindingAssumed { queue, exchange: source, key }.tell();
-                }
-                both
+                destination_exists && self.exchange_exists(source).await?
             }
         })
     }

@@ -25,7 +25,7 @@ use super::convert::short;
 use super::depth::{depth, is_soft};
 use super::publish::amqp;
 use crate::broker::{Broker, Depth};
-use crate::delay::{DELIVERY_EXCHANGE, delivery_binding};
+use crate::delay::delivery_binding;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
 use crate::topology::{BindingPart, Keeping, Part, Place, Topology};
@@ -93,12 +93,13 @@ impl Migration {
     pub async fn redirect(&self, topology: &Topology, from: &str, to: &str) -> Result<()> {
         self.broker.declare(topology).await?;
         let channel = self.channel().await?;
-        let parts = topology.parts(Keeping::Arguments);
+        let parts = topology.parts(self.broker.ladder(), Keeping::Arguments);
+        let delivery = self.broker.ladder().delivery_exchange();
         let bindings = parts.iter().filter_map(|part| match part {
             Part::Binding(binding) if binding.destination == Place::Queue(to.to_owned()) => Some(binding),
             _ => None,
         });
-        let result = redirect(&channel, bindings, from, to).await;
+        let result = redirect(&channel, bindings, &delivery, from, to).await;
         close(channel).await;
         result
     }
@@ -163,7 +164,13 @@ impl Migration {
     }
 }
 
-async fn redirect(channel: &Channel, bindings: impl Iterator<Item = &BindingPart>, from: &str, to: &str) -> Result<()> {
+async fn redirect(
+    channel: &Channel,
+    bindings: impl Iterator<Item = &BindingPart>,
+    delivery: &str,
+    from: &str,
+    to: &str,
+) -> Result<()> {
     let bind = |source: &str, key: &str, arguments| {
         let options = QueueBindOptions::default();
         channel.queue_bind(to.into(), source.into(), key.into(), options, arguments)
@@ -172,11 +179,11 @@ async fn redirect(channel: &Channel, bindings: impl Iterator<Item = &BindingPart
     // What waits for its time is addressed to the old queue by its name.
     let late = delivery_binding(from);
     short(&late, "binding key")?;
-    answered(bind(DELIVERY_EXCHANGE, &late, FieldTable::default())).await?.map_err(|error| amqp(&doing(), error))?;
+    answered(bind(delivery, &late, FieldTable::default())).await?.map_err(|error| amqp(&doing(), error))?;
     let unbind =
         |source: &str, key: &str, arguments| channel.queue_unbind(from.into(), source.into(), key.into(), arguments);
-    answered(unbind(DELIVERY_EXCHANGE, &late, FieldTable::default())).await?.map_err(|error| amqp(&doing(), error))?;
-    for BindingPart { source, key, arguments, .. } in bindings.filter(|binding| binding.source != DELIVERY_EXCHANGE) {
+    answered(unbind(delivery, &late, FieldTable::default())).await?.map_err(|error| amqp(&doing(), error))?;
+    for BindingPart { source, key, arguments, .. } in bindings.filter(|binding| binding.source != delivery) {
         // Unbinding what is not bound is no error.
         answered(unbind(source, key, table(arguments))).await?.map_err(|error| amqp(&doing(), error))?;
     }

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use super::death::{self, Reason};
 use super::exchanges::Exchanges;
-use super::ladder;
 use super::queue::{Queue, Room, Stored};
 use super::timeline::{Due, Timeline};
 use crate::broker::{Delivery, Depth, Outgoing};
+use crate::delay::Ladder;
 use crate::error::{Error, Result};
 use crate::settle::{Settled, Verdict};
 use crate::topology::{QueueKind, QueueOptions, Topology};
@@ -105,9 +105,9 @@ impl State {
     }
 
     /// Puts a message on the queues it is routed to.
-    pub(super) fn publish(&mut self, outgoing: Outgoing, now: Instant) -> Result<()> {
+    pub(super) fn publish(&mut self, outgoing: Outgoing, ladder: &Ladder, now: Instant) -> Result<()> {
         self.pass_time(now);
-        let published = match ladder::wait(&outgoing.exchange, &outgoing.routing_key) {
+        let published = match ladder.wait(&outgoing.exchange, &outgoing.routing_key) {
             Some((wait, queue)) => {
                 let queue = queue.to_owned();
                 let delayed = self.delay(outgoing, &queue, now + wait);

@@ -127,13 +127,13 @@ fn a_delay_leads_to_one_queue_by_name() {
     let router = Router::new(&options()).unwrap();
     let delayed = |exchange: &str, key: &str, delay| {
         let call = CallRoute { exchange: text(exchange), routing_key: text(key), ..CallRoute::default() };
-        router.route("t", &call, None).unwrap().delayed(delay)
+        router.route("t", &call, None).unwrap().delayed(delay, &Ladder::default())
     };
     let minute = Duration::from_secs(60);
 
     let found = delayed("orders", "billing.refund", minute).unwrap();
-    let (exchange, key) = delay::delayed_address(minute, "billing").unwrap();
-    assert_eq!((&*found.exchange, found.routing_key), (exchange, key));
+    let (exchange, key) = Ladder::default().address(minute, "billing").unwrap();
+    assert_eq!((&*found.exchange, found.routing_key), (exchange.as_str(), key));
 
     let found = delayed("orders", "billing.refund", Duration::from_millis(999)).unwrap();
     assert_eq!((&*found.exchange, found.routing_key.as_str()), ("orders", "billing.refund"));
@@ -210,6 +210,22 @@ fn routes_that_lead_nowhere_are_named() {
     assert!(problem.starts_with("task_routes[0].task: `/(/` is not a regular expression: "), "{problem}");
     let nameless = RoutesOptions { default_queue: String::new(), ..options() };
     assert_eq!(told(&nameless), ["default_queue: a name should not be empty"]);
+}
+
+#[test]
+fn names_of_the_delay_ladder_are_taken() {
+    let options = RoutesOptions {
+        exchanges: [("wait_27".to_owned(), ExchangeOptions::default())].into(),
+        queues: [("celery_delayed_3".to_owned(), QueueOptions::default())].into(),
+        default_queue: "wait_3".to_owned(),
+        ..RoutesOptions::default()
+    };
+    let keys = |prefix: &str| {
+        let taken = options.taken_from(&Ladder::new(prefix));
+        taken.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+    };
+    assert_eq!(keys("wait"), ["exchanges.wait_27", "default_queue"]);
+    assert_eq!(keys("celery_delayed"), ["queues.celery_delayed_3"]);
 }
 
 #[test]

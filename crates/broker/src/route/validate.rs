@@ -4,6 +4,7 @@ use celeriac_protocol::headers::names;
 
 use super::pattern::Pattern;
 use super::{RoutesOptions, TaskRoute};
+use crate::delay::Ladder;
 use crate::topology::{ExchangeKind, Topology, did_you_mean};
 
 impl RoutesOptions {
@@ -21,6 +22,22 @@ impl RoutesOptions {
                 .chain(problems_of_way(route, &topology))
                 .chain(problems_of_headers(route));
             problems.extend(found.map(|(field, problem)| (format!("task_routes[{index}].{field}"), problem)));
+        }
+        problems
+    }
+
+    /// Which names belong to the delay ladder and are taken here for something else, each with the key it stands under.
+    pub fn taken_from(&self, ladder: &Ladder) -> Vec<(String, String)> {
+        let topology = self.topology();
+        let exchanges = topology.exchanges.keys().map(|name| ("exchanges", name));
+        let names = exchanges.chain(topology.queues.keys().map(|name| ("queues", name)));
+        let problem = "belongs to the delays of messages: choose another name, or another broker.delay_prefix";
+        let mut problems: Vec<_> = names
+            .filter(|(_, name)| ladder.owns(name))
+            .map(|(section, name)| (format!("{section}.{name}"), problem.to_owned()))
+            .collect();
+        if !self.queues.contains_key(&self.default_queue) {
+            rename_default(&self.default_queue, &mut problems);
         }
         problems
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use celeriac_protocol::Value;
 
 use super::{Binding, ExchangeKind, ExchangeOptions, Overflow, QueueKind, QueueOptions, Topology};
-use crate::delay::{DELIVERY_EXCHANGE, delivery_binding, ladder};
+use crate::delay::{Ladder, delivery_binding};
 
 /// Arguments by their names in AMQP.
 pub type Arguments = BTreeMap<String, Argument>;
@@ -103,8 +103,8 @@ pub enum Keeping {
 const DELIVERY_LIMIT: u32 = 100;
 
 impl Topology {
-    /// Everything that it names.
-    pub fn parts(&self, keeping: Keeping) -> Vec<Part> {
+    /// Everything that it names, and the places behind the ladder that go with it.
+    pub fn parts(&self, ladder: &Ladder, keeping: Keeping) -> Vec<Part> {
         let mut parts = Vec::new();
         for (name, options) in &self.exchanges {
             parts.push(Part::Exchange(exchange(name, options)));
@@ -119,7 +119,7 @@ impl Topology {
             parts.push(Part::Queue(dead_letters(&name, kind)));
         }
         for (name, options) in &self.queues {
-            self.queue(name, options, keeping, &mut parts);
+            self.queue(name, options, keeping, ladder, &mut parts);
         }
         for (name, options) in &self.exchanges {
             let place = Place::Exchange(name.clone());
@@ -128,7 +128,7 @@ impl Topology {
         parts
     }
 
-    fn queue(&self, name: &str, options: &QueueOptions, keeping: Keeping, parts: &mut Vec<Part>) {
+    fn queue(&self, name: &str, options: &QueueOptions, keeping: Keeping, ladder: &Ladder, parts: &mut Vec<Part>) {
         let place = if options.broadcast {
             Place::Exchange(name.to_owned())
         } else {
@@ -136,19 +136,19 @@ impl Topology {
             Place::Queue(name.to_owned())
         };
         // Also what others declare has its place behind the delays, and fails here where it is not there.
-        parts.push(binding(DELIVERY_EXCHANGE, place.clone(), &delivery_binding(name)));
+        parts.push(binding(&ladder.delivery_exchange(), place.clone(), &delivery_binding(name)));
         parts.extend(options.bind.iter().map(|binding| bound(binding, self, place.clone())));
     }
 }
 
 /// The delay ladder.
-pub fn delay_ladder(kind: QueueKind) -> Vec<Part> {
+pub fn delay_ladder(ladder: &Ladder, kind: QueueKind) -> Vec<Part> {
     let topic = |name: &str| {
         let (name, kind) = (name.to_owned(), ExchangeKind::Topic);
         Part::Exchange(ExchangePart { name, kind, arguments: Arguments::new(), foreign: false })
     };
-    let mut parts = vec![topic(DELIVERY_EXCHANGE)];
-    for level in ladder() {
+    let mut parts = vec![topic(&ladder.delivery_exchange())];
+    for level in ladder.levels() {
         let mut arguments = Arguments::from([
             ("x-queue-type".to_owned(), text(kind.name())),
             ("x-overflow".to_owned(), text(Overflow::RejectPublish.name())),
@@ -168,7 +168,7 @@ pub fn delay_ladder(kind: QueueKind) -> Vec<Part> {
             foreign: false,
         }));
     }
-    for level in ladder() {
+    for level in ladder.levels() {
         parts.push(binding(&level.name, Place::Queue(level.name.clone()), &level.waits));
         parts.push(binding(&level.name, Place::Exchange(level.next), &level.passes));
     }

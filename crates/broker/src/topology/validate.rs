@@ -139,10 +139,8 @@ fn problems_of_name(name: &str, longest: usize) -> Vec<String> {
     if name.len() > longest {
         problems.push(format!("the name has {} bytes, allowed are {longest}", name.len()));
     }
-    for prefix in ["amq.", "celery_delayed_"] {
-        if name.starts_with(prefix) {
-            problems.push(format!("names that begin with `{prefix}` are reserved"));
-        }
+    if name.starts_with("amq.") {
+        problems.push("names that begin with `amq.` are reserved".to_owned());
     }
     if name.contains(['*', '#']) {
         problems.push("a name should not contain `*` or `#`, which have a meaning in binding keys".to_owned());
@@ -310,7 +308,6 @@ mod tests {
         let cases = [
             ("", "queues.: a name should not be empty"),
             ("amq.gen", "queues.amq.gen: names that begin with `amq.` are reserved"),
-            ("celery_delayed_3", "queues.celery_delayed_3: names that begin with `celery_delayed_` are reserved"),
             ("a.*", "queues.a.*: a name should not contain `*` or `#`, which have a meaning in binding keys"),
             ("mail.dead", "queues.mail.dead: names that end with `.dead` belong to dead-letter queues"),
         ];

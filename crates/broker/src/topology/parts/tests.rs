@@ -3,7 +3,7 @@
 use super::*;
 
 fn parts(name: &str, options: QueueOptions, keeping: Keeping) -> Vec<Part> {
-    Topology { queues: [(name.to_owned(), options)].into(), ..Topology::default() }.parts(keeping)
+    Topology { queues: [(name.to_owned(), options)].into(), ..Topology::default() }.parts(&Ladder::default(), keeping)
 }
 
 fn show(arguments: &Arguments) -> Vec<String> {
@@ -180,7 +180,7 @@ fn exchanges_have_alternates_and_sources_and_compare_headers() {
         .into(),
         ..Topology::default()
     };
-    let parts = topology.parts(Keeping::Arguments);
+    let parts = topology.parts(&Ladder::default(), Keeping::Arguments);
     let Part::Exchange(regions) = &parts[1] else { panic!("{parts:?}") };
     assert_eq!(show(&regions.arguments), ["alternate-exchange=rest"]);
     assert_eq!(bindings(&parts), ["regions --big=true,region=eu,x-match=all--> exchange `europe`"]);
@@ -188,7 +188,7 @@ fn exchanges_have_alternates_and_sources_and_compare_headers() {
 
 #[test]
 fn the_ladder_is_declared_as_celery_declares_it() {
-    let quorum = delay_ladder(QueueKind::Quorum);
+    let quorum = delay_ladder(&Ladder::default(), QueueKind::Quorum);
     assert_eq!(queues(&quorum).len(), 28);
     let expected = [
         "x-dead-letter-exchange=celery_delayed_26",
@@ -201,6 +201,6 @@ fn the_ladder_is_declared_as_celery_declares_it() {
     assert!(queues(&quorum)["celery_delayed_0"].contains(&"x-dead-letter-exchange=celery_delayed_delivery".to_owned()));
     let last = format!("celery_delayed_0 --{}0.#--> exchange `celery_delayed_delivery`", "*.".repeat(27));
     assert_eq!(bindings(&quorum).last(), Some(&last));
-    let classic = delay_ladder(QueueKind::Classic);
+    let classic = delay_ladder(&Ladder::default(), QueueKind::Classic);
     assert!(!queues(&classic)["celery_delayed_0"].contains(&"x-dead-letter-strategy=at-least-once".to_owned()));
 }
