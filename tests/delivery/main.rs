@@ -12,6 +12,7 @@ mod foreign;
 mod letter;
 mod not_followed_up;
 mod outcomes;
+mod prefetch;
 mod replies;
 mod sending;
 mod stage;

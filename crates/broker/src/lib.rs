@@ -30,10 +30,12 @@ pub mod conformance;
 
 mod error;
 mod options;
+mod prefetch;
 
 pub use broker::{Broker, Consumer, Delivery, Health, Origin, Outgoing, Subscription};
 pub use error::{Error, Result};
 pub use options::{BrokerOptions, connect};
+pub use prefetch::Prefetch;
 pub use route::{CallRoute, Destination, Explanation, Manner, Router, RoutesOptions, Rule};
 pub use settle::Settlement;
 pub use topology::Topology;

@@ -6,6 +6,7 @@ mod validate;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::prefetch::Prefetch;
 pub(crate) use matching::binding_matches;
 pub(crate) use validate::did_you_mean;
 
@@ -64,8 +65,8 @@ pub struct QueueOptions {
     pub max_priority: Option<u8>,
     /// How often a message may be delivered before the broker dead-letters it, for quorum queues. Default: 100 times.
     pub delivery_limit: Option<u32>,
-    /// How many messages a worker may hold of it. Default: the worker's own setting.
-    pub prefetch: Option<u16>,
+    /// How many messages a worker may hold of it: a number, or `auto`. Default: the worker's own setting.
+    pub prefetch: Option<Prefetch>,
     /// Somebody else declares it, such as a Celery app: it has to be there, with whatever arguments.
     pub foreign: bool,
 }

@@ -3,6 +3,7 @@
 use celeriac_config::nearest;
 
 use super::{Binding, ExchangeKind, QueueKind, QueueOptions, Topology, is_dead_letter_queue};
+use crate::prefetch::Prefetch;
 
 /// The most bytes that AMQP allows for a name.
 const LONGEST_NAME: usize = 255;
@@ -117,7 +118,7 @@ fn problems_of_kind(queue: &QueueOptions) -> Vec<(&'static str, String)> {
         }
         (QueueKind::Classic | QueueKind::Quorum, _) => {}
     }
-    if queue.prefetch == Some(0) {
+    if queue.prefetch == Some(Prefetch::Fixed(0)) {
         problems.push(("prefetch", "should be at least 1".to_owned()));
     }
     problems
@@ -173,7 +174,7 @@ mod tests {
             bound("plain", "x"),
             bound("all", ""),
             QueueOptions { kind: QueueKind::Classic, max_priority: Some(10), ..QueueOptions::default() },
-            QueueOptions { delivery_limit: Some(20), prefetch: Some(1), ..QueueOptions::default() },
+            QueueOptions { delivery_limit: Some(20), prefetch: Some(Prefetch::Fixed(1)), ..QueueOptions::default() },
         ];
         for queue in fine {
             assert_eq!(problems("billing", queue), [""; 0]);
@@ -215,7 +216,10 @@ mod tests {
                 QueueOptions { delivery_limit: Some(0), ..QueueOptions::default() },
                 "queues.q.delivery_limit: should be at least 1: with 0 the first requeue is the last",
             ),
-            (QueueOptions { prefetch: Some(0), ..QueueOptions::default() }, "queues.q.prefetch: should be at least 1"),
+            (
+                QueueOptions { prefetch: Some(Prefetch::Fixed(0)), ..QueueOptions::default() },
+                "queues.q.prefetch: should be at least 1",
+            ),
         ];
         for (queue, problem) in cases {
             assert_eq!(problems("q", queue), [problem]);
