@@ -36,6 +36,9 @@ pub use broker::{Broker, Consumer, Delivery, Health, Origin, Outgoing, Subscript
 pub use error::{Error, Result};
 pub use options::{BrokerOptions, connect};
 pub use prefetch::Prefetch;
-pub use route::{CallRoute, Destination, Explanation, Manner, Router, RoutesOptions, Rule};
+pub use route::{
+    CallRoute, Destination, Explanation, Manner, RouteAnswer, RouteFunctions, RouteQuestion, Router, RoutesOptions,
+    Rule,
+};
 pub use settle::Settlement;
 pub use topology::Topology;

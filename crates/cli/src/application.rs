@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use celeriac_broker::RoutesOptions;
+use celeriac_broker::{RouteFunctions, RoutesOptions};
 use celeriac_client::Client;
 use celeriac_config::Problems;
 use celeriac_telemetry::{Instance, TelemetryOptions};
@@ -35,6 +35,9 @@ pub trait Program: Send + Sync {
 
     /// Exchanges, queues and routes.
     fn routes(&self) -> RoutesOptions;
+
+    /// The functions that routes may name.
+    fn route_functions(&self) -> &RouteFunctions;
 
     /// Its tasks.
     fn registry(&self) -> &Registry;
