@@ -14,6 +14,7 @@ mod not_followed_up;
 mod outcomes;
 mod prefetch;
 mod replies;
+mod routes;
 mod sending;
 mod stage;
 mod stopping;
