@@ -141,7 +141,7 @@ impl Router {
             return Err(Error::Invalid { key, reason });
         }
         let topology = options.topology();
-        let queues = topology.queues.keys().map(|name| (name.clone(), to_queue(name))).collect();
+        let queues = topology.queues.keys().map(|name| (name.clone(), to_queue(&topology, name))).collect();
         let routes = options.task_routes.iter().map(|route| Line::read(route, &topology)).collect::<Result<_>>()?;
         let default_queue = options.default_queue.clone();
         Ok(Self { topology, routes, queues, default_queue, seen: RwLock::default() })
@@ -280,9 +280,11 @@ impl Router {
     }
 }
 
-fn to_queue(name: &str) -> Destination {
+/// A broadcast is an exchange of that name, where every worker has a queue of its own.
+fn to_queue(topology: &Topology, name: &str) -> Destination {
+    let broadcast = topology.queues.get(name).is_some_and(|queue| queue.broadcast);
     Destination {
-        exchange: Cow::Borrowed(""),
+        exchange: if broadcast { Cow::Owned(name.to_owned()) } else { Cow::Borrowed("") },
         routing_key: name.to_owned(),
         manner: Manner::default(),
         queues: [Arc::from(name)].into(),
@@ -294,7 +296,7 @@ fn at_exchange(topology: &Topology, exchange: &str, routing_key: &str) -> Destin
         exchange: if exchange.is_empty() { Cow::Borrowed("") } else { Cow::Owned(exchange.to_owned()) },
         routing_key: routing_key.to_owned(),
         manner: Manner::default(),
-        queues: topology.reached(exchange, routing_key).into_iter().map(Arc::from).collect(),
+        queues: topology.reached(exchange, routing_key).into_iter().flatten().map(Arc::from).collect(),
     }
 }
 

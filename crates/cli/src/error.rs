@@ -72,6 +72,7 @@ fn broker_code(error: &BrokerError) -> u8 {
     match error {
         BrokerError::Denied { .. } => exit::DENIED,
         BrokerError::Mismatch { .. }
+        | BrokerError::Unsupported { .. }
         | BrokerError::Invalid { .. }
         | BrokerError::NoSuchQueue { .. }
         | BrokerError::RoutedElsewhere { .. } => exit::CONFIG,

@@ -3,6 +3,7 @@
 //! In reading order:
 //!
 //! - `lifecycle`: the life of one delivery, step by step; read it first;
+//! - `broadcast`: what is sent to every worker becomes this worker's own;
 //! - `intake`, `decode`, `execute`, `decide`, `record`, `after`, `follow_up`: the steps;
 //! - `slots`, `prefetch`, `tuning`: how much runs at once, and how much is held beside it;
 //! - [`handler`] and [`registry`]: what a task is to a worker, and which it knows; `builtin`: those of Celery's own;
@@ -18,6 +19,8 @@ mod slots;
 mod prefetch;
 
 mod tuning;
+
+mod broadcast;
 
 mod decode;
 

@@ -75,6 +75,12 @@ pub(crate) fn first(concurrency: usize) -> u16 {
     bounded(concurrency as f64)
 }
 
+/// The prefetch of a queue whose consumer is the only one that gets anything: deep, since nobody else waits for it.
+pub(crate) fn alone(concurrency: usize) -> u16 {
+    const DEEP: u16 = 64;
+    first(concurrency).max(DEEP)
+}
+
 /// What to change the prefetch `current` of a queue to, if it is worth a change.
 pub(crate) fn choose(observed: &Observed, concurrency: usize, current: u16) -> Option<Choice> {
     let run_time = observed.run_time?;

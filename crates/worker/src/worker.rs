@@ -1,9 +1,11 @@
 //! Starts, runs and stops everything a worker is made of.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use celeriac_broker::topology::QueueKind;
 use celeriac_broker::{Consumer, Error as BrokerError, Prefetch, Subscription, Topology};
 use celeriac_client::Client;
 use celeriac_protocol::DecodeLimits;
@@ -15,6 +17,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::broadcast::{own_options, own_queue};
 use crate::context::{SharedState, World};
 use crate::error::{Error, Result};
 use crate::execute::Threads;
@@ -105,8 +108,17 @@ impl Worker {
     /// # Errors
     /// When it is asked to consume a queue that is not declared.
     pub fn new(parts: WorkerParts) -> Result<Self> {
-        let queues = chosen_queues(&parts.options, &parts.topology)?;
         let name: Arc<str> = parts.options.name.clone().unwrap_or_else(default_name).into();
+        let mut topology = parts.topology;
+        let mut broadcasts = HashSet::new();
+        let mut queues = chosen_queues(&parts.options, &topology)?;
+        for queue in &mut queues {
+            if let Some(options) = own_options(&topology, queue) {
+                *queue = own_queue(queue, &name);
+                topology.queues.insert(queue.clone(), options);
+                broadcasts.insert(queue.clone());
+            }
+        }
         let services = Services::new();
         let results = parts.client.results().map(|backend| {
             let (recorder, service) = Recorder::new(Arc::clone(backend), &parts.results);
@@ -129,7 +141,8 @@ impl Worker {
             name,
             registry,
             broker: Arc::clone(parts.client.broker()),
-            topology: parts.topology,
+            topology,
+            broadcasts,
             results,
             limits: parts.limits,
             replies: parts.options.replies,
@@ -210,8 +223,15 @@ impl Worker {
 
     /// How many messages may be held of a queue: as it says itself, or else as the worker does.
     fn prefetch(&self, queue: &str) -> Prefetch {
-        let own = self.core.topology.queues.get(queue).and_then(|options| options.prefetch);
-        own.unwrap_or(self.options.prefetch)
+        let options = self.core.topology.queues.get(queue);
+        let prefetch = options.and_then(|options| options.prefetch).unwrap_or(self.options.prefetch);
+        match prefetch {
+            // A change would pass the queue on to another worker.
+            Prefetch::Auto if options.is_some_and(|options| options.single_active_consumer) => {
+                Prefetch::Fixed(prefetch::alone(self.options.concurrency))
+            }
+            prefetch => prefetch,
+        }
     }
 
     async fn work(&self, consumers: Vec<Consumer>, shutdown: &Shutdown) {
@@ -291,7 +311,12 @@ pub(crate) struct Facts<'a> {
 
 fn chosen_queues(options: &WorkerOptions, topology: &Topology) -> Result<Vec<String>> {
     if options.queues.is_empty() {
-        return Ok(topology.queues.keys().cloned().collect());
+        return Ok(topology.work_queues().map(str::to_owned).collect());
+    }
+    let is_stream =
+        |queue: &&String| topology.queues.get(*queue).is_some_and(|options| options.kind == QueueKind::Stream);
+    if let Some(stream) = options.queues.iter().find(is_stream) {
+        return Err(Error::Stream { queue: stream.clone() });
     }
     let unknown = options.queues.iter().find(|queue| !topology.queues.contains_key(*queue));
     match unknown {

@@ -10,9 +10,9 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, ErrorKind};
 use tokio::time::timeout;
 
+use super::arguments::{reply_queue, table};
 use super::connection::{ANSWER, Connections, Failure};
 use super::convert::short;
-use super::plan::{self, table};
 use super::publish::amqp;
 use super::verify::Inequivalent;
 use crate::broker::Subscription;
@@ -68,7 +68,7 @@ impl Wish {
     async fn subscribe(&self, channel: Channel) -> Result<Subscribed, lapin::Error> {
         if self.owner == Owner::Consumer {
             let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-            channel.queue_declare(self.queue.clone(), options, table(&plan::reply_queue())).await?;
+            channel.queue_declare(self.queue.clone(), options, table(&reply_queue())).await?;
         }
         let stream = self.consume(&channel).await?;
         Ok(Subscribed { channel, stream })

@@ -121,7 +121,7 @@ fn answered(answer: &RouteAnswer, topology: &Topology) -> Result<Destination, St
         return Err(format!("header `{name}` is the framework's own; choose another name"));
     }
     match &answer.way {
-        Way::Queue(queue) if topology.queues.contains_key(queue) => Ok(to_queue(queue)),
+        Way::Queue(queue) if topology.queues.contains_key(queue) => Ok(to_queue(topology, queue)),
         Way::Queue(queue) => {
             let nearest = did_you_mean(queue, topology.queues.keys().map(String::as_str));
             Err(format!("queue `{queue}` is not declared{nearest}"))
@@ -142,7 +142,7 @@ fn shown(index: usize, function: &str) -> String {
 
 fn way_of(route: &TaskRoute, topology: &Topology) -> Destination {
     match (&route.queue, &route.exchange) {
-        (Some(queue), _) => to_queue(queue),
+        (Some(queue), _) => to_queue(topology, queue),
         (None, exchange) => {
             at_exchange(topology, exchange.as_deref().unwrap_or_default(), route.key.as_deref().unwrap_or_default())
         }
