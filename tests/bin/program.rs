@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use celeriac::prelude::*;
+use celeriac::{RouteAnswer, RouteQuestion};
 
 /// Notes that it ran, in a file that outlives the process, and returns its number.
 #[task(name = "test.note")]
@@ -72,9 +73,18 @@ async fn fail(ctx: TaskContext, number: u64) -> TaskResult<()> {
     Err(TaskError::of_kind("ValueError", format!("{number} is no good")))
 }
 
+/// A function for routes: by the first argument, or by the one that is named.
+fn by_size(call: &RouteQuestion<'_>) -> Option<RouteAnswer> {
+    match call.args {
+        [_, ..] => Some(RouteAnswer::queue("reports")),
+        [] => call.kwargs.get("size").map(|_| RouteAnswer::exchange("orders", "billing.small")),
+    }
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let tasks = tasks![note, rest, block, story, after, fail];
     let app = Celeriac::builder().config_if_present("config").tasks(tasks).tasks(interop::tasks());
+    let app = app.route("by_size", by_size);
     celeriac::cli::run(app).await
 }

@@ -64,6 +64,13 @@ impl Management {
         names.len()
     }
 
+    /// The prefetch of each consumer of a virtual host.
+    pub async fn prefetches(&self, vhost: &str) -> Vec<u64> {
+        let found = self.ask(self.http.get(self.at(&format!("consumers/{vhost}")))).await;
+        let consumers = found.as_array().cloned().unwrap_or_default();
+        consumers.iter().filter_map(|consumer| consumer["prefetch_count"].as_u64()).collect()
+    }
+
     fn at(&self, path: &str) -> String {
         format!("{}/api/{path}", self.url)
     }

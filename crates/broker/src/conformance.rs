@@ -70,6 +70,9 @@ macro_rules! for_each_broker_case {
             messages_beyond_the_prefetch_are_left_to_others
             two_consumers_share_a_queue
             a_consumer_of_a_missing_queue_is_an_error
+            a_raised_prefetch_brings_what_waited
+            a_lowered_prefetch_leaves_the_rest_to_others
+            a_consumer_that_stops_while_it_changes_loses_nothing
             a_stopped_consumer_ends_after_what_has_arrived
             a_closing_consumer_waits_for_settlements
             what_a_closed_consumer_did_not_take_goes_back

@@ -49,6 +49,18 @@ pub enum Error {
         /// What is wrong with the call.
         reason: String,
     },
+    /// A function decides where the call goes, and another program has it: it was not sent.
+    #[error(
+        "task_routes[{index}] leaves the way of task `{task}` to function `{function}`, which is not in this program"
+    )]
+    RoutedElsewhere {
+        /// Name of the task.
+        task: String,
+        /// Which line of `task_routes`, from 0.
+        index: usize,
+        /// The function.
+        function: String,
+    },
     /// A delayed message is addressed to one queue by its name, and the destination is not one queue.
     #[error("cannot delay a message for exchange `{exchange}` with routing key `{routing_key}`: {reason}")]
     Undelayable {
@@ -192,6 +204,9 @@ impl Error {
                 "declare the queue under `queues` in config/routes.yaml; one that is `foreign` there is made by its owner",
             ),
             Self::NoRoute { .. } => Some("declare the queue in config/routes.yaml, or correct the call"),
+            Self::RoutedElsewhere { .. } => {
+                Some("ask the program's own binary, which has the function, or name the queue (--queue)")
+            }
             Self::Undelayable { .. } => Some("send delayed tasks to a queue, or bind exactly one queue to that key"),
             Self::Refused { .. } => Some("the queue is probably full: look at its length limit and its consumers"),
             Self::TooLarge { .. } => {

@@ -30,11 +30,16 @@ pub mod conformance;
 
 mod error;
 mod options;
+mod prefetch;
 
 pub use amqp::{Migration, Removal};
 pub use broker::{Broker, Consumer, Delivery, Depth, Health, Origin, Outgoing, Subscription};
 pub use error::{Error, Result, TlsFault};
 pub use options::{BrokerOptions, TlsOptions, connect};
-pub use route::{CallRoute, Destination, Explanation, Manner, Router, RoutesOptions, Rule};
+pub use prefetch::Prefetch;
+pub use route::{
+    CallRoute, Destination, Explanation, Manner, RouteAnswer, RouteFunctions, RouteQuestion, Router, RoutesOptions,
+    Rule,
+};
 pub use settle::Settlement;
 pub use topology::Topology;

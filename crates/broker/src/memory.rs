@@ -102,16 +102,16 @@ impl MemoryBroker {
 
     fn consume_now(&self, subscription: &Subscription) -> Result<Consumer> {
         self.still_open()?;
-        // As in AMQP, no prefetch is no bound; the largest there is stands in for it.
-        let prefetch = if subscription.prefetch == 0 { u16::MAX } else { subscription.prefetch };
-        let (deliveries, arriving) = mpsc::channel(usize::from(prefetch));
+        let Subscription { queue, prefetch, most, .. } = subscription;
+        let (deliveries, arriving) = mpsc::channel(queue::most(*prefetch).max(usize::from(*most)));
         let (verdicts, settled) = mpsc::unbounded_channel();
-        let (id, queue) = self.shared.lock().subscribe(&subscription.queue, deliveries, verdicts, Instant::now())?;
+        let (id, queue) = self.shared.lock().subscribe(queue, *prefetch, deliveries, verdicts, Instant::now())?;
         let (consuming, watched) = watch::channel(true);
+        let wanted = watch::Sender::new(*prefetch);
         let stop = CancellationToken::new();
         let subscribed = consumer::Subscribed { shared: Arc::clone(&self.shared), id, consuming };
-        let driver = consumer::drive(subscribed, settled, stop.clone(), self.closed.clone());
-        Ok(Consumer::new(queue, arriving, watched, stop, self.drivers.spawn(driver)))
+        let driver = consumer::drive(subscribed, wanted.subscribe(), settled, stop.clone(), self.closed.clone());
+        Ok(Consumer::new(queue, arriving, wanted, watched, stop, self.drivers.spawn(driver)))
     }
 }
 

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use celeriac_broker::Router;
+use celeriac_broker::route::RouteFunction;
+use celeriac_broker::{RouteAnswer, RouteFunctions, RouteQuestion, Router};
 use celeriac_client::Client;
 use celeriac_client::client::SendLimits;
 use celeriac_config::{Environment, Loaded, Problem, Problems};
@@ -20,6 +21,7 @@ pub struct Celeriac {
     settings: Loaded<Settings>,
     registry: Registry,
     state: SharedState,
+    functions: RouteFunctions,
 }
 
 /// What a program is made of, before its configuration is read.
@@ -30,6 +32,7 @@ pub struct Builder {
     environment: Environment,
     tasks: Vec<TaskDefinition>,
     state: SharedState,
+    functions: RouteFunctions,
     flags: Vec<(&'static str, String, &'static str)>,
 }
 
@@ -68,6 +71,7 @@ impl Celeriac {
             environment: Environment::from_process(),
             tasks: Vec::new(),
             state: SharedState::default(),
+            functions: RouteFunctions::default(),
             flags: Vec::new(),
         }
     }
@@ -94,7 +98,8 @@ impl Celeriac {
         let settings = self.settings();
         let name = settings.worker.name.as_deref().unwrap_or(&settings.telemetry.service);
         let broker = celeriac_broker::connect(&settings.broker, name).map_err(Unusable::Broker)?;
-        let router = Router::new(&settings.routes()).map_err(Unusable::Broker)?;
+        let router = Router::new(&settings.routes()).and_then(|router| router.with_functions(&self.functions));
+        let router = router.map_err(Unusable::Broker)?;
         let results = celeriac_results::connect(&settings.results).await.map_err(Unusable::Results)?;
         let limits = SendLimits { message_size: self.limits().size, window: settings.broker.confirm_window };
         let mut options = settings.client.clone();
@@ -155,6 +160,37 @@ impl Builder {
         self
     }
 
+    /// Adds a function that stands in for a route: `task_routes` names it, `- { task: "orders.*", function: by_region }`.
+    ///
+    /// It is asked at every call that its line is for, and answers where the call goes, or `None`: then the next line is
+    /// tried. It should be quick, and answer the same question always the same. In place of one of the same name.
+    ///
+    /// ```
+    /// # use celeriac::prelude::*;
+    /// use celeriac::{RouteAnswer, RouteQuestion};
+    ///
+    /// let app = Celeriac::builder().route("by_region", |call: &RouteQuestion<'_>| {
+    ///     let region = call.kwargs.get("region")?.as_str()?;
+    ///     Some(RouteAnswer::queue(format!("billing-{region}")))
+    /// });
+    /// ```
+    pub fn route(
+        mut self,
+        name: impl Into<String>,
+        function: impl Fn(&RouteQuestion<'_>) -> Option<RouteAnswer> + Send + Sync + 'static,
+    ) -> Self {
+        let function: RouteFunction = Arc::new(function);
+        self.functions = self.functions.with(name, function);
+        self
+    }
+
+    /// Takes the configuration of a program whose functions are not here, as operators' tools do: routes may name any, and
+    /// a call that one of them would lead is an error.
+    pub fn functions_elsewhere(mut self) -> Self {
+        self.functions = RouteFunctions::Elsewhere;
+        self
+    }
+
     /// Gives a setting, above files and environment: `.set("broker.url", "memory://test")`.
     pub fn set(mut self, key: &'static str, value: impl Into<String>) -> Self {
         self.flags.push((key, value.into(), "set by the program"));
@@ -182,11 +218,12 @@ impl Builder {
             (None, Directory::IfPresent(own)) => Some(own).filter(|own| own.is_dir()),
             (None, Directory::None) => None,
         };
-        let origins = Origins { directory, environment: self.environment, flags: self.flags };
+        let functions = self.functions;
+        let origins = Origins { directory, environment: self.environment, flags: self.flags, functions };
         let settings = Settings::load(&origins)?;
         let registry = Registry::new(self.tasks)
             .map_err(|error| Problems::from(vec![Problem::of_source("the program", error.to_string())]))?;
-        Ok(Celeriac { settings, registry, state: self.state })
+        Ok(Celeriac { settings, registry, state: self.state, functions: origins.functions })
     }
 }
 
@@ -226,6 +263,10 @@ mod verbs {
 
         fn broker_options(&self) -> &celeriac_broker::BrokerOptions {
             &self.settings().broker
+        }
+
+        fn route_functions(&self) -> &RouteFunctions {
+            &self.functions
         }
 
         fn registry(&self) -> &Registry {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use celeriac_broker::{BrokerOptions, RoutesOptions};
+use celeriac_broker::{BrokerOptions, RouteFunctions, RoutesOptions};
 use celeriac_client::Client;
 use celeriac_config::Problems;
 use celeriac_telemetry::{Instance, TelemetryOptions};
@@ -38,6 +38,9 @@ pub trait Program: Send + Sync {
 
     /// How to reach the broker.
     fn broker_options(&self) -> &BrokerOptions;
+
+    /// The functions that routes may name.
+    fn route_functions(&self) -> &RouteFunctions;
 
     /// Its tasks.
     fn registry(&self) -> &Registry;

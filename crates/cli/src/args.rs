@@ -171,6 +171,12 @@ pub enum RoutesVerb {
 pub struct ExplainArgs {
     /// Name of the task
     pub task: String,
+    /// Positional arguments, a JSON list: a route's function may look at them
+    #[arg(short, long, value_name = "JSON", default_value = "[]")]
+    pub args: String,
+    /// Named arguments, a JSON object
+    #[arg(short, long, value_name = "JSON", default_value = "{}")]
+    pub kwargs: String,
     /// As if the call named this queue
     #[arg(short = 'Q', long, conflicts_with_all = ["exchange", "routing_key"])]
     pub queue: Option<String>,

@@ -80,7 +80,8 @@ fn broker_code(error: &BrokerError) -> u8 {
         | BrokerError::Unsupported { .. }
         | BrokerError::Invalid { .. }
         | BrokerError::NotBound { .. }
-        | BrokerError::NoSuchQueue { .. } => exit::CONFIG,
+        | BrokerError::NoSuchQueue { .. }
+        | BrokerError::RoutedElsewhere { .. } => exit::CONFIG,
         BrokerError::Unroutable { .. } | BrokerError::NoSuchExchange { .. } | BrokerError::TooLarge { .. } => {
             exit::DATA
         }

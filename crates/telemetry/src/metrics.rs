@@ -26,6 +26,7 @@ pub(crate) enum Counter {
     ConsumersLost,
     ConsumersRestored,
     PublishersBlocked,
+    PrefetchChanges,
     StoreLost,
     StoreRestored,
     RowsRecorded,
@@ -34,7 +35,7 @@ pub(crate) enum Counter {
 }
 
 impl Counter {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::MessagesSent,
         Self::SendsFailed,
         Self::RepliesUnreadable,
@@ -46,6 +47,7 @@ impl Counter {
         Self::ConsumersLost,
         Self::ConsumersRestored,
         Self::PublishersBlocked,
+        Self::PrefetchChanges,
         Self::StoreLost,
         Self::StoreRestored,
         Self::RowsRecorded,
@@ -67,6 +69,7 @@ impl Counter {
             Self::ConsumersLost => "celeriac.consumers.lost",
             Self::ConsumersRestored => "celeriac.consumers.restored",
             Self::PublishersBlocked => "celeriac.publishers.blocked",
+            Self::PrefetchChanges => "celeriac.prefetch.changes",
             Self::StoreLost => "celeriac.results.lost",
             Self::StoreRestored => "celeriac.results.restored",
             Self::RowsRecorded => "celeriac.results.recorded",

@@ -146,11 +146,12 @@ impl Queue {
     pub(super) fn subscribe(
         &mut self,
         id: u64,
+        prefetch: u16,
         deliveries: mpsc::Sender<Delivery>,
         verdicts: mpsc::UnboundedSender<Settled>,
     ) {
         let taker = Taker {
-            prefetch: deliveries.max_capacity(),
+            prefetch: most(prefetch),
             deliveries,
             verdicts,
             last_tag: 0,
@@ -159,6 +160,13 @@ impl Queue {
         };
         self.takers.insert(id, taker);
         self.turns.push_back(id);
+    }
+
+    /// How many messages a consumer may have that are not settled.
+    pub(super) fn set_prefetch(&mut self, id: u64, prefetch: u16) {
+        if let Some(taker) = self.takers.get_mut(&id) {
+            taker.prefetch = most(prefetch);
+        }
     }
 
     /// Gives a consumer no more; how many it has to settle.
@@ -213,6 +221,11 @@ impl Queue {
             }
         }
     }
+}
+
+/// As in AMQP, no prefetch is no bound; the largest there is stands in for it.
+pub(super) fn most(prefetch: u16) -> usize {
+    usize::from(if prefetch == 0 { u16::MAX } else { prefetch })
 }
 
 impl Taker {

@@ -255,6 +255,7 @@ impl State {
     pub(super) fn subscribe(
         &mut self,
         queue: &str,
+        prefetch: u16,
         deliveries: mpsc::Sender<Delivery>,
         verdicts: mpsc::UnboundedSender<Settled>,
         now: Instant,
@@ -266,11 +267,18 @@ impl State {
         let id = self.next_number();
         self.consumers.insert(id, index);
         let queue = &mut self.queues[index];
-        queue.subscribe(id, deliveries, verdicts);
+        queue.subscribe(id, prefetch, deliveries, verdicts);
         queue.hand_out(&mut self.timeline);
         let name = Arc::clone(&queue.name);
         self.timeline.announce();
         Ok((id, name))
+    }
+
+    /// How many messages a consumer may have that are not settled, from now on.
+    pub(super) fn set_prefetch(&mut self, consumer: u64, prefetch: u16, now: Instant) {
+        let Some(index) = self.consumers.get(&consumer).copied() else { return };
+        self.queues[index].set_prefetch(consumer, prefetch);
+        self.after_settling(index, now);
     }
 
     /// Gives a consumer no more; how many it has to settle.

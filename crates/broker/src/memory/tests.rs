@@ -31,7 +31,7 @@ fn queue() -> (String, String) {
 }
 
 async fn consume(broker: &MemoryBroker, queue: &str) -> Consumer {
-    let subscription = Subscription { queue: queue.to_owned(), prefetch: 1, tag: String::new() };
+    let subscription = Subscription { queue: queue.to_owned(), prefetch: 1, most: 1, tag: String::new() };
     broker.consume(subscription).await.unwrap()
 }
 
@@ -253,7 +253,8 @@ mod model {
         fn subscribe(&mut self, queue: &str, prefetch: usize) {
             let (deliveries, arriving) = mpsc::channel(prefetch);
             let (verdicts, settled) = mpsc::unbounded_channel();
-            let (id, _) = self.state.subscribe(queue, deliveries, verdicts, self.now).unwrap();
+            let (id, _) =
+                self.state.subscribe(queue, u16::try_from(prefetch).unwrap(), deliveries, verdicts, self.now).unwrap();
             let held = BTreeMap::new();
             let taker = Taker { id, prefetch, stopped: false, arriving, _settled: settled, last_tag: 0, held };
             self.takers.push(taker);

@@ -1,5 +1,10 @@
 //! Which way wins, and which ways are refused.
 
+mod functions;
+mod properties;
+
+use celeriac_protocol::Map;
+
 use super::*;
 use crate::topology::{Binding, ExchangeKind, ExchangeOptions, QueueOptions};
 
@@ -154,7 +159,7 @@ fn a_delay_leads_to_one_queue_by_name() {
 fn names_made_up_by_callers_take_no_memory_for_ever() {
     let router = Router::new(&options()).unwrap();
     for index in 0..MOST_SEEN + 10 {
-        let found = router.route(&format!("reports.{index}"), &CallRoute::default(), None).unwrap();
+        let found = router.route(format!("reports.{index}").as_str(), &CallRoute::default(), None).unwrap();
         assert_eq!(found.routing_key, "reports");
     }
     assert_eq!(router.seen.read().unwrap().len(), MOST_SEEN);
@@ -186,7 +191,7 @@ fn routes_that_lead_nowhere_are_named() {
             "task_routes[0].key: `billing.#` is a binding key; a routing key has no wildcards",
         ),
         (at("orders", Some("k")), "task_routes[0].key: no queue is bound to exchange `orders` for routing key `k`"),
-        (route("t"), "task_routes[0].queue: a route names a queue or an exchange, this one names neither"),
+        (route("t"), "task_routes[0].queue: a route names a queue, an exchange or a function, this one names none"),
         (
             TaskRoute { exchange: text("orders"), ..to("mail") },
             "task_routes[0].exchange: a route names a queue or an exchange, this one names both",
@@ -276,7 +281,7 @@ fn what_decided_is_told() {
     let call = CallRoute { queue: text("mail"), ..CallRoute::default() };
     let cases = [
         ("reports.daily", &call, None, Rule::Call),
-        ("reports.daily", &nothing, Some("mail"), Rule::Route { index: 1, pattern: "reports.*" }),
+        ("reports.daily", &nothing, Some("mail"), Rule::Route { index: 1, pattern: "reports.*", function: None }),
         ("other", &nothing, Some("mail"), Rule::Task),
         ("other", &nothing, None, Rule::Default),
     ];
