@@ -17,6 +17,7 @@ use crate::install::RabbitInstallation;
 use crate::ports::Lease;
 use crate::process::Signal;
 use crate::program::run;
+use crate::release::RabbitRelease;
 use crate::wait::until;
 
 const MANAGEMENT: &str = "rabbitmq_management";
@@ -27,6 +28,8 @@ const PROBE: Duration = Duration::from_secs(2);
 /// What a RabbitMQ node is to be like.
 #[derive(Clone, Debug)]
 pub struct RabbitSpec {
+    /// Which RabbitMQ. Default: the one that [`RabbitRelease::chosen`] names.
+    pub release: Option<RabbitRelease>,
     /// The plugins that are on. Default: `rabbitmq_management`.
     pub plugins: Vec<String>,
     /// Lines added to `rabbitmq.conf`, as `consumer_timeout = 5000`. Default: none.
@@ -37,17 +40,28 @@ pub struct RabbitSpec {
 
 impl Default for RabbitSpec {
     fn default() -> Self {
-        Self { plugins: vec![MANAGEMENT.to_owned()], config: Vec::new(), start_within: Duration::from_secs(120) }
+        Self {
+            release: None,
+            plugins: vec![MANAGEMENT.to_owned()],
+            config: Vec::new(),
+            start_within: Duration::from_secs(120),
+        }
     }
 }
 
 impl RabbitSpec {
     /// Starts a node like this and waits until it answers. Installs RabbitMQ where it is missing and may be installed.
     pub fn start(self) -> Result<RabbitNode> {
-        let node = RabbitNode::prepare(self, RabbitInstallation::obtain()?)?;
+        let node = self.prepare()?;
         node.launch()?;
         node.await_ready()?;
         Ok(node)
+    }
+
+    /// Makes a node like this that does not run yet.
+    pub(crate) fn prepare(self) -> Result<RabbitNode> {
+        let release = self.release.map_or_else(RabbitRelease::chosen, Ok)?;
+        RabbitNode::prepare(self, RabbitInstallation::obtain(release)?)
     }
 }
 
@@ -155,7 +169,7 @@ impl RabbitNode {
     /// Starts the stopped node without waiting. The nodes of a cluster that was stopped as a whole wait for each other,
     /// so all of them are launched before the first is awaited.
     pub fn launch(&self) -> Result<()> {
-        let mut command = Command::new(&self.installation.server);
+        let mut command = self.installation.command("rabbitmq-server");
         self.configure(&mut command);
         self.hosted.launch(&mut command)
     }
@@ -167,7 +181,7 @@ impl RabbitNode {
 
     /// Makes this node a member of the other's cluster; its own queues, users and virtual hosts are lost. Both nodes must
     /// have been started by this process, for their common Erlang cookie.
-    pub fn join_cluster(&self, other: &Self) -> Result<()> {
+    pub(crate) fn join_cluster(&self, other: &Self) -> Result<()> {
         self.ctl(&["stop_app"])?;
         self.ctl(&["join_cluster", &other.name()])?;
         self.ctl(&["start_app"])?;
@@ -234,7 +248,7 @@ impl RabbitNode {
     }
 
     fn ctl_command(&self) -> Command {
-        let mut command = Command::new(&self.installation.ctl);
+        let mut command = self.installation.command("rabbitmqctl");
         self.configure(&mut command);
         command
     }
