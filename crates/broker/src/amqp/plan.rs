@@ -79,6 +79,11 @@ pub(super) fn topology(topology: &Topology) -> Result<Vec<Item>> {
 /// lapin, is dead-lettered by the broker in the end. Restarts count as well, so the net hangs low.
 const DELIVERY_LIMIT: i64 = 100;
 
+/// As good as no limit, for letters that people look at as often as they like. RabbitMQ 4 throws a letter away that went back
+/// to its queue 20 times, unless the queue says otherwise. There `-1` would be none; RabbitMQ 3.10 takes it as well, and throws
+/// the letter away after the first look. This number means the same to both, and stays when one becomes the other.
+const LETTERS_LIMIT: i64 = i32::MAX as i64;
+
 fn queue(name: &str, options: &QueueOptions, items: &mut Vec<Item>) -> Result<()> {
     let mut arguments = kind_arguments(options.kind);
     let mut configured = BTreeMap::from([("x-queue-type", options.kind.name().to_owned())]);
@@ -91,6 +96,7 @@ fn queue(name: &str, options: &QueueOptions, items: &mut Vec<Item>) -> Result<()
         configured.insert("x-max-priority", priorities.to_string());
     }
     if is_dead_letter_queue(name) {
+        endless(&mut arguments, options.kind);
         items.push(Item::Queue(QueueItem { name: name.to_owned(), arguments, configured }));
     } else {
         let dead = dead_letter_queue(name);
@@ -100,8 +106,9 @@ fn queue(name: &str, options: &QueueOptions, items: &mut Vec<Item>) -> Result<()
         if options.kind == QueueKind::Quorum {
             arguments.entry("x-delivery-limit").or_insert(AMQPValue::LongLongInt(DELIVERY_LIMIT));
         }
-        let its = QueueItem { name: dead, arguments: kind_arguments(options.kind), configured: BTreeMap::new() };
-        items.push(Item::Queue(its));
+        let mut its = kind_arguments(options.kind);
+        endless(&mut its, options.kind);
+        items.push(Item::Queue(QueueItem { name: dead, arguments: its, configured: BTreeMap::new() }));
         if !options.foreign {
             items.push(Item::Queue(QueueItem { name: name.to_owned(), arguments, configured }));
         }
@@ -120,6 +127,13 @@ fn kind_arguments(kind: QueueKind) -> Arguments {
     match kind {
         QueueKind::Quorum => Arguments::from([("x-queue-type", text(kind.name()))]),
         QueueKind::Classic => Arguments::new(),
+    }
+}
+
+/// Keeps what is on a queue there, however often it is looked at.
+fn endless(arguments: &mut Arguments, kind: QueueKind) {
+    if kind == QueueKind::Quorum {
+        arguments.entry("x-delivery-limit").or_insert(AMQPValue::LongLongInt(LETTERS_LIMIT));
     }
 }
 
@@ -217,7 +231,7 @@ mod tests {
     fn every_queue_has_a_dead_letter_queue_of_its_kind() {
         let quorum = planned("mail", QueueOptions { delivery_limit: Some(5), ..QueueOptions::default() });
         let queues_of = queues(&quorum);
-        assert_eq!(queues_of["mail.dead"], ["x-queue-type=quorum"]);
+        assert_eq!(queues_of["mail.dead"], ["x-delivery-limit=2147483647", "x-queue-type=quorum"]);
         let expected = [
             "x-dead-letter-exchange=",
             "x-dead-letter-routing-key=mail.dead",
@@ -242,6 +256,7 @@ mod tests {
     fn a_dead_letter_queue_has_none_of_its_own() {
         let items = planned("mail.dead", QueueOptions::default());
         assert_eq!(queues(&items).keys().collect::<Vec<_>>(), [&"mail.dead"]);
+        assert_eq!(queues(&items)["mail.dead"], ["x-delivery-limit=2147483647", "x-queue-type=quorum"]);
         assert_eq!(items.len(), 1);
     }
 
