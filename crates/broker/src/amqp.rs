@@ -2,7 +2,7 @@
 //!
 //! - `url`, `connection`, `backoff`, `health`: nodes, connections to them, and how it stands with them;
 //! - `convert`: messages into AMQP and out of it;
-//! - `publish`, `line`, `flights`: a message is on a queue, or its sender has an error;
+//! - `publish`, `slot`, `line`, `flights`: a message is on a queue, or its sender has an error;
 //! - `consume`, `subscription`: deliveries out, verdicts in, through lost connections;
 //! - `plan`, `declare`, `verify`: what has to exist is made or adopted, or its difference is told.
 //!
@@ -19,6 +19,7 @@ mod health;
 mod line;
 mod plan;
 mod publish;
+mod slot;
 mod subscription;
 mod url;
 mod verify;
