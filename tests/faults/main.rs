@@ -4,9 +4,11 @@
 //! CI; `cargo xtask faults` runs the long ones.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cluster;
 mod connection_cut;
 mod database_stopped;
 mod follow_ups_killed;
 mod garbage;
 mod ledger;
+mod memory_alarm;
 mod worker_killed;
