@@ -4,11 +4,12 @@
 //! - `convert`: messages into AMQP and out of it;
 //! - `publish`, `slot`, `line`, `flights`: a message is on a queue, or its sender has an error;
 //! - `consume`, `subscription`: deliveries out, verdicts in, through lost connections;
-//! - `plan`, `declare`, `verify`: what has to exist is made or adopted, or its difference is told.
+//! - `arguments`, `declare`, `verify`: what has to exist is made or adopted, or its difference is told.
 //!
 //! Nothing of the client library's own recovery is used: what is published again, subscribed again and given up is decided
 //! here.
 
+mod arguments;
 mod backoff;
 mod connection;
 mod consume;
@@ -17,7 +18,6 @@ mod declare;
 mod flights;
 mod health;
 mod line;
-mod plan;
 mod publish;
 mod slot;
 mod subscription;

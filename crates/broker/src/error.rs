@@ -109,6 +109,16 @@ pub enum Error {
         /// Its value in the configuration.
         expected: String,
     },
+    /// The broker's version, or a queue of this kind on it, cannot do what is configured.
+    #[error("cannot declare queue `{queue}`: this broker does not take {option}: {reason}")]
+    Unsupported {
+        /// The queue.
+        queue: String,
+        /// The argument, and its value in the configuration.
+        option: String,
+        /// What the broker said.
+        reason: String,
+    },
     /// The broker was closed by this program.
     #[error("the connection to the broker was closed by this program")]
     Closed,
@@ -170,6 +180,7 @@ impl Error {
             Self::Unconfirmed { .. } => Some("submit again with the same task id: a worker records one outcome per id"),
             Self::Denied { .. } => Some("check user, password, virtual host and permissions of broker.url"),
             Self::Mismatch { .. } => Some("change the configuration to what exists, or delete what exists"),
+            Self::Unsupported { .. } => Some("leave that option out, or use a queue of another type or a newer broker"),
             Self::Closed | Self::Invalid { .. } | Self::Amqp { .. } => None,
         }
     }

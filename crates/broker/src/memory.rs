@@ -9,8 +9,10 @@
 //! - `timeline`: what happens when time passes;
 //! - `consumer`: takes the verdicts of one consumer back.
 
+mod bounds;
 mod consumer;
 mod death;
+mod exchanges;
 mod ladder;
 mod queue;
 mod state;

@@ -57,6 +57,8 @@ pub const DEAD_WORKER: &str = "celeriac-dead-worker";
 /// Says that a follow-up is sent again after a crash and may stand on its queue twice: whoever runs it looks into the
 /// store first, as for a message that was delivered before.
 pub const REPEATED: &str = "celeriac-repeated";
+/// The id that a task was sent with to every worker, in the message of one of them, which has an id of its own.
+pub const BROADCAST: &str = "celeriac-broadcast";
 
 /// Whether a header is the framework's own, or the broker's, so that no caller may set it.
 pub fn is_reserved(name: &str) -> bool {
