@@ -8,7 +8,7 @@ use celeriac_broker::Error as BrokerError;
 use celeriac_client::Error;
 use celeriac_tests::{Bed, Running};
 use lapin::options::QueueDeclareOptions;
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 
 #[task(name = "t.echo")]
 async fn echo(ctx: TaskContext, text: String) -> TaskResult<(String, Option<String>, u32)> {
@@ -41,6 +41,34 @@ async fn a_route_to_nowhere_is_an_error_to_the_sender() {
     let message = refused(sent).to_string();
     assert!(message.contains("celeriak") && message.contains("`celeriac`"), "{message}");
     client.close().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn a_full_queue_is_an_error_to_the_sender_unless_it_finds_room_in_time() {
+    let bed = Bed::new().await;
+    let peer = bed.peer().await;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-max-length".into(), AMQPValue::LongInt(1));
+    arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    peer.channel().queue_declare("narrow".into(), durable, arguments).await.unwrap();
+    let queues = ("queues", "{narrow: {type: classic, foreign: true}}");
+    let client = client(&bed, &[queues, ("broker.publish_timeout", "20s")]).await;
+    let impatient = self::client(&bed, &[queues, ("broker.publish_timeout", "1s")]).await;
+    let send = async |client: &Client| echo("x".to_owned()).queue("narrow").submit(client).await;
+
+    send(&client).await.unwrap();
+    assert!(matches!(refused(send(&client).await), BrokerError::Refused { .. }));
+    assert_eq!(peer.ready("narrow").await, 1, "what was refused is nowhere");
+    let (sent, ()) = tokio::join!(send(&client), async {
+        assert!(matches!(refused(send(&impatient).await), BrokerError::Refused { .. }));
+        peer.purge("narrow").await;
+    });
+    sent.unwrap();
+    assert_eq!(peer.ready("narrow").await, 1);
+    client.close().await;
+    impatient.close().await;
     bed.clear().await;
 }
 

@@ -2,7 +2,7 @@
 //!
 //! - `url`, `tls`, `ground`, `dial`, `connection`, `backoff`, `health`: nodes, connections to them, and how it stands with them;
 //! - `convert`: messages into AMQP and out of it;
-//! - `publish`, `line`, `flights`: a message is on a queue, or its sender has an error;
+//! - `publish`, `slot`, `line`, `flights`: a message is on a queue, or its sender has an error;
 //! - `consume`, `subscription`: deliveries out, verdicts in, through lost connections;
 //! - `arguments`, `declare`, `proof`, `verify`: what has to exist is made or adopted, or its difference is told;
 //! - `depth`: a look at a queue; `migration`: a queue is moved to another.
@@ -25,6 +25,7 @@ mod line;
 mod migration;
 mod proof;
 mod publish;
+mod slot;
 mod subscription;
 mod tls;
 mod url;

@@ -82,6 +82,7 @@ macro_rules! for_each_broker_case {
             higher_priorities_come_first
             what_is_rejected_is_dead_lettered
             what_expires_is_dead_lettered
+            a_dead_letter_stays_however_often_it_is_looked_at
             a_delayed_message_arrives_at_its_time
             delays_do_not_wait_for_each_other
             a_queue_for_replies_takes_what_is_sent_to_its_name

@@ -33,7 +33,7 @@ pub enum Error {
         /// The queue.
         queue: String,
     },
-    /// The broker refused the message (`basic.nack`), as a full queue does: it is on no queue.
+    /// The broker refused the message (`basic.nack`) again and again, as a full queue does: it is on no queue.
     #[error("the broker refused the message for exchange `{exchange}` with routing key `{routing_key}`")]
     Refused {
         /// The exchange.

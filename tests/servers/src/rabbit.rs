@@ -17,6 +17,7 @@ use crate::install::RabbitInstallation;
 use crate::ports::Lease;
 use crate::process::Signal;
 use crate::program::run;
+use crate::release::RabbitRelease;
 use crate::wait::until;
 
 const MANAGEMENT: &str = "rabbitmq_management";
@@ -38,6 +39,8 @@ pub struct RabbitTls {
 /// What a RabbitMQ node is to be like.
 #[derive(Clone, Debug)]
 pub struct RabbitSpec {
+    /// Which RabbitMQ. Default: the one that [`RabbitRelease::chosen`] names.
+    pub release: Option<RabbitRelease>,
     /// The plugins that are on. Default: `rabbitmq_management`.
     pub plugins: Vec<String>,
     /// Lines added to `rabbitmq.conf`, as `consumer_timeout = 5000`. Default: none.
@@ -54,6 +57,7 @@ impl Default for RabbitSpec {
             plugins: vec![MANAGEMENT.to_owned()],
             config: Vec::new(),
             tls: None,
+            release: None,
             start_within: Duration::from_secs(120),
         }
     }
@@ -62,10 +66,16 @@ impl Default for RabbitSpec {
 impl RabbitSpec {
     /// Starts a node like this and waits until it answers. Installs RabbitMQ where it is missing and may be installed.
     pub fn start(self) -> Result<RabbitNode> {
-        let node = RabbitNode::prepare(self, RabbitInstallation::obtain()?)?;
+        let node = self.prepare()?;
         node.launch()?;
         node.await_ready()?;
         Ok(node)
+    }
+
+    /// Makes a node like this that does not run yet.
+    pub(crate) fn prepare(self) -> Result<RabbitNode> {
+        let release = self.release.map_or_else(RabbitRelease::chosen, Ok)?;
+        RabbitNode::prepare(self, RabbitInstallation::obtain(release)?)
     }
 }
 
@@ -180,7 +190,7 @@ impl RabbitNode {
     /// Starts the stopped node without waiting. The nodes of a cluster that was stopped as a whole wait for each other,
     /// so all of them are launched before the first is awaited.
     pub fn launch(&self) -> Result<()> {
-        let mut command = Command::new(&self.installation.server);
+        let mut command = self.installation.command("rabbitmq-server");
         self.configure(&mut command);
         self.hosted.launch(&mut command)
     }
@@ -192,7 +202,7 @@ impl RabbitNode {
 
     /// Makes this node a member of the other's cluster; its own queues, users and virtual hosts are lost. Both nodes must
     /// have been started by this process, for their common Erlang cookie.
-    pub fn join_cluster(&self, other: &Self) -> Result<()> {
+    pub(crate) fn join_cluster(&self, other: &Self) -> Result<()> {
         self.ctl(&["stop_app"])?;
         self.ctl(&["join_cluster", &other.name()])?;
         self.ctl(&["start_app"])?;
@@ -267,7 +277,7 @@ impl RabbitNode {
     }
 
     fn ctl_command(&self) -> Command {
-        let mut command = Command::new(&self.installation.ctl);
+        let mut command = self.installation.command("rabbitmqctl");
         self.configure(&mut command);
         command
     }

@@ -102,6 +102,12 @@ pub enum Keeping {
 /// lapin, is dead-lettered by the broker in the end. Restarts count as well, so the net hangs low.
 const DELIVERY_LIMIT: u32 = 100;
 
+/// As good as no limit, for a quorum queue that has nowhere to send what it gives up: letters that people look at as often as
+/// they like. RabbitMQ 4 throws a message away that went back to its queue 20 times, unless the queue says otherwise. There
+/// `-1` would be no limit; RabbitMQ 3.10 takes it as well, and throws the message away after the first look. This number means
+/// the same to both, and stays when one becomes the other.
+const LETTERS_LIMIT: u32 = i32::MAX.cast_unsigned();
+
 impl Topology {
     /// Everything that it names, and the places behind the ladder that go with it.
     pub fn parts(&self, ladder: &Ladder, keeping: Keeping) -> Vec<Part> {
@@ -116,7 +122,7 @@ impl Topology {
             parts.push(Part::Exchange(ExchangePart { name: name.clone(), kind, arguments, foreign }));
         }
         for (name, kind) in self.dead_letter_queues() {
-            parts.push(Part::Queue(dead_letters(&name, kind)));
+            parts.push(Part::Queue(dead_letters(&name, kind, keeping)));
         }
         for (name, options) in &self.queues {
             self.queue(name, options, keeping, ladder, &mut parts);
@@ -180,15 +186,13 @@ fn exchange(name: &str, options: &ExchangeOptions) -> ExchangePart {
     ExchangePart { name: name.to_owned(), kind: options.kind, arguments: alternate.collect(), foreign: options.foreign }
 }
 
-fn dead_letters(name: &str, kind: QueueKind) -> QueuePart {
-    QueuePart {
-        name: name.to_owned(),
-        durable: true,
-        arguments: kind_argument(kind).into_iter().collect(),
-        policy: Arguments::new(),
-        configured: BTreeMap::new(),
-        foreign: false,
+fn dead_letters(name: &str, kind: QueueKind, keeping: Keeping) -> QueuePart {
+    let mut arguments: Arguments = kind_argument(kind).into_iter().collect();
+    if kind == QueueKind::Quorum {
+        arguments.insert("x-delivery-limit".to_owned(), number(u64::from(LETTERS_LIMIT)));
     }
+    let policy = if keeping == Keeping::Policies { take_policy(&mut arguments) } else { Arguments::new() };
+    QueuePart { name: name.to_owned(), durable: true, arguments, policy, configured: BTreeMap::new(), foreign: false }
 }
 
 fn queue(name: &str, options: &QueueOptions, dead: Option<&str>, keeping: Keeping) -> QueuePart {
@@ -212,17 +216,24 @@ fn queue(name: &str, options: &QueueOptions, dead: Option<&str>, keeping: Keepin
     }
     let mut policy = Arguments::new();
     if keeping == Keeping::Policies && !options.foreign {
-        arguments.retain(|name, value| match policy_key(name) {
-            Some(key) => {
-                policy.insert(key.to_owned(), value.clone());
-                false
-            }
-            None => true,
-        });
+        policy = take_policy(&mut arguments);
         configured.retain(|name, _| policy_key(name).is_none());
     }
     let (name, durable) = (name.to_owned(), !options.transient);
     QueuePart { name, durable, arguments, policy, configured, foreign: options.foreign }
+}
+
+/// Takes out of the arguments what a policy can say.
+fn take_policy(arguments: &mut Arguments) -> Arguments {
+    let mut policy = Arguments::new();
+    arguments.retain(|name, value| match policy_key(name) {
+        Some(key) => {
+            policy.insert(key.to_owned(), value.clone());
+            false
+        }
+        None => true,
+    });
+    policy
 }
 
 /// What the configuration says of a queue's arguments, but for its type.

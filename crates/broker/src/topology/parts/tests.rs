@@ -51,7 +51,7 @@ fn a_quorum_queue_has_a_limit_of_deliveries_that_nobody_has_to_configure() {
 fn every_queue_has_a_dead_letter_queue_of_its_kind() {
     let quorum = QueueOptions { delivery_limit: Some(5), ..QueueOptions::default() };
     let quorum = parts("mail", quorum, Keeping::Arguments);
-    assert_eq!(queues(&quorum)["mail.dead"], ["x-queue-type=quorum"]);
+    assert_eq!(queues(&quorum)["mail.dead"], ["x-delivery-limit=2147483647", "x-queue-type=quorum"]);
     let expected = [
         "x-dead-letter-exchange=",
         "x-dead-letter-routing-key=mail.dead",
@@ -126,10 +126,12 @@ fn policies_say_what_they_can_say() {
     let options = QueueOptions { max_length: Some(5), single_active_consumer: true, ..QueueOptions::default() };
     let parts = parts("mail", options, Keeping::Policies);
     assert_eq!(queues(&parts)["mail"], ["x-queue-type=quorum", "x-single-active-consumer=true"]);
-    let policy = parts.iter().find_map(|part| match part {
-        Part::Queue(queue) if queue.name == "mail" => Some(show(&queue.policy)),
-        _ => None,
-    });
+    let policy = |name: &str| {
+        parts.iter().find_map(|part| match part {
+            Part::Queue(queue) if queue.name == name => Some(show(&queue.policy)),
+            _ => None,
+        })
+    };
     let expected = [
         "dead-letter-exchange=",
         "dead-letter-routing-key=mail.dead",
@@ -138,7 +140,11 @@ fn policies_say_what_they_can_say() {
         "max-length=5",
         "overflow=reject-publish",
     ];
-    assert_eq!(policy.unwrap(), expected);
+    assert_eq!(policy("mail").unwrap(), expected);
+    assert_eq!(
+        (queues(&parts)["mail.dead"].join(","), policy("mail.dead").unwrap()),
+        ("x-queue-type=quorum".to_owned(), vec!["delivery-limit=2147483647".to_owned()])
+    );
 }
 
 #[test]
