@@ -6,6 +6,7 @@
 
 mod connection_cut;
 mod database_stopped;
+mod dead_replayed;
 mod follow_ups_killed;
 mod garbage;
 mod ledger;

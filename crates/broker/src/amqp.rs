@@ -4,12 +4,14 @@
 //! - `convert`: messages into AMQP and out of it;
 //! - `publish`, `line`, `flights`: a message is on a queue, or its sender has an error;
 //! - `consume`, `subscription`: deliveries out, verdicts in, through lost connections;
+//! - `browse`: a look through a queue;
 //! - `plan`, `declare`, `verify`: what has to exist is made or adopted, or its difference is told.
 //!
 //! Nothing of the client library's own recovery is used: what is published again, subscribed again and given up is decided
 //! here.
 
 mod backoff;
+mod browse;
 mod connection;
 mod consume;
 mod convert;
@@ -40,6 +42,7 @@ use self::publish::Publisher;
 use self::subscription::Owner;
 use self::url::Node;
 use crate::broker::{Broker, Consumer, Health, Outgoing, Subscription};
+use crate::browse::Browser;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
 use crate::topology::Topology;
@@ -88,10 +91,14 @@ impl AmqpBroker {
     }
 
     async fn consume_replies(&self, queue: &str) -> Result<Consumer> {
-        let began = Instant::now();
         let subscription = Subscription::to_replies(queue);
-        let consuming = consume::consume(Arc::clone(&self.consuming), &subscription, Owner::Consumer);
-        timeout(self.patience, consuming).await.unwrap_or_else(|_| {
+        self.in_time(consume::consume(Arc::clone(&self.consuming), &subscription, Owner::Consumer)).await
+    }
+
+    /// Does something on the connection that consumes, for which somebody waits.
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let began = Instant::now();
+        timeout(self.patience, work).await.unwrap_or_else(|_| {
             Err(Error::Unreachable {
                 url: self.consuming.shown(),
                 waited: began.elapsed(),
@@ -127,6 +134,14 @@ impl Broker for AmqpBroker {
 
     fn replies<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Consumer>> {
         Box::pin(self.consume_replies(queue))
+    }
+
+    fn browse<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Box<dyn Browser>>> {
+        Box::pin(async move {
+            let browser = browse::begin(Arc::clone(&self.consuming), queue);
+            let browser = self.in_time(Box::pin(browser)).await?;
+            Ok(Box::new(browser) as Box<dyn Browser>)
+        })
     }
 
     fn health(&self) -> watch::Receiver<Health> {

@@ -109,6 +109,14 @@ pub enum Error {
         /// Its value in the configuration.
         expected: String,
     },
+    /// A look through a queue was cut short: everything is back on it that was not removed.
+    #[error("the look through queue `{queue}` was cut short: {reason}")]
+    LookLost {
+        /// The queue.
+        queue: String,
+        /// What went wrong.
+        reason: String,
+    },
     /// The broker was closed by this program.
     #[error("the connection to the broker was closed by this program")]
     Closed,
@@ -140,13 +148,14 @@ impl Error {
                 | Self::Unreachable { .. }
                 | Self::Unconfirmed { .. }
                 | Self::Refused { .. }
+                | Self::LookLost { .. }
                 | Self::Amqp { .. }
         )
     }
 
     /// Whether the broker could not be reached or was lost.
     pub fn is_connection_lost(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Unconfirmed { .. })
+        matches!(self, Self::Unreachable { .. } | Self::Unconfirmed { .. } | Self::LookLost { .. })
     }
 
     /// What a person can do about it.
@@ -170,6 +179,7 @@ impl Error {
             Self::Unconfirmed { .. } => Some("submit again with the same task id: a worker records one outcome per id"),
             Self::Denied { .. } => Some("check user, password, virtual host and permissions of broker.url"),
             Self::Mismatch { .. } => Some("change the configuration to what exists, or delete what exists"),
+            Self::LookLost { .. } => Some("do it again: what was not removed is back on the queue"),
             Self::Closed | Self::Invalid { .. } | Self::Amqp { .. } => None,
         }
     }

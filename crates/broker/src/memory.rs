@@ -7,8 +7,10 @@
 //! - `death`: what a dead-lettered message carries;
 //! - `ladder`: how long a delayed message waits;
 //! - `timeline`: what happens when time passes;
+//! - `browser`: a look through a queue;
 //! - `consumer`: takes the verdicts of one consumer back.
 
+mod browser;
 mod consumer;
 mod death;
 mod ladder;
@@ -27,9 +29,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::broker::{Broker, Consumer, Health, Outgoing, Subscription};
+use crate::browse::Browser;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
 use crate::topology::Topology;
+use browser::MemoryBrowser;
 use state::State;
 
 /// A broker inside this process.
@@ -132,6 +136,14 @@ impl Broker for MemoryBroker {
 
     fn replies<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Consumer>> {
         Box::pin(async move { self.replies_now(queue) })
+    }
+
+    fn browse<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Box<dyn Browser>>> {
+        Box::pin(async move {
+            self.still_open()?;
+            let browser = MemoryBrowser::new(Arc::clone(&self.shared), queue)?;
+            Ok(Box::new(browser) as Box<dyn Browser>)
+        })
     }
 
     fn health(&self) -> watch::Receiver<Health> {

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::topology::{Topology, did_you_mean};
 
 pub use options::{RoutesOptions, TaskRoute};
-use pattern::Pattern;
+pub(crate) use pattern::Pattern;
 
 /// What one call says of its way; each is `None` unless the caller said it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,11 +1,15 @@
 //! Verbs and flags.
 
+mod dead;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::application::Override;
+
+pub use dead::{DeadFilter, DeadQueues, DeadVerb, ListDeadArgs, PurgeArgs, RemovalArgs, ReplayArgs, ShowDeadArgs};
 
 /// Background work on RabbitMQ, with results in Postgres.
 #[derive(Debug, Parser)]
@@ -50,6 +54,9 @@ pub enum Verb {
     /// Say where tasks go
     #[command(subcommand)]
     Routes(RoutesVerb),
+    /// Look at dead letters, replay them, purge them
+    #[command(subcommand)]
+    Dead(DeadVerb),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigVerb),

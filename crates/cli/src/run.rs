@@ -44,6 +44,7 @@ async fn obey<A: Application>(app: A, line: CommandLine) -> Result<(), Error> {
         Verb::Call(args) => Box::pin(verbs::call::run(&program, *args, global.json)).await,
         Verb::Result(args) => Box::pin(verbs::result::run(&program, &args, global.json)).await,
         Verb::Routes(RoutesVerb::Explain(args)) => verbs::routes::explain(&program, args, global.json),
+        Verb::Dead(verb) => Box::pin(verbs::dead::run(&program, verb, global.json)).await,
         Verb::Config(ConfigVerb::Check) => {
             verbs::config::check(global.json);
             Ok(())

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::timeline::Timeline;
 use crate::broker::{Delivery, Origin};
+use crate::browse::Browsed;
 use crate::settle::{Settled, Settlement};
 use crate::topology::{QueueKind, QueueOptions};
 
@@ -31,6 +32,22 @@ pub(super) struct Stored {
     pub(super) expires: Option<Instant>,
     /// How often it came back unsettled or requeued.
     pub(super) returns: u32,
+}
+
+impl Stored {
+    /// As whoever looks at it sees it.
+    pub(super) fn browsed(&self, queue: &Arc<str>) -> Browsed {
+        Browsed { message: self.message.clone(), origin: self.origin(queue) }
+    }
+
+    fn origin(&self, queue: &Arc<str>) -> Origin {
+        Origin {
+            queue: Arc::clone(queue),
+            exchange: self.exchange.clone(),
+            routing_key: self.routing_key.clone(),
+            redelivered: self.returns > 0,
+        }
+    }
 }
 
 /// A queue.
@@ -88,6 +105,16 @@ impl Queue {
 
     pub(super) fn put(&mut self, stored: Stored) {
         self.ready.insert(stored.position, stored);
+    }
+
+    /// How many messages wait.
+    pub(super) fn waiting(&self) -> u64 {
+        self.ready.len() as u64
+    }
+
+    /// Takes out the message whose turn it is.
+    pub(super) fn take_first(&mut self) -> Option<Stored> {
+        self.ready.pop_first().map(|(_, stored)| stored)
     }
 
     /// Takes a waiting message out, if it still waits.
@@ -184,12 +211,7 @@ impl Taker {
             }
             permit.send(Delivery {
                 message,
-                origin: Origin {
-                    queue: Arc::clone(queue),
-                    exchange: stored.exchange.clone(),
-                    routing_key: stored.routing_key.clone(),
-                    redelivered: stored.returns > 0,
-                },
+                origin: stored.origin(queue),
                 settlement: Settlement::new(0, tag, Arc::clone(queue), self.verdicts.clone())
                     .void_after(Arc::clone(&self.epoch)),
             });
