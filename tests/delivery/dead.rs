@@ -79,6 +79,10 @@ impl Console {
 
     /// Puts a dead letter where it stands, as a worker writes it.
     async fn bury(&self, queue: &str, task: &str, id: &str, more: &[(&str, &str)]) {
+        self.bury_in(&format!("{queue}.dead"), queue, task, id, more).await;
+    }
+
+    async fn bury_in(&self, dead_queue: &str, queue: &str, task: &str, id: &str, more: &[(&str, &str)]) {
         let mut headers = FieldTable::default();
         let own = [("task", task), ("id", id), ("celeriac-dead-queue", queue)];
         for (name, value) in own.iter().chain(more) {
@@ -90,7 +94,7 @@ impl Console {
             .with_content_encoding("utf-8".into())
             .with_delivery_mode(2)
             .with_priority(3);
-        self.peer.put(&format!("{queue}.dead"), properties, br#"[[7],{"by":"me"},{}]"#).await;
+        self.peer.put(dead_queue, properties, br#"[[7],{"by":"me"},{}]"#).await;
     }
 }
 
@@ -228,6 +232,28 @@ async fn a_replay_puts_back_what_its_filter_means_and_nothing_else() {
     let (code, said) = console.run(&["dead", "replay", "-y", "--to", "bills", "--limit", "1"]).await;
     assert_eq!((code, said.as_str()), (0, "1 replayed, 1 left"));
     assert_eq!(console.peer.ready("bills").await, 1);
+    console.bed.clear().await;
+}
+
+#[tokio::test]
+async fn of_a_dead_letter_queue_that_several_share_those_of_the_named_queue_are_meant() {
+    let queues = "queues: { mail: { dead_letters: graves }, bills: { dead_letters: graves }, plain: {} }";
+    let console = Console::new(queues).await;
+    for (queue, id) in [("mail", "m1"), ("bills", "b1"), ("mail", "m2")] {
+        console.bury_in("graves", queue, "t", id, &[]).await;
+    }
+    console.bury_in("graves", "", "t", "x1", &[]).await;
+    eventually("graves", async || console.peer.ready("graves").await, |ready| *ready == 4).await;
+    assert_eq!(console.listed(&[]).await, ["m1", "b1", "m2", "x1"]);
+    assert_eq!(console.listed(&["-Q", "mail"]).await, ["m1", "m2"]);
+    let (code, said) = console.run(&["dead", "purge", "-y", "-Q", "bills"]).await;
+    assert_eq!((code, said.as_str()), (0, "1 purged, 3 left"));
+    let (code, said) = console.run(&["dead", "replay", "-y"]).await;
+    assert_eq!(code, 65, "{said}");
+    assert!(said.contains("2 replayed, 1 left") && said.contains("1 could not be put back"), "{said}");
+    assert_eq!((console.peer.ready("mail").await, console.peer.ready("bills").await), (2, 0));
+    let (code, said) = console.run(&["dead", "replay", "-y", "--to", "plain"]).await;
+    assert_eq!((code, said.as_str()), (0, "1 replayed, 0 left"));
     console.bed.clear().await;
 }
 

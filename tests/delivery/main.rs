@@ -3,6 +3,7 @@
 
 mod again;
 mod answers;
+mod broadcast;
 mod builtin;
 mod command_line;
 mod conformance;

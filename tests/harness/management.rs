@@ -30,6 +30,15 @@ impl Management {
         connections.iter().filter_map(|connection| connection["name"].as_str().map(str::to_owned)).collect()
     }
 
+    /// The queues of a virtual host, with the number of their consumers.
+    pub async fn queues(&self, vhost: &str) -> Vec<(String, u64)> {
+        let found = self.ask(self.http.get(self.at(&format!("queues/{vhost}")))).await;
+        let queues = found.as_array().cloned().unwrap_or_default();
+        let known =
+            |queue: &Value| Some((queue["name"].as_str()?.to_owned(), queue["consumers"].as_u64().unwrap_or(0)));
+        queues.iter().filter_map(known).collect()
+    }
+
     /// Closes every connection of a virtual host that is listed now; how many there were.
     pub async fn close_connections(&self, vhost: &str) -> usize {
         let names = self.connections(vhost).await;

@@ -5,11 +5,12 @@
 //! - `publish`, `line`, `flights`: a message is on a queue, or its sender has an error;
 //! - `consume`, `subscription`: deliveries out, verdicts in, through lost connections;
 //! - `browse`: a look through a queue;
-//! - `plan`, `declare`, `verify`: what has to exist is made or adopted, or its difference is told.
+//! - `arguments`, `declare`, `verify`: what has to exist is made or adopted, or its difference is told.
 //!
 //! Nothing of the client library's own recovery is used: what is published again, subscribed again and given up is decided
 //! here.
 
+mod arguments;
 mod backoff;
 mod browse;
 mod connection;
@@ -19,7 +20,6 @@ mod declare;
 mod flights;
 mod health;
 mod line;
-mod plan;
 mod publish;
 mod subscription;
 mod url;

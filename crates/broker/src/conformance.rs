@@ -15,6 +15,7 @@
 //! ```
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test aid: panicking is how a case fails")]
 
+mod bounds;
 mod browsing;
 mod consuming;
 mod dead_letters;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::Broker;
+use bounds::*;
 use browsing::*;
 use consuming::*;
 use dead_letters::*;
@@ -56,6 +58,12 @@ macro_rules! for_each_broker_case {
             a_direct_exchange_compares_keys
             a_topic_exchange_matches_words
             a_fanout_exchange_fills_every_queue
+            a_headers_exchange_compares_headers
+            exchanges_fill_exchanges_and_an_alternate_takes_the_rest
+            a_broadcast_reaches_every_queue_that_is_bound_to_it_also_after_a_delay
+            a_full_queue_refuses_or_gives_way
+            what_waits_longer_than_its_queue_allows_is_dead_lettered
+            a_single_active_consumer_is_followed_by_the_next
             a_message_for_no_queue_is_an_error
             a_message_for_no_exchange_is_an_error
             what_is_confirmed_is_queued

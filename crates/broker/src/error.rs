@@ -117,6 +117,16 @@ pub enum Error {
         /// What went wrong.
         reason: String,
     },
+    /// The broker's version, or a queue of this kind on it, cannot do what is configured.
+    #[error("cannot declare queue `{queue}`: this broker does not take {option}: {reason}")]
+    Unsupported {
+        /// The queue.
+        queue: String,
+        /// The argument, and its value in the configuration.
+        option: String,
+        /// What the broker said.
+        reason: String,
+    },
     /// The broker was closed by this program.
     #[error("the connection to the broker was closed by this program")]
     Closed,
@@ -180,6 +190,7 @@ impl Error {
             Self::Denied { .. } => Some("check user, password, virtual host and permissions of broker.url"),
             Self::Mismatch { .. } => Some("change the configuration to what exists, or delete what exists"),
             Self::LookLost { .. } => Some("do it again: what was not removed is back on the queue"),
+            Self::Unsupported { .. } => Some("leave that option out, or use a queue of another type or a newer broker"),
             Self::Closed | Self::Invalid { .. } | Self::Amqp { .. } => None,
         }
     }

@@ -10,9 +10,11 @@
 //! - `browser`: a look through a queue;
 //! - `consumer`: takes the verdicts of one consumer back.
 
+mod bounds;
 mod browser;
 mod consumer;
 mod death;
+mod exchanges;
 mod ladder;
 mod queue;
 mod state;

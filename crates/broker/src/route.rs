@@ -144,7 +144,7 @@ impl Router {
             return Err(Error::Invalid { key, reason });
         }
         let topology = options.topology();
-        let queues = topology.queues.keys().map(|name| (name.clone(), to_queue(name))).collect();
+        let queues = topology.queues.keys().map(|name| (name.clone(), to_queue(&topology, name))).collect();
         let mut routes = Vec::with_capacity(options.task_routes.len());
         for route in &options.task_routes {
             let pattern = Pattern::read(&route.task)
@@ -243,9 +243,11 @@ impl Router {
     }
 }
 
-fn to_queue(name: &str) -> Destination {
+/// A broadcast is an exchange of that name, where every worker has a queue of its own.
+fn to_queue(topology: &Topology, name: &str) -> Destination {
+    let broadcast = topology.queues.get(name).is_some_and(|queue| queue.broadcast);
     Destination {
-        exchange: Cow::Borrowed(""),
+        exchange: if broadcast { Cow::Owned(name.to_owned()) } else { Cow::Borrowed("") },
         routing_key: name.to_owned(),
         manner: Manner::default(),
         queues: [Arc::from(name)].into(),
@@ -257,14 +259,14 @@ fn at_exchange(topology: &Topology, exchange: &str, routing_key: &str) -> Destin
         exchange: if exchange.is_empty() { Cow::Borrowed("") } else { Cow::Owned(exchange.to_owned()) },
         routing_key: routing_key.to_owned(),
         manner: Manner::default(),
-        queues: topology.reached(exchange, routing_key).into_iter().map(Arc::from).collect(),
+        queues: topology.reached(exchange, routing_key).into_iter().flatten().map(Arc::from).collect(),
     }
 }
 
 /// Where a route leads that [`RoutesOptions::validate`] has let pass.
 fn destination_of(route: &TaskRoute, topology: &Topology) -> Destination {
     let destination = match (&route.queue, &route.exchange) {
-        (Some(queue), _) => to_queue(queue),
+        (Some(queue), _) => to_queue(topology, queue),
         (None, exchange) => {
             at_exchange(topology, exchange.as_deref().unwrap_or_default(), route.key.as_deref().unwrap_or_default())
         }

@@ -1,12 +1,23 @@
 //! Exchanges, queues and bindings as data.
+//!
+//! - `exchange`, `queue`: what the configuration says of them;
+//! - `matching`: which bindings take a message;
+//! - `validate`: what is wrong before any broker has seen it;
+//! - `parts`: what has to exist, one by one.
 
+mod exchange;
 mod matching;
+mod parts;
+mod queue;
 mod validate;
 
-use indexmap::IndexMap;
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-pub(crate) use matching::binding_matches;
+use indexmap::IndexMap;
+
+pub use exchange::{Binding, ExchangeKind, ExchangeOptions, HeaderMatch};
+pub use parts::{Argument, Arguments, BindingPart, ExchangePart, Keeping, Part, Place, QueuePart, delay_ladder};
+pub use queue::{Overflow, QueueKind, QueueOptions, dead_letter_queue};
 pub(crate) use validate::did_you_mean;
 
 /// Everything that has to exist on the broker before tasks flow.
@@ -18,150 +29,94 @@ pub struct Topology {
     pub queues: IndexMap<String, QueueOptions>,
 }
 
-/// An exchange, as `exchanges.<name>` in `config/routes.yaml` says it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ExchangeOptions {
-    /// How it chooses among its bindings.
-    #[serde(rename = "type")]
-    pub kind: ExchangeKind,
-}
-
-/// How an exchange chooses among its bindings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ExchangeKind {
-    /// The routing key equals the binding key.
-    #[default]
-    Direct,
-    /// The routing key matches the binding's pattern of words, `*` (one word) and `#` (any number).
-    Topic,
-    /// Every binding.
-    Fanout,
-}
-
-impl ExchangeKind {
-    /// Its name in AMQP.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Direct => "direct",
-            Self::Topic => "topic",
-            Self::Fanout => "fanout",
-        }
-    }
-}
-
-/// A queue, as `queues.<name>` in `config/routes.yaml` says it.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct QueueOptions {
-    /// How it is kept.
-    #[serde(rename = "type")]
-    pub kind: QueueKind,
-    /// The exchanges that fill it; the default exchange always does, by its name.
-    pub bind: Vec<Binding>,
-    /// Number of priorities, for classic queues.
-    pub max_priority: Option<u8>,
-    /// How often a message may be delivered before the broker dead-letters it, for quorum queues. Default: 100 times.
-    pub delivery_limit: Option<u32>,
-    /// How many messages a worker may hold of it. Default: the worker's own setting.
-    pub prefetch: Option<u16>,
-    /// Somebody else declares it, such as a Celery app: it has to be there, with whatever arguments.
-    pub foreign: bool,
-}
-
-/// How a queue is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum QueueKind {
-    /// Replicated, on disk, counts deliveries. The default.
-    #[default]
-    Quorum,
-    /// On one node; has priorities.
-    Classic,
-}
-
-impl QueueKind {
-    /// Its name in AMQP, the value of `x-queue-type`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Quorum => "quorum",
-            Self::Classic => "classic",
-        }
-    }
-}
-
-/// A queue's place at an exchange.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Binding {
-    /// The exchange.
-    pub exchange: String,
-    /// The binding key.
-    #[serde(default)]
-    pub key: String,
-}
-
 impl Topology {
     /// The queues that a message reaches by what is declared here.
     ///
-    /// None for an exchange that is declared elsewhere: what is bound to it is not known here.
-    pub fn reached(&self, exchange: &str, routing_key: &str) -> Vec<&str> {
+    /// `None` where more than that decides: an exchange that is declared elsewhere, or the headers of the message.
+    pub fn reached(&self, exchange: &str, routing_key: &str) -> Option<Vec<&str>> {
         if exchange.is_empty() {
-            return self.queues.get_key_value(routing_key).map(|(name, _)| name.as_str()).into_iter().collect();
+            return Some(self.queues.get_key_value(routing_key).map(|(name, _)| name.as_str()).into_iter().collect());
         }
-        let Some(options) = self.exchanges.get(exchange) else { return Vec::new() };
-        let takes = |binding: &Binding| {
-            binding.exchange == exchange && binding_matches(options.kind, &binding.key, routing_key)
-        };
-        let taking = self.queues.iter().filter(|(_, queue)| queue.bind.iter().any(takes));
-        taking.map(|(name, _)| name.as_str()).collect()
+        let mut found = Reached::default();
+        self.follow(exchange, routing_key, &mut found)?;
+        // In the order of the configuration.
+        Some(self.queues.keys().map(String::as_str).filter(|name| found.queues.contains(name)).collect())
+    }
+
+    /// `None` where it cannot be known.
+    fn follow<'a>(&'a self, exchange: &'a str, routing_key: &str, found: &mut Reached<'a>) -> Option<()> {
+        if found.exchanges.contains(&exchange) {
+            return Some(());
+        }
+        found.exchanges.push(exchange);
+        if let Some((name, _)) = self.queues.get_key_value(exchange).filter(|(_, queue)| queue.broadcast) {
+            found.queues.push(name);
+            return Some(());
+        }
+        let options = self.exchanges.get(exchange).filter(|options| !options.foreign)?;
+        let takes = |binding: &&Binding| binding.exchange == exchange;
+        let mut taken = false;
+        for (name, queue) in &self.queues {
+            for binding in queue.bind.iter().filter(takes) {
+                if binding.takes(options.kind, routing_key, None)? {
+                    found.queues.push(name);
+                    taken = true;
+                }
+            }
+        }
+        for (name, bound) in &self.exchanges {
+            for binding in bound.bind.iter().filter(takes) {
+                if binding.takes(options.kind, routing_key, None)? {
+                    self.follow(name, routing_key, found)?;
+                    taken = true;
+                }
+            }
+        }
+        match &options.alternate {
+            Some(alternate) if !taken => self.follow(alternate, routing_key, found),
+            _ => Some(()),
+        }
+    }
+
+    /// The queue that takes the dead letters of a queue. `None` for a stream, which has none.
+    pub fn dead_letter_queue(&self, queue: &str) -> Option<String> {
+        match self.queues.get(queue) {
+            Some(options) if options.kind == QueueKind::Stream => None,
+            Some(QueueOptions { dead_letters: Some(target), .. }) => Some(target.clone()),
+            _ => Some(dead_letter_queue(queue)),
+        }
+    }
+
+    /// Every dead-letter queue, each once, with its kind: replicated where one of its queues is.
+    pub fn dead_letter_queues(&self) -> IndexMap<String, QueueKind> {
+        let mut queues = IndexMap::new();
+        for (name, options) in &self.queues {
+            let Some(target) = self.dead_letter_queue(name) else { continue };
+            let known = queues.entry(target).or_insert(options.kind);
+            if options.kind == QueueKind::Quorum {
+                *known = QueueKind::Quorum;
+            }
+        }
+        queues
+    }
+
+    /// Whether a message for these queues goes to every worker.
+    pub fn is_broadcast(&self, queues: &[Arc<str>]) -> bool {
+        queues.iter().any(|queue| self.queues.get(&**queue).is_some_and(|options| options.broadcast))
+    }
+
+    /// The queues that a worker can consume.
+    pub fn work_queues(&self) -> impl Iterator<Item = &str> {
+        self.queues.iter().filter(|(_, options)| options.kind != QueueKind::Stream).map(|(name, _)| name.as_str())
     }
 }
 
-/// The name of a queue's dead-letter queue.
-pub fn dead_letter_queue(queue: &str) -> String {
-    format!("{queue}.dead")
-}
-
-/// Whether a queue is one of those that this crate makes beside the configured ones.
-pub fn is_dead_letter_queue(queue: &str) -> bool {
-    queue.ends_with(".dead")
+/// Where a message has come by.
+#[derive(Debug, Default)]
+struct Reached<'a> {
+    queues: Vec<&'a str>,
+    exchanges: Vec<&'a str>,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_reaches_each_queue_once_however_many_bindings_match() {
-        let bind = |exchange: &str, key: &str| Binding { exchange: exchange.to_owned(), key: key.to_owned() };
-        let queue = |bind| QueueOptions { bind, ..QueueOptions::default() };
-        let topology = Topology {
-            exchanges: [
-                ("orders".to_owned(), ExchangeOptions { kind: ExchangeKind::Topic }),
-                ("plain".to_owned(), ExchangeOptions { kind: ExchangeKind::Direct }),
-                ("all".to_owned(), ExchangeOptions { kind: ExchangeKind::Fanout }),
-            ]
-            .into(),
-            queues: [
-                ("billing".to_owned(), queue(vec![bind("orders", "billing.#"), bind("orders", "#"), bind("all", "")])),
-                ("audit".to_owned(), queue(vec![bind("orders", "*.charge"), bind("plain", "x")])),
-            ]
-            .into(),
-        };
-        let cases: [(&str, &str, &[&str]); 8] = [
-            ("", "billing", &["billing"]),
-            ("", "orders", &[]),
-            ("orders", "billing.charge", &["billing", "audit"]),
-            ("orders", "billing", &["billing"]),
-            ("plain", "x", &["audit"]),
-            ("plain", "y", &[]),
-            ("all", "whatever", &["billing"]),
-            ("foreign", "billing", &[]),
-        ];
-        for (exchange, key, queues) in cases {
-            assert_eq!(topology.reached(exchange, key), queues, "{exchange} {key}");
-        }
-    }
-}
+mod tests;

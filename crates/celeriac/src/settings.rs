@@ -111,6 +111,9 @@ impl Settings {
                     .map(|near| format!(", did you mean `{near}`?"));
                 let message = format!("queue `{queue}` is not declared{}", near.unwrap_or_default());
                 problems.push((format!("worker.queues[{index}]"), message));
+            } else if !topology.work_queues().any(|name| name == queue) {
+                let message = format!("queue `{queue}` is a stream, which workers do not consume");
+                problems.push((format!("worker.queues[{index}]"), message));
             }
         }
         problems

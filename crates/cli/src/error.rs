@@ -76,7 +76,10 @@ impl Error {
 fn broker_code(error: &BrokerError) -> u8 {
     match error {
         BrokerError::Denied { .. } => exit::DENIED,
-        BrokerError::Mismatch { .. } | BrokerError::Invalid { .. } | BrokerError::NoSuchQueue { .. } => exit::CONFIG,
+        BrokerError::Mismatch { .. }
+        | BrokerError::Unsupported { .. }
+        | BrokerError::Invalid { .. }
+        | BrokerError::NoSuchQueue { .. } => exit::CONFIG,
         BrokerError::Unroutable { .. } | BrokerError::NoSuchExchange { .. } | BrokerError::TooLarge { .. } => {
             exit::DATA
         }

@@ -83,6 +83,12 @@ pub enum Error {
         /// Its id.
         id: String,
     },
+    /// The task went to every worker, and each has an outcome of its own.
+    #[error("task {id} went to every worker: it has not one outcome, but one for each of them")]
+    ToAll {
+        /// Its id, which is the parent's id of each outcome.
+        id: String,
+    },
     /// The client was closed by this program.
     #[error("the client was closed by this program")]
     Closed,

@@ -20,12 +20,18 @@ pub struct TaskHandle<T> {
     id: String,
     /// Where replies arrive, if it may have any.
     slot: Option<Arc<Slot>>,
+    /// Whether it went to every worker, so that there is not one outcome.
+    to_all: bool,
     output: PhantomData<fn() -> T>,
 }
 
 impl<T> TaskHandle<T> {
     pub(crate) fn new(client: Client, id: String, slot: Option<Arc<Slot>>) -> Self {
-        Self { client, id, slot, output: PhantomData }
+        Self { client, id, slot, to_all: false, output: PhantomData }
+    }
+
+    pub(crate) fn of_broadcast(self) -> Self {
+        Self { to_all: true, ..self }
     }
 
     /// Task id.
@@ -122,6 +128,7 @@ impl<T> TaskHandle<T> {
     async fn ended(&self) -> Result<TaskRecord> {
         let stored = async |store: &Arc<dyn Backend>| store.finished(&self.id).await.map_err(Error::Results);
         match (self.store(), &self.slot) {
+            _ if self.to_all => Err(Error::ToAll { id: self.id.clone() }),
             (None, None) => Err(self.deaf()),
             (Some(store), None) => stored(store).await,
             (None, Some(slot)) => slot.finished().await,
@@ -204,7 +211,8 @@ fn read<T: DeserializeOwned>(text: &str) -> Result<T, Box<dyn std::error::Error 
 
 impl<T> Clone for TaskHandle<T> {
     fn clone(&self) -> Self {
-        Self::new(self.client.clone(), self.id.clone(), self.slot.clone())
+        let (client, id, slot) = (self.client.clone(), self.id.clone(), self.slot.clone());
+        Self { client, id, slot, to_all: self.to_all, output: PhantomData }
     }
 }
 

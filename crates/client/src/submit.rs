@@ -136,8 +136,10 @@ impl Client {
         let id = awaited.unwrap_or_else(|| prepared.id.clone());
         // Before it is sent: no reply can be earlier.
         let slot = replies.map(|replies| replies.expect(&id));
+        let to_all = self.inner.router.topology().is_broadcast(&prepared.destination.queues);
         self.send(prepared).await?;
-        Ok(TaskHandle::new(self.clone(), id, slot))
+        let handle = TaskHandle::new(self.clone(), id, slot);
+        Ok(if to_all { handle.of_broadcast() } else { handle })
     }
 
     /// Makes a message of a call, without sending it.

@@ -21,6 +21,12 @@ pub enum Error {
         /// The declared queue most like it.
         nearest: Option<String>,
     },
+    /// A queue that workers do not consume.
+    #[error("queue `{queue}` is a stream, which keeps what is read: its tasks would run again and again")]
+    Stream {
+        /// The queue.
+        queue: String,
+    },
     /// The broker does not let this worker do what it needs.
     #[error("cannot consume")]
     Broker(#[source] celeriac_broker::Error),
@@ -32,6 +38,7 @@ impl Error {
         match self {
             Self::DuplicateTask { .. } => Some("give one of them another name: #[task(name = \"…\")]"),
             Self::UnknownQueue { .. } => Some("declare it under `queues` in config/routes.yaml"),
+            Self::Stream { .. } => Some("bind a queue of type quorum beside it, and consume that"),
             Self::Broker(error) => error.help(),
         }
     }

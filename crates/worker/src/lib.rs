@@ -3,6 +3,7 @@
 //! In reading order:
 //!
 //! - `lifecycle`: the life of one delivery, step by step; read it first;
+//! - `broadcast`: what is sent to every worker becomes this worker's own;
 //! - `intake`, `decode`, `execute`, `decide`, `record`, `after`, `follow_up`: the steps;
 //! - [`handler`] and [`registry`]: what a task is to a worker, and which it knows; `builtin`: those of Celery's own;
 //! - [`context`] and [`outcome`]: what a task sees, and what it may say;
@@ -11,6 +12,8 @@
 mod lifecycle;
 
 mod intake;
+
+mod broadcast;
 
 mod decode;
 

@@ -7,6 +7,7 @@
 //! A delivery is settled last: what is acknowledged is recorded, and what follows from it is on its queue. A process
 //! that dies anywhere before that leaves the delivery to another worker, which finds in the store how far this one got.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::after::Again;
+use crate::broadcast::make_own;
 use crate::context::{TaskContext, World};
 use crate::decide::{Verdict, decide};
 use crate::decode::{Received, Unusable, find_task};
@@ -41,6 +43,8 @@ pub(crate) struct Core {
     pub(crate) registry: Arc<Registry>,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) topology: celeriac_broker::Topology,
+    /// The queues in which it finds what is sent to every worker.
+    pub(crate) broadcasts: HashSet<String>,
     pub(crate) results: Option<Results>,
     pub(crate) limits: DecodeLimits,
     /// Whether who awaits an answer gets one.
@@ -128,6 +132,9 @@ pub(crate) struct Interrupted;
 pub(crate) async fn live(core: Arc<Core>, delivery: Delivery, slot: OwnedSemaphorePermit) {
     let received_at = clock::now();
     let Delivery { mut message, origin, settlement } = delivery;
+    if core.broadcasts.contains(&*origin.queue) {
+        make_own(&mut message.headers, &core.name);
+    }
     let headers = match message.read_headers(&core.limits, TimeZone::system) {
         Ok(headers) => headers,
         Err(unreadable) => {

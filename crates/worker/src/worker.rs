@@ -1,9 +1,11 @@
 //! Starts, runs and stops everything a worker is made of.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use celeriac_broker::topology::QueueKind;
 use celeriac_broker::{Consumer, Error as BrokerError, Subscription, Topology};
 use celeriac_client::Client;
 use celeriac_protocol::DecodeLimits;
@@ -16,6 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::broadcast::{own_options, own_queue};
 use crate::context::{SharedState, World};
 use crate::error::{Error, Result};
 use crate::execute::Threads;
@@ -103,8 +106,17 @@ impl Worker {
     /// # Errors
     /// When it is asked to consume a queue that is not declared.
     pub fn new(parts: WorkerParts) -> Result<Self> {
-        let queues = chosen_queues(&parts.options, &parts.topology)?;
         let name: Arc<str> = parts.options.name.clone().unwrap_or_else(default_name).into();
+        let mut topology = parts.topology;
+        let mut broadcasts = HashSet::new();
+        let mut queues = chosen_queues(&parts.options, &topology)?;
+        for queue in &mut queues {
+            if let Some(options) = own_options(&topology, queue) {
+                *queue = own_queue(queue, &name);
+                topology.queues.insert(queue.clone(), options);
+                broadcasts.insert(queue.clone());
+            }
+        }
         let services = Services::new();
         let results = parts.client.results().map(|backend| {
             let (recorder, service) = Recorder::new(Arc::clone(backend), &parts.results);
@@ -127,7 +139,8 @@ impl Worker {
             name,
             registry,
             broker: Arc::clone(parts.client.broker()),
-            topology: parts.topology,
+            topology,
+            broadcasts,
             results,
             limits: parts.limits,
             replies: parts.options.replies,
@@ -277,7 +290,12 @@ pub(crate) struct Facts<'a> {
 
 fn chosen_queues(options: &WorkerOptions, topology: &Topology) -> Result<Vec<String>> {
     if options.queues.is_empty() {
-        return Ok(topology.queues.keys().cloned().collect());
+        return Ok(topology.work_queues().map(str::to_owned).collect());
+    }
+    let is_stream =
+        |queue: &&String| topology.queues.get(*queue).is_some_and(|options| options.kind == QueueKind::Stream);
+    if let Some(stream) = options.queues.iter().find(is_stream) {
+        return Err(Error::Stream { queue: stream.clone() });
     }
     let unknown = options.queues.iter().find(|queue| !topology.queues.contains_key(*queue));
     match unknown {

@@ -16,12 +16,14 @@ use lapin::types::FieldTable;
 use lapin::{Channel, ErrorKind, ExchangeKind};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::arguments::{check, table};
 use super::connection::{ANSWER, Connections, Purpose};
-use super::plan::{self, Item, QueueItem, table};
 use super::publish::amqp;
 use super::verify::Inequivalent;
 use crate::error::{Error, Result};
-use crate::topology::{QueueKind, Topology};
+use crate::topology::{
+    self, Argument, BindingPart, ExchangePart, Keeping, Part, Place, QueueKind, QueuePart, Topology, delay_ladder,
+};
 
 /// How many arguments of a queue may differ before it is taken as it is.
 const MOST_DIFFERENCES: usize = 12;
@@ -43,26 +45,27 @@ impl Declarer {
 
     /// Makes everything in `topology` exist, and the delay ladder where there are queues.
     pub(super) async fn declare(&self, topology: &Topology) -> Result<()> {
-        let items = plan::topology(topology)?;
+        let parts = topology.parts(Keeping::Arguments);
+        check(&parts)?;
         if !topology.queues.is_empty() && !self.ladder_stands.load(Ordering::Acquire) {
-            self.apply(&plan::delay_ladder(self.ladder_kind)).await?;
+            self.apply(&delay_ladder(self.ladder_kind)).await?;
             self.ladder_stands.store(true, Ordering::Release);
         }
-        self.apply(&items).await
+        self.apply(&parts).await
     }
 
-    async fn apply(&self, items: &[Item]) -> Result<()> {
+    async fn apply(&self, parts: &[Part]) -> Result<()> {
         let channel = self.channel().await?;
-        let together = try_join_all(items.iter().map(|item| declare(&channel, item)));
+        let together = try_join_all(parts.iter().map(|part| declare(&channel, part)));
         if let Ok(Ok(_)) = timeout(ANSWER, together).await {
             close(channel).await;
             return Ok(());
         }
         let mut channel = self.channel().await?;
-        for item in items {
-            if let Err(error) = answered(declare(&channel, item)).await? {
+        for part in parts {
+            if let Err(error) = answered(declare(&channel, part)).await? {
                 channel = self.channel().await?;
-                self.look_into(item, error).await?;
+                self.look_into(part, error).await?;
             }
         }
         close(channel).await;
@@ -81,17 +84,17 @@ impl Declarer {
     }
 
     /// A declaration that RabbitMQ refused: an error for a person, unless what exists will do.
-    async fn look_into(&self, item: &Item, error: lapin::Error) -> Result<()> {
-        let Some(said) = refusal(&error) else { return Err(amqp(&doing(item), error)) };
+    async fn look_into(&self, part: &Part, error: lapin::Error) -> Result<()> {
+        let Some(said) = refusal(&error) else { return Err(amqp(&doing(part), error)) };
         match said.kind() {
-            AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => self.adopt(item, error).await,
+            AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => self.adopt(part, error).await,
             // Who may not declare a thing may still use it where it exists.
             AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
-                let there = self.exists(item).await?;
+                let there = self.exists(part).await?;
                 if there { Ok(()) } else { Err(self.denied(said)) }
             }
-            AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Err(missing(item, said, &error)),
-            _ => Err(amqp(&doing(item), error)),
+            AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Err(missing(part, said, &error)),
+            _ => Err(amqp(&doing(part), error)),
         }
     }
 
@@ -99,20 +102,21 @@ impl Declarer {
         Error::Denied { url: self.connections.shown(), reason: said.get_message().to_string() }
     }
 
-    async fn exists(&self, item: &Item) -> Result<bool> {
-        Ok(match item {
-            Item::Exchange { name, .. } => self.exchange_exists(name).await?,
-            Item::Queue(queue) => self.queue_exists(&queue.name).await?,
+    async fn exists(&self, part: &Part) -> Result<bool> {
+        Ok(match part {
+            Part::Exchange(exchange) => self.exchange_exists(&exchange.name).await?,
+            Part::Queue(queue) => self.queue_exists(&queue.name).await?,
             // Whether one is bound to the other cannot be asked.
-            Item::BindQueue { queue, exchange, key } => {
-                let both = self.queue_exists(queue).await? && self.exchange_exists(exchange).await?;
-                if both {
-                    BindingAssumed { queue, exchange, key }.tell();
+            Part::Binding(BindingPart { source, destination, key, .. }) => {
+                let destination_exists = match destination {
+                    Place::Queue(name) => self.queue_exists(name).await?,
+                    Place::Exchange(name) => self.exchange_exists(name).await?,
+                };
+                let both = destination_exists && self.exchange_exists(source).await?;
+                if let (true, Place::Queue(queue)) = (both, destination) {
+                    BindingAssumed { queue, exchange: source, key }.tell();
                 }
                 both
-            }
-            Item::BindExchange { destination, source, .. } => {
-                self.exchange_exists(destination).await? && self.exchange_exists(source).await?
             }
         })
     }
@@ -131,17 +135,17 @@ impl Declarer {
         Ok(answered(channel.queue_declare(name.into(), options, FieldTable::default())).await?.is_ok())
     }
 
-    async fn adopt(&self, item: &Item, error: lapin::Error) -> Result<()> {
-        let Item::Queue(queue) = item else {
+    async fn adopt(&self, part: &Part, error: lapin::Error) -> Result<()> {
+        let Part::Queue(queue) = part else {
             let differs = refusal(&error).and_then(|said| Inequivalent::read(said.get_message().as_str()));
-            return Err(differs.map_or_else(|| amqp(&doing(item), error), |differs| differs.into_error(None)));
+            return Err(differs.map_or_else(|| amqp(&doing(part), error), |differs| differs.into_error(None)));
         };
         let mut differences = Vec::new();
         let mut queue = queue.clone();
         let mut error = error;
         for _ in 0..MOST_DIFFERENCES {
             let differs = refusal(&error).and_then(|said| Inequivalent::read(said.get_message().as_str()));
-            let Some(differs) = differs else { return Err(amqp(&doing(item), error)) };
+            let Some(differs) = differs else { return Err(unsupported(&queue, error)) };
             differences.push(differs.argument.clone());
             if !adapt(&mut queue, differs)? {
                 // What could not be read cannot be compared; what was configured explicitly has been by now.
@@ -162,61 +166,60 @@ impl Declarer {
 ///
 /// # Errors
 /// When the configuration says otherwise.
-fn adapt(queue: &mut QueueItem, differs: Inequivalent) -> Result<bool> {
+fn adapt(queue: &mut QueuePart, differs: Inequivalent) -> Result<bool> {
     if let Some(expected) = queue.configured.get(differs.argument.as_str()) {
         return Err(differs.into_error(Some(expected)));
     }
-    /// What a queue may have that we do not know how to configure.
-    const KNOWN: [&str; 14] = [
-        "x-dead-letter-exchange",
-        "x-dead-letter-routing-key",
-        "x-dead-letter-strategy",
-        "x-delivery-limit",
-        "x-expires",
-        "x-max-in-memory-bytes",
-        "x-max-in-memory-length",
-        "x-max-length",
-        "x-max-length-bytes",
-        "x-max-priority",
-        "x-message-ttl",
-        "x-overflow",
-        "x-queue-type",
-        "x-single-active-consumer",
-    ];
-    let Some(name) = KNOWN.into_iter().find(|name| *name == differs.argument) else {
+    let name = differs.argument.as_str();
+    if !name.starts_with("x-") {
         // Whether it is durable, exclusive or deleted automatically: never what we can live with.
         return Err(differs.into_error(None));
-    };
+    }
     match (&differs.current, differs.current.argument()) {
-        (_, Some(value)) => drop(queue.arguments.insert(name, value)),
+        (_, Some(value)) => drop(queue.arguments.insert(name.to_owned(), value)),
         (super::verify::Said::Nothing, None) => drop(queue.arguments.remove(name)),
         _ => return Ok(false),
     }
     Ok(true)
 }
 
-async fn declare(channel: &Channel, item: &Item) -> lapin::Result<()> {
-    match item {
-        Item::Exchange { name, kind } => {
-            let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-            channel.exchange_declare(name.as_str().into(), kind.clone(), options, FieldTable::default()).await
+async fn declare(channel: &Channel, part: &Part) -> lapin::Result<()> {
+    match part {
+        Part::Exchange(ExchangePart { name, kind, arguments, foreign }) => {
+            let options =
+                ExchangeDeclareOptions { durable: true, passive: *foreign, ..ExchangeDeclareOptions::default() };
+            channel.exchange_declare(name.as_str().into(), exchange_kind(*kind), options, table(arguments)).await
         }
-        Item::Queue(queue) => declare_queue(channel, queue).await,
-        Item::BindQueue { queue, exchange, key } => {
-            let (queue, exchange, key) = (queue.as_str().into(), exchange.as_str().into(), key.as_str().into());
-            channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default()).await
-        }
-        Item::BindExchange { destination, source, key } => {
-            let (destination, source) = (destination.as_str().into(), source.as_str().into());
-            let options = ExchangeBindOptions::default();
-            channel.exchange_bind(destination, source, key.as_str().into(), options, FieldTable::default()).await
+        Part::Queue(queue) => declare_queue(channel, queue).await,
+        Part::Binding(BindingPart { source, destination, key, arguments }) => {
+            let (source, key) = (source.as_str().into(), key.as_str().into());
+            match destination {
+                Place::Queue(queue) => {
+                    let options = QueueBindOptions::default();
+                    channel.queue_bind(queue.as_str().into(), source, key, options, table(arguments)).await
+                }
+                Place::Exchange(exchange) => {
+                    let options = ExchangeBindOptions::default();
+                    channel.exchange_bind(exchange.as_str().into(), source, key, options, table(arguments)).await
+                }
+            }
         }
     }
 }
 
-async fn declare_queue(channel: &Channel, queue: &QueueItem) -> lapin::Result<()> {
-    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+async fn declare_queue(channel: &Channel, queue: &QueuePart) -> lapin::Result<()> {
+    let options =
+        QueueDeclareOptions { durable: queue.durable, passive: queue.foreign, ..QueueDeclareOptions::default() };
     channel.queue_declare(queue.name.as_str().into(), options, table(&queue.arguments)).await.map(drop)
+}
+
+fn exchange_kind(kind: topology::ExchangeKind) -> ExchangeKind {
+    match kind {
+        topology::ExchangeKind::Direct => ExchangeKind::Direct,
+        topology::ExchangeKind::Topic => ExchangeKind::Topic,
+        topology::ExchangeKind::Fanout => ExchangeKind::Fanout,
+        topology::ExchangeKind::Headers => ExchangeKind::Headers,
+    }
 }
 
 async fn answered<T>(request: impl Future<Output = lapin::Result<T>>) -> Result<lapin::Result<T>> {
@@ -238,24 +241,47 @@ fn refusal(error: &lapin::Error) -> Option<&AMQPError> {
     }
 }
 
-fn missing(item: &Item, said: &AMQPError, error: &lapin::Error) -> Error {
-    let named = |what: &str| said.get_message().as_str().contains(&format!("no {what} '"));
-    match item {
-        Item::BindQueue { exchange, .. } if named("exchange") => Error::NoSuchExchange { exchange: exchange.clone() },
-        Item::BindQueue { queue, .. } if named("queue") => Error::NoSuchQueue { queue: queue.clone() },
-        _ => amqp(&doing(item), error.clone()),
+fn missing(part: &Part, said: &AMQPError, error: &lapin::Error) -> Error {
+    let named = |what: &str| {
+        let (_, name) = said.get_message().as_str().split_once(&format!("no {what} '"))?;
+        name.split_once('\'').map(|(name, _)| name.to_owned())
+    };
+    if let Some(exchange) = named("exchange") {
+        return Error::NoSuchExchange { exchange };
+    }
+    match named("queue") {
+        Some(queue) => Error::NoSuchQueue { queue },
+        None => amqp(&doing(part), error.clone()),
     }
 }
 
-fn doing(item: &Item) -> String {
-    match item {
-        Item::Exchange { name, .. } => format!("declaring exchange `{name}`"),
-        Item::Queue(queue) => format!("declaring queue `{}`", queue.name),
-        Item::BindQueue { queue, exchange, key } => {
-            format!("binding queue `{queue}` to exchange `{exchange}` with key `{key}`")
+/// An argument that this server, or this kind of queue on it, does not know.
+fn unsupported(queue: &QueuePart, error: lapin::Error) -> Error {
+    let doing = format!("declaring queue `{}`", queue.name);
+    let argument = refusal(&error).and_then(|said| refused_argument(said.get_message().as_str()).map(str::to_owned));
+    match argument {
+        Some(argument) => {
+            let value = queue.arguments.get(&argument).map(Argument::to_string).unwrap_or_default();
+            let option = format!("{argument} = {value}");
+            let reason = refusal(&error).map(|said| said.get_message().to_string()).unwrap_or_default();
+            Error::Unsupported { queue: queue.name.clone(), option, reason }
         }
-        Item::BindExchange { destination, source, key } => {
-            format!("binding exchange `{destination}` to exchange `{source}` with key `{key}`")
+        None => amqp(&doing, error),
+    }
+}
+
+/// The argument in RabbitMQ's `invalid arg 'x-max-priority' for queue 'q' in vhost '/': …`.
+fn refused_argument(said: &str) -> Option<&str> {
+    let (_, said) = said.split_once("invalid arg '")?;
+    said.split_once('\'').map(|(argument, _)| argument)
+}
+
+fn doing(part: &Part) -> String {
+    match part {
+        Part::Exchange(exchange) => format!("declaring exchange `{}`", exchange.name),
+        Part::Queue(queue) => format!("declaring queue `{}`", queue.name),
+        Part::Binding(BindingPart { source, destination, key, .. }) => {
+            format!("binding {destination} to exchange `{source}` with key `{key}`")
         }
     }
 }

@@ -10,9 +10,9 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, ErrorKind};
 use tokio::time::timeout;
 
+use super::arguments::{reply_queue, table};
 use super::connection::{ANSWER, Connections, Failure};
 use super::convert::short;
-use super::plan::{self, table};
 use super::publish::amqp;
 use super::verify::Inequivalent;
 use crate::broker::Subscription;
@@ -66,7 +66,7 @@ impl Wish {
         let (queue, tag) = (self.queue.clone(), self.tag.clone());
         if self.owner == Owner::Consumer {
             let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-            channel.queue_declare(queue.clone(), options, table(&plan::reply_queue())).await?;
+            channel.queue_declare(queue.clone(), options, table(&reply_queue())).await?;
         }
         let stream = channel.basic_consume(queue, tag, BasicConsumeOptions::default(), FieldTable::default()).await?;
         Ok(Subscribed { channel, stream })

@@ -1,8 +1,7 @@
 //! What RabbitMQ says when something exists otherwise than it is declared. Pure.
 
-use lapin::types::{AMQPValue, LongString};
-
 use crate::error::Error;
+use crate::topology::Argument;
 
 /// An argument that differs, as RabbitMQ tells it.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,13 +87,12 @@ impl Said {
     }
 
     /// The value as an argument that RabbitMQ takes for the same.
-    pub(super) fn argument(&self) -> Option<AMQPValue> {
+    pub(super) fn argument(&self) -> Option<Argument> {
         let Self::Value { text, kind } = self else { return None };
         match kind.as_str() {
-            "longstr" => Some(AMQPValue::LongString(LongString::from(text.as_str()))),
-            "bool" => text.parse().ok().map(AMQPValue::Boolean),
-            // RabbitMQ compares numbers, whatever their width.
-            _ => text.parse().ok().map(AMQPValue::LongLongInt),
+            "longstr" => Some(Argument::Text(text.clone())),
+            "bool" => text.parse().ok().map(Argument::Flag),
+            _ => text.parse().ok().map(Argument::Number),
         }
     }
 }
@@ -156,9 +154,9 @@ mod tests {
 
     #[test]
     fn what_exists_can_be_declared_as_it_is() {
-        assert_eq!(value("x", "longstr").argument(), Some(AMQPValue::LongString("x".into())));
-        assert_eq!(value("10", "signedint").argument(), Some(AMQPValue::LongLongInt(10)));
-        assert_eq!(value("true", "bool").argument(), Some(AMQPValue::Boolean(true)));
+        assert_eq!(value("x", "longstr").argument(), Some(Argument::Text("x".to_owned())));
+        assert_eq!(value("10", "signedint").argument(), Some(Argument::Number(10)));
+        assert_eq!(value("true", "bool").argument(), Some(Argument::Flag(true)));
         assert_eq!(Said::Nothing.argument(), None);
     }
 }

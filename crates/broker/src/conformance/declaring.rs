@@ -7,16 +7,17 @@ use crate::topology::{Binding, ExchangeKind, ExchangeOptions, QueueKind, QueueOp
 
 pub(super) async fn what_exists_may_be_declared_again(stage: &Stage) {
     let (exchange, queue) = (stage.name("exchange"), stage.name("queue"));
-    let bind = vec![Binding { exchange: exchange.clone(), key: "a.*".to_owned() }];
+    let bind = vec![Binding::new(exchange.clone(), "a.*".to_owned())];
     let mut topology = Topology {
-        exchanges: [(exchange.clone(), ExchangeOptions { kind: ExchangeKind::Topic })].into(),
+        exchanges: [(exchange.clone(), ExchangeOptions { kind: ExchangeKind::Topic, ..ExchangeOptions::default() })]
+            .into(),
         queues: [(queue.clone(), QueueOptions { delivery_limit: Some(20), bind, ..QueueOptions::default() })].into(),
     };
     stage.broker.declare(&topology).await.unwrap();
     stage.send(&queue, &["kept"]).await;
     stage.broker.declare(&topology).await.unwrap();
 
-    topology.queues[&queue].bind.push(Binding { exchange: exchange.clone(), key: "b.*".to_owned() });
+    topology.queues[&queue].bind.push(Binding::new(exchange.clone(), "b.*".to_owned()));
     stage.broker.declare(&topology).await.unwrap();
     for key in ["a.1", "b.1"] {
         stage.publish(&exchange, key, text(key)).await.unwrap();
@@ -35,7 +36,7 @@ pub(super) async fn a_queue_of_another_kind_is_a_mismatch(stage: &Stage) {
 
 pub(super) async fn an_exchange_of_another_kind_is_a_mismatch(stage: &Stage) {
     let exchange = stage.exchange(ExchangeKind::Topic, &[]).await;
-    let fanout = ExchangeOptions { kind: ExchangeKind::Fanout };
+    let fanout = ExchangeOptions { kind: ExchangeKind::Fanout, ..ExchangeOptions::default() };
     let topology = Topology { exchanges: [(exchange.clone(), fanout)].into(), ..Topology::default() };
     assert_mismatch(stage, &topology, &format!("exchange `{exchange}`"), ["type", "topic", "fanout"]).await;
 }

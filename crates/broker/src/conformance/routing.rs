@@ -1,12 +1,15 @@
 //! What is published reaches the queues it should, or the publisher learns that it does not.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use celeriac_protocol::{Message, Value};
 use futures::future::join_all;
 
 use super::stage::{Stage, body, next, text};
+use crate::delay::delayed_address;
 use crate::error::Error;
-use crate::topology::ExchangeKind;
+use crate::topology::{Binding, ExchangeKind, ExchangeOptions, HeaderMatch, QueueOptions, Topology};
 
 pub(super) async fn the_default_exchange_knows_queues_by_name(stage: &Stage) {
     let (one, other) = (stage.queue("one").await, stage.queue("other").await);
@@ -109,4 +112,105 @@ pub(super) async fn many_publishers_at_once_lose_nothing(stage: &Stage) {
     }
     consumer.close().await;
     assert_eq!(stage.drain(&queue).await, [""; 0]);
+}
+
+pub(super) async fn a_headers_exchange_compares_headers(stage: &Stage) {
+    let exchange = stage.name("exchange");
+    let bound = |header_match, headers: &[(&str, Value)]| QueueOptions {
+        bind: vec![Binding {
+            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+            header_match,
+            ..Binding::new(exchange.clone(), "")
+        }],
+        ..QueueOptions::default()
+    };
+    let wanted = [("region", Value::from("eu")), ("express", Value::Bool(true))];
+    let topology = Topology {
+        exchanges: [(exchange.clone(), kind(ExchangeKind::Headers))].into(),
+        queues: [
+            (stage.name("all"), bound(HeaderMatch::All, &wanted)),
+            (stage.name("any"), bound(HeaderMatch::Any, &wanted)),
+            (stage.name("number"), bound(HeaderMatch::All, &[("shelf", Value::Int(7))])),
+        ]
+        .into(),
+    };
+    stage.broker.declare(&topology).await.unwrap();
+    let sent: [(&str, &[(&'static str, Value)]); 4] = [
+        ("both", &wanted),
+        ("one", &wanted[..1]),
+        ("shelf", &[("shelf", Value::Int(7))]),
+        ("wrong", &[("region", Value::from("us")), ("express", Value::Bool(true))]),
+    ];
+    for (body, headers) in sent {
+        let headers = headers.iter().cloned().collect();
+        stage.publish(&exchange, "", Message { headers, ..text(body) }).await.unwrap();
+    }
+    let refused = stage.publish(&exchange, "", text("no headers")).await;
+    assert!(matches!(refused, Err(Error::Unroutable { .. })), "{refused:?}");
+    for (queue, expected) in [("all", vec!["both"]), ("any", vec!["both", "one", "wrong"]), ("number", vec!["shelf"])] {
+        assert_eq!(stage.drain(&stage.name(queue)).await, expected, "{queue}");
+    }
+}
+
+pub(super) async fn exchanges_fill_exchanges_and_an_alternate_takes_the_rest(stage: &Stage) {
+    let (shop, orders, rest) = (stage.name("shop"), stage.name("orders"), stage.name("rest"));
+    let bound =
+        |exchange: &str, key: &str| QueueOptions { bind: vec![Binding::new(exchange, key)], ..QueueOptions::default() };
+    let topology = Topology {
+        exchanges: [
+            (shop.clone(), ExchangeOptions { alternate: Some(rest.clone()), ..kind(ExchangeKind::Topic) }),
+            (
+                orders.clone(),
+                ExchangeOptions { bind: vec![Binding::new(shop.clone(), "orders.#")], ..kind(ExchangeKind::Topic) },
+            ),
+            (rest.clone(), kind(ExchangeKind::Fanout)),
+        ]
+        .into(),
+        queues: [
+            (stage.name("charges"), bound(&orders, "*.charge")),
+            (stage.name("all"), bound(&orders, "#")),
+            (stage.name("odd"), bound(&rest, "")),
+        ]
+        .into(),
+    };
+    stage.broker.declare(&topology).await.unwrap();
+    for key in ["orders.charge", "orders.refund", "mail"] {
+        assert_eq!(topology.reached(&shop, key).unwrap().len(), if key == "orders.charge" { 2 } else { 1 });
+        stage.publish(&shop, key, text(key)).await.unwrap();
+    }
+    let expected =
+        [("charges", vec!["orders.charge"]), ("all", vec!["orders.charge", "orders.refund"]), ("odd", vec!["mail"])];
+    for (queue, keys) in expected {
+        assert_eq!(stage.drain(&stage.name(queue)).await, keys, "{queue}");
+    }
+}
+
+pub(super) async fn a_broadcast_reaches_every_queue_that_is_bound_to_it_also_after_a_delay(stage: &Stage) {
+    let reload = stage.name("reload");
+    let broadcast = QueueOptions { broadcast: true, ..QueueOptions::default() };
+    let own = QueueOptions { bind: vec![Binding::new(reload.clone(), "")], ..QueueOptions::default() };
+    let mut topology = Topology { queues: [(reload.clone(), broadcast)].into(), ..Topology::default() };
+    stage.broker.declare(&topology).await.unwrap();
+    let refused = stage.publish(&reload, "", text("nobody is there")).await;
+    assert!(matches!(refused, Err(Error::Unroutable { .. })), "{refused:?}");
+
+    topology.exchanges.insert(reload.clone(), kind(ExchangeKind::Fanout));
+    topology.queues = [(stage.name("one"), own.clone()), (stage.name("other"), own)].into();
+    stage.broker.declare(&topology).await.unwrap();
+    stage.publish(&reload, "", text("now")).await.unwrap();
+    let (exchange, key) = delayed_address(Duration::from_secs(1), &reload).unwrap();
+    stage.publish(exchange, &key, text("later")).await.unwrap();
+    for queue in ["one", "other"] {
+        let mut consumer = stage.consume(&stage.name(queue), 1).await;
+        for expected in ["now", "later"] {
+            let delivery = next(&mut consumer).await;
+            assert_eq!(body(&delivery), expected, "{queue}");
+            delivery.settlement.ack();
+        }
+        consumer.close().await;
+    }
+}
+
+fn kind(kind: ExchangeKind) -> ExchangeOptions {
+    ExchangeOptions { kind, ..ExchangeOptions::default() }
 }

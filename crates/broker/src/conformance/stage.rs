@@ -45,11 +45,11 @@ impl Stage {
     pub(super) async fn exchange(&self, kind: ExchangeKind, queues: &[(&str, &str)]) -> String {
         let exchange = self.name("exchange");
         let bound = |key: &str| QueueOptions {
-            bind: vec![Binding { exchange: exchange.clone(), key: key.to_owned() }],
+            bind: vec![Binding::new(exchange.clone(), key.to_owned())],
             ..QueueOptions::default()
         };
         let topology = Topology {
-            exchanges: [(exchange.clone(), ExchangeOptions { kind })].into(),
+            exchanges: [(exchange.clone(), ExchangeOptions { kind, ..ExchangeOptions::default() })].into(),
             queues: queues.iter().map(|(what, key)| (self.name(what), bound(key))).collect(),
         };
         self.broker.declare(&topology).await.unwrap();

@@ -12,6 +12,9 @@ use crate::route::Pattern;
 /// Which dead letters are wanted, as a person says it. What is left out is any.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wanted {
+    /// The queues it may come from, each a name or a pattern as for tasks. None: any. Needed where several queues share a
+    /// dead-letter queue.
+    pub queues: Vec<String>,
     /// Task id.
     pub id: Option<String>,
     /// Task name: exact, a glob, or `/regex/` of the whole name, as in routes.
@@ -29,6 +32,7 @@ pub struct Wanted {
 /// Says of a dead letter whether it is meant. One that does not say what is asked for is not.
 #[derive(Debug, Default)]
 pub struct Filter {
+    queues: Vec<Pattern>,
     id: Option<String>,
     task: Option<Pattern>,
     reason: Option<String>,
@@ -54,7 +58,9 @@ impl Filter {
             Some(age) => now.checked_sub(age).map(Some).map_err(|error| invalid(key, error.to_string())),
             None => Ok(None),
         };
+        let queues = wanted.queues.iter().map(|queue| Pattern::read(queue)).collect::<Result<_, _>>();
         Ok(Self {
+            queues: queues.map_err(|reason| invalid("queue", reason))?,
             id: wanted.id,
             task: wanted.task.map(|task| Pattern::read(&task)).transpose().map_err(|reason| invalid("task", reason))?,
             reason: wanted.reason,
@@ -67,7 +73,9 @@ impl Filter {
     /// Whether it is meant.
     pub fn matches(&self, letter: &DeadLetter) -> bool {
         let has = |wanted: &Option<String>, found: Option<&str>| wanted.as_deref().is_none_or(|id| found == Some(id));
-        has(&self.id, letter.id.as_deref())
+        let comes_from = |queue: &Pattern| queue.matches(&letter.queue);
+        (self.queues.is_empty() || self.queues.iter().any(comes_from))
+            && has(&self.id, letter.id.as_deref())
             && has(&self.reason, Some(&letter.reason))
             && self.task.as_ref().is_none_or(|task| letter.task.as_deref().is_some_and(|name| task.matches(name)))
             && self.error.as_ref().is_none_or(|part| letter.error.as_deref().is_some_and(|error| part.is_in(error)))
@@ -134,6 +142,9 @@ mod tests {
             (Wanted { error: some("No funds"), ..Wanted::default() }, false),
             (Wanted { error: some(r"/card \d+$/"), ..Wanted::default() }, true),
             (Wanted { error: some(r"/^card/"), ..Wanted::default() }, false),
+            (Wanted { queues: vec!["mail".to_owned()], ..Wanted::default() }, true),
+            (Wanted { queues: vec!["bills".to_owned(), "ma*".to_owned()], ..Wanted::default() }, true),
+            (Wanted { queues: vec!["bills".to_owned()], ..Wanted::default() }, false),
             (Wanted { older: hours(1), ..Wanted::default() }, true),
             (Wanted { older: hours(3), ..Wanted::default() }, false),
             (Wanted { newer: hours(3), ..Wanted::default() }, true),

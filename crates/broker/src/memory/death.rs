@@ -10,6 +10,7 @@ pub(super) enum Reason {
     Rejected,
     Expired,
     DeliveryLimit,
+    MaxLen,
 }
 
 impl Reason {
@@ -18,6 +19,7 @@ impl Reason {
             Self::Rejected => "rejected",
             Self::Expired => "expired",
             Self::DeliveryLimit => "delivery_limit",
+            Self::MaxLen => "maxlen",
         }
     }
 }

@@ -9,11 +9,12 @@ use celeriac_protocol::{Message, Value};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::bounds::Bounds;
 use super::timeline::Timeline;
 use crate::broker::{Delivery, Origin};
 use crate::browse::Browsed;
 use crate::settle::{Settled, Settlement};
-use crate::topology::{QueueKind, QueueOptions};
+use crate::topology::{Overflow, QueueKind, QueueOptions};
 
 /// A message's place in its queue, which it gets back when it is requeued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,14 +57,22 @@ pub(super) struct Queue {
     pub(super) kind: QueueKind,
     pub(super) max_priority: Option<u8>,
     pub(super) delivery_limit: Option<u32>,
+    pub(super) bounds: Bounds,
     /// The queue that takes its dead letters, unless it is one of those itself.
     pub(super) dead_letters: Option<usize>,
+    pub(super) single_active_consumer: bool,
     /// Whether it is there for the replies to one consumer, and goes with it.
     pub(super) for_replies: bool,
     ready: BTreeMap<Position, Stored>,
     takers: HashMap<u64, Taker>,
     /// Whose turn it is to take the next message. Those that have stopped are not in it.
     turns: VecDeque<u64>,
+}
+
+/// Whether a queue takes a message.
+pub(super) enum Room {
+    Enough,
+    Refused { dead_letter: bool },
 }
 
 /// A consumer, as its queue sees it.
@@ -84,7 +93,9 @@ impl Queue {
             kind: options.kind,
             max_priority: options.max_priority,
             delivery_limit: options.delivery_limit,
+            bounds: Bounds::of(options),
             dead_letters,
+            single_active_consumer: options.single_active_consumer,
             for_replies: false,
             ready: BTreeMap::new(),
             takers: HashMap::new(),
@@ -115,6 +126,33 @@ impl Queue {
     /// Takes out the message whose turn it is.
     pub(super) fn take_first(&mut self) -> Option<Stored> {
         self.ready.pop_first().map(|(_, stored)| stored)
+    }
+
+    /// Whether there is room for one more.
+    pub(super) fn room(&self, stored: &Stored) -> Room {
+        let takes = self.bounds.take(self.ready.len(), self.bytes(), stored.message.body.len());
+        match self.bounds.overflow {
+            Overflow::RejectPublish if !takes => Room::Refused { dead_letter: false },
+            Overflow::RejectPublishDlx if !takes => Room::Refused { dead_letter: true },
+            _ => Room::Enough,
+        }
+    }
+
+    /// The oldest message, where there are too many of them, or where nobody will ever take one.
+    pub(super) fn surplus(&mut self) -> Option<Stored> {
+        let full = self.bounds.overflow == Overflow::DropHead && !self.bounds.hold(self.ready.len(), self.bytes());
+        if full || self.kind == QueueKind::Stream {
+            return self.ready.pop_first().map(|(_, stored)| stored);
+        }
+        None
+    }
+
+    /// Bytes of bodies that wait, where they are bounded.
+    fn bytes(&self) -> usize {
+        if self.bounds.bytes.is_none() {
+            return 0;
+        }
+        self.ready.values().map(|stored| stored.message.body.len()).sum()
     }
 
     /// Takes a waiting message out, if it still waits.
@@ -180,7 +218,12 @@ impl Queue {
             && let Some(next) = self.ready.first_entry()
         {
             let taker = self.turns.front().and_then(|id| self.takers.get_mut(id));
-            self.turns.rotate_left(1);
+            if self.single_active_consumer {
+                // The first has them all, until it is gone.
+                passed = self.turns.len();
+            } else {
+                self.turns.rotate_left(1);
+            }
             match taker.filter(|taker| taker.has_room()) {
                 Some(taker) => {
                     passed = 0;

@@ -8,19 +8,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::death::{self, Reason};
+use super::exchanges::Exchanges;
 use super::ladder;
-use super::queue::{Queue, Stored};
+use super::queue::{Queue, Room, Stored};
 use super::timeline::{Due, Timeline};
 use crate::broker::{Delivery, Outgoing};
 use crate::error::{Error, Result};
 use crate::settle::{Settled, Verdict};
-use crate::topology::{
-    ExchangeKind, QueueKind, QueueOptions, Topology, binding_matches, dead_letter_queue, is_dead_letter_queue,
-};
+use crate::topology::{QueueKind, QueueOptions, Topology};
 
 /// Exchanges, queues, and what is due.
 pub(super) struct State {
-    exchanges: HashMap<String, Exchange>,
+    exchanges: Exchanges,
     /// The index of a queue names it. A deleted one keeps its place, so that no other gets its number.
     queues: Vec<Queue>,
     names: HashMap<Arc<str>, usize>,
@@ -31,15 +30,10 @@ pub(super) struct State {
     sequence: u64,
 }
 
-struct Exchange {
-    kind: ExchangeKind,
-    bindings: Vec<(String, usize)>,
-}
-
 impl State {
     pub(super) fn new() -> Self {
         Self {
-            exchanges: HashMap::new(),
+            exchanges: Exchanges::default(),
             queues: Vec::new(),
             names: HashMap::new(),
             consumers: HashMap::new(),
@@ -56,21 +50,13 @@ impl State {
     /// Makes everything exist, or nothing when something exists differently.
     pub(super) fn declare(&mut self, topology: &Topology) -> Result<()> {
         self.compare(topology)?;
-        for (name, options) in &topology.exchanges {
-            let exchange = Exchange { kind: options.kind, bindings: Vec::new() };
-            self.exchanges.entry(name.clone()).or_insert(exchange);
+        self.exchanges.declare(topology);
+        for (name, kind) in topology.dead_letter_queues() {
+            self.queue(&name, &QueueOptions { kind, ..QueueOptions::default() }, None);
         }
-        for (name, options) in &topology.queues {
-            let dead = QueueOptions { kind: options.kind, ..QueueOptions::default() };
-            let dead_letters = (!is_dead_letter_queue(name)).then(|| self.queue(&dead_letter_queue(name), &dead, None));
-            let queue = self.queue(name, options, dead_letters);
-            for binding in &options.bind {
-                let Some(exchange) = self.exchanges.get_mut(&binding.exchange) else { continue };
-                let entry = (binding.key.clone(), queue);
-                if !exchange.bindings.contains(&entry) {
-                    exchange.bindings.push(entry);
-                }
-            }
+        for (name, options) in topology.queues.iter().filter(|(_, options)| !options.broadcast) {
+            let dead_letters = topology.dead_letter_queue(name).and_then(|dead| self.names.get(dead.as_str()).copied());
+            self.queue(name, options, dead_letters);
         }
         Ok(())
     }
@@ -88,24 +74,20 @@ impl State {
     }
 
     fn compare(&self, topology: &Topology) -> Result<()> {
-        for (name, options) in &topology.exchanges {
-            if let Some(existing) = self.exchanges.get(name) {
-                let object = || format!("exchange `{name}`");
-                equal(object, "type", Some(existing.kind.name()), Some(options.kind.name()))?;
-            }
-        }
+        self.exchanges.compare(topology)?;
         for (name, options) in &topology.queues {
             if let Some(existing) = self.names.get(name.as_str()).map(|index| &self.queues[*index]) {
                 let object = || format!("queue `{name}`");
+                if options.foreign {
+                    continue;
+                }
                 equal(object, "x-queue-type", Some(existing.kind.name()), Some(options.kind.name()))?;
                 equal(object, "x-max-priority", existing.max_priority, options.max_priority)?;
                 equal(object, "x-delivery-limit", existing.delivery_limit, options.delivery_limit)?;
+                existing.bounds.compare(options, object)?;
             }
-            let bound = options.bind.iter().map(|binding| &binding.exchange);
-            for exchange in bound {
-                if !self.exchanges.contains_key(exchange) && !topology.exchanges.contains_key(exchange) {
-                    return Err(Error::NoSuchExchange { exchange: exchange.clone() });
-                }
+            if options.foreign && !self.names.contains_key(name.as_str()) {
+                return Err(Error::NoSuchQueue { queue: name.clone() });
             }
         }
         Ok(())
@@ -141,6 +123,13 @@ impl State {
     /// Keeps a message until its time. That its queue exists is asked now: later there is nobody to be told.
     fn delay(&mut self, outgoing: Outgoing, queue: &str, when: Instant) -> Result<()> {
         let Some(index) = self.names.get(queue).copied() else {
+            if self.exchanges.contains(queue) {
+                let number = self.next_number();
+                let outgoing =
+                    Outgoing { exchange: queue.to_owned().into(), routing_key: queue.to_owned(), ..outgoing };
+                self.timeline.publish_at(when, number, outgoing);
+                return Ok(());
+            }
             return Err(Error::Unroutable {
                 exchange: outgoing.exchange.into_owned(),
                 routing_key: outgoing.routing_key,
@@ -153,39 +142,51 @@ impl State {
 
     fn route(&mut self, outgoing: Outgoing, now: Instant) -> Result<()> {
         let Outgoing { exchange, routing_key, message, mandatory } = outgoing;
-        let mut queues = self.routed(&exchange, &routing_key)?;
-        let Some(last) = queues.pop() else {
-            if !mandatory {
-                return Ok(());
-            }
+        let queues = self.routed(&exchange, &routing_key, &message)?;
+        if queues.is_empty() && mandatory {
             return Err(Error::Unroutable { exchange: exchange.into_owned(), routing_key });
-        };
-        for queue in queues {
-            self.enqueue(queue, message.clone(), exchange.to_string(), routing_key.clone(), now);
         }
-        self.enqueue(last, message, exchange.into_owned(), routing_key, now);
+        let mut refused = false;
+        for queue in queues {
+            refused |= !self.enqueue(queue, message.clone(), exchange.to_string(), routing_key.clone(), now);
+        }
+        if refused {
+            return Err(Error::Refused { exchange: exchange.into_owned(), routing_key });
+        }
         Ok(())
     }
 
     /// The queues that an exchange gives a message to, each once.
-    fn routed(&self, exchange: &str, routing_key: &str) -> Result<Vec<usize>> {
+    fn routed(&self, exchange: &str, routing_key: &str, message: &Message) -> Result<Vec<usize>> {
         if exchange.is_empty() {
             return Ok(self.names.get(routing_key).copied().into_iter().collect());
         }
-        let Some(Exchange { kind, bindings }) = self.exchanges.get(exchange) else {
-            return Err(Error::NoSuchExchange { exchange: exchange.to_owned() });
-        };
-        let taking = bindings.iter().filter(|(key, _)| binding_matches(*kind, key, routing_key));
-        let mut queues: Vec<_> = taking.map(|(_, queue)| *queue).collect();
+        let names = self.exchanges.routed(exchange, routing_key, &message.headers)?;
+        let mut queues: Vec<_> = names.into_iter().filter_map(|name| self.names.get(name).copied()).collect();
         queues.sort_unstable();
         queues.dedup();
         Ok(queues)
     }
 
-    fn enqueue(&mut self, queue: usize, message: Message, exchange: String, routing_key: String, now: Instant) {
+    /// Whether the queue took it.
+    fn enqueue(&mut self, queue: usize, message: Message, exchange: String, routing_key: String, now: Instant) -> bool {
         let stored = self.stored(queue, message, exchange, routing_key, now);
+        match self.queues[queue].room(&stored) {
+            Room::Enough => {}
+            Room::Refused { dead_letter } => {
+                if dead_letter {
+                    self.dead_letter(queue, stored, Reason::MaxLen, now);
+                }
+                return false;
+            }
+        }
         self.put(queue, stored);
         self.queues[queue].hand_out(&mut self.timeline);
+        while let Some(oldest) = self.queues[queue].surplus() {
+            self.timeline.unwatch(&oldest);
+            self.dead_letter(queue, oldest, Reason::MaxLen, now);
+        }
+        true
     }
 
     /// A message that takes its place in a queue at `when`, from where on its expiration counts.
@@ -199,7 +200,8 @@ impl State {
     ) -> Stored {
         let number = self.next_number();
         let position = self.queues[queue].position(message.properties.priority, number);
-        let expires = message.properties.expiration.and_then(|expiration| when.checked_add(expiration));
+        let waits = message.properties.expiration.into_iter().chain(self.queues[queue].bounds.message_ttl).min();
+        let expires = waits.and_then(|wait| when.checked_add(wait));
         Stored { message, exchange, routing_key, position, expires, returns: 0 }
     }
 
@@ -221,6 +223,8 @@ impl State {
                     self.put(queue, *stored);
                     self.queues[queue].hand_out(&mut self.timeline);
                 }
+                // Whoever published it was told that it is kept; that nobody takes it now, nobody can be told.
+                Due::Publish(outgoing) => drop(self.route(*outgoing, now)),
                 Due::Expire { queue, position } => {
                     if let Some(stored) = self.queues[queue].take(position) {
                         self.dead_letter(queue, stored, Reason::Expired, now);
@@ -350,7 +354,7 @@ impl State {
 }
 
 /// Compares an argument; one that the configuration does not set may be anything.
-fn equal<T: PartialEq + ToString>(
+pub(super) fn equal<T: PartialEq + ToString>(
     object: impl Fn() -> String,
     argument: &str,
     found: Option<T>,

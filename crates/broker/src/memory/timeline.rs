@@ -6,11 +6,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::queue::{Position, Stored};
+use crate::broker::Outgoing;
 
 /// What happens at a certain time.
 pub(super) enum Due {
     /// A delayed message is put on its queue.
     Deliver { queue: usize, stored: Box<Stored> },
+    /// A delayed message goes to an exchange.
+    Publish(Box<Outgoing>),
     /// A message that still waits in its queue is dead-lettered.
     Expire { queue: usize, position: Position },
 }
@@ -39,6 +42,10 @@ impl Timeline {
 
     pub(super) fn deliver_at(&mut self, when: Instant, queue: usize, stored: Stored) {
         self.moments.insert((when, stored.position.sequence), Due::Deliver { queue, stored: Box::new(stored) });
+    }
+
+    pub(super) fn publish_at(&mut self, when: Instant, number: u64, outgoing: Outgoing) {
+        self.moments.insert((when, number), Due::Publish(Box::new(outgoing)));
     }
 
     /// Watches over a message that waits in a queue.

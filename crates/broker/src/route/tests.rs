@@ -5,11 +5,12 @@ use crate::topology::{Binding, ExchangeKind, ExchangeOptions, QueueOptions};
 
 fn options() -> RoutesOptions {
     let bind = |key: &str| QueueOptions {
-        bind: vec![Binding { exchange: "orders".to_owned(), key: key.to_owned() }],
+        bind: vec![Binding::new("orders".to_owned(), key.to_owned())],
         ..QueueOptions::default()
     };
     RoutesOptions {
-        exchanges: [("orders".to_owned(), ExchangeOptions { kind: ExchangeKind::Topic })].into(),
+        exchanges: [("orders".to_owned(), ExchangeOptions { kind: ExchangeKind::Topic, ..ExchangeOptions::default() })]
+            .into(),
         queues: [
             ("billing".to_owned(), bind("billing.#")),
             ("audit".to_owned(), bind("#.charge")),

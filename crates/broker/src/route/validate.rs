@@ -93,7 +93,7 @@ fn problems_of_exchange(exchange: &str, key: Option<&str>, topology: &Topology) 
         (ExchangeKind::Topic, Some(key)) if key.contains(['*', '#']) => {
             vec![("key", format!("`{key}` is a binding key; a routing key has no wildcards"))]
         }
-        (_, key) if topology.reached(exchange, key.unwrap_or_default()).is_empty() => {
+        (_, key) if topology.reached(exchange, key.unwrap_or_default()).is_some_and(|queues| queues.is_empty()) => {
             let key = key.unwrap_or_default();
             vec![("key", format!("no queue is bound to exchange `{exchange}` for routing key `{key}`"))]
         }

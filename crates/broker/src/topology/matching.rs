@@ -1,13 +1,31 @@
-//! Whether a binding takes a message.
+//! Which bindings take a message. Pure.
 
-use super::ExchangeKind;
+use celeriac_protocol::{HeaderMap, Map, Value};
 
-/// Whether an exchange of this kind takes a message with `routing_key` through a binding with `binding_key`.
-pub(crate) fn binding_matches(kind: ExchangeKind, binding_key: &str, routing_key: &str) -> bool {
-    match kind {
-        ExchangeKind::Direct => binding_key == routing_key,
-        ExchangeKind::Topic => topic_matches(binding_key, routing_key),
-        ExchangeKind::Fanout => true,
+use super::{Argument, Binding, ExchangeKind, HeaderMatch};
+
+impl Binding {
+    /// Whether an exchange of this kind takes a message through this binding. `None` where that depends on headers, and
+    /// they are not known.
+    pub(crate) fn takes(&self, kind: ExchangeKind, routing_key: &str, headers: Option<&HeaderMap>) -> Option<bool> {
+        Some(match kind {
+            ExchangeKind::Direct => self.key == routing_key,
+            ExchangeKind::Topic => topic_matches(&self.key, routing_key),
+            ExchangeKind::Fanout => true,
+            ExchangeKind::Headers => headers_match(&self.headers, self.header_match, headers?),
+        })
+    }
+}
+
+/// Whether all or any of the wanted headers are there, with these values. Those that begin with `x-` are not looked at.
+fn headers_match(wanted: &Map, which: HeaderMatch, headers: &HeaderMap) -> bool {
+    let has = |(name, value): (&String, &Value)| {
+        headers.get(name).and_then(Argument::of_header) == Argument::of_header(value)
+    };
+    let mut wanted = wanted.iter().filter(|(name, _)| !name.starts_with("x-"));
+    match which {
+        HeaderMatch::All => wanted.all(has),
+        HeaderMatch::Any => wanted.any(has),
     }
 }
 

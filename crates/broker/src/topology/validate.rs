@@ -2,7 +2,9 @@
 
 use celeriac_config::nearest;
 
-use super::{Binding, ExchangeKind, QueueKind, QueueOptions, Topology, is_dead_letter_queue};
+use super::{
+    Argument, Binding, ExchangeKind, ExchangeOptions, Overflow, QueueKind, QueueOptions, Topology, dead_letter_queue,
+};
 
 /// The most bytes that AMQP allows for a name.
 const LONGEST_NAME: usize = 255;
@@ -15,10 +17,8 @@ impl Topology {
     /// What is wrong, each with the key it stands under.
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
-        for name in self.exchanges.keys() {
-            let key = format!("exchanges.{name}");
-            let longest = LONGEST_NAME;
-            problems.extend(problems_of_name(name, longest).into_iter().map(|problem| (key.clone(), problem)));
+        for (name, exchange) in &self.exchanges {
+            self.validate_exchange(name, exchange, &mut problems);
         }
         for (name, queue) in &self.queues {
             self.validate_queue(name, queue, &mut problems);
@@ -26,43 +26,108 @@ impl Topology {
         problems
     }
 
+    fn validate_exchange(&self, name: &str, exchange: &ExchangeOptions, problems: &mut Vec<(String, String)>) {
+        let key = format!("exchanges.{name}");
+        problems.extend(problems_of_name(name, LONGEST_NAME).into_iter().map(|problem| (key.clone(), problem)));
+        self.validate_bindings(&exchange.bind, &key, problems);
+        if let Some(alternate) = &exchange.alternate {
+            let key = format!("{key}.alternate");
+            match self.undeclared(alternate) {
+                Some(problem) => problems.push((key, problem)),
+                None if alternate == name => problems.push((key, "an exchange is not its own alternate".to_owned())),
+                None => {}
+            }
+        }
+        if exchange.foreign && exchange.alternate.is_some() {
+            problems.push((format!("{key}.alternate"), FOREIGN_EXCHANGE.to_owned()));
+        }
+    }
+
     fn validate_queue(&self, name: &str, queue: &QueueOptions, problems: &mut Vec<(String, String)>) {
         let key = format!("queues.{name}");
         let longest = LONGEST_NAME - ROOM_FOR_DELAY;
         problems.extend(problems_of_name(name, longest).into_iter().map(|problem| (key.clone(), problem)));
-        if is_dead_letter_queue(name) {
+        if name.ends_with(&dead_letter_queue("")) {
             problems.push((key.clone(), "names that end with `.dead` belong to dead-letter queues".to_owned()));
         }
-        problems
-            .extend(problems_of_kind(queue).into_iter().map(|(field, problem)| (format!("{key}.{field}"), problem)));
-        for (index, binding) in queue.bind.iter().enumerate() {
+        if queue.broadcast && self.exchanges.contains_key(name) {
+            let problem = "a broadcast has an exchange of its own name, and one of that name is declared";
+            problems.push((key.clone(), problem.to_owned()));
+        }
+        problems.extend(problems_of_options(queue).map(|(field, problem)| (format!("{key}.{field}"), problem)));
+        if let Some(target) = &queue.dead_letters {
+            let key = format!("{key}.dead_letters");
+            problems.extend(problems_of_name(target, longest).into_iter().map(|problem| (key.clone(), problem)));
+            if self.queues.contains_key(target) {
+                let problem =
+                    format!("queue `{target}` is declared under `queues`: workers would run its dead letters");
+                problems.push((key, problem));
+            }
+        }
+        self.validate_bindings(&queue.bind, &key, problems);
+    }
+
+    fn validate_bindings(&self, bindings: &[Binding], key: &str, problems: &mut Vec<(String, String)>) {
+        for (index, binding) in bindings.iter().enumerate() {
             let key = format!("{key}.bind[{index}]");
             self.validate_binding(binding, &key, problems);
-            if queue.bind[..index].contains(binding) {
+            if bindings[..index].contains(binding) {
                 problems.push((key, "stands here twice".to_owned()));
             }
         }
     }
 
     fn validate_binding(&self, binding: &Binding, key: &str, problems: &mut Vec<(String, String)>) {
-        let Some(exchange) = self.exchanges.get(&binding.exchange) else {
-            let problem = if binding.exchange.is_empty() {
-                "the default exchange knows every queue by its name and takes no bindings".to_owned()
-            } else {
-                let known = self.exchanges.keys().map(String::as_str);
-                format!("exchange `{}` is not declared{}", binding.exchange, did_you_mean(&binding.exchange, known))
-            };
+        if let Some(problem) = self.undeclared(&binding.exchange) {
             problems.push((format!("{key}.exchange"), problem));
             return;
-        };
+        }
+        let Some(exchange) = self.exchanges.get(&binding.exchange) else { return };
         let problem = match exchange.kind {
-            _ if binding.key.len() > LONGEST_NAME => "is longer than 255 bytes",
-            ExchangeKind::Direct if binding.key.is_empty() => "a direct exchange needs a binding key",
-            ExchangeKind::Topic if binding.key.is_empty() => "a topic exchange needs a binding key, `#` takes all",
-            ExchangeKind::Direct | ExchangeKind::Topic | ExchangeKind::Fanout => return,
+            _ if binding.key.len() > LONGEST_NAME => Some("is longer than 255 bytes"),
+            ExchangeKind::Direct if binding.key.is_empty() => Some("a direct exchange needs a binding key"),
+            ExchangeKind::Topic if binding.key.is_empty() => {
+                Some("a topic exchange needs a binding key, `#` takes all")
+            }
+            ExchangeKind::Headers if !binding.key.is_empty() => {
+                Some("a headers exchange looks at `headers`, and at no key")
+            }
+            _ => None,
         };
-        problems.push((format!("{key}.key"), problem.to_owned()));
+        problems.extend(problem.map(|problem| (format!("{key}.key"), problem.to_owned())));
+        problems.extend(problems_of_headers(binding, exchange.kind).map(|problem| (format!("{key}.headers"), problem)));
     }
+
+    /// Why messages cannot come from this exchange, if they cannot.
+    fn undeclared(&self, exchange: &str) -> Option<String> {
+        if exchange.is_empty() {
+            let problem = "the default exchange knows every queue by its name and takes no bindings";
+            return Some(problem.to_owned());
+        }
+        if self.exchanges.contains_key(exchange) {
+            return None;
+        }
+        let known = self.exchanges.keys().map(String::as_str);
+        Some(format!("exchange `{exchange}` is not declared{}", did_you_mean(exchange, known)))
+    }
+}
+
+fn problems_of_headers(binding: &Binding, kind: ExchangeKind) -> Option<String> {
+    if kind != ExchangeKind::Headers {
+        let kind = kind.name();
+        return (!binding.headers.is_empty()).then(|| format!("a {kind} exchange does not look at headers"));
+    }
+    if binding.headers.is_empty() {
+        return Some("a headers exchange needs at least one header to look at".to_owned());
+    }
+    let odd = binding
+        .headers
+        .iter()
+        .find(|(name, value)| name.starts_with("x-") || name.is_empty() || Argument::of_header(value).is_none());
+    odd.map(|(name, _)| match name.strip_prefix("x-") {
+        Some(_) => format!("`{name}`: RabbitMQ does not compare headers that begin with `x-`"),
+        None => format!("`{name}`: should be text, a whole number, true or false"),
+    })
 }
 
 /// What is wrong with a name for an exchange or a queue.
@@ -85,40 +150,100 @@ fn problems_of_name(name: &str, longest: usize) -> Vec<String> {
     problems
 }
 
-fn problems_of_kind(queue: &QueueOptions) -> Vec<(&'static str, String)> {
+const FOREIGN: &str = "somebody else declares this queue, since it is `foreign`: leave this to them";
+const FOREIGN_EXCHANGE: &str = "somebody else declares this exchange, since it is `foreign`: leave this to them";
+
+/// An option, whether it is set, and what may have it.
+struct Rule {
+    field: &'static str,
+    set: bool,
+    /// The kinds of queue that have it.
+    kinds: &'static [QueueKind],
+    /// What to do where another kind does not.
+    otherwise: &'static str,
+    /// Whether the queues that workers have of a broadcast take it over.
+    broadcast: bool,
+}
+
+fn rules(queue: &QueueOptions) -> Vec<Rule> {
+    use QueueKind::{Classic, Quorum, Stream};
+    const CLASSIC: &[QueueKind] = &[Classic];
+    const QUORUM: &[QueueKind] = &[Quorum];
+    const WORK: &[QueueKind] = &[Classic, Quorum];
+    const STREAM: &[QueueKind] = &[Stream];
+    const LOG: &[QueueKind] = &[Quorum, Stream];
+    const ALL: &[QueueKind] = &[Classic, Quorum, Stream];
+    let own = |field, set, kinds, otherwise| Rule { field, set, kinds, otherwise, broadcast: false };
+    let shared = |field, set, kinds, otherwise| Rule { field, set, kinds, otherwise, broadcast: true };
+    vec![
+        own("bind", !queue.bind.is_empty(), ALL, ""),
+        own(
+            "max_priority",
+            queue.max_priority.is_some(),
+            CLASSIC,
+            "only classic queues have priorities; set type: classic",
+        ),
+        shared("message_ttl", queue.message_ttl.is_some(), WORK, "a stream keeps messages for `max_age`"),
+        own("unused_for", queue.unused_for.is_some(), WORK, "a stream stays; `max_age` bounds what is in it"),
+        shared("max_length", queue.max_length.is_some(), WORK, "a stream is bounded by `max_bytes` and `max_age`"),
+        shared("max_bytes", queue.max_bytes.is_some(), ALL, ""),
+        own("max_age", queue.max_age.is_some(), STREAM, "only streams have it; queues have `message_ttl`"),
+        shared("overflow", queue.overflow.is_some(), WORK, "a stream drops its oldest messages"),
+        own(
+            "delivery_limit",
+            queue.delivery_limit.is_some(),
+            QUORUM,
+            "only quorum queues count deliveries; set type: quorum",
+        ),
+        shared("dead_letters", queue.dead_letters.is_some(), WORK, "a stream has no dead letters"),
+        own("single_active_consumer", queue.single_active_consumer, WORK, "workers do not consume streams"),
+        own("replicas", queue.replicas.is_some(), LOG, "a classic queue is on one node; set type: quorum"),
+        own("lazy", queue.lazy, CLASSIC, "only classic queues can be lazy; the others always keep messages on disk"),
+        own("transient", queue.transient, CLASSIC, "only classic queues can be transient; set type: classic"),
+        own("broadcast", queue.broadcast, WORK, "workers do not consume streams"),
+        shared("prefetch", queue.prefetch.is_some(), WORK, "workers do not consume streams"),
+    ]
+}
+
+fn problems_of_options(queue: &QueueOptions) -> impl Iterator<Item = (&'static str, String)> {
+    let rules = rules(queue).into_iter().filter(|rule| rule.set);
+    let misplaced = rules.filter_map(|Rule { field, kinds, otherwise, broadcast, .. }| {
+        if queue.foreign {
+            return (!["prefetch", "dead_letters"].contains(&field)).then(|| (field, FOREIGN.to_owned()));
+        }
+        if queue.broadcast && !broadcast && field != "broadcast" {
+            return Some((field, "every worker has a queue of its own of a broadcast, without this".to_owned()));
+        }
+        (!kinds.contains(&queue.kind)).then(|| (field, otherwise.to_owned()))
+    });
+    misplaced.collect::<Vec<_>>().into_iter().chain(problems_of_values(queue))
+}
+
+fn problems_of_values(queue: &QueueOptions) -> Vec<(&'static str, String)> {
     let mut problems = Vec::new();
-    if queue.foreign {
-        let said = [
-            ("bind", !queue.bind.is_empty()),
-            ("max_priority", queue.max_priority.is_some()),
-            ("delivery_limit", queue.delivery_limit.is_some()),
-        ];
-        for (field, _) in said.into_iter().filter(|(_, said)| *said) {
-            let problem = "somebody else declares this queue, since it is `foreign`: leave this to them";
-            problems.push((field, problem.to_owned()));
-        }
-        return problems;
+    if let (QueueKind::Classic, Some(priorities)) = (queue.kind, queue.max_priority)
+        && !(1..=MOST_PRIORITIES).contains(&priorities)
+    {
+        problems.push(("max_priority", format!("should be between 1 and {MOST_PRIORITIES}, got {priorities}")));
     }
-    match (queue.kind, queue.max_priority) {
-        (QueueKind::Quorum, Some(_)) => {
-            problems.push(("max_priority", "only classic queues have priorities; set type: classic".to_owned()));
-        }
-        (QueueKind::Classic, Some(priorities)) if !(1..=MOST_PRIORITIES).contains(&priorities) => {
-            problems.push(("max_priority", format!("should be between 1 and {MOST_PRIORITIES}, got {priorities}")));
-        }
-        (QueueKind::Classic | QueueKind::Quorum, _) => {}
+    if queue.delivery_limit == Some(0) {
+        problems.push(("delivery_limit", "should be at least 1: with 0 the first requeue is the last".to_owned()));
     }
-    match (queue.kind, queue.delivery_limit) {
-        (QueueKind::Classic, Some(_)) => {
-            problems.push(("delivery_limit", "only quorum queues count deliveries; set type: quorum".to_owned()));
+    for (field, zero) in [("prefetch", queue.prefetch == Some(0)), ("replicas", queue.replicas == Some(0))] {
+        if zero {
+            problems.push((field, "should be at least 1".to_owned()));
         }
-        (QueueKind::Quorum, Some(0)) => {
-            problems.push(("delivery_limit", "should be at least 1: with 0 the first requeue is the last".to_owned()));
-        }
-        (QueueKind::Classic | QueueKind::Quorum, _) => {}
     }
-    if queue.prefetch == Some(0) {
-        problems.push(("prefetch", "should be at least 1".to_owned()));
+    for (field, duration) in [("unused_for", queue.unused_for), ("max_age", queue.max_age)] {
+        if duration.is_some_and(|duration| duration.as_secs() == 0) {
+            problems.push((field, "should be at least 1s".to_owned()));
+        }
+    }
+    if queue.overflow.is_some() && queue.max_length.is_none() && queue.max_bytes.is_none() {
+        problems.push(("overflow", "needs `max_length` or `max_bytes`: without them it is never full".to_owned()));
+    }
+    if queue.overflow == Some(Overflow::RejectPublishDlx) && queue.kind == QueueKind::Quorum {
+        problems.push(("overflow", "only classic queues can do that; set type: classic, or reject-publish".to_owned()));
     }
     problems
 }
@@ -136,9 +261,9 @@ mod tests {
     fn topology(name: &str, queue: QueueOptions) -> Topology {
         Topology {
             exchanges: [
-                ("orders".to_owned(), ExchangeOptions { kind: ExchangeKind::Topic }),
-                ("plain".to_owned(), ExchangeOptions { kind: ExchangeKind::Direct }),
-                ("all".to_owned(), ExchangeOptions { kind: ExchangeKind::Fanout }),
+                ("orders".to_owned(), ExchangeOptions { kind: ExchangeKind::Topic, ..ExchangeOptions::default() }),
+                ("plain".to_owned(), ExchangeOptions { kind: ExchangeKind::Direct, ..ExchangeOptions::default() }),
+                ("all".to_owned(), ExchangeOptions { kind: ExchangeKind::Fanout, ..ExchangeOptions::default() }),
             ]
             .into(),
             queues: [(name.to_owned(), queue)].into(),
@@ -162,7 +287,7 @@ mod tests {
     }
 
     fn bound(exchange: &str, key: &str) -> QueueOptions {
-        let binding = Binding { exchange: exchange.to_owned(), key: key.to_owned() };
+        let binding = Binding::new(exchange, key);
         QueueOptions { bind: vec![binding], ..QueueOptions::default() }
     }
 
@@ -220,6 +345,98 @@ mod tests {
         for (queue, problem) in cases {
             assert_eq!(problems("q", queue), [problem]);
         }
+    }
+
+    #[test]
+    fn options_stand_where_they_mean_something() {
+        let stream = || QueueOptions { kind: QueueKind::Stream, ..QueueOptions::default() };
+        let broadcast = || QueueOptions { broadcast: true, ..QueueOptions::default() };
+        let minute = Some(std::time::Duration::from_secs(60));
+        let cases = [
+            (
+                QueueOptions { message_ttl: minute, ..stream() },
+                "queues.q.message_ttl: a stream keeps messages for `max_age`",
+            ),
+            (QueueOptions { prefetch: Some(1), ..stream() }, "queues.q.prefetch: workers do not consume streams"),
+            (
+                QueueOptions { max_age: minute, ..QueueOptions::default() },
+                "queues.q.max_age: only streams have it; queues have `message_ttl`",
+            ),
+            (
+                QueueOptions { overflow: Some(Overflow::DropHead), ..QueueOptions::default() },
+                "queues.q.overflow: needs `max_length` or `max_bytes`: without them it is never full",
+            ),
+            (
+                QueueOptions {
+                    overflow: Some(Overflow::RejectPublishDlx),
+                    max_length: Some(1),
+                    ..QueueOptions::default()
+                },
+                "queues.q.overflow: only classic queues can do that; set type: classic, or reject-publish",
+            ),
+            (
+                QueueOptions { lazy: true, ..QueueOptions::default() },
+                "queues.q.lazy: only classic queues can be lazy; the others always keep messages on disk",
+            ),
+            (
+                QueueOptions { single_active_consumer: true, ..broadcast() },
+                "queues.q.single_active_consumer: every worker has a queue of its own of a broadcast, without this",
+            ),
+            (
+                QueueOptions { dead_letters: Some("q".to_owned()), ..QueueOptions::default() },
+                "queues.q.dead_letters: queue `q` is declared under `queues`: workers would run its dead letters",
+            ),
+            (
+                QueueOptions { max_age: Some(std::time::Duration::from_millis(5)), ..stream() },
+                "queues.q.max_age: should be at least 1s",
+            ),
+        ];
+        for (queue, problem) in cases {
+            assert_eq!(problems("q", queue), [problem]);
+        }
+        assert_eq!(
+            problems("all", broadcast()),
+            ["queues.all: a broadcast has an exchange of its own name, and one of that name is declared"]
+        );
+        let fine = QueueOptions { message_ttl: minute, dead_letters: Some("failures".to_owned()), ..broadcast() };
+        assert_eq!(problems("q", fine), [""; 0]);
+    }
+
+    #[test]
+    fn exchanges_lead_somewhere() {
+        let binding = |key: &str, headers: &[(&str, celeriac_protocol::Value)]| Binding {
+            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+            ..Binding::new("headers", key)
+        };
+        let topology = Topology {
+            exchanges: [
+                ("headers".to_owned(), ExchangeOptions { kind: ExchangeKind::Headers, ..ExchangeOptions::default() }),
+                (
+                    "a".to_owned(),
+                    ExchangeOptions { alternate: Some("header".to_owned()), ..ExchangeOptions::default() },
+                ),
+                ("b".to_owned(), ExchangeOptions { alternate: Some("b".to_owned()), ..ExchangeOptions::default() }),
+                ("c".to_owned(), ExchangeOptions { bind: vec![binding("", &[])], ..ExchangeOptions::default() }),
+                (
+                    "d".to_owned(),
+                    ExchangeOptions {
+                        bind: vec![binding("k", &[("x-death", celeriac_protocol::Value::Int(1))])],
+                        ..ExchangeOptions::default()
+                    },
+                ),
+            ]
+            .into(),
+            ..Topology::default()
+        };
+        let found: Vec<_> = topology.validate().into_iter().map(|(key, problem)| format!("{key}: {problem}")).collect();
+        let expected = [
+            "exchanges.a.alternate: exchange `header` is not declared, did you mean `headers`?",
+            "exchanges.b.alternate: an exchange is not its own alternate",
+            "exchanges.c.bind[0].headers: a headers exchange needs at least one header to look at",
+            "exchanges.d.bind[0].key: a headers exchange looks at `headers`, and at no key",
+            "exchanges.d.bind[0].headers: `x-death`: RabbitMQ does not compare headers that begin with `x-`",
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -119,6 +119,6 @@ impl DeadFilter {
     /// What is wanted, apart from the queues.
     pub fn wanted(&self) -> Wanted {
         let Self { queues: _, task, id, reason, error, older, newer } = self.clone();
-        Wanted { id, task, reason, error, older, newer }
+        Wanted { queues: Vec::new(), id, task, reason, error, older, newer }
     }
 }

@@ -64,6 +64,8 @@ pub const REPEATED: &str = "celeriac-repeated";
 pub const REPLAYED: &str = "celeriac-replayed";
 /// The [reason](DEAD_REASON) of a message whose task has run, and whose followers could not be sent.
 pub const NOT_FOLLOWED_UP: &str = "not-followed-up";
+/// The id that a task was sent with to every worker, in the message of one of them, which has an id of its own.
+pub const BROADCAST: &str = "celeriac-broadcast";
 
 /// Whether a header is the framework's own, or the broker's, so that no caller may set it.
 pub fn is_reserved(name: &str) -> bool {

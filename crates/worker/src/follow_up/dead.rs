@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use celeriac_broker::topology::dead_letter_queue;
 use celeriac_broker::{Origin, Outgoing};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{Failure, Message, TaskHeaders, Value};
@@ -84,7 +83,8 @@ async fn send_dead(core: &Core, mut message: Message, origin: &Origin, reason: &
     }
     // A dead letter waits for a person, however long.
     message.properties.expiration = None;
-    let routing_key = dead_letter_queue(&origin.queue);
+    // Nobody consumes a queue that has none.
+    let Some(routing_key) = core.topology.dead_letter_queue(&origin.queue) else { return Ending::Refused };
     match send(core, Outgoing { exchange: Cow::Borrowed(""), routing_key, message, mandatory: true }).await {
         Err(Unsent::Impossible) => Ending::Refused,
         sent => sent.into(),

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use celeriac_broker::DeadLetter;
 use serde::Serialize;
 
-use super::place::{self, Place};
+use super::place::Place;
 use super::survey::Survey;
 use crate::args::ListDeadArgs;
 use crate::error::Error;
@@ -18,7 +18,7 @@ struct Listed {
 }
 
 pub(super) async fn run(place: &Place, args: &ListDeadArgs, json: bool) -> Result<(), Error> {
-    let filter = place::filter(args.filter.wanted())?;
+    let filter = place.filter(args.filter.wanted())?;
     let mut letters = Vec::new();
     let counts = Survey::take(place, &filter, args.limit, |letter| letters.push(letter)).await?;
     let listed = Listed { letters, counts };

@@ -7,7 +7,7 @@ use celeriac_broker::dead::{Again, Removal, Replay, Tally};
 use celeriac_telemetry::Telemetry;
 use serde::Serialize;
 
-use super::place::{self, Place};
+use super::place::Place;
 use super::survey::Survey;
 use crate::application::Program;
 use crate::args::{RemovalArgs, ReplayArgs};
@@ -20,7 +20,7 @@ const FLUSH: Duration = Duration::from_secs(5);
 pub(super) async fn replay<P: Program>(program: &P, place: &Place, args: ReplayArgs, json: bool) -> Result<(), Error> {
     let ReplayArgs { removal: args, to, rate, drop_expires } = args;
     let to = to.map(|to| place.declared("--to", &to)).transpose()?;
-    let filter = place::filter(args.filter.wanted())?;
+    let filter = place.filter(args.filter.wanted())?;
     if !may_begin(place, &filter, &args, Verb::Replay { drop_expires }, json).await? {
         return Ok(());
     }
@@ -36,7 +36,7 @@ pub(super) async fn replay<P: Program>(program: &P, place: &Place, args: ReplayA
 }
 
 pub(super) async fn purge(place: &Place, args: &RemovalArgs, json: bool) -> Result<(), Error> {
-    let filter = place::filter(args.filter.wanted())?;
+    let filter = place.filter(args.filter.wanted())?;
     if !may_begin(place, &filter, args, Verb::Purge, json).await? {
         return Ok(());
     }

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
-use super::place::{self, Place};
+use super::place::Place;
 use crate::args::ShowDeadArgs;
 use crate::error::Error;
 use crate::output;
@@ -30,7 +30,7 @@ struct Shown {
 }
 
 pub(super) async fn run(place: &Place, args: &ShowDeadArgs, json: bool) -> Result<(), Error> {
-    let filter = place::filter(Wanted { id: Some(args.id.clone()), ..Wanted::default() })?;
+    let filter = place.filter(Wanted { id: Some(args.id.clone()), ..Wanted::default() })?;
     for queue in &place.queues {
         let Some(mut search) = place.search(queue, &filter).await? else { continue };
         let found = search.next().await.map_err(Error::Broker)?;

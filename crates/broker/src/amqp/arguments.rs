@@ -1,0 +1,77 @@
+//! Arguments of exchanges, queues and bindings, as AMQP has them. Pure.
+
+use lapin::types::{AMQPValue, FieldTable, LongString};
+
+use super::convert::short;
+use crate::broker::REPLIES_EXPIRE;
+use crate::error::Result;
+use crate::topology::{Argument, Arguments, BindingPart, ExchangePart, Part, Place, QueuePart};
+
+/// Arguments as AMQP has them.
+pub(super) fn table(arguments: &Arguments) -> FieldTable {
+    let mut table = FieldTable::default();
+    for (name, value) in arguments {
+        table.insert(name.as_str().into(), field(value));
+    }
+    table
+}
+
+fn field(value: &Argument) -> AMQPValue {
+    match value {
+        Argument::Text(text) => AMQPValue::LongString(LongString::from(text.as_str())),
+        // RabbitMQ compares numbers, whatever their width; but a classic queue's priorities have to be short.
+        Argument::Number(number) => i32::try_from(*number).map_or(AMQPValue::LongLongInt(*number), AMQPValue::LongInt),
+        Argument::Flag(flag) => AMQPValue::Boolean(*flag),
+    }
+}
+
+/// Whether AMQP has room for all names.
+///
+/// # Errors
+/// When one is longer than it allows.
+pub(super) fn check(parts: &[Part]) -> Result<()> {
+    for part in parts {
+        match part {
+            Part::Exchange(ExchangePart { name, arguments, .. }) => {
+                short(name, "exchange")?;
+                check_names(arguments)?;
+            }
+            Part::Queue(QueuePart { name, arguments, .. }) => {
+                short(name, "queue")?;
+                check_names(arguments)?;
+            }
+            Part::Binding(BindingPart { source, destination, key, arguments }) => {
+                let (Place::Queue(name) | Place::Exchange(name)) = destination;
+                short(source, "exchange")?;
+                short(name, "destination of a binding")?;
+                short(key, "binding key")?;
+                check_names(arguments)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_names(arguments: &Arguments) -> Result<()> {
+    arguments.keys().try_for_each(|name| short(name, "name of an argument").map(drop))
+}
+
+/// The arguments of a queue for replies.
+pub(super) fn reply_queue() -> Arguments {
+    let expires = i64::try_from(REPLIES_EXPIRE.as_millis()).unwrap_or(i64::MAX);
+    Arguments::from([("x-expires".to_owned(), Argument::Number(expires))])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::{Keeping, QueueOptions, Topology};
+
+    #[test]
+    fn a_name_too_long_to_be_delayed_is_refused() {
+        let name = "q".repeat(200);
+        let all = Topology { queues: [(name, QueueOptions::default())].into(), ..Topology::default() };
+        let message = check(&all.parts(Keeping::Arguments)).unwrap_err().to_string();
+        assert_eq!(message, "binding key: should be at most 255 bytes, got 256");
+    }
+}

@@ -1,0 +1,54 @@
+//! How much a queue holds, and for how long.
+
+use std::time::Duration;
+
+use super::state::equal;
+use crate::error::Result;
+use crate::topology::{Overflow, QueueKind, QueueOptions};
+
+/// The bounds of a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bounds {
+    pub(super) message_ttl: Option<Duration>,
+    pub(super) length: Option<u64>,
+    pub(super) bytes: Option<u64>,
+    /// What happens when it is full.
+    pub(super) overflow: Overflow,
+}
+
+impl Bounds {
+    pub(super) fn of(options: &QueueOptions) -> Self {
+        // As on RabbitMQ, where quorum queues are declared so that their dead letters are confirmed.
+        let default = match options.kind {
+            QueueKind::Quorum => Overflow::RejectPublish,
+            QueueKind::Classic | QueueKind::Stream => Overflow::DropHead,
+        };
+        Self {
+            message_ttl: options.message_ttl,
+            length: options.max_length,
+            bytes: options.max_bytes.map(|bytes| bytes.bytes()),
+            overflow: options.overflow.unwrap_or(default),
+        }
+    }
+
+    /// Whether a queue may hold so many messages of so many bytes together.
+    pub(super) fn hold(&self, length: usize, bytes: usize) -> bool {
+        let within =
+            |count: usize, most: Option<u64>| most.is_none_or(|most| u64::try_from(count).unwrap_or(u64::MAX) <= most);
+        within(length, self.length) && within(bytes, self.bytes)
+    }
+
+    /// Whether a queue that holds so many may take one more of this size.
+    pub(super) fn take(&self, length: usize, bytes: usize, size: usize) -> bool {
+        self.hold(length.saturating_add(1), bytes.saturating_add(size))
+    }
+
+    pub(super) fn compare(&self, options: &QueueOptions, object: impl Fn() -> String) -> Result<()> {
+        let text = |duration: Option<Duration>| duration.map(|duration| duration.as_millis());
+        equal(&object, "x-message-ttl", text(self.message_ttl), text(options.message_ttl))?;
+        equal(&object, "x-max-length", self.length, options.max_length)?;
+        equal(&object, "x-max-length-bytes", self.bytes, options.max_bytes.map(|bytes| bytes.bytes()))?;
+        let overflow = options.overflow.map(Overflow::name);
+        equal(&object, "x-overflow", Some(self.overflow.name()), overflow)
+    }
+}

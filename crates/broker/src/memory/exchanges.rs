@@ -1,0 +1,110 @@
+//! The exchanges of the broker, and which queues they give a message to.
+
+use std::collections::HashMap;
+
+use celeriac_protocol::HeaderMap;
+
+use super::state::equal;
+use crate::error::{Error, Result};
+use crate::topology::{Binding, ExchangeKind, ExchangeOptions, Place, Topology};
+
+/// All exchanges but the default one.
+#[derive(Default)]
+pub(super) struct Exchanges {
+    by_name: HashMap<String, Exchange>,
+}
+
+struct Exchange {
+    kind: ExchangeKind,
+    alternate: Option<String>,
+    bindings: Vec<(Binding, Place)>,
+}
+
+impl Exchanges {
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+
+    /// Compares what exists with what is to exist.
+    pub(super) fn compare(&self, topology: &Topology) -> Result<()> {
+        for (name, options) in declared(topology) {
+            let Some(existing) = self.by_name.get(name) else {
+                if options.foreign {
+                    return Err(Error::NoSuchExchange { exchange: name.to_owned() });
+                }
+                continue;
+            };
+            let object = || format!("exchange `{name}`");
+            equal(object, "type", Some(existing.kind.name()), Some(options.kind.name()))?;
+            equal(object, "alternate-exchange", existing.alternate.clone(), options.alternate)?;
+        }
+        let sources = topology.queues.values().flat_map(|queue| &queue.bind);
+        let sources = sources.chain(topology.exchanges.values().flat_map(|exchange| &exchange.bind));
+        for Binding { exchange, .. } in sources {
+            if !self.contains(exchange) && !declared(topology).any(|(name, _)| name == exchange) {
+                return Err(Error::NoSuchExchange { exchange: exchange.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes exchanges and bindings exist.
+    pub(super) fn declare(&mut self, topology: &Topology) {
+        for (name, ExchangeOptions { kind, alternate, .. }) in declared(topology) {
+            let exchange = || Exchange { kind, alternate, bindings: Vec::new() };
+            self.by_name.entry(name.to_owned()).or_insert_with(exchange);
+        }
+        for (name, queue) in &topology.queues {
+            let place = if queue.broadcast { Place::Exchange(name.clone()) } else { Place::Queue(name.clone()) };
+            self.bind(&queue.bind, &place);
+        }
+        for (name, exchange) in &topology.exchanges {
+            self.bind(&exchange.bind, &Place::Exchange(name.clone()));
+        }
+    }
+
+    fn bind(&mut self, bindings: &[Binding], place: &Place) {
+        for binding in bindings {
+            let Some(source) = self.by_name.get_mut(&binding.exchange) else { continue };
+            let entry = (binding.clone(), place.clone());
+            if !source.bindings.contains(&entry) {
+                source.bindings.push(entry);
+            }
+        }
+    }
+
+    /// The queues that an exchange gives a message to.
+    pub(super) fn routed(&self, exchange: &str, routing_key: &str, headers: &HeaderMap) -> Result<Vec<&str>> {
+        if !self.contains(exchange) {
+            return Err(Error::NoSuchExchange { exchange: exchange.to_owned() });
+        }
+        let (mut queues, mut seen, mut next) = (Vec::new(), Vec::new(), vec![exchange]);
+        while let Some(name) = next.pop() {
+            let Some((name, exchange)) = self.by_name.get_key_value(name) else { continue };
+            if seen.contains(&name) {
+                continue;
+            }
+            seen.push(name);
+            let mut taken = false;
+            let takes = |binding: &Binding| binding.takes(exchange.kind, routing_key, Some(headers)) == Some(true);
+            for (_, place) in exchange.bindings.iter().filter(|(binding, _)| takes(binding)) {
+                taken = true;
+                match place {
+                    Place::Queue(queue) => queues.push(queue.as_str()),
+                    Place::Exchange(exchange) => next.push(exchange),
+                }
+            }
+            next.extend(exchange.alternate.as_deref().filter(|_| !taken));
+        }
+        Ok(queues)
+    }
+}
+
+/// The exchanges of a topology, with those that broadcasts are.
+fn declared(topology: &Topology) -> impl Iterator<Item = (&str, ExchangeOptions)> {
+    let broadcasts = topology.queues.iter().filter(|(_, queue)| queue.broadcast).map(|(name, queue)| {
+        let foreign = queue.foreign;
+        (name.as_str(), ExchangeOptions { kind: ExchangeKind::Fanout, foreign, ..ExchangeOptions::default() })
+    });
+    topology.exchanges.iter().map(|(name, options)| (name.as_str(), options.clone())).chain(broadcasts)
+}

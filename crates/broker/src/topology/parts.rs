@@ -1,0 +1,335 @@
+//! What has to exist on the broker: a topology, and the delay ladder, as a list in the order in which it is made. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use celeriac_protocol::Value;
+
+use super::{Binding, ExchangeKind, ExchangeOptions, Overflow, QueueKind, QueueOptions, Topology};
+use crate::delay::{DELIVERY_EXCHANGE, delivery_binding, ladder};
+
+/// Arguments by their names in AMQP.
+pub type Arguments = BTreeMap<String, Argument>;
+
+/// The value of an argument.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Argument {
+    /// Text.
+    Text(String),
+    /// A number.
+    Number(i64),
+    /// Yes or no.
+    Flag(bool),
+}
+
+/// One thing that has to exist.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part {
+    /// An exchange.
+    Exchange(ExchangePart),
+    /// A queue.
+    Queue(QueuePart),
+    /// A binding.
+    Binding(BindingPart),
+}
+
+/// An exchange that has to exist.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExchangePart {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub kind: ExchangeKind,
+    /// Its arguments.
+    pub arguments: Arguments,
+    /// Whether somebody else makes it.
+    pub foreign: bool,
+}
+
+/// A queue that has to exist.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueuePart {
+    /// Its name.
+    pub name: String,
+    /// Whether it outlives the broker's restart.
+    pub durable: bool,
+    /// Its arguments, which cannot be changed once it exists.
+    pub arguments: Arguments,
+    /// What a policy says of it, which can.
+    pub policy: Arguments,
+    /// What the configuration says of arguments. Where the broker has them otherwise, that is a mismatch; all others are
+    /// taken as they are there.
+    pub configured: BTreeMap<&'static str, String>,
+    /// Whether somebody else makes it.
+    pub foreign: bool,
+}
+
+/// A binding that has to exist.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BindingPart {
+    /// The exchange that messages come from.
+    pub source: String,
+    /// Where they go.
+    pub destination: Place,
+    /// The binding key.
+    pub key: String,
+    /// Its arguments.
+    pub arguments: Arguments,
+}
+
+/// The end of a binding.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// A queue.
+    Queue(String),
+    /// An exchange.
+    Exchange(String),
+}
+
+/// Where the settings of queues are kept that RabbitMQ can change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Keeping {
+    /// In the arguments of the queue, for ever.
+    #[default]
+    Arguments,
+    /// In a policy for each queue; arguments say only what cannot be changed.
+    Policies,
+}
+
+/// How often a message of a quorum queue is delivered, where the configuration says nothing. A net below everything else:
+/// a message that ends its consumer before it can be looked at, as text that is not UTF-8 in a short string of AMQP does in
+/// lapin, is dead-lettered by the broker in the end. Restarts count as well, so the net hangs low.
+const DELIVERY_LIMIT: u32 = 100;
+
+impl Topology {
+    /// Everything that it names.
+    pub fn parts(&self, keeping: Keeping) -> Vec<Part> {
+        let mut parts = Vec::new();
+        for (name, options) in &self.exchanges {
+            parts.push(Part::Exchange(exchange(name, options)));
+        }
+        for (name, options) in self.queues.iter().filter(|(_, options)| options.broadcast) {
+            // Who sends to all sends to an exchange; each worker has a queue of its own there.
+            let kind = ExchangeKind::Fanout;
+            let (arguments, foreign) = (Arguments::new(), options.foreign);
+            parts.push(Part::Exchange(ExchangePart { name: name.clone(), kind, arguments, foreign }));
+        }
+        for (name, kind) in self.dead_letter_queues() {
+            parts.push(Part::Queue(dead_letters(&name, kind)));
+        }
+        for (name, options) in &self.queues {
+            self.queue(name, options, keeping, &mut parts);
+        }
+        for (name, options) in &self.exchanges {
+            let place = Place::Exchange(name.clone());
+            parts.extend(options.bind.iter().map(|binding| bound(binding, self, place.clone())));
+        }
+        parts
+    }
+
+    fn queue(&self, name: &str, options: &QueueOptions, keeping: Keeping, parts: &mut Vec<Part>) {
+        let place = if options.broadcast {
+            Place::Exchange(name.to_owned())
+        } else {
+            parts.push(Part::Queue(queue(name, options, self.dead_letter_queue(name).as_deref(), keeping)));
+            Place::Queue(name.to_owned())
+        };
+        // Also what others declare has its place behind the delays, and fails here where it is not there.
+        parts.push(binding(DELIVERY_EXCHANGE, place.clone(), &delivery_binding(name)));
+        parts.extend(options.bind.iter().map(|binding| bound(binding, self, place.clone())));
+    }
+}
+
+/// The delay ladder.
+pub fn delay_ladder(kind: QueueKind) -> Vec<Part> {
+    let topic = |name: &str| {
+        let (name, kind) = (name.to_owned(), ExchangeKind::Topic);
+        Part::Exchange(ExchangePart { name, kind, arguments: Arguments::new(), foreign: false })
+    };
+    let mut parts = vec![topic(DELIVERY_EXCHANGE)];
+    for level in ladder() {
+        let mut arguments = Arguments::from([
+            ("x-queue-type".to_owned(), text(kind.name())),
+            ("x-overflow".to_owned(), text(Overflow::RejectPublish.name())),
+            ("x-message-ttl".to_owned(), milliseconds(level.wait)),
+            ("x-dead-letter-exchange".to_owned(), text(&level.next)),
+        ]);
+        if kind == QueueKind::Quorum {
+            arguments.insert("x-dead-letter-strategy".to_owned(), text("at-least-once"));
+        }
+        parts.push(topic(&level.name));
+        parts.push(Part::Queue(QueuePart {
+            name: level.name,
+            durable: true,
+            arguments,
+            policy: Arguments::new(),
+            configured: BTreeMap::new(),
+            foreign: false,
+        }));
+    }
+    for level in ladder() {
+        parts.push(binding(&level.name, Place::Queue(level.name.clone()), &level.waits));
+        parts.push(binding(&level.name, Place::Exchange(level.next), &level.passes));
+    }
+    parts
+}
+
+fn exchange(name: &str, options: &ExchangeOptions) -> ExchangePart {
+    let alternate = options.alternate.iter().map(|alternate| ("alternate-exchange".to_owned(), text(alternate)));
+    ExchangePart { name: name.to_owned(), kind: options.kind, arguments: alternate.collect(), foreign: options.foreign }
+}
+
+fn dead_letters(name: &str, kind: QueueKind) -> QueuePart {
+    QueuePart {
+        name: name.to_owned(),
+        durable: true,
+        arguments: kind_argument(kind).into_iter().collect(),
+        policy: Arguments::new(),
+        configured: BTreeMap::new(),
+        foreign: false,
+    }
+}
+
+fn queue(name: &str, options: &QueueOptions, dead: Option<&str>, keeping: Keeping) -> QueuePart {
+    let said = said(options);
+    let mut configured: BTreeMap<_, _> = said.iter().map(|(name, value)| (*name, value.to_string())).collect();
+    configured.insert("x-queue-type", options.kind.name().to_owned());
+    let mut arguments: Arguments = said.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    arguments.extend(kind_argument(options.kind));
+    if let Some(dead) = dead {
+        arguments.insert("x-dead-letter-exchange".to_owned(), text(""));
+        arguments.insert("x-dead-letter-routing-key".to_owned(), text(dead));
+    }
+    if options.kind == QueueKind::Quorum {
+        let limit = || number(u64::from(DELIVERY_LIMIT));
+        arguments.entry("x-delivery-limit".to_owned()).or_insert_with(limit);
+        // Dead-lettering is confirmed, which RabbitMQ does only where a full queue refuses instead of dropping.
+        if options.overflow != Some(Overflow::DropHead) {
+            arguments.insert("x-overflow".to_owned(), text(Overflow::RejectPublish.name()));
+            arguments.insert("x-dead-letter-strategy".to_owned(), text("at-least-once"));
+        }
+    }
+    let mut policy = Arguments::new();
+    if keeping == Keeping::Policies && !options.foreign {
+        arguments.retain(|name, value| match policy_key(name) {
+            Some(key) => {
+                policy.insert(key.to_owned(), value.clone());
+                false
+            }
+            None => true,
+        });
+        configured.retain(|name, _| policy_key(name).is_none());
+    }
+    let (name, durable) = (name.to_owned(), !options.transient);
+    QueuePart { name, durable, arguments, policy, configured, foreign: options.foreign }
+}
+
+/// What the configuration says of a queue's arguments, but for its type.
+fn said(options: &QueueOptions) -> Vec<(&'static str, Argument)> {
+    let QueueOptions { max_length, overflow, .. } = options;
+    let said = [
+        ("x-max-priority", options.max_priority.map(|most| Argument::Number(i64::from(most)))),
+        ("x-message-ttl", options.message_ttl.map(milliseconds)),
+        ("x-expires", options.unused_for.map(milliseconds)),
+        ("x-max-length", max_length.map(number)),
+        ("x-max-length-bytes", options.max_bytes.map(|bytes| number(bytes.bytes()))),
+        ("x-max-age", options.max_age.map(|age| text(&format!("{}s", age.as_secs())))),
+        ("x-overflow", overflow.map(|overflow| text(overflow.name()))),
+        ("x-delivery-limit", options.delivery_limit.map(|limit| number(u64::from(limit)))),
+        ("x-single-active-consumer", options.single_active_consumer.then_some(Argument::Flag(true))),
+        (replicas_argument(options.kind), options.replicas.map(|count| number(u64::from(count)))),
+        ("x-queue-mode", options.lazy.then(|| text("lazy"))),
+    ];
+    said.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+fn replicas_argument(kind: QueueKind) -> &'static str {
+    if kind == QueueKind::Stream { "x-initial-cluster-size" } else { "x-quorum-initial-group-size" }
+}
+
+/// Nothing is said for a classic queue, since that is what Celery says.
+fn kind_argument(kind: QueueKind) -> Option<(String, Argument)> {
+    (kind != QueueKind::Classic).then(|| ("x-queue-type".to_owned(), text(kind.name())))
+}
+
+/// The name in a policy of what an argument says, where a policy can say it.
+pub(crate) fn policy_key(argument: &str) -> Option<&'static str> {
+    Some(match argument {
+        "x-message-ttl" => "message-ttl",
+        "x-expires" => "expires",
+        "x-max-length" => "max-length",
+        "x-max-length-bytes" => "max-length-bytes",
+        "x-max-age" => "max-age",
+        "x-overflow" => "overflow",
+        "x-delivery-limit" => "delivery-limit",
+        "x-dead-letter-exchange" => "dead-letter-exchange",
+        "x-dead-letter-routing-key" => "dead-letter-routing-key",
+        "x-dead-letter-strategy" => "dead-letter-strategy",
+        "x-queue-mode" => "queue-mode",
+        _ => return None,
+    })
+}
+
+fn bound(binding: &Binding, topology: &Topology, destination: Place) -> Part {
+    let by_headers = topology.exchanges.get(&binding.exchange).is_some_and(|from| from.kind == ExchangeKind::Headers);
+    let mut arguments = Arguments::new();
+    if by_headers {
+        arguments.insert("x-match".to_owned(), text(binding.header_match.name()));
+        arguments.extend(
+            binding.headers.iter().filter_map(|(name, value)| Some((name.clone(), Argument::of_header(value)?))),
+        );
+    }
+    Part::Binding(BindingPart { source: binding.exchange.clone(), destination, key: binding.key.clone(), arguments })
+}
+
+fn binding(source: &str, destination: Place, key: &str) -> Part {
+    let (source, key) = (source.to_owned(), key.to_owned());
+    Part::Binding(BindingPart { source, destination, key, arguments: Arguments::new() })
+}
+
+fn text(text: &str) -> Argument {
+    Argument::Text(text.to_owned())
+}
+
+fn number(number: u64) -> Argument {
+    Argument::Number(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+fn milliseconds(duration: Duration) -> Argument {
+    Argument::Number(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
+}
+
+impl Argument {
+    /// What a binding compares a header with. `None` for what RabbitMQ does not compare.
+    pub(crate) fn of_header(value: &Value) -> Option<Self> {
+        Some(match value {
+            Value::Text(text) => Self::Text(text.clone()),
+            Value::Int(number) => Self::Number(*number),
+            Value::Bool(flag) => Self::Flag(*flag),
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Argument {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => formatter.write_str(text),
+            Self::Number(number) => write!(formatter, "{number}"),
+            Self::Flag(flag) => write!(formatter, "{flag}"),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Queue(name) => write!(formatter, "queue `{name}`"),
+            Self::Exchange(name) => write!(formatter, "exchange `{name}`"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

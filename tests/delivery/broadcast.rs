@@ -1,0 +1,70 @@
+//! What is sent to every worker.
+
+use celeriac::prelude::*;
+use celeriac_client::Error;
+use celeriac_tests::{Bed, Running, eventually};
+
+/// Fails at its first attempt, on the worker that is told to.
+#[task(name = "t.reload", max_retries = 2, retry_backoff = "10ms..50ms")]
+async fn reload(ctx: TaskContext, fails_on: String) -> TaskResult<String> {
+    let worker = ctx.state::<String>()?.to_string();
+    if worker == fails_on && ctx.attempt() == 1 {
+        return Err(TaskError::new("not yet"));
+    }
+    Ok(worker)
+}
+
+fn program(bed: &Bed, worker: &'static str) -> Celeriac {
+    let directory = tempfile::tempdir().unwrap();
+    let routes = "queues: { reload: { broadcast: true } }\ntask_routes: [{ task: t.reload, queue: reload }]";
+    std::fs::write(directory.path().join("routes.yaml"), routes).unwrap();
+    let tasks = bed.program(tasks![reload]).set("worker.name", worker).state(worker.to_owned());
+    tasks.config_if_present(directory.path()).build().unwrap()
+}
+
+#[tokio::test]
+async fn every_worker_runs_it_and_has_an_outcome_of_its_own() {
+    let bed = Bed::new().await;
+    let (one, other) = (program(&bed, "one"), program(&bed, "other"));
+    let client = one.client().await.unwrap();
+
+    let nobody = reload("other".to_owned()).submit(&client).await;
+    let error = nobody.unwrap_err();
+    assert!(error.to_string().contains("t.reload"), "{error}");
+
+    let workers = [Running::start(&one).await, Running::start(&other).await];
+    let mut database = bed.database().await;
+    let queues = eventually(
+        "both workers to consume",
+        async || bed.management().0.queues(bed.management().1).await,
+        |queues: &Vec<(String, u64)>| {
+            ["reload.one", "reload.other"].iter().all(|name| queues.contains(&((*name).to_owned(), 1)))
+        },
+    );
+    drop(queues.await);
+    let handle = reload("other".to_owned()).submit(&client).await.unwrap();
+    let refused = handle.get().await;
+    assert!(matches!(&refused, Err(Error::ToAll { id }) if id == handle.id()), "{refused:?}");
+
+    let rows = eventually(
+        "both outcomes",
+        async || {
+            let rows = "SELECT result::text, state::text, attempts FROM celeriac.tasks WHERE parent_id = $1 ORDER BY 1";
+            sqlx::query_as::<_, (Option<String>, String, i64)>(rows)
+                .bind(handle.id())
+                .fetch_all(&mut database)
+                .await
+                .unwrap()
+        },
+        |rows: &Vec<_>| rows.len() == 2 && rows.iter().all(|(_, state, _)| state == "SUCCESS"),
+    )
+    .await;
+    let results: Vec<_> = rows.into_iter().map(|(result, _, attempts)| (result.unwrap(), attempts)).collect();
+    assert_eq!(results, [("\"one\"".to_owned(), 1), ("\"other\"".to_owned(), 2)]);
+
+    for worker in workers {
+        worker.stop().await;
+    }
+    client.close().await;
+    bed.clear().await;
+}
