@@ -9,6 +9,8 @@ mod builtin;
 mod command_line;
 mod conformance;
 mod cookbook;
+mod dead;
+mod dead_reasons;
 mod follow_ups;
 mod foreign;
 mod letter;

@@ -7,6 +7,7 @@
 mod cluster;
 mod connection_cut;
 mod database_stopped;
+mod dead_replayed;
 mod delays;
 mod follow_ups_killed;
 mod garbage;

@@ -128,6 +128,11 @@ impl Program {
         let _ = self.child.kill().await;
     }
 
+    /// Waits for its end, whatever it is.
+    pub async fn ended(&mut self) {
+        let _ = self.child.wait().await;
+    }
+
     /// Waits for its end, and returns its exit code.
     ///
     /// # Panics

@@ -5,13 +5,14 @@
 //! - `publish`, `slot`, `line`, `flights`: a message is on a queue, or its sender has an error;
 //! - `consume`, `subscription`: deliveries out, verdicts in, through lost connections;
 //! - `arguments`, `declare`, `proof`, `verify`: what has to exist is made or adopted, or its difference is told;
-//! - `depth`: a look at a queue; `migration`: a queue is moved to another.
+//! - `depth`: a look at a queue; `browse`: a look through it; `migration`: a queue is moved to another.
 //!
 //! Nothing of the client library's own recovery is used: what is published again, subscribed again and given up is decided
 //! here.
 
 mod arguments;
 mod backoff;
+mod browse;
 mod connection;
 mod consume;
 mod convert;
@@ -56,6 +57,7 @@ use self::subscription::Owner;
 use self::tls::Tls;
 use self::url::Node;
 use crate::broker::{Broker, Consumer, Depth, Health, Outgoing, Subscription};
+use crate::browse::Browser;
 use crate::delay::Ladder;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
@@ -110,14 +112,7 @@ impl AmqpBroker {
 
     /// A channel for looks and small changes, within the publish timeout.
     async fn channel(&self) -> Result<Channel> {
-        let began = Instant::now();
-        timeout(self.patience, self.consuming.channel()).await.unwrap_or_else(|_| {
-            Err(Error::Unreachable {
-                url: self.consuming.shown(),
-                waited: began.elapsed(),
-                source: self.around.board.trouble(Purpose::Consume).map(Into::into),
-            })
-        })
+        self.in_time(self.consuming.channel()).await
     }
 
     async fn look(&self, queue: &str) -> Result<Option<Depth>> {
@@ -147,10 +142,14 @@ impl AmqpBroker {
     }
 
     async fn consume_replies(&self, queue: &str) -> Result<Consumer> {
-        let began = Instant::now();
         let subscription = Subscription::to_replies(queue);
-        let consuming = consume::consume(Arc::clone(&self.consuming), &subscription, Owner::Consumer);
-        timeout(self.patience, consuming).await.unwrap_or_else(|_| {
+        self.in_time(consume::consume(Arc::clone(&self.consuming), &subscription, Owner::Consumer)).await
+    }
+
+    /// Does something on the connection that consumes, for which somebody waits.
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let began = Instant::now();
+        timeout(self.patience, work).await.unwrap_or_else(|_| {
             Err(Error::Unreachable {
                 url: self.consuming.shown(),
                 waited: began.elapsed(),
@@ -201,6 +200,14 @@ impl Broker for AmqpBroker {
 
     fn ladder(&self) -> &Ladder {
         &self.ladder
+    }
+
+    fn browse<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Box<dyn Browser>>> {
+        Box::pin(async move {
+            let browser = browse::begin(Arc::clone(&self.consuming), queue);
+            let browser = self.in_time(Box::pin(browser)).await?;
+            Ok(Box::new(browser) as Box<dyn Browser>)
+        })
     }
 
     fn health(&self) -> watch::Receiver<Health> {

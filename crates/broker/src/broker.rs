@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::browse::Browser;
 use crate::delay::Ladder;
 use crate::error::Result;
 use crate::settle::Settlement;
@@ -50,6 +51,11 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
 
     /// The ladder by which messages are delayed here.
     fn ladder(&self) -> &Ladder;
+
+    /// Begins to look through a queue, and to take out of it what is wanted.
+    ///
+    /// Ends within the publish timeout of the options, since a person waits for it.
+    fn browse<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Box<dyn Browser>>>;
 
     /// How it stands with the broker, now and from now on.
     fn health(&self) -> watch::Receiver<Health>;

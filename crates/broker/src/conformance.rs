@@ -16,6 +16,7 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test aid: panicking is how a case fails")]
 
 mod bounds;
+mod browsing;
 mod consuming;
 mod dead_letters;
 mod declaring;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use crate::broker::Broker;
 use bounds::*;
+use browsing::*;
 use consuming::*;
 use dead_letters::*;
 use declaring::*;
@@ -91,6 +93,14 @@ macro_rules! for_each_broker_case {
             a_queue_for_replies_goes_with_its_consumer
             a_closed_broker_takes_no_replies
             a_name_that_is_taken_is_refused_for_replies
+            a_look_leaves_everything_in_its_place
+            a_look_that_ends_early_gives_everything_back
+            a_look_that_is_dropped_gives_everything_back
+            what_a_look_removes_is_gone_and_the_rest_keeps_its_order
+            a_look_ends_where_the_queue_ended_when_it_began
+            a_look_ends_although_another_takes_what_it_was_to_see
+            a_look_at_large_messages_holds_few_of_them
+            a_look_at_a_missing_queue_is_an_error
             what_exists_may_be_declared_again
             a_queue_of_another_kind_is_a_mismatch
             an_exchange_of_another_kind_is_a_mismatch

@@ -143,6 +143,14 @@ pub enum Error {
         /// The binding key.
         key: String,
     },
+    /// A look through a queue was cut short: everything is back on it that was not removed.
+    #[error("the look through queue `{queue}` was cut short: {reason}")]
+    LookLost {
+        /// The queue.
+        queue: String,
+        /// What went wrong.
+        reason: String,
+    },
     /// The broker's version, or a queue of this kind on it, cannot do what is configured.
     #[error("cannot declare queue `{queue}`: this broker does not take {option}: {reason}")]
     Unsupported {
@@ -184,13 +192,14 @@ impl Error {
                 | Self::Unreachable { .. }
                 | Self::Unconfirmed { .. }
                 | Self::Refused { .. }
+                | Self::LookLost { .. }
                 | Self::Amqp { .. }
         )
     }
 
     /// Whether the broker could not be reached or was lost.
     pub fn is_connection_lost(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Unconfirmed { .. })
+        matches!(self, Self::Unreachable { .. } | Self::Unconfirmed { .. } | Self::LookLost { .. })
     }
 
     /// What a person can do about it.
@@ -221,6 +230,7 @@ impl Error {
             Self::NotBound { .. } => Some(
                 "have somebody bind it who may configure the broker, such as a worker started once with that permission",
             ),
+            Self::LookLost { .. } => Some("do it again: what was not removed is back on the queue"),
             Self::Unsupported { .. } => Some("leave that option out, or use a queue of another type or a newer broker"),
             Self::Closed | Self::Invalid { .. } | Self::Amqp { .. } => None,
         }

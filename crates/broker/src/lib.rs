@@ -7,6 +7,8 @@
 //! - [`route`]: which of them a task goes to;
 //! - [`delay`]: how a message waits for its time;
 //! - [`settle`]: acknowledge, reject or requeue, once, and together where possible;
+//! - [`browse`]: a look through a queue that leaves it as it is;
+//! - [`dead`]: what stands in dead-letter queues, to be listed, replayed and purged;
 //! - [`amqp`]: the contract on RabbitMQ, split by duty;
 //! - [`memory`]: the contract in process;
 //! - `conformance` (a feature of this crate, for tests): the suite that both pass.
@@ -21,6 +23,10 @@ pub mod delay;
 
 pub mod settle;
 
+pub mod browse;
+
+pub mod dead;
+
 pub mod amqp;
 
 pub mod memory;
@@ -34,6 +40,8 @@ mod prefetch;
 
 pub use amqp::{Migration, Removal};
 pub use broker::{Broker, Consumer, Delivery, Depth, Health, Origin, Outgoing, Subscription};
+pub use browse::{Browsed, Browser};
+pub use dead::{DeadLetter, Filter};
 pub use error::{Error, Result, TlsFault};
 pub use options::{BrokerOptions, TlsOptions, connect};
 pub use prefetch::Prefetch;

@@ -7,9 +7,11 @@
 //! - `death`: what a dead-lettered message carries;
 //! - `ladder`: how long a delayed message waits;
 //! - `timeline`: what happens when time passes;
+//! - `browser`: a look through a queue;
 //! - `consumer`: takes the verdicts of one consumer back.
 
 mod bounds;
+mod browser;
 mod consumer;
 mod death;
 mod exchanges;
@@ -29,10 +31,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::broker::{Broker, Consumer, Depth, Health, Outgoing, Subscription};
+use crate::browse::Browser;
 use crate::delay::Ladder;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
 use crate::topology::Topology;
+use browser::MemoryBrowser;
 use state::State;
 
 /// A broker inside this process.
@@ -148,6 +152,14 @@ impl Broker for MemoryBroker {
 
     fn ladder(&self) -> &Ladder {
         &self.ladder
+    }
+
+    fn browse<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Box<dyn Browser>>> {
+        Box::pin(async move {
+            self.still_open()?;
+            let browser = MemoryBrowser::new(Arc::clone(&self.shared), queue)?;
+            Ok(Box::new(browser) as Box<dyn Browser>)
+        })
     }
 
     fn health(&self) -> watch::Receiver<Health> {

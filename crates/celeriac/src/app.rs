@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use celeriac_broker::route::RouteFunction;
-use celeriac_broker::{RouteAnswer, RouteFunctions, RouteQuestion, Router};
+use celeriac_broker::{Broker, RouteAnswer, RouteFunctions, RouteQuestion, Router};
 use celeriac_client::Client;
 use celeriac_client::client::SendLimits;
 use celeriac_config::{Environment, Loaded, Problem, Problems};
@@ -96,8 +96,7 @@ impl Celeriac {
 
     async fn connect(&self) -> Result<Client, Unusable> {
         let settings = self.settings();
-        let name = settings.worker.name.as_deref().unwrap_or(&settings.telemetry.service);
-        let broker = celeriac_broker::connect(&settings.broker, name).map_err(Unusable::Broker)?;
+        let broker = self.open_broker().map_err(Unusable::Broker)?;
         let router = Router::new(&settings.routes()).and_then(|router| router.with_functions(&self.functions));
         let router = router.map_err(Unusable::Broker)?;
         let results = celeriac_results::connect(&settings.results).await.map_err(Unusable::Results)?;
@@ -105,6 +104,12 @@ impl Celeriac {
         let mut options = settings.client.clone();
         options.replies |= settings.results.are_replies();
         Ok(Client::new(broker, Arc::new(router), results, options, limits))
+    }
+
+    fn open_broker(&self) -> celeriac_broker::Result<Arc<dyn Broker>> {
+        let settings = self.settings();
+        let name = settings.worker.name.as_deref().unwrap_or(&settings.telemetry.service);
+        celeriac_broker::connect(&settings.broker, name)
     }
 
     /// A worker that shares the client's connections to the database, and its broker.
@@ -275,6 +280,10 @@ mod verbs {
 
         fn is_in_process(&self) -> bool {
             self.settings().broker.url.expose().starts_with("memory://")
+        }
+
+        fn broker(&self) -> Result<Arc<dyn Broker>, Error> {
+            self.open_broker().map_err(Error::Broker)
         }
 
         async fn client(&self) -> Result<Client, Error> {

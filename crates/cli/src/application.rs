@@ -1,8 +1,9 @@
 //! What a program has to offer so that the verbs can work on it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use celeriac_broker::{BrokerOptions, RouteFunctions, RoutesOptions};
+use celeriac_broker::{Broker, BrokerOptions, RouteFunctions, RoutesOptions};
 use celeriac_client::Client;
 use celeriac_config::Problems;
 use celeriac_telemetry::{Instance, TelemetryOptions};
@@ -47,6 +48,9 @@ pub trait Program: Send + Sync {
 
     /// Whether what it sends stays inside this process.
     fn is_in_process(&self) -> bool;
+
+    /// Its broker, to which it connects where it has to. The store of results is left alone.
+    fn broker(&self) -> Result<Arc<dyn Broker>, Error>;
 
     /// Connects a client.
     fn client(&self) -> impl Future<Output = Result<Client, Error>> + Send;

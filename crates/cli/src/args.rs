@@ -1,5 +1,6 @@
 //! Verbs and flags.
 
+mod dead;
 mod topology;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::application::Override;
 
+pub use dead::{DeadFilter, DeadQueues, DeadVerb, ListDeadArgs, PurgeArgs, RemovalArgs, ReplayArgs, ShowDeadArgs};
 pub use topology::{MigrateArgs, QueuesArgs, TopologyVerb};
 
 /// Background work on RabbitMQ, with results in Postgres.
@@ -59,6 +61,9 @@ pub enum Verb {
     /// Change exchanges and queues on the broker
     #[command(subcommand)]
     Topology(TopologyVerb),
+    /// Look at dead letters, replay them, purge them
+    #[command(subcommand)]
+    Dead(DeadVerb),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigVerb),

@@ -48,6 +48,7 @@ async fn obey<A: Application>(app: A, line: CommandLine) -> Result<(), Error> {
         Verb::Topology(TopologyVerb::Migrate(args)) => {
             Box::pin(verbs::migrate::run(&program, &args, global.json)).await
         }
+        Verb::Dead(verb) => Box::pin(verbs::dead::run(&program, verb, global.json)).await,
         Verb::Config(ConfigVerb::Check) => {
             verbs::config::check(global.json);
             Ok(())

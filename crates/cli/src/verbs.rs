@@ -2,6 +2,7 @@
 
 pub(crate) mod call;
 pub(crate) mod config;
+pub(crate) mod dead;
 pub(crate) mod list;
 pub(crate) mod migrate;
 pub(crate) mod queues;

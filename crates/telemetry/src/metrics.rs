@@ -20,6 +20,7 @@ pub(crate) enum Counter {
     RepliesUnreadable,
     MessagesConsumed,
     MessagesDeadLettered,
+    MessagesReplayed,
     MessagesReturned,
     ConnectionsLost,
     ConnectionsRestored,
@@ -35,12 +36,13 @@ pub(crate) enum Counter {
 }
 
 impl Counter {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::MessagesSent,
         Self::SendsFailed,
         Self::RepliesUnreadable,
         Self::MessagesConsumed,
         Self::MessagesDeadLettered,
+        Self::MessagesReplayed,
         Self::MessagesReturned,
         Self::ConnectionsLost,
         Self::ConnectionsRestored,
@@ -63,6 +65,7 @@ impl Counter {
             Self::RepliesUnreadable => "celeriac.client.unreadable.replies",
             Self::MessagesConsumed => "messaging.client.consumed.messages",
             Self::MessagesDeadLettered => "celeriac.messages.dead_lettered",
+            Self::MessagesReplayed => "celeriac.messages.replayed",
             Self::MessagesReturned => "celeriac.messages.returned",
             Self::ConnectionsLost => "celeriac.connections.lost",
             Self::ConnectionsRestored => "celeriac.connections.restored",

@@ -308,17 +308,22 @@ impl Life<'_> {
     /// What an earlier delivery of this attempt left in the store, if this one may not be the first.
     async fn already_led(&self) -> Option<Ending> {
         let TaskHeaders { task, id, retries, .. } = self.headers();
-        let repeated = self.received.message.headers.get(names::REPEATED).is_some();
-        if !self.received.origin.redelivered && *retries == 0 && !repeated {
+        let message = &self.received.message.headers;
+        let (repeated, replays) = (message.get(names::REPEATED).is_some(), message.replays());
+        if !self.received.origin.redelivered && *retries == 0 && !repeated && replays == 0 {
             return None;
         }
         let row = match self.find_row().await {
             Ok(row) => row?,
             Err(Interrupted) => return Some(Ending::Again),
         };
+        if row.replays < replays && !matches!(row.state, State::Success | State::Ignored) {
+            // What it came to before it was replayed is why it was.
+            return None;
+        }
         let has_ended = row.state.is_final();
         // The attempt has run, and its worker died before the next one was on its queue, or just after.
-        let has_run = row.state == State::Retry && row.attempts > *retries;
+        let has_run = row.state == State::Retry && row.replays == replays && row.attempts > *retries;
         if !has_ended && !has_run {
             return None;
         }

@@ -66,6 +66,7 @@ pub(crate) fn row(life: &Life<'_>, state: State, outcome: Outcome) -> TaskRecord
         started_at: outcome.timing.as_ref().map(|timing| timing.started_at),
         runtime: outcome.timing.as_ref().map(|timing| timing.runtime),
         trace_id: life.span.trace_id(),
+        replays: life.received.message.headers.replays(),
         ..bare_row(life.core, &life.received.origin, id.clone(), task.clone(), state, life.received_at)
     }
 }
@@ -78,6 +79,7 @@ pub(crate) fn step_row(life: &Life<'_>, id: String, task: String, failure: Failu
         parent_id: Some(life.received.headers.id.clone()),
         trace_id: life.span.trace_id(),
         received_at: None,
+        replays: life.received.message.headers.replays(),
         ..bare_row(life.core, &life.received.origin, id, task, State::Failure, life.received_at)
     }
 }
@@ -89,9 +91,10 @@ pub(crate) fn unread_row(
     id: String,
     task: String,
     failure: Failure,
+    replays: u32,
     received_at: Timestamp,
 ) -> TaskRecord {
-    TaskRecord { failure: Some(failure), ..bare_row(core, origin, id, task, State::Rejected, received_at) }
+    TaskRecord { failure: Some(failure), replays, ..bare_row(core, origin, id, task, State::Rejected, received_at) }
 }
 
 fn bare_row(
@@ -116,6 +119,7 @@ fn bare_row(
         routing_key: origin.routing_key.clone(),
         worker: Arc::clone(&core.name),
         attempts: 0,
+        replays: 0,
         root_id: None,
         parent_id: None,
         group_id: None,

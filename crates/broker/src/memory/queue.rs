@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::bounds::Bounds;
 use super::timeline::Timeline;
 use crate::broker::{Delivery, Depth, Origin};
+use crate::browse::Browsed;
 use crate::settle::{Settled, Settlement};
 use crate::topology::{Overflow, QueueKind, QueueOptions};
 
@@ -32,6 +33,22 @@ pub(super) struct Stored {
     pub(super) expires: Option<Instant>,
     /// How often it came back unsettled or requeued.
     pub(super) returns: u32,
+}
+
+impl Stored {
+    /// As whoever looks at it sees it.
+    pub(super) fn browsed(&self, queue: &Arc<str>) -> Browsed {
+        Browsed { message: self.message.clone(), origin: self.origin(queue) }
+    }
+
+    fn origin(&self, queue: &Arc<str>) -> Origin {
+        Origin {
+            queue: Arc::clone(queue),
+            exchange: self.exchange.clone(),
+            routing_key: self.routing_key.clone(),
+            redelivered: self.returns > 0,
+        }
+    }
 }
 
 /// A queue.
@@ -104,6 +121,16 @@ impl Queue {
     pub(super) fn depth(&self) -> Depth {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Depth { ready: count(self.ready.len()), consumers: count(self.turns.len()) }
+    }
+
+    /// How many messages wait.
+    pub(super) fn waiting(&self) -> u64 {
+        self.ready.len() as u64
+    }
+
+    /// Takes out the message whose turn it is.
+    pub(super) fn take_first(&mut self) -> Option<Stored> {
+        self.ready.pop_first().map(|(_, stored)| stored)
     }
 
     /// Whether there is room for one more.
@@ -245,12 +272,7 @@ impl Taker {
             }
             permit.send(Delivery {
                 message,
-                origin: Origin {
-                    queue: Arc::clone(queue),
-                    exchange: stored.exchange.clone(),
-                    routing_key: stored.routing_key.clone(),
-                    redelivered: stored.returns > 0,
-                },
+                origin: stored.origin(queue),
                 settlement: Settlement::new(0, tag, Arc::clone(queue), self.verdicts.clone())
                     .void_after(Arc::clone(&self.epoch)),
             });

@@ -281,6 +281,36 @@ impl State {
         self.after_settling(index, now);
     }
 
+    /// A queue's place, its name, and how many messages wait in it.
+    pub(super) fn look_at(&mut self, queue: &str, now: Instant) -> Result<(usize, Arc<str>, u64)> {
+        let Some(index) = self.names.get(queue).copied() else {
+            return Err(Error::NoSuchQueue { queue: queue.to_owned() });
+        };
+        self.pass_time(now);
+        self.timeline.announce();
+        let queue = &self.queues[index];
+        Ok((index, Arc::clone(&queue.name), queue.waiting()))
+    }
+
+    /// Takes the first message that waits in a queue, for whoever looks at it.
+    pub(super) fn take_first(&mut self, queue: usize, now: Instant) -> Option<Stored> {
+        self.pass_time(now);
+        let stored = self.queues[queue].take_first();
+        if let Some(stored) = &stored {
+            self.timeline.unwatch(stored);
+        }
+        self.timeline.announce();
+        stored
+    }
+
+    /// Gives back what was only looked at.
+    pub(super) fn return_all(&mut self, queue: usize, returned: impl Iterator<Item = Stored>, now: Instant) {
+        for stored in returned {
+            self.give_back(queue, stored, now);
+        }
+        self.after_settling(queue, now);
+    }
+
     /// Gives a consumer no more; how many it has to settle.
     pub(super) fn stop(&mut self, consumer: u64) -> usize {
         self.consumers.get(&consumer).map_or(0, |index| self.queues[*index].stop(consumer))
