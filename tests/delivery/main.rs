@@ -18,6 +18,7 @@ mod not_followed_up;
 mod outcomes;
 mod permissions;
 mod prefetch;
+mod queues;
 mod replies;
 mod routes;
 mod sending;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use celeriac::Celeriac;
+use celeriac::prelude::*;
 use celeriac_config::Environment;
 use celeriac_tests::Program;
 
@@ -139,4 +139,19 @@ async fn a_queue_or_exchange_that_is_misspelt_is_refused_with_the_nearest_wherev
             assert!(said.contains(part), "{part}: {said}");
         }
     }
+}
+
+/// Named wrongly on purpose.
+#[task(name = "t.stray", queue = "biling")]
+async fn stray() -> TaskResult<()> {
+    Ok(())
+}
+
+#[test]
+fn a_queue_that_is_misspelt_beside_a_task_is_refused_with_the_nearest() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "routes.yaml", "queues: { billing: {} }\n");
+    let program = Celeriac::from_config(folder.path()).environment(Environment::default());
+    let refused = program.tasks(tasks![stray]).build().unwrap_err().to_string();
+    assert!(refused.contains("task `t.stray`: queue `biling` is not declared, did you mean `billing`?"), "{refused}");
 }

@@ -7,7 +7,7 @@ use celeriac_broker::route::RouteFunction;
 use celeriac_broker::{Broker, RouteAnswer, RouteFunctions, RouteQuestion, Router};
 use celeriac_client::Client;
 use celeriac_client::client::SendLimits;
-use celeriac_config::{Environment, Loaded, Problem, Problems};
+use celeriac_config::{Environment, Loaded, Problem, Problems, nearest};
 use celeriac_protocol::{Accept, DecodeLimits};
 use celeriac_worker::context::SharedState;
 use celeriac_worker::{Registry, TaskDefinition, Worker, WorkerParts};
@@ -228,8 +228,24 @@ impl Builder {
         let settings = Settings::load(&origins)?;
         let registry = Registry::new(self.tasks)
             .map_err(|error| Problems::from(vec![Problem::of_source("the program", error.to_string())]))?;
+        let strays = stray_queues(&registry, &settings.options);
+        if !strays.is_empty() {
+            return Err(Problems::from(strays));
+        }
         Ok(Celeriac { settings, registry, state: self.state, functions: origins.functions })
     }
+}
+
+/// Tasks whose own queue is none that is declared.
+fn stray_queues(registry: &Registry, settings: &Settings) -> Vec<Problem> {
+    let topology = settings.routes().topology();
+    let known = || topology.queues.keys().map(String::as_str);
+    let named = registry.iter().filter_map(|task| Some((task.name, task.options.queue?)));
+    let strays = named.filter(|(_, queue)| !topology.queues.contains_key(*queue)).map(|(task, queue)| {
+        let near = nearest(queue, known()).map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
+        Problem::of_source("the program", format!("task `{task}`: queue `{queue}` is not declared{near}"))
+    });
+    strays.collect()
 }
 
 #[cfg(feature = "cli")]

@@ -31,4 +31,7 @@ pub struct QueuesArgs {
     /// Only these queues, separated by commas [default: all that are declared]
     #[arg(short = 'Q', long, value_name = "QUEUES", value_delimiter = ',')]
     pub queues: Vec<String>,
+    /// Look at the first message of each queue, too: its task, and how long ago it was sent. That counts as a delivery
+    #[arg(long)]
+    pub head: bool,
 }

@@ -1,9 +1,14 @@
 //! `queues`: how it stands with every queue.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use celeriac_broker::{Broker, Depth, Topology};
-use celeriac_config::nearest;
+use celeriac_config::{duration, nearest};
+use celeriac_protocol::headers::names;
+use celeriac_protocol::sent_at;
+use celeriac_telemetry::clock;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::application::Program;
@@ -21,9 +26,23 @@ struct Shown {
     /// Nothing when it does not exist.
     ready: Option<u32>,
     consumers: Option<u32>,
+    /// Its first message, where it was looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head: Option<Head>,
     /// What a person should know of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     remark: Option<&'static str>,
+}
+
+/// The first message of a queue.
+#[derive(Debug, Serialize)]
+struct Head {
+    /// Task name, where the message says one.
+    task: Option<String>,
+    /// When it was sent, where its id tells.
+    sent_at: Option<Timestamp>,
+    /// How long ago that was.
+    age: Option<String>,
 }
 
 /// What a queue is for.
@@ -39,7 +58,7 @@ pub(crate) async fn run<P: Program>(program: &P, args: &QueuesArgs, json: bool) 
     let topology = program.routes().topology();
     let wanted = wanted(&topology, &args.queues)?;
     let broker = celeriac_broker::connect(program.broker_options(), "celeriac queues").map_err(Error::Broker)?;
-    let shown = look(&*broker, wanted).await;
+    let shown = look(&*broker, wanted, args.head).await;
     broker.close().await;
     let shown = shown?;
     output::answer(json, &shown, || table(&shown));
@@ -76,14 +95,37 @@ fn wanted(topology: &Topology, chosen: &[String]) -> Result<Vec<(String, Purpose
     Ok(wanted)
 }
 
-async fn look(broker: &dyn Broker, wanted: Vec<(String, Purpose, &'static str)>) -> Result<Vec<Shown>, Error> {
+async fn look(
+    broker: &dyn Broker,
+    wanted: Vec<(String, Purpose, &'static str)>,
+    head: bool,
+) -> Result<Vec<Shown>, Error> {
     let mut shown = Vec::with_capacity(wanted.len());
     for (name, purpose, kind) in wanted {
         let depth = broker.depth(&name).await.map_err(Error::Broker)?;
         let (ready, consumers) = (depth.map(|depth| depth.ready), depth.map(|depth| depth.consumers));
-        shown.push(Shown { name, purpose, kind, ready, consumers, remark: remark(purpose, depth) });
+        let head = match ready {
+            // Whoever reads a log begins at its end: it has no head.
+            Some(1..) if head && purpose != Purpose::Log => first(broker, &name).await?,
+            _ => None,
+        };
+        shown.push(Shown { name, purpose, kind, ready, consumers, head, remark: remark(purpose, depth) });
     }
     Ok(shown)
+}
+
+/// Looks at the first message of a queue, and gives it back.
+async fn first(broker: &dyn Broker, queue: &str) -> Result<Option<Head>, Error> {
+    let mut browser = broker.browse(queue).await.map_err(Error::Broker)?;
+    let found = browser.next().await.map_err(Error::Broker)?;
+    browser.close().await.map_err(Error::Broker)?;
+    Ok(found.map(|found| {
+        let headers = &found.message.headers;
+        let sent_at = headers.text(names::ID).and_then(sent_at);
+        let age = sent_at.and_then(|sent_at| Duration::try_from(clock::now().duration_since(sent_at)).ok());
+        let age = age.map(|age| duration::format(Duration::from_secs(age.as_secs())));
+        Head { task: headers.text(names::TASK).map(str::to_owned), sent_at, age }
+    }))
 }
 
 fn remark(purpose: Purpose, depth: Option<Depth>) -> Option<&'static str> {
@@ -100,12 +142,25 @@ fn table(shown: &[Shown]) -> String {
     let width = shown.iter().map(|queue| queue.name.len()).max().unwrap_or_default().max(5);
     let mut text = format!("{:<width$}  {:<8} {:>9} {:>9}\n", "queue", "type", "ready", "consumers");
     let count = |count: Option<u32>| count.map_or_else(|| "-".to_owned(), |count| count.to_string());
-    for Shown { name, kind, ready, consumers, remark, .. } in shown {
+    for Shown { name, kind, ready, consumers, head, remark, .. } in shown {
         let (ready, consumers) = (count(*ready), count(*consumers));
-        let line = format!("{name:<width$}  {kind:<8} {ready:>9} {consumers:>9}  {}", remark.unwrap_or_default());
+        let head = head.as_ref().map(Head::text).unwrap_or_default();
+        let said: Vec<_> =
+            [head.as_str(), remark.unwrap_or_default()].into_iter().filter(|said| !said.is_empty()).collect();
+        let line = format!("{name:<width$}  {kind:<8} {ready:>9} {consumers:>9}  {}", said.join("; "));
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text
+}
+
+impl Head {
+    fn text(&self) -> String {
+        let task = self.task.as_deref().unwrap_or("a message that names no task");
+        match &self.age {
+            Some(age) => format!("{task} first, sent {age} ago"),
+            None => format!("{task} first"),
+        }
+    }
 }
 
 #[cfg(test)]
