@@ -293,3 +293,16 @@ fn doing(part: &Part) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_argument_that_the_broker_does_not_take_is_found_in_its_words() {
+        let said = "PRECONDITION_FAILED - invalid arg 'x-message-ttl' for queue 'mail' in vhost '/' of queue type \
+                    rabbit_quorum_queue";
+        assert_eq!(refused_argument(said), Some("x-message-ttl"));
+        assert_eq!(refused_argument("PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'mail'"), None);
+    }
+}
