@@ -11,6 +11,7 @@ mod cookbook;
 mod follow_ups;
 mod foreign;
 mod letter;
+mod management;
 mod not_followed_up;
 mod outcomes;
 mod replies;

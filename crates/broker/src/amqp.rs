@@ -38,7 +38,7 @@ use self::declare::Declarer;
 use self::health::Board;
 use self::publish::Publisher;
 use self::subscription::Owner;
-use self::url::Node;
+pub(crate) use self::url::Node;
 use crate::broker::{Broker, Consumer, Health, Outgoing, Subscription};
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;

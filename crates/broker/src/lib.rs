@@ -9,6 +9,7 @@
 //! - [`settle`]: acknowledge, reject or requeue, once, and together where possible;
 //! - [`amqp`]: the contract on RabbitMQ, split by duty;
 //! - [`memory`]: the contract in process;
+//! - [`management`]: RabbitMQ's own view, over its HTTP API;
 //! - `conformance` (a feature of this crate, for tests): the suite that both pass.
 
 pub mod broker;
@@ -25,6 +26,8 @@ pub mod amqp;
 
 pub mod memory;
 
+pub mod management;
+
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
@@ -33,6 +36,7 @@ mod options;
 
 pub use broker::{Broker, Consumer, Delivery, Health, Origin, Outgoing, Subscription};
 pub use error::{Error, Result};
+pub use management::{Management, management};
 pub use options::{BrokerOptions, connect};
 pub use route::{CallRoute, Destination, Explanation, Manner, Router, RoutesOptions, Rule};
 pub use settle::Settlement;

@@ -17,6 +17,9 @@ pub struct BrokerOptions {
     /// `amqp://user:password@host:port/vhost`, `amqps://…`, or `memory://` for a broker inside this process. Several,
     /// separated by commas, are the nodes of a cluster.
     pub url: Secret,
+    /// RabbitMQ's management API: `http://user:password@host:15672`. Default: port 15672 of the nodes of `url`, with the
+    /// same user, where it answers.
+    pub management: Option<Secret>,
     /// How often both sides prove that they live.
     #[serde(with = "duration")]
     pub heartbeat: Duration,
@@ -41,6 +44,7 @@ impl Default for BrokerOptions {
     fn default() -> Self {
         Self {
             url: Secret::new("memory://"),
+            management: None,
             heartbeat: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
             publish_timeout: Duration::from_secs(30),
@@ -63,6 +67,11 @@ impl BrokerOptions {
             && let Err(Error::Invalid { reason, .. }) = crate::amqp::check(self)
         {
             problems.push(("url".to_owned(), reason));
+        }
+        if let Some(url) = &self.management
+            && let Err(reason) = crate::management::check(url)
+        {
+            problems.push(("management".to_owned(), reason));
         }
         for (key, value) in [("confirm_window", self.confirm_window), ("publish_channels", self.publish_channels)] {
             if value == 0 {
