@@ -4,7 +4,8 @@
 //! - `convert`: messages into AMQP and out of it;
 //! - `publish`, `line`, `flights`: a message is on a queue, or its sender has an error;
 //! - `consume`, `subscription`: deliveries out, verdicts in, through lost connections;
-//! - `arguments`, `declare`, `verify`: what has to exist is made or adopted, or its difference is told.
+//! - `arguments`, `declare`, `verify`: what has to exist is made or adopted, or its difference is told;
+//! - `inspect`: what differs, as far as AMQP shows it, with nothing made.
 //!
 //! Nothing of the client library's own recovery is used: what is published again, subscribed again and given up is decided
 //! here.
@@ -17,7 +18,9 @@ mod convert;
 mod declare;
 mod flights;
 mod health;
+mod inspect;
 mod line;
+mod policy_watch;
 mod publish;
 mod subscription;
 mod url;
@@ -36,13 +39,15 @@ use tokio_util::task::TaskTracker;
 use self::connection::{Connections, Purpose, Surroundings};
 use self::declare::Declarer;
 use self::health::Board;
+pub(crate) use self::inspect::Inspection;
 use self::publish::Publisher;
 use self::subscription::Owner;
 pub(crate) use self::url::Node;
 use crate::broker::{Broker, Consumer, Health, Outgoing, Subscription};
 use crate::error::{Error, Result};
+use crate::management::{Management, management};
 use crate::options::BrokerOptions;
-use crate::topology::Topology;
+use crate::topology::{Part, Topology};
 
 /// How long the tasks of a broker may take to end.
 const WIND_UP: Duration = Duration::from_secs(10);
@@ -57,6 +62,8 @@ pub struct AmqpBroker {
     consuming: Arc<Connections>,
     publisher: Publisher,
     declarer: Declarer,
+    /// Where policies can be seen, if there are to be any.
+    management: Option<Management>,
     /// How long a sender waits.
     patience: Duration,
 }
@@ -79,12 +86,29 @@ impl AmqpBroker {
         let consuming = Arc::new(Connections::new(Purpose::Consume, around.clone()));
         Ok(Self {
             publisher: Publisher::new(Arc::clone(&publishing), options),
-            declarer: Declarer::new(Arc::clone(&consuming), options.delay_queues, options.publish_timeout),
+            declarer: Declarer::new(Arc::clone(&consuming), options),
+            management: management(options).filter(|_| options.policies),
             patience: options.publish_timeout,
             around,
             publishing,
             consuming,
         })
+    }
+
+    /// What differs of these parts, as far as AMQP shows it. Nothing is made.
+    pub(crate) async fn inspect(&self, parts: &[Part]) -> Result<Inspection> {
+        self.declarer.inspect(parts).await
+    }
+
+    /// Makes these parts exist.
+    pub(crate) async fn make(&self, parts: &[Part]) -> Result<()> {
+        arguments::check(parts)?;
+        self.declarer.make(parts).await
+    }
+
+    /// How many messages wait in a queue, and how many consumers it has, at this moment. `None`: it is not there.
+    pub(crate) async fn load(&self, queue: &str) -> Result<Option<(u32, u32)>> {
+        self.declarer.load(queue).await
     }
 
     async fn consume_replies(&self, queue: &str) -> Result<Consumer> {
@@ -114,7 +138,13 @@ impl fmt::Debug for AmqpBroker {
 
 impl Broker for AmqpBroker {
     fn declare<'a>(&'a self, topology: &'a Topology) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.declarer.declare(topology))
+        Box::pin(async {
+            self.declarer.declare(topology).await?;
+            if let Some(management) = &self.management {
+                policy_watch::tell(management, topology).await;
+            }
+            Ok(())
+        })
     }
 
     fn publish(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<()>> {

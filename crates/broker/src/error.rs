@@ -109,6 +109,12 @@ pub enum Error {
         /// Its value in the configuration.
         expected: String,
     },
+    /// What is needed is not there, and this program does not make it.
+    #[error("not on the broker: {}", objects.join(", "))]
+    Absent {
+        /// What it is, such as ``queue `mail` ``.
+        objects: Vec<String>,
+    },
     /// The broker's version, or a queue of this kind on it, cannot do what is configured.
     #[error("cannot declare queue `{queue}`: this broker does not take {option}: {reason}")]
     Unsupported {
@@ -192,6 +198,9 @@ impl Error {
             Self::Unconfirmed { .. } => Some("submit again with the same task id: a worker records one outcome per id"),
             Self::Denied { .. } => Some("check user, password, virtual host and permissions of broker.url"),
             Self::Mismatch { .. } => Some("change the configuration to what exists, or delete what exists"),
+            Self::Absent { .. } => {
+                Some("run `celeriac topology apply` as a user who may configure, or set broker.declare")
+            }
             Self::Unsupported { .. } => Some("leave that option out, or use a queue of another type or a newer broker"),
             Self::Management { .. } => {
                 Some("is the management plugin on, is broker.management right, and has its user the tag `management`?")

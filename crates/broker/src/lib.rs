@@ -10,6 +10,7 @@
 //! - [`amqp`]: the contract on RabbitMQ, split by duty;
 //! - [`memory`]: the contract in process;
 //! - [`management`]: RabbitMQ's own view, over its HTTP API;
+//! - [`plan`]: topology as code: what differs between files and broker;
 //! - `conformance` (a feature of this crate, for tests): the suite that both pass.
 
 pub mod broker;
@@ -27,6 +28,8 @@ pub mod amqp;
 pub mod memory;
 
 pub mod management;
+
+pub mod plan;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -15,8 +15,9 @@ use self::http::{Http, Wanted};
 use crate::amqp::Node;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
-use crate::topology::{Arguments, Place};
+use crate::topology::Place;
 
+pub(crate) use facts::as_json;
 pub use facts::{BindingFacts, ExchangeFacts, Overview, PolicyFacts, QueueFacts, Rates};
 
 /// A client of the management API, for one virtual host.
@@ -118,7 +119,7 @@ impl Management {
             "pattern": policy.pattern,
             "apply-to": policy.apply_to,
             "priority": policy.priority,
-            "definition": facts::as_json(&policy.definition),
+            "definition": as_json(&policy.definition),
         });
         let doing = format!("set policy `{}`", policy.name);
         self.http.change(Wanted::Put(body), &["policies", &self.vhost, &policy.name], &[], &doing).await
@@ -166,13 +167,6 @@ impl Management {
         let path = ["bindings", &self.vhost, "e", &binding.source, kind, name, &binding.properties_key];
         let doing = format!("unbind {} from exchange `{}`", binding.destination, binding.source);
         self.http.change(Wanted::Deleted, &path, &[], &doing).await
-    }
-}
-
-impl PolicyFacts {
-    /// A policy for one queue.
-    pub fn of_queue(name: String, pattern: String, definition: Arguments) -> Self {
-        Self { name, pattern, apply_to: "queues".to_owned(), priority: 0, definition }
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::broker::Broker;
 use crate::error::{Error, Result};
-use crate::topology::QueueKind;
+use crate::topology::{Keeping, QueueKind};
 
 /// How to reach the broker, and how to treat it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,6 +20,12 @@ pub struct BrokerOptions {
     /// RabbitMQ's management API: `http://user:password@host:15672`. Default: port 15672 of the nodes of `url`, with the
     /// same user, where it answers.
     pub management: Option<Secret>,
+    /// Whether a program makes what it needs: exchanges, queues, bindings. If not, it only looks whether they are there, and
+    /// `celeriac topology apply` makes them.
+    pub declare: bool,
+    /// Whether what RabbitMQ can change later is kept in policies, which `celeriac topology apply` makes over the management
+    /// API, and not in the arguments of queues, which cannot be changed.
+    pub policies: bool,
     /// How often both sides prove that they live.
     #[serde(with = "duration")]
     pub heartbeat: Duration,
@@ -45,6 +51,8 @@ impl Default for BrokerOptions {
         Self {
             url: Secret::new("memory://"),
             management: None,
+            declare: true,
+            policies: false,
             heartbeat: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
             publish_timeout: Duration::from_secs(30),
@@ -57,6 +65,11 @@ impl Default for BrokerOptions {
 }
 
 impl BrokerOptions {
+    /// Where the settings of queues are kept.
+    pub fn keeping(&self) -> Keeping {
+        if self.policies { Keeping::Policies } else { Keeping::Arguments }
+    }
+
     /// What is wrong with these options, each with the key it stands under.
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();

@@ -72,6 +72,7 @@ fn broker_code(error: &BrokerError) -> u8 {
     match error {
         BrokerError::Denied { .. } => exit::DENIED,
         BrokerError::Mismatch { .. }
+        | BrokerError::Absent { .. }
         | BrokerError::Unsupported { .. }
         | BrokerError::Invalid { .. }
         | BrokerError::NoSuchQueue { .. } => exit::CONFIG,

@@ -21,40 +21,76 @@ use super::connection::{ANSWER, Connections, Purpose};
 use super::publish::amqp;
 use super::verify::Inequivalent;
 use crate::error::{Error, Result};
+use crate::options::BrokerOptions;
 use crate::topology::{
     self, Argument, BindingPart, ExchangePart, Keeping, Part, Place, QueueKind, QueuePart, Topology, delay_ladder,
 };
 
 /// How many arguments of a queue may differ before it is taken as it is.
-const MOST_DIFFERENCES: usize = 12;
+pub(super) const MOST_DIFFERENCES: usize = 12;
 
 /// Declares topologies.
 #[derive(Debug)]
 pub(super) struct Declarer {
     connections: Arc<Connections>,
     ladder_kind: QueueKind,
+    /// Where settings of queues are kept.
+    keeping: Keeping,
+    /// Whether programs make what they need.
+    making: bool,
     /// Whether this process has seen to the ladder.
     ladder_stands: AtomicBool,
     timeout: Duration,
 }
 
 impl Declarer {
-    pub(super) fn new(connections: Arc<Connections>, ladder_kind: QueueKind, timeout: Duration) -> Self {
-        Self { connections, ladder_kind, ladder_stands: AtomicBool::new(false), timeout }
+    pub(super) fn new(connections: Arc<Connections>, options: &BrokerOptions) -> Self {
+        Self {
+            connections,
+            ladder_kind: options.delay_queues,
+            keeping: options.keeping(),
+            making: options.declare,
+            ladder_stands: AtomicBool::new(false),
+            timeout: options.publish_timeout,
+        }
     }
 
     /// Makes everything in `topology` exist, and the delay ladder where there are queues.
     pub(super) async fn declare(&self, topology: &Topology) -> Result<()> {
-        let parts = topology.parts(Keeping::Arguments);
+        let parts = topology.parts(self.keeping);
         check(&parts)?;
+        if !self.making {
+            return self.look(topology, parts).await;
+        }
         if !topology.queues.is_empty() && !self.ladder_stands.load(Ordering::Acquire) {
-            self.apply(&delay_ladder(self.ladder_kind)).await?;
+            self.make(&delay_ladder(self.ladder_kind)).await?;
             self.ladder_stands.store(true, Ordering::Release);
         }
-        self.apply(&parts).await
+        self.make(&parts).await
     }
 
-    async fn apply(&self, parts: &[Part]) -> Result<()> {
+    /// Whether everything is there that this program needs. What is its own it makes nevertheless.
+    async fn look(&self, topology: &Topology, mut parts: Vec<Part>) -> Result<()> {
+        let own = |name: &str| topology.queues.get(name).is_some_and(|queue| queue.own);
+        let (own, others): (Vec<_>, Vec<_>) = parts.drain(..).partition(|part| match part {
+            Part::Queue(QueuePart { name, .. }) => own(name),
+            Part::Binding(BindingPart { destination: Place::Queue(name), .. }) => own(name),
+            _ => false,
+        });
+        let mut wanted = others;
+        if !topology.queues.is_empty() && !self.ladder_stands.load(Ordering::Acquire) {
+            wanted.extend(delay_ladder(self.ladder_kind));
+        }
+        let absent = self.absent(&wanted).await?;
+        if !absent.is_empty() {
+            return Err(Error::Absent { objects: absent.iter().map(|part| part.to_string()).collect() });
+        }
+        self.ladder_stands.store(true, Ordering::Release);
+        if own.is_empty() { Ok(()) } else { self.make(&own).await }
+    }
+
+    /// Makes these parts exist.
+    pub(super) async fn make(&self, parts: &[Part]) -> Result<()> {
         let channel = self.channel().await?;
         let together = try_join_all(parts.iter().map(|part| declare(&channel, part)));
         if let Ok(Ok(_)) = timeout(ANSWER, together).await {
@@ -72,7 +108,7 @@ impl Declarer {
         Ok(())
     }
 
-    async fn channel(&self) -> Result<Channel> {
+    pub(super) async fn channel(&self) -> Result<Channel> {
         let began = Instant::now();
         timeout_at(began + self.timeout, self.connections.channel()).await.unwrap_or_else(|_| {
             Err(Error::Unreachable {
@@ -102,7 +138,7 @@ impl Declarer {
         Error::Denied { url: self.connections.shown(), reason: said.get_message().to_string() }
     }
 
-    async fn exists(&self, part: &Part) -> Result<bool> {
+    pub(super) async fn exists(&self, part: &Part) -> Result<bool> {
         Ok(match part {
             Part::Exchange(exchange) => self.exchange_exists(&exchange.name).await?,
             Part::Queue(queue) => self.queue_exists(&queue.name).await?,
@@ -175,15 +211,10 @@ fn adapt(queue: &mut QueuePart, differs: Inequivalent) -> Result<bool> {
         // Whether it is durable, exclusive or deleted automatically: never what we can live with.
         return Err(differs.into_error(None));
     }
-    match (&differs.current, differs.current.argument()) {
-        (_, Some(value)) => drop(queue.arguments.insert(name.to_owned(), value)),
-        (super::verify::Said::Nothing, None) => drop(queue.arguments.remove(name)),
-        _ => return Ok(false),
-    }
-    Ok(true)
+    Ok(differs.take_over(name, &mut queue.arguments))
 }
 
-async fn declare(channel: &Channel, part: &Part) -> lapin::Result<()> {
+pub(super) async fn declare(channel: &Channel, part: &Part) -> lapin::Result<()> {
     match part {
         Part::Exchange(ExchangePart { name, kind, arguments, foreign }) => {
             let options =
@@ -222,19 +253,19 @@ fn exchange_kind(kind: topology::ExchangeKind) -> ExchangeKind {
     }
 }
 
-async fn answered<T>(request: impl Future<Output = lapin::Result<T>>) -> Result<lapin::Result<T>> {
+pub(super) async fn answered<T>(request: impl Future<Output = lapin::Result<T>>) -> Result<lapin::Result<T>> {
     timeout(ANSWER, request).await.map_err(|_| Error::Amqp {
         doing: "declaring".to_owned(),
         source: format!("no answer within {ANSWER:?}").into(),
     })
 }
 
-async fn close(channel: Channel) {
+pub(super) async fn close(channel: Channel) {
     // Everything was answered; a channel that does not close is closed with its connection.
     let _ = timeout(ANSWER, channel.close(200, "declared".into())).await;
 }
 
-fn refusal(error: &lapin::Error) -> Option<&AMQPError> {
+pub(super) fn refusal(error: &lapin::Error) -> Option<&AMQPError> {
     match error.kind() {
         ErrorKind::ProtocolError(said) => Some(said),
         _ => None,
@@ -276,7 +307,7 @@ fn refused_argument(said: &str) -> Option<&str> {
     said.split_once('\'').map(|(argument, _)| argument)
 }
 
-fn doing(part: &Part) -> String {
+pub(super) fn doing(part: &Part) -> String {
     match part {
         Part::Exchange(exchange) => format!("declaring exchange `{}`", exchange.name),
         Part::Queue(queue) => format!("declaring queue `{}`", queue.name),

@@ -182,7 +182,7 @@ impl<'de> Deserialize<'de> for BindingFacts {
 }
 
 /// Arguments as JSON.
-pub(super) fn as_json(arguments: &Arguments) -> BTreeMap<&str, Value> {
+pub(crate) fn as_json(arguments: &Arguments) -> BTreeMap<&str, Value> {
     let value = |argument: &Argument| match argument {
         Argument::Text(text) => Value::from(text.as_str()),
         Argument::Number(number) => Value::from(*number),

@@ -211,7 +211,7 @@ fn queue(name: &str, options: &QueueOptions, dead: Option<&str>, keeping: Keepin
         }
     }
     let mut policy = Arguments::new();
-    if keeping == Keeping::Policies && !options.foreign {
+    if keeping == Keeping::Policies && !options.foreign && !options.own {
         arguments.retain(|name, value| match policy_key(name) {
             Some(key) => {
                 policy.insert(key.to_owned(), value.clone());
