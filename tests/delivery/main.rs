@@ -19,3 +19,4 @@ mod sending;
 mod stage;
 mod stopping;
 mod story;
+mod topology;

@@ -220,6 +220,10 @@ mod verbs {
             Instance { name, version: env!("CARGO_PKG_VERSION").to_owned() }
         }
 
+        fn broker_options(&self) -> &celeriac_broker::BrokerOptions {
+            &self.settings().broker
+        }
+
         fn routes(&self) -> celeriac_broker::RoutesOptions {
             self.settings().routes()
         }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use celeriac_broker::RoutesOptions;
+use celeriac_broker::{BrokerOptions, RoutesOptions};
 use celeriac_client::Client;
 use celeriac_config::Problems;
 use celeriac_telemetry::{Instance, TelemetryOptions};
@@ -32,6 +32,9 @@ pub trait Program: Send + Sync {
 
     /// Under which name it tells it.
     fn instance(&self) -> Instance;
+
+    /// How to reach its broker.
+    fn broker_options(&self) -> &BrokerOptions;
 
     /// Exchanges, queues and routes.
     fn routes(&self) -> RoutesOptions;

@@ -1,11 +1,15 @@
 //! Verbs and flags.
 
+mod topology;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::application::Override;
+
+pub use topology::{ApplyArgs, ExportArgs, ExportFormat, TopologyVerb};
 
 /// Background work on RabbitMQ, with results in Postgres.
 #[derive(Debug, Parser)]
@@ -50,6 +54,9 @@ pub enum Verb {
     /// Say where tasks go
     #[command(subcommand)]
     Routes(RoutesVerb),
+    /// Compare, make and export exchanges, queues, bindings and policies
+    #[command(subcommand)]
+    Topology(TopologyVerb),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigVerb),

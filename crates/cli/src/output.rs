@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what this file is for")]
 
 use std::error::Error as StdError;
+use std::io;
 
 use serde::Serialize;
 
@@ -19,6 +20,19 @@ pub(crate) fn answer<T: Serialize>(json: bool, value: &T, text: impl FnOnce() ->
 /// Prints something for people that is no answer.
 pub(crate) fn notice(text: &str) {
     eprintln!("{text}");
+}
+
+/// Asks for a yes. `None` when nobody is there to answer.
+pub(crate) fn ask(question: &str) -> Option<bool> {
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    match io::stdin().read_line(&mut answer) {
+        Ok(0) | Err(_) => {
+            eprintln!();
+            None
+        }
+        Ok(_) => Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")),
+    }
 }
 
 /// Prints an error with its causes, and what can be done.

@@ -26,7 +26,7 @@ pub async fn run_with<A: Application>(app: A, arguments: impl IntoIterator<Item 
         }
     };
     match obey(app, line).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             output::failure(&error);
             ExitCode::from(error.exit_code())
@@ -34,11 +34,12 @@ pub async fn run_with<A: Application>(app: A, arguments: impl IntoIterator<Item 
     }
 }
 
-async fn obey<A: Application>(app: A, line: CommandLine) -> Result<(), Error> {
+async fn obey<A: Application>(app: A, line: CommandLine) -> Result<u8, Error> {
     let overrides = line.overrides();
     let CommandLine { global, verb } = line;
     let program = app.load(global.config, overrides).map_err(Error::Config)?;
-    match verb {
+    let done: Result<(), Error> = match verb {
+        Verb::Topology(verb) => return Box::pin(verbs::topology::run(&program, verb, global.json)).await,
         Verb::Worker(_) => Box::pin(verbs::worker::run(&program)).await,
         Verb::List(args) => verbs::list::run(&program, args.what, global.json),
         Verb::Call(args) => Box::pin(verbs::call::run(&program, *args, global.json)).await,
@@ -52,5 +53,6 @@ async fn obey<A: Application>(app: A, line: CommandLine) -> Result<(), Error> {
             verbs::config::show(&program);
             Ok(())
         }
-    }
+    };
+    done.map(|()| exit::OK)
 }

@@ -5,4 +5,5 @@ pub(crate) mod config;
 pub(crate) mod list;
 pub(crate) mod result;
 pub(crate) mod routes;
+pub(crate) mod topology;
 pub(crate) mod worker;
