@@ -6,6 +6,9 @@ use celeriac_broker::{BrokerOptions, Topology, connect, management};
 use celeriac_config::Secret;
 use celeriac_servers::MANAGEMENT_URL;
 use celeriac_tests::Bed;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
 
 /// A client for the virtual host of a test.
 pub(crate) fn of(bed: &Bed) -> Management {
@@ -74,4 +77,41 @@ async fn a_user_without_rights_is_told_so() {
     let error = management(&refused).unwrap().overview().await.unwrap_err();
     assert!(matches!(error, celeriac_broker::Error::Denied { .. }), "{error:?}");
     bed.clear().await;
+}
+
+/// An API that answers whatever it is asked with this, and then with `more` as long as somebody takes it.
+async fn answering(head: &'static [u8], more: &'static [u8]) -> (String, TaskTracker) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://u:secret@{}", listener.local_addr().unwrap());
+    let tracker = TaskTracker::new();
+    tracker.spawn(async move {
+        let (mut taken, _) = listener.accept().await.unwrap();
+        let _ = taken.read(&mut [0; 4096]).await;
+        taken.write_all(head).await.unwrap();
+        while !more.is_empty() && taken.write_all(more).await.is_ok() {}
+    });
+    (url, tracker)
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_an_error() {
+    let (url, _api) = answering(b"HTTP/1.1 200 OK\r\n\r\n", &[b' '; 1 << 20]).await;
+    let options =
+        BrokerOptions { url: "amqp://host/v".into(), management: Some(url.into()), ..BrokerOptions::default() };
+    let error = management(&options).unwrap().overview().await.unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(cause, "the answer is longer than 64 MiB");
+}
+
+#[tokio::test]
+async fn the_password_follows_no_redirection() {
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place: &'static str =
+        format!("HTTP/1.1 302 Found\r\nLocation: http://{}/\r\nContent-Length: 0\r\n\r\n", other.local_addr().unwrap())
+            .leak();
+    let (url, _api) = answering(place.as_bytes(), b"").await;
+    let options =
+        BrokerOptions { url: "amqp://host/v".into(), management: Some(url.into()), ..BrokerOptions::default() };
+    let error = management(&options).unwrap().overview().await.unwrap_err();
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "302 Found");
 }

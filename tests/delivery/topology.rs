@@ -91,6 +91,20 @@ async fn policies_are_made_changed_and_pruned_by_apply() {
 }
 
 #[tokio::test]
+async fn an_apply_that_was_killed_is_finished_by_the_next() {
+    let ground = Ground::new(FILES).await.with("CELERIAC__BROKER__POLICIES", "true");
+    let killed = ground.start(&["topology", "apply", "--yes"]);
+    let policies = async || ground.api(&format!("policies/{}", ground.vhost())).await;
+    eventually("the first policy", policies, |made| made != &json!([])).await;
+    killed.kill().await;
+    assert_eq!(ground.plan().await.0, 2, "it was killed before its end");
+    let (code, said) = ground.run(&["topology", "apply", "--yes"]).await;
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(ground.plan().await, (0, Vec::new()));
+    ground.clear().await;
+}
+
+#[tokio::test]
 async fn a_worker_says_which_policies_are_not_there() {
     let ground = Ground::new("queues: { mail: {} }").await.with("CELERIAC__BROKER__POLICIES", "true");
     let mut worker = ground.start(&["worker"]);

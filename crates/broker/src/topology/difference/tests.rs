@@ -1,3 +1,5 @@
+//! What differs, and what is left alone.
+
 use super::*;
 use crate::topology::{Keeping, QueueOptions, Topology, delay_ladder};
 
