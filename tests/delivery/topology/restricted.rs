@@ -71,6 +71,27 @@ async fn what_is_missing_is_named_and_not_made() {
 }
 
 #[tokio::test]
+async fn a_workers_own_queue_is_made_by_it_and_kept_by_no_policy() {
+    let ground =
+        Ground::new("queues: { reload: { broadcast: true } }").await.with("CELERIAC__BROKER__POLICIES", "true");
+    assert_eq!(ground.run(&["topology", "apply", "--yes"]).await.0, 0);
+    user(&ground, "^reload\\.").await;
+    let name = ground.vhost().to_owned();
+    let url = ground.bed().amqp_url().replace("guest:guest@", &format!("{name}:secret@"));
+    let ground = ground.with("CELERIAC__BROKER__DECLARE", "false").with("CELERIAC__BROKER__URL", &url);
+    let mut worker = ground.start(&["worker", "-n", "one"]);
+    worker.says("ready").await;
+    let queue = ground.queue("reload.one").await;
+    let expected = json!({
+        "x-expires": 3_600_000, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "reload.dead"
+    });
+    assert_eq!(queue["arguments"], expected);
+    worker.kill().await;
+    ground.delete(&format!("users/{name}")).await;
+    ground.clear().await;
+}
+
+#[tokio::test]
 async fn who_may_look_can_plan_and_not_apply() {
     let ground = Ground::new("{}").await;
     assert_eq!(ground.run(&["topology", "apply", "--yes"]).await.0, 0);
