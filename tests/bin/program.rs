@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use celeriac::prelude::*;
+use celeriac::{RouteAnswer, RouteQuestion};
 
 /// Notes that it ran, in a file that outlives the process, and returns its number.
 #[task(name = "test.note")]
@@ -65,6 +66,16 @@ async fn after(ctx: TaskContext, result: u64) -> TaskResult<u64> {
     Ok(result)
 }
 
+/// Fails while a file is missing.
+#[task(name = "test.need", max_retries = 1, retry_backoff = "10ms..20ms")]
+async fn need(ctx: TaskContext, path: String) -> TaskResult<String> {
+    journal(&format!("{} attempt {}", ctx.id(), ctx.attempt()))?;
+    match std::path::Path::new(&path).exists() {
+        true => Ok(path),
+        false => Err(TaskError::of_kind("Missing", format!("{path} is not there"))),
+    }
+}
+
 /// Fails, after it has noted that it ran.
 #[task(name = "test.fail")]
 async fn fail(ctx: TaskContext, number: u64) -> TaskResult<()> {
@@ -72,9 +83,18 @@ async fn fail(ctx: TaskContext, number: u64) -> TaskResult<()> {
     Err(TaskError::of_kind("ValueError", format!("{number} is no good")))
 }
 
+/// A function for routes: by the first argument, or by the one that is named.
+fn by_size(call: &RouteQuestion<'_>) -> Option<RouteAnswer> {
+    match call.args {
+        [_, ..] => Some(RouteAnswer::queue("reports")),
+        [] => call.kwargs.get("size").map(|_| RouteAnswer::exchange("orders", "billing.small")),
+    }
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let tasks = tasks![note, rest, block, story, after, fail];
+    let tasks = tasks![note, rest, block, story, after, need, fail];
     let app = Celeriac::builder().config_if_present("config").tasks(tasks).tasks(interop::tasks());
+    let app = app.route("by_size", by_size);
     celeriac::cli::run(app).await
 }

@@ -129,6 +129,17 @@ async fn a_route_to_an_undeclared_queue_names_the_nearest() {
 }
 
 #[tokio::test]
+async fn a_queue_cannot_take_a_name_of_the_delays() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "celeriac.yaml", "broker: { delay_prefix: wait }\n");
+    write(folder.path(), "routes.yaml", "queues: { wait_3: {}, celery_delayed_3: {} }\n");
+    let (code, said) = run(&["config", "check", "--config", folder.path().to_str().unwrap()], &[]).await;
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains("routes.yaml: queues.wait_3: belongs to the delays"), "{said}");
+    assert!(!said.contains("celery_delayed_3"), "{said}");
+}
+
+#[tokio::test]
 async fn a_good_configuration_is_shown_with_its_secrets_masked() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "celeriac.yaml", "broker: { url: \"amqp://guest:topsecret@localhost/%2f\" }\n");

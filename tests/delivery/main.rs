@@ -1,6 +1,7 @@
 //! From a typed call to a row in Postgres, over a real RabbitMQ.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod access;
 mod again;
 mod answers;
 mod broadcast;
@@ -8,15 +9,22 @@ mod builtin;
 mod command_line;
 mod conformance;
 mod cookbook;
+mod dead;
+mod dead_reasons;
 mod follow_ups;
 mod foreign;
 mod letter;
 mod management;
 mod not_followed_up;
 mod outcomes;
+mod permissions;
+mod prefetch;
+mod queues;
 mod replies;
+mod routes;
 mod sending;
 mod stage;
 mod stopping;
 mod story;
+mod tls;
 mod topology;

@@ -7,6 +7,8 @@ use celeriac::{Client, Codec};
 use celeriac_broker::Error as BrokerError;
 use celeriac_client::Error;
 use celeriac_tests::{Bed, Running};
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{AMQPValue, FieldTable};
 
 #[task(name = "t.echo")]
 async fn echo(ctx: TaskContext, text: String) -> TaskResult<(String, Option<String>, u32)> {
@@ -39,6 +41,34 @@ async fn a_route_to_nowhere_is_an_error_to_the_sender() {
     let message = refused(sent).to_string();
     assert!(message.contains("celeriak") && message.contains("`celeriac`"), "{message}");
     client.close().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn a_full_queue_is_an_error_to_the_sender_unless_it_finds_room_in_time() {
+    let bed = Bed::new().await;
+    let peer = bed.peer().await;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-max-length".into(), AMQPValue::LongInt(1));
+    arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    peer.channel().queue_declare("narrow".into(), durable, arguments).await.unwrap();
+    let queues = ("queues", "{narrow: {type: classic, foreign: true}}");
+    let client = client(&bed, &[queues, ("broker.publish_timeout", "20s")]).await;
+    let impatient = self::client(&bed, &[queues, ("broker.publish_timeout", "1s")]).await;
+    let send = async |client: &Client| echo("x".to_owned()).queue("narrow").submit(client).await;
+
+    send(&client).await.unwrap();
+    assert!(matches!(refused(send(&client).await), BrokerError::Refused { .. }));
+    assert_eq!(peer.ready("narrow").await, 1, "what was refused is nowhere");
+    let (sent, ()) = tokio::join!(send(&client), async {
+        assert!(matches!(refused(send(&impatient).await), BrokerError::Refused { .. }));
+        peer.purge("narrow").await;
+    });
+    sent.unwrap();
+    assert_eq!(peer.ready("narrow").await, 1);
+    client.close().await;
+    impatient.close().await;
     bed.clear().await;
 }
 
@@ -117,6 +147,21 @@ async fn a_delayed_task_is_held_by_the_broker_and_runs_in_time() {
     let (sent, started) = (row.sent_at.unwrap(), row.started_at.unwrap());
     let waited = Duration::try_from(started.duration_since(sent)).unwrap();
     assert!(waited >= wait && waited < wait + Duration::from_secs(5), "ran after {waited:?}");
+    running.stop().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn delays_have_names_of_ones_own_where_a_prefix_is_configured() {
+    let bed = Bed::new().await;
+    let running = Running::start(&bed.program(tasks![echo]).set("broker.delay_prefix", "wait").build().unwrap()).await;
+    let handle = echo("later".to_owned()).delay(seconds(1)).submit(&running.client).await.unwrap();
+    handle.get().await.unwrap();
+    let peer = bed.peer().await;
+    assert_eq!(peer.ready("wait_0").await, 0);
+    let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let found = peer.channel().queue_declare("celery_delayed_0".into(), look, FieldTable::default()).await;
+    assert!(found.is_err(), "nobody asked for Celery's");
     running.stop().await;
     bed.clear().await;
 }

@@ -1,9 +1,17 @@
 //! The connection to the broker is cut during submit, consume and settle.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use celeriac::tasks;
-use celeriac_tests::{Bed, Proxy, Running};
+use celeriac_broker::topology::QueueOptions;
+use celeriac_broker::{BrokerOptions, Outgoing, Subscription, Topology};
+use celeriac_config::Secret;
+use celeriac_protocol::Message;
+use celeriac_tests::wait::PATIENCE;
+use celeriac_tests::{Bed, Proxy, Running, eventually};
+use futures::{StreamExt, stream};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Ledger, is_long, note};
@@ -62,6 +70,62 @@ async fn connections_closed_by_the_broker_come_back_and_nothing_is_lost() {
     println!("connections closed {closings} times: issued {}, recorded {recorded}", ledger.issued());
     assert_eq!(ledger.unconfirmed, 0);
     running.stop().await;
+    bed.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prefetch_that_changes_while_connections_are_cut_loses_nothing() {
+    const MESSAGES: u64 = 3_000;
+    let bed = Bed::new().await;
+    let server = server_of(&bed.amqp_url());
+    let proxy = Proxy::before(server.clone()).await;
+    let broker = |url: String, name| {
+        let options = BrokerOptions { url: Secret::new(url), ..BrokerOptions::default() };
+        celeriac_broker::connect(&options, name).unwrap()
+    };
+    let sending = broker(bed.amqp_url(), "sending");
+    let taking = broker(proxy.url(&bed.amqp_url(), &server), "taking");
+    let topology = Topology { queues: [("work".to_owned(), QueueOptions::default())].into(), ..Topology::default() };
+    sending.declare(&topology).await.unwrap();
+    let send = |number: u64| {
+        let message = Message { body: number.to_string().into(), ..Message::default() };
+        sending.publish(Outgoing { exchange: "".into(), routing_key: "work".to_owned(), message, mandatory: true })
+    };
+    let mut sent = stream::iter(0..MESSAGES).map(send).buffered(256);
+    while let Some(sent) = sent.next().await {
+        sent.unwrap();
+    }
+
+    let subscription = Subscription { queue: "work".to_owned(), prefetch: 8, most: 64, tag: "changing".to_owned() };
+    let mut consumer = taking.consume(subscription).await.unwrap();
+    let (mut seen, mut changes, mut cuts) = (HashMap::<u64, u32>::new(), 0, 0);
+    while seen.len() < usize::try_from(MESSAGES).unwrap() {
+        let delivery = timeout(PATIENCE, consumer.next()).await.expect("a delivery").expect("a consumer");
+        let number = std::str::from_utf8(&delivery.message.body).unwrap().parse().unwrap();
+        let times = seen.entry(number).or_default();
+        *times += 1;
+        assert!(*times == 1 || delivery.origin.redelivered, "{number} came again, and does not say so");
+        let is_new = *times == 1;
+        delivery.settlement.ack();
+        // Sometimes in the middle of the change before.
+        if fastrand::u32(..20) == 0 {
+            consumer.set_prefetch(fastrand::u16(1..=64));
+            consumer.give_back(fastrand::usize(..64));
+            changes += 1;
+            // And as the change is on its way, the connection goes.
+            if is_new && seen.len() / 400 > cuts {
+                proxy.cut();
+                cuts += 1;
+            }
+        }
+    }
+    println!("connections cut {cuts} times, prefetch changed {changes} times");
+    assert!(cuts > 2 && changes > 20, "the test has to cut and change to mean anything: {cuts}, {changes}");
+    consumer.close().await;
+    let peer = bed.peer().await;
+    eventually("all is acknowledged", async || peer.ready("work").await, |ready| *ready == 0).await;
+    taking.close().await;
+    sending.close().await;
     bed.clear().await;
 }
 

@@ -4,9 +4,15 @@
 //! CI; `cargo xtask faults` runs the long ones.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cluster;
 mod connection_cut;
 mod database_stopped;
+mod dead_replayed;
+mod delays;
 mod follow_ups_killed;
 mod garbage;
+mod heartbeats;
 mod ledger;
+mod memory_alarm;
+mod migration;
 mod worker_killed;

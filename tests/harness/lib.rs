@@ -1,5 +1,6 @@
 //! The harness of the end-to-end tests.
 //!
+//! - [`authority`]: certificates of a test's own;
 //! - [`bed`]: a virtual host and a database for one test, on the servers that `cargo xtask test` brings up;
 //! - [`management`]: RabbitMQ's own view, over its HTTP API;
 //! - [`peer`]: RabbitMQ as a bare client sees it, to put anything on a queue and to look into one;
@@ -14,6 +15,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
 #![expect(clippy::print_stderr, reason = "where a failed test left its virtual host and database")]
 
+pub mod authority;
 pub mod bed;
 pub mod collector;
 pub mod management;
@@ -24,6 +26,7 @@ pub mod python;
 pub mod running;
 pub mod wait;
 
+pub use authority::Authority;
 pub use bed::Bed;
 pub use collector::Collector;
 pub use peer::Peer;

@@ -23,6 +23,19 @@ impl Management {
         self.ask(self.http.delete(self.at(&format!("vhosts/{name}")))).await;
     }
 
+    /// Makes a user of this name and password, who may do in a virtual host what the patterns allow.
+    pub async fn create_user(&self, name: &str, vhost: &str, write: &str, read: &str) {
+        let user = json!({ "password": name, "tags": "" });
+        self.ask(self.http.put(self.at(&format!("users/{name}"))).json(&user)).await;
+        let permissions = json!({ "configure": "^$", "write": write, "read": read });
+        self.ask(self.http.put(self.at(&format!("permissions/{vhost}/{name}"))).json(&permissions)).await;
+    }
+
+    /// Takes a user away.
+    pub async fn delete_user(&self, name: &str) {
+        self.ask(self.http.delete(self.at(&format!("users/{name}")))).await;
+    }
+
     /// Names of the connections of a virtual host.
     pub async fn connections(&self, vhost: &str) -> Vec<String> {
         let found = self.ask(self.http.get(self.at(&format!("vhosts/{vhost}/connections")))).await;
@@ -69,6 +82,13 @@ impl Management {
     /// Deletes what is there.
     pub async fn delete(&self, path: &str) {
         self.ask(self.http.delete(self.at(path))).await;
+    }
+
+    /// The prefetch of each consumer of a virtual host.
+    pub async fn prefetches(&self, vhost: &str) -> Vec<u64> {
+        let found = self.ask(self.http.get(self.at(&format!("consumers/{vhost}")))).await;
+        let consumers = found.as_array().cloned().unwrap_or_default();
+        consumers.iter().filter_map(|consumer| consumer["prefetch_count"].as_u64()).collect()
     }
 
     fn at(&self, path: &str) -> String {

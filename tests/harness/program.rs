@@ -102,6 +102,17 @@ impl Program {
         self.output()
     }
 
+    /// How much memory it holds, in KiB.
+    ///
+    /// # Panics
+    /// When the process has ended already.
+    pub fn resident(&self) -> u64 {
+        let id = self.child.id().expect("a running process");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
     /// Sends a signal: `TERM`, `INT`, `KILL`, `STOP`, `CONT`.
     ///
     /// # Panics
@@ -115,6 +126,11 @@ impl Program {
     /// Kills it, as `kill -9` does, and waits until it is gone.
     pub async fn kill(mut self) {
         let _ = self.child.kill().await;
+    }
+
+    /// Waits for its end, whatever it is.
+    pub async fn ended(&mut self) {
+        let _ = self.child.wait().await;
     }
 
     /// Waits for its end, and returns its exit code.

@@ -58,6 +58,8 @@ impl Proxy {
 async fn pass(mut client: TcpStream, target: String, mut cut: watch::Receiver<u64>, stop: CancellationToken) {
     cut.mark_unchanged();
     let Ok(mut server) = TcpStream::connect(&target).await else { return };
+    // Neither end waits to fill its packets, and so must not what is between them.
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
     tokio::select! {
         _ = copy_bidirectional(&mut client, &mut server) => {}
         _ = cut.changed() => {}

@@ -106,7 +106,8 @@ impl Recording {
         peer.channel().queue_declare(QUEUE.into(), options, FieldTable::default()).await.unwrap();
         let options = BrokerOptions { url: Secret::new(bed.amqp_url()), ..BrokerOptions::default() };
         let broker = connect(&options, "recordings").unwrap();
-        let subscription = Subscription { queue: QUEUE.to_owned(), prefetch: 64, tag: "recordings".to_owned() };
+        let subscription =
+            Subscription { queue: QUEUE.to_owned(), prefetch: 64, most: 64, tag: "recordings".to_owned() };
         let mut consumer = broker.consume(subscription).await.unwrap();
         let mut messages = Vec::new();
         for recording in recordings {

@@ -14,7 +14,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn bench(options: &Options) -> Result<()> {
-    let servers = step("servers", || Servers::obtain_with(Durability::Real))?;
+    let servers = step("servers", || Servers::obtain(Durability::Real, None))?;
     let mut command = cargo(&["run", "--release", "--package", "celeriac-benches", "--"]);
     command.args(&options.args).envs(servers.environment());
     command.env("CELERIAC__BROKER__URL", servers.amqp_url());

@@ -26,7 +26,7 @@ pub(crate) fn ci() -> Result<()> {
 
 /// The shop whose halves are Python and Rust, as its README runs it.
 fn example() -> Result<()> {
-    let servers = start()?;
+    let servers = start(None)?;
     let python = PythonEnvironment::obtain()?;
     step("example", || {
         let mut command = Command::new(workspace().join("examples/celery/run.sh"));

@@ -1,6 +1,7 @@
 //! `faults`: the fault tests in their long form.
 
 use anyhow::Result;
+use celeriac_servers::RabbitRelease;
 use clap::Args;
 
 use crate::run::{cargo, has_cargo, run, step};
@@ -8,12 +9,15 @@ use crate::test::start;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
+    /// On this RabbitMQ: `installed` (the machine's own) or `4`
+    #[arg(long, value_name = "RELEASE")]
+    broker: Option<RabbitRelease>,
     /// Only tests whose name contains one of these
     filters: Vec<String>,
 }
 
 pub(crate) fn faults(options: &Options) -> Result<()> {
-    let servers = start()?;
+    let servers = start(options.broker)?;
     step("faults", || {
         let tests = ["--package", "celeriac-tests", "--test", "faults"];
         let mut command = if has_cargo("nextest") {

@@ -5,9 +5,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use celeriac_servers::{AMQP_URL, DATABASE_URL, Durability, MANAGEMENT_URL, Servers, end_detached, until};
-use clap::Subcommand;
+use anyhow::{Context, Result, bail};
+use celeriac_servers::{
+    AMQP_URL, DATABASE_URL, Durability, MANAGEMENT_URL, RABBIT, RabbitRelease, Servers, end_detached, until,
+};
+use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 
 use crate::run::workspace;
@@ -15,16 +17,25 @@ use crate::run::workspace;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Start them, unless they run
-    Up,
+    Up(Options),
     /// End them and remove their data
     Down,
     /// Print shell lines that make programs and tests use them: eval "$(cargo xtask services env)"
     Env,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// This RabbitMQ: `installed` (the machine's own) or `4`
+    #[arg(long, value_name = "RELEASE")]
+    broker: Option<RabbitRelease>,
+}
+
 /// What runs, as written down for the next command.
 #[derive(Debug, Serialize, Deserialize)]
 struct Running {
+    #[serde(default)]
+    broker: String,
     amqp_url: String,
     management_url: Option<String>,
     database_url: String,
@@ -38,25 +49,28 @@ pub(crate) fn services(verb: &Verb) -> Result<()> {
     let lock = File::create(folder.join("lock"))?;
     until("another `cargo xtask services`", Duration::from_secs(600), || Ok(lock.try_lock().is_ok().then_some(())))?;
     match verb {
-        Verb::Up => up(),
+        Verb::Up(options) => up(options.broker),
         Verb::Down => down(),
         Verb::Env => env(),
     }
 }
 
-fn up() -> Result<()> {
+fn up(broker: Option<RabbitRelease>) -> Result<()> {
     if let Some(running) = Running::load()? {
         if running.answers() {
+            running.ensure_is(broker)?;
             running.print();
             return Ok(());
         }
         eprintln!("what was started before no longer answers: ending the rest of it, starting anew");
         running.end()?;
     }
-    let servers = Servers::start(Durability::Real)?;
+    let broker = broker.map_or_else(RabbitRelease::chosen, Ok)?;
+    let servers = Servers::start(Durability::Real, broker)?;
     let (amqp_url, management_url, database_url) =
         (servers.amqp_url(), servers.management_url(), servers.database_url());
-    let running = Running { amqp_url, management_url, database_url, folders: servers.detach()? };
+    let broker = broker.to_string();
+    let running = Running { broker, amqp_url, management_url, database_url, folders: servers.detach()? };
     if let Err(error) = running.save() {
         running.end()?;
         return Err(error);
@@ -81,6 +95,7 @@ fn env() -> Result<()> {
     let mut lines = vec![
         ("CELERIAC__BROKER__URL", &running.amqp_url),
         ("CELERIAC__RESULTS__URL", &running.database_url),
+        (RABBIT, &running.broker),
         (AMQP_URL, &running.amqp_url),
         (DATABASE_URL, &running.database_url),
     ];
@@ -115,6 +130,16 @@ impl Running {
             .all(|url| accepts(url))
     }
 
+    /// Fails when another broker is asked for than the one that runs.
+    fn ensure_is(&self, asked: Option<RabbitRelease>) -> Result<()> {
+        match asked.map(|broker| broker.to_string()) {
+            Some(asked) if asked != self.broker => {
+                bail!("RabbitMQ `{}` runs: run `cargo xtask services down` first", self.broker)
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn end(&self) -> Result<()> {
         for folder in &self.folders {
             let found = if end_detached(folder)? { "ended" } else { "had ended before" };
@@ -125,7 +150,7 @@ impl Running {
     }
 
     fn print(&self) {
-        println!("RabbitMQ    {}", self.amqp_url);
+        println!("RabbitMQ    {} ({})", self.amqp_url, self.broker);
         if let Some(url) = &self.management_url {
             println!("management  {url}");
         }

@@ -1,7 +1,7 @@
 //! `test`: all tests, on private servers that end with them.
 
 use anyhow::Result;
-use celeriac_servers::{PythonEnvironment, Servers};
+use celeriac_servers::{Durability, PythonEnvironment, RabbitRelease, Servers};
 use clap::Args;
 
 use crate::packages::Package;
@@ -15,12 +15,15 @@ pub(crate) struct Options {
     /// Only this package; can be given several times
     #[arg(short, long = "package", value_name = "NAME")]
     packages: Vec<String>,
+    /// On this RabbitMQ: `installed` (the machine's own) or `4`
+    #[arg(long, value_name = "RELEASE")]
+    broker: Option<RabbitRelease>,
     /// Only tests whose name contains one of these
     filters: Vec<String>,
 }
 
 pub(crate) fn test(options: &Options) -> Result<()> {
-    let servers = start()?;
+    let servers = start(options.broker)?;
     if options.packages.is_empty() || options.packages.iter().any(|package| USE_PYTHON.contains(&package.as_str())) {
         // Made here, so that no test spends its time on downloads.
         step("python", PythonEnvironment::obtain)?;
@@ -46,9 +49,9 @@ pub(crate) fn test(options: &Options) -> Result<()> {
     })
 }
 
-/// The servers named by the environment, else private ones.
-pub(crate) fn start() -> Result<Servers> {
-    step("servers", Servers::obtain)
+/// The servers named by the environment, else private ones; a private RabbitMQ where one is asked for.
+pub(crate) fn start(broker: Option<RabbitRelease>) -> Result<Servers> {
+    step("servers", || Servers::obtain(Durability::Fast, broker))
 }
 
 fn scope(packages: &[String]) -> Vec<&str> {

@@ -1,49 +1,68 @@
 //! The broker on RabbitMQ, split by duty.
 //!
-//! - `url`, `connection`, `backoff`, `health`: nodes, connections to them, and how it stands with them;
+//! - `url`, `tls`, `ground`, `dial`, `connection`, `backoff`, `health`: nodes, connections to them, and how it stands with them;
 //! - `convert`: messages into AMQP and out of it;
-//! - `publish`, `line`, `flights`: a message is on a queue, or its sender has an error;
+//! - `publish`, `slot`, `line`, `flights`: a message is on a queue, or its sender has an error;
 //! - `consume`, `subscription`: deliveries out, verdicts in, through lost connections;
-//! - `arguments`, `declare`, `verify`: what has to exist is made or adopted, or its difference is told;
-//! - `inspect`: what differs, as far as AMQP shows it, with nothing made.
+//! - `arguments`, `declare`, `proof`, `verify`: what has to exist is made or adopted, or its difference is told;
+//! - `depth`: a look at a queue; `browse`: a look through it; `migration`: a queue is moved to another;
+//! - `inspect`, `policy_watch`: what differs, with nothing made.
 //!
 //! Nothing of the client library's own recovery is used: what is published again, subscribed again and given up is decided
 //! here.
 
 mod arguments;
 mod backoff;
+mod browse;
 mod connection;
 mod consume;
 mod convert;
 mod declare;
+mod depth;
+mod dial;
 mod flights;
+mod ground;
 mod health;
 mod inspect;
 mod line;
+mod migration;
 mod policy_watch;
+mod proof;
 mod publish;
+mod slot;
 mod subscription;
+mod tls;
 mod url;
 mod verify;
+
+pub use migration::{Migration, Removal};
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use celeriac_telemetry::Occurrence;
+use celeriac_telemetry::occurrences::broker::BindingAssumed;
 use futures::future::BoxFuture;
+use lapin::Channel;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::connection::{Connections, Purpose, Surroundings};
+use self::connection::{ANSWER, Connections, Purpose, Surroundings};
+use self::convert::short;
 use self::declare::Declarer;
 use self::health::Board;
 pub(crate) use self::inspect::Inspection;
+use self::proof::Assumed;
 use self::publish::Publisher;
 use self::subscription::Owner;
+use self::tls::Tls;
 pub(crate) use self::url::Node;
-use crate::broker::{Broker, Consumer, Health, Outgoing, Subscription};
+use crate::broker::{Broker, Consumer, Depth, Health, Outgoing, Subscription};
+use crate::browse::Browser;
+use crate::delay::Ladder;
 use crate::error::{Error, Result};
 use crate::management::{Management, management};
 use crate::options::BrokerOptions;
@@ -62,6 +81,7 @@ pub struct AmqpBroker {
     consuming: Arc<Connections>,
     publisher: Publisher,
     declarer: Declarer,
+    ladder: Ladder,
     /// Where policies can be seen, if there are to be any.
     management: Option<Management>,
     /// How long a sender waits.
@@ -77,6 +97,8 @@ impl AmqpBroker {
         let around = Surroundings {
             name: Arc::from(name),
             nodes: Node::all(options)?.into(),
+            tls: Tls::new(&options.tls),
+            ground: Arc::default(),
             connect_timeout: options.connect_timeout,
             board: Arc::new(Board::new()),
             tracker: TaskTracker::new(),
@@ -87,6 +109,7 @@ impl AmqpBroker {
         Ok(Self {
             publisher: Publisher::new(Arc::clone(&publishing), options),
             declarer: Declarer::new(Arc::clone(&consuming), options),
+            ladder: Ladder::new(&options.delay_prefix),
             management: management(options).filter(|_| options.policies),
             patience: options.publish_timeout,
             around,
@@ -103,19 +126,50 @@ impl AmqpBroker {
     /// Makes these parts exist.
     pub(crate) async fn make(&self, parts: &[Part]) -> Result<()> {
         arguments::check(parts)?;
-        self.declarer.make(parts).await
+        self.declarer.make(parts).await.map(drop)
     }
 
-    /// How many messages wait in a queue, and how many consumers it has, at this moment. `None`: it is not there.
-    pub(crate) async fn load(&self, queue: &str) -> Result<Option<(u32, u32)>> {
-        self.declarer.load(queue).await
+    /// A channel for looks and small changes, within the publish timeout.
+    async fn channel(&self) -> Result<Channel> {
+        self.in_time(self.consuming.channel()).await
+    }
+
+    /// How it stands with a queue at this moment. `None`: it is not there.
+    pub(crate) async fn look(&self, queue: &str) -> Result<Option<Depth>> {
+        short(queue, "queue")?;
+        let channel = self.channel().await?;
+        let found = depth::depth(&channel, queue).await?;
+        if found.is_some() {
+            let _ = timeout(ANSWER, channel.close(200, "looked".into())).await;
+        }
+        Ok(found)
+    }
+
+    /// Finds out whether a queue takes what was delayed. Of other bindings nothing can be found out.
+    async fn prove(&self, assumed: Assumed) -> Result<()> {
+        if assumed.exchange == self.ladder.delivery_exchange() {
+            match self.publisher.publish(assumed.probe(&self.ladder)?).await {
+                Ok(()) => return Ok(()),
+                Err(Error::Unroutable { .. }) => return Err(assumed.missing()),
+                // Who may not delay anything need not know.
+                Err(Error::Denied { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let Assumed { queue, exchange, key } = &assumed;
+        BindingAssumed { queue, exchange, key }.tell();
+        Ok(())
     }
 
     async fn consume_replies(&self, queue: &str) -> Result<Consumer> {
-        let began = Instant::now();
         let subscription = Subscription::to_replies(queue);
-        let consuming = consume::consume(Arc::clone(&self.consuming), &subscription, Owner::Consumer);
-        timeout(self.patience, consuming).await.unwrap_or_else(|_| {
+        self.in_time(consume::consume(Arc::clone(&self.consuming), &subscription, Owner::Consumer)).await
+    }
+
+    /// Does something on the connection that consumes, for which somebody waits.
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let began = Instant::now();
+        timeout(self.patience, work).await.unwrap_or_else(|_| {
             Err(Error::Unreachable {
                 url: self.consuming.shown(),
                 waited: began.elapsed(),
@@ -130,6 +184,8 @@ pub(crate) fn check(options: &BrokerOptions) -> Result<()> {
     Node::all(options).map(drop)
 }
 
+pub(crate) use self::tls::problems as problems_of_tls;
+
 impl fmt::Debug for AmqpBroker {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("AmqpBroker").field("url", &self.publishing.shown()).finish_non_exhaustive()
@@ -138,10 +194,12 @@ impl fmt::Debug for AmqpBroker {
 
 impl Broker for AmqpBroker {
     fn declare<'a>(&'a self, topology: &'a Topology) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async {
-            self.declarer.declare(topology).await?;
+        Box::pin(async move {
+            for assumed in self.declarer.declare(topology).await? {
+                self.prove(assumed).await?;
+            }
             if let Some(management) = &self.management {
-                policy_watch::tell(management, topology).await;
+                policy_watch::tell(management, topology, &self.ladder).await;
             }
             Ok(())
         })
@@ -157,6 +215,22 @@ impl Broker for AmqpBroker {
 
     fn replies<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Consumer>> {
         Box::pin(self.consume_replies(queue))
+    }
+
+    fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Option<Depth>>> {
+        Box::pin(self.look(queue))
+    }
+
+    fn ladder(&self) -> &Ladder {
+        &self.ladder
+    }
+
+    fn browse<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Box<dyn Browser>>> {
+        Box::pin(async move {
+            let browser = browse::begin(Arc::clone(&self.consuming), queue);
+            let browser = self.in_time(Box::pin(browser)).await?;
+            Ok(Box::new(browser) as Box<dyn Browser>)
+        })
     }
 
     fn health(&self) -> watch::Receiver<Health> {

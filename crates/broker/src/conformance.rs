@@ -16,6 +16,7 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test aid: panicking is how a case fails")]
 
 mod bounds;
+mod browsing;
 mod consuming;
 mod dead_letters;
 mod declaring;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use crate::broker::Broker;
 use bounds::*;
+use browsing::*;
 use consuming::*;
 use dead_letters::*;
 use declaring::*;
@@ -62,6 +64,7 @@ macro_rules! for_each_broker_case {
             a_full_queue_refuses_or_gives_way
             what_waits_longer_than_its_queue_allows_is_dead_lettered
             a_single_active_consumer_is_followed_by_the_next
+            a_queue_is_looked_at_without_touching_it
             a_message_for_no_queue_is_an_error
             a_message_for_no_exchange_is_an_error
             what_is_confirmed_is_queued
@@ -69,6 +72,9 @@ macro_rules! for_each_broker_case {
             messages_beyond_the_prefetch_are_left_to_others
             two_consumers_share_a_queue
             a_consumer_of_a_missing_queue_is_an_error
+            a_raised_prefetch_brings_what_waited
+            a_lowered_prefetch_leaves_the_rest_to_others
+            a_consumer_that_stops_while_it_changes_loses_nothing
             a_stopped_consumer_ends_after_what_has_arrived
             a_closing_consumer_waits_for_settlements
             what_a_closed_consumer_did_not_take_goes_back
@@ -78,6 +84,7 @@ macro_rules! for_each_broker_case {
             higher_priorities_come_first
             what_is_rejected_is_dead_lettered
             what_expires_is_dead_lettered
+            a_dead_letter_stays_however_often_it_is_looked_at
             a_delayed_message_arrives_at_its_time
             delays_do_not_wait_for_each_other
             a_queue_for_replies_takes_what_is_sent_to_its_name
@@ -86,6 +93,14 @@ macro_rules! for_each_broker_case {
             a_queue_for_replies_goes_with_its_consumer
             a_closed_broker_takes_no_replies
             a_name_that_is_taken_is_refused_for_replies
+            a_look_leaves_everything_in_its_place
+            a_look_that_ends_early_gives_everything_back
+            a_look_that_is_dropped_gives_everything_back
+            what_a_look_removes_is_gone_and_the_rest_keeps_its_order
+            a_look_ends_where_the_queue_ended_when_it_began
+            a_look_ends_although_another_takes_what_it_was_to_see
+            a_look_at_large_messages_holds_few_of_them
+            a_look_at_a_missing_queue_is_an_error
             what_exists_may_be_declared_again
             a_queue_of_another_kind_is_a_mismatch
             an_exchange_of_another_kind_is_a_mismatch

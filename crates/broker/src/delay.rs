@@ -1,12 +1,14 @@
 //! How a message waits for its time: Celery's ladder of 28 delay levels, as pure functions.
 //!
-//! Level `L` is an exchange and a queue `celery_delayed_<L>`. A delay of whole seconds is written as 28 bits, most
+//! Level `L` is an exchange and a queue `celery_delayed_<L>`, or with another prefix where one is configured. A delay of whole seconds is written as 28 bits, most
 //! significant first, in front of the routing key. Each level's exchange looks at its own bit: 1 goes into the level's
 //! queue, where messages wait 2^L seconds before they are dead-lettered to the next level; 0 goes to the next level
-//! directly. From level 0 they come to [`DELIVERY_EXCHANGE`], which every queue is bound to.
+//! directly. From level 0 they come to the delivery exchange, which every queue is bound to.
 //!
 //! Names and arguments are Celery's, so that both fleets share one ladder.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Number of levels.
@@ -15,14 +17,11 @@ pub const LEVELS: u32 = 28;
 /// The longest delay, about eight and a half years.
 pub const LONGEST: Duration = Duration::from_secs((1 << LEVELS) - 1);
 
-/// The exchange that a message comes to when its delay is over.
-pub const DELIVERY_EXCHANGE: &str = "celery_delayed_delivery";
-
-/// The exchange that a delayed message is published to.
-pub const ENTRY_EXCHANGE: &str = "celery_delayed_27";
+/// The prefix of Celery's own names.
+pub const PREFIX: &str = "celery_delayed";
 
 /// Bytes that a delay adds to a routing key: a digit and a dot for each level.
-const PREFIX: usize = 2 * LEVELS as usize;
+const BITS: usize = 2 * LEVELS as usize;
 
 /// One level of the ladder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,55 +38,113 @@ pub struct Level {
     pub passes: String,
 }
 
-/// The exchange and queue name of a level.
-pub fn level_name(level: u32) -> String {
-    format!("celery_delayed_{level}")
-}
+/// A ladder, by the prefix of its names.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Ladder(Arc<str>);
 
-/// The levels in the order in which a message climbs down, longest wait first.
-pub fn ladder() -> impl Iterator<Item = Level> {
-    (0..LEVELS).rev().map(|level| {
-        let passed = "*.".repeat((LEVELS - 1 - level) as usize);
-        Level {
-            name: level_name(level),
-            wait: Duration::from_secs(1 << level),
-            next: level.checked_sub(1).map_or_else(|| DELIVERY_EXCHANGE.to_owned(), level_name),
-            waits: format!("{passed}1.#"),
-            passes: format!("{passed}0.#"),
-        }
-    })
-}
-
-/// Where to publish a message that shall arrive at `key` after `delay`.
-///
-/// The ladder counts whole seconds. What is left of a second is cut off, as Celery does: the message arrives up to a
-/// second early with its exact time in the `eta` header, and the worker waits out the rest. `None` when nothing is left
-/// to wait for on the ladder. A delay beyond [`LONGEST`] is shortened to it; the worker sends such a message round again.
-pub fn delayed_address(delay: Duration, key: &str) -> Option<(&'static str, String)> {
-    let seconds = delay.as_secs().min(LONGEST.as_secs());
-    if seconds == 0 {
-        return None;
+impl Ladder {
+    /// The ladder whose exchanges and queues are called `<prefix>_<level>`.
+    pub fn new(prefix: &str) -> Self {
+        Self(Arc::from(prefix))
     }
-    let key = strip_delay_prefix(key);
-    let mut delayed = String::with_capacity(PREFIX + key.len());
+
+    /// What is wrong with a prefix, if anything is.
+    pub(crate) fn problem(prefix: &str) -> Option<String> {
+        /// What AMQP allows for a name, without the longest of our endings.
+        const LONGEST: usize = 255 - "_delivery".len();
+        match prefix {
+            "" => Some("should not be empty".to_owned()),
+            _ if prefix.starts_with("amq.") => Some("names that begin with `amq.` are reserved".to_owned()),
+            _ if prefix.len() > LONGEST => Some(format!("has {} bytes, allowed are {LONGEST}", prefix.len())),
+            _ => None,
+        }
+    }
+
+    /// Whether a name is one of its exchanges and queues, or could be.
+    pub fn owns(&self, name: &str) -> bool {
+        name.strip_prefix(&*self.0).is_some_and(|rest| rest.starts_with('_'))
+    }
+
+    /// The exchange and queue name of a level.
+    pub fn level_name(&self, level: u32) -> String {
+        format!("{}_{level}", self.0)
+    }
+
+    /// The exchange that a delayed message is published to.
+    pub fn entry_exchange(&self) -> String {
+        self.level_name(LEVELS - 1)
+    }
+
+    /// The exchange that a message comes to when its delay is over.
+    pub fn delivery_exchange(&self) -> String {
+        format!("{}_delivery", self.0)
+    }
+
+    /// The levels in the order in which a message climbs down, longest wait first.
+    pub fn levels(&self) -> impl Iterator<Item = Level> {
+        (0..LEVELS).rev().map(|level| {
+            let passed = "*.".repeat((LEVELS - 1 - level) as usize);
+            let next = level.checked_sub(1).map_or_else(|| self.delivery_exchange(), |next| self.level_name(next));
+            Level {
+                name: self.level_name(level),
+                wait: Duration::from_secs(1 << level),
+                next,
+                waits: format!("{passed}1.#"),
+                passes: format!("{passed}0.#"),
+            }
+        })
+    }
+
+    /// Where to publish a message that shall arrive at `key` after `delay`: exchange and routing key.
+    ///
+    /// The ladder counts whole seconds. What is left of a second is cut off, as Celery does: the message arrives up to a
+    /// second early with its exact time in the `eta` header, and the worker waits out the rest. `None` when nothing is
+    /// left to wait for on the ladder. A delay beyond [`LONGEST`] is shortened to it; the worker sends such a message
+    /// round again.
+    pub fn address(&self, delay: Duration, key: &str) -> Option<(String, String)> {
+        let seconds = delay.as_secs().min(LONGEST.as_secs());
+        (seconds > 0).then(|| (self.entry_exchange(), delayed_key(seconds, strip_delay_prefix(key))))
+    }
+
+    /// Where to publish a message that shall go through the whole ladder without waiting anywhere.
+    pub(crate) fn undelayed_address(&self, key: &str) -> (String, String) {
+        (self.entry_exchange(), delayed_key(0, key))
+    }
+}
+
+impl Default for Ladder {
+    /// Celery's own.
+    fn default() -> Self {
+        Self::new(PREFIX)
+    }
+}
+
+impl fmt::Debug for Ladder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}_*", self.0)
+    }
+}
+
+fn delayed_key(seconds: u64, key: &str) -> String {
+    let mut delayed = String::with_capacity(BITS + key.len());
     for level in (0..LEVELS).rev() {
         delayed.push(if seconds >> level & 1 == 1 { '1' } else { '0' });
         delayed.push('.');
     }
     delayed.push_str(key);
-    Some((ENTRY_EXCHANGE, delayed))
+    delayed
 }
 
 /// The routing key without the 28 bits that a delay has put before it.
 pub fn strip_delay_prefix(key: &str) -> &str {
     let delayed = key
         .as_bytes()
-        .get(..PREFIX)
+        .get(..BITS)
         .is_some_and(|prefix| prefix.chunks_exact(2).all(|word| matches!(word, [b'0' | b'1', b'.'])));
-    if delayed { &key[PREFIX..] } else { key }
+    if delayed { &key[BITS..] } else { key }
 }
 
-/// The key that binds a queue to [`DELIVERY_EXCHANGE`].
+/// The key that binds a queue to the delivery exchange.
 ///
 /// A star for each bit, and nothing looser: `#.billing`, which Celery binds, would also take what is meant for
 /// `orders.billing`.
@@ -99,10 +156,14 @@ pub fn delivery_binding(key: &str) -> String {
 mod tests {
     use super::*;
 
+    fn delayed_address(delay: Duration, key: &str) -> Option<(String, String)> {
+        Ladder::default().address(delay, key)
+    }
+
     #[test]
     fn a_delay_is_written_as_celery_writes_it() {
         let (exchange, key) = delayed_address(Duration::from_secs(30), "celery").unwrap();
-        assert_eq!(exchange, level_name(LEVELS - 1));
+        assert_eq!(exchange, "celery_delayed_27");
         assert_eq!(key, "0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.1.1.1.1.0.celery");
     }
 
@@ -144,10 +205,25 @@ mod tests {
     }
 
     #[test]
+    fn a_prefix_is_in_all_names_and_nothing_else_is() {
+        let ladder = Ladder::new("team.wait");
+        let names: Vec<_> = ladder.levels().flat_map(|level| [level.name, level.next]).collect();
+        assert!(names.iter().all(|name| ladder.owns(name) && name.starts_with("team.wait_")), "{names:?}");
+        let (exchange, key) = ladder.address(Duration::from_secs(3), "team.wait").unwrap();
+        assert_eq!((exchange.as_str(), strip_delay_prefix(&key)), ("team.wait_27", "team.wait"));
+        assert!(!ladder.owns("team.wait") && !ladder.owns("team.waiting") && !ladder.owns("celery_delayed_3"));
+        for prefix in ["", "amq.wait", &"x".repeat(247)] {
+            assert!(Ladder::problem(prefix).is_some(), "{prefix}");
+        }
+        assert_eq!(Ladder::problem(&"x".repeat(246)), None);
+    }
+
+    #[test]
     fn every_level_waits_twice_as_long_as_the_next() {
-        let levels: Vec<_> = ladder().collect();
+        let ladder = Ladder::default();
+        let levels: Vec<_> = ladder.levels().collect();
         assert_eq!(levels.len(), 28);
-        assert_eq!(levels[0].name, ENTRY_EXCHANGE);
+        assert_eq!(levels[0].name, ladder.entry_exchange());
         assert_eq!(levels[0].waits, "1.#");
         assert_eq!(levels[0].passes, "0.#");
         for pair in levels.windows(2) {
@@ -155,7 +231,7 @@ mod tests {
             assert_eq!(pair[0].wait, 2 * pair[1].wait);
         }
         let last = &levels[27];
-        assert_eq!((last.wait, last.next.as_str()), (Duration::from_secs(1), DELIVERY_EXCHANGE));
+        assert_eq!((last.wait, last.next.as_str()), (Duration::from_secs(1), "celery_delayed_delivery"));
         assert_eq!(last.waits, format!("{}1.#", "*.".repeat(27)));
         let total: Duration = levels.iter().map(|level| level.wait).sum();
         assert_eq!(total, LONGEST);

@@ -1,6 +1,10 @@
 //! What can go wrong between a program and its broker, by what the program can do about it.
 
+mod tls;
+
 use std::time::Duration;
+
+pub use tls::TlsFault;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -29,7 +33,7 @@ pub enum Error {
         /// The queue.
         queue: String,
     },
-    /// The broker refused the message (`basic.nack`), as a full queue does: it is on no queue.
+    /// The broker refused the message (`basic.nack`) again and again, as a full queue does: it is on no queue.
     #[error("the broker refused the message for exchange `{exchange}` with routing key `{routing_key}`")]
     Refused {
         /// The exchange.
@@ -44,6 +48,18 @@ pub enum Error {
         task: String,
         /// What is wrong with the call.
         reason: String,
+    },
+    /// A function decides where the call goes, and another program has it: it was not sent.
+    #[error(
+        "task_routes[{index}] leaves the way of task `{task}` to function `{function}`, which is not in this program"
+    )]
+    RoutedElsewhere {
+        /// Name of the task.
+        task: String,
+        /// Which line of `task_routes`, from 0.
+        index: usize,
+        /// The function.
+        function: String,
     },
     /// A delayed message is addressed to one queue by its name, and the destination is not one queue.
     #[error("cannot delay a message for exchange `{exchange}` with routing key `{routing_key}`: {reason}")]
@@ -97,6 +113,14 @@ pub enum Error {
         /// What it said.
         reason: String,
     },
+    /// Broker and program do not trust each other, so there is no TLS between them.
+    #[error("no TLS with {url}: {fault}")]
+    Untrusted {
+        /// The broker, without password.
+        url: String,
+        /// Why.
+        fault: TlsFault,
+    },
     /// Something exists on the broker, but not as it is configured.
     #[error("cannot declare {object}: {argument} is {found} on the broker, {expected} in the configuration")]
     Mismatch {
@@ -114,6 +138,24 @@ pub enum Error {
     Absent {
         /// What it is, such as ``queue `mail` ``.
         objects: Vec<String>,
+    },
+    /// A queue has no place at an exchange, and this program may not give it one.
+    #[error("queue `{queue}` is not bound to exchange `{exchange}` with key `{key}`: what is delayed would be lost")]
+    NotBound {
+        /// The queue.
+        queue: String,
+        /// The exchange.
+        exchange: String,
+        /// The binding key.
+        key: String,
+    },
+    /// A look through a queue was cut short: everything is back on it that was not removed.
+    #[error("the look through queue `{queue}` was cut short: {reason}")]
+    LookLost {
+        /// The queue.
+        queue: String,
+        /// What went wrong.
+        reason: String,
     },
     /// The broker's version, or a queue of this kind on it, cannot do what is configured.
     #[error("cannot declare queue `{queue}`: this broker does not take {option}: {reason}")]
@@ -168,13 +210,14 @@ impl Error {
                 | Self::Unconfirmed { .. }
                 | Self::Refused { .. }
                 | Self::Management { .. }
+                | Self::LookLost { .. }
                 | Self::Amqp { .. }
         )
     }
 
     /// Whether the broker could not be reached or was lost.
     pub fn is_connection_lost(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Unconfirmed { .. })
+        matches!(self, Self::Unreachable { .. } | Self::Unconfirmed { .. } | Self::LookLost { .. })
     }
 
     /// What a person can do about it.
@@ -188,6 +231,9 @@ impl Error {
                 "declare the queue under `queues` in config/routes.yaml; one that is `foreign` there is made by its owner",
             ),
             Self::NoRoute { .. } => Some("declare the queue in config/routes.yaml, or correct the call"),
+            Self::RoutedElsewhere { .. } => {
+                Some("ask the program's own binary, which has the function, or name the queue (--queue)")
+            }
             Self::Undelayable { .. } => Some("send delayed tasks to a queue, or bind exactly one queue to that key"),
             Self::Refused { .. } => Some("the queue is probably full: look at its length limit and its consumers"),
             Self::TooLarge { .. } => {
@@ -197,10 +243,15 @@ impl Error {
             Self::Unreachable { .. } => Some("is the broker running, and is broker.url right?"),
             Self::Unconfirmed { .. } => Some("submit again with the same task id: a worker records one outcome per id"),
             Self::Denied { .. } => Some("check user, password, virtual host and permissions of broker.url"),
+            Self::Untrusted { fault, .. } => Some(fault.help()),
             Self::Mismatch { .. } => Some("change the configuration to what exists, or delete what exists"),
             Self::Absent { .. } => {
                 Some("run `celeriac topology apply` as a user who may configure, or set broker.declare")
             }
+            Self::NotBound { .. } => Some(
+                "have somebody bind it who may configure the broker, such as a worker started once with that permission",
+            ),
+            Self::LookLost { .. } => Some("do it again: what was not removed is back on the queue"),
             Self::Unsupported { .. } => Some("leave that option out, or use a queue of another type or a newer broker"),
             Self::Management { .. } => {
                 Some("is the management plugin on, is broker.management right, and has its user the tag `management`?")

@@ -7,6 +7,8 @@
 //! - [`route`]: which of them a task goes to;
 //! - [`delay`]: how a message waits for its time;
 //! - [`settle`]: acknowledge, reject or requeue, once, and together where possible;
+//! - [`browse`]: a look through a queue that leaves it as it is;
+//! - [`dead`]: what stands in dead-letter queues, to be listed, replayed and purged;
 //! - [`amqp`]: the contract on RabbitMQ, split by duty;
 //! - [`memory`]: the contract in process;
 //! - [`management`]: RabbitMQ's own view, over its HTTP API;
@@ -23,6 +25,10 @@ pub mod delay;
 
 pub mod settle;
 
+pub mod browse;
+
+pub mod dead;
+
 pub mod amqp;
 
 pub mod memory;
@@ -36,11 +42,19 @@ pub mod conformance;
 
 mod error;
 mod options;
+mod prefetch;
 
-pub use broker::{Broker, Consumer, Delivery, Health, Origin, Outgoing, Subscription};
-pub use error::{Error, Result};
+pub use amqp::{Migration, Removal};
+pub use broker::{Broker, Consumer, Delivery, Depth, Health, Origin, Outgoing, Subscription};
+pub use browse::{Browsed, Browser};
+pub use dead::{DeadLetter, Filter};
+pub use error::{Error, Result, TlsFault};
 pub use management::{Management, management};
-pub use options::{BrokerOptions, connect};
-pub use route::{CallRoute, Destination, Explanation, Manner, Router, RoutesOptions, Rule};
+pub use options::{BrokerOptions, TlsOptions, connect};
+pub use prefetch::Prefetch;
+pub use route::{
+    CallRoute, Destination, Explanation, Manner, RouteAnswer, RouteFunctions, RouteQuestion, Router, RoutesOptions,
+    Rule,
+};
 pub use settle::Settlement;
 pub use topology::Topology;

@@ -7,9 +7,11 @@
 //! - `death`: what a dead-lettered message carries;
 //! - `ladder`: how long a delayed message waits;
 //! - `timeline`: what happens when time passes;
+//! - `browser`: a look through a queue;
 //! - `consumer`: takes the verdicts of one consumer back.
 
 mod bounds;
+mod browser;
 mod consumer;
 mod death;
 mod exchanges;
@@ -28,10 +30,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::broker::{Broker, Consumer, Health, Outgoing, Subscription};
+use crate::broker::{Broker, Consumer, Depth, Health, Outgoing, Subscription};
+use crate::browse::Browser;
+use crate::delay::Ladder;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
 use crate::topology::Topology;
+use browser::MemoryBrowser;
 use state::State;
 
 /// A broker inside this process.
@@ -41,6 +46,7 @@ use state::State;
 /// with the last broker and consumer of that URL.
 pub struct MemoryBroker {
     shared: Arc<Shared>,
+    ladder: Ladder,
     health: watch::Sender<Health>,
     closed: CancellationToken,
     drivers: TaskTracker,
@@ -72,10 +78,11 @@ impl Shared {
 }
 
 impl MemoryBroker {
-    /// A broker at the URL of the options, of which only the URL matters.
+    /// A broker at the URL of the options, of which only that and the prefix of delays matter.
     pub fn new(options: &BrokerOptions) -> Self {
         Self {
             shared: Shared::at(options.url.expose()),
+            ladder: Ladder::new(&options.delay_prefix),
             health: watch::Sender::new(Health::Connected),
             closed: CancellationToken::new(),
             drivers: TaskTracker::new(),
@@ -88,7 +95,7 @@ impl MemoryBroker {
 
     fn publish_now(&self, outgoing: Outgoing) -> Result<()> {
         self.still_open()?;
-        self.shared.lock().publish(outgoing, Instant::now())
+        self.shared.lock().publish(outgoing, &self.ladder, Instant::now())
     }
 
     fn replies_now(&self, queue: &str) -> Result<Consumer> {
@@ -99,16 +106,16 @@ impl MemoryBroker {
 
     fn consume_now(&self, subscription: &Subscription) -> Result<Consumer> {
         self.still_open()?;
-        // As in AMQP, no prefetch is no bound; the largest there is stands in for it.
-        let prefetch = if subscription.prefetch == 0 { u16::MAX } else { subscription.prefetch };
-        let (deliveries, arriving) = mpsc::channel(usize::from(prefetch));
+        let Subscription { queue, prefetch, most, .. } = subscription;
+        let (deliveries, arriving) = mpsc::channel(queue::most(*prefetch).max(usize::from(*most)));
         let (verdicts, settled) = mpsc::unbounded_channel();
-        let (id, queue) = self.shared.lock().subscribe(&subscription.queue, deliveries, verdicts, Instant::now())?;
+        let (id, queue) = self.shared.lock().subscribe(queue, *prefetch, deliveries, verdicts, Instant::now())?;
         let (consuming, watched) = watch::channel(true);
+        let wanted = watch::Sender::new(*prefetch);
         let stop = CancellationToken::new();
         let subscribed = consumer::Subscribed { shared: Arc::clone(&self.shared), id, consuming };
-        let driver = consumer::drive(subscribed, settled, stop.clone(), self.closed.clone());
-        Ok(Consumer::new(queue, arriving, watched, stop, self.drivers.spawn(driver)))
+        let driver = consumer::drive(subscribed, wanted.subscribe(), settled, stop.clone(), self.closed.clone());
+        Ok(Consumer::new(queue, arriving, wanted, watched, stop, self.drivers.spawn(driver)))
     }
 }
 
@@ -134,6 +141,25 @@ impl Broker for MemoryBroker {
 
     fn replies<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Consumer>> {
         Box::pin(async move { self.replies_now(queue) })
+    }
+
+    fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Option<Depth>>> {
+        Box::pin(async move {
+            self.still_open()?;
+            Ok(self.shared.lock().depth(queue, Instant::now()))
+        })
+    }
+
+    fn ladder(&self) -> &Ladder {
+        &self.ladder
+    }
+
+    fn browse<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Box<dyn Browser>>> {
+        Box::pin(async move {
+            self.still_open()?;
+            let browser = MemoryBrowser::new(Arc::clone(&self.shared), queue)?;
+            Ok(Box::new(browser) as Box<dyn Browser>)
+        })
     }
 
     fn health(&self) -> watch::Receiver<Health> {

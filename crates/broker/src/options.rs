@@ -1,5 +1,6 @@
 //! The `broker` section of the configuration.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use celeriac_config::{ByteSize, Secret, duration};
 use serde::{Deserialize, Serialize};
 
 use crate::broker::Broker;
+use crate::delay::{Ladder, PREFIX};
 use crate::error::{Error, Result};
 use crate::topology::{Keeping, QueueKind};
 
@@ -26,6 +28,8 @@ pub struct BrokerOptions {
     /// Whether what RabbitMQ can change later is kept in policies, which `celeriac topology apply` makes over the management
     /// API, and not in the arguments of queues, which cannot be changed.
     pub policies: bool,
+    /// How `amqps://` URLs are secured.
+    pub tls: TlsOptions,
     /// How often both sides prove that they live.
     #[serde(with = "duration")]
     pub heartbeat: Duration,
@@ -41,9 +45,25 @@ pub struct BrokerOptions {
     pub publish_channels: usize,
     /// Larger tasks are neither sent nor run: a sender gets an error, a worker dead-letters them.
     pub max_message_size: ByteSize,
+    /// What the names of the exchanges and queues begin with by which messages are delayed. Celery's programs know only
+    /// its own.
+    pub delay_prefix: String,
     /// The kind of the queues in which delayed messages wait, where they do not exist yet: `quorum`, or `classic` on one
     /// node that is short of memory.
     pub delay_queues: QueueKind,
+}
+
+/// How connections over TLS are secured. The broker's certificate is always verified, by its name too.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsOptions {
+    /// Certificates of the authorities that may have signed the broker's, as a PEM file. Default: those that the machine
+    /// trusts.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate, with those between it and its authority behind it, for a broker that asks for one.
+    pub certificate: Option<PathBuf>,
+    /// Its private key, without a passphrase.
+    pub key: Option<PathBuf>,
 }
 
 impl Default for BrokerOptions {
@@ -53,12 +73,14 @@ impl Default for BrokerOptions {
             management: None,
             declare: true,
             policies: false,
+            tls: TlsOptions::default(),
             heartbeat: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
             publish_timeout: Duration::from_secs(30),
             confirm_window: 512,
             publish_channels: 2,
             max_message_size: ByteSize::mib(8),
+            delay_prefix: PREFIX.to_owned(),
             delay_queues: QueueKind::Quorum,
         }
     }
@@ -76,16 +98,19 @@ impl BrokerOptions {
         let url = self.url.expose();
         if !["amqp://", "amqps://", "memory://"].iter().any(|scheme| url.starts_with(scheme)) {
             problems.push(("url".to_owned(), "should begin with amqp://, amqps:// or memory://".to_owned()));
-        } else if !url.starts_with("memory://")
+        } else if !self.is_in_process()
             && let Err(Error::Invalid { reason, .. }) = crate::amqp::check(self)
         {
             problems.push(("url".to_owned(), reason));
+        } else {
+            problems.extend(self.problems_of_tls());
         }
         if let Some(url) = &self.management
             && let Err(reason) = crate::management::check(url)
         {
             problems.push(("management".to_owned(), reason));
         }
+        problems.extend(Ladder::problem(&self.delay_prefix).map(|problem| ("delay_prefix".to_owned(), problem)));
         for (key, value) in [("confirm_window", self.confirm_window), ("publish_channels", self.publish_channels)] {
             if value == 0 {
                 problems.push((key.to_owned(), "should be at least 1".to_owned()));
@@ -97,6 +122,19 @@ impl BrokerOptions {
             }
         }
         problems
+    }
+
+    fn problems_of_tls(&self) -> Vec<(String, String)> {
+        if !self.is_in_process() {
+            return crate::amqp::problems_of_tls(self);
+        }
+        let said = self.tls != TlsOptions::default();
+        let problem = || ("tls".to_owned(), "is for amqps:// URLs, and memory:// is none".to_owned());
+        said.then(problem).into_iter().collect()
+    }
+
+    fn is_in_process(&self) -> bool {
+        self.url.expose().starts_with("memory://")
     }
 }
 
@@ -110,7 +148,7 @@ pub fn connect(options: &BrokerOptions, name: &str) -> Result<Arc<dyn Broker>> {
     if let Some((key, reason)) = options.validate().into_iter().next() {
         return Err(Error::Invalid { key: format!("broker.{key}"), reason });
     }
-    if options.url.expose().starts_with("memory://") {
+    if options.is_in_process() {
         return Ok(Arc::new(crate::memory::MemoryBroker::new(options)));
     }
     Ok(Arc::new(crate::amqp::AmqpBroker::new(options, name)?))

@@ -3,7 +3,8 @@
 //! Over the management API everything is seen; without it, what AMQP shows, and the rest is named as unseen.
 
 use crate::amqp::{AmqpBroker, Inspection, Node};
-use crate::broker::Broker;
+use crate::broker::{Broker, Depth};
+use crate::delay::Ladder;
 use crate::error::{Error, Result};
 use crate::management::{Management, QueueFacts, management};
 use crate::options::BrokerOptions;
@@ -17,6 +18,7 @@ pub struct Planner {
     broker: AmqpBroker,
     management: Option<Management>,
     keeping: Keeping,
+    ladder: Ladder,
     ladder_kind: QueueKind,
     vhost: String,
 }
@@ -78,6 +80,7 @@ impl Planner {
             broker: AmqpBroker::new(options, name)?,
             management: management(options),
             keeping: options.keeping(),
+            ladder: Ladder::new(&options.delay_prefix),
             ladder_kind: options.delay_queues,
             vhost: Node::all(options)?.first().map(|node| node.vhost().to_owned()).unwrap_or_default(),
         })
@@ -90,7 +93,7 @@ impl Planner {
     pub async fn plan(&self, topology: &Topology) -> Result<Plan> {
         match self.existing().await? {
             Some(existing) => {
-                let parts = self.parts(topology, ladder_kind(&existing).unwrap_or(self.ladder_kind));
+                let parts = self.parts(topology, ladder_kind(&self.ladder, &existing).unwrap_or(self.ladder_kind));
                 Ok(Plan { differences: differences(&parts, &existing), ..Plan::default() })
             }
             None => {
@@ -154,8 +157,8 @@ impl Planner {
     }
 
     fn parts(&self, topology: &Topology, ladder_kind: QueueKind) -> Vec<Part> {
-        let mut parts = delay_ladder(ladder_kind);
-        parts.extend(topology.parts(self.keeping));
+        let mut parts = delay_ladder(&self.ladder, ladder_kind);
+        parts.extend(topology.parts(&self.ladder, self.keeping));
         parts
     }
 
@@ -185,8 +188,8 @@ impl Planner {
 
     /// What the API tells of queues is some seconds old: what counts is asked over AMQP, just before.
     async fn delete_queue(&self, queue: &QueueFacts) -> Result<bool> {
-        match self.broker.load(&queue.name).await? {
-            Some((0, 0)) => self.api()?.delete_queue(queue).await.map(|()| true),
+        match self.broker.look(&queue.name).await? {
+            Some(Depth { ready: 0, consumers: 0 }) => self.api()?.delete_queue(queue).await.map(|()| true),
             Some(_) => Ok(false),
             None => Ok(true),
         }
@@ -200,7 +203,8 @@ fn no_policies() -> Error {
 }
 
 /// What the delay levels are that exist: the setting counts only where there are none.
-fn ladder_kind(existing: &Existing) -> Option<QueueKind> {
-    let level = existing.queues.iter().find(|queue| queue.name == crate::delay::level_name(0))?;
+fn ladder_kind(ladder: &Ladder, existing: &Existing) -> Option<QueueKind> {
+    let lowest = ladder.level_name(0);
+    let level = existing.queues.iter().find(|queue| queue.name == lowest)?;
     [QueueKind::Quorum, QueueKind::Classic].into_iter().find(|kind| kind.name() == level.kind)
 }

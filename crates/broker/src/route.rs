@@ -1,5 +1,7 @@
 //! Which exchange and queue a task goes to. Pure.
 
+mod function;
+mod line;
 mod options;
 mod pattern;
 mod validate;
@@ -11,12 +13,14 @@ use std::time::Duration;
 
 use celeriac_protocol::{Codec, Compression, Value};
 
-use crate::delay;
+use crate::delay::Ladder;
 use crate::error::{Error, Result};
 use crate::topology::{Topology, did_you_mean};
 
+pub use function::{RouteAnswer, RouteFunction, RouteFunctions, RouteQuestion, Way};
+use line::{Line, Said};
 pub use options::{RoutesOptions, TaskRoute};
-use pattern::Pattern;
+pub(crate) use pattern::Pattern;
 
 /// What one call says of its way; each is `None` unless the caller said it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -81,6 +85,8 @@ pub enum Rule<'a> {
         index: usize,
         /// Its pattern.
         pattern: &'a str,
+        /// The function that it leaves the way to.
+        function: Option<&'a str>,
     },
     /// The queue that is declared with the task.
     Task,
@@ -89,17 +95,17 @@ pub enum Rule<'a> {
 }
 
 impl Destination {
-    /// The same destination, reached after `delay`, of which the ladder knows whole seconds (see [`crate::delay`]).
+    /// The same destination, reached after `delay`, of which the ladder knows whole seconds.
     ///
     /// A delayed message is addressed to a queue by its name.
     ///
     /// # Errors
     /// When the declared bindings lead to any other number of queues than one.
-    pub fn delayed(self, delay: Duration) -> Result<Self> {
+    pub fn delayed(self, delay: Duration, ladder: &Ladder) -> Result<Self> {
         let reason = match &*self.queues {
             [queue] => {
-                return Ok(match delay::delayed_address(delay, queue) {
-                    Some((exchange, routing_key)) => Self { exchange: Cow::Borrowed(exchange), routing_key, ..self },
+                return Ok(match ladder.address(delay, queue) {
+                    Some((exchange, routing_key)) => Self { exchange: Cow::Owned(exchange), routing_key, ..self },
                     None => self,
                 });
             }
@@ -123,14 +129,6 @@ pub struct Router {
     seen: RwLock<HashMap<String, Option<usize>>>,
 }
 
-/// A line of `task_routes`, ready to be tried.
-#[derive(Debug)]
-struct Line {
-    pattern: Pattern,
-    text: String,
-    destination: Destination,
-}
-
 /// Task names beyond so many are matched anew at each call, so that names made up by callers take no memory.
 const MOST_SEEN: usize = 4096;
 
@@ -145,15 +143,21 @@ impl Router {
         }
         let topology = options.topology();
         let queues = topology.queues.keys().map(|name| (name.clone(), to_queue(&topology, name))).collect();
-        let mut routes = Vec::with_capacity(options.task_routes.len());
-        for route in &options.task_routes {
-            let pattern = Pattern::read(&route.task)
-                .map_err(|reason| Error::Invalid { key: "task_routes".to_owned(), reason })?;
-            let destination = destination_of(route, &topology);
-            routes.push(Line { pattern, text: route.task.clone(), destination });
-        }
+        let routes = options.task_routes.iter().map(|route| Line::read(route, &topology)).collect::<Result<_>>()?;
         let default_queue = options.default_queue.clone();
         Ok(Self { topology, routes, queues, default_queue, seen: RwLock::default() })
+    }
+
+    /// The same router, with the functions that its routes name. Without them, calls that they would lead are refused.
+    ///
+    /// # Errors
+    /// When a route names a function that is not there.
+    pub fn with_functions(mut self, functions: &RouteFunctions) -> Result<Self> {
+        for (index, line) in self.routes.iter_mut().enumerate() {
+            let key = || format!("task_routes[{index}].function");
+            line.connect(functions).map_err(|reason| Error::Invalid { key: key(), reason })?;
+        }
+        Ok(self)
     }
 
     /// Everything that the routes need to exist.
@@ -161,55 +165,74 @@ impl Router {
         &self.topology
     }
 
-    /// Where a call of `task` goes. `declared` is the queue that is declared with the task.
+    /// Where a call goes. `declared` is the queue that is declared with the task.
     ///
     /// # Errors
-    /// When call or task name a queue that is not declared, or the call contradicts itself.
-    pub fn route(&self, task: &str, call: &CallRoute, declared: Option<&str>) -> Result<Destination> {
-        let line = self.first_match(task).map(|index| &self.routes[index].destination);
+    /// When call, task or function name a queue that is not declared, the call contradicts itself, or a function panics.
+    pub fn route<'q>(
+        &self,
+        question: impl Into<RouteQuestion<'q>>,
+        call: &CallRoute,
+        declared: Option<&str>,
+    ) -> Result<Destination> {
+        self.explain(question, call, declared).map(|explanation| explanation.destination)
+    }
+
+    /// Where a call goes, and what decides it.
+    ///
+    /// # Errors
+    /// As [`Router::route`].
+    pub fn explain<'q>(
+        &self,
+        question: impl Into<RouteQuestion<'q>>,
+        call: &CallRoute,
+        declared: Option<&str>,
+    ) -> Result<Explanation<'_>> {
+        let question = question.into();
+        let task = question.task;
         let refused = |reason| Error::NoRoute { task: task.to_owned(), reason };
-        let mut destination = match (&call.queue, &call.exchange, &call.routing_key) {
-            (None, None, None) => self.uncalled(line, declared).map_err(refused)?,
-            (Some(queue), None, None) => self.queue(queue).map_err(refused)?,
-            (None, Some(exchange), key) => self.exchange(exchange, key.as_deref().unwrap_or_default()),
-            (None, None, Some(key)) => match line {
-                Some(route) if !route.exchange.is_empty() => self.exchange(&route.exchange, key),
-                _ => return Err(refused(format!("routing key `{key}` needs an exchange, and its route names none"))),
-            },
+        let said = self.first_that_says(&question).map_err(refused)?;
+        let (rule, mut destination) = match (&call.queue, &call.exchange, &call.routing_key) {
+            (None, None, None) => self.uncalled(task, said.as_ref(), declared)?,
+            (Some(queue), None, None) => (Rule::Call, self.queue(queue).map_err(refused)?),
+            (None, Some(exchange), key) => (Rule::Call, self.exchange(exchange, key.as_deref().unwrap_or_default())),
+            (None, None, Some(key)) => (Rule::Call, self.keyed(task, said.as_ref(), key)?),
             (Some(queue), _, _) => {
                 let reason = format!("the call names queue `{queue}` and an exchange or a routing key; name one way");
                 return Err(refused(reason));
             }
         };
         // Also where the call chooses the way, its route says how.
-        let manner = line.map(|line| line.manner.clone()).unwrap_or_default();
+        let manner = said.map(|said| said.manner()).unwrap_or_default();
         destination.manner =
             Manner { priority: call.priority.or(manner.priority), codec: call.codec.or(manner.codec), ..manner };
-        Ok(destination)
-    }
-
-    /// Where a call of `task` goes, and what decides it.
-    ///
-    /// # Errors
-    /// As [`Router::route`].
-    pub fn explain(&self, task: &str, call: &CallRoute, declared: Option<&str>) -> Result<Explanation<'_>> {
-        let destination = self.route(task, call, declared)?;
-        let chosen = call.queue.is_some() || call.exchange.is_some() || call.routing_key.is_some();
-        let rule = match (chosen, self.first_match(task), declared) {
-            (true, _, _) => Rule::Call,
-            (false, Some(index), _) => Rule::Route { index, pattern: &self.routes[index].text },
-            (false, None, Some(_)) => Rule::Task,
-            (false, None, None) => Rule::Default,
-        };
         Ok(Explanation { rule, destination })
     }
 
-    /// Where a call goes that says nothing of its way.
-    fn uncalled(&self, route: Option<&Destination>, declared: Option<&str>) -> Result<Destination, String> {
-        match route {
-            Some(route) => Ok(route.clone()),
-            None => self.queue(declared.unwrap_or(&self.default_queue)),
+    /// Where a call goes that says nothing of its way, and what decides that.
+    fn uncalled(&self, task: &str, said: Option<&Said<'_>>, declared: Option<&str>) -> Result<(Rule<'_>, Destination)> {
+        if let Some(said) = said {
+            let line = &self.routes[said.index];
+            let rule = Rule::Route { index: said.index, pattern: &line.text, function: line.function() };
+            return Ok((rule, said.destination(task, &self.topology)?));
         }
+        let rule = if declared.is_some() { Rule::Task } else { Rule::Default };
+        let found = self.queue(declared.unwrap_or(&self.default_queue));
+        let found = found.map_err(|reason| Error::NoRoute { task: task.to_owned(), reason })?;
+        Ok((rule, found))
+    }
+
+    /// Where a call goes that says its routing key alone: to the exchange of its route.
+    fn keyed(&self, task: &str, said: Option<&Said<'_>>, key: &str) -> Result<Destination> {
+        let exchange = match said {
+            Some(said) => said.destination(task, &self.topology)?.exchange,
+            None => Cow::Borrowed(""),
+        };
+        if exchange.is_empty() {
+            let reason = format!("routing key `{key}` needs an exchange, and its route names none");
+            return Err(Error::NoRoute { task: task.to_owned(), reason });
+        }
+        Ok(self.exchange(&exchange, key))
     }
 
     fn queue(&self, name: &str) -> Result<Destination, String> {
@@ -223,6 +246,21 @@ impl Router {
     /// An exchange that is not declared is somebody else's: whether a queue is bound there, the broker says.
     fn exchange(&self, exchange: &str, routing_key: &str) -> Destination {
         at_exchange(&self.topology, exchange, routing_key)
+    }
+
+    /// What the first line says that is for this call, and whose function does not pass it on.
+    fn first_that_says(&self, question: &RouteQuestion<'_>) -> Result<Option<Said<'_>>, String> {
+        let mut next = self.first_match(question.task);
+        while let Some(index) = next {
+            let said = self.routes[index].say(index, question)?;
+            if said.is_some() {
+                return Ok(said);
+            }
+            // A function may answer otherwise the next time, so what comes after it is not remembered.
+            let mut after = self.routes.iter().enumerate().skip(index + 1);
+            next = after.find(|(_, line)| line.pattern.matches(question.task)).map(|(index, _)| index);
+        }
+        Ok(None)
     }
 
     fn first_match(&self, task: &str) -> Option<usize> {
@@ -261,19 +299,6 @@ fn at_exchange(topology: &Topology, exchange: &str, routing_key: &str) -> Destin
         manner: Manner::default(),
         queues: topology.reached(exchange, routing_key).into_iter().flatten().map(Arc::from).collect(),
     }
-}
-
-/// Where a route leads that [`RoutesOptions::validate`] has let pass.
-fn destination_of(route: &TaskRoute, topology: &Topology) -> Destination {
-    let destination = match (&route.queue, &route.exchange) {
-        (Some(queue), _) => to_queue(topology, queue),
-        (None, exchange) => {
-            at_exchange(topology, exchange.as_deref().unwrap_or_default(), route.key.as_deref().unwrap_or_default())
-        }
-    };
-    let headers = route.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    let TaskRoute { priority, serializer: codec, compression, expires, .. } = *route;
-    Destination { manner: Manner { priority, codec, compression, expires, headers }, ..destination }
 }
 
 #[cfg(test)]

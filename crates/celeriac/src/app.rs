@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use celeriac_broker::Router;
+use celeriac_broker::route::RouteFunction;
+use celeriac_broker::{Broker, RouteAnswer, RouteFunctions, RouteQuestion, Router};
 use celeriac_client::Client;
 use celeriac_client::client::SendLimits;
-use celeriac_config::{Environment, Loaded, Problem, Problems};
+use celeriac_config::{Environment, Loaded, Problem, Problems, nearest};
 use celeriac_protocol::{Accept, DecodeLimits};
 use celeriac_worker::context::SharedState;
 use celeriac_worker::{Registry, TaskDefinition, Worker, WorkerParts};
@@ -20,6 +21,7 @@ pub struct Celeriac {
     settings: Loaded<Settings>,
     registry: Registry,
     state: SharedState,
+    functions: RouteFunctions,
 }
 
 /// What a program is made of, before its configuration is read.
@@ -30,6 +32,7 @@ pub struct Builder {
     environment: Environment,
     tasks: Vec<TaskDefinition>,
     state: SharedState,
+    functions: RouteFunctions,
     flags: Vec<(&'static str, String, &'static str)>,
 }
 
@@ -68,6 +71,7 @@ impl Celeriac {
             environment: Environment::from_process(),
             tasks: Vec::new(),
             state: SharedState::default(),
+            functions: RouteFunctions::default(),
             flags: Vec::new(),
         }
     }
@@ -92,14 +96,20 @@ impl Celeriac {
 
     async fn connect(&self) -> Result<Client, Unusable> {
         let settings = self.settings();
-        let name = settings.worker.name.as_deref().unwrap_or(&settings.telemetry.service);
-        let broker = celeriac_broker::connect(&settings.broker, name).map_err(Unusable::Broker)?;
-        let router = Router::new(&settings.routes()).map_err(Unusable::Broker)?;
+        let broker = self.open_broker().map_err(Unusable::Broker)?;
+        let router = Router::new(&settings.routes()).and_then(|router| router.with_functions(&self.functions));
+        let router = router.map_err(Unusable::Broker)?;
         let results = celeriac_results::connect(&settings.results).await.map_err(Unusable::Results)?;
         let limits = SendLimits { message_size: self.limits().size, window: settings.broker.confirm_window };
         let mut options = settings.client.clone();
         options.replies |= settings.results.are_replies();
         Ok(Client::new(broker, Arc::new(router), results, options, limits))
+    }
+
+    fn open_broker(&self) -> celeriac_broker::Result<Arc<dyn Broker>> {
+        let settings = self.settings();
+        let name = settings.worker.name.as_deref().unwrap_or(&settings.telemetry.service);
+        celeriac_broker::connect(&settings.broker, name)
     }
 
     /// A worker that shares the client's connections to the database, and its broker.
@@ -155,6 +165,37 @@ impl Builder {
         self
     }
 
+    /// Adds a function that stands in for a route: `task_routes` names it, `- { task: "orders.*", function: by_region }`.
+    ///
+    /// It is asked at every call that its line is for, and answers where the call goes, or `None`: then the next line is
+    /// tried. It should be quick, and answer the same question always the same. In place of one of the same name.
+    ///
+    /// ```
+    /// # use celeriac::prelude::*;
+    /// use celeriac::{RouteAnswer, RouteQuestion};
+    ///
+    /// let app = Celeriac::builder().route("by_region", |call: &RouteQuestion<'_>| {
+    ///     let region = call.kwargs.get("region")?.as_str()?;
+    ///     Some(RouteAnswer::queue(format!("billing-{region}")))
+    /// });
+    /// ```
+    pub fn route(
+        mut self,
+        name: impl Into<String>,
+        function: impl Fn(&RouteQuestion<'_>) -> Option<RouteAnswer> + Send + Sync + 'static,
+    ) -> Self {
+        let function: RouteFunction = Arc::new(function);
+        self.functions = self.functions.with(name, function);
+        self
+    }
+
+    /// Takes the configuration of a program whose functions are not here, as operators' tools do: routes may name any, and
+    /// a call that one of them would lead is an error.
+    pub fn functions_elsewhere(mut self) -> Self {
+        self.functions = RouteFunctions::Elsewhere;
+        self
+    }
+
     /// Gives a setting, above files and environment: `.set("broker.url", "memory://test")`.
     pub fn set(mut self, key: &'static str, value: impl Into<String>) -> Self {
         self.flags.push((key, value.into(), "set by the program"));
@@ -182,12 +223,29 @@ impl Builder {
             (None, Directory::IfPresent(own)) => Some(own).filter(|own| own.is_dir()),
             (None, Directory::None) => None,
         };
-        let origins = Origins { directory, environment: self.environment, flags: self.flags };
+        let functions = self.functions;
+        let origins = Origins { directory, environment: self.environment, flags: self.flags, functions };
         let settings = Settings::load(&origins)?;
         let registry = Registry::new(self.tasks)
             .map_err(|error| Problems::from(vec![Problem::of_source("the program", error.to_string())]))?;
-        Ok(Celeriac { settings, registry, state: self.state })
+        let strays = stray_queues(&registry, &settings.options);
+        if !strays.is_empty() {
+            return Err(Problems::from(strays));
+        }
+        Ok(Celeriac { settings, registry, state: self.state, functions: origins.functions })
     }
+}
+
+/// Tasks whose own queue is none that is declared.
+fn stray_queues(registry: &Registry, settings: &Settings) -> Vec<Problem> {
+    let topology = settings.routes().topology();
+    let known = || topology.queues.keys().map(String::as_str);
+    let named = registry.iter().filter_map(|task| Some((task.name, task.options.queue?)));
+    let strays = named.filter(|(_, queue)| !topology.queues.contains_key(*queue)).map(|(task, queue)| {
+        let near = nearest(queue, known()).map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
+        Problem::of_source("the program", format!("task `{task}`: queue `{queue}` is not declared{near}"))
+    });
+    strays.collect()
 }
 
 #[cfg(feature = "cli")]
@@ -220,12 +278,16 @@ mod verbs {
             Instance { name, version: env!("CARGO_PKG_VERSION").to_owned() }
         }
 
+        fn routes(&self) -> celeriac_broker::RoutesOptions {
+            self.settings().routes()
+        }
+
         fn broker_options(&self) -> &celeriac_broker::BrokerOptions {
             &self.settings().broker
         }
 
-        fn routes(&self) -> celeriac_broker::RoutesOptions {
-            self.settings().routes()
+        fn route_functions(&self) -> &RouteFunctions {
+            &self.functions
         }
 
         fn registry(&self) -> &Registry {
@@ -234,6 +296,10 @@ mod verbs {
 
         fn is_in_process(&self) -> bool {
             self.settings().broker.url.expose().starts_with("memory://")
+        }
+
+        fn broker(&self) -> Result<Arc<dyn Broker>, Error> {
+            self.open_broker().map_err(Error::Broker)
         }
 
         async fn client(&self) -> Result<Client, Error> {

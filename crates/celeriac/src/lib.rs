@@ -37,7 +37,7 @@ pub use settings::Settings;
 
 pub use celeriac_macros::{task, tasks};
 
-pub use celeriac_broker::{Broker, Health};
+pub use celeriac_broker::{Broker, Health, RouteAnswer, RouteQuestion};
 pub use celeriac_client::Error as ClientError;
 pub use celeriac_client::{Call, Chain, Client, ClientOptions, HeaderStyle, Request, TaskHandle};
 pub use celeriac_protocol::compression::Compression;

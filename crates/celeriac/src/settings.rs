@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use celeriac_broker::delay::Ladder;
 use celeriac_broker::route::TaskRoute;
 use celeriac_broker::topology::{ExchangeOptions, QueueOptions};
-use celeriac_broker::{BrokerOptions, RoutesOptions};
+use celeriac_broker::{BrokerOptions, RouteFunctions, RoutesOptions};
 use celeriac_client::ClientOptions;
 use celeriac_config::{Environment, Loaded, Problems, Sources};
 use celeriac_results::ResultsOptions;
@@ -65,6 +66,8 @@ pub struct Origins {
     pub environment: Environment,
     /// Key, value and flag of what the command line says.
     pub flags: Vec<(&'static str, String, &'static str)>,
+    /// The functions that routes may name.
+    pub functions: RouteFunctions,
 }
 
 impl Settings {
@@ -86,7 +89,10 @@ impl Settings {
         for (key, value, flag) in &origins.flags {
             sources = sources.flag(key, value.as_str(), *flag);
         }
-        celeriac_config::load_with(&sources, Self::validate)
+        celeriac_config::load_with(&sources, |settings: &Self| {
+            let functions = settings.routes().validate_functions(&origins.functions);
+            settings.validate().into_iter().chain(functions).collect()
+        })
     }
 
     /// What is wrong with these settings, each with its full key.
@@ -97,6 +103,7 @@ impl Settings {
             ("worker.", self.worker.validate()),
             ("telemetry.", self.telemetry.validate()),
             ("", self.routes().validate()),
+            ("", self.routes().taken_from(&Ladder::new(&self.broker.delay_prefix))),
         ];
         let mut problems: Vec<_> = sections
             .into_iter()

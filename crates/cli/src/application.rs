@@ -1,8 +1,9 @@
 //! What a program has to offer so that the verbs can work on it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use celeriac_broker::{BrokerOptions, RoutesOptions};
+use celeriac_broker::{Broker, BrokerOptions, RouteFunctions, RoutesOptions};
 use celeriac_client::Client;
 use celeriac_config::Problems;
 use celeriac_telemetry::{Instance, TelemetryOptions};
@@ -33,17 +34,23 @@ pub trait Program: Send + Sync {
     /// Under which name it tells it.
     fn instance(&self) -> Instance;
 
-    /// How to reach its broker.
-    fn broker_options(&self) -> &BrokerOptions;
-
     /// Exchanges, queues and routes.
     fn routes(&self) -> RoutesOptions;
+
+    /// How to reach the broker.
+    fn broker_options(&self) -> &BrokerOptions;
+
+    /// The functions that routes may name.
+    fn route_functions(&self) -> &RouteFunctions;
 
     /// Its tasks.
     fn registry(&self) -> &Registry;
 
     /// Whether what it sends stays inside this process.
     fn is_in_process(&self) -> bool;
+
+    /// Its broker, to which it connects where it has to. The store of results is left alone.
+    fn broker(&self) -> Result<Arc<dyn Broker>, Error>;
 
     /// Connects a client.
     fn client(&self) -> impl Future<Output = Result<Client, Error>> + Send;

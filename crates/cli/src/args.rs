@@ -1,5 +1,6 @@
 //! Verbs and flags.
 
+mod dead;
 mod topology;
 
 use std::path::PathBuf;
@@ -9,7 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::application::Override;
 
-pub use topology::{ApplyArgs, ExportArgs, ExportFormat, TopologyVerb};
+pub use dead::{DeadFilter, DeadQueues, DeadVerb, ListDeadArgs, PurgeArgs, RemovalArgs, ReplayArgs, ShowDeadArgs};
+pub use topology::{ApplyArgs, ExportArgs, ExportFormat, MigrateArgs, QueuesArgs, TopologyVerb};
 
 /// Background work on RabbitMQ, with results in Postgres.
 #[derive(Debug, Parser)]
@@ -54,9 +56,14 @@ pub enum Verb {
     /// Say where tasks go
     #[command(subcommand)]
     Routes(RoutesVerb),
-    /// Compare, make and export exchanges, queues, bindings and policies
+    /// Show how it stands with the queues
+    Queues(QueuesArgs),
+    /// Compare, make, move and export exchanges, queues, bindings and policies
     #[command(subcommand)]
     Topology(TopologyVerb),
+    /// Look at dead letters, replay them, purge them
+    #[command(subcommand)]
+    Dead(DeadVerb),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -169,6 +176,12 @@ pub enum RoutesVerb {
 pub struct ExplainArgs {
     /// Name of the task
     pub task: String,
+    /// Positional arguments, a JSON list: a route's function may look at them
+    #[arg(short, long, value_name = "JSON", default_value = "[]")]
+    pub args: String,
+    /// Named arguments, a JSON object
+    #[arg(short, long, value_name = "JSON", default_value = "{}")]
+    pub kwargs: String,
     /// As if the call named this queue
     #[arg(short = 'Q', long, conflicts_with_all = ["exchange", "routing_key"])]
     pub queue: Option<String>,

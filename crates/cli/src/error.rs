@@ -37,8 +37,11 @@ pub enum Error {
         reason: String,
     },
     /// A verb that would reach nobody.
-    #[error("broker.url is memory://, a broker inside this process: nobody else would see the task")]
+    #[error("broker.url is memory://, a broker inside this process: nothing outside of it can be reached")]
     InProcess,
+    /// A question that nobody answered.
+    #[error("nobody answered the question")]
+    Unanswered,
 }
 
 impl Error {
@@ -52,6 +55,7 @@ impl Error {
             Self::Worker(celeriac_worker::Error::Broker(error)) => broker_code(error),
             Self::Worker(_) => exit::CONFIG,
             Self::Data { .. } => exit::DATA,
+            Self::Unanswered => exit::USAGE,
         }
     }
 
@@ -63,6 +67,7 @@ impl Error {
             Self::Client(error) => error.help(),
             Self::Worker(error) => error.help(),
             Self::InProcess => Some("give --broker amqp://…, or set broker.url or CELERIAC__BROKER__URL"),
+            Self::Unanswered => Some("give --yes to do it without a question"),
             Self::Config(_) | Self::Telemetry(_) | Self::Data { .. } => None,
         }
     }
@@ -70,12 +75,14 @@ impl Error {
 
 fn broker_code(error: &BrokerError) -> u8 {
     match error {
-        BrokerError::Denied { .. } => exit::DENIED,
+        BrokerError::Denied { .. } | BrokerError::Untrusted { .. } => exit::DENIED,
         BrokerError::Mismatch { .. }
         | BrokerError::Absent { .. }
         | BrokerError::Unsupported { .. }
         | BrokerError::Invalid { .. }
-        | BrokerError::NoSuchQueue { .. } => exit::CONFIG,
+        | BrokerError::NotBound { .. }
+        | BrokerError::NoSuchQueue { .. }
+        | BrokerError::RoutedElsewhere { .. } => exit::CONFIG,
         BrokerError::Unroutable { .. } | BrokerError::NoSuchExchange { .. } | BrokerError::TooLarge { .. } => {
             exit::DATA
         }

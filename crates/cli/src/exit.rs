@@ -14,7 +14,7 @@ pub const DATA: u8 = 65;
 pub const UNAVAILABLE: u8 = 69;
 /// Something that should not happen.
 pub const INTERNAL: u8 = 70;
-/// Broker or database refuse access.
+/// Broker or database refuse access, or cannot prove who they are.
 pub const DENIED: u8 = 77;
 /// The configuration cannot start: starting again without changing it is in vain.
 pub const CONFIG: u8 = 78;

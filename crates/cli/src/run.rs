@@ -45,6 +45,8 @@ async fn obey<A: Application>(app: A, line: CommandLine) -> Result<u8, Error> {
         Verb::Call(args) => Box::pin(verbs::call::run(&program, *args, global.json)).await,
         Verb::Result(args) => Box::pin(verbs::result::run(&program, &args, global.json)).await,
         Verb::Routes(RoutesVerb::Explain(args)) => verbs::routes::explain(&program, args, global.json),
+        Verb::Queues(args) => Box::pin(verbs::queues::run(&program, &args, global.json)).await,
+        Verb::Dead(verb) => Box::pin(verbs::dead::run(&program, verb, global.json)).await,
         Verb::Config(ConfigVerb::Check) => {
             verbs::config::check(global.json);
             Ok(())

@@ -2,7 +2,10 @@
 
 pub(crate) mod call;
 pub(crate) mod config;
+pub(crate) mod dead;
 pub(crate) mod list;
+pub(crate) mod migrate;
+pub(crate) mod queues;
 pub(crate) mod result;
 pub(crate) mod routes;
 pub(crate) mod topology;

@@ -232,6 +232,7 @@ fn to_record(meta: ResultMeta) -> TaskRecord {
         routing_key: String::new(),
         worker: Arc::from(""),
         attempts: 0,
+        replays: 0,
         root_id: None,
         parent_id: meta.parent_id,
         group_id: meta.group_id,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use celeriac_broker::{Destination, Error as BrokerError, Outgoing};
+use celeriac_broker::{Destination, Error as BrokerError, Outgoing, RouteQuestion};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::repr::{repr_args, repr_kwargs};
 use celeriac_protocol::{Appearance, Body, Embed, HeaderMap, Message, Properties, Task, TaskHeaders};
@@ -150,12 +150,13 @@ impl Client {
     pub fn prepare(&self, request: Request, declared_queue: Option<&str>) -> Result<Prepared> {
         let Request { task, body, options } = request;
         let failed = |source: BrokerError| Error::Send { task: task.clone(), source };
-        let destination = self.inner.router.route(&task, &options.route, declared_queue).map_err(failed)?;
+        let question = RouteQuestion { task: &task, args: &body.args, kwargs: &body.kwargs, headers: &options.headers };
+        let destination = self.inner.router.route(question, &options.route, declared_queue).map_err(failed)?;
         let timing = Timing::of(&task, &options, destination.manner.expires)?;
         let (exchange, routing_key) = match timing.hold {
             None => (destination.exchange.clone(), destination.routing_key.clone()),
             Some(hold) => {
-                let held = destination.clone().delayed(hold).map_err(failed)?;
+                let held = destination.clone().delayed(hold, self.inner.broker.ladder()).map_err(failed)?;
                 (held.exchange, held.routing_key)
             }
         };

@@ -57,4 +57,5 @@ pub use retry::RetryPolicy;
 pub use signature::{Embed, Signature};
 pub use state::State;
 pub use task::{Task, TaskOptions};
+pub use time::sent_at;
 pub use value::{BigInt, Map, Typed, Value};

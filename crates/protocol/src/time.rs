@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
+use uuid::Uuid;
 
 /// ISO 8601 as Python writes it: with the offset spelt out, and with microseconds or nothing behind the seconds.
 ///
@@ -15,6 +16,12 @@ pub(crate) fn to_iso(time: Timestamp) -> String {
         0 => shown.to_string(),
         _ => format!("{shown:.6}"),
     }
+}
+
+/// When a task was sent, as its id tells: ids that Celeriac makes begin with the time, so no header has to say it.
+pub fn sent_at(id: &str) -> Option<Timestamp> {
+    let (seconds, nanoseconds) = Uuid::parse_str(id).ok()?.get_timestamp()?.to_unix();
+    Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?).ok()
 }
 
 /// Reads ISO 8601; a time without offset is UTC, as in Celery.
@@ -34,6 +41,15 @@ pub(crate) fn naive(text: &str) -> Option<DateTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_of_ours_tells_when_the_task_was_sent() {
+        let time = uuid::Timestamp::from_unix(uuid::NoContext, 1_795_166_829, 870_000_000);
+        let id = Uuid::new_v7(time).to_string();
+        assert_eq!(sent_at(&id), Some("2026-11-20T09:27:09.87Z".parse().unwrap()));
+        assert_eq!(sent_at("f233c42b-36e5-447e-8f44-050328f183eb"), None, "Celery's ids tell nothing");
+        assert_eq!(sent_at("order 17"), None);
+    }
 
     #[test]
     fn times_have_microseconds_or_nothing_behind_the_seconds() {

@@ -18,7 +18,9 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// later. What stands already gives way by these rules:
     ///
     /// - a `SUCCESS` or `IGNORED` stays;
-    /// - another end (`FAILURE`, `REVOKED`, `REJECTED`) gives way to a `SUCCESS` only, as when somebody replayed the task;
+    /// - everything else gives way to a `SUCCESS`, and to whatever comes of a later replay;
+    /// - what came of an earlier replay changes nothing;
+    /// - another end (`FAILURE`, `REVOKED`, `REJECTED`) stays;
     /// - what has not ended gives way to any end, and to a step that is not older: more attempts, or as many and not an
     ///   earlier state;
     /// - the same outcome of the same attempt by the same worker counts as stored, since it is the one that was written

@@ -47,6 +47,9 @@ cases! {
     the_first_success_stays,
     a_failure_gives_way_to_a_success_only,
     an_ignored_end_stays,
+    a_replay_begins_anew_whatever_the_failure_before_it,
+    what_came_before_a_replay_changes_nothing,
+    a_success_is_not_replayed_away,
     a_retry_gives_way_to_a_success,
     an_older_attempt_changes_nothing,
     a_state_never_goes_back_within_an_attempt,
@@ -87,6 +90,7 @@ async fn every_field_survives(backend: Arc<dyn Backend>, ns: &str) -> Result<()>
         routing_key: "billing.charge".to_owned(),
         worker: "worker@host".into(),
         attempts: u32::MAX,
+        replays: u32::MAX,
         root_id: Some("root".to_owned()),
         parent_id: Some("parent".to_owned()),
         group_id: Some("group".to_owned()),
@@ -217,6 +221,46 @@ async fn a_failure_gives_way_to_a_success_only(backend: Arc<dyn Backend>, ns: &s
         let replayed = TaskRecord { worker: "another".into(), ..ended(ns, end.as_str(), State::Success) };
         stored(&backend, &replayed).await?;
         assert_found(&backend, &replayed).await?;
+    }
+    Ok(())
+}
+
+async fn a_replay_begins_anew_whatever_the_failure_before_it(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+    for end in [State::Failure, State::Revoked, State::Rejected] {
+        let name = end.as_str();
+        stored(&backend, &TaskRecord { attempts: 9, ..ended(ns, name, end) }).await?;
+        let replay = |state, replays| TaskRecord { replays, worker: "another".into(), ..bare(ns, name, state) };
+        for (state, replays) in [(State::Retry, 1), (State::Started, 2), (State::Failure, 3), (State::Failure, 4)] {
+            stored(&backend, &replay(state, replays)).await?;
+            assert_found(&backend, &replay(state, replays)).await?;
+        }
+        stored(&backend, &replay(State::Success, 4)).await?;
+    }
+    Ok(())
+}
+
+async fn what_came_before_a_replay_changes_nothing(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+    let replay = TaskRecord { replays: 2, ..bare(ns, "replay", State::Retry) };
+    stored(&backend, &replay).await?;
+    for state in State::ALL.into_iter().filter(|&state| state != State::Success) {
+        let earlier = TaskRecord { replays: 1, attempts: 9, worker: "late".into(), ..ended(ns, "replay", state) };
+        assert_eq!(record(&backend, &earlier).await?, Recorded::Kept(State::Retry), "{state}");
+    }
+    assert_found(&backend, &replay).await?;
+    // The work is done, whichever copy of it was faster.
+    let earlier = TaskRecord { replays: 1, ..ended(ns, "replay", State::Success) };
+    stored(&backend, &earlier).await
+}
+
+async fn a_success_is_not_replayed_away(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+    for end in [State::Success, State::Ignored] {
+        let first = ended(ns, end.as_str(), end);
+        stored(&backend, &first).await?;
+        for state in State::ALL {
+            let replay = TaskRecord { replays: 1, worker: "another".into(), ..bare(ns, end.as_str(), state) };
+            assert_eq!(record(&backend, &replay).await?, Recorded::Kept(end), "{state} after {end}");
+        }
+        assert_found(&backend, &first).await?;
     }
     Ok(())
 }
@@ -491,6 +535,7 @@ fn bare(ns: &str, name: &str, state: State) -> TaskRecord {
         routing_key: "celeriac".to_owned(),
         worker: "worker".into(),
         attempts: 1,
+        replays: 0,
         root_id: None,
         parent_id: None,
         group_id: None,

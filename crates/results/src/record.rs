@@ -31,8 +31,10 @@ pub struct TaskRecord {
     pub routing_key: String,
     /// The worker that recorded it.
     pub worker: Arc<str>,
-    /// Attempts begun, this one included.
+    /// Attempts begun, this one included; counted anew when the task is replayed.
     pub attempts: u32,
+    /// How often it was replayed from a dead-letter queue.
+    pub replays: u32,
     /// First task of the workflow.
     pub root_id: Option<String>,
     /// The task that sent it.

@@ -244,6 +244,7 @@ fn ended(number: usize) -> TaskRecord {
         routing_key: "celeriac".to_owned(),
         worker: "worker".into(),
         attempts: 1,
+        replays: 0,
         root_id: None,
         parent_id: None,
         group_id: None,

@@ -118,6 +118,7 @@ fn ended(id: &str) -> TaskRecord {
         routing_key: "celeriac".to_owned(),
         worker: "worker".into(),
         attempts: 1,
+        replays: 0,
         root_id: None,
         parent_id: None,
         group_id: None,

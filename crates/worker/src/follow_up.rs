@@ -11,7 +11,7 @@ mod next;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use celeriac_broker::{Error as BrokerError, Outgoing, delay};
+use celeriac_broker::{Error as BrokerError, Outgoing};
 use celeriac_protocol::{Message, TaskHeaders};
 use celeriac_telemetry::occurrences::worker::FollowUpFailed;
 use celeriac_telemetry::trace::PublishSpan;
@@ -47,13 +47,13 @@ async fn send_held(life: &Life<'_>, mut message: Message, wait: Duration) -> End
     let queue = &life.received.origin.queue;
     // Expiry goes on by its header; the broker's own counts from the start in each level of a delay.
     message.properties.expiration = None;
-    let (exchange, routing_key) = delay::delayed_address(wait, queue).unwrap_or_else(|| ("", queue.to_string()));
+    let held = life.core.broker.ladder().address(wait, queue);
+    let (exchange, routing_key) = held.unwrap_or_else(|| (String::new(), queue.to_string()));
     let sending = async {
         let span = PublishSpan::start(task, id, "", queue);
         span.inject(&mut message.headers);
         let sent =
-            send(life.core, Outgoing { exchange: Cow::Borrowed(exchange), routing_key, message, mandatory: true })
-                .await;
+            send(life.core, Outgoing { exchange: Cow::Owned(exchange), routing_key, message, mandatory: true }).await;
         span.end(if sent.is_ok() { Ok(()) } else { Err(&"the worker stopped before it was sent") });
         sent
     };

@@ -5,6 +5,7 @@
 //! - `lifecycle`: the life of one delivery, step by step; read it first;
 //! - `broadcast`: what is sent to every worker becomes this worker's own;
 //! - `intake`, `decode`, `execute`, `decide`, `record`, `after`, `follow_up`: the steps;
+//! - `slots`, `prefetch`, `tuning`: how much runs at once, and how much is held beside it;
 //! - [`handler`] and [`registry`]: what a task is to a worker, and which it knows; `builtin`: those of Celery's own;
 //! - [`context`] and [`outcome`]: what a task sees, and what it may say;
 //! - [`worker`]: starts, runs and stops all of it.
@@ -12,6 +13,12 @@
 mod lifecycle;
 
 mod intake;
+
+mod slots;
+
+mod prefetch;
+
+mod tuning;
 
 mod broadcast;
 
@@ -42,10 +49,11 @@ mod error;
 mod options;
 mod shutdown;
 
+pub use celeriac_broker::Prefetch;
 pub use context::TaskContext;
 pub use error::{Error, Result};
 pub use handler::{AsyncTask, BlockingTask, Registered, TaskDefinition, TaskReturn};
-pub use options::{Prefetch, WorkerOptions};
+pub use options::WorkerOptions;
 pub use outcome::{TaskError, TaskResult};
 pub use registry::Registry;
 pub use shutdown::{Shutdown, on_signals};

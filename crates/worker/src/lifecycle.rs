@@ -23,7 +23,6 @@ use celeriac_telemetry::occurrences::worker::{
 use celeriac_telemetry::trace::{ProcessInfo, ProcessSpan};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::after::Again;
@@ -36,6 +35,7 @@ use crate::follow_up::{self, Backoff, FollowUps, SHORTEST_HOLD};
 use crate::handler::TaskDefinition;
 use crate::record::{self, Timing};
 use crate::registry::Registry;
+use crate::slots::{Slot, Slots};
 
 /// What every life shares.
 pub(crate) struct Core {
@@ -49,7 +49,7 @@ pub(crate) struct Core {
     pub(crate) limits: DecodeLimits,
     /// Whether who awaits an answer gets one.
     pub(crate) replies: bool,
-    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) slots: Arc<Slots>,
     pub(crate) world: Arc<World>,
 }
 
@@ -129,7 +129,7 @@ impl From<Ending> for Ended {
 pub(crate) struct Interrupted;
 
 /// Leads a delivery from its arrival to its settlement.
-pub(crate) async fn live(core: Arc<Core>, delivery: Delivery, slot: OwnedSemaphorePermit) {
+pub(crate) async fn live(core: Arc<Core>, delivery: Delivery, slot: Slot) {
     let received_at = clock::now();
     let Delivery { mut message, origin, settlement } = delivery;
     if core.broadcasts.contains(&*origin.queue) {
@@ -214,7 +214,7 @@ impl Life<'_> {
     }
 
     /// The steps between arrival and settlement.
-    async fn lead(&self, slot: OwnedSemaphorePermit) -> Ended {
+    async fn lead(&self, slot: Slot) -> Ended {
         let task = match self.registered() {
             Ok(task) => task,
             Err(unusable) => {
@@ -268,7 +268,7 @@ impl Life<'_> {
     }
 
     /// Whether the task may start now. Headers and store decide; the body is not looked at.
-    async fn admit(&self, slot: OwnedSemaphorePermit) -> Result<OwnedSemaphorePermit, Ended> {
+    async fn admit(&self, slot: Slot) -> Result<Slot, Ended> {
         if self.has_expired() {
             return Err(self.expire().await);
         }
@@ -276,15 +276,15 @@ impl Life<'_> {
             return Err(ending.into());
         }
         let Some(wait) = self.time_until_due() else { return Ok(slot) };
+        let meter = slot.meter();
         drop(slot);
         if wait >= SHORTEST_HOLD {
             // A sender without the delay ladder, such as Celery on a classic queue, left the waiting to the worker.
             return Err(follow_up::hold(self, wait).await.into());
         }
         self.doze(wait).await.map_err(|Interrupted| Ending::Again)?;
-        let free = Arc::clone(&self.core.slots).acquire_owned();
         tokio::select! {
-            slot = free => slot.map_err(|_| Ending::Again.into()),
+            slot = self.core.slots.take(&meter) => slot.ok_or_else(|| Ending::Again.into()),
             () = self.core.world.interrupt.cancelled() => Err(Ending::Again.into()),
         }
     }
@@ -308,17 +308,22 @@ impl Life<'_> {
     /// What an earlier delivery of this attempt left in the store, if this one may not be the first.
     async fn already_led(&self) -> Option<Ending> {
         let TaskHeaders { task, id, retries, .. } = self.headers();
-        let repeated = self.received.message.headers.get(names::REPEATED).is_some();
-        if !self.received.origin.redelivered && *retries == 0 && !repeated {
+        let message = &self.received.message.headers;
+        let (repeated, replays) = (message.get(names::REPEATED).is_some(), message.replays());
+        if !self.received.origin.redelivered && *retries == 0 && !repeated && replays == 0 {
             return None;
         }
         let row = match self.find_row().await {
             Ok(row) => row?,
             Err(Interrupted) => return Some(Ending::Again),
         };
+        if row.replays < replays && !matches!(row.state, State::Success | State::Ignored) {
+            // What it came to before it was replayed is why it was.
+            return None;
+        }
         let has_ended = row.state.is_final();
         // The attempt has run, and its worker died before the next one was on its queue, or just after.
-        let has_run = row.state == State::Retry && row.attempts > *retries;
+        let has_run = row.state == State::Retry && row.replays == replays && row.attempts > *retries;
         if !has_ended && !has_run {
             return None;
         }
@@ -417,7 +422,7 @@ impl Life<'_> {
         unusable: &Unusable,
         arguments: Option<record::Arguments>,
         embed: &Embed,
-        slot: OwnedSemaphorePermit,
+        slot: Slot,
     ) -> Ended {
         drop(slot);
         let failure = Failure::new(unusable.kind(), unusable.to_string());

@@ -1,12 +1,11 @@
 //! The `worker` section of the configuration.
 
-use std::fmt;
 use std::time::Duration;
 
+use celeriac_broker::Prefetch;
 use celeriac_config::duration;
 use celeriac_protocol::Codec;
-use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// How a worker works.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +17,7 @@ pub struct WorkerOptions {
     pub queues: Vec<String>,
     /// How many tasks run at once.
     pub concurrency: usize,
-    /// How many messages it may hold of each queue: a number, or `auto`.
+    /// How many messages it may hold of each queue that does not say itself: a number, or `auto`.
     pub prefetch: Prefetch,
     /// Encodings of the bodies that it reads; others go to the dead-letter queue.
     pub accept: Vec<Codec>,
@@ -57,71 +56,5 @@ impl WorkerOptions {
             problems.push(("name".to_owned(), "should have 1 to 200 bytes".to_owned()));
         }
         problems
-    }
-}
-
-/// How many messages a worker may hold of a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Prefetch {
-    /// Enough to keep every slot busy with short tasks.
-    Auto,
-    /// This many.
-    Fixed(u16),
-}
-
-impl Prefetch {
-    /// The number for a worker with this many slots.
-    ///
-    /// `auto` is four messages a slot and at least 256: what fills a queue of short tasks, as measured in `benches/`.
-    pub(crate) fn count(self, concurrency: usize) -> u16 {
-        const LEAST: usize = 256;
-        match self {
-            Self::Fixed(count) => count,
-            Self::Auto => u16::try_from(concurrency.saturating_mul(4).max(LEAST)).unwrap_or(u16::MAX),
-        }
-    }
-}
-
-impl Serialize for Prefetch {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Auto => serializer.serialize_str("auto"),
-            Self::Fixed(count) => serializer.serialize_u16(*count),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Prefetch {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct PrefetchVisitor;
-        impl Visitor<'_> for PrefetchVisitor {
-            type Value = Prefetch;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("`auto` or a number from 1 to 65535")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Prefetch, E> {
-                match text {
-                    "auto" => Ok(Prefetch::Auto),
-                    // The environment and the command line know text alone.
-                    other => match other.parse() {
-                        Ok(count) if count > 0 => Ok(Prefetch::Fixed(count)),
-                        _ => Err(E::invalid_value(de::Unexpected::Str(other), &self)),
-                    },
-                }
-            }
-            fn visit_i64<E: de::Error>(self, count: i64) -> Result<Prefetch, E> {
-                match u16::try_from(count) {
-                    Ok(count) if count > 0 => Ok(Prefetch::Fixed(count)),
-                    _ => Err(E::invalid_value(de::Unexpected::Signed(count), &self)),
-                }
-            }
-            fn visit_u64<E: de::Error>(self, count: u64) -> Result<Prefetch, E> {
-                match u16::try_from(count) {
-                    Ok(count) if count > 0 => Ok(Prefetch::Fixed(count)),
-                    _ => Err(E::invalid_value(de::Unexpected::Unsigned(count), &self)),
-                }
-            }
-        }
-        deserializer.deserialize_any(PrefetchVisitor)
     }
 }

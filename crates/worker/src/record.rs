@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use celeriac_broker::Origin;
-use celeriac_protocol::{Body, Codec, Failure, State, TaskHeaders};
+use celeriac_protocol::{Body, Codec, Failure, State, TaskHeaders, sent_at};
 use celeriac_results::TaskRecord;
 use celeriac_telemetry::clock;
 use jiff::Timestamp;
-use uuid::Uuid;
 
 use crate::lifecycle::{Core, Life, Outcome};
 
@@ -66,6 +65,7 @@ pub(crate) fn row(life: &Life<'_>, state: State, outcome: Outcome) -> TaskRecord
         started_at: outcome.timing.as_ref().map(|timing| timing.started_at),
         runtime: outcome.timing.as_ref().map(|timing| timing.runtime),
         trace_id: life.span.trace_id(),
+        replays: life.received.message.headers.replays(),
         ..bare_row(life.core, &life.received.origin, id.clone(), task.clone(), state, life.received_at)
     }
 }
@@ -78,6 +78,7 @@ pub(crate) fn step_row(life: &Life<'_>, id: String, task: String, failure: Failu
         parent_id: Some(life.received.headers.id.clone()),
         trace_id: life.span.trace_id(),
         received_at: None,
+        replays: life.received.message.headers.replays(),
         ..bare_row(life.core, &life.received.origin, id, task, State::Failure, life.received_at)
     }
 }
@@ -89,9 +90,10 @@ pub(crate) fn unread_row(
     id: String,
     task: String,
     failure: Failure,
+    replays: u32,
     received_at: Timestamp,
 ) -> TaskRecord {
-    TaskRecord { failure: Some(failure), ..bare_row(core, origin, id, task, State::Rejected, received_at) }
+    TaskRecord { failure: Some(failure), replays, ..bare_row(core, origin, id, task, State::Rejected, received_at) }
 }
 
 fn bare_row(
@@ -116,6 +118,7 @@ fn bare_row(
         routing_key: origin.routing_key.clone(),
         worker: Arc::clone(&core.name),
         attempts: 0,
+        replays: 0,
         root_id: None,
         parent_id: None,
         group_id: None,
@@ -126,25 +129,5 @@ fn bare_row(
         finished_at: state.is_final().then(clock::now),
         runtime: None,
         trace_id: None,
-    }
-}
-
-/// Ids that Celeriac makes begin with the time at which the task was sent, so no header has to.
-fn sent_at(id: &str) -> Option<Timestamp> {
-    let (seconds, nanoseconds) = Uuid::parse_str(id).ok()?.get_timestamp()?.to_unix();
-    Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_of_ours_tells_when_the_task_was_sent() {
-        let time = uuid::Timestamp::from_unix(uuid::NoContext, 1_795_166_829, 870_000_000);
-        let id = Uuid::new_v7(time).to_string();
-        assert_eq!(sent_at(&id), Some("2026-11-20T09:27:09.87Z".parse().unwrap()));
-        assert_eq!(sent_at("f233c42b-36e5-447e-8f44-050328f183eb"), None, "Celery's ids tell nothing");
-        assert_eq!(sent_at("order 17"), None);
     }
 }

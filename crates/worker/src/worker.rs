@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_broker::topology::QueueKind;
-use celeriac_broker::{Consumer, Error as BrokerError, Subscription, Topology};
+use celeriac_broker::{Consumer, Error as BrokerError, Prefetch, Subscription, Topology};
 use celeriac_client::Client;
 use celeriac_protocol::DecodeLimits;
 use celeriac_results::{Recorder, ResultsOptions};
 use celeriac_telemetry::Occurrence;
 use celeriac_telemetry::occurrences::worker::{WorkerOffline, WorkerOnline, WorkerStopping};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -24,11 +23,14 @@ use crate::error::{Error, Result};
 use crate::execute::Threads;
 use crate::follow_up::Backoff;
 use crate::handler::TaskDefinition;
-use crate::intake::take_in;
+use crate::intake::Door;
 use crate::lifecycle::{Core, Results};
 use crate::options::WorkerOptions;
+use crate::prefetch;
 use crate::registry::Registry;
 use crate::shutdown::Shutdown;
+use crate::slots::Slots;
+use crate::tuning::Tuning;
 
 /// How long the broker may take to note the last settlements once all tasks have ended.
 const PARTING: Duration = Duration::from_secs(5);
@@ -144,7 +146,7 @@ impl Worker {
             results,
             limits: parts.limits,
             replies: parts.options.replies,
-            slots: Arc::new(Semaphore::new(parts.options.concurrency)),
+            slots: Arc::new(Slots::new(parts.options.concurrency)),
             world: Arc::new(world),
         };
         Ok(Self {
@@ -209,21 +211,40 @@ impl Worker {
         self.core.broker.declare(&self.core.topology).await?;
         let mut consumers = Vec::with_capacity(self.queues.len());
         for queue in &self.queues {
-            let own = self.core.topology.queues.get(queue).and_then(|options| options.prefetch);
-            let prefetch = own.unwrap_or_else(|| self.options.prefetch.count(self.options.concurrency));
-            let subscription =
-                Subscription { queue: queue.clone(), prefetch, tag: format!("{}/{queue}", self.core.name) };
-            consumers.push(self.core.broker.consume(subscription).await?);
+            let (prefetch, most) = match self.prefetch(queue) {
+                Prefetch::Fixed(prefetch) => (prefetch, prefetch),
+                Prefetch::Auto => (prefetch::first(self.options.concurrency), prefetch::MOST),
+            };
+            let tag = format!("{}/{queue}", self.core.name);
+            consumers.push(self.core.broker.consume(Subscription { queue: queue.clone(), prefetch, most, tag }).await?);
         }
         Ok(consumers)
+    }
+
+    /// How many messages may be held of a queue: as it says itself, or else as the worker does.
+    fn prefetch(&self, queue: &str) -> Prefetch {
+        let options = self.core.topology.queues.get(queue);
+        let prefetch = options.and_then(|options| options.prefetch).unwrap_or(self.options.prefetch);
+        match prefetch {
+            // A change would pass the queue on to another worker.
+            Prefetch::Auto if options.is_some_and(|options| options.single_active_consumer) => {
+                Prefetch::Fixed(prefetch::alone(self.options.concurrency))
+            }
+            prefetch => prefetch,
+        }
     }
 
     async fn work(&self, consumers: Vec<Consumer>, shutdown: &Shutdown) {
         let lives = TaskTracker::new();
         let mut doors = JoinSet::new();
+        let mut tuning = Tuning::new(Arc::clone(&self.core.slots));
         for consumer in consumers {
-            doors.spawn(take_in(Arc::clone(&self.core), consumer, lives.clone(), shutdown.token()));
+            let auto = self.prefetch(consumer.queue()) == Prefetch::Auto;
+            let (meter, bound) = tuning.watch(consumer.queue(), consumer.prefetch(), auto);
+            let door = Door { core: Arc::clone(&self.core), consumer, meter, bound, lives: lives.clone() };
+            doors.spawn(door.take_in(shutdown.token()));
         }
+        self.services.tracker.spawn(tuning.run(shutdown.token()));
         let facts = self.facts();
         let tasks = facts.tasks.len();
         WorkerOnline { name: facts.name, queues: &self.queues, concurrency: facts.concurrency, tasks }.tell();
@@ -258,7 +279,7 @@ impl Worker {
             broker_url: &self.broker_url,
             results_url: &self.results_url,
             concurrency: self.options.concurrency,
-            prefetch: self.options.prefetch.count(self.options.concurrency),
+            prefetch: self.options.prefetch,
             drain: self.options.drain,
             queues,
             tasks: self.core.registry.iter().collect(),
@@ -282,7 +303,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) broker_url: &'a str,
     pub(crate) results_url: &'a str,
     pub(crate) concurrency: usize,
-    pub(crate) prefetch: u16,
+    pub(crate) prefetch: Prefetch,
     pub(crate) drain: Duration,
     pub(crate) queues: Vec<(&'a str, String)>,
     pub(crate) tasks: Vec<&'a TaskDefinition>,

@@ -8,40 +8,48 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use crate::debian::Debian;
 use crate::folder;
 use crate::process::Process;
 use crate::program::{is_program, on_path, run};
 use crate::provision::{AMQP_URL, DATABASE_URL, MANAGEMENT_URL};
+use crate::release::RabbitRelease;
 use crate::wait::until;
 
 const INSTALL: Duration = Duration::from_secs(30 * 60);
 const POLICY: &str = "/usr/sbin/policy-rc.d";
+const RABBIT_PACKAGE: &str = "rabbitmq-server";
+// Debian's scripts in sbin change to the user rabbitmq; those in lib run as whoever starts them.
+const DEBIAN_RABBIT: &str = "/usr/lib/rabbitmq/bin";
 
 /// Where RabbitMQ's programs lie.
 #[derive(Clone, Debug)]
 pub struct RabbitInstallation {
-    /// `rabbitmq-server`.
-    pub server: PathBuf,
-    /// `rabbitmqctl`.
-    pub ctl: PathBuf,
+    folder: PathBuf,
+    /// The system that `folder` is a folder of, where it is not the machine's own.
+    debian: Option<Debian>,
 }
 
 impl RabbitInstallation {
-    /// Looks where packages put RabbitMQ, then on the PATH.
-    pub fn find() -> Option<Self> {
-        // Debian's scripts in sbin change to the user rabbitmq; those in lib run as whoever starts them.
-        ["/usr/lib/rabbitmq/bin", "/opt/homebrew/opt/rabbitmq/sbin", "/usr/local/opt/rabbitmq/sbin"]
-            .into_iter()
-            .find_map(|folder| Self::in_folder(Path::new(folder)))
-            .or_else(|| {
-                let server = on_path("rabbitmq-server")?.canonicalize().ok()?;
-                Self::in_folder(server.parent()?).filter(|_| !server.ends_with("rabbitmq-script-wrapper"))
-            })
+    /// Finds this RabbitMQ, or installs it where that is possible.
+    pub fn obtain(release: RabbitRelease) -> Result<Self> {
+        match release {
+            RabbitRelease::Installed => Self::installed(),
+            RabbitRelease::V4 => Self::of_debian(),
+        }
     }
 
-    /// Finds RabbitMQ, or installs it where that is possible.
-    pub fn obtain() -> Result<Self> {
-        find_or_install(Self::find, "rabbitmq-server").map_err(|error| {
+    /// A command that runs one of RabbitMQ's programs, such as `rabbitmqctl`.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let program = self.folder.join(program);
+        match &self.debian {
+            Some(debian) => debian.command(&program),
+            None => Command::new(program),
+        }
+    }
+
+    fn installed() -> Result<Self> {
+        find_or_install(Self::find, RABBIT_PACKAGE).map_err(|error| {
             anyhow!(
                 "no RabbitMQ: {error:#}. Do one of these:\n\
                  - install it: `apt-get install rabbitmq-server`, `brew install rabbitmq`\n\
@@ -52,9 +60,33 @@ impl RabbitInstallation {
         })
     }
 
+    fn of_debian() -> Result<Self> {
+        let folder = Path::new(DEBIAN_RABBIT);
+        let debian = Debian::with(RABBIT_PACKAGE, &folder.join("rabbitmqctl")).map_err(|error| {
+            anyhow!(
+                "no RabbitMQ 4: {error:#}. Do one of these:\n\
+                 - run this as root on Debian or Ubuntu, and it is fetched for you with debootstrap\n\
+                 - name a server of that version (for all tests but those that break servers): {AMQP_URL}=amqp://… and \
+                 {MANAGEMENT_URL}=http://…"
+            )
+        })?;
+        Ok(Self { folder: folder.to_owned(), debian: Some(debian) })
+    }
+
+    /// Looks where packages put RabbitMQ, then on the PATH.
+    fn find() -> Option<Self> {
+        [DEBIAN_RABBIT, "/opt/homebrew/opt/rabbitmq/sbin", "/usr/local/opt/rabbitmq/sbin"]
+            .into_iter()
+            .find_map(|folder| Self::in_folder(Path::new(folder)))
+            .or_else(|| {
+                let server = on_path("rabbitmq-server")?.canonicalize().ok()?;
+                Self::in_folder(server.parent()?).filter(|_| !server.ends_with("rabbitmq-script-wrapper"))
+            })
+    }
+
     fn in_folder(folder: &Path) -> Option<Self> {
-        let found = Self { server: folder.join("rabbitmq-server"), ctl: folder.join("rabbitmqctl") };
-        (is_program(&found.server) && is_program(&found.ctl)).then_some(found)
+        let complete = ["rabbitmq-server", "rabbitmqctl"].iter().all(|name| is_program(&folder.join(name)));
+        complete.then(|| Self { folder: folder.to_owned(), debian: None })
     }
 }
 

@@ -7,8 +7,10 @@ use anyhow::{Result, anyhow, bail};
 
 use crate::compose::{self, Container};
 use crate::guard::end_detached;
+use crate::install::{PostgresInstallation, RabbitInstallation};
 use crate::postgres::{Durability, PostgresNode};
 use crate::rabbit::{RabbitNode, RabbitSpec};
+use crate::release::{RABBIT, RabbitRelease};
 
 /// Names the RabbitMQ that tests use, with a user who may create virtual hosts: `amqp://guest:guest@127.0.0.1:5672/%2f`.
 pub const AMQP_URL: &str = "CELERIAC_TEST_AMQP_URL";
@@ -20,6 +22,7 @@ pub const DATABASE_URL: &str = "CELERIAC_TEST_DATABASE_URL";
 /// A RabbitMQ and a Postgres. What was started for it ends when it is dropped.
 #[derive(Debug)]
 pub struct Servers {
+    release: RabbitRelease,
     broker: Broker,
     database: Database,
 }
@@ -40,33 +43,36 @@ enum Database {
 
 impl Servers {
     /// Takes the servers named by [`AMQP_URL`], [`MANAGEMENT_URL`] and [`DATABASE_URL`]; a server that is not named is
-    /// started as by [`start`](Self::start), with [`Durability::Fast`].
-    pub fn obtain() -> Result<Self> {
-        Self::obtain_with(Durability::Fast)
-    }
-
-    /// As [`obtain`](Self::obtain), with this durability where a Postgres has to be started.
-    pub fn obtain_with(durability: Durability) -> Result<Self> {
+    /// started as by [`start`](Self::start), with this durability. Where a `release` is asked for, a RabbitMQ that is
+    /// named is left alone: nobody knows which one it is.
+    pub fn obtain(durability: Durability, release: Option<RabbitRelease>) -> Result<Self> {
         let named =
             |name| std::env::var_os(name).and_then(|value| value.into_string().ok()).filter(|url| !url.is_empty());
-        let broker = named(AMQP_URL).map(|amqp| Broker::Given { amqp, management: named(MANAGEMENT_URL) });
-        Self::complete(broker, named(DATABASE_URL).map(Database::Given), durability)
+        let broker = named(AMQP_URL).filter(|_| release.is_none());
+        let broker = broker.map(|amqp| Broker::Given { amqp, management: named(MANAGEMENT_URL) });
+        let release = release.map_or_else(RabbitRelease::chosen, Ok)?;
+        Self::complete(broker, named(DATABASE_URL).map(Database::Given), durability, release)
     }
 
     /// Starts a private RabbitMQ and a private Postgres from the programs on this machine; installs what is missing when
     /// we are root and there is apt-get; else uses Docker. Fails, saying what can be done, when nothing of it works.
-    pub fn start(durability: Durability) -> Result<Self> {
-        Self::complete(None, None, durability)
+    pub fn start(durability: Durability, release: RabbitRelease) -> Result<Self> {
+        Self::complete(None, None, durability, release)
     }
 
-    fn complete(broker: Option<Broker>, database: Option<Database>, durability: Durability) -> Result<Self> {
+    fn complete(
+        broker: Option<Broker>,
+        database: Option<Database>,
+        durability: Durability,
+        release: RabbitRelease,
+    ) -> Result<Self> {
         thread::scope(|scope| {
-            let broker = scope.spawn(|| broker.map_or_else(Broker::start, Ok));
+            let broker = scope.spawn(|| broker.map_or_else(|| Broker::start(release), Ok));
             let database = database.map_or_else(|| Database::start(durability), Ok);
             let broker = broker.join().map_err(|_| anyhow!("the start of RabbitMQ panicked"))?;
             match (broker, database) {
                 (Err(broker), Err(database)) => bail!("{broker:#}\n{database:#}"),
-                (broker, database) => Ok(Self { broker: broker?, database: database? }),
+                (broker, database) => Ok(Self { release, broker: broker?, database: database? }),
             }
         })
     }
@@ -98,9 +104,10 @@ impl Servers {
         }
     }
 
-    /// The variables that make another process [`obtain`](Self::obtain) these servers.
+    /// The variables that make another process [`obtain`](Self::obtain) these servers, and start nodes like this RabbitMQ.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
-        let mut variables = vec![(AMQP_URL, self.amqp_url()), (DATABASE_URL, self.database_url())];
+        let mut variables =
+            vec![(RABBIT, self.release.to_string()), (AMQP_URL, self.amqp_url()), (DATABASE_URL, self.database_url())];
         variables.extend(self.management_url().map(|url| (MANAGEMENT_URL, url)));
         variables
     }
@@ -138,14 +145,16 @@ impl Servers {
 }
 
 impl Broker {
-    fn start() -> Result<Self> {
-        match crate::RabbitInstallation::obtain() {
-            // Tests look at connections and queues through the management API, which tells only what was collected.
+    fn start(release: RabbitRelease) -> Result<Self> {
+        match RabbitInstallation::obtain(release) {
             Ok(_) => {
-                RabbitSpec { config: vec!["collect_statistics_interval = 1000".to_owned()], ..RabbitSpec::default() }
-                    .start()
-                    .map(|node| Self::Private(Box::new(node)))
+                // Tests look at connections and queues through the management API, which tells only what was collected.
+                let config = vec!["collect_statistics_interval = 1000".to_owned()];
+                let node = RabbitSpec { release: Some(release), config, ..RabbitSpec::default() }.start()?;
+                Ok(Self::Private(Box::new(node)))
             }
+            // Which release is in a container is written in the file.
+            Err(missing) if release != RabbitRelease::Installed => Err(missing),
             Err(missing) => {
                 contained(missing, "rabbitmq", &["CELERIAC_AMQP_PORT", "CELERIAC_MANAGEMENT_PORT"]).map(Self::Container)
             }
@@ -155,7 +164,7 @@ impl Broker {
 
 impl Database {
     fn start(durability: Durability) -> Result<Self> {
-        match crate::PostgresInstallation::obtain() {
+        match PostgresInstallation::obtain() {
             Ok(_) => PostgresNode::start(durability).map(|node| Self::Private(Box::new(node))),
             Err(missing) => contained(missing, "postgres", &["CELERIAC_POSTGRES_PORT"]).map(Self::Container),
         }

@@ -17,6 +17,7 @@ use crate::install::RabbitInstallation;
 use crate::ports::Lease;
 use crate::process::Signal;
 use crate::program::run;
+use crate::release::RabbitRelease;
 use crate::wait::until;
 
 const MANAGEMENT: &str = "rabbitmq_management";
@@ -24,30 +25,57 @@ const CTL: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(60);
 const PROBE: Duration = Duration::from_secs(2);
 
+/// How a node speaks TLS. Clients have to show a certificate that the authority has signed.
+#[derive(Clone, Debug)]
+pub struct RabbitTls {
+    /// The authority's certificate, as a PEM file.
+    pub ca: PathBuf,
+    /// The node's own.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
 /// What a RabbitMQ node is to be like.
 #[derive(Clone, Debug)]
 pub struct RabbitSpec {
+    /// Which RabbitMQ. Default: the one that [`RabbitRelease::chosen`] names.
+    pub release: Option<RabbitRelease>,
     /// The plugins that are on. Default: `rabbitmq_management`.
     pub plugins: Vec<String>,
     /// Lines added to `rabbitmq.conf`, as `consumer_timeout = 5000`. Default: none.
     pub config: Vec<String>,
+    /// TLS on a port of its own, beside the plain one. Default: none.
+    pub tls: Option<RabbitTls>,
     /// How long a start may take. Default: 120 s, many times what it needs, for machines with other work.
     pub start_within: Duration,
 }
 
 impl Default for RabbitSpec {
     fn default() -> Self {
-        Self { plugins: vec![MANAGEMENT.to_owned()], config: Vec::new(), start_within: Duration::from_secs(120) }
+        Self {
+            plugins: vec![MANAGEMENT.to_owned()],
+            config: Vec::new(),
+            tls: None,
+            release: None,
+            start_within: Duration::from_secs(120),
+        }
     }
 }
 
 impl RabbitSpec {
     /// Starts a node like this and waits until it answers. Installs RabbitMQ where it is missing and may be installed.
     pub fn start(self) -> Result<RabbitNode> {
-        let node = RabbitNode::prepare(self, RabbitInstallation::obtain()?)?;
+        let node = self.prepare()?;
         node.launch()?;
         node.await_ready()?;
         Ok(node)
+    }
+
+    /// Makes a node like this that does not run yet.
+    pub(crate) fn prepare(self) -> Result<RabbitNode> {
+        let release = self.release.map_or_else(RabbitRelease::chosen, Ok)?;
+        RabbitNode::prepare(self, RabbitInstallation::obtain(release)?)
     }
 }
 
@@ -58,6 +86,7 @@ pub struct RabbitNode {
     installation: RabbitInstallation,
     spec: RabbitSpec,
     amqp: Lease,
+    amqps: Lease,
     management: Lease,
     distribution: Lease,
     hosted: Hosted,
@@ -74,6 +103,7 @@ impl RabbitNode {
             installation,
             spec,
             amqp: Lease::take()?,
+            amqps: Lease::take()?,
             management: Lease::take()?,
             distribution: Lease::take()?,
             hosted: Hosted::new("rabbitmq", Ending::Kill)?,
@@ -95,6 +125,11 @@ impl RabbitNode {
     /// The port that speaks AMQP. It stays the same over restarts.
     pub fn port(&self) -> u16 {
         self.amqp.port
+    }
+
+    /// The port that speaks TLS, where the node does. It stays the same over restarts.
+    pub fn tls_port(&self) -> u16 {
+        self.amqps.port
     }
 
     /// The Erlang name of the node, as `rabbitmqctl -n` takes it.
@@ -155,7 +190,7 @@ impl RabbitNode {
     /// Starts the stopped node without waiting. The nodes of a cluster that was stopped as a whole wait for each other,
     /// so all of them are launched before the first is awaited.
     pub fn launch(&self) -> Result<()> {
-        let mut command = Command::new(&self.installation.server);
+        let mut command = self.installation.command("rabbitmq-server");
         self.configure(&mut command);
         self.hosted.launch(&mut command)
     }
@@ -167,7 +202,7 @@ impl RabbitNode {
 
     /// Makes this node a member of the other's cluster; its own queues, users and virtual hosts are lost. Both nodes must
     /// have been started by this process, for their common Erlang cookie.
-    pub fn join_cluster(&self, other: &Self) -> Result<()> {
+    pub(crate) fn join_cluster(&self, other: &Self) -> Result<()> {
         self.ctl(&["stop_app"])?;
         self.ctl(&["join_cluster", &other.name()])?;
         self.ctl(&["start_app"])?;
@@ -229,12 +264,20 @@ impl RabbitNode {
             lines.push("management.tcp.ip = 127.0.0.1".to_owned());
             lines.push(format!("management.tcp.port = {}", self.management.port));
         }
+        if let Some(RabbitTls { ca, certificate, key }) = &self.spec.tls {
+            lines.push(format!("listeners.ssl.default = 127.0.0.1:{}", self.amqps.port));
+            lines.push(format!("ssl_options.cacertfile = {}", ca.display()));
+            lines.push(format!("ssl_options.certfile = {}", certificate.display()));
+            lines.push(format!("ssl_options.keyfile = {}", key.display()));
+            lines.push("ssl_options.verify = verify_peer".to_owned());
+            lines.push("ssl_options.fail_if_no_peer_cert = true".to_owned());
+        }
         lines.extend(self.spec.config.iter().cloned());
         lines.join("\n") + "\n"
     }
 
     fn ctl_command(&self) -> Command {
-        let mut command = Command::new(&self.installation.ctl);
+        let mut command = self.installation.command("rabbitmqctl");
         self.configure(&mut command);
         command
     }

@@ -65,13 +65,14 @@ pub(super) fn reply_queue() -> Arguments {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delay::Ladder;
     use crate::topology::{Keeping, QueueOptions, Topology};
 
     #[test]
     fn a_name_too_long_to_be_delayed_is_refused() {
         let name = "q".repeat(200);
         let all = Topology { queues: [(name, QueueOptions::default())].into(), ..Topology::default() };
-        let message = check(&all.parts(Keeping::Arguments)).unwrap_err().to_string();
+        let message = check(&all.parts(&Ladder::default(), Keeping::Arguments)).unwrap_err().to_string();
         assert_eq!(message, "binding key: should be at most 255 bytes, got 256");
     }
 }

@@ -6,16 +6,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use deadpool_lapin::{Config, Hook, Pool, PoolConfig, PoolError, Runtime};
+use deadpool::managed::{self, Hook, PoolConfig, PoolError};
 use futures::{Stream, StreamExt};
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
-use lapin::{Channel, ConnectionProperties, ErrorKind, Event};
+use lapin::{Channel, ErrorKind, Event};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::backoff::Backoff;
+use super::dial::Dialer;
+use super::ground::Ground;
 use super::health::Board;
+use super::tls::{self, Tls};
 use super::url::Node;
 use crate::error::{Error, Result};
 
@@ -48,11 +51,15 @@ impl Purpose {
 pub(super) struct Surroundings {
     pub(super) name: Arc<str>,
     pub(super) nodes: Arc<[Node]>,
+    pub(super) tls: Tls,
+    pub(super) ground: Arc<Ground>,
     pub(super) connect_timeout: Duration,
     pub(super) board: Arc<Board>,
     pub(super) tracker: TaskTracker,
     pub(super) closing: CancellationToken,
 }
+
+type Pool = managed::Pool<Dialer>;
 
 /// The connections for one purpose: one at a time, on the first node that answers.
 pub(super) struct Connections {
@@ -120,7 +127,7 @@ impl Connections {
     async fn round(&self) -> Result<Channel, Failure> {
         let pools = self.pools().map_err(Failure::Final)?;
         let first = self.preferred.load(Ordering::Relaxed);
-        let mut reasons = Vec::new();
+        let (mut refused, mut reasons) = (Vec::new(), Vec::new());
         for index in (0..pools.len()).map(|offset| (first + offset) % pools.len()) {
             let shown = self.around.nodes[index].shown();
             match self.open(&pools[index], shown).await {
@@ -128,16 +135,17 @@ impl Connections {
                     self.preferred.store(index, Ordering::Relaxed);
                     return Ok(channel);
                 }
+                Err(Failure::Final(Error::Closed)) => return Err(Failure::Final(Error::Closed)),
                 Err(Failure::Final(error)) => {
-                    self.around.board.failed(self.purpose, &error.to_string());
-                    return Err(Failure::Final(error));
+                    reasons.push(error.to_string());
+                    refused.push(error);
                 }
                 Err(Failure::Passing(reason)) => reasons.push(format!("{shown}: {reason}")),
             }
         }
         let reason = reasons.join("; ");
         self.around.board.failed(self.purpose, &reason);
-        Err(Failure::Passing(reason))
+        Err(verdict(refused, pools.len(), reason))
     }
 
     async fn open(&self, pool: &Pool, shown: &str) -> Result<Channel, Failure> {
@@ -163,14 +171,9 @@ impl Connections {
     }
 
     fn pool(&self, node: &Node) -> Result<Pool> {
-        let config = Config { url: Some(node.url(self.purpose)), pool: None };
         let name = format!("{} {}", self.around.name, self.purpose.name());
-        let properties = move || ConnectionProperties::default().with_connection_name(name.as_str().into());
-        let amqp = |source: Box<dyn std::error::Error + Send + Sync>| Error::Amqp {
-            doing: "making a pool of connections".to_owned(),
-            source,
-        };
-        let builder = config.builder(properties, Runtime::Tokio1).map_err(|error| amqp(Box::new(error)))?;
+        let tls = node.speaks_tls().then(|| self.around.tls.clone());
+        let builder = Pool::builder(Dialer::new(node.uri(self.purpose), name, tls, Arc::clone(&self.around.ground)));
         let (purpose, around) = (self.purpose, self.around.clone());
         let listen = Hook::sync_fn(move |connection: &mut lapin::Connection, _| {
             let generation = around.board.up(purpose);
@@ -180,7 +183,9 @@ impl Connections {
             Ok(())
         });
         let builder = builder.config(PoolConfig::new(1)).post_create(listen);
-        builder.build().map_err(|error| amqp(Box::new(error)))
+        builder
+            .build()
+            .map_err(|error| Error::Amqp { doing: "making a pool of connections".to_owned(), source: Box::new(error) })
     }
 
     /// Says goodbye on every connection.
@@ -222,6 +227,16 @@ async fn news(mut events: impl Stream<Item = Event> + Unpin, board: Arc<Board>, 
     board.lost(purpose, generation, "the connection was closed");
 }
 
+/// What to make of a round in which no node let us in. A refusal is final only when all refuse: one that is reset, or has
+/// another certificate, must not end those who wait for the others.
+fn verdict(refused: Vec<Error>, nodes: usize, reason: String) -> Failure {
+    let all = refused.len() == nodes;
+    match refused.into_iter().next() {
+        Some(error) if all => Failure::Final(error),
+        _ => Failure::Passing(reason),
+    }
+}
+
 /// Whether the broker let us know that it does not want us: then asking again does not help.
 fn refusal(error: &lapin::Error, shown: &str) -> Failure {
     if let ErrorKind::ProtocolError(said) = error.kind()
@@ -232,5 +247,8 @@ fn refusal(error: &lapin::Error, shown: &str) -> Failure {
     {
         return Failure::Final(Error::Denied { url: shown.to_owned(), reason: said.get_message().to_string() });
     }
-    Failure::Passing(error.to_string())
+    match tls::fault(error) {
+        Some(fault) => Failure::Final(Error::Untrusted { url: shown.to_owned(), fault }),
+        None => Failure::Passing(error.to_string()),
+    }
 }

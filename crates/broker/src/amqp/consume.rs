@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use celeriac_telemetry::Occurrence;
 use celeriac_telemetry::occurrences::broker::{ConsumerLost, ConsumerRestored};
+use futures::future::{BoxFuture, Fuse, FusedFuture};
 use futures::{FutureExt, Stream, StreamExt};
 use lapin::Channel;
 use tokio::sync::mpsc::error::TrySendError;
@@ -61,16 +62,20 @@ pub(super) async fn consume(
         }
     };
     let tracker = connections.around().tracker.clone();
-    let (driver, deliveries) = Driver::new(connections, wish, subscription);
+    let wanted = watch::Sender::new(subscription.prefetch);
+    let (driver, deliveries) = Driver::new(connections, wish, subscription, wanted.subscribe());
     let (queue, consuming, stop) = (Arc::clone(&driver.queue), driver.consuming.subscribe(), driver.stop.clone());
-    Ok(Consumer::new(queue, deliveries, consuming, stop, tracker.spawn(driver.run(subscribed))))
+    Ok(Consumer::new(queue, deliveries, wanted, consuming, stop, tracker.spawn(driver.run(subscribed))))
 }
 
 /// The task of one consumer.
 struct Driver {
     connections: Arc<Connections>,
     wish: Wish,
+    /// The prefetch that the consumer's owner wants now.
+    wanted: watch::Receiver<u16>,
     queue: Arc<str>,
+    /// How many acknowledgements go together.
     group: usize,
     /// Where deliveries go, until there are no more.
     out: Option<mpsc::Sender<Delivery>>,
@@ -92,6 +97,9 @@ type Arrived = lapin::Result<lapin::message::Delivery>;
 /// What a stream of deliveries yields; nothing at its end.
 type Arrival = Option<Arrived>;
 
+/// A subscription that is made anew on the same channel, if one is.
+type Anew = Fuse<BoxFuture<'static, Result<lapin::Consumer, String>>>;
+
 /// How the life of a channel ended.
 enum End {
     /// As it should.
@@ -102,25 +110,47 @@ enum End {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Delivering,
+    /// The broker was asked for no more, to be asked anew with another prefetch; what is on its way still comes.
+    Changing,
+    /// The broker is being asked anew.
+    Beginning,
     /// The broker was asked for no more; what is on its way still comes.
     Cancelling,
     /// Everything has arrived; some of it is not settled.
     Settling,
 }
 
+impl Phase {
+    /// Whether there is a stream of deliveries.
+    fn has_stream(self) -> bool {
+        matches!(self, Self::Delivering | Self::Changing | Self::Cancelling)
+    }
+
+    /// Whether another prefetch, or the end, can be followed now.
+    fn may_change(self) -> bool {
+        matches!(self, Self::Delivering | Self::Changing)
+    }
+}
+
 impl Driver {
-    fn new(connections: Arc<Connections>, wish: Wish, subscription: &Subscription) -> (Self, mpsc::Receiver<Delivery>) {
+    fn new(
+        connections: Arc<Connections>,
+        wish: Wish,
+        subscription: &Subscription,
+        wanted: watch::Receiver<u16>,
+    ) -> (Self, mpsc::Receiver<Delivery>) {
         let room = if subscription.prefetch == 0 { UNLIMITED } else { subscription.prefetch };
-        let (out, deliveries) = mpsc::channel(usize::from(room));
+        // Where the prefetch was raised, there is what the old consumer got as well.
+        let (out, deliveries) = mpsc::channel(usize::from(room.max(subscription.most.saturating_mul(2))));
         // Bounded by the prefetch, since each delivery is settled once.
         let (verdicts, settled) = mpsc::unbounded_channel();
         let coalescer = Coalescer::new();
         let driver = Self {
             connections,
             wish,
+            wanted,
             queue: Arc::from(subscription.queue.as_str()),
-            // A group must not be more than a part of what may be delivered, or the broker runs dry while we wait.
-            group: usize::from(room / 4).clamp(1, GROUP),
+            group: group_within(room),
             out: Some(out),
             waiting: VecDeque::new(),
             verdicts: Some(verdicts),
@@ -162,23 +192,32 @@ impl Driver {
         let mut linger = std::pin::pin!(tokio::time::sleep(LINGER));
         let mut lingering = false;
         let mut phase = Phase::Delivering;
+        // The consumer that follows one which was cancelled for the sake of its prefetch.
+        let mut anew: Anew = Fuse::terminated();
         loop {
+            let flows = self.waiting.is_empty() && phase.has_stream();
             tokio::select! {
                 biased;
                 settled = self.settled.recv() => match settled {
                     Some(settled) => self.settle(settled),
                     None => break,
                 },
-                delivery = stream.next(), if self.waiting.is_empty() && phase != Phase::Settling => {
-                    match self.accept(delivery, &mut stream) {
-                        Ok(()) => {}
-                        Err(_) if phase == Phase::Cancelling => {
-                            phase = Phase::Settling;
-                            self.no_more();
+                consumed = &mut anew, if !anew.is_terminated() => match consumed {
+                    Ok(consumed) => (stream, phase) = (consumed, Phase::Delivering),
+                    Err(reason) => return End::Lost(reason),
+                },
+                delivery = stream.next(), if flows => if let Err(reason) = self.accept(delivery, &mut stream) {
+                    match phase {
+                        Phase::Changing => {
+                            anew = self.wish.clone().consume_anew(channel.clone()).boxed().fuse();
+                            phase = Phase::Beginning;
                         }
-                        Err(reason) => return End::Lost(reason),
+                        Phase::Cancelling => phase = self.no_more(),
+                        _ => return End::Lost(reason),
                     }
-                }
+                },
+                // What is wanted is looked at below; once the consumer is dropped, nothing is.
+                _ = self.wanted.changed(), if phase.may_change() && self.wanted.has_changed().is_ok() => {}
                 room = room(self.out.clone()), if !self.waiting.is_empty() => {
                     match (room, self.waiting.pop_front()) {
                         (Some(room), Some(delivery)) => drop(room.send(delivery)),
@@ -187,12 +226,16 @@ impl Driver {
                     }
                 }
                 () = linger.as_mut(), if lingering => self.coalescer.flush(&mut self.commands),
-                () = self.stop.cancelled(), if phase == Phase::Delivering => {
-                    self.wish.cancel(channel);
+                () = self.stop.cancelled(), if phase.may_change() => {
+                    if phase == Phase::Delivering {
+                        self.wish.cancel(channel);
+                    }
                     phase = Phase::Cancelling;
                 }
                 () = closing.cancelled() => break,
             }
+            // Before what goes back is told, or the broker would give it to this consumer again.
+            phase = self.follow_wanted(phase, channel);
             self.flush_if_due();
             tell(channel, self.commands.drain(..));
             lingering = self.linger(lingering, linger.as_mut());
@@ -203,16 +246,43 @@ impl Driver {
         End::Stopped
     }
 
+    /// Whether the consumer's owner wants another prefetch than the broker was asked for.
+    fn wants_change(&self) -> bool {
+        *self.wanted.borrow() != self.wish.prefetch
+    }
+
+    /// Begins to change the prefetch, where it is another than is wanted.
+    fn follow_wanted(&mut self, phase: Phase, channel: &Channel) -> Phase {
+        if !phase.may_change() || !self.wants_change() {
+            return phase;
+        }
+        if phase == Phase::Delivering {
+            self.wish.cancel(channel);
+        }
+        self.change();
+        if phase == Phase::Delivering { Phase::Changing } else { phase }
+    }
+
+    fn change(&mut self) {
+        let prefetch = *self.wanted.borrow();
+        self.wish.change(prefetch);
+        self.group = group_within(prefetch);
+    }
+
     /// Whoever takes deliveries sees their end, and this task sees the end of verdicts when the last is in.
-    fn no_more(&mut self) {
+    fn no_more(&mut self) -> Phase {
         self.out = None;
         self.verdicts = None;
+        Phase::Settling
     }
 
     /// The broker has everything back that was not settled.
     fn lose(&mut self) {
         self.epoch.store(self.coalescer.lose(), Ordering::Release);
         self.waiting.clear();
+        if self.wants_change() {
+            self.change();
+        }
     }
 
     fn settle(&mut self, first: Settled) {
@@ -311,6 +381,13 @@ impl Driver {
     }
 }
 
+/// How many acknowledgements go together: not more than a part of what may be delivered, or the broker runs dry while we
+/// wait.
+fn group_within(prefetch: u16) -> usize {
+    let room = if prefetch == 0 { UNLIMITED } else { prefetch };
+    usize::from(room / 4).clamp(1, GROUP)
+}
+
 /// Waits for room. `None` when nobody takes deliveries any more.
 async fn room(out: Option<mpsc::Sender<Delivery>>) -> Option<mpsc::OwnedPermit<Delivery>> {
     out?.reserve_owned().await.ok()
@@ -332,6 +409,7 @@ mod tests {
 
     use super::super::connection::{Purpose, Surroundings};
     use super::super::health::Board;
+    use super::super::tls::Tls;
     use super::super::url::Node;
     use super::*;
     use crate::options::BrokerOptions;
@@ -343,14 +421,17 @@ mod tests {
         let around = Surroundings {
             name: Arc::from("test"),
             nodes: Node::all(&options).unwrap().into(),
+            tls: Tls::new(&options.tls),
+            ground: Arc::default(),
             connect_timeout: options.connect_timeout,
             board: Arc::new(Board::new()),
             tracker: TaskTracker::new(),
             closing: CancellationToken::new(),
         };
-        let subscription = Subscription { queue: "mail".to_owned(), prefetch, tag: "t".to_owned() };
+        let subscription = Subscription { queue: "mail".to_owned(), prefetch, most: 0, tag: "t".to_owned() };
         let connections = Arc::new(Connections::new(Purpose::Consume, around));
-        Driver::new(connections, Wish::new(&subscription, Owner::Others).unwrap(), &subscription)
+        let wish = Wish::new(&subscription, Owner::Others).unwrap();
+        Driver::new(connections, wish, &subscription, watch::channel(prefetch).1)
     }
 
     fn arriving(tags: std::ops::RangeInclusive<u64>) -> impl Stream<Item = Arrived> + Unpin {

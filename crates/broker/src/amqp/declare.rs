@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use celeriac_telemetry::Occurrence;
-use celeriac_telemetry::occurrences::broker::{BindingAssumed, QueueAdopted};
+use celeriac_telemetry::occurrences::broker::QueueAdopted;
 use futures::future::try_join_all;
 use lapin::options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPError, AMQPErrorKind, AMQPSoftError};
@@ -18,8 +18,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::arguments::{check, table};
 use super::connection::{ANSWER, Connections, Purpose};
+use super::proof::Assumed;
 use super::publish::amqp;
 use super::verify::Inequivalent;
+use crate::delay::Ladder;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
 use crate::topology::{
@@ -33,6 +35,7 @@ pub(super) const MOST_DIFFERENCES: usize = 12;
 #[derive(Debug)]
 pub(super) struct Declarer {
     connections: Arc<Connections>,
+    ladder: Ladder,
     ladder_kind: QueueKind,
     /// Where settings of queues are kept.
     keeping: Keeping,
@@ -47,6 +50,7 @@ impl Declarer {
     pub(super) fn new(connections: Arc<Connections>, options: &BrokerOptions) -> Self {
         Self {
             connections,
+            ladder: Ladder::new(&options.delay_prefix),
             ladder_kind: options.delay_queues,
             keeping: options.keeping(),
             making: options.declare,
@@ -55,57 +59,62 @@ impl Declarer {
         }
     }
 
-    /// Makes everything in `topology` exist, and the delay ladder where there are queues.
-    pub(super) async fn declare(&self, topology: &Topology) -> Result<()> {
-        let parts = topology.parts(self.keeping);
+    /// Makes everything in `topology` exist, and the delay ladder where there are queues. Tells which queues are only
+    /// taken to be bound, since this program may not bind them.
+    pub(super) async fn declare(&self, topology: &Topology) -> Result<Vec<Assumed>> {
+        let parts = topology.parts(&self.ladder, self.keeping);
         check(&parts)?;
         if !self.making {
             return self.look(topology, parts).await;
         }
         if !topology.queues.is_empty() && !self.ladder_stands.load(Ordering::Acquire) {
-            self.make(&delay_ladder(self.ladder_kind)).await?;
+            self.make(&delay_ladder(&self.ladder, self.ladder_kind)).await?;
             self.ladder_stands.store(true, Ordering::Release);
         }
         self.make(&parts).await
     }
 
     /// Whether everything is there that this program needs. What is its own it makes nevertheless.
-    async fn look(&self, topology: &Topology, mut parts: Vec<Part>) -> Result<()> {
+    async fn look(&self, topology: &Topology, parts: Vec<Part>) -> Result<Vec<Assumed>> {
         let own = |name: &str| topology.queues.get(name).is_some_and(|queue| queue.own);
-        let (own, others): (Vec<_>, Vec<_>) = parts.drain(..).partition(|part| match part {
+        let (own, mut wanted): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| match part {
             Part::Queue(QueuePart { name, .. }) => own(name),
             Part::Binding(BindingPart { destination: Place::Queue(name), .. }) => own(name),
             _ => false,
         });
-        let mut wanted = others;
+        let mut assumed: Vec<_> = wanted.iter().filter_map(Assumed::of).collect();
         if !topology.queues.is_empty() && !self.ladder_stands.load(Ordering::Acquire) {
-            wanted.extend(delay_ladder(self.ladder_kind));
+            wanted.extend(delay_ladder(&self.ladder, self.ladder_kind));
         }
         let absent = self.absent(&wanted).await?;
         if !absent.is_empty() {
             return Err(Error::Absent { objects: absent.iter().map(|part| part.to_string()).collect() });
         }
         self.ladder_stands.store(true, Ordering::Release);
-        if own.is_empty() { Ok(()) } else { self.make(&own).await }
+        if !own.is_empty() {
+            assumed.extend(self.make(&own).await?);
+        }
+        Ok(assumed)
     }
 
     /// Makes these parts exist.
-    pub(super) async fn make(&self, parts: &[Part]) -> Result<()> {
+    pub(super) async fn make(&self, parts: &[Part]) -> Result<Vec<Assumed>> {
         let channel = self.channel().await?;
         let together = try_join_all(parts.iter().map(|part| declare(&channel, part)));
         if let Ok(Ok(_)) = timeout(ANSWER, together).await {
             close(channel).await;
-            return Ok(());
+            return Ok(Vec::new());
         }
+        let mut assumed = Vec::new();
         let mut channel = self.channel().await?;
         for part in parts {
             if let Err(error) = answered(declare(&channel, part)).await? {
                 channel = self.channel().await?;
-                self.look_into(part, error).await?;
+                assumed.extend(self.look_into(part, error).await?);
             }
         }
         close(channel).await;
-        Ok(())
+        Ok(assumed)
     }
 
     pub(super) async fn channel(&self) -> Result<Channel> {
@@ -120,14 +129,14 @@ impl Declarer {
     }
 
     /// A declaration that RabbitMQ refused: an error for a person, unless what exists will do.
-    async fn look_into(&self, part: &Part, error: lapin::Error) -> Result<()> {
+    async fn look_into(&self, part: &Part, error: lapin::Error) -> Result<Option<Assumed>> {
         let Some(said) = refusal(&error) else { return Err(amqp(&doing(part), error)) };
         match said.kind() {
-            AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => self.adopt(part, error).await,
+            AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => self.adopt(part, error).await.map(|()| None),
             // Who may not declare a thing may still use it where it exists.
             AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
                 let there = self.exists(part).await?;
-                if there { Ok(()) } else { Err(self.denied(said)) }
+                if there { Ok(Assumed::of(part)) } else { Err(self.denied(said)) }
             }
             AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Err(missing(part, said, &error)),
             _ => Err(amqp(&doing(part), error)),
@@ -143,16 +152,12 @@ impl Declarer {
             Part::Exchange(exchange) => self.exchange_exists(&exchange.name).await?,
             Part::Queue(queue) => self.queue_exists(&queue.name).await?,
             // Whether one is bound to the other cannot be asked.
-            Part::Binding(BindingPart { source, destination, key, .. }) => {
+            Part::Binding(BindingPart { source, destination, .. }) => {
                 let destination_exists = match destination {
                     Place::Queue(name) => self.queue_exists(name).await?,
                     Place::Exchange(name) => self.exchange_exists(name).await?,
                 };
-                let both = destination_exists && self.exchange_exists(source).await?;
-                if let (true, Place::Queue(queue)) = (both, destination) {
-                    BindingAssumed { queue, exchange: source, key }.tell();
-                }
-                both
+                destination_exists && self.exchange_exists(source).await?
             }
         })
     }

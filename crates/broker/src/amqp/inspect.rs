@@ -3,9 +3,7 @@
 //! What exists is declared again, on a channel that nothing else uses: that changes nothing, and RabbitMQ names the first
 //! thing that differs. What does not exist is only asked for, since a declaration would make it.
 
-use lapin::options::QueueDeclareOptions;
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
-use lapin::types::FieldTable;
 
 use super::arguments::check;
 use super::declare::{Declarer, MOST_DIFFERENCES, answered, close, declare, doing, refusal};
@@ -95,14 +93,6 @@ impl Declarer {
                 None => Err(amqp(&doing(part), error)),
             },
         }
-    }
-
-    /// How many messages wait in a queue, and how many consumers it has.
-    pub(super) async fn load(&self, queue: &str) -> Result<Option<(u32, u32)>> {
-        let channel = self.channel().await?;
-        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let asked = answered(channel.queue_declare(queue.into(), options, FieldTable::default())).await?;
-        Ok(asked.ok().map(|queue| (queue.message_count(), queue.consumer_count())))
     }
 }
 

@@ -7,13 +7,14 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::task::AtomicWaker;
 use lapin::Channel;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::connection::{ANSWER, Surroundings};
 use super::convert::Envelope;
@@ -37,6 +38,7 @@ struct Shared {
     flights: Mutex<Option<Flights>>,
     ready: Arc<Ready>,
     unused: AtomicBool,
+    opened: Instant,
 }
 
 impl fmt::Debug for Line {
@@ -58,6 +60,7 @@ impl Line {
             flights: Mutex::new(Some(Flights::default())),
             ready: Arc::default(),
             unused: AtomicBool::new(false),
+            opened: Instant::now(),
         });
         let (task, closing) = (Arc::clone(&shared), around.closing.clone());
         around.tracker.spawn(async move {
@@ -81,6 +84,11 @@ impl Line {
             shared.ready.task.wake();
         }
         Ok(fate)
+    }
+
+    /// How long ago it was opened.
+    pub(super) fn age(&self) -> Duration {
+        self.0.opened.elapsed()
     }
 
     /// Whether the channel has not ended, as far as is known.

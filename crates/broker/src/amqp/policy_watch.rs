@@ -6,6 +6,7 @@ use celeriac_telemetry::Occurrence;
 use celeriac_telemetry::occurrences::broker::PolicyAbsent;
 use tokio::time::timeout;
 
+use crate::delay::Ladder;
 use crate::error::Result;
 use crate::management::Management;
 use crate::topology::{Existing, Keeping, Topology, differing_policies};
@@ -14,9 +15,9 @@ use crate::topology::{Existing, Keeping, Topology, differing_policies};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Queues without their policies work, and lose what should be dead-lettered: that is told, and no error.
-pub(super) async fn tell(management: &Management, topology: &Topology) {
+pub(super) async fn tell(management: &Management, topology: &Topology, ladder: &Ladder) {
     let Ok(Ok(Some(existing))) = timeout(PATIENCE, look(management)).await else { return };
-    let differing = differing_policies(&topology.parts(Keeping::Policies), &existing);
+    let differing = differing_policies(&topology.parts(ladder, Keeping::Policies), &existing);
     if !differing.is_empty() {
         let named: Vec<_> = differing.iter().map(|found| found.object.as_str()).collect();
         PolicyAbsent { policies: &named.join(", ") }.tell();

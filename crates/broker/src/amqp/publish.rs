@@ -2,18 +2,20 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use lapin::ErrorKind;
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::backoff::Backoff;
 use super::connection::{Connections, Purpose};
 use super::convert::{Envelope, headers_size};
 use super::flights::Fate;
 use super::line::{Line, Parcel};
+use super::slot::Slot;
 use super::url::LARGEST_HEADERS;
 use crate::broker::Outgoing;
 use crate::error::{Error, Result};
@@ -22,12 +24,19 @@ use crate::options::BrokerOptions;
 /// How many exchanges are tried out at the same time.
 const INTRODUCTIONS: usize = 4;
 
+/// How often a message is refused before its sender is told: some five seconds, in which a cluster finds a new leader for a
+/// queue, and a full queue may find room.
+const REFUSALS: u32 = 6;
+
 /// Publishes on a few long-lived channels.
 ///
 /// A message for an exchange that does not exist, or that this user must not write to, makes the broker close the channel,
 /// and everybody else's confirms are lost with it. So the first message for an exchange travels alone, on a channel of its
 /// own, and the others wait for it. Should a shared channel be closed nevertheless, each message in the air is published
 /// again alone, and the one that was to blame is found out.
+///
+/// A refused message is published again for a while, and soon on another channel: a channel that RabbitMQ 3.10 has opened
+/// while a quorum queue was without a leader refuses everything for that queue until the old leader is back.
 ///
 /// A message that was in the air when its connection was lost is published again: it may arrive twice, and is never lost.
 #[derive(Debug)]
@@ -40,13 +49,6 @@ pub(super) struct Publisher {
     trusted: RwLock<HashSet<String>>,
     introductions: Semaphore,
     timeout: Duration,
-}
-
-/// A place for a shared channel.
-#[derive(Debug, Default)]
-struct Slot {
-    line: Mutex<Option<Arc<Line>>>,
-    opening: tokio::sync::Mutex<()>,
 }
 
 impl Publisher {
@@ -66,10 +68,10 @@ impl Publisher {
     pub(super) async fn publish(&self, outgoing: Outgoing) -> Result<()> {
         check_headers(&outgoing)?;
         let began = Instant::now();
-        let mut sent = false;
-        match timeout_at(began + self.timeout, self.deliver(Box::new(outgoing), &mut sent)).await {
+        let mut word = Word::default();
+        match timeout_at(began + self.timeout, self.deliver(Box::new(outgoing), &mut word)).await {
             Ok(result) => result,
-            Err(_) => Err(self.overdue(began.elapsed(), sent)),
+            Err(_) => Err(self.overdue(began.elapsed(), word)),
         }
     }
 
@@ -79,12 +81,14 @@ impl Publisher {
         self.introductions.close();
     }
 
-    async fn deliver(&self, mut outgoing: Box<Outgoing>, sent: &mut bool) -> Result<()> {
+    async fn deliver(&self, mut outgoing: Box<Outgoing>, word: &mut Word) -> Result<()> {
         let mut alone = false;
+        let mut backoff = Backoff::default();
+        let mut refusals = 0;
         loop {
             self.connections.around().board.unblocked().await;
             let fate = if alone || !self.is_trusted(&outgoing.exchange) {
-                match Box::pin(self.send_alone(outgoing, alone, sent)).await? {
+                match Box::pin(self.send_alone(outgoing, alone, word)).await? {
                     Ok(fate) => fate,
                     Err(introduced) => {
                         outgoing = introduced;
@@ -92,14 +96,19 @@ impl Publisher {
                     }
                 }
             } else {
-                self.send(outgoing, sent).await?
+                self.send(outgoing, word).await?
             };
             match fate {
                 Fate::Stored(_) => return Ok(()),
                 Fate::Returned(outgoing) => return Err(returned(*outgoing)),
-                Fate::Refused(outgoing) => {
-                    let Outgoing { exchange, routing_key, .. } = *outgoing;
-                    return Err(Error::Refused { exchange: exchange.into_owned(), routing_key });
+                Fate::Refused(refused) => {
+                    refusals += 1;
+                    if refusals == REFUSALS {
+                        return Err(refusal(&refused));
+                    }
+                    *word = Word::No(refusal(&refused));
+                    backoff.wait().await;
+                    outgoing = refused;
                 }
                 Fate::Suspect(suspect, _) => {
                     alone = true;
@@ -111,7 +120,7 @@ impl Publisher {
     }
 
     /// Publishes on a shared channel.
-    async fn send(&self, outgoing: Box<Outgoing>, sent: &mut bool) -> Result<Fate> {
+    async fn send(&self, outgoing: Box<Outgoing>, word: &mut Word) -> Result<Fate> {
         let mut parcel = Parcel { outgoing, _place: self.place().await? };
         let slot = &self.slots[self.next_slot.fetch_add(1, Ordering::Relaxed) % self.slots.len()];
         let fate = loop {
@@ -120,22 +129,15 @@ impl Publisher {
                 Ok(fate) => break fate,
                 Err(refused) => parcel = refused,
             }
-            Box::pin(self.fill(slot)).await?;
+            Box::pin(slot.fill(self.open())).await?;
         };
-        *sent = true;
+        *word = Word::Pending;
         // The task of the channel always answers, unless this program closes the broker.
-        fate.await.map_err(|_| Error::Closed)
-    }
-
-    /// Puts a new channel where there is none, or one that has ended.
-    async fn fill(&self, slot: &Slot) -> Result<()> {
-        let _opening = slot.opening.lock().await;
-        if slot.is_open() {
-            return Ok(());
+        let fate = fate.await.map_err(|_| Error::Closed)?;
+        if matches!(fate, Fate::Refused(_)) {
+            slot.leave_stale();
         }
-        let line = self.open().await?;
-        *slot.lock() = Some(Arc::new(line));
-        Ok(())
+        Ok(fate)
     }
 
     async fn open(&self) -> Result<Line> {
@@ -155,7 +157,7 @@ impl Publisher {
         &self,
         outgoing: Box<Outgoing>,
         suspect: bool,
-        sent: &mut bool,
+        word: &mut Word,
     ) -> Result<Result<Fate, Box<Outgoing>>> {
         let _introduction = self.introductions.acquire().await.map_err(|_| Error::Closed)?;
         if !suspect && self.is_trusted(&outgoing.exchange) {
@@ -168,7 +170,7 @@ impl Publisher {
             Ok(fate) => fate,
             Err(refused) => return Ok(Ok(Fate::Lost(refused.outgoing))),
         };
-        *sent = true;
+        *word = Word::Pending;
         match fate.await.map_err(|_| Error::Closed)? {
             Fate::Suspect(outgoing, error) => {
                 self.trusted.write().unwrap_or_else(PoisonError::into_inner).remove(exchange.as_ref());
@@ -210,38 +212,30 @@ impl Publisher {
     }
 
     /// Why the deadline has passed.
-    fn overdue(&self, waited: Duration, sent: bool) -> Error {
+    fn overdue(&self, waited: Duration, word: Word) -> Error {
         let board = &self.connections.around().board;
         if let Some(reason) = board.blocked() {
             return Error::Blocked { reason, waited };
         }
-        if sent || board.is_up(Purpose::Publish) {
-            return Error::Unconfirmed { waited };
+        match word {
+            Word::No(refusal) => refusal,
+            Word::Unsent if !board.is_up(Purpose::Publish) => {
+                let source = board.trouble(Purpose::Publish).map(Into::into);
+                Error::Unreachable { url: self.connections.shown(), waited, source }
+            }
+            Word::Unsent | Word::Pending => Error::Unconfirmed { waited },
         }
-        let source = board.trouble(Purpose::Publish).map(Into::into);
-        Error::Unreachable { url: self.connections.shown(), waited, source }
     }
 }
 
-impl Slot {
-    fn send(&self, envelope: Envelope, parcel: Parcel) -> Result<oneshot::Receiver<Fate>, Parcel> {
-        match self.line() {
-            Some(line) => line.send(envelope, parcel),
-            None => Err(parcel),
-        }
-    }
-
-    fn is_open(&self) -> bool {
-        self.line().is_some_and(|line| line.is_open())
-    }
-
-    fn line(&self) -> Option<Arc<Line>> {
-        self.lock().clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Line>>> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// What the broker has last said to a message.
+#[derive(Debug, Default)]
+enum Word {
+    #[default]
+    Unsent,
+    /// It is in the air, or was when its connection was lost.
+    Pending,
+    No(Error),
 }
 
 /// More would end the connection, and everything else that is in the air on it.
@@ -251,6 +245,11 @@ fn check_headers(outgoing: &Outgoing) -> Result<()> {
         return Err(Error::TooLarge { size, limit: LARGEST_HEADERS });
     }
     Ok(())
+}
+
+fn refusal(outgoing: &Outgoing) -> Error {
+    let Outgoing { exchange, routing_key, .. } = outgoing;
+    Error::Refused { exchange: exchange.to_string(), routing_key: routing_key.clone() }
 }
 
 fn returned(outgoing: Outgoing) -> Error {

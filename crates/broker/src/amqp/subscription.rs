@@ -33,8 +33,11 @@ pub(super) enum Owner {
 pub(super) struct Wish {
     owner: Owner,
     queue: ShortString,
+    /// The consumer's tag until it is changed.
     tag: ShortString,
-    prefetch: u16,
+    pub(super) prefetch: u16,
+    /// How often the consumer was made anew on its channel: each time with another tag.
+    changes: u32,
 }
 
 /// A subscription that stands.
@@ -50,6 +53,7 @@ impl Wish {
             queue: short(&subscription.queue, "queue")?,
             tag: short(&subscription.tag, "consumer tag")?,
             prefetch: subscription.prefetch,
+            changes: 0,
         })
     }
 
@@ -62,14 +66,39 @@ impl Wish {
     }
 
     async fn subscribe(&self, channel: Channel) -> Result<Subscribed, lapin::Error> {
-        channel.basic_qos(self.prefetch, BasicQosOptions { global: false }).await?;
-        let (queue, tag) = (self.queue.clone(), self.tag.clone());
         if self.owner == Owner::Consumer {
             let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-            channel.queue_declare(queue.clone(), options, table(&reply_queue())).await?;
+            channel.queue_declare(self.queue.clone(), options, table(&reply_queue())).await?;
         }
-        let stream = channel.basic_consume(queue, tag, BasicConsumeOptions::default(), FieldTable::default()).await?;
+        let stream = self.consume(&channel).await?;
         Ok(Subscribed { channel, stream })
+    }
+
+    /// Consumes with the prefetch that is wished for now. RabbitMQ gives a prefetch to consumers that begin after it.
+    async fn consume(&self, channel: &Channel) -> Result<lapin::Consumer, lapin::Error> {
+        channel.basic_qos(self.prefetch, BasicQosOptions { global: false }).await?;
+        let (queue, tag) = (self.queue.clone(), self.tag());
+        channel.basic_consume(queue, tag, BasicConsumeOptions::default(), FieldTable::default()).await
+    }
+
+    /// Consumes anew on a channel where it has been cancelled. What that delivered stays valid.
+    pub(super) async fn consume_anew(self, channel: Channel) -> Result<lapin::Consumer, String> {
+        let consumed = timeout(ANSWER, self.consume(&channel)).await;
+        consumed.map_err(|_| format!("no answer within {ANSWER:?}"))?.map_err(|error| error.to_string())
+    }
+
+    /// Wishes for another prefetch, and so for another consumer: it gets another tag.
+    pub(super) fn change(&mut self, prefetch: u16) {
+        self.prefetch = prefetch;
+        self.changes += 1;
+    }
+
+    /// The tag after so many changes, where that is not too long for AMQP; the first is free again once it is cancelled.
+    fn tag(&self) -> ShortString {
+        match self.changes {
+            0 => self.tag.clone(),
+            changes => ShortString::try_new(format!("{}~{changes}", self.tag)).unwrap_or_else(|_| self.tag.clone()),
+        }
     }
 
     fn failure(&self, error: &lapin::Error, connections: &Connections) -> Failure {
@@ -107,7 +136,7 @@ impl Wish {
 
     /// Asks for no more. The stream ends when the broker has taken note; should it not, its heartbeat is missed.
     pub(super) fn cancel(&self, channel: &Channel) {
-        let _ = channel.basic_cancel(self.tag.clone(), BasicCancelOptions::default()).now_or_never();
+        let _ = channel.basic_cancel(self.tag(), BasicCancelOptions::default()).now_or_never();
     }
 }
 

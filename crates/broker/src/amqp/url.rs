@@ -68,14 +68,19 @@ impl Node {
         &self.shown
     }
 
+    /// Whether connections to it are secured.
+    pub(super) fn speaks_tls(&self) -> bool {
+        self.uri.scheme == AMQPScheme::AMQPS
+    }
+
     /// The URL with everything that a connection for `purpose` needs.
-    pub(super) fn url(&self, purpose: Purpose) -> String {
+    pub(super) fn uri(&self, purpose: Purpose) -> AMQPUri {
         let mut uri = self.uri.clone();
         uri.query.frame_max.get_or_insert(match purpose {
             Purpose::Publish => PUBLISH_FRAME,
             Purpose::Consume => CONSUME_FRAME,
         });
-        uri.to_string()
+        uri
     }
 }
 
@@ -117,11 +122,11 @@ mod tests {
         let shown: Vec<_> = nodes.iter().map(Node::shown).collect();
         assert_eq!(shown, ["amqp://u:***@a:1/%2f", "amqps://b/v?heartbeat=3"]);
         assert_eq!(
-            nodes[0].url(Purpose::Publish),
+            nodes[0].uri(Purpose::Publish).to_string(),
             "amqp://u:p%2Cw@a:1/%2F?frame_max=65536&heartbeat=10&connection_timeout=10000"
         );
         assert_eq!(
-            nodes[1].url(Purpose::Consume),
+            nodes[1].uri(Purpose::Consume).to_string(),
             "amqps://guest:guest@b:5671/v?frame_max=32768&heartbeat=3&connection_timeout=10000"
         );
     }

@@ -1,10 +1,16 @@
 //! Who gets what, and how a consumer ends.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::stage::{Stage, body, next};
 use crate::broker::Subscription;
 use crate::error::Error;
+
+/// How long is waited for a message before another look at who has it.
+const MOMENT: Duration = Duration::from_millis(50);
 
 pub(super) async fn messages_beyond_the_prefetch_are_left_to_others(stage: &Stage) {
     let queue = stage.queue("queue").await;
@@ -46,9 +52,68 @@ pub(super) async fn two_consumers_share_a_queue(stage: &Stage) {
 
 pub(super) async fn a_consumer_of_a_missing_queue_is_an_error(stage: &Stage) {
     let missing = stage.name("missing");
-    let subscription = Subscription { queue: missing.clone(), prefetch: 1, tag: stage.name("consumer") };
+    let subscription = Subscription { queue: missing.clone(), prefetch: 1, most: 1, tag: stage.name("consumer") };
     let refused = stage.broker.consume(subscription).await;
     assert!(matches!(&refused, Err(Error::NoSuchQueue { queue }) if *queue == missing), "{refused:?}");
+}
+
+pub(super) async fn a_raised_prefetch_brings_what_waited(stage: &Stage) {
+    let queue = stage.queue("queue").await;
+    stage.send(&queue, &["1", "2", "3", "4"]).await;
+    let mut consumer = stage.consume(&queue, 1).await;
+    let first = next(&mut consumer).await;
+    consumer.set_prefetch(4);
+    let mut held = vec![first];
+    while held.len() < 4 {
+        held.push(next(&mut consumer).await);
+    }
+    assert_eq!(held.iter().map(body).collect::<Vec<_>>(), ["1", "2", "3", "4"]);
+    held.into_iter().for_each(|delivery| delivery.settlement.ack());
+    consumer.close().await;
+    assert_eq!(stage.drain(&queue).await, [""; 0]);
+}
+
+pub(super) async fn a_lowered_prefetch_leaves_the_rest_to_others(stage: &Stage) {
+    let queue = stage.queue("queue").await;
+    stage.send(&queue, &["1", "2", "3", "4", "5", "6"]).await;
+    let mut one = stage.consume(&queue, 6).await;
+    let first = next(&mut one).await;
+    let mut other = stage.consume(&queue, 10).await;
+    one.set_prefetch(1);
+    let mut seen = Vec::new();
+    // Of the others, one keeps the next, and may get another under its new prefetch.
+    while seen.len() < 3 {
+        // What was still on its way when it gave back, it gives back now.
+        one.give_back(1);
+        let Ok(delivery) = timeout(MOMENT, other.next()).await else { continue };
+        let delivery = delivery.unwrap();
+        seen.push(body(&delivery));
+        delivery.settlement.ack();
+    }
+    seen.push(body(&first));
+    first.settlement.ack();
+    one.close().await;
+    other.close().await;
+    seen.extend(stage.drain(&queue).await);
+    assert_eq!(sorted(seen), ["1", "2", "3", "4", "5", "6"]);
+}
+
+pub(super) async fn a_consumer_that_stops_while_it_changes_loses_nothing(stage: &Stage) {
+    let queue = stage.queue("queue").await;
+    for turns in 0..6 {
+        stage.send(&queue, &["1", "2", "3", "4", "5", "6"]).await;
+        let mut consumer = stage.consume(&queue, 2).await;
+        let first = next(&mut consumer).await;
+        consumer.set_prefetch(4);
+        // As far as the change has come by then.
+        for _ in 0..turns * 4 {
+            tokio::task::yield_now().await;
+        }
+        let mut seen = vec![body(&first)];
+        tokio::join!(consumer.close(), async { first.settlement.ack() });
+        seen.extend(stage.drain(&queue).await);
+        assert_eq!(sorted(seen), ["1", "2", "3", "4", "5", "6"], "after {turns} turns");
+    }
 }
 
 pub(super) async fn a_stopped_consumer_ends_after_what_has_arrived(stage: &Stage) {

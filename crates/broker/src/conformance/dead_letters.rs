@@ -37,6 +37,24 @@ pub(super) async fn what_expires_is_dead_lettered(stage: &Stage) {
     assert_eq!(stage.drain(&queue).await, [""; 0]);
 }
 
+pub(super) async fn a_dead_letter_stays_however_often_it_is_looked_at(stage: &Stage) {
+    let queue = stage.queue("queue").await;
+    stage.send(&queue, &["unwanted"]).await;
+    let mut consumer = stage.consume(&queue, 1).await;
+    next(&mut consumer).await.settlement.reject();
+    consumer.close().await;
+
+    let mut looking = stage.consume(&dead_letter_queue(&queue), 1).await;
+    // RabbitMQ 4 lets a message go back 20 times where a queue says nothing.
+    for _ in 0..50 {
+        next(&mut looking).await.settlement.requeue();
+    }
+    let letter = next(&mut looking).await;
+    assert_eq!(body(&letter), "unwanted");
+    letter.settlement.ack();
+    looking.close().await;
+}
+
 async fn take_dead(stage: &Stage, queue: &str) -> Delivery {
     next(&mut stage.consume(&dead_letter_queue(queue), 1).await).await
 }

@@ -1,7 +1,7 @@
 //! What exists already, and what exists differently.
 
-use super::stage::{Stage, text};
-use crate::broker::Subscription;
+use super::stage::{Stage, next, text};
+use crate::broker::{Depth, Subscription};
 use crate::error::Error;
 use crate::topology::{Binding, ExchangeKind, ExchangeOptions, QueueKind, QueueOptions, Topology};
 
@@ -53,7 +53,26 @@ pub(super) async fn a_closed_broker_takes_nothing(stage: &Stage) {
     stage.broker.close().await;
     let published = stage.publish("", &queue, text("too late")).await;
     assert!(matches!(published, Err(Error::Closed)), "{published:?}");
-    let subscription = Subscription { queue, prefetch: 1, tag: stage.name("consumer") };
+    let subscription = Subscription { queue, prefetch: 1, most: 1, tag: stage.name("consumer") };
     let consumed = stage.broker.consume(subscription).await;
     assert!(matches!(consumed, Err(Error::Closed)), "{consumed:?}");
+}
+
+pub(super) async fn a_queue_is_looked_at_without_touching_it(stage: &Stage) {
+    assert_eq!(stage.broker.depth(&stage.name("missing")).await.unwrap(), None);
+    let queue = stage.queue("queue").await;
+    stage.send(&queue, &["1", "2"]).await;
+    let depth = |ready, consumers| Some(Depth { ready, consumers });
+    // RabbitMQ counts what is confirmed a little later.
+    while stage.broker.depth(&queue).await.unwrap() != depth(2, 0) {
+        tokio::task::yield_now().await;
+    }
+    let mut consumer = stage.consume(&queue, 1).await;
+    let first = next(&mut consumer).await;
+    while stage.broker.depth(&queue).await.unwrap() != depth(1, 1) {
+        tokio::task::yield_now().await;
+    }
+    first.settlement.ack();
+    consumer.close().await;
+    assert_eq!(stage.drain(&queue).await, ["2"]);
 }

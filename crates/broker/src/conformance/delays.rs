@@ -6,7 +6,6 @@ use tokio::time::Instant;
 
 use super::stage::{Stage, body, next, text};
 use crate::broker::Consumer;
-use crate::delay::delayed_address;
 
 /// What a broker's clock, which counts milliseconds, may be ahead of ours.
 const TICK: Duration = Duration::from_millis(10);
@@ -41,8 +40,8 @@ pub(super) async fn delays_do_not_wait_for_each_other(stage: &Stage) {
 }
 
 async fn send_later(stage: &Stage, queue: &str, seconds: u64) {
-    let (exchange, key) = delayed_address(Duration::from_secs(seconds), queue).unwrap();
-    stage.publish(exchange, &key, text(&format!("after {seconds} s"))).await.unwrap();
+    let (exchange, key) = stage.broker.ladder().address(Duration::from_secs(seconds), queue).unwrap();
+    stage.publish(&exchange, &key, text(&format!("after {seconds} s"))).await.unwrap();
 }
 
 async fn take(consumer: &mut Consumer, expected: &str) {

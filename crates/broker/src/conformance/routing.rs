@@ -7,7 +7,6 @@ use celeriac_protocol::{Message, Value};
 use futures::future::join_all;
 
 use super::stage::{Stage, body, next, text};
-use crate::delay::delayed_address;
 use crate::error::Error;
 use crate::topology::{Binding, ExchangeKind, ExchangeOptions, HeaderMatch, QueueOptions, Topology};
 
@@ -198,8 +197,8 @@ pub(super) async fn a_broadcast_reaches_every_queue_that_is_bound_to_it_also_aft
     topology.queues = [(stage.name("one"), own.clone()), (stage.name("other"), own)].into();
     stage.broker.declare(&topology).await.unwrap();
     stage.publish(&reload, "", text("now")).await.unwrap();
-    let (exchange, key) = delayed_address(Duration::from_secs(1), &reload).unwrap();
-    stage.publish(exchange, &key, text("later")).await.unwrap();
+    let (exchange, key) = stage.broker.ladder().address(Duration::from_secs(1), &reload).unwrap();
+    stage.publish(&exchange, &key, text("later")).await.unwrap();
     for queue in ["one", "other"] {
         let mut consumer = stage.consume(&stage.name(queue), 1).await;
         for expected in ["now", "later"] {

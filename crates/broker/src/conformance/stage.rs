@@ -13,6 +13,9 @@ use crate::topology::{Binding, ExchangeKind, ExchangeOptions, QueueOptions, Topo
 /// How long a message that has to come may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The largest prefetch that a case changes to.
+const MOST: u16 = 16;
+
 /// A broker, and a part of its names that belongs to one case.
 pub(super) struct Stage {
     pub(super) broker: Arc<dyn Broker>,
@@ -70,7 +73,7 @@ impl Stage {
 
     pub(super) async fn consume(&self, queue: &str, prefetch: u16) -> Consumer {
         let tag = self.name("consumer");
-        self.broker.consume(Subscription { queue: queue.to_owned(), prefetch, tag }).await.unwrap()
+        self.broker.consume(Subscription { queue: queue.to_owned(), prefetch, most: MOST, tag }).await.unwrap()
     }
 
     /// Takes and acknowledges everything on a queue, in order.

@@ -32,6 +32,7 @@ impl Drop for Subscribed {
 /// There is no timekeeper beside the consumers: whoever could see that a message is due or expired is one of them.
 pub(super) async fn drive(
     subscribed: Subscribed,
+    mut wanted: watch::Receiver<u16>,
     mut settled: mpsc::UnboundedReceiver<Settled>,
     stop: CancellationToken,
     closed: CancellationToken,
@@ -43,7 +44,19 @@ pub(super) async fn drive(
     loop {
         let wake = *due.borrow_and_update();
         let unsettled = tokio::select! {
-            _ = settled.recv_many(&mut batch, BATCH) => shared.lock().settle(*id, batch.drain(..), Instant::now()),
+            _ = settled.recv_many(&mut batch, BATCH) => {
+                let (mut state, now) = (shared.lock(), Instant::now());
+                // Before what goes back is settled, or this consumer would get it again.
+                if wanted.has_changed().unwrap_or(false) {
+                    state.set_prefetch(*id, *wanted.borrow_and_update(), now);
+                }
+                state.settle(*id, batch.drain(..), now)
+            }
+            // Once the consumer is dropped, nothing is wanted any more.
+            _ = wanted.changed(), if wanted.has_changed().is_ok() => {
+                shared.lock().set_prefetch(*id, *wanted.borrow(), Instant::now());
+                continue;
+            }
             () = stop.cancelled(), if !stopped => {
                 stopped = true;
                 consuming.send_replace(false);

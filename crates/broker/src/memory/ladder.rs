@@ -2,31 +2,35 @@
 
 use std::time::Duration;
 
-use crate::delay::{ENTRY_EXCHANGE, strip_delay_prefix};
+use crate::delay::{Ladder, strip_delay_prefix};
 
-/// How long a message waits that is published so, and the queue it is for. `None` when it is not delayed.
-pub(super) fn wait<'a>(exchange: &str, routing_key: &'a str) -> Option<(Duration, &'a str)> {
-    if exchange != ENTRY_EXCHANGE {
-        return None;
+impl Ladder {
+    /// How long a message waits that is published so, and the queue it is for. `None` when it is not delayed.
+    pub(super) fn wait<'a>(&self, exchange: &str, routing_key: &'a str) -> Option<(Duration, &'a str)> {
+        if exchange != self.entry_exchange() {
+            return None;
+        }
+        let queue = strip_delay_prefix(routing_key);
+        let bits = routing_key.strip_suffix(queue).filter(|bits| !bits.is_empty())?;
+        let digits = bits.bytes().filter(|byte| *byte != b'.');
+        Some((Duration::from_secs(digits.fold(0, |seconds, bit| 2 * seconds + u64::from(bit - b'0'))), queue))
     }
-    let queue = strip_delay_prefix(routing_key);
-    let bits = routing_key.strip_suffix(queue).filter(|bits| !bits.is_empty())?;
-    let seconds = bits.bytes().filter(|byte| *byte != b'.').fold(0, |seconds, bit| 2 * seconds + u64::from(bit - b'0'));
-    Some((Duration::from_secs(seconds), queue))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delay::{LONGEST, delayed_address};
+    use crate::delay::LONGEST;
 
     #[test]
     fn a_delay_is_read_back_from_its_address() {
-        for delay in [Duration::from_secs(1), Duration::from_secs(30), LONGEST] {
-            let (exchange, key) = delayed_address(delay, "orders.billing").unwrap();
-            assert_eq!(wait(exchange, &key), Some((delay, "orders.billing")));
-            assert_eq!(wait("orders", &key), None);
+        for ladder in [Ladder::default(), Ladder::new("wait")] {
+            for delay in [Duration::from_secs(1), Duration::from_secs(30), LONGEST] {
+                let (exchange, key) = ladder.address(delay, "orders.billing").unwrap();
+                assert_eq!(ladder.wait(&exchange, &key), Some((delay, "orders.billing")));
+                assert_eq!(ladder.wait("orders", &key), None);
+            }
+            assert_eq!(ladder.wait(&ladder.entry_exchange(), "orders.billing"), None);
         }
-        assert_eq!(wait(ENTRY_EXCHANGE, "orders.billing"), None);
     }
 }

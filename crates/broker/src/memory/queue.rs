@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::bounds::Bounds;
 use super::timeline::Timeline;
-use crate::broker::{Delivery, Origin};
+use crate::broker::{Delivery, Depth, Origin};
+use crate::browse::Browsed;
 use crate::settle::{Settled, Settlement};
 use crate::topology::{Overflow, QueueKind, QueueOptions};
 
@@ -32,6 +33,22 @@ pub(super) struct Stored {
     pub(super) expires: Option<Instant>,
     /// How often it came back unsettled or requeued.
     pub(super) returns: u32,
+}
+
+impl Stored {
+    /// As whoever looks at it sees it.
+    pub(super) fn browsed(&self, queue: &Arc<str>) -> Browsed {
+        Browsed { message: self.message.clone(), origin: self.origin(queue) }
+    }
+
+    fn origin(&self, queue: &Arc<str>) -> Origin {
+        Origin {
+            queue: Arc::clone(queue),
+            exchange: self.exchange.clone(),
+            routing_key: self.routing_key.clone(),
+            redelivered: self.returns > 0,
+        }
+    }
 }
 
 /// A queue.
@@ -101,6 +118,21 @@ impl Queue {
         self.ready.insert(stored.position, stored);
     }
 
+    pub(super) fn depth(&self) -> Depth {
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Depth { ready: count(self.ready.len()), consumers: count(self.turns.len()) }
+    }
+
+    /// How many messages wait.
+    pub(super) fn waiting(&self) -> u64 {
+        self.ready.len() as u64
+    }
+
+    /// Takes out the message whose turn it is.
+    pub(super) fn take_first(&mut self) -> Option<Stored> {
+        self.ready.pop_first().map(|(_, stored)| stored)
+    }
+
     /// Whether there is room for one more.
     pub(super) fn room(&self, stored: &Stored) -> Room {
         let takes = self.bounds.take(self.ready.len(), self.bytes(), stored.message.body.len());
@@ -141,11 +173,12 @@ impl Queue {
     pub(super) fn subscribe(
         &mut self,
         id: u64,
+        prefetch: u16,
         deliveries: mpsc::Sender<Delivery>,
         verdicts: mpsc::UnboundedSender<Settled>,
     ) {
         let taker = Taker {
-            prefetch: deliveries.max_capacity(),
+            prefetch: most(prefetch),
             deliveries,
             verdicts,
             last_tag: 0,
@@ -154,6 +187,13 @@ impl Queue {
         };
         self.takers.insert(id, taker);
         self.turns.push_back(id);
+    }
+
+    /// How many messages a consumer may have that are not settled.
+    pub(super) fn set_prefetch(&mut self, id: u64, prefetch: u16) {
+        if let Some(taker) = self.takers.get_mut(&id) {
+            taker.prefetch = most(prefetch);
+        }
     }
 
     /// Gives a consumer no more; how many it has to settle.
@@ -210,6 +250,11 @@ impl Queue {
     }
 }
 
+/// As in AMQP, no prefetch is no bound; the largest there is stands in for it.
+pub(super) fn most(prefetch: u16) -> usize {
+    usize::from(if prefetch == 0 { u16::MAX } else { prefetch })
+}
+
 impl Taker {
     /// A consumer that was dropped has none; its driver will come to say so.
     fn has_room(&self) -> bool {
@@ -227,12 +272,7 @@ impl Taker {
             }
             permit.send(Delivery {
                 message,
-                origin: Origin {
-                    queue: Arc::clone(queue),
-                    exchange: stored.exchange.clone(),
-                    routing_key: stored.routing_key.clone(),
-                    redelivered: stored.returns > 0,
-                },
+                origin: stored.origin(queue),
                 settlement: Settlement::new(0, tag, Arc::clone(queue), self.verdicts.clone())
                     .void_after(Arc::clone(&self.epoch)),
             });

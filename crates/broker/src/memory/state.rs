@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use super::death::{self, Reason};
 use super::exchanges::Exchanges;
-use super::ladder;
 use super::queue::{Queue, Room, Stored};
 use super::timeline::{Due, Timeline};
-use crate::broker::{Delivery, Outgoing};
+use crate::broker::{Delivery, Depth, Outgoing};
+use crate::delay::Ladder;
 use crate::error::{Error, Result};
 use crate::settle::{Settled, Verdict};
 use crate::topology::{QueueKind, QueueOptions, Topology};
@@ -105,9 +105,9 @@ impl State {
     }
 
     /// Puts a message on the queues it is routed to.
-    pub(super) fn publish(&mut self, outgoing: Outgoing, now: Instant) -> Result<()> {
+    pub(super) fn publish(&mut self, outgoing: Outgoing, ladder: &Ladder, now: Instant) -> Result<()> {
         self.pass_time(now);
-        let published = match ladder::wait(&outgoing.exchange, &outgoing.routing_key) {
+        let published = match ladder.wait(&outgoing.exchange, &outgoing.routing_key) {
             Some((wait, queue)) => {
                 let queue = queue.to_owned();
                 let delayed = self.delay(outgoing, &queue, now + wait);
@@ -244,10 +244,18 @@ impl State {
         self.enqueue(target, message, String::new(), name, now);
     }
 
+    /// How it stands with a queue.
+    pub(super) fn depth(&mut self, queue: &str, now: Instant) -> Option<Depth> {
+        self.pass_time(now);
+        self.timeline.announce();
+        self.names.get(queue).map(|index| self.queues[*index].depth())
+    }
+
     /// Adds a consumer; its number and its queue's name.
     pub(super) fn subscribe(
         &mut self,
         queue: &str,
+        prefetch: u16,
         deliveries: mpsc::Sender<Delivery>,
         verdicts: mpsc::UnboundedSender<Settled>,
         now: Instant,
@@ -259,11 +267,48 @@ impl State {
         let id = self.next_number();
         self.consumers.insert(id, index);
         let queue = &mut self.queues[index];
-        queue.subscribe(id, deliveries, verdicts);
+        queue.subscribe(id, prefetch, deliveries, verdicts);
         queue.hand_out(&mut self.timeline);
         let name = Arc::clone(&queue.name);
         self.timeline.announce();
         Ok((id, name))
+    }
+
+    /// How many messages a consumer may have that are not settled, from now on.
+    pub(super) fn set_prefetch(&mut self, consumer: u64, prefetch: u16, now: Instant) {
+        let Some(index) = self.consumers.get(&consumer).copied() else { return };
+        self.queues[index].set_prefetch(consumer, prefetch);
+        self.after_settling(index, now);
+    }
+
+    /// A queue's place, its name, and how many messages wait in it.
+    pub(super) fn look_at(&mut self, queue: &str, now: Instant) -> Result<(usize, Arc<str>, u64)> {
+        let Some(index) = self.names.get(queue).copied() else {
+            return Err(Error::NoSuchQueue { queue: queue.to_owned() });
+        };
+        self.pass_time(now);
+        self.timeline.announce();
+        let queue = &self.queues[index];
+        Ok((index, Arc::clone(&queue.name), queue.waiting()))
+    }
+
+    /// Takes the first message that waits in a queue, for whoever looks at it.
+    pub(super) fn take_first(&mut self, queue: usize, now: Instant) -> Option<Stored> {
+        self.pass_time(now);
+        let stored = self.queues[queue].take_first();
+        if let Some(stored) = &stored {
+            self.timeline.unwatch(stored);
+        }
+        self.timeline.announce();
+        stored
+    }
+
+    /// Gives back what was only looked at.
+    pub(super) fn return_all(&mut self, queue: usize, returned: impl Iterator<Item = Stored>, now: Instant) {
+        for stored in returned {
+            self.give_back(queue, stored, now);
+        }
+        self.after_settling(queue, now);
     }
 
     /// Gives a consumer no more; how many it has to settle.

@@ -8,7 +8,7 @@ use celeriac_protocol::{Message, Properties, Value};
 
 use super::*;
 use crate::broker::Delivery;
-use crate::delay::{LONGEST, delayed_address};
+use crate::delay::{LONGEST, Ladder};
 use crate::topology::QueueOptions;
 
 fn broker(url: &str) -> MemoryBroker {
@@ -20,18 +20,18 @@ async fn declare(broker: &MemoryBroker, options: QueueOptions) {
     broker.declare(&topology).await.unwrap();
 }
 
-async fn send(broker: &MemoryBroker, address: (&'static str, String), properties: Properties) {
+async fn send(broker: &MemoryBroker, address: (String, String), properties: Properties) {
     let message = Message { properties, ..Message::default() };
     let outgoing = Outgoing { exchange: address.0.into(), routing_key: address.1, message, mandatory: true };
     broker.publish(outgoing).await.unwrap();
 }
 
-fn queue() -> (&'static str, String) {
-    ("", "queue".to_owned())
+fn queue() -> (String, String) {
+    (String::new(), "queue".to_owned())
 }
 
 async fn consume(broker: &MemoryBroker, queue: &str) -> Consumer {
-    let subscription = Subscription { queue: queue.to_owned(), prefetch: 1, tag: String::new() };
+    let subscription = Subscription { queue: queue.to_owned(), prefetch: 1, most: 1, tag: String::new() };
     broker.consume(subscription).await.unwrap()
 }
 
@@ -103,7 +103,7 @@ async fn the_longest_delay_is_kept_to_the_second() {
     declare(&broker, QueueOptions::default()).await;
     let mut consumer = consume(&broker, "queue").await;
     let sent = Instant::now();
-    send(&broker, delayed_address(LONGEST, "queue").unwrap(), Properties::default()).await;
+    send(&broker, broker.ladder().address(LONGEST, "queue").unwrap(), Properties::default()).await;
     let delivery = next(&mut consumer).await;
     assert_eq!(sent.elapsed().as_secs(), LONGEST.as_secs());
     delivery.settlement.ack();
@@ -112,7 +112,7 @@ async fn the_longest_delay_is_kept_to_the_second() {
 #[tokio::test]
 async fn a_delay_to_no_queue_is_an_error_at_once() {
     let broker = broker("memory://delayed-nowhere");
-    let (exchange, routing_key) = delayed_address(Duration::from_secs(5), "queue").unwrap();
+    let (exchange, routing_key) = broker.ladder().address(Duration::from_secs(5), "queue").unwrap();
     let outgoing = Outgoing { exchange: exchange.into(), routing_key, message: Message::default(), mandatory: true };
     assert!(matches!(broker.publish(outgoing).await, Err(Error::Unroutable { .. })));
 }
@@ -124,7 +124,7 @@ async fn expiration_counts_from_arrival_and_not_while_delivered() {
     let minute = Duration::from_secs(60);
     let properties = Properties { expiration: Some(minute), ..Properties::default() };
     let sent = Instant::now();
-    send(&broker, delayed_address(Duration::from_secs(300), "queue").unwrap(), properties).await;
+    send(&broker, broker.ladder().address(Duration::from_secs(300), "queue").unwrap(), properties).await;
 
     let mut consumer = consume(&broker, "queue").await;
     let delivery = next(&mut consumer).await;
@@ -246,14 +246,15 @@ mod model {
             let body = Bytes::from(self.published.to_string());
             let message = Message { properties, body, ..Message::default() };
             let outgoing = Outgoing { exchange: "".into(), routing_key: "queue".to_owned(), message, mandatory: true };
-            self.state.publish(outgoing, self.now).unwrap();
+            self.state.publish(outgoing, &Ladder::default(), self.now).unwrap();
             self.published += 1;
         }
 
         fn subscribe(&mut self, queue: &str, prefetch: usize) {
             let (deliveries, arriving) = mpsc::channel(prefetch);
             let (verdicts, settled) = mpsc::unbounded_channel();
-            let (id, _) = self.state.subscribe(queue, deliveries, verdicts, self.now).unwrap();
+            let (id, _) =
+                self.state.subscribe(queue, u16::try_from(prefetch).unwrap(), deliveries, verdicts, self.now).unwrap();
             let held = BTreeMap::new();
             let taker = Taker { id, prefetch, stopped: false, arriving, _settled: settled, last_tag: 0, held };
             self.takers.push(taker);

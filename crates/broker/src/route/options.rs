@@ -50,15 +50,18 @@ pub struct TaskRoute {
     /// The whole name of the task, a glob (`*` any text, `?` any character), or a `/regular expression/` for the whole
     /// name.
     pub task: String,
-    /// The queue. Excludes `exchange`.
+    /// The queue. Excludes `exchange` and `function`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
-    /// The exchange, one of those declared.
+    /// The exchange, one of those declared. Excludes `queue` and `function`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchange: Option<String>,
     /// The routing key at the exchange.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// The function of the program that says where a call goes, or passes it on to the next line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
     /// The priority of calls that do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,

@@ -4,14 +4,14 @@ use regex::Regex;
 
 /// Says which task names a route is for. Always speaks of the whole name.
 #[derive(Debug)]
-pub(super) enum Pattern {
+pub(crate) enum Pattern {
     Exact(String),
     Regex(Regex),
 }
 
 impl Pattern {
     /// Reads a pattern, or says what is wrong with it.
-    pub(super) fn read(pattern: &str) -> Result<Self, String> {
+    pub(crate) fn read(pattern: &str) -> Result<Self, String> {
         if let Some(regex) = pattern.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
             // Tried as it was written, so that what is made of it below can neither repair nor hide a mistake.
             Regex::new(regex).map_err(|error| format!("`{pattern}` is not a regular expression: {error}"))?;
@@ -24,7 +24,7 @@ impl Pattern {
     }
 
     /// Whether the route is for this task.
-    pub(super) fn matches(&self, task: &str) -> bool {
+    pub(crate) fn matches(&self, task: &str) -> bool {
         match self {
             Self::Exact(name) => name == task,
             Self::Regex(regex) => regex.is_match(task),

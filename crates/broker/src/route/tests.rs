@@ -1,5 +1,10 @@
 //! Which way wins, and which ways are refused.
 
+mod functions;
+mod properties;
+
+use celeriac_protocol::Map;
+
 use super::*;
 use crate::topology::{Binding, ExchangeKind, ExchangeOptions, QueueOptions};
 
@@ -127,13 +132,13 @@ fn a_delay_leads_to_one_queue_by_name() {
     let router = Router::new(&options()).unwrap();
     let delayed = |exchange: &str, key: &str, delay| {
         let call = CallRoute { exchange: text(exchange), routing_key: text(key), ..CallRoute::default() };
-        router.route("t", &call, None).unwrap().delayed(delay)
+        router.route("t", &call, None).unwrap().delayed(delay, &Ladder::default())
     };
     let minute = Duration::from_secs(60);
 
     let found = delayed("orders", "billing.refund", minute).unwrap();
-    let (exchange, key) = delay::delayed_address(minute, "billing").unwrap();
-    assert_eq!((&*found.exchange, found.routing_key), (exchange, key));
+    let (exchange, key) = Ladder::default().address(minute, "billing").unwrap();
+    assert_eq!((&*found.exchange, found.routing_key), (exchange.as_str(), key));
 
     let found = delayed("orders", "billing.refund", Duration::from_millis(999)).unwrap();
     assert_eq!((&*found.exchange, found.routing_key.as_str()), ("orders", "billing.refund"));
@@ -154,7 +159,7 @@ fn a_delay_leads_to_one_queue_by_name() {
 fn names_made_up_by_callers_take_no_memory_for_ever() {
     let router = Router::new(&options()).unwrap();
     for index in 0..MOST_SEEN + 10 {
-        let found = router.route(&format!("reports.{index}"), &CallRoute::default(), None).unwrap();
+        let found = router.route(format!("reports.{index}").as_str(), &CallRoute::default(), None).unwrap();
         assert_eq!(found.routing_key, "reports");
     }
     assert_eq!(router.seen.read().unwrap().len(), MOST_SEEN);
@@ -186,7 +191,7 @@ fn routes_that_lead_nowhere_are_named() {
             "task_routes[0].key: `billing.#` is a binding key; a routing key has no wildcards",
         ),
         (at("orders", Some("k")), "task_routes[0].key: no queue is bound to exchange `orders` for routing key `k`"),
-        (route("t"), "task_routes[0].queue: a route names a queue or an exchange, this one names neither"),
+        (route("t"), "task_routes[0].queue: a route names a queue, an exchange or a function, this one names none"),
         (
             TaskRoute { exchange: text("orders"), ..to("mail") },
             "task_routes[0].exchange: a route names a queue or an exchange, this one names both",
@@ -210,6 +215,22 @@ fn routes_that_lead_nowhere_are_named() {
     assert!(problem.starts_with("task_routes[0].task: `/(/` is not a regular expression: "), "{problem}");
     let nameless = RoutesOptions { default_queue: String::new(), ..options() };
     assert_eq!(told(&nameless), ["default_queue: a name should not be empty"]);
+}
+
+#[test]
+fn names_of_the_delay_ladder_are_taken() {
+    let options = RoutesOptions {
+        exchanges: [("wait_27".to_owned(), ExchangeOptions::default())].into(),
+        queues: [("celery_delayed_3".to_owned(), QueueOptions::default())].into(),
+        default_queue: "wait_3".to_owned(),
+        ..RoutesOptions::default()
+    };
+    let keys = |prefix: &str| {
+        let taken = options.taken_from(&Ladder::new(prefix));
+        taken.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+    };
+    assert_eq!(keys("wait"), ["exchanges.wait_27", "default_queue"]);
+    assert_eq!(keys("celery_delayed"), ["queues.celery_delayed_3"]);
 }
 
 #[test]
@@ -260,7 +281,7 @@ fn what_decided_is_told() {
     let call = CallRoute { queue: text("mail"), ..CallRoute::default() };
     let cases = [
         ("reports.daily", &call, None, Rule::Call),
-        ("reports.daily", &nothing, Some("mail"), Rule::Route { index: 1, pattern: "reports.*" }),
+        ("reports.daily", &nothing, Some("mail"), Rule::Route { index: 1, pattern: "reports.*", function: None }),
         ("other", &nothing, Some("mail"), Rule::Task),
         ("other", &nothing, None, Rule::Default),
     ];

@@ -3,7 +3,8 @@
 use celeriac_protocol::headers::names;
 
 use super::pattern::Pattern;
-use super::{RoutesOptions, TaskRoute};
+use super::{RouteFunctions, RoutesOptions, TaskRoute};
+use crate::delay::Ladder;
 use crate::topology::{ExchangeKind, Topology, did_you_mean};
 
 impl RoutesOptions {
@@ -24,6 +25,30 @@ impl RoutesOptions {
         }
         problems
     }
+
+    /// Which names belong to the delay ladder and are taken here for something else, each with the key it stands under.
+    pub fn taken_from(&self, ladder: &Ladder) -> Vec<(String, String)> {
+        let topology = self.topology();
+        let exchanges = topology.exchanges.keys().map(|name| ("exchanges", name));
+        let names = exchanges.chain(topology.queues.keys().map(|name| ("queues", name)));
+        let problem = "belongs to the delays of messages: choose another name, or another broker.delay_prefix";
+        let mut problems: Vec<_> = names
+            .filter(|(_, name)| ladder.owns(name))
+            .map(|(section, name)| (format!("{section}.{name}"), problem.to_owned()))
+            .collect();
+        if !self.queues.contains_key(&self.default_queue) {
+            rename_default(&self.default_queue, &mut problems);
+        }
+        problems
+    }
+
+    /// What is wrong with the functions that routes name, each with the key it stands under.
+    pub fn validate_functions(&self, functions: &RouteFunctions) -> Vec<(String, String)> {
+        let named = self.task_routes.iter().enumerate();
+        let named = named.filter_map(|(index, route)| Some((index, route.function.as_deref()?)));
+        let unknown = named.filter_map(|(index, name)| Some((index, functions.find(name).err()?)));
+        unknown.map(|(index, problem)| (format!("task_routes[{index}].function"), problem)).collect()
+    }
 }
 
 /// A queue that is not listed has its problems where it is named.
@@ -41,7 +66,8 @@ fn problems_of_pattern(route: &TaskRoute, earlier: &[TaskRoute]) -> Option<Strin
     if let Err(problem) = Pattern::read(&route.task) {
         return Some(problem);
     }
-    let shadow = earlier.iter().position(|earlier| shadows(earlier, route))?;
+    // A function may pass on what its pattern takes.
+    let shadow = earlier.iter().position(|earlier| earlier.function.is_none() && shadows(earlier, route))?;
     let problem = format!("`{}` is never reached: task_routes[{shadow}] takes all that it would", route.task);
     Some(problem)
 }
@@ -59,11 +85,18 @@ fn shadows(earlier: &TaskRoute, later: &TaskRoute) -> bool {
 }
 
 fn problems_of_way(route: &TaskRoute, topology: &Topology) -> Vec<(&'static str, String)> {
+    if route.function.is_some() {
+        let said = [("queue", &route.queue), ("exchange", &route.exchange), ("key", &route.key)];
+        let said = said.into_iter().filter(|(_, said)| said.is_some());
+        return said.map(|(field, _)| (field, "the function says the way; leave this to it".to_owned())).collect();
+    }
     match (&route.queue, &route.exchange, &route.key) {
         (Some(_), Some(_), _) => {
             vec![("exchange", "a route names a queue or an exchange, this one names both".to_owned())]
         }
-        (None, None, _) => vec![("queue", "a route names a queue or an exchange, this one names neither".to_owned())],
+        (None, None, _) => {
+            vec![("queue", "a route names a queue, an exchange or a function, this one names none".to_owned())]
+        }
         (Some(_), None, Some(_)) => {
             vec![("key", "a queue is reached by its name; a key belongs to an exchange".to_owned())]
         }

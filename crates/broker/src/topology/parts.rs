@@ -7,7 +7,7 @@ use std::time::Duration;
 use celeriac_protocol::Value;
 
 use super::{Binding, ExchangeKind, ExchangeOptions, Overflow, QueueKind, QueueOptions, Topology};
-use crate::delay::{DELIVERY_EXCHANGE, delivery_binding, ladder};
+use crate::delay::{Ladder, delivery_binding};
 
 /// Arguments by their names in AMQP.
 pub type Arguments = BTreeMap<String, Argument>;
@@ -102,9 +102,15 @@ pub enum Keeping {
 /// lapin, is dead-lettered by the broker in the end. Restarts count as well, so the net hangs low.
 const DELIVERY_LIMIT: u32 = 100;
 
+/// As good as no limit, for a quorum queue that has nowhere to send what it gives up: letters that people look at as often as
+/// they like. RabbitMQ 4 throws a message away that went back to its queue 20 times, unless the queue says otherwise. There
+/// `-1` would be no limit; RabbitMQ 3.10 takes it as well, and throws the message away after the first look. This number means
+/// the same to both, and stays when one becomes the other.
+const LETTERS_LIMIT: u32 = i32::MAX.cast_unsigned();
+
 impl Topology {
-    /// Everything that it names.
-    pub fn parts(&self, keeping: Keeping) -> Vec<Part> {
+    /// Everything that it names, and the places behind the ladder that go with it.
+    pub fn parts(&self, ladder: &Ladder, keeping: Keeping) -> Vec<Part> {
         let mut parts = Vec::new();
         for (name, options) in &self.exchanges {
             parts.push(Part::Exchange(exchange(name, options)));
@@ -116,10 +122,10 @@ impl Topology {
             parts.push(Part::Exchange(ExchangePart { name: name.clone(), kind, arguments, foreign }));
         }
         for (name, kind) in self.dead_letter_queues() {
-            parts.push(Part::Queue(dead_letters(&name, kind)));
+            parts.push(Part::Queue(dead_letters(&name, kind, keeping)));
         }
         for (name, options) in &self.queues {
-            self.queue(name, options, keeping, &mut parts);
+            self.queue(name, options, keeping, ladder, &mut parts);
         }
         for (name, options) in &self.exchanges {
             let place = Place::Exchange(name.clone());
@@ -128,7 +134,7 @@ impl Topology {
         parts
     }
 
-    fn queue(&self, name: &str, options: &QueueOptions, keeping: Keeping, parts: &mut Vec<Part>) {
+    fn queue(&self, name: &str, options: &QueueOptions, keeping: Keeping, ladder: &Ladder, parts: &mut Vec<Part>) {
         let place = if options.broadcast {
             Place::Exchange(name.to_owned())
         } else {
@@ -136,19 +142,19 @@ impl Topology {
             Place::Queue(name.to_owned())
         };
         // Also what others declare has its place behind the delays, and fails here where it is not there.
-        parts.push(binding(DELIVERY_EXCHANGE, place.clone(), &delivery_binding(name)));
+        parts.push(binding(&ladder.delivery_exchange(), place.clone(), &delivery_binding(name)));
         parts.extend(options.bind.iter().map(|binding| bound(binding, self, place.clone())));
     }
 }
 
 /// The delay ladder.
-pub fn delay_ladder(kind: QueueKind) -> Vec<Part> {
+pub fn delay_ladder(ladder: &Ladder, kind: QueueKind) -> Vec<Part> {
     let topic = |name: &str| {
         let (name, kind) = (name.to_owned(), ExchangeKind::Topic);
         Part::Exchange(ExchangePart { name, kind, arguments: Arguments::new(), foreign: false })
     };
-    let mut parts = vec![topic(DELIVERY_EXCHANGE)];
-    for level in ladder() {
+    let mut parts = vec![topic(&ladder.delivery_exchange())];
+    for level in ladder.levels() {
         let mut arguments = Arguments::from([
             ("x-queue-type".to_owned(), text(kind.name())),
             ("x-overflow".to_owned(), text(Overflow::RejectPublish.name())),
@@ -168,7 +174,7 @@ pub fn delay_ladder(kind: QueueKind) -> Vec<Part> {
             foreign: false,
         }));
     }
-    for level in ladder() {
+    for level in ladder.levels() {
         parts.push(binding(&level.name, Place::Queue(level.name.clone()), &level.waits));
         parts.push(binding(&level.name, Place::Exchange(level.next), &level.passes));
     }
@@ -180,15 +186,13 @@ fn exchange(name: &str, options: &ExchangeOptions) -> ExchangePart {
     ExchangePart { name: name.to_owned(), kind: options.kind, arguments: alternate.collect(), foreign: options.foreign }
 }
 
-fn dead_letters(name: &str, kind: QueueKind) -> QueuePart {
-    QueuePart {
-        name: name.to_owned(),
-        durable: true,
-        arguments: kind_argument(kind).into_iter().collect(),
-        policy: Arguments::new(),
-        configured: BTreeMap::new(),
-        foreign: false,
+fn dead_letters(name: &str, kind: QueueKind, keeping: Keeping) -> QueuePart {
+    let mut arguments: Arguments = kind_argument(kind).into_iter().collect();
+    if kind == QueueKind::Quorum {
+        arguments.insert("x-delivery-limit".to_owned(), number(u64::from(LETTERS_LIMIT)));
     }
+    let policy = if keeping == Keeping::Policies { take_policy(&mut arguments) } else { Arguments::new() };
+    QueuePart { name: name.to_owned(), durable: true, arguments, policy, configured: BTreeMap::new(), foreign: false }
 }
 
 fn queue(name: &str, options: &QueueOptions, dead: Option<&str>, keeping: Keeping) -> QueuePart {
@@ -212,17 +216,24 @@ fn queue(name: &str, options: &QueueOptions, dead: Option<&str>, keeping: Keepin
     }
     let mut policy = Arguments::new();
     if keeping == Keeping::Policies && !options.foreign && !options.own {
-        arguments.retain(|name, value| match policy_key(name) {
-            Some(key) => {
-                policy.insert(key.to_owned(), value.clone());
-                false
-            }
-            None => true,
-        });
+        policy = take_policy(&mut arguments);
         configured.retain(|name, _| policy_key(name).is_none());
     }
     let (name, durable) = (name.to_owned(), !options.transient);
     QueuePart { name, durable, arguments, policy, configured, foreign: options.foreign }
+}
+
+/// Takes out of the arguments what a policy can say.
+fn take_policy(arguments: &mut Arguments) -> Arguments {
+    let mut policy = Arguments::new();
+    arguments.retain(|name, value| match policy_key(name) {
+        Some(key) => {
+            policy.insert(key.to_owned(), value.clone());
+            false
+        }
+        None => true,
+    });
+    policy
 }
 
 /// What the configuration says of a queue's arguments, but for its type.

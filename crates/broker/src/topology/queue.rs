@@ -6,6 +6,7 @@ use celeriac_config::{ByteSize, duration};
 use serde::{Deserialize, Serialize};
 
 use super::Binding;
+use crate::prefetch::Prefetch;
 
 /// A queue, as `queues.<name>` in `config/routes.yaml` says it. What is not said is RabbitMQ's own default, or left as it is
 /// where the queue exists.
@@ -60,9 +61,9 @@ pub struct QueueOptions {
     /// Every worker gets every message.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub broadcast: bool,
-    /// How many messages a worker may hold of it. Default: the worker's own setting.
+    /// How many messages a worker may hold of it: a number, or `auto`. Default: the worker's own setting.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub prefetch: Option<u16>,
+    pub prefetch: Option<Prefetch>,
     /// Somebody else declares it, such as a Celery app: it has to be there, with whatever arguments.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub foreign: bool,

@@ -1,3 +1,5 @@
+//! Where messages come, and which queues take their dead letters.
+
 use super::*;
 
 fn exchange(kind: ExchangeKind) -> ExchangeOptions {

@@ -5,6 +5,7 @@ use celeriac_config::nearest;
 use super::{
     Argument, Binding, ExchangeKind, ExchangeOptions, Overflow, QueueKind, QueueOptions, Topology, dead_letter_queue,
 };
+use crate::prefetch::Prefetch;
 
 /// The most bytes that AMQP allows for a name.
 const LONGEST_NAME: usize = 255;
@@ -139,10 +140,8 @@ fn problems_of_name(name: &str, longest: usize) -> Vec<String> {
     if name.len() > longest {
         problems.push(format!("the name has {} bytes, allowed are {longest}", name.len()));
     }
-    for prefix in ["amq.", "celery_delayed_"] {
-        if name.starts_with(prefix) {
-            problems.push(format!("names that begin with `{prefix}` are reserved"));
-        }
+    if name.starts_with("amq.") {
+        problems.push("names that begin with `amq.` are reserved".to_owned());
     }
     if name.contains(['*', '#']) {
         problems.push("a name should not contain `*` or `#`, which have a meaning in binding keys".to_owned());
@@ -229,7 +228,9 @@ fn problems_of_values(queue: &QueueOptions) -> Vec<(&'static str, String)> {
     if queue.delivery_limit == Some(0) {
         problems.push(("delivery_limit", "should be at least 1: with 0 the first requeue is the last".to_owned()));
     }
-    for (field, zero) in [("prefetch", queue.prefetch == Some(0)), ("replicas", queue.replicas == Some(0))] {
+    for (field, zero) in
+        [("prefetch", queue.prefetch == Some(Prefetch::Fixed(0))), ("replicas", queue.replicas == Some(0))]
+    {
         if zero {
             problems.push((field, "should be at least 1".to_owned()));
         }
@@ -298,7 +299,7 @@ mod tests {
             bound("plain", "x"),
             bound("all", ""),
             QueueOptions { kind: QueueKind::Classic, max_priority: Some(10), ..QueueOptions::default() },
-            QueueOptions { delivery_limit: Some(20), prefetch: Some(1), ..QueueOptions::default() },
+            QueueOptions { delivery_limit: Some(20), prefetch: Some(Prefetch::Fixed(1)), ..QueueOptions::default() },
         ];
         for queue in fine {
             assert_eq!(problems("billing", queue), [""; 0]);
@@ -310,7 +311,6 @@ mod tests {
         let cases = [
             ("", "queues.: a name should not be empty"),
             ("amq.gen", "queues.amq.gen: names that begin with `amq.` are reserved"),
-            ("celery_delayed_3", "queues.celery_delayed_3: names that begin with `celery_delayed_` are reserved"),
             ("a.*", "queues.a.*: a name should not contain `*` or `#`, which have a meaning in binding keys"),
             ("mail.dead", "queues.mail.dead: names that end with `.dead` belong to dead-letter queues"),
         ];
@@ -340,7 +340,10 @@ mod tests {
                 QueueOptions { delivery_limit: Some(0), ..QueueOptions::default() },
                 "queues.q.delivery_limit: should be at least 1: with 0 the first requeue is the last",
             ),
-            (QueueOptions { prefetch: Some(0), ..QueueOptions::default() }, "queues.q.prefetch: should be at least 1"),
+            (
+                QueueOptions { prefetch: Some(Prefetch::Fixed(0)), ..QueueOptions::default() },
+                "queues.q.prefetch: should be at least 1",
+            ),
         ];
         for (queue, problem) in cases {
             assert_eq!(problems("q", queue), [problem]);
@@ -357,7 +360,10 @@ mod tests {
                 QueueOptions { message_ttl: minute, ..stream() },
                 "queues.q.message_ttl: a stream keeps messages for `max_age`",
             ),
-            (QueueOptions { prefetch: Some(1), ..stream() }, "queues.q.prefetch: workers do not consume streams"),
+            (
+                QueueOptions { prefetch: Some(Prefetch::Fixed(1)), ..stream() },
+                "queues.q.prefetch: workers do not consume streams",
+            ),
             (
                 QueueOptions { max_age: minute, ..QueueOptions::default() },
                 "queues.q.max_age: only streams have it; queues have `message_ttl`",

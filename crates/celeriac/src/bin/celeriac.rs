@@ -6,5 +6,5 @@ use celeriac::Celeriac;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    celeriac::cli::run(Celeriac::builder().config_if_present("config")).await
+    celeriac::cli::run(Celeriac::builder().config_if_present("config").functions_elsewhere()).await
 }

@@ -42,8 +42,7 @@ async fn send(client: &Client, request: Request, wait: Option<std::time::Duratio
 }
 
 fn request(args: CallArgs) -> Result<Request, Error> {
-    let positional: Vec<Value> = read("--args", "a JSON list", &args.args)?;
-    let named: Map = read("--kwargs", "a JSON object", &args.kwargs)?;
+    let (positional, named) = arguments(&args.args, &args.kwargs)?;
     let when = match (args.countdown, args.eta) {
         (Some(wait), _) => When::After(wait),
         (None, Some(time)) => When::At(time),
@@ -67,6 +66,11 @@ fn request(args: CallArgs) -> Result<Request, Error> {
             ..CallOptions::default()
         },
     })
+}
+
+/// The arguments of a call, as flags give them.
+pub(crate) fn arguments(args: &str, kwargs: &str) -> Result<(Vec<Value>, Map), Error> {
+    Ok((read("--args", "a JSON list", args)?, read("--kwargs", "a JSON object", kwargs)?))
 }
 
 fn read<T: DeserializeOwned>(what: &str, expected: &str, text: &str) -> Result<T, Error> {

@@ -40,9 +40,10 @@ pub(crate) fn run<P: Program>(program: &P, what: Listed, json: bool) -> Result<(
             let routes = program.routes().task_routes;
             output::answer(json, &routes, || {
                 routes.iter().fold(String::new(), |mut text, route| {
-                    let target = match (&route.queue, &route.exchange, &route.key) {
-                        (Some(queue), _, _) => format!("queue {queue}"),
-                        (None, exchange, key) => format!(
+                    let target = match (&route.function, &route.queue, &route.exchange, &route.key) {
+                        (Some(function), ..) => format!("function {function}"),
+                        (None, Some(queue), ..) => format!("queue {queue}"),
+                        (None, None, exchange, key) => format!(
                             "exchange {} key {}",
                             exchange.as_deref().unwrap_or_default(),
                             key.as_deref().unwrap_or_default()

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use celeriac_broker::{CallRoute, Explanation, Manner, Router, Rule};
+use celeriac_broker::{CallRoute, Destination, Explanation, Manner, RouteQuestion, Router, Rule};
 use celeriac_config::duration;
 use serde::Serialize;
 
@@ -10,6 +10,7 @@ use crate::application::Program;
 use crate::args::ExplainArgs;
 use crate::error::Error;
 use crate::output;
+use crate::verbs::call::arguments;
 
 /// An explanation, as people and machines want to read it.
 #[derive(Debug, Serialize)]
@@ -33,13 +34,24 @@ struct Shown<'a> {
 
 pub(crate) fn explain<P: Program>(program: &P, args: ExplainArgs, json: bool) -> Result<(), Error> {
     let router = Router::new(&program.routes()).map_err(Error::Broker)?;
-    let ExplainArgs { task, queue, exchange, routing_key } = args;
+    let router = router.with_functions(program.route_functions()).map_err(Error::Broker)?;
+    let (positional, named) = arguments(&args.args, &args.kwargs)?;
+    let ExplainArgs { task, queue, exchange, routing_key, .. } = args;
+    let question = RouteQuestion { task: &task, args: &positional, kwargs: &named, headers: &[] };
     let call = CallRoute { queue, exchange, routing_key, ..CallRoute::default() };
     let declared = program.registry().get(&task).and_then(|task| task.options.queue);
-    let explanation = router.explain(&task, &call, declared).map_err(Error::Broker)?;
+    let explanation = router.explain(question, &call, declared).map_err(Error::Broker)?;
     let shown = Shown::of(&task, &explanation);
     output::answer(json, &shown, || shown.text());
     Ok(())
+}
+
+/// What a function has answered.
+fn way(destination: &Destination) -> String {
+    match &*destination.exchange {
+        "" => format!("queue {}", destination.routing_key),
+        exchange => format!("exchange {exchange}, key {}", destination.routing_key),
+    }
 }
 
 impl<'a> Shown<'a> {
@@ -50,7 +62,10 @@ impl<'a> Shown<'a> {
             task,
             rule: match explanation.rule {
                 Rule::Call => "the call itself".to_owned(),
-                Rule::Route { index, pattern } => format!("task_routes[{index}]: {pattern}"),
+                Rule::Route { index, pattern, function: None } => format!("task_routes[{index}]: {pattern}"),
+                Rule::Route { index, pattern, function: Some(function) } => {
+                    format!("task_routes[{index}]: {pattern} → function {function} → {}", way(destination))
+                }
                 Rule::Task => "the queue that is declared with the task".to_owned(),
                 Rule::Default => "default_queue".to_owned(),
             },

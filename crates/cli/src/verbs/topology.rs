@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::application::Program;
 use crate::args::{ApplyArgs, ExportArgs, ExportFormat, TopologyVerb};
 use crate::error::Error;
+use crate::verbs::migrate;
 use crate::{exit, output};
 
 /// A plan, for machines.
@@ -36,21 +37,24 @@ pub(crate) async fn run<P: Program>(program: &P, verb: TopologyVerb, json: bool)
     if program.is_in_process() {
         return Err(Error::InProcess);
     }
-    let planner = Planner::new(program.broker_options(), "celeriac topology").map_err(Error::Broker)?;
-    let topology = program.routes().topology();
-    let outcome = match verb {
-        TopologyVerb::Export(args) => return export(program, &planner, args),
-        TopologyVerb::Plan => match planner.plan(&topology).await {
-            Ok(plan) => Ok(show(&plan, json)),
-            Err(error) => Err(Error::Broker(error)),
-        },
-        TopologyVerb::Apply(args) => match planner.plan(&topology).await {
-            Ok(plan) => apply(&planner, plan, &args, json).await,
-            Err(error) => Err(Error::Broker(error)),
-        },
+    let apply_args = match verb {
+        TopologyVerb::Plan => None,
+        TopologyVerb::Apply(args) => Some(args),
+        TopologyVerb::Export(args) => return export(program, args),
+        TopologyVerb::Migrate(args) => return migrate::run(program, &args, json).await.map(|()| exit::OK),
+    };
+    let planner = planner(program)?;
+    let outcome = match (planner.plan(&program.routes().topology()).await, apply_args) {
+        (Ok(plan), None) => Ok(show(&plan, json)),
+        (Ok(plan), Some(args)) => apply(&planner, plan, &args, json).await,
+        (Err(error), _) => Err(Error::Broker(error)),
     };
     planner.close().await;
     outcome
+}
+
+fn planner<P: Program>(program: &P) -> Result<Planner, Error> {
+    Planner::new(program.broker_options(), "celeriac topology").map_err(Error::Broker)
 }
 
 fn show(plan: &Plan, json: bool) -> u8 {
@@ -85,7 +89,8 @@ fn agreed() -> Result<bool, Error> {
     output::ask("Apply this?").ok_or_else(unanswered)
 }
 
-fn export<P: Program>(program: &P, planner: &Planner, args: ExportArgs) -> Result<u8, Error> {
+fn export<P: Program>(program: &P, args: ExportArgs) -> Result<u8, Error> {
+    let planner = planner(program)?;
     let parts = planner.wanted(&program.routes().topology());
     let vhost = planner.vhost();
     match args.format {

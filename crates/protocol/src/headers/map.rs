@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::names;
 use crate::value::Value;
 
 /// The headers of a message, in the order in which they were written.
@@ -64,6 +65,12 @@ impl HeaderMap {
         self.retain(|name| {
             !(name == "x-death" || name.starts_with("x-first-death-") || name.starts_with("x-last-death-"))
         });
+    }
+
+    /// How often the message was replayed from a dead-letter queue.
+    pub fn replays(&self) -> u32 {
+        let replays = self.get(names::REPLAYED).and_then(Value::as_i64);
+        replays.and_then(|replays| u32::try_from(replays).ok()).unwrap_or_default()
     }
 
     /// All headers, in order.

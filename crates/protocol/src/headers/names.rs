@@ -40,6 +40,8 @@ pub const STAMPS: &str = "stamps";
 pub const COMPRESSION: &str = "compression";
 /// Whether the result is of no interest.
 pub const IGNORE_RESULT: &str = "ignore_result";
+/// What the names of all headers that a worker writes about a death begin with.
+pub const DEAD_PREFIX: &str = "celeriac-dead-";
 /// Why a message stands in a dead-letter queue.
 pub const DEAD_REASON: &str = "celeriac-dead-reason";
 /// What went wrong, in words.
@@ -57,6 +59,11 @@ pub const DEAD_WORKER: &str = "celeriac-dead-worker";
 /// Says that a follow-up is sent again after a crash and may stand on its queue twice: whoever runs it looks into the
 /// store first, as for a message that was delivered before.
 pub const REPEATED: &str = "celeriac-repeated";
+/// How often a message was replayed from a dead-letter queue, where it was. What an earlier run of the task has come to
+/// does not keep this one from running, unless it was a success.
+pub const REPLAYED: &str = "celeriac-replayed";
+/// The [reason](DEAD_REASON) of a message whose task has run, and whose followers could not be sent.
+pub const NOT_FOLLOWED_UP: &str = "not-followed-up";
 /// The id that a task was sent with to every worker, in the message of one of them, which has an id of its own.
 pub const BROADCAST: &str = "celeriac-broadcast";
 

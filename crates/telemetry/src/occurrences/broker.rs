@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tracing::{Level, debug, error, info, warn};
 
-use super::Occurrence;
+use super::{Attribute, Occurrence};
 use crate::metrics::{Counter, count};
 
 const TARGET: &str = "celeriac::broker";
@@ -78,6 +78,41 @@ impl Occurrence for PublisherUnblocked {
 
     fn level(&self) -> Level {
         Level::INFO
+    }
+}
+
+/// A dead letter was put back on a queue, at somebody's wish.
+#[derive(Debug, Clone, Copy)]
+pub struct MessageReplayed<'a> {
+    /// The dead-letter queue it stood in.
+    pub from: &'a str,
+    /// The queue it stands on now.
+    pub to: &'a str,
+    /// Task name, where it could be read.
+    pub task: Option<&'a str>,
+    /// Task id, where it could be read.
+    pub id: Option<&'a str>,
+}
+
+impl Occurrence for MessageReplayed<'_> {
+    fn tell(&self) {
+        count(Counter::MessagesReplayed);
+        info!(
+            target: TARGET,
+            "{}[{}] replayed from {} to queue {}",
+            self.task.unwrap_or("unknown task"),
+            self.id.unwrap_or("no id"),
+            self.from,
+            self.to,
+        );
+    }
+
+    fn level(&self) -> Level {
+        Level::INFO
+    }
+
+    fn mark(&self, mark: &mut dyn FnMut(&'static str, &[Attribute<'_>])) {
+        mark("replayed", &[("celeriac.replayed.from", self.from.into()), ("celeriac.replayed.to", self.to.into())]);
     }
 }
 

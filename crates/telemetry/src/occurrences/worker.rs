@@ -326,6 +326,36 @@ impl Occurrence for WorkerOnline<'_> {
     }
 }
 
+/// A worker holds another number of messages of a queue than before, because of how its tasks use the slots.
+#[derive(Debug, Clone, Copy)]
+pub struct PrefetchChanged<'a> {
+    /// The queue.
+    pub queue: &'a str,
+    /// How many it could hold.
+    pub from: u16,
+    /// How many it may hold now.
+    pub to: u16,
+    /// How long a task of the queue has a slot, those that still run included.
+    pub run_time: Duration,
+    /// Why.
+    pub reason: &'a str,
+}
+
+impl Occurrence for PrefetchChanged<'_> {
+    fn tell(&self) {
+        count(Counter::PrefetchChanges);
+        info!(
+            target: TARGET,
+            "prefetch of queue {} is {} now, was {}: {}, {:?} each so far",
+            self.queue, self.to, self.from, self.reason, self.run_time,
+        );
+    }
+
+    fn level(&self) -> Level {
+        Level::INFO
+    }
+}
+
 /// A worker takes no more tasks and finishes those it has.
 #[derive(Debug, Clone, Copy)]
 pub struct WorkerStopping {

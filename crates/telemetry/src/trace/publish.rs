@@ -8,6 +8,7 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 
 use super::{attributes, may_be_kept, tracer};
+use crate::occurrences::Occurrence;
 use crate::propagation;
 
 /// The span of a message on its way to a queue: `publish <destination>`.
@@ -20,7 +21,30 @@ pub struct PublishSpan(Option<Box<Span>>);
 impl PublishSpan {
     /// Begins to publish a task.
     pub fn start(task: &str, id: &str, exchange: &str, routing_key: &str) -> Self {
-        Self(tracer().map(|tracer| Box::new(start(tracer, task, id, exchange, routing_key))))
+        Self(tracer().map(|tracer| {
+            Box::new(Context::map_current(|parent| start(tracer, parent, task, id, exchange, routing_key)))
+        }))
+    }
+
+    /// Begins to publish a message once more, with which `headers` arrived: a part of the trace that they tell of.
+    pub fn again(headers: &HeaderMap, task: &str, id: &str, exchange: &str, routing_key: &str) -> Self {
+        Self(tracer().map(|tracer| {
+            let parent = match propagation::extract(headers) {
+                Some(publisher) => Context::new().with_remote_span_context(publisher),
+                None => Context::new(),
+            };
+            Box::new(start(tracer, &parent, task, id, exchange, routing_key))
+        }))
+    }
+
+    /// Tells of something that happened to the message, and shows it on the span.
+    pub fn tell(&mut self, occurrence: &impl Occurrence) {
+        occurrence.tell();
+        if let Some(span) = &mut self.0
+            && span.is_recording()
+        {
+            occurrence.mark(&mut |name, details| span.add_event(name, attributes::from_details(details)));
+        }
     }
 
     /// Writes the span into the headers of the message, so that whoever takes it continues the trace.
@@ -46,22 +70,20 @@ impl PublishSpan {
     }
 }
 
-fn start(tracer: &SdkTracer, task: &str, id: &str, exchange: &str, routing_key: &str) -> Span {
+fn start(tracer: &SdkTracer, parent: &Context, task: &str, id: &str, exchange: &str, routing_key: &str) -> Span {
     let mut builder = SpanBuilder::from_name("publish").with_kind(SpanKind::Producer);
-    Context::map_current(|parent| {
-        if may_be_kept(parent.span().span_context()) {
-            let destination = attributes::destination(exchange, routing_key, None);
-            builder.name = format!("publish {destination}").into();
-            builder.attributes = Some(vec![
-                KeyValue::new(attributes::SYSTEM, attributes::RABBITMQ),
-                KeyValue::new(attributes::OPERATION_NAME, "publish"),
-                KeyValue::new(attributes::OPERATION_TYPE, "send"),
-                KeyValue::new(attributes::DESTINATION, destination),
-                KeyValue::new(attributes::ROUTING_KEY, routing_key.to_owned()),
-                KeyValue::new(attributes::MESSAGE_ID, id.to_owned()),
-                KeyValue::new(attributes::TASK_NAME, task.to_owned()),
-            ]);
-        }
-        tracer.build_with_context(builder, parent)
-    })
+    if may_be_kept(parent.span().span_context()) {
+        let destination = attributes::destination(exchange, routing_key, None);
+        builder.name = format!("publish {destination}").into();
+        builder.attributes = Some(vec![
+            KeyValue::new(attributes::SYSTEM, attributes::RABBITMQ),
+            KeyValue::new(attributes::OPERATION_NAME, "publish"),
+            KeyValue::new(attributes::OPERATION_TYPE, "send"),
+            KeyValue::new(attributes::DESTINATION, destination),
+            KeyValue::new(attributes::ROUTING_KEY, routing_key.to_owned()),
+            KeyValue::new(attributes::MESSAGE_ID, id.to_owned()),
+            KeyValue::new(attributes::TASK_NAME, task.to_owned()),
+        ]);
+    }
+    tracer.build_with_context(builder, parent)
 }

@@ -26,7 +26,7 @@ pub(crate) async fn dead_letter(life: &Life<'_>, reason: &'static str, error: &s
 /// Puts the message of a task that has run on the dead-letter queue, because what follows from it cannot be sent. When it
 /// is replayed, its worker looks into the store and does that much.
 pub(crate) async fn dead_letter_after(life: &Life<'_>, error: &str) -> Ending {
-    const REASON: &str = "not-followed-up";
+    const REASON: &str = names::NOT_FOLLOWED_UP;
     let TaskHeaders { task, id, .. } = &life.received.headers;
     let origin = &life.received.origin;
     life.span.tell(&MessageDeadLettered {
@@ -52,13 +52,14 @@ pub(crate) async fn refuse_unread(
     let text =
         |name| message.headers.text(name).filter(|text| text.len() <= 255 && !text.contains('\0')).map(str::to_owned);
     let (task, id) = (text(names::TASK), text(names::ID).filter(|id| !id.is_empty()));
+    let replays = message.headers.replays();
     let (reason, error) = (unusable.reason(), unusable.to_string());
     MessageDeadLettered { queue: &origin.queue, reason, error: &error, task: task.as_deref(), id: id.as_deref() }
         .tell();
     let ending = send_dead(core, message, origin, reason, &error).await;
     let (Ending::Done, Some(id), Some(results)) = (ending, id, &core.results) else { return ending };
     let failure = Failure::new(unusable.kind(), error);
-    let row = record::unread_row(core, origin, id, task.unwrap_or_default(), failure, received_at);
+    let row = record::unread_row(core, origin, id, task.unwrap_or_default(), failure, replays, received_at);
     // A row that the store will never take is no loss: the message stands in the dead-letter queue already.
     results.record(core, row).await.unwrap_or(Ending::Done)
 }

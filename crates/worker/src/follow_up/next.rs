@@ -96,10 +96,15 @@ impl FollowUps {
     /// # Errors
     /// When one can never be sent, with its name; or when the worker stops.
     pub(crate) async fn send(self, life: &Life<'_>, repeated: bool) -> Result<(), (Unsent, String)> {
+        let replays = life.received.message.headers.replays();
         for prepared in self.messages {
             let Prepared { task, id, mut outgoing, destination } = prepared;
             if repeated {
                 outgoing.message.headers.insert(names::REPEATED, true);
+            }
+            if replays > 0 {
+                // Its own row may stand already: that it will never run.
+                outgoing.message.headers.insert(names::REPLAYED, replays);
             }
             let (exchange, routing_key) = (&destination.exchange, &destination.routing_key);
             let sending = async {

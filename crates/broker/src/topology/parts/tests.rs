@@ -1,7 +1,9 @@
+//! What each option becomes, and where everything is bound.
+
 use super::*;
 
 fn parts(name: &str, options: QueueOptions, keeping: Keeping) -> Vec<Part> {
-    Topology { queues: [(name.to_owned(), options)].into(), ..Topology::default() }.parts(keeping)
+    Topology { queues: [(name.to_owned(), options)].into(), ..Topology::default() }.parts(&Ladder::default(), keeping)
 }
 
 fn show(arguments: &Arguments) -> Vec<String> {
@@ -49,7 +51,7 @@ fn a_quorum_queue_has_a_limit_of_deliveries_that_nobody_has_to_configure() {
 fn every_queue_has_a_dead_letter_queue_of_its_kind() {
     let quorum = QueueOptions { delivery_limit: Some(5), ..QueueOptions::default() };
     let quorum = parts("mail", quorum, Keeping::Arguments);
-    assert_eq!(queues(&quorum)["mail.dead"], ["x-queue-type=quorum"]);
+    assert_eq!(queues(&quorum)["mail.dead"], ["x-delivery-limit=2147483647", "x-queue-type=quorum"]);
     let expected = [
         "x-dead-letter-exchange=",
         "x-dead-letter-routing-key=mail.dead",
@@ -124,10 +126,12 @@ fn policies_say_what_they_can_say() {
     let options = QueueOptions { max_length: Some(5), single_active_consumer: true, ..QueueOptions::default() };
     let parts = parts("mail", options, Keeping::Policies);
     assert_eq!(queues(&parts)["mail"], ["x-queue-type=quorum", "x-single-active-consumer=true"]);
-    let policy = parts.iter().find_map(|part| match part {
-        Part::Queue(queue) if queue.name == "mail" => Some(show(&queue.policy)),
-        _ => None,
-    });
+    let policy = |name: &str| {
+        parts.iter().find_map(|part| match part {
+            Part::Queue(queue) if queue.name == name => Some(show(&queue.policy)),
+            _ => None,
+        })
+    };
     let expected = [
         "dead-letter-exchange=",
         "dead-letter-routing-key=mail.dead",
@@ -136,7 +140,11 @@ fn policies_say_what_they_can_say() {
         "max-length=5",
         "overflow=reject-publish",
     ];
-    assert_eq!(policy.unwrap(), expected);
+    assert_eq!(policy("mail").unwrap(), expected);
+    assert_eq!(
+        (queues(&parts)["mail.dead"].join(","), policy("mail.dead").unwrap()),
+        ("x-queue-type=quorum".to_owned(), vec!["delivery-limit=2147483647".to_owned()])
+    );
 }
 
 #[test]
@@ -178,7 +186,7 @@ fn exchanges_have_alternates_and_sources_and_compare_headers() {
         .into(),
         ..Topology::default()
     };
-    let parts = topology.parts(Keeping::Arguments);
+    let parts = topology.parts(&Ladder::default(), Keeping::Arguments);
     let Part::Exchange(regions) = &parts[1] else { panic!("{parts:?}") };
     assert_eq!(show(&regions.arguments), ["alternate-exchange=rest"]);
     assert_eq!(bindings(&parts), ["regions --big=true,region=eu,x-match=all--> exchange `europe`"]);
@@ -186,7 +194,7 @@ fn exchanges_have_alternates_and_sources_and_compare_headers() {
 
 #[test]
 fn the_ladder_is_declared_as_celery_declares_it() {
-    let quorum = delay_ladder(QueueKind::Quorum);
+    let quorum = delay_ladder(&Ladder::default(), QueueKind::Quorum);
     assert_eq!(queues(&quorum).len(), 28);
     let expected = [
         "x-dead-letter-exchange=celery_delayed_26",
@@ -199,6 +207,6 @@ fn the_ladder_is_declared_as_celery_declares_it() {
     assert!(queues(&quorum)["celery_delayed_0"].contains(&"x-dead-letter-exchange=celery_delayed_delivery".to_owned()));
     let last = format!("celery_delayed_0 --{}0.#--> exchange `celery_delayed_delivery`", "*.".repeat(27));
     assert_eq!(bindings(&quorum).last(), Some(&last));
-    let classic = delay_ladder(QueueKind::Classic);
+    let classic = delay_ladder(&Ladder::default(), QueueKind::Classic);
     assert!(!queues(&classic)["celery_delayed_0"].contains(&"x-dead-letter-strategy=at-least-once".to_owned()));
 }

@@ -7,8 +7,10 @@ use super::connections::Connections;
 use crate::backends::migration::Migration;
 use crate::error::{Error, Result};
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "tasks", sql: include_str!("../../../migrations/postgres/0001_tasks.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "tasks", sql: include_str!("../../../migrations/postgres/0001_tasks.sql") },
+    Migration { version: 2, name: "replays", sql: include_str!("../../../migrations/postgres/0002_replays.sql") },
+];
 
 /// Held while migrating, so that of several workers that start together one does it: the bytes of `celeriac`.
 const LOCK: i64 = 0x6365_6c65_7269_6163;

@@ -20,7 +20,7 @@ macro_rules! select {
             "SELECT id, name, state, coalesce(args_text, args::text), coalesce(kwargs_text, kwargs::text), \
              coalesce(result_text, result::text), error_kind, error_message, error_trace, queue, exchange, routing_key, \
              worker, attempts, root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, \
-             finished_at, runtime, trace_id FROM celeriac.tasks WHERE ",
+             finished_at, runtime, trace_id, replays FROM celeriac.tasks WHERE ",
             $condition
         )
     };
@@ -91,6 +91,7 @@ fn task(row: &PgRow) -> sqlx::Result<TaskRecord> {
         finished_at: time(22)?,
         runtime: row.try_get::<Option<f64>, _>(23)?.and_then(exact::duration),
         trace_id: row.try_get(24)?,
+        replays: u32::try_from(row.try_get::<i64, _>(25)?).unwrap_or(u32::MAX),
     })
 }
 

@@ -4,20 +4,24 @@ WITH stored AS (
     INSERT INTO celeriac.tasks AS kept (
         id, name, state, args, kwargs, result, args_text, kwargs_text, result_text,
         error_kind, error_message, error_trace, queue, exchange, routing_key, worker, attempts,
-        root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, finished_at, runtime, trace_id
+        root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, finished_at, runtime, trace_id,
+        replays
     )
     SELECT id, name, state, args::jsonb, kwargs::jsonb, result::jsonb, args_text, kwargs_text, result_text,
            error_kind, error_message, error_trace, queue, exchange, routing_key, worker, attempts,
-           root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, finished_at, runtime, trace_id
+           root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, finished_at, runtime, trace_id,
+           coalesce(replays, 0)
     FROM unnest(
         $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
         $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::bigint[],
         $18::text[], $19::text[], $20::text[], $21::timestamptz[], $22::timestamptz[], $23::timestamptz[],
-        $24::timestamptz[], $25::timestamptz[], $26::timestamptz[], $27::double precision[], $28::text[]
+        $24::timestamptz[], $25::timestamptz[], $26::timestamptz[], $27::double precision[], $28::text[],
+        $29::bigint[]
     ) AS new (
         id, name, state, args, kwargs, result, args_text, kwargs_text, result_text,
         error_kind, error_message, error_trace, queue, exchange, routing_key, worker, attempts,
-        root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, finished_at, runtime, trace_id
+        root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, finished_at, runtime, trace_id,
+        replays
     )
     ON CONFLICT (id) DO UPDATE SET
         name = excluded.name,
@@ -46,13 +50,17 @@ WITH stored AS (
         started_at = coalesce(excluded.started_at, kept.started_at),
         finished_at = excluded.finished_at,
         runtime = excluded.runtime,
-        trace_id = coalesce(excluded.trace_id, kept.trace_id)
+        trace_id = coalesce(excluded.trace_id, kept.trace_id),
+        replays = excluded.replays
     WHERE CASE
         -- The same outcome again, after a commit of which nobody knew how it went.
         WHEN kept.finished_at = excluded.finished_at AND kept.worker = excluded.worker
-            AND kept.state = excluded.state AND kept.attempts = excluded.attempts THEN true
+            AND kept.state = excluded.state AND kept.attempts = excluded.attempts
+            AND kept.replays = excluded.replays THEN true
         WHEN kept.state IN ('SUCCESS', 'IGNORED') THEN false
-        WHEN kept.state IN ('FAILURE', 'REVOKED', 'REJECTED') THEN excluded.state = 'SUCCESS'
+        WHEN excluded.state = 'SUCCESS' THEN true
+        WHEN kept.replays <> excluded.replays THEN kept.replays < excluded.replays
+        WHEN kept.state IN ('FAILURE', 'REVOKED', 'REJECTED') THEN false
         WHEN excluded.state NOT IN ('PENDING', 'STARTED', 'RETRY') THEN true
         WHEN kept.attempts <> excluded.attempts THEN kept.attempts < excluded.attempts
         ELSE excluded.state = kept.state OR excluded.state = 'RETRY' OR kept.state = 'PENDING'
@@ -60,5 +68,5 @@ WITH stored AS (
     RETURNING id
 )
 SELECT CASE WHEN count(*) < cardinality($1::text[]) THEN coalesce(array_agg(id), '{}') END,
-       (SELECT count(pg_notify('celeriac_finished', payload)) FROM unnest($29::text[]) AS ended (payload))
+       (SELECT count(pg_notify('celeriac_finished', payload)) FROM unnest($30::text[]) AS ended (payload))
 FROM stored

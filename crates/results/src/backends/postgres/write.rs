@@ -175,6 +175,7 @@ fn statement(records: &[TaskRecord], part: &[usize]) -> Statement<'static> {
         .bind(sparse!(|row| row.record.finished_at.map(Time)))
         .bind(sparse!(|row| row.record.runtime.map(exact::seconds)))
         .bind(sparse!(|row| row.record.trace_id.as_deref().map(exact::text)))
+        .bind(sparse!(|row| (row.record.replays > 0).then(|| i64::from(row.record.replays))))
         .bind(announcements(rows.iter().map(|row| row.record)))
 }
 

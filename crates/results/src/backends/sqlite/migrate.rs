@@ -7,8 +7,10 @@ use super::fault;
 use crate::backends::migration::Migration;
 use crate::error::{Error, Result};
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "tasks", sql: include_str!("../../../migrations/sqlite/0001_tasks.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "tasks", sql: include_str!("../../../migrations/sqlite/0001_tasks.sql") },
+    Migration { version: 2, name: "replays", sql: include_str!("../../../migrations/sqlite/0002_replays.sql") },
+];
 
 /// Brings the tables to the form that this version needs. A newer form is left as it is.
 pub(super) async fn migrate(url: &str, pool: &SqlitePool) -> Result<()> {

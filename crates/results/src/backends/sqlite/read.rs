@@ -16,7 +16,7 @@ macro_rules! select {
             "SELECT id, name, state, coalesce(args_text, args), coalesce(kwargs_text, kwargs), \
              coalesce(result_text, result), error_kind, error_message, error_trace, queue, exchange, routing_key, \
              worker, attempts, root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, \
-             finished_at, runtime, trace_id FROM tasks WHERE ",
+             finished_at, runtime, trace_id, replays FROM tasks WHERE ",
             $condition
         )
     };
@@ -79,6 +79,7 @@ fn task(row: &SqliteRow) -> sqlx::Result<TaskRecord> {
         finished_at: time(22)?,
         runtime: row.try_get::<Option<f64>, _>(23)?.and_then(exact::duration),
         trace_id: row.try_get(24)?,
+        replays: u32::try_from(row.try_get::<i64, _>(25)?).unwrap_or(u32::MAX),
     })
 }
 

@@ -2,11 +2,12 @@
 INSERT INTO tasks AS kept (
     id, name, state, args, kwargs, result, args_text, kwargs_text, result_text,
     error_kind, error_message, error_trace, queue, exchange, routing_key, worker, attempts,
-    root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, finished_at, runtime, trace_id
+    root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, finished_at, runtime, trace_id,
+    replays
 )
 VALUES (
     ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25,
-    ?26, ?27, ?28
+    ?26, ?27, ?28, ?29
 )
 ON CONFLICT (id) DO UPDATE SET
     name = excluded.name,
@@ -35,13 +36,17 @@ ON CONFLICT (id) DO UPDATE SET
     started_at = coalesce(excluded.started_at, kept.started_at),
     finished_at = excluded.finished_at,
     runtime = excluded.runtime,
-    trace_id = coalesce(excluded.trace_id, kept.trace_id)
+    trace_id = coalesce(excluded.trace_id, kept.trace_id),
+    replays = excluded.replays
 WHERE CASE
     -- The same outcome again, after a commit of which nobody knew how it went.
     WHEN kept.finished_at = excluded.finished_at AND kept.worker = excluded.worker
-        AND kept.state = excluded.state AND kept.attempts = excluded.attempts THEN true
+        AND kept.state = excluded.state AND kept.attempts = excluded.attempts
+        AND kept.replays = excluded.replays THEN true
     WHEN kept.state IN ('SUCCESS', 'IGNORED') THEN false
-    WHEN kept.state IN ('FAILURE', 'REVOKED', 'REJECTED') THEN excluded.state = 'SUCCESS'
+    WHEN excluded.state = 'SUCCESS' THEN true
+    WHEN kept.replays <> excluded.replays THEN kept.replays < excluded.replays
+    WHEN kept.state IN ('FAILURE', 'REVOKED', 'REJECTED') THEN false
     WHEN excluded.state NOT IN ('PENDING', 'STARTED', 'RETRY') THEN true
     WHEN kept.attempts <> excluded.attempts THEN kept.attempts < excluded.attempts
     ELSE excluded.state = kept.state OR excluded.state = 'RETRY' OR kept.state = 'PENDING'

@@ -72,6 +72,7 @@ fn statement(record: &TaskRecord) -> Statement<'static> {
         .bind(record.finished_at.map(iso))
         .bind(record.runtime.map(exact::seconds))
         .bind(record.trace_id.as_deref().map(text))
+        .bind(record.replays)
 }
 
 fn text(text: &str) -> String {

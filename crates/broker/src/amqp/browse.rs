@@ -1,0 +1,344 @@
+//! A look through a queue of RabbitMQ.
+//!
+//! One channel, and one consumer after the other on it: the broker delivers to each as many messages as fit in a window,
+//! which bounds what this process holds. When all of a window are kept, that consumer is cancelled and the next one
+//! subscribes; what is kept stays with the broker, delivered and not acknowledged, and only the tag of the last is known
+//! here. In the end they are given back, the first first: a queue puts them where they were. A quorum queue keeps no order
+//! among more than 32 that come back at once, so that many go together.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::{BoxFuture, FutureExt};
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, QueueDeclareOptions,
+};
+
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, ErrorKind};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::connection::{ANSWER, Connections};
+use super::convert::{read_message, short};
+use crate::broker::Origin;
+use crate::browse::{Browsed, Browser};
+use crate::delay::strip_delay_prefix;
+use crate::error::{Error, Result};
+
+/// Bytes that the messages of a window should not be more than, as far as the size of the earlier ones tells.
+const WINDOW: usize = 8 * 1024 * 1024;
+
+/// Messages of the first window, whose size nobody knows.
+const FIRST: u16 = 32;
+
+/// Messages of any window: more are no faster.
+const MOST: usize = 256;
+
+/// After such a silence the broker is asked whether there is anything left.
+const SILENCE: Duration = Duration::from_millis(200);
+
+/// How many messages are given back together.
+const TOGETHER: usize = 32;
+
+/// How long the broker may take until what was given back is ready again.
+const RETURN: Duration = Duration::from_secs(2);
+
+/// How long until it is asked again whether it is.
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// A browser on RabbitMQ.
+pub(super) struct AmqpBrowser {
+    channel: Channel,
+    queue: Arc<str>,
+    name: ShortString,
+    ready: u64,
+    left: u64,
+    consumer: Option<Window>,
+    /// How many consumers there have been.
+    consumers: u32,
+    /// What came of a consumer between its cancellation and its end.
+    late: VecDeque<lapin::message::Delivery>,
+    /// The message that was shown last, while it is not removed.
+    current: Option<u64>,
+    /// How many are kept.
+    kept: u64,
+    /// The last message of each group of those that are kept.
+    groups: Vec<u64>,
+    /// How many are kept behind the last group, and the last of them.
+    open: Option<(usize, u64)>,
+    /// Bytes of the largest body in this window.
+    largest: usize,
+}
+
+/// A consumer, and how much of its window is used up.
+struct Window {
+    tag: ShortString,
+    stream: lapin::Consumer,
+    room: u16,
+    kept: u16,
+}
+
+/// Begins a look. Waits for the broker as long as it takes: the caller brings the deadline.
+///
+/// # Errors
+/// When there is no such queue, or access to it is refused.
+pub(super) async fn begin(connections: Arc<Connections>, queue: &str) -> Result<AmqpBrowser> {
+    let name = short(queue, "queue")?;
+    let channel = connections.channel().await?;
+    let declared = channel.queue_declare(name.clone(), passive(), FieldTable::default()).await;
+    let ready = match declared {
+        Ok(state) => u64::from(state.message_count()),
+        Err(error) => return Err(refusal(&error, queue, &connections)),
+    };
+    Ok(AmqpBrowser {
+        channel,
+        queue: Arc::from(queue),
+        name,
+        ready,
+        left: ready,
+        consumer: None,
+        consumers: 0,
+        late: VecDeque::new(),
+        current: None,
+        kept: 0,
+        groups: Vec::new(),
+        open: None,
+        largest: WINDOW / usize::from(FIRST),
+    })
+}
+
+fn passive() -> QueueDeclareOptions {
+    QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() }
+}
+
+fn refusal(error: &lapin::Error, queue: &str, connections: &Connections) -> Error {
+    if let ErrorKind::ProtocolError(said) = error.kind() {
+        match said.kind() {
+            AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => return Error::NoSuchQueue { queue: queue.to_owned() },
+            AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
+                return Error::Denied { url: connections.shown(), reason: said.get_message().to_string() };
+            }
+            _ => {}
+        }
+    }
+    Error::LookLost { queue: queue.to_owned(), reason: error.to_string() }
+}
+
+/// How many messages of such a size are let in at once.
+fn room(largest: usize) -> u16 {
+    (WINDOW / largest.max(1)).clamp(1, MOST) as u16
+}
+
+impl AmqpBrowser {
+    async fn show(&mut self) -> Result<Option<Browsed>> {
+        self.keep_current();
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let Some(delivery) = self.take().await? else {
+            self.left = 0;
+            return Ok(None);
+        };
+        self.left -= 1;
+        self.current = Some(delivery.delivery_tag);
+        self.largest = self.largest.max(delivery.data.len());
+        Ok(Some(self.browsed(delivery)))
+    }
+
+    fn keep_current(&mut self) {
+        let Some(tag) = self.current.take() else { return };
+        if let Some(window) = &mut self.consumer {
+            window.kept += 1;
+        }
+        self.kept += 1;
+        let behind = self.open.map_or(0, |(behind, _)| behind) + 1;
+        self.open = Some((behind, tag));
+        if behind == TOGETHER {
+            self.end_group();
+        }
+    }
+
+    fn end_group(&mut self) {
+        self.groups.extend(self.open.take().map(|(_, last)| last));
+    }
+
+    fn browsed(&self, delivery: lapin::message::Delivery) -> Browsed {
+        let lapin::message::Delivery { exchange, routing_key, redelivered, properties, data, .. } = delivery;
+        Browsed {
+            message: read_message(&properties, data),
+            origin: Origin {
+                queue: Arc::clone(&self.queue),
+                exchange: exchange.into(),
+                routing_key: strip_delay_prefix(routing_key.as_str()).to_owned(),
+                redelivered,
+            },
+        }
+    }
+
+    /// The next delivery. `None` when the queue is empty.
+    async fn take(&mut self) -> Result<Option<lapin::message::Delivery>> {
+        if let Some(delivery) = self.late.pop_front() {
+            return Ok(Some(delivery));
+        }
+        let began = Instant::now();
+        loop {
+            if self.consumer.as_ref().is_none_or(|window| window.kept >= window.room) {
+                self.turn().await?;
+            }
+            let Some(window) = &mut self.consumer else { return Err(self.lost("there is no consumer")) };
+            match timeout(SILENCE, window.stream.next()).await {
+                Ok(Some(Ok(delivery))) => return Ok(Some(delivery)),
+                Ok(Some(Err(error))) => return Err(self.lost(&error)),
+                Ok(None) => return Err(self.lost("the broker ended the subscription")),
+                Err(_) if self.is_empty().await? => {
+                    // What left the queue before that was seen is on its way to this consumer, or with another.
+                    self.cancel().await?;
+                    self.left = self.late.len() as u64;
+                    return Ok(self.late.pop_front());
+                }
+                Err(_) if began.elapsed() > ANSWER => {
+                    return Err(self.lost("its messages are not given out, as when another consumer has it to itself"));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Cancels the consumer whose window is full, and subscribes the next.
+    async fn turn(&mut self) -> Result<()> {
+        self.cancel().await?;
+        let room = room(std::mem::take(&mut self.largest));
+        let tag: ShortString = format!("browser-{}", self.consumers).into();
+        self.consumers += 1;
+        self.answered(self.channel.basic_qos(room, BasicQosOptions { global: false })).await?;
+        let consume = self.channel.basic_consume(
+            self.name.clone(),
+            tag.clone(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        let stream = self.answered(consume).await?;
+        self.consumer = Some(Window { tag, stream, room, kept: 0 });
+        Ok(())
+    }
+
+    /// Ends the consumer; what is kept of its window stays kept.
+    async fn cancel(&mut self) -> Result<()> {
+        let Some(mut window) = self.consumer.take() else { return Ok(()) };
+        // Two consumers' messages in one group might change places.
+        self.end_group();
+        self.answered(self.channel.basic_cancel(window.tag.clone(), BasicCancelOptions::default())).await?;
+        // The broker's answer comes after the last delivery.
+        while let Some(delivery) = self.answered(async { window.stream.next().await.transpose() }).await? {
+            self.late.push_back(delivery);
+        }
+        Ok(())
+    }
+
+    async fn is_empty(&self) -> Result<bool> {
+        Ok(self.look().await?.message_count() == 0)
+    }
+
+    async fn look(&self) -> Result<lapin::Queue> {
+        self.answered(self.channel.queue_declare(self.name.clone(), passive(), FieldTable::default())).await
+    }
+
+    async fn give_back(mut self) -> Result<()> {
+        self.keep_current();
+        self.cancel().await?;
+        self.end_group();
+        let late: Vec<_> = self.late.iter().map(|delivery| delivery.delivery_tag).collect();
+        self.groups.extend(late.chunks(TOGETHER).filter_map(|group| group.last()));
+        let requeue = BasicNackOptions { multiple: true, requeue: true };
+        for last in &self.groups {
+            self.answered(self.channel.basic_nack(*last, requeue)).await?;
+        }
+        self.see_returned(self.kept + late.len() as u64).await?;
+        self.answered(self.channel.close(200, "seen".into())).await
+    }
+
+    /// Waits until so many are ready: a quorum queue does not answer that it has them back. Where somebody consumes the
+    /// queue they may be gone again before that is seen, and how many consumers there are is told too late to go by.
+    async fn see_returned(&self, count: u64) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            let ready = u64::from(self.look().await?.message_count());
+            if ready >= count || began.elapsed() > RETURN {
+                return Ok(());
+            }
+            sleep(GLANCE).await;
+        }
+    }
+
+    async fn answered<T>(&self, asked: impl Future<Output = lapin::Result<T>>) -> Result<T> {
+        match timeout(ANSWER, asked).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(self.lost(&error)),
+            Err(_) => Err(self.lost(&format!("no answer within {ANSWER:?}"))),
+        }
+    }
+
+    fn lost(&self, reason: &(impl ToString + ?Sized)) -> Error {
+        Error::LookLost { queue: self.queue.to_string(), reason: reason.to_string() }
+    }
+}
+
+impl Browser for AmqpBrowser {
+    fn ready(&self) -> u64 {
+        self.ready
+    }
+
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Browsed>>> {
+        self.show().boxed()
+    }
+
+    fn remove(&mut self) {
+        if let Some(tag) = self.current.take() {
+            // The first look at the future puts the frame into the connection's buffer, in order.
+            let _ = self.channel.basic_ack(tag, BasicAckOptions { multiple: false }).now_or_never();
+        }
+    }
+
+    fn removed(&mut self) -> BoxFuture<'_, Result<()>> {
+        // Frames of a channel are answered in order, and there is no answer to an acknowledgement.
+        let room = self.consumer.as_ref().map_or(FIRST, |window| window.room);
+        let answer = self.channel.basic_qos(room, BasicQosOptions { global: false });
+        async { self.answered(answer).await }.boxed()
+    }
+
+    fn close(self: Box<Self>) -> BoxFuture<'static, Result<()>> {
+        self.give_back().boxed()
+    }
+}
+
+impl Drop for AmqpBrowser {
+    fn drop(&mut self) {
+        // What is not settled when its channel closes goes back.
+        if self.channel.status().connected() {
+            let _ = self.channel.close(200, "dropped".into()).now_or_never();
+        }
+    }
+}
+
+impl fmt::Debug for AmqpBrowser {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("AmqpBrowser").field("queue", &self.queue).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_holds_fewer_messages_the_larger_they_are() {
+        let cases = [(0, 256), (1_000, 256), (WINDOW / 100, 100), (WINDOW / 3, 3), (WINDOW, 1), (usize::MAX, 1)];
+        for (largest, messages) in cases {
+            assert_eq!(room(largest), messages, "{largest}");
+        }
+    }
+}

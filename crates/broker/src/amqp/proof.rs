@@ -1,0 +1,65 @@
+//! Whether a queue has its place behind the delays, where this program may not see to it itself.
+//!
+//! A binding cannot be asked for over AMQP. But a message whose delay is over goes through every exchange of the ladder, and
+//! comes back when no queue takes it. So one is sent that has nothing to wait for: a task that all workers know, Celery's
+//! too, and that does nothing.
+
+use celeriac_protocol::headers::HeaderMap;
+use celeriac_protocol::{Body, Codec, Message, Properties, TaskHeaders};
+
+use crate::broker::Outgoing;
+use crate::delay::Ladder;
+use crate::error::{Error, Result};
+use crate::topology::{BindingPart, Part, Place};
+
+/// A binding that this program may not make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Assumed {
+    pub(super) queue: String,
+    pub(super) exchange: String,
+    pub(super) key: String,
+}
+
+impl Assumed {
+    /// A part that is there as far as can be seen; none where there is nothing more to be seen.
+    pub(super) fn of(part: &Part) -> Option<Self> {
+        let Part::Binding(BindingPart { source, destination: Place::Queue(queue), key, .. }) = part else {
+            return None;
+        };
+        Some(Self { queue: queue.clone(), exchange: source.clone(), key: key.clone() })
+    }
+
+    /// What is published, and comes back where the binding is missing.
+    ///
+    /// # Errors
+    /// When it cannot be written, which does not happen.
+    pub(super) fn probe(&self, ladder: &Ladder) -> Result<Outgoing> {
+        let headers = TaskHeaders {
+            task: "celery.accumulate".to_owned(),
+            id: format!("celeriac-probe-{}", self.queue),
+            ignore_result: Some(true),
+            ..TaskHeaders::default()
+        };
+        let mut written = HeaderMap::default();
+        headers.write(&mut written, None);
+        let codec = Codec::Json;
+        let body = codec.encode(&Body::default()).map_err(|error| Error::Amqp {
+            doing: format!("proving that queue `{}` takes delayed messages", self.queue),
+            source: Box::new(error),
+        })?;
+        let properties = Properties {
+            content_type: Some(codec.content_type().to_owned()),
+            content_encoding: Some(codec.content_encoding().to_owned()),
+            ..Properties::default()
+        };
+        let (exchange, routing_key) = ladder.undelayed_address(&self.queue);
+        let message = Message { headers: written, properties, body: body.into() };
+        Ok(Outgoing { exchange: exchange.into(), routing_key, message, mandatory: true })
+    }
+
+    /// What it means that the probe came back.
+    pub(super) fn missing(self) -> Error {
+        let Self { queue, exchange, key } = self;
+        Error::NotBound { queue, exchange, key }
+    }
+}

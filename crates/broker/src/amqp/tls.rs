@@ -1,0 +1,139 @@
+//! TLS: what the broker has to prove, what it is shown in turn, and why the two do not get on.
+
+use std::path::Path;
+
+use lapin::ErrorKind;
+use lapin::tcp::{RustlsConnector, RustlsConnectorConfig};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{AlertDescription, CertificateError};
+
+use super::url::Node;
+use crate::error::{Error, Result, TlsFault};
+use crate::options::{BrokerOptions, TlsOptions};
+
+/// How connections to nodes that speak TLS are secured. The broker is always verified, by its name too.
+///
+/// The files are read for each connection anew: what is renewed on disk holds from the next connection on.
+#[derive(Debug, Clone)]
+pub(super) struct Tls {
+    options: TlsOptions,
+}
+
+/// A key below `broker.tls`, or none for the section, and what is wrong there.
+type Fault = (Option<&'static str>, String);
+
+impl Tls {
+    pub(super) fn new(options: &TlsOptions) -> Self {
+        Self { options: options.clone() }
+    }
+
+    /// What is needed to begin TLS on a connection.
+    pub(super) fn connector(&self) -> Result<RustlsConnector> {
+        self.read().map_err(|(key, reason)| Error::Invalid { key: format!("broker.{}", full(key)), reason })
+    }
+
+    fn read(&self) -> Result<RustlsConnector, Fault> {
+        let TlsOptions { ca, certificate, key } = &self.options;
+        let roots = match ca {
+            Some(path) => RustlsConnectorConfig::default().with_parsable_certificates(certificates("ca", path)?),
+            None => RustlsConnectorConfig::new_with_native_certs()
+                .map_err(|error| (Some("ca"), format!("is needed, for this machine trusts no authority: {error}")))?,
+        };
+        match (certificate, key) {
+            (None, None) => {
+                roots.connector_with_no_client_auth().map_err(|error| (Some("ca"), format!("cannot be used: {error}")))
+            }
+            (Some(certificate), Some(key)) => {
+                let chain = certificates("certificate", certificate)?;
+                let unfit = |error| (Some("key"), format!("does not fit broker.tls.certificate: {error}"));
+                roots.connector_with_single_cert(chain, private_key(key)?).map_err(unfit)
+            }
+            (Some(_), None) => Err((Some("key"), "is missing: a certificate is of no use without its key".to_owned())),
+            (None, Some(_)) => {
+                Err((Some("certificate"), "is missing: a key is of no use without its certificate".to_owned()))
+            }
+        }
+    }
+}
+
+/// What is wrong with the section, as far as this machine can tell.
+pub(crate) fn problems(options: &BrokerOptions) -> Vec<(String, String)> {
+    let Ok(nodes) = Node::all(options) else { return Vec::new() };
+    let fault = match nodes.iter().find(|node| !node.speaks_tls()) {
+        Some(plain) if options.tls != TlsOptions::default() => {
+            Some((None, format!("is for amqps:// URLs, and `{}` is none", plain.shown())))
+        }
+        _ if nodes.iter().any(Node::speaks_tls) => Tls::new(&options.tls).read().err(),
+        _ => None,
+    };
+    fault.map(|(key, reason)| (full(key), reason)).into_iter().collect()
+}
+
+fn full(key: Option<&str>) -> String {
+    key.map_or_else(|| "tls".to_owned(), |key| format!("tls.{key}"))
+}
+
+fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&contents(key, path)?).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err((Some(key), format!("`{}` holds no certificate in PEM form", path.display()))),
+        Err(error) => Err((Some(key), format!("`{}` is damaged: {error}", path.display()))),
+    }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Fault> {
+    PrivateKeyDer::from_pem_slice(&contents("key", path)?).map_err(|error| {
+        let reason = format!("`{}` holds no private key in PEM form without a passphrase: {error}", path.display());
+        (Some("key"), reason)
+    })
+}
+
+fn contents(key: &'static str, path: &Path) -> Result<Vec<u8>, Fault> {
+    std::fs::read(path).map_err(|error| (Some(key), format!("`{}` cannot be read: {error}", path.display())))
+}
+
+/// Why no connection came about, where TLS is the reason. It does not heal by itself.
+pub(super) fn fault(error: &lapin::Error) -> Option<TlsFault> {
+    let ErrorKind::IOError(error) = error.kind() else { return None };
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some(match error {
+        rustls::Error::InvalidCertificate(error) => untrusted(error),
+        rustls::Error::AlertReceived(alert) => refused(*alert),
+        rustls::Error::InvalidMessage(_) => TlsFault::NotSpoken,
+        other => TlsFault::Other { reason: other.to_string() },
+    })
+}
+
+fn untrusted(error: &CertificateError) -> TlsFault {
+    match error {
+        // A bad signature is that of another authority of the same name.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsFault::UnknownAuthority,
+        CertificateError::NotValidForName => TlsFault::WrongName { names: Vec::new() },
+        CertificateError::NotValidForNameContext { presented, .. } => TlsFault::WrongName { names: presented.clone() },
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => TlsFault::NotInForce,
+        other => TlsFault::Other { reason: format!("its certificate is not valid: {other}") },
+    }
+}
+
+fn refused(alert: AlertDescription) -> TlsFault {
+    use AlertDescription as Alert;
+    match alert {
+        Alert::CertificateRequired => TlsFault::CertificateWanted,
+        Alert::BadCertificate
+        | Alert::UnsupportedCertificate
+        | Alert::CertificateRevoked
+        | Alert::CertificateExpired
+        | Alert::CertificateUnknown
+        | Alert::UnknownCA
+        | Alert::AccessDenied => TlsFault::CertificateRefused { reason: format!("{alert:?}") },
+        other => TlsFault::Other { reason: format!("it ended the handshake ({other:?})") },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! What a message looks like that is to run again.
+
+use celeriac_protocol::headers::names;
+use celeriac_protocol::{Message, Value};
+
+use super::DeadLetter;
+
+/// What a person may wish for a message that runs again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Again {
+    /// Whether the time after which it must not start is left aside.
+    pub drop_expires: bool,
+}
+
+impl Again {
+    /// The message as its sender wrote it, apart from what says that it is replayed.
+    ///
+    /// What a worker or the broker wrote about its death is taken out, its attempts count anew, and it waits for nothing.
+    /// A number tells the replay from a redelivery: the worker runs it although a failure is recorded of it. That does not
+    /// hold for one whose work is done and whose followers are missing: there the worker looks into the store, and sends
+    /// those.
+    pub fn write(self, dead: Message, letter: &DeadLetter) -> Message {
+        let mut message = dead;
+        let headers = &mut message.headers;
+        headers.strip_deaths();
+        headers.retain(|name| !name.starts_with(names::DEAD_PREFIX) && !BROKERS.contains(&name));
+        headers.remove(names::ETA);
+        if headers.get(names::RETRIES).is_some() {
+            headers.insert(names::RETRIES, Value::Int(0));
+        }
+        if letter.reason == names::NOT_FOLLOWED_UP {
+            headers.insert(names::REPEATED, true);
+        } else {
+            headers.insert(names::REPLAYED, letter.replays.saturating_add(1));
+        }
+        if self.drop_expires {
+            headers.remove(names::EXPIRES);
+            message.properties.expiration = None;
+        }
+        message
+    }
+}
+
+/// What the broker adds to a delivery.
+const BROKERS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn dead(reason: &str) -> Message {
+        let text = |name, value: &str| (name, Value::from(value));
+        let mut message = Message {
+            headers: [
+                text("task", "t"),
+                text("id", "1"),
+                text("x-own", "kept"),
+                text("traceparent", "kept"),
+                ("retries", Value::Int(3)),
+                text("eta", "2026-11-21T10:00:00Z"),
+                text("expires", "2026-11-21T10:00:00Z"),
+                text("celeriac-dead-reason", reason),
+                text("celeriac-dead-error", "e"),
+                text("celeriac-dead-queue", "mail"),
+                text("celeriac-dead-exchange", ""),
+                text("celeriac-dead-routing-key", "mail"),
+                text("celeriac-dead-worker", "w"),
+                text("celeriac-dead-at", "2026-11-21T10:00:00Z"),
+                ("x-death", Value::List(vec![])),
+                text("x-first-death-reason", "expired"),
+                ("x-delivery-count", Value::Int(3)),
+            ]
+            .into_iter()
+            .collect(),
+            body: "[[],{},{}]".into(),
+            ..Message::default()
+        };
+        message.properties.expiration = Some(Duration::from_secs(1));
+        message.properties.priority = Some(2);
+        message
+    }
+
+    fn again(again: Again, dead: Message) -> Message {
+        let letter = DeadLetter::read(&dead, "mail.dead");
+        again.write(dead, &letter)
+    }
+
+    fn names(message: &Message) -> Vec<&str> {
+        message.headers.iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn a_replay_is_what_its_sender_wrote_and_the_number_of_the_replay() {
+        let message = again(Again::default(), dead("exhausted"));
+        assert_eq!(names(&message), ["task", "id", "x-own", "traceparent", "retries", "expires", "celeriac-replayed"]);
+        assert_eq!((message.headers.get("retries"), message.headers.replays()), (Some(&Value::Int(0)), 1));
+        assert_eq!((message.body.as_ref(), message.properties.priority), (&b"[[],{},{}]"[..], Some(2)));
+        assert_eq!(again(Again::default(), message).headers.replays(), 2);
+    }
+
+    #[test]
+    fn its_expiry_is_dropped_at_a_wish_only() {
+        let kept = again(Again::default(), dead("expired"));
+        assert!(kept.headers.get("expires").is_some() && kept.properties.expiration.is_some());
+        let dropped = again(Again { drop_expires: true }, dead("expired"));
+        assert!(dropped.headers.get("expires").is_none() && dropped.properties.expiration.is_none());
+    }
+
+    #[test]
+    fn one_whose_work_is_done_is_marked_as_repeated_and_not_as_replayed() {
+        let message = again(Again::default(), dead("not-followed-up"));
+        assert_eq!(message.headers.get("celeriac-repeated"), Some(&Value::Bool(true)));
+        assert_eq!(message.headers.replays(), 0);
+    }
+}

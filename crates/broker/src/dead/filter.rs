@@ -1,0 +1,183 @@
+//! Which dead letters are meant.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use regex::Regex;
+
+use super::DeadLetter;
+use crate::error::{Error, Result};
+use crate::route::Pattern;
+
+/// Which dead letters are wanted, as a person says it. What is left out is any.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// The queues it may come from, each a name or a pattern as for tasks. None: any. Needed where several queues share a
+    /// dead-letter queue.
+    pub queues: Vec<String>,
+    /// Task id.
+    pub id: Option<String>,
+    /// Task name: exact, a glob, or `/regex/` of the whole name, as in routes.
+    pub task: Option<String>,
+    /// Reason, in one word.
+    pub reason: Option<String>,
+    /// A part of the error, or a `/regex/` that is found in it.
+    pub error: Option<String>,
+    /// Those that have been there for longer.
+    pub older: Option<Duration>,
+    /// Those that have not been there for longer.
+    pub newer: Option<Duration>,
+}
+
+/// Says of a dead letter whether it is meant. One that does not say what is asked for is not.
+#[derive(Debug, Default)]
+pub struct Filter {
+    queues: Vec<Pattern>,
+    id: Option<String>,
+    task: Option<Pattern>,
+    reason: Option<String>,
+    error: Option<Part>,
+    until: Option<Timestamp>,
+    since: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+enum Part {
+    Text(String),
+    Regex(Regex),
+}
+
+impl Filter {
+    /// The filter for what is wanted at this time.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with the name of the field that cannot be understood.
+    pub fn new(wanted: Wanted, now: Timestamp) -> Result<Self> {
+        let invalid = |key: &str, reason: String| Error::Invalid { key: key.to_owned(), reason };
+        let before = |key: &str, age: Option<Duration>| match age {
+            Some(age) => now.checked_sub(age).map(Some).map_err(|error| invalid(key, error.to_string())),
+            None => Ok(None),
+        };
+        let queues = wanted.queues.iter().map(|queue| Pattern::read(queue)).collect::<Result<_, _>>();
+        Ok(Self {
+            queues: queues.map_err(|reason| invalid("queue", reason))?,
+            id: wanted.id,
+            task: wanted.task.map(|task| Pattern::read(&task)).transpose().map_err(|reason| invalid("task", reason))?,
+            reason: wanted.reason,
+            error: wanted.error.map(Part::read).transpose().map_err(|reason| invalid("error", reason))?,
+            until: before("older", wanted.older)?,
+            since: before("newer", wanted.newer)?,
+        })
+    }
+
+    /// Whether it is meant.
+    pub fn matches(&self, letter: &DeadLetter) -> bool {
+        let has = |wanted: &Option<String>, found: Option<&str>| wanted.as_deref().is_none_or(|id| found == Some(id));
+        let comes_from = |queue: &Pattern| queue.matches(&letter.queue);
+        (self.queues.is_empty() || self.queues.iter().any(comes_from))
+            && has(&self.id, letter.id.as_deref())
+            && has(&self.reason, Some(&letter.reason))
+            && self.task.as_ref().is_none_or(|task| letter.task.as_deref().is_some_and(|name| task.matches(name)))
+            && self.error.as_ref().is_none_or(|part| letter.error.as_deref().is_some_and(|error| part.is_in(error)))
+            && self.until.is_none_or(|until| letter.at.is_some_and(|at| at <= until))
+            && self.since.is_none_or(|since| letter.at.is_some_and(|at| at >= since))
+    }
+}
+
+impl Part {
+    fn read(part: String) -> Result<Self, String> {
+        match part.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
+            Some(regex) => Regex::new(regex)
+                .map(Self::Regex)
+                .map_err(|error| format!("`{part}` is not a regular expression: {error}")),
+            None => Ok(Self::Text(part)),
+        }
+    }
+
+    fn is_in(&self, error: &str) -> bool {
+        match self {
+            Self::Text(part) => error.contains(part),
+            Self::Regex(regex) => regex.is_match(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use celeriac_protocol::{Message, Value};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
+
+    fn letter(age: Option<i64>) -> DeadLetter {
+        let headers = [("task", "orders.charge"), ("id", "7")].map(|(name, value)| (name, Value::from(value)));
+        let message = Message { headers: headers.into_iter().collect(), ..Message::default() };
+        DeadLetter {
+            reason: "exhausted".to_owned(),
+            error: Some("Declined: no funds on card 17".to_owned()),
+            at: age.map(|age| NOW - Duration::from_secs(age.unsigned_abs())),
+            ..DeadLetter::read(&message, "mail.dead")
+        }
+    }
+
+    fn matches(wanted: Wanted, letter: &DeadLetter) -> bool {
+        Filter::new(wanted, NOW).unwrap().matches(letter)
+    }
+
+    #[test]
+    fn every_wish_has_to_be_met() {
+        let some = |text: &str| Some(text.to_owned());
+        let hours = |hours: u64| Some(Duration::from_secs(3_600 * hours));
+        let cases = [
+            (Wanted::default(), true),
+            (Wanted { id: some("7"), ..Wanted::default() }, true),
+            (Wanted { id: some("77"), ..Wanted::default() }, false),
+            (Wanted { task: some("orders.*"), ..Wanted::default() }, true),
+            (Wanted { task: some("orders"), ..Wanted::default() }, false),
+            (Wanted { task: some("/.*charge/"), ..Wanted::default() }, true),
+            (Wanted { reason: some("exhausted"), ..Wanted::default() }, true),
+            (Wanted { reason: some("exhaust"), ..Wanted::default() }, false),
+            (Wanted { error: some("no funds"), ..Wanted::default() }, true),
+            (Wanted { error: some("No funds"), ..Wanted::default() }, false),
+            (Wanted { error: some(r"/card \d+$/"), ..Wanted::default() }, true),
+            (Wanted { error: some(r"/^card/"), ..Wanted::default() }, false),
+            (Wanted { queues: vec!["mail".to_owned()], ..Wanted::default() }, true),
+            (Wanted { queues: vec!["bills".to_owned(), "ma*".to_owned()], ..Wanted::default() }, true),
+            (Wanted { queues: vec!["bills".to_owned()], ..Wanted::default() }, false),
+            (Wanted { older: hours(1), ..Wanted::default() }, true),
+            (Wanted { older: hours(3), ..Wanted::default() }, false),
+            (Wanted { newer: hours(3), ..Wanted::default() }, true),
+            (Wanted { newer: hours(1), ..Wanted::default() }, false),
+            (Wanted { older: hours(1), newer: hours(3), task: some("orders.*"), ..Wanted::default() }, true),
+            (Wanted { older: hours(1), newer: hours(3), task: some("mail.*"), ..Wanted::default() }, false),
+        ];
+        for (wanted, expected) in cases {
+            assert_eq!(matches(wanted.clone(), &letter(Some(7_200))), expected, "{wanted:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_dead_letter_does_not_say_is_not_what_was_asked_for() {
+        let silent = DeadLetter { error: None, task: None, id: None, ..letter(None) };
+        let age = Some(Duration::ZERO);
+        for wanted in [
+            Wanted { older: age, ..Wanted::default() },
+            Wanted { newer: Some(Duration::from_secs(1 << 40)), ..Wanted::default() },
+            Wanted { error: Some(String::new()), ..Wanted::default() },
+            Wanted { task: Some("*".to_owned()), ..Wanted::default() },
+        ] {
+            assert!(Filter::new(wanted.clone(), NOW).map_or(true, |filter| !filter.matches(&silent)), "{wanted:?}");
+        }
+        assert!(matches(Wanted::default(), &silent));
+    }
+
+    #[test]
+    fn a_wish_that_cannot_be_understood_is_named() {
+        let wrong = |wanted| Filter::new(wanted, NOW).unwrap_err().to_string();
+        let told = wrong(Wanted { error: Some("/(/".to_owned()), ..Wanted::default() });
+        assert!(told.starts_with("error: `/(/` is not a regular expression"), "{told}");
+        let told = wrong(Wanted { task: Some("/[/".to_owned()), ..Wanted::default() });
+        assert!(told.starts_with("task: `/[/` is not a regular expression"), "{told}");
+    }
+}

@@ -1,0 +1,246 @@
+//! A dead letter as a value.
+
+use celeriac_protocol::headers::names;
+use celeriac_protocol::{DecodeLimits, HeaderMap, Message, TaskHeaders, Value};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use crate::delay::strip_delay_prefix;
+use crate::topology::dead_letter_queue;
+
+/// The reason of a message that stands in a dead-letter queue without one, as when somebody put it there.
+pub const UNKNOWN: &str = "unknown";
+
+/// A message in a dead-letter queue, as far as it says something of itself.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DeadLetter {
+    /// The dead-letter queue it stands in.
+    pub dead_queue: String,
+    /// The queue it was taken from, and which a replay puts it on. Empty where nothing tells.
+    pub queue: String,
+    /// Why, in one word: a worker's (`exhausted`, `rejected`, `unknown-task`, …) or the broker's (`expired`,
+    /// `delivery_limit`, `rejected`, `maxlen`).
+    pub reason: String,
+    /// What went wrong, in words. The broker has none.
+    pub error: Option<String>,
+    /// Task name, where it can be read.
+    pub task: Option<String>,
+    /// Task id, where it can be read.
+    pub id: Option<String>,
+    /// The exchange it was published to.
+    pub exchange: String,
+    /// The routing key it was published with.
+    pub routing_key: String,
+    /// When it was dead-lettered.
+    pub at: Option<Timestamp>,
+    /// The worker that dead-lettered it.
+    pub worker: Option<String>,
+    /// Attempts that its headers tell of.
+    pub attempts: u32,
+    /// How often it was replayed before.
+    pub replays: u32,
+    /// Time after which it does not start any more.
+    pub expires: Option<Timestamp>,
+    /// Bytes of its body.
+    pub size: usize,
+}
+
+impl DeadLetter {
+    /// Reads what a message in `dead_queue` says of itself. Whatever cannot be read is left out.
+    pub fn read(message: &Message, dead_queue: &str) -> Self {
+        let (task, id, retries, expires) = identity(message);
+        let letter = Self {
+            dead_queue: dead_queue.to_owned(),
+            queue: origin_by_name(dead_queue),
+            reason: UNKNOWN.to_owned(),
+            error: None,
+            task,
+            id,
+            exchange: String::new(),
+            routing_key: String::new(),
+            at: None,
+            worker: None,
+            attempts: retries.saturating_add(1),
+            replays: message.headers.replays(),
+            expires,
+            size: message.body.len(),
+        };
+        // A worker takes the broker's headers off before it writes its own: where both are, the broker was later.
+        match latest_death(&message.headers) {
+            Some(death) => letter.told_by_the_broker(death),
+            None => letter.told_by_a_worker(&message.headers),
+        }
+    }
+
+    fn told_by_a_worker(self, headers: &HeaderMap) -> Self {
+        let text = |name| headers.text(name).map(str::to_owned);
+        Self {
+            queue: text(names::DEAD_QUEUE).unwrap_or(self.queue),
+            reason: text(names::DEAD_REASON).unwrap_or(self.reason),
+            error: text(names::DEAD_ERROR),
+            exchange: text(names::DEAD_EXCHANGE).unwrap_or_default(),
+            routing_key: text(names::DEAD_ROUTING_KEY).unwrap_or_default(),
+            at: headers.text(names::DEAD_AT).and_then(|at| at.parse().ok()),
+            worker: text(names::DEAD_WORKER),
+            ..self
+        }
+    }
+
+    fn told_by_the_broker(self, death: &Value) -> Self {
+        let text = |field| field_of(death, field).and_then(Value::as_str).map(str::to_owned);
+        let routing_key = match field_of(death, "routing-keys") {
+            Some(Value::List(keys)) => keys.first().and_then(Value::as_str),
+            _ => None,
+        };
+        let seconds = field_of(death, "time").and_then(Value::as_i64);
+        Self {
+            queue: text("queue").unwrap_or(self.queue),
+            reason: text("reason").unwrap_or(self.reason),
+            exchange: text("exchange").unwrap_or_default(),
+            routing_key: routing_key.map(|key| strip_delay_prefix(key).to_owned()).unwrap_or_default(),
+            at: seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()),
+            ..self
+        }
+    }
+}
+
+/// The death that led here. The list has the latest first; behind it stands each wait for a time, which is a death as well.
+fn latest_death(headers: &HeaderMap) -> Option<&Value> {
+    match headers.get("x-death") {
+        Some(Value::List(deaths)) => deaths.first(),
+        _ => None,
+    }
+}
+
+fn field_of<'a>(death: &'a Value, field: &str) -> Option<&'a Value> {
+    match death {
+        Value::Map(death) => death.get(field),
+        _ => None,
+    }
+}
+
+fn origin_by_name(dead_queue: &str) -> String {
+    dead_queue.strip_suffix(&dead_letter_queue("")).unwrap_or_default().to_owned()
+}
+
+type Identity = (Option<String>, Option<String>, u32, Option<Timestamp>);
+
+/// Name, id, retries and expiry, from headers that make a task, or as much of them as is there.
+fn identity(message: &Message) -> Identity {
+    let read = match message.headers.get(names::TASK) {
+        Some(_) => TaskHeaders::read(&message.headers).ok(),
+        // A message of protocol 1 has them in its body.
+        None => message.clone().read_headers(&DecodeLimits::default(), || TimeZone::UTC).ok(),
+    };
+    match read {
+        Some(TaskHeaders { task, id, retries, expires, .. }) => (Some(task), Some(id), retries, expires),
+        None => {
+            let text = |name| message.headers.text(name).filter(|text| !text.is_empty()).map(str::to_owned);
+            (text(names::TASK), text(names::ID), 0, None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn read(headers: impl IntoIterator<Item = (&'static str, Value)>) -> DeadLetter {
+        let message = Message { headers: headers.into_iter().collect(), ..Message::default() };
+        DeadLetter::read(&message, "mail.dead")
+    }
+
+    fn death(reason: &str, queue: &str, key: &str) -> Value {
+        let entries = [
+            ("reason", reason.into()),
+            ("queue", queue.into()),
+            ("exchange", "orders".into()),
+            ("routing-keys", Value::List(vec![key.into()])),
+            ("time", Value::Int(1_795_166_829)),
+            ("count", Value::Int(1)),
+        ];
+        Value::Map(entries.map(|(name, value)| (name.to_owned(), value)).into())
+    }
+
+    #[test]
+    fn what_a_worker_wrote_is_read() {
+        let letter = read([
+            ("task", "orders.charge".into()),
+            ("id", "1".into()),
+            ("retries", Value::Int(2)),
+            ("celeriac-replayed", Value::Int(3)),
+            ("celeriac-dead-reason", "exhausted".into()),
+            ("celeriac-dead-error", "no funds".into()),
+            ("celeriac-dead-queue", "billing".into()),
+            ("celeriac-dead-exchange", "orders".into()),
+            ("celeriac-dead-routing-key", "billing.charge".into()),
+            ("celeriac-dead-worker", "w1@host".into()),
+            ("celeriac-dead-at", "2026-11-21T10:00:00Z".into()),
+        ]);
+        let expected = DeadLetter {
+            dead_queue: "mail.dead".to_owned(),
+            queue: "billing".to_owned(),
+            reason: "exhausted".to_owned(),
+            error: Some("no funds".to_owned()),
+            task: Some("orders.charge".to_owned()),
+            id: Some("1".to_owned()),
+            exchange: "orders".to_owned(),
+            routing_key: "billing.charge".to_owned(),
+            at: Some("2026-11-21T10:00:00Z".parse().unwrap()),
+            worker: Some("w1@host".to_owned()),
+            attempts: 3,
+            replays: 3,
+            expires: None,
+            size: 0,
+        };
+        assert_eq!(letter, expected);
+    }
+
+    #[test]
+    fn what_the_broker_wrote_is_read_past_the_deaths_of_a_delay() {
+        let delayed = death("expired", "celery_delayed_3", "0.1.mail");
+        let letter = read([
+            ("task", "t".into()),
+            ("id", "1".into()),
+            ("x-death", Value::List(vec![death("delivery_limit", "mail", "mail"), delayed])),
+        ]);
+        assert_eq!((letter.reason.as_str(), letter.queue.as_str()), ("delivery_limit", "mail"));
+        assert_eq!((letter.exchange.as_str(), letter.routing_key.as_str()), ("orders", "mail"));
+        assert_eq!(letter.at, Some(Timestamp::from_second(1_795_166_829).unwrap()));
+        assert_eq!((letter.error, letter.worker), (None, None));
+    }
+
+    #[test]
+    fn the_broker_is_believed_where_a_worker_has_written_before() {
+        let worker = ("celeriac-dead-reason", Value::from("exhausted"));
+        let letter = read([worker, ("x-death", Value::List(vec![death("expired", "mail", "mail")]))]);
+        assert_eq!(letter.reason, "expired");
+    }
+
+    #[test]
+    fn where_a_message_came_from_is_not_guessed_from_a_queue_that_several_share() {
+        assert_eq!(DeadLetter::read(&Message::default(), "graveyard").queue, "");
+    }
+
+    #[test]
+    fn a_message_that_says_nothing_is_a_dead_letter_all_the_same() {
+        let letter = read([("task", Value::Int(7)), ("x-death", "none".into()), ("id", "".into())]);
+        assert_eq!((letter.task, letter.id, letter.reason.as_str()), (None, None, UNKNOWN));
+        assert_eq!(letter.queue, "mail", "its queue's name says where it came from");
+    }
+
+    #[test]
+    fn a_message_of_protocol_1_is_told_by_its_body() {
+        let body = Bytes::from_static(br#"{"task":"t.add","id":"old","args":[1],"kwargs":{},"retries":1}"#);
+        let properties = celeriac_protocol::Properties {
+            content_type: Some("application/json".to_owned()),
+            ..celeriac_protocol::Properties::default()
+        };
+        let message = Message { body, properties, ..Message::default() };
+        let letter = DeadLetter::read(&message, "mail.dead");
+        assert_eq!((letter.task.as_deref(), letter.id.as_deref(), letter.attempts), (Some("t.add"), Some("old"), 2));
+    }
+}

@@ -1,0 +1,66 @@
+//! Why broker and program do not trust each other.
+
+use std::fmt;
+
+/// What stands between a program and a broker that speaks TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TlsFault {
+    /// The broker's certificate is signed by nobody who is trusted here.
+    UnknownAuthority,
+    /// The broker's certificate is for other names.
+    WrongName {
+        /// The names, where they could be read.
+        names: Vec<String>,
+    },
+    /// The broker's certificate holds no longer, or not yet.
+    NotInForce,
+    /// The broker asks for a certificate, and there is none.
+    CertificateWanted,
+    /// The broker does not take our certificate.
+    CertificateRefused {
+        /// What it said.
+        reason: String,
+    },
+    /// What listens there does not speak TLS.
+    NotSpoken,
+    /// Anything else that TLS has against the broker.
+    Other {
+        /// What it is.
+        reason: String,
+    },
+}
+
+impl TlsFault {
+    /// What a person can do about it.
+    pub(super) fn help(&self) -> &'static str {
+        match self {
+            Self::UnknownAuthority => "set broker.tls.ca to the certificate of the authority that signed the broker's",
+            Self::WrongName { .. } => "use a name in broker.url that the broker's certificate is for",
+            Self::NotInForce => "renew the broker's certificate, and look at the clocks of both machines",
+            Self::CertificateWanted => "set broker.tls.certificate and broker.tls.key",
+            Self::CertificateRefused { .. } => {
+                "set broker.tls.certificate to one that is in force and signed by an authority the broker trusts"
+            }
+            Self::NotSpoken => "use the broker's port for TLS, 5671 as a rule, or amqp:// where there is none",
+            Self::Other { .. } => "look at the broker's log and at its `ssl_options`",
+        }
+    }
+}
+
+impl fmt::Display for TlsFault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownAuthority => {
+                write!(formatter, "its certificate is signed by an authority that is not trusted here")
+            }
+            Self::WrongName { names } if names.is_empty() => write!(formatter, "its certificate is for another name"),
+            Self::WrongName { names } => write!(formatter, "its certificate is for {}", names.join(", ")),
+            Self::NotInForce => write!(formatter, "its certificate has expired, or is not valid yet"),
+            Self::CertificateWanted => write!(formatter, "it asks for a client certificate, and none is configured"),
+            Self::CertificateRefused { reason } => write!(formatter, "it refuses our certificate ({reason})"),
+            Self::NotSpoken => write!(formatter, "what listens there does not speak TLS"),
+            Self::Other { reason } => write!(formatter, "{reason}"),
+        }
+    }
+}

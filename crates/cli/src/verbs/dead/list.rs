@@ -1,0 +1,59 @@
+//! `dead list`: a line for each dead letter, and how many there are of which kind.
+
+use std::fmt::Write;
+
+use celeriac_broker::DeadLetter;
+use serde::Serialize;
+
+use super::place::Place;
+use super::survey::Survey;
+use crate::args::ListDeadArgs;
+use crate::error::Error;
+use crate::output;
+
+#[derive(Serialize)]
+struct Listed {
+    letters: Vec<DeadLetter>,
+    counts: Survey,
+}
+
+pub(super) async fn run(place: &Place, args: &ListDeadArgs, json: bool) -> Result<(), Error> {
+    let filter = place.filter(args.filter.wanted())?;
+    let mut letters = Vec::new();
+    let counts = Survey::take(place, &filter, args.limit, |letter| letters.push(letter)).await?;
+    let listed = Listed { letters, counts };
+    output::answer(json, &listed, || listed.text(args.limit));
+    Ok(())
+}
+
+impl Listed {
+    fn text(&self, limit: u64) -> String {
+        let standing = self.counts.standing();
+        if self.letters.is_empty() {
+            return format!("none of {standing} dead letters");
+        }
+        let mut text = String::new();
+        for letter in &self.letters {
+            let _ = writeln!(text, "{}", line(letter));
+        }
+        let _ = writeln!(text, "\n{} of {standing} dead letters", self.letters.len());
+        if self.counts.matching >= limit {
+            let _ = writeln!(text, "(--limit {limit}: there may be more)");
+        }
+        text.push_str(&self.counts.text());
+        text
+    }
+}
+
+fn line(letter: &DeadLetter) -> String {
+    let at = letter.at.map_or_else(|| "-".to_owned(), |at| format!("{at:.0}"));
+    let error = letter.error.as_deref().unwrap_or_default();
+    format!(
+        "{at:<20} {:<16} {:<15} {}[{}] {}",
+        letter.queue,
+        letter.reason,
+        letter.task.as_deref().unwrap_or("(unreadable)"),
+        letter.id.as_deref().unwrap_or("no id"),
+        error.lines().next().unwrap_or_default(),
+    )
+}

@@ -1,0 +1,105 @@
+//! The broker, and the dead-letter queues that are meant.
+
+use std::sync::Arc;
+
+use celeriac_broker::dead::{Search, Wanted};
+use celeriac_broker::{Broker, Error as BrokerError, Filter, Topology};
+use celeriac_config::nearest;
+use celeriac_telemetry::clock;
+
+use crate::application::Program;
+use crate::args::DeadQueues;
+use crate::error::Error;
+
+/// Where dead letters are looked for.
+pub(super) struct Place {
+    pub(super) broker: Arc<dyn Broker>,
+    topology: Topology,
+    /// The dead-letter queues, each once.
+    pub(super) queues: Vec<String>,
+    /// The queues that were named one by one: their dead-letter queues have to be there.
+    named: Vec<String>,
+}
+
+impl Place {
+    /// The dead-letter queues of the queues that are named, or of all that are declared.
+    pub(super) fn new<P: Program>(program: &P, wanted: &DeadQueues) -> Result<Self, Error> {
+        let topology = program.routes().topology();
+        let named = wanted.queues.iter().map(|name| declared(&topology, "--queue", name));
+        let named: Vec<String> = named.collect::<Result<Vec<_>, _>>()?.concat();
+        let mut queues: Vec<String> = Vec::new();
+        let meant: Vec<_> = if named.is_empty() { topology.queues.keys().collect() } else { named.iter().collect() };
+        for dead in meant.into_iter().filter_map(|queue| topology.dead_letter_queue(queue)) {
+            if !queues.contains(&dead) {
+                queues.push(dead);
+            }
+        }
+        Ok(Self { broker: program.broker()?, topology, queues, named })
+    }
+
+    /// The filter that flags ask for. Of a dead-letter queue that several share, it means the letters of the named queues alone.
+    pub(super) fn filter(&self, wanted: Wanted) -> Result<Filter, Error> {
+        let shares = |queue: &&String| {
+            let own = self.topology.dead_letter_queue(queue);
+            self.topology.queues.keys().filter(|other| self.topology.dead_letter_queue(other) == own).count() > 1
+        };
+        let mut queues = Vec::new();
+        if self.named.iter().any(|queue| shares(&queue)) {
+            for queue in &self.named {
+                queues.push(queue.clone());
+                if self.topology.queues.get(queue).is_some_and(|options| options.broadcast) {
+                    // Each worker has a queue of its own.
+                    queues.push(format!("{queue}.*"));
+                }
+            }
+        }
+        Filter::new(Wanted { queues, ..wanted }, clock::now()).map_err(|error| match error {
+            BrokerError::Invalid { key, reason } => Error::Data { what: format!("--{key}"), reason },
+            other => Error::Broker(other),
+        })
+    }
+
+    /// A queue that is declared.
+    pub(super) fn declared(&self, flag: &str, name: &str) -> Result<String, Error> {
+        match self.topology.queues.get_key_value(name) {
+            Some((name, _)) => Ok(name.clone()),
+            None => Err(undeclared(&self.topology, flag, name)),
+        }
+    }
+
+    /// Begins to search a dead-letter queue. `None` where nobody has declared it yet, and nobody asked for it by its name.
+    pub(super) async fn search<'a>(&self, queue: &str, filter: &'a Filter) -> Result<Option<Search<'a>>, Error> {
+        match Search::begin(&*self.broker, queue, filter).await {
+            Ok(search) => Ok(Some(search)),
+            Err(error) if self.may_lack(&error) => Ok(None),
+            Err(error) => Err(Error::Broker(error)),
+        }
+    }
+
+    /// Whether an error says no more than that a queue is not there which may well be missing.
+    pub(super) fn may_lack(&self, error: &BrokerError) -> bool {
+        self.named.is_empty() && matches!(error, BrokerError::NoSuchQueue { .. })
+    }
+
+    /// Says goodbye to the broker.
+    pub(super) async fn leave(&self, outcome: Result<(), Error>) -> Result<(), Error> {
+        self.broker.close().await;
+        outcome
+    }
+}
+
+/// The declared queue of that name; or those whose dead-letter queue has it.
+fn declared(topology: &Topology, flag: &str, name: &str) -> Result<Vec<String>, Error> {
+    if topology.queues.contains_key(name) {
+        return Ok(vec![name.to_owned()]);
+    }
+    let takes = |queue: &&String| topology.dead_letter_queue(queue).as_deref() == Some(name);
+    let queues: Vec<String> = topology.queues.keys().filter(takes).cloned().collect();
+    if queues.is_empty() { Err(undeclared(topology, flag, name)) } else { Ok(queues) }
+}
+
+fn undeclared(topology: &Topology, flag: &str, name: &str) -> Error {
+    let nearest = nearest(name, topology.queues.keys().map(String::as_str));
+    let meant = nearest.map(|nearest| format!(", did you mean `{nearest}`?")).unwrap_or_default();
+    Error::Data { what: flag.to_owned(), reason: format!("queue `{name}` is not declared{meant}") }
+}

@@ -1,0 +1,148 @@
+//! `dead replay` and `dead purge`: what is taken off dead-letter queues, after a look and a question.
+
+use std::time::Duration;
+
+use celeriac_broker::Filter;
+use celeriac_broker::dead::{Again, Removal, Replay, Tally};
+use celeriac_telemetry::Telemetry;
+use serde::Serialize;
+
+use super::place::Place;
+use super::survey::Survey;
+use crate::application::Program;
+use crate::args::{RemovalArgs, ReplayArgs};
+use crate::error::Error;
+use crate::output;
+
+/// How long the last traces may take on their way out.
+const FLUSH: Duration = Duration::from_secs(5);
+
+pub(super) async fn replay<P: Program>(program: &P, place: &Place, args: ReplayArgs, json: bool) -> Result<(), Error> {
+    let ReplayArgs { removal: args, to, rate, drop_expires } = args;
+    let to = to.map(|to| place.declared("--to", &to)).transpose()?;
+    let filter = place.filter(args.filter.wanted())?;
+    if !may_begin(place, &filter, &args, Verb::Replay { drop_expires }, json).await? {
+        return Ok(());
+    }
+    let telemetry = start_telemetry(program)?;
+    let replay = Replay { to, again: Again { drop_expires }, pace: rate };
+    let removal = Removal::replay(&*place.broker, &filter, &replay, args.limit);
+    let outcome = carry_out(place, removal, &args, "replayed", json).await;
+    if let Err(error) = telemetry.shutdown(FLUSH).await {
+        // The messages are where they belong; their traces are not worth an exit code.
+        tracing::warn!(error = &error as &dyn std::error::Error, "not all traces were sent");
+    }
+    outcome
+}
+
+pub(super) async fn purge(place: &Place, args: &RemovalArgs, json: bool) -> Result<(), Error> {
+    let filter = place.filter(args.filter.wanted())?;
+    if !may_begin(place, &filter, args, Verb::Purge, json).await? {
+        return Ok(());
+    }
+    let removal = Removal::purge(&*place.broker, &filter, args.limit);
+    carry_out(place, removal, args, "purged", json).await
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Replay { drop_expires: bool },
+    Purge,
+}
+
+impl Verb {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Replay { .. } => "replay",
+            Self::Purge => "purge",
+        }
+    }
+}
+
+/// Looks what would be done, and asks. False when nothing is to be done.
+async fn may_begin(place: &Place, filter: &Filter, args: &RemovalArgs, verb: Verb, json: bool) -> Result<bool, Error> {
+    if args.yes && !args.dry_run {
+        return Ok(true);
+    }
+    let survey = Survey::take(place, filter, args.limit.unwrap_or(u64::MAX), drop).await?;
+    let name = verb.name();
+    if args.dry_run {
+        output::answer(json, &survey, || format!("would {name} {}\n{}", of(&survey), survey.text()));
+    }
+    if survey.expired > 0 && verb == (Verb::Replay { drop_expires: false }) {
+        output::notice(&format!(
+            "{} of them have expired and will expire again, unless --drop-expires is given",
+            survey.expired
+        ));
+    }
+    if args.dry_run {
+        return Ok(false);
+    }
+    if args.filter.id.is_some() || survey.matching == 0 {
+        // One that is named was meant; and of none, the answer says so.
+        return Ok(true);
+    }
+    output::notice(survey.text().trim_end());
+    match output::ask(&format!("{name} {}?", of(&survey))) {
+        Some(true) => Ok(true),
+        Some(false) => {
+            output::notice("nothing was done");
+            Ok(false)
+        }
+        None => Err(Error::Unanswered),
+    }
+}
+
+fn of(survey: &Survey) -> String {
+    format!("{} of {} dead letters", survey.matching, survey.standing())
+}
+
+#[derive(Serialize)]
+struct Done<'a> {
+    done: &'static str,
+    #[serde(flatten)]
+    tally: &'a Tally,
+}
+
+async fn carry_out(
+    place: &Place,
+    mut removal: Removal<'_>,
+    args: &RemovalArgs,
+    done: &'static str,
+    json: bool,
+) -> Result<(), Error> {
+    let mut outcome = Ok(());
+    for queue in &place.queues {
+        match removal.go_through(queue).await {
+            Ok(()) => {}
+            Err(error) if place.may_lack(&error) => {}
+            Err(error) => {
+                outcome = Err(Error::Broker(error));
+                break;
+            }
+        }
+    }
+    let tally = removal.tally();
+    let Tally { removed, left, stuck, reason } = tally;
+    output::answer(json, &Done { done, tally }, || format!("{removed} {done}, {left} left"));
+    outcome?;
+    match (&args.filter.id, reason) {
+        (_, Some(reason)) => {
+            Err(Error::Data { what: format!("{stuck} could not be put back"), reason: reason.clone() })
+        }
+        (Some(id), None) if *removed == 0 => Err(nobody(id)),
+        _ => Ok(()),
+    }
+}
+
+/// There is no dead letter of that id.
+pub(super) fn nobody(id: &str) -> Error {
+    Error::Data { what: format!("task {id}"), reason: "there is no dead letter of it".to_owned() }
+}
+
+/// Traces go out as the configuration says. Of the log, a person at a prompt wants to read what went wrong.
+fn start_telemetry<P: Program>(program: &P) -> Result<Telemetry, Error> {
+    let mut options = program.telemetry().clone();
+    "warn".clone_into(&mut options.log.level);
+    Telemetry::start(&options, &program.instance()).map_err(Error::Telemetry)
+}

@@ -1,0 +1,77 @@
+//! How many dead letters there are, by queue, reason and task.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use celeriac_broker::{DeadLetter, Filter};
+use celeriac_telemetry::clock;
+use serde::Serialize;
+
+use super::place::Place;
+use crate::error::Error;
+
+/// Counts of dead letters that are meant.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Survey {
+    /// All of them.
+    pub(super) matching: u64,
+    /// Those whose own time to start is over.
+    pub(super) expired: u64,
+    /// Messages in each dead-letter queue, whether meant or not.
+    standing: BTreeMap<String, u64>,
+    queues: BTreeMap<String, u64>,
+    reasons: BTreeMap<String, u64>,
+    tasks: BTreeMap<String, u64>,
+}
+
+impl Survey {
+    /// Counts those that are meant, at most so many, and shows each to `see`.
+    pub(super) async fn take(
+        place: &Place,
+        filter: &Filter,
+        at_most: u64,
+        mut see: impl FnMut(DeadLetter),
+    ) -> Result<Self, Error> {
+        let mut survey = Self::default();
+        for queue in &place.queues {
+            let Some(mut search) = place.search(queue, filter).await? else { continue };
+            survey.standing.insert(queue.clone(), search.ready());
+            while survey.matching < at_most {
+                let Some((letter, _)) = search.next().await.map_err(Error::Broker)? else { break };
+                survey.count(&letter);
+                see(letter);
+            }
+            search.close().await.map_err(Error::Broker)?;
+        }
+        Ok(survey)
+    }
+
+    fn count(&mut self, letter: &DeadLetter) {
+        self.matching += 1;
+        self.expired += u64::from(letter.expires.is_some_and(|expires| expires <= clock::now()));
+        let task = letter.task.as_deref().unwrap_or("(unreadable)");
+        for (counts, name) in
+            [(&mut self.queues, letter.queue.as_str()), (&mut self.reasons, &letter.reason), (&mut self.tasks, task)]
+        {
+            match counts.get_mut(name) {
+                Some(count) => *count += 1,
+                None => drop(counts.insert(name.to_owned(), 1)),
+            }
+        }
+    }
+
+    /// The counts, a line each.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        for (what, counts) in [("queue", &self.queues), ("reason", &self.reasons), ("task", &self.tasks)] {
+            let counts: Vec<_> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+            let _ = writeln!(text, "{:<8} {}", format!("{what}:"), counts.join(", "));
+        }
+        text
+    }
+
+    /// Messages that stand in the dead-letter queues.
+    pub(super) fn standing(&self) -> u64 {
+        self.standing.values().sum()
+    }
+}

@@ -1,0 +1,135 @@
+//! `topology migrate`: moves a queue to another, while tasks come and go.
+
+use celeriac_broker::topology::dead_letter_queue;
+use celeriac_broker::{Migration, Removal, Topology};
+use celeriac_config::nearest;
+use serde::Serialize;
+
+use crate::application::Program;
+use crate::args::MigrateArgs;
+use crate::error::Error;
+use crate::output;
+
+/// How often the number of moved messages is told.
+const EVERY: u64 = 10_000;
+
+/// What was done.
+#[derive(Debug, Default, Serialize)]
+struct Moved {
+    from: String,
+    to: String,
+    moved: u64,
+    dead_letters_moved: u64,
+    deleted: bool,
+    /// What is left to be done, and when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left: Option<String>,
+}
+
+pub(crate) async fn run<P: Program>(program: &P, args: &MigrateArgs, json: bool) -> Result<(), Error> {
+    let topology = program.routes().topology();
+    check(&topology, args)?;
+    let migration = Migration::new(program.broker_options(), "celeriac migrate").map_err(Error::Broker)?;
+    let moved = migrate(&migration, &topology, args).await;
+    migration.close().await;
+    let moved = moved?;
+    output::answer(json, &moved, || moved.text());
+    Ok(())
+}
+
+/// What can be seen to be wrong before anything is touched.
+fn check(topology: &Topology, args: &MigrateArgs) -> Result<(), Error> {
+    let MigrateArgs { from, to, .. } = args;
+    let refuse = |what: &str, reason: String| Err(Error::Data { what: what.to_owned(), reason });
+    if !topology.queues.contains_key(to) {
+        let near = nearest(to, topology.queues.keys().map(String::as_str));
+        let near = near.map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
+        return refuse("--to", format!("queue `{to}` is not declared{near}"));
+    }
+    if topology.queues.contains_key(from) {
+        let reason = format!(
+            "queue `{from}` is declared under `queues` still: give it its new name `{to}` there, with its bindings and \
+             routes, so that it is not made again"
+        );
+        return refuse("migrate", reason);
+    }
+    Ok(())
+}
+
+async fn migrate(migration: &Migration, topology: &Topology, args: &MigrateArgs) -> Result<Moved, Error> {
+    let MigrateArgs { from, to, .. } = args;
+    let Some(depth) = migration.depth(from).await.map_err(Error::Broker)? else {
+        return Err(Error::Data { what: "migrate".to_owned(), reason: format!("there is no queue `{from}`") });
+    };
+    let kind = topology.queues.get(to).map_or("", |options| options.kind.name());
+    output::notice(&format!(
+        "{from}: {} messages wait, {} consumers; they go to {to} ({kind})",
+        depth.ready, depth.consumers
+    ));
+    if !args.yes && !output::ask("Move them?").ok_or(Error::Unanswered)? {
+        let left = Some("nothing is changed".to_owned());
+        return Ok(Moved { from: from.clone(), to: to.clone(), left, ..Moved::default() });
+    }
+    migration.redirect(topology, from, to).await.map_err(Error::Broker)?;
+    let moved = drain(migration, from, to).await?;
+    let mut done = Moved { from: from.clone(), to: to.clone(), moved, ..Moved::default() };
+    let old_dead = dead_letter_queue(from);
+    let new_dead = topology.dead_letter_queue(to);
+    if let Some(new_dead) = new_dead.filter(|new_dead| *new_dead != old_dead)
+        && migration.depth(&old_dead).await.map_err(Error::Broker)?.is_some()
+    {
+        done.dead_letters_moved = drain(migration, &old_dead, &new_dead).await?;
+    }
+    if args.delete {
+        delete(migration, from, &old_dead, &mut done).await?;
+    } else {
+        done.left = Some(format!("{from} is kept; once nobody sends to it or consumes it, call again with --delete"));
+    }
+    Ok(done)
+}
+
+async fn drain(migration: &Migration, from: &str, to: &str) -> Result<u64, Error> {
+    let tell = |moved: u64| {
+        if moved.is_multiple_of(EVERY) {
+            output::notice(&format!("{from} -> {to}: {moved} moved"));
+        }
+    };
+    migration.drain(from, to, tell).await.map_err(Error::Broker)
+}
+
+async fn delete(migration: &Migration, from: &str, dead: &str, done: &mut Moved) -> Result<(), Error> {
+    match migration.delete(from).await.map_err(Error::Broker)? {
+        Removal::Deleted => {
+            done.deleted = true;
+            migration.delete(dead).await.map_err(Error::Broker)?;
+        }
+        Removal::InUse { consumers } => {
+            done.left = Some(format!(
+                "{from} is kept: {consumers} consume it still; start their workers anew with the new name, then call again"
+            ));
+        }
+        Removal::NotEmpty { ready } => {
+            done.left = Some(format!(
+                "{from} is kept: {ready} messages came meanwhile from senders that use its name; call again"
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl Moved {
+    fn text(&self) -> String {
+        let Self { from, to, moved, dead_letters_moved, deleted, left } = self;
+        let mut text = format!("{moved} messages moved from {from} to {to}");
+        if *dead_letters_moved > 0 {
+            text.push_str(&format!(", and {dead_letters_moved} dead letters"));
+        }
+        if *deleted {
+            text.push_str(&format!("\n{from} is deleted"));
+        }
+        if let Some(left) = left {
+            text.push_str(&format!("\n{left}"));
+        }
+        text
+    }
+}

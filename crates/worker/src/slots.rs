@@ -1,0 +1,136 @@
+//! The places in which tasks run, and who has how much of them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// So many tasks run at once, of all queues together.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    free: Arc<Semaphore>,
+    all: usize,
+}
+
+impl Slots {
+    pub(crate) fn new(all: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(all)), all }
+    }
+
+    /// How many there are, free or not.
+    pub(crate) fn all(&self) -> usize {
+        self.all
+    }
+
+    /// Waits for a slot, for a task of the queue whose meter this is. `None` when there are no more to be had.
+    pub(crate) async fn take(&self, meter: &Arc<Meter>) -> Option<Slot> {
+        let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
+        meter.change(|usage| usage.running += 1);
+        Some(Slot { _permit: permit, meter: Arc::clone(meter) })
+    }
+}
+
+/// A slot in use. Free again on drop.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    _permit: OwnedSemaphorePermit,
+    meter: Arc<Meter>,
+}
+
+impl Slot {
+    /// The meter it runs on.
+    pub(crate) fn meter(&self) -> Arc<Meter> {
+        Arc::clone(&self.meter)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.meter.change(|usage| {
+            usage.running -= 1;
+            usage.ended += 1;
+        });
+    }
+}
+
+/// Measures how long the tasks of one queue use slots, those that still run included.
+#[derive(Debug)]
+pub(crate) struct Meter(Mutex<Usage>);
+
+#[derive(Debug)]
+struct Usage {
+    running: u32,
+    /// The time in slots until `since`, of all tasks together.
+    used: Duration,
+    since: Instant,
+    ended: u64,
+}
+
+/// What a meter shows: both only grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Reading {
+    /// The time in slots, of all tasks together.
+    pub(crate) used: Duration,
+    /// How many tasks have left their slot.
+    pub(crate) ended: u64,
+}
+
+impl Meter {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Usage { running: 0, used: Duration::ZERO, since: Instant::now(), ended: 0 }))
+    }
+
+    /// What it shows now.
+    pub(crate) fn read(&self) -> Reading {
+        let usage = self.settled();
+        Reading { used: usage.used, ended: usage.ended }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Usage)) {
+        change(&mut self.settled());
+    }
+
+    /// The usage, up to this moment.
+    fn settled(&self) -> MutexGuard<'_, Usage> {
+        let mut usage = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let used = now.saturating_duration_since(usage.since) * usage.running;
+        usage.used += used;
+        usage.since = now;
+        usage
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_still_runs_is_measured() {
+        let (slots, meter, other) = (Slots::new(2), Arc::new(Meter::new()), Arc::new(Meter::new()));
+        let first = slots.take(&meter).await.unwrap();
+        let second = slots.take(&meter).await.unwrap();
+        let begun = meter.read();
+        let later = loop {
+            let reading = meter.read();
+            if reading.used > begun.used {
+                break reading;
+            }
+        };
+        assert_eq!(later.ended, 0);
+        drop((first, second));
+        let ended = meter.read();
+        assert!(ended.used >= later.used);
+        assert_eq!((ended.ended, meter.read()), (2, ended));
+        assert_eq!(other.read(), Reading::default());
+    }
+
+    #[tokio::test]
+    async fn a_slot_is_free_again_when_it_is_dropped() {
+        let (slots, meter) = (Slots::new(1), Arc::new(Meter::new()));
+        let slot = slots.take(&meter).await.unwrap();
+        assert_eq!(slots.free.available_permits(), 0);
+        drop(slot);
+        assert_eq!(slots.free.available_permits(), 1);
+    }
+}

@@ -1,0 +1,56 @@
+//! A worker that may declare nothing, on queues that somebody else has made.
+
+use std::time::Duration;
+
+use celeriac_broker::delay::{Ladder, delivery_binding};
+use celeriac_tests::{Bed, Program};
+use lapin::options::QueueBindOptions;
+use lapin::types::FieldTable;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
+
+async fn stop(mut worker: Program) {
+    worker.signal("TERM");
+    assert_eq!(worker.exit_code(Duration::from_secs(40)).await, 0, "{}", worker.output());
+}
+
+#[tokio::test]
+async fn a_place_behind_the_delays_that_is_missing_is_found_at_the_start_by_a_worker_that_may_not_bind() {
+    let bed = Bed::new().await;
+    let (management, vhost) = bed.management();
+    let user = format!("u{vhost}");
+    // To bind a queue, one has to be allowed to write to it.
+    management.create_user(&user, vhost, "^(celery_delayed_.*|amq[.]default)$", ".*").await;
+    let may_declare = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
+    let mut may_not = may_declare.clone();
+    may_not[0].1 = bed.amqp_url().replace("guest:guest@", &format!("{user}:{user}@"));
+
+    let mut worker = Program::start(PROGRAM, &["worker", "-l", "info"], &may_declare);
+    worker.says("ready").await;
+    stop(worker).await;
+    let peer = bed.peer().await;
+    let (exchange, key) = (Ladder::default().delivery_exchange(), delivery_binding("celeriac"));
+    let none = FieldTable::default();
+    let (queue, at) = ("celeriac", exchange.as_str());
+    peer.channel().queue_unbind(queue.into(), at.into(), key.as_str().into(), none.clone()).await.unwrap();
+
+    let mut worker = Program::start(PROGRAM, &["worker", "-l", "info"], &may_not);
+    let code = worker.exit_code(Duration::from_secs(60)).await;
+    let said = worker.rest().await;
+    assert_eq!(code, 78, "{said}");
+    let missing = format!("queue `celeriac` is not bound to exchange `celery_delayed_delivery` with key `{key}`");
+    assert!(said.contains(&missing) && said.contains("help: "), "{said}");
+
+    let options = QueueBindOptions::default();
+    peer.channel().queue_bind(queue.into(), at.into(), key.as_str().into(), options, none).await.unwrap();
+    let mut worker = Program::start(PROGRAM, &["worker", "-l", "info"], &may_not);
+    worker.says("ready").await;
+    // What found the binding out is a task that does nothing, and leaves nothing behind.
+    worker.says("celery.accumulate[celeriac-probe-celeriac] succeeded").await;
+    stop(worker).await;
+    let rows: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM celeriac.tasks").fetch_one(&mut bed.database().await).await.unwrap();
+    assert_eq!((rows, peer.ready("celeriac").await, peer.ready("celeriac.dead").await), (0, 0, 0));
+    management.delete_user(&user).await;
+    bed.clear().await;
+}

@@ -1,0 +1,57 @@
+//! `queues`: how it stands with every queue, as a person sees it.
+
+use std::time::Duration;
+
+use celeriac_tests::{Bed, Program, eventually};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
+
+async fn run(bed: &Bed, arguments: &[&str], configuration: &str) -> (i32, String) {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("routes.yaml"), configuration).unwrap();
+    let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
+    let line = [&["--config", directory.path().to_str().unwrap()], arguments].concat();
+    let mut program = Program::start(PROGRAM, &line, &variables);
+    let code = program.exit_code(Duration::from_secs(60)).await;
+    (code, program.rest().await)
+}
+
+const ROUTES: &str = "queues: { mail: {}, reports: { type: classic }, log: { type: stream } }";
+
+#[tokio::test]
+async fn queues_are_shown_with_what_a_person_should_know_of_them() {
+    let bed = Bed::new().await;
+    let (code, said) = run(&bed, &["queues"], ROUTES).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("does not exist"), "{said}");
+    for _ in 0..2 {
+        let (code, said) = run(&bed, &["call", "test.note", "-a", "[1]", "-Q", "mail"], ROUTES).await;
+        assert_eq!(code, 0, "{said}");
+    }
+    // RabbitMQ counts what is confirmed a little later.
+    let shown = eventually(
+        "both to be counted",
+        async || {
+            let (code, said) = run(&bed, &["queues", "--json"], ROUTES).await;
+            assert_eq!(code, 0, "{said}");
+            serde_json::from_str::<serde_json::Value>(&said).unwrap()
+        },
+        |shown| shown[0]["ready"] == 2,
+    )
+    .await;
+    let of = |name: &str| shown.as_array().unwrap().iter().find(|queue| queue["name"] == name).unwrap().clone();
+    let mail = of("mail");
+    assert_eq!((&mail["type"], &mail["purpose"]), (&"quorum".into(), &"work".into()), "{mail}");
+    assert_eq!((&mail["consumers"], &mail["remark"]), (&0.into(), &"messages wait, and nobody consumes".into()));
+    assert_eq!(of("reports.dead")["purpose"], "dead_letters");
+    assert_eq!(of("log")["purpose"], "log");
+
+    let (code, said) = run(&bed, &["queues", "-Q", "mail", "--head"], ROUTES).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("test.note first, sent "), "{said}");
+    assert!(!said.contains("reports"), "{said}");
+    let (code, said) = run(&bed, &["queues", "-Q", "mial"], ROUTES).await;
+    assert_eq!(code, 65, "{said}");
+    assert!(said.contains("queue `mial`: is not declared, did you mean `mail`?"), "{said}");
+    bed.clear().await;
+}

@@ -1,0 +1,69 @@
+//! Tasks that take all there is of a processor, while the broker wants to hear a heartbeat.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use celeriac::prelude::*;
+use celeriac_tests::wait::eventually;
+use celeriac_tests::{Bed, Running};
+
+/// Computes, and gives nobody a turn.
+fn spin(time: Duration) -> u64 {
+    let begun = Instant::now();
+    let mut sum = 0_u64;
+    while begun.elapsed() < time {
+        sum = sum.wrapping_mul(31).wrapping_add(1);
+    }
+    sum
+}
+
+#[task(name = "test.spin")]
+fn blocking(milliseconds: u64) -> TaskResult<u64> {
+    Ok(spin(Duration::from_millis(milliseconds)))
+}
+
+#[task(name = "test.spin_async")]
+async fn hogging(milliseconds: u64) -> TaskResult<u64> {
+    Ok(spin(Duration::from_millis(milliseconds)))
+}
+
+/// The connections of this test's virtual host; RabbitMQ lists them with some delay.
+async fn connections(bed: &Bed) -> BTreeSet<String> {
+    let (management, vhost) = bed.management();
+    let names = async || management.connections(vhost).await.into_iter().collect::<BTreeSet<_>>();
+    eventually("both connections are listed", names, |names| names.len() == 2).await
+}
+
+// On one thread, as a program without a runtime of several has it.
+#[tokio::test]
+async fn blocking_tasks_that_take_every_processor_do_not_end_the_connection() {
+    let bed = Bed::new().await;
+    let program = bed.program(tasks![blocking]).set("broker.heartbeat", "2s").set("worker.concurrency", "8");
+    let running = Running::start(&program.build().unwrap()).await;
+    blocking(1).submit(&running.client).await.unwrap().get().await.unwrap();
+    let before = connections(&bed).await;
+    let calls = (0..8).map(|_| blocking(10_000));
+    for sent in running.client.submit_all(calls).await {
+        sent.unwrap().get().await.unwrap();
+    }
+    assert_eq!(connections(&bed).await, before, "a connection was lost and made again");
+    running.stop().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn asynchronous_tasks_that_compute_without_giving_way_do_not_end_the_connection() {
+    let bed = Bed::new().await;
+    let program = bed.program(tasks![hogging]).set("broker.heartbeat", "1s").set("worker.concurrency", "1");
+    let running = Running::start(&program.build().unwrap()).await;
+    hogging(1).submit(&running.client).await.unwrap().get().await.unwrap();
+    let before = connections(&bed).await;
+    // Half a second again and again, and then longer than the broker waits.
+    let calls = (0..16).map(|number| hogging(if number == 15 { 4_000 } else { 500 }));
+    for sent in running.client.submit_all(calls).await {
+        sent.unwrap().get().await.unwrap();
+    }
+    assert_eq!(connections(&bed).await, before, "a connection was lost and made again");
+    running.stop().await;
+    bed.clear().await;
+}
