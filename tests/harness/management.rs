@@ -64,6 +64,26 @@ impl Management {
         names.len()
     }
 
+    /// What the API says at a path below `/api/`.
+    pub async fn get(&self, path: &str) -> Value {
+        self.ask(self.http.get(self.at(path))).await
+    }
+
+    /// Puts something there.
+    pub async fn put(&self, path: &str, body: &Value) {
+        self.ask(self.http.put(self.at(path)).json(body)).await;
+    }
+
+    /// Posts something there.
+    pub async fn post(&self, path: &str, body: &Value) {
+        self.ask(self.http.post(self.at(path)).json(body)).await;
+    }
+
+    /// Deletes what is there.
+    pub async fn delete(&self, path: &str) {
+        self.ask(self.http.delete(self.at(path))).await;
+    }
+
     /// The prefetch of each consumer of a virtual host.
     pub async fn prefetches(&self, vhost: &str) -> Vec<u64> {
         let found = self.ask(self.http.get(self.at(&format!("consumers/{vhost}")))).await;

@@ -5,7 +5,8 @@
 //! - `publish`, `slot`, `line`, `flights`: a message is on a queue, or its sender has an error;
 //! - `consume`, `subscription`: deliveries out, verdicts in, through lost connections;
 //! - `arguments`, `declare`, `proof`, `verify`: what has to exist is made or adopted, or its difference is told;
-//! - `depth`: a look at a queue; `browse`: a look through it; `migration`: a queue is moved to another.
+//! - `depth`: a look at a queue; `browse`: a look through it; `migration`: a queue is moved to another;
+//! - `inspect`, `policy_watch`: what differs, with nothing made.
 //!
 //! Nothing of the client library's own recovery is used: what is published again, subscribed again and given up is decided
 //! here.
@@ -22,8 +23,10 @@ mod dial;
 mod flights;
 mod ground;
 mod health;
+mod inspect;
 mod line;
 mod migration;
+mod policy_watch;
 mod proof;
 mod publish;
 mod slot;
@@ -51,17 +54,19 @@ use self::connection::{ANSWER, Connections, Purpose, Surroundings};
 use self::convert::short;
 use self::declare::Declarer;
 use self::health::Board;
+pub(crate) use self::inspect::Inspection;
 use self::proof::Assumed;
 use self::publish::Publisher;
 use self::subscription::Owner;
 use self::tls::Tls;
-use self::url::Node;
+pub(crate) use self::url::Node;
 use crate::broker::{Broker, Consumer, Depth, Health, Outgoing, Subscription};
 use crate::browse::Browser;
 use crate::delay::Ladder;
 use crate::error::{Error, Result};
+use crate::management::{Management, management};
 use crate::options::BrokerOptions;
-use crate::topology::Topology;
+use crate::topology::{Part, Topology};
 
 /// How long the tasks of a broker may take to end.
 const WIND_UP: Duration = Duration::from_secs(10);
@@ -77,6 +82,8 @@ pub struct AmqpBroker {
     publisher: Publisher,
     declarer: Declarer,
     ladder: Ladder,
+    /// Where policies can be seen, if there are to be any.
+    management: Option<Management>,
     /// How long a sender waits.
     patience: Duration,
 }
@@ -103,6 +110,7 @@ impl AmqpBroker {
             publisher: Publisher::new(Arc::clone(&publishing), options),
             declarer: Declarer::new(Arc::clone(&consuming), options),
             ladder: Ladder::new(&options.delay_prefix),
+            management: management(options).filter(|_| options.policies),
             patience: options.publish_timeout,
             around,
             publishing,
@@ -110,12 +118,24 @@ impl AmqpBroker {
         })
     }
 
+    /// What differs of these parts, as far as AMQP shows it. Nothing is made.
+    pub(crate) async fn inspect(&self, parts: &[Part]) -> Result<Inspection> {
+        self.declarer.inspect(parts).await
+    }
+
+    /// Makes these parts exist.
+    pub(crate) async fn make(&self, parts: &[Part]) -> Result<()> {
+        arguments::check(parts)?;
+        self.declarer.make(parts).await.map(drop)
+    }
+
     /// A channel for looks and small changes, within the publish timeout.
     async fn channel(&self) -> Result<Channel> {
         self.in_time(self.consuming.channel()).await
     }
 
-    async fn look(&self, queue: &str) -> Result<Option<Depth>> {
+    /// How it stands with a queue at this moment. `None`: it is not there.
+    pub(crate) async fn look(&self, queue: &str) -> Result<Option<Depth>> {
         short(queue, "queue")?;
         let channel = self.channel().await?;
         let found = depth::depth(&channel, queue).await?;
@@ -177,6 +197,9 @@ impl Broker for AmqpBroker {
         Box::pin(async move {
             for assumed in self.declarer.declare(topology).await? {
                 self.prove(assumed).await?;
+            }
+            if let Some(management) = &self.management {
+                policy_watch::tell(management, topology, &self.ladder).await;
             }
             Ok(())
         })

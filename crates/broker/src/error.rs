@@ -133,6 +133,12 @@ pub enum Error {
         /// Its value in the configuration.
         expected: String,
     },
+    /// What is needed is not there, and this program does not make it.
+    #[error("not on the broker: {}", objects.join(", "))]
+    Absent {
+        /// What it is, such as ``queue `mail` ``.
+        objects: Vec<String>,
+    },
     /// A queue has no place at an exchange, and this program may not give it one.
     #[error("queue `{queue}` is not bound to exchange `{exchange}` with key `{key}`: what is delayed would be lost")]
     NotBound {
@@ -160,6 +166,17 @@ pub enum Error {
         option: String,
         /// What the broker said.
         reason: String,
+    },
+    /// The management API cannot be used.
+    #[error("cannot {doing} over the management API at {url}")]
+    Management {
+        /// What was being done.
+        doing: String,
+        /// The API, without password.
+        url: String,
+        /// What went wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The broker was closed by this program.
     #[error("the connection to the broker was closed by this program")]
@@ -192,6 +209,7 @@ impl Error {
                 | Self::Unreachable { .. }
                 | Self::Unconfirmed { .. }
                 | Self::Refused { .. }
+                | Self::Management { .. }
                 | Self::LookLost { .. }
                 | Self::Amqp { .. }
         )
@@ -227,11 +245,17 @@ impl Error {
             Self::Denied { .. } => Some("check user, password, virtual host and permissions of broker.url"),
             Self::Untrusted { fault, .. } => Some(fault.help()),
             Self::Mismatch { .. } => Some("change the configuration to what exists, or delete what exists"),
+            Self::Absent { .. } => {
+                Some("run `celeriac topology apply` as a user who may configure, or set broker.declare")
+            }
             Self::NotBound { .. } => Some(
                 "have somebody bind it who may configure the broker, such as a worker started once with that permission",
             ),
             Self::LookLost { .. } => Some("do it again: what was not removed is back on the queue"),
             Self::Unsupported { .. } => Some("leave that option out, or use a queue of another type or a newer broker"),
+            Self::Management { .. } => {
+                Some("is the management plugin on, is broker.management right, and has its user the tag `management`?")
+            }
             Self::Closed | Self::Invalid { .. } | Self::Amqp { .. } => None,
         }
     }

@@ -11,6 +11,8 @@
 //! - [`dead`]: what stands in dead-letter queues, to be listed, replayed and purged;
 //! - [`amqp`]: the contract on RabbitMQ, split by duty;
 //! - [`memory`]: the contract in process;
+//! - [`management`]: RabbitMQ's own view, over its HTTP API;
+//! - [`plan`]: topology as code: what differs between files and broker;
 //! - `conformance` (a feature of this crate, for tests): the suite that both pass.
 
 pub mod broker;
@@ -31,6 +33,10 @@ pub mod amqp;
 
 pub mod memory;
 
+pub mod management;
+
+pub mod plan;
+
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
@@ -43,6 +49,7 @@ pub use broker::{Broker, Consumer, Delivery, Depth, Health, Origin, Outgoing, Su
 pub use browse::{Browsed, Browser};
 pub use dead::{DeadLetter, Filter};
 pub use error::{Error, Result, TlsFault};
+pub use management::{Management, management};
 pub use options::{BrokerOptions, TlsOptions, connect};
 pub use prefetch::Prefetch;
 pub use route::{

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::broker::Broker;
 use crate::delay::{Ladder, PREFIX};
 use crate::error::{Error, Result};
-use crate::topology::QueueKind;
+use crate::topology::{Keeping, QueueKind};
 
 /// How to reach the broker, and how to treat it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,15 @@ pub struct BrokerOptions {
     /// `amqp://user:password@host:port/vhost`, `amqps://…`, or `memory://` for a broker inside this process. Several,
     /// separated by commas, are the nodes of a cluster.
     pub url: Secret,
+    /// RabbitMQ's management API: `http://user:password@host:15672`. Default: port 15672 of the nodes of `url`, with the
+    /// same user, where it answers.
+    pub management: Option<Secret>,
+    /// Whether a program makes what it needs: exchanges, queues, bindings. If not, it only looks whether they are there, and
+    /// `celeriac topology apply` makes them.
+    pub declare: bool,
+    /// Whether what RabbitMQ can change later is kept in policies, which `celeriac topology apply` makes over the management
+    /// API, and not in the arguments of queues, which cannot be changed.
+    pub policies: bool,
     /// How `amqps://` URLs are secured.
     pub tls: TlsOptions,
     /// How often both sides prove that they live.
@@ -61,6 +70,9 @@ impl Default for BrokerOptions {
     fn default() -> Self {
         Self {
             url: Secret::new("memory://"),
+            management: None,
+            declare: true,
+            policies: false,
             tls: TlsOptions::default(),
             heartbeat: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
@@ -75,6 +87,11 @@ impl Default for BrokerOptions {
 }
 
 impl BrokerOptions {
+    /// Where the settings of queues are kept.
+    pub fn keeping(&self) -> Keeping {
+        if self.policies { Keeping::Policies } else { Keeping::Arguments }
+    }
+
     /// What is wrong with these options, each with the key it stands under.
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
@@ -87,6 +104,11 @@ impl BrokerOptions {
             problems.push(("url".to_owned(), reason));
         } else {
             problems.extend(self.problems_of_tls());
+        }
+        if let Some(url) = &self.management
+            && let Err(reason) = crate::management::check(url)
+        {
+            problems.push(("management".to_owned(), reason));
         }
         problems.extend(Ladder::problem(&self.delay_prefix).map(|problem| ("delay_prefix".to_owned(), problem)));
         for (key, value) in [("confirm_window", self.confirm_window), ("publish_channels", self.publish_channels)] {

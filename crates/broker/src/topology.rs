@@ -3,9 +3,13 @@
 //! - `exchange`, `queue`: what the configuration says of them;
 //! - `matching`: which bindings take a message;
 //! - `validate`: what is wrong before any broker has seen it;
-//! - `parts`: what has to exist, one by one.
+//! - `parts`: what has to exist, one by one;
+//! - `difference`: what of it does not, or does otherwise;
+//! - `export`: the same for RabbitMQ's own tools.
 
+mod difference;
 mod exchange;
+mod export;
 mod matching;
 mod parts;
 mod queue;
@@ -15,7 +19,10 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+pub(crate) use difference::differing_policies;
+pub use difference::{Difference, DifferenceKind, Existing, Leftover, POLICY_PRIORITY, Remedy, differences, policies};
 pub use exchange::{Binding, ExchangeKind, ExchangeOptions, HeaderMatch};
+pub use export::{Cluster, definitions, manifests};
 pub use parts::{Argument, Arguments, BindingPart, ExchangePart, Keeping, Part, Place, QueuePart, delay_ladder};
 pub use queue::{Overflow, QueueKind, QueueOptions, dead_letter_queue};
 pub(crate) use validate::did_you_mean;

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::application::Override;
 
 pub use dead::{DeadFilter, DeadQueues, DeadVerb, ListDeadArgs, PurgeArgs, RemovalArgs, ReplayArgs, ShowDeadArgs};
-pub use topology::{MigrateArgs, QueuesArgs, TopologyVerb};
+pub use topology::{ApplyArgs, ExportArgs, ExportFormat, MigrateArgs, QueuesArgs, TopologyVerb};
 
 /// Background work on RabbitMQ, with results in Postgres.
 #[derive(Debug, Parser)]
@@ -58,7 +58,7 @@ pub enum Verb {
     Routes(RoutesVerb),
     /// Show how it stands with the queues
     Queues(QueuesArgs),
-    /// Change exchanges and queues on the broker
+    /// Compare, make, move and export exchanges, queues, bindings and policies
     #[command(subcommand)]
     Topology(TopologyVerb),
     /// Look at dead letters, replay them, purge them

@@ -77,6 +77,7 @@ fn broker_code(error: &BrokerError) -> u8 {
     match error {
         BrokerError::Denied { .. } | BrokerError::Untrusted { .. } => exit::DENIED,
         BrokerError::Mismatch { .. }
+        | BrokerError::Absent { .. }
         | BrokerError::Unsupported { .. }
         | BrokerError::Invalid { .. }
         | BrokerError::NotBound { .. }

@@ -4,6 +4,8 @@
 pub const OK: u8 = 0;
 /// The task that was awaited failed, or did not end in time.
 pub const TASK_FAILED: u8 = 1;
+/// Broker and files differ (`topology plan`).
+pub const DIFFERENT: u8 = 2;
 /// The command line cannot be understood.
 pub const USAGE: u8 = 2;
 /// What was given to a verb is not valid, such as arguments that are not JSON.

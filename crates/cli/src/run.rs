@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::application::Application;
-use crate::args::{CommandLine, ConfigVerb, RoutesVerb, TopologyVerb, Verb};
+use crate::args::{CommandLine, ConfigVerb, RoutesVerb, Verb};
 use crate::error::Error;
 use crate::{exit, output, verbs};
 
@@ -26,7 +26,7 @@ pub async fn run_with<A: Application>(app: A, arguments: impl IntoIterator<Item 
         }
     };
     match obey(app, line).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             output::failure(&error);
             ExitCode::from(error.exit_code())
@@ -34,20 +34,18 @@ pub async fn run_with<A: Application>(app: A, arguments: impl IntoIterator<Item 
     }
 }
 
-async fn obey<A: Application>(app: A, line: CommandLine) -> Result<(), Error> {
+async fn obey<A: Application>(app: A, line: CommandLine) -> Result<u8, Error> {
     let overrides = line.overrides();
     let CommandLine { global, verb } = line;
     let program = app.load(global.config, overrides).map_err(Error::Config)?;
-    match verb {
+    let done: Result<(), Error> = match verb {
+        Verb::Topology(verb) => return Box::pin(verbs::topology::run(&program, verb, global.json)).await,
         Verb::Worker(_) => Box::pin(verbs::worker::run(&program)).await,
         Verb::List(args) => verbs::list::run(&program, args.what, global.json),
         Verb::Call(args) => Box::pin(verbs::call::run(&program, *args, global.json)).await,
         Verb::Result(args) => Box::pin(verbs::result::run(&program, &args, global.json)).await,
         Verb::Routes(RoutesVerb::Explain(args)) => verbs::routes::explain(&program, args, global.json),
         Verb::Queues(args) => Box::pin(verbs::queues::run(&program, &args, global.json)).await,
-        Verb::Topology(TopologyVerb::Migrate(args)) => {
-            Box::pin(verbs::migrate::run(&program, &args, global.json)).await
-        }
         Verb::Dead(verb) => Box::pin(verbs::dead::run(&program, verb, global.json)).await,
         Verb::Config(ConfigVerb::Check) => {
             verbs::config::check(global.json);
@@ -57,5 +55,6 @@ async fn obey<A: Application>(app: A, line: CommandLine) -> Result<(), Error> {
             verbs::config::show(&program);
             Ok(())
         }
-    }
+    };
+    done.map(|()| exit::OK)
 }

@@ -8,4 +8,5 @@ pub(crate) mod migrate;
 pub(crate) mod queues;
 pub(crate) mod result;
 pub(crate) mod routes;
+pub(crate) mod topology;
 pub(crate) mod worker;

@@ -28,6 +28,7 @@ pub(crate) fn own_options(topology: &Topology, queue: &str) -> Option<QueueOptio
         unused_for: Some(AWAY),
         dead_letters: topology.dead_letter_queue(queue),
         broadcast: false,
+        own: true,
         ..options.clone()
     })
 }

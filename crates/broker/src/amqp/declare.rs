@@ -29,7 +29,7 @@ use crate::topology::{
 };
 
 /// How many arguments of a queue may differ before it is taken as it is.
-const MOST_DIFFERENCES: usize = 12;
+pub(super) const MOST_DIFFERENCES: usize = 12;
 
 /// Declares topologies.
 #[derive(Debug)]
@@ -37,6 +37,10 @@ pub(super) struct Declarer {
     connections: Arc<Connections>,
     ladder: Ladder,
     ladder_kind: QueueKind,
+    /// Where settings of queues are kept.
+    keeping: Keeping,
+    /// Whether programs make what they need.
+    making: bool,
     /// Whether this process has seen to the ladder.
     ladder_stands: AtomicBool,
     timeout: Duration,
@@ -48,6 +52,8 @@ impl Declarer {
             connections,
             ladder: Ladder::new(&options.delay_prefix),
             ladder_kind: options.delay_queues,
+            keeping: options.keeping(),
+            making: options.declare,
             ladder_stands: AtomicBool::new(false),
             timeout: options.publish_timeout,
         }
@@ -56,16 +62,43 @@ impl Declarer {
     /// Makes everything in `topology` exist, and the delay ladder where there are queues. Tells which queues are only
     /// taken to be bound, since this program may not bind them.
     pub(super) async fn declare(&self, topology: &Topology) -> Result<Vec<Assumed>> {
-        let parts = topology.parts(&self.ladder, Keeping::Arguments);
+        let parts = topology.parts(&self.ladder, self.keeping);
         check(&parts)?;
+        if !self.making {
+            return self.look(topology, parts).await;
+        }
         if !topology.queues.is_empty() && !self.ladder_stands.load(Ordering::Acquire) {
-            self.apply(&delay_ladder(&self.ladder, self.ladder_kind)).await?;
+            self.make(&delay_ladder(&self.ladder, self.ladder_kind)).await?;
             self.ladder_stands.store(true, Ordering::Release);
         }
-        self.apply(&parts).await
+        self.make(&parts).await
     }
 
-    async fn apply(&self, parts: &[Part]) -> Result<Vec<Assumed>> {
+    /// Whether everything is there that this program needs. What is its own it makes nevertheless.
+    async fn look(&self, topology: &Topology, parts: Vec<Part>) -> Result<Vec<Assumed>> {
+        let own = |name: &str| topology.queues.get(name).is_some_and(|queue| queue.own);
+        let (own, mut wanted): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| match part {
+            Part::Queue(QueuePart { name, .. }) => own(name),
+            Part::Binding(BindingPart { destination: Place::Queue(name), .. }) => own(name),
+            _ => false,
+        });
+        let mut assumed: Vec<_> = wanted.iter().filter_map(Assumed::of).collect();
+        if !topology.queues.is_empty() && !self.ladder_stands.load(Ordering::Acquire) {
+            wanted.extend(delay_ladder(&self.ladder, self.ladder_kind));
+        }
+        let absent = self.absent(&wanted).await?;
+        if !absent.is_empty() {
+            return Err(Error::Absent { objects: absent.iter().map(|part| part.to_string()).collect() });
+        }
+        self.ladder_stands.store(true, Ordering::Release);
+        if !own.is_empty() {
+            assumed.extend(self.make(&own).await?);
+        }
+        Ok(assumed)
+    }
+
+    /// Makes these parts exist.
+    pub(super) async fn make(&self, parts: &[Part]) -> Result<Vec<Assumed>> {
         let channel = self.channel().await?;
         let together = try_join_all(parts.iter().map(|part| declare(&channel, part)));
         if let Ok(Ok(_)) = timeout(ANSWER, together).await {
@@ -84,7 +117,7 @@ impl Declarer {
         Ok(assumed)
     }
 
-    async fn channel(&self) -> Result<Channel> {
+    pub(super) async fn channel(&self) -> Result<Channel> {
         let began = Instant::now();
         timeout_at(began + self.timeout, self.connections.channel()).await.unwrap_or_else(|_| {
             Err(Error::Unreachable {
@@ -114,7 +147,7 @@ impl Declarer {
         Error::Denied { url: self.connections.shown(), reason: said.get_message().to_string() }
     }
 
-    async fn exists(&self, part: &Part) -> Result<bool> {
+    pub(super) async fn exists(&self, part: &Part) -> Result<bool> {
         Ok(match part {
             Part::Exchange(exchange) => self.exchange_exists(&exchange.name).await?,
             Part::Queue(queue) => self.queue_exists(&queue.name).await?,
@@ -183,15 +216,10 @@ fn adapt(queue: &mut QueuePart, differs: Inequivalent) -> Result<bool> {
         // Whether it is durable, exclusive or deleted automatically: never what we can live with.
         return Err(differs.into_error(None));
     }
-    match (&differs.current, differs.current.argument()) {
-        (_, Some(value)) => drop(queue.arguments.insert(name.to_owned(), value)),
-        (super::verify::Said::Nothing, None) => drop(queue.arguments.remove(name)),
-        _ => return Ok(false),
-    }
-    Ok(true)
+    Ok(differs.take_over(name, &mut queue.arguments))
 }
 
-async fn declare(channel: &Channel, part: &Part) -> lapin::Result<()> {
+pub(super) async fn declare(channel: &Channel, part: &Part) -> lapin::Result<()> {
     match part {
         Part::Exchange(ExchangePart { name, kind, arguments, foreign }) => {
             let options =
@@ -230,19 +258,19 @@ fn exchange_kind(kind: topology::ExchangeKind) -> ExchangeKind {
     }
 }
 
-async fn answered<T>(request: impl Future<Output = lapin::Result<T>>) -> Result<lapin::Result<T>> {
+pub(super) async fn answered<T>(request: impl Future<Output = lapin::Result<T>>) -> Result<lapin::Result<T>> {
     timeout(ANSWER, request).await.map_err(|_| Error::Amqp {
         doing: "declaring".to_owned(),
         source: format!("no answer within {ANSWER:?}").into(),
     })
 }
 
-async fn close(channel: Channel) {
+pub(super) async fn close(channel: Channel) {
     // Everything was answered; a channel that does not close is closed with its connection.
     let _ = timeout(ANSWER, channel.close(200, "declared".into())).await;
 }
 
-fn refusal(error: &lapin::Error) -> Option<&AMQPError> {
+pub(super) fn refusal(error: &lapin::Error) -> Option<&AMQPError> {
     match error.kind() {
         ErrorKind::ProtocolError(said) => Some(said),
         _ => None,
@@ -284,7 +312,7 @@ fn refused_argument(said: &str) -> Option<&str> {
     said.split_once('\'').map(|(argument, _)| argument)
 }
 
-fn doing(part: &Part) -> String {
+pub(super) fn doing(part: &Part) -> String {
     match part {
         Part::Exchange(exchange) => format!("declaring exchange `{}`", exchange.name),
         Part::Queue(queue) => format!("declaring queue `{}`", queue.name),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use celeriac_config::Secret;
 use lapin::uri::{AMQPScheme, AMQPUri};
+use reqwest::Url;
 
 use super::connection::Purpose;
 use crate::error::{Error, Result};
@@ -19,7 +20,7 @@ pub(super) const LARGEST_HEADERS: usize = PUBLISH_FRAME as usize - (4 << 10);
 
 /// One node.
 #[derive(Clone)]
-pub(super) struct Node {
+pub(crate) struct Node {
     uri: AMQPUri,
     shown: String,
 }
@@ -29,7 +30,7 @@ impl Node {
     ///
     /// # Errors
     /// When one of them cannot be understood.
-    pub(super) fn all(options: &BrokerOptions) -> Result<Vec<Self>> {
+    pub(crate) fn all(options: &BrokerOptions) -> Result<Vec<Self>> {
         split(options.url.expose()).into_iter().map(|url| Self::new(url.trim(), options)).collect()
     }
 
@@ -43,6 +44,23 @@ impl Node {
         uri.query.heartbeat.get_or_insert(seconds(options.heartbeat));
         uri.query.connection_timeout.get_or_insert(milliseconds(options.connect_timeout));
         Ok(Self { uri, shown })
+    }
+
+    /// The virtual host.
+    pub(crate) fn vhost(&self) -> &str {
+        &self.uri.vhost
+    }
+
+    /// Where its management API usually is. `None` with TLS, which the client of that API does not speak: the password
+    /// would go in the clear.
+    pub(crate) fn management(&self) -> Option<Url> {
+        let plain = matches!(self.uri.scheme, AMQPScheme::AMQP);
+        let mut url = Url::parse("http://localhost:15672").ok().filter(|_| plain)?;
+        let AMQPUri { authority, .. } = &self.uri;
+        url.set_host(Some(&authority.host)).ok()?;
+        url.set_username(&authority.userinfo.username).ok()?;
+        url.set_password(Some(&authority.userinfo.password)).ok()?;
+        Some(url)
     }
 
     /// The URL without its password.

@@ -1,7 +1,7 @@
 //! What RabbitMQ says when something exists otherwise than it is declared. Pure.
 
 use crate::error::Error;
-use crate::topology::Argument;
+use crate::topology::{Argument, Arguments};
 
 /// An argument that differs, as RabbitMQ tells it.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +44,16 @@ impl Inequivalent {
         })
     }
 
+    /// Makes an argument what it is on the broker. False when that cannot be read.
+    pub(super) fn take_over(&self, name: &str, arguments: &mut Arguments) -> bool {
+        match (&self.current, self.current.argument()) {
+            (_, Some(value)) => drop(arguments.insert(name.to_owned(), value)),
+            (Said::Nothing, None) => drop(arguments.remove(name)),
+            _ => return false,
+        }
+        true
+    }
+
     /// The error for a person, who wrote `expected` or else what RabbitMQ received.
     pub(super) fn into_error(self, expected: Option<&str>) -> Error {
         let show = |said: &Said| match said {
@@ -75,6 +85,15 @@ impl Said {
         match whole() {
             Some((value, kind)) => Self::Value { text: value.to_owned(), kind: kind.to_owned() },
             None => Self::CutOff,
+        }
+    }
+
+    /// The value. `None` where nothing is set.
+    pub(super) fn text(&self) -> Option<String> {
+        match self {
+            Self::Nothing => None,
+            Self::Value { text, .. } => Some(text.clone()),
+            Self::CutOff => Some("another".to_owned()),
         }
     }
 

@@ -215,7 +215,7 @@ fn queue(name: &str, options: &QueueOptions, dead: Option<&str>, keeping: Keepin
         }
     }
     let mut policy = Arguments::new();
-    if keeping == Keeping::Policies && !options.foreign {
+    if keeping == Keeping::Policies && !options.foreign && !options.own {
         policy = take_policy(&mut arguments);
         configured.retain(|name, _| policy_key(name).is_none());
     }

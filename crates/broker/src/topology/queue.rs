@@ -67,6 +67,10 @@ pub struct QueueOptions {
     /// Somebody else declares it, such as a Celery app: it has to be there, with whatever arguments.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub foreign: bool,
+    /// The process that consumes it makes it, alone and for itself, such as a worker's own queue of a broadcast: whatever the
+    /// settings say of declaring and of policies.
+    #[serde(skip)]
+    pub own: bool,
 }
 
 /// How a queue is kept.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tracing::{Level, debug, info, warn};
+use tracing::{Level, debug, error, info, warn};
 
 use super::{Attribute, Occurrence};
 use crate::metrics::{Counter, count};
@@ -201,6 +201,27 @@ impl Occurrence for BindingAssumed<'_> {
 
     fn level(&self) -> Level {
         Level::DEBUG
+    }
+}
+
+/// A queue has not the policy that says how it is kept: no limits, no lifetimes, no dead-letter queue.
+#[derive(Debug, Clone, Copy)]
+pub struct PolicyAbsent<'a> {
+    /// The policies, and what is wrong with them.
+    pub policies: &'a str,
+}
+
+impl Occurrence for PolicyAbsent<'_> {
+    fn tell(&self) {
+        error!(
+            target: TARGET,
+            "broker.policies is set, and queues are not kept as it should be: {}; run `celeriac topology apply`",
+            self.policies,
+        );
+    }
+
+    fn level(&self) -> Level {
+        Level::ERROR
     }
 }
 

@@ -1,0 +1,33 @@
+//! Tells at start which policies are not as they should be, where that can be seen.
+
+use std::time::Duration;
+
+use celeriac_telemetry::Occurrence;
+use celeriac_telemetry::occurrences::broker::PolicyAbsent;
+use tokio::time::timeout;
+
+use crate::delay::Ladder;
+use crate::error::Result;
+use crate::management::Management;
+use crate::topology::{Existing, Keeping, Topology, differing_policies};
+
+/// How long a start may wait for the management API, which it can do without.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Queues without their policies work, and lose what should be dead-lettered: that is told, and no error.
+pub(super) async fn tell(management: &Management, topology: &Topology, ladder: &Ladder) {
+    let Ok(Ok(Some(existing))) = timeout(PATIENCE, look(management)).await else { return };
+    let differing = differing_policies(&topology.parts(ladder, Keeping::Policies), &existing);
+    if !differing.is_empty() {
+        let named: Vec<_> = differing.iter().map(|found| found.object.as_str()).collect();
+        PolicyAbsent { policies: &named.join(", ") }.tell();
+    }
+}
+
+async fn look(management: &Management) -> Result<Option<Existing>> {
+    if management.overview().await?.is_none() {
+        return Ok(None);
+    }
+    let (queues, policies) = futures::try_join!(management.queues(), management.policies())?;
+    Ok(Some(Existing { queues, policies, ..Existing::default() }))
+}

@@ -1,0 +1,210 @@
+//! RabbitMQ's own view, over its HTTP API: what exists, how it stands with queues, and policies.
+//!
+//! - `facts`: what it tells, as data;
+//! - `http`: one request, its deadline and its bound.
+//!
+//! It is an extra: tasks flow without it, and where the URL is only guessed, nothing may depend on it.
+
+mod facts;
+mod http;
+
+use celeriac_config::Secret;
+use serde_json::json;
+
+use self::http::{Http, Wanted};
+use crate::amqp::Node;
+use crate::error::{Error, Result};
+use crate::options::BrokerOptions;
+use crate::topology::Place;
+
+pub(crate) use facts::as_json;
+pub use facts::{BindingFacts, ExchangeFacts, Overview, PolicyFacts, QueueFacts, Rates};
+
+/// A client of the management API, for one virtual host.
+#[derive(Debug, Clone)]
+pub struct Management {
+    http: Http,
+    vhost: String,
+    /// Whether somebody said where it is. Then it has to be there.
+    configured: bool,
+}
+
+/// The management API of the broker that the options name. `None` where there cannot be one that we can talk to: for a
+/// broker in this process, and beside `amqps://` unless `broker.management` is set.
+///
+/// Does not connect yet; [`Management::overview`] says whether it answers.
+pub fn management(options: &BrokerOptions) -> Option<Management> {
+    if options.url.expose().starts_with("memory://") {
+        return None;
+    }
+    let nodes = Node::all(options).ok()?;
+    let vhost = nodes.first()?.vhost().to_owned();
+    let urls = match &options.management {
+        Some(url) => vec![http::parse(url).ok()?],
+        None => nodes.iter().filter_map(Node::management).collect(),
+    };
+    Some(Management { http: Http::new(urls)?, vhost, configured: options.management.is_some() })
+}
+
+/// Whether this can be the URL of a management API.
+pub(crate) fn check(url: &Secret) -> Result<(), String> {
+    http::parse(url).map(drop)
+}
+
+impl Management {
+    /// What the broker is. `None` where the API does not answer this user and nobody said that it would.
+    ///
+    /// # Errors
+    /// When it does not answer although `broker.management` says where it is.
+    pub async fn overview(&self) -> Result<Option<Overview>> {
+        match self.http.get(&["overview"], &[], "look at the broker").await {
+            Ok(overview) => Ok(Some(overview)),
+            Err(Error::Management { .. } | Error::Denied { .. }) if !self.configured => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The virtual host.
+    pub fn vhost(&self) -> &str {
+        &self.vhost
+    }
+
+    /// Where it is, without password.
+    pub fn shown(&self) -> String {
+        self.http.shown()
+    }
+
+    /// Every queue.
+    ///
+    /// # Errors
+    /// When the API does not answer.
+    pub async fn queues(&self) -> Result<Vec<QueueFacts>> {
+        let columns = [("columns", facts::QUEUE_COLUMNS), ("disable_stats", "false")];
+        self.http.get(&["queues", &self.vhost], &columns, "list queues").await
+    }
+
+    /// Every exchange, RabbitMQ's own among them.
+    ///
+    /// # Errors
+    /// When the API does not answer.
+    pub async fn exchanges(&self) -> Result<Vec<ExchangeFacts>> {
+        let columns = [("columns", facts::EXCHANGE_COLUMNS)];
+        self.http.get(&["exchanges", &self.vhost], &columns, "list exchanges").await
+    }
+
+    /// Every binding, but for those of the default exchange.
+    ///
+    /// # Errors
+    /// When the API does not answer.
+    pub async fn bindings(&self) -> Result<Vec<BindingFacts>> {
+        let mut bindings: Vec<BindingFacts> = self.http.get(&["bindings", &self.vhost], &[], "list bindings").await?;
+        bindings.retain(|binding| !binding.source.is_empty());
+        Ok(bindings)
+    }
+
+    /// Every policy.
+    ///
+    /// # Errors
+    /// When the API does not answer.
+    pub async fn policies(&self) -> Result<Vec<PolicyFacts>> {
+        self.http.get(&["policies", &self.vhost], &[], "list policies").await
+    }
+
+    /// Makes a policy, or makes one what it should be.
+    ///
+    /// # Errors
+    /// When the API does not answer, or the user has not the tag `policymaker`.
+    pub async fn put_policy(&self, policy: &PolicyFacts) -> Result<()> {
+        let body = json!({
+            "pattern": policy.pattern,
+            "apply-to": policy.apply_to,
+            "priority": policy.priority,
+            "definition": as_json(&policy.definition),
+        });
+        let doing = format!("set policy `{}`", policy.name);
+        self.http.change(Wanted::Put(body), &["policies", &self.vhost, &policy.name], &[], &doing).await
+    }
+
+    /// Deletes a policy.
+    ///
+    /// # Errors
+    /// When the API does not answer, or the user has not the tag `policymaker`.
+    pub async fn delete_policy(&self, name: &str) -> Result<()> {
+        let doing = format!("delete policy `{name}`");
+        self.http.change(Wanted::Deleted, &["policies", &self.vhost, name], &[], &doing).await
+    }
+
+    /// Deletes a queue that is empty and that nobody consumes.
+    ///
+    /// RabbitMQ refuses others itself, but for quorum queues and streams, where it cannot: look at those just before.
+    ///
+    /// # Errors
+    /// When the API does not answer, or RabbitMQ refuses.
+    pub async fn delete_queue(&self, queue: &QueueFacts) -> Result<()> {
+        let only = if queue.kind == "classic" { &[("if-empty", "true"), ("if-unused", "true")][..] } else { &[] };
+        let doing = format!("delete queue `{}`", queue.name);
+        self.http.change(Wanted::Deleted, &["queues", &self.vhost, &queue.name], only, &doing).await
+    }
+
+    /// Deletes an exchange that nothing is bound to.
+    ///
+    /// # Errors
+    /// When the API does not answer, or RabbitMQ refuses.
+    pub async fn delete_exchange(&self, name: &str) -> Result<()> {
+        let doing = format!("delete exchange `{name}`");
+        self.http.change(Wanted::Deleted, &["exchanges", &self.vhost, name], &[("if-unused", "true")], &doing).await
+    }
+
+    /// Deletes a binding.
+    ///
+    /// # Errors
+    /// When the API does not answer, or RabbitMQ refuses.
+    pub async fn delete_binding(&self, binding: &BindingFacts) -> Result<()> {
+        let (kind, name) = match &binding.destination {
+            Place::Queue(name) => ("q", name),
+            Place::Exchange(name) => ("e", name),
+        };
+        let path = ["bindings", &self.vhost, "e", &binding.source, kind, name, &binding.properties_key];
+        let doing = format!("unbind {} from exchange `{}`", binding.destination, binding.source);
+        self.http.change(Wanted::Deleted, &path, &[], &doing).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(url: &str, management: Option<&str>) -> Option<String> {
+        let options = BrokerOptions {
+            url: Secret::new(url),
+            management: management.map(Secret::new),
+            ..BrokerOptions::default()
+        };
+        super::management(&options).map(|management| format!("{} {}", management.shown(), management.vhost()))
+    }
+
+    #[test]
+    fn the_api_is_beside_the_broker_unless_said_otherwise() {
+        let cases = [
+            ("amqp://u:p@host:1/%2f", None, Some("http://u:***@host:15672/ /")),
+            ("amqp://u:p@a/v, amqp://b/v", None, Some("http://u:***@a:15672/, http://guest:***@b:15672/ v")),
+            ("amqps://u:p@host/v", None, None),
+            ("amqps://u:p@host/v", Some("http://m:n@other:8080/rabbit"), Some("http://m:***@other:8080/rabbit v")),
+            ("memory://", Some("http://host:15672"), None),
+        ];
+        for (url, management, expected) in cases {
+            assert_eq!(found(url, management).as_deref(), expected, "{url} {management:?}");
+        }
+    }
+
+    #[test]
+    fn a_url_of_another_kind_is_refused_without_its_password() {
+        for (url, reason) in [
+            ("https://u:secret@host", "should begin with http://; TLS is not spoken here"),
+            ("host:15672", "should begin with http://; TLS is not spoken here"),
+            ("http://u:secret@host:port", "is no URL: invalid port number"),
+        ] {
+            assert_eq!(check(&Secret::new(url)), Err(reason.to_owned()));
+        }
+    }
+}

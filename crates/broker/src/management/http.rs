@@ -1,0 +1,164 @@
+//! Requests to the management API: each has a deadline, and its answer a bound.
+
+use std::fmt;
+use std::time::Duration;
+
+use celeriac_config::Secret;
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, Response, StatusCode, Url};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+/// How long a connection may take. A node that is gone is skipped after it.
+const CONNECT: Duration = Duration::from_secs(3);
+/// How long a request may take. RabbitMQ asks every queue for some answers.
+const ANSWER: Duration = Duration::from_secs(30);
+/// The longest answer, room for some 50,000 queues.
+const LONGEST: usize = 64 << 20;
+
+/// A client of the API of one node or several, any of which can answer.
+#[derive(Clone)]
+pub(super) struct Http {
+    nodes: Vec<Url>,
+    client: Client,
+}
+
+/// What a request changes.
+pub(super) enum Wanted {
+    Put(Value),
+    Deleted,
+}
+
+/// The URL of an API.
+pub(super) fn parse(url: &Secret) -> Result<Url, String> {
+    let url = url.expose();
+    if !url.starts_with("http://") {
+        return Err("should begin with http://; TLS is not spoken here".to_owned());
+    }
+    Url::parse(url).map_err(|reason| format!("is no URL: {reason}"))
+}
+
+impl Http {
+    pub(super) fn new(nodes: Vec<Url>) -> Option<Self> {
+        // Variables that name a proxy are not ours to read, and a redirection would carry the password elsewhere.
+        let client = Client::builder().no_proxy().redirect(Policy::none()).connect_timeout(CONNECT).timeout(ANSWER);
+        Some(Self { client: client.build().ok()?, nodes }).filter(|http| !http.nodes.is_empty())
+    }
+
+    pub(super) fn shown(&self) -> String {
+        let shown: Vec<_> = self.nodes.iter().map(shown).collect();
+        shown.join(", ")
+    }
+
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        doing: &str,
+    ) -> Result<T> {
+        let (node, answer) = self.ask(&Method::GET, path, query, None, doing).await?;
+        serde_json::from_slice(&answer).map_err(|error| failed(node, doing, error))
+    }
+
+    pub(super) async fn change(
+        &self,
+        wanted: Wanted,
+        path: &[&str],
+        query: &[(&str, &str)],
+        doing: &str,
+    ) -> Result<()> {
+        let (method, body) = match wanted {
+            Wanted::Put(body) => (Method::PUT, Some(body)),
+            Wanted::Deleted => (Method::DELETE, None),
+        };
+        self.ask(&method, path, query, body.as_ref(), doing).await.map(drop)
+    }
+
+    /// Asks the nodes one after another until one can be connected to.
+    async fn ask(
+        &self,
+        method: &Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+        doing: &str,
+    ) -> Result<(&Url, Vec<u8>)> {
+        let mut left = self.nodes.iter();
+        let Some(mut node) = left.next() else { return Err(Error::Closed) };
+        loop {
+            let mut request = self.client.request(method.clone(), at(node, path, query));
+            if let Some(body) = body {
+                request = request.json(body);
+            }
+            match request.send().await {
+                Ok(answer) => return Ok((node, taken(node, answer, doing).await?)),
+                Err(error) => match left.next().filter(|_| error.is_connect()) {
+                    Some(next) => node = next,
+                    None => return Err(failed(node, doing, error.without_url())),
+                },
+            }
+        }
+    }
+}
+
+async fn taken(node: &Url, answer: Response, doing: &str) -> Result<Vec<u8>> {
+    let status = answer.status();
+    let body = whole(node, answer, doing).await?;
+    if status.is_success() {
+        return Ok(body);
+    }
+    let reason = reason(status, &body);
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Error::Denied { url: shown(node), reason }),
+        _ => Err(failed(node, doing, reason)),
+    }
+}
+
+async fn whole(node: &Url, mut answer: Response, doing: &str) -> Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| failed(node, doing, error.without_url()))? {
+        if body.len() + chunk.len() > LONGEST {
+            return Err(failed(node, doing, format!("the answer is longer than {} MiB", LONGEST >> 20)));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// What RabbitMQ says, if it says something.
+fn reason(status: StatusCode, body: &[u8]) -> String {
+    let said: Option<Value> = serde_json::from_slice(body).ok();
+    let reason = said.as_ref().and_then(|said| said["reason"].as_str());
+    match reason {
+        Some(reason) => format!("{status}: {reason}"),
+        None => status.to_string(),
+    }
+}
+
+fn at(node: &Url, path: &[&str], query: &[(&str, &str)]) -> Url {
+    let mut url = node.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        // A virtual host named `/` is a segment of its own.
+        segments.pop_if_empty().push("api").extend(path);
+    }
+    if !query.is_empty() {
+        url.query_pairs_mut().extend_pairs(query);
+    }
+    url
+}
+
+fn shown(node: &Url) -> String {
+    Secret::new(node.as_str()).masked()
+}
+
+fn failed(node: &Url, doing: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::Management { doing: doing.to_owned(), url: shown(node), source: source.into() }
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.shown())
+    }
+}

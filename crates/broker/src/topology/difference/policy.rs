@@ -1,0 +1,102 @@
+//! Policies: which there should be, and how those differ that there are. Pure.
+
+use super::{Difference, DifferenceKind, Existing, Leftover, Remedy, names, shown};
+use crate::management::PolicyFacts;
+use crate::topology::{Part, QueuePart};
+
+/// Above the zero of those who say nothing of priorities: of two policies that are alike in it, RabbitMQ takes any.
+pub const POLICY_PRIORITY: i64 = 1;
+
+/// What the names of our policies begin with.
+const OURS: &str = "celeriac.";
+
+/// The policies that go with these parts.
+pub fn policies(parts: &[Part]) -> Vec<PolicyFacts> {
+    let queues = parts.iter().filter_map(|part| match part {
+        Part::Queue(queue) if !queue.policy.is_empty() => Some(queue),
+        _ => None,
+    });
+    queues.map(of_queue).collect()
+}
+
+fn of_queue(queue: &QueuePart) -> PolicyFacts {
+    PolicyFacts {
+        name: format!("{OURS}{}", queue.name),
+        pattern: format!("^{}$", regex::escape(&queue.name)),
+        apply_to: "queues".to_owned(),
+        priority: POLICY_PRIORITY,
+        definition: queue.policy.clone(),
+    }
+}
+
+/// Which policies are not there, are not what they should be, or do not apply.
+pub(crate) fn differing_policies(parts: &[Part], existing: &Existing) -> Vec<Difference> {
+    let mut found = Vec::new();
+    compare(parts, existing, &mut found);
+    found.retain(|found| found.kind != DifferenceKind::Extra);
+    found
+}
+
+/// How the policies of `existing` differ from those that go with `parts`.
+pub(super) fn compare(parts: &[Part], existing: &Existing, found: &mut Vec<Difference>) {
+    let wanted = policies(parts);
+    for policy in &wanted {
+        match existing.policies.iter().find(|facts| facts.name == policy.name) {
+            Some(facts) => differing(policy, facts, found),
+            None => found.push(Difference {
+                kind: DifferenceKind::Missing,
+                object: object(&policy.name),
+                property: None,
+                broker: None,
+                files: Some("declared".to_owned()),
+                remedy: Remedy::SetPolicy(policy.clone()),
+            }),
+        }
+        overruled(policy, existing, found);
+    }
+    for facts in &existing.policies {
+        let Some(queue) = facts.name.strip_prefix(OURS) else { continue };
+        let named = parts.iter().any(|part| matches!(part, Part::Queue(known) if known.name == queue));
+        // The policy of a queue that is there and that these files do not name is another program's.
+        let gone = !existing.queues.iter().any(|known| known.name == queue);
+        if (named || gone) && !wanted.iter().any(|policy| policy.name == facts.name) {
+            found.push(Difference::extra(object(&facts.name), Leftover::Policy(facts.name.clone())));
+        }
+    }
+}
+
+fn differing(wanted: &PolicyFacts, facts: &PolicyFacts, found: &mut Vec<Difference>) {
+    let object = object(&wanted.name);
+    let mut differs = |property: &str, broker: Option<String>, files: Option<String>| {
+        if broker != files {
+            let remedy = Remedy::SetPolicy(wanted.clone());
+            found.push(Difference::differs(&object, property, broker, files, remedy));
+        }
+    };
+    differs("pattern", Some(facts.pattern.clone()), Some(wanted.pattern.clone()));
+    differs("apply-to", Some(facts.apply_to.clone()), Some(wanted.apply_to.clone()));
+    differs("priority", Some(facts.priority.to_string()), Some(wanted.priority.to_string()));
+    for name in names(&wanted.definition, &facts.definition) {
+        differs(name, shown(facts.definition.get(name)), shown(wanted.definition.get(name)));
+    }
+}
+
+/// Only one policy applies to a queue. What the API says of a queue comes a little late, so that only a policy counts that
+/// can hold its place.
+fn overruled(wanted: &PolicyFacts, existing: &Existing, found: &mut Vec<Difference>) {
+    let Some(name) = wanted.name.strip_prefix(OURS) else { return };
+    let queue = existing.queues.iter().find(|queue| queue.name == name);
+    let Some(applies) = queue.and_then(|queue| queue.policy.as_ref()).filter(|applies| **applies != wanted.name) else {
+        return;
+    };
+    let holds = |policy: &&PolicyFacts| policy.name == *applies && policy.priority >= wanted.priority;
+    if existing.policies.iter().any(|policy| holds(&policy)) {
+        let (broker, files) = (Some(applies.clone()), Some(wanted.name.clone()));
+        let remedy = Remedy::ByHand("only one policy applies to a queue: give the other a priority below 1");
+        found.push(Difference::differs(&format!("queue `{name}`"), "policy", broker, files, remedy));
+    }
+}
+
+fn object(name: &str) -> String {
+    format!("policy `{name}`")
+}

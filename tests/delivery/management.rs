@@ -1,0 +1,117 @@
+//! RabbitMQ's own view, over its HTTP API.
+
+use celeriac_broker::management::{Management, PolicyFacts};
+use celeriac_broker::topology::{Argument, Place};
+use celeriac_broker::{BrokerOptions, Topology, connect, management};
+use celeriac_config::Secret;
+use celeriac_servers::MANAGEMENT_URL;
+use celeriac_tests::Bed;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+/// A client for the virtual host of a test.
+pub(crate) fn of(bed: &Bed) -> Management {
+    management(&options(bed)).unwrap()
+}
+
+pub(crate) fn options(bed: &Bed) -> BrokerOptions {
+    let api = celeriac_config::Environment::from_process().get(MANAGEMENT_URL).map(Secret::new);
+    BrokerOptions { url: bed.amqp_url().into(), management: api, ..BrokerOptions::default() }
+}
+
+#[tokio::test]
+async fn queues_exchanges_bindings_and_policies_are_seen_and_changed() {
+    let bed = Bed::new().await;
+    let api = of(&bed);
+    let topology = Topology { queues: [("mail".to_owned(), Default::default())].into(), ..Topology::default() };
+    let broker = connect(&options(&bed), "test").unwrap();
+    broker.declare(&topology).await.unwrap();
+
+    assert!(!api.overview().await.unwrap().unwrap().version.is_empty());
+    let queues = api.queues().await.unwrap();
+    let mail = queues.iter().find(|queue| queue.name == "mail").unwrap();
+    assert_eq!((mail.kind.as_str(), mail.durable, mail.ready, mail.members.len()), ("quorum", true, 0, 1));
+    assert_eq!(mail.arguments["x-delivery-limit"], Argument::Number(100));
+    let exchanges = api.exchanges().await.unwrap();
+    assert!(exchanges.iter().any(|exchange| exchange.name == "celery_delayed_delivery" && exchange.kind == "topic"));
+    let bindings = api.bindings().await.unwrap();
+    let mine = bindings.iter().find(|binding| binding.destination == Place::Queue("mail".to_owned())).unwrap();
+    assert!(mine.key.ends_with(".mail"), "{mine:?}");
+
+    let definition = [("max-length".to_owned(), Argument::Number(7))].into();
+    let policy = PolicyFacts {
+        name: "celeriac.mail".to_owned(),
+        pattern: "^mail$".to_owned(),
+        apply_to: "queues".to_owned(),
+        priority: 3,
+        definition,
+    };
+    api.put_policy(&policy).await.unwrap();
+    assert_eq!(api.policies().await.unwrap(), [policy]);
+    api.delete_policy("celeriac.mail").await.unwrap();
+    api.delete_binding(mine).await.unwrap();
+    api.delete_queue(mail).await.unwrap();
+    assert_eq!(api.policies().await.unwrap(), []);
+    assert!(!api.queues().await.unwrap().iter().any(|queue| queue.name == "mail"));
+    broker.close().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn an_api_that_does_not_answer_is_an_error_only_where_somebody_said_it_would() {
+    let guessed = BrokerOptions { url: "amqp://u:secret@nowhere.invalid/v".into(), ..BrokerOptions::default() };
+    assert_eq!(management(&guessed).unwrap().overview().await.unwrap(), None);
+    let said = BrokerOptions { management: Some("http://u:secret@nowhere.invalid:80".into()), ..guessed };
+    let error = management(&said).unwrap().overview().await.unwrap_err();
+    assert_eq!(error.to_string(), "cannot look at the broker over the management API at http://u:***@nowhere.invalid/");
+    assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_user_without_rights_is_told_so() {
+    let bed = Bed::new().await;
+    let options = options(&bed);
+    let url = options.management.as_ref().unwrap().expose().replace("guest:guest@", "guest:wrong@");
+    let refused = BrokerOptions { management: Some(url.into()), ..options };
+    let error = management(&refused).unwrap().overview().await.unwrap_err();
+    assert!(matches!(error, celeriac_broker::Error::Denied { .. }), "{error:?}");
+    bed.clear().await;
+}
+
+/// An API that answers whatever it is asked with this, and then with `more` as long as somebody takes it.
+async fn answering(head: &'static [u8], more: &'static [u8]) -> (String, TaskTracker) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://u:secret@{}", listener.local_addr().unwrap());
+    let tracker = TaskTracker::new();
+    tracker.spawn(async move {
+        let (mut taken, _) = listener.accept().await.unwrap();
+        let _ = taken.read(&mut [0; 4096]).await;
+        taken.write_all(head).await.unwrap();
+        while !more.is_empty() && taken.write_all(more).await.is_ok() {}
+    });
+    (url, tracker)
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_an_error() {
+    let (url, _api) = answering(b"HTTP/1.1 200 OK\r\n\r\n", &[b' '; 1 << 20]).await;
+    let options =
+        BrokerOptions { url: "amqp://host/v".into(), management: Some(url.into()), ..BrokerOptions::default() };
+    let error = management(&options).unwrap().overview().await.unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(cause, "the answer is longer than 64 MiB");
+}
+
+#[tokio::test]
+async fn the_password_follows_no_redirection() {
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place: &'static str =
+        format!("HTTP/1.1 302 Found\r\nLocation: http://{}/\r\nContent-Length: 0\r\n\r\n", other.local_addr().unwrap())
+            .leak();
+    let (url, _api) = answering(place.as_bytes(), b"").await;
+    let options =
+        BrokerOptions { url: "amqp://host/v".into(), management: Some(url.into()), ..BrokerOptions::default() };
+    let error = management(&options).unwrap().overview().await.unwrap_err();
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "302 Found");
+}

@@ -1,0 +1,162 @@
+//! A virtual host, its files, and the command line on both.
+
+use std::time::Duration;
+
+use celeriac_config::Environment;
+use celeriac_servers::MANAGEMENT_URL;
+use celeriac_tests::{Bed, Program};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
+
+/// Where topologies are applied.
+pub(super) struct Ground {
+    bed: Bed,
+    files: TempDir,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Ground {
+    pub(super) async fn new(routes: &str) -> Self {
+        let bed = Bed::new().await;
+        let files = tempfile::tempdir().unwrap();
+        std::fs::write(files.path().join("routes.yaml"), routes).unwrap();
+        let api = Environment::from_process().get(MANAGEMENT_URL).unwrap().to_owned();
+        let variables = vec![
+            ("CELERIAC__BROKER__URL", bed.amqp_url()),
+            ("CELERIAC__RESULTS__URL", bed.database_url()),
+            ("CELERIAC__BROKER__MANAGEMENT", api),
+        ];
+        Self { bed, files, variables }
+    }
+
+    /// The same with another value of a variable.
+    pub(super) fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.variables.retain(|(known, _)| *known != name);
+        self.variables.push((name, value.to_owned()));
+        self
+    }
+
+    /// The same when nobody says where the management API is. The servers of these tests have it elsewhere than usual.
+    pub(super) fn without_api(mut self) -> Self {
+        self.variables.retain(|(name, _)| *name != "CELERIAC__BROKER__MANAGEMENT");
+        self
+    }
+
+    pub(super) fn bed(&self) -> &Bed {
+        &self.bed
+    }
+
+    pub(super) fn vhost(&self) -> &str {
+        self.bed.management().1
+    }
+
+    pub(super) fn start(&self, arguments: &[&str]) -> Program {
+        let files = self.files.path().to_str().unwrap();
+        Program::start(PROGRAM, &[&["--config", files], arguments].concat(), &self.variables)
+    }
+
+    /// Exit code and output.
+    pub(super) async fn run(&self, arguments: &[&str]) -> (i32, String) {
+        let mut program = self.start(arguments);
+        let code = program.exit_code(Duration::from_secs(60)).await;
+        (code, program.rest().await)
+    }
+
+    pub(super) fn api_url(&self) -> &str {
+        let is_api = |(name, _): &&(&str, String)| *name == "CELERIAC__BROKER__MANAGEMENT";
+        self.variables.iter().find(is_api).map(|(_, url)| url.as_str()).unwrap()
+    }
+
+    /// Exit code of `plan`, and its differences as sorted lines.
+    pub(super) async fn plan(&self) -> (i32, Vec<String>) {
+        let (code, said) = self.run(&["topology", "plan", "--json"]).await;
+        let plan: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+        let line =
+            |found: &Value| ["kind", "object", "property", "broker", "files"].map(|key| text(&found[key])).join(" ");
+        let lines: Vec<_> = plan["differences"].as_array().unwrap().iter().map(line).collect();
+        (code, rows(&lines))
+    }
+
+    pub(super) async fn api(&self, path: &str) -> Value {
+        self.bed.management().0.get(path).await
+    }
+
+    pub(super) async fn put(&self, path: &str, body: &Value) {
+        self.bed.management().0.put(path, body).await;
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value) {
+        self.bed.management().0.post(path, body).await;
+    }
+
+    pub(super) async fn delete(&self, path: &str) {
+        self.bed.management().0.delete(path).await;
+    }
+
+    pub(super) async fn queue(&self, name: &str) -> Value {
+        self.api(&format!("queues/{}/{name}", self.vhost())).await
+    }
+
+    /// Everything that RabbitMQ would restore.
+    pub(super) async fn definitions(&self) -> Value {
+        self.api(&format!("definitions/{}", self.vhost())).await
+    }
+
+    /// Deletes a queue and makes it otherwise, with the bindings it had.
+    pub(super) async fn redeclare_queue(&self, name: &str, definition: &Value) {
+        self.redeclare("queues", "queue", name, definition).await;
+    }
+
+    /// Deletes an exchange and makes it otherwise, with the bindings it had.
+    pub(super) async fn redeclare_exchange(&self, name: &str, definition: &Value) {
+        self.redeclare("exchanges", "exchange", name, definition).await;
+    }
+
+    async fn redeclare(&self, kind: &str, place: &str, name: &str, definition: &Value) {
+        let bindings = self.api(&format!("bindings/{}", self.vhost())).await;
+        let path = format!("{kind}/{}/{name}", self.vhost());
+        self.delete(&path).await;
+        self.put(&path, definition).await;
+        for binding in bindings.as_array().unwrap() {
+            let into = binding["destination"] == name && binding["destination_type"] == place;
+            let from = place == "exchange" && binding["source"] == name;
+            if binding["source"] != "" && (into || from) {
+                self.bind(binding).await;
+            }
+        }
+    }
+
+    /// Makes a binding, as the API lists it.
+    pub(super) async fn bind(&self, binding: &Value) {
+        let body = json!({ "routing_key": binding["routing_key"], "arguments": binding["arguments"] });
+        self.post(&format!("bindings/{}", self.ends(binding)), &body).await;
+    }
+
+    /// Takes a binding away, as the API lists it.
+    pub(super) async fn unbind(&self, binding: &Value) {
+        let key = binding["properties_key"].as_str().unwrap();
+        let key: String = key.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        self.delete(&format!("bindings/{}/{key}", self.ends(binding))).await;
+    }
+
+    fn ends(&self, binding: &Value) -> String {
+        let [source, destination, kind] =
+            ["source", "destination", "destination_type"].map(|key| binding[key].as_str().unwrap());
+        let kind = &kind[..1];
+        format!("{}/e/{source}/{kind}/{destination}", self.vhost())
+    }
+
+    pub(super) async fn clear(self) {
+        self.bed.clear().await;
+    }
+}
+
+/// Lines in an order of their own.
+pub(super) fn rows<T: ToString>(lines: &[T]) -> Vec<String> {
+    let mut lines: Vec<_> = lines.iter().map(ToString::to_string).collect();
+    lines.sort();
+    lines
+}
