@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use celeriac_config::Environment;
+use celeriac_servers::MANAGEMENT_URL;
 use celeriac_tests::{Bed, Program, eventually};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
@@ -53,5 +55,35 @@ async fn queues_are_shown_with_what_a_person_should_know_of_them() {
     let (code, said) = run(&bed, &["queues", "-Q", "mial"], ROUTES).await;
     assert_eq!(code, 65, "{said}");
     assert!(said.contains("queue `mial`: is not declared, did you mean `mail`?"), "{said}");
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn with_the_management_api_rates_and_what_is_not_settled_are_shown_too() {
+    let bed = Bed::new().await;
+    let api = Environment::from_process().get(MANAGEMENT_URL).map(str::to_owned).unwrap();
+    let (code, said) = run(&bed, &["call", "test.note", "-a", "[1]", "-Q", "mail"], ROUTES).await;
+    assert_eq!(code, 0, "{said}");
+    let configuration = format!("{ROUTES}\nbroker: {{ management: \"{api}\" }}");
+    let shown = eventually(
+        "the API to know the queue",
+        async || {
+            let (code, said) = run(&bed, &["queues", "-Q", "mail", "--json"], &configuration).await;
+            assert_eq!(code, 0, "{said}");
+            serde_json::from_str::<serde_json::Value>(&said).unwrap()
+        },
+        |shown| shown[0]["state"] == "running",
+    )
+    .await;
+    assert_eq!((&shown[0]["unacked"], &shown[0]["type"]), (&0.into(), &"quorum".into()), "{shown}");
+    assert!(shown[0]["published"].is_number(), "{shown}");
+    let (code, said) = run(&bed, &["queues", "-Q", "mail"], &configuration).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("unacked") && said.contains("in/s"), "{said}");
+
+    let nobody = format!("{ROUTES}\nbroker: {{ management: \"http://guest:guest@127.0.0.1:1\" }}");
+    let (code, said) = run(&bed, &["queues"], &nobody).await;
+    assert_eq!(code, 69, "{said}");
+    assert!(said.contains("http://guest:***@127.0.0.1:1"), "{said}");
     bed.clear().await;
 }

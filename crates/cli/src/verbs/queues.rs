@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use celeriac_broker::{Broker, Depth, Topology};
+use celeriac_broker::management::QueueFacts;
+use celeriac_broker::{Broker, BrokerOptions, Depth, Topology};
 use celeriac_config::{duration, nearest};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::sent_at;
@@ -21,17 +22,40 @@ use crate::output;
 struct Shown {
     name: String,
     purpose: Purpose,
+    /// The broker's, where it tells; else that of the configuration.
     #[serde(rename = "type")]
-    kind: &'static str,
+    kind: String,
     /// Nothing when it does not exist.
     ready: Option<u32>,
     consumers: Option<u32>,
+    /// What only the management API tells.
+    #[serde(flatten)]
+    more: Option<More>,
     /// Its first message, where it was looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     head: Option<Head>,
     /// What a person should know of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     remark: Option<&'static str>,
+}
+
+/// What the management API tells of a queue, as it was a few seconds ago.
+#[derive(Debug, Serialize)]
+struct More {
+    /// Messages that are delivered and not settled.
+    unacked: u64,
+    /// Messages a second that come.
+    published: f64,
+    /// Messages a second that are delivered.
+    delivered: f64,
+    /// Messages a second that are done.
+    acknowledged: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leader: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
 }
 
 /// The first message of a queue.
@@ -55,14 +79,30 @@ enum Purpose {
 }
 
 pub(crate) async fn run<P: Program>(program: &P, args: &QueuesArgs, json: bool) -> Result<(), Error> {
+    if program.is_in_process() {
+        return Err(Error::InProcess);
+    }
     let topology = program.routes().topology();
     let wanted = wanted(&topology, &args.queues)?;
+    let facts = facts(program.broker_options()).await?;
     let broker = celeriac_broker::connect(program.broker_options(), "celeriac queues").map_err(Error::Broker)?;
     let shown = look(&*broker, wanted, args.head).await;
     broker.close().await;
-    let shown = shown?;
+    let mut shown = shown?;
+    for queue in &mut shown {
+        queue.add(&facts);
+    }
     output::answer(json, &shown, || table(&shown));
     Ok(())
+}
+
+/// What the management API tells of queues. Nothing where there is none.
+async fn facts(options: &BrokerOptions) -> Result<Vec<QueueFacts>, Error> {
+    let Some(management) = celeriac_broker::management(options) else { return Ok(Vec::new()) };
+    match management.overview().await.map_err(Error::Broker)? {
+        Some(_) => management.queues().await.map_err(Error::Broker),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// The queues to show: each with its dead-letter queue behind it, which several may share.
@@ -109,7 +149,8 @@ async fn look(
             Some(1..) if head && purpose != Purpose::Log => first(broker, &name).await?,
             _ => None,
         };
-        shown.push(Shown { name, purpose, kind, ready, consumers, head, remark: remark(purpose, depth) });
+        let (kind, remark) = (kind.to_owned(), remark(purpose, depth));
+        shown.push(Shown { name, purpose, kind, ready, consumers, more: None, head, remark });
     }
     Ok(shown)
 }
@@ -128,6 +169,22 @@ async fn first(broker: &dyn Broker, queue: &str) -> Result<Option<Head>, Error> 
     }))
 }
 
+impl Shown {
+    fn add(&mut self, facts: &[QueueFacts]) {
+        let Some(facts) = facts.iter().find(|facts| facts.name == self.name) else { return };
+        self.kind.clone_from(&facts.kind);
+        self.more = Some(More {
+            unacked: facts.unacked,
+            published: facts.rates.publish,
+            delivered: facts.rates.deliver,
+            acknowledged: facts.rates.ack,
+            policy: facts.policy.clone(),
+            leader: facts.leader.clone(),
+            state: facts.state.clone(),
+        });
+    }
+}
+
 fn remark(purpose: Purpose, depth: Option<Depth>) -> Option<&'static str> {
     match (purpose, depth) {
         (_, None) => Some("does not exist"),
@@ -140,15 +197,26 @@ fn remark(purpose: Purpose, depth: Option<Depth>) -> Option<&'static str> {
 
 fn table(shown: &[Shown]) -> String {
     let width = shown.iter().map(|queue| queue.name.len()).max().unwrap_or_default().max(5);
-    let mut text = format!("{:<width$}  {:<8} {:>9} {:>9}\n", "queue", "type", "ready", "consumers");
+    let more = shown.iter().any(|queue| queue.more.is_some());
+    let mut text = format!("{:<width$}  {:<8} {:>9} {:>9}", "queue", "type", "ready", "consumers");
+    if more {
+        let _ = write!(text, " {:>9} {:>8} {:>8} {:>8}", "unacked", "in/s", "out/s", "done/s");
+    }
+    text.push('\n');
     let count = |count: Option<u32>| count.map_or_else(|| "-".to_owned(), |count| count.to_string());
-    for Shown { name, kind, ready, consumers, head, remark, .. } in shown {
-        let (ready, consumers) = (count(*ready), count(*consumers));
-        let head = head.as_ref().map(Head::text).unwrap_or_default();
-        let said: Vec<_> =
-            [head.as_str(), remark.unwrap_or_default()].into_iter().filter(|said| !said.is_empty()).collect();
-        let line = format!("{name:<width$}  {kind:<8} {ready:>9} {consumers:>9}  {}", said.join("; "));
-        let _ = writeln!(text, "{}", line.trim_end());
+    for queue in shown {
+        let (ready, consumers) = (count(queue.ready), count(queue.consumers));
+        let mut line = format!("{:<width$}  {:<8} {ready:>9} {consumers:>9}", queue.name, queue.kind);
+        match &queue.more {
+            Some(More { unacked, published, delivered, acknowledged, .. }) => {
+                let _ = write!(line, " {unacked:>9} {published:>8.1} {delivered:>8.1} {acknowledged:>8.1}");
+            }
+            None if more => line.push_str(&" ".repeat(37)),
+            None => {}
+        }
+        let head = queue.head.as_ref().map(Head::text);
+        let said: Vec<_> = head.as_deref().into_iter().chain(queue.remark).collect();
+        let _ = writeln!(text, "{}", format!("{line}  {}", said.join("; ")).trim_end());
     }
     text
 }
