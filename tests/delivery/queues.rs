@@ -87,3 +87,28 @@ async fn with_the_management_api_rates_and_what_is_not_settled_are_shown_too() {
     assert!(said.contains("http://guest:***@127.0.0.1:1"), "{said}");
     bed.clear().await;
 }
+
+#[tokio::test]
+async fn an_option_that_the_broker_takes_and_does_not_heed_is_named_at_start() {
+    let bed = Bed::new().await;
+    let directory = tempfile::tempdir().unwrap();
+    let routes = "queues: { reports: { type: classic, lazy: true } }";
+    std::fs::write(directory.path().join("routes.yaml"), routes).unwrap();
+    let api = Environment::from_process().get(MANAGEMENT_URL).map(str::to_owned).unwrap();
+    let variables = [
+        ("CELERIAC__BROKER__URL", bed.amqp_url()),
+        ("CELERIAC__RESULTS__URL", bed.database_url()),
+        ("CELERIAC__BROKER__MANAGEMENT", api),
+    ];
+    let line = ["--config", directory.path().to_str().unwrap(), "worker"];
+    let mut worker = Program::start(PROGRAM, &line, &variables);
+    worker.says("ready").await;
+    // Since 3.12 all classic queues are so.
+    let version = bed.management().0.version().await;
+    let unheeded = !version.starts_with("3.10.") && !version.starts_with("3.11.");
+    let said = worker.output();
+    assert_eq!(said.contains("queues.reports.lazy has no effect"), unheeded, "{version}: {said}");
+    worker.signal("TERM");
+    assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0);
+    bed.clear().await;
+}

@@ -43,6 +43,12 @@ impl Management {
         connections.iter().filter_map(|connection| connection["name"].as_str().map(str::to_owned)).collect()
     }
 
+    /// The version of the broker, such as `3.10.8`.
+    pub async fn version(&self) -> String {
+        let overview = self.ask(self.http.get(self.at("overview"))).await;
+        overview["rabbitmq_version"].as_str().unwrap_or_default().to_owned()
+    }
+
     /// The queues of a virtual host, with the number of their consumers.
     pub async fn queues(&self, vhost: &str) -> Vec<(String, u64)> {
         let found = self.ask(self.http.get(self.at(&format!("queues/{vhost}")))).await;

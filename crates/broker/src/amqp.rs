@@ -6,7 +6,7 @@
 //! - `consume`, `subscription`: deliveries out, verdicts in, through lost connections;
 //! - `arguments`, `declare`, `proof`, `verify`: what has to exist is made or adopted, or its difference is told;
 //! - `depth`: a look at a queue; `browse`: a look through it; `migration`: a queue is moved to another;
-//! - `inspect`, `policy_watch`: what differs, with nothing made.
+//! - `inspect`, `remarks`: what differs, with nothing made.
 //!
 //! Nothing of the client library's own recovery is used: what is published again, subscribed again and given up is decided
 //! here.
@@ -26,9 +26,9 @@ mod health;
 mod inspect;
 mod line;
 mod migration;
-mod policy_watch;
 mod proof;
 mod publish;
+mod remarks;
 mod slot;
 mod subscription;
 mod tls;
@@ -39,6 +39,7 @@ pub use migration::{Migration, Removal};
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use celeriac_telemetry::Occurrence;
@@ -84,6 +85,9 @@ pub struct AmqpBroker {
     ladder: Ladder,
     /// Where policies can be seen, if there are to be any.
     management: Option<Management>,
+    policies: bool,
+    /// Whether it was told what this version does not heed.
+    version_told: AtomicBool,
     /// How long a sender waits.
     patience: Duration,
 }
@@ -110,7 +114,9 @@ impl AmqpBroker {
             publisher: Publisher::new(Arc::clone(&publishing), options),
             declarer: Declarer::new(Arc::clone(&consuming), options),
             ladder: Ladder::new(&options.delay_prefix),
-            management: management(options).filter(|_| options.policies),
+            management: management(options),
+            policies: options.policies,
+            version_told: AtomicBool::new(false),
             patience: options.publish_timeout,
             around,
             publishing,
@@ -127,6 +133,15 @@ impl AmqpBroker {
     pub(crate) async fn make(&self, parts: &[Part]) -> Result<()> {
         arguments::check(parts)?;
         self.declarer.make(parts).await.map(drop)
+    }
+
+    async fn tell_what_is_not_as_it_should_be(&self, management: &Management, topology: &Topology) {
+        if self.policies {
+            remarks::policies(management, topology, &self.ladder).await;
+        }
+        if topology.depends_on_version() && !self.version_told.swap(true, Ordering::Relaxed) {
+            remarks::version(management, topology).await;
+        }
     }
 
     /// A channel for looks and small changes, within the publish timeout.
@@ -199,7 +214,7 @@ impl Broker for AmqpBroker {
                 self.prove(assumed).await?;
             }
             if let Some(management) = &self.management {
-                policy_watch::tell(management, topology, &self.ladder).await;
+                self.tell_what_is_not_as_it_should_be(management, topology).await;
             }
             Ok(())
         })

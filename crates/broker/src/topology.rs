@@ -3,6 +3,7 @@
 //! - `exchange`, `queue`: what the configuration says of them;
 //! - `matching`: which bindings take a message;
 //! - `validate`: what is wrong before any broker has seen it;
+//! - `version`: what a broker takes and does not heed;
 //! - `parts`: what has to exist, one by one;
 //! - `difference`: what of it does not, or does otherwise;
 //! - `export`: the same for RabbitMQ's own tools.
@@ -14,6 +15,7 @@ mod matching;
 mod parts;
 mod queue;
 mod validate;
+mod version;
 
 use std::sync::Arc;
 

@@ -225,6 +225,25 @@ impl Occurrence for PolicyAbsent<'_> {
     }
 }
 
+/// An option that this version of the broker takes and does not heed.
+#[derive(Debug, Clone, Copy)]
+pub struct OptionUnheeded<'a> {
+    /// The option's key in the configuration.
+    pub key: &'a str,
+    /// What the broker does instead.
+    pub reason: &'a str,
+}
+
+impl Occurrence for OptionUnheeded<'_> {
+    fn tell(&self) {
+        warn!(target: TARGET, "{} has no effect: {}", self.key, self.reason);
+    }
+
+    fn level(&self) -> Level {
+        Level::WARN
+    }
+}
+
 /// A queue exists with other arguments than ours, none of them configured: it is used as it is.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueAdopted<'a> {

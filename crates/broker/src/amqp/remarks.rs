@@ -1,9 +1,9 @@
-//! Tells at start which policies are not as they should be, where that can be seen.
+//! Tells at start what the broker does not do as it should, where that can be seen.
 
 use std::time::Duration;
 
 use celeriac_telemetry::Occurrence;
-use celeriac_telemetry::occurrences::broker::PolicyAbsent;
+use celeriac_telemetry::occurrences::broker::{OptionUnheeded, PolicyAbsent};
 use tokio::time::timeout;
 
 use crate::delay::Ladder;
@@ -15,12 +15,20 @@ use crate::topology::{Existing, Keeping, Topology, differing_policies};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Queues without their policies work, and lose what should be dead-lettered: that is told, and no error.
-pub(super) async fn tell(management: &Management, topology: &Topology, ladder: &Ladder) {
+pub(super) async fn policies(management: &Management, topology: &Topology, ladder: &Ladder) {
     let Ok(Ok(Some(existing))) = timeout(PATIENCE, look(management)).await else { return };
     let differing = differing_policies(&topology.parts(ladder, Keeping::Policies), &existing);
     if !differing.is_empty() {
         let named: Vec<_> = differing.iter().map(|found| found.object.as_str()).collect();
         PolicyAbsent { policies: &named.join(", ") }.tell();
+    }
+}
+
+/// Options that the broker takes and does not heed.
+pub(super) async fn version(management: &Management, topology: &Topology) {
+    let Ok(Ok(Some(overview))) = timeout(PATIENCE, management.overview()).await else { return };
+    for (key, reason) in topology.unheeded(&overview.version) {
+        OptionUnheeded { key: &key, reason: &reason }.tell();
     }
 }
 
