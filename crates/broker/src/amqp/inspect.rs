@@ -98,7 +98,7 @@ impl Declarer {
 
 fn difference(part: &Part, differs: &Inequivalent) -> Difference {
     let remedy = match part {
-        Part::Queue(queue) => Remedy::Migrate(queue.name.clone()),
+        Part::Queue(queue) => Remedy::of_queue(queue),
         _ => Remedy::ByHand("no exchange can be changed: delete it when nothing uses it, and apply again"),
     };
     let kind = |value: Option<String>| {

@@ -1,6 +1,7 @@
 //! What differs between what should exist and what does. Pure.
 
 mod policy;
+mod remedy;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -13,6 +14,7 @@ use crate::management::{BindingFacts, ExchangeFacts, PolicyFacts, QueueFacts};
 
 pub(crate) use policy::differing_policies;
 pub use policy::{POLICY_PRIORITY, policies};
+pub use remedy::{Leftover, Remedy};
 
 /// What exists, as the management API tells it.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -55,32 +57,6 @@ pub enum DifferenceKind {
     Differs,
     /// It is on the broker alone, and once was ours.
     Extra,
-}
-
-/// What puts an end to a difference.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Remedy {
-    /// It is made.
-    Make(Part),
-    /// A policy is set.
-    SetPolicy(PolicyFacts),
-    /// It is deleted, where that is asked for.
-    Delete(Leftover),
-    /// The queue cannot be changed: another takes its place.
-    Migrate(String),
-    /// A person has to act.
-    ByHand(&'static str),
-}
-
-/// Something on the broker that the files do not name any more.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Leftover {
-    /// A binding.
-    Binding(BindingFacts),
-    /// A policy, by its name.
-    Policy(String),
-    /// A queue.
-    Queue(Box<QueueFacts>),
 }
 
 /// Everything in which `existing` is not what `parts` say. Only what the files name is looked at, and what they once made:
@@ -137,8 +113,7 @@ fn queue(wanted: &QueuePart, facts: &QueueFacts, found: &mut Vec<Difference>) {
     let object = format!("queue `{}`", wanted.name);
     let mut differs = |property: &str, broker: Option<String>, files: Option<String>| {
         if broker != files {
-            let remedy = Remedy::Migrate(wanted.name.clone());
-            found.push(Difference::differs(&object, property, broker, files, remedy));
+            found.push(Difference::differs(&object, property, broker, files, Remedy::of_queue(wanted)));
         }
     };
     for (property, on_broker, in_files) in [
@@ -278,17 +253,6 @@ impl fmt::Display for Part {
                 }
                 Ok(())
             }
-        }
-    }
-}
-
-impl fmt::Display for Remedy {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Make(_) | Self::SetPolicy(_) => formatter.write_str("celeriac topology apply"),
-            Self::Delete(_) => formatter.write_str("celeriac topology apply --prune"),
-            Self::Migrate(queue) => write!(formatter, "celeriac topology migrate {queue} --to NEW"),
-            Self::ByHand(what) => formatter.write_str(what),
         }
     }
 }
