@@ -1,8 +1,8 @@
 //! The only place that prints: answers to standard output, everything else to standard error.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what this file is for")]
+#![expect(clippy::print_stderr, reason = "printing is what this file is for")]
 
 use std::error::Error as StdError;
-use std::io;
+use std::io::{self, Write};
 
 use serde::Serialize;
 
@@ -10,11 +10,9 @@ use crate::error::Error;
 
 /// Prints an answer for people, or the same as JSON.
 pub(crate) fn answer<T: Serialize>(json: bool, value: &T, text: impl FnOnce() -> String) {
-    if json {
-        println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
-    } else {
-        println!("{}", text().trim_end());
-    }
+    let answer = if json { serde_json::to_string_pretty(value).unwrap_or_default() } else { text() };
+    // Whoever closes the pipe, as `head` does, has read enough.
+    let _ = writeln!(io::stdout().lock(), "{}", answer.trim_end());
 }
 
 /// Prints something for people that is no answer.

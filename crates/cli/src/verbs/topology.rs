@@ -44,9 +44,10 @@ pub(crate) async fn run<P: Program>(program: &P, verb: TopologyVerb, json: bool)
         TopologyVerb::Migrate(args) => return migrate::run(program, &args, json).await.map(|()| exit::OK),
     };
     let planner = planner(program)?;
+    let delays = &program.broker_options().delay_prefix;
     let outcome = match (planner.plan(&program.routes().topology()).await, apply_args) {
-        (Ok(plan), None) => Ok(show(&plan, json)),
-        (Ok(plan), Some(args)) => apply(&planner, plan, &args, json).await,
+        (Ok(plan), None) => Ok(show(&plan, delays, json)),
+        (Ok(plan), Some(args)) => apply(&planner, plan, &args, delays, json).await,
         (Err(error), _) => Err(Error::Broker(error)),
     };
     planner.close().await;
@@ -57,16 +58,16 @@ fn planner<P: Program>(program: &P) -> Result<Planner, Error> {
     Planner::new(program.broker_options(), "celeriac topology").map_err(Error::Broker)
 }
 
-fn show(plan: &Plan, json: bool) -> u8 {
+fn show(plan: &Plan, delays: &str, json: bool) -> u8 {
     let Plan { differences, unseen, .. } = plan;
-    output::answer(json, &Shown { differences, unseen }, || table::plan(plan));
+    output::answer(json, &Shown { differences, unseen }, || table::plan(plan, delays));
     if differences.is_empty() { exit::OK } else { exit::DIFFERENT }
 }
 
-async fn apply(planner: &Planner, plan: Plan, args: &ApplyArgs, json: bool) -> Result<u8, Error> {
+async fn apply(planner: &Planner, plan: Plan, args: &ApplyArgs, delays: &str, json: bool) -> Result<u8, Error> {
     let prune = if args.prune { Prune::Delete } else { Prune::Keep };
     if plan.is_to_be_done(prune) {
-        output::notice(&table::plan(&plan));
+        output::notice(&table::plan(&plan, delays));
         if !args.yes && !agreed()? {
             output::notice("nothing was changed");
             return Ok(exit::DIFFERENT);
@@ -74,7 +75,7 @@ async fn apply(planner: &Planner, plan: Plan, args: &ApplyArgs, json: bool) -> R
     }
     let applied = planner.apply(plan, prune).await.map_err(Error::Broker)?;
     let Applied { done, left, .. } = &applied;
-    output::answer(json, &Done { done, left }, || table::applied(&applied));
+    output::answer(json, &Done { done, left }, || table::applied(&applied, delays));
     Ok(if left.is_empty() { exit::OK } else { exit::DIFFERENT })
 }
 

@@ -6,8 +6,8 @@ use celeriac_broker::plan::{Applied, Plan};
 use celeriac_broker::topology::{Difference, DifferenceKind, Remedy};
 
 /// What differs, what ends it, and what could not be seen.
-pub(super) fn plan(plan: &Plan) -> String {
-    let mut text = rows(&plan.differences);
+pub(super) fn plan(plan: &Plan, delays: &str) -> String {
+    let mut text = rows(&plan.differences, delays);
     if plan.differences.is_empty() {
         let _ = writeln!(text, "broker and files do not differ");
     }
@@ -22,7 +22,7 @@ pub(super) fn plan(plan: &Plan) -> String {
 }
 
 /// What was done, and what still differs.
-pub(super) fn applied(applied: &Applied) -> String {
+pub(super) fn applied(applied: &Applied, delays: &str) -> String {
     let mut text = match applied.done.len() {
         0 => "nothing to change\n".to_owned(),
         1 => "1 difference ended\n".to_owned(),
@@ -33,23 +33,32 @@ pub(super) fn applied(applied: &Applied) -> String {
         let _ = writeln!(text, "{count} bindings made where they were not there, which AMQP does not show");
     }
     if !applied.left.is_empty() {
-        let _ = writeln!(text, "\nstill there:\n{}", rows(&applied.left).trim_end());
+        let _ = writeln!(text, "\nstill there:\n{}", rows(&applied.left, delays).trim_end());
         text.push_str(&ways_out(&applied.left));
     }
     text
 }
 
-fn rows(differences: &[Difference]) -> String {
+/// `delays` is the prefix of the delay levels.
+fn rows(differences: &[Difference], delays: &str) -> String {
     if differences.is_empty() {
         return String::new();
     }
     let absent = || "-".to_owned();
     let mut rows = vec![["", "OBJECT", "PROPERTY", "BROKER", "FILES"].map(str::to_owned)];
-    rows.extend(differences.iter().cloned().map(|found| {
+    let levels = differences.iter().filter(|found| is_missing_level(found, delays)).count();
+    // One or two are worth their names; on a new broker there are more than a hundred.
+    let fold = levels > 10;
+    if fold {
+        let all = format!("the delay levels `{delays}_…`: {levels} exchanges, queues and bindings");
+        rows.push([mark(DifferenceKind::Missing), all, String::new(), absent(), "declared".to_owned()]);
+    }
+    let shown = differences.iter().filter(|found| !(fold && is_missing_level(found, delays)));
+    rows.extend(shown.cloned().map(|found| {
         let property = found.property.unwrap_or_default();
         [
             mark(found.kind),
-            found.object,
+            short(&found.object),
             property,
             found.broker.unwrap_or_else(absent),
             found.files.unwrap_or_else(absent),
@@ -63,6 +72,17 @@ fn rows(differences: &[Difference]) -> String {
         let _ = writeln!(text, "{}", line.trim_end());
         text
     })
+}
+
+/// Whether it is a level of the delay ladder that is not there, or a binding to one.
+fn is_missing_level(found: &Difference, delays: &str) -> bool {
+    let first = found.object.split('`').nth(1).unwrap_or_default();
+    found.kind == DifferenceKind::Missing && first.strip_prefix(delays).is_some_and(|rest| rest.starts_with('_'))
+}
+
+/// The stars that stand for the bits of a delay tell nobody anything.
+fn short(object: &str) -> String {
+    object.replace(&"*.".repeat(28), "*.…")
 }
 
 fn mark(kind: DifferenceKind) -> String {
@@ -92,4 +112,34 @@ fn ways_out(differences: &[Difference]) -> String {
         let _ = writeln!(text, "{begin}{count:>4} by: {way}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_without_delay_levels_is_told_so_in_one_line() {
+        let missing = |object: String| Difference {
+            kind: DifferenceKind::Missing,
+            object,
+            property: None,
+            broker: None,
+            files: Some("declared".to_owned()),
+            remedy: Remedy::ByHand("make it"),
+        };
+        let levels = (0..28).map(|level| missing(format!("queue `celery_delayed_{level}`")));
+        let stars = "*.".repeat(28);
+        let bound = format!("binding of queue `mail` to exchange `celery_delayed_delivery` with key `{stars}mail`");
+        let all: Vec<_> = levels.chain([missing(bound)]).collect();
+        let text = rows(&all, "celery_delayed");
+        let lines: Vec<_> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let expected = [
+            "OBJECT PROPERTY BROKER FILES",
+            "missing the delay levels `celery_delayed_…`: 28 exchanges, queues and bindings - declared",
+            "missing binding of queue `mail` to exchange `celery_delayed_delivery` with key `*.…mail` - declared",
+        ];
+        assert_eq!(lines, expected);
+        assert_eq!(rows(&all[..2], "celery_delayed").lines().count(), 3);
+    }
 }
