@@ -11,6 +11,7 @@ mod conformance;
 mod cookbook;
 mod dead;
 mod dead_reasons;
+mod direct;
 mod follow_ups;
 mod foreign;
 mod letter;

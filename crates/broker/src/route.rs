@@ -15,7 +15,7 @@ use celeriac_protocol::{Codec, Compression, Value};
 
 use crate::delay::Ladder;
 use crate::error::{Error, Result};
-use crate::topology::{Topology, did_you_mean};
+use crate::topology::{DIRECT_EXCHANGE, Topology, did_you_mean, direct_queue};
 
 pub use function::{RouteAnswer, RouteFunction, RouteFunctions, RouteQuestion, Way};
 use line::{Line, Said};
@@ -293,11 +293,13 @@ fn to_queue(topology: &Topology, name: &str) -> Destination {
 }
 
 fn at_exchange(topology: &Topology, exchange: &str, routing_key: &str) -> Destination {
+    let worker = (exchange == DIRECT_EXCHANGE).then(|| direct_queue(routing_key));
+    let declared = topology.reached(exchange, routing_key).into_iter().flatten();
     Destination {
         exchange: if exchange.is_empty() { Cow::Borrowed("") } else { Cow::Owned(exchange.to_owned()) },
         routing_key: routing_key.to_owned(),
         manner: Manner::default(),
-        queues: topology.reached(exchange, routing_key).into_iter().flatten().map(Arc::from).collect(),
+        queues: declared.chain(worker.as_deref()).map(Arc::from).collect(),
     }
 }
 

@@ -26,7 +26,7 @@ pub use difference::{Difference, DifferenceKind, Existing, Leftover, POLICY_PRIO
 pub use exchange::{Binding, ExchangeKind, ExchangeOptions, HeaderMatch};
 pub use export::{Cluster, definitions, manifests};
 pub use parts::{Argument, Arguments, BindingPart, ExchangePart, Keeping, Part, Place, QueuePart, delay_ladder};
-pub use queue::{Overflow, QueueKind, QueueOptions, dead_letter_queue};
+pub use queue::{DIRECT_EXCHANGE, Overflow, QueueKind, QueueOptions, dead_letter_queue, direct_queue};
 pub(crate) use validate::did_you_mean;
 
 /// Everything that has to exist on the broker before tasks flow.
@@ -45,6 +45,10 @@ impl Topology {
     pub fn reached(&self, exchange: &str, routing_key: &str) -> Option<Vec<&str>> {
         if exchange.is_empty() {
             return Some(self.queues.get_key_value(routing_key).map(|(name, _)| name.as_str()).into_iter().collect());
+        }
+        if exchange == DIRECT_EXCHANGE {
+            // Every worker declares its own, which are in no file.
+            return None;
         }
         let mut found = Reached::default();
         self.follow(exchange, routing_key, &mut found)?;

@@ -140,6 +140,9 @@ pub struct CallArgs {
     /// Send it with this routing key
     #[arg(long, value_name = "KEY")]
     pub routing_key: Option<String>,
+    /// Send it to the worker of this name, which has worker.direct
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["queue", "exchange", "routing_key"])]
+    pub worker: Option<String>,
     /// Priority, 0 to 255
     #[arg(long)]
     pub priority: Option<u8>,

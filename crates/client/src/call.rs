@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use celeriac_broker::CallRoute;
+use celeriac_broker::topology::DIRECT_EXCHANGE;
 use celeriac_protocol::compression::Compression;
 use celeriac_protocol::{Body, Codec, Map, Signature, Task, TimeLimits, Value};
 use jiff::Timestamp;
@@ -135,6 +136,12 @@ impl<T: Task> Call<T> {
     pub fn queue(mut self, queue: impl Into<String>) -> Self {
         self.options.route.queue = Some(queue.into());
         self
+    }
+
+    /// Sends it to the worker of this name, which has to have `worker.direct`. There is an error where no such worker ever
+    /// was; for one that is away it waits.
+    pub fn to_worker(self, worker: impl Into<String>) -> Self {
+        self.exchange(DIRECT_EXCHANGE).routing_key(worker)
     }
 
     /// Sends it to this exchange, whatever the routes say.

@@ -3,7 +3,7 @@
 //! In reading order:
 //!
 //! - `lifecycle`: the life of one delivery, step by step; read it first;
-//! - `broadcast`: what is sent to every worker becomes this worker's own;
+//! - `broadcast`: what is sent to every worker becomes this worker's own; `direct`: what is sent to it by its name;
 //! - `intake`, `decode`, `execute`, `decide`, `record`, `after`, `follow_up`: the steps;
 //! - `slots`, `prefetch`, `tuning`: how much runs at once, and how much is held beside it;
 //! - [`handler`] and [`registry`]: what a task is to a worker, and which it knows; `builtin`: those of Celery's own;
@@ -21,6 +21,7 @@ mod prefetch;
 mod tuning;
 
 mod broadcast;
+mod direct;
 
 mod decode;
 

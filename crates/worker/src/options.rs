@@ -21,6 +21,8 @@ pub struct WorkerOptions {
     pub prefetch: Prefetch,
     /// Encodings of the bodies that it reads; others go to the dead-letter queue.
     pub accept: Vec<Codec>,
+    /// Whether it consumes a queue of its own as well, to which tasks are sent by the worker's name.
+    pub direct: bool,
     /// Whether it answers callers that name a queue for replies.
     pub replies: bool,
     /// How long running tasks may go on after it was told to stop.
@@ -36,6 +38,7 @@ impl Default for WorkerOptions {
             concurrency: 64,
             prefetch: Prefetch::Auto,
             accept: vec![Codec::Json, Codec::Msgpack],
+            direct: false,
             replies: true,
             drain: Duration::from_secs(30),
         }

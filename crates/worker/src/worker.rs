@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::broadcast::{own_options, own_queue};
 use crate::context::{SharedState, World};
+use crate::direct;
 use crate::error::{Error, Result};
 use crate::execute::Threads;
 use crate::follow_up::Backoff;
@@ -118,6 +119,9 @@ impl Worker {
                 topology.queues.insert(queue.clone(), options);
                 broadcasts.insert(queue.clone());
             }
+        }
+        if parts.options.direct {
+            queues.push(direct::add_to(&mut topology, &name));
         }
         let services = Services::new();
         let results = parts.client.results().map(|backend| {

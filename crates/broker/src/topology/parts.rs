@@ -201,7 +201,7 @@ fn queue(name: &str, options: &QueueOptions, dead: Option<&str>, keeping: Keepin
     configured.insert("x-queue-type", options.kind.name().to_owned());
     let mut arguments: Arguments = said.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     arguments.extend(kind_argument(options.kind));
-    if let Some(dead) = dead {
+    if let Some(dead) = dead.filter(|_| !options.plain) {
         arguments.insert("x-dead-letter-exchange".to_owned(), text(""));
         arguments.insert("x-dead-letter-routing-key".to_owned(), text(dead));
     }

@@ -71,6 +71,10 @@ pub struct QueueOptions {
     /// settings say of declaring and of policies.
     #[serde(skip)]
     pub own: bool,
+    /// It has no arguments but those that are said: what somebody else declares as well, such as a Celery app, has to be
+    /// the same. The broker itself has no place for its dead letters then.
+    #[serde(skip)]
+    pub plain: bool,
 }
 
 /// How a queue is kept.
@@ -119,6 +123,14 @@ impl Overflow {
             Self::RejectPublishDlx => "reject-publish-dlx",
         }
     }
+}
+
+/// The exchange through which a task is sent to one worker by its name, as Celery's `worker_direct` has it.
+pub const DIRECT_EXCHANGE: &str = "C.dq2";
+
+/// The queue in which a worker finds what is sent to it by its name, as Celery calls it.
+pub fn direct_queue(worker: &str) -> String {
+    format!("{worker}.dq2")
 }
 
 /// The name of the dead-letter queue that a queue has unless it names another.

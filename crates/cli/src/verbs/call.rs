@@ -1,6 +1,7 @@
 //! `call`: sends a task by its name.
 
 use celeriac_broker::CallRoute;
+use celeriac_broker::topology::DIRECT_EXCHANGE;
 use celeriac_client::call::{CallOptions, Expiry, When};
 use celeriac_client::{Client, Request};
 use celeriac_protocol::{Body, Codec, Map, Value};
@@ -58,8 +59,8 @@ fn request(args: CallArgs) -> Result<Request, Error> {
             expires: args.expires.map(Expiry::After),
             route: CallRoute {
                 queue: args.queue,
-                exchange: args.exchange,
-                routing_key: args.routing_key,
+                exchange: args.exchange.or_else(|| args.worker.as_ref().map(|_| DIRECT_EXCHANGE.to_owned())),
+                routing_key: args.routing_key.or(args.worker),
                 priority: args.priority,
                 codec,
             },
