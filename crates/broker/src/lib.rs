@@ -11,7 +11,7 @@
 //! - [`dead`]: what stands in dead-letter queues, to be listed, replayed and purged;
 //! - [`amqp`]: the contract on RabbitMQ, split by duty;
 //! - [`memory`]: the contract in process;
-//! - [`management`]: RabbitMQ's own view, over its HTTP API;
+//! - [`mod@management`]: RabbitMQ's own view, over its HTTP API;
 //! - [`plan`]: topology as code: what differs between files and broker;
 //! - `conformance` (a feature of this crate, for tests): the suite that both pass.
 
