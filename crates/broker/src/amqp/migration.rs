@@ -223,16 +223,17 @@ impl Mover<'_> {
                         self.acknowledge(tag).await?;
                     }
                 }
-                _ = looks.tick(), if flying.is_empty() => {
-                    if depth(self.consuming, self.from).await?.is_none_or(|depth| depth.ready == 0) {
-                        return Ok(moved);
-                    }
-                }
                 delivery = deliveries.next() => match delivery {
                     Some(Ok(delivery)) => flying.push_back(self.pass_on(delivery)),
                     Some(Err(error)) => return Err(failed(error)),
                     None => return Err(ended(&doing())),
                 },
+                // Behind the deliveries: one that has arrived and was not taken is not ready on the queue either.
+                _ = looks.tick(), if flying.is_empty() => {
+                    if depth(self.consuming, self.from).await?.is_none_or(|depth| depth.ready == 0) {
+                        return Ok(moved);
+                    }
+                }
             }
         }
     }
