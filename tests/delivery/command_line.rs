@@ -7,13 +7,13 @@ use celeriac_tests::{Bed, Program};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
 
-async fn run(arguments: &[&str], variables: &[(&str, String)]) -> (i32, String) {
+pub(crate) async fn run(arguments: &[&str], variables: &[(&str, String)]) -> (i32, String) {
     let mut program = Program::start(PROGRAM, arguments, variables);
     let code = program.exit_code(Duration::from_secs(60)).await;
     (code, program.rest().await)
 }
 
-fn write(folder: &Path, name: &str, text: &str) {
+pub(crate) fn write(folder: &Path, name: &str, text: &str) {
     std::fs::write(folder.join(name), text).unwrap();
 }
 

@@ -1,13 +1,9 @@
 //! Where a call goes, as `routes explain` says it, and what is said of a name that nothing has.
 
-use std::path::Path;
-use std::time::Duration;
-
 use celeriac::prelude::*;
 use celeriac_config::Environment;
-use celeriac_tests::Program;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
+use crate::command_line::{run, write};
 
 const ROUTES: &str = r#"
 exchanges: { orders: { type: topic } }
@@ -21,16 +17,6 @@ task_routes:
   - { task: "test.*", function: by_size, priority: 5 }
   - { task: test.note, queue: reports }
 "#;
-
-async fn run(arguments: &[&str], variables: &[(&str, String)]) -> (i32, String) {
-    let mut program = Program::start(PROGRAM, arguments, variables);
-    let code = program.exit_code(Duration::from_secs(60)).await;
-    (code, program.rest().await)
-}
-
-fn write(folder: &Path, name: &str, text: &str) {
-    std::fs::write(folder.join(name), text).unwrap();
-}
 
 #[tokio::test]
 async fn each_kind_of_rule_is_explained() {
