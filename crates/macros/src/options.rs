@@ -6,13 +6,24 @@ use proc_macro2::TokenStream;
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
-use syn::{Error, Expr, ExprLit, Ident, Lit, LitStr, Result, Token};
+use syn::{Error, Expr, ExprLit, Ident, ItemFn, Lit, LitStr, Result, Token};
 
 use crate::duration;
 use crate::problems::Problems;
 
-const KNOWN: [&str; 9] =
-    ["name", "queue", "priority", "max_retries", "retry_backoff", "retry_jitter", "acks", "ignore_result", "expires"];
+const KNOWN: [&str; 11] = [
+    "name",
+    "queue",
+    "priority",
+    "max_retries",
+    "retry_backoff",
+    "retry_jitter",
+    "acks",
+    "ignore_result",
+    "expires",
+    "time_limit",
+    "soft_time_limit",
+];
 
 /// AMQP's limit of a name.
 const LONGEST_NAME: usize = 255;
@@ -30,6 +41,8 @@ pub(crate) struct Options {
     pub(crate) acks: Option<Acks>,
     pub(crate) ignore_result: Option<bool>,
     pub(crate) expires: Option<Duration>,
+    pub(crate) time_limit: Option<Limit>,
+    pub(crate) soft_time_limit: Option<Limit>,
 }
 
 /// How often a task is tried again.
@@ -37,6 +50,13 @@ pub(crate) struct Options {
 pub(crate) enum MaxRetries {
     Times(u32),
     WithoutEnd,
+}
+
+/// How long an attempt may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    Never,
+    After(Duration),
 }
 
 /// When a message is acknowledged.
@@ -86,12 +106,14 @@ impl Options {
             "acks" => self.acks = Some(option.acks()?),
             "ignore_result" => self.ignore_result = Some(option.flag()?),
             "expires" => self.expires = Some(option.expires()?),
+            "time_limit" => self.time_limit = Some(option.limit("30s")?),
+            "soft_time_limit" => self.soft_time_limit = Some(option.limit("25s")?),
             unknown => return Err(Error::new_spanned(&option.key, unknown_option(unknown))),
         }
         Ok(())
     }
 
-    /// A jitter without retries would silently do nothing.
+    /// A jitter without retries would silently do nothing, as would a soft limit that the hard one comes before.
     fn check_together(&self, written: &[Written], problems: &mut Problems) {
         let wrote = |key: &str| written.iter().find(|option| option.key == key);
         if let Some(jitter) = wrote("retry_jitter")
@@ -100,6 +122,23 @@ impl Options {
         {
             problems
                 .add(&jitter.key, "`retry_jitter` without retries does nothing: add `max_retries` or `retry_backoff`");
+        }
+        if let (Some(Limit::After(hard)), Some(Limit::After(soft))) = (self.time_limit, self.soft_time_limit)
+            && soft >= hard
+            && let Some(written) = wrote("soft_time_limit")
+        {
+            problems.add(&written.value, "`soft_time_limit` is never reached: it has to be shorter than `time_limit`");
+        }
+    }
+}
+
+impl Options {
+    /// A thread cannot be taken away from what runs on it.
+    pub(crate) fn check_runner(&self, function: &ItemFn, problems: &mut Problems) {
+        if function.sig.asyncness.is_none() && matches!(self.time_limit, Some(Limit::After(_))) {
+            let message = "`time_limit` cannot be kept: a plain `fn` runs on a thread of its own, which nobody can end; \
+                           make it an `async fn`, or say `soft_time_limit` and look at `ctx.is_cancelled()`";
+            problems.add(&function.sig.ident, message);
         }
     }
 }
@@ -223,6 +262,24 @@ impl Written {
             return self.refuse("`expires` of zero would let no message start");
         }
         Ok(expires)
+    }
+
+    fn limit(&self, example: &str) -> Result<Limit> {
+        let key = &self.key;
+        let text = match (self.literal(), self.value()) {
+            (Some(Lit::Str(text)), _) => text.value(),
+            (_, Some(Expr::Path(path))) if path.path.is_ident("none") => return Ok(Limit::Never),
+            _ => {
+                return self.refuse(format_args!(
+                    "`{key}` is a duration, such as `{key} = \"{example}\"`, or `none` for no limit, whatever the worker's is"
+                ));
+            }
+        };
+        match duration::parse(&text) {
+            Ok(Duration::ZERO) => self.refuse(format_args!("`{key}` of zero leaves no time: `none` is no limit")),
+            Ok(limit) => Ok(Limit::After(limit)),
+            Err(message) => self.refuse(message),
+        }
     }
 
     fn value(&self) -> Option<&Expr> {

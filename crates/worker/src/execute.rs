@@ -12,6 +12,7 @@ use futures::FutureExt;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
+use crate::cancellation::{Cancellation, Notice};
 use crate::context::TaskContext;
 use crate::handler::{Finished, Runner, TaskDefinition};
 use crate::outcome::{Steer, TaskError};
@@ -34,11 +35,7 @@ pub(crate) async fn execute(
     body: Body,
     span: &ProcessSpan,
 ) -> Result<Attempt, ArgumentError> {
-    let bounds = Bounds {
-        interrupt: ctx.world.interrupt.clone(),
-        limits: ctx.received.headers.limits,
-        time_is_up: ctx.time_is_up.clone(),
-    };
+    let bounds = Bounds { interrupt: ctx.world.interrupt.clone(), limits: ctx.limits, notice: ctx.notice.clone() };
     match task.runner {
         Runner::Async(run) => {
             // The handler's first lines, up to its first await, may panic as well as the rest.
@@ -119,7 +116,7 @@ struct Bounds {
     interrupt: CancellationToken,
     limits: TimeLimits,
     /// Tells the task that its soft limit has passed.
-    time_is_up: Option<CancellationToken>,
+    notice: Option<Arc<Notice>>,
 }
 
 impl Bounds {
@@ -156,8 +153,8 @@ impl Bounds {
                 }
                 () = &mut soft, if !told => {
                     told = true;
-                    if let Some(time_is_up) = &self.time_is_up {
-                        time_is_up.cancel();
+                    if let Some(notice) = &self.notice {
+                        notice.give(Cancellation::SoftTimeLimit);
                     }
                 }
             }

@@ -113,6 +113,14 @@ impl TaskDefinition {
     pub fn is_blocking(&self) -> bool {
         matches!(self.runner, Runner::Blocking(_))
     }
+
+    /// Whether an attempt can be ended from outside, as a hard time limit does.
+    pub fn can_be_ended(&self) -> bool {
+        match self.runner {
+            Runner::Async(_) | Runner::Native(_) => true,
+            Runner::Blocking(_) => false,
+        }
+    }
 }
 
 impl fmt::Debug for TaskDefinition {
