@@ -15,6 +15,7 @@ mod direct;
 mod follow_ups;
 mod foreign;
 mod letter;
+mod limits;
 mod management;
 mod not_followed_up;
 mod outcomes;

@@ -232,8 +232,18 @@ impl Builder {
         if !strays.is_empty() {
             return Err(Problems::from(strays));
         }
+        let registry =
+            registry.completed(&settings.options.worker).map_err(|found| problems_of_tasks(&settings, found))?;
         Ok(Celeriac { settings, registry, state: self.state, functions: origins.functions })
     }
+}
+
+/// What is wrong with tasks: each with the key of the worker's that has a part in it, or with the program's.
+fn problems_of_tasks(settings: &Loaded<Settings>, found: Vec<(Option<&'static str>, String)>) -> Problems {
+    let (keyed, own): (Vec<_>, Vec<_>) = found.into_iter().partition(|(key, _)| key.is_some());
+    let keyed = keyed.into_iter().map(|(key, message)| (format!("worker.{}", key.unwrap_or_default()), message));
+    let own = own.into_iter().map(|(_, message)| Problem::of_source("the program", message));
+    Problems::from(settings.problems(keyed).into_iter().chain(own).collect::<Vec<_>>())
 }
 
 /// Tasks whose own queue is none that is declared.

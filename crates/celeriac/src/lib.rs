@@ -42,7 +42,7 @@ pub use celeriac_client::Error as ClientError;
 pub use celeriac_client::{Call, Chain, Client, ClientOptions, HeaderStyle, Request, TaskHandle};
 pub use celeriac_protocol::compression::Compression;
 pub use celeriac_protocol::signature::Signature;
-pub use celeriac_protocol::task::Acks;
+pub use celeriac_protocol::task::{Acks, Limit};
 pub use celeriac_protocol::value::{BigInt, Typed};
 pub use celeriac_protocol::{
     Arguments, Body, Codec, Failure, Map, Parameter, RetryPolicy, State, Task, TaskOptions, Value,
@@ -51,8 +51,8 @@ pub use celeriac_protocol::{
 pub use celeriac_results::sqlx;
 pub use celeriac_results::{PgConnection, TaskRecord};
 pub use celeriac_worker::{
-    AsyncTask, BlockingTask, Registered, Shutdown, TaskContext, TaskDefinition, TaskError, TaskResult, TaskReturn,
-    TransactionalTask, Worker,
+    AsyncTask, BlockingTask, Cancellation, Registered, Shutdown, TaskContext, TaskDefinition, TaskError, TaskResult,
+    TaskReturn, TransactionalTask, Worker,
 };
 
 /// The command line: every verb, for your own binary.

@@ -7,7 +7,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Attribute, Expr, ExprLit, Ident, Index, ItemFn, Lit, Visibility, parse_quote};
 
-use crate::options::{Acks, MaxRetries, Options, without_group};
+use crate::options::{Acks, Limit, MaxRetries, Options, without_group};
 use crate::signature::{DefaultValue, Parameter, Signature};
 
 /// A task: its type, its traits, the function that makes calls, and the function as it was written.
@@ -188,6 +188,19 @@ fn declared(options: &Options) -> Option<TokenStream> {
     if let Some(expires) = options.expires {
         let expires = duration(expires);
         fields.push(quote!(expires: ::core::option::Option::Some(#expires)));
+    }
+    for (field, declared) in
+        [(quote!(time_limit), options.time_limit), (quote!(soft_time_limit), options.soft_time_limit)]
+    {
+        let limit = match declared {
+            None => continue,
+            Some(Limit::Never) => quote!(Never),
+            Some(Limit::After(time)) => {
+                let time = duration(time);
+                quote!(After(#time))
+            }
+        };
+        fields.push(quote!(#field: ::core::option::Option::Some(::celeriac::Limit::#limit)));
     }
     (!fields.is_empty()).then(|| {
         quote! {

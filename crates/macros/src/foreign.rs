@@ -45,6 +45,9 @@ fn check(options: &Options, function: &ItemFn, problems: &mut Problems) {
     if options.max_retries.is_some() || options.retry_backoff.is_some() || options.retry_jitter.is_some() {
         problems.add(ident, "when a task is tried again is said where it runs: leave the retries out");
     }
+    if options.time_limit.is_some() || options.soft_time_limit.is_some() {
+        problems.add(ident, "how long a task may take is said where it runs, or by the call: leave the limits out");
+    }
     if options.acks.is_some() {
         problems.add(ident, "when a task is acknowledged is said where it runs: leave `acks` out");
     }

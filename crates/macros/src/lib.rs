@@ -83,6 +83,8 @@ use crate::signature::Signature;
 /// | `ignore_result` | its result is not stored; also `= true`, `= false` | stored |
 /// | `expires = "1h"` | how long a message may wait before it must not start any more | for ever |
 /// | `transactional` | it is given a transaction, which commits together with its outcome | without |
+/// | `time_limit = "30s"` | an attempt that takes longer is ended, at its next await; `none`: no limit | `worker.time_limit` |
+/// | `soft_time_limit = "25s"` | one that takes longer is told to come to an end; `none`: no limit | `worker.soft_time_limit` |
 ///
 /// Durations have the units `d`, `h`, `m`, `s` and `ms`, and may be put together: `"1m 30s"`.
 ///
@@ -153,7 +155,10 @@ fn expand_task(options: proc_macro2::TokenStream, item: proc_macro2::TokenStream
         Ok(Item::Fn(mut function)) => match Signature::take(&mut function, &mut problems)
             .filter(|signature| transaction::fits(&options, signature, &function, &mut problems))
         {
-            Some(signature) => expand::task(&options, &signature, function),
+            Some(signature) => {
+                options.check_runner(&function, &mut problems);
+                expand::task(&options, &signature, function)
+            }
             // The function by itself, so that its imports count as used and editors know what is in it.
             None => quote!(#[allow(dead_code)] #function),
         },

@@ -6,12 +6,12 @@ use proc_macro2::TokenStream;
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
-use syn::{Error, Expr, ExprLit, Ident, Lit, LitStr, Result, Token};
+use syn::{Error, Expr, ExprLit, Ident, ItemFn, Lit, LitStr, Result, Token};
 
 use crate::duration;
 use crate::problems::Problems;
 
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 12] = [
     "name",
     "queue",
     "priority",
@@ -22,6 +22,8 @@ const KNOWN: [&str; 10] = [
     "ignore_result",
     "expires",
     "transactional",
+    "time_limit",
+    "soft_time_limit",
 ];
 
 /// AMQP's limit of a name.
@@ -42,6 +44,8 @@ pub(crate) struct Options {
     pub(crate) expires: Option<Duration>,
     /// Where that is written.
     pub(crate) transactional: Option<Ident>,
+    pub(crate) time_limit: Option<Limit>,
+    pub(crate) soft_time_limit: Option<Limit>,
 }
 
 /// How often a task is tried again.
@@ -49,6 +53,13 @@ pub(crate) struct Options {
 pub(crate) enum MaxRetries {
     Times(u32),
     WithoutEnd,
+}
+
+/// How long an attempt may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    Never,
+    After(Duration),
 }
 
 /// When a message is acknowledged.
@@ -99,12 +110,14 @@ impl Options {
             "ignore_result" => self.ignore_result = Some(option.flag()?),
             "expires" => self.expires = Some(option.expires()?),
             "transactional" => self.transactional = option.flag()?.then(|| option.key.clone()),
+            "time_limit" => self.time_limit = Some(option.limit("30s")?),
+            "soft_time_limit" => self.soft_time_limit = Some(option.limit("25s")?),
             unknown => return Err(Error::new_spanned(&option.key, unknown_option(unknown))),
         }
         Ok(())
     }
 
-    /// A jitter without retries would silently do nothing.
+    /// A jitter without retries would silently do nothing, as would a soft limit that the hard one comes before.
     fn check_together(&self, written: &[Written], problems: &mut Problems) {
         let wrote = |key: &str| written.iter().find(|option| option.key == key);
         if let Some(jitter) = wrote("retry_jitter")
@@ -113,6 +126,23 @@ impl Options {
         {
             problems
                 .add(&jitter.key, "`retry_jitter` without retries does nothing: add `max_retries` or `retry_backoff`");
+        }
+        if let (Some(Limit::After(hard)), Some(Limit::After(soft))) = (self.time_limit, self.soft_time_limit)
+            && soft >= hard
+            && let Some(written) = wrote("soft_time_limit")
+        {
+            problems.add(&written.value, "`soft_time_limit` is never reached: it has to be shorter than `time_limit`");
+        }
+    }
+}
+
+impl Options {
+    /// A thread cannot be taken away from what runs on it.
+    pub(crate) fn check_runner(&self, function: &ItemFn, problems: &mut Problems) {
+        if function.sig.asyncness.is_none() && matches!(self.time_limit, Some(Limit::After(_))) {
+            let message = "`time_limit` cannot be kept: a plain `fn` runs on a thread of its own, which nobody can end; \
+                           make it an `async fn`, or say `soft_time_limit` and look at `ctx.is_cancelled()`";
+            problems.add(&function.sig.ident, message);
         }
     }
 }
@@ -236,6 +266,24 @@ impl Written {
             return self.refuse("`expires` of zero would let no message start");
         }
         Ok(expires)
+    }
+
+    fn limit(&self, example: &str) -> Result<Limit> {
+        let key = &self.key;
+        let text = match (self.literal(), self.value()) {
+            (Some(Lit::Str(text)), _) => text.value(),
+            (_, Some(Expr::Path(path))) if path.path.is_ident("none") => return Ok(Limit::Never),
+            _ => {
+                return self.refuse(format_args!(
+                    "`{key}` is a duration, such as `{key} = \"{example}\"`, or `none` for no limit, whatever the worker's is"
+                ));
+            }
+        };
+        match duration::parse(&text) {
+            Ok(Duration::ZERO) => self.refuse(format_args!("`{key}` of zero leaves no time: `none` is no limit")),
+            Ok(limit) => Ok(Limit::After(limit)),
+            Err(message) => self.refuse(message),
+        }
     }
 
     fn value(&self) -> Option<&Expr> {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use celeriac::{
-    Acks, Arguments, Map, Registered, RetryPolicy, Task, TaskContext, TaskError, TaskOptions, TaskResult, Value, task,
-    tasks,
+    Acks, Arguments, Limit, Map, Registered, RetryPolicy, Task, TaskContext, TaskError, TaskOptions, TaskResult, Value,
+    task, tasks,
 };
 use serde::{Deserialize, Serialize};
 
@@ -119,7 +119,9 @@ fn options_are_those_declared() {
         retry_jitter = 0.25,
         acks = "early",
         ignore_result = true,
-        expires = "2d"
+        expires = "2d",
+        time_limit = "1m",
+        soft_time_limit = none
     )]
     async fn every_option() -> TaskResult<()> {
         Ok(())
@@ -137,6 +139,8 @@ fn options_are_those_declared() {
         acks: Acks::Early,
         ignore_result: true,
         expires: Some(seconds(172_800)),
+        time_limit: Some(Limit::After(seconds(60))),
+        soft_time_limit: Some(Limit::Never),
     };
     assert_eq!(every_option::options(), every);
 }

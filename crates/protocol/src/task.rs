@@ -43,6 +43,10 @@ pub struct TaskOptions {
     pub ignore_result: bool,
     /// How long a message of it may wait before it must not start any more.
     pub expires: Option<Duration>,
+    /// How long an attempt may take before it is ended. `None`: as the worker says.
+    pub time_limit: Option<Limit>,
+    /// How long an attempt may take before it is told to come to an end. `None`: as the worker says.
+    pub soft_time_limit: Option<Limit>,
 }
 
 impl Default for TaskOptions {
@@ -54,6 +58,27 @@ impl Default for TaskOptions {
             acks: Acks::Late,
             ignore_result: false,
             expires: None,
+            time_limit: None,
+            soft_time_limit: None,
+        }
+    }
+}
+
+/// A limit of time, or the word that there is none, whatever holds for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// There is none.
+    Never,
+    /// This much.
+    After(Duration),
+}
+
+impl Limit {
+    /// The time, if there is one.
+    pub fn time(self) -> Option<Duration> {
+        match self {
+            Self::Never => None,
+            Self::After(time) => Some(time),
         }
     }
 }

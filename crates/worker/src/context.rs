@@ -4,15 +4,17 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use celeriac_client::{Client, Lineage};
 use celeriac_protocol::{HeaderMap, Map, TaskHeaders, TimeLimits, Value};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use crate::cancellation::{Cancellation, Notice};
 use crate::decode::Received;
 use crate::execute::Threads;
+use crate::handler::TaskDefinition;
 use crate::outcome::TaskError;
 use crate::registry::Registry;
 
@@ -21,8 +23,11 @@ use crate::registry::Registry;
 pub struct TaskContext {
     pub(crate) received: Arc<Received>,
     pub(crate) world: Arc<World>,
-    /// Cancelled when its time is up, where it has a limit.
-    pub(crate) time_is_up: Option<CancellationToken>,
+    pub(crate) limits: TimeLimits,
+    /// When it is ended, where something can end it.
+    pub(crate) deadline: Option<Instant>,
+    /// Where it is told to come to an end, if that may happen before the worker stops.
+    pub(crate) notice: Option<Arc<Notice>>,
 }
 
 /// What all tasks of a worker share.
@@ -38,6 +43,14 @@ pub(crate) struct World {
 }
 
 impl TaskContext {
+    /// What an attempt of a task sees that begins now.
+    pub(crate) fn new(received: Arc<Received>, world: Arc<World>, limits: TimeLimits, task: &TaskDefinition) -> Self {
+        let hard = limits.hard.filter(|_| task.can_be_ended());
+        let deadline = hard.and_then(|hard| Instant::now().checked_add(hard));
+        let notice = (limits != TimeLimits::default()).then(Arc::default);
+        Self { received, world, limits, deadline, notice }
+    }
+
     /// Task id.
     pub fn id(&self) -> &str {
         &self.headers_of_task().id
@@ -93,9 +106,14 @@ impl TaskContext {
         self.headers_of_task().group_index
     }
 
-    /// How long this attempt may take.
+    /// How long this attempt may take: as the call says, or else the task, or else the worker.
     pub fn time_limits(&self) -> TimeLimits {
-        self.headers_of_task().limits
+        self.limits
+    }
+
+    /// When the hard time limit ends this attempt. `None` without one, and on a thread of its own, which nobody ends.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
     /// Its stamps, by name.
@@ -140,18 +158,24 @@ impl TaskContext {
     /// A task that does not end when the worker stops is dropped at its next await, and its message goes back to the
     /// queue; one that goes on past its soft limit is ended by the hard one, if there is one.
     pub async fn cancelled(&self) {
-        match &self.time_is_up {
+        match &self.notice {
             None => self.world.interrupt.cancelled().await,
-            Some(time_is_up) => tokio::select! {
+            Some(notice) => tokio::select! {
                 () = self.world.interrupt.cancelled() => {}
-                () = time_is_up.cancelled() => {}
+                () = notice.given() => {}
             },
         }
     }
 
     /// Whether the task should come to an end, for blocking tasks to look at.
     pub fn is_cancelled(&self) -> bool {
-        self.world.interrupt.is_cancelled() || self.time_is_up.as_ref().is_some_and(CancellationToken::is_cancelled)
+        self.cancellation().is_some()
+    }
+
+    /// Why the task should come to an end, if it should.
+    pub fn cancellation(&self) -> Option<Cancellation> {
+        let stopping = || self.world.interrupt.is_cancelled().then_some(Cancellation::Stopping);
+        self.notice.as_ref().and_then(|notice| notice.why()).or_else(stopping)
     }
 
     fn headers_of_task(&self) -> &TaskHeaders {

@@ -13,6 +13,7 @@ use futures::FutureExt;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
+use crate::cancellation::{Cancellation, Notice};
 use crate::context::TaskContext;
 use crate::handler::{Finished, InTransaction, Runner, TaskDefinition};
 use crate::outcome::{Steer, TaskError};
@@ -133,16 +134,12 @@ pub(crate) struct Bounds {
     interrupt: CancellationToken,
     limits: TimeLimits,
     /// Tells the task that its soft limit has passed.
-    time_is_up: Option<CancellationToken>,
+    notice: Option<Arc<Notice>>,
 }
 
 impl Bounds {
     pub(crate) fn of(ctx: &TaskContext) -> Self {
-        Self {
-            interrupt: ctx.world.interrupt.clone(),
-            limits: ctx.received.headers.limits,
-            time_is_up: ctx.time_is_up.clone(),
-        }
+        Self { interrupt: ctx.world.interrupt.clone(), limits: ctx.limits, notice: ctx.notice.clone() }
     }
 
     async fn within(self, attempt: impl Future<Output = Finished>) -> Attempt {
@@ -178,8 +175,8 @@ impl Bounds {
                 }
                 () = &mut soft, if !told => {
                     told = true;
-                    if let Some(time_is_up) = &self.time_is_up {
-                        time_is_up.cancel();
+                    if let Some(notice) = &self.notice {
+                        notice.give(Cancellation::SoftTimeLimit);
                     }
                 }
             }

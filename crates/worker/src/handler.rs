@@ -138,6 +138,14 @@ impl TaskDefinition {
     pub fn is_transactional(&self) -> bool {
         matches!(self.runner, Runner::Transactional(_))
     }
+
+    /// Whether an attempt can be ended from outside, as a hard time limit does.
+    pub fn can_be_ended(&self) -> bool {
+        match self.runner {
+            Runner::Async(_) | Runner::Native(_) | Runner::Transactional(_) => true,
+            Runner::Blocking(_) => false,
+        }
+    }
 }
 
 impl fmt::Debug for TaskDefinition {

@@ -6,6 +6,7 @@
 //! - `broadcast`: what is sent to every worker becomes this worker's own; `direct`: what is sent to it by its name;
 //! - `intake`, `decode`, `execute`, `decide`, `record`, `after`, `follow_up`: the steps;
 //! - `transactional`: the steps of a task that commits its effects and its outcome together;
+//! - `limits`, `cancellation`: how long an attempt may take, and how it is told to come to an end;
 //! - `slots`, `prefetch`, `tuning`: how much runs at once, and how much is held beside it;
 //! - [`handler`] and [`registry`]: what a task is to a worker, and which it knows; `builtin`: those of Celery's own;
 //! - [`context`] and [`outcome`]: what a task sees, and what it may say;
@@ -26,7 +27,9 @@ mod direct;
 
 mod decode;
 
+mod cancellation;
 mod execute;
+mod limits;
 
 mod transactional;
 
@@ -53,6 +56,7 @@ mod error;
 mod options;
 mod shutdown;
 
+pub use cancellation::Cancellation;
 pub use celeriac_broker::Prefetch;
 pub use context::TaskContext;
 pub use error::{Error, Result};

@@ -14,7 +14,7 @@ use std::time::Duration;
 use celeriac_broker::{Broker, Delivery};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::task::Acks;
-use celeriac_protocol::{ArgumentError, Body, DecodeLimits, Embed, Failure, State, TaskHeaders, TimeLimits};
+use celeriac_protocol::{ArgumentError, Body, DecodeLimits, Embed, Failure, State, TaskHeaders};
 use celeriac_results::{Backend, Recorded, Recorder, TaskRecord};
 use celeriac_telemetry::clock;
 use celeriac_telemetry::occurrences::worker::{
@@ -23,7 +23,6 @@ use celeriac_telemetry::occurrences::worker::{
 use celeriac_telemetry::trace::{ProcessInfo, ProcessSpan};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tokio_util::sync::CancellationToken;
 
 use crate::after::Again;
 use crate::broadcast::make_own;
@@ -33,6 +32,7 @@ use crate::decode::{Received, Unusable, find_task};
 use crate::execute::{Attempt, Bounds, execute};
 use crate::follow_up::{self, Backoff, FollowUps, SHORTEST_HOLD};
 use crate::handler::{Runner, TaskDefinition};
+use crate::limits;
 use crate::record::{self, Timing};
 use crate::registry::Registry;
 use crate::slots::{Slot, Slots};
@@ -238,7 +238,7 @@ impl Life<'_> {
         };
         let arguments = self.keeps_outcome(task).then(|| record::Arguments::of(&body));
         if let Runner::Transactional(run) = task.runner {
-            let ctx = self.context();
+            let ctx = self.context(task);
             let bounds = Bounds::of(&ctx);
             return match run(ctx, body) {
                 Ok(run) => {
@@ -274,15 +274,12 @@ impl Life<'_> {
     async fn execute(&self, task: &TaskDefinition, body: Body) -> Result<Attempt, ArgumentError> {
         let TaskHeaders { id, retries, .. } = self.headers();
         self.span.tell(&TaskStarted { task: task.name, id, attempt: retries.saturating_add(1) });
-        execute(task, self.context(), body, self.span).await
+        execute(task, self.context(task), body, self.span).await
     }
 
-    fn context(&self) -> TaskContext {
-        TaskContext {
-            received: Arc::clone(&self.received),
-            world: Arc::clone(&self.core.world),
-            time_is_up: (self.headers().limits != TimeLimits::default()).then(CancellationToken::new),
-        }
+    fn context(&self, task: &TaskDefinition) -> TaskContext {
+        let limits = limits::in_force(self.headers().limits, &task.options);
+        TaskContext::new(Arc::clone(&self.received), Arc::clone(&self.core.world), limits, task)
     }
 
     /// Whether the task may start now. Headers and store decide; the body is not looked at.

@@ -25,6 +25,12 @@ pub struct WorkerOptions {
     pub direct: bool,
     /// Whether it answers callers that name a queue for replies.
     pub replies: bool,
+    /// How long an attempt may take before it is ended, where neither call nor task says.
+    #[serde(with = "duration::option")]
+    pub time_limit: Option<Duration>,
+    /// How long an attempt may take before it is told to come to an end, where neither call nor task says.
+    #[serde(with = "duration::option")]
+    pub soft_time_limit: Option<Duration>,
     /// How long running tasks may go on after it was told to stop.
     #[serde(with = "duration")]
     pub drain: Duration,
@@ -40,6 +46,8 @@ impl Default for WorkerOptions {
             accept: vec![Codec::Json, Codec::Msgpack],
             direct: false,
             replies: true,
+            time_limit: None,
+            soft_time_limit: None,
             drain: Duration::from_secs(30),
         }
     }
@@ -57,6 +65,16 @@ impl WorkerOptions {
         }
         if self.name.as_deref().is_some_and(|name| name.is_empty() || name.len() > 200) {
             problems.push(("name".to_owned(), "should have 1 to 200 bytes".to_owned()));
+        }
+        for (key, limit) in [("time_limit", self.time_limit), ("soft_time_limit", self.soft_time_limit)] {
+            if limit.is_some_and(|limit| limit.is_zero()) {
+                problems.push((key.to_owned(), "leaves no time: null is no limit".to_owned()));
+            }
+        }
+        if let (Some(hard), Some(soft)) = (self.time_limit, self.soft_time_limit)
+            && soft >= hard
+        {
+            problems.push(("soft_time_limit".to_owned(), "should be shorter than worker.time_limit".to_owned()));
         }
         problems
     }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use crate::builtin;
 use crate::error::{Error, Result};
 use crate::handler::TaskDefinition;
+use crate::limits;
+use crate::options::WorkerOptions;
 
 /// The tasks of a program, by name.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +28,21 @@ impl Registry {
             }
         }
         Ok(registry)
+    }
+
+    /// The same tasks, with the worker's word where a task says nothing itself.
+    ///
+    /// # Errors
+    /// With what is wrong, each with the key of the worker's that has a part in it.
+    pub fn completed(mut self, worker: &WorkerOptions) -> Result<Self, Vec<(Option<&'static str>, String)>> {
+        let mut problems = Vec::new();
+        for task in self.tasks.values_mut() {
+            if let Some((key, problem)) = limits::problem(&task.options, task.can_be_ended(), worker) {
+                problems.push((key, format!("task `{}`: {problem}", task.name)));
+            }
+            limits::complete(&mut task.options, worker);
+        }
+        if problems.is_empty() { Ok(self) } else { Err(problems) }
     }
 
     /// The task of this name; also one of Celery's own, which a program may replace.

@@ -27,4 +27,19 @@ async fn jitter_of_nothing() -> TaskResult<()> {
     Ok(())
 }
 
+#[task(time_limit = 30, soft_time_limit = "0s")]
+async fn no_times() -> TaskResult<()> {
+    Ok(())
+}
+
+#[task(time_limit = "30s", soft_time_limit = "30s")]
+async fn soft_after_hard() -> TaskResult<()> {
+    Ok(())
+}
+
+#[task(time_limit = "30s")]
+fn never_ended() -> TaskResult<()> {
+    Ok(())
+}
+
 fn main() {}

@@ -1,0 +1,130 @@
+//! How long an attempt may take: what call, task and worker say of it. Pure.
+
+use std::time::Duration;
+
+use celeriac_config::duration;
+use celeriac_protocol::task::Limit;
+use celeriac_protocol::{TaskOptions, TimeLimits};
+
+use crate::options::WorkerOptions;
+
+/// What holds for one attempt: the call's word counts before the task's.
+pub(crate) fn in_force(call: TimeLimits, task: &TaskOptions) -> TimeLimits {
+    // Celery takes zero for a limit that is not said.
+    let said = |call: Option<Duration>| call.filter(|limit| !limit.is_zero());
+    TimeLimits {
+        hard: said(call.hard).or_else(|| task.time_limit.and_then(Limit::time)),
+        soft: said(call.soft).or_else(|| task.soft_time_limit.and_then(Limit::time)),
+    }
+}
+
+/// Gives a task the limits of its worker where it says nothing itself.
+pub(crate) fn complete(task: &mut TaskOptions, worker: &WorkerOptions) {
+    task.time_limit = task.time_limit.or(worker.time_limit.map(Limit::After));
+    task.soft_time_limit = task.soft_time_limit.or(worker.soft_time_limit.map(Limit::After));
+}
+
+/// Who says a limit of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Task,
+    Worker,
+}
+
+/// What is wrong with the limits of a task, with the key of the worker's that has a part in it.
+pub(crate) fn problem(
+    task: &TaskOptions,
+    ended: bool,
+    worker: &WorkerOptions,
+) -> Option<(Option<&'static str>, String)> {
+    let hard = said(task.time_limit, worker.time_limit);
+    let soft = said(task.soft_time_limit, worker.soft_time_limit);
+    if let (Some((_, By::Task)), false) = (hard, ended) {
+        return Some((None, CANNOT_BE_ENDED.to_owned()));
+    }
+    let ((hard, by), (soft, By::Task)) = (hard.filter(|_| ended)?, soft?) else { return None };
+    if soft < hard {
+        return None;
+    }
+    let (hard, soft) = (duration::format(hard), duration::format(soft));
+    Some(match by {
+        By::Task => (None, format!("soft_time_limit of {soft} is never reached: time_limit ends it after {hard}")),
+        By::Worker => (
+            Some("time_limit"),
+            format!(
+                "worker.time_limit ends it after {hard}, before its soft_time_limit of {soft}: give it a time_limit of its own, or none"
+            ),
+        ),
+    })
+}
+
+const CANNOT_BE_ENDED: &str = "time_limit cannot be kept: it runs on a thread of its own, which nobody can end. Make it \
+                               an `async fn`, or give it a soft_time_limit and look at `ctx.is_cancelled()`";
+
+fn said(task: Option<Limit>, worker: Option<Duration>) -> Option<(Duration, By)> {
+    match task {
+        Some(limit) => limit.time().map(|limit| (limit, By::Task)),
+        None => worker.map(|limit| (limit, By::Worker)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn seconds(count: u64) -> Option<Duration> {
+        Some(Duration::from_secs(count))
+    }
+
+    fn task(hard: Option<Limit>, soft: Option<Limit>) -> TaskOptions {
+        TaskOptions { time_limit: hard, soft_time_limit: soft, ..TaskOptions::default() }
+    }
+
+    const fn after(count: u64) -> Option<Limit> {
+        Some(Limit::After(Duration::from_secs(count)))
+    }
+
+    #[test]
+    fn the_call_counts_before_the_task_and_the_task_before_the_worker() {
+        let worker =
+            WorkerOptions { time_limit: seconds(60), soft_time_limit: seconds(50), ..WorkerOptions::default() };
+        let limits = |hard, soft| TimeLimits { hard, soft };
+        let unsaid = limits(None, None);
+        let cases = [
+            (unsaid, task(None, None), limits(seconds(60), seconds(50))),
+            (unsaid, task(after(9), None), limits(seconds(9), seconds(50))),
+            (unsaid, task(Some(Limit::Never), Some(Limit::Never)), unsaid),
+            (limits(seconds(3), None), task(after(9), after(8)), limits(seconds(3), seconds(8))),
+            (limits(None, seconds(2)), task(Some(Limit::Never), None), limits(None, seconds(2))),
+            (limits(seconds(0), seconds(0)), task(after(9), after(8)), limits(seconds(9), seconds(8))),
+        ];
+        for (call, mut task, expected) in cases {
+            complete(&mut task, &worker);
+            assert_eq!(in_force(call, &task), expected, "{call:?} {task:?}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_cannot_be_kept_is_a_problem() {
+        let worker =
+            WorkerOptions { time_limit: seconds(20), soft_time_limit: seconds(10), ..WorkerOptions::default() };
+        let found = |task: &TaskOptions, ended| problem(task, ended, &worker).map(|(key, message)| (key, message));
+        let never = "soft_time_limit of 25s is never reached: time_limit ends it after 25s";
+        let before = "worker.time_limit ends it after 20s, before its soft_time_limit of 25s: \
+                      give it a time_limit of its own, or none";
+        let cases = [
+            (task(None, None), true, None),
+            (task(None, None), false, None),
+            (task(after(30), after(25)), true, None),
+            (task(after(5), None), true, None),
+            (task(Some(Limit::Never), after(25)), true, None),
+            (task(None, after(25)), false, None),
+            (task(after(25), after(25)), true, Some((None, never.to_owned()))),
+            (task(None, after(25)), true, Some((Some("time_limit"), before.to_owned()))),
+            (task(after(30), None), false, Some((None, CANNOT_BE_ENDED.to_owned()))),
+        ];
+        for (task, ended, expected) in cases {
+            assert_eq!(found(&task, ended), expected, "{task:?} {ended}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! How long a task may take: by its call, by its declaration, by its worker.
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use celeriac::prelude::*;
+use celeriac::{Cancellation, TaskDefinition};
+use celeriac_tests::{Bed, Running, eventually};
+
+/// Never ends by itself, and would be tried again if it failed.
+#[task(name = "t.long", time_limit = "300ms", max_retries = 3, retry_backoff = "10ms..20ms")]
+async fn long() -> TaskResult<()> {
+    std::future::pending().await
+}
+
+/// Ends after a while, if it is let.
+#[task(name = "t.rest", time_limit = "300ms")]
+async fn rest(milliseconds: u64) -> TaskResult<u64> {
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    Ok(milliseconds)
+}
+
+/// Says nothing of its own, and tells what holds for it.
+#[task(name = "t.plain")]
+async fn plain(ctx: TaskContext) -> TaskResult<(Option<f64>, Option<f64>, bool)> {
+    let limits = ctx.time_limits();
+    let left = ctx.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let seconds = |limit: Option<Duration>| limit.map(|limit| limit.as_secs_f64());
+    Ok((seconds(limits.hard), seconds(limits.soft), left.is_some_and(|left| Some(left) <= limits.hard)))
+}
+
+/// Is lifted above the worker's limit.
+#[task(name = "t.free", time_limit = none)]
+async fn free(milliseconds: u64) -> TaskResult<u64> {
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    Ok(milliseconds)
+}
+
+/// Tidies up when it is told to, and tells why.
+#[task(name = "t.tidy", time_limit = "30s", soft_time_limit = "200ms")]
+async fn tidy(ctx: TaskContext) -> TaskResult<String> {
+    ctx.cancelled().await;
+    Ok(format!("{:?}", ctx.cancellation()))
+}
+
+/// The same on a thread of its own.
+#[task(name = "t.thread", soft_time_limit = "200ms")]
+fn thread(ctx: TaskContext) -> TaskResult<(String, bool)> {
+    let (_never, tick) = mpsc::channel::<()>();
+    while !ctx.is_cancelled() {
+        let _ = tick.recv_timeout(Duration::from_millis(5));
+    }
+    Ok((format!("{:?}", ctx.cancellation()), ctx.deadline().is_some()))
+}
+
+/// Has a soft limit alone.
+#[task(name = "t.slow", soft_time_limit = "1s")]
+async fn slow() -> TaskResult<()> {
+    Ok(())
+}
+
+/// Tells that it runs, and why it had to end.
+#[task(name = "t.told")]
+async fn told(ctx: TaskContext) -> TaskResult<()> {
+    let told = ctx.state::<Told>()?;
+    told.0.send_modify(|words| words.push("begun".to_owned()));
+    ctx.cancelled().await;
+    told.0.send_modify(|words| words.push(format!("{:?}", ctx.cancellation())));
+    std::future::pending().await
+}
+
+struct Told(tokio::sync::watch::Sender<Vec<String>>);
+
+#[tokio::test]
+async fn a_limit_of_the_task_ends_an_attempt_for_good_unless_the_call_says_otherwise() {
+    let bed = Bed::new().await;
+    let running = Running::start(&bed.program(tasks![long, rest]).build().unwrap()).await;
+    let client = &running.client;
+    let ended = long().submit(client).await.unwrap().wait().await.unwrap();
+    let failure = ended.failure.unwrap();
+    let found = (ended.state, ended.attempts, failure.kind.as_str(), failure.message.as_str());
+    assert_eq!(found, (State::Failure, 1, "TimeLimitExceeded", "0.3"));
+
+    let longer = rest(900).time_limit(seconds(60)).submit(client).await.unwrap();
+    assert_eq!(longer.get().await.unwrap(), 900);
+    let shorter = rest(250).time_limit(Duration::from_millis(50)).submit(client).await.unwrap();
+    assert_eq!(shorter.wait().await.unwrap().failure.unwrap().message, "0.05");
+    running.stop().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn a_limit_of_the_worker_holds_for_tasks_that_say_nothing() {
+    let bed = Bed::new().await;
+    let program = bed.program(tasks![plain, rest, free, told]).shared(std::sync::Arc::new(told_nothing()));
+    let program = program.set("worker.time_limit", "500ms").set("worker.soft_time_limit", "250ms");
+    let running = Running::start(&program.build().unwrap()).await;
+    let client = &running.client;
+    assert_eq!(plain().submit(client).await.unwrap().get().await.unwrap(), (Some(0.5), Some(0.25), true));
+    let own = rest(60_000).submit(client).await.unwrap().wait().await.unwrap();
+    assert_eq!(own.failure.unwrap().message, "0.3", "its own counts before the worker's");
+    assert_eq!(free(1_200).submit(client).await.unwrap().get().await.unwrap(), 1_200, "it has none");
+    let ended = told().submit(client).await.unwrap().wait().await.unwrap();
+    assert_eq!(ended.failure.unwrap().message, "0.5");
+    running.stop().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn a_task_is_told_why_it_should_come_to_an_end() {
+    let bed = Bed::new().await;
+    let state = std::sync::Arc::new(told_nothing());
+    let program = bed.program(tasks![tidy, thread, told]).shared(std::sync::Arc::clone(&state));
+    let running = Running::start(&program.set("worker.drain", "0s").build().unwrap()).await;
+    let why = format!("{:?}", Some(Cancellation::SoftTimeLimit));
+    assert_eq!(tidy().submit(&running.client).await.unwrap().get().await.unwrap(), why);
+    assert_eq!(thread().submit(&running.client).await.unwrap().get().await.unwrap(), (why, false));
+
+    told().submit(&running.client).await.unwrap();
+    eventually("it runs", async || state.0.borrow().len(), |said| *said == 1).await;
+    running.stop().await;
+    let why = format!("{:?}", Some(Cancellation::Stopping));
+    assert_eq!(*state.0.borrow(), ["begun".to_owned(), why]);
+    let peer = bed.peer().await;
+    eventually("it is back", async || peer.ready("celeriac").await, |ready| *ready == 1).await;
+    bed.clear().await;
+}
+
+fn told_nothing() -> Told {
+    Told(tokio::sync::watch::Sender::new(Vec::new()))
+}
+
+fn refused(tasks: impl IntoIterator<Item = TaskDefinition>, settings: &[(&str, &str)]) -> String {
+    let environment = celeriac_config::Environment::new(settings.iter().copied());
+    Celeriac::builder().environment(environment).tasks(tasks).build().unwrap_err().to_string()
+}
+
+#[test]
+fn limits_that_cannot_be_kept_do_not_start() {
+    const HARD: &str = "CELERIAC__WORKER__TIME_LIMIT";
+    const SOFT: &str = "CELERIAC__WORKER__SOFT_TIME_LIMIT";
+    let cases = [
+        (vec![(HARD, "0s")], format!("environment: {HARD}: leaves no time: null is no limit")),
+        (vec![(HARD, "5s"), (SOFT, "5s")], format!("environment: {SOFT}: should be shorter than worker.time_limit")),
+        (
+            vec![(HARD, "200ms")],
+            format!(
+                "environment: {HARD}: task `t.slow`: worker.time_limit ends it after 200ms, before its soft_time_limit of \
+                 1s: give it a time_limit of its own, or none"
+            ),
+        ),
+    ];
+    for (settings, expected) in cases {
+        assert_eq!(refused(tasks![thread, slow], &settings), expected);
+    }
+}
