@@ -82,6 +82,29 @@ async fn a_second_signal_hurries_and_what_was_interrupted_goes_back() {
 }
 
 #[tokio::test]
+async fn sigquit_ends_it_at_once_and_what_was_interrupted_counts_as_no_attempt() {
+    let bed = Bed::new().await;
+    let client = bed.program([]).build().unwrap().client().await.unwrap();
+    let variables = variables(&bed);
+    let mut first = Program::start(PROGRAM, &["worker", "-n", "first", "--drain", "60s"], &variables);
+    first.says("ready").await;
+    let handle = client.submit_request(rest(5_000)).await.unwrap();
+    eventually("it runs", async || begun(&variables[2].1).await, |begun| *begun == 1).await;
+    first.signal("QUIT");
+    assert_eq!(first.exit_code(Duration::from_secs(20)).await, 0, "{}", first.output());
+    assert!(first.output().contains("1 tasks interrupted"), "{}", first.output());
+    assert!(handle.record().await.unwrap().is_none(), "an interrupted attempt is none");
+
+    let mut second = Program::start(PROGRAM, &["worker", "-n", "second"], &variables);
+    let record = handle.wait().await.unwrap();
+    assert_eq!((record.attempts, record.worker.as_ref(), begun(&variables[2].1).await), (1, "second", 2));
+    second.signal("TERM");
+    assert_eq!(second.exit_code(Duration::from_secs(20)).await, 0, "{}", second.output());
+    client.close().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
 async fn the_drain_time_bounds_the_wait() {
     let bed = Bed::new().await;
     let client = bed.program([]).build().unwrap().client().await.unwrap();

@@ -12,6 +12,7 @@ mod delays;
 mod follow_ups_killed;
 mod garbage;
 mod heartbeats;
+mod hung_at_the_end;
 mod ledger;
 mod memory_alarm;
 mod migration;

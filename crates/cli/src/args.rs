@@ -42,10 +42,25 @@ pub struct Global {
     pub json: bool,
 }
 
+const ENDS: &str = "\
+Signals:
+  SIGTERM, SIGINT  takes no more tasks, finishes those that run within the drain time, gives the rest back
+  the second one   interrupts what runs: it goes back to its queue, and counts as no attempt
+  SIGQUIT          does so at once
+
+Exit codes:
+  0   stopped as it was told, whether or not tasks had to be interrupted
+  2   the command line cannot be understood
+  69  the database cannot be reached at the start (a broker that is away is waited for)
+  70  something that should not happen
+  77  access is refused, or who is there cannot be proven
+  78  the configuration cannot start";
+
 /// A verb.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Run tasks until told to stop
+    #[command(after_help = ENDS)]
     Worker(WorkerArgs),
     /// Show what this program knows
     List(ListArgs),

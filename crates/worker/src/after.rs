@@ -127,7 +127,7 @@ impl Life<'_> {
         let Some(id) = text("task_id") else { return Ending::Done };
         if let Some(results) = &self.core.results {
             let row = record::step_row(self, id.to_owned(), step.task.clone(), failure.clone());
-            match results.record(self.core, row).await {
+            match results.record(row).await {
                 Ok(Ending::Again) => return Ending::Again,
                 Ok(_) => {}
                 Err(reason) => tracing::warn!(id, reason, "the failure of a later step cannot be recorded"),

@@ -40,6 +40,8 @@ pub(crate) struct World {
     pub(crate) threads: Threads,
     /// Cancelled when running tasks have to come to an end.
     pub(crate) interrupt: CancellationToken,
+    /// Cancelled when nothing may be waited for any longer, neither broker nor store: each delivery goes back as it is.
+    pub(crate) give_up: CancellationToken,
 }
 
 impl TaskContext {

@@ -8,6 +8,7 @@
 //! that dies anywhere before that leaves the delivery to another worker, which finds in the store how far this one got.
 
 use std::collections::HashSet;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,13 @@ pub(crate) struct Core {
     pub(crate) world: Arc<World>,
 }
 
+impl Core {
+    /// Goes on until the worker gives up; then the delivery goes back, as it would if the process died here.
+    async fn until_given_up<T: From<Ending>>(&self, leading: Pin<&mut impl Future<Output = T>>) -> T {
+        self.world.give_up.run_until_cancelled(leading).await.unwrap_or_else(|| Ending::Again.into())
+    }
+}
+
 /// Where outcomes go, and where earlier ones are looked up.
 pub(crate) struct Results {
     pub(crate) backend: Arc<dyn Backend>,
@@ -65,14 +73,9 @@ impl Results {
     ///
     /// # Errors
     /// With the reason, when the store will never take this row, whatever is tried.
-    pub(crate) async fn record(&self, core: &Core, row: TaskRecord) -> Result<Ending, String> {
+    pub(crate) async fn record(&self, row: TaskRecord) -> Result<Ending, String> {
         let state = row.state;
-        let recorded = tokio::select! {
-            biased;
-            recorded = self.recorder.record(row) => recorded,
-            () = core.world.interrupt.cancelled() => return Ok(Ending::Again),
-        };
-        match recorded {
+        match self.recorder.record(row).await {
             Ok(Recorded::Kept(kept)) if kept.is_final() && kept != state => Ok(Ending::Superseded),
             Ok(Recorded::Stored | Recorded::Kept(_)) => Ok(Ending::Done),
             Ok(Recorded::Refused { reason }) => Err(reason),
@@ -145,7 +148,8 @@ pub(crate) async fn live(core: Arc<Core>, delivery: Delivery, slot: Slot) {
         Err(unreadable) => {
             let unusable = unreadable.into();
             drop(slot);
-            return follow_up::refuse_unread(&core, message, &origin, &unusable, received_at).await.settle(settlement);
+            let refused = follow_up::refuse_unread(&core, message, &origin, &unusable, received_at);
+            return core.until_given_up(pin!(refused)).await.settle(settlement);
         }
     };
     let info = ProcessInfo {
@@ -175,7 +179,7 @@ pub(crate) async fn live(core: Arc<Core>, delivery: Delivery, slot: Slot) {
     } else {
         Some(settlement)
     };
-    let Ended { ending, state, failure } = life.lead(slot).await;
+    let Ended { ending, state, failure } = core.until_given_up(pin!(life.lead(slot))).await;
     if let Some(settlement) = settlement {
         ending.settle(settlement);
     }
@@ -484,7 +488,7 @@ impl Life<'_> {
     /// Records an outcome; it is durable when this returns [`Ending::Done`].
     async fn record(&self, state: State, outcome: Outcome) -> Ending {
         let Some(results) = &self.core.results else { return Ending::Done };
-        match results.record(self.core, record::row(self, state, outcome)).await {
+        match results.record(record::row(self, state, outcome)).await {
             Ok(ending) => ending,
             // What cannot be recorded is not lost: its message stands where a person finds it.
             Err(reason) => follow_up::dead_letter(self, "unrecordable", &reason).await,

@@ -1,13 +1,36 @@
 //! How a worker is told to stop: once in order, twice in a hurry.
 
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Two wishes: to stop, and to stop now.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
-    stop: CancellationToken,
-    hurry: CancellationToken,
+    stop: Wish,
+    hurry: Wish,
+}
+
+/// Something that is wished for once, and since when.
+#[derive(Debug, Clone, Default)]
+struct Wish {
+    made: CancellationToken,
+    since: Arc<OnceLock<Instant>>,
+}
+
+impl Wish {
+    fn make(&self) {
+        self.since.get_or_init(Instant::now);
+        self.made.cancel();
+    }
+
+    async fn made(&self) -> Instant {
+        self.made.cancelled().await;
+        *self.since.get_or_init(Instant::now)
+    }
 }
 
 impl Shutdown {
@@ -18,67 +41,93 @@ impl Shutdown {
 
     /// Asks for an orderly end. Asked a second time, it hurries.
     pub fn request(&self) {
-        if self.stop.is_cancelled() {
-            self.hurry.cancel();
+        if self.is_requested() {
+            self.hurry.make();
         }
-        self.stop.cancel();
+        self.stop.make();
+    }
+
+    /// Asks for an end at once: what runs is interrupted.
+    pub fn request_now(&self) {
+        self.stop.make();
+        self.hurry.make();
     }
 
     /// Whether an end was asked for.
     pub fn is_requested(&self) -> bool {
-        self.stop.is_cancelled()
+        self.stop.made.is_cancelled()
     }
 
     /// Completes when an end was asked for.
     pub async fn requested(&self) {
-        self.stop.cancelled().await;
+        self.stop.made.cancelled().await;
     }
 
-    /// Completes when it was asked for twice.
-    pub async fn hurried(&self) {
-        self.hurry.cancelled().await;
+    /// Completes when running tasks may go on no longer: when `drain` is over, or there is a hurry. Says when that was.
+    pub async fn drained(&self, drain: Duration) -> Instant {
+        let Some(over) = self.stop.made().await.checked_add(drain) else { return self.hurry.made().await };
+        tokio::select! {
+            () = sleep_until(over) => {}
+            _ = self.hurry.made() => {}
+        }
+        self.hurry.since.get().map_or(over, |hurried| over.min(*hurried))
+    }
+
+    /// Completes when what follows the drain has had its time.
+    pub async fn overdue(&self, drain: Duration, time: Duration) {
+        sleep_until(self.drained(drain).await + time).await;
     }
 
     pub(crate) fn token(&self) -> CancellationToken {
-        self.stop.clone()
+        self.stop.made.clone()
     }
 }
 
-/// A shutdown that SIGTERM and SIGINT ask for, from now on. The listener lives on `tracker`, until its second signal.
+/// A shutdown that SIGTERM and SIGINT ask for, and SIGQUIT at once, from now on. The listener lives on `tracker`, until
+/// there is a hurry.
 pub fn on_signals(tracker: &TaskTracker) -> Shutdown {
     let shutdown = Shutdown::new();
     let asked = shutdown.clone();
     let mut signals = Signals::listen();
     tracker.spawn(async move {
-        while !asked.hurry.is_cancelled() {
-            signals.next().await;
-            asked.request();
+        while !asked.hurry.made.is_cancelled() {
+            match signals.next().await {
+                Asked::InOrder => asked.request(),
+                Asked::AtOnce => asked.request_now(),
+            }
         }
     });
     shutdown
 }
 
+/// What a signal asks for.
+enum Asked {
+    InOrder,
+    AtOnce,
+}
+
 /// The signals that ask for an end. Listened to once: one that arrives between two looks is not missed.
 #[cfg(unix)]
-struct Signals(Option<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)>);
+struct Signals(Option<[tokio::signal::unix::Signal; 3]>);
 
 #[cfg(unix)]
 impl Signals {
     fn listen() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
-        let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-        if let (Ok(terminate), Ok(interrupt)) = (terminate, interrupt) {
-            return Self(Some((terminate, interrupt)));
+        let heard = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit()].map(signal);
+        if let [Ok(terminate), Ok(interrupt), Ok(quit)] = heard {
+            return Self(Some([terminate, interrupt, quit]));
         }
         tracing::error!("cannot listen for signals; only SIGKILL will end this process");
         Self(None)
     }
 
-    async fn next(&mut self) {
-        let Some((terminate, interrupt)) = &mut self.0 else { return std::future::pending().await };
+    async fn next(&mut self) -> Asked {
+        let Some([terminate, interrupt, quit]) = &mut self.0 else { return std::future::pending().await };
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = terminate.recv() => Asked::InOrder,
+            _ = interrupt.recv() => Asked::InOrder,
+            _ = quit.recv() => Asked::AtOnce,
         }
     }
 }
@@ -92,9 +141,10 @@ impl Signals {
         Self
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Asked {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
+        Asked::InOrder
     }
 }

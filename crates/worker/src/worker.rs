@@ -13,7 +13,7 @@ use celeriac_results::{Recorder, ResultsOptions};
 use celeriac_telemetry::Occurrence;
 use celeriac_telemetry::occurrences::worker::{WorkerOffline, WorkerOnline, WorkerStopping};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,7 +34,13 @@ use crate::slots::Slots;
 use crate::transactional::in_want_of_transactions;
 use crate::tuning::Tuning;
 
-/// How long the broker may take to note the last settlements once all tasks have ended.
+/// How long after the drain what has ended may take to be recorded, and what follows from it to be sent.
+const RECORDED: Duration = Duration::from_millis(400);
+
+/// How long after the drain the broker may take to note the last settlements, and the store the last rows.
+const SETTLED: Duration = Duration::from_millis(600);
+
+/// How long the services may take to end, however much of the drain is left.
 const PARTING: Duration = Duration::from_secs(5);
 
 /// What a worker is made of.
@@ -94,13 +100,17 @@ impl Services {
     }
 
     /// Lets them end in order; nobody waits for what they have not done by then.
-    async fn end(&self) {
+    async fn end(&self, overdue: impl Future<Output = ()>) {
         self.stop.cancel();
         self.tracker.close();
-        if timeout(PARTING, self.tracker.wait()).await.is_err() {
-            self.give_up.cancel();
-            self.tracker.wait().await;
+        tokio::select! {
+            biased;
+            () = self.tracker.wait() => return,
+            () = overdue => {}
+            () = sleep(PARTING) => {}
         }
+        self.give_up.cancel();
+        self.tracker.wait().await;
     }
 }
 
@@ -145,6 +155,7 @@ impl Worker {
             keep: parts.results.keep,
             threads: Threads::default(),
             interrupt: CancellationToken::new(),
+            give_up: CancellationToken::new(),
         };
         let core = Core {
             name,
@@ -168,6 +179,11 @@ impl Worker {
         })
     }
 
+    /// How long running tasks may go on once it is told to stop.
+    pub fn drain(&self) -> Duration {
+        self.options.drain
+    }
+
     /// Runs tasks until it is told to stop; then ends in order: no new deliveries, what has not begun goes back to its
     /// queue, what runs may finish within the drain time, everything is settled.
     ///
@@ -184,7 +200,7 @@ impl Worker {
             Ok(None) => Ok(()),
             Err(error) => Err(Error::Broker(error)),
         };
-        self.services.end().await;
+        self.services.end(shutdown.overdue(self.options.drain, SETTLED)).await;
         outcome.map(|()| Farewell { abandoned: self.core.world.threads.running() })
     }
 
@@ -205,7 +221,7 @@ impl Worker {
                 Err(error) => return Err(error),
             }
             tokio::select! {
-                () = tokio::time::sleep(backoff.next()) => {}
+                () = sleep(backoff.next()) => {}
                 () = shutdown.requested() => return Ok(None),
             }
         }
@@ -267,16 +283,24 @@ impl Worker {
             closing.spawn(consumer.close());
         }
         lives.close();
+        let drain = self.options.drain;
         tokio::select! {
             () = lives.wait() => {}
-            () = tokio::time::sleep(self.options.drain) => {}
-            () = shutdown.hurried() => {}
+            _ = shutdown.drained(drain) => {}
         }
         let interrupted = lives.len();
         self.core.world.interrupt.cancel();
+        // A task that has ended is not in vain, if broker and store are there.
+        tokio::select! {
+            () = lives.wait() => {}
+            () = shutdown.overdue(drain, RECORDED) => self.core.world.give_up.cancel(),
+        }
         lives.wait().await;
-        if timeout(PARTING, closing.join_all()).await.is_err() {
-            tracing::warn!("the broker did not confirm the last settlements; it delivers those tasks again");
+        tokio::select! {
+            _ = closing.join_all() => {}
+            () = shutdown.overdue(drain, SETTLED) => {
+                tracing::warn!("the broker did not confirm the last settlements; it delivers those tasks again");
+            }
         }
         WorkerOffline { name: &self.core.name, interrupted }.tell();
     }

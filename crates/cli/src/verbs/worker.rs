@@ -10,7 +10,13 @@ use crate::application::Program;
 use crate::error::Error;
 use crate::output;
 
-/// How long the last traces may take on their way out.
+/// How long after the drain the connections may take to end.
+const CLOSED: Duration = Duration::from_millis(750);
+
+/// How long after the drain the last traces may take on their way out: the process ends within a second.
+const FLUSHED: Duration = Duration::from_millis(900);
+
+/// How long the last traces may take, however much of the drain is left.
 const FLUSH: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run<P: Program>(program: &P) -> Result<(), Error> {
@@ -18,28 +24,41 @@ pub(crate) async fn run<P: Program>(program: &P) -> Result<(), Error> {
     let listeners = TaskTracker::new();
     // From the first moment: a signal during a slow start must not be lost.
     let shutdown = on_signals(&listeners);
-    let outcome: Result<Farewell, Error> = async {
+    let mut drain = Duration::ZERO;
+    let left_behind: Result<bool, Error> = async {
         let client = tokio::select! {
             client = program.client() => client?,
-            () = shutdown.requested() => return Ok(Farewell { abandoned: 0 }),
+            () = shutdown.requested() => return Ok(false),
         };
         let worker = program.worker(client.clone())?;
+        drain = worker.drain();
         output::notice(&worker.banner());
-        let farewell = worker.run_until(shutdown.clone()).await?;
-        client.close().await;
-        Ok(farewell)
+        let Farewell { abandoned } = worker.run_until(shutdown.clone()).await?;
+        if abandoned > 0 {
+            tracing::warn!("{abandoned} blocking tasks have not ended; the process ends without them");
+        }
+        let closed = before(shutdown.overdue(drain, CLOSED), client.close()).await;
+        Ok(abandoned > 0 || closed.is_none())
     }
     .await;
-    if let Err(error) = telemetry.shutdown(FLUSH).await {
+    let flushed = before(shutdown.overdue(drain, FLUSHED), telemetry.shutdown(FLUSH)).await;
+    if let Some(Err(error)) = &flushed {
         // Traces are not worth the exit code of a worker that did its work.
-        tracing::warn!(error = &error as &dyn std::error::Error, "not all traces were sent");
+        tracing::warn!(error = error as &dyn std::error::Error, "not all traces were sent");
     }
-    let Farewell { abandoned } = outcome?;
-    if abandoned > 0 {
-        tracing::warn!("{abandoned} blocking tasks have not ended; the process ends without them");
+    if left_behind? || flushed.is_none() {
         end_process();
     }
     Ok(())
+}
+
+/// What comes of `work`, if it ends before `time` does.
+async fn before<T>(time: impl Future<Output = ()>, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = time => None,
+    }
 }
 
 /// Everything is settled, recorded and flushed; the runtime would wait for its threads, for as long as they like.

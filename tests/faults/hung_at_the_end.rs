@@ -1,0 +1,69 @@
+//! Everything that a worker waits for at its end hangs, and it ends in time all the same.
+
+use std::time::{Duration, Instant};
+
+use celeriac::Request;
+use celeriac_client::call::CallOptions;
+use celeriac_protocol::{Body, Value};
+use celeriac_servers::{Durability, PostgresNode, RabbitNode};
+use celeriac_tests::wait::eventually;
+use celeriac_tests::{Bed, Program};
+use tokio::net::TcpListener;
+
+use crate::worker_killed::PROGRAM;
+
+/// The worker's drain time.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// What a slow machine may add to the second that a worker has after it; each single wait was longer than this once.
+const SLOW: Duration = Duration::from_secs(3);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn neither_broker_nor_database_nor_collector_nor_a_blocking_task_keeps_a_worker_that_was_told_to_stop() {
+    let bed = Bed::new().await;
+    // Servers of its own: they stand still.
+    let broker = RabbitNode::start().unwrap();
+    let database = PostgresNode::start(Durability::Fast).unwrap();
+    // Connections are taken, and nothing is ever answered.
+    let collector = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let variables = [
+        ("CELERIAC__BROKER__URL", broker.url()),
+        ("CELERIAC__RESULTS__URL", database.url()),
+        ("CELERIAC__TELEMETRY__OTLP", format!("http://{}", collector.local_addr().unwrap())),
+        ("JOURNAL", journal.to_string_lossy().into_owned()),
+    ];
+    let app = bed.program([]).set("broker.url", broker.url()).set("results.url", database.url()).build().unwrap();
+    let client = app.client().await.unwrap();
+    let mut longest = Duration::ZERO;
+    for (what, signal) in [("in order", "TERM"), ("at once", "QUIT")] {
+        let mut worker = Program::start(PROGRAM, &["worker", "-l", "info", "--drain", "1s"], &variables);
+        worker.says("ready").await;
+        for (task, milliseconds) in [("test.block", 600_000), ("test.rest", 600_000), ("test.rest", 500)] {
+            let body = Body { args: vec![Value::Int(milliseconds)], ..Body::default() };
+            let options = CallOptions::default();
+            client.submit_request(Request { task: task.to_owned(), body, options }).await.unwrap();
+        }
+        let begun = async || {
+            let lines = std::fs::read_to_string(&journal).unwrap_or_default();
+            lines.lines().filter(|line| line.ends_with("begun")).count()
+        };
+        eventually("they run", begun, |begun| *begun >= 3).await;
+        database.pause().unwrap();
+        broker.pause().unwrap();
+        let asked = Instant::now();
+        worker.signal(signal);
+        let code = worker.exit_code(Duration::from_secs(60)).await;
+        let took = asked.elapsed();
+        println!("broker, database and collector hang: ended {what} after {:.2} s", took.as_secs_f64());
+        assert_eq!(code, 0, "{}", worker.output());
+        longest = longest.max(took);
+        broker.resume().unwrap();
+        database.resume().unwrap();
+        std::fs::remove_file(&journal).unwrap();
+    }
+    assert!(longest < DRAIN + Duration::from_secs(1) + SLOW, "{longest:?}");
+    client.close().await;
+    bed.clear().await;
+}
