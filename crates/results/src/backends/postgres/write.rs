@@ -17,7 +17,11 @@ use crate::backends::waiting::announced;
 use crate::error::Result;
 use crate::record::TaskRecord;
 
-const RECORD: &str = include_str!("record.sql");
+const RECORD: &str = concat!(include_str!("record.sql"), include_str!("answer.sql"));
+
+/// A statement of its own, since most batches have no attempt that failed.
+const RECORD_WITH_ATTEMPTS: &str =
+    concat!(include_str!("record.sql"), include_str!("attempts.sql"), include_str!("answer.sql"));
 
 /// What a notification holds, below Postgres' 8000 bytes.
 const LONGEST_PAYLOAD: usize = 7_900;
@@ -146,7 +150,8 @@ fn statement(records: &[TaskRecord], part: &[usize]) -> Statement<'static> {
             rows.iter().map(|$row| $value).bind_iter()
         };
     }
-    sqlx::query(RECORD)
+    let has_failed = rows.iter().any(|row| row.record.is_failed_attempt());
+    let statement = sqlx::query(if has_failed { RECORD_WITH_ATTEMPTS } else { RECORD })
         .bind(full!(|row| row.record.id.as_str()))
         .bind(full!(|row| exact::text(&row.record.name)))
         .bind(full!(|row| row.record.state.as_str()))
@@ -176,7 +181,11 @@ fn statement(records: &[TaskRecord], part: &[usize]) -> Statement<'static> {
         .bind(sparse!(|row| row.record.runtime.map(exact::seconds)))
         .bind(sparse!(|row| row.record.trace_id.as_deref().map(exact::text)))
         .bind(sparse!(|row| (row.record.replays > 0).then(|| i64::from(row.record.replays))))
-        .bind(announcements(rows.iter().map(|row| row.record)))
+        .bind(announcements(rows.iter().map(|row| row.record)));
+    match has_failed {
+        true => statement.bind(full!(|row| row.record.is_failed_attempt())),
+        false => statement,
+    }
 }
 
 /// The ids of those that have ended, in as few notifications as hold them.

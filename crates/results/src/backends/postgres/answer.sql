@@ -1,0 +1,4 @@
+-- Announces what has ended, and answers the ids that were written, or null when that is all of them.
+SELECT CASE WHEN count(*) < cardinality($1::text[]) THEN coalesce(array_agg(id), '{}') END,
+       (SELECT count(pg_notify('celeriac_finished', payload)) FROM unnest($30::text[]) AS ended (payload))
+FROM stored
