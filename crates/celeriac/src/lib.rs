@@ -45,9 +45,10 @@ pub use celeriac_protocol::signature::Signature;
 pub use celeriac_protocol::task::Acks;
 pub use celeriac_protocol::value::{BigInt, Typed};
 pub use celeriac_protocol::{
-    Arguments, Body, Codec, Failure, Map, Parameter, RetryPolicy, State, Task, TaskOptions, Value,
+    Arguments, Body, Codec, ErrorClass, Failure, Map, Parameter, RetryAnswer, RetryPolicy, RetryRule, RetryRules,
+    State, Task, TaskOptions, Value,
 };
-pub use celeriac_results::TaskRecord;
+pub use celeriac_results::{AttemptRecord, TaskRecord};
 pub use celeriac_worker::{
     AsyncTask, BlockingTask, Registered, Shutdown, TaskContext, TaskDefinition, TaskError, TaskResult, TaskReturn,
     Worker,
