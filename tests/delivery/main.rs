@@ -23,6 +23,7 @@ mod permissions;
 mod prefetch;
 mod queues;
 mod replies;
+mod retries;
 mod routes;
 mod sending;
 mod stage;

@@ -45,11 +45,12 @@ pub use celeriac_protocol::signature::Signature;
 pub use celeriac_protocol::task::{Acks, Limit};
 pub use celeriac_protocol::value::{BigInt, Typed};
 pub use celeriac_protocol::{
-    Arguments, Body, Codec, Failure, Map, Parameter, RetryPolicy, State, Task, TaskOptions, Value,
+    Arguments, Body, Codec, ErrorClass, Failure, Map, Parameter, RetryAnswer, RetryPolicy, RetryRule, RetryRules,
+    State, Task, TaskOptions, Value,
 };
 #[cfg(feature = "postgres")]
 pub use celeriac_results::sqlx;
-pub use celeriac_results::{PgConnection, TaskRecord};
+pub use celeriac_results::{AttemptRecord, PgConnection, TaskRecord};
 pub use celeriac_worker::{
     AsyncTask, BlockingTask, Cancellation, Registered, Shutdown, TaskContext, TaskDefinition, TaskError, TaskResult,
     TaskReturn, TransactionalTask, Worker,

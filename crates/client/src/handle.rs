@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_protocol::{Codec, DecodeLimits, State};
-use celeriac_results::{Backend, TaskRecord};
+use celeriac_results::{AttemptRecord, Backend, TaskRecord};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
@@ -88,6 +88,15 @@ impl<T> TaskHandle<T> {
                 Ok(further(stored, told))
             }
         }
+    }
+
+    /// Every attempt that is on record, in order, also from before it was replayed.
+    ///
+    /// # Errors
+    /// When there is no store of results, or it cannot answer: replies tell nothing of attempts.
+    pub async fn attempts(&self) -> Result<Vec<AttemptRecord>> {
+        let store = self.store().ok_or_else(|| self.deaf())?;
+        store.attempts(&self.id).await.map_err(Error::Results)
     }
 
     /// Deletes what is known of it, and takes no more replies; whether there was anything.

@@ -7,7 +7,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Attribute, Expr, ExprLit, Ident, Index, ItemFn, Lit, Visibility, parse_quote};
 
-use crate::options::{Acks, Limit, MaxRetries, Options, without_group};
+use crate::options::{Acks, Limit, Options, without_group};
 use crate::signature::{DefaultValue, Parameter, Signature};
 
 /// A task: its type, its traits, the function that makes calls, and the function as it was written.
@@ -174,7 +174,7 @@ fn declared(options: &Options) -> Option<TokenStream> {
     if let Some(priority) = options.priority {
         fields.push(quote!(priority: ::core::option::Option::Some(#priority)));
     }
-    fields.extend(retry(options));
+    fields.extend(options.retries.fields());
     if let Some(acks) = options.acks {
         let acks = match acks {
             Acks::Late => quote!(Late),
@@ -212,30 +212,7 @@ fn declared(options: &Options) -> Option<TokenStream> {
     })
 }
 
-fn retry(options: &Options) -> Option<TokenStream> {
-    if options.max_retries.is_none() && options.retry_backoff.is_none() {
-        return None;
-    }
-    let (first, cap) = options.retry_backoff.unwrap_or((Duration::from_secs(1), Duration::from_secs(600)));
-    let (first, cap) = (duration(first), duration(cap));
-    let mut fields = Vec::new();
-    match options.max_retries {
-        Some(MaxRetries::Times(times)) => fields.push(quote!(max_retries: ::core::option::Option::Some(#times))),
-        Some(MaxRetries::WithoutEnd) => fields.push(quote!(max_retries: ::core::option::Option::None)),
-        None => {}
-    }
-    if let Some(jitter) = options.retry_jitter {
-        fields.push(quote!(jitter: #jitter));
-    }
-    let backoff = quote!(::celeriac::RetryPolicy::backoff(#first, #cap));
-    Some(if fields.is_empty() {
-        quote!(retry: #backoff)
-    } else {
-        quote!(retry: ::celeriac::RetryPolicy { #(#fields,)* ..#backoff })
-    })
-}
-
-fn duration(duration: Duration) -> TokenStream {
+pub(crate) fn duration(duration: Duration) -> TokenStream {
     // Written in milliseconds, so they fit.
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     quote!(::core::time::Duration::from_millis(#millis))

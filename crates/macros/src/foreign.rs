@@ -42,7 +42,7 @@ fn check(options: &Options, function: &ItemFn, problems: &mut Problems) {
         let message = "a task that somebody else runs has the name that they gave it: `#[task(name = \"…\")]`";
         problems.add(ident, message);
     }
-    if options.max_retries.is_some() || options.retry_backoff.is_some() || options.retry_jitter.is_some() {
+    if options.retries.are_declared() {
         problems.add(ident, "when a task is tried again is said where it runs: leave the retries out");
     }
     if options.time_limit.is_some() || options.soft_time_limit.is_some() {

@@ -2,7 +2,8 @@
 //!
 //! Both expand to code that a person could write with the public names of the `celeriac` crate. In reading order:
 //!
-//! - `options`: what stands in the parentheses of the attribute, with `duration` for waits and times;
+//! - `options`: what stands in the parentheses of the attribute, with `duration` for waits and times, and `retries` for
+//!   when a task is tried again;
 //! - `signature`: what the function itself says; `transaction`: whether it is given one;
 //! - `expand`: the task that follows from both; `foreign`: one that somebody else runs;
 //! - `list`: `tasks![]`;
@@ -10,6 +11,7 @@
 
 mod duration;
 mod options;
+mod retries;
 
 mod signature;
 
@@ -76,15 +78,24 @@ use crate::signature::Signature;
 /// | `name = "orders.charge"` | what messages call it | package and function: `my-shop.charge` |
 /// | `queue = "mail"` | where it goes when no route says otherwise | the app's default queue |
 /// | `priority = 5` | from 0 to 255, where the queue has priorities | none |
-/// | `max_retries = 5` | attempts after the first; `none`: without end | 0, or 3 with `retry_backoff` |
-/// | `retry_backoff = "1s..10m"` | first and longest wait, doubling in between; `"5s"`: always that | `"1s..10m"` |
+/// | `max_retries = 5` | attempts after the first; `none`: without end | 0, or 3 with another option of retries |
+/// | `retry_backoff = "1s..10m"` | first and longest wait, doubling in between; `"5s"`: always that; `"0s"`: none | `"1s..10m"` |
+/// | `retry_factor = 3` | what each wait is longer than the one before | 2 |
 /// | `retry_jitter = 0.5` | share of a wait that is left to chance, from 0.0 to 1.0 | 0.5 |
+/// | `retry_within = "1h"` | how long after the start of the first attempt the last one may begin | without bound |
+/// | `retry_on(io::Error = "3 times immediately", Busy = "5s..1m", "Declined" = never)` | what holds for some errors | as for all |
+/// | `autoretry_for = [io::Error, "Busy"]` | only these are tried again | all |
+/// | `dont_autoretry_for = [Declined]` | these are never tried again | none |
+/// | `retry_backoff = true`, `= 5`, `retry_backoff_max = 600`, `retry_jitter = true`, `default_retry_delay = 180` | as in Celery, in seconds | |
 /// | `acks = "early"` | acknowledged before it runs: a crash means that it does not run again | `"late"` |
 /// | `ignore_result` | its result is not stored; also `= true`, `= false` | stored |
 /// | `expires = "1h"` | how long a message may wait before it must not start any more | for ever |
 /// | `transactional` | it is given a transaction, which commits together with its outcome | without |
 /// | `time_limit = "30s"` | an attempt that takes longer is ended, at its next await; `none`: no limit | `worker.time_limit` |
 /// | `soft_time_limit = "25s"` | one that takes longer is told to come to an end; `none`: no limit | `worker.soft_time_limit` |
+///
+/// An error is named by its type, which the compiler checks, or by the kind that stands in its row, such as `"Panic"` or what
+/// `TaskError::of_kind` was given. Its causes do not count.
 ///
 /// Durations have the units `d`, `h`, `m`, `s` and `ms`, and may be put together: `"1m 30s"`.
 ///

@@ -6,18 +6,27 @@ use proc_macro2::TokenStream;
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
+use syn::token::Paren;
 use syn::{Error, Expr, ExprLit, Ident, ItemFn, Lit, LitStr, Result, Token};
 
 use crate::duration;
 use crate::problems::Problems;
+use crate::retries::Retries;
 
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 19] = [
     "name",
     "queue",
     "priority",
     "max_retries",
     "retry_backoff",
+    "retry_backoff_max",
+    "retry_factor",
     "retry_jitter",
+    "default_retry_delay",
+    "retry_within",
+    "autoretry_for",
+    "dont_autoretry_for",
+    "retry_on",
     "acks",
     "ignore_result",
     "expires",
@@ -35,10 +44,7 @@ pub(crate) struct Options {
     pub(crate) name: Option<LitStr>,
     pub(crate) queue: Option<LitStr>,
     pub(crate) priority: Option<u8>,
-    pub(crate) max_retries: Option<MaxRetries>,
-    /// First and longest wait.
-    pub(crate) retry_backoff: Option<(Duration, Duration)>,
-    pub(crate) retry_jitter: Option<f64>,
+    pub(crate) retries: Retries,
     pub(crate) acks: Option<Acks>,
     pub(crate) ignore_result: Option<bool>,
     pub(crate) expires: Option<Duration>,
@@ -46,13 +52,6 @@ pub(crate) struct Options {
     pub(crate) transactional: Option<Ident>,
     pub(crate) time_limit: Option<Limit>,
     pub(crate) soft_time_limit: Option<Limit>,
-}
-
-/// How often a task is tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MaxRetries {
-    Times(u32),
-    WithoutEnd,
 }
 
 /// How long an attempt may take.
@@ -70,8 +69,8 @@ pub(crate) enum Acks {
 }
 
 /// One option as it was written; a flag has no value.
-struct Written {
-    key: Ident,
+pub(crate) struct Written {
+    pub(crate) key: Ident,
     value: Option<Expr>,
 }
 
@@ -94,7 +93,8 @@ impl Options {
                 problems.take(error);
             }
         }
-        options.check_together(&written, problems);
+        options.retries.check_together(&written, problems);
+        options.check_limits(&written, problems);
         options
     }
 
@@ -103,30 +103,21 @@ impl Options {
             "name" => self.name = Some(option.name("orders.charge")?),
             "queue" => self.queue = Some(option.name("mail")?),
             "priority" => self.priority = Some(option.priority()?),
-            "max_retries" => self.max_retries = Some(option.max_retries()?),
-            "retry_backoff" => self.retry_backoff = Some(option.retry_backoff()?),
-            "retry_jitter" => self.retry_jitter = Some(option.retry_jitter()?),
             "acks" => self.acks = Some(option.acks()?),
             "ignore_result" => self.ignore_result = Some(option.flag()?),
             "expires" => self.expires = Some(option.expires()?),
             "transactional" => self.transactional = option.flag()?.then(|| option.key.clone()),
             "time_limit" => self.time_limit = Some(option.limit("30s")?),
             "soft_time_limit" => self.soft_time_limit = Some(option.limit("25s")?),
+            key if self.retries.set(key, option)? => {}
             unknown => return Err(Error::new_spanned(&option.key, unknown_option(unknown))),
         }
         Ok(())
     }
 
-    /// A jitter without retries would silently do nothing, as would a soft limit that the hard one comes before.
-    fn check_together(&self, written: &[Written], problems: &mut Problems) {
+    /// A soft limit that the hard one comes before would silently do nothing.
+    fn check_limits(&self, written: &[Written], problems: &mut Problems) {
         let wrote = |key: &str| written.iter().find(|option| option.key == key);
-        if let Some(jitter) = wrote("retry_jitter")
-            && wrote("max_retries").is_none()
-            && wrote("retry_backoff").is_none()
-        {
-            problems
-                .add(&jitter.key, "`retry_jitter` without retries does nothing: add `max_retries` or `retry_backoff`");
-        }
         if let (Some(Limit::After(hard)), Some(Limit::After(soft))) = (self.time_limit, self.soft_time_limit)
             && soft >= hard
             && let Some(written) = wrote("soft_time_limit")
@@ -134,9 +125,7 @@ impl Options {
             problems.add(&written.value, "`soft_time_limit` is never reached: it has to be shorter than `time_limit`");
         }
     }
-}
 
-impl Options {
     /// A thread cannot be taken away from what runs on it.
     pub(crate) fn check_runner(&self, function: &ItemFn, problems: &mut Problems) {
         if function.sig.asyncness.is_none() && matches!(self.time_limit, Some(Limit::After(_))) {
@@ -175,6 +164,8 @@ fn read_one(input: ParseStream) -> Result<Written> {
     let value = if input.peek(Token![=]) {
         input.parse::<Token![=]>()?;
         Some(input.parse()?)
+    } else if input.peek(Paren) {
+        Some(input.parse()?)
     } else {
         None
     };
@@ -200,41 +191,6 @@ impl Written {
             _ => None,
         }
         .map_or_else(|| self.refuse("`priority` is a whole number from 0 to 255, such as `priority = 5`"), Ok)
-    }
-
-    fn max_retries(&self) -> Result<MaxRetries> {
-        match (self.literal(), self.value()) {
-            (Some(Lit::Int(number)), _) => number.base10_parse().ok().map(MaxRetries::Times),
-            (_, Some(Expr::Path(path))) if path.path.is_ident("none") => Some(MaxRetries::WithoutEnd),
-            _ => None,
-        }
-        .map_or_else(
-            || {
-                self.refuse(
-                    "`max_retries` is a whole number, such as `max_retries = 5`, or `none` for retries without end",
-                )
-            },
-            Ok,
-        )
-    }
-
-    fn retry_backoff(&self) -> Result<(Duration, Duration)> {
-        let Some(Lit::Str(text)) = self.literal() else {
-            return self.refuse(
-                "`retry_backoff` is the first and the longest wait, such as `\"1s..10m\"`, or one wait, such as `\"5s\"`",
-            );
-        };
-        duration::parse_range(&text.value()).or_else(|message| self.refuse(message))
-    }
-
-    fn retry_jitter(&self) -> Result<f64> {
-        match self.literal() {
-            Some(Lit::Float(number)) => number.base10_parse::<f64>().ok(),
-            Some(Lit::Int(number)) => number.base10_parse::<f64>().ok(),
-            _ => None,
-        }
-        .filter(|share| (0.0..=1.0).contains(share))
-        .map_or_else(|| self.refuse("`retry_jitter` is a number from 0.0 to 1.0, such as `retry_jitter = 0.5`"), Ok)
     }
 
     fn acks(&self) -> Result<Acks> {
@@ -286,18 +242,18 @@ impl Written {
         }
     }
 
-    fn value(&self) -> Option<&Expr> {
+    pub(crate) fn value(&self) -> Option<&Expr> {
         self.value.as_ref().map(without_group)
     }
 
-    fn literal(&self) -> Option<&Lit> {
+    pub(crate) fn literal(&self) -> Option<&Lit> {
         match self.value() {
             Some(Expr::Lit(ExprLit { lit, .. })) => Some(lit),
             _ => None,
         }
     }
 
-    fn refuse<T>(&self, message: impl std::fmt::Display) -> Result<T> {
+    pub(crate) fn refuse<T>(&self, message: impl std::fmt::Display) -> Result<T> {
         Err(match &self.value {
             Some(value) => Error::new_spanned(value, message),
             None => Error::new_spanned(&self.key, message),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use celeriac::{
-    Acks, Arguments, Limit, Map, Registered, RetryPolicy, Task, TaskContext, TaskError, TaskOptions, TaskResult, Value,
-    task, tasks,
+    Acks, Arguments, ErrorClass, Limit, Map, Registered, RetryAnswer, RetryPolicy, RetryRule, RetryRules, Task,
+    TaskContext, TaskError, TaskOptions, TaskResult, Value, task, tasks,
 };
 use serde::{Deserialize, Serialize};
 
@@ -136,6 +136,8 @@ fn options_are_those_declared() {
             cap: seconds(5_400),
             jitter: 0.25,
         },
+        retry_rules: RetryRules::default(),
+        retry_within: None,
         acks: Acks::Early,
         ignore_result: true,
         expires: Some(seconds(172_800)),
@@ -160,6 +162,92 @@ fn each_half_of_a_retry_policy_brings_the_other() {
     let policy = evenly::options().retry;
     assert_eq!(policy, RetryPolicy::backoff(seconds(5), seconds(5)).times(3));
     assert_eq!([0, 1, 2].map(|retries| policy.wait(retries, 0.0)), [seconds(5); 3]);
+}
+
+#[test]
+fn celerys_names_of_retries_mean_what_they_mean_there() {
+    #[task(retry_backoff = true)]
+    async fn from_a_second() -> TaskResult<()> {
+        Ok(())
+    }
+    #[task(retry_backoff = 5, retry_backoff_max = 60, retry_jitter = false, max_retries = 8)]
+    async fn from_five() -> TaskResult<()> {
+        Ok(())
+    }
+    #[task(default_retry_delay = 180, max_retries = 2)]
+    async fn evenly() -> TaskResult<()> {
+        Ok(())
+    }
+    let seconds = Duration::from_secs;
+    let all_by_chance = RetryPolicy { jitter: 1.0, ..RetryPolicy::backoff(seconds(1), seconds(600)) };
+    assert_eq!(from_a_second::options().retry, all_by_chance);
+    let none_by_chance = RetryPolicy { jitter: 0.0, ..RetryPolicy::backoff(seconds(5), seconds(60)).times(8) };
+    assert_eq!(from_five::options().retry, none_by_chance);
+    assert_eq!([0, 1].map(|retries| evenly::options().retry.wait(retries, 0.7)), [seconds(180); 2]);
+    assert_eq!(evenly::options().retry.max_retries, Some(2));
+}
+
+#[derive(Debug)]
+struct Declined;
+
+impl std::fmt::Display for Declined {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("declined")
+    }
+}
+
+impl std::error::Error for Declined {}
+
+#[test]
+fn errors_are_tried_again_by_their_kind() {
+    #[task(
+        max_retries = 4,
+        retry_factor = 1.5,
+        retry_within = "1h",
+        retry_on(
+            std::io::Error = "3 times immediately",
+            "Throttled" = "5s..1m",
+            std::fmt::Error = "9 times",
+            Declined = never
+        )
+    )]
+    async fn table() -> TaskResult<()> {
+        Ok(())
+    }
+    let seconds = Duration::from_secs;
+    let (minute, ten) = (seconds(60), seconds(600));
+    let options = table::options();
+    assert_eq!(options.retry, RetryPolicy { factor: 1.5, ..RetryPolicy::backoff(seconds(1), ten).times(4) });
+    assert_eq!(options.retry_within, Some(seconds(3_600)));
+    let by = |kind| options.retry_rules.policy(kind, options.retry);
+    let at_once = by("io::Error").unwrap();
+    assert_eq!((at_once.wait(2, 0.5), at_once.max_retries), (Duration::ZERO, Some(3)));
+    assert_eq!(by("Throttled"), Some(RetryPolicy::backoff(seconds(5), minute).times(4)));
+    assert_eq!(by("fmt::Error"), Some(RetryPolicy::backoff(seconds(1), ten).times(9)));
+    assert_eq!((by("Declined"), by("Panic")), (None, Some(options.retry)));
+
+    #[task(autoretry_for = [std::io::Error, "Busy"], dont_autoretry_for = [Declined])]
+    async fn some() -> TaskResult<()> {
+        Ok(())
+    }
+    let rule = |class, answer| RetryRule { class, answer };
+    let rules = [
+        rule(ErrorClass::of::<Declined>(), RetryAnswer::Never),
+        rule(ErrorClass::Kind("io::Error"), RetryAnswer::AsTask),
+        rule(ErrorClass::Kind("Busy"), RetryAnswer::AsTask),
+    ];
+    assert_eq!(some::options().retry_rules.rules, rules);
+    assert_eq!(some::options().retry_rules.others, RetryAnswer::Never);
+    assert_eq!(some::options().retry, RetryPolicy::backoff(seconds(1), ten).times(3));
+
+    #[task(retry_on(Declined = "1s"))]
+    async fn one_alone() -> TaskResult<()> {
+        Ok(())
+    }
+    let options = one_alone::options();
+    let policies = ["Declined", "Panic"].map(|kind| options.retry_rules.policy(kind, options.retry));
+    let own = RetryPolicy::backoff(seconds(1), seconds(1)).times(3);
+    assert_eq!(policies, [Some(own), Some(RetryPolicy::never())]);
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub use headers::{Appearance, HeaderError, HeaderMap, TaskHeaders, TimeLimits};
 pub use incoming::Unreadable;
 pub use message::{Message, Properties};
 pub use meta::{MetaError, ResultMeta};
-pub use retry::RetryPolicy;
+pub use retry::{ErrorClass, RetryAnswer, RetryPolicy, RetryRule, RetryRules};
 pub use signature::{Embed, Signature};
 pub use state::State;
 pub use task::{Task, TaskOptions};

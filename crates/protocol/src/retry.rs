@@ -1,6 +1,10 @@
 //! When a failed attempt is followed by another. Pure: chance arrives as an argument.
 
+mod rules;
+
 use std::time::Duration;
+
+pub use rules::{ErrorClass, RetryAnswer, RetryRule, RetryRules, kind_of_type};
 
 /// How often and how fast a failed task is tried again.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,6 +31,11 @@ impl RetryPolicy {
     /// Waits that double from `first` to `cap`, up to three times, with half of each left to chance.
     pub const fn backoff(first: Duration, cap: Duration) -> Self {
         Self { max_retries: Some(3), first, factor: 2.0, cap, jitter: 0.5 }
+    }
+
+    /// So many times, without a wait.
+    pub const fn immediately(max_retries: u32) -> Self {
+        Self { max_retries: Some(max_retries), first: Duration::ZERO, factor: 1.0, cap: Duration::ZERO, jitter: 0.0 }
     }
 
     /// The same policy with another number of retries.
@@ -69,6 +78,13 @@ mod tests {
         let policy = RetryPolicy::backoff(SECOND, Duration::from_secs(10));
         assert_eq!(policy.wait(0, 1.0), Duration::from_millis(500));
         assert_eq!(policy.wait(0, 7.0), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn at_once_is_without_a_wait() {
+        let policy = RetryPolicy::immediately(3);
+        assert_eq!([0, 2, 999].map(|retries| policy.wait(retries, 0.3)), [Duration::ZERO; 3]);
+        assert!(policy.allows(2) && !policy.allows(3));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::arguments::{Arguments, Parameter};
-use crate::retry::RetryPolicy;
+use crate::retry::{RetryPolicy, RetryRules};
 
 /// A task, as a sender sees it: a name, arguments and a result.
 ///
@@ -37,6 +37,10 @@ pub struct TaskOptions {
     pub priority: Option<u8>,
     /// When a failed attempt is followed by another.
     pub retry: RetryPolicy,
+    /// Which errors are tried again in another way.
+    pub retry_rules: RetryRules,
+    /// How long after the start of the first attempt the last one may begin.
+    pub retry_within: Option<Duration>,
     /// When its messages are acknowledged.
     pub acks: Acks,
     /// Whether its result is not worth storing.
@@ -55,6 +59,8 @@ impl Default for TaskOptions {
             queue: None,
             priority: None,
             retry: RetryPolicy::never(),
+            retry_rules: RetryRules::default(),
+            retry_within: None,
             acks: Acks::Late,
             ignore_result: false,
             expires: None,

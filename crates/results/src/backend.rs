@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 
 use crate::error::Result;
-use crate::record::TaskRecord;
+use crate::record::{AttemptRecord, TaskRecord};
 use crate::transaction::Transactions;
 
 /// A store of outcomes.
@@ -28,10 +28,15 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     ///   again after a lost connection.
     ///
     /// A time, an argument or a relation that stands already stays where the new record has none.
+    ///
+    /// With a record that is written, the attempt that it tells of is written if it ran and did not succeed.
     fn record<'a>(&'a self, records: &'a [TaskRecord]) -> BoxFuture<'a, Result<Vec<Recorded>>>;
 
     /// What is known of a task.
     fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<TaskRecord>>>;
+
+    /// Every attempt of a task that is on record, in order.
+    fn attempts<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<AttemptRecord>>>;
 
     /// Waits until a task has ended, and tells how. Waits for ever: the caller brings the deadline.
     ///
@@ -41,10 +46,10 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Only when the store is closed by this program.
     fn finished<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<TaskRecord>>;
 
-    /// Deletes what is known of a task; whether there was anything.
+    /// Deletes what is known of a task and its attempts; whether there was anything.
     fn forget<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool>>;
 
-    /// Deletes tasks that ended before a time, the oldest first, and no more than `at_most` of them. How many it were.
+    /// Deletes tasks and their attempts that ended before a time, the oldest first, and no more than `at_most` of them. How many it were.
     fn sweep(&self, ended_before: Timestamp, at_most: u32) -> BoxFuture<'_, Result<u64>>;
 
     /// The transactions in which tasks may run, where the store has any.

@@ -2,6 +2,8 @@
 //!
 //! Each case gets a name of its own to put before its ids, so that cases run beside each other in one store.
 
+mod attempts;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +13,11 @@ use futures::future::{BoxFuture, join_all, try_join_all};
 use jiff::Timestamp;
 use tokio::time::timeout;
 
+use self::attempts::{
+    an_attempt_of_what_is_not_written_is_not_on_record, an_attempt_that_is_written_again_stands_once,
+    attempts_go_with_their_task, every_attempt_is_on_record, the_attempts_of_a_replay_are_counted_anew,
+    what_has_not_run_is_no_attempt,
+};
 use crate::backend::{Backend, Recorded};
 use crate::error::Result;
 use crate::record::TaskRecord;
@@ -61,6 +68,12 @@ cases! {
     what_cannot_be_stored_leaves_its_neighbours_alone,
     writers_of_the_same_tasks_do_not_disturb_each_other,
     only_old_ends_are_swept,
+    every_attempt_is_on_record,
+    an_attempt_that_is_written_again_stands_once,
+    the_attempts_of_a_replay_are_counted_anew,
+    what_has_not_run_is_no_attempt,
+    an_attempt_of_what_is_not_written_is_not_on_record,
+    attempts_go_with_their_task,
     an_end_before_the_wait_is_told,
     an_end_during_the_wait_is_told,
     only_an_end_ends_the_wait,

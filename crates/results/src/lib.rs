@@ -30,7 +30,7 @@ mod sweep;
 pub use backend::{Backend, Recorded};
 pub use error::{Error, Result};
 pub use options::{BatchOptions, PoolOptions, ResultsOptions, connect};
-pub use record::TaskRecord;
+pub use record::{AttemptRecord, TaskRecord};
 pub use recorder::{Recorder, RecorderService};
 #[cfg(feature = "postgres")]
 pub use sqlx;

@@ -1,4 +1,4 @@
-//! What is known of a task: one row each.
+//! What is known of a task: one row each, and one for each attempt that failed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,10 +60,57 @@ pub struct TaskRecord {
 }
 
 impl TaskRecord {
+    /// Whether it tells of an attempt that has run and did not succeed; a task may fail without one.
+    pub(crate) fn is_failed_attempt(&self) -> bool {
+        let failed = matches!(self.state, State::Retry | State::Failure | State::Revoked | State::Rejected);
+        failed && self.attempts > 0 && self.started_at.is_some() && self.runtime.is_some()
+    }
+
     /// Bytes of what may be large in it.
     pub(crate) fn size(&self) -> usize {
         let documents = [&self.args, &self.kwargs, &self.result].into_iter().flatten().map(String::len).sum::<usize>();
         let failure = self.failure.as_ref();
         documents + failure.map_or(0, |failure| failure.message.len() + failure.trace.as_ref().map_or(0, String::len))
+    }
+}
+
+/// A row of the view `attempt_history`: one attempt of a task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptRecord {
+    /// How often the task had been replayed by then.
+    pub replays: u32,
+    /// Which attempt, from 1; counted anew when the task is replayed.
+    pub attempt: u32,
+    /// How it ended: `RETRY` when another attempt follows.
+    pub state: State,
+    /// The worker that ran it.
+    pub worker: Arc<str>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// How long it took.
+    pub runtime: Option<Duration>,
+    /// How it failed.
+    pub failure: Option<Failure>,
+    /// When the next attempt is due.
+    pub next_at: Option<Timestamp>,
+}
+
+impl AttemptRecord {
+    /// The attempt that a record tells of, if it has run and did not succeed.
+    pub(crate) fn failed(record: &TaskRecord) -> Option<Self> {
+        let (started_at, runtime) = (record.started_at?, record.runtime?);
+        record.is_failed_attempt().then(|| Self {
+            replays: record.replays,
+            attempt: record.attempts,
+            state: record.state,
+            worker: Arc::clone(&record.worker),
+            started_at,
+            finished_at: started_at.checked_add(runtime).ok(),
+            runtime: Some(runtime),
+            failure: record.failure.clone(),
+            next_at: record.eta.filter(|_| record.state == State::Retry),
+        })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use celeriac_protocol::State;
-use celeriac_results::{Backend, Error, Recorded, Recorder, Result, ResultsOptions, TaskRecord};
+use celeriac_results::{AttemptRecord, Backend, Error, Recorded, Recorder, Result, ResultsOptions, TaskRecord};
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use jiff::Timestamp;
@@ -78,6 +78,10 @@ impl Backend for Scripted {
 
     fn find<'a>(&'a self, _id: &'a str) -> BoxFuture<'a, Result<Option<TaskRecord>>> {
         async { Ok(None) }.boxed()
+    }
+
+    fn attempts<'a>(&'a self, _id: &'a str) -> BoxFuture<'a, Result<Vec<AttemptRecord>>> {
+        unreachable!()
     }
 
     fn finished<'a>(&'a self, _id: &'a str) -> BoxFuture<'a, Result<TaskRecord>> {

@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use celeriac_broker::{Error as BrokerError, Outgoing};
 use celeriac_protocol::{Message, TaskHeaders};
+use celeriac_telemetry::Occurrence;
 use celeriac_telemetry::occurrences::worker::FollowUpFailed;
 use celeriac_telemetry::trace::PublishSpan;
-use celeriac_telemetry::{Occurrence, clock};
+use jiff::Timestamp;
 
-use crate::lifecycle::{Core, Ending, Interrupted, Life};
+use crate::lifecycle::{Core, Ending, Interrupted, Life, time_until};
 
 pub(crate) use answer::{Answer, answer, answer_step};
 pub(crate) use dead::{dead_letter, dead_letter_after, refuse_unread};
@@ -26,12 +27,16 @@ pub(crate) use next::{FollowUps, Unstartable, derived_id};
 /// The broker counts whole seconds; what is shorter is waited out by the worker.
 pub(crate) const SHORTEST_HOLD: Duration = Duration::from_secs(1);
 
-/// Sends the next attempt of a task to the queue it came from, to arrive after a wait.
-pub(crate) async fn retry(life: &Life<'_>, wait: Duration) -> Ending {
+/// Sends the next attempt of a task to the queue it came from, to arrive when it is due. `until` bounds all attempts together.
+pub(crate) async fn retry(life: &Life<'_>, due: Timestamp, until: Option<Timestamp>) -> Ending {
     let retries = life.received.headers.retries.saturating_add(1);
-    let eta = clock::now().checked_add(wait).ok().filter(|_| !wait.is_zero());
+    let wait = time_until(due);
+    let eta = Some(due).filter(|_| !wait.is_zero());
     let mut message = life.received.message.clone();
     TaskHeaders::next_attempt(&mut message.headers, retries, eta);
+    if let Some(until) = until {
+        message.headers.set_retry_until(until);
+    }
     send_held(life, message, wait).await
 }
 

@@ -28,11 +28,11 @@ use jiff::tz::TimeZone;
 use crate::after::Again;
 use crate::broadcast::make_own;
 use crate::context::{TaskContext, World};
-use crate::decide::{Verdict, decide};
+use crate::decide::{Tried, Verdict, decide, retry_until};
 use crate::decode::{Received, Unusable, find_task};
 use crate::execute::{Attempt, Bounds, execute};
 use crate::follow_up::{self, Backoff, FollowUps, SHORTEST_HOLD};
-use crate::handler::{Runner, TaskDefinition};
+use crate::handler::{Finished, Runner, TaskDefinition};
 use crate::limits;
 use crate::record::{self, Timing};
 use crate::registry::Registry;
@@ -264,8 +264,15 @@ impl Life<'_> {
             self.span.tell(&TaskInterrupted { task: task.name, id: &self.headers().id });
             return Ending::Again.into();
         };
-        let verdict = decide(finished, &task.options.retry, self.headers().retries, fastrand::f64());
+        let verdict = self.judge(task, finished, &timing);
         self.conclude(task, verdict, arguments, timing, &embed).await
+    }
+
+    /// What becomes of the task after an attempt.
+    pub(crate) fn judge(&self, task: &TaskDefinition, finished: Finished, timing: &Timing) -> Verdict {
+        let until = retry_until(&task.options, &self.received.message.headers, Some(timing.started_at));
+        let tried = Tried { retries: self.headers().retries, now: clock::now(), until, chance: fastrand::f64() };
+        decide(finished, &task.options, &tried)
     }
 
     /// The arguments, and what the task carries with it, of which everything is known to be possible.
@@ -350,7 +357,8 @@ impl Life<'_> {
         if has_ended {
             return Some(self.finish(row).await);
         }
-        Some(follow_up::retry(self, row.eta.map(time_until).unwrap_or_default()).await)
+        let until = self.registered().ok().and_then(|task| retry_until(&task.options, message, row.started_at));
+        Some(follow_up::retry(self, row.eta.unwrap_or_else(clock::now), until).await)
     }
 
     pub(crate) async fn find_row(&self) -> Result<Option<TaskRecord>, Interrupted> {
@@ -422,10 +430,13 @@ impl Life<'_> {
     async fn try_again(&self, task: &TaskDefinition, wait: Duration, failure: Failure, outcome: Outcome) -> Ended {
         let TaskHeaders { id, retries, .. } = self.headers();
         let attempt = retries.saturating_add(1);
+        let started_at = outcome.timing.as_ref().map(|timing| timing.started_at);
+        let until = retry_until(&task.options, &self.received.message.headers, started_at);
         self.span.tell(&TaskRetried { task: task.name, id, attempt, error: &failure.to_string(), wait });
-        let outcome = Outcome { eta: clock::now().checked_add(wait).ok(), ..outcome };
+        let due = clock::now().checked_add(wait).unwrap_or(Timestamp::MAX);
+        let outcome = Outcome { eta: Some(due), ..outcome };
         let ended = self.end_with(State::Retry, failure.clone(), outcome).await;
-        let ended = ended.and(follow_up::retry(self, wait)).await;
+        let ended = ended.and(follow_up::retry(self, due, until)).await;
         if ended.ending == Ending::Done {
             // The next attempt will tell more: nothing is done again for the sake of this answer.
             let _ = self.answer_failure(State::Retry, &failure).await;
@@ -515,6 +526,6 @@ pub(crate) struct Outcome {
     pub(crate) eta: Option<Timestamp>,
 }
 
-fn time_until(time: Timestamp) -> Duration {
+pub(crate) fn time_until(time: Timestamp) -> Duration {
     Duration::try_from(time.duration_since(clock::now())).unwrap_or_default()
 }

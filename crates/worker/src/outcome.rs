@@ -5,6 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use celeriac_protocol::Failure;
+use celeriac_protocol::retry::kind_of_type;
+use jiff::Timestamp;
 
 /// What a task returns: a value, or an error that may steer what follows.
 pub type TaskResult<T> = Result<T, TaskError>;
@@ -24,12 +26,32 @@ pub(crate) enum Steer {
     Policy,
     /// Another attempt after this wait, within `max_retries`.
     RetryIn(Duration),
+    /// Another attempt at this time, within `max_retries`.
+    RetryAt(Timestamp),
+    /// Whatever the task's retry policy says, but after this wait.
+    RetryAfter(Duration),
     /// No further attempt.
     Fatal,
     /// No further attempt, and the message goes to the dead-letter queue.
     Reject,
     /// The task ends without an outcome worth keeping.
     Ignore,
+}
+
+impl Steer {
+    /// The wait that it asks for; what is past is due.
+    pub(crate) fn wait(self, now: Timestamp) -> Option<Duration> {
+        match self {
+            Self::RetryIn(wait) | Self::RetryAfter(wait) => Some(wait),
+            Self::RetryAt(time) => Some(Duration::try_from(time.duration_since(now)).unwrap_or_default()),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a wish for another attempt, and no error.
+    pub(crate) fn is_wish(self) -> bool {
+        matches!(self, Self::RetryIn(_) | Self::RetryAt(_))
+    }
 }
 
 impl TaskError {
@@ -68,6 +90,20 @@ impl TaskError {
         Self { steer: Steer::RetryIn(wait), failure: Failure::new("Retry", reason) }
     }
 
+    /// Tries again at a time, as long as `max_retries` allows; at once when it is past.
+    pub fn retry_at(time: Timestamp, reason: impl Into<String>) -> Self {
+        Self { steer: Steer::RetryAt(time), failure: Failure::new("Retry", reason) }
+    }
+
+    /// The same error, with a wait that somebody who knows better has asked for, such as a server by `Retry-After`.
+    ///
+    /// Whether it is tried again is left to the retry policy, and so is how often; the wait is this one.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        let steer = if self.steer.is_wish() { Steer::RetryIn(wait) } else { Steer::RetryAfter(wait) };
+        Self { steer, ..self }
+    }
+
     /// Fails for good, whatever the retry policy says.
     pub fn fatal(message: impl Into<String>) -> Self {
         Self { steer: Steer::Fatal, failure: Failure::new("Fatal", message) }
@@ -91,7 +127,7 @@ impl TaskError {
 
 impl<E: StdError + Send + Sync + 'static> From<E> for TaskError {
     fn from(error: E) -> Self {
-        Self { steer: Steer::Policy, failure: describe(&short_type_name::<E>(), &error) }
+        Self { steer: Steer::Policy, failure: describe(&kind_of_type(std::any::type_name::<E>()), &error) }
     }
 }
 
@@ -118,22 +154,6 @@ fn describe(kind: &str, error: &dyn StdError) -> Failure {
     Failure { trace, ..Failure::new(kind, error.to_string()) }
 }
 
-/// `shop::payment::Declined` becomes `Declined`; what stands in angle brackets is left out. One that is called `Error` says
-/// whose: `std::io::error::Error` becomes `io::Error`, `serde_json::error::Error` becomes `serde_json::Error`.
-fn short_type_name<T>() -> String {
-    let full = std::any::type_name::<T>();
-    let outer = full.split('<').next().unwrap_or(full);
-    let mut parts = outer.rsplit("::");
-    let name = parts.next().unwrap_or(outer);
-    if name != "Error" {
-        return name.to_owned();
-    }
-    match parts.find(|part| !matches!(*part, "error" | "errors")) {
-        Some(owner) => format!("{owner}::{name}"),
-        None => name.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,11 +171,20 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_is_called_error_says_whose_it_is() {
-        assert_eq!(short_type_name::<std::io::Error>(), "io::Error");
-        assert_eq!(short_type_name::<serde_json::Error>(), "serde_json::Error");
-        assert_eq!(short_type_name::<fmt::Error>(), "fmt::Error");
-        assert_eq!(short_type_name::<Box<fmt::Error>>(), "Box");
+    fn a_hint_keeps_what_the_error_is() {
+        let error = TaskError::from(Declined(fmt::Error)).retry_after(Duration::from_secs(9));
+        assert_eq!(error.steer, Steer::RetryAfter(Duration::from_secs(9)));
+        assert_eq!((error.failure.kind.as_str(), error.failure.trace.is_some()), ("Declined", true));
+        let wish = TaskError::retry_in(Duration::ZERO, "busy").retry_after(Duration::from_secs(9));
+        assert_eq!(wish.steer, Steer::RetryIn(Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn a_time_that_is_past_is_no_wait() {
+        let now = Timestamp::UNIX_EPOCH;
+        let later = now.checked_add(Duration::from_millis(1_500)).unwrap();
+        assert_eq!(Steer::RetryAt(later).wait(now), Some(Duration::from_millis(1_500)));
+        assert_eq!(Steer::RetryAt(now).wait(later), Some(Duration::ZERO));
     }
 
     #[test]

@@ -37,7 +37,7 @@ fn json<T: serde::Serialize>(value: &T) -> Option<String> {
 /// When an attempt began, and how long it took.
 #[derive(Debug, Clone)]
 pub(crate) struct Timing {
-    started_at: Timestamp,
+    pub(crate) started_at: Timestamp,
     began: Instant,
     pub(crate) runtime: Duration,
 }

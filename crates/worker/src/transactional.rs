@@ -9,7 +9,7 @@ use celeriac_results::{Committed, Session, Transaction, Transactions};
 use celeriac_telemetry::occurrences::worker::{TaskInterrupted, TaskSkipped, TaskStarted, TaskSucceeded};
 
 use crate::after::Again;
-use crate::decide::{Verdict, decide};
+use crate::decide::Verdict;
 use crate::execute::{Attempt, Bounds, execute_in};
 use crate::follow_up::{self, Backoff, SHORTEST_HOLD};
 use crate::handler::{InTransaction, TaskDefinition};
@@ -100,7 +100,7 @@ impl Life<'_> {
             self.span.tell(&TaskInterrupted { task: task.name, id });
             return Ending::Again.into();
         };
-        match decide(finished, &task.options.retry, *retries, fastrand::f64()) {
+        match self.judge(task, finished, &timing) {
             Verdict::Succeed(result) => self.commit(task, transaction, result, arguments, timing, embed).await,
             verdict => {
                 transaction.rollback().await;
@@ -119,7 +119,7 @@ impl Life<'_> {
         timing: Timing,
         embed: &Embed,
     ) -> Ended {
-        let TaskHeaders { id, retries, .. } = &self.received.headers;
+        let id = &self.received.headers.id;
         // The row is what makes it exact: it is written even where nobody wants the result.
         let kept = (!self.ignores_result()).then(|| result.clone());
         let outcome = Outcome { arguments, result: kept, timing: Some(timing.clone()), ..Outcome::default() };
@@ -153,7 +153,7 @@ impl Life<'_> {
             }
             Committed::Spoilt { reason } => {
                 let error = TaskError::of_kind("TransactionError", reason);
-                let verdict = decide(Err(error), &task.options.retry, *retries, fastrand::f64());
+                let verdict = self.judge(task, Err(error), &timing);
                 self.conclude(task, verdict, Some(Arguments::of_row(row)), timing, embed).await
             }
         }

@@ -25,6 +25,7 @@ impl Again {
         headers.strip_deaths();
         headers.retain(|name| !name.starts_with(names::DEAD_PREFIX) && !BROKERS.contains(&name));
         headers.remove(names::ETA);
+        headers.remove(names::RETRY_UNTIL);
         if headers.get(names::RETRIES).is_some() {
             headers.insert(names::RETRIES, Value::Int(0));
         }
@@ -61,6 +62,7 @@ mod tests {
                 ("retries", Value::Int(3)),
                 text("eta", "2026-11-21T10:00:00Z"),
                 text("expires", "2026-11-21T10:00:00Z"),
+                text("celeriac-retry-until", "2026-11-21T10:00:00Z"),
                 text("celeriac-dead-reason", reason),
                 text("celeriac-dead-error", "e"),
                 text("celeriac-dead-queue", "mail"),

@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
+use jiff::Timestamp;
+
 use super::names;
+use crate::time;
 use crate::value::Value;
 
 /// The headers of a message, in the order in which they were written.
@@ -71,6 +74,16 @@ impl HeaderMap {
     pub fn replays(&self) -> u32 {
         let replays = self.get(names::REPLAYED).and_then(Value::as_i64);
         replays.and_then(|replays| u32::try_from(replays).ok()).unwrap_or_default()
+    }
+
+    /// When the last attempt has to begin at the latest, as the first one has left it.
+    pub fn retry_until(&self) -> Option<Timestamp> {
+        self.text(names::RETRY_UNTIL).and_then(time::from_iso)
+    }
+
+    /// Says when the last attempt has to begin at the latest.
+    pub fn set_retry_until(&mut self, until: Timestamp) {
+        self.insert(names::RETRY_UNTIL, time::to_iso(until));
     }
 
     /// All headers, in order.

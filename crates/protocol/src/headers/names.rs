@@ -64,6 +64,8 @@ pub const REPEATED: &str = "celeriac-repeated";
 pub const REPLAYED: &str = "celeriac-replayed";
 /// The [reason](DEAD_REASON) of a message whose task has run, and whose followers could not be sent.
 pub const NOT_FOLLOWED_UP: &str = "not-followed-up";
+/// When the last attempt has to begin at the latest, where the task bounds all of them together.
+pub const RETRY_UNTIL: &str = "celeriac-retry-until";
 /// The id that a task was sent with to every worker, in the message of one of them, which has an id of its own.
 pub const BROADCAST: &str = "celeriac-broadcast";
 

@@ -28,7 +28,7 @@ use super::waiting::Waiting;
 use crate::backend::{Backend, Recorded};
 use crate::error::{Error, Result};
 use crate::options::ResultsOptions;
-use crate::record::TaskRecord;
+use crate::record::{AttemptRecord, TaskRecord};
 
 const SWEEP: &str = "DELETE FROM celeriac.tasks WHERE id IN (
     SELECT id FROM celeriac.tasks
@@ -106,6 +106,10 @@ impl Backend for PostgresBackend {
 
     fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<TaskRecord>>> {
         read::find(&self.connections, id).boxed()
+    }
+
+    fn attempts<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<AttemptRecord>>> {
+        read::attempts(&self.connections, id).boxed()
     }
 
     fn finished<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<TaskRecord>> {

@@ -24,7 +24,7 @@ use super::waiting::Waiting;
 use crate::backend::{Backend, Recorded};
 use crate::error::{Error, Result};
 use crate::options::ResultsOptions;
-use crate::record::TaskRecord;
+use crate::record::{AttemptRecord, TaskRecord};
 
 const SWEEP: &str = "DELETE FROM tasks WHERE id IN (
     SELECT id FROM tasks
@@ -102,6 +102,11 @@ impl SqliteBackend {
         read::find(&self.readers, id).await.map_err(|cause| fault::error(&self.url, "reading a task", cause))
     }
 
+    async fn read_attempts(&self, id: &str) -> Result<Vec<AttemptRecord>> {
+        let read = read::attempts(&self.readers, id).await;
+        read.map_err(|cause| fault::error(&self.url, "reading the attempts of a task", cause))
+    }
+
     async fn wait(&self, id: &str) -> Result<TaskRecord> {
         self.watch_once.call_once(|| {
             let (options, waiting, stop) = (self.options.clone(), Arc::clone(&self.waiting), self.stop.clone());
@@ -153,6 +158,10 @@ impl Backend for SqliteBackend {
 
     fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<TaskRecord>>> {
         self.read(id).boxed()
+    }
+
+    fn attempts<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<AttemptRecord>>> {
+        self.read_attempts(id).boxed()
     }
 
     fn finished<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<TaskRecord>> {

@@ -11,7 +11,7 @@ use super::connections::Connections;
 use super::time::Time;
 use crate::backends::exact;
 use crate::error::Result;
-use crate::record::TaskRecord;
+use crate::record::{AttemptRecord, TaskRecord};
 
 /// The columns in the order of [`task`]. Exact text comes before what a JSON column makes of it.
 macro_rules! select {
@@ -28,6 +28,9 @@ macro_rules! select {
 
 const FIND: &str = select!("id = $1");
 const ENDED: &str = select!("id = ANY($1) AND state IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')");
+const ATTEMPTS: &str = "SELECT replays, attempt, state, worker, started_at, finished_at, error_kind, error_message,
+           error_trace, runtime, next_at
+    FROM celeriac.attempt_history WHERE id = $1 ORDER BY replays, attempt";
 
 /// What is known of a task.
 pub(super) async fn find(connections: &Connections, id: &str) -> Result<Option<TaskRecord>> {
@@ -37,6 +40,16 @@ pub(super) async fn find(connections: &Connections, id: &str) -> Result<Option<T
     let answer = connections.within(query.fetch_optional(&mut lease.connection)).await;
     let row = lease.conclude(answer).map_err(failed)?;
     row.as_ref().map(task).transpose().map_err(failed)
+}
+
+/// Every attempt of a task, in order.
+pub(super) async fn attempts(connections: &Connections, id: &str) -> Result<Vec<AttemptRecord>> {
+    let failed = |cause| connections.error("reading the attempts of a task", cause);
+    let mut lease = connections.lease().await?;
+    let query = sqlx::query(ATTEMPTS).bind(id);
+    let answer = connections.within(query.fetch_all(&mut lease.connection)).await;
+    let rows = lease.conclude(answer).map_err(failed)?;
+    rows.iter().map(attempt).collect::<sqlx::Result<_>>().map_err(failed)
 }
 
 /// Hands out those of these tasks that have ended, one after the other: results may be large.
@@ -92,6 +105,22 @@ fn task(row: &PgRow) -> sqlx::Result<TaskRecord> {
         runtime: row.try_get::<Option<f64>, _>(23)?.and_then(exact::duration),
         trace_id: row.try_get(24)?,
         replays: u32::try_from(row.try_get::<i64, _>(25)?).unwrap_or(u32::MAX),
+    })
+}
+
+fn attempt(row: &PgRow) -> sqlx::Result<AttemptRecord> {
+    let time = |column| row.try_get::<Option<Time>, _>(column).map(|time| time.map(|Time(time)| time));
+    let Time(started_at) = row.try_get(4)?;
+    Ok(AttemptRecord {
+        replays: u32::try_from(row.try_get::<i64, _>(0)?).unwrap_or(u32::MAX),
+        attempt: u32::try_from(row.try_get::<i64, _>(1)?).unwrap_or(u32::MAX),
+        state: state(row, 2)?,
+        worker: row.try_get::<&str, _>(3)?.into(),
+        started_at,
+        finished_at: time(5)?,
+        failure: failure(row)?,
+        runtime: row.try_get::<Option<f64>, _>(9)?.and_then(exact::duration),
+        next_at: time(10)?,
     })
 }
 

@@ -1,5 +1,4 @@
--- One batch: writes what may be written, announces what has ended, and answers the ids that were written, or null when
--- that is all of them.
+-- One batch: writes what may be written. `attempts.sql` follows where attempts have failed, then `answer.sql`.
 WITH stored AS (
     INSERT INTO celeriac.tasks AS kept (
         id, name, state, args, kwargs, result, args_text, kwargs_text, result_text,
@@ -70,8 +69,3 @@ WITH stored AS (
     END
     RETURNING id
 )
-SELECT CASE WHEN count(*) < cardinality($1::text[]) THEN coalesce(array_agg(id), '{}') END,
-       (SELECT count(pg_notify('celeriac_finished', payload)) FROM unnest($30::text[]) AS ended (payload)),
-       -- What remains is the commit: a worker that stops before it does not keep its locks for long.
-       CASE WHEN $31 <> '' THEN set_config('idle_in_transaction_session_timeout', '5s', true) END
-FROM stored

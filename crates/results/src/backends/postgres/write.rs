@@ -17,7 +17,11 @@ use crate::backends::waiting::announced;
 use crate::error::Result;
 use crate::record::TaskRecord;
 
-const RECORD: &str = include_str!("record.sql");
+const RECORD: &str = concat!(include_str!("record.sql"), include_str!("answer.sql"));
+
+/// A statement of its own, since most batches have no attempt that failed.
+const RECORD_WITH_ATTEMPTS: &str =
+    concat!(include_str!("record.sql"), include_str!("attempts.sql"), include_str!("answer.sql"));
 
 /// What a notification holds, below Postgres' 8000 bytes.
 const LONGEST_PAYLOAD: usize = 7_900;
@@ -94,7 +98,7 @@ enum Written {
 
 async fn insert(connections: &Connections, records: &[TaskRecord], part: &[usize]) -> Result<Written> {
     let mut lease = connections.lease().await?;
-    let answer = connections.within(statement(records, part).bind("").fetch_one(&mut lease.connection)).await;
+    let answer = connections.within(statement(records, part, "").fetch_one(&mut lease.connection)).await;
     match lease.conclude(answer).and_then(|row| stored(&row)) {
         Ok(None) => Ok(Written::All),
         Ok(Some(ids)) => Ok(Written::Some(ids.into_iter().collect())),
@@ -134,11 +138,12 @@ impl<'a> Row<'a> {
 
 /// Writes a record inside the transaction of this name, and tells whether it stands there.
 pub(super) async fn record_in(connection: &mut PgConnection, name: &str, record: &TaskRecord) -> sqlx::Result<bool> {
-    let statement = statement(std::slice::from_ref(record), &[0]).bind(name.to_owned());
+    let statement = statement(std::slice::from_ref(record), &[0], name);
     Ok(stored(&statement.fetch_one(connection).await?)?.is_none())
 }
 
-fn statement(records: &[TaskRecord], part: &[usize]) -> Statement<'static> {
+/// `transaction` is the name of the one it is part of, if it has one.
+fn statement(records: &[TaskRecord], part: &[usize], transaction: &str) -> Statement<'static> {
     let rows: Vec<_> = part.iter().map(|&index| Row::new(&records[index])).collect();
     // A column in which nothing stands goes as an empty array: the server fills it up more cheaply than it unpacks nulls.
     macro_rules! sparse {
@@ -152,7 +157,8 @@ fn statement(records: &[TaskRecord], part: &[usize]) -> Statement<'static> {
             rows.iter().map(|$row| $value).bind_iter()
         };
     }
-    sqlx::query(RECORD)
+    let has_failed = rows.iter().any(|row| row.record.is_failed_attempt());
+    let statement = sqlx::query(if has_failed { RECORD_WITH_ATTEMPTS } else { RECORD })
         .bind(full!(|row| row.record.id.as_str()))
         .bind(full!(|row| exact::text(&row.record.name)))
         .bind(full!(|row| row.record.state.as_str()))
@@ -183,6 +189,11 @@ fn statement(records: &[TaskRecord], part: &[usize]) -> Statement<'static> {
         .bind(sparse!(|row| row.record.trace_id.as_deref().map(exact::text)))
         .bind(sparse!(|row| (row.record.replays > 0).then(|| i64::from(row.record.replays))))
         .bind(announcements(rows.iter().map(|row| row.record)))
+        .bind(transaction.to_owned());
+    match has_failed {
+        true => statement.bind(full!(|row| row.record.is_failed_attempt())),
+        false => statement,
+    }
 }
 
 /// The ids of those that have ended, in as few notifications as hold them.

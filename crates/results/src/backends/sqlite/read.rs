@@ -7,7 +7,7 @@ use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use crate::backends::exact;
-use crate::record::TaskRecord;
+use crate::record::{AttemptRecord, TaskRecord};
 
 /// The columns in the order of [`task`]. Exact text comes before the JSON column.
 macro_rules! select {
@@ -26,11 +26,20 @@ const FIND: &str = select!("id = ?1");
 const ENDED: &str = select!(
     "id IN (SELECT value FROM json_each(?1)) AND state IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')"
 );
+const ATTEMPTS: &str = "SELECT replays, attempt, state, worker, started_at, finished_at, error_kind, error_message,
+           error_trace, runtime, next_at
+    FROM attempt_history WHERE id = ?1 ORDER BY replays, attempt";
 
 /// What is known of a task.
 pub(super) async fn find(pool: &SqlitePool, id: &str) -> sqlx::Result<Option<TaskRecord>> {
     let row = sqlx::query(FIND).bind(id).fetch_optional(pool).await?;
     row.as_ref().map(task).transpose()
+}
+
+/// Every attempt of a task, in order.
+pub(super) async fn attempts(pool: &SqlitePool, id: &str) -> sqlx::Result<Vec<AttemptRecord>> {
+    let rows = sqlx::query(ATTEMPTS).bind(id).fetch_all(pool).await?;
+    rows.iter().map(attempt).collect()
 }
 
 /// Hands out those of these tasks that have ended.
@@ -80,6 +89,20 @@ fn task(row: &SqliteRow) -> sqlx::Result<TaskRecord> {
         runtime: row.try_get::<Option<f64>, _>(23)?.and_then(exact::duration),
         trace_id: row.try_get(24)?,
         replays: u32::try_from(row.try_get::<i64, _>(25)?).unwrap_or(u32::MAX),
+    })
+}
+
+fn attempt(row: &SqliteRow) -> sqlx::Result<AttemptRecord> {
+    Ok(AttemptRecord {
+        replays: u32::try_from(row.try_get::<i64, _>(0)?).unwrap_or(u32::MAX),
+        attempt: u32::try_from(row.try_get::<i64, _>(1)?).unwrap_or(u32::MAX),
+        state: state(row, 2)?,
+        worker: row.try_get::<&str, _>(3)?.into(),
+        started_at: time(row, 4)?.ok_or(sqlx::Error::ColumnNotFound("started_at".to_owned()))?,
+        finished_at: time(row, 5)?,
+        failure: failure(row)?,
+        runtime: row.try_get::<Option<f64>, _>(9)?.and_then(exact::duration),
+        next_at: time(row, 10)?,
     })
 }
 

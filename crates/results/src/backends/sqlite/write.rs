@@ -6,9 +6,10 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use super::{fault, read};
 use crate::backend::Recorded;
 use crate::backends::exact::{self, Document};
-use crate::record::TaskRecord;
+use crate::record::{AttemptRecord, TaskRecord};
 
 const RECORD: &str = include_str!("record.sql");
+const ATTEMPT: &str = include_str!("attempts.sql");
 
 /// Writes records, and tells what became of each, in their order.
 pub(super) async fn record(pool: &SqlitePool, records: &[TaskRecord]) -> sqlx::Result<Vec<Recorded>> {
@@ -26,7 +27,12 @@ async fn write(connection: &mut SqliteConnection, record: &TaskRecord) -> sqlx::
         return Ok(Recorded::Refused { reason: reason.to_owned() });
     }
     match statement(record).fetch_optional(&mut *connection).await {
-        Ok(Some(_)) => Ok(Recorded::Stored),
+        Ok(Some(_)) => {
+            if let Some(attempt) = AttemptRecord::failed(record) {
+                attempt_statement(&record.id, &attempt).execute(&mut *connection).await?;
+            }
+            Ok(Recorded::Stored)
+        }
         Ok(None) => read::state_of(connection, &record.id).await.map(Recorded::Kept),
         Err(cause) => match fault::refusal(&cause) {
             // Of a transaction only the statement is undone.
@@ -73,6 +79,23 @@ fn statement(record: &TaskRecord) -> Statement<'static> {
         .bind(record.runtime.map(exact::seconds))
         .bind(record.trace_id.as_deref().map(text))
         .bind(record.replays)
+}
+
+fn attempt_statement(id: &str, attempt: &AttemptRecord) -> Statement<'static> {
+    let failure = attempt.failure.as_ref();
+    sqlx::query(ATTEMPT)
+        .bind(id.to_owned())
+        .bind(attempt.replays)
+        .bind(attempt.attempt)
+        .bind(attempt.state.as_str())
+        .bind(text(&attempt.worker))
+        .bind(iso(attempt.started_at))
+        .bind(attempt.finished_at.map(iso))
+        .bind(attempt.runtime.map(exact::seconds))
+        .bind(failure.map(|failure| text(&failure.kind)))
+        .bind(failure.map(|failure| text(&failure.message)))
+        .bind(failure.and_then(|failure| failure.trace.as_deref().map(text)))
+        .bind(attempt.next_at.map(iso))
 }
 
 fn text(text: &str) -> String {

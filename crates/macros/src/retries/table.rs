@@ -1,0 +1,190 @@
+//! The table of errors: which are tried again, which never, and which in a way of their own.
+
+use std::time::Duration;
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Error, Expr, ExprLit, Lit, Result};
+
+use super::{LONGEST, MaxRetries, is_word, policy};
+use crate::duration;
+use crate::options::{Written, without_group};
+use crate::problems::Problems;
+
+/// Rows in the order in which they are looked at.
+#[derive(Default)]
+pub(super) struct Table {
+    own: Vec<Row>,
+    never: Vec<Row>,
+    as_task: Vec<Row>,
+    /// Whether errors that have no row are final.
+    selective: bool,
+}
+
+struct Row {
+    class: Expr,
+    answer: Answer,
+}
+
+enum Answer {
+    AsTask,
+    Never,
+    /// So many times, or as often as the task; from the first wait to the longest.
+    By(Option<u32>, Duration, Duration),
+}
+
+impl Table {
+    pub(super) fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.never.is_empty() && self.as_task.is_empty()
+    }
+
+    /// Whether it lists those errors that are tried again.
+    pub(super) fn is_selective(&self) -> bool {
+        self.selective
+    }
+
+    pub(super) fn add(&mut self, key: &str, option: &Written) -> Result<()> {
+        match key {
+            "retry_on" => self.own = rows(option)?,
+            "dont_autoretry_for" => self.never = classes(option, || Answer::Never)?,
+            _ => {
+                self.as_task = classes(option, || Answer::AsTask)?;
+                self.selective = true;
+                let everything = self.as_task.iter().find(|row| named(&row.class).as_deref() == Some("Exception"));
+                if let Some(row) = everything {
+                    let message = "every error is tried again unless `autoretry_for` names some: leave it out";
+                    return Err(Error::new_spanned(&row.class, message));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Row> {
+        self.own.iter().chain(&self.never).chain(&self.as_task)
+    }
+
+    /// An error stands in it once.
+    pub(super) fn check(&self, problems: &mut Problems) {
+        let mut seen = Vec::new();
+        for row in self.all() {
+            let class = row.class.to_token_stream().to_string();
+            if seen.contains(&class) {
+                problems.add(&row.class, "this error has two answers: name it once");
+            }
+            seen.push(class);
+        }
+    }
+
+    /// The rules, written out; `times` is how often where a row does not say.
+    pub(super) fn rules(&self, times: MaxRetries) -> TokenStream {
+        let rules = self.all().map(|row| {
+            let (class, answer) = (row.class(), row.answer(times));
+            quote!(::celeriac::RetryRule { class: #class, answer: ::celeriac::RetryAnswer::#answer })
+        });
+        let others = if self.selective { quote!(Never) } else { quote!(AsTask) };
+        quote! {
+            ::celeriac::RetryRules { rules: const { &[#(#rules),*] }, others: ::celeriac::RetryAnswer::#others }
+        }
+    }
+}
+
+impl Row {
+    fn class(&self) -> TokenStream {
+        let class = &self.class;
+        match named(class) {
+            Some(kind) => quote!(::celeriac::ErrorClass::Kind(#kind)),
+            // Spanned as the type, where the compiler then reports one that is none, or no error.
+            None => quote_spanned!(class.span()=> ::celeriac::ErrorClass::of::<#class>()),
+        }
+    }
+
+    fn answer(&self, as_often: MaxRetries) -> TokenStream {
+        match self.answer {
+            Answer::AsTask => quote!(AsTask),
+            Answer::Never => quote!(Never),
+            Answer::By(times, first, cap) => {
+                let jitter = if cap.is_zero() { 0.0 } else { 0.5 };
+                let policy = policy(times.map_or(as_often, MaxRetries::Times), first, cap, 2.0, jitter);
+                quote!(By(#policy))
+            }
+        }
+    }
+}
+
+/// `[io::Error, "Declined"]`
+fn classes(option: &Written, answer: impl Fn() -> Answer) -> Result<Vec<Row>> {
+    let key = &option.key;
+    let Some(Expr::Array(list)) = option.value() else {
+        return option.refuse(format_args!("`{key}` is a list of errors, such as `{key} = [io::Error, \"Declined\"]`"));
+    };
+    list.elems.iter().map(|class| Ok(Row { class: checked(class)?, answer: answer() })).collect()
+}
+
+/// `(io::Error = "3 times immediately", Declined = never)`
+fn rows(option: &Written) -> Result<Vec<Row>> {
+    let rows: Vec<&Expr> = match option.value() {
+        Some(Expr::Tuple(rows)) => rows.elems.iter().collect(),
+        Some(Expr::Paren(row)) => vec![&row.expr],
+        _ => Vec::new(),
+    };
+    if rows.is_empty() {
+        return option.refuse(FORM);
+    }
+    rows.into_iter().map(row).collect()
+}
+
+const FORM: &str = "`retry_on` is a table, such as `retry_on(io::Error = \"3 times immediately\", Busy = \"5s..1m\", Declined = never)`";
+
+fn row(row: &Expr) -> Result<Row> {
+    let Expr::Assign(row) = without_group(row) else { return Err(Error::new_spanned(row, FORM)) };
+    let class = checked(&row.left)?;
+    match without_group(&row.right) {
+        Expr::Path(path) if is_word(path, "never") => Ok(Row { class, answer: Answer::Never }),
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => match by(&text.value()) {
+            Ok(answer) => Ok(Row { class, answer }),
+            Err(message) => Err(Error::new_spanned(text, message)),
+        },
+        other => Err(Error::new_spanned(
+            other,
+            "an error is tried again `never`, `\"immediately\"`, or after a wait, `\"5s..1m\"`; `\"3 times 5s..1m\"` says how often",
+        )),
+    }
+}
+
+/// `3 times immediately`, `10 times 5s..1m`, `5s..1m`
+fn by(text: &str) -> std::result::Result<Answer, String> {
+    let (times, pace) = match text.split_once(" times") {
+        Some((times, pace)) => match times.trim().parse::<u32>() {
+            Ok(0) => return Err("0 times is `never`".to_owned()),
+            Ok(times) => (Some(times), pace.trim()),
+            Err(_) => return Err(format!("`{times}` is no number of times: write `3 times {}`", pace.trim())),
+        },
+        None => (None, text.trim()),
+    };
+    match pace {
+        "immediately" => Ok(Answer::By(times, Duration::ZERO, Duration::ZERO)),
+        "" => Ok(Answer::By(times, Duration::from_secs(1), LONGEST)),
+        pace => duration::parse_range(pace).map(|(first, last)| Answer::By(times, first, last)),
+    }
+}
+
+/// An error is a type by its path, or a kind as a string.
+fn checked(class: &Expr) -> Result<Expr> {
+    match without_group(class) {
+        Expr::Path(path) if path.qself.is_none() => Ok(Expr::Path(path.clone())),
+        Expr::Lit(ExprLit { lit: Lit::Str(kind), .. }) if !kind.value().is_empty() => Ok(without_group(class).clone()),
+        other => {
+            Err(Error::new_spanned(other, "an error is named by its type, `io::Error`, or by its kind, `\"Declined\"`"))
+        }
+    }
+}
+
+/// The kind, where it is one.
+fn named(class: &Expr) -> Option<String> {
+    match class {
+        Expr::Lit(ExprLit { lit: Lit::Str(kind), .. }) => Some(kind.value()),
+        _ => None,
+    }
+}
