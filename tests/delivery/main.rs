@@ -22,6 +22,7 @@ mod permissions;
 mod prefetch;
 mod queues;
 mod replies;
+mod revoke;
 mod routes;
 mod sending;
 mod stage;

@@ -5,6 +5,7 @@
 //! - [`record`]: what is known of a task, one row each;
 //! - [`backend`]: the contract of a store;
 //! - [`backends`]: Postgres, and SQLite for programs without a server;
+//! - [`revocations`]: which tasks are not to run;
 //! - [`recorder`]: many outcomes in one write;
 //! - `conformance`, behind the feature of that name: the suite that every store passes.
 
@@ -13,6 +14,12 @@ pub mod record;
 pub mod backend;
 
 pub mod backends;
+
+#[cfg_attr(
+    not(any(feature = "postgres", feature = "sqlite")),
+    expect(dead_code, reason = "without a store nobody fills it")
+)]
+pub mod revocations;
 
 pub mod recorder;
 
@@ -29,3 +36,4 @@ pub use error::{Error, Result};
 pub use options::{BatchOptions, PoolOptions, ResultsOptions, connect};
 pub use record::TaskRecord;
 pub use recorder::{Recorder, RecorderService};
+pub use revocations::{Begun, Revocations, Revoke, Revoked};

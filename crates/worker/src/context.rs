@@ -23,6 +23,8 @@ pub struct TaskContext {
     pub(crate) world: Arc<World>,
     /// Cancelled when its time is up, where it has a limit.
     pub(crate) time_is_up: Option<CancellationToken>,
+    /// Cancelled when it is terminated, where there is a store that can tell.
+    pub(crate) terminated: Option<CancellationToken>,
 }
 
 /// What all tasks of a worker share.
@@ -134,28 +136,41 @@ impl TaskContext {
         })
     }
 
-    /// Completes when the task should come to an end: its soft time limit has passed, or the worker stops and its drain
-    /// time is over.
+    /// Completes when the task should come to an end: its soft time limit has passed, it is terminated, or the worker
+    /// stops and its drain time is over.
     ///
     /// A task that does not end when the worker stops is dropped at its next await, and its message goes back to the
-    /// queue; one that goes on past its soft limit is ended by the hard one, if there is one.
+    /// queue; one that goes on past its soft limit is ended by the hard one, if there is one. One that is terminated is dropped
+    /// after `worker.terminate_grace`.
     pub async fn cancelled(&self) {
-        match &self.time_is_up {
-            None => self.world.interrupt.cancelled().await,
-            Some(time_is_up) => tokio::select! {
-                () = self.world.interrupt.cancelled() => {}
-                () = time_is_up.cancelled() => {}
-            },
+        tokio::select! {
+            () = self.world.interrupt.cancelled() => {}
+            () = cancelled(self.time_is_up.as_ref()) => {}
+            () = cancelled(self.terminated.as_ref()) => {}
         }
     }
 
     /// Whether the task should come to an end, for blocking tasks to look at.
     pub fn is_cancelled(&self) -> bool {
-        self.world.interrupt.is_cancelled() || self.time_is_up.as_ref().is_some_and(CancellationToken::is_cancelled)
+        let is_up = self.time_is_up.as_ref().is_some_and(CancellationToken::is_cancelled);
+        self.world.interrupt.is_cancelled() || is_up || self.is_terminated()
+    }
+
+    /// Whether it was terminated: nobody wants its outcome any more.
+    pub fn is_terminated(&self) -> bool {
+        self.terminated.as_ref().is_some_and(CancellationToken::is_cancelled)
     }
 
     fn headers_of_task(&self) -> &TaskHeaders {
         &self.received.headers
+    }
+}
+
+/// Completes when this is cancelled; never where there is none.
+async fn cancelled(token: Option<&CancellationToken>) {
+    match token {
+        Some(token) => token.cancelled().await,
+        None => std::future::pending().await,
     }
 }
 

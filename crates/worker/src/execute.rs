@@ -22,6 +22,8 @@ pub(crate) enum Attempt {
     Finished(Finished),
     /// The worker stops, and could wait no longer.
     Interrupted,
+    /// It was revoked while it ran, and has ended for that, or was dropped.
+    Terminated,
 }
 
 /// Runs an attempt.

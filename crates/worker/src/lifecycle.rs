@@ -35,6 +35,7 @@ use crate::follow_up::{self, Backoff, FollowUps, SHORTEST_HOLD};
 use crate::handler::TaskDefinition;
 use crate::record::{self, Timing};
 use crate::registry::Registry;
+use crate::revoked::unless_terminated;
 use crate::slots::{Slot, Slots};
 
 /// What every life shares.
@@ -50,6 +51,8 @@ pub(crate) struct Core {
     /// Whether who awaits an answer gets one.
     pub(crate) replies: bool,
     pub(crate) slots: Arc<Slots>,
+    /// How long a task may run on after it was terminated.
+    pub(crate) grace: Duration,
     pub(crate) world: Arc<World>,
 }
 
@@ -106,7 +109,7 @@ pub(crate) struct Ended {
 
 impl Ended {
     /// Goes on with what comes next, unless the delivery goes back to its queue, or nothing follows from it.
-    async fn and(mut self, next: impl Future<Output = Ending>) -> Self {
+    pub(crate) async fn and(mut self, next: impl Future<Output = Ending>) -> Self {
         if !matches!(self.ending, Ending::Again | Ending::Superseded) {
             match next.await {
                 Ending::Done => {}
@@ -231,9 +234,15 @@ impl Life<'_> {
             Ok(read) => read,
             Err(unusable) => return self.refuse(&unusable, None, &Embed::default(), slot).await,
         };
+        let begun = match self.begin().await {
+            Ok(begun) => begun,
+            Err(ended) => return ended,
+        };
         let arguments = self.keeps_outcome(task).then(|| record::Arguments::of(&body));
         let timing = Timing::begin();
-        let attempt = match self.execute(task, body).await {
+        let terminated = begun.as_ref().map(|begun| begun.terminated().clone());
+        let attempt = self.execute(task, body, terminated);
+        let attempt = match unless_terminated(begun.as_ref(), self.core.grace, attempt).await {
             Ok(attempt) => attempt,
             // What it carries could be read: to those who follow, this is a failure like any other.
             Err(error) => return self.refuse(&Unusable::Arguments(error), arguments, &embed, slot).await,
@@ -241,9 +250,13 @@ impl Life<'_> {
         let timing = timing.end();
         // What remains is waiting for others: the slot is free for the next task.
         drop(slot);
-        let Attempt::Finished(finished) = attempt else {
-            self.span.tell(&TaskInterrupted { task: task.name, id: &self.headers().id });
-            return Ending::Again.into();
+        let finished = match attempt {
+            Attempt::Finished(finished) => finished,
+            Attempt::Interrupted => {
+                self.span.tell(&TaskInterrupted { task: task.name, id: &self.headers().id });
+                return Ending::Again.into();
+            }
+            Attempt::Terminated => return self.terminate(arguments, timing, &embed).await,
         };
         let verdict = decide(finished, &task.options.retry, self.headers().retries, fastrand::f64());
         self.conclude(task, verdict, arguments, timing, &embed).await
@@ -256,13 +269,19 @@ impl Life<'_> {
         Ok((body, embed))
     }
 
-    async fn execute(&self, task: &TaskDefinition, body: Body) -> Result<Attempt, ArgumentError> {
+    async fn execute(
+        &self,
+        task: &TaskDefinition,
+        body: Body,
+        terminated: Option<CancellationToken>,
+    ) -> Result<Attempt, ArgumentError> {
         let TaskHeaders { id, retries, limits, .. } = self.headers();
         self.span.tell(&TaskStarted { task: task.name, id, attempt: retries.saturating_add(1) });
         let ctx = TaskContext {
             received: Arc::clone(&self.received),
             world: Arc::clone(&self.core.world),
             time_is_up: (*limits != TimeLimits::default()).then(CancellationToken::new),
+            terminated,
         };
         execute(task, ctx, body, self.span).await
     }
@@ -271,6 +290,9 @@ impl Life<'_> {
     async fn admit(&self, slot: Slot) -> Result<Slot, Ended> {
         if self.has_expired() {
             return Err(self.expire().await);
+        }
+        if self.is_revoked() {
+            return Err(self.revoke().await);
         }
         if let Some(ending) = self.already_led().await {
             return Err(ending.into());
@@ -298,7 +320,8 @@ impl Life<'_> {
         self.span.tell(&TaskExpired { task, id });
         let failure = Failure::new("TaskRevokedError", "expired");
         let ended = self.end_with(State::Revoked, failure.clone(), Outcome::default()).await;
-        ended.and(self.answer_failure(State::Revoked, &failure)).await
+        let embed = self.read_body().map(|(_, embed)| embed).unwrap_or_default();
+        ended.and(self.after_revoked(&embed, &failure)).await
     }
 
     fn time_until_due(&self) -> Option<Duration> {
@@ -306,7 +329,7 @@ impl Life<'_> {
     }
 
     /// What an earlier delivery of this attempt left in the store, if this one may not be the first.
-    async fn already_led(&self) -> Option<Ending> {
+    pub(crate) async fn already_led(&self) -> Option<Ending> {
         let TaskHeaders { task, id, retries, .. } = self.headers();
         let message = &self.received.message.headers;
         let (repeated, replays) = (message.get(names::REPEATED).is_some(), message.replays());
@@ -451,7 +474,7 @@ impl Life<'_> {
         }
     }
 
-    async fn end_with(&self, state: State, failure: Failure, outcome: Outcome) -> Ended {
+    pub(crate) async fn end_with(&self, state: State, failure: Failure, outcome: Outcome) -> Ended {
         let outcome = Outcome { failure: Some(failure.clone()), ..outcome };
         Ended { ending: self.record(state, outcome).await, state, failure: Some(failure) }
     }

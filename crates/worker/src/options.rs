@@ -28,6 +28,9 @@ pub struct WorkerOptions {
     /// How long running tasks may go on after it was told to stop.
     #[serde(with = "duration")]
     pub drain: Duration,
+    /// How long a task may run on after it was terminated.
+    #[serde(with = "duration")]
+    pub terminate_grace: Duration,
 }
 
 impl Default for WorkerOptions {
@@ -41,6 +44,7 @@ impl Default for WorkerOptions {
             direct: false,
             replies: true,
             drain: Duration::from_secs(30),
+            terminate_grace: Duration::from_secs(5),
         }
     }
 }

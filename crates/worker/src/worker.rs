@@ -130,6 +130,8 @@ impl Worker {
             services.tracker.spawn(async move {
                 let _ = give_up.run_until_cancelled(service.run(stop)).await;
             });
+            // Read before the first task comes, and kept up to date from now on.
+            let _ = backend.revocations();
             Results { backend: Arc::clone(backend), recorder }
         });
         let registry = Arc::new(parts.registry);
@@ -151,6 +153,7 @@ impl Worker {
             limits: parts.limits,
             replies: parts.options.replies,
             slots: Arc::new(Slots::new(parts.options.concurrency)),
+            grace: parts.options.terminate_grace,
             world: Arc::new(world),
         };
         Ok(Self {

@@ -5,11 +5,13 @@ mod fault;
 mod listen;
 mod migrate;
 mod read;
+mod revocations;
 mod time;
 mod write;
 
 use std::str::FromStr;
 use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -27,6 +29,7 @@ use crate::backend::{Backend, Recorded};
 use crate::error::{Error, Result};
 use crate::options::ResultsOptions;
 use crate::record::TaskRecord;
+use crate::revocations::{Revocations, Revoke};
 
 const SWEEP: &str = "DELETE FROM celeriac.tasks WHERE id IN (
     SELECT id FROM celeriac.tasks
@@ -40,6 +43,9 @@ pub struct PostgresBackend {
     listening: Listening,
     listen_once: Once,
     waiting: Arc<Waiting>,
+    keep: Duration,
+    keep_once: Once,
+    revocations: Arc<Revocations>,
     services: TaskTracker,
     stop: CancellationToken,
 }
@@ -64,6 +70,9 @@ impl PostgresBackend {
             listening: Listening { options: connect, url, connect_timeout, statement_timeout },
             listen_once: Once::new(),
             waiting: Arc::default(),
+            keep: options.keep,
+            keep_once: Once::new(),
+            revocations: Arc::default(),
             services: TaskTracker::new(),
             stop: CancellationToken::new(),
         })
@@ -113,6 +122,22 @@ impl Backend for PostgresBackend {
 
     fn sweep(&self, ended_before: Timestamp, at_most: u32) -> BoxFuture<'_, Result<u64>> {
         self.delete_ended(ended_before, at_most).boxed()
+    }
+
+    fn revoke<'a>(&'a self, ids: &'a [String], revoke: Revoke) -> BoxFuture<'a, Result<()>> {
+        revocations::revoke(&self.connections, ids, revoke.terminate, revoke.lasts(self.keep)).boxed()
+    }
+
+    fn revocations(&self) -> &Arc<Revocations> {
+        self.keep_once.call_once(|| {
+            let (listening, stop) = (self.listening.clone(), self.stop.clone());
+            self.services.spawn(revocations::keep(listening, Arc::clone(&self.revocations), stop));
+        });
+        &self.revocations
+    }
+
+    fn sweep_revocations(&self, at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        revocations::sweep(&self.connections, at_most).boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
