@@ -24,6 +24,7 @@ mod prefetch;
 mod queues;
 mod replies;
 mod retries;
+mod revoke;
 mod routes;
 mod sending;
 mod stage;

@@ -4,6 +4,7 @@
 //! CI; `cargo xtask faults` runs the long ones.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cancels;
 mod cluster;
 mod connection_cut;
 mod database_stopped;

@@ -68,6 +68,8 @@ pub enum Verb {
     Call(Box<CallArgs>),
     /// Show or await the result of a task
     Result(ResultArgs),
+    /// See to it that tasks do not run
+    Revoke(RevokeArgs),
     /// Say where tasks go
     #[command(subcommand)]
     Routes(RoutesVerb),
@@ -180,6 +182,20 @@ pub struct ResultArgs {
     /// Wait this long for it to end
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub wait: Option<Duration>,
+}
+
+/// Flags of `revoke`.
+#[derive(Debug, Args)]
+pub struct RevokeArgs {
+    /// Task ids
+    #[arg(required = true, value_name = "ID")]
+    pub ids: Vec<String>,
+    /// End those that run, too
+    #[arg(short, long)]
+    pub terminate: bool,
+    /// How long they stay revoked, such as 30d [default: results.keep]
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub lasting: Option<Duration>,
 }
 
 /// What to say of routes.

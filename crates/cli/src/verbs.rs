@@ -7,6 +7,7 @@ pub(crate) mod list;
 pub(crate) mod migrate;
 pub(crate) mod queues;
 pub(crate) mod result;
+pub(crate) mod revoke;
 pub(crate) mod routes;
 pub(crate) mod topology;
 pub(crate) mod worker;

@@ -45,7 +45,15 @@ pub enum Error {
         /// Its error.
         failure: Box<Failure>,
     },
-    /// The task ended without a result: it was revoked, has expired, or was rejected.
+    /// The task was revoked.
+    #[error("task {id} was {}", if *.terminated { "terminated while it ran" } else { "revoked before it began" })]
+    Revoked {
+        /// Its id.
+        id: String,
+        /// Whether it had begun.
+        terminated: bool,
+    },
+    /// The task ended without a result: it has expired, or was rejected.
     #[error("task {id} did not run: {state}{}", .failure.as_ref().map(|failure| format!(", {failure}")).unwrap_or_default())]
     NotRun {
         /// Its id.
@@ -92,6 +100,12 @@ pub enum Error {
     /// The client was closed by this program.
     #[error("the client was closed by this program")]
     Closed,
+    /// There is no store in which a revocation could stand.
+    #[error("tasks are revoked in the store of results, and there is none: results.url is `none` or `rpc://`")]
+    NoRevocations,
+    /// The tasks may be revoked or not: doing it again puts that right.
+    #[error("cannot revoke tasks")]
+    Revoke(#[source] celeriac_results::Error),
     /// The store of results cannot answer.
     #[error("cannot read results")]
     Results(#[source] celeriac_results::Error),
@@ -115,7 +129,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Send { source, .. } => source.is_retryable(),
-            Self::Results(error) => error.is_retryable(),
+            Self::Results(error) | Self::Revoke(error) => error.is_retryable(),
             Self::Timeout { .. } => true,
             _ => false,
         }
@@ -125,8 +139,8 @@ impl Error {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Send { source, .. } => source.help(),
-            Self::Results(error) => error.help(),
-            Self::NoResults => Some("set results.url to a Postgres or SQLite database"),
+            Self::Results(error) | Self::Revoke(error) => error.help(),
+            Self::NoResults | Self::NoRevocations => Some("set results.url to a Postgres or SQLite database"),
             Self::NoReply { .. } => Some("send the task without ignoring its result"),
             Self::Timeout { awaited, .. } => Some(match awaited {
                 Awaited::Store => "does a worker consume the queue, and does it store results in the same place?",

@@ -39,6 +39,14 @@ impl<T> TaskHandle<T> {
         &self.id
     }
 
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn is_to_all(&self) -> bool {
+        self.to_all
+    }
+
     /// Where it stands. [`State::Pending`] as long as nothing is known of it.
     ///
     /// # Errors
@@ -207,6 +215,9 @@ fn outcome<T: DeserializeOwned>(record: TaskRecord) -> Result<T> {
             read(text).map_err(|source| Error::Decode { id, source })
         }
         (State::Failure, Some(failure)) => Err(Error::Failed { id, failure: Box::new(failure) }),
+        (State::Revoked, Some(failure)) if failure.message != "expired" => {
+            Err(Error::Revoked { id, terminated: failure.message == "terminated" })
+        }
         (state, failure) => Err(Error::NotRun { id, state, failure: failure.map(Box::new) }),
     }
 }

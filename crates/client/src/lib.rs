@@ -7,6 +7,7 @@
 //! - [`submit`]: how a call becomes a message on a queue;
 //! - [`chain`] and `signature`: what is sent when others have ended;
 //! - [`handle`]: how its outcome is awaited;
+//! - [`revoke`]: how it is called back;
 //! - `replies`: how outcomes come that are not stored.
 
 pub mod call;
@@ -20,6 +21,8 @@ mod signature;
 
 pub mod handle;
 
+pub mod revoke;
+
 mod replies;
 
 mod error;
@@ -31,4 +34,5 @@ pub use client::{Client, Lineage};
 pub use error::{Awaited, Error, Result};
 pub use handle::TaskHandle;
 pub use options::{ClientOptions, HeaderStyle};
+pub use revoke::Revoke;
 pub use submit::{Prepared, Request};

@@ -1,6 +1,7 @@
 //! The contract of a store of outcomes.
 
 use std::fmt;
+use std::sync::Arc;
 
 use celeriac_protocol::State;
 use futures::future::BoxFuture;
@@ -8,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::error::Result;
 use crate::record::{AttemptRecord, TaskRecord};
+use crate::revocations::{Revocations, Revoke};
 use crate::transaction::Transactions;
 
 /// A store of outcomes.
@@ -56,6 +58,19 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     fn transactions(&self) -> Option<&Transactions> {
         None
     }
+
+    /// Revokes tasks. When it returns, none of them begins any more in any process that runs tasks on this store, whether
+    /// that process runs now, starts later, or cannot reach the store: then it begins nothing. That takes a fifth of a
+    /// second, however many they are.
+    ///
+    /// What was revoked already is held for the longer of both times, and terminated if either says so.
+    fn revoke<'a>(&'a self, ids: &'a [String], revoke: Revoke) -> BoxFuture<'a, Result<()>>;
+
+    /// What is revoked: kept up to date from the first call on.
+    fn revocations(&self) -> &Arc<Revocations>;
+
+    /// Deletes revocations that no longer hold, no more than `at_most` of them. How many it were.
+    fn sweep_revocations(&self, at_most: u32) -> BoxFuture<'_, Result<u64>>;
 
     /// Ends all connections. Who still waits gets an error.
     fn close(&self) -> BoxFuture<'_, ()>;

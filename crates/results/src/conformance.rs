@@ -21,6 +21,7 @@ use self::attempts::{
 use crate::backend::{Backend, Recorded};
 use crate::error::Result;
 use crate::record::TaskRecord;
+use crate::revocations::{Begun, Revocations, Revoke, Revoked};
 
 /// A case: what it shows, and how.
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +81,11 @@ cases! {
     two_waiters_are_told,
     a_thousand_waiters_are_told,
     who_stops_waiting_disturbs_nobody,
+    what_is_revoked_never_begins,
+    only_a_termination_reaches_what_runs,
+    a_revocation_holds_for_the_longer_of_two_times_and_ends,
+    only_revocations_that_no_longer_hold_are_swept,
+    what_can_be_no_id_is_not_revoked,
 }
 
 /// Longest wait for anything that has to happen.
@@ -569,6 +575,79 @@ fn ended(ns: &str, name: &str, state: State) -> TaskRecord {
         finished_at: Some(at(100)),
         ..bare(ns, name, state)
     }
+}
+
+async fn what_is_revoked_never_begins(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+    let revocations = backend.revocations();
+    let ids: Vec<_> = (0..3_000).map(|number| format!("{ns}/{number}")).collect();
+    // One at a time as well as many at once, and one of them twice in a call.
+    let again = [&ids[1..], &ids[1..2]].concat();
+    tokio::try_join!(backend.revoke(&ids[..1], WHOLLY), backend.revoke(&again, WHOLLY), backend.revoke(&[], WHOLLY))?;
+    for id in &ids {
+        assert_eq!(begin(revocations, id).await.err(), Some(Revoked { terminate: false }), "{id}");
+    }
+    assert!(begin(revocations, &format!("{ns}/other")).await.is_ok());
+    Ok(())
+}
+
+async fn only_a_termination_reaches_what_runs(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+    let (revocations, id) = (backend.revocations(), format!("{ns}/runs"));
+    let begun = begin(revocations, &id).await.ok();
+    assert!(begun.is_some());
+    let Some(begun) = begun else { return Ok(()) };
+    backend.revoke(std::slice::from_ref(&id), WHOLLY).await?;
+    assert!(!begun.terminated().is_cancelled());
+    backend.revoke(std::slice::from_ref(&id), Revoke { terminate: true, lasts: None }).await?;
+    let told = timeout(DEADLINE, begun.terminated().cancelled()).await;
+    assert!(told.is_ok(), "it was not told within {DEADLINE:?}");
+    // Once asked for, a termination stays.
+    backend.revoke(std::slice::from_ref(&id), WHOLLY).await?;
+    assert_eq!(begin(revocations, &id).await.err(), Some(Revoked { terminate: true }));
+    Ok(())
+}
+
+async fn a_revocation_holds_for_the_longer_of_two_times_and_ends(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+    let ids = ["long", "short"].map(|name| format!("{ns}/{name}"));
+    let lasting = |lasts| Revoke { terminate: false, lasts: Some(lasts) };
+    backend.revoke(&ids[..1], lasting(Duration::from_secs(3_600))).await?;
+    backend.revoke(&ids, lasting(Duration::from_millis(1))).await?;
+    let revocations = backend.revocations();
+    assert!(begin(revocations, &ids[0]).await.is_err());
+    assert!(begin(revocations, &ids[1]).await.is_ok());
+    // Longer than time is counted.
+    backend.revoke(&ids[1..], lasting(Duration::MAX)).await?;
+    assert!(begin(revocations, &ids[1]).await.is_err());
+    Ok(())
+}
+
+async fn only_revocations_that_no_longer_hold_are_swept(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+    let gone: Vec<_> = (0..5).map(|number| format!("{ns}/gone/{number}")).collect();
+    let held = [format!("{ns}/held")];
+    backend.revoke(&gone, Revoke { terminate: false, lasts: Some(Duration::from_millis(1)) }).await?;
+    backend.revoke(&held, WHOLLY).await?;
+    assert_eq!(backend.sweep_revocations(2).await?, 2);
+    while backend.sweep_revocations(100).await? > 0 {}
+    assert!(begin(backend.revocations(), &held[0]).await.is_err());
+    Ok(())
+}
+
+async fn what_can_be_no_id_is_not_revoked(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+    for wrong in ["", "a\0b", &"x".repeat(256)] {
+        let ids = [format!("{ns}/good"), wrong.to_owned()];
+        let refused = backend.revoke(&ids, WHOLLY).await;
+        assert!(matches!(refused, Err(crate::Error::Invalid { .. })), "{refused:?}");
+    }
+    assert!(begin(backend.revocations(), &format!("{ns}/good")).await.is_ok());
+    Ok(())
+}
+
+/// For as long as rows are kept.
+const WHOLLY: Revoke = Revoke { terminate: false, lasts: None };
+
+async fn begin(revocations: &Arc<Revocations>, id: &str) -> Result<Begun, Revoked> {
+    let begun = timeout(DEADLINE, revocations.begin(id)).await;
+    assert!(begun.is_ok(), "nobody looked at the store within {DEADLINE:?}");
+    begun.unwrap_or(Err(Revoked { terminate: false }))
 }
 
 async fn record(backend: &Arc<dyn Backend>, record: &TaskRecord) -> Result<Recorded> {

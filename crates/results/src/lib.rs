@@ -5,6 +5,7 @@
 //! - [`record`]: what is known of a task, one row each;
 //! - [`backend`]: the contract of a store;
 //! - [`backends`]: Postgres, and SQLite for programs without a server;
+//! - [`revocations`]: which tasks are not to run;
 //! - [`recorder`]: many outcomes in one write;
 //! - [`transaction`]: a task's own work and its outcome in one commit;
 //! - `conformance`, behind the feature of that name: the suite that every store passes.
@@ -14,6 +15,12 @@ pub mod record;
 pub mod backend;
 
 pub mod backends;
+
+#[cfg_attr(
+    not(any(feature = "postgres", feature = "sqlite")),
+    expect(dead_code, reason = "without a store nobody fills it")
+)]
+pub mod revocations;
 
 pub mod recorder;
 
@@ -35,3 +42,4 @@ pub use recorder::{Recorder, RecorderService};
 #[cfg(feature = "postgres")]
 pub use sqlx;
 pub use transaction::{Committed, PgConnection, Session, Transaction, Transactions};
+pub use revocations::{Begun, Revocations, Revoke, Revoked};

@@ -13,14 +13,12 @@ const PIECE: u32 = 1_000;
 /// The shortest and the longest time between two looks.
 const EVERY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 
-/// Deletes what ended longer ago than `keep`, now and then, for as long as it is polled. Zero keeps everything.
+/// Deletes what ended longer ago than `keep`, now and then, for as long as it is polled, and what was revoked for a time
+/// that is over. Zero keeps every outcome.
 ///
 /// Every worker does so. They do not wait for each other: one skips what another is deleting.
 pub(crate) async fn sweep(backend: &dyn Backend, keep: Duration) {
-    if keep.is_zero() {
-        return std::future::pending().await;
-    }
-    let every = (keep / 20).clamp(EVERY.0, EVERY.1);
+    let every = if keep.is_zero() { EVERY.1 } else { (keep / 20).clamp(EVERY.0, EVERY.1) };
     loop {
         tokio::time::sleep(every).await;
         if let Err(error) = clear(backend, keep).await {
@@ -30,7 +28,11 @@ pub(crate) async fn sweep(backend: &dyn Backend, keep: Duration) {
 }
 
 async fn clear(backend: &dyn Backend, keep: Duration) -> Result<()> {
+    while backend.sweep_revocations(PIECE).await? == u64::from(PIECE) {}
     let Ok(ended_before) = clock::now().checked_sub(keep) else { return Ok(()) };
+    if keep.is_zero() {
+        return Ok(());
+    }
     while backend.sweep(ended_before, PIECE).await? == u64::from(PIECE) {}
     Ok(())
 }

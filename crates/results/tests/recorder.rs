@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use celeriac_protocol::State;
-use celeriac_results::{AttemptRecord, Backend, Error, Recorded, Recorder, Result, ResultsOptions, TaskRecord};
+use celeriac_results::{
+    AttemptRecord, Backend, Error, Recorded, Recorder, Result, ResultsOptions, Revocations, Revoke, TaskRecord,
+};
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use jiff::Timestamp;
@@ -27,6 +29,7 @@ struct Scripted {
     gate: Semaphore,
     /// What was asked to be swept.
     swept: Mutex<Vec<Timestamp>>,
+    revocations: Arc<Revocations>,
 }
 
 impl Scripted {
@@ -38,7 +41,13 @@ impl Scripted {
 
     fn shut() -> Arc<Self> {
         let (writes, swept) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { writes, failures: AtomicUsize::new(0), gate: Semaphore::new(0), swept })
+        Arc::new(Self {
+            writes,
+            failures: AtomicUsize::new(0),
+            gate: Semaphore::new(0),
+            swept,
+            revocations: Arc::default(),
+        })
     }
 
     fn failing(times: usize) -> Arc<Self> {
@@ -90,6 +99,18 @@ impl Backend for Scripted {
 
     fn forget<'a>(&'a self, _id: &'a str) -> BoxFuture<'a, Result<bool>> {
         async { Ok(false) }.boxed()
+    }
+
+    fn revoke<'a>(&'a self, _ids: &'a [String], _revoke: Revoke) -> BoxFuture<'a, Result<()>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn revocations(&self) -> &Arc<Revocations> {
+        &self.revocations
+    }
+
+    fn sweep_revocations(&self, _at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        async { Ok(0) }.boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -53,7 +53,7 @@ impl Life<'_> {
             return Ending::Done;
         }
         for step in &embed.chain {
-            if self.fail_step(step, failure).await == Ending::Again {
+            if self.end_step(step, State::Failure, failure).await == Ending::Again {
                 return Ending::Again;
             }
         }
@@ -70,6 +70,17 @@ impl Life<'_> {
         }
     }
 
+    /// After a task that was revoked or has expired: the steps that will never run are revoked too, the answer is given.
+    /// Errbacks are not called, as with Celery: nothing has failed.
+    pub(crate) async fn after_revoked(&self, embed: &Embed, failure: &Failure) -> Ending {
+        for step in &embed.chain {
+            if self.end_step(step, State::Revoked, failure).await == Ending::Again {
+                return Ending::Again;
+            }
+        }
+        self.answer_failure(State::Revoked, failure).await
+    }
+
     /// Does again what follows from an outcome that stands, since nobody knows how far the worker came that recorded it.
     pub(crate) async fn finish(&self, row: TaskRecord) -> Ending {
         let embed = match self.read_body() {
@@ -82,6 +93,7 @@ impl Life<'_> {
                 self.after_success(&embed, row.result.as_deref().unwrap_or("null"), Again::Yes).await
             }
             (State::Failure, Some(failure)) => self.after_failure(&embed, &failure, Again::Yes).await,
+            (State::Revoked, Some(failure)) => self.after_revoked(&embed, &failure).await,
             (state, Some(failure)) => self.answer_failure(state, &failure).await,
             (_, None) => Ending::Done,
         }
@@ -121,20 +133,21 @@ impl Life<'_> {
         follow_up::dead_letter_after(self, error).await
     }
 
-    /// A step of the chain that will never run, since one before it has failed: it has failed with the same error.
-    async fn fail_step(&self, step: &Signature, failure: &Failure) -> Ending {
+    /// A step of the chain that will never run, since one before it has not succeeded: it ends as that one did, with the
+    /// same error.
+    async fn end_step(&self, step: &Signature, state: State, failure: &Failure) -> Ending {
         let text = |option| step.options.get(option).and_then(Value::as_str);
         let Some(id) = text("task_id") else { return Ending::Done };
         if let Some(results) = &self.core.results {
-            let row = record::step_row(self, id.to_owned(), step.task.clone(), failure.clone());
+            let row = record::step_row(self, id.to_owned(), step.task.clone(), state, failure.clone());
             match results.record(row).await {
                 Ok(Ending::Again) => return Ending::Again,
                 Ok(_) => {}
-                Err(reason) => tracing::warn!(id, reason, "the failure of a later step cannot be recorded"),
+                Err(reason) => tracing::warn!(id, reason, "the end of a later step cannot be recorded"),
             }
         }
         match text("reply_to") {
-            Some(reply_to) => follow_up::answer_step(self, reply_to, id, failure).await.into(),
+            Some(reply_to) => follow_up::answer_step(self, reply_to, id, state, failure).await.into(),
             None => Ending::Done,
         }
     }

@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 pub enum Cancellation {
     /// It has reached its soft time limit; or its hard one, where it cannot be ended from outside.
     SoftTimeLimit,
+    /// It was terminated: nobody wants its outcome any more.
+    Terminated,
     /// The worker stops, and its drain time is over.
     Stopping,
 }

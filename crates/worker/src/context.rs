@@ -28,6 +28,8 @@ pub struct TaskContext {
     pub(crate) deadline: Option<Instant>,
     /// Where it is told to come to an end, if that may happen before the worker stops.
     pub(crate) notice: Option<Arc<Notice>>,
+    /// Cancelled when it is terminated, where there is a store that can tell.
+    pub(crate) terminated: Option<CancellationToken>,
 }
 
 /// What all tasks of a worker share.
@@ -38,6 +40,8 @@ pub(crate) struct World {
     /// How long rows are kept.
     pub(crate) keep: Duration,
     pub(crate) threads: Threads,
+    /// How long a task may go on that was terminated.
+    pub(crate) grace: Duration,
     /// Cancelled when running tasks have to come to an end.
     pub(crate) interrupt: CancellationToken,
     /// Cancelled when nothing may be waited for any longer, neither broker nor store: each delivery goes back as it is.
@@ -46,11 +50,14 @@ pub(crate) struct World {
 
 impl TaskContext {
     /// What an attempt of a task sees that begins now.
-    pub(crate) fn new(received: Arc<Received>, world: Arc<World>, limits: TimeLimits, task: &TaskDefinition) -> Self {
+    pub(crate) fn new(received: Arc<Received>, world: Arc<World>, limits: TimeLimits,
+        task: &TaskDefinition,
+        terminated: Option<CancellationToken>,
+    ) -> Self {
         let hard = limits.hard.filter(|_| task.can_be_ended());
         let deadline = hard.and_then(|hard| Instant::now().checked_add(hard));
         let notice = (limits != TimeLimits::default()).then(Arc::default);
-        Self { received, world, limits, deadline, notice }
+        Self { received, world, limits, deadline, notice, terminated }
     }
 
     /// Task id.
@@ -154,18 +161,23 @@ impl TaskContext {
         })
     }
 
-    /// Completes when the task should come to an end: its soft time limit has passed, or the worker stops and its drain
-    /// time is over.
+    /// Completes when the task should come to an end: its soft time limit has passed, it is terminated, or the worker
+    /// stops and its drain time is over.
     ///
     /// A task that does not end when the worker stops is dropped at its next await, and its message goes back to the
-    /// queue; one that goes on past its soft limit is ended by the hard one, if there is one.
+    /// queue; one that goes on past its soft limit is ended by the hard one, if there is one. One that is terminated is dropped
+    /// after `worker.terminate_grace`.
     pub async fn cancelled(&self) {
-        match &self.notice {
-            None => self.world.interrupt.cancelled().await,
-            Some(notice) => tokio::select! {
-                () = self.world.interrupt.cancelled() => {}
-                () = notice.given() => {}
-            },
+        let limited = async {
+            match &self.notice {
+                Some(notice) => notice.given().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.world.interrupt.cancelled() => {}
+            () = limited => {}
+            () = cancelled(self.terminated.as_ref()) => {}
         }
     }
 
@@ -176,12 +188,23 @@ impl TaskContext {
 
     /// Why the task should come to an end, if it should.
     pub fn cancellation(&self) -> Option<Cancellation> {
+        if self.terminated.as_ref().is_some_and(CancellationToken::is_cancelled) {
+            return Some(Cancellation::Terminated);
+        }
         let stopping = || self.world.interrupt.is_cancelled().then_some(Cancellation::Stopping);
         self.notice.as_ref().and_then(|notice| notice.why()).or_else(stopping)
     }
 
     fn headers_of_task(&self) -> &TaskHeaders {
         &self.received.headers
+    }
+}
+
+/// Completes when this is cancelled; never where there is none.
+async fn cancelled(token: Option<&CancellationToken>) {
+    match token {
+        Some(token) => token.cancelled().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) enum Attempt {
     Finished(Finished),
     /// The worker stops, and could wait no longer.
     Interrupted,
+    /// It was revoked while it ran, and has ended for that, or was dropped.
+    Terminated,
 }
 
 /// Runs an attempt.
@@ -135,14 +137,42 @@ pub(crate) struct Bounds {
     limits: TimeLimits,
     /// Tells the task that its soft limit has passed.
     notice: Option<Arc<Notice>>,
+    /// Tells the task that it is terminated.
+    terminated: Option<CancellationToken>,
+    /// How long it may go on after that.
+    grace: Duration,
 }
 
 impl Bounds {
     pub(crate) fn of(ctx: &TaskContext) -> Self {
-        Self { interrupt: ctx.world.interrupt.clone(), limits: ctx.limits, notice: ctx.notice.clone() }
+        Self {
+            interrupt: ctx.world.interrupt.clone(),
+            limits: ctx.limits,
+            notice: ctx.notice.clone(),
+            terminated: ctx.terminated.clone(),
+            grace: ctx.world.grace,
+        }
     }
 
-    async fn within(self, attempt: impl Future<Output = Finished>) -> Attempt {
+    async fn within(mut self, attempt: impl Future<Output = Finished>) -> Attempt {
+        let Some(terminated) = self.terminated.take() else { return self.in_time(attempt).await };
+        let grace = self.grace;
+        let overdue = async {
+            terminated.cancelled().await;
+            tokio::time::sleep(grace).await;
+        };
+        tokio::select! {
+            biased;
+            attempt = self.in_time(attempt) => match attempt {
+                // It was told to end, and does: that is no error to be tried again. A result is one all the same.
+                Attempt::Finished(Err(_)) if terminated.is_cancelled() => Attempt::Terminated,
+                attempt => attempt,
+            },
+            () = overdue => Attempt::Terminated,
+        }
+    }
+
+    async fn in_time(self, attempt: impl Future<Output = Finished>) -> Attempt {
         let mut attempt = std::pin::pin!(attempt);
         if self.limits != TimeLimits::default() {
             let hard = std::pin::pin!(never_or_after(self.limits.hard));

@@ -7,6 +7,7 @@
 //! - `intake`, `decode`, `execute`, `decide`, `record`, `after`, `follow_up`: the steps;
 //! - `transactional`: the steps of a task that commits its effects and its outcome together;
 //! - `limits`, `cancellation`: how long an attempt may take, and how it is told to come to an end;
+//! - `revoked`: what was revoked does not begin, and comes to an end;
 //! - `slots`, `prefetch`, `tuning`: how much runs at once, and how much is held beside it;
 //! - [`handler`] and [`registry`]: what a task is to a worker, and which it knows; `builtin`: those of Celery's own;
 //! - [`context`] and [`outcome`]: what a task sees, and what it may say;
@@ -32,6 +33,8 @@ mod execute;
 mod limits;
 
 mod transactional;
+
+mod revoked;
 
 mod decide;
 

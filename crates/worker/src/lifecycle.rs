@@ -16,7 +16,7 @@ use celeriac_broker::{Broker, Delivery};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::task::Acks;
 use celeriac_protocol::{ArgumentError, Body, DecodeLimits, Embed, Failure, State, TaskHeaders};
-use celeriac_results::{Backend, Recorded, Recorder, TaskRecord};
+use celeriac_results::{Backend, Begun, Recorded, Recorder, TaskRecord};
 use celeriac_telemetry::clock;
 use celeriac_telemetry::occurrences::worker::{
     TaskExpired, TaskFailed, TaskInterrupted, TaskReceived, TaskRetried, TaskSkipped, TaskStarted, TaskSucceeded,
@@ -240,9 +240,13 @@ impl Life<'_> {
             Ok(read) => read,
             Err(unusable) => return self.refuse(&unusable, None, &Embed::default(), slot).await,
         };
+        let begun = match self.begin().await {
+            Ok(begun) => begun,
+            Err(ended) => return ended,
+        };
         let arguments = self.keeps_outcome(task).then(|| record::Arguments::of(&body));
+        let ctx = self.context(task, begun.as_ref());
         if let Runner::Transactional(run) = task.runner {
-            let ctx = self.context(task);
             let bounds = Bounds::of(&ctx);
             return match run(ctx, body) {
                 Ok(run) => {
@@ -252,7 +256,7 @@ impl Life<'_> {
             };
         }
         let timing = Timing::begin();
-        let attempt = match self.execute(task, body).await {
+        let attempt = match self.execute(task, ctx, body).await {
             Ok(attempt) => attempt,
             // What it carries could be read: to those who follow, this is a failure like any other.
             Err(error) => return self.refuse(&Unusable::Arguments(error), arguments, &embed, slot).await,
@@ -260,9 +264,13 @@ impl Life<'_> {
         let timing = timing.end();
         // What remains is waiting for others: the slot is free for the next task.
         drop(slot);
-        let Attempt::Finished(finished) = attempt else {
-            self.span.tell(&TaskInterrupted { task: task.name, id: &self.headers().id });
-            return Ending::Again.into();
+        let finished = match attempt {
+            Attempt::Finished(finished) => finished,
+            Attempt::Interrupted => {
+                self.span.tell(&TaskInterrupted { task: task.name, id: &self.headers().id });
+                return Ending::Again.into();
+            }
+            Attempt::Terminated => return self.terminate(arguments, timing, &embed).await,
         };
         let verdict = self.judge(task, finished, &timing);
         self.conclude(task, verdict, arguments, timing, &embed).await
@@ -282,21 +290,25 @@ impl Life<'_> {
         Ok((body, embed))
     }
 
-    async fn execute(&self, task: &TaskDefinition, body: Body) -> Result<Attempt, ArgumentError> {
+    async fn execute(&self, task: &TaskDefinition, ctx: TaskContext, body: Body) -> Result<Attempt, ArgumentError> {
         let TaskHeaders { id, retries, .. } = self.headers();
         self.span.tell(&TaskStarted { task: task.name, id, attempt: retries.saturating_add(1) });
-        execute(task, self.context(task), body, self.span).await
+        execute(task, ctx, body, self.span).await
     }
 
-    fn context(&self, task: &TaskDefinition) -> TaskContext {
+    fn context(&self, task: &TaskDefinition, begun: Option<&Begun>) -> TaskContext {
         let limits = limits::in_force(self.headers().limits, &task.options);
-        TaskContext::new(Arc::clone(&self.received), Arc::clone(&self.core.world), limits, task)
+        let terminated = begun.map(|begun| begun.terminated().clone());
+        TaskContext::new(Arc::clone(&self.received), Arc::clone(&self.core.world), limits, task, terminated)
     }
 
     /// Whether the task may start now. Headers and store decide; the body is not looked at.
     async fn admit(&self, slot: Slot) -> Result<Slot, Ended> {
         if self.has_expired() {
             return Err(self.expire().await);
+        }
+        if self.is_revoked() {
+            return Err(self.revoke().await);
         }
         if let Some(ending) = self.already_led().await {
             return Err(ending.into());
@@ -324,7 +336,8 @@ impl Life<'_> {
         self.span.tell(&TaskExpired { task, id });
         let failure = Failure::new("TaskRevokedError", "expired");
         let ended = self.end_with(State::Revoked, failure.clone(), Outcome::default()).await;
-        ended.and(self.answer_failure(State::Revoked, &failure)).await
+        let embed = self.read_body().map(|(_, embed)| embed).unwrap_or_default();
+        ended.and(self.after_revoked(&embed, &failure)).await
     }
 
     fn time_until_due(&self) -> Option<Duration> {
@@ -332,7 +345,7 @@ impl Life<'_> {
     }
 
     /// What an earlier delivery of this attempt left in the store, if this one may not be the first.
-    async fn already_led(&self) -> Option<Ending> {
+    pub(crate) async fn already_led(&self) -> Option<Ending> {
         let TaskHeaders { task, id, retries, .. } = self.headers();
         let message = &self.received.message.headers;
         let (repeated, replays) = (message.get(names::REPEATED).is_some(), message.replays());
@@ -481,7 +494,7 @@ impl Life<'_> {
         }
     }
 
-    async fn end_with(&self, state: State, failure: Failure, outcome: Outcome) -> Ended {
+    pub(crate) async fn end_with(&self, state: State, failure: Failure, outcome: Outcome) -> Ended {
         let outcome = Outcome { failure: Some(failure.clone()), ..outcome };
         Ended { ending: self.record(state, outcome).await, state, failure: Some(failure) }
     }

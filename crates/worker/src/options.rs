@@ -34,6 +34,9 @@ pub struct WorkerOptions {
     /// How long running tasks may go on after it was told to stop.
     #[serde(with = "duration")]
     pub drain: Duration,
+    /// How long a task may run on after it was terminated.
+    #[serde(with = "duration")]
+    pub terminate_grace: Duration,
 }
 
 impl Default for WorkerOptions {
@@ -49,6 +52,7 @@ impl Default for WorkerOptions {
             time_limit: None,
             soft_time_limit: None,
             drain: Duration::from_secs(30),
+            terminate_grace: Duration::from_secs(5),
         }
     }
 }

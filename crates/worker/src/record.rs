@@ -76,7 +76,7 @@ pub(crate) fn row(life: &Life<'_>, state: State, outcome: Outcome) -> TaskRecord
 }
 
 /// The row of a later step of a chain that will never run.
-pub(crate) fn step_row(life: &Life<'_>, id: String, task: String, failure: Failure) -> TaskRecord {
+pub(crate) fn step_row(life: &Life<'_>, id: String, task: String, state: State, failure: Failure) -> TaskRecord {
     TaskRecord {
         failure: Some(failure),
         root_id: Some(life.received.root_id().to_owned()),
@@ -84,7 +84,7 @@ pub(crate) fn step_row(life: &Life<'_>, id: String, task: String, failure: Failu
         trace_id: life.span.trace_id(),
         received_at: None,
         replays: life.received.message.headers.replays(),
-        ..bare_row(life.core, &life.received.origin, id, task, State::Failure, life.received_at)
+        ..bare_row(life.core, &life.received.origin, id, task, state, life.received_at)
     }
 }
 

@@ -96,9 +96,16 @@ impl Life<'_> {
         let attempt = execute_in(&mut transaction, run, bounds, self.span).await;
         let timing = timing.end();
         drop(slot);
-        let Attempt::Finished(finished) = attempt else {
-            self.span.tell(&TaskInterrupted { task: task.name, id });
-            return Ending::Again.into();
+        let finished = match attempt {
+            Attempt::Finished(finished) => finished,
+            Attempt::Interrupted => {
+                self.span.tell(&TaskInterrupted { task: task.name, id });
+                return Ending::Again.into();
+            }
+            Attempt::Terminated => {
+                transaction.rollback().await;
+                return self.terminate(arguments, timing, embed).await;
+            }
         };
         match self.judge(task, finished, &timing) {
             Verdict::Succeed(result) => self.commit(task, transaction, result, arguments, timing, embed).await,

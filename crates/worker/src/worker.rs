@@ -145,6 +145,8 @@ impl Worker {
             services.tracker.spawn(async move {
                 let _ = give_up.run_until_cancelled(service.run(stop)).await;
             });
+            // Read before the first task comes, and kept up to date from now on.
+            let _ = backend.revocations();
             Results { backend: Arc::clone(backend), recorder }
         });
         let registry = Arc::new(parts.registry);
@@ -154,6 +156,7 @@ impl Worker {
             state: parts.state,
             keep: parts.results.keep,
             threads: Threads::default(),
+            grace: parts.options.terminate_grace,
             interrupt: CancellationToken::new(),
             give_up: CancellationToken::new(),
         };

@@ -5,12 +5,14 @@ mod fault;
 mod listen;
 mod migrate;
 mod read;
+mod revocations;
 mod time;
 mod transaction;
 mod write;
 
 use std::str::FromStr;
 use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -29,6 +31,7 @@ use crate::backend::{Backend, Recorded};
 use crate::error::{Error, Result};
 use crate::options::ResultsOptions;
 use crate::record::{AttemptRecord, TaskRecord};
+use crate::revocations::{Revocations, Revoke};
 
 const SWEEP: &str = "DELETE FROM celeriac.tasks WHERE id IN (
     SELECT id FROM celeriac.tasks
@@ -43,6 +46,9 @@ pub struct PostgresBackend {
     listening: Listening,
     listen_once: Once,
     waiting: Arc<Waiting>,
+    keep: Duration,
+    keep_once: Once,
+    revocations: Arc<Revocations>,
     services: TaskTracker,
     stop: CancellationToken,
 }
@@ -69,6 +75,9 @@ impl PostgresBackend {
             listening: Listening { options: connect, url, connect_timeout, statement_timeout },
             listen_once: Once::new(),
             waiting: Arc::default(),
+            keep: options.keep,
+            keep_once: Once::new(),
+            revocations: Arc::default(),
             services: TaskTracker::new(),
             stop: CancellationToken::new(),
         })
@@ -126,6 +135,22 @@ impl Backend for PostgresBackend {
 
     fn transactions(&self) -> Option<&Transactions> {
         Some(&self.transactions)
+    }
+
+    fn revoke<'a>(&'a self, ids: &'a [String], revoke: Revoke) -> BoxFuture<'a, Result<()>> {
+        revocations::revoke(&self.connections, ids, revoke.terminate, revoke.lasts(self.keep)).boxed()
+    }
+
+    fn revocations(&self) -> &Arc<Revocations> {
+        self.keep_once.call_once(|| {
+            let (listening, stop) = (self.listening.clone(), self.stop.clone());
+            self.services.spawn(revocations::keep(listening, Arc::clone(&self.revocations), stop));
+        });
+        &self.revocations
+    }
+
+    fn sweep_revocations(&self, at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        revocations::sweep(&self.connections, at_most).boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

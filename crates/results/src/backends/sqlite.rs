@@ -6,11 +6,13 @@
 mod fault;
 mod migrate;
 mod read;
+mod revocations;
 mod watch;
 mod write;
 
 use std::str::FromStr;
 use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -25,6 +27,7 @@ use crate::backend::{Backend, Recorded};
 use crate::error::{Error, Result};
 use crate::options::ResultsOptions;
 use crate::record::{AttemptRecord, TaskRecord};
+use crate::revocations::{Revocations, Revoke};
 
 const SWEEP: &str = "DELETE FROM tasks WHERE id IN (
     SELECT id FROM tasks
@@ -40,6 +43,9 @@ pub struct SqliteBackend {
     readers: SqlitePool,
     waiting: Arc<Waiting>,
     watch_once: Once,
+    keep: Duration,
+    keep_once: Once,
+    revocations: Arc<Revocations>,
     services: TaskTracker,
     stop: CancellationToken,
 }
@@ -68,6 +74,9 @@ impl SqliteBackend {
             readers,
             waiting: Arc::default(),
             watch_once: Once::new(),
+            keep: options.keep,
+            keep_once: Once::new(),
+            revocations: Arc::default(),
             services: TaskTracker::new(),
             stop: CancellationToken::new(),
         })
@@ -174,6 +183,23 @@ impl Backend for SqliteBackend {
 
     fn sweep(&self, ended_before: Timestamp, at_most: u32) -> BoxFuture<'_, Result<u64>> {
         self.delete_ended(ended_before, at_most).boxed()
+    }
+
+    fn revoke<'a>(&'a self, ids: &'a [String], revoke: Revoke) -> BoxFuture<'a, Result<()>> {
+        let store = (self.url.as_str(), &self.writer);
+        revocations::revoke(store, ids, revoke.terminate, revoke.lasts(self.keep), &self.revocations).boxed()
+    }
+
+    fn revocations(&self) -> &Arc<Revocations> {
+        self.keep_once.call_once(|| {
+            let (url, pool, stop) = (self.url.clone(), self.readers.clone(), self.stop.clone());
+            self.services.spawn(revocations::keep(url, pool, Arc::clone(&self.revocations), stop));
+        });
+        &self.revocations
+    }
+
+    fn sweep_revocations(&self, at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        revocations::sweep(&self.url, &self.writer, at_most).boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

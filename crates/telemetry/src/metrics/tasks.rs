@@ -28,7 +28,7 @@ pub(crate) enum TaskCounter {
     Succeeded,
     Failed,
     Rejected,
-    Expired,
+    Revoked,
 }
 
 impl TaskCounter {
@@ -40,7 +40,7 @@ impl TaskCounter {
         Self::Succeeded,
         Self::Failed,
         Self::Rejected,
-        Self::Expired,
+        Self::Revoked,
     ];
 
     /// Its name, and the state that ended the task.
@@ -54,7 +54,7 @@ impl TaskCounter {
             Self::Succeeded => (FINISHED, Some("SUCCESS")),
             Self::Failed => (FINISHED, Some("FAILURE")),
             Self::Rejected => (FINISHED, Some("REJECTED")),
-            Self::Expired => (FINISHED, Some("REVOKED")),
+            Self::Revoked => (FINISHED, Some("REVOKED")),
         }
     }
 }

@@ -233,7 +233,7 @@ pub struct TaskExpired<'a> {
 
 impl Occurrence for TaskExpired<'_> {
     fn tell(&self) {
-        count_task(self.task, TaskCounter::Expired);
+        count_task(self.task, TaskCounter::Revoked);
         warn!(target: TARGET, "{}[{}] expired before it could start", self.task, self.id);
     }
 
@@ -243,6 +243,32 @@ impl Occurrence for TaskExpired<'_> {
 
     fn mark(&self, mark: &mut dyn FnMut(&'static str, &[Attribute<'_>])) {
         mark("expired", &[]);
+    }
+}
+
+/// A task was revoked, before it began or while it ran.
+#[derive(Debug, Clone, Copy)]
+pub struct TaskRevoked<'a> {
+    /// Task name.
+    pub task: &'a str,
+    /// Task id.
+    pub id: &'a str,
+    /// `revoked` before it began, `terminated` while it ran.
+    pub how: &'a str,
+}
+
+impl Occurrence for TaskRevoked<'_> {
+    fn tell(&self) {
+        count_task(self.task, TaskCounter::Revoked);
+        info!(target: TARGET, "{}[{}] {}", self.task, self.id, self.how);
+    }
+
+    fn level(&self) -> Level {
+        Level::INFO
+    }
+
+    fn mark(&self, mark: &mut dyn FnMut(&'static str, &[Attribute<'_>])) {
+        mark(if self.how == "terminated" { "terminated" } else { "revoked" }, &[]);
     }
 }
 

@@ -39,12 +39,18 @@ pub(crate) async fn answer(life: &Life<'_>, answer: &Answer<'_>) -> Result<(), U
     reply(life, reply_to, correlation_id, meta).await
 }
 
-/// Tells whoever awaits a step that will never run that it has failed.
+/// Tells whoever awaits a step that will never run how it has ended instead.
 ///
 /// # Errors
 /// When the worker stops.
-pub(crate) async fn answer_step(life: &Life<'_>, reply_to: &str, id: &str, failure: &Failure) -> Result<(), Unsent> {
-    let answer = Answer { state: State::Failure, result: None, failure: Some(failure), children: Vec::new() };
+pub(crate) async fn answer_step(
+    life: &Life<'_>,
+    reply_to: &str,
+    id: &str,
+    state: State,
+    failure: &Failure,
+) -> Result<(), Unsent> {
+    let answer = Answer { state, result: None, failure: Some(failure), children: Vec::new() };
     reply(life, reply_to, id, meta(id, &answer, None, None)).await
 }
 

@@ -38,10 +38,10 @@ pub(super) struct Listening {
 /// Serves those who wait until `stop`, through every loss of the connection.
 pub(super) async fn listen(listening: Listening, waiting: Arc<Waiting>, stop: CancellationToken) {
     let mut pause = Pause::new();
-    let pool = listening.pool();
+    let mut pool = listening.pool();
     let served = async {
         loop {
-            let cause = match listening.connect(&pool).await {
+            let cause = match listening.connect(&pool, CHANNEL).await {
                 Ok(mut listener) => {
                     pause = Pause::new();
                     listening.serve(&mut listener, &waiting).await
@@ -50,17 +50,17 @@ pub(super) async fn listen(listening: Listening, waiting: Arc<Waiting>, stop: Ca
             };
             let error = fault::error(&listening.url, "waiting for outcomes", cause);
             tracing::warn!("waiting for outcomes is interrupted, trying again: {}", error.chain());
+            listening.renew(&mut pool).await;
             sleep(pause.next()).await;
         }
     };
     stop.run_until_cancelled(Box::pin(served)).await;
-    // The server keeps the connection open for no longer than this program.
-    let _ = timeout(FAREWELL, pool.close()).await;
+    listening.end(&pool).await;
 }
 
 impl Listening {
     /// The driver listens on a connection of a pool only: this pool has that one.
-    fn pool(&self) -> PgPool {
+    pub(super) fn pool(&self) -> PgPool {
         PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(self.connect_timeout)
@@ -69,12 +69,23 @@ impl Listening {
             .connect_lazy_with(self.options.clone())
     }
 
-    async fn connect(&self, pool: &PgPool) -> sqlx::Result<PgListener> {
+    pub(super) async fn connect(&self, pool: &PgPool, channel: &str) -> sqlx::Result<PgListener> {
         let mut listener = PgListener::connect_with(pool).await?;
         // A lost connection shows as `None`; what comes then is decided here.
         listener.eager_reconnect(false);
-        self.within(listener.listen(CHANNEL)).await?;
+        self.within(listener.listen(channel)).await?;
         Ok(listener)
+    }
+
+    /// A connection that has died in silence does not come back to its pool.
+    pub(super) async fn renew(&self, pool: &mut PgPool) {
+        let old = std::mem::replace(pool, self.pool());
+        self.end(&old).await;
+    }
+
+    /// The server keeps the connection open for no longer than this program.
+    pub(super) async fn end(&self, pool: &PgPool) {
+        let _ = timeout(FAREWELL, pool.close()).await;
     }
 
     /// Serves those who wait until the connection is lost, and tells why.
@@ -122,7 +133,7 @@ impl Listening {
         Ok(())
     }
 
-    async fn within<T>(&self, answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    pub(super) async fn within<T>(&self, answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
         match timeout(self.statement_timeout, answer).await {
             Ok(answer) => answer,
             Err(_) => Err(lost("no answer in time")),
@@ -136,6 +147,6 @@ fn collect(waiting: &Waiting, payload: &str, ids: &mut Vec<String>) {
     }
 }
 
-fn lost(reason: &'static str) -> sqlx::Error {
+pub(super) fn lost(reason: &'static str) -> sqlx::Error {
     sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::ConnectionAborted, reason))
 }

@@ -11,6 +11,11 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "tasks", sql: include_str!("../../../migrations/postgres/0001_tasks.sql") },
     Migration { version: 2, name: "replays", sql: include_str!("../../../migrations/postgres/0002_replays.sql") },
     Migration { version: 3, name: "attempts", sql: include_str!("../../../migrations/postgres/0003_attempts.sql") },
+    Migration {
+        version: 5,
+        name: "revocations",
+        sql: include_str!("../../../migrations/postgres/0005_revocations.sql"),
+    },
 ];
 
 /// Held while migrating, so that of several workers that start together one does it: the bytes of `celeriac`.

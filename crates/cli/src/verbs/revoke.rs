@@ -1,0 +1,31 @@
+//! `revoke`: sees to it that tasks do not run.
+
+use serde_json::json;
+
+use crate::application::Program;
+use crate::args::RevokeArgs;
+use crate::error::Error;
+use crate::output;
+
+pub(crate) async fn run<P: Program>(program: &P, args: RevokeArgs, json: bool) -> Result<(), Error> {
+    let RevokeArgs { ids, terminate, lasting } = args;
+    let client = program.client().await?;
+    let mut revoke = client.revoke(ids.iter().map(String::as_str));
+    if terminate {
+        revoke = revoke.terminate();
+    }
+    if let Some(time) = lasting {
+        revoke = revoke.lasting(time);
+    }
+    let revoked = revoke.await;
+    client.close().await;
+    revoked?;
+    output::answer(json, &json!({ "revoked": ids, "terminate": terminate }), || text(ids.len(), terminate));
+    Ok(())
+}
+
+fn text(tasks: usize, terminate: bool) -> String {
+    let tasks = if tasks == 1 { "1 task".to_owned() } else { format!("{tasks} tasks") };
+    let running = if terminate { "what runs of them is told to end" } else { "what runs of them goes on" };
+    format!("revoked {tasks}: what has not begun never will, {running}")
+}

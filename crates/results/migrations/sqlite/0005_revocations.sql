@@ -1,0 +1,10 @@
+-- Tasks that are not to run, or not to run on. Numbers are given in the order of commits.
+CREATE TABLE revocations (
+    number     INTEGER PRIMARY KEY AUTOINCREMENT,
+    id         TEXT NOT NULL UNIQUE,
+    terminate  INTEGER NOT NULL,
+    revoked_at TEXT NOT NULL,
+    until      TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX revocations_until ON revocations (until);

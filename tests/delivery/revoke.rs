@@ -1,0 +1,383 @@
+//! What is revoked does not run, and what is terminated comes to an end.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use celeriac::prelude::*;
+use celeriac_client::Error;
+use celeriac_servers::{Durability, PostgresNode};
+use celeriac_tests::{Bed, Running, eventually};
+use sqlx::{Connection, PgConnection};
+
+use crate::command_line::run;
+
+/// What ran, and whether those that wait may go on.
+#[derive(Debug, Default)]
+struct World {
+    ran: Mutex<Vec<String>>,
+    open: AtomicBool,
+}
+
+impl World {
+    fn note(&self, what: &str, ctx: &TaskContext) {
+        self.ran.lock().unwrap().push(format!("{what} {}", ctx.id()));
+    }
+
+    fn has(&self, what: &str, id: &str) -> bool {
+        self.ran.lock().unwrap().contains(&format!("{what} {id}"))
+    }
+
+    async fn happens(&self, what: &str, id: &str) {
+        eventually(what, async || self.has(what, id), |has| *has).await;
+    }
+}
+
+/// Runs until it may go on, and then returns.
+#[task(name = "v.gate")]
+async fn gate(ctx: TaskContext) -> TaskResult<()> {
+    let world = ctx.state::<World>()?;
+    world.note("begun", &ctx);
+    while !world.open.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+#[task(name = "v.quick")]
+async fn quick(ctx: TaskContext) -> TaskResult<()> {
+    ctx.state::<World>()?.note("begun", &ctx);
+    Ok(())
+}
+
+#[task(name = "v.again", max_retries = 5, retry_backoff = "2s..2s")]
+async fn again(ctx: TaskContext) -> TaskResult<()> {
+    ctx.state::<World>()?.note("begun", &ctx);
+    Err(TaskError::new("not yet"))
+}
+
+/// Ends when it is told, and is tried again when it has failed.
+#[task(name = "v.polite", max_retries = 5, retry_backoff = "10ms..20ms")]
+async fn polite(ctx: TaskContext) -> TaskResult<()> {
+    let world = ctx.state::<World>()?;
+    world.note("begun", &ctx);
+    ctx.cancelled().await;
+    world.note(if ctx.cancellation() == Some(celeriac::Cancellation::Terminated) { "told" } else { "stopped" }, &ctx);
+    Err(TaskError::new("cancelled"))
+}
+
+/// Ends when it is told, with its work done.
+#[task(name = "v.diligent")]
+async fn diligent(ctx: TaskContext) -> TaskResult<u8> {
+    ctx.state::<World>()?.note("begun", &ctx);
+    ctx.cancelled().await;
+    Ok(7)
+}
+
+/// Hears nothing.
+#[task(name = "v.deaf")]
+async fn deaf(ctx: TaskContext) -> TaskResult<()> {
+    ctx.state::<World>()?.note("begun", &ctx);
+    std::future::pending().await
+}
+
+/// Blocks its thread until it may go on, whatever it is told.
+#[task(name = "v.block")]
+#[expect(clippy::disallowed_methods, reason = "a task that blocks is what is tested")]
+fn block(ctx: TaskContext) -> TaskResult<()> {
+    let world = ctx.state::<World>()?;
+    world.note("begun", &ctx);
+    while !world.open.load(Ordering::Relaxed) {
+        if ctx.is_cancelled() && !world.has("told", ctx.id()) {
+            world.note("told", &ctx);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    world.note("ended", &ctx);
+    Ok(())
+}
+
+fn program(bed: &Bed, world: &Arc<World>) -> celeriac::app::Builder {
+    bed.program(tasks![gate, quick, again, polite, diligent, deaf, block])
+        .shared(Arc::clone(world))
+        .set("client.result_timeout", "40s")
+        .set("worker.terminate_grace", "200ms")
+}
+
+struct Stage {
+    bed: Bed,
+    world: Arc<World>,
+    running: Running,
+}
+
+impl Stage {
+    async fn start() -> Self {
+        Self::with(|program| program).await
+    }
+
+    async fn with(more: impl FnOnce(celeriac::app::Builder) -> celeriac::app::Builder) -> Self {
+        let (bed, world) = (Bed::new().await, Arc::new(World::default()));
+        let running = Running::start(&more(program(&bed, &world)).build().unwrap()).await;
+        Self { bed, world, running }
+    }
+
+    fn client(&self) -> &Client {
+        &self.running.client
+    }
+
+    /// Ends it all; nothing is left on a queue.
+    async fn clear(self) {
+        self.world.open.store(true, Ordering::Relaxed);
+        self.running.stop().await;
+        let peer = self.bed.peer().await;
+        assert_eq!((peer.ready("celeriac").await, peer.ready("celeriac.dead").await), (0, 0));
+        self.bed.clear().await;
+    }
+}
+
+/// Asserts that the task was revoked, and whether that was while it ran.
+async fn assert_revoked<T>(handle: &TaskHandle<T>, while_it_ran: bool)
+where
+    T: serde::de::DeserializeOwned,
+{
+    match handle.get().await.err() {
+        Some(Error::Revoked { id, terminated }) => assert_eq!((id.as_str(), terminated), (handle.id(), while_it_ran)),
+        other => panic!("{other:?}"),
+    }
+    let row = handle.record().await.unwrap().unwrap();
+    let failure = row.failure.unwrap();
+    let message = if while_it_ran { "terminated" } else { "revoked" };
+    assert_eq!(
+        (row.state, failure.kind.as_str(), failure.message.as_str()),
+        (State::Revoked, "TaskRevokedError", message)
+    );
+}
+
+#[tokio::test]
+async fn what_is_revoked_on_its_queue_does_not_run_on_a_worker_that_starts_later() {
+    let (bed, world) = (Bed::new().await, Arc::new(World::default()));
+    let app = program(&bed, &world).build().unwrap();
+    let client = app.client().await.unwrap();
+    let handle = quick().submit(&client).await.unwrap();
+    handle.revoke().await.unwrap();
+    let kept = quick().submit(&client).await.unwrap();
+
+    let running = Running::start(&app).await;
+    assert_revoked(&handle, false).await;
+    kept.get().await.unwrap();
+    assert!(!world.has("begun", handle.id()) && world.has("begun", kept.id()));
+    running.stop().await;
+    assert_eq!(bed.peer().await.ready("celeriac").await, 0);
+    client.close().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn what_a_worker_holds_and_has_not_begun_does_not_begin_once_revoke_has_returned() {
+    let stage = Stage::with(|program| program.set("worker.concurrency", "1").set("worker.prefetch", "100")).await;
+    let first = gate().submit(stage.client()).await.unwrap();
+    stage.world.happens("begun", first.id()).await;
+    let mut held = Vec::new();
+    for _ in 0..50 {
+        held.push(quick().submit(stage.client()).await.unwrap());
+    }
+    let peer = stage.bed.peer().await;
+    eventually("all are held", async || peer.ready("celeriac").await, |ready| *ready == 0).await;
+    // Half of them together, half of them each by itself.
+    stage.client().revoke(held[..25].iter().map(TaskHandle::id)).await.unwrap();
+    futures::future::try_join_all(held[25..].iter().map(|handle| handle.revoke().into_future())).await.unwrap();
+    stage.world.open.store(true, Ordering::Relaxed);
+    for handle in &held {
+        assert_revoked(handle, false).await;
+        assert!(!stage.world.has("begun", handle.id()));
+    }
+    first.get().await.unwrap();
+    stage.clear().await;
+}
+
+#[tokio::test]
+async fn neither_a_delayed_task_nor_the_next_attempt_runs_once_revoked() {
+    let stage = Stage::start().await;
+    let later = quick().delay(Duration::from_secs(2)).submit(stage.client()).await.unwrap();
+    let retried = again().submit(stage.client()).await.unwrap();
+    let state = async || retried.status().await.unwrap();
+    eventually("it waits for its next attempt", state, |state| *state == State::Retry).await;
+    stage.client().revoke([later.id(), retried.id()]).await.unwrap();
+    assert_revoked(&later, false).await;
+    assert_revoked(&retried, false).await;
+    let begun = stage.world.ran.lock().unwrap().clone();
+    assert_eq!(begun, [format!("begun {}", retried.id())]);
+    stage.clear().await;
+}
+
+#[tokio::test]
+async fn a_task_that_runs_goes_on_when_it_is_revoked_and_ends_when_it_is_terminated() {
+    let stage = Stage::start().await;
+    let (goes_on, ends) =
+        (gate().submit(stage.client()).await.unwrap(), polite().submit(stage.client()).await.unwrap());
+    stage.world.happens("begun", goes_on.id()).await;
+    stage.world.happens("begun", ends.id()).await;
+    stage.client().revoke([goes_on.id(), ends.id()]).await.unwrap();
+    assert!(!stage.world.has("told", ends.id()));
+    ends.terminate().await.unwrap();
+    assert_revoked(&ends, true).await;
+    assert!(stage.world.has("told", ends.id()));
+    stage.world.open.store(true, Ordering::Relaxed);
+    goes_on.get().await.unwrap();
+    stage.clear().await;
+}
+
+#[tokio::test]
+async fn a_task_that_does_not_end_by_itself_is_dropped_after_its_grace() {
+    let stage = Stage::start().await;
+    let handle = deaf().submit(stage.client()).await.unwrap();
+    stage.world.happens("begun", handle.id()).await;
+    handle.terminate().await.unwrap();
+    assert_revoked(&handle, true).await;
+    let row = handle.record().await.unwrap().unwrap();
+    assert!(row.attempts == 1 && row.runtime.unwrap() >= Duration::from_millis(200), "{row:?}");
+    stage.clear().await;
+}
+
+#[tokio::test]
+async fn a_blocking_task_is_told_and_nobody_waits_for_it_after_its_grace() {
+    let stage = Stage::start().await;
+    let handle = block().submit(stage.client()).await.unwrap();
+    stage.world.happens("begun", handle.id()).await;
+    handle.terminate().await.unwrap();
+    assert_revoked(&handle, true).await;
+    assert!(stage.world.has("told", handle.id()) && !stage.world.has("ended", handle.id()));
+    stage.world.open.store(true, Ordering::Relaxed);
+    stage.world.happens("ended", handle.id()).await;
+    stage.clear().await;
+}
+
+#[tokio::test]
+async fn a_success_stays_whether_it_came_before_the_termination_or_after() {
+    let stage = Stage::start().await;
+    let before = quick().submit(stage.client()).await.unwrap();
+    before.get().await.unwrap();
+    let after = diligent().submit(stage.client()).await.unwrap();
+    stage.world.happens("begun", after.id()).await;
+    stage.client().revoke([before.id(), after.id()]).terminate().await.unwrap();
+    assert_eq!(after.get().await.unwrap(), 7);
+    assert_eq!(before.status().await.unwrap(), State::Success);
+    stage.clear().await;
+}
+
+#[tokio::test]
+async fn the_steps_after_a_revoked_one_are_revoked_too() {
+    let (bed, world) = (Bed::new().await, Arc::new(World::default()));
+    let app = program(&bed, &world).build().unwrap();
+    let client = app.client().await.unwrap();
+    let step = |name: &str| Signature::new("v.quick").option("task_id", name.to_owned());
+    let chain = Chain::new(step("one")).then(step("two")).then(step("three")).submit(&client).await.unwrap();
+    client.revoke(["one"]).await.unwrap();
+    let running = Running::start(&app).await;
+    for id in ["one", "two", "three"] {
+        assert_revoked(&client.handle::<()>(id), false).await;
+    }
+    assert_eq!(chain.id(), "three");
+    running.stop().await;
+    assert_eq!(*world.ran.lock().unwrap(), Vec::<String>::new());
+    client.close().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn lost_connections_to_the_database_let_nothing_slip_through() {
+    let stage = Stage::with(|program| program.set("worker.concurrency", "1").set("worker.prefetch", "100")).await;
+    let first = gate().submit(stage.client()).await.unwrap();
+    stage.world.happens("begun", first.id()).await;
+    let held = quick().submit(stage.client()).await.unwrap();
+    let mut database = stage.bed.database().await;
+    sqlx::query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+    .execute(&mut database)
+    .await
+    .unwrap();
+    let other = stage.bed.program([]).build().unwrap().client().await.unwrap();
+    other.revoke([held.id()]).await.unwrap();
+    stage.world.open.store(true, Ordering::Relaxed);
+    assert_revoked(&held, false).await;
+    assert!(!stage.world.has("begun", held.id()));
+    other.close().await;
+    stage.clear().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_hears_nothing_from_the_database_begins_nothing() {
+    let (bed, world) = (Bed::new().await, Arc::new(World::default()));
+    // A server of its own: one of its processes is stopped.
+    let postgres = PostgresNode::start(Durability::Real).unwrap();
+    let program = program(&bed, &world).set("results.url", postgres.url()).set("results.statement_timeout", "5s");
+    let app = program.set("worker.concurrency", "1").set("worker.prefetch", "100").build().unwrap();
+    let running = Running::start(&app).await;
+    let first = gate().submit(&running.client).await.unwrap();
+    world.happens("begun", first.id()).await;
+    let held = quick().submit(&running.client).await.unwrap();
+
+    let other = app.client().await.unwrap();
+    let mut database = PgConnection::connect(&postgres.url()).await.unwrap();
+    let listens = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT number, id, terminate%' LIMIT 1";
+    let pid: i32 = sqlx::query_scalar(listens).fetch_one(&mut database).await.unwrap();
+    signal("STOP", pid);
+    other.revoke([held.id()]).await.unwrap();
+    world.open.store(true, Ordering::Relaxed);
+    assert_revoked(&held, false).await;
+    assert!(!world.has("begun", held.id()));
+    signal("CONT", pid);
+    other.close().await;
+    running.stop().await;
+    bed.clear().await;
+}
+
+fn signal(name: &str, pid: i32) {
+    let sent = std::process::Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap();
+    assert!(sent.success(), "kill -s {name} {pid}");
+}
+
+#[tokio::test]
+async fn without_a_store_nothing_can_be_revoked_and_the_error_says_so() {
+    let bed = Bed::new().await;
+    for url in ["none", "rpc://"] {
+        let client = bed.program([]).set("results.url", url).build().unwrap().client().await.unwrap();
+        let refused = client.revoke(["a"]).await.unwrap_err();
+        assert!(matches!(refused, Error::NoRevocations), "{refused:?}");
+        assert_eq!(refused.help(), Some("set results.url to a Postgres or SQLite database"));
+        client.close().await;
+    }
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn the_verb_revokes_what_it_is_given() {
+    let (bed, world) = (Bed::new().await, Arc::new(World::default()));
+    let app = program(&bed, &world).build().unwrap();
+    let client = app.client().await.unwrap();
+    let handles = [quick().submit(&client).await.unwrap(), quick().submit(&client).await.unwrap()];
+    let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
+    let line = ["revoke", handles[0].id(), handles[1].id(), "--terminate", "--for", "30d"];
+    let (code, said) = run(&line, &variables).await;
+    assert_eq!((code, said.contains("revoked 2 tasks")), (0, true), "{said}");
+    let lasts = "SELECT count(*) FROM celeriac.revocations
+                 WHERE terminate AND until BETWEEN now() + '29 days' AND now() + '31 days'";
+    let held: i64 = sqlx::query_scalar(lasts).fetch_one(&mut bed.database().await).await.unwrap();
+    assert_eq!(held, 2);
+    let running = Running::start(&app).await;
+    for handle in &handles {
+        assert_revoked(handle, false).await;
+    }
+    running.stop().await;
+
+    let (code, said) = run(&["revoke", "a", "--json"], &variables).await;
+    assert_eq!(code, 0, "{said}");
+    let shown: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(shown, serde_json::json!({"revoked": ["a"], "terminate": false}));
+    let (code, said) = run(&["revoke"], &variables).await;
+    assert_eq!(code, 2, "{said}");
+    client.close().await;
+    bed.clear().await;
+}
