@@ -1,5 +1,6 @@
 //! A program with tasks that tests start, stop and kill.
 
+mod effects;
 mod interop;
 
 use std::fs::OpenOptions;
@@ -94,7 +95,8 @@ fn by_size(call: &RouteQuestion<'_>) -> Option<RouteAnswer> {
 #[tokio::main]
 async fn main() -> ExitCode {
     let tasks = tasks![note, rest, block, story, after, need, fail];
-    let app = Celeriac::builder().config_if_present("config").tasks(tasks).tasks(interop::tasks());
+    let app =
+        Celeriac::builder().config_if_present("config").tasks(tasks).tasks(effects::tasks()).tasks(interop::tasks());
     let app = app.route("by_size", by_size);
     celeriac::cli::run(app).await
 }

@@ -4,6 +4,7 @@
 //! CI; `cargo xtask faults` runs the long ones.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod celery_killed;
 mod cluster;
 mod connection_cut;
 mod database_stopped;
@@ -13,7 +14,9 @@ mod follow_ups_killed;
 mod garbage;
 mod heartbeats;
 mod hung_at_the_end;
+mod in_turn;
 mod ledger;
 mod memory_alarm;
 mod migration;
+mod transactional_killed;
 mod worker_killed;
