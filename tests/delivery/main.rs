@@ -29,3 +29,4 @@ mod stopping;
 mod story;
 mod tls;
 mod topology;
+mod transactional;

@@ -115,7 +115,7 @@ impl Celeriac {
     /// A worker that shares the client's connections to the database, and its broker.
     ///
     /// # Errors
-    /// When it is to consume a queue that is not declared.
+    /// When it is to consume a queue that is not declared, or has a task whose transaction the store has not.
     pub fn worker(&self, client: Client) -> Result<Worker> {
         Ok(self.assemble(client)?)
     }

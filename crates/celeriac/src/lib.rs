@@ -47,10 +47,12 @@ pub use celeriac_protocol::value::{BigInt, Typed};
 pub use celeriac_protocol::{
     Arguments, Body, Codec, Failure, Map, Parameter, RetryPolicy, State, Task, TaskOptions, Value,
 };
-pub use celeriac_results::TaskRecord;
+#[cfg(feature = "postgres")]
+pub use celeriac_results::sqlx;
+pub use celeriac_results::{PgConnection, TaskRecord};
 pub use celeriac_worker::{
     AsyncTask, BlockingTask, Registered, Shutdown, TaskContext, TaskDefinition, TaskError, TaskResult, TaskReturn,
-    Worker,
+    TransactionalTask, Worker,
 };
 
 /// The command line: every verb, for your own binary.

@@ -20,9 +20,10 @@ pub(crate) fn task(options: &Options, signature: &Signature, mut function: ItemF
     let returns = &signature.returns;
     let output = quote_spanned!(returns.span()=> <#returns as ::celeriac::TaskReturn>::Output);
     let described = describe(&ident, options, signature, &output);
-    let run = run(&ident, signature, function.sig.asyncness.is_some());
+    let manner = Manner::of(signature, &function);
+    let run = run(&ident, signature, manner);
     let call = call(&ident, &visibility, signature);
-    let constructor = if function.sig.asyncness.is_some() { quote!(asynchronous) } else { quote!(blocking) };
+    let constructor = manner.constructor();
     let declared = declare(&cfg, &ident, &visibility, &type_doc, &described);
     quote! {
         #declared
@@ -227,25 +228,62 @@ fn duration(duration: Duration) -> TokenStream {
     quote!(::core::time::Duration::from_millis(#millis))
 }
 
+/// How a task runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Asynchronous,
+    Blocking,
+    Transactional,
+}
+
+impl Manner {
+    fn of(signature: &Signature, function: &ItemFn) -> Self {
+        match (signature.transaction, function.sig.asyncness) {
+            (true, Some(_)) => Self::Transactional,
+            (false, Some(_)) => Self::Asynchronous,
+            (_, None) => Self::Blocking,
+        }
+    }
+
+    fn constructor(self) -> TokenStream {
+        match self {
+            Self::Asynchronous => quote!(asynchronous),
+            Self::Blocking => quote!(blocking),
+            Self::Transactional => quote!(transactional),
+        }
+    }
+
+    fn implements(self) -> TokenStream {
+        match self {
+            Self::Asynchronous => quote!(AsyncTask),
+            Self::Blocking => quote!(BlockingTask),
+            Self::Transactional => quote!(TransactionalTask),
+        }
+    }
+}
+
 /// The trait that runs it.
-fn run(ident: &Ident, signature: &Signature, asynchronous: bool) -> TokenStream {
+fn run(ident: &Ident, signature: &Signature, manner: Manner) -> TokenStream {
     let types = args(signature);
     let fields = (0..signature.parameters.len()).map(Index::from);
     let args = if signature.parameters.is_empty() { quote!(_) } else { quote!(args) };
     let context = if signature.context { quote!(context) } else { quote!(_) };
     let passed_context = signature.context.then(|| quote!(context,));
-    let passed = quote!(#passed_context #(args.#fields),*);
+    let transaction = (manner == Manner::Transactional).then(|| quote!(transaction: &mut ::celeriac::PgConnection,));
+    let passed_transaction = signature.transaction.then(|| quote!(transaction,));
+    let passed = quote!(#passed_context #passed_transaction #(args.#fields),*);
     // Spanned as the result, where the compiler then reports a future that is not `Send`.
     let span = signature.returns.span();
-    let (keyword, wait, of) = if asynchronous {
-        (quote_spanned!(span=> async), quote_spanned!(span=> .await), quote!(AsyncTask))
-    } else {
-        (TokenStream::new(), TokenStream::new(), quote!(BlockingTask))
+    let of = manner.implements();
+    let (keyword, wait) = match manner {
+        Manner::Blocking => (TokenStream::new(), TokenStream::new()),
+        _ => (quote_spanned!(span=> async), quote_spanned!(span=> .await)),
     };
     quote_spanned! {span=>
         impl ::celeriac::#of for #ident {
             #keyword fn run(
                 #context: ::celeriac::TaskContext,
+                #transaction
                 #args: #types,
             ) -> ::celeriac::TaskResult<<Self as ::celeriac::Task>::Output> {
                 let returned = Self::#ident(#passed)#wait;

@@ -48,6 +48,9 @@ fn check(options: &Options, function: &ItemFn, problems: &mut Problems) {
     if options.acks.is_some() {
         problems.add(ident, "when a task is acknowledged is said where it runs: leave `acks` out");
     }
+    if options.transactional.is_some() {
+        problems.add(ident, "how a task works is said where it runs: leave `transactional` out");
+    }
     if let Some(FnArg::Typed(first)) = function.sig.inputs.first()
         && names_context(&first.ty)
     {

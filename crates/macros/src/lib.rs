@@ -3,7 +3,7 @@
 //! Both expand to code that a person could write with the public names of the `celeriac` crate. In reading order:
 //!
 //! - `options`: what stands in the parentheses of the attribute, with `duration` for waits and times;
-//! - `signature`: what the function itself says;
+//! - `signature`: what the function itself says; `transaction`: whether it is given one;
 //! - `expand`: the task that follows from both; `foreign`: one that somebody else runs;
 //! - `list`: `tasks![]`;
 //! - `problems`: mistakes, reported all at once.
@@ -12,6 +12,8 @@ mod duration;
 mod options;
 
 mod signature;
+
+mod transaction;
 
 mod expand;
 
@@ -80,11 +82,29 @@ use crate::signature::Signature;
 /// | `acks = "early"` | acknowledged before it runs: a crash means that it does not run again | `"late"` |
 /// | `ignore_result` | its result is not stored; also `= true`, `= false` | stored |
 /// | `expires = "1h"` | how long a message may wait before it must not start any more | for ever |
+/// | `transactional` | it is given a transaction, which commits together with its outcome | without |
 ///
 /// Durations have the units `d`, `h`, `m`, `s` and `ms`, and may be put together: `"1m 30s"`.
 ///
 /// The default name stays the same when the function moves to another module, and in every program of its package. Two
 /// tasks of one name are refused when the app is built.
+///
+/// # Transactional tasks
+///
+/// ```
+/// use celeriac::prelude::*;
+/// use celeriac::{PgConnection, sqlx};
+///
+/// /// Books a payment, once.
+/// #[task(name = "orders.pay", transactional)]
+/// async fn pay(tx: &mut PgConnection, order: i64) -> TaskResult<()> {
+///     sqlx::query("UPDATE orders SET paid = true WHERE id = $1").bind(order).execute(&mut *tx).await?;
+///     Ok(())
+/// }
+/// ```
+///
+/// What it does in the transaction and its recorded success are committed as one, or neither is. The transaction stands
+/// before the arguments, after the context if there is one. The store of results has to be Postgres, and the same database.
 ///
 /// # Tasks that others run
 ///
@@ -130,7 +150,9 @@ fn expand_task(options: proc_macro2::TokenStream, item: proc_macro2::TokenStream
         return foreign::expand(&options, function, problems);
     }
     let expanded = match syn::parse2(item) {
-        Ok(Item::Fn(mut function)) => match Signature::take(&mut function, &mut problems) {
+        Ok(Item::Fn(mut function)) => match Signature::take(&mut function, &mut problems)
+            .filter(|signature| transaction::fits(&options, signature, &function, &mut problems))
+        {
             Some(signature) => expand::task(&options, &signature, function),
             // The function by itself, so that its imports count as used and editors know what is in it.
             None => quote!(#[allow(dead_code)] #function),

@@ -11,8 +11,18 @@ use syn::{Error, Expr, ExprLit, Ident, Lit, LitStr, Result, Token};
 use crate::duration;
 use crate::problems::Problems;
 
-const KNOWN: [&str; 9] =
-    ["name", "queue", "priority", "max_retries", "retry_backoff", "retry_jitter", "acks", "ignore_result", "expires"];
+const KNOWN: [&str; 10] = [
+    "name",
+    "queue",
+    "priority",
+    "max_retries",
+    "retry_backoff",
+    "retry_jitter",
+    "acks",
+    "ignore_result",
+    "expires",
+    "transactional",
+];
 
 /// AMQP's limit of a name.
 const LONGEST_NAME: usize = 255;
@@ -30,6 +40,8 @@ pub(crate) struct Options {
     pub(crate) acks: Option<Acks>,
     pub(crate) ignore_result: Option<bool>,
     pub(crate) expires: Option<Duration>,
+    /// Where that is written.
+    pub(crate) transactional: Option<Ident>,
 }
 
 /// How often a task is tried again.
@@ -86,6 +98,7 @@ impl Options {
             "acks" => self.acks = Some(option.acks()?),
             "ignore_result" => self.ignore_result = Some(option.flag()?),
             "expires" => self.expires = Some(option.expires()?),
+            "transactional" => self.transactional = option.flag()?.then(|| option.key.clone()),
             unknown => return Err(Error::new_spanned(&option.key, unknown_option(unknown))),
         }
         Ok(())

@@ -10,6 +10,7 @@ use syn::{
 };
 
 use crate::problems::Problems;
+use crate::transaction;
 
 /// The longest tuple that is a task's arguments.
 const MOST_PARAMETERS: usize = 12;
@@ -18,6 +19,8 @@ const MOST_PARAMETERS: usize = 12;
 pub(crate) struct Signature {
     /// Whether it takes a `TaskContext` before its parameters.
     pub(crate) context: bool,
+    /// Whether it takes a connection, in which its transaction is open, after that.
+    pub(crate) transaction: bool,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) returns: Type,
 }
@@ -44,13 +47,16 @@ impl Signature {
     pub(crate) fn take(function: &mut ItemFn, problems: &mut Problems) -> Option<Self> {
         let mut found = Problems::default();
         check_qualifiers(function, &mut found);
-        let mut context = false;
+        let (mut context, mut transaction) = (false, false);
         let mut parameters = Vec::new();
         for (position, input) in function.sig.inputs.iter_mut().enumerate() {
             match input {
                 FnArg::Receiver(receiver) => found.add(receiver, "a task is a free function and takes no `self`"),
                 FnArg::Typed(input) if names_context(&input.ty) => {
                     context |= check_context(input, position, &mut found);
+                }
+                FnArg::Typed(input) if transaction::names_connection(&input.ty) => {
+                    transaction |= transaction::check(input, position == usize::from(context), &mut found);
                 }
                 FnArg::Typed(input) => parameters.extend(Parameter::take(input, &mut found)),
             }
@@ -60,7 +66,7 @@ impl Signature {
         }
         let returns = check_return(function, &mut found);
         match (found.into_error(), returns) {
-            (None, Some(returns)) => Some(Self { context, parameters, returns }),
+            (None, Some(returns)) => Some(Self { context, transaction, parameters, returns }),
             (error, _) => {
                 error.into_iter().for_each(|error| problems.take(error));
                 None

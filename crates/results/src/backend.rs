@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::error::Result;
 use crate::record::TaskRecord;
+use crate::transaction::Transactions;
 
 /// A store of outcomes.
 pub trait Backend: fmt::Debug + Send + Sync + 'static {
@@ -45,6 +46,11 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// Deletes tasks that ended before a time, the oldest first, and no more than `at_most` of them. How many it were.
     fn sweep(&self, ended_before: Timestamp, at_most: u32) -> BoxFuture<'_, Result<u64>>;
+
+    /// The transactions in which tasks may run, where the store has any.
+    fn transactions(&self) -> Option<&Transactions> {
+        None
+    }
 
     /// Ends all connections. Who still waits gets an error.
     fn close(&self) -> BoxFuture<'_, ()>;

@@ -6,6 +6,7 @@
 //! - [`backend`]: the contract of a store;
 //! - [`backends`]: Postgres, and SQLite for programs without a server;
 //! - [`recorder`]: many outcomes in one write;
+//! - [`transaction`]: a task's own work and its outcome in one commit;
 //! - `conformance`, behind the feature of that name: the suite that every store passes.
 
 pub mod record;
@@ -15,6 +16,8 @@ pub mod backend;
 pub mod backends;
 
 pub mod recorder;
+
+pub mod transaction;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -29,3 +32,6 @@ pub use error::{Error, Result};
 pub use options::{BatchOptions, PoolOptions, ResultsOptions, connect};
 pub use record::TaskRecord;
 pub use recorder::{Recorder, RecorderService};
+#[cfg(feature = "postgres")]
+pub use sqlx;
+pub use transaction::{Committed, PgConnection, Session, Transaction, Transactions};

@@ -30,6 +30,10 @@ pub struct ResultsOptions {
     /// How long the database may take over one statement.
     #[serde(with = "duration")]
     pub statement_timeout: Duration,
+    /// How long the transaction of a task may stand idle before the database ends it: a process that has stopped does not
+    /// keep its locks.
+    #[serde(with = "duration")]
+    pub transaction_idle_timeout: Duration,
 }
 
 /// How outcomes are written together.
@@ -48,6 +52,8 @@ pub struct BatchOptions {
 pub struct PoolOptions {
     /// Most connections of this process. Waiting for outcomes takes one more.
     pub connections: u32,
+    /// Most connections beside them in which transactional tasks run, one each.
+    pub transactions: u32,
 }
 
 impl Default for ResultsOptions {
@@ -59,6 +65,7 @@ impl Default for ResultsOptions {
             pool: PoolOptions::default(),
             connect_timeout: Duration::from_secs(10),
             statement_timeout: Duration::from_secs(30),
+            transaction_idle_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -71,7 +78,7 @@ impl Default for BatchOptions {
 
 impl Default for PoolOptions {
     fn default() -> Self {
-        Self { connections: 4 }
+        Self { connections: 4, transactions: 16 }
     }
 }
 
@@ -114,17 +121,23 @@ impl ResultsOptions {
             }
             Some(_) => {}
         }
-        let connections = usize::try_from(self.pool.connections).unwrap_or(usize::MAX);
+        let [connections, transactions] = [self.pool.connections, self.pool.transactions]
+            .map(|connections| usize::try_from(connections).unwrap_or(usize::MAX));
         for (key, value) in [
             ("batch.rows", self.batch.rows),
             ("batch.in_flight", self.batch.in_flight),
             ("pool.connections", connections),
+            ("pool.transactions", transactions),
         ] {
             if value == 0 {
                 problems.push((key.to_owned(), "should be at least 1".to_owned()));
             }
         }
-        for (key, value) in [("connect_timeout", self.connect_timeout), ("statement_timeout", self.statement_timeout)] {
+        for (key, value) in [
+            ("connect_timeout", self.connect_timeout),
+            ("statement_timeout", self.statement_timeout),
+            ("transaction_idle_timeout", self.transaction_idle_timeout),
+        ] {
             if value < Duration::from_millis(1) {
                 problems.push((key.to_owned(), "should be at least 1ms".to_owned()));
             }
@@ -180,9 +193,19 @@ mod tests {
         let mut options = with_url("mysql://localhost");
         options.batch.rows = 0;
         options.pool.connections = 0;
+        options.pool.transactions = 0;
         options.statement_timeout = Duration::ZERO;
+        options.transaction_idle_timeout = Duration::ZERO;
         let keys: Vec<_> = options.validate().into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, ["url", "batch.rows", "pool.connections", "statement_timeout"]);
+        let expected = [
+            "url",
+            "batch.rows",
+            "pool.connections",
+            "pool.transactions",
+            "statement_timeout",
+            "transaction_idle_timeout",
+        ];
+        assert_eq!(keys, expected);
     }
 
     #[tokio::test]

@@ -27,6 +27,14 @@ pub enum Error {
         /// The queue.
         queue: String,
     },
+    /// A task that works in a transaction, and a store that has none.
+    #[error(
+        "task `{task}` is transactional, and results.url is no Postgres database, in whose transactions it could work"
+    )]
+    NoTransactions {
+        /// The task.
+        task: &'static str,
+    },
     /// The broker does not let this worker do what it needs.
     #[error("cannot consume")]
     Broker(#[source] celeriac_broker::Error),
@@ -39,6 +47,7 @@ impl Error {
             Self::DuplicateTask { .. } => Some("give one of them another name: #[task(name = \"…\")]"),
             Self::UnknownQueue { .. } => Some("declare it under `queues` in config/routes.yaml"),
             Self::Stream { .. } => Some("bind a queue of type quorum beside it, and consume that"),
+            Self::NoTransactions { .. } => Some("set results.url to the Postgres database in which the task works"),
             Self::Broker(error) => error.help(),
         }
     }

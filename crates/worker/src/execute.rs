@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_protocol::{ArgumentError, Body, Failure, TimeLimits};
+use celeriac_results::PgConnection;
 use celeriac_telemetry::trace::ProcessSpan;
 use futures::FutureExt;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::TaskContext;
-use crate::handler::{Finished, Runner, TaskDefinition};
+use crate::handler::{Finished, InTransaction, Runner, TaskDefinition};
 use crate::outcome::{Steer, TaskError};
 
 /// How an attempt ended.
@@ -34,11 +35,7 @@ pub(crate) async fn execute(
     body: Body,
     span: &ProcessSpan,
 ) -> Result<Attempt, ArgumentError> {
-    let bounds = Bounds {
-        interrupt: ctx.world.interrupt.clone(),
-        limits: ctx.received.headers.limits,
-        time_is_up: ctx.time_is_up.clone(),
-    };
+    let bounds = Bounds::of(&ctx);
     match task.runner {
         Runner::Async(run) => {
             // The handler's first lines, up to its first await, may panic as well as the rest.
@@ -59,7 +56,23 @@ pub(crate) async fn execute(
             let limits = TimeLimits { hard: None, soft: earlier(bounds.limits.soft, bounds.limits.hard) };
             Ok(Bounds { limits, ..bounds }.within(on_a_thread(entered)).await)
         }
+        Runner::Transactional(_) => Ok(Attempt::Finished(Err(without_transaction(task)))),
     }
+}
+
+/// Runs an attempt in a transaction.
+pub(crate) async fn execute_in(
+    transaction: &mut PgConnection,
+    run: InTransaction,
+    bounds: Bounds,
+    span: &ProcessSpan,
+) -> Attempt {
+    // The call itself may panic as well as what it begins.
+    bounds.within(span.run(guarded(async { run(transaction).await }))).await
+}
+
+fn without_transaction(task: &TaskDefinition) -> TaskError {
+    TaskError::fatal(format!("`{}` works in a transaction, and cannot be called as part of another task", task.name))
 }
 
 /// Runs a task inside another one: no span, no limits of its own.
@@ -74,6 +87,7 @@ pub(crate) async fn call(task: &TaskDefinition, ctx: TaskContext, body: Body) ->
             let threads = ctx.world.threads.clone();
             on_a_thread(threads.counted(run(ctx, body)?)).await
         }
+        Runner::Transactional(_) => Err(without_transaction(task)),
     }
 }
 
@@ -115,7 +129,7 @@ fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
 }
 
 /// What may end an attempt from outside.
-struct Bounds {
+pub(crate) struct Bounds {
     interrupt: CancellationToken,
     limits: TimeLimits,
     /// Tells the task that its soft limit has passed.
@@ -123,6 +137,14 @@ struct Bounds {
 }
 
 impl Bounds {
+    pub(crate) fn of(ctx: &TaskContext) -> Self {
+        Self {
+            interrupt: ctx.world.interrupt.clone(),
+            limits: ctx.received.headers.limits,
+            time_is_up: ctx.time_is_up.clone(),
+        }
+    }
+
     async fn within(self, attempt: impl Future<Output = Finished>) -> Attempt {
         let mut attempt = std::pin::pin!(attempt);
         if self.limits != TimeLimits::default() {

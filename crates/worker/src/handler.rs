@@ -6,6 +6,7 @@ use std::fmt;
 use std::future::Future;
 
 use celeriac_protocol::{ArgumentError, Arguments, Body, Codec, DecodeLimits, Task, TaskOptions, Value};
+use celeriac_results::PgConnection;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
@@ -27,6 +28,16 @@ pub trait BlockingTask: Task {
     /// # Errors
     /// Whatever the task says.
     fn run(ctx: TaskContext, args: Self::Args) -> TaskResult<Self::Output>;
+}
+
+/// A task that works in a transaction of the worker's, which commits together with its outcome.
+pub trait TransactionalTask: Task {
+    /// Runs it.
+    fn run(
+        ctx: TaskContext,
+        transaction: &mut PgConnection,
+        args: Self::Args,
+    ) -> impl Future<Output = TaskResult<Self::Output>> + Send;
 }
 
 /// A task that a worker can be given; `#[task]` writes this.
@@ -73,12 +84,16 @@ pub(crate) type Finished = TaskResult<String>;
 
 type AsyncRun = fn(TaskContext, Body) -> Result<BoxFuture<'static, Finished>, ArgumentError>;
 type NativeRun = fn(TaskContext, Body) -> BoxFuture<'static, Finished>;
+type TransactionalRun = fn(TaskContext, Body) -> Result<InTransaction, ArgumentError>;
+/// An attempt that only lacks its transaction.
+pub(crate) type InTransaction = Box<dyn for<'t> FnOnce(&'t mut PgConnection) -> BoxFuture<'t, Finished> + Send>;
 type BlockingRun = fn(TaskContext, Body) -> Result<Box<dyn FnOnce() -> Finished + Send>, ArgumentError>;
 
 #[derive(Clone, Copy)]
 pub(crate) enum Runner {
     Async(AsyncRun),
     Blocking(BlockingRun),
+    Transactional(TransactionalRun),
     /// One of Celery's own tasks, which takes whatever it is given.
     Native(NativeRun),
 }
@@ -104,6 +119,11 @@ impl TaskDefinition {
         Self { name: T::NAME, options: T::options(), runner: Runner::Blocking(run_blocking::<T>) }
     }
 
+    /// Defines a task that works in a transaction of the worker's.
+    pub fn transactional<T: TransactionalTask>() -> Self {
+        Self { name: T::NAME, options: T::options(), runner: Runner::Transactional(run_transactional::<T>) }
+    }
+
     /// Defines one of Celery's own tasks.
     pub(crate) fn native(name: &'static str, options: TaskOptions, run: NativeRun) -> Self {
         Self { name, options, runner: Runner::Native(run) }
@@ -112,6 +132,11 @@ impl TaskDefinition {
     /// Whether it gets a thread of its own.
     pub fn is_blocking(&self) -> bool {
         matches!(self.runner, Runner::Blocking(_))
+    }
+
+    /// Whether it works in a transaction of the worker's.
+    pub fn is_transactional(&self) -> bool {
+        matches!(self.runner, Runner::Transactional(_))
     }
 }
 
@@ -137,6 +162,11 @@ fn run_blocking<T: BlockingTask>(
 ) -> Result<Box<dyn FnOnce() -> Finished + Send>, ArgumentError> {
     let args = T::Args::bind(T::parameters(), body.args, body.kwargs)?;
     Ok(Box::new(move || write(&T::run(ctx, args)?)))
+}
+
+fn run_transactional<T: TransactionalTask>(ctx: TaskContext, body: Body) -> Result<InTransaction, ArgumentError> {
+    let args = T::Args::bind(T::parameters(), body.args, body.kwargs)?;
+    Ok(Box::new(move |transaction| async move { write(&T::run(ctx, transaction, args).await?) }.boxed()))
 }
 
 /// A result as JSON text, by the rules of the wire: what it holds beyond plain JSON is kept.

@@ -5,6 +5,7 @@
 //! - `lifecycle`: the life of one delivery, step by step; read it first;
 //! - `broadcast`: what is sent to every worker becomes this worker's own; `direct`: what is sent to it by its name;
 //! - `intake`, `decode`, `execute`, `decide`, `record`, `after`, `follow_up`: the steps;
+//! - `transactional`: the steps of a task that commits its effects and its outcome together;
 //! - `slots`, `prefetch`, `tuning`: how much runs at once, and how much is held beside it;
 //! - [`handler`] and [`registry`]: what a task is to a worker, and which it knows; `builtin`: those of Celery's own;
 //! - [`context`] and [`outcome`]: what a task sees, and what it may say;
@@ -26,6 +27,8 @@ mod direct;
 mod decode;
 
 mod execute;
+
+mod transactional;
 
 mod decide;
 
@@ -53,7 +56,7 @@ mod shutdown;
 pub use celeriac_broker::Prefetch;
 pub use context::TaskContext;
 pub use error::{Error, Result};
-pub use handler::{AsyncTask, BlockingTask, Registered, TaskDefinition, TaskReturn};
+pub use handler::{AsyncTask, BlockingTask, Registered, TaskDefinition, TaskReturn, TransactionalTask};
 pub use options::WorkerOptions;
 pub use outcome::{TaskError, TaskResult};
 pub use registry::Registry;

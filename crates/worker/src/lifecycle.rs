@@ -31,12 +31,13 @@ use crate::broadcast::make_own;
 use crate::context::{TaskContext, World};
 use crate::decide::{Verdict, decide};
 use crate::decode::{Received, Unusable, find_task};
-use crate::execute::{Attempt, execute};
+use crate::execute::{Attempt, Bounds, execute};
 use crate::follow_up::{self, Backoff, FollowUps, SHORTEST_HOLD};
-use crate::handler::TaskDefinition;
+use crate::handler::{Runner, TaskDefinition};
 use crate::record::{self, Timing};
 use crate::registry::Registry;
 use crate::slots::{Slot, Slots};
+use crate::transactional::Prepared;
 
 /// What every life shares.
 pub(crate) struct Core {
@@ -108,8 +109,12 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    pub(crate) fn of(ending: Ending, state: State) -> Self {
+        Self { ending, state, failure: None }
+    }
+
     /// Goes on with what comes next, unless the delivery goes back to its queue, or nothing follows from it.
-    async fn and(mut self, next: impl Future<Output = Ending>) -> Self {
+    pub(crate) async fn and(mut self, next: impl Future<Output = Ending>) -> Self {
         if !matches!(self.ending, Ending::Again | Ending::Superseded) {
             match next.await {
                 Ending::Done => {}
@@ -236,6 +241,16 @@ impl Life<'_> {
             Err(unusable) => return self.refuse(&unusable, None, &Embed::default(), slot).await,
         };
         let arguments = self.keeps_outcome(task).then(|| record::Arguments::of(&body));
+        if let Runner::Transactional(run) = task.runner {
+            let ctx = self.context();
+            let bounds = Bounds::of(&ctx);
+            return match run(ctx, body) {
+                Ok(run) => {
+                    self.lead_in_transaction(Prepared { task, run, bounds, arguments, embed: &embed }, slot).await
+                }
+                Err(error) => self.refuse(&Unusable::Arguments(error), arguments, &embed, slot).await,
+            };
+        }
         let timing = Timing::begin();
         let attempt = match self.execute(task, body).await {
             Ok(attempt) => attempt,
@@ -261,14 +276,17 @@ impl Life<'_> {
     }
 
     async fn execute(&self, task: &TaskDefinition, body: Body) -> Result<Attempt, ArgumentError> {
-        let TaskHeaders { id, retries, limits, .. } = self.headers();
+        let TaskHeaders { id, retries, .. } = self.headers();
         self.span.tell(&TaskStarted { task: task.name, id, attempt: retries.saturating_add(1) });
-        let ctx = TaskContext {
+        execute(task, self.context(), body, self.span).await
+    }
+
+    fn context(&self) -> TaskContext {
+        TaskContext {
             received: Arc::clone(&self.received),
             world: Arc::clone(&self.core.world),
-            time_is_up: (*limits != TimeLimits::default()).then(CancellationToken::new),
-        };
-        execute(task, ctx, body, self.span).await
+            time_is_up: (self.headers().limits != TimeLimits::default()).then(CancellationToken::new),
+        }
     }
 
     /// Whether the task may start now. Headers and store decide; the body is not looked at.
@@ -338,7 +356,7 @@ impl Life<'_> {
         Some(follow_up::retry(self, row.eta.map(time_until).unwrap_or_default()).await)
     }
 
-    async fn find_row(&self) -> Result<Option<TaskRecord>, Interrupted> {
+    pub(crate) async fn find_row(&self) -> Result<Option<TaskRecord>, Interrupted> {
         let Some(results) = &self.core.results else { return Ok(None) };
         let mut backoff = Backoff::default();
         loop {
@@ -352,7 +370,7 @@ impl Life<'_> {
         }
     }
 
-    async fn conclude(
+    pub(crate) async fn conclude(
         &self,
         task: &TaskDefinition,
         verdict: Verdict,

@@ -23,6 +23,11 @@ impl Arguments {
         // A value that came out of a codec goes into JSON; one that did not would be recorded as unknown.
         Self { args: json(&body.args), kwargs: json(&body.kwargs) }
     }
+
+    /// Those that stand in a row.
+    pub(crate) fn of_row(row: TaskRecord) -> Self {
+        Self { args: row.args, kwargs: row.kwargs }
+    }
 }
 
 fn json<T: serde::Serialize>(value: &T) -> Option<String> {

@@ -31,6 +31,7 @@ use crate::prefetch;
 use crate::registry::Registry;
 use crate::shutdown::Shutdown;
 use crate::slots::Slots;
+use crate::transactional::in_want_of_transactions;
 use crate::tuning::Tuning;
 
 /// How long after the drain what has ended may take to be recorded, and what follows from it to be sent.
@@ -117,8 +118,12 @@ impl Worker {
     /// Puts a worker together.
     ///
     /// # Errors
-    /// When it is asked to consume a queue that is not declared.
+    /// When it is asked to consume a queue that is not declared, or has a task whose transaction the store has not.
     pub fn new(parts: WorkerParts) -> Result<Self> {
+        let transactions = parts.client.results().and_then(|backend| backend.transactions());
+        if let Some(task) = in_want_of_transactions(&parts.registry, transactions) {
+            return Err(Error::NoTransactions { task });
+        }
         let name: Arc<str> = parts.options.name.clone().unwrap_or_else(default_name).into();
         let mut topology = parts.topology;
         let mut broadcasts = HashSet::new();

@@ -6,6 +6,7 @@ mod listen;
 mod migrate;
 mod read;
 mod time;
+mod transaction;
 mod write;
 
 use std::str::FromStr;
@@ -22,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use self::connections::Connections;
 use self::listen::Listening;
 use self::time::Time;
+pub use self::transaction::{Session, Transaction, Transactions};
 use super::waiting::Waiting;
 use crate::backend::{Backend, Recorded};
 use crate::error::{Error, Result};
@@ -37,6 +39,7 @@ const SWEEP: &str = "DELETE FROM celeriac.tasks WHERE id IN (
 #[derive(Debug)]
 pub struct PostgresBackend {
     connections: Connections,
+    transactions: Transactions,
     listening: Listening,
     listen_once: Once,
     waiting: Arc<Waiting>,
@@ -59,8 +62,10 @@ impl PostgresBackend {
         let connections = Connections::new(connect.clone(), url.clone(), options.pool.connections, timeouts);
         migrate::migrate(&connections).await?;
         let (connect_timeout, statement_timeout) = timeouts;
+        let transactions = Transactions::new(&connections, options);
         Ok(Self {
             connections,
+            transactions,
             listening: Listening { options: connect, url, connect_timeout, statement_timeout },
             listen_once: Once::new(),
             waiting: Arc::default(),
@@ -115,12 +120,17 @@ impl Backend for PostgresBackend {
         self.delete_ended(ended_before, at_most).boxed()
     }
 
+    fn transactions(&self) -> Option<&Transactions> {
+        Some(&self.transactions)
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         async {
             self.stop.cancel();
             self.waiting.close();
             self.services.close();
             self.services.wait().await;
+            self.transactions.close().await;
             self.connections.close().await;
         }
         .boxed()

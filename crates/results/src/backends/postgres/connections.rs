@@ -4,12 +4,13 @@
 //! back only after a whole answer, so that it is known to be in order, and is asked only when it has been idle.
 
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::fault;
@@ -21,14 +22,20 @@ const FRESH: Duration = Duration::from_secs(1);
 /// Waits between attempts to connect to a server that is starting, from the first to the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(500));
 
-/// Connections to Postgres, lent out one at a time.
+/// Connections to Postgres, lent out one at a time. Clones share them.
+#[derive(Debug, Clone)]
+pub(super) struct Connections(Arc<Home>);
+
+/// Where connections come from, and where they come back to.
 #[derive(Debug)]
-pub(super) struct Connections {
+pub(super) struct Home {
     options: PgConnectOptions,
     url: String,
     connect_timeout: Duration,
     statement_timeout: Duration,
-    permits: Semaphore,
+    /// Statements at the begin of each session.
+    session: String,
+    permits: Arc<Semaphore>,
     idle: Mutex<Vec<Idle>>,
 }
 
@@ -40,25 +47,45 @@ struct Idle {
 
 /// A connection on loan. Dropped before [`Lease::conclude`], it is closed: nobody knows what is still to come on it.
 #[derive(Debug)]
-pub(super) struct Lease<'a> {
+pub(super) struct Lease {
     pub(super) connection: PgConnection,
-    home: &'a Connections,
-    _permit: SemaphorePermit<'a>,
+    home: Connections,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Deref for Connections {
+    type Target = Home;
+    fn deref(&self) -> &Home {
+        &self.0
+    }
 }
 
 impl Connections {
     /// Up to `most` connections. `url` is for messages, without password.
     pub(super) fn new(options: PgConnectOptions, url: String, most: u32, timeouts: (Duration, Duration)) -> Self {
+        let session = format!("SET statement_timeout = {}", timeouts.1.as_millis());
+        Self::of(options, url, most, timeouts, session)
+    }
+
+    /// Up to `most` further connections to the same place, each of which begins with these statements as well.
+    pub(super) fn apart(&self, most: u32, statements: &str) -> Self {
+        let Home { options, url, connect_timeout, statement_timeout, session, .. } = &*self.0;
+        let session = format!("{session}; {statements}");
+        Self::of(options.clone(), url.clone(), most, (*connect_timeout, *statement_timeout), session)
+    }
+
+    fn of(options: PgConnectOptions, url: String, most: u32, timeouts: (Duration, Duration), session: String) -> Self {
         let (connect_timeout, statement_timeout) = timeouts;
         let most = usize::try_from(most).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        let permits = Semaphore::new(most);
-        Self { options, url, connect_timeout, statement_timeout, permits, idle: Mutex::default() }
+        let permits = Arc::new(Semaphore::new(most));
+        let idle = Mutex::default();
+        Self(Arc::new(Home { options, url, connect_timeout, statement_timeout, session, permits, idle }))
     }
 
     /// A connection, made where none is idle. Ends within the connect timeout.
-    pub(super) async fn lease(&self) -> Result<Lease<'_>> {
+    pub(super) async fn lease(&self) -> Result<Lease> {
         let deadline = Instant::now() + self.connect_timeout;
-        let _permit = match timeout_at(deadline, self.permits.acquire()).await {
+        let _permit = match timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) => return Err(Error::Closed),
             Err(_) => return Err(self.unreachable("all connections are in use")),
@@ -67,7 +94,7 @@ impl Connections {
             Some(connection) => connection,
             None => self.connect(deadline).await?,
         };
-        Ok(Lease { connection, home: self, _permit })
+        Ok(Lease { connection, home: self.clone(), _permit })
     }
 
     /// An answer of the database, or an error when it takes too long.
@@ -119,8 +146,7 @@ impl Connections {
 
     async fn attempt(&self) -> sqlx::Result<PgConnection> {
         let mut connection = self.options.connect().await?;
-        let settings = format!("SET statement_timeout = {}", self.statement_timeout.as_millis());
-        sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut connection).await?;
+        sqlx::raw_sql(AssertSqlSafe(self.session.clone())).execute(&mut connection).await?;
         Ok(connection)
     }
 
@@ -139,7 +165,7 @@ impl Connections {
     }
 }
 
-impl Lease<'_> {
+impl Lease {
     /// Ends the loan with the answer to its last statement: the connection is kept where it is still of use.
     pub(super) fn conclude<T>(self, answer: sqlx::Result<T>) -> sqlx::Result<T> {
         let usable = match &answer {

@@ -23,6 +23,8 @@ WITH stored AS (
         root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, finished_at, runtime, trace_id,
         replays
     )
+    -- What is recorded inside a transaction is recorded inside that one, or not at all.
+    WHERE coalesce(current_setting('celeriac.transaction', true), '') = $31
     ON CONFLICT (id) DO UPDATE SET
         name = excluded.name,
         state = excluded.state,
@@ -58,7 +60,8 @@ WITH stored AS (
             AND kept.state = excluded.state AND kept.attempts = excluded.attempts
             AND kept.replays = excluded.replays THEN true
         WHEN kept.state IN ('SUCCESS', 'IGNORED') THEN false
-        WHEN excluded.state = 'SUCCESS' THEN true
+        -- The effects that would be committed with it come too late when the task has ended otherwise.
+        WHEN excluded.state = 'SUCCESS' AND $31 = '' THEN true
         WHEN kept.replays <> excluded.replays THEN kept.replays < excluded.replays
         WHEN kept.state IN ('FAILURE', 'REVOKED', 'REJECTED') THEN false
         WHEN excluded.state NOT IN ('PENDING', 'STARTED', 'RETRY') THEN true
@@ -68,5 +71,7 @@ WITH stored AS (
     RETURNING id
 )
 SELECT CASE WHEN count(*) < cardinality($1::text[]) THEN coalesce(array_agg(id), '{}') END,
-       (SELECT count(pg_notify('celeriac_finished', payload)) FROM unnest($30::text[]) AS ended (payload))
+       (SELECT count(pg_notify('celeriac_finished', payload)) FROM unnest($30::text[]) AS ended (payload)),
+       -- What remains is the commit: a worker that stops before it does not keep its locks for long.
+       CASE WHEN $31 <> '' THEN set_config('idle_in_transaction_session_timeout', '5s', true) END
 FROM stored

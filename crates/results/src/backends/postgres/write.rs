@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use celeriac_protocol::Failure;
 use sqlx::Row as _;
-use sqlx::postgres::{PgBindIterExt, PgRow};
+use sqlx::postgres::{PgBindIterExt, PgConnection, PgRow};
 
 use super::connections::Connections;
 use super::fault;
@@ -94,7 +94,7 @@ enum Written {
 
 async fn insert(connections: &Connections, records: &[TaskRecord], part: &[usize]) -> Result<Written> {
     let mut lease = connections.lease().await?;
-    let answer = connections.within(statement(records, part).fetch_one(&mut lease.connection)).await;
+    let answer = connections.within(statement(records, part).bind("").fetch_one(&mut lease.connection)).await;
     match lease.conclude(answer).and_then(|row| stored(&row)) {
         Ok(None) => Ok(Written::All),
         Ok(Some(ids)) => Ok(Written::Some(ids.into_iter().collect())),
@@ -130,6 +130,12 @@ impl<'a> Row<'a> {
     fn failure(&self, part: impl Fn(&'a Failure) -> Option<&'a str>) -> Option<Cow<'a, str>> {
         self.record.failure.as_ref().and_then(part).map(exact::text)
     }
+}
+
+/// Writes a record inside the transaction of this name, and tells whether it stands there.
+pub(super) async fn record_in(connection: &mut PgConnection, name: &str, record: &TaskRecord) -> sqlx::Result<bool> {
+    let statement = statement(std::slice::from_ref(record), &[0]).bind(name.to_owned());
+    Ok(stored(&statement.fetch_one(connection).await?)?.is_none())
 }
 
 fn statement(records: &[TaskRecord], part: &[usize]) -> Statement<'static> {

@@ -1,0 +1,253 @@
+//! Tasks whose effects and outcome are committed as one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use celeriac::prelude::*;
+use celeriac::{PgConnection, sqlx};
+use celeriac_tests::wait::eventually;
+use celeriac_tests::{Bed, Running};
+use serde_json::json;
+use sqlx::{Connection, Row};
+use tokio::sync::Semaphore;
+
+/// Lets a task go on.
+struct Gate(Semaphore);
+
+impl Gate {
+    fn closed() -> Arc<Self> {
+        Arc::new(Self(Semaphore::new(0)))
+    }
+}
+
+/// Notes a number, in the transaction.
+#[task(name = "t.pay", transactional)]
+async fn pay(ctx: TaskContext, tx: &mut PgConnection, order: i64) -> TaskResult<i64> {
+    effect(tx, order, ctx.id()).await?;
+    Ok(order * 2)
+}
+
+/// Notes a number, and fails at its first attempts.
+#[task(name = "t.pay_late", transactional, max_retries = 2, retry_backoff = "10ms..20ms")]
+async fn pay_late(ctx: TaskContext, tx: &mut PgConnection, order: i64, succeeds_at: u32) -> TaskResult<u32> {
+    effect(tx, order, ctx.id()).await?;
+    match ctx.attempt() {
+        attempt if attempt >= succeeds_at => Ok(attempt),
+        attempt => Err(TaskError::new(format!("attempt {attempt} failed"))),
+    }
+}
+
+/// Notes a number, tells that it has, and waits for the gate.
+#[task(name = "t.pay_slowly", transactional)]
+async fn pay_slowly(ctx: TaskContext, tx: &mut PgConnection, order: i64) -> TaskResult<()> {
+    effect(tx, order, ctx.id()).await?;
+    let gate = ctx.state::<Gate>()?;
+    gate.0.acquire().await?.forget();
+    Ok(())
+}
+
+/// Ends its transaction in one of the ways in which it should not.
+#[task(name = "t.meddle", transactional)]
+async fn meddle(ctx: TaskContext, tx: &mut PgConnection, how: String) -> TaskResult<()> {
+    effect(tx, 1, ctx.id()).await?;
+    match how.as_str() {
+        "commit" => drop(sqlx::raw_sql("COMMIT").execute(&mut *tx).await?),
+        "begin anew" => drop(sqlx::raw_sql("COMMIT; BEGIN").execute(&mut *tx).await?),
+        "rollback" => drop(sqlx::raw_sql("ROLLBACK").execute(&mut *tx).await?),
+        "go on after an error" => drop(sqlx::query("SELECT 1 / 0").execute(&mut *tx).await),
+        "break a promise" => {
+            sqlx::query("INSERT INTO promises (effect) VALUES (-1)").execute(&mut *tx).await?;
+        }
+        _ => panic!("{how}"),
+    }
+    Ok(())
+}
+
+/// Uses savepoints, as it may.
+#[task(name = "t.savepoints", transactional)]
+async fn savepoints(ctx: TaskContext, tx: &mut PgConnection) -> TaskResult<()> {
+    let mut kept = tx.begin().await?;
+    effect(&mut kept, 1, ctx.id()).await?;
+    kept.commit().await?;
+    let mut dropped = tx.begin().await?;
+    effect(&mut dropped, 2, ctx.id()).await?;
+    drop(dropped);
+    Ok(())
+}
+
+async fn effect(tx: &mut PgConnection, order: i64, task: &str) -> sqlx::Result<()> {
+    let note = sqlx::query("INSERT INTO effects (number, task) VALUES ($1, $2)").bind(order).bind(task);
+    note.execute(tx).await.map(drop)
+}
+
+/// A worker of these tasks, with a table for their effects.
+struct Books {
+    bed: Bed,
+    running: Running,
+    gate: Arc<Gate>,
+}
+
+impl Books {
+    async fn open() -> Self {
+        Self::with(|program| program).await
+    }
+
+    async fn with(more: impl FnOnce(celeriac::Builder) -> celeriac::Builder) -> Self {
+        let (bed, gate) = (Bed::new().await, Gate::closed());
+        let tables = "CREATE TABLE effects (number bigint, task text);
+             ALTER TABLE effects ADD PRIMARY KEY (number, task) DEFERRABLE;
+             CREATE TABLE promises (effect bigint CHECK (effect < 0), task text);
+             CREATE TABLE kept (id bigint PRIMARY KEY);
+             ALTER TABLE promises ADD FOREIGN KEY (effect) REFERENCES kept (id) DEFERRABLE INITIALLY DEFERRED";
+        sqlx::raw_sql(tables).execute(&mut bed.database().await).await.unwrap();
+        let tasks = tasks![pay, pay_late, pay_slowly, meddle, savepoints];
+        let program = bed.program(tasks).shared(Arc::clone(&gate)).set("client.result_timeout", "40s");
+        let running = Running::start(&more(program).build().unwrap()).await;
+        Self { bed, running, gate }
+    }
+
+    fn client(&self) -> &Client {
+        &self.running.client
+    }
+
+    async fn effects(&self) -> Vec<(i64, String)> {
+        let rows = sqlx::query("SELECT number, task FROM effects ORDER BY 1, 2");
+        let rows = rows.fetch_all(&mut self.bed.database().await).await.unwrap();
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    }
+
+    async fn close(self) {
+        self.running.stop().await;
+        assert_eq!(self.bed.peer().await.ready("celeriac").await, 0, "all is acknowledged");
+        self.bed.clear().await;
+    }
+}
+
+#[tokio::test]
+async fn effects_and_outcome_are_committed_together() {
+    let books = Books::open().await;
+    let handle = pay(7).task_id("one").submit(books.client()).await.unwrap();
+    assert_eq!(handle.get().await.unwrap(), 14);
+    let row = handle.record().await.unwrap().unwrap();
+    assert_eq!((row.state, row.attempts, row.args.as_deref()), (State::Success, 1, Some("[7]")));
+    let written = "SELECT count(DISTINCT xmin::text) FROM (SELECT xmin FROM effects UNION ALL SELECT xmin FROM celeriac.tasks) rows";
+    let writers: i64 = sqlx::query_scalar(written).fetch_one(&mut books.bed.database().await).await.unwrap();
+    assert_eq!(writers, 1, "one transaction has written both");
+    books.close().await;
+}
+
+#[tokio::test]
+async fn a_failed_attempt_leaves_its_row_and_nothing_else() {
+    let books = Books::open().await;
+    let handle = pay_late(1, 3).task_id("late").submit(books.client()).await.unwrap();
+    assert_eq!(handle.get().await.unwrap(), 3);
+    let never = pay_late(2, 9).task_id("never").submit(books.client()).await.unwrap();
+    assert_eq!(never.wait().await.unwrap().state, State::Failure);
+    assert_eq!(books.effects().await, [(1, "late".to_owned())], "of the attempt that succeeded, and no other");
+    books.close().await;
+}
+
+#[tokio::test]
+async fn of_two_runs_at_once_one_alone_leaves_anything() {
+    let books = Books::open().await;
+    let first = pay_slowly(1).task_id("twin").submit(books.client()).await.unwrap();
+    pay_slowly(2).task_id("twin").submit(books.client()).await.unwrap();
+    let open =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'";
+    let mut database = books.bed.database().await;
+    let both = async || sqlx::query_scalar::<_, i64>(open).fetch_one(&mut database).await.unwrap();
+    eventually("both are in the middle of it", both, |open| *open == 2).await;
+    books.gate.0.add_permits(2);
+    first.get().await.unwrap();
+    let gone = async || sqlx::query_scalar::<_, i64>(open).fetch_one(&mut database).await.unwrap();
+    eventually("both have ended", gone, |open| *open == 0).await;
+    assert_eq!(books.effects().await.len(), 1);
+    books.close().await;
+}
+
+#[tokio::test]
+async fn a_success_that_comes_after_another_end_leaves_nothing() {
+    let books = Books::open().await;
+    let slow = pay_slowly(1).task_id("revoked").submit(books.client()).await.unwrap();
+    let open =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'";
+    let mut database = books.bed.database().await;
+    let begun = async || sqlx::query_scalar::<_, i64>(open).fetch_one(&mut database).await.unwrap();
+    eventually("it has begun", begun, |open| *open == 1).await;
+    let end =
+        "INSERT INTO celeriac.tasks (id, name, state, queue, exchange, routing_key, worker, attempts, finished_at)
+               VALUES ('revoked', 't.pay_slowly', 'REVOKED', 'celeriac', '', '', 'another', 1, now())";
+    sqlx::query(end).execute(&mut books.bed.database().await).await.unwrap();
+    books.gate.0.add_permits(1);
+    assert_eq!(slow.wait().await.unwrap().state, State::Revoked);
+    let gone = async || sqlx::query_scalar::<_, i64>(open).fetch_one(&mut database).await.unwrap();
+    eventually("it has ended", gone, |open| *open == 0).await;
+    assert_eq!(books.effects().await, []);
+    assert_eq!(slow.record().await.unwrap().unwrap().state, State::Revoked);
+    books.close().await;
+}
+
+#[tokio::test]
+async fn what_meddles_with_its_transaction_fails_and_says_why() {
+    let books = Books::open().await;
+    let cases = [
+        ("commit", "the task ended its transaction by itself, which is for the worker to do", 1),
+        ("begin anew", "the task ended its transaction by itself, which is for the worker to do", 1),
+        ("rollback", "the task ended its transaction by itself, which is for the worker to do", 0),
+        ("go on after an error", "a statement in it failed, and the task went on", 0),
+        ("break a promise", "violates foreign key constraint", 0),
+    ];
+    for (how, reason, stays) in cases {
+        let handle = meddle(how.to_owned()).submit(books.client()).await.unwrap();
+        let row = handle.wait().await.unwrap();
+        let failure = row.failure.unwrap();
+        assert_eq!((row.state, failure.kind.as_str()), (State::Failure, "TransactionError"), "{how}");
+        assert!(failure.message.contains(reason), "{how}: {failure}");
+        assert_eq!(row.args, Some(json!([how]).to_string()), "{how}");
+        let mut database = books.bed.database().await;
+        let effects = sqlx::query("DELETE FROM effects").execute(&mut database).await.unwrap().rows_affected();
+        assert_eq!(effects, stays, "{how}");
+    }
+    let fine = savepoints().task_id("fine").submit(books.client()).await.unwrap();
+    fine.get().await.unwrap();
+    assert_eq!(books.effects().await, [(1, "fine".to_owned())], "savepoints are its own affair");
+    books.close().await;
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_cut_short_is_rolled_back_and_its_connection_is_not_used_again() {
+    let books = Books::with(|program| program.set("results.pool.transactions", "1")).await;
+    let limited = pay_slowly(1).task_id("limited").time_limit(Duration::from_millis(300));
+    let row = limited.submit(books.client()).await.unwrap().wait().await.unwrap();
+    assert_eq!(row.failure.unwrap().kind, "TimeLimitExceeded");
+    assert_eq!(pay(2).task_id("next").submit(books.client()).await.unwrap().get().await.unwrap(), 4);
+    assert_eq!(books.effects().await, [(2, "next".to_owned())]);
+    books.close().await;
+}
+
+#[tokio::test]
+async fn a_row_is_written_even_where_nobody_wants_the_result() {
+    let books = Books::open().await;
+    let handle = pay(3).task_id("quiet").ignore_result().submit(books.client()).await.unwrap();
+    let found = eventually("its row", async || handle.record().await.unwrap(), Option::is_some).await.unwrap();
+    assert_eq!((found.state, found.result), (State::Success, None));
+    books.close().await;
+}
+
+#[tokio::test]
+async fn a_store_without_transactions_is_refused_at_the_start() {
+    for url in ["sqlite://without-transactions?mode=memory", "none", "rpc://"] {
+        let app = Celeriac::builder()
+            .environment(celeriac_config::Environment::default())
+            .set("broker.url", "memory://without-transactions")
+            .set("results.url", url)
+            .tasks(tasks![pay])
+            .build()
+            .unwrap();
+        let error = app.worker(app.client().await.unwrap()).unwrap_err();
+        assert!(
+            error.to_string().contains("task `t.pay` is transactional, and results.url is no Postgres"),
+            "{url}: {error}"
+        );
+    }
+}
