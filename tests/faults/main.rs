@@ -4,6 +4,7 @@
 //! CI; `cargo xtask faults` runs the long ones.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod between_steps;
 mod celery_killed;
 mod cluster;
 mod connection_cut;
@@ -18,5 +19,6 @@ mod in_turn;
 mod ledger;
 mod memory_alarm;
 mod migration;
+mod rolling_restarts;
 mod transactional_killed;
 mod worker_killed;

@@ -6,7 +6,9 @@ EFFECTS_DATABASE_URL  postgres://...
 As a program it sends tasks: python effects.py COUNT A_SECOND. Each that is confirmed is written into ledger.issued.
 """
 
+import faulthandler
 import os
+import signal
 import sys
 import time
 import uuid
@@ -83,4 +85,5 @@ def send(count, a_second):
 
 
 if __name__ == "__main__":
+    faulthandler.register(signal.SIGUSR1)
     send(int(sys.argv[1]), int(sys.argv[2]))
