@@ -1,5 +1,6 @@
 //! A program with tasks that tests start, stop and kill.
 
+mod effects;
 mod interop;
 
 use std::fs::OpenOptions;
@@ -76,6 +77,16 @@ async fn need(ctx: TaskContext, path: String) -> TaskResult<String> {
     }
 }
 
+/// Fails once a file is there, in a way that leads to the next attempt, or to the dead-letter queue at once.
+#[task(name = "test.fail_when", max_retries = 1, retry_backoff = "10ms..20ms")]
+async fn fail_when(ctx: TaskContext, path: String, rejected: bool) -> TaskResult<()> {
+    journal(&format!("{} attempt {}", ctx.id(), ctx.attempt()))?;
+    while !std::path::Path::new(&path).exists() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Err(if rejected { TaskError::reject("not today") } else { TaskError::new("not yet") })
+}
+
 /// Fails, after it has noted that it ran.
 #[task(name = "test.fail")]
 async fn fail(ctx: TaskContext, number: u64) -> TaskResult<()> {
@@ -93,8 +104,9 @@ fn by_size(call: &RouteQuestion<'_>) -> Option<RouteAnswer> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let tasks = tasks![note, rest, block, story, after, need, fail];
-    let app = Celeriac::builder().config_if_present("config").tasks(tasks).tasks(interop::tasks());
+    let tasks = tasks![note, rest, block, story, after, need, fail, fail_when];
+    let app =
+        Celeriac::builder().config_if_present("config").tasks(tasks).tasks(effects::tasks()).tasks(interop::tasks());
     let app = app.route("by_size", by_size);
     celeriac::cli::run(app).await
 }

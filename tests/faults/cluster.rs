@@ -13,6 +13,7 @@ use sqlx::PgConnection;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::in_turn::blocking;
 use crate::ledger::{Ledger, Sent, is_long, note};
 
 const NODES: usize = 3;
@@ -130,8 +131,4 @@ async fn recovery(kills: &[Kill], sent: &[Sent], database: &mut PgConnection) ->
         writeln!(told, "first {what} after a kill: p50 {p50:.1?}, max {max:.1?}").unwrap();
     }
     told
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.unwrap()
 }

@@ -1,16 +1,14 @@
-//! What was issued against what was recorded.
+//! What this process sends, and was promised.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use celeriac::prelude::*;
 use celeriac::{Call, Client};
 use celeriac_protocol::Task;
-use celeriac_tests::Bed;
-use celeriac_tests::wait::eventually_within;
+use celeriac_tests::{Bed, Book, Effects};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use sqlx::PgConnection;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -105,37 +103,14 @@ impl Ledger {
         self.issued.len()
     }
 
-    /// Waits until every id on the ledger has its row, and checks that it is the only one, and a success.
+    /// Waits until every id on the ledger has its row, and checks that it is the only one, and a success. How many rows of
+    /// successes there are.
     pub(crate) async fn settle(&self, bed: &Bed, patience: Duration) -> usize {
-        let mut database = bed.database().await;
-        eventually_within(
-            patience,
-            "every confirmed task has a row",
-            async || self.missing(&mut database).await,
-            |missing| *missing == 0,
-        )
-        .await;
-        let rows: Vec<(String, String, i64)> =
-            sqlx::query_as("SELECT id, min(state), count(*) FROM celeriac.tasks GROUP BY id")
-                .fetch_all(&mut database)
-                .await
-                .unwrap();
-        let rows: HashMap<_, _> = rows.into_iter().map(|(id, state, count)| (id, (state, count))).collect();
-        for id in &self.issued {
-            assert_eq!(rows.get(id), Some(&("SUCCESS".to_owned(), 1)), "task {id}");
-        }
-        rows.len()
-    }
-
-    async fn missing(&self, database: &mut PgConnection) -> i64 {
-        let issued: Vec<&str> = self.issued.iter().map(String::as_str).collect();
-        sqlx::query_scalar(
-            "SELECT count(*) FROM UNNEST($1::text[]) AS issued (id) WHERE NOT EXISTS (
-                 SELECT FROM celeriac.tasks WHERE tasks.id = issued.id AND state = 'SUCCESS')",
-        )
-        .bind(issued)
-        .fetch_one(database)
-        .await
-        .unwrap()
+        let book = Book::open(&bed.database_url(), Effects::Recorded).await;
+        book.issue(&self.issued.iter().cloned().collect::<Vec<_>>()).await;
+        book.settle(patience).await;
+        let tally = book.tally().await;
+        assert_eq!((tally.missing, tally.doubled), (0, 0), "{tally}");
+        usize::try_from(tally.effected).unwrap()
     }
 }

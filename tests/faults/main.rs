@@ -4,7 +4,9 @@
 //! CI; `cargo xtask faults` runs the long ones.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod between_steps;
 mod cancels;
+mod celery_killed;
 mod cluster;
 mod connection_cut;
 mod database_stopped;
@@ -14,7 +16,10 @@ mod follow_ups_killed;
 mod garbage;
 mod heartbeats;
 mod hung_at_the_end;
+mod in_turn;
 mod ledger;
 mod memory_alarm;
 mod migration;
+mod rolling_restarts;
+mod transactional_killed;
 mod worker_killed;

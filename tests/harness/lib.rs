@@ -2,6 +2,7 @@
 //!
 //! - [`authority`]: certificates of a test's own;
 //! - [`bed`]: a virtual host and a database for one test, on the servers that `cargo xtask test` brings up;
+//! - [`book`]: what was issued, what took effect, what is missing, what is doubled;
 //! - [`management`]: RabbitMQ's own view, over its HTTP API;
 //! - [`peer`]: RabbitMQ as a bare client sees it, to put anything on a queue and to look into one;
 //! - [`proxy`]: a network that can be cut;
@@ -17,6 +18,7 @@
 
 pub mod authority;
 pub mod bed;
+pub mod book;
 pub mod collector;
 pub mod management;
 pub mod peer;
@@ -28,6 +30,7 @@ pub mod wait;
 
 pub use authority::Authority;
 pub use bed::Bed;
+pub use book::{Book, Effects, Tally};
 pub use collector::Collector;
 pub use peer::Peer;
 pub use program::Program;

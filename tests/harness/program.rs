@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use celeriac_servers::kill_below;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
@@ -126,6 +127,19 @@ impl Program {
     /// Kills it, as `kill -9` does, and waits until it is gone.
     pub async fn kill(mut self) {
         let _ = self.child.kill().await;
+    }
+
+    /// Kills it and every process below it, as happens to a container.
+    pub async fn kill_tree(mut self) {
+        if let Some(id) = self.child.id() {
+            kill_below(id);
+        }
+        let _ = self.child.kill().await;
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Waits for its end, whatever it is.

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 pub struct Proxy {
     address: SocketAddr,
     cuts: watch::Sender<u64>,
+    held: watch::Sender<bool>,
     passed: Arc<AtomicUsize>,
     _stop: DropGuard,
 }
@@ -25,6 +26,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (cuts, cut) = watch::channel(0);
+        let (held, holds) = watch::channel(false);
         let stop = CancellationToken::new();
         let passed = Arc::new(AtomicUsize::new(0));
         let tracker = TaskTracker::new();
@@ -33,10 +35,10 @@ impl Proxy {
         tracker.spawn(async move {
             while let Some(Ok((client, _))) = stopped.run_until_cancelled(listener.accept()).await {
                 counted.fetch_add(1, Ordering::Relaxed);
-                connections.spawn(pass(client, target.clone(), cut.clone(), stopped.clone()));
+                connections.spawn(pass(client, target.clone(), cut.clone(), holds.clone(), stopped.clone()));
             }
         });
-        Self { address, cuts, passed, _stop: stop.drop_guard() }
+        Self { address, cuts, held, passed, _stop: stop.drop_guard() }
     }
 
     /// A URL of the target's, by way of this proxy.
@@ -49,19 +51,42 @@ impl Proxy {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
+    /// From now on nothing passes, and nobody is told: what is sent is taken and gets nowhere, until it is cut.
+    pub fn hold(&self) {
+        self.held.send_replace(true);
+    }
+
     /// How many connections there have been.
     pub fn connections(&self) -> usize {
         self.passed.load(Ordering::Relaxed)
     }
 }
 
-async fn pass(mut client: TcpStream, target: String, mut cut: watch::Receiver<u64>, stop: CancellationToken) {
+async fn pass(
+    mut client: TcpStream,
+    target: String,
+    mut cut: watch::Receiver<u64>,
+    mut held: watch::Receiver<bool>,
+    stop: CancellationToken,
+) {
     cut.mark_unchanged();
     let Ok(mut server) = TcpStream::connect(&target).await else { return };
     // Neither end waits to fill its packets, and so must not what is between them.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let passing = async {
+        tokio::select! {
+            biased;
+            () = async { drop(held.wait_for(|held| *held).await) } => true,
+            _ = copy_bidirectional(&mut client, &mut server) => false,
+        }
+    };
+    let passing = async {
+        if passing.await {
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::select! {
-        _ = copy_bidirectional(&mut client, &mut server) => {}
+        () = passing => {}
         _ = cut.changed() => {}
         () = stop.cancelled() => {}
     }

@@ -12,6 +12,9 @@ pub(crate) struct Options {
     /// On this RabbitMQ: `installed` (the machine's own) or `4`
     #[arg(long, value_name = "RELEASE")]
     broker: Option<RabbitRelease>,
+    /// Celery under the same faults instead, for the figures in docs/faults.md
+    #[arg(long)]
+    peers: bool,
     /// Only tests whose name contains one of these
     filters: Vec<String>,
 }
@@ -29,6 +32,9 @@ pub(crate) fn faults(options: &Options) -> Result<()> {
             command.args(tests).args(["--", "--nocapture", "--test-threads=1"]);
             command
         };
+        if options.peers {
+            command.arg("--ignored");
+        }
         run(command.args(&options.filters).env("CELERIAC_FAULTS", "long").envs(servers.environment()))
     })
 }

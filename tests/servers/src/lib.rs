@@ -30,7 +30,7 @@ pub use cluster::RabbitCluster;
 pub use guard::{Ending, Guard, end_detached};
 pub use install::{PostgresInstallation, RabbitInstallation};
 pub use postgres::{Durability, PostgresNode, PostgresSpec};
-pub use process::{Process, Signal};
+pub use process::{Process, Signal, kill_below};
 pub use provision::{AMQP_URL, DATABASE_URL, MANAGEMENT_URL, Servers};
 pub use python::{PYTHON, PythonEnvironment};
 pub use rabbit::{RabbitNode, RabbitSpec, RabbitTls};

@@ -83,6 +83,15 @@ pub(crate) fn signal_all(pids: &[i32], signal: Signal) {
     }
 }
 
+/// SIGKILL to a process and all below it. It is stopped first, so that it starts no further ones meanwhile.
+pub fn kill_below(root: u32) {
+    let Ok(own) = i32::try_from(root) else { return };
+    signal_all(&[own], Signal::STOP);
+    let below = descendants(root).unwrap_or_default();
+    signal_all(&below, Signal::KILL);
+    signal_all(&[own], Signal::KILL);
+}
+
 /// All processes below `root`, which is not among them.
 pub(crate) fn descendants(root: u32) -> Result<Vec<i32>> {
     let Ok(root) = i32::try_from(root) else { return Ok(Vec::new()) };

@@ -1,0 +1,52 @@
+//! Tasks that write down in the database that they took effect.
+
+use std::time::Duration;
+
+use celeriac::prelude::*;
+use celeriac::{PgConnection, TaskDefinition};
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use tokio::sync::OnceCell;
+
+pub(crate) fn tasks() -> Vec<TaskDefinition> {
+    tasks![effect, effect_exactly].into_iter().collect()
+}
+
+static POOL: OnceCell<PgPool> = OnceCell::const_new();
+
+async fn pool() -> TaskResult<&'static PgPool> {
+    let connect = async || {
+        let environment = celeriac_config::Environment::from_process();
+        let url =
+            environment.get("CELERIAC__RESULTS__URL").ok_or_else(|| TaskError::of_kind("Unset", "no database"))?;
+        let options = PgPoolOptions::new().max_connections(8).acquire_timeout(Duration::from_secs(5));
+        Ok(options.connect_lazy(url)?)
+    };
+    POOL.get_or_try_init(connect).await
+}
+
+/// Takes its time, and then takes effect, in a transaction of its own.
+#[task(name = "test.effect", max_retries = none, retry_backoff = "1s..2s")]
+async fn effect(ctx: TaskContext, milliseconds: u64) -> TaskResult<()> {
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    let mut transaction = pool().await?.begin().await?;
+    write(&mut transaction, &ctx).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Takes its time, and then takes effect, in the transaction of its outcome.
+#[task(name = "test.effect_exactly", transactional, max_retries = none, retry_backoff = "1s..2s")]
+async fn effect_exactly(ctx: TaskContext, tx: &mut PgConnection, milliseconds: u64) -> TaskResult<()> {
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    Ok(write(tx, &ctx).await?)
+}
+
+async fn write(database: &mut PgConnection, ctx: &TaskContext) -> sqlx::Result<()> {
+    sqlx::query("INSERT INTO ledger.effects (id, run, worker) VALUES ($1, $2, $3)")
+        .bind(ctx.id())
+        .bind(uuid::Uuid::now_v7().to_string())
+        .bind(std::process::id().to_string())
+        .execute(database)
+        .await
+        .map(drop)
+}

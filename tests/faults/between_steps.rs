@@ -1,0 +1,120 @@
+//! A worker is killed exactly between the two steps of a retry, and of a dead letter.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use celeriac::prelude::*;
+use celeriac::{Request, TaskHandle, TaskRecord};
+use celeriac_client::call::CallOptions;
+use celeriac_protocol::{Body, Value};
+use celeriac_tests::wait::eventually;
+use celeriac_tests::{Bed, Peer, Program, Proxy};
+
+use crate::connection_cut::server_of;
+use crate::worker_killed::PROGRAM;
+
+/// A worker whose broker and database are reached over a network that can be stopped.
+struct Stage {
+    bed: Bed,
+    peer: Peer,
+    broker: Proxy,
+    database: Proxy,
+    folder: tempfile::TempDir,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let bed = Bed::new().await;
+        let peer = bed.peer().await;
+        let broker = Proxy::before(server_of(&bed.amqp_url())).await;
+        let database = Proxy::before(server_of(&bed.database_url())).await;
+        Self { bed, peer, broker, database, folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    async fn worker(&self, name: &str, broker: String, database: String) -> Program {
+        let journal = self.file("journal").to_string_lossy().into_owned();
+        let variables = [("CELERIAC__BROKER__URL", broker), ("CELERIAC__RESULTS__URL", database), ("JOURNAL", journal)];
+        let mut worker = Program::start(PROGRAM, &["worker", "-l", "info", "-n", name], &variables);
+        worker.says("ready").await;
+        worker
+    }
+
+    /// A worker behind the proxies, with a task in the middle of its first attempt.
+    async fn first(&self, rejected: bool) -> (Program, TaskHandle<serde_json::Value>) {
+        let (amqp, database) = (self.bed.amqp_url(), self.bed.database_url());
+        let behind = (self.broker.url(&amqp, &server_of(&amqp)), self.database.url(&database, &server_of(&database)));
+        let worker = self.worker("first", behind.0, behind.1).await;
+        let client = self.bed.program([]).build().unwrap().client().await.unwrap();
+        let path = self.file("now").to_string_lossy().into_owned();
+        let body = Body { args: vec![Value::from(path.as_str()), Value::Bool(rejected)], ..Body::default() };
+        let options = CallOptions { id: Some("one".to_owned()), ..CallOptions::default() };
+        let request = Request { task: "test.fail_when".to_owned(), body, options };
+        let handle = client.submit_request(request).await.unwrap();
+        eventually("it runs", async || self.journal().len(), |lines| *lines == 1).await;
+        (worker, handle)
+    }
+
+    fn let_it_fail(&self) {
+        std::fs::write(self.file("now"), "").unwrap();
+    }
+
+    /// Kills the first worker, and lets another one finish what it left.
+    async fn second(&self, first: Program, handle: &TaskHandle<serde_json::Value>) -> TaskRecord {
+        first.kill().await;
+        self.broker.cut();
+        self.database.cut();
+        let mut second = self.worker("second", self.bed.amqp_url(), self.bed.database_url()).await;
+        let ended = async || handle.record().await.unwrap().filter(|row| row.state.is_final());
+        let row = eventually("it has ended", ended, Option::is_some).await.unwrap();
+        second.signal("TERM");
+        assert_eq!(second.exit_code(Duration::from_secs(40)).await, 0, "{}", second.output());
+        assert_eq!(self.peer.ready("celeriac").await, 0, "nothing is left");
+        row
+    }
+
+    /// The attempts that have begun, in order.
+    fn journal(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.file("journal")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_worker_killed_between_the_row_of_a_retry_and_its_message_leaves_the_message_to_the_next() {
+    let stage = Stage::new().await;
+    let (first, handle) = stage.first(false).await;
+    stage.broker.hold();
+    stage.let_it_fail();
+    let state = async || handle.record().await.unwrap().map(|row| row.state);
+    eventually("the row of the retry stands", state, |state| *state == Some(State::Retry)).await;
+    assert_eq!(stage.peer.ready("celeriac").await, 0, "the next attempt is on no queue");
+
+    let row = stage.second(first, &handle).await;
+    assert_eq!(stage.journal(), ["one attempt 1", "one attempt 2"], "no attempt is made again, and none is left out");
+    assert_eq!((row.state, row.attempts), (State::Failure, 2));
+    assert_eq!(stage.peer.ready("celeriac.dead").await, 1);
+    stage.bed.clear().await;
+}
+
+#[tokio::test]
+async fn a_worker_killed_between_a_dead_letter_and_its_row_leaves_the_attempt_to_the_next() {
+    let stage = Stage::new().await;
+    let (first, handle) = stage.first(true).await;
+    stage.database.hold();
+    stage.let_it_fail();
+    eventually("the dead letter", async || stage.peer.ready("celeriac.dead").await, |dead| *dead == 1).await;
+    assert!(handle.record().await.unwrap().is_none(), "its row is not written");
+
+    let row = stage.second(first, &handle).await;
+    // Nobody can know whether the letter was sent: rather twice than never.
+    assert_eq!(stage.journal(), ["one attempt 1", "one attempt 1"]);
+    assert_eq!((row.state, row.attempts, row.worker.as_ref()), (State::Failure, 1, "second"));
+    let letters = stage.peer.take_all("celeriac.dead").await;
+    let ids: Vec<_> = letters.iter().map(|letter| letter.header("id").unwrap()).collect();
+    assert_eq!(ids, ["one", "one"], "the same letter twice");
+    stage.bed.clear().await;
+}

@@ -1,0 +1,119 @@
+//! What was issued against what took effect, as a book in the test's database.
+//!
+//! `ledger.issued` is written by the sender once its commit, or the broker's confirm, stands. `ledger.effects` is written by
+//! the tasks, or shows their rows.
+
+use std::fmt;
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+use crate::wait::{PATIENCE, eventually, eventually_within};
+
+/// Where it shows that a task took effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effects {
+    /// Tasks write it down, in their own transaction, as (id, run, worker).
+    Written,
+    /// The row of a success is the effect.
+    Recorded,
+}
+
+/// The book of one test.
+#[derive(Debug, Clone)]
+pub struct Book {
+    url: String,
+}
+
+/// What the book says at the end. Its text is the line that a test prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// Ids that the sender was promised.
+    pub issued: i64,
+    /// Ids that took effect, promised or not.
+    pub effected: i64,
+    /// Ids that were promised and took no effect.
+    pub missing: i64,
+    /// Ids that took effect more than once.
+    pub doubled: i64,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { issued, effected, missing, doubled } = self;
+        write!(formatter, "issued {issued}, effected {effected}, missing {missing}, doubled {doubled}")
+    }
+}
+
+impl Book {
+    /// Opens the book in this database. One that is there is gone on with.
+    ///
+    /// # Panics
+    /// When the database is not there.
+    pub async fn open(url: &str, effects: Effects) -> Self {
+        let effects = match effects {
+            Effects::Written => {
+                "CREATE TABLE IF NOT EXISTS ledger.effects
+                     (id text NOT NULL, run text NOT NULL, worker text NOT NULL, at timestamptz NOT NULL DEFAULT now())"
+            }
+            Effects::Recorded => {
+                "CREATE OR REPLACE VIEW ledger.effects AS SELECT id FROM celeriac.tasks WHERE state = 'SUCCESS'"
+            }
+        };
+        let statements = format!(
+            "CREATE SCHEMA IF NOT EXISTS ledger;
+             CREATE TABLE IF NOT EXISTS ledger.issued (id text PRIMARY KEY, at timestamptz NOT NULL DEFAULT now());
+             {effects};"
+        );
+        let mut database = PgConnection::connect(url).await.expect("the test's database");
+        sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut database).await.expect("tables of the ledger");
+        Self { url: url.to_owned() }
+    }
+
+    /// Writes down what the sender was promised, as soon as the database takes it.
+    pub async fn issue(&self, ids: &[String]) {
+        let write = async || {
+            let mut database = PgConnection::connect(&self.url).await.map_err(|error| error.to_string())?;
+            Self::issue_in(&mut database, ids).await.map_err(|error| error.to_string())
+        };
+        eventually("the ledger is written", write, Result::is_ok).await.expect("it pleased");
+    }
+
+    /// Writes it down in the sender's own transaction.
+    pub async fn issue_in(database: &mut PgConnection, ids: &[String]) -> sqlx::Result<()> {
+        let issue = "INSERT INTO ledger.issued (id) SELECT * FROM UNNEST($1::text[]) ON CONFLICT DO NOTHING";
+        sqlx::query(issue).bind(ids).execute(database).await.map(drop)
+    }
+
+    /// Waits until nothing is missing.
+    ///
+    /// # Panics
+    /// When `patience` is used up.
+    pub async fn settle(&self, patience: Duration) {
+        let missing = async || self.ask().await.map(|tally| tally.missing).unwrap_or(i64::MAX);
+        eventually_within(patience, "everything issued takes effect", missing, |missing| *missing == 0).await;
+    }
+
+    /// What the book says now.
+    ///
+    /// # Panics
+    /// When the database does not answer for a while.
+    pub async fn tally(&self) -> Tally {
+        let ask = async || self.ask().await.map_err(|error| error.to_string());
+        eventually_within(PATIENCE, "the ledger is read", ask, Result::is_ok).await.expect("it pleased")
+    }
+
+    async fn ask(&self) -> sqlx::Result<Tally> {
+        let mut database = PgConnection::connect(&self.url).await?;
+        let counts: (i64, i64, i64, i64) = sqlx::query_as(
+            "WITH effects AS (SELECT id, count(*) AS times FROM ledger.effects GROUP BY id)
+             SELECT (SELECT count(*) FROM ledger.issued), (SELECT count(*) FROM effects),
+                    (SELECT count(*) FROM ledger.issued WHERE NOT EXISTS (SELECT FROM effects WHERE effects.id = issued.id)),
+                    (SELECT count(*) FROM effects WHERE times > 1)",
+        )
+        .fetch_one(&mut database)
+        .await?;
+        let (issued, effected, missing, doubled) = counts;
+        Ok(Tally { issued, effected, missing, doubled })
+    }
+}
