@@ -49,9 +49,10 @@ pub use celeriac_protocol::{
     State, Task, TaskOptions, Value,
 };
 pub use celeriac_results::{AttemptRecord, TaskRecord};
+pub use celeriac_worker::hooks;
 pub use celeriac_worker::{
-    AsyncTask, BlockingTask, Registered, Shutdown, TaskContext, TaskDefinition, TaskError, TaskResult, TaskReturn,
-    Worker,
+    AsyncTask, BlockingTask, Hooks, Registered, Shutdown, TaskContext, TaskDefinition, TaskError, TaskResult,
+    TaskReturn, Worker,
 };
 
 /// The command line: every verb, for your own binary.

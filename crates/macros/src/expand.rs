@@ -23,6 +23,7 @@ pub(crate) fn task(options: &Options, signature: &Signature, mut function: ItemF
     let run = run(&ident, signature, function.sig.asyncness.is_some());
     let call = call(&ident, &visibility, signature);
     let constructor = if function.sig.asyncness.is_some() { quote!(asynchronous) } else { quote!(blocking) };
+    let hooks = options.hooks.iter().map(|hooks| quote_spanned!(hooks.span()=> .hooks(#hooks)));
     let declared = declare(&cfg, &ident, &visibility, &type_doc, &described);
     quote! {
         #declared
@@ -33,7 +34,7 @@ pub(crate) fn task(options: &Options, signature: &Signature, mut function: ItemF
         #(#cfg)*
         impl ::celeriac::Registered for #ident {
             fn definition() -> ::celeriac::TaskDefinition {
-                ::celeriac::TaskDefinition::#constructor::<Self>()
+                ::celeriac::TaskDefinition::#constructor::<Self>() #(#hooks)*
             }
         }
 

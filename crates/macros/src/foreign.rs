@@ -45,6 +45,9 @@ fn check(options: &Options, function: &ItemFn, problems: &mut Problems) {
     if options.retries.are_declared() {
         problems.add(ident, "when a task is tried again is said where it runs: leave the retries out");
     }
+    if !options.hooks.is_empty() {
+        problems.add(ident, "hooks run where the task runs: leave `hooks` out");
+    }
     if options.acks.is_some() {
         problems.add(ident, "when a task is acknowledged is said where it runs: leave `acks` out");
     }

@@ -13,7 +13,7 @@ use crate::duration;
 use crate::problems::Problems;
 use crate::retries::Retries;
 
-const KNOWN: [&str; 16] = [
+const KNOWN: [&str; 17] = [
     "name",
     "queue",
     "priority",
@@ -27,6 +27,7 @@ const KNOWN: [&str; 16] = [
     "autoretry_for",
     "dont_autoretry_for",
     "retry_on",
+    "hooks",
     "acks",
     "ignore_result",
     "expires",
@@ -42,6 +43,8 @@ pub(crate) struct Options {
     pub(crate) queue: Option<LitStr>,
     pub(crate) priority: Option<u8>,
     pub(crate) retries: Retries,
+    /// The outermost first.
+    pub(crate) hooks: Vec<Expr>,
     pub(crate) acks: Option<Acks>,
     pub(crate) ignore_result: Option<bool>,
     pub(crate) expires: Option<Duration>,
@@ -91,6 +94,7 @@ impl Options {
             "acks" => self.acks = Some(option.acks()?),
             "ignore_result" => self.ignore_result = Some(option.flag()?),
             "expires" => self.expires = Some(option.expires()?),
+            "hooks" => self.hooks = option.hooks()?,
             key if self.retries.set(key, option)? => {}
             unknown => return Err(Error::new_spanned(&option.key, unknown_option(unknown))),
         }
@@ -184,6 +188,16 @@ impl Written {
             return self.refuse("`expires` of zero would let no message start");
         }
         Ok(expires)
+    }
+
+    fn hooks(&self) -> Result<Vec<Expr>> {
+        match self.value() {
+            Some(Expr::Array(list)) => Ok(list.elems.iter().cloned().collect()),
+            Some(Expr::Lit(_)) | None => {
+                self.refuse("`hooks` is a value that implements `Hooks`, such as `hooks = Audit`, or a list of them")
+            }
+            Some(one) => Ok(vec![one.clone()]),
+        }
     }
 
     pub(crate) fn value(&self) -> Option<&Expr> {

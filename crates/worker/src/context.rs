@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::decode::Received;
 use crate::execute::Threads;
+use crate::hooks::HookList;
 use crate::outcome::TaskError;
 use crate::registry::Registry;
 
@@ -30,6 +31,8 @@ pub(crate) struct World {
     pub(crate) client: Client,
     pub(crate) registry: Arc<Registry>,
     pub(crate) state: SharedState,
+    /// What runs around every attempt.
+    pub(crate) hooks: HookList,
     /// How long rows are kept.
     pub(crate) keep: Duration,
     pub(crate) threads: Threads,

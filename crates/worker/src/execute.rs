@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::TaskContext;
 use crate::handler::{Finished, Runner, TaskDefinition};
+use crate::hooks::{Hooked, around};
 use crate::outcome::{Steer, TaskError};
 
 /// How an attempt ended.
@@ -24,7 +25,7 @@ pub(crate) enum Attempt {
     Interrupted,
 }
 
-/// Runs an attempt.
+/// Runs an attempt, with the hooks that it has.
 ///
 /// # Errors
 /// When the arguments do not fit the task, which then has not begun.
@@ -33,6 +34,7 @@ pub(crate) async fn execute(
     ctx: TaskContext,
     body: Body,
     span: &ProcessSpan,
+    hooked: Option<&Hooked<'_>>,
 ) -> Result<Attempt, ArgumentError> {
     let bounds = Bounds {
         interrupt: ctx.world.interrupt.clone(),
@@ -47,7 +49,7 @@ pub(crate) async fn execute(
                 Ok(run) => run?,
                 Err(panic) => return Ok(Attempt::Finished(Err(panicked(panic.as_ref())))),
             };
-            Ok(bounds.within(span.run(guarded(run))).await)
+            Ok(bounds.within(span.run(around(hooked, guarded(run)))).await)
         }
         Runner::Native(run) => Ok(bounds.within(span.run(guarded(run(ctx, body)))).await),
         Runner::Blocking(run) => {
@@ -57,7 +59,7 @@ pub(crate) async fn execute(
             // A thread cannot be taken away from a task: it goes on, but nobody waits for it any more when the worker
             // stops. A hard time limit only tells it, as a soft one does.
             let limits = TimeLimits { hard: None, soft: earlier(bounds.limits.soft, bounds.limits.hard) };
-            Ok(Bounds { limits, ..bounds }.within(on_a_thread(entered)).await)
+            Ok(Bounds { limits, ..bounds }.within(span.run(around(hooked, on_a_thread(entered)))).await)
         }
     }
 }
@@ -172,7 +174,7 @@ async fn never_or_after(wait: Option<Duration>) {
     }
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> TaskError {
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> TaskError {
     let message = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

@@ -5,6 +5,7 @@
 //! - `lifecycle`: the life of one delivery, step by step; read it first;
 //! - `broadcast`: what is sent to every worker becomes this worker's own; `direct`: what is sent to it by its name;
 //! - `intake`, `decode`, `execute`, `decide`, `record`, `after`, `follow_up`: the steps;
+//! - [`hooks`]: what runs around an attempt, and may change how it ends;
 //! - `slots`, `prefetch`, `tuning`: how much runs at once, and how much is held beside it;
 //! - [`handler`] and [`registry`]: what a task is to a worker, and which it knows; `builtin`: those of Celery's own;
 //! - [`context`] and [`outcome`]: what a task sees, and what it may say;
@@ -28,6 +29,8 @@ mod decode;
 mod execute;
 
 mod decide;
+
+pub mod hooks;
 
 mod follow_up;
 
@@ -54,6 +57,7 @@ pub use celeriac_broker::Prefetch;
 pub use context::TaskContext;
 pub use error::{Error, Result};
 pub use handler::{AsyncTask, BlockingTask, Registered, TaskDefinition, TaskReturn};
+pub use hooks::{HookList, Hooks};
 pub use options::WorkerOptions;
 pub use outcome::{TaskError, TaskResult};
 pub use registry::Registry;

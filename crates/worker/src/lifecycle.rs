@@ -33,6 +33,7 @@ use crate::decode::{Received, Unusable, find_task};
 use crate::execute::{Attempt, execute};
 use crate::follow_up::{self, Backoff, FollowUps, SHORTEST_HOLD};
 use crate::handler::TaskDefinition;
+use crate::hooks::Hooked;
 use crate::record::{self, Timing};
 use crate::registry::Registry;
 use crate::slots::{Slot, Slots};
@@ -232,22 +233,24 @@ impl Life<'_> {
             Err(unusable) => return self.refuse(&unusable, None, &Embed::default(), slot).await,
         };
         let arguments = self.keeps_outcome(task).then(|| record::Arguments::of(&body));
+        let ctx = self.context();
+        let hooked = Hooked::of(task, &self.core.world, &ctx);
         let timing = Timing::begin();
-        let attempt = match self.execute(task, body).await {
+        let attempt = match self.execute(task, ctx, body, hooked.as_ref()).await {
             Ok(attempt) => attempt,
             // What it carries could be read: to those who follow, this is a failure like any other.
             Err(error) => return self.refuse(&Unusable::Arguments(error), arguments, &embed, slot).await,
         };
         let timing = timing.end();
-        // What remains is waiting for others: the slot is free for the next task.
-        drop(slot);
-        let Attempt::Finished(finished) = attempt else {
-            self.span.tell(&TaskInterrupted { task: task.name, id: &self.headers().id });
-            return Ending::Again.into();
-        };
+        // What remains is waiting for others, unless there are hooks: the slot is free for the next task.
+        let slot = hooked.is_some().then_some(slot);
+        let Attempt::Finished(finished) = attempt else { return self.interrupted(task) };
         let until = retry_until(&task.options, &self.received.message.headers, Some(timing.started_at));
         let tried = Tried { retries: self.headers().retries, now: clock::now(), until, chance: fastrand::f64() };
-        let verdict = decide(finished, &task.options, &tried);
+        let Ok(verdict) = self.judge(hooked, decide(finished, &task.options, &tried)).await else {
+            return self.interrupted(task);
+        };
+        drop(slot);
         self.conclude(task, verdict, arguments, timing, &embed).await
     }
 
@@ -258,15 +261,40 @@ impl Life<'_> {
         Ok((body, embed))
     }
 
-    async fn execute(&self, task: &TaskDefinition, body: Body) -> Result<Attempt, ArgumentError> {
-        let TaskHeaders { id, retries, limits, .. } = self.headers();
-        self.span.tell(&TaskStarted { task: task.name, id, attempt: retries.saturating_add(1) });
-        let ctx = TaskContext {
+    fn context(&self) -> TaskContext {
+        TaskContext {
             received: Arc::clone(&self.received),
             world: Arc::clone(&self.core.world),
-            time_is_up: (*limits != TimeLimits::default()).then(CancellationToken::new),
-        };
-        execute(task, ctx, body, self.span).await
+            time_is_up: (self.headers().limits != TimeLimits::default()).then(CancellationToken::new),
+        }
+    }
+
+    async fn execute(
+        &self,
+        task: &TaskDefinition,
+        ctx: TaskContext,
+        body: Body,
+        hooked: Option<&Hooked<'_>>,
+    ) -> Result<Attempt, ArgumentError> {
+        let TaskHeaders { id, retries, .. } = self.headers();
+        self.span.tell(&TaskStarted { task: task.name, id, attempt: retries.saturating_add(1) });
+        execute(task, ctx, body, self.span, hooked).await
+    }
+
+    /// What the hooks make of what was decided, unless the worker stops first.
+    async fn judge(&self, hooked: Option<Hooked<'_>>, verdict: Verdict) -> Result<Verdict, Interrupted> {
+        let Some(hooked) = hooked else { return Ok(verdict) };
+        tokio::select! {
+            biased;
+            verdict = self.span.run(hooked.judge(verdict)) => Ok(verdict),
+            () = self.core.world.interrupt.cancelled() => Err(Interrupted),
+        }
+    }
+
+    /// The attempt has not come to its end, and does not count.
+    fn interrupted(&self, task: &TaskDefinition) -> Ended {
+        self.span.tell(&TaskInterrupted { task: task.name, id: &self.headers().id });
+        Ending::Again.into()
     }
 
     /// Whether the task may start now. Headers and store decide; the body is not looked at.
