@@ -14,6 +14,7 @@ mod dead_reasons;
 mod direct;
 mod follow_ups;
 mod foreign;
+mod hooks;
 mod letter;
 mod limits;
 mod management;

@@ -10,7 +10,7 @@ use celeriac_client::client::SendLimits;
 use celeriac_config::{Environment, Loaded, Problem, Problems, nearest};
 use celeriac_protocol::{Accept, DecodeLimits};
 use celeriac_worker::context::SharedState;
-use celeriac_worker::{Registry, TaskDefinition, Worker, WorkerParts};
+use celeriac_worker::{HookList, Hooks, Registry, TaskDefinition, Worker, WorkerParts};
 
 use crate::error::Result;
 use crate::settings::{Origins, Settings};
@@ -21,6 +21,7 @@ pub struct Celeriac {
     settings: Loaded<Settings>,
     registry: Registry,
     state: SharedState,
+    hooks: HookList,
     functions: RouteFunctions,
 }
 
@@ -32,6 +33,7 @@ pub struct Builder {
     environment: Environment,
     tasks: Vec<TaskDefinition>,
     state: SharedState,
+    hooks: HookList,
     functions: RouteFunctions,
     flags: Vec<(&'static str, String, &'static str)>,
 }
@@ -71,6 +73,7 @@ impl Celeriac {
             environment: Environment::from_process(),
             tasks: Vec::new(),
             state: SharedState::default(),
+            hooks: HookList::default(),
             functions: RouteFunctions::default(),
             flags: Vec::new(),
         }
@@ -129,6 +132,7 @@ impl Celeriac {
             topology: settings.routes().topology(),
             client,
             state: self.state.clone(),
+            hooks: self.hooks.clone(),
             limits: DecodeLimits { accept: Accept::only(&settings.worker.accept), ..self.limits() },
             broker_url: settings.broker.url.masked(),
             results_url: settings.results.url.masked(),
@@ -162,6 +166,12 @@ impl Builder {
     /// Adds a value as [`Builder::state`] does, which the rest of the program keeps a hold of.
     pub fn shared<T: Send + Sync + 'static>(mut self, value: Arc<T>) -> Self {
         self.state.insert(value);
+        self
+    }
+
+    /// Adds hooks around every attempt of every task, inside of those that were added before.
+    pub fn hooks(mut self, hooks: impl Hooks) -> Self {
+        self.hooks.add(hooks);
         self
     }
 
@@ -234,7 +244,7 @@ impl Builder {
         }
         let registry =
             registry.completed(&settings.options.worker).map_err(|found| problems_of_tasks(&settings, found))?;
-        Ok(Celeriac { settings, registry, state: self.state, functions: origins.functions })
+        Ok(Celeriac { settings, registry, state: self.state, hooks: self.hooks, functions: origins.functions })
     }
 }
 

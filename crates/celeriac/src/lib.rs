@@ -51,9 +51,10 @@ pub use celeriac_protocol::{
 #[cfg(feature = "postgres")]
 pub use celeriac_results::sqlx;
 pub use celeriac_results::{AttemptRecord, PgConnection, TaskRecord};
+pub use celeriac_worker::hooks;
 pub use celeriac_worker::{
-    AsyncTask, BlockingTask, Cancellation, Registered, Shutdown, TaskContext, TaskDefinition, TaskError, TaskResult,
-    TaskReturn, TransactionalTask, Worker,
+    AsyncTask, BlockingTask, Cancellation, Hooks, Registered, Shutdown, TaskContext, TaskDefinition, TaskError,
+    TaskResult, TaskReturn, TransactionalTask, Worker,
 };
 
 /// The command line: every verb, for your own binary.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 pub use crate::{
-    Call, Celeriac, Chain, Client, Signature, State, TaskContext, TaskError, TaskHandle, TaskResult, task, tasks,
+    Call, Celeriac, Chain, Client, Hooks, Signature, State, TaskContext, TaskError, TaskHandle, TaskResult, task, tasks,
 };
 
 /// So many seconds.

@@ -24,6 +24,7 @@ pub(crate) fn task(options: &Options, signature: &Signature, mut function: ItemF
     let run = run(&ident, signature, manner);
     let call = call(&ident, &visibility, signature);
     let constructor = manner.constructor();
+    let hooks = options.hooks.iter().map(|hooks| quote_spanned!(hooks.span()=> .hooks(#hooks)));
     let declared = declare(&cfg, &ident, &visibility, &type_doc, &described);
     quote! {
         #declared
@@ -34,7 +35,7 @@ pub(crate) fn task(options: &Options, signature: &Signature, mut function: ItemF
         #(#cfg)*
         impl ::celeriac::Registered for #ident {
             fn definition() -> ::celeriac::TaskDefinition {
-                ::celeriac::TaskDefinition::#constructor::<Self>()
+                ::celeriac::TaskDefinition::#constructor::<Self>() #(#hooks)*
             }
         }
 

@@ -87,6 +87,7 @@ use crate::signature::Signature;
 /// | `autoretry_for = [io::Error, "Busy"]` | only these are tried again | all |
 /// | `dont_autoretry_for = [Declined]` | these are never tried again | none |
 /// | `retry_backoff = true`, `= 5`, `retry_backoff_max = 600`, `retry_jitter = true`, `default_retry_delay = 180` | as in Celery, in seconds | |
+/// | `hooks = Audit` | what runs around its attempts; several: `[Audit, Meter]` | those of the program |
 /// | `acks = "early"` | acknowledged before it runs: a crash means that it does not run again | `"late"` |
 /// | `ignore_result` | its result is not stored; also `= true`, `= false` | stored |
 /// | `expires = "1h"` | how long a message may wait before it must not start any more | for ever |

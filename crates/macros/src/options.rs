@@ -13,7 +13,7 @@ use crate::duration;
 use crate::problems::Problems;
 use crate::retries::Retries;
 
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 20] = [
     "name",
     "queue",
     "priority",
@@ -27,6 +27,7 @@ const KNOWN: [&str; 19] = [
     "autoretry_for",
     "dont_autoretry_for",
     "retry_on",
+    "hooks",
     "acks",
     "ignore_result",
     "expires",
@@ -45,6 +46,8 @@ pub(crate) struct Options {
     pub(crate) queue: Option<LitStr>,
     pub(crate) priority: Option<u8>,
     pub(crate) retries: Retries,
+    /// The outermost first.
+    pub(crate) hooks: Vec<Expr>,
     pub(crate) acks: Option<Acks>,
     pub(crate) ignore_result: Option<bool>,
     pub(crate) expires: Option<Duration>,
@@ -109,6 +112,7 @@ impl Options {
             "transactional" => self.transactional = option.flag()?.then(|| option.key.clone()),
             "time_limit" => self.time_limit = Some(option.limit("30s")?),
             "soft_time_limit" => self.soft_time_limit = Some(option.limit("25s")?),
+            "hooks" => self.hooks = option.hooks()?,
             key if self.retries.set(key, option)? => {}
             unknown => return Err(Error::new_spanned(&option.key, unknown_option(unknown))),
         }
@@ -239,6 +243,16 @@ impl Written {
             Ok(Duration::ZERO) => self.refuse(format_args!("`{key}` of zero leaves no time: `none` is no limit")),
             Ok(limit) => Ok(Limit::After(limit)),
             Err(message) => self.refuse(message),
+        }
+    }
+
+    fn hooks(&self) -> Result<Vec<Expr>> {
+        match self.value() {
+            Some(Expr::Array(list)) => Ok(list.elems.iter().cloned().collect()),
+            Some(Expr::Lit(_)) | None => {
+                self.refuse("`hooks` is a value that implements `Hooks`, such as `hooks = Audit`, or a list of them")
+            }
+            Some(one) => Ok(vec![one.clone()]),
         }
     }
 

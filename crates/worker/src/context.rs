@@ -15,6 +15,7 @@ use crate::cancellation::{Cancellation, Notice};
 use crate::decode::Received;
 use crate::execute::Threads;
 use crate::handler::TaskDefinition;
+use crate::hooks::HookList;
 use crate::outcome::TaskError;
 use crate::registry::Registry;
 
@@ -37,6 +38,8 @@ pub(crate) struct World {
     pub(crate) client: Client,
     pub(crate) registry: Arc<Registry>,
     pub(crate) state: SharedState,
+    /// What runs around every attempt.
+    pub(crate) hooks: HookList,
     /// How long rows are kept.
     pub(crate) keep: Duration,
     pub(crate) threads: Threads,

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cancellation::{Cancellation, Notice};
 use crate::context::TaskContext;
 use crate::handler::{Finished, InTransaction, Runner, TaskDefinition};
+use crate::hooks::{Hooked, around};
 use crate::outcome::{Steer, TaskError};
 
 /// How an attempt ended.
@@ -28,7 +29,7 @@ pub(crate) enum Attempt {
     Terminated,
 }
 
-/// Runs an attempt.
+/// Runs an attempt, with the hooks that it has.
 ///
 /// # Errors
 /// When the arguments do not fit the task, which then has not begun.
@@ -37,6 +38,7 @@ pub(crate) async fn execute(
     ctx: TaskContext,
     body: Body,
     span: &ProcessSpan,
+    hooked: Option<&Hooked<'_>>,
 ) -> Result<Attempt, ArgumentError> {
     let bounds = Bounds::of(&ctx);
     match task.runner {
@@ -47,7 +49,7 @@ pub(crate) async fn execute(
                 Ok(run) => run?,
                 Err(panic) => return Ok(Attempt::Finished(Err(panicked(panic.as_ref())))),
             };
-            Ok(bounds.within(span.run(guarded(run))).await)
+            Ok(bounds.within(span.run(around(hooked, guarded(run)))).await)
         }
         Runner::Native(run) => Ok(bounds.within(span.run(guarded(run(ctx, body)))).await),
         Runner::Blocking(run) => {
@@ -57,7 +59,7 @@ pub(crate) async fn execute(
             // A thread cannot be taken away from a task: it goes on, but nobody waits for it any more when the worker
             // stops. A hard time limit only tells it, as a soft one does.
             let limits = TimeLimits { hard: None, soft: earlier(bounds.limits.soft, bounds.limits.hard) };
-            Ok(Bounds { limits, ..bounds }.within(on_a_thread(entered)).await)
+            Ok(Bounds { limits, ..bounds }.within(span.run(around(hooked, on_a_thread(entered)))).await)
         }
         Runner::Transactional(_) => Ok(Attempt::Finished(Err(without_transaction(task)))),
     }
@@ -69,9 +71,10 @@ pub(crate) async fn execute_in(
     run: InTransaction,
     bounds: Bounds,
     span: &ProcessSpan,
+    hooked: Option<&Hooked<'_>>,
 ) -> Attempt {
     // The call itself may panic as well as what it begins.
-    bounds.within(span.run(guarded(async { run(transaction).await }))).await
+    bounds.within(span.run(around(hooked, guarded(async { run(transaction).await })))).await
 }
 
 fn without_transaction(task: &TaskDefinition) -> TaskError {
@@ -221,7 +224,7 @@ async fn never_or_after(wait: Option<Duration>) {
     }
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> TaskError {
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> TaskError {
     let message = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

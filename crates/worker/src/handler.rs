@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::context::TaskContext;
+use crate::hooks::{HookList, Hooks};
 use crate::outcome::{TaskError, TaskResult};
 
 /// A task that runs on the runtime, beside many others.
@@ -106,27 +107,44 @@ pub struct TaskDefinition {
     /// What was declared with it.
     pub options: TaskOptions,
     pub(crate) runner: Runner,
+    hooks: HookList,
 }
 
 impl TaskDefinition {
     /// Defines an asynchronous task.
     pub fn asynchronous<T: AsyncTask>() -> Self {
-        Self { name: T::NAME, options: T::options(), runner: Runner::Async(run_async::<T>) }
+        Self::new(T::NAME, T::options(), Runner::Async(run_async::<T>))
     }
 
     /// Defines a blocking task.
     pub fn blocking<T: BlockingTask>() -> Self {
-        Self { name: T::NAME, options: T::options(), runner: Runner::Blocking(run_blocking::<T>) }
+        Self::new(T::NAME, T::options(), Runner::Blocking(run_blocking::<T>))
     }
 
     /// Defines a task that works in a transaction of the worker's.
     pub fn transactional<T: TransactionalTask>() -> Self {
-        Self { name: T::NAME, options: T::options(), runner: Runner::Transactional(run_transactional::<T>) }
+        Self::new(T::NAME, T::options(), Runner::Transactional(run_transactional::<T>))
     }
 
     /// Defines one of Celery's own tasks.
     pub(crate) fn native(name: &'static str, options: TaskOptions, run: NativeRun) -> Self {
-        Self { name, options, runner: Runner::Native(run) }
+        Self::new(name, options, Runner::Native(run))
+    }
+
+    fn new(name: &'static str, options: TaskOptions, runner: Runner) -> Self {
+        Self { name, options, runner, hooks: HookList::default() }
+    }
+
+    /// The same task with these hooks, inside of those that it has.
+    #[must_use]
+    pub fn hooks(mut self, hooks: impl Hooks) -> Self {
+        self.hooks.add(hooks);
+        self
+    }
+
+    /// Its own hooks. `None` where there are none around it at all: Celery's own tasks are nobody's business.
+    pub(crate) fn own_hooks(&self) -> Option<&HookList> {
+        (!matches!(self.runner, Runner::Native(_))).then_some(&self.hooks)
     }
 
     /// Whether it gets a thread of its own.

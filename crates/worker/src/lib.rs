@@ -8,6 +8,7 @@
 //! - `transactional`: the steps of a task that commits its effects and its outcome together;
 //! - `limits`, `cancellation`: how long an attempt may take, and how it is told to come to an end;
 //! - `revoked`: what was revoked does not begin, and comes to an end;
+//! - [`hooks`]: what runs around an attempt, and may change how it ends;
 //! - `slots`, `prefetch`, `tuning`: how much runs at once, and how much is held beside it;
 //! - [`handler`] and [`registry`]: what a task is to a worker, and which it knows; `builtin`: those of Celery's own;
 //! - [`context`] and [`outcome`]: what a task sees, and what it may say;
@@ -38,6 +39,8 @@ mod revoked;
 
 mod decide;
 
+pub mod hooks;
+
 mod follow_up;
 
 mod record;
@@ -64,6 +67,7 @@ pub use celeriac_broker::Prefetch;
 pub use context::TaskContext;
 pub use error::{Error, Result};
 pub use handler::{AsyncTask, BlockingTask, Registered, TaskDefinition, TaskReturn, TransactionalTask};
+pub use hooks::{HookList, Hooks};
 pub use options::WorkerOptions;
 pub use outcome::{TaskError, TaskResult};
 pub use registry::Registry;

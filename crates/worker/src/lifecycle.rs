@@ -33,6 +33,7 @@ use crate::decode::{Received, Unusable, find_task};
 use crate::execute::{Attempt, Bounds, execute};
 use crate::follow_up::{self, Backoff, FollowUps, SHORTEST_HOLD};
 use crate::handler::{Finished, Runner, TaskDefinition};
+use crate::hooks::Hooked;
 use crate::limits;
 use crate::record::{self, Timing};
 use crate::registry::Registry;
@@ -246,41 +247,59 @@ impl Life<'_> {
         };
         let arguments = self.keeps_outcome(task).then(|| record::Arguments::of(&body));
         let ctx = self.context(task, begun.as_ref());
+        let hooked = Hooked::of(task, &self.core.world, &ctx);
         if let Runner::Transactional(run) = task.runner {
             let bounds = Bounds::of(&ctx);
             return match run(ctx, body) {
                 Ok(run) => {
-                    self.lead_in_transaction(Prepared { task, run, bounds, arguments, embed: &embed }, slot).await
+                    let prepared = Prepared { task, run, bounds, hooked, arguments, embed: &embed };
+                    self.lead_in_transaction(prepared, slot).await
                 }
                 Err(error) => self.refuse(&Unusable::Arguments(error), arguments, &embed, slot).await,
             };
         }
         let timing = Timing::begin();
-        let attempt = match self.execute(task, ctx, body).await {
+        let attempt = match self.execute(task, ctx, body, hooked.as_ref()).await {
             Ok(attempt) => attempt,
             // What it carries could be read: to those who follow, this is a failure like any other.
             Err(error) => return self.refuse(&Unusable::Arguments(error), arguments, &embed, slot).await,
         };
         let timing = timing.end();
-        // What remains is waiting for others: the slot is free for the next task.
-        drop(slot);
+        // What remains is waiting for others, unless there are hooks: the slot is free for the next task.
+        let slot = hooked.is_some().then_some(slot);
         let finished = match attempt {
             Attempt::Finished(finished) => finished,
-            Attempt::Interrupted => {
-                self.span.tell(&TaskInterrupted { task: task.name, id: &self.headers().id });
-                return Ending::Again.into();
-            }
+            Attempt::Interrupted => return self.interrupted(task),
             Attempt::Terminated => return self.terminate(arguments, timing, &embed).await,
         };
-        let verdict = self.judge(task, finished, &timing);
+        let Ok(verdict) = self.judge(task, hooked, finished, &timing).await else { return self.interrupted(task) };
+        drop(slot);
         self.conclude(task, verdict, arguments, timing, &embed).await
     }
 
-    /// What becomes of the task after an attempt.
-    pub(crate) fn judge(&self, task: &TaskDefinition, finished: Finished, timing: &Timing) -> Verdict {
+    /// What becomes of the task after an attempt, and what its hooks make of that, unless the worker stops first.
+    pub(crate) async fn judge(
+        &self,
+        task: &TaskDefinition,
+        hooked: Option<Hooked<'_>>,
+        finished: Finished,
+        timing: &Timing,
+    ) -> Result<Verdict, Interrupted> {
         let until = retry_until(&task.options, &self.received.message.headers, Some(timing.started_at));
         let tried = Tried { retries: self.headers().retries, now: clock::now(), until, chance: fastrand::f64() };
-        decide(finished, &task.options, &tried)
+        let verdict = decide(finished, &task.options, &tried);
+        let Some(hooked) = hooked else { return Ok(verdict) };
+        tokio::select! {
+            biased;
+            verdict = self.span.run(hooked.judge(verdict)) => Ok(verdict),
+            () = self.core.world.interrupt.cancelled() => Err(Interrupted),
+        }
+    }
+
+    /// The attempt has not come to its end, and does not count.
+    pub(crate) fn interrupted(&self, task: &TaskDefinition) -> Ended {
+        self.span.tell(&TaskInterrupted { task: task.name, id: &self.headers().id });
+        Ending::Again.into()
     }
 
     /// The arguments, and what the task carries with it, of which everything is known to be possible.
@@ -290,10 +309,16 @@ impl Life<'_> {
         Ok((body, embed))
     }
 
-    async fn execute(&self, task: &TaskDefinition, ctx: TaskContext, body: Body) -> Result<Attempt, ArgumentError> {
+    async fn execute(
+        &self,
+        task: &TaskDefinition,
+        ctx: TaskContext,
+        body: Body,
+        hooked: Option<&Hooked<'_>>,
+    ) -> Result<Attempt, ArgumentError> {
         let TaskHeaders { id, retries, .. } = self.headers();
         self.span.tell(&TaskStarted { task: task.name, id, attempt: retries.saturating_add(1) });
-        execute(task, ctx, body, self.span).await
+        execute(task, ctx, body, self.span, hooked).await
     }
 
     fn context(&self, task: &TaskDefinition, begun: Option<&Begun>) -> TaskContext {

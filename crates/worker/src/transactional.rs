@@ -6,13 +6,14 @@
 use celeriac_protocol::State;
 use celeriac_protocol::{Embed, TaskHeaders};
 use celeriac_results::{Committed, Session, Transaction, Transactions};
-use celeriac_telemetry::occurrences::worker::{TaskInterrupted, TaskSkipped, TaskStarted, TaskSucceeded};
+use celeriac_telemetry::occurrences::worker::{TaskSkipped, TaskStarted, TaskSucceeded};
 
 use crate::after::Again;
 use crate::decide::Verdict;
 use crate::execute::{Attempt, Bounds, execute_in};
 use crate::follow_up::{self, Backoff, SHORTEST_HOLD};
 use crate::handler::{InTransaction, TaskDefinition};
+use crate::hooks::Hooked;
 use crate::lifecycle::{Ended, Ending, Interrupted, Life, Outcome};
 use crate::outcome::TaskError;
 use crate::record::{self, Arguments, Timing};
@@ -24,6 +25,7 @@ pub(crate) struct Prepared<'a> {
     pub(crate) task: &'a TaskDefinition,
     pub(crate) run: InTransaction,
     pub(crate) bounds: Bounds,
+    pub(crate) hooked: Option<Hooked<'a>>,
     pub(crate) arguments: Option<Arguments>,
     pub(crate) embed: &'a Embed,
 }
@@ -89,30 +91,36 @@ impl Life<'_> {
     }
 
     async fn run_in(&self, mut transaction: Transaction<'_>, prepared: Prepared<'_>, slot: Slot) -> Ended {
-        let Prepared { task, run, bounds, arguments, embed } = prepared;
+        let Prepared { task, run, bounds, hooked, arguments, embed } = prepared;
         let TaskHeaders { id, retries, .. } = &self.received.headers;
         self.span.tell(&TaskStarted { task: task.name, id, attempt: retries.saturating_add(1) });
         let timing = Timing::begin();
-        let attempt = execute_in(&mut transaction, run, bounds, self.span).await;
+        let attempt = execute_in(&mut transaction, run, bounds, self.span, hooked.as_ref()).await;
         let timing = timing.end();
-        drop(slot);
+        let slot = hooked.is_some().then_some(slot);
         let finished = match attempt {
             Attempt::Finished(finished) => finished,
-            Attempt::Interrupted => {
-                self.span.tell(&TaskInterrupted { task: task.name, id });
-                return Ending::Again.into();
-            }
+            Attempt::Interrupted => return self.interrupted(task),
             Attempt::Terminated => {
                 transaction.rollback().await;
                 return self.terminate(arguments, timing, embed).await;
             }
         };
-        match self.judge(task, finished, &timing) {
-            Verdict::Succeed(result) => self.commit(task, transaction, result, arguments, timing, embed).await,
-            verdict => {
+        // What a failed attempt did is undone, also where a hook makes a success of it.
+        let transaction = match &finished {
+            Ok(_) => Some(transaction),
+            Err(_) => {
                 transaction.rollback().await;
-                self.conclude(task, verdict, arguments, timing, embed).await
+                None
             }
+        };
+        let Ok(verdict) = self.judge(task, hooked, finished, &timing).await else { return self.interrupted(task) };
+        drop(slot);
+        match (verdict, transaction) {
+            (Verdict::Succeed(result), Some(transaction)) => {
+                self.commit(task, transaction, result, arguments, timing, embed).await
+            }
+            (verdict, _) => self.conclude(task, verdict, arguments, timing, embed).await,
         }
     }
 
@@ -160,7 +168,9 @@ impl Life<'_> {
             }
             Committed::Spoilt { reason } => {
                 let error = TaskError::of_kind("TransactionError", reason);
-                let verdict = self.judge(task, Err(error), &timing);
+                let Ok(verdict) = self.judge(task, None, Err(error), &timing).await else {
+                    return self.interrupted(task);
+                };
                 self.conclude(task, verdict, Some(Arguments::of_row(row)), timing, embed).await
             }
         }

@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::execute::Threads;
 use crate::follow_up::Backoff;
 use crate::handler::TaskDefinition;
+use crate::hooks::HookList;
 use crate::intake::Door;
 use crate::lifecycle::{Core, Results};
 use crate::options::WorkerOptions;
@@ -58,6 +59,8 @@ pub struct WorkerParts {
     pub client: Client,
     /// What tasks share.
     pub state: SharedState,
+    /// What runs around every attempt.
+    pub hooks: HookList,
     /// Bounds of what it reads.
     pub limits: DecodeLimits,
     /// The broker's address, without password.
@@ -154,6 +157,7 @@ impl Worker {
             client: parts.client.clone(),
             registry: Arc::clone(&registry),
             state: parts.state,
+            hooks: parts.hooks,
             keep: parts.results.keep,
             threads: Threads::default(),
             grace: parts.options.terminate_grace,
