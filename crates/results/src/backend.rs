@@ -8,6 +8,8 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 
 use crate::error::Result;
+use crate::idempotency::Idempotency;
+use crate::outbox::Outbox;
 use crate::record::{AttemptRecord, TaskRecord};
 use crate::revocations::{Revocations, Revoke};
 use crate::transaction::Transactions;
@@ -71,6 +73,16 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// Deletes revocations that no longer hold, no more than `at_most` of them. How many it were.
     fn sweep_revocations(&self, at_most: u32) -> BoxFuture<'_, Result<u64>>;
+
+    /// Where tasks stand that were sent in a transaction, where the store has such a place.
+    fn outbox(&self) -> Option<&Outbox> {
+        None
+    }
+
+    /// Idempotency keys, where the store has any.
+    fn idempotency(&self) -> Option<&Idempotency> {
+        None
+    }
 
     /// Ends all connections. Who still waits gets an error.
     fn close(&self) -> BoxFuture<'_, ()>;

@@ -9,6 +9,7 @@
 //! - `limits`, `cancellation`: how long an attempt may take, and how it is told to come to an end;
 //! - `revoked`: what was revoked does not begin, and comes to an end;
 //! - [`hooks`]: what runs around an attempt, and may change how it ends;
+//! - [`relay`]: tasks that were sent in a transaction go to the broker;
 //! - `slots`, `prefetch`, `tuning`: how much runs at once, and how much is held beside it;
 //! - [`handler`] and [`registry`]: what a task is to a worker, and which it knows; `builtin`: those of Celery's own;
 //! - [`context`] and [`outcome`]: what a task sees, and what it may say;
@@ -36,6 +37,8 @@ mod limits;
 mod transactional;
 
 mod revoked;
+
+pub mod relay;
 
 mod decide;
 
@@ -71,5 +74,6 @@ pub use hooks::{HookList, Hooks};
 pub use options::WorkerOptions;
 pub use outcome::{TaskError, TaskResult};
 pub use registry::Registry;
+pub use relay::Relay;
 pub use shutdown::{Shutdown, on_signals};
 pub use worker::{Farewell, Worker, WorkerParts, default_name};

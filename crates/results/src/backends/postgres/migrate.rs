@@ -11,6 +11,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "tasks", sql: include_str!("../../../migrations/postgres/0001_tasks.sql") },
     Migration { version: 2, name: "replays", sql: include_str!("../../../migrations/postgres/0002_replays.sql") },
     Migration { version: 3, name: "attempts", sql: include_str!("../../../migrations/postgres/0003_attempts.sql") },
+    Migration { version: 4, name: "outbox", sql: include_str!("../../../migrations/postgres/0004_outbox.sql") },
     Migration {
         version: 5,
         name: "revocations",
