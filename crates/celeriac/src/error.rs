@@ -50,10 +50,10 @@ impl Error {
             Inner::Results(_) => ErrorKind::Results,
             Inner::Worker(_) => ErrorKind::Worker,
             Inner::Client(error) => match error {
-                E::Send { .. } => ErrorKind::Send,
+                E::Send { .. } | E::Outbox { .. } | E::Key { .. } => ErrorKind::Send,
                 E::Failed { .. } | E::NotRun { .. } => ErrorKind::Task,
                 E::Timeout { .. } => ErrorKind::Timeout,
-                E::Results(_) | E::NoResults => ErrorKind::Results,
+                E::Results(_) | E::NoResults | E::NoOutbox { .. } | E::NoKeys { .. } => ErrorKind::Results,
                 _ => ErrorKind::Data,
             },
         }

@@ -62,6 +62,8 @@ pub enum Verb {
     /// Run tasks until told to stop
     #[command(after_help = ENDS)]
     Worker(WorkerArgs),
+    /// Send what was sent in transactions, until told to stop; workers do so too
+    Relay(RelayArgs),
     /// Show what this program knows
     List(ListArgs),
     /// Send a task
@@ -105,6 +107,17 @@ pub struct WorkerArgs {
     /// How long running tasks may go on after a signal [default: worker.drain]
     #[arg(long, value_name = "DURATION")]
     pub drain: Option<String>,
+}
+
+/// Flags of `relay`.
+#[derive(Debug, Args)]
+pub struct RelayArgs {
+    /// Say how it stands with the outbox instead
+    #[arg(long)]
+    pub status: bool,
+    /// What to log: error, warn, info, debug, trace [default: telemetry.log.level]
+    #[arg(short, long, value_name = "LEVEL")]
+    pub loglevel: Option<String>,
 }
 
 /// Flags of `list`.
@@ -234,6 +247,9 @@ impl CommandLine {
                 ("worker.drain", &worker.drain, "--drain"),
                 ("telemetry.log.level", &worker.loglevel, "--loglevel"),
             ]);
+        }
+        if let Verb::Relay(relay) = &self.verb {
+            given.push(("telemetry.log.level", &relay.loglevel, "--loglevel"));
         }
         given
             .into_iter()

@@ -41,6 +41,7 @@ async fn obey<A: Application>(app: A, line: CommandLine) -> Result<u8, Error> {
     let done: Result<(), Error> = match verb {
         Verb::Topology(verb) => return Box::pin(verbs::topology::run(&program, verb, global.json)).await,
         Verb::Worker(_) => Box::pin(verbs::worker::run(&program)).await,
+        Verb::Relay(args) => Box::pin(verbs::relay::run(&program, &args, global.json)).await,
         Verb::List(args) => verbs::list::run(&program, args.what, global.json),
         Verb::Call(args) => Box::pin(verbs::call::run(&program, *args, global.json)).await,
         Verb::Result(args) => Box::pin(verbs::result::run(&program, &args, global.json)).await,

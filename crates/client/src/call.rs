@@ -51,6 +51,10 @@ pub struct CallOptions {
     pub follow: Follow,
     /// How it belongs to other tasks.
     pub relations: Relations,
+    /// Tasks of one key that are sent in transactions are sent one after the other.
+    pub order_key: Option<String>,
+    /// Sent again with the same key, it is the same task.
+    pub idempotency_key: Option<String>,
 }
 
 /// What is sent when a task has ended.
@@ -228,6 +232,20 @@ impl<T: Task> Call<T> {
     /// Has another task called with this one's id if it fails for good.
     pub fn on_error(mut self, errback: Signature) -> Self {
         self.options.follow.errbacks.push(errback);
+        self
+    }
+
+    /// Keeps it in order with others of the same key that are sent in transactions: they reach their queue one after the
+    /// other, as they were committed. Only [`Client::submit_in`] can do that.
+    pub fn ordered_by(mut self, key: impl Into<String>) -> Self {
+        self.options.order_key = Some(key.into());
+        self
+    }
+
+    /// Sends it once: submitted again with the same key, it is not sent, and the handle is that of the first. A key is the
+    /// task's own, holds for as long as results are kept, and needs Postgres as the store of results.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.options.idempotency_key = Some(key.into());
         self
     }
 

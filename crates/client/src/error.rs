@@ -20,6 +20,36 @@ pub enum Error {
         #[source]
         source: celeriac_broker::Error,
     },
+    /// The task was not written to the outbox, and the transaction is lost.
+    #[error("cannot write task `{task}` to the outbox")]
+    Outbox {
+        /// The task.
+        task: String,
+        /// Why.
+        #[source]
+        source: celeriac_results::Error,
+    },
+    /// There is no outbox to write to.
+    #[error("cannot send task `{task}` in a transaction: results.url is no Postgres database")]
+    NoOutbox {
+        /// The task.
+        task: String,
+    },
+    /// It cannot be known whether the task was sent before under its idempotency key.
+    #[error("cannot look up the idempotency key of task `{task}`")]
+    Key {
+        /// The task.
+        task: String,
+        /// Why.
+        #[source]
+        source: celeriac_results::Error,
+    },
+    /// There is no place for idempotency keys.
+    #[error("cannot send task `{task}` under an idempotency key: results.url is no Postgres database")]
+    NoKeys {
+        /// The task.
+        task: String,
+    },
     /// The arguments cannot be written.
     #[error("cannot write the arguments of task `{task}`")]
     Encode {
@@ -115,7 +145,9 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Send { source, .. } => source.is_retryable(),
-            Self::Results(error) => error.is_retryable(),
+            Self::Results(error) | Self::Outbox { source: error, .. } | Self::Key { source: error, .. } => {
+                error.is_retryable()
+            }
             Self::Timeout { .. } => true,
             _ => false,
         }
@@ -125,7 +157,11 @@ impl Error {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Send { source, .. } => source.help(),
-            Self::Results(error) => error.help(),
+            Self::Outbox { source: celeriac_results::Error::Schema { .. }, .. } => {
+                Some("the transaction has to be one in the database of results.url, which has the tables")
+            }
+            Self::Results(error) | Self::Outbox { source: error, .. } | Self::Key { source: error, .. } => error.help(),
+            Self::NoOutbox { .. } | Self::NoKeys { .. } => Some("set results.url to the Postgres database"),
             Self::NoResults => Some("set results.url to a Postgres or SQLite database"),
             Self::NoReply { .. } => Some("send the task without ignoring its result"),
             Self::Timeout { awaited, .. } => Some(match awaited {

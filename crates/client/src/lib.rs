@@ -5,6 +5,7 @@
 //! - [`call`]: a task with its arguments and options, not yet sent;
 //! - [`client`]: who sends it;
 //! - [`submit`]: how a call becomes a message on a queue;
+//! - `outbox`: calls that are sent in the caller's own transaction; `idempotency`: calls that are sent once;
 //! - [`chain`] and `signature`: what is sent when others have ended;
 //! - [`handle`]: how its outcome is awaited;
 //! - `replies`: how outcomes come that are not stored.
@@ -14,6 +15,10 @@ pub mod call;
 pub mod client;
 
 pub mod submit;
+
+mod outbox;
+
+mod idempotency;
 
 pub mod chain;
 mod signature;

@@ -117,6 +117,9 @@ impl Request {
                     replaced_task_nesting: read.replaced_task_nesting,
                     reply_to: read.reply_to,
                 },
+                // What is said to the sender, and not to the receiver.
+                order_key: None,
+                idempotency_key: None,
             },
             task,
         })

@@ -33,6 +33,28 @@ pub struct Request {
     pub options: CallOptions,
 }
 
+/// Whether a message may stand on its queue already: who runs it looks into the store first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeated {
+    No,
+    Yes,
+}
+
+impl Request {
+    /// A call with what was declared with its task.
+    pub(crate) fn of_call<T: Task>(call: Call<T>) -> Result<Self> {
+        let declared = T::options();
+        let mut options = call.options;
+        options.route.priority = options.route.priority.or(declared.priority);
+        options.expires = options.expires.or(declared.expires.map(Expiry::After));
+        if declared.ignore_result {
+            options.ignore_result.get_or_insert(true);
+        }
+        let body = Body::of_call(&call.args).map_err(|source| unwritable(T::NAME, source))?;
+        Ok(Self { task: T::NAME.to_owned(), body, options })
+    }
+}
+
 /// A call as a message that only has to be published.
 #[derive(Debug)]
 pub struct Prepared {
@@ -44,6 +66,12 @@ pub struct Prepared {
     pub outgoing: Outgoing,
     /// Where it goes in the end.
     pub destination: Destination,
+    /// Earliest time to run.
+    pub eta: Option<Timestamp>,
+    /// Time after which it must not start.
+    pub expires: Option<Timestamp>,
+    /// The key that keeps it in order, where it goes through the outbox.
+    pub order_key: Option<String>,
 }
 
 impl Client {
@@ -52,15 +80,7 @@ impl Client {
     /// # Errors
     /// When it does not, or when that cannot be known; see [`Error`].
     pub async fn submit<T: Task>(&self, call: Call<T>) -> Result<TaskHandle<T::Output>> {
-        let declared = T::options();
-        let mut options = call.options;
-        options.route.priority = options.route.priority.or(declared.priority);
-        options.expires = options.expires.or(declared.expires.map(Expiry::After));
-        if declared.ignore_result {
-            options.ignore_result.get_or_insert(true);
-        }
-        let body = Body::of_call(&call.args).map_err(|source| unwritable(T::NAME, source))?;
-        self.dispatch(Request { task: T::NAME.to_owned(), body, options }, declared.queue, None).await
+        self.dispatch(Request::of_call(call)?, T::options().queue, None).await
     }
 
     /// Sends many calls, a window of them at a time, and tells of each how it went, in order.
@@ -121,9 +141,26 @@ impl Client {
     /// Sends a call. The handle is that of the task itself, unless another is awaited.
     async fn dispatch<T>(
         &self,
+        request: Request,
+        declared_queue: Option<&str>,
+        awaited: Option<String>,
+    ) -> Result<TaskHandle<T>> {
+        if request.options.order_key.is_some() {
+            let reason = "only what is sent in a transaction is kept in order: use `submit_in`".to_owned();
+            return Err(Error::Call { task: request.task, reason });
+        }
+        match request.options.idempotency_key {
+            Some(_) => self.dispatch_once(request, declared_queue, awaited).await,
+            None => self.dispatch_anew(request, declared_queue, awaited, Repeated::No).await,
+        }
+    }
+
+    pub(crate) async fn dispatch_anew<T>(
+        &self,
         mut request: Request,
         declared_queue: Option<&str>,
         awaited: Option<String>,
+        repeated: Repeated,
     ) -> Result<TaskHandle<T>> {
         let ignored = awaited.is_none() && request.options.ignore_result == Some(true);
         let replies = self.inner.replies.as_ref().filter(|_| !ignored);
@@ -132,14 +169,21 @@ impl Client {
             let reply_to = &mut request.options.relations.reply_to;
             *reply_to = reply_to.take().or(own);
         }
-        let prepared = self.prepare(request, declared_queue)?;
+        let mut prepared = self.prepare(request, declared_queue)?;
+        if repeated == Repeated::Yes {
+            prepared.outgoing.message.headers.insert(names::REPEATED, true);
+        }
         let id = awaited.unwrap_or_else(|| prepared.id.clone());
         // Before it is sent: no reply can be earlier.
         let slot = replies.map(|replies| replies.expect(&id));
-        let to_all = self.inner.router.topology().is_broadcast(&prepared.destination.queues);
+        let to_all = self.is_to_all(&prepared);
         self.send(prepared).await?;
         let handle = TaskHandle::new(self.clone(), id, slot);
         Ok(if to_all { handle.of_broadcast() } else { handle })
+    }
+
+    pub(crate) fn is_to_all(&self, prepared: &Prepared) -> bool {
+        self.inner.router.topology().is_broadcast(&prepared.destination.queues)
     }
 
     /// Makes a message of a call, without sending it.
@@ -226,12 +270,14 @@ impl Client {
             ..Properties::default()
         };
         let message = Message { headers, properties, body: written.into() };
-        Ok(Prepared { task, id, outgoing: Outgoing { exchange, routing_key, message, mandatory: true }, destination })
+        let outgoing = Outgoing { exchange, routing_key, message, mandatory: true };
+        let Timing { eta, expires, .. } = timing;
+        Ok(Prepared { task, id, outgoing, destination, eta, expires, order_key: options.order_key })
     }
 
     /// Publishes a message, and tells of it.
     async fn send(&self, prepared: Prepared) -> Result<()> {
-        let Prepared { task, id, mut outgoing, destination } = prepared;
+        let Prepared { task, id, mut outgoing, destination, .. } = prepared;
         let failed = |source: BrokerError| Error::Send { task: task.clone(), source };
         self.declare().await.map_err(failed)?;
         let (exchange, routing_key) = (&destination.exchange, &destination.routing_key);
@@ -271,7 +317,7 @@ fn with_follow_ups(task: &str, body: Body, follow: Follow) -> Result<Body> {
     Ok(Body { embed: embed.into(), ..body })
 }
 
-fn unwritable(task: &str, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+pub(crate) fn unwritable(task: &str, source: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::Encode { task: task.to_owned(), source: Box::new(source) }
 }
 

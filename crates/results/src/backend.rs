@@ -7,6 +7,8 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 
 use crate::error::Result;
+use crate::idempotency::Idempotency;
+use crate::outbox::Outbox;
 use crate::record::TaskRecord;
 use crate::transaction::Transactions;
 
@@ -49,6 +51,16 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// The transactions in which tasks may run, where the store has any.
     fn transactions(&self) -> Option<&Transactions> {
+        None
+    }
+
+    /// Where tasks stand that were sent in a transaction, where the store has such a place.
+    fn outbox(&self) -> Option<&Outbox> {
+        None
+    }
+
+    /// Idempotency keys, where the store has any.
+    fn idempotency(&self) -> Option<&Idempotency> {
         None
     }
 

@@ -7,6 +7,8 @@
 //! - [`backends`]: Postgres, and SQLite for programs without a server;
 //! - [`recorder`]: many outcomes in one write;
 //! - [`transaction`]: a task's own work and its outcome in one commit;
+//! - [`outbox`]: tasks that are sent in somebody's own transaction;
+//! - [`idempotency`]: tasks that are sent once under a key;
 //! - `conformance`, behind the feature of that name: the suite that every store passes.
 
 pub mod record;
@@ -18,6 +20,10 @@ pub mod backends;
 pub mod recorder;
 
 pub mod transaction;
+
+pub mod outbox;
+
+pub mod idempotency;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

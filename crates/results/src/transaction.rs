@@ -38,6 +38,7 @@ pub enum Committed {
 mod absent {
     use super::Committed;
     use crate::error::Result;
+    use crate::outbox::Entry;
     use crate::record::TaskRecord;
 
     /// A connection to Postgres, which this program is built without.
@@ -83,7 +84,7 @@ mod absent {
 
     impl Transaction<'_> {
         /// There is none.
-        pub async fn commit(self, _: &TaskRecord) -> Committed {
+        pub async fn commit(self, _: &TaskRecord, _: &[Entry]) -> Committed {
             match *self.0 {}
         }
 

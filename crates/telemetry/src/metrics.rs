@@ -31,12 +31,14 @@ pub(crate) enum Counter {
     StoreLost,
     StoreRestored,
     RowsRecorded,
+    MessagesRelayed,
+    RelaysFailed,
     SpansEnded,
     SpansSent,
 }
 
 impl Counter {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 20] = [
         Self::MessagesSent,
         Self::SendsFailed,
         Self::RepliesUnreadable,
@@ -53,6 +55,8 @@ impl Counter {
         Self::StoreLost,
         Self::StoreRestored,
         Self::RowsRecorded,
+        Self::MessagesRelayed,
+        Self::RelaysFailed,
         Self::SpansEnded,
         Self::SpansSent,
     ];
@@ -76,6 +80,8 @@ impl Counter {
             Self::StoreLost => "celeriac.results.lost",
             Self::StoreRestored => "celeriac.results.restored",
             Self::RowsRecorded => "celeriac.results.recorded",
+            Self::MessagesRelayed => "celeriac.relay.sent",
+            Self::RelaysFailed => "celeriac.relay.failed",
             Self::SpansEnded => "celeriac.spans.ended",
             Self::SpansSent => "celeriac.spans.sent",
         }
@@ -84,6 +90,7 @@ impl Counter {
 
 static COUNTERS: [AtomicU64; Counter::ALL.len()] = [const { AtomicU64::new(0) }; Counter::ALL.len()];
 static BATCHES: Histogram = Histogram::new();
+static RELAY_LAG: Histogram = Histogram::new();
 
 /// Counts one.
 pub(crate) fn count(counter: Counter) {
@@ -103,6 +110,11 @@ pub(crate) fn read(counter: Counter) -> u64 {
 /// Notes how long a write of outcomes took.
 pub(crate) fn record_batch(took: Duration) {
     BATCHES.record(took);
+}
+
+/// Notes how long a message stood in the outbox.
+pub(crate) fn record_relay_lag(lag: Duration) {
+    RELAY_LAG.record(lag);
 }
 
 /// Everything that was counted since the process began.
@@ -166,6 +178,11 @@ pub fn snapshot() -> Snapshot {
         name: "celeriac.results.batch.duration",
         labels: Vec::new(),
         measured: Measured::Spread(BATCHES.read()),
+    });
+    measurements.push(Measurement {
+        name: "celeriac.relay.lag",
+        labels: Vec::new(),
+        measured: Measured::Spread(RELAY_LAG.read()),
     });
     tasks::read(&mut measurements);
     Snapshot(measurements)

@@ -6,6 +6,7 @@
 
 pub mod broker;
 pub mod client;
+pub mod relay;
 pub mod results;
 pub mod traces;
 pub mod worker;

@@ -7,7 +7,7 @@ use celeriac_protocol::{Embed, Failure, Signature, State, Value};
 use celeriac_results::TaskRecord;
 
 use crate::follow_up::{self, Answer, FollowUps, Unsent};
-use crate::handler;
+use crate::handler::{self, TaskDefinition};
 use crate::lifecycle::{Ending, Life};
 use crate::record;
 
@@ -16,6 +16,8 @@ use crate::record;
 pub(crate) enum Again {
     No,
     Yes,
+    /// What follows was committed together with the outcome: it stands in the outbox, or was sent from there.
+    Committed,
 }
 
 impl Life<'_> {
@@ -32,7 +34,10 @@ impl Life<'_> {
         let sent = match FollowUps::after_success(self, embed, &result) {
             Ok(follow_ups) => {
                 children.extend(follow_ups.ids().map(str::to_owned));
-                self.send(follow_ups, again).await
+                match again {
+                    Again::Committed => Ending::Done,
+                    Again::No | Again::Yes => self.send(follow_ups, again).await,
+                }
             }
             Err(error) => self.give_up(&error.to_string()).await,
         };
@@ -79,7 +84,9 @@ impl Life<'_> {
         };
         match (row.state, row.failure) {
             (State::Success, _) => {
-                self.after_success(&embed, row.result.as_deref().unwrap_or("null"), Again::Yes).await
+                let transactional = self.registered().is_ok_and(TaskDefinition::is_transactional);
+                let again = if transactional { Again::Committed } else { Again::Yes };
+                self.after_success(&embed, row.result.as_deref().unwrap_or("null"), again).await
             }
             (State::Failure, Some(failure)) => self.after_failure(&embed, &failure, Again::Yes).await,
             (state, Some(failure)) => self.answer_failure(state, &failure).await,

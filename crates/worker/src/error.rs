@@ -35,6 +35,9 @@ pub enum Error {
         /// The task.
         task: &'static str,
     },
+    /// A relay without anything to relay.
+    #[error("there is no outbox to relay: results.url is no Postgres database")]
+    NoOutbox,
     /// The broker does not let this worker do what it needs.
     #[error("cannot consume")]
     Broker(#[source] celeriac_broker::Error),
@@ -48,6 +51,7 @@ impl Error {
             Self::UnknownQueue { .. } => Some("declare it under `queues` in config/routes.yaml"),
             Self::Stream { .. } => Some("bind a queue of type quorum beside it, and consume that"),
             Self::NoTransactions { .. } => Some("set results.url to the Postgres database in which the task works"),
+            Self::NoOutbox => Some("set results.url to the database in whose transactions tasks are sent"),
             Self::Broker(error) => error.help(),
         }
     }

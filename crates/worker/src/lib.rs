@@ -6,6 +6,7 @@
 //! - `broadcast`: what is sent to every worker becomes this worker's own; `direct`: what is sent to it by its name;
 //! - `intake`, `decode`, `execute`, `decide`, `record`, `after`, `follow_up`: the steps;
 //! - `transactional`: the steps of a task that commits its effects and its outcome together;
+//! - [`relay`]: tasks that were sent in a transaction go to the broker;
 //! - `slots`, `prefetch`, `tuning`: how much runs at once, and how much is held beside it;
 //! - [`handler`] and [`registry`]: what a task is to a worker, and which it knows; `builtin`: those of Celery's own;
 //! - [`context`] and [`outcome`]: what a task sees, and what it may say;
@@ -29,6 +30,8 @@ mod decode;
 mod execute;
 
 mod transactional;
+
+pub mod relay;
 
 mod decide;
 
@@ -60,5 +63,6 @@ pub use handler::{AsyncTask, BlockingTask, Registered, TaskDefinition, TaskRetur
 pub use options::WorkerOptions;
 pub use outcome::{TaskError, TaskResult};
 pub use registry::Registry;
+pub use relay::Relay;
 pub use shutdown::{Shutdown, on_signals};
 pub use worker::{Farewell, Worker, WorkerParts, default_name};

@@ -218,7 +218,7 @@ impl Life<'_> {
         &self.received.headers
     }
 
-    fn registered(&self) -> Result<&TaskDefinition, Unusable> {
+    pub(crate) fn registered(&self) -> Result<&TaskDefinition, Unusable> {
         find_task(&self.core.registry, self.headers())
     }
 

@@ -23,6 +23,8 @@ pub struct WorkerOptions {
     pub accept: Vec<Codec>,
     /// Whether it consumes a queue of its own as well, to which tasks are sent by the worker's name.
     pub direct: bool,
+    /// Whether it sends what stands in the outbox, when no other does. Only where the store of results is Postgres.
+    pub relay: bool,
     /// Whether it answers callers that name a queue for replies.
     pub replies: bool,
     /// How long running tasks may go on after it was told to stop.
@@ -39,6 +41,7 @@ impl Default for WorkerOptions {
             prefetch: Prefetch::Auto,
             accept: vec![Codec::Json, Codec::Msgpack],
             direct: false,
+            relay: true,
             replies: true,
             drain: Duration::from_secs(30),
         }

@@ -5,14 +5,15 @@
 
 use celeriac_protocol::State;
 use celeriac_protocol::{Embed, TaskHeaders};
+use celeriac_results::outbox::Entry;
 use celeriac_results::{Committed, Session, Transaction, Transactions};
 use celeriac_telemetry::occurrences::worker::{TaskInterrupted, TaskSkipped, TaskStarted, TaskSucceeded};
 
 use crate::after::Again;
 use crate::decide::{Verdict, decide};
 use crate::execute::{Attempt, Bounds, execute_in};
-use crate::follow_up::{self, Backoff, SHORTEST_HOLD};
-use crate::handler::{InTransaction, TaskDefinition};
+use crate::follow_up::{self, Backoff, FollowUps, SHORTEST_HOLD};
+use crate::handler::{self, InTransaction, TaskDefinition};
 use crate::lifecycle::{Ended, Ending, Interrupted, Life, Outcome};
 use crate::outcome::TaskError;
 use crate::record::{self, Arguments, Timing};
@@ -124,12 +125,18 @@ impl Life<'_> {
         let kept = (!self.ignores_result()).then(|| result.clone());
         let outcome = Outcome { arguments, result: kept, timing: Some(timing.clone()), ..Outcome::default() };
         let row = record::row(self, State::Success, outcome);
-        let committed = transaction.commit(&row).await;
+        let committed = match self.follow_ups(embed, &result).await {
+            Ok(follow_ups) => transaction.commit(&row, &follow_ups).await,
+            Err(error) => {
+                transaction.rollback().await;
+                Committed::Spoilt { reason: error.to_string() }
+            }
+        };
         match committed {
             Committed::Stored => {
                 self.span.tell(&TaskSucceeded { task: task.name, id, runtime: timing.runtime });
                 let ended = Ended::of(Ending::Done, State::Success);
-                ended.and(self.after_success(embed, &result, Again::No)).await
+                ended.and(self.after_success(embed, &result, Again::Committed)).await
             }
             Committed::Superseded => self.give_way().await,
             Committed::Unknown(error) => {
@@ -157,6 +164,15 @@ impl Life<'_> {
                 self.conclude(task, verdict, Some(Arguments::of_row(row)), timing, embed).await
             }
         }
+    }
+
+    /// What follows from a success, for the outbox.
+    async fn follow_ups(&self, embed: &Embed, result: &str) -> Result<Vec<Entry>, TaskError> {
+        if embed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let follow_ups = FollowUps::after_success(self, embed, &handler::read(result)?)?;
+        Ok(follow_ups.into_entries(self).await)
     }
 
     /// Goes by what stands: the end that another run came to, or the own one of which nobody heard.

@@ -29,6 +29,7 @@ use crate::lifecycle::{Core, Results};
 use crate::options::WorkerOptions;
 use crate::prefetch;
 use crate::registry::Registry;
+use crate::relay::Relay;
 use crate::shutdown::Shutdown;
 use crate::slots::Slots;
 use crate::transactional::in_want_of_transactions;
@@ -270,6 +271,11 @@ impl Worker {
             doors.spawn(door.take_in(shutdown.token()));
         }
         self.services.tracker.spawn(tuning.run(shutdown.token()));
+        if self.options.relay
+            && let Ok(relay) = Relay::new(self.core.world.client.clone())
+        {
+            self.services.tracker.spawn(relay.run_until(self.services.stop.clone()));
+        }
         let facts = self.facts();
         let tasks = facts.tasks.len();
         WorkerOnline { name: facts.name, queues: &self.queues, concurrency: facts.concurrency, tasks }.tell();

@@ -2,9 +2,12 @@
 
 mod connections;
 mod fault;
+pub(crate) mod idempotency;
 mod listen;
 mod migrate;
+pub(crate) mod outbox;
 mod read;
+pub(crate) mod relay;
 mod time;
 mod transaction;
 mod write;
@@ -15,13 +18,16 @@ use std::sync::{Arc, Once};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use sqlx::ConnectOptions;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgArguments, PgConnectOptions};
+use sqlx::query::Query;
+use sqlx::{ConnectOptions, Postgres};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connections::Connections;
+use self::idempotency::Idempotency;
 use self::listen::Listening;
+use self::relay::Outbox;
 use self::time::Time;
 pub use self::transaction::{Session, Transaction, Transactions};
 use super::waiting::Waiting;
@@ -40,6 +46,8 @@ const SWEEP: &str = "DELETE FROM celeriac.tasks WHERE id IN (
 pub struct PostgresBackend {
     connections: Connections,
     transactions: Transactions,
+    outbox: Outbox,
+    idempotency: Idempotency,
     listening: Listening,
     listen_once: Once,
     waiting: Arc<Waiting>,
@@ -62,11 +70,16 @@ impl PostgresBackend {
         let connections = Connections::new(connect.clone(), url.clone(), options.pool.connections, timeouts);
         migrate::migrate(&connections).await?;
         let (connect_timeout, statement_timeout) = timeouts;
+        let listening = Listening { options: connect, url, connect_timeout, statement_timeout };
+        let outbox = Outbox::new(listening.clone(), connections.clone());
+        let idempotency = Idempotency::new(connections.clone(), options.keep);
         let transactions = Transactions::new(&connections, options);
         Ok(Self {
             connections,
             transactions,
-            listening: Listening { options: connect, url, connect_timeout, statement_timeout },
+            outbox,
+            idempotency,
+            listening,
             listen_once: Once::new(),
             waiting: Arc::default(),
             services: TaskTracker::new(),
@@ -91,10 +104,17 @@ impl PostgresBackend {
     }
 
     async fn delete_ended(&self, ended_before: Timestamp, at_most: u32) -> Result<u64> {
-        let mut lease = self.connections.lease().await?;
         let query = sqlx::query(SWEEP).bind(Time(ended_before)).bind(i64::from(at_most));
+        let deleted = self.sweep_with("deleting old tasks", query).await?;
+        let keys = || sqlx::query(idempotency::SWEEP).bind(i64::from(at_most));
+        while self.sweep_with("deleting old idempotency keys", keys()).await? == u64::from(at_most) {}
+        Ok(deleted)
+    }
+
+    async fn sweep_with(&self, doing: &'static str, query: Query<'static, Postgres, PgArguments>) -> Result<u64> {
+        let mut lease = self.connections.lease().await?;
         let answer = self.connections.within(query.execute(&mut lease.connection)).await;
-        let done = lease.conclude(answer).map_err(|cause| self.connections.error("deleting old tasks", cause))?;
+        let done = lease.conclude(answer).map_err(|cause| self.connections.error(doing, cause))?;
         Ok(done.rows_affected())
     }
 }
@@ -122,6 +142,14 @@ impl Backend for PostgresBackend {
 
     fn transactions(&self) -> Option<&Transactions> {
         Some(&self.transactions)
+    }
+
+    fn outbox(&self) -> Option<&Outbox> {
+        Some(&self.outbox)
+    }
+
+    fn idempotency(&self) -> Option<&Idempotency> {
+        Some(&self.idempotency)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -31,6 +31,25 @@ impl Occurrence for TaskSent<'_> {
     }
 }
 
+/// A task stands in the outbox, for when the transaction commits that it was sent in.
+#[derive(Debug, Clone, Copy)]
+pub struct TaskWritten<'a> {
+    /// Task name.
+    pub task: &'a str,
+    /// Task id.
+    pub id: &'a str,
+}
+
+impl Occurrence for TaskWritten<'_> {
+    fn tell(&self) {
+        debug!(target: TARGET, "{}[{}] written to the outbox", self.task, self.id);
+    }
+
+    fn level(&self) -> Level {
+        Level::DEBUG
+    }
+}
+
 /// A task could not be put on a queue. The caller has the error.
 #[derive(Debug, Clone, Copy)]
 pub struct SendFailed<'a> {

@@ -8,6 +8,7 @@ use celeriac_client::{Prepared, Request};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::signature::Kind;
 use celeriac_protocol::{Embed, Signature, TaskHeaders, Value};
+use celeriac_results::outbox::Entry;
 use celeriac_telemetry::occurrences::client::TaskSent;
 use celeriac_telemetry::trace::PublishSpan;
 use uuid::Uuid;
@@ -91,6 +92,21 @@ impl FollowUps {
         self.messages.iter().map(|message| message.id.as_str())
     }
 
+    /// Them as they stand in the outbox, for a transaction to commit.
+    pub(crate) async fn into_entries(self, life: &Life<'_>) -> Vec<Entry> {
+        let replays = life.received.message.headers.replays();
+        let entries = async {
+            let entries = self.messages.into_iter().map(|mut prepared| {
+                if replays > 0 {
+                    prepared.outgoing.message.headers.insert(names::REPLAYED, replays);
+                }
+                prepared.into_entry()
+            });
+            entries.collect()
+        };
+        life.span.run(entries).await
+    }
+
     /// Sends them, one after the other.
     ///
     /// # Errors
@@ -98,7 +114,7 @@ impl FollowUps {
     pub(crate) async fn send(self, life: &Life<'_>, repeated: bool) -> Result<(), (Unsent, String)> {
         let replays = life.received.message.headers.replays();
         for prepared in self.messages {
-            let Prepared { task, id, mut outgoing, destination } = prepared;
+            let Prepared { task, id, mut outgoing, destination, .. } = prepared;
             if repeated {
                 outgoing.message.headers.insert(names::REPEATED, true);
             }

@@ -122,7 +122,7 @@ impl Listening {
         Ok(())
     }
 
-    async fn within<T>(&self, answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    pub(super) async fn within<T>(&self, answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
         match timeout(self.statement_timeout, answer).await {
             Ok(answer) => answer,
             Err(_) => Err(lost("no answer in time")),

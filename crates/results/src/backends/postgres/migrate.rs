@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "tasks", sql: include_str!("../../../migrations/postgres/0001_tasks.sql") },
     Migration { version: 2, name: "replays", sql: include_str!("../../../migrations/postgres/0002_replays.sql") },
+    Migration { version: 4, name: "outbox", sql: include_str!("../../../migrations/postgres/0004_outbox.sql") },
 ];
 
 /// Held while migrating, so that of several workers that start together one does it: the bytes of `celeriac`.

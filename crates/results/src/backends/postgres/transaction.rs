@@ -9,10 +9,11 @@ use sqlx::{AssertSqlSafe, Connection, Postgres};
 use tokio::time::timeout;
 
 use super::connections::{Connections, Lease};
-use super::{fault, write};
+use super::{fault, outbox, write};
 use crate::backends::exact;
 use crate::error::Result;
 use crate::options::ResultsOptions;
+use crate::outbox::Entry;
 use crate::record::TaskRecord;
 use crate::transaction::Committed;
 
@@ -95,17 +96,25 @@ impl Session {
 }
 
 impl Transaction<'_> {
-    /// Records how the task ended, and commits that together with everything that was done in the transaction.
+    /// Records how the task ended, puts what follows from it into the outbox, and commits both together with everything that
+    /// was done in the transaction.
     ///
     /// The record gives way as [`Backend::record`](crate::Backend::record) says, and a success also to any other end.
-    pub async fn commit(mut self, record: &TaskRecord) -> Committed {
+    pub async fn commit(mut self, record: &TaskRecord, follow_ups: &[Entry]) -> Committed {
         if let Some(reason) = exact::refusal(record) {
             self.rollback().await;
             return Committed::Refused { reason: reason.to_owned() };
         }
         let recorded = write::record_in(&mut self.inner, self.name, record);
         match self.connections.within(recorded).await {
-            Ok(true) => self.finish().await,
+            Ok(true) if follow_ups.is_empty() => self.finish().await,
+            Ok(true) => match outbox::add(&mut self.inner, follow_ups).await {
+                Ok(()) => self.finish().await,
+                Err(error) => {
+                    self.rollback().await;
+                    Committed::Failed(error)
+                }
+            },
             Ok(false) => self.give_way().await,
             Err(cause) => match fault::refusal(&cause) {
                 Some(reason) => {

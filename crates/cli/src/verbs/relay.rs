@@ -1,0 +1,91 @@
+//! `relay`: sends what stands in the outbox, until told to stop; or says how it stands with it.
+
+use std::time::Duration;
+
+use celeriac_client::Client;
+use celeriac_config::duration;
+use celeriac_telemetry::{Telemetry, clock};
+use celeriac_worker::{Error as WorkerError, Relay, on_signals};
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::application::Program;
+use crate::args::RelayArgs;
+use crate::error::Error;
+use crate::output;
+
+/// How long the last traces may take on their way out.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// How it stands with the outbox, as people and machines want to read of it.
+#[derive(Debug, Serialize)]
+struct Shown {
+    waiting: u64,
+    failing: u64,
+    oldest_at: Option<Timestamp>,
+    oldest_seconds: Option<f64>,
+    /// Whether somebody relays.
+    relayed: bool,
+}
+
+pub(crate) async fn run<P: Program>(program: &P, args: &RelayArgs, json: bool) -> Result<(), Error> {
+    if args.status {
+        let client = program.client().await?;
+        let status = status(&client, json).await;
+        client.close().await;
+        return status;
+    }
+    let telemetry = Telemetry::start(program.telemetry(), &program.instance()).map_err(Error::Telemetry)?;
+    let listeners = TaskTracker::new();
+    let shutdown = on_signals(&listeners);
+    let relayed = async {
+        let client = tokio::select! {
+            client = program.client() => client?,
+            () = shutdown.requested() => return Ok(()),
+        };
+        let stop = CancellationToken::new();
+        let relay = Relay::new(client.clone())?.run_until(stop.clone());
+        let mut relay = std::pin::pin!(relay);
+        tokio::select! {
+            () = &mut relay => {}
+            () = shutdown.requested() => {
+                stop.cancel();
+                tokio::select! {
+                    () = relay => {}
+                    () = shutdown.hurried() => {}
+                }
+            }
+        }
+        client.close().await;
+        Ok(())
+    }
+    .await;
+    if let Err(error) = telemetry.shutdown(FLUSH).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "not all traces were sent");
+    }
+    relayed
+}
+
+async fn status(client: &Client, json: bool) -> Result<(), Error> {
+    let Some(outbox) = client.results().and_then(|results| results.outbox()) else {
+        return Err(WorkerError::NoOutbox.into());
+    };
+    let lag = outbox.lag().await.map_err(Error::Results)?;
+    let age = lag.oldest_at.map(|time| Duration::try_from(clock::now().duration_since(time)).unwrap_or_default());
+    let shown = Shown {
+        waiting: lag.waiting,
+        failing: lag.failing,
+        oldest_at: lag.oldest_at,
+        oldest_seconds: age.map(|age| age.as_secs_f64()),
+        relayed: lag.led,
+    };
+    output::answer(json, &shown, || {
+        let oldest =
+            age.map(|age| format!(", the oldest for {}", duration::format(Duration::from_secs(age.as_secs()))));
+        let relayed = if shown.relayed { "" } else { "\nnobody relays: start a worker, or `relay`" };
+        format!("{} waiting{}, {} cannot be sent{relayed}", shown.waiting, oldest.unwrap_or_default(), shown.failing)
+    });
+    Ok(())
+}

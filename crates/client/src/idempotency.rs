@@ -1,0 +1,106 @@
+//! Calls that are sent once under a key, however often they are submitted.
+
+use std::time::Duration;
+
+use celeriac_protocol::Codec;
+use celeriac_results::idempotency::{Claim, Claimed, Former, Idempotency};
+use celeriac_telemetry::Chain;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::handle::TaskHandle;
+use crate::submit::{Repeated, Request, new_id, unwritable};
+
+/// Namespace of the fingerprints of arguments.
+const FINGERPRINTS: Uuid = Uuid::from_u128(0x6365_6c65_7269_6163_8000_6669_6e67_6572);
+
+/// AMQP's limit of a name, and enough for a key.
+const LONGEST_KEY: usize = 255;
+
+/// How long to wait for another who is about to send the same, and how often to look.
+const PATIENCE: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(100);
+
+impl Client {
+    /// What a request claims, where it has a key. Settles its id.
+    pub(crate) fn claim_for(&self, request: &mut Request) -> Result<Option<(&Idempotency, Claim)>> {
+        let Some(key) = request.options.idempotency_key.take() else { return Ok(None) };
+        let task = request.task.clone();
+        if key.is_empty() || key.len() > LONGEST_KEY || key.contains('\0') {
+            let reason = "an idempotency key has 1 to 255 bytes, and no U+0000".to_owned();
+            return Err(Error::Call { task, reason });
+        }
+        let Some(keys) = self.results().and_then(|results| results.idempotency()) else {
+            return Err(Error::NoKeys { task });
+        };
+        let written = Codec::Json.encode(&request.body).map_err(|source| unwritable(&task, source))?;
+        let fingerprint = Uuid::new_v5(&FINGERPRINTS, &written).to_string();
+        let id = request.options.id.get_or_insert_with(new_id).clone();
+        Ok(Some((keys, Claim { task, key, id, fingerprint })))
+    }
+
+    /// Sends a call unless it was sent before under its key.
+    pub(crate) async fn dispatch_once<T>(
+        &self,
+        mut request: Request,
+        declared_queue: Option<&str>,
+        awaited: Option<String>,
+    ) -> Result<TaskHandle<T>> {
+        let Some((keys, mut claim)) = self.claim_for(&mut request)? else {
+            return self.dispatch_anew(request, declared_queue, awaited, Repeated::No).await;
+        };
+        let failed = |source| Error::Key { task: claim.task.clone(), source };
+        let deadline = Instant::now() + PATIENCE;
+        let repeated = loop {
+            match keys.claim(&claim).await.map_err(failed)? {
+                Claimed::First => break Repeated::No,
+                Claimed::Unsent(former) => {
+                    claim.id = former.same_as(&claim)?.id;
+                    request.options.id = Some(claim.id.clone());
+                    break Repeated::Yes;
+                }
+                Claimed::Sent(former) => return Ok(self.handle_of(former.same_as(&claim)?, awaited)),
+                // The one who is about to send it is heard of soon, or never again.
+                Claimed::Sending(former) if Instant::now() < deadline => {
+                    former.same_as(&claim)?;
+                    sleep(LOOK).await;
+                }
+                Claimed::Sending(former) => return Ok(self.handle_of(former.same_as(&claim)?, awaited)),
+            }
+        };
+        let sent = self.dispatch_anew(request, declared_queue, awaited, repeated).await;
+        let noted = match &sent {
+            Ok(_) => keys.sent(&claim).await,
+            // It may stand on a queue: the next to come sends it once more, with the same id.
+            Err(error) if error.is_retryable() || repeated == Repeated::Yes => Ok(()),
+            Err(_) => keys.release(&claim).await,
+        };
+        if let Err(error) = noted {
+            tracing::warn!(task = claim.task, error = %Chain(&error), "what became of an idempotency key is not noted");
+        }
+        sent
+    }
+
+    fn handle_of<T>(&self, former: Former, awaited: Option<String>) -> TaskHandle<T> {
+        self.handle(awaited.unwrap_or(former.id))
+    }
+}
+
+/// One who came first, and whether he wanted the same.
+pub(crate) trait SameAs: Sized {
+    /// # Errors
+    /// When the arguments were others.
+    fn same_as(self, claim: &Claim) -> Result<Self>;
+}
+
+impl SameAs for Former {
+    fn same_as(self, claim: &Claim) -> Result<Self> {
+        if self.fingerprint == claim.fingerprint {
+            return Ok(self);
+        }
+        let reason = format!("idempotency key `{}` was used with other arguments, by task {}", claim.key, self.id);
+        Err(Error::Call { task: claim.task.clone(), reason })
+    }
+}

@@ -1,0 +1,97 @@
+//! Tasks that are sent in the caller's own transaction.
+
+use celeriac_protocol::Task;
+use celeriac_results::PgConnection;
+use celeriac_results::idempotency::Claimed;
+use celeriac_results::outbox::{self, Entry};
+use celeriac_telemetry::Occurrence;
+use celeriac_telemetry::occurrences::client::TaskWritten;
+use celeriac_telemetry::trace::PublishSpan;
+
+use crate::call::Call;
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::handle::TaskHandle;
+use crate::idempotency::SameAs;
+use crate::submit::{Prepared, Request};
+
+impl Client {
+    /// Sends a call when the transaction commits that is open on this connection, and not at all when it does not.
+    ///
+    /// The task stands in the table `celeriac.outbox` then, from where a worker or `celeriac relay` sends it, at least once
+    /// and within moments. The broker need not be there. The database has to be that of the store of results.
+    ///
+    /// # Errors
+    /// When the call cannot be meant or has nowhere to go, or the store of results is not Postgres: the transaction can go on
+    /// then. When the database refuses: the transaction is lost, as after any statement that failed.
+    pub async fn submit_in<T: Task>(
+        &self,
+        transaction: &mut PgConnection,
+        call: Call<T>,
+    ) -> Result<TaskHandle<T::Output>> {
+        self.enqueue(transaction, Request::of_call(call)?, T::options().queue).await
+    }
+
+    /// Sends a call of a task that is known by its name alone, as [`Client::submit_in`] does.
+    ///
+    /// # Errors
+    /// As [`Client::submit_in`].
+    pub async fn submit_request_in(
+        &self,
+        transaction: &mut PgConnection,
+        request: Request,
+    ) -> Result<TaskHandle<serde_json::Value>> {
+        self.enqueue(transaction, request, None).await
+    }
+
+    async fn enqueue<T>(
+        &self,
+        transaction: &mut PgConnection,
+        mut request: Request,
+        declared_queue: Option<&str>,
+    ) -> Result<TaskHandle<T>> {
+        let task = request.task.clone();
+        if self.results().and_then(|results| results.outbox()).is_none() {
+            return Err(Error::NoOutbox { task });
+        }
+        let failed = |source| Error::Outbox { task: task.clone(), source };
+        if let Some((keys, claim)) = self.claim_for(&mut request)? {
+            let claimed = keys.claim_in(transaction, &claim).await.map_err(failed)?;
+            match claimed {
+                Claimed::First => {}
+                // What is relayed is marked as repeated anyway: a second copy does no harm.
+                Claimed::Unsent(former) => request.options.id = Some(former.same_as(&claim)?.id),
+                Claimed::Sending(former) | Claimed::Sent(former) => {
+                    return Ok(TaskHandle::new(self.clone(), former.same_as(&claim)?.id, None));
+                }
+            }
+        }
+        let prepared = self.prepare(request, declared_queue)?;
+        let (id, to_all) = (prepared.id.clone(), self.is_to_all(&prepared));
+        outbox::add(transaction, &[prepared.into_entry()]).await.map_err(failed)?;
+        TaskWritten { task: &task, id: &id }.tell();
+        if let Some(within) = &self.lineage {
+            within.add(&id);
+        }
+        let handle = TaskHandle::new(self.clone(), id, None);
+        Ok(if to_all { handle.of_broadcast() } else { handle })
+    }
+}
+
+impl Prepared {
+    /// The message as it stands in the outbox: how long it is held is seen when it is sent. Its trace goes on from here.
+    pub fn into_entry(self) -> Entry {
+        let Self { task, id, outgoing, destination, eta, expires, order_key } = self;
+        let mut message = outgoing.message;
+        let span = PublishSpan::start(&task, &id, &destination.exchange, &destination.routing_key);
+        span.inject(&mut message.headers);
+        span.end(Ok(()));
+        message.properties.expiration = None;
+        let queue = match &*destination.queues {
+            [queue] if eta.is_some() => Some(queue.to_string()),
+            _ => None,
+        };
+        let exchange = destination.exchange.into_owned();
+        Entry { id, task, exchange, routing_key: destination.routing_key, queue, order_key, eta, expires, message }
+    }
+}

@@ -1,0 +1,313 @@
+//! Sends what stands in the outbox: tasks that were sent in a transaction.
+//!
+//! ```text
+//! wait for the right to send ─ window of rows ─ publish, each confirmed ─ delete what was sent ─ next window, or news
+//! ```
+//!
+//! One process relays at a time. It may die between a confirm and the delete: the next sends such a message again, so that
+//! each has a header that says so, and whoever runs it looks into the store first.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use celeriac_broker::{Error as BrokerError, Outgoing};
+use celeriac_client::Client;
+use celeriac_protocol::RetryPolicy;
+use celeriac_protocol::headers::names;
+use celeriac_results::outbox::{Entry, Lead, Unsent, Waiting};
+use celeriac_telemetry::occurrences::relay::{RelayFailed, RelayLeads, Relayed};
+use celeriac_telemetry::{Chain, Occurrence, clock};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Result};
+use crate::follow_up::{Backoff, SHORTEST_HOLD};
+
+/// Most messages of a window, and the bytes with which it has enough.
+const WINDOW: (u32, u64) = (1_024, 8 * 1024 * 1024);
+
+/// When a message is tried again that could not be sent.
+const AGAIN: RetryPolicy = RetryPolicy::backoff(Duration::from_secs(1), Duration::from_secs(300));
+
+/// Sends what stands in the outbox.
+#[derive(Debug)]
+pub struct Relay {
+    client: Client,
+}
+
+/// What became of the messages of a window.
+#[derive(Debug, Default)]
+struct Outcome {
+    sent: Vec<i64>,
+    unsent: Vec<Unsent>,
+    /// When the oldest of those sent was written.
+    oldest: Option<Timestamp>,
+    /// Why the broker takes nothing at the moment.
+    away: Option<String>,
+    /// Whether something is missing that this program may declare.
+    missing: bool,
+}
+
+/// What became of one message.
+enum Sent {
+    Yes,
+    /// It cannot be sent as it stands, or where it goes to.
+    No(BrokerError),
+    /// Nothing can be sent now; nothing is held against this one.
+    NotNow(String),
+}
+
+impl Relay {
+    /// A relay for the outbox of this client's store.
+    ///
+    /// # Errors
+    /// When the store has none.
+    pub fn new(client: Client) -> Result<Self> {
+        match client.results().and_then(|results| results.outbox()) {
+            Some(_) => Ok(Self { client }),
+            None => Err(Error::NoOutbox),
+        }
+    }
+
+    /// Relays until it is told to stop, through every loss of database and broker. What is on its way then is confirmed
+    /// and deleted first.
+    pub async fn run_until(self, stop: CancellationToken) {
+        let Some(outbox) = self.client.results().and_then(|results| results.outbox()) else { return };
+        let mut backoff = Backoff::default();
+        while !stop.is_cancelled() {
+            let Some(ended) = stop.run_until_cancelled(outbox.lead()).await else { return };
+            let error = match ended {
+                Ok(mut lead) => {
+                    RelayLeads.tell();
+                    backoff = Backoff::default();
+                    match self.serve(&mut lead, &stop).await {
+                        Ok(()) => return lead.end().await,
+                        Err(error) => error,
+                    }
+                }
+                Err(error) => error,
+            };
+            tracing::warn!(error = &error as &dyn std::error::Error, "the outbox is not relayed from here for now");
+            let _ = stop.run_until_cancelled(sleep(backoff.next())).await;
+        }
+    }
+
+    /// Sends window after window until it is told to stop.
+    async fn serve(&self, lead: &mut Lead, stop: &CancellationToken) -> celeriac_results::Result<()> {
+        let mut backoff = Backoff::default();
+        while !stop.is_cancelled() {
+            let (rows, bytes) = WINDOW;
+            let window = lead.window(rows, bytes).await?;
+            if window.is_empty() {
+                match stop.run_until_cancelled(lead.news()).await {
+                    Some(heard) => heard?,
+                    None => return Ok(()),
+                }
+                continue;
+            }
+            let outcome = self.alive(lead, |until| self.publish(window, until)).await?;
+            lead.conclude(&outcome.sent, &outcome.unsent).await?;
+            outcome.tell();
+            if outcome.missing {
+                self.declare().await;
+            }
+            match outcome.away {
+                None => backoff = Backoff::default(),
+                Some(reason) => {
+                    let wait = backoff.next();
+                    tracing::warn!("the broker takes nothing from the outbox, next try in {wait:.1?}: {reason}");
+                    if stop.run_until_cancelled(self.alive(lead, |_| sleep(wait))).await.is_none() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Does something while the lock is held, and only for as long as that is certain.
+    async fn alive<T, F: Future<Output = T>>(
+        &self,
+        lead: &mut Lead,
+        work: impl FnOnce(Held) -> F,
+    ) -> celeriac_results::Result<T> {
+        let (tell, held) = tokio::sync::watch::channel(lead.held_until());
+        let mut work = std::pin::pin!(work(Held(held)));
+        loop {
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                () = sleep(lead.beats()) => {
+                    lead.beat().await?;
+                    let _ = tell.send(lead.held_until());
+                }
+            }
+        }
+    }
+
+    /// Publishes a window: keys beside each other, and the messages of one key one after the other.
+    async fn publish(&self, window: Vec<Waiting>, held: Held) -> Outcome {
+        let mut outcome = Outcome::default();
+        let mut lines: FuturesUnordered<_> =
+            in_lines(window).into_iter().map(|line| self.publish_line(line, &held)).collect();
+        while let Some(part) = lines.next().await {
+            outcome.add(part);
+        }
+        outcome
+    }
+
+    /// Publishes messages in order, up to the first that cannot be sent.
+    async fn publish_line(&self, line: Vec<Waiting>, held: &Held) -> Outcome {
+        let mut outcome = Outcome::default();
+        for Waiting { seq, created_at, attempts, entry } in line {
+            let (task, id) = (entry.task.clone(), entry.id.clone());
+            let sent = if held.for_sure() {
+                self.send(entry).await
+            } else {
+                Sent::NotNow("this process was stopped for a while, and another may relay by now".to_owned())
+            };
+            match sent {
+                Sent::Yes => {
+                    outcome.sent.push(seq);
+                    outcome.oldest = Some(outcome.oldest.map_or(created_at, |oldest| oldest.min(created_at)));
+                }
+                Sent::No(error) => {
+                    let wait = AGAIN.wait(attempts, fastrand::f64());
+                    outcome.missing |= is_missing(&error);
+                    let error = Chain(&error).to_string();
+                    RelayFailed { task: &task, id: &id, error: &error, wait }.tell();
+                    outcome.unsent.push(Unsent { seq, error, wait });
+                    break;
+                }
+                Sent::NotNow(reason) => {
+                    outcome.away = Some(reason);
+                    break;
+                }
+            }
+        }
+        outcome
+    }
+
+    async fn send(&self, entry: Entry) -> Sent {
+        let outgoing = self.outgoing(entry);
+        match self.client.broker().publish(outgoing).await {
+            Ok(()) => Sent::Yes,
+            Err(error) if is_its_own(&error) => Sent::No(error),
+            Err(error) => Sent::NotNow(Chain(&error).to_string()),
+        }
+    }
+
+    /// The message as it is sent at this moment.
+    fn outgoing(&self, entry: Entry) -> Outgoing {
+        let Entry { exchange, routing_key, queue, eta, expires, mut message, .. } = entry;
+        message.headers.insert(names::REPEATED, true);
+        let wait = eta.map(time_until).filter(|wait| *wait >= SHORTEST_HOLD);
+        let held = wait.zip(queue).and_then(|(wait, queue)| self.client.broker().ladder().address(wait, &queue));
+        // The time in the broker's delay levels is not time in a queue: held messages expire by their header alone.
+        message.properties.expiration = expires.filter(|_| held.is_none()).map(time_until);
+        let (exchange, routing_key) = held.unwrap_or((exchange, routing_key));
+        Outgoing { exchange: Cow::Owned(exchange), routing_key, message, mandatory: true }
+    }
+
+    async fn declare(&self) {
+        if let Err(error) = self.client.broker().declare(self.client.topology()).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "cannot declare what the outbox needs");
+        }
+    }
+}
+
+/// Until when the lock is held for sure.
+#[derive(Debug, Clone)]
+struct Held(tokio::sync::watch::Receiver<Instant>);
+
+impl Held {
+    fn for_sure(&self) -> bool {
+        Instant::now() < *self.0.borrow()
+    }
+}
+
+impl Outcome {
+    fn add(&mut self, part: Self) {
+        self.sent.extend(part.sent);
+        self.unsent.extend(part.unsent);
+        self.oldest = self.oldest.into_iter().chain(part.oldest).min();
+        self.away = self.away.take().or(part.away);
+        self.missing |= part.missing;
+    }
+
+    fn tell(&self) {
+        if let Some(oldest) = self.oldest {
+            let lag = Duration::try_from(clock::now().duration_since(oldest)).unwrap_or_default();
+            Relayed { messages: self.sent.len(), lag }.tell();
+        }
+    }
+}
+
+/// Messages of one key are a line; one without a key is a line by itself.
+fn in_lines(window: Vec<Waiting>) -> Vec<Vec<Waiting>> {
+    let mut lines: Vec<Vec<Waiting>> = Vec::new();
+    let mut of_key: HashMap<String, usize> = HashMap::new();
+    for waiting in window {
+        match &waiting.entry.order_key {
+            None => lines.push(vec![waiting]),
+            Some(key) => match of_key.get(key) {
+                Some(&line) => lines[line].push(waiting),
+                None => {
+                    of_key.insert(key.clone(), lines.len());
+                    lines.push(vec![waiting]);
+                }
+            },
+        }
+    }
+    lines
+}
+
+/// Whether it is the message that cannot be sent, or its queue that does not take it: others can be sent.
+fn is_its_own(error: &BrokerError) -> bool {
+    is_missing(error)
+        || matches!(error, BrokerError::TooLarge { .. } | BrokerError::Invalid { .. } | BrokerError::Refused { .. })
+}
+
+fn is_missing(error: &BrokerError) -> bool {
+    matches!(
+        error,
+        BrokerError::Unroutable { .. } | BrokerError::NoSuchQueue { .. } | BrokerError::NoSuchExchange { .. }
+    )
+}
+
+fn time_until(time: Timestamp) -> Duration {
+    Duration::try_from(time.duration_since(clock::now())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use celeriac_protocol::Message;
+
+    use super::*;
+
+    fn waiting(seq: i64, key: Option<&str>) -> Waiting {
+        let entry = Entry {
+            id: seq.to_string(),
+            task: "t".to_owned(),
+            exchange: String::new(),
+            routing_key: "q".to_owned(),
+            queue: None,
+            order_key: key.map(str::to_owned),
+            eta: None,
+            expires: None,
+            message: Message::default(),
+        };
+        Waiting { seq, created_at: Timestamp::UNIX_EPOCH, attempts: 0, entry }
+    }
+
+    #[test]
+    fn what_has_one_key_is_one_line_and_keeps_its_order() {
+        let window = [(1, None), (2, Some("a")), (3, Some("b")), (4, Some("a")), (5, None), (6, Some("a"))];
+        let lines = in_lines(window.map(|(seq, key)| waiting(seq, key)).into());
+        let seqs: Vec<Vec<i64>> = lines.iter().map(|line| line.iter().map(|one| one.seq).collect()).collect();
+        assert_eq!(seqs, [vec![1], vec![2, 4, 6], vec![3], vec![5]]);
+    }
+}

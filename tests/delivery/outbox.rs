@@ -1,0 +1,172 @@
+//! Tasks that are sent in the sender's own transaction.
+
+use std::time::Duration;
+
+use celeriac::prelude::*;
+use celeriac::sqlx::{self, Connection, PgConnection};
+use celeriac_client::Error;
+use celeriac_protocol::Value;
+use celeriac_tests::wait::eventually;
+use celeriac_tests::{Bed, Running};
+use serde_json::{Value as Json, json};
+
+use crate::stage::{Call, Stage, add, see};
+
+/// Sends another in its transaction, and fails after that if it is told to.
+#[task(name = "t.send_in", transactional)]
+async fn send_in(ctx: TaskContext, tx: &mut PgConnection, given: Json, fails: bool) -> TaskResult<String> {
+    let sent = ctx.client().submit_in(tx, see(given, Json::Null)).await?;
+    if fails { Err(TaskError::new("after it was sent")) } else { Ok(sent.id().to_owned()) }
+}
+
+/// Doubles, in a transaction.
+#[task(name = "t.double", transactional)]
+async fn double(_tx: &mut PgConnection, number: i64) -> TaskResult<i64> {
+    Ok(number * 2)
+}
+
+async fn waiting(bed: &Bed) -> i64 {
+    sqlx::query_scalar("SELECT waiting FROM celeriac.outbox_lag").fetch_one(&mut bed.database().await).await.unwrap()
+}
+
+async fn emptied(bed: &Bed) {
+    eventually("the outbox is empty", async || waiting(bed).await, |waiting| *waiting == 0).await;
+}
+
+fn firsts(calls: &[Call]) -> Vec<Json> {
+    calls.iter().map(|call| call.given.0.clone()).collect()
+}
+
+#[tokio::test]
+async fn a_task_is_sent_when_its_transaction_commits_and_not_when_it_does_not() {
+    let stage = Stage::start().await;
+    let mut database = stage.bed.database().await;
+    let mut lost = database.begin().await.unwrap();
+    stage.client().submit_in(&mut lost, see(json!("lost"), Json::Null)).await.unwrap();
+    lost.rollback().await.unwrap();
+    let mut kept = database.begin().await.unwrap();
+    let handle = stage.client().submit_in(&mut kept, see(json!("kept"), Json::Null)).await.unwrap();
+    assert_eq!(handle.status().await.unwrap(), State::Pending);
+    kept.commit().await.unwrap();
+    assert_eq!(handle.get().await.unwrap(), json!("kept"));
+    emptied(&stage.bed).await;
+    assert_eq!(firsts(&stage.clear().await), [json!("kept")]);
+}
+
+#[tokio::test]
+async fn what_a_call_says_holds_for_one_that_is_sent_in_a_transaction() {
+    let stage = Stage::start().await;
+    let mut database = stage.bed.database().await;
+    let call = see(json!(1), Json::Null).task_id("one").header("tenant", "blue").delay(Duration::from_secs(2));
+    let call = call.link(Signature::new("t.see").arg("link")).expires_in(Duration::from_secs(300));
+    let begun = jiff::Timestamp::now();
+    let handle = stage.client().submit_in(&mut database, call).await.unwrap();
+    assert_eq!((handle.id(), handle.get().await.unwrap()), ("one", json!(1)));
+    stage.seen(2).await;
+    let row = stage.row("one").await;
+    let started = row.started_at.unwrap();
+    assert!(started.duration_since(begun).as_millis() >= 2_000, "started at {started}, sent at {begun}");
+    assert!(row.eta.is_some() && row.expires.is_some());
+    let calls = stage.clear().await;
+    assert_eq!(calls[0].header("tenant"), Some(&Value::from("blue")));
+    assert_eq!(calls[0].header("celeriac-repeated"), Some(&Value::Bool(true)), "it may have been relayed before");
+    assert_eq!(calls[1].parent.as_deref(), Some("one"));
+}
+
+#[tokio::test]
+async fn what_has_one_key_runs_in_the_order_of_its_commits() {
+    let stage = Stage::with(|program| program.set("worker.concurrency", "1").set("worker.prefetch", "1")).await;
+    let mut database = stage.bed.database().await;
+    for batch in 0..4 {
+        let mut tx = database.begin().await.unwrap();
+        for number in 0..25 {
+            let call = see(json!([batch, number]), Json::Null).ordered_by("customer-17");
+            stage.client().submit_in(&mut tx, call).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+    }
+    stage.seen(100).await;
+    let expected: Vec<_> = (0..4).flat_map(|batch| (0..25).map(move |number| json!([batch, number]))).collect();
+    assert_eq!(firsts(&stage.clear().await), expected);
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_stays_with_its_reason_and_holds_back_its_own_key_alone() {
+    let stage = Stage::start().await;
+    let mut database = stage.bed.database().await;
+    let client = stage.client();
+    let mut tx = database.begin().await.unwrap();
+    let nowhere = see(json!("a1"), Json::Null).task_id("a1").exchange("celeriac").routing_key("nowhere-yet");
+    client.submit_in(&mut tx, nowhere.ordered_by("a")).await.unwrap();
+    client.submit_in(&mut tx, see(json!("a2"), Json::Null).task_id("a2").ordered_by("a")).await.unwrap();
+    client.submit_in(&mut tx, see(json!("b"), Json::Null).ordered_by("b")).await.unwrap();
+    client.submit_in(&mut tx, see(json!("free"), Json::Null)).await.unwrap();
+    tx.commit().await.unwrap();
+    let mut sent = firsts(&stage.seen(2).await);
+    sent.sort_by_key(ToString::to_string);
+    assert_eq!(sent, [json!("b"), json!("free")]);
+    let failing =
+        "SELECT count(*) FROM celeriac.outbox WHERE id = 'a1' AND error LIKE '%nowhere-yet%' AND attempts > 0";
+    let told = async || sqlx::query_scalar::<_, i64>(failing).fetch_one(&mut database).await.unwrap();
+    eventually("its reason is told", told, |failing| *failing == 1).await;
+    assert_eq!(waiting(&stage.bed).await, 2, "and the next of its key waits");
+    let mended = "UPDATE celeriac.outbox SET exchange = '', routing_key = 'celeriac' WHERE id = 'a1'";
+    sqlx::query(mended).execute(&mut database).await.unwrap();
+    emptied(&stage.bed).await;
+    stage.seen(4).await;
+    assert_eq!(firsts(&stage.clear().await)[2..], [json!("a1"), json!("a2")]);
+}
+
+#[tokio::test]
+async fn a_transactional_task_sends_what_it_sends_and_what_follows_from_it_with_its_commit() {
+    let stage = Stage::with(|program| program.tasks(tasks![send_in, double])).await;
+    let sent = send_in(json!("sent"), false).task_id("one").submit(stage.client()).await.unwrap().get().await.unwrap();
+    let failed = send_in(json!("lost"), true).submit(stage.client()).await.unwrap();
+    assert_eq!(failed.wait().await.unwrap().state, State::Failure);
+    let linked = double(4).task_id("two").link(Signature::new("t.see").arg("link"));
+    assert_eq!(linked.submit(stage.client()).await.unwrap().get().await.unwrap(), 8);
+    let chain = Chain::new(double(5).task_id("three").signature().unwrap()).then(add(1, 0).signature().unwrap());
+    assert!(chain.submit(stage.client()).await.is_ok());
+    stage.seen(2).await;
+    emptied(&stage.bed).await;
+    assert_eq!(stage.row(&sent).await.parent_id.as_deref(), Some("one"));
+    let mut calls = stage.clear().await;
+    calls.sort_by_key(|call| call.given.0.to_string());
+    assert_eq!(firsts(&calls), [json!("sent"), json!(8)]);
+    assert_eq!((calls[0].parent.as_deref(), calls[1].parent.as_deref()), (Some("one"), Some("two")));
+}
+
+#[tokio::test]
+async fn a_store_without_an_outbox_and_a_call_that_cannot_be_meant_are_errors_of_their_own() {
+    let bed = Bed::new().await;
+    let mut database = bed.database().await;
+    let without = bed.program([]).set("results.url", "none").build().unwrap().client().await.unwrap();
+    let error = without.submit_in(&mut database, add(1, 2)).await.unwrap_err();
+    assert!(matches!(error, Error::NoOutbox { .. }), "{error}");
+    let client = bed.program([]).build().unwrap().client().await.unwrap();
+    let error = client.submit(add(1, 2).ordered_by("a")).await.unwrap_err();
+    assert!(error.to_string().contains("only what is sent in a transaction is kept in order"), "{error}");
+    client.close().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn of_two_workers_one_relays_and_the_other_goes_on_when_that_ends() {
+    let bed = Bed::new().await;
+    let app = bed.program(tasks![add]).set("client.result_timeout", "40s").build().unwrap();
+    let (first, second) = (Running::start(&app).await, Running::start(&app).await);
+    let client = app.client().await.unwrap();
+    let mut database = bed.database().await;
+    let leaders = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted
+                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let led = async || sqlx::query_scalar::<_, i64>(leaders).fetch_one(&mut database).await.unwrap();
+    eventually("one of them relays", led, |leaders| *leaders == 1).await;
+    let before = client.submit_in(&mut database, add(1, 2)).await.unwrap();
+    assert_eq!(before.get().await.unwrap(), 3);
+    first.stop().await;
+    let after = client.submit_in(&mut database, add(3, 4)).await.unwrap();
+    assert_eq!(after.get().await.unwrap(), 7);
+    second.stop().await;
+    client.close().await;
+    bed.clear().await;
+}
