@@ -63,6 +63,11 @@ impl Shutdown {
         self.stop.made.cancelled().await;
     }
 
+    /// Completes when there is a hurry.
+    pub async fn hurried(&self) {
+        self.hurry.made.cancelled().await;
+    }
+
     /// Completes when running tasks may go on no longer: when `drain` is over, or there is a hurry. Says when that was.
     pub async fn drained(&self, drain: Duration) -> Instant {
         let Some(over) = self.stop.made().await.checked_add(drain) else { return self.hurry.made().await };
