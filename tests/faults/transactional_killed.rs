@@ -4,8 +4,10 @@ use std::ops::Range;
 use std::time::Duration;
 
 use celeriac::prelude::*;
+use celeriac_tests::wait::eventually;
 use celeriac_tests::{Bed, Book, Effects, Program, Tally};
 use futures::StreamExt;
+use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 use crate::in_turn::{Crew, Ground, Kills, keep_killing};
@@ -32,6 +34,9 @@ const TOGETHER: usize = 20;
 #[task(name = "test.effect")]
 async fn effect(milliseconds: u64);
 
+#[task(name = "test.effect_exactly")]
+async fn effect_exactly(milliseconds: u64);
+
 /// The field, and what is on it.
 struct Stage {
     ground: Ground,
@@ -52,6 +57,8 @@ impl Stage {
         let variables = [
             ("CELERIAC__BROKER__URL", self.ground.broker.url()),
             ("CELERIAC__RESULTS__URL", self.ground.database.url()),
+            // Relays are programs of their own here, to be killed by themselves.
+            ("CELERIAC__WORKER__RELAY", "false".to_owned()),
         ];
         Program::start(PROGRAM, arguments, &variables)
     }
@@ -62,10 +69,48 @@ impl Stage {
         })
     }
 
+    /// Sends in transactions that write into the ledger as well; how many of them failed, or left unsaid whether they did.
+    async fn send_in_transactions(&self, plan: &Plan) -> usize {
+        let (mut beats, mut sent, mut unknown) = (beats(plan), 0, 0);
+        let mut database = self.connect().await;
+        while sent < plan.tasks {
+            beats.tick().await;
+            match self.send_together(&mut database).await {
+                Ok(()) => sent += TOGETHER,
+                Err(_) => {
+                    unknown += 1;
+                    database = self.connect().await;
+                }
+            }
+        }
+        unknown
+    }
+
+    async fn send_together(&self, database: &mut PgConnection) -> anyhow::Result<()> {
+        let mut transaction = database.begin().await?;
+        let mut ids = Vec::new();
+        for _ in 0..TOGETHER {
+            let handle = self.client.submit_in(&mut transaction, effect_exactly(2)).await?;
+            ids.push(handle.id().to_owned());
+        }
+        Book::issue_in(&mut transaction, &ids).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    async fn connect(&self) -> PgConnection {
+        let connect = async || PgConnection::connect(&self.ground.database.url()).await;
+        eventually("a connection", connect, Result::is_ok).await.unwrap()
+    }
+
     /// Waits until nothing is left to run, and says what the book says.
     async fn end(&self, mut workers: Crew<'_>) -> Tally {
         workers.tend();
         self.book.settle(Duration::from_secs(300)).await;
+        let waiting = async || {
+            let rows = "SELECT count(*) FROM celeriac.outbox";
+            sqlx::query_scalar::<_, i64>(rows).fetch_one(&mut self.connect().await).await.unwrap()
+        };
+        eventually("the outbox is empty", waiting, |rows| *rows == 0).await;
         self.ground.empty().await;
         workers.stop("  tasks").await;
         self.book.tally().await
@@ -81,7 +126,7 @@ fn beats(plan: &Plan) -> tokio::time::Interval {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_confirmed_task_is_missing_when_everything_is_killed_and_its_effect_is_a_commit_of_its_own() {
-    let plan = Plan::chosen(Plan { tasks: 20_000, a_second: 200, pause: 1_000..3_000 });
+    let plan = Plan::chosen(Plan { tasks: 10_000, a_second: 100, pause: 1_000..3_000 });
     let bed = Bed::new().await;
     let stage = Stage::new(&bed).await;
     let (mut workers, mut relays) = (stage.workers(), Crew::start(0, |_| stage.program(&["relay"])));
@@ -104,6 +149,33 @@ async fn no_confirmed_task_is_missing_when_everything_is_killed_and_its_effect_i
     println!("effect in a commit of its own; {kills}: {tally}, unconfirmed {unconfirmed}");
     assert_eq!(tally.missing, 0, "{tally}");
     assert_all_killed(&kills);
+    stage.client.close().await;
+    bed.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_at_both_ends_is_exact_when_everything_is_killed() {
+    let plan = Plan::chosen(Plan { tasks: 100_000, a_second: 500, pause: 1_000..3_000 });
+    let bed = Bed::new().await;
+    let stage = Stage::new(&bed).await;
+    let relay = |_| stage.program(&["relay", "-l", "warn"]);
+    let (mut workers, mut relays) = (stage.workers(), Crew::start(2, relay));
+    let done = CancellationToken::new();
+    let send = async {
+        let unknown = stage.send_in_transactions(&plan).await;
+        done.cancel();
+        unknown
+    };
+    let killing = keep_killing(&stage.ground, &mut workers, &mut relays, plan.pause.clone(), &done);
+    let (kills, unknown) = tokio::join!(killing, send);
+    relays.tend();
+    let tally = stage.end(workers).await;
+    drop(relays);
+    println!("a transaction at both ends; {kills}: {tally}, commits of the sender without an answer {unknown}");
+    assert!(tally.issued >= i64::try_from(plan.tasks).unwrap(), "{tally}");
+    assert_eq!(tally, Tally { effected: tally.issued, missing: 0, doubled: 0, ..tally });
+    assert_all_killed(&kills);
+    assert!(kills.relays > 0, "{kills}");
     stage.client.close().await;
     bed.clear().await;
 }

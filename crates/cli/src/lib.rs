@@ -7,6 +7,7 @@
 //! - [`run()`]: from the process's arguments to its exit code;
 //! - `verbs`: one file each;
 //! - [`exit`]: what the exit codes mean;
+//! - `ending`: how long a verb that was told to stop may take;
 //! - `output`: the only place that prints.
 
 pub mod application;
@@ -19,6 +20,7 @@ mod verbs;
 
 pub mod exit;
 
+mod ending;
 mod error;
 mod output;
 

@@ -63,6 +63,11 @@ impl Shutdown {
         self.stop.made.cancelled().await;
     }
 
+    /// Completes when there is a hurry.
+    pub async fn hurried(&self) {
+        self.hurry.made.cancelled().await;
+    }
+
     /// Completes when running tasks may go on no longer: when `drain` is over, or there is a hurry. Says when that was.
     pub async fn drained(&self, drain: Duration) -> Instant {
         let Some(over) = self.stop.made().await.checked_add(drain) else { return self.hurry.made().await };
@@ -146,5 +151,56 @@ impl Signals {
             std::future::pending::<()>().await;
         }
         Asked::InOrder
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// After how many seconds from `begun` the end is overdue, with a drain of ten.
+    async fn overdue(shutdown: &Shutdown, begun: Instant) -> f64 {
+        shutdown.overdue(10 * SECOND, SECOND).await;
+        begun.elapsed().as_secs_f64()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_of_the_end_starts_with_the_first_wish_however_late_somebody_looks() {
+        let (shutdown, begun) = (Shutdown::new(), Instant::now());
+        assert!(timeout(3600 * SECOND, shutdown.requested()).await.is_err(), "nobody has asked");
+        let waited = begun.elapsed().as_secs_f64();
+        shutdown.request();
+        advance(4 * SECOND).await;
+        assert!((overdue(&shutdown, begun).await - waited - 11.0).abs() < 0.1);
+        assert!((overdue(&shutdown, begun).await - waited - 11.0).abs() < 0.1, "it is past, and stays so");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hurry_sets_the_clock_forward_and_never_back() {
+        let (shutdown, begun) = (Shutdown::new(), Instant::now());
+        shutdown.request();
+        advance(3 * SECOND).await;
+        shutdown.request();
+        assert!((overdue(&shutdown, begun).await - 4.0).abs() < 0.1);
+
+        let (late, begun) = (Shutdown::new(), Instant::now());
+        late.request();
+        advance(10 * SECOND + SECOND / 2).await;
+        late.request_now();
+        assert!((overdue(&late, begun).await - 11.0).abs() < 0.1, "the drain was over before");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_without_end_ends_in_a_hurry() {
+        let (shutdown, begun) = (Shutdown::new(), Instant::now());
+        shutdown.request();
+        advance(SECOND).await;
+        shutdown.request();
+        shutdown.overdue(Duration::MAX, SECOND).await;
+        assert!((begun.elapsed().as_secs_f64() - 2.0).abs() < 0.1);
     }
 }

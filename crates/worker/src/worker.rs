@@ -94,13 +94,19 @@ pub struct Farewell {
 struct Services {
     tracker: TaskTracker,
     stop: CancellationToken,
-    /// Cancelled when there is no more patience with the store.
+    /// Cancelled when there is no more patience with broker and store.
     give_up: CancellationToken,
 }
 
 impl Services {
     fn new() -> Self {
         Self { tracker: TaskTracker::new(), stop: CancellationToken::new(), give_up: CancellationToken::new() }
+    }
+
+    /// Runs one of them until it ends, or there is no more patience with it.
+    fn run(&self, service: impl Future<Output = ()> + Send + 'static) {
+        let give_up = self.give_up.clone();
+        self.tracker.spawn(async move { drop(give_up.run_until_cancelled(service).await) });
     }
 
     /// Lets them end in order; nobody waits for what they have not done by then.
@@ -145,10 +151,7 @@ impl Worker {
         let services = Services::new();
         let results = parts.client.results().map(|backend| {
             let (recorder, service) = Recorder::new(Arc::clone(backend), &parts.results);
-            let (stop, give_up) = (services.stop.clone(), services.give_up.clone());
-            services.tracker.spawn(async move {
-                let _ = give_up.run_until_cancelled(service.run(stop)).await;
-            });
+            services.run(service.run(services.stop.clone()));
             // Read before the first task comes, and kept up to date from now on.
             let _ = backend.revocations();
             Results { backend: Arc::clone(backend), recorder }
@@ -277,11 +280,11 @@ impl Worker {
             let door = Door { core: Arc::clone(&self.core), consumer, meter, bound, lives: lives.clone() };
             doors.spawn(door.take_in(shutdown.token()));
         }
-        self.services.tracker.spawn(tuning.run(shutdown.token()));
+        self.services.run(tuning.run(shutdown.token()));
         if self.options.relay
             && let Ok(relay) = Relay::new(self.core.world.client.clone())
         {
-            self.services.tracker.spawn(relay.run_until(self.services.stop.clone()));
+            self.services.run(relay.run_until(self.services.stop.clone()));
         }
         let facts = self.facts();
         let tasks = facts.tasks.len();

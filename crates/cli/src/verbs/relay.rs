@@ -13,10 +13,18 @@ use tokio_util::task::TaskTracker;
 
 use crate::application::Program;
 use crate::args::RelayArgs;
+use crate::ending::{before, end_process};
 use crate::error::Error;
 use crate::output;
 
-/// How long the last traces may take on their way out.
+/// How long what is on its way may take to be confirmed and deleted. What is not will be sent again, and says so.
+const CONFIRMED: Duration = Duration::from_secs(5);
+
+/// How long after that the connections may take to end, and then the last traces: the process ends within a second.
+const CLOSED: Duration = Duration::from_millis(750);
+const FLUSHED: Duration = Duration::from_millis(900);
+
+/// How long the last traces may take in any case.
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// How it stands with the outbox, as people and machines want to read of it.
@@ -40,10 +48,10 @@ pub(crate) async fn run<P: Program>(program: &P, args: &RelayArgs, json: bool) -
     let telemetry = Telemetry::start(program.telemetry(), &program.instance()).map_err(Error::Telemetry)?;
     let listeners = TaskTracker::new();
     let shutdown = on_signals(&listeners);
-    let relayed = async {
+    let relayed: Result<bool, Error> = async {
         let client = tokio::select! {
             client = program.client() => client?,
-            () = shutdown.requested() => return Ok(()),
+            () = shutdown.requested() => return Ok(true),
         };
         let stop = CancellationToken::new();
         let relay = Relay::new(client.clone())?.run_until(stop.clone());
@@ -52,20 +60,21 @@ pub(crate) async fn run<P: Program>(program: &P, args: &RelayArgs, json: bool) -
             () = &mut relay => {}
             () = shutdown.requested() => {
                 stop.cancel();
-                tokio::select! {
-                    () = relay => {}
-                    () = shutdown.hurried() => {}
-                }
+                let _ = before(shutdown.overdue(CONFIRMED, Duration::ZERO), relay).await;
             }
         }
-        client.close().await;
-        Ok(())
+        let closed = before(shutdown.overdue(CONFIRMED, CLOSED), client.close()).await;
+        Ok(closed.is_some())
     }
     .await;
-    if let Err(error) = telemetry.shutdown(FLUSH).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "not all traces were sent");
+    let flushed = before(shutdown.overdue(CONFIRMED, FLUSHED), telemetry.shutdown(FLUSH)).await;
+    if let Some(Err(error)) = &flushed {
+        tracing::warn!(error = error as &dyn std::error::Error, "not all traces were sent");
     }
-    relayed
+    if !relayed? || flushed.is_none() {
+        end_process();
+    }
+    Ok(())
 }
 
 async fn status(client: &Client, json: bool) -> Result<(), Error> {

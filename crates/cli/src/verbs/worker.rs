@@ -7,6 +7,7 @@ use celeriac_worker::{Farewell, on_signals};
 use tokio_util::task::TaskTracker;
 
 use crate::application::Program;
+use crate::ending::{before, end_process};
 use crate::error::Error;
 use crate::output;
 
@@ -50,19 +51,4 @@ pub(crate) async fn run<P: Program>(program: &P) -> Result<(), Error> {
         end_process();
     }
     Ok(())
-}
-
-/// What comes of `work`, if it ends before `time` does.
-async fn before<T>(time: impl Future<Output = ()>, work: impl Future<Output = T>) -> Option<T> {
-    tokio::select! {
-        biased;
-        done = work => Some(done),
-        () = time => None,
-    }
-}
-
-/// Everything is settled, recorded and flushed; the runtime would wait for its threads, for as long as they like.
-#[expect(clippy::exit, reason = "threads that block cannot be ended otherwise")]
-fn end_process() -> ! {
-    std::process::exit(0)
 }
