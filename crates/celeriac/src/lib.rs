@@ -45,12 +45,12 @@ pub use celeriac_protocol::signature::Signature;
 pub use celeriac_protocol::task::{Acks, Limit};
 pub use celeriac_protocol::value::{BigInt, Typed};
 pub use celeriac_protocol::{
-    Arguments, Body, Codec, Failure, Map, Parameter, RetryPolicy, State, Task, TaskOptions, Value,
+    Arguments, Body, Codec, Failure, Map, Parameter, Rate, RetryPolicy, State, Task, TaskOptions, Value,
 };
 pub use celeriac_results::TaskRecord;
 pub use celeriac_worker::{
-    AsyncTask, BlockingTask, Cancellation, Registered, Shutdown, TaskContext, TaskDefinition, TaskError, TaskResult,
-    TaskReturn, Worker,
+    AsyncTask, BlockingTask, Cancellation, Controls, Registered, Shutdown, TaskContext, TaskDefinition, TaskError,
+    TaskResult, TaskReturn, Worker,
 };
 
 /// The command line: every verb, for your own binary.

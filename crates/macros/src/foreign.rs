@@ -48,6 +48,9 @@ fn check(options: &Options, function: &ItemFn, problems: &mut Problems) {
     if options.time_limit.is_some() || options.soft_time_limit.is_some() {
         problems.add(ident, "how long a task may take is said where it runs, or by the call: leave the limits out");
     }
+    if options.rate_limit.is_some() {
+        problems.add(ident, "how often a task starts is said where it runs: leave `rate_limit` out");
+    }
     if options.acks.is_some() {
         problems.add(ident, "when a task is acknowledged is said where it runs: leave `acks` out");
     }

@@ -82,6 +82,7 @@ use crate::signature::Signature;
 /// | `expires = "1h"` | how long a message may wait before it must not start any more | for ever |
 /// | `time_limit = "30s"` | an attempt that takes longer is ended, at its next await; `none`: no limit | `worker.time_limit` |
 /// | `soft_time_limit = "25s"` | one that takes longer is told to come to an end; `none`: no limit | `worker.soft_time_limit` |
+/// | `rate_limit = "10/s"` | how often it starts on each worker; also `"100/m"`, `"5/h"`, `"1/d"` | as often as it can |
 ///
 /// Durations have the units `d`, `h`, `m`, `s` and `ms`, and may be put together: `"1m 30s"`.
 ///

@@ -11,7 +11,7 @@ use syn::{Error, Expr, ExprLit, Ident, ItemFn, Lit, LitStr, Result, Token};
 use crate::duration;
 use crate::problems::Problems;
 
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 12] = [
     "name",
     "queue",
     "priority",
@@ -23,6 +23,7 @@ const KNOWN: [&str; 11] = [
     "expires",
     "time_limit",
     "soft_time_limit",
+    "rate_limit",
 ];
 
 /// AMQP's limit of a name.
@@ -43,6 +44,7 @@ pub(crate) struct Options {
     pub(crate) expires: Option<Duration>,
     pub(crate) time_limit: Option<Limit>,
     pub(crate) soft_time_limit: Option<Limit>,
+    pub(crate) rate_limit: Option<(u32, Unit)>,
 }
 
 /// How often a task is tried again.
@@ -50,6 +52,15 @@ pub(crate) struct Options {
 pub(crate) enum MaxRetries {
     Times(u32),
     WithoutEnd,
+}
+
+/// What a rate counts by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Second,
+    Minute,
+    Hour,
+    Day,
 }
 
 /// How long an attempt may take.
@@ -108,6 +119,7 @@ impl Options {
             "expires" => self.expires = Some(option.expires()?),
             "time_limit" => self.time_limit = Some(option.limit("30s")?),
             "soft_time_limit" => self.soft_time_limit = Some(option.limit("25s")?),
+            "rate_limit" => self.rate_limit = Some(option.rate()?),
             unknown => return Err(Error::new_spanned(&option.key, unknown_option(unknown))),
         }
         Ok(())
@@ -279,6 +291,29 @@ impl Written {
             Ok(Duration::ZERO) => self.refuse(format_args!("`{key}` of zero leaves no time: `none` is no limit")),
             Ok(limit) => Ok(Limit::After(limit)),
             Err(message) => self.refuse(message),
+        }
+    }
+
+    fn rate(&self) -> Result<(u32, Unit)> {
+        let text = match self.literal() {
+            Some(Lit::Str(text)) => text.value(),
+            Some(Lit::Int(number)) => number.base10_digits().to_owned(),
+            _ => String::new(),
+        };
+        let (times, unit) = text.split_once('/').unwrap_or((&text, "s"));
+        let unit = match unit {
+            "s" => Some(Unit::Second),
+            "m" => Some(Unit::Minute),
+            "h" => Some(Unit::Hour),
+            "d" => Some(Unit::Day),
+            _ => None,
+        };
+        match (times.parse(), unit) {
+            (Ok(0), Some(_)) => self.refuse("`rate_limit` of zero is no limit, as with Celery: leave it out"),
+            (Ok(times @ 1..=1_000_000), Some(unit)) => Ok((times, unit)),
+            _ => self.refuse(
+                "`rate_limit` is a number a second, minute, hour or day, such as `\"10/s\"`, `\"100/m\"` or `\"5/h\"`",
+            ),
         }
     }
 

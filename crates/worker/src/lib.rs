@@ -6,6 +6,7 @@
 //! - `broadcast`: what is sent to every worker becomes this worker's own; `direct`: what is sent to it by its name;
 //! - `intake`, `decode`, `execute`, `decide`, `record`, `after`, `follow_up`: the steps;
 //! - `limits`, `cancellation`: how long an attempt may take, and how it is told to come to an end;
+//! - `rate`: how often tasks start, where that is limited; [`Controls`]: what can be changed while a worker runs;
 //! - `slots`, `prefetch`, `tuning`: how much runs at once, and how much is held beside it;
 //! - [`handler`] and [`registry`]: what a task is to a worker, and which it knows; `builtin`: those of Celery's own;
 //! - [`context`] and [`outcome`]: what a task sees, and what it may say;
@@ -29,6 +30,7 @@ mod decode;
 mod cancellation;
 mod execute;
 mod limits;
+mod rate;
 
 mod decide;
 
@@ -49,6 +51,7 @@ pub mod outcome;
 pub mod worker;
 
 mod banner;
+mod controls;
 mod error;
 mod options;
 mod shutdown;
@@ -56,6 +59,7 @@ mod shutdown;
 pub use cancellation::Cancellation;
 pub use celeriac_broker::Prefetch;
 pub use context::TaskContext;
+pub use controls::Controls;
 pub use error::{Error, Result};
 pub use handler::{AsyncTask, BlockingTask, Registered, TaskDefinition, TaskReturn};
 pub use options::WorkerOptions;

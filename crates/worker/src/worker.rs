@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::broadcast::{own_options, own_queue};
 use crate::context::{SharedState, World};
+use crate::controls::Controls;
 use crate::direct;
 use crate::error::{Error, Result};
 use crate::execute::Threads;
@@ -28,6 +29,7 @@ use crate::intake::Door;
 use crate::lifecycle::{Core, Results};
 use crate::options::WorkerOptions;
 use crate::prefetch;
+use crate::rate::Rates;
 use crate::registry::Registry;
 use crate::shutdown::Shutdown;
 use crate::slots::Slots;
@@ -132,6 +134,7 @@ impl Worker {
             });
             Results { backend: Arc::clone(backend), recorder }
         });
+        let rates = Arc::new(Rates::of(&parts.registry));
         let registry = Arc::new(parts.registry);
         let world = World {
             client: parts.client.clone(),
@@ -151,6 +154,7 @@ impl Worker {
             limits: parts.limits,
             replies: parts.options.replies,
             slots: Arc::new(Slots::new(parts.options.concurrency)),
+            rates,
             world: Arc::new(world),
         };
         Ok(Self {
@@ -161,6 +165,11 @@ impl Worker {
             results_url: parts.results_url,
             services,
         })
+    }
+
+    /// What can be changed of it while it runs.
+    pub fn controls(&self) -> Controls {
+        Controls { registry: Arc::clone(&self.core.registry), rates: Arc::clone(&self.core.rates) }
     }
 
     /// Runs tasks until it is told to stop; then ends in order: no new deliveries, what has not begun goes back to its

@@ -64,6 +64,9 @@ pub const REPEATED: &str = "celeriac-repeated";
 pub const REPLAYED: &str = "celeriac-replayed";
 /// The [reason](DEAD_REASON) of a message whose task has run, and whose followers could not be sent.
 pub const NOT_FOLLOWED_UP: &str = "not-followed-up";
+/// How often a message went round because of its task's rate limit. Whoever gets it looks into the store first: a worker
+/// that died may have left two of it.
+pub const ROUNDS: &str = "celeriac-rate-limited";
 /// The id that a task was sent with to every worker, in the message of one of them, which has an id of its own.
 pub const BROADCAST: &str = "celeriac-broadcast";
 
