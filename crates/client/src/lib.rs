@@ -5,6 +5,7 @@
 //! - [`call`]: a task with its arguments and options, not yet sent;
 //! - [`client`]: who sends it;
 //! - [`submit`]: how a call becomes a message on a queue;
+//! - [`task_options`]: what operators say of tasks, above what is declared with them;
 //! - [`chain`] and `signature`: what is sent when others have ended;
 //! - [`handle`]: how its outcome is awaited;
 //! - `replies`: how outcomes come that are not stored.
@@ -14,6 +15,7 @@ pub mod call;
 pub mod client;
 
 pub mod submit;
+pub mod task_options;
 
 pub mod chain;
 mod signature;
@@ -32,3 +34,4 @@ pub use error::{Awaited, Error, Result};
 pub use handle::TaskHandle;
 pub use options::{ClientOptions, HeaderStyle};
 pub use submit::{Prepared, Request};
+pub use task_options::{TaskLine, TaskLines};
