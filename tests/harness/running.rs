@@ -1,6 +1,6 @@
 //! A worker in this process.
 
-use celeriac::{Celeriac, Client, Shutdown};
+use celeriac::{Celeriac, Client, Controls, Shutdown};
 use celeriac_worker::Farewell;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
@@ -10,6 +10,8 @@ use tokio_util::task::TaskTracker;
 pub struct Running {
     /// The client that shares its connections.
     pub client: Client,
+    /// What can be changed of it.
+    pub controls: Controls,
     shutdown: Shutdown,
     worker: JoinHandle<celeriac_worker::Result<Farewell>>,
 }
@@ -22,9 +24,9 @@ impl Running {
     pub async fn start(app: &Celeriac) -> Self {
         let client = app.client().await.expect("a client");
         let worker = app.worker(client.clone()).expect("a worker");
-        let shutdown = Shutdown::new();
+        let (controls, shutdown) = (worker.controls(), Shutdown::new());
         let worker = TaskTracker::new().spawn(worker.run_until(shutdown.clone()));
-        Self { client, shutdown, worker }
+        Self { client, controls, shutdown, worker }
     }
 
     /// Asks the worker to stop.

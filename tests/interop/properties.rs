@@ -72,7 +72,7 @@ impl Sides {
         let router = Arc::new(Router::new(&RoutesOptions::default()).unwrap());
         let limits = SendLimits { message_size: 1 << 20, window: 64 };
         let options = ClientOptions { headers, ..ClientOptions::default() };
-        Client::new(Arc::clone(&self.broker), router, None, options, limits)
+        Client::new(Arc::clone(&self.broker), router, None, options, Arc::default(), limits)
     }
 
     async fn end(self) {

@@ -20,7 +20,7 @@ use crate::topology::{DIRECT_EXCHANGE, Topology, did_you_mean, direct_queue};
 pub use function::{RouteAnswer, RouteFunction, RouteFunctions, RouteQuestion, Way};
 use line::{Line, Said};
 pub use options::{RoutesOptions, TaskRoute};
-pub(crate) use pattern::Pattern;
+pub use pattern::Pattern;
 
 /// What one call says of its way; each is `None` unless the caller said it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -106,7 +106,7 @@ impl Celeriac {
         let limits = SendLimits { message_size: self.limits().size, window: settings.broker.confirm_window };
         let mut options = settings.client.clone();
         options.replies |= settings.results.are_replies();
-        Ok(Client::new(broker, Arc::new(router), results, options, limits))
+        Ok(Client::new(broker, Arc::new(router), results, options, Arc::new(settings.task_lines()), limits))
     }
 
     fn open_broker(&self) -> celeriac_broker::Result<Arc<dyn Broker>> {
@@ -125,6 +125,7 @@ impl Celeriac {
 
     fn assemble(&self, client: Client) -> celeriac_worker::Result<Worker> {
         let settings = self.settings();
+        self.tell_strays();
         Worker::new(WorkerParts {
             options: settings.worker.clone(),
             results: settings.results.clone(),
@@ -137,6 +138,17 @@ impl Celeriac {
             broker_url: settings.broker.url.masked(),
             results_url: settings.results.url.masked(),
         })
+    }
+
+    /// A line for none of its tasks may be for another program's, so it is no error.
+    fn tell_strays(&self) {
+        let tasks: Vec<_> = self.registry.iter().map(|task| task.name).collect();
+        if tasks.is_empty() {
+            return;
+        }
+        for (key, stray) in self.settings().task_lines().strays(&tasks) {
+            tracing::warn!("{key}: {stray}");
+        }
     }
 
     fn limits(&self) -> DecodeLimits {
@@ -242,16 +254,17 @@ impl Builder {
         if !strays.is_empty() {
             return Err(Problems::from(strays));
         }
+        let lines = settings.options.task_lines();
         let registry =
-            registry.completed(&settings.options.worker).map_err(|found| problems_of_tasks(&settings, found))?;
+            registry.in_force(&lines, &settings.options.worker).map_err(|found| problems_of_tasks(&settings, found))?;
         Ok(Celeriac { settings, registry, state: self.state, hooks: self.hooks, functions: origins.functions })
     }
 }
 
-/// What is wrong with tasks: each with the key of the worker's that has a part in it, or with the program's.
-fn problems_of_tasks(settings: &Loaded<Settings>, found: Vec<(Option<&'static str>, String)>) -> Problems {
+/// What is wrong with tasks: each with the key that says it, or the program's own.
+fn problems_of_tasks(settings: &Loaded<Settings>, found: Vec<(Option<String>, String)>) -> Problems {
     let (keyed, own): (Vec<_>, Vec<_>) = found.into_iter().partition(|(key, _)| key.is_some());
-    let keyed = keyed.into_iter().map(|(key, message)| (format!("worker.{}", key.unwrap_or_default()), message));
+    let keyed = keyed.into_iter().map(|(key, message)| (key.unwrap_or_default(), message));
     let own = own.into_iter().map(|(_, message)| Problem::of_source("the program", message));
     Problems::from(settings.problems(keyed).into_iter().chain(own).collect::<Vec<_>>())
 }

@@ -45,7 +45,7 @@ pub use celeriac_protocol::signature::Signature;
 pub use celeriac_protocol::task::{Acks, Limit};
 pub use celeriac_protocol::value::{BigInt, Typed};
 pub use celeriac_protocol::{
-    Arguments, Body, Codec, ErrorClass, Failure, Map, Parameter, RetryAnswer, RetryPolicy, RetryRule, RetryRules,
+    Arguments, Body, Codec, ErrorClass, Failure, Map, Parameter, Rate, RetryAnswer, RetryPolicy, RetryRule, RetryRules,
     State, Task, TaskOptions, Value,
 };
 #[cfg(feature = "postgres")]
@@ -53,8 +53,8 @@ pub use celeriac_results::sqlx;
 pub use celeriac_results::{AttemptRecord, PgConnection, TaskRecord};
 pub use celeriac_worker::hooks;
 pub use celeriac_worker::{
-    AsyncTask, BlockingTask, Cancellation, Hooks, Registered, Shutdown, TaskContext, TaskDefinition, TaskError,
-    TaskResult, TaskReturn, TransactionalTask, Worker,
+    AsyncTask, BlockingTask, Cancellation, Controls, Hooks, Registered, Shutdown, TaskContext, TaskDefinition,
+    TaskError, TaskResult, TaskReturn, TransactionalTask, Worker,
 };
 
 /// The command line: every verb, for your own binary.

@@ -6,7 +6,7 @@ use celeriac_broker::delay::Ladder;
 use celeriac_broker::route::TaskRoute;
 use celeriac_broker::topology::{ExchangeOptions, QueueOptions};
 use celeriac_broker::{BrokerOptions, RouteFunctions, RoutesOptions};
-use celeriac_client::ClientOptions;
+use celeriac_client::{ClientOptions, TaskLine, TaskLines, task_options};
 use celeriac_config::{Environment, Loaded, Problems, Sources};
 use celeriac_results::ResultsOptions;
 use celeriac_telemetry::TelemetryOptions;
@@ -38,6 +38,8 @@ pub struct Settings {
     pub queues: indexmap::IndexMap<String, QueueOptions>,
     /// Which task goes where; the first that matches decides.
     pub task_routes: Vec<TaskRoute>,
+    /// What is said of tasks, above what is declared with them; for each key the first line that says it.
+    pub task_options: Vec<TaskLine>,
 }
 
 impl Default for Settings {
@@ -53,6 +55,7 @@ impl Default for Settings {
             exchanges,
             queues,
             task_routes,
+            task_options: Vec::new(),
         }
     }
 }
@@ -102,6 +105,7 @@ impl Settings {
             ("results.", self.results.validate()),
             ("worker.", self.worker.validate()),
             ("telemetry.", self.telemetry.validate()),
+            ("", task_options::problems(&self.task_options)),
             ("", self.routes().validate()),
             ("", self.routes().taken_from(&Ladder::new(&self.broker.delay_prefix))),
         ];
@@ -124,6 +128,11 @@ impl Settings {
             }
         }
         problems
+    }
+
+    /// What is said of tasks, ready to be asked. Nothing, where [`Settings::validate`] finds a problem.
+    pub fn task_lines(&self) -> TaskLines {
+        TaskLines::new(&self.task_options).unwrap_or_default()
     }
 
     /// Exchanges, queues and routes.

@@ -10,6 +10,7 @@ use tokio::sync::OnceCell;
 use crate::handle::TaskHandle;
 use crate::options::ClientOptions;
 use crate::replies::Replies;
+use crate::task_options::TaskLines;
 
 /// Sends tasks and awaits their results. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
@@ -52,6 +53,7 @@ pub(crate) struct Inner {
     pub(crate) results: Option<Arc<dyn Backend>>,
     pub(crate) replies: Option<Replies>,
     pub(crate) options: ClientOptions,
+    pub(crate) lines: Arc<TaskLines>,
     pub(crate) limits: SendLimits,
     /// This process, as Celery names senders.
     pub(crate) origin: String,
@@ -70,18 +72,20 @@ pub struct SendLimits {
 
 impl Client {
     /// A client that sends through `broker` by the routes of `router` and awaits results in `results`, and as replies
-    /// where the options say so.
+    /// where the options say so. What `lines` say of a task counts before what is declared with it.
     pub fn new(
         broker: Arc<dyn Broker>,
         router: Arc<Router>,
         results: Option<Arc<dyn Backend>>,
         options: ClientOptions,
+        lines: Arc<TaskLines>,
         limits: SendLimits,
     ) -> Self {
         let decode = DecodeLimits { size: limits.message_size, ..DecodeLimits::default() };
         let replies = options.replies.then(|| Replies::new(Arc::clone(&broker), decode));
         let origin = format!("gen{}@{}", std::process::id(), gethostname::gethostname().to_string_lossy());
-        let inner = Inner { broker, router, results, replies, options, limits, origin, declared: OnceCell::new() };
+        let inner =
+            Inner { broker, router, results, replies, options, lines, limits, origin, declared: OnceCell::new() };
         Self { inner: Arc::new(inner), lineage: None }
     }
 

@@ -6,6 +6,7 @@
 //! - [`client`]: who sends it;
 //! - [`submit`]: how a call becomes a message on a queue;
 //! - `outbox`: calls that are sent in the caller's own transaction; `idempotency`: calls that are sent once;
+//! - [`task_options`]: what operators say of tasks, above what is declared with them;
 //! - [`chain`] and `signature`: what is sent when others have ended;
 //! - [`handle`]: how its outcome is awaited;
 //! - [`revoke`]: how it is called back;
@@ -16,6 +17,7 @@ pub mod call;
 pub mod client;
 
 pub mod submit;
+pub mod task_options;
 
 mod outbox;
 
@@ -41,3 +43,4 @@ pub use handle::TaskHandle;
 pub use options::{ClientOptions, HeaderStyle};
 pub use revoke::Revoke;
 pub use submit::{Prepared, Request};
+pub use task_options::{TaskLine, TaskLines};

@@ -29,7 +29,8 @@ impl Client {
         transaction: &mut PgConnection,
         call: Call<T>,
     ) -> Result<TaskHandle<T::Output>> {
-        self.enqueue(transaction, Request::of_call(call)?, T::options().queue).await
+        let request = self.request_of(call)?;
+        self.enqueue(transaction, request, T::options().queue).await
     }
 
     /// Sends a call of a task that is known by its name alone, as [`Client::submit_in`] does.

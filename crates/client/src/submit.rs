@@ -5,7 +5,7 @@ use std::time::Duration;
 use celeriac_broker::{Destination, Error as BrokerError, Outgoing, RouteQuestion};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::repr::{repr_args, repr_kwargs};
-use celeriac_protocol::{Appearance, Body, Embed, HeaderMap, Message, Properties, Task, TaskHeaders};
+use celeriac_protocol::{Appearance, Body, Embed, HeaderMap, Message, Properties, Task, TaskHeaders, TaskOptions};
 use celeriac_telemetry::occurrences::client::{SendFailed, TaskSent};
 use celeriac_telemetry::trace::PublishSpan;
 use celeriac_telemetry::{Chain, Occurrence, clock};
@@ -40,21 +40,6 @@ pub(crate) enum Repeated {
     Yes,
 }
 
-impl Request {
-    /// A call with what was declared with its task.
-    pub(crate) fn of_call<T: Task>(call: Call<T>) -> Result<Self> {
-        let declared = T::options();
-        let mut options = call.options;
-        options.route.priority = options.route.priority.or(declared.priority);
-        options.expires = options.expires.or(declared.expires.map(Expiry::After));
-        if declared.ignore_result {
-            options.ignore_result.get_or_insert(true);
-        }
-        let body = Body::of_call(&call.args).map_err(|source| unwritable(T::NAME, source))?;
-        Ok(Self { task: T::NAME.to_owned(), body, options })
-    }
-}
-
 /// A call as a message that only has to be published.
 #[derive(Debug)]
 pub struct Prepared {
@@ -80,7 +65,8 @@ impl Client {
     /// # Errors
     /// When it does not, or when that cannot be known; see [`Error`].
     pub async fn submit<T: Task>(&self, call: Call<T>) -> Result<TaskHandle<T::Output>> {
-        self.dispatch(Request::of_call(call)?, T::options().queue, None).await
+        let request = self.request_of(call)?;
+        self.dispatch(request, T::options().queue, None).await
     }
 
     /// Sends many calls, a window of them at a time, and tells of each how it went, in order.
@@ -127,6 +113,25 @@ impl Client {
         self.dispatch(request, None, Some(awaited)).await
     }
 
+    /// A call with what the configuration says of its task, or what is declared with it.
+    pub(crate) fn request_of<T: Task>(&self, call: Call<T>) -> Result<Request> {
+        let body = Body::of_call(&call.args).map_err(|source| unwritable(T::NAME, source))?;
+        let mut request = Request { task: T::NAME.to_owned(), body, options: call.options };
+        self.complete(&mut request, T::options());
+        Ok(request)
+    }
+
+    /// Gives a call what it does not say itself: the configuration's word, or else what is declared with the task.
+    fn complete(&self, request: &mut Request, declared: TaskOptions) {
+        let declared = self.inner.lines.over(&request.task, declared);
+        let options = &mut request.options;
+        options.route.priority = options.route.priority.or(declared.priority);
+        options.expires = options.expires.or(declared.expires.map(Expiry::After));
+        if declared.ignore_result {
+            options.ignore_result.get_or_insert(true);
+        }
+    }
+
     /// The queue that awaits replies, if any are wanted.
     pub(crate) async fn reply_queue(&self, task: &str) -> Result<Option<&str>> {
         match &self.inner.replies {
@@ -162,6 +167,7 @@ impl Client {
         awaited: Option<String>,
         repeated: Repeated,
     ) -> Result<TaskHandle<T>> {
+        self.complete(&mut request, TaskOptions::default());
         let ignored = awaited.is_none() && request.options.ignore_result == Some(true);
         let replies = self.inner.replies.as_ref().filter(|_| !ignored);
         if awaited.is_none() && replies.is_some() {
@@ -191,7 +197,8 @@ impl Client {
     /// # Errors
     /// When it cannot be meant, cannot be written, or has nowhere to go.
     /// `declared_queue` is the queue that is declared with the task, where it is known.
-    pub fn prepare(&self, request: Request, declared_queue: Option<&str>) -> Result<Prepared> {
+    pub fn prepare(&self, mut request: Request, declared_queue: Option<&str>) -> Result<Prepared> {
+        self.complete(&mut request, TaskOptions::default());
         let Request { task, body, options } = request;
         let failed = |source: BrokerError| Error::Send { task: task.clone(), source };
         let question = RouteQuestion { task: &task, args: &body.args, kwargs: &body.kwargs, headers: &options.headers };

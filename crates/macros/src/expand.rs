@@ -7,7 +7,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Attribute, Expr, ExprLit, Ident, Index, ItemFn, Lit, Visibility, parse_quote};
 
-use crate::options::{Acks, Limit, Options, without_group};
+use crate::options::{Acks, Limit, Options, Unit, without_group};
 use crate::signature::{DefaultValue, Parameter, Signature};
 
 /// A task: its type, its traits, the function that makes calls, and the function as it was written.
@@ -189,6 +189,15 @@ fn declared(options: &Options) -> Option<TokenStream> {
     if let Some(expires) = options.expires {
         let expires = duration(expires);
         fields.push(quote!(expires: ::core::option::Option::Some(#expires)));
+    }
+    if let Some((times, unit)) = options.rate_limit {
+        let unit = match unit {
+            Unit::Second => quote!(per_second),
+            Unit::Minute => quote!(per_minute),
+            Unit::Hour => quote!(per_hour),
+            Unit::Day => quote!(per_day),
+        };
+        fields.push(quote!(rate_limit: ::core::option::Option::Some(::celeriac::Rate::#unit(#times))));
     }
     for (field, declared) in
         [(quote!(time_limit), options.time_limit), (quote!(soft_time_limit), options.soft_time_limit)]

@@ -51,6 +51,9 @@ fn check(options: &Options, function: &ItemFn, problems: &mut Problems) {
     if !options.hooks.is_empty() {
         problems.add(ident, "hooks run where the task runs: leave `hooks` out");
     }
+    if options.rate_limit.is_some() {
+        problems.add(ident, "how often a task starts is said where it runs: leave `rate_limit` out");
+    }
     if options.acks.is_some() {
         problems.add(ident, "when a task is acknowledged is said where it runs: leave `acks` out");
     }

@@ -94,6 +94,7 @@ use crate::signature::Signature;
 /// | `transactional` | it is given a transaction, which commits together with its outcome | without |
 /// | `time_limit = "30s"` | an attempt that takes longer is ended, at its next await; `none`: no limit | `worker.time_limit` |
 /// | `soft_time_limit = "25s"` | one that takes longer is told to come to an end; `none`: no limit | `worker.soft_time_limit` |
+/// | `rate_limit = "10/s"` | how often it starts on each worker; also `"100/m"`, `"5/h"`, `"1/d"` | as often as it can |
 ///
 /// An error is named by its type, which the compiler checks, or by the kind that stands in its row, such as `"Panic"` or what
 /// `TaskError::of_kind` was given. Its causes do not count.

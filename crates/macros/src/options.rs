@@ -13,7 +13,7 @@ use crate::duration;
 use crate::problems::Problems;
 use crate::retries::Retries;
 
-const KNOWN: [&str; 20] = [
+const KNOWN: [&str; 21] = [
     "name",
     "queue",
     "priority",
@@ -34,6 +34,7 @@ const KNOWN: [&str; 20] = [
     "transactional",
     "time_limit",
     "soft_time_limit",
+    "rate_limit",
 ];
 
 /// AMQP's limit of a name.
@@ -55,6 +56,16 @@ pub(crate) struct Options {
     pub(crate) transactional: Option<Ident>,
     pub(crate) time_limit: Option<Limit>,
     pub(crate) soft_time_limit: Option<Limit>,
+    pub(crate) rate_limit: Option<(u32, Unit)>,
+}
+
+/// What a rate counts by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Second,
+    Minute,
+    Hour,
+    Day,
 }
 
 /// How long an attempt may take.
@@ -112,6 +123,7 @@ impl Options {
             "transactional" => self.transactional = option.flag()?.then(|| option.key.clone()),
             "time_limit" => self.time_limit = Some(option.limit("30s")?),
             "soft_time_limit" => self.soft_time_limit = Some(option.limit("25s")?),
+            "rate_limit" => self.rate_limit = Some(option.rate()?),
             "hooks" => self.hooks = option.hooks()?,
             key if self.retries.set(key, option)? => {}
             unknown => return Err(Error::new_spanned(&option.key, unknown_option(unknown))),
@@ -253,6 +265,29 @@ impl Written {
                 self.refuse("`hooks` is a value that implements `Hooks`, such as `hooks = Audit`, or a list of them")
             }
             Some(one) => Ok(vec![one.clone()]),
+        }
+    }
+
+    fn rate(&self) -> Result<(u32, Unit)> {
+        let text = match self.literal() {
+            Some(Lit::Str(text)) => text.value(),
+            Some(Lit::Int(number)) => number.base10_digits().to_owned(),
+            _ => String::new(),
+        };
+        let (times, unit) = text.split_once('/').unwrap_or((&text, "s"));
+        let unit = match unit {
+            "s" => Some(Unit::Second),
+            "m" => Some(Unit::Minute),
+            "h" => Some(Unit::Hour),
+            "d" => Some(Unit::Day),
+            _ => None,
+        };
+        match (times.parse(), unit) {
+            (Ok(0), Some(_)) => self.refuse("`rate_limit` of zero is no limit, as with Celery: leave it out"),
+            (Ok(times @ 1..=1_000_000), Some(unit)) => Ok((times, unit)),
+            _ => self.refuse(
+                "`rate_limit` is a number a second, minute, hour or day, such as `\"10/s\"`, `\"100/m\"` or `\"5/h\"`",
+            ),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use celeriac::{
-    Acks, Arguments, ErrorClass, Limit, Map, Registered, RetryAnswer, RetryPolicy, RetryRule, RetryRules, Task,
+    Acks, Arguments, ErrorClass, Limit, Map, Rate, Registered, RetryAnswer, RetryPolicy, RetryRule, RetryRules, Task,
     TaskContext, TaskError, TaskOptions, TaskResult, Value, task, tasks,
 };
 use serde::{Deserialize, Serialize};
@@ -121,7 +121,8 @@ fn options_are_those_declared() {
         ignore_result = true,
         expires = "2d",
         time_limit = "1m",
-        soft_time_limit = none
+        soft_time_limit = none,
+        rate_limit = "100/m"
     )]
     async fn every_option() -> TaskResult<()> {
         Ok(())
@@ -143,6 +144,7 @@ fn options_are_those_declared() {
         expires: Some(seconds(172_800)),
         time_limit: Some(Limit::After(seconds(60))),
         soft_time_limit: Some(Limit::Never),
+        rate_limit: Some(Rate::per_minute(100)),
     };
     assert_eq!(every_option::options(), every);
 }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::arguments::{Arguments, Parameter};
+use crate::rate::Rate;
 use crate::retry::{RetryPolicy, RetryRules};
 
 /// A task, as a sender sees it: a name, arguments and a result.
@@ -51,6 +52,8 @@ pub struct TaskOptions {
     pub time_limit: Option<Limit>,
     /// How long an attempt may take before it is told to come to an end. `None`: as the worker says.
     pub soft_time_limit: Option<Limit>,
+    /// How often it starts on one worker.
+    pub rate_limit: Option<Rate>,
 }
 
 impl Default for TaskOptions {
@@ -66,6 +69,7 @@ impl Default for TaskOptions {
             expires: None,
             time_limit: None,
             soft_time_limit: None,
+            rate_limit: None,
         }
     }
 }
@@ -90,7 +94,8 @@ impl Limit {
 }
 
 /// When a message is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Acks {
     /// After its outcome is recorded: a crash means that it runs again.
     #[default]

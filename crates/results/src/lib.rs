@@ -45,7 +45,7 @@ pub use error::{Error, Result};
 pub use options::{BatchOptions, PoolOptions, ResultsOptions, connect};
 pub use record::{AttemptRecord, TaskRecord};
 pub use recorder::{Recorder, RecorderService};
+pub use revocations::{Begun, Revocations, Revoke, Revoked};
 #[cfg(feature = "postgres")]
 pub use sqlx;
 pub use transaction::{Committed, PgConnection, Session, Transaction, Transactions};
-pub use revocations::{Begun, Revocations, Revoke, Revoked};

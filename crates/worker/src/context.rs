@@ -53,7 +53,10 @@ pub(crate) struct World {
 
 impl TaskContext {
     /// What an attempt of a task sees that begins now.
-    pub(crate) fn new(received: Arc<Received>, world: Arc<World>, limits: TimeLimits,
+    pub(crate) fn new(
+        received: Arc<Received>,
+        world: Arc<World>,
+        limits: TimeLimits,
         task: &TaskDefinition,
         terminated: Option<CancellationToken>,
     ) -> Self {

@@ -13,6 +13,14 @@ pub enum Error {
         /// The name.
         name: &'static str,
     },
+    /// A task that the worker does not have.
+    #[error("no task is named `{name}` here{}", .nearest.as_ref().map(|near| format!(", did you mean `{near}`?")).unwrap_or_default())]
+    UnknownTask {
+        /// The name.
+        name: String,
+        /// The task most like it.
+        nearest: Option<String>,
+    },
     /// A queue that no configuration declares.
     #[error("queue `{queue}` is not declared{}", .nearest.as_ref().map(|near| format!(", did you mean `{near}`?")).unwrap_or_default())]
     UnknownQueue {
@@ -48,6 +56,7 @@ impl Error {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::DuplicateTask { .. } => Some("give one of them another name: #[task(name = \"…\")]"),
+            Self::UnknownTask { .. } => Some("`celeriac list tasks` of the worker's program names those it has"),
             Self::UnknownQueue { .. } => Some("declare it under `queues` in config/routes.yaml"),
             Self::Stream { .. } => Some("bind a queue of type quorum beside it, and consume that"),
             Self::NoTransactions { .. } => Some("set results.url to the Postgres database in which the task works"),

@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use celeriac_broker::{Error as BrokerError, Outgoing};
+use celeriac_protocol::headers::names;
 use celeriac_protocol::{Message, TaskHeaders};
 use celeriac_telemetry::Occurrence;
 use celeriac_telemetry::occurrences::worker::FollowUpFailed;
@@ -44,6 +45,17 @@ pub(crate) async fn retry(life: &Life<'_>, due: Timestamp, until: Option<Timesta
 pub(crate) async fn hold(life: &Life<'_>, wait: Duration) -> Ending {
     let mut message = life.received.message.clone();
     message.headers.strip_deaths();
+    send_held(life, message, wait).await
+}
+
+/// Sends a task that its rate does not let start yet back to its queue, to ask again after a wait.
+///
+/// Nothing of it has run, so this is no attempt. A worker that dies between this and the acknowledgement leaves two
+/// messages; the header makes each of them look into the store.
+pub(crate) async fn send_round(life: &Life<'_>, wait: Duration, rounds: u32) -> Ending {
+    let mut message = life.received.message.clone();
+    message.headers.strip_deaths();
+    message.headers.insert(names::ROUNDS, rounds);
     send_held(life, message, wait).await
 }
 

@@ -10,6 +10,7 @@
 //! - `revoked`: what was revoked does not begin, and comes to an end;
 //! - [`hooks`]: what runs around an attempt, and may change how it ends;
 //! - [`relay`]: tasks that were sent in a transaction go to the broker;
+//! - `rate`: how often tasks start, where that is limited; [`Controls`]: what can be changed while a worker runs;
 //! - `slots`, `prefetch`, `tuning`: how much runs at once, and how much is held beside it;
 //! - [`handler`] and [`registry`]: what a task is to a worker, and which it knows; `builtin`: those of Celery's own;
 //! - [`context`] and [`outcome`]: what a task sees, and what it may say;
@@ -33,6 +34,7 @@ mod decode;
 mod cancellation;
 mod execute;
 mod limits;
+mod rate;
 
 mod transactional;
 
@@ -61,6 +63,7 @@ pub mod outcome;
 pub mod worker;
 
 mod banner;
+mod controls;
 mod error;
 mod options;
 mod shutdown;
@@ -68,6 +71,7 @@ mod shutdown;
 pub use cancellation::Cancellation;
 pub use celeriac_broker::Prefetch;
 pub use context::TaskContext;
+pub use controls::Controls;
 pub use error::{Error, Result};
 pub use handler::{AsyncTask, BlockingTask, Registered, TaskDefinition, TaskReturn, TransactionalTask};
 pub use hooks::{HookList, Hooks};

@@ -12,7 +12,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_broker::{Broker, Delivery};
+use celeriac_broker::{Broker, Delivery, Settlement};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::task::Acks;
 use celeriac_protocol::{ArgumentError, Body, DecodeLimits, Embed, Failure, State, TaskHeaders};
@@ -35,6 +35,7 @@ use crate::follow_up::{self, Backoff, FollowUps, SHORTEST_HOLD};
 use crate::handler::{Finished, Runner, TaskDefinition};
 use crate::hooks::Hooked;
 use crate::limits;
+use crate::rate::Rates;
 use crate::record::{self, Timing};
 use crate::registry::Registry;
 use crate::slots::{Slot, Slots};
@@ -53,6 +54,7 @@ pub(crate) struct Core {
     /// Whether who awaits an answer gets one.
     pub(crate) replies: bool,
     pub(crate) slots: Arc<Slots>,
+    pub(crate) rates: Arc<Rates>,
     pub(crate) world: Arc<World>,
 }
 
@@ -172,15 +174,8 @@ pub(crate) async fn live(core: Arc<Core>, delivery: Delivery, slot: Slot) {
     });
     let received = Arc::new(Received::new(message, headers, origin));
     let life = Life { core: &core, received, received_at, span: &span };
-    // Tasks that must not run twice are acknowledged before they run: from there on a crash is the end of them.
-    let early = life.registered().is_ok_and(|task| task.options.acks == Acks::Early);
-    let settlement = if early {
-        settlement.ack();
-        None
-    } else {
-        Some(settlement)
-    };
-    let Ended { ending, state, failure } = core.until_given_up(pin!(life.lead(slot))).await;
+    let mut settlement = Some(settlement);
+    let Ended { ending, state, failure } = core.until_given_up(pin!(life.lead(slot, &mut settlement))).await;
     if let Some(settlement) = settlement {
         ending.settle(settlement);
     }
@@ -189,7 +184,7 @@ pub(crate) async fn live(core: Arc<Core>, delivery: Delivery, slot: Slot) {
 }
 
 impl Ending {
-    pub(crate) fn settle(self, settlement: celeriac_broker::Settlement) {
+    pub(crate) fn settle(self, settlement: Settlement) {
         match self {
             Self::Done | Self::Superseded => settlement.ack(),
             Self::Again => settlement.requeue(),
@@ -224,7 +219,7 @@ impl Life<'_> {
     }
 
     /// The steps between arrival and settlement.
-    async fn lead(&self, slot: Slot) -> Ended {
+    async fn lead(&self, slot: Slot, settlement: &mut Option<Settlement>) -> Ended {
         let task = match self.registered() {
             Ok(task) => task,
             Err(unusable) => {
@@ -245,6 +240,10 @@ impl Life<'_> {
             Ok(begun) => begun,
             Err(ended) => return ended,
         };
+        // Tasks that must not run twice are acknowledged before they run: from there on a crash is the end of them.
+        if let Some(settlement) = settlement.take_if(|_| task.options.acks == Acks::Early) {
+            settlement.ack();
+        }
         let arguments = self.keeps_outcome(task).then(|| record::Arguments::of(&body));
         let ctx = self.context(task, begun.as_ref());
         let hooked = Hooked::of(task, &self.core.world, &ctx);
@@ -338,7 +337,14 @@ impl Life<'_> {
         if let Some(ending) = self.already_led().await {
             return Err(ending.into());
         }
-        let Some(wait) = self.time_until_due() else { return Ok(slot) };
+        let slot = match self.time_until_due() {
+            None => slot,
+            Some(wait) => self.await_due(wait, slot).await?,
+        };
+        self.keep_to_rate(slot).await
+    }
+
+    async fn await_due(&self, wait: Duration, slot: Slot) -> Result<Slot, Ended> {
         let meter = slot.meter();
         drop(slot);
         if wait >= SHORTEST_HOLD {
@@ -346,10 +352,8 @@ impl Life<'_> {
             return Err(follow_up::hold(self, wait).await.into());
         }
         self.doze(wait).await.map_err(|Interrupted| Ending::Again)?;
-        tokio::select! {
-            slot = self.core.slots.take(&meter) => slot.ok_or_else(|| Ending::Again.into()),
-            () = self.core.world.interrupt.cancelled() => Err(Ending::Again.into()),
-        }
+        let slot = self.unless_interrupted(self.core.slots.take(&meter)).await;
+        slot.ok().flatten().ok_or_else(|| Ending::Again.into())
     }
 
     fn has_expired(&self) -> bool {
@@ -373,7 +377,8 @@ impl Life<'_> {
     pub(crate) async fn already_led(&self) -> Option<Ending> {
         let TaskHeaders { task, id, retries, .. } = self.headers();
         let message = &self.received.message.headers;
-        let (repeated, replays) = (message.get(names::REPEATED).is_some(), message.replays());
+        let repeated = message.get(names::REPEATED).is_some() || message.rounds() > 0;
+        let replays = message.replays();
         if !self.received.origin.redelivered && *retries == 0 && !repeated && replays == 0 {
             return None;
         }
@@ -546,9 +551,15 @@ impl Life<'_> {
 
     /// Waits, unless the worker stops first.
     pub(crate) async fn doze(&self, wait: Duration) -> Result<(), Interrupted> {
+        self.unless_interrupted(tokio::time::sleep(wait)).await
+    }
+
+    /// Waits for something, unless the worker stops first.
+    pub(crate) async fn unless_interrupted<T>(&self, awaited: impl Future<Output = T>) -> Result<T, Interrupted> {
         tokio::select! {
-            () = tokio::time::sleep(wait) => Ok(()),
+            biased;
             () = self.core.world.interrupt.cancelled() => Err(Interrupted),
+            awaited = awaited => Ok(awaited),
         }
     }
 }

@@ -26,21 +26,25 @@ pub(crate) fn complete(task: &mut TaskOptions, worker: &WorkerOptions) {
 
 /// Who says a limit of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum By {
+pub(crate) enum By {
     Task,
     Worker,
 }
 
-/// What is wrong with the limits of a task, with the key of the worker's that has a part in it.
-pub(crate) fn problem(
-    task: &TaskOptions,
-    ended: bool,
-    worker: &WorkerOptions,
-) -> Option<(Option<&'static str>, String)> {
+/// A limit that cannot be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unkept {
+    pub(crate) by: By,
+    pub(crate) key: &'static str,
+    pub(crate) why: String,
+}
+
+/// What is wrong with the limits of a task, which can be `ended` from outside or not.
+pub(crate) fn problem(task: &TaskOptions, ended: bool, worker: &WorkerOptions) -> Option<Unkept> {
     let hard = said(task.time_limit, worker.time_limit);
     let soft = said(task.soft_time_limit, worker.soft_time_limit);
-    if let (Some((_, By::Task)), false) = (hard, ended) {
-        return Some((None, CANNOT_BE_ENDED.to_owned()));
+    if let (Some((_, by @ By::Task)), false) = (hard, ended) {
+        return Some(Unkept { by, key: "time_limit", why: CANNOT_BE_ENDED.to_owned() });
     }
     let ((hard, by), (soft, By::Task)) = (hard.filter(|_| ended)?, soft?) else { return None };
     if soft < hard {
@@ -48,13 +52,19 @@ pub(crate) fn problem(
     }
     let (hard, soft) = (duration::format(hard), duration::format(soft));
     Some(match by {
-        By::Task => (None, format!("soft_time_limit of {soft} is never reached: time_limit ends it after {hard}")),
-        By::Worker => (
-            Some("time_limit"),
-            format!(
-                "worker.time_limit ends it after {hard}, before its soft_time_limit of {soft}: give it a time_limit of its own, or none"
+        By::Task => Unkept {
+            by,
+            key: "soft_time_limit",
+            why: format!("soft_time_limit of {soft} is never reached: time_limit ends it after {hard}"),
+        },
+        By::Worker => Unkept {
+            by,
+            key: "time_limit",
+            why: format!(
+                "worker.time_limit ends it after {hard}, before its soft_time_limit of {soft}: give it a time_limit of \
+                 its own, or none"
             ),
-        ),
+        },
     })
 }
 
@@ -108,10 +118,6 @@ mod tests {
     fn a_limit_that_cannot_be_kept_is_a_problem() {
         let worker =
             WorkerOptions { time_limit: seconds(20), soft_time_limit: seconds(10), ..WorkerOptions::default() };
-        let found = |task: &TaskOptions, ended| problem(task, ended, &worker).map(|(key, message)| (key, message));
-        let never = "soft_time_limit of 25s is never reached: time_limit ends it after 25s";
-        let before = "worker.time_limit ends it after 20s, before its soft_time_limit of 25s: \
-                      give it a time_limit of its own, or none";
         let cases = [
             (task(None, None), true, None),
             (task(None, None), false, None),
@@ -119,12 +125,13 @@ mod tests {
             (task(after(5), None), true, None),
             (task(Some(Limit::Never), after(25)), true, None),
             (task(None, after(25)), false, None),
-            (task(after(25), after(25)), true, Some((None, never.to_owned()))),
-            (task(None, after(25)), true, Some((Some("time_limit"), before.to_owned()))),
-            (task(after(30), None), false, Some((None, CANNOT_BE_ENDED.to_owned()))),
+            (task(after(25), after(25)), true, Some((By::Task, "soft_time_limit"))),
+            (task(None, after(25)), true, Some((By::Worker, "time_limit"))),
+            (task(after(30), None), false, Some((By::Task, "time_limit"))),
         ];
         for (task, ended, expected) in cases {
-            assert_eq!(found(&task, ended), expected, "{task:?} {ended}");
+            let found = problem(&task, ended, &worker).map(|Unkept { by, key, .. }| (by, key));
+            assert_eq!(found, expected, "{task:?} {ended}");
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use celeriac_client::TaskLines;
+
 use crate::builtin;
 use crate::error::{Error, Result};
 use crate::handler::TaskDefinition;
-use crate::limits;
+use crate::limits::{self, By, Unkept};
 use crate::options::WorkerOptions;
 
 /// The tasks of a program, by name.
@@ -30,15 +32,25 @@ impl Registry {
         Ok(registry)
     }
 
-    /// The same tasks, with the worker's word where a task says nothing itself.
+    /// The same tasks with the options in force: the configuration's word counts before what is declared, and the
+    /// worker's limits hold for those of which nothing is said.
     ///
     /// # Errors
-    /// With what is wrong, each with the key of the worker's that has a part in it.
-    pub fn completed(mut self, worker: &WorkerOptions) -> Result<Self, Vec<(Option<&'static str>, String)>> {
+    /// With what cannot be kept, each with the key that says it, or none where the program does.
+    pub fn in_force(
+        mut self,
+        lines: &TaskLines,
+        worker: &WorkerOptions,
+    ) -> Result<Self, Vec<(Option<String>, String)>> {
         let mut problems = Vec::new();
         for task in self.tasks.values_mut() {
-            if let Some((key, problem)) = limits::problem(&task.options, task.can_be_ended(), worker) {
-                problems.push((key, format!("task `{}`: {problem}", task.name)));
+            task.options = lines.over(task.name, task.options.clone());
+            if let Some(Unkept { by, key, why }) = limits::problem(&task.options, task.can_be_ended(), worker) {
+                let key = match by {
+                    By::Task => lines.key_of(task.name, key),
+                    By::Worker => Some(format!("worker.{key}")),
+                };
+                problems.push((key, format!("task `{}`: {why}", task.name)));
             }
             limits::complete(&mut task.options, worker);
         }

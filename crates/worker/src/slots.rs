@@ -1,5 +1,6 @@
 //! The places in which tasks run, and who has how much of them.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,13 @@ impl Drop for Slot {
 
 /// Measures how long the tasks of one queue use slots, those that still run included.
 #[derive(Debug)]
-pub(crate) struct Meter(Mutex<Usage>);
+pub(crate) struct Meter {
+    usage: Mutex<Usage>,
+    /// How many messages are held of the queue.
+    held: AtomicUsize,
+    /// How many of them stand in line for their start, because of the rates of their tasks.
+    line: AtomicUsize,
+}
 
 #[derive(Debug)]
 struct Usage {
@@ -77,7 +84,25 @@ pub(crate) struct Reading {
 
 impl Meter {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(Usage { running: 0, used: Duration::ZERO, since: Instant::now(), ended: 0 }))
+        let usage = Usage { running: 0, used: Duration::ZERO, since: Instant::now(), ended: 0 };
+        Self { usage: Mutex::new(usage), held: AtomicUsize::new(0), line: AtomicUsize::new(0) }
+    }
+
+    /// Notes how many messages are held of the queue from now on.
+    pub(crate) fn set_held(&self, held: u16) {
+        self.held.store(usize::from(held), Ordering::Relaxed);
+    }
+
+    /// Takes a place in the queue's line, if there is one: what stands in it keeps no more than half of what is held from
+    /// the queue's other tasks.
+    pub(crate) fn join_line(&self) -> bool {
+        let most = (self.held.load(Ordering::Relaxed) / 2).max(1);
+        self.line.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |line| (line < most).then_some(line + 1)).is_ok()
+    }
+
+    /// Gives the place back.
+    pub(crate) fn leave_line(&self) {
+        self.line.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// What it shows now.
@@ -92,7 +117,7 @@ impl Meter {
 
     /// The usage, up to this moment.
     fn settled(&self) -> MutexGuard<'_, Usage> {
-        let mut usage = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let used = now.saturating_duration_since(usage.since) * usage.running;
         usage.used += used;
@@ -123,6 +148,16 @@ mod tests {
         assert!(ended.used >= later.used);
         assert_eq!((ended.ended, meter.read()), (2, ended));
         assert_eq!(other.read(), Reading::default());
+    }
+
+    #[test]
+    fn the_line_takes_half_of_what_is_held_and_at_least_one() {
+        let meter = Meter::new();
+        assert_eq!([meter.join_line(), meter.join_line()], [true, false]);
+        meter.set_held(4);
+        assert_eq!([meter.join_line(), meter.join_line()], [true, false]);
+        meter.leave_line();
+        assert!(meter.join_line());
     }
 
     #[tokio::test]

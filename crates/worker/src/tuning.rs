@@ -72,6 +72,7 @@ impl Tuning {
         auto: bool,
     ) -> (Arc<Meter>, watch::Receiver<Bound>) {
         let meter = Arc::new(Meter::new());
+        meter.set_held(prefetch);
         let (bound, told) = watch::channel(Bound { prefetch, keep: None });
         self.gauges.push(Gauge {
             queue: Arc::clone(queue),
@@ -129,6 +130,7 @@ impl Gauge {
         let observed = self.of_late.observed(free, queues);
         let Some(Choice { prefetch, keep, reason }) = choose(&observed, concurrency, current) else { return };
         self.changed = now;
+        self.meter.set_held(prefetch);
         bound.send_replace(Bound { prefetch, keep });
         let run_time = observed.run_time.unwrap_or_default();
         PrefetchChanged { queue: &self.queue, from: current, to: prefetch, run_time, reason: reason.as_str() }.tell();

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::broadcast::{own_options, own_queue};
 use crate::context::{SharedState, World};
+use crate::controls::Controls;
 use crate::direct;
 use crate::error::{Error, Result};
 use crate::execute::Threads;
@@ -29,6 +30,7 @@ use crate::intake::Door;
 use crate::lifecycle::{Core, Results};
 use crate::options::WorkerOptions;
 use crate::prefetch;
+use crate::rate::Rates;
 use crate::registry::Registry;
 use crate::relay::Relay;
 use crate::shutdown::Shutdown;
@@ -106,7 +108,9 @@ impl Services {
     /// Runs one of them until it ends, or there is no more patience with it.
     fn run(&self, service: impl Future<Output = ()> + Send + 'static) {
         let give_up = self.give_up.clone();
-        self.tracker.spawn(async move { drop(give_up.run_until_cancelled(service).await) });
+        self.tracker.spawn(async move {
+            let _ = give_up.run_until_cancelled(service).await;
+        });
     }
 
     /// Lets them end in order; nobody waits for what they have not done by then.
@@ -156,6 +160,7 @@ impl Worker {
             let _ = backend.revocations();
             Results { backend: Arc::clone(backend), recorder }
         });
+        let rates = Arc::new(Rates::of(&parts.registry));
         let registry = Arc::new(parts.registry);
         let world = World {
             client: parts.client.clone(),
@@ -178,6 +183,7 @@ impl Worker {
             limits: parts.limits,
             replies: parts.options.replies,
             slots: Arc::new(Slots::new(parts.options.concurrency)),
+            rates,
             world: Arc::new(world),
         };
         Ok(Self {
@@ -193,6 +199,11 @@ impl Worker {
     /// How long running tasks may go on once it is told to stop.
     pub fn drain(&self) -> Duration {
         self.options.drain
+    }
+
+    /// What can be changed of it while it runs.
+    pub fn controls(&self) -> Controls {
+        Controls { registry: Arc::clone(&self.core.registry), rates: Arc::clone(&self.core.rates) }
     }
 
     /// Runs tasks until it is told to stop; then ends in order: no new deliveries, what has not begun goes back to its

@@ -1,17 +1,22 @@
-//! The pattern of a route: exact name, glob or regular expression.
+//! A pattern for task names, of a route or of options: exact name, glob or regular expression.
 
 use regex::Regex;
 
-/// Says which task names a route is for. Always speaks of the whole name.
+/// Says which task names are meant. Always speaks of the whole name.
 #[derive(Debug)]
-pub(crate) enum Pattern {
+pub enum Pattern {
+    /// This one.
     Exact(String),
+    /// Those that match; also what a glob becomes.
     Regex(Regex),
 }
 
 impl Pattern {
-    /// Reads a pattern, or says what is wrong with it.
-    pub(crate) fn read(pattern: &str) -> Result<Self, String> {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// With what is wrong with it.
+    pub fn read(pattern: &str) -> Result<Self, String> {
         if let Some(regex) = pattern.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
             // Tried as it was written, so that what is made of it below can neither repair nor hide a mistake.
             Regex::new(regex).map_err(|error| format!("`{pattern}` is not a regular expression: {error}"))?;
@@ -23,8 +28,8 @@ impl Pattern {
         Ok(Self::Exact(pattern.to_owned()))
     }
 
-    /// Whether the route is for this task.
-    pub(crate) fn matches(&self, task: &str) -> bool {
+    /// Whether this task is meant.
+    pub fn matches(&self, task: &str) -> bool {
         match self {
             Self::Exact(name) => name == task,
             Self::Regex(regex) => regex.is_match(task),

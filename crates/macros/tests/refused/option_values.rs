@@ -27,6 +27,16 @@ async fn jitter_of_nothing() -> TaskResult<()> {
     Ok(())
 }
 
+#[task(rate_limit = "0/s")]
+async fn rate_of_nothing() -> TaskResult<()> {
+    Ok(())
+}
+
+#[task(rate_limit = "10/w")]
+async fn no_rate() -> TaskResult<()> {
+    Ok(())
+}
+
 #[task(time_limit = 30, soft_time_limit = "0s")]
 async fn no_times() -> TaskResult<()> {
     Ok(())

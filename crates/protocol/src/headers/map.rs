@@ -86,6 +86,12 @@ impl HeaderMap {
         self.insert(names::RETRY_UNTIL, time::to_iso(until));
     }
 
+    /// How often the message went round because of its task's rate limit.
+    pub fn rounds(&self) -> u32 {
+        let rounds = self.get(names::ROUNDS).and_then(Value::as_i64);
+        rounds.and_then(|rounds| u32::try_from(rounds).ok()).unwrap_or_default()
+    }
+
     /// All headers, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(name, value)| (name.as_ref(), value))

@@ -66,6 +66,9 @@ pub const REPLAYED: &str = "celeriac-replayed";
 pub const NOT_FOLLOWED_UP: &str = "not-followed-up";
 /// When the last attempt has to begin at the latest, where the task bounds all of them together.
 pub const RETRY_UNTIL: &str = "celeriac-retry-until";
+/// How often a message went round because of its task's rate limit. Whoever gets it looks into the store first: a worker
+/// that died may have left two of it.
+pub const ROUNDS: &str = "celeriac-rate-limited";
 /// The id that a task was sent with to every worker, in the message of one of them, which has an id of its own.
 pub const BROADCAST: &str = "celeriac-broadcast";
 

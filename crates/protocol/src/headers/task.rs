@@ -166,6 +166,8 @@ impl TaskHeaders {
     /// Turns the headers of a delivered task into those of its next attempt, in place.
     pub fn next_attempt(headers: &mut HeaderMap, retries: u32, eta: Option<Timestamp>) {
         headers.strip_deaths();
+        // It has to ask for its start anew.
+        headers.remove(names::ROUNDS);
         headers.insert(names::RETRIES, retries);
         match eta {
             Some(eta) => headers.insert(names::ETA, time::to_iso(eta)),

@@ -1,0 +1,108 @@
+//! Which line says what.
+
+use serde_json::json;
+
+use super::*;
+
+fn lines(lines: &serde_json::Value) -> Vec<TaskLine> {
+    serde_json::from_value(lines.clone()).unwrap()
+}
+
+const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+#[test]
+fn every_key_is_said_by_the_first_line_that_says_it() {
+    let lines = TaskLines::new(&lines(&json!([
+        {"task": "reports.yearly", "time_limit": "1h", "rate_limit": "none"},
+        {"task": "/reports\\..*/", "time_limit": "10m", "soft_time_limit": "9m", "rate_limit": "100/m", "priority": 3},
+        {"task": "*", "max_retries": 3, "retry_backoff": "2s..1m", "retry_jitter": 0.1, "acks": "early",
+         "ignore_result": true, "expires": "1h", "priority": 1, "rate_limit": 5},
+    ])))
+    .unwrap();
+    let declared = TaskOptions { queue: Some("slow"), priority: Some(9), ..TaskOptions::default() };
+    let retry = RetryPolicy { jitter: 0.1, ..RetryPolicy::backoff(seconds(2), seconds(60)).times(3) };
+    let plain = TaskOptions {
+        retry,
+        priority: Some(1),
+        acks: Acks::Early,
+        ignore_result: true,
+        expires: Some(seconds(3_600)),
+        rate_limit: Some(Rate::per_second(5)),
+        ..declared.clone()
+    };
+    let monthly = TaskOptions {
+        time_limit: Some(Limit::After(seconds(600))),
+        soft_time_limit: Some(Limit::After(seconds(540))),
+        rate_limit: Some(Rate::per_minute(100)),
+        priority: Some(3),
+        ..plain.clone()
+    };
+    let yearly = TaskOptions { time_limit: Some(Limit::After(seconds(3_600))), rate_limit: None, ..monthly.clone() };
+    for (task, expected) in [("mail", plain), ("reports.monthly", monthly), ("reports.yearly", yearly)] {
+        for _ in 0..2 {
+            assert_eq!(lines.over(task, declared.clone()), expected, "{task}");
+        }
+    }
+    assert_eq!(lines.key_of("reports.yearly", "soft_time_limit").as_deref(), Some("task_options[1].soft_time_limit"));
+    assert_eq!(lines.key_of("mail", "time_limit"), None);
+}
+
+#[test]
+fn waits_alone_come_with_retries_where_there_are_none() {
+    let lines = TaskLines::new(&lines(&json!([{"task": "*", "retry_backoff": "5s"}]))).unwrap();
+    let steady = RetryPolicy::backoff(seconds(5), seconds(5));
+    assert_eq!(lines.over("mail", TaskOptions::default()).retry, steady);
+    let often = TaskOptions { retry: RetryPolicy::never().times(9), ..TaskOptions::default() };
+    assert_eq!(lines.over("mail", often).retry, steady.times(9));
+}
+
+#[test]
+fn a_line_is_written_as_it_is_read() {
+    let written = json!([{"task": "a", "time_limit": "none", "rate_limit": "5/h", "max_retries": "none",
+        "retry_backoff": "1s..10m", "acks": "late"}]);
+    assert_eq!(serde_json::to_value(lines(&written)).unwrap(), written);
+}
+
+#[test]
+fn what_makes_no_sense_is_a_problem_of_its_key() {
+    let wrong = [
+        (json!({"task": "a", "time_limit": "soon"}), "should be a duration such as 10s or 1m 30s"),
+        (json!({"task": "a", "time_limit": 30}), "should be a duration with a unit such as 30s"),
+        (json!({"task": "a", "time_limit": "0s"}), "leaves no time: none is no limit"),
+        (json!({"task": "a", "rate_limit": "10/w"}), "should be a number a second, minute, hour or day"),
+        (json!({"task": "a", "max_retries": -1}), "should be a whole number, or none for retries without end"),
+        (json!({"task": "a", "retry_backoff": "10m..1s"}), "should go up, from more than zero"),
+        (json!({"task": "a", "ratelimit": "10/s"}), "unknown field `ratelimit`"),
+    ];
+    for (line, expected) in wrong {
+        let error = serde_json::from_value::<TaskLine>(line.clone()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{line}: {error}");
+    }
+    let found = problems(&lines(&json!([
+        {"task": " ", "priority": 1},
+        {"task": "/(/", "priority": 1},
+        {"task": "quiet"},
+        {"task": "a", "time_limit": "5s", "soft_time_limit": "5s", "expires": "0s", "retry_jitter": 2.0},
+    ])));
+    let keys: Vec<_> = found.iter().map(|(key, _)| key.as_str()).collect();
+    let last = "task_options[3]";
+    let expected = ["task_options[0].task", "task_options[1].task", "task_options[2].task"].map(str::to_owned);
+    let of_last = ["expires", "retry_jitter", "soft_time_limit"].map(|key| format!("{last}.{key}"));
+    assert_eq!(keys, expected.into_iter().chain(of_last).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_line_for_no_task_is_a_stray() {
+    let lines = TaskLines::new(&lines(&json!([
+        {"task": "reports.montly", "priority": 1},
+        {"task": "reports.*", "priority": 1},
+        {"task": "mail.*", "priority": 1},
+    ])))
+    .unwrap();
+    let strays = lines.strays(&["reports.monthly"]);
+    let near = "`reports.montly` is none of this program's tasks, did you mean `reports.monthly`?".to_owned();
+    let none = "`mail.*` is none of this program's tasks".to_owned();
+    assert_eq!(strays, [("task_options[0].task".to_owned(), near), ("task_options[2].task".to_owned(), none)]);
+}

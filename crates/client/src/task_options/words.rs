@@ -1,0 +1,145 @@
+//! Values that are written as a word or a number: `10m`, `100/m`, `1s..10m`, `none`.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use celeriac_config::duration;
+use celeriac_protocol::Rate;
+use celeriac_protocol::task::Limit;
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// What stands for no limit, and no end.
+const NONE: &str = "none";
+
+/// A value with a form of its own.
+pub trait Word: Sized {
+    /// The form, for people.
+    const FORM: &'static str;
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// A sentence that says how to write it.
+    fn read(text: &str) -> Result<Self, String>;
+
+    /// Writes it, in the form that is read.
+    fn write(&self) -> String;
+}
+
+/// A [`Word`] in a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written<T>(pub T);
+
+/// The first and the longest wait between attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// The first wait.
+    pub first: Duration,
+    /// The longest wait.
+    pub cap: Duration,
+}
+
+impl Word for Limit {
+    const FORM: &'static str = "a duration such as 30s, or none";
+
+    fn read(text: &str) -> Result<Self, String> {
+        if text == NONE {
+            return Ok(Self::Never);
+        }
+        match duration::parse(text)? {
+            Duration::ZERO => Err("leaves no time: none is no limit".to_owned()),
+            limit => Ok(Self::After(limit)),
+        }
+    }
+
+    fn write(&self) -> String {
+        self.time().map_or_else(|| NONE.to_owned(), duration::format)
+    }
+}
+
+impl Word for Option<Rate> {
+    const FORM: &'static str = "a rate such as 10/s, or none";
+
+    fn read(text: &str) -> Result<Self, String> {
+        if text == NONE { Ok(None) } else { Rate::read(text) }
+    }
+
+    fn write(&self) -> String {
+        self.map_or_else(|| NONE.to_owned(), |rate| rate.to_string())
+    }
+}
+
+impl Word for Option<u32> {
+    const FORM: &'static str = "a whole number, or none for retries without end";
+
+    fn read(text: &str) -> Result<Self, String> {
+        if text == NONE {
+            return Ok(None);
+        }
+        text.parse().map(Some).map_err(|_| format!("should be {}, found `{text}`", Self::FORM))
+    }
+
+    fn write(&self) -> String {
+        self.map_or_else(|| NONE.to_owned(), |number| number.to_string())
+    }
+}
+
+impl Word for Backoff {
+    const FORM: &'static str = "the first and the longest wait, such as 1s..10m";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let (first, cap) = match text.split_once("..") {
+            Some((first, cap)) => (duration::parse(first)?, duration::parse(cap)?),
+            None => duration::parse(text).map(|only| (only, only))?,
+        };
+        if first > cap || (first.is_zero() && !cap.is_zero()) {
+            return Err(format!("should go up, from more than zero, such as 1s..10m, found `{text}`"));
+        }
+        Ok(Self { first, cap })
+    }
+
+    fn write(&self) -> String {
+        let [first, cap] = [self.first, self.cap].map(duration::format);
+        if first == cap { first } else { format!("{first}..{cap}") }
+    }
+}
+
+impl<T: Word> Serialize for Written<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0.write())
+    }
+}
+
+impl<'de, T: Word> Deserialize<'de> for Written<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WordVisitor(PhantomData))
+    }
+}
+
+struct WordVisitor<T>(PhantomData<T>);
+
+impl<T: Word> Visitor<'_> for WordVisitor<T> {
+    type Value = Written<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(T::FORM)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Written<T>, E> {
+        T::read(text.trim()).map(Written).map_err(E::custom)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Written<T>, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Written<T>, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Written<T>, E> {
+        self.visit_str(&number.to_string())
+    }
+}

@@ -1,0 +1,150 @@
+//! How many times in a while: `10/s`, `100/m`, `5/h`.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// So many times in a second, a minute, an hour or a day, evenly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    times: u32,
+    unit: Unit,
+}
+
+/// What a rate counts by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Second,
+    Minute,
+    Hour,
+    Day,
+}
+
+/// No faster than the clocks that it is kept by.
+const MOST: u32 = 1_000_000;
+
+impl Rate {
+    /// So many a second, at least one.
+    pub const fn per_second(times: u32) -> Self {
+        Self { times: within(times), unit: Unit::Second }
+    }
+
+    /// So many a minute, at least one.
+    pub const fn per_minute(times: u32) -> Self {
+        Self { times: within(times), unit: Unit::Minute }
+    }
+
+    /// So many an hour, at least one.
+    pub const fn per_hour(times: u32) -> Self {
+        Self { times: within(times), unit: Unit::Hour }
+    }
+
+    /// So many a day, at least one.
+    pub const fn per_day(times: u32) -> Self {
+        Self { times: within(times), unit: Unit::Day }
+    }
+
+    /// The time between two of them.
+    pub fn interval(self) -> Duration {
+        self.unit.length() / self.times
+    }
+
+    /// Reads a rate as Celery writes it; a number alone is that many a second. `None` for `0`, which is no limit.
+    ///
+    /// # Errors
+    /// A sentence that says how to write it.
+    pub fn read(text: &str) -> Result<Option<Self>, String> {
+        let wrong =
+            || format!("should be a number a second, minute, hour or day, such as 10/s, 100/m, 5/h, got `{text}`");
+        let (times, unit) = match text.trim().split_once('/') {
+            None => (text.trim(), Unit::Second),
+            Some((times, unit)) => (times, Unit::read(unit).ok_or_else(wrong)?),
+        };
+        match times.parse::<u32>() {
+            Ok(0) => Ok(None),
+            Ok(times @ ..=MOST) => Ok(Some(Self { times, unit })),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+const fn within(times: u32) -> u32 {
+    match times {
+        0 => 1,
+        MOST.. => MOST,
+        times => times,
+    }
+}
+
+impl Unit {
+    fn read(text: &str) -> Option<Self> {
+        Some(match text {
+            "s" => Self::Second,
+            "m" => Self::Minute,
+            "h" => Self::Hour,
+            "d" => Self::Day,
+            _ => return None,
+        })
+    }
+
+    fn length(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Second => 1,
+            Self::Minute => 60,
+            Self::Hour => 3_600,
+            Self::Day => 86_400,
+        })
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = match self.unit {
+            Unit::Second => "s",
+            Unit::Minute => "m",
+            Unit::Hour => "h",
+            Unit::Day => "d",
+        };
+        write!(formatter, "{}/{unit}", self.times)
+    }
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    /// Reads a rate that is one.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::read(text)?.ok_or_else(|| format!("should be more than nothing, got `{text}`"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_a_number_in_a_time() {
+        let cases = [
+            ("10/s", 100, "10/s"),
+            ("100/m", 600, "100/m"),
+            ("5/h", 720_000, "5/h"),
+            ("1/d", 86_400_000, "1/d"),
+            ("10", 100, "10/s"),
+            ("1000/s", 1, "1000/s"),
+        ];
+        for (text, milliseconds, written) in cases {
+            let rate: Rate = text.parse().unwrap();
+            assert_eq!((rate.interval(), rate.to_string()), (Duration::from_millis(milliseconds), written.to_owned()));
+        }
+        for text in ["", "ten", "-1/s", "1.5/s", "100/w", "/s", "10000000/s", "1/s/s", "0/w"] {
+            assert!(Rate::read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn zero_is_no_limit_and_no_rate() {
+        assert_eq!([Rate::read("0"), Rate::read("0/m")], [Ok(None), Ok(None)]);
+        assert!("0/s".parse::<Rate>().is_err());
+        assert_eq!(Rate::per_second(0), Rate::per_second(1));
+    }
+}
