@@ -40,6 +40,14 @@ fn block_thread(time: Duration) {
     std::thread::sleep(time);
 }
 
+/// Takes its process down with it, after a while.
+#[task(name = "test.abort")]
+async fn abort(ctx: TaskContext, milliseconds: u64) -> TaskResult<()> {
+    journal(&format!("{} begun", ctx.id()))?;
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    std::process::abort();
+}
+
 /// Has a span of its own.
 #[task(name = "test.story")]
 async fn story(text: String) -> TaskResult<usize> {
@@ -93,7 +101,7 @@ fn by_size(call: &RouteQuestion<'_>) -> Option<RouteAnswer> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let tasks = tasks![note, rest, block, story, after, need, fail];
+    let tasks = tasks![note, rest, block, abort, story, after, need, fail];
     let app = Celeriac::builder().config_if_present("config").tasks(tasks).tasks(interop::tasks());
     let app = app.route("by_size", by_size);
     celeriac::cli::run(app).await

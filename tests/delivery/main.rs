@@ -19,6 +19,7 @@ mod management;
 mod not_followed_up;
 mod outcomes;
 mod permissions;
+mod poison;
 mod prefetch;
 mod queues;
 mod replies;

@@ -16,4 +16,5 @@ mod heartbeats;
 mod ledger;
 mod memory_alarm;
 mod migration;
+mod poison;
 mod worker_killed;

@@ -188,6 +188,9 @@ fn declared(options: &Options) -> Option<TokenStream> {
         let expires = duration(expires);
         fields.push(quote!(expires: ::core::option::Option::Some(#expires)));
     }
+    if let Some(most) = options.max_deliveries {
+        fields.push(quote!(max_deliveries: ::core::option::Option::Some(#most)));
+    }
     (!fields.is_empty()).then(|| {
         quote! {
             #[allow(clippy::needless_update)]

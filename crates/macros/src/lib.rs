@@ -79,6 +79,7 @@ use crate::signature::Signature;
 /// | `retry_jitter = 0.5` | share of a wait that is left to chance, from 0.0 to 1.0 | 0.5 |
 /// | `acks = "early"` | acknowledged before it runs: a crash means that it does not run again | `"late"` |
 /// | `ignore_result` | its result is not stored; also `= true`, `= false` | stored |
+/// | `max_deliveries = 3` | how often it is delivered when it seems to bring its worker down, at least 2 | `worker.max_deliveries` |
 /// | `expires = "1h"` | how long a message may wait before it must not start any more | for ever |
 ///
 /// Durations have the units `d`, `h`, `m`, `s` and `ms`, and may be put together: `"1m 30s"`.

@@ -11,8 +11,18 @@ use syn::{Error, Expr, ExprLit, Ident, Lit, LitStr, Result, Token};
 use crate::duration;
 use crate::problems::Problems;
 
-const KNOWN: [&str; 9] =
-    ["name", "queue", "priority", "max_retries", "retry_backoff", "retry_jitter", "acks", "ignore_result", "expires"];
+const KNOWN: [&str; 10] = [
+    "name",
+    "queue",
+    "priority",
+    "max_retries",
+    "retry_backoff",
+    "retry_jitter",
+    "acks",
+    "ignore_result",
+    "expires",
+    "max_deliveries",
+];
 
 /// AMQP's limit of a name.
 const LONGEST_NAME: usize = 255;
@@ -30,6 +40,7 @@ pub(crate) struct Options {
     pub(crate) acks: Option<Acks>,
     pub(crate) ignore_result: Option<bool>,
     pub(crate) expires: Option<Duration>,
+    pub(crate) max_deliveries: Option<u32>,
 }
 
 /// How often a task is tried again.
@@ -86,6 +97,7 @@ impl Options {
             "acks" => self.acks = Some(option.acks()?),
             "ignore_result" => self.ignore_result = Some(option.flag()?),
             "expires" => self.expires = Some(option.expires()?),
+            "max_deliveries" => self.max_deliveries = Some(option.max_deliveries()?),
             unknown => return Err(Error::new_spanned(&option.key, unknown_option(unknown))),
         }
         Ok(())
@@ -223,6 +235,14 @@ impl Written {
             return self.refuse("`expires` of zero would let no message start");
         }
         Ok(expires)
+    }
+
+    fn max_deliveries(&self) -> Result<u32> {
+        match self.literal() {
+            Some(Lit::Int(number)) => number.base10_parse().ok().filter(|most| *most >= 2),
+            _ => None,
+        }
+        .map_or_else(|| self.refuse("`max_deliveries` is a whole number from 2, such as `max_deliveries = 3`"), Ok)
     }
 
     fn value(&self) -> Option<&Expr> {

@@ -119,7 +119,8 @@ fn options_are_those_declared() {
         retry_jitter = 0.25,
         acks = "early",
         ignore_result = true,
-        expires = "2d"
+        expires = "2d",
+        max_deliveries = 3
     )]
     async fn every_option() -> TaskResult<()> {
         Ok(())
@@ -137,6 +138,7 @@ fn options_are_those_declared() {
         acks: Acks::Early,
         ignore_result: true,
         expires: Some(seconds(172_800)),
+        max_deliveries: Some(3),
     };
     assert_eq!(every_option::options(), every);
 }

@@ -43,6 +43,8 @@ pub struct TaskOptions {
     pub ignore_result: bool,
     /// How long a message of it may wait before it must not start any more.
     pub expires: Option<Duration>,
+    /// How often a message of it may be delivered that seems to bring its worker down; at least 2.
+    pub max_deliveries: Option<u32>,
 }
 
 impl Default for TaskOptions {
@@ -54,6 +56,7 @@ impl Default for TaskOptions {
             acks: Acks::Late,
             ignore_result: false,
             expires: None,
+            max_deliveries: None,
         }
     }
 }

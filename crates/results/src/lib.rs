@@ -6,6 +6,7 @@
 //! - [`backend`]: the contract of a store;
 //! - [`backends`]: Postgres, and SQLite for programs without a server;
 //! - [`revocations`]: which tasks are not to run;
+//! - [`suspects`]: which may have brought their worker down;
 //! - [`recorder`]: many outcomes in one write;
 //! - `conformance`, behind the feature of that name: the suite that every store passes.
 
@@ -20,6 +21,8 @@ pub mod backends;
     expect(dead_code, reason = "without a store nobody fills it")
 )]
 pub mod revocations;
+
+pub mod suspects;
 
 pub mod recorder;
 
@@ -37,3 +40,4 @@ pub use options::{BatchOptions, PoolOptions, ResultsOptions, connect};
 pub use record::TaskRecord;
 pub use recorder::{Recorder, RecorderService};
 pub use revocations::{Begun, Revocations, Revoke, Revoked};
+pub use suspects::{AttemptKey, Cleared, Suspect, Suspects, SuspectsService, Suspicion};

@@ -59,6 +59,14 @@ pub struct TaskRecord {
     pub trace_id: Option<String>,
 }
 
+/// The longest task id, in bytes: AMQP's limit for the `correlation_id` that carries it.
+pub(crate) const LONGEST_ID: usize = 255;
+
+/// Whether a store can hold this as the id of a task.
+pub(crate) fn is_id(id: &str) -> bool {
+    (1..=LONGEST_ID).contains(&id.len()) && !id.contains('\0')
+}
+
 impl TaskRecord {
     /// Bytes of what may be large in it.
     pub(crate) fn size(&self) -> usize {

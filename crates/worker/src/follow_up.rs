@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use celeriac_broker::{Error as BrokerError, Outgoing};
+use celeriac_protocol::headers::names;
 use celeriac_protocol::{Message, TaskHeaders};
 use celeriac_telemetry::occurrences::worker::FollowUpFailed;
 use celeriac_telemetry::trace::PublishSpan;
@@ -39,6 +40,14 @@ pub(crate) async fn retry(life: &Life<'_>, wait: Duration) -> Ending {
 pub(crate) async fn hold(life: &Life<'_>, wait: Duration) -> Ending {
     let mut message = life.received.message.clone();
     message.headers.strip_deaths();
+    send_held(life, message, wait).await
+}
+
+/// Sends a suspect back to its queue, to come again when it may have its turn.
+pub(crate) async fn hold_suspect(life: &Life<'_>, wait: Duration) -> Ending {
+    let mut message = life.received.message.clone();
+    message.headers.strip_deaths();
+    message.headers.insert(names::SUSPECTED, true);
     send_held(life, message, wait).await
 }
 

@@ -5,7 +5,7 @@
 //! - `lifecycle`: the life of one delivery, step by step; read it first;
 //! - `broadcast`: what is sent to every worker becomes this worker's own; `direct`: what is sent to it by its name;
 //! - `intake`, `decode`, `execute`, `decide`, `record`, `after`, `follow_up`: the steps;
-//! - `revoked`: what was revoked does not begin, and comes to an end;
+//! - `revoked`: what was revoked does not begin, or comes to an end; `poison`: what brings workers down does not for ever;
 //! - `slots`, `prefetch`, `tuning`: how much runs at once, and how much is held beside it;
 //! - [`handler`] and [`registry`]: what a task is to a worker, and which it knows; `builtin`: those of Celery's own;
 //! - [`context`] and [`outcome`]: what a task sees, and what it may say;
@@ -28,6 +28,7 @@ mod decode;
 
 mod execute;
 
+mod poison;
 mod revoked;
 
 mod decide;

@@ -9,9 +9,10 @@ use celeriac_broker::topology::QueueKind;
 use celeriac_broker::{Consumer, Error as BrokerError, Prefetch, Subscription, Topology};
 use celeriac_client::Client;
 use celeriac_protocol::DecodeLimits;
-use celeriac_results::{Recorder, ResultsOptions};
+use celeriac_results::{Recorder, ResultsOptions, Suspects};
 use celeriac_telemetry::Occurrence;
 use celeriac_telemetry::occurrences::worker::{WorkerOffline, WorkerOnline, WorkerStopping};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -132,7 +133,12 @@ impl Worker {
             });
             // Read before the first task comes, and kept up to date from now on.
             let _ = backend.revocations();
-            Results { backend: Arc::clone(backend), recorder }
+            let (suspects, service) = Suspects::new(Arc::clone(backend));
+            let (stop, give_up) = (services.stop.clone(), services.give_up.clone());
+            services.tracker.spawn(async move {
+                let _ = give_up.run_until_cancelled(service.run(stop)).await;
+            });
+            Results { backend: Arc::clone(backend), recorder, suspects }
         });
         let registry = Arc::new(parts.registry);
         let world = World {
@@ -154,6 +160,8 @@ impl Worker {
             replies: parts.options.replies,
             slots: Arc::new(Slots::new(parts.options.concurrency)),
             grace: parts.options.terminate_grace,
+            max_deliveries: parts.options.max_deliveries,
+            alone: Arc::new(Semaphore::new(1)),
             world: Arc::new(world),
         };
         Ok(Self {

@@ -25,6 +25,7 @@ impl Again {
         headers.strip_deaths();
         headers.retain(|name| !name.starts_with(names::DEAD_PREFIX) && !BROKERS.contains(&name));
         headers.remove(names::ETA);
+        headers.remove(names::SUSPECTED);
         if headers.get(names::RETRIES).is_some() {
             headers.insert(names::RETRIES, Value::Int(0));
         }

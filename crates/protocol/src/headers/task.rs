@@ -167,6 +167,7 @@ impl TaskHeaders {
     pub fn next_attempt(headers: &mut HeaderMap, retries: u32, eta: Option<Timestamp>) {
         headers.strip_deaths();
         headers.insert(names::RETRIES, retries);
+        headers.remove(names::SUSPECTED);
         match eta {
             Some(eta) => headers.insert(names::ETA, time::to_iso(eta)),
             None => drop(headers.remove(names::ETA)),

@@ -11,6 +11,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "tasks", sql: include_str!("../../../migrations/sqlite/0001_tasks.sql") },
     Migration { version: 2, name: "replays", sql: include_str!("../../../migrations/sqlite/0002_replays.sql") },
     Migration { version: 5, name: "revocations", sql: include_str!("../../../migrations/sqlite/0005_revocations.sql") },
+    Migration { version: 6, name: "suspects", sql: include_str!("../../../migrations/sqlite/0006_suspects.sql") },
 ];
 
 /// Brings the tables to the form that this version needs. A newer form is left as it is.
