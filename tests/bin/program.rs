@@ -41,6 +41,14 @@ fn block_thread(time: Duration) {
     std::thread::sleep(time);
 }
 
+/// Takes its process down with it, after a while.
+#[task(name = "test.abort")]
+async fn abort(ctx: TaskContext, milliseconds: u64) -> TaskResult<()> {
+    journal(&format!("{} begun", ctx.id()))?;
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    std::process::abort();
+}
+
 /// Has a span of its own.
 #[task(name = "test.story")]
 async fn story(text: String) -> TaskResult<usize> {
@@ -104,7 +112,7 @@ fn by_size(call: &RouteQuestion<'_>) -> Option<RouteAnswer> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let tasks = tasks![note, rest, block, story, after, need, fail, fail_when];
+    let tasks = tasks![note, rest, block, abort, story, after, need, fail, fail_when];
     let app =
         Celeriac::builder().config_if_present("config").tasks(tasks).tasks(effects::tasks()).tasks(interop::tasks());
     let app = app.route("by_size", by_size);

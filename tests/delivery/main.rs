@@ -23,6 +23,7 @@ mod not_followed_up;
 mod outbox;
 mod outcomes;
 mod permissions;
+mod poison;
 mod prefetch;
 mod queues;
 mod rate;

@@ -78,7 +78,7 @@ async fn cancel(client: &Client, journal: &Path, count: usize) -> Cancelled {
             client.revoke(&early).terminate().await.unwrap();
         };
         let terminated = async {
-            let all_begun = async || late.iter().filter(|id| !self::begun(journal).contains(*id)).count();
+            let all_begun = async || late.iter().filter(|id| !begun(journal).contains(*id)).count();
             eventually("they run", all_begun, |missing| *missing == 0).await;
             client.revoke(&late).terminate().await.unwrap();
         };

@@ -20,6 +20,7 @@ mod in_turn;
 mod ledger;
 mod memory_alarm;
 mod migration;
+mod poison;
 mod rolling_restarts;
 mod transactional_killed;
 mod worker_killed;

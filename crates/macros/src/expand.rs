@@ -212,6 +212,10 @@ fn declared(options: &Options) -> Option<TokenStream> {
         };
         fields.push(quote!(#field: ::core::option::Option::Some(::celeriac::Limit::#limit)));
     }
+
+    if let Some(most) = options.max_deliveries {
+        fields.push(quote!(max_deliveries: ::core::option::Option::Some(#most)));
+    }
     (!fields.is_empty()).then(|| {
         quote! {
             #[allow(clippy::needless_update)]

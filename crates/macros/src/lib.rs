@@ -90,6 +90,7 @@ use crate::signature::Signature;
 /// | `hooks = Audit` | what runs around its attempts; several: `[Audit, Meter]` | those of the program |
 /// | `acks = "early"` | acknowledged before it runs: a crash means that it does not run again | `"late"` |
 /// | `ignore_result` | its result is not stored; also `= true`, `= false` | stored |
+/// | `max_deliveries = 3` | how often it is delivered when it seems to bring its worker down, at least 2 | `worker.max_deliveries` |
 /// | `expires = "1h"` | how long a message may wait before it must not start any more | for ever |
 /// | `transactional` | it is given a transaction, which commits together with its outcome | without |
 /// | `time_limit = "30s"` | an attempt that takes longer is ended, at its next await; `none`: no limit | `worker.time_limit` |

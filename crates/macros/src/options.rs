@@ -13,7 +13,7 @@ use crate::duration;
 use crate::problems::Problems;
 use crate::retries::Retries;
 
-const KNOWN: [&str; 21] = [
+const KNOWN: [&str; 22] = [
     "name",
     "queue",
     "priority",
@@ -35,6 +35,7 @@ const KNOWN: [&str; 21] = [
     "time_limit",
     "soft_time_limit",
     "rate_limit",
+    "max_deliveries",
 ];
 
 /// AMQP's limit of a name.
@@ -57,6 +58,7 @@ pub(crate) struct Options {
     pub(crate) time_limit: Option<Limit>,
     pub(crate) soft_time_limit: Option<Limit>,
     pub(crate) rate_limit: Option<(u32, Unit)>,
+    pub(crate) max_deliveries: Option<u32>,
 }
 
 /// What a rate counts by.
@@ -124,6 +126,7 @@ impl Options {
             "time_limit" => self.time_limit = Some(option.limit("30s")?),
             "soft_time_limit" => self.soft_time_limit = Some(option.limit("25s")?),
             "rate_limit" => self.rate_limit = Some(option.rate()?),
+            "max_deliveries" => self.max_deliveries = Some(option.max_deliveries()?),
             "hooks" => self.hooks = option.hooks()?,
             key if self.retries.set(key, option)? => {}
             unknown => return Err(Error::new_spanned(&option.key, unknown_option(unknown))),
@@ -289,6 +292,14 @@ impl Written {
                 "`rate_limit` is a number a second, minute, hour or day, such as `\"10/s\"`, `\"100/m\"` or `\"5/h\"`",
             ),
         }
+    }
+
+    fn max_deliveries(&self) -> Result<u32> {
+        match self.literal() {
+            Some(Lit::Int(number)) => number.base10_parse().ok().filter(|most| *most >= 2),
+            _ => None,
+        }
+        .map_or_else(|| self.refuse("`max_deliveries` is a whole number from 2, such as `max_deliveries = 3`"), Ok)
     }
 
     pub(crate) fn value(&self) -> Option<&Expr> {

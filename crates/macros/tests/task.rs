@@ -122,7 +122,8 @@ fn options_are_those_declared() {
         expires = "2d",
         time_limit = "1m",
         soft_time_limit = none,
-        rate_limit = "100/m"
+        rate_limit = "100/m",
+        max_deliveries = 3
     )]
     async fn every_option() -> TaskResult<()> {
         Ok(())
@@ -145,6 +146,7 @@ fn options_are_those_declared() {
         time_limit: Some(Limit::After(seconds(60))),
         soft_time_limit: Some(Limit::Never),
         rate_limit: Some(Rate::per_minute(100)),
+        max_deliveries: Some(3),
     };
     assert_eq!(every_option::options(), every);
 }

@@ -54,6 +54,8 @@ pub struct TaskOptions {
     pub soft_time_limit: Option<Limit>,
     /// How often it starts on one worker.
     pub rate_limit: Option<Rate>,
+    /// How often a message of it may be delivered that seems to bring its worker down; at least 2.
+    pub max_deliveries: Option<u32>,
 }
 
 impl Default for TaskOptions {
@@ -70,6 +72,7 @@ impl Default for TaskOptions {
             time_limit: None,
             soft_time_limit: None,
             rate_limit: None,
+            max_deliveries: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::idempotency::Idempotency;
 use crate::outbox::Outbox;
 use crate::record::{AttemptRecord, TaskRecord};
 use crate::revocations::{Revocations, Revoke};
+use crate::suspects::{Cleared, Suspect, Suspicion};
 use crate::transaction::Transactions;
 
 /// A store of outcomes.
@@ -62,7 +63,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Revokes tasks. When it returns, none of them begins any more in any process that runs tasks on this store, whether
-    /// that process runs now, starts later, or cannot reach the store: then it begins nothing. That takes a fifth of a
+    /// that process runs now, starts later, or cannot reach the store: then it begins nothing. That takes half a
     /// second, however many they are.
     ///
     /// What was revoked already is held for the longer of both times, and terminated if either says so.
@@ -71,8 +72,16 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// What is revoked: kept up to date from the first call on.
     fn revocations(&self) -> &Arc<Revocations>;
 
-    /// Deletes revocations that no longer hold, no more than `at_most` of them. How many it were.
-    fn sweep_revocations(&self, at_most: u32) -> BoxFuture<'_, Result<u64>>;
+    /// Puts on record which of these attempts begin, each of another task, and tells how often each has begun without an
+    /// end. Answers in their order. Another attempt of the same task begins with a clean record.
+    fn suspect<'a>(&'a self, suspects: &'a [Suspect]) -> BoxFuture<'a, Result<Vec<Suspicion>>>;
+
+    /// Takes attempts off that record.
+    fn clear<'a>(&'a self, cleared: &'a [Cleared]) -> BoxFuture<'a, Result<()>>;
+
+    /// Deletes revocations that no longer hold, and suspects that nobody has seen for a week, no more than `at_most` of
+    /// either. How many it were of the more numerous.
+    fn sweep_passed(&self, at_most: u32) -> BoxFuture<'_, Result<u64>>;
 
     /// Where tasks stand that were sent in a transaction, where the store has such a place.
     fn outbox(&self) -> Option<&Outbox> {

@@ -22,6 +22,7 @@ use crate::backend::{Backend, Recorded};
 use crate::error::Result;
 use crate::record::TaskRecord;
 use crate::revocations::{Begun, Revocations, Revoke, Revoked};
+use crate::suspects::{AttemptKey, Cleared, Suspect, Suspicion};
 
 /// A case: what it shows, and how.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +87,11 @@ cases! {
     a_revocation_holds_for_the_longer_of_two_times_and_ends,
     only_revocations_that_no_longer_hold_are_swept,
     what_can_be_no_id_is_not_revoked,
+    a_suspect_begins_as_often_as_it_may,
+    another_attempt_has_a_clean_record,
+    what_has_ended_is_off_the_record,
+    what_was_only_interrupted_is_not_counted,
+    five_hundred_suspects_at_once,
 }
 
 /// Longest wait for anything that has to happen.
@@ -625,8 +631,8 @@ async fn only_revocations_that_no_longer_hold_are_swept(backend: Arc<dyn Backend
     let held = [format!("{ns}/held")];
     backend.revoke(&gone, Revoke { terminate: false, lasts: Some(Duration::from_millis(1)) }).await?;
     backend.revoke(&held, WHOLLY).await?;
-    assert_eq!(backend.sweep_revocations(2).await?, 2);
-    while backend.sweep_revocations(100).await? > 0 {}
+    assert_eq!(backend.sweep_passed(2).await?, 2);
+    while backend.sweep_passed(100).await? > 0 {}
     assert!(begin(backend.revocations(), &held[0]).await.is_err());
     Ok(())
 }
@@ -639,6 +645,66 @@ async fn what_can_be_no_id_is_not_revoked(backend: Arc<dyn Backend>, ns: &str) -
     }
     assert!(begin(backend.revocations(), &format!("{ns}/good")).await.is_ok());
     Ok(())
+}
+
+async fn a_suspect_begins_as_often_as_it_may(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+    let (first, second) = (suspect(ns, "a", 0, 1), suspect(ns, "b", 0, 3));
+    for (expected_first, expected_second) in [((1, true), (1, true)), ((1, false), (2, true)), ((1, false), (3, true))]
+    {
+        let told = backend.suspect(&[first.clone(), second.clone()]).await?;
+        let expected = [expected_first, expected_second].map(|(starts, begins)| Suspicion { starts, begins });
+        assert_eq!(told, expected);
+    }
+    // A wider bound lets it begin again, and none at all does not even the first time.
+    let told = backend.suspect(&[suspect(ns, "c", 0, 0), suspect(ns, "a", 0, 4)]).await?;
+    assert_eq!(told, [Suspicion { starts: 0, begins: false }, Suspicion { starts: 2, begins: true }]);
+    Ok(())
+}
+
+async fn another_attempt_has_a_clean_record(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+    let second = suspect(ns, "a", 1, 9);
+    let replayed = Suspect { attempt: AttemptKey { replays: 1, ..second.attempt.clone() }, ..second.clone() };
+    for (suspect, starts) in [(suspect(ns, "a", 0, 9), 1), (second.clone(), 1), (second, 2), (replayed, 1)] {
+        assert_eq!(backend.suspect(&[suspect]).await?, [Suspicion { starts, begins: true }]);
+    }
+    Ok(())
+}
+
+async fn what_has_ended_is_off_the_record(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+    let suspects = [suspect(ns, "a", 0, 9), suspect(ns, "b", 0, 9)];
+    backend.suspect(&suspects).await?;
+    let ended = |suspect: &Suspect| Cleared { attempt: suspect.attempt.clone(), interrupted: false };
+    // An end of another attempt says nothing of this one.
+    let other = AttemptKey { retries: 1, ..suspects[1].attempt.clone() };
+    backend.clear(&[ended(&suspects[0]), Cleared { attempt: other, interrupted: false }]).await?;
+    let told = backend.suspect(&suspects).await?;
+    assert_eq!(told.iter().map(|told| told.starts).collect::<Vec<_>>(), [1, 2]);
+    backend.clear(&[]).await
+}
+
+async fn what_was_only_interrupted_is_not_counted(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+    let suspects = [suspect(ns, "once", 0, 9), suspect(ns, "twice", 0, 9)];
+    backend.suspect(&suspects).await?;
+    backend.suspect(&suspects[1..]).await?;
+    let interrupted =
+        suspects.each_ref().map(|suspect| Cleared { attempt: suspect.attempt.clone(), interrupted: true });
+    backend.clear(&interrupted).await?;
+    let told = backend.suspect(&suspects).await?;
+    assert_eq!(told.iter().map(|told| told.starts).collect::<Vec<_>>(), [1, 2]);
+    Ok(())
+}
+
+async fn five_hundred_suspects_at_once(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+    let suspects: Vec<_> = (0..500).rev().map(|number| suspect(ns, &number.to_string(), 0, number % 2)).collect();
+    let told = backend.suspect(&suspects).await?;
+    let expected: Vec<_> = suspects.iter().map(|suspect| suspect.below == 1).collect();
+    assert_eq!(told.iter().map(|told| told.begins).collect::<Vec<_>>(), expected);
+    Ok(())
+}
+
+fn suspect(ns: &str, name: &str, retries: u32, below: u32) -> Suspect {
+    let attempt = AttemptKey { id: format!("{ns}/{name}"), retries, replays: 0 };
+    Suspect { attempt, worker: "worker".into(), below }
 }
 
 /// For as long as rows are kept.

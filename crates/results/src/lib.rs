@@ -6,6 +6,7 @@
 //! - [`backend`]: the contract of a store;
 //! - [`backends`]: Postgres, and SQLite for programs without a server;
 //! - [`revocations`]: which tasks are not to run;
+//! - [`suspects`]: which may have brought their worker down;
 //! - [`recorder`]: many outcomes in one write;
 //! - [`transaction`]: a task's own work and its outcome in one commit;
 //! - [`outbox`]: tasks that are sent in somebody's own transaction;
@@ -23,6 +24,8 @@ pub mod backends;
     expect(dead_code, reason = "without a store nobody fills it")
 )]
 pub mod revocations;
+
+pub mod suspects;
 
 pub mod recorder;
 
@@ -48,4 +51,5 @@ pub use recorder::{Recorder, RecorderService};
 pub use revocations::{Begun, Revocations, Revoke, Revoked};
 #[cfg(feature = "postgres")]
 pub use sqlx;
+pub use suspects::{AttemptKey, Cleared, Suspect, Suspects, SuspectsService, Suspicion};
 pub use transaction::{Committed, PgConnection, Session, Transaction, Transactions};

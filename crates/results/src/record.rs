@@ -59,6 +59,14 @@ pub struct TaskRecord {
     pub trace_id: Option<String>,
 }
 
+/// The longest task id, in bytes: AMQP's limit for the `correlation_id` that carries it.
+pub(crate) const LONGEST_ID: usize = 255;
+
+/// Whether a store can hold this as the id of a task.
+pub(crate) fn is_id(id: &str) -> bool {
+    (1..=LONGEST_ID).contains(&id.len()) && !id.contains('\0')
+}
+
 impl TaskRecord {
     /// Whether it tells of an attempt that has run and did not succeed; a task may fail without one.
     pub(crate) fn is_failed_attempt(&self) -> bool {

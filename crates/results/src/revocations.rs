@@ -10,18 +10,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use celeriac_telemetry::clock;
+use futures::FutureExt;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
+use crate::record::is_id;
 
 /// How long a process may rely on its last look at the store.
-pub(crate) const TRUST: Duration = Duration::from_millis(200);
-
-/// The longest task id, in bytes.
-const LONGEST_ID: usize = 255;
+pub(crate) const TRUST: Duration = Duration::from_millis(500);
 
 /// How long a revocation holds where rows are kept for ever, and nobody says otherwise.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -197,6 +196,12 @@ impl Revocations {
 
     /// A look that began then has found everything.
     pub(crate) fn looked(&self, began: Instant) {
+        let took = began.elapsed();
+        if took >= TRUST {
+            tracing::warn!("tasks begin late: a look at what is revoked took {took:?}, and holds for {TRUST:?}");
+        }
+        // Whoever has asked for another one meanwhile has it now, or asks again.
+        let _ = self.wanted.notified().now_or_never();
         self.lock().looked_at = Some(began);
         self.looked.notify_waiters();
     }
@@ -226,7 +231,6 @@ impl Drop for Begun {
 /// # Errors
 /// When one of them can be no task's.
 pub(crate) fn checked(ids: &[String]) -> Result<Vec<&str>> {
-    let is_id = |id: &&String| (1..=LONGEST_ID).contains(&id.len()) && !id.contains('\0');
     if let Some(wrong) = ids.iter().find(|id| !is_id(id)) {
         let shown: String = wrong.escape_debug().take(40).collect();
         let reason = "a task id has 1 to 255 bytes, and not U+0000 in it".to_owned();

@@ -13,8 +13,8 @@ const PIECE: u32 = 1_000;
 /// The shortest and the longest time between two looks.
 const EVERY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 
-/// Deletes what ended longer ago than `keep`, now and then, for as long as it is polled, and what was revoked for a time
-/// that is over. Zero keeps every outcome.
+/// Deletes what ended longer ago than `keep`, now and then, for as long as it is polled, and what
+/// nobody needs any more of revocations and suspects. Zero keeps every outcome.
 ///
 /// Every worker does so. They do not wait for each other: one skips what another is deleting.
 pub(crate) async fn sweep(backend: &dyn Backend, keep: Duration) {
@@ -28,7 +28,7 @@ pub(crate) async fn sweep(backend: &dyn Backend, keep: Duration) {
 }
 
 async fn clear(backend: &dyn Backend, keep: Duration) -> Result<()> {
-    while backend.sweep_revocations(PIECE).await? == u64::from(PIECE) {}
+    while backend.sweep_passed(PIECE).await? == u64::from(PIECE) {}
     let Ok(ended_before) = clock::now().checked_sub(keep) else { return Ok(()) };
     if keep.is_zero() {
         return Ok(());

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use celeriac_protocol::State;
 use celeriac_results::{
-    AttemptRecord, Backend, Error, Recorded, Recorder, Result, ResultsOptions, Revocations, Revoke, TaskRecord,
+    AttemptRecord, Backend, Cleared, Error, Recorded, Recorder, Result, ResultsOptions, Revocations, Revoke, Suspect,
+    Suspicion, TaskRecord,
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
@@ -109,7 +110,15 @@ impl Backend for Scripted {
         &self.revocations
     }
 
-    fn sweep_revocations(&self, _at_most: u32) -> BoxFuture<'_, Result<u64>> {
+    fn suspect<'a>(&'a self, _suspects: &'a [Suspect]) -> BoxFuture<'a, Result<Vec<Suspicion>>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn clear<'a>(&'a self, _cleared: &'a [Cleared]) -> BoxFuture<'a, Result<()>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn sweep_passed(&self, _at_most: u32) -> BoxFuture<'_, Result<u64>> {
         async { Ok(0) }.boxed()
     }
 

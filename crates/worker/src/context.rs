@@ -88,7 +88,7 @@ impl TaskContext {
 
     /// Whether the broker delivered this attempt before, to anybody: a sign that it may have run already.
     pub fn redelivered(&self) -> bool {
-        self.received.origin.redelivered
+        self.received.is_again()
     }
 
     /// First task of the workflow.

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use celeriac_broker::Origin;
 use celeriac_client::Client;
+use celeriac_protocol::headers::names;
 use celeriac_protocol::{Message, TaskHeaders, Unreadable};
 
 use crate::builtin;
@@ -24,6 +25,11 @@ pub(crate) struct Received {
 impl Received {
     pub(crate) fn new(message: Message, headers: TaskHeaders, origin: Origin) -> Self {
         Self { message, headers, origin, client: OnceLock::new() }
+    }
+
+    /// Whether this attempt was delivered before, to anybody.
+    pub(crate) fn is_again(&self) -> bool {
+        self.origin.redelivered || self.message.headers.get(names::SUSPECTED).is_some()
     }
 
     /// First task of the workflow.

@@ -59,6 +59,14 @@ pub(crate) async fn send_round(life: &Life<'_>, wait: Duration, rounds: u32) -> 
     send_held(life, message, wait).await
 }
 
+/// Sends a suspect back to its queue, to come again when it may have its turn.
+pub(crate) async fn hold_suspect(life: &Life<'_>, wait: Duration) -> Ending {
+    let mut message = life.received.message.clone();
+    message.headers.strip_deaths();
+    message.headers.insert(names::SUSPECTED, true);
+    send_held(life, message, wait).await
+}
+
 async fn send_held(life: &Life<'_>, mut message: Message, wait: Duration) -> Ending {
     let TaskHeaders { task, id, .. } = &life.received.headers;
     let queue = &life.received.origin.queue;

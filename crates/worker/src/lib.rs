@@ -7,7 +7,7 @@
 //! - `intake`, `decode`, `execute`, `decide`, `record`, `after`, `follow_up`: the steps;
 //! - `transactional`: the steps of a task that commits its effects and its outcome together;
 //! - `limits`, `cancellation`: how long an attempt may take, and how it is told to come to an end;
-//! - `revoked`: what was revoked does not begin, and comes to an end;
+//! - `revoked`: what was revoked does not begin, or comes to an end; `poison`: what brings workers down does not for ever;
 //! - [`hooks`]: what runs around an attempt, and may change how it ends;
 //! - [`relay`]: tasks that were sent in a transaction go to the broker;
 //! - `rate`: how often tasks start, where that is limited; [`Controls`]: what can be changed while a worker runs;
@@ -38,6 +38,7 @@ mod rate;
 
 mod transactional;
 
+mod poison;
 mod revoked;
 
 pub mod relay;

@@ -16,7 +16,7 @@ use celeriac_broker::{Broker, Delivery, Settlement};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::task::Acks;
 use celeriac_protocol::{ArgumentError, Body, DecodeLimits, Embed, Failure, State, TaskHeaders};
-use celeriac_results::{Backend, Begun, Recorded, Recorder, TaskRecord};
+use celeriac_results::{Backend, Begun, Recorded, Recorder, Suspects, TaskRecord};
 use celeriac_telemetry::clock;
 use celeriac_telemetry::occurrences::worker::{
     TaskExpired, TaskFailed, TaskInterrupted, TaskReceived, TaskRetried, TaskSkipped, TaskStarted, TaskSucceeded,
@@ -24,6 +24,7 @@ use celeriac_telemetry::occurrences::worker::{
 use celeriac_telemetry::trace::{ProcessInfo, ProcessSpan};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use tokio::sync::Semaphore;
 
 use crate::after::Again;
 use crate::broadcast::make_own;
@@ -55,6 +56,10 @@ pub(crate) struct Core {
     pub(crate) replies: bool,
     pub(crate) slots: Arc<Slots>,
     pub(crate) rates: Arc<Rates>,
+    /// How often a task may be delivered that seems to bring its worker down, where it does not say itself.
+    pub(crate) max_deliveries: u32,
+    /// The turn of a suspect that has to run alone.
+    pub(crate) alone: Arc<Semaphore>,
     pub(crate) world: Arc<World>,
 }
 
@@ -69,6 +74,7 @@ impl Core {
 pub(crate) struct Results {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) recorder: Recorder,
+    pub(crate) suspects: Suspects,
 }
 
 impl Results {
@@ -114,6 +120,10 @@ pub(crate) struct Ended {
 impl Ended {
     pub(crate) fn of(ending: Ending, state: State) -> Self {
         Self { ending, state, failure: None }
+    }
+
+    pub(crate) fn ending(&self) -> Ending {
+        self.ending
     }
 
     /// Goes on with what comes next, unless the delivery goes back to its queue, or nothing follows from it.
@@ -232,6 +242,19 @@ impl Life<'_> {
             Ok(slot) => slot,
             Err(ended) => return ended,
         };
+        let mark = match self.suspect(task).await {
+            Ok(mark) => mark,
+            Err(ended) => return ended,
+        };
+        let ended = self.run(task, slot, settlement).await;
+        if let Some(mark) = mark {
+            mark.clear(&ended).await;
+        }
+        ended
+    }
+
+    /// The steps from the body to the outcome.
+    async fn run(&self, task: &TaskDefinition, slot: Slot, settlement: &mut Option<Settlement>) -> Ended {
         let (body, embed) = match self.read_body() {
             Ok(read) => read,
             Err(unusable) => return self.refuse(&unusable, None, &Embed::default(), slot).await,
@@ -379,7 +402,7 @@ impl Life<'_> {
         let message = &self.received.message.headers;
         let repeated = message.get(names::REPEATED).is_some() || message.rounds() > 0;
         let replays = message.replays();
-        if !self.received.origin.redelivered && *retries == 0 && !repeated && replays == 0 {
+        if !self.received.is_again() && *retries == 0 && !repeated && replays == 0 {
             return None;
         }
         let row = match self.find_row().await {
@@ -511,7 +534,7 @@ impl Life<'_> {
 
     /// Dead-letters the message, and only then records the failure: a row of a failure means that its message is where it
     /// can be replayed.
-    async fn bury(&self, reason: &'static str, failure: Failure, outcome: Outcome) -> Ended {
+    pub(crate) async fn bury(&self, reason: &'static str, failure: Failure, outcome: Outcome) -> Ended {
         match follow_up::dead_letter(self, reason, &failure.to_string()).await {
             Ending::Again => Ending::Again.into(),
             ending => {

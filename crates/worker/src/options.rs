@@ -36,6 +36,8 @@ pub struct WorkerOptions {
     /// How long running tasks may go on after it was told to stop.
     #[serde(with = "duration")]
     pub drain: Duration,
+    /// How often a task may be delivered that seems to bring its worker down, where it does not say itself.
+    pub max_deliveries: u32,
     /// How long a task may run on after it was terminated.
     #[serde(with = "duration")]
     pub terminate_grace: Duration,
@@ -55,6 +57,7 @@ impl Default for WorkerOptions {
             time_limit: None,
             soft_time_limit: None,
             drain: Duration::from_secs(30),
+            max_deliveries: 5,
             terminate_grace: Duration::from_secs(5),
         }
     }
@@ -66,6 +69,10 @@ impl WorkerOptions {
         let mut problems = Vec::new();
         if self.concurrency == 0 {
             problems.push(("concurrency".to_owned(), "should be at least 1".to_owned()));
+        }
+        if self.max_deliveries < 2 {
+            let reason = "should be at least 2: what is delivered a second time need not have run before";
+            problems.push(("max_deliveries".to_owned(), reason.to_owned()));
         }
         if self.accept.is_empty() {
             problems.push(("accept".to_owned(), "should list json, msgpack or both".to_owned()));

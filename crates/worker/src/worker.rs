@@ -9,9 +9,10 @@ use celeriac_broker::topology::QueueKind;
 use celeriac_broker::{Consumer, Error as BrokerError, Prefetch, Subscription, Topology};
 use celeriac_client::Client;
 use celeriac_protocol::DecodeLimits;
-use celeriac_results::{Recorder, ResultsOptions};
+use celeriac_results::{Recorder, ResultsOptions, Suspects};
 use celeriac_telemetry::Occurrence;
 use celeriac_telemetry::occurrences::worker::{WorkerOffline, WorkerOnline, WorkerStopping};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -158,7 +159,9 @@ impl Worker {
             services.run(service.run(services.stop.clone()));
             // Read before the first task comes, and kept up to date from now on.
             let _ = backend.revocations();
-            Results { backend: Arc::clone(backend), recorder }
+            let (suspects, service) = Suspects::new(Arc::clone(backend));
+            services.run(service.run(services.stop.clone()));
+            Results { backend: Arc::clone(backend), recorder, suspects }
         });
         let rates = Arc::new(Rates::of(&parts.registry));
         let registry = Arc::new(parts.registry);
@@ -184,6 +187,8 @@ impl Worker {
             replies: parts.options.replies,
             slots: Arc::new(Slots::new(parts.options.concurrency)),
             rates,
+            max_deliveries: parts.options.max_deliveries,
+            alone: Arc::new(Semaphore::new(1)),
             world: Arc::new(world),
         };
         Ok(Self {

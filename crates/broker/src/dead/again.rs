@@ -26,6 +26,7 @@ impl Again {
         headers.retain(|name| !name.starts_with(names::DEAD_PREFIX) && !BROKERS.contains(&name));
         headers.remove(names::ETA);
         headers.remove(names::RETRY_UNTIL);
+        headers.remove(names::SUSPECTED);
         if headers.get(names::RETRIES).is_some() {
             headers.insert(names::RETRIES, Value::Int(0));
         }

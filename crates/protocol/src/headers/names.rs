@@ -59,6 +59,8 @@ pub const DEAD_WORKER: &str = "celeriac-dead-worker";
 /// Says that a follow-up is sent again after a crash and may stand on its queue twice: whoever runs it looks into the
 /// store first, as for a message that was delivered before.
 pub const REPEATED: &str = "celeriac-repeated";
+/// Says of a message that it was delivered before, may have brought down its worker, and waits for its turn to run alone.
+pub const SUSPECTED: &str = "celeriac-suspected";
 /// How often a message was replayed from a dead-letter queue, where it was. What an earlier run of the task has come to
 /// does not keep this one from running, unless it was a success.
 pub const REPLAYED: &str = "celeriac-replayed";

@@ -169,6 +169,7 @@ impl TaskHeaders {
         // It has to ask for its start anew.
         headers.remove(names::ROUNDS);
         headers.insert(names::RETRIES, retries);
+        headers.remove(names::SUSPECTED);
         match eta {
             Some(eta) => headers.insert(names::ETA, time::to_iso(eta)),
             None => drop(headers.remove(names::ETA)),

@@ -3,10 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::record::TaskRecord;
-
-/// The longest task id, in bytes: AMQP's limit for the `correlation_id` that carries it.
-const LONGEST_ID: usize = 255;
+use crate::record::{LONGEST_ID, TaskRecord};
 
 /// The most bytes of arguments, result and error together: a database bounds what it takes in one piece.
 const LARGEST: usize = 64 * 1024 * 1024;

@@ -9,6 +9,7 @@ pub(crate) mod outbox;
 mod read;
 pub(crate) mod relay;
 mod revocations;
+mod suspects;
 mod time;
 mod transaction;
 mod write;
@@ -38,6 +39,7 @@ use crate::error::{Error, Result};
 use crate::options::ResultsOptions;
 use crate::record::{AttemptRecord, TaskRecord};
 use crate::revocations::{Revocations, Revoke};
+use crate::suspects::{Cleared, Suspect, Suspicion};
 
 const SWEEP: &str = "DELETE FROM celeriac.tasks WHERE id IN (
     SELECT id FROM celeriac.tasks
@@ -169,8 +171,20 @@ impl Backend for PostgresBackend {
         &self.revocations
     }
 
-    fn sweep_revocations(&self, at_most: u32) -> BoxFuture<'_, Result<u64>> {
-        revocations::sweep(&self.connections, at_most).boxed()
+    fn suspect<'a>(&'a self, suspects: &'a [Suspect]) -> BoxFuture<'a, Result<Vec<Suspicion>>> {
+        suspects::suspect(&self.connections, suspects).boxed()
+    }
+
+    fn clear<'a>(&'a self, cleared: &'a [Cleared]) -> BoxFuture<'a, Result<()>> {
+        suspects::clear(&self.connections, cleared).boxed()
+    }
+
+    fn sweep_passed(&self, at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        async move {
+            let revocations = revocations::sweep(&self.connections, at_most).await?;
+            Ok(revocations.max(suspects::sweep(&self.connections, at_most).await?))
+        }
+        .boxed()
     }
 
     fn outbox(&self) -> Option<&Outbox> {

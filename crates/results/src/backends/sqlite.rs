@@ -7,6 +7,7 @@ mod fault;
 mod migrate;
 mod read;
 mod revocations;
+mod suspects;
 mod watch;
 mod write;
 
@@ -14,8 +15,8 @@ use std::str::FromStr;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt};
 use jiff::Timestamp;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
@@ -28,6 +29,7 @@ use crate::error::{Error, Result};
 use crate::options::ResultsOptions;
 use crate::record::{AttemptRecord, TaskRecord};
 use crate::revocations::{Revocations, Revoke};
+use crate::suspects::{Cleared, Suspect, Suspicion};
 
 const SWEEP: &str = "DELETE FROM tasks WHERE id IN (
     SELECT id FROM tasks
@@ -198,8 +200,25 @@ impl Backend for SqliteBackend {
         &self.revocations
     }
 
-    fn sweep_revocations(&self, at_most: u32) -> BoxFuture<'_, Result<u64>> {
-        revocations::sweep(&self.url, &self.writer, at_most).boxed()
+    fn suspect<'a>(&'a self, suspects: &'a [Suspect]) -> BoxFuture<'a, Result<Vec<Suspicion>>> {
+        let failed = |cause| fault::error(&self.url, "looking up suspects", cause);
+        suspects::suspect(&self.writer, suspects).map_err(failed).boxed()
+    }
+
+    fn clear<'a>(&'a self, cleared: &'a [Cleared]) -> BoxFuture<'a, Result<()>> {
+        suspects::clear(&self.writer, cleared)
+            .map_err(|cause| fault::error(&self.url, "clearing suspects", cause))
+            .boxed()
+    }
+
+    fn sweep_passed(&self, at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        async move {
+            let revocations = revocations::sweep(&self.url, &self.writer, at_most).await?;
+            let suspects = suspects::sweep(&self.writer, at_most).await;
+            let suspects = suspects.map_err(|cause| fault::error(&self.url, "deleting old suspects", cause))?;
+            Ok(revocations.max(suspects))
+        }
+        .boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

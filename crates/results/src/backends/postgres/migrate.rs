@@ -17,6 +17,7 @@ const MIGRATIONS: &[Migration] = &[
         name: "revocations",
         sql: include_str!("../../../migrations/postgres/0005_revocations.sql"),
     },
+    Migration { version: 6, name: "suspects", sql: include_str!("../../../migrations/postgres/0006_suspects.sql") },
 ];
 
 /// Held while migrating, so that of several workers that start together one does it: the bytes of `celeriac`.

@@ -12,6 +12,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, name: "replays", sql: include_str!("../../../migrations/sqlite/0002_replays.sql") },
     Migration { version: 3, name: "attempts", sql: include_str!("../../../migrations/sqlite/0003_attempts.sql") },
     Migration { version: 5, name: "revocations", sql: include_str!("../../../migrations/sqlite/0005_revocations.sql") },
+    Migration { version: 6, name: "suspects", sql: include_str!("../../../migrations/sqlite/0006_suspects.sql") },
 ];
 
 /// Brings the tables to the form that this version needs. A newer form is left as it is.

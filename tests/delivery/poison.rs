@@ -1,0 +1,214 @@
+//! A task that brings its worker down is taken out of the way, and no other is.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use celeriac::Request;
+use celeriac::prelude::*;
+use celeriac_client::call::CallOptions;
+use celeriac_protocol::{Body, Value};
+use celeriac_tests::wait::eventually;
+use celeriac_tests::{Bed, Program, Running};
+
+use crate::command_line::run;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
+
+fn taking(task: &str, milliseconds: i64) -> Request {
+    let body = Body { args: vec![Value::Int(milliseconds)], ..Body::default() };
+    Request { task: task.to_owned(), body, options: CallOptions::default() }
+}
+
+fn begun(journal: &Path, id: &str) -> usize {
+    let lines = std::fs::read_to_string(journal).unwrap_or_default();
+    lines.lines().filter(|line| *line == format!("{id} begun")).count()
+}
+
+/// Starts a worker whenever the last one has died, until `done`; how many died.
+async fn supervise(variables: &[(&str, String)], done: impl AsyncFn() -> bool) -> usize {
+    let mut deaths = 0;
+    loop {
+        let mut worker = Program::start(PROGRAM, &["worker", "-l", "warn", "-c", "8"], variables);
+        let is_done = async {
+            while !done().await {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::select! {
+            () = worker.ended() => deaths += 1,
+            () = is_done => {
+                worker.says("  tasks").await;
+                worker.signal("TERM");
+                assert_eq!(worker.exit_code(Duration::from_secs(40)).await, 0, "{}", worker.output());
+                return deaths;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_brings_its_worker_down_is_quarantined_and_its_neighbours_end() {
+    let bed = Bed::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let variables = [
+        ("CELERIAC__BROKER__URL", bed.amqp_url()),
+        ("CELERIAC__RESULTS__URL", bed.database_url()),
+        ("CELERIAC__WORKER__MAX_DELIVERIES", "3".to_owned()),
+        ("JOURNAL", journal.to_string_lossy().into_owned()),
+    ];
+    let client = bed.program([]).build().unwrap().client().await.unwrap();
+    let poison = client.submit_request(taking("test.abort", 50)).await.unwrap();
+    // So many run beside it, and as many again are held and have not begun.
+    let mut neighbours = Vec::new();
+    for _ in 0..14 {
+        neighbours.push(client.submit_request(taking("test.rest", 300)).await.unwrap());
+    }
+    let all = async || {
+        let mut ended = poison.ready().await.unwrap();
+        for neighbour in &neighbours {
+            ended &= neighbour.ready().await.unwrap();
+        }
+        ended
+    };
+    let deaths = supervise(&variables, all).await;
+    assert_eq!((deaths, begun(&journal, poison.id())), (3, 3));
+    let row = poison.record().await.unwrap().unwrap();
+    let failure = row.failure.unwrap();
+    assert_eq!((row.state, failure.kind.as_str()), (State::Failure, "WorkerLostError"));
+    assert!(failure.message.contains("3 times"), "{}", failure.message);
+    for neighbour in &neighbours {
+        assert!(neighbour.successful().await.unwrap());
+    }
+    let (code, said) = run(&["dead", "list", "--json"], &variables).await;
+    assert!(code == 0 && said.contains("\"poison\"") && said.contains(poison.id()), "{said}");
+    let held = "SELECT count(*) FROM celeriac.suspects WHERE id <> $1";
+    let held: i64 = sqlx::query_scalar(held).bind(poison.id()).fetch_one(&mut bed.database().await).await.unwrap();
+    assert_eq!(held, 0);
+
+    // What is replayed has as many deliveries before it as the first time.
+    let (code, said) = run(&["dead", "replay", "--id", poison.id(), "--yes"], &variables).await;
+    assert_eq!(code, 0, "{said}");
+    let again = async || poison.record().await.unwrap().is_some_and(|row| row.replays == 1 && row.state.is_final());
+    assert_eq!(supervise(&variables, again).await, 3);
+    assert_eq!(begun(&journal, poison.id()), 6);
+    client.close().await;
+    bed.clear().await;
+}
+
+/// How many run, how many have begun, and whether they may end.
+#[derive(Debug, Default)]
+struct World {
+    running: AtomicUsize,
+    most: AtomicUsize,
+    begun: AtomicUsize,
+    open: AtomicBool,
+}
+
+/// Runs until it may end.
+#[task(name = "p.wait")]
+async fn wait(ctx: TaskContext) -> TaskResult<()> {
+    let world = ctx.state::<World>()?;
+    let _running = Counted::new(Arc::clone(&world));
+    while !world.open.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+#[task(name = "p.quick")]
+async fn quick() -> TaskResult<()> {
+    Ok(())
+}
+
+struct Counted(Arc<World>);
+
+impl Counted {
+    fn new(world: Arc<World>) -> Self {
+        world.begun.fetch_add(1, Ordering::Relaxed);
+        let running = world.running.fetch_add(1, Ordering::Relaxed) + 1;
+        world.most.fetch_max(running, Ordering::Relaxed);
+        Self(world)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Starts a worker, and stops it when so many of its tasks have begun: they go back.
+async fn interrupt(app: &Celeriac, world: &World, count: usize) {
+    let before = world.begun.load(Ordering::Relaxed);
+    let running = Running::start(app).await;
+    let begun = async || world.begun.load(Ordering::Relaxed) - before;
+    eventually("they have begun", begun, |begun| *begun == count).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_interruption_in_order_is_no_death() {
+    let (bed, world) = (Bed::new().await, Arc::new(World::default()));
+    let program = bed.program(tasks![wait, quick]).shared(Arc::clone(&world)).set("worker.drain", "10ms");
+    let app = program.set("worker.max_deliveries", "2").build().unwrap();
+    let client = app.client().await.unwrap();
+    let handle = wait().submit(&client).await.unwrap();
+    for _ in 0..4 {
+        interrupt(&app, &world, 1).await;
+    }
+    let held = "SELECT count(*) FROM celeriac.suspects WHERE starts > 0";
+    let held: i64 = sqlx::query_scalar(held).fetch_one(&mut bed.database().await).await.unwrap();
+    assert_eq!(held, 0);
+    world.open.store(true, Ordering::Relaxed);
+    let running = Running::start(&app).await;
+    handle.get().await.unwrap();
+    running.stop().await;
+    client.close().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn who_is_suspected_a_second_time_runs_alone_and_holds_up_nobody_else() {
+    let (bed, world) = (Bed::new().await, Arc::new(World::default()));
+    let program = bed.program(tasks![wait, quick]).shared(Arc::clone(&world)).set("worker.drain", "10ms");
+    let app = program.set("worker.concurrency", "4").build().unwrap();
+    let client = app.client().await.unwrap();
+    let mut suspects = Vec::new();
+    for _ in 0..4 {
+        suspects.push(wait().submit(&client).await.unwrap());
+    }
+    interrupt(&app, &world, 4).await;
+    assert_eq!(world.most.load(Ordering::Relaxed), 4);
+    // As a worker leaves them that died.
+    let mark =
+        "INSERT INTO celeriac.suspects (id, retries, replays, starts, waits, worker) VALUES ($1, 0, 0, 1, false, '')";
+    for suspect in &suspects {
+        sqlx::query(mark).bind(suspect.id()).execute(&mut bed.database().await).await.unwrap();
+    }
+
+    world.most.store(0, Ordering::Relaxed);
+    let running = Running::start(&app).await;
+    eventually("one runs", async || world.running.load(Ordering::Relaxed), |running| *running == 1).await;
+    // More than there would be slots, and more than may be held, if those that wait counted among them.
+    for _ in 0..8 {
+        quick().submit(&client).await.unwrap().get().await.unwrap();
+    }
+    world.open.store(true, Ordering::Relaxed);
+    for suspect in &suspects {
+        suspect.get().await.unwrap();
+    }
+    assert_eq!(world.most.load(Ordering::Relaxed), 1);
+    running.stop().await;
+    client.close().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn fewer_deliveries_than_two_are_refused_at_start() {
+    let variables = [("CELERIAC__WORKER__MAX_DELIVERIES", "1".to_owned())];
+    let (code, said) = run(&["config", "check"], &variables).await;
+    assert!(code == 78 && said.contains("WORKER__MAX_DELIVERIES") && said.contains("at least 2"), "{said}");
+}
