@@ -15,4 +15,5 @@ mod heartbeats;
 mod ledger;
 mod memory_alarm;
 mod migration;
+mod retries;
 mod worker_killed;
