@@ -102,6 +102,32 @@ async fn fail(ctx: TaskContext, number: u64) -> TaskResult<()> {
     Err(TaskError::of_kind("ValueError", format!("{number} is no good")))
 }
 
+/// Fails so often, and asks in one way or another to be tried again.
+#[task(
+    name = "test.retry",
+    max_retries = 4,
+    retry_backoff = "1s..4s",
+    retry_on(std::num::ParseIntError = "4 times immediately", "Slow" = "2s..3s", "Hopeless" = "2 times 1s")
+)]
+async fn retry(ctx: TaskContext, pattern: String, failures: u32) -> TaskResult<u32> {
+    let attempt = ctx.attempt();
+    if attempt > failures {
+        return Ok(attempt);
+    }
+    let wait = Duration::from_millis(1_500);
+    Err(match pattern.as_str() {
+        "immediately" => pattern.parse::<u32>().map_or_else(TaskError::from, |_| TaskError::new("a number")),
+        "class" => TaskError::of_kind("Slow", "not yet"),
+        "hint" => TaskError::of_kind("Throttled", "too many requests").retry_after(wait),
+        "time" => {
+            let time = celeriac_telemetry::clock::now().checked_add(wait);
+            TaskError::retry_at(time.map_err(TaskError::from)?, "not open yet")
+        }
+        "exhausted" => TaskError::of_kind("Hopeless", "never"),
+        _ => TaskError::new("not yet"),
+    })
+}
+
 /// A function for routes: by the first argument, or by the one that is named.
 fn by_size(call: &RouteQuestion<'_>) -> Option<RouteAnswer> {
     match call.args {
@@ -112,7 +138,7 @@ fn by_size(call: &RouteQuestion<'_>) -> Option<RouteAnswer> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let tasks = tasks![note, rest, block, abort, story, after, need, fail, fail_when];
+    let tasks = tasks![note, rest, block, abort, story, after, need, fail, fail_when, retry];
     let app =
         Celeriac::builder().config_if_present("config").tasks(tasks).tasks(effects::tasks()).tasks(interop::tasks());
     let app = app.route("by_size", by_size);

@@ -21,6 +21,7 @@ mod ledger;
 mod memory_alarm;
 mod migration;
 mod poison;
+mod retries;
 mod rolling_restarts;
 mod transactional_killed;
 mod worker_killed;

@@ -29,6 +29,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// - another end (`FAILURE`, `REVOKED`, `REJECTED`) stays;
     /// - what has not ended gives way to any end, and to a step that is not older: more attempts, or as many and not an
     ///   earlier state;
+    /// - a `RETRY` stays beside one of another run of the same attempt, since the next attempt follows from it;
     /// - the same outcome of the same attempt by the same worker counts as stored, since it is the one that was written
     ///   again after a lost connection.
     ///

@@ -86,6 +86,8 @@ impl Results {
         let state = row.state;
         match self.recorder.record(row).await {
             Ok(Recorded::Kept(kept)) if kept.is_final() && kept != state => Ok(Ending::Superseded),
+            // Another delivery of this attempt, or of a later one, sends the next: one copy of it is enough.
+            Ok(Recorded::Kept(State::Retry)) if state == State::Retry => Ok(Ending::Superseded),
             Ok(Recorded::Stored | Recorded::Kept(_)) => Ok(Ending::Done),
             Ok(Recorded::Refused { reason }) => Err(reason),
             Err(error) => {

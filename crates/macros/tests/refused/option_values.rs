@@ -7,7 +7,7 @@ use celeriac::{TaskResult, task};
     queue = "",
     priority = 256,
     max_retries = "five",
-    retry_backoff = 10,
+    retry_backoff = 1.5,
     retry_jitter = 1.5,
     acks = "sometimes",
     ignore_result = "yes",

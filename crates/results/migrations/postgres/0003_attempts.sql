@@ -41,12 +41,14 @@ SELECT id, tasks.name, attempts.replays, attempts.attempt, attempts.state, attem
        attempts.next_at
 FROM celeriac.attempts
 JOIN celeriac.tasks USING (id)
+-- Where one run of an attempt failed and another succeeded, it succeeded.
+WHERE NOT (tasks.state IN ('SUCCESS', 'IGNORED') AND tasks.replays = attempts.replays AND tasks.attempts = attempts.attempt)
 UNION ALL
 SELECT id, name, replays, attempts, state, worker, started_at, finished_at, runtime, error_kind, error_message,
        error_trace, NULL
 FROM celeriac.tasks
-WHERE attempts > 0 AND started_at IS NOT NULL AND NOT EXISTS (
+WHERE attempts > 0 AND started_at IS NOT NULL AND (state IN ('SUCCESS', 'IGNORED') OR NOT EXISTS (
     SELECT FROM celeriac.attempts AS failed
     WHERE failed.id = tasks.id AND failed.replays = tasks.replays AND failed.attempt = tasks.attempts
-);
+));
 COMMENT ON VIEW celeriac.attempt_history IS 'Every attempt of every task, also the one that succeeded.';

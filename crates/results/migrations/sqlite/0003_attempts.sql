@@ -28,11 +28,13 @@ SELECT attempts.id, tasks.name, attempts.replays, attempts.attempt, attempts.sta
        attempts.next_at
 FROM attempts
 JOIN tasks ON tasks.id = attempts.id
+-- Where one run of an attempt failed and another succeeded, it succeeded.
+WHERE NOT (tasks.state IN ('SUCCESS', 'IGNORED') AND tasks.replays = attempts.replays AND tasks.attempts = attempts.attempt)
 UNION ALL
 SELECT id, name, replays, attempts, state, worker, started_at, finished_at, runtime, error_kind, error_message,
        error_trace, NULL
 FROM tasks
-WHERE attempts > 0 AND started_at IS NOT NULL AND NOT EXISTS (
+WHERE attempts > 0 AND started_at IS NOT NULL AND (state IN ('SUCCESS', 'IGNORED') OR NOT EXISTS (
     SELECT 1 FROM attempts AS failed
     WHERE failed.id = tasks.id AND failed.replays = tasks.replays AND failed.attempt = tasks.attempts
-);
+));

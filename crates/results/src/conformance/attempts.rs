@@ -6,7 +6,7 @@ use std::time::Duration;
 use celeriac_protocol::{Failure, State};
 use jiff::Timestamp;
 
-use super::{at, bare, ended, id, stored};
+use super::{at, bare, ended, id, record, stored};
 use crate::backend::{Backend, Recorded};
 use crate::error::Result;
 use crate::record::{AttemptRecord, TaskRecord};
@@ -42,12 +42,18 @@ pub(super) async fn an_attempt_that_is_written_again_stands_once(backend: Arc<dy
     stored(&backend, &first).await?;
     // Its worker died, and another ran it again.
     let other = TaskRecord { worker: "another".into(), started_at: Some(at(50)), ..first };
-    stored(&backend, &other).await?;
-    let attempts = backend.attempts(&other.id).await?;
-    assert_eq!(
-        attempts.iter().map(|attempt| (attempt.attempt, &*attempt.worker)).collect::<Vec<_>>(),
-        [(1, "another")]
-    );
+    assert_eq!(record(&backend, &other).await?, Recorded::Kept(State::Retry));
+    let shown = async |id: &str| -> Result<Vec<_>> {
+        let attempts = backend.attempts(id).await?;
+        Ok(attempts.into_iter().map(|attempt| (attempt.attempt, attempt.state, attempt.worker.to_string())).collect())
+    };
+    assert_eq!(shown(&other.id).await?, [(1, State::Retry, "worker".to_owned())]);
+    let end = TaskRecord { worker: "another".into(), ..attempt(ns, "again", State::Failure, 1) };
+    stored(&backend, &end).await?;
+    assert_eq!(shown(&end.id).await?, [(1, State::Failure, "another".to_owned())]);
+    let success = TaskRecord { failure: None, ..attempt(ns, "again", State::Success, 1) };
+    stored(&backend, &success).await?;
+    assert_eq!(shown(&success.id).await?, [(1, State::Success, "worker".to_owned())]);
     Ok(())
 }
 

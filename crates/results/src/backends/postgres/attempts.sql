@@ -1,6 +1,6 @@
 , failed AS (
     -- Attempts that did not succeed, of those tasks that were written.
-    INSERT INTO celeriac.attempts (
+    INSERT INTO celeriac.attempts AS known (
         id, replays, attempt, state, worker, started_at, finished_at, runtime, error_kind, error_message, error_trace,
         next_at
     )
@@ -14,6 +14,7 @@
         started_at, runtime, replays, has_failed
     )
     WHERE has_failed AND id IN (SELECT id FROM stored)
+    -- One that ran twice stands as it was first, and what followed from that; unless it then ended the task.
     ON CONFLICT (id, replays, attempt) DO UPDATE SET
         state = excluded.state,
         worker = excluded.worker,
@@ -24,4 +25,5 @@
         error_message = excluded.error_message,
         error_trace = excluded.error_trace,
         next_at = excluded.next_at
+    WHERE known.state = 'RETRY' AND excluded.state <> 'RETRY'
 )

@@ -65,6 +65,9 @@ WITH stored AS (
         WHEN kept.state IN ('FAILURE', 'REVOKED', 'REJECTED') THEN false
         WHEN excluded.state NOT IN ('PENDING', 'STARTED', 'RETRY') THEN true
         WHEN kept.attempts <> excluded.attempts THEN kept.attempts < excluded.attempts
+        -- Another run of the same attempt: the next one is that of the first.
+        WHEN kept.state = 'RETRY' AND excluded.state = 'RETRY'
+            THEN kept.worker = excluded.worker AND kept.started_at IS NOT DISTINCT FROM excluded.started_at
         ELSE excluded.state = kept.state OR excluded.state = 'RETRY' OR kept.state = 'PENDING'
     END
     RETURNING id

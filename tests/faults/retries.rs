@@ -1,0 +1,142 @@
+//! Retries in all patterns, while workers are killed.
+
+use std::time::Duration;
+
+use celeriac::prelude::*;
+use celeriac_tests::wait::eventually_within;
+use celeriac_tests::{Bed, Program};
+use sqlx::PgConnection;
+
+use crate::ledger::is_long;
+use crate::worker_killed::PROGRAM;
+
+/// The test program's task, as its sender sees it.
+#[task(name = "test.retry")]
+fn retry(pattern: String, failures: u32) -> u32;
+
+/// How a task asks to be tried again. Each fails four times before it succeeds, but for those that are exhausted after two
+/// retries.
+const PATTERNS: [&str; 6] = ["immediately", "backoff", "class", "hint", "time", "exhausted"];
+
+/// How often a task fails before it succeeds.
+const FAILURES: u32 = 4;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_attempt_is_made_in_its_time_and_the_whole_sequence_is_on_record_although_workers_are_killed() {
+    // A hundred thousand retries, or two thousand.
+    let (tasks, kills) = if is_long() { (27_300_u32, 3) } else { (546, 1) };
+    let exhausted = i64::from(tasks) / 6;
+    let retries = i64::from(FAILURES) * (i64::from(tasks) - exhausted) + 2 * exhausted;
+    let bed = Bed::new().await;
+    let client = bed.program(tasks![]).build().unwrap().client().await.unwrap();
+    let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
+    let worker = async |number: u32| {
+        let name = format!("w{number}");
+        let mut worker = Program::start(PROGRAM, &["worker", "-l", "warn", "-n", &name], &variables);
+        worker.says_within(Duration::from_secs(120), "  tasks").await;
+        worker
+    };
+    let mut database = bed.database().await;
+    let mut running = worker(0).await;
+    let patterns = PATTERNS.iter().cycle().take(usize::try_from(tasks).unwrap());
+    let sent = client.submit_all(patterns.map(|pattern| retry((*pattern).to_owned(), FAILURES))).await;
+    assert!(sent.iter().all(Result::is_ok), "every task is on its queue");
+
+    for kill in 1..=kills {
+        let part = retries * i64::from(kill) / i64::from(kills + 1);
+        eventually_within(
+            Duration::from_secs(600),
+            "attempts are made",
+            async || count(&mut database, "SELECT count(*) FROM celeriac.attempts").await,
+            |attempts| *attempts >= part,
+        )
+        .await;
+        running.kill().await;
+        running = worker(kill).await;
+    }
+    eventually_within(
+        Duration::from_secs(900),
+        "every task ends",
+        async || count(&mut database, "SELECT count(*) FROM celeriac.tasks WHERE finished_at IS NOT NULL").await,
+        |ended| *ended >= i64::from(tasks),
+    )
+    .await;
+
+    let Sequence { attempts, retried, gaps, odd } = Sequence::read(&mut database).await;
+    let Lateness { earliest, p50, p99, latest } = Lateness::measure(&mut database).await;
+    println!(
+        "retries in {} patterns, worker killed {kills}: tasks {tasks}, attempts {attempts}, retries {retried}; \
+         incomplete sequences {gaps}, wrong ends {odd}; late by {p50:.3} s p50, {p99:.3} s p99, {latest:.3} s at most, \
+         {earliest:.3} s at least",
+        PATTERNS.len(),
+    );
+    assert_eq!((gaps, odd, retried), (0, 0, retries));
+    assert!(earliest > -0.001, "an attempt came {} s early", -earliest);
+    running.signal("TERM");
+    assert_eq!(running.exit_code(Duration::from_secs(40)).await, 0, "{}", running.output());
+    client.close().await;
+    bed.clear().await;
+}
+
+async fn count(database: &mut PgConnection, query: &'static str) -> i64 {
+    sqlx::query_scalar(query).fetch_one(database).await.unwrap()
+}
+
+/// Whether the attempts of each task are on record from the first to the last.
+#[derive(sqlx::FromRow)]
+struct Sequence {
+    attempts: i64,
+    retried: i64,
+    gaps: i64,
+    odd: i64,
+}
+
+impl Sequence {
+    async fn read(database: &mut PgConnection) -> Self {
+        sqlx::query_as(
+            "SELECT sum(attempts)::bigint AS attempts, sum(retried)::bigint AS retried,
+                    count(*) FILTER (WHERE attempts <> last OR first <> 1 OR retried <> last - 1) AS gaps,
+                    count(*) FILTER (WHERE NOT expected) AS odd
+             FROM (
+                 SELECT id, count(*) AS attempts, min(attempt) AS first, max(attempt) AS last,
+                        count(*) FILTER (WHERE attempt_history.state = 'RETRY') AS retried,
+                        CASE tasks.args ->> 0
+                            WHEN 'exhausted' THEN tasks.state = 'FAILURE' AND tasks.attempts = 3
+                            ELSE tasks.state = 'SUCCESS' AND tasks.attempts = 5
+                        END AS expected
+                 FROM celeriac.attempt_history JOIN celeriac.tasks USING (id)
+                 GROUP BY id, tasks.args, tasks.state, tasks.attempts
+             ) AS histories",
+        )
+        .fetch_one(database)
+        .await
+        .unwrap()
+    }
+}
+
+/// How much later than they were due attempts began, in seconds.
+#[derive(sqlx::FromRow)]
+struct Lateness {
+    earliest: f64,
+    p50: f64,
+    p99: f64,
+    latest: f64,
+}
+
+impl Lateness {
+    async fn measure(database: &mut PgConnection) -> Self {
+        sqlx::query_as(
+            "SELECT min(late) AS earliest, percentile_cont(0.5) WITHIN GROUP (ORDER BY late) AS p50,
+                    percentile_cont(0.99) WITHIN GROUP (ORDER BY late) AS p99, max(late) AS latest
+             FROM (
+                 SELECT extract(epoch FROM next.started_at - attempts.next_at)::double precision AS late
+                 FROM celeriac.attempts
+                 JOIN celeriac.attempt_history AS next
+                     ON next.id = attempts.id AND next.replays = attempts.replays AND next.attempt = attempts.attempt + 1
+             ) AS lateness",
+        )
+        .fetch_one(database)
+        .await
+        .unwrap()
+    }
+}
