@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cluster;
+mod commit_killed;
 mod connection_cut;
 mod database_stopped;
 mod dead_replayed;
@@ -15,4 +16,6 @@ mod heartbeats;
 mod ledger;
 mod memory_alarm;
 mod migration;
+mod relay_killed;
 mod worker_killed;
+mod zombie;
