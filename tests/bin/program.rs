@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use celeriac::prelude::*;
-use celeriac::{RouteAnswer, RouteQuestion};
+use celeriac::{PgConnection, RouteAnswer, RouteQuestion, sqlx};
 
 /// Notes that it ran, in a file that outlives the process, and returns its number.
 #[task(name = "test.note")]
@@ -128,6 +128,21 @@ async fn retry(ctx: TaskContext, pattern: String, failures: u32) -> TaskResult<u
     })
 }
 
+/// Notes a number in the table `effects`, takes its time, and ends.
+#[task(name = "test.pay", transactional)]
+async fn pay(ctx: TaskContext, tx: &mut PgConnection, number: i64, milliseconds: u64) -> TaskResult<i64> {
+    let effect = sqlx::query("INSERT INTO effects (number, task) VALUES ($1, $2)").bind(number).bind(ctx.id());
+    effect.execute(&mut *tx).await?;
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    Ok(number)
+}
+
+/// Whether there are transactions for tasks to work in.
+fn is_on_postgres() -> bool {
+    let environment = celeriac_config::Environment::from_process();
+    environment.get("CELERIAC__RESULTS__URL").is_some_and(|url| url.starts_with("postgres://"))
+}
+
 /// A function for routes: by the first argument, or by the one that is named.
 fn by_size(call: &RouteQuestion<'_>) -> Option<RouteAnswer> {
     match call.args {
@@ -139,8 +154,8 @@ fn by_size(call: &RouteQuestion<'_>) -> Option<RouteAnswer> {
 #[tokio::main]
 async fn main() -> ExitCode {
     let tasks = tasks![note, rest, block, abort, story, after, need, fail, fail_when, retry];
-    let app =
-        Celeriac::builder().config_if_present("config").tasks(tasks).tasks(effects::tasks()).tasks(interop::tasks());
+    let app = Celeriac::builder().config_if_present("config").tasks(tasks).tasks(interop::tasks());
+    let app = if is_on_postgres() { app.tasks(tasks![pay]).tasks(effects::tasks()) } else { app };
     let app = app.route("by_size", by_size);
     celeriac::cli::run(app).await
 }
