@@ -103,7 +103,9 @@ impl Services {
     /// Runs one of them until it ends, or there is no more patience with it.
     fn run(&self, service: impl Future<Output = ()> + Send + 'static) {
         let give_up = self.give_up.clone();
-        self.tracker.spawn(async move { drop(give_up.run_until_cancelled(service).await) });
+        self.tracker.spawn(async move {
+            let _ = give_up.run_until_cancelled(service).await;
+        });
     }
 
     /// Lets them end in order; nobody waits for what they have not done by then.
