@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use celeriac::prelude::*;
-use celeriac::{RouteAnswer, RouteQuestion};
+use celeriac::{PgConnection, RouteAnswer, RouteQuestion, sqlx};
 
 /// Notes that it ran, in a file that outlives the process, and returns its number.
 #[task(name = "test.note")]
@@ -94,6 +94,21 @@ async fn fail(ctx: TaskContext, number: u64) -> TaskResult<()> {
     Err(TaskError::of_kind("ValueError", format!("{number} is no good")))
 }
 
+/// Notes a number in the table `effects`, takes its time, and ends.
+#[task(name = "test.pay", transactional)]
+async fn pay(ctx: TaskContext, tx: &mut PgConnection, number: i64, milliseconds: u64) -> TaskResult<i64> {
+    let effect = sqlx::query("INSERT INTO effects (number, task) VALUES ($1, $2)").bind(number).bind(ctx.id());
+    effect.execute(&mut *tx).await?;
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    Ok(number)
+}
+
+/// Whether there are transactions for tasks to work in.
+fn is_on_postgres() -> bool {
+    let environment = celeriac_config::Environment::from_process();
+    environment.get("CELERIAC__RESULTS__URL").is_some_and(|url| url.starts_with("postgres://"))
+}
+
 /// A function for routes: by the first argument, or by the one that is named.
 fn by_size(call: &RouteQuestion<'_>) -> Option<RouteAnswer> {
     match call.args {
@@ -105,8 +120,8 @@ fn by_size(call: &RouteQuestion<'_>) -> Option<RouteAnswer> {
 #[tokio::main]
 async fn main() -> ExitCode {
     let tasks = tasks![note, rest, block, story, after, need, fail, fail_when];
-    let app =
-        Celeriac::builder().config_if_present("config").tasks(tasks).tasks(effects::tasks()).tasks(interop::tasks());
+    let app = Celeriac::builder().config_if_present("config").tasks(tasks).tasks(interop::tasks());
+    let app = if is_on_postgres() { app.tasks(tasks![pay]).tasks(effects::tasks()) } else { app };
     let app = app.route("by_size", by_size);
     celeriac::cli::run(app).await
 }

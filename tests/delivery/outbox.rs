@@ -96,7 +96,7 @@ async fn what_cannot_be_sent_stays_with_its_reason_and_holds_back_its_own_key_al
     let mut database = stage.bed.database().await;
     let client = stage.client();
     let mut tx = database.begin().await.unwrap();
-    let nowhere = see(json!("a1"), Json::Null).task_id("a1").exchange("celeriac").routing_key("nowhere-yet");
+    let nowhere = see(json!("a1"), Json::Null).task_id("a1").exchange("amq.direct").routing_key("nowhere-yet");
     client.submit_in(&mut tx, nowhere.ordered_by("a")).await.unwrap();
     client.submit_in(&mut tx, see(json!("a2"), Json::Null).task_id("a2").ordered_by("a")).await.unwrap();
     client.submit_in(&mut tx, see(json!("b"), Json::Null).ordered_by("b")).await.unwrap();

@@ -7,6 +7,7 @@
 mod between_steps;
 mod celery_killed;
 mod cluster;
+mod commit_killed;
 mod connection_cut;
 mod database_stopped;
 mod dead_replayed;
@@ -19,6 +20,8 @@ mod in_turn;
 mod ledger;
 mod memory_alarm;
 mod migration;
+mod relay_killed;
 mod rolling_restarts;
 mod transactional_killed;
 mod worker_killed;
+mod zombie;

@@ -201,6 +201,8 @@ fn any_options() -> impl Strategy<Value = CallOptions> {
                     stamps: stamps.into_iter().collect(),
                     follow,
                     relations,
+                    order_key: None,
+                    idempotency_key: None,
                 }
             },
         )

@@ -1,0 +1,90 @@
+//! Postgres is killed in the middle of the commits of transactional tasks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use celeriac::prelude::*;
+use celeriac::sqlx::{self, Connection, PgConnection};
+use celeriac_servers::{Durability, PostgresNode};
+use celeriac_tests::wait::eventually_within;
+use celeriac_tests::{Bed, Running};
+use tokio_util::sync::CancellationToken;
+
+use crate::ledger::is_long;
+
+#[task(name = "test.book", transactional, max_retries = none, retry_backoff = "100ms..1s")]
+async fn book(ctx: TaskContext, tx: &mut PgConnection, number: i64) -> TaskResult<i64> {
+    let effect = sqlx::query("INSERT INTO effects (number, task) VALUES ($1, $2)").bind(number).bind(ctx.id());
+    effect.execute(&mut *tx).await?;
+    Ok(number)
+}
+
+async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+/// Kills the server every now and then until `done`; how often.
+async fn keep_killing(node: &Arc<PostgresNode>, done: &CancellationToken) -> u32 {
+    let mut kills = 0;
+    loop {
+        let life = Duration::from_millis(fastrand::u64(300..1_500));
+        if done.run_until_cancelled(tokio::time::sleep(life)).await.is_none() {
+            return kills;
+        }
+        let node = Arc::clone(node);
+        on_a_thread(move || {
+            node.kill().unwrap();
+            node.restart().unwrap();
+        })
+        .await;
+        kills += 1;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn effects_are_exact_although_the_database_is_killed_while_it_commits() {
+    let count: i64 = if is_long() { 50_000 } else { 3_000 };
+    let bed = Bed::new().await;
+    let node = Arc::new(on_a_thread(|| PostgresNode::start(Durability::Real).unwrap()).await);
+    let url = node.url();
+    let mut database = PgConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql("CREATE TABLE effects (number bigint, task text)").execute(&mut database).await.unwrap();
+    let app = bed.program(tasks![book]).set("results.url", url.clone()).build().unwrap();
+    let running = Running::start(&app).await;
+    for sent in running.client.submit_all((0..count).map(book)).await {
+        sent.unwrap();
+    }
+    let done = CancellationToken::new();
+    let ended = async {
+        let ended = async || {
+            let Ok(mut database) = PgConnection::connect(&url).await else { return 0 };
+            let rows = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM celeriac.tasks WHERE state = 'SUCCESS'");
+            rows.fetch_one(&mut database).await.unwrap_or(0)
+        };
+        eventually_within(Duration::from_secs(300), "every task has ended", ended, |rows| *rows == count).await;
+        done.cancel();
+    };
+    // Retries have no end here: what is tested is what is committed, and how often.
+    let (kills, ()) = tokio::join!(keep_killing(&node, &done), ended);
+    let mut database = PgConnection::connect(&url).await.unwrap();
+    let mut count_of =
+        async |rows: &'static str| -> i64 { sqlx::query_scalar(rows).fetch_one(&mut database).await.unwrap() };
+    let successes = count_of("SELECT count(*) FROM celeriac.tasks WHERE state = 'SUCCESS'").await;
+    let effects = count_of("SELECT count(*) FROM effects").await;
+    let effected =
+        count_of("SELECT count(DISTINCT number) FROM effects JOIN celeriac.tasks ON id = task AND state = 'SUCCESS'")
+            .await;
+    println!(
+        "Postgres killed {kills}: issued {count}, succeeded {successes}, effected {effects}, missing {}, doubled {}",
+        successes - effected,
+        effects - effected
+    );
+    assert_eq!(
+        (effects, effected),
+        (successes, successes),
+        "each success has its effect, once, and nothing else has any"
+    );
+    assert!(kills > 1, "the test has to kill to mean anything");
+    running.stop().await;
+    bed.clear().await;
+}
