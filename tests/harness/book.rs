@@ -88,10 +88,19 @@ impl Book {
     /// Waits until nothing is missing.
     ///
     /// # Panics
-    /// When `patience` is used up.
+    /// When nothing more has taken effect for as long as `patience`.
     pub async fn settle(&self, patience: Duration) {
-        let missing = async || self.ask().await.map(|tally| tally.missing).unwrap_or(i64::MAX);
-        eventually_within(patience, "everything issued takes effect", missing, |missing| *missing == 0).await;
+        let mut missing = i64::MAX;
+        while missing > 0 {
+            let before = missing;
+            let fewer = async || {
+                // The question is dear to a database that is busy.
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                self.ask().await.map(|tally| tally.missing).unwrap_or(i64::MAX)
+            };
+            let less = |missing: &i64| *missing < before;
+            missing = eventually_within(patience, "more of what was issued takes effect", fewer, less).await;
+        }
     }
 
     /// What the book says now.
