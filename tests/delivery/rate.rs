@@ -9,7 +9,11 @@ use celeriac_client::call::CallOptions;
 use celeriac_protocol::{Body, Value};
 use celeriac_tests::{Bed, Peer, Program, Running, eventually};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 use sqlx::{PgConnection, Row};
+
+use crate::letter::Letter;
+use crate::stage::Stage;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
 
@@ -25,6 +29,11 @@ async fn seldom(number: u64) -> TaskResult<u64> {
 
 #[task(name = "t.free")]
 async fn free(number: u64) -> TaskResult<u64> {
+    Ok(number)
+}
+
+#[task(name = "t.early", rate_limit = "61/m", acks = "early")]
+async fn early(number: u64) -> TaskResult<u64> {
     Ok(number)
 }
 
@@ -126,6 +135,34 @@ async fn a_rate_is_changed_while_the_worker_runs() {
     assert_eq!(unknown, "no task is named `t.fre` here, did you mean `t.free`?");
     running.stop().await;
     assert_eq!(delayed(&peer).await, 4, "what was out comes back when it was to");
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn of_two_that_a_crash_has_left_one_runs() {
+    let stage = Stage::start().await;
+    let letter = |id| Letter::new("t.see", id, &json!([1])).header("celeriac-rate-limited", &json!(1));
+    // The last stands behind the second copy of the first: when it has ended, that one has been taken.
+    for id in ["one", "one", "last"] {
+        letter(id).put(&stage.peer).await;
+        assert_eq!(stage.end(id).await, (State::Success, None));
+    }
+    assert_eq!(stage.clear().await.len(), 2);
+}
+
+#[tokio::test]
+async fn what_stands_in_line_is_not_acknowledged_early() {
+    let bed = Bed::new().await;
+    let running = Running::start(&bed.program(tasks![early]).set("worker.drain", "0s").build().unwrap()).await;
+    for sent in running.client.submit_all((0..2).map(early)).await {
+        sent.unwrap();
+    }
+    let mut database = bed.database().await;
+    eventually("one ran", async || starts(&mut database, "t.early").await.len(), |ran| *ran > 0).await;
+    running.stop().await;
+    let ran = u32::try_from(starts(&mut database, "t.early").await.len()).unwrap();
+    let peer = bed.peer().await;
+    eventually("none is lost", async || peer.ready("celeriac").await, |ready| ready + ran == 2).await;
     bed.clear().await;
 }
 

@@ -301,8 +301,9 @@ mod tests {
     }
 
     #[test]
-    fn the_next_attempt_keeps_unknown_headers_and_drops_the_brokers() {
+    fn the_next_attempt_keeps_unknown_headers_and_drops_the_brokers_and_its_rounds() {
         let mut headers = minimal();
+        headers.insert(names::ROUNDS, 2_u32);
         headers.insert("x-custom", "v");
         headers.insert("x-death", Value::List(vec![]));
         headers.insert("x-first-death-queue", "q");
