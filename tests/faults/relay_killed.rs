@@ -20,7 +20,7 @@ async fn keep_killing(bed: &Bed, done: &CancellationToken) -> u32 {
     loop {
         let mut relay = Program::start(PROGRAM, &["relay", "-l", "info"], &variables);
         relay.says("relaying the outbox").await;
-        let life = Duration::from_millis(fastrand::u64(20..400));
+        let life = Duration::from_millis(fastrand::u64(100..1_200));
         if done.run_until_cancelled(tokio::time::sleep(life)).await.is_none() {
             relay.signal("TERM");
             assert_eq!(relay.exit_code(Duration::from_secs(40)).await, 0, "{}", relay.output());
