@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use celeriac::app::Builder;
 use celeriac::prelude::*;
-use celeriac::{Request, TaskDefinition};
+use celeriac::{PgConnection, Request, TaskDefinition};
 use celeriac_client::call::CallOptions;
 use celeriac_config::Environment;
 use celeriac_protocol::Body;
@@ -30,6 +30,12 @@ async fn fail() -> TaskResult<()> {
 /// Has a thread of its own.
 #[task(name = "t.thread", soft_time_limit = "1h")]
 fn thread() -> TaskResult<()> {
+    Ok(())
+}
+
+/// Has a transaction.
+#[task(name = "t.book", transactional)]
+async fn book(_tx: &mut PgConnection) -> TaskResult<()> {
     Ok(())
 }
 
@@ -92,12 +98,20 @@ fn what_cannot_be_kept_names_the_line_that_says_it() {
             "  - { task: t.tell, rate_limit: 10/w }\n",
             "celeriac.yaml: task_options[0].rate_limit: should be a number a second",
         ),
+        (
+            "  - { task: t.tell, max_deliveries: 1 }\n",
+            "celeriac.yaml: task_options[0].max_deliveries: should be at least 2",
+        ),
+        (
+            "  - { task: t.book, acks: early }\n",
+            "celeriac.yaml: task_options[0].acks: task `t.book`: it works in a transaction",
+        ),
         ("  - { task: t.tell, time_limt: 1m }\n", "celeriac.yaml: task_options[0].time_limt"),
         ("  - { task: t.tell }\n", "celeriac.yaml: task_options[0].task: nothing is said of `t.tell`"),
     ];
     for (options, expected) in cases {
         let folder = folder(options);
-        let problems = program(folder.path(), tasks![tell, thread]).build().unwrap_err().to_string();
+        let problems = program(folder.path(), tasks![tell, thread, book]).build().unwrap_err().to_string();
         assert!(problems.contains(expected), "{problems}");
     }
     let folder = folder("  - { task: t.thread, time_limit: none }\n  - { task: \"t.*\", time_limit: 10m }\n");

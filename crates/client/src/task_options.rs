@@ -79,6 +79,8 @@ keys! {
     soft_time_limit: Written<Limit> => |options, Written(limit)| options.soft_time_limit = Some(limit);
     /// How often it starts on each worker; `none` or `0`: as often as it can.
     rate_limit: Written<Option<Rate>> => |options, Written(rate)| options.rate_limit = rate;
+    /// How often a message of it may be delivered that seems to bring its worker down; at least 2.
+    max_deliveries: u32 => |options, most| options.max_deliveries = Some(most);
 }
 
 /// What is wrong with lines, each with its full key.
@@ -101,6 +103,9 @@ fn problems_of(line: &TaskLine) -> Vec<(&'static str, String)> {
     }
     if line.expires.is_some_and(|expires| expires.is_zero()) {
         problems.push(("expires", "of zero would let no message start".to_owned()));
+    }
+    if line.max_deliveries.is_some_and(|most| most < 2) {
+        problems.push(("max_deliveries", "should be at least 2".to_owned()));
     }
     if line.retry_jitter.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
         problems.push(("retry_jitter", "should be a number from 0.0 to 1.0".to_owned()));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use celeriac_client::TaskLines;
+use celeriac_protocol::task::Acks;
 
 use crate::builtin;
 use crate::error::{Error, Result};
@@ -51,6 +52,10 @@ impl Registry {
                     By::Worker => Some(format!("worker.{key}")),
                 };
                 problems.push((key, format!("task `{}`: {why}", task.name)));
+            }
+            if task.is_transactional() && task.options.acks == Acks::Early {
+                let why = "it works in a transaction, which is in vain where its message is acknowledged early";
+                problems.push((lines.key_of(task.name, "acks"), format!("task `{}`: {why}", task.name)));
             }
             limits::complete(&mut task.options, worker);
         }

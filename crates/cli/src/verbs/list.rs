@@ -30,6 +30,7 @@ struct Task<'a> {
     #[serde(with = "duration::option")]
     soft_time_limit: Option<Duration>,
     rate_limit: Option<String>,
+    max_deliveries: Option<u32>,
 }
 
 impl<'a> Task<'a> {
@@ -47,6 +48,7 @@ impl<'a> Task<'a> {
             time_limit: options.time_limit.and_then(Limit::time),
             soft_time_limit: options.soft_time_limit.and_then(Limit::time),
             rate_limit: options.rate_limit.map(|rate| rate.to_string()),
+            max_deliveries: options.max_deliveries,
         }
     }
 
@@ -67,6 +69,7 @@ impl<'a> Task<'a> {
             ("time_limit", self.time_limit.map(duration::format)),
             ("soft_time_limit", self.soft_time_limit.map(duration::format)),
             ("rate_limit", self.rate_limit.clone()),
+            ("max_deliveries", self.max_deliveries.map(|most| most.to_string())),
         ];
         let said = said.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
         said.collect::<Vec<_>>().join(" ")
