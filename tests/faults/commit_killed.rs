@@ -27,7 +27,7 @@ async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
 async fn keep_killing(node: &Arc<PostgresNode>, done: &CancellationToken) -> u32 {
     let mut kills = 0;
     loop {
-        let life = Duration::from_millis(fastrand::u64(300..1_500));
+        let life = Duration::from_millis(fastrand::u64(800..2_500));
         if done.run_until_cancelled(tokio::time::sleep(life)).await.is_none() {
             return kills;
         }

@@ -19,9 +19,9 @@ async fn keep_killing(bed: &Bed, done: &CancellationToken) -> u32 {
     let mut kills = 0;
     loop {
         let mut relay = Program::start(PROGRAM, &["relay", "-l", "info"], &variables);
-        let life = Duration::from_millis(fastrand::u64(150..700));
+        relay.says("relaying the outbox").await;
+        let life = Duration::from_millis(fastrand::u64(100..1_200));
         if done.run_until_cancelled(tokio::time::sleep(life)).await.is_none() {
-            relay.says("relaying the outbox").await;
             relay.signal("TERM");
             assert_eq!(relay.exit_code(Duration::from_secs(40)).await, 0, "{}", relay.output());
             return kills;

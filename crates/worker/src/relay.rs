@@ -98,6 +98,11 @@ impl Relay {
 
     /// Sends window after window until it is told to stop.
     async fn serve(&self, lead: &mut Lead, stop: &CancellationToken) -> celeriac_results::Result<()> {
+        // Nobody may have done so yet, and what finds no queue has to wait before it is tried again.
+        match stop.run_until_cancelled(self.alive(lead, |_| self.declare())).await {
+            Some(declared) => declared?,
+            None => return Ok(()),
+        }
         let mut backoff = Backoff::default();
         while !stop.is_cancelled() {
             let (rows, bytes) = WINDOW;
