@@ -158,7 +158,7 @@ async fn no_confirmed_task_is_missing_when_everything_is_killed_and_its_effect_i
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_at_both_ends_is_exact_when_everything_is_killed() {
-    let plan = Plan::chosen(Plan { tasks: 20_000, a_second: 500, pause: 1_000..3_000 });
+    let plan = Plan::chosen(Plan { tasks: 100_000, a_second: 500, pause: 1_000..3_000 });
     let bed = Bed::new().await;
     let stage = Stage::new(&bed).await;
     let relay = |_| stage.program(&["relay", "-l", "warn"]);
