@@ -59,7 +59,7 @@ async fn what_a_call_says_holds_for_one_that_is_sent_in_a_transaction() {
     let mut database = stage.bed.database().await;
     let call = see(json!(1), Json::Null).task_id("one").header("tenant", "blue").delay(Duration::from_secs(2));
     let call = call.link(Signature::new("t.see").arg("link")).expires_in(Duration::from_secs(300));
-    let begun = jiff::Timestamp::now();
+    let begun = celeriac_telemetry::clock::now();
     let handle = stage.client().submit_in(&mut database, call).await.unwrap();
     assert_eq!((handle.id(), handle.get().await.unwrap()), ("one", json!(1)));
     stage.seen(2).await;

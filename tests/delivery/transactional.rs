@@ -51,9 +51,9 @@ async fn pay_slowly(ctx: TaskContext, tx: &mut PgConnection, order: i64) -> Task
 async fn meddle(ctx: TaskContext, tx: &mut PgConnection, how: String) -> TaskResult<()> {
     effect(tx, 1, ctx.id()).await?;
     match how.as_str() {
-        "commit" => drop(sqlx::raw_sql("COMMIT").execute(&mut *tx).await?),
-        "begin anew" => drop(sqlx::raw_sql("COMMIT; BEGIN").execute(&mut *tx).await?),
-        "rollback" => drop(sqlx::raw_sql("ROLLBACK").execute(&mut *tx).await?),
+        "commit" => run(tx, "COMMIT").await?,
+        "begin anew" => run(tx, "COMMIT; BEGIN").await?,
+        "rollback" => run(tx, "ROLLBACK").await?,
         "go on after an error" => drop(sqlx::query("SELECT 1 / 0").execute(&mut *tx).await),
         "break a promise" => {
             sqlx::query("INSERT INTO promises (effect) VALUES (-1)").execute(&mut *tx).await?;
@@ -61,6 +61,10 @@ async fn meddle(ctx: TaskContext, tx: &mut PgConnection, how: String) -> TaskRes
         _ => panic!("{how}"),
     }
     Ok(())
+}
+
+async fn run(tx: &mut PgConnection, statement: &'static str) -> sqlx::Result<()> {
+    sqlx::raw_sql(statement).execute(&mut *tx).await.map(|_| ())
 }
 
 /// Uses savepoints, as it may.

@@ -82,7 +82,7 @@ impl Idempotency {
 
     async fn take(&self, connection: &mut PgConnection, claim: &Claim, sent: bool) -> sqlx::Result<Claimed> {
         let Claim { task, key, id, fingerprint } = claim;
-        let keep = (!self.keep.is_zero()).then(|| self.keep.as_secs_f64());
+        let keep = (!self.keep.is_zero()).then_some(self.keep.as_secs_f64());
         loop {
             let take = sqlx::query(TAKE).bind(task).bind(key).bind(id).bind(fingerprint).bind(sent).bind(keep);
             if take.fetch_optional(&mut *connection).await?.is_some() {
