@@ -24,7 +24,7 @@ pub(crate) struct Plan {
 
 impl Plan {
     fn chosen(long: Self) -> Self {
-        if is_long() { long } else { Self { tasks: 2_000, a_second: 200, pause: 300..800 } }
+        if is_long() { long } else { Self { tasks: 400, a_second: 100, pause: 1_000..2_000 } }
     }
 }
 

@@ -69,6 +69,7 @@ pub(crate) fn is_id(id: &str) -> bool {
 
 impl TaskRecord {
     /// Whether it tells of an attempt that has run and did not succeed; a task may fail without one.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn is_failed_attempt(&self) -> bool {
         let failed = matches!(self.state, State::Retry | State::Failure | State::Revoked | State::Rejected);
         failed && self.attempts > 0 && self.started_at.is_some() && self.runtime.is_some()
@@ -105,6 +106,7 @@ pub struct AttemptRecord {
     pub next_at: Option<Timestamp>,
 }
 
+#[cfg(feature = "sqlite")]
 impl AttemptRecord {
     /// The attempt that a record tells of, if it has run and did not succeed.
     pub(crate) fn failed(record: &TaskRecord) -> Option<Self> {

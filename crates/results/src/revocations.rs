@@ -1,7 +1,7 @@
 //! Which tasks are revoked, as far as one process knows.
 //!
 //! A revocation is a row in the store. A process that runs tasks keeps all of them in memory, and is told of new ones at
-//! once; but being told may fail silently. So it begins a task only within [`TRUST`] of having looked at the store, and a
+//! once; but being told may fail silently. So it begins a task only within half a second of having looked at the store, and a
 //! revocation is in force when that time has passed since its commit: by then every process has looked again, or begins
 //! nothing. No clocks are compared for that.
 

@@ -38,7 +38,13 @@ pub(crate) async fn retry(life: &Life<'_>, due: Timestamp, until: Option<Timesta
     if let Some(until) = until {
         message.headers.set_retry_until(until);
     }
-    send_held(life, message, wait).await
+    send_held(life, message, nearly_whole(wait)).await
+}
+
+/// A wait that lacks less than a tenth to a whole second is that second: some time has passed since it was decided, and the
+/// broker would cut off the rest, which would then be waited out here.
+fn nearly_whole(wait: Duration) -> Duration {
+    if wait.subsec_millis() >= 900 { Duration::from_secs(wait.as_secs().saturating_add(1)) } else { wait }
 }
 
 /// Sends a task that came too early back to its queue, to arrive when it is due.
@@ -168,5 +174,18 @@ impl Backoff {
         let wait = POLICY.wait(self.0, fastrand::f64());
         self.0 = self.0.saturating_add(1);
         wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_that_was_whole_when_it_was_decided_stays_so() {
+        let millis = Duration::from_millis;
+        for (wait, held) in [(999, 1_000), (4_950, 5_000), (4_899, 4_899), (1_000, 1_000), (0, 0)] {
+            assert_eq!(nearly_whole(millis(wait)), millis(held), "{wait}");
+        }
     }
 }
