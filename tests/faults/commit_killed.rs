@@ -10,6 +10,7 @@ use celeriac_tests::wait::eventually_within;
 use celeriac_tests::{Bed, Running};
 use tokio_util::sync::CancellationToken;
 
+use crate::in_turn::blocking;
 use crate::ledger::is_long;
 
 #[task(name = "test.book", transactional, max_retries = none, retry_backoff = "100ms..1s")]
@@ -17,10 +18,6 @@ async fn book(ctx: TaskContext, tx: &mut PgConnection, number: i64) -> TaskResul
     let effect = sqlx::query("INSERT INTO effects (number, task) VALUES ($1, $2)").bind(number).bind(ctx.id());
     effect.execute(&mut *tx).await?;
     Ok(number)
-}
-
-async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.unwrap()
 }
 
 /// Kills the server every now and then until `done`; how often.
@@ -32,7 +29,7 @@ async fn keep_killing(node: &Arc<PostgresNode>, done: &CancellationToken) -> u32
             return kills;
         }
         let node = Arc::clone(node);
-        on_a_thread(move || {
+        blocking(move || {
             node.kill().unwrap();
             node.restart().unwrap();
         })
@@ -45,7 +42,7 @@ async fn keep_killing(node: &Arc<PostgresNode>, done: &CancellationToken) -> u32
 async fn effects_are_exact_although_the_database_is_killed_while_it_commits() {
     let count: i64 = if is_long() { 50_000 } else { 3_000 };
     let bed = Bed::new().await;
-    let node = Arc::new(on_a_thread(|| PostgresNode::start(Durability::Real).unwrap()).await);
+    let node = Arc::new(blocking(|| PostgresNode::start(Durability::Real).unwrap()).await);
     let url = node.url();
     let mut database = PgConnection::connect(&url).await.unwrap();
     sqlx::raw_sql("CREATE TABLE effects (number bigint, task text)").execute(&mut database).await.unwrap();
