@@ -11,6 +11,7 @@ use lapin::options::{BasicAckOptions, BasicGetOptions, QueueBindOptions, QueueDe
 use lapin::types::{AMQPValue, FieldTable};
 use sqlx::PgConnection;
 
+use crate::lateness::Lateness;
 use crate::ledger::{Ledger, is_long, note};
 use crate::worker_killed::PROGRAM;
 
@@ -52,7 +53,7 @@ async fn no_delayed_task_is_lost_or_early_although_broker_and_workers_are_killed
     let mut third = worker("third").await;
     ledger.settle(&bed, Duration::from_secs(300)).await;
 
-    let Lateness { earliest, p50, p99, latest } = Lateness::measure(&mut database).await;
+    let Lateness { earliest, p50, p99, latest } = Lateness::measure(&mut database, LATE).await;
     println!(
         "delays of 1 to {longest} s, broker killed once, worker twice: issued {}, unconfirmed {}; late by {p50:.3} s p50, \
          {p99:.3} s p99, {latest:.3} s at most, {earliest:.3} s at least; worker {before} KiB before, {while_waiting} KiB \
@@ -86,26 +87,7 @@ async fn recorded(database: &mut PgConnection, count: u64) {
 }
 
 /// How much later than they should tasks started, in seconds.
-#[derive(sqlx::FromRow)]
-struct Lateness {
-    earliest: f64,
-    p50: f64,
-    p99: f64,
-    latest: f64,
-}
-
-impl Lateness {
-    async fn measure(database: &mut PgConnection) -> Self {
-        sqlx::query_as(
-            "SELECT min(late) AS earliest, percentile_cont(0.5) WITHIN GROUP (ORDER BY late) AS p50,
-                    percentile_cont(0.99) WITHIN GROUP (ORDER BY late) AS p99, max(late) AS latest
-             FROM (SELECT extract(epoch FROM started_at - eta)::double precision AS late FROM celeriac.tasks) AS tasks",
-        )
-        .fetch_one(database)
-        .await
-        .unwrap()
-    }
-}
+const LATE: &str = "SELECT extract(epoch FROM started_at - eta)::double precision AS late FROM celeriac.tasks";
 
 const RETRIES: u32 = 30;
 

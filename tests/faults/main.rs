@@ -18,6 +18,7 @@ mod garbage;
 mod heartbeats;
 mod hung_at_the_end;
 mod in_turn;
+mod lateness;
 mod ledger;
 mod memory_alarm;
 mod migration;

@@ -7,6 +7,7 @@ use celeriac_tests::wait::eventually_within;
 use celeriac_tests::{Bed, Program};
 use sqlx::PgConnection;
 
+use crate::lateness::Lateness;
 use crate::ledger::is_long;
 use crate::worker_killed::PROGRAM;
 
@@ -63,7 +64,7 @@ async fn every_attempt_is_made_in_its_time_and_the_whole_sequence_is_on_record_a
     .await;
 
     let Sequence { attempts, retried, gaps, odd } = Sequence::read(&mut database).await;
-    let Lateness { earliest, p50, p99, latest } = Lateness::measure(&mut database).await;
+    let Lateness { earliest, p50, p99, latest } = Lateness::measure(&mut database, LATE).await;
     println!(
         "retries in {} patterns, worker killed {kills}: tasks {tasks}, attempts {attempts}, retries {retried}; \
          incomplete sequences {gaps}, wrong ends {odd}; late by {p50:.3} s p50, {p99:.3} s p99, {latest:.3} s at most, \
@@ -115,28 +116,8 @@ impl Sequence {
 }
 
 /// How much later than they were due attempts began, in seconds.
-#[derive(sqlx::FromRow)]
-struct Lateness {
-    earliest: f64,
-    p50: f64,
-    p99: f64,
-    latest: f64,
-}
-
-impl Lateness {
-    async fn measure(database: &mut PgConnection) -> Self {
-        sqlx::query_as(
-            "SELECT min(late) AS earliest, percentile_cont(0.5) WITHIN GROUP (ORDER BY late) AS p50,
-                    percentile_cont(0.99) WITHIN GROUP (ORDER BY late) AS p99, max(late) AS latest
-             FROM (
-                 SELECT extract(epoch FROM next.started_at - attempts.next_at)::double precision AS late
-                 FROM celeriac.attempts
-                 JOIN celeriac.attempt_history AS next
-                     ON next.id = attempts.id AND next.replays = attempts.replays AND next.attempt = attempts.attempt + 1
-             ) AS lateness",
-        )
-        .fetch_one(database)
-        .await
-        .unwrap()
-    }
-}
+const LATE: &str = "
+    SELECT extract(epoch FROM next.started_at - attempts.next_at)::double precision AS late
+    FROM celeriac.attempts
+    JOIN celeriac.attempt_history AS next
+        ON next.id = attempts.id AND next.replays = attempts.replays AND next.attempt = attempts.attempt + 1";

@@ -1,0 +1,24 @@
+//! How much later than it should something began.
+
+use sqlx::{AssertSqlSafe, PgConnection};
+
+/// In seconds; below zero is too early.
+#[derive(sqlx::FromRow)]
+pub(crate) struct Lateness {
+    pub(crate) earliest: f64,
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) latest: f64,
+}
+
+impl Lateness {
+    /// Of the rows of this query, each with its `late`.
+    pub(crate) async fn measure(database: &mut PgConnection, rows: &'static str) -> Self {
+        let query = format!(
+            "SELECT min(late) AS earliest, percentile_cont(0.5) WITHIN GROUP (ORDER BY late) AS p50,
+                    percentile_cont(0.99) WITHIN GROUP (ORDER BY late) AS p99, max(late) AS latest
+             FROM ({rows}) AS lateness"
+        );
+        sqlx::query_as(AssertSqlSafe(query)).fetch_one(database).await.unwrap()
+    }
+}
