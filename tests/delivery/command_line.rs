@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use celeriac_tests::{Bed, Program};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
 
 pub(crate) async fn run(arguments: &[&str], variables: &[(&str, String)]) -> (i32, String) {
     let mut program = Program::start(PROGRAM, arguments, variables);

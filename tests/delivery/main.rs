@@ -14,6 +14,7 @@ mod dead_reasons;
 mod direct;
 mod follow_ups;
 mod foreign;
+mod grants;
 mod hooks;
 mod idempotency;
 mod letter;

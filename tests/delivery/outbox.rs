@@ -7,9 +7,10 @@ use celeriac::sqlx::{self, Connection, PgConnection};
 use celeriac_client::Error;
 use celeriac_protocol::Value;
 use celeriac_tests::wait::eventually;
-use celeriac_tests::{Bed, Running};
+use celeriac_tests::{Bed, Program, Running};
 use serde_json::{Value as Json, json};
 
+use crate::command_line::{PROGRAM, run};
 use crate::stage::{Call, Stage, add, see};
 
 /// Sends another in its transaction, and fails after that if it is told to.
@@ -31,6 +32,10 @@ async fn waiting(bed: &Bed) -> i64 {
 
 async fn emptied(bed: &Bed) {
     eventually("the outbox is empty", async || waiting(bed).await, |waiting| *waiting == 0).await;
+}
+
+fn variables(bed: &Bed) -> [(&'static str, String); 2] {
+    [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())]
 }
 
 fn firsts(calls: &[Call]) -> Vec<Json> {
@@ -110,6 +115,12 @@ async fn what_cannot_be_sent_stays_with_its_reason_and_holds_back_its_own_key_al
     let told = async || sqlx::query_scalar::<_, i64>(failing).fetch_one(&mut database).await.unwrap();
     eventually("its reason is told", told, |failing| *failing == 1).await;
     assert_eq!(waiting(&stage.bed).await, 2, "and the next of its key waits");
+    let (code, said) = run(&["relay", "--status"], &variables(&stage.bed)).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        said.starts_with("2 waiting, the oldest for ") && said.trim_end().ends_with(", 1 cannot be sent"),
+        "{said}"
+    );
     let mended = "UPDATE celeriac.outbox SET exchange = '', routing_key = 'celeriac' WHERE id = 'a1'";
     sqlx::query(mended).execute(&mut database).await.unwrap();
     emptied(&stage.bed).await;
@@ -169,4 +180,29 @@ async fn of_two_workers_one_relays_and_the_other_goes_on_when_that_ends() {
     second.stop().await;
     client.close().await;
     bed.clear().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_to_leave_it_does_not_relay_and_a_program_of_its_own_does() {
+    let stage = Stage::with(|program| program.set("worker.relay", "false")).await;
+    let (client, variables) = (stage.client(), variables(&stage.bed));
+    let mut database = stage.bed.database().await;
+    let handle = client.submit_in(&mut database, add(1, 2)).await.unwrap();
+    // The worker works, and takes no notice.
+    assert_eq!(add(3, 4).submit(client).await.unwrap().get().await.unwrap(), 7);
+    let (code, said) = run(&["relay", "--status"], &variables).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.starts_with("1 waiting, the oldest for "), "{said}");
+    assert!(said.trim_end().ends_with(", 0 cannot be sent\nnobody relays: start a worker, or `relay`"), "{said}");
+    let mut relay = Program::start(PROGRAM, &["relay"], &variables);
+    assert_eq!(handle.get().await.unwrap(), 3);
+    emptied(&stage.bed).await;
+    let (code, said) = run(&["relay", "--status", "--json"], &variables).await;
+    assert_eq!(code, 0, "{said}");
+    let shown: Json = serde_json::from_str(&said).unwrap();
+    let expected = json!({"waiting": 0, "failing": 0, "oldest_at": null, "oldest_seconds": null, "relayed": true});
+    assert_eq!(shown, expected);
+    relay.signal("TERM");
+    assert_eq!(relay.exit_code(Duration::from_secs(20)).await, 0, "{}", relay.output());
+    stage.clear().await;
 }

@@ -1,9 +1,10 @@
-//! The relay is killed again and again.
+//! The relay is killed, and stopped, again and again.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use celeriac::prelude::*;
 use celeriac::sqlx::{self, Connection};
 use celeriac_tests::wait::{eventually, eventually_within};
 use celeriac_tests::{Bed, Program};
@@ -14,88 +15,153 @@ use crate::worker_killed::PROGRAM;
 
 const KEYS: u64 = 20;
 
-/// The test means something when relays were killed so often.
-const KILLS: u32 = 4;
+/// What a relay says when it has the right to send.
+const LEADS: &str = "relaying the outbox";
 
-/// Runs one relay after another until `done`, and counts those that were killed.
-async fn keep_killing(bed: &Bed, kills: &AtomicU32, done: &CancellationToken) {
-    let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
-    loop {
-        let mut relay = Program::start(PROGRAM, &["relay", "-l", "info"], &variables);
-        relay.says("relaying the outbox").await;
-        let life = Duration::from_millis(fastrand::u64(100..1_200));
-        if done.run_until_cancelled(tokio::time::sleep(life)).await.is_none() {
-            relay.signal("TERM");
-            assert_eq!(relay.exit_code(Duration::from_secs(40)).await, 0, "{}", relay.output());
-            return;
-        }
-        relay.kill().await;
-        kills.fetch_add(1, Ordering::Relaxed);
-    }
+/// What it says when it has lost it.
+const LOST: &str = "not relayed from here";
+
+struct Stage {
+    bed: Bed,
+    client: Client,
+    /// How often a relay was killed or stopped.
+    faults: AtomicU32,
+    /// When everything is sent.
+    done: CancellationToken,
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everything_is_sent_in_the_order_of_its_key_although_the_relay_is_killed_again_and_again() {
-    let least: u64 = if is_long() { 50_000 } else { 2_000 };
-    let bed = Bed::new().await;
-    let client = bed.program([]).build().unwrap().client().await.unwrap();
-    let (kills, done) = (AtomicU32::new(0), CancellationToken::new());
-    let write = async {
-        let mut database = bed.database().await;
-        let mut number = 0;
-        // A quick machine has written all before the first kill.
-        while number < least || kills.load(Ordering::Relaxed) < KILLS {
+impl Stage {
+    async fn new() -> Self {
+        let bed = Bed::new().await;
+        let client = bed.program([]).build().unwrap().client().await.unwrap();
+        Self { bed, client, faults: AtomicU32::new(0), done: CancellationToken::new() }
+    }
+
+    fn relay(&self) -> Program {
+        let variables =
+            [("CELERIAC__BROKER__URL", self.bed.amqp_url()), ("CELERIAC__RESULTS__URL", self.bed.database_url())];
+        Program::start(PROGRAM, &["relay", "-l", "info"], &variables)
+    }
+
+    /// Writes so many tasks at least, two hundred a second, and on until there were so many faults: they have to find
+    /// something to disturb. How many, once all are sent.
+    async fn write(&self, least: u64, faults: u32) -> u64 {
+        let mut database = self.bed.database().await;
+        let (mut beat, mut number) = (tokio::time::interval(Duration::from_millis(5)), 0);
+        while number < least || self.faults.load(Ordering::Relaxed) < faults {
+            beat.tick().await;
             let mut tx = database.begin().await.unwrap();
             let call = note(number).ordered_by(format!("key-{}", number % KEYS));
-            client.submit_in(&mut tx, call).await.unwrap();
+            self.client.submit_in(&mut tx, call).await.unwrap();
             tx.commit().await.unwrap();
             number += 1;
         }
         let left = "SELECT waiting FROM celeriac.outbox_lag";
         let left = async || sqlx::query_scalar::<_, i64>(left).fetch_one(&mut database).await.unwrap();
         eventually_within(Duration::from_secs(300), "everything is sent", left, |left| *left == 0).await;
-        done.cancel();
+        self.done.cancel();
         number
-    };
-    let ((), count) = tokio::join!(keep_killing(&bed, &kills, &done), write);
-    let kills = kills.into_inner();
-    let peer = bed.peer().await;
-    let messages = u64::from(peer.ready("celeriac").await);
-
-    let journal = tempfile::NamedTempFile::new().unwrap();
-    let variables = [
-        ("CELERIAC__BROKER__URL", bed.amqp_url()),
-        ("CELERIAC__RESULTS__URL", bed.database_url()),
-        ("JOURNAL", journal.path().to_string_lossy().into_owned()),
-    ];
-    let arguments = ["worker", "-l", "warn", "-c", "1", "--prefetch", "1"];
-    let mut worker = Program::start(PROGRAM, &arguments, &variables);
-    eventually_within(
-        Duration::from_secs(300),
-        "everything is run",
-        async || peer.ready("celeriac").await,
-        |ready| *ready == 0,
-    )
-    .await;
-    let rows = "SELECT count(*) FROM celeriac.tasks WHERE state = 'SUCCESS'";
-    let mut database = bed.database().await;
-    let ended = async || sqlx::query_scalar::<_, i64>(rows).fetch_one(&mut database).await.unwrap();
-    eventually("every task has its row", ended, |rows| u64::try_from(*rows).unwrap() == count).await;
-    worker.signal("TERM");
-    assert_eq!(worker.exit_code(Duration::from_secs(40)).await, 0, "{}", worker.output());
-
-    let mut of_key: HashMap<u64, Vec<u64>> = HashMap::new();
-    let mut runs = 0;
-    for line in std::fs::read_to_string(journal.path()).unwrap().lines() {
-        let number: u64 = line.split(' ').nth(1).unwrap().parse().unwrap();
-        of_key.entry(number % KEYS).or_default().push(number);
-        runs += 1;
     }
-    println!("relays killed {kills}: written {count}, sent {messages}, run {runs}, copies {}", messages - count);
-    for (key, numbers) in &of_key {
-        assert!(numbers.is_sorted(), "key {key}: {numbers:?}");
+
+    /// Runs one relay after another until everything is sent.
+    async fn keep_killing(&self) {
+        loop {
+            let mut relay = self.relay();
+            relay.says(LEADS).await;
+            let life = Duration::from_millis(fastrand::u64(100..1_200));
+            if self.done.run_until_cancelled(tokio::time::sleep(life)).await.is_none() {
+                return end(relay).await;
+            }
+            relay.kill().await;
+            self.faults.fetch_add(1, Ordering::Relaxed);
+        }
     }
-    assert_eq!(runs, count, "nothing is missing, and no copy has run");
-    client.close().await;
-    bed.clear().await;
+
+    /// Stops the relay that sends, wherever it stands, until another does, and wakes it; so many times.
+    async fn keep_stopping(&self, stops: u32) {
+        let (mut leads, mut waits) = (self.relay(), self.relay());
+        tokio::select! {
+            _ = leads.says(LEADS) => {}
+            _ = waits.says(LEADS) => std::mem::swap(&mut leads, &mut waits),
+        }
+        for _ in 0..stops {
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(100..1_200))).await;
+            let (led, lost) = (said(&waits, LEADS), said(&leads, LOST));
+            leads.signal("STOP");
+            eventually("another relays", async || said(&waits, LEADS), |times| *times > led).await;
+            leads.signal("CONT");
+            // What it held is another's by now, and it has to find that out.
+            eventually("it is told so", async || said(&leads, LOST), |times| *times > lost).await;
+            std::mem::swap(&mut leads, &mut waits);
+            self.faults.fetch_add(1, Ordering::Relaxed);
+        }
+        self.done.cancelled().await;
+        end(leads).await;
+        end(waits).await;
+    }
+
+    /// Runs everything that stands on the queue, one at a time, and checks that each task runs once, and those of a key in
+    /// their order. The line that tells.
+    async fn check(self, count: u64) -> String {
+        let peer = self.bed.peer().await;
+        let messages = u64::from(peer.ready("celeriac").await);
+        let journal = tempfile::NamedTempFile::new().unwrap();
+        let variables = [
+            ("CELERIAC__BROKER__URL", self.bed.amqp_url()),
+            ("CELERIAC__RESULTS__URL", self.bed.database_url()),
+            ("JOURNAL", journal.path().to_string_lossy().into_owned()),
+        ];
+        let arguments = ["worker", "-l", "warn", "-c", "1", "--prefetch", "1"];
+        let worker = Program::start(PROGRAM, &arguments, &variables);
+        let ready = async || peer.ready("celeriac").await;
+        eventually_within(Duration::from_secs(300), "everything is run", ready, |ready| *ready == 0).await;
+        let rows = "SELECT count(*) FROM celeriac.tasks WHERE state = 'SUCCESS'";
+        let mut database = self.bed.database().await;
+        let ended = async || sqlx::query_scalar::<_, i64>(rows).fetch_one(&mut database).await.unwrap();
+        eventually("every task has its row", ended, |rows| u64::try_from(*rows).unwrap() == count).await;
+        end(worker).await;
+
+        let mut of_key: HashMap<u64, Vec<u64>> = HashMap::new();
+        let mut runs = 0;
+        for line in std::fs::read_to_string(journal.path()).unwrap().lines() {
+            let number: u64 = line.split(' ').nth(1).unwrap().parse().unwrap();
+            of_key.entry(number % KEYS).or_default().push(number);
+            runs += 1;
+        }
+        let faults = self.faults.into_inner();
+        let line = format!("{faults} times: written {count}, sent {messages}, run {runs}, copies {}", messages - count);
+        for (key, numbers) in &of_key {
+            assert!(numbers.is_sorted(), "key {key}: {numbers:?}");
+        }
+        assert_eq!(runs, count, "nothing is missing, and no copy has run");
+        self.client.close().await;
+        self.bed.clear().await;
+        line
+    }
+}
+
+/// How often it has said so.
+fn said(program: &Program, text: &str) -> usize {
+    program.output().matches(text).count()
+}
+
+async fn end(mut program: Program) {
+    program.signal("TERM");
+    assert_eq!(program.exit_code(Duration::from_secs(40)).await, 0, "{}", program.output());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_is_sent_in_the_order_of_its_key_although_the_relay_is_killed_again_and_again() {
+    let stage = Stage::new().await;
+    let least = if is_long() { 50_000 } else { 2_000 };
+    let ((), count) = tokio::join!(stage.keep_killing(), stage.write(least, 4));
+    println!("relay killed {}", stage.check(count).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_is_sent_in_the_order_of_its_key_although_the_relay_is_stopped_and_wakes_as_another_relays() {
+    let stage = Stage::new().await;
+    let (least, stops) = if is_long() { (50_000, 10) } else { (2_000, 1) };
+    let ((), count) = tokio::join!(stage.keep_stopping(stops), stage.write(least, stops));
+    println!("relay stopped and woken {}", stage.check(count).await);
 }

@@ -92,7 +92,11 @@ fn broker_code(error: &BrokerError) -> u8 {
 }
 
 fn results_code(error: &ResultsError) -> u8 {
-    if error.is_retryable() { exit::UNAVAILABLE } else { exit::CONFIG }
+    match error {
+        ResultsError::Denied { .. } => exit::DENIED,
+        error if error.is_retryable() => exit::UNAVAILABLE,
+        _ => exit::CONFIG,
+    }
 }
 
 fn client_code(error: &celeriac_client::Error) -> u8 {

@@ -137,6 +137,11 @@ impl Outbox {
     }
 }
 
+/// The driver says no more than that there is no connection any more.
+fn ended() -> sqlx::Error {
+    std::io::Error::new(std::io::ErrorKind::ConnectionAborted, "the server has ended the session").into()
+}
+
 impl Lead {
     /// The next messages in order: up to so many rows, and no more once they have so many bytes.
     ///
@@ -192,7 +197,7 @@ impl Lead {
                 while self.listener.next_buffered().is_some() {}
                 Ok(())
             }
-            Ok(Ok(None)) => self.answered("listening for the outbox", Err(sqlx::Error::WorkerCrashed)),
+            Ok(Ok(None)) => self.answered("listening for the outbox", Err(ended())),
             Ok(Err(cause)) => self.answered("listening for the outbox", Err(cause)),
             Err(_) => Ok(()),
         }
