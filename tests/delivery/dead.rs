@@ -176,7 +176,7 @@ async fn a_wrong_flag_or_queue_is_told_with_what_was_probably_meant() {
         (&["list", "--task", "/(/"], 65, "--task: `/(/` is not a regular expression"),
         (&["purge", "--error", "/(/"], 65, "--error: `/(/` is not a regular expression"),
         (&["list", "--quue", "mail"], 2, "--quue"),
-        (&["replay", "--rate", "fast"], 2, "100/s, 30/m or 5/h"),
+        (&["replay", "--rate", "fast"], 2, "such as 10/s, 100/m, 5/h"),
         (&["show", "nobody"], 65, "task nobody: there is no dead letter of it"),
         (&["replay", "--id", "nobody"], 65, "task nobody: there is no dead letter of it"),
     ];

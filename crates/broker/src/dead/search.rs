@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use celeriac_protocol::Message;
+use celeriac_protocol::{Message, Rate};
 use celeriac_telemetry::occurrences::broker::MessageReplayed;
 use celeriac_telemetry::trace::PublishSpan;
-use tokio::time::{Instant, Interval, sleep};
+use tokio::time::{Instant, Interval, MissedTickBehavior, sleep};
 
-use super::{Again, DeadLetter, Filter, Pace};
+use super::{Again, DeadLetter, Filter};
 use crate::broker::{Broker, Outgoing};
 use crate::browse::Browser;
 use crate::error::{Error, Result};
@@ -85,7 +85,7 @@ pub struct Replay {
     /// What becomes of its headers.
     pub again: Again,
     /// How many in a time. Default: as fast as the broker confirms them, one by one.
-    pub pace: Option<Pace>,
+    pub rate: Option<Rate>,
 }
 
 /// Takes dead letters off their queues, after each was put where it goes.
@@ -117,10 +117,18 @@ pub struct Tally {
     pub reason: Option<String>,
 }
 
+/// Evenly; the first comes at once.
+fn ticks(rate: Rate) -> Interval {
+    let mut ticks = tokio::time::interval(rate.interval());
+    // One that took long is no reason to hurry with the next.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
 impl<'a> Removal<'a> {
     /// Puts those that the filter means back on their queues, at most so many.
     pub fn replay(broker: &'a dyn Broker, filter: &'a Filter, replay: &'a Replay, at_most: Option<u64>) -> Self {
-        let ticks = replay.pace.map(Pace::ticks);
+        let ticks = replay.rate.map(ticks);
         Self { ticks, replay: Some(replay), ..Self::purge(broker, filter, at_most) }
     }
 

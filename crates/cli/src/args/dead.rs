@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use celeriac_broker::dead::{Pace, Wanted};
+use celeriac_broker::dead::Wanted;
+use celeriac_protocol::Rate;
 use clap::{Args, Subcommand};
 
 /// What to do with dead letters.
@@ -101,7 +102,7 @@ pub struct ReplayArgs {
     pub to: Option<String>,
     /// How many in a time, such as 100/s, 30/m, 5/h [default: as fast as they are confirmed]
     #[arg(long, value_name = "N/UNIT")]
-    pub rate: Option<Pace>,
+    pub rate: Option<Rate>,
     /// Let tasks start although the time is over that their sender set
     #[arg(long)]
     pub drop_expires: bool,

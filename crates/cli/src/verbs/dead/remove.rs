@@ -25,7 +25,7 @@ pub(super) async fn replay<P: Program>(program: &P, place: &Place, args: ReplayA
         return Ok(());
     }
     let telemetry = start_telemetry(program)?;
-    let replay = Replay { to, again: Again { drop_expires }, pace: rate };
+    let replay = Replay { to, again: Again { drop_expires }, rate };
     let removal = Removal::replay(&*place.broker, &filter, &replay, args.limit);
     let outcome = carry_out(place, removal, &args, "replayed", json).await;
     if let Err(error) = telemetry.shutdown(FLUSH).await {
