@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use celeriac::prelude::*;
+use celeriac::sqlx::postgres::PgListener;
 use celeriac::sqlx::{self, Connection, PgConnection};
 use celeriac_client::Error;
+use celeriac_config::Secret;
 use celeriac_protocol::Value;
+use celeriac_results::ResultsOptions;
 use celeriac_tests::wait::eventually;
 use celeriac_tests::{Bed, Program, Running};
 use serde_json::{Value as Json, json};
@@ -178,6 +181,53 @@ async fn of_two_workers_one_relays_and_the_other_goes_on_when_that_ends() {
     let after = client.submit_in(&mut database, add(3, 4)).await.unwrap();
     assert_eq!(after.get().await.unwrap(), 7);
     second.stop().await;
+    client.close().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+async fn those_who_send_wake_a_relay_that_sleeps_and_leave_one_alone_that_is_awake() {
+    let bed = Bed::new().await;
+    let client = bed.program(tasks![add]).build().unwrap().client().await.unwrap();
+    let options = ResultsOptions { url: Secret::new(bed.database_url()), ..ResultsOptions::default() };
+    let store = celeriac_results::connect(&options).await.unwrap().unwrap();
+    let mut lead = store.outbox().unwrap().lead().await.unwrap();
+    let mut database = bed.database().await;
+    let mut listener = PgListener::connect(&bed.database_url()).await.unwrap();
+    listener.listen_all(["celeriac_outbox", "mark"]).await.unwrap();
+    // What was heard since the last time: notifications come in the order of their commits.
+    let mut heard = async || {
+        sqlx::raw_sql("NOTIFY mark").execute(&mut bed.database().await).await.unwrap();
+        let mut times = 0;
+        while listener.recv().await.unwrap().channel() != "mark" {
+            times += 1;
+        }
+        times
+    };
+
+    client.submit_in(&mut database, add(1, 2)).await.unwrap();
+    assert_eq!(heard().await, 1, "it sleeps, and is woken");
+    let mut found = lead.window(10, 1_000).await.unwrap();
+    client.submit_in(&mut database, add(3, 4)).await.unwrap();
+    assert_eq!(heard().await, 0, "it is awake");
+    while found.len() < 2 {
+        lead.news().await.unwrap();
+        found = lead.window(10, 1_000).await.unwrap();
+    }
+    let sent: Vec<_> = found.iter().map(|waiting| waiting.seq).collect();
+    lead.conclude(&sent, &[]).await.unwrap();
+
+    // With nothing to do it falls asleep, and says so before its last look.
+    let asleep = "SELECT pg_try_advisory_lock_shared(l) AND pg_advisory_unlock_shared(l) FROM (VALUES (7162249965085352299)) AS awake (l)";
+    let mut asleep = async || sqlx::query_scalar::<_, bool>(asleep).fetch_one(&mut database).await.unwrap();
+    while !asleep().await {
+        lead.news().await.unwrap();
+        assert!(lead.window(10, 1_000).await.unwrap().is_empty());
+    }
+    client.submit_in(&mut database, add(5, 6)).await.unwrap();
+    assert_eq!(heard().await, 1, "it sleeps again");
+    lead.end().await;
+    store.close().await;
     client.close().await;
     bed.clear().await;
 }

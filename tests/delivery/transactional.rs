@@ -8,8 +8,10 @@ use celeriac::{PgConnection, sqlx};
 use celeriac_tests::wait::eventually;
 use celeriac_tests::{Bed, Running};
 use serde_json::json;
+use sqlx::postgres::PgListener;
 use sqlx::{Connection, Row};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 /// Lets a task go on.
 struct Gate(Semaphore);
@@ -137,6 +139,44 @@ async fn effects_and_outcome_are_committed_together() {
     let written = "SELECT count(DISTINCT xmin::text) FROM (SELECT xmin FROM effects UNION ALL SELECT xmin FROM celeriac.tasks) rows";
     let writers: i64 = sqlx::query_scalar(written).fetch_one(&mut books.bed.database().await).await.unwrap();
     assert_eq!(writers, 1, "one transaction has written both");
+    books.close().await;
+}
+
+#[tokio::test]
+async fn who_waits_is_told_at_once_although_the_commit_itself_notifies_nobody() {
+    let books = Books::open().await;
+    let mut listener = PgListener::connect(&books.bed.database_url()).await.unwrap();
+    listener.listen("celeriac_finished").await.unwrap();
+    let pay_and_say_who = pay(7).task_id("one").submit(books.client()).await.unwrap();
+    let told = timeout(Duration::from_secs(10), listener.recv()).await.expect("a notification").unwrap();
+    assert_eq!(told.payload(), "one");
+    let row = pay_and_say_who.record().await.unwrap().unwrap();
+    assert_eq!(row.state, State::Success, "the row stands before anybody is told");
+    books.close().await;
+}
+
+#[tokio::test]
+async fn an_end_that_nobody_announces_is_found_all_the_same_while_others_are_announced() {
+    let books = Books::open().await;
+    let mut database = books.bed.database().await;
+    let handle = books.client().handle::<i64>("silent");
+    let lost = async {
+        // As a worker leaves it that is killed between its commit and the announcement.
+        let row = "INSERT INTO celeriac.tasks (id, name, state, queue, exchange, routing_key, worker, attempts, result, finished_at)
+                   VALUES ('silent', 'test.pay', 'SUCCESS', '', '', '', 'gone', 1, '7', now())";
+        sqlx::raw_sql(row).execute(&mut database).await.unwrap();
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            sqlx::raw_sql("NOTIFY celeriac_finished, 'another'").execute(&mut database).await.unwrap();
+        }
+    };
+    // The first look of one who waits comes before the row.
+    let mut waits = std::pin::pin!(handle.get());
+    assert!(timeout(Duration::from_millis(500), &mut waits).await.is_err());
+    tokio::select! {
+        result = waits => assert_eq!(result.unwrap(), 7),
+        () = lost => {}
+    }
     books.close().await;
 }
 

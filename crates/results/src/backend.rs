@@ -38,6 +38,12 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// With a record that is written, the attempt that it tells of is written if it ran and did not succeed.
     fn record<'a>(&'a self, records: &'a [TaskRecord]) -> BoxFuture<'a, Result<Vec<Recorded>>>;
 
+    /// Tells those who wait in [`finished`](Self::finished) that these tasks have ended, whose rows were written by somebody
+    /// else, such as a [transaction](Self::transactions). It is no more than a hint: they look for themselves now and then.
+    fn announce<'a>(&'a self, _ids: &'a [String]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// What is known of a task.
     fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<TaskRecord>>>;
 

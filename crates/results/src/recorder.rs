@@ -9,6 +9,7 @@ use std::time::Duration;
 use celeriac_telemetry::Occurrence;
 use celeriac_telemetry::occurrences::results::{BatchRecorded, StoreLost, StoreRestored};
 use futures::StreamExt;
+use futures::future::Either;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
@@ -24,10 +25,14 @@ use crate::sweep::sweep;
 /// A batch takes no further record when it has this many bytes of arguments and results.
 const ENOUGH_BYTES: usize = 4 * 1024 * 1024;
 
+/// Most tasks that are announced together, and that wait for it.
+const ANNOUNCED: usize = 1_024;
+
 /// Writes outcomes for many callers, in batches. Clones share one queue.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     queue: mpsc::Sender<Entry>,
+    ended: mpsc::Sender<String>,
 }
 
 #[derive(Debug)]
@@ -42,8 +47,10 @@ impl Recorder {
         let (rows, in_flight) = (options.batch.rows.max(1), options.batch.in_flight.max(1));
         // What fits into the writes on their way, and as much again behind them.
         let (queue, entries) = mpsc::channel(rows.saturating_mul(in_flight).saturating_mul(2).min(1 << 20));
+        let (ended, announcements) = mpsc::channel(ANNOUNCED);
         let store = Store { backend, lost_since: Mutex::new(None) };
-        (Self { queue }, RecorderService { entries, store, rows, in_flight, keep: options.keep })
+        let service = RecorderService { entries, announcements, store, rows, in_flight, keep: options.keep };
+        (Self { queue, ended }, service)
     }
 
     /// Returns when the record is durable, or when the store has something better or refuses it.
@@ -57,12 +64,19 @@ impl Recorder {
         self.queue.send(Entry { record, answer }).await.map_err(|_| Error::Closed)?;
         recorded.await.map_err(|_| Error::Closed)
     }
+
+    /// Lets those know who wait for this task that its row stands, which was written in a transaction of its own. Together
+    /// with others, soon, and with nobody waiting for it; where there is too much to announce they find out by themselves.
+    pub fn announce(&self, id: &str) {
+        let _ = self.ended.try_send(id.to_owned());
+    }
 }
 
 /// The part of a [`Recorder`] that writes.
 #[derive(Debug)]
 pub struct RecorderService {
     entries: mpsc::Receiver<Entry>,
+    announcements: mpsc::Receiver<String>,
     store: Store,
     rows: usize,
     in_flight: usize,
@@ -85,7 +99,7 @@ impl RecorderService {
 
     async fn write(mut self, stop: CancellationToken) {
         let mut writes = FuturesUnordered::new();
-        let (mut taking, mut open) = (true, true);
+        let (mut taking, mut open, mut announcing) = (true, true, true);
         loop {
             tokio::select! {
                 biased;
@@ -93,10 +107,15 @@ impl RecorderService {
                 () = stop.cancelled(), if taking => {
                     taking = false;
                     self.entries.close();
+                    self.announcements.close();
                 }
                 batch = next_batch(&mut self.entries, self.rows), if open && writes.len() < self.in_flight => match batch {
-                    Some(batch) => writes.push(self.store.write(batch)),
+                    Some(batch) => writes.push(Either::Left(self.store.write(batch))),
                     None => open = false,
+                },
+                ids = next_ids(&mut self.announcements), if announcing && writes.len() < self.in_flight => match ids {
+                    Some(ids) => writes.push(Either::Right(self.store.announce(ids))),
+                    None => announcing = false,
                 },
                 else => return,
             }
@@ -123,6 +142,12 @@ async fn next_batch(entries: &mut mpsc::Receiver<Entry>, rows: usize) -> Option<
         }
     }
     Some(batch)
+}
+
+/// Waits for one task that has ended, and takes those that have come by then.
+async fn next_ids(announcements: &mut mpsc::Receiver<String>) -> Option<Vec<String>> {
+    let mut ids = Vec::new();
+    (announcements.recv_many(&mut ids, ANNOUNCED).await > 0).then_some(ids)
 }
 
 impl Batch {
@@ -164,6 +189,15 @@ impl Store {
                 Err(error) => self.lost(&error),
             }
             sleep(pause.next()).await;
+        }
+    }
+
+    async fn announce(&self, ids: Vec<String>) {
+        if let Err(error) = self.backend.announce(&ids).await {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "tasks have ended and were not announced: those who wait for them will look for themselves"
+            );
         }
     }
 

@@ -150,6 +150,7 @@ impl Life<'_> {
         match committed {
             Committed::Stored => {
                 self.span.tell(&TaskSucceeded { task: task.name, id, runtime: timing.runtime });
+                self.announce();
                 let ended = Ended::of(Ending::Done, State::Success);
                 ended.and(self.after_success(embed, &result, Again::Committed)).await
             }
@@ -200,6 +201,15 @@ impl Life<'_> {
         };
         let TaskHeaders { task, id, .. } = &self.received.headers;
         self.span.tell(&TaskSkipped { task, id, state: row.state });
+        self.announce();
         self.finish(row).await.into()
+    }
+
+    /// Tells those who wait for this task that it has ended. The commit itself does not: the server makes commits that
+    /// notify wait for each other.
+    fn announce(&self) {
+        if let Some(results) = &self.core.results {
+            results.recorder.announce(&self.received.headers.id);
+        }
     }
 }

@@ -135,6 +135,10 @@ impl Backend for PostgresBackend {
         write::record(&self.connections, records).boxed()
     }
 
+    fn announce<'a>(&'a self, ids: &'a [String]) -> BoxFuture<'a, Result<()>> {
+        write::announce(&self.connections, ids).boxed()
+    }
+
     fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<TaskRecord>>> {
         read::find(&self.connections, id).boxed()
     }

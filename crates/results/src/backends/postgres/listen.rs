@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sqlx::Acquire;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{fault, read};
@@ -16,9 +16,10 @@ use crate::pause::Pause;
 
 const CHANNEL: &str = "celeriac_finished";
 
-/// When nothing was heard for so long, everything awaited is looked at: that finds a connection that died in silence,
-/// and what a connection pooler between here and the server kept from this one.
-const SILENCE: Duration = Duration::from_secs(15);
+/// How often everything awaited is looked at, whatever is heard: that finds a connection that died in silence, what a
+/// connection pooler between here and the server kept from this one, and the end of a task whose worker died before it could
+/// announce it.
+const LOOK: Duration = Duration::from_secs(15);
 
 /// How long the end of the connection may take.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -91,6 +92,8 @@ impl Listening {
     /// Serves those who wait until the connection is lost, and tells why.
     async fn serve(&self, listener: &mut PgListener, waiting: &Waiting) -> sqlx::Error {
         let mut ids = waiting.awaited();
+        let mut look = interval_at(Instant::now() + LOOK, LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if let Err(cause) = self.deliver(listener, waiting, &ids).await {
                 return cause;
@@ -106,7 +109,7 @@ impl Listening {
                     Err(cause) => return cause,
                 },
                 () = waiting.arrival() => waiting.unchecked(),
-                () = sleep(SILENCE) => match self.look_around(listener, waiting).await {
+                _ = look.tick() => match self.look_around(listener, waiting).await {
                     Ok(ids) => ids,
                     Err(cause) => return cause,
                 },

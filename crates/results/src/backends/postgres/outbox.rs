@@ -21,7 +21,12 @@ const ADD: &str = "WITH added AS (
                          $8::timestamptz[], $9::text[], $10::text[], $11::bytea[])
     RETURNING seq
 )
-SELECT count(pg_notify('celeriac_outbox', '')) FROM (SELECT FROM added LIMIT 1) AS once";
+SELECT count(pg_notify('celeriac_outbox', '')) FROM (SELECT FROM added LIMIT 1) AS once
+WHERE CASE WHEN pg_try_advisory_lock_shared($12) THEN pg_advisory_unlock_shared($12) END";
+
+/// Held by the one who relays while it looks by itself, every few milliseconds: nobody has to tell it of anything then. The
+/// server makes transactions that notify commit one after the other, and those of all who send would.
+pub(super) const AWAKE: i64 = 0x6365_6c65_6177_616b;
 
 /// The columns in the order of [`waiting`].
 pub(super) const COLUMNS: &str = "seq, created_at, attempts, id, task, exchange, routing_key, queue, order_key, eta, \
@@ -47,6 +52,7 @@ pub async fn add(connection: &mut PgConnection, entries: &[Entry]) -> Result<()>
         .bind(written.iter().map(|(headers, _)| headers.as_str()).bind_iter())
         .bind(written.iter().map(|(_, properties)| properties.as_str()).bind_iter())
         .bind(rows().map(|entry| &*entry.message.body).bind_iter())
+        .bind(AWAKE)
         .execute(connection)
         .await
         .map_err(failed)?;

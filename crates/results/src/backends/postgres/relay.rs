@@ -10,7 +10,7 @@ use sqlx::{Acquire, AssertSqlSafe, Row};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::connections::Connections;
-use super::listen::Listening;
+use super::listen::{Listening, lost};
 use super::time::Time;
 use super::{fault, outbox};
 use crate::error::{Error, Result};
@@ -29,8 +29,13 @@ const ASK: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_secs(10);
 const BEAT: Duration = Duration::from_secs(3);
 
-/// When nothing was heard for so long the table is looked at all the same.
-const QUIET: Duration = Duration::from_secs(2);
+/// For so long after the last message the holder stays awake, and looks into the table: often at first, then less so.
+const AWAKE: Duration = Duration::from_secs(1);
+const LOOK: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
+
+/// When nothing was heard for so long the table is looked at all the same: who sent while the holder was awake, and commits
+/// when it is not, has told nobody.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// What begins the session: whoever holds the lock and stops, hangs or is cut off loses it within seconds. The first needs
 /// version 14 of the server. And rows are found along their indexes, whatever the statistics say: those of a table that fills and
@@ -64,6 +69,10 @@ pub struct Lead {
     window: String,
     /// When the server last answered.
     heard: Instant,
+    /// Whether those who send know that nobody has to be told.
+    awake: bool,
+    /// When there was something to send.
+    found_at: Instant,
 }
 
 impl Outbox {
@@ -95,11 +104,18 @@ impl Outbox {
         let connected = PgListener::connect_with(&pool).await;
         let mut listener = connected.map_err(|cause| self.error("connecting to the outbox", cause))?;
         listener.eager_reconnect(false);
-        let mut lead =
-            Lead { listener, listening: self.listening.clone(), window: self.window.clone(), heard: Instant::now() };
+        let now = Instant::now();
+        let mut lead = Lead {
+            listener,
+            listening: self.listening.clone(),
+            window: self.window.clone(),
+            heard: now,
+            awake: false,
+            found_at: now,
+        };
         let session = format!("SET statement_timeout = {}; {SESSION}", self.listening.statement_timeout.as_millis());
         lead.run(sqlx::raw_sql(AssertSqlSafe(session))).await?;
-        while !lead.try_lock().await? {
+        while !lead.try_lock(LOCK).await? {
             sleep(ASK).await;
         }
         let listened = lead.listener.listen(CHANNEL).await;
@@ -137,11 +153,6 @@ impl Outbox {
     }
 }
 
-/// The driver says no more than that there is no connection any more.
-fn ended() -> sqlx::Error {
-    std::io::Error::new(std::io::ErrorKind::ConnectionAborted, "the server has ended the session").into()
-}
-
 impl Lead {
     /// The next messages in order: up to so many rows, and no more once they have so many bytes.
     ///
@@ -156,7 +167,13 @@ impl Lead {
             rows.iter().map(outbox::waiting).collect::<sqlx::Result<Vec<_>>>()
         };
         let found = self.listening.within(found).await;
-        self.answered("reading the outbox", found)
+        let found = self.answered("reading the outbox", found)?;
+        if !found.is_empty() {
+            self.found_at = Instant::now();
+            // One who sends at this moment may be asking; then the next window sees to it.
+            self.awake = self.awake || self.try_lock(outbox::AWAKE).await?;
+        }
+        Ok(found)
     }
 
     /// Deletes what was sent, and notes why the rest was not.
@@ -192,12 +209,23 @@ impl Lead {
     /// # Errors
     /// When the lock may be lost.
     pub async fn news(&mut self) -> Result<()> {
+        if self.awake {
+            let idle = self.found_at.elapsed();
+            if idle < AWAKE {
+                sleep((idle / 4).clamp(LOOK.0, LOOK.1)).await;
+            } else {
+                // What was committed up to here is seen by the look that follows.
+                self.unlock(outbox::AWAKE).await?;
+                self.awake = false;
+            }
+            return Ok(());
+        }
         match timeout(QUIET, self.listener.try_recv()).await {
             Ok(Ok(Some(_))) => {
                 while self.listener.next_buffered().is_some() {}
                 Ok(())
             }
-            Ok(Ok(None)) => self.answered("listening for the outbox", Err(ended())),
+            Ok(Ok(None)) => self.answered("listening for the outbox", Err(lost("the server ended the connection"))),
             Ok(Err(cause)) => self.answered("listening for the outbox", Err(cause)),
             Err(_) => Ok(()),
         }
@@ -222,16 +250,20 @@ impl Lead {
     }
 
     /// Gives the right up, at once and in order.
-    pub async fn end(self) {
-        let Self { mut listener, .. } = self;
-        let unlock =
-            async { sqlx::query("SELECT pg_advisory_unlock($1)").bind(LOCK).execute(listener.acquire().await?).await };
+    pub async fn end(mut self) {
         // Where that fails the connection is closed below, which is as good.
-        let _ = timeout(Duration::from_secs(1), unlock).await;
+        let _ = timeout(Duration::from_secs(1), self.unlock(LOCK)).await;
     }
 
-    async fn try_lock(&mut self) -> Result<bool> {
-        let query = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(LOCK);
+    async fn unlock(&mut self, lock: i64) -> Result<()> {
+        let query = sqlx::query("SELECT pg_advisory_unlock($1)").bind(lock);
+        let unlocked = async { query.execute(self.listener.acquire().await?).await.map(drop) };
+        let unlocked = self.listening.within(unlocked).await;
+        self.answered("giving up a lock of the outbox", unlocked)
+    }
+
+    async fn try_lock(&mut self, lock: i64) -> Result<bool> {
+        let query = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(lock);
         let locked = async { query.fetch_one(self.listener.acquire().await?).await };
         let locked = self.listening.within(locked).await;
         self.answered("asking for the outbox", locked)

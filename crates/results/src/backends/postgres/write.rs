@@ -136,7 +136,19 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Writes a record inside the transaction of this name, and tells whether it stands there.
+/// Announces tasks whose rows stand, in a transaction that nobody waits for: the server makes all that notify commit one
+/// after the other.
+pub(super) async fn announce(connections: &Connections, ids: &[String]) -> Result<()> {
+    const ANNOUNCE: &str = "SELECT set_config('synchronous_commit', 'off', true),
+        (SELECT count(pg_notify('celeriac_finished', payload)) FROM unnest($1::text[]) AS ended (payload))";
+    let mut lease = connections.lease().await?;
+    let query = sqlx::query(ANNOUNCE).bind(payloads(ids.iter().map(String::as_str)));
+    let answer = connections.within(query.execute(&mut lease.connection)).await;
+    lease.conclude(answer).map(drop).map_err(|cause| connections.error("announcing outcomes", cause))
+}
+
+/// Writes a record inside the transaction of this name, and tells whether it stands there. That it has ended is not
+/// announced: see [`announce`].
 pub(super) async fn record_in(connection: &mut PgConnection, name: &str, record: &TaskRecord) -> sqlx::Result<bool> {
     let statement = statement(std::slice::from_ref(record), &[0], name);
     Ok(stored(&statement.fetch_one(connection).await?)?.is_none())
@@ -188,7 +200,10 @@ fn statement(records: &[TaskRecord], part: &[usize], transaction: &str) -> State
         .bind(sparse!(|row| row.record.runtime.map(exact::seconds)))
         .bind(sparse!(|row| row.record.trace_id.as_deref().map(exact::text)))
         .bind(sparse!(|row| (row.record.replays > 0).then(|| i64::from(row.record.replays))))
-        .bind(announcements(rows.iter().map(|row| row.record)))
+        .bind(match transaction {
+            "" => payloads(rows.iter().filter(|row| row.record.state.is_final()).map(|row| row.record.id.as_str())),
+            _ => Vec::new(),
+        })
         .bind(transaction.to_owned());
     match has_failed {
         true => statement.bind(full!(|row| row.record.is_failed_attempt())),
@@ -196,11 +211,11 @@ fn statement(records: &[TaskRecord], part: &[usize], transaction: &str) -> State
     }
 }
 
-/// The ids of those that have ended, in as few notifications as hold them.
-fn announcements<'a>(records: impl Iterator<Item = &'a TaskRecord>) -> Vec<String> {
+/// These ids in as few notifications as hold them.
+fn payloads<'a>(ids: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut payloads: Vec<String> = Vec::new();
-    for record in records.filter(|record| record.state.is_final()) {
-        let id = announced(&record.id);
+    for id in ids {
+        let id = announced(id);
         match payloads.last_mut() {
             Some(payload) if payload.len() + 1 + id.len() <= LONGEST_PAYLOAD => {
                 payload.push('\n');
