@@ -114,7 +114,7 @@ impl Stage {
         let arguments = ["worker", "-l", "warn", "-c", "1", "--prefetch", "1"];
         let worker = Program::start(PROGRAM, &arguments, &variables);
         let ready = async || peer.ready("celeriac").await;
-        eventually_within(Duration::from_secs(300), "everything is run", ready, |ready| *ready == 0).await;
+        eventually_within(Duration::from_secs(900), "everything is run", ready, |ready| *ready == 0).await;
         let rows = "SELECT count(*) FROM celeriac.tasks WHERE state = 'SUCCESS'";
         let mut database = self.bed.database().await;
         let ended = async || sqlx::query_scalar::<_, i64>(rows).fetch_one(&mut database).await.unwrap();
@@ -161,7 +161,7 @@ async fn everything_is_sent_in_the_order_of_its_key_although_the_relay_is_killed
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_is_sent_in_the_order_of_its_key_although_the_relay_is_stopped_and_wakes_as_another_relays() {
     let stage = Stage::new().await;
-    let (least, stops) = if is_long() { (50_000, 10) } else { (2_000, 1) };
+    let (least, stops) = if is_long() { (20_000, 10) } else { (2_000, 1) };
     let ((), count) = tokio::join!(stage.keep_stopping(stops), stage.write(least, stops));
     println!("relay stopped and woken {}", stage.check(count).await);
 }
