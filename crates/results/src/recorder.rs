@@ -37,7 +37,8 @@ pub struct Recorder {
 
 #[derive(Debug)]
 struct Entry {
-    record: TaskRecord,
+    /// Boxed: it passes through many hands.
+    record: Box<TaskRecord>,
     answer: oneshot::Sender<Recorded>,
 }
 
@@ -59,7 +60,7 @@ impl Recorder {
     ///
     /// # Errors
     /// When the recorder ended before that. The record may stand in the store or not: do not acknowledge the message.
-    pub async fn record(&self, record: TaskRecord) -> Result<Recorded> {
+    pub async fn record(&self, record: Box<TaskRecord>) -> Result<Recorded> {
         let (answer, recorded) = oneshot::channel();
         self.queue.send(Entry { record, answer }).await.map_err(|_| Error::Closed)?;
         recorded.await.map_err(|_| Error::Closed)
@@ -153,7 +154,7 @@ async fn next_ids(announcements: &mut mpsc::Receiver<String>) -> Option<Vec<Stri
 impl Batch {
     fn push(&mut self, Entry { record, answer }: Entry) {
         self.bytes += record.size();
-        self.records.push(record);
+        self.records.push(*record);
         self.answers.push(answer);
     }
 

@@ -150,7 +150,7 @@ async fn beside<T>(store: &Arc<Scripted>, options: &ResultsOptions, work: impl A
 async fn what_comes_together_is_written_together() {
     let store = Scripted::open();
     let answers = beside(&store, &options(256, 1), async |recorder| {
-        join_all((0..600).map(|number| recorder.record(ended(number)))).await
+        join_all((0..600).map(|number| recorder.record(Box::new(ended(number))))).await
     })
     .await;
     assert!(answers.iter().all(|answer| matches!(answer, Ok(Recorded::Stored))));
@@ -163,7 +163,7 @@ async fn what_comes_together_is_written_together() {
 async fn a_lone_outcome_waits_for_no_other() {
     let store = Scripted::open();
     let begun = tokio::time::Instant::now();
-    let recorded = beside(&store, &options(256, 1), async |recorder| recorder.record(ended(1)).await).await;
+    let recorded = beside(&store, &options(256, 1), async |recorder| recorder.record(Box::new(ended(1))).await).await;
     assert_eq!(recorded.unwrap(), Recorded::Stored);
     assert_eq!(begun.elapsed(), Duration::ZERO);
 }
@@ -173,7 +173,7 @@ async fn a_batch_is_bounded_in_bytes() {
     let store = Scripted::open();
     let answers = beside(&store, &options(256, 1), async |recorder| {
         let large = |number| TaskRecord { result: Some("7".repeat(1 << 20)), ..ended(number) };
-        join_all((0..16).map(|number| recorder.record(large(number)))).await
+        join_all((0..16).map(|number| recorder.record(Box::new(large(number))))).await
     })
     .await;
     assert!(answers.iter().all(Result::is_ok));
@@ -185,7 +185,8 @@ async fn everybody_gets_the_answer_to_his_own_record() {
     let store = Scripted::open();
     let answers = beside(&store, &options(16, 2), async |recorder| {
         let state = |number| if number % 3 == 0 { State::Rejected } else { State::Success };
-        join_all((0..100).map(|number| recorder.record(TaskRecord { state: state(number), ..ended(number) }))).await
+        join_all((0..100).map(|number| recorder.record(Box::new(TaskRecord { state: state(number), ..ended(number) }))))
+            .await
     })
     .await;
     for (number, answer) in answers.into_iter().enumerate() {
@@ -197,7 +198,7 @@ async fn everybody_gets_the_answer_to_his_own_record() {
 async fn nothing_is_lost_while_the_store_is_away() {
     let store = Scripted::failing(20);
     let answers = beside(&store, &options(8, 2), async |recorder| {
-        join_all((0..100).map(|number| recorder.record(ended(number)))).await
+        join_all((0..100).map(|number| recorder.record(Box::new(ended(number))))).await
     })
     .await;
     assert!(answers.iter().all(|answer| matches!(answer, Ok(Recorded::Stored))));
@@ -208,7 +209,7 @@ async fn nothing_is_lost_while_the_store_is_away() {
 async fn callers_wait_when_the_queue_is_full() {
     let store = Scripted::shut();
     let (recorder, service) = Recorder::new(Arc::clone(&store) as Arc<dyn Backend>, &options(4, 1));
-    let mut waits: Vec<_> = (0..100).map(|number| Box::pin(recorder.record(ended(number)))).collect();
+    let mut waits: Vec<_> = (0..100).map(|number| Box::pin(recorder.record(Box::new(ended(number))))).collect();
     for wait in &mut waits {
         assert!(futures::poll!(wait).is_pending());
     }
@@ -225,7 +226,7 @@ async fn callers_wait_when_the_queue_is_full() {
 async fn what_was_taken_before_the_stop_is_written() {
     let store = Scripted::open();
     let (recorder, service) = Recorder::new(Arc::clone(&store) as Arc<dyn Backend>, &options(4, 1));
-    let mut waits: Vec<_> = (0..8).map(|number| Box::pin(recorder.record(ended(number)))).collect();
+    let mut waits: Vec<_> = (0..8).map(|number| Box::pin(recorder.record(Box::new(ended(number))))).collect();
     for wait in &mut waits {
         assert!(futures::poll!(wait).is_pending());
     }
@@ -235,7 +236,7 @@ async fn what_was_taken_before_the_stop_is_written() {
     for wait in waits {
         assert_eq!(wait.await.unwrap(), Recorded::Stored);
     }
-    assert!(matches!(recorder.record(ended(9)).await, Err(Error::Closed)));
+    assert!(matches!(recorder.record(Box::new(ended(9))).await, Err(Error::Closed)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -244,7 +245,7 @@ async fn who_was_not_written_gets_an_error() {
     let (recorder, service) = Recorder::new(Arc::clone(&store) as Arc<dyn Backend>, &options(4, 1));
     let stop = CancellationToken::new();
     stop.cancel();
-    let wait = recorder.record(ended(1));
+    let wait = recorder.record(Box::new(ended(1)));
     let mut wait = std::pin::pin!(wait);
     assert!(futures::poll!(&mut wait).is_pending());
     assert!(timeout(Duration::from_secs(30), service.run(stop)).await.is_err(), "it never gives up by itself");

@@ -147,7 +147,7 @@ impl Life<'_> {
         let Some(id) = text("task_id") else { return Ending::Done };
         if let Some(results) = &self.core.results {
             let row = record::step_row(self, id.to_owned(), step.task.clone(), state, failure.clone());
-            match results.record(row).await {
+            match results.record(Box::new(row)).await {
                 Ok(Ending::Again) => return Ending::Again,
                 Ok(_) => {}
                 Err(reason) => tracing::warn!(id, reason, "the end of a later step cannot be recorded"),

@@ -158,7 +158,9 @@ impl Bounds {
     }
 
     async fn within(mut self, attempt: impl Future<Output = Finished>) -> Attempt {
-        let Some(terminated) = self.terminated.take() else { return self.in_time(attempt).await };
+        // Pinned here, so that it is held once: each further hand would take as much memory again.
+        let mut attempt = std::pin::pin!(attempt);
+        let Some(terminated) = self.terminated.take() else { return self.in_time(attempt.as_mut()).await };
         let grace = self.grace;
         let overdue = async {
             terminated.cancelled().await;
@@ -166,7 +168,7 @@ impl Bounds {
         };
         tokio::select! {
             biased;
-            attempt = self.in_time(attempt) => match attempt {
+            attempt = self.in_time(attempt.as_mut()) => match attempt {
                 // It was told to end, and does: that is no error to be tried again. A result is one all the same.
                 Attempt::Finished(Err(_)) if terminated.is_cancelled() => Attempt::Terminated,
                 attempt => attempt,
@@ -175,8 +177,7 @@ impl Bounds {
         }
     }
 
-    async fn in_time(self, attempt: impl Future<Output = Finished>) -> Attempt {
-        let mut attempt = std::pin::pin!(attempt);
+    async fn in_time(&self, mut attempt: Pin<&mut impl Future<Output = Finished>>) -> Attempt {
         if self.limits != TimeLimits::default() {
             let hard = std::pin::pin!(never_or_after(self.limits.hard));
             let soft = std::pin::pin!(never_or_after(self.limits.soft));

@@ -6,16 +6,19 @@
 //!
 //! A delivery is settled last: what is acknowledged is recorded, and what follows from it is on its queue. A process
 //! that dies anywhere before that leaves the delivery to another worker, which finds in the store how far this one got.
+//!
+//! A life is one future, made and moved for every delivery. What is not on the way of a plain success is therefore boxed where
+//! it is awaited: otherwise each life would be as large as the largest of all ways, many times the memory that it needs.
 
 use std::collections::HashSet;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_broker::{Broker, Delivery, Settlement};
+use celeriac_broker::{Broker, Delivery, Origin, Settlement};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::task::Acks;
-use celeriac_protocol::{ArgumentError, Body, DecodeLimits, Embed, Failure, State, TaskHeaders};
+use celeriac_protocol::{ArgumentError, Body, DecodeLimits, Embed, Failure, Message, State, TaskHeaders};
 use celeriac_results::{Backend, Begun, Recorded, Recorder, Suspects, TaskRecord};
 use celeriac_telemetry::clock;
 use celeriac_telemetry::occurrences::worker::{
@@ -82,7 +85,7 @@ impl Results {
     ///
     /// # Errors
     /// With the reason, when the store will never take this row, whatever is tried.
-    pub(crate) async fn record(&self, row: TaskRecord) -> Result<Ending, String> {
+    pub(crate) async fn record(&self, row: Box<TaskRecord>) -> Result<Ending, String> {
         let state = row.state;
         match self.recorder.record(row).await {
             Ok(Recorded::Kept(kept)) if kept.is_final() && kept != state => Ok(Ending::Superseded),
@@ -154,19 +157,49 @@ pub(crate) struct Interrupted;
 /// Leads a delivery from its arrival to its settlement.
 pub(crate) async fn live(core: Arc<Core>, delivery: Delivery, slot: Slot) {
     let received_at = clock::now();
+    let (received, settlement) = match open(&core, delivery) {
+        Ok(opened) => opened,
+        Err(unreadable) => {
+            drop(slot);
+            let Unopened { message, origin, unusable, settlement } = *unreadable;
+            let mut refused = Box::pin(follow_up::refuse_unread(&core, message, &origin, &unusable, received_at));
+            return core.until_given_up(refused.as_mut()).await.settle(settlement);
+        }
+    };
+    let span = begin_span(&core, &received);
+    let life = Life { core: &core, received, received_at, span: &span };
+    let mut settlement = Some(settlement);
+    let Ended { ending, state, failure } = core.until_given_up(pin!(life.lead(slot, &mut settlement))).await;
+    if let Some(settlement) = settlement {
+        ending.settle(settlement);
+    }
+    span.settled(ending.word());
+    span.end(state, failure.as_ref());
+}
+
+/// A delivery whose headers cannot be read.
+struct Unopened {
+    message: Message,
+    origin: Origin,
+    unusable: Unusable,
+    settlement: Settlement,
+}
+
+/// Reads the headers.
+fn open(core: &Core, delivery: Delivery) -> Result<(Arc<Received>, Settlement), Box<Unopened>> {
     let Delivery { mut message, origin, settlement } = delivery;
     if core.broadcasts.contains(&*origin.queue) {
         make_own(&mut message.headers, &core.name);
     }
-    let headers = match message.read_headers(&core.limits, TimeZone::system) {
-        Ok(headers) => headers,
-        Err(unreadable) => {
-            let unusable = unreadable.into();
-            drop(slot);
-            let refused = follow_up::refuse_unread(&core, message, &origin, &unusable, received_at);
-            return core.until_given_up(pin!(refused)).await.settle(settlement);
-        }
-    };
+    match message.read_headers(&core.limits, TimeZone::system) {
+        Ok(headers) => Ok((Arc::new(Received::new(message, headers, origin)), settlement)),
+        Err(unreadable) => Err(Box::new(Unopened { message, origin, unusable: unreadable.into(), settlement })),
+    }
+}
+
+/// The span of a delivery, which tells that it has arrived.
+fn begin_span(core: &Core, received: &Received) -> ProcessSpan {
+    let Received { message, headers, origin, .. } = received;
     let info = ProcessInfo {
         task: &headers.task,
         id: &headers.id,
@@ -184,15 +217,7 @@ pub(crate) async fn live(core: Arc<Core>, delivery: Delivery, slot: Slot) {
         queue: &origin.queue,
         redelivered: origin.redelivered,
     });
-    let received = Arc::new(Received::new(message, headers, origin));
-    let life = Life { core: &core, received, received_at, span: &span };
-    let mut settlement = Some(settlement);
-    let Ended { ending, state, failure } = core.until_given_up(pin!(life.lead(slot, &mut settlement))).await;
-    if let Some(settlement) = settlement {
-        ending.settle(settlement);
-    }
-    span.settled(ending.word());
-    span.end(state, failure.as_ref());
+    span
 }
 
 impl Ending {
@@ -237,7 +262,7 @@ impl Life<'_> {
             Err(unusable) => {
                 // What it carries is somebody's all the same: the steps after it will never run.
                 let embed = self.read_body().map(|(_, embed)| embed).unwrap_or_default();
-                return self.refuse(&unusable, None, &embed, slot).await;
+                return Box::pin(self.refuse(&unusable, None, &embed, slot)).await;
             }
         };
         let slot = match self.admit(slot).await {
@@ -250,7 +275,7 @@ impl Life<'_> {
         };
         let ended = self.run(task, slot, settlement).await;
         if let Some(mark) = mark {
-            mark.clear(&ended).await;
+            Box::pin(mark.clear(&ended)).await;
         }
         ended
     }
@@ -259,7 +284,7 @@ impl Life<'_> {
     async fn run(&self, task: &TaskDefinition, slot: Slot, settlement: &mut Option<Settlement>) -> Ended {
         let (body, embed) = match self.read_body() {
             Ok(read) => read,
-            Err(unusable) => return self.refuse(&unusable, None, &Embed::default(), slot).await,
+            Err(unusable) => return Box::pin(self.refuse(&unusable, None, &Embed::default(), slot)).await,
         };
         let begun = match self.begin().await {
             Ok(begun) => begun,
@@ -277,16 +302,18 @@ impl Life<'_> {
             return match run(ctx, body) {
                 Ok(run) => {
                     let prepared = Prepared { task, run, bounds, hooked, arguments, embed: &embed };
-                    self.lead_in_transaction(prepared, slot).await
+                    Box::pin(self.lead_in_transaction(prepared, slot)).await
                 }
-                Err(error) => self.refuse(&Unusable::Arguments(error), arguments, &embed, slot).await,
+                Err(error) => Box::pin(self.refuse(&Unusable::Arguments(error), arguments, &embed, slot)).await,
             };
         }
         let timing = Timing::begin();
         let attempt = match self.execute(task, ctx, body, hooked.as_ref()).await {
             Ok(attempt) => attempt,
             // What it carries could be read: to those who follow, this is a failure like any other.
-            Err(error) => return self.refuse(&Unusable::Arguments(error), arguments, &embed, slot).await,
+            Err(error) => {
+                return Box::pin(self.refuse(&Unusable::Arguments(error), arguments, &embed, slot)).await;
+            }
         };
         let timing = timing.end();
         // What remains is waiting for others, unless there are hooks: the slot is free for the next task.
@@ -294,7 +321,7 @@ impl Life<'_> {
         let finished = match attempt {
             Attempt::Finished(finished) => finished,
             Attempt::Interrupted => return self.interrupted(task),
-            Attempt::Terminated => return self.terminate(arguments, timing, &embed).await,
+            Attempt::Terminated => return Box::pin(self.terminate(arguments, timing, &embed)).await,
         };
         let Ok(verdict) = self.judge(task, hooked, finished, &timing).await else { return self.interrupted(task) };
         drop(slot);
@@ -315,7 +342,7 @@ impl Life<'_> {
         let Some(hooked) = hooked else { return Ok(verdict) };
         tokio::select! {
             biased;
-            verdict = self.span.run(hooked.judge(verdict)) => Ok(verdict),
+            verdict = self.span.run(Box::pin(hooked.judge(verdict))) => Ok(verdict),
             () = self.core.world.interrupt.cancelled() => Err(Interrupted),
         }
     }
@@ -354,17 +381,19 @@ impl Life<'_> {
     /// Whether the task may start now. Headers and store decide; the body is not looked at.
     async fn admit(&self, slot: Slot) -> Result<Slot, Ended> {
         if self.has_expired() {
-            return Err(self.expire().await);
+            return Err(Box::pin(self.expire()).await);
         }
         if self.is_revoked() {
-            return Err(self.revoke().await);
+            return Err(Box::pin(self.revoke()).await);
         }
-        if let Some(ending) = self.already_led().await {
+        if self.may_have_been_led()
+            && let Some(ending) = Box::pin(self.already_led()).await
+        {
             return Err(ending.into());
         }
         let slot = match self.time_until_due() {
             None => slot,
-            Some(wait) => self.await_due(wait, slot).await?,
+            Some(wait) => Box::pin(self.await_due(wait, slot)).await?,
         };
         self.keep_to_rate(slot).await
     }
@@ -398,15 +427,18 @@ impl Life<'_> {
         self.headers().eta.map(time_until).filter(|wait| !wait.is_zero())
     }
 
-    /// What an earlier delivery of this attempt left in the store, if this one may not be the first.
+    /// Whether this may not be the first delivery of this attempt.
+    pub(crate) fn may_have_been_led(&self) -> bool {
+        let message = &self.received.message.headers;
+        let repeated = message.get(names::REPEATED).is_some() || message.rounds() > 0;
+        self.received.is_again() || self.headers().retries > 0 || repeated || message.replays() > 0
+    }
+
+    /// What an earlier delivery of this attempt left in the store.
     pub(crate) async fn already_led(&self) -> Option<Ending> {
         let TaskHeaders { task, id, retries, .. } = self.headers();
         let message = &self.received.message.headers;
-        let repeated = message.get(names::REPEATED).is_some() || message.rounds() > 0;
         let replays = message.replays();
-        if !self.received.is_again() && *retries == 0 && !repeated && replays == 0 {
-            return None;
-        }
         let row = match self.find_row().await {
             Ok(row) => row?,
             Err(Interrupted) => return Some(Ending::Again),
@@ -457,11 +489,11 @@ impl Life<'_> {
         match verdict {
             Verdict::Succeed(result) => {
                 self.span.tell(&TaskSucceeded { task: task.name, id, runtime });
-                let keeps = self.keeps_outcome(task);
-                let (row, follow) = match (keeps, self.is_awaited() || !embed.is_empty()) {
+                let (row, follow) = match (self.keeps_outcome(task), self.is_awaited() || !embed.is_empty()) {
                     (true, true) => (Some(result.clone()), Some(result)),
                     (true, false) => (Some(result), None),
-                    (false, _) => (None, Some(result)),
+                    (false, true) => (None, Some(result)),
+                    (false, false) => (None, None),
                 };
                 let ending = match row {
                     Some(result) => self.record(State::Success, Outcome { result: Some(result), ..outcome }).await,
@@ -469,20 +501,20 @@ impl Life<'_> {
                 };
                 let ended = Ended { ending, state: State::Success, failure: None };
                 match follow {
-                    Some(result) => ended.and(self.after_success(embed, &result, Again::No)).await,
+                    Some(result) => Box::pin(ended.and(self.after_success(embed, &result, Again::No))).await,
                     None => ended,
                 }
             }
-            Verdict::Retry { wait, failure } => self.try_again(task, wait, failure, outcome).await,
+            Verdict::Retry { wait, failure } => Box::pin(self.try_again(task, wait, failure, outcome)).await,
             Verdict::Fail(failure) => {
                 self.tell_failure(task, &failure, runtime);
-                let ended = self.end_with(State::Failure, failure.clone(), outcome).await;
-                ended.and(self.after_failure(embed, &failure, Again::No)).await
+                let ended = Box::pin(self.end_with(State::Failure, failure.clone(), outcome)).await;
+                Box::pin(ended.and(self.after_failure(embed, &failure, Again::No))).await
             }
             Verdict::DeadLetter { reason, failure } => {
                 self.tell_failure(task, &failure, runtime);
-                let ended = self.bury(reason, failure.clone(), outcome).await;
-                ended.and(self.after_failure(embed, &failure, Again::No)).await
+                let ended = Box::pin(self.bury(reason, failure.clone(), outcome)).await;
+                Box::pin(ended.and(self.after_failure(embed, &failure, Again::No))).await
             }
             Verdict::Ignore => Ended { ending: Ending::Done, state: State::Ignored, failure: None },
         }
@@ -567,10 +599,10 @@ impl Life<'_> {
     /// Records an outcome; it is durable when this returns [`Ending::Done`].
     async fn record(&self, state: State, outcome: Outcome) -> Ending {
         let Some(results) = &self.core.results else { return Ending::Done };
-        match results.record(record::row(self, state, outcome)).await {
+        match results.record(Box::new(record::row(self, state, outcome))).await {
             Ok(ending) => ending,
             // What cannot be recorded is not lost: its message stands where a person finds it.
-            Err(reason) => follow_up::dead_letter(self, "unrecordable", &reason).await,
+            Err(reason) => Box::pin(follow_up::dead_letter(self, "unrecordable", &reason)).await,
         }
     }
 

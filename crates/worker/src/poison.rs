@@ -68,15 +68,21 @@ impl Mark<'_> {
     }
 }
 
-impl Life<'_> {
+impl<'a> Life<'a> {
     /// Puts on record that a suspect begins, sends it back until it has its turn to run alone, or quarantines it.
-    pub(crate) async fn suspect(&self, task: &TaskDefinition) -> Result<Option<Mark<'_>>, Ended> {
+    pub(crate) async fn suspect(&self, task: &TaskDefinition) -> Result<Option<Mark<'a>>, Ended> {
         let is_suspect = self.received.is_again() && task.options.acks == Acks::Late;
-        let Some(results) = self.core.results.as_ref().filter(|_| is_suspect) else { return Ok(None) };
+        match self.core.results.as_ref().filter(|_| is_suspect) {
+            Some(results) => Box::pin(self.mark(task, results)).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn mark(&self, task: &TaskDefinition, results: &'a Results) -> Result<Mark<'a>, Ended> {
         let most = task.options.max_deliveries.unwrap_or(self.core.max_deliveries).max(2);
         let mark = |turn| Mark { results, attempt: self.attempt(), _turn: turn };
         match judge(self.put_on_record(results, together(most)).await?, most) {
-            Judgement::Run => Ok(Some(mark(None))),
+            Judgement::Run => Ok(mark(None)),
             Judgement::Quarantine(times) => Err(self.quarantine(times).await),
             Judgement::RunAlone => {
                 let Ok(turn) = Arc::clone(&self.core.alone).try_acquire_owned() else {
@@ -85,7 +91,7 @@ impl Life<'_> {
                 };
                 match judge(self.put_on_record(results, most - 1).await?, most) {
                     Judgement::Quarantine(times) => Err(self.quarantine(times).await),
-                    Judgement::Run | Judgement::RunAlone => Ok(Some(mark(Some(turn)))),
+                    Judgement::Run | Judgement::RunAlone => Ok(mark(Some(turn))),
                 }
             }
         }

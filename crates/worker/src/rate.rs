@@ -144,13 +144,19 @@ impl Drop for Place<'_> {
 impl Life<'_> {
     /// Waits until the task may start by its rate: less than a second here, or outside.
     pub(crate) async fn keep_to_rate(&self, slot: Slot) -> Result<Slot, Ended> {
-        let Some(limiter) = self.core.rates.find(&self.received.headers.task) else { return Ok(slot) };
+        match self.core.rates.find(&self.received.headers.task) {
+            Some(limiter) => Box::pin(self.keep_to(&limiter, slot)).await,
+            None => Ok(slot),
+        }
+    }
+
+    async fn keep_to(&self, limiter: &Limiter, slot: Slot) -> Result<Slot, Ended> {
         let rounds = self.received.message.headers.rounds();
         let meter = slot.meter();
         let room = meter.join_line();
         let answer = limiter.book().ask(rounds > 0, room, Instant::now());
         let place = match answer {
-            Answer::InLine => Place { limiter: &limiter, meter },
+            Answer::InLine => Place { limiter, meter },
             Answer::Round(wait) => {
                 if room {
                     meter.leave_line();

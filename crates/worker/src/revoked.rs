@@ -27,14 +27,16 @@ impl Life<'_> {
         };
         match begun {
             Ok(begun) => Ok(Some(begun)),
-            Err(_) => Err(self.revoke().await),
+            Err(_) => Err(Box::pin(self.revoke()).await),
         }
     }
 
     /// Ends a task that has not begun.
     pub(crate) async fn revoke(&self) -> Ended {
         // What an earlier delivery has come to stands, and what follows from it is owed.
-        if let Some(ending) = self.already_led().await {
+        if self.may_have_been_led()
+            && let Some(ending) = self.already_led().await
+        {
             return ending.into();
         }
         let embed = self.read_body().map(|(_, embed)| embed).unwrap_or_default();

@@ -61,7 +61,7 @@ pub(crate) async fn refuse_unread(
     let failure = Failure::new(unusable.kind(), error);
     let row = record::unread_row(core, origin, id, task.unwrap_or_default(), failure, replays, received_at);
     // A row that the store will never take is no loss: the message stands in the dead-letter queue already.
-    results.record(row).await.unwrap_or(Ending::Done)
+    results.record(Box::new(row)).await.unwrap_or(Ending::Done)
 }
 
 async fn send_dead(core: &Core, mut message: Message, origin: &Origin, reason: &'static str, error: &str) -> Ending {

@@ -49,7 +49,7 @@ pub(crate) struct Hooked<'a> {
 pub(crate) async fn around(hooked: Option<&Hooked<'_>>, run: impl Future<Output = Finished>) -> Finished {
     match hooked {
         None => run.await,
-        Some(hooked) => hooked.around(run).await,
+        Some(hooked) => Box::pin(hooked.around(run)).await,
     }
 }
 
