@@ -107,6 +107,20 @@ async fn a_limit_of_the_worker_holds_for_tasks_that_say_nothing() {
 }
 
 #[tokio::test]
+async fn a_soft_limit_of_a_call_that_is_never_reached_is_refused() {
+    let bed = Bed::new().await;
+    let client = bed.program(tasks![plain]).build().unwrap().client().await.unwrap();
+    let seconds = Duration::from_secs;
+    let refused = plain().time_limit(seconds(1)).soft_time_limit(seconds(5)).submit(&client).await.unwrap_err();
+    assert!(refused.to_string().contains("soft time limit of 5s is never reached: the hard one ends it after 1s"));
+    plain().time_limit(seconds(5)).soft_time_limit(seconds(1)).submit(&client).await.unwrap();
+    // Celery's word for none.
+    plain().time_limit(seconds(0)).soft_time_limit(seconds(5)).submit(&client).await.unwrap();
+    client.close().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
 async fn a_task_is_told_why_it_should_come_to_an_end() {
     let bed = Bed::new().await;
     let state = std::sync::Arc::new(told_nothing());

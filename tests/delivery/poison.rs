@@ -82,7 +82,10 @@ async fn what_brings_its_worker_down_is_quarantined_and_its_neighbours_end() {
     assert_eq!((deaths, begun(&journal, poison.id())), (3, 3));
     let row = poison.record().await.unwrap().unwrap();
     let failure = row.failure.unwrap();
-    assert_eq!((row.state, failure.kind.as_str()), (State::Failure, "WorkerLostError"));
+    assert_eq!((row.state, row.attempts, failure.kind.as_str()), (State::Failure, 1, "WorkerLostError"));
+    let suspects = "SELECT count(*) FROM celeriac.suspects";
+    let suspects = async || sqlx::query_scalar::<_, i64>(suspects).fetch_one(&mut bed.database().await).await.unwrap();
+    eventually("nobody is suspected any more", suspects, |suspects| *suspects == 0).await;
     assert!(failure.message.contains("3 times"), "{}", failure.message);
     for neighbour in &neighbours {
         assert!(neighbour.successful().await.unwrap());

@@ -1,12 +1,14 @@
 //! How a worker ends.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use celeriac::Request;
+use celeriac::prelude::*;
 use celeriac_client::call::CallOptions;
 use celeriac_protocol::{Body, Value};
 use celeriac_tests::wait::eventually;
-use celeriac_tests::{Bed, Program};
+use celeriac_tests::{Bed, Program, Running};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
 
@@ -135,6 +137,92 @@ async fn a_blocking_task_that_goes_on_does_not_keep_the_process() {
     assert!(worker.output().contains("1 blocking tasks have not ended"), "{}", worker.output());
     let peer = bed.peer().await;
     eventually("it is back", async || peer.ready("celeriac").await, |ready| *ready == 1).await;
+    client.close().await;
+    bed.clear().await;
+}
+
+/// What tasks have done so far.
+#[derive(Default)]
+struct Seen(Mutex<Vec<String>>);
+
+impl Seen {
+    fn note(ctx: &TaskContext, word: &str) -> TaskResult<()> {
+        ctx.state::<Self>()?.0.lock().unwrap().push(format!("{} {word}", ctx.id()));
+        Ok(())
+    }
+
+    fn count(&self, word: &str) -> usize {
+        self.0.lock().unwrap().iter().filter(|line| line.ends_with(word)).count()
+    }
+}
+
+/// Goes on until it is told to end, tidies up, and ends in one way or another.
+#[task(name = "t.listen", max_retries = 1)]
+async fn listen(ctx: TaskContext, ending: String) -> TaskResult<String> {
+    Seen::note(&ctx, "begun")?;
+    ctx.cancelled().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    Seen::note(&ctx, "tidied")?;
+    match ending.as_str() {
+        "success" => Ok(ending),
+        "later" => Err(TaskError::retry_in(Duration::from_secs(60), "not here")),
+        "late" => {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            Ok(ending)
+        }
+        _ => Err(TaskError::new("told to end")),
+    }
+}
+
+/// The same on a thread.
+#[task(name = "t.listen_on_a_thread")]
+fn listen_on_a_thread(ctx: TaskContext) -> TaskResult<()> {
+    Seen::note(&ctx, "begun")?;
+    while !ctx.is_cancelled() {
+        nap();
+    }
+    Seen::note(&ctx, "tidied")?;
+    Err(TaskError::new("told to end"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a thread of its own")]
+fn nap() {
+    std::thread::sleep(Duration::from_millis(20));
+}
+
+/// Listens to nothing, and fails in the moment in which the worker stops.
+#[task(name = "t.deaf")]
+async fn deaf(ctx: TaskContext) -> TaskResult<()> {
+    Seen::note(&ctx, "begun")?;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_listens_may_tidy_up_and_an_error_after_that_is_no_attempt() {
+    let (bed, seen) = (Bed::new().await, Arc::new(Seen::default()));
+    let program = bed.program(tasks![listen, listen_on_a_thread, deaf]).shared(Arc::clone(&seen));
+    let running = Running::start(&program.set("worker.drain", "0s").build().unwrap()).await;
+    let send = async |ending: &str| listen(ending.to_owned()).submit(&running.client).await.unwrap();
+    let (failed, succeeded) = (send("error").await, send("success").await);
+    let (later, late) = (send("later").await, send("late").await);
+    let threaded = listen_on_a_thread().submit(&running.client).await.unwrap();
+    let deaf = deaf().submit(&running.client).await.unwrap();
+    eventually("all run", async || seen.count("begun"), |begun| *begun == 6).await;
+    let asked = Instant::now();
+    running.stop().await;
+    assert!(asked.elapsed() < Duration::from_secs(20));
+
+    assert_eq!(seen.count("tidied"), 5, "{:?}", seen.0.lock().unwrap());
+    let client = bed.program([]).build().unwrap().client().await.unwrap();
+    let record = async |id: &str| client.handle::<()>(id).record().await.unwrap().map(|row| (row.state, row.attempts));
+    assert_eq!(record(succeeded.id()).await, Some((State::Success, 1)));
+    assert_eq!(record(later.id()).await, Some((State::Retry, 1)), "it says itself what comes next");
+    for id in [failed.id(), late.id(), threaded.id(), deaf.id()] {
+        assert_eq!(record(id).await, None);
+    }
+    let peer = bed.peer().await;
+    eventually("they are back", async || peer.ready("celeriac").await, |ready| *ready == 4).await;
     client.close().await;
     bed.clear().await;
 }

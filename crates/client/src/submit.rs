@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use celeriac_broker::{Destination, Error as BrokerError, Outgoing, RouteQuestion};
+use celeriac_config::duration;
 use celeriac_protocol::headers::names;
 use celeriac_protocol::repr::{repr_args, repr_kwargs};
-use celeriac_protocol::{Appearance, Body, Embed, HeaderMap, Message, Properties, Task, TaskHeaders, TaskOptions};
+use celeriac_protocol::{
+    Appearance, Body, Embed, HeaderMap, Message, Properties, Task, TaskHeaders, TaskOptions, TimeLimits,
+};
 use celeriac_telemetry::occurrences::client::{SendFailed, TaskSent};
 use celeriac_telemetry::trace::PublishSpan;
 use celeriac_telemetry::{Chain, Occurrence, clock};
@@ -227,6 +230,7 @@ impl Client {
             let reason = format!("header `{name}` is the framework's own; choose another name");
             return Err(Error::Call { task, reason });
         }
+        check_limits(&task, options.limits)?;
         let id = options.id.unwrap_or_else(new_id);
         let appearance = match self.inner.options.headers {
             HeaderStyle::Brief => None,
@@ -311,6 +315,18 @@ impl Client {
 }
 
 /// A body that carries what follows from the call, beside what it carries already.
+/// A soft limit that is never reached is a mistake. Zero is no limit.
+fn check_limits(task: &str, TimeLimits { hard, soft }: TimeLimits) -> Result<()> {
+    match (hard.filter(|hard| !hard.is_zero()), soft) {
+        (Some(hard), Some(soft)) if soft >= hard => {
+            let (hard, soft) = (duration::format(hard), duration::format(soft));
+            let reason = format!("its soft time limit of {soft} is never reached: the hard one ends it after {hard}");
+            Err(Error::Call { task: task.to_owned(), reason })
+        }
+        _ => Ok(()),
+    }
+}
+
 fn with_follow_ups(task: &str, body: Body, follow: Follow) -> Result<Body> {
     if follow == Follow::default() && body.embed.is_null() {
         return Ok(body);

@@ -170,10 +170,12 @@ impl TaskContext {
     /// Completes when the task should come to an end: its soft time limit has passed, it is terminated, or the worker
     /// stops and its drain time is over.
     ///
-    /// A task that does not end when the worker stops is dropped at its next await, and its message goes back to the
-    /// queue; one that goes on past its soft limit is ended by the hard one, if there is one. One that is terminated is dropped
+    /// When the worker stops, a task that has called this has 250 ms to tidy up. If it succeeds, it has; an error goes to
+    /// nobody, and its message goes back to the queue, as it does when the task takes longer and is dropped: neither is an attempt.
+    /// Errors that say what comes next, such as [`TaskError::retry_in`], count all the same. A task that goes on past its soft limit is ended by the hard one, if there is one. One that is terminated is dropped
     /// after `worker.terminate_grace`.
     pub async fn cancelled(&self) {
+        self.received.listen();
         let limited = async {
             match &self.notice {
                 Some(notice) => notice.given().await,
@@ -194,6 +196,7 @@ impl TaskContext {
 
     /// Why the task should come to an end, if it should.
     pub fn cancellation(&self) -> Option<Cancellation> {
+        self.received.listen();
         if self.terminated.as_ref().is_some_and(CancellationToken::is_cancelled) {
             return Some(Cancellation::Terminated);
         }

@@ -1,6 +1,7 @@
 //! From a message to a task that can run, or to the reason why not.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use celeriac_broker::Origin;
 use celeriac_client::Client;
@@ -20,11 +21,23 @@ pub(crate) struct Received {
     pub(crate) origin: Origin,
     /// The client with which the task sends others, once it has asked for one.
     pub(crate) client: OnceLock<Client>,
+    /// Whether the task has asked to be told when it should come to an end.
+    listens: AtomicBool,
 }
 
 impl Received {
     pub(crate) fn new(message: Message, headers: TaskHeaders, origin: Origin) -> Self {
-        Self { message, headers, origin, client: OnceLock::new() }
+        Self { message, headers, origin, client: OnceLock::new(), listens: AtomicBool::new(false) }
+    }
+
+    /// The task asks to be told when it should come to an end.
+    pub(crate) fn listen(&self) {
+        self.listens.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the task has asked to be told.
+    pub(crate) fn listens(&self) -> bool {
+        self.listens.load(Ordering::Relaxed)
     }
 
     /// Whether this attempt was delivered before, to anybody.

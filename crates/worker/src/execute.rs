@@ -11,10 +11,12 @@ use celeriac_results::PgConnection;
 use celeriac_telemetry::trace::ProcessSpan;
 use futures::FutureExt;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::cancellation::{Cancellation, Notice};
 use crate::context::TaskContext;
+use crate::decode::Received;
 use crate::handler::{Finished, InTransaction, Runner, TaskDefinition};
 use crate::hooks::{Hooked, around};
 use crate::outcome::{Steer, TaskError};
@@ -134,8 +136,13 @@ fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
     one.into_iter().chain(other).min()
 }
 
+/// How long a task that listens may tidy up when the worker stops. What it comes to is recorded after that, before the worker
+/// gives up.
+const TIDYING: Duration = Duration::from_millis(250);
+
 /// What may end an attempt from outside.
 pub(crate) struct Bounds {
+    received: Arc<Received>,
     interrupt: CancellationToken,
     limits: TimeLimits,
     /// Tells the task that its soft limit has passed.
@@ -149,6 +156,7 @@ pub(crate) struct Bounds {
 impl Bounds {
     pub(crate) fn of(ctx: &TaskContext) -> Self {
         Self {
+            received: Arc::clone(&ctx.received),
             interrupt: ctx.world.interrupt.clone(),
             limits: ctx.limits,
             notice: ctx.notice.clone(),
@@ -185,8 +193,28 @@ impl Bounds {
         }
         tokio::select! {
             biased;
-            finished = &mut attempt => Attempt::Finished(finished),
-            () = self.interrupt.cancelled() => Attempt::Interrupted,
+            finished = &mut attempt => self.ended(finished),
+            () = self.interrupt.cancelled() => self.tidied(attempt).await,
+        }
+    }
+
+    /// The worker stops: who has asked to be told has a moment to come to an end.
+    async fn tidied(&self, attempt: Pin<&mut impl Future<Output = Finished>>) -> Attempt {
+        if !self.received.listens() {
+            return Attempt::Interrupted;
+        }
+        match timeout(TIDYING, attempt).await {
+            Ok(finished) => self.ended(finished),
+            Err(_) => Attempt::Interrupted,
+        }
+    }
+
+    /// An error of one that was told to end, because the worker stops, is no failure: it has done what it was told.
+    fn ended(&self, finished: Finished) -> Attempt {
+        let told = self.interrupt.is_cancelled() && self.received.listens();
+        match finished {
+            Err(TaskError { steer: Steer::Policy, .. }) if told => Attempt::Interrupted,
+            finished => Attempt::Finished(finished),
         }
     }
 
@@ -200,8 +228,8 @@ impl Bounds {
         loop {
             tokio::select! {
                 biased;
-                finished = &mut attempt => return Attempt::Finished(finished),
-                () = self.interrupt.cancelled() => return Attempt::Interrupted,
+                finished = &mut attempt => return self.ended(finished),
+                () = self.interrupt.cancelled() => return self.tidied(attempt).await,
                 () = &mut hard => {
                     let limit = self.limits.hard.unwrap_or_default().as_secs_f64();
                     let failure = Failure::new("TimeLimitExceeded", format!("{limit}"));

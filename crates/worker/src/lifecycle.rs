@@ -628,6 +628,8 @@ pub(crate) struct Outcome {
     pub(crate) result: Option<String>,
     pub(crate) failure: Option<Failure>,
     pub(crate) timing: Option<Timing>,
+    /// Whether it has begun, where nobody knows how long it took.
+    pub(crate) begun: bool,
     /// When the next attempt is due.
     pub(crate) eta: Option<Timestamp>,
 }

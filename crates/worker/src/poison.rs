@@ -109,7 +109,11 @@ impl<'a> Life<'a> {
     async fn quarantine(&self, times: u32) -> Ended {
         let message = format!("its worker was lost {times} times while it ran");
         let failure = Failure::new(KIND, message);
-        let ended = self.bury("poison", failure.clone(), Outcome::default()).await;
+        let outcome = Outcome { begun: true, ..Outcome::default() };
+        let ended = self.bury("poison", failure.clone(), outcome).await;
+        if let (Some(results), true) = (&self.core.results, ended.ending() != Ending::Again) {
+            results.suspects.clear(Cleared { attempt: self.attempt(), interrupted: false }).await;
+        }
         let embed = self.read_body().map(|(_, embed)| embed).unwrap_or_default();
         ended.and(self.after_failure(&embed, &failure, Again::No)).await
     }

@@ -61,7 +61,7 @@ pub(crate) fn row(life: &Life<'_>, state: State, outcome: Outcome) -> TaskRecord
         kwargs,
         result: outcome.result,
         failure: outcome.failure,
-        attempts: retries.saturating_add(u32::from(outcome.timing.is_some())),
+        attempts: retries.saturating_add(u32::from(outcome.begun || outcome.timing.is_some())),
         root_id: root_id.clone(),
         parent_id: parent_id.clone(),
         group_id: group.clone(),
