@@ -29,7 +29,7 @@ fn begun(journal: &Path, id: &str) -> usize {
 /// Starts a worker whenever the last one has died, until `done`; how many died.
 async fn supervise(variables: &[(&str, String)], done: impl AsyncFn() -> bool) -> usize {
     let supervised = tokio::time::timeout(Duration::from_secs(120), keep_running(variables, done));
-    supervised.await.expect("everything comes to an end")
+    supervised.await.unwrap_or_else(|_| panic!("something never comes to an end"))
 }
 
 async fn keep_running(variables: &[(&str, String)], done: impl AsyncFn() -> bool) -> usize {
