@@ -233,7 +233,8 @@ impl Builder {
     /// Reads the configuration.
     ///
     /// # Errors
-    /// With every problem of the configuration at once.
+    /// With all problems of the configuration that can be told at once; what does not fit the tasks comes when the rest is
+    /// in order.
     pub fn build(self) -> Result<Celeriac> {
         Ok(self.read(None)?)
     }

@@ -79,7 +79,8 @@ impl Settings {
     /// `CELERIAC_ENV` names a further file over the others: `production` is `production.yaml`.
     ///
     /// # Errors
-    /// Every problem at once.
+    /// Every key and value that cannot be read. With them what contradicts itself, unless a source or an entry of a list
+    /// could not be read.
     pub fn load(origins: &Origins) -> Result<Loaded<Self>, Problems> {
         let mut sources = Sources::new()
             .defaults("built-in defaults", REFERENCE)
