@@ -94,6 +94,7 @@ impl Hooks for Meddles {
     async fn on_success(&self, ctx: &TaskContext, result: TaskOutput) -> TaskResult<TaskOutput> {
         match ctx.name() {
             "m.doubled" => TaskOutput::new(&(result.read::<i64>()? * 2)),
+            "m.spoilt" => panic!("in the hook of a success"),
             "m.doubted" if ctx.attempt() == 1 => Err(TaskError::new("too good to be true")),
             _ => Ok(result),
         }
@@ -138,7 +139,7 @@ macro_rules! tasks_of_one {
 
 tasks_of_one! {
     cached "m.cached" forbidden "m.forbidden" panics "m.panics" endless "m.endless" doubled "m.doubled"
-    late_panic "m.late_panic" lingers "m.lingers"
+    late_panic "m.late_panic" lingers "m.lingers" spoilt "m.spoilt"
 }
 
 #[task(name = "m.doubted", hooks = Meddles, max_retries = 1, retry_backoff = "10ms")]
@@ -177,7 +178,7 @@ impl Stage {
     async fn with(more: impl FnOnce(Builder) -> Builder) -> Self {
         let (bed, journal) = (Bed::new().await, Arc::new(Journal::default()));
         let tasks = tasks![
-            add, block, flaky, cached, forbidden, panics, endless, doubled, late_panic, lingers, doubted, rescued,
+            add, block, flaky, cached, forbidden, panics, endless, doubled, late_panic, lingers, spoilt, doubted, rescued,
             renamed, buried, worse, stopped, hurried
         ];
         let program = bed.program(tasks).set("client.result_timeout", "40s").shared(Arc::clone(&journal));
@@ -281,6 +282,7 @@ async fn a_hook_may_change_how_an_attempt_ends() {
 async fn a_hook_that_panics_fails_its_attempt_and_nothing_else() {
     let stage = Stage::with(|program| program).await;
     assert_eq!(stage.end(panics()).await, ("Panic: in a hook".to_owned(), 1));
+    assert_eq!(stage.end(spoilt()).await, ("Panic: in the hook of a success".to_owned(), 1));
     assert_eq!(stage.end(worse()).await, ("Bad: luck".to_owned(), 1), "what was decided stands");
     assert_eq!(stage.end(late_panic()).await, ("21".to_owned(), 1));
     assert_eq!(stage.end(add(1, 1)).await, ("2".to_owned(), 1), "the worker goes on");
