@@ -86,7 +86,7 @@ async fn a_worker_that_starts_before_its_broker_waits_for_it() {
     node.kill().unwrap();
     let variables = variables(&node.url());
     let mut worker = Program::start(PROGRAM, &["worker", "-l", "info"], &variables);
-    worker.says("lost, trying again").await;
+    worker.says("no connection to").await;
     node.restart().unwrap();
     worker.says("ready").await;
     let mut call = Program::start(PROGRAM, &["call", "test.note", "-a", "[1]", "--id", "w-1"], &variables);

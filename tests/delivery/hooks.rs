@@ -178,8 +178,8 @@ impl Stage {
     async fn with(more: impl FnOnce(Builder) -> Builder) -> Self {
         let (bed, journal) = (Bed::new().await, Arc::new(Journal::default()));
         let tasks = tasks![
-            add, block, flaky, cached, forbidden, panics, endless, doubled, late_panic, lingers, spoilt, doubted, rescued,
-            renamed, buried, worse, stopped, hurried
+            add, block, flaky, cached, forbidden, panics, endless, doubled, late_panic, lingers, spoilt, doubted,
+            rescued, renamed, buried, worse, stopped, hurried
         ];
         let program = bed.program(tasks).set("client.result_timeout", "40s").shared(Arc::clone(&journal));
         let running = Running::start(&more(program).build().unwrap()).await;

@@ -359,6 +359,7 @@ impl Driver {
         ConsumerLost { queue: &self.queue, error: reason }.tell();
         let (stop, closing) = (&self.stop, &self.connections.around().closing);
         let since = Instant::now();
+        let mut told = reason.to_owned();
         let again = async {
             match steady {
                 true => *backoff = Backoff::default(),
@@ -371,7 +372,11 @@ impl Driver {
                     // A queue may be declared again, and access be granted again.
                     Err(Failure::Final(error)) => error.to_string(),
                 };
-                ConsumerLost { queue: &self.queue, error: &error }.tell();
+                // The same once more is no news.
+                if error != told {
+                    ConsumerLost { queue: &self.queue, error: &error }.tell();
+                    told = error;
+                }
                 backoff.wait().await;
             }
         };

@@ -9,7 +9,7 @@ use crate::metrics::{Counter, count};
 
 const TARGET: &str = "celeriac::broker";
 
-/// A connection was lost, or could not be made. Another attempt follows.
+/// A connection was lost. An attempt to make it again follows.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLost<'a> {
     /// What it was for: `publish` or `consume`.
@@ -26,6 +26,30 @@ impl Occurrence for ConnectionLost<'_> {
 
     fn level(&self) -> Level {
         Level::WARN
+    }
+}
+
+/// A connection cannot be made. Another attempt follows.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionFailed<'a> {
+    /// What it is for: `publish` or `consume`.
+    pub purpose: &'a str,
+    /// What goes wrong.
+    pub error: &'a str,
+    /// Whether this was told already, a moment ago.
+    pub known: bool,
+}
+
+impl Occurrence for ConnectionFailed<'_> {
+    fn tell(&self) {
+        match self.known {
+            true => debug!(target: TARGET, "still no connection to {}, trying again: {}", self.purpose, self.error),
+            false => warn!(target: TARGET, "no connection to {}, trying again: {}", self.purpose, self.error),
+        }
+    }
+
+    fn level(&self) -> Level {
+        if self.known { Level::DEBUG } else { Level::WARN }
     }
 }
 
