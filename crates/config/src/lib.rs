@@ -45,6 +45,7 @@ pub mod duration;
 mod nearest;
 
 pub use environment::{Environment, PREFIX};
+pub use fault::quoted;
 pub use load::{Loaded, load, load_with};
 pub use nearest::nearest;
 pub use problem::{Problem, Problems};
