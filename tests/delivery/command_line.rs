@@ -36,6 +36,8 @@ async fn a_task_is_called_awaited_and_looked_up() {
     assert!(said.contains("argument `number`: invalid type: string"), "{said}");
     let (code, said) = run(&["call", "test.note", "-a", "[oops"], &variables).await;
     assert_eq!(code, 65, "{said}");
+    let (code, said) = run(&["call", "celery.ping", "--wait", "30s"], &variables).await;
+    assert_eq!((code, said.contains("warning")), (0, false), "{said}");
     let (code, said) = run(&["result", "nobody"], &variables).await;
     assert_eq!(code, 65, "{said}");
     worker.signal("TERM");
@@ -153,6 +155,97 @@ async fn a_good_configuration_is_shown_with_its_secrets_masked() {
 }
 
 #[tokio::test]
+async fn a_check_finds_what_keeps_a_worker_from_starting() {
+    // With this variable, the program has a task that works in a transaction.
+    let variables = [("CELERIAC__RESULTS__URL", "postgres://localhost/none".to_owned())];
+    assert_eq!(run(&["config", "check"], &variables).await.0, 0);
+    for verb in [["config", "check"], ["worker", "--name=w"]] {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = format!("sqlite://{}", folder.path().join("x.db").display());
+        let (code, said) = run(&[verb[0], verb[1], "--results", &elsewhere], &variables).await;
+        assert_eq!(code, 78, "{said}");
+        assert!(said.contains("is transactional, and results.url is no Postgres database"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_check_warns_of_options_for_tasks_that_are_not_there() {
+    let lines = "[{ task: test.nott, priority: 1 }, { task: test.note, priority: 2 }]";
+    let (code, said) = run(&["config", "check"], &[("CELERIAC__TASK_OPTIONS", lines.to_owned())]).await;
+    assert_eq!(code, 0, "{said}");
+    let warning =
+        "warning: task_options[0].task: `test.nott` is none of this program's tasks, did you mean `test.note`?";
+    assert!(said.contains(warning) && !said.contains("task_options[1]"), "{said}");
+}
+
+#[tokio::test]
+async fn a_wrong_value_of_a_task_option_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = "task_options: [{ task: a, time_limit: 5 }, { task: b, time_limt: 5s }, { task: c, retry_within: 1h }, { task: d }]\n";
+    write(folder.path(), "celeriac.yaml", lines);
+    let (code, said) = run(&["config", "check", "--config", folder.path().to_str().unwrap()], &[]).await;
+    assert_eq!(code, 78, "{said}");
+    for part in [
+        "task_options[0].time_limit: should be a duration with a unit such as 5s or 5ms, found `5`",
+        "task_options[1].time_limt: unknown key, did you mean task_options[1].time_limit?",
+        "task_options[2].retry_within: belongs in `#[task(…)]`, and is not said here",
+        "task_options[3]: nothing is said of `d`",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(said.matches("nothing is said").count(), 1, "{said}");
+}
+
+#[tokio::test]
+async fn a_variable_that_would_change_nothing_is_a_mistake() {
+    for (variable, value, expected) in [
+        ("CELERIAC_WORKER_CONCURRENCY", "4", "did you mean CELERIAC__WORKER__CONCURRENCY?"),
+        ("CELERIAC__WORKER_CONCURRENCY", "4", "did you mean CELERIAC__WORKER__CONCURRENCY?"),
+        ("CELERIAC_DEFAULT_QUEUE", "mail", "did you mean CELERIAC__DEFAULT_QUEUE?"),
+        ("CELERIAC__WORKER__TIME_LIMIT", "5M", "did you mean 5m?"),
+        ("CELERIAC__TELEMETRY__LOG__LEVEL", "inof", "did you mean info?"),
+    ] {
+        let (code, said) = run(&["config", "check"], &[(variable, value.to_owned())]).await;
+        assert_eq!(code, 78, "{variable}: {said}");
+        assert!(said.contains(&format!("environment: {variable}: ")) && said.contains(expected), "{said}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "production.yaml", "");
+    let check = ["config", "check", "--config", folder.path().to_str().unwrap()];
+    assert_eq!(run(&check, &[("CELERIAC_ENV", "production".to_owned())]).await.0, 0);
+    let (code, said) = run(&check, &[("CELERIAC_ENV", "prodution".to_owned())]).await;
+    assert_eq!(code, 78, "{said}");
+    let expected = "prodution.yaml: no such file, and CELERIAC_ENV is `prodution`, did you mean production?";
+    assert!(said.contains(expected), "{said}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_revoked_is_the_callers_mistake_or_the_configurations() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite://{}", folder.path().join("x.db").display());
+    let (code, said) = run(&["revoke", "", "--results", &store], &[]).await;
+    assert_eq!((code, said.contains("a task id has 1 to 255 bytes")), (65, true), "{said}");
+    let (code, said) = run(&["revoke", "x", "--results", "none"], &[]).await;
+    assert_eq!((code, said.contains("tasks are revoked in the store of results")), (78, true), "{said}");
+}
+
+#[tokio::test]
+async fn a_call_of_a_task_that_the_program_lacks_is_warned_of() {
+    let bed = Bed::new().await;
+    let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", "none".to_owned())];
+    let (code, said) = run(&["topology", "apply", "--yes"], &variables).await;
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = run(&["call", "test.nott", "-a", "[1]"], &variables).await;
+    let warning = "warning: no task is named `test.nott` here, did you mean `test.note`?";
+    assert_eq!((code, said.contains(warning)), (0, true), "{said}");
+    for task in ["test.note", "elsewhere"] {
+        let (code, said) = run(&["call", task, "-a", "[1]"], &variables).await;
+        assert_eq!((code, said.contains("warning")), (0, false), "{said}");
+    }
+    bed.clear().await;
+}
+
+#[tokio::test]
 async fn a_directory_that_does_not_exist_is_a_mistake() {
     let (code, said) = run(&["config", "check", "--config", "/nonexistent"], &[]).await;
     assert_eq!(code, 78, "{said}");
@@ -177,6 +270,7 @@ async fn a_queue_that_exists_otherwise_on_the_broker_is_named_with_both_values()
         said.contains("mail") && said.contains("x-queue-type") && said.contains("classic") && said.contains("quorum"),
         "{said}"
     );
+    assert!(said.contains("topology plan") && said.contains("topology migrate") && !said.contains("delete"), "{said}");
     bed.clear().await;
 }
 

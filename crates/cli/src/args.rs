@@ -6,6 +6,7 @@ mod topology;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use celeriac_config::duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::application::Override;
@@ -153,13 +154,13 @@ pub struct CallArgs {
     #[arg(short, long, value_name = "JSON", default_value = "{}")]
     pub kwargs: String,
     /// Run it this long from now, such as 90s
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "eta")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, conflicts_with = "eta")]
     pub countdown: Option<Duration>,
     /// Run it at this time, such as 2026-12-24T18:00:00+01:00
     #[arg(long, value_name = "TIME")]
     pub eta: Option<jiff::Timestamp>,
     /// Do not start it later than this from now
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub expires: Option<Duration>,
     /// Send it to this queue
     #[arg(short = 'Q', long, conflicts_with_all = ["exchange", "routing_key"])]
@@ -183,7 +184,7 @@ pub struct CallArgs {
     #[arg(long)]
     pub id: Option<String>,
     /// Wait this long for its result, and print it
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub wait: Option<Duration>,
 }
 
@@ -193,7 +194,7 @@ pub struct ResultArgs {
     /// Task id
     pub id: String,
     /// Wait this long for it to end
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub wait: Option<Duration>,
 }
 
@@ -207,7 +208,7 @@ pub struct RevokeArgs {
     #[arg(short, long)]
     pub terminate: bool,
     /// How long they stay revoked, such as 30d [default: results.keep]
-    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
     pub lasting: Option<Duration>,
 }
 

@@ -12,7 +12,7 @@ use celeriac_protocol::task::{Acks, Limit};
 use celeriac_protocol::{Rate, RetryPolicy, TaskOptions};
 use serde::{Deserialize, Serialize};
 
-pub use words::{Backoff, Word, Written};
+pub use words::{Backoff, InCode, Word, Written};
 
 /// Each key of a line once: its name and type, and what it means to a task.
 macro_rules! keys {
@@ -25,6 +25,12 @@ macro_rules! keys {
             /// the whole name.
             pub task: String,
             $($(#[$attribute])* #[serde(default, skip_serializing_if = "Option::is_none")] pub $key: Option<$type>,)*
+            /// Belongs to the code, and is never said here.
+            #[serde(default, skip_serializing)]
+            pub retry_on: Option<InCode>,
+            /// Belongs to the code, and is never said here.
+            #[serde(default, skip_serializing)]
+            pub retry_within: Option<InCode>,
         }
 
         impl TaskLine {
@@ -86,8 +92,11 @@ keys! {
 /// What is wrong with lines, each with its full key.
 pub fn problems(lines: &[TaskLine]) -> Vec<(String, String)> {
     let found = lines.iter().enumerate().flat_map(|(index, line)| {
-        let found = problems_of(line).into_iter();
-        found.map(move |(key, problem)| (format!("task_options[{index}].{key}"), problem))
+        let of_keys = problems_of(line).into_iter();
+        let of_keys = of_keys.map(move |(key, problem)| (format!("task_options[{index}].{key}"), problem));
+        // Of the line as a whole: it may only seem to say nothing, because what it says is wrong.
+        let whole = line.said().is_empty().then(|| format!("nothing is said of `{}`", line.task));
+        of_keys.chain(whole.map(|problem| (format!("task_options[{index}]"), problem)))
     });
     found.collect()
 }
@@ -98,8 +107,6 @@ fn problems_of(line: &TaskLine) -> Vec<(&'static str, String)> {
         problems.push(("task", "should be a task name, a glob or a /regular expression/".to_owned()));
     } else if let Err(problem) = Pattern::read(&line.task) {
         problems.push(("task", problem));
-    } else if line.said().is_empty() {
-        problems.push(("task", format!("nothing is said of `{}`", line.task)));
     }
     if line.expires.is_some_and(|expires| expires.is_zero()) {
         problems.push(("expires", "of zero would let no message start".to_owned()));

@@ -1,7 +1,7 @@
 //! Durations as people write them: `10s`, `5ms`, `1m 30s`, `7d`.
 //!
 //! For a field of type [`Duration`]: `#[serde(with = "duration")]`; for an optional one:
-//! `#[serde(with = "duration::option")]`. A number without a unit is refused.
+//! `#[serde(with = "duration::option")]`. A number without a unit is refused, and so are months and years.
 
 use std::fmt;
 use std::time::Duration;
@@ -54,8 +54,31 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return Err(without_unit(text));
     }
-    humantime::parse_duration(text)
-        .map_err(|_| format!("should be a duration such as 10s or 1m 30s, found {}", quoted(text)))
+    match humantime::parse_duration(text) {
+        Ok(duration) if !units(text).any(has_no_length) => Ok(duration),
+        _ => Err(format!("should be a duration such as 10s or 1m 30s, found {}{}", quoted(text), meant(text))),
+    }
+}
+
+/// Months and years are not equally long, and whoever writes `5M` means minutes.
+fn has_no_length(unit: &str) -> bool {
+    matches!(unit, "M" | "month" | "months" | "y" | "yr" | "yrs" | "year" | "years")
+}
+
+fn units(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|letter: char| !letter.is_alphabetic()).filter(|unit| !unit.is_empty())
+}
+
+/// What was probably meant: the same in lower case, or days.
+fn meant(text: &str) -> String {
+    let lower = text.to_lowercase();
+    if units(&lower).any(has_no_length) {
+        return ", write months and years as days, such as 30d".to_owned();
+    }
+    match humantime::parse_duration(&lower) {
+        Ok(_) if lower != text => format!(", did you mean {lower}?"),
+        _ => String::new(),
+    }
 }
 
 fn without_unit(number: impl fmt::Display) -> String {
@@ -167,6 +190,16 @@ mod tests {
             ("soon", "should be a duration such as 10s or 1m 30s, found `soon`"),
             ("", "should be a duration such as 10s or 1m 30s, found ``"),
             ("-1s", "should be a duration such as 10s or 1m 30s, found `-1s`"),
+            ("5M", "should be a duration such as 10s or 1m 30s, found `5M`, did you mean 5m?"),
+            ("1H 5M", "should be a duration such as 10s or 1m 30s, found `1H 5M`, did you mean 1h 5m?"),
+            (
+                "1y",
+                "should be a duration such as 10s or 1m 30s, found `1y`, write months and years as days, such as 30d",
+            ),
+            (
+                "2months",
+                "should be a duration such as 10s or 1m 30s, found `2months`, write months and years as days, such as 30d",
+            ),
         ] {
             assert_eq!(parse(text), Err(message.to_owned()));
         }

@@ -129,7 +129,7 @@ fn shown(found: Unexpected<'_>) -> String {
 }
 
 /// A text as messages repeat it: passwords in URLs are masked, and what is long is cut.
-pub(crate) fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let masked = without_password(text);
     let one_line = masked.lines().next().unwrap_or_default();
     match one_line.char_indices().nth(MAX_SHOWN) {

@@ -44,7 +44,10 @@ pub mod duration;
 
 mod nearest;
 
+mod meant;
+
 pub use environment::{Environment, PREFIX};
+pub use fault::quoted;
 pub use load::{Loaded, load, load_with};
 pub use nearest::nearest;
 pub use problem::{Problem, Problems};

@@ -1,6 +1,8 @@
 //! The `telemetry` section of the configuration.
 
+use celeriac_config::{nearest, quoted};
 use serde::{Deserialize, Serialize};
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 /// What a program tells, and where to.
@@ -71,24 +73,54 @@ impl TelemetryOptions {
         if self.service.trim().is_empty() {
             problems.push(("service".to_owned(), "should not be empty".to_owned()));
         }
-        if let Some(reason) = self.otlp.as_deref().and_then(unusable) {
-            problems.push(("otlp".to_owned(), reason.to_owned()));
+        if let Some(url) = &self.otlp
+            && let Some(reason) = unusable(url)
+        {
+            problems.push(("otlp".to_owned(), format!("{reason}, found {}", quoted(url))));
         }
         if !(0.0..=1.0).contains(&self.traces.ratio) {
             problems.push(("traces.ratio".to_owned(), format!("should be between 0 and 1, got {}", self.traces.ratio)));
         }
-        if let Err(error) = EnvFilter::try_new(&self.log.level) {
-            problems.push(("log.level".to_owned(), error.to_string()));
+        if let Some(problem) = problem_of_level(&self.log.level) {
+            problems.push(("log.level".to_owned(), problem));
         }
         problems
     }
+}
+
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
+/// What is wrong with `info,celeriac::broker=debug`.
+fn problem_of_level(text: &str) -> Option<String> {
+    text.split(',')
+        .find_map(problem_of_directive)
+        .or_else(|| EnvFilter::try_new(text).err().map(|error| error.to_string()))
+}
+
+/// `EnvFilter` takes a word alone that is no level for a part of the program, and then nothing else is logged: a part is
+/// written with its level here. Spans in brackets are left to it.
+fn problem_of_directive(directive: &str) -> Option<String> {
+    let (part, level) = match directive.trim().rsplit_once('=') {
+        Some((part, level)) => (Some(part), level),
+        None => (None, directive.trim()),
+    };
+    let is_fine = level.is_empty() || level.parse::<LevelFilter>().is_ok();
+    if is_fine || directive.contains(['[', ']', '{', '}']) {
+        return None;
+    }
+    let message = format!("should be one of {}, found `{level}`", LEVELS.join(", "));
+    Some(match (nearest(&level.to_lowercase(), LEVELS), part) {
+        (Some(near), _) => format!("{message}, did you mean {near}?"),
+        (None, Some(_)) => message,
+        (None, None) => format!("{message}; for a part of the program write {level}=debug"),
+    })
 }
 
 /// Why traces cannot be sent to a URL.
 fn unusable(url: &str) -> Option<&'static str> {
     match url.split_once("://") {
         Some(("http", host)) if !host.is_empty() && !host.starts_with('/') => None,
-        Some(("https", _)) => Some("should begin with http://: send to a collector close by, which sends on over TLS"),
+        Some(("https", _)) => Some("should begin with http://, to a collector close by, which sends on over TLS"),
         _ => Some("should be a URL such as http://localhost:4318"),
     }
 }
@@ -116,6 +148,38 @@ mod tests {
             r#"{"service": " ", "otlp": "localhost:4318", "traces": {"ratio": 1.5}, "log": {"level": "app=loud"}}"#;
         let keys: Vec<_> = read(options).unwrap().validate().into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, ["service", "otlp", "traces.ratio", "log.level"]);
+    }
+
+    #[test]
+    fn a_level_is_a_level_and_a_part_has_one() {
+        let fine =
+            ["info", "INFO", "off", "", "3", "info,celeriac::broker=debug", "warn,app=off", "app[span{id=1}]=info"];
+        for level in fine {
+            assert_eq!(problem_of_level(level), None, "{level}");
+        }
+        let wrong = [
+            ("inof", "found `inof`, did you mean info?"),
+            ("warning", "found `warning`, did you mean warn?"),
+            ("info,app=debgu", "found `debgu`, did you mean debug?"),
+            ("loud", "found `loud`; for a part of the program write loud=debug"),
+            (
+                "info,celeriac::broker",
+                "found `celeriac::broker`; for a part of the program write celeriac::broker=debug",
+            ),
+            ("app=loud", "found `loud`"),
+        ];
+        for (level, end) in wrong {
+            let expected = format!("should be one of error, warn, info, debug, trace, off, {end}");
+            assert_eq!(problem_of_level(level), Some(expected), "{level}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_collector_is_shown_without_its_password() {
+        let options = |url: &str| TelemetryOptions { otlp: Some(url.to_owned()), ..TelemetryOptions::default() };
+        let found = |url| options(url).validate().into_iter().next().unwrap().1;
+        assert_eq!(found("localhost:4318"), "should be a URL such as http://localhost:4318, found `localhost:4318`");
+        assert!(found("grpc://me:secret@collector").ends_with("found `grpc://me:***@collector`"));
     }
 
     #[test]

@@ -67,6 +67,18 @@ impl Registry {
         self.tasks.get(name).or_else(|| builtin::find(name))
     }
 
+    /// What is wrong with a name that is almost that of one of these tasks. One that is like none of them is a task of
+    /// another program.
+    pub fn misspelt(&self, name: &str) -> Option<Error> {
+        let nearest = self.nearest(name).filter(|_| self.get(name).is_none())?;
+        Some(Error::UnknownTask { name: name.to_owned(), nearest: Some(nearest.to_owned()) })
+    }
+
+    /// The first task that works in a transaction, which only Postgres has.
+    pub fn first_transactional(&self) -> Option<&'static str> {
+        self.iter().find(|task| task.is_transactional()).map(|task| task.name)
+    }
+
     /// All tasks, by name.
     pub fn iter(&self) -> impl Iterator<Item = &TaskDefinition> {
         self.tasks.values()

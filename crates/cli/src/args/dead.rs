@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use celeriac_broker::dead::Wanted;
+use celeriac_config::duration;
 use celeriac_protocol::Rate;
 use clap::{Args, Subcommand};
 
@@ -46,10 +47,10 @@ pub struct DeadFilter {
     #[arg(long, value_name = "TEXT")]
     pub error: Option<String>,
     /// Dead for longer than this, such as 1h
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub older: Option<Duration>,
     /// Dead for no longer than this
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub newer: Option<Duration>,
 }
 
