@@ -86,8 +86,11 @@ keys! {
 /// What is wrong with lines, each with its full key.
 pub fn problems(lines: &[TaskLine]) -> Vec<(String, String)> {
     let found = lines.iter().enumerate().flat_map(|(index, line)| {
-        let found = problems_of(line).into_iter();
-        found.map(move |(key, problem)| (format!("task_options[{index}].{key}"), problem))
+        let of_keys = problems_of(line).into_iter();
+        let of_keys = of_keys.map(move |(key, problem)| (format!("task_options[{index}].{key}"), problem));
+        // Of the line as a whole: it may only seem to say nothing, because what it says is wrong.
+        let whole = line.said().is_empty().then(|| format!("nothing is said of `{}`", line.task));
+        of_keys.chain(whole.map(|problem| (format!("task_options[{index}]"), problem)))
     });
     found.collect()
 }
@@ -98,8 +101,6 @@ fn problems_of(line: &TaskLine) -> Vec<(&'static str, String)> {
         problems.push(("task", "should be a task name, a glob or a /regular expression/".to_owned()));
     } else if let Err(problem) = Pattern::read(&line.task) {
         problems.push(("task", problem));
-    } else if line.said().is_empty() {
-        problems.push(("task", format!("nothing is said of `{}`", line.task)));
     }
     if line.expires.is_some_and(|expires| expires.is_zero()) {
         problems.push(("expires", "of zero would let no message start".to_owned()));

@@ -67,7 +67,7 @@ pub fn load_with<T: DeserializeOwned>(
     let mut is_partial = collected.is_partial;
     let options = read::<T>(&mut tree, &mut problems, &mut is_partial);
     if let (Some(options), false) = (&options, is_partial) {
-        let found = validate(options).into_iter().filter(|(key, _)| !lies_in_cut(&tree, key));
+        let found = validate(options).into_iter().filter(|(key, _)| !follows_from_cut(&tree, key));
         problems.extend(found.map(|(key, message)| problem_with(&tree, &key, message)));
     }
     match options {
@@ -179,8 +179,9 @@ fn nearest_said<'a>(tree: &'a Node, key: &str) -> Option<(&'a Node, bool)> {
     None
 }
 
-/// Whether a key was cut out, or lies in what was: what is then wrong with it follows from that.
-fn lies_in_cut(tree: &Node, key: &str) -> bool {
+/// Whether a key was cut out, lies in what was, or is a section that something was cut out of: what is then wrong with it
+/// follows from that.
+fn follows_from_cut(tree: &Node, key: &str) -> bool {
     let mut node = tree;
     let mut steps = tree.find(key).unwrap_or_default().into_iter();
     loop {
@@ -189,7 +190,7 @@ fn lies_in_cut(tree: &Node, key: &str) -> bool {
         }
         match steps.next().and_then(|step| node.child(&step)) {
             Some(child) => node = child,
-            None => return false,
+            None => return !key.is_empty() && node.is_cut_into(),
         }
     }
 }

@@ -123,6 +123,11 @@ impl Node {
         self.cut
     }
 
+    /// Whether this is a section that a key was cut out of.
+    pub(crate) fn is_cut_into(&self) -> bool {
+        matches!(&self.kind, Kind::Section(values) if values.iter().any(|(_, node)| node.cut))
+    }
+
     /// Who said this value; of a section, everybody who said something in it.
     pub(crate) fn origins(&self) -> BTreeSet<&Origin> {
         let mut origins = BTreeSet::new();

@@ -88,7 +88,7 @@ fn what_makes_no_sense_is_a_problem_of_its_key() {
     ])));
     let keys: Vec<_> = found.iter().map(|(key, _)| key.as_str()).collect();
     let last = "task_options[3]";
-    let expected = ["task_options[0].task", "task_options[1].task", "task_options[2].task"].map(str::to_owned);
+    let expected = ["task_options[0].task", "task_options[1].task", "task_options[2]"].map(str::to_owned);
     let of_last = ["expires", "retry_jitter", "soft_time_limit"].map(|key| format!("{last}.{key}"));
     assert_eq!(keys, expected.into_iter().chain(of_last).collect::<Vec<_>>());
 }

@@ -491,6 +491,22 @@ fn defaults_are_read_like_a_file() {
     );
 }
 
+#[test]
+fn a_section_is_not_blamed_for_what_was_cut_out_of_it() {
+    let said =
+        Said::new(&[("celeriac.yaml", "worker: {prefetch: a}\nbroker: {heartbeat: 5s}\nqueues: {a: {typ: x}, b: {}}")]);
+    let whole = |key: &str| (key.to_owned(), "says too little".to_owned());
+    let problems =
+        load_with(&said.sources, |_: &Options| ["worker", "broker", "queues.a", "queues.b"].map(whole).into());
+    assert_eq!(
+        said.named(&problems.unwrap_err().to_string()),
+        "config/celeriac.yaml: broker: says too little
+config/celeriac.yaml: queues.a.typ: unknown key, did you mean queues.a.type?
+config/celeriac.yaml: queues.b: says too little
+config/celeriac.yaml: worker.prefetch: should be a whole number from 0 to 65535, found `a`"
+    );
+}
+
 fn validate(options: &Options) -> Vec<(String, String)> {
     let mut problems = Vec::new();
     for (index, route) in options.task_routes.iter().enumerate() {
