@@ -170,6 +170,29 @@ async fn a_wrong_value_of_a_task_option_is_told_once() {
 }
 
 #[tokio::test]
+async fn a_variable_that_would_change_nothing_is_a_mistake() {
+    for (variable, value, expected) in [
+        ("CELERIAC_WORKER_CONCURRENCY", "4", "did you mean CELERIAC__WORKER__CONCURRENCY?"),
+        ("CELERIAC__WORKER_CONCURRENCY", "4", "did you mean CELERIAC__WORKER__CONCURRENCY?"),
+        ("CELERIAC_DEFAULT_QUEUE", "mail", "did you mean CELERIAC__DEFAULT_QUEUE?"),
+        ("CELERIAC__WORKER__TIME_LIMIT", "5M", "did you mean 5m?"),
+        ("CELERIAC__TELEMETRY__LOG__LEVEL", "inof", "did you mean info?"),
+    ] {
+        let (code, said) = run(&["config", "check"], &[(variable, value.to_owned())]).await;
+        assert_eq!(code, 78, "{variable}: {said}");
+        assert!(said.contains(&format!("environment: {variable}: ")) && said.contains(expected), "{said}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "production.yaml", "");
+    let check = ["config", "check", "--config", folder.path().to_str().unwrap()];
+    assert_eq!(run(&check, &[("CELERIAC_ENV", "production".to_owned())]).await.0, 0);
+    let (code, said) = run(&check, &[("CELERIAC_ENV", "prodution".to_owned())]).await;
+    assert_eq!(code, 78, "{said}");
+    let expected = "prodution.yaml: no such file, and CELERIAC_ENV is `prodution`, did you mean production?";
+    assert!(said.contains(expected), "{said}");
+}
+
+#[tokio::test]
 async fn a_directory_that_does_not_exist_is_a_mistake() {
     let (code, said) = run(&["config", "check", "--config", "/nonexistent"], &[]).await;
     assert_eq!(code, 78, "{said}");

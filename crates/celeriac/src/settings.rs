@@ -76,7 +76,7 @@ pub struct Origins {
 impl Settings {
     /// Reads the settings.
     ///
-    /// `CELERIAC_ENV` names a further file over the others: `production` is `production.yaml`.
+    /// `CELERIAC_ENV` names a further file over the others, which has to be there: `production` is `production.yaml`.
     ///
     /// # Errors
     /// Every problem at once.

@@ -8,6 +8,9 @@ pub const PREFIX: &str = "CELERIAC__";
 /// Between the parts of a key.
 pub(crate) const SEPARATOR: &str = "__";
 
+/// What the names of other variables begin with, and of those that lack an underscore.
+const SHORT_PREFIX: &str = "CELERIAC_";
+
 /// Environment variables, given or those of the process.
 #[derive(Clone, Default)]
 pub struct Environment {
@@ -56,10 +59,24 @@ impl Environment {
         })
     }
 
+    /// Names of those that may be meant to configure and have one underscore where there should be two, each with what
+    /// follows it.
+    pub(crate) fn short_settings(&self) -> impl Iterator<Item = (&str, &str)> {
+        let names = self.variables.iter().map(|(name, _)| name.as_str()).filter(|name| !name.starts_with(PREFIX));
+        names
+            .filter_map(|name| Some((name, name.strip_prefix(SHORT_PREFIX)?)))
+            .filter(|(name, _)| !is_of_a_service(name))
+    }
+
     /// Names of those that would configure, if they were UTF-8.
     pub(crate) fn unreadable_settings(&self) -> impl Iterator<Item = &str> {
         self.unreadable.iter().map(String::as_str).filter(|name| name.starts_with(PREFIX))
     }
+}
+
+/// Whether Kubernetes sets it for a service, whatever that is called: `CELERIAC_WORKER_PORT_9000_TCP`.
+fn is_of_a_service(name: &str) -> bool {
+    ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT_"].iter().any(|part| name.contains(part)) || name.ends_with("_PORT")
 }
 
 impl fmt::Debug for Environment {

@@ -44,6 +44,8 @@ pub mod duration;
 
 mod nearest;
 
+mod meant;
+
 pub use environment::{Environment, PREFIX};
 pub use fault::quoted;
 pub use load::{Loaded, load, load_with};

@@ -7,6 +7,8 @@ use config::{Source, Value, ValueKind};
 
 use crate::environment::{Environment, PREFIX, SEPARATOR};
 use crate::layer::{Layer, Setting};
+use crate::meant::{is_there, known_variable, names_section, variable_in_section};
+use crate::nearest::nearest;
 use crate::origin::Origin;
 use crate::problem::Problem;
 use crate::yaml::{self, MAX_DEPTH};
@@ -23,8 +25,12 @@ const MAIN_FILE: &str = "celeriac.yaml";
 /// 5. variables `CELERIAC__SECTION__KEY`;
 /// 6. the command line.
 ///
-/// Sections merge, key by key; lists and single values replace. A file that does not exist says nothing. Variables and
-/// flags are text, which is read as whatever their key wants: `64`, `true`, `1m 30s`, `a,b,c`, `[a, b]`, `{a: 1}`.
+/// Sections merge, key by key; lists and single values replace. A file that does not exist says nothing; only that of the
+/// environment's name has to be there. Variables and flags are text, which is read as whatever their key wants: `64`,
+/// `true`, `1m 30s`, `a,b,c`, `[a, b]`, `{a: 1}`.
+///
+/// A variable that names a section of the defaults behind `CELERIAC_`, with one underscore, would change nothing, and is
+/// a problem.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     defaults: Option<(String, String)>,
@@ -62,7 +68,8 @@ impl Sources {
         self
     }
 
-    /// The name of the environment, such as `production`, whose file lies over the others.
+    /// The name of the environment, such as `production`, whose file lies over the others. Where there is a directory, it
+    /// has to have that file.
     #[must_use]
     pub fn environment_name(mut self, name: Option<&str>) -> Self {
         self.environment_name = name.filter(|name| !name.is_empty()).map(str::to_owned);
@@ -90,13 +97,21 @@ impl Sources {
         if let Some((name, text)) = &self.defaults {
             collected.add_text(&Origin::Defaults(name.clone()), text);
         }
+        let defaults = collected.tree.clone();
         if let Some(directory) = &self.directory {
             self.collect_directory(directory, &mut collected);
         }
         for name in self.environment.unreadable_settings() {
             collected.problems.push(Problem::of_key(&Origin::Variable(name.to_owned()), name, "is not UTF-8"));
         }
+        for (name, rest) in self.environment.short_settings() {
+            collected.problems.extend(problem_of_short(&defaults, name, rest));
+        }
         for (name, key, text) in self.environment.settings() {
+            if let Some(problem) = misspelt(&defaults, name, &key) {
+                collected.problems.push(problem);
+                continue;
+            }
             let key = key.into_iter().map(str::to_owned).collect();
             collected.add_setting(&Setting { origin: Origin::Variable(name.to_owned()), key, text: text.to_owned() });
         }
@@ -122,10 +137,48 @@ impl Sources {
                 let message = format!("the environment's name should be a plain name, found `{name}`");
                 collected.problems.push(Problem::of_source(directory.display(), message));
             }
-            Some(name) => collected.add_file(&directory.join(format!("{name}.yaml"))),
+            Some(name) => {
+                let path = directory.join(format!("{name}.yaml"));
+                if path.exists() {
+                    collected.add_file(&path);
+                } else {
+                    collected.problems.push(self.no_such_environment(directory, name, &path));
+                    collected.is_partial = true;
+                }
+            }
             None => {}
         }
     }
+
+    fn no_such_environment(&self, directory: &Path, name: &str, path: &Path) -> Problem {
+        let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let names = files.filter_map(|file| file.file_name().into_string().ok());
+        let others = names.filter(|name| name != MAIN_FILE && !self.files.contains(name));
+        let others: Vec<String> = others.filter_map(|name| Some(name.strip_suffix(".yaml")?.to_owned())).collect();
+        let near = nearest(name, others.iter().map(String::as_str)).map(str::to_owned);
+        let message = format!("no such file, and CELERIAC_ENV is `{name}`");
+        Problem { nearest: near, ..Problem::of_source(path.display(), message) }
+    }
+}
+
+/// What is wrong with a variable that has one underscore where there should be two; nothing, where it names no section.
+fn problem_of_short(defaults: &Value, name: &str, rest: &str) -> Option<Problem> {
+    if !names_section(defaults, rest) {
+        return None;
+    }
+    let message = format!("should be named {PREFIX}SECTION{SEPARATOR}KEY");
+    let problem = Problem::of_key(&Origin::Variable(name.to_owned()), name, message);
+    Some(Problem { nearest: variable_in_section(defaults, rest), ..problem })
+}
+
+/// What is wrong with a variable whose underscores are not where they should be.
+fn misspelt(defaults: &Value, name: &str, key: &[&str]) -> Option<Problem> {
+    if key.iter().any(|part| part.is_empty()) || is_there(defaults, key) {
+        return None;
+    }
+    let meant = known_variable(defaults, &key.join("_"))?;
+    let problem = Problem::of_key(&Origin::Variable(name.to_owned()), name, "unknown key");
+    Some(Problem { nearest: Some(meant), ..problem })
 }
 
 /// What all sources say together.

@@ -412,6 +412,33 @@ const VARIABLES: &[(&str, &str, &str)] = &[
         "environment: CELERIAC__TASK_ROUTES: task_routes[1].qeue: unknown key, did you mean task_routes[1].queue?",
     ),
     ("CELERIAC__TASK_ROUTES", "[{}]", "environment: CELERIAC__TASK_ROUTES: task_routes[0].task: is missing"),
+    // Underscores that are too few, or too many.
+    (
+        "CELERIAC__WORKER_PREFETCH",
+        "1",
+        "environment: CELERIAC__WORKER_PREFETCH: unknown key, did you mean CELERIAC__WORKER__PREFETCH?",
+    ),
+    (
+        "CELERIAC__BROKER__MAX__MESSAGE_SIZE",
+        "1",
+        "environment: CELERIAC__BROKER__MAX__MESSAGE_SIZE: unknown key, did you mean CELERIAC__BROKER__MAX_MESSAGE_SIZE?",
+    ),
+    (
+        "CELERIAC_WORKER__PREFETCH",
+        "1",
+        "environment: CELERIAC_WORKER__PREFETCH: should be named CELERIAC__SECTION__KEY, did you mean CELERIAC__WORKER__PREFETCH?",
+    ),
+    (
+        "CELERIAC_BROKER_MAX_MESSAGE_SIZE",
+        "1",
+        "environment: CELERIAC_BROKER_MAX_MESSAGE_SIZE: should be named CELERIAC__SECTION__KEY, did you mean CELERIAC__BROKER__MAX_MESSAGE_SIZE?",
+    ),
+    ("CELERIAC_BROKER", "memory://", "environment: CELERIAC_BROKER: should be named CELERIAC__SECTION__KEY"),
+    (
+        "CELERIAC_QUEUES_MAIL__TYPE",
+        "classic",
+        "environment: CELERIAC_QUEUES_MAIL__TYPE: should be named CELERIAC__SECTION__KEY, did you mean CELERIAC__QUEUES__MAIL__TYPE?",
+    ),
 ];
 
 #[test]
@@ -420,6 +447,34 @@ fn what_is_wrong_with_a_variable_is_told() {
         let said = Said::new(&[]).environment(&[(name, value)]);
         assert_eq!(said.problems(), *expected, "of {name}={value}");
     }
+}
+
+#[test]
+fn other_variables_are_nobodys_business() {
+    let names = [
+        "CELERIAC_ENV",
+        "CELERIAC_TEST_BROKER",
+        "CELERIAC_WORKERS",
+        "CELERIAC",
+        "WORKER_PREFETCH",
+        "CELERIAC_BROKER_SERVICE_HOST",
+        "CELERIAC_BROKER_SERVICE_PORT_AMQP",
+        "CELERIAC_BROKER_PORT",
+        "CELERIAC_BROKER_PORT_5672_TCP_ADDR",
+    ];
+    let said = Said::new(&[]).environment(&names.map(|name| (name, "1")));
+    assert_eq!(said.options(), Options::default());
+}
+
+#[test]
+fn the_file_of_a_named_environment_has_to_be_there() {
+    let said = Said::new(&[("production.yaml", "worker: {prefetch: 3}"), ("routes.yaml", "")]);
+    let named = said.environment_name("prodution");
+    let expected = "config/prodution.yaml: no such file, and CELERIAC_ENV is `prodution`, did you mean production?";
+    assert_eq!(named.problems(), expected);
+    let other = Said::new(&[("routes.yaml", "")]).environment_name("route");
+    assert_eq!(other.problems(), "config/route.yaml: no such file, and CELERIAC_ENV is `route`");
+    assert!(load::<Options>(&Sources::new().environment_name(Some("production"))).is_ok());
 }
 
 #[test]
