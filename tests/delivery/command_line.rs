@@ -153,6 +153,30 @@ async fn a_good_configuration_is_shown_with_its_secrets_masked() {
 }
 
 #[tokio::test]
+async fn a_check_finds_what_keeps_a_worker_from_starting() {
+    // With this variable, the program has a task that works in a transaction.
+    let variables = [("CELERIAC__RESULTS__URL", "postgres://localhost/none".to_owned())];
+    assert_eq!(run(&["config", "check"], &variables).await.0, 0);
+    for verb in [["config", "check"], ["worker", "--name=w"]] {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = format!("sqlite://{}", folder.path().join("x.db").display());
+        let (code, said) = run(&[verb[0], verb[1], "--results", &elsewhere], &variables).await;
+        assert_eq!(code, 78, "{said}");
+        assert!(said.contains("is transactional, and results.url is no Postgres database"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_check_warns_of_options_for_tasks_that_are_not_there() {
+    let lines = "[{ task: test.nott, priority: 1 }, { task: test.note, priority: 2 }]";
+    let (code, said) = run(&["config", "check"], &[("CELERIAC__TASK_OPTIONS", lines.to_owned())]).await;
+    assert_eq!(code, 0, "{said}");
+    let warning =
+        "warning: task_options[0].task: `test.nott` is none of this program's tasks, did you mean `test.note`?";
+    assert!(said.contains(warning) && !said.contains("task_options[1]"), "{said}");
+}
+
+#[tokio::test]
 async fn a_wrong_value_of_a_task_option_is_told_once() {
     let folder = tempfile::tempdir().unwrap();
     let lines = "task_options: [{ task: a, time_limit: 5 }, { task: b, time_limt: 5s }, { task: d }]\n";

@@ -142,13 +142,18 @@ impl Celeriac {
 
     /// A line for none of its tasks may be for another program's, so it is no error.
     fn tell_strays(&self) {
+        for stray in self.strays() {
+            tracing::warn!("{stray}");
+        }
+    }
+
+    fn strays(&self) -> Vec<String> {
         let tasks: Vec<_> = self.registry.iter().map(|task| task.name).collect();
         if tasks.is_empty() {
-            return;
+            return Vec::new();
         }
-        for (key, stray) in self.settings().task_lines().strays(&tasks) {
-            tracing::warn!("{key}: {stray}");
-        }
+        let strays = self.settings().task_lines().strays(&tasks);
+        strays.into_iter().map(|(key, stray)| format!("{key}: {stray}")).collect()
     }
 
     fn limits(&self) -> DecodeLimits {
@@ -325,6 +330,15 @@ mod verbs {
 
         fn registry(&self) -> &Registry {
             &self.registry
+        }
+
+        fn check(&self) -> Result<Vec<String>, Error> {
+            match self.registry.first_transactional() {
+                Some(task) if !self.settings().results.are_on_postgres() => {
+                    Err(celeriac_worker::Error::NoTransactions { task }.into())
+                }
+                _ => Ok(self.strays()),
+            }
         }
 
         fn is_in_process(&self) -> bool {

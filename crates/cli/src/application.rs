@@ -46,6 +46,12 @@ pub trait Program: Send + Sync {
     /// Its tasks.
     fn registry(&self) -> &Registry;
 
+    /// What a worker of it would say that the configuration alone does not: each a warning, on a line.
+    ///
+    /// # Errors
+    /// When a worker could not be put together.
+    fn check(&self) -> Result<Vec<String>, Error>;
+
     /// Whether what it sends stays inside this process.
     fn is_in_process(&self) -> bool;
 

@@ -49,10 +49,7 @@ async fn obey<A: Application>(app: A, line: CommandLine) -> Result<u8, Error> {
         Verb::Routes(RoutesVerb::Explain(args)) => verbs::routes::explain(&program, args, global.json),
         Verb::Queues(args) => Box::pin(verbs::queues::run(&program, &args, global.json)).await,
         Verb::Dead(verb) => Box::pin(verbs::dead::run(&program, verb, global.json)).await,
-        Verb::Config(ConfigVerb::Check) => {
-            verbs::config::check(global.json);
-            Ok(())
-        }
+        Verb::Config(ConfigVerb::Check) => verbs::config::check(&program, global.json),
         Verb::Config(ConfigVerb::Show) => {
             verbs::config::show(&program);
             Ok(())

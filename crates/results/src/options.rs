@@ -145,6 +145,11 @@ impl ResultsOptions {
         problems
     }
 
+    /// Whether it is Postgres, in whose transactions tasks can work.
+    pub fn are_on_postgres(&self) -> bool {
+        Store::of(self.url.expose()) == Some(Store::Postgres)
+    }
+
     /// Whether nothing is stored, and outcomes come to the sender as replies: `rpc://`.
     pub fn are_replies(&self) -> bool {
         Store::of(self.url.expose()) == Some(Store::Replies)

@@ -67,6 +67,11 @@ impl Registry {
         self.tasks.get(name).or_else(|| builtin::find(name))
     }
 
+    /// The first task that works in a transaction, which only Postgres has.
+    pub fn first_transactional(&self) -> Option<&'static str> {
+        self.iter().find(|task| task.is_transactional()).map(|task| task.name)
+    }
+
     /// All tasks, by name.
     pub fn iter(&self) -> impl Iterator<Item = &TaskDefinition> {
         self.tasks.values()

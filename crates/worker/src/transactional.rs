@@ -39,7 +39,7 @@ pub(crate) fn in_want_of_transactions(
     if transactions.is_some() {
         return None;
     }
-    registry.iter().find(|task| task.is_transactional()).map(|task| task.name)
+    registry.first_transactional()
 }
 
 impl Life<'_> {
