@@ -217,6 +217,16 @@ async fn a_variable_that_would_change_nothing_is_a_mistake() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_revoked_is_the_callers_mistake_or_the_configurations() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite://{}", folder.path().join("x.db").display());
+    let (code, said) = run(&["revoke", "", "--results", &store], &[]).await;
+    assert_eq!((code, said.contains("a task id has 1 to 255 bytes")), (65, true), "{said}");
+    let (code, said) = run(&["revoke", "x", "--results", "none"], &[]).await;
+    assert_eq!((code, said.contains("tasks are revoked in the store of results")), (78, true), "{said}");
+}
+
+#[tokio::test]
 async fn a_directory_that_does_not_exist_is_a_mistake() {
     let (code, said) = run(&["config", "check", "--config", "/nonexistent"], &[]).await;
     assert_eq!(code, 78, "{said}");

@@ -103,9 +103,11 @@ fn client_code(error: &celeriac_client::Error) -> u8 {
     use celeriac_client::Error as E;
     match error {
         E::Send { source, .. } => broker_code(source),
-        E::Results(error) => results_code(error),
-        E::Failed { .. } | E::NotRun { .. } | E::Timeout { .. } => exit::TASK_FAILED,
-        E::NoResults => exit::CONFIG,
+        // What is invalid for the store is what it was given, not how it is configured: it is connected.
+        E::Revoke(ResultsError::Invalid { .. }) => exit::DATA,
+        E::Results(error) | E::Revoke(error) => results_code(error),
+        E::Failed { .. } | E::Revoked { .. } | E::NotRun { .. } | E::Timeout { .. } => exit::TASK_FAILED,
+        E::NoResults | E::NoRevocations => exit::CONFIG,
         E::Encode { .. } | E::Call { .. } | E::NoReply { .. } | E::Decode { .. } => exit::DATA,
         _ => exit::INTERNAL,
     }
