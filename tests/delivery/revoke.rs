@@ -353,6 +353,21 @@ async fn without_a_store_nothing_can_be_revoked_and_the_error_says_so() {
 }
 
 #[tokio::test]
+async fn the_verb_result_says_whether_a_revoked_task_had_begun() {
+    let stage = Stage::start().await;
+    let handle = gate().submit(stage.client()).await.unwrap();
+    stage.world.happens("begun", handle.id()).await;
+    handle.terminate().await.unwrap();
+    assert_revoked(&handle, true).await;
+    let variables =
+        [("CELERIAC__BROKER__URL", stage.bed.amqp_url()), ("CELERIAC__RESULTS__URL", stage.bed.database_url())];
+    let (code, said) = run(&["result", handle.id()], &variables).await;
+    let told = said.contains("was terminated while it ran") && !said.contains("did not run");
+    assert_eq!((code, told), (1, true), "{said}");
+    stage.clear().await;
+}
+
+#[tokio::test]
 async fn the_verb_revokes_what_it_is_given() {
     let (bed, world) = (Bed::new().await, Arc::new(World::default()));
     let app = program(&bed, &world).build().unwrap();

@@ -155,6 +155,17 @@ pub enum Awaited {
 }
 
 impl Error {
+    /// What it is for a sender that a task ended in this state, which is no success.
+    pub fn of_end(id: String, state: State, failure: Option<Failure>) -> Self {
+        match (state, failure.map(Box::new)) {
+            (State::Failure, Some(failure)) => Self::Failed { id, failure },
+            (State::Revoked, Some(failure)) if failure.message != "expired" => {
+                Self::Revoked { id, terminated: failure.message == "terminated" }
+            }
+            (state, failure) => Self::NotRun { id, state, failure },
+        }
+    }
+
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_retryable(&self) -> bool {
         match self {

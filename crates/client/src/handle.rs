@@ -208,17 +208,13 @@ fn further(stored: Option<TaskRecord>, told: Option<TaskRecord>) -> Option<TaskR
 
 fn outcome<T: DeserializeOwned>(record: TaskRecord) -> Result<T> {
     let TaskRecord { id, state, result, failure, .. } = record;
-    match (state, failure) {
-        (State::Success | State::Ignored, _) => {
+    match state {
+        State::Success | State::Ignored => {
             // A task whose result is ignored has none; `()` reads null.
             let text = result.as_deref().unwrap_or("null");
             read(text).map_err(|source| Error::Decode { id, source })
         }
-        (State::Failure, Some(failure)) => Err(Error::Failed { id, failure: Box::new(failure) }),
-        (State::Revoked, Some(failure)) if failure.message != "expired" => {
-            Err(Error::Revoked { id, terminated: failure.message == "terminated" })
-        }
-        (state, failure) => Err(Error::NotRun { id, state, failure: failure.map(Box::new) }),
+        state => Err(Error::of_end(id, state, failure)),
     }
 }
 

@@ -56,10 +56,9 @@ impl Shown {
     pub(crate) fn print(self, json: bool) -> Result<(), Error> {
         output::answer(json, &self, || self.text());
         let Self { id, state, error, .. } = self;
-        match (state, error.map(Box::new)) {
-            (State::Failure, Some(failure)) => Err(celeriac_client::Error::Failed { id, failure }.into()),
-            (State::Failure | State::Revoked | State::Rejected, failure) => {
-                Err(celeriac_client::Error::NotRun { id, state, failure }.into())
+        match state {
+            State::Failure | State::Revoked | State::Rejected => {
+                Err(celeriac_client::Error::of_end(id, state, error).into())
             }
             _ => Ok(()),
         }
