@@ -36,6 +36,8 @@ async fn a_task_is_called_awaited_and_looked_up() {
     assert!(said.contains("argument `number`: invalid type: string"), "{said}");
     let (code, said) = run(&["call", "test.note", "-a", "[oops"], &variables).await;
     assert_eq!(code, 65, "{said}");
+    let (code, said) = run(&["call", "celery.ping", "--wait", "30s"], &variables).await;
+    assert_eq!((code, said.contains("warning")), (0, false), "{said}");
     let (code, said) = run(&["result", "nobody"], &variables).await;
     assert_eq!(code, 65, "{said}");
     worker.signal("TERM");
@@ -224,6 +226,22 @@ async fn what_cannot_be_revoked_is_the_callers_mistake_or_the_configurations() {
     assert_eq!((code, said.contains("a task id has 1 to 255 bytes")), (65, true), "{said}");
     let (code, said) = run(&["revoke", "x", "--results", "none"], &[]).await;
     assert_eq!((code, said.contains("tasks are revoked in the store of results")), (78, true), "{said}");
+}
+
+#[tokio::test]
+async fn a_call_of_a_task_that_the_program_lacks_is_warned_of() {
+    let bed = Bed::new().await;
+    let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", "none".to_owned())];
+    let (code, said) = run(&["topology", "apply", "--yes"], &variables).await;
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = run(&["call", "test.nott", "-a", "[1]"], &variables).await;
+    let warning = "warning: no task is named `test.nott` here, did you mean `test.note`?";
+    assert_eq!((code, said.contains(warning)), (0, true), "{said}");
+    for task in ["test.note", "elsewhere.note"] {
+        let (code, said) = run(&["call", task, "-a", "[1]"], &variables).await;
+        assert_eq!((code, said.contains("warning")), (0, false), "{said}");
+    }
+    bed.clear().await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use celeriac_client::TaskLines;
+use celeriac_config::slip_of;
 use celeriac_protocol::task::Acks;
 
 use crate::builtin;
@@ -65,6 +66,13 @@ impl Registry {
     /// The task of this name; also one of Celery's own, which a program may replace.
     pub fn get(&self, name: &str) -> Option<&TaskDefinition> {
         self.tasks.get(name).or_else(|| builtin::find(name))
+    }
+
+    /// What is wrong with a name that is almost that of one of these tasks. One that is like none of them is a task of
+    /// another program.
+    pub fn misspelt(&self, name: &str) -> Option<Error> {
+        let meant = slip_of(name, self.tasks.keys().copied()).filter(|_| self.get(name).is_none())?;
+        Some(Error::UnknownTask { name: name.to_owned(), nearest: Some(meant.to_owned()) })
     }
 
     /// The first task that works in a transaction, which only Postgres has.

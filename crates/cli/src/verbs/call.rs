@@ -23,6 +23,10 @@ pub(crate) async fn run<P: Program>(program: &P, args: CallArgs, json: bool) -> 
     if program.is_in_process() {
         return Err(Error::InProcess);
     }
+    if let Some(misspelt) = program.registry().misspelt(&args.task) {
+        // It may be a task of another program all the same, so it is no error.
+        output::notice(&format!("warning: {misspelt}"));
+    }
     let wait = args.wait;
     let request = request(args)?;
     let client = program.client().await?;
