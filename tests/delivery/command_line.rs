@@ -181,14 +181,15 @@ async fn a_check_warns_of_options_for_tasks_that_are_not_there() {
 #[tokio::test]
 async fn a_wrong_value_of_a_task_option_is_told_once() {
     let folder = tempfile::tempdir().unwrap();
-    let lines = "task_options: [{ task: a, time_limit: 5 }, { task: b, time_limt: 5s }, { task: d }]\n";
+    let lines = "task_options: [{ task: a, time_limit: 5 }, { task: b, time_limt: 5s }, { task: c, retry_within: 1h }, { task: d }]\n";
     write(folder.path(), "celeriac.yaml", lines);
     let (code, said) = run(&["config", "check", "--config", folder.path().to_str().unwrap()], &[]).await;
     assert_eq!(code, 78, "{said}");
     for part in [
         "task_options[0].time_limit: should be a duration with a unit such as 5s or 5ms, found `5`",
         "task_options[1].time_limt: unknown key, did you mean task_options[1].time_limit?",
-        "task_options[2]: nothing is said of `d`",
+        "task_options[2].retry_within: belongs in `#[task(…)]`, and is not said here",
+        "task_options[3]: nothing is said of `d`",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }

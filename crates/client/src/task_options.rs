@@ -12,7 +12,7 @@ use celeriac_protocol::task::{Acks, Limit};
 use celeriac_protocol::{Rate, RetryPolicy, TaskOptions};
 use serde::{Deserialize, Serialize};
 
-pub use words::{Backoff, Word, Written};
+pub use words::{Backoff, InCode, Word, Written};
 
 /// Each key of a line once: its name and type, and what it means to a task.
 macro_rules! keys {
@@ -25,6 +25,12 @@ macro_rules! keys {
             /// the whole name.
             pub task: String,
             $($(#[$attribute])* #[serde(default, skip_serializing_if = "Option::is_none")] pub $key: Option<$type>,)*
+            /// Belongs to the code, and is never said here.
+            #[serde(default, skip_serializing)]
+            pub retry_on: Option<InCode>,
+            /// Belongs to the code, and is never said here.
+            #[serde(default, skip_serializing)]
+            pub retry_within: Option<InCode>,
         }
 
         impl TaskLine {

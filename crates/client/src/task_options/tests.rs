@@ -75,6 +75,8 @@ fn what_makes_no_sense_is_a_problem_of_its_key() {
         (json!({"task": "a", "max_retries": -1}), "should be a whole number, or none for retries without end"),
         (json!({"task": "a", "retry_backoff": "10m..1s"}), "should go up, from more than zero"),
         (json!({"task": "a", "ratelimit": "10/s"}), "unknown field `ratelimit`"),
+        (json!({"task": "a", "retry_within": "1h"}), "belongs in `#[task(…)]`, and is not said here"),
+        (json!({"task": "a", "retry_on": {"Busy": "5s"}}), "belongs in `#[task(…)]`, and is not said here"),
     ];
     for (line, expected) in wrong {
         let error = serde_json::from_value::<TaskLine>(line.clone()).unwrap_err().to_string();

@@ -106,6 +106,17 @@ impl Word for Backoff {
     }
 }
 
+/// The value of a key that belongs to the code: there is none, and whoever writes one is told where it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InCode {}
+
+impl<'de> Deserialize<'de> for InCode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        de::IgnoredAny::deserialize(deserializer)?;
+        Err(de::Error::custom("belongs in `#[task(…)]`, and is not said here"))
+    }
+}
+
 impl<T: Word> Serialize for Written<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0.write())
