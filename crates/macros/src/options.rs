@@ -275,10 +275,11 @@ impl Written {
         let text = match self.literal() {
             Some(Lit::Str(text)) => text.value(),
             Some(Lit::Int(number)) => number.base10_digits().to_owned(),
+            Some(Lit::Float(number)) => number.base10_digits().to_owned(),
             _ => String::new(),
         };
-        let (times, unit) = text.split_once('/').unwrap_or((&text, "s"));
-        let unit = match unit {
+        let (times, name) = text.split_once('/').unwrap_or((&text, "s"));
+        let unit = match name {
             "s" => Some(Unit::Second),
             "m" => Some(Unit::Minute),
             "h" => Some(Unit::Hour),
@@ -288,9 +289,14 @@ impl Written {
         match (times.parse(), unit) {
             (Ok(0), Some(_)) => self.refuse("`rate_limit` of zero is no limit, as with Celery: leave it out"),
             (Ok(times @ 1..=1_000_000), Some(unit)) => Ok((times, unit)),
-            _ => self.refuse(
-                "`rate_limit` is a number a second, minute, hour or day, such as `\"10/s\"`, `\"100/m\"` or `\"5/h\"`",
-            ),
+            _ => match times.parse().ok().and_then(|times| whole_rate(times, name)) {
+                Some(whole) => {
+                    self.refuse(format_args!("`rate_limit` is a whole number in its time: write `\"{whole}\"`"))
+                }
+                None => self.refuse(
+                    "`rate_limit` is a number a second, minute, hour or day, such as `\"10/s\"`, `\"100/m\"` or `\"5/h\"`",
+                ),
+            },
         }
     }
 
@@ -338,4 +344,15 @@ fn unknown_option(unknown: &str) -> String {
         .max_by(|(one, _), (other, _)| one.total_cmp(other));
     let meant = nearest.map_or(String::new(), |(_, known)| format!(", did you mean `{known}`?"));
     format!("unknown option `{unknown}`{meant}\nknown are: {}", KNOWN.join(", "))
+}
+
+/// The same rate in a longer time, in which it is a whole number: `0.5/s` is `30/m`.
+fn whole_rate(times: f64, unit: &str) -> Option<String> {
+    const SECONDS: [(&str, f64); 4] = [("s", 1.0), ("m", 60.0), ("h", 3_600.0), ("d", 86_400.0)];
+    let place = SECONDS.iter().position(|(name, _)| *name == unit)?;
+    SECONDS[place + 1..].iter().find_map(|(longer, seconds)| {
+        let times = times * seconds / SECONDS[place].1;
+        let is_whole = (1.0..=1_000_000.0).contains(&times.round()) && (times - times.round()).abs() < 1e-6;
+        is_whole.then(|| format!("{}/{longer}", times.round()))
+    })
 }

@@ -63,8 +63,23 @@ impl Rate {
         match times.parse::<u32>() {
             Ok(0) => Ok(None),
             Ok(times @ ..=MOST) => Ok(Some(Self { times, unit })),
-            _ => Err(wrong()),
+            _ => Err(match times.parse().ok().and_then(|times| Self::whole(times, unit)) {
+                Some(rate) => format!("should be a whole number in its time, got `{text}`: write {rate}"),
+                None => wrong(),
+            }),
         }
+    }
+
+    /// The same rate in a longer time, in which it is a whole number: `0.5/s` is `30/m`.
+    fn whole(times: f64, unit: Unit) -> Option<Self> {
+        let longer = [Unit::Minute, Unit::Hour, Unit::Day].into_iter().filter(|longer| longer.length() > unit.length());
+        longer.into_iter().find_map(|longer| {
+            let times = times * longer.length().div_duration_f64(unit.length());
+            let whole = times.round();
+            let is_whole = (1.0..=f64::from(MOST)).contains(&whole) && (times - whole).abs() < 1e-6;
+            let times = is_whole.then(|| whole.to_string().parse().ok())??;
+            Some(Self { times, unit: longer })
+        })
     }
 }
 
@@ -138,6 +153,20 @@ mod tests {
         }
         for text in ["", "ten", "-1/s", "1.5/s", "100/w", "/s", "10000000/s", "1/s/s", "0/w"] {
             assert!(Rate::read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rate_in_fractions_is_answered_with_one_that_is_whole() {
+        for (text, whole) in [("0.5/s", "30/m"), ("1.5", "90/m"), ("0.1/m", "6/h"), ("0.25/h", "6/d")] {
+            let expected = format!("should be a whole number in its time, got `{text}`: write {whole}");
+            assert_eq!(Rate::read(text), Err(expected));
+        }
+        for text in ["0.5/d", "0.001/s", "inf/s", "NaN", "1e300/s", "-0.5/s", "0.0000001/s"] {
+            assert!(
+                Rate::read(text).is_err_and(|message| message.starts_with("should be a number a second")),
+                "{text}"
+            );
         }
     }
 

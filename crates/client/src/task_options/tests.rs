@@ -74,6 +74,7 @@ fn what_makes_no_sense_is_a_problem_of_its_key() {
         (json!({"task": "a", "rate_limit": "10/w"}), "should be a number a second, minute, hour or day"),
         (json!({"task": "a", "max_retries": -1}), "should be a whole number, or none for retries without end"),
         (json!({"task": "a", "retry_backoff": "10m..1s"}), "should go up, from more than zero"),
+        (json!({"task": "a", "rate_limit": "0.5/s"}), "got `0.5/s`: write 30/m"),
         (json!({"task": "a", "ratelimit": "10/s"}), "unknown field `ratelimit`"),
         (json!({"task": "a", "retry_within": "1h"}), "belongs in `#[task(…)]`, and is not said here"),
         (json!({"task": "a", "retry_on": {"Busy": "5s"}}), "belongs in `#[task(…)]`, and is not said here"),

@@ -52,4 +52,9 @@ fn never_ended() -> TaskResult<()> {
     Ok(())
 }
 
+#[task(rate_limit = "0.5/s")]
+async fn half_a_rate() -> TaskResult<()> {
+    Ok(())
+}
+
 fn main() {}
