@@ -146,12 +146,11 @@ fn row(row: &Expr) -> Result<Row> {
             Ok(answer) => Ok(Row { class, answer }),
             Err(message) => Err(Error::new_spanned(text, message)),
         },
-        other => Err(Error::new_spanned(
-            other,
-            "an error is tried again `never`, `\"immediately\"`, or after a wait, `\"5s..1m\"`; `\"3 times 5s..1m\"` says how often",
-        )),
+        other => Err(Error::new_spanned(other, ANSWERS)),
     }
 }
+
+const ANSWERS: &str = "an error is tried again `never`, `\"immediately\"`, or after a wait, `\"5s..1m\"`; `\"3 times 5s..1m\"` says how often";
 
 /// `3 times immediately`, `10 times 5s..1m`, `5s..1m`
 fn by(text: &str) -> std::result::Result<Answer, String> {
@@ -166,6 +165,8 @@ fn by(text: &str) -> std::result::Result<Answer, String> {
     match pace {
         "immediately" => Ok(Answer::By(times, Duration::ZERO, Duration::ZERO)),
         "" => Ok(Answer::By(times, Duration::from_secs(1), LONGEST)),
+        // A word: it may not have been meant for a wait at all.
+        word if word.starts_with(char::is_alphabetic) => Err(format!("`{word}`: {ANSWERS}")),
         pace => duration::parse_range(pace).map(|(first, last)| Answer::By(times, first, last)),
     }
 }
