@@ -270,6 +270,7 @@ async fn a_queue_that_exists_otherwise_on_the_broker_is_named_with_both_values()
         said.contains("mail") && said.contains("x-queue-type") && said.contains("classic") && said.contains("quorum"),
         "{said}"
     );
+    assert!(said.contains("topology plan") && said.contains("topology migrate") && !said.contains("delete"), "{said}");
     bed.clear().await;
 }
 

@@ -244,7 +244,10 @@ impl Error {
             Self::Unconfirmed { .. } => Some("submit again with the same task id: a worker records one outcome per id"),
             Self::Denied { .. } => Some("check user, password, virtual host and permissions of broker.url"),
             Self::Untrusted { fault, .. } => Some(fault.help()),
-            Self::Mismatch { .. } => Some("change the configuration to what exists, or delete what exists"),
+            Self::Mismatch { .. } => Some(
+                "change the configuration to what exists; or `celeriac topology plan` names the way to what is configured, such as \
+                 `celeriac topology migrate`, which moves the tasks that wait",
+            ),
             Self::Absent { .. } => {
                 Some("run `celeriac topology apply` as a user who may configure, or set broker.declare")
             }
