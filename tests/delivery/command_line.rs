@@ -225,6 +225,8 @@ async fn what_cannot_be_revoked_is_the_callers_mistake_or_the_configurations() {
     let store = format!("sqlite://{}", folder.path().join("x.db").display());
     let (code, said) = run(&["revoke", "", "--results", &store], &[]).await;
     assert_eq!((code, said.contains("a task id has 1 to 255 bytes")), (65, true), "{said}");
+    let (code, said) = run(&["revoke", "x", "--for", "5M", "--results", &store], &[]).await;
+    assert_eq!((code, said.contains("did you mean 5m?")), (2, true), "{said}");
     let (code, said) = run(&["revoke", "x", "--results", "none"], &[]).await;
     assert_eq!((code, said.contains("tasks are revoked in the store of results")), (78, true), "{said}");
 }
