@@ -225,6 +225,8 @@ async fn what_cannot_be_revoked_is_the_callers_mistake_or_the_configurations() {
     let store = format!("sqlite://{}", folder.path().join("x.db").display());
     let (code, said) = run(&["revoke", "", "--results", &store], &[]).await;
     assert_eq!((code, said.contains("a task id has 1 to 255 bytes")), (65, true), "{said}");
+    let (code, said) = run(&["revoke", "x", "--for", "5M", "--results", &store], &[]).await;
+    assert_eq!((code, said.contains("did you mean 5m?")), (2, true), "{said}");
     let (code, said) = run(&["revoke", "x", "--results", "none"], &[]).await;
     assert_eq!((code, said.contains("tasks are revoked in the store of results")), (78, true), "{said}");
 }
@@ -238,7 +240,7 @@ async fn a_call_of_a_task_that_the_program_lacks_is_warned_of() {
     let (code, said) = run(&["call", "test.nott", "-a", "[1]"], &variables).await;
     let warning = "warning: no task is named `test.nott` here, did you mean `test.note`?";
     assert_eq!((code, said.contains(warning)), (0, true), "{said}");
-    for task in ["test.note", "elsewhere"] {
+    for task in ["test.note", "elsewhere.note"] {
         let (code, said) = run(&["call", task, "-a", "[1]"], &variables).await;
         assert_eq!((code, said.contains("warning")), (0, false), "{said}");
     }

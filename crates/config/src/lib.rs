@@ -12,7 +12,7 @@
 //! - [`Problems`]: what was wrong, a line each;
 //! - [`Loaded::show`]: what came out, and which source said it;
 //! - [`Secret`], [`ByteSize`], [`duration`]: values as people write them, and as they may be shown;
-//! - [`nearest()`]: the word that was probably meant.
+//! - [`nearest()`], [`slip_of()`]: the word that was probably meant.
 
 mod sources;
 
@@ -49,7 +49,7 @@ mod meant;
 pub use environment::{Environment, PREFIX};
 pub use fault::quoted;
 pub use load::{Loaded, load, load_with};
-pub use nearest::nearest;
+pub use nearest::{nearest, slip_of};
 pub use problem::{Problem, Problems};
 pub use secret::Secret;
 pub use size::{ByteSize, InvalidSize};

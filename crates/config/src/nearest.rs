@@ -10,7 +10,20 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// The candidate that `word` misses by a slip or two of the finger. For names that may well be somebody else's: that they
+/// begin alike means nothing then.
+pub fn slip_of<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::osa_distance(word, candidate), candidate))
+        .filter(|(slips, candidate)| *slips <= SLIPS && slips * 3 <= candidate.chars().count())
+        .min_by_key(|(slips, _)| *slips)
+        .map(|(_, candidate)| candidate)
+}
+
 const ALIKE: f64 = 0.75;
+
+const SLIPS: usize = 2;
 
 /// Words that begin alike are alike, and so are words that a slip or two of the finger lie between: `ulr` and `url`.
 fn likeness(word: &str, candidate: &str) -> f64 {
@@ -26,6 +39,22 @@ fn likeness(word: &str, candidate: &str) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_of_somebody_else_is_no_slip() {
+        for (word, expected) in [
+            ("shop.payy", Some("shop.pay")),
+            ("shpo.pay", Some("shop.pay")),
+            ("shop.chrage", Some("shop.charge")),
+            ("shop.pack", Some("shop.pay")),
+            ("shop.mail", None),
+            ("python.charge", None),
+            ("ab", None),
+            ("", None),
+        ] {
+            assert_eq!(slip_of(word, ["shop.pay", "shop.charge", "a"]), expected, "{word}");
+        }
+    }
 
     #[test]
     fn a_slip_of_the_finger_is_recognised() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use celeriac_client::TaskLines;
+use celeriac_config::slip_of;
 use celeriac_protocol::task::Acks;
 
 use crate::builtin;
@@ -70,8 +71,8 @@ impl Registry {
     /// What is wrong with a name that is almost that of one of these tasks. One that is like none of them is a task of
     /// another program.
     pub fn misspelt(&self, name: &str) -> Option<Error> {
-        let nearest = self.nearest(name).filter(|_| self.get(name).is_none())?;
-        Some(Error::UnknownTask { name: name.to_owned(), nearest: Some(nearest.to_owned()) })
+        let meant = slip_of(name, self.tasks.keys().copied()).filter(|_| self.get(name).is_none())?;
+        Some(Error::UnknownTask { name: name.to_owned(), nearest: Some(meant.to_owned()) })
     }
 
     /// The first task that works in a transaction, which only Postgres has.
