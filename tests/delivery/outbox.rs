@@ -13,6 +13,8 @@ use celeriac_tests::wait::eventually;
 use celeriac_tests::{Bed, Program, Running};
 use serde_json::{Value as Json, json};
 
+use tokio::time::timeout;
+
 use crate::command_line::{PROGRAM, run};
 use crate::stage::{Call, Stage, add, see};
 
@@ -217,9 +219,23 @@ async fn those_who_send_wake_a_relay_that_sleeps_and_leave_one_alone_that_is_awa
     let sent: Vec<_> = found.iter().map(|waiting| waiting.seq).collect();
     lead.conclude(&sent, &[]).await.unwrap();
 
+    // One that sends now, and commits when nobody is awake any more.
+    let mut slow = bed.database().await;
+    let mut late = slow.begin().await.unwrap();
+    client.submit_in(&mut late, add(7, 8)).await.unwrap();
+
     // With nothing to do it falls asleep, and says so before its last look.
     let asleep = "SELECT pg_try_advisory_lock_shared(l) AND pg_advisory_unlock_shared(l) FROM (VALUES (7162249965085352299)) AS awake (l)";
     let mut asleep = async || sqlx::query_scalar::<_, bool>(asleep).fetch_one(&mut database).await.unwrap();
+    while !asleep().await {
+        lead.news().await.unwrap();
+        assert!(lead.window(10, 1_000).await.unwrap().is_empty());
+    }
+    late.commit().await.unwrap();
+    assert_eq!(heard().await, 0, "nobody was told of it");
+    timeout(Duration::from_secs(10), lead.news()).await.expect("it looks all the same").unwrap();
+    let found = lead.window(10, 1_000).await.unwrap();
+    lead.conclude(&[found[0].seq], &[]).await.unwrap();
     while !asleep().await {
         lead.news().await.unwrap();
         assert!(lead.window(10, 1_000).await.unwrap().is_empty());

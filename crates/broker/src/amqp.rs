@@ -1,6 +1,7 @@
 //! The broker on RabbitMQ, split by duty.
 //!
-//! - `url`, `tls`, `ground`, `dial`, `connection`, `backoff`, `health`: nodes, connections to them, and how it stands with them;
+//! - `url`, `tls`, `ground`, `dial`, `connection`, `backoff`, `health`, `told`: nodes, connections to them, and how it stands with
+//!   them;
 //! - `convert`: messages into AMQP and out of it;
 //! - `publish`, `slot`, `line`, `flights`: a message is on a queue, or its sender has an error;
 //! - `consume`, `subscription`: deliveries out, verdicts in, through lost connections;
@@ -32,6 +33,7 @@ mod remarks;
 mod slot;
 mod subscription;
 mod tls;
+mod told;
 mod url;
 mod verify;
 

@@ -170,9 +170,11 @@ impl TaskContext {
     /// Completes when the task should come to an end: its soft time limit has passed, it is terminated, or the worker
     /// stops and its drain time is over.
     ///
-    /// When the worker stops, a task that has called this has 250 ms to tidy up. If it succeeds, it has; an error goes to
-    /// nobody, and its message goes back to the queue, as it does when the task takes longer and is dropped: neither is an attempt.
-    /// Errors that say what comes next, such as [`TaskError::retry_in`], count all the same. A task that goes on past its soft limit is ended by the hard one, if there is one. One that is terminated is dropped
+    /// When the worker stops, a task that has called this has 250 ms to tidy up. If it succeeds, it has. If it returns an
+    /// error, or takes longer and is dropped, its message goes back to the queue, and that is no attempt; only an error that
+    /// says what comes next, such as [`TaskError::retry_in`], counts all the same.
+    ///
+    /// A task that goes on past its soft limit is ended by the hard one, if there is one. One that is terminated is dropped
     /// after `worker.terminate_grace`.
     pub async fn cancelled(&self) {
         self.received.listen();

@@ -20,6 +20,7 @@ use super::backoff::Backoff;
 use super::connection::{Connections, Failure};
 use super::convert::read_message;
 use super::subscription::{Owner, Subscribed, Wish, tell};
+use super::told::Told;
 use crate::broker::{Consumer, Delivery, Origin, Subscription};
 use crate::delay::strip_delay_prefix;
 use crate::error::Result;
@@ -359,7 +360,8 @@ impl Driver {
         ConsumerLost { queue: &self.queue, error: reason }.tell();
         let (stop, closing) = (&self.stop, &self.connections.around().closing);
         let since = Instant::now();
-        let mut told = reason.to_owned();
+        let mut told = Told::default();
+        told.is_news(reason, since.into_std());
         let again = async {
             match steady {
                 true => *backoff = Backoff::default(),
@@ -372,10 +374,8 @@ impl Driver {
                     // A queue may be declared again, and access be granted again.
                     Err(Failure::Final(error)) => error.to_string(),
                 };
-                // The same once more is no news.
-                if error != told {
+                if told.is_news(&error, Instant::now().into_std()) {
                     ConsumerLost { queue: &self.queue, error: &error }.tell();
-                    told = error;
                 }
                 backoff.wait().await;
             }

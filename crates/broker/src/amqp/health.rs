@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use celeriac_telemetry::Occurrence;
 use celeriac_telemetry::occurrences::broker::{
@@ -11,10 +11,8 @@ use celeriac_telemetry::occurrences::broker::{
 use tokio::sync::watch;
 
 use super::connection::Purpose;
+use super::told::Told;
 use crate::broker::Health;
-
-/// How often an attempt that fails for the same reason is told of. Each one would fill a log with what is known.
-const REMINDER: Duration = Duration::from_secs(30);
 
 /// The state of both connections, and what follows from it for the broker as a whole.
 #[derive(Debug)]
@@ -34,21 +32,8 @@ struct Link {
     up: bool,
     /// Why the last attempt to connect failed, until one succeeds.
     failing: Option<String>,
-    /// When that was last told.
-    told: Option<Instant>,
+    told: Told,
     lost: Option<(Instant, String)>,
-}
-
-impl Link {
-    /// Whether it was told a moment ago that this is why no attempt succeeds. If not, it is now.
-    fn knows(&mut self, reason: &str, now: Instant) -> bool {
-        let told = self.told.is_some_and(|told| now.duration_since(told) < REMINDER);
-        let known = told && self.failing.as_deref() == Some(reason);
-        if !known {
-            self.told = Some(now);
-        }
-        known
-    }
 }
 
 impl Board {
@@ -72,6 +57,7 @@ impl Board {
         link.generation += 1;
         link.up = true;
         link.failing = None;
+        link.told = Told::default();
         let generation = link.generation;
         if let Some((since, _)) = link.lost.take() {
             ConnectionRestored { purpose: purpose.name(), after: since.elapsed() }.tell();
@@ -105,7 +91,7 @@ impl Board {
         let link = &mut links[purpose as usize];
         link.up = false;
         let now = Instant::now();
-        let known = link.knows(reason, now);
+        let known = !link.told.is_news(reason, now);
         link.failing = Some(reason.to_owned());
         link.lost.get_or_insert_with(|| (now, reason.to_owned()));
         ConnectionFailed { purpose: purpose.name(), error: reason, known }.tell();
@@ -224,23 +210,6 @@ mod tests {
         board.lost(Purpose::Publish, publishing, "reset");
         // The next message makes a new connection; until then none is missed.
         assert_eq!(*health.borrow(), Health::Connected);
-    }
-
-    #[test]
-    fn an_attempt_that_fails_as_before_is_told_now_and_then() {
-        let begun = Instant::now();
-        let at = |seconds| begun + Duration::from_secs(seconds);
-        let mut link = Link::default();
-        let mut told = Vec::new();
-        for (second, reason) in
-            [(0, "refused"), (1, "refused"), (2, "no such host"), (3, "refused"), (20, "refused"), (33, "refused")]
-        {
-            if !link.knows(reason, at(second)) {
-                told.push(second);
-            }
-            link.failing = Some(reason.to_owned());
-        }
-        assert_eq!(told, [0, 2, 3, 33]);
     }
 
     #[test]
