@@ -1,0 +1,43 @@
+//! Offences that stand for now, one a line, in `standing/<rule>/<crate>`: sorted, and to be taken away one by one.
+//!
+//! What offends and is not listed fails, and so does what is listed and offends no longer. So the lists only get shorter.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use crate::files::root;
+
+/// Compares what offends, by crate and name and with the reason, with what is listed.
+pub(crate) fn compare(rule: &str, offences: &BTreeMap<(String, String), String>) {
+    let listed = listed(rule);
+    let mut complaints = Vec::new();
+    for (offence, reason) in offences {
+        if !listed.contains(offence) {
+            complaints.push(format!("{}: {} {reason}", offence.0, offence.1));
+        }
+    }
+    for (library, name) in &listed {
+        if !offences.contains_key(&(library.clone(), name.clone())) {
+            complaints.push(format!("mended: delete the line `{name}` of tests/repository/standing/{rule}/{library}"));
+        }
+    }
+    assert!(complaints.is_empty(), "{rule}:\n{}", complaints.join("\n"));
+}
+
+fn listed(rule: &str) -> BTreeSet<(String, String)> {
+    let folder = root().join("tests/repository/standing").join(rule);
+    let files: Vec<PathBuf> = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
+        // Nothing stands any more.
+        Err(_) => return BTreeSet::new(),
+    };
+    let mut listed = BTreeSet::new();
+    for file in files {
+        let library = file.file_name().unwrap().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines.is_sorted(), "{} is not sorted", file.display());
+        listed.extend(lines.into_iter().map(|line| (library.clone(), line.to_owned())));
+    }
+    listed
+}
