@@ -117,7 +117,9 @@ fn circles(modules: &Modules) -> BTreeMap<String, String> {
             let closing: Vec<_> = uses.iter().filter(|(other, _)| back(other)).map(|(_, example)| example).collect();
             let closing: Vec<_> = closing.into_iter().map(|example| format!("\n    {example}")).collect();
             let name = match (parent.is_empty(), node == ITSELF) {
-                (_, true) => format!("{} {ITSELF}", if parent.is_empty() { "lib".to_owned() } else { parent.join("/") }),
+                (_, true) => {
+                    format!("{} {ITSELF}", if parent.is_empty() { "lib".to_owned() } else { parent.join("/") })
+                }
                 (true, false) => node.clone(),
                 (false, false) => format!("{}/{node}", parent.join("/")),
             };
@@ -158,7 +160,8 @@ fn a_namespace_makes_no_circle() {
     let exported = "pub use a::A; mod a { pub struct A; } mod b { use crate::A; use super::a; }";
     assert_eq!(found(exported), Vec::<String>::new());
     assert_eq!(found("pub use a::A; mod a { use crate::B; pub struct A; } struct B(A);"), ["a", "lib (itself)"]);
-    let tests = "mod a { pub struct A; #[cfg(test)] mod tests { use crate::b::B; } } mod b { use crate::a::A; struct B; }";
+    let tests =
+        "mod a { pub struct A; #[cfg(test)] mod tests { use crate::b::B; } } mod b { use crate::a::A; struct B; }";
     assert_eq!(found(tests), Vec::<String>::new());
     let foreign = "mod a { use other::b::B; } mod b { use crate::a; // crate::b
                   pub struct B; fn text() -> &'static str { \"crate::b::B\" } }";

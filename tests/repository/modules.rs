@@ -152,7 +152,8 @@ impl Reader {
                     2
                 }
                 [TokenTree::Ident(name), TokenTree::Punct(mark), TokenTree::Group(_), ..]
-                    if mark.as_char() == '!' && ["quote", "quote_spanned", "parse_quote"].iter().any(|it| name == it) =>
+                    if mark.as_char() == '!'
+                        && ["quote", "quote_spanned", "parse_quote"].iter().any(|it| name == it) =>
                 {
                     3
                 }
