@@ -111,7 +111,7 @@ fn what_cannot_be_kept_names_the_line_that_says_it() {
             "celeriac.yaml: task_options[0].acks: task `t.book`: it works in a transaction",
         ),
         ("  - { task: t.tell, time_limt: 1m }\n", "celeriac.yaml: task_options[0].time_limt"),
-        ("  - { task: t.tell }\n", "celeriac.yaml: task_options[0]: nothing is said of `t.tell`"),
+        ("  - { task: t.tell }\n", "celeriac.yaml: task_options[0]: entry for `t.tell` sets no options"),
     ];
     for (options, expected) in cases {
         let folder = folder(options);

@@ -106,7 +106,7 @@ impl Celeriac {
         let limits = SendLimits { message_size: self.limits().size, window: settings.broker.confirm_window };
         let mut options = settings.client.clone();
         options.replies |= settings.results.are_replies();
-        Ok(Client::new(broker, Arc::new(router), results, options, Arc::new(settings.task_lines()), limits))
+        Ok(Client::new(broker, Arc::new(router), results, options, Arc::new(settings.task_overrides()), limits))
     }
 
     fn open_broker(&self) -> celeriac_broker::Result<Arc<dyn Broker>> {
@@ -125,7 +125,7 @@ impl Celeriac {
 
     fn assemble(&self, client: Client) -> celeriac_worker::Result<Worker> {
         let settings = self.settings();
-        self.tell_strays();
+        self.warn_of_unmatched_overrides();
         Worker::new(WorkerParts {
             options: settings.worker.clone(),
             results: settings.results.clone(),
@@ -141,19 +141,19 @@ impl Celeriac {
     }
 
     /// A line for none of its tasks may be for another program's, so it is no error.
-    fn tell_strays(&self) {
-        for stray in self.strays() {
-            tracing::warn!("{stray}");
+    fn warn_of_unmatched_overrides(&self) {
+        for unmatched in self.unmatched_overrides() {
+            tracing::warn!("{unmatched}");
         }
     }
 
-    fn strays(&self) -> Vec<String> {
+    fn unmatched_overrides(&self) -> Vec<String> {
         let tasks: Vec<_> = self.registry.iter().map(|task| task.name).collect();
         if tasks.is_empty() {
             return Vec::new();
         }
-        let strays = self.settings().task_lines().strays(&tasks);
-        strays.into_iter().map(|(key, stray)| format!("{key}: {stray}")).collect()
+        let unmatched = self.settings().task_overrides().unmatched(&tasks);
+        unmatched.into_iter().map(|(key, problem)| format!("{key}: {problem}")).collect()
     }
 
     fn limits(&self) -> DecodeLimits {
@@ -260,9 +260,9 @@ impl Builder {
         if !strays.is_empty() {
             return Err(Problems::from(strays));
         }
-        let lines = settings.options.task_lines();
+        let overrides = settings.options.task_overrides();
         let registry =
-            registry.in_force(&lines, &settings.options.worker).map_err(|found| problems_of_tasks(&settings, found))?;
+            registry.in_force(&overrides, &settings.options.worker).map_err(|found| problems_of_tasks(&settings, found))?;
         Ok(Celeriac { settings, registry, state: self.state, hooks: self.hooks, functions: origins.functions })
     }
 }
@@ -338,7 +338,7 @@ mod verbs {
                 Some(task) if !self.settings().results.are_on_postgres() => {
                     Err(celeriac_worker::Error::NoTransactions { task }.into())
                 }
-                _ => Ok(self.strays()),
+                _ => Ok(self.unmatched_overrides()),
             }
         }
 

@@ -6,7 +6,7 @@ use celeriac_broker::delay::Ladder;
 use celeriac_broker::route::TaskRoute;
 use celeriac_broker::topology::{ExchangeOptions, QueueOptions};
 use celeriac_broker::{BrokerOptions, RouteFunctions, RoutesOptions};
-use celeriac_client::{ClientOptions, TaskLine, TaskLines, task_options};
+use celeriac_client::{ClientOptions, TaskOverride, TaskOverrides, task_options};
 use celeriac_config::{Environment, Loaded, Problems, Sources};
 use celeriac_results::ResultsOptions;
 use celeriac_telemetry::TelemetryOptions;
@@ -39,7 +39,7 @@ pub struct Settings {
     /// Which task goes where; the first that matches decides.
     pub task_routes: Vec<TaskRoute>,
     /// What is said of tasks, above what is declared with them; for each key the first line that says it.
-    pub task_options: Vec<TaskLine>,
+    pub task_options: Vec<TaskOverride>,
 }
 
 impl Default for Settings {
@@ -132,8 +132,8 @@ impl Settings {
     }
 
     /// What is said of tasks, ready to be asked. Nothing, where [`Settings::validate`] finds a problem.
-    pub fn task_lines(&self) -> TaskLines {
-        TaskLines::new(&self.task_options).unwrap_or_default()
+    pub fn task_overrides(&self) -> TaskOverrides {
+        TaskOverrides::new(&self.task_options).unwrap_or_default()
     }
 
     /// Exchanges, queues and routes.

@@ -1,4 +1,4 @@
-//! Who sends tasks.
+//! The client: a broker to send through, routes, and a store of results.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,15 +7,14 @@ use celeriac_protocol::DecodeLimits;
 use celeriac_results::Backend;
 use tokio::sync::OnceCell;
 
-use crate::handle::TaskHandle;
 use crate::options::ClientOptions;
 use crate::replies::Replies;
-use crate::task_options::TaskLines;
+use crate::task_options::TaskOverrides;
 
 /// Sends tasks and awaits their results. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
 pub struct Client {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<ClientInner>,
     /// The task within which it sends, if any.
     pub(crate) lineage: Option<Arc<Lineage>>,
 }
@@ -47,13 +46,13 @@ impl Lineage {
 }
 
 #[derive(Debug)]
-pub(crate) struct Inner {
+pub(crate) struct ClientInner {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) router: Arc<Router>,
     pub(crate) results: Option<Arc<dyn Backend>>,
     pub(crate) replies: Option<Replies>,
     pub(crate) options: ClientOptions,
-    pub(crate) lines: Arc<TaskLines>,
+    pub(crate) overrides: Arc<TaskOverrides>,
     pub(crate) limits: SendLimits,
     /// This process, as Celery names senders.
     pub(crate) origin: String,
@@ -72,20 +71,20 @@ pub struct SendLimits {
 
 impl Client {
     /// A client that sends through `broker` by the routes of `router` and awaits results in `results`, and as replies
-    /// where the options say so. What `lines` say of a task counts before what is declared with it.
+    /// where the options say so. What `overrides` say of a task counts before what is declared with it.
     pub fn new(
         broker: Arc<dyn Broker>,
         router: Arc<Router>,
         results: Option<Arc<dyn Backend>>,
         options: ClientOptions,
-        lines: Arc<TaskLines>,
+        overrides: Arc<TaskOverrides>,
         limits: SendLimits,
     ) -> Self {
         let decode = DecodeLimits { size: limits.message_size, ..DecodeLimits::default() };
         let replies = options.replies.then(|| Replies::new(Arc::clone(&broker), decode));
         let origin = format!("gen{}@{}", std::process::id(), gethostname::gethostname().to_string_lossy());
         let inner =
-            Inner { broker, router, results, replies, options, lines, limits, origin, declared: OnceCell::new() };
+            ClientInner { broker, router, results, replies, options, overrides, limits, origin, declared: OnceCell::new() };
         Self { inner: Arc::new(inner), lineage: None }
     }
 
@@ -103,16 +102,6 @@ impl Client {
     /// Exchanges and queues that are declared.
     pub fn topology(&self) -> &Topology {
         self.inner.router.topology()
-    }
-
-    /// A handle to a task that was sent earlier, here or elsewhere.
-    ///
-    /// `T` is what the task returns; [`serde_json::Value`] takes anything. Without a store of results it learns only what
-    /// this client is told from now on, of tasks that it sent itself.
-    pub fn handle<T>(&self, id: impl Into<String>) -> TaskHandle<T> {
-        let id = id.into();
-        let slot = self.inner.replies.as_ref().map(|replies| replies.slot(&id));
-        TaskHandle::new(self.clone(), id, slot)
     }
 
     /// The broker it sends through.

@@ -1,4 +1,4 @@
-//! How the outcome of a task is awaited.
+//! Handles: the outcome of a task, awaited.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,22 +12,34 @@ use tokio::time::timeout;
 
 use crate::client::Client;
 use crate::error::{Awaited, Error, Result};
-use crate::replies::Slot;
+use crate::replies::PendingReply;
 
 /// A task that was sent, and what it will return.
 pub struct TaskHandle<T> {
     client: Client,
     id: String,
     /// Where replies arrive, if it may have any.
-    slot: Option<Arc<Slot>>,
+    reply: Option<Arc<PendingReply>>,
     /// Whether it went to every worker, so that there is not one outcome.
     to_all: bool,
     output: PhantomData<fn() -> T>,
 }
 
+impl Client {
+    /// A handle to a task that was sent earlier, here or elsewhere.
+    ///
+    /// `T` is what the task returns; [`serde_json::Value`] takes anything. Without a store of results it learns only what
+    /// this client is told from now on, of tasks that it sent itself.
+    pub fn handle<T>(&self, id: impl Into<String>) -> TaskHandle<T> {
+        let id = id.into();
+        let reply = self.inner.replies.as_ref().map(|replies| replies.pending_reply(&id));
+        TaskHandle::new(self.clone(), id, reply)
+    }
+}
+
 impl<T> TaskHandle<T> {
-    pub(crate) fn new(client: Client, id: String, slot: Option<Arc<Slot>>) -> Self {
-        Self { client, id, slot, to_all: false, output: PhantomData }
+    pub(crate) fn new(client: Client, id: String, reply: Option<Arc<PendingReply>>) -> Self {
+        Self { client, id, reply, to_all: false, output: PhantomData }
     }
 
     pub(crate) fn of_broadcast(self) -> Self {
@@ -86,13 +98,13 @@ impl<T> TaskHandle<T> {
     /// # Errors
     /// When the store of results cannot answer.
     pub async fn record(&self) -> Result<Option<TaskRecord>> {
-        let told = |slot: &Arc<Slot>| slot.record();
-        match (self.store(), &self.slot) {
+        let told = |reply: &Arc<PendingReply>| reply.record();
+        match (self.store(), &self.reply) {
             (None, None) => Err(self.deaf()),
-            (None, Some(slot)) => Ok(told(slot)),
-            (Some(store), slot) => {
+            (None, Some(reply)) => Ok(told(reply)),
+            (Some(store), reply) => {
                 let stored = store.find(&self.id).await.map_err(Error::Results)?;
-                let told = slot.as_ref().and_then(told);
+                let told = reply.as_ref().and_then(told);
                 Ok(further(stored, told))
             }
         }
@@ -112,7 +124,7 @@ impl<T> TaskHandle<T> {
     /// # Errors
     /// When the store of results cannot answer.
     pub async fn forget(&self) -> Result<bool> {
-        let told = self.slot.as_ref().map(|slot| slot.forget());
+        let told = self.reply.as_ref().map(|reply| reply.forget());
         match (self.store(), told) {
             (None, None) => Err(self.deaf()),
             (None, Some(told)) => Ok(told),
@@ -144,14 +156,14 @@ impl<T> TaskHandle<T> {
 
     async fn ended(&self) -> Result<TaskRecord> {
         let stored = async |store: &Arc<dyn Backend>| store.finished(&self.id).await.map_err(Error::Results);
-        match (self.store(), &self.slot) {
+        match (self.store(), &self.reply) {
             _ if self.to_all => Err(Error::ToAll { id: self.id.clone() }),
             (None, None) => Err(self.deaf()),
             (Some(store), None) => stored(store).await,
-            (None, Some(slot)) => slot.finished().await,
-            (Some(store), Some(slot)) => tokio::select! {
+            (None, Some(reply)) => reply.finished().await,
+            (Some(store), Some(reply)) => tokio::select! {
                 record = stored(store) => record,
-                record = slot.finished() => record,
+                record = reply.finished() => record,
             },
         }
     }
@@ -169,10 +181,10 @@ impl<T> TaskHandle<T> {
     }
 
     fn awaited(&self) -> Awaited {
-        match (self.store(), &self.slot) {
-            (None, Some(slot)) if !slot.is_sent_here() => Awaited::ReplyToAnother,
+        match (self.store(), &self.reply) {
+            (None, Some(reply)) if !reply.is_sent_here() => Awaited::ReplyToAnother,
             (None, _) => Awaited::Reply,
-            (Some(_), Some(slot)) if slot.is_sent_here() => Awaited::StoreOrReply,
+            (Some(_), Some(reply)) if reply.is_sent_here() => Awaited::StoreOrReply,
             (Some(_), _) => Awaited::Store,
         }
     }
@@ -227,8 +239,8 @@ fn read<T: DeserializeOwned>(text: &str) -> Result<T, Box<dyn std::error::Error 
 
 impl<T> Clone for TaskHandle<T> {
     fn clone(&self) -> Self {
-        let (client, id, slot) = (self.client.clone(), self.id.clone(), self.slot.clone());
-        Self { client, id, slot, to_all: self.to_all, output: PhantomData }
+        let (client, id, reply) = (self.client.clone(), self.id.clone(), self.reply.clone());
+        Self { client, id, reply, to_all: self.to_all, output: PhantomData }
     }
 }
 

@@ -42,5 +42,5 @@ pub use error::{Awaited, Error, Result};
 pub use handle::TaskHandle;
 pub use options::{ClientOptions, HeaderStyle};
 pub use revoke::Revoke;
-pub use submit::{Prepared, Request};
-pub use task_options::{TaskLine, TaskLines};
+pub use submit::{PreparedTask, Request};
+pub use task_options::{TaskOverride, TaskOverrides};

@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::handle::TaskHandle;
 use crate::idempotency::SameAs;
-use crate::submit::{Prepared, Request};
+use crate::submit::{PreparedTask, Request};
 
 impl Client {
     /// Sends a call when the transaction commits that is open on this connection, and not at all when it does not.
@@ -79,7 +79,7 @@ impl Client {
     }
 }
 
-impl Prepared {
+impl PreparedTask {
     /// The message as it stands in the outbox: how long it is held is seen when it is sent. Its trace goes on from here.
     pub fn into_entry(self) -> Entry {
         let Self { task, id, outgoing, destination, eta, expires, order_key } = self;

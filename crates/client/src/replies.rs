@@ -1,4 +1,4 @@
-//! The replies to what this process sent, and who waits for them.
+//! Replies to the tasks that this process sent, handed to the handles that await them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,36 +17,36 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 
-/// The queue of this process, from the first task on that wants a reply, and the desk at which replies are handed out.
+/// The reply queue of this process, made for the first task that wants a reply, and the registry that hands replies out.
 #[derive(Debug)]
 pub(crate) struct Replies {
     broker: Arc<dyn Broker>,
-    desk: Arc<Desk>,
+    registry: Arc<ReplyRegistry>,
     limits: DecodeLimits,
     queue: OnceCell<String>,
     service: TaskTracker,
 }
 
-/// Who waits for what.
+/// The pending replies of this process, by task id.
 #[derive(Debug, Default)]
-struct Desk {
+struct ReplyRegistry {
     /// Owned by the handles of each task: an outcome is kept as long as somebody can ask for it.
-    slots: Mutex<HashMap<String, Weak<Slot>>>,
+    pending: Mutex<HashMap<String, Weak<PendingReply>>>,
     /// No more replies are taken.
     closed: CancellationToken,
 }
 
-/// The place where the replies of one task arrive. Whoever drops it has no more use for them.
-pub(crate) struct Slot {
+/// The replies of one task: those that have arrived, and a wait for the last. Dropping it ends the interest in them.
+pub(crate) struct PendingReply {
     id: String,
-    desk: Arc<Desk>,
+    registry: Arc<ReplyRegistry>,
     known: watch::Sender<Option<TaskRecord>>,
     sent_here: AtomicBool,
 }
 
 impl Replies {
     pub(crate) fn new(broker: Arc<dyn Broker>, limits: DecodeLimits) -> Self {
-        Self { broker, desk: Arc::default(), limits, queue: OnceCell::new(), service: TaskTracker::new() }
+        Self { broker, registry: Arc::default(), limits, queue: OnceCell::new(), service: TaskTracker::new() }
     }
 
     /// The queue that awaits replies. The first call makes it.
@@ -54,27 +54,27 @@ impl Replies {
         let start = || async {
             let queue = Uuid::now_v7().to_string();
             let consumer = self.broker.replies(&queue).await?;
-            self.service.spawn(Arc::clone(&self.desk).serve(consumer, self.limits));
+            self.service.spawn(Arc::clone(&self.registry).serve(consumer, self.limits));
             Ok(queue)
         };
         self.queue.get_or_try_init(start).await.map(String::as_str)
     }
 
-    /// The place of a task whose replies may be on their way here.
-    pub(crate) fn slot(&self, id: &str) -> Arc<Slot> {
-        self.desk.slot(id)
+    /// Returns the pending reply of a task that was sent here or elsewhere.
+    pub(crate) fn pending_reply(&self, id: &str) -> Arc<PendingReply> {
+        self.registry.pending_reply(id)
     }
 
-    /// The place of a task that is about to be sent: no reply can be earlier.
-    pub(crate) fn expect(&self, id: &str) -> Arc<Slot> {
-        let slot = self.desk.slot(id);
-        slot.sent_here.store(true, Ordering::Relaxed);
-        slot
+    /// Returns the pending reply of a task that is about to be sent: no reply can be earlier.
+    pub(crate) fn expect_reply(&self, id: &str) -> Arc<PendingReply> {
+        let reply = self.registry.pending_reply(id);
+        reply.sent_here.store(true, Ordering::Relaxed);
+        reply
     }
 
-    /// Takes no more replies, and deletes the queue. Who still waits gets an error.
+    /// Takes no more replies, and deletes the queue. Waits that are still open end with an error.
     pub(crate) async fn close(&self) {
-        self.desk.closed.cancel();
+        self.registry.closed.cancel();
         self.service.close();
         self.service.wait().await;
     }
@@ -82,15 +82,15 @@ impl Replies {
 
 impl Drop for Replies {
     fn drop(&mut self) {
-        self.desk.closed.cancel();
+        self.registry.closed.cancel();
     }
 }
 
-impl Desk {
+impl ReplyRegistry {
     /// Hands out replies until the client is closed.
     async fn serve(self: Arc<Self>, mut consumer: Consumer, limits: DecodeLimits) {
         while let Some(Some(delivery)) = self.closed.run_until_cancelled(consumer.next()).await {
-            self.take(&delivery.message, &limits);
+            self.dispatch(&delivery.message, &limits);
             // Acknowledged when it is where it belongs: one that is lost on its way here comes again.
             delivery.settlement.ack();
         }
@@ -98,10 +98,10 @@ impl Desk {
         consumer.close().await;
     }
 
-    fn take(&self, message: &Message, limits: &DecodeLimits) {
+    fn dispatch(&self, message: &Message, limits: &DecodeLimits) {
         match read(message, limits) {
             Ok(meta) => match self.find(&meta.task_id) {
-                Some(slot) => slot.learn(to_record(meta)),
+                Some(reply) => reply.update(to_record(meta)),
                 None => ReplyUnawaited { id: &meta.task_id, status: &meta.status }.tell(),
             },
             // What cannot be read now will never be: there is no use in keeping it.
@@ -112,32 +112,32 @@ impl Desk {
         }
     }
 
-    fn slot(self: &Arc<Self>, id: &str) -> Arc<Slot> {
-        let mut slots = self.lock();
-        if let Some(slot) = slots.get(id).and_then(Weak::upgrade) {
-            return slot;
+    fn pending_reply(self: &Arc<Self>, id: &str) -> Arc<PendingReply> {
+        let mut pending = self.lock();
+        if let Some(reply) = pending.get(id).and_then(Weak::upgrade) {
+            return reply;
         }
-        let slot = Arc::new(Slot {
+        let reply = Arc::new(PendingReply {
             id: id.to_owned(),
-            desk: Arc::clone(self),
+            registry: Arc::clone(self),
             known: watch::Sender::new(None),
             sent_here: AtomicBool::new(false),
         });
-        slots.insert(id.to_owned(), Arc::downgrade(&slot));
-        slot
+        pending.insert(id.to_owned(), Arc::downgrade(&reply));
+        reply
     }
 
-    fn find(&self, id: &str) -> Option<Arc<Slot>> {
+    fn find(&self, id: &str) -> Option<Arc<PendingReply>> {
         self.lock().get(id).and_then(Weak::upgrade)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Weak<Slot>>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Weak<PendingReply>>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Slot {
-    /// What the replies told so far.
+impl PendingReply {
+    /// Returns the outcome that replies have told so far.
     pub(crate) fn record(&self) -> Option<TaskRecord> {
         self.known.borrow().clone()
     }
@@ -146,7 +146,7 @@ impl Slot {
     pub(crate) async fn finished(&self) -> Result<TaskRecord> {
         let mut known = self.known.subscribe();
         let ended = known.wait_for(|known| known.as_ref().is_some_and(|record| record.state.is_final()));
-        match self.desk.closed.run_until_cancelled(ended).await {
+        match self.registry.closed.run_until_cancelled(ended).await {
             Some(Ok(record)) => record.clone().ok_or(Error::Closed),
             _ => Err(Error::Closed),
         }
@@ -154,11 +154,11 @@ impl Slot {
 
     /// Wants no more replies; whether there was anything.
     pub(crate) fn forget(&self) -> bool {
-        let mut slots = self.desk.lock();
-        if slots.get(&self.id).is_some_and(|slot| std::ptr::eq(slot.as_ptr(), self)) {
-            slots.remove(&self.id);
+        let mut pending = self.registry.lock();
+        if pending.get(&self.id).is_some_and(|reply| std::ptr::eq(reply.as_ptr(), self)) {
+            pending.remove(&self.id);
         }
-        drop(slots);
+        drop(pending);
         self.known.send_replace(None).is_some()
     }
 
@@ -167,7 +167,7 @@ impl Slot {
         self.sent_here.load(Ordering::Relaxed)
     }
 
-    fn learn(&self, record: TaskRecord) {
+    fn update(&self, record: TaskRecord) {
         self.known.send_if_modified(|known| {
             let news = known.as_ref().is_none_or(|known| gives_way(known.state, record.state));
             if news {
@@ -178,19 +178,19 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for PendingReply {
     fn drop(&mut self) {
-        let mut slots = self.desk.lock();
+        let mut pending = self.registry.lock();
         // The same id may have been sent again meanwhile, and have another place.
-        if slots.get(&self.id).is_some_and(|slot| slot.strong_count() == 0) {
-            slots.remove(&self.id);
+        if pending.get(&self.id).is_some_and(|reply| reply.strong_count() == 0) {
+            pending.remove(&self.id);
         }
     }
 }
 
-impl fmt::Debug for Slot {
+impl fmt::Debug for PendingReply {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Slot").field("id", &self.id).finish_non_exhaustive()
+        formatter.debug_struct("PendingReply").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -276,30 +276,30 @@ mod tests {
 
     fn tell(replies: &Replies, id: &str, status: &str, result: &str) {
         let body = format!(r#"{{"task_id": "{id}", "status": "{status}", "result": {result}}}"#);
-        replies.desk.take(&reply(&body, None), &replies.limits);
+        replies.registry.dispatch(&reply(&body, None), &replies.limits);
     }
 
     #[tokio::test]
     async fn memory_belongs_to_those_who_wait() {
         let replies = replies();
-        let (one, again, other) = (replies.expect("a"), replies.slot("a"), replies.slot("b"));
+        let (one, again, other) = (replies.expect_reply("a"), replies.pending_reply("a"), replies.pending_reply("b"));
         assert!(Arc::ptr_eq(&one, &again));
         assert!(one.is_sent_here() && !other.is_sent_here());
         drop((one, other));
-        assert_eq!(replies.desk.lock().len(), 1);
+        assert_eq!(replies.registry.lock().len(), 1);
         drop(again);
-        assert_eq!(replies.desk.lock().len(), 0);
+        assert_eq!(replies.registry.lock().len(), 0);
         tell(&replies, "a", "SUCCESS", "1");
-        assert_eq!(replies.slot("a").record(), None);
+        assert_eq!(replies.pending_reply("a").record(), None);
     }
 
     #[tokio::test]
     async fn a_forgotten_place_is_not_found_and_leaves_a_new_one_alone() {
         let replies = replies();
-        let old = replies.expect("a");
+        let old = replies.expect_reply("a");
         tell(&replies, "a", "SUCCESS", "1");
         assert!(old.forget());
-        let new = replies.expect("a");
+        let new = replies.expect_reply("a");
         assert!(!old.forget());
         drop(old);
         tell(&replies, "a", "SUCCESS", "2");
@@ -309,9 +309,9 @@ mod tests {
     #[tokio::test]
     async fn an_end_stays_and_only_a_success_may_replace_a_failure() {
         let replies = replies();
-        let slot = replies.expect("a");
+        let reply = replies.expect_reply("a");
         let error = r#"{"exc_type": "E", "exc_message": ["x"], "exc_module": "m"}"#;
-        let state = || slot.record().map(|record| record.state);
+        let state = || reply.record().map(|record| record.state);
         for (status, result, expected) in [
             ("PENDING", "null", State::Pending),
             ("PROGRESS", "5", State::Started),
@@ -327,7 +327,7 @@ mod tests {
             tell(&replies, "a", status, result);
             assert_eq!(state(), Some(expected), "after {status}");
         }
-        assert_eq!(slot.record().unwrap().result.as_deref(), Some("1"));
+        assert_eq!(reply.record().unwrap().result.as_deref(), Some("1"));
     }
 
     #[test]

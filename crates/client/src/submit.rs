@@ -45,7 +45,7 @@ pub(crate) enum Repeated {
 
 /// A call as a message that only has to be published.
 #[derive(Debug)]
-pub struct Prepared {
+pub struct PreparedTask {
     /// The task.
     pub task: String,
     /// Its id.
@@ -126,7 +126,7 @@ impl Client {
 
     /// Gives a call what it does not say itself: the configuration's word, or else what is declared with the task.
     fn complete(&self, request: &mut Request, declared: TaskOptions) {
-        let declared = self.inner.lines.over(&request.task, declared);
+        let declared = self.inner.overrides.apply(&request.task, declared);
         let options = &mut request.options;
         options.route.priority = options.route.priority.or(declared.priority);
         options.expires = options.expires.or(declared.expires.map(Expiry::After));
@@ -184,14 +184,14 @@ impl Client {
         }
         let id = awaited.unwrap_or_else(|| prepared.id.clone());
         // Before it is sent: no reply can be earlier.
-        let slot = replies.map(|replies| replies.expect(&id));
+        let reply = replies.map(|replies| replies.expect_reply(&id));
         let to_all = self.is_to_all(&prepared);
         self.send(prepared).await?;
-        let handle = TaskHandle::new(self.clone(), id, slot);
+        let handle = TaskHandle::new(self.clone(), id, reply);
         Ok(if to_all { handle.of_broadcast() } else { handle })
     }
 
-    pub(crate) fn is_to_all(&self, prepared: &Prepared) -> bool {
+    pub(crate) fn is_to_all(&self, prepared: &PreparedTask) -> bool {
         self.inner.router.topology().is_broadcast(&prepared.destination.queues)
     }
 
@@ -200,7 +200,7 @@ impl Client {
     /// # Errors
     /// When it cannot be meant, cannot be written, or has nowhere to go.
     /// `declared_queue` is the queue that is declared with the task, where it is known.
-    pub fn prepare(&self, mut request: Request, declared_queue: Option<&str>) -> Result<Prepared> {
+    pub fn prepare(&self, mut request: Request, declared_queue: Option<&str>) -> Result<PreparedTask> {
         self.complete(&mut request, TaskOptions::default());
         let Request { task, body, options } = request;
         let failed = |source: BrokerError| Error::Send { task: task.clone(), source };
@@ -283,12 +283,12 @@ impl Client {
         let message = Message { headers, properties, body: written.into() };
         let outgoing = Outgoing { exchange, routing_key, message, mandatory: true };
         let Timing { eta, expires, .. } = timing;
-        Ok(Prepared { task, id, outgoing, destination, eta, expires, order_key: options.order_key })
+        Ok(PreparedTask { task, id, outgoing, destination, eta, expires, order_key: options.order_key })
     }
 
     /// Publishes a message, and tells of it.
-    async fn send(&self, prepared: Prepared) -> Result<()> {
-        let Prepared { task, id, mut outgoing, destination, .. } = prepared;
+    async fn send(&self, prepared: PreparedTask) -> Result<()> {
+        let PreparedTask { task, id, mut outgoing, destination, .. } = prepared;
         let failed = |source: BrokerError| Error::Send { task: task.clone(), source };
         self.declare().await.map_err(failed)?;
         let (exchange, routing_key) = (&destination.exchange, &destination.routing_key);

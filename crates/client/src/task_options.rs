@@ -1,6 +1,6 @@
-//! `task_options` of the configuration: what operators say of tasks, above what is declared with them.
+//! `task_options` of the configuration: overrides of the options that are declared with tasks.
 
-mod words;
+mod values;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -12,45 +12,45 @@ use celeriac_protocol::task::{Acks, Limit};
 use celeriac_protocol::{Rate, RetryPolicy, TaskOptions};
 use serde::{Deserialize, Serialize};
 
-pub use words::{Backoff, InCode, Word, Written};
+pub use values::{BackoffRange, AttributeOnly, ConfigValue, Parsed};
 
-/// Each key of a line once: its name and type, and what it means to a task.
+/// Each key of an override once: its name, its type, and its effect on a task's options.
 macro_rules! keys {
     ($($(#[$attribute:meta])* $key:ident: $type:ty => $apply:expr;)*) => {
-        /// One line of `task_options`. What it does not say, later lines say, or else the task.
+        /// One entry of `task_options`. A key that it does not set is left to later entries, or else to the task.
         #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
-        pub struct TaskLine {
+        pub struct TaskOverride {
             /// The tasks it is for: a whole name, a glob (`*` any text, `?` any character), or a `/regular expression/` for
             /// the whole name.
             pub task: String,
             $($(#[$attribute])* #[serde(default, skip_serializing_if = "Option::is_none")] pub $key: Option<$type>,)*
-            /// Belongs to the code, and is never said here.
+            /// Belongs to the `#[task]` attribute; always refused here.
             #[serde(default, skip_serializing)]
-            pub retry_on: Option<InCode>,
-            /// Belongs to the code, and is never said here.
+            pub retry_on: Option<AttributeOnly>,
+            /// Belongs to the `#[task]` attribute; always refused here.
             #[serde(default, skip_serializing)]
-            pub retry_within: Option<InCode>,
+            pub retry_within: Option<AttributeOnly>,
         }
 
-        impl TaskLine {
-            /// Takes from a later line what this one does not say.
+        impl TaskOverride {
+            /// Takes from a later entry the keys that this one does not set.
             fn fill(&mut self, later: &Self) {
                 $(self.$key = self.$key.or(later.$key);)*
             }
 
-            /// Says it all.
+            /// Applies each key that it sets.
             fn apply(&self, options: &mut TaskOptions) {
-                $(if let Some(said) = self.$key {
+                $(if let Some(value) = self.$key {
                     let apply: fn(&mut TaskOptions, $type) = $apply;
-                    apply(options, said);
+                    apply(options, value);
                 })*
             }
 
-            /// The keys it says.
-            fn said(&self) -> Vec<&'static str> {
+            /// The keys that it sets.
+            fn set_keys(&self) -> Vec<&'static str> {
                 [$((stringify!($key), self.$key.is_some())),*]
-                    .into_iter().filter(|(_, said)| *said).map(|(key, _)| key).collect()
+                    .into_iter().filter(|(_, set)| *set).map(|(key, _)| key).collect()
             }
         }
     };
@@ -68,7 +68,7 @@ keys! {
     acks: Acks => |options, acks| options.acks = acks;
     /// The first and the longest wait between attempts, such as `1s..10m`, or one wait. Comes with three retries where the
     /// task has none.
-    retry_backoff: Written<Backoff> => |options, Written(Backoff { first, cap })| {
+    retry_backoff: Parsed<BackoffRange> => |options, Parsed(BackoffRange { first, cap })| {
         let backoff = RetryPolicy::backoff(first, cap);
         if options.retry.max_retries == Some(0) {
             options.retry.max_retries = backoff.max_retries;
@@ -78,47 +78,47 @@ keys! {
     /// The share of a wait, from 0 to 1, that is left to chance.
     retry_jitter: f64 => |options, jitter| options.retry.jitter = jitter;
     /// Attempts after the first; `none`: without end.
-    max_retries: Written<Option<u32>> => |options, Written(retries)| options.retry.max_retries = retries;
+    max_retries: Parsed<Option<u32>> => |options, Parsed(retries)| options.retry.max_retries = retries;
     /// How long an attempt may take before it is ended; `none`: as long as it takes.
-    time_limit: Written<Limit> => |options, Written(limit)| options.time_limit = Some(limit);
+    time_limit: Parsed<Limit> => |options, Parsed(limit)| options.time_limit = Some(limit);
     /// How long an attempt may take before it is told to come to an end; `none`: it is not told.
-    soft_time_limit: Written<Limit> => |options, Written(limit)| options.soft_time_limit = Some(limit);
+    soft_time_limit: Parsed<Limit> => |options, Parsed(limit)| options.soft_time_limit = Some(limit);
     /// How often it starts on each worker; `none` or `0`: as often as it can.
-    rate_limit: Written<Option<Rate>> => |options, Written(rate)| options.rate_limit = rate;
+    rate_limit: Parsed<Option<Rate>> => |options, Parsed(rate)| options.rate_limit = rate;
     /// How often a message of it may be delivered that seems to bring its worker down; at least 2.
     max_deliveries: u32 => |options, most| options.max_deliveries = Some(most);
 }
 
-/// What is wrong with lines, each with its full key.
-pub fn problems(lines: &[TaskLine]) -> Vec<(String, String)> {
-    let found = lines.iter().enumerate().flat_map(|(index, line)| {
-        let of_keys = problems_of(line).into_iter();
+/// Finds the problems of overrides, each with its full key.
+pub fn problems(overrides: &[TaskOverride]) -> Vec<(String, String)> {
+    let found = overrides.iter().enumerate().flat_map(|(index, entry)| {
+        let of_keys = problems_of(entry).into_iter();
         let of_keys = of_keys.map(move |(key, problem)| (format!("task_options[{index}].{key}"), problem));
-        // Of the line as a whole: it may only seem to say nothing, because what it says is wrong.
-        let whole = line.said().is_empty().then(|| format!("nothing is said of `{}`", line.task));
+        // Of the entry as a whole: its keys may only seem to be missing, because their values are wrong.
+        let whole = entry.set_keys().is_empty().then(|| format!("entry for `{}` sets no options", entry.task));
         of_keys.chain(whole.map(|problem| (format!("task_options[{index}]"), problem)))
     });
     found.collect()
 }
 
-fn problems_of(line: &TaskLine) -> Vec<(&'static str, String)> {
+fn problems_of(entry: &TaskOverride) -> Vec<(&'static str, String)> {
     let mut problems = Vec::new();
-    if line.task.trim().is_empty() {
+    if entry.task.trim().is_empty() {
         problems.push(("task", "should be a task name, a glob or a /regular expression/".to_owned()));
-    } else if let Err(problem) = Pattern::read(&line.task) {
+    } else if let Err(problem) = Pattern::read(&entry.task) {
         problems.push(("task", problem));
     }
-    if line.expires.is_some_and(|expires| expires.is_zero()) {
+    if entry.expires.is_some_and(|expires| expires.is_zero()) {
         problems.push(("expires", "of zero would let no message start".to_owned()));
     }
-    if line.max_deliveries.is_some_and(|most| most < 2) {
+    if entry.max_deliveries.is_some_and(|most| most < 2) {
         problems.push(("max_deliveries", "should be at least 2".to_owned()));
     }
-    if line.retry_jitter.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+    if entry.retry_jitter.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
         problems.push(("retry_jitter", "should be a number from 0.0 to 1.0".to_owned()));
     }
-    if let (Some(Written(Limit::After(hard))), Some(Written(Limit::After(soft)))) =
-        (line.time_limit, line.soft_time_limit)
+    if let (Some(Parsed(Limit::After(hard))), Some(Parsed(Limit::After(soft)))) =
+        (entry.time_limit, entry.soft_time_limit)
         && soft >= hard
     {
         problems.push(("soft_time_limit", "should be shorter than time_limit".to_owned()));
@@ -126,48 +126,48 @@ fn problems_of(line: &TaskLine) -> Vec<(&'static str, String)> {
     problems
 }
 
-/// All lines, ready to be asked.
+/// All overrides, ready for look-ups.
 #[derive(Debug, Default)]
-pub struct TaskLines {
-    lines: Vec<(Pattern, TaskLine)>,
-    /// What they say of tasks already seen, so that patterns are tried once for each name.
-    seen: RwLock<HashMap<String, Arc<TaskLine>>>,
+pub struct TaskOverrides {
+    overrides: Vec<(Pattern, TaskOverride)>,
+    /// The merged override of each name that was asked for, so that patterns are tried once a name.
+    merged: RwLock<HashMap<String, Arc<TaskOverride>>>,
 }
 
 /// Task names beyond so many are looked up anew each time, so that names made up by callers take no memory.
-const MOST_SEEN: usize = 4096;
+const MAX_CACHED: usize = 4096;
 
-impl TaskLines {
-    /// Lines without [`problems`].
+impl TaskOverrides {
+    /// Compiles overrides that have no [`problems`].
     ///
     /// # Errors
     /// With the first pattern that is none.
-    pub fn new(lines: &[TaskLine]) -> Result<Self, String> {
-        let lines = lines.iter().map(|line| Ok((Pattern::read(&line.task)?, line.clone())));
-        Ok(Self { lines: lines.collect::<Result<_, String>>()?, seen: RwLock::default() })
+    pub fn new(overrides: &[TaskOverride]) -> Result<Self, String> {
+        let overrides = overrides.iter().map(|entry| Ok((Pattern::read(&entry.task)?, entry.clone())));
+        Ok(Self { overrides: overrides.collect::<Result<_, String>>()?, merged: RwLock::default() })
     }
 
-    /// What holds for a task: for each key the first line that says it, and otherwise what is declared.
+    /// Returns the options of a task: for each key the first entry that sets it, and otherwise the declared value.
     #[must_use]
-    pub fn over(&self, task: &str, mut declared: TaskOptions) -> TaskOptions {
-        if !self.lines.is_empty() {
-            self.said_of(task).apply(&mut declared);
+    pub fn apply(&self, task: &str, mut declared: TaskOptions) -> TaskOptions {
+        if !self.overrides.is_empty() {
+            self.merged_for(task).apply(&mut declared);
         }
         declared
     }
 
-    /// The line that says a key of a task, as the configuration names it: `task_options[2].time_limit`.
+    /// Returns the entry that sets a key of a task, as the configuration names it: `task_options[2].time_limit`.
     pub fn key_of(&self, task: &str, key: &str) -> Option<String> {
-        let mut lines = self.lines.iter().enumerate();
-        let (index, _) = lines.find(|(_, (pattern, line))| pattern.matches(task) && line.said().contains(&key))?;
+        let mut overrides = self.overrides.iter().enumerate();
+        let (index, _) = overrides.find(|(_, (pattern, entry))| pattern.matches(task) && entry.set_keys().contains(&key))?;
         Some(format!("task_options[{index}].{key}"))
     }
 
-    /// The lines that are for none of these tasks, each with its key and a sentence.
-    pub fn strays(&self, tasks: &[&str]) -> Vec<(String, String)> {
-        let lines = self.lines.iter().enumerate();
-        let strays = lines.filter(|(_, (pattern, _))| !tasks.iter().any(|task| pattern.matches(task)));
-        let told = strays.map(|(index, (_, TaskLine { task, .. }))| {
+    /// Returns the overrides that match none of these tasks, each with its key and a sentence.
+    pub fn unmatched(&self, tasks: &[&str]) -> Vec<(String, String)> {
+        let overrides = self.overrides.iter().enumerate();
+        let unmatched = overrides.filter(|(_, (pattern, _))| !tasks.iter().any(|task| pattern.matches(task)));
+        let told = unmatched.map(|(index, (_, TaskOverride { task, .. }))| {
             let near = nearest(task, tasks.iter().copied()).map(|near| format!(", did you mean `{near}`?"));
             let message = format!("`{task}` is none of this program's tasks{}", near.unwrap_or_default());
             (format!("task_options[{index}].task"), message)
@@ -175,22 +175,22 @@ impl TaskLines {
         told.collect()
     }
 
-    fn said_of(&self, task: &str) -> Arc<TaskLine> {
-        let known = self.seen.read().unwrap_or_else(PoisonError::into_inner).get(task).cloned();
-        known.unwrap_or_else(|| self.look_for(task))
+    fn merged_for(&self, task: &str) -> Arc<TaskOverride> {
+        let known = self.merged.read().unwrap_or_else(PoisonError::into_inner).get(task).cloned();
+        known.unwrap_or_else(|| self.merge_for(task))
     }
 
-    fn look_for(&self, task: &str) -> Arc<TaskLine> {
-        let mut said = TaskLine::default();
-        for (_, line) in self.lines.iter().filter(|(pattern, _)| pattern.matches(task)) {
-            said.fill(line);
+    fn merge_for(&self, task: &str) -> Arc<TaskOverride> {
+        let mut sum = TaskOverride::default();
+        for (_, entry) in self.overrides.iter().filter(|(pattern, _)| pattern.matches(task)) {
+            sum.fill(entry);
         }
-        let said = Arc::new(said);
-        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() < MOST_SEEN {
-            seen.insert(task.to_owned(), Arc::clone(&said));
+        let sum = Arc::new(sum);
+        let mut merged = self.merged.write().unwrap_or_else(PoisonError::into_inner);
+        if merged.len() < MAX_CACHED {
+            merged.insert(task.to_owned(), Arc::clone(&sum));
         }
-        said
+        sum
     }
 }
 

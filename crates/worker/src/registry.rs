@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use celeriac_client::TaskLines;
+use celeriac_client::TaskOverrides;
 use celeriac_config::slip_of;
 use celeriac_protocol::task::Acks;
 
@@ -41,22 +41,22 @@ impl Registry {
     /// With what cannot be kept, each with the key that says it, or none where the program does.
     pub fn in_force(
         mut self,
-        lines: &TaskLines,
+        overrides: &TaskOverrides,
         worker: &WorkerOptions,
     ) -> Result<Self, Vec<(Option<String>, String)>> {
         let mut problems = Vec::new();
         for task in self.tasks.values_mut() {
-            task.options = lines.over(task.name, task.options.clone());
+            task.options = overrides.apply(task.name, task.options.clone());
             if let Some(Unkept { by, key, why }) = limits::problem(&task.options, task.can_be_ended(), worker) {
                 let key = match by {
-                    By::Task => lines.key_of(task.name, key),
+                    By::Task => overrides.key_of(task.name, key),
                     By::Worker => Some(format!("worker.{key}")),
                 };
                 problems.push((key, format!("task `{}`: {why}", task.name)));
             }
             if task.is_transactional() && task.options.acks == Acks::Early {
                 let why = "it works in a transaction, which is in vain where its message is acknowledged early";
-                problems.push((lines.key_of(task.name, "acks"), format!("task `{}`: {why}", task.name)));
+                problems.push((overrides.key_of(task.name, "acks"), format!("task `{}`: {why}", task.name)));
             }
             limits::complete(&mut task.options, worker);
         }

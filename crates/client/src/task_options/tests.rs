@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::*;
 
-fn lines(lines: &serde_json::Value) -> Vec<TaskLine> {
-    serde_json::from_value(lines.clone()).unwrap()
+fn entries(entries: &serde_json::Value) -> Vec<TaskOverride> {
+    serde_json::from_value(entries.clone()).unwrap()
 }
 
 const fn seconds(count: u64) -> Duration {
@@ -14,7 +14,7 @@ const fn seconds(count: u64) -> Duration {
 
 #[test]
 fn every_key_is_said_by_the_first_line_that_says_it() {
-    let lines = TaskLines::new(&lines(&json!([
+    let overrides = TaskOverrides::new(&entries(&json!([
         {"task": "reports.yearly", "time_limit": "1h", "rate_limit": "none"},
         {"task": "/reports\\..*/", "time_limit": "10m", "soft_time_limit": "9m", "rate_limit": "100/m", "priority": 3},
         {"task": "*", "max_retries": 3, "retry_backoff": "2s..1m", "retry_jitter": 0.1, "acks": "early",
@@ -42,27 +42,27 @@ fn every_key_is_said_by_the_first_line_that_says_it() {
     let yearly = TaskOptions { time_limit: Some(Limit::After(seconds(3_600))), rate_limit: None, ..monthly.clone() };
     for (task, expected) in [("mail", plain), ("reports.monthly", monthly), ("reports.yearly", yearly)] {
         for _ in 0..2 {
-            assert_eq!(lines.over(task, declared.clone()), expected, "{task}");
+            assert_eq!(overrides.apply(task, declared.clone()), expected, "{task}");
         }
     }
-    assert_eq!(lines.key_of("reports.yearly", "soft_time_limit").as_deref(), Some("task_options[1].soft_time_limit"));
-    assert_eq!(lines.key_of("mail", "time_limit"), None);
+    assert_eq!(overrides.key_of("reports.yearly", "soft_time_limit").as_deref(), Some("task_options[1].soft_time_limit"));
+    assert_eq!(overrides.key_of("mail", "time_limit"), None);
 }
 
 #[test]
 fn waits_alone_come_with_retries_where_there_are_none() {
-    let lines = TaskLines::new(&lines(&json!([{"task": "*", "retry_backoff": "5s"}]))).unwrap();
+    let overrides = TaskOverrides::new(&entries(&json!([{"task": "*", "retry_backoff": "5s"}]))).unwrap();
     let steady = RetryPolicy::backoff(seconds(5), seconds(5));
-    assert_eq!(lines.over("mail", TaskOptions::default()).retry, steady);
+    assert_eq!(overrides.apply("mail", TaskOptions::default()).retry, steady);
     let often = TaskOptions { retry: RetryPolicy::never().times(9), ..TaskOptions::default() };
-    assert_eq!(lines.over("mail", often).retry, steady.times(9));
+    assert_eq!(overrides.apply("mail", often).retry, steady.times(9));
 }
 
 #[test]
 fn a_line_is_written_as_it_is_read() {
     let written = json!([{"task": "a", "time_limit": "none", "rate_limit": "5/h", "max_retries": "none",
         "retry_backoff": "1s..10m", "acks": "late"}]);
-    assert_eq!(serde_json::to_value(lines(&written)).unwrap(), written);
+    assert_eq!(serde_json::to_value(entries(&written)).unwrap(), written);
 }
 
 #[test]
@@ -80,10 +80,10 @@ fn what_makes_no_sense_is_a_problem_of_its_key() {
         (json!({"task": "a", "retry_on": {"Busy": "5s"}}), "belongs in `#[task(…)]`, and is not said here"),
     ];
     for (line, expected) in wrong {
-        let error = serde_json::from_value::<TaskLine>(line.clone()).unwrap_err().to_string();
+        let error = serde_json::from_value::<TaskOverride>(line.clone()).unwrap_err().to_string();
         assert!(error.contains(expected), "{line}: {error}");
     }
-    let found = problems(&lines(&json!([
+    let found = problems(&entries(&json!([
         {"task": " ", "priority": 1},
         {"task": "/(/", "priority": 1},
         {"task": "quiet"},
@@ -98,14 +98,14 @@ fn what_makes_no_sense_is_a_problem_of_its_key() {
 
 #[test]
 fn a_line_for_no_task_is_a_stray() {
-    let lines = TaskLines::new(&lines(&json!([
+    let overrides = TaskOverrides::new(&entries(&json!([
         {"task": "reports.montly", "priority": 1},
         {"task": "reports.*", "priority": 1},
         {"task": "mail.*", "priority": 1},
     ])))
     .unwrap();
-    let strays = lines.strays(&["reports.monthly"]);
+    let unmatched = overrides.unmatched(&["reports.monthly"]);
     let near = "`reports.montly` is none of this program's tasks, did you mean `reports.monthly`?".to_owned();
     let none = "`mail.*` is none of this program's tasks".to_owned();
-    assert_eq!(strays, [("task_options[0].task".to_owned(), near), ("task_options[2].task".to_owned(), none)]);
+    assert_eq!(unmatched, [("task_options[0].task".to_owned(), near), ("task_options[2].task".to_owned(), none)]);
 }

@@ -4,7 +4,7 @@
 //! sends them all again, with the same ids and a header that says so: who runs one looks whether it has run already.
 
 use celeriac_client::call::{Follow, Relations};
-use celeriac_client::{Prepared, Request};
+use celeriac_client::{PreparedTask, Request};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::signature::Kind;
 use celeriac_protocol::{Embed, Signature, TaskHeaders, Value};
@@ -38,7 +38,7 @@ pub(crate) enum Unstartable {
 /// What follows from a task.
 #[derive(Debug)]
 pub(crate) struct FollowUps {
-    messages: Vec<Prepared>,
+    messages: Vec<PreparedTask>,
 }
 
 impl FollowUps {
@@ -114,7 +114,7 @@ impl FollowUps {
     pub(crate) async fn send(self, life: &Life<'_>, repeated: bool) -> Result<(), (Unsent, String)> {
         let replays = life.received.message.headers.replays();
         for prepared in self.messages {
-            let Prepared { task, id, mut outgoing, destination, .. } = prepared;
+            let PreparedTask { task, id, mut outgoing, destination, .. } = prepared;
             if repeated {
                 outgoing.message.headers.insert(names::REPEATED, true);
             }
@@ -140,7 +140,7 @@ impl FollowUps {
 /// Messages in the making.
 struct Plan<'a> {
     life: &'a Life<'a>,
-    messages: Vec<Prepared>,
+    messages: Vec<PreparedTask>,
 }
 
 /// A group, and the position in it.

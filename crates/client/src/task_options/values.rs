@@ -1,4 +1,4 @@
-//! Values that are written as a word or a number: `10m`, `100/m`, `1s..10m`, `none`.
+//! Values of `task_options` that are text or a number: `10m`, `100/m`, `1s..10m`, `none`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize, Serializer};
 const NONE: &str = "none";
 
 /// A value with a form of its own.
-pub trait Word: Sized {
+pub trait ConfigValue: Sized {
     /// The form, for people.
     const FORM: &'static str;
 
@@ -28,20 +28,20 @@ pub trait Word: Sized {
     fn write(&self) -> String;
 }
 
-/// A [`Word`] in a configuration.
+/// A [`ConfigValue`] in a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Written<T>(pub T);
+pub struct Parsed<T>(pub T);
 
 /// The first and the longest wait between attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Backoff {
+pub struct BackoffRange {
     /// The first wait.
     pub first: Duration,
     /// The longest wait.
     pub cap: Duration,
 }
 
-impl Word for Limit {
+impl ConfigValue for Limit {
     const FORM: &'static str = "a duration such as 30s, or none";
 
     fn read(text: &str) -> Result<Self, String> {
@@ -59,7 +59,7 @@ impl Word for Limit {
     }
 }
 
-impl Word for Option<Rate> {
+impl ConfigValue for Option<Rate> {
     const FORM: &'static str = "a rate such as 10/s, or none";
 
     fn read(text: &str) -> Result<Self, String> {
@@ -71,7 +71,7 @@ impl Word for Option<Rate> {
     }
 }
 
-impl Word for Option<u32> {
+impl ConfigValue for Option<u32> {
     const FORM: &'static str = "a whole number, or none for retries without end";
 
     fn read(text: &str) -> Result<Self, String> {
@@ -86,7 +86,7 @@ impl Word for Option<u32> {
     }
 }
 
-impl Word for Backoff {
+impl ConfigValue for BackoffRange {
     const FORM: &'static str = "the first and the longest wait, such as 1s..10m";
 
     fn read(text: &str) -> Result<Self, String> {
@@ -108,49 +108,49 @@ impl Word for Backoff {
 
 /// The value of a key that belongs to the code: there is none, and whoever writes one is told where it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InCode {}
+pub enum AttributeOnly {}
 
-impl<'de> Deserialize<'de> for InCode {
+impl<'de> Deserialize<'de> for AttributeOnly {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         de::IgnoredAny::deserialize(deserializer)?;
         Err(de::Error::custom("belongs in `#[task(…)]`, and is not said here"))
     }
 }
 
-impl<T: Word> Serialize for Written<T> {
+impl<T: ConfigValue> Serialize for Parsed<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0.write())
     }
 }
 
-impl<'de, T: Word> Deserialize<'de> for Written<T> {
+impl<'de, T: ConfigValue> Deserialize<'de> for Parsed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(WordVisitor(PhantomData))
+        deserializer.deserialize_any(ConfigValueVisitor(PhantomData))
     }
 }
 
-struct WordVisitor<T>(PhantomData<T>);
+struct ConfigValueVisitor<T>(PhantomData<T>);
 
-impl<T: Word> Visitor<'_> for WordVisitor<T> {
-    type Value = Written<T>;
+impl<T: ConfigValue> Visitor<'_> for ConfigValueVisitor<T> {
+    type Value = Parsed<T>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(T::FORM)
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Written<T>, E> {
-        T::read(text.trim()).map(Written).map_err(E::custom)
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Parsed<T>, E> {
+        T::read(text.trim()).map(Parsed).map_err(E::custom)
     }
 
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Written<T>, E> {
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Parsed<T>, E> {
         self.visit_str(&number.to_string())
     }
 
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Written<T>, E> {
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Parsed<T>, E> {
         self.visit_str(&number.to_string())
     }
 
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Written<T>, E> {
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Parsed<T>, E> {
         self.visit_str(&number.to_string())
     }
 }
