@@ -261,8 +261,9 @@ impl Builder {
             return Err(Problems::from(strays));
         }
         let overrides = settings.options.task_overrides();
-        let registry =
-            registry.in_force(&overrides, &settings.options.worker).map_err(|found| problems_of_tasks(&settings, found))?;
+        let registry = registry
+            .in_force(&overrides, &settings.options.worker)
+            .map_err(|found| problems_of_tasks(&settings, found))?;
         Ok(Celeriac { settings, registry, state: self.state, hooks: self.hooks, functions: origins.functions })
     }
 }

@@ -83,8 +83,17 @@ impl Client {
         let decode = DecodeLimits { size: limits.message_size, ..DecodeLimits::default() };
         let replies = options.replies.then(|| Replies::new(Arc::clone(&broker), decode));
         let origin = format!("gen{}@{}", std::process::id(), gethostname::gethostname().to_string_lossy());
-        let inner =
-            ClientInner { broker, router, results, replies, options, overrides, limits, origin, declared: OnceCell::new() };
+        let inner = ClientInner {
+            broker,
+            router,
+            results,
+            replies,
+            options,
+            overrides,
+            limits,
+            origin,
+            declared: OnceCell::new(),
+        };
         Self { inner: Arc::new(inner), lineage: None }
     }
 

@@ -12,7 +12,7 @@ use celeriac_protocol::task::{Acks, Limit};
 use celeriac_protocol::{Rate, RetryPolicy, TaskOptions};
 use serde::{Deserialize, Serialize};
 
-pub use values::{BackoffRange, AttributeOnly, ConfigValue, Parsed};
+pub use values::{AttributeOnly, BackoffRange, ConfigValue, Parsed};
 
 /// Each key of an override once: its name, its type, and its effect on a task's options.
 macro_rules! keys {
@@ -159,7 +159,8 @@ impl TaskOverrides {
     /// Returns the entry that sets a key of a task, as the configuration names it: `task_options[2].time_limit`.
     pub fn key_of(&self, task: &str, key: &str) -> Option<String> {
         let mut overrides = self.overrides.iter().enumerate();
-        let (index, _) = overrides.find(|(_, (pattern, entry))| pattern.matches(task) && entry.set_keys().contains(&key))?;
+        let (index, _) =
+            overrides.find(|(_, (pattern, entry))| pattern.matches(task) && entry.set_keys().contains(&key))?;
         Some(format!("task_options[{index}].{key}"))
     }
 

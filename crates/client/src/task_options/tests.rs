@@ -45,7 +45,10 @@ fn every_key_is_said_by_the_first_line_that_says_it() {
             assert_eq!(overrides.apply(task, declared.clone()), expected, "{task}");
         }
     }
-    assert_eq!(overrides.key_of("reports.yearly", "soft_time_limit").as_deref(), Some("task_options[1].soft_time_limit"));
+    assert_eq!(
+        overrides.key_of("reports.yearly", "soft_time_limit").as_deref(),
+        Some("task_options[1].soft_time_limit")
+    );
     assert_eq!(overrides.key_of("mail", "time_limit"), None);
 }
 
