@@ -91,7 +91,7 @@ impl Ledger {
                     }
                     Err(error) => {
                         self.unconfirmed += 1;
-                        self.trouble = Some(celeriac_telemetry::Chain(&error).to_string());
+                        self.trouble = Some(celeriac_telemetry::ErrorChain(&error).to_string());
                     }
                 },
                 else => return sent,

@@ -44,8 +44,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use celeriac_telemetry::Occurrence;
-use celeriac_telemetry::occurrences::broker::BindingAssumed;
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::broker::BindingAssumed;
 use futures::future::BoxFuture;
 use lapin::Channel;
 use tokio::sync::watch;
@@ -174,7 +174,7 @@ impl AmqpBroker {
             }
         }
         let Assumed { queue, exchange, key } = &assumed;
-        BindingAssumed { queue, exchange, key }.tell();
+        BindingAssumed { queue, exchange, key }.emit();
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use celeriac_protocol::Codec;
 use celeriac_results::idempotency::{Claim, Claimed, Former, Idempotency};
-use celeriac_telemetry::Chain;
+use celeriac_telemetry::ErrorChain;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -78,7 +78,7 @@ impl Client {
             Err(_) => keys.release(&claim).await,
         };
         if let Err(error) = noted {
-            tracing::warn!(task = claim.task, error = %Chain(&error), "what became of an idempotency key is not noted");
+            tracing::warn!(task = claim.task, error = %ErrorChain(&error), "what became of an idempotency key is not noted");
         }
         sent
     }

@@ -4,8 +4,8 @@ use celeriac_protocol::Task;
 use celeriac_results::PgConnection;
 use celeriac_results::idempotency::Claimed;
 use celeriac_results::outbox::{self, Entry};
-use celeriac_telemetry::Occurrence;
-use celeriac_telemetry::occurrences::client::TaskWritten;
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::client::TaskWritten;
 use celeriac_telemetry::trace::PublishSpan;
 
 use crate::call::Call;
@@ -70,7 +70,7 @@ impl Client {
         let prepared = self.prepare(request, declared_queue)?;
         let (id, to_all) = (prepared.id.clone(), self.is_to_all(&prepared));
         outbox::add(transaction, &[prepared.into_entry()]).await.map_err(failed)?;
-        TaskWritten { task: &task, id: &id }.tell();
+        TaskWritten { task: &task, id: &id }.emit();
         if let Some(within) = &self.lineage {
             within.add(&id);
         }

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use celeriac_broker::{Broker, Consumer};
 use celeriac_protocol::{Codec, DecodeLimits, Message, ResultMeta, State, Value};
 use celeriac_results::TaskRecord;
-use celeriac_telemetry::Occurrence;
-use celeriac_telemetry::occurrences::client::{ReplyUnawaited, ReplyUnreadable};
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::client::{ReplyUnawaited, ReplyUnreadable};
 use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -102,12 +102,12 @@ impl ReplyRegistry {
         match read(message, limits) {
             Ok(meta) => match self.find(&meta.task_id) {
                 Some(reply) => reply.update(to_record(meta)),
-                None => ReplyUnawaited { id: &meta.task_id, status: &meta.status }.tell(),
+                None => ReplyUnawaited { id: &meta.task_id, status: &meta.status }.emit(),
             },
             // What cannot be read now will never be: there is no use in keeping it.
             Err(error) => {
                 let id = message.properties.correlation_id.as_deref();
-                ReplyUnreadable { id, error: &error }.tell();
+                ReplyUnreadable { id, error: &error }.emit();
             }
         }
     }

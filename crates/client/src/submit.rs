@@ -9,9 +9,9 @@ use celeriac_protocol::repr::{repr_args, repr_kwargs};
 use celeriac_protocol::{
     Appearance, Body, Embed, HeaderMap, Message, Properties, Task, TaskHeaders, TaskOptions, TimeLimits,
 };
-use celeriac_telemetry::occurrences::client::{SendFailed, TaskSent};
+use celeriac_telemetry::events::client::{SendFailed, TaskSent};
 use celeriac_telemetry::trace::PublishSpan;
-use celeriac_telemetry::{Chain, Occurrence, clock};
+use celeriac_telemetry::{ErrorChain, Event, clock};
 use futures::stream::{self, Stream, StreamExt};
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -296,8 +296,8 @@ impl Client {
         span.inject(&mut outgoing.message.headers);
         let sent = self.inner.broker.publish(outgoing).await;
         match &sent {
-            Ok(()) => TaskSent { task: &task, id: &id, exchange, routing_key }.tell(),
-            Err(error) => SendFailed { task: &task, id: &id, error: &Chain(error).to_string() }.tell(),
+            Ok(()) => TaskSent { task: &task, id: &id, exchange, routing_key }.emit(),
+            Err(error) => SendFailed { task: &task, id: &id, error: &ErrorChain(error).to_string() }.emit(),
         }
         span.end(sent.as_ref().map(|&()| ()).map_err(|error| error as &dyn std::fmt::Display));
         sent.map_err(failed)?;

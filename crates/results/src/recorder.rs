@@ -6,8 +6,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use celeriac_telemetry::Occurrence;
-use celeriac_telemetry::occurrences::results::{BatchRecorded, StoreLost, StoreRestored};
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::results::{BatchRecorded, StoreLost, StoreRestored};
 use futures::StreamExt;
 use futures::future::Either;
 use futures::stream::FuturesUnordered;
@@ -182,7 +182,7 @@ impl Store {
             match self.backend.record(&batch.records).await {
                 Ok(recorded) => {
                     self.restored();
-                    BatchRecorded { rows: batch.records.len(), took: begun.elapsed() }.tell();
+                    BatchRecorded { rows: batch.records.len(), took: begun.elapsed() }.emit();
                     return batch.answer(recorded);
                 }
                 // Closed by this program: nobody will open it again.
@@ -206,13 +206,13 @@ impl Store {
         let mut lost_since = self.lost_since.lock().unwrap_or_else(PoisonError::into_inner);
         if lost_since.is_none() {
             *lost_since = Some(Instant::now());
-            StoreLost { error: &error.chain() }.tell();
+            StoreLost { error: &error.chain() }.emit();
         }
     }
 
     fn restored(&self) {
         if let Some(since) = self.lost_since.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            StoreRestored { after: since.elapsed() }.tell();
+            StoreRestored { after: since.elapsed() }.emit();
         }
     }
 }

@@ -41,9 +41,9 @@ pub enum Error {
 
 /// An error with its causes in one line, the way log lines show it.
 #[derive(Debug, Clone, Copy)]
-pub struct Chain<'a>(pub &'a (dyn StdError + 'static));
+pub struct ErrorChain<'a>(pub &'a (dyn StdError + 'static));
 
-impl fmt::Display for Chain<'_> {
+impl fmt::Display for ErrorChain<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", self.0)?;
         let mut cause = self.0.source();

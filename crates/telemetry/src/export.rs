@@ -13,9 +13,9 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor};
 
 use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::events::traces::{CollectorLost, CollectorRestored, SpansLost};
 use crate::metrics::{Counter, add, count, read};
-use crate::occurrences::Occurrence;
-use crate::occurrences::traces::{CollectorLost, CollectorRestored, SpansLost};
 
 /// How many spans may wait; bounds memory when the collector is slow or gone.
 const QUEUE: usize = 8_192;
@@ -59,7 +59,7 @@ impl SpanProcessor for Counted {
         let ended = self.0.shutdown_with_timeout(timeout);
         let spans = read(Counter::SpansEnded).saturating_sub(read(Counter::SpansSent));
         if spans > 0 {
-            SpansLost { spans }.tell();
+            SpansLost { spans }.emit();
         }
         ended
     }
@@ -98,11 +98,11 @@ impl<E: SpanExporter> SpanExporter for Watched<E> {
         let was_lost = self.lost.swap(exported.is_err(), Ordering::Relaxed);
         match &exported {
             Ok(()) => add(Counter::SpansSent, spans as u64),
-            Err(error) if !was_lost => CollectorLost { endpoint: &self.endpoint, error: &error.to_string() }.tell(),
+            Err(error) if !was_lost => CollectorLost { endpoint: &self.endpoint, error: &error.to_string() }.emit(),
             Err(_) => {}
         }
         if exported.is_ok() && was_lost {
-            CollectorRestored { endpoint: &self.endpoint }.tell();
+            CollectorRestored { endpoint: &self.endpoint }.emit();
         }
         exported
     }

@@ -191,16 +191,16 @@ pub fn snapshot() -> Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Occurrence;
-    use crate::occurrences::worker::{TaskFailed, TaskRetried, TaskSucceeded};
+    use crate::Event;
+    use crate::events::worker::{TaskFailed, TaskRetried, TaskSucceeded};
 
     #[test]
     fn a_task_is_counted_by_how_it_ended() {
         let (task, id, runtime) = ("metrics.ended", "1", Duration::from_millis(20));
-        TaskSucceeded { task, id, runtime }.tell();
-        TaskSucceeded { task, id, runtime }.tell();
-        TaskFailed { task, id, attempts: 1, error: "no", runtime }.tell();
-        TaskRetried { task, id, attempt: 1, error: "no", wait: runtime }.tell();
+        TaskSucceeded { task, id, runtime }.emit();
+        TaskSucceeded { task, id, runtime }.emit();
+        TaskFailed { task, id, attempts: 1, error: "no", runtime }.emit();
+        TaskRetried { task, id, attempt: 1, error: "no", wait: runtime }.emit();
 
         let snapshot = snapshot();
         let finished = |state| snapshot.count("celeriac.tasks.finished", &[("task", task), ("state", state)]);

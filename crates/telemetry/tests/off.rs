@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use celeriac_protocol::{HeaderMap, State};
-use celeriac_telemetry::occurrences::worker::TaskStarted;
+use celeriac_telemetry::events::worker::TaskStarted;
 use celeriac_telemetry::{Instance, ProcessInfo, ProcessSpan, PublishSpan, Telemetry, TelemetryOptions};
 
 const INCOMING: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -29,12 +29,12 @@ fn work_through_a_task() {
     };
     let process = ProcessSpan::start(&headers, &info);
     assert_eq!(process.trace_id(), None);
-    process.tell(&TaskStarted { task: "t", id: "1", attempt: 1 });
+    process.emit(&TaskStarted { task: "t", id: "1", attempt: 1 });
     assert_eq!(process.run_blocking(|| 7)(), 7);
     // A retry keeps its headers, and so the trace that others make.
     PublishSpan::start("t", "1", "", "q").inject(&mut headers);
     assert_eq!(headers.text("traceparent"), Some(INCOMING));
-    process.settled("ack");
+    process.record_settlement("ack");
     process.end(State::Success, None);
 }
 

@@ -14,8 +14,8 @@ use std::time::Duration;
 use celeriac_broker::{Error as BrokerError, Outgoing};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{Message, TaskHeaders};
-use celeriac_telemetry::Occurrence;
-use celeriac_telemetry::occurrences::worker::FollowUpFailed;
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::worker::FollowUpFailed;
 use celeriac_telemetry::trace::PublishSpan;
 use jiff::Timestamp;
 
@@ -140,8 +140,8 @@ async fn publish(core: &Core, outgoing: Outgoing, address: Address) -> Result<()
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        let told = celeriac_telemetry::Chain(&error).to_string();
-        FollowUpFailed { exchange: &outgoing.exchange, routing_key: &outgoing.routing_key, error: &told }.tell();
+        let told = celeriac_telemetry::ErrorChain(&error).to_string();
+        FollowUpFailed { exchange: &outgoing.exchange, routing_key: &outgoing.routing_key, error: &told }.emit();
         match error {
             BrokerError::TooLarge { .. } | BrokerError::Invalid { .. } => return Err(Unsent::Impossible),
             BrokerError::Unroutable { .. } | BrokerError::NoSuchQueue { .. } | BrokerError::NoSuchExchange { .. } => {

@@ -21,7 +21,7 @@ use celeriac_protocol::task::Acks;
 use celeriac_protocol::{ArgumentError, Body, DecodeLimits, Embed, Failure, Message, State, TaskHeaders};
 use celeriac_results::{Backend, Begun, Recorded, Recorder, Suspects, TaskRecord};
 use celeriac_telemetry::clock;
-use celeriac_telemetry::occurrences::worker::{
+use celeriac_telemetry::events::worker::{
     TaskExpired, TaskFailed, TaskInterrupted, TaskReceived, TaskRetried, TaskSkipped, TaskStarted, TaskSucceeded,
 };
 use celeriac_telemetry::trace::{ProcessInfo, ProcessSpan};
@@ -173,7 +173,7 @@ pub(crate) async fn live(core: Arc<Core>, delivery: Delivery, slot: Slot) {
     if let Some(settlement) = settlement {
         ending.settle(settlement);
     }
-    span.settled(ending.word());
+    span.record_settlement(ending.word());
     span.end(state, failure.as_ref());
 }
 
@@ -211,7 +211,7 @@ fn begin_span(core: &Core, received: &Received) -> ProcessSpan {
         worker: &core.name,
     };
     let span = ProcessSpan::start(&message.headers, &info);
-    span.tell(&TaskReceived {
+    span.emit(&TaskReceived {
         task: &headers.task,
         id: &headers.id,
         queue: &origin.queue,
@@ -349,7 +349,7 @@ impl Life<'_> {
 
     /// The attempt has not come to its end, and does not count.
     pub(crate) fn interrupted(&self, task: &TaskDefinition) -> Ended {
-        self.span.tell(&TaskInterrupted { task: task.name, id: &self.headers().id });
+        self.span.emit(&TaskInterrupted { task: task.name, id: &self.headers().id });
         Ending::Again.into()
     }
 
@@ -368,7 +368,7 @@ impl Life<'_> {
         hooked: Option<&Hooked<'_>>,
     ) -> Result<Attempt, ArgumentError> {
         let TaskHeaders { id, retries, .. } = self.headers();
-        self.span.tell(&TaskStarted { task: task.name, id, attempt: retries.saturating_add(1) });
+        self.span.emit(&TaskStarted { task: task.name, id, attempt: retries.saturating_add(1) });
         execute(task, ctx, body, self.span, hooked).await
     }
 
@@ -416,7 +416,7 @@ impl Life<'_> {
 
     async fn expire(&self) -> Ended {
         let TaskHeaders { task, id, .. } = self.headers();
-        self.span.tell(&TaskExpired { task, id });
+        self.span.emit(&TaskExpired { task, id });
         let failure = Failure::new("TaskRevokedError", "expired");
         let ended = self.end_with(State::Revoked, failure.clone(), Outcome::default()).await;
         let embed = self.read_body().map(|(_, embed)| embed).unwrap_or_default();
@@ -453,7 +453,7 @@ impl Life<'_> {
         if !has_ended && !has_run {
             return None;
         }
-        self.span.tell(&TaskSkipped { task, id, state: row.state });
+        self.span.emit(&TaskSkipped { task, id, state: row.state });
         if has_ended {
             return Some(self.finish(row).await);
         }
@@ -488,7 +488,7 @@ impl Life<'_> {
         let outcome = Outcome { arguments, timing: Some(timing), ..Outcome::default() };
         match verdict {
             Verdict::Succeed(result) => {
-                self.span.tell(&TaskSucceeded { task: task.name, id, runtime });
+                self.span.emit(&TaskSucceeded { task: task.name, id, runtime });
                 let (row, follow) = match (self.keeps_outcome(task), self.is_awaited() || !embed.is_empty()) {
                     (true, true) => (Some(result.clone()), Some(result)),
                     (true, false) => (Some(result), None),
@@ -523,7 +523,7 @@ impl Life<'_> {
     fn tell_failure(&self, task: &TaskDefinition, failure: &Failure, runtime: Duration) {
         let TaskHeaders { id, retries, .. } = self.headers();
         let attempts = retries.saturating_add(1);
-        self.span.tell(&TaskFailed { task: task.name, id, attempts, error: &failure.to_string(), runtime });
+        self.span.emit(&TaskFailed { task: task.name, id, attempts, error: &failure.to_string(), runtime });
     }
 
     /// Records that the attempt failed, and only then sends the next: a worker that finds the row knows what is missing.
@@ -532,7 +532,7 @@ impl Life<'_> {
         let attempt = retries.saturating_add(1);
         let started_at = outcome.timing.as_ref().map(|timing| timing.started_at);
         let until = retry_until(&task.options, &self.received.message.headers, started_at);
-        self.span.tell(&TaskRetried { task: task.name, id, attempt, error: &failure.to_string(), wait });
+        self.span.emit(&TaskRetried { task: task.name, id, attempt, error: &failure.to_string(), wait });
         let due = clock::now().checked_add(wait).unwrap_or(Timestamp::MAX);
         let outcome = Outcome { eta: Some(due), ..outcome };
         let ended = self.end_with(State::Retry, failure.clone(), outcome).await;

@@ -16,8 +16,8 @@ use celeriac_client::Client;
 use celeriac_protocol::RetryPolicy;
 use celeriac_protocol::headers::names;
 use celeriac_results::outbox::{Entry, Lead, Unsent, Waiting};
-use celeriac_telemetry::occurrences::relay::{RelayFailed, RelayLeads, Relayed};
-use celeriac_telemetry::{Chain, Occurrence, clock};
+use celeriac_telemetry::events::relay::{RelayFailed, RelayStarted, MessagesRelayed};
+use celeriac_telemetry::{ErrorChain, Event, clock};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
@@ -82,7 +82,7 @@ impl Relay {
             let Some(ended) = stop.run_until_cancelled(outbox.lead()).await else { return };
             let error = match ended {
                 Ok(mut lead) => {
-                    RelayLeads.tell();
+                    RelayStarted.emit();
                     backoff = Backoff::default();
                     match self.serve(&mut lead, &stop).await {
                         Ok(()) => return lead.end().await,
@@ -182,8 +182,8 @@ impl Relay {
                 Sent::No(error) => {
                     let wait = AGAIN.wait(attempts, fastrand::f64());
                     outcome.missing |= is_missing(&error);
-                    let error = Chain(&error).to_string();
-                    RelayFailed { task: &task, id: &id, error: &error, wait }.tell();
+                    let error = ErrorChain(&error).to_string();
+                    RelayFailed { task: &task, id: &id, error: &error, wait }.emit();
                     outcome.unsent.push(Unsent { seq, error, wait });
                     break;
                 }
@@ -201,7 +201,7 @@ impl Relay {
         match self.client.broker().publish(outgoing).await {
             Ok(()) => Sent::Yes,
             Err(error) if is_its_own(&error) => Sent::No(error),
-            Err(error) => Sent::NotNow(Chain(&error).to_string()),
+            Err(error) => Sent::NotNow(ErrorChain(&error).to_string()),
         }
     }
 
@@ -246,7 +246,7 @@ impl Outcome {
     fn tell(&self) {
         if let Some(oldest) = self.oldest {
             let lag = Duration::try_from(clock::now().duration_since(oldest)).unwrap_or_default();
-            Relayed { messages: self.sent.len(), lag }.tell();
+            MessagesRelayed { messages: self.sent.len(), lag }.emit();
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use celeriac_protocol::{Embed, Failure, State, TaskHeaders};
 use celeriac_results::Begun;
-use celeriac_telemetry::occurrences::worker::TaskRevoked;
+use celeriac_telemetry::events::worker::{TaskRevoked, TaskTerminated};
 
 use crate::lifecycle::{Ended, Ending, Life, Outcome};
 use crate::record::{Arguments, Timing};
@@ -40,18 +40,20 @@ impl Life<'_> {
             return ending.into();
         }
         let embed = self.read_body().map(|(_, embed)| embed).unwrap_or_default();
+        let TaskHeaders { task, id, .. } = &self.received.headers;
+        self.span.emit(&TaskRevoked { task, id });
         self.end_revoked("revoked", Outcome::default(), &embed).await
     }
 
     /// Ends a task that ran.
     pub(crate) async fn terminate(&self, arguments: Option<Arguments>, timing: Timing, embed: &Embed) -> Ended {
         let outcome = Outcome { arguments, timing: Some(timing), ..Outcome::default() };
+        let TaskHeaders { task, id, .. } = &self.received.headers;
+        self.span.emit(&TaskTerminated { task, id });
         self.end_revoked("terminated", outcome, embed).await
     }
 
     async fn end_revoked(&self, how: &'static str, outcome: Outcome, embed: &Embed) -> Ended {
-        let TaskHeaders { task, id, .. } = &self.received.headers;
-        self.span.tell(&TaskRevoked { task, id, how });
         let failure = Failure::new(KIND, how);
         let ended = self.end_with(State::Revoked, failure.clone(), outcome).await;
         ended.and(self.after_revoked(embed, &failure)).await

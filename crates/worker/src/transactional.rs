@@ -7,7 +7,7 @@ use celeriac_protocol::State;
 use celeriac_protocol::{Embed, TaskHeaders};
 use celeriac_results::outbox::Entry;
 use celeriac_results::{Committed, Session, Transaction, Transactions};
-use celeriac_telemetry::occurrences::worker::{TaskSkipped, TaskStarted, TaskSucceeded};
+use celeriac_telemetry::events::worker::{TaskSkipped, TaskStarted, TaskSucceeded};
 
 use crate::after::Again;
 use crate::decide::Verdict;
@@ -94,7 +94,7 @@ impl Life<'_> {
     async fn run_in(&self, mut transaction: Transaction<'_>, prepared: Prepared<'_>, slot: Slot) -> Ended {
         let Prepared { task, run, bounds, hooked, arguments, embed } = prepared;
         let TaskHeaders { id, retries, .. } = &self.received.headers;
-        self.span.tell(&TaskStarted { task: task.name, id, attempt: retries.saturating_add(1) });
+        self.span.emit(&TaskStarted { task: task.name, id, attempt: retries.saturating_add(1) });
         let timing = Timing::begin();
         let attempt = execute_in(&mut transaction, run, bounds, self.span, hooked.as_ref()).await;
         let timing = timing.end();
@@ -149,7 +149,7 @@ impl Life<'_> {
         };
         match committed {
             Committed::Stored => {
-                self.span.tell(&TaskSucceeded { task: task.name, id, runtime: timing.runtime });
+                self.span.emit(&TaskSucceeded { task: task.name, id, runtime: timing.runtime });
                 self.announce();
                 let ended = Ended::of(Ending::Done, State::Success);
                 ended.and(self.after_success(embed, &result, Again::Committed)).await
@@ -200,7 +200,7 @@ impl Life<'_> {
             Ok(_) | Err(Interrupted) => return Ending::Again.into(),
         };
         let TaskHeaders { task, id, .. } = &self.received.headers;
-        self.span.tell(&TaskSkipped { task, id, state: row.state });
+        self.span.emit(&TaskSkipped { task, id, state: row.state });
         self.announce();
         self.finish(row).await.into()
     }

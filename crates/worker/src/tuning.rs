@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_telemetry::Occurrence;
-use celeriac_telemetry::occurrences::worker::PrefetchChanged;
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::worker::PrefetchChanged;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -133,7 +133,7 @@ impl Gauge {
         self.meter.set_held(prefetch);
         bound.send_replace(Bound { prefetch, keep });
         let run_time = observed.run_time.unwrap_or_default();
-        PrefetchChanged { queue: &self.queue, from: current, to: prefetch, run_time, reason: reason.as_str() }.tell();
+        PrefetchChanged { queue: &self.queue, from: current, to: prefetch, run_time, reason: reason.as_str() }.emit();
     }
 }
 

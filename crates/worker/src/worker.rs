@@ -10,8 +10,8 @@ use celeriac_broker::{Consumer, Error as BrokerError, Prefetch, Subscription, To
 use celeriac_client::Client;
 use celeriac_protocol::DecodeLimits;
 use celeriac_results::{Recorder, ResultsOptions, Suspects};
-use celeriac_telemetry::Occurrence;
-use celeriac_telemetry::occurrences::worker::{WorkerOffline, WorkerOnline, WorkerStopping};
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::worker::{WorkerOffline, WorkerOnline, WorkerStopping};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -304,10 +304,10 @@ impl Worker {
         }
         let facts = self.facts();
         let tasks = facts.tasks.len();
-        WorkerOnline { name: facts.name, queues: &self.queues, concurrency: facts.concurrency, tasks }.tell();
+        WorkerOnline { name: facts.name, queues: &self.queues, concurrency: facts.concurrency, tasks }.emit();
         shutdown.requested().await;
 
-        WorkerStopping { running: lives.len(), patience: self.options.drain }.tell();
+        WorkerStopping { running: lives.len(), patience: self.options.drain }.emit();
         let consumers = doors.join_all().await;
         // What had arrived and not begun goes back at once, so that others need not wait for the drain.
         let mut closing = JoinSet::new();
@@ -334,7 +334,7 @@ impl Worker {
                 tracing::warn!("the broker did not confirm the last settlements; it delivers those tasks again");
             }
         }
-        WorkerOffline { name: &self.core.name, interrupted }.tell();
+        WorkerOffline { name: &self.core.name, interrupted }.emit();
     }
 
     pub(crate) fn facts(&self) -> Facts<'_> {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use celeriac_telemetry::Occurrence;
-use celeriac_telemetry::occurrences::broker::{ConsumerLost, ConsumerRestored};
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::broker::{ConsumerLost, ConsumerRestored};
 use futures::future::{BoxFuture, Fuse, FusedFuture};
 use futures::{FutureExt, Stream, StreamExt};
 use lapin::Channel;
@@ -357,7 +357,7 @@ impl Driver {
 
     /// Subscribes again, however long it takes. `None` when the consumer is stopped before.
     async fn resubscribe(&self, reason: &str, steady: bool, backoff: &mut Backoff) -> Option<Subscribed> {
-        ConsumerLost { queue: &self.queue, error: reason }.tell();
+        ConsumerLost { queue: &self.queue, error: reason }.emit();
         let (stop, closing) = (&self.stop, &self.connections.around().closing);
         let since = Instant::now();
         let mut told = Told::default();
@@ -375,13 +375,13 @@ impl Driver {
                     Err(Failure::Final(error)) => error.to_string(),
                 };
                 if told.is_news(&error, Instant::now().into_std()) {
-                    ConsumerLost { queue: &self.queue, error: &error }.tell();
+                    ConsumerLost { queue: &self.queue, error: &error }.emit();
                 }
                 backoff.wait().await;
             }
         };
         let subscribed = closing.run_until_cancelled(stop.run_until_cancelled(again)).await.flatten()?;
-        ConsumerRestored { queue: &self.queue, after: since.elapsed() }.tell();
+        ConsumerRestored { queue: &self.queue, after: since.elapsed() }.emit();
         Some(subscribed)
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use celeriac_telemetry::Occurrence;
-use celeriac_telemetry::occurrences::broker::QueueAdopted;
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::broker::QueueAdopted;
 use futures::future::try_join_all;
 use lapin::options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPError, AMQPErrorKind, AMQPSoftError};
@@ -198,7 +198,7 @@ impl Declarer {
                 Err(next) => error = next,
             }
         }
-        QueueAdopted { queue: &queue.name, differences: &differences.join(", ") }.tell();
+        QueueAdopted { queue: &queue.name, differences: &differences.join(", ") }.emit();
         Ok(())
     }
 }

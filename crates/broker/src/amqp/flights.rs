@@ -16,8 +16,8 @@
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
-use celeriac_telemetry::Occurrence;
-use celeriac_telemetry::occurrences::broker::MessageReturned;
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::broker::MessageReturned;
 use futures::future::BoxFuture;
 use lapin::Confirmation;
 use lapin::message::BasicReturnMessage;
@@ -76,7 +76,7 @@ impl Flight {
     fn tell(self, fate: impl FnOnce(Box<Outgoing>) -> Fate) {
         let fate = fate(self.parcel.outgoing);
         if let Fate::Returned(outgoing) = &fate {
-            MessageReturned { exchange: &outgoing.exchange, routing_key: &outgoing.routing_key }.tell();
+            MessageReturned { exchange: &outgoing.exchange, routing_key: &outgoing.routing_key }.emit();
         }
         // Whoever has given up waiting is not there to be told.
         let _ = self.answer.send(fate);

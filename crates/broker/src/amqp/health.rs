@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use celeriac_telemetry::Occurrence;
-use celeriac_telemetry::occurrences::broker::{
-    ConnectionFailed, ConnectionLost, ConnectionRestored, PublisherBlocked, PublisherUnblocked,
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::broker::{
+    ConnectionFailed, ConnectionLost, ConnectionRestored, ConnectionStillFailing, PublisherBlocked, PublisherUnblocked,
 };
 use tokio::sync::watch;
 
@@ -60,7 +60,7 @@ impl Board {
         link.told = Told::default();
         let generation = link.generation;
         if let Some((since, _)) = link.lost.take() {
-            ConnectionRestored { purpose: purpose.name(), after: since.elapsed() }.tell();
+            ConnectionRestored { purpose: purpose.name(), after: since.elapsed() }.emit();
         }
         if purpose == Purpose::Publish {
             self.set_blocked(None);
@@ -78,7 +78,7 @@ impl Board {
         }
         link.up = false;
         link.lost = Some((Instant::now(), reason.to_owned()));
-        ConnectionLost { purpose: purpose.name(), error: reason }.tell();
+        ConnectionLost { purpose: purpose.name(), error: reason }.emit();
         if purpose == Purpose::Publish {
             self.set_blocked(None);
         }
@@ -94,7 +94,11 @@ impl Board {
         let known = !link.told.is_news(reason, now);
         link.failing = Some(reason.to_owned());
         link.lost.get_or_insert_with(|| (now, reason.to_owned()));
-        ConnectionFailed { purpose: purpose.name(), error: reason, known }.tell();
+        let (purpose, error) = (purpose.name(), reason);
+        match known {
+            true => ConnectionStillFailing { purpose, error }.emit(),
+            false => ConnectionFailed { purpose, error }.emit(),
+        }
         self.tell(&links);
     }
 
@@ -116,8 +120,8 @@ impl Board {
             return;
         }
         match &reason {
-            Some(reason) => PublisherBlocked { reason }.tell(),
-            None => PublisherUnblocked.tell(),
+            Some(reason) => PublisherBlocked { reason }.emit(),
+            None => PublisherUnblocked.emit(),
         }
         self.set_blocked(reason);
         self.tell(&links);

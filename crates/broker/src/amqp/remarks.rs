@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use celeriac_telemetry::Occurrence;
-use celeriac_telemetry::occurrences::broker::{OptionUnheeded, PolicyAbsent};
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::broker::{OptionIgnored, PolicyMissing};
 use tokio::time::timeout;
 
 use crate::delay::Ladder;
@@ -20,7 +20,7 @@ pub(super) async fn policies(management: &Management, topology: &Topology, ladde
     let differing = differing_policies(&topology.parts(ladder, Keeping::Policies), &existing);
     if !differing.is_empty() {
         let named: Vec<_> = differing.iter().map(|found| found.object.as_str()).collect();
-        PolicyAbsent { policies: &named.join(", ") }.tell();
+        PolicyMissing { policies: &named.join(", ") }.emit();
     }
 }
 
@@ -28,7 +28,7 @@ pub(super) async fn policies(management: &Management, topology: &Topology, ladde
 pub(super) async fn version(management: &Management, topology: &Topology) {
     let Ok(Ok(Some(overview))) = timeout(PATIENCE, management.overview()).await else { return };
     for (key, reason) in topology.unheeded(&overview.version) {
-        OptionUnheeded { key: &key, reason: &reason }.tell();
+        OptionIgnored { key: &key, reason: &reason }.emit();
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use celeriac_protocol::{Message, Rate};
-use celeriac_telemetry::occurrences::broker::MessageReplayed;
+use celeriac_telemetry::events::broker::MessageReplayed;
 use celeriac_telemetry::trace::PublishSpan;
 use tokio::time::{Instant, Interval, MissedTickBehavior, sleep};
 
@@ -250,7 +250,7 @@ async fn put_back(broker: &dyn Broker, replay: &Replay, letter: &DeadLetter, mes
     let outgoing = Outgoing { exchange: Cow::Borrowed(""), routing_key: to.to_owned(), message, mandatory: true };
     match broker.publish(outgoing).await {
         Ok(()) => {
-            span.tell(&MessageReplayed { from: &letter.dead_queue, to, task, id });
+            span.emit(&MessageReplayed { from: &letter.dead_queue, to, task, id });
             span.end(Ok(()));
             Ok(())
         }

@@ -2,7 +2,7 @@
 
 use opentelemetry::{KeyValue, Value};
 
-use crate::occurrences::{Attribute, Detail};
+use crate::events::{Attribute, AttributeValue};
 
 pub(super) const SYSTEM: &str = "messaging.system";
 pub(super) const OPERATION_NAME: &str = "messaging.operation.name";
@@ -34,17 +34,15 @@ pub(super) fn destination(exchange: &str, routing_key: &str, queue: Option<&str>
     }
 }
 
-/// The details of an occurrence as attributes of a span event.
-pub(super) fn from_details(details: &[Attribute<'_>]) -> Vec<KeyValue> {
-    details.iter().map(|(name, detail)| KeyValue::new(*name, from_detail(*detail))).collect()
+/// Attributes of a span event, as OpenTelemetry has them.
+pub(super) fn to_key_values(attributes: &[Attribute<'_>]) -> Vec<KeyValue> {
+    attributes.iter().map(|(name, value)| KeyValue::new(*name, to_value(*value))).collect()
 }
 
-fn from_detail(detail: Detail<'_>) -> Value {
-    match detail {
-        Detail::Text(text) => text.to_owned().into(),
-        Detail::Count(count) => i64::try_from(count).unwrap_or(i64::MAX).into(),
-        Detail::Number(number) => number.into(),
-        Detail::Flag(flag) => flag.into(),
+fn to_value(value: AttributeValue<'_>) -> Value {
+    match value {
+        AttributeValue::Text(text) => text.to_owned().into(),
+        AttributeValue::Number(number) => number.into(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The span of a message in the hands of a worker.
+//! The span of a message that a worker processes.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use tracing::Instrument as _;
 use tracing::level_filters::LevelFilter;
 
 use super::{TASK_TARGET, attributes, may_be_kept, tracer};
-use crate::occurrences::{Attribute, Occurrence};
+use crate::events::Event;
 use crate::propagation;
 
-/// What is known of a message before it is processed.
+/// Properties of a message that its span begins with.
 #[derive(Debug, Clone, Copy)]
 pub struct ProcessInfo<'a> {
     /// Task name.
@@ -28,9 +28,9 @@ pub struct ProcessInfo<'a> {
     pub exchange: &'a str,
     /// The routing key it was published with.
     pub routing_key: &'a str,
-    /// Which attempt, counted from 1.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// Whether it was delivered before, to anybody.
+    /// True if the broker delivered it before, to any consumer.
     pub redelivered: bool,
     /// The worker's name.
     pub worker: &'a Arc<str>,
@@ -99,39 +99,33 @@ impl ProcessSpan {
         }
     }
 
-    /// Tells of something that happened to the task: its line carries task, id and trace id, and the span shows it.
-    pub fn tell(&self, occurrence: &impl Occurrence) {
-        // Entering the span of the log lines costs more than telling; most occurrences have no line at the usual level.
-        if occurrence.level() <= LevelFilter::current() {
-            self.lines.in_scope(|| occurrence.tell());
+    /// Emits an event of the task: its log line carries task, id and trace id, and the span shows it.
+    pub fn emit<E: Event>(&self, event: &E) {
+        // Entering the span of the log lines costs more than emitting; most events have no line at the usual level.
+        if E::LEVEL <= LevelFilter::current() {
+            self.lines.in_scope(|| event.emit());
         } else {
-            occurrence.tell();
+            event.emit();
         }
         if let Some(span) = self.sampled() {
-            occurrence.mark(&mut |name, details| span.add_event(name, attributes::from_details(details)));
+            event.add_to_span(&mut |name, attributes| span.add_event(name, attributes::to_key_values(attributes)));
         }
     }
 
-    /// Marks something on the span that has no log line.
-    pub fn event(&self, name: &'static str, details: &[Attribute<'_>]) {
-        if let Some(span) = self.sampled() {
-            span.add_event(name, attributes::from_details(details));
-        }
-    }
-
-    /// Tells what became of the message: `ack`, `nack` or `reject`.
+    /// Records the settlement of the message: `ack`, `nack` or `reject`.
     ///
-    /// The last two are spans of their own, `<how> <queue>`. An acknowledgement is how nearly every task ends, and a span of
-    /// it would cost a third of the whole trace: it is an event.
-    pub fn settled(&self, how: &'static str) {
-        if how == "ack" {
-            self.event(how, &[]);
-        } else if let (Some(tracer), Some(traced), Some(_)) = (tracer(), &self.traced, self.sampled()) {
-            settle(tracer, traced, how);
+    /// The last two are spans of their own, `<settlement> <queue>`. An acknowledgement is how nearly every task ends, and a
+    /// span of it would cost a third of the whole trace: it is an event of this one.
+    pub fn record_settlement(&self, settlement: &'static str) {
+        let Some(span) = self.sampled() else { return };
+        if settlement == "ack" {
+            span.add_event(settlement, Vec::new());
+        } else if let (Some(tracer), Some(traced)) = (tracer(), &self.traced) {
+            settle(tracer, traced, settlement);
         }
     }
 
-    /// Ends the span: how the attempt ended, and which error was in the way.
+    /// Ends the span with the state of the attempt, and with its error if it failed.
     pub fn end(self, state: State, failure: Option<&Failure>) {
         let Some(span) = self.sampled() else { return };
         span.set_attribute(KeyValue::new(attributes::TASK_STATE, state.as_str()));
@@ -189,11 +183,11 @@ fn describe(info: &ProcessInfo<'_>) -> Vec<KeyValue> {
     described
 }
 
-fn settle(tracer: &SdkTracer, traced: &Traced, how: &'static str) {
+fn settle(tracer: &SdkTracer, traced: &Traced, settlement: &'static str) {
     let builder =
-        SpanBuilder::from_name(format!("{how} {}", traced.queue)).with_kind(SpanKind::Client).with_attributes([
+        SpanBuilder::from_name(format!("{settlement} {}", traced.queue)).with_kind(SpanKind::Client).with_attributes([
             KeyValue::new(attributes::SYSTEM, attributes::RABBITMQ),
-            KeyValue::new(attributes::OPERATION_NAME, how),
+            KeyValue::new(attributes::OPERATION_NAME, settlement),
             KeyValue::new(attributes::OPERATION_TYPE, "settle"),
             KeyValue::new(attributes::DESTINATION, Arc::clone(&traced.queue)),
         ]);

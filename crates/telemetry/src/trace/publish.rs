@@ -8,7 +8,7 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 
 use super::{attributes, may_be_kept, tracer};
-use crate::occurrences::Occurrence;
+use crate::events::Event;
 use crate::propagation;
 
 /// The span of a message on its way to a queue: `publish <destination>`.
@@ -37,13 +37,13 @@ impl PublishSpan {
         }))
     }
 
-    /// Tells of something that happened to the message, and shows it on the span.
-    pub fn tell(&mut self, occurrence: &impl Occurrence) {
-        occurrence.tell();
+    /// Emits an event of the message, and shows it on the span.
+    pub fn emit(&mut self, event: &impl Event) {
+        event.emit();
         if let Some(span) = &mut self.0
             && span.is_recording()
         {
-            occurrence.mark(&mut |name, details| span.add_event(name, attributes::from_details(details)));
+            event.add_to_span(&mut |name, attributes| span.add_event(name, attributes::to_key_values(attributes)));
         }
     }
 

@@ -8,7 +8,7 @@ use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider,
 use tracing::{Instrument, Span, info, info_span};
 
 use super::*;
-use crate::occurrences::worker::{TaskReceived, TaskRetried, TaskSucceeded};
+use crate::events::worker::{TaskReceived, TaskRetried, TaskRevoked, TaskSucceeded};
 use crate::options::{LogFormat, LogOptions};
 use crate::setup::testing::{Captured, subscriber};
 
@@ -113,7 +113,7 @@ fn a_task_is_one_trace_from_its_caller_to_its_handlers_spans() {
         let spawn = async { outside.spawn(async { info_span!("aside").in_scope(|| ()) }.instrument(Span::current())) };
         process.run(spawn).await;
         outside.join_all().await;
-        process.settled("reject");
+        process.record_settlement("reject");
         let trace_id = process.trace_id().unwrap();
         process.end(State::Success, None);
         trace_id
@@ -139,7 +139,7 @@ fn spans_say_what_the_messaging_conventions_ask_for() {
     let headers = published("conventions");
     let process = ProcessSpan::start(&headers, &names.info("conventions", 2));
     let trace_id = process.trace_id().unwrap();
-    process.settled("nack");
+    process.record_settlement("nack");
     process.end(State::Success, None);
 
     let trace = Trace::of(&trace_id);
@@ -177,10 +177,10 @@ fn attempts_share_a_trace_and_show_what_happened() {
     let mut headers = published("attempts");
     let first = ProcessSpan::start(&headers, &names.info("attempts", 1));
     let (task, id) = ("orders.charge", "attempts");
-    first.tell(&TaskReceived { task, id, queue: "billing", redelivered: false });
-    first.tell(&TaskRetried { task, id, attempt: 1, error: "declined", wait: std::time::Duration::from_secs(2) });
-    first.event("revoked", &[("by", "operator".into())]);
-    first.settled("ack");
+    first.emit(&TaskReceived { task, id, queue: "billing", redelivered: false });
+    first.emit(&TaskRetried { task, id, attempt: 1, error: "declined", wait: std::time::Duration::from_secs(2) });
+    first.emit(&TaskRevoked { task, id });
+    first.record_settlement("ack");
     let again = first.run_blocking(|| PublishSpan::start("orders.charge", "attempts", "", "billing"))();
     again.inject(&mut headers);
     again.end(Err(&"unroutable"));
@@ -212,8 +212,8 @@ fn a_trace_that_its_sender_does_not_keep_is_not_kept_here() {
     let mut headers = HeaderMap::new();
     headers.insert("traceparent", parent);
     let process = ProcessSpan::start(&headers, &names.info("unkept", 1));
-    process.tell(&TaskSucceeded { task: "t", id: "unkept", runtime: std::time::Duration::ZERO });
-    process.settled("ack");
+    process.emit(&TaskSucceeded { task: "t", id: "unkept", runtime: std::time::Duration::ZERO });
+    process.record_settlement("ack");
     assert_eq!(process.trace_id().as_deref(), Some(trace_id));
     let mut sent = HeaderMap::new();
     process.run_blocking(|| PublishSpan::start("t", "next", "", "q").inject(&mut sent))();
@@ -254,7 +254,7 @@ fn handler_lines(options: &LogOptions, id: &str) -> (String, Vec<String>) {
                 .in_scope(|| tracing::error!(target: "my_app", "out of stock"));
         };
         process.run(handler).await;
-        process.tell(&TaskSucceeded { task: "orders.charge", id, runtime: std::time::Duration::from_millis(12) });
+        process.emit(&TaskSucceeded { task: "orders.charge", id, runtime: std::time::Duration::from_millis(12) });
         let trace_id = process.trace_id().unwrap();
         process.end(State::Success, None);
         trace_id

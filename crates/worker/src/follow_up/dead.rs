@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use celeriac_broker::{Origin, Outgoing};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{Failure, Message, TaskHeaders, Value};
-use celeriac_telemetry::occurrences::worker::MessageDeadLettered;
-use celeriac_telemetry::{Occurrence, clock};
+use celeriac_telemetry::events::worker::MessageDeadLettered;
+use celeriac_telemetry::{Event, clock};
 use jiff::Timestamp;
 
 use super::{Unsent, send};
@@ -18,7 +18,7 @@ use crate::record;
 pub(crate) async fn dead_letter(life: &Life<'_>, reason: &'static str, error: &str) -> Ending {
     let TaskHeaders { task, id, .. } = &life.received.headers;
     let origin = &life.received.origin;
-    life.span.tell(&MessageDeadLettered { queue: &origin.queue, reason, error, task: Some(task), id: Some(id) });
+    life.span.emit(&MessageDeadLettered { queue: &origin.queue, reason, error, task: Some(task), id: Some(id) });
     let message = life.received.message.clone();
     send_dead(life.core, message, origin, reason, error).await
 }
@@ -29,7 +29,7 @@ pub(crate) async fn dead_letter_after(life: &Life<'_>, error: &str) -> Ending {
     const REASON: &str = names::NOT_FOLLOWED_UP;
     let TaskHeaders { task, id, .. } = &life.received.headers;
     let origin = &life.received.origin;
-    life.span.tell(&MessageDeadLettered {
+    life.span.emit(&MessageDeadLettered {
         queue: &origin.queue,
         reason: REASON,
         error,
@@ -55,7 +55,7 @@ pub(crate) async fn refuse_unread(
     let replays = message.headers.replays();
     let (reason, error) = (unusable.reason(), unusable.to_string());
     MessageDeadLettered { queue: &origin.queue, reason, error: &error, task: task.as_deref(), id: id.as_deref() }
-        .tell();
+        .emit();
     let ending = send_dead(core, message, origin, reason, &error).await;
     let (Ending::Done, Some(id), Some(results)) = (ending, id, &core.results) else { return ending };
     let failure = Failure::new(unusable.kind(), error);

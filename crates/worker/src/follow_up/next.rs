@@ -9,7 +9,7 @@ use celeriac_protocol::headers::names;
 use celeriac_protocol::signature::Kind;
 use celeriac_protocol::{Embed, Signature, TaskHeaders, Value};
 use celeriac_results::outbox::Entry;
-use celeriac_telemetry::occurrences::client::TaskSent;
+use celeriac_telemetry::events::client::TaskSent;
 use celeriac_telemetry::trace::PublishSpan;
 use uuid::Uuid;
 
@@ -131,7 +131,7 @@ impl FollowUps {
                 sent
             };
             life.span.run(sending).await.map_err(|unsent| (unsent, task.clone()))?;
-            life.span.tell(&TaskSent { task: &task, id: &id, exchange, routing_key });
+            life.span.emit(&TaskSent { task: &task, id: &id, exchange, routing_key });
         }
         Ok(())
     }
@@ -218,7 +218,7 @@ impl<'a> Plan<'a> {
         let task = signature.task.clone();
         let invalid = |error: &celeriac_client::Error| Unstartable::Invalid {
             task: task.clone(),
-            reason: celeriac_telemetry::Chain(error).to_string(),
+            reason: celeriac_telemetry::ErrorChain(error).to_string(),
         };
         let client = &self.life.core.world.client;
         let mut request = Request::from_signature(signature, client.topology()).map_err(|error| invalid(&error))?;

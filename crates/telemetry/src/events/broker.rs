@@ -1,0 +1,170 @@
+//! Events between a program and its broker.
+
+use std::time::Duration;
+
+use crate::metrics::{Counter, count};
+
+const TARGET: &str = "celeriac::broker";
+
+event! {
+    /// A connection was lost. An attempt to make it again follows.
+    pub struct ConnectionLost<'a> {
+        /// Purpose of the connection: `publish` or `consume`.
+        purpose: &'a str,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "connection to {purpose} lost, trying again: {error}";
+    count: count(Counter::ConnectionsLost);
+}
+
+event! {
+    /// A connection cannot be made. Another attempt follows.
+    pub struct ConnectionFailed<'a> {
+        /// Purpose of the connection: `publish` or `consume`.
+        purpose: &'a str,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "no connection to {purpose}, trying again: {error}";
+}
+
+event! {
+    /// A connection cannot be made, for a reason that was logged a moment ago.
+    pub struct ConnectionStillFailing<'a> {
+        /// Purpose of the connection: `publish` or `consume`.
+        purpose: &'a str,
+        /// Error.
+        error: &'a str,
+    }
+    log: DEBUG "still no connection to {purpose}, trying again: {error}";
+}
+
+event! {
+    /// A lost connection stands again.
+    pub struct ConnectionRestored<'a> {
+        /// Purpose of the connection: `publish` or `consume`.
+        purpose: &'a str,
+        /// Time without it.
+        after: Duration,
+    }
+    log: INFO "connection to {purpose} restored after {:.3}s", after.as_secs_f64();
+    count: count(Counter::ConnectionsRestored);
+}
+
+event! {
+    /// The broker takes no messages for now (`connection.blocked`).
+    pub struct PublisherBlocked<'a> {
+        /// The broker's reason.
+        reason: &'a str,
+    }
+    log: WARN "the broker takes no messages: {reason}";
+    count: count(Counter::PublishersBlocked);
+}
+
+event! {
+    /// The broker takes messages again.
+    pub struct PublisherUnblocked;
+    log: INFO "the broker takes messages again";
+}
+
+event! {
+    /// A dead letter was put back on a queue, on request.
+    pub struct MessageReplayed<'a> {
+        /// The dead-letter queue it stood in.
+        from: &'a str,
+        /// The queue it stands on now.
+        to: &'a str,
+        /// Task name, where it could be read.
+        task: Option<&'a str>,
+        /// Task id, where it could be read.
+        id: Option<&'a str>,
+    }
+    log: INFO "{}[{}] replayed from {from} to queue {to}", task.unwrap_or("unknown task"), id.unwrap_or("no id");
+    span: "replayed" { "celeriac.replayed.from" = from, "celeriac.replayed.to" = to };
+    count: count(Counter::MessagesReplayed);
+}
+
+event! {
+    /// A message came back because no queue takes it. The sender has the error.
+    pub struct MessageReturned<'a> {
+        /// Exchange it was published to.
+        exchange: &'a str,
+        /// The routing key it was published with.
+        routing_key: &'a str,
+    }
+    log: WARN "unroutable: no queue takes messages of exchange `{exchange}` with routing key `{routing_key}`";
+    count: count(Counter::MessagesReturned);
+}
+
+event! {
+    /// A queue's subscription was lost. Another attempt follows.
+    pub struct ConsumerLost<'a> {
+        /// The queue.
+        queue: &'a str,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "consumer of queue {queue} lost, trying again: {error}";
+    count: count(Counter::ConsumersLost);
+}
+
+event! {
+    /// A queue's subscription stands again.
+    pub struct ConsumerRestored<'a> {
+        /// The queue.
+        queue: &'a str,
+        /// Time without it.
+        after: Duration,
+    }
+    log: INFO "consumer of queue {queue} restored after {:.3}s", after.as_secs_f64();
+    count: count(Counter::ConsumersRestored);
+}
+
+event! {
+    /// This program may not bind a queue to an exchange. Both exist, and are taken to be bound.
+    pub struct BindingAssumed<'a> {
+        /// The queue.
+        queue: &'a str,
+        /// The exchange.
+        exchange: &'a str,
+        /// The binding key.
+        key: &'a str,
+    }
+    log: DEBUG
+        "not allowed to bind queue {queue} to exchange {exchange} with key {key}; both exist, and are taken to be bound";
+}
+
+event! {
+    /// A queue lacks its policy, and with it its limits, its lifetimes and its dead-letter queue.
+    pub struct PolicyMissing<'a> {
+        /// Policies, each with its problem.
+        policies: &'a str,
+    }
+    log: ERROR
+        "broker.policies is set, and queues are not kept as it should be: {policies}; run `celeriac topology apply`";
+}
+
+event! {
+    /// An option has no effect with this version of the broker.
+    pub struct OptionIgnored<'a> {
+        /// The option's key in the configuration.
+        key: &'a str,
+        /// Behaviour of the broker instead.
+        reason: &'a str,
+    }
+    log: WARN "{key} has no effect: {reason}";
+}
+
+event! {
+    /// A queue exists with other arguments than ours, none of them configured: it is used as it is.
+    pub struct QueueAdopted<'a> {
+        /// The queue.
+        queue: &'a str,
+        /// The arguments that differ.
+        differences: &'a str,
+    }
+    log: WARN
+        "queue {queue} exists with other arguments ({differences}) and is used as it is; where its dead-letter arguments \
+         differ, the broker does not dead-letter to ours by itself";
+}

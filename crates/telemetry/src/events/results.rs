@@ -1,0 +1,39 @@
+//! Events between a program and its result store.
+
+use std::time::Duration;
+
+use crate::metrics::{Counter, add, count, record_batch};
+
+const TARGET: &str = "celeriac::results";
+
+event! {
+    /// The store cannot be reached. Outcomes wait, and their messages stay unacknowledged.
+    pub struct StoreLost<'a> {
+        /// Error.
+        error: &'a str,
+    }
+    log: ERROR "the result store is gone, trying again: {error}";
+    count: count(Counter::StoreLost);
+}
+
+event! {
+    /// The store takes outcomes again.
+    pub struct StoreRestored {
+        /// Time without it.
+        after: Duration,
+    }
+    log: INFO "the result store is back after {:.3}s", after.as_secs_f64();
+    count: count(Counter::StoreRestored);
+}
+
+event! {
+    /// Outcomes were stored in one write.
+    pub struct BatchRecorded {
+        /// Number of them.
+        rows: usize,
+        /// Time it took.
+        took: Duration,
+    }
+    log: TRACE { rows } "batch recorded in {:.3}s", took.as_secs_f64();
+    count: add(Counter::RowsRecorded, rows as u64), record_batch(took);
+}

@@ -1,0 +1,264 @@
+//! Events of tasks and of the worker that runs them.
+
+use std::time::Duration;
+
+use crate::metrics::{Counter, TaskCounter, count, count_finished, count_task};
+use celeriac_protocol::State;
+
+const TARGET: &str = "celeriac::worker";
+
+event! {
+    /// A task has arrived.
+    pub struct TaskReceived<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// The queue it was taken from.
+        queue: &'a str,
+        /// True if the broker delivered it before, to any consumer.
+        redelivered: bool,
+    }
+    log: DEBUG { queue, redelivered } "{task}[{id}] received";
+    span: "received";
+    count: count(Counter::MessagesConsumed);
+}
+
+event! {
+    /// An attempt begins.
+    pub struct TaskStarted<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Number of the attempt, from 1.
+        attempt: u32,
+    }
+    log: DEBUG { attempt } "{task}[{id}] started";
+    span: "started";
+    count: count_task(task, TaskCounter::Started);
+}
+
+event! {
+    /// A task ended with a result.
+    pub struct TaskSucceeded<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Run time of the last attempt.
+        runtime: Duration,
+    }
+    log: INFO "{task}[{id}] succeeded in {:.3}s", runtime.as_secs_f64();
+    span: "succeeded";
+    count: count_finished(task, TaskCounter::Succeeded, runtime);
+}
+
+event! {
+    /// An attempt failed, and another will follow.
+    pub struct TaskRetried<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Number of the attempt that failed, from 1.
+        attempt: u32,
+        /// Error of the attempt.
+        error: &'a str,
+        /// Time until the next attempt.
+        wait: Duration,
+    }
+    log: WARN { attempt } "{task}[{id}] tries again in {:.3}s: {error}", wait.as_secs_f64();
+    span: "retried" { "celeriac.retry.wait" = wait, "celeriac.error" = error };
+    count: count_task(task, TaskCounter::Retried);
+}
+
+event! {
+    /// A task failed for good.
+    pub struct TaskFailed<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Number of attempts.
+        attempts: u32,
+        /// Error of the last attempt.
+        error: &'a str,
+        /// Run time of the last attempt.
+        runtime: Duration,
+    }
+    log: ERROR { attempts } "{task}[{id}] failed after {:.3}s: {error}", runtime.as_secs_f64();
+    span: "failed" { "celeriac.error" = error };
+    count: count_finished(task, TaskCounter::Failed, runtime);
+}
+
+event! {
+    /// A task was rejected by its handler, or cannot be run here.
+    pub struct TaskRejected<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Reason.
+        error: &'a str,
+    }
+    log: ERROR "{task}[{id}] rejected: {error}";
+    span: "rejected" { "celeriac.error" = error };
+    count: count_task(task, TaskCounter::Rejected);
+}
+
+event! {
+    /// A message went to the dead-letter queue of its queue.
+    pub struct MessageDeadLettered<'a> {
+        /// The queue it was taken from.
+        queue: &'a str,
+        /// Reason, in one word.
+        reason: &'a str,
+        /// Error.
+        error: &'a str,
+        /// Task name, where it could be read.
+        task: Option<&'a str>,
+        /// Task id, where it could be read.
+        id: Option<&'a str>,
+    }
+    log: ERROR { reason }
+        "{}[{}] dead-lettered from queue {queue}: {error}", task.unwrap_or("unknown task"), id.unwrap_or("no id");
+    span: "dead-lettered" { "celeriac.dead.reason" = reason, "celeriac.error" = error };
+    count: count(Counter::MessagesDeadLettered);
+}
+
+event! {
+    /// A task came too late to be started.
+    pub struct TaskExpired<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+    }
+    log: WARN "{task}[{id}] expired before it could start";
+    span: "expired";
+    count: count_task(task, TaskCounter::Revoked);
+}
+
+event! {
+    /// A task was revoked before it began.
+    pub struct TaskRevoked<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+    }
+    log: INFO "{task}[{id}] revoked";
+    span: "revoked";
+    count: count_task(task, TaskCounter::Revoked);
+}
+
+event! {
+    /// A task was revoked while it ran.
+    pub struct TaskTerminated<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+    }
+    log: INFO "{task}[{id}] terminated";
+    span: "terminated";
+    count: count_task(task, TaskCounter::Revoked);
+}
+
+event! {
+    /// A task was delivered again after its outcome had been recorded, and is not run again.
+    pub struct TaskSkipped<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// The outcome that stands.
+        state: State,
+    }
+    log: INFO "{task}[{id}] not run again: {state} is recorded";
+    span: "skipped" { "celeriac.task.state" = state.as_str() };
+    count: count_task(task, TaskCounter::Skipped);
+}
+
+event! {
+    /// A task was stopped before its end, because the worker's drain time was over. Its message goes back to the queue.
+    pub struct TaskInterrupted<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+    }
+    log: WARN "{task}[{id}] interrupted by shutdown, goes back to its queue";
+    span: "interrupted";
+    count: count_task(task, TaskCounter::Interrupted);
+}
+
+event! {
+    /// A worker takes tasks.
+    pub struct WorkerOnline<'a> {
+        /// Its name.
+        name: &'a str,
+        /// The queues it takes from.
+        queues: &'a [String],
+        /// Number of tasks it runs at a time.
+        concurrency: usize,
+        /// Number of tasks it knows.
+        tasks: usize,
+    }
+    log: INFO "{name} ready: queues {}, concurrency {concurrency}, {tasks} tasks", queues.join(", ");
+}
+
+event! {
+    /// A worker changes the prefetch of a queue, because of how its tasks use the slots.
+    pub struct PrefetchChanged<'a> {
+        /// The queue.
+        queue: &'a str,
+        /// Prefetch before.
+        from: u16,
+        /// Prefetch from now on.
+        to: u16,
+        /// Mean time that a task of the queue occupies a slot, running tasks included.
+        run_time: Duration,
+        /// Reason.
+        reason: &'a str,
+    }
+    log: INFO "prefetch of queue {queue} is {to} now, was {from}: {reason}, {run_time:?} each so far";
+    count: count(Counter::PrefetchChanges);
+}
+
+event! {
+    /// A worker takes no more tasks and finishes those it has.
+    pub struct WorkerStopping {
+        /// Number of running tasks.
+        running: usize,
+        /// Time they have to finish.
+        patience: Duration,
+    }
+    log: INFO "stopping: {running} tasks are running and have {patience:?} to finish";
+}
+
+event! {
+    /// A worker has ended.
+    pub struct WorkerOffline<'a> {
+        /// Its name.
+        name: &'a str,
+        /// Number of tasks it had to interrupt.
+        interrupted: usize,
+    }
+    log: INFO "{name} stopped, {interrupted} tasks interrupted";
+}
+
+event! {
+    /// A follow-up of a task, its next attempt or its dead letter, could not be published yet.
+    pub struct FollowUpFailed<'a> {
+        /// Exchange it is published to.
+        exchange: &'a str,
+        /// The routing key it is published with.
+        routing_key: &'a str,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN { exchange, routing_key } "what follows from a task cannot be sent yet, and is tried again: {error}";
+    count: count(Counter::SendsFailed);
+}
