@@ -16,7 +16,7 @@ use celeriac_client::Client;
 use celeriac_protocol::RetryPolicy;
 use celeriac_protocol::headers::names;
 use celeriac_results::outbox::{Entry, Lead, Unsent, Waiting};
-use celeriac_telemetry::events::relay::{RelayFailed, RelayStarted, MessagesRelayed};
+use celeriac_telemetry::events::relay::{MessagesRelayed, RelayFailed, RelayStarted};
 use celeriac_telemetry::{ErrorChain, Event, clock};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
