@@ -20,6 +20,10 @@ const FACTOR: f64 = 2.0;
 /// The same for tasks that are long: what is held of them waits long.
 const FACTOR_OF_LONG: f64 = 1.25;
 
+/// A measurement may be off by this factor. What is held ahead of tasks of about [`LONG`] goes back only when they are long by
+/// so much, or when it is more than tasks shorter by so much would need: a quorum queue counts what goes back as a delivery.
+const MARGIN: f64 = 1.5;
+
 /// So many tasks have to have ended of late before more are held: a few quick ones say nothing of those to come.
 const EVIDENCE: f64 = 8.0;
 
@@ -87,11 +91,7 @@ pub(crate) fn choose(observed: &Observed, concurrency: usize, current: u16) -> O
     // What runs at once: its share of the slots, and those that nobody else wants.
     let share = concurrency as f64 / observed.queues.max(1) as f64;
     let running = share.max(observed.busy + observed.free).min(concurrency as f64);
-    let wanted = match run_time {
-        long if long >= LONG => running,
-        short => running * (1.0 + AHEAD.as_secs_f64() / short.as_secs_f64().max(f64::EPSILON)),
-    };
-    let (wanted, needed) = (bounded(wanted.min(f64::from(MOST).max(running))), bounded(running));
+    let (wanted, needed) = (held_for(run_time, running), bounded(running));
     let (to, from) = (f64::from(wanted), f64::from(current));
     if to > from * FACTOR && wanted > needed && observed.ended >= EVIDENCE {
         return Some(Choice { prefetch: wanted, keep: None, reason: Reason::Short });
@@ -100,8 +100,24 @@ pub(crate) fn choose(observed: &Observed, concurrency: usize, current: u16) -> O
     if needed > current {
         return Some(Choice { prefetch: needed, keep: None, reason: Reason::Free });
     }
-    let (factor, keep) = if run_time >= LONG { (FACTOR_OF_LONG, 0) } else { (FACTOR, usize::from(wanted)) };
+    let (factor, keep) = if run_time >= LONG {
+        if current <= held_for(run_time.div_f64(MARGIN), running) {
+            return None;
+        }
+        (FACTOR_OF_LONG, 0)
+    } else {
+        (FACTOR, usize::from(wanted))
+    };
     (to * factor < from).then_some(Choice { prefetch: wanted, keep: Some(keep), reason: Reason::Longer })
+}
+
+/// How many messages tasks of this length need, of which so many run at once.
+fn held_for(run_time: Duration, running: f64) -> u16 {
+    if run_time >= LONG {
+        return bounded(running);
+    }
+    let ahead = AHEAD.as_secs_f64() / run_time.as_secs_f64().max(f64::EPSILON);
+    bounded((running * (1.0 + ahead)).min(f64::from(MOST).max(running)))
 }
 
 /// At least one message; the broker takes 0 for no bound.
