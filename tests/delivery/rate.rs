@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use celeriac::prelude::*;
-use celeriac::{Rate, Request};
+use celeriac::{RateLimit, Request};
 use celeriac_client::call::CallOptions;
 use celeriac_protocol::{Body, Value};
 use celeriac_tests::{Bed, Peer, Program, Running, eventually};
@@ -121,11 +121,11 @@ async fn a_rate_is_changed_while_the_worker_runs() {
     let peer = bed.peer().await;
     send(10).await;
     all_started(&bed, "t.free", 10).await;
-    controls.set_rate_limit("t.free", Some(Rate::per_hour(5))).unwrap();
-    assert_eq!(controls.rate_limit("t.free").unwrap(), Some(Rate::per_hour(5)));
+    controls.set_rate_limit("t.free", Some(RateLimit::per_hour(5))).unwrap();
+    assert_eq!(controls.rate_limit("t.free").unwrap(), Some(RateLimit::per_hour(5)));
     send(5).await;
     eventually("four wait", async || delayed(&peer).await, |delayed| *delayed == 4).await;
-    controls.set_rate_limit("t.free", Some(Rate::per_second(50))).unwrap();
+    controls.set_rate_limit("t.free", Some(RateLimit::per_second(50))).unwrap();
     send(10).await;
     all_started(&bed, "t.free", 21).await;
     controls.set_rate_limit("t.free", None).unwrap();

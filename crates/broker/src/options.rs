@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_config::{ByteSize, Secret, duration};
+use celeriac_config::{ByteSize, Secret, duration, text};
 use serde::{Deserialize, Serialize};
 
 use crate::broker::Broker;
@@ -44,6 +44,7 @@ pub struct BrokerOptions {
     /// How many channels share the publishing.
     pub publish_channels: usize,
     /// Larger tasks are neither sent nor run: a sender gets an error, a worker dead-letters them.
+    #[serde(with = "text")]
     pub max_message_size: ByteSize,
     /// What the names of the exchanges and queues begin with by which messages are delayed. Celery's programs know only
     /// its own.

@@ -42,11 +42,11 @@ pub use celeriac_client::Error as ClientError;
 pub use celeriac_client::{Call, Chain, Client, ClientOptions, HeaderStyle, Request, TaskHandle};
 pub use celeriac_protocol::compression::Compression;
 pub use celeriac_protocol::signature::Signature;
-pub use celeriac_protocol::task::{Acks, Limit};
+pub use celeriac_protocol::task::{AckMode, TimeLimit};
 pub use celeriac_protocol::value::{BigInt, Typed};
 pub use celeriac_protocol::{
-    Arguments, Body, Codec, ErrorClass, Failure, Map, Parameter, Rate, RetryAnswer, RetryPolicy, RetryRule, RetryRules,
-    State, Task, TaskOptions, Value,
+    Arguments, Body, Codec, ErrorClass, Failure, Map, Parameter, RateLimit, RetryAnswer, RetryPolicy, RetryRule,
+    RetryRules, State, Task, TaskOptions, Value,
 };
 #[cfg(feature = "postgres")]
 pub use celeriac_results::sqlx;

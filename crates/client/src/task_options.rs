@@ -1,18 +1,15 @@
 //! `task_options` of the configuration: overrides of the options that are declared with tasks.
 
-mod values;
-
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use celeriac_broker::route::Pattern;
-use celeriac_config::{duration, nearest};
-use celeriac_protocol::task::{Acks, Limit};
-use celeriac_protocol::{Rate, RetryPolicy, TaskOptions};
+use celeriac_config::{Parsed, duration, nearest};
+use celeriac_protocol::{RetryPolicy, TaskOptions};
+use celeriac_units::{AckMode, DurationRange, RateLimit, TimeLimit};
+use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
-
-pub use values::{AttributeOnly, BackoffRange, ConfigValue, Parsed};
 
 /// Each key of an override once: its name, its type, and its effect on a task's options.
 macro_rules! keys {
@@ -65,10 +62,10 @@ keys! {
     /// Whether its result is not worth storing.
     ignore_result: bool => |options, ignore_result| options.ignore_result = ignore_result;
     /// When its messages are acknowledged.
-    acks: Acks => |options, acks| options.acks = acks;
+    acks: Parsed<AckMode> => |options, Parsed(acks)| options.acks = acks;
     /// The first and the longest wait between attempts, such as `1s..10m`, or one wait. Comes with three retries where the
     /// task has none.
-    retry_backoff: Parsed<BackoffRange> => |options, Parsed(BackoffRange { first, cap })| {
+    retry_backoff: Parsed<DurationRange> => |options, Parsed(DurationRange { first, cap })| {
         let backoff = RetryPolicy::backoff(first, cap);
         if options.retry.max_retries == Some(0) {
             options.retry.max_retries = backoff.max_retries;
@@ -80,11 +77,11 @@ keys! {
     /// Attempts after the first; `none`: without end.
     max_retries: Parsed<Option<u32>> => |options, Parsed(retries)| options.retry.max_retries = retries;
     /// How long an attempt may take before it is ended; `none`: as long as it takes.
-    time_limit: Parsed<Limit> => |options, Parsed(limit)| options.time_limit = Some(limit);
+    time_limit: Parsed<TimeLimit> => |options, Parsed(limit)| options.time_limit = Some(limit);
     /// How long an attempt may take before it is told to come to an end; `none`: it is not told.
-    soft_time_limit: Parsed<Limit> => |options, Parsed(limit)| options.soft_time_limit = Some(limit);
+    soft_time_limit: Parsed<TimeLimit> => |options, Parsed(limit)| options.soft_time_limit = Some(limit);
     /// How often it starts on each worker; `none` or `0`: as often as it can.
-    rate_limit: Parsed<Option<Rate>> => |options, Parsed(rate)| options.rate_limit = rate;
+    rate_limit: Parsed<Option<RateLimit>> => |options, Parsed(rate)| options.rate_limit = rate;
     /// How often a message of it may be delivered that seems to bring its worker down; at least 2.
     max_deliveries: u32 => |options, most| options.max_deliveries = Some(most);
 }
@@ -117,7 +114,7 @@ fn problems_of(entry: &TaskOverride) -> Vec<(&'static str, String)> {
     if entry.retry_jitter.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
         problems.push(("retry_jitter", "should be a number from 0.0 to 1.0".to_owned()));
     }
-    if let (Some(Parsed(Limit::After(hard))), Some(Parsed(Limit::After(soft)))) =
+    if let (Some(Parsed(TimeLimit::After(hard))), Some(Parsed(TimeLimit::After(soft)))) =
         (entry.time_limit, entry.soft_time_limit)
         && soft >= hard
     {
@@ -192,6 +189,17 @@ impl TaskOverrides {
             merged.insert(task.to_owned(), Arc::clone(&sum));
         }
         sum
+    }
+}
+
+/// The value of a key that belongs to the `#[task]` attribute: there is none, and the error names the attribute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttributeOnly {}
+
+impl<'de> Deserialize<'de> for AttributeOnly {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        de::IgnoredAny::deserialize(deserializer)?;
+        Err(de::Error::custom("belongs in `#[task(…)]`, and is not said here"))
     }
 }
 

@@ -11,7 +11,7 @@
 //! - [`load()`]: layers become one tree, and the tree becomes the program's options;
 //! - [`Problems`]: what was wrong, a line each;
 //! - [`Loaded::show`]: what came out, and which source said it;
-//! - [`Secret`], [`ByteSize`], [`duration`]: values as people write them, and as they may be shown;
+//! - [`Secret`], [`mod@text`], [`duration`]: values as people write them, and as they may be shown;
 //! - [`nearest()`], [`slip_of()`]: the word that was probably meant.
 
 mod sources;
@@ -38,7 +38,7 @@ mod show;
 
 mod secret;
 
-mod size;
+pub mod text;
 
 pub mod duration;
 
@@ -46,11 +46,12 @@ mod nearest;
 
 mod meant;
 
+pub use celeriac_units::ByteSize;
 pub use environment::{Environment, PREFIX};
 pub use fault::quoted;
 pub use load::{Loaded, load, load_with};
 pub use nearest::{nearest, slip_of};
 pub use problem::{Problem, Problems};
 pub use secret::Secret;
-pub use size::{ByteSize, InvalidSize};
 pub use sources::Sources;
+pub use text::{ConfigValue, Parsed};

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use celeriac_units::{AckMode, RateUnit, TimeLimit};
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Attribute, Expr, ExprLit, Ident, Index, ItemFn, Lit, Visibility, parse_quote};
 
-use crate::options::{Acks, Limit, Options, Unit, without_group};
+use crate::options::{Options, without_group};
 use crate::signature::{DefaultValue, Parameter, Signature};
 
 /// A task: its type, its traits, the function that makes calls, and the function as it was written.
@@ -178,10 +179,10 @@ fn declared(options: &Options) -> Option<TokenStream> {
     fields.extend(options.retries.fields());
     if let Some(acks) = options.acks {
         let acks = match acks {
-            Acks::Late => quote!(Late),
-            Acks::Early => quote!(Early),
+            AckMode::Late => quote!(Late),
+            AckMode::Early => quote!(Early),
         };
-        fields.push(quote!(acks: ::celeriac::Acks::#acks));
+        fields.push(quote!(acks: ::celeriac::AckMode::#acks));
     }
     if let Some(ignore_result) = options.ignore_result {
         fields.push(quote!(ignore_result: #ignore_result));
@@ -190,27 +191,30 @@ fn declared(options: &Options) -> Option<TokenStream> {
         let expires = duration(expires);
         fields.push(quote!(expires: ::core::option::Option::Some(#expires)));
     }
-    if let Some((times, unit)) = options.rate_limit {
-        let unit = match unit {
-            Unit::Second => quote!(per_second),
-            Unit::Minute => quote!(per_minute),
-            Unit::Hour => quote!(per_hour),
-            Unit::Day => quote!(per_day),
-        };
-        fields.push(quote!(rate_limit: ::core::option::Option::Some(::celeriac::Rate::#unit(#times))));
+    if let Some(rate) = options.rate_limit {
+        let (times, per) = (
+            rate.times(),
+            match rate.unit() {
+                RateUnit::Second => quote!(per_second),
+                RateUnit::Minute => quote!(per_minute),
+                RateUnit::Hour => quote!(per_hour),
+                RateUnit::Day => quote!(per_day),
+            },
+        );
+        fields.push(quote!(rate_limit: ::core::option::Option::Some(::celeriac::RateLimit::#per(#times))));
     }
     for (field, declared) in
         [(quote!(time_limit), options.time_limit), (quote!(soft_time_limit), options.soft_time_limit)]
     {
         let limit = match declared {
             None => continue,
-            Some(Limit::Never) => quote!(Never),
-            Some(Limit::After(time)) => {
+            Some(TimeLimit::Never) => quote!(Never),
+            Some(TimeLimit::After(time)) => {
                 let time = duration(time);
                 quote!(After(#time))
             }
         };
-        fields.push(quote!(#field: ::core::option::Option::Some(::celeriac::Limit::#limit)));
+        fields.push(quote!(#field: ::core::option::Option::Some(::celeriac::TimeLimit::#limit)));
     }
 
     if let Some(most) = options.max_deliveries {
@@ -227,9 +231,8 @@ fn declared(options: &Options) -> Option<TokenStream> {
 }
 
 pub(crate) fn duration(duration: Duration) -> TokenStream {
-    // Written in milliseconds, so they fit.
-    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    quote!(::core::time::Duration::from_millis(#millis))
+    let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
+    quote!(::core::time::Duration::new(#seconds, #nanos))
 }
 
 /// How a task runs.

@@ -2,14 +2,12 @@
 //!
 //! Both expand to code that a person could write with the public names of the `celeriac` crate. In reading order:
 //!
-//! - `options`: what stands in the parentheses of the attribute, with `duration` for waits and times, and `retries` for
-//!   when a task is tried again;
+//! - `options`: what stands in the parentheses of the attribute, and `retries` for when a task is tried again;
 //! - `signature`: what the function itself says; `transaction`: whether it is given one;
 //! - `expand`: the task that follows from both; `foreign`: one that somebody else runs;
 //! - `list`: `tasks![]`;
 //! - `problems`: mistakes, reported all at once.
 
-mod duration;
 mod options;
 mod retries;
 
@@ -100,7 +98,8 @@ use crate::signature::Signature;
 /// An error is named by its type, which the compiler checks, or by the kind that stands in its row, such as `"Panic"` or what
 /// `TaskError::of_kind` was given. Its causes do not count.
 ///
-/// Durations have the units `d`, `h`, `m`, `s` and `ms`, and may be put together: `"1m 30s"`.
+/// Durations have the units `w`, `d`, `h`, `m`, `s`, `ms`, `us` and `ns`, and may be put together: `"1m 30s"`. They are read
+/// as in the configuration.
 ///
 /// The default name stays the same when the function moves to another module, and in every program of its package. Two
 /// tasks of one name are refused when the app is built.

@@ -1,7 +1,9 @@
 //! What stands in the parentheses of `#[task(…)]`.
 
+use std::str::FromStr;
 use std::time::Duration;
 
+use celeriac_units::{AckMode, NONE, RateLimit, TimeLimit, parse_duration};
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 use syn::ext::IdentExt;
@@ -9,7 +11,6 @@ use syn::parse::{ParseStream, Parser};
 use syn::token::Paren;
 use syn::{Error, Expr, ExprLit, Ident, ItemFn, Lit, LitStr, Result, Token};
 
-use crate::duration;
 use crate::problems::Problems;
 use crate::retries::Retries;
 
@@ -50,38 +51,15 @@ pub(crate) struct Options {
     pub(crate) retries: Retries,
     /// The outermost first.
     pub(crate) hooks: Vec<Expr>,
-    pub(crate) acks: Option<Acks>,
+    pub(crate) acks: Option<AckMode>,
     pub(crate) ignore_result: Option<bool>,
     pub(crate) expires: Option<Duration>,
     /// Where that is written.
     pub(crate) transactional: Option<Ident>,
-    pub(crate) time_limit: Option<Limit>,
-    pub(crate) soft_time_limit: Option<Limit>,
-    pub(crate) rate_limit: Option<(u32, Unit)>,
+    pub(crate) time_limit: Option<TimeLimit>,
+    pub(crate) soft_time_limit: Option<TimeLimit>,
+    pub(crate) rate_limit: Option<RateLimit>,
     pub(crate) max_deliveries: Option<u32>,
-}
-
-/// What a rate counts by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unit {
-    Second,
-    Minute,
-    Hour,
-    Day,
-}
-
-/// How long an attempt may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Limit {
-    Never,
-    After(Duration),
-}
-
-/// When a message is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Acks {
-    Late,
-    Early,
 }
 
 /// One option as it was written; a flag has no value.
@@ -137,7 +115,7 @@ impl Options {
     /// A soft limit that the hard one comes before would silently do nothing.
     fn check_limits(&self, written: &[Written], problems: &mut Problems) {
         let wrote = |key: &str| written.iter().find(|option| option.key == key);
-        if let (Some(Limit::After(hard)), Some(Limit::After(soft))) = (self.time_limit, self.soft_time_limit)
+        if let (Some(TimeLimit::After(hard)), Some(TimeLimit::After(soft))) = (self.time_limit, self.soft_time_limit)
             && soft >= hard
             && let Some(written) = wrote("soft_time_limit")
         {
@@ -147,7 +125,7 @@ impl Options {
 
     /// A thread cannot be taken away from what runs on it.
     pub(crate) fn check_runner(&self, function: &ItemFn, problems: &mut Problems) {
-        if function.sig.asyncness.is_none() && matches!(self.time_limit, Some(Limit::After(_))) {
+        if function.sig.asyncness.is_none() && matches!(self.time_limit, Some(TimeLimit::After(_))) {
             let message = "`time_limit` cannot be kept: a plain `fn` runs on a thread of its own, which nobody can end; \
                            make it an `async fn`, or say `soft_time_limit` and look at `ctx.is_cancelled()`";
             problems.add(&function.sig.ident, message);
@@ -212,14 +190,9 @@ impl Written {
         .map_or_else(|| self.refuse("`priority` is a whole number from 0 to 255, such as `priority = 5`"), Ok)
     }
 
-    fn acks(&self) -> Result<Acks> {
-        let text = match self.literal() {
-            Some(Lit::Str(text)) => text.value(),
-            _ => String::new(),
-        };
-        match text.as_str() {
-            "late" => Ok(Acks::Late),
-            "early" => Ok(Acks::Early),
+    fn acks(&self) -> Result<AckMode> {
+        match self.literal() {
+            Some(Lit::Str(text)) => self.parse(&text.value()),
             _ => self.refuse("`acks` is `\"late\"` (after the task has ended) or `\"early\"` (before it starts)"),
         }
     }
@@ -236,28 +209,21 @@ impl Written {
         let Some(Lit::Str(text)) = self.literal() else {
             return self.refuse("`expires` is a duration, such as `expires = \"1h\"`");
         };
-        let expires = duration::parse(&text.value()).or_else(|message| self.refuse(message))?;
+        let expires = self.parse_with(parse_duration, &text.value())?;
         if expires.is_zero() {
             return self.refuse("`expires` of zero would let no message start");
         }
         Ok(expires)
     }
 
-    fn limit(&self, example: &str) -> Result<Limit> {
-        let key = &self.key;
-        let text = match (self.literal(), self.value()) {
-            (Some(Lit::Str(text)), _) => text.value(),
-            (_, Some(Expr::Path(path))) if path.path.is_ident("none") => return Ok(Limit::Never),
-            _ => {
-                return self.refuse(format_args!(
-                    "`{key}` is a duration, such as `{key} = \"{example}\"`, or `none` for no limit, whatever the worker's is"
-                ));
-            }
-        };
-        match duration::parse(&text) {
-            Ok(Duration::ZERO) => self.refuse(format_args!("`{key}` of zero leaves no time: `none` is no limit")),
-            Ok(limit) => Ok(Limit::After(limit)),
-            Err(message) => self.refuse(message),
+    fn limit(&self, example: &str) -> Result<TimeLimit> {
+        match (self.literal(), self.value()) {
+            (Some(Lit::Str(text)), _) => self.parse(&text.value()),
+            (_, Some(Expr::Path(path))) if path.path.is_ident(NONE) => Ok(TimeLimit::Never),
+            _ => self.refuse(format_args!(
+                "`{0}` is a duration, such as `{0} = \"{example}\"`, or `none` for no limit, whatever the worker's is",
+                self.key
+            )),
         }
     }
 
@@ -271,33 +237,31 @@ impl Written {
         }
     }
 
-    fn rate(&self) -> Result<(u32, Unit)> {
+    fn rate(&self) -> Result<RateLimit> {
         let text = match self.literal() {
             Some(Lit::Str(text)) => text.value(),
             Some(Lit::Int(number)) => number.base10_digits().to_owned(),
             Some(Lit::Float(number)) => number.base10_digits().to_owned(),
             _ => String::new(),
         };
-        let (times, name) = text.split_once('/').unwrap_or((&text, "s"));
-        let unit = match name {
-            "s" => Some(Unit::Second),
-            "m" => Some(Unit::Minute),
-            "h" => Some(Unit::Hour),
-            "d" => Some(Unit::Day),
-            _ => None,
-        };
-        match (times.parse(), unit) {
-            (Ok(0), Some(_)) => self.refuse("`rate_limit` of zero is no limit, as with Celery: leave it out"),
-            (Ok(times @ 1..=1_000_000), Some(unit)) => Ok((times, unit)),
-            _ => match times.parse().ok().and_then(|times| whole_rate(times, name)) {
-                Some(whole) => {
-                    self.refuse(format_args!("`rate_limit` is a whole number in its time: write `\"{whole}\"`"))
-                }
-                None => self.refuse(
-                    "`rate_limit` is a number a second, minute, hour or day, such as `\"10/s\"`, `\"100/m\"` or `\"5/h\"`",
-                ),
-            },
+        match self.parse_with(RateLimit::parse_optional, &text)? {
+            Some(rate) => Ok(rate),
+            None => self.refuse("`rate_limit` of zero is no limit, as with Celery: leave it out"),
         }
+    }
+
+    /// Reads text in the form of its type.
+    pub(crate) fn parse<T: FromStr<Err = celeriac_units::Error>>(&self, text: &str) -> Result<T> {
+        self.parse_with(str::parse, text)
+    }
+
+    /// Reads text, and says which option it is of where it cannot be read.
+    pub(crate) fn parse_with<T>(
+        &self,
+        read: impl FnOnce(&str) -> std::result::Result<T, celeriac_units::Error>,
+        text: &str,
+    ) -> Result<T> {
+        read(text).or_else(|error| self.refuse(format_args!("`{}` {error}", self.key)))
     }
 
     fn max_deliveries(&self) -> Result<u32> {
@@ -344,15 +308,4 @@ fn unknown_option(unknown: &str) -> String {
         .max_by(|(one, _), (other, _)| one.total_cmp(other));
     let meant = nearest.map_or(String::new(), |(_, known)| format!(", did you mean `{known}`?"));
     format!("unknown option `{unknown}`{meant}\nknown are: {}", KNOWN.join(", "))
-}
-
-/// The same rate in a longer time, in which it is a whole number: `0.5/s` is `30/m`.
-fn whole_rate(times: f64, unit: &str) -> Option<String> {
-    const SECONDS: [(&str, f64); 4] = [("s", 1.0), ("m", 60.0), ("h", 3_600.0), ("d", 86_400.0)];
-    let place = SECONDS.iter().position(|(name, _)| *name == unit)?;
-    SECONDS[place + 1..].iter().find_map(|(longer, seconds)| {
-        let times = times * seconds / SECONDS[place].1;
-        let is_whole = (1.0..=1_000_000.0).contains(&times.round()) && (times - times.round()).abs() < 1e-6;
-        is_whole.then(|| format!("{}/{longer}", times.round()))
-    })
 }

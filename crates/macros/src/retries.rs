@@ -4,12 +4,12 @@ mod table;
 
 use std::time::Duration;
 
+use celeriac_units::{DurationRange, NONE, parse_duration};
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Expr, ExprPath, Lit, Result};
 
 use self::table::Table;
-use crate::duration;
 use crate::options::Written;
 use crate::problems::Problems;
 
@@ -151,7 +151,7 @@ impl Written {
     fn max_retries(&self) -> Result<MaxRetries> {
         match (self.literal(), self.value()) {
             (Some(Lit::Int(number)), _) => number.base10_parse().ok().map(MaxRetries::Times),
-            (_, Some(Expr::Path(path))) if path.path.is_ident("none") => Some(MaxRetries::WithoutEnd),
+            (_, Some(Expr::Path(path))) if path.path.is_ident(NONE) => Some(MaxRetries::WithoutEnd),
             _ => None,
         }
         .map_or_else(
@@ -166,11 +166,10 @@ impl Written {
 
     fn retry_backoff(&self) -> Result<Pace> {
         match self.literal() {
-            Some(Lit::Str(text)) => match duration::parse_range(&text.value()) {
-                Ok((Duration::ZERO, Duration::ZERO)) => Ok(Pace::No),
-                Ok((first, last)) => Ok(Pace::Range(first, last)),
-                Err(message) => self.refuse(message),
-            },
+            Some(Lit::Str(text)) => Ok(match self.parse(&text.value())? {
+                DurationRange { cap: Duration::ZERO, .. } => Pace::No,
+                DurationRange { first, cap } => Pace::Range(first, cap),
+            }),
             Some(Lit::Bool(flag)) if flag.value => Ok(Pace::Celery(Duration::from_secs(1))),
             Some(Lit::Int(seconds)) if seconds.base10_parse::<u32>().is_ok_and(|seconds| seconds > 0) => {
                 Ok(Pace::Celery(Duration::from_secs(seconds.base10_parse()?)))
@@ -185,7 +184,7 @@ impl Written {
     /// A time with its unit, or as in Celery a number of seconds.
     fn time(&self, example: &str, seconds: u32) -> Result<Duration> {
         match self.literal() {
-            Some(Lit::Str(text)) => duration::parse(&text.value()).or_else(|message| self.refuse(message)),
+            Some(Lit::Str(text)) => self.parse_with(parse_duration, &text.value()),
             Some(Lit::Int(number)) if number.base10_parse::<u32>().is_ok() => {
                 Ok(Duration::from_secs(number.base10_parse()?))
             }

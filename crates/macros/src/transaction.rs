@@ -1,8 +1,9 @@
 //! `#[task(transactional)]`: a task that is given a transaction by the worker.
 
+use celeriac_units::AckMode;
 use syn::{ItemFn, PatType, Type};
 
-use crate::options::{Acks, Options};
+use crate::options::Options;
 use crate::problems::Problems;
 use crate::signature::{Signature, last_segment};
 
@@ -50,7 +51,7 @@ pub(crate) fn fits(options: &Options, signature: &Signature, function: &ItemFn, 
                 let message = "a task that blocks its thread cannot be transactional: make it an `async fn`";
                 found.add(transactional, message);
             }
-            if options.acks == Some(Acks::Early) {
+            if options.acks == Some(AckMode::Early) {
                 let message = "a transactional task is acknowledged after its commit: leave `acks` out";
                 found.add(transactional, message);
             }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use celeriac::{
-    Acks, Arguments, ErrorClass, Limit, Map, Rate, Registered, RetryAnswer, RetryPolicy, RetryRule, RetryRules, Task,
-    TaskContext, TaskError, TaskOptions, TaskResult, Value, task, tasks,
+    AckMode, Arguments, ErrorClass, Map, RateLimit, Registered, RetryAnswer, RetryPolicy, RetryRule, RetryRules, Task,
+    TaskContext, TaskError, TaskOptions, TaskResult, TimeLimit, Value, task, tasks,
 };
 use serde::{Deserialize, Serialize};
 
@@ -140,15 +140,28 @@ fn options_are_those_declared() {
         },
         retry_rules: RetryRules::default(),
         retry_within: None,
-        acks: Acks::Early,
+        acks: AckMode::Early,
         ignore_result: true,
         expires: Some(seconds(172_800)),
-        time_limit: Some(Limit::After(seconds(60))),
-        soft_time_limit: Some(Limit::Never),
-        rate_limit: Some(Rate::per_minute(100)),
+        time_limit: Some(TimeLimit::After(seconds(60))),
+        soft_time_limit: Some(TimeLimit::Never),
+        rate_limit: Some(RateLimit::per_minute(100)),
         max_deliveries: Some(3),
     };
     assert_eq!(every_option::options(), every);
+}
+
+#[test]
+fn durations_are_those_of_the_configuration() {
+    #[task(retry_backoff = "0s..0s", retry_within = "2 hours", expires = "1ms 500us 7ns", time_limit = "none")]
+    async fn precise() -> TaskResult<()> {
+        Ok(())
+    }
+    let options = precise::options();
+    assert_eq!([options.retry.first, options.retry.cap], [Duration::ZERO; 2]);
+    assert_eq!(options.retry_within, Some(Duration::from_secs(7_200)));
+    assert_eq!(options.expires, Some(Duration::from_nanos(1_500_007)));
+    assert_eq!(options.time_limit, Some(TimeLimit::Never));
 }
 
 #[test]

@@ -9,7 +9,7 @@
 //! - [`signature`]: a task to be called later, such as the next step of a chain;
 //! - [`incoming`]: a message to the task that it asks for;
 //! - [`task`] and [`arguments`]: what a task is called, takes and returns;
-//! - [`retry`]: when to try again; [`rate`]: how often to start;
+//! - [`retry`]: when to try again;
 //! - [`state`] and [`failure`]: how a task ended;
 //! - [`meta`]: how that is told to Celery, and by it.
 //! - [`repr`](mod@repr): how arguments are shown to people.
@@ -33,7 +33,6 @@ pub mod incoming;
 pub mod arguments;
 pub mod task;
 
-pub mod rate;
 pub mod retry;
 
 pub mod failure;
@@ -45,6 +44,8 @@ pub mod repr;
 
 mod time;
 
+pub use celeriac_units::RateLimit;
+
 pub use arguments::{ArgumentError, Arguments, Parameter};
 pub use body::{Accept, Body, DecodeError, DecodeLimits};
 pub use codec::Codec;
@@ -54,7 +55,6 @@ pub use headers::{Appearance, HeaderError, HeaderMap, TaskHeaders, TimeLimits};
 pub use incoming::Unreadable;
 pub use message::{Message, Properties};
 pub use meta::{MetaError, ResultMeta};
-pub use rate::Rate;
 pub use retry::{ErrorClass, RetryAnswer, RetryPolicy, RetryRule, RetryRules};
 pub use signature::{Embed, Signature};
 pub use state::State;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use celeriac_units::RateLimit;
+pub use celeriac_units::{AckMode, TimeLimit};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::arguments::{Arguments, Parameter};
-use crate::rate::Rate;
 use crate::retry::{RetryPolicy, RetryRules};
 
 /// A task, as a sender sees it: a name, arguments and a result.
@@ -43,17 +44,17 @@ pub struct TaskOptions {
     /// How long after the start of the first attempt the last one may begin.
     pub retry_within: Option<Duration>,
     /// When its messages are acknowledged.
-    pub acks: Acks,
+    pub acks: AckMode,
     /// Whether its result is not worth storing.
     pub ignore_result: bool,
     /// How long a message of it may wait before it must not start any more.
     pub expires: Option<Duration>,
     /// How long an attempt may take before it is ended. `None`: as the worker says.
-    pub time_limit: Option<Limit>,
+    pub time_limit: Option<TimeLimit>,
     /// How long an attempt may take before it is told to come to an end. `None`: as the worker says.
-    pub soft_time_limit: Option<Limit>,
+    pub soft_time_limit: Option<TimeLimit>,
     /// How often it starts on one worker.
-    pub rate_limit: Option<Rate>,
+    pub rate_limit: Option<RateLimit>,
     /// How often a message of it may be delivered that seems to bring its worker down; at least 2.
     pub max_deliveries: Option<u32>,
 }
@@ -66,7 +67,7 @@ impl Default for TaskOptions {
             retry: RetryPolicy::never(),
             retry_rules: RetryRules::default(),
             retry_within: None,
-            acks: Acks::Late,
+            acks: AckMode::Late,
             ignore_result: false,
             expires: None,
             time_limit: None,
@@ -75,34 +76,4 @@ impl Default for TaskOptions {
             max_deliveries: None,
         }
     }
-}
-
-/// A limit of time, or the word that there is none, whatever holds for others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limit {
-    /// There is none.
-    Never,
-    /// This much.
-    After(Duration),
-}
-
-impl Limit {
-    /// The time, if there is one.
-    pub fn time(self) -> Option<Duration> {
-        match self {
-            Self::Never => None,
-            Self::After(time) => Some(time),
-        }
-    }
-}
-
-/// When a message is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Acks {
-    /// After its outcome is recorded: a crash means that it runs again.
-    #[default]
-    Late,
-    /// Before it runs: a crash means that it does not run again.
-    Early,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use celeriac_protocol::Rate;
+use celeriac_protocol::RateLimit;
 
 use crate::error::{Error, Result};
 use crate::rate::Rates;
@@ -20,7 +20,7 @@ impl Controls {
     ///
     /// # Errors
     /// When the worker has no task of this name.
-    pub fn rate_limit(&self, task: &str) -> Result<Option<Rate>> {
+    pub fn rate_limit(&self, task: &str) -> Result<Option<RateLimit>> {
         self.known(task)?;
         Ok(self.rates.find(task).map(|limiter| limiter.rate()))
     }
@@ -30,7 +30,7 @@ impl Controls {
     ///
     /// # Errors
     /// When the worker has no task of this name.
-    pub fn set_rate_limit(&self, task: &str, rate: Option<Rate>) -> Result<()> {
+    pub fn set_rate_limit(&self, task: &str, rate: Option<RateLimit>) -> Result<()> {
         self.known(task)?;
         self.rates.set(task, rate);
         Ok(())

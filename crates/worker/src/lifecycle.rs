@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use celeriac_broker::{Broker, Delivery, Origin, Settlement};
 use celeriac_protocol::headers::names;
-use celeriac_protocol::task::Acks;
+use celeriac_protocol::task::AckMode;
 use celeriac_protocol::{ArgumentError, Body, DecodeLimits, Embed, Failure, Message, State, TaskHeaders};
 use celeriac_results::{Backend, Begun, Recorded, Recorder, Suspects, TaskRecord};
 use celeriac_telemetry::clock;
@@ -291,7 +291,7 @@ impl Life<'_> {
             Err(ended) => return ended,
         };
         // Tasks that must not run twice are acknowledged before they run: from there on a crash is the end of them.
-        if let Some(settlement) = settlement.take_if(|_| task.options.acks == Acks::Early) {
+        if let Some(settlement) = settlement.take_if(|_| task.options.acks == AckMode::Early) {
             settlement.ack();
         }
         let arguments = self.keeps_outcome(task).then(|| record::Arguments::of(&body));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use celeriac_config::duration;
-use celeriac_protocol::task::Limit;
+use celeriac_protocol::task::TimeLimit;
 use celeriac_protocol::{TaskOptions, TimeLimits};
 
 use crate::options::WorkerOptions;
@@ -13,15 +13,15 @@ pub(crate) fn in_force(call: TimeLimits, task: &TaskOptions) -> TimeLimits {
     // Celery takes zero for a limit that is not said.
     let said = |call: Option<Duration>| call.filter(|limit| !limit.is_zero());
     TimeLimits {
-        hard: said(call.hard).or_else(|| task.time_limit.and_then(Limit::time)),
-        soft: said(call.soft).or_else(|| task.soft_time_limit.and_then(Limit::time)),
+        hard: said(call.hard).or_else(|| task.time_limit.and_then(TimeLimit::time)),
+        soft: said(call.soft).or_else(|| task.soft_time_limit.and_then(TimeLimit::time)),
     }
 }
 
 /// Gives a task the limits of its worker where it says nothing itself.
 pub(crate) fn complete(task: &mut TaskOptions, worker: &WorkerOptions) {
-    task.time_limit = task.time_limit.or(worker.time_limit.map(Limit::After));
-    task.soft_time_limit = task.soft_time_limit.or(worker.soft_time_limit.map(Limit::After));
+    task.time_limit = task.time_limit.or(worker.time_limit.map(TimeLimit::After));
+    task.soft_time_limit = task.soft_time_limit.or(worker.soft_time_limit.map(TimeLimit::After));
 }
 
 /// Who says a limit of a task.
@@ -71,7 +71,7 @@ pub(crate) fn problem(task: &TaskOptions, ended: bool, worker: &WorkerOptions) -
 const CANNOT_BE_ENDED: &str = "time_limit cannot be kept: it runs on a thread of its own, which nobody can end. Make it \
                                an `async fn`, or give it a soft_time_limit and look at `ctx.is_cancelled()`";
 
-fn said(task: Option<Limit>, worker: Option<Duration>) -> Option<(Duration, By)> {
+fn said(task: Option<TimeLimit>, worker: Option<Duration>) -> Option<(Duration, By)> {
     match task {
         Some(limit) => limit.time().map(|limit| (limit, By::Task)),
         None => worker.map(|limit| (limit, By::Worker)),
@@ -86,12 +86,12 @@ mod tests {
         Some(Duration::from_secs(count))
     }
 
-    fn task(hard: Option<Limit>, soft: Option<Limit>) -> TaskOptions {
+    fn task(hard: Option<TimeLimit>, soft: Option<TimeLimit>) -> TaskOptions {
         TaskOptions { time_limit: hard, soft_time_limit: soft, ..TaskOptions::default() }
     }
 
-    const fn after(count: u64) -> Option<Limit> {
-        Some(Limit::After(Duration::from_secs(count)))
+    const fn after(count: u64) -> Option<TimeLimit> {
+        Some(TimeLimit::After(Duration::from_secs(count)))
     }
 
     #[test]
@@ -103,9 +103,9 @@ mod tests {
         let cases = [
             (unsaid, task(None, None), limits(seconds(60), seconds(50))),
             (unsaid, task(after(9), None), limits(seconds(9), seconds(50))),
-            (unsaid, task(Some(Limit::Never), Some(Limit::Never)), unsaid),
+            (unsaid, task(Some(TimeLimit::Never), Some(TimeLimit::Never)), unsaid),
             (limits(seconds(3), None), task(after(9), after(8)), limits(seconds(3), seconds(8))),
-            (limits(None, seconds(2)), task(Some(Limit::Never), None), limits(None, seconds(2))),
+            (limits(None, seconds(2)), task(Some(TimeLimit::Never), None), limits(None, seconds(2))),
             (limits(seconds(0), seconds(0)), task(after(9), after(8)), limits(seconds(9), seconds(8))),
         ];
         for (call, mut task, expected) in cases {
@@ -123,7 +123,7 @@ mod tests {
             (task(None, None), false, None),
             (task(after(30), after(25)), true, None),
             (task(after(5), None), true, None),
-            (task(Some(Limit::Never), after(25)), true, None),
+            (task(Some(TimeLimit::Never), after(25)), true, None),
             (task(None, after(25)), false, None),
             (task(after(25), after(25)), true, Some((By::Task, "soft_time_limit"))),
             (task(None, after(25)), true, Some((By::Worker, "time_limit"))),

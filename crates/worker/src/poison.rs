@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_protocol::task::Acks;
+use celeriac_protocol::task::AckMode;
 use celeriac_protocol::{Failure, TaskHeaders};
 use celeriac_results::{AttemptKey, Cleared, Suspect, Suspicion};
 use tokio::sync::OwnedSemaphorePermit;
@@ -71,7 +71,7 @@ impl Mark<'_> {
 impl<'a> Life<'a> {
     /// Puts on record that a suspect begins, sends it back until it has its turn to run alone, or quarantines it.
     pub(crate) async fn suspect(&self, task: &TaskDefinition) -> Result<Option<Mark<'a>>, Ended> {
-        let is_suspect = self.received.is_again() && task.options.acks == Acks::Late;
+        let is_suspect = self.received.is_again() && task.options.acks == AckMode::Late;
         match self.core.results.as_ref().filter(|_| is_suspect) {
             Some(results) => Box::pin(self.mark(task, results)).await.map(Some),
             None => Ok(None),

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use celeriac_protocol::Rate;
+use celeriac_protocol::RateLimit;
 use tokio::sync::Mutex as Gate;
 
 use crate::follow_up::{self, SHORTEST_HOLD};
@@ -32,7 +32,7 @@ impl Rates {
     }
 
     /// Changes the rate of a task, or lifts it. What is out comes back when it was to.
-    pub(crate) fn set(&self, task: &str, rate: Option<Rate>) {
+    pub(crate) fn set(&self, task: &str, rate: Option<RateLimit>) {
         let mut limited = self.0.write().unwrap_or_else(PoisonError::into_inner);
         match (rate, limited.get(task)) {
             (None, _) => drop(limited.remove(task)),
@@ -60,11 +60,11 @@ enum Answer {
 }
 
 impl Limiter {
-    fn new(rate: Rate) -> Self {
+    fn new(rate: RateLimit) -> Self {
         Self { book: Mutex::new(Book::new(rate, Instant::now())), gate: Gate::new(()) }
     }
 
-    pub(crate) fn rate(&self) -> Rate {
+    pub(crate) fn rate(&self) -> RateLimit {
         self.book().rate
     }
 
@@ -76,7 +76,7 @@ impl Limiter {
 /// Who may start when. Pure: the time arrives as an argument.
 #[derive(Debug, Clone)]
 struct Book {
-    rate: Rate,
+    rate: RateLimit,
     /// The earliest time of the next start.
     next: Instant,
     /// How many stand in line for it.
@@ -88,7 +88,7 @@ struct Book {
 }
 
 impl Book {
-    fn new(rate: Rate, now: Instant) -> Self {
+    fn new(rate: RateLimit, now: Instant) -> Self {
         Self { rate, next: now, line: 0, fresh: now, again: now }
     }
 
@@ -118,7 +118,7 @@ impl Book {
         self.next = self.next.max(now) + self.rate.interval();
     }
 
-    fn change(&mut self, rate: Rate, now: Instant) {
+    fn change(&mut self, rate: RateLimit, now: Instant) {
         let factor = rate.interval().as_secs_f64() / self.rate.interval().as_secs_f64();
         for clock in [&mut self.next, &mut self.fresh, &mut self.again] {
             let left = clock.saturating_duration_since(now).as_secs_f64() * factor;

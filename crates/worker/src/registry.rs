@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use celeriac_client::TaskOverrides;
 use celeriac_config::slip_of;
-use celeriac_protocol::task::Acks;
+use celeriac_protocol::task::AckMode;
 
 use crate::builtin;
 use crate::error::{Error, Result};
@@ -54,7 +54,7 @@ impl Registry {
                 };
                 problems.push((key, format!("task `{}`: {why}", task.name)));
             }
-            if task.is_transactional() && task.options.acks == Acks::Early {
+            if task.is_transactional() && task.options.acks == AckMode::Early {
                 let why = "it works in a transaction, which is in vain where its message is acknowledged early";
                 problems.push((overrides.key_of(task.name, "acks"), format!("task `{}`: {why}", task.name)));
             }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use celeriac_protocol::{Message, Rate};
+use celeriac_protocol::{Message, RateLimit};
 use celeriac_telemetry::events::broker::MessageReplayed;
 use celeriac_telemetry::trace::PublishSpan;
 use tokio::time::{Instant, Interval, MissedTickBehavior, sleep};
@@ -85,7 +85,7 @@ pub struct Replay {
     /// What becomes of its headers.
     pub again: Again,
     /// How many in a time. Default: as fast as the broker confirms them, one by one.
-    pub rate: Option<Rate>,
+    pub rate: Option<RateLimit>,
 }
 
 /// Takes dead letters off their queues, after each was put where it goes.
@@ -118,7 +118,7 @@ pub struct Tally {
 }
 
 /// Evenly; the first comes at once.
-fn ticks(rate: Rate) -> Interval {
+fn ticks(rate: RateLimit) -> Interval {
     let mut ticks = tokio::time::interval(rate.interval());
     // One that took long is no reason to hurry with the next.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use celeriac_config::{ByteSize, duration};
+use celeriac_config::{ByteSize, duration, text};
 use serde::{Deserialize, Serialize};
 
 use super::Binding;
@@ -32,7 +32,7 @@ pub struct QueueOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<u64>,
     /// How many bytes of bodies it holds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(with = "text::option", skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<ByteSize>,
     /// How long a message of a stream is kept, at least.
     #[serde(with = "duration::option", skip_serializing_if = "Option::is_none")]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use celeriac_broker::dead::Wanted;
 use celeriac_config::duration;
-use celeriac_protocol::Rate;
+use celeriac_protocol::RateLimit;
 use clap::{Args, Subcommand};
 
 /// What to do with dead letters.
@@ -103,7 +103,7 @@ pub struct ReplayArgs {
     pub to: Option<String>,
     /// How many in a time, such as 100/s, 30/m, 5/h [default: as fast as they are confirmed]
     #[arg(long, value_name = "N/UNIT")]
-    pub rate: Option<Rate>,
+    pub rate: Option<RateLimit>,
     /// Let tasks start although the time is over that their sender set
     #[arg(long)]
     pub drop_expires: bool,

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use celeriac_config::duration;
-use celeriac_protocol::task::{Acks, Limit};
+use celeriac_protocol::task::{AckMode, TimeLimit};
 use celeriac_worker::TaskDefinition;
 use serde::Serialize;
 
@@ -21,7 +21,7 @@ struct Task<'a> {
     queue: Option<&'a str>,
     max_retries: Option<u32>,
     priority: Option<u8>,
-    acks: Acks,
+    acks: &'static str,
     ignore_result: bool,
     #[serde(with = "duration::option")]
     expires: Option<Duration>,
@@ -42,11 +42,11 @@ impl<'a> Task<'a> {
             queue: options.queue,
             max_retries: options.retry.max_retries,
             priority: options.priority,
-            acks: options.acks,
+            acks: options.acks.as_str(),
             ignore_result: options.ignore_result,
             expires: options.expires,
-            time_limit: options.time_limit.and_then(Limit::time),
-            soft_time_limit: options.soft_time_limit.and_then(Limit::time),
+            time_limit: options.time_limit.and_then(TimeLimit::time),
+            soft_time_limit: options.soft_time_limit.and_then(TimeLimit::time),
             rate_limit: options.rate_limit.map(|rate| rate.to_string()),
             max_deliveries: options.max_deliveries,
         }
@@ -63,7 +63,7 @@ impl<'a> Task<'a> {
             ("queue", self.queue.map(str::to_owned)),
             ("max_retries", retries),
             ("priority", self.priority.map(|priority| priority.to_string())),
-            ("acks", (self.acks == Acks::Early).then(|| "early".to_owned())),
+            ("acks", (self.acks != AckMode::default().as_str()).then(|| self.acks.to_owned())),
             ("ignore_result", self.ignore_result.then(|| "true".to_owned())),
             ("expires", self.expires.map(duration::format)),
             ("time_limit", self.time_limit.map(duration::format)),

@@ -26,20 +26,21 @@ fn every_key_is_said_by_the_first_line_that_says_it() {
     let plain = TaskOptions {
         retry,
         priority: Some(1),
-        acks: Acks::Early,
+        acks: AckMode::Early,
         ignore_result: true,
         expires: Some(seconds(3_600)),
-        rate_limit: Some(Rate::per_second(5)),
+        rate_limit: Some(RateLimit::per_second(5)),
         ..declared.clone()
     };
     let monthly = TaskOptions {
-        time_limit: Some(Limit::After(seconds(600))),
-        soft_time_limit: Some(Limit::After(seconds(540))),
-        rate_limit: Some(Rate::per_minute(100)),
+        time_limit: Some(TimeLimit::After(seconds(600))),
+        soft_time_limit: Some(TimeLimit::After(seconds(540))),
+        rate_limit: Some(RateLimit::per_minute(100)),
         priority: Some(3),
         ..plain.clone()
     };
-    let yearly = TaskOptions { time_limit: Some(Limit::After(seconds(3_600))), rate_limit: None, ..monthly.clone() };
+    let yearly =
+        TaskOptions { time_limit: Some(TimeLimit::After(seconds(3_600))), rate_limit: None, ..monthly.clone() };
     for (task, expected) in [("mail", plain), ("reports.monthly", monthly), ("reports.yearly", yearly)] {
         for _ in 0..2 {
             assert_eq!(overrides.apply(task, declared.clone()), expected, "{task}");
@@ -73,11 +74,11 @@ fn what_makes_no_sense_is_a_problem_of_its_key() {
     let wrong = [
         (json!({"task": "a", "time_limit": "soon"}), "should be a duration such as 10s or 1m 30s"),
         (json!({"task": "a", "time_limit": 30}), "should be a duration with a unit such as 30s"),
-        (json!({"task": "a", "time_limit": "0s"}), "leaves no time: none is no limit"),
+        (json!({"task": "a", "time_limit": "0s"}), "should be more than zero, or none for no limit"),
         (json!({"task": "a", "rate_limit": "10/w"}), "should be a number a second, minute, hour or day"),
         (json!({"task": "a", "max_retries": -1}), "should be a whole number, or none for retries without end"),
-        (json!({"task": "a", "retry_backoff": "10m..1s"}), "should go up, from more than zero"),
-        (json!({"task": "a", "rate_limit": "0.5/s"}), "got `0.5/s`: write 30/m"),
+        (json!({"task": "a", "retry_backoff": "10m..1s"}), "should be waits that go up from more than zero"),
+        (json!({"task": "a", "rate_limit": "0.5/s"}), "found `0.5/s`: write 30/m"),
         (json!({"task": "a", "ratelimit": "10/s"}), "unknown field `ratelimit`"),
         (json!({"task": "a", "retry_within": "1h"}), "belongs in `#[task(…)]`, and is not said here"),
         (json!({"task": "a", "retry_on": {"Busy": "5s"}}), "belongs in `#[task(…)]`, and is not said here"),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{ByteSize, Environment, Secret, duration};
+use crate::{ByteSize, Environment, Secret, duration, text};
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -28,6 +28,7 @@ struct Broker {
     heartbeat: Duration,
     #[serde(with = "duration::option")]
     idle: Option<Duration>,
+    #[serde(with = "text")]
     max_message_size: ByteSize,
 }
 

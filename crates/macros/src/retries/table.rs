@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use celeriac_units::DurationRange;
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Error, Expr, ExprLit, Lit, Result};
 
 use super::{LONGEST, MaxRetries, is_word, policy};
-use crate::duration;
 use crate::options::{Written, without_group};
 use crate::problems::Problems;
 
@@ -167,7 +167,10 @@ fn by(text: &str) -> std::result::Result<Answer, String> {
         "" => Ok(Answer::By(times, Duration::from_secs(1), LONGEST)),
         // A word: it may not have been meant for a wait at all.
         word if word.starts_with(char::is_alphabetic) => Err(format!("`{word}`: {ANSWERS}")),
-        pace => duration::parse_range(pace).map(|(first, last)| Answer::By(times, first, last)),
+        pace => match pace.parse() {
+            Ok(DurationRange { first, cap }) => Ok(Answer::By(times, first, cap)),
+            Err(error) => Err(format!("a wait {error}")),
+        },
     }
 }
 

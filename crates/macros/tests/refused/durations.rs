@@ -2,7 +2,7 @@
 
 use celeriac::{TaskResult, task};
 
-#[task(expires = "1 hour")]
+#[task(expires = "1 fortnight")]
 async fn unknown_unit() -> TaskResult<()> {
     Ok(())
 }

@@ -61,14 +61,14 @@ fn run(mut book: Book, begin: Instant, count: usize, mut late: impl FnMut() -> u
     story
 }
 
-fn fresh(rate: Rate) -> (Book, Instant) {
+fn fresh(rate: RateLimit) -> (Book, Instant) {
     let begin = Instant::now();
     (Book::new(rate, begin), begin)
 }
 
 #[test]
 fn two_starts_are_never_closer_than_the_rate_says() {
-    let (book, begin) = fresh(Rate::per_second(10));
+    let (book, begin) = fresh(RateLimit::per_second(10));
     let mut chance = fastrand::Rng::with_seed(5);
     let story = run(book, begin, 500, || chance.u32(0..200));
     assert_eq!(story.starts.len(), 500);
@@ -78,7 +78,7 @@ fn two_starts_are_never_closer_than_the_rate_says() {
 
 #[test]
 fn ten_thousand_that_wait_make_one_round_each() {
-    let (book, begin) = fresh(Rate::per_second(100));
+    let (book, begin) = fresh(RateLimit::per_second(100));
     let story = run(book, begin, 10_000, || 0);
     assert!(story.rounds.iter().all(|rounds| *rounds <= 1), "{:?}", story.rounds.iter().max());
     let last = story.starts.last().unwrap();
@@ -87,7 +87,7 @@ fn ten_thousand_that_wait_make_one_round_each() {
 
 #[test]
 fn a_broker_that_is_late_now_and_then_costs_few_more_rounds() {
-    let (book, begin) = fresh(Rate::per_second(100));
+    let (book, begin) = fresh(RateLimit::per_second(100));
     let mut chance = fastrand::Rng::with_seed(7);
     let story = run(book, begin, 10_000, || chance.u32(0..50));
     let rounds: u32 = story.rounds.iter().sum();
@@ -97,7 +97,7 @@ fn a_broker_that_is_late_now_and_then_costs_few_more_rounds() {
 
 #[test]
 fn the_order_is_roughly_kept() {
-    let (book, begin) = fresh(Rate::per_second(10));
+    let (book, begin) = fresh(RateLimit::per_second(10));
     let story = run(book, begin, 300, || 0);
     let strays = story.order.iter().enumerate().filter(|(start, number)| start.abs_diff(**number) > 20).count();
     assert_eq!(strays, 0, "{:?}", story.order);
@@ -105,7 +105,7 @@ fn the_order_is_roughly_kept() {
 
 #[test]
 fn what_comes_back_all_at_once_is_spread_again() {
-    let (mut book, begin) = fresh(Rate::per_second(10));
+    let (mut book, begin) = fresh(RateLimit::per_second(10));
     let waits: Vec<_> = (0..100)
         .filter_map(|_| match book.ask(true, true, begin) {
             Answer::InLine => None,
@@ -119,7 +119,7 @@ fn what_comes_back_all_at_once_is_spread_again() {
 
 #[test]
 fn one_that_comes_back_to_a_slow_clock_is_not_sent_round_each_second() {
-    let (mut book, begin) = fresh(Rate::per_hour(5));
+    let (mut book, begin) = fresh(RateLimit::per_hour(5));
     assert_eq!(book.ask(true, true, begin), Answer::InLine);
     book.line -= 1;
     book.start(begin);
@@ -128,20 +128,20 @@ fn one_that_comes_back_to_a_slow_clock_is_not_sent_round_each_second() {
 
 #[test]
 fn without_room_it_goes_round() {
-    let (mut book, begin) = fresh(Rate::per_second(10));
+    let (mut book, begin) = fresh(RateLimit::per_second(10));
     assert_eq!(book.ask(false, false, begin), Answer::Round(Duration::from_secs(1)));
     assert_eq!(book.line, 0);
 }
 
 #[test]
 fn another_rate_moves_the_places_that_are_not_given_yet() {
-    let (mut book, begin) = fresh(Rate::per_second(10));
+    let (mut book, begin) = fresh(RateLimit::per_second(10));
     for _ in 0..100 {
         book.ask(false, true, begin);
     }
     let mut faster = book.clone();
-    faster.change(Rate::per_second(100), begin);
+    faster.change(RateLimit::per_second(100), begin);
     assert_eq!(faster.ask(false, true, begin), Answer::Round(Duration::from_secs(1)));
-    book.change(Rate::per_second(1), begin);
+    book.change(RateLimit::per_second(1), begin);
     assert_eq!(book.ask(false, true, begin), Answer::Round(Duration::from_secs(100)));
 }

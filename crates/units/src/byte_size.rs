@@ -3,10 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{self, Deserializer, Visitor};
-use serde::{Deserialize, Serialize, Serializer};
-
-use crate::fault::quoted;
+use crate::error::Error;
 
 /// A number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -30,19 +27,9 @@ impl ByteSize {
         Self(bytes)
     }
 
-    /// So many times 1,024 bytes.
-    pub const fn kib(count: u64) -> Self {
-        Self(count.saturating_mul(1 << 10))
-    }
-
     /// So many times 1,048,576 bytes.
     pub const fn mib(count: u64) -> Self {
         Self(count.saturating_mul(1 << 20))
-    }
-
-    /// So many times 1,073,741,824 bytes.
-    pub const fn gib(count: u64) -> Self {
-        Self(count.saturating_mul(1 << 30))
     }
 
     /// How many bytes.
@@ -62,18 +49,11 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// Text that is no size.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("should be a size such as 8MiB or 64KB, found {found}")]
-pub struct InvalidSize {
-    found: String,
-}
-
 impl FromStr for ByteSize {
-    type Err = InvalidSize;
+    type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self, InvalidSize> {
-        let invalid = || InvalidSize { found: quoted(text) };
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let invalid = || Error::new("a size such as 8MiB or 64KB", text);
         let trimmed = text.trim();
         let digits = trimmed.find(|character: char| !character.is_ascii_digit()).unwrap_or(trimmed.len());
         let (number, unit) = trimmed.split_at(digits);
@@ -83,40 +63,6 @@ impl FromStr for ByteSize {
             unit => UNITS.iter().find(|(name, ..)| *name == unit).ok_or_else(invalid)?.2,
         };
         number.checked_mul(factor).map(Self).ok_or_else(invalid)
-    }
-}
-
-impl Serialize for ByteSize {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for ByteSize {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(SizeVisitor)
-    }
-}
-
-struct SizeVisitor;
-
-impl Visitor<'_> for SizeVisitor {
-    type Value = ByteSize;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a size such as 8MiB or 64KB")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<ByteSize, E> {
-        text.parse().map_err(E::custom)
-    }
-
-    fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<ByteSize, E> {
-        Ok(ByteSize(bytes))
-    }
-
-    fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<ByteSize, E> {
-        u64::try_from(bytes).map(ByteSize).map_err(|_| E::invalid_value(de::Unexpected::Signed(bytes), &self))
     }
 }
 

@@ -4,44 +4,51 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::NONE;
+use crate::error::Error;
+
 /// So many times in a second, a minute, an hour or a day, evenly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
+pub struct RateLimit {
     times: u32,
-    unit: Unit,
+    unit: RateUnit,
 }
 
-/// What a rate counts by.
+/// The time that a rate counts by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unit {
+pub enum RateUnit {
+    /// `s`
     Second,
+    /// `m`
     Minute,
+    /// `h`
     Hour,
+    /// `d`
     Day,
 }
 
 /// No faster than the clocks that it is kept by.
 const MOST: u32 = 1_000_000;
 
-impl Rate {
+impl RateLimit {
     /// So many a second, at least one.
     pub const fn per_second(times: u32) -> Self {
-        Self { times: within(times), unit: Unit::Second }
+        Self { times: within(times), unit: RateUnit::Second }
     }
 
     /// So many a minute, at least one.
     pub const fn per_minute(times: u32) -> Self {
-        Self { times: within(times), unit: Unit::Minute }
+        Self { times: within(times), unit: RateUnit::Minute }
     }
 
     /// So many an hour, at least one.
     pub const fn per_hour(times: u32) -> Self {
-        Self { times: within(times), unit: Unit::Hour }
+        Self { times: within(times), unit: RateUnit::Hour }
     }
 
     /// So many a day, at least one.
     pub const fn per_day(times: u32) -> Self {
-        Self { times: within(times), unit: Unit::Day }
+        Self { times: within(times), unit: RateUnit::Day }
     }
 
     /// The time between two of them.
@@ -49,30 +56,43 @@ impl Rate {
         self.unit.length() / self.times
     }
 
-    /// Reads a rate as Celery writes it; a number alone is that many a second. `None` for `0`, which is no limit.
+    /// How many times.
+    pub const fn times(self) -> u32 {
+        self.times
+    }
+
+    /// In which time.
+    pub const fn unit(self) -> RateUnit {
+        self.unit
+    }
+
+    /// Reads a rate as Celery writes it; a number alone is that many a second. `None` for `none` and for `0`, which is no
+    /// limit.
     ///
     /// # Errors
-    /// A sentence that says how to write it.
-    pub fn read(text: &str) -> Result<Option<Self>, String> {
-        let wrong =
-            || format!("should be a number a second, minute, hour or day, such as 10/s, 100/m, 5/h, got `{text}`");
+    /// Text that is no rate, or a rate that is not a whole number in its time.
+    pub fn parse_optional(text: &str) -> Result<Option<Self>, Error> {
+        let wrong = || Error::new("a number a second, minute, hour or day, such as 10/s, 100/m, 5/h", text);
         let (times, unit) = match text.trim().split_once('/') {
-            None => (text.trim(), Unit::Second),
-            Some((times, unit)) => (times, Unit::read(unit).ok_or_else(wrong)?),
+            None if text.trim() == NONE => return Ok(None),
+            None => (text.trim(), RateUnit::Second),
+            Some((times, unit)) => (times, RateUnit::named(unit).ok_or_else(wrong)?),
         };
         match times.parse::<u32>() {
             Ok(0) => Ok(None),
             Ok(times @ ..=MOST) => Ok(Some(Self { times, unit })),
             _ => Err(match times.parse().ok().and_then(|times| Self::whole(times, unit)) {
-                Some(rate) => format!("should be a whole number in its time, got `{text}`: write {rate}"),
+                Some(rate) => Error::new("a whole number in its time", text).with_advice(format!(": write {rate}")),
                 None => wrong(),
             }),
         }
     }
 
     /// The same rate in a longer time, in which it is a whole number: `0.5/s` is `30/m`.
-    fn whole(times: f64, unit: Unit) -> Option<Self> {
-        let longer = [Unit::Minute, Unit::Hour, Unit::Day].into_iter().filter(|longer| longer.length() > unit.length());
+    fn whole(times: f64, unit: RateUnit) -> Option<Self> {
+        let longer = [RateUnit::Minute, RateUnit::Hour, RateUnit::Day]
+            .into_iter()
+            .filter(|longer| longer.length() > unit.length());
         longer.into_iter().find_map(|longer| {
             let times = times * longer.length().div_duration_f64(unit.length());
             let whole = times.round();
@@ -91,8 +111,8 @@ const fn within(times: u32) -> u32 {
     }
 }
 
-impl Unit {
-    fn read(text: &str) -> Option<Self> {
+impl RateUnit {
+    fn named(text: &str) -> Option<Self> {
         Some(match text {
             "s" => Self::Second,
             "m" => Self::Minute,
@@ -112,24 +132,24 @@ impl Unit {
     }
 }
 
-impl fmt::Display for Rate {
+impl fmt::Display for RateLimit {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unit = match self.unit {
-            Unit::Second => "s",
-            Unit::Minute => "m",
-            Unit::Hour => "h",
-            Unit::Day => "d",
+            RateUnit::Second => "s",
+            RateUnit::Minute => "m",
+            RateUnit::Hour => "h",
+            RateUnit::Day => "d",
         };
         write!(formatter, "{}/{unit}", self.times)
     }
 }
 
-impl FromStr for Rate {
-    type Err = String;
+impl FromStr for RateLimit {
+    type Err = Error;
 
-    /// Reads a rate that is one.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::read(text)?.ok_or_else(|| format!("should be more than nothing, got `{text}`"))
+    /// Reads a rate that is more than zero.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::parse_optional(text)?.ok_or_else(|| Error::new("more than zero times in its time", text))
     }
 }
 
@@ -148,23 +168,24 @@ mod tests {
             ("1000/s", 1, "1000/s"),
         ];
         for (text, milliseconds, written) in cases {
-            let rate: Rate = text.parse().unwrap();
+            let rate: RateLimit = text.parse().unwrap();
             assert_eq!((rate.interval(), rate.to_string()), (Duration::from_millis(milliseconds), written.to_owned()));
         }
         for text in ["", "ten", "-1/s", "1.5/s", "100/w", "/s", "10000000/s", "1/s/s", "0/w"] {
-            assert!(Rate::read(text).is_err(), "{text}");
+            assert!(RateLimit::parse_optional(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_rate_in_fractions_is_answered_with_one_that_is_whole() {
         for (text, whole) in [("0.5/s", "30/m"), ("1.5", "90/m"), ("0.1/m", "6/h"), ("0.25/h", "6/d")] {
-            let expected = format!("should be a whole number in its time, got `{text}`: write {whole}");
-            assert_eq!(Rate::read(text), Err(expected));
+            let expected = format!("should be a whole number in its time, found `{text}`: write {whole}");
+            assert_eq!(RateLimit::parse_optional(text).unwrap_err().to_string(), expected);
         }
         for text in ["0.5/d", "0.001/s", "inf/s", "NaN", "1e300/s", "-0.5/s", "0.0000001/s"] {
             assert!(
-                Rate::read(text).is_err_and(|message| message.starts_with("should be a number a second")),
+                RateLimit::parse_optional(text)
+                    .is_err_and(|error| error.to_string().starts_with("should be a number a second")),
                 "{text}"
             );
         }
@@ -172,8 +193,10 @@ mod tests {
 
     #[test]
     fn zero_is_no_limit_and_no_rate() {
-        assert_eq!([Rate::read("0"), Rate::read("0/m")], [Ok(None), Ok(None)]);
-        assert!("0/s".parse::<Rate>().is_err());
-        assert_eq!(Rate::per_second(0), Rate::per_second(1));
+        for text in ["0", "0/m", "none"] {
+            assert_eq!(RateLimit::parse_optional(text), Ok(None));
+            assert!(text.parse::<RateLimit>().is_err());
+        }
+        assert_eq!(RateLimit::per_second(0), RateLimit::per_second(1));
     }
 }

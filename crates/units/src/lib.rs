@@ -1,0 +1,37 @@
+//! Durations, sizes, rates, ranges and limits, in the one form in which Celeriac reads and writes them.
+//!
+//! The attribute `#[task]`, the configuration and the command line read the same words with the same meaning, because all
+//! three call this crate. It depends on nothing, so that the macros compile fast. In reading order:
+//!
+//! - [`parse_duration`], [`format_duration`]: `1m 30s`;
+//! - [`DurationRange`]: `1s..10m`;
+//! - [`TimeLimit`]: `30s`, or `none`;
+//! - [`RateLimit`]: `100/m`;
+//! - [`ByteSize`]: `8MiB`;
+//! - [`AckMode`]: `late` or `early`;
+//! - [`Error`]: the expected form, beside the text that was found.
+
+mod duration;
+
+mod duration_range;
+
+mod time_limit;
+
+mod rate_limit;
+
+mod byte_size;
+
+mod ack_mode;
+
+mod error;
+
+pub use ack_mode::AckMode;
+pub use byte_size::ByteSize;
+pub use duration::{format_duration, parse_duration};
+pub use duration_range::DurationRange;
+pub use error::Error;
+pub use rate_limit::{RateLimit, RateUnit};
+pub use time_limit::TimeLimit;
+
+/// The word for no limit and no end.
+pub const NONE: &str = "none";

@@ -1,0 +1,67 @@
+//! A limit of time, or none: `30s`, `none`.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::NONE;
+use crate::duration::{format_duration, parse_duration};
+use crate::error::Error;
+
+/// A limit of time, or the word that there is none, whatever holds for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeLimit {
+    /// There is none.
+    Never,
+    /// This much.
+    After(Duration),
+}
+
+impl TimeLimit {
+    /// The time, if there is one.
+    pub const fn time(self) -> Option<Duration> {
+        match self {
+            Self::Never => None,
+            Self::After(time) => Some(time),
+        }
+    }
+}
+
+impl fmt::Display for TimeLimit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Never => formatter.write_str(NONE),
+            Self::After(time) => formatter.write_str(&format_duration(*time)),
+        }
+    }
+}
+
+impl FromStr for TimeLimit {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if text.trim() == NONE {
+            return Ok(Self::Never);
+        }
+        match parse_duration(text)? {
+            Duration::ZERO => Err(Error::new("more than zero, or none for no limit", text)),
+            time => Ok(Self::After(time)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_a_duration_or_none() {
+        for (text, limit) in [("none", TimeLimit::Never), ("30s", TimeLimit::After(Duration::from_secs(30)))] {
+            assert_eq!(text.parse(), Ok(limit));
+            assert_eq!(limit.to_string(), text);
+        }
+        let zero = "0s".parse::<TimeLimit>().unwrap_err().to_string();
+        assert_eq!(zero, "should be more than zero, or none for no limit, found `0s`");
+        assert!("30".parse::<TimeLimit>().is_err());
+    }
+}
