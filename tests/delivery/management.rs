@@ -1,11 +1,11 @@
 //! RabbitMQ's own view, over its HTTP API.
 
-use celeriac_broker::management::{Management, PolicyFacts};
-use celeriac_broker::topology::{Argument, Place};
-use celeriac_broker::{BrokerOptions, Topology, connect, management};
+use celeriac_broker::management::Management;
+use celeriac_broker::{BrokerOptions, connect, management};
 use celeriac_config::Secret;
 use celeriac_servers::MANAGEMENT_URL;
 use celeriac_tests::Bed;
+use celeriac_topology::{Argument, Place, PolicyFacts, Topology};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use celeriac_broker::delay::{Ladder, delivery_binding};
 use celeriac_tests::{Bed, Program};
+use celeriac_topology::{Ladder, delivery_binding};
 use lapin::options::QueueBindOptions;
 use lapin::types::FieldTable;
 

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use celeriac::tasks;
-use celeriac_broker::topology::QueueOptions;
-use celeriac_broker::{BrokerOptions, Outgoing, Subscription, Topology};
+use celeriac_broker::{BrokerOptions, Outgoing, Subscription};
 use celeriac_config::Secret;
 use celeriac_protocol::Message;
 use celeriac_tests::wait::PATIENCE;
 use celeriac_tests::{Bed, Proxy, Running, eventually};
+use celeriac_topology::{QueueOptions, Topology};
 use futures::{StreamExt, stream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use celeriac::prelude::*;
-use celeriac_broker::delay;
 use celeriac_servers::RabbitNode;
 use celeriac_tests::wait::eventually_within;
 use celeriac_tests::{Bed, Peer, Program, Running};
+use celeriac_topology::delay;
 use lapin::options::{BasicAckOptions, BasicGetOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use sqlx::PgConnection;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use celeriac_broker::CallRoute;
 use celeriac_client::Request;
 use celeriac_client::call::{CallOptions, Expiry, Follow, Relations, When};
 use celeriac_protocol::{BigInt, Body, Codec, Compression, Embed, Map, Signature, TimeLimits, Typed, Value};
+use celeriac_topology::CallRoute;
 use jiff::Timestamp;
 use proptest::collection::vec;
 use proptest::option;

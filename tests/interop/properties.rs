@@ -5,12 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_broker::{Broker, BrokerOptions, Router, RoutesOptions, connect};
+use celeriac_broker::{Broker, BrokerOptions, connect};
 use celeriac_client::client::SendLimits;
 use celeriac_client::{Client, ClientOptions, HeaderStyle};
 use celeriac_config::Secret;
 use celeriac_protocol::{Codec, DecodeLimits, Message, Properties, ResultMeta, Value};
 use celeriac_tests::{Bed, PythonApp, PythonClient};
+use celeriac_topology::{Router, RoutesOptions};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use proptest::collection::vec;

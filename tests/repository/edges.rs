@@ -3,8 +3,20 @@
 use crate::files::{files, root};
 
 /// A crate may use only crates above it; client, worker and command line are the first to use several.
-const ORDER: [&str; 11] =
-    ["units", "protocol", "config", "telemetry", "broker", "results", "client", "worker", "macros", "cli", "celeriac"];
+const ORDER: [&str; 12] = [
+    "units",
+    "protocol",
+    "config",
+    "telemetry",
+    "topology",
+    "broker",
+    "results",
+    "client",
+    "worker",
+    "macros",
+    "cli",
+    "celeriac",
+];
 
 #[test]
 fn a_crate_uses_only_crates_above_it() {

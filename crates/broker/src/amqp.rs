@@ -46,6 +46,7 @@ use std::time::Duration;
 
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::broker::BindingAssumed;
+use celeriac_topology::{Ladder, Part, Topology};
 use futures::future::BoxFuture;
 use lapin::Channel;
 use tokio::sync::watch;
@@ -65,11 +66,9 @@ use self::tls::Tls;
 pub(crate) use self::url::Node;
 use crate::broker::{Broker, Consumer, Depth, Health, Outgoing, Subscription};
 use crate::browse::Browser;
-use crate::delay::Ladder;
 use crate::error::{Error, Result};
 use crate::management::{Management, management};
 use crate::options::BrokerOptions;
-use crate::topology::{Part, Topology};
 
 /// How long the tasks of a broker may take to end.
 const WIND_UP: Duration = Duration::from_secs(10);

@@ -7,16 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_protocol::Message;
+use celeriac_topology::{Ladder, Topology};
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::browse::Browser;
-use crate::delay::Ladder;
 use crate::error::Result;
 use crate::settle::Settlement;
-use crate::topology::Topology;
 
 /// A broker of messages. RabbitMQ is one; the other lives in this process.
 pub trait Broker: fmt::Debug + Send + Sync + 'static {

@@ -41,36 +41,9 @@ pub enum Error {
         /// The routing key.
         routing_key: String,
     },
-    /// The call asks for a way that is not declared: it was not sent.
-    #[error("no route for task `{task}`: {reason}")]
-    NoRoute {
-        /// Name of the task.
-        task: String,
-        /// What is wrong with the call.
-        reason: String,
-    },
-    /// A function decides where the call goes, and another program has it: it was not sent.
-    #[error(
-        "task_routes[{index}] leaves the way of task `{task}` to function `{function}`, which is not in this program"
-    )]
-    RoutedElsewhere {
-        /// Name of the task.
-        task: String,
-        /// Which line of `task_routes`, from 0.
-        index: usize,
-        /// The function.
-        function: String,
-    },
-    /// A delayed message is addressed to one queue by its name, and the destination is not one queue.
-    #[error("cannot delay a message for exchange `{exchange}` with routing key `{routing_key}`: {reason}")]
-    Undelayable {
-        /// The exchange.
-        exchange: String,
-        /// The routing key.
-        routing_key: String,
-        /// Why there is not one queue.
-        reason: String,
-    },
+    /// The message has no destination: it was not sent.
+    #[error(transparent)]
+    Route(#[from] celeriac_topology::Error),
     /// The message has more bytes than allowed: it was not sent.
     #[error("the message has {size} bytes, allowed are {limit}")]
     TooLarge {
@@ -230,11 +203,7 @@ impl Error {
             Self::NoSuchQueue { .. } => Some(
                 "declare the queue under `queues` in config/routes.yaml; one that is `foreign` there is made by its owner",
             ),
-            Self::NoRoute { .. } => Some("declare the queue in config/routes.yaml, or correct the call"),
-            Self::RoutedElsewhere { .. } => {
-                Some("ask the program's own binary, which has the function, or name the queue (--queue)")
-            }
-            Self::Undelayable { .. } => Some("send delayed tasks to a queue, or bind exactly one queue to that key"),
+            Self::Route(error) => error.help(),
             Self::Refused { .. } => Some("the queue is probably full: look at its length limit and its consumers"),
             Self::TooLarge { .. } => {
                 Some("store the payload elsewhere and send a reference, or raise broker.max_message_size")

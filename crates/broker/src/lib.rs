@@ -3,9 +3,6 @@
 //! In reading order:
 //!
 //! - [`broker`]: the contract, which is all that clients and workers know of a broker;
-//! - [`topology`]: exchanges, queues and bindings as data;
-//! - [`route`]: which of them a task goes to;
-//! - [`delay`]: how a message waits for its time;
 //! - [`settle`]: acknowledge, reject or requeue, once, and together where possible;
 //! - [`browse`]: a look through a queue that leaves it as it is;
 //! - [`dead`]: what stands in dead-letter queues, to be listed, replayed and purged;
@@ -16,12 +13,6 @@
 //! - `conformance` (a feature of this crate, for tests): the suite that both pass.
 
 pub mod broker;
-
-pub mod topology;
-
-pub mod route;
-
-pub mod delay;
 
 pub mod settle;
 
@@ -42,7 +33,6 @@ pub mod conformance;
 
 mod error;
 mod options;
-mod prefetch;
 
 pub use amqp::{Migration, Removal};
 pub use broker::{Broker, Consumer, Delivery, Depth, Health, Origin, Outgoing, Subscription};
@@ -51,10 +41,4 @@ pub use dead::{DeadLetter, Filter};
 pub use error::{Error, Result, TlsFault};
 pub use management::{Management, management};
 pub use options::{BrokerOptions, TlsOptions, connect};
-pub use prefetch::Prefetch;
-pub use route::{
-    CallRoute, Destination, Explanation, Manner, RouteAnswer, RouteFunctions, RouteQuestion, Router, RoutesOptions,
-    Rule,
-};
 pub use settle::Settlement;
-pub use topology::Topology;

@@ -9,16 +9,15 @@ mod facts;
 mod http;
 
 use celeriac_config::Secret;
+use celeriac_topology::{BindingFacts, ExchangeFacts, Place, PolicyFacts, QueueFacts, as_json};
 use serde_json::json;
 
 use self::http::{Http, Wanted};
 use crate::amqp::Node;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
-use crate::topology::Place;
 
-pub(crate) use facts::as_json;
-pub use facts::{BindingFacts, ExchangeFacts, Overview, PolicyFacts, QueueFacts, Rates};
+pub use facts::Overview;
 
 /// A client of the management API, for one virtual host.
 #[derive(Debug, Clone)]

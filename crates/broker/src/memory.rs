@@ -5,7 +5,6 @@
 //! - `state`: all exchanges and queues; small steps under one lock;
 //! - `queue`: the messages and consumers of one queue;
 //! - `death`: what a dead-lettered message carries;
-//! - `ladder`: how long a delayed message waits;
 //! - `timeline`: what happens when time passes;
 //! - `browser`: a look through a queue;
 //! - `consumer`: takes the verdicts of one consumer back.
@@ -15,7 +14,6 @@ mod browser;
 mod consumer;
 mod death;
 mod exchanges;
-mod ladder;
 mod queue;
 mod state;
 mod timeline;
@@ -24,6 +22,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
+use celeriac_topology::{Ladder, Topology};
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -32,10 +31,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::broker::{Broker, Consumer, Depth, Health, Outgoing, Subscription};
 use crate::browse::Browser;
-use crate::delay::Ladder;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
-use crate::topology::Topology;
 use browser::MemoryBrowser;
 use state::State;
 

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_config::{ByteSize, Secret, duration, text};
+use celeriac_topology::{Keeping, Ladder, QueueKind, delay::PREFIX};
 use serde::{Deserialize, Serialize};
 
 use crate::broker::Broker;
-use crate::delay::{Ladder, PREFIX};
 use crate::error::{Error, Result};
-use crate::topology::{Keeping, QueueKind};
 
 /// How to reach the broker, and how to treat it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

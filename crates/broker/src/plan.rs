@@ -2,15 +2,16 @@
 //!
 //! Over the management API everything is seen; without it, what AMQP shows, and the rest is named as unseen.
 
+use celeriac_topology::{
+    Difference, Existing, Keeping, Ladder, Leftover, Part, QueueFacts, QueueKind, Remedy, Topology, delay_ladder,
+    differences,
+};
+
 use crate::amqp::{AmqpBroker, Inspection, Node};
 use crate::broker::{Broker, Depth};
-use crate::delay::Ladder;
 use crate::error::{Error, Result};
-use crate::management::{Management, QueueFacts, management};
+use crate::management::{Management, management};
 use crate::options::BrokerOptions;
-use crate::topology::{
-    Difference, Existing, Keeping, Leftover, Part, QueueKind, Remedy, Topology, delay_ladder, differences,
-};
 
 /// Compares a broker with files, and makes it what they say.
 #[derive(Debug)]

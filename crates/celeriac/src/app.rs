@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use celeriac_broker::route::RouteFunction;
-use celeriac_broker::{Broker, RouteAnswer, RouteFunctions, RouteQuestion, Router};
+use celeriac_broker::Broker;
 use celeriac_client::Client;
 use celeriac_client::client::SendLimits;
 use celeriac_config::{Environment, Loaded, Problem, Problems, nearest};
 use celeriac_protocol::{Accept, DecodeLimits};
+use celeriac_topology::{RouteAnswer, RouteFunction, RouteFunctions, RouteQuestion, Router};
 use celeriac_worker::context::SharedState;
 use celeriac_worker::{HookList, Hooks, Registry, TaskDefinition, Worker, WorkerParts};
 
@@ -101,7 +101,7 @@ impl Celeriac {
         let settings = self.settings();
         let broker = self.open_broker().map_err(Unusable::Broker)?;
         let router = Router::new(&settings.routes()).and_then(|router| router.with_functions(&self.functions));
-        let router = router.map_err(Unusable::Broker)?;
+        let router = router.map_err(|error| Unusable::Broker(error.into()))?;
         let results = celeriac_results::connect(&settings.results).await.map_err(Unusable::Results)?;
         let limits = SendLimits { message_size: self.limits().size, window: settings.broker.confirm_window };
         let mut options = settings.client.clone();
@@ -318,7 +318,7 @@ mod verbs {
             Instance { name, version: env!("CARGO_PKG_VERSION").to_owned() }
         }
 
-        fn routes(&self) -> celeriac_broker::RoutesOptions {
+        fn routes(&self) -> celeriac_topology::RoutesOptions {
             self.settings().routes()
         }
 

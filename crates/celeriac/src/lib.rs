@@ -37,7 +37,7 @@ pub use settings::Settings;
 
 pub use celeriac_macros::{task, tasks};
 
-pub use celeriac_broker::{Broker, Health, RouteAnswer, RouteQuestion};
+pub use celeriac_broker::{Broker, Health};
 pub use celeriac_client::Error as ClientError;
 pub use celeriac_client::{Call, Chain, Client, ClientOptions, HeaderStyle, Request, TaskHandle};
 pub use celeriac_protocol::compression::Compression;
@@ -51,6 +51,7 @@ pub use celeriac_protocol::{
 #[cfg(feature = "postgres")]
 pub use celeriac_results::sqlx;
 pub use celeriac_results::{AttemptRecord, PgConnection, TaskRecord};
+pub use celeriac_topology::{RouteAnswer, RouteQuestion};
 pub use celeriac_worker::hooks;
 pub use celeriac_worker::{
     AsyncTask, BlockingTask, Cancellation, Controls, Hooks, Registered, Shutdown, TaskContext, TaskDefinition,

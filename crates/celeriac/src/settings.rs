@@ -2,14 +2,12 @@
 
 use std::path::PathBuf;
 
-use celeriac_broker::delay::Ladder;
-use celeriac_broker::route::TaskRoute;
-use celeriac_broker::topology::{ExchangeOptions, QueueOptions};
-use celeriac_broker::{BrokerOptions, RouteFunctions, RoutesOptions};
+use celeriac_broker::BrokerOptions;
 use celeriac_client::{ClientOptions, TaskOverride, TaskOverrides, task_options};
 use celeriac_config::{Environment, Loaded, Problems, Sources};
 use celeriac_results::ResultsOptions;
 use celeriac_telemetry::TelemetryOptions;
+use celeriac_topology::{ExchangeOptions, Ladder, QueueOptions, RouteFunctions, RoutesOptions, TaskRoute};
 use celeriac_worker::WorkerOptions;
 use serde::{Deserialize, Serialize};
 

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use celeriac_broker::{Broker, BrokerOptions, RouteFunctions, RoutesOptions};
+use celeriac_broker::{Broker, BrokerOptions};
 use celeriac_client::Client;
 use celeriac_config::Problems;
 use celeriac_telemetry::{Instance, TelemetryOptions};
+use celeriac_topology::{RouteFunctions, RoutesOptions};
 use celeriac_worker::{Registry, Worker};
 
 use crate::error::Error;

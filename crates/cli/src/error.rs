@@ -3,6 +3,7 @@
 use celeriac_broker::Error as BrokerError;
 use celeriac_config::Problems;
 use celeriac_results::Error as ResultsError;
+use celeriac_topology::Error as RouteError;
 
 use crate::exit;
 
@@ -82,7 +83,7 @@ fn broker_code(error: &BrokerError) -> u8 {
         | BrokerError::Invalid { .. }
         | BrokerError::NotBound { .. }
         | BrokerError::NoSuchQueue { .. }
-        | BrokerError::RoutedElsewhere { .. } => exit::CONFIG,
+        | BrokerError::Route(RouteError::RoutedElsewhere { .. } | RouteError::Invalid { .. }) => exit::CONFIG,
         BrokerError::Unroutable { .. } | BrokerError::NoSuchExchange { .. } | BrokerError::TooLarge { .. } => {
             exit::DATA
         }

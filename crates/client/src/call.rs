@@ -4,10 +4,9 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use celeriac_broker::CallRoute;
-use celeriac_broker::topology::DIRECT_EXCHANGE;
 use celeriac_protocol::compression::Compression;
 use celeriac_protocol::{Body, Codec, Map, Signature, Task, TimeLimits, Value};
+use celeriac_topology::{CallRoute, DIRECT_EXCHANGE};
 use jiff::Timestamp;
 
 use crate::client::Client;

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use celeriac_broker::{Broker, Router, Topology};
+use celeriac_broker::Broker;
 use celeriac_protocol::DecodeLimits;
 use celeriac_results::Backend;
+use celeriac_topology::{Router, Topology};
 use tokio::sync::OnceCell;
 
 use crate::options::ClientOptions;

@@ -1,9 +1,9 @@
 //! Calls as Celery's signatures, and back.
 
-use celeriac_broker::{CallRoute, Topology};
 use celeriac_protocol::compression::Compression;
 use celeriac_protocol::signature::{Moment, SignatureError, SignatureOptions};
 use celeriac_protocol::{Body, Codec, Embed, Map, Signature, Value};
+use celeriac_topology::{CallRoute, Topology};
 
 use crate::call::{CallOptions, Expiry, Follow, Relations, When};
 use crate::error::{Error, Result};

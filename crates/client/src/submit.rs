@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use celeriac_broker::{Destination, Error as BrokerError, Outgoing, RouteQuestion};
+use celeriac_broker::{Error as BrokerError, Outgoing};
 use celeriac_config::duration;
 use celeriac_protocol::headers::names;
 use celeriac_protocol::repr::{repr_args, repr_kwargs};
@@ -12,6 +12,7 @@ use celeriac_protocol::{
 use celeriac_telemetry::events::client::{SendFailed, TaskSent};
 use celeriac_telemetry::trace::PublishSpan;
 use celeriac_telemetry::{ErrorChain, Event, clock};
+use celeriac_topology::{Destination, RouteQuestion};
 use futures::stream::{self, Stream, StreamExt};
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -205,12 +206,16 @@ impl Client {
         let Request { task, body, options } = request;
         let failed = |source: BrokerError| Error::Send { task: task.clone(), source };
         let question = RouteQuestion { task: &task, args: &body.args, kwargs: &body.kwargs, headers: &options.headers };
-        let destination = self.inner.router.route(question, &options.route, declared_queue).map_err(failed)?;
+        let destination =
+            self.inner.router.route(question, &options.route, declared_queue).map_err(|error| failed(error.into()))?;
         let timing = Timing::of(&task, &options, destination.manner.expires)?;
         let (exchange, routing_key) = match timing.hold {
             None => (destination.exchange.clone(), destination.routing_key.clone()),
             Some(hold) => {
-                let held = destination.clone().delayed(hold, self.inner.broker.ladder()).map_err(failed)?;
+                let held = destination
+                    .clone()
+                    .delayed(hold, self.inner.broker.ladder())
+                    .map_err(|error| failed(error.into()))?;
                 (held.exchange, held.routing_key)
             }
         };

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use celeriac_broker::route::Pattern;
 use celeriac_config::{Parsed, duration, nearest};
 use celeriac_protocol::{RetryPolicy, TaskOptions};
+use celeriac_topology::Pattern;
 use celeriac_units::{AckMode, DurationRange, RateLimit, TimeLimit};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use celeriac_broker::Topology;
-use celeriac_broker::topology::{Binding, QueueKind, QueueOptions};
 use celeriac_protocol::HeaderMap;
 use celeriac_protocol::headers::names;
+use celeriac_topology::{Binding, QueueKind, QueueOptions, Topology};
 use uuid::Uuid;
 
 /// How long a worker may be away before what was sent to all meanwhile is no longer kept for it.

@@ -1,8 +1,8 @@
 //! Tasks that are sent to this worker by its name: Celery's `worker_direct`.
 
-use celeriac_broker::Topology;
-use celeriac_broker::topology::{
-    Binding, DIRECT_EXCHANGE, ExchangeKind, ExchangeOptions, QueueKind, QueueOptions, dead_letter_queue, direct_queue,
+use celeriac_topology::{
+    Binding, DIRECT_EXCHANGE, ExchangeKind, ExchangeOptions, QueueKind, QueueOptions, Topology, dead_letter_queue,
+    direct_queue,
 };
 
 /// Adds the queue of this worker alone, as Celery declares it; its name.

@@ -70,7 +70,7 @@ mod options;
 mod shutdown;
 
 pub use cancellation::Cancellation;
-pub use celeriac_broker::Prefetch;
+pub use celeriac_topology::Prefetch;
 pub use context::TaskContext;
 pub use controls::Controls;
 pub use error::{Error, Result};

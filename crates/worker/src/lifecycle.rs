@@ -50,7 +50,7 @@ pub(crate) struct Core {
     pub(crate) name: Arc<str>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) broker: Arc<dyn Broker>,
-    pub(crate) topology: celeriac_broker::Topology,
+    pub(crate) topology: celeriac_topology::Topology,
     /// The queues in which it finds what is sent to every worker.
     pub(crate) broadcasts: HashSet<String>,
     pub(crate) results: Option<Results>,

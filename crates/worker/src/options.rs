@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use celeriac_broker::Prefetch;
 use celeriac_config::duration;
 use celeriac_protocol::Codec;
+use celeriac_topology::Prefetch;
 use serde::{Deserialize, Serialize};
 
 /// How a worker works.

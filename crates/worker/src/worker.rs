@@ -5,13 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_broker::topology::QueueKind;
-use celeriac_broker::{Consumer, Error as BrokerError, Prefetch, Subscription, Topology};
+use celeriac_broker::{Consumer, Error as BrokerError, Subscription};
 use celeriac_client::Client;
 use celeriac_protocol::DecodeLimits;
 use celeriac_results::{Recorder, ResultsOptions, Suspects};
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::worker::{WorkerOffline, WorkerOnline, WorkerStopping};
+use celeriac_topology::{Prefetch, QueueKind, Topology};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;

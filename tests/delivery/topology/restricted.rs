@@ -54,7 +54,7 @@ async fn what_is_missing_is_named_and_not_made() {
     let options = celeriac_broker::BrokerOptions { declare: false, ..management::options(ground.bed()) };
     let broker = connect(&options, "test").unwrap();
     let queues = [("celeriac".to_owned(), Default::default())].into();
-    let topology = celeriac_broker::Topology { queues, ..Default::default() };
+    let topology = celeriac_topology::Topology { queues, ..Default::default() };
     let error = broker.declare(&topology).await.unwrap_err();
     let Error::Absent { objects } = &error else { panic!("{error:?}") };
     assert!(objects.contains(&"queue `celeriac`".to_owned()), "{objects:?}");

@@ -1,11 +1,11 @@
 //! Arguments of exchanges, queues and bindings, as AMQP has them. Pure.
 
+use celeriac_topology::{Argument, Arguments, BindingPart, ExchangePart, Part, Place, QueuePart};
 use lapin::types::{AMQPValue, FieldTable, LongString};
 
 use super::convert::short;
 use crate::broker::REPLIES_EXPIRE;
 use crate::error::Result;
-use crate::topology::{Argument, Arguments, BindingPart, ExchangePart, Part, Place, QueuePart};
 
 /// Arguments as AMQP has them.
 pub(super) fn table(arguments: &Arguments) -> FieldTable {
@@ -64,9 +64,9 @@ pub(super) fn reply_queue() -> Arguments {
 
 #[cfg(test)]
 mod tests {
+    use celeriac_topology::{Keeping, Ladder, QueueOptions, Topology};
+
     use super::*;
-    use crate::delay::Ladder;
-    use crate::topology::{Keeping, QueueOptions, Topology};
 
     #[test]
     fn a_name_too_long_to_be_delayed_is_refused() {

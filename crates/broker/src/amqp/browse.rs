@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use celeriac_topology::strip_delay_prefix;
 use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
 use lapin::options::{
@@ -26,7 +27,6 @@ use super::connection::{ANSWER, Connections};
 use super::convert::{read_message, short};
 use crate::broker::Origin;
 use crate::browse::{Browsed, Browser};
-use crate::delay::strip_delay_prefix;
 use crate::error::{Error, Result};
 
 /// Bytes that the messages of a window should not be more than, as far as the size of the earlier ones tells.

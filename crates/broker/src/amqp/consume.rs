@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::broker::{ConsumerLost, ConsumerRestored};
+use celeriac_topology::strip_delay_prefix;
 use futures::future::{BoxFuture, Fuse, FusedFuture};
 use futures::{FutureExt, Stream, StreamExt};
 use lapin::Channel;
@@ -22,7 +23,6 @@ use super::convert::read_message;
 use super::subscription::{Owner, Subscribed, Wish, tell};
 use super::told::Told;
 use crate::broker::{Consumer, Delivery, Origin, Subscription};
-use crate::delay::strip_delay_prefix;
 use crate::error::Result;
 use crate::settle::{Coalescer, Command, Settled, Settlement};
 

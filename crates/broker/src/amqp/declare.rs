@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::broker::QueueAdopted;
+use celeriac_topology::{
+    Argument, BindingPart, ExchangePart, Keeping, Ladder, Part, Place, QueueKind, QueuePart, Topology, delay_ladder,
+};
 use futures::future::try_join_all;
 use lapin::options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPError, AMQPErrorKind, AMQPSoftError};
@@ -21,12 +24,8 @@ use super::connection::{ANSWER, Connections, Purpose};
 use super::proof::Assumed;
 use super::publish::amqp;
 use super::verify::Inequivalent;
-use crate::delay::Ladder;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
-use crate::topology::{
-    self, Argument, BindingPart, ExchangePart, Keeping, Part, Place, QueueKind, QueuePart, Topology, delay_ladder,
-};
 
 /// How many arguments of a queue may differ before it is taken as it is.
 pub(super) const MOST_DIFFERENCES: usize = 12;
@@ -249,12 +248,12 @@ async fn declare_queue(channel: &Channel, queue: &QueuePart) -> lapin::Result<()
     channel.queue_declare(queue.name.as_str().into(), options, table(&queue.arguments)).await.map(drop)
 }
 
-fn exchange_kind(kind: topology::ExchangeKind) -> ExchangeKind {
+fn exchange_kind(kind: celeriac_topology::ExchangeKind) -> ExchangeKind {
     match kind {
-        topology::ExchangeKind::Direct => ExchangeKind::Direct,
-        topology::ExchangeKind::Topic => ExchangeKind::Topic,
-        topology::ExchangeKind::Fanout => ExchangeKind::Fanout,
-        topology::ExchangeKind::Headers => ExchangeKind::Headers,
+        celeriac_topology::ExchangeKind::Direct => ExchangeKind::Direct,
+        celeriac_topology::ExchangeKind::Topic => ExchangeKind::Topic,
+        celeriac_topology::ExchangeKind::Fanout => ExchangeKind::Fanout,
+        celeriac_topology::ExchangeKind::Headers => ExchangeKind::Headers,
     }
 }
 

@@ -3,6 +3,7 @@
 //! What exists is declared again, on a channel that nothing else uses: that changes nothing, and RabbitMQ names the first
 //! thing that differs. What does not exist is only asked for, since a declaration would make it.
 
+use celeriac_topology::{Difference, Part, QueueKind, Remedy};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 
 use super::arguments::check;
@@ -10,7 +11,6 @@ use super::declare::{Declarer, MOST_DIFFERENCES, answered, close, declare, doing
 use super::publish::amqp;
 use super::verify::Inequivalent;
 use crate::error::Result;
-use crate::topology::{Difference, Part, QueueKind, Remedy};
 
 /// What was found.
 #[derive(Debug, Default)]

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use celeriac_config::duration;
+use celeriac_topology::{BindingPart, Keeping, Part, Place, Topology, delivery_binding};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use lapin::message::Delivery;
@@ -25,10 +26,8 @@ use super::convert::short;
 use super::depth::{depth, is_soft};
 use super::publish::amqp;
 use crate::broker::{Broker, Depth};
-use crate::delay::delivery_binding;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
-use crate::topology::{BindingPart, Keeping, Part, Place, Topology};
 
 /// How many messages are on their way at the same time.
 const WINDOW: u16 = 512;

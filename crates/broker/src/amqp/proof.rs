@@ -6,11 +6,10 @@
 
 use celeriac_protocol::headers::HeaderMap;
 use celeriac_protocol::{Body, Codec, Message, Properties, TaskHeaders};
+use celeriac_topology::{BindingPart, Ladder, Part, Place};
 
 use crate::broker::Outgoing;
-use crate::delay::Ladder;
 use crate::error::{Error, Result};
-use crate::topology::{BindingPart, Part, Place};
 
 /// A binding that this program may not make.
 #[derive(Debug, Clone, PartialEq, Eq)]

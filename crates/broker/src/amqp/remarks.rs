@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::broker::{OptionIgnored, PolicyMissing};
+use celeriac_topology::{Existing, Keeping, Ladder, Topology, differing_policies};
 use tokio::time::timeout;
 
-use crate::delay::Ladder;
 use crate::error::Result;
 use crate::management::Management;
-use crate::topology::{Existing, Keeping, Topology, differing_policies};
 
 /// How long a start may wait for the management API, which it can do without.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -1,7 +1,8 @@
 //! What RabbitMQ says when something exists otherwise than it is declared. Pure.
 
+use celeriac_topology::{Argument, Arguments};
+
 use crate::error::Error;
-use crate::topology::{Argument, Arguments};
 
 /// An argument that differs, as RabbitMQ tells it.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use celeriac_topology::{Overflow, QueueKind, QueueOptions};
+
 use super::stage::{Stage, body, next, text};
 use crate::error::Error;
-use crate::topology::{Overflow, QueueKind, QueueOptions};
 
 fn classic() -> QueueOptions {
     QueueOptions { kind: QueueKind::Classic, ..QueueOptions::default() }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use celeriac_topology::{QueueKind, QueueOptions};
 use tokio::time::timeout;
 
 use super::stage::{Stage, next, text};
 use crate::browse::Browser;
 use crate::error::Error;
-use crate::topology::{QueueKind, QueueOptions};
 
 /// More than fit in several windows of RabbitMQ's browser.
 const MANY: usize = 700;

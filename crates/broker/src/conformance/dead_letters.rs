@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use celeriac_protocol::{HeaderMap, Message, Properties, Value};
+use celeriac_topology::dead_letter_queue;
 
 use super::stage::{Stage, body, next, text};
 use crate::broker::Delivery;
-use crate::topology::dead_letter_queue;
 
 pub(super) async fn what_is_rejected_is_dead_lettered(stage: &Stage) {
     let queue = stage.queue("queue").await;

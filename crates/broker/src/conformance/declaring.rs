@@ -1,9 +1,10 @@
 //! What exists already, and what exists differently.
 
+use celeriac_topology::{Binding, ExchangeKind, ExchangeOptions, QueueKind, QueueOptions, Topology};
+
 use super::stage::{Stage, next, text};
 use crate::broker::{Depth, Subscription};
 use crate::error::Error;
-use crate::topology::{Binding, ExchangeKind, ExchangeOptions, QueueKind, QueueOptions, Topology};
 
 pub(super) async fn what_exists_may_be_declared_again(stage: &Stage) {
     let (exchange, queue) = (stage.name("exchange"), stage.name("queue"));

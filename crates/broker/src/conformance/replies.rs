@@ -1,9 +1,10 @@
 //! The queue on which a process awaits replies.
 
+use celeriac_topology::dead_letter_queue;
+
 use super::stage::{Stage, body, next, text};
 use crate::broker::Consumer;
 use crate::error::{Error, Result};
-use crate::topology::dead_letter_queue;
 
 async fn replies(stage: &Stage) -> (String, Consumer) {
     let queue = stage.name("replies");

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use celeriac_protocol::{Message, Value};
+use celeriac_topology::{Binding, ExchangeKind, ExchangeOptions, HeaderMatch, QueueOptions, Topology};
 use futures::future::join_all;
 
 use super::stage::{Stage, body, next, text};
 use crate::error::Error;
-use crate::topology::{Binding, ExchangeKind, ExchangeOptions, HeaderMatch, QueueOptions, Topology};
 
 pub(super) async fn the_default_exchange_knows_queues_by_name(stage: &Stage) {
     let (one, other) = (stage.queue("one").await, stage.queue("other").await);

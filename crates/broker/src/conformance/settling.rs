@@ -1,9 +1,9 @@
 //! What becomes of a message that was delivered.
 
 use celeriac_protocol::{Message, Properties};
+use celeriac_topology::{QueueKind, QueueOptions};
 
 use super::stage::{Stage, body, next, text};
-use crate::topology::{QueueKind, QueueOptions};
 
 pub(super) async fn what_is_acknowledged_is_gone(stage: &Stage) {
     let queue = stage.queue("queue").await;

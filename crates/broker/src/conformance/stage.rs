@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use celeriac_protocol::Message;
+use celeriac_topology::{Binding, ExchangeKind, ExchangeOptions, QueueOptions, Topology};
 
 use crate::broker::{Broker, Consumer, Delivery, Outgoing, Subscription};
 use crate::error::Result;
-use crate::topology::{Binding, ExchangeKind, ExchangeOptions, QueueOptions, Topology};
 
 /// How long a message that has to come may take.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use celeriac_topology::Pattern;
 use jiff::Timestamp;
 use regex::Regex;
 
 use super::DeadLetter;
 use crate::error::{Error, Result};
-use crate::route::Pattern;
 
 /// Which dead letters are wanted, as a person says it. What is left out is any.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

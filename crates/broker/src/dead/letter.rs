@@ -2,12 +2,10 @@
 
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{DecodeLimits, HeaderMap, Message, TaskHeaders, Value};
+use celeriac_topology::{dead_letter_queue, strip_delay_prefix};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
-
-use crate::delay::strip_delay_prefix;
-use crate::topology::dead_letter_queue;
 
 /// The reason of a message that stands in a dead-letter queue without one, as when somebody put it there.
 pub const UNKNOWN: &str = "unknown";

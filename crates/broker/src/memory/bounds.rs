@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use celeriac_topology::{Overflow, QueueKind, QueueOptions};
+
 use super::state::equal;
 use crate::error::Result;
-use crate::topology::{Overflow, QueueKind, QueueOptions};
 
 /// The bounds of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use celeriac_protocol::HeaderMap;
+use celeriac_topology::{Binding, ExchangeKind, ExchangeOptions, Place, Topology};
 
 use super::state::equal;
 use crate::error::{Error, Result};
-use crate::topology::{Binding, ExchangeKind, ExchangeOptions, Place, Topology};
 
 /// All exchanges but the default one.
 #[derive(Default)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use celeriac_protocol::{Message, Value};
+use celeriac_topology::{Overflow, QueueKind, QueueOptions};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -14,7 +15,6 @@ use super::timeline::Timeline;
 use crate::broker::{Delivery, Depth, Origin};
 use crate::browse::Browsed;
 use crate::settle::{Settled, Settlement};
-use crate::topology::{Overflow, QueueKind, QueueOptions};
 
 /// A message's place in its queue, which it gets back when it is requeued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use celeriac_protocol::Message;
+use celeriac_topology::{Ladder, QueueKind, QueueOptions, Topology};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -12,10 +13,8 @@ use super::exchanges::Exchanges;
 use super::queue::{Queue, Room, Stored};
 use super::timeline::{Due, Timeline};
 use crate::broker::{Delivery, Depth, Outgoing};
-use crate::delay::Ladder;
 use crate::error::{Error, Result};
 use crate::settle::{Settled, Verdict};
-use crate::topology::{QueueKind, QueueOptions, Topology};
 
 /// Exchanges, queues, and what is due.
 pub(super) struct State {
@@ -107,7 +106,7 @@ impl State {
     /// Puts a message on the queues it is routed to.
     pub(super) fn publish(&mut self, outgoing: Outgoing, ladder: &Ladder, now: Instant) -> Result<()> {
         self.pass_time(now);
-        let published = match ladder.wait(&outgoing.exchange, &outgoing.routing_key) {
+        let published = match ladder.delay_of(&outgoing.exchange, &outgoing.routing_key) {
             Some((wait, queue)) => {
                 let queue = queue.to_owned();
                 let delayed = self.delay(outgoing, &queue, now + wait);

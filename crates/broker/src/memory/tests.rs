@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use celeriac_config::Secret;
 use celeriac_protocol::{Message, Properties, Value};
+use celeriac_topology::{Ladder, QueueOptions, delay::LONGEST};
 
 use super::*;
 use crate::broker::Delivery;
-use crate::delay::{LONGEST, Ladder};
-use crate::topology::QueueOptions;
 
 fn broker(url: &str) -> MemoryBroker {
     MemoryBroker::new(&BrokerOptions { url: Secret::new(url), ..BrokerOptions::default() })

@@ -1,10 +1,9 @@
 //! `call`: sends a task by its name.
 
-use celeriac_broker::CallRoute;
-use celeriac_broker::topology::DIRECT_EXCHANGE;
 use celeriac_client::call::{CallOptions, Expiry, When};
 use celeriac_client::{Client, Request};
 use celeriac_protocol::{Body, Codec, Map, Value};
+use celeriac_topology::{CallRoute, DIRECT_EXCHANGE};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

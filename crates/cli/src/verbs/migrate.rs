@@ -1,8 +1,8 @@
 //! `topology migrate`: moves a queue to another, while tasks come and go.
 
-use celeriac_broker::topology::dead_letter_queue;
-use celeriac_broker::{Migration, Removal, Topology};
+use celeriac_broker::{Migration, Removal};
 use celeriac_config::nearest;
+use celeriac_topology::{Topology, dead_letter_queue};
 use serde::Serialize;
 
 use crate::application::Program;

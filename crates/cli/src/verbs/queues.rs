@@ -3,12 +3,12 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use celeriac_broker::management::QueueFacts;
-use celeriac_broker::{Broker, BrokerOptions, Depth, Topology};
+use celeriac_broker::{Broker, BrokerOptions, Depth};
 use celeriac_config::{duration, nearest};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::sent_at;
 use celeriac_telemetry::clock;
+use celeriac_topology::{QueueFacts, Topology};
 use jiff::Timestamp;
 use serde::Serialize;
 

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use celeriac_broker::{CallRoute, Destination, Explanation, Manner, RouteQuestion, Router, Rule};
 use celeriac_config::duration;
+use celeriac_topology::{CallRoute, Destination, Explanation, Manner, RouteQuestion, Router, Rule};
 use serde::Serialize;
 
 use crate::application::Program;
@@ -33,14 +33,15 @@ struct Shown<'a> {
 }
 
 pub(crate) fn explain<P: Program>(program: &P, args: ExplainArgs, json: bool) -> Result<(), Error> {
-    let router = Router::new(&program.routes()).map_err(Error::Broker)?;
-    let router = router.with_functions(program.route_functions()).map_err(Error::Broker)?;
+    let refused = |error: celeriac_topology::Error| Error::Broker(error.into());
+    let router = Router::new(&program.routes()).map_err(refused)?;
+    let router = router.with_functions(program.route_functions()).map_err(refused)?;
     let (positional, named) = arguments(&args.args, &args.kwargs)?;
     let ExplainArgs { task, queue, exchange, routing_key, .. } = args;
     let question = RouteQuestion { task: &task, args: &positional, kwargs: &named, headers: &[] };
     let call = CallRoute { queue, exchange, routing_key, ..CallRoute::default() };
     let declared = program.registry().get(&task).and_then(|task| task.options.queue);
-    let explanation = router.explain(question, &call, declared).map_err(Error::Broker)?;
+    let explanation = router.explain(question, &call, declared).map_err(refused)?;
     let shown = Shown::of(&task, &explanation);
     output::answer(json, &shown, || shown.text());
     Ok(())

@@ -9,7 +9,7 @@ mod yaml;
 use std::io::{IsTerminal, stdin};
 
 use celeriac_broker::plan::{Applied, Plan, Planner, Prune};
-use celeriac_broker::topology::{Cluster, Difference, definitions, manifests};
+use celeriac_topology::{Cluster, Difference, definitions, manifests};
 use serde::Serialize;
 
 use crate::application::Program;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use celeriac_broker::dead::{Search, Wanted};
-use celeriac_broker::{Broker, Error as BrokerError, Filter, Topology};
+use celeriac_broker::{Broker, Error as BrokerError, Filter};
 use celeriac_config::nearest;
 use celeriac_telemetry::clock;
+use celeriac_topology::Topology;
 
 use crate::application::Program;
 use crate::args::DeadQueues;

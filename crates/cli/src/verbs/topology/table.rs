@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use celeriac_broker::plan::{Applied, Plan};
-use celeriac_broker::topology::{Difference, DifferenceKind, Remedy};
+use celeriac_topology::{Difference, DifferenceKind, Remedy};
 
 /// What differs, what ends it, and what could not be seen.
 pub(super) fn plan(plan: &Plan, delays: &str) -> String {

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::delay::{Ladder, PREFIX};
-use crate::topology::{Keeping, QueueOptions, Topology, delay_ladder};
+use crate::existing::PolicyFacts;
+use crate::parts::{Keeping, delay_ladder};
+use crate::queue::QueueOptions;
+use crate::topology::Topology;
 
 fn ladder() -> Ladder {
     Ladder::new(PREFIX)

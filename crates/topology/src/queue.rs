@@ -5,7 +5,7 @@ use std::time::Duration;
 use celeriac_config::{ByteSize, duration, text};
 use serde::{Deserialize, Serialize};
 
-use super::Binding;
+use crate::exchange::Binding;
 use crate::prefetch::Prefetch;
 
 /// A queue, as `queues.<name>` in `config/routes.yaml` says it. What is not said is RabbitMQ's own default, or left as it is

@@ -6,7 +6,8 @@ use super::function::{RouteAnswer, RouteFunction, RouteFunctions, RouteQuestion,
 use super::pattern::Pattern;
 use super::{Destination, Manner, TaskRoute, at_exchange, to_queue};
 use crate::error::{Error, Result};
-use crate::topology::{Topology, did_you_mean};
+use crate::topology::Topology;
+use crate::validate::did_you_mean;
 
 /// A line of `task_routes`.
 #[derive(Debug)]

@@ -8,26 +8,12 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::parts::policy_key;
-use super::{Argument, Arguments, BindingPart, ExchangePart, Part, Place, QueueKind, QueuePart};
-use crate::management::{BindingFacts, ExchangeFacts, PolicyFacts, QueueFacts};
+use crate::existing::{BindingFacts, ExchangeFacts, Existing, QueueFacts};
+use crate::parts::{Argument, Arguments, BindingPart, ExchangePart, Part, Place, QueuePart, policy_key};
+use crate::queue::QueueKind;
 
-pub(crate) use policy::differing_policies;
-pub use policy::{POLICY_PRIORITY, policies};
+pub use policy::{POLICY_PRIORITY, differing_policies, policies};
 pub use remedy::{Leftover, Remedy};
-
-/// What exists, as the management API tells it.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Existing {
-    /// Queues.
-    pub queues: Vec<QueueFacts>,
-    /// Exchanges.
-    pub exchanges: Vec<ExchangeFacts>,
-    /// Bindings.
-    pub bindings: Vec<BindingFacts>,
-    /// Policies.
-    pub policies: Vec<PolicyFacts>,
-}
 
 /// One thing in which broker and files differ.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -193,7 +179,7 @@ fn as_text<S: serde::Serializer>(remedy: &Remedy, serializer: S) -> Result<S::Ok
 
 impl Difference {
     /// A part that does not exist.
-    pub(crate) fn missing(part: &Part) -> Self {
+    pub fn missing(part: &Part) -> Self {
         let remedy = if part.is_foreign() {
             Remedy::ByHand("it is `foreign` in the files: its owner has to make it")
         } else {
@@ -204,7 +190,7 @@ impl Difference {
     }
 
     /// A property that is not alike.
-    pub(crate) fn differs(
+    pub fn differs(
         object: &str,
         property: &str,
         broker: Option<String>,
@@ -223,7 +209,7 @@ impl Difference {
 
 impl Part {
     /// Whether somebody else makes it.
-    pub(crate) fn is_foreign(&self) -> bool {
+    pub fn is_foreign(&self) -> bool {
         matches!(
             self,
             Self::Queue(QueuePart { foreign: true, .. }) | Self::Exchange(ExchangePart { foreign: true, .. })

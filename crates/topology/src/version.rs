@@ -1,6 +1,6 @@
 //! What a version of RabbitMQ makes of options that it takes and does not heed. Pure.
 
-use super::Topology;
+use crate::topology::Topology;
 
 /// Since then every classic queue keeps its messages on disk, and `lazy` says nothing any more.
 const ALL_ARE_LAZY: (u32, u32) = (3, 12);
@@ -29,8 +29,8 @@ fn major_minor(version: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{QueueKind, QueueOptions};
     use super::*;
+    use crate::queue::{QueueKind, QueueOptions};
 
     #[test]
     fn what_a_version_does_not_heed_is_named() {

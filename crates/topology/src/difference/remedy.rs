@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::management::{BindingFacts, PolicyFacts, QueueFacts};
-use crate::topology::{Part, QueuePart};
+use crate::existing::{BindingFacts, PolicyFacts, QueueFacts};
+use crate::parts::{Part, QueuePart};
 
 /// What puts an end to a difference.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +34,7 @@ pub enum Leftover {
 impl Remedy {
     /// What can be done about a queue that cannot be changed. Dead-letter queues and delay levels are nobody's to choose
     /// another name for.
-    pub(crate) fn of_queue(queue: &QueuePart) -> Self {
+    pub fn of_queue(queue: &QueuePart) -> Self {
         if queue.configured.is_empty() {
             return Self::ByHand("no queue can be changed: delete it when it is empty, and apply again");
         }

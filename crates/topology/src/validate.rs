@@ -2,10 +2,11 @@
 
 use celeriac_config::nearest;
 
-use super::{
-    Argument, Binding, ExchangeKind, ExchangeOptions, Overflow, QueueKind, QueueOptions, Topology, dead_letter_queue,
-};
+use crate::exchange::{Binding, ExchangeKind, ExchangeOptions};
+use crate::parts::Argument;
 use crate::prefetch::Prefetch;
+use crate::queue::{Overflow, QueueKind, QueueOptions, dead_letter_queue};
+use crate::topology::Topology;
 
 /// The most bytes that AMQP allows for a name.
 const LONGEST_NAME: usize = 255;
@@ -256,7 +257,6 @@ pub(crate) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a s
 
 #[cfg(test)]
 mod tests {
-    use super::super::ExchangeOptions;
     use super::*;
 
     fn topology(name: &str, queue: QueueOptions) -> Topology {

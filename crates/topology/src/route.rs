@@ -15,7 +15,9 @@ use celeriac_protocol::{Codec, Compression, Value};
 
 use crate::delay::Ladder;
 use crate::error::{Error, Result};
-use crate::topology::{DIRECT_EXCHANGE, Topology, did_you_mean, direct_queue};
+use crate::queue::{DIRECT_EXCHANGE, direct_queue};
+use crate::topology::Topology;
+use crate::validate::did_you_mean;
 
 pub use function::{RouteAnswer, RouteFunction, RouteFunctions, RouteQuestion, Way};
 use line::{Line, Said};

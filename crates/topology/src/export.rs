@@ -4,8 +4,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Arguments, BindingPart, ExchangePart, Part, Place, QueuePart, policies};
-use crate::management::{PolicyFacts, as_json};
+use crate::difference::policies;
+use crate::existing::{PolicyFacts, as_json};
+use crate::parts::{Arguments, BindingPart, ExchangePart, Part, Place, QueuePart};
 
 /// The cluster that manifests are for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,12 +2,13 @@
 
 use celeriac_protocol::{HeaderMap, Map, Value};
 
-use super::{Argument, Binding, ExchangeKind, HeaderMatch};
+use crate::exchange::{Binding, ExchangeKind, HeaderMatch};
+use crate::parts::Argument;
 
 impl Binding {
     /// Whether an exchange of this kind takes a message through this binding. `None` where that depends on headers, and
     /// they are not known.
-    pub(crate) fn takes(&self, kind: ExchangeKind, routing_key: &str, headers: Option<&HeaderMap>) -> Option<bool> {
+    pub fn takes(&self, kind: ExchangeKind, routing_key: &str, headers: Option<&HeaderMap>) -> Option<bool> {
         Some(match kind {
             ExchangeKind::Direct => self.key == routing_key,
             ExchangeKind::Topic => topic_matches(&self.key, routing_key),

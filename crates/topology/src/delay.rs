@@ -49,7 +49,7 @@ impl Ladder {
     }
 
     /// What is wrong with a prefix, if anything is.
-    pub(crate) fn problem(prefix: &str) -> Option<String> {
+    pub fn problem(prefix: &str) -> Option<String> {
         /// What AMQP allows for a name, without the longest of our endings.
         const LONGEST: usize = 255 - "_delivery".len();
         match prefix {
@@ -106,8 +106,19 @@ impl Ladder {
         (seconds > 0).then(|| (self.entry_exchange(), delayed_key(seconds, strip_delay_prefix(key))))
     }
 
+    /// The delay that an address stands for, and the queue it leads to. `None` when it is not one of [`Ladder::address`].
+    pub fn delay_of<'a>(&self, exchange: &str, routing_key: &'a str) -> Option<(Duration, &'a str)> {
+        if exchange != self.entry_exchange() {
+            return None;
+        }
+        let queue = strip_delay_prefix(routing_key);
+        let bits = routing_key.strip_suffix(queue).filter(|bits| !bits.is_empty())?;
+        let digits = bits.bytes().filter(|byte| *byte != b'.');
+        Some((Duration::from_secs(digits.fold(0, |seconds, bit| 2 * seconds + u64::from(bit - b'0'))), queue))
+    }
+
     /// Where to publish a message that shall go through the whole ladder without waiting anywhere.
-    pub(crate) fn undelayed_address(&self, key: &str) -> (String, String) {
+    pub fn undelayed_address(&self, key: &str) -> (String, String) {
         (self.entry_exchange(), delayed_key(0, key))
     }
 }
@@ -184,6 +195,18 @@ mod tests {
         ];
         for (delay, expected) in cases {
             assert_eq!(seconds(delay), expected, "{delay:?}");
+        }
+    }
+
+    #[test]
+    fn a_delay_is_read_back_from_its_address() {
+        for ladder in [Ladder::default(), Ladder::new("wait")] {
+            for delay in [Duration::from_secs(1), Duration::from_secs(30), LONGEST] {
+                let (exchange, key) = ladder.address(delay, "orders.billing").unwrap();
+                assert_eq!(ladder.delay_of(&exchange, &key), Some((delay, "orders.billing")));
+                assert_eq!(ladder.delay_of("orders", &key), None);
+            }
+            assert_eq!(ladder.delay_of(&ladder.entry_exchange(), "orders.billing"), None);
         }
     }
 

@@ -6,7 +6,8 @@ mod properties;
 use celeriac_protocol::Map;
 
 use super::*;
-use crate::topology::{Binding, ExchangeKind, ExchangeOptions, QueueOptions};
+use crate::exchange::{Binding, ExchangeKind, ExchangeOptions};
+use crate::queue::QueueOptions;
 
 fn options() -> RoutesOptions {
     let bind = |key: &str| QueueOptions {

@@ -5,7 +5,9 @@ use celeriac_protocol::headers::names;
 use super::pattern::Pattern;
 use super::{RouteFunctions, RoutesOptions, TaskRoute};
 use crate::delay::Ladder;
-use crate::topology::{ExchangeKind, Topology, did_you_mean};
+use crate::exchange::ExchangeKind;
+use crate::topology::Topology;
+use crate::validate::did_you_mean;
 
 impl RoutesOptions {
     /// What is wrong, each with the key it stands under.

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use celeriac_protocol::Value;
 
-use super::{Binding, ExchangeKind, ExchangeOptions, Overflow, QueueKind, QueueOptions, Topology};
 use crate::delay::{Ladder, delivery_binding};
+use crate::exchange::{Binding, ExchangeKind, ExchangeOptions};
+use crate::queue::{Overflow, QueueKind, QueueOptions};
+use crate::topology::Topology;
 
 /// Arguments by their names in AMQP.
 pub type Arguments = BTreeMap<String, Argument>;

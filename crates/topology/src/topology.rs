@@ -1,33 +1,11 @@
-//! Exchanges, queues and bindings as data.
-//!
-//! - `exchange`, `queue`: what the configuration says of them;
-//! - `matching`: which bindings take a message;
-//! - `validate`: what is wrong before any broker has seen it;
-//! - `version`: what a broker takes and does not heed;
-//! - `parts`: what has to exist, one by one;
-//! - `difference`: what of it does not, or does otherwise;
-//! - `export`: the same for RabbitMQ's own tools.
-
-mod difference;
-mod exchange;
-mod export;
-mod matching;
-mod parts;
-mod queue;
-mod validate;
-mod version;
+//! Everything that has to exist on the broker, as the configuration declares it.
 
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-pub(crate) use difference::differing_policies;
-pub use difference::{Difference, DifferenceKind, Existing, Leftover, POLICY_PRIORITY, Remedy, differences, policies};
-pub use exchange::{Binding, ExchangeKind, ExchangeOptions, HeaderMatch};
-pub use export::{Cluster, definitions, manifests};
-pub use parts::{Argument, Arguments, BindingPart, ExchangePart, Keeping, Part, Place, QueuePart, delay_ladder};
-pub use queue::{DIRECT_EXCHANGE, Overflow, QueueKind, QueueOptions, dead_letter_queue, direct_queue};
-pub(crate) use validate::did_you_mean;
+use crate::exchange::{Binding, ExchangeOptions};
+use crate::queue::{DIRECT_EXCHANGE, QueueKind, QueueOptions, dead_letter_queue};
 
 /// Everything that has to exist on the broker before tasks flow.
 #[derive(Debug, Clone, PartialEq, Default)]

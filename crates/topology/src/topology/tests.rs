@@ -1,6 +1,7 @@
 //! Where messages come, and which queues take their dead letters.
 
 use super::*;
+use crate::exchange::ExchangeKind;
 
 fn exchange(kind: ExchangeKind) -> ExchangeOptions {
     ExchangeOptions { kind, ..ExchangeOptions::default() }

@@ -1,8 +1,8 @@
 //! Policies: which there should be, and how those differ that there are. Pure.
 
-use super::{Difference, DifferenceKind, Existing, Leftover, Remedy, names, shown};
-use crate::management::PolicyFacts;
-use crate::topology::{Part, QueuePart};
+use super::{Difference, DifferenceKind, Leftover, Remedy, names, shown};
+use crate::existing::{Existing, PolicyFacts};
+use crate::parts::{Part, QueuePart};
 
 /// Above the zero of those who say nothing of priorities: of two policies that are alike in it, RabbitMQ takes any.
 pub const POLICY_PRIORITY: i64 = 1;
@@ -30,7 +30,7 @@ fn of_queue(queue: &QueuePart) -> PolicyFacts {
 }
 
 /// Which policies are not there, are not what they should be, or do not apply.
-pub(crate) fn differing_policies(parts: &[Part], existing: &Existing) -> Vec<Difference> {
+pub fn differing_policies(parts: &[Part], existing: &Existing) -> Vec<Difference> {
     let mut found = Vec::new();
     compare(parts, existing, &mut found);
     found.retain(|found| found.kind != DifferenceKind::Extra);

@@ -7,7 +7,9 @@ use celeriac_protocol::{Codec, Compression, Map};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::topology::{ExchangeOptions, QueueOptions, Topology};
+use crate::exchange::ExchangeOptions;
+use crate::queue::QueueOptions;
+use crate::topology::Topology;
 
 /// Exchanges, queues, and which task goes where.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

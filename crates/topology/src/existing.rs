@@ -1,0 +1,257 @@
+//! What exists on a broker, as its management API tells it. What a version leaves out is nothing, not an error.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::parts::{Argument, Arguments, Place};
+
+/// What exists, as the management API tells it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Existing {
+    /// Queues.
+    pub queues: Vec<QueueFacts>,
+    /// Exchanges.
+    pub exchanges: Vec<ExchangeFacts>,
+    /// Bindings.
+    pub bindings: Vec<BindingFacts>,
+    /// Policies.
+    pub policies: Vec<PolicyFacts>,
+}
+
+/// A queue.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default)]
+pub struct QueueFacts {
+    /// Its name.
+    pub name: String,
+    /// `classic`, `quorum`, `stream`, or what a plug-in calls it.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether it outlives the broker's restart.
+    pub durable: bool,
+    /// Whether it goes with its last consumer.
+    pub auto_delete: bool,
+    /// Whether it is one connection's own.
+    pub exclusive: bool,
+    /// What it was declared with.
+    #[serde(deserialize_with = "arguments")]
+    pub arguments: Arguments,
+    /// The policy that applies to it.
+    #[serde(deserialize_with = "name")]
+    pub policy: Option<String>,
+    /// The policy of the server's operator that applies to it.
+    #[serde(deserialize_with = "name")]
+    pub operator_policy: Option<String>,
+    /// What both say.
+    #[serde(rename = "effective_policy_definition", deserialize_with = "arguments")]
+    pub effective_policy: Arguments,
+    /// Messages that wait.
+    #[serde(rename = "messages_ready", deserialize_with = "or_default")]
+    pub ready: u64,
+    /// Messages that are delivered and not settled.
+    #[serde(rename = "messages_unacknowledged", deserialize_with = "or_default")]
+    pub unacked: u64,
+    /// Its consumers.
+    #[serde(deserialize_with = "or_default")]
+    pub consumers: u64,
+    /// Messages a second.
+    #[serde(rename = "message_stats", deserialize_with = "or_default")]
+    pub rates: Rates,
+    /// When its first message says it was sent, in seconds since 1970; classic queues only, and only for messages that say
+    /// it.
+    #[serde(rename = "head_message_timestamp", deserialize_with = "number")]
+    pub head: Option<i64>,
+    /// The node that it was declared on, or that leads it.
+    #[serde(deserialize_with = "name")]
+    pub node: Option<String>,
+    /// The node that leads it.
+    #[serde(deserialize_with = "name")]
+    pub leader: Option<String>,
+    /// The nodes it is on.
+    #[serde(deserialize_with = "or_default")]
+    pub members: Vec<String>,
+    /// Those of them that are up.
+    #[serde(deserialize_with = "or_default")]
+    pub online: Vec<String>,
+    /// `running`, `down`, `minority` and the like.
+    #[serde(deserialize_with = "name")]
+    pub state: Option<String>,
+}
+
+/// Messages of a queue in a second.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
+#[serde(default)]
+pub struct Rates {
+    /// In.
+    #[serde(rename = "publish_details", deserialize_with = "rate")]
+    pub publish: f64,
+    /// Out.
+    #[serde(rename = "deliver_get_details", deserialize_with = "rate")]
+    pub deliver: f64,
+    /// Done.
+    #[serde(rename = "ack_details", deserialize_with = "rate")]
+    pub ack: f64,
+}
+
+/// An exchange.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default)]
+pub struct ExchangeFacts {
+    /// Its name; empty for the default exchange.
+    pub name: String,
+    /// `direct`, `topic`, `fanout`, `headers`, or what a plug-in calls it.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether it outlives the broker's restart.
+    pub durable: bool,
+    /// Whether it goes with its last binding.
+    pub auto_delete: bool,
+    /// Whether only exchanges can publish to it.
+    pub internal: bool,
+    /// What it was declared with.
+    #[serde(deserialize_with = "arguments")]
+    pub arguments: Arguments,
+    /// The policy that applies to it.
+    #[serde(deserialize_with = "name")]
+    pub policy: Option<String>,
+}
+
+/// A binding.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BindingFacts {
+    /// The exchange that messages come from.
+    pub source: String,
+    /// Where they go.
+    pub destination: Place,
+    /// The binding key.
+    pub key: String,
+    /// Its arguments.
+    pub arguments: Arguments,
+    /// What the API calls it among the bindings of these two.
+    pub properties_key: String,
+}
+
+/// A policy.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default)]
+pub struct PolicyFacts {
+    /// Its name.
+    pub name: String,
+    /// The names that it applies to, a regular expression.
+    pub pattern: String,
+    /// What it applies to: `queues`, `exchanges`, `all` and the like.
+    #[serde(rename = "apply-to")]
+    pub apply_to: String,
+    /// The highest decides.
+    pub priority: i64,
+    /// What it says.
+    #[serde(deserialize_with = "arguments")]
+    pub definition: Arguments,
+}
+
+#[derive(Deserialize)]
+struct RawBinding {
+    source: String,
+    destination: String,
+    destination_type: String,
+    routing_key: String,
+    #[serde(default, deserialize_with = "arguments")]
+    arguments: Arguments,
+    #[serde(default)]
+    properties_key: String,
+}
+
+impl<'de> Deserialize<'de> for BindingFacts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let RawBinding { source, destination, destination_type, routing_key, arguments, properties_key } =
+            RawBinding::deserialize(deserializer)?;
+        let destination =
+            if destination_type == "queue" { Place::Queue(destination) } else { Place::Exchange(destination) };
+        Ok(Self { source, destination, key: routing_key, arguments, properties_key })
+    }
+}
+
+/// Arguments as JSON.
+pub fn as_json(arguments: &Arguments) -> BTreeMap<&str, Value> {
+    let value = |argument: &Argument| match argument {
+        Argument::Text(text) => Value::from(text.as_str()),
+        Argument::Number(number) => Value::from(*number),
+        Argument::Flag(flag) => Value::from(*flag),
+    };
+    arguments.iter().map(|(name, argument)| (name.as_str(), value(argument))).collect()
+}
+
+/// RabbitMQ writes an empty object as `[]` or `null`, too.
+fn arguments<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arguments, D::Error> {
+    let Value::Object(object) = Value::deserialize(deserializer)? else { return Ok(Arguments::new()) };
+    Ok(object.into_iter().map(|(name, value)| (name, argument(&value))).collect())
+}
+
+fn argument(value: &Value) -> Argument {
+    match value {
+        Value::String(text) => Argument::Text(text.clone()),
+        Value::Bool(flag) => Argument::Flag(*flag),
+        // What we never say can only be shown.
+        value => value.as_i64().map_or_else(|| Argument::Text(value.to_string()), Argument::Number),
+    }
+}
+
+/// A name; none is `null` or empty.
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    Ok(value.as_str().filter(|name| !name.is_empty()).map(str::to_owned))
+}
+
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    Ok(Value::deserialize(deserializer)?.as_i64())
+}
+
+/// What a queue that is just being made does not have yet is written as `null`, `[]` or text.
+fn or_default<'de, D: Deserializer<'de>, T: Default + serde::de::DeserializeOwned>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).unwrap_or_default())
+}
+
+fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Value::deserialize(deserializer)?["rate"].as_f64().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_read_with_everything_and_with_nothing() {
+        let all = r#"{"name":"q","type":"quorum","durable":true,"arguments":{"x-max-length":5,"x-list":[1]},
+            "policy":"p","operator_policy":null,"effective_policy_definition":{"expires":1},"messages_ready":3,
+            "messages_unacknowledged":2,"consumers":1,"message_stats":{"publish_details":{"rate":1.5}},
+            "leader":"a@b","members":["a@b"],"online":["a@b"],"node":"a@b","state":"running",
+            "head_message_timestamp":null}"#;
+        let queue: QueueFacts = serde_json::from_str(all).unwrap();
+        assert_eq!((queue.ready, queue.unacked, queue.consumers, queue.rates.publish), (3, 2, 1, 1.5));
+        assert_eq!(queue.arguments["x-max-length"], Argument::Number(5));
+        assert_eq!(queue.arguments["x-list"], Argument::Text("[1]".to_owned()));
+        assert_eq!(queue.policy.as_deref(), Some("p"));
+        assert_eq!(queue.effective_policy["expires"], Argument::Number(1));
+        let little = r#"{"name":"q","arguments":[],"effective_policy_definition":[],"message_stats":[],"policy":""}"#;
+        let expected = QueueFacts { name: "q".to_owned(), ..QueueFacts::default() };
+        assert_eq!(serde_json::from_str::<QueueFacts>(little).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_end_of_a_binding_is_a_queue_or_an_exchange() {
+        let binding = |kind: &str| {
+            format!(
+                r#"{{"source":"x","vhost":"/","destination":"d","destination_type":"{kind}","routing_key":"k",
+                "arguments":{{}},"properties_key":"k"}}"#
+            )
+        };
+        let read = |kind: &str| serde_json::from_str::<BindingFacts>(&binding(kind)).unwrap().destination;
+        assert_eq!(read("queue"), Place::Queue("d".to_owned()));
+        assert_eq!(read("exchange"), Place::Exchange("d".to_owned()));
+    }
+}

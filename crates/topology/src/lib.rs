@@ -1,0 +1,60 @@
+//! What has to exist on the broker and which of it a task goes to, as data: no I/O, no clock.
+//!
+//! In reading order:
+//!
+//! - [`exchange`], [`queue`], [`topology`]: what the configuration declares;
+//! - [`prefetch`]: how many messages a worker holds of a queue;
+//! - `matching`: which bindings take a message;
+//! - `validate`: mistakes that show before any broker has seen them;
+//! - `version`: options that a broker takes and does not heed;
+//! - [`route`]: the exchange, routing key and queue of a task;
+//! - [`delay`]: the ladder of queues in which a message waits for its time;
+//! - [`parts`]: the objects that a topology consists of, one by one;
+//! - [`existing`]: the objects that a broker has;
+//! - [`difference`]: the difference between both;
+//! - [`export`]: the same for RabbitMQ's own tools.
+
+pub mod exchange;
+
+pub mod queue;
+
+pub mod topology;
+
+pub mod prefetch;
+
+mod matching;
+
+mod validate;
+
+mod version;
+
+pub mod route;
+
+pub mod delay;
+
+pub mod parts;
+
+pub mod existing;
+
+pub mod difference;
+
+pub mod export;
+
+mod error;
+
+pub use delay::{Ladder, delivery_binding, strip_delay_prefix};
+pub use difference::{
+    Difference, DifferenceKind, Leftover, POLICY_PRIORITY, Remedy, differences, differing_policies, policies,
+};
+pub use error::{Error, Result};
+pub use exchange::{Binding, ExchangeKind, ExchangeOptions, HeaderMatch};
+pub use existing::{BindingFacts, ExchangeFacts, Existing, PolicyFacts, QueueFacts, Rates, as_json};
+pub use export::{Cluster, definitions, manifests};
+pub use parts::{Argument, Arguments, BindingPart, ExchangePart, Keeping, Part, Place, QueuePart, delay_ladder};
+pub use prefetch::Prefetch;
+pub use queue::{DIRECT_EXCHANGE, Overflow, QueueKind, QueueOptions, dead_letter_queue, direct_queue};
+pub use route::{
+    CallRoute, Destination, Explanation, Manner, Pattern, RouteAnswer, RouteFunction, RouteFunctions, RouteQuestion,
+    Router, RoutesOptions, Rule, TaskRoute, Way,
+};
+pub use topology::Topology;
