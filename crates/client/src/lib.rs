@@ -3,10 +3,9 @@
 //! In reading order:
 //!
 //! - [`call`]: a task with its arguments and options, not yet sent;
-//! - [`client`]: who sends it;
-//! - [`submit`]: how a call becomes a message on a queue;
-//! - `outbox`: calls that are sent in the caller's own transaction; `idempotency`: calls that are sent once;
-//! - [`task_options`]: what operators say of tasks, above what is declared with them;
+//! - [`client`]: the broker, routes and store that it is sent with;
+//! - [`submit`]: how a call becomes a message on a queue, or a row in the caller's own transaction;
+//! - [`task_options`]: overrides of what is declared with tasks, from the configuration;
 //! - [`chain`] and `signature`: what is sent when others have ended;
 //! - [`handle`]: how its outcome is awaited;
 //! - [`revoke`]: how it is called back;
@@ -18,10 +17,6 @@ pub mod client;
 
 pub mod submit;
 pub mod task_options;
-
-mod outbox;
-
-mod idempotency;
 
 pub mod chain;
 mod signature;

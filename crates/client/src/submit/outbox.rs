@@ -8,12 +8,13 @@ use celeriac_telemetry::Event;
 use celeriac_telemetry::events::client::TaskWritten;
 use celeriac_telemetry::trace::PublishSpan;
 
+use super::idempotency::SameAs;
+use super::prepare::PreparedTask;
+use super::resolve::ResolvedCall;
 use crate::call::Call;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::handle::TaskHandle;
-use crate::idempotency::SameAs;
-use crate::submit::{PreparedTask, Request};
 
 impl Client {
     /// Sends a call when the transaction commits that is open on this connection, and not at all when it does not.
@@ -29,45 +30,27 @@ impl Client {
         transaction: &mut PgConnection,
         call: Call<T>,
     ) -> Result<TaskHandle<T::Output>> {
-        let request = self.request_of(call)?;
-        self.enqueue(transaction, request, T::options().queue).await
+        self.enqueue(transaction, self.resolve_typed(call)?).await
     }
 
-    /// Sends a call of a task that is known by its name alone, as [`Client::submit_in`] does.
-    ///
-    /// # Errors
-    /// As [`Client::submit_in`].
-    pub async fn submit_request_in(
-        &self,
-        transaction: &mut PgConnection,
-        request: Request,
-    ) -> Result<TaskHandle<serde_json::Value>> {
-        self.enqueue(transaction, request, None).await
-    }
-
-    async fn enqueue<T>(
-        &self,
-        transaction: &mut PgConnection,
-        mut request: Request,
-        declared_queue: Option<&str>,
-    ) -> Result<TaskHandle<T>> {
-        let task = request.task.clone();
+    async fn enqueue<T>(&self, transaction: &mut PgConnection, mut call: ResolvedCall) -> Result<TaskHandle<T>> {
+        let task = call.request.task.clone();
         if self.results().and_then(|results| results.outbox()).is_none() {
             return Err(Error::NoOutbox { task });
         }
         let failed = |source| Error::Outbox { task: task.clone(), source };
-        if let Some((keys, claim)) = self.claim_for(&mut request)? {
+        if let Some((keys, claim)) = self.claim_for(&mut call.request)? {
             let claimed = keys.claim_in(transaction, &claim).await.map_err(failed)?;
             match claimed {
                 Claimed::First => {}
                 // What is relayed is marked as repeated anyway: a second copy does no harm.
-                Claimed::Unsent(former) => request.options.id = Some(former.same_as(&claim)?.id),
+                Claimed::Unsent(former) => call.request.options.id = Some(former.same_as(&claim)?.id),
                 Claimed::Sending(former) | Claimed::Sent(former) => {
                     return Ok(TaskHandle::new(self.clone(), former.same_as(&claim)?.id, None));
                 }
             }
         }
-        let prepared = self.prepare(request, declared_queue)?;
+        let prepared = self.prepare_resolved(call)?;
         let (id, to_all) = (prepared.id.clone(), self.is_to_all(&prepared));
         outbox::add(transaction, &[prepared.into_entry()]).await.map_err(failed)?;
         TaskWritten { task: &task, id: &id }.emit();

@@ -1,4 +1,4 @@
-//! Calls that are sent once under a key, however often they are submitted.
+//! A call with an idempotency key is sent once, however often it is submitted.
 
 use std::time::Duration;
 
@@ -8,10 +8,12 @@ use celeriac_telemetry::ErrorChain;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use super::prepare::{new_id, unwritable};
+use super::resolve::{Request, ResolvedCall};
+use super::send::Repeated;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::handle::TaskHandle;
-use crate::submit::{Repeated, Request, new_id, unwritable};
 
 /// Namespace of the fingerprints of arguments.
 const FINGERPRINTS: Uuid = Uuid::from_u128(0x6365_6c65_7269_6163_8000_6669_6e67_6572);
@@ -24,8 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(100);
 
 impl Client {
-    /// What a request claims, where it has a key. Settles its id.
-    pub(crate) fn claim_for(&self, request: &mut Request) -> Result<Option<(&Idempotency, Claim)>> {
+    /// Returns the claim of a request, where it has a key. Settles its id.
+    pub(super) fn claim_for(&self, request: &mut Request) -> Result<Option<(&Idempotency, Claim)>> {
         let Some(key) = request.options.idempotency_key.take() else { return Ok(None) };
         let task = request.task.clone();
         if key.is_empty() || key.len() > LONGEST_KEY || key.contains('\0') {
@@ -42,14 +44,9 @@ impl Client {
     }
 
     /// Sends a call unless it was sent before under its key.
-    pub(crate) async fn dispatch_once<T>(
-        &self,
-        mut request: Request,
-        declared_queue: Option<&str>,
-        awaited: Option<String>,
-    ) -> Result<TaskHandle<T>> {
-        let Some((keys, mut claim)) = self.claim_for(&mut request)? else {
-            return self.dispatch_anew(request, declared_queue, awaited, Repeated::No).await;
+    pub(super) async fn send_once<T>(&self, mut call: ResolvedCall, awaited: Option<String>) -> Result<TaskHandle<T>> {
+        let Some((keys, mut claim)) = self.claim_for(&mut call.request)? else {
+            return self.send_anew(call, awaited, Repeated::No).await;
         };
         let failed = |source| Error::Key { task: claim.task.clone(), source };
         let deadline = Instant::now() + PATIENCE;
@@ -58,7 +55,7 @@ impl Client {
                 Claimed::First => break Repeated::No,
                 Claimed::Unsent(former) => {
                     claim.id = former.same_as(&claim)?.id;
-                    request.options.id = Some(claim.id.clone());
+                    call.request.options.id = Some(claim.id.clone());
                     break Repeated::Yes;
                 }
                 Claimed::Sent(former) => return Ok(self.handle_of(former.same_as(&claim)?, awaited)),
@@ -70,7 +67,7 @@ impl Client {
                 Claimed::Sending(former) => return Ok(self.handle_of(former.same_as(&claim)?, awaited)),
             }
         };
-        let sent = self.dispatch_anew(request, declared_queue, awaited, repeated).await;
+        let sent = self.send_anew(call, awaited, repeated).await;
         let noted = match &sent {
             Ok(_) => keys.sent(&claim).await,
             // It may stand on a queue: the next to come sends it once more, with the same id.
@@ -88,8 +85,8 @@ impl Client {
     }
 }
 
-/// One who came first, and whether he wanted the same.
-pub(crate) trait SameAs: Sized {
+/// The check that an earlier submission under a key wanted the same.
+pub(super) trait SameAs: Sized {
     /// # Errors
     /// When the arguments were others.
     fn same_as(self, claim: &Claim) -> Result<Self>;

@@ -1,0 +1,243 @@
+//! Route, times, body, headers and properties of a call become a message.
+
+use std::borrow::Cow;
+
+use celeriac_broker::{Error as BrokerError, Outgoing};
+use celeriac_config::duration;
+use celeriac_protocol::compression::Compression;
+use celeriac_protocol::headers::names;
+use celeriac_protocol::repr::{repr_args, repr_kwargs};
+use celeriac_protocol::{
+    Appearance, Body, Codec, Embed, HeaderMap, Message, Properties, TaskHeaders, TaskOptions, TimeLimits, Value,
+};
+use celeriac_topology::{Destination, RouteQuestion};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::resolve::{Request, ResolvedCall};
+use super::times::SendTimes;
+use crate::call::{CallOptions, Follow, Relations};
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::options::HeaderStyle;
+
+/// A call as a message that only has to be published.
+#[derive(Debug)]
+pub struct PreparedTask {
+    /// The task.
+    pub task: String,
+    /// Its id.
+    pub id: String,
+    /// The message, and the address to which it is published: that of a delay level where it has to wait.
+    pub outgoing: Outgoing,
+    /// Where it goes in the end.
+    pub destination: Destination,
+    /// Earliest time to run.
+    pub eta: Option<Timestamp>,
+    /// Time after which it must not start.
+    pub expires: Option<Timestamp>,
+    /// The key that keeps it in order, where it goes through the outbox.
+    pub order_key: Option<String>,
+}
+
+/// A body as it goes over the wire.
+struct EncodedBody {
+    bytes: Vec<u8>,
+    codec: Codec,
+    compression: Option<Compression>,
+}
+
+/// What headers and properties are written from.
+struct MessageParts<'a> {
+    task: &'a str,
+    id: &'a str,
+    destination: &'a Destination,
+    times: &'a SendTimes,
+    encoded: &'a EncodedBody,
+}
+
+impl Client {
+    /// Makes a message of a call, without sending it. `declared_queue` is the queue that is declared with the task, where
+    /// the task is known.
+    ///
+    /// # Errors
+    /// Returns an error if the options conflict, the arguments cannot be serialised, or no route matches.
+    pub fn prepare(&self, request: Request, declared_queue: Option<&'static str>) -> Result<PreparedTask> {
+        let declared = TaskOptions { queue: declared_queue, ..TaskOptions::default() };
+        self.prepare_resolved(self.resolve(request, declared))
+    }
+
+    /// Makes a message of a resolved call, step by step.
+    pub(super) fn prepare_resolved(&self, call: ResolvedCall) -> Result<PreparedTask> {
+        let ResolvedCall { request: Request { task, body, mut options }, declared_queue } = call;
+        let destination = self.route(&task, &body, &options, declared_queue)?;
+        let times = SendTimes::resolve(&task, &options, destination.manner.expires)?;
+        let (exchange, routing_key) = self.publish_address(&task, &destination, &times)?;
+        let body = with_follow_ups(&task, body, std::mem::take(&mut options.follow))?;
+        let encoded = self.encode(&task, &body, &options, &destination)?;
+        check_header_names(&task, &options.headers)?;
+        check_limits(&task, options.limits)?;
+        let id = options.id.take().unwrap_or_else(new_id);
+        let order_key = options.order_key.take();
+        let parts = MessageParts { task: &task, id: &id, destination: &destination, times: &times, encoded: &encoded };
+        let properties = self.properties(&parts, options.relations.reply_to.take());
+        let headers = self.headers(&parts, &body, options)?;
+        let message = Message { headers, properties, body: encoded.bytes.into() };
+        let outgoing = Outgoing { exchange, routing_key, message, mandatory: true };
+        let SendTimes { eta, expires, .. } = times;
+        Ok(PreparedTask { task, id, outgoing, destination, eta, expires, order_key })
+    }
+
+    /// Asks the router where the message goes in the end, and how.
+    fn route(
+        &self,
+        task: &str,
+        body: &Body,
+        options: &CallOptions,
+        declared_queue: Option<&str>,
+    ) -> Result<Destination> {
+        let question = RouteQuestion { task, args: &body.args, kwargs: &body.kwargs, headers: &options.headers };
+        let routed = self.inner.router.route(question, &options.route, declared_queue);
+        routed.map_err(|error| unsendable(task, error.into()))
+    }
+
+    /// Returns exchange and routing key of the publish: those of a delay level where the message has to wait.
+    fn publish_address(
+        &self,
+        task: &str,
+        destination: &Destination,
+        times: &SendTimes,
+    ) -> Result<(Cow<'static, str>, String)> {
+        let Some(hold) = times.hold else {
+            return Ok((destination.exchange.clone(), destination.routing_key.clone()));
+        };
+        let held = destination.clone().delayed(hold, self.inner.broker.ladder());
+        held.map(|held| (held.exchange, held.routing_key)).map_err(|error| unsendable(task, error.into()))
+    }
+
+    /// Serialises the body, within the bound of a message, and compresses it where that is asked for.
+    fn encode(&self, task: &str, body: &Body, options: &CallOptions, destination: &Destination) -> Result<EncodedBody> {
+        let codec = destination.manner.codec.unwrap_or(self.inner.options.serializer);
+        let bytes = codec.encode(body).map_err(|source| unwritable(task, source))?;
+        let limit = self.inner.limits.message_size;
+        if bytes.len() > limit {
+            return Err(unsendable(task, BrokerError::TooLarge { size: bytes.len(), limit }));
+        }
+        let compression = options.compression.or(destination.manner.compression).or(self.inner.options.compression);
+        let bytes = match compression {
+            None => bytes,
+            Some(compression) => compression.compress(&bytes).map_err(|source| unwritable(task, source))?,
+        };
+        Ok(EncodedBody { bytes, codec, compression })
+    }
+
+    /// Writes the headers: the task's own, then those of the route, then those of the call.
+    fn headers(&self, parts: &MessageParts<'_>, body: &Body, options: CallOptions) -> Result<HeaderMap> {
+        let MessageParts { task, id, destination, times, encoded } = *parts;
+        let appearance = self.is_full().then(|| Appearance {
+            argsrepr: repr_args(&body.args),
+            kwargsrepr: repr_kwargs(&body.kwargs),
+            origin: self.inner.origin.clone(),
+        });
+        let Relations { root_id, parent_id, group, group_index, replaced_task_nesting, .. } = options.relations;
+        let within = self.lineage.as_deref();
+        let root_id = root_id.or_else(|| within.map(|within| within.root_id.clone()));
+        let own = TaskHeaders {
+            task: task.to_owned(),
+            id: id.to_owned(),
+            retries: 0,
+            eta: times.eta,
+            expires: times.expires,
+            root_id: root_id.or_else(|| self.is_full().then(|| id.to_owned())),
+            parent_id: parent_id.or_else(|| within.map(|within| within.id.clone())),
+            group,
+            group_index,
+            shadow: options.shadow,
+            limits: options.limits,
+            ignore_result: options.ignore_result,
+            replaced_task_nesting,
+            stamped_headers: options.stamps.keys().cloned().collect(),
+            stamps: options.stamps,
+        };
+        own.check().map_err(|error| Error::Call { task: task.to_owned(), reason: error.to_string() })?;
+        let mut headers = HeaderMap::with_capacity(4 + options.headers.len());
+        own.write(&mut headers, appearance);
+        if let Some(compression) = encoded.compression {
+            headers.push(names::COMPRESSION, compression.header_value());
+        }
+        for (name, value) in destination.manner.headers.iter().cloned().chain(options.headers) {
+            headers.insert(name, value);
+        }
+        Ok(headers)
+    }
+
+    /// Writes the properties.
+    fn properties(&self, parts: &MessageParts<'_>, reply_to: Option<String>) -> Properties {
+        let MessageParts { id, destination, times, encoded, .. } = *parts;
+        Properties {
+            content_type: Some(encoded.codec.content_type().to_owned()),
+            content_encoding: Some(encoded.codec.content_encoding().to_owned()),
+            priority: destination.manner.priority,
+            expiration: times.expiration,
+            // A worker of Celery's answers with it; where nobody awaits an answer it says nothing.
+            correlation_id: (self.is_full() || reply_to.is_some()).then(|| id.to_owned()),
+            reply_to,
+            ..Properties::default()
+        }
+    }
+
+    /// Whether all headers are written that Celery writes.
+    fn is_full(&self) -> bool {
+        self.inner.options.headers == HeaderStyle::Full
+    }
+}
+
+/// Refuses headers that are the framework's own.
+fn check_header_names(task: &str, headers: &[(String, Value)]) -> Result<()> {
+    match headers.iter().find(|(name, _)| names::is_reserved(name)) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let reason = format!("header `{name}` is the framework's own; choose another name");
+            Err(Error::Call { task: task.to_owned(), reason })
+        }
+    }
+}
+
+/// Refuses a soft limit that is never reached. Zero is no limit.
+fn check_limits(task: &str, TimeLimits { hard, soft }: TimeLimits) -> Result<()> {
+    match (hard.filter(|hard| !hard.is_zero()), soft) {
+        (Some(hard), Some(soft)) if soft >= hard => {
+            let (hard, soft) = (duration::format(hard), duration::format(soft));
+            let reason = format!("its soft time limit of {soft} is never reached: the hard one ends it after {hard}");
+            Err(Error::Call { task: task.to_owned(), reason })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns a body that carries what follows from the call, beside what it carries already.
+fn with_follow_ups(task: &str, body: Body, follow: Follow) -> Result<Body> {
+    if follow == Follow::default() && body.embed.is_null() {
+        return Ok(body);
+    }
+    let Follow { callbacks, errbacks, steps } = follow;
+    let mut embed = Embed::read(&body.embed)
+        .map_err(|error| Error::Call { task: task.to_owned(), reason: format!("in what it carries, {error}") })?;
+    embed.callbacks.extend(callbacks);
+    embed.errbacks.extend(errbacks);
+    embed.chain.extend(steps);
+    Ok(Body { embed: embed.into(), ..body })
+}
+
+fn unsendable(task: &str, source: BrokerError) -> Error {
+    Error::Send { task: task.to_owned(), source }
+}
+
+pub(super) fn unwritable(task: &str, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Encode { task: task.to_owned(), source: Box::new(source) }
+}
+
+/// Makes a task id. It begins with the time, so that rows written together lie together, and tells when it was sent.
+pub(crate) fn new_id() -> String {
+    Uuid::now_v7().to_string()
+}

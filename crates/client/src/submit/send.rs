@@ -1,0 +1,93 @@
+//! Publishes what was prepared, and says when it stands on a queue.
+
+use celeriac_broker::Error as BrokerError;
+use celeriac_protocol::headers::names;
+use celeriac_telemetry::events::client::{SendFailed, TaskSent};
+use celeriac_telemetry::trace::PublishSpan;
+use celeriac_telemetry::{ErrorChain, Event};
+
+use super::prepare::PreparedTask;
+use super::resolve::{Request, ResolvedCall};
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::handle::TaskHandle;
+
+/// Whether a message may stand on its queue already: the worker that runs it looks into the store first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeated {
+    No,
+    Yes,
+}
+
+impl Client {
+    /// Returns the queue that awaits replies, if any are wanted.
+    pub(crate) async fn reply_queue(&self, task: &str) -> Result<Option<&str>> {
+        match &self.inner.replies {
+            None => Ok(None),
+            Some(replies) => {
+                let queue = replies.queue().await;
+                queue.map(Some).map_err(|source| Error::Send { task: task.to_owned(), source })
+            }
+        }
+    }
+
+    /// Prepares and publishes a call, whatever was sent before. The handle awaits the task itself, unless another is awaited.
+    pub(super) async fn send_anew<T>(
+        &self,
+        mut call: ResolvedCall,
+        awaited: Option<String>,
+        repeated: Repeated,
+    ) -> Result<TaskHandle<T>> {
+        let Request { task, options, .. } = &mut call.request;
+        let ignored = awaited.is_none() && options.ignore_result == Some(true);
+        let replies = self.inner.replies.as_ref().filter(|_| !ignored);
+        if awaited.is_none() && replies.is_some() {
+            let own = self.reply_queue(task).await?.map(str::to_owned);
+            let reply_to = &mut options.relations.reply_to;
+            *reply_to = reply_to.take().or(own);
+        }
+        let mut prepared = self.prepare_resolved(call)?;
+        if repeated == Repeated::Yes {
+            prepared.outgoing.message.headers.insert(names::REPEATED, true);
+        }
+        let id = awaited.unwrap_or_else(|| prepared.id.clone());
+        // Before it is sent: no reply can be earlier.
+        let reply = replies.map(|replies| replies.expect_reply(&id));
+        let to_all = self.is_to_all(&prepared);
+        self.publish(prepared).await?;
+        let handle = TaskHandle::new(self.clone(), id, reply);
+        Ok(if to_all { handle.of_broadcast() } else { handle })
+    }
+
+    /// Whether a message goes to every worker.
+    pub(super) fn is_to_all(&self, prepared: &PreparedTask) -> bool {
+        self.inner.router.topology().is_broadcast(&prepared.destination.queues)
+    }
+
+    /// Publishes a message and waits for its confirm.
+    async fn publish(&self, prepared: PreparedTask) -> Result<()> {
+        let PreparedTask { task, id, mut outgoing, destination, .. } = prepared;
+        let failed = |source: BrokerError| Error::Send { task: task.clone(), source };
+        self.declare().await.map_err(failed)?;
+        let (exchange, routing_key) = (&destination.exchange, &destination.routing_key);
+        let span = PublishSpan::start(&task, &id, exchange, routing_key);
+        span.inject(&mut outgoing.message.headers);
+        let sent = self.inner.broker.publish(outgoing).await;
+        match &sent {
+            Ok(()) => TaskSent { task: &task, id: &id, exchange, routing_key }.emit(),
+            Err(error) => SendFailed { task: &task, id: &id, error: &ErrorChain(error).to_string() }.emit(),
+        }
+        span.end(sent.as_ref().map(|&()| ()).map_err(|error| error as &dyn std::fmt::Display));
+        sent.map_err(failed)?;
+        if let Some(within) = &self.lineage {
+            within.add(&id);
+        }
+        Ok(())
+    }
+
+    /// Makes exchanges and queues exist before the first message is sent to them.
+    async fn declare(&self) -> Result<(), BrokerError> {
+        let declare = || async { self.inner.broker.declare(self.inner.router.topology()).await };
+        self.inner.declared.get_or_try_init(declare).await.map(|&()| ())
+    }
+}

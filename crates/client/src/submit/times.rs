@@ -1,0 +1,50 @@
+//! What a call says about time, settled at the moment of sending.
+
+use std::time::Duration;
+
+use celeriac_telemetry::clock;
+use jiff::Timestamp;
+
+use crate::call::{CallOptions, Expiry, When};
+use crate::error::{Error, Result};
+
+/// Delays shorter than this are waited out by the worker; the broker counts whole seconds.
+const SHORTEST_HOLD: Duration = Duration::from_secs(1);
+
+/// The times of a message.
+pub(super) struct SendTimes {
+    pub(super) eta: Option<Timestamp>,
+    pub(super) expires: Option<Timestamp>,
+    /// How long the broker holds the message back.
+    pub(super) hold: Option<Duration>,
+    /// How long the message may stand in a queue.
+    pub(super) expiration: Option<Duration>,
+}
+
+impl SendTimes {
+    /// Settles the times of a call. `otherwise` is how long a message lives that does not say.
+    pub(super) fn resolve(task: &str, options: &CallOptions, otherwise: Option<Duration>) -> Result<Self> {
+        let expires = options.expires.or(otherwise.map(Expiry::After));
+        if options.when == When::Now && expires.is_none() {
+            return Ok(Self { eta: None, expires: None, hold: None, expiration: None });
+        }
+        let now = clock::now();
+        let too_far = || Error::Call { task: task.to_owned(), reason: "a time beyond the year 9999".to_owned() };
+        let after = |wait: Duration| now.checked_add(wait).map_err(|_| too_far());
+        let eta = match options.when {
+            When::Now => None,
+            When::After(wait) => Some(after(wait)?),
+            When::At(time) => Some(time),
+        };
+        let expires = match expires {
+            None => None,
+            Some(Expiry::After(wait)) => Some(after(wait)?),
+            Some(Expiry::At(time)) => Some(time),
+        };
+        let until = |time: Timestamp| Duration::try_from(time.duration_since(now)).unwrap_or(Duration::ZERO);
+        let hold = eta.map(until).filter(|wait| *wait >= SHORTEST_HOLD);
+        // The time in the broker's delay levels is not time in a queue: held messages expire by their header alone.
+        let expiration = if hold.is_some() { None } else { expires.map(until) };
+        Ok(Self { eta, expires, hold, expiration })
+    }
+}
