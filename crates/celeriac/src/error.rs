@@ -43,18 +43,19 @@ pub enum ErrorKind {
 impl Error {
     /// What kind of thing went wrong.
     pub fn kind(&self) -> ErrorKind {
-        use celeriac_client::Error as E;
+        use celeriac_client::ClientErrorKind as Kind;
         match &*self.0 {
             Inner::Config(_) => ErrorKind::Config,
             Inner::Broker(_) => ErrorKind::Broker,
             Inner::Results(_) => ErrorKind::Results,
             Inner::Worker(_) => ErrorKind::Worker,
-            Inner::Client(error) => match error {
-                E::Send { .. } | E::Outbox { .. } | E::Key { .. } => ErrorKind::Send,
-                E::Failed { .. } | E::NotRun { .. } => ErrorKind::Task,
-                E::Timeout { .. } => ErrorKind::Timeout,
-                E::Results(_) | E::NoResults | E::NoOutbox { .. } | E::NoKeys { .. } => ErrorKind::Results,
-                _ => ErrorKind::Data,
+            Inner::Client(error) => match error.kind() {
+                Kind::NotSent(_) | Kind::NotWritten(_) => ErrorKind::Send,
+                Kind::TaskEnded => ErrorKind::Task,
+                Kind::Timeout => ErrorKind::Timeout,
+                Kind::Results(_) | Kind::NotRevoked(_) | Kind::NoStore | Kind::NoOutcome => ErrorKind::Results,
+                Kind::Data => ErrorKind::Data,
+                Kind::Closed => ErrorKind::Broker,
             },
         }
     }
@@ -147,3 +148,27 @@ from!(
     Client(celeriac_client::Error),
     Worker(celeriac_worker::Error),
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_client_has_the_kind_of_what_went_wrong() {
+        use celeriac_client::Error as E;
+        let id = || "t".to_owned();
+        let lost = || celeriac_results::Error::Closed;
+        for (error, kind) in [
+            (E::Revoked { id: id(), terminated: false }, ErrorKind::Task),
+            (E::Revoke(lost()), ErrorKind::Results),
+            (E::NoRevocations, ErrorKind::Results),
+            (E::NoReply { id: id() }, ErrorKind::Results),
+            (E::Outbox { task: id(), source: lost() }, ErrorKind::Send),
+            (E::Closed, ErrorKind::Broker),
+            (E::Call { task: id(), reason: id() }, ErrorKind::Data),
+        ] {
+            let error = Error::from(error);
+            assert_eq!(error.kind(), kind, "{error}");
+        }
+    }
+}

@@ -101,15 +101,37 @@ fn results_code(error: &ResultsError) -> u8 {
 }
 
 fn client_code(error: &celeriac_client::Error) -> u8 {
-    use celeriac_client::Error as E;
-    match error {
-        E::Send { source, .. } => broker_code(source),
+    use celeriac_client::ClientErrorKind as Kind;
+    match error.kind() {
+        Kind::NotSent(source) => broker_code(source),
         // What is invalid for the store is what it was given, not how it is configured: it is connected.
-        E::Revoke(ResultsError::Invalid { .. }) => exit::DATA,
-        E::Results(error) | E::Revoke(error) => results_code(error),
-        E::Failed { .. } | E::Revoked { .. } | E::NotRun { .. } | E::Timeout { .. } => exit::TASK_FAILED,
-        E::NoResults | E::NoRevocations => exit::CONFIG,
-        E::Encode { .. } | E::Call { .. } | E::NoReply { .. } | E::Decode { .. } => exit::DATA,
-        _ => exit::INTERNAL,
+        Kind::NotRevoked(ResultsError::Invalid { .. }) => exit::DATA,
+        Kind::Results(source) | Kind::NotRevoked(source) | Kind::NotWritten(source) => results_code(source),
+        Kind::TaskEnded | Kind::Timeout => exit::TASK_FAILED,
+        Kind::NoStore => exit::CONFIG,
+        Kind::NoOutcome | Kind::Data => exit::DATA,
+        Kind::Closed => exit::INTERNAL,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_error_of_the_client_is_taken_for_one_that_should_not_happen() {
+        use celeriac_client::Error as E;
+        let id = || "t".to_owned();
+        let lost = || ResultsError::Unreachable { url: id(), source: "gone".into() };
+        for (error, code) in [
+            (E::ToAll { id: id() }, exit::DATA),
+            (E::Outbox { task: id(), source: lost() }, exit::UNAVAILABLE),
+            (E::Key { task: id(), source: lost() }, exit::UNAVAILABLE),
+            (E::NoOutbox { task: id() }, exit::CONFIG),
+            (E::NoKeys { task: id() }, exit::CONFIG),
+        ] {
+            let error = Error::from(error);
+            assert_eq!(error.exit_code(), code, "{error}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use celeriac_protocol::failure::RevokeReason;
 use celeriac_protocol::{Failure, State};
 
 /// A result of this crate.
@@ -154,15 +155,60 @@ pub enum Awaited {
     ReplyToAnother,
 }
 
+/// The kinds of a client's [`Error`], by what can be done about them.
+#[derive(Debug, Clone, Copy)]
+pub enum ClientErrorKind<'a> {
+    /// The task was not sent, or that cannot be known.
+    NotSent(&'a celeriac_broker::Error),
+    /// The store of results did not take what sends the task: the row of the outbox, or the idempotency key.
+    NotWritten(&'a celeriac_results::Error),
+    /// The tasks may be revoked or not.
+    NotRevoked(&'a celeriac_results::Error),
+    /// The store of results cannot answer.
+    Results(&'a celeriac_results::Error),
+    /// The configuration has no store of results that can do it.
+    NoStore,
+    /// The task ended without a result.
+    TaskEnded,
+    /// The task did not end in time.
+    Timeout,
+    /// The task has no outcome that can be awaited.
+    NoOutcome,
+    /// The call or its result does not have the expected shape.
+    Data,
+    /// The client was closed.
+    Closed,
+}
+
 impl Error {
-    /// What it is for a sender that a task ended in this state, which is no success.
+    /// Returns the error of a task that ended in this state, which is no success.
     pub fn of_end(id: String, state: State, failure: Option<Failure>) -> Self {
-        match (state, failure.map(Box::new)) {
+        let failure = failure.map(Box::new);
+        match (state, failure) {
             (State::Failure, Some(failure)) => Self::Failed { id, failure },
-            (State::Revoked, Some(failure)) if failure.message != "expired" => {
-                Self::Revoked { id, terminated: failure.message == "terminated" }
-            }
+            (State::Revoked, Some(failure)) => match failure.revoke_reason() {
+                Some(RevokeReason::Expired) => Self::NotRun { id, state, failure: Some(failure) },
+                reason => Self::Revoked { id, terminated: reason == Some(RevokeReason::Terminated) },
+            },
             (state, failure) => Self::NotRun { id, state, failure },
+        }
+    }
+
+    /// Returns what kind of error it is, with its cause where that says more.
+    pub fn kind(&self) -> ClientErrorKind<'_> {
+        match self {
+            Self::Send { source, .. } => ClientErrorKind::NotSent(source),
+            Self::Outbox { source, .. } | Self::Key { source, .. } => ClientErrorKind::NotWritten(source),
+            Self::Revoke(source) => ClientErrorKind::NotRevoked(source),
+            Self::Results(source) => ClientErrorKind::Results(source),
+            Self::NoOutbox { .. } | Self::NoKeys { .. } | Self::NoResults | Self::NoRevocations => {
+                ClientErrorKind::NoStore
+            }
+            Self::Failed { .. } | Self::Revoked { .. } | Self::NotRun { .. } => ClientErrorKind::TaskEnded,
+            Self::Timeout { .. } => ClientErrorKind::Timeout,
+            Self::NoReply { .. } | Self::ToAll { .. } => ClientErrorKind::NoOutcome,
+            Self::Encode { .. } | Self::Call { .. } | Self::Decode { .. } => ClientErrorKind::Data,
+            Self::Closed => ClientErrorKind::Closed,
         }
     }
 
@@ -205,5 +251,33 @@ impl Error {
             }),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revoked_task_is_told_from_one_that_was_terminated_and_one_that_expired() {
+        let end = |failure: Failure| Error::of_end("t".to_owned(), State::Revoked, Some(failure));
+        let of = |reason| end(Failure::revoked(reason));
+        assert!(matches!(of(RevokeReason::Revoked), Error::Revoked { terminated: false, .. }));
+        assert!(matches!(of(RevokeReason::Terminated), Error::Revoked { terminated: true, .. }));
+        assert!(matches!(of(RevokeReason::Expired), Error::NotRun { state: State::Revoked, failure: Some(_), .. }));
+        // An error of another class that happens to say the same.
+        assert!(matches!(end(Failure::new("Other", "expired")), Error::Revoked { terminated: false, .. }));
+    }
+
+    #[test]
+    fn each_error_is_of_the_kind_that_says_what_to_do() {
+        let id = || "t".to_owned();
+        assert!(matches!(Error::ToAll { id: id() }.kind(), ClientErrorKind::NoOutcome));
+        assert!(matches!(Error::NoReply { id: id() }.kind(), ClientErrorKind::NoOutcome));
+        assert!(matches!(Error::NoRevocations.kind(), ClientErrorKind::NoStore));
+        assert!(matches!(Error::Revoked { id: id(), terminated: true }.kind(), ClientErrorKind::TaskEnded));
+        let lost = || celeriac_results::Error::Closed;
+        assert!(matches!(Error::Revoke(lost()).kind(), ClientErrorKind::NotRevoked(_)));
+        assert!(matches!(Error::Key { task: id(), source: lost() }.kind(), ClientErrorKind::NotWritten(_)));
     }
 }

@@ -33,7 +33,7 @@ mod options;
 pub use call::{Call, CallOptions, Follow, Relations};
 pub use chain::Chain;
 pub use client::{Client, Lineage};
-pub use error::{Awaited, Error, Result};
+pub use error::{Awaited, ClientErrorKind, Error, Result};
 pub use handle::TaskHandle;
 pub use options::{ClientOptions, HeaderStyle};
 pub use revoke::Revoke;

@@ -19,7 +19,45 @@ pub struct Failure {
     pub trace: Option<String>,
 }
 
+/// Why a task was revoked. Celery carries it as the argument of `TaskRevokedError`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RevokeReason {
+    /// It was revoked before it began.
+    Revoked,
+    /// It was ended while it ran.
+    Terminated,
+    /// Its time to start had passed.
+    Expired,
+}
+
+impl RevokeReason {
+    const ALL: [Self; 3] = [Self::Revoked, Self::Terminated, Self::Expired];
+
+    /// Returns Celery's word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::Terminated => "terminated",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// The class by which Celery says that a task was revoked.
+const REVOKED: &str = "TaskRevokedError";
+
 impl Failure {
+    /// The error of a task that was revoked.
+    pub fn revoked(reason: RevokeReason) -> Self {
+        Self::new(REVOKED, reason.as_str())
+    }
+
+    /// Returns why the task was revoked, where this is the error of one that was.
+    pub fn revoke_reason(&self) -> Option<RevokeReason> {
+        let is_revoked = self.kind == REVOKED;
+        RevokeReason::ALL.into_iter().find(|reason| is_revoked && self.message == reason.as_str())
+    }
+
     /// An error without causes.
     pub fn new(kind: impl Into<String>, message: impl Into<String>) -> Self {
         Self { kind: kind.into(), module: None, message: message.into(), trace: None }
