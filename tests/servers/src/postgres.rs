@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rcgen::CertifiedKey;
 
 use crate::guard::Ending;
 use crate::hosted::Hosted;
@@ -20,6 +21,10 @@ use crate::wait::{patiently, until};
 const TOOL: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(60);
 const USER: &str = "postgres";
+
+/// Files beside the data, by which the server speaks TLS.
+const CERTIFICATE: &str = "server.crt";
+const KEY: &str = "server.key";
 
 /// Whether a commit waits for the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,8 +64,8 @@ impl PostgresSpec {
     }
 }
 
-/// A Postgres server with its own folder and port. The superuser is `postgres`, without a password; dropping it shuts it
-/// down and removes its data.
+/// A Postgres server with its own folder and port, which speaks TLS. The superuser is `postgres`, without a password;
+/// dropping it shuts it down and removes its data.
 #[derive(Debug)]
 pub struct PostgresNode {
     installation: PostgresInstallation,
@@ -224,7 +229,25 @@ impl PostgresNode {
         if self.spec.durability == Durability::Fast {
             command.arg("--no-sync");
         }
-        run(&mut command, TOOL).map(drop)
+        run(&mut command, TOOL)?;
+        self.create_certificate()
+    }
+
+    /// A certificate that nobody knows, as Debian's packages make one: with `sslmode=prefer` every client takes TLS.
+    fn create_certificate(&self) -> Result<()> {
+        let names = ["localhost", "127.0.0.1"].map(str::to_owned);
+        let CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(names)?;
+        for (name, pem) in [(CERTIFICATE, cert.pem()), (KEY, signing_key.serialize_pem())] {
+            let file = self.data().join(name);
+            fs::write(&file, pem)?;
+            // The server refuses a key that others can read.
+            fs::set_permissions(&file, Permissions::from_mode(0o600))?;
+            if let Some(Account { user, group }) = self.account {
+                chown(&file, Some(user), Some(group))
+                    .context("cannot give the certificate to the user that Postgres runs as")?;
+            }
+        }
+        Ok(())
     }
 
     fn settings(&self) -> Vec<String> {
@@ -235,6 +258,9 @@ impl PostgresNode {
             "max_connections=300".to_owned(),
             "timezone=UTC".to_owned(),
             "log_timezone=UTC".to_owned(),
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={CERTIFICATE}"),
+            format!("ssl_key_file={KEY}"),
         ];
         if self.spec.durability == Durability::Fast {
             settings.extend(["fsync=off", "synchronous_commit=off", "full_page_writes=off"].map(str::to_owned));
