@@ -5,8 +5,6 @@ use std::time::Duration;
 use celeriac_servers::RabbitNode;
 use celeriac_tests::{Bed, Program};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
-
 fn variables(url: &str) -> [(&'static str, String); 2] {
     [("CELERIAC__BROKER__URL", url.to_owned()), ("CELERIAC__RESULTS__URL", "none".to_owned())]
 }
@@ -27,7 +25,7 @@ async fn refused_credentials_and_a_missing_virtual_host_end_the_program_and_are_
         (&format!("{wrong_password},{no_vhost}"), "refused access"),
     ] {
         for verb in [&["worker"][..], &["call", "test.note", "-a", "[1]"]] {
-            let mut program = Program::start(PROGRAM, verb, &variables(url));
+            let mut program = Program::start(verb, &variables(url));
             let code = program.exit_code(Duration::from_secs(60)).await;
             let said = program.rest().await;
             assert_eq!(code, 77, "{verb:?} {said}");
@@ -43,9 +41,9 @@ async fn a_node_that_refuses_or_is_down_does_not_hide_one_that_is_good() {
     let bed = Bed::new().await;
     let refuses = bed.amqp_url().replace("guest:guest@", "guest:nonsense@");
     let variables = variables(&format!("{refuses},{NOBODY},{}", bed.amqp_url()));
-    let mut worker = Program::start(PROGRAM, &["worker", "-l", "info"], &variables);
+    let mut worker = Program::start(&["worker", "-l", "info"], &variables);
     worker.says("ready").await;
-    let mut call = Program::start(PROGRAM, &["call", "test.note", "-a", "[1]", "--id", "n-1"], &variables);
+    let mut call = Program::start(&["call", "test.note", "-a", "[1]", "--id", "n-1"], &variables);
     assert_eq!(call.exit_code(Duration::from_secs(60)).await, 0, "{}", call.output());
     worker.says("test.note[n-1] succeeded").await;
     worker.signal("TERM");
@@ -60,7 +58,7 @@ async fn while_one_node_is_down_a_refusal_by_another_is_told_and_not_the_end() {
     let node = RabbitNode::start().unwrap();
     node.kill().unwrap();
     let variables = variables(&format!("{refuses},{}", node.url()));
-    let mut worker = Program::start(PROGRAM, &["worker", "-l", "info"], &variables);
+    let mut worker = Program::start(&["worker", "-l", "info"], &variables);
     worker.says("refused access").await;
     node.restart().unwrap();
     worker.says("ready").await;
@@ -73,7 +71,7 @@ async fn while_one_node_is_down_a_refusal_by_another_is_told_and_not_the_end() {
 async fn a_caller_waits_for_an_absent_broker_until_its_deadline() {
     let [url, results] = variables(NOBODY);
     let variables = [url, results, ("CELERIAC__BROKER__PUBLISH_TIMEOUT", "1s".to_owned())];
-    let mut call = Program::start(PROGRAM, &["call", "test.note", "-a", "[1]"], &variables);
+    let mut call = Program::start(&["call", "test.note", "-a", "[1]"], &variables);
     let code = call.exit_code(Duration::from_secs(60)).await;
     let said = call.rest().await;
     assert_eq!(code, 69, "{said}");
@@ -85,11 +83,11 @@ async fn a_worker_that_starts_before_its_broker_waits_for_it() {
     let node = RabbitNode::start().unwrap();
     node.kill().unwrap();
     let variables = variables(&node.url());
-    let mut worker = Program::start(PROGRAM, &["worker", "-l", "info"], &variables);
+    let mut worker = Program::start(&["worker", "-l", "info"], &variables);
     worker.says("no connection to").await;
     node.restart().unwrap();
     worker.says("ready").await;
-    let mut call = Program::start(PROGRAM, &["call", "test.note", "-a", "[1]", "--id", "w-1"], &variables);
+    let mut call = Program::start(&["call", "test.note", "-a", "[1]", "--id", "w-1"], &variables);
     assert_eq!(call.exit_code(Duration::from_secs(60)).await, 0, "{}", call.output());
     worker.says("test.note[w-1] succeeded").await;
     worker.signal("TERM");

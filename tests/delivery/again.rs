@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use celeriac::prelude::*;
-use celeriac_tests::wait::eventually;
-use celeriac_tests::{Bed, Peer, Running};
-use lapin::options::{BasicGetOptions, BasicNackOptions};
+use celeriac_tests::{Bed, Peer, eventually};
 use lapin::types::{AMQPValue, FieldTable};
 
 /// How often the task has run.
@@ -29,22 +27,15 @@ async fn redeliver(peer: &Peer, id: &str) {
         .with_content_type("application/json".into())
         .with_delivery_mode(2);
     peer.put("celeriac", properties, b"[[],{},{}]").await;
-    let taken = eventually(
-        "the copy stands on the queue",
-        async || peer.channel().basic_get("celeriac".into(), BasicGetOptions::default()).await.unwrap(),
-        Option::is_some,
-    )
-    .await;
-    let back = BasicNackOptions { requeue: true, multiple: false };
-    peer.channel().basic_nack(taken.unwrap().delivery.delivery_tag, back).await.unwrap();
+    let give_back = async || peer.give_back("celeriac").await;
+    eventually("the copy stands on the queue", give_back, |stood| *stood).await;
 }
 
-#[tokio::test]
-async fn a_redelivery_after_a_recorded_success_is_not_a_second_run() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn a_redelivery_after_a_recorded_success_is_not_a_second_run(bed: Bed) {
     let runs = Arc::new(Runs::default());
-    let app = bed.program(tasks![count]).shared(Arc::clone(&runs)).build().unwrap();
-    let running = Running::start(&app).await;
+    let program = || bed.program(tasks![count]).shared(Arc::clone(&runs));
+    let running = bed.start(program()).await;
     let handle = count().submit(&running.client).await.unwrap();
     assert_eq!(handle.get().await.unwrap(), 1);
     let id = handle.id().to_owned();
@@ -53,11 +44,10 @@ async fn a_redelivery_after_a_recorded_success_is_not_a_second_run() {
     let peer = bed.peer().await;
     redeliver(&peer, &id).await;
     redeliver(&peer, "of which nothing is recorded").await;
-    let running = Running::start(&app).await;
+    let running = bed.start(program()).await;
     let other = running.client.handle::<u32>("of which nothing is recorded");
     assert_eq!(other.get().await.unwrap(), 2, "a redelivery whose outcome nobody recorded does run");
     running.stop().await;
     assert_eq!(peer.ready("celeriac").await, 0, "both are acknowledged");
     assert_eq!(runs.0.load(Ordering::Relaxed), 2);
-    bed.clear().await;
 }

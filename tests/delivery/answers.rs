@@ -5,8 +5,8 @@ use std::time::Duration;
 use celeriac::Value;
 use celeriac::prelude::*;
 use celeriac_protocol::{BigInt, Body};
+use celeriac_tests::Bed;
 use celeriac_tests::peer::Found;
-use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use serde_json::{Value as Json, json};
 
@@ -45,18 +45,12 @@ async fn quiet() -> TaskResult<u32> {
     Ok(1)
 }
 
-async fn stage() -> Stage {
-    let stage = Stage::with(|program| program.tasks(tasks![odd, family, quiet])).await;
+async fn stage(bed: &Bed) -> Stage {
+    let stage = Stage::with(bed, |program| program.tasks(tasks![odd, family, quiet])).await;
     for queue in ["replies", "others"] {
-        declare(&stage, queue).await;
+        stage.peer.declare_replies(queue).await;
     }
     stage
-}
-
-async fn declare(stage: &Stage, queue: &str) {
-    // As Celery declares it, but for its being exclusive: the queue is its owner's alone.
-    let options = QueueDeclareOptions { auto_delete: true, ..QueueDeclareOptions::default() };
-    stage.peer.channel().queue_declare(queue.into(), options, FieldTable::default()).await.unwrap();
 }
 
 /// What the answers say, once there are so many.
@@ -84,9 +78,9 @@ fn exception(kind: &str, message: &str, module: &str) -> Json {
     json!({"exc_type": kind, "exc_message": [message], "exc_module": module})
 }
 
-#[tokio::test]
-async fn a_success_is_answered_with_its_result_and_its_children_and_stands_in_a_row_too() {
-    let stage = stage().await;
+#[celeriac_tests::test]
+async fn a_success_is_answered_with_its_result_and_its_children_and_stands_in_a_row_too(bed: Bed) {
+    let stage = stage(&bed).await;
     let link = json!({"callbacks": [{"task": "t.see"}], "chain": [{"task": "t.see", "options": {"task_id": "next"}}]});
     let letter = Letter::new("t.add", "one", &json!([])).carrying(&json!([1, 2]), &link);
     let letter =
@@ -105,12 +99,12 @@ async fn a_success_is_answered_with_its_result_and_its_children_and_stands_in_a_
     assert_eq!((row.state, row.result.as_deref()), (State::Success, Some("3")));
     let between = done.duration_since(row.finished_at.unwrap()).abs();
     assert!(between < jiff::SignedDuration::from_secs(30), "{between}");
-    stage.clear().await;
+    stage.finish().await;
 }
 
-#[tokio::test]
-async fn a_retry_is_answered_and_so_is_the_success_after_it_with_what_the_task_has_sent() {
-    let stage = stage().await;
+#[celeriac_tests::test]
+async fn a_retry_is_answered_and_so_is_the_success_after_it_with_what_the_task_has_sent(bed: Bed) {
+    let stage = stage(&bed).await;
     asked("t.family", "one", &json!([])).put(&stage.peer).await;
     let answers = answers(&stage, "replies", 2).await;
     let (first, second) = (&answers[0].1, &answers[1].1);
@@ -121,12 +115,12 @@ async fn a_retry_is_answered_and_so_is_the_success_after_it_with_what_the_task_h
     let children: Vec<_> = second["result"].as_array().unwrap().iter().map(tuple).collect();
     assert_eq!((children.len(), &second["children"]), (2, &Json::from(children.clone())));
     stage.seen(2).await;
-    stage.clear().await;
+    stage.finish().await;
 }
 
-#[tokio::test]
-async fn what_does_not_succeed_is_answered_with_an_exception_that_python_knows() {
-    let stage = stage().await;
+#[celeriac_tests::test]
+async fn what_does_not_succeed_is_answered_with_an_exception_that_python_knows(bed: Bed) {
+    let stage = stage(&bed).await;
     let expired = asked("t.add", "expired", &json!([1, 2])).header("expires", &json!("2026-01-01T00:00:00+00:00"));
     let cases = [
         (asked("t.fail", "fails", &json!([1])), "FAILURE", "ValueError", "no good: 1", "builtins"),
@@ -151,23 +145,23 @@ async fn what_does_not_succeed_is_answered_with_an_exception_that_python_knows()
             if kind == "NotRegistered" { "no task is named `t.nope` here; the nearest is `t.see`" } else { message };
         assert_eq!((row.state.as_str(), recorded.as_str()), (status, told));
     }
-    stage.clear().await;
+    stage.finish().await;
 }
 
-#[tokio::test]
-async fn an_exhausted_task_is_answered_at_each_attempt_and_at_its_end() {
-    let stage = stage().await;
+#[celeriac_tests::test]
+async fn an_exhausted_task_is_answered_at_each_attempt_and_at_its_end(bed: Bed) {
+    let stage = stage(&bed).await;
     asked("t.flaky", "one", &json!([99])).put(&stage.peer).await;
     let told: Vec<_> = answers(&stage, "replies", 3).await.into_iter().map(|(_, meta)| meta).collect();
     let statuses: Vec<_> = told.iter().map(|meta| meta["status"].as_str().unwrap()).collect();
     assert_eq!(statuses, ["RETRY", "RETRY", "FAILURE"]);
     assert_eq!(told[2]["result"], exception("TaskError", "attempt 3 failed", "celeriac"));
-    stage.clear().await;
+    stage.finish().await;
 }
 
-#[tokio::test]
-async fn nobody_is_answered_whose_result_is_ignored() {
-    let stage = stage().await;
+#[celeriac_tests::test(real)]
+async fn nobody_is_answered_whose_result_is_ignored(bed: Bed) {
+    let stage = stage(&bed).await;
     asked("t.quiet", "declared", &json!([])).put(&stage.peer).await;
     asked("t.see", "asked", &json!([1])).header("ignore_result", &json!(true)).put(&stage.peer).await;
     asked("t.quiet", "wanted", &json!([])).header("ignore_result", &json!(false)).put(&stage.peer).await;
@@ -180,31 +174,31 @@ async fn nobody_is_answered_whose_result_is_ignored() {
         .await
         .unwrap();
     assert_eq!((rows, peer.ready("replies").await), (vec!["wanted".to_owned()], 0));
-    stage.clear().await;
+    stage.finish().await;
 }
 
-#[tokio::test]
-async fn a_caller_who_has_left_does_not_hold_the_task_up() {
-    let stage = stage().await;
+#[celeriac_tests::test]
+async fn a_caller_who_has_left_does_not_hold_the_task_up(bed: Bed) {
+    let stage = stage(&bed).await;
     Letter::new("t.see", "one", &json!([1])).reply_to("gone", Some("one")).put(&stage.peer).await;
     Letter::new("t.fail", "two", &json!([1])).reply_to("gone", Some("two")).put(&stage.peer).await;
     assert_eq!((stage.row("one").await.state, stage.row("two").await.state), (State::Success, State::Failure));
     assert_eq!(stage.peer.ready("celeriac.dead").await, 0);
-    assert_eq!(stage.clear().await.len(), 1, "both are acknowledged, and ran once");
+    assert_eq!(stage.finish().await.len(), 1, "both are acknowledged, and ran once");
 }
 
-#[tokio::test]
-async fn an_answer_bears_the_id_where_the_caller_gave_no_other_word() {
-    let stage = stage().await;
+#[celeriac_tests::test]
+async fn an_answer_bears_the_id_where_the_caller_gave_no_other_word(bed: Bed) {
+    let stage = stage(&bed).await;
     let letter = Letter::new("t.add", "one", &json!([1, 2])).reply_to("replies", None);
     let (found, meta) = answer(&stage, letter).await;
     assert_eq!((found.correlation_id.as_deref(), &meta["result"]), (Some("one"), &json!(3)));
-    stage.clear().await;
+    stage.finish().await;
 }
 
-#[tokio::test]
-async fn a_result_is_written_as_celery_writes_what_json_has_no_word_for() {
-    let stage = stage().await;
+#[celeriac_tests::test]
+async fn a_result_is_written_as_celery_writes_what_json_has_no_word_for(bed: Bed) {
+    let stage = stage(&bed).await;
     let cases = [
         ("nan", r#""result": NaN"#),
         ("infinity", r#""result": -Infinity"#),
@@ -219,12 +213,12 @@ async fn a_result_is_written_as_celery_writes_what_json_has_no_word_for() {
         let spaced = |text: &str| text.replace(' ', "");
         assert!(spaced(&text).contains(&spaced(expected)), "{which}: {text}");
     }
-    stage.clear().await;
+    stage.finish().await;
 }
 
-#[tokio::test]
-async fn a_chain_that_fails_answers_the_callers_of_its_later_steps() {
-    let stage = stage().await;
+#[celeriac_tests::test]
+async fn a_chain_that_fails_answers_the_callers_of_its_later_steps(bed: Bed) {
+    let stage = stage(&bed).await;
     let step = |id: &str, reply_to: &str| json!({"task": "t.see", "options": {"task_id": id, "reply_to": reply_to}});
     // The other way round: the next step is the last.
     let chain = json!({"chain": [step("c-4", "gone"), step("c-3", "others"), step("c-2", "replies")]});
@@ -238,14 +232,13 @@ async fn a_chain_that_fails_answers_the_callers_of_its_later_steps() {
         assert_eq!(meta["result"], exception("ValueError", "no good: 1", "builtins"));
     }
     assert_eq!(stage.end("c-4").await.0, State::Failure);
-    assert_eq!(stage.clear().await, []);
+    assert_eq!(stage.finish().await, []);
 }
 
-#[tokio::test]
-async fn a_client_that_takes_replies_hears_of_a_chain_and_needs_no_store() {
-    let stage = stage().await;
-    let program = stage.bed.program([]).set("results.url", "rpc://");
-    let client = program.build().unwrap().client().await.unwrap();
+#[celeriac_tests::test]
+async fn a_client_that_takes_replies_hears_of_a_chain_and_needs_no_store(bed: Bed) {
+    let stage = stage(&bed).await;
+    let client = bed.client(bed.program([]).set("results.url", "rpc://")).await;
     let body = Body { args: vec![Value::Int(1), Value::Int(2)], ..Body::default() };
     let first = Signature { args: body.args, ..Signature::new("t.add") };
     let good = Chain::new(first.clone()).then(Signature::new("t.add").arg(3_i64));
@@ -254,6 +247,5 @@ async fn a_client_that_takes_replies_hears_of_a_chain_and_needs_no_store() {
     let failed = bad.submit(&client).await.unwrap().get_within(Duration::from_secs(30)).await;
     let celeriac_client::Error::Failed { failure, .. } = failed.unwrap_err() else { panic!("no failure") };
     assert_eq!((failure.kind.as_str(), failure.message.as_str()), ("ValueError", "no good: 3"));
-    client.close().await;
-    assert_eq!(stage.clear().await, []);
+    assert_eq!(stage.finish().await, []);
 }

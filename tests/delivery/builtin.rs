@@ -1,6 +1,7 @@
 //! Celery's own tasks, which a shared queue may carry.
 
 use celeriac::prelude::*;
+use celeriac_tests::Bed;
 use serde_json::{Value as Json, json};
 
 use crate::letter::Letter;
@@ -12,8 +13,8 @@ fn sum(a: i64, #[default(0)] b: i64) -> TaskResult<i64> {
     Ok(a + b)
 }
 
-async fn stage() -> Stage {
-    Stage::with(|program| program.tasks(tasks![sum])).await
+async fn stage(bed: &Bed) -> Stage {
+    Stage::with(bed, |program| program.tasks(tasks![sum])).await
 }
 
 /// A built-in task with arguments by name, as Celery calls them.
@@ -38,9 +39,9 @@ fn members(result: &Json, group: Option<&str>) -> Vec<String> {
     tuples.iter().map(|tuple| tuple[0][0].as_str().unwrap().to_owned()).collect()
 }
 
-#[tokio::test]
-async fn ping_and_accumulate_answer_as_celerys_do() {
-    let stage = stage().await;
+#[celeriac_tests::test]
+async fn ping_and_accumulate_answer_as_celerys_do(bed: Bed) {
+    let stage = stage(&bed).await;
     assert_eq!(end(&stage, letter("celery.ping", "ping", &json!([]), &json!({})), "ping").await, json!("pong"));
     let all = letter("celery.accumulate", "all", &json!([1, "two", [3]]), &json!({}));
     assert_eq!(end(&stage, all, "all").await, json!([1, "two", [3]]));
@@ -48,12 +49,12 @@ async fn ping_and_accumulate_answer_as_celerys_do() {
     assert_eq!(end(&stage, second, "second").await, json!("two"));
     let last = letter("celery.accumulate", "last", &json!([1, "two", [3]]), &json!({"index": -1}));
     assert_eq!(end(&stage, last, "last").await, json!([3]));
-    stage.clear().await;
+    stage.finish().await;
 }
 
-#[tokio::test]
-async fn map_and_starmap_call_async_and_blocking_tasks() {
-    let stage = stage().await;
+#[celeriac_tests::test]
+async fn map_and_starmap_call_async_and_blocking_tasks(bed: Bed) {
+    let stage = stage(&bed).await;
     let task = |name: &str| json!({"task": name, "args": [], "kwargs": {}, "options": {}, "subtask_type": null});
     let pairs = json!([[1, 2], [3, 4]]);
     let cases = [
@@ -70,12 +71,12 @@ async fn map_and_starmap_call_async_and_blocking_tasks() {
         let kwargs = json!({"task": task(name), "it": items});
         assert_eq!(end(&stage, letter(which, &id, &json!([]), &kwargs), &id).await, expected, "{which} {name} {items}");
     }
-    assert_eq!(stage.clear().await.len(), 3);
+    assert_eq!(stage.finish().await.len(), 3);
 }
 
-#[tokio::test]
-async fn chunks_are_run_each_for_itself_and_add_up() {
-    let stage = stage().await;
+#[celeriac_tests::test]
+async fn chunks_are_run_each_for_itself_and_add_up(bed: Bed) {
+    let stage = stage(&bed).await;
     let items: Vec<Json> = (0..10).map(|number| json!([number, 100])).collect();
     let kwargs = json!({"task": {"task": "t.add"}, "it": items, "n": 4});
     let sent = end(&stage, letter("celery.chunks", "one", &json!([]), &kwargs), "one").await;
@@ -89,12 +90,12 @@ async fn chunks_are_run_each_for_itself_and_add_up() {
     }
     assert_eq!(all.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 2]);
     assert_eq!(all.concat(), (100..110).collect::<Vec<_>>());
-    stage.clear().await;
+    stage.finish().await;
 }
 
-#[tokio::test]
-async fn a_group_that_was_left_to_a_worker_is_sent() {
-    let stage = stage().await;
+#[celeriac_tests::test]
+async fn a_group_that_was_left_to_a_worker_is_sent(bed: Bed) {
+    let stage = stage(&bed).await;
     let tasks =
         json!([{"task": "t.see", "args": ["a"], "options": {"task_id": "m-1"}}, {"task": "t.see", "args": ["b"]}]);
     let kwargs = json!({"tasks": tasks, "result": [["g", null], []], "group_id": "g", "partial_args": [7]});
@@ -102,7 +103,7 @@ async fn a_group_that_was_left_to_a_worker_is_sent() {
     let ids = members(&sent, Some("g"));
     assert_eq!((ids.len(), ids[0].as_str()), (2, "m-1"));
     stage.seen(2).await;
-    let mut calls = stage.clear().await;
+    let mut calls = stage.finish().await;
     calls.sort_by_key(|call| call.index);
     for (index, call) in calls.iter().enumerate() {
         assert_eq!((&call.id, call.index, call.group.as_deref()), (&ids[index], Some(index as i64), Some("g")));
@@ -111,9 +112,9 @@ async fn a_group_that_was_left_to_a_worker_is_sent() {
     assert_eq!((&calls[0].given.1, &calls[1].given.1, calls.len()), (&json!("a"), &json!("b"), 2));
 }
 
-#[tokio::test]
-async fn a_clean_up_deletes_what_is_older_than_it_is_kept_and_nothing_else() {
-    let stage = stage().await;
+#[celeriac_tests::test(real)]
+async fn a_clean_up_deletes_what_is_older_than_it_is_kept_and_nothing_else(bed: Bed) {
+    let stage = stage(&bed).await;
     for id in ["old", "young"] {
         end(&stage, letter("celery.ping", id, &json!([]), &json!({})), id).await;
     }
@@ -129,12 +130,12 @@ async fn a_clean_up_deletes_what_is_older_than_it_is_kept_and_nothing_else() {
         .await
         .unwrap();
     assert_eq!(left, ["clean", "young"]);
-    stage.clear().await;
+    stage.finish().await;
 }
 
-#[tokio::test]
-async fn what_is_not_served_is_dead_lettered_and_says_why() {
-    let stage = stage().await;
+#[celeriac_tests::test]
+async fn what_is_not_served_is_dead_lettered_and_says_why(bed: Bed) {
+    let stage = stage(&bed).await;
     let names = ["celery.chain", "celery.chord", "celery.chord_unlock"];
     for name in names {
         letter(name, name, &json!([]), &json!({})).put(&stage.peer).await;
@@ -146,5 +147,5 @@ async fn what_is_not_served_is_dead_lettered_and_says_why() {
         let (state, failure) = stage.end(name).await;
         assert_eq!((state, failure.unwrap().kind.as_str()), (State::Failure, "NotImplementedError"), "{name}");
     }
-    stage.clear().await;
+    stage.finish().await;
 }

@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use celeriac_tests::{Bed, Program};
 
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
-
 pub(crate) async fn run(arguments: &[&str], variables: &[(&str, String)]) -> (i32, String) {
-    let mut program = Program::start(PROGRAM, arguments, variables);
+    let mut program = Program::start(arguments, variables);
     let code = program.exit_code(Duration::from_secs(60)).await;
     (code, program.rest().await)
 }
@@ -21,7 +19,7 @@ pub(crate) fn write(folder: &Path, name: &str, text: &str) {
 async fn a_task_is_called_awaited_and_looked_up() {
     let bed = Bed::new().await;
     let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
-    let mut worker = Program::start(PROGRAM, &["worker", "-l", "info"], &variables);
+    let mut worker = Program::start(&["worker", "-l", "info"], &variables);
     worker.says("ready").await;
     let (code, said) = run(&["call", "test.note", "-a", "[42]", "--id", "a-1", "--wait", "30s"], &variables).await;
     assert_eq!(code, 0, "{said}");
@@ -50,7 +48,7 @@ async fn a_task_is_called_awaited_and_looked_up() {
 async fn the_banner_says_what_runs_and_hides_the_password() {
     let bed = Bed::new().await;
     let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
-    let mut worker = Program::start(PROGRAM, &["worker", "-n", "w1@here", "-c", "3"], &variables);
+    let mut worker = Program::start(&["worker", "-n", "w1@here", "-c", "3"], &variables);
     worker.says("ready").await;
     let said = worker.output();
     for part in [
@@ -261,7 +259,7 @@ async fn a_queue_that_exists_otherwise_on_the_broker_is_named_with_both_values()
     write(folder.path(), "routes.yaml", "queues: { mail: { type: classic } }\n");
     let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
     let directory = folder.path().to_str().unwrap();
-    let mut first = Program::start(PROGRAM, &["worker", "--config", directory], &variables);
+    let mut first = Program::start(&["worker", "--config", directory], &variables);
     first.says("ready").await;
     first.signal("TERM");
     assert_eq!(first.exit_code(Duration::from_secs(20)).await, 0);

@@ -10,8 +10,6 @@ use lapin::types::{AMQPValue, FieldTable, LongString};
 use serde_json::{Value as Json, json};
 use tokio::io::AsyncWriteExt;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
-
 /// A virtual host, and the command line that works on it.
 pub(crate) struct Console {
     pub(crate) bed: Bed,
@@ -41,7 +39,7 @@ impl Console {
     }
 
     pub(crate) async fn run(&self, arguments: &[&str]) -> (i32, String) {
-        let mut program = Program::start(PROGRAM, &self.arguments(arguments), &self.variables);
+        let mut program = Program::start(&self.arguments(arguments), &self.variables);
         let code = program.exit_code(Duration::from_secs(60)).await;
         (code, program.rest().await)
     }
@@ -54,7 +52,8 @@ impl Console {
 
     async fn answered(&self, arguments: &[&str], answer: &str) -> (i32, String) {
         let arguments = self.arguments(arguments);
-        let (mut program, mut input) = Program::start_with_input(PROGRAM, &arguments, &self.variables);
+        let (mut program, mut input) =
+            Program::start_with_input(&celeriac_tests::program::path(), &arguments, &self.variables);
         input.write_all(answer.as_bytes()).await.unwrap();
         drop(input);
         let code = program.exit_code(Duration::from_secs(60)).await;
@@ -62,7 +61,7 @@ impl Console {
     }
 
     pub(crate) fn worker(&self) -> Program {
-        Program::start(PROGRAM, &self.arguments(&["worker", "-l", "info"]), &self.variables)
+        Program::start(&self.arguments(&["worker", "-l", "info"]), &self.variables)
     }
 
     pub(crate) async fn dead(&self, queue: &str, count: u32) {

@@ -2,6 +2,7 @@
 
 use celeriac::prelude::*;
 use celeriac::{Failure, Value};
+use celeriac_tests::Bed;
 use serde_json::{Value as Json, json};
 
 use crate::stage::{Call, Stage, add, fail, flaky, see, send};
@@ -22,26 +23,26 @@ fn given(calls: &[Call]) -> Vec<(Json, Json)> {
     given
 }
 
-#[tokio::test]
-async fn a_link_is_called_once_with_the_result_and_is_a_child() {
-    let stage = Stage::start().await;
+#[celeriac_tests::test]
+async fn a_link_is_called_once_with_the_result_and_is_a_child(bed: Bed) {
+    let stage = Stage::start(&bed).await;
     let task = add(1, 2).task_id("one").link(told("own"));
     assert_eq!(task.submit(stage.client()).await.unwrap().get().await.unwrap(), 3);
     let calls = stage.seen(1).await;
     let row = stage.row(&calls[0].id).await;
     assert_eq!((row.parent_id.as_deref(), row.root_id.as_deref()), (Some("one"), Some("one")));
-    let calls = stage.clear().await;
+    let calls = stage.finish().await;
     assert_eq!(given(&calls), [(json!(3), json!("own"))]);
     assert_eq!((kin(&calls[0]), calls[0].group.as_deref()), ((Some("one"), "one"), None));
 }
 
-#[tokio::test]
-async fn several_links_are_a_group_of_their_own() {
-    let stage = Stage::start().await;
+#[celeriac_tests::test]
+async fn several_links_are_a_group_of_their_own(bed: Bed) {
+    let stage = Stage::start(&bed).await;
     let task = add(1, 2).task_id("one").link(told("a")).link(told("b")).link(told("c"));
     task.submit(stage.client()).await.unwrap();
     stage.seen(3).await;
-    let mut calls = stage.clear().await;
+    let mut calls = stage.finish().await;
     calls.sort_by_key(|call| call.index);
     assert_eq!(calls.iter().map(|call| call.index).collect::<Vec<_>>(), [Some(0), Some(1), Some(2)]);
     assert_eq!(given(&calls), [(json!(3), json!("a")), (json!(3), json!("b")), (json!(3), json!("c"))]);
@@ -52,13 +53,13 @@ async fn several_links_are_a_group_of_their_own() {
     }
 }
 
-#[tokio::test]
-async fn a_link_that_is_a_chain_runs_all_its_steps() {
-    let stage = Stage::start().await;
+#[celeriac_tests::test]
+async fn a_link_that_is_a_chain_runs_all_its_steps(bed: Bed) {
+    let stage = Stage::start(&bed).await;
     let chain = Chain::new(Signature::new("t.add").arg(10_i64)).then(told("end")).link(told("after"));
     add(1, 2).task_id("one").link(chain.into()).submit(stage.client()).await.unwrap();
     stage.seen(2).await;
-    let calls = stage.clear().await;
+    let calls = stage.finish().await;
     assert_eq!(given(&calls), [(json!(13), json!("after")), (json!(13), json!("end"))]);
     let (parent, root) = kin(&calls[0]);
     assert_eq!(root, "one");
@@ -66,14 +67,14 @@ async fn a_link_that_is_a_chain_runs_all_its_steps() {
     assert_eq!(kin(&calls[1]), (Some(calls[0].id.as_str()), "one"));
 }
 
-#[tokio::test]
-async fn a_link_that_is_a_group_is_called_as_that_group_beside_the_other_links() {
-    let stage = Stage::start().await;
+#[celeriac_tests::test]
+async fn a_link_that_is_a_group_is_called_as_that_group_beside_the_other_links(bed: Bed) {
+    let stage = Stage::start(&bed).await;
     let members = Value::List(vec![told("a").into(), told("b").into()]);
     let group = Signature::new("celery.group").kwarg("tasks", members).option("task_id", "the-group");
     add(1, 2).task_id("one").link(group).link(told("alone")).submit(stage.client()).await.unwrap();
     stage.seen(3).await;
-    let calls = stage.clear().await;
+    let calls = stage.finish().await;
     let mut seen: Vec<_> = calls
         .iter()
         .map(|call| (call.given.1.as_str().unwrap(), call.group.as_deref(), call.index, kin(call)))
@@ -85,17 +86,17 @@ async fn a_link_that_is_a_group_is_called_as_that_group_beside_the_other_links()
     assert!(calls.iter().all(|call| call.given.0 == json!(3)));
 }
 
-#[tokio::test]
-async fn an_immutable_link_takes_nothing_of_its_caller() {
-    let stage = Stage::start().await;
+#[celeriac_tests::test]
+async fn an_immutable_link_takes_nothing_of_its_caller(bed: Bed) {
+    let stage = Stage::start(&bed).await;
     add(1, 2).link(told("own").immutable()).submit(stage.client()).await.unwrap();
     stage.seen(1).await;
-    assert_eq!(given(&stage.clear().await), [(json!("own"), Json::Null)]);
+    assert_eq!(given(&stage.finish().await), [(json!("own"), Json::Null)]);
 }
 
-#[tokio::test]
-async fn a_chain_hands_each_result_on_and_ends_with_the_last() {
-    let stage = Stage::start().await;
+#[celeriac_tests::test]
+async fn a_chain_hands_each_result_on_and_ends_with_the_last(bed: Bed) {
+    let stage = Stage::start(&bed).await;
     let step = |id, number: i64| Signature::new("t.add").arg(number).option("task_id", id);
     let first = add(1, 2).task_id("c-1").signature().unwrap();
     let chain = Chain::new(first).then(step("c-2", 3)).then(step("c-3", 4)).link(told("after"));
@@ -107,13 +108,13 @@ async fn a_chain_hands_each_result_on_and_ends_with_the_last() {
         assert!(row.root_id.is_none_or(|root| root == "c-1"), "{id}");
     }
     stage.seen(1).await;
-    let calls = stage.clear().await;
+    let calls = stage.finish().await;
     assert_eq!((given(&calls), kin(&calls[0])), (vec![(json!(10), json!("after"))], (Some("c-3"), "c-1")));
 }
 
-#[tokio::test]
-async fn a_chain_whose_second_step_fails_ends_with_its_error_and_calls_the_errbacks_once() {
-    let stage = Stage::start().await;
+#[celeriac_tests::test]
+async fn a_chain_whose_second_step_fails_ends_with_its_error_and_calls_the_errbacks_once(bed: Bed) {
+    let stage = Stage::start(&bed).await;
     let second = Signature::new("t.fail").option("task_id", "c-2");
     let third = told("third").option("task_id", "c-3");
     let chain = Chain::new(add(1, 2).task_id("c-1").signature().unwrap()).then(second).then(third);
@@ -130,7 +131,7 @@ async fn a_chain_whose_second_step_fails_ends_with_its_error_and_calls_the_errba
         assert_eq!((row.parent_id.as_deref(), row.root_id.as_deref()), (Some("c-2"), Some("c-1")), "{id}");
     }
     stage.seen(2).await;
-    let mut calls = stage.clear().await;
+    let mut calls = stage.finish().await;
     calls.sort_by_key(|call| call.index);
     assert_eq!(given(&calls), [(json!("c-2"), json!("errback")), (json!("c-2"), json!("other"))]);
     assert_eq!((calls[0].index, calls[1].index), (Some(0), Some(1)));
@@ -138,9 +139,9 @@ async fn a_chain_whose_second_step_fails_ends_with_its_error_and_calls_the_errba
     assert!(calls.iter().all(|call| kin(call) == (Some("c-2"), "c-1")));
 }
 
-#[tokio::test]
-async fn a_chain_whose_second_step_cannot_take_what_it_is_called_with_ends_with_that_error() {
-    let stage = Stage::start().await;
+#[celeriac_tests::test]
+async fn a_chain_whose_second_step_cannot_take_what_it_is_called_with_ends_with_that_error(bed: Bed) {
+    let stage = Stage::start(&bed).await;
     let second = Signature::new("t.add").arg("three").option("task_id", "c-2");
     let first = add(1, 2).task_id("c-1").signature().unwrap();
     let chain = Chain::new(first).then(second).then(told("third").option("task_id", "c-3")).on_error(told("errback"));
@@ -150,38 +151,38 @@ async fn a_chain_whose_second_step_cannot_take_what_it_is_called_with_ends_with_
     assert_eq!(stage.end("c-3").await, (state, failure), "who awaits the last step hears of it");
     assert_eq!(stage.dead(1).await[0].header("celeriac-dead-reason").as_deref(), Some("wrong-arguments"));
     stage.seen(1).await;
-    let calls = stage.clear().await;
+    let calls = stage.finish().await;
     assert_eq!((given(&calls), kin(&calls[0])), (vec![(json!("c-2"), json!("errback"))], (Some("c-2"), "c-1")));
 }
 
-#[tokio::test]
-async fn a_failure_calls_errbacks_alone_and_one_errback_is_a_group_too() {
-    let stage = Stage::start().await;
+#[celeriac_tests::test]
+async fn a_failure_calls_errbacks_alone_and_one_errback_is_a_group_too(bed: Bed) {
+    let stage = Stage::start(&bed).await;
     fail(json!(1)).task_id("one").link(told("link")).on_error(told("errback")).submit(stage.client()).await.unwrap();
     stage.seen(1).await;
-    let calls = stage.clear().await;
+    let calls = stage.finish().await;
     assert_eq!(given(&calls), [(json!("one"), json!("errback"))]);
     assert_eq!((calls[0].index, kin(&calls[0])), (Some(0), (Some("one"), "one")));
     assert!(calls[0].group.is_some());
 }
 
-#[tokio::test]
-async fn an_exhausted_task_is_dead_lettered_and_its_errback_called_once() {
-    let stage = Stage::start().await;
+#[celeriac_tests::test]
+async fn an_exhausted_task_is_dead_lettered_and_its_errback_called_once(bed: Bed) {
+    let stage = Stage::start(&bed).await;
     let task = flaky(99).task_id("one").link(told("link")).on_error(told("errback"));
     task.submit(stage.client()).await.unwrap();
     assert_eq!(stage.end("one").await.1, Some(Failure::new("TaskError", "attempt 3 failed")));
     let dead = stage.dead(1).await;
     assert_eq!(dead[0].header("celeriac-dead-reason").as_deref(), Some("exhausted"));
     stage.seen(4).await;
-    let calls = stage.clear().await;
+    let calls = stage.finish().await;
     assert_eq!(calls.len(), 4, "three attempts and one errback");
     assert_eq!((calls[3].given.clone(), kin(&calls[3])), ((json!("one"), json!("errback")), (Some("one"), "one")));
 }
 
-#[tokio::test]
-async fn what_follows_is_called_once_after_the_last_attempt_and_keeps_its_family() {
-    let stage = Stage::start().await;
+#[celeriac_tests::test]
+async fn what_follows_is_called_once_after_the_last_attempt_and_keeps_its_family(bed: Bed) {
+    let stage = Stage::start(&bed).await;
     let second = Signature::new("t.flaky").option("task_id", "c-2").link(told("link")).on_error(told("errback"));
     let first = add(1, 2).task_id("c-1").signature().unwrap();
     let chain = Chain::new(first).then(second).then(told("third").option("task_id", "c-3"));
@@ -190,7 +191,7 @@ async fn what_follows_is_called_once_after_the_last_attempt_and_keeps_its_family
     let family = (row.parent_id.as_deref(), row.root_id.as_deref());
     assert_eq!((row.attempts, family), (3, (Some("c-1"), Some("c-1"))), "a retried task keeps its parent");
     stage.seen(5).await;
-    let calls = stage.clear().await;
+    let calls = stage.finish().await;
     assert_eq!(calls.len(), 5, "three attempts, a link and a step");
     assert!(calls[..3].iter().all(|call| call.id == "c-2"));
     let mut after: Vec<_> = calls[3..].to_vec();
@@ -199,15 +200,15 @@ async fn what_follows_is_called_once_after_the_last_attempt_and_keeps_its_family
     assert!(after.iter().all(|call| kin(call) == (Some("c-2"), "c-1")));
 }
 
-#[tokio::test]
-async fn a_task_that_a_task_sends_is_its_child() {
-    let stage = Stage::start().await;
+#[celeriac_tests::test]
+async fn a_task_that_a_task_sends_is_its_child(bed: Bed) {
+    let stage = Stage::start(&bed).await;
     let first = see(json!("sent"), Json::Null).task_id("c-1").signature().unwrap();
     let second = Signature::new("t.send").option("task_id", "c-2");
     Chain::new(first).then(second).submit(stage.client()).await.unwrap();
     send(json!("alone")).task_id("other").submit(stage.client()).await.unwrap();
     stage.seen(3).await;
-    let calls = stage.clear().await;
+    let calls = stage.finish().await;
     let sent: Vec<_> = calls.iter().filter(|call| call.id != "c-1").collect();
     assert_eq!(sent.len(), 2);
     for call in sent {

@@ -9,8 +9,6 @@ use serde_json::{Value as Json, json};
 
 use crate::stage::{Seen, add, fail, see};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
-
 /// The users of the guide.
 const USERS: [&str; 3] = ["app_worker", "app_sender", "app_reader"];
 
@@ -138,7 +136,7 @@ async fn a_user_without_grants_is_named_and_the_program_ends() {
     let granted = Granted::open().await;
     let variables =
         [("CELERIAC__BROKER__URL", granted.bed.amqp_url()), ("CELERIAC__RESULTS__URL", granted.url("app_worker"))];
-    let mut worker = Program::start(PROGRAM, &["worker"], &variables);
+    let mut worker = Program::start(&["worker"], &variables);
     let code = worker.exit_code(std::time::Duration::from_secs(60)).await;
     let said = worker.rest().await;
     assert_eq!(code, 77, "{said}");

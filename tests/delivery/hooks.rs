@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use celeriac::Task;
 use celeriac::app::Builder;
 use celeriac::hooks::{Decided, Start, TaskOutput};
 use celeriac::prelude::*;
-use celeriac_tests::{Bed, Running, eventually};
+use celeriac::{Task, TaskRecord};
+use celeriac_tests::{Bed, Running, assert_outcome, eventually};
 
 /// What happened, in order.
 #[derive(Default)]
@@ -168,47 +168,40 @@ async fn hurried(ctx: TaskContext) -> TaskResult<i64> {
     if ctx.attempt() == 1 { Err(TaskError::new("no")) } else { Ok(2) }
 }
 
-struct Stage {
-    bed: Bed,
+/// A worker of these tasks, and what happened on it.
+struct Observed {
     running: Running,
     journal: Arc<Journal>,
 }
 
-impl Stage {
-    async fn with(more: impl FnOnce(Builder) -> Builder) -> Self {
-        let (bed, journal) = (Bed::new().await, Arc::new(Journal::default()));
+impl Observed {
+    async fn start(bed: &Bed) -> Self {
+        Self::with(bed, |program| program).await
+    }
+
+    async fn with(bed: &Bed, more: impl FnOnce(Builder) -> Builder) -> Self {
+        let journal = Arc::new(Journal::default());
         let tasks = tasks![
             add, block, flaky, cached, forbidden, panics, endless, doubled, late_panic, lingers, spoilt, doubted,
             rescued, renamed, buried, worse, stopped, hurried
         ];
         let program = bed.program(tasks).set("client.result_timeout", "40s").shared(Arc::clone(&journal));
-        let running = Running::start(&more(program).build().unwrap()).await;
-        Self { bed, running, journal }
+        Self { running: bed.start(more(program)).await, journal }
     }
 
-    /// How a call ended: its result or its error, and after how many attempts.
-    async fn end<T: Task>(&self, call: Call<T>) -> (String, u32) {
-        let row = call.submit(&self.running.client).await.unwrap().wait().await.unwrap();
-        let end = match row.failure {
-            Some(failure) => failure.to_string(),
-            None => row.result.unwrap(),
-        };
-        (end, row.attempts)
-    }
-
-    async fn clear(self) {
-        self.running.stop().await;
-        self.bed.clear().await;
+    /// The row of a call, once it has ended.
+    async fn row<T: Task>(&self, call: Call<T>) -> TaskRecord {
+        call.submit(&self.running.client).await.unwrap().wait().await.unwrap()
     }
 }
 
-#[tokio::test]
-async fn hooks_of_the_program_wrap_those_of_the_task() {
-    let stage = Stage::with(|program| program.hooks(Tells("outer")).hooks(Tells("inner"))).await;
+#[celeriac_tests::test]
+async fn hooks_of_the_program_wrap_those_of_the_task(bed: Bed) {
+    let worker = Observed::with(&bed, |program| program.hooks(Tells("outer")).hooks(Tells("inner"))).await;
     for (blocking, result) in [(false, 3), (true, 7)] {
-        let end = if blocking { stage.end(block()).await } else { stage.end(add(1, 2)).await };
-        assert_eq!(end, (result.to_string(), 1));
-        let journal = stage.journal.take();
+        let row = if blocking { worker.row(block()).await } else { worker.row(add(1, 2)).await };
+        assert_outcome!(row, Success, attempts: 1, result: result);
+        let journal = worker.journal.take();
         let expected = [
             "outer before 1".to_owned(),
             "inner before 1".to_owned(),
@@ -223,13 +216,12 @@ async fn hooks_of_the_program_wrap_those_of_the_task() {
         ];
         assert_eq!(journal, expected);
     }
-    stage.clear().await;
 }
 
-#[tokio::test]
-async fn each_failed_attempt_is_a_retry_to_hooks_and_the_last_a_failure() {
-    let stage = Stage::with(|program| program.hooks(Tells("all"))).await;
-    assert_eq!(stage.end(flaky()).await, ("TaskError: no 2".to_owned(), 2));
+#[celeriac_tests::test]
+async fn each_failed_attempt_is_a_retry_to_hooks_and_the_last_a_failure(bed: Bed) {
+    let worker = Observed::with(&bed, |program| program.hooks(Tells("all"))).await;
+    assert_outcome!(worker.row(flaky()).await, Failure, attempts: 2, kind: "TaskError", message: "no 2");
     let expected = [
         "all before 1",
         "own before 1",
@@ -244,66 +236,64 @@ async fn each_failed_attempt_is_a_retry_to_hooks_and_the_last_a_failure() {
         "own after failure no 2, on record RETRY",
         "all after failure no 2, on record RETRY",
     ];
-    assert_eq!(stage.journal.take(), expected);
-    stage.clear().await;
+    assert_eq!(worker.journal.take(), expected);
 }
 
-#[tokio::test]
-async fn a_hook_may_end_an_attempt_before_it_has_begun() {
-    let stage = Stage::with(|program| program).await;
-    assert_eq!(stage.end(cached()).await, ("42".to_owned(), 1));
-    assert_eq!(stage.end(forbidden()).await, ("PermissionError: not you".to_owned(), 1));
-    assert_eq!(stage.journal.take(), Vec::<String>::new(), "neither has run");
-    stage.clear().await;
+#[celeriac_tests::test]
+async fn a_hook_may_end_an_attempt_before_it_has_begun(bed: Bed) {
+    let worker = Observed::start(&bed).await;
+    assert_outcome!(worker.row(cached()).await, Success, attempts: 1, result: 42);
+    assert_outcome!(worker.row(forbidden()).await, Failure, attempts: 1, kind: "PermissionError", message: "not you");
+    assert_eq!(worker.journal.take(), Vec::<String>::new(), "neither has run");
 }
 
-#[tokio::test]
-async fn a_hook_may_change_how_an_attempt_ends() {
-    let stage = Stage::with(|program| program).await;
-    assert_eq!(stage.end(doubled()).await, ("42".to_owned(), 1));
-    assert_eq!(stage.end(doubted()).await, ("2".to_owned(), 2), "a success that is refused is tried again");
-    assert_eq!(stage.end(renamed()).await, ("Sorry: luck".to_owned(), 1));
-    assert_eq!(stage.end(stopped()).await, ("Enough: no more".to_owned(), 1));
-    assert_eq!(stage.end(hurried()).await, ("2".to_owned(), 2));
-    stage.journal.take();
+#[celeriac_tests::test]
+async fn a_hook_may_change_how_an_attempt_ends(bed: Bed) {
+    let worker = Observed::start(&bed).await;
+    assert_outcome!(worker.row(doubled()).await, Success, attempts: 1, result: 42);
+    // a success that is refused is tried again
+    assert_outcome!(worker.row(doubted()).await, Success, attempts: 2, result: 2);
+    assert_outcome!(worker.row(renamed()).await, Failure, attempts: 1, kind: "Sorry", message: "luck");
+    assert_outcome!(worker.row(stopped()).await, Failure, attempts: 1, kind: "Enough", message: "no more");
+    assert_outcome!(worker.row(hurried()).await, Success, attempts: 2, result: 2);
+    worker.journal.take();
 
-    assert_eq!(stage.end(rescued()).await, ("-1".to_owned(), 1));
+    assert_outcome!(worker.row(rescued()).await, Success, attempts: 1, result: -1);
     let seen = ["outer before 1", "outer success -1", "outer after success -1, on record PENDING"];
-    assert_eq!(stage.journal.take(), seen, "to those outside it is a success");
-    let peer = stage.bed.peer().await;
+    assert_eq!(worker.journal.take(), seen, "to those outside it is a success");
+    let peer = bed.peer().await;
     assert_eq!(peer.ready("celeriac.dead").await, 0);
-    assert_eq!(stage.end(buried()).await, ("Reject: a person has to look".to_owned(), 1));
+    assert_outcome!(worker.row(buried()).await, Failure, attempts: 1, kind: "Reject", message: "a person has to look");
     let dead = peer.take_all("celeriac.dead").await;
     assert_eq!(dead[0].header("celeriac-dead-reason").as_deref(), Some("rejected"));
-    stage.clear().await;
 }
 
-#[tokio::test]
-async fn a_hook_that_panics_fails_its_attempt_and_nothing_else() {
-    let stage = Stage::with(|program| program).await;
-    assert_eq!(stage.end(panics()).await, ("Panic: in a hook".to_owned(), 1));
-    assert_eq!(stage.end(spoilt()).await, ("Panic: in the hook of a success".to_owned(), 1));
-    assert_eq!(stage.end(worse()).await, ("Bad: luck".to_owned(), 1), "what was decided stands");
-    assert_eq!(stage.end(late_panic()).await, ("21".to_owned(), 1));
-    assert_eq!(stage.end(add(1, 1)).await, ("2".to_owned(), 1), "the worker goes on");
-    stage.clear().await;
+#[celeriac_tests::test]
+async fn a_hook_that_panics_fails_its_attempt_and_nothing_else(bed: Bed) {
+    let worker = Observed::start(&bed).await;
+    assert_outcome!(worker.row(panics()).await, Failure, attempts: 1, kind: "Panic", message: "in a hook");
+    assert_outcome!(worker.row(spoilt()).await, Failure, attempts: 1, kind: "Panic", message: "in the hook of a success");
+    // what was decided stands
+    assert_outcome!(worker.row(worse()).await, Failure, attempts: 1, kind: "Bad", message: "luck");
+    assert_outcome!(worker.row(late_panic()).await, Success, attempts: 1, result: 21);
+    // the worker goes on
+    assert_outcome!(worker.row(add(1, 1)).await, Success, attempts: 1, result: 2);
 }
 
-#[tokio::test]
-async fn a_hook_counts_towards_the_time_of_its_attempt() {
-    let stage = Stage::with(|program| program).await;
+#[celeriac_tests::test]
+async fn a_hook_counts_towards_the_time_of_its_attempt(bed: Bed) {
+    let worker = Observed::start(&bed).await;
     let endless = endless().time_limit(Duration::from_millis(300));
-    assert_eq!(stage.end(endless).await, ("TimeLimitExceeded: 0.3".to_owned(), 1));
+    assert_outcome!(worker.row(endless).await, Failure, attempts: 1, kind: "TimeLimitExceeded", message: "0.3");
     // What comes after the decision cannot hold it up for longer than that either.
     let lingers = lingers().time_limit(Duration::from_millis(300));
-    assert_eq!(stage.end(lingers).await, ("21".to_owned(), 1));
-    stage.clear().await;
+    assert_outcome!(worker.row(lingers).await, Success, attempts: 1, result: 21);
 }
 
-#[tokio::test]
-async fn what_is_interrupted_in_a_hook_goes_back_and_is_no_attempt() {
-    let stage = Stage::with(|program| program.set("worker.drain", "100ms")).await;
-    let Stage { bed, running, journal } = stage;
+#[celeriac_tests::test]
+async fn what_is_interrupted_in_a_hook_goes_back_and_is_no_attempt(bed: Bed) {
+    let worker = Observed::with(&bed, |program| program.set("worker.drain", "100ms")).await;
+    let Observed { running, journal } = worker;
     let handle = lingers().submit(&running.client).await.unwrap();
     let told = async || journal.0.lock().unwrap().iter().any(|line| line == "lingers");
     eventually("the hook has begun", told, |told| *told).await;
@@ -311,6 +301,5 @@ async fn what_is_interrupted_in_a_hook_goes_back_and_is_no_attempt() {
     let peer = bed.peer().await;
     let back = eventually("it is back", async || peer.take_all("celeriac").await, |back| !back.is_empty()).await;
     assert_eq!(back[0].header("id").as_deref(), Some(handle.id()));
-    assert!(back[0].headers.inner().get("retries").is_none(), "{:?}", back[0].headers);
-    bed.clear().await;
+    assert!(!back[0].has_header("retries"), "{:?}", back[0].headers);
 }

@@ -3,8 +3,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use celeriac_tests::Peer;
+use celeriac_tests::peer::field;
 use lapin::BasicProperties;
-use lapin::types::{AMQPValue, FieldArray, FieldTable};
+use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value as Json, json};
 
 /// A message, and the queue it is put on.
@@ -79,25 +80,4 @@ impl Letter {
 
 fn text(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
-}
-
-/// A value as py-amqp writes it.
-fn field(value: &Json) -> AMQPValue {
-    match value {
-        Json::Null => AMQPValue::Void,
-        Json::Bool(flag) => AMQPValue::Boolean(*flag),
-        Json::Number(number) => match number.as_i64() {
-            Some(number) => i32::try_from(number).map_or(AMQPValue::LongLongInt(number), AMQPValue::LongInt),
-            None => AMQPValue::Double(number.as_f64().unwrap()),
-        },
-        Json::String(value) => text(value),
-        Json::Array(items) => AMQPValue::FieldArray(FieldArray::from(items.iter().map(field).collect::<Vec<_>>())),
-        Json::Object(entries) => {
-            let mut table = FieldTable::default();
-            for (name, value) in entries {
-                table.insert(name.as_str().into(), field(value));
-            }
-            AMQPValue::FieldTable(table)
-        }
-    }
 }

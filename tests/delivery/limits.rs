@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use celeriac::prelude::*;
 use celeriac::{Cancellation, TaskDefinition};
-use celeriac_tests::{Bed, Running, eventually};
+use celeriac_tests::{Bed, assert_outcome, eventually};
 
 /// Never ends by itself, and would be tried again if it failed.
 #[task(name = "t.long", time_limit = "300ms", max_retries = 3, retry_backoff = "10ms..20ms")]
@@ -71,61 +71,50 @@ async fn told(ctx: TaskContext) -> TaskResult<()> {
 
 struct Told(tokio::sync::watch::Sender<Vec<String>>);
 
-#[tokio::test]
-async fn a_limit_of_the_task_ends_an_attempt_for_good_unless_the_call_says_otherwise() {
-    let bed = Bed::new().await;
-    let running = Running::start(&bed.program(tasks![long, rest]).build().unwrap()).await;
+#[celeriac_tests::test]
+async fn a_limit_of_the_task_ends_an_attempt_for_good_unless_the_call_says_otherwise(bed: Bed) {
+    let running = bed.worker(tasks![long, rest]).await;
     let client = &running.client;
-    let ended = long().submit(client).await.unwrap().wait().await.unwrap();
-    let failure = ended.failure.unwrap();
-    let found = (ended.state, ended.attempts, failure.kind.as_str(), failure.message.as_str());
-    assert_eq!(found, (State::Failure, 1, "TimeLimitExceeded", "0.3"));
+    let ended = long().submit(client).await.unwrap();
+    assert_outcome!(ended, Failure, attempts: 1, kind: "TimeLimitExceeded", message: "0.3");
 
     let longer = rest(900).time_limit(seconds(60)).submit(client).await.unwrap();
-    assert_eq!(longer.get().await.unwrap(), 900);
+    assert_outcome!(longer, Success, result: 900);
     let shorter = rest(250).time_limit(Duration::from_millis(50)).submit(client).await.unwrap();
-    assert_eq!(shorter.wait().await.unwrap().failure.unwrap().message, "0.05");
-    running.stop().await;
-    bed.clear().await;
+    assert_outcome!(shorter, Failure, message: "0.05");
 }
 
-#[tokio::test]
-async fn a_limit_of_the_worker_holds_for_tasks_that_say_nothing() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn a_limit_of_the_worker_holds_for_tasks_that_say_nothing(bed: Bed) {
     let program = bed.program(tasks![plain, rest, free, told]).shared(std::sync::Arc::new(told_nothing()));
     let program = program.set("worker.time_limit", "500ms").set("worker.soft_time_limit", "250ms");
-    let running = Running::start(&program.build().unwrap()).await;
+    let running = bed.start(program).await;
     let client = &running.client;
     assert_eq!(plain().submit(client).await.unwrap().get().await.unwrap(), (Some(0.5), Some(0.25), true));
-    let own = rest(60_000).submit(client).await.unwrap().wait().await.unwrap();
-    assert_eq!(own.failure.unwrap().message, "0.3", "its own counts before the worker's");
+    // Its own counts before the worker's.
+    let own = rest(60_000).submit(client).await.unwrap();
+    assert_outcome!(own, Failure, message: "0.3");
     assert_eq!(free(1_200).submit(client).await.unwrap().get().await.unwrap(), 1_200, "it has none");
-    let ended = told().submit(client).await.unwrap().wait().await.unwrap();
-    assert_eq!(ended.failure.unwrap().message, "0.5");
-    running.stop().await;
-    bed.clear().await;
+    let ended = told().submit(client).await.unwrap();
+    assert_outcome!(ended, Failure, message: "0.5");
 }
 
-#[tokio::test]
-async fn a_soft_limit_of_a_call_that_is_never_reached_is_refused() {
-    let bed = Bed::new().await;
-    let client = bed.program(tasks![plain]).build().unwrap().client().await.unwrap();
+#[celeriac_tests::test]
+async fn a_soft_limit_of_a_call_that_is_never_reached_is_refused(bed: Bed) {
+    let client = bed.client(bed.program(tasks![plain])).await;
     let seconds = Duration::from_secs;
     let refused = plain().time_limit(seconds(1)).soft_time_limit(seconds(5)).submit(&client).await.unwrap_err();
     assert!(refused.to_string().contains("soft time limit of 5s is never reached: the hard one ends it after 1s"));
     plain().time_limit(seconds(5)).soft_time_limit(seconds(1)).submit(&client).await.unwrap();
     // Celery's word for none.
     plain().time_limit(seconds(0)).soft_time_limit(seconds(5)).submit(&client).await.unwrap();
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_task_is_told_why_it_should_come_to_an_end() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn a_task_is_told_why_it_should_come_to_an_end(bed: Bed) {
     let state = std::sync::Arc::new(told_nothing());
     let program = bed.program(tasks![tidy, thread, told]).shared(std::sync::Arc::clone(&state));
-    let running = Running::start(&program.set("worker.drain", "0s").build().unwrap()).await;
+    let running = bed.start(program.set("worker.drain", "0s")).await;
     let why = format!("{:?}", Some(Cancellation::SoftTimeLimit));
     assert_eq!(tidy().submit(&running.client).await.unwrap().get().await.unwrap(), why);
     assert_eq!(thread().submit(&running.client).await.unwrap().get().await.unwrap(), (why, false));
@@ -137,7 +126,6 @@ async fn a_task_is_told_why_it_should_come_to_an_end() {
     assert_eq!(*state.0.borrow(), ["begun".to_owned(), why]);
     let peer = bed.peer().await;
     eventually("it is back", async || peer.ready("celeriac").await, |ready| *ready == 1).await;
-    bed.clear().await;
 }
 
 fn told_nothing() -> Told {

@@ -2,16 +2,18 @@
 
 use celeriac::Value;
 use celeriac::prelude::*;
-use lapin::options::QueueDeclareOptions;
-use lapin::types::{AMQPValue, FieldTable};
+use celeriac_tests::{Bed, assert_outcome};
+use lapin::types::AMQPValue;
 use serde_json::{Value as Json, json};
 
 use crate::letter::Letter;
 use crate::stage::{Stage, see};
 
-#[tokio::test]
-async fn a_link_to_a_queue_that_is_missing_is_sent_when_the_dead_letter_is_replayed_and_the_task_does_not_run_again() {
-    let stage = Stage::start().await;
+#[celeriac_tests::test]
+async fn a_link_to_a_queue_that_is_missing_is_sent_when_the_dead_letter_is_replayed_and_the_task_does_not_run_again(
+    bed: Bed,
+) {
+    let stage = Stage::start(&bed).await;
     let lost = Signature::new("t.see").arg("own").queue("elsewhere");
     let after = Signature::new("t.see").arg("after");
     see(json!(1), Json::Null).task_id("one").link(lost).link(after).submit(stage.client()).await.unwrap();
@@ -24,9 +26,7 @@ async fn a_link_to_a_queue_that_is_missing_is_sent_when_the_dead_letter_is_repla
     assert_eq!(stage.end("one").await, (State::Success, None), "the work was done");
     assert_eq!(stage.seen(1).await.len(), 1);
 
-    let declared = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    let declared = stage.peer.channel().queue_declare("elsewhere".into(), declared, FieldTable::default());
-    declared.await.unwrap();
+    stage.peer.declare("elsewhere").await;
     let mut headers = dead.headers.clone();
     headers.insert("celeriac-repeated".into(), AMQPValue::Boolean(true));
     let again = lapin::BasicProperties::default().with_headers(headers).with_content_type("application/json".into());
@@ -38,7 +38,7 @@ async fn a_link_to_a_queue_that_is_missing_is_sent_when_the_dead_letter_is_repla
     let body: Json = serde_json::from_slice(&sent[0].body).unwrap();
     assert_eq!(body[0], json!([1, "own"]), "the result comes from the row");
     stage.seen(2).await;
-    let calls = stage.clear().await;
+    let calls = stage.finish().await;
     assert_eq!(calls.iter().filter(|call| call.id == "one").count(), 1, "it ran once");
     assert_eq!(calls.len(), 2);
     assert_eq!(
@@ -48,26 +48,24 @@ async fn a_link_to_a_queue_that_is_missing_is_sent_when_the_dead_letter_is_repla
 }
 
 /// Tasks that carry `embed`, one each, end without having run.
-async fn are_refused(cases: &[(&str, Json)], reason: &str, kind: &str) {
-    let stage = Stage::start().await;
+async fn are_refused(bed: &Bed, cases: &[(&str, Json)], reason: &str, kind: &str) {
+    let stage = Stage::start(bed).await;
     for (id, embed) in cases {
         Letter::new("t.see", id, &json!([])).carrying(&json!([1]), embed).put(&stage.peer).await;
     }
     for (id, _) in cases {
-        let (state, failure) = stage.end(id).await;
-        let failure = failure.unwrap();
-        assert_eq!((state, failure.kind.as_str()), (State::Failure, kind), "{id}: {failure}");
+        assert_outcome!(stage.row(id).await, Failure, kind: kind);
     }
     let dead = stage.dead(cases.len()).await;
     for (id, _) in cases {
         let found = dead.iter().find(|found| found.header("id").as_deref() == Some(*id)).unwrap();
         assert_eq!(found.header("celeriac-dead-reason").as_deref(), Some(reason), "{id}");
     }
-    assert_eq!(stage.clear().await, [], "none of them has run, and nothing has followed");
+    assert_eq!(stage.finish().await, [], "none of them has run, and nothing has followed");
 }
 
-#[tokio::test]
-async fn what_would_need_a_chord_is_refused_before_it_runs() {
+#[celeriac_tests::test]
+async fn what_would_need_a_chord_is_refused_before_it_runs(bed: Bed) {
     let step =
         json!({"task": "t.see", "args": [], "kwargs": {}, "options": {}, "subtask_type": null, "immutable": false});
     let group = json!({"task": "celery.group", "kwargs": {"tasks": [step]}, "subtask_type": "group"});
@@ -81,11 +79,11 @@ async fn what_would_need_a_chord_is_refused_before_it_runs() {
         ("a group with a step behind it", json!({"chain": [step, group]})),
         ("a callback chain with such a group", json!({"callbacks": [chain]})),
     ];
-    are_refused(&cases, "unsupported", "NotImplementedError").await;
+    are_refused(&bed, &cases, "unsupported", "NotImplementedError").await;
 }
 
-#[tokio::test]
-async fn what_cannot_be_read_or_sent_afterwards_is_refused_before_it_runs() {
+#[celeriac_tests::test]
+async fn what_cannot_be_read_afterwards_is_refused_before_it_runs(bed: Bed) {
     let cases = [
         ("callbacks that are text", json!({"callbacks": "t.see"})),
         ("callbacks of numbers", json!({"callbacks": [7]})),
@@ -93,7 +91,11 @@ async fn what_cannot_be_read_or_sent_afterwards_is_refused_before_it_runs() {
         ("a chain that is true", json!({"chain": true})),
         ("a chord that is a list", json!({"chord": []})),
     ];
-    are_refused(&cases, "unreadable", "DecodeError").await;
+    are_refused(&bed, &cases, "unreadable", "DecodeError").await;
+}
+
+#[celeriac_tests::test]
+async fn what_cannot_be_sent_afterwards_is_refused_before_it_runs(bed: Bed) {
     let cases = [
         ("a callback that expires never", json!({"callbacks": [{"task": "t.see", "options": {"expires": []}}]})),
         ("a callback in YAML", json!({"callbacks": [{"task": "t.see", "options": {"serializer": "yaml"}}]})),
@@ -102,5 +104,5 @@ async fn what_cannot_be_read_or_sent_afterwards_is_refused_before_it_runs() {
             json!({"callbacks": [{"task": "celery.chain", "kwargs": {"tasks": []}}]}),
         ),
     ];
-    are_refused(&cases, "unsupported", "NotImplementedError").await;
+    are_refused(&bed, &cases, "unsupported", "NotImplementedError").await;
 }

@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 
 use tokio::time::timeout;
 
-use crate::command_line::{PROGRAM, run};
+use crate::command_line::run;
 use crate::stage::{Call, Stage, add, see};
 
 /// Sends another in its transaction, and fails after that if it is told to.
@@ -47,10 +47,10 @@ fn firsts(calls: &[Call]) -> Vec<Json> {
     calls.iter().map(|call| call.given.0.clone()).collect()
 }
 
-#[tokio::test]
-async fn a_task_is_sent_when_its_transaction_commits_and_not_when_it_does_not() {
-    let stage = Stage::start().await;
-    let mut database = stage.bed.database().await;
+#[celeriac_tests::test(real)]
+async fn a_task_is_sent_when_its_transaction_commits_and_not_when_it_does_not(bed: Bed) {
+    let stage = Stage::start(&bed).await;
+    let mut database = bed.database().await;
     let mut lost = database.begin().await.unwrap();
     stage.client().submit_in(&mut lost, see(json!("lost"), Json::Null)).await.unwrap();
     lost.rollback().await.unwrap();
@@ -59,14 +59,14 @@ async fn a_task_is_sent_when_its_transaction_commits_and_not_when_it_does_not() 
     assert_eq!(handle.status().await.unwrap(), State::Pending);
     kept.commit().await.unwrap();
     assert_eq!(handle.get().await.unwrap(), json!("kept"));
-    emptied(&stage.bed).await;
-    assert_eq!(firsts(&stage.clear().await), [json!("kept")]);
+    emptied(&bed).await;
+    assert_eq!(firsts(&stage.finish().await), [json!("kept")]);
 }
 
-#[tokio::test]
-async fn what_a_call_says_holds_for_one_that_is_sent_in_a_transaction() {
-    let stage = Stage::start().await;
-    let mut database = stage.bed.database().await;
+#[celeriac_tests::test(real)]
+async fn what_a_call_says_holds_for_one_that_is_sent_in_a_transaction(bed: Bed) {
+    let stage = Stage::start(&bed).await;
+    let mut database = bed.database().await;
     let call = see(json!(1), Json::Null).task_id("one").header("tenant", "blue").delay(Duration::from_secs(2));
     let call = call.link(Signature::new("t.see").arg("link")).expires_in(Duration::from_secs(300));
     let begun = celeriac_telemetry::clock::now();
@@ -77,16 +77,16 @@ async fn what_a_call_says_holds_for_one_that_is_sent_in_a_transaction() {
     let started = row.started_at.unwrap();
     assert!(started.duration_since(begun).as_millis() >= 2_000, "started at {started}, sent at {begun}");
     assert!(row.eta.is_some() && row.expires.is_some());
-    let calls = stage.clear().await;
+    let calls = stage.finish().await;
     assert_eq!(calls[0].header("tenant"), Some(&Value::from("blue")));
     assert_eq!(calls[0].header("celeriac-repeated"), Some(&Value::Bool(true)), "it may have been relayed before");
     assert_eq!(calls[1].parent.as_deref(), Some("one"));
 }
 
-#[tokio::test]
-async fn what_has_one_key_runs_in_the_order_of_its_commits() {
-    let stage = Stage::with(|program| program.set("worker.concurrency", "1").set("worker.prefetch", "1")).await;
-    let mut database = stage.bed.database().await;
+#[celeriac_tests::test(real)]
+async fn what_has_one_key_runs_in_the_order_of_its_commits(bed: Bed) {
+    let stage = Stage::with(&bed, |program| program.set("worker.concurrency", "1").set("worker.prefetch", "1")).await;
+    let mut database = bed.database().await;
     for batch in 0..4 {
         let mut tx = database.begin().await.unwrap();
         for number in 0..25 {
@@ -97,13 +97,13 @@ async fn what_has_one_key_runs_in_the_order_of_its_commits() {
     }
     stage.seen(100).await;
     let expected: Vec<_> = (0..4).flat_map(|batch| (0..25).map(move |number| json!([batch, number]))).collect();
-    assert_eq!(firsts(&stage.clear().await), expected);
+    assert_eq!(firsts(&stage.finish().await), expected);
 }
 
-#[tokio::test]
-async fn what_cannot_be_sent_stays_with_its_reason_and_holds_back_its_own_key_alone() {
-    let stage = Stage::start().await;
-    let mut database = stage.bed.database().await;
+#[celeriac_tests::test(real)]
+async fn what_cannot_be_sent_stays_with_its_reason_and_holds_back_its_own_key_alone(bed: Bed) {
+    let stage = Stage::start(&bed).await;
+    let mut database = bed.database().await;
     let client = stage.client();
     let mut tx = database.begin().await.unwrap();
     let nowhere = see(json!("a1"), Json::Null).task_id("a1").exchange("amq.direct").routing_key("nowhere-yet");
@@ -119,8 +119,8 @@ async fn what_cannot_be_sent_stays_with_its_reason_and_holds_back_its_own_key_al
         "SELECT count(*) FROM celeriac.outbox WHERE id = 'a1' AND error LIKE '%nowhere-yet%' AND attempts > 0";
     let told = async || sqlx::query_scalar::<_, i64>(failing).fetch_one(&mut database).await.unwrap();
     eventually("its reason is told", told, |failing| *failing == 1).await;
-    assert_eq!(waiting(&stage.bed).await, 2, "and the next of its key waits");
-    let (code, said) = run(&["relay", "--status"], &variables(&stage.bed)).await;
+    assert_eq!(waiting(&bed).await, 2, "and the next of its key waits");
+    let (code, said) = run(&["relay", "--status"], &variables(&bed)).await;
     assert_eq!(code, 0, "{said}");
     assert!(
         said.starts_with("2 waiting, the oldest for ") && said.trim_end().ends_with(", 1 cannot be sent"),
@@ -128,14 +128,14 @@ async fn what_cannot_be_sent_stays_with_its_reason_and_holds_back_its_own_key_al
     );
     let mended = "UPDATE celeriac.outbox SET exchange = '', routing_key = 'celeriac' WHERE id = 'a1'";
     sqlx::query(mended).execute(&mut database).await.unwrap();
-    emptied(&stage.bed).await;
+    emptied(&bed).await;
     stage.seen(4).await;
-    assert_eq!(firsts(&stage.clear().await)[2..], [json!("a1"), json!("a2")]);
+    assert_eq!(firsts(&stage.finish().await)[2..], [json!("a1"), json!("a2")]);
 }
 
-#[tokio::test]
-async fn a_transactional_task_sends_what_it_sends_and_what_follows_from_it_with_its_commit() {
-    let stage = Stage::with(|program| program.tasks(tasks![send_in, double])).await;
+#[celeriac_tests::test(real)]
+async fn a_transactional_task_sends_what_it_sends_and_what_follows_from_it_with_its_commit(bed: Bed) {
+    let stage = Stage::with(&bed, |program| program.tasks(tasks![send_in, double])).await;
     let sent = send_in(json!("sent"), false).task_id("one").submit(stage.client()).await.unwrap().get().await.unwrap();
     let failed = send_in(json!("lost"), true).submit(stage.client()).await.unwrap();
     assert_eq!(failed.wait().await.unwrap().state, State::Failure);
@@ -144,34 +144,30 @@ async fn a_transactional_task_sends_what_it_sends_and_what_follows_from_it_with_
     let chain = Chain::new(double(5).task_id("three").signature().unwrap()).then(add(1, 0).signature().unwrap());
     assert!(chain.submit(stage.client()).await.is_ok());
     stage.seen(2).await;
-    emptied(&stage.bed).await;
+    emptied(&bed).await;
     assert_eq!(stage.row(&sent).await.parent_id.as_deref(), Some("one"));
-    let mut calls = stage.clear().await;
+    let mut calls = stage.finish().await;
     calls.sort_by_key(|call| call.given.0.to_string());
     assert_eq!(firsts(&calls), [json!("sent"), json!(8)]);
     assert_eq!((calls[0].parent.as_deref(), calls[1].parent.as_deref()), (Some("one"), Some("two")));
 }
 
-#[tokio::test]
-async fn a_store_without_an_outbox_and_a_call_that_cannot_be_meant_are_errors_of_their_own() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn a_store_without_an_outbox_and_a_call_that_cannot_be_meant_are_errors_of_their_own(bed: Bed) {
     let mut database = bed.database().await;
-    let without = bed.program([]).set("results.url", "none").build().unwrap().client().await.unwrap();
+    let without = bed.client(bed.program([]).set("results.url", "none")).await;
     let error = without.submit_in(&mut database, add(1, 2)).await.unwrap_err();
     assert!(matches!(error, Error::NoOutbox { .. }), "{error}");
-    let client = bed.program([]).build().unwrap().client().await.unwrap();
+    let client = bed.client(bed.program([])).await;
     let error = client.submit(add(1, 2).ordered_by("a")).await.unwrap_err();
     assert!(error.to_string().contains("only what is sent in a transaction is kept in order"), "{error}");
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn of_two_workers_one_relays_and_the_other_goes_on_when_that_ends() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn of_two_workers_one_relays_and_the_other_goes_on_when_that_ends(bed: Bed) {
     let app = bed.program(tasks![add]).set("client.result_timeout", "40s").build().unwrap();
     let (first, second) = (Running::start(&app).await, Running::start(&app).await);
-    let client = app.client().await.unwrap();
+    let client = bed.client(bed.program([]).set("client.result_timeout", "40s")).await;
     let mut database = bed.database().await;
     let leaders = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted
                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
@@ -183,14 +179,11 @@ async fn of_two_workers_one_relays_and_the_other_goes_on_when_that_ends() {
     let after = client.submit_in(&mut database, add(3, 4)).await.unwrap();
     assert_eq!(after.get().await.unwrap(), 7);
     second.stop().await;
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn those_who_send_wake_a_relay_that_sleeps_and_leave_one_alone_that_is_awake() {
-    let bed = Bed::new().await;
-    let client = bed.program(tasks![add]).build().unwrap().client().await.unwrap();
+#[celeriac_tests::test(real)]
+async fn those_who_send_wake_a_relay_that_sleeps_and_leave_one_alone_that_is_awake(bed: Bed) {
+    let client = bed.client(bed.program(tasks![add])).await;
     let options = ResultsOptions { url: Secret::new(bed.database_url()), ..ResultsOptions::default() };
     let store = celeriac_results::connect(&options).await.unwrap().unwrap();
     let mut lead = store.outbox().unwrap().lead().await.unwrap();
@@ -244,15 +237,13 @@ async fn those_who_send_wake_a_relay_that_sleeps_and_leave_one_alone_that_is_awa
     assert_eq!(heard().await, 1, "it sleeps again");
     lead.end().await;
     store.close().await;
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_worker_that_is_to_leave_it_does_not_relay_and_a_program_of_its_own_does() {
-    let stage = Stage::with(|program| program.set("worker.relay", "false")).await;
-    let (client, variables) = (stage.client(), variables(&stage.bed));
-    let mut database = stage.bed.database().await;
+#[celeriac_tests::test(real)]
+async fn a_worker_that_is_to_leave_it_does_not_relay_and_a_program_of_its_own_does(bed: Bed) {
+    let stage = Stage::with(&bed, |program| program.set("worker.relay", "false")).await;
+    let (client, variables) = (stage.client(), variables(&bed));
+    let mut database = bed.database().await;
     let handle = client.submit_in(&mut database, add(1, 2)).await.unwrap();
     // The worker works, and takes no notice.
     assert_eq!(add(3, 4).submit(client).await.unwrap().get().await.unwrap(), 7);
@@ -260,9 +251,9 @@ async fn a_worker_that_is_to_leave_it_does_not_relay_and_a_program_of_its_own_do
     assert_eq!(code, 0, "{said}");
     assert!(said.starts_with("1 waiting, the oldest for "), "{said}");
     assert!(said.trim_end().ends_with(", 0 cannot be sent\nnobody relays: start a worker, or `relay`"), "{said}");
-    let mut relay = Program::start(PROGRAM, &["relay"], &variables);
+    let mut relay = Program::start(&["relay"], &variables);
     assert_eq!(handle.get().await.unwrap(), 3);
-    emptied(&stage.bed).await;
+    emptied(&bed).await;
     let (code, said) = run(&["relay", "--status", "--json"], &variables).await;
     assert_eq!(code, 0, "{said}");
     let shown: Json = serde_json::from_str(&said).unwrap();
@@ -270,5 +261,5 @@ async fn a_worker_that_is_to_leave_it_does_not_relay_and_a_program_of_its_own_do
     assert_eq!(shown, expected);
     relay.signal("TERM");
     assert_eq!(relay.exit_code(Duration::from_secs(20)).await, 0, "{}", relay.output());
-    stage.clear().await;
+    stage.finish().await;
 }

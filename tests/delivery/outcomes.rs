@@ -4,8 +4,9 @@ use celeriac::prelude::*;
 use celeriac::{Failure, Request};
 use celeriac_client::Error;
 use celeriac_protocol::{Body, Value};
-use celeriac_tests::{Bed, Running};
+use celeriac_tests::{Bed, Running, assert_outcome};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Receipt {
@@ -52,18 +53,25 @@ async fn reject() -> TaskResult<()> {
 }
 
 async fn start(bed: &Bed) -> Running {
-    let tasks = tasks![charge, sum, flaky, parse, panics, block_panics, reject];
-    Running::start(&bed.program(tasks).build().unwrap()).await
+    bed.worker(tasks![charge, sum, flaky, parse, panics, block_panics, reject]).await
 }
 
-#[tokio::test]
-async fn a_typed_call_comes_back_as_a_typed_result_and_stands_in_a_row() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn a_typed_call_comes_back_as_a_typed_result_until_it_is_forgotten(bed: Bed) {
     let running = start(&bed).await;
     let handle = charge(17, 1299).submit(&running.client).await.unwrap();
     assert_eq!(handle.get().await.unwrap(), Receipt { order: 17, cents: 1299 });
     assert!(handle.ready().await.unwrap() && handle.successful().await.unwrap() && !handle.failed().await.unwrap());
+    assert_outcome!(handle, Success, attempts: 1, result: json!({"order": 17, "cents": 1299}));
+    assert!(handle.forget().await.unwrap());
+    assert_eq!(handle.status().await.unwrap(), State::Pending);
+}
 
+#[celeriac_tests::test(real)]
+async fn an_outcome_is_a_row_that_sql_reads(bed: Bed) {
+    let running = start(&bed).await;
+    let handle = charge(17, 1299).submit(&running.client).await.unwrap();
+    handle.get().await.unwrap();
     let row: (String, String, serde_json::Value, serde_json::Value, i32, String) =
         sqlx::query_as("SELECT name, state, args, result, attempts::int, queue FROM celeriac.tasks WHERE id = $1")
             .bind(handle.id())
@@ -79,97 +87,66 @@ async fn a_typed_call_comes_back_as_a_typed_result_and_stands_in_a_row() {
         "celeriac".to_owned(),
     );
     assert_eq!(row, expected);
-    assert!(handle.forget().await.unwrap());
-    assert_eq!(handle.status().await.unwrap(), State::Pending);
-    running.stop().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn arguments_may_come_by_name_and_be_left_out() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn arguments_may_come_by_name_and_be_left_out(bed: Bed) {
     let running = start(&bed).await;
     let body = Body { kwargs: [("order".to_owned(), Value::Int(3))].into_iter().collect(), ..Body::default() };
     let request = Request { task: "t.charge".to_owned(), body, options: Default::default() };
     let handle = running.client.submit_request(request).await.unwrap();
     assert_eq!(handle.get().await.unwrap(), serde_json::json!({"order": 3, "cents": 100}));
-    running.stop().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_blocking_task_runs_on_a_thread() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn a_blocking_task_runs_on_a_thread(bed: Bed) {
     let running = start(&bed).await;
     let handle = sum(vec![1, 2, 39]).submit(&running.client).await.unwrap();
     assert_eq!(handle.get().await.unwrap(), 42);
-    running.stop().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_failure_is_tried_again_until_it_succeeds() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn a_failure_is_tried_again_until_it_succeeds(bed: Bed) {
     let running = start(&bed).await;
     let handle = flaky(3).submit(&running.client).await.unwrap();
-    assert_eq!(handle.get().await.unwrap(), 3);
-    assert_eq!(handle.record().await.unwrap().unwrap().attempts, 3);
-    running.stop().await;
-    bed.clear().await;
+    assert_outcome!(handle, Success, attempts: 3, result: 3);
 }
 
-#[tokio::test]
-async fn exhausted_retries_end_as_a_failure_and_in_the_dead_letter_queue() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn exhausted_retries_end_as_a_failure_and_in_the_dead_letter_queue(bed: Bed) {
     let running = start(&bed).await;
     let handle = flaky(99).submit(&running.client).await.unwrap();
     match handle.get().await {
         Err(Error::Failed { failure, .. }) => assert_eq!(*failure, Failure::new("TaskError", "attempt 4 failed")),
         other => panic!("{other:?}"),
     }
-    assert_eq!(handle.record().await.unwrap().unwrap().attempts, 4);
+    assert_outcome!(handle, Failure, attempts: 4);
     let dead = bed.peer().await.take_all("celeriac.dead").await;
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0].header("celeriac-dead-reason").as_deref(), Some("exhausted"));
     assert_eq!(dead[0].header("celeriac-dead-error").as_deref(), Some("TaskError: attempt 4 failed"));
     assert_eq!(dead[0].header("celeriac-dead-queue").as_deref(), Some("celeriac"));
     assert_eq!(dead[0].header("id").as_deref(), Some(handle.id()));
-    running.stop().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn an_error_keeps_its_type_and_a_panic_stays_in_its_task() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn an_error_keeps_its_type_and_a_panic_stays_in_its_task(bed: Bed) {
     let running = start(&bed).await;
     let client = &running.client;
-    let failures = [
-        (
-            parse("x".to_owned()).submit(client).await.unwrap().wait().await,
-            "ParseIntError",
-            "invalid digit found in string",
-        ),
-        (panics().submit(client).await.unwrap().wait().await, "Panic", "on purpose"),
-        (block_panics().submit(client).await.unwrap().wait().await, "Panic", "on a thread"),
-    ];
-    for (row, kind, message) in failures {
-        let row = row.unwrap();
-        assert_eq!(row.state, State::Failure);
-        assert_eq!(row.failure.unwrap(), Failure::new(kind, message));
-    }
+    let parsed = parse("x".to_owned()).submit(client).await.unwrap();
+    assert_outcome!(parsed, Failure, kind: "ParseIntError", message: "invalid digit found in string");
+    let panicked = panics().submit(client).await.unwrap();
+    assert_outcome!(panicked, Failure, kind: "Panic", message: "on purpose");
+    let panicked = block_panics().submit(client).await.unwrap();
+    assert_outcome!(panicked, Failure, kind: "Panic", message: "on a thread");
     assert_eq!(sum(vec![1]).submit(client).await.unwrap().get().await.unwrap(), 1, "the worker goes on");
-    running.stop().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_task_may_put_itself_on_the_dead_letter_queue() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn a_task_may_put_itself_on_the_dead_letter_queue(bed: Bed) {
     let running = start(&bed).await;
-    let row = reject().submit(&running.client).await.unwrap().wait().await.unwrap();
-    assert_eq!(row.failure.unwrap(), Failure::new("Reject", "not today"));
+    let handle = reject().submit(&running.client).await.unwrap();
+    assert_outcome!(handle, Failure, attempts: 1, kind: "Reject", message: "not today");
     let dead = bed.peer().await.take_all("celeriac.dead").await;
     assert_eq!(dead[0].header("celeriac-dead-reason").as_deref(), Some("rejected"));
-    running.stop().await;
-    bed.clear().await;
 }

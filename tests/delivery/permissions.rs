@@ -7,8 +7,6 @@ use celeriac_topology::{Ladder, delivery_binding};
 use lapin::options::QueueBindOptions;
 use lapin::types::FieldTable;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
-
 async fn stop(mut worker: Program) {
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(40)).await, 0, "{}", worker.output());
@@ -25,7 +23,7 @@ async fn a_place_behind_the_delays_that_is_missing_is_found_at_the_start_by_a_wo
     let mut may_not = may_declare.clone();
     may_not[0].1 = bed.amqp_url().replace("guest:guest@", &format!("{user}:{user}@"));
 
-    let mut worker = Program::start(PROGRAM, &["worker", "-l", "info"], &may_declare);
+    let mut worker = Program::start(&["worker", "-l", "info"], &may_declare);
     worker.says("ready").await;
     stop(worker).await;
     let peer = bed.peer().await;
@@ -34,7 +32,7 @@ async fn a_place_behind_the_delays_that_is_missing_is_found_at_the_start_by_a_wo
     let (queue, at) = ("celeriac", exchange.as_str());
     peer.channel().queue_unbind(queue.into(), at.into(), key.as_str().into(), none.clone()).await.unwrap();
 
-    let mut worker = Program::start(PROGRAM, &["worker", "-l", "info"], &may_not);
+    let mut worker = Program::start(&["worker", "-l", "info"], &may_not);
     let code = worker.exit_code(Duration::from_secs(60)).await;
     let said = worker.rest().await;
     assert_eq!(code, 78, "{said}");
@@ -43,7 +41,7 @@ async fn a_place_behind_the_delays_that_is_missing_is_found_at_the_start_by_a_wo
 
     let options = QueueBindOptions::default();
     peer.channel().queue_bind(queue.into(), at.into(), key.as_str().into(), options, none).await.unwrap();
-    let mut worker = Program::start(PROGRAM, &["worker", "-l", "info"], &may_not);
+    let mut worker = Program::start(&["worker", "-l", "info"], &may_not);
     worker.says("ready").await;
     // What found the binding out is a task that does nothing, and leaves nothing behind.
     worker.says("celery.accumulate[celeriac-probe-celeriac] succeeded").await;

@@ -14,8 +14,6 @@ use celeriac_tests::{Bed, Program, Running};
 
 use crate::command_line::run;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
-
 fn taking(task: &str, milliseconds: i64) -> Request {
     let body = Body { args: vec![Value::Int(milliseconds)], ..Body::default() };
     Request { task: task.to_owned(), body, options: CallOptions::default() }
@@ -35,7 +33,7 @@ async fn supervise(variables: &[(&str, String)], done: impl AsyncFn() -> bool) -
 async fn keep_running(variables: &[(&str, String)], done: impl AsyncFn() -> bool) -> usize {
     let mut deaths = 0;
     loop {
-        let mut worker = Program::start(PROGRAM, &["worker", "-l", "warn", "-c", "8"], variables);
+        let mut worker = Program::start(&["worker", "-l", "warn", "-c", "8"], variables);
         let is_done = async {
             while !done().await {
                 tokio::time::sleep(Duration::from_millis(50)).await;

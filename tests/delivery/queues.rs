@@ -6,14 +6,12 @@ use celeriac_config::Environment;
 use celeriac_servers::MANAGEMENT_URL;
 use celeriac_tests::{Bed, Program, eventually};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
-
 async fn run(bed: &Bed, arguments: &[&str], configuration: &str) -> (i32, String) {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("routes.yaml"), configuration).unwrap();
     let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
     let line = [&["--config", directory.path().to_str().unwrap()], arguments].concat();
-    let mut program = Program::start(PROGRAM, &line, &variables);
+    let mut program = Program::start(&line, &variables);
     let code = program.exit_code(Duration::from_secs(60)).await;
     (code, program.rest().await)
 }
@@ -101,7 +99,7 @@ async fn an_option_that_the_broker_takes_and_does_not_heed_is_named_at_start() {
         ("CELERIAC__BROKER__MANAGEMENT", api),
     ];
     let line = ["--config", directory.path().to_str().unwrap(), "worker"];
-    let mut worker = Program::start(PROGRAM, &line, &variables);
+    let mut worker = Program::start(&line, &variables);
     worker.says("ready").await;
     // Since 3.12 all classic queues are so.
     let version = bed.management().0.version().await;

@@ -4,18 +4,16 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use celeriac::prelude::*;
-use celeriac::{RateLimit, Request};
+use celeriac::{Call, Client, RateLimit, Request, Task};
 use celeriac_client::call::CallOptions;
 use celeriac_protocol::{Body, Value};
-use celeriac_tests::{Bed, Peer, Program, Running, eventually};
+use celeriac_tests::{Bed, Peer, Program, assert_outcome, eventually};
 use jiff::{SignedDuration, Timestamp};
+use serde::de::DeserializeOwned;
 use serde_json::json;
-use sqlx::{PgConnection, Row};
 
 use crate::letter::Letter;
 use crate::stage::Stage;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
 
 #[task(name = "t.limited", rate_limit = "10/s")]
 async fn limited(number: u64) -> TaskResult<u64> {
@@ -37,19 +35,32 @@ async fn early(number: u64) -> TaskResult<u64> {
     Ok(number)
 }
 
-/// When the tasks of a name that have succeeded began, in this order.
-async fn starts(database: &mut PgConnection, name: &str) -> Vec<Timestamp> {
-    let rows = sqlx::query(
-        "SELECT (extract(epoch FROM started_at) * 1000)::bigint FROM celeriac.tasks \
-         WHERE name = $1 AND state = 'SUCCESS' ORDER BY started_at",
-    );
-    let rows = rows.bind(name).fetch_all(database).await.unwrap();
-    rows.iter().map(|row| Timestamp::from_millisecond(row.get(0)).unwrap()).collect()
+async fn submit<T: Task<Args: Sync>>(
+    client: &Client,
+    calls: impl Iterator<Item = Call<T>> + Send,
+) -> Vec<TaskHandle<T::Output>> {
+    client.submit_all(calls).await.into_iter().map(Result::unwrap).collect()
 }
 
-async fn all_started(bed: &Bed, name: &str, count: usize) -> Vec<Timestamp> {
-    let mut database = bed.database().await;
-    eventually(name, async || starts(&mut database, name).await, |starts| starts.len() == count).await
+/// When tasks began, in this order, once all of them have succeeded.
+async fn starts<T: DeserializeOwned>(handles: &[TaskHandle<T>]) -> Vec<Timestamp> {
+    let mut starts = Vec::new();
+    for handle in handles {
+        let row = handle.wait().await.unwrap();
+        assert_outcome!(row, Success, attempts: 1);
+        starts.push(row.started_at.unwrap());
+    }
+    starts.sort();
+    starts
+}
+
+/// How many tasks have succeeded so far.
+async fn ended<T: DeserializeOwned>(handles: &[TaskHandle<T>]) -> usize {
+    let mut ended = 0;
+    for handle in handles {
+        ended += usize::from(handle.successful().await.unwrap());
+    }
+    ended
 }
 
 /// How many messages wait in the levels of delay.
@@ -69,137 +80,153 @@ fn most_in_a_second(starts: &[Timestamp]) -> usize {
     starts.iter().map(|from| within(*from)).max().unwrap_or_default()
 }
 
-#[tokio::test]
-async fn a_limited_task_does_not_hold_up_the_others_of_its_queue() {
-    let bed = Bed::new().await;
-    let app = bed.program(tasks![limited, free]).set("worker.concurrency", "8").build().unwrap();
-    let client = app.client().await.unwrap();
-    for sent in client.submit_all((0..40).map(limited)).await {
-        sent.unwrap();
-    }
-    for sent in client.submit_all((0..200).map(free)).await {
-        sent.unwrap();
-    }
-    let running = Running::start(&app).await;
-    let free = all_started(&bed, "t.free", 200).await;
-    let limited = all_started(&bed, "t.limited", 40).await;
+#[celeriac_tests::test]
+async fn a_limited_task_does_not_hold_up_the_others_of_its_queue(bed: Bed) {
+    let program = || bed.program(tasks![limited, free]).set("worker.concurrency", "8");
+    let client = bed.client(program()).await;
+    let limited = submit(&client, (0..40).map(limited)).await;
+    let free = submit(&client, (0..200).map(free)).await;
+    bed.start(program()).await;
+    let (free, limited) = (starts(&free).await, starts(&limited).await);
     let before = limited.iter().filter(|at| *at <= free.last().unwrap()).count();
     assert!(before < 40, "all {before} limited tasks began before the last of those that stood behind them");
     // Ten, and what a busy machine puts together.
     assert!(most_in_a_second(&limited) <= 14, "{limited:?}");
-    running.stop().await;
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn what_has_to_wait_is_with_the_broker_and_not_in_the_worker() {
-    let bed = Bed::new().await;
-    let running = Running::start(&bed.program(tasks![seldom]).build().unwrap()).await;
-    for sent in running.client.submit_all((0..20).map(seldom)).await {
-        sent.unwrap();
-    }
-    all_started(&bed, "t.seldom", 1).await;
+#[celeriac_tests::test(real)]
+async fn what_has_to_wait_is_in_the_levels_of_the_broker_and_not_in_the_worker(bed: Bed) {
+    let running = bed.worker(tasks![seldom]).await;
+    let handles = submit(&running.client, (0..20).map(seldom)).await;
+    eventually("one ran", async || ended(&handles).await, |ended| *ended == 1).await;
     let peer = bed.peer().await;
     eventually("the others wait", async || delayed(&peer).await, |delayed| *delayed == 19).await;
     // What a worker holds goes back to its queue when it stops.
     running.stop().await;
     assert_eq!((peer.ready("celeriac").await, delayed(&peer).await), (0, 19));
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_rate_is_changed_while_the_worker_runs() {
-    let bed = Bed::new().await;
-    let running = Running::start(&bed.program(tasks![free]).build().unwrap()).await;
-    let controls = &running.controls;
-    let send = async |count: u64| {
-        for sent in running.client.submit_all((0..count).map(free)).await {
-            sent.unwrap();
-        }
-    };
-    let peer = bed.peer().await;
-    send(10).await;
-    all_started(&bed, "t.free", 10).await;
+#[celeriac_tests::test(real)]
+async fn a_rate_is_changed_while_the_worker_runs_and_the_levels_keep_what_they_have(bed: Bed) {
+    let running = bed.worker(tasks![free]).await;
+    let (client, controls, peer) = (&running.client, &running.controls, bed.peer().await);
+    starts(&submit(client, (0..10).map(free)).await).await;
     controls.set_rate_limit("t.free", Some(RateLimit::per_hour(5))).unwrap();
     assert_eq!(controls.rate_limit("t.free").unwrap(), Some(RateLimit::per_hour(5)));
-    send(5).await;
+    submit(client, (0..5).map(free)).await;
     eventually("four wait", async || delayed(&peer).await, |delayed| *delayed == 4).await;
     controls.set_rate_limit("t.free", Some(RateLimit::per_second(50))).unwrap();
-    send(10).await;
-    all_started(&bed, "t.free", 21).await;
+    starts(&submit(client, (0..10).map(free)).await).await;
     controls.set_rate_limit("t.free", None).unwrap();
-    send(10).await;
-    all_started(&bed, "t.free", 31).await;
-    let unknown = controls.set_rate_limit("t.fre", None).unwrap_err().to_string();
-    assert_eq!(unknown, "no task is named `t.fre` here, did you mean `t.free`?");
+    starts(&submit(client, (0..10).map(free)).await).await;
     running.stop().await;
     assert_eq!(delayed(&peer).await, 4, "what was out comes back when it was to");
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn of_two_that_a_crash_has_left_one_runs() {
-    let stage = Stage::start().await;
+#[celeriac_tests::test]
+async fn a_rate_is_changed_by_the_name_of_a_task(bed: Bed) {
+    let running = bed.worker(tasks![free]).await;
+    let (client, controls) = (&running.client, &running.controls);
+    controls.set_rate_limit("t.free", Some(RateLimit::per_hour(5))).unwrap();
+    let handles = submit(client, (0..2).map(free)).await;
+    eventually("one ran", async || ended(&handles).await, |ended| *ended == 1).await;
+    controls.set_rate_limit("t.free", None).unwrap();
+    starts(&submit(client, (0..10).map(free)).await).await;
+    assert_eq!(ended(&handles).await, 1, "what was out comes back when it was to");
+    let unknown = controls.set_rate_limit("t.fre", None).unwrap_err().to_string();
+    assert_eq!(unknown, "no task is named `t.fre` here, did you mean `t.free`?");
+}
+
+#[celeriac_tests::test]
+async fn of_two_that_a_crash_has_left_one_runs(bed: Bed) {
+    let stage = Stage::start(&bed).await;
     let letter = |id| Letter::new("t.see", id, &json!([1])).header("celeriac-rate-limited", &json!(1));
     // The last stands behind the second copy of the first: when it has ended, that one has been taken.
     for id in ["one", "one", "last"] {
         letter(id).put(&stage.peer).await;
         assert_eq!(stage.end(id).await, (State::Success, None));
     }
-    assert_eq!(stage.clear().await.len(), 2);
+    assert_eq!(stage.finish().await.len(), 2);
 }
 
-#[tokio::test]
-async fn what_stands_in_line_is_not_acknowledged_early() {
-    let bed = Bed::new().await;
-    let running = Running::start(&bed.program(tasks![early]).set("worker.drain", "0s").build().unwrap()).await;
-    for sent in running.client.submit_all((0..2).map(early)).await {
-        sent.unwrap();
+#[celeriac_tests::test]
+async fn what_stands_in_line_is_not_acknowledged_early(bed: Bed) {
+    // The second has its turn a second after the first. Where a busy machine lets it run before the worker is stopped, none
+    // stood in line, and nothing was shown.
+    for _ in 0..10 {
+        let running = bed.start(bed.program(tasks![early]).set("worker.drain", "0s")).await;
+        let client = bed.client(bed.program([])).await;
+        let handles = submit(&running.client, (0..2).map(early)).await;
+        let peer = bed.peer().await;
+        eventually("one ran", async || ended(&handles).await, |ended| *ended > 0).await;
+        let held = peer.ready("celeriac").await == 0;
+        running.stop().await;
+        let handles: Vec<_> = handles.iter().map(|handle| client.handle::<u64>(handle.id())).collect();
+        let (ran, back) = (ended(&handles).await, peer.take_all("celeriac").await.len());
+        assert_eq!(ran + back, 2, "none is lost");
+        if held && ran == 1 {
+            return;
+        }
     }
-    let mut database = bed.database().await;
-    eventually("one ran", async || starts(&mut database, "t.early").await.len(), |ran| *ran > 0).await;
-    running.stop().await;
-    let ran = u32::try_from(starts(&mut database, "t.early").await.len()).unwrap();
-    let peer = bed.peer().await;
-    eventually("none is lost", async || peer.ready("celeriac").await, |ready| ready + ran == 2).await;
-    bed.clear().await;
+    panic!("none ever stood in line when its worker was stopped");
 }
 
-#[tokio::test]
-async fn two_workers_of_which_one_is_killed_lose_none_and_run_none_twice() {
-    let bed = Bed::new().await;
+/// Kills a worker when all that has run so far is on record: `begun` and `recorded` are the ids.
+async fn kill_between_tasks(
+    worker: Program,
+    begun: impl AsyncFn() -> HashSet<String>,
+    recorded: impl AsyncFn() -> HashSet<String>,
+) {
+    for _ in 0..100 {
+        worker.signal("STOP");
+        let begun = begun().await;
+        // What the others run meanwhile is soon on record; what this one has begun is not.
+        let ask = async || recorded().await.is_superset(&begun);
+        let mut all = false;
+        for _ in 0..20 {
+            all = all || ask().await;
+        }
+        if all {
+            worker.kill().await;
+            return;
+        }
+        worker.signal("CONT");
+    }
+    panic!("it was never between tasks");
+}
+
+#[celeriac_tests::test(real)]
+async fn two_workers_of_which_one_is_killed_lose_none_and_run_none_twice(bed: Bed) {
     let folder = tempfile::tempdir().unwrap();
     let lines = "task_options: [{ task: test.note, rate_limit: 10/s }]\n";
     std::fs::write(folder.path().join("celeriac.yaml"), lines).unwrap();
     let journal = folder.path().join("journal");
-    let variables = [
-        ("CELERIAC__BROKER__URL", bed.amqp_url()),
-        ("CELERIAC__RESULTS__URL", bed.database_url()),
-        ("JOURNAL", journal.to_string_lossy().into_owned()),
-    ];
     let config = folder.path().to_string_lossy().into_owned();
-    let start = |name| Program::start(PROGRAM, &["--config", &config, "worker", "-n", name], &variables);
-    let client = bed.program([]).build().unwrap().client().await.unwrap();
+    let own = [("JOURNAL", journal.to_string_lossy().into_owned())];
+    let start = |name| bed.process_with(&["--config", &config, "worker", "-n", name], &own);
+    let client = bed.client(bed.program([])).await;
+    let mut handles = Vec::new();
     for number in 0..100 {
         let body = Body { args: vec![Value::Int(number)], ..Body::default() };
         let request = Request { task: "test.note".to_owned(), body, options: CallOptions::default() };
-        client.submit_request(request).await.unwrap();
+        handles.push(client.submit_request(request).await.unwrap());
     }
     let (mut victim, mut heir) = (start("victim"), start("heir"));
     victim.says("ready").await;
     heir.says("ready").await;
-    let ran = async || std::fs::read_to_string(&journal).unwrap_or_default();
-    eventually("some ran", async || ran().await.lines().count(), |count| *count >= 20).await;
-    victim.kill().await;
-    all_started(&bed, "test.note", 100).await;
+    let ran = || std::fs::read_to_string(&journal).unwrap_or_default();
+    eventually("some ran", async || ran().lines().count(), |count| *count >= 20).await;
+
+    let begun = async || ran().lines().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect();
+    let recorded = async || {
+        let ids = "SELECT id FROM celeriac.tasks WHERE state = 'SUCCESS'";
+        sqlx::query_scalar(ids).fetch_all(&mut bed.database().await).await.unwrap().into_iter().collect()
+    };
+    kill_between_tasks(victim, begun, recorded).await;
+
+    assert_eq!(starts(&handles).await.len(), 100);
     heir.signal("TERM");
     assert_eq!(heir.exit_code(Duration::from_secs(40)).await, 0, "{}", heir.output());
-    let ran = ran().await;
-    let distinct: HashSet<_> = ran.lines().collect();
-    assert_eq!(distinct.len(), 100);
-    // One that ran when its worker died may have run again.
-    assert!(ran.lines().count() <= 102, "{ran}");
-    client.close().await;
-    bed.clear().await;
+    let (ran, distinct) = (ran().lines().count(), begun().await.len());
+    assert_eq!((distinct, ran), (100, 100), "none is lost, and none ran twice");
 }

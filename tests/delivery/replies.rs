@@ -15,8 +15,6 @@ use lapin::options::{ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value as Json, json};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
-
 #[task(name = "t.add")]
 async fn add(a: i64, b: i64) -> TaskResult<i64> {
     Ok(a + b)
@@ -365,7 +363,7 @@ async fn the_command_line_waits_for_a_reply_and_says_that_none_is_stored() {
     let peer = bed.peer().await;
     taken(&peer).await;
     let call = ["call", "t.add", "-a", "[1, 2]", "--id", "c-1", "--wait", "30s", "--json"];
-    let mut program = Program::start(PROGRAM, &call, &variables);
+    let mut program = Program::start(&call, &variables);
     eventually("the task", async || peer.ready("celeriac").await, |ready| *ready == 1).await;
     answer(&peer, &taken(&peer).await, "SUCCESS", json!(3)).await;
     let code = program.exit_code(Duration::from_secs(60)).await;
@@ -374,7 +372,7 @@ async fn the_command_line_waits_for_a_reply_and_says_that_none_is_stored() {
     let shown: Json = serde_json::from_str(&said).unwrap();
     assert_eq!((&shown["id"], &shown["state"], &shown["result"]), (&"c-1".into(), &"SUCCESS".into(), &3.into()));
 
-    let mut program = Program::start(PROGRAM, &["result", "c-1"], &variables);
+    let mut program = Program::start(&["result", "c-1"], &variables);
     let code = program.exit_code(Duration::from_secs(60)).await;
     let said = program.rest().await;
     assert_eq!(code, 78, "{said}");

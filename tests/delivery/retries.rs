@@ -4,8 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use celeriac::prelude::*;
-use celeriac_tests::{Bed, Peer, Running, eventually};
-use lapin::options::{BasicGetOptions, BasicNackOptions};
+use celeriac_results::AttemptRecord;
+use celeriac_tests::{Bed, Running, assert_outcome, eventually};
+use jiff::SignedDuration;
 use sqlx::PgConnection;
 
 #[derive(Debug)]
@@ -61,16 +62,32 @@ async fn bounded() -> TaskResult<()> {
 
 async fn start(bed: &Bed) -> Running {
     let tasks = tasks![classes, some, stubborn, patient, bounded];
-    let app = bed.program(tasks).set("client.result_timeout", "40s").build().unwrap();
-    Running::start(&app).await
+    bed.start(bed.program(tasks).set("client.result_timeout", "40s")).await
+}
+
+/// How each attempt ended, in order, and with which kind of error.
+fn ends(attempts: &[AttemptRecord]) -> Vec<(u32, State, Option<&str>)> {
+    let kinds = attempts.iter().map(|one| one.failure.as_ref().map(|failure| failure.kind.as_str()));
+    attempts.iter().zip(kinds).map(|(one, kind)| (one.attempt, one.state, kind)).collect()
+}
+
+/// From the end of an attempt until the next is due.
+fn wait(attempt: &AttemptRecord) -> SignedDuration {
+    attempt.next_at.unwrap().duration_since(attempt.finished_at.unwrap())
+}
+
+/// Asserts that no attempt began before it was due.
+fn assert_in_time(attempts: &[AttemptRecord]) {
+    for pair in attempts.windows(2) {
+        assert!(pair[1].started_at >= pair[0].next_at.unwrap(), "{pair:#?}");
+    }
 }
 
 /// An attempt as SQL shows it.
 #[derive(Debug, sqlx::FromRow)]
-struct Attempt {
+struct Row {
     attempt: i64,
     state: String,
-    error_kind: Option<String>,
     error_message: Option<String>,
     /// Seconds from the end of this one until the next is due.
     wait: Option<f64>,
@@ -79,9 +96,9 @@ struct Attempt {
 }
 
 /// Every attempt of a task, in order.
-async fn history(database: &mut PgConnection, id: &str) -> Vec<Attempt> {
+async fn history(database: &mut PgConnection, id: &str) -> Vec<Row> {
     sqlx::query_as(
-        "SELECT attempt, state, error_kind, error_message,
+        "SELECT attempt, state, error_message,
                 extract(epoch FROM next_at - finished_at)::double precision AS wait,
                 extract(epoch FROM started_at - lag(next_at) OVER (ORDER BY attempt))::double precision AS late
          FROM celeriac.attempt_history WHERE id = $1 ORDER BY attempt",
@@ -92,15 +109,9 @@ async fn history(database: &mut PgConnection, id: &str) -> Vec<Attempt> {
     .unwrap()
 }
 
-fn states(attempts: &[Attempt]) -> Vec<(i64, &str, Option<&str>)> {
-    attempts.iter().map(|one| (one.attempt, one.state.as_str(), one.error_kind.as_deref())).collect()
-}
-
-#[tokio::test]
-async fn each_class_of_errors_is_tried_again_in_its_own_way() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn each_class_of_errors_is_tried_again_in_its_own_way(bed: Bed) {
     let running = start(&bed).await;
-    let mut database = bed.database().await;
     for (what, kind, attempts) in [
         ("broken", "Broken", 4),
         ("Declined", "Declined", 1),
@@ -109,92 +120,84 @@ async fn each_class_of_errors_is_tried_again_in_its_own_way() {
         ("Other", "Other", 2),
     ] {
         let handle = classes(what.to_owned()).submit(&running.client).await.unwrap();
-        let row = handle.wait().await.unwrap();
-        assert_eq!((row.state, row.attempts, row.failure.unwrap().kind.as_str()), (State::Failure, attempts, kind));
-        let attempts: Vec<_> = (1..=i64::from(attempts))
-            .map(|attempt| (attempt, if attempt == i64::from(attempts) { "FAILURE" } else { "RETRY" }, Some(kind)))
+        assert_outcome!(handle, Failure, attempts: attempts, kind: kind);
+        let expected: Vec<_> = (1..=attempts)
+            .map(|attempt| (attempt, if attempt == attempts { State::Failure } else { State::Retry }, Some(kind)))
             .collect();
-        assert_eq!(states(&history(&mut database, handle.id()).await), attempts, "{what}");
+        assert_eq!(ends(&handle.attempts().await.unwrap()), expected, "{what}");
     }
     let peer = bed.peer().await;
     let dead = peer.take_all("celeriac.dead").await;
     assert_eq!(dead.len(), 4, "all but the one that was never to be tried again");
-    running.stop().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn where_errors_are_listed_only_those_are_tried_again() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn where_errors_are_listed_only_those_are_tried_again(bed: Bed) {
     let running = start(&bed).await;
     for (broken, attempts) in [(true, 4), (false, 1)] {
-        let row = some(broken).submit(&running.client).await.unwrap().wait().await.unwrap();
-        assert_eq!((row.state, row.attempts), (State::Failure, attempts));
+        let handle = some(broken).submit(&running.client).await.unwrap();
+        assert_outcome!(handle, Failure, attempts: attempts);
     }
-    running.stop().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn exhausted_retries_fail_with_the_last_cause_and_every_attempt_is_on_record() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn exhausted_retries_fail_with_the_last_cause_and_every_attempt_is_on_record(bed: Bed) {
     let running = start(&bed).await;
     let handle = stubborn().submit(&running.client).await.unwrap();
-    let row = handle.wait().await.unwrap();
-    assert_eq!((row.state, row.attempts), (State::Failure, 3));
-    assert_eq!(row.failure.unwrap().message, "attempt 3 failed");
-    let attempts = history(&mut bed.database().await, handle.id()).await;
-    let messages: Vec<_> = attempts.iter().map(|one| one.error_message.as_deref().unwrap()).collect();
+    assert_outcome!(handle, Failure, attempts: 3, message: "attempt 3 failed");
+    let attempts = handle.attempts().await.unwrap();
+    let messages: Vec<_> = attempts.iter().map(|one| one.failure.as_ref().unwrap().message.as_str()).collect();
     assert_eq!(messages, ["attempt 1 failed", "attempt 2 failed", "attempt 3 failed"]);
-    assert!(attempts.iter().skip(1).all(|one| one.late.unwrap() >= 0.0), "{attempts:?}");
-    assert_eq!(handle.attempts().await.unwrap().len(), 3);
+    assert_in_time(&attempts);
     let dead = bed.peer().await.take_all("celeriac.dead").await;
     assert_eq!(dead[0].header("celeriac-dead-reason").as_deref(), Some("exhausted"));
-    running.stop().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn an_attempt_is_made_when_it_was_asked_for() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn every_attempt_is_a_row_that_sql_reads(bed: Bed) {
     let running = start(&bed).await;
-    let mut database = bed.database().await;
+    let handle = stubborn().submit(&running.client).await.unwrap();
+    handle.wait().await.unwrap();
+    let rows = history(&mut bed.database().await, handle.id()).await;
+    let states: Vec<_> = rows.iter().map(|row| (row.attempt, row.state.as_str())).collect();
+    assert_eq!(states, [(1, "RETRY"), (2, "RETRY"), (3, "FAILURE")]);
+    assert_eq!(rows[2].error_message.as_deref(), Some("attempt 3 failed"));
+    assert!(rows[..2].iter().all(|row| row.wait.unwrap() >= 0.0), "{rows:?}");
+    assert!(rows[1..].iter().all(|row| row.late.unwrap() >= 0.0), "{rows:?}");
+}
+
+#[celeriac_tests::test]
+async fn an_attempt_is_made_when_it_was_asked_for(bed: Bed) {
+    let running = start(&bed).await;
     let hinted = patient(None).submit(&running.client).await.unwrap();
     let time = celeriac_telemetry::clock::now().checked_add(Duration::from_millis(2_300)).unwrap();
     let timed = patient(Some(time)).submit(&running.client).await.unwrap();
     let past = patient(Some(jiff::Timestamp::UNIX_EPOCH)).submit(&running.client).await.unwrap();
     for (handle, kind) in [(&hinted, "Broken"), (&timed, "Retry"), (&past, "Retry")] {
         assert_eq!(handle.get().await.unwrap(), 2);
-        let attempts = history(&mut database, handle.id()).await;
-        assert_eq!(states(&attempts), [(1, "RETRY", Some(kind)), (2, "SUCCESS", None)]);
-        assert!(attempts[1].late.unwrap() >= 0.0, "{attempts:?}");
+        let attempts = handle.attempts().await.unwrap();
+        assert_eq!(ends(&attempts), [(1, State::Retry, Some(kind)), (2, State::Success, None)]);
+        assert_in_time(&attempts);
     }
-    let waited = history(&mut database, hinted.id()).await[0].wait.unwrap();
-    assert!((1.2..600.0).contains(&waited), "{waited}");
+    let waited = wait(&hinted.attempts().await.unwrap()[0]);
+    assert!(waited >= SignedDuration::from_millis(1_200) && waited < SignedDuration::from_mins(10), "{waited}");
     let row = timed.record().await.unwrap().unwrap();
     assert!(row.started_at.unwrap() >= time);
-    assert!(history(&mut database, past.id()).await[0].wait.unwrap() < 600.0, "what is past is due");
-    running.stop().await;
-    bed.clear().await;
+    assert!(wait(&past.attempts().await.unwrap()[0]) < SignedDuration::from_mins(10), "what is past is due");
 }
 
-#[tokio::test]
-async fn no_attempt_is_made_when_the_time_for_all_of_them_is_over() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn no_attempt_is_made_when_the_time_for_all_of_them_is_over(bed: Bed) {
     let running = start(&bed).await;
     let handle = bounded().submit(&running.client).await.unwrap();
-    let row = handle.wait().await.unwrap();
     // The third would come five seconds after the first.
-    assert_eq!((row.state, row.attempts, row.failure.unwrap().kind.as_str()), (State::Failure, 2, "Busy"));
+    assert_outcome!(handle, Failure, attempts: 2, kind: "Busy");
     let dead = bed.peer().await.take_all("celeriac.dead").await;
     assert_eq!(dead[0].header("celeriac-dead-reason").as_deref(), Some("exhausted"));
-    running.stop().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_redelivery_between_two_attempts_is_no_attempt() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn a_redelivery_between_two_attempts_is_no_attempt(bed: Bed) {
     let running = start(&bed).await;
     let time = celeriac_telemetry::clock::now().checked_add(Duration::from_secs(2)).unwrap();
     let handle = patient(Some(time)).submit(&running.client).await.unwrap();
@@ -203,21 +206,12 @@ async fn a_redelivery_between_two_attempts_is_no_attempt() {
 
     let peer = bed.peer().await;
     for _ in 0..3 {
-        give_back(&peer).await;
+        let give_back = async || peer.give_back("celeriac").await;
+        eventually("the next attempt stands on the queue", give_back, |stood| *stood).await;
     }
     let running = start(&bed).await;
     let handle = running.client.handle::<u32>(handle.id());
     assert_eq!(handle.get().await.unwrap(), 2);
-    let attempts = history(&mut bed.database().await, handle.id()).await;
-    assert_eq!(states(&attempts), [(1, "RETRY", Some("Retry")), (2, "SUCCESS", None)]);
-    running.stop().await;
-    bed.clear().await;
-}
-
-/// Takes the message and puts it back, which the broker counts as a delivery.
-async fn give_back(peer: &Peer) {
-    let take = async || peer.channel().basic_get("celeriac".into(), BasicGetOptions::default()).await.unwrap();
-    let taken = eventually("the next attempt stands on the queue", take, Option::is_some).await;
-    let back = BasicNackOptions { requeue: true, multiple: false };
-    peer.channel().basic_nack(taken.unwrap().delivery.delivery_tag, back).await.unwrap();
+    let attempts = handle.attempts().await.unwrap();
+    assert_eq!(ends(&attempts), [(1, State::Retry, Some("Retry")), (2, State::Success, None)]);
 }

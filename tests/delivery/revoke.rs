@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use celeriac::app::Builder;
 use celeriac::prelude::*;
 use celeriac_client::Error;
 use celeriac_servers::{Durability, PostgresNode};
-use celeriac_tests::{Bed, Running, eventually};
+use celeriac_tests::{Bed, Running, assert_outcome, eventually};
 use sqlx::{Connection, PgConnection};
 
 use crate::command_line::run;
@@ -97,28 +98,34 @@ fn block(ctx: TaskContext) -> TaskResult<()> {
     Ok(())
 }
 
-fn program(bed: &Bed, world: &Arc<World>) -> celeriac::app::Builder {
+fn program(bed: &Bed, world: &Arc<World>) -> Builder {
     bed.program(tasks![gate, quick, again, polite, diligent, deaf, block])
         .shared(Arc::clone(world))
         .set("client.result_timeout", "40s")
         .set("worker.terminate_grace", "200ms")
 }
 
-struct Stage {
+/// A worker of these tasks, and what ran on it.
+struct Observed {
     bed: Bed,
     world: Arc<World>,
     running: Running,
 }
 
-impl Stage {
-    async fn start() -> Self {
-        Self::with(|program| program).await
+impl Observed {
+    async fn start(bed: &Bed) -> Self {
+        Self::with(bed, |program| program).await
     }
 
-    async fn with(more: impl FnOnce(celeriac::app::Builder) -> celeriac::app::Builder) -> Self {
-        let (bed, world) = (Bed::new().await, Arc::new(World::default()));
-        let running = Running::start(&more(program(&bed, &world)).build().unwrap()).await;
-        Self { bed, world, running }
+    /// One that runs a task at a time, and holds many.
+    async fn one_at_a_time(bed: &Bed) -> Self {
+        Self::with(bed, |program| program.set("worker.concurrency", "1").set("worker.prefetch", "100")).await
+    }
+
+    async fn with(bed: &Bed, more: impl FnOnce(Builder) -> Builder) -> Self {
+        let world = Arc::new(World::default());
+        let running = bed.start(more(program(bed, &world))).await;
+        Self { bed: bed.clone(), world, running }
     }
 
     fn client(&self) -> &Client {
@@ -126,12 +133,11 @@ impl Stage {
     }
 
     /// Ends it all; nothing is left on a queue.
-    async fn clear(self) {
+    async fn finish(self) {
         self.world.open.store(true, Ordering::Relaxed);
         self.running.stop().await;
         let peer = self.bed.peer().await;
         assert_eq!((peer.ready("celeriac").await, peer.ready("celeriac.dead").await), (0, 0));
-        self.bed.clear().await;
     }
 }
 
@@ -144,153 +150,142 @@ where
         Some(Error::Revoked { id, terminated }) => assert_eq!((id.as_str(), terminated), (handle.id(), while_it_ran)),
         other => panic!("{other:?}"),
     }
-    let row = handle.record().await.unwrap().unwrap();
-    let failure = row.failure.unwrap();
     let message = if while_it_ran { "terminated" } else { "revoked" };
-    assert_eq!(
-        (row.state, failure.kind.as_str(), failure.message.as_str()),
-        (State::Revoked, "TaskRevokedError", message)
-    );
+    assert_outcome!(handle, Revoked, kind: "TaskRevokedError", message: message);
 }
 
-#[tokio::test]
-async fn what_is_revoked_on_its_queue_does_not_run_on_a_worker_that_starts_later() {
-    let (bed, world) = (Bed::new().await, Arc::new(World::default()));
-    let app = program(&bed, &world).build().unwrap();
-    let client = app.client().await.unwrap();
+#[celeriac_tests::test]
+async fn what_is_revoked_on_its_queue_does_not_run_on_a_worker_that_starts_later(bed: Bed) {
+    let world = Arc::new(World::default());
+    let client = bed.client(program(&bed, &world)).await;
     let handle = quick().submit(&client).await.unwrap();
     handle.revoke().await.unwrap();
     let kept = quick().submit(&client).await.unwrap();
 
-    let running = Running::start(&app).await;
+    let running = bed.start(program(&bed, &world)).await;
     assert_revoked(&handle, false).await;
     kept.get().await.unwrap();
     assert!(!world.has("begun", handle.id()) && world.has("begun", kept.id()));
     running.stop().await;
     assert_eq!(bed.peer().await.ready("celeriac").await, 0);
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn what_a_worker_holds_and_has_not_begun_does_not_begin_once_revoke_has_returned() {
-    let stage = Stage::with(|program| program.set("worker.concurrency", "1").set("worker.prefetch", "100")).await;
-    let first = gate().submit(stage.client()).await.unwrap();
-    stage.world.happens("begun", first.id()).await;
+#[celeriac_tests::test]
+async fn what_a_worker_holds_and_has_not_begun_does_not_begin_once_revoke_has_returned(bed: Bed) {
+    let worker = Observed::one_at_a_time(&bed).await;
+    let first = gate().submit(worker.client()).await.unwrap();
+    worker.world.happens("begun", first.id()).await;
     let mut held = Vec::new();
     for _ in 0..50 {
-        held.push(quick().submit(stage.client()).await.unwrap());
+        held.push(quick().submit(worker.client()).await.unwrap());
     }
-    let peer = stage.bed.peer().await;
+    let peer = bed.peer().await;
     eventually("all are held", async || peer.ready("celeriac").await, |ready| *ready == 0).await;
     // Half of them together, half of them each by itself.
-    stage.client().revoke(held[..25].iter().map(TaskHandle::id)).await.unwrap();
+    worker.client().revoke(held[..25].iter().map(TaskHandle::id)).await.unwrap();
     futures::future::try_join_all(held[25..].iter().map(|handle| handle.revoke().into_future())).await.unwrap();
-    stage.world.open.store(true, Ordering::Relaxed);
+    worker.world.open.store(true, Ordering::Relaxed);
     for handle in &held {
         assert_revoked(handle, false).await;
-        assert!(!stage.world.has("begun", handle.id()));
+        assert!(!worker.world.has("begun", handle.id()));
     }
     first.get().await.unwrap();
-    stage.clear().await;
+    worker.finish().await;
 }
 
-#[tokio::test]
-async fn neither_a_delayed_task_nor_the_next_attempt_runs_once_revoked() {
-    let stage = Stage::start().await;
-    let later = quick().delay(Duration::from_secs(2)).submit(stage.client()).await.unwrap();
-    let retried = again().submit(stage.client()).await.unwrap();
+#[celeriac_tests::test]
+async fn neither_a_delayed_task_nor_the_next_attempt_runs_once_revoked(bed: Bed) {
+    let worker = Observed::start(&bed).await;
+    let later = quick().delay(Duration::from_secs(2)).submit(worker.client()).await.unwrap();
+    let retried = again().submit(worker.client()).await.unwrap();
     let state = async || retried.status().await.unwrap();
     eventually("it waits for its next attempt", state, |state| *state == State::Retry).await;
-    stage.client().revoke([later.id(), retried.id()]).await.unwrap();
+    worker.client().revoke([later.id(), retried.id()]).await.unwrap();
     assert_revoked(&later, false).await;
     assert_revoked(&retried, false).await;
-    let begun = stage.world.ran.lock().unwrap().clone();
+    let begun = worker.world.ran.lock().unwrap().clone();
     assert_eq!(begun, [format!("begun {}", retried.id())]);
-    stage.clear().await;
+    worker.finish().await;
 }
 
-#[tokio::test]
-async fn a_task_that_runs_goes_on_when_it_is_revoked_and_ends_when_it_is_terminated() {
-    let stage = Stage::start().await;
+#[celeriac_tests::test]
+async fn a_task_that_runs_goes_on_when_it_is_revoked_and_ends_when_it_is_terminated(bed: Bed) {
+    let worker = Observed::start(&bed).await;
     let (goes_on, ends) =
-        (gate().submit(stage.client()).await.unwrap(), polite().submit(stage.client()).await.unwrap());
-    stage.world.happens("begun", goes_on.id()).await;
-    stage.world.happens("begun", ends.id()).await;
-    stage.client().revoke([goes_on.id(), ends.id()]).await.unwrap();
-    assert!(!stage.world.has("told", ends.id()));
+        (gate().submit(worker.client()).await.unwrap(), polite().submit(worker.client()).await.unwrap());
+    worker.world.happens("begun", goes_on.id()).await;
+    worker.world.happens("begun", ends.id()).await;
+    worker.client().revoke([goes_on.id(), ends.id()]).await.unwrap();
+    assert!(!worker.world.has("told", ends.id()));
     ends.terminate().await.unwrap();
     assert_revoked(&ends, true).await;
-    assert!(stage.world.has("told", ends.id()));
-    stage.world.open.store(true, Ordering::Relaxed);
+    assert!(worker.world.has("told", ends.id()));
+    worker.world.open.store(true, Ordering::Relaxed);
     goes_on.get().await.unwrap();
-    stage.clear().await;
+    worker.finish().await;
 }
 
-#[tokio::test]
-async fn a_task_that_does_not_end_by_itself_is_dropped_after_its_grace() {
-    let stage = Stage::start().await;
-    let handle = deaf().submit(stage.client()).await.unwrap();
-    stage.world.happens("begun", handle.id()).await;
+#[celeriac_tests::test]
+async fn a_task_that_does_not_end_by_itself_is_dropped_after_its_grace(bed: Bed) {
+    let worker = Observed::start(&bed).await;
+    let handle = deaf().submit(worker.client()).await.unwrap();
+    worker.world.happens("begun", handle.id()).await;
     handle.terminate().await.unwrap();
     assert_revoked(&handle, true).await;
     let row = handle.record().await.unwrap().unwrap();
     assert!(row.attempts == 1 && row.runtime.unwrap() >= Duration::from_millis(200), "{row:?}");
-    stage.clear().await;
+    worker.finish().await;
 }
 
-#[tokio::test]
-async fn a_blocking_task_is_told_and_nobody_waits_for_it_after_its_grace() {
-    let stage = Stage::start().await;
-    let handle = block().submit(stage.client()).await.unwrap();
-    stage.world.happens("begun", handle.id()).await;
+#[celeriac_tests::test]
+async fn a_blocking_task_is_told_and_nobody_waits_for_it_after_its_grace(bed: Bed) {
+    let worker = Observed::start(&bed).await;
+    let handle = block().submit(worker.client()).await.unwrap();
+    worker.world.happens("begun", handle.id()).await;
     handle.terminate().await.unwrap();
     assert_revoked(&handle, true).await;
-    assert!(stage.world.has("told", handle.id()) && !stage.world.has("ended", handle.id()));
-    stage.world.open.store(true, Ordering::Relaxed);
-    stage.world.happens("ended", handle.id()).await;
-    stage.clear().await;
+    assert!(worker.world.has("told", handle.id()) && !worker.world.has("ended", handle.id()));
+    worker.world.open.store(true, Ordering::Relaxed);
+    worker.world.happens("ended", handle.id()).await;
+    worker.finish().await;
 }
 
-#[tokio::test]
-async fn a_success_stays_whether_it_came_before_the_termination_or_after() {
-    let stage = Stage::start().await;
-    let before = quick().submit(stage.client()).await.unwrap();
+#[celeriac_tests::test]
+async fn a_success_stays_whether_it_came_before_the_termination_or_after(bed: Bed) {
+    let worker = Observed::start(&bed).await;
+    let before = quick().submit(worker.client()).await.unwrap();
     before.get().await.unwrap();
-    let after = diligent().submit(stage.client()).await.unwrap();
-    stage.world.happens("begun", after.id()).await;
-    stage.client().revoke([before.id(), after.id()]).terminate().await.unwrap();
+    let after = diligent().submit(worker.client()).await.unwrap();
+    worker.world.happens("begun", after.id()).await;
+    worker.client().revoke([before.id(), after.id()]).terminate().await.unwrap();
     assert_eq!(after.get().await.unwrap(), 7);
     assert_eq!(before.status().await.unwrap(), State::Success);
-    stage.clear().await;
+    worker.finish().await;
 }
 
-#[tokio::test]
-async fn the_steps_after_a_revoked_one_are_revoked_too() {
-    let (bed, world) = (Bed::new().await, Arc::new(World::default()));
-    let app = program(&bed, &world).build().unwrap();
-    let client = app.client().await.unwrap();
+#[celeriac_tests::test]
+async fn the_steps_after_a_revoked_one_are_revoked_too(bed: Bed) {
+    let world = Arc::new(World::default());
+    let client = bed.client(program(&bed, &world)).await;
     let step = |name: &str| Signature::new("v.quick").option("task_id", name.to_owned());
     let chain = Chain::new(step("one")).then(step("two")).then(step("three")).submit(&client).await.unwrap();
     client.revoke(["one"]).await.unwrap();
-    let running = Running::start(&app).await;
+    let running = bed.start(program(&bed, &world)).await;
     for id in ["one", "two", "three"] {
         assert_revoked(&client.handle::<()>(id), false).await;
     }
     assert_eq!(chain.id(), "three");
     running.stop().await;
     assert_eq!(*world.ran.lock().unwrap(), Vec::<String>::new());
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn lost_connections_to_the_database_let_nothing_slip_through() {
-    let stage = Stage::with(|program| program.set("worker.concurrency", "1").set("worker.prefetch", "100")).await;
-    let first = gate().submit(stage.client()).await.unwrap();
-    stage.world.happens("begun", first.id()).await;
-    let held = quick().submit(stage.client()).await.unwrap();
-    let mut database = stage.bed.database().await;
+#[celeriac_tests::test(real)]
+async fn lost_connections_to_the_database_let_nothing_slip_through(bed: Bed) {
+    let worker = Observed::one_at_a_time(&bed).await;
+    let first = gate().submit(worker.client()).await.unwrap();
+    worker.world.happens("begun", first.id()).await;
+    let held = quick().submit(worker.client()).await.unwrap();
+    let mut database = bed.database().await;
     sqlx::query(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
          WHERE datname = current_database() AND pid <> pg_backend_pid()",
@@ -298,18 +293,18 @@ async fn lost_connections_to_the_database_let_nothing_slip_through() {
     .execute(&mut database)
     .await
     .unwrap();
-    let other = stage.bed.program([]).build().unwrap().client().await.unwrap();
+    let other = bed.client(bed.program([])).await;
     other.revoke([held.id()]).await.unwrap();
-    stage.world.open.store(true, Ordering::Relaxed);
+    worker.world.open.store(true, Ordering::Relaxed);
     assert_revoked(&held, false).await;
-    assert!(!stage.world.has("begun", held.id()));
+    assert!(!worker.world.has("begun", held.id()));
     other.close().await;
-    stage.clear().await;
+    worker.finish().await;
 }
 
-#[tokio::test]
-async fn a_worker_that_hears_nothing_from_the_database_begins_nothing() {
-    let (bed, world) = (Bed::new().await, Arc::new(World::default()));
+#[celeriac_tests::test(real)]
+async fn a_worker_that_hears_nothing_from_the_database_begins_nothing(bed: Bed) {
+    let world = Arc::new(World::default());
     // A server of its own: one of its processes is stopped.
     let postgres = PostgresNode::start(Durability::Real).unwrap();
     let program = program(&bed, &world).set("results.url", postgres.url()).set("results.statement_timeout", "5s");
@@ -331,7 +326,6 @@ async fn a_worker_that_hears_nothing_from_the_database_begins_nothing() {
     signal("CONT", pid);
     other.close().await;
     running.stop().await;
-    bed.clear().await;
 }
 
 fn signal(name: &str, pid: i32) {
@@ -339,41 +333,36 @@ fn signal(name: &str, pid: i32) {
     assert!(sent.success(), "kill -s {name} {pid}");
 }
 
-#[tokio::test]
-async fn without_a_store_nothing_can_be_revoked_and_the_error_says_so() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn without_a_store_nothing_can_be_revoked_and_the_error_says_so(bed: Bed) {
     for url in ["none", "rpc://"] {
-        let client = bed.program([]).set("results.url", url).build().unwrap().client().await.unwrap();
+        let client = bed.client(bed.program([]).set("results.url", url)).await;
         let refused = client.revoke(["a"]).await.unwrap_err();
         assert!(matches!(refused, Error::NoRevocations), "{refused:?}");
         assert_eq!(refused.help(), Some("set results.url to a Postgres or SQLite database"));
         client.close().await;
     }
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn the_verb_result_says_whether_a_revoked_task_had_begun() {
-    let stage = Stage::start().await;
-    let handle = gate().submit(stage.client()).await.unwrap();
-    stage.world.happens("begun", handle.id()).await;
+#[celeriac_tests::test(real)]
+async fn the_verb_result_says_whether_a_revoked_task_had_begun(bed: Bed) {
+    let worker = Observed::start(&bed).await;
+    let handle = gate().submit(worker.client()).await.unwrap();
+    worker.world.happens("begun", handle.id()).await;
     handle.terminate().await.unwrap();
     assert_revoked(&handle, true).await;
-    let variables =
-        [("CELERIAC__BROKER__URL", stage.bed.amqp_url()), ("CELERIAC__RESULTS__URL", stage.bed.database_url())];
-    let (code, said) = run(&["result", handle.id()], &variables).await;
+    let (code, said) = run(&["result", handle.id()], &bed.environment()).await;
     let told = said.contains("was terminated while it ran") && !said.contains("did not run");
     assert_eq!((code, told), (1, true), "{said}");
-    stage.clear().await;
+    worker.finish().await;
 }
 
-#[tokio::test]
-async fn the_verb_revokes_what_it_is_given() {
-    let (bed, world) = (Bed::new().await, Arc::new(World::default()));
-    let app = program(&bed, &world).build().unwrap();
-    let client = app.client().await.unwrap();
+#[celeriac_tests::test(real)]
+async fn the_verb_revokes_what_it_is_given(bed: Bed) {
+    let world = Arc::new(World::default());
+    let client = bed.client(program(&bed, &world)).await;
     let handles = [quick().submit(&client).await.unwrap(), quick().submit(&client).await.unwrap()];
-    let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
+    let variables = bed.environment();
     let line = ["revoke", handles[0].id(), handles[1].id(), "--terminate", "--for", "30d"];
     let (code, said) = run(&line, &variables).await;
     assert_eq!((code, said.contains("revoked 2 tasks")), (0, true), "{said}");
@@ -381,7 +370,7 @@ async fn the_verb_revokes_what_it_is_given() {
                  WHERE terminate AND until BETWEEN now() + '29 days' AND now() + '31 days'";
     let held: i64 = sqlx::query_scalar(lasts).fetch_one(&mut bed.database().await).await.unwrap();
     assert_eq!(held, 2);
-    let running = Running::start(&app).await;
+    let running = bed.start(program(&bed, &world)).await;
     for handle in &handles {
         assert_revoked(handle, false).await;
     }
@@ -393,6 +382,4 @@ async fn the_verb_revokes_what_it_is_given() {
     assert_eq!(shown, serde_json::json!({"revoked": ["a"], "terminate": false}));
     let (code, said) = run(&["revoke"], &variables).await;
     assert_eq!(code, 2, "{said}");
-    client.close().await;
-    bed.clear().await;
 }

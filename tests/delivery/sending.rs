@@ -6,7 +6,7 @@ use celeriac::prelude::*;
 use celeriac::{Client, Codec};
 use celeriac_broker::Error as BrokerError;
 use celeriac_client::Error;
-use celeriac_tests::{Bed, Running};
+use celeriac_tests::{Bed, assert_outcome};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 
@@ -26,12 +26,11 @@ fn refused<T: std::fmt::Debug>(sent: Result<T, Error>) -> BrokerError {
 async fn client(bed: &Bed, settings: &[(&'static str, &str)]) -> Client {
     let builder = bed.program(tasks![echo]);
     let builder = settings.iter().fold(builder, |builder, (key, value)| builder.set(key, *value));
-    builder.build().unwrap().client().await.unwrap()
+    bed.client(builder).await
 }
 
-#[tokio::test]
-async fn a_route_to_nowhere_is_an_error_to_the_sender() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn a_route_to_nowhere_is_an_error_to_the_sender(bed: Bed) {
     let client = client(&bed, &[("exchanges", "{orders: {type: topic}}")]).await;
     let sent = echo("x".to_owned()).exchange("orders").routing_key("nobody.listens").submit(&client).await;
     assert!(matches!(refused(sent), BrokerError::Unroutable { .. }));
@@ -40,13 +39,10 @@ async fn a_route_to_nowhere_is_an_error_to_the_sender() {
     let sent = echo("x".to_owned()).queue("celeriak").submit(&client).await;
     let message = refused(sent).to_string();
     assert!(message.contains("celeriak") && message.contains("`celeriac`"), "{message}");
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_full_queue_is_an_error_to_the_sender_unless_it_finds_room_in_time() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn a_full_queue_is_an_error_to_the_sender_unless_it_finds_room_in_time(bed: Bed) {
     let peer = bed.peer().await;
     let mut arguments = FieldTable::default();
     arguments.insert("x-max-length".into(), AMQPValue::LongInt(1));
@@ -67,24 +63,17 @@ async fn a_full_queue_is_an_error_to_the_sender_unless_it_finds_room_in_time() {
     });
     sent.unwrap();
     assert_eq!(peer.ready("narrow").await, 1);
-    client.close().await;
-    impatient.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_message_that_is_too_large_is_not_sent() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn a_message_that_is_too_large_is_not_sent(bed: Bed) {
     let client = client(&bed, &[("broker.max_message_size", "64KiB")]).await;
     let sent = echo("x".repeat(70_000)).submit(&client).await;
     assert!(matches!(refused(sent), BrokerError::TooLarge { limit: 65_536, .. }));
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_missing_broker_is_an_error_within_the_deadline() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn a_missing_broker_is_an_error_within_the_deadline(bed: Bed) {
     // A port that nobody listens on: it was free a moment ago, and is reserved for nobody.
     let nobody = "amqp://guest:guest@127.0.0.1:1/%2f";
     let client = client(&bed, &[("broker.url", nobody), ("broker.publish_timeout", "1s")]).await;
@@ -92,24 +81,20 @@ async fn a_missing_broker_is_an_error_within_the_deadline() {
     let sent = echo("x".to_owned()).submit(&client).await;
     assert!(matches!(refused(sent), BrokerError::Unreachable { .. }));
     assert!(begun.elapsed() < Duration::from_secs(5));
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_wrong_password_is_said_at_once_and_not_shown() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn a_wrong_password_is_said_at_once_and_not_shown(bed: Bed) {
     let url = bed.amqp_url().replacen("guest:guest", "guest:topsecret", 1);
     let client = client(&bed, &[("broker.url", &url)]).await;
     let error = refused(echo("x".to_owned()).submit(&client).await);
     assert!(matches!(error, BrokerError::Denied { .. }), "{error:?}");
     assert!(!format!("{error} {error:?}").contains("topsecret"));
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_bulk_is_confirmed_task_by_task_in_order() {
-    let bed = Bed::new().await;
-    let running = Running::start(&bed.program(tasks![echo]).build().unwrap()).await;
+#[celeriac_tests::test]
+async fn a_bulk_is_confirmed_task_by_task_in_order(bed: Bed) {
+    let running = bed.worker(tasks![echo]).await;
     let calls = (0..2_000).map(|number| {
         let call = echo(number.to_string());
         if number == 7 { call.exchange("nonexistent").routing_key("k") } else { call }
@@ -120,26 +105,20 @@ async fn a_bulk_is_confirmed_task_by_task_in_order() {
     for (number, handle) in sent.into_iter().enumerate().filter_map(|(number, sent)| Some((number, sent.ok()?))) {
         assert_eq!(handle.get().await.unwrap().0, number.to_string());
     }
-    running.stop().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn options_of_a_call_arrive() {
-    let bed = Bed::new().await;
-    let running = Running::start(&bed.program(tasks![echo]).build().unwrap()).await;
+#[celeriac_tests::test]
+async fn options_of_a_call_arrive(bed: Bed) {
+    let running = bed.worker(tasks![echo]).await;
     let call = echo("ünïcödé".to_owned()).header("tenant", "acme").task_id("order 17").serializer(Codec::Msgpack);
     let handle = call.submit(&running.client).await.unwrap();
     assert_eq!(handle.id(), "order 17");
     assert_eq!(handle.get().await.unwrap(), ("ünïcödé".to_owned(), Some("acme".to_owned()), 1));
-    running.stop().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_delayed_task_is_held_by_the_broker_and_runs_in_time() {
-    let bed = Bed::new().await;
-    let running = Running::start(&bed.program(tasks![echo]).build().unwrap()).await;
+#[celeriac_tests::test]
+async fn a_delayed_task_is_held_by_the_broker_and_runs_in_time(bed: Bed) {
+    let running = bed.worker(tasks![echo]).await;
     let wait = Duration::from_millis(2_500);
     let handle = echo("later".to_owned()).delay(wait).submit(&running.client).await.unwrap();
     assert_eq!(bed.peer().await.ready("celeriac").await, 0);
@@ -147,33 +126,23 @@ async fn a_delayed_task_is_held_by_the_broker_and_runs_in_time() {
     let (sent, started) = (row.sent_at.unwrap(), row.started_at.unwrap());
     let waited = Duration::try_from(started.duration_since(sent)).unwrap();
     assert!(waited >= wait && waited < wait + Duration::from_secs(5), "ran after {waited:?}");
-    running.stop().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn delays_have_names_of_ones_own_where_a_prefix_is_configured() {
-    let bed = Bed::new().await;
-    let running = Running::start(&bed.program(tasks![echo]).set("broker.delay_prefix", "wait").build().unwrap()).await;
+#[celeriac_tests::test(real)]
+async fn delays_have_names_of_ones_own_where_a_prefix_is_configured(bed: Bed) {
+    let running = bed.start(bed.program(tasks![echo]).set("broker.delay_prefix", "wait")).await;
     let handle = echo("later".to_owned()).delay(seconds(1)).submit(&running.client).await.unwrap();
     handle.get().await.unwrap();
     let peer = bed.peer().await;
     assert_eq!(peer.ready("wait_0").await, 0);
-    let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let found = peer.channel().queue_declare("celery_delayed_0".into(), look, FieldTable::default()).await;
-    assert!(found.is_err(), "nobody asked for Celery's");
-    running.stop().await;
-    bed.clear().await;
+    assert!(!peer.has_queue("celery_delayed_0").await, "nobody asked for Celery's");
 }
 
-#[tokio::test]
-async fn an_expired_task_is_recorded_as_revoked_and_does_not_run() {
-    let bed = Bed::new().await;
-    let running = Running::start(&bed.program(tasks![echo]).build().unwrap()).await;
+#[celeriac_tests::test]
+async fn an_expired_task_is_recorded_as_revoked_and_does_not_run(bed: Bed) {
+    let running = bed.worker(tasks![echo]).await;
     // Held longer than it is of use.
     let call = echo("late".to_owned()).delay(seconds(2)).expires_in(seconds(1));
-    let row = call.submit(&running.client).await.unwrap().wait().await.unwrap();
-    assert_eq!((row.state, row.attempts), (State::Revoked, 0));
-    running.stop().await;
-    bed.clear().await;
+    let handle = call.submit(&running.client).await.unwrap();
+    assert_outcome!(handle, Revoked, attempts: 0);
 }

@@ -94,21 +94,20 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    pub(crate) async fn start() -> Self {
-        Self::with(|program| program).await
+    pub(crate) async fn start(bed: &Bed) -> Self {
+        Self::with(bed, |program| program).await
     }
 
-    pub(crate) async fn with(more: impl FnOnce(Builder) -> Builder) -> Self {
-        let (bed, seen) = (Bed::new().await, Arc::new(Seen::default()));
+    pub(crate) async fn with(bed: &Bed, more: impl FnOnce(Builder) -> Builder) -> Self {
+        let seen = Arc::new(Seen::default());
         let program = bed
             .program(tasks![see, add, fail, flaky, send])
             .set("client.result_timeout", "40s")
             .shared(Arc::clone(&seen));
-        let running = Running::start(&more(program).build().unwrap()).await;
+        let running = bed.start(more(program)).await;
         // Now its queue is there, for what is put on it without asking.
         add(0, 0).submit(&running.client).await.unwrap().get().await.unwrap();
-        let peer = bed.peer().await;
-        Self { bed, peer, running, seen }
+        Self { bed: bed.clone(), peer: bed.peer().await, running, seen }
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -148,12 +147,11 @@ impl Stage {
         taken
     }
 
-    /// Ends it all, and returns every call: there is no more to come.
-    pub(crate) async fn clear(self) -> Vec<Call> {
+    /// Stops the worker once all is run, and returns every call: there is no more to come.
+    pub(crate) async fn finish(self) -> Vec<Call> {
         eventually("all is run", async || self.peer.ready("celeriac").await, |ready| *ready == 0).await;
         self.running.stop().await;
         assert_eq!(self.peer.ready("celeriac").await, 0, "all is acknowledged");
-        self.bed.clear().await;
         std::mem::take(&mut *self.seen.0.lock().unwrap())
     }
 }

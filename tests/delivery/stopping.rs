@@ -10,8 +10,6 @@ use celeriac_protocol::{Body, Value};
 use celeriac_tests::wait::eventually;
 use celeriac_tests::{Bed, Program, Running};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
-
 fn rest(milliseconds: i64) -> Request {
     taking("test.rest", milliseconds)
 }
@@ -41,7 +39,7 @@ async fn one_sigterm_finishes_what_runs_returns_the_rest_and_exits_with_0() {
     let client = bed.program([]).build().unwrap().client().await.unwrap();
     let variables = variables(&bed);
     let journal = variables[2].1.clone();
-    let mut worker = Program::start(PROGRAM, &["worker", "-c", "2"], &variables);
+    let mut worker = Program::start(&["worker", "-c", "2"], &variables);
     worker.says("ready").await;
     let mut handles = Vec::new();
     for _ in 0..6 {
@@ -67,7 +65,7 @@ async fn a_second_signal_hurries_and_what_was_interrupted_goes_back() {
     let bed = Bed::new().await;
     let client = bed.program([]).build().unwrap().client().await.unwrap();
     let variables = variables(&bed);
-    let mut worker = Program::start(PROGRAM, &["worker", "--drain", "60s"], &variables);
+    let mut worker = Program::start(&["worker", "--drain", "60s"], &variables);
     worker.says("ready").await;
     client.submit_request(rest(60_000)).await.unwrap();
     eventually("it runs", async || begun(&variables[2].1).await, |begun| *begun == 1).await;
@@ -88,7 +86,7 @@ async fn sigquit_ends_it_at_once_and_what_was_interrupted_counts_as_no_attempt()
     let bed = Bed::new().await;
     let client = bed.program([]).build().unwrap().client().await.unwrap();
     let variables = variables(&bed);
-    let mut first = Program::start(PROGRAM, &["worker", "-n", "first", "--drain", "60s"], &variables);
+    let mut first = Program::start(&["worker", "-n", "first", "--drain", "60s"], &variables);
     first.says("ready").await;
     let handle = client.submit_request(rest(5_000)).await.unwrap();
     eventually("it runs", async || begun(&variables[2].1).await, |begun| *begun == 1).await;
@@ -97,7 +95,7 @@ async fn sigquit_ends_it_at_once_and_what_was_interrupted_counts_as_no_attempt()
     assert!(first.output().contains("1 tasks interrupted"), "{}", first.output());
     assert!(handle.record().await.unwrap().is_none(), "an interrupted attempt is none");
 
-    let mut second = Program::start(PROGRAM, &["worker", "-n", "second"], &variables);
+    let mut second = Program::start(&["worker", "-n", "second"], &variables);
     let record = handle.wait().await.unwrap();
     assert_eq!((record.attempts, record.worker.as_ref(), begun(&variables[2].1).await), (1, "second", 2));
     second.signal("TERM");
@@ -111,7 +109,7 @@ async fn the_drain_time_bounds_the_wait() {
     let bed = Bed::new().await;
     let client = bed.program([]).build().unwrap().client().await.unwrap();
     let variables = variables(&bed);
-    let mut worker = Program::start(PROGRAM, &["worker", "--drain", "1s"], &variables);
+    let mut worker = Program::start(&["worker", "--drain", "1s"], &variables);
     worker.says("ready").await;
     client.submit_request(rest(60_000)).await.unwrap();
     eventually("it runs", async || begun(&variables[2].1).await, |begun| *begun == 1).await;
@@ -128,7 +126,7 @@ async fn a_blocking_task_that_goes_on_does_not_keep_the_process() {
     let bed = Bed::new().await;
     let client = bed.program([]).build().unwrap().client().await.unwrap();
     let variables = variables(&bed);
-    let mut worker = Program::start(PROGRAM, &["worker", "--drain", "1s"], &variables);
+    let mut worker = Program::start(&["worker", "--drain", "1s"], &variables);
     worker.says("ready").await;
     client.submit_request(taking("test.block", 600_000)).await.unwrap();
     eventually("it runs", async || begun(&variables[2].1).await, |begun| *begun == 1).await;

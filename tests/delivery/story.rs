@@ -8,8 +8,6 @@ use celeriac_telemetry::{Instance, Telemetry, TelemetryOptions};
 use celeriac_tests::wait::eventually;
 use celeriac_tests::{Bed, Collector, Program};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
-
 #[tokio::test]
 async fn publish_process_and_the_tasks_own_span_are_one_trace() {
     let bed = Bed::new().await;
@@ -24,7 +22,7 @@ async fn publish_process_and_the_tasks_own_span_are_one_trace() {
         ("CELERIAC__TELEMETRY__SERVICE", "runner".to_owned()),
         ("CELERIAC__TELEMETRY__LOG__FORMAT", "json".to_owned()),
     ];
-    let mut worker = Program::start(PROGRAM, &["worker"], &variables);
+    let mut worker = Program::start(&["worker"], &variables);
     worker.says("ready").await;
     let client = bed.program([]).build().unwrap().client().await.unwrap();
     let request = celeriac::Request {

@@ -12,8 +12,6 @@ use celeriac_protocol::Body;
 use celeriac_tests::{Bed, Running};
 use serde_json::{Value as Json, json};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
-
 /// Tells what holds for it.
 #[task(name = "t.tell", time_limit = "50s", expires = "5h", max_retries = 9)]
 async fn tell(ctx: TaskContext) -> TaskResult<(Option<f64>, Option<f64>)> {
@@ -126,7 +124,7 @@ fn what_cannot_be_kept_names_the_line_that_says_it() {
 fn a_program_lists_the_options_in_force() {
     let folder = folder("  - { task: test.note, rate_limit: 100/m, time_limit: 90s, acks: early }\n");
     let list = |json: &[&str]| {
-        let output = std::process::Command::new(PROGRAM)
+        let output = std::process::Command::new(celeriac_tests::program::path())
             .args(["--config", folder.path().to_str().unwrap(), "list", "tasks"])
             .args(json)
             .env_clear()

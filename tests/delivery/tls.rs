@@ -7,8 +7,6 @@ use celeriac_servers::{RabbitNode, RabbitSpec, RabbitTls};
 use celeriac_tests::authority::Issued;
 use celeriac_tests::{Authority, Program};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
-
 /// A node whose certificate is for `localhost`, and the authority behind it.
 fn node() -> (RabbitNode, Authority) {
     let authority = Authority::new();
@@ -34,7 +32,7 @@ fn url(host: &str, port: u16) -> String {
 }
 
 async fn call(variables: &[(&str, String)]) -> (i32, String) {
-    let mut program = Program::start(PROGRAM, &["call", "test.note", "-a", "[1]", "--id", "t-1"], variables);
+    let mut program = Program::start(&["call", "test.note", "-a", "[1]", "--id", "t-1"], variables);
     let code = program.exit_code(Duration::from_secs(60)).await;
     (code, program.rest().await)
 }
@@ -46,7 +44,7 @@ async fn tasks_go_over_tls_and_a_node_that_is_not_trusted_does_not_hide_one_that
     // The certificate is not for this address.
     let nodes = format!("{},{}", url("127.0.0.1", node.tls_port()), url("localhost", node.tls_port()));
     let variables = variables(&nodes, Some(&authority.certificate()), Some(&own));
-    let mut worker = Program::start(PROGRAM, &["worker", "-l", "info"], &variables);
+    let mut worker = Program::start(&["worker", "-l", "info"], &variables);
     worker.says("ready").await;
     let (code, said) = call(&variables).await;
     assert_eq!(code, 0, "{said}");
@@ -77,7 +75,7 @@ async fn what_stands_between_the_two_is_said_and_ends_the_program() {
     ];
     for (variables, part) in cases {
         for verb in [&["worker"][..], &["call", "test.note", "-a", "[1]"]] {
-            let mut program = Program::start(PROGRAM, verb, &variables);
+            let mut program = Program::start(verb, &variables);
             let code = program.exit_code(Duration::from_secs(60)).await;
             let said = program.rest().await;
             assert_eq!(code, 77, "{verb:?}: {said}");

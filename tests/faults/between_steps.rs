@@ -11,7 +11,6 @@ use celeriac_tests::wait::eventually;
 use celeriac_tests::{Bed, Peer, Program, Proxy};
 
 use crate::connection_cut::server_of;
-use crate::worker_killed::PROGRAM;
 
 /// A worker whose broker and database are reached over a network that can be stopped.
 struct Stage {
@@ -38,7 +37,7 @@ impl Stage {
     async fn worker(&self, name: &str, broker: String, database: String) -> Program {
         let journal = self.file("journal").to_string_lossy().into_owned();
         let variables = [("CELERIAC__BROKER__URL", broker), ("CELERIAC__RESULTS__URL", database), ("JOURNAL", journal)];
-        let mut worker = Program::start(PROGRAM, &["worker", "-l", "info", "-n", name], &variables);
+        let mut worker = Program::start(&["worker", "-l", "info", "-n", name], &variables);
         worker.says("ready").await;
         worker
     }

@@ -14,7 +14,6 @@ use futures::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::is_long;
-use crate::worker_killed::PROGRAM;
 
 /// How many are revoked with one call.
 const PIECE: usize = 25;
@@ -118,7 +117,7 @@ async fn keep_killing(bed: &Bed, journal: &Path, done: &CancellationToken) -> u3
     ];
     let start = |number: u32| {
         let name = format!("w{number}");
-        Program::start(PROGRAM, &["worker", "-l", "warn", "-c", "16", "-n", &name], &variables)
+        Program::start(&["worker", "-l", "warn", "-c", "16", "-n", &name], &variables)
     };
     let (mut older, mut newer, mut kills) = (start(0), start(1), 0);
     loop {

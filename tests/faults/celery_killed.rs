@@ -27,7 +27,7 @@ async fn celery_with_its_safest_settings_when_everything_is_killed() {
             ("EFFECTS_BROKER_URL", ground.broker.url()),
             ("EFFECTS_DATABASE_URL", ground.database.url()),
         ];
-        Program::start(&python, arguments, &variables)
+        Program::start_other(&python, arguments, &variables)
     };
     let worker = |number: usize| {
         let name = format!("w{number}@localhost");

@@ -12,7 +12,6 @@ use lapin::types::{AMQPValue, FieldTable, LongString};
 
 use crate::connection_cut::server_of;
 use crate::ledger::is_long;
-use crate::worker_killed::PROGRAM;
 
 struct Graveyard {
     bed: Bed,
@@ -53,7 +52,7 @@ impl Graveyard {
             ("CELERIAC__RESULTS__URL", self.bed.database_url()),
             ("JOURNAL", self.journal.path().to_string_lossy().into_owned()),
         ];
-        Program::start(PROGRAM, arguments, &variables)
+        Program::start(arguments, &variables)
     }
 
     /// How many different tasks stand on the queue.

@@ -13,7 +13,6 @@ use sqlx::PgConnection;
 
 use crate::lateness::Lateness;
 use crate::ledger::{Ledger, is_long, note};
-use crate::worker_killed::PROGRAM;
 
 /// What a worker may hold more while tasks wait, in KiB: a fraction of what the tasks would take.
 const FLAT: u64 = 8 * 1024;
@@ -27,7 +26,7 @@ async fn no_delayed_task_is_lost_or_early_although_broker_and_workers_are_killed
     let client = app.client().await.unwrap();
     let variables = [("CELERIAC__BROKER__URL", node.url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
     let worker = async |name: &str| {
-        let mut worker = Program::start(PROGRAM, &["worker", "-l", "info", "-n", name], &variables);
+        let mut worker = Program::start(&["worker", "-l", "info", "-n", name], &variables);
         worker.says_within(Duration::from_secs(120), "ready").await;
         worker
     };

@@ -17,7 +17,7 @@ use serde_json::{Value as Json, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::is_long;
-use crate::worker_killed::{PROGRAM, keep_killing};
+use crate::worker_killed::keep_killing;
 
 struct Stage {
     bed: Bed,
@@ -40,7 +40,7 @@ impl Stage {
             ("CELERIAC__RESULTS__URL", self.bed.database_url()),
             ("JOURNAL", self.journal.to_string_lossy().into_owned()),
         ];
-        Program::start(PROGRAM, &["worker", "-l", "info", "-n", name], &variables)
+        Program::start(&["worker", "-l", "info", "-n", name], &variables)
     }
 
     /// How often each task has run, by its id.

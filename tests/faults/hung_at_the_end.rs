@@ -10,8 +10,6 @@ use celeriac_tests::wait::eventually;
 use celeriac_tests::{Bed, Program};
 use tokio::net::TcpListener;
 
-use crate::worker_killed::PROGRAM;
-
 /// The worker's drain time.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -38,7 +36,7 @@ async fn neither_broker_nor_database_nor_collector_nor_a_blocking_task_keeps_a_w
     let client = app.client().await.unwrap();
     let mut longest = Duration::ZERO;
     for (what, signal) in [("in order", "TERM"), ("at once", "QUIT")] {
-        let mut worker = Program::start(PROGRAM, &["worker", "-l", "info", "--drain", "1s"], &variables);
+        let mut worker = Program::start(&["worker", "-l", "info", "--drain", "1s"], &variables);
         worker.says("ready").await;
         for (task, milliseconds) in [("test.block", 600_000), ("test.rest", 600_000), ("test.rest", 500)] {
             let body = Body { args: vec![Value::Int(milliseconds)], ..Body::default() };

@@ -10,8 +10,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Ledger, is_long, note};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
-
 /// A configuration with one queue, to which notes go.
 fn configuration(queue: &str, options: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
@@ -32,7 +30,7 @@ fn migrate(bed: &Bed, directory: &Path, more: &[&str]) -> Program {
     let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
     let directory = directory.to_str().unwrap();
     let line = ["--config", directory, "topology", "migrate", "old", "--to", "new", "--yes", "--json"];
-    Program::start(PROGRAM, &[&line, more].concat(), &variables)
+    Program::start(&[&line, more].concat(), &variables)
 }
 
 /// Lets a migration end; what it says.

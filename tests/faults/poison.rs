@@ -15,7 +15,6 @@ use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::is_long;
-use crate::worker_killed::PROGRAM;
 
 const WORKERS: usize = 4;
 
@@ -114,7 +113,7 @@ async fn send(client: &Client, good: i64) -> String {
 /// Runs a worker, and another whenever it has died, until `done`.
 async fn keep_running(number: usize, variables: &[(&str, String)], deaths: &AtomicU32, done: &CancellationToken) {
     loop {
-        let mut worker = Program::start(PROGRAM, &["worker", "-l", "warn", "-n", &format!("w{number}")], variables);
+        let mut worker = Program::start(&["worker", "-l", "warn", "-n", &format!("w{number}")], variables);
         if done.run_until_cancelled(worker.ended()).await.is_some() {
             deaths.fetch_add(1, Ordering::Relaxed);
             continue;

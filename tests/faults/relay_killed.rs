@@ -11,7 +11,6 @@ use celeriac_tests::{Bed, Program};
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{is_long, note};
-use crate::worker_killed::PROGRAM;
 
 const KEYS: u64 = 20;
 
@@ -40,7 +39,7 @@ impl Stage {
     fn relay(&self) -> Program {
         let variables =
             [("CELERIAC__BROKER__URL", self.bed.amqp_url()), ("CELERIAC__RESULTS__URL", self.bed.database_url())];
-        Program::start(PROGRAM, &["relay", "-l", "info"], &variables)
+        Program::start(&["relay", "-l", "info"], &variables)
     }
 
     /// Writes so many tasks at least, two hundred a second, and on until there were so many faults: they have to find
@@ -112,7 +111,7 @@ impl Stage {
             ("JOURNAL", journal.path().to_string_lossy().into_owned()),
         ];
         let arguments = ["worker", "-l", "warn", "-c", "1", "--prefetch", "1"];
-        let worker = Program::start(PROGRAM, &arguments, &variables);
+        let worker = Program::start(&arguments, &variables);
         let ready = async || peer.ready("celeriac").await;
         eventually_within(Duration::from_secs(900), "everything is run", ready, |ready| *ready == 0).await;
         let rows = "SELECT count(*) FROM celeriac.tasks WHERE state = 'SUCCESS'";

@@ -9,7 +9,6 @@ use sqlx::PgConnection;
 
 use crate::lateness::Lateness;
 use crate::ledger::is_long;
-use crate::worker_killed::PROGRAM;
 
 /// The test program's task, as its sender sees it.
 #[task(name = "test.retry")]
@@ -36,7 +35,7 @@ async fn every_attempt_is_made_in_its_time_and_the_whole_sequence_is_on_record_a
     let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
     let worker = async |number: u32| {
         let name = format!("w{number}");
-        let mut worker = Program::start(PROGRAM, &["worker", "-l", "warn", "-n", &name], &variables);
+        let mut worker = Program::start(&["worker", "-l", "warn", "-n", &name], &variables);
         worker.says_within(Duration::from_secs(120), "  tasks").await;
         worker
     };

@@ -8,7 +8,6 @@ use celeriac_tests::{Bed, Book, Effects, Program, Tally};
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::is_long;
-use crate::worker_killed::PROGRAM;
 
 const WORKERS: usize = 3;
 
@@ -63,7 +62,7 @@ impl Stage<'_> {
         ];
         let (name, drain) = (format!("w{number}"), format!("{}ms", self.plan.drain.as_millis()));
         let arguments = ["worker", "-l", "info", "-c", "32", "-n", &name, "--drain", &drain];
-        let mut worker = Program::start(PROGRAM, &arguments, &variables);
+        let mut worker = Program::start(&arguments, &variables);
         worker.says("ready").await;
         worker
     }

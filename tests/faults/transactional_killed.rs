@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::in_turn::{Crew, Ground, Kills, keep_killing};
 use crate::ledger::is_long;
-use crate::worker_killed::PROGRAM;
 
 /// How much, how fast and how often.
 pub(crate) struct Plan {
@@ -63,7 +62,7 @@ impl Stage {
             // Relays are programs of their own here, to be killed by themselves.
             ("CELERIAC__WORKER__RELAY", "false".to_owned()),
         ];
-        Program::start(PROGRAM, arguments, &variables)
+        Program::start(arguments, &variables)
     }
 
     fn workers(&self) -> Crew<'_> {

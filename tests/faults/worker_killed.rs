@@ -10,8 +10,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Ledger, is_long, note};
 
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_confirmed_task_has_one_row_although_its_worker_is_killed_again_and_again() {
     let count = if is_long() { 500_000 } else { 50_000 };
@@ -54,7 +52,7 @@ pub(crate) async fn keep_killing(bed: &Bed, journal: &str, lives: Range<u64>, do
     ];
     let mut kills = 0;
     loop {
-        let mut worker = Program::start(PROGRAM, &["worker", "-l", "warn", "-n", &format!("w{kills}")], &variables);
+        let mut worker = Program::start(&["worker", "-l", "warn", "-n", &format!("w{kills}")], &variables);
         let life = Duration::from_millis(fastrand::u64(lives.clone()));
         let ended = done.run_until_cancelled(tokio::time::sleep(life)).await.is_none();
         if ended {

@@ -7,8 +7,6 @@ use celeriac::sqlx;
 use celeriac_tests::wait::eventually;
 use celeriac_tests::{Bed, Program};
 
-use crate::worker_killed::PROGRAM;
-
 const COUNT: i64 = 60;
 
 /// Described here, run by the program.
@@ -18,7 +16,7 @@ async fn pay(number: i64, milliseconds: u64) -> i64;
 fn worker(bed: &Bed, name: &str) -> Program {
     let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
     let arguments = ["worker", "-l", "debug", "-n", name, "-c", "8", "--prefetch", "16"];
-    Program::start(PROGRAM, &arguments, &variables)
+    Program::start(&arguments, &variables)
 }
 
 #[tokio::test]

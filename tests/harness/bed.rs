@@ -1,50 +1,98 @@
-//! A virtual host and a database for one test.
+//! What one test stands on: a broker and a store of its own, on real servers or in this process.
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use celeriac::app::Builder;
-use celeriac::{Celeriac, TaskDefinition};
+use celeriac::{Celeriac, Client, TaskDefinition};
 use celeriac_config::Environment;
-use celeriac_servers::{AMQP_URL, DATABASE_URL, MANAGEMENT_URL};
 use sqlx::{Connection, PgConnection};
 
+use crate::in_process::InProcess;
 use crate::management::Management;
 use crate::peer::Peer;
+use crate::program::Program;
+use crate::real_servers::RealServers;
+use crate::running::Running;
 
-/// A virtual host and a database that nobody else uses. Both are gone after the test, and stay when it fails.
-#[derive(Debug)]
+/// A broker and a store that nobody else uses: a virtual host and a database, or a broker in memory and a file of SQLite.
+///
+/// Both are gone after the test. A virtual host and a database stay when it fails.
+#[derive(Debug, Clone)]
 pub struct Bed {
-    name: String,
-    amqp_server: String,
-    database_server: String,
-    management: Management,
+    ground: Arc<Ground>,
+    started: Arc<Mutex<Started>>,
+}
+
+#[derive(Debug)]
+enum Ground {
+    RealServers(RealServers),
+    InProcess(InProcess),
+}
+
+/// What ends with the test.
+#[derive(Debug, Default)]
+struct Started {
+    workers: Vec<Running>,
+    clients: Vec<Client>,
+}
+
+/// Runs a test on the servers that `cargo xtask test` names in the environment.
+///
+/// # Panics
+/// When the test does, or there are no servers.
+pub fn on_real_servers(test: impl AsyncFnOnce(Bed)) {
+    block_on(async { run(Bed::new().await, test).await });
+}
+
+/// Runs a test on a broker in memory and SQLite.
+///
+/// # Panics
+/// When the test does.
+pub fn in_process(test: impl AsyncFnOnce(Bed)) {
+    block_on(async { run(Bed::on(Ground::InProcess(InProcess::new())), test).await });
+}
+
+fn block_on(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(test);
+}
+
+async fn run(bed: Bed, test: impl AsyncFnOnce(Bed)) {
+    test(bed.clone()).await;
+    bed.end_what_was_started().await;
+    bed.clear().await;
 }
 
 impl Bed {
-    /// Makes them on the servers that `cargo xtask test` names in the environment.
+    /// A virtual host and a database on the servers that `cargo xtask test` names in the environment.
     ///
     /// # Panics
     /// When there are no servers; the message says how to get them.
     pub async fn new() -> Self {
-        let management = Management::new(&server(MANAGEMENT_URL));
-        let name = format!("t{}", uuid::Uuid::now_v7().simple());
-        let bed = Self { name, amqp_server: server(AMQP_URL), database_server: server(DATABASE_URL), management };
-        bed.management.create_vhost(&bed.name).await;
-        bed.database_command(&format!("CREATE DATABASE {}", bed.name)).await;
-        bed
+        Self::on(Ground::RealServers(RealServers::new().await))
+    }
+
+    fn on(ground: Ground) -> Self {
+        Self { ground: Arc::new(ground), started: Arc::default() }
     }
 
     /// The broker's URL, with the virtual host of this test.
     pub fn amqp_url(&self) -> String {
-        let (server, _) = self.amqp_server.rsplit_once('/').expect("an AMQP URL ends with a virtual host");
-        format!("{server}/{}", self.name)
+        match &*self.ground {
+            Ground::RealServers(servers) => servers.amqp_url(),
+            Ground::InProcess(process) => process.broker_url(),
+        }
     }
 
-    /// The database's URL.
+    /// The URL of the database, or of SQLite's file.
     pub fn database_url(&self) -> String {
-        let (server, _) = self.database_server.rsplit_once('/').expect("a database URL ends with a database");
-        format!("{server}/{}", self.name)
+        match &*self.ground {
+            Ground::RealServers(servers) => servers.database_url(),
+            Ground::InProcess(process) => process.store_url(),
+        }
     }
 
-    /// A program on this virtual host and this database, with no other configuration.
+    /// A program on this broker and this store, with no other configuration.
     pub fn program(&self, tasks: impl IntoIterator<Item = TaskDefinition>) -> Builder {
         Celeriac::builder()
             .environment(Environment::default())
@@ -53,46 +101,108 @@ impl Bed {
             .tasks(tasks)
     }
 
-    /// A bare client of this virtual host.
+    /// Starts a worker of these tasks in this process, which ends with the test.
+    ///
+    /// # Panics
+    /// When it cannot be put together.
+    pub async fn worker(&self, tasks: impl IntoIterator<Item = TaskDefinition>) -> Running {
+        self.start(self.program(tasks)).await
+    }
+
+    /// Starts a worker of this program in this process, which ends with the test.
+    ///
+    /// # Panics
+    /// When it cannot be put together.
+    pub async fn start(&self, program: Builder) -> Running {
+        let running = Running::start(&program.build().expect("a program")).await;
+        self.started().workers.push(running.clone());
+        running
+    }
+
+    /// A client of this program, which is closed after the test.
+    ///
+    /// # Panics
+    /// When it cannot be put together.
+    pub async fn client(&self, program: Builder) -> Client {
+        let client = program.build().expect("a program").client().await.expect("a client");
+        self.started().clients.push(client.clone());
+        client
+    }
+
+    /// The variables by which a program of its own uses this broker and this store.
+    pub fn environment(&self) -> [(&'static str, String); 2] {
+        [("CELERIAC__BROKER__URL", self.amqp_url()), ("CELERIAC__RESULTS__URL", self.database_url())]
+    }
+
+    /// Starts the test program in a process of its own, with this command line.
+    ///
+    /// # Panics
+    /// When it cannot be started, or the broker and the store are in this process.
+    pub fn process(&self, arguments: &[&str]) -> Program {
+        self.process_with(arguments, &[])
+    }
+
+    /// Starts it as [`process`](Self::process) does, with these variables beside the bed's own; one of the same name counts.
+    ///
+    /// # Panics
+    /// As [`process`](Self::process) does.
+    pub fn process_with(&self, arguments: &[&str], variables: &[(&str, String)]) -> Program {
+        self.real_servers();
+        let environment = self.environment();
+        let own = environment.iter().filter(|(name, _)| !variables.iter().any(|(other, _)| other == name));
+        let all: Vec<_> = own.map(|(name, value)| (*name, value.clone())).chain(variables.iter().cloned()).collect();
+        Program::start(arguments, &all)
+    }
+
+    /// A bare client of this broker.
     pub async fn peer(&self) -> Peer {
-        Peer::connect(&self.amqp_url()).await
+        match &*self.ground {
+            Ground::RealServers(servers) => Peer::connect(&servers.amqp_url()).await,
+            Ground::InProcess(process) => Peer::in_process(&process.broker_url()),
+        }
     }
 
     /// RabbitMQ's own view of this virtual host.
+    ///
+    /// # Panics
+    /// When the broker is in this process.
     pub fn management(&self) -> (&Management, &str) {
-        (&self.management, &self.name)
+        self.real_servers().management()
     }
 
     /// A bare connection to the database.
+    ///
+    /// # Panics
+    /// When the store is SQLite.
     pub async fn database(&self) -> PgConnection {
-        PgConnection::connect(&self.database_url()).await.expect("the test's database")
+        PgConnection::connect(&self.real_servers().database_url()).await.expect("the test's database")
     }
 
     /// Takes virtual host and database away. A test that failed never gets here, so both can be looked at.
     pub async fn clear(self) {
-        self.management.delete_vhost(&self.name).await;
-        self.database_command(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;
-    }
-
-    async fn database_command(&self, statement: &str) {
-        let mut server = PgConnection::connect(&self.database_server).await.expect("the database server");
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned())).execute(&mut server).await.expect("a statement");
-    }
-}
-
-impl Drop for Bed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("kept for a look: {} and {}", self.amqp_url(), self.database_url());
+        if let Ground::RealServers(servers) = &*self.ground {
+            servers.remove().await;
         }
     }
-}
 
-fn server(name: &str) -> String {
-    Environment::from_process().get(name).map(str::to_owned).unwrap_or_else(|| {
-        panic!(
-            "{name} is not set: these tests run against real servers. Use `cargo xtask test`, or `cargo xtask services up` \
-             and eval \"$(cargo xtask services env)\""
-        )
-    })
+    async fn end_what_was_started(&self) {
+        let Started { workers, clients } = std::mem::take(&mut *self.started());
+        for worker in workers {
+            worker.stop().await;
+        }
+        for client in clients {
+            client.close().await;
+        }
+    }
+
+    fn started(&self) -> std::sync::MutexGuard<'_, Started> {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn real_servers(&self) -> &RealServers {
+        match &*self.ground {
+            Ground::RealServers(servers) => servers,
+            Ground::InProcess(_) => panic!("only real servers have it: mark the test `#[celeriac_tests::test(real)]`"),
+        }
+    }
 }

@@ -1,14 +1,30 @@
-//! RabbitMQ as a bare client sees it.
+//! The broker as a bare client sees it.
+//!
+//! Messages are described in the words of AMQP, whether they stand in RabbitMQ or in memory.
+//!
+//! - `amqp`: a bare client of RabbitMQ;
+//! - `memory`: the same on the broker in memory.
 
-use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, QueueDeclareOptions, QueuePurgeOptions};
-use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+mod amqp;
+mod memory;
+
+use lapin::types::{AMQPValue, FieldArray, FieldTable};
+use lapin::{BasicProperties, Channel};
+use serde_json::Value as Json;
+
+use amqp::AmqpPeer;
+use memory::MemoryPeer;
 
 /// A bare client: puts anything on a queue, looks into any.
 #[derive(Debug)]
 pub struct Peer {
-    _connection: Connection,
-    channel: Channel,
+    side: Side,
+}
+
+#[derive(Debug)]
+enum Side {
+    Amqp(AmqpPeer),
+    Memory(MemoryPeer),
 }
 
 /// A message as it stands on a queue.
@@ -29,27 +45,40 @@ impl Found {
     pub fn header(&self, name: &str) -> Option<String> {
         self.headers.inner().get(name).and_then(|value| value.as_long_string()).map(ToString::to_string)
     }
+
+    /// Whether there is such a header.
+    pub fn has_header(&self, name: &str) -> bool {
+        self.headers.inner().contains_key(name)
+    }
 }
 
 impl Peer {
-    /// Connects.
+    /// Connects to RabbitMQ.
     pub async fn connect(url: &str) -> Self {
-        let connection = Connection::connect(url, ConnectionProperties::default()).await.expect("a connection");
-        let channel = connection.create_channel().await.expect("a channel");
-        Self { _connection: connection, channel }
+        Self { side: Side::Amqp(AmqpPeer::connect(url).await) }
+    }
+
+    pub(crate) fn in_process(url: &str) -> Self {
+        Self { side: Side::Memory(MemoryPeer::new(url)) }
     }
 
     /// The channel, for what is not offered here.
+    ///
+    /// # Panics
+    /// When the broker is in memory.
     pub fn channel(&self) -> &Channel {
-        &self.channel
+        match &self.side {
+            Side::Amqp(peer) => peer.channel(),
+            Side::Memory(_) => panic!("only RabbitMQ has channels: mark the test `#[celeriac_tests::test(real)]`"),
+        }
     }
 
     /// Puts a message on a queue.
     pub async fn put(&self, queue: &str, properties: BasicProperties, body: &[u8]) {
-        self.channel
-            .basic_publish("".into(), queue.into(), BasicPublishOptions::default(), body, properties)
-            .await
-            .expect("published");
+        match &self.side {
+            Side::Amqp(peer) => peer.put(queue, properties, body).await,
+            Side::Memory(peer) => peer.put(queue, &properties, body).await,
+        }
     }
 
     /// Answers a task as a worker of Celery does, whose result backend is `rpc://`.
@@ -68,33 +97,83 @@ impl Peer {
         self.put(queue, properties, body).await;
     }
 
-    /// How many messages are ready on a queue. `None` when there is no such queue.
+    /// Makes a queue that goes with its last consumer, as Celery's clients do for their replies.
+    pub async fn declare_replies(&self, queue: &str) {
+        match &self.side {
+            Side::Amqp(peer) => peer.declare_replies(queue).await,
+            Side::Memory(peer) => peer.declare(queue).await,
+        }
+    }
+
+    /// Makes a queue, durable and without any other property.
+    pub async fn declare(&self, queue: &str) {
+        match &self.side {
+            Side::Amqp(peer) => peer.declare(queue).await,
+            Side::Memory(peer) => peer.declare(queue).await,
+        }
+    }
+
+    /// Whether there is such a queue. A channel of RabbitMQ ends with the answer that there is none: ask it last.
+    pub async fn has_queue(&self, queue: &str) -> bool {
+        match &self.side {
+            Side::Amqp(peer) => peer.has_queue(queue).await,
+            Side::Memory(peer) => peer.has_queue(queue).await,
+        }
+    }
+
+    /// How many messages are ready on a queue.
+    ///
+    /// # Panics
+    /// When there is no such queue.
     pub async fn ready(&self, queue: &str) -> u32 {
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let state = self.channel.queue_declare(queue.into(), passive, FieldTable::default()).await.expect("the queue");
-        state.message_count()
+        match &self.side {
+            Side::Amqp(peer) => peer.ready(queue).await,
+            Side::Memory(peer) => peer.ready(queue).await,
+        }
     }
 
     /// Takes everything off a queue.
     pub async fn take_all(&self, queue: &str) -> Vec<Found> {
-        let mut found = Vec::new();
-        while let Some(message) =
-            self.channel.basic_get(queue.into(), BasicGetOptions::default()).await.expect("the queue")
-        {
-            let properties = &message.delivery.properties;
-            found.push(Found {
-                headers: properties.headers().clone().unwrap_or_default(),
-                body: message.delivery.data.clone(),
-                reply_to: properties.reply_to().as_ref().map(ToString::to_string),
-                correlation_id: properties.correlation_id().as_ref().map(ToString::to_string),
-            });
-            self.channel.basic_ack(message.delivery.delivery_tag, BasicAckOptions::default()).await.expect("an ack");
+        match &self.side {
+            Side::Amqp(peer) => peer.take_all(queue).await,
+            Side::Memory(peer) => peer.take_all(queue).await,
         }
-        found
+    }
+
+    /// Takes the first message of a queue and puts it back, which the broker counts as a delivery. Whether there was one.
+    pub async fn give_back(&self, queue: &str) -> bool {
+        match &self.side {
+            Side::Amqp(peer) => peer.give_back(queue).await,
+            Side::Memory(peer) => peer.give_back(queue).await,
+        }
     }
 
     /// Empties a queue.
     pub async fn purge(&self, queue: &str) {
-        self.channel.queue_purge(queue.into(), QueuePurgeOptions::default()).await.expect("the queue");
+        match &self.side {
+            Side::Amqp(peer) => peer.purge(queue).await,
+            Side::Memory(peer) => drop(peer.take_all(queue).await),
+        }
+    }
+}
+
+/// A value of a header as py-amqp writes it.
+pub fn field(value: &Json) -> AMQPValue {
+    match value {
+        Json::Null => AMQPValue::Void,
+        Json::Bool(flag) => AMQPValue::Boolean(*flag),
+        Json::Number(number) => match number.as_i64() {
+            Some(number) => i32::try_from(number).map_or(AMQPValue::LongLongInt(number), AMQPValue::LongInt),
+            None => AMQPValue::Double(number.as_f64().expect("a number")),
+        },
+        Json::String(text) => AMQPValue::LongString(text.as_str().into()),
+        Json::Array(items) => AMQPValue::FieldArray(FieldArray::from(items.iter().map(field).collect::<Vec<_>>())),
+        Json::Object(entries) => {
+            let mut table = FieldTable::default();
+            for (name, value) in entries {
+                table.insert(name.as_str().into(), field(value));
+            }
+            AMQPValue::FieldTable(table)
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! A program in a process of its own, to be killed.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -11,6 +12,18 @@ use tokio_util::task::TaskTracker;
 
 use crate::wait::PATIENCE;
 
+/// Where the program with tasks stands that tests start: beside the folder of the tests' own programs.
+///
+/// # Panics
+/// When it was not built.
+pub fn path() -> String {
+    let own = std::env::current_exe().expect("the path of this program");
+    let folder = own.parent().and_then(Path::parent).expect("the folder of the build");
+    let path = folder.join("celeriac-test-program");
+    assert!(path.exists(), "{} was not built", path.display());
+    path.to_string_lossy().into_owned()
+}
+
 /// A running program. It dies with its value.
 #[derive(Debug)]
 pub struct Program {
@@ -20,15 +33,23 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts `executable` with these arguments and only these variables.
+    /// Starts the program with tasks, with these arguments and only these variables.
     ///
     /// # Panics
     /// When it cannot be started.
-    pub fn start(executable: &str, arguments: &[&str], variables: &[(&str, String)]) -> Self {
+    pub fn start(arguments: &[&str], variables: &[(&str, String)]) -> Self {
+        Self::start_other(&path(), arguments, variables)
+    }
+
+    /// Starts another program, with these arguments and only these variables.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_other(executable: &str, arguments: &[&str], variables: &[(&str, String)]) -> Self {
         Self::spawn(executable, arguments, variables, Stdio::null())
     }
 
-    /// Starts it as [`start`](Self::start) does, with an input to write to.
+    /// Starts it as [`start_other`](Self::start_other) does, with an input to write to.
     ///
     /// # Panics
     /// When it cannot be started.

@@ -60,7 +60,7 @@ impl PythonApp {
         let mut arguments = vec!["-m", "celery", "-A", "app", "worker", "-P", "prefork", "-c", &concurrency];
         arguments.extend(["-Q", self.queue(), "-n", &name, "-l", "INFO"]);
         arguments.extend(["--without-gossip", "--without-mingle", "--without-heartbeat"]);
-        let mut program = Program::start(&self.interpreter(), &arguments, &self.variables);
+        let mut program = Program::start_other(&self.interpreter(), &arguments, &self.variables);
         program.says(&format!("{name} ready.")).await;
         PythonWorker { program }
     }

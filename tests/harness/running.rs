@@ -1,19 +1,24 @@
 //! A worker in this process.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use celeriac::{Celeriac, Client, Controls, Shutdown};
 use celeriac_worker::Farewell;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+type Worker = JoinHandle<celeriac_worker::Result<Farewell>>;
+
 /// A running worker and a client of it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Running {
     /// The client that shares its connections.
     pub client: Client,
     /// What can be changed of it.
     pub controls: Controls,
     shutdown: Shutdown,
-    worker: JoinHandle<celeriac_worker::Result<Farewell>>,
+    /// None once it has been stopped.
+    worker: Arc<Mutex<Option<Worker>>>,
 }
 
 impl Running {
@@ -26,7 +31,7 @@ impl Running {
         let worker = app.worker(client.clone()).expect("a worker");
         let (controls, shutdown) = (worker.controls(), Shutdown::new());
         let worker = TaskTracker::new().spawn(worker.run_until(shutdown.clone()));
-        Self { client, controls, shutdown, worker }
+        Self { client, controls, shutdown, worker: Arc::new(Mutex::new(Some(worker))) }
     }
 
     /// Asks the worker to stop.
@@ -34,13 +39,14 @@ impl Running {
         self.shutdown.request();
     }
 
-    /// Stops it in order, and waits for its end.
+    /// Stops it in order, and waits for its end. Does nothing where that was done.
     ///
     /// # Panics
     /// When it ends with an error.
     pub async fn stop(self) {
         self.shutdown.request();
-        let farewell = self.worker.await.expect("the worker did not panic").expect("the worker ended in order");
+        let Some(worker) = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let farewell = worker.await.expect("the worker did not panic").expect("the worker ended in order");
         assert_eq!(farewell.abandoned, 0, "a blocking task has not ended");
         self.client.close().await;
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use celeriac_tests::{Bed, Program, PythonApp};
 use serde_json::json;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
 const COUNT: usize = 10_000;
 
 /// Both know the task `shared.double`. The queue is Celery's; ours takes it as it is.
@@ -24,7 +23,7 @@ async fn ten_thousand_tasks_of_a_python_producer_run_in_a_mixed_pool_and_each_re
         ("CELERIAC__WORKER__PREFETCH", "8".to_owned()),
         ("JOURNAL", app.journal_path()),
     ];
-    let mut rust = Program::start(PROGRAM, &["worker", "-c", "2", "-l", "info", "-n", "rust"], &variables);
+    let mut rust = Program::start(&["worker", "-c", "2", "-l", "info", "-n", "rust"], &variables);
     rust.says("ready: queues shared").await;
 
     let mut client = app.client().await;

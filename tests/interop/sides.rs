@@ -7,7 +7,6 @@ use celeriac_protocol::Value;
 use celeriac_tests::{Bed, Program, PythonApp, PythonClient, PythonWorker, eventually};
 use serde_json::json;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
 const PATIENCE: Duration = Duration::from_secs(50);
 
 /// The queue of Celery's tasks, which Celery declares, and its place in our routes.
@@ -110,8 +109,7 @@ impl Sides {
         let app = PythonApp::new(&bed).await.set("INTEROP_SERIALIZER", codec.name());
         // It declares its queue, which is foreign to the other side.
         let python = app.worker(2).await;
-        let mut rust =
-            Program::start(PROGRAM, &["worker", "-Q", "interop-rust", "-l", "info"], &rust_variables(&bed, &app));
+        let mut rust = Program::start(&["worker", "-Q", "interop-rust", "-l", "info"], &rust_variables(&bed, &app));
         rust.says("ready: queues interop-rust").await;
         let driver = app.client().await;
         let client = async |results: String| {

@@ -15,6 +15,9 @@ pub(crate) struct Options {
     /// Only this package; can be given several times
     #[arg(short, long = "package", value_name = "NAME")]
     packages: Vec<String>,
+    /// Only the half of the delivery tests that needs no server: a broker in memory, and SQLite
+    #[arg(long, conflicts_with_all = ["packages", "broker"])]
+    in_process: bool,
     /// On this RabbitMQ: `installed` (the machine's own) or `4`
     #[arg(long, value_name = "RELEASE")]
     broker: Option<RabbitRelease>,
@@ -23,6 +26,9 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn test(options: &Options) -> Result<()> {
+    if options.in_process {
+        return in_process(&options.filters);
+    }
     let servers = start(options.broker)?;
     if options.packages.is_empty() || options.packages.iter().any(|package| USE_PYTHON.contains(&package.as_str())) {
         // Made here, so that no test spends its time on downloads.
@@ -46,6 +52,21 @@ pub(crate) fn test(options: &Options) -> Result<()> {
     step("doctests", || {
         let mut command = cargo(&["test", "--doc"]);
         run(command.args(scope(&documented)).arg("--").args(&options.filters).envs(servers.environment()))
+    })
+}
+
+/// The tests `…::in_process` of the delivery suite. Those of `filters` alone, where there are any.
+fn in_process(filters: &[String]) -> Result<()> {
+    step("tests in process", || {
+        let delivery = ["--package", "celeriac-tests", "--test", "delivery"];
+        if has_cargo("nextest") {
+            let mut command = cargo(&["nextest", "run"]);
+            return run(command.args(delivery).args(["-E", "test(/::in_process$/)", "--"]).args(filters));
+        }
+        let mut command = cargo(&["test"]);
+        let names = if filters.is_empty() { vec!["::in_process".to_owned()] } else { filters.to_vec() };
+        // A real test has the name of its twin but for the end.
+        run(command.args(delivery).args(["--", "--skip", "::real"]).args(names))
     })
 }
 

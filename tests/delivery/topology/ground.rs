@@ -8,8 +8,6 @@ use celeriac_tests::{Bed, Program};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_celeriac-test-program");
-
 /// Where topologies are applied.
 pub(super) struct Ground {
     bed: Bed,
@@ -54,7 +52,7 @@ impl Ground {
 
     pub(super) fn start(&self, arguments: &[&str]) -> Program {
         let files = self.files.path().to_str().unwrap();
-        Program::start(PROGRAM, &[&["--config", files], arguments].concat(), &self.variables)
+        Program::start(&[&["--config", files], arguments].concat(), &self.variables)
     }
 
     /// Exit code and output.
