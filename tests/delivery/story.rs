@@ -7,6 +7,8 @@ use celeriac_protocol::{Body, Value};
 use celeriac_telemetry::{Instance, Telemetry, TelemetryOptions};
 use celeriac_tests::wait::eventually;
 use celeriac_tests::{Bed, Collector, Program};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point;
 
 #[tokio::test]
 async fn publish_process_and_the_tasks_own_span_are_one_trace() {
@@ -52,6 +54,13 @@ async fn publish_process_and_the_tasks_own_span_are_one_trace() {
     assert_eq!(told, ["received", "started", "succeeded", "ack"]);
     assert_eq!((publish.service.as_str(), process.service.as_str()), ("sender", "runner"));
     assert_eq!(process.attribute("messaging.message.id").as_deref(), Some(handle.id()));
+
+    let Some(Data::Sum(finished)) = collector.metric("celeriac.tasks.finished").unwrap().data else { panic!("a sum") };
+    assert_eq!(finished.data_points[0].value, Some(number_data_point::Value::AsInt(1)), "{finished:?}");
+    let Some(Data::Histogram(times)) = collector.metric("messaging.process.duration").unwrap().data else {
+        panic!("a histogram")
+    };
+    assert_eq!(times.data_points[0].count, 1, "{times:?}");
 
     assert_eq!(row.trace_id.as_deref(), Some(trace.as_str()), "the row leads to the trace");
     let line = worker.rest().await.lines().find(|line| line.contains("inside the task")).map(str::to_owned).unwrap();

@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value;
+use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -15,8 +17,14 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug)]
 pub struct Collector {
     url: String,
-    spans: Arc<Mutex<Vec<Collected>>>,
+    kept: Arc<Mutex<Kept>>,
     _stop: DropGuard,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    spans: Vec<Collected>,
+    metrics: Vec<Metric>,
 }
 
 /// A span, and who sent it.
@@ -49,16 +57,16 @@ impl Collector {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let spans = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::new(Mutex::new(Kept::default()));
         let stop = CancellationToken::new();
         let tracker = TaskTracker::new();
-        let (kept, stopped, connections) = (Arc::clone(&spans), stop.clone(), tracker.clone());
+        let (all, stopped, connections) = (Arc::clone(&kept), stop.clone(), tracker.clone());
         tracker.spawn(async move {
             while let Some(Ok((stream, _))) = stopped.run_until_cancelled(listener.accept()).await {
-                connections.spawn(serve(stream, Arc::clone(&kept)));
+                connections.spawn(serve(stream, Arc::clone(&all)));
             }
         });
-        Self { url, spans, _stop: stop.drop_guard() }
+        Self { url, kept, _stop: stop.drop_guard() }
     }
 
     /// Its endpoint.
@@ -66,42 +74,66 @@ impl Collector {
         self.url.clone()
     }
 
-    /// Everything it was sent so far.
+    /// All spans it was sent so far.
     ///
     /// # Panics
     /// When the collector itself has panicked.
     pub fn spans(&self) -> Vec<Collected> {
-        self.spans.lock().expect("the collector").clone()
+        self.kept.lock().expect("the collector").spans.clone()
+    }
+
+    /// The newest form of a metric.
+    ///
+    /// # Panics
+    /// When the collector itself has panicked.
+    pub fn metric(&self, name: &str) -> Option<Metric> {
+        self.kept.lock().expect("the collector").metrics.iter().rev().find(|metric| metric.name == name).cloned()
     }
 }
 
-async fn serve(stream: TcpStream, kept: Arc<Mutex<Vec<Collected>>>) {
+async fn serve(stream: TcpStream, kept: Arc<Mutex<Kept>>) {
     let mut stream = BufReader::new(stream);
-    while let Some(body) = request(&mut stream).await {
-        let Ok(export) = ExportTraceServiceRequest::decode(body.as_slice()) else { return };
-        for resource in export.resource_spans {
-            let attributes = resource.resource.map(|resource| resource.attributes).unwrap_or_default();
-            let service = attributes.into_iter().find(|attribute| attribute.key == "service.name");
-            let service = match service.and_then(|attribute| attribute.value?.value) {
-                Some(any_value::Value::StringValue(text)) => text,
-                _ => String::new(),
-            };
-            let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
-            let spans = spans.map(|span| Collected { service: service.clone(), span });
-            kept.lock().expect("the collector").extend(spans);
-        }
+    while let Some((path, body)) = request(&mut stream).await {
+        let taken = match path.as_str() {
+            "/v1/traces" => keep_spans(&body, &kept),
+            "/v1/metrics" => keep_metrics(&body, &kept),
+            other => panic!("an exporter asked for {other}"),
+        };
         let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
-        if stream.get_mut().write_all(answer).await.is_err() {
+        if taken.is_err() || stream.get_mut().write_all(answer).await.is_err() {
             return;
         }
     }
 }
 
-/// The body of the next request to `/v1/traces`.
-async fn request(stream: &mut BufReader<TcpStream>) -> Option<Vec<u8>> {
+fn keep_spans(body: &[u8], kept: &Mutex<Kept>) -> Result<(), prost::DecodeError> {
+    for resource in ExportTraceServiceRequest::decode(body)?.resource_spans {
+        let attributes = resource.resource.map(|resource| resource.attributes).unwrap_or_default();
+        let service = attributes.into_iter().find(|attribute| attribute.key == "service.name");
+        let service = match service.and_then(|attribute| attribute.value?.value) {
+            Some(any_value::Value::StringValue(text)) => text,
+            _ => String::new(),
+        };
+        let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
+        let spans = spans.map(|span| Collected { service: service.clone(), span });
+        kept.lock().expect("the collector").spans.extend(spans);
+    }
+    Ok(())
+}
+
+fn keep_metrics(body: &[u8], kept: &Mutex<Kept>) -> Result<(), prost::DecodeError> {
+    for resource in ExportMetricsServiceRequest::decode(body)?.resource_metrics {
+        let metrics = resource.scope_metrics.into_iter().flat_map(|scope| scope.metrics);
+        kept.lock().expect("the collector").metrics.extend(metrics);
+    }
+    Ok(())
+}
+
+/// Path and body of the next request.
+async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
     let mut line = String::new();
     stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
-    assert!(line.starts_with("POST /v1/traces "), "an exporter asked for {line}");
+    let path = line.strip_prefix("POST ")?.split_once(' ')?.0.to_owned();
     let mut length = 0;
     loop {
         line.clear();
@@ -116,5 +148,5 @@ async fn request(stream: &mut BufReader<TcpStream>) -> Option<Vec<u8>> {
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some(body)
+    Some((path, body))
 }

@@ -1,4 +1,4 @@
-//! What can go wrong when telemetry is set up, and errors as log lines show them.
+//! Errors of setting telemetry up, and errors as log lines show them.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -15,25 +15,25 @@ pub enum Error {
     Invalid {
         /// The setting.
         key: String,
-        /// What is wrong with it.
+        /// Problem.
         reason: String,
     },
-    /// Traces belong to the process, and it sends them already.
+    /// Traces and metrics belong to the process, and it exports them already.
     #[error("telemetry was started already in this process")]
     AlreadyStarted,
     /// The exporter could not be made.
-    #[error("cannot make an exporter of traces to {endpoint}")]
+    #[error("cannot make an exporter to {endpoint}")]
     Exporter {
-        /// Where it would have sent to.
+        /// Address it would have sent to.
         endpoint: String,
-        /// What the exporter reports.
+        /// Cause that the exporter reports.
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
     /// Not everything could be sent before the deadline.
-    #[error("not all traces could be sent before the end")]
+    #[error("not all traces and metrics could be sent before the end")]
     Flush {
-        /// What the exporter reports.
+        /// Cause that the exporter reports.
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },

@@ -8,6 +8,7 @@ mod declare;
 
 pub mod broker;
 pub mod client;
+pub mod metrics;
 pub mod relay;
 pub mod results;
 pub mod traces;

@@ -1,12 +1,13 @@
-//! What Celeriac tells about a task's life: log lines, spans and metrics.
+//! Log lines, spans and metrics of tasks.
 //!
 //! In reading order:
 //!
 //! - [`events`]: the events of a program, each declared once: log line, span event and counter;
 //! - [`trace`]: the spans of publishing and processing, and the task's name on every log line of its handler;
 //! - [`propagation`]: trace context in and out of message headers;
-//! - [`metrics`]: what is counted, and under which names;
-//! - [`setup`]: subscriber and exporter, started once by a program and flushed at its end;
+//! - `metrics`: counters and histograms, by OpenTelemetry's names;
+//! - `export`: traces and metrics on their way to a collector;
+//! - [`setup`]: subscriber and exporters, started once by a program and flushed at its end;
 //! - [`clock`]: the only reader of wall time.
 
 pub mod events;
@@ -15,7 +16,7 @@ pub mod trace;
 
 pub mod propagation;
 
-pub mod metrics;
+mod metrics;
 
 pub mod setup;
 

@@ -1,219 +1,133 @@
-//! What is counted, and under which names.
+//! The metrics of a program, by OpenTelemetry's names.
 //!
-//! Counting is an atomic addition: no lock, no allocation, no exporter in sight. [`snapshot`] reads everything at once.
+//! [`event!`](crate::events) says which event counts where. A program that exports no metrics makes no instruments:
+//! counting is then a look at a static.
 
-mod histogram;
-mod tasks;
-
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use histogram::Histogram;
-pub use histogram::Spread;
-pub(crate) use tasks::{TaskCounter, count_finished, count_task};
+use opentelemetry::metrics::{Counter, Histogram, Meter};
+use opentelemetry::{KeyValue, Value};
 
-/// A number that only grows and belongs to the process as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Counter {
-    MessagesSent,
-    SendsFailed,
-    RepliesUnreadable,
-    MessagesConsumed,
-    MessagesDeadLettered,
-    MessagesReplayed,
-    MessagesReturned,
-    ConnectionsLost,
-    ConnectionsRestored,
-    ConsumersLost,
-    ConsumersRestored,
-    PublishersBlocked,
-    PrefetchChanges,
-    StoreLost,
-    StoreRestored,
-    RowsRecorded,
-    MessagesRelayed,
-    RelaysFailed,
-    SpansEnded,
-    SpansSent,
+use crate::error::{Error, Result};
+
+static METER: OnceLock<Meter> = OnceLock::new();
+
+/// Makes the instruments of this process with `meter` from now on.
+pub(crate) fn install(meter: Meter) -> Result<()> {
+    METER.set(meter).map_err(|_| Error::AlreadyStarted)
 }
 
-impl Counter {
-    const ALL: [Self; 20] = [
-        Self::MessagesSent,
-        Self::SendsFailed,
-        Self::RepliesUnreadable,
-        Self::MessagesConsumed,
-        Self::MessagesDeadLettered,
-        Self::MessagesReplayed,
-        Self::MessagesReturned,
-        Self::ConnectionsLost,
-        Self::ConnectionsRestored,
-        Self::ConsumersLost,
-        Self::ConsumersRestored,
-        Self::PublishersBlocked,
-        Self::PrefetchChanges,
-        Self::StoreLost,
-        Self::StoreRestored,
-        Self::RowsRecorded,
-        Self::MessagesRelayed,
-        Self::RelaysFailed,
-        Self::SpansEnded,
-        Self::SpansSent,
+/// A metric, and its instrument once it was used.
+#[derive(Debug)]
+pub(crate) struct Metric<I> {
+    name: &'static str,
+    unit: &'static str,
+    description: &'static str,
+    instrument: OnceLock<I>,
+}
+
+impl<I> Metric<I> {
+    pub(crate) const fn new(name: &'static str, unit: &'static str, description: &'static str) -> Self {
+        Self { name, unit, description, instrument: OnceLock::new() }
+    }
+}
+
+impl Metric<Counter<u64>> {
+    /// Adds `number`, under the attributes that `attributes` makes. Makes none when metrics are not exported.
+    pub(crate) fn add<const N: usize>(&self, number: impl TryInto<u64>, attributes: impl FnOnce() -> [KeyValue; N]) {
+        let Some(meter) = METER.get() else { return };
+        let instrument = self.instrument.get_or_init(|| {
+            meter.u64_counter(self.name).with_unit(self.unit).with_description(self.description).build()
+        });
+        instrument.add(number.try_into().unwrap_or(u64::MAX), &attributes());
+    }
+}
+
+impl Metric<Histogram<f64>> {
+    /// Upper bounds in seconds: those that the messaging conventions advise, and more for tasks that take minutes.
+    const BOUNDARIES: [f64; 19] = [
+        0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0, 300.0, 900.0,
+        3600.0,
     ];
 
-    /// Its name: that of OpenTelemetry's messaging conventions where they have one.
-    fn name(self) -> &'static str {
-        match self {
-            Self::MessagesSent => "messaging.client.sent.messages",
-            Self::SendsFailed => "celeriac.client.failed.messages",
-            Self::RepliesUnreadable => "celeriac.client.unreadable.replies",
-            Self::MessagesConsumed => "messaging.client.consumed.messages",
-            Self::MessagesDeadLettered => "celeriac.messages.dead_lettered",
-            Self::MessagesReplayed => "celeriac.messages.replayed",
-            Self::MessagesReturned => "celeriac.messages.returned",
-            Self::ConnectionsLost => "celeriac.connections.lost",
-            Self::ConnectionsRestored => "celeriac.connections.restored",
-            Self::ConsumersLost => "celeriac.consumers.lost",
-            Self::ConsumersRestored => "celeriac.consumers.restored",
-            Self::PublishersBlocked => "celeriac.publishers.blocked",
-            Self::PrefetchChanges => "celeriac.prefetch.changes",
-            Self::StoreLost => "celeriac.results.lost",
-            Self::StoreRestored => "celeriac.results.restored",
-            Self::RowsRecorded => "celeriac.results.recorded",
-            Self::MessagesRelayed => "celeriac.relay.sent",
-            Self::RelaysFailed => "celeriac.relay.failed",
-            Self::SpansEnded => "celeriac.spans.ended",
-            Self::SpansSent => "celeriac.spans.sent",
-        }
+    /// Records a duration, under the attributes that `attributes` makes. Makes none when metrics are not exported.
+    pub(crate) fn record<const N: usize>(&self, duration: Duration, attributes: impl FnOnce() -> [KeyValue; N]) {
+        let Some(meter) = METER.get() else { return };
+        let instrument = self.instrument.get_or_init(|| {
+            let histogram = meter.f64_histogram(self.name).with_unit(self.unit).with_description(self.description);
+            histogram.with_boundaries(Self::BOUNDARIES.to_vec()).build()
+        });
+        instrument.record(duration.as_secs_f64(), &attributes());
     }
 }
 
-static COUNTERS: [AtomicU64; Counter::ALL.len()] = [const { AtomicU64::new(0) }; Counter::ALL.len()];
-static BATCHES: Histogram = Histogram::new();
-static RELAY_LAG: Histogram = Histogram::new();
-
-/// Counts one.
-pub(crate) fn count(counter: Counter) {
-    add(counter, 1);
+/// An attribute of a measurement.
+pub(crate) fn attribute(name: &'static str, value: &str) -> KeyValue {
+    KeyValue::new(name, Value::from(value.to_owned()))
 }
 
-/// Counts several.
-pub(crate) fn add(counter: Counter, number: u64) {
-    COUNTERS[counter as usize].fetch_add(number, Ordering::Relaxed);
+/// Declares metrics: their names, units and descriptions.
+macro_rules! metrics {
+    ($($kind:ident $ident:ident: $name:literal in $unit:literal, $description:literal;)+) => {
+        $(
+            #[doc = $description]
+            pub(crate) static $ident: metrics!(@type $kind) = Metric::new($name, $unit, $description);
+        )+
+
+        #[cfg(test)]
+        const NAMES: &[&str] = &[$($name),+];
+    };
+    (@type counter) => { Metric<Counter<u64>> };
+    (@type histogram) => { Metric<Histogram<f64>> };
 }
 
-/// Reads a counter.
-pub(crate) fn read(counter: Counter) -> u64 {
-    COUNTERS[counter as usize].load(Ordering::Relaxed)
-}
-
-/// Notes how long a write of outcomes took.
-pub(crate) fn record_batch(took: Duration) {
-    BATCHES.record(took);
-}
-
-/// Notes how long a message stood in the outbox.
-pub(crate) fn record_relay_lag(lag: Duration) {
-    RELAY_LAG.record(lag);
-}
-
-/// Everything that was counted since the process began.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Snapshot(pub Vec<Measurement>);
-
-/// One number, or one distribution, with its name and its labels.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Measurement {
-    /// Its name.
-    pub name: &'static str,
-    /// What it is about: `task`, `state`.
-    pub labels: Vec<(&'static str, &'static str)>,
-    /// How much.
-    pub measured: Measured,
-}
-
-/// How much was measured.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Measured {
-    /// How often.
-    Count(u64),
-    /// How long.
-    Spread(Spread),
-}
-
-impl Snapshot {
-    /// The sum of the counters of this name that carry these labels.
-    pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
-        let measured = self.0.iter().filter(|measurement| measurement.is(name, labels));
-        measured.map(|measurement| if let Measured::Count(count) = measurement.measured { count } else { 0 }).sum()
-    }
-
-    /// The first distribution of this name that carries these labels.
-    pub fn spread(&self, name: &str, labels: &[(&str, &str)]) -> Option<&Spread> {
-        let mut measured = self.0.iter().filter(|measurement| measurement.is(name, labels));
-        measured.find_map(|measurement| match &measurement.measured {
-            Measured::Spread(spread) => Some(spread),
-            Measured::Count(_) => None,
-        })
-    }
-}
-
-impl Measurement {
-    fn is(&self, name: &str, labels: &[(&str, &str)]) -> bool {
-        self.name == name && labels.iter().all(|label| self.labels.contains(label))
-    }
-}
-
-/// Reads all counters. Each is exact; together they are of about the same moment.
-pub fn snapshot() -> Snapshot {
-    let mut measurements: Vec<_> = Counter::ALL
-        .into_iter()
-        .map(|counter| Measurement {
-            name: counter.name(),
-            labels: Vec::new(),
-            measured: Measured::Count(read(counter)),
-        })
-        .collect();
-    measurements.push(Measurement {
-        name: "celeriac.results.batch.duration",
-        labels: Vec::new(),
-        measured: Measured::Spread(BATCHES.read()),
-    });
-    measurements.push(Measurement {
-        name: "celeriac.relay.lag",
-        labels: Vec::new(),
-        measured: Measured::Spread(RELAY_LAG.read()),
-    });
-    tasks::read(&mut measurements);
-    Snapshot(measurements)
+metrics! {
+    counter MESSAGES_SENT: "messaging.client.sent.messages" in "{message}", "Messages published and confirmed.";
+    counter SENDS_FAILED: "celeriac.client.failed.messages" in "{message}", "Messages that could not be published.";
+    counter REPLIES_UNREADABLE: "celeriac.client.unreadable.replies" in "{message}", "Replies that could not be read.";
+    counter MESSAGES_CONSUMED: "messaging.client.consumed.messages" in "{message}", "Messages delivered to a worker.";
+    counter MESSAGES_DEAD_LETTERED: "celeriac.messages.dead_lettered" in "{message}", "Messages sent to a dead-letter queue.";
+    counter MESSAGES_REPLAYED: "celeriac.messages.replayed" in "{message}", "Dead letters put back on a queue.";
+    counter MESSAGES_RETURNED: "celeriac.messages.returned" in "{message}", "Messages that no queue took.";
+    counter CONNECTIONS_LOST: "celeriac.connections.lost" in "{connection}", "Connections to the broker lost.";
+    counter CONNECTIONS_RESTORED: "celeriac.connections.restored" in "{connection}", "Connections to the broker restored.";
+    counter CONSUMERS_LOST: "celeriac.consumers.lost" in "{consumer}", "Consumers lost.";
+    counter CONSUMERS_RESTORED: "celeriac.consumers.restored" in "{consumer}", "Consumers restored.";
+    counter PUBLISHERS_BLOCKED: "celeriac.publishers.blocked" in "{event}", "Times that the broker took no messages.";
+    counter PREFETCH_CHANGES: "celeriac.prefetch.changes" in "{change}", "Changes of a queue's prefetch.";
+    counter STORE_LOST: "celeriac.results.store.lost" in "{event}", "Times that the result store was lost.";
+    counter STORE_RESTORED: "celeriac.results.store.restored" in "{event}", "Times that the result store was restored.";
+    counter ROWS_RECORDED: "celeriac.results.recorded" in "{row}", "Outcomes stored.";
+    histogram BATCH_DURATION: "celeriac.results.batch.duration" in "s", "Duration of a write of outcomes.";
+    counter MESSAGES_RELAYED: "celeriac.relay.sent" in "{message}", "Messages of the outbox published and confirmed.";
+    counter RELAYS_FAILED: "celeriac.relay.failed" in "{message}", "Messages of the outbox that could not be published.";
+    histogram RELAY_LAG: "celeriac.relay.lag" in "s", "Time that the oldest message of a batch stood in the outbox.";
+    counter TASKS_STARTED: "celeriac.tasks.started" in "{attempt}", "Attempts started.";
+    counter TASKS_RETRIED: "celeriac.tasks.retried" in "{attempt}", "Attempts that failed and are followed by another.";
+    counter TASKS_SKIPPED: "celeriac.tasks.skipped" in "{delivery}", "Deliveries not run, because their outcome was recorded.";
+    counter TASKS_INTERRUPTED: "celeriac.tasks.interrupted" in "{attempt}", "Attempts interrupted by a shutdown.";
+    counter TASKS_FINISHED: "celeriac.tasks.finished" in "{task}", "Tasks that reached a final state.";
+    histogram PROCESS_DURATION: "messaging.process.duration" in "s", "Run time of the last attempt of a task.";
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Event;
-    use crate::events::worker::{TaskFailed, TaskRetried, TaskSucceeded};
 
-    #[test]
-    fn a_task_is_counted_by_how_it_ended() {
-        let (task, id, runtime) = ("metrics.ended", "1", Duration::from_millis(20));
-        TaskSucceeded { task, id, runtime }.emit();
-        TaskSucceeded { task, id, runtime }.emit();
-        TaskFailed { task, id, attempts: 1, error: "no", runtime }.emit();
-        TaskRetried { task, id, attempt: 1, error: "no", wait: runtime }.emit();
-
-        let snapshot = snapshot();
-        let finished = |state| snapshot.count("celeriac.tasks.finished", &[("task", task), ("state", state)]);
-        assert_eq!((finished("SUCCESS"), finished("FAILURE"), finished("REJECTED")), (2, 1, 0));
-        assert_eq!(snapshot.count("celeriac.tasks.retried", &[("task", task)]), 1);
-        let spread = snapshot.spread("messaging.process.duration", &[("task", task)]).unwrap();
-        assert_eq!((spread.count, spread.sum), (3, runtime * 3));
+    /// The names in the first column of the table in `docs/metrics.md`.
+    fn documented() -> Vec<String> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+        rows.filter_map(|row| Some(row.split_once('`')?.0.to_owned())).collect()
     }
 
     #[test]
-    fn every_counter_has_its_own_place() {
-        for (place, counter) in Counter::ALL.into_iter().enumerate() {
-            assert_eq!(counter as usize, place, "{counter:?}");
-        }
+    fn the_documentation_lists_every_metric_and_no_other() {
+        let (mut documented, mut declared) = (documented(), NAMES.to_vec());
+        documented.sort();
+        declared.sort_unstable();
+        assert_eq!(documented, declared);
     }
 }

@@ -5,21 +5,21 @@ use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
-/// What a program tells, and where to.
+/// Logs, traces and metrics of a program, and their destination.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryOptions {
-    /// The service under whose name traces are stored.
+    /// The service under whose name traces and metrics are stored.
     pub service: String,
-    /// Collector that takes traces over OTLP (HTTP), such as `http://localhost:4318`. Default: none, no traces are made.
+    /// Collector that takes traces and metrics over OTLP (HTTP), such as `http://localhost:4318`. Default: none.
     pub otlp: Option<String>,
-    /// Which traces are made.
+    /// Sampling of traces.
     pub traces: TraceOptions,
-    /// What is logged.
+    /// Log lines.
     pub log: LogOptions,
 }
 
-/// Which traces are made.
+/// Sampling of traces.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TraceOptions {
@@ -27,7 +27,7 @@ pub struct TraceOptions {
     pub ratio: f64,
 }
 
-/// What is logged, to standard error.
+/// Log lines, written to standard error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogOptions {
@@ -37,7 +37,7 @@ pub struct LogOptions {
     pub format: LogFormat,
 }
 
-/// How log lines are written.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -67,7 +67,7 @@ impl Default for LogOptions {
 }
 
 impl TelemetryOptions {
-    /// What is wrong with these options, each with the key it stands under.
+    /// Problems of these options, each with its key.
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         if self.service.trim().is_empty() {
@@ -90,7 +90,7 @@ impl TelemetryOptions {
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
-/// What is wrong with `info,celeriac::broker=debug`.
+/// The problem of a level such as `info,celeriac::broker=debug`.
 fn problem_of_level(text: &str) -> Option<String> {
     text.split(',')
         .find_map(problem_of_directive)
@@ -116,7 +116,7 @@ fn problem_of_directive(directive: &str) -> Option<String> {
     })
 }
 
-/// Why traces cannot be sent to a URL.
+/// Reason why a URL cannot be exported to.
 fn unusable(url: &str) -> Option<&'static str> {
     match url.split_once("://") {
         Some(("http", host)) if !host.is_empty() && !host.starts_with('/') => None,

@@ -1,12 +1,15 @@
 //! Subscriber and exporter, started once by a program and flushed at its end.
 
 use std::io::{self, IsTerminal};
-use std::time::Duration;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use futures::channel::oneshot;
+use opentelemetry::metrics::MeterProvider;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry::{KeyValue, global};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
 use tracing::level_filters::LevelFilter;
@@ -19,93 +22,132 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 use crate::error::{Error, Result};
 use crate::nesting::Nesting;
 use crate::options::{LogFormat, LogOptions, TelemetryOptions};
-use crate::{export, trace};
+use crate::{export, metrics, trace};
 
-/// Which program tells.
+/// Identity of a program in its telemetry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
-    /// Its name among others of the same service: the worker's name, or the host's.
+    /// Name among others of the same service: the worker's name, or the host's.
     pub name: String,
-    /// The program's version.
+    /// Version of the program.
     pub version: String,
 }
 
-/// What a program tells, from start to flush.
+/// The telemetry of a program, from start to flush.
 #[derive(Debug)]
-#[must_use = "traces that wait are sent by `shutdown`"]
+#[must_use = "traces and metrics that wait are sent by `shutdown`"]
 pub struct Telemetry {
-    provider: Option<SdkTracerProvider>,
+    providers: Option<Providers>,
     logs: bool,
 }
 
+/// Owners of everything that is exported.
+#[derive(Debug)]
+struct Providers {
+    tracer: SdkTracerProvider,
+    meter: SdkMeterProvider,
+}
+
 impl Telemetry {
-    /// Begins to write log lines, and to send traces where the options name a collector.
+    /// Begins to write log lines, and to export traces and metrics where the options name a collector.
     ///
     /// A program that has installed a `tracing` subscriber of its own keeps it: it gets the log lines, the log options are
-    /// left aside, and traces are sent all the same.
+    /// left aside, and traces and metrics are exported all the same.
     ///
     /// # Errors
-    /// When the options do not make sense, or this process sends traces already.
+    /// Returns an error if the options are invalid, or if this process exports telemetry already.
     pub fn start(options: &TelemetryOptions, instance: &Instance) -> Result<Self> {
         if let Some((key, reason)) = options.validate().into_iter().next() {
             return Err(Error::Invalid { key: format!("telemetry.{key}"), reason });
         }
-        let provider = options.otlp.as_deref().map(|url| provider(options, instance, url)).transpose()?;
-        let tracer = provider.as_ref().map(|provider| provider.tracer("celeriac"));
-        if let (Some(tracer), Some(provider)) = (&tracer, &provider) {
-            trace::install(tracer.clone())?;
-            global::set_text_map_propagator(TraceContextPropagator::new());
-            global::set_tracer_provider(provider.clone());
+        let providers = options.otlp.as_deref().map(|url| Providers::new(options, instance, url)).transpose()?;
+        if let Some(providers) = &providers {
+            providers.install()?;
         }
+        let tracer = providers.as_ref().map(|providers| providers.tracer.tracer(SCOPE));
         let output = Output { writer: io::stderr, color: io::stderr().is_terminal() };
         let logs = tracing::dispatcher::set_global_default(subscriber(&options.log, output, tracer)?).is_ok();
         if !logs {
             tracing::debug!(target: "celeriac", "the program's own tracing subscriber stays; telemetry.log is left aside");
         }
-        Ok(Self { provider, logs })
+        Ok(Self { providers, logs })
     }
 
-    /// Whether log lines are written as the options say: false where the program has a subscriber of its own.
+    /// True if log lines are written as the options say, false if the program has a subscriber of its own.
     pub fn writes_logs(&self) -> bool {
         self.logs
     }
 
-    /// Sends the traces that wait, for as long as `patience` lasts. Spans that end later are dropped.
+    /// Exports the traces and metrics that wait, for `patience` at most. Spans that end later are dropped.
     ///
     /// # Errors
-    /// When patience ended first. A collector that refuses is no error: the log tells what was lost.
+    /// Returns an error if patience ended first. A collector that refuses is no error: the log tells what was lost.
     pub async fn shutdown(self, patience: Duration) -> Result<()> {
-        let Some(provider) = self.provider else { return Ok(()) };
+        let Some(providers) = self.providers else { return Ok(()) };
         let (done, ended) = oneshot::channel();
         // On a thread of its own: flushing blocks, and a runtime of one thread could not do anything else meanwhile.
         std::thread::Builder::new()
             .name("celeriac-flush".to_owned())
-            .spawn(move || done.send(provider.shutdown_with_timeout(patience)))
-            .map_err(|source| Error::Flush { source: Box::new(source) })?;
-        match ended.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(source)) => Err(Error::Flush { source: Box::new(source) }),
-            Err(source) => Err(Error::Flush { source: Box::new(source) }),
-        }
+            .spawn(move || done.send(providers.shutdown(patience)))
+            .map_err(flush_error)?;
+        ended.await.map_err(flush_error)?
     }
 }
 
-fn provider(options: &TelemetryOptions, instance: &Instance, url: &str) -> Result<SdkTracerProvider> {
-    let resource = Resource::builder()
-        .with_service_name(options.service.clone())
-        .with_attributes([
-            KeyValue::new("service.instance.id", instance.name.clone()),
-            KeyValue::new("service.version", instance.version.clone()),
-        ])
-        .build();
-    Ok(SdkTracerProvider::builder()
-        .with_resource(resource)
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(options.traces.ratio))))
-        .with_span_processor(export::processor(url)?)
-        .build())
+/// The instrumentation scope of all spans and metrics.
+const SCOPE: &str = "celeriac";
+
+impl Providers {
+    fn new(options: &TelemetryOptions, instance: &Instance, url: &str) -> Result<Self> {
+        let resource = Resource::builder()
+            .with_service_name(options.service.clone())
+            .with_attributes([
+                KeyValue::new("service.instance.id", instance.name.clone()),
+                KeyValue::new("service.version", instance.version.clone()),
+            ])
+            .build();
+        let tracer = SdkTracerProvider::builder()
+            .with_resource(resource.clone())
+            .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(options.traces.ratio))))
+            .with_span_processor(export::traces::processor(url)?)
+            .build();
+        let reader = export::metrics::reader(url)?;
+        let meter = SdkMeterProvider::builder().with_resource(resource).with_reader(reader).build();
+        Ok(Self { tracer, meter })
+    }
+
+    /// Makes this process, and what handlers make by OpenTelemetry's own API, use these.
+    fn install(&self) -> Result<()> {
+        trace::install(self.tracer.tracer(SCOPE))?;
+        metrics::install(self.meter.meter(SCOPE))?;
+        global::set_text_map_propagator(TraceContextPropagator::new());
+        global::set_tracer_provider(self.tracer.clone());
+        global::set_meter_provider(self.meter.clone());
+        Ok(())
+    }
+
+    /// Exports what waits, traces and metrics side by side.
+    fn shutdown(self, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        let (done, ended) = mpsc::channel();
+        let Self { tracer, meter } = self;
+        // The provider of metrics waits for its last export as long as that takes.
+        let exported = std::thread::Builder::new()
+            .name("celeriac-flush-metrics".to_owned())
+            .spawn(move || done.send(meter.shutdown_with_timeout(patience)));
+        let traces = tracer.shutdown_with_timeout(patience).map_err(flush_error);
+        exported.map_err(flush_error)?;
+        // A collector that refuses metrics has been logged.
+        let metrics = ended.recv_timeout(deadline.saturating_duration_since(Instant::now())).map_err(flush_error);
+        traces.and(metrics.map(drop))
+    }
 }
 
-/// Where log lines go.
+fn flush_error(source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Flush { source: Box::new(source) }
+}
+
+/// The destination of log lines.
 struct Output<W> {
     writer: W,
     color: bool,

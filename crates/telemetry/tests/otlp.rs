@@ -1,22 +1,40 @@
-//! Traces arrive at a collector, also when program and collector share one thread.
+//! Traces and metrics arrive at a collector, also when program and collector share one thread.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_protocol::{HeaderMap, State};
+use celeriac_telemetry::events::worker::TaskSucceeded;
 use celeriac_telemetry::{Error, Instance, ProcessInfo, ProcessSpan, PublishSpan, Telemetry, TelemetryOptions};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::{Metric, number_data_point};
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// A request as a collector gets it: its path and what it says.
-type Request = (String, ExportTraceServiceRequest);
+/// A request as a collector gets it.
+enum Request {
+    Traces(ExportTraceServiceRequest),
+    Metrics(ExportMetricsServiceRequest),
+}
+
+impl Request {
+    fn decode(path: &str, body: &[u8]) -> io::Result<Self> {
+        match path {
+            "/v1/traces" => ExportTraceServiceRequest::decode(body).map(Self::Traces).map_err(io::Error::other),
+            "/v1/metrics" => ExportMetricsServiceRequest::decode(body).map(Self::Metrics).map_err(io::Error::other),
+            other => Err(io::Error::other(other.to_owned())),
+        }
+    }
+}
 
 async fn collect(listener: TcpListener, requests: mpsc::UnboundedSender<Request>) {
     let mut connections = JoinSet::new();
@@ -46,8 +64,7 @@ async fn answer(connection: TcpStream, requests: mpsc::UnboundedSender<Request>)
         }
         let mut body = vec![0; length];
         connection.read_exact(&mut body).await?;
-        let request = ExportTraceServiceRequest::decode(&*body).map_err(io::Error::other)?;
-        requests.send((path, request)).map_err(io::Error::other)?;
+        requests.send(Request::decode(&path, &body)?).map_err(io::Error::other)?;
         connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await?;
     }
 }
@@ -61,7 +78,7 @@ fn text<'a>(attributes: &'a [KeyValue], name: &str) -> Option<&'a str> {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_tasks_spans_reach_the_collector_before_the_program_ends() {
+async fn a_tasks_spans_and_counts_reach_the_collector_before_the_program_ends() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let (sender, mut requests) = mpsc::unbounded_channel();
@@ -91,25 +108,59 @@ async fn a_tasks_spans_reach_the_collector_before_the_program_ends() {
     let process = ProcessSpan::start(&headers, &info);
     let trace_id = process.trace_id().unwrap();
     process.run(async { tracing::info_span!("handler").in_scope(|| ()) }).await;
+    process.emit(&TaskSucceeded { task: "orders.charge", id: "1", runtime: Duration::from_millis(300) });
     process.end(State::Success, None);
     telemetry.shutdown(Duration::from_secs(20)).await.unwrap();
 
-    let mut names = Vec::new();
-    while let Ok((path, request)) = requests.try_recv() {
-        assert_eq!(path, "/v1/traces");
-        for group in request.resource_spans {
-            let resource = group.resource.unwrap().attributes;
-            assert_eq!(text(&resource, "service.name"), Some("billing"));
-            assert_eq!(text(&resource, "service.instance.id"), Some("worker-1"));
-            assert_eq!(text(&resource, "service.version"), Some("1.2.3"));
-            for span in group.scope_spans.into_iter().flat_map(|scope| scope.spans) {
-                let id: String = span.trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
-                assert_eq!(id, trace_id);
-                names.push(span.name);
+    let (mut names, mut metrics) = (Vec::new(), Vec::new());
+    while let Ok(request) = requests.try_recv() {
+        match request {
+            Request::Traces(request) => {
+                for group in request.resource_spans {
+                    assert_identity(group.resource);
+                    for span in group.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+                        let id: String = span.trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
+                        assert_eq!(id, trace_id);
+                        names.push(span.name);
+                    }
+                }
+            }
+            Request::Metrics(request) => {
+                for group in request.resource_metrics {
+                    assert_identity(group.resource);
+                    metrics.extend(group.scope_metrics.into_iter().flat_map(|scope| scope.metrics));
+                }
             }
         }
     }
     names.sort();
     assert_eq!(names, ["handler", "process billing", "publish billing"]);
+    assert_finished_and_timed(&metrics);
     assert_eq!(ProcessSpan::start(&headers, &info).trace_id(), None, "after shutdown no traces are made");
+}
+
+fn assert_identity(resource: Option<Resource>) {
+    let resource = resource.unwrap().attributes;
+    assert_eq!(text(&resource, "service.name"), Some("billing"));
+    assert_eq!(text(&resource, "service.instance.id"), Some("worker-1"));
+    assert_eq!(text(&resource, "service.version"), Some("1.2.3"));
+}
+
+fn assert_finished_and_timed(metrics: &[Metric]) {
+    let find = |name: &str| metrics.iter().find(|metric| metric.name == name).unwrap_or_else(|| panic!("{metrics:?}"));
+
+    let finished = find("celeriac.tasks.finished");
+    let Some(Data::Sum(sum)) = &finished.data else { panic!("{finished:?}") };
+    assert_eq!((finished.unit.as_str(), sum.is_monotonic, sum.data_points.len()), ("{task}", true, 1));
+    let point = &sum.data_points[0];
+    assert_eq!(point.value, Some(number_data_point::Value::AsInt(1)));
+    assert_eq!(text(&point.attributes, "celeriac.task.name"), Some("orders.charge"));
+    assert_eq!(text(&point.attributes, "celeriac.task.state"), Some("SUCCESS"));
+
+    let duration = find("messaging.process.duration");
+    let Some(Data::Histogram(histogram)) = &duration.data else { panic!("{duration:?}") };
+    assert_eq!((duration.unit.as_str(), histogram.data_points.len()), ("s", 1));
+    let point = &histogram.data_points[0];
+    assert_eq!((point.count, point.sum), (1, Some(0.3)));
+    assert_eq!(text(&point.attributes, "messaging.system"), Some("rabbitmq"));
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::metrics::{Counter, count};
+use crate::metrics::{
+    CONNECTIONS_LOST, CONNECTIONS_RESTORED, CONSUMERS_LOST, CONSUMERS_RESTORED, MESSAGES_REPLAYED, MESSAGES_RETURNED,
+    PUBLISHERS_BLOCKED,
+};
 
 const TARGET: &str = "celeriac::broker";
 
@@ -15,7 +18,7 @@ event! {
         error: &'a str,
     }
     log: WARN "connection to {purpose} lost, trying again: {error}";
-    count: count(Counter::ConnectionsLost);
+    count: CONNECTIONS_LOST { "celeriac.connection.purpose" = purpose };
 }
 
 event! {
@@ -49,7 +52,7 @@ event! {
         after: Duration,
     }
     log: INFO "connection to {purpose} restored after {:.3}s", after.as_secs_f64();
-    count: count(Counter::ConnectionsRestored);
+    count: CONNECTIONS_RESTORED { "celeriac.connection.purpose" = purpose };
 }
 
 event! {
@@ -59,7 +62,7 @@ event! {
         reason: &'a str,
     }
     log: WARN "the broker takes no messages: {reason}";
-    count: count(Counter::PublishersBlocked);
+    count: PUBLISHERS_BLOCKED;
 }
 
 event! {
@@ -82,7 +85,7 @@ event! {
     }
     log: INFO "{}[{}] replayed from {from} to queue {to}", task.unwrap_or("unknown task"), id.unwrap_or("no id");
     span: "replayed" { "celeriac.replayed.from" = from, "celeriac.replayed.to" = to };
-    count: count(Counter::MessagesReplayed);
+    count: MESSAGES_REPLAYED { "celeriac.queue" = to };
 }
 
 event! {
@@ -94,7 +97,7 @@ event! {
         routing_key: &'a str,
     }
     log: WARN "unroutable: no queue takes messages of exchange `{exchange}` with routing key `{routing_key}`";
-    count: count(Counter::MessagesReturned);
+    count: MESSAGES_RETURNED;
 }
 
 event! {
@@ -106,7 +109,7 @@ event! {
         error: &'a str,
     }
     log: WARN "consumer of queue {queue} lost, trying again: {error}";
-    count: count(Counter::ConsumersLost);
+    count: CONSUMERS_LOST { "celeriac.queue" = queue };
 }
 
 event! {
@@ -118,7 +121,7 @@ event! {
         after: Duration,
     }
     log: INFO "consumer of queue {queue} restored after {:.3}s", after.as_secs_f64();
-    count: count(Counter::ConsumersRestored);
+    count: CONSUMERS_RESTORED { "celeriac.queue" = queue };
 }
 
 event! {

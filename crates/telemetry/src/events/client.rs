@@ -1,6 +1,6 @@
 //! Events of the sender.
 
-use crate::metrics::{Counter, count};
+use crate::metrics::{MESSAGES_SENT, REPLIES_UNREADABLE, SENDS_FAILED};
 
 const TARGET: &str = "celeriac::client";
 
@@ -17,7 +17,9 @@ event! {
         routing_key: &'a str,
     }
     log: DEBUG { exchange, routing_key } "{task}[{id}] sent";
-    count: count(Counter::MessagesSent);
+    count: MESSAGES_SENT {
+        "messaging.system" = "rabbitmq", "messaging.operation.name" = "publish", "celeriac.task.name" = task
+    };
 }
 
 event! {
@@ -42,7 +44,7 @@ event! {
         error: &'a str,
     }
     log: WARN "{task}[{id}] could not be sent: {error}";
-    count: count(Counter::SendsFailed);
+    count: SENDS_FAILED;
 }
 
 event! {
@@ -54,7 +56,7 @@ event! {
         error: &'a str,
     }
     log: WARN "a reply of task {} cannot be read, and is dropped: {error}", id.unwrap_or("unknown");
-    count: count(Counter::RepliesUnreadable);
+    count: REPLIES_UNREADABLE;
 }
 
 event! {

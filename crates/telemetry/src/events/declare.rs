@@ -15,12 +15,18 @@
 ///     }
 ///     log: WARN { attempt } "{task} tries again in {:.3}s", wait.as_secs_f64();
 ///     span: "retried" { "celeriac.retry.wait" = wait };
-///     count: count_task(task, TaskCounter::Retried);
+///     count: TASKS_RETRIED { "celeriac.task.name" = task };
+///     time: RETRY_WAIT(wait);
 /// }
 /// ```
 ///
-/// `log` names the fields that the log line has beside its text; its target is the module's `TARGET`. `span` and `count`
-/// may be absent, the order is fixed. Texts and expressions see the fields by their names.
+/// - `log` has a level, the fields that the log line has beside its text, and the text. Its target is the module's `TARGET`.
+/// - `span` has the name and the attributes of the span event.
+/// - `count` has a counter of [`crate::metrics`] and the attributes under which it counts one, or the number in the field
+///   that stands in parentheses.
+/// - `time` has a histogram, the field that it records, and attributes.
+///
+/// All but `log` may be absent; the order is fixed. Texts and expressions see the fields by their names.
 macro_rules! event {
     (
         $(#[$attribute:meta])*
@@ -52,14 +58,21 @@ macro_rules! event {
         @implement [$name:ident $(<$lifetime:lifetime>)?] $fields:tt
         log: $level:ident $({ $($logged:ident),+ })? $text:literal $(, $argument:expr)*;
         $(span: $event:literal $({ $($key:literal = $value:expr),+ })?;)?
-        $(count: $($count:expr),+;)?
+        $(count: $counter:ident $(($number:ident))? $({ $($count_key:literal = $count_value:expr),+ })?;)?
+        $(time: $histogram:ident($duration:ident) $({ $($time_key:literal = $time_value:expr),+ })?;)?
     ) => {
         impl $(<$lifetime>)? $crate::events::Event for $name $(<$lifetime>)? {
             const LEVEL: tracing::Level = tracing::Level::$level;
 
             fn emit(&self) {
                 event!(@bind self $fields);
-                $($($count;)+)?
+                $(
+                    let number = event!(@number $($number)?);
+                    $counter.add(number, || [$($($crate::metrics::attribute($count_key, $count_value)),+)?]);
+                )?
+                $(
+                    $histogram.record($duration, || [$($($crate::metrics::attribute($time_key, $time_value)),+)?]);
+                )?
                 tracing::event!(
                     target: TARGET,
                     tracing::Level::$level,
@@ -76,6 +89,8 @@ macro_rules! event {
             )?
         }
     };
+    (@number) => { 1_u64 };
+    (@number $number:ident) => { $number };
     (@bind $self:ident []) => {};
     (@bind $self:ident [$($field:ident)+]) => {
         let Self { $($field),+ } = *$self;
@@ -86,24 +101,25 @@ macro_rules! event {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::sync::OnceLock;
     use std::time::Duration;
 
+    use opentelemetry::KeyValue;
+    use opentelemetry::metrics::{Counter, Histogram, MeterProvider};
+    use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ScopeMetrics};
+    use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
     use tracing::Level;
 
     use crate::events::{AttributeValue, Event};
+    use crate::metrics::{self, Metric};
     use crate::options::{LogFormat, LogOptions};
     use crate::setup::testing::{Captured, subscriber};
 
     const TARGET: &str = "celeriac::test";
 
-    thread_local! {
-        static COUNTED: Cell<u32> = const { Cell::new(0) };
-    }
-
-    fn count(number: u32) {
-        COUNTED.set(COUNTED.get() + number);
-    }
+    static CALLS: Metric<Counter<u64>> = Metric::new("test.calls", "{call}", "Calls.");
+    static ITEMS: Metric<Counter<u64>> = Metric::new("test.items", "{item}", "Items.");
+    static WAITS: Metric<Histogram<f64>> = Metric::new("test.waits", "s", "Waits.");
 
     event! {
         /// An event with every part.
@@ -117,13 +133,24 @@ mod tests {
         }
         log: WARN { attempt } "{task} waits for {:.3}s", wait.as_secs_f64();
         span: "waiting" { "celeriac.wait" = wait, "celeriac.task.name" = task };
-        count: count(attempt), count(10);
+        count: CALLS { "celeriac.task.name" = task, "test.constant" = "yes" };
+        time: WAITS(wait) { "celeriac.task.name" = task };
     }
 
     event! {
         /// An event with a log line and no field.
         struct Plain;
         log: DEBUG "nothing to add";
+    }
+
+    event! {
+        /// An event that counts more than one.
+        struct Batch {
+            /// Number of items.
+            items: usize,
+        }
+        log: TRACE "a batch";
+        count: ITEMS(items);
     }
 
     /// The log lines of `work`, as JSON without their time.
@@ -167,10 +194,53 @@ mod tests {
         Plain.add_to_span(&mut |name, _| panic!("a span event {name}"));
     }
 
+    /// A metric's unit, and the attributes and values of its points.
+    fn exported(name: &str) -> (String, Vec<(Vec<KeyValue>, f64)>) {
+        meters().force_flush().unwrap();
+        let exported = exporter().get_finished_metrics().unwrap();
+        let scopes = exported.last().unwrap().scope_metrics();
+        let metric = scopes.flat_map(ScopeMetrics::metrics).find(|metric| metric.name() == name).unwrap();
+        let points = match metric.data() {
+            AggregatedMetrics::U64(MetricData::Sum(sum)) => sum
+                .data_points()
+                .map(|point| (point.attributes().cloned().collect(), f64::from(u32::try_from(point.value()).unwrap())))
+                .collect(),
+            AggregatedMetrics::F64(MetricData::Histogram(histogram)) => {
+                histogram.data_points().map(|point| (point.attributes().cloned().collect(), point.sum())).collect()
+            }
+            other => panic!("{other:?}"),
+        };
+        (metric.unit().to_owned(), points)
+    }
+
+    fn exporter() -> &'static InMemoryMetricExporter {
+        static EXPORTER: OnceLock<InMemoryMetricExporter> = OnceLock::new();
+        EXPORTER.get_or_init(InMemoryMetricExporter::default)
+    }
+
+    fn meters() -> &'static SdkMeterProvider {
+        static METERS: OnceLock<SdkMeterProvider> = OnceLock::new();
+        METERS.get_or_init(|| {
+            let reader = PeriodicReader::builder(exporter().clone()).build();
+            let meters = SdkMeterProvider::builder().with_reader(reader).build();
+            metrics::install(meters.meter("test")).unwrap();
+            meters
+        })
+    }
+
     #[test]
-    fn every_count_is_made_whatever_the_log_level() {
-        let before = COUNTED.get();
-        lines("off", || complete().emit());
-        assert_eq!(COUNTED.get() - before, 12);
+    fn an_event_is_counted_and_timed_whatever_the_log_level() {
+        meters();
+        lines("off", || {
+            complete().emit();
+            complete().emit();
+            Batch { items: 7 }.emit();
+            Batch { items: 5 }.emit();
+        });
+        let task = metrics::attribute("celeriac.task.name", "orders.charge");
+        let constant = metrics::attribute("test.constant", "yes");
+        assert_eq!(exported("test.calls"), ("{call}".to_owned(), vec![(vec![task.clone(), constant], 2.0)]));
+        assert_eq!(exported("test.items"), ("{item}".to_owned(), vec![(vec![], 12.0)]));
+        assert_eq!(exported("test.waits"), ("s".to_owned(), vec![(vec![task], 3.0)]));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::metrics::{Counter, add, count, record_relay_lag};
+use crate::metrics::{MESSAGES_RELAYED, RELAY_LAG, RELAYS_FAILED};
 
 const TARGET: &str = "celeriac::relay";
 
@@ -21,7 +21,8 @@ event! {
         lag: Duration,
     }
     log: DEBUG { messages } "relayed {:.3}s after the oldest was written", lag.as_secs_f64();
-    count: add(Counter::MessagesRelayed, messages as u64), record_relay_lag(lag);
+    count: MESSAGES_RELAYED(messages);
+    time: RELAY_LAG(lag);
 }
 
 event! {
@@ -37,5 +38,5 @@ event! {
         wait: Duration,
     }
     log: WARN "{task}[{id}] stays in the outbox, next try in {:.0}s: {error}", wait.as_secs_f64();
-    count: count(Counter::RelaysFailed);
+    count: RELAYS_FAILED { "celeriac.task.name" = task };
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::metrics::{Counter, add, count, record_batch};
+use crate::metrics::{BATCH_DURATION, ROWS_RECORDED, STORE_LOST, STORE_RESTORED};
 
 const TARGET: &str = "celeriac::results";
 
@@ -13,7 +13,7 @@ event! {
         error: &'a str,
     }
     log: ERROR "the result store is gone, trying again: {error}";
-    count: count(Counter::StoreLost);
+    count: STORE_LOST;
 }
 
 event! {
@@ -23,7 +23,7 @@ event! {
         after: Duration,
     }
     log: INFO "the result store is back after {:.3}s", after.as_secs_f64();
-    count: count(Counter::StoreRestored);
+    count: STORE_RESTORED;
 }
 
 event! {
@@ -35,5 +35,6 @@ event! {
         took: Duration,
     }
     log: TRACE { rows } "batch recorded in {:.3}s", took.as_secs_f64();
-    count: add(Counter::RowsRecorded, rows as u64), record_batch(took);
+    count: ROWS_RECORDED(rows);
+    time: BATCH_DURATION(took);
 }

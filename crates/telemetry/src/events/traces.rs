@@ -1,9 +1,9 @@
-//! Events between a program and the collector of its telemetry.
+//! Events between a program and the collector of its traces.
 
 const TARGET: &str = "celeriac::traces";
 
 event! {
-    /// The collector takes no spans. Tasks go on; told once, until it takes them again.
+    /// The collector takes no spans. Tasks go on. Logged once, until it takes them again.
     pub struct CollectorLost<'a> {
         /// The collector.
         endpoint: &'a str,

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::metrics::{Counter, TaskCounter, count, count_finished, count_task};
+use crate::metrics::{
+    MESSAGES_CONSUMED, MESSAGES_DEAD_LETTERED, PREFETCH_CHANGES, PROCESS_DURATION, SENDS_FAILED, TASKS_FINISHED,
+    TASKS_INTERRUPTED, TASKS_RETRIED, TASKS_SKIPPED, TASKS_STARTED,
+};
 use celeriac_protocol::State;
 
 const TARGET: &str = "celeriac::worker";
@@ -21,7 +24,9 @@ event! {
     }
     log: DEBUG { queue, redelivered } "{task}[{id}] received";
     span: "received";
-    count: count(Counter::MessagesConsumed);
+    count: MESSAGES_CONSUMED {
+        "messaging.system" = "rabbitmq", "messaging.operation.name" = "process", "messaging.destination.name" = queue
+    };
 }
 
 event! {
@@ -36,7 +41,7 @@ event! {
     }
     log: DEBUG { attempt } "{task}[{id}] started";
     span: "started";
-    count: count_task(task, TaskCounter::Started);
+    count: TASKS_STARTED { "celeriac.task.name" = task };
 }
 
 event! {
@@ -51,7 +56,10 @@ event! {
     }
     log: INFO "{task}[{id}] succeeded in {:.3}s", runtime.as_secs_f64();
     span: "succeeded";
-    count: count_finished(task, TaskCounter::Succeeded, runtime);
+    count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "SUCCESS" };
+    time: PROCESS_DURATION(runtime) {
+        "messaging.system" = "rabbitmq", "messaging.operation.name" = "process", "celeriac.task.name" = task
+    };
 }
 
 event! {
@@ -70,7 +78,7 @@ event! {
     }
     log: WARN { attempt } "{task}[{id}] tries again in {:.3}s: {error}", wait.as_secs_f64();
     span: "retried" { "celeriac.retry.wait" = wait, "celeriac.error" = error };
-    count: count_task(task, TaskCounter::Retried);
+    count: TASKS_RETRIED { "celeriac.task.name" = task };
 }
 
 event! {
@@ -89,7 +97,10 @@ event! {
     }
     log: ERROR { attempts } "{task}[{id}] failed after {:.3}s: {error}", runtime.as_secs_f64();
     span: "failed" { "celeriac.error" = error };
-    count: count_finished(task, TaskCounter::Failed, runtime);
+    count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "FAILURE" };
+    time: PROCESS_DURATION(runtime) {
+        "messaging.system" = "rabbitmq", "messaging.operation.name" = "process", "celeriac.task.name" = task
+    };
 }
 
 event! {
@@ -104,7 +115,7 @@ event! {
     }
     log: ERROR "{task}[{id}] rejected: {error}";
     span: "rejected" { "celeriac.error" = error };
-    count: count_task(task, TaskCounter::Rejected);
+    count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "REJECTED" };
 }
 
 event! {
@@ -124,7 +135,7 @@ event! {
     log: ERROR { reason }
         "{}[{}] dead-lettered from queue {queue}: {error}", task.unwrap_or("unknown task"), id.unwrap_or("no id");
     span: "dead-lettered" { "celeriac.dead.reason" = reason, "celeriac.error" = error };
-    count: count(Counter::MessagesDeadLettered);
+    count: MESSAGES_DEAD_LETTERED { "celeriac.queue" = queue, "celeriac.dead.reason" = reason };
 }
 
 event! {
@@ -137,7 +148,7 @@ event! {
     }
     log: WARN "{task}[{id}] expired before it could start";
     span: "expired";
-    count: count_task(task, TaskCounter::Revoked);
+    count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "REVOKED" };
 }
 
 event! {
@@ -150,7 +161,7 @@ event! {
     }
     log: INFO "{task}[{id}] revoked";
     span: "revoked";
-    count: count_task(task, TaskCounter::Revoked);
+    count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "REVOKED" };
 }
 
 event! {
@@ -163,7 +174,7 @@ event! {
     }
     log: INFO "{task}[{id}] terminated";
     span: "terminated";
-    count: count_task(task, TaskCounter::Revoked);
+    count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "REVOKED" };
 }
 
 event! {
@@ -178,7 +189,7 @@ event! {
     }
     log: INFO "{task}[{id}] not run again: {state} is recorded";
     span: "skipped" { "celeriac.task.state" = state.as_str() };
-    count: count_task(task, TaskCounter::Skipped);
+    count: TASKS_SKIPPED { "celeriac.task.name" = task };
 }
 
 event! {
@@ -191,7 +202,7 @@ event! {
     }
     log: WARN "{task}[{id}] interrupted by shutdown, goes back to its queue";
     span: "interrupted";
-    count: count_task(task, TaskCounter::Interrupted);
+    count: TASKS_INTERRUPTED { "celeriac.task.name" = task };
 }
 
 event! {
@@ -224,7 +235,7 @@ event! {
         reason: &'a str,
     }
     log: INFO "prefetch of queue {queue} is {to} now, was {from}: {reason}, {run_time:?} each so far";
-    count: count(Counter::PrefetchChanges);
+    count: PREFETCH_CHANGES { "celeriac.queue" = queue };
 }
 
 event! {
@@ -260,5 +271,5 @@ event! {
         error: &'a str,
     }
     log: WARN { exchange, routing_key } "what follows from a task cannot be sent yet, and is tried again: {error}";
-    count: count(Counter::SendsFailed);
+    count: SENDS_FAILED;
 }

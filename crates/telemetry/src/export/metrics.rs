@@ -1,0 +1,69 @@
+//! Metrics on their way to a collector.
+//!
+//! A thread of its own reads the instruments once a minute, or as often as `OTEL_METRIC_EXPORT_INTERVAL` says. Sums are
+//! cumulative: an export that fails loses nothing that the next one does not carry.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use opentelemetry_otlp::{WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+use opentelemetry_sdk::metrics::{PeriodicReader, Temporality};
+
+use super::{TIMEOUT, endpoint};
+use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::events::metrics::{MetricsAccepted, MetricsRefused};
+
+/// A reader that exports to the collector at `url`.
+pub(crate) fn reader(url: &str) -> Result<PeriodicReader<MetricExporter>> {
+    let endpoint = endpoint(url, "metrics");
+    let exporter = opentelemetry_otlp::MetricExporter::builder()
+        .with_http()
+        .with_endpoint(&endpoint)
+        .with_timeout(TIMEOUT)
+        .with_retry_policy(opentelemetry_otlp::RetryPolicy::recommended())
+        .build();
+    match exporter {
+        Ok(exporter) => {
+            Ok(PeriodicReader::builder(MetricExporter { exporter, endpoint, refused: AtomicBool::new(false) }).build())
+        }
+        Err(source) => Err(Error::Exporter { endpoint, source: Box::new(source) }),
+    }
+}
+
+/// An exporter that logs once that its collector refuses, and once that it accepts again.
+#[derive(Debug)]
+pub(crate) struct MetricExporter {
+    exporter: opentelemetry_otlp::MetricExporter,
+    endpoint: String,
+    refused: AtomicBool,
+}
+
+impl PushMetricExporter for MetricExporter {
+    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
+        let exported = self.exporter.export(metrics).await;
+        let was_refused = self.refused.swap(exported.is_err(), Ordering::Relaxed);
+        let endpoint = &self.endpoint;
+        match &exported {
+            Ok(()) if was_refused => MetricsAccepted { endpoint }.emit(),
+            Err(error) if !was_refused => MetricsRefused { endpoint, error: &error.to_string() }.emit(),
+            _ => {}
+        }
+        exported
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn temporality(&self) -> Temporality {
+        self.exporter.temporality()
+    }
+}

@@ -1,0 +1,130 @@
+//! Spans on their way to a collector.
+//!
+//! They wait in a bounded queue that one thread of its own empties. What finds the queue full is dropped: no task ever waits
+//! for a collector.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use opentelemetry::Context;
+use opentelemetry_otlp::{WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor};
+
+use super::{TIMEOUT, endpoint};
+use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::events::traces::{CollectorLost, CollectorRestored, SpansLost};
+
+/// Number of spans that may wait. Bounds memory while the collector is slow or gone.
+const QUEUE: usize = 8_192;
+/// Largest number of spans in one request.
+const BATCH: usize = 1_024;
+/// Longest time that a span waits for others.
+const DELAY: Duration = Duration::from_secs(1);
+
+/// A processor that sends to the collector at `url`.
+pub(crate) fn processor(url: &str) -> Result<impl SpanProcessor + 'static> {
+    let batches = BatchConfigBuilder::default()
+        .with_max_queue_size(QUEUE)
+        .with_max_export_batch_size(BATCH)
+        .with_scheduled_delay(DELAY)
+        .build();
+    let sent = Arc::new(AtomicU64::new(0));
+    let exporter = exporter(url, Arc::clone(&sent))?;
+    let batches = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
+    Ok(CountingProcessor { batches, ended: AtomicU64::new(0), sent })
+}
+
+/// A processor that counts spans, and logs at its shutdown how many were never sent.
+#[derive(Debug)]
+struct CountingProcessor {
+    batches: BatchSpanProcessor,
+    ended: AtomicU64,
+    sent: Arc<AtomicU64>,
+}
+
+impl SpanProcessor for CountingProcessor {
+    fn on_start(&self, span: &mut Span, context: &Context) {
+        self.batches.on_start(span, context);
+    }
+
+    fn on_end(&self, span: SpanData) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+        self.batches.on_end(span);
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.batches.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        let ended = self.batches.shutdown_with_timeout(timeout);
+        let spans = self.ended.load(Ordering::Relaxed).saturating_sub(self.sent.load(Ordering::Relaxed));
+        if spans > 0 {
+            SpansLost { spans }.emit();
+        }
+        ended
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.batches.set_resource(resource);
+    }
+}
+
+fn exporter(url: &str, sent: Arc<AtomicU64>) -> Result<TraceExporter> {
+    let endpoint = endpoint(url, "traces");
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_endpoint(&endpoint)
+        .with_timeout(TIMEOUT)
+        .with_retry_policy(opentelemetry_otlp::RetryPolicy::recommended())
+        .build();
+    match exporter {
+        Ok(exporter) => Ok(TraceExporter { exporter, endpoint, lost: AtomicBool::new(false), sent }),
+        Err(source) => Err(Error::Exporter { endpoint, source: Box::new(source) }),
+    }
+}
+
+/// An exporter that logs once that its collector is gone, and once that it is back.
+#[derive(Debug)]
+struct TraceExporter {
+    exporter: opentelemetry_otlp::SpanExporter,
+    endpoint: String,
+    lost: AtomicBool,
+    /// Number of spans that the collector took.
+    sent: Arc<AtomicU64>,
+}
+
+impl SpanExporter for TraceExporter {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        let exported = self.exporter.export(batch).await;
+        let was_lost = self.lost.swap(exported.is_err(), Ordering::Relaxed);
+        match &exported {
+            Ok(()) => {
+                self.sent.fetch_add(spans as u64, Ordering::Relaxed);
+            }
+            Err(error) if !was_lost => CollectorLost { endpoint: &self.endpoint, error: &error.to_string() }.emit(),
+            Err(_) => {}
+        }
+        if exported.is_ok() && was_lost {
+            CollectorRestored { endpoint: &self.endpoint }.emit();
+        }
+        exported
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
+}
