@@ -103,7 +103,7 @@ pub(crate) async fn drain(servers: &Servers, stage: &Stage, count: usize, result
         counter.done.notified().await;
         shutdown.request();
     });
-    ensure!(ran?.abandoned == 0, "a task has not ended");
+    ensure!(ran?.blocking_tasks_left == 0, "a task has not ended");
     let sample = watch.stop(count)?;
     client.close().await;
     // RabbitMQ 3.10 gives some messages of a busy quorum queue back although it has counted their acknowledgements, when the

@@ -33,7 +33,7 @@ pub(crate) async fn ours(servers: &Servers, stage: &Stage, count: usize) -> Resu
         shutdown.request();
         latency
     });
-    ensure!(ran?.abandoned == 0, "a task has not ended");
+    ensure!(ran?.blocking_tasks_left == 0, "a task has not ended");
     client.close().await;
     delete(servers, stage).await?;
     latency

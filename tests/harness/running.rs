@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use celeriac::{Celeriac, Client, Controls, Shutdown};
-use celeriac_worker::Farewell;
+use celeriac_worker::ShutdownReport;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-type Worker = JoinHandle<celeriac_worker::Result<Farewell>>;
+type Worker = JoinHandle<celeriac_worker::Result<ShutdownReport>>;
 
 /// A running worker and a client of it.
 #[derive(Debug, Clone)]
@@ -46,8 +46,8 @@ impl Running {
     pub async fn stop(self) {
         self.shutdown.request();
         let Some(worker) = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        let farewell = worker.await.expect("the worker did not panic").expect("the worker ended in order");
-        assert_eq!(farewell.abandoned, 0, "a blocking task has not ended");
+        let report = worker.await.expect("the worker did not panic").expect("the worker ended in order");
+        assert_eq!(report.blocking_tasks_left, 0, "a blocking task has not ended");
         self.client.close().await;
     }
 }

@@ -59,6 +59,32 @@ impl RetryPolicy {
     }
 }
 
+/// The waits between tries at something, one after the other. It counts the tries, however many the policy allows.
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    policy: RetryPolicy,
+    tries: u32,
+}
+
+impl Backoff {
+    /// The waits of this policy, from the first.
+    pub const fn new(policy: RetryPolicy) -> Self {
+        Self { policy, tries: 0 }
+    }
+
+    /// The next wait, longer than the last; `chance` is a random number from 0 to 1.
+    pub fn next_wait(&mut self, chance: f64) -> Duration {
+        let wait = self.policy.wait(self.tries, chance);
+        self.tries = self.tries.saturating_add(1);
+        wait
+    }
+
+    /// Begins anew with the first wait.
+    pub const fn reset(&mut self) {
+        self.tries = 0;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +97,15 @@ mod tests {
         let waits: Vec<_> = (0..6).map(|retries| policy.wait(retries, 0.0).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 10, 10]);
         assert_eq!(policy.wait(u32::MAX, 0.0), Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_backoff_goes_from_wait_to_wait_and_begins_anew() {
+        let mut backoff = Backoff::new(RetryPolicy::backoff(SECOND, Duration::from_secs(3)));
+        let waits: Vec<_> = std::iter::repeat_with(|| backoff.next_wait(0.0).as_secs()).take(4).collect();
+        assert_eq!(waits, [1, 2, 3, 3]);
+        backoff.reset();
+        assert_eq!(backoff.next_wait(1.0), SECOND / 2);
     }
 
     #[test]

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use celeriac_protocol::RateLimit;
 
 use crate::error::{Error, Result};
-use crate::rate::Rates;
-use crate::registry::Registry;
+use crate::rate_limits::RateLimits;
+use crate::task::registry::Registry;
 
 /// A hold on a worker, which outlives its start. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Controls {
     pub(crate) registry: Arc<Registry>,
-    pub(crate) rates: Arc<Rates>,
+    pub(crate) rates: Arc<RateLimits>,
 }
 
 impl Controls {

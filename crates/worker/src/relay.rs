@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use celeriac_broker::{Error as BrokerError, Outgoing};
 use celeriac_client::Client;
-use celeriac_protocol::RetryPolicy;
 use celeriac_protocol::headers::names;
+use celeriac_protocol::retry::{Backoff, RetryPolicy};
 use celeriac_results::outbox::{Entry, Lead, Unsent, Waiting};
 use celeriac_telemetry::events::relay::{MessagesRelayed, RelayFailed, RelayStarted};
 use celeriac_telemetry::{ErrorChain, Event, clock};
@@ -25,13 +25,16 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
-use crate::follow_up::{Backoff, SHORTEST_HOLD};
+use crate::hold::{SHORTEST_HOLD, time_until};
 
 /// Most messages of a window, and the bytes with which it has enough.
 const WINDOW: (u32, u64) = (1_024, 8 * 1024 * 1024);
 
-/// When a message is tried again that could not be sent.
-const AGAIN: RetryPolicy = RetryPolicy::backoff(Duration::from_secs(1), Duration::from_secs(300));
+/// Waits between two tries while broker or database are away.
+const RECONNECT: RetryPolicy = RetryPolicy::backoff(Duration::from_millis(100), Duration::from_secs(10));
+
+/// Waits before a message is tried again that could not be sent.
+const RESEND: RetryPolicy = RetryPolicy::backoff(Duration::from_secs(1), Duration::from_secs(300));
 
 /// Sends what stands in the outbox.
 #[derive(Debug)]
@@ -41,7 +44,7 @@ pub struct Relay {
 
 /// What became of the messages of a window.
 #[derive(Debug, Default)]
-struct Outcome {
+struct WindowOutcome {
     sent: Vec<i64>,
     unsent: Vec<Unsent>,
     /// When the oldest of those sent was written.
@@ -53,12 +56,12 @@ struct Outcome {
 }
 
 /// What became of one message.
-enum Sent {
-    Yes,
+enum EntryOutcome {
+    Sent,
     /// It cannot be sent as it stands, or where it goes to.
-    No(BrokerError),
+    Failed(BrokerError),
     /// Nothing can be sent now; nothing is held against this one.
-    NotNow(String),
+    Postponed(String),
 }
 
 impl Relay {
@@ -77,13 +80,13 @@ impl Relay {
     /// and deleted first.
     pub async fn run_until(self, stop: CancellationToken) {
         let Some(outbox) = self.client.results().and_then(|results| results.outbox()) else { return };
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(RECONNECT);
         while !stop.is_cancelled() {
             let Some(ended) = stop.run_until_cancelled(outbox.lead()).await else { return };
             let error = match ended {
                 Ok(mut lead) => {
                     RelayStarted.emit();
-                    backoff = Backoff::default();
+                    backoff = Backoff::new(RECONNECT);
                     match self.serve(&mut lead, &stop).await {
                         Ok(()) => return lead.end().await,
                         Err(error) => error,
@@ -92,7 +95,7 @@ impl Relay {
                 Err(error) => error,
             };
             tracing::warn!(error = &error as &dyn std::error::Error, "the outbox is not relayed from here for now");
-            let _ = stop.run_until_cancelled(sleep(backoff.next())).await;
+            let _ = stop.run_until_cancelled(sleep(backoff.next_wait(fastrand::f64()))).await;
         }
     }
 
@@ -103,7 +106,7 @@ impl Relay {
             Some(declared) => declared?,
             None => return Ok(()),
         }
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(RECONNECT);
         while !stop.is_cancelled() {
             let (rows, bytes) = WINDOW;
             let window = lead.window(rows, bytes).await?;
@@ -121,9 +124,9 @@ impl Relay {
                 self.declare().await;
             }
             match outcome.away {
-                None => backoff = Backoff::default(),
+                None => backoff = Backoff::new(RECONNECT),
                 Some(reason) => {
-                    let wait = backoff.next();
+                    let wait = backoff.next_wait(fastrand::f64());
                     tracing::warn!("the broker takes nothing from the outbox, next try in {wait:.1?}: {reason}");
                     if stop.run_until_cancelled(self.alive(lead, |_| sleep(wait))).await.is_none() {
                         return Ok(());
@@ -138,10 +141,10 @@ impl Relay {
     async fn alive<T, F: Future<Output = T>>(
         &self,
         lead: &mut Lead,
-        work: impl FnOnce(Held) -> F,
+        work: impl FnOnce(LeaseValidity) -> F,
     ) -> celeriac_results::Result<T> {
         let (tell, held) = tokio::sync::watch::channel(lead.held_until());
-        let mut work = std::pin::pin!(work(Held(held)));
+        let mut work = std::pin::pin!(work(LeaseValidity(held)));
         loop {
             tokio::select! {
                 done = &mut work => return Ok(done),
@@ -154,8 +157,8 @@ impl Relay {
     }
 
     /// Publishes a window: keys beside each other, and the messages of one key one after the other.
-    async fn publish(&self, window: Vec<Waiting>, held: Held) -> Outcome {
-        let mut outcome = Outcome::default();
+    async fn publish(&self, window: Vec<Waiting>, held: LeaseValidity) -> WindowOutcome {
+        let mut outcome = WindowOutcome::default();
         let mut lines: FuturesUnordered<_> =
             in_lines(window).into_iter().map(|line| self.publish_line(line, &held)).collect();
         while let Some(part) = lines.next().await {
@@ -165,29 +168,29 @@ impl Relay {
     }
 
     /// Publishes messages in order, up to the first that cannot be sent.
-    async fn publish_line(&self, line: Vec<Waiting>, held: &Held) -> Outcome {
-        let mut outcome = Outcome::default();
+    async fn publish_line(&self, line: Vec<Waiting>, held: &LeaseValidity) -> WindowOutcome {
+        let mut outcome = WindowOutcome::default();
         for Waiting { seq, created_at, attempts, entry } in line {
             let (task, id) = (entry.task.clone(), entry.id.clone());
             let sent = if held.for_sure() {
                 self.send(entry).await
             } else {
-                Sent::NotNow("this process was stopped for a while, and another may relay by now".to_owned())
+                EntryOutcome::Postponed("this process was stopped for a while, and another may relay by now".to_owned())
             };
             match sent {
-                Sent::Yes => {
+                EntryOutcome::Sent => {
                     outcome.sent.push(seq);
                     outcome.oldest = Some(outcome.oldest.map_or(created_at, |oldest| oldest.min(created_at)));
                 }
-                Sent::No(error) => {
-                    let wait = AGAIN.wait(attempts, fastrand::f64());
+                EntryOutcome::Failed(error) => {
+                    let wait = RESEND.wait(attempts, fastrand::f64());
                     outcome.missing |= is_missing(&error);
                     let error = ErrorChain(&error).to_string();
                     RelayFailed { task: &task, id: &id, error: &error, wait }.emit();
                     outcome.unsent.push(Unsent { seq, error, wait });
                     break;
                 }
-                Sent::NotNow(reason) => {
+                EntryOutcome::Postponed(reason) => {
                     outcome.away = Some(reason);
                     break;
                 }
@@ -196,12 +199,12 @@ impl Relay {
         outcome
     }
 
-    async fn send(&self, entry: Entry) -> Sent {
+    async fn send(&self, entry: Entry) -> EntryOutcome {
         let outgoing = self.outgoing(entry);
         match self.client.broker().publish(outgoing).await {
-            Ok(()) => Sent::Yes,
-            Err(error) if is_its_own(&error) => Sent::No(error),
-            Err(error) => Sent::NotNow(ErrorChain(&error).to_string()),
+            Ok(()) => EntryOutcome::Sent,
+            Err(error) if is_its_own(&error) => EntryOutcome::Failed(error),
+            Err(error) => EntryOutcome::Postponed(ErrorChain(&error).to_string()),
         }
     }
 
@@ -226,15 +229,15 @@ impl Relay {
 
 /// Until when the lock is held for sure.
 #[derive(Debug, Clone)]
-struct Held(tokio::sync::watch::Receiver<Instant>);
+struct LeaseValidity(tokio::sync::watch::Receiver<Instant>);
 
-impl Held {
+impl LeaseValidity {
     fn for_sure(&self) -> bool {
         Instant::now() < *self.0.borrow()
     }
 }
 
-impl Outcome {
+impl WindowOutcome {
     fn add(&mut self, part: Self) {
         self.sent.extend(part.sent);
         self.unsent.extend(part.unsent);
@@ -281,10 +284,6 @@ fn is_missing(error: &BrokerError) -> bool {
         error,
         BrokerError::Unroutable { .. } | BrokerError::NoSuchQueue { .. } | BrokerError::NoSuchExchange { .. }
     )
-}
-
-fn time_until(time: Timestamp) -> Duration {
-    Duration::try_from(time.duration_since(clock::now())).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -7,21 +7,21 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Two wishes: to stop, and to stop now.
+/// Two requests: to stop, and to stop now.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
-    stop: Wish,
-    hurry: Wish,
+    stop: ShutdownRequest,
+    hurry: ShutdownRequest,
 }
 
-/// Something that is wished for once, and since when.
+/// A request that is made once, and since when it is.
 #[derive(Debug, Clone, Default)]
-struct Wish {
+struct ShutdownRequest {
     made: CancellationToken,
     since: Arc<OnceLock<Instant>>,
 }
 
-impl Wish {
+impl ShutdownRequest {
     fn make(&self) {
         self.since.get_or_init(Instant::now);
         self.made.cancel();
@@ -97,8 +97,8 @@ pub fn on_signals(tracker: &TaskTracker) -> Shutdown {
     tracker.spawn(async move {
         while !asked.hurry.made.is_cancelled() {
             match signals.next().await {
-                Asked::InOrder => asked.request(),
-                Asked::AtOnce => asked.request_now(),
+                AskedEnd::InOrder => asked.request(),
+                AskedEnd::AtOnce => asked.request_now(),
             }
         }
     });
@@ -106,14 +106,17 @@ pub fn on_signals(tracker: &TaskTracker) -> Shutdown {
 }
 
 /// What a signal asks for.
-enum Asked {
+enum AskedEnd {
     InOrder,
     AtOnce,
 }
 
 /// The signals that ask for an end. Listened to once: one that arrives between two looks is not missed.
-#[cfg(unix)]
-struct Signals(Option<[tokio::signal::unix::Signal; 3]>);
+struct Signals {
+    /// SIGTERM, SIGINT and SIGQUIT. `None` where the system lets nobody listen.
+    #[cfg(unix)]
+    heard: Option<[tokio::signal::unix::Signal; 3]>,
+}
 
 #[cfg(unix)]
 impl Signals {
@@ -121,36 +124,33 @@ impl Signals {
         use tokio::signal::unix::{SignalKind, signal};
         let heard = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit()].map(signal);
         if let [Ok(terminate), Ok(interrupt), Ok(quit)] = heard {
-            return Self(Some([terminate, interrupt, quit]));
+            return Self { heard: Some([terminate, interrupt, quit]) };
         }
         tracing::error!("cannot listen for signals; only SIGKILL will end this process");
-        Self(None)
+        Self { heard: None }
     }
 
-    async fn next(&mut self) -> Asked {
-        let Some([terminate, interrupt, quit]) = &mut self.0 else { return std::future::pending().await };
+    async fn next(&mut self) -> AskedEnd {
+        let Some([terminate, interrupt, quit]) = &mut self.heard else { return std::future::pending().await };
         tokio::select! {
-            _ = terminate.recv() => Asked::InOrder,
-            _ = interrupt.recv() => Asked::InOrder,
-            _ = quit.recv() => Asked::AtOnce,
+            _ = terminate.recv() => AskedEnd::InOrder,
+            _ = interrupt.recv() => AskedEnd::InOrder,
+            _ = quit.recv() => AskedEnd::AtOnce,
         }
     }
 }
 
 #[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
 impl Signals {
     fn listen() -> Self {
-        Self
+        Self {}
     }
 
-    async fn next(&mut self) -> Asked {
+    async fn next(&mut self) -> AskedEnd {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-        Asked::InOrder
+        AskedEnd::InOrder
     }
 }
 

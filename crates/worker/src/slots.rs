@@ -24,28 +24,28 @@ impl Slots {
     }
 
     /// Waits for a slot, for a task of the queue whose meter this is. `None` when there are no more to be had.
-    pub(crate) async fn take(&self, meter: &Arc<Meter>) -> Option<Slot> {
+    pub(crate) async fn take(&self, meter: &Arc<SlotMeter>) -> Option<TaskSlot> {
         let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
         meter.change(|usage| usage.running += 1);
-        Some(Slot { _permit: permit, meter: Arc::clone(meter) })
+        Some(TaskSlot { _permit: permit, meter: Arc::clone(meter) })
     }
 }
 
 /// A slot in use. Free again on drop.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub(crate) struct TaskSlot {
     _permit: OwnedSemaphorePermit,
-    meter: Arc<Meter>,
+    meter: Arc<SlotMeter>,
 }
 
-impl Slot {
+impl TaskSlot {
     /// The meter it runs on.
-    pub(crate) fn meter(&self) -> Arc<Meter> {
+    pub(crate) fn meter(&self) -> Arc<SlotMeter> {
         Arc::clone(&self.meter)
     }
 }
 
-impl Drop for Slot {
+impl Drop for TaskSlot {
     fn drop(&mut self) {
         self.meter.change(|usage| {
             usage.running -= 1;
@@ -56,8 +56,8 @@ impl Drop for Slot {
 
 /// Measures how long the tasks of one queue use slots, those that still run included.
 #[derive(Debug)]
-pub(crate) struct Meter {
-    usage: Mutex<Usage>,
+pub(crate) struct SlotMeter {
+    usage: Mutex<SlotUsage>,
     /// How many messages are held of the queue.
     held: AtomicUsize,
     /// How many of them stand in line for their start, because of the rates of their tasks.
@@ -65,7 +65,7 @@ pub(crate) struct Meter {
 }
 
 #[derive(Debug)]
-struct Usage {
+struct SlotUsage {
     running: u32,
     /// The time in slots until `since`, of all tasks together.
     used: Duration,
@@ -75,16 +75,16 @@ struct Usage {
 
 /// What a meter shows: both only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Reading {
+pub(crate) struct SlotReading {
     /// The time in slots, of all tasks together.
     pub(crate) used: Duration,
     /// How many tasks have left their slot.
     pub(crate) ended: u64,
 }
 
-impl Meter {
+impl SlotMeter {
     pub(crate) fn new() -> Self {
-        let usage = Usage { running: 0, used: Duration::ZERO, since: Instant::now(), ended: 0 };
+        let usage = SlotUsage { running: 0, used: Duration::ZERO, since: Instant::now(), ended: 0 };
         Self { usage: Mutex::new(usage), held: AtomicUsize::new(0), line: AtomicUsize::new(0) }
     }
 
@@ -106,17 +106,17 @@ impl Meter {
     }
 
     /// What it shows now.
-    pub(crate) fn read(&self) -> Reading {
+    pub(crate) fn read(&self) -> SlotReading {
         let usage = self.settled();
-        Reading { used: usage.used, ended: usage.ended }
+        SlotReading { used: usage.used, ended: usage.ended }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Usage)) {
+    fn change(&self, change: impl FnOnce(&mut SlotUsage)) {
         change(&mut self.settled());
     }
 
     /// The usage, up to this moment.
-    fn settled(&self) -> MutexGuard<'_, Usage> {
+    fn settled(&self) -> MutexGuard<'_, SlotUsage> {
         let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let used = now.saturating_duration_since(usage.since) * usage.running;
@@ -132,7 +132,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_that_still_runs_is_measured() {
-        let (slots, meter, other) = (Slots::new(2), Arc::new(Meter::new()), Arc::new(Meter::new()));
+        let (slots, meter, other) = (Slots::new(2), Arc::new(SlotMeter::new()), Arc::new(SlotMeter::new()));
         let first = slots.take(&meter).await.unwrap();
         let second = slots.take(&meter).await.unwrap();
         let begun = meter.read();
@@ -147,12 +147,12 @@ mod tests {
         let ended = meter.read();
         assert!(ended.used >= later.used);
         assert_eq!((ended.ended, meter.read()), (2, ended));
-        assert_eq!(other.read(), Reading::default());
+        assert_eq!(other.read(), SlotReading::default());
     }
 
     #[test]
     fn the_line_takes_half_of_what_is_held_and_at_least_one() {
-        let meter = Meter::new();
+        let meter = SlotMeter::new();
         assert_eq!([meter.join_line(), meter.join_line()], [true, false]);
         meter.set_held(4);
         assert_eq!([meter.join_line(), meter.join_line()], [true, false]);
@@ -162,7 +162,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slot_is_free_again_when_it_is_dropped() {
-        let (slots, meter) = (Slots::new(1), Arc::new(Meter::new()));
+        let (slots, meter) = (Slots::new(1), Arc::new(SlotMeter::new()));
         let slot = slots.take(&meter).await.unwrap();
         assert_eq!(slots.free.available_permits(), 0);
         drop(slot);

@@ -1,5 +1,7 @@
 //! Starts, runs and stops everything a worker is made of.
 
+mod banner;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use std::time::Duration;
 use celeriac_broker::{Consumer, Error as BrokerError, Subscription};
 use celeriac_client::Client;
 use celeriac_protocol::DecodeLimits;
+use celeriac_protocol::retry::Backoff;
 use celeriac_results::{Recorder, ResultsOptions, Suspects};
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::worker::{WorkerOffline, WorkerOnline, WorkerStopping};
@@ -18,26 +21,26 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::broadcast::{own_options, own_queue};
-use crate::context::{SharedState, World};
+use crate::attempt::execute::inline;
+use crate::attempt::publish::BACKOFF;
+use crate::attempt::transaction::requires_transactions;
 use crate::controls::Controls;
-use crate::direct;
 use crate::error::{Error, Result};
-use crate::execute::Threads;
-use crate::follow_up::Backoff;
-use crate::handler::TaskDefinition;
-use crate::hooks::HookList;
-use crate::intake::Door;
-use crate::lifecycle::{Core, Results};
+use crate::intake::consumer::QueueConsumer;
+use crate::intake::prefetch;
+use crate::intake::tuning::PrefetchTuner;
 use crate::options::WorkerOptions;
-use crate::prefetch;
-use crate::rate::Rates;
-use crate::registry::Registry;
+use crate::own_queues::{add_direct_queue, own_broadcast_options, own_broadcast_queue};
+use crate::rate_limits::RateLimits;
 use crate::relay::Relay;
+use crate::runtime::{ResultStore, WorkerRuntime};
 use crate::shutdown::Shutdown;
 use crate::slots::Slots;
-use crate::transactional::in_want_of_transactions;
-use crate::tuning::Tuning;
+use crate::task::context::{FindInline, SharedState, TaskEnvironment};
+use crate::task::hooks::HookList;
+use crate::task::registry::Registry;
+use crate::threads::Threads;
+use crate::worker::banner::Banner;
 
 /// How long after the drain what has ended may take to be recorded, and what follows from it to be sent.
 const RECORDED: Duration = Duration::from_millis(400);
@@ -75,7 +78,7 @@ pub struct WorkerParts {
 
 /// A worker that has not started yet.
 pub struct Worker {
-    core: Arc<Core>,
+    runtime: Arc<WorkerRuntime>,
     options: WorkerOptions,
     queues: Vec<String>,
     broker_url: String,
@@ -83,14 +86,14 @@ pub struct Worker {
     services: Services,
 }
 
-/// What a worker leaves behind.
+/// The state that a worker leaves behind when it has stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "threads that are left behind keep the process alive"]
-pub struct Farewell {
+pub struct ShutdownReport {
     /// Blocking tasks that did not end within the drain time. Their messages are back on their queues and somebody else
     /// runs them; but nobody can take their threads from them, and a runtime waits for its threads when it is dropped. So
     /// end the process, as the verb `worker` does.
-    pub abandoned: usize,
+    pub blocking_tasks_left: usize,
 }
 
 /// What runs beside the tasks.
@@ -98,19 +101,19 @@ struct Services {
     tracker: TaskTracker,
     stop: CancellationToken,
     /// Cancelled when there is no more patience with broker and store.
-    give_up: CancellationToken,
+    abort: CancellationToken,
 }
 
 impl Services {
     fn new() -> Self {
-        Self { tracker: TaskTracker::new(), stop: CancellationToken::new(), give_up: CancellationToken::new() }
+        Self { tracker: TaskTracker::new(), stop: CancellationToken::new(), abort: CancellationToken::new() }
     }
 
     /// Runs one of them until it ends, or there is no more patience with it.
     fn run(&self, service: impl Future<Output = ()> + Send + 'static) {
-        let give_up = self.give_up.clone();
+        let abort = self.abort.clone();
         self.tracker.spawn(async move {
-            let _ = give_up.run_until_cancelled(service).await;
+            let _ = abort.run_until_cancelled(service).await;
         });
     }
 
@@ -124,7 +127,7 @@ impl Services {
             () = overdue => {}
             () = sleep(PARTING) => {}
         }
-        self.give_up.cancel();
+        self.abort.cancel();
         self.tracker.wait().await;
     }
 }
@@ -136,7 +139,7 @@ impl Worker {
     /// When it is asked to consume a queue that is not declared, or has a task whose transaction the store has not.
     pub fn new(parts: WorkerParts) -> Result<Self> {
         let transactions = parts.client.results().and_then(|backend| backend.transactions());
-        if let Some(task) = in_want_of_transactions(&parts.registry, transactions) {
+        if let Some(task) = requires_transactions(&parts.registry, transactions) {
             return Err(Error::NoTransactions { task });
         }
         let name: Arc<str> = parts.options.name.clone().unwrap_or_else(default_name).into();
@@ -144,14 +147,14 @@ impl Worker {
         let mut broadcasts = HashSet::new();
         let mut queues = chosen_queues(&parts.options, &topology)?;
         for queue in &mut queues {
-            if let Some(options) = own_options(&topology, queue) {
-                *queue = own_queue(queue, &name);
+            if let Some(options) = own_broadcast_options(&topology, queue) {
+                *queue = own_broadcast_queue(queue, &name);
                 topology.queues.insert(queue.clone(), options);
                 broadcasts.insert(queue.clone());
             }
         }
         if parts.options.direct {
-            queues.push(direct::add_to(&mut topology, &name));
+            queues.push(add_direct_queue(&mut topology, &name));
         }
         let services = Services::new();
         let results = parts.client.results().map(|backend| {
@@ -161,22 +164,19 @@ impl Worker {
             let _ = backend.revocations();
             let (suspects, service) = Suspects::new(Arc::clone(backend));
             services.run(service.run(services.stop.clone()));
-            Results { backend: Arc::clone(backend), recorder, suspects }
+            ResultStore { backend: Arc::clone(backend), recorder, suspects }
         });
-        let rates = Arc::new(Rates::of(&parts.registry));
+        let rates = Arc::new(RateLimits::of(&parts.registry));
         let registry = Arc::new(parts.registry);
-        let world = World {
+        let threads = Threads::default();
+        let environment = TaskEnvironment {
             client: parts.client.clone(),
-            registry: Arc::clone(&registry),
             state: parts.state,
-            hooks: parts.hooks,
             keep: parts.results.keep,
-            threads: Threads::default(),
-            grace: parts.options.terminate_grace,
+            find_inline: find_inline(&registry, &threads),
             interrupt: CancellationToken::new(),
-            give_up: CancellationToken::new(),
         };
-        let core = Core {
+        let runtime = WorkerRuntime {
             name,
             registry,
             broker: Arc::clone(parts.client.broker()),
@@ -189,10 +189,14 @@ impl Worker {
             rates,
             max_deliveries: parts.options.max_deliveries,
             alone: Arc::new(Semaphore::new(1)),
-            world: Arc::new(world),
+            hooks: parts.hooks,
+            threads,
+            terminate_grace: parts.options.terminate_grace,
+            abort: CancellationToken::new(),
+            environment: Arc::new(environment),
         };
         Ok(Self {
-            core: Arc::new(core),
+            runtime: Arc::new(runtime),
             options: parts.options,
             queues,
             broker_url: parts.broker_url,
@@ -208,7 +212,7 @@ impl Worker {
 
     /// What can be changed of it while it runs.
     pub fn controls(&self) -> Controls {
-        Controls { registry: Arc::clone(&self.core.registry), rates: Arc::clone(&self.core.rates) }
+        Controls { registry: Arc::clone(&self.runtime.registry), rates: Arc::clone(&self.runtime.rates) }
     }
 
     /// Runs tasks until it is told to stop; then ends in order: no new deliveries, what has not begun goes back to its
@@ -218,7 +222,7 @@ impl Worker {
     ///
     /// # Errors
     /// When the broker refuses what the worker needs: access, a queue, a declaration.
-    pub async fn run_until(self, shutdown: Shutdown) -> Result<Farewell> {
+    pub async fn run_until(self, shutdown: Shutdown) -> Result<ShutdownReport> {
         let outcome = match self.subscribe(&shutdown).await {
             Ok(Some(consumers)) => {
                 self.work(consumers, &shutdown).await;
@@ -228,12 +232,12 @@ impl Worker {
             Err(error) => Err(Error::Broker(error)),
         };
         self.services.end(shutdown.overdue(self.options.drain, SETTLED)).await;
-        outcome.map(|()| Farewell { abandoned: self.core.world.threads.running() })
+        outcome.map(|()| ShutdownReport { blocking_tasks_left: self.runtime.threads.running() })
     }
 
     /// Declares and subscribes; `None` when the worker is stopped before the broker was there.
     async fn subscribe(&self, shutdown: &Shutdown) -> Result<Option<Vec<Consumer>>, BrokerError> {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(BACKOFF);
         loop {
             let attempt = tokio::select! {
                 attempt = self.try_subscribe() => attempt,
@@ -248,7 +252,7 @@ impl Worker {
                 Err(error) => return Err(error),
             }
             tokio::select! {
-                () = sleep(backoff.next()) => {}
+                () = sleep(backoff.next_wait(fastrand::f64())) => {}
                 () = shutdown.requested() => return Ok(None),
             }
         }
@@ -256,26 +260,27 @@ impl Worker {
 
     fn is_foreign(&self, error: &BrokerError) -> bool {
         let BrokerError::NoSuchQueue { queue } = error else { return false };
-        self.core.topology.queues.get(queue).is_some_and(|options| options.foreign)
+        self.runtime.topology.queues.get(queue).is_some_and(|options| options.foreign)
     }
 
     async fn try_subscribe(&self) -> Result<Vec<Consumer>, BrokerError> {
-        self.core.broker.declare(&self.core.topology).await?;
+        self.runtime.broker.declare(&self.runtime.topology).await?;
         let mut consumers = Vec::with_capacity(self.queues.len());
         for queue in &self.queues {
             let (prefetch, most) = match self.prefetch(queue) {
                 Prefetch::Fixed(prefetch) => (prefetch, prefetch),
                 Prefetch::Auto => (prefetch::first(self.options.concurrency), prefetch::MOST),
             };
-            let tag = format!("{}/{queue}", self.core.name);
-            consumers.push(self.core.broker.consume(Subscription { queue: queue.clone(), prefetch, most, tag }).await?);
+            let tag = format!("{}/{queue}", self.runtime.name);
+            consumers
+                .push(self.runtime.broker.consume(Subscription { queue: queue.clone(), prefetch, most, tag }).await?);
         }
         Ok(consumers)
     }
 
     /// How many messages may be held of a queue: as it says itself, or else as the worker does.
     fn prefetch(&self, queue: &str) -> Prefetch {
-        let options = self.core.topology.queues.get(queue);
+        let options = self.runtime.topology.queues.get(queue);
         let prefetch = options.and_then(|options| options.prefetch).unwrap_or(self.options.prefetch);
         match prefetch {
             // A change would pass the queue on to another worker.
@@ -287,72 +292,74 @@ impl Worker {
     }
 
     async fn work(&self, consumers: Vec<Consumer>, shutdown: &Shutdown) {
-        let lives = TaskTracker::new();
-        let mut doors = JoinSet::new();
-        let mut tuning = Tuning::new(Arc::clone(&self.core.slots));
+        let attempts = TaskTracker::new();
+        let mut queues = JoinSet::new();
+        let mut tuning = PrefetchTuner::new(Arc::clone(&self.runtime.slots));
         for consumer in consumers {
             let auto = self.prefetch(consumer.queue()) == Prefetch::Auto;
             let (meter, bound) = tuning.watch(consumer.queue(), consumer.prefetch(), auto);
-            let door = Door { core: Arc::clone(&self.core), consumer, meter, bound, lives: lives.clone() };
-            doors.spawn(door.take_in(shutdown.token()));
+            let attempts = attempts.clone();
+            let queue = QueueConsumer { runtime: Arc::clone(&self.runtime), consumer, meter, bound, attempts };
+            queues.spawn(queue.run(shutdown.token()));
         }
         self.services.run(tuning.run(shutdown.token()));
         if self.options.relay
-            && let Ok(relay) = Relay::new(self.core.world.client.clone())
+            && let Ok(relay) = Relay::new(self.runtime.environment.client.clone())
         {
             self.services.run(relay.run_until(self.services.stop.clone()));
         }
-        let facts = self.facts();
-        let tasks = facts.tasks.len();
-        WorkerOnline { name: facts.name, queues: &self.queues, concurrency: facts.concurrency, tasks }.emit();
+        let (name, concurrency) = (&self.runtime.name, self.options.concurrency);
+        WorkerOnline { name, queues: &self.queues, concurrency, tasks: self.runtime.registry.iter().count() }.emit();
         shutdown.requested().await;
 
-        WorkerStopping { running: lives.len(), patience: self.options.drain }.emit();
-        let consumers = doors.join_all().await;
+        WorkerStopping { running: attempts.len(), patience: self.options.drain }.emit();
+        let consumers = queues.join_all().await;
         // What had arrived and not begun goes back at once, so that others need not wait for the drain.
         let mut closing = JoinSet::new();
         for consumer in consumers {
             closing.spawn(consumer.close());
         }
-        lives.close();
+        attempts.close();
         let drain = self.options.drain;
         tokio::select! {
-            () = lives.wait() => {}
+            () = attempts.wait() => {}
             _ = shutdown.drained(drain) => {}
         }
-        let interrupted = lives.len();
-        self.core.world.interrupt.cancel();
+        let interrupted = attempts.len();
+        self.runtime.environment.interrupt.cancel();
         // A task that has ended is not in vain, if broker and store are there.
         tokio::select! {
-            () = lives.wait() => {}
-            () = shutdown.overdue(drain, RECORDED) => self.core.world.give_up.cancel(),
+            () = attempts.wait() => {}
+            () = shutdown.overdue(drain, RECORDED) => self.runtime.abort.cancel(),
         }
-        lives.wait().await;
+        attempts.wait().await;
         tokio::select! {
             _ = closing.join_all() => {}
             () = shutdown.overdue(drain, SETTLED) => {
                 tracing::warn!("the broker did not confirm the last settlements; it delivers those tasks again");
             }
         }
-        WorkerOffline { name: &self.core.name, interrupted }.emit();
+        WorkerOffline { name: &self.runtime.name, interrupted }.emit();
     }
 
-    pub(crate) fn facts(&self) -> Facts<'_> {
+    /// The banner: name, broker, results, slots, queues and tasks, as a person wants to see them before anything runs.
+    pub fn banner(&self) -> String {
         let queues = self.queues.iter().map(|queue| (queue.as_str(), self.bindings(queue))).collect();
-        Facts {
-            name: &self.core.name,
+        let banner = Banner {
+            name: &self.runtime.name,
             broker_url: &self.broker_url,
             results_url: &self.results_url,
             concurrency: self.options.concurrency,
             prefetch: self.options.prefetch,
             drain: self.options.drain,
             queues,
-            tasks: self.core.registry.iter().collect(),
-        }
+            tasks: self.runtime.registry.iter().collect(),
+        };
+        banner.to_string()
     }
 
     fn bindings(&self, queue: &str) -> String {
-        let bound = self.core.topology.queues.get(queue).map(|options| options.bind.as_slice()).unwrap_or_default();
+        let bound = self.runtime.topology.queues.get(queue).map(|options| options.bind.as_slice()).unwrap_or_default();
         if bound.is_empty() {
             return format!("exchange=(default) key={queue}");
         }
@@ -362,16 +369,10 @@ impl Worker {
     }
 }
 
-/// What the banner tells.
-pub(crate) struct Facts<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) broker_url: &'a str,
-    pub(crate) results_url: &'a str,
-    pub(crate) concurrency: usize,
-    pub(crate) prefetch: Prefetch,
-    pub(crate) drain: Duration,
-    pub(crate) queues: Vec<(&'a str, String)>,
-    pub(crate) tasks: Vec<&'a TaskDefinition>,
+/// Finds the tasks that run as part of another one.
+fn find_inline(registry: &Arc<Registry>, threads: &Threads) -> FindInline {
+    let (registry, threads) = (Arc::clone(registry), threads.clone());
+    Box::new(move |name| registry.get(name).map(|task| inline(task, &threads)))
 }
 
 fn chosen_queues(options: &WorkerOptions, topology: &Topology) -> Result<Vec<String>> {
@@ -402,7 +403,7 @@ impl fmt::Debug for Worker {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Worker")
-            .field("name", &self.core.name)
+            .field("name", &self.runtime.name)
             .field("queues", &self.queues)
             .finish_non_exhaustive()
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use celeriac_telemetry::Telemetry;
-use celeriac_worker::{Farewell, on_signals};
+use celeriac_worker::{ShutdownReport, on_signals};
 use tokio_util::task::TaskTracker;
 
 use crate::application::Program;
@@ -34,12 +34,12 @@ pub(crate) async fn run<P: Program>(program: &P) -> Result<(), Error> {
         let worker = program.worker(client.clone())?;
         drain = worker.drain();
         output::notice(&worker.banner());
-        let Farewell { abandoned } = worker.run_until(shutdown.clone()).await?;
-        if abandoned > 0 {
-            tracing::warn!("{abandoned} blocking tasks have not ended; the process ends without them");
+        let ShutdownReport { blocking_tasks_left } = worker.run_until(shutdown.clone()).await?;
+        if blocking_tasks_left > 0 {
+            tracing::warn!("{blocking_tasks_left} blocking tasks have not ended; the process ends without them");
         }
         let closed = before(shutdown.overdue(drain, CLOSED), client.close()).await;
-        Ok(abandoned > 0 || closed.is_none())
+        Ok(blocking_tasks_left > 0 || closed.is_none())
     }
     .await;
     let flushed = before(shutdown.overdue(drain, FLUSHED), telemetry.shutdown(FLUSH)).await;

@@ -6,7 +6,7 @@ use celeriac::{Call, TaskContext, TaskDefinition, TaskError, TaskResult, task, t
 async fn r#loop(ctx: TaskContext, r#type: String, left: u32) -> TaskResult<()> {
     if left > 0 {
         let again: Call<r#loop> = r#loop(r#type, left - 1);
-        again.submit(ctx.client()).await.map_err(TaskError::any)?;
+        again.submit(ctx.client()).await.map_err(TaskError::from_boxed)?;
     }
     Ok(())
 }

@@ -1,0 +1,157 @@
+//! Crash tracking: a task that brings its worker down is quarantined before it does so for ever.
+//!
+//! Nobody survives to tell which task it was. What is known is which attempts were begun and came to no end: each such start
+//! is on record before the task runs, unless the message was never delivered before. Those that merely ran beside the
+//! poison are on record as well. So who is suspected a second time runs alone among suspects, one at a time on a worker:
+//! the innocent end, and are cleared; only the guilty goes on being counted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use celeriac_protocol::task::AckMode;
+use celeriac_protocol::{Failure, TaskHeaders};
+use celeriac_results::{AttemptKey, Cleared, Suspect, Suspicion};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::attempt::decode::read_possible_embed;
+use crate::attempt::follow_up::{FollowUpMode, after_failure};
+use crate::attempt::record::dead_letter_and_record;
+use crate::attempt::resend::hold_suspect;
+use crate::attempt::row::RowDetails;
+use crate::attempt::{Attempt, Disposition, Processed, Step};
+use crate::runtime::ResultStore;
+
+/// Celery's name of it.
+const KIND: &str = "WorkerLostError";
+
+/// From so many starts on, the first delivery not counted, a suspect runs alone.
+const MAX_CONCURRENT_STARTS: u32 = 2;
+
+/// After so long a suspect comes again whose turn it is not. The broker counts whole seconds.
+const UNTIL_ITS_TURN: Duration = Duration::from_secs(1);
+
+/// The decision on a suspect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CrashDecision {
+    /// It runs.
+    Run,
+    /// It runs when no other suspect of this worker does.
+    RunAlone,
+    /// It never runs again: it may have brought down its worker so often.
+    Quarantine(u32),
+}
+
+/// The number of starts on record up to which a suspect runs beside others: with few deliveries to lose, none.
+fn concurrent_starts(most: u32) -> u32 {
+    most.saturating_sub(1).clamp(1, MAX_CONCURRENT_STARTS) - 1
+}
+
+/// Judges by what was on record. The first delivery is not.
+fn judge(Suspicion { starts, begins }: Suspicion, most: u32) -> CrashDecision {
+    match begins {
+        true => CrashDecision::Run,
+        false if starts.saturating_add(1) >= most => CrashDecision::Quarantine(starts.saturating_add(1)),
+        false => CrashDecision::RunAlone,
+    }
+}
+
+/// An attempt that is on record. The record has to be cleared when it has ended.
+pub(crate) struct CrashRecord<'a> {
+    results: &'a ResultStore,
+    attempt: AttemptKey,
+    /// Held by one that runs alone.
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
+/// Puts on record that a suspect begins, sends it back until it has its turn to run alone, or quarantines it.
+pub(crate) async fn track<'a>(attempt: &mut Attempt<'a>) -> Step<Option<CrashRecord<'a>>> {
+    let is_late = attempt.task.is_some_and(|task| task.options.acks == AckMode::Late);
+    let is_suspect = attempt.received.is_redelivered() && is_late;
+    match attempt.runtime.results.as_ref().filter(|_| is_suspect) {
+        Some(results) => Box::pin(track_suspect(attempt, results)).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Clears the record of an attempt that has ended, or was interrupted in order.
+pub(crate) async fn clear(record: Option<CrashRecord<'_>>, processed: &Processed) {
+    let Some(record) = record else { return };
+    let interrupted = processed.disposition == Disposition::Requeue;
+    Box::pin(record.results.suspects.clear(Cleared { attempt: record.attempt, interrupted })).await;
+}
+
+async fn track_suspect<'a>(attempt: &mut Attempt<'a>, results: &'a ResultStore) -> Step<CrashRecord<'a>> {
+    let declared = attempt.task.and_then(|task| task.options.max_deliveries);
+    let most = declared.unwrap_or(attempt.runtime.max_deliveries).max(2);
+    let key = attempt_key(attempt);
+    let record = |turn| CrashRecord { results, attempt: key, _turn: turn };
+    match judge(put_on_record(attempt, results, concurrent_starts(most)).await?, most) {
+        CrashDecision::Run => Ok(record(None)),
+        CrashDecision::Quarantine(times) => Err(quarantine(attempt, times).await),
+        CrashDecision::RunAlone => {
+            let Ok(turn) = Arc::clone(&attempt.runtime.alone).try_acquire_owned() else {
+                // It waits on the broker: held here, it would keep others from being delivered.
+                return Err(hold_suspect(attempt, UNTIL_ITS_TURN).await.into());
+            };
+            match judge(put_on_record(attempt, results, most - 1).await?, most) {
+                CrashDecision::Quarantine(times) => Err(quarantine(attempt, times).await),
+                CrashDecision::Run | CrashDecision::RunAlone => Ok(record(Some(turn))),
+            }
+        }
+    }
+}
+
+async fn put_on_record(attempt: &Attempt<'_>, results: &ResultStore, below: u32) -> Step<Suspicion> {
+    let worker = Arc::clone(&attempt.runtime.name);
+    let suspect = Suspect { attempt: attempt_key(attempt), worker, below };
+    tokio::select! {
+        biased;
+        suspicion = results.suspects.begin(suspect) => suspicion.map_err(|_| Disposition::Requeue.into()),
+        () = attempt.runtime.interrupt().cancelled() => Err(Disposition::Requeue.into()),
+    }
+}
+
+async fn quarantine(attempt: &mut Attempt<'_>, times: u32) -> Processed {
+    let message = format!("its worker was lost {times} times while it ran");
+    let failure = Failure::new(KIND, message);
+    let details = RowDetails { begun: true, ..RowDetails::default() };
+    let processed = dead_letter_and_record(attempt, "poison", failure.clone(), details).await;
+    if let (Some(results), true) = (&attempt.runtime.results, processed.disposition != Disposition::Requeue) {
+        results.suspects.clear(Cleared { attempt: attempt_key(attempt), interrupted: false }).await;
+    }
+    attempt.embed = read_possible_embed(attempt).unwrap_or_default();
+    processed.and_then(after_failure(attempt, &failure, FollowUpMode::First)).await
+}
+
+fn attempt_key(attempt: &Attempt<'_>) -> AttemptKey {
+    let TaskHeaders { id, retries, .. } = attempt.headers();
+    AttemptKey { id: id.clone(), retries: *retries, replays: attempt.message_headers().replays() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How it goes with a task that brings down its worker whenever it runs: what is done at each delivery after the first.
+    fn poison(most: u32) -> Vec<CrashDecision> {
+        let (mut starts, mut judgements) = (0, Vec::new());
+        loop {
+            let begins = starts < concurrent_starts(most);
+            let judgement = judge(Suspicion { starts: starts + u32::from(begins), begins }, most);
+            judgements.push(judgement);
+            if matches!(judgement, CrashDecision::Quarantine(_)) {
+                return judgements;
+            }
+            starts += 1;
+        }
+    }
+
+    #[test]
+    fn poison_runs_as_often_as_it_may_and_only_once_beside_other_suspects() {
+        use CrashDecision::{Quarantine, Run, RunAlone};
+        // Together with the first delivery, which is not judged: as many runs as allowed.
+        assert_eq!(poison(2), [RunAlone, Quarantine(2)]);
+        assert_eq!(poison(3), [Run, RunAlone, Quarantine(3)]);
+        assert_eq!(poison(5), [Run, RunAlone, RunAlone, RunAlone, Quarantine(5)]);
+    }
+}

@@ -1,0 +1,220 @@
+//! Decides what becomes of a task after an attempt. [`choose`] is pure: the clock and chance arrive as arguments.
+
+use std::time::Duration;
+
+use celeriac_protocol::{Failure, HeaderMap, TaskOptions};
+use celeriac_telemetry::clock;
+use jiff::Timestamp;
+
+use crate::attempt::Attempt;
+use crate::task::definition::TaskDefinition;
+use crate::task::error::{ErrorAction, TaskError};
+use crate::task::result::JsonResult;
+
+/// What becomes of a task after an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// It ended with this result, as JSON text.
+    Succeed(String),
+    /// It is tried again after a wait.
+    Retry { wait: Duration, failure: Failure },
+    /// It ended with an error.
+    Fail(Failure),
+    /// It ended with an error, and its message is kept in the dead-letter queue.
+    DeadLetter { reason: &'static str, failure: Failure },
+    /// It ended, and nothing is kept of it.
+    Ignore,
+}
+
+/// What an attempt was, beside how it ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RetryFacts {
+    /// Attempts before it.
+    pub(crate) retries: u32,
+    pub(crate) now: Timestamp,
+    /// When the last attempt has to begin at the latest.
+    pub(crate) until: Option<Timestamp>,
+    /// A random number from 0 to 1.
+    pub(crate) chance: f64,
+}
+
+impl RetryFacts {
+    fn is_in_time(&self, wait: Duration) -> bool {
+        self.until.is_none_or(|until| self.now.checked_add(wait).is_ok_and(|due| due <= until))
+    }
+}
+
+/// Decides what becomes of a task, now that an attempt has ended.
+pub(crate) fn decide(attempt: &Attempt<'_>, task: &TaskDefinition, result: JsonResult) -> Decision {
+    let started_at = attempt.timing.map(|timing| timing.started_at);
+    let until = retry_until(&task.options, attempt.message_headers(), started_at);
+    let retries = attempt.headers().retries;
+    let facts = RetryFacts { retries, now: clock::now(), until, chance: fastrand::f64() };
+    choose(result, &task.options, &facts)
+}
+
+/// Decides by outcome, policy, and what the attempt was.
+pub(crate) fn choose(finished: JsonResult, options: &TaskOptions, tried: &RetryFacts) -> Decision {
+    let TaskError { action, failure } = match finished {
+        Ok(result) => return Decision::Succeed(result),
+        Err(error) => error,
+    };
+    let policy = match action {
+        ErrorAction::Ignore => return Decision::Ignore,
+        ErrorAction::Reject => return Decision::DeadLetter { reason: "rejected", failure },
+        ErrorAction::Fatal => return Decision::Fail(failure),
+        ErrorAction::RetryIn(_) | ErrorAction::RetryAt(_) => Some(options.retry),
+        ErrorAction::RetryAfter(_) | ErrorAction::Policy => options.retry_rules.policy(&failure.kind, options.retry),
+    };
+    let Some(policy) = policy else { return Decision::Fail(failure) };
+    let wait = action.wait(tried.now).unwrap_or_else(|| policy.wait(tried.retries, tried.chance));
+    if policy.allows(tried.retries) && tried.is_in_time(wait) {
+        return Decision::Retry { wait, failure };
+    }
+    if action.asks_for_retry() {
+        // A wish to be tried again is no error to be remembered by.
+        let failure = Failure { kind: "MaxRetriesExceededError".to_owned(), ..failure };
+        return Decision::DeadLetter { reason: "exhausted", failure };
+    }
+    if tried.retries == 0 && !policy.allows(0) {
+        // It was never meant to be tried again: an ordinary failure, told by its row alone.
+        return Decision::Fail(failure);
+    }
+    Decision::DeadLetter { reason: "exhausted", failure }
+}
+
+/// When the last attempt has to begin at the latest: as the first attempt has left it in the message, or so long after the
+/// start of this one, which then is the first.
+pub(crate) fn retry_until(
+    options: &TaskOptions,
+    message: &HeaderMap,
+    started_at: Option<Timestamp>,
+) -> Option<Timestamp> {
+    let within = options.retry_within?;
+    message.retry_until().or_else(|| started_at?.checked_add(within).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use celeriac_protocol::{ErrorClass, RetryAnswer, RetryPolicy, RetryRule, RetryRules};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn tried(retries: u32) -> RetryFacts {
+        RetryFacts { retries, now: NOW, until: None, chance: 0.0 }
+    }
+
+    fn options(retry: RetryPolicy) -> TaskOptions {
+        TaskOptions { retry, ..TaskOptions::default() }
+    }
+
+    fn again(wait: Duration, failure: &Failure) -> Decision {
+        Decision::Retry { wait, failure: failure.clone() }
+    }
+
+    fn exhausted(failure: &Failure) -> Decision {
+        Decision::DeadLetter { reason: "exhausted", failure: failure.clone() }
+    }
+
+    #[test]
+    fn an_outcome_and_a_policy_decide() {
+        let twice = options(RetryPolicy::backoff(SECOND, SECOND * 60).times(2));
+        let never = TaskOptions::default();
+        let failure = Failure::new("TaskError", "no");
+        let hint = Failure::new("Retry", "busy");
+        let given_up = Failure::new("MaxRetriesExceededError", "busy");
+        let no = || TaskError::new("no");
+        let busy = || TaskError::retry_in(SECOND * 9, "busy");
+        let at = |seconds| TaskError::retry_at(NOW.checked_add(SECOND * seconds).unwrap(), "busy");
+        let cases = [
+            (Ok("3".to_owned()), &never, 0, Decision::Succeed("3".to_owned())),
+            (Err(no()), &never, 0, Decision::Fail(failure.clone())),
+            (Err(no()), &twice, 0, again(SECOND, &failure)),
+            (Err(no()), &twice, 1, again(SECOND * 2, &failure)),
+            (Err(no()), &twice, 2, exhausted(&failure)),
+            // Somebody else tried it before, who thinks otherwise.
+            (Err(no()), &never, 3, exhausted(&failure)),
+            (Err(no().retry_after(SECOND * 9)), &twice, 0, again(SECOND * 9, &failure)),
+            (Err(no().retry_after(SECOND * 9)), &twice, 2, exhausted(&failure)),
+            (Err(no().retry_after(SECOND * 9)), &never, 0, Decision::Fail(failure.clone())),
+            (Err(busy()), &twice, 0, again(SECOND * 9, &hint)),
+            (Err(busy()), &twice, 2, exhausted(&given_up)),
+            (Err(busy()), &never, 0, exhausted(&given_up)),
+            (Err(at(5)), &twice, 1, again(SECOND * 5, &hint)),
+            (Err(at(0)), &twice, 1, again(Duration::ZERO, &hint)),
+            (Err(at(5)), &twice, 2, exhausted(&given_up)),
+            (Err(no().permanent()), &twice, 0, Decision::Fail(failure.clone())),
+            (Err(TaskError::fatal("no")), &twice, 0, Decision::Fail(Failure::new("Fatal", "no"))),
+            (
+                Err(TaskError::reject("no")),
+                &twice,
+                0,
+                Decision::DeadLetter { reason: "rejected", failure: Failure::new("Reject", "no") },
+            ),
+            (Err(TaskError::ignore()), &twice, 0, Decision::Ignore),
+        ];
+        for (finished, options, retries, expected) in cases {
+            let shown = format!("{finished:?} after {retries}");
+            assert_eq!(choose(finished, options, &tried(retries)), expected, "{shown}");
+        }
+    }
+
+    #[test]
+    fn the_kind_of_an_error_chooses_the_policy() {
+        const RULES: &[RetryRule] = &[
+            RetryRule { class: ErrorClass::Kind("Broken"), answer: RetryAnswer::By(RetryPolicy::immediately(5)) },
+            RetryRule { class: ErrorClass::Kind("Declined"), answer: RetryAnswer::Never },
+            RetryRule { class: ErrorClass::Kind("Busy"), answer: RetryAnswer::AsTask },
+        ];
+        let retry = RetryPolicy::backoff(SECOND, SECOND * 60).times(2);
+        let rules = |others| TaskOptions { retry_rules: RetryRules { rules: RULES, others }, ..options(retry) };
+        let (open, closed) = (rules(RetryAnswer::AsTask), rules(RetryAnswer::Never));
+        let failure = |kind: &str| Failure::new(kind, "no");
+        let cases = [
+            ("Broken", &open, 4, again(Duration::ZERO, &failure("Broken"))),
+            ("Broken", &open, 5, exhausted(&failure("Broken"))),
+            // All errors count together: the next is of another class, and the count goes on.
+            ("Busy", &open, 4, exhausted(&failure("Busy"))),
+            ("Busy", &closed, 1, again(SECOND * 2, &failure("Busy"))),
+            ("Declined", &open, 0, Decision::Fail(failure("Declined"))),
+            ("Declined", &open, 2, Decision::Fail(failure("Declined"))),
+            ("Panic", &open, 0, again(SECOND, &failure("Panic"))),
+            ("Panic", &closed, 0, Decision::Fail(failure("Panic"))),
+        ];
+        for (kind, options, retries, expected) in cases {
+            let finished = Err(TaskError::of_kind(kind, "no"));
+            assert_eq!(choose(finished, options, &tried(retries)), expected, "{kind} after {retries}");
+        }
+        // Who asks for another attempt has one, whatever is said of errors.
+        let wish = choose(Err(TaskError::retry_in(SECOND, "busy")), &closed, &tried(0));
+        assert_eq!(wish, again(SECOND, &Failure::new("Retry", "busy")));
+    }
+
+    #[test]
+    fn an_attempt_that_would_come_too_late_is_not_made() {
+        let often = options(RetryPolicy::backoff(SECOND, SECOND * 60).times(100));
+        let failure = Failure::new("TaskError", "no");
+        let until = Some(NOW.checked_add(SECOND * 4).unwrap());
+        let decided = |error, retries| choose(Err(error), &often, &RetryFacts { until, ..tried(retries) });
+        assert_eq!(decided(TaskError::new("no"), 2), again(SECOND * 4, &failure));
+        assert_eq!(decided(TaskError::new("no"), 3), exhausted(&failure));
+        assert_eq!(decided(TaskError::new("no").retry_after(SECOND * 5), 0), exhausted(&failure));
+        let given_up = Failure::new("MaxRetriesExceededError", "busy");
+        assert_eq!(decided(TaskError::retry_in(Duration::MAX, "busy"), 0), exhausted(&given_up));
+    }
+
+    #[test]
+    fn the_first_attempt_sets_the_time_for_all() {
+        let mut message = HeaderMap::new();
+        let bounded = TaskOptions { retry_within: Some(SECOND * 60), ..TaskOptions::default() };
+        let minute = NOW.checked_add(SECOND * 60).unwrap();
+        let later = NOW.checked_add(SECOND * 30).unwrap();
+        assert_eq!(retry_until(&bounded, &message, Some(NOW)), Some(minute));
+        message.set_retry_until(minute);
+        assert_eq!(retry_until(&bounded, &message, Some(later)), Some(minute));
+        assert_eq!(retry_until(&TaskOptions::default(), &message, Some(later)), None, "it has no bound any more");
+    }
+}

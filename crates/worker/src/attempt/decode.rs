@@ -1,0 +1,123 @@
+//! From a delivery to a task that can run, or to the reason why not.
+
+use std::sync::Arc;
+
+use celeriac_broker::{Delivery, Origin};
+use celeriac_protocol::{Body, Embed, TaskHeaders};
+use celeriac_telemetry::clock;
+use celeriac_telemetry::events::worker::TaskReceived;
+use celeriac_telemetry::trace::{ProcessInfo, ProcessSpan};
+use jiff::tz::TimeZone;
+
+use crate::attempt::follow_up::messages::FollowUps;
+use crate::attempt::reject::{InvalidDelivery, RejectReason, reject};
+use crate::attempt::{Attempt, Step};
+use crate::own_queues::give_own_id;
+use crate::runtime::WorkerRuntime;
+use crate::slots::TaskSlot;
+use crate::task::builtin;
+use crate::task::definition::TaskDefinition;
+use crate::task::received::Received;
+use crate::task::registry::Registry;
+
+/// Reads the headers of a delivery and begins its span.
+///
+/// # Errors
+/// The message is no task that can be understood.
+pub(crate) fn read_headers(
+    runtime: &WorkerRuntime,
+    delivery: Delivery,
+    slot: TaskSlot,
+) -> Result<Attempt<'_>, Box<InvalidDelivery>> {
+    let received_at = clock::now();
+    let Delivery { mut message, origin, settlement } = delivery;
+    if runtime.broadcasts.contains(&*origin.queue) {
+        give_own_id(&mut message.headers, &runtime.name);
+    }
+    let headers = match message.read_headers(&runtime.limits, TimeZone::system) {
+        Ok(headers) => headers,
+        Err(unreadable) => {
+            let reason = unreadable.into();
+            return Err(Box::new(InvalidDelivery { message, origin, settlement, reason, received_at }));
+        }
+    };
+    let received = Arc::new(Received::new(message, headers, origin));
+    let span = begin_span(runtime, &received);
+    Ok(Attempt {
+        runtime,
+        received,
+        received_at,
+        span,
+        meter: slot.meter(),
+        slot: Some(slot),
+        settlement: Some(settlement),
+        task: None,
+        embed: Embed::default(),
+        arguments: None,
+        timing: None,
+    })
+}
+
+/// The span of a delivery, which tells that it has arrived.
+fn begin_span(runtime: &WorkerRuntime, received: &Received) -> ProcessSpan {
+    let Received { message, headers, origin, .. } = received;
+    let Origin { queue, exchange, routing_key, redelivered, .. } = origin;
+    let TaskHeaders { task, id, retries, .. } = headers;
+    let (attempt, worker) = (retries.saturating_add(1), &runtime.name);
+    let redelivered = *redelivered;
+    let info = ProcessInfo { task, id, queue, exchange, routing_key, attempt, redelivered, worker };
+    let span = ProcessSpan::start(&message.headers, &info);
+    span.emit(&TaskReceived { task, id, queue, redelivered });
+    span
+}
+
+/// Finds the task that the message asks for; one that the worker does not know is rejected.
+pub(crate) async fn find_task<'a>(attempt: &mut Attempt<'a>) -> Step<&'a TaskDefinition> {
+    let runtime = attempt.runtime;
+    match registered(&runtime.registry, &attempt.received.headers) {
+        Ok(task) => {
+            attempt.task = Some(task);
+            Ok(task)
+        }
+        Err(reason) => {
+            // What it carries is somebody's all the same: the steps after it will never run.
+            attempt.embed = read_possible_embed(attempt).unwrap_or_default();
+            Err(Box::pin(reject(attempt, &reason)).await)
+        }
+    }
+}
+
+fn registered<'a>(registry: &'a Registry, headers: &TaskHeaders) -> Result<&'a TaskDefinition, RejectReason> {
+    if let Some(task) = registry.get(&headers.task) {
+        return Ok(task);
+    }
+    let name = headers.task.clone();
+    Err(match builtin::why_unserved(&name) {
+        Some(reason) => RejectReason::Unserved { name, reason },
+        None => {
+            let nearest = registry.nearest(&name).map(str::to_owned);
+            RejectReason::Unknown { name, nearest }
+        }
+    })
+}
+
+/// Reads the arguments, and what the message carries with them; one that cannot be read is rejected.
+pub(crate) async fn read_body(attempt: &mut Attempt<'_>) -> Step<Body> {
+    match attempt.received.message.read_body(&attempt.runtime.limits) {
+        Ok((body, embed)) => {
+            attempt.embed = embed;
+            Ok(body)
+        }
+        Err(unreadable) => Err(Box::pin(reject(attempt, &unreadable.into())).await),
+    }
+}
+
+/// Reads what the message carries with its arguments, without running anything of it.
+///
+/// # Errors
+/// It cannot be read, or not be started after the task.
+pub(crate) fn read_possible_embed(attempt: &Attempt<'_>) -> Result<Embed, RejectReason> {
+    let (_, embed) = attempt.received.message.read_body(&attempt.runtime.limits)?;
+    FollowUps::check(attempt, &embed)?;
+    Ok(embed)
+}

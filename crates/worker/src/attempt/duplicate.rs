@@ -1,0 +1,86 @@
+//! Finds out whether a delivery has been processed before, and by that what is still owed.
+
+use celeriac_protocol::headers::names;
+use celeriac_protocol::retry::Backoff;
+use celeriac_protocol::{State, TaskHeaders};
+use celeriac_results::TaskRecord;
+use celeriac_telemetry::clock;
+use celeriac_telemetry::events::worker::TaskSkipped;
+
+use crate::attempt::decide::retry_until;
+use crate::attempt::decode::read_possible_embed;
+use crate::attempt::follow_up::{
+    FollowUpMode, after_failure, after_revoked, after_success, keep_for_replay, reply_failure,
+};
+use crate::attempt::publish::BACKOFF;
+use crate::attempt::resend::send_next_attempt;
+use crate::attempt::{Attempt, Disposition, Interrupted};
+use crate::task::definition::TaskDefinition;
+
+/// Whether this may not be the first delivery of this attempt.
+pub(crate) fn may_be_duplicate(attempt: &Attempt<'_>) -> bool {
+    let message = attempt.message_headers();
+    let repeated = message.get(names::REPEATED).is_some() || message.rounds() > 0;
+    attempt.received.is_redelivered() || attempt.headers().retries > 0 || repeated || message.replays() > 0
+}
+
+/// Goes by what an earlier delivery of this attempt left in the store, if it left anything.
+pub(crate) async fn find_recorded_outcome(attempt: &mut Attempt<'_>) -> Option<Disposition> {
+    let replays = attempt.message_headers().replays();
+    let row = match find_row(attempt).await {
+        Ok(row) => row?,
+        Err(Interrupted) => return Some(Disposition::Requeue),
+    };
+    if row.replays < replays && !matches!(row.state, State::Success | State::Ignored) {
+        // What it came to before it was replayed is why it was.
+        return None;
+    }
+    let has_ended = row.state.is_final();
+    // The attempt has run, and its worker died before the next one was on its queue, or just after.
+    let has_run = row.state == State::Retry && row.replays == replays && row.attempts > attempt.headers().retries;
+    if !has_ended && !has_run {
+        return None;
+    }
+    let TaskHeaders { task, id, .. } = attempt.headers();
+    attempt.span.emit(&TaskSkipped { task, id, state: row.state });
+    if has_ended {
+        return Some(finish_recorded(attempt, row).await);
+    }
+    let until = attempt.task.and_then(|task| retry_until(&task.options, attempt.message_headers(), row.started_at));
+    Some(send_next_attempt(attempt, row.eta.unwrap_or_else(clock::now), until).await)
+}
+
+/// The row of the task, however long it takes until the store can tell.
+pub(crate) async fn find_row(attempt: &Attempt<'_>) -> Result<Option<TaskRecord>, Interrupted> {
+    let Some(results) = &attempt.runtime.results else { return Ok(None) };
+    let mut backoff = Backoff::new(BACKOFF);
+    loop {
+        match results.backend.find(&attempt.headers().id).await {
+            Ok(row) => return Ok(row),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot look up an earlier outcome yet");
+                attempt.sleep_unless_stopping(backoff.next_wait(fastrand::f64())).await?;
+            }
+        }
+    }
+}
+
+/// Does again what follows from an outcome that stands, since nobody knows how far the worker came that recorded it.
+pub(crate) async fn finish_recorded(attempt: &mut Attempt<'_>, row: TaskRecord) -> Disposition {
+    match read_possible_embed(attempt) {
+        Ok(embed) => attempt.embed = embed,
+        // It was rejected, or what it needs has gone since: a person has to look at it either way.
+        Err(reason) => return keep_for_replay(attempt, &reason.to_string()).await,
+    }
+    match (row.state, row.failure) {
+        (State::Success, _) => {
+            let in_outbox = attempt.task.is_some_and(TaskDefinition::is_transactional);
+            let mode = if in_outbox { FollowUpMode::InOutbox } else { FollowUpMode::Repeated };
+            after_success(attempt, row.result.as_deref().unwrap_or("null"), mode).await
+        }
+        (State::Failure, Some(failure)) => after_failure(attempt, &failure, FollowUpMode::Repeated).await,
+        (State::Revoked, Some(failure)) => after_revoked(attempt, &failure).await,
+        (state, Some(failure)) => reply_failure(attempt, state, &failure).await,
+        (_, None) => Disposition::Done,
+    }
+}

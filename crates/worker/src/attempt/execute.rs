@@ -1,0 +1,309 @@
+//! Runs one attempt of a task, and keeps whatever happens in it to itself.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use celeriac_protocol::{ArgumentError, Body, Failure, TaskHeaders, TimeLimits};
+use celeriac_results::{Begun, PgConnection};
+use celeriac_telemetry::events::worker::TaskStarted;
+use celeriac_telemetry::trace::ProcessSpan;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::attempt::hooks::{AttemptHooks, around};
+use crate::attempt::recorded::{RecordedArguments, RunTiming};
+use crate::attempt::reject::reject;
+use crate::attempt::revocation::terminate;
+use crate::attempt::{Attempt, Step};
+use crate::runtime::WorkerRuntime;
+use crate::task::context::{InlineTask, TaskContext};
+use crate::task::definition::{InTransaction, Runner, TaskDefinition};
+use crate::task::error::{ErrorAction, TaskError};
+use crate::task::received::Received;
+use crate::task::result::JsonResult;
+use crate::task::time_limits::{self, Cancellation, CancellationNotice};
+use crate::threads::Threads;
+
+/// An attempt that is about to run.
+pub(crate) struct PreparedRun<'a> {
+    pub(crate) task: &'a TaskDefinition,
+    pub(crate) ctx: TaskContext,
+    pub(crate) body: Body,
+    pub(crate) hooked: Option<AttemptHooks<'a>>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) enum RunEnd {
+    /// The task came to an end of its own.
+    Finished(JsonResult),
+    /// The worker stops, and could wait no longer.
+    Interrupted,
+    /// It was revoked while it ran, and has ended for that, or was dropped.
+    Terminated,
+}
+
+/// Gives an attempt the context that its task sees, and its hooks.
+pub(crate) fn prepare<'a>(
+    attempt: &mut Attempt<'a>,
+    task: &'a TaskDefinition,
+    body: Body,
+    running: Option<&Begun>,
+) -> PreparedRun<'a> {
+    attempt.arguments = attempt.keeps_outcome().then(|| RecordedArguments::of(&body));
+    let limits = time_limits::in_force(attempt.headers().limits, &task.options);
+    let hard = limits.hard.filter(|_| task.can_be_ended());
+    let terminated = running.map(|running| running.terminated().clone());
+    let (received, environment) = (Arc::clone(&attempt.received), Arc::clone(&attempt.runtime.environment));
+    let ctx = TaskContext::new(received, environment, limits, hard, terminated);
+    let hooked = AttemptHooks::of(&attempt.runtime.hooks, task, &ctx);
+    PreparedRun { task, ctx, body, hooked }
+}
+
+/// Runs an attempt, with the hooks that it has. Its slot is free once it has ended, unless hooks still have to see that.
+pub(crate) async fn run<'a>(
+    attempt: &mut Attempt<'a>,
+    prepared: PreparedRun<'a>,
+) -> Step<(JsonResult, Option<AttemptHooks<'a>>)> {
+    let PreparedRun { task, ctx, body, hooked } = prepared;
+    let timing = RunTiming::begin();
+    tell_started(attempt);
+    let bounds = RunBounds::of(attempt.runtime, task, &ctx);
+    let end = match start(attempt, task, ctx, body) {
+        Ok(run) => bounds.within(attempt.span.run(around(hooked.as_ref(), guarded(run)))).await,
+        Err(NotStarted::Failed(error)) => RunEnd::Finished(Err(error)),
+        // What it carries could be read: to those who follow, this is a failure like any other.
+        Err(NotStarted::Arguments(error)) => return Err(Box::pin(reject(attempt, &error.into())).await),
+    };
+    attempt.timing = Some(timing.end());
+    if hooked.is_none() {
+        attempt.release_slot();
+    }
+    match end {
+        RunEnd::Finished(result) => Ok((result, hooked)),
+        RunEnd::Interrupted => Err(attempt.interrupted()),
+        RunEnd::Terminated => Err(Box::pin(terminate(attempt)).await),
+    }
+}
+
+pub(crate) fn tell_started(attempt: &Attempt<'_>) {
+    let TaskHeaders { task, id, .. } = attempt.headers();
+    attempt.span.emit(&TaskStarted { task, id, attempt: attempt.number() });
+}
+
+/// Why a task has not begun.
+enum NotStarted {
+    /// The arguments do not fit it.
+    Arguments(ArgumentError),
+    /// It failed before its hooks had a turn.
+    Failed(TaskError),
+}
+
+/// Makes the future of a task. One that blocks runs on a thread of its own.
+fn start(
+    attempt: &Attempt<'_>,
+    task: &TaskDefinition,
+    ctx: TaskContext,
+    body: Body,
+) -> Result<BoxFuture<'static, JsonResult>, NotStarted> {
+    match task.runner {
+        // The handler's first lines, up to its first await, may panic as well as the rest.
+        Runner::Async(run) => match std::panic::catch_unwind(AssertUnwindSafe(|| run(ctx, body))) {
+            Ok(run) => run.map_err(NotStarted::Arguments),
+            Err(panic) => Err(NotStarted::Failed(TaskError::from_panic(panic.as_ref()))),
+        },
+        Runner::Native(run) => Ok(run(ctx, body)),
+        Runner::Blocking(run) => {
+            let run = run(ctx, body).map_err(NotStarted::Arguments)?;
+            let threads = attempt.runtime.threads.clone();
+            Ok(on_a_thread(threads.counted(attempt.span.run_blocking(run))).boxed())
+        }
+        Runner::Transactional(_) => Err(NotStarted::Failed(without_transaction(task.name))),
+    }
+}
+
+/// Runs an attempt in a transaction.
+pub(crate) async fn run_in_transaction(
+    transaction: &mut PgConnection,
+    run: InTransaction,
+    bounds: RunBounds,
+    span: &ProcessSpan,
+    hooked: Option<&AttemptHooks<'_>>,
+) -> RunEnd {
+    // The call itself may panic as well as what it begins.
+    bounds.within(span.run(around(hooked, guarded(async { run(transaction).await })))).await
+}
+
+fn without_transaction(name: &str) -> TaskError {
+    TaskError::fatal(format!("`{name}` works in a transaction, and cannot be called as part of another task"))
+}
+
+/// A task as another one runs it: no span, no limits of its own.
+pub(crate) fn inline(task: &TaskDefinition, threads: &Threads) -> InlineTask {
+    let (name, runner, threads) = (task.name, task.runner, threads.clone());
+    Box::new(move |ctx, body| run_inline(name, runner, threads.clone(), ctx, body))
+}
+
+fn run_inline(
+    name: &'static str,
+    runner: Runner,
+    threads: Threads,
+    ctx: TaskContext,
+    body: Body,
+) -> BoxFuture<'static, JsonResult> {
+    async move {
+        match runner {
+            Runner::Async(run) => guarded(run(ctx, body)?).await,
+            Runner::Native(run) => guarded(run(ctx, body)).await,
+            Runner::Blocking(run) => on_a_thread(threads.counted(run(ctx, body)?)).await,
+            Runner::Transactional(_) => Err(without_transaction(name)),
+        }
+    }
+    .boxed()
+}
+
+async fn guarded(run: impl Future<Output = JsonResult>) -> JsonResult {
+    AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|panic| Err(TaskError::from_panic(panic.as_ref())))
+}
+
+async fn on_a_thread(run: impl FnOnce() -> JsonResult + Send + 'static) -> JsonResult {
+    match spawn_blocking(run).await {
+        Ok(finished) => finished,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => Err(TaskError::from_panic(panic.as_ref())),
+            Err(error) => Err(TaskError::from_boxed(error)),
+        },
+    }
+}
+
+fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(other).min()
+}
+
+/// How long a task that listens may tidy up when the worker stops. What it comes to is recorded after that, before the worker
+/// gives up.
+const TIDYING: Duration = Duration::from_millis(250);
+
+/// What may end an attempt from outside.
+pub(crate) struct RunBounds {
+    received: Arc<Received>,
+    interrupt: CancellationToken,
+    limits: TimeLimits,
+    /// Tells the task that its soft limit has passed.
+    notice: Option<Arc<CancellationNotice>>,
+    /// Tells the task that it is terminated.
+    terminated: Option<CancellationToken>,
+    /// How long it may go on after that.
+    grace: Duration,
+}
+
+impl RunBounds {
+    pub(crate) fn of(runtime: &WorkerRuntime, task: &TaskDefinition, ctx: &TaskContext) -> Self {
+        let limits = match task.runner {
+            // A thread cannot be taken away from a task: it goes on, but nobody waits for it any more when the worker
+            // stops. A hard time limit only tells it, as a soft one does.
+            Runner::Blocking(_) => TimeLimits { hard: None, soft: earlier(ctx.limits.soft, ctx.limits.hard) },
+            _ => ctx.limits,
+        };
+        Self {
+            received: Arc::clone(&ctx.received),
+            interrupt: runtime.interrupt().clone(),
+            limits,
+            notice: ctx.notice.clone(),
+            terminated: ctx.terminated.clone(),
+            grace: runtime.terminate_grace,
+        }
+    }
+
+    async fn within(mut self, run: impl Future<Output = JsonResult>) -> RunEnd {
+        // Pinned here, so that it is held once: each further hand would take as much memory again.
+        let mut run = std::pin::pin!(run);
+        let Some(terminated) = self.terminated.take() else { return self.in_time(run.as_mut()).await };
+        let grace = self.grace;
+        let overdue = async {
+            terminated.cancelled().await;
+            tokio::time::sleep(grace).await;
+        };
+        tokio::select! {
+            biased;
+            end = self.in_time(run.as_mut()) => match end {
+                // It was told to end, and does: that is no error to be tried again. A result is one all the same.
+                RunEnd::Finished(Err(_)) if terminated.is_cancelled() => RunEnd::Terminated,
+                end => end,
+            },
+            () = overdue => RunEnd::Terminated,
+        }
+    }
+
+    async fn in_time(&self, mut run: Pin<&mut impl Future<Output = JsonResult>>) -> RunEnd {
+        if self.limits != TimeLimits::default() {
+            let hard = std::pin::pin!(never_or_after(self.limits.hard));
+            let soft = std::pin::pin!(never_or_after(self.limits.soft));
+            return self.limited(run, hard, soft).await;
+        }
+        tokio::select! {
+            biased;
+            finished = &mut run => self.ended(finished),
+            () = self.interrupt.cancelled() => self.tidied(run).await,
+        }
+    }
+
+    /// The worker stops: who has asked to be told has a moment to come to an end.
+    async fn tidied(&self, run: Pin<&mut impl Future<Output = JsonResult>>) -> RunEnd {
+        if !self.received.listens() {
+            return RunEnd::Interrupted;
+        }
+        match timeout(TIDYING, run).await {
+            Ok(finished) => self.ended(finished),
+            Err(_) => RunEnd::Interrupted,
+        }
+    }
+
+    /// An error of one that was told to end, because the worker stops, is no failure: it has done what it was told.
+    fn ended(&self, finished: JsonResult) -> RunEnd {
+        let told = self.interrupt.is_cancelled() && self.received.listens();
+        match finished {
+            Err(TaskError { action: ErrorAction::Policy, .. }) if told => RunEnd::Interrupted,
+            finished => RunEnd::Finished(finished),
+        }
+    }
+
+    async fn limited(
+        &self,
+        mut run: Pin<&mut impl Future<Output = JsonResult>>,
+        mut hard: Pin<&mut impl Future<Output = ()>>,
+        mut soft: Pin<&mut impl Future<Output = ()>>,
+    ) -> RunEnd {
+        let mut told = false;
+        loop {
+            tokio::select! {
+                biased;
+                finished = &mut run => return self.ended(finished),
+                () = self.interrupt.cancelled() => return self.tidied(run).await,
+                () = &mut hard => {
+                    let limit = self.limits.hard.unwrap_or_default().as_secs_f64();
+                    let failure = Failure::new("TimeLimitExceeded", format!("{limit}"));
+                    return RunEnd::Finished(Err(TaskError { action: ErrorAction::Fatal, failure }));
+                }
+                () = &mut soft, if !told => {
+                    told = true;
+                    if let Some(notice) = &self.notice {
+                        notice.give(Cancellation::SoftTimeLimit);
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn never_or_after(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,260 @@
+//! The tasks that follow from one: callbacks and the next step after a success, errbacks after a failure.
+//!
+//! Each has an id that follows from the id of the task it follows from. When a worker dies while it sends them, the next
+//! sends them all again, with the same ids and a header that says so: who runs one looks whether it has run already.
+
+use celeriac_client::call::{Follow, Relations};
+use celeriac_client::{PreparedTask, Request};
+use celeriac_protocol::headers::names;
+use celeriac_protocol::signature::Kind;
+use celeriac_protocol::{Embed, Signature, TaskHeaders, Value};
+use celeriac_results::outbox::Entry;
+use celeriac_telemetry::events::client::TaskSent;
+use celeriac_telemetry::trace::PublishSpan;
+
+use crate::attempt::Attempt;
+use crate::attempt::publish::{PublishFailure, Recipient, publish_until_confirmed};
+use crate::task::derived_id::derived_id;
+
+/// Why something that a task carries cannot be started after it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FollowUpError {
+    /// It is of a kind that is not served.
+    #[error("`{task}` should follow from it, and {reason}")]
+    Unsupported { task: String, reason: &'static str },
+    /// It cannot be sent as it stands.
+    #[error("`{task}` should follow from it, and cannot be sent: {reason}")]
+    Invalid { task: String, reason: String },
+}
+
+/// What follows from a task.
+#[derive(Debug)]
+pub(crate) struct FollowUps {
+    messages: Vec<PreparedTask>,
+}
+
+impl FollowUps {
+    /// Looks whether everything that a task carries could be sent after it, before anything of it runs.
+    pub(crate) fn check(attempt: &Attempt<'_>, embed: &Embed) -> Result<(), FollowUpError> {
+        if embed.is_empty() {
+            return Ok(());
+        }
+        if let Some(chord) = &embed.chord {
+            let reason = "it is the body of a chord, whose parts this version cannot count";
+            return Err(FollowUpError::Unsupported { task: chord.task.clone(), reason });
+        }
+        Self::after_success(attempt, embed, &Value::Null)?;
+        Self::after_failure(attempt, embed).map(drop)
+    }
+
+    /// Callbacks, and then the next step, each called with the result.
+    pub(crate) fn after_success(attempt: &Attempt<'_>, embed: &Embed, result: &Value) -> Result<Self, FollowUpError> {
+        let mut builder = FollowUpBuilder::new(attempt);
+        let (groups, others): (Vec<_>, Vec<_>) =
+            embed.callbacks.iter().enumerate().partition(|(_, callback)| callback.kind() == Kind::Group);
+        // As Celery does: each group by itself, and the others as a group of their own when there are several.
+        for (index, group) in groups {
+            builder.add(group.clone(), Some(result), &format!("link/{index}"), None, Vec::new())?;
+        }
+        let group = (others.len() > 1).then(|| builder.id("link"));
+        for (position, (index, callback)) in others.into_iter().enumerate() {
+            let membership = group.clone().map(|group| (group, position));
+            builder.add(callback.clone(), Some(result), &format!("link/{index}"), membership, Vec::new())?;
+        }
+        if let [next, rest @ ..] = embed.chain.as_slice() {
+            builder.add(next.clone(), Some(result), "chain", None, rest.to_vec())?;
+        }
+        Ok(Self { messages: builder.messages })
+    }
+
+    /// Errbacks. Each is called with the id of the failed task: no more can be said across languages.
+    pub(crate) fn after_failure(attempt: &Attempt<'_>, embed: &Embed) -> Result<Self, FollowUpError> {
+        let mut builder = FollowUpBuilder::new(attempt);
+        let failed = Value::from(attempt.headers().id.as_str());
+        let group = (!embed.errbacks.is_empty()).then(|| builder.id("link_error"));
+        for (index, errback) in embed.errbacks.iter().enumerate() {
+            let membership = group.clone().map(|group| (group, index));
+            builder.add(errback.clone(), Some(&failed), &format!("link_error/{index}"), membership, Vec::new())?;
+        }
+        Ok(Self { messages: builder.messages })
+    }
+
+    /// Ids of the tasks that follow.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.messages.iter().map(|message| message.id.as_str())
+    }
+
+    /// Them as they stand in the outbox, for a transaction to commit.
+    pub(crate) async fn into_entries(self, attempt: &Attempt<'_>) -> Vec<Entry> {
+        let replays = attempt.message_headers().replays();
+        let entries = async {
+            let entries = self.messages.into_iter().map(|mut prepared| {
+                if replays > 0 {
+                    prepared.outgoing.message.headers.insert(names::REPLAYED, replays);
+                }
+                prepared.into_entry()
+            });
+            entries.collect()
+        };
+        attempt.span.run(entries).await
+    }
+
+    /// Sends them, one after the other.
+    ///
+    /// # Errors
+    /// When one can never be sent, with its name; or when the worker stops.
+    pub(crate) async fn send(self, attempt: &Attempt<'_>, repeated: bool) -> Result<(), (PublishFailure, String)> {
+        let replays = attempt.message_headers().replays();
+        for prepared in self.messages {
+            let PreparedTask { task, id, mut outgoing, destination, .. } = prepared;
+            if repeated {
+                outgoing.message.headers.insert(names::REPEATED, true);
+            }
+            if replays > 0 {
+                // Its own row may stand already: that it will never run.
+                outgoing.message.headers.insert(names::REPLAYED, replays);
+            }
+            let (exchange, routing_key) = (&destination.exchange, &destination.routing_key);
+            let sending = async {
+                let span = PublishSpan::start(&task, &id, exchange, routing_key);
+                span.inject(&mut outgoing.message.headers);
+                let sent = publish_until_confirmed(attempt.runtime, outgoing, Recipient::Foreign).await;
+                span.end(if sent.is_ok() { Ok(()) } else { Err(&"it was not sent") });
+                sent
+            };
+            attempt.span.run(sending).await.map_err(|unsent| (unsent, task.clone()))?;
+            attempt.span.emit(&TaskSent { task: &task, id: &id, exchange, routing_key });
+        }
+        Ok(())
+    }
+}
+
+/// Messages in the making.
+struct FollowUpBuilder<'a> {
+    attempt: &'a Attempt<'a>,
+    messages: Vec<PreparedTask>,
+}
+
+/// A group, and the position in it.
+type Membership = Option<(String, usize)>;
+
+impl<'a> FollowUpBuilder<'a> {
+    fn new(attempt: &'a Attempt<'a>) -> Self {
+        Self { attempt, messages: Vec::new() }
+    }
+
+    fn id(&self, what: &str) -> String {
+        derived_id(&self.attempt.headers().id, what)
+    }
+
+    /// Adds what has to be sent for a signature.
+    ///
+    /// `first` goes before its arguments, `label` tells it from others that follow from the same task, `rest` runs after
+    /// it.
+    fn add(
+        &mut self,
+        signature: Signature,
+        first: Option<&Value>,
+        label: &str,
+        membership: Membership,
+        rest: Vec<Signature>,
+    ) -> Result<(), FollowUpError> {
+        let task = signature.task.clone();
+        let invalid = |reason: String| FollowUpError::Invalid { task: task.clone(), reason };
+        match signature.kind() {
+            Kind::Task => self.add_task(signature.called_with(first.cloned()), label, membership, rest),
+            Kind::Chain => {
+                let mut steps = chain_steps(&signature).map_err(|error| invalid(error.to_string()))?;
+                if steps.is_empty() {
+                    return Err(invalid("it is a chain without steps".to_owned()));
+                }
+                for (index, step) in steps.iter_mut().enumerate() {
+                    let id = self.id(&format!("{label}/{index}"));
+                    step.options.entry("task_id".to_owned()).or_insert_with(|| id.into());
+                }
+                let head = steps.remove(0);
+                steps.extend(rest);
+                let first = first.filter(|_| !signature.immutable);
+                self.add(head, first, label, membership, steps)
+            }
+            Kind::Group if !rest.is_empty() => {
+                let reason =
+                    "it is a group with a step behind it, which is a chord, and this version cannot count chords";
+                Err(FollowUpError::Unsupported { task, reason })
+            }
+            Kind::Group => {
+                let members = signature.members().map_err(|error| invalid(error.to_string()))?;
+                let given = signature.options.get("task_id").and_then(Value::as_str).map(str::to_owned);
+                let group = given.unwrap_or_else(|| self.id(label));
+                let first = first.filter(|_| !signature.immutable);
+                for (index, member) in members.into_iter().enumerate() {
+                    let membership = Some((group.clone(), index));
+                    self.add(member, first, &format!("{label}/{index}"), membership, Vec::new())?;
+                }
+                Ok(())
+            }
+            Kind::Chord => {
+                let reason = "it is a chord, whose parts this version cannot count";
+                Err(FollowUpError::Unsupported { task, reason })
+            }
+        }
+    }
+
+    fn add_task(
+        &mut self,
+        signature: Signature,
+        label: &str,
+        membership: Membership,
+        rest: Vec<Signature>,
+    ) -> Result<(), FollowUpError> {
+        let task = signature.task.clone();
+        let invalid = |error: &celeriac_client::Error| FollowUpError::Invalid {
+            task: task.clone(),
+            reason: celeriac_telemetry::ErrorChain(error).to_string(),
+        };
+        let client = &self.attempt.runtime.environment.client;
+        let mut request = Request::from_signature(signature, client.topology()).map_err(|error| invalid(&error))?;
+        let TaskHeaders { id, root_id, .. } = self.attempt.headers();
+        let options = &mut request.options;
+        options.id.get_or_insert_with(|| self.id(label));
+        options.follow = Follow { steps: rest, ..std::mem::take(&mut options.follow) };
+        let relations = std::mem::take(&mut options.relations);
+        let (group, group_index) = match membership {
+            // What its own options say of a group holds: it belongs to one already.
+            Some((group, index)) if relations.group.is_none() => (Some(group), i64::try_from(index).ok()),
+            _ => (relations.group, relations.group_index),
+        };
+        options.relations = Relations {
+            root_id: Some(root_id.clone().unwrap_or_else(|| id.clone())),
+            parent_id: Some(id.clone()),
+            group,
+            group_index,
+            ..relations
+        };
+        // As if it were called here: one that this worker knows may have a queue of its own.
+        let declared = self.attempt.runtime.registry.get(&request.task).and_then(|task| task.options.queue);
+        let prepared = client.prepare(request, declared).map_err(|error| invalid(&error))?;
+        self.messages.push(prepared);
+        Ok(())
+    }
+}
+
+/// The steps of a chain and of the chains in it; what was asked of the chain as a whole is asked of them.
+fn chain_steps(chain: &Signature) -> Result<Vec<Signature>, celeriac_protocol::signature::SignatureError> {
+    let mut steps = Vec::new();
+    for member in chain.members()? {
+        match member.kind() {
+            Kind::Chain => steps.extend(chain_steps(&member)?),
+            _ => steps.push(member),
+        }
+    }
+    if let (Some(last), Some(callbacks)) = (steps.last_mut(), chain.options.get("link")) {
+        *last = std::mem::take(last).linked_all("link", callbacks)?;
+    }
+    if let Some(errbacks) = chain.options.get("link_error") {
+        for step in &mut steps {
+            *step = std::mem::take(step).linked_all("link_error", errbacks)?;
+        }
+    }
+    Ok(steps)
+}

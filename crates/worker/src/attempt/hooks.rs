@@ -1,0 +1,195 @@
+//! Runs the hooks of an attempt: around it, and once it is decided.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use celeriac_protocol::Failure;
+use futures::FutureExt;
+use tokio::time::timeout;
+
+use crate::attempt::decide::Decision;
+use crate::attempt::{Attempt, Step};
+use crate::task::context::TaskContext;
+use crate::task::definition::TaskDefinition;
+use crate::task::error::{ErrorAction, TaskError, TaskResult};
+use crate::task::hooks::{AnyHooks, Decided, HookList, Start, TaskOutput};
+use crate::task::result::JsonResult;
+
+/// An attempt that has hooks.
+pub(crate) struct AttemptHooks<'a> {
+    program: &'a HookList,
+    task: &'a HookList,
+    ctx: TaskContext,
+}
+
+/// Runs an attempt between its hooks, if it has any. A panic in one of them is a failure of the attempt.
+pub(crate) async fn around(hooked: Option<&AttemptHooks<'_>>, run: impl Future<Output = JsonResult>) -> JsonResult {
+    match hooked {
+        None => run.await,
+        Some(hooked) => Box::pin(hooked.around(run)).await,
+    }
+}
+
+/// Lets the hooks of an attempt change what was decided, unless the worker stops first.
+pub(crate) async fn review(
+    attempt: &Attempt<'_>,
+    hooked: Option<AttemptHooks<'_>>,
+    decision: Decision,
+) -> Step<Decision> {
+    let Some(hooked) = hooked else { return Ok(decision) };
+    tokio::select! {
+        biased;
+        decision = attempt.span.run(Box::pin(hooked.review(decision))) => Ok(decision),
+        () = attempt.runtime.interrupt().cancelled() => Err(attempt.interrupted()),
+    }
+}
+
+impl<'a> AttemptHooks<'a> {
+    /// `None` for most: what has no hooks pays nothing for them. Celery's own tasks have none.
+    pub(crate) fn of(program: &'a HookList, task: &'a TaskDefinition, ctx: &TaskContext) -> Option<Self> {
+        let task = task.own_hooks()?;
+        (!program.is_empty() || !task.is_empty()).then(|| Self { program, task, ctx: ctx.clone() })
+    }
+
+    fn inward(&self) -> impl DoubleEndedIterator<Item = &dyn AnyHooks> {
+        self.program.iter().chain(self.task.iter())
+    }
+
+    fn outward(&self) -> impl Iterator<Item = &dyn AnyHooks> {
+        self.inward().rev()
+    }
+
+    async fn around(&self, run: impl Future<Output = JsonResult>) -> JsonResult {
+        let mut finished = match self.before_start().await {
+            Ok(Start::Run) => run.await,
+            Ok(Start::Return(output)) => Ok(output.0),
+            Err(error) => Err(error),
+        };
+        for hooks in self.outward() {
+            let Ok(result) = finished else { break };
+            let changed = guarded(async { hooks.on_success(&self.ctx, TaskOutput(result)).await }).await;
+            finished = changed.unwrap_or_else(Err).map(|output| output.0);
+        }
+        finished
+    }
+
+    async fn before_start(&self) -> TaskResult<Start> {
+        for hooks in self.inward() {
+            match guarded(async { hooks.before_start(&self.ctx).await }).await.unwrap_or_else(Err)? {
+                Start::Run => {}
+                instead => return Ok(instead),
+            }
+        }
+        Ok(Start::Run)
+    }
+
+    /// Lets the hooks change what was decided, and then see it. Each half takes as long as an attempt may, where that has
+    /// a hard limit; when it takes longer, what was decided stands. The same holds when one of them panics.
+    async fn review(&self, decision: Decision) -> Decision {
+        let limit = self.ctx.time_limits().hard.unwrap_or(Duration::MAX);
+        let reviewed = match timeout(limit, self.change(decision.clone())).await {
+            Ok(changed) => changed,
+            Err(_) => {
+                tracing::warn!(
+                    task = self.ctx.name(),
+                    id = self.ctx.id(),
+                    "hooks took too long; what was decided stands"
+                );
+                decision
+            }
+        };
+        if timeout(limit, self.after_return(&decided(&reviewed))).await.is_err() {
+            tracing::warn!(task = self.ctx.name(), id = self.ctx.id(), "`after_return` took too long");
+        }
+        reviewed
+    }
+
+    async fn change(&self, decision: Decision) -> Decision {
+        let mut decision = match decision {
+            Decision::Retry { wait, failure } => self.on_retry(wait, failure).await,
+            decision => decision,
+        };
+        // A success has been through `on_success`; it is seen here only by those outside of whoever made it of a failure.
+        if matches!(decision, Decision::Fail(_) | Decision::DeadLetter { .. }) {
+            for hooks in self.outward() {
+                decision = self.end(hooks, decision).await;
+            }
+        }
+        decision
+    }
+
+    async fn on_retry(&self, mut wait: Duration, failure: Failure) -> Decision {
+        let error = TaskError { action: ErrorAction::Policy, failure };
+        for hooks in self.outward() {
+            match self.unless_panicked(async { hooks.on_retry(&self.ctx, &error, wait).await }).await {
+                Some(Ok(changed)) => wait = changed,
+                Some(Err(final_error)) => return failed_by(final_error, Decision::Fail),
+                None => {}
+            }
+        }
+        Decision::Retry { wait, failure: error.failure }
+    }
+
+    /// One hook's word on how a task ends.
+    async fn end(&self, hooks: &dyn AnyHooks, decision: Decision) -> Decision {
+        let said = match decision.clone() {
+            Decision::Succeed(result) => {
+                self.unless_panicked(async { hooks.on_success(&self.ctx, TaskOutput(result)).await }).await
+            }
+            Decision::Fail(failure) | Decision::DeadLetter { failure, .. } => {
+                let error = TaskError { action: ErrorAction::Policy, failure };
+                self.unless_panicked(async { hooks.on_failure(&self.ctx, error).await }).await
+            }
+            _ => None,
+        };
+        match (said, decision) {
+            (None, decision) => decision,
+            (Some(Ok(output)), _) => Decision::Succeed(output.0),
+            (Some(Err(error)), Decision::DeadLetter { reason, .. }) => {
+                failed_by(error, |failure| Decision::DeadLetter { reason, failure })
+            }
+            (Some(Err(error)), _) => failed_by(error, Decision::Fail),
+        }
+    }
+
+    async fn after_return(&self, decided: &Decided) {
+        for hooks in self.outward() {
+            self.unless_panicked(async { hooks.after_return(&self.ctx, decided).await }).await;
+        }
+    }
+
+    /// What a hook answers after the attempt was decided: there a panic changes nothing.
+    async fn unless_panicked<T>(&self, hook: impl Future<Output = TaskResult<T>>) -> Option<TaskResult<T>> {
+        match guarded(hook).await {
+            Ok(answer) => Some(answer),
+            Err(panic) => {
+                let (task, id, panic) = (self.ctx.name(), self.ctx.id(), panic.failure().message.as_str());
+                tracing::warn!(task, id, panic, "a hook panicked; what was decided stands");
+                None
+            }
+        }
+    }
+}
+
+/// What a hook answers, or its panic.
+async fn guarded<T>(hook: impl Future<Output = TaskResult<T>>) -> Result<TaskResult<T>, TaskError> {
+    AssertUnwindSafe(hook).catch_unwind().await.map_err(|panic| TaskError::from_panic(panic.as_ref()))
+}
+
+/// How a task ends with the error of a hook: `as_before`, unless it says more.
+fn failed_by(error: TaskError, as_before: impl FnOnce(Failure) -> Decision) -> Decision {
+    match error.action {
+        ErrorAction::Ignore => Decision::Ignore,
+        ErrorAction::Reject => Decision::DeadLetter { reason: "rejected", failure: error.failure },
+        _ => as_before(error.failure),
+    }
+}
+
+fn decided(decision: &Decision) -> Decided {
+    match decision {
+        Decision::Succeed(result) => Decided::Success(TaskOutput(result.clone())),
+        Decision::Retry { wait, failure } => Decided::Retry { wait: *wait, failure: failure.clone() },
+        Decision::Fail(failure) | Decision::DeadLetter { failure, .. } => Decided::Failure(failure.clone()),
+        Decision::Ignore => Decided::Ignored,
+    }
+}

@@ -1,0 +1,92 @@
+//! Every step of a delivery, from its arrival to its settlement, in their order. Each is a function in the file of its name.
+//!
+//! A delivery is settled last: what is acknowledged is recorded, and what follows from it is on its queue. A process that
+//! dies anywhere before that leaves the delivery to another worker, which finds in the store how far this one got.
+//!
+//! An attempt is one future, made and moved for every delivery. What is not on the way of a plain success is therefore boxed
+//! where it is awaited: otherwise each would be as large as the largest of all ways, many times the memory that it needs.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+
+use celeriac_broker::Delivery;
+
+use crate::attempt::{
+    Attempt, Disposition, Processed, Step, admission, complete, crash, decide, decode, execute, follow_up_check, hooks,
+    rate, reject, revocation, settle, transaction,
+};
+use crate::runtime::WorkerRuntime;
+use crate::slots::TaskSlot;
+use crate::task::definition::TaskDefinition;
+
+/// Processes a delivery from its arrival to its settlement.
+pub(crate) async fn process_delivery(runtime: Arc<WorkerRuntime>, delivery: Delivery, slot: TaskSlot) {
+    let mut attempt = match decode::read_headers(&runtime, delivery, slot) {
+        Ok(attempt) => attempt,
+        Err(invalid) => {
+            let mut rejected = Box::pin(reject::dead_letter_invalid(&runtime, &invalid));
+            let disposition = until_aborted(&runtime, rejected.as_mut()).await;
+            drop(rejected);
+            return settle::settle(invalid.settlement, disposition);
+        }
+    };
+    let processed = until_aborted(&runtime, pin!(process(&mut attempt))).await;
+    settle::finish(attempt, &processed);
+}
+
+/// The steps between arrival and settlement.
+async fn process(attempt: &mut Attempt<'_>) -> Processed {
+    let (Ok(processed) | Err(processed)) = steps(attempt).await;
+    processed
+}
+
+async fn steps(attempt: &mut Attempt<'_>) -> Step<Processed> {
+    let task = decode::find_task(attempt).await?;
+    admission::check(attempt).await?;
+    rate::wait_for_start(attempt).await?;
+    let crash = crash::track(attempt).await?;
+    let (Ok(processed) | Err(processed)) = run(attempt, task).await;
+    crash::clear(crash, &processed).await;
+    Ok(processed)
+}
+
+/// The steps from the body to the outcome.
+async fn run<'a>(attempt: &mut Attempt<'a>, task: &'a TaskDefinition) -> Step<Processed> {
+    let body = decode::read_body(attempt).await?;
+    follow_up_check::check(attempt).await?;
+    let running = revocation::check_not_revoked(attempt).await?;
+    settle::acknowledge_if_early(attempt);
+    let call = execute::prepare(attempt, task, body, running.as_ref());
+    if task.is_transactional() {
+        // The same steps, within a transaction.
+        return Ok(Box::pin(transaction::run(attempt, call)).await);
+    }
+    let (result, hooked) = execute::run(attempt, call).await?;
+    let decision = decide::decide(attempt, task, result);
+    let decision = hooks::review(attempt, hooked, decision).await?;
+    attempt.release_slot();
+    Ok(complete::apply(attempt, task, decision).await)
+}
+
+/// Goes on until the worker gives up; then the delivery goes back, as it would if the process died here.
+async fn until_aborted<T: From<Disposition>>(runtime: &WorkerRuntime, steps: Pin<&mut impl Future<Output = T>>) -> T {
+    runtime.abort.run_until_cancelled(steps).await.unwrap_or_else(|| Disposition::Requeue.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_output<A, B, C, F: Future>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_future_of_a_delivery_stays_small() {
+        let size = size_of_output(process_delivery);
+        assert!(
+            size <= 4_300,
+            "{size} bytes are moved for every delivery: box what is not on the way of a plain success"
+        );
+    }
+}

@@ -1,0 +1,71 @@
+//! Records the outcome of an attempt. What cannot be recorded is not lost: its message is dead-lettered.
+
+use celeriac_protocol::{Failure, State};
+use celeriac_results::{Recorded, TaskRecord};
+
+use crate::attempt::dead_letter::dead_letter;
+use crate::attempt::row::{RowDetails, row};
+use crate::attempt::{Attempt, Disposition, Processed};
+use crate::runtime::ResultStore;
+
+/// Records a row; it is durable when this returns [`Disposition::Done`].
+///
+/// # Errors
+/// With the reason, when the store will never take this row, whatever is tried.
+pub(crate) async fn record_row(results: &ResultStore, row: Box<TaskRecord>) -> Result<Disposition, String> {
+    let state = row.state;
+    match results.recorder.record(row).await {
+        Ok(Recorded::Kept(kept)) if kept.is_final() && kept != state => Ok(Disposition::Superseded),
+        // Another delivery of this attempt, or of a later one, sends the next: one copy of it is enough.
+        Ok(Recorded::Kept(State::Retry)) if state == State::Retry => Ok(Disposition::Superseded),
+        Ok(Recorded::Stored | Recorded::Kept(_)) => Ok(Disposition::Done),
+        Ok(Recorded::Refused { reason }) => Err(reason),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "the outcome is not recorded; the task goes back to its queue");
+            Ok(Disposition::Requeue)
+        }
+    }
+}
+
+/// Records the outcome of an attempt; it is durable when this returns [`Disposition::Done`].
+pub(crate) async fn record_outcome(attempt: &mut Attempt<'_>, state: State, details: RowDetails) -> Disposition {
+    let runtime = attempt.runtime;
+    let Some(results) = &runtime.results else { return Disposition::Done };
+    match record_row(results, Box::new(row(attempt, state, details))).await {
+        Ok(disposition) => disposition,
+        // What cannot be recorded is not lost: its message stands where a person finds it.
+        Err(reason) => Box::pin(dead_letter(attempt, "unrecordable", &reason)).await,
+    }
+}
+
+/// Records that an attempt has not succeeded.
+pub(crate) async fn record_failure(
+    attempt: &mut Attempt<'_>,
+    state: State,
+    failure: Failure,
+    details: RowDetails,
+) -> Processed {
+    let details = RowDetails { failure: Some(failure.clone()), ..details };
+    Processed { disposition: record_outcome(attempt, state, details).await, state, failure: Some(failure) }
+}
+
+/// Dead-letters the message, and only then records the failure: a row of a failure means that its message is where it can
+/// be replayed.
+pub(crate) async fn dead_letter_and_record(
+    attempt: &mut Attempt<'_>,
+    reason: &'static str,
+    failure: Failure,
+    details: RowDetails,
+) -> Processed {
+    match dead_letter(attempt, reason, &failure.to_string()).await {
+        Disposition::Requeue => Disposition::Requeue.into(),
+        dead_lettered => {
+            let mut processed = record_failure(attempt, State::Failure, failure, details).await;
+            if processed.disposition == Disposition::Done {
+                processed.disposition = dead_lettered;
+            }
+            processed
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Replies to whoever awaits a task: Celery's `rpc://`.
+//!
+//! The queue is the caller's own. It is never declared here, and a caller who has left gets no reply, which is as it
+//! should be: the row tells the outcome to everybody else.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use celeriac_broker::{Error as BrokerError, Outgoing};
+use celeriac_protocol::meta::ResultMeta;
+use celeriac_protocol::retry::Backoff;
+use celeriac_protocol::{Codec, Failure, HeaderMap, Message, Properties, State, TaskHeaders, Value};
+use celeriac_telemetry::clock;
+
+use crate::attempt::Attempt;
+use crate::attempt::publish::{BACKOFF, PublishFailure};
+
+/// How a task stands, for the one who awaits it.
+#[derive(Debug)]
+pub(crate) struct TaskReply<'a> {
+    pub(crate) state: State,
+    /// The result of a success.
+    pub(crate) result: Option<&'a Value>,
+    pub(crate) failure: Option<&'a Failure>,
+    /// Tasks that were sent by it, or because of it.
+    pub(crate) children: Vec<String>,
+}
+
+/// Replies, if the message names a queue for that.
+///
+/// # Errors
+/// When the worker stops.
+pub(crate) async fn reply(attempt: &Attempt<'_>, reply: &TaskReply<'_>) -> Result<(), PublishFailure> {
+    let properties = &attempt.received.message.properties;
+    let Some(reply_to) = properties.reply_to.as_deref().filter(|queue| !queue.is_empty()) else { return Ok(()) };
+    let TaskHeaders { id, parent_id, group, .. } = attempt.headers();
+    // A retried task is its own parent, as Celery has it.
+    let meta = meta(id, reply, parent_id.clone(), group.clone());
+    let correlation_id = properties.correlation_id.as_deref().unwrap_or(id);
+    send_reply(attempt, reply_to, correlation_id, meta).await
+}
+
+/// Tells whoever awaits a step that will never run how it has ended instead.
+///
+/// # Errors
+/// When the worker stops.
+pub(crate) async fn reply_for_step(
+    attempt: &Attempt<'_>,
+    reply_to: &str,
+    id: &str,
+    state: State,
+    failure: &Failure,
+) -> Result<(), PublishFailure> {
+    let reply = TaskReply { state, result: None, failure: Some(failure), children: Vec::new() };
+    send_reply(attempt, reply_to, id, meta(id, &reply, None, None)).await
+}
+
+fn meta(id: &str, reply: &TaskReply<'_>, parent_id: Option<String>, group_id: Option<String>) -> ResultMeta {
+    let tuple = |id: &String| {
+        let result = Value::List(vec![Value::from(id.as_str()), Value::Null]);
+        Value::List(vec![result, Value::Null])
+    };
+    ResultMeta {
+        task_id: id.to_owned(),
+        status: reply.state.as_str().to_owned(),
+        result: reply.result.cloned().unwrap_or_default(),
+        failure: reply.failure.cloned(),
+        children: Value::List(reply.children.iter().map(tuple).collect()),
+        date_done: reply.state.is_final().then(clock::now),
+        parent_id,
+        group_id,
+    }
+}
+
+async fn send_reply(
+    attempt: &Attempt<'_>,
+    reply_to: &str,
+    correlation_id: &str,
+    meta: ResultMeta,
+) -> Result<(), PublishFailure> {
+    let id = meta.task_id.clone();
+    let body = match Codec::Json.encode(&meta.to_value()) {
+        Ok(body) => body,
+        Err(error) => {
+            // Cannot be: what comes here has been written as JSON before.
+            tracing::error!(%error, id, "the reply cannot be written");
+            return Ok(());
+        }
+    };
+    let message = Message {
+        headers: HeaderMap::new(),
+        properties: Properties {
+            content_type: Some(Codec::Json.content_type().to_owned()),
+            content_encoding: Some(Codec::Json.content_encoding().to_owned()),
+            transient: true,
+            priority: Some(0),
+            correlation_id: Some(correlation_id.to_owned()),
+            ..Properties::default()
+        },
+        body: Bytes::from(body),
+    };
+    let outgoing =
+        Outgoing { exchange: Cow::Borrowed(""), routing_key: reply_to.to_owned(), message, mandatory: false };
+    let mut backoff = Backoff::new(BACKOFF);
+    loop {
+        match attempt.runtime.broker.publish(outgoing.clone()).await {
+            Ok(()) => return Ok(()),
+            Err(error @ (BrokerError::TooLarge { .. } | BrokerError::Invalid { .. })) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, id, reply_to, "the reply cannot be sent");
+                return Ok(());
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, id, "the reply is not sent yet; trying again");
+            }
+        }
+        attempt.sleep_unless_stopping(backoff.next_wait(fastrand::f64())).await?;
+    }
+}

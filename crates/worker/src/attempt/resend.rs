@@ -1,0 +1,73 @@
+//! Sends a task to its own queue again: its next attempt, or the same attempt later.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use celeriac_broker::Outgoing;
+use celeriac_protocol::headers::names;
+use celeriac_protocol::{Message, TaskHeaders};
+use celeriac_telemetry::trace::PublishSpan;
+use jiff::Timestamp;
+
+use crate::attempt::publish::{Recipient, publish_until_confirmed};
+use crate::attempt::{Attempt, Disposition};
+use crate::hold::{nearly_whole, time_until};
+
+/// Sends the next attempt of a task to the queue it came from, to arrive when it is due. `until` bounds all attempts together.
+pub(crate) async fn send_next_attempt(attempt: &Attempt<'_>, due: Timestamp, until: Option<Timestamp>) -> Disposition {
+    let retries = attempt.headers().retries.saturating_add(1);
+    let wait = time_until(due);
+    let eta = Some(due).filter(|_| !wait.is_zero());
+    let mut message = attempt.received.message.clone();
+    TaskHeaders::next_attempt(&mut message.headers, retries, eta);
+    if let Some(until) = until {
+        message.headers.set_retry_until(until);
+    }
+    send_held(attempt, message, nearly_whole(wait)).await
+}
+
+/// Sends a task that came too early back to its queue, to arrive when it is due.
+pub(crate) async fn hold_until_due(attempt: &Attempt<'_>, wait: Duration) -> Disposition {
+    send_held(attempt, without_deaths(attempt), wait).await
+}
+
+/// Sends a task that its rate does not let start yet back to its queue, to ask again after a wait.
+///
+/// Nothing of it has run, so this is no attempt. A worker that dies between this and the acknowledgement leaves two
+/// messages; the header makes each of them look into the store.
+pub(crate) async fn hold_for_rate(attempt: &Attempt<'_>, wait: Duration, rounds: u32) -> Disposition {
+    let mut message = without_deaths(attempt);
+    message.headers.insert(names::ROUNDS, rounds);
+    send_held(attempt, message, wait).await
+}
+
+/// Sends a suspect back to its queue, to come again when it may have its turn.
+pub(crate) async fn hold_suspect(attempt: &Attempt<'_>, wait: Duration) -> Disposition {
+    let mut message = without_deaths(attempt);
+    message.headers.insert(names::SUSPECTED, true);
+    send_held(attempt, message, wait).await
+}
+
+fn without_deaths(attempt: &Attempt<'_>) -> Message {
+    let mut message = attempt.received.message.clone();
+    message.headers.strip_deaths();
+    message
+}
+
+async fn send_held(attempt: &Attempt<'_>, mut message: Message, wait: Duration) -> Disposition {
+    let TaskHeaders { task, id, .. } = attempt.headers();
+    let queue = &attempt.received.origin.queue;
+    // Expiry goes on by its header; the broker's own counts from the start in each level of a delay.
+    message.properties.expiration = None;
+    let held = attempt.runtime.broker.ladder().address(wait, queue);
+    let (exchange, routing_key) = held.unwrap_or_else(|| (String::new(), queue.to_string()));
+    let sending = async {
+        let span = PublishSpan::start(task, id, "", queue);
+        span.inject(&mut message.headers);
+        let outgoing = Outgoing { exchange: Cow::Owned(exchange), routing_key, message, mandatory: true };
+        let sent = publish_until_confirmed(attempt.runtime, outgoing, Recipient::Own).await;
+        span.end(if sent.is_ok() { Ok(()) } else { Err(&"the worker stopped before it was sent") });
+        sent
+    };
+    attempt.span.run(sending).await.into()
+}

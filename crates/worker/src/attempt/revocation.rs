@@ -1,0 +1,62 @@
+//! Revoked tasks: one that has not begun never begins, one that runs comes to an end where that was asked for.
+
+use celeriac_protocol::{Failure, State, TaskHeaders};
+use celeriac_results::Begun;
+use celeriac_telemetry::events::worker::{TaskRevoked, TaskTerminated};
+
+use crate::attempt::decode::read_possible_embed;
+use crate::attempt::duplicate::{find_recorded_outcome, may_be_duplicate};
+use crate::attempt::follow_up::after_revoked;
+use crate::attempt::record::record_failure;
+use crate::attempt::row::RowDetails;
+use crate::attempt::{Attempt, Disposition, Processed, Step};
+
+/// Celery's name of the error.
+pub(crate) const KIND: &str = "TaskRevokedError";
+
+/// Whether the task is known to be revoked. What is not known yet shows in [`check_not_revoked`].
+pub(crate) fn is_revoked(attempt: &Attempt<'_>) -> bool {
+    let results = attempt.runtime.results.as_ref();
+    results.is_some_and(|results| results.backend.revocations().known(&attempt.headers().id).is_some())
+}
+
+/// Lets the task begin, unless it is revoked. Without a store nothing can be.
+pub(crate) async fn check_not_revoked(attempt: &mut Attempt<'_>) -> Step<Option<Begun>> {
+    let Some(results) = &attempt.runtime.results else { return Ok(None) };
+    let begun = tokio::select! {
+        biased;
+        begun = results.backend.revocations().begin(&attempt.headers().id) => begun,
+        () = attempt.runtime.interrupt().cancelled() => return Err(Disposition::Requeue.into()),
+    };
+    match begun {
+        Ok(begun) => Ok(Some(begun)),
+        Err(_) => Err(Box::pin(revoke(attempt)).await),
+    }
+}
+
+/// Ends a task that has not begun.
+pub(crate) async fn revoke(attempt: &mut Attempt<'_>) -> Processed {
+    // What an earlier delivery has come to stands, and what follows from it is owed.
+    if may_be_duplicate(attempt)
+        && let Some(disposition) = find_recorded_outcome(attempt).await
+    {
+        return disposition.into();
+    }
+    attempt.embed = read_possible_embed(attempt).unwrap_or_default();
+    let TaskHeaders { task, id, .. } = attempt.headers();
+    attempt.span.emit(&TaskRevoked { task, id });
+    end_revoked(attempt, "revoked").await
+}
+
+/// Ends a task that ran.
+pub(crate) async fn terminate(attempt: &mut Attempt<'_>) -> Processed {
+    let TaskHeaders { task, id, .. } = attempt.headers();
+    attempt.span.emit(&TaskTerminated { task, id });
+    end_revoked(attempt, "terminated").await
+}
+
+async fn end_revoked(attempt: &mut Attempt<'_>, how: &'static str) -> Processed {
+    let failure = Failure::new(KIND, how);
+    let processed = record_failure(attempt, State::Revoked, failure.clone(), RowDetails::default()).await;
+    processed.and_then(after_revoked(attempt, &failure)).await
+}

@@ -1,0 +1,110 @@
+//! The row of a task, from what its attempt has found out.
+
+use std::sync::Arc;
+
+use celeriac_broker::Origin;
+use celeriac_protocol::{Failure, State, TaskHeaders, sent_at};
+use celeriac_results::TaskRecord;
+use celeriac_telemetry::clock;
+use jiff::Timestamp;
+
+use crate::attempt::Attempt;
+use crate::attempt::recorded::RecordedArguments;
+use crate::runtime::WorkerRuntime;
+
+/// What a row tells beside what its attempt knows.
+#[derive(Debug, Default)]
+pub(crate) struct RowDetails {
+    pub(crate) result: Option<String>,
+    pub(crate) failure: Option<Failure>,
+    /// Whether the attempt has begun, where nobody knows how long it took.
+    pub(crate) begun: bool,
+    /// When the next attempt is due.
+    pub(crate) eta: Option<Timestamp>,
+}
+
+/// The row of a task. It takes the arguments that the attempt has kept for it.
+pub(crate) fn row(attempt: &mut Attempt<'_>, state: State, details: RowDetails) -> TaskRecord {
+    let RecordedArguments { args, kwargs } = attempt.arguments.take().unwrap_or_default();
+    let timing = attempt.timing;
+    let TaskHeaders { task, id, retries, eta, expires, root_id, parent_id, group, .. } = attempt.headers();
+    TaskRecord {
+        args,
+        kwargs,
+        result: details.result,
+        failure: details.failure,
+        attempts: retries.saturating_add(u32::from(details.begun || timing.is_some())),
+        root_id: root_id.clone(),
+        parent_id: parent_id.clone(),
+        group_id: group.clone(),
+        eta: details.eta.or(*eta),
+        expires: *expires,
+        started_at: timing.map(|timing| timing.started_at),
+        runtime: timing.map(|timing| timing.runtime),
+        trace_id: attempt.span.trace_id(),
+        replays: attempt.message_headers().replays(),
+        ..bare_row(attempt.runtime, &attempt.received.origin, id.clone(), task.clone(), state, attempt.received_at)
+    }
+}
+
+/// The row of a later step of a chain that will never run.
+pub(crate) fn step_row(attempt: &Attempt<'_>, id: String, task: String, state: State, failure: Failure) -> TaskRecord {
+    TaskRecord {
+        failure: Some(failure),
+        root_id: Some(attempt.received.root_id().to_owned()),
+        parent_id: Some(attempt.headers().id.clone()),
+        trace_id: attempt.span.trace_id(),
+        received_at: None,
+        replays: attempt.message_headers().replays(),
+        ..bare_row(attempt.runtime, &attempt.received.origin, id, task, state, attempt.received_at)
+    }
+}
+
+/// The row of a message that could not even be read, as far as anything is known of it.
+pub(crate) fn invalid_row(
+    runtime: &WorkerRuntime,
+    origin: &Origin,
+    id: String,
+    task: String,
+    failure: Failure,
+    replays: u32,
+    received_at: Timestamp,
+) -> TaskRecord {
+    TaskRecord { failure: Some(failure), replays, ..bare_row(runtime, origin, id, task, State::Rejected, received_at) }
+}
+
+fn bare_row(
+    runtime: &WorkerRuntime,
+    origin: &Origin,
+    id: String,
+    name: String,
+    state: State,
+    received_at: Timestamp,
+) -> TaskRecord {
+    TaskRecord {
+        sent_at: sent_at(&id),
+        id,
+        name,
+        state,
+        args: None,
+        kwargs: None,
+        result: None,
+        failure: None,
+        queue: Arc::clone(&origin.queue),
+        exchange: origin.exchange.clone(),
+        routing_key: origin.routing_key.clone(),
+        worker: Arc::clone(&runtime.name),
+        attempts: 0,
+        replays: 0,
+        root_id: None,
+        parent_id: None,
+        group_id: None,
+        eta: None,
+        expires: None,
+        received_at: Some(received_at),
+        started_at: None,
+        finished_at: state.is_final().then(clock::now),
+        runtime: None,
+        trace_id: None,
+    }
+}

@@ -1,0 +1,226 @@
+//! Runs a task within a transaction of the worker's: its effects and its outcome stand together, or neither.
+//!
+//! No lock and no look at the start: two runs of a task may go on at once, as when a worker that was thought dead wakes. The
+//! outcome is written last, inside the task's own transaction, and one of them alone can do that.
+
+use celeriac_protocol::retry::Backoff;
+use celeriac_protocol::{State, TaskHeaders};
+use celeriac_results::outbox::Entry;
+use celeriac_results::{Committed, Session, Transaction, Transactions};
+use celeriac_telemetry::events::worker::{TaskSkipped, TaskSucceeded};
+
+use crate::attempt::complete;
+use crate::attempt::dead_letter::dead_letter;
+use crate::attempt::decide::{Decision, decide};
+use crate::attempt::duplicate::{find_row, finish_recorded};
+use crate::attempt::execute::{PreparedRun, RunBounds, RunEnd, run_in_transaction, tell_started};
+use crate::attempt::follow_up::messages::FollowUps;
+use crate::attempt::follow_up::{FollowUpMode, after_success};
+use crate::attempt::hooks::{AttemptHooks, review};
+use crate::attempt::publish::BACKOFF;
+use crate::attempt::recorded::{RecordedArguments, RunTiming};
+use crate::attempt::reject::reject;
+use crate::attempt::revocation::terminate;
+use crate::attempt::row::{RowDetails, row};
+use crate::attempt::{Attempt, Disposition, Interrupted, Processed, Step};
+use crate::hold::SHORTEST_HOLD;
+use crate::task::definition::{InTransaction, Runner, TaskDefinition};
+use crate::task::error::TaskError;
+use crate::task::registry::Registry;
+use crate::task::result;
+
+/// An attempt of a transactional task that has everything but its transaction.
+struct TransactionalRun<'a> {
+    task: &'a TaskDefinition,
+    run: InTransaction,
+    bounds: RunBounds,
+    hooked: Option<AttemptHooks<'a>>,
+}
+
+/// The first task that needs a transaction, where the store has none.
+pub(crate) fn requires_transactions(registry: &Registry, transactions: Option<&Transactions>) -> Option<&'static str> {
+    if transactions.is_some() {
+        return None;
+    }
+    registry.first_transactional()
+}
+
+/// Runs an attempt from its first statement to what follows from its commit.
+pub(crate) async fn run(attempt: &mut Attempt<'_>, prepared: PreparedRun<'_>) -> Processed {
+    let (Ok(processed) | Err(processed)) = steps(attempt, prepared).await;
+    processed
+}
+
+async fn steps(attempt: &mut Attempt<'_>, prepared: PreparedRun<'_>) -> Step<Processed> {
+    let run = bind_arguments(attempt, prepared).await?;
+    let transactions = attempt.runtime.results.as_ref().and_then(|results| results.backend.transactions());
+    // Refused when the worker was put together.
+    let Some(transactions) = transactions else { return Err(Disposition::Requeue.into()) };
+    let mut backoff = Backoff::new(BACKOFF);
+    loop {
+        let mut session = open_session(attempt, transactions).await?;
+        let transaction = match session.begin().await {
+            Ok(transaction) => transaction,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot begin the transaction of a task yet");
+                attempt.sleep_unless_stopping(backoff.next_wait(fastrand::f64())).await?;
+                continue;
+            }
+        };
+        let (Ok(processed) | Err(processed)) = run_in(attempt, transaction, run).await;
+        session.end();
+        return Ok(processed);
+    }
+}
+
+/// Binds the arguments of the task; one that they do not fit is rejected.
+async fn bind_arguments<'a>(attempt: &mut Attempt<'_>, prepared: PreparedRun<'a>) -> Step<TransactionalRun<'a>> {
+    let PreparedRun { task, ctx, body, hooked } = prepared;
+    let Runner::Transactional(run) = task.runner else { return Err(Disposition::Requeue.into()) };
+    let bounds = RunBounds::of(attempt.runtime, task, &ctx);
+    match run(ctx, body) {
+        Ok(run) => Ok(TransactionalRun { task, run, bounds, hooked }),
+        Err(error) => Err(reject(attempt, &error.into()).await),
+    }
+}
+
+/// A connection for the task's transaction, however long it takes until there is one.
+async fn open_session(attempt: &Attempt<'_>, transactions: &Transactions) -> Result<Session, Interrupted> {
+    let mut backoff = Backoff::new(BACKOFF);
+    loop {
+        let session = tokio::select! {
+            session = transactions.session() => session,
+            () = attempt.runtime.interrupt().cancelled() => return Err(Interrupted),
+        };
+        match session {
+            Ok(session) => return Ok(session),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "no connection for the transaction of a task yet"
+                );
+                attempt.sleep_unless_stopping(backoff.next_wait(fastrand::f64())).await?;
+            }
+        }
+    }
+}
+
+async fn run_in(
+    attempt: &mut Attempt<'_>,
+    mut transaction: Transaction<'_>,
+    prepared: TransactionalRun<'_>,
+) -> Step<Processed> {
+    let TransactionalRun { task, run, bounds, hooked } = prepared;
+    tell_started(attempt);
+    let timing = RunTiming::begin();
+    let end = run_in_transaction(&mut transaction, run, bounds, &attempt.span, hooked.as_ref()).await;
+    attempt.timing = Some(timing.end());
+    if hooked.is_none() {
+        attempt.release_slot();
+    }
+    let result = match end {
+        RunEnd::Finished(result) => result,
+        RunEnd::Interrupted => return Err(attempt.interrupted()),
+        RunEnd::Terminated => {
+            transaction.rollback().await;
+            return Err(terminate(attempt).await);
+        }
+    };
+    // What a failed attempt did is undone, also where a hook makes a success of it.
+    let transaction = match &result {
+        Ok(_) => Some(transaction),
+        Err(_) => {
+            transaction.rollback().await;
+            None
+        }
+    };
+    let decision = review(attempt, hooked, decide(attempt, task, result)).await?;
+    attempt.release_slot();
+    match (decision, transaction) {
+        (Decision::Succeed(result), Some(transaction)) => Ok(commit(attempt, task, transaction, result).await),
+        (decision, _) => Ok(complete::apply(attempt, task, decision).await),
+    }
+}
+
+/// Ends a success: its effects and its row are committed as one.
+async fn commit(
+    attempt: &mut Attempt<'_>,
+    task: &TaskDefinition,
+    transaction: Transaction<'_>,
+    result: String,
+) -> Processed {
+    // The row is what makes it exact: it is written even where nobody wants the result.
+    let kept = (!attempt.ignores_result()).then(|| result.clone());
+    let row = row(attempt, State::Success, RowDetails { result: kept, ..RowDetails::default() });
+    let committed = match follow_up_entries(attempt, &result).await {
+        Ok(follow_ups) => transaction.commit(&row, &follow_ups).await,
+        Err(error) => {
+            transaction.rollback().await;
+            Committed::Spoilt { reason: error.to_string() }
+        }
+    };
+    match committed {
+        Committed::Stored => {
+            let runtime = attempt.timing.map(|timing| timing.runtime).unwrap_or_default();
+            attempt.span.emit(&TaskSucceeded { task: task.name, id: &attempt.headers().id, runtime });
+            announce(attempt);
+            let processed = Processed::new(Disposition::Done, State::Success);
+            processed.and_then(after_success(attempt, &result, FollowUpMode::InOutbox)).await
+        }
+        Committed::Superseded => defer_to_recorded(attempt).await,
+        Committed::Unknown(error) => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the database was lost while it committed a task; looking whether it did"
+            );
+            defer_to_recorded(attempt).await
+        }
+        Committed::Failed(error) => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a task could not be committed, and goes back to its queue"
+            );
+            // Not at once: what was in the way is there for a moment longer.
+            let _ = attempt.sleep_unless_stopping(SHORTEST_HOLD).await;
+            Disposition::Requeue.into()
+        }
+        Committed::Refused { reason } => {
+            Processed::new(dead_letter(attempt, "unrecordable", &reason).await, State::Success)
+        }
+        Committed::Spoilt { reason } => {
+            attempt.arguments = Some(RecordedArguments::of_row(row));
+            let error = TaskError::of_kind("TransactionError", reason);
+            let decision = decide(attempt, task, Err(error));
+            complete::apply(attempt, task, decision).await
+        }
+    }
+}
+
+/// Tasks that follow from a success, for the outbox.
+async fn follow_up_entries(attempt: &Attempt<'_>, result: &str) -> Result<Vec<Entry>, TaskError> {
+    if attempt.embed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let follow_ups = FollowUps::after_success(attempt, &attempt.embed, &result::read(result)?)?;
+    Ok(follow_ups.into_entries(attempt).await)
+}
+
+/// Goes by what stands: the end that another run came to, or the own one of which nobody heard.
+async fn defer_to_recorded(attempt: &mut Attempt<'_>) -> Processed {
+    let row = match find_row(attempt).await {
+        Ok(Some(row)) if row.state.is_final() => row,
+        Ok(_) | Err(Interrupted) => return Disposition::Requeue.into(),
+    };
+    let TaskHeaders { task, id, .. } = attempt.headers();
+    attempt.span.emit(&TaskSkipped { task, id, state: row.state });
+    announce(attempt);
+    finish_recorded(attempt, row).await.into()
+}
+
+/// Tells those who wait for this task that it has ended. The commit itself does not: the server makes commits that notify
+/// wait for each other.
+fn announce(attempt: &Attempt<'_>) {
+    if let Some(results) = &attempt.runtime.results {
+        results.recorder.announce(&attempt.headers().id);
+    }
+}

@@ -1,0 +1,91 @@
+//! Consumes one queue: deliveries come in as long as there are free slots. Shutdown closes this door first.
+
+use std::sync::Arc;
+
+use celeriac_broker::{Consumer, Delivery};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::attempt::process::process_delivery;
+use crate::intake::tuning::PrefetchBound;
+use crate::runtime::WorkerRuntime;
+use crate::slots::{SlotMeter, TaskSlot};
+
+/// The consumer of one queue.
+pub(crate) struct QueueConsumer {
+    pub(crate) runtime: Arc<WorkerRuntime>,
+    pub(crate) consumer: Consumer,
+    pub(crate) meter: Arc<SlotMeter>,
+    /// How many messages it may hold. Its end means no more than that it stays as it is.
+    pub(crate) bound: watch::Receiver<PrefetchBound>,
+    pub(crate) attempts: TaskTracker,
+}
+
+impl QueueConsumer {
+    /// Takes deliveries, each when a slot is free, until the worker stops.
+    ///
+    /// Returns the consumer, which still has to settle what was taken.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Consumer {
+        // One future for all rounds: making it anew would take a lock for each delivery.
+        let mut stopped = std::pin::pin!(stop.cancelled());
+        loop {
+            let delivery = tokio::select! {
+                biased;
+                () = &mut stopped => break,
+                delivery = self.next() => delivery,
+            };
+            let Some(delivery) = delivery else { break };
+            // The delivery first and then the slot: a queue with nothing in it must not keep a slot from the others.
+            let slot = tokio::select! {
+                biased;
+                () = &mut stopped => None,
+                slot = self.free_slot() => slot,
+            };
+            let Some(slot) = slot else {
+                delivery.settlement.requeue();
+                break;
+            };
+            self.begin(delivery, slot);
+        }
+        self.consumer.stop();
+        self.consumer
+    }
+
+    async fn next(&mut self) -> Option<Delivery> {
+        // Where deliveries never let us wait, this is the only look.
+        if self.bound.has_changed().unwrap_or(false) {
+            apply_prefetch(&mut self.consumer, *self.bound.borrow_and_update());
+        }
+        loop {
+            tokio::select! {
+                biased;
+                delivery = self.consumer.next() => return delivery,
+                Ok(()) = self.bound.changed() => apply_prefetch(&mut self.consumer, *self.bound.borrow_and_update()),
+            }
+        }
+    }
+
+    async fn free_slot(&mut self) -> Option<TaskSlot> {
+        // One future for all rounds: the place among those who wait must not be lost.
+        let mut slot = std::pin::pin!(self.runtime.slots.take(&self.meter));
+        loop {
+            tokio::select! {
+                biased;
+                slot = &mut slot => return slot,
+                Ok(()) = self.bound.changed() => apply_prefetch(&mut self.consumer, *self.bound.borrow_and_update()),
+            }
+        }
+    }
+
+    fn begin(&self, delivery: Delivery, slot: TaskSlot) {
+        self.attempts.spawn(process_delivery(Arc::clone(&self.runtime), delivery, slot));
+    }
+}
+
+fn apply_prefetch(consumer: &mut Consumer, bound: PrefetchBound) {
+    consumer.set_prefetch(bound.prefetch);
+    if let Some(keep) = bound.keep {
+        consumer.give_back(keep);
+    }
+}

@@ -1,0 +1,158 @@
+//! Sets how many messages the worker holds of each queue, from how its tasks use the slots.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::worker::PrefetchChanged;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::intake::prefetch::{PrefetchChange, SlotsObserved, choose};
+use crate::slots::{SlotMeter, SlotReading, Slots};
+
+/// How often the slots are looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What was seen counts for this much less at each further look: after a second a third of it is left.
+const KEPT: f64 = 0.6;
+
+/// A prefetch stays for so long at least: each change is a new consumer.
+const MIN_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A queue with less than this of a slot runs nothing.
+const IDLE: f64 = 0.01;
+
+/// What a queue's door is told: how many messages it may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PrefetchBound {
+    pub(crate) prefetch: u16,
+    /// How many of those that have arrived and not begun it keeps, where not all.
+    pub(crate) keep: Option<usize>,
+}
+
+/// The queues of a worker, and what is known of each.
+#[derive(Debug)]
+pub(crate) struct PrefetchTuner {
+    slots: Arc<Slots>,
+    stats: Vec<QueueStats>,
+}
+
+/// One queue.
+#[derive(Debug)]
+struct QueueStats {
+    queue: Arc<str>,
+    meter: Arc<SlotMeter>,
+    /// Where its bound is told; `None` where that is not changed.
+    bound: Option<watch::Sender<PrefetchBound>>,
+    last: SlotReading,
+    average: MovingAverage,
+    changed: Instant,
+}
+
+/// What was seen, the older the less it counts. In seconds and tasks.
+#[derive(Debug, Default)]
+struct MovingAverage {
+    passed: f64,
+    used: f64,
+    ended: f64,
+}
+
+impl PrefetchTuner {
+    pub(crate) fn new(slots: Arc<Slots>) -> Self {
+        Self { slots, stats: Vec::new() }
+    }
+
+    /// Watches a queue, and sets its bound if it may be `changed`; what measures its tasks, and what tells its bound.
+    pub(crate) fn watch(
+        &mut self,
+        queue: &Arc<str>,
+        prefetch: u16,
+        auto: bool,
+    ) -> (Arc<SlotMeter>, watch::Receiver<PrefetchBound>) {
+        let meter = Arc::new(SlotMeter::new());
+        meter.set_held(prefetch);
+        let (bound, told) = watch::channel(PrefetchBound { prefetch, keep: None });
+        self.stats.push(QueueStats {
+            queue: Arc::clone(queue),
+            meter: Arc::clone(&meter),
+            bound: auto.then_some(bound),
+            last: SlotReading::default(),
+            average: MovingAverage::default(),
+            changed: Instant::now(),
+        });
+        (meter, told)
+    }
+
+    /// Looks at the slots again and again, if there is a queue whose bound may change.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        if self.stats.iter().all(|stats| stats.bound.is_none()) {
+            return;
+        }
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last = looks.tick().await;
+        while let Some(now) = stop.run_until_cancelled(looks.tick()).await {
+            self.look(now.duration_since(last), now);
+            last = now;
+        }
+    }
+
+    fn look(&mut self, passed: Duration, now: Instant) {
+        for stats in &mut self.stats {
+            stats.look(passed);
+        }
+        let busy: f64 = self.stats.iter().map(|stats| stats.average.busy()).sum();
+        let queues = self.stats.iter().filter(|stats| stats.average.busy() >= IDLE).count();
+        let free = (self.slots.all() as f64 - busy).max(0.0);
+        for stats in &mut self.stats {
+            stats.tune(free, queues, self.slots.all(), now);
+        }
+    }
+}
+
+impl QueueStats {
+    fn look(&mut self, passed: Duration) {
+        let reading = self.meter.read();
+        let used = reading.used.saturating_sub(self.last.used);
+        let ended = reading.ended - self.last.ended;
+        self.last = reading;
+        self.average.add(passed, used, ended);
+    }
+
+    fn tune(&mut self, free: f64, queues: usize, concurrency: usize, now: Instant) {
+        let Some(bound) = &self.bound else { return };
+        if now.duration_since(self.changed) < MIN_INTERVAL {
+            return;
+        }
+        let current = bound.borrow().prefetch;
+        let observed = self.average.observed(free, queues);
+        let Some(PrefetchChange { prefetch, keep, reason }) = choose(&observed, concurrency, current) else { return };
+        self.changed = now;
+        self.meter.set_held(prefetch);
+        bound.send_replace(PrefetchBound { prefetch, keep });
+        let run_time = observed.run_time.unwrap_or_default();
+        PrefetchChanged { queue: &self.queue, from: current, to: prefetch, run_time, reason: reason.as_str() }.emit();
+    }
+}
+
+impl MovingAverage {
+    fn add(&mut self, passed: Duration, used: Duration, ended: u64) {
+        self.passed = self.passed * KEPT + passed.as_secs_f64();
+        self.used = self.used * KEPT + used.as_secs_f64();
+        self.ended = self.ended * KEPT + ended as f64;
+    }
+
+    /// How many slots were in use.
+    fn busy(&self) -> f64 {
+        if self.passed > 0.0 { self.used / self.passed } else { 0.0 }
+    }
+
+    fn observed(&self, free: f64, queues: usize) -> SlotsObserved {
+        // Where none has ended, the time so far is what is known.
+        let run_time = Duration::try_from_secs_f64(self.used / self.ended.max(1.0)).unwrap_or(Duration::MAX);
+        let run_time = (self.busy() >= IDLE).then_some(run_time);
+        SlotsObserved { run_time, ended: self.ended, busy: self.busy(), free, queues }
+    }
+}

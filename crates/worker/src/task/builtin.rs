@@ -1,0 +1,224 @@
+//! Celery's own tasks, which a queue that is shared with its clients may carry.
+//!
+//! Every worker knows them; no list shows them.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use celeriac_client::Request;
+use celeriac_protocol::signature::Kind;
+use celeriac_protocol::{Body, RetryPolicy, Signature, TaskOptions, Value};
+use celeriac_telemetry::clock;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use crate::task::context::TaskContext;
+use crate::task::definition::TaskDefinition;
+use crate::task::derived_id::derived_id;
+use crate::task::error::{TaskError, TaskResult};
+use crate::task::result::{JsonResult, read, write};
+
+/// How many rows a clean-up deletes in one statement.
+const SWEEP: u32 = 10_000;
+
+/// The task of this name, if it is one of Celery's own that are served.
+pub(crate) fn find(name: &str) -> Option<&'static TaskDefinition> {
+    static SERVED: LazyLock<[TaskDefinition; 7]> = LazyLock::new(|| {
+        let once = TaskOptions::default();
+        // These send messages, which may have to be done again: each has an id that is made of that of its sender.
+        let sending = TaskOptions {
+            retry: RetryPolicy::backoff(Duration::from_secs(1), Duration::from_secs(60)).times(10),
+            ..TaskOptions::default()
+        };
+        [
+            TaskDefinition::native("celery.ping", once.clone(), |_, _| async { write("pong") }.boxed()),
+            TaskDefinition::native("celery.backend_cleanup", once.clone(), |ctx, _| clean_up(ctx).boxed()),
+            TaskDefinition::native("celery.accumulate", once.clone(), |_, body| async { accumulate(body) }.boxed()),
+            TaskDefinition::native("celery.map", once.clone(), |ctx, body| each(ctx, body, ItemShape::Argument)),
+            TaskDefinition::native("celery.starmap", once, |ctx, body| each(ctx, body, ItemShape::ArgumentList)),
+            TaskDefinition::native("celery.chunks", sending.clone(), |ctx, body| chunks(ctx, body).boxed()),
+            TaskDefinition::native("celery.group", sending, |ctx, body| group(ctx, body).boxed()),
+        ]
+    });
+    // Whatever is not Celery's own is told so by its first letters.
+    if !name.starts_with("celery.") {
+        return None;
+    }
+    SERVED.iter().find(|task| task.name == name)
+}
+
+/// Why one of Celery's own tasks is not served.
+pub(crate) fn why_unserved(name: &str) -> Option<&'static str> {
+    match name {
+        "celery.chord" | "celery.chord_unlock" => Some("this version cannot count the parts of a chord"),
+        "celery.chain" => Some("a chain is no task, its steps are; Celery's workers refuse it too"),
+        _ => None,
+    }
+}
+
+/// Deletes the rows of tasks that ended longer ago than they are kept.
+async fn clean_up(ctx: TaskContext) -> JsonResult {
+    let keep = ctx.environment.keep;
+    if let Some(results) = ctx.environment.client.results()
+        && !keep.is_zero()
+        && let Ok(limit) = clock::now().checked_sub(keep)
+    {
+        while results.sweep(limit, SWEEP).await? >= u64::from(SWEEP) {}
+    }
+    write(&())
+}
+
+/// Its arguments as a list, or one of them.
+fn accumulate(mut body: Body) -> JsonResult {
+    match body.kwargs.swap_remove("index") {
+        None | Some(Value::Null) => write(&Value::List(body.args)),
+        Some(index) => {
+            let position = index.as_i64().and_then(|index| match usize::try_from(index) {
+                Ok(index) => Some(index),
+                // As Python counts: from the end.
+                Err(_) => body.args.len().checked_sub(usize::try_from(index.unsigned_abs()).ok()?),
+            });
+            let value = position.and_then(|position| body.args.get(position));
+            write(value.ok_or_else(|| TaskError::of_kind("IndexError", "list index out of range"))?)
+        }
+    }
+}
+
+/// The form of an item: one argument, or a list of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ItemShape {
+    Argument,
+    ArgumentList,
+}
+
+/// Calls a task with each item of a list, one after the other, and returns the list of results.
+fn each(ctx: TaskContext, body: Body, shape: ItemShape) -> BoxFuture<'static, JsonResult> {
+    async move {
+        let mut given = TaskArguments(body);
+        let (signature, items) = (given.task()?, given.list("it", 1)?);
+        let run = (ctx.environment.find_inline)(&signature.task).ok_or_else(|| {
+            TaskError::of_kind("NotRegistered", format!("no task is named `{}` here", signature.task))
+        })?;
+        let mut results = Vec::with_capacity(items.len().min(1_024));
+        for item in items {
+            let args = match (shape, item) {
+                (ItemShape::ArgumentList, Value::List(args)) => args,
+                (ItemShape::ArgumentList, other) => {
+                    return Err(TaskError::of_kind(
+                        "TypeError",
+                        format!("an item should be a list, got {}", other.kind()),
+                    ));
+                }
+                (ItemShape::Argument, item) => vec![item],
+            };
+            let body = Body { args, ..Body::default() };
+            let result = run(ctx.clone(), body).await?;
+            results.push(read(&result)?);
+        }
+        write(&Value::List(results))
+    }
+    .boxed()
+}
+
+/// Sends a list in parts, each to be run by a worker of its own.
+async fn chunks(ctx: TaskContext, body: Body) -> JsonResult {
+    let mut given = TaskArguments(body);
+    let (signature, items) = (given.task()?, given.list("it", 1)?);
+    let size = given.take("n", 2).as_i64().and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0);
+    let size = size.ok_or_else(|| TaskError::of_kind("ValueError", "n should be at least 1"))?;
+    let parts = items.chunks(size).map(|part| {
+        let mut starmap = Signature::new("celery.starmap");
+        starmap.kwargs.insert("task".to_owned(), signature.clone().into());
+        starmap.kwargs.insert("it".to_owned(), Value::List(part.to_vec()));
+        starmap
+    });
+    let parts = parts.collect();
+    send_group(&ctx, derived_id(ctx.id(), "group"), parts).await
+}
+
+/// Sends the members of a group that a client has left to a worker.
+async fn group(ctx: TaskContext, body: Body) -> JsonResult {
+    let mut given = TaskArguments(body);
+    let members = given.list("tasks", 0)?;
+    let id = given.take("group_id", 2).as_str().map_or_else(|| derived_id(ctx.id(), "group"), str::to_owned);
+    let partial = given.list("partial_args", 3)?;
+    let mut tasks = Vec::with_capacity(members.len());
+    for member in &members {
+        let member = Signature::read(member).map_err(|error| TaskError::of_kind("TypeError", error.to_string()))?;
+        if member.kind() != Kind::Task {
+            let message = format!("`{}` as a member of a group that a worker sends is not served", member.task);
+            return Err(TaskError::of_kind("NotImplementedError", message));
+        }
+        tasks.push(member.called_with(partial.clone()));
+    }
+    send_group(&ctx, id, tasks).await
+}
+
+/// Sends tasks as a group, and returns what Celery calls its result: the ids.
+async fn send_group(ctx: &TaskContext, group: String, tasks: Vec<Signature>) -> JsonResult {
+    let client = ctx.client();
+    let mut members = Vec::with_capacity(tasks.len());
+    for (index, task) in tasks.into_iter().enumerate() {
+        let mut request = Request::from_signature(task, client.topology()).map_err(TaskError::from_boxed)?;
+        let id = request.options.id.get_or_insert_with(|| derived_id(ctx.id(), &index.to_string())).clone();
+        request.options.relations.group = Some(group.clone());
+        request.options.relations.group_index = i64::try_from(index).ok();
+        client.submit_request(request).await.map_err(TaskError::from_boxed)?;
+        members.push(Value::List(vec![Value::List(vec![id.into(), Value::Null]), Value::Null]));
+    }
+    write(&Value::List(vec![Value::List(vec![group.into(), Value::Null]), Value::List(members)]))
+}
+
+/// The arguments of a task that takes them by name or by position.
+struct TaskArguments(Body);
+
+impl TaskArguments {
+    fn take(&mut self, name: &str, position: usize) -> Value {
+        let Body { args, kwargs, .. } = &mut self.0;
+        kwargs.swap_remove(name).or_else(|| args.get_mut(position).map(std::mem::take)).unwrap_or_default()
+    }
+
+    fn list(&mut self, name: &str, position: usize) -> TaskResult<Vec<Value>> {
+        match self.take(name, position) {
+            Value::List(items) => Ok(items),
+            Value::Null => Ok(Vec::new()),
+            other => Err(TaskError::of_kind("TypeError", format!("`{name}` should be a list, got {}", other.kind()))),
+        }
+    }
+
+    /// A task by its signature, or by its name.
+    fn task(&mut self) -> TaskResult<Signature> {
+        match self.take("task", 0) {
+            Value::Text(name) => Ok(Signature::new(name)),
+            value => Signature::read(&value).map_err(|error| TaskError::of_kind("TypeError", error.to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use celeriac_protocol::Map;
+
+    use super::*;
+
+    fn body(args: &[i64], index: Value) -> Body {
+        let kwargs: Map = [("index".to_owned(), index)].into_iter().collect();
+        Body { args: args.iter().copied().map(Value::Int).collect(), kwargs, embed: Value::Null }
+    }
+
+    #[test]
+    fn accumulate_counts_as_python_does() {
+        assert_eq!(accumulate(body(&[1, 2], Value::Null)).unwrap(), "[1,2]");
+        assert_eq!(accumulate(body(&[1, 2], Value::Int(0))).unwrap(), "1");
+        assert_eq!(accumulate(body(&[1, 2], Value::Int(-1))).unwrap(), "2");
+        assert_eq!(accumulate(body(&[1, 2], Value::Int(2))).unwrap_err().failure().kind, "IndexError");
+        assert_eq!(accumulate(body(&[1, 2], Value::Int(-3))).unwrap_err().failure().kind, "IndexError");
+    }
+
+    #[test]
+    fn a_name_is_one_of_celerys_own_or_is_not() {
+        assert!(find("celery.ping").is_some());
+        assert!(find("celery.chord_unlock").is_none() && why_unserved("celery.chord_unlock").is_some());
+        assert!(find("orders.charge").is_none() && why_unserved("orders.charge").is_none());
+    }
+}

@@ -1,0 +1,194 @@
+//! What a task is to a worker: a name and a way to run it.
+//!
+//! Generics stop here: behind a [`TaskDefinition`] every task looks the same.
+
+use std::fmt;
+use std::future::Future;
+
+use celeriac_protocol::{ArgumentError, Arguments, Body, Task, TaskOptions};
+use celeriac_results::PgConnection;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::task::context::TaskContext;
+use crate::task::error::{TaskError, TaskResult};
+use crate::task::hooks::{HookList, Hooks};
+use crate::task::result::{JsonResult, write};
+
+/// A task that runs on the runtime, beside many others.
+pub trait AsyncTask: Task {
+    /// Runs it.
+    fn run(ctx: TaskContext, args: Self::Args) -> impl Future<Output = TaskResult<Self::Output>> + Send;
+}
+
+/// A task that blocks, and so gets a thread of its own while it runs.
+pub trait BlockingTask: Task {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// Whatever the task says.
+    fn run(ctx: TaskContext, args: Self::Args) -> TaskResult<Self::Output>;
+}
+
+/// A task that works in a transaction of the worker's, which commits together with its outcome.
+pub trait TransactionalTask: Task {
+    /// Runs it.
+    fn run(
+        ctx: TaskContext,
+        transaction: &mut PgConnection,
+        args: Self::Args,
+    ) -> impl Future<Output = TaskResult<Self::Output>> + Send;
+}
+
+/// A task that a worker can be given; `#[task]` writes this.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a task",
+    label = "not a task",
+    note = "put `#[task]` on its function, and list it by the name of the function"
+)]
+pub trait Registered: Task {
+    /// How to run it.
+    fn definition() -> TaskDefinition;
+}
+
+/// What the function of a task may return: a `Result` whose error becomes a [`TaskError`].
+#[diagnostic::on_unimplemented(
+    message = "a task returns `TaskResult<T>` or `Result<T, E>` with an error",
+    label = "returns `{Self}`",
+    note = "write `-> TaskResult<{Self}>` and wrap the value in `Ok(…)`"
+)]
+pub trait TaskReturn {
+    /// The value of a success.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+
+    /// As a [`TaskResult`].
+    ///
+    /// # Errors
+    /// When the task failed.
+    fn into_task_result(self) -> TaskResult<Self::Output>;
+}
+
+impl<T, E> TaskReturn for Result<T, E>
+where
+    T: Serialize + DeserializeOwned + Send + 'static,
+    E: Into<TaskError>,
+{
+    type Output = T;
+    fn into_task_result(self) -> TaskResult<T> {
+        self.map_err(Into::into)
+    }
+}
+
+type AsyncRun = fn(TaskContext, Body) -> Result<BoxFuture<'static, JsonResult>, ArgumentError>;
+type NativeRun = fn(TaskContext, Body) -> BoxFuture<'static, JsonResult>;
+type TransactionalRun = fn(TaskContext, Body) -> Result<InTransaction, ArgumentError>;
+/// An attempt that only lacks its transaction.
+pub(crate) type InTransaction = Box<dyn for<'t> FnOnce(&'t mut PgConnection) -> BoxFuture<'t, JsonResult> + Send>;
+type BlockingRun = fn(TaskContext, Body) -> Result<Box<dyn FnOnce() -> JsonResult + Send>, ArgumentError>;
+
+#[derive(Clone, Copy)]
+pub(crate) enum Runner {
+    Async(AsyncRun),
+    Blocking(BlockingRun),
+    Transactional(TransactionalRun),
+    /// One of Celery's own tasks, which takes whatever it is given.
+    Native(NativeRun),
+}
+
+/// A task as a worker knows it.
+#[derive(Clone)]
+pub struct TaskDefinition {
+    /// Its name.
+    pub name: &'static str,
+    /// What was declared with it.
+    pub options: TaskOptions,
+    pub(crate) runner: Runner,
+    hooks: HookList,
+}
+
+impl TaskDefinition {
+    /// Defines an asynchronous task.
+    pub fn asynchronous<T: AsyncTask>() -> Self {
+        Self::new(T::NAME, T::options(), Runner::Async(run_async::<T>))
+    }
+
+    /// Defines a blocking task.
+    pub fn blocking<T: BlockingTask>() -> Self {
+        Self::new(T::NAME, T::options(), Runner::Blocking(run_blocking::<T>))
+    }
+
+    /// Defines a task that works in a transaction of the worker's.
+    pub fn transactional<T: TransactionalTask>() -> Self {
+        Self::new(T::NAME, T::options(), Runner::Transactional(run_transactional::<T>))
+    }
+
+    /// Defines one of Celery's own tasks.
+    pub(crate) fn native(name: &'static str, options: TaskOptions, run: NativeRun) -> Self {
+        Self::new(name, options, Runner::Native(run))
+    }
+
+    fn new(name: &'static str, options: TaskOptions, runner: Runner) -> Self {
+        Self { name, options, runner, hooks: HookList::default() }
+    }
+
+    /// The same task with these hooks, inside of those that it has.
+    #[must_use]
+    pub fn hooks(mut self, hooks: impl Hooks) -> Self {
+        self.hooks.add(hooks);
+        self
+    }
+
+    /// Its own hooks. `None` where there are none around it at all: Celery's own tasks are nobody's business.
+    pub(crate) fn own_hooks(&self) -> Option<&HookList> {
+        (!matches!(self.runner, Runner::Native(_))).then_some(&self.hooks)
+    }
+
+    /// Whether it gets a thread of its own.
+    pub fn is_blocking(&self) -> bool {
+        matches!(self.runner, Runner::Blocking(_))
+    }
+
+    /// Whether it works in a transaction of the worker's.
+    pub fn is_transactional(&self) -> bool {
+        matches!(self.runner, Runner::Transactional(_))
+    }
+
+    /// Whether an attempt can be ended from outside, as a hard time limit does.
+    pub fn can_be_ended(&self) -> bool {
+        match self.runner {
+            Runner::Async(_) | Runner::Native(_) | Runner::Transactional(_) => true,
+            Runner::Blocking(_) => false,
+        }
+    }
+}
+
+impl fmt::Debug for TaskDefinition {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("TaskDefinition")
+            .field("name", &self.name)
+            .field("options", &self.options)
+            .field("blocking", &self.is_blocking())
+            .finish()
+    }
+}
+
+fn run_async<T: AsyncTask>(ctx: TaskContext, body: Body) -> Result<BoxFuture<'static, JsonResult>, ArgumentError> {
+    let args = T::Args::bind(T::parameters(), body.args, body.kwargs)?;
+    Ok(async move { write(&T::run(ctx, args).await?) }.boxed())
+}
+
+fn run_blocking<T: BlockingTask>(
+    ctx: TaskContext,
+    body: Body,
+) -> Result<Box<dyn FnOnce() -> JsonResult + Send>, ArgumentError> {
+    let args = T::Args::bind(T::parameters(), body.args, body.kwargs)?;
+    Ok(Box::new(move || write(&T::run(ctx, args)?)))
+}
+
+fn run_transactional<T: TransactionalTask>(ctx: TaskContext, body: Body) -> Result<InTransaction, ArgumentError> {
+    let args = T::Args::bind(T::parameters(), body.args, body.kwargs)?;
+    Ok(Box::new(move |transaction| async move { write(&T::run(ctx, transaction, args).await?) }.boxed()))
+}

@@ -1,0 +1,207 @@
+//! The errors of tasks, and what they ask for.
+
+use std::any::Any;
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use celeriac_protocol::Failure;
+use celeriac_protocol::retry::kind_of_type;
+use jiff::Timestamp;
+
+/// What a task returns: a value, or an error that may steer what follows.
+pub type TaskResult<T> = Result<T, TaskError>;
+
+/// The error of a task.
+///
+/// `?` makes one of any error; the task's retry policy then decides. The constructors here steer instead.
+pub struct TaskError {
+    pub(crate) action: ErrorAction,
+    pub(crate) failure: Failure,
+}
+
+/// What an error asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ErrorAction {
+    /// Whatever the task's retry policy says.
+    Policy,
+    /// Another attempt after this wait, within `max_retries`.
+    RetryIn(Duration),
+    /// Another attempt at this time, within `max_retries`.
+    RetryAt(Timestamp),
+    /// Whatever the task's retry policy says, but after this wait.
+    RetryAfter(Duration),
+    /// No further attempt.
+    Fatal,
+    /// No further attempt, and the message goes to the dead-letter queue.
+    Reject,
+    /// The task ends without an outcome worth keeping.
+    Ignore,
+}
+
+impl ErrorAction {
+    /// The wait that it asks for; what is past is due.
+    pub(crate) fn wait(self, now: Timestamp) -> Option<Duration> {
+        match self {
+            Self::RetryIn(wait) | Self::RetryAfter(wait) => Some(wait),
+            Self::RetryAt(time) => Some(Duration::try_from(time.duration_since(now)).unwrap_or_default()),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a wish for another attempt, and no error.
+    pub(crate) fn asks_for_retry(self) -> bool {
+        matches!(self, Self::RetryIn(_) | Self::RetryAt(_))
+    }
+}
+
+impl TaskError {
+    /// An error without a type of its own; the retry policy decides.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { action: ErrorAction::Policy, failure: Failure::new("TaskError", message) }
+    }
+
+    /// An error of this kind; the retry policy decides. A name of one of Python's own exceptions, such as `ValueError`, is
+    /// raised as that exception by Python's callers.
+    pub fn of_kind(kind: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { action: ErrorAction::Policy, failure: Failure::new(kind, message) }
+    }
+
+    /// The same error, which no policy tries again.
+    #[must_use]
+    pub fn permanent(self) -> Self {
+        Self { action: ErrorAction::Fatal, ..self }
+    }
+
+    /// The same error, of this Python module: callers that have imported it see its own exception.
+    #[must_use]
+    pub fn of_module(mut self, module: impl Into<String>) -> Self {
+        self.failure.module = Some(module.into());
+        self
+    }
+
+    /// An error of any kind, such as `anyhow::Error` or a boxed one, that `?` alone cannot take.
+    pub fn from_boxed(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let error = error.into();
+        Self { action: ErrorAction::Policy, failure: describe("Error", error.as_ref()) }
+    }
+
+    /// Tries again after a wait, as long as `max_retries` allows.
+    pub fn retry_in(wait: Duration, reason: impl Into<String>) -> Self {
+        Self { action: ErrorAction::RetryIn(wait), failure: Failure::new("Retry", reason) }
+    }
+
+    /// Tries again at a time, as long as `max_retries` allows; at once when it is past.
+    pub fn retry_at(time: Timestamp, reason: impl Into<String>) -> Self {
+        Self { action: ErrorAction::RetryAt(time), failure: Failure::new("Retry", reason) }
+    }
+
+    /// The same error, with a wait that somebody who knows better has asked for, such as a server by `Retry-After`.
+    ///
+    /// Whether it is tried again is left to the retry policy, and so is how often; the wait is this one.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        let action =
+            if self.action.asks_for_retry() { ErrorAction::RetryIn(wait) } else { ErrorAction::RetryAfter(wait) };
+        Self { action, ..self }
+    }
+
+    /// Fails for good, whatever the retry policy says.
+    pub fn fatal(message: impl Into<String>) -> Self {
+        Self { action: ErrorAction::Fatal, failure: Failure::new("Fatal", message) }
+    }
+
+    /// Fails for good and puts the message on the dead-letter queue, from where it can be replayed.
+    pub fn reject(reason: impl Into<String>) -> Self {
+        Self { action: ErrorAction::Reject, failure: Failure::new("Reject", reason) }
+    }
+
+    /// Ends the task without an outcome worth keeping.
+    pub fn ignore() -> Self {
+        Self { action: ErrorAction::Ignore, failure: Failure::new("Ignore", "") }
+    }
+
+    /// The error of a task that panicked.
+    pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Self {
+        let message = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "the task panicked".to_owned());
+        Self { action: ErrorAction::Policy, failure: Failure::new("Panic", message) }
+    }
+
+    /// The error's kind, message and causes.
+    pub fn failure(&self) -> &Failure {
+        &self.failure
+    }
+}
+
+impl<E: StdError + Send + Sync + 'static> From<E> for TaskError {
+    fn from(error: E) -> Self {
+        Self { action: ErrorAction::Policy, failure: describe(&kind_of_type(std::any::type_name::<E>()), &error) }
+    }
+}
+
+impl fmt::Debug for TaskError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("TaskError").field("action", &self.action).field("failure", &self.failure).finish()
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.failure.fmt(formatter)
+    }
+}
+
+fn describe(kind: &str, error: &dyn StdError) -> Failure {
+    let mut causes = Vec::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        causes.push(format!("caused by: {error}"));
+        cause = error.source();
+    }
+    let trace = if causes.is_empty() { None } else { Some(causes.join("\n")) };
+    Failure { trace, ..Failure::new(kind, error.to_string()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("card declined")]
+    struct Declined(#[source] fmt::Error);
+
+    #[test]
+    fn an_error_keeps_its_type_message_and_causes() {
+        let failed: TaskResult<()> = (|| Err(Declined(fmt::Error))?)();
+        let failure = failed.unwrap_err().failure;
+        assert_eq!((failure.kind.as_str(), failure.message.as_str()), ("Declined", "card declined"));
+        assert!(failure.trace.unwrap().starts_with("caused by: an error occurred"));
+    }
+
+    #[test]
+    fn a_hint_keeps_what_the_error_is() {
+        let error = TaskError::from(Declined(fmt::Error)).retry_after(Duration::from_secs(9));
+        assert_eq!(error.action, ErrorAction::RetryAfter(Duration::from_secs(9)));
+        assert_eq!((error.failure.kind.as_str(), error.failure.trace.is_some()), ("Declined", true));
+        let wish = TaskError::retry_in(Duration::ZERO, "busy").retry_after(Duration::from_secs(9));
+        assert_eq!(wish.action, ErrorAction::RetryIn(Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn a_time_that_is_past_is_no_wait() {
+        let now = Timestamp::UNIX_EPOCH;
+        let later = now.checked_add(Duration::from_millis(1_500)).unwrap();
+        assert_eq!(ErrorAction::RetryAt(later).wait(now), Some(Duration::from_millis(1_500)));
+        assert_eq!(ErrorAction::RetryAt(now).wait(later), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn an_error_of_a_kind_can_be_final_and_of_a_module() {
+        let error = TaskError::of_kind("Declined", "no").of_module("shop.errors").permanent();
+        assert_eq!((error.action, error.failure.module.as_deref()), (ErrorAction::Fatal, Some("shop.errors")));
+    }
+}

@@ -1,0 +1,99 @@
+//! Which tasks a worker knows.
+
+use std::collections::BTreeMap;
+
+use celeriac_client::TaskOverrides;
+use celeriac_config::slip_of;
+use celeriac_protocol::task::AckMode;
+
+use crate::error::{Error, Result};
+use crate::options::WorkerOptions;
+use crate::task::builtin;
+use crate::task::definition::TaskDefinition;
+use crate::task::time_limits::{self, LimitConflict, LimitSource};
+
+/// The tasks of a program, by name.
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    tasks: BTreeMap<&'static str, TaskDefinition>,
+}
+
+impl Registry {
+    /// A registry of these tasks.
+    ///
+    /// # Errors
+    /// When two of them have the same name.
+    pub fn new(tasks: impl IntoIterator<Item = TaskDefinition>) -> Result<Self> {
+        let mut registry = Self::default();
+        for task in tasks {
+            let name = task.name;
+            if registry.tasks.insert(name, task).is_some() {
+                return Err(Error::DuplicateTask { name });
+            }
+        }
+        Ok(registry)
+    }
+
+    /// The same tasks with the options in force: the configuration's word counts before what is declared, and the
+    /// worker's limits hold for those of which nothing is said.
+    ///
+    /// # Errors
+    /// With what cannot be kept, each with the key that says it, or none where the program does.
+    pub fn in_force(
+        mut self,
+        overrides: &TaskOverrides,
+        worker: &WorkerOptions,
+    ) -> Result<Self, Vec<(Option<String>, String)>> {
+        let mut problems = Vec::new();
+        for task in self.tasks.values_mut() {
+            task.options = overrides.apply(task.name, task.options.clone());
+            if let Some(LimitConflict { by, key, why }) =
+                time_limits::conflict(&task.options, task.can_be_ended(), worker)
+            {
+                let key = match by {
+                    LimitSource::Task => overrides.key_of(task.name, key),
+                    LimitSource::Worker => Some(format!("worker.{key}")),
+                };
+                problems.push((key, format!("task `{}`: {why}", task.name)));
+            }
+            if task.is_transactional() && task.options.acks == AckMode::Early {
+                let why = "it works in a transaction, which is in vain where its message is acknowledged early";
+                problems.push((overrides.key_of(task.name, "acks"), format!("task `{}`: {why}", task.name)));
+            }
+            time_limits::complete(&mut task.options, worker);
+        }
+        if problems.is_empty() { Ok(self) } else { Err(problems) }
+    }
+
+    /// The task of this name; also one of Celery's own, which a program may replace.
+    pub fn get(&self, name: &str) -> Option<&TaskDefinition> {
+        self.tasks.get(name).or_else(|| builtin::find(name))
+    }
+
+    /// What is wrong with a name that is almost that of one of these tasks. One that is like none of them is a task of
+    /// another program.
+    pub fn misspelt(&self, name: &str) -> Option<Error> {
+        let meant = slip_of(name, self.tasks.keys().copied()).filter(|_| self.get(name).is_none())?;
+        Some(Error::UnknownTask { name: name.to_owned(), nearest: Some(meant.to_owned()) })
+    }
+
+    /// The first task that works in a transaction, which only Postgres has.
+    pub fn first_transactional(&self) -> Option<&'static str> {
+        self.iter().find(|task| task.is_transactional()).map(|task| task.name)
+    }
+
+    /// All tasks, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &TaskDefinition> {
+        self.tasks.values()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// The name most like `name`, for messages to people.
+    pub(crate) fn nearest(&self, name: &str) -> Option<&str> {
+        celeriac_config::nearest(name, self.tasks.keys().copied())
+    }
+}

@@ -1,0 +1,24 @@
+//! The result of a task as JSON text, as it is stored and sent.
+
+use celeriac_protocol::{Codec, DecodeLimits, Value};
+use serde::Serialize;
+
+use crate::task::error::{TaskError, TaskResult};
+
+/// A success's value as JSON text, or the error.
+pub(crate) type JsonResult = TaskResult<String>;
+
+/// A result as JSON text, by the rules of the wire: what it holds beyond plain JSON is kept.
+pub(crate) fn write<T: Serialize + ?Sized>(value: &T) -> JsonResult {
+    let written = Codec::Json.encode(value).map_err(|error| error.to_string());
+    let text = written.and_then(|bytes| String::from_utf8(bytes).map_err(|error| error.to_string()));
+    text.map_err(|reason| TaskError::fatal(format!("the result {reason}")))
+}
+
+/// The value that [`write`] has written.
+pub(crate) fn read(result: &str) -> TaskResult<Value> {
+    let limits = DecodeLimits { size: usize::MAX, ..DecodeLimits::default() };
+    Codec::Json
+        .decode_value(result.as_bytes(), &limits)
+        .map_err(|error| TaskError::fatal(format!("the result cannot be read back: {error}")))
+}
