@@ -1,7 +1,8 @@
 //! RabbitMQ's own view, over its HTTP API.
 
-use celeriac_broker::management::Management;
-use celeriac_broker::{BrokerOptions, connect, management};
+use celeriac_admin::management;
+use celeriac_admin::management::Management;
+use celeriac_broker::{BrokerOptions, connect};
 use celeriac_config::Secret;
 use celeriac_servers::MANAGEMENT_URL;
 use celeriac_tests::Bed;
@@ -75,7 +76,7 @@ async fn a_user_without_rights_is_told_so() {
     let url = options.management.as_ref().unwrap().expose().replace("guest:guest@", "guest:wrong@");
     let refused = BrokerOptions { management: Some(url.into()), ..options };
     let error = management(&refused).unwrap().overview().await.unwrap_err();
-    assert!(matches!(error, celeriac_broker::Error::Denied { .. }), "{error:?}");
+    assert!(matches!(error, celeriac_admin::Error::Denied { .. }), "{error:?}");
     bed.clear().await;
 }
 

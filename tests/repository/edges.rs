@@ -3,13 +3,14 @@
 use crate::files::{files, root};
 
 /// A crate may use only crates above it; client, worker and command line are the first to use several.
-const ORDER: [&str; 12] = [
+const ORDER: [&str; 13] = [
     "units",
     "protocol",
     "config",
     "telemetry",
     "topology",
     "broker",
+    "admin",
     "results",
     "client",
     "worker",
@@ -39,6 +40,7 @@ fn foreign_types_stay_with_their_owners() {
         ("lapin", "broker"),
         ("deadpool", "broker"),
         ("rustls", "broker"),
+        ("reqwest", "admin"),
         ("sqlx", "results"),
         ("opentelemetry", "telemetry"),
         ("clap", "cli"),

@@ -7,7 +7,7 @@
 //! - `consume`, `subscription`: deliveries out, verdicts in, through lost connections;
 //! - `arguments`, `declare`, `proof`, `verify`: what has to exist is made or adopted, or its difference is told;
 //! - `depth`: a look at a queue; `browse`: a look through it; `migration`: a queue is moved to another;
-//! - `inspect`, `remarks`: what differs, with nothing made.
+//! - `inspect`: what differs, with nothing made.
 //!
 //! Nothing of the client library's own recovery is used: what is published again, subscribed again and given up is decided
 //! here.
@@ -29,7 +29,6 @@ mod line;
 mod migration;
 mod proof;
 mod publish;
-mod remarks;
 mod slot;
 mod subscription;
 mod tls;
@@ -37,11 +36,12 @@ mod told;
 mod url;
 mod verify;
 
-pub use migration::{Migration, Removal};
+pub use inspect::Inspection;
+pub use migration::QueueDeletion;
+pub use url::{NodeAddress, nodes};
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use celeriac_telemetry::Event;
@@ -58,17 +58,16 @@ use self::connection::{ANSWER, Connections, Purpose, Surroundings};
 use self::convert::short;
 use self::declare::Declarer;
 use self::health::Board;
-pub(crate) use self::inspect::Inspection;
 use self::proof::Assumed;
 use self::publish::Publisher;
 use self::subscription::Owner;
 use self::tls::Tls;
-pub(crate) use self::url::Node;
+use self::url::Node;
 use crate::broker::{Broker, Consumer, Depth, Health, Outgoing, Subscription};
 use crate::browse::Browser;
 use crate::error::{Error, Result};
-use crate::management::{Management, management};
 use crate::options::BrokerOptions;
+use crate::startup::StartupChecks;
 
 /// How long the tasks of a broker may take to end.
 const WIND_UP: Duration = Duration::from_secs(10);
@@ -84,11 +83,7 @@ pub struct AmqpBroker {
     publisher: Publisher,
     declarer: Declarer,
     ladder: Ladder,
-    /// Where policies can be seen, if there are to be any.
-    management: Option<Management>,
-    policies: bool,
-    /// Whether it was told what this version does not heed.
-    version_told: AtomicBool,
+    checks: Option<Arc<dyn StartupChecks>>,
     /// How long a sender waits.
     patience: Duration,
 }
@@ -115,9 +110,7 @@ impl AmqpBroker {
             publisher: Publisher::new(Arc::clone(&publishing), options),
             declarer: Declarer::new(Arc::clone(&consuming), options),
             ladder: Ladder::new(&options.delay_prefix),
-            management: management(options),
-            policies: options.policies,
-            version_told: AtomicBool::new(false),
+            checks: None,
             patience: options.publish_timeout,
             around,
             publishing,
@@ -125,24 +118,28 @@ impl AmqpBroker {
         })
     }
 
+    /// The same broker, which is looked at with these checks once everything is declared.
+    #[must_use]
+    pub fn with_checks(mut self, checks: Option<Arc<dyn StartupChecks>>) -> Self {
+        self.checks = checks;
+        self
+    }
+
     /// What differs of these parts, as far as AMQP shows it. Nothing is made.
-    pub(crate) async fn inspect(&self, parts: &[Part]) -> Result<Inspection> {
+    ///
+    /// # Errors
+    /// When the broker cannot be asked.
+    pub async fn inspect(&self, parts: &[Part]) -> Result<Inspection> {
         self.declarer.inspect(parts).await
     }
 
     /// Makes these parts exist.
-    pub(crate) async fn make(&self, parts: &[Part]) -> Result<()> {
+    ///
+    /// # Errors
+    /// When one of them cannot be declared.
+    pub async fn make(&self, parts: &[Part]) -> Result<()> {
         arguments::check(parts)?;
         self.declarer.make(parts).await.map(drop)
-    }
-
-    async fn tell_what_is_not_as_it_should_be(&self, management: &Management, topology: &Topology) {
-        if self.policies {
-            remarks::policies(management, topology, &self.ladder).await;
-        }
-        if topology.depends_on_version() && !self.version_told.swap(true, Ordering::Relaxed) {
-            remarks::version(management, topology).await;
-        }
     }
 
     /// A channel for looks and small changes, within the publish timeout.
@@ -214,8 +211,8 @@ impl Broker for AmqpBroker {
             for assumed in self.declarer.declare(topology).await? {
                 self.prove(assumed).await?;
             }
-            if let Some(management) = &self.management {
-                self.tell_what_is_not_as_it_should_be(management, topology).await;
+            if let Some(checks) = &self.checks {
+                checks.check(topology).await;
             }
             Ok(())
         })

@@ -140,17 +140,6 @@ pub enum Error {
         /// What the broker said.
         reason: String,
     },
-    /// The management API cannot be used.
-    #[error("cannot {doing} over the management API at {url}")]
-    Management {
-        /// What was being done.
-        doing: String,
-        /// The API, without password.
-        url: String,
-        /// What went wrong.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
     /// The broker was closed by this program.
     #[error("the connection to the broker was closed by this program")]
     Closed,
@@ -182,7 +171,6 @@ impl Error {
                 | Self::Unreachable { .. }
                 | Self::Unconfirmed { .. }
                 | Self::Refused { .. }
-                | Self::Management { .. }
                 | Self::LookLost { .. }
                 | Self::Amqp { .. }
         )
@@ -225,9 +213,6 @@ impl Error {
             ),
             Self::LookLost { .. } => Some("do it again: what was not removed is back on the queue"),
             Self::Unsupported { .. } => Some("leave that option out, or use a queue of another type or a newer broker"),
-            Self::Management { .. } => {
-                Some("is the management plugin on, is broker.management right, and has its user the tag `management`?")
-            }
             Self::Closed | Self::Invalid { .. } | Self::Amqp { .. } => None,
         }
     }

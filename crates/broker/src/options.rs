@@ -7,9 +7,11 @@ use std::time::Duration;
 use celeriac_config::{ByteSize, Secret, duration, text};
 use celeriac_topology::{Keeping, Ladder, QueueKind, delay::PREFIX};
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use crate::broker::Broker;
 use crate::error::{Error, Result};
+use crate::startup::StartupChecks;
 
 /// How to reach the broker, and how to treat it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -106,7 +108,7 @@ impl BrokerOptions {
             problems.extend(self.problems_of_tls());
         }
         if let Some(url) = &self.management
-            && let Err(reason) = crate::management::check(url)
+            && let Err(reason) = check_management(url)
         {
             problems.push(("management".to_owned(), reason));
         }
@@ -138,6 +140,15 @@ impl BrokerOptions {
     }
 }
 
+/// Whether this can be the URL of a management API.
+fn check_management(url: &Secret) -> Result<(), String> {
+    let url = url.expose();
+    if !url.starts_with("http://") {
+        return Err("should begin with http://; TLS is not spoken here".to_owned());
+    }
+    Url::parse(url).map(drop).map_err(|reason| format!("is no URL: {reason}"))
+}
+
 /// The broker that the options name. `name` is what the broker's lists show of this program.
 ///
 /// Does not connect yet: connections are made where they are needed.
@@ -145,13 +156,25 @@ impl BrokerOptions {
 /// # Errors
 /// When the options do not make sense.
 pub fn connect(options: &BrokerOptions, name: &str) -> Result<Arc<dyn Broker>> {
+    connect_with_checks(options, name, None)
+}
+
+/// The same, looked at with these checks once everything is declared.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_with_checks(
+    options: &BrokerOptions,
+    name: &str,
+    checks: Option<Arc<dyn StartupChecks>>,
+) -> Result<Arc<dyn Broker>> {
     if let Some((key, reason)) = options.validate().into_iter().next() {
         return Err(Error::Invalid { key: format!("broker.{key}"), reason });
     }
     if options.is_in_process() {
         return Ok(Arc::new(crate::memory::MemoryBroker::new(options)));
     }
-    Ok(Arc::new(crate::amqp::AmqpBroker::new(options, name)?))
+    Ok(Arc::new(crate::amqp::AmqpBroker::new(options, name)?.with_checks(checks)))
 }
 
 #[cfg(test)]
@@ -171,6 +194,17 @@ mod tests {
         assert_eq!(keys, ["url", "confirm_window", "publish_timeout"]);
         assert!(!problems[0].1.contains("secret"), "{}", problems[0].1);
         assert_eq!(BrokerOptions::default().validate(), []);
+    }
+
+    #[test]
+    fn a_management_url_of_another_kind_is_refused_without_its_password() {
+        for (url, reason) in [
+            ("https://u:secret@host", "should begin with http://; TLS is not spoken here"),
+            ("host:15672", "should begin with http://; TLS is not spoken here"),
+            ("http://u:secret@host:port", "is no URL: invalid port number"),
+        ] {
+            assert_eq!(check_management(&Secret::new(url)), Err(reason.to_owned()));
+        }
     }
 
     #[test]

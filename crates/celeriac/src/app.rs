@@ -112,7 +112,12 @@ impl Celeriac {
     fn open_broker(&self) -> celeriac_broker::Result<Arc<dyn Broker>> {
         let settings = self.settings();
         let name = settings.worker.name.as_deref().unwrap_or(&settings.telemetry.service);
-        celeriac_broker::connect(&settings.broker, name)
+        #[cfg(feature = "cli")]
+        let checks = celeriac_admin::startup_checks(&settings.broker);
+        // Who leaves the command line out leaves the operator's tools out too, and their HTTP client.
+        #[cfg(not(feature = "cli"))]
+        let checks = None;
+        celeriac_broker::connect_with_checks(&settings.broker, name, checks)
     }
 
     /// A worker that shares the client's connections to the database, and its broker.

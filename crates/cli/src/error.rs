@@ -1,5 +1,6 @@
 //! Why a verb did not do what it should, and the exit code that says so.
 
+use celeriac_admin::Error as AdminError;
 use celeriac_broker::Error as BrokerError;
 use celeriac_config::Problems;
 use celeriac_results::Error as ResultsError;
@@ -17,6 +18,9 @@ pub enum Error {
     /// The broker.
     #[error("cannot use the broker")]
     Broker(#[source] BrokerError),
+    /// The broker, looked at from outside.
+    #[error("cannot use the broker")]
+    Admin(#[source] AdminError),
     /// The store of results.
     #[error("cannot use the store of results")]
     Results(#[source] ResultsError),
@@ -51,6 +55,7 @@ impl Error {
         match self {
             Self::Config(_) | Self::InProcess | Self::Telemetry(_) => exit::CONFIG,
             Self::Broker(error) => broker_code(error),
+            Self::Admin(error) => admin_code(error),
             Self::Results(error) => results_code(error),
             Self::Client(error) => client_code(error),
             Self::Worker(celeriac_worker::Error::Broker(error)) => broker_code(error),
@@ -64,6 +69,7 @@ impl Error {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Broker(error) => error.help(),
+            Self::Admin(error) => error.help(),
             Self::Results(error) => error.help(),
             Self::Client(error) => error.help(),
             Self::Worker(error) => error.help(),
@@ -87,6 +93,16 @@ fn broker_code(error: &BrokerError) -> u8 {
         BrokerError::Unroutable { .. } | BrokerError::NoSuchExchange { .. } | BrokerError::TooLarge { .. } => {
             exit::DATA
         }
+        error if error.is_retryable() => exit::UNAVAILABLE,
+        _ => exit::INTERNAL,
+    }
+}
+
+fn admin_code(error: &AdminError) -> u8 {
+    match error {
+        AdminError::Broker(error) => broker_code(error),
+        AdminError::Denied { .. } => exit::DENIED,
+        AdminError::Invalid { .. } => exit::CONFIG,
         error if error.is_retryable() => exit::UNAVAILABLE,
         _ => exit::INTERNAL,
     }

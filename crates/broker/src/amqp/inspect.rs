@@ -14,10 +14,11 @@ use crate::error::Result;
 
 /// What was found.
 #[derive(Debug, Default)]
-pub(crate) struct Inspection {
-    pub(crate) differences: Vec<Difference>,
+pub struct Inspection {
+    /// Each difference.
+    pub differences: Vec<Difference>,
     /// What could not be looked into, and why.
-    pub(crate) unseen: Vec<String>,
+    pub unseen: Vec<String>,
 }
 
 /// What a declaration of something that exists shows.

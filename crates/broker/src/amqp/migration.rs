@@ -27,7 +27,6 @@ use super::depth::{depth, is_soft};
 use super::publish::amqp;
 use crate::broker::{Broker, Depth};
 use crate::error::{Error, Result};
-use crate::options::BrokerOptions;
 
 /// How many messages are on their way at the same time.
 const WINDOW: u16 = 512;
@@ -40,7 +39,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// What became of the queue that was moved from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Removal {
+pub enum QueueDeletion {
     /// It is gone.
     Deleted,
     /// Somebody consumes it still.
@@ -55,45 +54,18 @@ pub enum Removal {
     },
 }
 
-/// Moves messages from one queue to another.
-#[derive(Debug)]
-pub struct Migration {
-    broker: AmqpBroker,
-}
-
-impl Migration {
-    /// A migration on this broker. `name` is what the broker's list of connections shows.
-    ///
-    /// # Errors
-    /// When the URL is not that of a RabbitMQ, or cannot be understood.
-    pub fn new(options: &BrokerOptions, name: &str) -> Result<Self> {
-        if options.url.expose().starts_with("memory://") {
-            let reason = "memory:// is a broker inside this process, with nothing to migrate".to_owned();
-            return Err(Error::Invalid { key: "broker.url".to_owned(), reason });
-        }
-        Ok(Self { broker: AmqpBroker::new(options, name)? })
-    }
-
-    /// How it stands with a queue. `None` when there is no such queue.
-    ///
-    /// # Errors
-    /// When the broker does not answer.
-    pub async fn depth(&self, queue: &str) -> Result<Option<Depth>> {
-        self.broker.depth(queue).await
-    }
-
-    /// Makes the new queue, and sends to it what came to the old one through exchanges: by the bindings of the new one,
-    /// and what is delayed to the old one by its name.
+impl AmqpBroker {
+    /// Sends to the new queue what came to the old one through exchanges: by the bindings of the new one, and what is
+    /// delayed to the old one by its name.
     ///
     /// A message that is published in the moment when both are bound is on both.
     ///
     /// # Errors
-    /// When something cannot be declared.
+    /// When something cannot be bound.
     pub async fn redirect(&self, topology: &Topology, from: &str, to: &str) -> Result<()> {
-        self.broker.declare(topology).await?;
         let channel = self.channel().await?;
-        let parts = topology.parts(self.broker.ladder(), Keeping::Arguments);
-        let delivery = self.broker.ladder().delivery_exchange();
+        let parts = topology.parts(self.ladder(), Keeping::Arguments);
+        let delivery = self.ladder().delivery_exchange();
         let bindings = parts.iter().filter_map(|part| match part {
             Part::Binding(binding) if binding.destination == Place::Queue(to.to_owned()) => Some(binding),
             _ => None,
@@ -107,7 +79,7 @@ impl Migration {
     ///
     /// # Errors
     /// When the connection is lost, or the other queue takes no more: what was not moved is where it was.
-    pub async fn drain(&self, from: &str, to: &str, mut progress: impl FnMut(u64)) -> Result<u64> {
+    pub async fn move_messages(&self, from: &str, to: &str, mut progress: impl FnMut(u64)) -> Result<u64> {
         let (consuming, publishing) = (self.channel().await?, self.channel().await?);
         let moved = Mover { consuming: &consuming, publishing: &publishing, from, to };
         let moved = moved.run(&mut progress).await;
@@ -123,26 +95,26 @@ impl Migration {
     ///
     /// # Errors
     /// When the broker does not answer, or refuses.
-    pub async fn delete(&self, queue: &str) -> Result<Removal> {
+    pub async fn delete_unused(&self, queue: &str) -> Result<QueueDeletion> {
         let channel = self.channel().await?;
-        let Some(Depth { ready, consumers }) = depth(&channel, queue).await? else { return Ok(Removal::Deleted) };
+        let Some(Depth { ready, consumers }) = depth(&channel, queue).await? else { return Ok(QueueDeletion::Deleted) };
         if consumers > 0 {
-            return Ok(Removal::InUse { consumers });
+            return Ok(QueueDeletion::InUse { consumers });
         }
         if ready > 0 {
-            return Ok(Removal::NotEmpty { ready });
+            return Ok(QueueDeletion::NotEmpty { ready });
         }
         let guarded = QueueDeleteOptions { if_unused: true, if_empty: true, ..QueueDeleteOptions::default() };
         let (channel, error) = match answered(channel.queue_delete(queue.into(), guarded)).await? {
-            Ok(_) => return Ok(Removal::Deleted),
+            Ok(_) => return Ok(QueueDeletion::Deleted),
             Err(error) => (self.channel().await?, error),
         };
         let deleting = || format!("deleting queue `{queue}`");
         if refused_in_use(&error) {
             let depth = depth(&channel, queue).await?.unwrap_or(Depth { ready: 0, consumers: 0 });
             return Ok(match depth {
-                Depth { consumers: 0, ready } => Removal::NotEmpty { ready },
-                Depth { consumers, .. } => Removal::InUse { consumers },
+                Depth { consumers: 0, ready } => QueueDeletion::NotEmpty { ready },
+                Depth { consumers, .. } => QueueDeletion::InUse { consumers },
             });
         }
         if !not_implemented(&error) {
@@ -150,16 +122,7 @@ impl Migration {
         }
         let deleted = answered(channel.queue_delete(queue.into(), QueueDeleteOptions::default())).await?;
         deleted.map_err(|error| amqp(&deleting(), error))?;
-        Ok(Removal::Deleted)
-    }
-
-    /// Ends the connections.
-    pub async fn close(&self) {
-        self.broker.close().await;
-    }
-
-    async fn channel(&self) -> Result<Channel> {
-        self.broker.channel().await
+        Ok(QueueDeletion::Deleted)
     }
 }
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use celeriac_config::Secret;
 use lapin::uri::{AMQPScheme, AMQPUri};
-use reqwest::Url;
 
 use super::connection::Purpose;
 use crate::error::{Error, Result};
@@ -17,6 +16,29 @@ const CONSUME_FRAME: u32 = 32 << 10;
 
 /// All headers and properties of a published message together have at most this many bytes.
 pub(super) const LARGEST_HEADERS: usize = PUBLISH_FRAME as usize - (4 << 10);
+
+/// The address of a node, for those who reach it otherwise than over AMQP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeAddress {
+    /// Its host.
+    pub host: String,
+    /// The virtual host.
+    pub vhost: String,
+    /// The user.
+    pub username: String,
+    /// The user's password.
+    pub password: Secret,
+    /// Whether connections to it are secured.
+    pub tls: bool,
+}
+
+/// The addresses of the nodes that `broker.url` names.
+///
+/// # Errors
+/// When one of them cannot be understood.
+pub fn nodes(options: &BrokerOptions) -> Result<Vec<NodeAddress>> {
+    Ok(Node::all(options)?.iter().map(Node::address).collect())
+}
 
 /// One node.
 #[derive(Clone)]
@@ -46,21 +68,15 @@ impl Node {
         Ok(Self { uri, shown })
     }
 
-    /// The virtual host.
-    pub(crate) fn vhost(&self) -> &str {
-        &self.uri.vhost
-    }
-
-    /// Where its management API usually is. `None` with TLS, which the client of that API does not speak: the password
-    /// would go in the clear.
-    pub(crate) fn management(&self) -> Option<Url> {
-        let plain = matches!(self.uri.scheme, AMQPScheme::AMQP);
-        let mut url = Url::parse("http://localhost:15672").ok().filter(|_| plain)?;
-        let AMQPUri { authority, .. } = &self.uri;
-        url.set_host(Some(&authority.host)).ok()?;
-        url.set_username(&authority.userinfo.username).ok()?;
-        url.set_password(Some(&authority.userinfo.password)).ok()?;
-        Some(url)
+    fn address(&self) -> NodeAddress {
+        let AMQPUri { authority, vhost, .. } = &self.uri;
+        NodeAddress {
+            host: authority.host.clone(),
+            vhost: vhost.clone(),
+            username: authority.userinfo.username.clone(),
+            password: Secret::new(&authority.userinfo.password),
+            tls: self.speaks_tls(),
+        }
     }
 
     /// The URL without its password.

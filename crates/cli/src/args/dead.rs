@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use celeriac_broker::dead::Wanted;
+use celeriac_admin::dead::Wanted;
 use celeriac_config::duration;
 use celeriac_protocol::RateLimit;
 use clap::{Args, Subcommand};

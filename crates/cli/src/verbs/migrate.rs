@@ -1,6 +1,7 @@
 //! `topology migrate`: moves a queue to another, while tasks come and go.
 
-use celeriac_broker::{Migration, Removal};
+use celeriac_admin::Migration;
+use celeriac_broker::QueueDeletion;
 use celeriac_config::nearest;
 use celeriac_topology::{Topology, dead_letter_queue};
 use serde::Serialize;
@@ -29,7 +30,7 @@ struct Moved {
 pub(crate) async fn run<P: Program>(program: &P, args: &MigrateArgs, json: bool) -> Result<(), Error> {
     let topology = program.routes().topology();
     check(&topology, args)?;
-    let migration = Migration::new(program.broker_options(), "celeriac migrate").map_err(Error::Broker)?;
+    let migration = Migration::new(program.broker_options(), "celeriac migrate").map_err(Error::Admin)?;
     let moved = migrate(&migration, &topology, args).await;
     migration.close().await;
     let moved = moved?;
@@ -58,7 +59,7 @@ fn check(topology: &Topology, args: &MigrateArgs) -> Result<(), Error> {
 
 async fn migrate(migration: &Migration, topology: &Topology, args: &MigrateArgs) -> Result<Moved, Error> {
     let MigrateArgs { from, to, .. } = args;
-    let Some(depth) = migration.depth(from).await.map_err(Error::Broker)? else {
+    let Some(depth) = migration.depth(from).await.map_err(Error::Admin)? else {
         return Err(Error::Data { what: "migrate".to_owned(), reason: format!("there is no queue `{from}`") });
     };
     let kind = topology.queues.get(to).map_or("", |options| options.kind.name());
@@ -70,13 +71,13 @@ async fn migrate(migration: &Migration, topology: &Topology, args: &MigrateArgs)
         let left = Some("nothing is changed".to_owned());
         return Ok(Moved { from: from.clone(), to: to.clone(), left, ..Moved::default() });
     }
-    migration.redirect(topology, from, to).await.map_err(Error::Broker)?;
+    migration.redirect(topology, from, to).await.map_err(Error::Admin)?;
     let moved = drain(migration, from, to).await?;
     let mut done = Moved { from: from.clone(), to: to.clone(), moved, ..Moved::default() };
     let old_dead = dead_letter_queue(from);
     let new_dead = topology.dead_letter_queue(to);
     if let Some(new_dead) = new_dead.filter(|new_dead| *new_dead != old_dead)
-        && migration.depth(&old_dead).await.map_err(Error::Broker)?.is_some()
+        && migration.depth(&old_dead).await.map_err(Error::Admin)?.is_some()
     {
         done.dead_letters_moved = drain(migration, &old_dead, &new_dead).await?;
     }
@@ -94,21 +95,21 @@ async fn drain(migration: &Migration, from: &str, to: &str) -> Result<u64, Error
             output::notice(&format!("{from} -> {to}: {moved} moved"));
         }
     };
-    migration.drain(from, to, tell).await.map_err(Error::Broker)
+    migration.drain(from, to, tell).await.map_err(Error::Admin)
 }
 
 async fn delete(migration: &Migration, from: &str, dead: &str, done: &mut Moved) -> Result<(), Error> {
-    match migration.delete(from).await.map_err(Error::Broker)? {
-        Removal::Deleted => {
+    match migration.delete(from).await.map_err(Error::Admin)? {
+        QueueDeletion::Deleted => {
             done.deleted = true;
-            migration.delete(dead).await.map_err(Error::Broker)?;
+            migration.delete(dead).await.map_err(Error::Admin)?;
         }
-        Removal::InUse { consumers } => {
+        QueueDeletion::InUse { consumers } => {
             done.left = Some(format!(
                 "{from} is kept: {consumers} consume it still; start their workers anew with the new name, then call again"
             ));
         }
-        Removal::NotEmpty { ready } => {
+        QueueDeletion::NotEmpty { ready } => {
             done.left = Some(format!(
                 "{from} is kept: {ready} messages came meanwhile from senders that use its name; call again"
             ));

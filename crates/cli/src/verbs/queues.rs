@@ -98,9 +98,9 @@ pub(crate) async fn run<P: Program>(program: &P, args: &QueuesArgs, json: bool) 
 
 /// What the management API tells of queues. Nothing where there is none.
 async fn facts(options: &BrokerOptions) -> Result<Vec<QueueFacts>, Error> {
-    let Some(management) = celeriac_broker::management(options) else { return Ok(Vec::new()) };
-    match management.overview().await.map_err(Error::Broker)? {
-        Some(_) => management.queues().await.map_err(Error::Broker),
+    let Some(management) = celeriac_admin::management(options) else { return Ok(Vec::new()) };
+    match management.overview().await.map_err(Error::Admin)? {
+        Some(_) => management.queues().await.map_err(Error::Admin),
         None => Ok(Vec::new()),
     }
 }

@@ -8,7 +8,7 @@ mod yaml;
 
 use std::io::{IsTerminal, stdin};
 
-use celeriac_broker::plan::{Applied, Plan, Planner, Prune};
+use celeriac_admin::plan::{Applied, Plan, Planner, Prune};
 use celeriac_topology::{Cluster, Difference, definitions, manifests};
 use serde::Serialize;
 
@@ -48,14 +48,14 @@ pub(crate) async fn run<P: Program>(program: &P, verb: TopologyVerb, json: bool)
     let outcome = match (planner.plan(&program.routes().topology()).await, apply_args) {
         (Ok(plan), None) => Ok(show(&plan, delays, json)),
         (Ok(plan), Some(args)) => apply(&planner, plan, &args, delays, json).await,
-        (Err(error), _) => Err(Error::Broker(error)),
+        (Err(error), _) => Err(Error::Admin(error)),
     };
     planner.close().await;
     outcome
 }
 
 fn planner<P: Program>(program: &P) -> Result<Planner, Error> {
-    Planner::new(program.broker_options(), "celeriac topology").map_err(Error::Broker)
+    Planner::new(program.broker_options(), "celeriac topology").map_err(Error::Admin)
 }
 
 fn show(plan: &Plan, delays: &str, json: bool) -> u8 {
@@ -73,7 +73,7 @@ async fn apply(planner: &Planner, plan: Plan, args: &ApplyArgs, delays: &str, js
             return Ok(exit::DIFFERENT);
         }
     }
-    let applied = planner.apply(plan, prune).await.map_err(Error::Broker)?;
+    let applied = planner.apply(plan, prune).await.map_err(Error::Admin)?;
     let Applied { done, left, .. } = &applied;
     output::answer(json, &Done { done, left }, || table::applied(&applied, delays));
     Ok(if left.is_empty() { exit::OK } else { exit::DIFFERENT })

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use celeriac_broker::DeadLetter;
+use celeriac_admin::DeadLetter;
 use serde::Serialize;
 
 use super::place::Place;

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use celeriac_broker::dead::{Search, Wanted};
-use celeriac_broker::{Broker, Error as BrokerError, Filter};
+use celeriac_admin::dead::{Search, Wanted};
+use celeriac_admin::{Error as AdminError, Filter};
+use celeriac_broker::{Broker, Error as BrokerError};
 use celeriac_config::nearest;
 use celeriac_telemetry::clock;
 use celeriac_topology::Topology;
@@ -55,8 +56,8 @@ impl Place {
             }
         }
         Filter::new(Wanted { queues, ..wanted }, clock::now()).map_err(|error| match error {
-            BrokerError::Invalid { key, reason } => Error::Data { what: format!("--{key}"), reason },
-            other => Error::Broker(other),
+            AdminError::Invalid { key, reason } => Error::Data { what: format!("--{key}"), reason },
+            other => Error::Admin(other),
         })
     }
 

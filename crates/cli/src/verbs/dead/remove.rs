@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use celeriac_broker::Filter;
-use celeriac_broker::dead::{Again, Removal, Replay, Tally};
+use celeriac_admin::Filter;
+use celeriac_admin::dead::{Again, Removal, Replay, Tally};
 use celeriac_telemetry::Telemetry;
 use serde::Serialize;
 

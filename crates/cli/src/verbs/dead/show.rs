@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use celeriac_broker::DeadLetter;
-use celeriac_broker::dead::Wanted;
+use celeriac_admin::DeadLetter;
+use celeriac_admin::dead::Wanted;
 use celeriac_protocol::{Codec, DecodeLimits, Message, Value};
 use celeriac_telemetry::clock;
 use jiff::tz::TimeZone;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use celeriac_broker::{DeadLetter, Filter};
+use celeriac_admin::{DeadLetter, Filter};
 use celeriac_telemetry::clock;
 use serde::Serialize;
 

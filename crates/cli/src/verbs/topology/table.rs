@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use celeriac_broker::plan::{Applied, Plan};
+use celeriac_admin::plan::{Applied, Plan};
 use celeriac_topology::{Difference, DifferenceKind, Remedy};
 
 /// What differs, what ends it, and what could not be seen.

@@ -3,15 +3,13 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use celeriac_broker::{Broker, Browser, Error, Outgoing, Result};
 use celeriac_protocol::{Message, RateLimit};
 use celeriac_telemetry::events::broker::MessageReplayed;
 use celeriac_telemetry::trace::PublishSpan;
 use tokio::time::{Instant, Interval, MissedTickBehavior, sleep};
 
 use super::{Again, DeadLetter, Filter};
-use crate::broker::{Broker, Outgoing};
-use crate::browse::Browser;
-use crate::error::{Error, Result};
 
 /// How many are purged before the broker is asked whether it has noted it.
 const PURGED_TOGETHER: u64 = 256;

@@ -2,16 +2,14 @@
 //!
 //! Over the management API everything is seen; without it, what AMQP shows, and the rest is named as unseen.
 
+use celeriac_broker::{AmqpBroker, Broker, BrokerOptions, Depth, Inspection, nodes};
 use celeriac_topology::{
     Difference, Existing, Keeping, Ladder, Leftover, Part, QueueFacts, QueueKind, Remedy, Topology, delay_ladder,
     differences,
 };
 
-use crate::amqp::{AmqpBroker, Inspection, Node};
-use crate::broker::{Broker, Depth};
 use crate::error::{Error, Result};
 use crate::management::{Management, management};
-use crate::options::BrokerOptions;
 
 /// Compares a broker with files, and makes it what they say.
 #[derive(Debug)]
@@ -83,7 +81,7 @@ impl Planner {
             keeping: options.keeping(),
             ladder: Ladder::new(&options.delay_prefix),
             ladder_kind: options.delay_queues,
-            vhost: Node::all(options)?.first().map(|node| node.vhost().to_owned()).unwrap_or_default(),
+            vhost: nodes(options)?.into_iter().next().map(|node| node.vhost).unwrap_or_default(),
         })
     }
 
@@ -189,7 +187,7 @@ impl Planner {
 
     /// What the API tells of queues is some seconds old: what counts is asked over AMQP, just before.
     async fn delete_queue(&self, queue: &QueueFacts) -> Result<bool> {
-        match self.broker.look(&queue.name).await? {
+        match self.broker.depth(&queue.name).await? {
             Some(Depth { ready: 0, consumers: 0 }) => self.api()?.delete_queue(queue).await.map(|()| true),
             Some(_) => Ok(false),
             None => Ok(true),

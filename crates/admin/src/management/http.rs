@@ -21,7 +21,9 @@ const LONGEST: usize = 64 << 20;
 /// A client of the API of one node or several, any of which can answer.
 #[derive(Clone)]
 pub(super) struct Http {
-    nodes: Vec<Url>,
+    node: Url,
+    /// Those that are asked when it cannot be connected to.
+    others: Vec<Url>,
     client: Client,
 }
 
@@ -34,21 +36,21 @@ pub(super) enum Wanted {
 /// The URL of an API.
 pub(super) fn parse(url: &Secret) -> Result<Url, String> {
     let url = url.expose();
-    if !url.starts_with("http://") {
-        return Err("should begin with http://; TLS is not spoken here".to_owned());
-    }
     Url::parse(url).map_err(|reason| format!("is no URL: {reason}"))
 }
 
 impl Http {
+    /// `None` without a node, or where the machine has no room for a client.
     pub(super) fn new(nodes: Vec<Url>) -> Option<Self> {
+        let mut nodes = nodes.into_iter();
+        let node = nodes.next()?;
         // Variables that name a proxy are not ours to read, and a redirection would carry the password elsewhere.
         let client = Client::builder().no_proxy().redirect(Policy::none()).connect_timeout(CONNECT).timeout(ANSWER);
-        Some(Self { client: client.build().ok()?, nodes }).filter(|http| !http.nodes.is_empty())
+        Some(Self { node, others: nodes.collect(), client: client.build().ok()? })
     }
 
     pub(super) fn shown(&self) -> String {
-        let shown: Vec<_> = self.nodes.iter().map(shown).collect();
+        let shown: Vec<_> = std::iter::once(&self.node).chain(&self.others).map(shown).collect();
         shown.join(", ")
     }
 
@@ -85,8 +87,7 @@ impl Http {
         body: Option<&Value>,
         doing: &str,
     ) -> Result<(&Url, Vec<u8>)> {
-        let mut left = self.nodes.iter();
-        let Some(mut node) = left.next() else { return Err(Error::Closed) };
+        let (mut node, mut left) = (&self.node, self.others.iter());
         loop {
             let mut request = self.client.request(method.clone(), at(node, path, query));
             if let Some(body) = body {

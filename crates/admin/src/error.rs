@@ -1,0 +1,67 @@
+//! What can go wrong for an operator, by what can be done about it.
+
+use celeriac_broker::Error as BrokerError;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The broker cannot be used over AMQP.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The management API cannot be used.
+    #[error("cannot {doing} over the management API at {url}")]
+    Management {
+        /// What was being done.
+        doing: String,
+        /// The API, without password.
+        url: String,
+        /// What went wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The management API does not let this user in, or not there.
+    #[error("{url} refused access: {reason}")]
+    Denied {
+        /// The API, without password.
+        url: String,
+        /// What it said.
+        reason: String,
+    },
+    /// A setting that cannot be used.
+    #[error("{key}: {reason}")]
+    Invalid {
+        /// The setting.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anybody changing anything.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Broker(error) => error.is_retryable(),
+            Self::Management { .. } => true,
+            Self::Denied { .. } | Self::Invalid { .. } => false,
+        }
+    }
+
+    /// What a person can do about it.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Broker(error) => error.help(),
+            Self::Management { .. } => {
+                Some("is the management plugin on, is broker.management right, and has its user the tag `management`?")
+            }
+            Self::Denied { .. } => Some(
+                "check user, password, virtual host and permissions of broker.url, or of broker.management where that is set",
+            ),
+            Self::Invalid { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Warnings at start of what the broker does not do as it is configured, where only the management API shows it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use celeriac_broker::{BrokerOptions, StartupChecks};
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::broker::{OptionIgnored, PolicyMissing};
+use celeriac_topology::{Existing, Keeping, Ladder, Topology, differing_policies};
+use futures::future::BoxFuture;
+use tokio::time::timeout;
+
+use crate::error::Result;
+use crate::management::{Management, management};
+
+/// How long a start may wait for the management API, which it can do without.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The checks of the broker that the options name. `None` where no management API can be asked.
+pub fn startup_checks(options: &BrokerOptions) -> Option<Arc<dyn StartupChecks>> {
+    Some(Arc::new(ManagementChecks {
+        management: management(options)?,
+        ladder: Ladder::new(&options.delay_prefix),
+        policies: options.policies,
+        version_checked: AtomicBool::new(false),
+    }))
+}
+
+#[derive(Debug)]
+struct ManagementChecks {
+    management: Management,
+    ladder: Ladder,
+    /// Whether there are to be policies.
+    policies: bool,
+    version_checked: AtomicBool,
+}
+
+impl StartupChecks for ManagementChecks {
+    fn check<'a>(&'a self, topology: &'a Topology) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if self.policies {
+                self.check_policies(topology).await;
+            }
+            if topology.depends_on_version() && !self.version_checked.swap(true, Ordering::Relaxed) {
+                self.check_version(topology).await;
+            }
+        })
+    }
+}
+
+impl ManagementChecks {
+    /// Queues without their policies work, and lose what should be dead-lettered: a warning, and no error.
+    async fn check_policies(&self, topology: &Topology) {
+        let Ok(Ok(Some(existing))) = timeout(PATIENCE, self.existing()).await else { return };
+        let differing = differing_policies(&topology.parts(&self.ladder, Keeping::Policies), &existing);
+        if !differing.is_empty() {
+            let named: Vec<_> = differing.iter().map(|found| found.object.as_str()).collect();
+            PolicyMissing { policies: &named.join(", ") }.emit();
+        }
+    }
+
+    /// Options that this version of the broker takes and does not heed.
+    async fn check_version(&self, topology: &Topology) {
+        let Ok(Ok(Some(overview))) = timeout(PATIENCE, self.management.overview()).await else { return };
+        for (key, reason) in topology.unheeded(&overview.version) {
+            OptionIgnored { key: &key, reason: &reason }.emit();
+        }
+    }
+
+    async fn existing(&self) -> Result<Option<Existing>> {
+        if self.management.overview().await?.is_none() {
+            return Ok(None);
+        }
+        let (queues, policies) = futures::try_join!(self.management.queues(), self.management.policies())?;
+        Ok(Some(Existing { queues, policies, ..Existing::default() }))
+    }
+}
