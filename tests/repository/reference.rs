@@ -3,6 +3,7 @@
 use celeriac::Settings;
 use celeriac::settings::{Origins, REFERENCE};
 use celeriac_config::Environment;
+use celeriac_units::TASK_OPTIONS;
 
 use crate::files::root;
 
@@ -37,6 +38,17 @@ fn walk(value: &serde_json::Value, path: &mut Vec<String>, missing: &mut Vec<Str
         walk(value, path, missing);
         path.pop();
     }
+}
+
+#[test]
+fn the_reference_explains_the_options_of_tasks_as_their_table_does() {
+    let explained = TASK_OPTIONS.iter().filter_map(|option| {
+        let (example, meaning) = option.config?;
+        Some(format!("#     {:<27}# {meaning}\n", format!("{}: {example}", option.key)))
+    });
+    let explained: String = explained.collect();
+    let expected = format!("{explained}task_options: []\n");
+    assert!(REFERENCE.contains(&expected), "above task_options in config/celeriac.yaml should stand:\n{explained}");
 }
 
 #[test]

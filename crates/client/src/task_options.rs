@@ -4,16 +4,85 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use celeriac_config::{Parsed, duration, nearest};
+use celeriac_config::{Parsed, nearest};
 use celeriac_protocol::{RetryPolicy, TaskOptions};
 use celeriac_topology::Pattern;
-use celeriac_units::{AckMode, DurationRange, RateLimit, TimeLimit};
+use celeriac_units::{AckMode, DurationRange, RateLimit, TimeLimit, task_options};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
-/// Each key of an override once: its name, its type, and its effect on a task's options.
-macro_rules! keys {
-    ($($(#[$attribute:meta])* $key:ident: $type:ty => $apply:expr;)*) => {
+/// The type that a configuration reads for a value.
+macro_rules! config_type {
+    (u8) => { u8 };
+    (u32) => { u32 };
+    (f64) => { f64 };
+    (bool) => { bool };
+    (RateLimit) => { Parsed<Option<RateLimit>> };
+    (Retries) => { Parsed<Option<u32>> };
+    ($type:ident) => { Parsed<$type> };
+}
+
+/// The field of `TaskOptions` for a value that a configuration read.
+macro_rules! field_value {
+    (u8, $value:expr) => {
+        Some($value)
+    };
+    (u32, $value:expr) => {
+        Some($value)
+    };
+    (bool, $value:expr) => {
+        $value
+    };
+    (AckMode, $value:expr) => {
+        $value.0
+    };
+    (RateLimit, $value:expr) => {
+        $value.0
+    };
+    ($type:ident, $value:expr) => {
+        Some($value.0)
+    };
+}
+
+/// The value that a configuration read.
+macro_rules! plain_value {
+    (u8, $value:expr) => {
+        $value
+    };
+    (u32, $value:expr) => {
+        $value
+    };
+    (f64, $value:expr) => {
+        $value
+    };
+    (bool, $value:expr) => {
+        $value
+    };
+    ($type:ident, $value:expr) => {
+        $value.0
+    };
+}
+
+macro_rules! task_override {
+    (
+        attribute { $($_1:tt)* }
+        declared { $($_2:tt)* }
+        fields { $(
+            $(#[$_3:meta])* $field:ident: $type:ident {
+                attribute: $_4:literal, meaning: $_5:literal, default: $_6:literal,
+                config: $_7:literal, $meaning:literal,
+                $(valid: $valid:expr, $complaint:literal,)?
+            }
+        )* }
+        retries { $(
+            $(#[$_8:meta])* $retry:ident: $retry_type:ident {
+                attribute: $_9:literal, meaning: $_10:literal, default: $_11:literal,
+                config: $_12:literal, $retry_meaning:literal,
+                $(valid: $retry_valid:expr, $retry_complaint:literal,)?
+            }
+        )* }
+        attribute_retries { $($_13:tt)* }
+    ) => {
         /// One entry of `task_options`. A key that it does not set is left to later entries, or else to the task.
         #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -21,7 +90,16 @@ macro_rules! keys {
             /// The tasks it is for: a whole name, a glob (`*` any text, `?` any character), or a `/regular expression/` for
             /// the whole name.
             pub task: String,
-            $($(#[$attribute])* #[serde(default, skip_serializing_if = "Option::is_none")] pub $key: Option<$type>,)*
+            $(
+                #[doc = $meaning]
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub $field: Option<config_type!($type)>,
+            )*
+            $(
+                #[doc = $retry_meaning]
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub $retry: Option<config_type!($retry_type)>,
+            )*
             /// Belongs to the `#[task]` attribute; always refused here.
             #[serde(default, skip_serializing)]
             pub retry_on: Option<AttributeOnly>,
@@ -33,57 +111,70 @@ macro_rules! keys {
         impl TaskOverride {
             /// Takes from a later entry the keys that this one does not set.
             fn fill(&mut self, later: &Self) {
-                $(self.$key = self.$key.or(later.$key);)*
+                $(self.$field = self.$field.or(later.$field);)*
+                $(self.$retry = self.$retry.or(later.$retry);)*
             }
 
             /// Applies each key that it sets.
             fn apply(&self, options: &mut TaskOptions) {
-                $(if let Some(value) = self.$key {
-                    let apply: fn(&mut TaskOptions, $type) = $apply;
-                    apply(options, value);
+                $(if let Some(value) = self.$field {
+                    options.$field = field_value!($type, value);
+                })*
+                $(if let Some(value) = self.$retry {
+                    retries::$retry(&mut options.retry, plain_value!($retry_type, value));
                 })*
             }
 
             /// The keys that it sets.
             fn set_keys(&self) -> Vec<&'static str> {
-                [$((stringify!($key), self.$key.is_some())),*]
-                    .into_iter().filter(|(_, set)| *set).map(|(key, _)| key).collect()
+                let mut keys = Vec::new();
+                $(keys.extend(self.$field.is_some().then_some(stringify!($field)));)*
+                $(keys.extend(self.$retry.is_some().then_some(stringify!($retry)));)*
+                keys
+            }
+
+            /// The keys with values that cannot hold, each with the complaint.
+            fn invalid_values(&self) -> Vec<(&'static str, &'static str)> {
+                let mut invalid = Vec::new();
+                $($(if let Some(value) = self.$field {
+                    let valid: fn(&$type) -> bool = $valid;
+                    if !valid(&plain_value!($type, value)) {
+                        invalid.push((stringify!($field), $complaint));
+                    }
+                })?)*
+                $($(if let Some(value) = self.$retry {
+                    let valid: fn(&$retry_type) -> bool = $retry_valid;
+                    if !valid(&plain_value!($retry_type, value)) {
+                        invalid.push((stringify!($retry), $retry_complaint));
+                    }
+                })?)*
+                invalid
             }
         }
     };
 }
 
-keys! {
-    /// Its priority when the call does not say.
-    priority: u8 => |options, priority| options.priority = Some(priority);
-    /// How long a message may wait that does not say, before it must not start any more.
-    #[serde(with = "duration::option")]
-    expires: Duration => |options, expires| options.expires = Some(expires);
-    /// Whether its result is not worth storing.
-    ignore_result: bool => |options, ignore_result| options.ignore_result = ignore_result;
-    /// When its messages are acknowledged.
-    acks: Parsed<AckMode> => |options, Parsed(acks)| options.acks = acks;
-    /// The first and the longest wait between attempts, such as `1s..10m`, or one wait. Comes with three retries where the
-    /// task has none.
-    retry_backoff: Parsed<DurationRange> => |options, Parsed(DurationRange { first, cap })| {
-        let backoff = RetryPolicy::backoff(first, cap);
-        if options.retry.max_retries == Some(0) {
-            options.retry.max_retries = backoff.max_retries;
+task_options!(task_override);
+
+/// What each key of retries does to the policy of a task.
+mod retries {
+    use super::{DurationRange, RetryPolicy};
+
+    pub(super) fn retry_backoff(policy: &mut RetryPolicy, range: DurationRange) {
+        let backoff = RetryPolicy::backoff(range.first, range.cap);
+        if policy.max_retries == Some(0) {
+            policy.max_retries = backoff.max_retries;
         }
-        (options.retry.first, options.retry.cap) = (backoff.first, backoff.cap);
-    };
-    /// The share of a wait, from 0 to 1, that is left to chance.
-    retry_jitter: f64 => |options, jitter| options.retry.jitter = jitter;
-    /// Attempts after the first; `none`: without end.
-    max_retries: Parsed<Option<u32>> => |options, Parsed(retries)| options.retry.max_retries = retries;
-    /// How long an attempt may take before it is ended; `none`: as long as it takes.
-    time_limit: Parsed<TimeLimit> => |options, Parsed(limit)| options.time_limit = Some(limit);
-    /// How long an attempt may take before it is told to come to an end; `none`: it is not told.
-    soft_time_limit: Parsed<TimeLimit> => |options, Parsed(limit)| options.soft_time_limit = Some(limit);
-    /// How often it starts on each worker; `none` or `0`: as often as it can.
-    rate_limit: Parsed<Option<RateLimit>> => |options, Parsed(rate)| options.rate_limit = rate;
-    /// How often a message of it may be delivered that seems to bring its worker down; at least 2.
-    max_deliveries: u32 => |options, most| options.max_deliveries = Some(most);
+        (policy.first, policy.cap) = (backoff.first, backoff.cap);
+    }
+
+    pub(super) fn retry_jitter(policy: &mut RetryPolicy, share: f64) {
+        policy.jitter = share;
+    }
+
+    pub(super) fn max_retries(policy: &mut RetryPolicy, times: Option<u32>) {
+        policy.max_retries = times;
+    }
 }
 
 /// Finds the problems of overrides, each with its full key.
@@ -105,15 +196,7 @@ fn problems_of(entry: &TaskOverride) -> Vec<(&'static str, String)> {
     } else if let Err(problem) = Pattern::read(&entry.task) {
         problems.push(("task", problem));
     }
-    if entry.expires.is_some_and(|expires| expires.is_zero()) {
-        problems.push(("expires", "of zero would let no message start".to_owned()));
-    }
-    if entry.max_deliveries.is_some_and(|most| most < 2) {
-        problems.push(("max_deliveries", "should be at least 2".to_owned()));
-    }
-    if entry.retry_jitter.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
-        problems.push(("retry_jitter", "should be a number from 0.0 to 1.0".to_owned()));
-    }
+    problems.extend(entry.invalid_values().into_iter().map(|(key, complaint)| (key, complaint.to_owned())));
     if let (Some(Parsed(TimeLimit::After(hard))), Some(Parsed(TimeLimit::After(soft)))) =
         (entry.time_limit, entry.soft_time_limit)
         && soft >= hard

@@ -1,18 +1,16 @@
 //! The code that `#[task]` stands for: what a person would write with Celeriac's public names.
 
-use std::time::Duration;
-
-use celeriac_units::{AckMode, RateUnit, TimeLimit};
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Attribute, Expr, ExprLit, Ident, Index, ItemFn, Lit, Visibility, parse_quote};
 
-use crate::options::{Options, without_group};
-use crate::signature::{DefaultValue, Parameter, Signature};
+use crate::options::Options;
+use crate::signature::{DefaultValue, FunctionSignature, TaskArgument};
+use crate::syntax::without_group;
 
 /// A task: its type, its traits, the function that makes calls, and the function as it was written.
-pub(crate) fn task(options: &Options, signature: &Signature, mut function: ItemFn) -> TokenStream {
+pub(crate) fn task(options: &Options, signature: &FunctionSignature, mut function: ItemFn) -> TokenStream {
     let Attributes { cfg, doc } = Attributes::take(&mut function);
     let ident = function.sig.ident.clone();
     let visibility = std::mem::replace(&mut function.vis, Visibility::Inherited);
@@ -21,10 +19,10 @@ pub(crate) fn task(options: &Options, signature: &Signature, mut function: ItemF
     let returns = &signature.returns;
     let output = quote_spanned!(returns.span()=> <#returns as ::celeriac::TaskReturn>::Output);
     let described = describe(&ident, options, signature, &output);
-    let manner = Manner::of(signature, &function);
-    let run = run(&ident, signature, manner);
+    let kind = FunctionKind::of(signature, &function);
+    let run = run(&ident, signature, kind);
     let call = call(&ident, &visibility, signature);
-    let constructor = manner.constructor();
+    let constructor = kind.constructor();
     let hooks = options.hooks.iter().map(|hooks| quote_spanned!(hooks.span()=> .hooks(#hooks)));
     let declared = declare(&cfg, &ident, &visibility, &type_doc, &described);
     quote! {
@@ -100,7 +98,12 @@ impl Attributes {
 }
 
 /// The items of `impl Task`.
-pub(crate) fn describe(ident: &Ident, options: &Options, signature: &Signature, output: &TokenStream) -> TokenStream {
+pub(crate) fn describe(
+    ident: &Ident,
+    options: &Options,
+    signature: &FunctionSignature,
+    output: &TokenStream,
+) -> TokenStream {
     let name = name(ident, options);
     let args = args(signature);
     let parameters = signature.parameters.iter().map(parameter);
@@ -131,13 +134,13 @@ fn name(ident: &Ident, options: &Options) -> TokenStream {
 }
 
 /// The tuple of the arguments, spanned as the first of them, where the compiler then reports one that cannot travel.
-fn args(signature: &Signature) -> TokenStream {
+fn args(signature: &FunctionSignature) -> TokenStream {
     let types = signature.parameters.iter().map(|parameter| &parameter.ty);
     let span = signature.parameters.first().map_or_else(Span::call_site, |first| first.ty.span());
     quote_spanned!(span=> (#(#types,)*))
 }
 
-fn parameter(parameter: &Parameter) -> TokenStream {
+fn parameter(parameter: &TaskArgument) -> TokenStream {
     let name = parameter.wire_name();
     let ty = &parameter.ty;
     let default = match &parameter.default {
@@ -169,57 +172,7 @@ fn given(value: &Expr) -> TokenStream {
 
 /// `fn options`, if there are any.
 fn declared(options: &Options) -> Option<TokenStream> {
-    let mut fields = Vec::new();
-    if let Some(queue) = &options.queue {
-        fields.push(quote!(queue: ::core::option::Option::Some(#queue)));
-    }
-    if let Some(priority) = options.priority {
-        fields.push(quote!(priority: ::core::option::Option::Some(#priority)));
-    }
-    fields.extend(options.retries.fields());
-    if let Some(acks) = options.acks {
-        let acks = match acks {
-            AckMode::Late => quote!(Late),
-            AckMode::Early => quote!(Early),
-        };
-        fields.push(quote!(acks: ::celeriac::AckMode::#acks));
-    }
-    if let Some(ignore_result) = options.ignore_result {
-        fields.push(quote!(ignore_result: #ignore_result));
-    }
-    if let Some(expires) = options.expires {
-        let expires = duration(expires);
-        fields.push(quote!(expires: ::core::option::Option::Some(#expires)));
-    }
-    if let Some(rate) = options.rate_limit {
-        let (times, per) = (
-            rate.times(),
-            match rate.unit() {
-                RateUnit::Second => quote!(per_second),
-                RateUnit::Minute => quote!(per_minute),
-                RateUnit::Hour => quote!(per_hour),
-                RateUnit::Day => quote!(per_day),
-            },
-        );
-        fields.push(quote!(rate_limit: ::core::option::Option::Some(::celeriac::RateLimit::#per(#times))));
-    }
-    for (field, declared) in
-        [(quote!(time_limit), options.time_limit), (quote!(soft_time_limit), options.soft_time_limit)]
-    {
-        let limit = match declared {
-            None => continue,
-            Some(TimeLimit::Never) => quote!(Never),
-            Some(TimeLimit::After(time)) => {
-                let time = duration(time);
-                quote!(After(#time))
-            }
-        };
-        fields.push(quote!(#field: ::core::option::Option::Some(::celeriac::TimeLimit::#limit)));
-    }
-
-    if let Some(most) = options.max_deliveries {
-        fields.push(quote!(max_deliveries: ::core::option::Option::Some(#most)));
-    }
+    let fields = options.tokens();
     (!fields.is_empty()).then(|| {
         quote! {
             #[allow(clippy::needless_update)]
@@ -230,21 +183,16 @@ fn declared(options: &Options) -> Option<TokenStream> {
     })
 }
 
-pub(crate) fn duration(duration: Duration) -> TokenStream {
-    let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
-    quote!(::core::time::Duration::new(#seconds, #nanos))
-}
-
 /// How a task runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Manner {
+enum FunctionKind {
     Asynchronous,
     Blocking,
     Transactional,
 }
 
-impl Manner {
-    fn of(signature: &Signature, function: &ItemFn) -> Self {
+impl FunctionKind {
+    fn of(signature: &FunctionSignature, function: &ItemFn) -> Self {
         match (signature.transaction, function.sig.asyncness) {
             (true, Some(_)) => Self::Transactional,
             (false, Some(_)) => Self::Asynchronous,
@@ -270,20 +218,21 @@ impl Manner {
 }
 
 /// The trait that runs it.
-fn run(ident: &Ident, signature: &Signature, manner: Manner) -> TokenStream {
+fn run(ident: &Ident, signature: &FunctionSignature, kind: FunctionKind) -> TokenStream {
     let types = args(signature);
     let fields = (0..signature.parameters.len()).map(Index::from);
     let args = if signature.parameters.is_empty() { quote!(_) } else { quote!(args) };
     let context = if signature.context { quote!(context) } else { quote!(_) };
     let passed_context = signature.context.then(|| quote!(context,));
-    let transaction = (manner == Manner::Transactional).then(|| quote!(transaction: &mut ::celeriac::PgConnection,));
+    let transaction =
+        (kind == FunctionKind::Transactional).then(|| quote!(transaction: &mut ::celeriac::PgConnection,));
     let passed_transaction = signature.transaction.then(|| quote!(transaction,));
     let passed = quote!(#passed_context #passed_transaction #(args.#fields),*);
     // Spanned as the result, where the compiler then reports a future that is not `Send`.
     let span = signature.returns.span();
-    let of = manner.implements();
-    let (keyword, wait) = match manner {
-        Manner::Blocking => (TokenStream::new(), TokenStream::new()),
+    let of = kind.implements();
+    let (keyword, wait) = match kind {
+        FunctionKind::Blocking => (TokenStream::new(), TokenStream::new()),
         _ => (quote_spanned!(span=> async), quote_spanned!(span=> .await)),
     };
     quote_spanned! {span=>
@@ -301,7 +250,7 @@ fn run(ident: &Ident, signature: &Signature, manner: Manner) -> TokenStream {
 }
 
 /// The function that makes calls.
-pub(crate) fn call(ident: &Ident, visibility: &Visibility, signature: &Signature) -> ItemFn {
+pub(crate) fn call(ident: &Ident, visibility: &Visibility, signature: &FunctionSignature) -> ItemFn {
     let names: Vec<_> = signature.parameters.iter().map(|parameter| &parameter.name).collect();
     let types = signature.parameters.iter().map(|parameter| &parameter.ty);
     parse_quote! {

@@ -5,19 +5,20 @@ use quote::quote;
 use syn::{FnArg, ItemFn, ReturnType, parse_quote};
 
 use crate::expand::{Attributes, call, declare, describe};
+use crate::mistakes::Mistakes;
 use crate::options::Options;
-use crate::problems::Problems;
-use crate::signature::{Signature, last_segment, names_context};
+use crate::signature::{FunctionSignature, names_context};
+use crate::syntax::last_segment;
 
 /// Its type, and the function that makes calls.
-pub(crate) fn expand(options: &Options, mut function: ItemFn, mut problems: Problems) -> TokenStream {
-    check(options, &function, &mut problems);
+pub(crate) fn expand(options: &Options, mut function: ItemFn, mut mistakes: Mistakes) -> TokenStream {
+    check(options, &function, &mut mistakes);
     if matches!(function.sig.output, ReturnType::Default) {
         function.sig.output = parse_quote!(-> ());
     }
     let Attributes { cfg, doc } = Attributes::take(&mut function);
-    let signature = Signature::take(&mut function, &mut problems);
-    let errors = problems.into_error().map(syn::Error::into_compile_error);
+    let signature = FunctionSignature::take(&mut function, &mut mistakes);
+    let errors = mistakes.into_error().map(syn::Error::into_compile_error);
     let Some(signature) = signature.filter(|_| errors.is_none()) else { return quote!(#errors) };
 
     let ident = &function.sig.ident;
@@ -36,38 +37,38 @@ pub(crate) fn expand(options: &Options, mut function: ItemFn, mut problems: Prob
     }
 }
 
-fn check(options: &Options, function: &ItemFn, problems: &mut Problems) {
+fn check(options: &Options, function: &ItemFn, mistakes: &mut Mistakes) {
     let ident = &function.sig.ident;
     if options.name.is_none() {
         let message = "a task that somebody else runs has the name that they gave it: `#[task(name = \"…\")]`";
-        problems.add(ident, message);
+        mistakes.add(ident, message);
     }
     if options.retries.are_declared() {
-        problems.add(ident, "when a task is tried again is said where it runs: leave the retries out");
+        mistakes.add(ident, "when a task is tried again is said where it runs: leave the retries out");
     }
-    if options.time_limit.is_some() || options.soft_time_limit.is_some() {
-        problems.add(ident, "how long a task may take is said where it runs, or by the call: leave the limits out");
+    if options.fields.time_limit.is_some() || options.fields.soft_time_limit.is_some() {
+        mistakes.add(ident, "how long a task may take is said where it runs, or by the call: leave the limits out");
     }
     if !options.hooks.is_empty() {
-        problems.add(ident, "hooks run where the task runs: leave `hooks` out");
+        mistakes.add(ident, "hooks run where the task runs: leave `hooks` out");
     }
-    if options.rate_limit.is_some() {
-        problems.add(ident, "how often a task starts is said where it runs: leave `rate_limit` out");
+    if options.fields.rate_limit.is_some() {
+        mistakes.add(ident, "how often a task starts is said where it runs: leave `rate_limit` out");
     }
-    if options.acks.is_some() {
-        problems.add(ident, "when a task is acknowledged is said where it runs: leave `acks` out");
+    if options.fields.acks.is_some() {
+        mistakes.add(ident, "when a task is acknowledged is said where it runs: leave `acks` out");
     }
     if options.transactional.is_some() {
-        problems.add(ident, "how a task works is said where it runs: leave `transactional` out");
+        mistakes.add(ident, "how a task works is said where it runs: leave `transactional` out");
     }
     if let Some(FnArg::Typed(first)) = function.sig.inputs.first()
         && names_context(&first.ty)
     {
-        problems.add(first, "a call gives no context: leave it out where somebody else runs the task");
+        mistakes.add(first, "a call gives no context: leave it out where somebody else runs the task");
     }
     if let ReturnType::Type(_, ty) = &function.sig.output
         && last_segment(ty).is_some_and(|segment| segment.ident == "TaskResult")
     {
-        problems.add(ty, "write what the task returns when all goes well, without `TaskResult`");
+        mistakes.add(ty, "write what the task returns when all goes well, without `TaskResult`");
     }
 }

@@ -2,18 +2,28 @@
 //!
 //! Both expand to code that a person could write with the public names of the `celeriac` crate. In reading order:
 //!
-//! - `options`: what stands in the parentheses of the attribute, and `retries` for when a task is tried again;
-//! - `signature`: what the function itself says; `transaction`: whether it is given one;
+//! - `mistakes`: mistakes, reported all at once; `syntax`: what the others look at;
+//! - `written`: options as they are written; `values`: the types of their values;
+//! - `retries`: when a task is tried again;
+//! - `transaction`, `signature`: what the function itself says;
+//! - `options`: what stands in the parentheses of the attribute, from the table in `celeriac_units`;
 //! - `expand`: the task that follows from both; `foreign`: one that somebody else runs;
-//! - `list`: `tasks![]`;
-//! - `problems`: mistakes, reported all at once.
+//! - `list`: `tasks![]`.
 
-mod options;
+mod mistakes;
+mod syntax;
+
+mod written;
+
+mod values;
+
 mod retries;
+
+mod transaction;
 
 mod signature;
 
-mod transaction;
+mod options;
 
 mod expand;
 
@@ -21,15 +31,14 @@ mod foreign;
 
 mod list;
 
-mod problems;
-
+use celeriac_units::{task_option_rows, task_options};
 use proc_macro::TokenStream;
 use quote::{ToTokens, quote};
 use syn::{Item, ItemFn, TraitItemFn, Visibility, parse_quote};
 
+use crate::mistakes::Mistakes;
 use crate::options::Options;
-use crate::problems::Problems;
-use crate::signature::Signature;
+use crate::signature::FunctionSignature;
 
 /// Makes a task of a function.
 ///
@@ -73,27 +82,7 @@ use crate::signature::Signature;
 ///
 /// | option | meaning | default |
 /// | --- | --- | --- |
-/// | `name = "orders.charge"` | what messages call it | package and function: `my-shop.charge` |
-/// | `queue = "mail"` | where it goes when no route says otherwise | the app's default queue |
-/// | `priority = 5` | from 0 to 255, where the queue has priorities | none |
-/// | `max_retries = 5` | attempts after the first; `none`: without end | 0, or 3 with another option of retries |
-/// | `retry_backoff = "1s..10m"` | first and longest wait, doubling in between; `"5s"`: always that; `"0s"`: none | `"1s..10m"` |
-/// | `retry_factor = 3` | what each wait is longer than the one before | 2 |
-/// | `retry_jitter = 0.5` | share of a wait that is left to chance, from 0.0 to 1.0 | 0.5 |
-/// | `retry_within = "1h"` | how long after the start of the first attempt the last one may begin | without bound |
-/// | `retry_on(io::Error = "3 times immediately", Busy = "5s..1m", "Declined" = never)` | what holds for some errors | as for all |
-/// | `autoretry_for = [io::Error, "Busy"]` | only these are tried again | all |
-/// | `dont_autoretry_for = [Declined]` | these are never tried again | none |
-/// | `retry_backoff = true`, `= 5`, `retry_backoff_max = 600`, `retry_jitter = true`, `default_retry_delay = 180` | as in Celery, in seconds | |
-/// | `hooks = Audit` | what runs around its attempts; several: `[Audit, Meter]` | those of the program |
-/// | `acks = "early"` | acknowledged before it runs: a crash means that it does not run again | `"late"` |
-/// | `ignore_result` | its result is not stored; also `= true`, `= false` | stored |
-/// | `max_deliveries = 3` | how often it is delivered when it seems to bring its worker down, at least 2 | `worker.max_deliveries` |
-/// | `expires = "1h"` | how long a message may wait before it must not start any more | for ever |
-/// | `transactional` | it is given a transaction, which commits together with its outcome | without |
-/// | `time_limit = "30s"` | an attempt that takes longer is ended, at its next await; `none`: no limit | `worker.time_limit` |
-/// | `soft_time_limit = "25s"` | one that takes longer is told to come to an end; `none`: no limit | `worker.soft_time_limit` |
-/// | `rate_limit = "10/s"` | how often it starts on each worker; also `"100/m"`, `"5/h"`, `"1/d"` | as often as it can |
+#[doc = task_options!(task_option_rows)]
 ///
 /// An error is named by its type, which the compiler checks, or by the kind that stands in its row, such as `"Panic"` or what
 /// `TaskError::of_kind` was given. Its causes do not count.
@@ -157,34 +146,34 @@ pub fn tasks(names: TokenStream) -> TokenStream {
 }
 
 fn expand_task(options: proc_macro2::TokenStream, item: proc_macro2::TokenStream) -> proc_macro2::TokenStream {
-    let mut problems = Problems::default();
-    let options = Options::parse(options, &mut problems);
+    let mut mistakes = Mistakes::default();
+    let options = Options::parse(options, &mut mistakes);
     if let Ok(TraitItemFn { attrs, sig, default: None, .. }) = syn::parse2(without_visibility(item.clone()).1) {
         let vis = without_visibility(item).0;
         let function = ItemFn { attrs, vis, sig, block: Box::new(parse_quote!({})) };
-        return foreign::expand(&options, function, problems);
+        return foreign::expand(&options, function, mistakes);
     }
     let expanded = match syn::parse2(item) {
-        Ok(Item::Fn(mut function)) => match Signature::take(&mut function, &mut problems)
-            .filter(|signature| transaction::fits(&options, signature, &function, &mut problems))
+        Ok(Item::Fn(mut function)) => match FunctionSignature::take(&mut function, &mut mistakes)
+            .filter(|signature| options.check_transaction(signature, &function, &mut mistakes))
         {
             Some(signature) => {
-                options.check_runner(&function, &mut problems);
+                options.check_thread(&function, &mut mistakes);
                 expand::task(&options, &signature, function)
             }
             // The function by itself, so that its imports count as used and editors know what is in it.
             None => quote!(#[allow(dead_code)] #function),
         },
         Ok(other) => {
-            problems.add(&other, "`#[task]` goes on a function");
+            mistakes.add(&other, "`#[task]` goes on a function");
             other.into_token_stream()
         }
         Err(error) => {
-            problems.take(error);
+            mistakes.take(error);
             proc_macro2::TokenStream::new()
         }
     };
-    let errors = problems.into_error().map(syn::Error::into_compile_error);
+    let errors = mistakes.into_error().map(syn::Error::into_compile_error);
     quote!(#errors #expanded)
 }
 

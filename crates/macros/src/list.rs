@@ -6,13 +6,13 @@ use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::{Expr, Token};
 
-use crate::problems::Problems;
+use crate::mistakes::Mistakes;
 
 /// The list of definitions.
 pub(crate) fn tasks(tokens: TokenStream) -> TokenStream {
-    let mut problems = Problems::default();
+    let mut mistakes = Mistakes::default();
     let named = Punctuated::<Expr, Token![,]>::parse_terminated.parse2(tokens).unwrap_or_else(|error| {
-        problems.take(error);
+        mistakes.take(error);
         Punctuated::new()
     });
     let mut definitions = Vec::new();
@@ -22,11 +22,11 @@ pub(crate) fn tasks(tokens: TokenStream) -> TokenStream {
                 let (attributes, path) = (&named.attrs, &named.path);
                 definitions.push(quote!(#(#attributes)* <#path as ::celeriac::Registered>::definition()));
             }
-            Expr::Call(call) => problems.add(&call.args, "a task is listed by its name alone, without arguments"),
-            other => problems.add(other, "expected the name of a task, such as `charge` or `orders::charge`"),
+            Expr::Call(call) => mistakes.add(&call.args, "a task is listed by its name alone, without arguments"),
+            other => mistakes.add(other, "expected the name of a task, such as `charge` or `orders::charge`"),
         }
     }
-    let errors = problems.into_error().map(syn::Error::into_compile_error);
+    let errors = mistakes.into_error().map(syn::Error::into_compile_error);
     if definitions.is_empty() {
         quote!({ #errors [] as [::celeriac::TaskDefinition; 0] })
     } else {

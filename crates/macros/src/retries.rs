@@ -1,5 +1,7 @@
 //! When a task is tried again, as it is declared: Celery's names, and a table of errors.
 
+mod policy;
+
 mod table;
 
 use std::time::Duration;
@@ -7,17 +9,13 @@ use std::time::Duration;
 use celeriac_units::{DurationRange, NONE, parse_duration};
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Expr, ExprPath, Lit, Result};
+use syn::{Expr, Lit, Result};
 
-use self::table::Table;
-use crate::options::Written;
-use crate::problems::Problems;
-
-/// Celery's longest wait, and ours.
-const LONGEST: Duration = Duration::from_secs(600);
-
-/// How often an error is tried again that is declared to be, when nothing says how often.
-const USUAL: u32 = 3;
+use self::policy::{LONGEST, MaxRetries, USUAL, policy};
+use self::table::RetryTable;
+use crate::mistakes::Mistakes;
+use crate::values::duration;
+use crate::written::WrittenOption;
 
 /// What was declared of retries.
 #[derive(Default)]
@@ -28,14 +26,7 @@ pub(crate) struct Retries {
     cap: Option<Duration>,
     jitter: Option<f64>,
     within: Option<Duration>,
-    table: Table,
-}
-
-/// How often a task is tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum MaxRetries {
-    Times(u32),
-    WithoutEnd,
+    table: RetryTable,
 }
 
 /// How long it waits.
@@ -53,7 +44,7 @@ enum Pace {
 
 impl Retries {
     /// Takes an option; whether it is one of retries.
-    pub(crate) fn set(&mut self, key: &str, option: &Written) -> Result<bool> {
+    pub(crate) fn set(&mut self, key: &str, option: &WrittenOption) -> Result<bool> {
         match key {
             "max_retries" => self.max_retries = Some(option.max_retries()?),
             "retry_backoff" => self.pace = Some(option.retry_backoff()?),
@@ -69,29 +60,29 @@ impl Retries {
     }
 
     /// What would silently do nothing, and what contradicts itself.
-    pub(crate) fn check_together(&self, written: &[Written], problems: &mut Problems) {
+    pub(crate) fn check_together(&self, written: &[WrittenOption], mistakes: &mut Mistakes) {
         let wrote = |key: &str| written.iter().find(|option| option.key == key);
         let any = |keys: &[&str]| keys.iter().any(|key| wrote(key).is_some());
         let starts = ["max_retries", "retry_backoff", "default_retry_delay", "autoretry_for"];
         for key in ["retry_jitter", "retry_factor", "dont_autoretry_for"] {
             if let Some(option) = wrote(key).filter(|_| !any(&starts)) {
                 let message = format!("`{key}` without retries does nothing: add `max_retries` or `retry_backoff`");
-                problems.add(&option.key, message);
+                mistakes.add(&option.key, message);
             }
         }
         if let Some(option) = wrote("retry_within").filter(|_| !any(&starts) && !any(&["retry_on"])) {
-            problems
+            mistakes
                 .add(&option.key, "`retry_within` without retries does nothing: add `max_retries` or `retry_backoff`");
         }
         if let (Some(delay), true) = (wrote("default_retry_delay"), any(&["retry_backoff", "retry_factor"])) {
-            problems.add(&delay.key, "`default_retry_delay` is always the same wait: leave it or the back-off out");
+            mistakes.add(&delay.key, "`default_retry_delay` is always the same wait: leave it or the back-off out");
         }
         if let Some(cap) = wrote("retry_backoff_max").filter(|_| !matches!(self.pace, Some(Pace::Celery(_)))) {
             let message = "`retry_backoff_max` goes with `retry_backoff = true` or a number of seconds; the longest wait of \
                            `\"1s..10m\"` is its end";
-            problems.add(&cap.key, message);
+            mistakes.add(&cap.key, message);
         }
-        self.table.check(problems);
+        self.table.check(mistakes);
     }
 
     /// Whether anything of it was declared.
@@ -116,7 +107,7 @@ impl Retries {
             fields.push(quote!(retry_rules: #rules));
         }
         if let Some(within) = self.within {
-            let within = crate::expand::duration(within);
+            let within = duration(within);
             fields.push(quote!(retry_within: ::core::option::Option::Some(#within)));
         }
         fields
@@ -135,19 +126,7 @@ impl Retries {
     }
 }
 
-/// A policy, written out.
-fn policy(times: MaxRetries, first: Duration, cap: Duration, factor: f64, jitter: f64) -> TokenStream {
-    let times = match times {
-        MaxRetries::Times(times) => quote!(::core::option::Option::Some(#times)),
-        MaxRetries::WithoutEnd => quote!(::core::option::Option::None),
-    };
-    let (first, cap) = (crate::expand::duration(first), crate::expand::duration(cap));
-    quote! {
-        ::celeriac::RetryPolicy { max_retries: #times, first: #first, factor: #factor, cap: #cap, jitter: #jitter }
-    }
-}
-
-impl Written {
+impl WrittenOption {
     fn max_retries(&self) -> Result<MaxRetries> {
         match (self.literal(), self.value()) {
             (Some(Lit::Int(number)), _) => number.base10_parse().ok().map(MaxRetries::Times),
@@ -232,9 +211,4 @@ impl Written {
         }
         Ok(within)
     }
-}
-
-/// Whether this is the word.
-fn is_word(path: &ExprPath, word: &str) -> bool {
-    path.qself.is_none() && path.path.is_ident(word)
 }

@@ -5,28 +5,29 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::visit::Visit;
 use syn::{
-    Attribute, Expr, FnArg, Ident, ItemFn, Lifetime, Meta, Pat, PatType, PathSegment, ReturnType, Type, TypeBareFn,
-    TypeImplTrait, TypeInfer, TypeReference,
+    Attribute, Expr, FnArg, Ident, ItemFn, Lifetime, Meta, Pat, PatType, ReturnType, Type, TypeBareFn, TypeImplTrait,
+    TypeInfer, TypeReference,
 };
 
-use crate::problems::Problems;
+use crate::mistakes::Mistakes;
+use crate::syntax::last_segment;
 use crate::transaction;
 
 /// The longest tuple that is a task's arguments.
 const MOST_PARAMETERS: usize = 12;
 
 /// The shape of a task's function.
-pub(crate) struct Signature {
+pub(crate) struct FunctionSignature {
     /// Whether it takes a `TaskContext` before its parameters.
     pub(crate) context: bool,
     /// Whether it takes a connection, in which its transaction is open, after that.
     pub(crate) transaction: bool,
-    pub(crate) parameters: Vec<Parameter>,
+    pub(crate) parameters: Vec<TaskArgument>,
     pub(crate) returns: Type,
 }
 
 /// One argument of a call.
-pub(crate) struct Parameter {
+pub(crate) struct TaskArgument {
     pub(crate) name: Ident,
     pub(crate) ty: Type,
     pub(crate) default: Option<DefaultValue>,
@@ -42,10 +43,10 @@ pub(crate) enum DefaultValue {
     Given(Box<Expr>),
 }
 
-impl Signature {
-    /// Reads the shape of a function and takes from it the attributes that are ours. `None`: the problems say why.
-    pub(crate) fn take(function: &mut ItemFn, problems: &mut Problems) -> Option<Self> {
-        let mut found = Problems::default();
+impl FunctionSignature {
+    /// Reads the shape of a function and takes from it the attributes that are ours. `None`: the mistakes say why.
+    pub(crate) fn take(function: &mut ItemFn, mistakes: &mut Mistakes) -> Option<Self> {
+        let mut found = Mistakes::default();
         check_qualifiers(function, &mut found);
         let (mut context, mut transaction) = (false, false);
         let mut parameters = Vec::new();
@@ -58,7 +59,7 @@ impl Signature {
                 FnArg::Typed(input) if transaction::names_connection(&input.ty) => {
                     transaction |= transaction::check(input, position == usize::from(context), &mut found);
                 }
-                FnArg::Typed(input) => parameters.extend(Parameter::take(input, &mut found)),
+                FnArg::Typed(input) => parameters.extend(TaskArgument::take(input, &mut found)),
             }
         }
         if let Some(beyond) = parameters.get(MOST_PARAMETERS) {
@@ -68,48 +69,48 @@ impl Signature {
         match (found.into_error(), returns) {
             (None, Some(returns)) => Some(Self { context, transaction, parameters, returns }),
             (error, _) => {
-                error.into_iter().for_each(|error| problems.take(error));
+                error.into_iter().for_each(|error| mistakes.take(error));
                 None
             }
         }
     }
 }
 
-fn check_qualifiers(function: &ItemFn, problems: &mut Problems) {
+fn check_qualifiers(function: &ItemFn, mistakes: &mut Mistakes) {
     let signature = &function.sig;
     if let Some(token) = &signature.constness {
-        problems.add(token, "a task is run by a worker and cannot be `const`");
+        mistakes.add(token, "a task is run by a worker and cannot be `const`");
     }
     if let Some(token) = &signature.unsafety {
-        problems.add(token, "a task cannot be `unsafe`: a worker has nothing to promise it");
+        mistakes.add(token, "a task cannot be `unsafe`: a worker has nothing to promise it");
     }
     if let Some(token) = &signature.abi {
-        problems.add(token, "a task cannot be `extern`: a worker calls it as a Rust function");
+        mistakes.add(token, "a task cannot be `extern`: a worker calls it as a Rust function");
     }
     if let Some(token) = &signature.variadic {
-        problems.add(token, "a task takes a fixed number of arguments");
+        mistakes.add(token, "a task takes a fixed number of arguments");
     }
     if !signature.generics.params.is_empty() {
-        problems.add(
+        mistakes.add(
             &signature.generics,
             "a task cannot be generic: a message names a task, and has no types to choose from",
         );
     }
     if let Some(clause) = &signature.generics.where_clause {
-        problems.add(clause, "a task cannot be generic: leave the `where` clause out");
+        mistakes.add(clause, "a task cannot be generic: leave the `where` clause out");
     }
 }
 
 /// Whether this really is the context of the task, where it has to be.
-fn check_context(input: &mut PatType, position: usize, problems: &mut Problems) -> bool {
+fn check_context(input: &mut PatType, position: usize, mistakes: &mut Mistakes) -> bool {
     if position > 0 {
-        problems.add(&*input, "the context comes first: put `ctx: TaskContext` before the other arguments");
+        mistakes.add(&*input, "the context comes first: put `ctx: TaskContext` before the other arguments");
         return false;
     }
-    if take_default(&mut input.attrs, problems).is_some() {
-        problems.add(&*input, "the context is given by the worker and has no default");
+    if take_default(&mut input.attrs, mistakes).is_some() {
+        mistakes.add(&*input, "the context is given by the worker and has no default");
     }
-    check_owned(&input.ty, "an argument", problems);
+    check_owned(&input.ty, "an argument", mistakes);
     true
 }
 
@@ -121,14 +122,14 @@ pub(crate) fn names_context(ty: &Type) -> bool {
     }
 }
 
-impl Parameter {
-    fn take(input: &mut PatType, problems: &mut Problems) -> Option<Self> {
-        let default = take_default(&mut input.attrs, problems);
+impl TaskArgument {
+    fn take(input: &mut PatType, mistakes: &mut Mistakes) -> Option<Self> {
+        let default = take_default(&mut input.attrs, mistakes);
         if let Some(cfg) = input.attrs.iter().find(|attribute| attribute.path().is_ident("cfg")) {
-            problems
+            mistakes
                 .add(cfg, "an argument is always there: what a message carries cannot depend on how this was compiled");
         }
-        check_owned(&input.ty, "an argument", problems);
+        check_owned(&input.ty, "an argument", mistakes);
         let default = default.or_else(|| {
             let optional = last_segment(&input.ty).is_some_and(|segment| segment.ident == "Option");
             optional.then_some(DefaultValue::Nothing)
@@ -139,7 +140,7 @@ impl Parameter {
             }
             pattern => {
                 let ty = input.ty.to_token_stream();
-                problems.add(
+                mistakes.add(
                     pattern,
                     format_args!(
                         "an argument needs a name, which messages use: write `name: {ty}` and take it apart inside"
@@ -157,7 +158,7 @@ impl Parameter {
 }
 
 /// Takes `#[default]` away, which the compiler does not know.
-fn take_default(attributes: &mut Vec<Attribute>, problems: &mut Problems) -> Option<DefaultValue> {
+fn take_default(attributes: &mut Vec<Attribute>, mistakes: &mut Mistakes) -> Option<DefaultValue> {
     let mut taken = Vec::new();
     attributes.retain(|attribute| {
         let ours = attribute.path().is_ident("default");
@@ -167,7 +168,7 @@ fn take_default(attributes: &mut Vec<Attribute>, problems: &mut Problems) -> Opt
         !ours
     });
     if let Some(second) = taken.get(1) {
-        problems.add(second, "`default` is given twice");
+        mistakes.add(second, "`default` is given twice");
     }
     let attribute = taken.first()?;
     match &attribute.meta {
@@ -175,67 +176,67 @@ fn take_default(attributes: &mut Vec<Attribute>, problems: &mut Problems) -> Opt
         Meta::List(list) => match list.parse_args() {
             Ok(value) => Some(DefaultValue::Given(Box::new(value))),
             Err(_) => {
-                problems.add(list, "a default is one expression, such as `#[default(10)]`");
+                mistakes.add(list, "a default is one expression, such as `#[default(10)]`");
                 None
             }
         },
         Meta::NameValue(pair) => {
             let value = pair.value.to_token_stream();
-            problems.add(pair, format_args!("write `#[default({value})]`"));
+            mistakes.add(pair, format_args!("write `#[default({value})]`"));
             None
         }
     }
 }
 
-fn check_return(function: &ItemFn, problems: &mut Problems) -> Option<Type> {
+fn check_return(function: &ItemFn, mistakes: &mut Mistakes) -> Option<Type> {
     match &function.sig.output {
         ReturnType::Type(_, ty) => {
-            check_owned(ty, "a result", problems);
+            check_owned(ty, "a result", mistakes);
             Some((**ty).clone())
         }
         ReturnType::Default => {
             let span = function.sig.ident.span();
             let message = "a task returns a result: write `-> TaskResult<()>` and end with `Ok(())`";
-            problems.take(syn::Error::new(span, message));
+            mistakes.take(syn::Error::new(span, message));
             None
         }
     }
 }
 
 /// Reports what cannot travel in a message, at any depth of a type.
-fn check_owned(ty: &Type, what: &'static str, problems: &mut Problems) {
-    Borrowed { what, problems }.visit_type(ty);
+fn check_owned(ty: &Type, what: &'static str, mistakes: &mut Mistakes) {
+    Borrowed { what, mistakes }.visit_type(ty);
 }
 
 struct Borrowed<'a> {
     what: &'static str,
-    problems: &'a mut Problems,
+    mistakes: &'a mut Mistakes,
 }
 
 impl<'ast> Visit<'ast> for Borrowed<'_> {
     fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
         let owned = owned_form(&reference.elem);
-        self.problems.add(reference, format_args!("{} is owned: write `{owned}`", self.what));
+        self.mistakes.add(reference, format_args!("{} is owned: write `{owned}`", self.what));
     }
 
     fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
         if lifetime.ident != "static" {
-            self.problems
+            self.mistakes
                 .add(lifetime, format_args!("{} is owned and has no lifetime, other than `'static`", self.what));
         }
     }
 
     fn visit_type_impl_trait(&mut self, ty: &'ast TypeImplTrait) {
-        self.problems.add(ty, format_args!("{} has one type that a message is read into: write it out", self.what));
+        self.mistakes.add(ty, format_args!("{} has one type that a message is read into: write it out", self.what));
     }
 
     fn visit_type_infer(&mut self, ty: &'ast TypeInfer) {
-        self.problems.add(ty, format_args!("{} has one type that a message is read into: write it out", self.what));
+        self.mistakes.add(ty, format_args!("{} has one type that a message is read into: write it out", self.what));
     }
 
     // Its references are not those of a value.
     fn visit_type_bare_fn(&mut self, ty: &'ast TypeBareFn) {
-        self.problems.add(ty, format_args!("{} is data, and a function is none", self.what));
+        self.mistakes.add(ty, format_args!("{} is data, and a function is none", self.what));
     }
 }
 
@@ -255,13 +256,4 @@ fn owned_form(referred: &Type) -> String {
 /// A type without the blanks that its tokens are printed with, as far as they matter to readers.
 fn compact(ty: &Type) -> String {
     ty.span().source_text().unwrap_or_else(|| ty.to_token_stream().to_string())
-}
-
-/// The last segment of a path, through the invisible groups of `macro_rules!`.
-pub(crate) fn last_segment(ty: &Type) -> Option<&PathSegment> {
-    match ty {
-        Type::Group(group) => last_segment(&group.elem),
-        Type::Path(path) => path.path.segments.last(),
-        _ => None,
-    }
 }

@@ -1,9 +1,10 @@
 //! What a task is called, takes and returns.
 
+use std::fmt;
 use std::time::Duration;
 
-use celeriac_units::RateLimit;
 pub use celeriac_units::{AckMode, TimeLimit};
+use celeriac_units::{NONE, RateLimit, format_duration, task_options};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -30,50 +31,155 @@ pub trait Task: Send + Sync + 'static {
     }
 }
 
-/// What is declared with a task, and holds for every call of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TaskOptions {
-    /// The queue it goes to when no route says otherwise.
-    pub queue: Option<&'static str>,
-    /// Its priority when the call does not say.
-    pub priority: Option<u8>,
-    /// When a failed attempt is followed by another.
-    pub retry: RetryPolicy,
-    /// Which errors are tried again in another way.
-    pub retry_rules: RetryRules,
-    /// How long after the start of the first attempt the last one may begin.
-    pub retry_within: Option<Duration>,
-    /// When its messages are acknowledged.
-    pub acks: AckMode,
-    /// Whether its result is not worth storing.
-    pub ignore_result: bool,
-    /// How long a message of it may wait before it must not start any more.
-    pub expires: Option<Duration>,
-    /// How long an attempt may take before it is ended. `None`: as the worker says.
-    pub time_limit: Option<TimeLimit>,
-    /// How long an attempt may take before it is told to come to an end. `None`: as the worker says.
-    pub soft_time_limit: Option<TimeLimit>,
-    /// How often it starts on one worker.
-    pub rate_limit: Option<RateLimit>,
-    /// How often a message of it may be delivered that seems to bring its worker down; at least 2.
-    pub max_deliveries: Option<u32>,
+/// The type of the field for a value.
+macro_rules! field_type {
+    (Name) => { Option<&'static str> };
+    (AckMode) => { AckMode };
+    (bool) => { bool };
+    ($type:ident) => { Option<$type> };
 }
 
-impl Default for TaskOptions {
-    fn default() -> Self {
-        Self {
-            queue: None,
-            priority: None,
-            retry: RetryPolicy::never(),
-            retry_rules: RetryRules::default(),
-            retry_within: None,
-            acks: AckMode::Late,
-            ignore_result: false,
-            expires: None,
-            time_limit: None,
-            soft_time_limit: None,
-            rate_limit: None,
-            max_deliveries: None,
+macro_rules! task_options_struct {
+    (
+        attribute { $($_1:tt)* }
+        declared { $($(#[$declared_doc:meta])* $declared:ident: $declared_type:ident { $($_2:tt)* })* }
+        fields { $($(#[$doc:meta])* $key:ident: $type:ident { $($_3:tt)* })* }
+        retries { $($_4:tt)* }
+        attribute_retries { $($_5:tt)* }
+    ) => {
+        /// Options that are declared with a task, and hold for every call of it.
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct TaskOptions {
+            $($(#[$declared_doc])* pub $declared: field_type!($declared_type),)*
+            $($(#[$doc])* pub $key: field_type!($type),)*
+            /// When a failed attempt is followed by another.
+            pub retry: RetryPolicy,
+            /// Which errors are tried again in another way.
+            pub retry_rules: RetryRules,
+            /// How long after the start of the first attempt the last one may begin.
+            pub retry_within: Option<Duration>,
         }
+
+        impl Default for TaskOptions {
+            fn default() -> Self {
+                Self {
+                    $($declared: <field_type!($declared_type)>::default(),)*
+                    $($key: <field_type!($type)>::default(),)*
+                    retry: RetryPolicy::never(),
+                    retry_rules: RetryRules::default(),
+                    retry_within: None,
+                }
+            }
+        }
+
+        impl TaskOptions {
+            /// Lists the options for people, each with its value. Of those of retries it lists how many.
+            pub fn settings(&self) -> Vec<TaskSetting> {
+                let default = Self::default();
+                vec![
+                    $(TaskSetting {
+                        key: stringify!($declared),
+                        value: SettingValue::from(self.$declared),
+                        is_default: self.$declared == default.$declared,
+                    },)*
+                    TaskSetting {
+                        key: "max_retries",
+                        value: SettingValue::from(self.retry.max_retries),
+                        is_default: self.retry.max_retries == default.retry.max_retries,
+                    },
+                    $(TaskSetting {
+                        key: stringify!($key),
+                        value: SettingValue::from(self.$key),
+                        is_default: self.$key == default.$key,
+                    },)*
+                ]
+            }
+        }
+    };
+}
+
+task_options!(task_options_struct);
+
+/// An option with its value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskSetting {
+    /// Its key.
+    pub key: &'static str,
+    /// Its value.
+    pub value: SettingValue,
+    /// Whether it has this value where nothing is declared.
+    pub is_default: bool,
+}
+
+/// The value of an option, for people and for JSON.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum SettingValue {
+    /// There is none.
+    Unset,
+    /// Yes or no.
+    Flag(bool),
+    /// A number.
+    Number(u32),
+    /// Text in the form that is read.
+    Text(String),
+}
+
+impl fmt::Display for SettingValue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unset => formatter.write_str(NONE),
+            Self::Flag(flag) => flag.fmt(formatter),
+            Self::Number(number) => number.fmt(formatter),
+            Self::Text(text) => formatter.write_str(text),
+        }
+    }
+}
+
+impl From<bool> for SettingValue {
+    fn from(flag: bool) -> Self {
+        Self::Flag(flag)
+    }
+}
+
+impl From<Option<u8>> for SettingValue {
+    fn from(number: Option<u8>) -> Self {
+        Self::from(number.map(u32::from))
+    }
+}
+
+impl From<Option<u32>> for SettingValue {
+    fn from(number: Option<u32>) -> Self {
+        number.map_or(Self::Unset, Self::Number)
+    }
+}
+
+impl From<Option<&str>> for SettingValue {
+    fn from(text: Option<&str>) -> Self {
+        text.map_or(Self::Unset, |text| Self::Text(text.to_owned()))
+    }
+}
+
+impl From<AckMode> for SettingValue {
+    fn from(mode: AckMode) -> Self {
+        Self::Text(mode.to_string())
+    }
+}
+
+impl From<Option<Duration>> for SettingValue {
+    fn from(duration: Option<Duration>) -> Self {
+        duration.map_or(Self::Unset, |duration| Self::Text(format_duration(duration)))
+    }
+}
+
+impl From<Option<TimeLimit>> for SettingValue {
+    fn from(limit: Option<TimeLimit>) -> Self {
+        Self::from(limit.and_then(TimeLimit::time))
+    }
+}
+
+impl From<Option<RateLimit>> for SettingValue {
+    fn from(rate: Option<RateLimit>) -> Self {
+        rate.map_or(Self::Unset, |rate| Self::Text(rate.to_string()))
     }
 }

@@ -9,6 +9,7 @@
 //! - [`RateLimit`]: `100/m`;
 //! - [`ByteSize`]: `8MiB`;
 //! - [`AckMode`]: `late` or `early`;
+//! - [`task_options!`]: every option of a task, once;
 //! - [`Error`]: the expected form, beside the text that was found.
 
 mod duration;
@@ -25,12 +26,15 @@ mod ack_mode;
 
 mod error;
 
+mod task_options;
+
 pub use ack_mode::AckMode;
 pub use byte_size::ByteSize;
 pub use duration::{format_duration, parse_duration};
 pub use duration_range::DurationRange;
 pub use error::Error;
 pub use rate_limit::{RateLimit, RateUnit};
+pub use task_options::{TASK_OPTIONS, TaskOption};
 pub use time_limit::TimeLimit;
 
 /// The word for no limit and no end.

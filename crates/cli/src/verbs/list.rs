@@ -1,12 +1,11 @@
 //! `list`: what this program knows, without asking anybody.
 
 use std::fmt::Write;
-use std::time::Duration;
 
-use celeriac_config::duration;
-use celeriac_protocol::task::{AckMode, TimeLimit};
+use celeriac_protocol::task::{SettingValue, TaskSetting};
 use celeriac_worker::TaskDefinition;
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 use crate::application::Program;
 use crate::args::Listed;
@@ -14,65 +13,37 @@ use crate::error::Error;
 use crate::output;
 
 /// A task with the options in force.
-#[derive(Serialize)]
-struct Task<'a> {
+struct ListedTask<'a> {
     name: &'a str,
-    blocking: bool,
-    queue: Option<&'a str>,
-    max_retries: Option<u32>,
-    priority: Option<u8>,
-    acks: &'static str,
-    ignore_result: bool,
-    #[serde(with = "duration::option")]
-    expires: Option<Duration>,
-    #[serde(with = "duration::option")]
-    time_limit: Option<Duration>,
-    #[serde(with = "duration::option")]
-    soft_time_limit: Option<Duration>,
-    rate_limit: Option<String>,
-    max_deliveries: Option<u32>,
+    is_blocking: bool,
+    settings: Vec<TaskSetting>,
 }
 
-impl<'a> Task<'a> {
+impl<'a> ListedTask<'a> {
     fn of(task: &'a TaskDefinition) -> Self {
-        let options = &task.options;
-        Self {
-            name: task.name,
-            blocking: task.is_blocking(),
-            queue: options.queue,
-            max_retries: options.retry.max_retries,
-            priority: options.priority,
-            acks: options.acks.as_str(),
-            ignore_result: options.ignore_result,
-            expires: options.expires,
-            time_limit: options.time_limit.and_then(TimeLimit::time),
-            soft_time_limit: options.soft_time_limit.and_then(TimeLimit::time),
-            rate_limit: options.rate_limit.map(|rate| rate.to_string()),
-            max_deliveries: options.max_deliveries,
-        }
+        Self { name: task.name, is_blocking: task.is_blocking(), settings: task.options.settings() }
     }
 
-    /// Those that are not as they are where nothing is said.
-    fn said(&self) -> String {
-        let retries = match self.max_retries {
-            None => Some("none".to_owned()),
-            Some(0) => None,
-            Some(retries) => Some(retries.to_string()),
-        };
-        let said = [
-            ("queue", self.queue.map(str::to_owned)),
-            ("max_retries", retries),
-            ("priority", self.priority.map(|priority| priority.to_string())),
-            ("acks", (self.acks != AckMode::default().as_str()).then(|| self.acks.to_owned())),
-            ("ignore_result", self.ignore_result.then(|| "true".to_owned())),
-            ("expires", self.expires.map(duration::format)),
-            ("time_limit", self.time_limit.map(duration::format)),
-            ("soft_time_limit", self.soft_time_limit.map(duration::format)),
-            ("rate_limit", self.rate_limit.clone()),
-            ("max_deliveries", self.max_deliveries.map(|most| most.to_string())),
-        ];
-        let said = said.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
-        said.collect::<Vec<_>>().join(" ")
+    /// Those that are not as they are where nothing is said. A limit of time that is none is not told: the worker has none
+    /// either.
+    fn changed(&self) -> String {
+        let limits = ["time_limit", "soft_time_limit"];
+        let changed = self.settings.iter().filter(|setting| {
+            !setting.is_default && (setting.value != SettingValue::Unset || !limits.contains(&setting.key))
+        });
+        changed.map(|setting| format!("{}={}", setting.key, setting.value)).collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Serialize for ListedTask<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut task = serializer.serialize_map(None)?;
+        task.serialize_entry("name", self.name)?;
+        task.serialize_entry("blocking", &self.is_blocking)?;
+        for setting in &self.settings {
+            task.serialize_entry(setting.key, &setting.value)?;
+        }
+        task.end()
     }
 }
 
@@ -118,14 +89,14 @@ pub(crate) fn run<P: Program>(program: &P, what: Listed, json: bool) -> Result<(
 }
 
 fn tasks<P: Program>(program: &P, json: bool) {
-    let tasks: Vec<_> = program.registry().iter().map(Task::of).collect();
+    let tasks: Vec<_> = program.registry().iter().map(ListedTask::of).collect();
     output::answer(json, &tasks, || {
         if tasks.is_empty() {
             return "this program has no tasks".to_owned();
         }
         tasks.iter().fold(String::new(), |mut text, task| {
-            let kind = if task.blocking { "blocking" } else { "async" };
-            let line = format!("{:<40} {kind:<8} {}", task.name, task.said());
+            let kind = if task.is_blocking { "blocking" } else { "async" };
+            let line = format!("{:<40} {kind:<8} {}", task.name, task.changed());
             let _ = writeln!(text, "{}", line.trim_end());
             text
         })

@@ -8,33 +8,34 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Error, Expr, ExprLit, Lit, Result};
 
-use super::{LONGEST, MaxRetries, is_word, policy};
-use crate::options::{Written, without_group};
-use crate::problems::Problems;
+use super::policy::{LONGEST, MaxRetries, policy};
+use crate::mistakes::Mistakes;
+use crate::syntax::{is_word, without_group};
+use crate::written::WrittenOption;
 
 /// Rows in the order in which they are looked at.
 #[derive(Default)]
-pub(super) struct Table {
-    own: Vec<Row>,
-    never: Vec<Row>,
-    as_task: Vec<Row>,
+pub(super) struct RetryTable {
+    own: Vec<RetryRow>,
+    never: Vec<RetryRow>,
+    as_task: Vec<RetryRow>,
     /// Whether errors that have no row are final.
     selective: bool,
 }
 
-struct Row {
+struct RetryRow {
     class: Expr,
-    answer: Answer,
+    answer: RowAnswer,
 }
 
-enum Answer {
+enum RowAnswer {
     AsTask,
     Never,
     /// So many times, or as often as the task; from the first wait to the longest.
     By(Option<u32>, Duration, Duration),
 }
 
-impl Table {
+impl RetryTable {
     pub(super) fn is_empty(&self) -> bool {
         self.own.is_empty() && self.never.is_empty() && self.as_task.is_empty()
     }
@@ -44,12 +45,12 @@ impl Table {
         self.selective
     }
 
-    pub(super) fn add(&mut self, key: &str, option: &Written) -> Result<()> {
+    pub(super) fn add(&mut self, key: &str, option: &WrittenOption) -> Result<()> {
         match key {
             "retry_on" => self.own = rows(option)?,
-            "dont_autoretry_for" => self.never = classes(option, || Answer::Never)?,
+            "dont_autoretry_for" => self.never = classes(option, || RowAnswer::Never)?,
             _ => {
-                self.as_task = classes(option, || Answer::AsTask)?;
+                self.as_task = classes(option, || RowAnswer::AsTask)?;
                 self.selective = true;
                 let everything = self.as_task.iter().find(|row| named(&row.class).as_deref() == Some("Exception"));
                 if let Some(row) = everything {
@@ -61,17 +62,17 @@ impl Table {
         Ok(())
     }
 
-    fn all(&self) -> impl Iterator<Item = &Row> {
+    fn all(&self) -> impl Iterator<Item = &RetryRow> {
         self.own.iter().chain(&self.never).chain(&self.as_task)
     }
 
     /// An error stands in it once.
-    pub(super) fn check(&self, problems: &mut Problems) {
+    pub(super) fn check(&self, mistakes: &mut Mistakes) {
         let mut seen = Vec::new();
         for row in self.all() {
             let class = row.class.to_token_stream().to_string();
             if seen.contains(&class) {
-                problems.add(&row.class, "this error has two answers: name it once");
+                mistakes.add(&row.class, "this error has two answers: name it once");
             }
             seen.push(class);
         }
@@ -90,7 +91,7 @@ impl Table {
     }
 }
 
-impl Row {
+impl RetryRow {
     fn class(&self) -> TokenStream {
         let class = &self.class;
         match named(class) {
@@ -102,9 +103,9 @@ impl Row {
 
     fn answer(&self, as_often: MaxRetries) -> TokenStream {
         match self.answer {
-            Answer::AsTask => quote!(AsTask),
-            Answer::Never => quote!(Never),
-            Answer::By(times, first, cap) => {
+            RowAnswer::AsTask => quote!(AsTask),
+            RowAnswer::Never => quote!(Never),
+            RowAnswer::By(times, first, cap) => {
                 let jitter = if cap.is_zero() { 0.0 } else { 0.5 };
                 let policy = policy(times.map_or(as_often, MaxRetries::Times), first, cap, 2.0, jitter);
                 quote!(By(#policy))
@@ -114,16 +115,16 @@ impl Row {
 }
 
 /// `[io::Error, "Declined"]`
-fn classes(option: &Written, answer: impl Fn() -> Answer) -> Result<Vec<Row>> {
+fn classes(option: &WrittenOption, answer: impl Fn() -> RowAnswer) -> Result<Vec<RetryRow>> {
     let key = &option.key;
     let Some(Expr::Array(list)) = option.value() else {
         return option.refuse(format_args!("`{key}` is a list of errors, such as `{key} = [io::Error, \"Declined\"]`"));
     };
-    list.elems.iter().map(|class| Ok(Row { class: checked(class)?, answer: answer() })).collect()
+    list.elems.iter().map(|class| Ok(RetryRow { class: checked(class)?, answer: answer() })).collect()
 }
 
 /// `(io::Error = "3 times immediately", Declined = never)`
-fn rows(option: &Written) -> Result<Vec<Row>> {
+fn rows(option: &WrittenOption) -> Result<Vec<RetryRow>> {
     let rows: Vec<&Expr> = match option.value() {
         Some(Expr::Tuple(rows)) => rows.elems.iter().collect(),
         Some(Expr::Paren(row)) => vec![&row.expr],
@@ -137,13 +138,13 @@ fn rows(option: &Written) -> Result<Vec<Row>> {
 
 const FORM: &str = "`retry_on` is a table, such as `retry_on(io::Error = \"3 times immediately\", Busy = \"5s..1m\", Declined = never)`";
 
-fn row(row: &Expr) -> Result<Row> {
+fn row(row: &Expr) -> Result<RetryRow> {
     let Expr::Assign(row) = without_group(row) else { return Err(Error::new_spanned(row, FORM)) };
     let class = checked(&row.left)?;
     match without_group(&row.right) {
-        Expr::Path(path) if is_word(path, "never") => Ok(Row { class, answer: Answer::Never }),
+        Expr::Path(path) if is_word(path, "never") => Ok(RetryRow { class, answer: RowAnswer::Never }),
         Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => match by(&text.value()) {
-            Ok(answer) => Ok(Row { class, answer }),
+            Ok(answer) => Ok(RetryRow { class, answer }),
             Err(message) => Err(Error::new_spanned(text, message)),
         },
         other => Err(Error::new_spanned(other, ANSWERS)),
@@ -153,7 +154,7 @@ fn row(row: &Expr) -> Result<Row> {
 const ANSWERS: &str = "an error is tried again `never`, `\"immediately\"`, or after a wait, `\"5s..1m\"`; `\"3 times 5s..1m\"` says how often";
 
 /// `3 times immediately`, `10 times 5s..1m`, `5s..1m`
-fn by(text: &str) -> std::result::Result<Answer, String> {
+fn by(text: &str) -> std::result::Result<RowAnswer, String> {
     let (times, pace) = match text.split_once(" times") {
         Some((times, pace)) => match times.trim().parse::<u32>() {
             Ok(0) => return Err("0 times is `never`".to_owned()),
@@ -163,12 +164,12 @@ fn by(text: &str) -> std::result::Result<Answer, String> {
         None => (None, text.trim()),
     };
     match pace {
-        "immediately" => Ok(Answer::By(times, Duration::ZERO, Duration::ZERO)),
-        "" => Ok(Answer::By(times, Duration::from_secs(1), LONGEST)),
+        "immediately" => Ok(RowAnswer::By(times, Duration::ZERO, Duration::ZERO)),
+        "" => Ok(RowAnswer::By(times, Duration::from_secs(1), LONGEST)),
         // A word: it may not have been meant for a wait at all.
         word if word.starts_with(char::is_alphabetic) => Err(format!("`{word}`: {ANSWERS}")),
         pace => match pace.parse() {
-            Ok(DurationRange { first, cap }) => Ok(Answer::By(times, first, cap)),
+            Ok(DurationRange { first, cap }) => Ok(RowAnswer::By(times, first, cap)),
             Err(error) => Err(format!("a wait {error}")),
         },
     }

@@ -5,9 +5,9 @@ use syn::Error;
 
 /// What is wrong with one use of a macro.
 #[derive(Default)]
-pub(crate) struct Problems(Option<Error>);
+pub(crate) struct Mistakes(Option<Error>);
 
-impl Problems {
+impl Mistakes {
     /// Reports a mistake in these tokens.
     pub(crate) fn add(&mut self, tokens: impl ToTokens, message: impl std::fmt::Display) {
         self.take(Error::new_spanned(tokens, message));

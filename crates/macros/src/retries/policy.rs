@@ -1,0 +1,33 @@
+//! A policy of retries, written out.
+
+use std::time::Duration;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use crate::values::duration;
+
+/// Celery's longest wait, and ours.
+pub(crate) const LONGEST: Duration = Duration::from_secs(600);
+
+/// How often an error is tried again that is declared to be, when nothing says how often.
+pub(crate) const USUAL: u32 = 3;
+
+/// How often a task is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MaxRetries {
+    Times(u32),
+    WithoutEnd,
+}
+
+/// A value of `RetryPolicy`.
+pub(crate) fn policy(times: MaxRetries, first: Duration, cap: Duration, factor: f64, jitter: f64) -> TokenStream {
+    let times = match times {
+        MaxRetries::Times(times) => quote!(::core::option::Option::Some(#times)),
+        MaxRetries::WithoutEnd => quote!(::core::option::Option::None),
+    };
+    let (first, cap) = (duration(first), duration(cap));
+    quote! {
+        ::celeriac::RetryPolicy { max_retries: #times, first: #first, factor: #factor, cap: #cap, jitter: #jitter }
+    }
+}

@@ -1,0 +1,25 @@
+//! Syntax as the other modules look at it: through the invisible groups of `macro_rules!`.
+
+use syn::{Expr, ExprPath, PathSegment, Type};
+
+/// What a `macro_rules!` passes on is wrapped in an invisible group.
+pub(crate) fn without_group(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Group(group) => without_group(&group.expr),
+        other => other,
+    }
+}
+
+/// Whether this is the word.
+pub(crate) fn is_word(path: &ExprPath, word: &str) -> bool {
+    path.qself.is_none() && path.path.is_ident(word)
+}
+
+/// The last segment of a path, through the invisible groups of `macro_rules!`.
+pub(crate) fn last_segment(ty: &Type) -> Option<&PathSegment> {
+    match ty {
+        Type::Group(group) => last_segment(&group.elem),
+        Type::Path(path) => path.path.segments.last(),
+        _ => None,
+    }
+}
