@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
-use celeriac_broker::{BrokerOptions, conformance};
+use celeriac_broker::topology::QueueOptions;
+use celeriac_broker::{BrokerOptions, Subscription, Topology, conformance};
 use celeriac_config::Secret;
 use celeriac_results::ResultsOptions;
 use celeriac_results::conformance::CASES;
 use celeriac_tests::Bed;
+use celeriac_tests::wait::PATIENCE;
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable, LongString};
+use tokio::time::timeout;
 
 macro_rules! tests {
     ($($case:ident)*) => { $(
@@ -23,6 +28,30 @@ macro_rules! tests {
 }
 
 celeriac_broker::for_each_broker_case!(tests);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn headers_of_another_client_arrive_as_large_as_a_frame_holds_them() {
+    let bed = Bed::new().await;
+    let options = BrokerOptions { url: Secret::new(bed.amqp_url()), ..BrokerOptions::default() };
+    let broker = celeriac_broker::connect(&options, "conformance").unwrap();
+    let queues = [("work".to_owned(), QueueOptions::default())].into();
+    broker.declare(&Topology { queues, ..Topology::default() }).await.unwrap();
+    let subscription = Subscription { queue: "work".to_owned(), prefetch: 8, most: 8, tag: "large".to_owned() };
+    let mut consumer = broker.consume(subscription).await.unwrap();
+    let peer = bed.peer().await;
+    for size in [50_000, 130_000] {
+        let mut headers = FieldTable::default();
+        headers.insert("pad".into(), AMQPValue::LongString(LongString::from("x".repeat(size))));
+        peer.put("work", BasicProperties::default().with_headers(headers), b"large").await;
+        let delivery = timeout(PATIENCE, consumer.next()).await.expect("a delivery").expect("a consumer");
+        assert_eq!(delivery.message.headers.text("pad").map(str::len), Some(size));
+        assert!(!delivery.origin.redelivered, "its connection was lost before");
+        delivery.settlement.ack();
+    }
+    consumer.close().await;
+    broker.close().await;
+    bed.clear().await;
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_passes_the_suite_of_stores() {

@@ -72,6 +72,16 @@ async fn a_message_that_is_too_large_is_not_sent(bed: Bed) {
     assert!(matches!(refused(sent), BrokerError::TooLarge { limit: 65_536, .. }));
 }
 
+#[celeriac_tests::test]
+async fn a_call_with_more_headers_than_a_frame_can_bear_is_not_sent(bed: Bed) {
+    let client = client(&bed, &[]).await;
+    let with = |size: usize| echo("x".to_owned()).header("pad", "x".repeat(size)).submit(&client);
+    with(60_000).await.unwrap();
+    let error = refused(with(70_000).await);
+    assert!(matches!(&error, BrokerError::HeadersTooLarge { limit: 65_536, name, .. } if name == "pad"), "{error}");
+    assert!(error.help().unwrap().contains("arguments"));
+}
+
 #[celeriac_tests::test(real)]
 async fn a_missing_broker_is_an_error_within_the_deadline(bed: Bed) {
     // A port that nobody listens on: it was free a moment ago, and is reserved for nobody.

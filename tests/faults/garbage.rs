@@ -1,11 +1,12 @@
 //! Messages that no worker can make sense of, among good ones.
 
 use celeriac::tasks;
-use celeriac_tests::wait::eventually;
+use celeriac_tests::wait::{PATIENCE, eventually};
 use celeriac_tests::{Bed, Peer, Running};
 use futures::StreamExt;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldArray, FieldTable, LongString};
+use tokio::time::timeout;
 
 use crate::ledger::note;
 
@@ -99,6 +100,15 @@ fn all() -> Vec<Garbage> {
             properties: properties(&[("task", text("test.nope")), ("id", text("g-task"))], json),
             body: b"[[1],{},{}]".to_vec(),
         },
+        Garbage {
+            what: "an unknown task with 60 KB of headers",
+            reason: "unknown-task",
+            properties: properties(
+                &[("task", text("test.nope")), ("id", text("g-headers")), ("pad", text(&"x".repeat(60_000)))],
+                json,
+            ),
+            body: b"[[1],{},{}]".to_vec(),
+        },
         arguments("no argument", "g-missing", b"[[],{},{}]"),
         arguments("two arguments for one", "g-more", b"[[1,2],{},{}]"),
         arguments("an argument of another type", "g-type", b"[[\"one\"],{},{}]"),
@@ -143,6 +153,30 @@ async fn garbage_is_dead_lettered_with_a_reason_and_good_tasks_run() {
         assert_eq!(found.header("celeriac-dead-reason").as_deref(), Some(*reason), "{what}");
         assert_eq!(found.header("celeriac-dead-queue").as_deref(), Some("celeriac"), "{what}");
     }
+    bed.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_with_more_headers_than_anybody_needs_runs_and_so_do_its_neighbours() {
+    let bed = Bed::new().await;
+    let app = bed.program(tasks![note]).build().unwrap();
+    let running = Running::start(&app).await;
+    let peer = bed.peer().await;
+    let mut handles = Vec::new();
+    for (round, size) in [10_000, 50_000, 120_000].into_iter().enumerate() {
+        let good: Vec<_> = running.client.submit_all((0..20).map(note)).await;
+        handles.extend(good.into_iter().map(|handle| handle.unwrap().id().to_owned()));
+        let id = format!("padded-{round}");
+        let entries = [("task", text("test.note")), ("id", text(&id)), ("pad", text(&"x".repeat(size)))];
+        peer.put("celeriac", properties(&entries, Some("application/json")), b"[[1],{},{}]").await;
+        handles.push(id);
+    }
+    for id in handles {
+        let handle = running.client.handle::<u64>(&id);
+        let ended = timeout(PATIENCE, handle.get()).await;
+        ended.unwrap_or_else(|_| panic!("{id} has not run")).unwrap_or_else(|error| panic!("{id}: {error}"));
+    }
+    running.stop().await;
     bed.clear().await;
 }
 

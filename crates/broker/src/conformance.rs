@@ -54,6 +54,8 @@ macro_rules! for_each_broker_case {
             headers_and_properties_arrive_as_they_were_sent
             an_empty_body_arrives
             a_large_body_arrives_whole
+            large_headers_arrive_whole
+            headers_that_are_too_large_are_an_error_that_names_the_largest
             the_default_exchange_knows_queues_by_name
             a_direct_exchange_compares_keys
             a_topic_exchange_matches_words

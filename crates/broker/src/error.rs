@@ -52,6 +52,18 @@ pub enum Error {
         /// The bound.
         limit: usize,
     },
+    /// The headers have more bytes than fit one frame with what is added on the way: the message was not sent.
+    #[error("the headers have {size} bytes, allowed are {limit}; the largest is `{name}` with {largest}")]
+    HeadersTooLarge {
+        /// Their size together.
+        size: usize,
+        /// The bound.
+        limit: usize,
+        /// The largest of them.
+        name: String,
+        /// Its size.
+        largest: usize,
+    },
     /// The broker took no messages until the deadline (`connection.blocked`). A message that was on its way when that
     /// began may be queued once it ends.
     #[error("the broker has been blocking publishers for {waited:.1?}: {reason}")]
@@ -195,6 +207,9 @@ impl Error {
             Self::Refused { .. } => Some("the queue is probably full: look at its length limit and its consumers"),
             Self::TooLarge { .. } => {
                 Some("store the payload elsewhere and send a reference, or raise broker.max_message_size")
+            }
+            Self::HeadersTooLarge { .. } => {
+                Some("pass large values as arguments of the task, or store them elsewhere and send a reference")
             }
             Self::Blocked { .. } => Some("the broker is short of memory or disk: look at its alarms"),
             Self::Unreachable { .. } => Some("is the broker running, and is broker.url right?"),

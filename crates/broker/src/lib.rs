@@ -3,6 +3,7 @@
 //! In reading order:
 //!
 //! - [`broker`]: the contract, which is all that clients and workers know of a broker;
+//! - [`mod@headers`]: how large the headers of a message may be;
 //! - [`settle`]: acknowledge, reject or requeue, once, and together where possible;
 //! - [`browse`]: a look through a queue that leaves it as it is;
 //! - [`amqp`]: the contract on RabbitMQ, split by duty;
@@ -10,6 +11,8 @@
 //! - `conformance` (a feature of this crate, for tests): the suite that both pass.
 
 pub mod broker;
+
+pub mod headers;
 
 pub mod settle;
 

@@ -32,6 +32,7 @@ use tokio_util::task::TaskTracker;
 use crate::broker::{Broker, Consumer, Depth, Health, Outgoing, Subscription};
 use crate::browse::Browser;
 use crate::error::{Error, Result};
+use crate::headers;
 use crate::options::BrokerOptions;
 use browser::MemoryBrowser;
 use state::State;
@@ -92,6 +93,7 @@ impl MemoryBroker {
 
     fn publish_now(&self, outgoing: Outgoing) -> Result<()> {
         self.still_open()?;
+        headers::check(&outgoing.message.headers, headers::MAX)?;
         self.shared.lock().publish(outgoing, &self.ladder, Instant::now())
     }
 

@@ -173,7 +173,7 @@ impl Connections {
     fn pool(&self, node: &Node) -> Result<Pool> {
         let name = format!("{} {}", self.around.name, self.purpose.name());
         let tls = node.speaks_tls().then(|| self.around.tls.clone());
-        let builder = Pool::builder(Dialer::new(node.uri(self.purpose), name, tls, Arc::clone(&self.around.ground)));
+        let builder = Pool::builder(Dialer::new(node.uri().clone(), name, tls, Arc::clone(&self.around.ground)));
         let (purpose, around) = (self.purpose, self.around.clone());
         let listen = Hook::sync_fn(move |connection: &mut lapin::Connection, _| {
             let generation = around.board.up(purpose);

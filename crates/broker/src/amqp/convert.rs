@@ -128,30 +128,6 @@ fn write_value(value: &Value) -> Result<AMQPValue> {
     })
 }
 
-/// How many bytes headers take on the wire; they have to fit one frame.
-pub(super) fn headers_size(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| 1 + name.len() + value_size(value)).sum()
-}
-
-fn value_size(value: &Value) -> usize {
-    const TAG: usize = 1;
-    const LENGTH: usize = 4;
-    match value {
-        Value::Null => TAG,
-        Value::Bool(_) => TAG + 1,
-        Value::Int(_) | Value::Float(_) => TAG + 8,
-        Value::UInt(_) => TAG + LENGTH + 20,
-        Value::BigInt(number) => TAG + LENGTH + number.as_str().len(),
-        Value::Text(text) => TAG + LENGTH + text.len(),
-        Value::Bytes(bytes) => TAG + LENGTH + bytes.len(),
-        Value::List(items) => TAG + LENGTH + items.iter().map(value_size).sum::<usize>(),
-        Value::Map(entries) => {
-            TAG + LENGTH + entries.iter().map(|(name, value)| 1 + name.len() + value_size(value)).sum::<usize>()
-        }
-        Value::Typed(typed) => TAG + LENGTH + typed.text().len(),
-    }
-}
-
 /// The message in a delivery. Its body is not copied.
 pub(super) fn read_message(properties: &BasicProperties, body: Vec<u8>) -> Message {
     let text = |text: &Option<ShortString>| text.as_ref().map(|text| text.as_str().to_owned());
@@ -359,12 +335,5 @@ mod tests {
         message.properties.expiration = Some(LONGEST_EXPIRATION);
         let written = write_properties(&message).unwrap();
         assert_eq!(written.expiration().as_ref().map(ShortString::as_str), Some("4294967295"));
-    }
-
-    #[test]
-    fn the_size_of_headers_is_what_the_wire_takes() {
-        let headers: HeaderMap = [("nested", nested()), ("id", Value::from("1"))].into_iter().collect();
-        // 1 + 6 + A(5 + d(9) + V(1) + F(5 + 2 + I(5) + 2 + V(1)) + A(5)), where an integer counts as the longer kind.
-        assert_eq!(headers_size(&headers), 7 + 5 + 9 + 1 + (5 + 2 + 9 + 2 + 1) + 5 + 3 + 6);
     }
 }

@@ -12,13 +12,13 @@ use tokio::time::{Instant, timeout_at};
 
 use super::backoff::Backoff;
 use super::connection::{Connections, Purpose};
-use super::convert::{Envelope, headers_size};
+use super::convert::Envelope;
 use super::flights::Fate;
 use super::line::{Line, Parcel};
 use super::slot::Slot;
-use super::url::LARGEST_HEADERS;
 use crate::broker::Outgoing;
 use crate::error::{Error, Result};
+use crate::headers;
 use crate::options::BrokerOptions;
 
 /// How many exchanges are tried out at the same time.
@@ -66,7 +66,8 @@ impl Publisher {
 
     /// Publishes a message, and waits for its fate.
     pub(super) async fn publish(&self, outgoing: Outgoing) -> Result<()> {
-        check_headers(&outgoing)?;
+        // More would end the connection, and everything else that is in the air on it.
+        headers::check(&outgoing.message.headers, headers::MAX)?;
         let began = Instant::now();
         let mut word = Word::default();
         match timeout_at(began + self.timeout, self.deliver(Box::new(outgoing), &mut word)).await {
@@ -236,15 +237,6 @@ enum Word {
     /// It is in the air, or was when its connection was lost.
     Pending,
     No(Error),
-}
-
-/// More would end the connection, and everything else that is in the air on it.
-fn check_headers(outgoing: &Outgoing) -> Result<()> {
-    let size = headers_size(&outgoing.message.headers);
-    if size > LARGEST_HEADERS {
-        return Err(Error::TooLarge { size, limit: LARGEST_HEADERS });
-    }
-    Ok(())
 }
 
 fn refusal(outgoing: &Outgoing) -> Error {

@@ -5,17 +5,13 @@ use std::time::Duration;
 use celeriac_config::Secret;
 use lapin::uri::{AMQPScheme, AMQPUri};
 
-use super::connection::Purpose;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
 
-/// The largest frame. A client keeps 64 frames' worth of memory for each connection, so smaller is thriftier; but all
-/// headers of a published message have to fit one. A consumed message's frames are whatever its publisher sent.
-const PUBLISH_FRAME: u32 = 64 << 10;
-const CONSUME_FRAME: u32 = 32 << 10;
-
-/// All headers and properties of a published message together have at most this many bytes.
-pub(super) const LARGEST_HEADERS: usize = PUBLISH_FRAME as usize - (4 << 10);
+/// The largest frame, which is RabbitMQ's own default. The headers of a message have to fit one frame, and a consumer is sent what
+/// any client has published, which RabbitMQ does not cut again. A client keeps 64 frames' worth of address space for each
+/// connection; memory is taken as it is used.
+const FRAME_MAX: u32 = 128 << 10;
 
 /// The address of a node, for those who reach it otherwise than over AMQP.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +61,7 @@ impl Node {
         }
         uri.query.heartbeat.get_or_insert(seconds(options.heartbeat));
         uri.query.connection_timeout.get_or_insert(milliseconds(options.connect_timeout));
+        uri.query.frame_max.get_or_insert(FRAME_MAX);
         Ok(Self { uri, shown })
     }
 
@@ -89,14 +86,9 @@ impl Node {
         self.uri.scheme == AMQPScheme::AMQPS
     }
 
-    /// The URL with everything that a connection for `purpose` needs.
-    pub(super) fn uri(&self, purpose: Purpose) -> AMQPUri {
-        let mut uri = self.uri.clone();
-        uri.query.frame_max.get_or_insert(match purpose {
-            Purpose::Publish => PUBLISH_FRAME,
-            Purpose::Consume => CONSUME_FRAME,
-        });
-        uri
+    /// The URL with everything that a connection needs.
+    pub(super) fn uri(&self) -> &AMQPUri {
+        &self.uri
     }
 }
 
@@ -138,12 +130,12 @@ mod tests {
         let shown: Vec<_> = nodes.iter().map(Node::shown).collect();
         assert_eq!(shown, ["amqp://u:***@a:1/%2f", "amqps://b/v?heartbeat=3"]);
         assert_eq!(
-            nodes[0].uri(Purpose::Publish).to_string(),
-            "amqp://u:p%2Cw@a:1/%2F?frame_max=65536&heartbeat=10&connection_timeout=10000"
+            nodes[0].uri().to_string(),
+            "amqp://u:p%2Cw@a:1/%2F?frame_max=131072&heartbeat=10&connection_timeout=10000"
         );
         assert_eq!(
-            nodes[1].uri(Purpose::Consume).to_string(),
-            "amqps://guest:guest@b:5671/v?frame_max=32768&heartbeat=3&connection_timeout=10000"
+            nodes[1].uri().to_string(),
+            "amqps://guest:guest@b:5671/v?frame_max=131072&heartbeat=3&connection_timeout=10000"
         );
     }
 

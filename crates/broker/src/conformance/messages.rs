@@ -6,6 +6,8 @@ use bytes::Bytes;
 use celeriac_protocol::{HeaderMap, Map, Message, Properties, Value};
 
 use super::stage::{Stage, next, text};
+use crate::error::Error;
+use crate::headers::{MAX, MAX_OF_CALL};
 
 pub(super) async fn headers_and_properties_arrive_as_they_were_sent(stage: &Stage) {
     let queue = stage.queue("queue").await;
@@ -87,4 +89,35 @@ pub(super) async fn a_large_body_arrives_whole(stage: &Stage) {
     );
     delivery.settlement.ack();
     consumer.close().await;
+}
+
+fn padded(size: usize) -> Message {
+    let headers = [("id", Value::from("1")), ("pad", Value::from("x".repeat(size)))].into_iter().collect();
+    Message { headers, ..Message::default() }
+}
+
+pub(super) async fn large_headers_arrive_whole(stage: &Stage) {
+    let queue = stage.queue("queue").await;
+    let mut consumer = stage.consume(&queue, 2).await;
+    for size in [50_000, MAX_OF_CALL, MAX - 100] {
+        stage.publish("", &queue, padded(size)).await.unwrap();
+        let delivery = next(&mut consumer).await;
+        assert_eq!(delivery.message.headers.text("pad").map(str::len), Some(size));
+        assert!(!delivery.origin.redelivered);
+        delivery.settlement.ack();
+    }
+    consumer.close().await;
+}
+
+pub(super) async fn headers_that_are_too_large_are_an_error_that_names_the_largest(stage: &Stage) {
+    let queue = stage.queue("queue").await;
+    let refused = stage.publish("", &queue, padded(MAX)).await;
+    match refused {
+        Err(Error::HeadersTooLarge { size, limit, name, .. }) => {
+            assert!(size > MAX && limit == MAX && name == "pad", "{size} {limit} {name}");
+        }
+        other => panic!("{other:?}"),
+    }
+    stage.send(&queue, &["after"]).await;
+    assert_eq!(stage.drain(&queue).await, ["after"]);
 }

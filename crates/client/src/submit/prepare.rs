@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use celeriac_broker::{Error as BrokerError, Outgoing};
+use celeriac_broker::{Error as BrokerError, Outgoing, headers as header_bounds};
 use celeriac_config::duration;
 use celeriac_protocol::compression::Compression;
 use celeriac_protocol::headers::names;
@@ -168,6 +168,7 @@ impl Client {
         for (name, value) in destination.manner.headers.iter().cloned().chain(options.headers) {
             headers.insert(name, value);
         }
+        header_bounds::check(&headers, header_bounds::MAX_OF_CALL).map_err(|error| unsendable(task, error))?;
         Ok(headers)
     }
 

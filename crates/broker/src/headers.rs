@@ -1,0 +1,93 @@
+//! Bounds of the headers of a message.
+//!
+//! RabbitMQ cuts bodies into frames and headers never: all headers of a message travel in one frame, to whoever consumes it. A
+//! larger frame than the 131,072 bytes that both sides agree on ends the connection of every consumer. So there is room left at
+//! each step for what is added at the next: calls keep to [`MAX_OF_CALL`], workers add dead-letter headers and traces and keep to
+//! [`MAX`], and RabbitMQ adds an entry of `x-death` for each level of a delay.
+
+use celeriac_protocol::{HeaderMap, Value};
+
+use crate::error::{Error, Result};
+
+/// The most bytes that the headers of a new call have together.
+pub const MAX_OF_CALL: usize = 64 << 10;
+
+/// The most bytes that the headers of any published message have together.
+pub const MAX: usize = 96 << 10;
+
+/// Checks that headers have no more than `limit` bytes together.
+///
+/// # Errors
+/// [`Error::HeadersTooLarge`] when they have more.
+pub fn check(headers: &HeaderMap, limit: usize) -> Result<()> {
+    let size = size(headers);
+    if size <= limit {
+        return Ok(());
+    }
+    let entries = headers.iter().map(|(name, value)| (entry_size(name, value), name));
+    let (largest, name) = entries.max_by_key(|(size, _)| *size).unwrap_or_default();
+    Err(Error::HeadersTooLarge { size, limit, name: name.to_owned(), largest })
+}
+
+/// Bytes that headers take in AMQP.
+fn size(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| entry_size(name, value)).sum()
+}
+
+fn entry_size(name: &str, value: &Value) -> usize {
+    1 + name.len() + value_size(value)
+}
+
+fn value_size(value: &Value) -> usize {
+    const TAG: usize = 1;
+    const LENGTH: usize = 4;
+    match value {
+        Value::Null => TAG,
+        Value::Bool(_) => TAG + 1,
+        Value::Int(_) | Value::Float(_) => TAG + 8,
+        Value::UInt(_) => TAG + LENGTH + 20,
+        Value::BigInt(number) => TAG + LENGTH + number.as_str().len(),
+        Value::Text(text) => TAG + LENGTH + text.len(),
+        Value::Bytes(bytes) => TAG + LENGTH + bytes.len(),
+        Value::List(items) => TAG + LENGTH + items.iter().map(value_size).sum::<usize>(),
+        Value::Map(entries) => {
+            TAG + LENGTH + entries.iter().map(|(name, value)| entry_size(name, value)).sum::<usize>()
+        }
+        Value::Typed(typed) => TAG + LENGTH + typed.text().len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use celeriac_protocol::Map;
+
+    use super::*;
+
+    #[test]
+    fn headers_over_the_bound_are_refused_with_the_name_of_the_largest() {
+        let headers = |size: usize| -> HeaderMap {
+            [("id", Value::from("1")), ("pad", Value::from("x".repeat(size))), ("task", Value::from("t"))]
+                .into_iter()
+                .collect()
+        };
+        // Three names with their lengths, and for each text a tag, a length, and what is in it.
+        let rest = (1 + 2 + 5 + 1) + (1 + 3 + 5) + (1 + 4 + 5 + 1);
+        check(&headers(1_000 - rest), 1_000).unwrap();
+        let error = check(&headers(1_001 - rest), 1_000).unwrap_err();
+        let pad = 1_001 - rest + 9;
+        assert_eq!(
+            error.to_string(),
+            format!("the headers have 1001 bytes, allowed are 1000; the largest is `pad` with {pad}")
+        );
+        assert!(!error.is_retryable());
+    }
+
+    #[test]
+    fn the_size_of_headers_is_what_the_wire_takes() {
+        let map: Map = [("a".to_owned(), Value::Int(-5)), ("b".to_owned(), Value::Null)].into_iter().collect();
+        let nested = Value::List(vec![Value::Float(1.5), Value::Null, Value::Map(map), Value::List(vec![])]);
+        let headers: HeaderMap = [("nested", nested), ("id", Value::from("1"))].into_iter().collect();
+        // 1 + 6 + A(5 + d(9) + V(1) + F(5 + 2 + I(5) + 2 + V(1)) + A(5)), where an integer counts as the longer kind.
+        assert_eq!(size(&headers), 7 + 5 + 9 + 1 + (5 + 2 + 9 + 2 + 1) + 5 + 3 + 6);
+    }
+}
