@@ -74,6 +74,44 @@ async fn connections_closed_by_the_broker_come_back_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_published_again_because_its_confirm_was_lost_says_so() {
+    let bed = Bed::new().await;
+    let server = server_of(&bed.amqp_url());
+    let proxy = Proxy::before(server.clone()).await;
+    let url = Secret::new(proxy.url(&bed.amqp_url(), &server));
+    // One channel, so that it is open when the answers stop.
+    let options = BrokerOptions { url, publish_channels: 1, ..BrokerOptions::default() };
+    let broker = celeriac_broker::connect(&options, "sending").unwrap();
+    let topology = Topology { queues: [("work".to_owned(), QueueOptions::default())].into(), ..Topology::default() };
+    broker.declare(&topology).await.unwrap();
+    let send = |body: &'static str| {
+        let message = Message { body: body.into(), ..Message::default() };
+        broker.publish(Outgoing { exchange: "".into(), routing_key: "work".to_owned(), message, mandatory: true })
+    };
+    send("before").await.unwrap();
+    let peer = bed.peer().await;
+
+    proxy.mute(true);
+    let cutting = async {
+        eventually("both are queued", async || peer.ready("work").await, |ready| *ready == 2).await;
+        proxy.cut();
+        proxy.mute(false);
+    };
+    let (sent, ()) = tokio::join!(send("unconfirmed"), cutting);
+    sent.unwrap();
+    send("after").await.unwrap();
+
+    let found = peer.take_all("work").await.into_iter();
+    let found: Vec<_> = found
+        .map(|found| (String::from_utf8(found.body).unwrap(), found.headers.inner().contains_key("celeriac-repeated")))
+        .collect();
+    let expected = [("before", false), ("unconfirmed", false), ("unconfirmed", true), ("after", false)];
+    assert_eq!(found, expected.map(|(body, repeated)| (body.to_owned(), repeated)));
+    broker.close().await;
+    bed.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_prefetch_that_changes_while_connections_are_cut_loses_nothing() {
     const MESSAGES: u64 = 3_000;
     let bed = Bed::new().await;

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -16,6 +17,7 @@ pub struct Proxy {
     address: SocketAddr,
     cuts: watch::Sender<u64>,
     held: watch::Sender<bool>,
+    muted: watch::Sender<bool>,
     passed: Arc<AtomicUsize>,
     _stop: DropGuard,
 }
@@ -27,6 +29,7 @@ impl Proxy {
         let address = listener.local_addr().expect("an address");
         let (cuts, cut) = watch::channel(0);
         let (held, holds) = watch::channel(false);
+        let (muted, mutes) = watch::channel(false);
         let stop = CancellationToken::new();
         let passed = Arc::new(AtomicUsize::new(0));
         let tracker = TaskTracker::new();
@@ -35,10 +38,11 @@ impl Proxy {
         tracker.spawn(async move {
             while let Some(Ok((client, _))) = stopped.run_until_cancelled(listener.accept()).await {
                 counted.fetch_add(1, Ordering::Relaxed);
-                connections.spawn(pass(client, target.clone(), cut.clone(), holds.clone(), stopped.clone()));
+                let network = Network { cut: cut.clone(), held: holds.clone(), muted: mutes.clone() };
+                connections.spawn(pass(client, target.clone(), network, stopped.clone()));
             }
         });
-        Self { address, cuts, held, passed, _stop: stop.drop_guard() }
+        Self { address, cuts, held, muted, passed, _stop: stop.drop_guard() }
     }
 
     /// A URL of the target's, by way of this proxy.
@@ -56,40 +60,62 @@ impl Proxy {
         self.held.send_replace(true);
     }
 
+    /// While it is so, what the server says does not arrive; what is said to it does.
+    pub fn mute(&self, muted: bool) {
+        self.muted.send_replace(muted);
+    }
+
     /// How many connections there have been.
     pub fn connections(&self) -> usize {
         self.passed.load(Ordering::Relaxed)
     }
 }
 
-async fn pass(
-    mut client: TcpStream,
-    target: String,
-    mut cut: watch::Receiver<u64>,
-    mut held: watch::Receiver<bool>,
-    stop: CancellationToken,
-) {
-    cut.mark_unchanged();
+/// What happens to all connections.
+struct Network {
+    cut: watch::Receiver<u64>,
+    held: watch::Receiver<bool>,
+    muted: watch::Receiver<bool>,
+}
+
+async fn pass(mut client: TcpStream, target: String, mut network: Network, stop: CancellationToken) {
+    network.cut.mark_unchanged();
     let Ok(mut server) = TcpStream::connect(&target).await else { return };
     // Neither end waits to fill its packets, and so must not what is between them.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let ((mut asking, mut answered), (mut answering, mut asked)) = (client.split(), server.split());
     let passing = async {
-        tokio::select! {
-            biased;
-            () = async { drop(held.wait_for(|held| *held).await) } => true,
-            _ = copy_bidirectional(&mut client, &mut server) => false,
-        }
-    };
-    let passing = async {
-        if passing.await {
-            std::future::pending::<()>().await;
-        }
+        let (there, back) =
+            (copy(&mut asking, &mut asked, None), copy(&mut answering, &mut answered, Some(network.muted)));
+        tokio::join!(there, back)
     };
     tokio::select! {
-        () = passing => {}
-        _ = cut.changed() => {}
+        biased;
+        _ = network.cut.changed() => {}
         () = stop.cancelled() => {}
+        () = async { drop(network.held.wait_for(|held| *held).await) } => {
+            tokio::select! {
+                _ = network.cut.changed() => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        _ = passing => {}
     }
     // Not an orderly end: what was on its way is lost, as when a cable is pulled.
     let _ = (client.set_zero_linger(), server.set_zero_linger());
+}
+
+/// Passes on what one end says, while it is not muted, until it says no more.
+async fn copy(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, mut muted: Option<watch::Receiver<bool>>) {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let Ok(read @ 1..) = from.read(&mut buffer).await else { break };
+        if let Some(muted) = &mut muted {
+            let _ = muted.wait_for(|muted| !muted).await;
+        }
+        if to.write_all(&buffer[..read]).await.is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown().await;
 }

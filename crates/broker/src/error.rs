@@ -188,6 +188,14 @@ impl Error {
         )
     }
 
+    /// Whether a message that failed with this error may be on a queue nevertheless.
+    pub fn may_be_queued(&self) -> bool {
+        matches!(
+            self,
+            Self::Blocked { .. } | Self::Unconfirmed { .. } | Self::Refused { .. } | Self::Closed | Self::Amqp { .. }
+        )
+    }
+
     /// Whether the broker could not be reached or was lost.
     pub fn is_connection_lost(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Unconfirmed { .. } | Self::LookLost { .. })

@@ -1,11 +1,13 @@
 //! Moving a queue: a new one is bound beside, the old one is drained into it and goes.
 //!
 //! Messages are moved as they are, with every property and header, each published and confirmed before it is acknowledged.
-//! A move that is killed leaves the last few on both queues: nothing is lost, and the ids of tasks are the same.
+//! A move that is killed leaves the last few on both queues: nothing is lost, the ids of tasks are the same, and the second of each
+//! says that it may be one.
 
 use std::time::Duration;
 
 use celeriac_config::duration;
+use celeriac_protocol::headers::names;
 use celeriac_topology::{BindingPart, Keeping, Part, Place, Topology, delivery_binding};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
@@ -15,8 +17,8 @@ use lapin::options::{
     QueueDeleteOptions,
 };
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
-use lapin::types::FieldTable;
-use lapin::{Channel, Confirmation, ErrorKind};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Confirmation, ErrorKind};
 use tokio::time::{Instant, timeout};
 
 use super::AmqpBroker;
@@ -203,7 +205,8 @@ impl Mover<'_> {
     /// Publishes a message as it is; its tag once the broker has it on the other queue.
     async fn pass_on(&self, delivery: Delivery) -> Result<u64> {
         let doing = || format!("publishing to queue `{}`", self.to);
-        let Delivery { delivery_tag, properties, data, .. } = delivery;
+        let Delivery { delivery_tag, redelivered, properties, data, .. } = delivery;
+        let properties = if redelivered { repeated(properties) } else { properties };
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let sent = self.publishing.basic_publish("".into(), self.to.into(), options, &data, properties);
         let confirm = answered(sent).await?.map_err(|error| amqp(&doing(), error))?;
@@ -222,6 +225,13 @@ impl Mover<'_> {
         let acknowledged = self.consuming.basic_ack(tag, BasicAckOptions { multiple: true });
         answered(acknowledged).await?.map_err(|error| amqp("acknowledging what was moved", error))
     }
+}
+
+/// Properties of a message that may have been moved before, by a run that was cut short.
+fn repeated(properties: BasicProperties) -> BasicProperties {
+    let mut headers = properties.headers().clone().unwrap_or_default();
+    headers.insert(names::REPEATED.into(), AMQPValue::Boolean(true));
+    properties.with_headers(headers)
 }
 
 fn refused_in_use(error: &lapin::Error) -> bool {

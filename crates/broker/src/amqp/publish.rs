@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use celeriac_protocol::headers::names;
 use lapin::ErrorKind;
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -38,7 +39,8 @@ const REFUSALS: u32 = 6;
 /// A refused message is published again for a while, and soon on another channel: a channel that RabbitMQ 3.10 has opened
 /// while a quorum queue was without a leader refuses everything for that queue until the old leader is back.
 ///
-/// A message that was in the air when its connection was lost is published again: it may arrive twice, and is never lost.
+/// A message that was in the air when its connection was lost is published again: it may arrive twice, and is never lost. The
+/// second says so in a header, for its worker to look into the store before it runs.
 #[derive(Debug)]
 pub(super) struct Publisher {
     connections: Arc<Connections>,
@@ -91,8 +93,8 @@ impl Publisher {
             let fate = if alone || !self.is_trusted(&outgoing.exchange) {
                 match Box::pin(self.send_alone(outgoing, alone, word)).await? {
                     Ok(fate) => fate,
-                    Err(introduced) => {
-                        outgoing = introduced;
+                    Err(unsent) => {
+                        outgoing = unsent;
                         continue;
                     }
                 }
@@ -109,13 +111,13 @@ impl Publisher {
                     }
                     *word = Word::No(refusal(&refused));
                     backoff.wait().await;
-                    outgoing = refused;
+                    outgoing = repeated(refused);
                 }
                 Fate::Suspect(suspect, _) => {
                     alone = true;
-                    outgoing = suspect;
+                    outgoing = repeated(suspect);
                 }
-                Fate::Lost(lost) => outgoing = lost,
+                Fate::Lost(lost) => outgoing = repeated(lost),
             }
         }
     }
@@ -152,8 +154,8 @@ impl Publisher {
         }
     }
 
-    /// Publishes on a channel of its own. Hands the message back when its exchange was introduced by another meanwhile,
-    /// unless it is a `suspect`.
+    /// Publishes on a channel of its own. Hands the message back unsent when the channel has ended, or when its exchange was
+    /// introduced by another meanwhile, unless it is a `suspect`.
     async fn send_alone(
         &self,
         outgoing: Box<Outgoing>,
@@ -169,7 +171,7 @@ impl Publisher {
         let parcel = Parcel { outgoing, _place: self.place().await? };
         let fate = match self.open().await?.send(envelope, parcel) {
             Ok(fate) => fate,
-            Err(refused) => return Ok(Ok(Fate::Lost(refused.outgoing))),
+            Err(unsent) => return Ok(Err(unsent.outgoing)),
         };
         *word = Word::Pending;
         match fate.await.map_err(|_| Error::Closed)? {
@@ -237,6 +239,12 @@ enum Word {
     /// It is in the air, or was when its connection was lost.
     Pending,
     No(Error),
+}
+
+/// A message that is published again although it may be on a queue already.
+fn repeated(mut outgoing: Box<Outgoing>) -> Box<Outgoing> {
+    outgoing.message.headers.insert(names::REPEATED, true);
+    outgoing
 }
 
 fn refusal(outgoing: &Outgoing) -> Error {

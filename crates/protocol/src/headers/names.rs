@@ -56,8 +56,8 @@ pub const DEAD_ROUTING_KEY: &str = "celeriac-dead-routing-key";
 pub const DEAD_AT: &str = "celeriac-dead-at";
 /// The worker that dead-lettered it.
 pub const DEAD_WORKER: &str = "celeriac-dead-worker";
-/// Says that a follow-up is sent again after a crash and may stand on its queue twice: whoever runs it looks into the
-/// store first, as for a message that was delivered before.
+/// Says that a message may stand on its queue twice: it was sent again after a crash or a lost confirm, relayed, or put back until
+/// it is due. Whoever runs it looks into the store first, as for a message that was delivered before.
 pub const REPEATED: &str = "celeriac-repeated";
 /// Says of a message that it was delivered before, may have brought down its worker, and waits for its turn to run alone.
 pub const SUSPECTED: &str = "celeriac-suspected";

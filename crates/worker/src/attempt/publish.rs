@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use celeriac_broker::{Error as BrokerError, Outgoing};
+use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::{Backoff, RetryPolicy};
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::worker::FollowUpFailed;
@@ -43,7 +44,7 @@ pub(crate) enum Recipient {
 /// The worker stops first, or the message can never be sent.
 pub(crate) async fn publish_until_confirmed(
     runtime: &WorkerRuntime,
-    outgoing: Outgoing,
+    mut outgoing: Outgoing,
     recipient: Recipient,
 ) -> Result<(), PublishFailure> {
     let mut backoff = Backoff::new(BACKOFF);
@@ -53,6 +54,9 @@ pub(crate) async fn publish_until_confirmed(
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
+        if error.may_be_queued() {
+            outgoing.message.headers.insert(names::REPEATED, true);
+        }
         let told = celeriac_telemetry::ErrorChain(&error).to_string();
         FollowUpFailed { exchange: &outgoing.exchange, routing_key: &outgoing.routing_key, error: &told }.emit();
         match error {

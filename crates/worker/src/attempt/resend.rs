@@ -27,8 +27,12 @@ pub(crate) async fn send_next_attempt(attempt: &Attempt<'_>, due: Timestamp, unt
 }
 
 /// Sends a task that came too early back to its queue, to arrive when it is due.
+///
+/// A worker that dies between this and the acknowledgement leaves two messages; the header makes each of them look into the store.
 pub(crate) async fn hold_until_due(attempt: &Attempt<'_>, wait: Duration) -> Disposition {
-    send_held(attempt, without_deaths(attempt), wait).await
+    let mut message = without_deaths(attempt);
+    message.headers.insert(names::REPEATED, true);
+    send_held(attempt, message, wait).await
 }
 
 /// Sends a task that its rate does not let start yet back to its queue, to ask again after a wait.
