@@ -23,6 +23,7 @@ mod ledger;
 mod memory_alarm;
 mod migration;
 mod poison;
+mod reconnecting;
 mod relay_killed;
 mod retries;
 mod rolling_restarts;

@@ -12,7 +12,7 @@ pub(super) struct Backoff {
     attempts: u32,
 }
 
-const POLICY: RetryPolicy = RetryPolicy::backoff(Duration::from_millis(100), Duration::from_secs(5));
+const POLICY: RetryPolicy = RetryPolicy::backoff(Duration::from_millis(100), Duration::from_secs(2));
 
 impl Backoff {
     /// Waits longer than the last time.
@@ -34,7 +34,24 @@ fn chance() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_grow_to_two_seconds_and_no_further() {
+        let mut backoff = Backoff::default();
+        let mut waits = Vec::new();
+        for _ in 0..64 {
+            let began = Instant::now();
+            backoff.wait().await;
+            waits.push(began.elapsed());
+        }
+        let (least, most) = (Duration::from_millis(50), Duration::from_millis(101));
+        assert!((least..=most).contains(&waits[0]), "{:?}", waits[0]);
+        let (least, most) = (Duration::from_secs(1), Duration::from_millis(2_001));
+        assert!(waits[8..].iter().all(|wait| (least..=most).contains(wait)), "{waits:?}");
+    }
 
     #[test]
     fn chance_is_spread_over_its_range() {

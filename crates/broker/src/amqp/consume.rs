@@ -14,7 +14,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use lapin::Channel;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, Sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
@@ -38,8 +38,9 @@ const AT_ONCE: usize = 64;
 /// How long the broker may take to note a consumer's end.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// A channel that lived this long was no failed attempt.
-const STEADY: Duration = Duration::from_secs(10);
+/// The shortest time from one subscription to the next. What ends every channel soon, such as a message that the client library
+/// cannot read, must not make us spin.
+const PACE: Duration = Duration::from_secs(1);
 
 /// Room for deliveries that nobody has taken yet, where the prefetch is without limit.
 const UNLIMITED: u16 = 1024;
@@ -167,7 +168,6 @@ impl Driver {
 
     async fn run(mut self, first: Subscribed) {
         let mut next = Some(first);
-        let mut backoff = Backoff::default();
         while let Some(Subscribed { channel, stream }) = next.take() {
             let began = Instant::now();
             self.consuming.send_replace(true);
@@ -175,10 +175,7 @@ impl Driver {
             self.consuming.send_replace(false);
             if let End::Lost(reason) = end {
                 self.lose();
-                // What ends every channel soon, such as a message that the client library cannot read, must not make us
-                // spin.
-                let steady = began.elapsed() >= STEADY;
-                next = self.resubscribe(&reason, steady, &mut backoff).await;
+                next = self.resubscribe(&reason, began + PACE).await;
             }
         }
         // Nobody listens to verdicts any more, but whoever closes the consumer waits for the last of them.
@@ -355,18 +352,16 @@ impl Driver {
         linger
     }
 
-    /// Subscribes again, however long it takes. `None` when the consumer is stopped before.
-    async fn resubscribe(&self, reason: &str, steady: bool, backoff: &mut Backoff) -> Option<Subscribed> {
+    /// Subscribes again, not before `earliest`, and however long it takes. `None` when the consumer is stopped before.
+    async fn resubscribe(&self, reason: &str, earliest: Instant) -> Option<Subscribed> {
         ConsumerLost { queue: &self.queue, error: reason }.emit();
         let (stop, closing) = (&self.stop, &self.connections.around().closing);
         let since = Instant::now();
         let mut told = Told::default();
         told.is_news(reason, since.into_std());
         let again = async {
-            match steady {
-                true => *backoff = Backoff::default(),
-                false => backoff.wait().await,
-            }
+            sleep_until(earliest).await;
+            let mut backoff = Backoff::default();
             loop {
                 let error = match self.wish.attempt(&self.connections).await {
                     Ok(subscribed) => return subscribed,
