@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use celeriac_broker::topology::QueueOptions;
-use celeriac_broker::{BrokerOptions, Subscription, Topology, conformance};
+use celeriac_broker::{BrokerOptions, Subscription, conformance};
 use celeriac_config::Secret;
 use celeriac_results::ResultsOptions;
 use celeriac_results::conformance::CASES;
 use celeriac_tests::Bed;
 use celeriac_tests::wait::PATIENCE;
+use celeriac_topology::{QueueOptions, Topology};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use tokio::time::timeout;

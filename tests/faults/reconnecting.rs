@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use celeriac_broker::topology::{QueueKind, QueueOptions};
-use celeriac_broker::{BrokerOptions, Outgoing, Subscription, Topology};
+use celeriac_broker::{BrokerOptions, Outgoing, Subscription};
 use celeriac_config::Secret;
 use celeriac_protocol::Message;
 use celeriac_servers::RabbitNode;
 use celeriac_tests::wait::PATIENCE;
 use celeriac_tests::{Proxy, eventually};
+use celeriac_topology::{QueueKind, QueueOptions, Topology};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 

@@ -90,9 +90,10 @@ fn broker_code(error: &BrokerError) -> u8 {
         | BrokerError::NotBound { .. }
         | BrokerError::NoSuchQueue { .. }
         | BrokerError::Route(RouteError::RoutedElsewhere { .. } | RouteError::Invalid { .. }) => exit::CONFIG,
-        BrokerError::Unroutable { .. } | BrokerError::NoSuchExchange { .. } | BrokerError::TooLarge { .. } | BrokerError::HeadersTooLarge { .. } => {
-            exit::DATA
-        }
+        BrokerError::Unroutable { .. }
+        | BrokerError::NoSuchExchange { .. }
+        | BrokerError::TooLarge { .. }
+        | BrokerError::HeadersTooLarge { .. } => exit::DATA,
         error if error.is_retryable() => exit::UNAVAILABLE,
         _ => exit::INTERNAL,
     }

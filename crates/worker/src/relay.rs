@@ -276,7 +276,13 @@ fn in_lines(window: Vec<Waiting>) -> Vec<Vec<Waiting>> {
 /// Whether it is the message that cannot be sent, or its queue that does not take it: others can be sent.
 fn is_its_own(error: &BrokerError) -> bool {
     is_missing(error)
-        || matches!(error, BrokerError::TooLarge { .. } | BrokerError::HeadersTooLarge { .. } | BrokerError::Invalid { .. } | BrokerError::Refused { .. })
+        || matches!(
+            error,
+            BrokerError::TooLarge { .. }
+                | BrokerError::HeadersTooLarge { .. }
+                | BrokerError::Invalid { .. }
+                | BrokerError::Refused { .. }
+        )
 }
 
 fn is_missing(error: &BrokerError) -> bool {

@@ -263,6 +263,10 @@ async fn put_back(broker: &dyn Broker, replay: &Replay, letter: &DeadLetter, mes
 fn is_about_the_message(error: &Error) -> bool {
     matches!(
         error,
-        Error::Unroutable { .. } | Error::NoSuchQueue { .. } | Error::TooLarge { .. } | Error::HeadersTooLarge { .. } | Error::Invalid { .. }
+        Error::Unroutable { .. }
+            | Error::NoSuchQueue { .. }
+            | Error::TooLarge { .. }
+            | Error::HeadersTooLarge { .. }
+            | Error::Invalid { .. }
     )
 }

@@ -60,7 +60,9 @@ pub(crate) async fn publish_until_confirmed(
         let told = celeriac_telemetry::ErrorChain(&error).to_string();
         FollowUpFailed { exchange: &outgoing.exchange, routing_key: &outgoing.routing_key, error: &told }.emit();
         match error {
-            BrokerError::TooLarge { .. } | BrokerError::HeadersTooLarge { .. } | BrokerError::Invalid { .. } => return Err(PublishFailure::Impossible),
+            BrokerError::TooLarge { .. } | BrokerError::HeadersTooLarge { .. } | BrokerError::Invalid { .. } => {
+                return Err(PublishFailure::Impossible);
+            }
             BrokerError::Unroutable { .. } | BrokerError::NoSuchQueue { .. } | BrokerError::NoSuchExchange { .. } => {
                 missing += 1;
                 if recipient == Recipient::Foreign && missing > MAX_TRIES_ELSEWHERE {

@@ -105,7 +105,11 @@ async fn send_reply(
     loop {
         match attempt.runtime.broker.publish(outgoing.clone()).await {
             Ok(()) => return Ok(()),
-            Err(error @ (BrokerError::TooLarge { .. } | BrokerError::HeadersTooLarge { .. } | BrokerError::Invalid { .. })) => {
+            Err(
+                error @ (BrokerError::TooLarge { .. }
+                | BrokerError::HeadersTooLarge { .. }
+                | BrokerError::Invalid { .. }),
+            ) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, id, reply_to, "the reply cannot be sent");
                 return Ok(());
             }
