@@ -120,8 +120,7 @@ fn start(
         Runner::Native(run) => Ok(run(ctx, body)),
         Runner::Blocking(run) => {
             let run = run(ctx, body).map_err(NotStarted::Arguments)?;
-            let threads = attempt.runtime.threads.clone();
-            Ok(on_a_thread(threads.counted(attempt.span.run_blocking(run))).boxed())
+            Ok(on_a_thread(attempt.runtime.threads.counted(attempt.span.run_blocking(run))).boxed())
         }
         Runner::Transactional(_) => Err(NotStarted::Failed(without_transaction(task.name))),
     }
