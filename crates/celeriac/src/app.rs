@@ -6,7 +6,7 @@ use std::sync::Arc;
 use celeriac_broker::Broker;
 use celeriac_client::Client;
 use celeriac_client::client::SendLimits;
-use celeriac_config::{Environment, Loaded, Problem, Problems, nearest};
+use celeriac_config::{Environment, Loaded, Problem, Problems, did_you_mean, nearest};
 use celeriac_protocol::{Accept, DecodeLimits};
 use celeriac_topology::{RouteAnswer, RouteFunction, RouteFunctions, RouteQuestion, Router};
 use celeriac_worker::context::SharedState;
@@ -287,7 +287,7 @@ fn stray_queues(registry: &Registry, settings: &Settings) -> Vec<Problem> {
     let known = || topology.queues.keys().map(String::as_str);
     let named = registry.iter().filter_map(|task| Some((task.name, task.options.queue?)));
     let strays = named.filter(|(_, queue)| !topology.queues.contains_key(*queue)).map(|(task, queue)| {
-        let near = nearest(queue, known()).map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
+        let near = did_you_mean(nearest(queue, known()));
         Problem::of_source("the program", format!("task `{task}`: queue `{queue}` is not declared{near}"))
     });
     strays.collect()

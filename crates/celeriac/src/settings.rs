@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use celeriac_broker::BrokerOptions;
 use celeriac_client::{ClientOptions, TaskOverride, TaskOverrides, task_options};
-use celeriac_config::{Environment, Loaded, Problems, Sources};
+use celeriac_config::{Environment, Loaded, Problems, Sources, did_you_mean, nearest};
 use celeriac_results::ResultsOptions;
 use celeriac_telemetry::TelemetryOptions;
 use celeriac_topology::{ExchangeOptions, Ladder, QueueOptions, RouteFunctions, RoutesOptions, TaskRoute};
@@ -117,9 +117,8 @@ impl Settings {
         let topology = self.routes().topology();
         for (index, queue) in self.worker.queues.iter().enumerate() {
             if !topology.queues.contains_key(queue) {
-                let near = celeriac_config::nearest(queue, topology.queues.keys().map(String::as_str))
-                    .map(|near| format!(", did you mean `{near}`?"));
-                let message = format!("queue `{queue}` is not declared{}", near.unwrap_or_default());
+                let near = did_you_mean(nearest(queue, topology.queues.keys().map(String::as_str)));
+                let message = format!("queue `{queue}` is not declared{near}");
                 problems.push((format!("worker.queues[{index}]"), message));
             } else if !topology.work_queues().any(|name| name == queue) {
                 let message = format!("queue `{queue}` is a stream, which workers do not consume");

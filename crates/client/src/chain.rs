@@ -1,6 +1,6 @@
 //! Tasks one after the other, in whatever language each is written.
 
-use celeriac_protocol::signature::Kind;
+use celeriac_protocol::signature::SignatureKind;
 use celeriac_protocol::{Signature, Value};
 
 use crate::call::Follow;
@@ -83,13 +83,13 @@ impl Chain {
 fn flatten(step: Signature, steps: &mut Vec<Signature>) -> Result<()> {
     let refused = |reason: String| Error::Call { task: step.task.clone(), reason };
     match step.kind() {
-        Kind::Task => steps.push(step),
-        Kind::Chain => {
+        SignatureKind::Task => steps.push(step),
+        SignatureKind::Chain => {
             for member in step.members().map_err(|error| refused(error.to_string()))? {
                 flatten(member, steps)?;
             }
         }
-        Kind::Group | Kind::Chord => {
+        SignatureKind::Group | SignatureKind::Chord => {
             return Err(refused("groups and chords cannot be steps of a chain yet".to_owned()));
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use celeriac_config::{Parsed, nearest};
+use celeriac_config::{Parsed, did_you_mean, nearest};
 use celeriac_protocol::{RetryPolicy, TaskOptions};
 use celeriac_topology::Pattern;
 use celeriac_units::{AckMode, DurationRange, RateLimit, TimeLimit, task_options};
@@ -249,8 +249,8 @@ impl TaskOverrides {
         let overrides = self.overrides.iter().enumerate();
         let unmatched = overrides.filter(|(_, (pattern, _))| !tasks.iter().any(|task| pattern.matches(task)));
         let told = unmatched.map(|(index, (_, TaskOverride { task, .. }))| {
-            let near = nearest(task, tasks.iter().copied()).map(|near| format!(", did you mean `{near}`?"));
-            let message = format!("`{task}` is none of this program's tasks{}", near.unwrap_or_default());
+            let near = did_you_mean(nearest(task, tasks.iter().copied()));
+            let message = format!("`{task}` is none of this program's tasks{near}");
             (format!("task_options[{index}].task"), message)
         });
         told.collect()

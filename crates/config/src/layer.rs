@@ -1,13 +1,14 @@
 //! What one source says, and how it is laid over what stands below.
 //!
-//! Of the `config` crate serves what fits exact messages: values that know their origin, and `Source`. Its builder does
-//! not: it takes keys such as `a.b[7]` for paths, forgets which source began a section, and lets an empty section
-//! (`worker:` with every line below it commented out) erase the one below. Nor does its environment: it lower-cases
-//! keys, and queues are called `Billing` too. Nor does its deserialiser, which turns any value into any type.
+//! Layers are sources of the `config` crate, whose builder lays them over each other. How one is laid is said here: by the rules
+//! of the crate itself a key such as `a.b[7]` would be a path, a section would forget who began it, and an empty section
+//! (`worker:` with every line below it commented out) would erase the one below.
+//!
+//! The crate's own source of variables is not used: it knows no variable by its name, which every message here does.
 
 use config::{ConfigError, Map, Source, Value, ValueKind};
 
-use crate::origin::Origin;
+use crate::origin::ValueOrigin;
 
 /// What one file says, or the defaults.
 #[derive(Debug, Clone)]
@@ -31,7 +32,7 @@ impl Source for Layer {
 /// One variable or flag: text for one key.
 #[derive(Debug, Clone)]
 pub(crate) struct Setting {
-    pub(crate) origin: Origin,
+    pub(crate) origin: ValueOrigin,
     pub(crate) key: Vec<String>,
     pub(crate) text: String,
 }
@@ -47,7 +48,7 @@ impl Source for Setting {
 
     fn collect_to(&self, below: &mut Value) -> Result<(), ConfigError> {
         let key = match self.origin {
-            Origin::Variable(_) => spelled_as_below(below, &self.key),
+            ValueOrigin::Variable(_) => spelled_as_below(below, &self.key),
             _ => self.key.clone(),
         };
         merge(below, self.nested(&key));
@@ -57,7 +58,7 @@ impl Source for Setting {
 
 impl Setting {
     fn nested(&self, key: &[String]) -> Value {
-        let origin = self.origin.encode();
+        let origin = self.origin.to_string();
         let text = Value::new(Some(&origin), ValueKind::String(self.text.clone()));
         key.iter().rev().fold(text, |value, name| {
             Value::new(Some(&origin), ValueKind::Table(Map::from_iter([(name.clone(), value)])))

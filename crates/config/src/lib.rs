@@ -12,7 +12,7 @@
 //! - [`Problems`]: what was wrong, a line each;
 //! - [`Loaded::show`]: what came out, and which source said it;
 //! - [`Secret`], [`mod@text`], [`duration`]: values as people write them, and as they may be shown;
-//! - [`nearest()`], [`slip_of()`]: the word that was probably meant.
+//! - [`nearest()`], [`closest_typo()`], [`did_you_mean()`]: the word that was probably meant.
 
 mod sources;
 
@@ -26,9 +26,11 @@ mod layer;
 
 mod tree;
 
-mod reader;
+mod node_deserializer;
 
-mod fault;
+mod quote;
+
+mod deserialize_error;
 
 mod load;
 
@@ -42,16 +44,14 @@ pub mod text;
 
 pub mod duration;
 
-mod nearest;
-
-mod meant;
+mod suggest;
 
 pub use celeriac_units::ByteSize;
 pub use environment::{Environment, PREFIX};
-pub use fault::quoted;
 pub use load::{Loaded, load, load_with};
-pub use nearest::{nearest, slip_of};
 pub use problem::{Problem, Problems};
+pub use quote::quoted;
 pub use secret::Secret;
 pub use sources::Sources;
+pub use suggest::{closest_typo, did_you_mean, nearest};
 pub use text::{ConfigValue, Parsed};

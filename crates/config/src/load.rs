@@ -1,18 +1,18 @@
 //! Layers become one tree, and the tree becomes the program's options.
 //!
-//! Serde ends at the first thing that is wrong. So what it finds is noted, with its path and origin, and cut out of the
+//! Serde ends at the first thing that is wrong. So what it finds is noted, with its path and origin, and removed from the
 //! tree; then it reads again, until nothing is wrong with what is left.
 
 use serde::de::DeserializeOwned;
 
+use crate::deserialize_error::DeserializeError;
 use crate::environment::{PREFIX, SEPARATOR};
-use crate::fault::Fault;
-use crate::nearest::nearest;
-use crate::origin::Origin;
+use crate::node_deserializer::NodeDeserializer;
+use crate::origin::ValueOrigin;
 use crate::problem::{Problem, Problems};
-use crate::reader::Reader;
 use crate::sources::Sources;
-use crate::tree::{Kind, Node, Place, Step, join};
+use crate::suggest::nearest;
+use crate::tree::{ConfigNode, KeyPath, NodeKind, PathStep, join};
 
 /// How many problems of one configuration are told.
 const MAX_PROBLEMS: usize = 1_000;
@@ -22,7 +22,7 @@ const MAX_PROBLEMS: usize = 1_000;
 pub struct Loaded<T> {
     /// The options.
     pub options: T,
-    pub(crate) tree: Node,
+    pub(crate) tree: ConfigNode,
 }
 
 impl<T> Loaded<T> {
@@ -61,13 +61,13 @@ pub fn load_with<T: DeserializeOwned>(
     sources: &Sources,
     validate: impl FnOnce(&T) -> Vec<(String, String)>,
 ) -> Result<Loaded<T>, Problems> {
-    let collected = sources.collect();
+    let mut collected = sources.collect();
+    let mut tree = collected.tree();
     let mut problems = collected.problems;
-    let mut tree = Node::new(collected.tree);
     let mut is_partial = collected.is_partial;
     let options = read::<T>(&mut tree, &mut problems, &mut is_partial);
     if let (Some(options), false) = (&options, is_partial) {
-        let found = validate(options).into_iter().filter(|(key, _)| !follows_from_cut(&tree, key));
+        let found = validate(options).into_iter().filter(|(key, _)| !follows_from_removal(&tree, key));
         problems.extend(found.map(|(key, message)| problem_with(&tree, &key, message)));
     }
     match options {
@@ -76,32 +76,32 @@ pub fn load_with<T: DeserializeOwned>(
     }
 }
 
-/// Reads what is right, and notes what is wrong. None where nothing is left to be cut out.
-fn read<T: DeserializeOwned>(tree: &mut Node, problems: &mut Vec<Problem>, is_partial: &mut bool) -> Option<T> {
+/// Reads what is right, and notes what is wrong. None where nothing is left to be removed.
+fn read<T: DeserializeOwned>(tree: &mut ConfigNode, problems: &mut Vec<Problem>, is_partial: &mut bool) -> Option<T> {
     for _ in 0..MAX_PROBLEMS {
-        let error = match serde_path_to_error::deserialize::<_, T>(Reader(tree)) {
+        let error = match serde_path_to_error::deserialize::<_, T>(NodeDeserializer(tree)) {
             Ok(options) => return Some(options),
             Err(error) => error,
         };
         let place = tree.resolve(error.path());
         describe(tree, &place, error.inner(), problems);
         // Without an element the others have other indexes, and `validate` would name the wrong ones.
-        *is_partial |= matches!(place.steps.last(), Some(Step::Index(_)));
-        if !tree.cut(&place.steps) {
+        *is_partial |= matches!(place.steps.last(), Some(PathStep::Index(_)));
+        if !tree.remove(&place.steps) {
             return None;
         }
     }
     None
 }
 
-fn describe(tree: &Node, place: &Place, fault: &Fault, problems: &mut Vec<Problem>) {
+fn describe(tree: &ConfigNode, place: &KeyPath, fault: &DeserializeError, problems: &mut Vec<Problem>) {
     let Some(node) = tree.at(&place.steps) else { return };
     let key = match fault {
-        Fault::MissingKey { name } => join(&place.key, name),
+        DeserializeError::MissingKey { name } => join(&place.key, name),
         _ => place.key.clone(),
     };
-    if let Fault::MissingKey { name } = fault
-        && node.child(&Step::Key((*name).to_owned())).is_some_and(Node::is_cut)
+    if let DeserializeError::MissingKey { name } = fault
+        && node.child(&PathStep::Key((*name).to_owned())).is_some_and(ConfigNode::is_removed)
     {
         // It is missing because it was wrong, which is told already.
         return;
@@ -115,18 +115,18 @@ fn describe(tree: &Node, place: &Place, fault: &Fault, problems: &mut Vec<Proble
 }
 
 /// A problem in the terms of the source that is to be corrected.
-fn in_terms_of(origin: &Origin, key: &str, place: &Place, fault: &Fault) -> Problem {
+fn in_terms_of(origin: &ValueOrigin, key: &str, place: &KeyPath, fault: &DeserializeError) -> Problem {
     let mut problem = Problem::of_key(origin, key, fault.to_string());
     let is_named = match fault {
-        Fault::Wrong { nearest, .. } => {
+        DeserializeError::Wrong { nearest, .. } => {
             problem.nearest.clone_from(nearest);
             place.inside.is_some()
         }
-        Fault::MissingKey { .. } => origin.is_text(),
-        Fault::UnknownKey { name, known } => {
+        DeserializeError::MissingKey { .. } => origin.is_text(),
+        DeserializeError::UnknownKey { name, known } => {
             let meant = nearest(name, known.iter().copied());
             problem.nearest = meant.map(|meant| correction(origin, key, place, meant));
-            place.inside.is_some() || matches!(origin, Origin::Flag(_))
+            place.inside.is_some() || matches!(origin, ValueOrigin::Flag(_))
         }
     };
     // Where a variable or flag does not tell the key by its name, both are told.
@@ -137,9 +137,9 @@ fn in_terms_of(origin: &Origin, key: &str, place: &Place, fault: &Fault) -> Prob
 }
 
 /// The key that was meant, as its source would write it.
-fn correction(origin: &Origin, key: &str, place: &Place, meant: &str) -> String {
+fn correction(origin: &ValueOrigin, key: &str, place: &KeyPath, meant: &str) -> String {
     match origin {
-        Origin::Variable(variable) if place.inside.is_none() => {
+        ValueOrigin::Variable(variable) if place.inside.is_none() => {
             let mut parts: Vec<&str> = variable.strip_prefix(PREFIX).unwrap_or(variable).split(SEPARATOR).collect();
             let upper = meant.to_uppercase();
             if let Some(part) = place.steps.len().checked_sub(1).and_then(|depth| parts.get_mut(depth)) {
@@ -155,11 +155,11 @@ fn correction(origin: &Origin, key: &str, place: &Place, meant: &str) -> String 
 }
 
 /// A problem with a key that a component found.
-fn problem_with(tree: &Node, key: &str, message: String) -> Problem {
+fn problem_with(tree: &ConfigNode, key: &str, message: String) -> Problem {
     let nobody = |message| Problem { key: Some(key.to_owned()), ..Problem::of_source("configuration", message) };
-    let Some((said, is_exact)) = nearest_said(tree, key) else { return nobody(message) };
+    let Some((said, is_exact)) = source_of(tree, key) else { return nobody(message) };
     // A variable says nothing of the neighbours of its key, which are not there: their default is what is wrong.
-    let is_neighbour = !is_exact && matches!(said.kind, Kind::Section(_));
+    let is_neighbour = !is_exact && matches!(said.kind, NodeKind::Section(_));
     match said.origins().into_iter().rfind(|origin| !is_neighbour || !origin.is_text()) {
         Some(origin) if origin.is_text() && !is_exact => Problem::of_key(origin, key, format!("{key}: {message}")),
         Some(origin) => Problem::of_key(origin, key, message),
@@ -168,7 +168,7 @@ fn problem_with(tree: &Node, key: &str, message: String) -> Problem {
 }
 
 /// The value of a key, or that which it would lie in; and whether it is the value itself.
-fn nearest_said<'a>(tree: &'a Node, key: &str) -> Option<(&'a Node, bool)> {
+fn source_of<'a>(tree: &'a ConfigNode, key: &str) -> Option<(&'a ConfigNode, bool)> {
     let mut shorter = key;
     while !shorter.is_empty() {
         if let Some(node) = tree.find(shorter).and_then(|steps| tree.at(&steps)) {
@@ -179,18 +179,18 @@ fn nearest_said<'a>(tree: &'a Node, key: &str) -> Option<(&'a Node, bool)> {
     None
 }
 
-/// Whether a key was cut out, lies in what was, or is a section that something was cut out of: what is then wrong with it
+/// Whether a key was removed, lies in what was, or is a section that something was removed from: what is then wrong with it
 /// follows from that.
-fn follows_from_cut(tree: &Node, key: &str) -> bool {
+fn follows_from_removal(tree: &ConfigNode, key: &str) -> bool {
     let mut node = tree;
     let mut steps = tree.find(key).unwrap_or_default().into_iter();
     loop {
-        if node.is_cut() {
+        if node.is_removed() {
             return true;
         }
         match steps.next().and_then(|step| node.child(&step)) {
             Some(child) => node = child,
-            None => return !key.is_empty() && node.is_cut_into(),
+            None => return !key.is_empty() && node.has_removed(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// The source of a value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Origin {
+pub(crate) enum ValueOrigin {
     /// The embedded defaults, by their name.
     Defaults(String),
     /// A file, by its path.
@@ -15,37 +15,15 @@ pub(crate) enum Origin {
     Flag(String),
 }
 
-impl Origin {
+impl ValueOrigin {
     /// Whether its values are bare text, whose type nobody wrote down.
     pub(crate) fn is_text(&self) -> bool {
         matches!(self, Self::Variable(_) | Self::Flag(_))
     }
-
-    /// As a value of the `config` crate carries it: one line of text.
-    pub(crate) fn encode(&self) -> String {
-        match self {
-            Self::Defaults(name) => format!("d{name}"),
-            Self::File(path) => format!("f{path}"),
-            Self::Variable(name) => format!("v{name}"),
-            Self::Flag(flag) => format!("c{flag}"),
-        }
-    }
-
-    /// What [`Origin::encode`] wrote.
-    pub(crate) fn decode(text: &str) -> Option<Self> {
-        let (tag, name) = text.split_at_checked(1)?;
-        let name = name.to_owned();
-        match tag {
-            "d" => Some(Self::Defaults(name)),
-            "f" => Some(Self::File(name)),
-            "v" => Some(Self::Variable(name)),
-            "c" => Some(Self::Flag(name)),
-            _ => None,
-        }
-    }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueOrigin {
+    /// As messages name it, and as a value of the `config` crate carries it.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Defaults(name) | Self::File(name) => formatter.write_str(name),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::origin::Origin;
+use crate::origin::ValueOrigin;
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,11 +24,11 @@ impl Problem {
     }
 
     /// A problem with the value of a key. Variables and flags go by their own names, which is what people look for.
-    pub(crate) fn of_key(origin: &Origin, key: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn of_key(origin: &ValueOrigin, key: &str, message: impl Into<String>) -> Self {
         let (source, key) = match origin {
-            Origin::Defaults(name) | Origin::File(name) => (name.as_str(), key),
-            Origin::Variable(name) => ("environment", name.as_str()),
-            Origin::Flag(flag) => ("command line", flag.as_str()),
+            ValueOrigin::Defaults(name) | ValueOrigin::File(name) => (name.as_str(), key),
+            ValueOrigin::Variable(name) => ("environment", name.as_str()),
+            ValueOrigin::Flag(flag) => ("command line", flag.as_str()),
         };
         Self { source: source.to_owned(), key: Some(key.to_owned()), message: message.into(), nearest: None }
     }

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use config::{Value, ValueKind};
 use serde::Serialize;
 
-use crate::fault::without_password;
 use crate::load::Loaded;
-use crate::origin::Origin;
-use crate::tree::{Node, Step};
+use crate::origin::ValueOrigin;
+use crate::quote::without_password;
+use crate::tree::{ConfigNode, PathStep};
 use crate::yaml;
 
 impl<T: Serialize> Loaded<T> {
@@ -22,7 +22,7 @@ impl<T: Serialize> Loaded<T> {
             Ok(json) => json,
             Err(error) => return format!("# these options cannot be written as YAML: {error}\n"),
         };
-        let mut shown = Shown(String::new());
+        let mut shown = YamlWriter(String::new());
         if let Some(Value { kind: ValueKind::Table(sections), .. }) = yaml::read(&json, None).tree {
             for (name, value) in &sections {
                 shown.entry(0, name, value, said(Some(&self.tree), name));
@@ -32,21 +32,21 @@ impl<T: Serialize> Loaded<T> {
     }
 }
 
-fn said<'a>(section: Option<&'a Node>, name: &str) -> Option<&'a Node> {
-    section?.child(&Step::Key(name.to_owned()))
+fn said<'a>(section: Option<&'a ConfigNode>, name: &str) -> Option<&'a ConfigNode> {
+    section?.child(&PathStep::Key(name.to_owned()))
 }
 
 /// YAML that is being written.
-struct Shown(String);
+struct YamlWriter(String);
 
-impl Shown {
+impl YamlWriter {
     /// `name: value`, or the name with the value's lines below it.
-    fn entry(&mut self, indent: usize, name: &str, value: &Value, said: Option<&Node>) {
+    fn entry(&mut self, indent: usize, name: &str, value: &Value, said: Option<&ConfigNode>) {
         self.start(indent);
         self.key(indent, name, value, said);
     }
 
-    fn key(&mut self, indent: usize, name: &str, value: &Value, node: Option<&Node>) {
+    fn key(&mut self, indent: usize, name: &str, value: &Value, node: Option<&ConfigNode>) {
         self.0.push_str(&scalar(&ValueKind::String(name.to_owned())));
         self.0.push(':');
         match &value.kind {
@@ -92,10 +92,10 @@ impl Shown {
         self.0.extend(std::iter::repeat_n("  ", indent));
     }
 
-    fn end_line(&mut self, said: Option<&Node>) {
+    fn end_line(&mut self, said: Option<&ConfigNode>) {
         match said.and_then(|node| node.origin.as_ref()) {
             // Writing to a string cannot fail.
-            Some(origin) if !matches!(origin, Origin::Defaults(_)) => drop(writeln!(self.0, "  # {origin}")),
+            Some(origin) if !matches!(origin, ValueOrigin::Defaults(_)) => drop(writeln!(self.0, "  # {origin}")),
             _ => self.0.push('\n'),
         }
     }

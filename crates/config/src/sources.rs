@@ -1,16 +1,19 @@
 //! Where values come from, and in which order.
 
+use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use config::{Source, Value, ValueKind};
+use config::builder::DefaultState;
+use config::{ConfigBuilder, Source, Value, ValueKind};
 
 use crate::environment::{Environment, PREFIX, SEPARATOR};
 use crate::layer::{Layer, Setting};
-use crate::meant::{is_there, known_variable, names_section, variable_in_section};
-use crate::nearest::nearest;
-use crate::origin::Origin;
+use crate::origin::ValueOrigin;
 use crate::problem::Problem;
+use crate::suggest::nearest;
+use crate::suggest::{is_there, known_variable, names_section, variable_in_section};
+use crate::tree::ConfigNode;
 use crate::yaml::{self, MAX_DEPTH};
 
 /// The file that every directory of configuration is read for first.
@@ -87,7 +90,7 @@ impl Sources {
     #[must_use]
     pub fn flag(mut self, key: &str, value: impl Into<String>, flag: impl Into<String>) -> Self {
         let key = key.split('.').map(str::to_owned).collect();
-        self.flags.push(Setting { origin: Origin::Flag(flag.into()), key, text: value.into() });
+        self.flags.push(Setting { origin: ValueOrigin::Flag(flag.into()), key, text: value.into() });
         self
     }
 
@@ -95,14 +98,14 @@ impl Sources {
     pub(crate) fn collect(&self) -> Collected {
         let mut collected = Collected::default();
         if let Some((name, text)) = &self.defaults {
-            collected.add_text(&Origin::Defaults(name.clone()), text);
+            collected.add_text(&ValueOrigin::Defaults(name.clone()), text);
         }
-        let defaults = collected.tree.clone();
+        let defaults = collected.merged();
         if let Some(directory) = &self.directory {
             self.collect_directory(directory, &mut collected);
         }
         for name in self.environment.unreadable_settings() {
-            collected.problems.push(Problem::of_key(&Origin::Variable(name.to_owned()), name, "is not UTF-8"));
+            collected.problems.push(Problem::of_key(&ValueOrigin::Variable(name.to_owned()), name, "is not UTF-8"));
         }
         for (name, rest) in self.environment.short_settings() {
             collected.problems.extend(problem_of_short(&defaults, name, rest));
@@ -113,7 +116,11 @@ impl Sources {
                 continue;
             }
             let key = key.into_iter().map(str::to_owned).collect();
-            collected.add_setting(&Setting { origin: Origin::Variable(name.to_owned()), key, text: text.to_owned() });
+            collected.add_setting(&Setting {
+                origin: ValueOrigin::Variable(name.to_owned()),
+                key,
+                text: text.to_owned(),
+            });
         }
         for flag in &self.flags {
             collected.add_setting(flag);
@@ -167,7 +174,7 @@ fn problem_of_short(defaults: &Value, name: &str, rest: &str) -> Option<Problem>
         return None;
     }
     let message = format!("should be named {PREFIX}SECTION{SEPARATOR}KEY");
-    let problem = Problem::of_key(&Origin::Variable(name.to_owned()), name, message);
+    let problem = Problem::of_key(&ValueOrigin::Variable(name.to_owned()), name, message);
     Some(Problem { nearest: variable_in_section(defaults, rest), ..problem })
 }
 
@@ -177,29 +184,25 @@ fn misspelt(defaults: &Value, name: &str, key: &[&str]) -> Option<Problem> {
         return None;
     }
     let meant = known_variable(defaults, &key.join("_"))?;
-    let problem = Problem::of_key(&Origin::Variable(name.to_owned()), name, "unknown key");
+    let problem = Problem::of_key(&ValueOrigin::Variable(name.to_owned()), name, "unknown key");
     Some(Problem { nearest: Some(meant), ..problem })
 }
 
 /// What all sources say together.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Collected {
-    pub(crate) tree: Value,
+    builder: ConfigBuilder<DefaultState>,
+    /// Every source, by its name in messages.
+    origins: HashMap<String, ValueOrigin>,
     pub(crate) problems: Vec<Problem>,
     /// Whether a source could not be read, so that keys may be missing that somebody wrote.
     pub(crate) is_partial: bool,
 }
 
-impl Default for Collected {
-    fn default() -> Self {
-        Self { tree: Value::new(None, ValueKind::Table(config::Map::new())), problems: Vec::new(), is_partial: false }
-    }
-}
-
 impl Collected {
     fn add_file(&mut self, path: &Path) {
         match std::fs::read_to_string(path) {
-            Ok(text) => self.add_text(&Origin::File(path.display().to_string()), &text),
+            Ok(text) => self.add_text(&ValueOrigin::File(path.display().to_string()), &text),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => {
                 self.problems.push(Problem::of_source(path.display(), format!("cannot be read: {error}")));
@@ -208,8 +211,8 @@ impl Collected {
         }
     }
 
-    fn add_text(&mut self, origin: &Origin, text: &str) {
-        let read = yaml::read(text, Some(&origin.encode()));
+    fn add_text(&mut self, origin: &ValueOrigin, text: &str) {
+        let read = yaml::read(text, Some(&origin.to_string()));
         for defect in read.defects {
             self.problems.push(match defect.key {
                 Some(key) => Problem::of_key(origin, &key, defect.message),
@@ -217,7 +220,7 @@ impl Collected {
             });
         }
         match read.tree {
-            Some(tree) if matches!(tree.kind, ValueKind::Table(_) | ValueKind::Nil) => self.lay(&Layer(tree)),
+            Some(tree) if matches!(tree.kind, ValueKind::Table(_) | ValueKind::Nil) => self.lay(origin, Layer(tree)),
             Some(_) => {
                 let message = "should be sections with keys, such as `worker: {concurrency: 64}`";
                 self.problems.push(Problem::of_source(origin, message));
@@ -230,7 +233,7 @@ impl Collected {
     fn add_setting(&mut self, setting: &Setting) {
         if setting.key.iter().any(String::is_empty) {
             let message = match setting.origin {
-                Origin::Variable(_) => format!("should be named {PREFIX}SECTION{SEPARATOR}KEY"),
+                ValueOrigin::Variable(_) => format!("should be named {PREFIX}SECTION{SEPARATOR}KEY"),
                 _ => "should name a key such as worker.concurrency".to_owned(),
             };
             self.problems.push(Problem::of_key(&setting.origin, "", message));
@@ -238,13 +241,29 @@ impl Collected {
             let message = format!("has more than {MAX_DEPTH} parts");
             self.problems.push(Problem::of_key(&setting.origin, "", message));
         } else {
-            self.lay(setting);
+            self.lay(&setting.origin, setting.clone());
         }
     }
 
-    fn lay(&mut self, source: &dyn Source) {
-        if let Err(error) = source.collect_to(&mut self.tree) {
-            self.problems.push(Problem::of_source("configuration", error.to_string()));
+    fn lay(&mut self, origin: &ValueOrigin, source: impl Source + Send + Sync + 'static) {
+        self.origins.insert(origin.to_string(), origin.clone());
+        self.builder = std::mem::take(&mut self.builder).add_source(source);
+    }
+
+    /// What the sources so far say together.
+    fn merged(&mut self) -> Value {
+        match self.builder.build_cloned() {
+            Ok(config) => config.cache,
+            Err(error) => {
+                self.problems.push(Problem::of_source("configuration", error.to_string()));
+                Value::new(None, ValueKind::Table(config::Map::new()))
+            }
         }
+    }
+
+    /// The same as a tree in which every value knows its source.
+    pub(crate) fn tree(&mut self) -> ConfigNode {
+        let merged = self.merged();
+        ConfigNode::new(merged, &|name| self.origins.get(name?).cloned())
     }
 }

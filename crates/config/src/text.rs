@@ -13,7 +13,7 @@ use celeriac_units::{
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::fault::quoted;
+use crate::quote::quoted;
 
 /// A value that a configuration writes as text.
 pub trait ConfigValue: Sized {

@@ -1,4 +1,4 @@
-//! The merged configuration, from which what is wrong can be cut out.
+//! The merged configuration, from which what is wrong can be removed.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -6,20 +6,20 @@ use std::fmt::Write as _;
 use config::{Value, ValueKind};
 use serde_path_to_error::{Path, Segment};
 
-use crate::origin::Origin;
+use crate::origin::ValueOrigin;
 
 /// A value with its origin.
 #[derive(Debug, Clone)]
-pub(crate) struct Node {
-    pub(crate) kind: Kind,
-    pub(crate) origin: Option<Origin>,
+pub(crate) struct ConfigNode {
+    pub(crate) kind: NodeKind,
+    pub(crate) origin: Option<ValueOrigin>,
     /// Found wrong, and told: to be read as if it were not there.
-    cut: bool,
+    removed: bool,
 }
 
 /// What a value is.
 #[derive(Debug, Clone)]
-pub(crate) enum Kind {
+pub(crate) enum NodeKind {
     Nothing,
     Bool(bool),
     Signed(i64),
@@ -28,22 +28,22 @@ pub(crate) enum Kind {
     Text(String),
     /// Text of a variable or flag, which may mean any of the others.
     Bare(String),
-    List(Vec<Node>),
-    Section(Vec<(String, Node)>),
+    List(Vec<ConfigNode>),
+    Section(Vec<(String, ConfigNode)>),
 }
 
 /// A step from a section or list into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum PathStep {
     Key(String),
     Index(usize),
 }
 
 /// A place in the tree.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct KeyPath {
     /// The steps to the deepest value that the tree has on the way there.
-    pub(crate) steps: Vec<Step>,
+    pub(crate) steps: Vec<PathStep>,
     /// The full key.
     pub(crate) key: String,
     /// The rest of the way, which lies inside a value that is text for this tree.
@@ -55,59 +55,62 @@ pub(crate) fn join(parent: &str, name: &str) -> String {
     if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
 }
 
-impl Node {
-    pub(crate) fn new(value: Value) -> Self {
-        let origin = value.origin().and_then(Origin::decode);
-        let is_text = origin.as_ref().is_some_and(Origin::is_text);
+impl ConfigNode {
+    /// A value of the `config` crate, with the origin that `origin_of` finds by its name.
+    pub(crate) fn new(value: Value, origin_of: &impl Fn(Option<&str>) -> Option<ValueOrigin>) -> Self {
+        let origin = origin_of(value.origin());
+        let is_text = origin.as_ref().is_some_and(ValueOrigin::is_text);
         let kind = match value.kind {
-            ValueKind::Nil => Kind::Nothing,
-            ValueKind::Boolean(value) => Kind::Bool(value),
-            ValueKind::I64(value) => Kind::Signed(value),
-            ValueKind::U64(value) => Kind::Unsigned(value),
+            ValueKind::Nil => NodeKind::Nothing,
+            ValueKind::Boolean(value) => NodeKind::Bool(value),
+            ValueKind::I64(value) => NodeKind::Signed(value),
+            ValueKind::U64(value) => NodeKind::Unsigned(value),
             // Neither YAML nor variables make these two.
-            ValueKind::I128(value) => Kind::Text(value.to_string()),
-            ValueKind::U128(value) => Kind::Text(value.to_string()),
-            ValueKind::Float(value) => Kind::Float(value),
-            ValueKind::String(text) if is_text => Kind::Bare(text),
-            ValueKind::String(text) => Kind::Text(text),
-            ValueKind::Array(values) => Kind::List(values.into_iter().map(Self::new).collect()),
+            ValueKind::I128(value) => NodeKind::Text(value.to_string()),
+            ValueKind::U128(value) => NodeKind::Text(value.to_string()),
+            ValueKind::Float(value) => NodeKind::Float(value),
+            ValueKind::String(text) if is_text => NodeKind::Bare(text),
+            ValueKind::String(text) => NodeKind::Text(text),
+            ValueKind::Array(values) => {
+                NodeKind::List(values.into_iter().map(|value| Self::new(value, origin_of)).collect())
+            }
             ValueKind::Table(values) => {
-                Kind::Section(values.into_iter().map(|(key, value)| (key, Self::new(value))).collect())
+                NodeKind::Section(values.into_iter().map(|(key, value)| (key, Self::new(value, origin_of))).collect())
             }
         };
-        Self { kind, origin, cut: false }
+        Self { kind, origin, removed: false }
     }
 
     /// A value of no known origin.
-    pub(crate) fn of(kind: Kind) -> Self {
-        Self { kind, origin: None, cut: false }
+    pub(crate) fn of(kind: NodeKind) -> Self {
+        Self { kind, origin: None, removed: false }
     }
 
-    /// The child at a step, cut out or not.
-    pub(crate) fn child(&self, step: &Step) -> Option<&Self> {
+    /// The child at a step, removed or not.
+    pub(crate) fn child(&self, step: &PathStep) -> Option<&Self> {
         match (&self.kind, step) {
-            (Kind::Section(values), Step::Key(key)) => {
+            (NodeKind::Section(values), PathStep::Key(key)) => {
                 values.iter().find(|(name, _)| name == key).map(|(_, node)| node)
             }
-            (Kind::List(values), Step::Index(index)) => values.get(*index),
+            (NodeKind::List(values), PathStep::Index(index)) => values.get(*index),
             _ => None,
         }
     }
 
     /// The value at a place.
-    pub(crate) fn at(&self, steps: &[Step]) -> Option<&Self> {
+    pub(crate) fn at(&self, steps: &[PathStep]) -> Option<&Self> {
         steps.iter().try_fold(self, |node, step| node.child(step))
     }
 
-    /// Cuts out the value at a place. False for the root, which cannot be.
-    pub(crate) fn cut(&mut self, steps: &[Step]) -> bool {
+    /// Removes the value at a place. False for the root, which cannot be.
+    pub(crate) fn remove(&mut self, steps: &[PathStep]) -> bool {
         let mut node = self;
         for step in steps {
             let child = match (&mut node.kind, step) {
-                (Kind::Section(values), Step::Key(key)) => {
+                (NodeKind::Section(values), PathStep::Key(key)) => {
                     values.iter_mut().find(|(name, _)| name == key).map(|(_, node)| node)
                 }
-                (Kind::List(values), Step::Index(index)) => values.get_mut(*index),
+                (NodeKind::List(values), PathStep::Index(index)) => values.get_mut(*index),
                 _ => None,
             };
             match child {
@@ -115,49 +118,49 @@ impl Node {
                 None => return false,
             }
         }
-        node.cut = true;
+        node.removed = true;
         !steps.is_empty()
     }
 
-    pub(crate) fn is_cut(&self) -> bool {
-        self.cut
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed
     }
 
-    /// Whether this is a section that a key was cut out of.
-    pub(crate) fn is_cut_into(&self) -> bool {
-        matches!(&self.kind, Kind::Section(values) if values.iter().any(|(_, node)| node.cut))
+    /// Whether this is a section that a key was removed from.
+    pub(crate) fn has_removed(&self) -> bool {
+        matches!(&self.kind, NodeKind::Section(values) if values.iter().any(|(_, node)| node.removed))
     }
 
     /// Who said this value; of a section, everybody who said something in it.
-    pub(crate) fn origins(&self) -> BTreeSet<&Origin> {
+    pub(crate) fn origins(&self) -> BTreeSet<&ValueOrigin> {
         let mut origins = BTreeSet::new();
         self.collect_origins(&mut origins);
         origins
     }
 
-    fn collect_origins<'a>(&'a self, origins: &mut BTreeSet<&'a Origin>) {
+    fn collect_origins<'a>(&'a self, origins: &mut BTreeSet<&'a ValueOrigin>) {
         match &self.kind {
-            Kind::Section(values) if !values.is_empty() => {
+            NodeKind::Section(values) if !values.is_empty() => {
                 values.iter().for_each(|(_, node)| node.collect_origins(origins));
             }
             _ => origins.extend(&self.origin),
         }
     }
 
-    /// Where a path of the deserialiser leads. It does not count list elements that are cut out; places do.
-    pub(crate) fn resolve(&self, path: &Path) -> Place {
-        let mut place = Place { steps: Vec::new(), key: String::new(), inside: None };
+    /// Where a path of the deserialiser leads. It does not count list elements that are removed; places do.
+    pub(crate) fn resolve(&self, path: &Path) -> KeyPath {
+        let mut place = KeyPath { steps: Vec::new(), key: String::new(), inside: None };
         let mut here = Some(self);
         for segment in path {
             let step = match (segment, here.map(|node| &node.kind)) {
-                (Segment::Seq { index }, Some(Kind::List(values))) => {
-                    let kept = values.iter().enumerate().filter(|(_, node)| !node.cut).nth(*index);
-                    Step::Index(kept.map_or(*index, |(index, _)| index))
+                (Segment::Seq { index }, Some(NodeKind::List(values))) => {
+                    let kept = values.iter().enumerate().filter(|(_, node)| !node.removed).nth(*index);
+                    PathStep::Index(kept.map_or(*index, |(index, _)| index))
                 }
-                (Segment::Seq { index }, _) => Step::Index(*index),
-                (Segment::Map { key }, _) => Step::Key(key.clone()),
+                (Segment::Seq { index }, _) => PathStep::Index(*index),
+                (Segment::Map { key }, _) => PathStep::Key(key.clone()),
                 // A variant is a step only where it is written as a key.
-                (Segment::Enum { variant }, Some(Kind::Section(_))) => Step::Key(variant.clone()),
+                (Segment::Enum { variant }, Some(NodeKind::Section(_))) => PathStep::Key(variant.clone()),
                 _ => continue,
             };
             step.append_to(&mut place.key);
@@ -171,20 +174,22 @@ impl Node {
     }
 
     /// Finds a written key. Names may hold dots themselves, so the longest that is there is taken.
-    pub(crate) fn find(&self, key: &str) -> Option<Vec<Step>> {
+    pub(crate) fn find(&self, key: &str) -> Option<Vec<PathStep>> {
         if key.is_empty() {
             return Some(Vec::new());
         }
-        let candidates: Vec<(Step, &str)> = match &self.kind {
-            Kind::Section(values) => {
-                let mut names: Vec<(Step, &str)> = values
+        let candidates: Vec<(PathStep, &str)> = match &self.kind {
+            NodeKind::Section(values) => {
+                let mut names: Vec<(PathStep, &str)> = values
                     .iter()
-                    .filter_map(|(name, _)| Some((Step::Key(name.clone()), rest_of(key.strip_prefix(name.as_str())?)?)))
+                    .filter_map(|(name, _)| {
+                        Some((PathStep::Key(name.clone()), rest_of(key.strip_prefix(name.as_str())?)?))
+                    })
                     .collect();
                 names.sort_by_key(|(_, rest)| rest.len());
                 names
             }
-            Kind::List(_) => index_of(key).into_iter().collect(),
+            NodeKind::List(_) => index_of(key).into_iter().collect(),
             _ => Vec::new(),
         };
         candidates.into_iter().find_map(|(step, rest)| {
@@ -195,7 +200,7 @@ impl Node {
     }
 }
 
-impl Step {
+impl PathStep {
     fn append_to(&self, key: &mut String) {
         match self {
             Self::Key(name) => *key = join(key, name),
@@ -217,7 +222,7 @@ fn rest_of(rest: &str) -> Option<&str> {
 }
 
 /// The index that a written key begins with, and what follows it.
-fn index_of(key: &str) -> Option<(Step, &str)> {
+fn index_of(key: &str) -> Option<(PathStep, &str)> {
     let (index, rest) = key.strip_prefix('[')?.split_once(']')?;
-    Some((Step::Index(index.parse().ok()?), rest_of(rest)?))
+    Some((PathStep::Index(index.parse().ok()?), rest_of(rest)?))
 }

@@ -37,7 +37,7 @@ pub(crate) struct Read {
 /// Reads one document. Every value of the tree carries `origin`.
 pub(crate) fn read(text: &str, origin: Option<&String>) -> Read {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder = Builder::new(origin);
+    let mut builder = YamlBuilder::new(origin);
     match builder.read(Parser::new_from_str(text)) {
         Ok(()) => {
             let tree = builder.root.take().unwrap_or_else(|| Value::new(origin, ValueKind::Nil));
@@ -56,7 +56,7 @@ enum Open {
     Section { values: Map<String, Value>, lines: HashMap<String, usize>, key: Option<String>, anchor: usize },
 }
 
-struct Builder<'a> {
+struct YamlBuilder<'a> {
     origin: Option<&'a String>,
     open: Vec<Open>,
     root: Option<Value>,
@@ -66,7 +66,7 @@ struct Builder<'a> {
     defects: Vec<Defect>,
 }
 
-impl<'a> Builder<'a> {
+impl<'a> YamlBuilder<'a> {
     fn new(origin: Option<&'a String>) -> Self {
         Self {
             origin,

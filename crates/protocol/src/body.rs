@@ -4,65 +4,9 @@ use serde::Serialize;
 use serde::ser::{SerializeSeq, Serializer};
 
 use crate::arguments::Arguments;
-use crate::codec::Codec;
-use crate::legacy;
+use crate::codec::{Codec, DecodeLimits};
+use crate::codec_error::DecodeError;
 use crate::value::{Map, Value, ValueError};
-
-/// Bounds within which a body is decoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DecodeLimits {
-    /// Bytes of a body.
-    pub size: usize,
-    /// Levels of nesting.
-    pub depth: usize,
-    /// Encodings that are read at all.
-    pub accept: Accept,
-}
-
-/// Which encodings of bodies are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Accept {
-    /// JSON.
-    pub json: bool,
-    /// MessagePack.
-    pub msgpack: bool,
-}
-
-impl Accept {
-    /// Everything that can be read.
-    pub const ALL: Self = Self { json: true, msgpack: true };
-
-    /// These alone.
-    pub fn only(codecs: &[Codec]) -> Self {
-        Self { json: codecs.contains(&Codec::Json), msgpack: codecs.contains(&Codec::Msgpack) }
-    }
-
-    fn takes(self, codec: Codec) -> bool {
-        match codec {
-            Codec::Json => self.json,
-            Codec::Msgpack => self.msgpack,
-        }
-    }
-}
-
-impl DecodeLimits {
-    /// Refuses an encoding that is not accepted.
-    pub(crate) fn admit(&self, codec: Codec) -> Result<(), DecodeError> {
-        if self.accept.takes(codec) {
-            return Ok(());
-        }
-        Err(DecodeError::Refused {
-            content_type: codec.content_type().to_owned(),
-            reason: "worker.accept does not list it",
-        })
-    }
-}
-
-impl Default for DecodeLimits {
-    fn default() -> Self {
-        Self { size: 8 << 20, depth: 128, accept: Accept::ALL }
-    }
-}
 
 /// A decoded body.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -76,6 +20,14 @@ pub struct Body {
 }
 
 impl Body {
+    /// Decodes the body of a task.
+    ///
+    /// # Errors
+    /// When it is too large, too deep, not well-formed, or not the body of a task.
+    pub fn decode(codec: Codec, bytes: &[u8], limits: &DecodeLimits) -> Result<Self, DecodeError> {
+        Self::from_value(codec.decode_value(bytes, limits)?)
+    }
+
     /// Recognises the body of a task in a decoded value.
     ///
     /// # Errors
@@ -86,7 +38,7 @@ impl Body {
             Value::List(parts) => parts,
             // Protocol 1, or what pretends to be protocol 2 with such a body.
             Value::Map(entries) if entries.contains_key("args") || entries.contains_key("task") => {
-                return legacy::body(entries);
+                return from_object(entries);
             }
             other => return shape(other.kind().to_owned()),
         };
@@ -120,6 +72,29 @@ impl Body {
     }
 }
 
+/// The arguments of a task whose body is an object: protocol 1, and what pretends to be protocol 2 with such a body.
+fn from_object(mut entries: Map) -> Result<Body, DecodeError> {
+    let args = match entries.swap_remove("args") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::List(args)) => args,
+        Some(other) => {
+            return Err(DecodeError::NotATask { found: format!("an object whose args are {}", other.kind()) });
+        }
+    };
+    let kwargs = match entries.swap_remove("kwargs") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Map(kwargs)) => kwargs,
+        Some(other) => {
+            return Err(DecodeError::NotATask { found: format!("an object whose kwargs are {}", other.kind()) });
+        }
+    };
+    let embed = ["callbacks", "errbacks", "chain", "chord"]
+        .into_iter()
+        .filter_map(|key| Some((key.to_owned(), entries.swap_remove(key)?)))
+        .collect();
+    Ok(Body { args, kwargs, embed: Value::Map(embed) })
+}
+
 struct NoEntries;
 
 impl Serialize for NoEntries {
@@ -141,47 +116,6 @@ impl Serialize for Body {
         }
         body.end()
     }
-}
-
-/// A body that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// An encoding that is not accepted.
-    #[error("content type `{content_type}` is refused: {reason}")]
-    Refused {
-        /// The encoding.
-        content_type: String,
-        /// Why it is refused.
-        reason: &'static str,
-    },
-    /// A compression that is not accepted.
-    #[error("compression `{compression}` is refused: accepted are gzip, which is zlib, bzip2 and zstd")]
-    RefusedCompression {
-        /// What it is called.
-        compression: String,
-    },
-    /// More bytes than allowed.
-    #[error("the body has {size} bytes, allowed are {limit}")]
-    TooLarge {
-        /// Its size. Of a compressed body, what was seen of it when it was given up.
-        size: usize,
-        /// The bound.
-        limit: usize,
-    },
-    /// Bytes that the codec cannot read.
-    #[error("the body is not valid {codec}: {reason}")]
-    Malformed {
-        /// Name of the codec.
-        codec: &'static str,
-        /// What it says.
-        reason: String,
-    },
-    /// A readable value that is not the body of a task.
-    #[error("the body should be [arguments, named arguments, embedded], got {found}")]
-    NotATask {
-        /// What it is.
-        found: String,
-    },
 }
 
 #[cfg(test)]
@@ -221,7 +155,7 @@ mod tests {
             ),
         ];
         for (body, message) in cases {
-            let error = Codec::Json.decode_body(body, &DecodeLimits::default()).unwrap_err();
+            let error = Body::decode(Codec::Json, body, &DecodeLimits::default()).unwrap_err();
             assert_eq!(error.to_string(), message);
         }
     }
@@ -231,19 +165,22 @@ mod tests {
         let deep_json = [vec![b'['; 100_000], vec![b']'; 100_000]].concat();
         let deep_msgpack = [vec![0x91; 100_000], vec![0xc0]].concat();
         let limits = DecodeLimits::default();
-        assert!(matches!(Codec::Json.decode_body(&deep_json, &limits), Err(DecodeError::Malformed { .. })));
-        assert!(matches!(Codec::Msgpack.decode_body(&deep_msgpack, &limits), Err(DecodeError::Malformed { .. })));
+        assert!(matches!(Body::decode(Codec::Json, &deep_json, &limits), Err(DecodeError::Malformed { .. })));
+        assert!(matches!(Body::decode(Codec::Msgpack, &deep_msgpack, &limits), Err(DecodeError::Malformed { .. })));
         // An array that announces four billion elements and has none.
         let hollow = [0xdd, 0xff, 0xff, 0xff, 0xff];
-        assert!(matches!(Codec::Msgpack.decode_body(&hollow, &limits), Err(DecodeError::Malformed { .. })));
+        assert!(matches!(Body::decode(Codec::Msgpack, &hollow, &limits), Err(DecodeError::Malformed { .. })));
         let limits = DecodeLimits { size: 4, ..limits };
-        assert_eq!(Codec::Json.decode_body(b"[[],{},{}]", &limits), Err(DecodeError::TooLarge { size: 10, limit: 4 }));
+        assert_eq!(
+            Body::decode(Codec::Json, b"[[],{},{}]", &limits),
+            Err(DecodeError::TooLarge { size: 10, limit: 4 })
+        );
     }
 
     #[test]
     fn bytes_after_a_body_are_not_overlooked() {
         let mut body = Codec::Msgpack.encode(&Body::default()).unwrap();
         body.push(0xc0);
-        assert!(Codec::Msgpack.decode_body(&body, &DecodeLimits::default()).is_err());
+        assert!(Body::decode(Codec::Msgpack, &body, &DecodeLimits::default()).is_err());
     }
 }

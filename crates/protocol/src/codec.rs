@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::body::{Body, DecodeError, DecodeLimits};
+use crate::codec_error::{DecodeError, EncodeError};
 use crate::codecs::{json, msgpack};
 use crate::value::Value;
 
@@ -92,14 +92,6 @@ impl Codec {
         }
     }
 
-    /// Decodes the body of a task.
-    ///
-    /// # Errors
-    /// When it is too large, too deep, not well-formed, or not the body of a task.
-    pub fn decode_body(self, bytes: &[u8], limits: &DecodeLimits) -> Result<Body, DecodeError> {
-        Body::from_value(self.decode_value(bytes, limits)?)
-    }
-
     /// Decodes a value of any shape, such as a reply.
     ///
     /// # Errors
@@ -123,14 +115,60 @@ impl Codec {
     }
 }
 
-/// A value that a codec cannot represent.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot be written as {codec}: {reason}")]
-pub struct EncodeError {
-    /// Name of the codec.
-    pub codec: &'static str,
-    /// Why not.
-    pub reason: String,
+/// Bounds within which a body is decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecodeLimits {
+    /// Bytes of a body.
+    pub size: usize,
+    /// Levels of nesting.
+    pub depth: usize,
+    /// Encodings that are read at all.
+    pub accept: Accept,
+}
+
+/// Which encodings of bodies are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accept {
+    /// JSON.
+    pub json: bool,
+    /// MessagePack.
+    pub msgpack: bool,
+}
+
+impl Accept {
+    /// Everything that can be read.
+    pub const ALL: Self = Self { json: true, msgpack: true };
+
+    /// These alone.
+    pub fn only(codecs: &[Codec]) -> Self {
+        Self { json: codecs.contains(&Codec::Json), msgpack: codecs.contains(&Codec::Msgpack) }
+    }
+
+    fn takes(self, codec: Codec) -> bool {
+        match codec {
+            Codec::Json => self.json,
+            Codec::Msgpack => self.msgpack,
+        }
+    }
+}
+
+impl DecodeLimits {
+    /// Refuses an encoding that is not accepted.
+    pub(crate) fn admit(&self, codec: Codec) -> Result<(), DecodeError> {
+        if self.accept.takes(codec) {
+            return Ok(());
+        }
+        Err(DecodeError::Refused {
+            content_type: codec.content_type().to_owned(),
+            reason: "worker.accept does not list it",
+        })
+    }
+}
+
+impl Default for DecodeLimits {
+    fn default() -> Self {
+        Self { size: 8 << 20, depth: 128, accept: Accept::ALL }
+    }
 }
 
 #[cfg(test)]

@@ -9,8 +9,7 @@ use std::io::Write;
 
 use serde::{Deserialize, Serialize};
 
-use crate::body::DecodeError;
-use crate::codec::EncodeError;
+use crate::codec_error::{DecodeError, EncodeError};
 
 /// How a body is compressed. What is inside is told by its content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,12 +76,12 @@ impl Compression {
     pub fn decompress(self, compressed: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
         let malformed = |reason: String| DecodeError::Malformed { codec: self.name(), reason };
         match self {
-            Self::Zlib => streams::drain(self, &mut streams::Zlib::new(), compressed, limit),
-            Self::Bzip2 => streams::drain(self, &mut streams::Bzip2::new(), compressed, limit),
+            Self::Zlib => streams::drain(self.name(), &mut streams::Zlib::new(), compressed, limit),
+            Self::Bzip2 => streams::drain(self.name(), &mut streams::Bzip2::new(), compressed, limit),
             Self::Zstd => match zstd::zstd_safe::get_frame_content_size(compressed) {
                 Ok(Some(announced)) => whole_frame(compressed, announced, limit),
                 // Not told, or no frame at all.
-                _ => streams::drain(self, &mut streams::Zstd::new().map_err(malformed)?, compressed, limit),
+                _ => streams::drain(self.name(), &mut streams::Zstd::new().map_err(malformed)?, compressed, limit),
             },
         }
     }

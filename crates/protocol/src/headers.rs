@@ -1,10 +1,12 @@
 //! The headers of a message: the raw map, and the ones a task has.
 
+mod limits;
 mod map;
 pub mod names;
 mod read;
 mod task;
 
+pub use limits::TimeLimits;
 pub use map::HeaderMap;
 pub use read::HeaderError;
-pub use task::{Appearance, TaskHeaders, TimeLimits};
+pub use task::{Appearance, TaskHeaders};

@@ -2,8 +2,10 @@
 
 use jiff::tz::TimeZone;
 
-use crate::body::{Body, DecodeError, DecodeLimits};
+use crate::body::Body;
 use crate::codec::Codec;
+use crate::codec::DecodeLimits;
+use crate::codec_error::DecodeError;
 use crate::compression::Compression;
 use crate::headers::{HeaderError, TaskHeaders, names};
 use crate::legacy::{self, LegacyError};

@@ -3,10 +3,11 @@
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-use crate::body::{Body, DecodeError};
+use crate::body::Body;
+use crate::codec_error::DecodeError;
 use crate::headers::{HeaderError, HeaderMap, TaskHeaders, names};
 use crate::time;
-use crate::value::{Map, Value};
+use crate::value::Value;
 
 /// Why a body is not a task of protocol 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,29 +49,6 @@ pub fn read(value: Value, zone: &TimeZone) -> Result<(TaskHeaders, Body), Legacy
         }
     }
     Ok((TaskHeaders::read(&headers)?, Body::from_value(value)?))
-}
-
-/// The arguments of a task whose body is an object: protocol 1, and what pretends to be protocol 2 with such a body.
-pub(crate) fn body(mut entries: Map) -> Result<Body, DecodeError> {
-    let args = match entries.swap_remove("args") {
-        None | Some(Value::Null) => Vec::new(),
-        Some(Value::List(args)) => args,
-        Some(other) => {
-            return Err(DecodeError::NotATask { found: format!("an object whose args are {}", other.kind()) });
-        }
-    };
-    let kwargs = match entries.swap_remove("kwargs") {
-        None | Some(Value::Null) => Map::new(),
-        Some(Value::Map(kwargs)) => kwargs,
-        Some(other) => {
-            return Err(DecodeError::NotATask { found: format!("an object whose kwargs are {}", other.kind()) });
-        }
-    };
-    let embed = ["callbacks", "errbacks", "chain", "chord"]
-        .into_iter()
-        .filter_map(|key| Some((key.to_owned(), entries.swap_remove(key)?)))
-        .collect();
-    Ok(Body { args, kwargs, embed: Value::Map(embed) })
 }
 
 /// A time without offset gets that of the zone; anything else stays as it is.

@@ -4,7 +4,7 @@
 //!
 //! - [`value`]: a dynamic value, the common ground of JSON, MessagePack and AMQP field tables;
 //! - [`headers`] and [`message`]: what travels through the broker;
-//! - [`codec`] and [`compression`]: bytes to values and back;
+//! - [`codec`] and [`compression`]: bytes to values and back; [`codec_error`]: why not;
 //! - [`body`] and [`legacy`]: arguments and what they carry with them, in today's form and in that of protocol 1;
 //! - [`signature`]: a task to be called later, such as the next step of a chain;
 //! - [`incoming`]: a message to the task that it asks for;
@@ -18,6 +18,8 @@ pub mod value;
 
 pub mod headers;
 pub mod message;
+
+pub mod codec_error;
 
 pub mod codec;
 mod codecs;
@@ -47,8 +49,9 @@ mod time;
 pub use celeriac_units::RateLimit;
 
 pub use arguments::{ArgumentError, Arguments, Parameter};
-pub use body::{Accept, Body, DecodeError, DecodeLimits};
-pub use codec::Codec;
+pub use body::Body;
+pub use codec::{Accept, Codec, DecodeLimits};
+pub use codec_error::{DecodeError, EncodeError};
 pub use compression::Compression;
 pub use failure::Failure;
 pub use headers::{Appearance, HeaderError, HeaderMap, TaskHeaders, TimeLimits};

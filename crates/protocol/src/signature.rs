@@ -42,7 +42,7 @@ pub struct Signature {
 
 /// What a signature stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum SignatureKind {
     /// One task, also one of those that call another for each of many values.
     Task,
     /// Tasks one after the other.
@@ -158,12 +158,12 @@ impl Signature {
     }
 
     /// What it stands for.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> SignatureKind {
         match self.subtask_type.as_deref().unwrap_or(&self.task) {
-            "chain" | "celery.chain" => Kind::Chain,
-            "group" | "celery.group" => Kind::Group,
-            "chord" | "celery.chord" => Kind::Chord,
-            _ => Kind::Task,
+            "chain" | "celery.chain" => SignatureKind::Chain,
+            "group" | "celery.group" => SignatureKind::Group,
+            "chord" | "celery.chord" => SignatureKind::Chord,
+            _ => SignatureKind::Task,
         }
     }
 
@@ -255,7 +255,7 @@ mod tests {
     fn a_signature_leaves_as_it_came() {
         let value = from_json(ADD);
         let signature = Signature::read(&value).unwrap();
-        assert_eq!((signature.task.as_str(), signature.kind()), ("t.add", Kind::Task));
+        assert_eq!((signature.task.as_str(), signature.kind()), ("t.add", SignatureKind::Task));
         assert_eq!(Value::from(signature), value);
     }
 
@@ -280,7 +280,7 @@ mod tests {
             r#"{"task":"celery.chain","subtask_type":"chain","kwargs":{"tasks":[{"task":"a"},{"task":"b"}]}}"#,
         );
         let chain = Signature::read(&chain).unwrap();
-        assert_eq!(chain.kind(), Kind::Chain);
+        assert_eq!(chain.kind(), SignatureKind::Chain);
         assert_eq!(chain.members().unwrap(), [Signature::new("a"), Signature::new("b")]);
     }
 

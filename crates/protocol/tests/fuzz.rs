@@ -116,7 +116,7 @@ fn setting(name: &str, default: u64) -> u64 {
 
 fn read_body(codec: Codec, bytes: &[u8], tally: &mut Tally) {
     let value = codec.decode_value(bytes, &LIMITS);
-    let body = codec.decode_body(bytes, &LIMITS);
+    let body = Body::decode(codec, bytes, &LIMITS);
     tally.count(&body);
     let Ok(value) = value else { return };
     let (size, bound) = (size_of_value(&value), COST * bytes.len() + BASE);

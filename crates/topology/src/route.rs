@@ -11,13 +11,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use celeriac_config::{did_you_mean, nearest};
 use celeriac_protocol::{Codec, Compression, Value};
 
 use crate::delay::Ladder;
 use crate::error::{Error, Result};
 use crate::queue::{DIRECT_EXCHANGE, direct_queue};
 use crate::topology::Topology;
-use crate::validate::did_you_mean;
 
 pub use function::{RouteAnswer, RouteFunction, RouteFunctions, RouteQuestion, Way};
 use line::{Line, Said};
@@ -239,7 +239,7 @@ impl Router {
 
     fn queue(&self, name: &str) -> Result<Destination, String> {
         let undeclared = || {
-            let nearest = did_you_mean(name, self.topology.queues.keys().map(String::as_str));
+            let nearest = did_you_mean(nearest(name, self.topology.queues.keys().map(String::as_str)));
             format!("queue `{name}` is not declared{nearest}")
         };
         self.queues.get(name).cloned().ok_or_else(undeclared)

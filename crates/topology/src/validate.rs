@@ -1,6 +1,6 @@
 //! What is wrong with a topology before any broker has seen it.
 
-use celeriac_config::nearest;
+use celeriac_config::{did_you_mean, nearest};
 
 use crate::exchange::{Binding, ExchangeKind, ExchangeOptions};
 use crate::parts::Argument;
@@ -110,7 +110,7 @@ impl Topology {
             return None;
         }
         let known = self.exchanges.keys().map(String::as_str);
-        Some(format!("exchange `{exchange}` is not declared{}", did_you_mean(exchange, known)))
+        Some(format!("exchange `{exchange}` is not declared{}", did_you_mean(nearest(exchange, known))))
     }
 }
 
@@ -248,11 +248,6 @@ fn problems_of_values(queue: &QueueOptions) -> Vec<(&'static str, String)> {
         problems.push(("overflow", "only classic queues can do that; set type: classic, or reject-publish".to_owned()));
     }
     problems
-}
-
-/// `, did you mean …?` for the known name that was probably meant; nothing where none is like it.
-pub(crate) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(name, known).map(|known| format!(", did you mean `{known}`?")).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Why a worker cannot start or go on.
 
+use celeriac_config::did_you_mean;
+
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -14,7 +16,7 @@ pub enum Error {
         name: &'static str,
     },
     /// A task that the worker does not have.
-    #[error("no task is named `{name}` here{}", .nearest.as_ref().map(|near| format!(", did you mean `{near}`?")).unwrap_or_default())]
+    #[error("no task is named `{name}` here{}", did_you_mean(.nearest.as_ref()))]
     UnknownTask {
         /// The name.
         name: String,
@@ -22,7 +24,7 @@ pub enum Error {
         nearest: Option<String>,
     },
     /// A queue that no configuration declares.
-    #[error("queue `{queue}` is not declared{}", .nearest.as_ref().map(|near| format!(", did you mean `{near}`?")).unwrap_or_default())]
+    #[error("queue `{queue}` is not declared{}", did_you_mean(.nearest.as_ref()))]
     UnknownQueue {
         /// The queue.
         queue: String,

@@ -2,7 +2,7 @@
 
 use celeriac_admin::Migration;
 use celeriac_broker::QueueDeletion;
-use celeriac_config::nearest;
+use celeriac_config::{did_you_mean, nearest};
 use celeriac_topology::{Topology, dead_letter_queue};
 use serde::Serialize;
 
@@ -43,8 +43,7 @@ fn check(topology: &Topology, args: &MigrateArgs) -> Result<(), Error> {
     let MigrateArgs { from, to, .. } = args;
     let refuse = |what: &str, reason: String| Err(Error::Data { what: what.to_owned(), reason });
     if !topology.queues.contains_key(to) {
-        let near = nearest(to, topology.queues.keys().map(String::as_str));
-        let near = near.map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
+        let near = did_you_mean(nearest(to, topology.queues.keys().map(String::as_str)));
         return refuse("--to", format!("queue `{to}` is not declared{near}"));
     }
     if topology.queues.contains_key(from) {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use celeriac_broker::{Broker, BrokerOptions, Depth};
-use celeriac_config::{duration, nearest};
+use celeriac_config::{did_you_mean, duration, nearest};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::sent_at;
 use celeriac_telemetry::clock;
@@ -109,8 +109,7 @@ async fn facts(options: &BrokerOptions) -> Result<Vec<QueueFacts>, Error> {
 fn wanted(topology: &Topology, chosen: &[String]) -> Result<Vec<(String, Purpose, &'static str)>, Error> {
     for queue in chosen {
         if !topology.queues.contains_key(queue) {
-            let near = nearest(queue, topology.queues.keys().map(String::as_str));
-            let near = near.map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
+            let near = did_you_mean(nearest(queue, topology.queues.keys().map(String::as_str)));
             return Err(Error::Data { what: format!("queue `{queue}`"), reason: format!("is not declared{near}") });
         }
     }

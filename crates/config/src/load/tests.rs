@@ -756,7 +756,7 @@ mod random {
             options.worker = Worker { name, prefetch, ratio, ..options.worker };
             options.broker.heartbeat = Duration::from_nanos(heartbeat);
             options.queues = queues.into_iter().map(|(name, bind)| (name, Queue { bind, ..Queue::default() })).collect();
-            let shown = Loaded { options: options.clone(), tree: Node::of(crate::tree::Kind::Nothing) }.show();
+            let shown = Loaded { options: options.clone(), tree: ConfigNode::of(NodeKind::Nothing) }.show();
             let read = load::<Options>(&Sources::new().defaults("shown", shown.as_str()));
             prop_assert_eq!(read.map(|loaded| loaded.options).map_err(|problems| format!("{problems}\n{shown}")), Ok(options));
         }

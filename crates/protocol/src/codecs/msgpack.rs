@@ -4,8 +4,7 @@ use rmp_serde::encode::Serializer;
 use serde::ser::{self, SerializeMap};
 use serde::{Deserialize, Serialize};
 
-use crate::body::DecodeError;
-use crate::codec::EncodeError;
+use crate::codec_error::{DecodeError, EncodeError};
 use crate::value::Value;
 
 pub(crate) const NAME: &str = "MessagePack";

@@ -2,8 +2,7 @@
 
 use zstd::stream::raw::{DParameter, InBuffer, Operation, OutBuffer};
 
-use super::Compression;
-use crate::body::DecodeError;
+use crate::codec_error::DecodeError;
 
 /// Bytes decompressed in one step.
 const STEP: usize = 16 * 1024;
@@ -13,7 +12,7 @@ const STEP: usize = 16 * 1024;
 const WINDOW_LOG: u32 = 23;
 
 /// What one step did.
-pub(super) struct Step {
+pub(super) struct StreamStep {
     read: usize,
     written: usize,
     /// Whether the stream ended.
@@ -23,17 +22,17 @@ pub(super) struct Step {
 /// A stream that is decompressed step by step.
 pub(super) trait Stream {
     /// Reads some of the input into some of the output.
-    fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, String>;
+    fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<StreamStep, String>;
 }
 
-/// Decompresses a whole stream.
+/// Decompresses a whole stream, whose format has this name.
 pub(super) fn drain(
-    compression: Compression,
+    name: &'static str,
     stream: &mut impl Stream,
     mut input: &[u8],
     limit: usize,
 ) -> Result<Vec<u8>, DecodeError> {
-    let malformed = |reason: String| DecodeError::Malformed { codec: compression.name(), reason };
+    let malformed = |reason: String| DecodeError::Malformed { codec: name, reason };
     let mut buffer = vec![0; STEP];
     let mut body = Vec::new();
     loop {
@@ -76,11 +75,11 @@ impl Zlib {
 }
 
 impl Stream for Zlib {
-    fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, String> {
+    fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<StreamStep, String> {
         let (read, written) = (self.0.total_in(), self.0.total_out());
         let status =
             self.0.decompress(input, output, flate2::FlushDecompress::None).map_err(|error| error.to_string())?;
-        Ok(Step {
+        Ok(StreamStep {
             read: since(self.0.total_in(), read),
             written: since(self.0.total_out(), written),
             ended: status == flate2::Status::StreamEnd,
@@ -97,10 +96,10 @@ impl Bzip2 {
 }
 
 impl Stream for Bzip2 {
-    fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, String> {
+    fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<StreamStep, String> {
         let (read, written) = (self.0.total_in(), self.0.total_out());
         let status = self.0.decompress(input, output).map_err(|error| error.to_string())?;
-        Ok(Step {
+        Ok(StreamStep {
             read: since(self.0.total_in(), read),
             written: since(self.0.total_out(), written),
             ended: status == bzip2::Status::StreamEnd,
@@ -125,10 +124,10 @@ impl Zstd {
 }
 
 impl Stream for Zstd {
-    fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, String> {
+    fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<StreamStep, String> {
         let mut input = InBuffer::around(input);
         let mut output = OutBuffer::around(output);
         let missing = self.0.run(&mut input, &mut output).map_err(|error| error.to_string())?;
-        Ok(Step { read: input.pos(), written: output.pos(), ended: missing == 0 })
+        Ok(StreamStep { read: input.pos(), written: output.pos(), ended: missing == 0 })
     }
 }

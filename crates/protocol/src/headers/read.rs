@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::TimeLimits;
+use super::limits::TimeLimits;
 use crate::time;
 use crate::value::{Map, Value};
 

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::limits::TimeLimits;
+use super::map::HeaderMap;
+use super::names;
 use super::read::{HeaderError, count, fits, flag, integer, limits, map, moment, required_text, text, texts};
-use super::{HeaderMap, names};
 use crate::time;
 use crate::value::{Map, Value};
 
@@ -42,15 +44,6 @@ pub struct TaskHeaders {
     pub stamped_headers: Vec<String>,
     /// Its stamps, by name.
     pub stamps: Map,
-}
-
-/// How long an attempt of a task may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct TimeLimits {
-    /// After this it is ended.
-    pub hard: Option<Duration>,
-    /// After this it is told to end.
-    pub soft: Option<Duration>,
 }
 
 /// What Celery tells of a task beside what anybody acts on: people and monitors look at it.

@@ -4,7 +4,23 @@ use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{self, DeserializeSeed, EnumAccess, IntoDeserializer, VariantAccess, Visitor};
 use serde::{Deserializer, forward_to_deserialize_any};
 
-use super::{BigInt, Typed, Value, ValueError, marker};
+use super::dynamic::Value;
+use super::error::ValueError;
+use super::marker;
+use super::number::BigInt;
+use super::typed::Typed;
+
+impl Value {
+    /// Turns this into a typed value.
+    ///
+    /// A date, a time, a decimal or a UUID is text to whom asks for anything but a [`Value`].
+    ///
+    /// # Errors
+    /// When the shape differs from what `T` expects.
+    pub fn into_typed<T: de::DeserializeOwned>(self) -> Result<T, ValueError> {
+        T::deserialize(self)
+    }
+}
 
 impl<'de> Deserializer<'de> for Value {
     type Error = ValueError;
@@ -26,7 +42,8 @@ impl<'de> Deserializer<'de> for Value {
                 Ok(value)
             }
             Self::Map(entries) => {
-                let mut map = MapDeserializer::new(entries.into_iter().map(|(key, value)| (Key(key), value)));
+                let mut map =
+                    MapDeserializer::new(entries.into_iter().map(|(key, value)| (KeyDeserializer(key), value)));
                 let value = visitor.visit_map(&mut map)?;
                 map.end()?;
                 Ok(value)
@@ -104,8 +121,8 @@ impl<'de> Deserializer<'de> for Value {
             return visitor.visit_newtype_struct(self);
         }
         match self {
-            Self::BigInt(number) => visitor.visit_enum(Variant::marked(marker::BIG_INT, number.into_string())),
-            Self::Typed(typed) => visitor.visit_enum(Variant::marked(marker_of(&typed), text_of(typed))),
+            Self::BigInt(number) => visitor.visit_enum(ValueVariant::marked(marker::BIG_INT, number.into_string())),
+            Self::Typed(typed) => visitor.visit_enum(ValueVariant::marked(marker_of(&typed), text_of(typed))),
             other => visitor.visit_newtype_struct(other),
         }
     }
@@ -117,11 +134,11 @@ impl<'de> Deserializer<'de> for Value {
         visitor: V,
     ) -> Result<V::Value, ValueError> {
         match self {
-            Self::Text(variant) => visitor.visit_enum(Variant { name: variant, content: None }),
+            Self::Text(variant) => visitor.visit_enum(ValueVariant { name: variant, content: None }),
             Self::Map(entries) if entries.len() == 1 => {
                 let mut entries = entries.into_iter();
                 match entries.next() {
-                    Some((name, content)) => visitor.visit_enum(Variant { name, content: Some(content) }),
+                    Some((name, content)) => visitor.visit_enum(ValueVariant { name, content: Some(content) }),
                     None => Err(de::Error::custom("expected a variant")),
                 }
             }
@@ -172,7 +189,7 @@ pub(super) fn marker_of(typed: &Typed) -> &'static str {
 }
 
 /// A key: text, or the number or boolean that the text spells, for maps whose keys are such.
-struct Key(String);
+struct KeyDeserializer(String);
 
 macro_rules! spelt {
     ($($method:ident $visit:ident)*) => {
@@ -185,7 +202,7 @@ macro_rules! spelt {
     };
 }
 
-impl<'de> Deserializer<'de> for Key {
+impl<'de> Deserializer<'de> for KeyDeserializer {
     type Error = ValueError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
@@ -217,7 +234,7 @@ impl<'de> Deserializer<'de> for Key {
         _variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, ValueError> {
-        visitor.visit_enum(Variant { name: self.0, content: None })
+        visitor.visit_enum(ValueVariant { name: self.0, content: None })
     }
 
     forward_to_deserialize_any! {
@@ -225,25 +242,25 @@ impl<'de> Deserializer<'de> for Key {
     }
 }
 
-impl IntoDeserializer<'_, ValueError> for Key {
+impl IntoDeserializer<'_, ValueError> for KeyDeserializer {
     type Deserializer = Self;
     fn into_deserializer(self) -> Self {
         self
     }
 }
 
-struct Variant {
+struct ValueVariant {
     name: String,
     content: Option<Value>,
 }
 
-impl Variant {
+impl ValueVariant {
     fn marked(marker: &'static str, text: String) -> Self {
         Self { name: marker.to_owned(), content: Some(Value::Text(text)) }
     }
 }
 
-impl<'de> EnumAccess<'de> for Variant {
+impl<'de> EnumAccess<'de> for ValueVariant {
     type Error = ValueError;
     type Variant = Content;
     fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Content), ValueError> {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::ser::{Impossible, Serializer};
 
-use super::ValueError;
+use super::error::ValueError;
 
 /// Spells a key out; refuses what has no spelling that a peer would expect.
 pub(super) struct KeySerializer;

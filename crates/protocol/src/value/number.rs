@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Value, ValueError};
+use super::error::ValueError;
 
 /// The most digits an integer may have: reading more takes time that grows with their square. Python's own bound.
 pub(crate) const MOST_DIGITS: usize = 4300;
@@ -36,6 +36,11 @@ impl BigInt {
         Ok(Self(text))
     }
 
+    /// A number that fits neither.
+    pub(super) fn beyond_64_bits(number: impl fmt::Display) -> Self {
+        Self(number.to_string())
+    }
+
     /// Its digits, after a `-` if it is negative.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -53,35 +58,6 @@ impl fmt::Display for BigInt {
     }
 }
 
-impl Value {
-    /// The integer that digits stand for, of whatever size.
-    pub(crate) fn from_digits(text: &str) -> Result<Self, ValueError> {
-        if let Ok(number) = text.parse() {
-            return Ok(Self::Int(number));
-        }
-        match text.parse() {
-            Ok(number) => Ok(Self::UInt(number)),
-            Err(_) => BigInt::new(text).map(Self::BigInt),
-        }
-    }
-}
-
-impl From<i128> for Value {
-    fn from(number: i128) -> Self {
-        match (i64::try_from(number), u64::try_from(number)) {
-            (Ok(number), _) => Self::Int(number),
-            (_, Ok(number)) => Self::UInt(number),
-            _ => Self::BigInt(BigInt(number.to_string())),
-        }
-    }
-}
-
-impl From<u128> for Value {
-    fn from(number: u128) -> Self {
-        i128::try_from(number).map_or_else(|_| Self::BigInt(BigInt(number.to_string())), Self::from)
-    }
-}
-
 fn shortened(text: &str) -> String {
     const SHOWN: usize = 40;
     match text.char_indices().nth(SHOWN) {
@@ -92,6 +68,7 @@ fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Value;
     use super::*;
 
     #[test]

@@ -5,7 +5,11 @@ use std::fmt;
 use serde::de::{self, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{BigInt, Map, Typed, Value, ValueError, marker};
+use super::dynamic::{Map, Value};
+use super::error::ValueError;
+use super::marker;
+use super::number::BigInt;
+use super::typed::Typed;
 
 /// A collection's announced length is trusted up to here; beyond it the memory is taken as elements really arrive.
 ///
@@ -112,7 +116,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut entries = Map::with_capacity(map.size_hint().unwrap_or(0).min(TRUSTED_LENGTH));
-        while let Some((Key(key), value)) = map.next_entry()? {
+        while let Some((TextKey(key), value)) = map.next_entry()? {
             entries.insert(key, value);
         }
         Ok(Value::Map(entries))
@@ -120,9 +124,9 @@ impl<'de> Visitor<'de> for ValueVisitor {
 }
 
 /// A key, which is text. MessagePack could have others, but Python reads none.
-struct Key(String);
+struct TextKey(String);
 
-impl<'de> Deserialize<'de> for Key {
+impl<'de> Deserialize<'de> for TextKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(KeyVisitor)
     }
@@ -131,15 +135,15 @@ impl<'de> Deserialize<'de> for Key {
 struct KeyVisitor;
 
 impl Visitor<'_> for KeyVisitor {
-    type Value = Key;
+    type Value = TextKey;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a string as a key")
     }
-    fn visit_str<E>(self, text: &str) -> Result<Key, E> {
-        Ok(Key(text.to_owned()))
+    fn visit_str<E>(self, text: &str) -> Result<TextKey, E> {
+        Ok(TextKey(text.to_owned()))
     }
-    fn visit_string<E>(self, text: String) -> Result<Key, E> {
-        Ok(Key(text))
+    fn visit_string<E>(self, text: String) -> Result<TextKey, E> {
+        Ok(TextKey(text))
     }
 }

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use jiff::Timestamp;
+use uuid::Uuid;
+
 use super::*;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -40,7 +43,7 @@ fn integers_keep_their_whole_range() {
     assert!(Value::Int(-1).into_typed::<u64>().is_err());
 }
 
-fn round<T: Serialize + de::DeserializeOwned>(value: &T) -> T {
+fn round<T: Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
     Value::from_serialize(value).unwrap().into_typed().unwrap()
 }
 

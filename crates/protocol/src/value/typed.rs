@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use jiff::civil;
 use uuid::Uuid;
 
-use super::ValueError;
+use super::error::ValueError;
 
 /// A value of a type that JSON has no form for, and that Celery writes as an object of `__type__` and `__value__`.
 ///

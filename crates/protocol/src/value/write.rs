@@ -3,10 +3,24 @@
 use serde::Serialize;
 use serde::ser::{self, SerializeMap, SerializeSeq, SerializeStruct, Serializer};
 
+use super::dynamic::{Map, Value};
+use super::error::ValueError;
 use super::into_typed::marker_of;
 use super::key::KeySerializer;
+use super::marker;
 use super::read::marked;
-use super::{Map, Value, ValueError, marker};
+
+impl Value {
+    /// Turns any serialisable value into a dynamic one.
+    ///
+    /// Keys that are integers, booleans or characters become text, as in Python's JSON.
+    ///
+    /// # Errors
+    /// When the value refuses to be serialised, or has map keys of another kind.
+    pub fn from_serialize<T: Serialize + ?Sized>(value: &T) -> Result<Self, ValueError> {
+        value.serialize(ValueSerializer)
+    }
+}
 
 /// What a collection says of its length is taken for true up to here.
 const TRUSTED_LENGTH: usize = 4096;

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use celeriac_config::nearest;
+use celeriac_config::{did_you_mean, nearest};
 use celeriac_protocol::{Codec, Compression, Map, Value};
 use indexmap::IndexMap;
 
@@ -155,9 +155,8 @@ impl RouteFunctions {
             return Ok(Some(Arc::clone(function)));
         }
         let help = match nearest(name, functions.keys().map(String::as_str)) {
-            Some(near) => format!(", did you mean `{near}`?"),
             None if functions.is_empty() => format!("; the program adds it by `.route(\"{name}\", …)` to its builder"),
-            None => String::new(),
+            nearest => did_you_mean(nearest),
         };
         Err(format!("function `{name}` is not known{help}"))
     }

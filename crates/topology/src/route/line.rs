@@ -1,5 +1,6 @@
 //! A line of `task_routes`, ready to be tried, and what it says of one call.
 
+use celeriac_config::{did_you_mean, nearest};
 use celeriac_protocol::headers::names;
 
 use super::function::{RouteAnswer, RouteFunction, RouteFunctions, RouteQuestion, Way, ask};
@@ -7,7 +8,6 @@ use super::pattern::Pattern;
 use super::{Destination, Manner, TaskRoute, at_exchange, to_queue};
 use crate::error::{Error, Result};
 use crate::topology::Topology;
-use crate::validate::did_you_mean;
 
 /// A line of `task_routes`.
 #[derive(Debug)]
@@ -124,14 +124,14 @@ fn answered(answer: &RouteAnswer, topology: &Topology) -> Result<Destination, St
     match &answer.way {
         Way::Queue(queue) if topology.queues.contains_key(queue) => Ok(to_queue(topology, queue)),
         Way::Queue(queue) => {
-            let nearest = did_you_mean(queue, topology.queues.keys().map(String::as_str));
+            let nearest = did_you_mean(nearest(queue, topology.queues.keys().map(String::as_str)));
             Err(format!("queue `{queue}` is not declared{nearest}"))
         }
         Way::Exchange { exchange, key } if topology.exchanges.contains_key(exchange) => {
             Ok(at_exchange(topology, exchange, key))
         }
         Way::Exchange { exchange, .. } => {
-            let nearest = did_you_mean(exchange, topology.exchanges.keys().map(String::as_str));
+            let nearest = did_you_mean(nearest(exchange, topology.exchanges.keys().map(String::as_str)));
             Err(format!("exchange `{exchange}` is not declared{nearest}"))
         }
     }

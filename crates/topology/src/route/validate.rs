@@ -1,5 +1,6 @@
 //! What is wrong with routes before any call has taken them.
 
+use celeriac_config::{did_you_mean, nearest};
 use celeriac_protocol::headers::names;
 
 use super::pattern::Pattern;
@@ -7,7 +8,6 @@ use super::{RouteFunctions, RoutesOptions, TaskRoute};
 use crate::delay::Ladder;
 use crate::exchange::ExchangeKind;
 use crate::topology::Topology;
-use crate::validate::did_you_mean;
 
 impl RoutesOptions {
     /// What is wrong, each with the key it stands under.
@@ -104,7 +104,7 @@ fn problems_of_way(route: &TaskRoute, topology: &Topology) -> Vec<(&'static str,
         }
         (Some(queue), None, None) if topology.queues.contains_key(queue) => Vec::new(),
         (Some(queue), None, None) => {
-            let nearest = did_you_mean(queue, topology.queues.keys().map(String::as_str));
+            let nearest = did_you_mean(nearest(queue, topology.queues.keys().map(String::as_str)));
             vec![("queue", format!("queue `{queue}` is not declared{nearest}"))]
         }
         (None, Some(exchange), key) => problems_of_exchange(exchange, key.as_deref(), topology),
@@ -118,7 +118,7 @@ fn problems_of_headers(route: &TaskRoute) -> Option<(&'static str, String)> {
 
 fn problems_of_exchange(exchange: &str, key: Option<&str>, topology: &Topology) -> Vec<(&'static str, String)> {
     let Some(options) = topology.exchanges.get(exchange) else {
-        let nearest = did_you_mean(exchange, topology.exchanges.keys().map(String::as_str));
+        let nearest = did_you_mean(nearest(exchange, topology.exchanges.keys().map(String::as_str)));
         return vec![("exchange", format!("exchange `{exchange}` is not declared{nearest}"))];
     };
     match (options.kind, key) {

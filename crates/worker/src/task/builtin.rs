@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use celeriac_client::Request;
-use celeriac_protocol::signature::Kind;
+use celeriac_protocol::signature::SignatureKind;
 use celeriac_protocol::{Body, RetryPolicy, Signature, TaskOptions, Value};
 use celeriac_telemetry::clock;
 use futures::FutureExt;
@@ -145,7 +145,7 @@ async fn group(ctx: TaskContext, body: Body) -> JsonResult {
     let mut tasks = Vec::with_capacity(members.len());
     for member in &members {
         let member = Signature::read(member).map_err(|error| TaskError::of_kind("TypeError", error.to_string()))?;
-        if member.kind() != Kind::Task {
+        if member.kind() != SignatureKind::Task {
             let message = format!("`{}` as a member of a group that a worker sends is not served", member.task);
             return Err(TaskError::of_kind("NotImplementedError", message));
         }

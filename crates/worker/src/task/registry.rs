@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use celeriac_client::TaskOverrides;
-use celeriac_config::slip_of;
+use celeriac_config::closest_typo;
 use celeriac_protocol::task::AckMode;
 
 use crate::error::{Error, Result};
@@ -73,7 +73,7 @@ impl Registry {
     /// What is wrong with a name that is almost that of one of these tasks. One that is like none of them is a task of
     /// another program.
     pub fn misspelt(&self, name: &str) -> Option<Error> {
-        let meant = slip_of(name, self.tasks.keys().copied()).filter(|_| self.get(name).is_none())?;
+        let meant = closest_typo(name, self.tasks.keys().copied()).filter(|_| self.get(name).is_none())?;
         Some(Error::UnknownTask { name: name.to_owned(), nearest: Some(meant.to_owned()) })
     }
 

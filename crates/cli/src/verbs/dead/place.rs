@@ -5,7 +5,7 @@ use std::sync::Arc;
 use celeriac_admin::dead::{Search, Wanted};
 use celeriac_admin::{Error as AdminError, Filter};
 use celeriac_broker::{Broker, Error as BrokerError};
-use celeriac_config::nearest;
+use celeriac_config::{did_you_mean, nearest};
 use celeriac_telemetry::clock;
 use celeriac_topology::Topology;
 
@@ -101,7 +101,6 @@ fn declared(topology: &Topology, flag: &str, name: &str) -> Result<Vec<String>, 
 }
 
 fn undeclared(topology: &Topology, flag: &str, name: &str) -> Error {
-    let nearest = nearest(name, topology.queues.keys().map(String::as_str));
-    let meant = nearest.map(|nearest| format!(", did you mean `{nearest}`?")).unwrap_or_default();
+    let meant = did_you_mean(nearest(name, topology.queues.keys().map(String::as_str)));
     Error::Data { what: flag.to_owned(), reason: format!("queue `{name}` is not declared{meant}") }
 }

@@ -5,44 +5,44 @@ use base64::prelude::BASE64_STANDARD;
 use jiter::{Jiter, JiterError, JiterErrorType, JsonErrorType, Peek};
 
 use super::{NAME, TYPE, VALUE};
-use crate::body::DecodeError;
+use crate::codec_error::DecodeError;
 use crate::value::{MOST_DIGITS, Map, Typed, Value};
 
 /// Reads one value and nothing after it, nested at most `depth` deep.
 ///
 /// What it takes in memory grows with what was really read: JSON announces no lengths.
 pub(crate) fn decode(bytes: &[u8], depth: usize) -> Result<Value, DecodeError> {
-    let mut reader = Reader { json: Jiter::new(bytes).with_allow_inf_nan() };
+    let mut reader = JsonReader { json: Jiter::new(bytes).with_allow_inf_nan() };
     reader.document(depth).map_err(|problem| DecodeError::Malformed { codec: NAME, reason: reader.describe(problem) })
 }
 
 /// What is wrong with a document.
-enum Problem {
+enum JsonProblem {
     /// Its syntax.
     Syntax(JiterError),
     /// What it says; noticed where the reader stands.
     Content(String),
 }
 
-impl From<JiterError> for Problem {
+impl From<JiterError> for JsonProblem {
     fn from(error: JiterError) -> Self {
         Self::Syntax(error)
     }
 }
 
-struct Reader<'a> {
+struct JsonReader<'a> {
     json: Jiter<'a>,
 }
 
-impl Reader<'_> {
-    fn document(&mut self, depth: usize) -> Result<Value, Problem> {
+impl JsonReader<'_> {
+    fn document(&mut self, depth: usize) -> Result<Value, JsonProblem> {
         let first = self.json.peek()?;
         let value = self.value(first, depth)?;
         self.json.finish()?;
         Ok(value)
     }
 
-    fn value(&mut self, first: Peek, depth: usize) -> Result<Value, Problem> {
+    fn value(&mut self, first: Peek, depth: usize) -> Result<Value, JsonProblem> {
         match first {
             Peek::Null => {
                 self.json.known_null()?;
@@ -56,7 +56,7 @@ impl Reader<'_> {
         }
     }
 
-    fn list(&mut self, depth: usize) -> Result<Value, Problem> {
+    fn list(&mut self, depth: usize) -> Result<Value, JsonProblem> {
         let mut items = Vec::new();
         let mut next = self.json.known_array()?;
         while let Some(first) = next {
@@ -66,7 +66,7 @@ impl Reader<'_> {
         Ok(Value::List(items))
     }
 
-    fn object(&mut self, depth: usize) -> Result<Value, Problem> {
+    fn object(&mut self, depth: usize) -> Result<Value, JsonProblem> {
         let mut entries = Map::new();
         let mut next = self.json.known_object()?.map(str::to_owned);
         while let Some(key) = next {
@@ -77,15 +77,15 @@ impl Reader<'_> {
             next = self.json.next_key()?.map(str::to_owned);
         }
         if entries.len() == 2 && entries.contains_key(TYPE) && entries.contains_key(VALUE) {
-            return extended(entries).map_err(Problem::Content);
+            return extended(entries).map_err(JsonProblem::Content);
         }
         Ok(Value::Map(entries))
     }
 
-    fn describe(&self, problem: Problem) -> String {
+    fn describe(&self, problem: JsonProblem) -> String {
         match problem {
-            Problem::Content(reason) => format!("{reason} at {}", self.json.current_position()),
-            Problem::Syntax(error) => {
+            JsonProblem::Content(reason) => format!("{reason} at {}", self.json.current_position()),
+            JsonProblem::Syntax(error) => {
                 let place = self.json.error_position(error.index);
                 match error.error_type {
                     JiterErrorType::JsonError(
@@ -101,20 +101,20 @@ impl Reader<'_> {
     }
 }
 
-fn deeper(depth: usize) -> Result<usize, Problem> {
-    depth.checked_sub(1).ok_or_else(|| Problem::Content("nested too deep".to_owned()))
+fn deeper(depth: usize) -> Result<usize, JsonProblem> {
+    depth.checked_sub(1).ok_or_else(|| JsonProblem::Content("nested too deep".to_owned()))
 }
 
 /// The number that a literal stands for. What is written as an integer stays one, whatever its size.
-fn number(literal: &[u8]) -> Result<Value, Problem> {
-    let invalid = || Problem::Content("invalid number".to_owned());
+fn number(literal: &[u8]) -> Result<Value, JsonProblem> {
+    let invalid = || JsonProblem::Content("invalid number".to_owned());
     let text = std::str::from_utf8(literal).map_err(|_| invalid())?;
     match text {
         "NaN" => Ok(Value::Float(f64::NAN)),
         "Infinity" => Ok(Value::Float(f64::INFINITY)),
         "-Infinity" => Ok(Value::Float(f64::NEG_INFINITY)),
         _ if text.contains(['.', 'e', 'E']) => text.parse().map(Value::Float).map_err(|_| invalid()),
-        _ => Value::from_digits(text).map_err(|error| Problem::Content(error.to_string())),
+        _ => Value::from_digits(text).map_err(|error| JsonProblem::Content(error.to_string())),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What Python writes, and what nobody should.
 
 use super::*;
-use crate::body::DecodeError;
+use crate::codec_error::DecodeError;
 use crate::value::{BigInt, Map, Typed, Value};
 
 fn read(text: &str) -> Result<Value, String> {

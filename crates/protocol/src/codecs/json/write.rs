@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 
 use super::{NAME, TYPE, VALUE};
-use crate::codec::EncodeError;
+use crate::codec_error::EncodeError;
 use crate::value::{Map, Typed, Value};
 
 /// Room that suffices for most bodies.

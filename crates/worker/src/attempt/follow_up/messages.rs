@@ -6,7 +6,7 @@
 use celeriac_client::call::{Follow, Relations};
 use celeriac_client::{PreparedTask, Request};
 use celeriac_protocol::headers::names;
-use celeriac_protocol::signature::Kind;
+use celeriac_protocol::signature::SignatureKind;
 use celeriac_protocol::{Embed, Signature, TaskHeaders, Value};
 use celeriac_results::outbox::Entry;
 use celeriac_telemetry::events::client::TaskSent;
@@ -51,7 +51,7 @@ impl FollowUps {
     pub(crate) fn after_success(attempt: &Attempt<'_>, embed: &Embed, result: &Value) -> Result<Self, FollowUpError> {
         let mut builder = FollowUpBuilder::new(attempt);
         let (groups, others): (Vec<_>, Vec<_>) =
-            embed.callbacks.iter().enumerate().partition(|(_, callback)| callback.kind() == Kind::Group);
+            embed.callbacks.iter().enumerate().partition(|(_, callback)| callback.kind() == SignatureKind::Group);
         // As Celery does: each group by itself, and the others as a group of their own when there are several.
         for (index, group) in groups {
             builder.add(group.clone(), Some(result), &format!("link/{index}"), None, Vec::new())?;
@@ -162,8 +162,8 @@ impl<'a> FollowUpBuilder<'a> {
         let task = signature.task.clone();
         let invalid = |reason: String| FollowUpError::Invalid { task: task.clone(), reason };
         match signature.kind() {
-            Kind::Task => self.add_task(signature.called_with(first.cloned()), label, membership, rest),
-            Kind::Chain => {
+            SignatureKind::Task => self.add_task(signature.called_with(first.cloned()), label, membership, rest),
+            SignatureKind::Chain => {
                 let mut steps = chain_steps(&signature).map_err(|error| invalid(error.to_string()))?;
                 if steps.is_empty() {
                     return Err(invalid("it is a chain without steps".to_owned()));
@@ -177,12 +177,12 @@ impl<'a> FollowUpBuilder<'a> {
                 let first = first.filter(|_| !signature.immutable);
                 self.add(head, first, label, membership, steps)
             }
-            Kind::Group if !rest.is_empty() => {
+            SignatureKind::Group if !rest.is_empty() => {
                 let reason =
                     "it is a group with a step behind it, which is a chord, and this version cannot count chords";
                 Err(FollowUpError::Unsupported { task, reason })
             }
-            Kind::Group => {
+            SignatureKind::Group => {
                 let members = signature.members().map_err(|error| invalid(error.to_string()))?;
                 let given = signature.options.get("task_id").and_then(Value::as_str).map(str::to_owned);
                 let group = given.unwrap_or_else(|| self.id(label));
@@ -193,7 +193,7 @@ impl<'a> FollowUpBuilder<'a> {
                 }
                 Ok(())
             }
-            Kind::Chord => {
+            SignatureKind::Chord => {
                 let reason = "it is a chord, whose parts this version cannot count";
                 Err(FollowUpError::Unsupported { task, reason })
             }
@@ -244,7 +244,7 @@ fn chain_steps(chain: &Signature) -> Result<Vec<Signature>, celeriac_protocol::s
     let mut steps = Vec::new();
     for member in chain.members()? {
         match member.kind() {
-            Kind::Chain => steps.extend(chain_steps(&member)?),
+            SignatureKind::Chain => steps.extend(chain_steps(&member)?),
             _ => steps.push(member),
         }
     }

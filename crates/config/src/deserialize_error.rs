@@ -1,19 +1,15 @@
 //! What serde finds wrong with a value, in words for people.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{self, Expected, Unexpected};
 
-use crate::nearest::nearest;
-use crate::secret::Secret;
-
-/// The longest text that a message repeats.
-const MAX_SHOWN: usize = 60;
+use crate::quote::quoted;
+use crate::suggest::nearest;
 
 /// What is wrong with a value.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Fault {
+pub(crate) enum DeserializeError {
     /// A section has a key that it does not know.
     UnknownKey { name: String, known: &'static [&'static str] },
     /// A section lacks a key.
@@ -22,13 +18,13 @@ pub(crate) enum Fault {
     Wrong { message: String, nearest: Option<String> },
 }
 
-impl Fault {
+impl DeserializeError {
     fn wrong(message: String) -> Self {
         Self::Wrong { message, nearest: None }
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for DeserializeError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownKey { known: [], .. } => formatter.write_str("unknown key"),
@@ -42,9 +38,9 @@ impl fmt::Display for Fault {
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for DeserializeError {}
 
-impl de::Error for Fault {
+impl de::Error for DeserializeError {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::wrong(message.to_string())
     }
@@ -126,19 +122,4 @@ fn shown(found: Unexpected<'_>) -> String {
         Unexpected::Map => "a section".to_owned(),
         other => other.to_string(),
     }
-}
-
-/// A text as messages repeat it: passwords in URLs are masked, and what is long is cut.
-pub fn quoted(text: &str) -> String {
-    let masked = without_password(text);
-    let one_line = masked.lines().next().unwrap_or_default();
-    match one_line.char_indices().nth(MAX_SHOWN) {
-        Some((end, _)) => format!("`{}…`", &one_line[..end]),
-        None => format!("`{one_line}`"),
-    }
-}
-
-/// A text that nobody declared a secret, without the passwords of the URLs that it may hold all the same.
-pub(crate) fn without_password(text: &str) -> Cow<'_, str> {
-    if text.contains("://") { Secret::new(text).masked().into() } else { text.into() }
 }

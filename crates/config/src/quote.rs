@@ -1,0 +1,23 @@
+//! Text that others wrote, as messages repeat it.
+
+use std::borrow::Cow;
+
+use crate::secret::Secret;
+
+/// The longest text that a message repeats.
+const MAX_SHOWN: usize = 60;
+
+/// A text as messages repeat it: passwords in URLs are masked, and what is long is cut.
+pub fn quoted(text: &str) -> String {
+    let masked = without_password(text);
+    let one_line = masked.lines().next().unwrap_or_default();
+    match one_line.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("`{}…`", &one_line[..end]),
+        None => format!("`{one_line}`"),
+    }
+}
+
+/// A text that nobody declared a secret, without the passwords of the URLs that it may hold all the same.
+pub(crate) fn without_password(text: &str) -> Cow<'_, str> {
+    if text.contains("://") { Secret::new(text).masked().into() } else { text.into() }
+}

@@ -1,0 +1,142 @@
+//! The word that was probably meant, and the variable.
+
+use std::fmt::Display;
+
+use config::{Value, ValueKind};
+
+use crate::environment::{PREFIX, SEPARATOR};
+
+/// Ends a message with the word that was probably meant: ``, did you mean `mail`?``. Nothing where there is none.
+pub fn did_you_mean(nearest: Option<impl Display>) -> String {
+    nearest.map(|nearest| format!(", did you mean `{nearest}`?")).unwrap_or_default()
+}
+
+/// The candidate most like `word`, if any is like it enough to be what was meant.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .map(|candidate| (likeness(word, candidate), candidate))
+        .filter(|(likeness, _)| *likeness >= ALIKE)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, candidate)| candidate)
+}
+
+/// The candidate that `word` misses by a slip or two of the finger. For names that may well be somebody else's: that they
+/// begin alike means nothing then.
+pub fn closest_typo<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::osa_distance(word, candidate), candidate))
+        .filter(|(slips, candidate)| *slips <= SLIPS && slips * 3 <= candidate.chars().count())
+        .min_by_key(|(slips, _)| *slips)
+        .map(|(_, candidate)| candidate)
+}
+
+const ALIKE: f64 = 0.75;
+
+const SLIPS: usize = 2;
+
+/// Words that begin alike are alike, and so are words that a slip or two of the finger lie between: `ulr` and `url`.
+fn likeness(word: &str, candidate: &str) -> f64 {
+    let likeness = strsim::jaro_winkler(word, candidate);
+    let (shorter, longer) = match (word.chars().count(), candidate.chars().count()) {
+        (one, other) if one < other => (one, other),
+        (one, other) => (other, one),
+    };
+    let slips = strsim::osa_distance(word, candidate);
+    if slips < shorter && slips <= (longer / 3).max(1) { likeness.max(ALIKE) } else { likeness }
+}
+
+/// The variable of the key that these words make, however many underscores there are between them: `WORKER_TIME__LIMIT`
+/// is `CELERIAC__WORKER__TIME_LIMIT`.
+pub(crate) fn known_variable(known: &Value, words: &str) -> Option<String> {
+    key_of(known, &words.to_uppercase()).map(|key| format!("{PREFIX}{key}"))
+}
+
+/// The same, also for a key that is not known, if only its section is.
+pub(crate) fn variable_in_section(known: &Value, words: &str) -> Option<String> {
+    known_variable(known, words).or_else(|| {
+        let words = words.to_uppercase();
+        let (section, rest) =
+            values_of(known).find_map(|(name, _)| Some((name.to_uppercase(), after(&words, name)?)))?;
+        Some(format!("{PREFIX}{section}{SEPARATOR}{rest}"))
+    })
+}
+
+/// Whether these words begin with the name of a section, or of a value that lies in none.
+pub(crate) fn names_section(known: &Value, words: &str) -> bool {
+    let words = words.to_uppercase();
+    values_of(known).any(|(name, _)| name.to_uppercase() == words || after(&words, name).is_some())
+}
+
+/// Whether these are the parts of a known key.
+pub(crate) fn is_there(known: &Value, parts: &[&str]) -> bool {
+    let child =
+        |value, part: &&str| values_of(value).find(|(name, _)| name.eq_ignore_ascii_case(part)).map(|(_, child)| child);
+    parts.iter().try_fold(known, child).is_some()
+}
+
+fn key_of(known: &Value, words: &str) -> Option<String> {
+    values_of(known).find_map(|(name, value)| {
+        let name = name.to_uppercase();
+        if words == name {
+            // A section has no value of its own.
+            return values_of(value).next().is_none().then_some(name);
+        }
+        let inside = key_of(value, after(words, &name)?)?;
+        Some(format!("{name}{SEPARATOR}{inside}"))
+    })
+}
+
+/// What follows a name and its underscores.
+fn after<'a>(words: &'a str, name: &str) -> Option<&'a str> {
+    let rest = words.strip_prefix(&name.to_uppercase())?;
+    let rest = rest.strip_prefix('_')?.trim_start_matches('_');
+    (!rest.is_empty()).then_some(rest)
+}
+
+fn values_of(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    let section = match &value.kind {
+        ValueKind::Table(section) => Some(section),
+        _ => None,
+    };
+    section.into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_somebody_else_is_no_slip() {
+        for (word, expected) in [
+            ("shop.payy", Some("shop.pay")),
+            ("shpo.pay", Some("shop.pay")),
+            ("shop.chrage", Some("shop.charge")),
+            ("shop.pack", Some("shop.pay")),
+            ("shop.mail", None),
+            ("python.charge", None),
+            ("ab", None),
+            ("", None),
+        ] {
+            assert_eq!(closest_typo(word, ["shop.pay", "shop.charge", "a"]), expected, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_slip_of_the_finger_is_recognised() {
+        for (word, expected) in [
+            ("prefetchh", Some("prefetch")),
+            ("prefecth", Some("prefetch")),
+            ("concurency", Some("concurrency")),
+            ("concur", Some("concurrency")),
+            ("qeue", Some("queue")),
+            ("ulr", Some("url")),
+            ("xyzzy", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(word, ["queue", "url", "prefetch", "concurrency", "drain"]), expected, "{word}");
+        }
+    }
+}
