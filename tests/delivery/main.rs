@@ -35,6 +35,7 @@ mod routes;
 mod sending;
 mod stage;
 mod stopping;
+mod store;
 mod story;
 mod task_options;
 mod tls;

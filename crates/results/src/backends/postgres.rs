@@ -1,5 +1,7 @@
 //! Outcomes in Postgres: schema `celeriac`, table `tasks`.
 
+#[cfg(target_os = "linux")]
+mod bridge;
 mod connections;
 mod fault;
 pub(crate) mod idempotency;

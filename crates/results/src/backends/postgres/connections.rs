@@ -12,7 +12,10 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::task::TaskTracker;
 
+#[cfg(target_os = "linux")]
+use super::bridge;
 use super::fault;
 use crate::error::{Error, Result};
 
@@ -36,6 +39,8 @@ pub(super) struct Home {
     /// Statements at the begin of each session.
     session: String,
     permits: Arc<Semaphore>,
+    /// What carries bytes for these connections.
+    bridges: TaskTracker,
     idle: Mutex<Vec<Idle>>,
 }
 
@@ -78,8 +83,8 @@ impl Connections {
         let (connect_timeout, statement_timeout) = timeouts;
         let most = usize::try_from(most).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let permits = Arc::new(Semaphore::new(most));
-        let idle = Mutex::default();
-        Self(Arc::new(Home { options, url, connect_timeout, statement_timeout, session, permits, idle }))
+        let (bridges, idle) = (TaskTracker::new(), Mutex::default());
+        Self(Arc::new(Home { options, url, connect_timeout, statement_timeout, session, permits, bridges, idle }))
     }
 
     /// A connection, made where none is idle. Ends within the connect timeout.
@@ -142,10 +147,17 @@ impl Connections {
             // A farewell that fails ends the connection as well.
             let _ = timeout(FRESH, connection.close()).await;
         }
+        self.bridges.close();
+        // What is on loan still has its bridge, which ends with it.
+        let _ = timeout(FRESH, self.bridges.wait()).await;
     }
 
     async fn attempt(&self) -> sqlx::Result<PgConnection> {
-        let mut connection = self.options.connect().await?;
+        #[cfg(target_os = "linux")]
+        let options = bridge::open(&self.options, self.connect_timeout, &self.bridges).await?;
+        #[cfg(not(target_os = "linux"))]
+        let options = &self.options;
+        let mut connection = options.connect().await?;
         sqlx::raw_sql(AssertSqlSafe(self.session.clone())).execute(&mut connection).await?;
         Ok(connection)
     }

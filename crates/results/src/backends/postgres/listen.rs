@@ -24,8 +24,9 @@ const LOOK: Duration = Duration::from_secs(15);
 /// How long the end of the connection may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Most tasks fetched by one query.
-const MOST: usize = 500;
+/// Most tasks fetched by one query: with ids of the usual length it stays within one record of TLS, since this connection
+/// has no [bridge](super::bridge).
+const MOST: usize = 300;
 
 /// How to listen.
 #[derive(Debug, Clone)]
