@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use celeriac_broker::{BrokerOptions, Subscription, conformance};
 use celeriac_config::Secret;
-use celeriac_results::ResultsOptions;
-use celeriac_results::conformance::CASES;
 use celeriac_tests::Bed;
 use celeriac_tests::wait::PATIENCE;
 use celeriac_topology::{QueueOptions, Topology};
@@ -53,15 +51,24 @@ async fn headers_of_another_client_arrive_as_large_as_a_frame_holds_them() {
     bed.clear().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn postgres_passes_the_suite_of_stores() {
-    let bed = Bed::new().await;
-    let options = ResultsOptions { url: Secret::new(bed.database_url()), ..ResultsOptions::default() };
-    let store = celeriac_results::connect(&options).await.unwrap().unwrap();
-    for case in CASES {
-        let passed = (case.run)(Arc::clone(&store), case.name).await;
-        assert!(passed.is_ok(), "{}: {passed:?}", case.name);
+/// Postgres passes the suite of stores.
+mod postgres {
+    use celeriac_results::{ResultsOptions, conformance};
+
+    use super::*;
+
+    macro_rules! tests {
+        ($($case:ident)*) => { $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let bed = Bed::new().await;
+                let options = ResultsOptions { url: Secret::new(bed.database_url()), ..ResultsOptions::default() };
+                let store = celeriac_results::connect(&options).await.unwrap().unwrap();
+                conformance::run(stringify!($case), store).await;
+                bed.clear().await;
+            }
+        )* };
     }
-    store.close().await;
-    bed.clear().await;
+
+    celeriac_results::for_each_store_case!(tests);
 }

@@ -186,7 +186,7 @@ async fn those_who_send_wake_a_relay_that_sleeps_and_leave_one_alone_that_is_awa
     let client = bed.client(bed.program(tasks![add])).await;
     let options = ResultsOptions { url: Secret::new(bed.database_url()), ..ResultsOptions::default() };
     let store = celeriac_results::connect(&options).await.unwrap().unwrap();
-    let mut lead = store.outbox().unwrap().lead().await.unwrap();
+    let mut lead = store.postgres().unwrap().outbox().acquire_lease().await.unwrap();
     let mut database = bed.database().await;
     let mut listener = PgListener::connect(&bed.database_url()).await.unwrap();
     listener.listen_all(["celeriac_outbox", "mark"]).await.unwrap();

@@ -48,7 +48,6 @@ pub use celeriac_protocol::{
     Arguments, Body, Codec, ErrorClass, Failure, Map, Parameter, RateLimit, RetryAnswer, RetryPolicy, RetryRule,
     RetryRules, State, Task, TaskOptions, Value,
 };
-#[cfg(feature = "postgres")]
 pub use celeriac_results::sqlx;
 pub use celeriac_results::{AttemptRecord, PgConnection, TaskRecord};
 pub use celeriac_topology::{RouteAnswer, RouteQuestion};

@@ -220,31 +220,13 @@ fn to_record(meta: ResultMeta) -> TaskRecord {
     // What a worker writes beside STARTED is its own name, not the task's result.
     let told = meta.failure.is_none() && meta.status != State::Started.as_str();
     TaskRecord {
-        name: String::new(),
-        state,
-        args: None,
-        kwargs: None,
         // A value that was read can be written.
         result: if told { written(&meta.result) } else { None },
         failure: meta.failure,
-        queue: Arc::from(""),
-        exchange: String::new(),
-        routing_key: String::new(),
-        worker: Arc::from(""),
-        attempts: 0,
-        replays: 0,
-        root_id: None,
         parent_id: meta.parent_id,
         group_id: meta.group_id,
-        eta: None,
-        expires: None,
-        sent_at: None,
-        received_at: None,
-        started_at: None,
         finished_at: meta.date_done,
-        runtime: None,
-        trace_id: None,
-        id: meta.task_id,
+        ..TaskRecord::new(meta.task_id, "", state)
     }
 }
 

@@ -1,9 +1,9 @@
-//! How tasks are revoked.
+//! RevokeOptions tasks are revoked.
 
 use std::future::IntoFuture;
 use std::time::Duration;
 
-use celeriac_results::Revoke as How;
+use celeriac_results::RevokeOptions;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -20,7 +20,7 @@ use crate::handle::TaskHandle;
 pub struct Revoke {
     client: Client,
     ids: Vec<String>,
-    how: How,
+    options: RevokeOptions,
     /// The first of them that went to every worker.
     to_all: Option<String>,
 }
@@ -28,14 +28,14 @@ pub struct Revoke {
 impl Revoke {
     /// Ends those that run, too: they are told, and dropped after `worker.terminate_grace`.
     pub fn terminate(mut self) -> Self {
-        self.how.terminate = true;
+        self.options.terminate = true;
         self
     }
 
-    /// For how long they stay revoked. Without it, as long as the row of a task is kept (`results.keep`); a task that is
+    /// For options long they stay revoked. Without it, as long as the row of a task is kept (`results.keep`); a task that is
     /// due later than that needs longer.
     pub fn lasting(mut self, time: Duration) -> Self {
-        self.how.lasts = Some(time);
+        self.options.lasts = Some(time);
         self
     }
 
@@ -44,7 +44,7 @@ impl Revoke {
             return Err(Error::ToAll { id });
         }
         let Some(store) = self.client.results() else { return Err(Error::NoRevocations) };
-        store.revoke(&self.ids, self.how).await.map_err(Error::Revoke)
+        store.revoke(&self.ids, self.options).await.map_err(Error::Revoke)
     }
 }
 
@@ -64,7 +64,7 @@ impl Client {
     /// When it is awaited: without a store of results, or when the store cannot answer.
     pub fn revoke(&self, ids: impl IntoIterator<Item = impl Into<String>>) -> Revoke {
         let ids = ids.into_iter().map(Into::into).collect();
-        Revoke { client: self.clone(), ids, how: How { terminate: false, lasts: None }, to_all: None }
+        Revoke { client: self.clone(), ids, options: RevokeOptions { terminate: false, lasts: None }, to_all: None }
     }
 }
 

@@ -1,119 +1,80 @@
-//! The contract of a store of outcomes.
+//! The contract of a store: all its duties together, and what Postgres alone has.
 
-use std::fmt;
 use std::sync::Arc;
 
-use celeriac_protocol::State;
 use futures::future::BoxFuture;
-use jiff::Timestamp;
 
-use crate::error::Result;
-use crate::idempotency::Idempotency;
-use crate::outbox::Outbox;
-use crate::record::{AttemptRecord, TaskRecord};
-use crate::revocations::{Revocations, Revoke};
-use crate::suspects::{Cleared, Suspect, Suspicion};
-use crate::transaction::Transactions;
+use crate::crash_log::CrashLog;
+use crate::error::{Error, Result};
+use crate::options::{ResultsOptions, StoreKind};
+use crate::outcomes::Outcomes;
+use crate::postgres::PostgresBackend;
+use crate::revocations::Revocations;
+#[cfg(feature = "sqlite")]
+use crate::sqlite::SqliteBackend;
 
-/// A store of outcomes.
-pub trait Backend: fmt::Debug + Send + Sync + 'static {
-    /// Writes records. When it returns `Ok` they are durable; after an error each of them may stand or not, and writing
-    /// all of them again puts that right.
-    ///
-    /// Answers in the order of the records. An id may occur more than once in a call: the later record is written
-    /// later. What stands already gives way by these rules:
-    ///
-    /// - a `SUCCESS` or `IGNORED` stays;
-    /// - everything else gives way to a `SUCCESS`, and to whatever comes of a later replay;
-    /// - what came of an earlier replay changes nothing;
-    /// - another end (`FAILURE`, `REVOKED`, `REJECTED`) stays;
-    /// - what has not ended gives way to any end, and to a step that is not older: more attempts, or as many and not an
-    ///   earlier state;
-    /// - a `RETRY` stays beside one of another run of the same attempt, since the next attempt follows from it;
-    /// - the same outcome of the same attempt by the same worker counts as stored, since it is the one that was written
-    ///   again after a lost connection.
-    ///
-    /// A time, an argument or a relation that stands already stays where the new record has none.
-    ///
-    /// With a record that is written, the attempt that it tells of is written if it ran and did not succeed.
-    fn record<'a>(&'a self, records: &'a [TaskRecord]) -> BoxFuture<'a, Result<Vec<Recorded>>>;
-
-    /// Tells those who wait in [`finished`](Self::finished) that these tasks have ended, whose rows were written by somebody
-    /// else, such as a [transaction](Self::transactions). It is no more than a hint: they look for themselves now and then.
-    fn announce<'a>(&'a self, _ids: &'a [String]) -> BoxFuture<'a, Result<()>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    /// What is known of a task.
-    fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<TaskRecord>>>;
-
-    /// Every attempt of a task that is on record, in order.
-    fn attempts<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<AttemptRecord>>>;
-
-    /// Waits until a task has ended, and tells how. Waits for ever: the caller brings the deadline.
-    ///
-    /// Comes back by itself from a lost connection.
-    ///
-    /// # Errors
-    /// Only when the store is closed by this program.
-    fn finished<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<TaskRecord>>;
-
-    /// Deletes what is known of a task and its attempts; whether there was anything.
-    fn forget<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool>>;
-
-    /// Deletes tasks and their attempts that ended before a time, the oldest first, and no more than `at_most` of them. How many it were.
-    fn sweep(&self, ended_before: Timestamp, at_most: u32) -> BoxFuture<'_, Result<u64>>;
-
-    /// The transactions in which tasks may run, where the store has any.
-    fn transactions(&self) -> Option<&Transactions> {
+/// A store of outcomes, revocations and crashes.
+pub trait Backend: Outcomes + Revocations + CrashLog {
+    /// Returns the store as Postgres, which alone has transactions, an outbox and idempotency keys.
+    fn postgres(&self) -> Option<&PostgresBackend> {
         None
     }
 
-    /// Revokes tasks. When it returns, none of them begins any more in any process that runs tasks on this store, whether
-    /// that process runs now, starts later, or cannot reach the store: then it begins nothing. That takes half a
-    /// second, however many they are.
-    ///
-    /// What was revoked already is held for the longer of both times, and terminated if either says so.
-    fn revoke<'a>(&'a self, ids: &'a [String], revoke: Revoke) -> BoxFuture<'a, Result<()>>;
-
-    /// What is revoked: kept up to date from the first call on.
-    fn revocations(&self) -> &Arc<Revocations>;
-
-    /// Puts on record which of these attempts begin, each of another task, and tells how often each has begun without an
-    /// end. Answers in their order. Another attempt of the same task begins with a clean record.
-    fn suspect<'a>(&'a self, suspects: &'a [Suspect]) -> BoxFuture<'a, Result<Vec<Suspicion>>>;
-
-    /// Takes attempts off that record.
-    fn clear<'a>(&'a self, cleared: &'a [Cleared]) -> BoxFuture<'a, Result<()>>;
-
-    /// Deletes revocations that no longer hold, and suspects that nobody has seen for a week, no more than `at_most` of
-    /// either. How many it were of the more numerous.
-    fn sweep_passed(&self, at_most: u32) -> BoxFuture<'_, Result<u64>>;
-
-    /// Where tasks stand that were sent in a transaction, where the store has such a place.
-    fn outbox(&self) -> Option<&Outbox> {
-        None
-    }
-
-    /// Idempotency keys, where the store has any.
-    fn idempotency(&self) -> Option<&Idempotency> {
-        None
-    }
-
-    /// Ends all connections. Who still waits gets an error.
+    /// Ends all connections. Waits that are still open end with an error.
     fn close(&self) -> BoxFuture<'_, ()>;
 }
 
-/// What became of one record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Recorded {
-    /// It stands in the store.
-    Stored,
-    /// What stood there stays, by the rules of [`Backend::record`].
-    Kept(State),
-    /// The store cannot hold it, now or ever. The other records of the call are not affected.
-    Refused {
-        /// Why.
-        reason: String,
-    },
+impl Backend for PostgresBackend {
+    fn postgres(&self) -> Option<&PostgresBackend> {
+        Some(self)
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.end())
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl Backend for SqliteBackend {
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.end())
+    }
+}
+
+/// The store that the options name, with its tables made or brought up to date. `None` for `none` and
+/// `rpc://`.
+///
+/// # Errors
+/// When the options do not make sense, the store cannot be reached within `connect_timeout`, or its tables cannot be
+/// brought up to date.
+pub async fn connect(options: &ResultsOptions) -> Result<Option<Arc<dyn Backend>>> {
+    if let Some((key, reason)) = options.validate().into_iter().next() {
+        return Err(Error::Invalid { key: format!("results.{key}"), reason });
+    }
+    match StoreKind::of(options.url.expose()) {
+        Some(StoreKind::Postgres) => Ok(Some(Arc::new(PostgresBackend::connect(options).await?))),
+        #[cfg(feature = "sqlite")]
+        Some(StoreKind::Sqlite) => Ok(Some(Arc::new(SqliteBackend::connect(options).await?))),
+        _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use celeriac_config::Secret;
+
+    use super::*;
+
+    fn with_url(url: &str) -> ResultsOptions {
+        ResultsOptions { url: Secret::new(url), ..ResultsOptions::default() }
+    }
+
+    #[tokio::test]
+    async fn no_store_is_a_choice() {
+        for (url, replies) in [("none", false), ("rpc://", true)] {
+            assert!(connect(&with_url(url)).await.unwrap().is_none());
+            assert_eq!(with_url(url).are_replies(), replies);
+        }
+        assert!(matches!(connect(&with_url("nothing")).await, Err(Error::Invalid { key, .. }) if key == "results.url"));
+    }
 }

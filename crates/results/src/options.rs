@@ -1,13 +1,9 @@
 //! The `results` section of the configuration.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_config::{Secret, duration};
 use serde::{Deserialize, Serialize};
-
-use crate::backend::Backend;
-use crate::error::{Error, Result};
 
 /// Where outcomes are stored, and for how long.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,9 +78,9 @@ impl Default for PoolOptions {
     }
 }
 
-/// What the URL asks for.
+/// The kind of store that a URL asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Store {
+pub(crate) enum StoreKind {
     Postgres,
     Sqlite,
     /// Nothing is stored: outcomes come to the sender as replies.
@@ -92,8 +88,8 @@ enum Store {
     None,
 }
 
-impl Store {
-    fn of(url: &str) -> Option<Self> {
+impl StoreKind {
+    pub(crate) fn of(url: &str) -> Option<Self> {
         match url {
             "none" => Some(Self::None),
             "rpc://" => Some(Self::Replies),
@@ -108,15 +104,12 @@ impl ResultsOptions {
     /// What is wrong with these options, each with the key it stands under.
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
-        match Store::of(self.url.expose()) {
+        match StoreKind::of(self.url.expose()) {
             None => problems.push((
                 "url".to_owned(),
                 "should begin with postgres:// or sqlite://, or be rpc:// or the word none".to_owned(),
             )),
-            Some(Store::Postgres) if !cfg!(feature = "postgres") => {
-                problems.push(("url".to_owned(), "this program is built without the feature `postgres`".to_owned()));
-            }
-            Some(Store::Sqlite) if !cfg!(feature = "sqlite") => {
+            Some(StoreKind::Sqlite) if !cfg!(feature = "sqlite") => {
                 problems.push(("url".to_owned(), "this program is built without the feature `sqlite`".to_owned()));
             }
             Some(_) => {}
@@ -147,33 +140,12 @@ impl ResultsOptions {
 
     /// Whether it is Postgres, in whose transactions tasks can work.
     pub fn are_on_postgres(&self) -> bool {
-        Store::of(self.url.expose()) == Some(Store::Postgres)
+        StoreKind::of(self.url.expose()) == Some(StoreKind::Postgres)
     }
 
     /// Whether nothing is stored, and outcomes come to the sender as replies: `rpc://`.
     pub fn are_replies(&self) -> bool {
-        Store::of(self.url.expose()) == Some(Store::Replies)
-    }
-}
-
-/// The store that the options name, with its tables made or brought up to date. `None` for `none` and
-/// `rpc://`.
-///
-/// # Errors
-/// When the options do not make sense, the store cannot be reached within `connect_timeout`, or its tables cannot be
-/// brought up to date.
-pub async fn connect(options: &ResultsOptions) -> Result<Option<Arc<dyn Backend>>> {
-    if let Some((key, reason)) = options.validate().into_iter().next() {
-        return Err(Error::Invalid { key: format!("results.{key}"), reason });
-    }
-    match Store::of(options.url.expose()) {
-        #[cfg(feature = "postgres")]
-        Some(Store::Postgres) => {
-            Ok(Some(Arc::new(crate::backends::postgres::PostgresBackend::connect(options).await?)))
-        }
-        #[cfg(feature = "sqlite")]
-        Some(Store::Sqlite) => Ok(Some(Arc::new(crate::backends::sqlite::SqliteBackend::connect(options).await?))),
-        _ => Ok(None),
+        StoreKind::of(self.url.expose()) == Some(StoreKind::Replies)
     }
 }
 
@@ -211,14 +183,5 @@ mod tests {
             "transaction_idle_timeout",
         ];
         assert_eq!(keys, expected);
-    }
-
-    #[tokio::test]
-    async fn no_store_is_a_choice() {
-        for (url, replies) in [("none", false), ("rpc://", true)] {
-            assert!(connect(&with_url(url)).await.unwrap().is_none());
-            assert_eq!(with_url(url).are_replies(), replies);
-        }
-        assert!(matches!(connect(&with_url("nothing")).await, Err(Error::Invalid { key, .. }) if key == "results.url"));
     }
 }

@@ -68,8 +68,37 @@ pub(crate) fn is_id(id: &str) -> bool {
 }
 
 impl TaskRecord {
+    /// Makes the record of a task of which nothing else is known.
+    pub fn new(id: impl Into<String>, name: impl Into<String>, state: State) -> Self {
+        Self {
+            id: id.into(),
+            name: name.into(),
+            state,
+            args: None,
+            kwargs: None,
+            result: None,
+            failure: None,
+            queue: Arc::from(""),
+            exchange: String::new(),
+            routing_key: String::new(),
+            worker: Arc::from(""),
+            attempts: 0,
+            replays: 0,
+            root_id: None,
+            parent_id: None,
+            group_id: None,
+            eta: None,
+            expires: None,
+            sent_at: None,
+            received_at: None,
+            started_at: None,
+            finished_at: None,
+            runtime: None,
+            trace_id: None,
+        }
+    }
+
     /// Whether it tells of an attempt that has run and did not succeed; a task may fail without one.
-    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn is_failed_attempt(&self) -> bool {
         let failed = matches!(self.state, State::Retry | State::Failure | State::Revoked | State::Rejected);
         failed && self.attempts > 0 && self.started_at.is_some() && self.runtime.is_some()

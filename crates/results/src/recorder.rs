@@ -6,8 +6,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use celeriac_telemetry::Event;
 use celeriac_telemetry::events::results::{BatchRecorded, StoreLost, StoreRestored};
+use celeriac_telemetry::{Event, clock};
 use futures::StreamExt;
 use futures::future::Either;
 use futures::stream::FuturesUnordered;
@@ -15,12 +15,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{Backend, Recorded};
+use crate::backend::Backend;
+use crate::backoff::StoreBackoff;
 use crate::error::{Error, Result};
 use crate::options::ResultsOptions;
-use crate::pause::Pause;
+use crate::outcomes::Recorded;
 use crate::record::TaskRecord;
-use crate::sweep::sweep;
 
 /// A batch takes no further record when it has this many bytes of arguments and results.
 const ENOUGH_BYTES: usize = 4 * 1024 * 1024;
@@ -31,12 +31,12 @@ const ANNOUNCED: usize = 1_024;
 /// Writes outcomes for many callers, in batches. Clones share one queue.
 #[derive(Debug, Clone)]
 pub struct Recorder {
-    queue: mpsc::Sender<Entry>,
+    queue: mpsc::Sender<RecordRequest>,
     ended: mpsc::Sender<String>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct RecordRequest {
     /// Boxed: it passes through many hands.
     record: Box<TaskRecord>,
     answer: oneshot::Sender<Recorded>,
@@ -49,7 +49,7 @@ impl Recorder {
         // What fits into the writes on their way, and as much again behind them.
         let (queue, entries) = mpsc::channel(rows.saturating_mul(in_flight).saturating_mul(2).min(1 << 20));
         let (ended, announcements) = mpsc::channel(ANNOUNCED);
-        let store = Store { backend, lost_since: Mutex::new(None) };
+        let store = RecordingStore { backend, lost_since: Mutex::new(None) };
         let service = RecorderService { entries, announcements, store, rows, in_flight, keep: options.keep };
         (Self { queue, ended }, service)
     }
@@ -62,7 +62,7 @@ impl Recorder {
     /// When the recorder ended before that. The record may stand in the store or not: do not acknowledge the message.
     pub async fn record(&self, record: Box<TaskRecord>) -> Result<Recorded> {
         let (answer, recorded) = oneshot::channel();
-        self.queue.send(Entry { record, answer }).await.map_err(|_| Error::Closed)?;
+        self.queue.send(RecordRequest { record, answer }).await.map_err(|_| Error::Closed)?;
         recorded.await.map_err(|_| Error::Closed)
     }
 
@@ -76,9 +76,9 @@ impl Recorder {
 /// The part of a [`Recorder`] that writes.
 #[derive(Debug)]
 pub struct RecorderService {
-    entries: mpsc::Receiver<Entry>,
+    entries: mpsc::Receiver<RecordRequest>,
     announcements: mpsc::Receiver<String>,
-    store: Store,
+    store: RecordingStore,
     rows: usize,
     in_flight: usize,
     keep: Duration,
@@ -133,7 +133,7 @@ struct Batch {
 }
 
 /// Waits for one record, and takes those that have come by then.
-async fn next_batch(entries: &mut mpsc::Receiver<Entry>, rows: usize) -> Option<Batch> {
+async fn next_batch(entries: &mut mpsc::Receiver<RecordRequest>, rows: usize) -> Option<Batch> {
     let mut batch = Batch::default();
     batch.push(entries.recv().await?);
     while batch.records.len() < rows && batch.bytes < ENOUGH_BYTES {
@@ -152,7 +152,7 @@ async fn next_ids(announcements: &mut mpsc::Receiver<String>) -> Option<Vec<Stri
 }
 
 impl Batch {
-    fn push(&mut self, Entry { record, answer }: Entry) {
+    fn push(&mut self, RecordRequest { record, answer }: RecordRequest) {
         self.bytes += record.size();
         self.records.push(*record);
         self.answers.push(answer);
@@ -168,15 +168,15 @@ impl Batch {
 
 /// The store, and whether it is there.
 #[derive(Debug)]
-struct Store {
+struct RecordingStore {
     backend: Arc<dyn Backend>,
     lost_since: Mutex<Option<Instant>>,
 }
 
-impl Store {
+impl RecordingStore {
     /// Writes a batch, as often as it takes.
     async fn write(&self, batch: Batch) {
-        let mut pause = Pause::new();
+        let mut backoff = StoreBackoff::new();
         loop {
             let begun = Instant::now();
             match self.backend.record(&batch.records).await {
@@ -189,7 +189,7 @@ impl Store {
                 Err(Error::Closed) => return,
                 Err(error) => self.lost(&error),
             }
-            sleep(pause.next()).await;
+            sleep(backoff.next_wait()).await;
         }
     }
 
@@ -215,4 +215,35 @@ impl Store {
             StoreRestored { after: since.elapsed() }.emit();
         }
     }
+}
+
+/// Rows deleted by one statement: few enough not to hold up those who write.
+const PIECE: u32 = 1_000;
+
+/// The shortest and the longest time between two looks.
+const EVERY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
+
+/// Deletes what ended longer ago than `keep`, now and then, for as long as it is polled, and what
+/// nobody needs any more of revocations and crashes. Zero keeps every outcome.
+///
+/// Every worker does so. They do not wait for each other: one skips what another is deleting.
+async fn sweep(backend: &dyn Backend, keep: Duration) {
+    let every = if keep.is_zero() { EVERY.1 } else { (keep / 20).clamp(EVERY.0, EVERY.1) };
+    loop {
+        sleep(every).await;
+        if let Err(error) = sweep_once(backend, keep).await {
+            tracing::warn!("old results stay a while longer: {}", error.chain());
+        }
+    }
+}
+
+async fn sweep_once(backend: &dyn Backend, keep: Duration) -> Result<()> {
+    while backend.sweep_revocations(PIECE).await? == u64::from(PIECE) {}
+    while backend.sweep_crashes(PIECE).await? == u64::from(PIECE) {}
+    let Ok(ended_before) = clock::now().checked_sub(keep) else { return Ok(()) };
+    if keep.is_zero() {
+        return Ok(());
+    }
+    while backend.sweep(ended_before, PIECE).await? == u64::from(PIECE) {}
+    Ok(())
 }

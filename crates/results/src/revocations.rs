@@ -1,4 +1,4 @@
-//! Which tasks are revoked, as far as one process knows.
+//! Revoked tasks: in the store, and in the memory of each process that runs tasks.
 //!
 //! A revocation is a row in the store. A process that runs tasks keeps all of them in memory, and is told of new ones at
 //! once; but being told may fail silently. So it begins a task only within half a second of having looked at the store, and a
@@ -6,11 +6,13 @@
 //! nothing. No clocks are compared for that.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use celeriac_telemetry::clock;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -20,21 +22,37 @@ use crate::error::{Error, Result};
 use crate::record::is_id;
 
 /// How long a process may rely on its last look at the store.
-pub(crate) const TRUST: Duration = Duration::from_millis(500);
+pub(crate) const MAX_STALENESS: Duration = Duration::from_millis(500);
 
 /// How long a revocation holds where rows are kept for ever, and nobody says otherwise.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// The revocations of a store.
+pub trait Revocations: fmt::Debug + Send + Sync + 'static {
+    /// Revokes tasks. When it returns, none of them begins any more in any process that runs tasks on this store, whether
+    /// that process runs now, starts later, or cannot reach the store: then it begins nothing. That takes half a
+    /// second, however many they are.
+    ///
+    /// What was revoked already is held for the longer of both times, and terminated if either says so.
+    fn revoke<'a>(&'a self, ids: &'a [String], options: RevokeOptions) -> BoxFuture<'a, Result<()>>;
+
+    /// Returns what is revoked, as far as this process knows: kept up to date from the first call on.
+    fn revocation_cache(&self) -> &Arc<RevocationCache>;
+
+    /// Deletes revocations that no longer hold, no more than `at_most` of them; returns how many it were.
+    fn sweep_revocations(&self, at_most: u32) -> BoxFuture<'_, Result<u64>>;
+}
+
 /// How tasks are revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Revoke {
+pub struct RevokeOptions {
     /// Whether a task that runs already is ended, too.
     pub terminate: bool,
     /// How long the revocation holds. Default: as long as the rows of tasks are kept.
     pub lasts: Option<Duration>,
 }
 
-impl Revoke {
+impl RevokeOptions {
     /// How long it holds where rows are kept so long; zero is for ever, which no revocation is.
     pub(crate) fn lasts(self, rows: Duration) -> Duration {
         let default = if rows.is_zero() { YEAR } else { rows };
@@ -51,7 +69,7 @@ pub struct Revoked {
 
 /// A revocation as the store holds it.
 #[derive(Debug)]
-pub(crate) struct Row {
+pub(crate) struct RevocationRow {
     pub(crate) id: String,
     pub(crate) terminate: bool,
     pub(crate) until: Timestamp,
@@ -59,120 +77,120 @@ pub(crate) struct Row {
 
 /// The revoked tasks, and those that run in this process.
 #[derive(Debug, Default)]
-pub struct Revocations {
-    register: Mutex<Register>,
+pub struct RevocationCache {
+    cached: Mutex<CachedRevocations>,
     /// Somebody wants to begin a task, and has to know more.
-    wanted: Notify,
+    refresh_requested: Notify,
     /// Somebody has looked at the store.
-    looked: Notify,
+    refreshed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Register {
-    revoked: HashMap<Box<str>, Held>,
-    running: HashMap<Box<str>, Vec<Running>>,
+struct CachedRevocations {
+    revoked: HashMap<Box<str>, CachedRevocation>,
+    running: HashMap<Box<str>, Vec<RunningEntry>>,
     next: u64,
     /// When the last look at the store began.
     looked_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Held {
+struct CachedRevocation {
     until: Timestamp,
     terminate: bool,
 }
 
 #[derive(Debug)]
-struct Running {
+struct RunningEntry {
     number: u64,
     terminated: CancellationToken,
 }
 
 /// A task that has begun. Its end is the drop of this.
 #[derive(Debug)]
-pub struct Begun {
-    home: Arc<Revocations>,
+pub struct RunningTask {
+    cache: Arc<RevocationCache>,
     id: Box<str>,
     number: u64,
     terminated: CancellationToken,
 }
 
-impl Begun {
+impl RunningTask {
     /// Cancelled when the task is to be ended.
     pub fn terminated(&self) -> &CancellationToken {
         &self.terminated
     }
 }
 
-impl Revocations {
+impl RevocationCache {
     /// Begins a task, unless it is revoked. Waits as long as the store cannot tell.
     ///
     /// # Errors
     /// When it is revoked.
-    pub async fn begin(self: &Arc<Self>, id: &str) -> Result<Begun, Revoked> {
+    pub async fn start_task(self: &Arc<Self>, id: &str) -> Result<RunningTask, Revoked> {
         loop {
-            let looked = self.looked.notified();
-            if let Some(answer) = self.try_begin(id) {
+            let refreshed = self.refreshed.notified();
+            if let Some(answer) = self.try_start_task(id) {
                 return answer;
             }
-            self.wanted.notify_one();
-            looked.await;
+            self.refresh_requested.notify_one();
+            refreshed.await;
         }
     }
 
     /// Whether a task is known to be revoked. One of which nothing is known here may be revoked all the same.
-    pub fn known(&self, id: &str) -> Option<Revoked> {
+    pub fn find_revoked(&self, id: &str) -> Option<Revoked> {
         self.lock().revocation(id)
     }
 
-    fn try_begin(self: &Arc<Self>, id: &str) -> Option<Result<Begun, Revoked>> {
-        let mut register = self.lock();
-        if let Some(revoked) = register.revocation(id) {
+    fn try_start_task(self: &Arc<Self>, id: &str) -> Option<Result<RunningTask, Revoked>> {
+        let mut cached = self.lock();
+        if let Some(revoked) = cached.revocation(id) {
             return Some(Err(revoked));
         }
-        let age = register.looked_at?.elapsed();
-        if age >= TRUST {
+        let age = cached.looked_at?.elapsed();
+        if age >= MAX_STALENESS {
             return None;
         }
-        if age >= TRUST / 2 {
+        if age >= MAX_STALENESS / 2 {
             // In time for those that begin next.
-            self.wanted.notify_one();
+            self.refresh_requested.notify_one();
         }
-        let number = register.next;
-        register.next += 1;
+        let number = cached.next;
+        cached.next += 1;
         let (id, terminated) = (Box::from(id), CancellationToken::new());
-        let running = Running { number, terminated: terminated.clone() };
-        register.running.entry(Box::clone(&id)).or_default().push(running);
-        Some(Ok(Begun { home: Arc::clone(self), id, number, terminated }))
+        let running = RunningEntry { number, terminated: terminated.clone() };
+        cached.running.entry(Box::clone(&id)).or_default().push(running);
+        Some(Ok(RunningTask { cache: Arc::clone(self), id, number, terminated }))
     }
 
-    fn end(&self, id: &str, number: u64) {
-        let mut register = self.lock();
-        if let Some(running) = register.running.get_mut(id) {
+    fn end_task(&self, id: &str, number: u64) {
+        let mut cached = self.lock();
+        if let Some(running) = cached.running.get_mut(id) {
             running.retain(|running| running.number != number);
             if running.is_empty() {
-                register.running.remove(id);
+                cached.running.remove(id);
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Register> {
+    fn lock(&self) -> MutexGuard<'_, CachedRevocations> {
         // Nothing in here panics half-way through a change.
-        self.register.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// For whoever looks at the store.
-impl Revocations {
+impl RevocationCache {
     /// Returns when a look at the store is due.
-    pub(crate) async fn wanted(&self) {
-        self.wanted.notified().await;
+    pub(crate) async fn refresh_requested(&self) {
+        self.refresh_requested.notified().await;
     }
 
     /// Asks for a look at the store.
     #[cfg(feature = "sqlite")]
-    pub(crate) fn want(&self) {
-        self.wanted.notify_one();
+    pub(crate) fn request_refresh(&self) {
+        self.refresh_requested.notify_one();
     }
 
     /// Whether any task runs.
@@ -182,28 +200,30 @@ impl Revocations {
     }
 
     /// Takes up what a look has found, and ends what runs and should not.
-    pub(crate) fn learn(&self, rows: Vec<Row>) {
-        let mut register = self.lock();
-        for Row { id, terminate, until } in rows {
+    pub(crate) fn update(&self, rows: Vec<RevocationRow>) {
+        let mut cached = self.lock();
+        for RevocationRow { id, terminate, until } in rows {
             if terminate {
-                for running in register.running.get(id.as_str()).into_iter().flatten() {
+                for running in cached.running.get(id.as_str()).into_iter().flatten() {
                     running.terminated.cancel();
                 }
             }
-            register.revoked.insert(id.into(), Held { until, terminate });
+            cached.revoked.insert(id.into(), CachedRevocation { until, terminate });
         }
     }
 
     /// A look that began then has found everything.
-    pub(crate) fn looked(&self, began: Instant) {
+    pub(crate) fn refreshed(&self, began: Instant) {
         let took = began.elapsed();
-        if took >= TRUST {
-            tracing::warn!("tasks begin late: a look at what is revoked took {took:?}, and holds for {TRUST:?}");
+        if took >= MAX_STALENESS {
+            tracing::warn!(
+                "tasks begin late: a look at what is revoked took {took:?}, and holds for {MAX_STALENESS:?}"
+            );
         }
         // Whoever has asked for another one meanwhile has it now, or asks again.
-        let _ = self.wanted.notified().now_or_never();
+        let _ = self.refresh_requested.notified().now_or_never();
         self.lock().looked_at = Some(began);
-        self.looked.notify_waiters();
+        self.refreshed.notify_waiters();
     }
 
     /// Drops what no longer holds.
@@ -213,16 +233,16 @@ impl Revocations {
     }
 }
 
-impl Register {
+impl CachedRevocations {
     fn revocation(&self, id: &str) -> Option<Revoked> {
         let held = self.revoked.get(id)?;
         (held.until > clock::now()).then_some(Revoked { terminate: held.terminate })
     }
 }
 
-impl Drop for Begun {
+impl Drop for RunningTask {
     fn drop(&mut self) {
-        self.home.end(&self.id, self.number);
+        self.cache.end_task(&self.id, self.number);
     }
 }
 
@@ -246,8 +266,8 @@ pub(crate) fn checked(ids: &[String]) -> Result<Vec<&str>> {
 mod tests {
     use super::*;
 
-    fn row(id: &str, terminate: bool, until: Timestamp) -> Row {
-        Row { id: id.to_owned(), terminate, until }
+    fn row(id: &str, terminate: bool, until: Timestamp) -> RevocationRow {
+        RevocationRow { id: id.to_owned(), terminate, until }
     }
 
     fn later() -> Timestamp {
@@ -256,19 +276,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_begins_that_was_not_looked_up_just_before() {
-        let revocations = Arc::new(Revocations::default());
-        assert!(revocations.try_begin("a").is_none());
+        let revocations = Arc::new(RevocationCache::default());
+        assert!(revocations.try_start_task("a").is_none());
         let began = Instant::now();
-        revocations.looked(began);
-        assert!(matches!(revocations.try_begin("a"), Some(Ok(_))));
-        tokio::time::advance(TRUST).await;
-        assert!(revocations.try_begin("a").is_none());
+        revocations.refreshed(began);
+        assert!(matches!(revocations.try_start_task("a"), Some(Ok(_))));
+        tokio::time::advance(MAX_STALENESS).await;
+        assert!(revocations.try_start_task("a").is_none());
 
-        let begin = revocations.begin("a");
+        let begin = revocations.start_task("a");
         let look = async {
-            revocations.wanted().await;
-            revocations.learn(vec![row("a", false, later())]);
-            revocations.looked(Instant::now());
+            revocations.refresh_requested().await;
+            revocations.update(vec![row("a", false, later())]);
+            revocations.refreshed(Instant::now());
         };
         let (begun, ()) = tokio::join!(begin, look);
         assert_eq!(begun.unwrap_err(), Revoked { terminate: false });
@@ -276,13 +296,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_runs_is_ended_by_a_termination_alone() {
-        let revocations = Arc::new(Revocations::default());
-        revocations.looked(Instant::now());
-        let begun = revocations.begin("a").await.unwrap();
-        let other = revocations.begin("b").await.unwrap();
-        revocations.learn(vec![row("a", false, later())]);
+        let revocations = Arc::new(RevocationCache::default());
+        revocations.refreshed(Instant::now());
+        let begun = revocations.start_task("a").await.unwrap();
+        let other = revocations.start_task("b").await.unwrap();
+        revocations.update(vec![row("a", false, later())]);
         assert!(!begun.terminated().is_cancelled());
-        revocations.learn(vec![row("a", true, later())]);
+        revocations.update(vec![row("a", true, later())]);
         assert!(begun.terminated().is_cancelled() && !other.terminated().is_cancelled());
         drop((begun, other));
         assert!(revocations.lock().running.is_empty());
@@ -290,11 +310,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_revocation_holds_until_its_end() {
-        let revocations = Arc::new(Revocations::default());
-        revocations.looked(Instant::now());
-        revocations.learn(vec![row("a", false, clock::now()), row("b", true, later())]);
-        assert!(revocations.begin("a").await.is_ok());
-        assert_eq!(revocations.known("b"), Some(Revoked { terminate: true }));
+        let revocations = Arc::new(RevocationCache::default());
+        revocations.refreshed(Instant::now());
+        revocations.update(vec![row("a", false, clock::now()), row("b", true, later())]);
+        assert!(revocations.start_task("a").await.is_ok());
+        assert_eq!(revocations.find_revoked("b"), Some(Revoked { terminate: true }));
         revocations.drop_passed();
         assert_eq!(revocations.lock().revoked.len(), 1);
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use celeriac_protocol::State;
 use celeriac_results::{
-    AttemptRecord, Backend, Cleared, Error, Recorded, Recorder, Result, ResultsOptions, Revocations, Revoke, Suspect,
-    Suspicion, TaskRecord,
+    AttemptRecord, Backend, CrashCheck, CrashCount, CrashLog, Error, Finished, Outcomes, Recorded, Recorder, Result,
+    ResultsOptions, RevocationCache, Revocations, RevokeOptions, TaskRecord,
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
@@ -30,7 +30,7 @@ struct Scripted {
     gate: Semaphore,
     /// What was asked to be swept.
     swept: Mutex<Vec<Timestamp>>,
-    revocations: Arc<Revocations>,
+    revocations: Arc<RevocationCache>,
 }
 
 impl Scripted {
@@ -62,7 +62,7 @@ impl Scripted {
     }
 }
 
-impl Backend for Scripted {
+impl Outcomes for Scripted {
     fn record<'a>(&'a self, records: &'a [TaskRecord]) -> BoxFuture<'a, Result<Vec<Recorded>>> {
         async {
             self.gate.acquire().await.unwrap().forget();
@@ -101,27 +101,37 @@ impl Backend for Scripted {
     fn forget<'a>(&'a self, _id: &'a str) -> BoxFuture<'a, Result<bool>> {
         async { Ok(false) }.boxed()
     }
+}
 
-    fn revoke<'a>(&'a self, _ids: &'a [String], _revoke: Revoke) -> BoxFuture<'a, Result<()>> {
+impl Revocations for Scripted {
+    fn revoke<'a>(&'a self, _ids: &'a [String], _options: RevokeOptions) -> BoxFuture<'a, Result<()>> {
         async { Ok(()) }.boxed()
     }
 
-    fn revocations(&self) -> &Arc<Revocations> {
+    fn revocation_cache(&self) -> &Arc<RevocationCache> {
         &self.revocations
     }
 
-    fn suspect<'a>(&'a self, _suspects: &'a [Suspect]) -> BoxFuture<'a, Result<Vec<Suspicion>>> {
+    fn sweep_revocations(&self, _at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        async { Ok(0) }.boxed()
+    }
+}
+
+impl CrashLog for Scripted {
+    fn count_starts<'a>(&'a self, _checks: &'a [CrashCheck]) -> BoxFuture<'a, Result<Vec<CrashCount>>> {
         async { Ok(Vec::new()) }.boxed()
     }
 
-    fn clear<'a>(&'a self, _cleared: &'a [Cleared]) -> BoxFuture<'a, Result<()>> {
+    fn clear_finished<'a>(&'a self, _finished: &'a [Finished]) -> BoxFuture<'a, Result<()>> {
         async { Ok(()) }.boxed()
     }
 
-    fn sweep_passed(&self, _at_most: u32) -> BoxFuture<'_, Result<u64>> {
+    fn sweep_crashes(&self, _at_most: u32) -> BoxFuture<'_, Result<u64>> {
         async { Ok(0) }.boxed()
     }
+}
 
+impl Backend for Scripted {
     fn close(&self) -> BoxFuture<'_, ()> {
         async {}.boxed()
     }
@@ -267,29 +277,10 @@ async fn old_rows_are_swept_now_and_then() {
 
 fn ended(number: usize) -> TaskRecord {
     TaskRecord {
-        id: number.to_string(),
-        name: "test".to_owned(),
-        state: State::Success,
-        args: None,
-        kwargs: None,
-        result: None,
-        failure: None,
         queue: "celeriac".into(),
-        exchange: String::new(),
         routing_key: "celeriac".to_owned(),
         worker: "worker".into(),
         attempts: 1,
-        replays: 0,
-        root_id: None,
-        parent_id: None,
-        group_id: None,
-        eta: None,
-        expires: None,
-        sent_at: None,
-        received_at: None,
-        started_at: None,
-        finished_at: None,
-        runtime: None,
-        trace_id: None,
+        ..TaskRecord::new(number.to_string(), "test", State::Success)
     }
 }

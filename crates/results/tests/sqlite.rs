@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use celeriac_config::Secret;
 use celeriac_protocol::State;
-use celeriac_results::conformance::CASES;
-use celeriac_results::{Backend, Error, ResultsOptions, TaskRecord, connect};
+use celeriac_results::{Backend, Error, ResultsOptions, TaskRecord, conformance, connect};
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions};
@@ -17,24 +16,32 @@ async fn open(url: &str) -> Arc<dyn Backend> {
     connect(&options).await.unwrap().unwrap()
 }
 
-async fn pass(backend: Arc<dyn Backend>) {
-    for case in CASES {
-        (case.run)(Arc::clone(&backend), case.name).await.unwrap_or_else(|error| panic!("{}: {error:?}", case.name));
-    }
-    backend.close().await;
+macro_rules! tests {
+    ($($case:ident)*) => {
+        mod a_file_passes {
+            use super::*;
+
+            $(#[tokio::test]
+            async fn $case() {
+                let folder = tempfile::tempdir().unwrap();
+                let file = folder.path().join("results.db");
+                conformance::run(stringify!($case), open(&format!("sqlite://{}", file.display())).await).await;
+            })*
+        }
+
+        mod memory_passes {
+            use super::*;
+
+            $(#[tokio::test]
+            async fn $case() {
+                let url = format!("sqlite://{}?mode=memory", stringify!($case));
+                conformance::run(stringify!($case), open(&url).await).await;
+            })*
+        }
+    };
 }
 
-#[tokio::test]
-async fn a_file_passes_the_suite() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("results.db");
-    pass(open(&format!("sqlite://{}", file.display())).await).await;
-}
-
-#[tokio::test]
-async fn memory_passes_the_suite() {
-    pass(open("sqlite://suite?mode=memory").await).await;
-}
+celeriac_results::for_each_store_case!(tests);
 
 #[tokio::test]
 async fn memory_of_one_name_is_shared_in_the_process() {
@@ -106,29 +113,16 @@ async fn every_view_can_be_read() {
 fn ended(id: &str) -> TaskRecord {
     let time = |micros: i64| Some(Timestamp::from_microsecond(1_700_000_000_000_000 + micros).unwrap());
     TaskRecord {
-        id: id.to_owned(),
-        name: "test".to_owned(),
-        state: State::Success,
-        args: None,
-        kwargs: None,
         result: Some("7".to_owned()),
-        failure: None,
         queue: "celeriac".into(),
-        exchange: String::new(),
         routing_key: "celeriac".to_owned(),
         worker: "worker".into(),
         attempts: 1,
-        replays: 0,
-        root_id: None,
-        parent_id: None,
-        group_id: None,
-        eta: None,
-        expires: None,
         sent_at: time(0),
         received_at: time(1),
         started_at: time(2),
         finished_at: time(3),
         runtime: Some(Duration::from_micros(1)),
-        trace_id: None,
+        ..TaskRecord::new(id, "test", State::Success)
     }
 }

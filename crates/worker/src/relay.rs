@@ -15,7 +15,8 @@ use celeriac_broker::{Error as BrokerError, Outgoing};
 use celeriac_client::Client;
 use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::{Backoff, RetryPolicy};
-use celeriac_results::outbox::{Entry, Lead, Unsent, Waiting};
+use celeriac_results::outbox::{OutboxMessage, OutboxRow, RelayFailure};
+use celeriac_results::{PostgresBackend, RelayLease};
 use celeriac_telemetry::events::relay::{MessagesRelayed, RelayFailed, RelayStarted};
 use celeriac_telemetry::{ErrorChain, Event, clock};
 use futures::StreamExt;
@@ -46,7 +47,7 @@ pub struct Relay {
 #[derive(Debug, Default)]
 struct WindowOutcome {
     sent: Vec<i64>,
-    unsent: Vec<Unsent>,
+    unsent: Vec<RelayFailure>,
     /// When the oldest of those sent was written.
     oldest: Option<Timestamp>,
     /// Why the broker takes nothing at the moment.
@@ -70,7 +71,7 @@ impl Relay {
     /// # Errors
     /// When the store has none.
     pub fn new(client: Client) -> Result<Self> {
-        match client.results().and_then(|results| results.outbox()) {
+        match client.results().and_then(|results| results.postgres()).map(PostgresBackend::outbox) {
             Some(_) => Ok(Self { client }),
             None => Err(Error::NoOutbox),
         }
@@ -79,10 +80,13 @@ impl Relay {
     /// Relays until it is told to stop, through every loss of database and broker. What is on its way then is confirmed
     /// and deleted first.
     pub async fn run_until(self, stop: CancellationToken) {
-        let Some(outbox) = self.client.results().and_then(|results| results.outbox()) else { return };
+        let Some(outbox) = self.client.results().and_then(|results| results.postgres()).map(PostgresBackend::outbox)
+        else {
+            return;
+        };
         let mut backoff = Backoff::new(RECONNECT);
         while !stop.is_cancelled() {
-            let Some(ended) = stop.run_until_cancelled(outbox.lead()).await else { return };
+            let Some(ended) = stop.run_until_cancelled(outbox.acquire_lease()).await else { return };
             let error = match ended {
                 Ok(mut lead) => {
                     RelayStarted.emit();
@@ -100,7 +104,7 @@ impl Relay {
     }
 
     /// Sends window after window until it is told to stop.
-    async fn serve(&self, lead: &mut Lead, stop: &CancellationToken) -> celeriac_results::Result<()> {
+    async fn serve(&self, lead: &mut RelayLease, stop: &CancellationToken) -> celeriac_results::Result<()> {
         // Nobody may have done so yet, and what finds no queue has to wait before it is tried again.
         match stop.run_until_cancelled(self.alive(lead, |_| self.declare())).await {
             Some(declared) => declared?,
@@ -140,7 +144,7 @@ impl Relay {
     /// Does something while the lock is held, and only for as long as that is certain.
     async fn alive<T, F: Future<Output = T>>(
         &self,
-        lead: &mut Lead,
+        lead: &mut RelayLease,
         work: impl FnOnce(LeaseValidity) -> F,
     ) -> celeriac_results::Result<T> {
         let (tell, held) = tokio::sync::watch::channel(lead.held_until());
@@ -157,7 +161,7 @@ impl Relay {
     }
 
     /// Publishes a window: keys beside each other, and the messages of one key one after the other.
-    async fn publish(&self, window: Vec<Waiting>, held: LeaseValidity) -> WindowOutcome {
+    async fn publish(&self, window: Vec<OutboxRow>, held: LeaseValidity) -> WindowOutcome {
         let mut outcome = WindowOutcome::default();
         let mut lines: FuturesUnordered<_> =
             in_lines(window).into_iter().map(|line| self.publish_line(line, &held)).collect();
@@ -168,9 +172,9 @@ impl Relay {
     }
 
     /// Publishes messages in order, up to the first that cannot be sent.
-    async fn publish_line(&self, line: Vec<Waiting>, held: &LeaseValidity) -> WindowOutcome {
+    async fn publish_line(&self, line: Vec<OutboxRow>, held: &LeaseValidity) -> WindowOutcome {
         let mut outcome = WindowOutcome::default();
-        for Waiting { seq, created_at, attempts, entry } in line {
+        for OutboxRow { seq, created_at, attempts, message: entry } in line {
             let (task, id) = (entry.task.clone(), entry.id.clone());
             let sent = if held.for_sure() {
                 self.send(entry).await
@@ -187,7 +191,7 @@ impl Relay {
                     outcome.missing |= is_missing(&error);
                     let error = ErrorChain(&error).to_string();
                     RelayFailed { task: &task, id: &id, error: &error, wait }.emit();
-                    outcome.unsent.push(Unsent { seq, error, wait });
+                    outcome.unsent.push(RelayFailure { seq, error, wait });
                     break;
                 }
                 EntryOutcome::Postponed(reason) => {
@@ -199,7 +203,7 @@ impl Relay {
         outcome
     }
 
-    async fn send(&self, entry: Entry) -> EntryOutcome {
+    async fn send(&self, entry: OutboxMessage) -> EntryOutcome {
         let outgoing = self.outgoing(entry);
         match self.client.broker().publish(outgoing).await {
             Ok(()) => EntryOutcome::Sent,
@@ -209,8 +213,8 @@ impl Relay {
     }
 
     /// The message as it is sent at this moment.
-    fn outgoing(&self, entry: Entry) -> Outgoing {
-        let Entry { exchange, routing_key, queue, eta, expires, mut message, .. } = entry;
+    fn outgoing(&self, entry: OutboxMessage) -> Outgoing {
+        let OutboxMessage { exchange, routing_key, queue, eta, expires, mut message, .. } = entry;
         message.headers.insert(names::REPEATED, true);
         let wait = eta.map(time_until).filter(|wait| *wait >= SHORTEST_HOLD);
         let held = wait.zip(queue).and_then(|(wait, queue)| self.client.broker().ladder().address(wait, &queue));
@@ -255,11 +259,11 @@ impl WindowOutcome {
 }
 
 /// Messages of one key are a line; one without a key is a line by itself.
-fn in_lines(window: Vec<Waiting>) -> Vec<Vec<Waiting>> {
-    let mut lines: Vec<Vec<Waiting>> = Vec::new();
+fn in_lines(window: Vec<OutboxRow>) -> Vec<Vec<OutboxRow>> {
+    let mut lines: Vec<Vec<OutboxRow>> = Vec::new();
     let mut of_key: HashMap<String, usize> = HashMap::new();
     for waiting in window {
-        match &waiting.entry.order_key {
+        match &waiting.message.order_key {
             None => lines.push(vec![waiting]),
             Some(key) => match of_key.get(key) {
                 Some(&line) => lines[line].push(waiting),
@@ -298,8 +302,8 @@ mod tests {
 
     use super::*;
 
-    fn waiting(seq: i64, key: Option<&str>) -> Waiting {
-        let entry = Entry {
+    fn waiting(seq: i64, key: Option<&str>) -> OutboxRow {
+        let entry = OutboxMessage {
             id: seq.to_string(),
             task: "t".to_owned(),
             exchange: String::new(),
@@ -310,7 +314,7 @@ mod tests {
             expires: None,
             message: Message::default(),
         };
-        Waiting { seq, created_at: Timestamp::UNIX_EPOCH, attempts: 0, entry }
+        OutboxRow { seq, created_at: Timestamp::UNIX_EPOCH, attempts: 0, message: entry }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use celeriac_broker::Broker;
 use celeriac_protocol::DecodeLimits;
-use celeriac_results::{Backend, Recorder, Suspects};
+use celeriac_results::{Backend, CrashTracker, Recorder};
 use celeriac_topology::Topology;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -53,7 +53,7 @@ pub(crate) struct WorkerRuntime {
 pub(crate) struct ResultStore {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) recorder: Recorder,
-    pub(crate) suspects: Suspects,
+    pub(crate) crashes: CrashTracker,
 }
 
 impl WorkerRuntime {

@@ -11,7 +11,7 @@ use celeriac_broker::{Consumer, Error as BrokerError, Subscription};
 use celeriac_client::Client;
 use celeriac_protocol::DecodeLimits;
 use celeriac_protocol::retry::Backoff;
-use celeriac_results::{Recorder, ResultsOptions, Suspects};
+use celeriac_results::{Backend, CrashTracker, PostgresBackend, Recorder, ResultsOptions};
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::worker::{WorkerOffline, WorkerOnline, WorkerStopping};
 use celeriac_topology::{Prefetch, QueueKind, Topology};
@@ -138,7 +138,8 @@ impl Worker {
     /// # Errors
     /// When it is asked to consume a queue that is not declared, or has a task whose transaction the store has not.
     pub fn new(parts: WorkerParts) -> Result<Self> {
-        let transactions = parts.client.results().and_then(|backend| backend.transactions());
+        let transactions =
+            parts.client.results().and_then(|backend| backend.postgres()).map(PostgresBackend::transactions);
         if let Some(task) = requires_transactions(&parts.registry, transactions) {
             return Err(Error::NoTransactions { task });
         }
@@ -161,10 +162,10 @@ impl Worker {
             let (recorder, service) = Recorder::new(Arc::clone(backend), &parts.results);
             services.run(service.run(services.stop.clone()));
             // Read before the first task comes, and kept up to date from now on.
-            let _ = backend.revocations();
-            let (suspects, service) = Suspects::new(Arc::clone(backend));
+            let _ = backend.revocation_cache();
+            let (crashes, service) = CrashTracker::new(Arc::<dyn Backend>::clone(backend));
             services.run(service.run(services.stop.clone()));
-            ResultStore { backend: Arc::clone(backend), recorder, suspects }
+            ResultStore { backend: Arc::clone(backend), recorder, crashes }
         });
         let rates = Arc::new(RateLimits::of(&parts.registry));
         let registry = Arc::new(parts.registry);

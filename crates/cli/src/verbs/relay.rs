@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use celeriac_client::Client;
 use celeriac_config::duration;
+use celeriac_results::PostgresBackend;
 use celeriac_telemetry::{Telemetry, clock};
 use celeriac_worker::{Error as WorkerError, Relay, on_signals};
 use jiff::Timestamp;
@@ -78,7 +79,7 @@ pub(crate) async fn run<P: Program>(program: &P, args: &RelayArgs, json: bool) -
 }
 
 async fn status(client: &Client, json: bool) -> Result<(), Error> {
-    let Some(outbox) = client.results().and_then(|results| results.outbox()) else {
+    let Some(outbox) = client.results().and_then(|results| results.postgres()).map(PostgresBackend::outbox) else {
         return Err(WorkerError::NoOutbox.into());
     };
     let lag = outbox.lag().await.map_err(Error::Results)?;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use celeriac_protocol::Codec;
-use celeriac_results::idempotency::{Claim, Claimed, Former, Idempotency};
+use celeriac_results::PostgresBackend;
+use celeriac_results::idempotency::{Claim, Idempotency, KeyState, PreviousSubmission};
 use celeriac_telemetry::ErrorChain;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -34,7 +35,7 @@ impl Client {
             let reason = "an idempotency key has 1 to 255 bytes, and no U+0000".to_owned();
             return Err(Error::Call { task, reason });
         }
-        let Some(keys) = self.results().and_then(|results| results.idempotency()) else {
+        let Some(keys) = self.results().and_then(|results| results.postgres()).map(PostgresBackend::idempotency) else {
             return Err(Error::NoKeys { task });
         };
         let written = Codec::Json.encode(&request.body).map_err(|source| unwritable(&task, source))?;
@@ -52,19 +53,19 @@ impl Client {
         let deadline = Instant::now() + PATIENCE;
         let repeated = loop {
             match keys.claim(&claim).await.map_err(failed)? {
-                Claimed::First => break Repeated::No,
-                Claimed::Unsent(former) => {
-                    claim.id = former.same_as(&claim)?.id;
+                KeyState::First => break Repeated::No,
+                KeyState::Unsent(previous) => {
+                    claim.id = previous.same_as(&claim)?.id;
                     call.request.options.id = Some(claim.id.clone());
                     break Repeated::Yes;
                 }
-                Claimed::Sent(former) => return Ok(self.handle_of(former.same_as(&claim)?, awaited)),
+                KeyState::Sent(previous) => return Ok(self.handle_of(previous.same_as(&claim)?, awaited)),
                 // The one who is about to send it is heard of soon, or never again.
-                Claimed::Sending(former) if Instant::now() < deadline => {
-                    former.same_as(&claim)?;
+                KeyState::Sending(previous) if Instant::now() < deadline => {
+                    previous.same_as(&claim)?;
                     sleep(LOOK).await;
                 }
-                Claimed::Sending(former) => return Ok(self.handle_of(former.same_as(&claim)?, awaited)),
+                KeyState::Sending(previous) => return Ok(self.handle_of(previous.same_as(&claim)?, awaited)),
             }
         };
         let sent = self.send_anew(call, awaited, repeated).await;
@@ -80,8 +81,8 @@ impl Client {
         sent
     }
 
-    fn handle_of<T>(&self, former: Former, awaited: Option<String>) -> TaskHandle<T> {
-        self.handle(awaited.unwrap_or(former.id))
+    fn handle_of<T>(&self, previous: PreviousSubmission, awaited: Option<String>) -> TaskHandle<T> {
+        self.handle(awaited.unwrap_or(previous.id))
     }
 }
 
@@ -92,7 +93,7 @@ pub(super) trait SameAs: Sized {
     fn same_as(self, claim: &Claim) -> Result<Self>;
 }
 
-impl SameAs for Former {
+impl SameAs for PreviousSubmission {
     fn same_as(self, claim: &Claim) -> Result<Self> {
         if self.fingerprint == claim.fingerprint {
             return Ok(self);

@@ -2,8 +2,8 @@
 
 use celeriac_protocol::Task;
 use celeriac_results::PgConnection;
-use celeriac_results::idempotency::Claimed;
-use celeriac_results::outbox::{self, Entry};
+use celeriac_results::idempotency::KeyState;
+use celeriac_results::outbox::{self, OutboxMessage};
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::client::TaskWritten;
 use celeriac_telemetry::trace::PublishSpan;
@@ -35,24 +35,24 @@ impl Client {
 
     async fn enqueue<T>(&self, transaction: &mut PgConnection, mut call: ResolvedCall) -> Result<TaskHandle<T>> {
         let task = call.request.task.clone();
-        if self.results().and_then(|results| results.outbox()).is_none() {
+        if self.results().and_then(|results| results.postgres()).is_none() {
             return Err(Error::NoOutbox { task });
         }
         let failed = |source| Error::Outbox { task: task.clone(), source };
         if let Some((keys, claim)) = self.claim_for(&mut call.request)? {
             let claimed = keys.claim_in(transaction, &claim).await.map_err(failed)?;
             match claimed {
-                Claimed::First => {}
+                KeyState::First => {}
                 // What is relayed is marked as repeated anyway: a second copy does no harm.
-                Claimed::Unsent(former) => call.request.options.id = Some(former.same_as(&claim)?.id),
-                Claimed::Sending(former) | Claimed::Sent(former) => {
-                    return Ok(TaskHandle::new(self.clone(), former.same_as(&claim)?.id, None));
+                KeyState::Unsent(previous) => call.request.options.id = Some(previous.same_as(&claim)?.id),
+                KeyState::Sending(previous) | KeyState::Sent(previous) => {
+                    return Ok(TaskHandle::new(self.clone(), previous.same_as(&claim)?.id, None));
                 }
             }
         }
         let prepared = self.prepare_resolved(call)?;
         let (id, to_all) = (prepared.id.clone(), self.is_to_all(&prepared));
-        outbox::add(transaction, &[prepared.into_entry()]).await.map_err(failed)?;
+        outbox::add(transaction, &[prepared.into_outbox_message()]).await.map_err(failed)?;
         TaskWritten { task: &task, id: &id }.emit();
         if let Some(within) = &self.lineage {
             within.add(&id);
@@ -64,7 +64,7 @@ impl Client {
 
 impl PreparedTask {
     /// The message as it stands in the outbox: how long it is held is seen when it is sent. Its trace goes on from here.
-    pub fn into_entry(self) -> Entry {
+    pub fn into_outbox_message(self) -> OutboxMessage {
         let Self { task, id, outgoing, destination, eta, expires, order_key } = self;
         let mut message = outgoing.message;
         let span = PublishSpan::start(&task, &id, &destination.exchange, &destination.routing_key);
@@ -76,6 +76,16 @@ impl PreparedTask {
             _ => None,
         };
         let exchange = destination.exchange.into_owned();
-        Entry { id, task, exchange, routing_key: destination.routing_key, queue, order_key, eta, expires, message }
+        OutboxMessage {
+            id,
+            task,
+            exchange,
+            routing_key: destination.routing_key,
+            queue,
+            order_key,
+            eta,
+            expires,
+            message,
+        }
     }
 }

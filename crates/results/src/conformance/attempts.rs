@@ -6,9 +6,10 @@ use std::time::Duration;
 use celeriac_protocol::{Failure, State};
 use jiff::Timestamp;
 
-use super::{at, bare, ended, id, record, stored};
-use crate::backend::{Backend, Recorded};
+use super::stage::{at, bare, ended, id, record, stored};
+use crate::backend::Backend;
 use crate::error::Result;
+use crate::outcomes::Recorded;
 use crate::record::{AttemptRecord, TaskRecord};
 
 pub(super) async fn every_attempt_is_on_record(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use celeriac_protocol::task::AckMode;
 use celeriac_protocol::{Failure, TaskHeaders};
-use celeriac_results::{AttemptKey, Cleared, Suspect, Suspicion};
+use celeriac_results::{AttemptKey, CrashCheck, CrashCount, Finished};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::attempt::decode::read_possible_embed;
@@ -47,7 +47,7 @@ fn concurrent_starts(most: u32) -> u32 {
 }
 
 /// Judges by what was on record. The first delivery is not.
-fn judge(Suspicion { starts, begins }: Suspicion, most: u32) -> CrashDecision {
+fn judge(CrashCount { starts, begins }: CrashCount, most: u32) -> CrashDecision {
     match begins {
         true => CrashDecision::Run,
         false if starts.saturating_add(1) >= most => CrashDecision::Quarantine(starts.saturating_add(1)),
@@ -77,7 +77,7 @@ pub(crate) async fn track<'a>(attempt: &mut Attempt<'a>) -> Step<Option<CrashRec
 pub(crate) async fn clear(record: Option<CrashRecord<'_>>, processed: &Processed) {
     let Some(record) = record else { return };
     let interrupted = processed.disposition == Disposition::Requeue;
-    Box::pin(record.results.suspects.clear(Cleared { attempt: record.attempt, interrupted })).await;
+    Box::pin(record.results.crashes.clear(Finished { attempt: record.attempt, interrupted })).await;
 }
 
 async fn track_suspect<'a>(attempt: &mut Attempt<'a>, results: &'a ResultStore) -> Step<CrashRecord<'a>> {
@@ -101,12 +101,12 @@ async fn track_suspect<'a>(attempt: &mut Attempt<'a>, results: &'a ResultStore) 
     }
 }
 
-async fn put_on_record(attempt: &Attempt<'_>, results: &ResultStore, below: u32) -> Step<Suspicion> {
+async fn put_on_record(attempt: &Attempt<'_>, results: &ResultStore, max_starts: u32) -> Step<CrashCount> {
     let worker = Arc::clone(&attempt.runtime.name);
-    let suspect = Suspect { attempt: attempt_key(attempt), worker, below };
+    let check = CrashCheck { attempt: attempt_key(attempt), worker, max_starts };
     tokio::select! {
         biased;
-        suspicion = results.suspects.begin(suspect) => suspicion.map_err(|_| Disposition::Requeue.into()),
+        count = results.crashes.count_start(check) => count.map_err(|_| Disposition::Requeue.into()),
         () = attempt.runtime.interrupt().cancelled() => Err(Disposition::Requeue.into()),
     }
 }
@@ -117,7 +117,7 @@ async fn quarantine(attempt: &mut Attempt<'_>, times: u32) -> Processed {
     let details = RowDetails { begun: true, ..RowDetails::default() };
     let processed = dead_letter_and_record(attempt, "poison", failure.clone(), details).await;
     if let (Some(results), true) = (&attempt.runtime.results, processed.disposition != Disposition::Requeue) {
-        results.suspects.clear(Cleared { attempt: attempt_key(attempt), interrupted: false }).await;
+        results.crashes.clear(Finished { attempt: attempt_key(attempt), interrupted: false }).await;
     }
     attempt.embed = read_possible_embed(attempt).unwrap_or_default();
     processed.and_then(after_failure(attempt, &failure, FollowUpMode::First)).await
@@ -137,7 +137,7 @@ mod tests {
         let (mut starts, mut judgements) = (0, Vec::new());
         loop {
             let begins = starts < concurrent_starts(most);
-            let judgement = judge(Suspicion { starts: starts + u32::from(begins), begins }, most);
+            let judgement = judge(CrashCount { starts: starts + u32::from(begins), begins }, most);
             judgements.push(judgement);
             if matches!(judgement, CrashDecision::Quarantine(_)) {
                 return judgements;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_protocol::{ArgumentError, Body, Failure, TaskHeaders, TimeLimits};
-use celeriac_results::{Begun, PgConnection};
+use celeriac_results::{PgConnection, RunningTask};
 use celeriac_telemetry::events::worker::TaskStarted;
 use celeriac_telemetry::trace::ProcessSpan;
 use futures::FutureExt;
@@ -53,7 +53,7 @@ pub(crate) fn prepare<'a>(
     attempt: &mut Attempt<'a>,
     task: &'a TaskDefinition,
     body: Body,
-    running: Option<&Begun>,
+    running: Option<&RunningTask>,
 ) -> PreparedRun<'a> {
     attempt.arguments = attempt.keeps_outcome().then(|| RecordedArguments::of(&body));
     let limits = time_limits::in_force(attempt.headers().limits, &task.options);

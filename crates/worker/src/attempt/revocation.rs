@@ -1,7 +1,7 @@
 //! Revoked tasks: one that has not begun never begins, one that runs comes to an end where that was asked for.
 
 use celeriac_protocol::{Failure, State, TaskHeaders};
-use celeriac_results::Begun;
+use celeriac_results::RunningTask;
 use celeriac_telemetry::events::worker::{TaskRevoked, TaskTerminated};
 
 use crate::attempt::decode::read_possible_embed;
@@ -17,15 +17,15 @@ pub(crate) const KIND: &str = "TaskRevokedError";
 /// Whether the task is known to be revoked. What is not known yet shows in [`check_not_revoked`].
 pub(crate) fn is_revoked(attempt: &Attempt<'_>) -> bool {
     let results = attempt.runtime.results.as_ref();
-    results.is_some_and(|results| results.backend.revocations().known(&attempt.headers().id).is_some())
+    results.is_some_and(|results| results.backend.revocation_cache().find_revoked(&attempt.headers().id).is_some())
 }
 
 /// Lets the task begin, unless it is revoked. Without a store nothing can be.
-pub(crate) async fn check_not_revoked(attempt: &mut Attempt<'_>) -> Step<Option<Begun>> {
+pub(crate) async fn check_not_revoked(attempt: &mut Attempt<'_>) -> Step<Option<RunningTask>> {
     let Some(results) = &attempt.runtime.results else { return Ok(None) };
     let begun = tokio::select! {
         biased;
-        begun = results.backend.revocations().begin(&attempt.headers().id) => begun,
+        begun = results.backend.revocation_cache().start_task(&attempt.headers().id) => begun,
         () = attempt.runtime.interrupt().cancelled() => return Err(Disposition::Requeue.into()),
     };
     match begun {

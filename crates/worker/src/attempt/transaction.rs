@@ -5,8 +5,8 @@
 
 use celeriac_protocol::retry::Backoff;
 use celeriac_protocol::{State, TaskHeaders};
-use celeriac_results::outbox::Entry;
-use celeriac_results::{Committed, Session, Transaction, Transactions};
+use celeriac_results::outbox::OutboxMessage;
+use celeriac_results::{Committed, PostgresBackend, Session, Transaction, Transactions};
 use celeriac_telemetry::events::worker::{TaskSkipped, TaskSucceeded};
 
 use crate::attempt::complete;
@@ -53,7 +53,12 @@ pub(crate) async fn run(attempt: &mut Attempt<'_>, prepared: PreparedRun<'_>) ->
 
 async fn steps(attempt: &mut Attempt<'_>, prepared: PreparedRun<'_>) -> Step<Processed> {
     let run = bind_arguments(attempt, prepared).await?;
-    let transactions = attempt.runtime.results.as_ref().and_then(|results| results.backend.transactions());
+    let transactions = attempt
+        .runtime
+        .results
+        .as_ref()
+        .and_then(|results| results.backend.postgres())
+        .map(PostgresBackend::transactions);
     // Refused when the worker was put together.
     let Some(transactions) = transactions else { return Err(Disposition::Requeue.into()) };
     let mut backoff = Backoff::new(BACKOFF);
@@ -156,7 +161,7 @@ async fn commit(
         Ok(follow_ups) => transaction.commit(&row, &follow_ups).await,
         Err(error) => {
             transaction.rollback().await;
-            Committed::Spoilt { reason: error.to_string() }
+            Committed::Invalid { reason: error.to_string() }
         }
     };
     match committed {
@@ -187,7 +192,7 @@ async fn commit(
         Committed::Refused { reason } => {
             Processed::new(dead_letter(attempt, "unrecordable", &reason).await, State::Success)
         }
-        Committed::Spoilt { reason } => {
+        Committed::Invalid { reason } => {
             attempt.arguments = Some(RecordedArguments::of_row(row));
             let error = TaskError::of_kind("TransactionError", reason);
             let decision = decide(attempt, task, Err(error));
@@ -197,7 +202,7 @@ async fn commit(
 }
 
 /// Tasks that follow from a success, for the outbox.
-async fn follow_up_entries(attempt: &Attempt<'_>, result: &str) -> Result<Vec<Entry>, TaskError> {
+async fn follow_up_entries(attempt: &Attempt<'_>, result: &str) -> Result<Vec<OutboxMessage>, TaskError> {
     if attempt.embed.is_empty() {
         return Ok(Vec::new());
     }

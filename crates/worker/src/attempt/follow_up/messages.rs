@@ -8,7 +8,7 @@ use celeriac_client::{PreparedTask, Request};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::signature::SignatureKind;
 use celeriac_protocol::{Embed, Signature, TaskHeaders, Value};
-use celeriac_results::outbox::Entry;
+use celeriac_results::outbox::OutboxMessage;
 use celeriac_telemetry::events::client::TaskSent;
 use celeriac_telemetry::trace::PublishSpan;
 
@@ -85,14 +85,14 @@ impl FollowUps {
     }
 
     /// Them as they stand in the outbox, for a transaction to commit.
-    pub(crate) async fn into_entries(self, attempt: &Attempt<'_>) -> Vec<Entry> {
+    pub(crate) async fn into_entries(self, attempt: &Attempt<'_>) -> Vec<OutboxMessage> {
         let replays = attempt.message_headers().replays();
         let entries = async {
             let entries = self.messages.into_iter().map(|mut prepared| {
                 if replays > 0 {
                     prepared.outgoing.message.headers.insert(names::REPLAYED, replays);
                 }
-                prepared.into_entry()
+                prepared.into_outbox_message()
             });
             entries.collect()
         };

@@ -1,0 +1,28 @@
+//! Waits between attempts while a store is away.
+
+use std::time::Duration;
+
+use celeriac_protocol::RetryPolicy;
+use celeriac_protocol::retry::Backoff;
+
+const POLICY: RetryPolicy = RetryPolicy::backoff(Duration::from_millis(50), Duration::from_secs(2));
+
+/// Waits from 50 ms to two seconds, half of each left to chance, so that workers do not come back all at once.
+#[derive(Debug)]
+pub(crate) struct StoreBackoff(Backoff);
+
+impl StoreBackoff {
+    pub(crate) const fn new() -> Self {
+        Self(Backoff::new(POLICY))
+    }
+
+    /// Returns the next wait, longer than the last.
+    pub(crate) fn next_wait(&mut self) -> Duration {
+        self.0.next_wait(fastrand::f64())
+    }
+
+    /// Begins anew with the first wait.
+    pub(crate) const fn reset(&mut self) {
+        self.0.reset();
+    }
+}

@@ -1,0 +1,229 @@
+//! Outcomes in Postgres: schema `celeriac`, table `tasks`.
+
+#[cfg(target_os = "linux")]
+mod bridge;
+mod crash_log;
+mod fault;
+pub mod idempotency;
+mod listen;
+mod migrate;
+pub mod outbox;
+mod pool;
+mod read;
+pub mod relay;
+mod revocations;
+mod time;
+pub mod transaction;
+mod write;
+
+use std::str::FromStr;
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use sqlx::postgres::{PgArguments, PgConnectOptions};
+use sqlx::query::Query;
+use sqlx::{ConnectOptions, Postgres};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::idempotency::Idempotency;
+use self::listen::Listening;
+use self::pool::PostgresPool;
+use self::relay::Outbox;
+use self::time::Time;
+use self::transaction::Transactions;
+use crate::crash_log::{CrashCheck, CrashCount, CrashLog, Finished};
+use crate::error::{Error, Result};
+use crate::options::ResultsOptions;
+use crate::outcomes::{Outcomes, Recorded};
+use crate::record::{AttemptRecord, TaskRecord};
+use crate::revocations::{RevocationCache, Revocations, RevokeOptions};
+use crate::waiters::Waiters;
+
+const SWEEP: &str = "DELETE FROM celeriac.tasks WHERE id IN (
+    SELECT id FROM celeriac.tasks
+    WHERE finished_at < $1 AND state IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')
+    ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
+
+/// Outcomes in Postgres.
+#[derive(Debug)]
+pub struct PostgresBackend {
+    connections: PostgresPool,
+    transactions: Transactions,
+    outbox: Outbox,
+    idempotency: Idempotency,
+    listening: Listening,
+    listen_once: Once,
+    waiting: Arc<Waiters>,
+    keep: Duration,
+    keep_once: Once,
+    revocations: Arc<RevocationCache>,
+    services: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl PostgresBackend {
+    /// Connects, and makes the tables or brings them up to date.
+    ///
+    /// # Errors
+    /// When the server cannot be reached within the connect timeout, or refuses.
+    pub async fn connect(options: &ResultsOptions) -> Result<Self> {
+        let url = options.url.masked();
+        let connect = PgConnectOptions::from_str(options.url.expose())
+            .map_err(|error| Error::Invalid { key: "results.url".to_owned(), reason: error.to_string() })?
+            .application_name("celeriac")
+            .disable_statement_logging();
+        let timeouts = (options.connect_timeout, options.statement_timeout);
+        let connections = PostgresPool::new(connect.clone(), url.clone(), options.pool.connections, timeouts);
+        migrate::migrate(&connections).await?;
+        let (connect_timeout, statement_timeout) = timeouts;
+        let listening = Listening { options: connect, url, connect_timeout, statement_timeout };
+        let outbox = Outbox::new(listening.clone(), connections.clone());
+        let idempotency = Idempotency::new(connections.clone(), options.keep);
+        let transactions = Transactions::new(&connections, options);
+        Ok(Self {
+            connections,
+            transactions,
+            outbox,
+            idempotency,
+            listening,
+            listen_once: Once::new(),
+            waiting: Arc::default(),
+            keep: options.keep,
+            keep_once: Once::new(),
+            revocations: Arc::default(),
+            services: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// Ends services and connections.
+    pub(crate) async fn end(&self) {
+        self.stop.cancel();
+        self.waiting.close();
+        self.services.close();
+        self.services.wait().await;
+        self.transactions.close().await;
+        self.connections.close().await;
+    }
+
+    async fn wait(&self, id: &str) -> Result<TaskRecord> {
+        self.listen_once.call_once(|| {
+            let (listening, waiting, stop) = (self.listening.clone(), Arc::clone(&self.waiting), self.stop.clone());
+            self.services.spawn(listen::listen(listening, waiting, stop));
+        });
+        self.waiting.wait(id).await
+    }
+
+    async fn delete(&self, id: &str) -> Result<u64> {
+        let mut lease = self.connections.lease().await?;
+        let query = sqlx::query("DELETE FROM celeriac.tasks WHERE id = $1").bind(id);
+        let answer = self.connections.within(query.execute(&mut lease.connection)).await;
+        let done = lease.conclude(answer).map_err(|cause| self.connections.error("forgetting a task", cause))?;
+        Ok(done.rows_affected())
+    }
+
+    async fn delete_ended(&self, ended_before: Timestamp, at_most: u32) -> Result<u64> {
+        let query = sqlx::query(SWEEP).bind(Time(ended_before)).bind(i64::from(at_most));
+        let deleted = self.sweep_with("deleting old tasks", query).await?;
+        let keys = || sqlx::query(idempotency::SWEEP).bind(i64::from(at_most));
+        while self.sweep_with("deleting old idempotency keys", keys()).await? == u64::from(at_most) {}
+        Ok(deleted)
+    }
+
+    async fn sweep_with(&self, doing: &'static str, query: Query<'static, Postgres, PgArguments>) -> Result<u64> {
+        let mut lease = self.connections.lease().await?;
+        let answer = self.connections.within(query.execute(&mut lease.connection)).await;
+        let done = lease.conclude(answer).map_err(|cause| self.connections.error(doing, cause))?;
+        Ok(done.rows_affected())
+    }
+}
+
+/// What no other store has.
+impl PostgresBackend {
+    /// Returns the transactions in which tasks may run.
+    pub fn transactions(&self) -> &Transactions {
+        &self.transactions
+    }
+
+    /// Returns the place where tasks stand that were sent in a transaction.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Returns the idempotency keys.
+    pub fn idempotency(&self) -> &Idempotency {
+        &self.idempotency
+    }
+}
+
+impl Outcomes for PostgresBackend {
+    fn record<'a>(&'a self, records: &'a [TaskRecord]) -> BoxFuture<'a, Result<Vec<Recorded>>> {
+        write::record(&self.connections, records).boxed()
+    }
+
+    fn announce<'a>(&'a self, ids: &'a [String]) -> BoxFuture<'a, Result<()>> {
+        write::announce(&self.connections, ids).boxed()
+    }
+
+    fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<TaskRecord>>> {
+        read::find(&self.connections, id).boxed()
+    }
+
+    fn attempts<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<AttemptRecord>>> {
+        read::attempts(&self.connections, id).boxed()
+    }
+
+    fn finished<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<TaskRecord>> {
+        self.wait(id).boxed()
+    }
+
+    fn forget<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool>> {
+        self.delete(id).map(|done| done.map(|rows| rows > 0)).boxed()
+    }
+
+    fn sweep(&self, ended_before: Timestamp, at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        self.delete_ended(ended_before, at_most).boxed()
+    }
+}
+
+impl Revocations for PostgresBackend {
+    fn revoke<'a>(&'a self, ids: &'a [String], options: RevokeOptions) -> BoxFuture<'a, Result<()>> {
+        revocations::revoke(&self.connections, ids, options.terminate, options.lasts(self.keep)).boxed()
+    }
+
+    fn revocation_cache(&self) -> &Arc<RevocationCache> {
+        self.keep_once.call_once(|| {
+            let (listening, stop) = (self.listening.clone(), self.stop.clone());
+            self.services.spawn(revocations::keep(listening, Arc::clone(&self.revocations), stop));
+        });
+        &self.revocations
+    }
+
+    fn sweep_revocations(&self, at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        revocations::sweep(&self.connections, at_most).boxed()
+    }
+}
+
+impl CrashLog for PostgresBackend {
+    fn count_starts<'a>(&'a self, checks: &'a [CrashCheck]) -> BoxFuture<'a, Result<Vec<CrashCount>>> {
+        crash_log::count_starts(&self.connections, checks).boxed()
+    }
+
+    fn clear_finished<'a>(&'a self, finished: &'a [Finished]) -> BoxFuture<'a, Result<()>> {
+        crash_log::clear(&self.connections, finished).boxed()
+    }
+
+    fn sweep_crashes(&self, at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        crash_log::sweep(&self.connections, at_most).boxed()
+    }
+}
+
+impl Drop for PostgresBackend {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

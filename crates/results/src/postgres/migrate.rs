@@ -1,0 +1,100 @@
+//! Brings the tables to the form that this version needs.
+
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Row};
+
+use super::pool::PostgresPool;
+use crate::error::{Error, Result};
+use crate::migration::SchemaMigration;
+
+const MIGRATIONS: &[SchemaMigration] = &[
+    SchemaMigration { version: 1, name: "tasks", sql: include_str!("../../migrations/postgres/0001_tasks.sql") },
+    SchemaMigration { version: 2, name: "replays", sql: include_str!("../../migrations/postgres/0002_replays.sql") },
+    SchemaMigration { version: 3, name: "attempts", sql: include_str!("../../migrations/postgres/0003_attempts.sql") },
+    SchemaMigration { version: 4, name: "outbox", sql: include_str!("../../migrations/postgres/0004_outbox.sql") },
+    SchemaMigration {
+        version: 5,
+        name: "revocations",
+        sql: include_str!("../../migrations/postgres/0005_revocations.sql"),
+    },
+    SchemaMigration { version: 6, name: "suspects", sql: include_str!("../../migrations/postgres/0006_suspects.sql") },
+];
+
+/// Held while migrating, so that of several workers that start together one does it: the bytes of `celeriac`.
+const LOCK: i64 = 0x6365_6c65_7269_6163;
+
+/// Brings the tables to the form that this version needs.
+///
+/// Where they have it already, that is one look, which needs no other grant than to read. A newer form is left as it is.
+pub(super) async fn migrate(connections: &PostgresPool) -> Result<()> {
+    let mut lease = connections.lease().await?;
+    let newest = MIGRATIONS.last().map_or(0, |migration| migration.version);
+    let found = version(&mut lease.connection).await;
+    let found = found.map_err(|cause| connections.error("reading the version of the tables", cause))?;
+    if found < newest {
+        advance(connections, &mut lease.connection).await?;
+    }
+    lease.conclude(Ok(())).map_err(|cause| connections.error("migrating", cause))
+}
+
+async fn version(connection: &mut PgConnection) -> sqlx::Result<i64> {
+    let exists =
+        sqlx::query("SELECT to_regclass('celeriac.migrations') IS NOT NULL").fetch_one(&mut *connection).await?;
+    if !exists.try_get::<bool, _>(0)? {
+        return Ok(0);
+    }
+    sqlx::query("SELECT coalesce(max(version), 0) FROM celeriac.migrations").fetch_one(connection).await?.try_get(0)
+}
+
+async fn advance(connections: &PostgresPool, connection: &mut PgConnection) -> Result<()> {
+    let failed = |cause| connections.error("migrating", cause);
+    let mut transaction = connection.begin().await.map_err(failed)?;
+    prepare(&mut transaction).await.map_err(failed)?;
+    // Read again under the lock: another worker may have been faster.
+    let found = version(&mut transaction).await.map_err(failed)?;
+    for migration in MIGRATIONS.iter().filter(|migration| migration.version > found) {
+        apply(&mut transaction, migration).await.map_err(|cause| explain(connections, migration, cause))?;
+    }
+    transaction.commit().await.map_err(failed)
+}
+
+async fn prepare(connection: &mut PgConnection) -> sqlx::Result<()> {
+    // A migration may take its time, but must not make others queue behind a lock that it waits for itself.
+    sqlx::raw_sql("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0").execute(&mut *connection).await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *connection).await?;
+    sqlx::raw_sql(
+        "SET LOCAL lock_timeout = '5s';
+         SET LOCAL client_min_messages = warning;
+         CREATE SCHEMA IF NOT EXISTS celeriac;
+         CREATE TABLE IF NOT EXISTS celeriac.migrations (
+             version    bigint PRIMARY KEY,
+             name       text NOT NULL,
+             applied_at timestamptz NOT NULL DEFAULT now()
+         )",
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn apply(connection: &mut PgConnection, migration: &SchemaMigration) -> sqlx::Result<()> {
+    sqlx::raw_sql(migration.sql).execute(&mut *connection).await?;
+    sqlx::query("INSERT INTO celeriac.migrations (version, name) VALUES ($1, $2)")
+        .bind(migration.version)
+        .bind(migration.name)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+fn explain(connections: &PostgresPool, migration: &SchemaMigration, cause: sqlx::Error) -> Error {
+    match connections.error("migrating", cause) {
+        Error::Sql { source, .. } => Error::Migration {
+            url: connections.url().to_owned(),
+            version: migration.version,
+            name: migration.name,
+            source,
+        },
+        other => other,
+    }
+}

@@ -1,0 +1,196 @@
+//! Tasks that are sent in somebody's own transaction: they stand in the table `outbox` until a relay has sent them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use celeriac_protocol::{Codec, DecodeLimits, HeaderMap, Map, Message, Properties, Value};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sqlx::Row;
+use sqlx::postgres::{PgBindIterExt, PgConnection, PgRow};
+
+use super::fault;
+use super::time::Time;
+use crate::error::{Error, Result};
+
+/// A message for the outbox.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutboxMessage {
+    /// Task id.
+    pub id: String,
+    /// Task name.
+    pub task: String,
+    /// The exchange it goes to in the end.
+    pub exchange: String,
+    /// The routing key it goes with.
+    pub routing_key: String,
+    /// The queue that it is held for, where it is to run later.
+    pub queue: Option<String>,
+    /// Messages of one key are sent one after the other.
+    pub order_key: Option<String>,
+    /// Earliest time to run.
+    pub eta: Option<Timestamp>,
+    /// Time after which it must not start.
+    pub expires: Option<Timestamp>,
+    /// The message.
+    pub message: Message,
+}
+
+/// A message that waits in the outbox.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutboxRow {
+    /// Its place.
+    pub seq: i64,
+    /// When it was put there.
+    pub created_at: Timestamp,
+    /// How often it could not be sent.
+    pub attempts: u32,
+    /// The message itself.
+    pub message: OutboxMessage,
+}
+
+/// A message that could not be sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RelayFailure {
+    /// Its place.
+    pub seq: i64,
+    /// Why.
+    pub error: String,
+    /// When to try again.
+    pub wait: Duration,
+}
+
+/// How it stands with the outbox.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Lag {
+    /// How many messages wait.
+    pub waiting: u64,
+    /// How many of them could not be sent when that was tried.
+    pub failing: u64,
+    /// When the oldest was put there.
+    pub oldest_at: Option<Timestamp>,
+    /// Whether somebody relays at this moment.
+    pub led: bool,
+}
+
+/// What the database is called where it is the caller's own.
+const CALLERS: &str = "the database of the transaction";
+
+const ADD: &str = "WITH added AS (
+    INSERT INTO celeriac.outbox
+        (id, task, exchange, routing_key, queue, order_key, eta, expires, headers, properties, body)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
+                         $8::timestamptz[], $9::text[], $10::text[], $11::bytea[])
+    RETURNING seq
+)
+SELECT count(pg_notify('celeriac_outbox', '')) FROM (SELECT FROM added LIMIT 1) AS once
+WHERE CASE WHEN pg_try_advisory_lock_shared($12) THEN pg_advisory_unlock_shared($12) END";
+
+/// Held by the one who relays while it looks by itself, every few milliseconds: nobody has to tell it of anything then. The
+/// server makes transactions that notify commit one after the other, and those of all who send would.
+pub(super) const AWAKE: i64 = 0x6365_6c65_6177_616b;
+
+/// The columns in the order of [`read`].
+pub(super) const COLUMNS: &str = "seq, created_at, attempts, id, task, exchange, routing_key, queue, order_key, eta, \
+                                  expires, headers, properties, body";
+
+/// Puts messages into the outbox, in this order, in the transaction that is open on the connection.
+///
+/// # Errors
+/// When the database refuses; the transaction is then lost, as after any failed statement.
+pub async fn add(connection: &mut PgConnection, messages: &[OutboxMessage]) -> Result<()> {
+    let failed = |cause| fault::error(CALLERS, "writing to the outbox", cause);
+    let written = messages.iter().map(written).collect::<Result<Vec<_>>>()?;
+    let rows = || messages.iter();
+    sqlx::query(ADD)
+        .bind(rows().map(|message| message.id.as_str()).bind_iter())
+        .bind(rows().map(|message| message.task.as_str()).bind_iter())
+        .bind(rows().map(|message| message.exchange.as_str()).bind_iter())
+        .bind(rows().map(|message| message.routing_key.as_str()).bind_iter())
+        .bind(rows().map(|message| message.queue.as_deref()).bind_iter())
+        .bind(rows().map(|message| message.order_key.as_deref()).bind_iter())
+        .bind(rows().map(|message| message.eta.map(Time)).bind_iter())
+        .bind(rows().map(|message| message.expires.map(Time)).bind_iter())
+        .bind(written.iter().map(|(headers, _)| headers.as_str()).bind_iter())
+        .bind(written.iter().map(|(_, properties)| properties.as_str()).bind_iter())
+        .bind(rows().map(|message| &*message.message.body).bind_iter())
+        .bind(AWAKE)
+        .execute(connection)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
+/// Those properties of a message that do not depend on when it is sent.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[derive(Default)]
+struct Kept {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_encoding: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    transient: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to: Option<String>,
+}
+
+/// Headers and properties as text.
+fn written(message: &OutboxMessage) -> Result<(String, String)> {
+    let unwritable = |source: Box<dyn std::error::Error + Send + Sync>| Error::Sql {
+        doing: "writing a message for the outbox",
+        source,
+    };
+    let headers: Map = message.message.headers.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
+    let headers = Codec::Json.encode_value(&Value::Map(headers)).map_err(|error| unwritable(error.into()))?;
+    let headers = String::from_utf8(headers).map_err(|error| unwritable(error.into()))?;
+    let Properties { content_type, content_encoding, transient, priority, correlation_id, reply_to, .. } =
+        message.message.properties.clone();
+    let kept = Kept { content_type, content_encoding, transient, priority, correlation_id, reply_to };
+    let properties = serde_json::to_string(&kept).map_err(|error| unwritable(error.into()))?;
+    Ok((headers, properties))
+}
+
+/// A row as it was written.
+pub(super) fn read(row: &PgRow) -> sqlx::Result<OutboxRow> {
+    let time = |column| row.try_get::<Option<Time>, _>(column).map(|time| time.map(|Time(time)| time));
+    let unreadable = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
+    let limits = DecodeLimits { size: usize::MAX, ..DecodeLimits::default() };
+    let headers = Codec::Json.decode_value(row.try_get::<&str, _>(11)?.as_bytes(), &limits);
+    let headers = match headers.map_err(|error| unreadable(error.into()))? {
+        Value::Map(headers) => headers.into_iter().collect::<HeaderMap>(),
+        other => return Err(unreadable(format!("headers are a map, found {}", other.kind()).into())),
+    };
+    let kept: Kept = serde_json::from_str(row.try_get(12)?).map_err(|error| unreadable(error.into()))?;
+    let Kept { content_type, content_encoding, transient, priority, correlation_id, reply_to } = kept;
+    let properties = Properties {
+        content_type,
+        content_encoding,
+        transient,
+        priority,
+        correlation_id,
+        reply_to,
+        ..Properties::default()
+    };
+    Ok(OutboxRow {
+        seq: row.try_get(0)?,
+        created_at: row.try_get::<Time, _>(1)?.0,
+        attempts: u32::try_from(row.try_get::<i32, _>(2)?).unwrap_or_default(),
+        message: OutboxMessage {
+            id: row.try_get(3)?,
+            task: row.try_get(4)?,
+            exchange: row.try_get(5)?,
+            routing_key: row.try_get(6)?,
+            queue: row.try_get(7)?,
+            order_key: row.try_get(8)?,
+            eta: time(9)?,
+            expires: time(10)?,
+            message: Message { headers, properties, body: Bytes::from(row.try_get::<Vec<u8>, _>(13)?) },
+        },
+    })
+}

@@ -1,0 +1,194 @@
+//! PostgresPool to Postgres, lent out one at a time.
+//!
+//! The driver's own pool asks the server for a sign of life at every return of a connection. Here a connection comes
+//! back only after a whole answer, so that it is known to be in order, and is asked only when it has been idle.
+
+use std::future::Future;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::task::TaskTracker;
+
+#[cfg(target_os = "linux")]
+use super::bridge;
+use super::fault;
+use crate::error::{Error, Result};
+
+/// A connection that was idle for longer is asked for a sign of life before it is used.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Waits between attempts to connect to a server that is starting, from the first to the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(500));
+
+/// PostgresPool to Postgres, lent out one at a time. Clones share them.
+#[derive(Debug, Clone)]
+pub(super) struct PostgresPool(Arc<PoolState>);
+
+/// Where connections come from, and where they come back to.
+#[derive(Debug)]
+pub(super) struct PoolState {
+    options: PgConnectOptions,
+    url: String,
+    connect_timeout: Duration,
+    statement_timeout: Duration,
+    /// Statements at the begin of each session.
+    session: String,
+    permits: Arc<Semaphore>,
+    /// What carries bytes for these connections.
+    bridges: TaskTracker,
+    idle: Mutex<Vec<Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: PgConnection,
+    since: Instant,
+}
+
+/// A connection on loan. Dropped before [`Lease::conclude`], it is closed: nobody knows what is still to come on it.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) connection: PgConnection,
+    home: PostgresPool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Deref for PostgresPool {
+    type Target = PoolState;
+    fn deref(&self) -> &PoolState {
+        &self.0
+    }
+}
+
+impl PostgresPool {
+    /// Up to `most` connections. `url` is for messages, without password.
+    pub(super) fn new(options: PgConnectOptions, url: String, most: u32, timeouts: (Duration, Duration)) -> Self {
+        let session = format!("SET statement_timeout = {}", timeouts.1.as_millis());
+        Self::of(options, url, most, timeouts, session)
+    }
+
+    /// Up to `most` further connections to the same place, each of which begins with these statements as well.
+    pub(super) fn apart(&self, most: u32, statements: &str) -> Self {
+        let PoolState { options, url, connect_timeout, statement_timeout, session, .. } = &*self.0;
+        let session = format!("{session}; {statements}");
+        Self::of(options.clone(), url.clone(), most, (*connect_timeout, *statement_timeout), session)
+    }
+
+    fn of(options: PgConnectOptions, url: String, most: u32, timeouts: (Duration, Duration), session: String) -> Self {
+        let (connect_timeout, statement_timeout) = timeouts;
+        let most = usize::try_from(most).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let permits = Arc::new(Semaphore::new(most));
+        let (bridges, idle) = (TaskTracker::new(), Mutex::default());
+        Self(Arc::new(PoolState { options, url, connect_timeout, statement_timeout, session, permits, bridges, idle }))
+    }
+
+    /// A connection, made where none is idle. Ends within the connect timeout.
+    pub(super) async fn lease(&self) -> Result<Lease> {
+        let deadline = Instant::now() + self.connect_timeout;
+        let _permit = match timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await {
+            Ok(Ok(permit)) => permit,
+            Ok(Err(_)) => return Err(Error::Closed),
+            Err(_) => return Err(self.unreachable("all connections are in use")),
+        };
+        let connection = match self.idle().await {
+            Some(connection) => connection,
+            None => self.connect(deadline).await?,
+        };
+        Ok(Lease { connection, home: self.clone(), _permit })
+    }
+
+    /// An answer of the database, or an error when it takes too long.
+    ///
+    /// The server ends a statement by itself a moment earlier: this is for a server that no longer answers.
+    pub(super) async fn within<T>(&self, answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+        match timeout(self.statement_timeout + FRESH, answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time"))),
+        }
+    }
+
+    /// What an error of the driver means.
+    pub(super) fn error(&self, doing: &'static str, cause: sqlx::Error) -> Error {
+        fault::error(&self.url, doing, cause)
+    }
+
+    /// The database, without password.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A new connection that nobody lends. Tries until the deadline when the server is starting.
+    pub(super) async fn connect(&self, deadline: Instant) -> Result<PgConnection> {
+        let mut pause = PAUSES.0;
+        loop {
+            let cause = match timeout_at(deadline, self.attempt()).await {
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(cause)) => cause,
+                Err(_) => return Err(self.unreachable("no answer in time")),
+            };
+            if !fault::is_starting(&cause) || Instant::now() + pause >= deadline {
+                return Err(fault::error(&self.url, "connecting", cause));
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    /// Ends all connections, and lends none any more.
+    pub(super) async fn close(&self) {
+        self.permits.close();
+        let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        for Idle { connection, .. } in idle {
+            // A farewell that fails ends the connection as well.
+            let _ = timeout(FRESH, connection.close()).await;
+        }
+        self.bridges.close();
+        // What is on loan still has its bridge, which ends with it.
+        let _ = timeout(FRESH, self.bridges.wait()).await;
+    }
+
+    async fn attempt(&self) -> sqlx::Result<PgConnection> {
+        #[cfg(target_os = "linux")]
+        let options = bridge::open(&self.options, self.connect_timeout, &self.bridges).await?;
+        #[cfg(not(target_os = "linux"))]
+        let options = &self.options;
+        let mut connection = options.connect().await?;
+        sqlx::raw_sql(AssertSqlSafe(self.session.clone())).execute(&mut connection).await?;
+        Ok(connection)
+    }
+
+    /// An idle connection that works.
+    async fn idle(&self) -> Option<PgConnection> {
+        loop {
+            let Idle { mut connection, since } = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+            if since.elapsed() < FRESH || matches!(timeout(FRESH, connection.ping()).await, Ok(Ok(()))) {
+                return Some(connection);
+            }
+        }
+    }
+
+    fn unreachable(&self, reason: &'static str) -> Error {
+        Error::Unreachable { url: self.url.clone(), source: reason.into() }
+    }
+}
+
+impl Lease {
+    /// Ends the loan with the answer to its last statement: the connection is kept where it is still of use.
+    pub(super) fn conclude<T>(self, answer: sqlx::Result<T>) -> sqlx::Result<T> {
+        let usable = match &answer {
+            Ok(_) => true,
+            Err(cause @ sqlx::Error::Database(_)) => !fault::is_lost(cause),
+            Err(_) => false,
+        };
+        if usable && !self.home.permits.is_closed() {
+            let idle = Idle { connection: self.connection, since: Instant::now() };
+            self.home.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
+        }
+        answer
+    }
+}

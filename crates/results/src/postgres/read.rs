@@ -1,0 +1,142 @@
+//! Reads rows of the table `tasks`.
+
+use std::collections::HashMap;
+
+use celeriac_protocol::{Failure, State};
+use futures::TryStreamExt;
+use sqlx::Row;
+use sqlx::postgres::{PgBindIterExt, PgConnection, PgRow};
+
+use super::pool::PostgresPool;
+use super::time::Time;
+use crate::error::Result;
+use crate::exact;
+use crate::record::{AttemptRecord, TaskRecord};
+
+/// The columns in the order of [`task`]. Exact text comes before what a JSON column makes of it.
+macro_rules! select {
+    ($condition:literal) => {
+        concat!(
+            "SELECT id, name, state, coalesce(args_text, args::text), coalesce(kwargs_text, kwargs::text), \
+             coalesce(result_text, result::text), error_kind, error_message, error_trace, queue, exchange, routing_key, \
+             worker, attempts, root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, \
+             finished_at, runtime, trace_id, replays FROM celeriac.tasks WHERE ",
+            $condition
+        )
+    };
+}
+
+const FIND: &str = select!("id = $1");
+const ENDED: &str = select!("id = ANY($1) AND state IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')");
+const ATTEMPTS: &str = "SELECT replays, attempt, state, worker, started_at, finished_at, error_kind, error_message,
+           error_trace, runtime, next_at
+    FROM celeriac.attempt_history WHERE id = $1 ORDER BY replays, attempt";
+
+/// What is known of a task.
+pub(super) async fn find(connections: &PostgresPool, id: &str) -> Result<Option<TaskRecord>> {
+    let failed = |cause| connections.error("reading a task", cause);
+    let mut lease = connections.lease().await?;
+    let query = sqlx::query(FIND).bind(id);
+    let answer = connections.within(query.fetch_optional(&mut lease.connection)).await;
+    let row = lease.conclude(answer).map_err(failed)?;
+    row.as_ref().map(task).transpose().map_err(failed)
+}
+
+/// Every attempt of a task, in order.
+pub(super) async fn attempts(connections: &PostgresPool, id: &str) -> Result<Vec<AttemptRecord>> {
+    let failed = |cause| connections.error("reading the attempts of a task", cause);
+    let mut lease = connections.lease().await?;
+    let query = sqlx::query(ATTEMPTS).bind(id);
+    let answer = connections.within(query.fetch_all(&mut lease.connection)).await;
+    let rows = lease.conclude(answer).map_err(failed)?;
+    rows.iter().map(attempt).collect::<sqlx::Result<_>>().map_err(failed)
+}
+
+/// Hands out those of these tasks that have ended, one after the other: results may be large.
+pub(super) async fn ended(
+    connection: &mut PgConnection,
+    ids: &[String],
+    deliver: impl Fn(TaskRecord),
+) -> sqlx::Result<()> {
+    let mut rows = sqlx::query(ENDED).bind(ids).fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        deliver(task(&row)?);
+    }
+    Ok(())
+}
+
+/// The states of these tasks.
+pub(super) async fn states<'a>(
+    connections: &PostgresPool,
+    ids: impl Iterator<Item = &'a str>,
+) -> Result<HashMap<String, State>> {
+    let failed = |cause| connections.error("reading the states of tasks", cause);
+    let mut lease = connections.lease().await?;
+    let query = sqlx::query("SELECT id, state FROM celeriac.tasks WHERE id = ANY($1)").bind(ids.bind_iter());
+    let answer = connections.within(query.fetch_all(&mut lease.connection)).await;
+    let rows = lease.conclude(answer).map_err(failed)?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, state(row, 1)?))).collect::<sqlx::Result<_>>().map_err(failed)
+}
+
+fn task(row: &PgRow) -> sqlx::Result<TaskRecord> {
+    let time = |column| row.try_get::<Option<Time>, _>(column).map(|time| time.map(|Time(time)| time));
+    Ok(TaskRecord {
+        id: row.try_get(0)?,
+        name: row.try_get(1)?,
+        state: state(row, 2)?,
+        args: row.try_get(3)?,
+        kwargs: row.try_get(4)?,
+        result: row.try_get(5)?,
+        failure: failure(row)?,
+        queue: row.try_get::<&str, _>(9)?.into(),
+        exchange: row.try_get(10)?,
+        routing_key: row.try_get(11)?,
+        worker: row.try_get::<&str, _>(12)?.into(),
+        attempts: u32::try_from(row.try_get::<i64, _>(13)?).unwrap_or(u32::MAX),
+        root_id: row.try_get(14)?,
+        parent_id: row.try_get(15)?,
+        group_id: row.try_get(16)?,
+        eta: time(17)?,
+        expires: time(18)?,
+        sent_at: time(19)?,
+        received_at: time(20)?,
+        started_at: time(21)?,
+        finished_at: time(22)?,
+        runtime: row.try_get::<Option<f64>, _>(23)?.and_then(exact::duration),
+        trace_id: row.try_get(24)?,
+        replays: u32::try_from(row.try_get::<i64, _>(25)?).unwrap_or(u32::MAX),
+    })
+}
+
+fn attempt(row: &PgRow) -> sqlx::Result<AttemptRecord> {
+    let time = |column| row.try_get::<Option<Time>, _>(column).map(|time| time.map(|Time(time)| time));
+    let Time(started_at) = row.try_get(4)?;
+    Ok(AttemptRecord {
+        replays: u32::try_from(row.try_get::<i64, _>(0)?).unwrap_or(u32::MAX),
+        attempt: u32::try_from(row.try_get::<i64, _>(1)?).unwrap_or(u32::MAX),
+        state: state(row, 2)?,
+        worker: row.try_get::<&str, _>(3)?.into(),
+        started_at,
+        finished_at: time(5)?,
+        failure: failure(row)?,
+        runtime: row.try_get::<Option<f64>, _>(9)?.and_then(exact::duration),
+        next_at: time(10)?,
+    })
+}
+
+fn state(row: &PgRow, column: usize) -> sqlx::Result<State> {
+    row.try_get::<&str, _>(column)?.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}
+
+fn failure(row: &PgRow) -> sqlx::Result<Option<Failure>> {
+    let kind: Option<String> = row.try_get(6)?;
+    Ok(match kind {
+        Some(kind) => Some(Failure {
+            kind,
+            module: None,
+            message: row.try_get::<Option<String>, _>(7)?.unwrap_or_default(),
+            trace: row.try_get(8)?,
+        }),
+        None => None,
+    })
+}

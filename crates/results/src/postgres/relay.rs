@@ -1,0 +1,285 @@
+//! The right to send what stands in the outbox: one process has it at a time.
+//!
+//! It is a lock of a session, so that it falls with its holder's connection. All that the holder does to the table goes over
+//! that connection: one who has lost the lock changes nothing any more.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgBindIterExt, PgListener, PgPoolOptions};
+use sqlx::{Acquire, AssertSqlSafe, Row};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::fault;
+use super::listen::{Listening, lost};
+use super::outbox::{self, Lag, OutboxRow, RelayFailure};
+use super::pool::PostgresPool;
+use super::time::Time;
+use crate::error::{Error, Result};
+
+const CHANNEL: &str = "celeriac_outbox";
+
+/// Held by the one who relays: the bytes of `celerelay`, shortened.
+const LOCK: i64 = 0x6365_6c65_7265_6c61;
+
+/// How often one who waits for the lock asks for it. A statement that waited instead would hold back the vacuum of the
+/// whole database.
+const ASK: Duration = Duration::from_secs(2);
+
+/// How long the holder's connection may be silent before the server ends it, and how often the holder breaks the silence.
+const SILENCE: Duration = Duration::from_secs(10);
+const BEAT: Duration = Duration::from_secs(3);
+
+/// For so long after the last message the holder stays awake, and looks into the table: often at first, then less so.
+const AWAKE: Duration = Duration::from_secs(1);
+const LOOK: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
+
+/// When nothing was heard for so long the table is looked at all the same: who sent while the holder was awake, and commits
+/// when it is not, has told nobody.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// What begins the session: whoever holds the lock and stops, hangs or is cut off loses it within seconds. The first needs
+/// version 14 of the server. And rows are found along their indexes, whatever the statistics say: those of a table that fills and
+/// empties are never right, and a plan that sorts a million rows to get the first thousand takes seconds.
+const SESSION: &str = "SELECT set_config('idle_session_timeout', '10s', false)
+     WHERE current_setting('server_version_num')::int >= 140000;
+     SELECT set_config(name, value, false)
+     FROM (VALUES ('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3'))
+          AS keepalives (name, value);
+     SET jit = off; SET enable_seqscan = off; SET enable_bitmapscan = off;
+     SET enable_hashjoin = off; SET enable_mergejoin = off";
+
+const DUE: &str = "SELECT * FROM celeriac.outbox AS due WHERE {} AND NOT EXISTS (
+        SELECT FROM celeriac.outbox AS earlier
+        WHERE earlier.order_key = due.order_key AND earlier.next_at IS NOT NULL AND earlier.seq < due.seq
+    )";
+
+/// The outbox of a store.
+#[derive(Debug, Clone)]
+pub struct Outbox {
+    listening: Listening,
+    connections: PostgresPool,
+    window: String,
+}
+
+/// The right to send what stands in the outbox. Any error means that it may be gone: drop it then, and ask anew.
+#[derive(Debug)]
+pub struct RelayLease {
+    listener: PgListener,
+    listening: Listening,
+    window: String,
+    /// When the server last answered.
+    heard: Instant,
+    /// Whether those who send know that nobody has to be told.
+    awake: bool,
+    /// When there was something to send.
+    found_at: Instant,
+}
+
+impl Outbox {
+    pub(super) fn new(listening: Listening, connections: PostgresPool) -> Self {
+        let (fresh, failing) =
+            (DUE.replace("{}", "next_at IS NULL"), DUE.replace("{}", "next_at <= clock_timestamp()"));
+        let columns = outbox::COLUMNS;
+        // A window ends where it has enough bytes; the first message is in it whatever its size.
+        let window = format!(
+            "SELECT {columns} FROM (
+                SELECT *, sum(octet_length(body)) OVER (ORDER BY seq) - octet_length(body) AS before
+                FROM ((({fresh}) ORDER BY seq LIMIT $1) UNION ALL (({failing}) ORDER BY next_at LIMIT $1)) AS due
+             ) AS due WHERE before < $2 ORDER BY seq"
+        );
+        Self { listening, connections, window }
+    }
+
+    /// Waits for the right to send, for as long as another has it.
+    ///
+    /// # Errors
+    /// When the database cannot be reached, or refuses.
+    pub async fn acquire_lease(&self) -> Result<RelayLease> {
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(self.listening.connect_timeout)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_lazy_with(self.listening.options.clone());
+        let connected = PgListener::connect_with(&pool).await;
+        let mut listener = connected.map_err(|cause| self.error("connecting to the outbox", cause))?;
+        listener.eager_reconnect(false);
+        let now = Instant::now();
+        let mut lease = RelayLease {
+            listener,
+            listening: self.listening.clone(),
+            window: self.window.clone(),
+            heard: now,
+            awake: false,
+            found_at: now,
+        };
+        let session = format!("SET statement_timeout = {}; {SESSION}", self.listening.statement_timeout.as_millis());
+        lease.run(sqlx::raw_sql(AssertSqlSafe(session))).await?;
+        while !lease.try_lock(LOCK).await? {
+            sleep(ASK).await;
+        }
+        let listened = lease.listener.listen(CHANNEL).await;
+        listened.map_err(|cause| self.error("listening for the outbox", cause))?;
+        Ok(lease)
+    }
+
+    /// How it stands with the outbox.
+    ///
+    /// # Errors
+    /// When the database cannot be reached, or refuses.
+    pub async fn lag(&self) -> Result<Lag> {
+        const LAG: &str = "SELECT waiting, failing, oldest_at, EXISTS (
+                SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
+                AND (classid::bigint << 32) | objid::bigint = $1
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            ) FROM celeriac.outbox_lag";
+        let failed = |cause| self.error("looking at the outbox", cause);
+        let mut lease = self.connections.lease().await?;
+        let query = sqlx::query(LAG).bind(LOCK).fetch_one(&mut lease.connection);
+        let answer = self.connections.within(query).await;
+        let row = lease.conclude(answer).map_err(failed)?;
+        let count = |column| row.try_get::<i64, _>(column).map(|count| u64::try_from(count).unwrap_or_default());
+        let oldest_at = row.try_get::<Option<Time>, _>(2).map(|time| time.map(|Time(time)| time));
+        Ok(Lag {
+            waiting: count(0).map_err(failed)?,
+            failing: count(1).map_err(failed)?,
+            oldest_at: oldest_at.map_err(failed)?,
+            led: row.try_get(3).map_err(failed)?,
+        })
+    }
+
+    fn error(&self, doing: &'static str, cause: sqlx::Error) -> Error {
+        fault::error(&self.listening.url, doing, cause)
+    }
+}
+
+impl RelayLease {
+    /// The next messages in order: up to so many rows, and no more once they have so many bytes.
+    ///
+    /// # Errors
+    /// When the lock may be lost.
+    pub async fn window(&mut self, rows: u32, bytes: u64) -> Result<Vec<OutboxRow>> {
+        // The look that follows sees all that they tell of; under load nobody else would take them away.
+        while self.listener.next_buffered().is_some() {}
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let query = AssertSqlSafe(self.window.clone());
+        let query = sqlx::query(query).bind(i64::from(rows)).bind(bytes);
+        let found = async {
+            let rows = query.fetch_all(self.listener.acquire().await?).await?;
+            rows.iter().map(outbox::read).collect::<sqlx::Result<Vec<_>>>()
+        };
+        let found = self.listening.within(found).await;
+        let found = self.answered("reading the outbox", found)?;
+        if !found.is_empty() {
+            self.found_at = Instant::now();
+            // One who sends at this moment may be asking; then the next window sees to it.
+            self.awake = self.awake || self.try_lock(outbox::AWAKE).await?;
+        }
+        Ok(found)
+    }
+
+    /// Deletes what was sent, and notes why the rest was not.
+    ///
+    /// # Errors
+    /// When the lock may be lost: what was sent may be sent again then.
+    pub async fn conclude(&mut self, sent: &[i64], unsent: &[RelayFailure]) -> Result<()> {
+        const SENT: &str = "DELETE FROM celeriac.outbox WHERE seq = ANY($1)";
+        const UNSENT: &str = "UPDATE celeriac.outbox AS kept
+            SET attempts = attempts + 1, error = why, next_at = clock_timestamp() + wait * interval '1 second'
+            FROM unnest($1::bigint[], $2::text[], $3::double precision[]) AS unsent (seq, why, wait)
+            WHERE kept.seq = unsent.seq";
+        let concluded = async {
+            let connection = self.listener.acquire().await?;
+            if !sent.is_empty() {
+                sqlx::query(SENT).bind(sent).execute(&mut *connection).await?;
+            }
+            if !unsent.is_empty() {
+                let query = sqlx::query(UNSENT)
+                    .bind(unsent.iter().map(|unsent| unsent.seq).bind_iter())
+                    .bind(unsent.iter().map(|unsent| unsent.error.as_str()).bind_iter())
+                    .bind(unsent.iter().map(|unsent| unsent.wait.as_secs_f64()).bind_iter());
+                query.execute(connection).await?;
+            }
+            Ok(())
+        };
+        let concluded = self.listening.within(concluded).await;
+        self.answered("deleting what was sent", concluded)
+    }
+
+    /// Returns when there may be something new, and now and then without.
+    ///
+    /// # Errors
+    /// When the lock may be lost.
+    pub async fn news(&mut self) -> Result<()> {
+        if self.awake {
+            let idle = self.found_at.elapsed();
+            if idle < AWAKE {
+                sleep((idle / 4).clamp(LOOK.0, LOOK.1)).await;
+            } else {
+                // What was committed up to here is seen by the look that follows.
+                self.unlock(outbox::AWAKE).await?;
+                self.awake = false;
+            }
+            return Ok(());
+        }
+        match timeout(QUIET, self.listener.try_recv()).await {
+            Ok(Ok(Some(_))) | Err(_) => Ok(()),
+            Ok(Ok(None)) => self.answered("listening for the outbox", Err(lost("the server ended the connection"))),
+            Ok(Err(cause)) => self.answered("listening for the outbox", Err(cause)),
+        }
+    }
+
+    /// Tells the server that the holder lives.
+    ///
+    /// # Errors
+    /// When the lock may be lost.
+    pub async fn beat(&mut self) -> Result<()> {
+        self.run(sqlx::raw_sql("SELECT 1")).await
+    }
+
+    /// How often to [`beat`](Self::beat) while nothing else is asked.
+    pub fn beats(&self) -> Duration {
+        BEAT
+    }
+
+    /// Until when the lock is held for sure, if the holder asks for nothing from now on.
+    pub fn held_until(&self) -> Instant {
+        self.heard + SILENCE / 2
+    }
+
+    /// Gives the right up, at once and in order.
+    pub async fn end(mut self) {
+        // Where that fails the connection is closed below, which is as good.
+        let _ = timeout(Duration::from_secs(1), self.unlock(LOCK)).await;
+    }
+
+    async fn unlock(&mut self, lock: i64) -> Result<()> {
+        let query = sqlx::query("SELECT pg_advisory_unlock($1)").bind(lock);
+        let unlocked = async { query.execute(self.listener.acquire().await?).await.map(drop) };
+        let unlocked = self.listening.within(unlocked).await;
+        self.answered("giving up a lock of the outbox", unlocked)
+    }
+
+    async fn try_lock(&mut self, lock: i64) -> Result<bool> {
+        let query = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(lock);
+        let locked = async { query.fetch_one(self.listener.acquire().await?).await };
+        let locked = self.listening.within(locked).await;
+        self.answered("asking for the outbox", locked)
+    }
+
+    async fn run(&mut self, statements: sqlx::RawSql) -> Result<()> {
+        let ran = async { statements.execute(self.listener.acquire().await?).await.map(drop) };
+        let ran = self.listening.within(ran).await;
+        self.answered("asking for the outbox", ran)
+    }
+
+    fn answered<T>(&mut self, doing: &'static str, answer: sqlx::Result<T>) -> Result<T> {
+        match answer {
+            Ok(answer) => {
+                self.heard = Instant::now();
+                Ok(answer)
+            }
+            Err(cause) => Err(fault::error(&self.listening.url, doing, cause)),
+        }
+    }
+}

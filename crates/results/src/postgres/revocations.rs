@@ -1,0 +1,154 @@
+//! Revokes tasks, and keeps what is revoked in memory where tasks run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnection, PgListener};
+use sqlx::{Acquire as _, Row as _};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::fault;
+use super::listen::{Listening, lost};
+use super::pool::PostgresPool;
+use super::time::Time;
+use crate::backoff::StoreBackoff;
+use crate::error::Result;
+use crate::revocations::{MAX_STALENESS, RevocationCache, RevocationRow, checked};
+
+/// It says only that there is something to read: what, stands in the table.
+const CHANNEL: &str = "celeriac_revoked";
+
+/// Held while revoking, so that numbers are given in the order of commits: the bytes of `revoked`.
+const LOCK: i64 = 0x0072_6576_6f6b_6564;
+
+/// Most tasks revoked by one transaction.
+const PIECE: usize = 10_000;
+
+const REVOKE: &str = "WITH stored AS (
+    INSERT INTO celeriac.revocations AS held (id, terminate, until)
+    SELECT id, $2, now() + $3 * interval '1 second' FROM unnest($1::text[]) AS new (id)
+    ON CONFLICT (id) DO UPDATE SET
+        terminate = held.terminate OR excluded.terminate,
+        until = greatest(held.until, excluded.until),
+        number = excluded.number
+    RETURNING id
+)
+SELECT pg_notify('celeriac_revoked', '') FROM (SELECT count(*) FROM stored) AS counted";
+
+const LOOK: &str =
+    "SELECT number, id, terminate, until FROM celeriac.revocations WHERE number > $1 ORDER BY number LIMIT $2";
+
+/// Rows read by one query.
+const PAGE: i64 = 10_000;
+
+/// The longest time without a look: that finds a connection that died in silence, for those that run already.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// How often what no longer holds is dropped from memory.
+const CLEANING: Duration = Duration::from_secs(600);
+
+const SWEEP: &str = "DELETE FROM celeriac.revocations WHERE id IN (
+    SELECT id FROM celeriac.revocations WHERE until < now() ORDER BY until LIMIT $1 FOR UPDATE SKIP LOCKED)";
+
+/// Revokes tasks for so long. They are when this returns, everywhere.
+pub(super) async fn revoke(connections: &PostgresPool, ids: &[String], terminate: bool, lasts: Duration) -> Result<()> {
+    for ids in checked(ids)?.chunks(PIECE) {
+        let mut lease = connections.lease().await?;
+        let answer = connections.within(store(&mut lease.connection, ids, terminate, lasts)).await;
+        lease.conclude(answer).map_err(|cause| connections.error("revoking tasks", cause))?;
+    }
+    sleep(MAX_STALENESS).await;
+    Ok(())
+}
+
+async fn store(connection: &mut PgConnection, ids: &[&str], terminate: bool, lasts: Duration) -> sqlx::Result<()> {
+    let mut transaction = connection.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *transaction).await?;
+    sqlx::query(REVOKE).bind(ids).bind(terminate).bind(lasts.as_secs_f64()).execute(&mut *transaction).await?;
+    transaction.commit().await
+}
+
+/// Deletes what no longer holds, no more than `at_most`; how many it were.
+pub(super) async fn sweep(connections: &PostgresPool, at_most: u32) -> Result<u64> {
+    let mut lease = connections.lease().await?;
+    let query = sqlx::query(SWEEP).bind(i64::from(at_most));
+    let answer = connections.within(query.execute(&mut lease.connection)).await;
+    let done = lease.conclude(answer).map_err(|cause| connections.error("deleting old revocations", cause))?;
+    Ok(done.rows_affected())
+}
+
+/// Keeps `revocations` up to date until `stop`, through every loss of the connection.
+pub(super) async fn keep(listening: Listening, revocations: Arc<RevocationCache>, stop: CancellationToken) {
+    let mut backoff = StoreBackoff::new();
+    let mut pool = listening.pool();
+    let kept = async {
+        loop {
+            let cause = match listening.connect(&pool, CHANNEL).await {
+                Ok(mut listener) => {
+                    backoff.reset();
+                    serve(&listening, &mut listener, &revocations).await
+                }
+                Err(cause) => cause,
+            };
+            let error = fault::error(&listening.url, "reading revocations", cause);
+            tracing::warn!("no task begins, since nobody knows which are revoked; trying again: {}", error.chain());
+            listening.renew(&mut pool).await;
+            sleep(backoff.next_wait()).await;
+        }
+    };
+    stop.run_until_cancelled(Box::pin(kept)).await;
+    listening.end(&pool).await;
+}
+
+/// Looks at the table whenever that is announced or due, until the connection is lost, and tells why.
+async fn serve(listening: &Listening, listener: &mut PgListener, revocations: &RevocationCache) -> sqlx::Error {
+    // From the first row on: the server may have been put back to an earlier time.
+    let mut seen = 0;
+    let mut cleaned = Instant::now();
+    loop {
+        let began = Instant::now();
+        if let Err(cause) = look(listening, listener, revocations, &mut seen).await {
+            return cause;
+        }
+        revocations.refreshed(began);
+        if cleaned.elapsed() > CLEANING {
+            revocations.drop_passed();
+            cleaned = Instant::now();
+        }
+        tokio::select! {
+            heard = listener.try_recv() => match heard {
+                Ok(Some(_)) => {}
+                Ok(None) => return lost("the server ended the connection"),
+                Err(cause) => return cause,
+            },
+            () = revocations.refresh_requested() => {}
+            () = sleep(SILENCE) => {}
+        }
+        while listener.next_buffered().is_some() {}
+    }
+}
+
+/// Reads what has come since.
+async fn look(
+    listening: &Listening,
+    listener: &mut PgListener,
+    revocations: &RevocationCache,
+    seen: &mut i64,
+) -> sqlx::Result<()> {
+    loop {
+        let query = sqlx::query(LOOK).bind(*seen).bind(PAGE);
+        let found = listening.within(async { query.fetch_all(listener.acquire().await?).await }).await?;
+        let is_last = found.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
+        let mut rows = Vec::with_capacity(found.len());
+        for row in &found {
+            *seen = row.try_get(0)?;
+            let Time(until) = row.try_get(3)?;
+            rows.push(RevocationRow { id: row.try_get(1)?, terminate: row.try_get(2)?, until });
+        }
+        revocations.update(rows);
+        if is_last {
+            return Ok(());
+        }
+    }
+}

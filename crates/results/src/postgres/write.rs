@@ -1,0 +1,246 @@
+//! Writes many records in one statement.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use celeriac_protocol::Failure;
+use sqlx::Row as _;
+use sqlx::postgres::{PgBindIterExt, PgConnection, PgRow};
+
+use super::fault;
+use super::pool::PostgresPool;
+use super::read;
+use super::time::Time;
+use crate::error::Result;
+use crate::exact::{self, Document};
+use crate::outcomes::Recorded;
+use crate::record::TaskRecord;
+use crate::waiters::announced;
+
+const RECORD: &str = concat!(include_str!("record.sql"), include_str!("answer.sql"));
+
+/// A statement of its own, since most batches have no attempt that failed.
+const RECORD_WITH_ATTEMPTS: &str =
+    concat!(include_str!("record.sql"), include_str!("attempts.sql"), include_str!("answer.sql"));
+
+/// What a notification holds, below Postgres' 8000 bytes.
+const LONGEST_PAYLOAD: usize = 7_900;
+
+/// Writes records, and tells what became of each, in their order.
+pub(super) async fn record(connections: &PostgresPool, records: &[TaskRecord]) -> Result<Vec<Recorded>> {
+    let mut answers: Vec<_> = records.iter().map(refusal).collect();
+    let mut todo: Vec<usize> = (0..records.len()).filter(|&index| answers[index] == Recorded::Stored).collect();
+    // Every writer locks its rows in the same order, and duplicates are neighbours. The sort is stable.
+    todo.sort_by(|&left, &right| records[left].id.cmp(&records[right].id));
+    while !todo.is_empty() {
+        let later = take_duplicates(records, &mut todo);
+        write(connections, records, todo, &mut answers).await?;
+        todo = later;
+    }
+    Ok(answers)
+}
+
+fn refusal(record: &TaskRecord) -> Recorded {
+    match exact::refusal(record) {
+        Some(reason) => Recorded::Refused { reason: reason.to_owned() },
+        None => Recorded::Stored,
+    }
+}
+
+/// Leaves the first of each id: one statement cannot write a row twice.
+fn take_duplicates(records: &[TaskRecord], todo: &mut Vec<usize>) -> Vec<usize> {
+    let mut later = Vec::new();
+    todo.dedup_by(|next, first| {
+        let duplicate = records[*next].id == records[*first].id;
+        if duplicate {
+            later.push(*next);
+        }
+        duplicate
+    });
+    later
+}
+
+/// Writes records of different ids. What the database refuses is narrowed down by halves.
+async fn write(
+    connections: &PostgresPool,
+    records: &[TaskRecord],
+    todo: Vec<usize>,
+    answers: &mut [Recorded],
+) -> Result<()> {
+    let mut parts = vec![todo];
+    while let Some(part) = parts.pop() {
+        match insert(connections, records, &part).await? {
+            InsertResult::All => {}
+            InsertResult::Some(stored) => {
+                let kept: Vec<usize> = part.into_iter().filter(|&index| !stored.contains(&records[index].id)).collect();
+                let gone = look_up(connections, records, kept, answers).await?;
+                if !gone.is_empty() {
+                    parts.push(gone);
+                }
+            }
+            InsertResult::Refused(reason) => match part[..] {
+                [index] => answers[index] = Recorded::Refused { reason },
+                _ => {
+                    let (left, right) = part.split_at(part.len() / 2);
+                    parts.extend([right.to_vec(), left.to_vec()]);
+                }
+            },
+        }
+    }
+    Ok(())
+}
+
+enum InsertResult {
+    All,
+    Some(HashSet<String>),
+    Refused(String),
+}
+
+async fn insert(connections: &PostgresPool, records: &[TaskRecord], part: &[usize]) -> Result<InsertResult> {
+    let mut lease = connections.lease().await?;
+    let answer = connections.within(statement(records, part, "").fetch_one(&mut lease.connection)).await;
+    match lease.conclude(answer).and_then(|row| stored(&row)) {
+        Ok(None) => Ok(InsertResult::All),
+        Ok(Some(ids)) => Ok(InsertResult::Some(ids.into_iter().collect())),
+        Err(cause) => match fault::refusal(&cause) {
+            Some(reason) => Ok(InsertResult::Refused(reason)),
+            None => Err(connections.error("recording outcomes", cause)),
+        },
+    }
+}
+
+/// The ids that were written; `None` when all of them were.
+fn stored(row: &PgRow) -> sqlx::Result<Option<Vec<String>>> {
+    row.try_get(0)
+}
+
+type Statement<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
+
+/// A record, with its documents in their columns.
+struct RecordRow<'a> {
+    record: &'a TaskRecord,
+    args: Document<'a>,
+    kwargs: Document<'a>,
+    result: Document<'a>,
+}
+
+impl<'a> RecordRow<'a> {
+    fn new(record: &'a TaskRecord) -> Self {
+        let [args, kwargs, result] =
+            [&record.args, &record.kwargs, &record.result].map(|document| Document::new(document.as_deref()));
+        Self { record, args, kwargs, result }
+    }
+
+    fn failure(&self, part: impl Fn(&'a Failure) -> Option<&'a str>) -> Option<Cow<'a, str>> {
+        self.record.failure.as_ref().and_then(part).map(exact::text)
+    }
+}
+
+/// Announces tasks whose rows stand, in a transaction that nobody waits for: the server makes all that notify commit one
+/// after the other.
+pub(super) async fn announce(connections: &PostgresPool, ids: &[String]) -> Result<()> {
+    const ANNOUNCE: &str = "SELECT set_config('synchronous_commit', 'off', true),
+        (SELECT count(pg_notify('celeriac_finished', payload)) FROM unnest($1::text[]) AS ended (payload))";
+    let mut lease = connections.lease().await?;
+    let query = sqlx::query(ANNOUNCE).bind(payloads(ids.iter().map(String::as_str)));
+    let answer = connections.within(query.execute(&mut lease.connection)).await;
+    lease.conclude(answer).map(drop).map_err(|cause| connections.error("announcing outcomes", cause))
+}
+
+/// Writes a record inside the transaction of this name, and tells whether it stands there. That it has ended is not
+/// announced: see [`announce`].
+pub(super) async fn record_in(connection: &mut PgConnection, name: &str, record: &TaskRecord) -> sqlx::Result<bool> {
+    let statement = statement(std::slice::from_ref(record), &[0], name);
+    Ok(stored(&statement.fetch_one(connection).await?)?.is_none())
+}
+
+/// `transaction` is the name of the one it is part of, if it has one.
+fn statement(records: &[TaskRecord], part: &[usize], transaction: &str) -> Statement<'static> {
+    let rows: Vec<_> = part.iter().map(|&index| RecordRow::new(&records[index])).collect();
+    // A column in which nothing stands goes as an empty array: the server fills it up more cheaply than it unpacks nulls.
+    macro_rules! sparse {
+        (|$row:ident| $value:expr) => {{
+            let some = rows.iter().any(|$row| $value.is_some());
+            rows.iter().take(if some { usize::MAX } else { 0 }).map(|$row| $value).bind_iter()
+        }};
+    }
+    macro_rules! full {
+        (|$row:ident| $value:expr) => {
+            rows.iter().map(|$row| $value).bind_iter()
+        };
+    }
+    let has_failed = rows.iter().any(|row| row.record.is_failed_attempt());
+    let statement = sqlx::query(if has_failed { RECORD_WITH_ATTEMPTS } else { RECORD })
+        .bind(full!(|row| row.record.id.as_str()))
+        .bind(full!(|row| exact::text(&row.record.name)))
+        .bind(full!(|row| row.record.state.as_str()))
+        .bind(sparse!(|row| row.args.json))
+        .bind(sparse!(|row| row.kwargs.json))
+        .bind(sparse!(|row| row.result.json))
+        .bind(sparse!(|row| row.args.text))
+        .bind(sparse!(|row| row.kwargs.text))
+        .bind(sparse!(|row| row.result.text))
+        .bind(sparse!(|row| row.failure(|failure| Some(&failure.kind))))
+        .bind(sparse!(|row| row.failure(|failure| Some(&failure.message))))
+        .bind(sparse!(|row| row.failure(|failure| failure.trace.as_deref())))
+        .bind(full!(|row| exact::text(&row.record.queue)))
+        .bind(full!(|row| exact::text(&row.record.exchange)))
+        .bind(full!(|row| exact::text(&row.record.routing_key)))
+        .bind(full!(|row| exact::text(&row.record.worker)))
+        .bind(full!(|row| i64::from(row.record.attempts)))
+        .bind(sparse!(|row| row.record.root_id.as_deref().map(exact::text)))
+        .bind(sparse!(|row| row.record.parent_id.as_deref().map(exact::text)))
+        .bind(sparse!(|row| row.record.group_id.as_deref().map(exact::text)))
+        .bind(sparse!(|row| row.record.eta.map(Time)))
+        .bind(sparse!(|row| row.record.expires.map(Time)))
+        .bind(sparse!(|row| row.record.sent_at.map(Time)))
+        .bind(sparse!(|row| row.record.received_at.map(Time)))
+        .bind(sparse!(|row| row.record.started_at.map(Time)))
+        .bind(sparse!(|row| row.record.finished_at.map(Time)))
+        .bind(sparse!(|row| row.record.runtime.map(exact::seconds)))
+        .bind(sparse!(|row| row.record.trace_id.as_deref().map(exact::text)))
+        .bind(sparse!(|row| (row.record.replays > 0).then(|| i64::from(row.record.replays))))
+        .bind(match transaction {
+            "" => payloads(rows.iter().filter(|row| row.record.state.is_final()).map(|row| row.record.id.as_str())),
+            _ => Vec::new(),
+        })
+        .bind(transaction.to_owned());
+    match has_failed {
+        true => statement.bind(full!(|row| row.record.is_failed_attempt())),
+        false => statement,
+    }
+}
+
+/// These ids in as few notifications as hold them.
+fn payloads<'a>(ids: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut payloads: Vec<String> = Vec::new();
+    for id in ids {
+        let id = announced(id);
+        match payloads.last_mut() {
+            Some(payload) if payload.len() + 1 + id.len() <= LONGEST_PAYLOAD => {
+                payload.push('\n');
+                payload.push_str(id);
+            }
+            _ => payloads.push(id.to_owned()),
+        }
+    }
+    payloads
+}
+
+/// Asks for the states that stood in the way. Answers those that have been deleted since.
+async fn look_up(
+    connections: &PostgresPool,
+    records: &[TaskRecord],
+    mut kept: Vec<usize>,
+    answers: &mut [Recorded],
+) -> Result<Vec<usize>> {
+    let states = read::states(connections, kept.iter().map(|&index| records[index].id.as_str())).await?;
+    kept.retain(|&index| match states.get(&records[index].id) {
+        Some(&state) => {
+            answers[index] = Recorded::Kept(state);
+            false
+        }
+        None => true,
+    });
+    Ok(kept)
+}

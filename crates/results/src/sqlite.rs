@@ -1,0 +1,241 @@
+//! Outcomes in a SQLite file, or in memory: the table and the views of Postgres, for programs without a server.
+//!
+//! One connection writes, others read beside it. Who waits is told at once of what this process records; what another
+//! process records in the same file is seen within 100 ms.
+
+mod crash_log;
+mod fault;
+mod migrate;
+mod read;
+mod revocations;
+mod watch;
+mod write;
+
+use std::str::FromStr;
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt};
+use jiff::Timestamp;
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::crash_log::{CrashCheck, CrashCount, CrashLog, Finished};
+use crate::error::{Error, Result};
+use crate::options::ResultsOptions;
+use crate::outcomes::{Outcomes, Recorded};
+use crate::record::{AttemptRecord, TaskRecord};
+use crate::revocations::{RevocationCache, Revocations, RevokeOptions};
+use crate::waiters::{self, Waiters};
+
+const SWEEP: &str = "DELETE FROM tasks WHERE id IN (
+    SELECT id FROM tasks
+    WHERE finished_at < ?1 AND state IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')
+    ORDER BY finished_at LIMIT ?2)";
+
+/// Outcomes in a SQLite file, or in memory.
+#[derive(Debug)]
+pub struct SqliteBackend {
+    url: String,
+    options: SqliteConnectOptions,
+    writer: SqlitePool,
+    readers: SqlitePool,
+    waiting: Arc<Waiters>,
+    watch_once: Once,
+    keep: Duration,
+    keep_once: Once,
+    revocations: Arc<RevocationCache>,
+    services: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl SqliteBackend {
+    /// Opens the file, which is made where there is none, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or is no database.
+    pub async fn connect(options: &ResultsOptions) -> Result<Self> {
+        let url = options.url.masked();
+        let (connect, in_memory) = place(options.url.expose())?;
+        let connect = connect.busy_timeout(options.statement_timeout).disable_statement_logging();
+        let writer = pool(options, 1).connect_lazy_with(connect.clone());
+        // Memory lives as long as its connection, and locks whole tables: one connection does everything there.
+        let readers = if in_memory {
+            writer.clone()
+        } else {
+            pool(options, options.pool.connections).connect_lazy_with(connect.clone())
+        };
+        migrate::migrate(&url, &writer).await?;
+        Ok(Self {
+            url,
+            options: connect,
+            writer,
+            readers,
+            waiting: Arc::default(),
+            watch_once: Once::new(),
+            keep: options.keep,
+            keep_once: Once::new(),
+            revocations: Arc::default(),
+            services: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// Ends services and connections.
+    pub(crate) async fn end(&self) {
+        self.stop.cancel();
+        self.waiting.close();
+        self.services.close();
+        self.services.wait().await;
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    async fn write(&self, records: &[TaskRecord]) -> Result<Vec<Recorded>> {
+        let answers = write::record(&self.writer, records).await;
+        let answers = answers.map_err(|cause| fault::error(&self.url, "recording outcomes", cause))?;
+        self.announce_ends(records).await;
+        Ok(answers)
+    }
+
+    /// Tells those in this process who wait for one of these.
+    async fn announce_ends(&self, records: &[TaskRecord]) {
+        let mut ids = Vec::new();
+        for record in records.iter().filter(|record| record.state.is_final()) {
+            self.waiting.awaited_of(waiters::announced(&record.id), &mut ids);
+        }
+        if ids.is_empty() {
+            return;
+        }
+        match self.readers.acquire().await {
+            Ok(mut reader) => {
+                // What fails here is found by the watcher.
+                let _ = read::ended(&mut reader, &ids, |record| self.waiting.deliver(&record)).await;
+            }
+            Err(_) => tracing::debug!("outcomes are announced later: no connection is free"),
+        }
+    }
+
+    async fn read(&self, id: &str) -> Result<Option<TaskRecord>> {
+        read::find(&self.readers, id).await.map_err(|cause| fault::error(&self.url, "reading a task", cause))
+    }
+
+    async fn read_attempts(&self, id: &str) -> Result<Vec<AttemptRecord>> {
+        let read = read::attempts(&self.readers, id).await;
+        read.map_err(|cause| fault::error(&self.url, "reading the attempts of a task", cause))
+    }
+
+    async fn wait(&self, id: &str) -> Result<TaskRecord> {
+        self.watch_once.call_once(|| {
+            let (options, waiting, stop) = (self.options.clone(), Arc::clone(&self.waiting), self.stop.clone());
+            self.services.spawn(watch::watch(options, self.url.clone(), waiting, stop));
+        });
+        self.waiting.wait(id).await
+    }
+
+    async fn delete(&self, id: &str) -> Result<u64> {
+        let done = sqlx::query("DELETE FROM tasks WHERE id = ?1").bind(id).execute(&self.writer).await;
+        Ok(done.map_err(|cause| fault::error(&self.url, "forgetting a task", cause))?.rows_affected())
+    }
+
+    async fn delete_ended(&self, ended_before: Timestamp, at_most: u32) -> Result<u64> {
+        let query = sqlx::query(SWEEP).bind(write::iso(ended_before)).bind(at_most);
+        let done = query.execute(&self.writer).await;
+        Ok(done.map_err(|cause| fault::error(&self.url, "deleting old tasks", cause))?.rows_affected())
+    }
+}
+
+/// Where the URL points to, and whether that is memory.
+fn place(url: &str) -> Result<(SqliteConnectOptions, bool)> {
+    let options = SqliteConnectOptions::from_str(url)
+        .map_err(|error| Error::Invalid { key: "results.url".to_owned(), reason: error.to_string() })?;
+    if url.contains(":memory:") {
+        return Ok((options, true));
+    }
+    if url.ends_with("?mode=memory") {
+        // Only a name in the form of a URI is shared.
+        let name = format!("file:{}", options.get_filename().display());
+        return Ok((options.filename(name), true));
+    }
+    Ok((options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal), false))
+}
+
+fn pool(options: &ResultsOptions, connections: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(options.connect_timeout)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+}
+
+impl Outcomes for SqliteBackend {
+    fn record<'a>(&'a self, records: &'a [TaskRecord]) -> BoxFuture<'a, Result<Vec<Recorded>>> {
+        self.write(records).boxed()
+    }
+
+    fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<TaskRecord>>> {
+        self.read(id).boxed()
+    }
+
+    fn attempts<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<AttemptRecord>>> {
+        self.read_attempts(id).boxed()
+    }
+
+    fn finished<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<TaskRecord>> {
+        self.wait(id).boxed()
+    }
+
+    fn forget<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool>> {
+        self.delete(id).map(|done| done.map(|rows| rows > 0)).boxed()
+    }
+
+    fn sweep(&self, ended_before: Timestamp, at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        self.delete_ended(ended_before, at_most).boxed()
+    }
+}
+
+impl Revocations for SqliteBackend {
+    fn revoke<'a>(&'a self, ids: &'a [String], options: RevokeOptions) -> BoxFuture<'a, Result<()>> {
+        let store = (self.url.as_str(), &self.writer);
+        revocations::revoke(store, ids, options.terminate, options.lasts(self.keep), &self.revocations).boxed()
+    }
+
+    fn revocation_cache(&self) -> &Arc<RevocationCache> {
+        self.keep_once.call_once(|| {
+            let (url, pool, stop) = (self.url.clone(), self.readers.clone(), self.stop.clone());
+            self.services.spawn(revocations::keep(url, pool, Arc::clone(&self.revocations), stop));
+        });
+        &self.revocations
+    }
+
+    fn sweep_revocations(&self, at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        revocations::sweep(&self.url, &self.writer, at_most).boxed()
+    }
+}
+
+impl CrashLog for SqliteBackend {
+    fn count_starts<'a>(&'a self, checks: &'a [CrashCheck]) -> BoxFuture<'a, Result<Vec<CrashCount>>> {
+        let failed = |cause| fault::error(&self.url, "counting crashes", cause);
+        crash_log::count_starts(&self.writer, checks).map_err(failed).boxed()
+    }
+
+    fn clear_finished<'a>(&'a self, finished: &'a [Finished]) -> BoxFuture<'a, Result<()>> {
+        let failed = |cause| fault::error(&self.url, "clearing crashes", cause);
+        crash_log::clear(&self.writer, finished).map_err(failed).boxed()
+    }
+
+    fn sweep_crashes(&self, at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        let failed = |cause| fault::error(&self.url, "deleting old crashes", cause);
+        crash_log::sweep(&self.writer, at_most).map_err(failed).boxed()
+    }
+}
+
+impl Drop for SqliteBackend {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,52 @@
+//! Brings the tables to the form that this version needs. The file's `user_version` counts the steps.
+
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::{AssertSqlSafe, Row};
+
+use super::fault;
+use crate::error::{Error, Result};
+use crate::migration::SchemaMigration;
+
+const MIGRATIONS: &[SchemaMigration] = &[
+    SchemaMigration { version: 1, name: "tasks", sql: include_str!("../../migrations/sqlite/0001_tasks.sql") },
+    SchemaMigration { version: 2, name: "replays", sql: include_str!("../../migrations/sqlite/0002_replays.sql") },
+    SchemaMigration { version: 3, name: "attempts", sql: include_str!("../../migrations/sqlite/0003_attempts.sql") },
+    SchemaMigration {
+        version: 5,
+        name: "revocations",
+        sql: include_str!("../../migrations/sqlite/0005_revocations.sql"),
+    },
+    SchemaMigration { version: 6, name: "suspects", sql: include_str!("../../migrations/sqlite/0006_suspects.sql") },
+];
+
+/// Brings the tables to the form that this version needs. A newer form is left as it is.
+pub(super) async fn migrate(url: &str, pool: &SqlitePool) -> Result<()> {
+    let failed = |cause| fault::error(url, "migrating", cause);
+    // Immediate: of several processes that start together, one does it and the others wait.
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    let found = version(&mut transaction).await.map_err(failed)?;
+    for migration in MIGRATIONS.iter().filter(|migration| migration.version > found) {
+        apply(&mut transaction, migration).await.map_err(|cause| explain(url, migration, cause))?;
+    }
+    transaction.commit().await.map_err(failed)
+}
+
+async fn version(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
+    sqlx::query("PRAGMA user_version").fetch_one(connection).await?.try_get(0)
+}
+
+async fn apply(connection: &mut SqliteConnection, migration: &SchemaMigration) -> sqlx::Result<()> {
+    sqlx::raw_sql(migration.sql).execute(&mut *connection).await?;
+    let version = format!("PRAGMA user_version = {}", migration.version);
+    sqlx::raw_sql(AssertSqlSafe(version)).execute(connection).await?;
+    Ok(())
+}
+
+fn explain(url: &str, migration: &SchemaMigration, cause: sqlx::Error) -> Error {
+    match fault::error(url, "migrating", cause) {
+        Error::Sql { source, .. } => {
+            Error::Migration { url: url.to_owned(), version: migration.version, name: migration.name, source }
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,129 @@
+//! Reads rows of the table `tasks`.
+
+use celeriac_protocol::{Failure, State};
+use futures::TryStreamExt;
+use jiff::Timestamp;
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
+
+use crate::exact;
+use crate::record::{AttemptRecord, TaskRecord};
+
+/// The columns in the order of [`task`]. Exact text comes before the JSON column.
+macro_rules! select {
+    ($condition:literal) => {
+        concat!(
+            "SELECT id, name, state, coalesce(args_text, args), coalesce(kwargs_text, kwargs), \
+             coalesce(result_text, result), error_kind, error_message, error_trace, queue, exchange, routing_key, \
+             worker, attempts, root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, \
+             finished_at, runtime, trace_id, replays FROM tasks WHERE ",
+            $condition
+        )
+    };
+}
+
+const FIND: &str = select!("id = ?1");
+const ENDED: &str = select!(
+    "id IN (SELECT value FROM json_each(?1)) AND state IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')"
+);
+const ATTEMPTS: &str = "SELECT replays, attempt, state, worker, started_at, finished_at, error_kind, error_message,
+           error_trace, runtime, next_at
+    FROM attempt_history WHERE id = ?1 ORDER BY replays, attempt";
+
+/// What is known of a task.
+pub(super) async fn find(pool: &SqlitePool, id: &str) -> sqlx::Result<Option<TaskRecord>> {
+    let row = sqlx::query(FIND).bind(id).fetch_optional(pool).await?;
+    row.as_ref().map(task).transpose()
+}
+
+/// Every attempt of a task, in order.
+pub(super) async fn attempts(pool: &SqlitePool, id: &str) -> sqlx::Result<Vec<AttemptRecord>> {
+    let rows = sqlx::query(ATTEMPTS).bind(id).fetch_all(pool).await?;
+    rows.iter().map(attempt).collect()
+}
+
+/// Hands out those of these tasks that have ended.
+pub(super) async fn ended(
+    connection: &mut SqliteConnection,
+    ids: &[String],
+    deliver: impl Fn(TaskRecord),
+) -> sqlx::Result<()> {
+    let ids = serde_json::to_string(ids).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+    let mut rows = sqlx::query(ENDED).bind(ids).fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        deliver(task(&row)?);
+    }
+    Ok(())
+}
+
+/// The state of a task.
+pub(super) async fn state_of(connection: &mut SqliteConnection, id: &str) -> sqlx::Result<State> {
+    let row = sqlx::query("SELECT state FROM tasks WHERE id = ?1").bind(id).fetch_one(connection).await?;
+    state(&row, 0)
+}
+
+fn task(row: &SqliteRow) -> sqlx::Result<TaskRecord> {
+    let time = |column| time(row, column);
+    Ok(TaskRecord {
+        id: row.try_get(0)?,
+        name: row.try_get(1)?,
+        state: state(row, 2)?,
+        args: row.try_get(3)?,
+        kwargs: row.try_get(4)?,
+        result: row.try_get(5)?,
+        failure: failure(row)?,
+        queue: row.try_get::<&str, _>(9)?.into(),
+        exchange: row.try_get(10)?,
+        routing_key: row.try_get(11)?,
+        worker: row.try_get::<&str, _>(12)?.into(),
+        attempts: u32::try_from(row.try_get::<i64, _>(13)?).unwrap_or(u32::MAX),
+        root_id: row.try_get(14)?,
+        parent_id: row.try_get(15)?,
+        group_id: row.try_get(16)?,
+        eta: time(17)?,
+        expires: time(18)?,
+        sent_at: time(19)?,
+        received_at: time(20)?,
+        started_at: time(21)?,
+        finished_at: time(22)?,
+        runtime: row.try_get::<Option<f64>, _>(23)?.and_then(exact::duration),
+        trace_id: row.try_get(24)?,
+        replays: u32::try_from(row.try_get::<i64, _>(25)?).unwrap_or(u32::MAX),
+    })
+}
+
+fn attempt(row: &SqliteRow) -> sqlx::Result<AttemptRecord> {
+    Ok(AttemptRecord {
+        replays: u32::try_from(row.try_get::<i64, _>(0)?).unwrap_or(u32::MAX),
+        attempt: u32::try_from(row.try_get::<i64, _>(1)?).unwrap_or(u32::MAX),
+        state: state(row, 2)?,
+        worker: row.try_get::<&str, _>(3)?.into(),
+        started_at: time(row, 4)?.ok_or(sqlx::Error::ColumnNotFound("started_at".to_owned()))?,
+        finished_at: time(row, 5)?,
+        failure: failure(row)?,
+        runtime: row.try_get::<Option<f64>, _>(9)?.and_then(exact::duration),
+        next_at: time(row, 10)?,
+    })
+}
+
+fn state(row: &SqliteRow, column: usize) -> sqlx::Result<State> {
+    row.try_get::<&str, _>(column)?.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}
+
+fn failure(row: &SqliteRow) -> sqlx::Result<Option<Failure>> {
+    let kind: Option<String> = row.try_get(6)?;
+    Ok(match kind {
+        Some(kind) => Some(Failure {
+            kind,
+            module: None,
+            message: row.try_get::<Option<String>, _>(7)?.unwrap_or_default(),
+            trace: row.try_get(8)?,
+        }),
+        None => None,
+    })
+}
+
+fn time(row: &SqliteRow, column: usize) -> sqlx::Result<Option<Timestamp>> {
+    let text: Option<&str> = row.try_get(column)?;
+    text.map(str::parse).transpose().map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}

@@ -1,0 +1,108 @@
+//! Writes many records in one transaction.
+
+use jiff::Timestamp;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+
+use super::{fault, read};
+use crate::exact::{self, Document};
+use crate::outcomes::Recorded;
+use crate::record::{AttemptRecord, TaskRecord};
+
+const RECORD: &str = include_str!("record.sql");
+const ATTEMPT: &str = include_str!("attempts.sql");
+
+/// Writes records, and tells what became of each, in their order.
+pub(super) async fn record(pool: &SqlitePool, records: &[TaskRecord]) -> sqlx::Result<Vec<Recorded>> {
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    let mut answers = Vec::with_capacity(records.len());
+    for record in records {
+        answers.push(write(&mut transaction, record).await?);
+    }
+    transaction.commit().await?;
+    Ok(answers)
+}
+
+async fn write(connection: &mut SqliteConnection, record: &TaskRecord) -> sqlx::Result<Recorded> {
+    if let Some(reason) = exact::refusal(record) {
+        return Ok(Recorded::Refused { reason: reason.to_owned() });
+    }
+    match statement(record).fetch_optional(&mut *connection).await {
+        Ok(Some(_)) => {
+            if let Some(attempt) = AttemptRecord::failed(record) {
+                attempt_statement(&record.id, &attempt).execute(&mut *connection).await?;
+            }
+            Ok(Recorded::Stored)
+        }
+        Ok(None) => read::state_of(connection, &record.id).await.map(Recorded::Kept),
+        Err(cause) => match fault::refusal(&cause) {
+            // Of a transaction only the statement is undone.
+            Some(reason) => Ok(Recorded::Refused { reason }),
+            None => Err(cause),
+        },
+    }
+}
+
+type Statement<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+/// The driver works on a thread of its own, which takes copies only.
+fn statement(record: &TaskRecord) -> Statement<'static> {
+    let [args, kwargs, result] =
+        [&record.args, &record.kwargs, &record.result].map(|document| Document::new(document.as_deref()));
+    let failure = record.failure.as_ref();
+    sqlx::query(RECORD)
+        .bind(record.id.clone())
+        .bind(text(&record.name))
+        .bind(record.state.as_str())
+        .bind(args.json.map(str::to_owned))
+        .bind(kwargs.json.map(str::to_owned))
+        .bind(result.json.map(str::to_owned))
+        .bind(args.text.map(str::to_owned))
+        .bind(kwargs.text.map(str::to_owned))
+        .bind(result.text.map(str::to_owned))
+        .bind(failure.map(|failure| text(&failure.kind)))
+        .bind(failure.map(|failure| text(&failure.message)))
+        .bind(failure.and_then(|failure| failure.trace.as_deref().map(text)))
+        .bind(text(&record.queue))
+        .bind(text(&record.exchange))
+        .bind(text(&record.routing_key))
+        .bind(text(&record.worker))
+        .bind(record.attempts)
+        .bind(record.root_id.as_deref().map(text))
+        .bind(record.parent_id.as_deref().map(text))
+        .bind(record.group_id.as_deref().map(text))
+        .bind(record.eta.map(iso))
+        .bind(record.expires.map(iso))
+        .bind(record.sent_at.map(iso))
+        .bind(record.received_at.map(iso))
+        .bind(record.started_at.map(iso))
+        .bind(record.finished_at.map(iso))
+        .bind(record.runtime.map(exact::seconds))
+        .bind(record.trace_id.as_deref().map(text))
+        .bind(record.replays)
+}
+
+fn attempt_statement(id: &str, attempt: &AttemptRecord) -> Statement<'static> {
+    let failure = attempt.failure.as_ref();
+    sqlx::query(ATTEMPT)
+        .bind(id.to_owned())
+        .bind(attempt.replays)
+        .bind(attempt.attempt)
+        .bind(attempt.state.as_str())
+        .bind(text(&attempt.worker))
+        .bind(iso(attempt.started_at))
+        .bind(attempt.finished_at.map(iso))
+        .bind(attempt.runtime.map(exact::seconds))
+        .bind(failure.map(|failure| text(&failure.kind)))
+        .bind(failure.map(|failure| text(&failure.message)))
+        .bind(failure.and_then(|failure| failure.trace.as_deref().map(text)))
+        .bind(attempt.next_at.map(iso))
+}
+
+fn text(text: &str) -> String {
+    exact::text(text).into_owned()
+}
+
+/// ISO 8601 in UTC, always with microseconds, so that text sorts as time does.
+pub(super) fn iso(time: Timestamp) -> String {
+    format!("{time:.6}")
+}
