@@ -45,17 +45,17 @@ enum Directory {
     IfPresent(PathBuf),
 }
 
-/// What a client needs and cannot have.
-enum Unusable {
+/// Error of connecting a client.
+enum ConnectError {
     Broker(celeriac_broker::Error),
     Results(celeriac_results::Error),
 }
 
-impl From<Unusable> for crate::Error {
-    fn from(unusable: Unusable) -> Self {
-        match unusable {
-            Unusable::Broker(error) => error.into(),
-            Unusable::Results(error) => error.into(),
+impl From<ConnectError> for crate::Error {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Broker(error) => error.into(),
+            ConnectError::Results(error) => error.into(),
         }
     }
 }
@@ -97,12 +97,12 @@ impl Celeriac {
         Ok(self.connect().await?)
     }
 
-    async fn connect(&self) -> Result<Client, Unusable> {
+    async fn connect(&self) -> Result<Client, ConnectError> {
         let settings = self.settings();
-        let broker = self.open_broker().map_err(Unusable::Broker)?;
+        let broker = self.open_broker().map_err(ConnectError::Broker)?;
         let router = Router::new(&settings.routes()).and_then(|router| router.with_functions(&self.functions));
-        let router = router.map_err(|error| Unusable::Broker(error.into()))?;
-        let results = celeriac_results::connect(&settings.results).await.map_err(Unusable::Results)?;
+        let router = router.map_err(|error| ConnectError::Broker(error.into()))?;
+        let results = celeriac_results::connect(&settings.results).await.map_err(ConnectError::Results)?;
         let limits = SendLimits { message_size: self.limits().size, window: settings.broker.confirm_window };
         let mut options = settings.client.clone();
         options.replies |= settings.results.are_replies();
@@ -110,14 +110,18 @@ impl Celeriac {
     }
 
     fn open_broker(&self) -> celeriac_broker::Result<Arc<dyn Broker>> {
-        let settings = self.settings();
-        let name = settings.worker.name.as_deref().unwrap_or(&settings.telemetry.service);
+        let options = &self.settings().broker;
         #[cfg(feature = "cli")]
-        let checks = celeriac_admin::startup_checks(&settings.broker);
+        let checks = celeriac_admin::startup_checks(options);
         // Who leaves the command line out leaves the operator's tools out too, and their HTTP client.
         #[cfg(not(feature = "cli"))]
         let checks = None;
-        celeriac_broker::connect_with_checks(&settings.broker, name, checks)
+        celeriac_broker::connect_with_checks(options, self.connection_name(), checks)
+    }
+
+    fn connection_name(&self) -> &str {
+        let settings = self.settings();
+        settings.worker.name.as_deref().unwrap_or(&settings.telemetry.service)
     }
 
     /// A worker that shares the client's connections to the database, and its broker.
@@ -294,77 +298,52 @@ fn stray_queues(registry: &Registry, settings: &Settings) -> Vec<Problem> {
 }
 
 #[cfg(feature = "cli")]
-mod verbs {
-    use celeriac_cli::{Application, Error, Override, Program};
-    use celeriac_telemetry::{Instance, TelemetryOptions};
+mod command_line {
+    use celeriac_cli::{Error, Override, Program};
+    use celeriac_telemetry::Instance;
 
     use super::*;
 
-    impl Application for Builder {
-        type Program = Celeriac;
-
-        fn load(mut self, directory: Option<PathBuf>, overrides: Vec<Override>) -> Result<Celeriac, Problems> {
+    impl Builder {
+        /// The program once its configuration is read, from `directory` if given, with `overrides` above all.
+        pub(crate) fn load(
+            mut self,
+            directory: Option<PathBuf>,
+            overrides: Vec<Override>,
+        ) -> Result<Program, Problems> {
             self.flags.extend(overrides.into_iter().map(|given| (given.key, given.value, given.flag)));
-            self.read(directory.as_deref())
+            Ok(self.read(directory.as_deref())?.into_program())
         }
     }
 
-    impl Program for Celeriac {
-        fn configuration(&self) -> String {
-            self.settings.show()
-        }
-
-        fn telemetry(&self) -> &TelemetryOptions {
-            &self.settings().telemetry
-        }
-
-        fn instance(&self) -> Instance {
+    impl Celeriac {
+        fn into_program(self) -> Program {
             let name = self.settings().worker.name.clone().unwrap_or_else(celeriac_worker::default_name);
-            Instance { name, version: env!("CARGO_PKG_VERSION").to_owned() }
-        }
-
-        fn routes(&self) -> celeriac_topology::RoutesOptions {
-            self.settings().routes()
-        }
-
-        fn broker_options(&self) -> &celeriac_broker::BrokerOptions {
-            &self.settings().broker
-        }
-
-        fn route_functions(&self) -> &RouteFunctions {
-            &self.functions
-        }
-
-        fn registry(&self) -> &Registry {
-            &self.registry
-        }
-
-        fn check(&self) -> Result<Vec<String>, Error> {
-            match self.registry.first_transactional() {
-                Some(task) if !self.settings().results.are_on_postgres() => {
-                    Err(celeriac_worker::Error::NoTransactions { task }.into())
-                }
-                _ => Ok(self.unmatched_overrides()),
+            let app = Arc::new(self);
+            let (connecting, assembling) = (Arc::clone(&app), Arc::clone(&app));
+            let settings = app.settings();
+            Program {
+                configuration: app.settings.show(),
+                telemetry: settings.telemetry.clone(),
+                instance: Instance { name, version: env!("CARGO_PKG_VERSION").to_owned() },
+                broker: settings.broker.clone(),
+                connection_name: app.connection_name().to_owned(),
+                results: settings.results.clone(),
+                routes: settings.routes(),
+                route_functions: app.functions.clone(),
+                registry: app.registry.clone(),
+                warnings: app.unmatched_overrides(),
+                connect_client: Box::new(move || {
+                    let app = Arc::clone(&connecting);
+                    Box::pin(async move {
+                        app.connect().await.map_err(|error| match error {
+                            ConnectError::Broker(error) => Error::Broker(error),
+                            ConnectError::Results(error) => Error::Results(error),
+                        })
+                    })
+                }),
+                assemble_worker: Box::new(move |client| assembling.assemble(client)),
             }
-        }
-
-        fn is_in_process(&self) -> bool {
-            self.settings().broker.url.expose().starts_with("memory://")
-        }
-
-        fn broker(&self) -> Result<Arc<dyn Broker>, Error> {
-            self.open_broker().map_err(Error::Broker)
-        }
-
-        async fn client(&self) -> Result<Client, Error> {
-            self.connect().await.map_err(|unusable| match unusable {
-                Unusable::Broker(error) => Error::Broker(error),
-                Unusable::Results(error) => Error::Results(error),
-            })
-        }
-
-        fn worker(&self, client: Client) -> Result<Worker, Error> {
-            Ok(self.assemble(client)?)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One error for everything, which tells what can be done about it.
+//! One error for everything, with what can be done about it.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use celeriac_config::Problems;
 /// A result of the façade.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong. Opaque: ask [`Error::kind`], or walk its causes.
-pub struct Error(Box<Inner>);
+/// An error of the façade. Opaque: ask [`Error::kind`], or walk its causes.
+pub struct Error(Box<ErrorSource>);
 
-enum Inner {
+enum ErrorSource {
     Config(Problems),
     Broker(celeriac_broker::Error),
     Results(celeriac_results::Error),
@@ -18,7 +18,7 @@ enum Inner {
     Worker(celeriac_worker::Error),
 }
 
-/// What kind of thing went wrong, by what a program can do about it.
+/// Kinds of errors, by what a program can do about them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -41,15 +41,15 @@ pub enum ErrorKind {
 }
 
 impl Error {
-    /// What kind of thing went wrong.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         use celeriac_client::ClientErrorKind as Kind;
         match &*self.0 {
-            Inner::Config(_) => ErrorKind::Config,
-            Inner::Broker(_) => ErrorKind::Broker,
-            Inner::Results(_) => ErrorKind::Results,
-            Inner::Worker(_) => ErrorKind::Worker,
-            Inner::Client(error) => match error.kind() {
+            ErrorSource::Config(_) => ErrorKind::Config,
+            ErrorSource::Broker(_) => ErrorKind::Broker,
+            ErrorSource::Results(_) => ErrorKind::Results,
+            ErrorSource::Worker(_) => ErrorKind::Worker,
+            ErrorSource::Client(error) => match error.kind() {
                 Kind::NotSent(_) | Kind::NotWritten(_) => ErrorKind::Send,
                 Kind::TaskEnded => ErrorKind::Task,
                 Kind::Timeout => ErrorKind::Timeout,
@@ -60,45 +60,47 @@ impl Error {
         }
     }
 
-    /// Whether the same may succeed later without anybody changing anything.
+    /// Returns true if the same may succeed later without anybody changing anything.
     pub fn is_retryable(&self) -> bool {
         match &*self.0 {
-            Inner::Config(_) => false,
-            Inner::Broker(error) | Inner::Worker(celeriac_worker::Error::Broker(error)) => error.is_retryable(),
-            Inner::Results(error) => error.is_retryable(),
-            Inner::Client(error) => error.is_retryable(),
-            Inner::Worker(_) => false,
+            ErrorSource::Config(_) => false,
+            ErrorSource::Broker(error) | ErrorSource::Worker(celeriac_worker::Error::Broker(error)) => {
+                error.is_retryable()
+            }
+            ErrorSource::Results(error) => error.is_retryable(),
+            ErrorSource::Client(error) => error.is_retryable(),
+            ErrorSource::Worker(_) => false,
         }
     }
 
-    /// Whether the broker could not be reached, or was lost.
+    /// Returns true if the broker could not be reached, or was lost.
     pub fn is_connection_lost(&self) -> bool {
         match &*self.0 {
-            Inner::Broker(error)
-            | Inner::Worker(celeriac_worker::Error::Broker(error))
-            | Inner::Client(celeriac_client::Error::Send { source: error, .. }) => error.is_connection_lost(),
+            ErrorSource::Broker(error)
+            | ErrorSource::Worker(celeriac_worker::Error::Broker(error))
+            | ErrorSource::Client(celeriac_client::Error::Send { source: error, .. }) => error.is_connection_lost(),
             _ => false,
         }
     }
 
-    /// What a person can do about it.
+    /// Advice for a person.
     pub fn help(&self) -> Option<&'static str> {
         match &*self.0 {
-            Inner::Config(_) => None,
-            Inner::Broker(error) => error.help(),
-            Inner::Results(error) => error.help(),
-            Inner::Client(error) => error.help(),
-            Inner::Worker(error) => error.help(),
+            ErrorSource::Config(_) => None,
+            ErrorSource::Broker(error) => error.help(),
+            ErrorSource::Results(error) => error.help(),
+            ErrorSource::Client(error) => error.help(),
+            ErrorSource::Worker(error) => error.help(),
         }
     }
 
     fn inner(&self) -> &(dyn std::error::Error + 'static) {
         match &*self.0 {
-            Inner::Config(problems) => problems,
-            Inner::Broker(error) => error,
-            Inner::Results(error) => error,
-            Inner::Client(error) => error,
-            Inner::Worker(error) => error,
+            ErrorSource::Config(problems) => problems,
+            ErrorSource::Broker(error) => error,
+            ErrorSource::Results(error) => error,
+            ErrorSource::Client(error) => error,
+            ErrorSource::Worker(error) => error,
         }
     }
 }
@@ -109,7 +111,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// The whole story, since this is what `fn main() -> Result<()>` prints.
+/// The whole chain, since this is what `fn main() -> Result<()>` prints.
 impl fmt::Debug for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{self}")?;
@@ -135,7 +137,7 @@ macro_rules! from {
     ($($variant:ident($error:ty)),* $(,)?) => {
         $(impl From<$error> for Error {
             fn from(error: $error) -> Self {
-                Self(Box::new(Inner::$variant(error)))
+                Self(Box::new(ErrorSource::$variant(error)))
             }
         })*
     };

@@ -60,5 +60,20 @@ pub use celeriac_worker::{
 /// The command line: every verb, for your own binary.
 #[cfg(feature = "cli")]
 pub mod cli {
-    pub use celeriac_cli::{exit, run, run_with};
+    use std::ffi::OsString;
+    use std::process::ExitCode;
+
+    pub use celeriac_cli::exit;
+
+    use crate::app::Builder;
+
+    /// Runs the verb in the process's arguments.
+    pub async fn run(app: Builder) -> ExitCode {
+        run_with(app, std::env::args_os()).await
+    }
+
+    /// Runs the verb in these arguments; the first is the program's name.
+    pub async fn run_with(app: Builder, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+        celeriac_cli::run(|directory, overrides| app.load(directory, overrides), arguments).await
+    }
 }

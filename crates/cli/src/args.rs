@@ -9,7 +9,7 @@ use std::time::Duration;
 use celeriac_config::duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::application::Override;
+use crate::program::Override;
 
 pub use dead::{DeadFilter, DeadQueues, DeadVerb, ListDeadArgs, PurgeArgs, RemovalArgs, ReplayArgs, ShowDeadArgs};
 pub use topology::{ApplyArgs, ExportArgs, ExportFormat, MigrateArgs, QueuesArgs, TopologyVerb};
@@ -127,13 +127,13 @@ pub struct RelayArgs {
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// What to list
-    #[arg(value_enum, default_value_t = Listed::Tasks)]
-    pub what: Listed,
+    #[arg(value_enum, default_value_t = ListSubject::Tasks)]
+    pub what: ListSubject,
 }
 
-/// What `list` lists.
+/// Subject of `list`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Listed {
+pub enum ListSubject {
     /// The tasks this program runs
     Tasks,
     /// The queues it declares, with their bindings
@@ -212,7 +212,7 @@ pub struct RevokeArgs {
     pub lasting: Option<Duration>,
 }
 
-/// What to say of routes.
+/// Verb of `routes`.
 #[derive(Debug, Subcommand)]
 pub enum RoutesVerb {
     /// Where a call goes, and which rule decides it; nothing is sent
@@ -241,7 +241,7 @@ pub struct ExplainArgs {
     pub routing_key: Option<String>,
 }
 
-/// What to do with the configuration.
+/// Verb of `config`.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub enum ConfigVerb {
     /// Read it, and name every problem; exit code 78 if there is one

@@ -1,4 +1,4 @@
-//! Why a verb did not do what it should, and the exit code that says so.
+//! Errors of verbs, and their exit codes.
 
 use celeriac_admin::Error as AdminError;
 use celeriac_broker::Error as BrokerError;
@@ -7,6 +7,7 @@ use celeriac_results::Error as ResultsError;
 use celeriac_topology::Error as RouteError;
 
 use crate::exit;
+use crate::output::Unanswered;
 
 /// An error of a verb.
 #[derive(Debug, thiserror::Error)]
@@ -33,20 +34,26 @@ pub enum Error {
     /// Telemetry.
     #[error("cannot set up telemetry")]
     Telemetry(#[source] celeriac_telemetry::Error),
-    /// What was given to the verb.
+    /// Invalid input of the verb.
     #[error("{what}: {reason}")]
     Data {
-        /// What it is.
+        /// Its name.
         what: String,
-        /// What is wrong with it.
+        /// Problem.
         reason: String,
     },
     /// A verb that would reach nobody.
     #[error("broker.url is memory://, a broker inside this process: nothing outside of it can be reached")]
     InProcess,
     /// A question that nobody answered.
-    #[error("nobody answered the question")]
+    #[error("nobody answered the question: give --yes to go on without it")]
     Unanswered,
+}
+
+impl From<Unanswered> for Error {
+    fn from(_: Unanswered) -> Self {
+        Self::Unanswered
+    }
 }
 
 impl Error {
@@ -65,7 +72,7 @@ impl Error {
         }
     }
 
-    /// What a person can do about it.
+    /// Advice for a person.
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Broker(error) => error.help(),
@@ -74,8 +81,7 @@ impl Error {
             Self::Client(error) => error.help(),
             Self::Worker(error) => error.help(),
             Self::InProcess => Some("give --broker amqp://…, or set broker.url or CELERIAC__BROKER__URL"),
-            Self::Unanswered => Some("give --yes to do it without a question"),
-            Self::Config(_) | Self::Telemetry(_) | Self::Data { .. } => None,
+            Self::Config(_) | Self::Telemetry(_) | Self::Data { .. } | Self::Unanswered => None,
         }
     }
 }

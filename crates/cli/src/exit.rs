@@ -1,4 +1,4 @@
-//! What the exit codes mean. They follow `sysexits.h`, so that a supervisor can tell a mistake from an outage.
+//! The exit codes. They follow `sysexits.h`, so that a supervisor can tell a mistake from an outage.
 
 /// Everything went well.
 pub const OK: u8 = 0;
@@ -8,7 +8,7 @@ pub const TASK_FAILED: u8 = 1;
 pub const DIFFERENT: u8 = 2;
 /// The command line cannot be understood.
 pub const USAGE: u8 = 2;
-/// What was given to a verb is not valid, such as arguments that are not JSON.
+/// Input of a verb is not valid, such as arguments that are not JSON.
 pub const DATA: u8 = 65;
 /// Broker or database cannot be reached.
 pub const UNAVAILABLE: u8 = 69;

@@ -2,15 +2,15 @@
 //!
 //! In reading order:
 //!
-//! - [`application`]: what a program has to offer so that the verbs can work on it;
+//! - [`program`]: the program that the verbs work on;
 //! - [`args`]: verbs and flags;
 //! - [`run()`]: from the process's arguments to its exit code;
 //! - `verbs`: one file each;
-//! - [`exit`]: what the exit codes mean;
-//! - `ending`: how long a verb that was told to stop may take;
+//! - [`exit`]: the exit codes;
+//! - `ending`: the bounds of a verb that was told to stop;
 //! - `output`: the only place that prints.
 
-pub mod application;
+pub mod program;
 
 pub mod args;
 
@@ -24,6 +24,6 @@ mod ending;
 mod error;
 mod output;
 
-pub use application::{Application, Override, Program};
 pub use error::Error;
-pub use run::{run, run_with};
+pub use program::{Override, Program};
+pub use run::run;

@@ -20,16 +20,21 @@ pub(crate) fn notice(text: &str) {
     eprintln!("{text}");
 }
 
-/// Asks for a yes. `None` when nobody is there to answer.
-pub(crate) fn ask(question: &str) -> Option<bool> {
+/// Nobody answered a question.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody answered the question: give --yes to go on without it")]
+pub(crate) struct Unanswered;
+
+/// Asks a question, and returns true if the answer is yes.
+pub(crate) fn confirm(question: &str) -> Result<bool, Unanswered> {
     eprint!("{question} [y/N] ");
     let mut answer = String::new();
     match io::stdin().read_line(&mut answer) {
         Ok(0) | Err(_) => {
             eprintln!();
-            None
+            Err(Unanswered)
         }
-        Ok(_) => Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")),
+        Ok(_) => Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")),
     }
 }
 

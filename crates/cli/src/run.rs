@@ -1,22 +1,24 @@
 //! From the process's arguments to its exit code.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use celeriac_config::Problems;
 use clap::Parser;
 
-use crate::application::Application;
 use crate::args::{CommandLine, ConfigVerb, RoutesVerb, Verb};
 use crate::error::Error;
+use crate::program::{Override, Program};
 use crate::{exit, output, verbs};
 
-/// Does what the process's arguments ask for.
-pub async fn run<A: Application>(app: A) -> ExitCode {
-    run_with(app, std::env::args_os()).await
-}
-
-/// Does what these arguments ask for; the first is the program's name.
-pub async fn run_with<A: Application>(app: A, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+/// Runs the verb in these arguments; the first is the program's name.
+///
+/// `load` reads the configuration: from a directory, or from the program's own place, with the overrides above all.
+pub async fn run<L>(load: L, arguments: impl IntoIterator<Item = OsString>) -> ExitCode
+where
+    L: FnOnce(Option<PathBuf>, Vec<Override>) -> Result<Program, Problems>,
+{
     let line = match CommandLine::try_parse_from(arguments) {
         Ok(line) => line,
         Err(error) => {
@@ -25,7 +27,7 @@ pub async fn run_with<A: Application>(app: A, arguments: impl IntoIterator<Item 
             return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    match obey(app, line).await {
+    match run_verb(load, line).await {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             output::failure(&error);
@@ -34,10 +36,13 @@ pub async fn run_with<A: Application>(app: A, arguments: impl IntoIterator<Item 
     }
 }
 
-async fn obey<A: Application>(app: A, line: CommandLine) -> Result<u8, Error> {
+async fn run_verb<L>(load: L, line: CommandLine) -> Result<u8, Error>
+where
+    L: FnOnce(Option<PathBuf>, Vec<Override>) -> Result<Program, Problems>,
+{
     let overrides = line.overrides();
     let CommandLine { global, verb } = line;
-    let program = app.load(global.config, overrides).map_err(Error::Config)?;
+    let program = load(global.config, overrides).map_err(Error::Config)?;
     let done: Result<(), Error> = match verb {
         Verb::Topology(verb) => return Box::pin(verbs::topology::run(&program, verb, global.json)).await,
         Verb::Worker(_) => Box::pin(verbs::worker::run(&program)).await,

@@ -7,7 +7,7 @@ use celeriac_config::duration;
 use celeriac_protocol::RateLimit;
 use clap::{Args, Subcommand};
 
-/// What to do with dead letters.
+/// Verb of `dead`.
 #[derive(Debug, Subcommand)]
 pub enum DeadVerb {
     /// Show what stands in dead-letter queues
@@ -28,7 +28,7 @@ pub struct DeadQueues {
     pub queues: Vec<String>,
 }
 
-/// Which dead letters are meant; those that fulfil every flag.
+/// Filter of dead letters: those that fulfil every flag.
 #[derive(Debug, Clone, Args)]
 pub struct DeadFilter {
     /// Their queues
@@ -75,7 +75,7 @@ pub struct ShowDeadArgs {
     pub queues: DeadQueues,
 }
 
-/// Which dead letters are taken off their queues, and whether to ask before.
+/// Flags of verbs that take dead letters off their queues.
 #[derive(Debug, Args)]
 pub struct RemovalArgs {
     /// Which
@@ -118,7 +118,7 @@ pub struct PurgeArgs {
 }
 
 impl DeadFilter {
-    /// What is wanted, apart from the queues.
+    /// The filter of these flags, without the queues.
     pub fn wanted(&self) -> Wanted {
         let Self { queues: _, task, id, reason, error, older, newer } = self.clone();
         Wanted { queues: Vec::new(), id, task, reason, error, older, newer }

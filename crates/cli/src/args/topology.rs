@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
-/// What to do with exchanges, queues, bindings and policies.
+/// Verb of `topology`.
 #[derive(Debug, Subcommand)]
 pub enum TopologyVerb {
     /// Say how the broker differs from the files; nothing is changed. Exit code 2 if it does

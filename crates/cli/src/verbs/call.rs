@@ -7,22 +7,22 @@ use celeriac_topology::{CallRoute, DIRECT_EXCHANGE};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::application::Program;
 use crate::args::CallArgs;
 use crate::error::Error;
 use crate::output;
-use crate::verbs::result::Shown;
+use crate::program::Program;
+use crate::verbs::result::StoredResult;
 
 #[derive(Serialize)]
-struct Sent<'a> {
+struct SentTask<'a> {
     id: &'a str,
 }
 
-pub(crate) async fn run<P: Program>(program: &P, args: CallArgs, json: bool) -> Result<(), Error> {
+pub(crate) async fn run(program: &Program, args: CallArgs, json: bool) -> Result<(), Error> {
     if program.is_in_process() {
         return Err(Error::InProcess);
     }
-    if let Some(misspelt) = program.registry().misspelt(&args.task) {
+    if let Some(misspelt) = program.registry.misspelt(&args.task) {
         // It may be a task of another program all the same, so it is no error.
         output::notice(&format!("warning: {misspelt}"));
     }
@@ -38,10 +38,10 @@ async fn send(client: &Client, request: Request, wait: Option<std::time::Duratio
     let handle = client.submit_request(request).await?;
     match wait {
         None => {
-            output::answer(json, &Sent { id: handle.id() }, || handle.id().to_owned());
+            output::answer(json, &SentTask { id: handle.id() }, || handle.id().to_owned());
             Ok(())
         }
-        Some(wait) => Shown::from(handle.wait_for(wait).await?).print(json),
+        Some(wait) => StoredResult::from(handle.wait_for(wait).await?).print(json),
     }
 }
 

@@ -1,18 +1,24 @@
 //! `config`: the configuration was read before; what is left is whether it suits the program's tasks, and to say so.
 
+use celeriac_worker::Error as WorkerError;
 use serde::Serialize;
 
-use crate::application::Program;
 use crate::error::Error;
 use crate::output;
+use crate::program::Program;
 
 #[derive(Serialize)]
 struct Checked {
     ok: bool,
 }
 
-pub(crate) fn check<P: Program>(program: &P, json: bool) -> Result<(), Error> {
-    for warning in program.check()? {
+pub(crate) fn check(program: &Program, json: bool) -> Result<(), Error> {
+    if let Some(task) = program.registry.first_transactional()
+        && !program.results.are_on_postgres()
+    {
+        return Err(WorkerError::NoTransactions { task }.into());
+    }
+    for warning in &program.warnings {
         output::notice(&format!("warning: {warning}"));
     }
     output::answer(json, &Checked { ok: true }, || "the configuration can start".to_owned());
@@ -20,6 +26,6 @@ pub(crate) fn check<P: Program>(program: &P, json: bool) -> Result<(), Error> {
 }
 
 /// YAML in either case: it is what the files hold.
-pub(crate) fn show<P: Program>(program: &P) {
-    output::answer(false, &(), || program.configuration());
+pub(crate) fn show(program: &Program) {
+    output::answer(false, &(), || program.configuration.clone());
 }

@@ -7,10 +7,10 @@ use celeriac_worker::TaskDefinition;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::application::Program;
-use crate::args::Listed;
+use crate::args::ListSubject;
 use crate::error::Error;
 use crate::output;
+use crate::program::Program;
 
 /// A task with the options in force.
 struct ListedTask<'a> {
@@ -47,11 +47,11 @@ impl Serialize for ListedTask<'_> {
     }
 }
 
-pub(crate) fn run<P: Program>(program: &P, what: Listed, json: bool) -> Result<(), Error> {
+pub(crate) fn run(program: &Program, what: ListSubject, json: bool) -> Result<(), Error> {
     match what {
-        Listed::Tasks => tasks(program, json),
-        Listed::Queues => {
-            let queues = program.routes().topology().queues;
+        ListSubject::Tasks => tasks(program, json),
+        ListSubject::Queues => {
+            let queues = program.routes.topology().queues;
             output::answer(json, &queues, || {
                 queues.iter().fold(String::new(), |mut text, (name, queue)| {
                     let bound: Vec<_> =
@@ -66,9 +66,9 @@ pub(crate) fn run<P: Program>(program: &P, what: Listed, json: bool) -> Result<(
                 })
             });
         }
-        Listed::Routes => {
-            let routes = program.routes().task_routes;
-            output::answer(json, &routes, || {
+        ListSubject::Routes => {
+            let routes = &program.routes.task_routes;
+            output::answer(json, routes, || {
                 routes.iter().fold(String::new(), |mut text, route| {
                     let target = match (&route.function, &route.queue, &route.exchange, &route.key) {
                         (Some(function), ..) => format!("function {function}"),
@@ -88,8 +88,8 @@ pub(crate) fn run<P: Program>(program: &P, what: Listed, json: bool) -> Result<(
     Ok(())
 }
 
-fn tasks<P: Program>(program: &P, json: bool) {
-    let tasks: Vec<_> = program.registry().iter().map(ListedTask::of).collect();
+fn tasks(program: &Program, json: bool) {
+    let tasks: Vec<_> = program.registry.iter().map(ListedTask::of).collect();
     output::answer(json, &tasks, || {
         if tasks.is_empty() {
             return "this program has no tasks".to_owned();

@@ -6,10 +6,10 @@ use celeriac_config::{did_you_mean, nearest};
 use celeriac_topology::{Topology, dead_letter_queue};
 use serde::Serialize;
 
-use crate::application::Program;
 use crate::args::MigrateArgs;
 use crate::error::Error;
 use crate::output;
+use crate::program::Program;
 
 /// How often the number of moved messages is told.
 const EVERY: u64 = 10_000;
@@ -27,10 +27,10 @@ struct Moved {
     left: Option<String>,
 }
 
-pub(crate) async fn run<P: Program>(program: &P, args: &MigrateArgs, json: bool) -> Result<(), Error> {
-    let topology = program.routes().topology();
+pub(crate) async fn run(program: &Program, args: &MigrateArgs, json: bool) -> Result<(), Error> {
+    let topology = program.routes.topology();
     check(&topology, args)?;
-    let migration = Migration::new(program.broker_options(), "celeriac migrate").map_err(Error::Admin)?;
+    let migration = Migration::new(&program.broker, "celeriac migrate").map_err(Error::Admin)?;
     let moved = migrate(&migration, &topology, args).await;
     migration.close().await;
     let moved = moved?;
@@ -66,7 +66,7 @@ async fn migrate(migration: &Migration, topology: &Topology, args: &MigrateArgs)
         "{from}: {} messages wait, {} consumers; they go to {to} ({kind})",
         depth.ready, depth.consumers
     ));
-    if !args.yes && !output::ask("Move them?").ok_or(Error::Unanswered)? {
+    if !args.yes && !output::confirm("Move them?")? {
         let left = Some("nothing is changed".to_owned());
         return Ok(Moved { from: from.clone(), to: to.clone(), left, ..Moved::default() });
     }

@@ -12,16 +12,16 @@ use celeriac_topology::{QueueFacts, Topology};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::application::Program;
 use crate::args::QueuesArgs;
 use crate::error::Error;
 use crate::output;
+use crate::program::Program;
 
 /// A queue, as people and machines want to read of it.
 #[derive(Debug, Serialize)]
-struct Shown {
+struct QueueStatus {
     name: String,
-    purpose: Purpose,
+    purpose: QueuePurpose,
     /// The broker's, where it tells; else that of the configuration.
     #[serde(rename = "type")]
     kind: String,
@@ -30,7 +30,7 @@ struct Shown {
     consumers: Option<u32>,
     /// What only the management API tells.
     #[serde(flatten)]
-    more: Option<More>,
+    more: Option<ManagementFacts>,
     /// Its first message, where it was looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     head: Option<Head>,
@@ -41,7 +41,7 @@ struct Shown {
 
 /// What the management API tells of a queue, as it was a few seconds ago.
 #[derive(Debug, Serialize)]
-struct More {
+struct ManagementFacts {
     /// Messages that are delivered and not settled.
     unacked: u64,
     /// Messages a second that come.
@@ -72,20 +72,20 @@ struct Head {
 /// What a queue is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Purpose {
+enum QueuePurpose {
     Work,
     Log,
     DeadLetters,
 }
 
-pub(crate) async fn run<P: Program>(program: &P, args: &QueuesArgs, json: bool) -> Result<(), Error> {
+pub(crate) async fn run(program: &Program, args: &QueuesArgs, json: bool) -> Result<(), Error> {
     if program.is_in_process() {
         return Err(Error::InProcess);
     }
-    let topology = program.routes().topology();
+    let topology = program.routes.topology();
     let wanted = wanted(&topology, &args.queues)?;
-    let facts = facts(program.broker_options()).await?;
-    let broker = celeriac_broker::connect(program.broker_options(), "celeriac queues").map_err(Error::Broker)?;
+    let facts = facts(&program.broker).await?;
+    let broker = celeriac_broker::connect(&program.broker, "celeriac queues").map_err(Error::Broker)?;
     let shown = look(&*broker, wanted, args.head).await;
     broker.close().await;
     let mut shown = shown?;
@@ -106,7 +106,7 @@ async fn facts(options: &BrokerOptions) -> Result<Vec<QueueFacts>, Error> {
 }
 
 /// The queues to show: each with its dead-letter queue behind it, which several may share.
-fn wanted(topology: &Topology, chosen: &[String]) -> Result<Vec<(String, Purpose, &'static str)>, Error> {
+fn wanted(topology: &Topology, chosen: &[String]) -> Result<Vec<(String, QueuePurpose, &'static str)>, Error> {
     for queue in chosen {
         if !topology.queues.contains_key(queue) {
             let near = did_you_mean(nearest(queue, topology.queues.keys().map(String::as_str)));
@@ -114,21 +114,22 @@ fn wanted(topology: &Topology, chosen: &[String]) -> Result<Vec<(String, Purpose
         }
     }
     let dead_letters = topology.dead_letter_queues();
-    let mut wanted: Vec<(String, Purpose, &'static str)> = Vec::new();
+    let mut wanted: Vec<(String, QueuePurpose, &'static str)> = Vec::new();
     for (name, options) in &topology.queues {
         if !chosen.is_empty() && !chosen.contains(name) {
             continue;
         }
         // Of a broadcast every worker has a queue of its own, which the broker knows by the worker's name alone.
         if !options.broadcast {
-            let purpose = if topology.work_queues().any(|work| work == name) { Purpose::Work } else { Purpose::Log };
+            let purpose =
+                if topology.work_queues().any(|work| work == name) { QueuePurpose::Work } else { QueuePurpose::Log };
             wanted.push((name.clone(), purpose, options.kind.name()));
         }
         if let Some(dead) = topology.dead_letter_queue(name)
             && !wanted.iter().any(|(known, _, _)| *known == dead)
         {
             let kind = dead_letters.get(&dead).map_or("", |kind| kind.name());
-            wanted.push((dead, Purpose::DeadLetters, kind));
+            wanted.push((dead, QueuePurpose::DeadLetters, kind));
         }
     }
     Ok(wanted)
@@ -136,20 +137,20 @@ fn wanted(topology: &Topology, chosen: &[String]) -> Result<Vec<(String, Purpose
 
 async fn look(
     broker: &dyn Broker,
-    wanted: Vec<(String, Purpose, &'static str)>,
+    wanted: Vec<(String, QueuePurpose, &'static str)>,
     head: bool,
-) -> Result<Vec<Shown>, Error> {
+) -> Result<Vec<QueueStatus>, Error> {
     let mut shown = Vec::with_capacity(wanted.len());
     for (name, purpose, kind) in wanted {
         let depth = broker.depth(&name).await.map_err(Error::Broker)?;
         let (ready, consumers) = (depth.map(|depth| depth.ready), depth.map(|depth| depth.consumers));
         let head = match ready {
             // Whoever reads a log begins at its end: it has no head.
-            Some(1..) if head && purpose != Purpose::Log => first(broker, &name).await?,
+            Some(1..) if head && purpose != QueuePurpose::Log => first(broker, &name).await?,
             _ => None,
         };
         let (kind, remark) = (kind.to_owned(), remark(purpose, depth));
-        shown.push(Shown { name, purpose, kind, ready, consumers, more: None, head, remark });
+        shown.push(QueueStatus { name, purpose, kind, ready, consumers, more: None, head, remark });
     }
     Ok(shown)
 }
@@ -168,11 +169,11 @@ async fn first(broker: &dyn Broker, queue: &str) -> Result<Option<Head>, Error> 
     }))
 }
 
-impl Shown {
+impl QueueStatus {
     fn add(&mut self, facts: &[QueueFacts]) {
         let Some(facts) = facts.iter().find(|facts| facts.name == self.name) else { return };
         self.kind.clone_from(&facts.kind);
-        self.more = Some(More {
+        self.more = Some(ManagementFacts {
             unacked: facts.unacked,
             published: facts.rates.publish,
             delivered: facts.rates.deliver,
@@ -184,17 +185,17 @@ impl Shown {
     }
 }
 
-fn remark(purpose: Purpose, depth: Option<Depth>) -> Option<&'static str> {
+fn remark(purpose: QueuePurpose, depth: Option<Depth>) -> Option<&'static str> {
     match (purpose, depth) {
         (_, None) => Some("does not exist"),
-        (Purpose::Work, Some(Depth { ready: 1.., consumers: 0 })) => Some("messages wait, and nobody consumes"),
-        (Purpose::Work, Some(Depth { consumers: 0, .. })) => Some("nobody consumes"),
-        (Purpose::DeadLetters, Some(Depth { ready: 1.., .. })) => Some("dead letters"),
+        (QueuePurpose::Work, Some(Depth { ready: 1.., consumers: 0 })) => Some("messages wait, and nobody consumes"),
+        (QueuePurpose::Work, Some(Depth { consumers: 0, .. })) => Some("nobody consumes"),
+        (QueuePurpose::DeadLetters, Some(Depth { ready: 1.., .. })) => Some("dead letters"),
         (_, Some(_)) => None,
     }
 }
 
-fn table(shown: &[Shown]) -> String {
+fn table(shown: &[QueueStatus]) -> String {
     let width = shown.iter().map(|queue| queue.name.len()).max().unwrap_or_default().max(5);
     let more = shown.iter().any(|queue| queue.more.is_some());
     let mut text = format!("{:<width$}  {:<8} {:>9} {:>9}", "queue", "type", "ready", "consumers");
@@ -207,7 +208,7 @@ fn table(shown: &[Shown]) -> String {
         let (ready, consumers) = (count(queue.ready), count(queue.consumers));
         let mut line = format!("{:<width$}  {:<8} {ready:>9} {consumers:>9}", queue.name, queue.kind);
         match &queue.more {
-            Some(More { unacked, published, delivered, acknowledged, .. }) => {
+            Some(ManagementFacts { unacked, published, delivered, acknowledged, .. }) => {
                 let _ = write!(line, " {unacked:>9} {published:>8.1} {delivered:>8.1} {acknowledged:>8.1}");
             }
             None if more => line.push_str(&" ".repeat(37)),
@@ -238,13 +239,13 @@ mod tests {
     fn what_a_person_should_know_is_said() {
         let depth = |ready, consumers| Some(Depth { ready, consumers });
         let cases = [
-            (Purpose::Work, None, Some("does not exist")),
-            (Purpose::Work, depth(0, 0), Some("nobody consumes")),
-            (Purpose::Work, depth(3, 0), Some("messages wait, and nobody consumes")),
-            (Purpose::Work, depth(3, 1), None),
-            (Purpose::Log, depth(3, 0), None),
-            (Purpose::DeadLetters, depth(0, 0), None),
-            (Purpose::DeadLetters, depth(2, 0), Some("dead letters")),
+            (QueuePurpose::Work, None, Some("does not exist")),
+            (QueuePurpose::Work, depth(0, 0), Some("nobody consumes")),
+            (QueuePurpose::Work, depth(3, 0), Some("messages wait, and nobody consumes")),
+            (QueuePurpose::Work, depth(3, 1), None),
+            (QueuePurpose::Log, depth(3, 0), None),
+            (QueuePurpose::DeadLetters, depth(0, 0), None),
+            (QueuePurpose::DeadLetters, depth(2, 0), Some("dead letters")),
         ];
         for (purpose, depth, expected) in cases {
             assert_eq!(remark(purpose, depth), expected, "{purpose:?} {depth:?}");

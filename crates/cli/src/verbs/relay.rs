@@ -12,11 +12,11 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::application::Program;
 use crate::args::RelayArgs;
 use crate::ending::{before, end_process};
 use crate::error::Error;
 use crate::output;
+use crate::program::Program;
 
 /// How long what is on its way may take to be confirmed and deleted. What is not will be sent again, and says so.
 const CONFIRMED: Duration = Duration::from_secs(5);
@@ -30,7 +30,7 @@ const FLUSH: Duration = Duration::from_secs(5);
 
 /// How it stands with the outbox, as people and machines want to read of it.
 #[derive(Debug, Serialize)]
-struct Shown {
+struct OutboxStatus {
     waiting: u64,
     failing: u64,
     oldest_at: Option<Timestamp>,
@@ -39,14 +39,14 @@ struct Shown {
     relayed: bool,
 }
 
-pub(crate) async fn run<P: Program>(program: &P, args: &RelayArgs, json: bool) -> Result<(), Error> {
+pub(crate) async fn run(program: &Program, args: &RelayArgs, json: bool) -> Result<(), Error> {
     if args.status {
         let client = program.client().await?;
         let status = status(&client, json).await;
         client.close().await;
         return status;
     }
-    let telemetry = Telemetry::start(program.telemetry(), &program.instance()).map_err(Error::Telemetry)?;
+    let telemetry = Telemetry::start(&program.telemetry, &program.instance).map_err(Error::Telemetry)?;
     let listeners = TaskTracker::new();
     let shutdown = on_signals(&listeners);
     let relayed: Result<bool, Error> = async {
@@ -84,7 +84,7 @@ async fn status(client: &Client, json: bool) -> Result<(), Error> {
     };
     let lag = outbox.lag().await.map_err(Error::Results)?;
     let age = lag.oldest_at.map(|time| Duration::try_from(clock::now().duration_since(time)).unwrap_or_default());
-    let shown = Shown {
+    let shown = OutboxStatus {
         waiting: lag.waiting,
         failing: lag.failing,
         oldest_at: lag.oldest_at,

@@ -5,14 +5,14 @@ use celeriac_results::TaskRecord;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::application::Program;
 use crate::args::ResultArgs;
 use crate::error::Error;
 use crate::output;
+use crate::program::Program;
 
 /// A row, as people and machines want to read it.
 #[derive(Debug, Serialize)]
-pub(crate) struct Shown {
+pub(crate) struct StoredResult {
     id: String,
     name: String,
     state: State,
@@ -28,7 +28,7 @@ pub(crate) struct Shown {
     trace_id: Option<String>,
 }
 
-impl From<TaskRecord> for Shown {
+impl From<TaskRecord> for StoredResult {
     fn from(row: TaskRecord) -> Self {
         Self {
             id: row.id,
@@ -52,7 +52,7 @@ fn document(result: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(result.to_owned()).or_else(|_| serde_json::value::to_raw_value(result)).ok()
 }
 
-impl Shown {
+impl StoredResult {
     pub(crate) fn print(self, json: bool) -> Result<(), Error> {
         output::answer(json, &self, || self.text());
         let Self { id, state, error, .. } = self;
@@ -79,7 +79,7 @@ impl Shown {
     }
 }
 
-pub(crate) async fn run<P: Program>(program: &P, args: &ResultArgs, json: bool) -> Result<(), Error> {
+pub(crate) async fn run(program: &Program, args: &ResultArgs, json: bool) -> Result<(), Error> {
     let client = program.client().await?;
     if client.results().is_none() {
         // A reply would go to whoever sent the task, which was another process.
@@ -92,7 +92,7 @@ pub(crate) async fn run<P: Program>(program: &P, args: &ResultArgs, json: bool) 
         None => handle.record().await?,
     };
     let outcome = match row {
-        Some(row) => Shown::from(row).print(json),
+        Some(row) => StoredResult::from(row).print(json),
         None => Err(Error::Data { what: format!("task {}", args.id), reason: "nothing is recorded of it".to_owned() }),
     };
     client.close().await;

@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
-use crate::application::Program;
 use crate::args::RevokeArgs;
 use crate::error::Error;
 use crate::output;
+use crate::program::Program;
 
-pub(crate) async fn run<P: Program>(program: &P, args: RevokeArgs, json: bool) -> Result<(), Error> {
+pub(crate) async fn run(program: &Program, args: RevokeArgs, json: bool) -> Result<(), Error> {
     let RevokeArgs { ids, terminate, lasting } = args;
     let client = program.client().await?;
     let mut revoke = client.revoke(ids.iter().map(String::as_str));

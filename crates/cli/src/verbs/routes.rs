@@ -6,15 +6,15 @@ use celeriac_config::duration;
 use celeriac_topology::{CallRoute, Destination, Explanation, Manner, RouteQuestion, Router, Rule};
 use serde::Serialize;
 
-use crate::application::Program;
 use crate::args::ExplainArgs;
 use crate::error::Error;
 use crate::output;
+use crate::program::Program;
 use crate::verbs::call::arguments;
 
 /// An explanation, as people and machines want to read it.
 #[derive(Debug, Serialize)]
-struct Shown<'a> {
+struct RouteExplanation<'a> {
     task: &'a str,
     rule: String,
     exchange: &'a str,
@@ -32,17 +32,17 @@ struct Shown<'a> {
     headers: Vec<&'a str>,
 }
 
-pub(crate) fn explain<P: Program>(program: &P, args: ExplainArgs, json: bool) -> Result<(), Error> {
+pub(crate) fn explain(program: &Program, args: ExplainArgs, json: bool) -> Result<(), Error> {
     let refused = |error: celeriac_topology::Error| Error::Broker(error.into());
-    let router = Router::new(&program.routes()).map_err(refused)?;
-    let router = router.with_functions(program.route_functions()).map_err(refused)?;
+    let router = Router::new(&program.routes).map_err(refused)?;
+    let router = router.with_functions(&program.route_functions).map_err(refused)?;
     let (positional, named) = arguments(&args.args, &args.kwargs)?;
     let ExplainArgs { task, queue, exchange, routing_key, .. } = args;
     let question = RouteQuestion { task: &task, args: &positional, kwargs: &named, headers: &[] };
     let call = CallRoute { queue, exchange, routing_key, ..CallRoute::default() };
-    let declared = program.registry().get(&task).and_then(|task| task.options.queue);
+    let declared = program.registry.get(&task).and_then(|task| task.options.queue);
     let explanation = router.explain(question, &call, declared).map_err(refused)?;
-    let shown = Shown::of(&task, &explanation);
+    let shown = RouteExplanation::of(&task, &explanation);
     output::answer(json, &shown, || shown.text());
     Ok(())
 }
@@ -55,7 +55,7 @@ fn way(destination: &Destination) -> String {
     }
 }
 
-impl<'a> Shown<'a> {
+impl<'a> RouteExplanation<'a> {
     fn of(task: &'a str, explanation: &'a Explanation<'_>) -> Self {
         let destination = &explanation.destination;
         let Manner { priority, codec, compression, expires, headers } = &destination.manner;

@@ -6,34 +6,32 @@
 mod table;
 mod yaml;
 
-use std::io::{IsTerminal, stdin};
-
 use celeriac_admin::plan::{Applied, Plan, Planner, Prune};
 use celeriac_topology::{Cluster, Difference, definitions, manifests};
 use serde::Serialize;
 
-use crate::application::Program;
 use crate::args::{ApplyArgs, ExportArgs, ExportFormat, TopologyVerb};
 use crate::error::Error;
+use crate::program::Program;
 use crate::verbs::migrate;
 use crate::{exit, output};
 
 /// A plan, for machines.
 #[derive(Serialize)]
-struct Shown<'a> {
+struct PlannedDifferences<'a> {
     differences: &'a [Difference],
     unseen: &'a [String],
 }
 
 /// What was done, for machines.
 #[derive(Serialize)]
-struct Done<'a> {
+struct AppliedDifferences<'a> {
     done: &'a [Difference],
     left: &'a [Difference],
 }
 
 /// Does it, and says with which exit code to end.
-pub(crate) async fn run<P: Program>(program: &P, verb: TopologyVerb, json: bool) -> Result<u8, Error> {
+pub(crate) async fn run(program: &Program, verb: TopologyVerb, json: bool) -> Result<u8, Error> {
     if program.is_in_process() {
         return Err(Error::InProcess);
     }
@@ -44,8 +42,8 @@ pub(crate) async fn run<P: Program>(program: &P, verb: TopologyVerb, json: bool)
         TopologyVerb::Migrate(args) => return migrate::run(program, &args, json).await.map(|()| exit::OK),
     };
     let planner = planner(program)?;
-    let delays = &program.broker_options().delay_prefix;
-    let outcome = match (planner.plan(&program.routes().topology()).await, apply_args) {
+    let delays = &program.broker.delay_prefix;
+    let outcome = match (planner.plan(&program.routes.topology()).await, apply_args) {
         (Ok(plan), None) => Ok(show(&plan, delays, json)),
         (Ok(plan), Some(args)) => apply(&planner, plan, &args, delays, json).await,
         (Err(error), _) => Err(Error::Admin(error)),
@@ -54,13 +52,13 @@ pub(crate) async fn run<P: Program>(program: &P, verb: TopologyVerb, json: bool)
     outcome
 }
 
-fn planner<P: Program>(program: &P) -> Result<Planner, Error> {
-    Planner::new(program.broker_options(), "celeriac topology").map_err(Error::Admin)
+fn planner(program: &Program) -> Result<Planner, Error> {
+    Planner::new(&program.broker, "celeriac topology").map_err(Error::Admin)
 }
 
 fn show(plan: &Plan, delays: &str, json: bool) -> u8 {
     let Plan { differences, unseen, .. } = plan;
-    output::answer(json, &Shown { differences, unseen }, || table::plan(plan, delays));
+    output::answer(json, &PlannedDifferences { differences, unseen }, || table::plan(plan, delays));
     if differences.is_empty() { exit::OK } else { exit::DIFFERENT }
 }
 
@@ -68,31 +66,26 @@ async fn apply(planner: &Planner, plan: Plan, args: &ApplyArgs, delays: &str, js
     let prune = if args.prune { Prune::Delete } else { Prune::Keep };
     if plan.is_to_be_done(prune) {
         output::notice(&table::plan(&plan, delays));
-        if !args.yes && !agreed()? {
+        if !args.yes && !confirm()? {
             output::notice("nothing was changed");
             return Ok(exit::DIFFERENT);
         }
     }
     let applied = planner.apply(plan, prune).await.map_err(Error::Admin)?;
     let Applied { done, left, .. } = &applied;
-    output::answer(json, &Done { done, left }, || table::applied(&applied, delays));
+    output::answer(json, &AppliedDifferences { done, left }, || table::applied(&applied, delays));
     Ok(if left.is_empty() { exit::OK } else { exit::DIFFERENT })
 }
 
-fn agreed() -> Result<bool, Error> {
-    let unanswered = || Error::Data {
-        what: "topology apply".to_owned(),
-        reason: "nobody is here to ask: give --yes to go on without".to_owned(),
-    };
-    if !stdin().is_terminal() {
-        return Err(unanswered());
-    }
-    output::ask("Apply this?").ok_or_else(unanswered)
+/// Without an answer the exit code is not that of a missing answer, which here says that broker and files differ.
+fn confirm() -> Result<bool, Error> {
+    output::confirm("Apply this?")
+        .map_err(|unanswered| Error::Data { what: "topology apply".to_owned(), reason: unanswered.to_string() })
 }
 
-fn export<P: Program>(program: &P, args: ExportArgs) -> Result<u8, Error> {
+fn export(program: &Program, args: ExportArgs) -> Result<u8, Error> {
     let planner = planner(program)?;
-    let parts = planner.wanted(&program.routes().topology());
+    let parts = planner.wanted(&program.routes.topology());
     let vhost = planner.vhost();
     match args.format {
         ExportFormat::Definitions => output::answer(true, &definitions(&parts, vhost), String::new),

@@ -6,10 +6,10 @@ use celeriac_telemetry::Telemetry;
 use celeriac_worker::{ShutdownReport, on_signals};
 use tokio_util::task::TaskTracker;
 
-use crate::application::Program;
 use crate::ending::{before, end_process};
 use crate::error::Error;
 use crate::output;
+use crate::program::Program;
 
 /// How long after the drain the connections may take to end.
 const CLOSED: Duration = Duration::from_millis(750);
@@ -20,8 +20,8 @@ const FLUSHED: Duration = Duration::from_millis(900);
 /// How long the last traces may take, however much of the drain is left.
 const FLUSH: Duration = Duration::from_secs(5);
 
-pub(crate) async fn run<P: Program>(program: &P) -> Result<(), Error> {
-    let telemetry = Telemetry::start(program.telemetry(), &program.instance()).map_err(Error::Telemetry)?;
+pub(crate) async fn run(program: &Program) -> Result<(), Error> {
+    let telemetry = Telemetry::start(&program.telemetry, &program.instance).map_err(Error::Telemetry)?;
     let listeners = TaskTracker::new();
     // From the first moment: a signal during a slow start must not be lost.
     let shutdown = on_signals(&listeners);

@@ -5,28 +5,28 @@ use std::fmt::Write;
 use celeriac_admin::DeadLetter;
 use serde::Serialize;
 
-use super::place::Place;
+use super::source::DeadLetterSource;
 use super::survey::Survey;
 use crate::args::ListDeadArgs;
 use crate::error::Error;
 use crate::output;
 
 #[derive(Serialize)]
-struct Listed {
+struct DeadLetterList {
     letters: Vec<DeadLetter>,
     counts: Survey,
 }
 
-pub(super) async fn run(place: &Place, args: &ListDeadArgs, json: bool) -> Result<(), Error> {
-    let filter = place.filter(args.filter.wanted())?;
+pub(super) async fn run(source: &DeadLetterSource, args: &ListDeadArgs, json: bool) -> Result<(), Error> {
+    let filter = source.filter(args.filter.wanted())?;
     let mut letters = Vec::new();
-    let counts = Survey::take(place, &filter, args.limit, |letter| letters.push(letter)).await?;
-    let listed = Listed { letters, counts };
+    let counts = Survey::take(source, &filter, args.limit, |letter| letters.push(letter)).await?;
+    let listed = DeadLetterList { letters, counts };
     output::answer(json, &listed, || listed.text(args.limit));
     Ok(())
 }
 
-impl Listed {
+impl DeadLetterList {
     fn text(&self, limit: u64) -> String {
         let standing = self.counts.standing();
         if self.letters.is_empty() {

@@ -7,27 +7,32 @@ use celeriac_admin::dead::{Again, Removal, Replay, Tally};
 use celeriac_telemetry::Telemetry;
 use serde::Serialize;
 
-use super::place::Place;
+use super::source::DeadLetterSource;
 use super::survey::Survey;
-use crate::application::Program;
 use crate::args::{RemovalArgs, ReplayArgs};
 use crate::error::Error;
 use crate::output;
+use crate::program::Program;
 
 /// How long the last traces may take on their way out.
 const FLUSH: Duration = Duration::from_secs(5);
 
-pub(super) async fn replay<P: Program>(program: &P, place: &Place, args: ReplayArgs, json: bool) -> Result<(), Error> {
+pub(super) async fn replay(
+    program: &Program,
+    source: &DeadLetterSource,
+    args: ReplayArgs,
+    json: bool,
+) -> Result<(), Error> {
     let ReplayArgs { removal: args, to, rate, drop_expires } = args;
-    let to = to.map(|to| place.declared("--to", &to)).transpose()?;
-    let filter = place.filter(args.filter.wanted())?;
-    if !may_begin(place, &filter, &args, Verb::Replay { drop_expires }, json).await? {
+    let to = to.map(|to| source.declared("--to", &to)).transpose()?;
+    let filter = source.filter(args.filter.wanted())?;
+    if !may_begin(source, &filter, &args, RemovalKind::Replay { drop_expires }, json).await? {
         return Ok(());
     }
     let telemetry = start_telemetry(program)?;
     let replay = Replay { to, again: Again { drop_expires }, rate };
-    let removal = Removal::replay(&*place.broker, &filter, &replay, args.limit);
-    let outcome = carry_out(place, removal, &args, "replayed", json).await;
+    let removal = Removal::replay(&*source.broker, &filter, &replay, args.limit);
+    let outcome = carry_out(source, removal, &args, "replayed", json).await;
     if let Err(error) = telemetry.shutdown(FLUSH).await {
         // The messages are where they belong; their traces are not worth an exit code.
         tracing::warn!(error = &error as &dyn std::error::Error, "not all traces were sent");
@@ -35,22 +40,22 @@ pub(super) async fn replay<P: Program>(program: &P, place: &Place, args: ReplayA
     outcome
 }
 
-pub(super) async fn purge(place: &Place, args: &RemovalArgs, json: bool) -> Result<(), Error> {
-    let filter = place.filter(args.filter.wanted())?;
-    if !may_begin(place, &filter, args, Verb::Purge, json).await? {
+pub(super) async fn purge(source: &DeadLetterSource, args: &RemovalArgs, json: bool) -> Result<(), Error> {
+    let filter = source.filter(args.filter.wanted())?;
+    if !may_begin(source, &filter, args, RemovalKind::Purge, json).await? {
         return Ok(());
     }
-    let removal = Removal::purge(&*place.broker, &filter, args.limit);
-    carry_out(place, removal, args, "purged", json).await
+    let removal = Removal::purge(&*source.broker, &filter, args.limit);
+    carry_out(source, removal, args, "purged", json).await
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verb {
+enum RemovalKind {
     Replay { drop_expires: bool },
     Purge,
 }
 
-impl Verb {
+impl RemovalKind {
     fn name(self) -> &'static str {
         match self {
             Self::Replay { .. } => "replay",
@@ -60,16 +65,22 @@ impl Verb {
 }
 
 /// Looks what would be done, and asks. False when nothing is to be done.
-async fn may_begin(place: &Place, filter: &Filter, args: &RemovalArgs, verb: Verb, json: bool) -> Result<bool, Error> {
+async fn may_begin(
+    source: &DeadLetterSource,
+    filter: &Filter,
+    args: &RemovalArgs,
+    verb: RemovalKind,
+    json: bool,
+) -> Result<bool, Error> {
     if args.yes && !args.dry_run {
         return Ok(true);
     }
-    let survey = Survey::take(place, filter, args.limit.unwrap_or(u64::MAX), drop).await?;
+    let survey = Survey::take(source, filter, args.limit.unwrap_or(u64::MAX), drop).await?;
     let name = verb.name();
     if args.dry_run {
         output::answer(json, &survey, || format!("would {name} {}\n{}", of(&survey), survey.text()));
     }
-    if survey.expired > 0 && verb == (Verb::Replay { drop_expires: false }) {
+    if survey.expired > 0 && verb == (RemovalKind::Replay { drop_expires: false }) {
         output::notice(&format!(
             "{} of them have expired and will expire again, unless --drop-expires is given",
             survey.expired
@@ -83,14 +94,11 @@ async fn may_begin(place: &Place, filter: &Filter, args: &RemovalArgs, verb: Ver
         return Ok(true);
     }
     output::notice(survey.text().trim_end());
-    match output::ask(&format!("{name} {}?", of(&survey))) {
-        Some(true) => Ok(true),
-        Some(false) => {
-            output::notice("nothing was done");
-            Ok(false)
-        }
-        None => Err(Error::Unanswered),
+    let confirmed = output::confirm(&format!("{name} {}?", of(&survey)))?;
+    if !confirmed {
+        output::notice("nothing was done");
     }
+    Ok(confirmed)
 }
 
 fn of(survey: &Survey) -> String {
@@ -98,24 +106,24 @@ fn of(survey: &Survey) -> String {
 }
 
 #[derive(Serialize)]
-struct Done<'a> {
+struct RemovalReport<'a> {
     done: &'static str,
     #[serde(flatten)]
     tally: &'a Tally,
 }
 
 async fn carry_out(
-    place: &Place,
+    source: &DeadLetterSource,
     mut removal: Removal<'_>,
     args: &RemovalArgs,
     done: &'static str,
     json: bool,
 ) -> Result<(), Error> {
     let mut outcome = Ok(());
-    for queue in &place.queues {
+    for queue in &source.queues {
         match removal.go_through(queue).await {
             Ok(()) => {}
-            Err(error) if place.may_lack(&error) => {}
+            Err(error) if source.may_lack(&error) => {}
             Err(error) => {
                 outcome = Err(Error::Broker(error));
                 break;
@@ -124,7 +132,7 @@ async fn carry_out(
     }
     let tally = removal.tally();
     let Tally { removed, left, stuck, reason } = tally;
-    output::answer(json, &Done { done, tally }, || format!("{removed} {done}, {left} left"));
+    output::answer(json, &RemovalReport { done, tally }, || format!("{removed} {done}, {left} left"));
     outcome?;
     match (&args.filter.id, reason) {
         (_, Some(reason)) => {
@@ -141,8 +149,8 @@ pub(super) fn nobody(id: &str) -> Error {
 }
 
 /// Traces go out as the configuration says. Of the log, a person at a prompt wants to read what went wrong.
-fn start_telemetry<P: Program>(program: &P) -> Result<Telemetry, Error> {
-    let mut options = program.telemetry().clone();
+fn start_telemetry(program: &Program) -> Result<Telemetry, Error> {
+    let mut options = program.telemetry.clone();
     "warn".clone_into(&mut options.log.level);
-    Telemetry::start(&options, &program.instance()).map_err(Error::Telemetry)
+    Telemetry::start(&options, &program.instance).map_err(Error::Telemetry)
 }

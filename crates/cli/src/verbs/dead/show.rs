@@ -10,14 +10,14 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
-use super::place::Place;
+use super::source::DeadLetterSource;
 use crate::args::ShowDeadArgs;
 use crate::error::Error;
 use crate::output;
 
 /// A dead letter with all that it carries.
 #[derive(Serialize)]
-struct Shown {
+struct DeadLetterDetails {
     letter: DeadLetter,
     replays_to: String,
     expired: bool,
@@ -29,14 +29,14 @@ struct Shown {
     headers: Map<String, Json>,
 }
 
-pub(super) async fn run(place: &Place, args: &ShowDeadArgs, json: bool) -> Result<(), Error> {
-    let filter = place.filter(Wanted { id: Some(args.id.clone()), ..Wanted::default() })?;
-    for queue in &place.queues {
-        let Some(mut search) = place.search(queue, &filter).await? else { continue };
+pub(super) async fn run(source: &DeadLetterSource, args: &ShowDeadArgs, json: bool) -> Result<(), Error> {
+    let filter = source.filter(Wanted { id: Some(args.id.clone()), ..Wanted::default() })?;
+    for queue in &source.queues {
+        let Some(mut search) = source.search(queue, &filter).await? else { continue };
         let found = search.next().await.map_err(Error::Broker)?;
         search.close().await.map_err(Error::Broker)?;
         if let Some((letter, message)) = found {
-            let shown = Shown::new(letter, &message);
+            let shown = DeadLetterDetails::new(letter, &message);
             output::answer(json, &shown, || shown.text());
             return Ok(());
         }
@@ -44,7 +44,7 @@ pub(super) async fn run(place: &Place, args: &ShowDeadArgs, json: bool) -> Resul
     Err(super::remove::nobody(&args.id))
 }
 
-impl Shown {
+impl DeadLetterDetails {
     fn new(letter: DeadLetter, message: &Message) -> Self {
         let headers = message.headers.iter().map(|(name, value)| (name.to_owned(), json(value))).collect();
         let mut shown = Self {

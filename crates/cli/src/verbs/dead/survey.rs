@@ -7,7 +7,7 @@ use celeriac_admin::{DeadLetter, Filter};
 use celeriac_telemetry::clock;
 use serde::Serialize;
 
-use super::place::Place;
+use super::source::DeadLetterSource;
 use crate::error::Error;
 
 /// Counts of dead letters that are meant.
@@ -27,14 +27,14 @@ pub(super) struct Survey {
 impl Survey {
     /// Counts those that are meant, at most so many, and shows each to `see`.
     pub(super) async fn take(
-        place: &Place,
+        source: &DeadLetterSource,
         filter: &Filter,
         at_most: u64,
         mut see: impl FnMut(DeadLetter),
     ) -> Result<Self, Error> {
         let mut survey = Self::default();
-        for queue in &place.queues {
-            let Some(mut search) = place.search(queue, filter).await? else { continue };
+        for queue in &source.queues {
+            let Some(mut search) = source.search(queue, filter).await? else { continue };
             survey.standing.insert(queue.clone(), search.ready());
             while survey.matching < at_most {
                 let Some((letter, _)) = search.next().await.map_err(Error::Broker)? else { break };

@@ -9,12 +9,12 @@ use celeriac_config::{did_you_mean, nearest};
 use celeriac_telemetry::clock;
 use celeriac_topology::Topology;
 
-use crate::application::Program;
 use crate::args::DeadQueues;
 use crate::error::Error;
+use crate::program::Program;
 
 /// Where dead letters are looked for.
-pub(super) struct Place {
+pub(super) struct DeadLetterSource {
     pub(super) broker: Arc<dyn Broker>,
     topology: Topology,
     /// The dead-letter queues, each once.
@@ -23,10 +23,10 @@ pub(super) struct Place {
     named: Vec<String>,
 }
 
-impl Place {
+impl DeadLetterSource {
     /// The dead-letter queues of the queues that are named, or of all that are declared.
-    pub(super) fn new<P: Program>(program: &P, wanted: &DeadQueues) -> Result<Self, Error> {
-        let topology = program.routes().topology();
+    pub(super) fn new(program: &Program, wanted: &DeadQueues) -> Result<Self, Error> {
+        let topology = program.routes.topology();
         let named = wanted.queues.iter().map(|name| declared(&topology, "--queue", name));
         let named: Vec<String> = named.collect::<Result<Vec<_>, _>>()?.concat();
         let mut queues: Vec<String> = Vec::new();
@@ -36,7 +36,7 @@ impl Place {
                 queues.push(dead);
             }
         }
-        Ok(Self { broker: program.broker()?, topology, queues, named })
+        Ok(Self { broker: program.open_broker()?, topology, queues, named })
     }
 
     /// The filter that flags ask for. Of a dead-letter queue that several share, it means the letters of the named queues alone.
