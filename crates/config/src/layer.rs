@@ -1,10 +1,11 @@
 //! What one source says, and how it is laid over what stands below.
 //!
-//! Layers are sources of the `config` crate, whose builder lays them over each other. How one is laid is said here: by the rules
-//! of the crate itself a key such as `a.b[7]` would be a path, a section would forget who began it, and an empty section
-//! (`worker:` with every line below it commented out) would erase the one below.
+//! Layers are sources of the `config` crate: each is laid over the value below it by `Source::collect_to`, and every value
+//! carries the name of its source. Two parts of that crate are left out, since they lose what messages need:
 //!
-//! The crate's own source of variables is not used: it knows no variable by its name, which every message here does.
+//! - Its builder passes the sum of its sources through its own paths once more. A key such as `a.b[7]` becomes a path then, and
+//!   an empty section forgets who wrote it.
+//! - Its source of variables knows none of them by its name, and its deserialiser turns any value into any type.
 
 use config::{ConfigError, Map, Source, Value, ValueKind};
 

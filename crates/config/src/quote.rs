@@ -19,5 +19,29 @@ pub fn quoted(text: &str) -> String {
 
 /// A text that nobody declared a secret, without the passwords of the URLs that it may hold all the same.
 pub(crate) fn without_password(text: &str) -> Cow<'_, str> {
-    if text.contains("://") { Secret::new(text).masked().into() } else { text.into() }
+    match text.split_once("://") {
+        // Passwords of URLs stand before an `@` or behind a `?`.
+        Some((_, rest)) if rest.contains(['@', '?']) => Secret::new(text).masked().into(),
+        _ => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_text_that_may_hold_a_password_is_masked() {
+        for (text, expected) in [
+            ("amqp://a:b@one", "amqp://a:***@one"),
+            ("see amqp://a:b@one", "***"),
+            ("postgres://one/db?password=b", "postgres://one/db?password=***"),
+            ("amqp://one", "amqp://one"),
+            ("see https://one", "see https://one"),
+            ("://", "://"),
+            ("a@b", "a@b"),
+        ] {
+            assert_eq!(without_password(text), expected);
+        }
+    }
 }

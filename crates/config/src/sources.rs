@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use config::builder::DefaultState;
-use config::{ConfigBuilder, Source, Value, ValueKind};
+use config::{Source, Value, ValueKind};
 
 use crate::environment::{Environment, PREFIX, SEPARATOR};
 use crate::layer::{Layer, Setting};
@@ -100,7 +99,7 @@ impl Sources {
         if let Some((name, text)) = &self.defaults {
             collected.add_text(&ValueOrigin::Defaults(name.clone()), text);
         }
-        let defaults = collected.merged();
+        let defaults = collected.merged.clone();
         if let Some(directory) = &self.directory {
             self.collect_directory(directory, &mut collected);
         }
@@ -189,14 +188,21 @@ fn misspelt(defaults: &Value, name: &str, key: &[&str]) -> Option<Problem> {
 }
 
 /// What all sources say together.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Collected {
-    builder: ConfigBuilder<DefaultState>,
+    merged: Value,
     /// Every source, by its name in messages.
     origins: HashMap<String, ValueOrigin>,
     pub(crate) problems: Vec<Problem>,
     /// Whether a source could not be read, so that keys may be missing that somebody wrote.
     pub(crate) is_partial: bool,
+}
+
+impl Default for Collected {
+    fn default() -> Self {
+        let merged = Value::new(None, ValueKind::Table(config::Map::new()));
+        Self { merged, origins: HashMap::new(), problems: Vec::new(), is_partial: false }
+    }
 }
 
 impl Collected {
@@ -220,7 +226,7 @@ impl Collected {
             });
         }
         match read.tree {
-            Some(tree) if matches!(tree.kind, ValueKind::Table(_) | ValueKind::Nil) => self.lay(origin, Layer(tree)),
+            Some(tree) if matches!(tree.kind, ValueKind::Table(_) | ValueKind::Nil) => self.lay(origin, &Layer(tree)),
             Some(_) => {
                 let message = "should be sections with keys, such as `worker: {concurrency: 64}`";
                 self.problems.push(Problem::of_source(origin, message));
@@ -241,29 +247,20 @@ impl Collected {
             let message = format!("has more than {MAX_DEPTH} parts");
             self.problems.push(Problem::of_key(&setting.origin, "", message));
         } else {
-            self.lay(&setting.origin, setting.clone());
+            self.lay(&setting.origin, setting);
         }
     }
 
-    fn lay(&mut self, origin: &ValueOrigin, source: impl Source + Send + Sync + 'static) {
+    fn lay(&mut self, origin: &ValueOrigin, source: &dyn Source) {
         self.origins.insert(origin.to_string(), origin.clone());
-        self.builder = std::mem::take(&mut self.builder).add_source(source);
-    }
-
-    /// What the sources so far say together.
-    fn merged(&mut self) -> Value {
-        match self.builder.build_cloned() {
-            Ok(config) => config.cache,
-            Err(error) => {
-                self.problems.push(Problem::of_source("configuration", error.to_string()));
-                Value::new(None, ValueKind::Table(config::Map::new()))
-            }
+        if let Err(error) = source.collect_to(&mut self.merged) {
+            self.problems.push(Problem::of_source("configuration", error.to_string()));
         }
     }
 
-    /// The same as a tree in which every value knows its source.
+    /// What the sources say together, as a tree in which every value knows its source.
     pub(crate) fn tree(&mut self) -> ConfigNode {
-        let merged = self.merged();
-        ConfigNode::new(merged, &|name| self.origins.get(name?).cloned())
+        let nothing = Value::new(None, ValueKind::Nil);
+        ConfigNode::new(std::mem::replace(&mut self.merged, nothing), &|name| self.origins.get(name?).cloned())
     }
 }

@@ -746,7 +746,7 @@ mod random {
 
         #[test]
         fn what_is_shown_is_read_again(
-            name in proptest::option::of(".{0,12}"),
+            name in proptest::option::of(".{0,12}".prop_filter("a text with a password is masked", |name| !name.contains("://"))),
             prefetch in any::<u16>(),
             ratio in -1e9..1e9,
             heartbeat in 0..10_000_000_000_u64,
