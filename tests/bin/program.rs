@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use celeriac::prelude::*;
-use celeriac::{PgConnection, RouteAnswer, RouteQuestion, sqlx};
+use celeriac::{PgConnection, RouteDecision, RouteRequest, sqlx};
 
 /// Notes that it ran, in a file that outlives the process, and returns its number.
 #[task(name = "test.note")]
@@ -144,10 +144,10 @@ fn is_on_postgres() -> bool {
 }
 
 /// A function for routes: by the first argument, or by the one that is named.
-fn by_size(call: &RouteQuestion<'_>) -> Option<RouteAnswer> {
+fn by_size(call: &RouteRequest<'_>) -> Option<RouteDecision> {
     match call.args {
-        [_, ..] => Some(RouteAnswer::queue("reports")),
-        [] => call.kwargs.get("size").map(|_| RouteAnswer::exchange("orders", "billing.small")),
+        [_, ..] => Some(RouteDecision::queue("reports")),
+        [] => call.kwargs.get("size").map(|_| RouteDecision::exchange("orders", "billing.small")),
     }
 }
 

@@ -6,7 +6,7 @@ use celeriac_broker::{BrokerOptions, connect};
 use celeriac_config::Secret;
 use celeriac_servers::MANAGEMENT_URL;
 use celeriac_tests::Bed;
-use celeriac_topology::{Argument, Place, PolicyFacts, Topology};
+use celeriac_topology::{Argument, BindingTarget, PolicyFacts, Topology};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
@@ -37,7 +37,7 @@ async fn queues_exchanges_bindings_and_policies_are_seen_and_changed() {
     let exchanges = api.exchanges().await.unwrap();
     assert!(exchanges.iter().any(|exchange| exchange.name == "celery_delayed_delivery" && exchange.kind == "topic"));
     let bindings = api.bindings().await.unwrap();
-    let mine = bindings.iter().find(|binding| binding.destination == Place::Queue("mail".to_owned())).unwrap();
+    let mine = bindings.iter().find(|binding| binding.destination == BindingTarget::Queue("mail".to_owned())).unwrap();
     assert!(mine.key.ends_with(".mail"), "{mine:?}");
 
     let definition = [("max-length".to_owned(), Argument::Number(7))].into();

@@ -23,5 +23,5 @@ mod error;
 pub use dead::{DeadLetter, Filter};
 pub use error::{Error, Result};
 pub use management::{Management, management};
-pub use migrate::Migration;
+pub use migrate::QueueMigration;
 pub use startup_checks::startup_checks;

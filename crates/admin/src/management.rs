@@ -9,11 +9,11 @@ mod facts;
 mod http;
 
 use celeriac_broker::{BrokerOptions, NodeAddress, nodes};
-use celeriac_topology::{BindingFacts, ExchangeFacts, Place, PolicyFacts, QueueFacts, as_json};
+use celeriac_topology::{BindingFacts, BindingTarget, ExchangeFacts, PolicyFacts, QueueFacts, as_json};
 use reqwest::Url;
 use serde_json::json;
 
-use self::http::{Http, Wanted};
+use self::http::{ApiChange, Http};
 use crate::error::{Error, Result};
 
 pub use facts::Overview;
@@ -124,7 +124,7 @@ impl Management {
             "definition": as_json(&policy.definition),
         });
         let doing = format!("set policy `{}`", policy.name);
-        self.http.change(Wanted::Put(body), &["policies", &self.vhost, &policy.name], &[], &doing).await
+        self.http.change(ApiChange::Put(body), &["policies", &self.vhost, &policy.name], &[], &doing).await
     }
 
     /// Deletes a policy.
@@ -133,7 +133,7 @@ impl Management {
     /// When the API does not answer, or the user has not the tag `policymaker`.
     pub async fn delete_policy(&self, name: &str) -> Result<()> {
         let doing = format!("delete policy `{name}`");
-        self.http.change(Wanted::Deleted, &["policies", &self.vhost, name], &[], &doing).await
+        self.http.change(ApiChange::Deleted, &["policies", &self.vhost, name], &[], &doing).await
     }
 
     /// Deletes a queue that is empty and that nobody consumes.
@@ -145,7 +145,7 @@ impl Management {
     pub async fn delete_queue(&self, queue: &QueueFacts) -> Result<()> {
         let only = if queue.kind == "classic" { &[("if-empty", "true"), ("if-unused", "true")][..] } else { &[] };
         let doing = format!("delete queue `{}`", queue.name);
-        self.http.change(Wanted::Deleted, &["queues", &self.vhost, &queue.name], only, &doing).await
+        self.http.change(ApiChange::Deleted, &["queues", &self.vhost, &queue.name], only, &doing).await
     }
 
     /// Deletes a binding.
@@ -154,12 +154,12 @@ impl Management {
     /// When the API does not answer, or RabbitMQ refuses.
     pub async fn delete_binding(&self, binding: &BindingFacts) -> Result<()> {
         let (kind, name) = match &binding.destination {
-            Place::Queue(name) => ("q", name),
-            Place::Exchange(name) => ("e", name),
+            BindingTarget::Queue(name) => ("q", name),
+            BindingTarget::Exchange(name) => ("e", name),
         };
         let path = ["bindings", &self.vhost, "e", &binding.source, kind, name, &binding.properties_key];
         let doing = format!("unbind {} from exchange `{}`", binding.destination, binding.source);
-        self.http.change(Wanted::Deleted, &path, &[], &doing).await
+        self.http.change(ApiChange::Deleted, &path, &[], &doing).await
     }
 }
 

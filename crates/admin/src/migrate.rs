@@ -7,11 +7,11 @@ use crate::error::{Error, Result};
 
 /// Moves messages from one queue to another.
 #[derive(Debug)]
-pub struct Migration {
+pub struct QueueMigration {
     broker: AmqpBroker,
 }
 
-impl Migration {
+impl QueueMigration {
     /// A migration on this broker. `name` is what the broker's list of connections shows.
     ///
     /// # Errors

@@ -4,8 +4,8 @@
 
 use celeriac_broker::{AmqpBroker, Broker, BrokerOptions, Depth, Inspection, nodes};
 use celeriac_topology::{
-    Difference, Existing, Keeping, Ladder, Leftover, Part, QueueFacts, QueueKind, Remedy, Topology, delay_ladder,
-    differences,
+    Difference, Existing, Ladder, Leftover, QueueFacts, QueueKind, Remedy, SettingsLocation, Topology, TopologyObject,
+    delay_ladder, differences,
 };
 
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ use crate::management::{Management, management};
 pub struct Planner {
     broker: AmqpBroker,
     management: Option<Management>,
-    keeping: Keeping,
+    settings: SettingsLocation,
     ladder: Ladder,
     ladder_kind: QueueKind,
     vhost: String,
@@ -30,7 +30,7 @@ pub struct Plan {
     /// What could not be looked into, and why.
     pub unseen: Vec<String>,
     /// What has to be made where nothing shows whether it is there: making it again changes nothing.
-    blind: Vec<Part>,
+    blind: Vec<TopologyObject>,
 }
 
 /// Whether what the files do not name any more is deleted.
@@ -78,7 +78,7 @@ impl Planner {
         Ok(Self {
             broker: AmqpBroker::new(options, name)?,
             management: management(options),
-            keeping: options.keeping(),
+            settings: options.settings_location(),
             ladder: Ladder::new(&options.delay_prefix),
             ladder_kind: options.delay_queues,
             vhost: nodes(options)?.into_iter().next().map(|node| node.vhost).unwrap_or_default(),
@@ -92,13 +92,13 @@ impl Planner {
     pub async fn plan(&self, topology: &Topology) -> Result<Plan> {
         match self.existing().await? {
             Some(existing) => {
-                let parts = self.parts(topology, ladder_kind(&self.ladder, &existing).unwrap_or(self.ladder_kind));
-                Ok(Plan { differences: differences(&parts, &existing), ..Plan::default() })
+                let objects = self.objects(topology, ladder_kind(&self.ladder, &existing).unwrap_or(self.ladder_kind));
+                Ok(Plan { differences: differences(&objects, &existing), ..Plan::default() })
             }
             None => {
-                let parts = self.parts(topology, self.ladder_kind);
-                let Inspection { differences, unseen } = self.broker.inspect(&parts).await?;
-                let blind = parts.into_iter().filter(|part| matches!(part, Part::Binding(_))).collect();
+                let objects = self.objects(topology, self.ladder_kind);
+                let Inspection { differences, unseen } = self.broker.inspect(&objects).await?;
+                let blind = objects.into_iter().filter(|object| matches!(object, TopologyObject::Binding(_))).collect();
                 Ok(Plan { differences, unseen, blind })
             }
         }
@@ -110,7 +110,7 @@ impl Planner {
     /// # Errors
     /// At the first thing that does not work; what was done before stays.
     pub async fn apply(&self, plan: Plan, prune: Prune) -> Result<Applied> {
-        if self.keeping == Keeping::Policies && !plan.unseen.is_empty() {
+        if self.settings == SettingsLocation::Policies && !plan.unseen.is_empty() {
             return Err(no_policies());
         }
         let mut applied = Applied { unseen_bindings: plan.blind.len(), ..Applied::default() };
@@ -121,7 +121,7 @@ impl Planner {
             }
         }
         let missing = plan.differences.iter().filter_map(|found| match &found.remedy {
-            Remedy::Make(part) => Some(part.clone()),
+            Remedy::Make(object) => Some(object.clone()),
             _ => None,
         });
         let mut missing: Vec<_> = missing.collect();
@@ -141,8 +141,8 @@ impl Planner {
     }
 
     /// What has to exist, policies and delay ladder included, without asking the broker.
-    pub fn wanted(&self, topology: &Topology) -> Vec<Part> {
-        self.parts(topology, self.ladder_kind)
+    pub fn wanted(&self, topology: &Topology) -> Vec<TopologyObject> {
+        self.objects(topology, self.ladder_kind)
     }
 
     /// The virtual host.
@@ -155,10 +155,10 @@ impl Planner {
         self.broker.close().await;
     }
 
-    fn parts(&self, topology: &Topology, ladder_kind: QueueKind) -> Vec<Part> {
-        let mut parts = delay_ladder(&self.ladder, ladder_kind);
-        parts.extend(topology.parts(&self.ladder, self.keeping));
-        parts
+    fn objects(&self, topology: &Topology, ladder_kind: QueueKind) -> Vec<TopologyObject> {
+        let mut objects = delay_ladder(&self.ladder, ladder_kind);
+        objects.extend(topology.objects(&self.ladder, self.settings));
+        objects
     }
 
     /// What exists. `None` without the management API.

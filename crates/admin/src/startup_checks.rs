@@ -7,7 +7,7 @@ use std::time::Duration;
 use celeriac_broker::{BrokerOptions, StartupChecks};
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::broker::{OptionIgnored, PolicyMissing};
-use celeriac_topology::{Existing, Keeping, Ladder, Topology, differing_policies};
+use celeriac_topology::{Existing, Ladder, SettingsLocation, Topology, differing_policies};
 use futures::future::BoxFuture;
 use tokio::time::timeout;
 
@@ -53,7 +53,7 @@ impl ManagementChecks {
     /// Queues without their policies work, and lose what should be dead-lettered: a warning, and no error.
     async fn check_policies(&self, topology: &Topology) {
         let Ok(Ok(Some(existing))) = timeout(PATIENCE, self.existing()).await else { return };
-        let differing = differing_policies(&topology.parts(&self.ladder, Keeping::Policies), &existing);
+        let differing = differing_policies(&topology.objects(&self.ladder, SettingsLocation::Policies), &existing);
         if !differing.is_empty() {
             let named: Vec<_> = differing.iter().map(|found| found.object.as_str()).collect();
             PolicyMissing { policies: &named.join(", ") }.emit();

@@ -46,7 +46,7 @@ use std::time::Duration;
 
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::broker::BindingAssumed;
-use celeriac_topology::{Ladder, Part, Topology};
+use celeriac_topology::{Ladder, Topology, TopologyObject};
 use futures::future::BoxFuture;
 use lapin::Channel;
 use tokio::sync::watch;
@@ -125,21 +125,21 @@ impl AmqpBroker {
         self
     }
 
-    /// What differs of these parts, as far as AMQP shows it. Nothing is made.
+    /// What differs of these objects, as far as AMQP shows it. Nothing is made.
     ///
     /// # Errors
     /// When the broker cannot be asked.
-    pub async fn inspect(&self, parts: &[Part]) -> Result<Inspection> {
-        self.declarer.inspect(parts).await
+    pub async fn inspect(&self, objects: &[TopologyObject]) -> Result<Inspection> {
+        self.declarer.inspect(objects).await
     }
 
-    /// Makes these parts exist.
+    /// Makes these objects exist.
     ///
     /// # Errors
     /// When one of them cannot be declared.
-    pub async fn make(&self, parts: &[Part]) -> Result<()> {
-        arguments::check(parts)?;
-        self.declarer.make(parts).await.map(drop)
+    pub async fn make(&self, objects: &[TopologyObject]) -> Result<()> {
+        arguments::check(objects)?;
+        self.declarer.make(objects).await.map(drop)
     }
 
     /// A channel for looks and small changes, within the publish timeout.

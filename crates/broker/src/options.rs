@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_config::{ByteSize, Secret, duration, text};
-use celeriac_topology::{Keeping, Ladder, QueueKind, delay::PREFIX};
+use celeriac_topology::{Ladder, QueueKind, SettingsLocation, delay::PREFIX};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -90,8 +90,8 @@ impl Default for BrokerOptions {
 
 impl BrokerOptions {
     /// Where the settings of queues are kept.
-    pub fn keeping(&self) -> Keeping {
-        if self.policies { Keeping::Policies } else { Keeping::Arguments }
+    pub fn settings_location(&self) -> SettingsLocation {
+        if self.policies { SettingsLocation::Policies } else { SettingsLocation::Arguments }
     }
 
     /// What is wrong with these options, each with the key it stands under.

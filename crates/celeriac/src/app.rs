@@ -8,7 +8,7 @@ use celeriac_client::Client;
 use celeriac_client::client::SendLimits;
 use celeriac_config::{Environment, Loaded, Problem, Problems, did_you_mean, nearest};
 use celeriac_protocol::{Accept, DecodeLimits};
-use celeriac_topology::{RouteAnswer, RouteFunction, RouteFunctions, RouteQuestion, Router};
+use celeriac_topology::{RouteDecision, RouteFunction, RouteFunctions, RouteRequest, Router};
 use celeriac_worker::context::SharedState;
 use celeriac_worker::{HookList, Hooks, Registry, TaskDefinition, Worker, WorkerParts};
 
@@ -208,17 +208,17 @@ impl Builder {
     ///
     /// ```
     /// # use celeriac::prelude::*;
-    /// use celeriac::{RouteAnswer, RouteQuestion};
+    /// use celeriac::{RouteDecision, RouteRequest};
     ///
-    /// let app = Celeriac::builder().route("by_region", |call: &RouteQuestion<'_>| {
+    /// let app = Celeriac::builder().route("by_region", |call: &RouteRequest<'_>| {
     ///     let region = call.kwargs.get("region")?.as_str()?;
-    ///     Some(RouteAnswer::queue(format!("billing-{region}")))
+    ///     Some(RouteDecision::queue(format!("billing-{region}")))
     /// });
     /// ```
     pub fn route(
         mut self,
         name: impl Into<String>,
-        function: impl Fn(&RouteQuestion<'_>) -> Option<RouteAnswer> + Send + Sync + 'static,
+        function: impl Fn(&RouteRequest<'_>) -> Option<RouteDecision> + Send + Sync + 'static,
     ) -> Self {
         let function: RouteFunction = Arc::new(function);
         self.functions = self.functions.with(name, function);

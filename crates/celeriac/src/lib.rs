@@ -50,7 +50,7 @@ pub use celeriac_protocol::{
 };
 pub use celeriac_results::sqlx;
 pub use celeriac_results::{AttemptRecord, PgConnection, TaskRecord};
-pub use celeriac_topology::{RouteAnswer, RouteQuestion};
+pub use celeriac_topology::{RouteDecision, RouteRequest};
 pub use celeriac_worker::hooks;
 pub use celeriac_worker::{
     AsyncTask, BlockingTask, Cancellation, Controls, Hooks, Registered, Shutdown, TaskContext, TaskDefinition,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::parts::{Argument, Arguments, Place};
+use crate::objects::{Argument, Arguments, BindingTarget};
 
 /// What exists, as the management API tells it.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -58,7 +58,7 @@ pub struct QueueFacts {
     pub consumers: u64,
     /// Messages a second.
     #[serde(rename = "message_stats", deserialize_with = "or_default")]
-    pub rates: Rates,
+    pub rates: MessageRates,
     /// When its first message says it was sent, in seconds since 1970; classic queues only, and only for messages that say
     /// it.
     #[serde(rename = "head_message_timestamp", deserialize_with = "number")]
@@ -83,7 +83,7 @@ pub struct QueueFacts {
 /// Messages of a queue in a second.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
 #[serde(default)]
-pub struct Rates {
+pub struct MessageRates {
     /// In.
     #[serde(rename = "publish_details", deserialize_with = "rate")]
     pub publish: f64,
@@ -124,7 +124,7 @@ pub struct BindingFacts {
     /// The exchange that messages come from.
     pub source: String,
     /// Where they go.
-    pub destination: Place,
+    pub destination: BindingTarget,
     /// The binding key.
     pub key: String,
     /// Its arguments.
@@ -167,8 +167,11 @@ impl<'de> Deserialize<'de> for BindingFacts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let RawBinding { source, destination, destination_type, routing_key, arguments, properties_key } =
             RawBinding::deserialize(deserializer)?;
-        let destination =
-            if destination_type == "queue" { Place::Queue(destination) } else { Place::Exchange(destination) };
+        let destination = if destination_type == "queue" {
+            BindingTarget::Queue(destination)
+        } else {
+            BindingTarget::Exchange(destination)
+        };
         Ok(Self { source, destination, key: routing_key, arguments, properties_key })
     }
 }
@@ -251,7 +254,7 @@ mod tests {
             )
         };
         let read = |kind: &str| serde_json::from_str::<BindingFacts>(&binding(kind)).unwrap().destination;
-        assert_eq!(read("queue"), Place::Queue("d".to_owned()));
-        assert_eq!(read("exchange"), Place::Exchange("d".to_owned()));
+        assert_eq!(read("queue"), BindingTarget::Queue("d".to_owned()));
+        assert_eq!(read("exchange"), BindingTarget::Exchange("d".to_owned()));
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::difference::policies;
 use crate::existing::{PolicyFacts, as_json};
-use crate::parts::{Arguments, BindingPart, ExchangePart, Part, Place, QueuePart};
+use crate::objects::{Arguments, BindingObject, BindingTarget, ExchangeObject, QueueObject, TopologyObject};
 
 /// The cluster that manifests are for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,26 +17,26 @@ pub struct Cluster {
     pub namespace: Option<String>,
 }
 
-/// RabbitMQ's `definitions.json` for these parts, as `rabbitmqctl import_definitions` reads it.
-pub fn definitions(parts: &[Part], vhost: &str) -> Value {
+/// RabbitMQ's `definitions.json` for these objects, as `rabbitmqctl import_definitions` reads it.
+pub fn definitions(objects: &[TopologyObject], vhost: &str) -> Value {
     let mut all = [("queues", Vec::new()), ("exchanges", Vec::new()), ("bindings", Vec::new())];
-    for part in parts.iter().filter(|part| !part.is_foreign()) {
-        let (place, definition) = match part {
-            Part::Queue(QueuePart { name, durable, arguments, .. }) => (
+    for object in objects.iter().filter(|object| !object.is_foreign()) {
+        let (place, definition) = match object {
+            TopologyObject::Queue(QueueObject { name, durable, arguments, .. }) => (
                 0,
                 json!({
                     "name": name, "vhost": vhost, "durable": durable, "auto_delete": false,
                     "arguments": as_json(arguments),
                 }),
             ),
-            Part::Exchange(ExchangePart { name, kind, arguments, .. }) => (
+            TopologyObject::Exchange(ExchangeObject { name, kind, arguments, .. }) => (
                 1,
                 json!({
                     "name": name, "vhost": vhost, "type": kind.name(), "durable": true, "auto_delete": false,
                     "internal": false, "arguments": as_json(arguments),
                 }),
             ),
-            Part::Binding(BindingPart { source, destination, key, arguments }) => (
+            TopologyObject::Binding(BindingObject { source, destination, key, arguments }) => (
                 2,
                 json!({
                     "source": source, "vhost": vhost, "destination": destination.name(),
@@ -53,21 +53,21 @@ pub fn definitions(parts: &[Part], vhost: &str) -> Value {
             "priority": policy.priority, "definition": as_json(&policy.definition),
         })
     };
-    definitions.insert("policies".to_owned(), policies(parts).into_iter().map(policy).collect());
+    definitions.insert("policies".to_owned(), policies(objects).into_iter().map(policy).collect());
     Value::Object(definitions)
 }
 
-/// Manifests for these parts, each with its `apiVersion`, in the order in which they depend on each other.
-pub fn manifests(parts: &[Part], vhost: &str, cluster: &Cluster) -> Vec<Value> {
-    let mut manifests: Vec<_> = parts
+/// Manifests for these objects, each with its `apiVersion`, in the order in which they depend on each other.
+pub fn manifests(objects: &[TopologyObject], vhost: &str, cluster: &Cluster) -> Vec<Value> {
+    let mut manifests: Vec<_> = objects
         .iter()
-        .filter(|part| !part.is_foreign())
-        .map(|part| {
-            let (kind, name, spec) = manifest(part, vhost);
+        .filter(|object| !object.is_foreign())
+        .map(|object| {
+            let (kind, name, spec) = manifest(object, vhost);
             with_frame(kind, &name, spec, cluster)
         })
         .collect();
-    for policy in policies(parts) {
+    for policy in policies(objects) {
         let spec = json!({
             "name": policy.name, "vhost": vhost, "pattern": policy.pattern, "applyTo": policy.apply_to,
             "priority": policy.priority, "definition": as_json(&policy.definition),
@@ -77,9 +77,9 @@ pub fn manifests(parts: &[Part], vhost: &str, cluster: &Cluster) -> Vec<Value> {
     manifests
 }
 
-fn manifest(part: &Part, vhost: &str) -> (&'static str, String, Value) {
-    match part {
-        Part::Queue(QueuePart { name, durable, arguments, .. }) => {
+fn manifest(object: &TopologyObject, vhost: &str) -> (&'static str, String, Value) {
+    match object {
+        TopologyObject::Queue(QueueObject { name, durable, arguments, .. }) => {
             let mut spec = json!({ "name": name, "vhost": vhost, "durable": durable, "autoDelete": false });
             // The operator has a field for the type, and adds the argument itself.
             let mut arguments = arguments.clone();
@@ -89,19 +89,19 @@ fn manifest(part: &Part, vhost: &str) -> (&'static str, String, Value) {
             add(&mut spec, &arguments);
             ("Queue", safe(name, name), spec)
         }
-        Part::Exchange(ExchangePart { name, kind, arguments, .. }) => {
+        TopologyObject::Exchange(ExchangeObject { name, kind, arguments, .. }) => {
             let mut spec =
                 json!({ "name": name, "vhost": vhost, "type": kind.name(), "durable": true, "autoDelete": false });
             add(&mut spec, arguments);
             ("Exchange", safe(name, name), spec)
         }
-        Part::Binding(BindingPart { source, destination, key, arguments }) => {
+        TopologyObject::Binding(BindingObject { source, destination, key, arguments }) => {
             let mut spec = json!({
                 "source": source, "vhost": vhost, "destination": destination.name(),
                 "destinationType": destination.kind(), "routingKey": key,
             });
             add(&mut spec, arguments);
-            ("Binding", safe(&format!("{source}-{}", destination.name()), &part.to_string()), spec)
+            ("Binding", safe(&format!("{source}-{}", destination.name()), &object.to_string()), spec)
         }
     }
 }
@@ -155,7 +155,7 @@ fn hash(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
-impl Place {
+impl BindingTarget {
     fn name(&self) -> &str {
         let (Self::Queue(name) | Self::Exchange(name)) = self;
         name

@@ -7,9 +7,10 @@
 //! - `matching`: which bindings take a message;
 //! - `validate`: mistakes that show before any broker has seen them;
 //! - `version`: options that a broker takes and does not heed;
+//! - [`pattern`]: patterns for task names;
 //! - [`route`]: the exchange, routing key and queue of a task;
 //! - [`delay`]: the ladder of queues in which a message waits for its time;
-//! - [`parts`]: the objects that a topology consists of, one by one;
+//! - [`objects`]: the objects that a topology consists of, one by one;
 //! - [`existing`]: the objects that a broker has;
 //! - [`difference`]: the difference between both;
 //! - [`export`]: the same for RabbitMQ's own tools.
@@ -28,11 +29,13 @@ mod validate;
 
 mod version;
 
+pub mod pattern;
+
 pub mod route;
 
 pub mod delay;
 
-pub mod parts;
+pub mod objects;
 
 pub mod existing;
 
@@ -48,13 +51,17 @@ pub use difference::{
 };
 pub use error::{Error, Result};
 pub use exchange::{Binding, ExchangeKind, ExchangeOptions, HeaderMatch};
-pub use existing::{BindingFacts, ExchangeFacts, Existing, PolicyFacts, QueueFacts, Rates, as_json};
+pub use existing::{BindingFacts, ExchangeFacts, Existing, MessageRates, PolicyFacts, QueueFacts, as_json};
 pub use export::{Cluster, definitions, manifests};
-pub use parts::{Argument, Arguments, BindingPart, ExchangePart, Keeping, Part, Place, QueuePart, delay_ladder};
+pub use objects::{
+    Argument, Arguments, BindingObject, BindingTarget, ExchangeObject, QueueObject, SettingsLocation, TopologyObject,
+    delay_ladder,
+};
+pub use pattern::{Pattern, PatternTable};
 pub use prefetch::Prefetch;
 pub use queue::{DIRECT_EXCHANGE, Overflow, QueueKind, QueueOptions, dead_letter_queue, direct_queue};
 pub use route::{
-    CallRoute, Destination, Explanation, Manner, Pattern, RouteAnswer, RouteFunction, RouteFunctions, RouteQuestion,
-    Router, RoutesOptions, Rule, TaskRoute, Way,
+    CallRoute, Destination, Explanation, RouteDecision, RouteFunction, RouteFunctions, RouteRequest, RouteRule, Router,
+    RoutesOptions, SendOptions, Target, TaskRoute,
 };
 pub use topology::Topology;

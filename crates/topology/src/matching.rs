@@ -3,7 +3,7 @@
 use celeriac_protocol::{HeaderMap, Map, Value};
 
 use crate::exchange::{Binding, ExchangeKind, HeaderMatch};
-use crate::parts::Argument;
+use crate::objects::Argument;
 
 impl Binding {
     /// Whether an exchange of this kind takes a message through this binding. `None` where that depends on headers, and

@@ -1,121 +1,58 @@
-//! Which exchange and queue a task goes to. Pure.
+//! Routing: the exchange, the routing key and the options of each call. Pure.
+//!
+//! - `options`, `validate`: the configuration of routes, and mistakes in it;
+//! - `function`: functions of the program that stand in for routes;
+//! - `compiled`: a route ready to be tried, and its match with a call;
+//! - `destination`: where a message goes, and the options that it is sent with.
 
+mod compiled;
+mod destination;
 mod function;
-mod line;
 mod options;
-mod pattern;
 mod validate;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use celeriac_config::{did_you_mean, nearest};
-use celeriac_protocol::{Codec, Compression, Value};
 
-use crate::delay::Ladder;
 use crate::error::{Error, Result};
-use crate::queue::{DIRECT_EXCHANGE, direct_queue};
+use crate::pattern::{Pattern, PatternTable};
 use crate::topology::Topology;
 
-pub use function::{RouteAnswer, RouteFunction, RouteFunctions, RouteQuestion, Way};
-use line::{Line, Said};
+use compiled::{CompiledRoute, Match};
+pub use destination::{CallRoute, Destination, SendOptions};
+use destination::{at_exchange, to_queue};
+pub use function::{RouteDecision, RouteFunction, RouteFunctions, RouteRequest, Target};
 pub use options::{RoutesOptions, TaskRoute};
-pub use pattern::Pattern;
 
-/// What one call says of its way; each is `None` unless the caller said it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct CallRoute {
-    /// The queue. Excludes `exchange` and `routing_key`.
-    pub queue: Option<String>,
-    /// The exchange, which may be one that is not declared here.
-    pub exchange: Option<String>,
-    /// The routing key, at the call's exchange or at that of its route.
-    pub routing_key: Option<String>,
-    /// The priority.
-    pub priority: Option<u8>,
-    /// The serialiser.
-    pub codec: Option<Codec>,
-}
-
-/// Where a message goes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Destination {
-    /// The exchange; empty for the default exchange.
-    pub exchange: Cow<'static, str>,
-    /// The routing key.
-    pub routing_key: String,
-    /// How it is sent there.
-    pub manner: Manner,
-    /// The queues it reaches by what is declared. None when only the broker knows.
-    pub queues: Arc<[Arc<str>]>,
-}
-
-/// What a route says of a message beside its way, for calls that do not say.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Manner {
-    /// The priority.
-    pub priority: Option<u8>,
-    /// The serialiser.
-    pub codec: Option<Codec>,
-    /// How the body is compressed.
-    pub compression: Option<Compression>,
-    /// How long it may wait before it must not start any more.
-    pub expires: Option<Duration>,
-    /// Headers beside the caller's own.
-    pub headers: Arc<[(String, Value)]>,
-}
-
-/// Why a call goes where it goes.
+/// The destination of a call, with the rule that decided it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation<'a> {
-    /// What decided.
-    pub rule: Rule<'a>,
-    /// What it decided.
+    /// The rule.
+    pub rule: RouteRule<'a>,
+    /// The destination.
     pub destination: Destination,
 }
 
-/// What decides where a call goes.
+/// The rule that decides the destination of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rule<'a> {
+pub enum RouteRule<'a> {
     /// The call itself.
     Call,
-    /// A line of `task_routes`.
+    /// A route of `task_routes`.
     Route {
-        /// Which, from 0.
+        /// Its place, from 0.
         index: usize,
         /// Its pattern.
         pattern: &'a str,
-        /// The function that it leaves the way to.
+        /// The function that decides in its place.
         function: Option<&'a str>,
     },
     /// The queue that is declared with the task.
     Task,
-    /// Nothing else: the default queue.
+    /// The default queue.
     Default,
-}
-
-impl Destination {
-    /// The same destination, reached after `delay`, of which the ladder knows whole seconds.
-    ///
-    /// A delayed message is addressed to a queue by its name.
-    ///
-    /// # Errors
-    /// When the declared bindings lead to any other number of queues than one.
-    pub fn delayed(self, delay: Duration, ladder: &Ladder) -> Result<Self> {
-        let reason = match &*self.queues {
-            [queue] => {
-                return Ok(match ladder.address(delay, queue) {
-                    Some((exchange, routing_key)) => Self { exchange: Cow::Owned(exchange), routing_key, ..self },
-                    None => self,
-                });
-            }
-            [] => "no declared queue is bound there".to_owned(),
-            several => format!("it leads to {} queues ({})", several.len(), several.join(", ")),
-        };
-        Err(Error::Undelayable { exchange: self.exchange.into_owned(), routing_key: self.routing_key, reason })
-    }
 }
 
 /// Chooses the destination of a call: the call itself decides, then the first matching route, then the queue that is
@@ -123,16 +60,13 @@ impl Destination {
 #[derive(Debug)]
 pub struct Router {
     topology: Topology,
-    routes: Vec<Line>,
+    routes: Vec<CompiledRoute>,
     /// Every declared queue by name, ready to be handed out.
     queues: HashMap<String, Destination>,
     default_queue: String,
-    /// The first matching route of tasks already seen, so that patterns are tried once for each name.
-    seen: RwLock<HashMap<String, Option<usize>>>,
+    /// The patterns of the routes, with the first route of each task.
+    patterns: PatternTable<Option<usize>>,
 }
-
-/// Task names beyond so many are matched anew at each call, so that names made up by callers take no memory.
-const MOST_SEEN: usize = 4096;
 
 impl Router {
     /// A router by these options.
@@ -145,19 +79,21 @@ impl Router {
         }
         let topology = options.topology();
         let queues = topology.queues.keys().map(|name| (name.clone(), to_queue(&topology, name))).collect();
-        let routes = options.task_routes.iter().map(|route| Line::read(route, &topology)).collect::<Result<_>>()?;
+        let routes = options.task_routes.iter().map(|route| CompiledRoute::compile(route, &topology)).collect();
+        let patterns = options.task_routes.iter().map(|route| Pattern::read(&route.task)).collect::<Result<_, _>>();
+        let patterns = patterns.map_err(|reason| Error::Invalid { key: "task_routes".to_owned(), reason })?;
         let default_queue = options.default_queue.clone();
-        Ok(Self { topology, routes, queues, default_queue, seen: RwLock::default() })
+        Ok(Self { topology, routes, queues, default_queue, patterns: PatternTable::new(patterns) })
     }
 
-    /// The same router, with the functions that its routes name. Without them, calls that they would lead are refused.
+    /// The same router, with the functions that its routes name. Without them, calls for which they decide are refused.
     ///
     /// # Errors
     /// When a route names a function that is not there.
     pub fn with_functions(mut self, functions: &RouteFunctions) -> Result<Self> {
-        for (index, line) in self.routes.iter_mut().enumerate() {
+        for (index, route) in self.routes.iter_mut().enumerate() {
             let key = || format!("task_routes[{index}].function");
-            line.connect(functions).map_err(|reason| Error::Invalid { key: key(), reason })?;
+            route.connect(functions).map_err(|reason| Error::Invalid { key: key(), reason })?;
         }
         Ok(self)
     }
@@ -167,67 +103,77 @@ impl Router {
         &self.topology
     }
 
-    /// Where a call goes. `declared` is the queue that is declared with the task.
+    /// The destination of a call. `declared` is the queue that is declared with the task.
     ///
     /// # Errors
     /// When call, task or function name a queue that is not declared, the call contradicts itself, or a function panics.
     pub fn route<'q>(
         &self,
-        question: impl Into<RouteQuestion<'q>>,
+        request: impl Into<RouteRequest<'q>>,
         call: &CallRoute,
         declared: Option<&str>,
     ) -> Result<Destination> {
-        self.explain(question, call, declared).map(|explanation| explanation.destination)
+        self.explain(request, call, declared).map(|explanation| explanation.destination)
     }
 
-    /// Where a call goes, and what decides it.
+    /// The destination of a call, with the rule that decides it.
     ///
     /// # Errors
     /// As [`Router::route`].
     pub fn explain<'q>(
         &self,
-        question: impl Into<RouteQuestion<'q>>,
+        request: impl Into<RouteRequest<'q>>,
         call: &CallRoute,
         declared: Option<&str>,
     ) -> Result<Explanation<'_>> {
-        let question = question.into();
-        let task = question.task;
+        let request = request.into();
+        let task = request.task;
         let refused = |reason| Error::NoRoute { task: task.to_owned(), reason };
-        let said = self.first_that_says(&question).map_err(refused)?;
+        let matched = self.first_match(&request).map_err(refused)?;
         let (rule, mut destination) = match (&call.queue, &call.exchange, &call.routing_key) {
-            (None, None, None) => self.uncalled(task, said.as_ref(), declared)?,
-            (Some(queue), None, None) => (Rule::Call, self.queue(queue).map_err(refused)?),
-            (None, Some(exchange), key) => (Rule::Call, self.exchange(exchange, key.as_deref().unwrap_or_default())),
-            (None, None, Some(key)) => (Rule::Call, self.keyed(task, said.as_ref(), key)?),
+            (None, None, None) => self.by_route(task, matched.as_ref(), declared)?,
+            (Some(queue), None, None) => (RouteRule::Call, self.queue(queue).map_err(refused)?),
+            (None, Some(exchange), key) => {
+                (RouteRule::Call, self.exchange(exchange, key.as_deref().unwrap_or_default()))
+            }
+            (None, None, Some(key)) => (RouteRule::Call, self.by_routing_key(task, matched.as_ref(), key)?),
             (Some(queue), _, _) => {
                 let reason = format!("the call names queue `{queue}` and an exchange or a routing key; name one way");
                 return Err(refused(reason));
             }
         };
-        // Also where the call chooses the way, its route says how.
-        let manner = said.map(|said| said.manner()).unwrap_or_default();
-        destination.manner =
-            Manner { priority: call.priority.or(manner.priority), codec: call.codec.or(manner.codec), ..manner };
+        // The options of its route count also where the call chooses its destination itself.
+        let send_options = matched.map(|matched| matched.send_options()).unwrap_or_default();
+        destination.send_options = SendOptions {
+            priority: call.priority.or(send_options.priority),
+            codec: call.codec.or(send_options.codec),
+            ..send_options
+        };
         Ok(Explanation { rule, destination })
     }
 
-    /// Where a call goes that says nothing of its way, and what decides that.
-    fn uncalled(&self, task: &str, said: Option<&Said<'_>>, declared: Option<&str>) -> Result<(Rule<'_>, Destination)> {
-        if let Some(said) = said {
-            let line = &self.routes[said.index];
-            let rule = Rule::Route { index: said.index, pattern: &line.text, function: line.function() };
-            return Ok((rule, said.destination(task, &self.topology)?));
+    /// The destination of a call that names none, with the rule that decides it.
+    fn by_route(
+        &self,
+        task: &str,
+        matched: Option<&Match<'_>>,
+        declared: Option<&str>,
+    ) -> Result<(RouteRule<'_>, Destination)> {
+        if let Some(matched) = matched {
+            let route = &self.routes[matched.index];
+            let rule = RouteRule::Route { index: matched.index, pattern: &route.text, function: route.function() };
+            return Ok((rule, matched.destination(task, &self.topology)?));
         }
-        let rule = if declared.is_some() { Rule::Task } else { Rule::Default };
+        let rule = if declared.is_some() { RouteRule::Task } else { RouteRule::Default };
         let found = self.queue(declared.unwrap_or(&self.default_queue));
         let found = found.map_err(|reason| Error::NoRoute { task: task.to_owned(), reason })?;
         Ok((rule, found))
     }
 
-    /// Where a call goes that says its routing key alone: to the exchange of its route.
-    fn keyed(&self, task: &str, said: Option<&Said<'_>>, key: &str) -> Result<Destination> {
-        let exchange = match said {
-            Some(said) => said.destination(task, &self.topology)?.exchange,
+    /// The destination of a call that names its routing key alone: the exchange of its route.
+    fn by_routing_key(&self, task: &str, matched: Option<&Match<'_>>, key: &str) -> Result<Destination> {
+        let exchange = match matched {
+            Some(matched) => matched.destination(task, &self.topology)?.exchange,
             None => Cow::Borrowed(""),
         };
         if exchange.is_empty() {
@@ -250,58 +196,18 @@ impl Router {
         at_exchange(&self.topology, exchange, routing_key)
     }
 
-    /// What the first line says that is for this call, and whose function does not pass it on.
-    fn first_that_says(&self, question: &RouteQuestion<'_>) -> Result<Option<Said<'_>>, String> {
-        let mut next = self.first_match(question.task);
+    /// The first route that matches a call and whose function does not pass it on.
+    fn first_match(&self, request: &RouteRequest<'_>) -> Result<Option<Match<'_>>, String> {
+        let mut next = self.patterns.get(request.task, |places| places.next());
         while let Some(index) = next {
-            let said = self.routes[index].say(index, question)?;
-            if said.is_some() {
-                return Ok(said);
+            let matched = self.routes[index].match_request(index, request)?;
+            if matched.is_some() {
+                return Ok(matched);
             }
-            // A function may answer otherwise the next time, so what comes after it is not remembered.
-            let mut after = self.routes.iter().enumerate().skip(index + 1);
-            next = after.find(|(_, line)| line.pattern.matches(question.task)).map(|(index, _)| index);
+            // A function may decide otherwise the next time, so what comes after it is not remembered.
+            next = self.patterns.matches(request.task).find(|after| *after > index);
         }
         Ok(None)
-    }
-
-    fn first_match(&self, task: &str) -> Option<usize> {
-        if self.routes.is_empty() {
-            return None;
-        }
-        let known = self.seen.read().unwrap_or_else(PoisonError::into_inner).get(task).copied();
-        known.unwrap_or_else(|| self.look_for(task))
-    }
-
-    fn look_for(&self, task: &str) -> Option<usize> {
-        let index = self.routes.iter().position(|line| line.pattern.matches(task));
-        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() < MOST_SEEN {
-            seen.insert(task.to_owned(), index);
-        }
-        index
-    }
-}
-
-/// A broadcast is an exchange of that name, where every worker has a queue of its own.
-fn to_queue(topology: &Topology, name: &str) -> Destination {
-    let broadcast = topology.queues.get(name).is_some_and(|queue| queue.broadcast);
-    Destination {
-        exchange: if broadcast { Cow::Owned(name.to_owned()) } else { Cow::Borrowed("") },
-        routing_key: name.to_owned(),
-        manner: Manner::default(),
-        queues: [Arc::from(name)].into(),
-    }
-}
-
-fn at_exchange(topology: &Topology, exchange: &str, routing_key: &str) -> Destination {
-    let worker = (exchange == DIRECT_EXCHANGE).then(|| direct_queue(routing_key));
-    let declared = topology.reached(exchange, routing_key).into_iter().flatten();
-    Destination {
-        exchange: if exchange.is_empty() { Cow::Borrowed("") } else { Cow::Owned(exchange.to_owned()) },
-        routing_key: routing_key.to_owned(),
-        manner: Manner::default(),
-        queues: declared.chain(worker.as_deref()).map(Arc::from).collect(),
     }
 }
 

@@ -3,7 +3,7 @@
 use celeriac_config::{did_you_mean, nearest};
 
 use crate::exchange::{Binding, ExchangeKind, ExchangeOptions};
-use crate::parts::Argument;
+use crate::objects::Argument;
 use crate::prefetch::Prefetch;
 use crate::queue::{Overflow, QueueKind, QueueOptions, dead_letter_queue};
 use crate::topology::Topology;

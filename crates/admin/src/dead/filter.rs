@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 /// Which dead letters are wanted, as a person says it. What is left out is any.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Wanted {
+pub struct DeadLetterQuery {
     /// The queues it may come from, each a name or a pattern as for tasks. None: any. Needed where several queues share a
     /// dead-letter queue.
     pub queues: Vec<String>,
@@ -36,13 +36,13 @@ pub struct Filter {
     id: Option<String>,
     task: Option<Pattern>,
     reason: Option<String>,
-    error: Option<Part>,
+    error: Option<ErrorPattern>,
     until: Option<Timestamp>,
     since: Option<Timestamp>,
 }
 
 #[derive(Debug)]
-enum Part {
+enum ErrorPattern {
     Text(String),
     Regex(Regex),
 }
@@ -52,7 +52,7 @@ impl Filter {
     ///
     /// # Errors
     /// [`Error::Invalid`] with the name of the field that cannot be understood.
-    pub fn new(wanted: Wanted, now: Timestamp) -> Result<Self> {
+    pub fn new(wanted: DeadLetterQuery, now: Timestamp) -> Result<Self> {
         let invalid = |key: &str, reason: String| Error::Invalid { key: key.to_owned(), reason };
         let before = |key: &str, age: Option<Duration>| match age {
             Some(age) => now.checked_sub(age).map(Some).map_err(|error| invalid(key, error.to_string())),
@@ -64,7 +64,7 @@ impl Filter {
             id: wanted.id,
             task: wanted.task.map(|task| Pattern::read(&task)).transpose().map_err(|reason| invalid("task", reason))?,
             reason: wanted.reason,
-            error: wanted.error.map(Part::read).transpose().map_err(|reason| invalid("error", reason))?,
+            error: wanted.error.map(ErrorPattern::read).transpose().map_err(|reason| invalid("error", reason))?,
             until: before("older", wanted.older)?,
             since: before("newer", wanted.newer)?,
         })
@@ -84,7 +84,7 @@ impl Filter {
     }
 }
 
-impl Part {
+impl ErrorPattern {
     fn read(part: String) -> Result<Self, String> {
         match part.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
             Some(regex) => Regex::new(regex)
@@ -121,7 +121,7 @@ mod tests {
         }
     }
 
-    fn matches(wanted: Wanted, letter: &DeadLetter) -> bool {
+    fn matches(wanted: DeadLetterQuery, letter: &DeadLetter) -> bool {
         Filter::new(wanted, NOW).unwrap().matches(letter)
     }
 
@@ -130,27 +130,46 @@ mod tests {
         let some = |text: &str| Some(text.to_owned());
         let hours = |hours: u64| Some(Duration::from_secs(3_600 * hours));
         let cases = [
-            (Wanted::default(), true),
-            (Wanted { id: some("7"), ..Wanted::default() }, true),
-            (Wanted { id: some("77"), ..Wanted::default() }, false),
-            (Wanted { task: some("orders.*"), ..Wanted::default() }, true),
-            (Wanted { task: some("orders"), ..Wanted::default() }, false),
-            (Wanted { task: some("/.*charge/"), ..Wanted::default() }, true),
-            (Wanted { reason: some("exhausted"), ..Wanted::default() }, true),
-            (Wanted { reason: some("exhaust"), ..Wanted::default() }, false),
-            (Wanted { error: some("no funds"), ..Wanted::default() }, true),
-            (Wanted { error: some("No funds"), ..Wanted::default() }, false),
-            (Wanted { error: some(r"/card \d+$/"), ..Wanted::default() }, true),
-            (Wanted { error: some(r"/^card/"), ..Wanted::default() }, false),
-            (Wanted { queues: vec!["mail".to_owned()], ..Wanted::default() }, true),
-            (Wanted { queues: vec!["bills".to_owned(), "ma*".to_owned()], ..Wanted::default() }, true),
-            (Wanted { queues: vec!["bills".to_owned()], ..Wanted::default() }, false),
-            (Wanted { older: hours(1), ..Wanted::default() }, true),
-            (Wanted { older: hours(3), ..Wanted::default() }, false),
-            (Wanted { newer: hours(3), ..Wanted::default() }, true),
-            (Wanted { newer: hours(1), ..Wanted::default() }, false),
-            (Wanted { older: hours(1), newer: hours(3), task: some("orders.*"), ..Wanted::default() }, true),
-            (Wanted { older: hours(1), newer: hours(3), task: some("mail.*"), ..Wanted::default() }, false),
+            (DeadLetterQuery::default(), true),
+            (DeadLetterQuery { id: some("7"), ..DeadLetterQuery::default() }, true),
+            (DeadLetterQuery { id: some("77"), ..DeadLetterQuery::default() }, false),
+            (DeadLetterQuery { task: some("orders.*"), ..DeadLetterQuery::default() }, true),
+            (DeadLetterQuery { task: some("orders"), ..DeadLetterQuery::default() }, false),
+            (DeadLetterQuery { task: some("/.*charge/"), ..DeadLetterQuery::default() }, true),
+            (DeadLetterQuery { reason: some("exhausted"), ..DeadLetterQuery::default() }, true),
+            (DeadLetterQuery { reason: some("exhaust"), ..DeadLetterQuery::default() }, false),
+            (DeadLetterQuery { error: some("no funds"), ..DeadLetterQuery::default() }, true),
+            (DeadLetterQuery { error: some("No funds"), ..DeadLetterQuery::default() }, false),
+            (DeadLetterQuery { error: some(r"/card \d+$/"), ..DeadLetterQuery::default() }, true),
+            (DeadLetterQuery { error: some(r"/^card/"), ..DeadLetterQuery::default() }, false),
+            (DeadLetterQuery { queues: vec!["mail".to_owned()], ..DeadLetterQuery::default() }, true),
+            (
+                DeadLetterQuery { queues: vec!["bills".to_owned(), "ma*".to_owned()], ..DeadLetterQuery::default() },
+                true,
+            ),
+            (DeadLetterQuery { queues: vec!["bills".to_owned()], ..DeadLetterQuery::default() }, false),
+            (DeadLetterQuery { older: hours(1), ..DeadLetterQuery::default() }, true),
+            (DeadLetterQuery { older: hours(3), ..DeadLetterQuery::default() }, false),
+            (DeadLetterQuery { newer: hours(3), ..DeadLetterQuery::default() }, true),
+            (DeadLetterQuery { newer: hours(1), ..DeadLetterQuery::default() }, false),
+            (
+                DeadLetterQuery {
+                    older: hours(1),
+                    newer: hours(3),
+                    task: some("orders.*"),
+                    ..DeadLetterQuery::default()
+                },
+                true,
+            ),
+            (
+                DeadLetterQuery {
+                    older: hours(1),
+                    newer: hours(3),
+                    task: some("mail.*"),
+                    ..DeadLetterQuery::default()
+                },
+                false,
+            ),
         ];
         for (wanted, expected) in cases {
             assert_eq!(matches(wanted.clone(), &letter(Some(7_200))), expected, "{wanted:?}");
@@ -162,22 +181,22 @@ mod tests {
         let silent = DeadLetter { error: None, task: None, id: None, ..letter(None) };
         let age = Some(Duration::ZERO);
         for wanted in [
-            Wanted { older: age, ..Wanted::default() },
-            Wanted { newer: Some(Duration::from_secs(1 << 40)), ..Wanted::default() },
-            Wanted { error: Some(String::new()), ..Wanted::default() },
-            Wanted { task: Some("*".to_owned()), ..Wanted::default() },
+            DeadLetterQuery { older: age, ..DeadLetterQuery::default() },
+            DeadLetterQuery { newer: Some(Duration::from_secs(1 << 40)), ..DeadLetterQuery::default() },
+            DeadLetterQuery { error: Some(String::new()), ..DeadLetterQuery::default() },
+            DeadLetterQuery { task: Some("*".to_owned()), ..DeadLetterQuery::default() },
         ] {
             assert!(Filter::new(wanted.clone(), NOW).map_or(true, |filter| !filter.matches(&silent)), "{wanted:?}");
         }
-        assert!(matches(Wanted::default(), &silent));
+        assert!(matches(DeadLetterQuery::default(), &silent));
     }
 
     #[test]
     fn a_wish_that_cannot_be_understood_is_named() {
         let wrong = |wanted| Filter::new(wanted, NOW).unwrap_err().to_string();
-        let told = wrong(Wanted { error: Some("/(/".to_owned()), ..Wanted::default() });
+        let told = wrong(DeadLetterQuery { error: Some("/(/".to_owned()), ..DeadLetterQuery::default() });
         assert!(told.starts_with("error: `/(/` is not a regular expression"), "{told}");
-        let told = wrong(Wanted { task: Some("/[/".to_owned()), ..Wanted::default() });
+        let told = wrong(DeadLetterQuery { task: Some("/[/".to_owned()), ..DeadLetterQuery::default() });
         assert!(told.starts_with("task: `/[/` is not a regular expression"), "{told}");
     }
 }

@@ -9,7 +9,7 @@ use celeriac_telemetry::events::broker::MessageReplayed;
 use celeriac_telemetry::trace::PublishSpan;
 use tokio::time::{Instant, Interval, MissedTickBehavior, sleep};
 
-use super::{Again, DeadLetter, Filter};
+use super::{DeadLetter, Filter, ReplayOptions};
 
 /// How many are purged before the broker is asked whether it has noted it.
 const PURGED_TOGETHER: u64 = 256;
@@ -81,7 +81,7 @@ pub struct Replay {
     /// The queue it goes to. Default: the one it came from.
     pub to: Option<String>,
     /// What becomes of its headers.
-    pub again: Again,
+    pub options: ReplayOptions,
     /// How many in a time. Default: as fast as the broker confirms them, one by one.
     pub rate: Option<RateLimit>,
 }
@@ -243,7 +243,7 @@ async fn put_back(broker: &dyn Broker, replay: &Replay, letter: &DeadLetter, mes
     let to = replay.to.as_deref().unwrap_or(&letter.queue);
     let (task, id) = (letter.task.as_deref(), letter.id.as_deref());
     let mut span = PublishSpan::again(&message.headers, task.unwrap_or_default(), id.unwrap_or_default(), "", to);
-    let mut message = replay.again.write(message, letter);
+    let mut message = replay.options.write(message, letter);
     span.inject(&mut message.headers);
     let outgoing = Outgoing { exchange: Cow::Borrowed(""), routing_key: to.to_owned(), message, mandatory: true };
     match broker.publish(outgoing).await {

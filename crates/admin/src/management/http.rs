@@ -28,7 +28,7 @@ pub(super) struct Http {
 }
 
 /// What a request changes.
-pub(super) enum Wanted {
+pub(super) enum ApiChange {
     Put(Value),
     Deleted,
 }
@@ -66,14 +66,14 @@ impl Http {
 
     pub(super) async fn change(
         &self,
-        wanted: Wanted,
+        wanted: ApiChange,
         path: &[&str],
         query: &[(&str, &str)],
         doing: &str,
     ) -> Result<()> {
         let (method, body) = match wanted {
-            Wanted::Put(body) => (Method::PUT, Some(body)),
-            Wanted::Deleted => (Method::DELETE, None),
+            ApiChange::Put(body) => (Method::PUT, Some(body)),
+            ApiChange::Deleted => (Method::DELETE, None),
         };
         self.ask(&method, path, query, body.as_ref(), doing).await.map(drop)
     }

@@ -1,6 +1,8 @@
 //! Arguments of exchanges, queues and bindings, as AMQP has them. Pure.
 
-use celeriac_topology::{Argument, Arguments, BindingPart, ExchangePart, Part, Place, QueuePart};
+use celeriac_topology::{
+    Argument, Arguments, BindingObject, BindingTarget, ExchangeObject, QueueObject, TopologyObject,
+};
 use lapin::types::{AMQPValue, FieldTable, LongString};
 
 use super::convert::short;
@@ -29,19 +31,19 @@ fn field(value: &Argument) -> AMQPValue {
 ///
 /// # Errors
 /// When one is longer than it allows.
-pub(super) fn check(parts: &[Part]) -> Result<()> {
-    for part in parts {
-        match part {
-            Part::Exchange(ExchangePart { name, arguments, .. }) => {
+pub(super) fn check(objects: &[TopologyObject]) -> Result<()> {
+    for object in objects {
+        match object {
+            TopologyObject::Exchange(ExchangeObject { name, arguments, .. }) => {
                 short(name, "exchange")?;
                 check_names(arguments)?;
             }
-            Part::Queue(QueuePart { name, arguments, .. }) => {
+            TopologyObject::Queue(QueueObject { name, arguments, .. }) => {
                 short(name, "queue")?;
                 check_names(arguments)?;
             }
-            Part::Binding(BindingPart { source, destination, key, arguments }) => {
-                let (Place::Queue(name) | Place::Exchange(name)) = destination;
+            TopologyObject::Binding(BindingObject { source, destination, key, arguments }) => {
+                let (BindingTarget::Queue(name) | BindingTarget::Exchange(name)) = destination;
                 short(source, "exchange")?;
                 short(name, "destination of a binding")?;
                 short(key, "binding key")?;
@@ -64,7 +66,7 @@ pub(super) fn reply_queue() -> Arguments {
 
 #[cfg(test)]
 mod tests {
-    use celeriac_topology::{Keeping, Ladder, QueueOptions, Topology};
+    use celeriac_topology::{Ladder, QueueOptions, SettingsLocation, Topology};
 
     use super::*;
 
@@ -72,7 +74,7 @@ mod tests {
     fn a_name_too_long_to_be_delayed_is_refused() {
         let name = "q".repeat(200);
         let all = Topology { queues: [(name, QueueOptions::default())].into(), ..Topology::default() };
-        let message = check(&all.parts(&Ladder::default(), Keeping::Arguments)).unwrap_err().to_string();
+        let message = check(&all.objects(&Ladder::default(), SettingsLocation::Arguments)).unwrap_err().to_string();
         assert_eq!(message, "binding key: should be at most 255 bytes, got 256");
     }
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::broker::QueueAdopted;
 use celeriac_topology::{
-    Argument, BindingPart, ExchangePart, Keeping, Ladder, Part, Place, QueueKind, QueuePart, Topology, delay_ladder,
+    Argument, BindingObject, BindingTarget, ExchangeObject, Ladder, QueueKind, QueueObject, SettingsLocation, Topology,
+    TopologyObject, delay_ladder,
 };
 use futures::future::try_join_all;
 use lapin::options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
@@ -37,7 +38,7 @@ pub(super) struct Declarer {
     ladder: Ladder,
     ladder_kind: QueueKind,
     /// Where settings of queues are kept.
-    keeping: Keeping,
+    settings: SettingsLocation,
     /// Whether programs make what they need.
     making: bool,
     /// Whether this process has seen to the ladder.
@@ -51,7 +52,7 @@ impl Declarer {
             connections,
             ladder: Ladder::new(&options.delay_prefix),
             ladder_kind: options.delay_queues,
-            keeping: options.keeping(),
+            settings: options.settings_location(),
             making: options.declare,
             ladder_stands: AtomicBool::new(false),
             timeout: options.publish_timeout,
@@ -61,24 +62,24 @@ impl Declarer {
     /// Makes everything in `topology` exist, and the delay ladder where there are queues. Tells which queues are only
     /// taken to be bound, since this program may not bind them.
     pub(super) async fn declare(&self, topology: &Topology) -> Result<Vec<Assumed>> {
-        let parts = topology.parts(&self.ladder, self.keeping);
-        check(&parts)?;
+        let objects = topology.objects(&self.ladder, self.settings);
+        check(&objects)?;
         if !self.making {
-            return self.look(topology, parts).await;
+            return self.look(topology, objects).await;
         }
         if !topology.queues.is_empty() && !self.ladder_stands.load(Ordering::Acquire) {
             self.make(&delay_ladder(&self.ladder, self.ladder_kind)).await?;
             self.ladder_stands.store(true, Ordering::Release);
         }
-        self.make(&parts).await
+        self.make(&objects).await
     }
 
     /// Whether everything is there that this program needs. What is its own it makes nevertheless.
-    async fn look(&self, topology: &Topology, parts: Vec<Part>) -> Result<Vec<Assumed>> {
+    async fn look(&self, topology: &Topology, objects: Vec<TopologyObject>) -> Result<Vec<Assumed>> {
         let own = |name: &str| topology.queues.get(name).is_some_and(|queue| queue.own);
-        let (own, mut wanted): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| match part {
-            Part::Queue(QueuePart { name, .. }) => own(name),
-            Part::Binding(BindingPart { destination: Place::Queue(name), .. }) => own(name),
+        let (own, mut wanted): (Vec<_>, Vec<_>) = objects.into_iter().partition(|object| match object {
+            TopologyObject::Queue(QueueObject { name, .. }) => own(name),
+            TopologyObject::Binding(BindingObject { destination: BindingTarget::Queue(name), .. }) => own(name),
             _ => false,
         });
         let mut assumed: Vec<_> = wanted.iter().filter_map(Assumed::of).collect();
@@ -87,7 +88,7 @@ impl Declarer {
         }
         let absent = self.absent(&wanted).await?;
         if !absent.is_empty() {
-            return Err(Error::Absent { objects: absent.iter().map(|part| part.to_string()).collect() });
+            return Err(Error::Absent { objects: absent.iter().map(|object| object.to_string()).collect() });
         }
         self.ladder_stands.store(true, Ordering::Release);
         if !own.is_empty() {
@@ -96,20 +97,20 @@ impl Declarer {
         Ok(assumed)
     }
 
-    /// Makes these parts exist.
-    pub(super) async fn make(&self, parts: &[Part]) -> Result<Vec<Assumed>> {
+    /// Makes these objects exist.
+    pub(super) async fn make(&self, objects: &[TopologyObject]) -> Result<Vec<Assumed>> {
         let channel = self.channel().await?;
-        let together = try_join_all(parts.iter().map(|part| declare(&channel, part)));
+        let together = try_join_all(objects.iter().map(|object| declare(&channel, object)));
         if let Ok(Ok(_)) = timeout(ANSWER, together).await {
             close(channel).await;
             return Ok(Vec::new());
         }
         let mut assumed = Vec::new();
         let mut channel = self.channel().await?;
-        for part in parts {
-            if let Err(error) = answered(declare(&channel, part)).await? {
+        for object in objects {
+            if let Err(error) = answered(declare(&channel, object)).await? {
                 channel = self.channel().await?;
-                assumed.extend(self.look_into(part, error).await?);
+                assumed.extend(self.look_into(object, error).await?);
             }
         }
         close(channel).await;
@@ -128,17 +129,17 @@ impl Declarer {
     }
 
     /// A declaration that RabbitMQ refused: an error for a person, unless what exists will do.
-    async fn look_into(&self, part: &Part, error: lapin::Error) -> Result<Option<Assumed>> {
-        let Some(said) = refusal(&error) else { return Err(amqp(&doing(part), error)) };
+    async fn look_into(&self, object: &TopologyObject, error: lapin::Error) -> Result<Option<Assumed>> {
+        let Some(said) = refusal(&error) else { return Err(amqp(&doing(object), error)) };
         match said.kind() {
-            AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => self.adopt(part, error).await.map(|()| None),
+            AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => self.adopt(object, error).await.map(|()| None),
             // Who may not declare a thing may still use it where it exists.
             AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
-                let there = self.exists(part).await?;
-                if there { Ok(Assumed::of(part)) } else { Err(self.denied(said)) }
+                let there = self.exists(object).await?;
+                if there { Ok(Assumed::of(object)) } else { Err(self.denied(said)) }
             }
-            AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Err(missing(part, said, &error)),
-            _ => Err(amqp(&doing(part), error)),
+            AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Err(missing(object, said, &error)),
+            _ => Err(amqp(&doing(object), error)),
         }
     }
 
@@ -146,15 +147,15 @@ impl Declarer {
         Error::Denied { url: self.connections.shown(), reason: said.get_message().to_string() }
     }
 
-    pub(super) async fn exists(&self, part: &Part) -> Result<bool> {
-        Ok(match part {
-            Part::Exchange(exchange) => self.exchange_exists(&exchange.name).await?,
-            Part::Queue(queue) => self.queue_exists(&queue.name).await?,
+    pub(super) async fn exists(&self, object: &TopologyObject) -> Result<bool> {
+        Ok(match object {
+            TopologyObject::Exchange(exchange) => self.exchange_exists(&exchange.name).await?,
+            TopologyObject::Queue(queue) => self.queue_exists(&queue.name).await?,
             // Whether one is bound to the other cannot be asked.
-            Part::Binding(BindingPart { source, destination, .. }) => {
+            TopologyObject::Binding(BindingObject { source, destination, .. }) => {
                 let destination_exists = match destination {
-                    Place::Queue(name) => self.queue_exists(name).await?,
-                    Place::Exchange(name) => self.exchange_exists(name).await?,
+                    BindingTarget::Queue(name) => self.queue_exists(name).await?,
+                    BindingTarget::Exchange(name) => self.exchange_exists(name).await?,
                 };
                 destination_exists && self.exchange_exists(source).await?
             }
@@ -175,10 +176,10 @@ impl Declarer {
         Ok(answered(channel.queue_declare(name.into(), options, FieldTable::default())).await?.is_ok())
     }
 
-    async fn adopt(&self, part: &Part, error: lapin::Error) -> Result<()> {
-        let Part::Queue(queue) = part else {
+    async fn adopt(&self, object: &TopologyObject, error: lapin::Error) -> Result<()> {
+        let TopologyObject::Queue(queue) = object else {
             let differs = refusal(&error).and_then(|said| Inequivalent::read(said.get_message().as_str()));
-            return Err(differs.map_or_else(|| amqp(&doing(part), error), |differs| differs.into_error(None)));
+            return Err(differs.map_or_else(|| amqp(&doing(object), error), |differs| differs.into_error(None)));
         };
         let mut differences = Vec::new();
         let mut queue = queue.clone();
@@ -206,7 +207,7 @@ impl Declarer {
 ///
 /// # Errors
 /// When the configuration says otherwise.
-fn adapt(queue: &mut QueuePart, differs: Inequivalent) -> Result<bool> {
+fn adapt(queue: &mut QueueObject, differs: Inequivalent) -> Result<bool> {
     if let Some(expected) = queue.configured.get(differs.argument.as_str()) {
         return Err(differs.into_error(Some(expected)));
     }
@@ -218,22 +219,22 @@ fn adapt(queue: &mut QueuePart, differs: Inequivalent) -> Result<bool> {
     Ok(differs.take_over(name, &mut queue.arguments))
 }
 
-pub(super) async fn declare(channel: &Channel, part: &Part) -> lapin::Result<()> {
-    match part {
-        Part::Exchange(ExchangePart { name, kind, arguments, foreign }) => {
+pub(super) async fn declare(channel: &Channel, object: &TopologyObject) -> lapin::Result<()> {
+    match object {
+        TopologyObject::Exchange(ExchangeObject { name, kind, arguments, foreign }) => {
             let options =
                 ExchangeDeclareOptions { durable: true, passive: *foreign, ..ExchangeDeclareOptions::default() };
             channel.exchange_declare(name.as_str().into(), exchange_kind(*kind), options, table(arguments)).await
         }
-        Part::Queue(queue) => declare_queue(channel, queue).await,
-        Part::Binding(BindingPart { source, destination, key, arguments }) => {
+        TopologyObject::Queue(queue) => declare_queue(channel, queue).await,
+        TopologyObject::Binding(BindingObject { source, destination, key, arguments }) => {
             let (source, key) = (source.as_str().into(), key.as_str().into());
             match destination {
-                Place::Queue(queue) => {
+                BindingTarget::Queue(queue) => {
                     let options = QueueBindOptions::default();
                     channel.queue_bind(queue.as_str().into(), source, key, options, table(arguments)).await
                 }
-                Place::Exchange(exchange) => {
+                BindingTarget::Exchange(exchange) => {
                     let options = ExchangeBindOptions::default();
                     channel.exchange_bind(exchange.as_str().into(), source, key, options, table(arguments)).await
                 }
@@ -242,7 +243,7 @@ pub(super) async fn declare(channel: &Channel, part: &Part) -> lapin::Result<()>
     }
 }
 
-async fn declare_queue(channel: &Channel, queue: &QueuePart) -> lapin::Result<()> {
+async fn declare_queue(channel: &Channel, queue: &QueueObject) -> lapin::Result<()> {
     let options =
         QueueDeclareOptions { durable: queue.durable, passive: queue.foreign, ..QueueDeclareOptions::default() };
     channel.queue_declare(queue.name.as_str().into(), options, table(&queue.arguments)).await.map(drop)
@@ -276,7 +277,7 @@ pub(super) fn refusal(error: &lapin::Error) -> Option<&AMQPError> {
     }
 }
 
-fn missing(part: &Part, said: &AMQPError, error: &lapin::Error) -> Error {
+fn missing(object: &TopologyObject, said: &AMQPError, error: &lapin::Error) -> Error {
     let named = |what: &str| {
         let (_, name) = said.get_message().as_str().split_once(&format!("no {what} '"))?;
         name.split_once('\'').map(|(name, _)| name.to_owned())
@@ -286,12 +287,12 @@ fn missing(part: &Part, said: &AMQPError, error: &lapin::Error) -> Error {
     }
     match named("queue") {
         Some(queue) => Error::NoSuchQueue { queue },
-        None => amqp(&doing(part), error.clone()),
+        None => amqp(&doing(object), error.clone()),
     }
 }
 
 /// An argument that this server, or this kind of queue on it, does not know.
-fn unsupported(queue: &QueuePart, error: lapin::Error) -> Error {
+fn unsupported(queue: &QueueObject, error: lapin::Error) -> Error {
     let doing = format!("declaring queue `{}`", queue.name);
     let argument = refusal(&error).and_then(|said| refused_argument(said.get_message().as_str()).map(str::to_owned));
     match argument {
@@ -311,11 +312,11 @@ fn refused_argument(said: &str) -> Option<&str> {
     said.split_once('\'').map(|(argument, _)| argument)
 }
 
-pub(super) fn doing(part: &Part) -> String {
-    match part {
-        Part::Exchange(exchange) => format!("declaring exchange `{}`", exchange.name),
-        Part::Queue(queue) => format!("declaring queue `{}`", queue.name),
-        Part::Binding(BindingPart { source, destination, key, .. }) => {
+pub(super) fn doing(object: &TopologyObject) -> String {
+    match object {
+        TopologyObject::Exchange(exchange) => format!("declaring exchange `{}`", exchange.name),
+        TopologyObject::Queue(queue) => format!("declaring queue `{}`", queue.name),
+        TopologyObject::Binding(BindingObject { source, destination, key, .. }) => {
             format!("binding {destination} to exchange `{source}` with key `{key}`")
         }
     }

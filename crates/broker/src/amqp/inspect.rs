@@ -3,7 +3,7 @@
 //! What exists is declared again, on a channel that nothing else uses: that changes nothing, and RabbitMQ names the first
 //! thing that differs. What does not exist is only asked for, since a declaration would make it.
 
-use celeriac_topology::{Difference, Part, QueueKind, Remedy};
+use celeriac_topology::{Difference, QueueKind, Remedy, TopologyObject};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 
 use super::arguments::check;
@@ -30,27 +30,27 @@ enum Shown {
 }
 
 impl Declarer {
-    /// Which of these parts are not there. Bindings cannot be asked for.
-    pub(super) async fn absent<'a>(&self, parts: &'a [Part]) -> Result<Vec<&'a Part>> {
+    /// Which of these objects are not there. Bindings cannot be asked for.
+    pub(super) async fn absent<'a>(&self, objects: &'a [TopologyObject]) -> Result<Vec<&'a TopologyObject>> {
         let mut absent = Vec::new();
-        for part in parts {
-            if !matches!(part, Part::Binding(_)) && !self.exists(part).await? {
-                absent.push(part);
+        for object in objects {
+            if !matches!(object, TopologyObject::Binding(_)) && !self.exists(object).await? {
+                absent.push(object);
             }
         }
         Ok(absent)
     }
 
-    /// What differs of these parts.
-    pub(super) async fn inspect(&self, parts: &[Part]) -> Result<Inspection> {
-        check(parts)?;
+    /// What differs of these objects.
+    pub(super) async fn inspect(&self, objects: &[TopologyObject]) -> Result<Inspection> {
+        check(objects)?;
         let mut found = Inspection::default();
         let mut hidden = 0;
-        for part in parts.iter().filter(|part| !matches!(part, Part::Binding(_))) {
-            if !self.exists(part).await? {
-                found.differences.push(Difference::missing(part));
-            } else if !part.is_foreign() {
-                hidden += usize::from(!self.compare(part, &mut found.differences).await?);
+        for object in objects.iter().filter(|object| !matches!(object, TopologyObject::Binding(_))) {
+            if !self.exists(object).await? {
+                found.differences.push(Difference::missing(object));
+            } else if !object.is_foreign() {
+                hidden += usize::from(!self.compare(object, &mut found.differences).await?);
             }
         }
         let without = "and no management API answers (broker.management)";
@@ -64,42 +64,42 @@ impl Declarer {
 
     /// Looks at one property after another: each is taken over as it is, so that RabbitMQ names the next. False when this
     /// user may not ask.
-    async fn compare(&self, part: &Part, found: &mut Vec<Difference>) -> Result<bool> {
-        let mut part = part.clone();
+    async fn compare(&self, object: &TopologyObject, found: &mut Vec<Difference>) -> Result<bool> {
+        let mut object = object.clone();
         for _ in 0..MOST_DIFFERENCES {
-            let differs = match self.show(&part).await? {
+            let differs = match self.show(&object).await? {
                 Shown::Alike => return Ok(true),
                 Shown::Hidden => return Ok(false),
                 Shown::Differs(differs) => differs,
             };
-            found.push(difference(&part, &differs));
-            if !take_over(&mut part, &differs) {
+            found.push(difference(&object, &differs));
+            if !take_over(&mut object, &differs) {
                 return Ok(true);
             }
         }
         Ok(true)
     }
 
-    async fn show(&self, part: &Part) -> Result<Shown> {
+    async fn show(&self, object: &TopologyObject) -> Result<Shown> {
         let channel = self.channel().await?;
-        let Err(error) = answered(declare(&channel, part)).await? else {
+        let Err(error) = answered(declare(&channel, object)).await? else {
             close(channel).await;
             return Ok(Shown::Alike);
         };
-        let Some(said) = refusal(&error) else { return Err(amqp(&doing(part), error)) };
+        let Some(said) = refusal(&error) else { return Err(amqp(&doing(object), error)) };
         match said.kind() {
             AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => Ok(Shown::Hidden),
             _ => match Inequivalent::read(said.get_message().as_str()) {
                 Some(differs) => Ok(Shown::Differs(differs)),
-                None => Err(amqp(&doing(part), error)),
+                None => Err(amqp(&doing(object), error)),
             },
         }
     }
 }
 
-fn difference(part: &Part, differs: &Inequivalent) -> Difference {
-    let remedy = match part {
-        Part::Queue(queue) => Remedy::of_queue(queue),
+fn difference(object: &TopologyObject, differs: &Inequivalent) -> Difference {
+    let remedy = match object {
+        TopologyObject::Queue(queue) => Remedy::of_queue(queue),
         _ => Remedy::ByHand("no exchange can be changed: delete it when nothing uses it, and apply again"),
     };
     let kind = |value: Option<String>| {
@@ -107,19 +107,21 @@ fn difference(part: &Part, differs: &Inequivalent) -> Difference {
         if differs.argument == "x-queue-type" { Some(value.unwrap_or_else(classic)) } else { value }
     };
     let (broker, files) = (kind(differs.current.text()), kind(differs.received.text()));
-    Difference::differs(&part.to_string(), &differs.argument, broker, files, remedy)
+    Difference::differs(&object.to_string(), &differs.argument, broker, files, remedy)
 }
 
 /// False when it cannot be read, so that what comes after it stays unknown.
-fn take_over(part: &mut Part, differs: &Inequivalent) -> bool {
+fn take_over(object: &mut TopologyObject, differs: &Inequivalent) -> bool {
     let name = differs.argument.as_str();
-    match part {
-        Part::Queue(queue) if name == "durable" => {
+    match object {
+        TopologyObject::Queue(queue) if name == "durable" => {
             queue.durable = !queue.durable;
             true
         }
-        Part::Queue(queue) if name.starts_with("x-") => differs.take_over(name, &mut queue.arguments),
-        Part::Exchange(exchange) if name == "alternate-exchange" => differs.take_over(name, &mut exchange.arguments),
+        TopologyObject::Queue(queue) if name.starts_with("x-") => differs.take_over(name, &mut queue.arguments),
+        TopologyObject::Exchange(exchange) if name == "alternate-exchange" => {
+            differs.take_over(name, &mut exchange.arguments)
+        }
         _ => false,
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use celeriac_config::duration;
 use celeriac_protocol::headers::names;
-use celeriac_topology::{BindingPart, Keeping, Part, Place, Topology, delivery_binding};
+use celeriac_topology::{BindingObject, BindingTarget, SettingsLocation, Topology, TopologyObject, delivery_binding};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use lapin::message::Delivery;
@@ -66,10 +66,12 @@ impl AmqpBroker {
     /// When something cannot be bound.
     pub async fn redirect(&self, topology: &Topology, from: &str, to: &str) -> Result<()> {
         let channel = self.channel().await?;
-        let parts = topology.parts(self.ladder(), Keeping::Arguments);
+        let objects = topology.objects(self.ladder(), SettingsLocation::Arguments);
         let delivery = self.ladder().delivery_exchange();
-        let bindings = parts.iter().filter_map(|part| match part {
-            Part::Binding(binding) if binding.destination == Place::Queue(to.to_owned()) => Some(binding),
+        let bindings = objects.iter().filter_map(|object| match object {
+            TopologyObject::Binding(binding) if binding.destination == BindingTarget::Queue(to.to_owned()) => {
+                Some(binding)
+            }
             _ => None,
         });
         let result = redirect(&channel, bindings, &delivery, from, to).await;
@@ -130,7 +132,7 @@ impl AmqpBroker {
 
 async fn redirect(
     channel: &Channel,
-    bindings: impl Iterator<Item = &BindingPart>,
+    bindings: impl Iterator<Item = &BindingObject>,
     delivery: &str,
     from: &str,
     to: &str,
@@ -147,7 +149,7 @@ async fn redirect(
     let unbind =
         |source: &str, key: &str, arguments| channel.queue_unbind(from.into(), source.into(), key.into(), arguments);
     answered(unbind(delivery, &late, FieldTable::default())).await?.map_err(|error| amqp(&doing(), error))?;
-    for BindingPart { source, key, arguments, .. } in bindings.filter(|binding| binding.source != delivery) {
+    for BindingObject { source, key, arguments, .. } in bindings.filter(|binding| binding.source != delivery) {
         // Unbinding what is not bound is no error.
         answered(unbind(source, key, table(arguments))).await?.map_err(|error| amqp(&doing(), error))?;
     }

@@ -6,7 +6,7 @@
 
 use celeriac_protocol::headers::HeaderMap;
 use celeriac_protocol::{Body, Codec, Message, Properties, TaskHeaders};
-use celeriac_topology::{BindingPart, Ladder, Part, Place};
+use celeriac_topology::{BindingObject, BindingTarget, Ladder, TopologyObject};
 
 use crate::broker::Outgoing;
 use crate::error::{Error, Result};
@@ -20,9 +20,11 @@ pub(super) struct Assumed {
 }
 
 impl Assumed {
-    /// A part that is there as far as can be seen; none where there is nothing more to be seen.
-    pub(super) fn of(part: &Part) -> Option<Self> {
-        let Part::Binding(BindingPart { source, destination: Place::Queue(queue), key, .. }) = part else {
+    /// A object that is there as far as can be seen; none where there is nothing more to be seen.
+    pub(super) fn of(object: &TopologyObject) -> Option<Self> {
+        let TopologyObject::Binding(BindingObject { source, destination: BindingTarget::Queue(queue), key, .. }) =
+            object
+        else {
             return None;
         };
         Some(Self { queue: queue.clone(), exchange: source.clone(), key: key.clone() })

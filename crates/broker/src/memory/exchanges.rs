@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use celeriac_protocol::HeaderMap;
-use celeriac_topology::{Binding, ExchangeKind, ExchangeOptions, Place, Topology};
+use celeriac_topology::{Binding, BindingTarget, ExchangeKind, ExchangeOptions, Topology};
 
 use super::state::equal;
 use crate::error::{Error, Result};
@@ -17,7 +17,7 @@ pub(super) struct Exchanges {
 struct Exchange {
     kind: ExchangeKind,
     alternate: Option<String>,
-    bindings: Vec<(Binding, Place)>,
+    bindings: Vec<(Binding, BindingTarget)>,
 }
 
 impl Exchanges {
@@ -55,15 +55,19 @@ impl Exchanges {
             self.by_name.entry(name.to_owned()).or_insert_with(exchange);
         }
         for (name, queue) in &topology.queues {
-            let place = if queue.broadcast { Place::Exchange(name.clone()) } else { Place::Queue(name.clone()) };
+            let place = if queue.broadcast {
+                BindingTarget::Exchange(name.clone())
+            } else {
+                BindingTarget::Queue(name.clone())
+            };
             self.bind(&queue.bind, &place);
         }
         for (name, exchange) in &topology.exchanges {
-            self.bind(&exchange.bind, &Place::Exchange(name.clone()));
+            self.bind(&exchange.bind, &BindingTarget::Exchange(name.clone()));
         }
     }
 
-    fn bind(&mut self, bindings: &[Binding], place: &Place) {
+    fn bind(&mut self, bindings: &[Binding], place: &BindingTarget) {
         for binding in bindings {
             let Some(source) = self.by_name.get_mut(&binding.exchange) else { continue };
             let entry = (binding.clone(), place.clone());
@@ -90,8 +94,8 @@ impl Exchanges {
             for (_, place) in exchange.bindings.iter().filter(|(binding, _)| takes(binding)) {
                 taken = true;
                 match place {
-                    Place::Queue(queue) => queues.push(queue.as_str()),
-                    Place::Exchange(exchange) => next.push(exchange),
+                    BindingTarget::Queue(queue) => queues.push(queue.as_str()),
+                    BindingTarget::Exchange(exchange) => next.push(exchange),
                 }
             }
             next.extend(exchange.alternate.as_deref().filter(|_| !taken));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use celeriac_admin::dead::Wanted;
+use celeriac_admin::dead::DeadLetterQuery;
 use celeriac_config::duration;
 use celeriac_protocol::RateLimit;
 use clap::{Args, Subcommand};
@@ -119,8 +119,8 @@ pub struct PurgeArgs {
 
 impl DeadFilter {
     /// The filter of these flags, without the queues.
-    pub fn wanted(&self) -> Wanted {
+    pub fn wanted(&self) -> DeadLetterQuery {
         let Self { queues: _, task, id, reason, error, older, newer } = self.clone();
-        Wanted { queues: Vec::new(), id, task, reason, error, older, newer }
+        DeadLetterQuery { queues: Vec::new(), id, task, reason, error, older, newer }
     }
 }

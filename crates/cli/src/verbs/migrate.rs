@@ -1,6 +1,6 @@
 //! `topology migrate`: moves a queue to another, while tasks come and go.
 
-use celeriac_admin::Migration;
+use celeriac_admin::QueueMigration;
 use celeriac_broker::QueueDeletion;
 use celeriac_config::{did_you_mean, nearest};
 use celeriac_topology::{Topology, dead_letter_queue};
@@ -30,7 +30,7 @@ struct Moved {
 pub(crate) async fn run(program: &Program, args: &MigrateArgs, json: bool) -> Result<(), Error> {
     let topology = program.routes.topology();
     check(&topology, args)?;
-    let migration = Migration::new(&program.broker, "celeriac migrate").map_err(Error::Admin)?;
+    let migration = QueueMigration::new(&program.broker, "celeriac migrate").map_err(Error::Admin)?;
     let moved = migrate(&migration, &topology, args).await;
     migration.close().await;
     let moved = moved?;
@@ -56,7 +56,7 @@ fn check(topology: &Topology, args: &MigrateArgs) -> Result<(), Error> {
     Ok(())
 }
 
-async fn migrate(migration: &Migration, topology: &Topology, args: &MigrateArgs) -> Result<Moved, Error> {
+async fn migrate(migration: &QueueMigration, topology: &Topology, args: &MigrateArgs) -> Result<Moved, Error> {
     let MigrateArgs { from, to, .. } = args;
     let Some(depth) = migration.depth(from).await.map_err(Error::Admin)? else {
         return Err(Error::Data { what: "migrate".to_owned(), reason: format!("there is no queue `{from}`") });
@@ -88,7 +88,7 @@ async fn migrate(migration: &Migration, topology: &Topology, args: &MigrateArgs)
     Ok(done)
 }
 
-async fn drain(migration: &Migration, from: &str, to: &str) -> Result<u64, Error> {
+async fn drain(migration: &QueueMigration, from: &str, to: &str) -> Result<u64, Error> {
     let tell = |moved: u64| {
         if moved.is_multiple_of(EVERY) {
             output::notice(&format!("{from} -> {to}: {moved} moved"));
@@ -97,7 +97,7 @@ async fn drain(migration: &Migration, from: &str, to: &str) -> Result<u64, Error
     migration.drain(from, to, tell).await.map_err(Error::Admin)
 }
 
-async fn delete(migration: &Migration, from: &str, dead: &str, done: &mut Moved) -> Result<(), Error> {
+async fn delete(migration: &QueueMigration, from: &str, dead: &str, done: &mut Moved) -> Result<(), Error> {
     match migration.delete(from).await.map_err(Error::Admin)? {
         QueueDeletion::Deleted => {
             done.deleted = true;

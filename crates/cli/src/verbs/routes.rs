@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use celeriac_config::duration;
-use celeriac_topology::{CallRoute, Destination, Explanation, Manner, RouteQuestion, Router, Rule};
+use celeriac_topology::{CallRoute, Destination, Explanation, RouteRequest, RouteRule, Router, SendOptions};
 use serde::Serialize;
 
 use crate::args::ExplainArgs;
@@ -38,10 +38,10 @@ pub(crate) fn explain(program: &Program, args: ExplainArgs, json: bool) -> Resul
     let router = router.with_functions(&program.route_functions).map_err(refused)?;
     let (positional, named) = arguments(&args.args, &args.kwargs)?;
     let ExplainArgs { task, queue, exchange, routing_key, .. } = args;
-    let question = RouteQuestion { task: &task, args: &positional, kwargs: &named, headers: &[] };
+    let request = RouteRequest { task: &task, args: &positional, kwargs: &named, headers: &[] };
     let call = CallRoute { queue, exchange, routing_key, ..CallRoute::default() };
     let declared = program.registry.get(&task).and_then(|task| task.options.queue);
-    let explanation = router.explain(question, &call, declared).map_err(refused)?;
+    let explanation = router.explain(request, &call, declared).map_err(refused)?;
     let shown = RouteExplanation::of(&task, &explanation);
     output::answer(json, &shown, || shown.text());
     Ok(())
@@ -58,17 +58,17 @@ fn way(destination: &Destination) -> String {
 impl<'a> RouteExplanation<'a> {
     fn of(task: &'a str, explanation: &'a Explanation<'_>) -> Self {
         let destination = &explanation.destination;
-        let Manner { priority, codec, compression, expires, headers } = &destination.manner;
+        let SendOptions { priority, codec, compression, expires, headers } = &destination.send_options;
         Self {
             task,
             rule: match explanation.rule {
-                Rule::Call => "the call itself".to_owned(),
-                Rule::Route { index, pattern, function: None } => format!("task_routes[{index}]: {pattern}"),
-                Rule::Route { index, pattern, function: Some(function) } => {
+                RouteRule::Call => "the call itself".to_owned(),
+                RouteRule::Route { index, pattern, function: None } => format!("task_routes[{index}]: {pattern}"),
+                RouteRule::Route { index, pattern, function: Some(function) } => {
                     format!("task_routes[{index}]: {pattern} → function {function} → {}", way(destination))
                 }
-                Rule::Task => "the queue that is declared with the task".to_owned(),
-                Rule::Default => "default_queue".to_owned(),
+                RouteRule::Task => "the queue that is declared with the task".to_owned(),
+                RouteRule::Default => "default_queue".to_owned(),
             },
             exchange: &destination.exchange,
             routing_key: &destination.routing_key,

@@ -10,7 +10,7 @@ use celeriac_protocol::repr::{repr_args, repr_kwargs};
 use celeriac_protocol::{
     Appearance, Body, Codec, Embed, HeaderMap, Message, Properties, TaskHeaders, TaskOptions, TimeLimits, Value,
 };
-use celeriac_topology::{Destination, RouteQuestion};
+use celeriac_topology::{Destination, RouteRequest};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -71,7 +71,7 @@ impl Client {
     pub(super) fn prepare_resolved(&self, call: ResolvedCall) -> Result<PreparedTask> {
         let ResolvedCall { request: Request { task, body, mut options }, declared_queue } = call;
         let destination = self.route(&task, &body, &options, declared_queue)?;
-        let times = SendTimes::resolve(&task, &options, destination.manner.expires)?;
+        let times = SendTimes::resolve(&task, &options, destination.send_options.expires)?;
         let (exchange, routing_key) = self.publish_address(&task, &destination, &times)?;
         let body = with_follow_ups(&task, body, std::mem::take(&mut options.follow))?;
         let encoded = self.encode(&task, &body, &options, &destination)?;
@@ -96,7 +96,7 @@ impl Client {
         options: &CallOptions,
         declared_queue: Option<&str>,
     ) -> Result<Destination> {
-        let question = RouteQuestion { task, args: &body.args, kwargs: &body.kwargs, headers: &options.headers };
+        let question = RouteRequest { task, args: &body.args, kwargs: &body.kwargs, headers: &options.headers };
         let routed = self.inner.router.route(question, &options.route, declared_queue);
         routed.map_err(|error| unsendable(task, error.into()))
     }
@@ -117,13 +117,14 @@ impl Client {
 
     /// Serialises the body, within the bound of a message, and compresses it where that is asked for.
     fn encode(&self, task: &str, body: &Body, options: &CallOptions, destination: &Destination) -> Result<EncodedBody> {
-        let codec = destination.manner.codec.unwrap_or(self.inner.options.serializer);
+        let codec = destination.send_options.codec.unwrap_or(self.inner.options.serializer);
         let bytes = codec.encode(body).map_err(|source| unwritable(task, source))?;
         let limit = self.inner.limits.message_size;
         if bytes.len() > limit {
             return Err(unsendable(task, BrokerError::TooLarge { size: bytes.len(), limit }));
         }
-        let compression = options.compression.or(destination.manner.compression).or(self.inner.options.compression);
+        let compression =
+            options.compression.or(destination.send_options.compression).or(self.inner.options.compression);
         let bytes = match compression {
             None => bytes,
             Some(compression) => compression.compress(&bytes).map_err(|source| unwritable(task, source))?,
@@ -165,7 +166,7 @@ impl Client {
         if let Some(compression) = encoded.compression {
             headers.push(names::COMPRESSION, compression.header_value());
         }
-        for (name, value) in destination.manner.headers.iter().cloned().chain(options.headers) {
+        for (name, value) in destination.send_options.headers.iter().cloned().chain(options.headers) {
             headers.insert(name, value);
         }
         header_bounds::check(&headers, header_bounds::MAX_OF_CALL).map_err(|error| unsendable(task, error))?;
@@ -178,7 +179,7 @@ impl Client {
         Properties {
             content_type: Some(encoded.codec.content_type().to_owned()),
             content_encoding: Some(encoded.codec.content_encoding().to_owned()),
-            priority: destination.manner.priority,
+            priority: destination.send_options.priority,
             expiration: times.expiration,
             // A worker of Celery's answers with it; where nobody awaits an answer it says nothing.
             correlation_id: (self.is_full() || reply_to.is_some()).then(|| id.to_owned()),

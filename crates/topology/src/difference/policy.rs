@@ -1,8 +1,9 @@
 //! Policies: which there should be, and how those differ that there are. Pure.
 
-use super::{Difference, DifferenceKind, Leftover, Remedy, names, shown};
+use super::found::{Difference, DifferenceKind, names, shown};
+use super::remedy::{Leftover, Remedy};
 use crate::existing::{Existing, PolicyFacts};
-use crate::parts::{Part, QueuePart};
+use crate::objects::{QueueObject, TopologyObject};
 
 /// Above the zero of those who say nothing of priorities: of two policies that are alike in it, RabbitMQ takes any.
 pub const POLICY_PRIORITY: i64 = 1;
@@ -10,16 +11,16 @@ pub const POLICY_PRIORITY: i64 = 1;
 /// What the names of our policies begin with.
 const OURS: &str = "celeriac.";
 
-/// The policies that go with these parts.
-pub fn policies(parts: &[Part]) -> Vec<PolicyFacts> {
-    let queues = parts.iter().filter_map(|part| match part {
-        Part::Queue(queue) if !queue.policy.is_empty() => Some(queue),
+/// The policies that go with these objects.
+pub fn policies(objects: &[TopologyObject]) -> Vec<PolicyFacts> {
+    let queues = objects.iter().filter_map(|declared| match declared {
+        TopologyObject::Queue(queue) if !queue.policy.is_empty() => Some(queue),
         _ => None,
     });
     queues.map(of_queue).collect()
 }
 
-fn of_queue(queue: &QueuePart) -> PolicyFacts {
+fn of_queue(queue: &QueueObject) -> PolicyFacts {
     PolicyFacts {
         name: format!("{OURS}{}", queue.name),
         pattern: format!("^{}$", regex::escape(&queue.name)),
@@ -30,16 +31,16 @@ fn of_queue(queue: &QueuePart) -> PolicyFacts {
 }
 
 /// Which policies are not there, are not what they should be, or do not apply.
-pub fn differing_policies(parts: &[Part], existing: &Existing) -> Vec<Difference> {
+pub fn differing_policies(objects: &[TopologyObject], existing: &Existing) -> Vec<Difference> {
     let mut found = Vec::new();
-    compare(parts, existing, &mut found);
+    compare(objects, existing, &mut found);
     found.retain(|found| found.kind != DifferenceKind::Extra);
     found
 }
 
-/// How the policies of `existing` differ from those that go with `parts`.
-pub(super) fn compare(parts: &[Part], existing: &Existing, found: &mut Vec<Difference>) {
-    let wanted = policies(parts);
+/// How the policies of `existing` differ from those that go with `objects`.
+pub(super) fn compare(objects: &[TopologyObject], existing: &Existing, found: &mut Vec<Difference>) {
+    let wanted = policies(objects);
     for policy in &wanted {
         match existing.policies.iter().find(|facts| facts.name == policy.name) {
             Some(facts) => differing(policy, facts, found),
@@ -56,7 +57,8 @@ pub(super) fn compare(parts: &[Part], existing: &Existing, found: &mut Vec<Diffe
     }
     for facts in &existing.policies {
         let Some(queue) = facts.name.strip_prefix(OURS) else { continue };
-        let named = parts.iter().any(|part| matches!(part, Part::Queue(known) if known.name == queue));
+        let named =
+            objects.iter().any(|declared| matches!(declared, TopologyObject::Queue(known) if known.name == queue));
         // The policy of a queue that is there and that these files do not name is another program's.
         let gone = !existing.queues.iter().any(|known| known.name == queue);
         if (named || gone) && !wanted.iter().any(|policy| policy.name == facts.name) {

@@ -3,13 +3,13 @@
 use std::fmt;
 
 use crate::existing::{BindingFacts, PolicyFacts, QueueFacts};
-use crate::parts::{Part, QueuePart};
+use crate::objects::{QueueObject, TopologyObject};
 
 /// What puts an end to a difference.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Remedy {
     /// It is made.
-    Make(Part),
+    Make(TopologyObject),
     /// A policy is set.
     SetPolicy(PolicyFacts),
     /// It is deleted, where that is asked for.
@@ -34,7 +34,7 @@ pub enum Leftover {
 impl Remedy {
     /// What can be done about a queue that cannot be changed. Dead-letter queues and delay levels are nobody's to choose
     /// another name for.
-    pub fn of_queue(queue: &QueuePart) -> Self {
+    pub fn of_queue(queue: &QueueObject) -> Self {
         if queue.configured.is_empty() {
             return Self::ByHand("no queue can be changed: delete it when it is empty, and apply again");
         }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::delay::{Ladder, PREFIX};
 use crate::existing::PolicyFacts;
-use crate::parts::{Keeping, delay_ladder};
+use crate::objects::{SettingsLocation, delay_ladder};
 use crate::queue::QueueOptions;
 use crate::topology::Topology;
 
@@ -17,19 +17,19 @@ fn topology() -> Topology {
 }
 
 /// A broker on which everything is as it should be.
-fn made(parts: &[Part]) -> Existing {
-    let mut existing = Existing { policies: policies(parts), ..Existing::default() };
-    for part in parts {
-        match part.clone() {
-            Part::Exchange(ExchangePart { name, kind, arguments, .. }) => {
+fn made(objects: &[TopologyObject]) -> Existing {
+    let mut existing = Existing { policies: policies(objects), ..Existing::default() };
+    for declared in objects {
+        match declared.clone() {
+            TopologyObject::Exchange(ExchangeObject { name, kind, arguments, .. }) => {
                 let kind = kind.name().to_owned();
                 existing.exchanges.push(ExchangeFacts { name, kind, arguments, durable: true, ..Default::default() });
             }
-            Part::Queue(QueuePart { name, durable, arguments, .. }) => {
+            TopologyObject::Queue(QueueObject { name, durable, arguments, .. }) => {
                 let kind = kind(&arguments);
                 existing.queues.push(QueueFacts { name, kind, durable, arguments, ..Default::default() });
             }
-            Part::Binding(BindingPart { source, destination, key, arguments }) => {
+            TopologyObject::Binding(BindingObject { source, destination, key, arguments }) => {
                 let properties_key = key.clone();
                 existing.bindings.push(BindingFacts { source, destination, key, arguments, properties_key });
             }
@@ -38,58 +38,58 @@ fn made(parts: &[Part]) -> Existing {
     existing
 }
 
-fn all(keeping: Keeping) -> Vec<Part> {
-    let mut parts = delay_ladder(&ladder(), QueueKind::Quorum);
-    parts.extend(topology().parts(&ladder(), keeping));
-    parts
+fn all(settings: SettingsLocation) -> Vec<TopologyObject> {
+    let mut objects = delay_ladder(&ladder(), QueueKind::Quorum);
+    objects.extend(topology().objects(&ladder(), settings));
+    objects
 }
 
-fn named(parts: &[Part], existing: &Existing) -> Vec<String> {
+fn named(objects: &[TopologyObject], existing: &Existing) -> Vec<String> {
     let name = |found: Difference| {
         let Difference { object, property, broker, files, remedy, .. } = found;
         let show = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
         format!("{object} {} {} {} ({remedy})", show(property), show(broker), show(files))
     };
-    differences(parts, existing).into_iter().map(name).collect()
+    differences(objects, existing).into_iter().map(name).collect()
 }
 
 #[test]
 fn what_is_as_it_should_be_does_not_differ() {
-    for keeping in [Keeping::Arguments, Keeping::Policies] {
-        let parts = all(keeping);
-        assert_eq!(named(&parts, &made(&parts)), Vec::<String>::new());
+    for settings in [SettingsLocation::Arguments, SettingsLocation::Policies] {
+        let objects = all(settings);
+        assert_eq!(named(&objects, &made(&objects)), Vec::<String>::new());
     }
 }
 
 #[test]
 fn an_empty_broker_lacks_everything() {
-    let parts = all(Keeping::Policies);
-    assert_eq!(differences(&parts, &Existing::default()).len(), parts.len() + policies(&parts).len());
+    let objects = all(SettingsLocation::Policies);
+    assert_eq!(differences(&objects, &Existing::default()).len(), objects.len() + policies(&objects).len());
 }
 
 #[test]
 fn an_argument_that_says_what_the_policy_says_is_left_alone() {
-    let parts = all(Keeping::Policies);
-    let mut existing = made(&parts);
+    let objects = all(SettingsLocation::Policies);
+    let mut existing = made(&objects);
     let mail = existing.queues.iter_mut().find(|queue| queue.name == "mail").unwrap();
     mail.arguments.insert("x-max-length".to_owned(), Argument::Number(5));
-    assert_eq!(named(&parts, &existing), Vec::<String>::new());
+    assert_eq!(named(&objects, &existing), Vec::<String>::new());
     let mail = existing.queues.iter_mut().find(|queue| queue.name == "mail").unwrap();
     mail.arguments.insert("x-max-length".to_owned(), Argument::Number(6));
-    assert_eq!(named(&parts, &existing), ["queue `mail` x-max-length 6 5 (celeriac topology migrate mail --to NEW)"]);
+    assert_eq!(named(&objects, &existing), ["queue `mail` x-max-length 6 5 (celeriac topology migrate mail --to NEW)"]);
 }
 
 #[test]
 fn a_policy_that_holds_the_place_of_ours_is_named() {
-    let parts = all(Keeping::Policies);
-    let mut existing = made(&parts);
+    let objects = all(SettingsLocation::Policies);
+    let mut existing = made(&objects);
     existing.queues.iter_mut().find(|queue| queue.name == "mail").unwrap().policy = Some("all".to_owned());
     let other = |priority| PolicyFacts { name: "all".to_owned(), priority, ..PolicyFacts::default() };
     existing.policies.push(other(0));
-    assert_eq!(named(&parts, &existing), Vec::<String>::new());
+    assert_eq!(named(&objects, &existing), Vec::<String>::new());
     *existing.policies.last_mut().unwrap() = other(2);
     assert_eq!(
-        named(&parts, &existing),
+        named(&objects, &existing),
         [
             "queue `mail` policy all celeriac.mail (only one policy applies to a queue: give the other a priority below 1)"
         ]
@@ -98,8 +98,8 @@ fn a_policy_that_holds_the_place_of_ours_is_named() {
 
 #[test]
 fn only_what_was_ours_is_extra() {
-    let parts = all(Keeping::Arguments);
-    let mut existing = made(&parts);
+    let objects = all(SettingsLocation::Arguments);
+    let mut existing = made(&objects);
     let queue = |name: &str| QueueFacts {
         name: name.to_owned(),
         kind: "quorum".to_owned(),
@@ -110,7 +110,7 @@ fn only_what_was_ours_is_extra() {
     let policy = |name: &str| PolicyFacts { name: name.to_owned(), ..PolicyFacts::default() };
     let binding = |source: &str, queue: &str| BindingFacts {
         source: source.to_owned(),
-        destination: Place::Queue(queue.to_owned()),
+        destination: BindingTarget::Queue(queue.to_owned()),
         key: "k".to_owned(),
         arguments: Arguments::new(),
         properties_key: "k".to_owned(),
@@ -135,5 +135,5 @@ fn only_what_was_ours_is_extra() {
         "policy `celeriac.mail`",
         "queue `gone.dead`",
     ];
-    assert_eq!(named(&parts, &existing), expected.map(|object| format!("{object} - {extra}")));
+    assert_eq!(named(&objects, &existing), expected.map(|object| format!("{object} - {extra}")));
 }

@@ -1,4 +1,4 @@
-//! Functions that stand in for routes: they see the call and answer where it goes, or pass.
+//! Functions that stand in for routes: each sees the call and decides its destination, or passes it on.
 
 use std::any::Any;
 use std::fmt;
@@ -10,11 +10,11 @@ use celeriac_config::{did_you_mean, nearest};
 use celeriac_protocol::{Codec, Compression, Map, Value};
 use indexmap::IndexMap;
 
-use super::Manner;
+use super::destination::SendOptions;
 
-/// What a function is asked: where does this call go?
+/// A call whose destination a function decides.
 #[derive(Debug, Clone, Copy)]
-pub struct RouteQuestion<'a> {
+pub struct RouteRequest<'a> {
     /// Name of the task.
     pub task: &'a str,
     /// Positional arguments. None where only the task is known.
@@ -25,27 +25,27 @@ pub struct RouteQuestion<'a> {
     pub headers: &'a [(String, Value)],
 }
 
-/// A question about a task of whose call nothing is known.
-impl<'a> From<&'a str> for RouteQuestion<'a> {
+/// A task of whose call nothing is known.
+impl<'a> From<&'a str> for RouteRequest<'a> {
     fn from(task: &'a str) -> Self {
         static NOTHING: LazyLock<Map> = LazyLock::new(Map::new);
         Self { task, args: &[], kwargs: &NOTHING, headers: &[] }
     }
 }
 
-/// What a function answers: a way, and how a message goes there. What it does not say, its line of `task_routes` says;
-/// and what the call says stands above both.
+/// The decision of a function: a target, and options of the message. Options that it does not set are those of its route in
+/// `task_routes`; those of the call stand above both.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RouteAnswer {
-    /// The way.
-    pub way: Way,
-    /// How, as a line of `task_routes` would say it.
-    pub manner: Manner,
+pub struct RouteDecision {
+    /// The target.
+    pub target: Target,
+    /// The options, as a route of `task_routes` would set them.
+    pub send_options: SendOptions,
 }
 
-/// Where a function sends a call.
+/// The target that a function chooses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Way {
+pub enum Target {
     /// To a queue that is declared.
     Queue(String),
     /// To an exchange that is declared.
@@ -57,7 +57,7 @@ pub enum Way {
     },
 }
 
-impl fmt::Display for Way {
+impl fmt::Display for Target {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Queue(queue) => write!(formatter, "queue {queue}"),
@@ -66,42 +66,45 @@ impl fmt::Display for Way {
     }
 }
 
-impl RouteAnswer {
+impl RouteDecision {
     /// To a queue.
     pub fn queue(queue: impl Into<String>) -> Self {
-        Self { way: Way::Queue(queue.into()), manner: Manner::default() }
+        Self { target: Target::Queue(queue.into()), send_options: SendOptions::default() }
     }
 
     /// To an exchange, with a routing key.
     pub fn exchange(exchange: impl Into<String>, key: impl Into<String>) -> Self {
-        Self { way: Way::Exchange { exchange: exchange.into(), key: key.into() }, manner: Manner::default() }
+        Self {
+            target: Target::Exchange { exchange: exchange.into(), key: key.into() },
+            send_options: SendOptions::default(),
+        }
     }
 
     /// With this priority.
     #[must_use]
     pub fn priority(mut self, priority: u8) -> Self {
-        self.manner.priority = Some(priority);
+        self.send_options.priority = Some(priority);
         self
     }
 
     /// Written so.
     #[must_use]
     pub fn serializer(mut self, codec: Codec) -> Self {
-        self.manner.codec = Some(codec);
+        self.send_options.codec = Some(codec);
         self
     }
 
     /// Compressed so.
     #[must_use]
     pub fn compression(mut self, compression: Compression) -> Self {
-        self.manner.compression = Some(compression);
+        self.send_options.compression = Some(compression);
         self
     }
 
     /// Not to be started later than this after sending.
     #[must_use]
     pub fn expires(mut self, expires: Duration) -> Self {
-        self.manner.expires = Some(expires);
+        self.send_options.expires = Some(expires);
         self
     }
 
@@ -109,14 +112,14 @@ impl RouteAnswer {
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         let added = [(name.into(), value.into())];
-        self.manner.headers = self.manner.headers.iter().cloned().chain(added).collect();
+        self.send_options.headers = self.send_options.headers.iter().cloned().chain(added).collect();
         self
     }
 }
 
-/// A function that stands in for a route. It is asked at every call, so it should be quick, and it should answer the same
+/// A function that stands in for a route. It is called at every call, so it should be quick, and it should answer the same
 /// question always the same: it neither waits nor remembers.
-pub type RouteFunction = Arc<dyn Fn(&RouteQuestion<'_>) -> Option<RouteAnswer> + Send + Sync>;
+pub type RouteFunction = Arc<dyn Fn(&RouteRequest<'_>) -> Option<RouteDecision> + Send + Sync>;
 
 /// The functions that `task_routes` may name.
 #[derive(Clone)]
@@ -171,12 +174,15 @@ impl fmt::Debug for RouteFunctions {
     }
 }
 
-/// Asks a function. One that panics does so at the cost of this call alone.
-pub(super) fn ask(function: &RouteFunction, question: &RouteQuestion<'_>) -> Result<Option<RouteAnswer>, String> {
-    catch_unwind(AssertUnwindSafe(|| function(question))).map_err(|panic| said(panic.as_ref()))
+/// Calls a function. One that panics does so at the cost of this call alone.
+pub(super) fn call_function(
+    function: &RouteFunction,
+    request: &RouteRequest<'_>,
+) -> Result<Option<RouteDecision>, String> {
+    catch_unwind(AssertUnwindSafe(|| function(request))).map_err(|panic| message_of(panic.as_ref()))
 }
 
-fn said(panic: &(dyn Any + Send)) -> String {
+fn message_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())
 }

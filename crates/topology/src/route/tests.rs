@@ -3,10 +3,15 @@
 mod functions;
 mod properties;
 
-use celeriac_protocol::Map;
+use std::sync::Arc;
+use std::time::Duration;
+
+use celeriac_protocol::{Codec, Compression, Map, Value};
 
 use super::*;
+use crate::delay::Ladder;
 use crate::exchange::{Binding, ExchangeKind, ExchangeOptions};
+use crate::pattern::MAX_KNOWN;
 use crate::queue::QueueOptions;
 
 fn options() -> RoutesOptions {
@@ -120,12 +125,12 @@ fn priority_and_serialiser_come_from_the_call_or_the_route() {
     let router = Router::new(&options()).unwrap();
     let call = CallRoute { queue: text("mail"), priority: Some(9), ..CallRoute::default() };
     let found = router.route("reports.daily", &call, None).unwrap();
-    assert_eq!((found.manner.priority, found.manner.codec), (Some(9), Some(Codec::Msgpack)));
+    assert_eq!((found.send_options.priority, found.send_options.codec), (Some(9), Some(Codec::Msgpack)));
     let call = CallRoute { codec: Some(Codec::Json), ..CallRoute::default() };
     let found = router.route("reports.daily", &call, None).unwrap();
-    assert_eq!((found.manner.priority, found.manner.codec), (Some(2), Some(Codec::Json)));
+    assert_eq!((found.send_options.priority, found.send_options.codec), (Some(2), Some(Codec::Json)));
     let found = router.route("other", &CallRoute::default(), None).unwrap();
-    assert_eq!((found.manner.priority, found.manner.codec), (None, None));
+    assert_eq!((found.send_options.priority, found.send_options.codec), (None, None));
 }
 
 #[test]
@@ -159,11 +164,11 @@ fn a_delay_leads_to_one_queue_by_name() {
 #[test]
 fn names_made_up_by_callers_take_no_memory_for_ever() {
     let router = Router::new(&options()).unwrap();
-    for index in 0..MOST_SEEN + 10 {
+    for index in 0..MAX_KNOWN + 10 {
         let found = router.route(format!("reports.{index}").as_str(), &CallRoute::default(), None).unwrap();
         assert_eq!(found.routing_key, "reports");
     }
-    assert_eq!(router.seen.read().unwrap().len(), MOST_SEEN);
+    assert_eq!(router.patterns.known_names(), MAX_KNOWN);
 }
 
 #[test]
@@ -269,10 +274,10 @@ fn a_route_says_how_also_where_the_call_chooses_the_way() {
     options.task_routes[1].headers = headers;
     let router = Router::new(&options).unwrap();
     let call = CallRoute { queue: text("mail"), ..CallRoute::default() };
-    let manner = router.route("reports.daily", &call, None).unwrap().manner;
+    let manner = router.route("reports.daily", &call, None).unwrap().send_options;
     assert_eq!((manner.compression, manner.expires), (Some(Compression::Zstd), Some(Duration::from_secs(60))));
     assert_eq!(*manner.headers, [("team".to_owned(), Value::from("x"))]);
-    assert_eq!(router.route("other", &call, None).unwrap().manner, Manner::default());
+    assert_eq!(router.route("other", &call, None).unwrap().send_options, SendOptions::default());
 }
 
 #[test]
@@ -281,10 +286,10 @@ fn what_decided_is_told() {
     let nothing = CallRoute::default();
     let call = CallRoute { queue: text("mail"), ..CallRoute::default() };
     let cases = [
-        ("reports.daily", &call, None, Rule::Call),
-        ("reports.daily", &nothing, Some("mail"), Rule::Route { index: 1, pattern: "reports.*", function: None }),
-        ("other", &nothing, Some("mail"), Rule::Task),
-        ("other", &nothing, None, Rule::Default),
+        ("reports.daily", &call, None, RouteRule::Call),
+        ("reports.daily", &nothing, Some("mail"), RouteRule::Route { index: 1, pattern: "reports.*", function: None }),
+        ("other", &nothing, Some("mail"), RouteRule::Task),
+        ("other", &nothing, None, RouteRule::Default),
     ];
     for (task, call, declared, rule) in cases {
         assert_eq!(router.explain(task, call, declared).unwrap().rule, rule, "{task}");

@@ -3,10 +3,11 @@
 use celeriac_config::{did_you_mean, nearest};
 use celeriac_protocol::headers::names;
 
-use super::pattern::Pattern;
-use super::{RouteFunctions, RoutesOptions, TaskRoute};
+use super::function::RouteFunctions;
+use super::options::{RoutesOptions, TaskRoute};
 use crate::delay::Ladder;
 use crate::exchange::ExchangeKind;
+use crate::pattern::Pattern;
 use crate::topology::Topology;
 
 impl RoutesOptions {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use celeriac_admin::Filter;
-use celeriac_admin::dead::{Again, Removal, Replay, Tally};
+use celeriac_admin::dead::{Removal, Replay, ReplayOptions, Tally};
 use celeriac_telemetry::Telemetry;
 use serde::Serialize;
 
@@ -30,7 +30,7 @@ pub(super) async fn replay(
         return Ok(());
     }
     let telemetry = start_telemetry(program)?;
-    let replay = Replay { to, again: Again { drop_expires }, rate };
+    let replay = Replay { to, options: ReplayOptions { drop_expires }, rate };
     let removal = Removal::replay(&*source.broker, &filter, &replay, args.limit);
     let outcome = carry_out(source, removal, &args, "replayed", json).await;
     if let Err(error) = telemetry.shutdown(FLUSH).await {

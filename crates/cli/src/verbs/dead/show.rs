@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use celeriac_admin::DeadLetter;
-use celeriac_admin::dead::Wanted;
+use celeriac_admin::dead::DeadLetterQuery;
 use celeriac_protocol::{Codec, DecodeLimits, Message, Value};
 use celeriac_telemetry::clock;
 use jiff::tz::TimeZone;
@@ -30,7 +30,7 @@ struct DeadLetterDetails {
 }
 
 pub(super) async fn run(source: &DeadLetterSource, args: &ShowDeadArgs, json: bool) -> Result<(), Error> {
-    let filter = source.filter(Wanted { id: Some(args.id.clone()), ..Wanted::default() })?;
+    let filter = source.filter(DeadLetterQuery { id: Some(args.id.clone()), ..DeadLetterQuery::default() })?;
     for queue in &source.queues {
         let Some(mut search) = source.search(queue, &filter).await? else { continue };
         let found = search.next().await.map_err(Error::Broker)?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use celeriac_admin::dead::{Search, Wanted};
+use celeriac_admin::dead::{DeadLetterQuery, Search};
 use celeriac_admin::{Error as AdminError, Filter};
 use celeriac_broker::{Broker, Error as BrokerError};
 use celeriac_config::{did_you_mean, nearest};
@@ -40,7 +40,7 @@ impl DeadLetterSource {
     }
 
     /// The filter that flags ask for. Of a dead-letter queue that several share, it means the letters of the named queues alone.
-    pub(super) fn filter(&self, wanted: Wanted) -> Result<Filter, Error> {
+    pub(super) fn filter(&self, wanted: DeadLetterQuery) -> Result<Filter, Error> {
         let shares = |queue: &&String| {
             let own = self.topology.dead_letter_queue(queue);
             self.topology.queues.keys().filter(|other| self.topology.dead_letter_queue(other) == own).count() > 1
@@ -55,7 +55,7 @@ impl DeadLetterSource {
                 }
             }
         }
-        Filter::new(Wanted { queues, ..wanted }, clock::now()).map_err(|error| match error {
+        Filter::new(DeadLetterQuery { queues, ..wanted }, clock::now()).map_err(|error| match error {
             AdminError::Invalid { key, reason } => Error::Data { what: format!("--{key}"), reason },
             other => Error::Admin(other),
         })

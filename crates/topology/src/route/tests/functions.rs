@@ -3,20 +3,20 @@
 use super::*;
 
 fn functions() -> RouteFunctions {
-    let by_region: RouteFunction = Arc::new(|call: &RouteQuestion<'_>| {
+    let by_region: RouteFunction = Arc::new(|call: &RouteRequest<'_>| {
         let region = call.kwargs.get("region")?.as_str()?;
-        Some(RouteAnswer::queue(region).priority(7))
+        Some(RouteDecision::queue(region).priority(7))
     });
-    let by_tenant: RouteFunction = Arc::new(|call: &RouteQuestion<'_>| {
+    let by_tenant: RouteFunction = Arc::new(|call: &RouteRequest<'_>| {
         let (_, tenant) = call.headers.iter().find(|(name, _)| name == "tenant")?;
-        Some(RouteAnswer::exchange("orders", format!("billing.{}", tenant.as_str()?)))
+        Some(RouteDecision::exchange("orders", format!("billing.{}", tenant.as_str()?)))
     });
-    let typo: RouteFunction = Arc::new(|call: &RouteQuestion<'_>| match call.args {
-        [] => Some(RouteAnswer::queue("biling")),
-        [_] => Some(RouteAnswer::exchange("ordres", "k")),
-        _ => Some(RouteAnswer::queue("billing").header("task", "other")),
+    let typo: RouteFunction = Arc::new(|call: &RouteRequest<'_>| match call.args {
+        [] => Some(RouteDecision::queue("biling")),
+        [_] => Some(RouteDecision::exchange("ordres", "k")),
+        _ => Some(RouteDecision::queue("billing").header("task", "other")),
     });
-    let panics: RouteFunction = Arc::new(|call: &RouteQuestion<'_>| panic!("no idea of {}", call.task));
+    let panics: RouteFunction = Arc::new(|call: &RouteRequest<'_>| panic!("no idea of {}", call.task));
     [("by_region", by_region), ("by_tenant", by_tenant), ("typo", typo), ("panics", panics)]
         .into_iter()
         .fold(RouteFunctions::default(), |functions, (name, function)| functions.with(name, function))
@@ -46,7 +46,7 @@ fn router() -> Router {
 /// `rule: exchange/key`, or the error.
 fn shown(explained: Result<Explanation<'_>>) -> String {
     match explained {
-        Ok(Explanation { rule: Rule::Route { index, function, .. }, destination }) => {
+        Ok(Explanation { rule: RouteRule::Route { index, function, .. }, destination }) => {
             format!("{index} {}: {}/{}", function.unwrap_or("-"), destination.exchange, destination.routing_key)
         }
         Ok(Explanation { rule, destination }) => {
@@ -74,7 +74,7 @@ fn a_function_answers_or_passes_the_call_on() {
     ];
     // Twice, since what is remembered of a task's name must not be what a function said of one call.
     for (task, kwargs, headers, expected) in cases.iter().chain(&cases) {
-        let question = RouteQuestion { task, args: &[], kwargs, headers };
+        let question = RouteRequest { task, args: &[], kwargs, headers };
         assert_eq!(shown(router.explain(question, &CallRoute::default(), None)), *expected, "{question:?}");
     }
 }
@@ -83,10 +83,10 @@ fn a_function_answers_or_passes_the_call_on() {
 fn a_function_stands_above_its_line_and_the_call_above_both() {
     let router = router();
     let kwargs = Map::from([("region".to_owned(), Value::from("audit"))]);
-    let question = RouteQuestion { kwargs: &kwargs, ..RouteQuestion::from("orders.charge") };
+    let question = RouteRequest { kwargs: &kwargs, ..RouteRequest::from("orders.charge") };
     let manner = |call: &CallRoute| {
         let found = router.route(question, call, None).unwrap();
-        (found.routing_key, found.manner.priority, found.manner.codec)
+        (found.routing_key, found.send_options.priority, found.send_options.codec)
     };
     assert_eq!(manner(&CallRoute::default()), ("audit".to_owned(), Some(7), Some(Codec::Msgpack)));
     let call = CallRoute { queue: text("mail"), priority: Some(1), ..CallRoute::default() };
@@ -104,7 +104,7 @@ fn an_answer_that_cannot_be_is_an_error_of_the_call() {
         ("panics", &[], "function `panics` of task_routes[4] panicked: no idea of panics"),
     ];
     for (task, args, expected) in cases {
-        let question = RouteQuestion { args, ..RouteQuestion::from(task) };
+        let question = RouteRequest { args, ..RouteRequest::from(task) };
         let expected = format!("no route for task `{task}`: {expected}");
         assert_eq!(shown(router.explain(question, &CallRoute::default(), None)), expected);
     }
@@ -126,7 +126,7 @@ fn a_function_that_another_program_has_is_not_guessed() {
     assert_eq!(error.help(), Some("ask the program's own binary, which has the function, or name the queue (--queue)"));
     let call = CallRoute { queue: text("mail"), ..CallRoute::default() };
     let found = router.route("orders.charge", &call, None).unwrap();
-    assert_eq!((found.routing_key.as_str(), found.manner.priority), ("mail", Some(3)));
+    assert_eq!((found.routing_key.as_str(), found.send_options.priority), ("mail", Some(3)));
 }
 
 #[test]

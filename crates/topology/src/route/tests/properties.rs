@@ -73,7 +73,7 @@ proptest! {
             Says::Queue(queue) => TaskRoute { queue: text(queue), ..route(pattern) },
             Says::Key(key) => TaskRoute { exchange: text("orders"), key: text(key), ..route(pattern) },
             Says::Function(last, queue) => {
-                let answer = move |call: &RouteQuestion<'_>| call.task.ends_with(last).then(|| RouteAnswer::queue(queue));
+                let answer = move |call: &RouteRequest<'_>| call.task.ends_with(last).then(|| RouteDecision::queue(queue));
                 functions = std::mem::take(&mut functions).with(format!("f{index}"), Arc::new(answer));
                 TaskRoute { function: Some(format!("f{index}")), ..route(pattern) }
             }

@@ -2,8 +2,9 @@
 
 use super::*;
 
-fn parts(name: &str, options: QueueOptions, keeping: Keeping) -> Vec<Part> {
-    Topology { queues: [(name.to_owned(), options)].into(), ..Topology::default() }.parts(&Ladder::default(), keeping)
+fn objects(name: &str, options: QueueOptions, settings: SettingsLocation) -> Vec<TopologyObject> {
+    Topology { queues: [(name.to_owned(), options)].into(), ..Topology::default() }
+        .objects(&Ladder::default(), settings)
 }
 
 fn show(arguments: &Arguments) -> Vec<String> {
@@ -11,17 +12,17 @@ fn show(arguments: &Arguments) -> Vec<String> {
 }
 
 /// The arguments of each queue that is made.
-fn queues(parts: &[Part]) -> BTreeMap<&str, Vec<String>> {
-    let made = parts.iter().filter_map(|part| match part {
-        Part::Queue(queue) if !queue.foreign => Some((queue.name.as_str(), show(&queue.arguments))),
+fn queues(objects: &[TopologyObject]) -> BTreeMap<&str, Vec<String>> {
+    let made = objects.iter().filter_map(|object| match object {
+        TopologyObject::Queue(queue) if !queue.foreign => Some((queue.name.as_str(), show(&queue.arguments))),
         _ => None,
     });
     made.collect()
 }
 
-fn bindings(parts: &[Part]) -> Vec<String> {
-    let bound = parts.iter().filter_map(|part| match part {
-        Part::Binding(BindingPart { source, destination, key, arguments }) => {
+fn bindings(objects: &[TopologyObject]) -> Vec<String> {
+    let bound = objects.iter().filter_map(|object| match object {
+        TopologyObject::Binding(BindingObject { source, destination, key, arguments }) => {
             Some(format!("{source} --{key}{}--> {destination}", show(arguments).join(",")))
         }
         _ => None,
@@ -31,17 +32,18 @@ fn bindings(parts: &[Part]) -> Vec<String> {
 
 #[test]
 fn a_foreign_queue_is_bound_and_not_made() {
-    let parts = parts("celery", QueueOptions { foreign: true, ..QueueOptions::default() }, Keeping::Arguments);
-    assert_eq!(queues(&parts).into_keys().collect::<Vec<_>>(), ["celery.dead"]);
+    let objects =
+        objects("celery", QueueOptions { foreign: true, ..QueueOptions::default() }, SettingsLocation::Arguments);
+    assert_eq!(queues(&objects).into_keys().collect::<Vec<_>>(), ["celery.dead"]);
     let stars = "*.".repeat(28);
-    assert_eq!(bindings(&parts), [format!("celery_delayed_delivery --{stars}celery--> queue `celery`")]);
+    assert_eq!(bindings(&objects), [format!("celery_delayed_delivery --{stars}celery--> queue `celery`")]);
 }
 
 #[test]
 fn a_quorum_queue_has_a_limit_of_deliveries_that_nobody_has_to_configure() {
     let limit = |options| {
-        let parts = parts("mail", options, Keeping::Arguments);
-        queues(&parts)["mail"].iter().find(|said| said.starts_with("x-delivery-limit")).cloned()
+        let objects = objects("mail", options, SettingsLocation::Arguments);
+        queues(&objects)["mail"].iter().find(|said| said.starts_with("x-delivery-limit")).cloned()
     };
     assert_eq!(limit(QueueOptions::default()).as_deref(), Some("x-delivery-limit=100"));
     assert_eq!(limit(QueueOptions { kind: QueueKind::Classic, ..QueueOptions::default() }), None);
@@ -50,7 +52,7 @@ fn a_quorum_queue_has_a_limit_of_deliveries_that_nobody_has_to_configure() {
 #[test]
 fn every_queue_has_a_dead_letter_queue_of_its_kind() {
     let quorum = QueueOptions { delivery_limit: Some(5), ..QueueOptions::default() };
-    let quorum = parts("mail", quorum, Keeping::Arguments);
+    let quorum = objects("mail", quorum, SettingsLocation::Arguments);
     assert_eq!(queues(&quorum)["mail.dead"], ["x-delivery-limit=2147483647", "x-queue-type=quorum"]);
     let expected = [
         "x-dead-letter-exchange=",
@@ -63,7 +65,7 @@ fn every_queue_has_a_dead_letter_queue_of_its_kind() {
     assert_eq!(queues(&quorum)["mail"], expected);
 
     let classic = QueueOptions { kind: QueueKind::Classic, max_priority: Some(4), ..QueueOptions::default() };
-    let classic = parts("mail", classic, Keeping::Arguments);
+    let classic = objects("mail", classic, SettingsLocation::Arguments);
     assert!(queues(&classic)["mail.dead"].is_empty());
     let expected = ["x-dead-letter-exchange=", "x-dead-letter-routing-key=mail.dead", "x-max-priority=4"];
     assert_eq!(queues(&classic)["mail"], expected);
@@ -84,7 +86,7 @@ fn what_is_said_of_a_queue_becomes_an_argument() {
         transient: true,
         ..QueueOptions::default()
     };
-    let classic = parts("mail", classic, Keeping::Arguments);
+    let classic = objects("mail", classic, SettingsLocation::Arguments);
     let expected = [
         "x-dead-letter-exchange=",
         "x-dead-letter-routing-key=failures",
@@ -98,7 +100,7 @@ fn what_is_said_of_a_queue_becomes_an_argument() {
     ];
     assert_eq!(queues(&classic)["mail"], expected);
     assert_eq!(queues(&classic).into_keys().collect::<Vec<_>>(), ["failures", "mail"]);
-    assert!(classic.iter().any(|part| matches!(part, Part::Queue(QueuePart { durable: false, .. }))));
+    assert!(classic.iter().any(|object| matches!(object, TopologyObject::Queue(QueueObject { durable: false, .. }))));
 
     let stream = QueueOptions {
         kind: QueueKind::Stream,
@@ -106,7 +108,7 @@ fn what_is_said_of_a_queue_becomes_an_argument() {
         replicas: Some(3),
         ..QueueOptions::default()
     };
-    let stream = parts("log", stream, Keeping::Arguments);
+    let stream = objects("log", stream, SettingsLocation::Arguments);
     assert_eq!(queues(&stream)["log"], ["x-initial-cluster-size=3", "x-max-age=86400s", "x-queue-type=stream"]);
     assert_eq!(queues(&stream).len(), 1);
 }
@@ -115,8 +117,8 @@ fn what_is_said_of_a_queue_becomes_an_argument() {
 fn a_queue_that_drops_what_is_old_cannot_have_its_dead_letters_confirmed() {
     let overflow = Some(Overflow::DropHead);
     let options = QueueOptions { max_length: Some(5), overflow, ..QueueOptions::default() };
-    let parts = parts("mail", options, Keeping::Arguments);
-    let said = &queues(&parts)["mail"];
+    let objects = objects("mail", options, SettingsLocation::Arguments);
+    let said = &queues(&objects)["mail"];
     assert!(said.contains(&"x-overflow=drop-head".to_owned()), "{said:?}");
     assert!(!said.iter().any(|said| said.starts_with("x-dead-letter-strategy")), "{said:?}");
 }
@@ -124,11 +126,11 @@ fn a_queue_that_drops_what_is_old_cannot_have_its_dead_letters_confirmed() {
 #[test]
 fn policies_say_what_they_can_say() {
     let options = QueueOptions { max_length: Some(5), single_active_consumer: true, ..QueueOptions::default() };
-    let parts = parts("mail", options, Keeping::Policies);
-    assert_eq!(queues(&parts)["mail"], ["x-queue-type=quorum", "x-single-active-consumer=true"]);
+    let objects = objects("mail", options, SettingsLocation::Policies);
+    assert_eq!(queues(&objects)["mail"], ["x-queue-type=quorum", "x-single-active-consumer=true"]);
     let policy = |name: &str| {
-        parts.iter().find_map(|part| match part {
-            Part::Queue(queue) if queue.name == name => Some(show(&queue.policy)),
+        objects.iter().find_map(|object| match object {
+            TopologyObject::Queue(queue) if queue.name == name => Some(show(&queue.policy)),
             _ => None,
         })
     };
@@ -142,7 +144,7 @@ fn policies_say_what_they_can_say() {
     ];
     assert_eq!(policy("mail").unwrap(), expected);
     assert_eq!(
-        (queues(&parts)["mail.dead"].join(","), policy("mail.dead").unwrap()),
+        (queues(&objects)["mail.dead"].join(","), policy("mail.dead").unwrap()),
         ("x-queue-type=quorum".to_owned(), vec!["delivery-limit=2147483647".to_owned()])
     );
 }
@@ -150,21 +152,22 @@ fn policies_say_what_they_can_say() {
 #[test]
 fn a_queue_is_bound_where_it_is_configured_and_behind_the_ladder() {
     let bind = vec![Binding::new("orders", "billing.#")];
-    let parts = parts("billing", QueueOptions { bind, ..QueueOptions::default() }, Keeping::Arguments);
+    let objects = objects("billing", QueueOptions { bind, ..QueueOptions::default() }, SettingsLocation::Arguments);
     let stars = "*.".repeat(28) + "billing";
     let expected = [
         format!("celery_delayed_delivery --{stars}--> queue `billing`"),
         "orders --billing.#--> queue `billing`".to_owned(),
     ];
-    assert_eq!(bindings(&parts), expected);
+    assert_eq!(bindings(&objects), expected);
 }
 
 #[test]
 fn a_broadcast_is_an_exchange_behind_the_ladder() {
-    let parts = parts("reload", QueueOptions { broadcast: true, ..QueueOptions::default() }, Keeping::Arguments);
-    assert_eq!(queues(&parts).into_keys().collect::<Vec<_>>(), ["reload.dead"]);
+    let objects =
+        objects("reload", QueueOptions { broadcast: true, ..QueueOptions::default() }, SettingsLocation::Arguments);
+    assert_eq!(queues(&objects).into_keys().collect::<Vec<_>>(), ["reload.dead"]);
     let stars = "*.".repeat(28);
-    assert_eq!(bindings(&parts), [format!("celery_delayed_delivery --{stars}reload--> exchange `reload`")]);
+    assert_eq!(bindings(&objects), [format!("celery_delayed_delivery --{stars}reload--> exchange `reload`")]);
 }
 
 #[test]
@@ -186,10 +189,10 @@ fn exchanges_have_alternates_and_sources_and_compare_headers() {
         .into(),
         ..Topology::default()
     };
-    let parts = topology.parts(&Ladder::default(), Keeping::Arguments);
-    let Part::Exchange(regions) = &parts[1] else { panic!("{parts:?}") };
+    let objects = topology.objects(&Ladder::default(), SettingsLocation::Arguments);
+    let TopologyObject::Exchange(regions) = &objects[1] else { panic!("{objects:?}") };
     assert_eq!(show(&regions.arguments), ["alternate-exchange=rest"]);
-    assert_eq!(bindings(&parts), ["regions --big=true,region=eu,x-match=all--> exchange `europe`"]);
+    assert_eq!(bindings(&objects), ["regions --big=true,region=eu,x-match=all--> exchange `europe`"]);
 }
 
 #[test]

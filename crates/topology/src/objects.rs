@@ -27,18 +27,18 @@ pub enum Argument {
 
 /// One thing that has to exist.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Part {
+pub enum TopologyObject {
     /// An exchange.
-    Exchange(ExchangePart),
+    Exchange(ExchangeObject),
     /// A queue.
-    Queue(QueuePart),
+    Queue(QueueObject),
     /// A binding.
-    Binding(BindingPart),
+    Binding(BindingObject),
 }
 
 /// An exchange that has to exist.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ExchangePart {
+pub struct ExchangeObject {
     /// Its name.
     pub name: String,
     /// Its type.
@@ -51,7 +51,7 @@ pub struct ExchangePart {
 
 /// A queue that has to exist.
 #[derive(Debug, Clone, PartialEq)]
-pub struct QueuePart {
+pub struct QueueObject {
     /// Its name.
     pub name: String,
     /// Whether it outlives the broker's restart.
@@ -69,11 +69,11 @@ pub struct QueuePart {
 
 /// A binding that has to exist.
 #[derive(Debug, Clone, PartialEq)]
-pub struct BindingPart {
+pub struct BindingObject {
     /// The exchange that messages come from.
     pub source: String,
     /// Where they go.
-    pub destination: Place,
+    pub destination: BindingTarget,
     /// The binding key.
     pub key: String,
     /// Its arguments.
@@ -82,7 +82,7 @@ pub struct BindingPart {
 
 /// The end of a binding.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Place {
+pub enum BindingTarget {
     /// A queue.
     Queue(String),
     /// An exchange.
@@ -91,7 +91,7 @@ pub enum Place {
 
 /// Where the settings of queues are kept that RabbitMQ can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Keeping {
+pub enum SettingsLocation {
     /// In the arguments of the queue, for ever.
     #[default]
     Arguments,
@@ -112,50 +112,62 @@ const LETTERS_LIMIT: u32 = i32::MAX.cast_unsigned();
 
 impl Topology {
     /// Everything that it names, and the places behind the ladder that go with it.
-    pub fn parts(&self, ladder: &Ladder, keeping: Keeping) -> Vec<Part> {
-        let mut parts = Vec::new();
+    pub fn objects(&self, ladder: &Ladder, settings: SettingsLocation) -> Vec<TopologyObject> {
+        let mut objects = Vec::new();
         for (name, options) in &self.exchanges {
-            parts.push(Part::Exchange(exchange(name, options)));
+            objects.push(TopologyObject::Exchange(exchange(name, options)));
         }
         for (name, options) in self.queues.iter().filter(|(_, options)| options.broadcast) {
             // Who sends to all sends to an exchange; each worker has a queue of its own there.
             let kind = ExchangeKind::Fanout;
             let (arguments, foreign) = (Arguments::new(), options.foreign);
-            parts.push(Part::Exchange(ExchangePart { name: name.clone(), kind, arguments, foreign }));
+            objects.push(TopologyObject::Exchange(ExchangeObject { name: name.clone(), kind, arguments, foreign }));
         }
         for (name, kind) in self.dead_letter_queues() {
-            parts.push(Part::Queue(dead_letters(&name, kind, keeping)));
+            objects.push(TopologyObject::Queue(dead_letters(&name, kind, settings)));
         }
         for (name, options) in &self.queues {
-            self.queue(name, options, keeping, ladder, &mut parts);
+            self.queue(name, options, settings, ladder, &mut objects);
         }
         for (name, options) in &self.exchanges {
-            let place = Place::Exchange(name.clone());
-            parts.extend(options.bind.iter().map(|binding| bound(binding, self, place.clone())));
+            let place = BindingTarget::Exchange(name.clone());
+            objects.extend(options.bind.iter().map(|binding| bound(binding, self, place.clone())));
         }
-        parts
+        objects
     }
 
-    fn queue(&self, name: &str, options: &QueueOptions, keeping: Keeping, ladder: &Ladder, parts: &mut Vec<Part>) {
+    fn queue(
+        &self,
+        name: &str,
+        options: &QueueOptions,
+        settings: SettingsLocation,
+        ladder: &Ladder,
+        objects: &mut Vec<TopologyObject>,
+    ) {
         let place = if options.broadcast {
-            Place::Exchange(name.to_owned())
+            BindingTarget::Exchange(name.to_owned())
         } else {
-            parts.push(Part::Queue(queue(name, options, self.dead_letter_queue(name).as_deref(), keeping)));
-            Place::Queue(name.to_owned())
+            objects.push(TopologyObject::Queue(queue(
+                name,
+                options,
+                self.dead_letter_queue(name).as_deref(),
+                settings,
+            )));
+            BindingTarget::Queue(name.to_owned())
         };
         // Also what others declare has its place behind the delays, and fails here where it is not there.
-        parts.push(binding(&ladder.delivery_exchange(), place.clone(), &delivery_binding(name)));
-        parts.extend(options.bind.iter().map(|binding| bound(binding, self, place.clone())));
+        objects.push(binding(&ladder.delivery_exchange(), place.clone(), &delivery_binding(name)));
+        objects.extend(options.bind.iter().map(|binding| bound(binding, self, place.clone())));
     }
 }
 
 /// The delay ladder.
-pub fn delay_ladder(ladder: &Ladder, kind: QueueKind) -> Vec<Part> {
+pub fn delay_ladder(ladder: &Ladder, kind: QueueKind) -> Vec<TopologyObject> {
     let topic = |name: &str| {
         let (name, kind) = (name.to_owned(), ExchangeKind::Topic);
-        Part::Exchange(ExchangePart { name, kind, arguments: Arguments::new(), foreign: false })
+        TopologyObject::Exchange(ExchangeObject { name, kind, arguments: Arguments::new(), foreign: false })
     };
-    let mut parts = vec![topic(&ladder.delivery_exchange())];
+    let mut objects = vec![topic(&ladder.delivery_exchange())];
     for level in ladder.levels() {
         let mut arguments = Arguments::from([
             ("x-queue-type".to_owned(), text(kind.name())),
@@ -166,8 +178,8 @@ pub fn delay_ladder(ladder: &Ladder, kind: QueueKind) -> Vec<Part> {
         if kind == QueueKind::Quorum {
             arguments.insert("x-dead-letter-strategy".to_owned(), text("at-least-once"));
         }
-        parts.push(topic(&level.name));
-        parts.push(Part::Queue(QueuePart {
+        objects.push(topic(&level.name));
+        objects.push(TopologyObject::Queue(QueueObject {
             name: level.name,
             durable: true,
             arguments,
@@ -177,27 +189,32 @@ pub fn delay_ladder(ladder: &Ladder, kind: QueueKind) -> Vec<Part> {
         }));
     }
     for level in ladder.levels() {
-        parts.push(binding(&level.name, Place::Queue(level.name.clone()), &level.waits));
-        parts.push(binding(&level.name, Place::Exchange(level.next), &level.passes));
+        objects.push(binding(&level.name, BindingTarget::Queue(level.name.clone()), &level.waits));
+        objects.push(binding(&level.name, BindingTarget::Exchange(level.next), &level.passes));
     }
-    parts
+    objects
 }
 
-fn exchange(name: &str, options: &ExchangeOptions) -> ExchangePart {
+fn exchange(name: &str, options: &ExchangeOptions) -> ExchangeObject {
     let alternate = options.alternate.iter().map(|alternate| ("alternate-exchange".to_owned(), text(alternate)));
-    ExchangePart { name: name.to_owned(), kind: options.kind, arguments: alternate.collect(), foreign: options.foreign }
+    ExchangeObject {
+        name: name.to_owned(),
+        kind: options.kind,
+        arguments: alternate.collect(),
+        foreign: options.foreign,
+    }
 }
 
-fn dead_letters(name: &str, kind: QueueKind, keeping: Keeping) -> QueuePart {
+fn dead_letters(name: &str, kind: QueueKind, settings: SettingsLocation) -> QueueObject {
     let mut arguments: Arguments = kind_argument(kind).into_iter().collect();
     if kind == QueueKind::Quorum {
         arguments.insert("x-delivery-limit".to_owned(), number(u64::from(LETTERS_LIMIT)));
     }
-    let policy = if keeping == Keeping::Policies { take_policy(&mut arguments) } else { Arguments::new() };
-    QueuePart { name: name.to_owned(), durable: true, arguments, policy, configured: BTreeMap::new(), foreign: false }
+    let policy = if settings == SettingsLocation::Policies { take_policy(&mut arguments) } else { Arguments::new() };
+    QueueObject { name: name.to_owned(), durable: true, arguments, policy, configured: BTreeMap::new(), foreign: false }
 }
 
-fn queue(name: &str, options: &QueueOptions, dead: Option<&str>, keeping: Keeping) -> QueuePart {
+fn queue(name: &str, options: &QueueOptions, dead: Option<&str>, settings: SettingsLocation) -> QueueObject {
     let said = said(options);
     let mut configured: BTreeMap<_, _> = said.iter().map(|(name, value)| (*name, value.to_string())).collect();
     configured.insert("x-queue-type", options.kind.name().to_owned());
@@ -217,12 +234,12 @@ fn queue(name: &str, options: &QueueOptions, dead: Option<&str>, keeping: Keepin
         }
     }
     let mut policy = Arguments::new();
-    if keeping == Keeping::Policies && !options.foreign && !options.own {
+    if settings == SettingsLocation::Policies && !options.foreign && !options.own {
         policy = take_policy(&mut arguments);
         configured.retain(|name, _| policy_key(name).is_none());
     }
     let (name, durable) = (name.to_owned(), !options.transient);
-    QueuePart { name, durable, arguments, policy, configured, foreign: options.foreign }
+    QueueObject { name, durable, arguments, policy, configured, foreign: options.foreign }
 }
 
 /// Takes out of the arguments what a policy can say.
@@ -284,7 +301,7 @@ pub(crate) fn policy_key(argument: &str) -> Option<&'static str> {
     })
 }
 
-fn bound(binding: &Binding, topology: &Topology, destination: Place) -> Part {
+fn bound(binding: &Binding, topology: &Topology, destination: BindingTarget) -> TopologyObject {
     let by_headers = topology.exchanges.get(&binding.exchange).is_some_and(|from| from.kind == ExchangeKind::Headers);
     let mut arguments = Arguments::new();
     if by_headers {
@@ -293,12 +310,17 @@ fn bound(binding: &Binding, topology: &Topology, destination: Place) -> Part {
             binding.headers.iter().filter_map(|(name, value)| Some((name.clone(), Argument::of_header(value)?))),
         );
     }
-    Part::Binding(BindingPart { source: binding.exchange.clone(), destination, key: binding.key.clone(), arguments })
+    TopologyObject::Binding(BindingObject {
+        source: binding.exchange.clone(),
+        destination,
+        key: binding.key.clone(),
+        arguments,
+    })
 }
 
-fn binding(source: &str, destination: Place, key: &str) -> Part {
+fn binding(source: &str, destination: BindingTarget, key: &str) -> TopologyObject {
     let (source, key) = (source.to_owned(), key.to_owned());
-    Part::Binding(BindingPart { source, destination, key, arguments: Arguments::new() })
+    TopologyObject::Binding(BindingObject { source, destination, key, arguments: Arguments::new() })
 }
 
 fn text(text: &str) -> Argument {
@@ -335,11 +357,47 @@ impl fmt::Display for Argument {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for BindingTarget {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Queue(name) => write!(formatter, "queue `{name}`"),
             Self::Exchange(name) => write!(formatter, "exchange `{name}`"),
+        }
+    }
+}
+
+impl TopologyObject {
+    /// Whether somebody else makes it.
+    pub fn is_foreign(&self) -> bool {
+        matches!(
+            self,
+            Self::Queue(QueueObject { foreign: true, .. }) | Self::Exchange(ExchangeObject { foreign: true, .. })
+        )
+    }
+
+    /// The queue or exchange that it is, where it is ours.
+    pub(crate) fn place(&self) -> Option<BindingTarget> {
+        match self {
+            _ if self.is_foreign() => None,
+            Self::Queue(queue) => Some(BindingTarget::Queue(queue.name.clone())),
+            Self::Exchange(exchange) => Some(BindingTarget::Exchange(exchange.name.clone())),
+            Self::Binding(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for TopologyObject {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exchange(exchange) => write!(formatter, "exchange `{}`", exchange.name),
+            Self::Queue(queue) => write!(formatter, "queue `{}`", queue.name),
+            Self::Binding(BindingObject { source, destination, key, arguments }) => {
+                write!(formatter, "binding of {destination} to exchange `{source}` with key `{key}`")?;
+                for (name, value) in arguments {
+                    write!(formatter, " {name}={value}")?;
+                }
+                Ok(())
+            }
         }
     }
 }

@@ -7,12 +7,12 @@ use super::DeadLetter;
 
 /// What a person may wish for a message that runs again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Again {
+pub struct ReplayOptions {
     /// Whether the time after which it must not start is left aside.
     pub drop_expires: bool,
 }
 
-impl Again {
+impl ReplayOptions {
     /// The message as its sender wrote it, apart from what says that it is replayed.
     ///
     /// What a worker or the broker wrote about its death is taken out, its attempts count anew, and it waits for nothing.
@@ -85,9 +85,9 @@ mod tests {
         message
     }
 
-    fn again(again: Again, dead: Message) -> Message {
+    fn again(options: ReplayOptions, dead: Message) -> Message {
         let letter = DeadLetter::read(&dead, "mail.dead");
-        again.write(dead, &letter)
+        options.write(dead, &letter)
     }
 
     fn names(message: &Message) -> Vec<&str> {
@@ -96,24 +96,24 @@ mod tests {
 
     #[test]
     fn a_replay_is_what_its_sender_wrote_and_the_number_of_the_replay() {
-        let message = again(Again::default(), dead("exhausted"));
+        let message = again(ReplayOptions::default(), dead("exhausted"));
         assert_eq!(names(&message), ["task", "id", "x-own", "traceparent", "retries", "expires", "celeriac-replayed"]);
         assert_eq!((message.headers.get("retries"), message.headers.replays()), (Some(&Value::Int(0)), 1));
         assert_eq!((message.body.as_ref(), message.properties.priority), (&b"[[],{},{}]"[..], Some(2)));
-        assert_eq!(again(Again::default(), message).headers.replays(), 2);
+        assert_eq!(again(ReplayOptions::default(), message).headers.replays(), 2);
     }
 
     #[test]
     fn its_expiry_is_dropped_at_a_wish_only() {
-        let kept = again(Again::default(), dead("expired"));
+        let kept = again(ReplayOptions::default(), dead("expired"));
         assert!(kept.headers.get("expires").is_some() && kept.properties.expiration.is_some());
-        let dropped = again(Again { drop_expires: true }, dead("expired"));
+        let dropped = again(ReplayOptions { drop_expires: true }, dead("expired"));
         assert!(dropped.headers.get("expires").is_none() && dropped.properties.expiration.is_none());
     }
 
     #[test]
     fn one_whose_work_is_done_is_marked_as_repeated_and_not_as_replayed() {
-        let message = again(Again::default(), dead("not-followed-up"));
+        let message = again(ReplayOptions::default(), dead("not-followed-up"));
         assert_eq!(message.headers.get("celeriac-repeated"), Some(&Value::Bool(true)));
         assert_eq!(message.headers.replays(), 0);
     }

@@ -1,4 +1,7 @@
-//! A pattern for task names, of a route or of options: exact name, glob or regular expression.
+//! Patterns for task names, of a route or of options: exact name, glob or regular expression.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
 
 use regex::Regex;
 
@@ -53,6 +56,59 @@ fn regex_of_glob(glob: &str) -> String {
         });
     }
     regex
+}
+
+/// Patterns in their order, and what was found by them for each name, so that patterns are tried once a name.
+#[derive(Debug)]
+pub struct PatternTable<T> {
+    patterns: Vec<Pattern>,
+    known: RwLock<HashMap<String, T>>,
+}
+
+/// Names beyond so many are matched anew each time, so that names made up by callers take no memory.
+pub(crate) const MAX_KNOWN: usize = 4096;
+
+impl<T: Clone> PatternTable<T> {
+    /// A table of these patterns, by which nothing was found yet.
+    pub fn new(patterns: Vec<Pattern>) -> Self {
+        Self { patterns, known: RwLock::default() }
+    }
+
+    /// The patterns.
+    pub fn patterns(&self) -> &[Pattern] {
+        &self.patterns
+    }
+
+    /// The places of the patterns that match a name, in order.
+    pub fn matches<'a>(&'a self, name: &'a str) -> impl Iterator<Item = usize> + 'a {
+        self.patterns.iter().enumerate().filter(|(_, pattern)| pattern.matches(name)).map(|(place, _)| place)
+    }
+
+    /// The value of a name: what was found before, or else what `find` makes of the places of its patterns.
+    pub fn get(&self, name: &str, find: impl FnOnce(&mut dyn Iterator<Item = usize>) -> T) -> T {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        known.unwrap_or_else(|| {
+            let found = find(&mut self.matches(name));
+            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+            if known.len() < MAX_KNOWN {
+                known.insert(name.to_owned(), found.clone());
+            }
+            found
+        })
+    }
+}
+
+#[cfg(test)]
+impl<T> PatternTable<T> {
+    pub(crate) fn known_names(&self) -> usize {
+        self.known.read().unwrap().len()
+    }
+}
+
+impl<T: Clone> Default for PatternTable<T> {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
 }
 
 #[cfg(test)]
@@ -122,5 +178,18 @@ mod tests {
             prop_assert!(matches(&name, &name));
             prop_assert_eq!(matches(&name, &other), name == other);
         }
+    }
+
+    #[test]
+    fn a_table_tries_its_patterns_once_a_name_and_keeps_a_bounded_number_of_names() {
+        let table = PatternTable::new(["orders.*", "/.*charge/", "*"].map(|text| Pattern::read(text).unwrap()).into());
+        let all = |places: &mut dyn Iterator<Item = usize>| places.collect::<Vec<_>>();
+        assert_eq!(table.get("orders.charge", all), [0, 1, 2]);
+        assert_eq!(table.get("orders.charge", |_| Vec::new()), [0, 1, 2], "found before");
+        assert_eq!(table.get("mail", all), [2]);
+        for name in 0..2 * MAX_KNOWN {
+            table.get(&name.to_string(), all);
+        }
+        assert_eq!(table.known_names(), MAX_KNOWN);
     }
 }

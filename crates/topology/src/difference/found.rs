@@ -1,0 +1,80 @@
+//! One difference, as data.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::remedy::{Leftover, Remedy};
+use crate::objects::{Argument, Arguments, TopologyObject};
+
+/// One thing in which broker and files differ.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Difference {
+    /// In which way.
+    pub kind: DifferenceKind,
+    /// What differs, such as ``queue `mail` ``.
+    pub object: String,
+    /// In what. `None`: in that it exists.
+    pub property: Option<String>,
+    /// Its value on the broker. `None`: it is not there.
+    pub broker: Option<String>,
+    /// Its value in the files. `None`: they say nothing of it.
+    pub files: Option<String>,
+    /// What puts an end to it.
+    #[serde(serialize_with = "as_text")]
+    pub remedy: Remedy,
+}
+
+/// In which way broker and files differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DifferenceKind {
+    /// It is in the files alone.
+    Missing,
+    /// It is in both, not alike.
+    Differs,
+    /// It is on the broker alone, and once was ours.
+    Extra,
+}
+
+pub(super) fn names<'a>(one: &'a Arguments, other: &'a Arguments) -> BTreeSet<&'a str> {
+    one.keys().chain(other.keys()).map(String::as_str).collect()
+}
+
+pub(super) fn shown(argument: Option<&Argument>) -> Option<String> {
+    argument.map(Argument::to_string)
+}
+
+fn as_text<S: serde::Serializer>(remedy: &Remedy, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(remedy)
+}
+
+impl Difference {
+    /// An object that does not exist.
+    pub fn missing(declared: &TopologyObject) -> Self {
+        let remedy = if declared.is_foreign() {
+            Remedy::ByHand("it is `foreign` in the files: its owner has to make it")
+        } else {
+            Remedy::Make(declared.clone())
+        };
+        let (object, files) = (declared.to_string(), Some("declared".to_owned()));
+        Self { kind: DifferenceKind::Missing, object, property: None, broker: None, files, remedy }
+    }
+
+    /// A property that is not alike.
+    pub fn differs(
+        object: &str,
+        property: &str,
+        broker: Option<String>,
+        files: Option<String>,
+        remedy: Remedy,
+    ) -> Self {
+        let (object, property) = (object.to_owned(), Some(property.to_owned()));
+        Self { kind: DifferenceKind::Differs, object, property, broker, files, remedy }
+    }
+
+    pub(super) fn extra(object: String, leftover: Leftover) -> Self {
+        let (broker, remedy) = (Some("there".to_owned()), Remedy::Delete(leftover));
+        Self { kind: DifferenceKind::Extra, object, property: None, broker, files: None, remedy }
+    }
+}
