@@ -12,9 +12,8 @@ fn variables(url: &str) -> [(&'static str, String); 2] {
 /// Nobody listens there.
 const NOBODY: &str = "amqp://guest:guest@127.0.0.1:1/%2f";
 
-#[tokio::test]
-async fn refused_credentials_and_a_missing_virtual_host_end_the_program_and_are_named() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn refused_credentials_and_a_missing_virtual_host_end_the_program_and_are_named(bed: Bed) {
     let good = bed.amqp_url();
     let wrong_password = good.replace("guest:guest@", "guest:nonsense@");
     let (server, _) = good.rsplit_once('/').unwrap();
@@ -33,12 +32,10 @@ async fn refused_credentials_and_a_missing_virtual_host_end_the_program_and_are_
             assert!(!said.contains("nonsense"), "{said}");
         }
     }
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_node_that_refuses_or_is_down_does_not_hide_one_that_is_good() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn a_node_that_refuses_or_is_down_does_not_hide_one_that_is_good(bed: Bed) {
     let refuses = bed.amqp_url().replace("guest:guest@", "guest:nonsense@");
     let variables = variables(&format!("{refuses},{NOBODY},{}", bed.amqp_url()));
     let mut worker = Program::start(&["worker", "-l", "info"], &variables);
@@ -48,12 +45,10 @@ async fn a_node_that_refuses_or_is_down_does_not_hide_one_that_is_good() {
     worker.says("test.note[n-1] succeeded").await;
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0);
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn while_one_node_is_down_a_refusal_by_another_is_told_and_not_the_end() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn while_one_node_is_down_a_refusal_by_another_is_told_and_not_the_end(bed: Bed) {
     let refuses = bed.amqp_url().replace("guest:guest@", "guest:nonsense@");
     let node = RabbitNode::start().unwrap();
     node.kill().unwrap();
@@ -64,7 +59,6 @@ async fn while_one_node_is_down_a_refusal_by_another_is_told_and_not_the_end() {
     worker.says("ready").await;
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0);
-    bed.clear().await;
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! What is sent to every worker.
 
+use celeriac::app::Builder;
 use celeriac::prelude::*;
 use celeriac_client::Error;
-use celeriac_tests::{Bed, Running, eventually};
+use celeriac_tests::{Bed, eventually};
 
 /// Fails at its first attempt, on the worker that is told to.
 #[task(name = "t.reload", max_retries = 2, retry_backoff = "10ms..50ms")]
@@ -14,25 +15,22 @@ async fn reload(ctx: TaskContext, fails_on: String) -> TaskResult<String> {
     Ok(worker)
 }
 
-fn program(bed: &Bed, worker: &'static str) -> Celeriac {
-    let directory = tempfile::tempdir().unwrap();
-    let routes = "queues: { reload: { broadcast: true } }\ntask_routes: [{ task: t.reload, queue: reload }]";
-    std::fs::write(directory.path().join("routes.yaml"), routes).unwrap();
-    let tasks = bed.program(tasks![reload]).set("worker.name", worker).state(worker.to_owned());
-    tasks.config_if_present(directory.path()).build().unwrap()
+fn program(bed: &Bed, worker: &'static str) -> Builder {
+    let program = bed.program(tasks![reload]).set("worker.name", worker).state(worker.to_owned());
+    program.set("queues", "{reload: {broadcast: true}}").set("task_routes", "[{task: t.reload, queue: reload}]")
 }
 
-#[tokio::test]
-async fn every_worker_runs_it_and_has_an_outcome_of_its_own() {
-    let bed = Bed::new().await;
-    let (one, other) = (program(&bed, "one"), program(&bed, "other"));
-    let client = one.client().await.unwrap();
+#[celeriac_tests::test(real)]
+async fn every_worker_runs_it_and_has_an_outcome_of_its_own(bed: Bed) {
+    let client = bed.client(program(&bed, "one")).await;
 
     let nobody = reload("other".to_owned()).submit(&client).await;
     let error = nobody.unwrap_err();
     assert!(error.to_string().contains("t.reload"), "{error}");
 
-    let workers = [Running::start(&one).await, Running::start(&other).await];
+    for name in ["one", "other"] {
+        bed.start(program(&bed, name)).await;
+    }
     let mut database = bed.database().await;
     let queues = eventually(
         "both workers to consume",
@@ -61,10 +59,4 @@ async fn every_worker_runs_it_and_has_an_outcome_of_its_own() {
     .await;
     let results: Vec<_> = rows.into_iter().map(|(result, _, attempts)| (result.unwrap(), attempts)).collect();
     assert_eq!(results, [("\"one\"".to_owned(), 1), ("\"other\"".to_owned(), 2)]);
-
-    for worker in workers {
-        worker.stop().await;
-    }
-    client.close().await;
-    bed.clear().await;
 }

@@ -15,10 +15,9 @@ pub(crate) fn write(folder: &Path, name: &str, text: &str) {
     std::fs::write(folder.join(name), text).unwrap();
 }
 
-#[tokio::test]
-async fn a_task_is_called_awaited_and_looked_up() {
-    let bed = Bed::new().await;
-    let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
+#[celeriac_tests::test(real)]
+async fn a_task_is_called_awaited_and_looked_up(bed: Bed) {
+    let variables = bed.environment();
     let mut worker = Program::start(&["worker", "-l", "info"], &variables);
     worker.says("ready").await;
     let (code, said) = run(&["call", "test.note", "-a", "[42]", "--id", "a-1", "--wait", "30s"], &variables).await;
@@ -41,13 +40,11 @@ async fn a_task_is_called_awaited_and_looked_up() {
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0);
     assert!(worker.output().contains("test.note[a-1] succeeded"), "{}", worker.output());
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn the_banner_says_what_runs_and_hides_the_password() {
-    let bed = Bed::new().await;
-    let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
+#[celeriac_tests::test(real)]
+async fn the_banner_says_what_runs_and_hides_the_password(bed: Bed) {
+    let variables = bed.environment();
     let mut worker = Program::start(&["worker", "-n", "w1@here", "-c", "3"], &variables);
     worker.says("ready").await;
     let said = worker.output();
@@ -65,7 +62,6 @@ async fn the_banner_says_what_runs_and_hides_the_password() {
     assert!(!said.contains("guest:guest"), "{said}");
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0);
-    bed.clear().await;
 }
 
 #[tokio::test]
@@ -191,7 +187,7 @@ async fn a_wrong_value_of_a_task_option_is_told_once() {
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
-    assert_eq!(said.matches("nothing is said").count(), 1, "{said}");
+    assert_eq!(said.matches("sets no options").count(), 1, "{said}");
 }
 
 #[tokio::test]
@@ -229,10 +225,9 @@ async fn what_cannot_be_revoked_is_the_callers_mistake_or_the_configurations() {
     assert_eq!((code, said.contains("tasks are revoked in the store of results")), (78, true), "{said}");
 }
 
-#[tokio::test]
-async fn a_call_of_a_task_that_the_program_lacks_is_warned_of() {
-    let bed = Bed::new().await;
-    let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", "none".to_owned())];
+#[celeriac_tests::test(real)]
+async fn a_call_of_a_task_that_the_program_lacks_is_warned_of(bed: Bed) {
+    let variables = bed.environment_with(&[("CELERIAC__RESULTS__URL", "none".to_owned())]);
     let (code, said) = run(&["topology", "apply", "--yes"], &variables).await;
     assert_eq!(code, 0, "{said}");
     let (code, said) = run(&["call", "test.nott", "-a", "[1]"], &variables).await;
@@ -242,7 +237,6 @@ async fn a_call_of_a_task_that_the_program_lacks_is_warned_of() {
         let (code, said) = run(&["call", task, "-a", "[1]"], &variables).await;
         assert_eq!((code, said.contains("warning")), (0, false), "{said}");
     }
-    bed.clear().await;
 }
 
 #[tokio::test]
@@ -252,12 +246,11 @@ async fn a_directory_that_does_not_exist_is_a_mistake() {
     assert!(said.contains("/nonexistent"), "{said}");
 }
 
-#[tokio::test]
-async fn a_queue_that_exists_otherwise_on_the_broker_is_named_with_both_values() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn a_queue_that_exists_otherwise_on_the_broker_is_named_with_both_values(bed: Bed) {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "routes.yaml", "queues: { mail: { type: classic } }\n");
-    let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
+    let variables = bed.environment();
     let directory = folder.path().to_str().unwrap();
     let mut first = Program::start(&["worker", "--config", directory], &variables);
     first.says("ready").await;
@@ -271,7 +264,6 @@ async fn a_queue_that_exists_otherwise_on_the_broker_is_named_with_both_values()
         "{said}"
     );
     assert!(said.contains("topology plan") && said.contains("topology migrate") && !said.contains("delete"), "{said}");
-    bed.clear().await;
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Every query of `docs/results.md` runs as it stands there.
 
 use celeriac::prelude::*;
-use celeriac_tests::{Bed, Running};
+use celeriac_tests::Bed;
 use sqlx::Executor;
 
 #[task(name = "t.once")]
@@ -9,10 +9,9 @@ async fn once() -> TaskResult<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn every_query_of_the_cookbook_runs() {
-    let bed = Bed::new().await;
-    let running = Running::start(&bed.program(tasks![once]).build().unwrap()).await;
+#[celeriac_tests::test(real)]
+async fn every_query_of_the_cookbook_runs(bed: Bed) {
+    let running = bed.worker(tasks![once]).await;
     once().submit(&running.client).await.unwrap().get().await.unwrap();
     let guide = include_str!("../../docs/results.md");
     let queries: Vec<_> = guide.split("```sql\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
@@ -22,6 +21,4 @@ async fn every_query_of_the_cookbook_runs() {
         let ran = database.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(query.to_owned()))).await;
         assert!(ran.is_ok(), "{query}\n{ran:?}");
     }
-    running.stop().await;
-    bed.clear().await;
 }

@@ -12,7 +12,6 @@ use tokio::io::AsyncWriteExt;
 
 /// A virtual host, and the command line that works on it.
 pub(crate) struct Console {
-    pub(crate) bed: Bed,
     pub(crate) peer: Peer,
     variables: Vec<(&'static str, String)>,
     folder: tempfile::TempDir,
@@ -20,13 +19,11 @@ pub(crate) struct Console {
 
 impl Console {
     /// With these queues declared, beside the default one.
-    pub(crate) async fn new(queues: &str) -> Self {
-        let bed = Bed::new().await;
+    pub(crate) async fn new(bed: &Bed, queues: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("routes.yaml"), queues).unwrap();
-        let variables = vec![("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
         let peer = bed.peer().await;
-        let console = Self { bed, peer, variables, folder };
+        let console = Self { peer, variables: bed.environment().into(), folder };
         // The first that is sent declares everything.
         let (code, said) = console.run(&["call", "test.note", "-a", "[0]", "-Q", "celeriac"]).await;
         assert_eq!(code, 0, "{said}");
@@ -98,8 +95,8 @@ impl Console {
 }
 
 /// Some dead letters of several kinds, in two queues.
-async fn graveyard() -> Console {
-    let console = Console::new("queues: { mail: {}, bills: {} }").await;
+async fn graveyard(bed: &Bed) -> Console {
+    let console = Console::new(bed, "queues: { mail: {}, bills: {} }").await;
     let ago = |hours: i64| (celeriac_telemetry::clock::now() - jiff::SignedDuration::from_hours(hours)).to_string();
     let letter = |reason: &'static str, error: &'static str, hours| {
         [
@@ -123,9 +120,9 @@ async fn graveyard() -> Console {
     console
 }
 
-#[tokio::test]
-async fn dead_letters_are_listed_by_every_filter_and_stay() {
-    let console = graveyard().await;
+#[celeriac_tests::test(real)]
+async fn dead_letters_are_listed_by_every_filter_and_stay(bed: Bed) {
+    let console = graveyard(&bed).await;
     let cases: [(&[&str], &[&str]); 14] = [
         (&[], &["m1", "m2", "m3", "b1"]),
         (&["-Q", "mail"], &["m1", "m2", "m3"]),
@@ -163,12 +160,11 @@ async fn dead_letters_are_listed_by_every_filter_and_stay() {
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
-    console.bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_wrong_flag_or_queue_is_told_with_what_was_probably_meant() {
-    let console = Console::new("queues: { mail: {} }").await;
+#[celeriac_tests::test(real)]
+async fn a_wrong_flag_or_queue_is_told_with_what_was_probably_meant(bed: Bed) {
+    let console = Console::new(&bed, "queues: { mail: {} }").await;
     let cases: [(&[&str], i32, &str); 8] = [
         (&["list", "-Q", "mial"], 65, "--queue: queue `mial` is not declared, did you mean `mail`?"),
         (&["replay", "--to", "mails", "--yes"], 65, "--to: queue `mails` is not declared, did you mean `mail`?"),
@@ -184,12 +180,11 @@ async fn a_wrong_flag_or_queue_is_told_with_what_was_probably_meant() {
         assert_eq!(code, expected, "{arguments:?}: {said}");
         assert!(said.contains(part), "{arguments:?}: {said}");
     }
-    console.bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_dead_letter_is_shown_with_what_it_carries_and_where_it_would_go() {
-    let console = graveyard().await;
+#[celeriac_tests::test(real)]
+async fn a_dead_letter_is_shown_with_what_it_carries_and_where_it_would_go(bed: Bed) {
+    let console = graveyard(&bed).await;
     let (code, said) = console.run(&["dead", "show", "b1"]).await;
     assert_eq!(code, 0, "{said}");
     for part in [
@@ -206,12 +201,11 @@ async fn a_dead_letter_is_shown_with_what_it_carries_and_where_it_would_go() {
         assert!(said.contains(part), "{part}: {said}");
     }
     console.dead("bills", 1).await;
-    console.bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_replay_puts_back_what_its_filter_means_and_nothing_else() {
-    let console = graveyard().await;
+#[celeriac_tests::test(real)]
+async fn a_replay_puts_back_what_its_filter_means_and_nothing_else(bed: Bed) {
+    let console = graveyard(&bed).await;
     let (code, said) = console.run(&["dead", "replay", "-t", "mail.*", "--dry-run"]).await;
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("would replay 3 of 4 dead letters"), "{said}");
@@ -231,13 +225,12 @@ async fn a_replay_puts_back_what_its_filter_means_and_nothing_else() {
     let (code, said) = console.run(&["dead", "replay", "-y", "--to", "bills", "--limit", "1"]).await;
     assert_eq!((code, said.as_str()), (0, "1 replayed, 1 left"));
     assert_eq!(console.peer.ready("bills").await, 1);
-    console.bed.clear().await;
 }
 
-#[tokio::test]
-async fn of_a_dead_letter_queue_that_several_share_those_of_the_named_queue_are_meant() {
+#[celeriac_tests::test(real)]
+async fn of_a_dead_letter_queue_that_several_share_those_of_the_named_queue_are_meant(bed: Bed) {
     let queues = "queues: { mail: { dead_letters: graves }, bills: { dead_letters: graves }, plain: {} }";
-    let console = Console::new(queues).await;
+    let console = Console::new(&bed, queues).await;
     for (queue, id) in [("mail", "m1"), ("bills", "b1"), ("mail", "m2")] {
         console.bury_in("graves", queue, "t", id, &[]).await;
     }
@@ -253,12 +246,11 @@ async fn of_a_dead_letter_queue_that_several_share_those_of_the_named_queue_are_
     assert_eq!((console.peer.ready("mail").await, console.peer.ready("bills").await), (2, 0));
     let (code, said) = console.run(&["dead", "replay", "-y", "--to", "plain"]).await;
     assert_eq!((code, said.as_str()), (0, "1 replayed, 0 left"));
-    console.bed.clear().await;
 }
 
-#[tokio::test]
-async fn what_cannot_be_put_back_stays_and_is_told() {
-    let console = Console::new("queues: { mail: {} }").await;
+#[celeriac_tests::test(real)]
+async fn what_cannot_be_put_back_stays_and_is_told(bed: Bed) {
+    let console = Console::new(&bed, "queues: { mail: {} }").await;
     console.bury("mail", "t", "1", &[("celeriac-dead-queue", "gone")]).await;
     console.bury("mail", "t", "2", &[]).await;
     console.dead("mail", 2).await;
@@ -267,12 +259,11 @@ async fn what_cannot_be_put_back_stays_and_is_told() {
     assert!(said.contains("1 replayed, 1 left"), "{said}");
     assert!(said.contains("1 could not be put back: unroutable: there is no queue `gone`"), "{said}");
     assert_eq!(console.listed(&[]).await, ["1"]);
-    console.bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_purge_asks_and_throws_away_what_its_filter_means() {
-    let console = graveyard().await;
+#[celeriac_tests::test(real)]
+async fn a_purge_asks_and_throws_away_what_its_filter_means(bed: Bed) {
+    let console = graveyard(&bed).await;
     let purge = ["dead", "purge", "-Q", "mail", "--reason", "exhausted"];
     let (code, said) = console.answered(&purge, "n\n").await;
     assert_eq!(code, 0, "{said}");
@@ -288,16 +279,15 @@ async fn a_purge_asks_and_throws_away_what_its_filter_means() {
     assert_eq!(console.peer.ready("mail").await, 0, "nothing was put back");
     let (code, said) = console.run(&["dead", "purge", "--id", "m2"]).await;
     assert_eq!((code, said.as_str()), (0, "1 purged, 1 left"), "one that is named needs no question");
-    console.bed.clear().await;
 }
 
 fn touch(path: &Path) {
     std::fs::write(path, "").unwrap();
 }
 
-#[tokio::test]
-async fn an_exhausted_task_that_is_replayed_has_all_its_attempts_again_and_succeeds_once_its_cause_is_gone() {
-    let console = Console::new("").await;
+#[celeriac_tests::test(real)]
+async fn an_exhausted_task_that_is_replayed_has_all_its_attempts_again_and_succeeds_once_its_cause_is_gone(bed: Bed) {
+    let console = Console::new(&bed, "").await;
     let mut worker = console.worker();
     worker.says("ready").await;
     let file = console.folder.path().join("needed");
@@ -316,9 +306,7 @@ async fn an_exhausted_task_that_is_replayed_has_all_its_attempts_again_and_succe
         (&json!(1), &json!(2), &json!("exhausted"))
     );
     let row = "SELECT state, attempts, replays FROM celeriac.tasks WHERE id = 'a-1'";
-    let row = async || {
-        sqlx::query_as::<_, (String, i64, i64)>(row).fetch_one(&mut console.bed.database().await).await.unwrap()
-    };
+    let row = async || sqlx::query_as::<_, (String, i64, i64)>(row).fetch_one(&mut bed.database().await).await.unwrap();
     assert_eq!(eventually("its row", row, |(state, ..)| state == "FAILURE").await, ("FAILURE".to_owned(), 2, 1));
 
     touch(&file);
@@ -329,19 +317,18 @@ async fn an_exhausted_task_that_is_replayed_has_all_its_attempts_again_and_succe
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0);
     assert!(!worker.output().contains("skipped"), "{}", worker.output());
-    console.bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_step_that_was_given_up_with_its_chain_runs_and_is_tried_again_when_the_chain_is_replayed() {
-    let console = Console::new("").await;
+#[celeriac_tests::test(real)]
+async fn a_step_that_was_given_up_with_its_chain_runs_and_is_tried_again_when_the_chain_is_replayed(bed: Bed) {
+    let console = Console::new(&bed, "").await;
     let mut worker = console.worker();
     worker.says("ready").await;
     let (first, second) = (console.folder.path().join("first"), console.folder.path().join("second"));
     let step = |id: &str, path: &Path| {
         Signature::new("test.need").arg(path.to_str().unwrap()).option("task_id", id).immutable()
     };
-    let client = console.bed.program([]).build().unwrap().client().await.unwrap();
+    let client = bed.client(bed.program([])).await;
     Chain::new(step("one", &first)).then(step("two", &second)).submit(&client).await.unwrap();
     console.dead("celeriac", 1).await;
     let state = async |id: &'static str| {
@@ -361,6 +348,4 @@ async fn a_step_that_was_given_up_with_its_chain_runs_and_is_tried_again_when_th
     eventually("two", async || state("two").await, |state| *state == Some(State::Success)).await;
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0);
-    client.close().await;
-    console.bed.clear().await;
 }

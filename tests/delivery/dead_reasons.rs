@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use celeriac_tests::Bed;
 use lapin::BasicProperties;
 use lapin::options::{BasicGetOptions, BasicNackOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString};
@@ -30,9 +31,9 @@ impl Console {
     }
 }
 
-#[tokio::test]
-async fn dead_letters_of_the_broker_and_of_workers_are_told_by_their_reasons_and_replayed_to_their_queues() {
-    let console = Console::new("queues: { celeriac: {}, slow: {}, poison: { delivery_limit: 1 } }").await;
+#[celeriac_tests::test(real)]
+async fn dead_letters_of_the_broker_and_of_workers_are_told_by_their_reasons_and_replayed_to_their_queues(bed: Bed) {
+    let console = Console::new(&bed, "queues: { celeriac: {}, slow: {}, poison: { delivery_limit: 1 } }").await;
     let body = b"[[7],{},{}]";
     console.peer.put("slow", properties("test.note", "late").with_expiration("1".into()), body).await;
     console.dead("slow", 1).await;
@@ -86,12 +87,11 @@ async fn dead_letters_of_the_broker_and_of_workers_are_told_by_their_reasons_and
     }
     worker.signal("TERM");
     assert_eq!(worker.exit_code(std::time::Duration::from_secs(20)).await, 0);
-    console.bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_task_that_has_expired_expires_again_unless_its_time_is_dropped() {
-    let console = Console::new("").await;
+#[celeriac_tests::test(real)]
+async fn a_task_that_has_expired_expires_again_unless_its_time_is_dropped(bed: Bed) {
+    let console = Console::new(&bed, "").await;
     let mut past = properties("test.note", "late");
     let mut headers = past.headers().clone().unwrap_or_default();
     headers.insert("expires".into(), AMQPValue::LongString("2026-01-01T00:00:00+00:00".into()));
@@ -105,5 +105,4 @@ async fn a_task_that_has_expired_expires_again_unless_its_time_is_dropped() {
     assert_eq!((code, said.as_str()), (0, "1 replayed, 0 left"));
     let back = console.peer.take_all("celeriac").await;
     assert!(!back[0].headers.inner().contains_key("expires"), "{back:?}");
-    console.bed.clear().await;
 }

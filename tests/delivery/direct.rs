@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use celeriac::app::Builder;
 use celeriac::prelude::*;
 use celeriac_broker::Error as BrokerError;
 use celeriac_client::Error;
-use celeriac_tests::{Bed, Running, eventually};
+use celeriac_tests::{Bed, Peer, eventually};
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 
@@ -18,30 +19,26 @@ async fn ask(ctx: TaskContext, fails_first: bool) -> TaskResult<String> {
     Ok(ctx.state::<String>()?.to_string())
 }
 
-fn program(bed: &Bed, worker: &'static str) -> Celeriac {
+fn program(bed: &Bed, worker: &'static str) -> Builder {
     let program = bed.program(tasks![ask]).set("worker.name", worker).set("worker.direct", "true");
-    program.state(worker.to_owned()).build().unwrap()
+    program.state(worker.to_owned())
 }
 
-#[tokio::test]
-async fn one_worker_runs_what_is_sent_to_it_by_its_name() {
-    let bed = Bed::new().await;
-    let (one, other) = (program(&bed, "one"), program(&bed, "other"));
-    let client = one.client().await.unwrap();
+async fn consumes(peer: &Peer, queue: &str) {
+    eventually("the worker to consume", async || peer.consumers(queue).await, |consumers| *consumers == Some(1)).await;
+}
+
+#[celeriac_tests::test]
+async fn one_worker_runs_what_is_sent_to_it_by_its_name(bed: Bed) {
+    let (client, peer) = (bed.client(program(&bed, "one")).await, bed.peer().await);
     let refused = ask(false).to_worker("nobody").submit(&client).await;
     let unroutable = |error: &Error| matches!(error, Error::Send { source: BrokerError::NoSuchExchange { .. }, .. });
     assert!(refused.as_ref().is_err_and(unroutable), "{refused:?}");
 
-    let workers = [Running::start(&one).await, Running::start(&other).await];
-    let (management, vhost) = bed.management();
-    eventually(
-        "both workers to consume",
-        async || management.queues(vhost).await,
-        |queues: &Vec<(String, u64)>| {
-            ["one.dq2", "other.dq2"].iter().all(|name| queues.contains(&((*name).to_owned(), 1)))
-        },
-    )
-    .await;
+    for name in ["one", "other"] {
+        bed.start(program(&bed, name)).await;
+        consumes(&peer, &format!("{name}.dq2")).await;
+    }
     for name in ["one", "other", "one", "other"] {
         let handle = ask(false).to_worker(name).submit(&client).await.unwrap();
         assert_eq!(handle.get().await.unwrap(), name);
@@ -52,28 +49,15 @@ async fn one_worker_runs_what_is_sent_to_it_by_its_name() {
     let refused = ask(false).to_worker("nobody").submit(&client).await;
     let unroutable = |error: &Error| matches!(error, Error::Send { source: BrokerError::Unroutable { .. }, .. });
     assert!(refused.as_ref().is_err_and(unroutable), "{refused:?}");
-
-    for worker in workers {
-        worker.stop().await;
-    }
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_celery_app_may_declare_the_queue_of_a_worker_too() {
-    let bed = Bed::new().await;
-    let running = Running::start(&program(&bed, "one")).await;
+#[celeriac_tests::test(real)]
+async fn a_celery_app_may_declare_the_queue_of_a_worker_too(bed: Bed) {
+    let running = bed.start(program(&bed, "one")).await;
     ask(false).submit(&running.client).await.unwrap().get().await.unwrap();
-    let (management, vhost) = bed.management();
-    eventually(
-        "the worker to consume",
-        async || management.queues(vhost).await,
-        |queues: &Vec<(String, u64)>| queues.contains(&("one.dq2".to_owned(), 1)),
-    )
-    .await;
-    // As kombu does before it sends to `worker_direct("one")`.
     let peer = bed.peer().await;
+    consumes(&peer, "one.dq2").await;
+    // As kombu does before it sends to `worker_direct("one")`.
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let nothing = FieldTable::default;
     let direct = lapin::ExchangeKind::Direct;
@@ -82,6 +66,4 @@ async fn a_celery_app_may_declare_the_queue_of_a_worker_too() {
     peer.channel().queue_declare("one.dq2".into(), durable, nothing()).await.unwrap();
     let options = QueueBindOptions::default();
     peer.channel().queue_bind("one.dq2".into(), "C.dq2".into(), "one".into(), options, nothing()).await.unwrap();
-    running.stop().await;
-    bed.clear().await;
 }

@@ -134,8 +134,7 @@ async fn suspected(bed: &Bed, id: &str) {
 #[tokio::test]
 async fn a_user_without_grants_is_named_and_the_program_ends() {
     let granted = Granted::open().await;
-    let variables =
-        [("CELERIAC__BROKER__URL", granted.bed.amqp_url()), ("CELERIAC__RESULTS__URL", granted.url("app_worker"))];
+    let variables = granted.bed.environment_with(&[("CELERIAC__RESULTS__URL", granted.url("app_worker"))]);
     let mut worker = Program::start(&["worker"], &variables);
     let code = worker.exit_code(std::time::Duration::from_secs(60)).await;
     let said = worker.rest().await;

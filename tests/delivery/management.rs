@@ -21,9 +21,8 @@ pub(crate) fn options(bed: &Bed) -> BrokerOptions {
     BrokerOptions { url: bed.amqp_url().into(), management: api, ..BrokerOptions::default() }
 }
 
-#[tokio::test]
-async fn queues_exchanges_bindings_and_policies_are_seen_and_changed() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn queues_exchanges_bindings_and_policies_are_seen_and_changed(bed: Bed) {
     let api = of(&bed);
     let topology = Topology { queues: [("mail".to_owned(), Default::default())].into(), ..Topology::default() };
     let broker = connect(&options(&bed), "test").unwrap();
@@ -56,7 +55,6 @@ async fn queues_exchanges_bindings_and_policies_are_seen_and_changed() {
     assert_eq!(api.policies().await.unwrap(), []);
     assert!(!api.queues().await.unwrap().iter().any(|queue| queue.name == "mail"));
     broker.close().await;
-    bed.clear().await;
 }
 
 #[tokio::test]
@@ -69,15 +67,13 @@ async fn an_api_that_does_not_answer_is_an_error_only_where_somebody_said_it_wou
     assert!(!format!("{error:?}").contains("secret"), "{error:?}");
 }
 
-#[tokio::test]
-async fn a_user_without_rights_is_told_so() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn a_user_without_rights_is_told_so(bed: Bed) {
     let options = options(&bed);
     let url = options.management.as_ref().unwrap().expose().replace("guest:guest@", "guest:wrong@");
     let refused = BrokerOptions { management: Some(url.into()), ..options };
     let error = management(&refused).unwrap().overview().await.unwrap_err();
     assert!(matches!(error, celeriac_admin::Error::Denied { .. }), "{error:?}");
-    bed.clear().await;
 }
 
 /// An API that answers whatever it is asked with this, and then with `more` as long as somebody takes it.

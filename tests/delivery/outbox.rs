@@ -10,7 +10,7 @@ use celeriac_config::Secret;
 use celeriac_protocol::Value;
 use celeriac_results::ResultsOptions;
 use celeriac_tests::wait::eventually;
-use celeriac_tests::{Bed, Program, Running};
+use celeriac_tests::{Bed, Running};
 use serde_json::{Value as Json, json};
 
 use tokio::time::timeout;
@@ -37,10 +37,6 @@ async fn waiting(bed: &Bed) -> i64 {
 
 async fn emptied(bed: &Bed) {
     eventually("the outbox is empty", async || waiting(bed).await, |waiting| *waiting == 0).await;
-}
-
-fn variables(bed: &Bed) -> [(&'static str, String); 2] {
-    [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())]
 }
 
 fn firsts(calls: &[Call]) -> Vec<Json> {
@@ -120,7 +116,7 @@ async fn what_cannot_be_sent_stays_with_its_reason_and_holds_back_its_own_key_al
     let told = async || sqlx::query_scalar::<_, i64>(failing).fetch_one(&mut database).await.unwrap();
     eventually("its reason is told", told, |failing| *failing == 1).await;
     assert_eq!(waiting(&bed).await, 2, "and the next of its key waits");
-    let (code, said) = run(&["relay", "--status"], &variables(&bed)).await;
+    let (code, said) = run(&["relay", "--status"], &bed.environment()).await;
     assert_eq!(code, 0, "{said}");
     assert!(
         said.starts_with("2 waiting, the oldest for ") && said.trim_end().ends_with(", 1 cannot be sent"),
@@ -242,7 +238,7 @@ async fn those_who_send_wake_a_relay_that_sleeps_and_leave_one_alone_that_is_awa
 #[celeriac_tests::test(real)]
 async fn a_worker_that_is_to_leave_it_does_not_relay_and_a_program_of_its_own_does(bed: Bed) {
     let stage = Stage::with(&bed, |program| program.set("worker.relay", "false")).await;
-    let (client, variables) = (stage.client(), variables(&bed));
+    let (client, variables) = (stage.client(), bed.environment());
     let mut database = bed.database().await;
     let handle = client.submit_in(&mut database, add(1, 2)).await.unwrap();
     // The worker works, and takes no notice.
@@ -251,7 +247,7 @@ async fn a_worker_that_is_to_leave_it_does_not_relay_and_a_program_of_its_own_do
     assert_eq!(code, 0, "{said}");
     assert!(said.starts_with("1 waiting, the oldest for "), "{said}");
     assert!(said.trim_end().ends_with(", 0 cannot be sent\nnobody relays: start a worker, or `relay`"), "{said}");
-    let mut relay = Program::start(&["relay"], &variables);
+    let mut relay = bed.process(&["relay"]);
     assert_eq!(handle.get().await.unwrap(), 3);
     emptied(&bed).await;
     let (code, said) = run(&["relay", "--status", "--json"], &variables).await;

@@ -12,14 +12,13 @@ async fn stop(mut worker: Program) {
     assert_eq!(worker.exit_code(Duration::from_secs(40)).await, 0, "{}", worker.output());
 }
 
-#[tokio::test]
-async fn a_place_behind_the_delays_that_is_missing_is_found_at_the_start_by_a_worker_that_may_not_bind() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn a_place_behind_the_delays_that_is_missing_is_found_at_the_start_by_a_worker_that_may_not_bind(bed: Bed) {
     let (management, vhost) = bed.management();
     let user = format!("u{vhost}");
     // To bind a queue, one has to be allowed to write to it.
     management.create_user(&user, vhost, "^(celery_delayed_.*|amq[.]default)$", ".*").await;
-    let may_declare = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
+    let may_declare = bed.environment();
     let mut may_not = may_declare.clone();
     may_not[0].1 = bed.amqp_url().replace("guest:guest@", &format!("{user}:{user}@"));
 
@@ -50,5 +49,4 @@ async fn a_place_behind_the_delays_that_is_missing_is_found_at_the_start_by_a_wo
         sqlx::query_scalar("SELECT count(*) FROM celeriac.tasks").fetch_one(&mut bed.database().await).await.unwrap();
     assert_eq!((rows, peer.ready("celeriac").await, peer.ready("celeriac.dead").await), (0, 0, 0));
     management.delete_user(&user).await;
-    bed.clear().await;
 }

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use celeriac::Request;
+use celeriac::app::Builder;
 use celeriac::prelude::*;
 use celeriac_client::call::CallOptions;
 use celeriac_protocol::{Body, Value};
 use celeriac_tests::wait::eventually;
-use celeriac_tests::{Bed, Program, Running};
+use celeriac_tests::{Bed, Program, assert_outcome};
 
 use crate::command_line::run;
 
@@ -51,18 +52,14 @@ async fn keep_running(variables: &[(&str, String)], done: impl AsyncFn() -> bool
     }
 }
 
-#[tokio::test]
-async fn what_brings_its_worker_down_is_quarantined_and_its_neighbours_end() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn what_brings_its_worker_down_is_quarantined_and_its_neighbours_end(bed: Bed) {
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("journal");
-    let variables = [
-        ("CELERIAC__BROKER__URL", bed.amqp_url()),
-        ("CELERIAC__RESULTS__URL", bed.database_url()),
-        ("CELERIAC__WORKER__MAX_DELIVERIES", "3".to_owned()),
-        ("JOURNAL", journal.to_string_lossy().into_owned()),
-    ];
-    let client = bed.program([]).build().unwrap().client().await.unwrap();
+    let own =
+        [("CELERIAC__WORKER__MAX_DELIVERIES", "3".to_owned()), ("JOURNAL", journal.to_string_lossy().into_owned())];
+    let variables = [&bed.environment()[..], &own].concat();
+    let client = bed.client(bed.program([])).await;
     let poison = client.submit_request(taking("test.abort", 50)).await.unwrap();
     // So many run beside it, and as many again are held and have not begun.
     let mut neighbours = Vec::new();
@@ -100,8 +97,6 @@ async fn what_brings_its_worker_down_is_quarantined_and_its_neighbours_end() {
     let again = async || poison.record().await.unwrap().is_some_and(|row| row.replays == 1 && row.state.is_final());
     assert_eq!(supervise(&variables, again).await, 3);
     assert_eq!(begun(&journal, poison.id()), 6);
-    client.close().await;
-    bed.clear().await;
 }
 
 /// How many run, how many have begun, and whether they may end.
@@ -147,46 +142,58 @@ impl Drop for Counted {
 }
 
 /// Starts a worker, and stops it when so many of its tasks have begun: they go back.
-async fn interrupt(app: &Celeriac, world: &World, count: usize) {
+async fn interrupt(bed: &Bed, program: Builder, world: &World, count: usize) {
     let before = world.begun.load(Ordering::Relaxed);
-    let running = Running::start(app).await;
+    let running = bed.start(program).await;
     let begun = async || world.begun.load(Ordering::Relaxed) - before;
     eventually("they have begun", begun, |begun| *begun == count).await;
     running.stop().await;
 }
 
-#[tokio::test]
-async fn an_interruption_in_order_is_no_death() {
-    let (bed, world) = (Bed::new().await, Arc::new(World::default()));
-    let program = bed.program(tasks![wait, quick]).shared(Arc::clone(&world)).set("worker.drain", "10ms");
-    let app = program.set("worker.max_deliveries", "2").build().unwrap();
-    let client = app.client().await.unwrap();
+/// A task that was interrupted in order more often than it may be delivered when it brings its worker down.
+async fn interrupted_often(bed: &Bed, world: &Arc<World>) -> (Builder, TaskHandle<()>) {
+    let program = || {
+        let program = bed.program(tasks![wait, quick]).shared(Arc::clone(world)).set("worker.drain", "10ms");
+        program.set("worker.max_deliveries", "2")
+    };
+    let client = bed.client(program()).await;
     let handle = wait().submit(&client).await.unwrap();
     for _ in 0..4 {
-        interrupt(&app, &world, 1).await;
+        interrupt(bed, program(), world, 1).await;
     }
+    (program(), handle)
+}
+
+#[celeriac_tests::test]
+async fn an_interruption_in_order_is_no_death(bed: Bed) {
+    let world = Arc::new(World::default());
+    let (program, handle) = interrupted_often(&bed, &world).await;
+    world.open.store(true, Ordering::Relaxed);
+    bed.start(program).await;
+    assert_outcome!(handle, Success, attempts: 1);
+}
+
+#[celeriac_tests::test(real)]
+async fn an_interruption_in_order_leaves_no_row_that_sql_reads(bed: Bed) {
+    let _ = interrupted_often(&bed, &Arc::new(World::default())).await;
     let held = "SELECT count(*) FROM celeriac.suspects WHERE starts > 0";
     let held: i64 = sqlx::query_scalar(held).fetch_one(&mut bed.database().await).await.unwrap();
     assert_eq!(held, 0);
-    world.open.store(true, Ordering::Relaxed);
-    let running = Running::start(&app).await;
-    handle.get().await.unwrap();
-    running.stop().await;
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn who_is_suspected_a_second_time_runs_alone_and_holds_up_nobody_else() {
-    let (bed, world) = (Bed::new().await, Arc::new(World::default()));
-    let program = bed.program(tasks![wait, quick]).shared(Arc::clone(&world)).set("worker.drain", "10ms");
-    let app = program.set("worker.concurrency", "4").build().unwrap();
-    let client = app.client().await.unwrap();
+#[celeriac_tests::test(real)]
+async fn who_is_suspected_a_second_time_runs_alone_and_holds_up_nobody_else(bed: Bed) {
+    let world = Arc::new(World::default());
+    let program = || {
+        let program = bed.program(tasks![wait, quick]).shared(Arc::clone(&world)).set("worker.drain", "10ms");
+        program.set("worker.concurrency", "4")
+    };
+    let client = bed.client(program()).await;
     let mut suspects = Vec::new();
     for _ in 0..4 {
         suspects.push(wait().submit(&client).await.unwrap());
     }
-    interrupt(&app, &world, 4).await;
+    interrupt(&bed, program(), &world, 4).await;
     assert_eq!(world.most.load(Ordering::Relaxed), 4);
     // As a worker leaves them that died.
     let mark =
@@ -196,7 +203,7 @@ async fn who_is_suspected_a_second_time_runs_alone_and_holds_up_nobody_else() {
     }
 
     world.most.store(0, Ordering::Relaxed);
-    let running = Running::start(&app).await;
+    bed.start(program()).await;
     eventually("one runs", async || world.running.load(Ordering::Relaxed), |running| *running == 1).await;
     // More than there would be slots, and more than may be held, if those that wait counted among them.
     for _ in 0..8 {
@@ -207,9 +214,6 @@ async fn who_is_suspected_a_second_time_runs_alone_and_holds_up_nobody_else() {
         suspect.get().await.unwrap();
     }
     assert_eq!(world.most.load(Ordering::Relaxed), 1);
-    running.stop().await;
-    client.close().await;
-    bed.clear().await;
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ const SLOTS: usize = 4;
 
 async fn worker(bed: &Bed, gate: &Arc<Gate>) -> Running {
     let program = bed.program(tasks![pass]).set("worker.concurrency", SLOTS.to_string()).shared(Arc::clone(gate));
-    Running::start(&program.build().unwrap()).await
+    bed.start(program).await
 }
 
 async fn submit(client: &Client, numbers: std::ops::Range<u64>) {
@@ -58,11 +58,10 @@ fn begun(gates: &[&Gate]) -> BTreeMap<u64, usize> {
     begun
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_starts_later_finds_tasks_to_run() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(threads = 2)]
+async fn a_worker_that_starts_later_finds_tasks_to_run(bed: Bed) {
     let (one, other) = (Gate::new(false), Gate::new(false));
-    let client = bed.program([]).build().unwrap().client().await.unwrap();
+    let client = bed.client(bed.program([])).await;
     submit(&client, 0..40).await;
     let peer = bed.peer().await;
 
@@ -79,13 +78,10 @@ async fn a_worker_that_starts_later_finds_tasks_to_run() {
     first.stop().await;
     second.stop().await;
     assert!(begun(&[&one, &other]).values().all(|times| *times == 1));
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_holds_many_short_tasks_and_gives_them_back_when_they_become_long() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real, threads = 2)]
+async fn a_worker_holds_many_short_tasks_and_gives_them_back_when_they_become_long(bed: Bed) {
     let (one, other) = (Gate::new(true), Gate::new(true));
     let busy = worker(&bed, &one).await;
     let (management, vhost) = bed.management();
@@ -115,12 +111,10 @@ async fn a_worker_holds_many_short_tasks_and_gives_them_back_when_they_become_lo
     busy.stop().await;
     idle.stop().await;
     assert!(begun(&[&one, &other]).values().all(|times| *times == 1), "what goes back has not begun");
-    bed.clear().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_queue_may_have_a_prefetch_of_its_own() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real, threads = 2)]
+async fn a_queue_may_have_a_prefetch_of_its_own(bed: Bed) {
     let gate = Gate::new(false);
     let program = bed
         .program(tasks![pass])
@@ -128,7 +122,7 @@ async fn a_queue_may_have_a_prefetch_of_its_own() {
         .set("worker.prefetch", "7")
         .set("queues", r#"{"reports": {"prefetch": 2}, "mail": {"prefetch": "auto"}}"#)
         .shared(Arc::clone(&gate));
-    let running = Running::start(&program.build().unwrap()).await;
+    bed.start(program).await;
     let (management, vhost) = bed.management();
     let prefetches = async || {
         let mut prefetches = management.prefetches(vhost).await;
@@ -136,6 +130,4 @@ async fn a_queue_may_have_a_prefetch_of_its_own() {
         prefetches
     };
     eventually("each queue's own", prefetches, |prefetches| *prefetches == [2, 4, 7]).await;
-    running.stop().await;
-    bed.clear().await;
 }

@@ -4,23 +4,21 @@ use std::time::Duration;
 
 use celeriac_config::Environment;
 use celeriac_servers::MANAGEMENT_URL;
-use celeriac_tests::{Bed, Program, eventually};
+use celeriac_tests::{Bed, eventually};
 
 async fn run(bed: &Bed, arguments: &[&str], configuration: &str) -> (i32, String) {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("routes.yaml"), configuration).unwrap();
-    let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
     let line = [&["--config", directory.path().to_str().unwrap()], arguments].concat();
-    let mut program = Program::start(&line, &variables);
+    let mut program = bed.process(&line);
     let code = program.exit_code(Duration::from_secs(60)).await;
     (code, program.rest().await)
 }
 
 const ROUTES: &str = "queues: { mail: {}, reports: { type: classic }, log: { type: stream } }";
 
-#[tokio::test]
-async fn queues_are_shown_with_what_a_person_should_know_of_them() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn queues_are_shown_with_what_a_person_should_know_of_them(bed: Bed) {
     let (code, said) = run(&bed, &["queues"], ROUTES).await;
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("does not exist"), "{said}");
@@ -53,12 +51,10 @@ async fn queues_are_shown_with_what_a_person_should_know_of_them() {
     let (code, said) = run(&bed, &["queues", "-Q", "mial"], ROUTES).await;
     assert_eq!(code, 65, "{said}");
     assert!(said.contains("queue `mial`: is not declared, did you mean `mail`?"), "{said}");
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn with_the_management_api_rates_and_what_is_not_settled_are_shown_too() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn with_the_management_api_rates_and_what_is_not_settled_are_shown_too(bed: Bed) {
     let api = Environment::from_process().get(MANAGEMENT_URL).map(str::to_owned).unwrap();
     let (code, said) = run(&bed, &["call", "test.note", "-a", "[1]", "-Q", "mail"], ROUTES).await;
     assert_eq!(code, 0, "{said}");
@@ -83,23 +79,16 @@ async fn with_the_management_api_rates_and_what_is_not_settled_are_shown_too() {
     let (code, said) = run(&bed, &["queues"], &nobody).await;
     assert_eq!(code, 69, "{said}");
     assert!(said.contains("http://guest:***@127.0.0.1:1"), "{said}");
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn an_option_that_the_broker_takes_and_does_not_heed_is_named_at_start() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn an_option_that_the_broker_takes_and_does_not_heed_is_named_at_start(bed: Bed) {
     let directory = tempfile::tempdir().unwrap();
     let routes = "queues: { reports: { type: classic, lazy: true } }";
     std::fs::write(directory.path().join("routes.yaml"), routes).unwrap();
     let api = Environment::from_process().get(MANAGEMENT_URL).map(str::to_owned).unwrap();
-    let variables = [
-        ("CELERIAC__BROKER__URL", bed.amqp_url()),
-        ("CELERIAC__RESULTS__URL", bed.database_url()),
-        ("CELERIAC__BROKER__MANAGEMENT", api),
-    ];
     let line = ["--config", directory.path().to_str().unwrap(), "worker"];
-    let mut worker = Program::start(&line, &variables);
+    let mut worker = bed.process_with(&line, &[("CELERIAC__BROKER__MANAGEMENT", api)]);
     worker.says("ready").await;
     // Since 3.12 all classic queues are so.
     let version = bed.management().0.version().await;
@@ -108,5 +97,4 @@ async fn an_option_that_the_broker_takes_and_does_not_heed_is_named_at_start() {
     assert_eq!(said.contains("queues.reports.lazy has no effect"), unheeded, "{version}: {said}");
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0);
-    bed.clear().await;
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use celeriac::app::Builder;
 use celeriac::prelude::*;
 use celeriac::{Celeriac, Client};
 use celeriac_broker::{Outgoing, Subscription};
@@ -9,7 +10,7 @@ use celeriac_client::{Awaited, Error};
 use celeriac_config::Environment;
 use celeriac_protocol::{Message, Properties};
 use celeriac_tests::peer::Found;
-use celeriac_tests::{Bed, Peer, Program, Proxy, Running, eventually};
+use celeriac_tests::{Bed, Peer, Program, Proxy, eventually};
 use lapin::BasicProperties;
 use lapin::options::{ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -20,10 +21,13 @@ async fn add(a: i64, b: i64) -> TaskResult<i64> {
     Ok(a + b)
 }
 
-async fn client(bed: &Bed, settings: &[(&'static str, &str)]) -> Client {
+fn program(bed: &Bed, settings: &[(&'static str, &str)]) -> Builder {
     let builder = bed.program(tasks![add]).set("results.url", "rpc://").set("client.result_timeout", "60s");
-    let builder = settings.iter().fold(builder, |builder, (key, value)| builder.set(key, *value));
-    builder.build().unwrap().client().await.unwrap()
+    settings.iter().fold(builder, |builder, (key, value)| builder.set(key, *value))
+}
+
+async fn client(bed: &Bed, settings: &[(&'static str, &str)]) -> Client {
+    bed.client(program(bed, settings)).await
 }
 
 /// The one task on the queue.
@@ -56,9 +60,8 @@ async fn state_becomes<T>(handle: &TaskHandle<T>, state: State) {
     eventually("the state", async || handle.status().await.unwrap(), |now| *now == state).await;
 }
 
-#[tokio::test]
-async fn a_result_comes_as_a_reply() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn a_result_comes_as_a_reply(bed: Bed) {
     let client = client(&bed, &[]).await;
     let handle = add(1, 2).submit(&client).await.unwrap();
     assert_eq!((handle.status().await.unwrap(), handle.record().await.unwrap()), (State::Pending, None));
@@ -76,13 +79,10 @@ async fn a_result_comes_as_a_reply() {
     assert_eq!(record.finished_at, Some("2026-11-20T09:29:25.651459Z".parse().unwrap()));
     assert!(handle.forget().await.unwrap());
     assert_eq!(handle.record().await.unwrap(), None);
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_failure_of_python_tells_type_module_message_and_traceback() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn a_failure_of_python_tells_type_module_message_and_traceback(bed: Bed) {
     let client = client(&bed, &[]).await;
     let handle = add(1, 2).submit(&client).await.unwrap();
     let peer = bed.peer().await;
@@ -96,13 +96,10 @@ async fn a_failure_of_python_tells_type_module_message_and_traceback() {
     assert_eq!((failure.module.as_deref(), failure.message.as_str()), (Some("shop.pay"), "('no funds', 3)"));
     assert!(failure.trace.unwrap().starts_with("Traceback"));
     assert!(handle.failed().await.unwrap());
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_retry_is_told_and_the_end_after_it() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn a_retry_is_told_and_the_end_after_it(bed: Bed) {
     let client = client(&bed, &[]).await;
     let handle = add(1, 2).submit(&client).await.unwrap();
     let peer = bed.peer().await;
@@ -116,45 +113,80 @@ async fn a_retry_is_told_and_the_end_after_it() {
     assert_eq!(handle.record().await.unwrap().unwrap().result.as_deref(), Some("{\"done\":50}"));
     answer(&peer, &task, "SUCCESS", json!(3)).await;
     assert_eq!(handle.get().await.unwrap(), 3);
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn garbage_duplicates_and_replies_that_nobody_wants_disturb_nothing() {
-    let bed = Bed::new().await;
-    let client = client(&bed, &[("broker.max_message_size", "64KiB")]).await;
-    let (kept, dropped) = (add(1, 2).submit(&client).await.unwrap(), add(3, 4).submit(&client).await.unwrap());
+/// A client, a call that it has sent, and the call's message.
+async fn one_call(bed: &Bed) -> (Client, TaskHandle<i64>, Peer, Found) {
+    let client = client(bed, &[("broker.max_message_size", "64KiB")]).await;
+    let handle = add(1, 2).submit(&client).await.unwrap();
     let peer = bed.peer().await;
-    let tasks = peer.take_all("celeriac").await;
-    let task = |id: &str| tasks.iter().find(|task| task.header("id").as_deref() == Some(id)).unwrap();
-    let (kept_task, dropped_task) = (task(kept.id()), task(dropped.id()));
-    drop(dropped);
-    answer(&peer, dropped_task, "SUCCESS", json!(7)).await;
+    let task = taken(&peer).await;
+    (client, handle, peer, task)
+}
+
+/// Asserts that the next reply is taken as if none had come before it.
+async fn assert_answered(handle: &TaskHandle<i64>, peer: &Peer, task: &Found) {
+    answer(peer, task, "SUCCESS", json!(3)).await;
+    assert_eq!(handle.get().await.unwrap(), 3);
+}
+
+#[celeriac_tests::test]
+async fn a_reply_that_cannot_be_read_is_passed_over(bed: Bed) {
+    let (_client, handle, peer, task) = one_call(&bed).await;
     for garbage in
         [&b"{"[..], b"", b"[]", b"{}", b"\xff\xfe", b"{\"status\": 5}", b"{\"status\": \"SUCCESS\", \"result\": nan}"]
     {
-        peer.reply(kept_task, garbage).await;
+        peer.reply(&task, garbage).await;
     }
-    peer.reply(kept_task, "[".repeat(5_000).as_bytes()).await;
-    peer.reply(kept_task, &serde_json::to_vec(&meta(kept_task, "SUCCESS", json!("x".repeat(70_000)))).unwrap()).await;
-    let queue = kept_task.reply_to.clone().unwrap();
+    assert_answered(&handle, &peer, &task).await;
+}
+
+#[celeriac_tests::test]
+async fn a_reply_that_nests_without_end_is_passed_over(bed: Bed) {
+    let (_client, handle, peer, task) = one_call(&bed).await;
+    peer.reply(&task, "[".repeat(5_000).as_bytes()).await;
+    assert_answered(&handle, &peer, &task).await;
+}
+
+#[celeriac_tests::test]
+async fn a_reply_that_is_larger_than_a_message_may_be_is_passed_over(bed: Bed) {
+    let (_client, handle, peer, task) = one_call(&bed).await;
+    peer.reply(&task, &serde_json::to_vec(&meta(&task, "SUCCESS", json!("x".repeat(70_000)))).unwrap()).await;
+    assert_answered(&handle, &peer, &task).await;
+}
+
+#[celeriac_tests::test]
+async fn a_message_that_is_no_reply_is_passed_over(bed: Bed) {
+    let (_client, handle, peer, task) = one_call(&bed).await;
+    let queue = task.reply_to.clone().unwrap();
     peer.put(&queue, BasicProperties::default(), b"bare").await;
-    peer.put(&queue, BasicProperties::default().with_content_type("application/x-python-serialize".into()), b"\x80")
-        .await;
-    answer(&peer, kept_task, "SUCCESS", json!(3)).await;
-    assert_eq!(kept.get().await.unwrap(), 3);
-    // A worker that ran it again says otherwise.
+    let pickle = BasicProperties::default().with_content_type("application/x-python-serialize".into());
+    peer.put(&queue, pickle, b"\x80").await;
+    assert_answered(&handle, &peer, &task).await;
+}
+
+#[celeriac_tests::test]
+async fn the_first_end_stands_whatever_a_second_run_says(bed: Bed) {
+    let (client, handle, peer, task) = one_call(&bed).await;
+    assert_answered(&handle, &peer, &task).await;
     let error = json!({"exc_type": "ValueError", "exc_message": ["again"], "exc_module": "builtins"});
-    answer(&peer, kept_task, "FAILURE", error).await;
-    answer(&peer, kept_task, "SUCCESS", json!(4)).await;
+    answer(&peer, &task, "FAILURE", error).await;
+    answer(&peer, &task, "SUCCESS", json!(4)).await;
     let last = add(5, 6).submit(&client).await.unwrap();
     answer(&peer, &taken(&peer).await, "SUCCESS", json!(11)).await;
     // Replies come in order: when the last is there, those before it are.
-    assert_eq!((last.get().await.unwrap(), kept.get().await.unwrap()), (11, 3));
-    assert_eq!(client.handle::<i64>(dropped_task.header("id").unwrap()).record().await.unwrap(), None);
-    client.close().await;
-    bed.clear().await;
+    assert_eq!((last.get().await.unwrap(), handle.get().await.unwrap()), (11, 3));
+}
+
+#[celeriac_tests::test]
+async fn a_reply_that_nobody_awaits_any_more_is_forgotten(bed: Bed) {
+    let (client, handle, peer, task) = one_call(&bed).await;
+    drop(handle);
+    answer(&peer, &task, "SUCCESS", json!(3)).await;
+    let last = add(5, 6).submit(&client).await.unwrap();
+    answer(&peer, &taken(&peer).await, "SUCCESS", json!(11)).await;
+    assert_eq!(last.get().await.unwrap(), 11);
+    assert_eq!(client.handle::<i64>(task.header("id").unwrap()).record().await.unwrap(), None);
 }
 
 /// Whether the queue exists, and is what Celeriac declares.
@@ -171,39 +203,35 @@ async fn is_reply_queue(bed: &Bed, queue: &str) -> bool {
     true
 }
 
-#[tokio::test]
-async fn one_queue_serves_every_task_and_goes_when_the_client_is_closed() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn one_queue_serves_every_task_and_goes_when_the_client_is_closed(bed: Bed) {
     let client = client(&bed, &[]).await;
     let handles = client.submit_all((0..20).map(|number| add(number, 1))).await;
     let peer = bed.peer().await;
     let tasks = peer.take_all("celeriac").await;
     let queue = tasks[0].reply_to.clone().unwrap();
     assert!(tasks.iter().all(|task| task.reply_to.as_deref() == Some(&queue)));
-    assert!(is_reply_queue(&bed, &queue).await);
+    assert!(peer.has_queue(&queue).await);
     let handle = handles.into_iter().next().unwrap().unwrap();
     // Who waits when the client is closed is told so, and does not wait for the deadline.
     let (outcome, ()) = tokio::join!(handle.get(), client.close());
     assert!(matches!(outcome, Err(Error::Closed)), "{outcome:?}");
-    assert!(!is_reply_queue(&bed, &queue).await);
-    bed.clear().await;
+    assert!(!peer.has_queue(&queue).await);
 }
 
-#[tokio::test]
-async fn a_client_that_is_dropped_takes_its_queue_with_it() {
-    let bed = Bed::new().await;
-    let client = client(&bed, &[]).await;
+#[celeriac_tests::test]
+async fn a_client_that_is_dropped_takes_its_queue_with_it(bed: Bed) {
+    let client = program(&bed, &[]).build().unwrap().client().await.unwrap();
     let handle = add(1, 2).submit(&client).await.unwrap();
-    let queue = taken(&bed.peer().await).await.reply_to.unwrap();
-    assert!(is_reply_queue(&bed, &queue).await);
+    let peer = bed.peer().await;
+    let queue = taken(&peer).await.reply_to.unwrap();
+    assert!(peer.has_queue(&queue).await);
     drop((client, handle));
-    eventually("the queue", async || is_reply_queue(&bed, &queue).await, |there| !there).await;
-    bed.clear().await;
+    eventually("the queue", async || peer.has_queue(&queue).await, |there| !there).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reply_arrives_although_the_broker_closed_the_connection_before() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real, threads = 2)]
+async fn a_reply_arrives_although_the_broker_closed_the_connection_before(bed: Bed) {
     let client = client(&bed, &[]).await;
     let handle = add(1, 2).submit(&client).await.unwrap();
     let task = taken(&bed.peer().await).await;
@@ -214,14 +242,11 @@ async fn a_reply_arrives_although_the_broker_closed_the_connection_before() {
     let peer = bed.peer().await;
     answer(&peer, &task, "SUCCESS", json!(3)).await;
     assert_eq!(handle.get().await.unwrap(), 3);
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn replies_that_are_on_their_way_when_the_network_drops_arrive_nevertheless() {
+#[celeriac_tests::test(real, threads = 2)]
+async fn replies_that_are_on_their_way_when_the_network_drops_arrive_nevertheless(bed: Bed) {
     const COUNT: i64 = 400;
-    let bed = Bed::new().await;
     let (_, server) = bed.amqp_url().split_once('@').map(|(user, rest)| (user.to_owned(), rest.to_owned())).unwrap();
     let server = server.split('/').next().unwrap().to_owned();
     let proxy = Proxy::before(server.clone()).await;
@@ -244,13 +269,10 @@ async fn replies_that_are_on_their_way_when_the_network_drops_arrive_nevertheles
         assert_eq!(handle.get_within(Duration::from_secs(60)).await.unwrap(), number);
     }
     assert!(proxy.connections() > before, "the test has to cut to mean anything");
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_queue_that_somebody_deleted_is_made_again() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn a_queue_that_somebody_deleted_is_made_again(bed: Bed) {
     let client = client(&bed, &[]).await;
     let handle = add(1, 2).submit(&client).await.unwrap();
     let peer = bed.peer().await;
@@ -260,13 +282,10 @@ async fn a_queue_that_somebody_deleted_is_made_again() {
     eventually("the queue", async || is_reply_queue(&bed, &queue).await, |there| *there).await;
     answer(&peer, &task, "SUCCESS", json!(3)).await;
     assert_eq!(handle.get().await.unwrap(), 3);
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_task_of_another_process_is_a_timeout_that_says_why() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn a_task_of_another_process_is_a_timeout_that_says_why(bed: Bed) {
     let (sender, other) = (client(&bed, &[]).await, client(&bed, &[]).await);
     let handle = add(1, 2).submit(&sender).await.unwrap();
     let peer = bed.peer().await;
@@ -280,27 +299,20 @@ async fn a_task_of_another_process_is_a_timeout_that_says_why() {
     assert!(elsewhere.help().unwrap().contains("only the process that sent the task"), "{elsewhere:?}");
     // In the process that sent it, another handle is as good.
     assert_eq!(sender.handle::<i64>(handle.id()).get().await.unwrap(), 3);
-    sender.close().await;
-    other.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn an_ignored_result_asks_for_no_reply() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn an_ignored_result_asks_for_no_reply(bed: Bed) {
     let client = client(&bed, &[]).await;
     let handle = add(1, 2).ignore_result().submit(&client).await.unwrap();
     let task = taken(&bed.peer().await).await;
     assert_eq!((task.reply_to, task.correlation_id), (None, None));
     let error = handle.get().await.unwrap_err();
     assert!(matches!(error, Error::NoReply { .. }), "{error:?}");
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn beside_a_store_the_first_answer_counts() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn beside_a_store_the_first_answer_counts(bed: Bed) {
     let settings = [("results.url", &*bed.database_url()), ("client.replies", "true")];
     let client = client(&bed, &settings).await;
     let python = add(1, 2).submit(&client).await.unwrap();
@@ -309,7 +321,7 @@ async fn beside_a_store_the_first_answer_counts() {
     assert_eq!(python.get().await.unwrap(), 3);
     assert_eq!(python.record().await.unwrap().unwrap().result.as_deref(), Some("3"));
     assert!(python.forget().await.unwrap());
-    let running = Running::start(&bed.program(tasks![add]).build().unwrap()).await;
+    bed.worker(tasks![add]).await;
     let rust = add(3, 4).submit(&client).await.unwrap();
     assert_eq!(rust.get().await.unwrap(), 7);
     eventually(
@@ -318,9 +330,6 @@ async fn beside_a_store_the_first_answer_counts() {
         |row| row.as_ref().is_some_and(|row| row.name == "t.add" && row.attempts == 1),
     )
     .await;
-    running.stop().await;
-    client.close().await;
-    bed.clear().await;
 }
 
 #[tokio::test]
@@ -350,14 +359,12 @@ async fn replies_come_within_the_process_too() {
     client.close().await;
 }
 
-#[tokio::test]
-async fn the_command_line_waits_for_a_reply_and_says_that_none_is_stored() {
-    let bed = Bed::new().await;
-    let variables = [
-        ("CELERIAC__BROKER__URL", bed.amqp_url()),
+#[celeriac_tests::test(real)]
+async fn the_command_line_waits_for_a_reply_and_says_that_none_is_stored(bed: Bed) {
+    let variables = bed.environment_with(&[
         ("CELERIAC__RESULTS__URL", "rpc://".to_owned()),
         ("CELERIAC__DEFAULT_QUEUE", "celeriac".to_owned()),
-    ];
+    ]);
     let client = client(&bed, &[]).await;
     add(0, 0).submit(&client).await.unwrap();
     let peer = bed.peer().await;
@@ -377,6 +384,4 @@ async fn the_command_line_waits_for_a_reply_and_says_that_none_is_stored() {
     let said = program.rest().await;
     assert_eq!(code, 78, "{said}");
     assert!(said.contains("results are not stored"), "{said}");
-    client.close().await;
-    bed.clear().await;
 }

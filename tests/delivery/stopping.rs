@@ -8,7 +8,7 @@ use celeriac::prelude::*;
 use celeriac_client::call::CallOptions;
 use celeriac_protocol::{Body, Value};
 use celeriac_tests::wait::eventually;
-use celeriac_tests::{Bed, Program, Running};
+use celeriac_tests::{Bed, Program};
 
 fn rest(milliseconds: i64) -> Request {
     taking("test.rest", milliseconds)
@@ -19,33 +19,41 @@ fn taking(task: &str, milliseconds: i64) -> Request {
     Request { task: task.to_owned(), body, options: CallOptions::default() }
 }
 
-fn variables(bed: &Bed) -> [(&'static str, String); 3] {
-    let journal = std::env::temp_dir().join(format!("celeriac-{}", uuid::Uuid::now_v7()));
-    [
-        ("CELERIAC__BROKER__URL", bed.amqp_url()),
-        ("CELERIAC__RESULTS__URL", bed.database_url()),
-        ("JOURNAL", journal.to_string_lossy().into_owned()),
-    ]
+/// What the tasks of other processes have done.
+struct Journal {
+    _folder: tempfile::TempDir,
+    path: String,
 }
 
-async fn begun(journal: &str) -> usize {
-    let lines = std::fs::read_to_string(journal).unwrap_or_default();
-    lines.lines().filter(|line| line.ends_with("begun")).count()
+impl Journal {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal").to_string_lossy().into_owned();
+        Self { _folder: folder, path }
+    }
+
+    /// A worker whose tasks write into it.
+    fn worker(&self, bed: &Bed, flags: &[&str]) -> Program {
+        bed.process_with(&[&["worker"], flags].concat(), &[("JOURNAL", self.path.clone())])
+    }
+
+    fn begun(&self) -> usize {
+        let lines = std::fs::read_to_string(&self.path).unwrap_or_default();
+        lines.lines().filter(|line| line.ends_with("begun")).count()
+    }
 }
 
-#[tokio::test]
-async fn one_sigterm_finishes_what_runs_returns_the_rest_and_exits_with_0() {
-    let bed = Bed::new().await;
-    let client = bed.program([]).build().unwrap().client().await.unwrap();
-    let variables = variables(&bed);
-    let journal = variables[2].1.clone();
-    let mut worker = Program::start(&["worker", "-c", "2"], &variables);
+#[celeriac_tests::test(real)]
+async fn one_sigterm_finishes_what_runs_returns_the_rest_and_exits_with_0(bed: Bed) {
+    let client = bed.client(bed.program([])).await;
+    let journal = Journal::new();
+    let mut worker = journal.worker(&bed, &["-c", "2"]);
     worker.says("ready").await;
     let mut handles = Vec::new();
     for _ in 0..6 {
         handles.push(client.submit_request(rest(1_500)).await.unwrap());
     }
-    eventually("two run", async || begun(&journal).await, |begun| *begun == 2).await;
+    eventually("two run", async || journal.begun(), |begun| *begun == 2).await;
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0, "{}", worker.output());
 
@@ -53,22 +61,19 @@ async fn one_sigterm_finishes_what_runs_returns_the_rest_and_exits_with_0() {
     for handle in &handles {
         ended += usize::from(handle.successful().await.unwrap());
     }
-    assert_eq!((ended, begun(&journal).await), (2, 2), "{}", worker.output());
+    assert_eq!((ended, journal.begun()), (2, 2), "{}", worker.output());
     let peer = bed.peer().await;
     eventually("the rest is back", async || peer.ready("celeriac").await, |ready| *ready == 4).await;
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_second_signal_hurries_and_what_was_interrupted_goes_back() {
-    let bed = Bed::new().await;
-    let client = bed.program([]).build().unwrap().client().await.unwrap();
-    let variables = variables(&bed);
-    let mut worker = Program::start(&["worker", "--drain", "60s"], &variables);
+#[celeriac_tests::test(real)]
+async fn a_second_signal_hurries_and_what_was_interrupted_goes_back(bed: Bed) {
+    let client = bed.client(bed.program([])).await;
+    let journal = Journal::new();
+    let mut worker = journal.worker(&bed, &["--drain", "60s"]);
     worker.says("ready").await;
     client.submit_request(rest(60_000)).await.unwrap();
-    eventually("it runs", async || begun(&variables[2].1).await, |begun| *begun == 1).await;
+    eventually("it runs", async || journal.begun(), |begun| *begun == 1).await;
     let asked = Instant::now();
     worker.signal("INT");
     worker.says("stopping").await;
@@ -77,66 +82,55 @@ async fn a_second_signal_hurries_and_what_was_interrupted_goes_back() {
     assert!(asked.elapsed() < Duration::from_secs(20));
     let peer = bed.peer().await;
     eventually("it is back", async || peer.ready("celeriac").await, |ready| *ready == 1).await;
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn sigquit_ends_it_at_once_and_what_was_interrupted_counts_as_no_attempt() {
-    let bed = Bed::new().await;
-    let client = bed.program([]).build().unwrap().client().await.unwrap();
-    let variables = variables(&bed);
-    let mut first = Program::start(&["worker", "-n", "first", "--drain", "60s"], &variables);
+#[celeriac_tests::test(real)]
+async fn sigquit_ends_it_at_once_and_what_was_interrupted_counts_as_no_attempt(bed: Bed) {
+    let client = bed.client(bed.program([])).await;
+    let journal = Journal::new();
+    let mut first = journal.worker(&bed, &["-n", "first", "--drain", "60s"]);
     first.says("ready").await;
     let handle = client.submit_request(rest(5_000)).await.unwrap();
-    eventually("it runs", async || begun(&variables[2].1).await, |begun| *begun == 1).await;
+    eventually("it runs", async || journal.begun(), |begun| *begun == 1).await;
     first.signal("QUIT");
     assert_eq!(first.exit_code(Duration::from_secs(20)).await, 0, "{}", first.output());
     assert!(first.output().contains("1 tasks interrupted"), "{}", first.output());
     assert!(handle.record().await.unwrap().is_none(), "an interrupted attempt is none");
 
-    let mut second = Program::start(&["worker", "-n", "second"], &variables);
+    let mut second = journal.worker(&bed, &["-n", "second"]);
     let record = handle.wait().await.unwrap();
-    assert_eq!((record.attempts, record.worker.as_ref(), begun(&variables[2].1).await), (1, "second", 2));
+    assert_eq!((record.attempts, record.worker.as_ref(), journal.begun()), (1, "second", 2));
     second.signal("TERM");
     assert_eq!(second.exit_code(Duration::from_secs(20)).await, 0, "{}", second.output());
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn the_drain_time_bounds_the_wait() {
-    let bed = Bed::new().await;
-    let client = bed.program([]).build().unwrap().client().await.unwrap();
-    let variables = variables(&bed);
-    let mut worker = Program::start(&["worker", "--drain", "1s"], &variables);
+#[celeriac_tests::test(real)]
+async fn the_drain_time_bounds_the_wait(bed: Bed) {
+    let client = bed.client(bed.program([])).await;
+    let journal = Journal::new();
+    let mut worker = journal.worker(&bed, &["--drain", "1s"]);
     worker.says("ready").await;
     client.submit_request(rest(60_000)).await.unwrap();
-    eventually("it runs", async || begun(&variables[2].1).await, |begun| *begun == 1).await;
+    eventually("it runs", async || journal.begun(), |begun| *begun == 1).await;
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(15)).await, 0, "{}", worker.output());
     let peer = bed.peer().await;
     eventually("it is back", async || peer.ready("celeriac").await, |ready| *ready == 1).await;
-    client.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_blocking_task_that_goes_on_does_not_keep_the_process() {
-    let bed = Bed::new().await;
-    let client = bed.program([]).build().unwrap().client().await.unwrap();
-    let variables = variables(&bed);
-    let mut worker = Program::start(&["worker", "--drain", "1s"], &variables);
+#[celeriac_tests::test(real)]
+async fn a_blocking_task_that_goes_on_does_not_keep_the_process(bed: Bed) {
+    let client = bed.client(bed.program([])).await;
+    let journal = Journal::new();
+    let mut worker = journal.worker(&bed, &["--drain", "1s"]);
     worker.says("ready").await;
     client.submit_request(taking("test.block", 600_000)).await.unwrap();
-    eventually("it runs", async || begun(&variables[2].1).await, |begun| *begun == 1).await;
+    eventually("it runs", async || journal.begun(), |begun| *begun == 1).await;
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0, "{}", worker.output());
     assert!(worker.output().contains("1 blocking tasks have not ended"), "{}", worker.output());
     let peer = bed.peer().await;
     eventually("it is back", async || peer.ready("celeriac").await, |ready| *ready == 1).await;
-    client.close().await;
-    bed.clear().await;
 }
 
 /// What tasks have done so far.
@@ -196,11 +190,11 @@ async fn deaf(ctx: TaskContext) -> TaskResult<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn who_listens_may_tidy_up_and_an_error_after_that_is_no_attempt() {
-    let (bed, seen) = (Bed::new().await, Arc::new(Seen::default()));
+#[celeriac_tests::test]
+async fn who_listens_may_tidy_up_and_an_error_after_that_is_no_attempt(bed: Bed) {
+    let seen = Arc::new(Seen::default());
     let program = bed.program(tasks![listen, listen_on_a_thread, deaf]).shared(Arc::clone(&seen));
-    let running = Running::start(&program.set("worker.drain", "0s").build().unwrap()).await;
+    let running = bed.start(program.set("worker.drain", "0s")).await;
     let send = async |ending: &str| listen(ending.to_owned()).submit(&running.client).await.unwrap();
     let (failed, succeeded) = (send("error").await, send("success").await);
     let (later, late) = (send("later").await, send("late").await);
@@ -212,7 +206,7 @@ async fn who_listens_may_tidy_up_and_an_error_after_that_is_no_attempt() {
     assert!(asked.elapsed() < Duration::from_secs(20));
 
     assert_eq!(seen.count("tidied"), 5, "{:?}", seen.0.lock().unwrap());
-    let client = bed.program([]).build().unwrap().client().await.unwrap();
+    let client = bed.client(bed.program([])).await;
     let record = async |id: &str| client.handle::<()>(id).record().await.unwrap().map(|row| (row.state, row.attempts));
     assert_eq!(record(succeeded.id()).await, Some((State::Success, 1)));
     assert_eq!(record(later.id()).await, Some((State::Retry, 1)), "it says itself what comes next");
@@ -221,6 +215,4 @@ async fn who_listens_may_tidy_up_and_an_error_after_that_is_no_attempt() {
     }
     let peer = bed.peer().await;
     eventually("they are back", async || peer.ready("celeriac").await, |ready| *ready == 4).await;
-    client.close().await;
-    bed.clear().await;
 }

@@ -10,23 +10,20 @@ use celeriac_tests::{Bed, Collector, Program};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point;
 
-#[tokio::test]
-async fn publish_process_and_the_tasks_own_span_are_one_trace() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn publish_process_and_the_tasks_own_span_are_one_trace(bed: Bed) {
     let collector = Collector::start().await;
     let options = TelemetryOptions { service: "sender".to_owned(), otlp: Some(collector.url()), ..Default::default() };
     let instance = Instance { name: "test".to_owned(), version: "0".to_owned() };
     let telemetry = Telemetry::start(&options, &instance).unwrap();
-    let variables = [
-        ("CELERIAC__BROKER__URL", bed.amqp_url()),
-        ("CELERIAC__RESULTS__URL", bed.database_url()),
+    let variables = bed.environment_with(&[
         ("CELERIAC__TELEMETRY__OTLP", collector.url()),
         ("CELERIAC__TELEMETRY__SERVICE", "runner".to_owned()),
         ("CELERIAC__TELEMETRY__LOG__FORMAT", "json".to_owned()),
-    ];
+    ]);
     let mut worker = Program::start(&["worker"], &variables);
     worker.says("ready").await;
-    let client = bed.program([]).build().unwrap().client().await.unwrap();
+    let client = bed.client(bed.program([])).await;
     let request = celeriac::Request {
         task: "test.story".to_owned(),
         body: Body { args: vec![Value::from("once")], ..Body::default() },
@@ -65,6 +62,4 @@ async fn publish_process_and_the_tasks_own_span_are_one_trace() {
     assert_eq!(row.trace_id.as_deref(), Some(trace.as_str()), "the row leads to the trace");
     let line = worker.rest().await.lines().find(|line| line.contains("inside the task")).map(str::to_owned).unwrap();
     assert!(line.contains(handle.id()) && line.contains(&trace), "{line}");
-    client.close().await;
-    bed.clear().await;
 }

@@ -9,7 +9,7 @@ use celeriac::{PgConnection, Request, TaskDefinition, TaskRecord};
 use celeriac_client::call::CallOptions;
 use celeriac_config::Environment;
 use celeriac_protocol::Body;
-use celeriac_tests::{Bed, Running};
+use celeriac_tests::Bed;
 use serde_json::{Value as Json, json};
 
 /// Tells what holds for it.
@@ -52,16 +52,15 @@ fn program(directory: &Path, tasks: impl IntoIterator<Item = TaskDefinition>) ->
     Celeriac::from_config(directory).environment(Environment::default()).tasks(tasks)
 }
 
-#[tokio::test]
-async fn the_configuration_counts_before_the_task_and_the_call_before_both() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test]
+async fn the_configuration_counts_before_the_task_and_the_call_before_both(bed: Bed) {
     let folder = folder(
         "  - { task: t.tell, time_limit: 20s, expires: 1h }\n\
          \x20 - { task: \"t.*\", time_limit: 30s, soft_time_limit: 10s, max_retries: 1, retry_backoff: 10ms, priority: 4 }\n",
     );
     let program = program(folder.path(), tasks![tell, fail]);
     let program = program.set("broker.url", bed.amqp_url()).set("results.url", bed.database_url());
-    let running = Running::start(&program.build().unwrap()).await;
+    let running = bed.start(program).await;
     let client = &running.client;
 
     let told = tell().submit(client).await.unwrap();
@@ -81,8 +80,6 @@ async fn the_configuration_counts_before_the_task_and_the_call_before_both() {
     let mut own = CallOptions::default();
     own.route.priority = Some(7);
     assert_eq!(priority(own), Some(7));
-    running.stop().await;
-    bed.clear().await;
 }
 
 #[test]

@@ -94,12 +94,12 @@ struct Books {
 }
 
 impl Books {
-    async fn open() -> Self {
-        Self::with(|program| program).await
+    async fn open(bed: &Bed) -> Self {
+        Self::with(bed, |program| program).await
     }
 
-    async fn with(more: impl FnOnce(celeriac::Builder) -> celeriac::Builder) -> Self {
-        let (bed, gate) = (Bed::new().await, Gate::closed());
+    async fn with(bed: &Bed, more: impl FnOnce(celeriac::Builder) -> celeriac::Builder) -> Self {
+        let gate = Gate::closed();
         let tables = "CREATE TABLE effects (number bigint, task text);
              ALTER TABLE effects ADD PRIMARY KEY (number, task) DEFERRABLE;
              CREATE TABLE promises (effect bigint CHECK (effect < 0), task text);
@@ -108,8 +108,8 @@ impl Books {
         sqlx::raw_sql(tables).execute(&mut bed.database().await).await.unwrap();
         let tasks = tasks![pay, pay_late, pay_slowly, meddle, savepoints];
         let program = bed.program(tasks).shared(Arc::clone(&gate)).set("client.result_timeout", "40s");
-        let running = Running::start(&more(program).build().unwrap()).await;
-        Self { bed, running, gate }
+        let running = bed.start(more(program)).await;
+        Self { bed: bed.clone(), running, gate }
     }
 
     fn client(&self) -> &Client {
@@ -125,27 +125,26 @@ impl Books {
     async fn close(self) {
         self.running.stop().await;
         assert_eq!(self.bed.peer().await.ready("celeriac").await, 0, "all is acknowledged");
-        self.bed.clear().await;
     }
 }
 
-#[tokio::test]
-async fn effects_and_outcome_are_committed_together() {
-    let books = Books::open().await;
+#[celeriac_tests::test(real)]
+async fn effects_and_outcome_are_committed_together(bed: Bed) {
+    let books = Books::open(&bed).await;
     let handle = pay(7).task_id("one").submit(books.client()).await.unwrap();
     assert_eq!(handle.get().await.unwrap(), 14);
     let row = handle.record().await.unwrap().unwrap();
     assert_eq!((row.state, row.attempts, row.args.as_deref()), (State::Success, 1, Some("[7]")));
     let written = "SELECT count(DISTINCT xmin::text) FROM (SELECT xmin FROM effects UNION ALL SELECT xmin FROM celeriac.tasks) rows";
-    let writers: i64 = sqlx::query_scalar(written).fetch_one(&mut books.bed.database().await).await.unwrap();
+    let writers: i64 = sqlx::query_scalar(written).fetch_one(&mut bed.database().await).await.unwrap();
     assert_eq!(writers, 1, "one transaction has written both");
     books.close().await;
 }
 
-#[tokio::test]
-async fn who_waits_is_told_at_once_although_the_commit_itself_notifies_nobody() {
-    let books = Books::open().await;
-    let mut listener = PgListener::connect(&books.bed.database_url()).await.unwrap();
+#[celeriac_tests::test(real)]
+async fn who_waits_is_told_at_once_although_the_commit_itself_notifies_nobody(bed: Bed) {
+    let books = Books::open(&bed).await;
+    let mut listener = PgListener::connect(&bed.database_url()).await.unwrap();
     listener.listen("celeriac_finished").await.unwrap();
     let pay_and_say_who = pay(7).task_id("one").submit(books.client()).await.unwrap();
     let told = timeout(Duration::from_secs(10), listener.recv()).await.expect("a notification").unwrap();
@@ -155,10 +154,10 @@ async fn who_waits_is_told_at_once_although_the_commit_itself_notifies_nobody() 
     books.close().await;
 }
 
-#[tokio::test]
-async fn an_end_that_nobody_announces_is_found_all_the_same_while_others_are_announced() {
-    let books = Books::open().await;
-    let mut database = books.bed.database().await;
+#[celeriac_tests::test(real)]
+async fn an_end_that_nobody_announces_is_found_all_the_same_while_others_are_announced(bed: Bed) {
+    let books = Books::open(&bed).await;
+    let mut database = bed.database().await;
     let handle = books.client().handle::<i64>("silent");
     let lost = async {
         // As a worker leaves it that is killed between its commit and the announcement.
@@ -180,9 +179,9 @@ async fn an_end_that_nobody_announces_is_found_all_the_same_while_others_are_ann
     books.close().await;
 }
 
-#[tokio::test]
-async fn a_failed_attempt_leaves_its_row_and_nothing_else() {
-    let books = Books::open().await;
+#[celeriac_tests::test(real)]
+async fn a_failed_attempt_leaves_its_row_and_nothing_else(bed: Bed) {
+    let books = Books::open(&bed).await;
     let handle = pay_late(1, 3).task_id("late").submit(books.client()).await.unwrap();
     assert_eq!(handle.get().await.unwrap(), 3);
     let never = pay_late(2, 9).task_id("never").submit(books.client()).await.unwrap();
@@ -191,14 +190,14 @@ async fn a_failed_attempt_leaves_its_row_and_nothing_else() {
     books.close().await;
 }
 
-#[tokio::test]
-async fn of_two_runs_at_once_one_alone_leaves_anything() {
-    let books = Books::open().await;
+#[celeriac_tests::test(real)]
+async fn of_two_runs_at_once_one_alone_leaves_anything(bed: Bed) {
+    let books = Books::open(&bed).await;
     let first = pay_slowly(1).task_id("twin").submit(books.client()).await.unwrap();
     pay_slowly(2).task_id("twin").submit(books.client()).await.unwrap();
     let open =
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'";
-    let mut database = books.bed.database().await;
+    let mut database = bed.database().await;
     let both = async || sqlx::query_scalar::<_, i64>(open).fetch_one(&mut database).await.unwrap();
     eventually("both are in the middle of it", both, |open| *open == 2).await;
     books.gate.0.add_permits(2);
@@ -209,19 +208,19 @@ async fn of_two_runs_at_once_one_alone_leaves_anything() {
     books.close().await;
 }
 
-#[tokio::test]
-async fn a_success_that_comes_after_another_end_leaves_nothing() {
-    let books = Books::open().await;
+#[celeriac_tests::test(real)]
+async fn a_success_that_comes_after_another_end_leaves_nothing(bed: Bed) {
+    let books = Books::open(&bed).await;
     let slow = pay_slowly(1).task_id("revoked").submit(books.client()).await.unwrap();
     let open =
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'";
-    let mut database = books.bed.database().await;
+    let mut database = bed.database().await;
     let begun = async || sqlx::query_scalar::<_, i64>(open).fetch_one(&mut database).await.unwrap();
     eventually("it has begun", begun, |open| *open == 1).await;
     let end =
         "INSERT INTO celeriac.tasks (id, name, state, queue, exchange, routing_key, worker, attempts, finished_at)
                VALUES ('revoked', 't.pay_slowly', 'REVOKED', 'celeriac', '', '', 'another', 1, now())";
-    sqlx::query(end).execute(&mut books.bed.database().await).await.unwrap();
+    sqlx::query(end).execute(&mut bed.database().await).await.unwrap();
     books.gate.0.add_permits(1);
     assert_eq!(slow.wait().await.unwrap().state, State::Revoked);
     let gone = async || sqlx::query_scalar::<_, i64>(open).fetch_one(&mut database).await.unwrap();
@@ -231,9 +230,9 @@ async fn a_success_that_comes_after_another_end_leaves_nothing() {
     books.close().await;
 }
 
-#[tokio::test]
-async fn what_meddles_with_its_transaction_fails_and_says_why() {
-    let books = Books::open().await;
+#[celeriac_tests::test(real)]
+async fn what_meddles_with_its_transaction_fails_and_says_why(bed: Bed) {
+    let books = Books::open(&bed).await;
     let cases = [
         ("commit", "the task ended its transaction by itself, which is for the worker to do", 1),
         ("begin anew", "the task ended its transaction by itself, which is for the worker to do", 1),
@@ -248,7 +247,7 @@ async fn what_meddles_with_its_transaction_fails_and_says_why() {
         assert_eq!((row.state, failure.kind.as_str()), (State::Failure, "TransactionError"), "{how}");
         assert!(failure.message.contains(reason), "{how}: {failure}");
         assert_eq!(row.args, Some(json!([how]).to_string()), "{how}");
-        let mut database = books.bed.database().await;
+        let mut database = bed.database().await;
         let effects = sqlx::query("DELETE FROM effects").execute(&mut database).await.unwrap().rows_affected();
         assert_eq!(effects, stays, "{how}");
     }
@@ -258,9 +257,9 @@ async fn what_meddles_with_its_transaction_fails_and_says_why() {
     books.close().await;
 }
 
-#[tokio::test]
-async fn a_transaction_that_is_cut_short_is_rolled_back_and_its_connection_is_not_used_again() {
-    let books = Books::with(|program| program.set("results.pool.transactions", "1")).await;
+#[celeriac_tests::test(real)]
+async fn a_transaction_that_is_cut_short_is_rolled_back_and_its_connection_is_not_used_again(bed: Bed) {
+    let books = Books::with(&bed, |program| program.set("results.pool.transactions", "1")).await;
     let limited = pay_slowly(1).task_id("limited").time_limit(Duration::from_millis(300));
     let row = limited.submit(books.client()).await.unwrap().wait().await.unwrap();
     assert_eq!(row.failure.unwrap().kind, "TimeLimitExceeded");
@@ -269,9 +268,9 @@ async fn a_transaction_that_is_cut_short_is_rolled_back_and_its_connection_is_no
     books.close().await;
 }
 
-#[tokio::test]
-async fn a_row_is_written_even_where_nobody_wants_the_result() {
-    let books = Books::open().await;
+#[celeriac_tests::test(real)]
+async fn a_row_is_written_even_where_nobody_wants_the_result(bed: Bed) {
+    let books = Books::open(&bed).await;
     let handle = pay(3).task_id("quiet").ignore_result().submit(books.client()).await.unwrap();
     let found = eventually("its row", async || handle.record().await.unwrap(), Option::is_some).await.unwrap();
     assert_eq!((found.state, found.result), (State::Success, None));

@@ -109,12 +109,10 @@ async fn ended(bed: &Bed) -> usize {
 
 /// Runs two workers, of which the older is killed every now and then, until `done`; how many were killed.
 async fn keep_killing(bed: &Bed, journal: &Path, done: &CancellationToken) -> u32 {
-    let variables = [
-        ("CELERIAC__BROKER__URL", bed.amqp_url()),
-        ("CELERIAC__RESULTS__URL", bed.database_url()),
+    let variables = bed.environment_with(&[
         ("CELERIAC__WORKER__TERMINATE_GRACE", "100ms".to_owned()),
         ("JOURNAL", journal.to_string_lossy().into_owned()),
-    ];
+    ]);
     let start = |number: u32| {
         let name = format!("w{number}");
         Program::start(&["worker", "-l", "warn", "-c", "16", "-n", &name], &variables)

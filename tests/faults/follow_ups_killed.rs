@@ -35,11 +35,7 @@ impl Stage {
     }
 
     fn worker(&self, name: &str) -> Program {
-        let variables = [
-            ("CELERIAC__BROKER__URL", self.bed.amqp_url()),
-            ("CELERIAC__RESULTS__URL", self.bed.database_url()),
-            ("JOURNAL", self.journal.to_string_lossy().into_owned()),
-        ];
+        let variables = self.bed.environment_with(&[("JOURNAL", self.journal.to_string_lossy().into_owned())]);
         Program::start(&["worker", "-l", "info", "-n", name], &variables)
     }
 

@@ -27,7 +27,7 @@ fn app(bed: &Bed, directory: &Path) -> Celeriac {
 }
 
 fn migrate(bed: &Bed, directory: &Path, more: &[&str]) -> Program {
-    let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
+    let variables = bed.environment();
     let directory = directory.to_str().unwrap();
     let line = ["--config", directory, "topology", "migrate", "old", "--to", "new", "--yes", "--json"];
     Program::start(&[&line, more].concat(), &variables)

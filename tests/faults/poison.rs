@@ -56,12 +56,10 @@ async fn poison_among_good_ones(kind: &str) -> Told {
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("journal");
     let client = bed.program([]).set("queues.celeriac.type", kind).build().unwrap().client().await.unwrap();
-    let variables = [
-        ("CELERIAC__BROKER__URL", bed.amqp_url()),
-        ("CELERIAC__RESULTS__URL", bed.database_url()),
+    let variables = bed.environment_with(&[
         ("CELERIAC__QUEUES__CELERIAC__TYPE", kind.to_owned()),
         ("JOURNAL", journal.to_string_lossy().into_owned()),
-    ];
+    ]);
     let (deaths, done) = (AtomicU32::new(0), CancellationToken::new());
     let workers = (0..WORKERS).map(|number| keep_running(number, &variables, &deaths, &done));
     let began = Instant::now();

@@ -37,8 +37,7 @@ impl Stage {
     }
 
     fn relay(&self) -> Program {
-        let variables =
-            [("CELERIAC__BROKER__URL", self.bed.amqp_url()), ("CELERIAC__RESULTS__URL", self.bed.database_url())];
+        let variables = self.bed.environment();
         Program::start(&["relay", "-l", "info"], &variables)
     }
 
@@ -105,11 +104,7 @@ impl Stage {
         let peer = self.bed.peer().await;
         let messages = u64::from(peer.ready("celeriac").await);
         let journal = tempfile::NamedTempFile::new().unwrap();
-        let variables = [
-            ("CELERIAC__BROKER__URL", self.bed.amqp_url()),
-            ("CELERIAC__RESULTS__URL", self.bed.database_url()),
-            ("JOURNAL", journal.path().to_string_lossy().into_owned()),
-        ];
+        let variables = self.bed.environment_with(&[("JOURNAL", journal.path().to_string_lossy().into_owned())]);
         let arguments = ["worker", "-l", "warn", "-c", "1", "--prefetch", "1"];
         let worker = Program::start(&arguments, &variables);
         let ready = async || peer.ready("celeriac").await;

@@ -32,7 +32,7 @@ async fn every_attempt_is_made_in_its_time_and_the_whole_sequence_is_on_record_a
     let retries = i64::from(FAILURES) * (i64::from(tasks) - exhausted) + 2 * exhausted;
     let bed = Bed::new().await;
     let client = bed.program(tasks![]).build().unwrap().client().await.unwrap();
-    let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
+    let variables = bed.environment();
     let worker = async |number: u32| {
         let name = format!("w{number}");
         let mut worker = Program::start(&["worker", "-l", "warn", "-n", &name], &variables);

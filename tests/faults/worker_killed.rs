@@ -45,11 +45,7 @@ async fn every_confirmed_task_has_one_row_although_its_worker_is_killed_again_an
 
 /// Runs one worker after another, each for a random while of so many milliseconds, until `done`; how many were killed.
 pub(crate) async fn keep_killing(bed: &Bed, journal: &str, lives: Range<u64>, done: &CancellationToken) -> u32 {
-    let variables = [
-        ("CELERIAC__BROKER__URL", bed.amqp_url()),
-        ("CELERIAC__RESULTS__URL", bed.database_url()),
-        ("JOURNAL", journal.to_owned()),
-    ];
+    let variables = bed.environment_with(&[("JOURNAL", journal.to_owned())]);
     let mut kills = 0;
     loop {
         let mut worker = Program::start(&["worker", "-l", "warn", "-n", &format!("w{kills}")], &variables);

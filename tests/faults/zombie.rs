@@ -14,7 +14,7 @@ const COUNT: i64 = 60;
 async fn pay(number: i64, milliseconds: u64) -> i64;
 
 fn worker(bed: &Bed, name: &str) -> Program {
-    let variables = [("CELERIAC__BROKER__URL", bed.amqp_url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
+    let variables = bed.environment();
     let arguments = ["worker", "-l", "debug", "-n", name, "-c", "8", "--prefetch", "16"];
     Program::start(&arguments, &variables)
 }

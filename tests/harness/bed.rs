@@ -36,25 +36,28 @@ struct Started {
     clients: Vec<Client>,
 }
 
-/// Runs a test on the servers that `cargo xtask test` names in the environment.
+/// Runs a test on the servers that `cargo xtask test` names in the environment, on a runtime of so many threads.
 ///
 /// # Panics
 /// When the test does, or there are no servers.
-pub fn on_real_servers(test: impl AsyncFnOnce(Bed)) {
-    block_on(async { run(Bed::new().await, test).await });
+pub fn on_real_servers(threads: Option<usize>, test: impl AsyncFnOnce(Bed)) {
+    block_on(threads, async { run(Bed::new().await, test).await });
 }
 
-/// Runs a test on a broker in memory and SQLite.
+/// Runs a test on a broker in memory and SQLite, on a runtime of so many threads.
 ///
 /// # Panics
 /// When the test does.
-pub fn in_process(test: impl AsyncFnOnce(Bed)) {
-    block_on(async { run(Bed::on(Ground::InProcess(InProcess::new())), test).await });
+pub fn in_process(threads: Option<usize>, test: impl AsyncFnOnce(Bed)) {
+    block_on(threads, async { run(Bed::on(Ground::InProcess(InProcess::new())), test).await });
 }
 
-fn block_on(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(test);
+fn block_on(threads: Option<usize>, test: impl Future<Output = ()>) {
+    let runtime = match threads {
+        Some(threads) => tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build(),
+        None => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+    };
+    runtime.expect("a runtime").block_on(test);
 }
 
 async fn run(bed: Bed, test: impl AsyncFnOnce(Bed)) {
@@ -134,6 +137,12 @@ impl Bed {
         [("CELERIAC__BROKER__URL", self.amqp_url()), ("CELERIAC__RESULTS__URL", self.database_url())]
     }
 
+    /// The same with others beside them; one of the same name counts before the bed's.
+    pub fn environment_with<'a>(&self, variables: &[(&'a str, String)]) -> Vec<(&'a str, String)> {
+        let own = self.environment().into_iter().filter(|(name, _)| !variables.iter().any(|(other, _)| other == name));
+        own.chain(variables.iter().cloned()).collect()
+    }
+
     /// Starts the test program in a process of its own, with this command line.
     ///
     /// # Panics
@@ -142,16 +151,13 @@ impl Bed {
         self.process_with(arguments, &[])
     }
 
-    /// Starts it as [`process`](Self::process) does, with these variables beside the bed's own; one of the same name counts.
+    /// Starts it as [`process`](Self::process) does, with these variables as well: see [`environment_with`](Self::environment_with).
     ///
     /// # Panics
     /// As [`process`](Self::process) does.
     pub fn process_with(&self, arguments: &[&str], variables: &[(&str, String)]) -> Program {
         self.real_servers();
-        let environment = self.environment();
-        let own = environment.iter().filter(|(name, _)| !variables.iter().any(|(other, _)| other == name));
-        let all: Vec<_> = own.map(|(name, value)| (*name, value.clone())).chain(variables.iter().cloned()).collect();
-        Program::start(arguments, &all)
+        Program::start(arguments, &self.environment_with(variables))
     }
 
     /// A bare client of this broker.

@@ -113,11 +113,16 @@ impl Peer {
         }
     }
 
-    /// Whether there is such a queue. A channel of RabbitMQ ends with the answer that there is none: ask it last.
+    /// Whether there is such a queue.
     pub async fn has_queue(&self, queue: &str) -> bool {
+        self.consumers(queue).await.is_some()
+    }
+
+    /// How many consume from a queue; `None` when there is no such queue.
+    pub async fn consumers(&self, queue: &str) -> Option<u32> {
         match &self.side {
-            Side::Amqp(peer) => peer.has_queue(queue).await,
-            Side::Memory(peer) => peer.has_queue(queue).await,
+            Side::Amqp(peer) => peer.consumers(queue).await,
+            Side::Memory(peer) => peer.consumers(queue).await,
         }
     }
 

@@ -14,15 +14,13 @@ async fn ten_thousand_tasks_of_a_python_producer_run_in_a_mixed_pool_and_each_re
     let bed = Bed::new().await;
     let app = PythonApp::new(&bed).await.set("INTEROP_QUEUE", "shared").set("INTEROP_RUST_QUEUE", "shared");
     let python = app.worker(1).await;
-    let variables = [
-        ("CELERIAC__BROKER__URL", bed.amqp_url()),
-        ("CELERIAC__RESULTS__URL", bed.database_url()),
+    let variables = bed.environment_with(&[
         ("CELERIAC__DEFAULT_QUEUE", "shared".to_owned()),
         ("CELERIAC__QUEUES", "{shared: {foreign: true}}".to_owned()),
         // Few, so that neither worker hoards what the other could run.
         ("CELERIAC__WORKER__PREFETCH", "8".to_owned()),
         ("JOURNAL", app.journal_path()),
-    ];
+    ]);
     let mut rust = Program::start(&["worker", "-c", "2", "-l", "info", "-n", "rust"], &variables);
     rust.says("ready: queues shared").await;
 

@@ -195,14 +195,12 @@ impl Sides {
 
 /// What a Rust worker beside a Celery app is told.
 pub(crate) fn rust_variables(bed: &Bed, app: &PythonApp) -> Vec<(&'static str, String)> {
-    vec![
-        ("CELERIAC__BROKER__URL", bed.amqp_url()),
-        ("CELERIAC__RESULTS__URL", bed.database_url()),
+    bed.environment_with(&[
         ("CELERIAC__DEFAULT_QUEUE", "interop-rust".to_owned()),
         ("CELERIAC__QUEUES", QUEUES.to_owned()),
         ("CELERIAC__TASK_ROUTES", ROUTES.to_owned()),
         ("JOURNAL", app.journal_path()),
-    ]
+    ])
 }
 
 fn told_by_python(answer: &serde_json::Value) -> Told {

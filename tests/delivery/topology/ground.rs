@@ -21,11 +21,7 @@ impl Ground {
         let files = tempfile::tempdir().unwrap();
         std::fs::write(files.path().join("routes.yaml"), routes).unwrap();
         let api = Environment::from_process().get(MANAGEMENT_URL).unwrap().to_owned();
-        let variables = vec![
-            ("CELERIAC__BROKER__URL", bed.amqp_url()),
-            ("CELERIAC__RESULTS__URL", bed.database_url()),
-            ("CELERIAC__BROKER__MANAGEMENT", api),
-        ];
+        let variables = bed.environment_with(&[("CELERIAC__BROKER__MANAGEMENT", api)]);
         Self { bed, files, variables }
     }
 

@@ -10,7 +10,7 @@ use crate::peer::Found;
 
 #[derive(Debug)]
 pub(super) struct AmqpPeer {
-    _connection: Connection,
+    connection: Connection,
     channel: Channel,
 }
 
@@ -18,7 +18,7 @@ impl AmqpPeer {
     pub(super) async fn connect(url: &str) -> Self {
         let connection = Connection::connect(url, ConnectionProperties::default()).await.expect("a connection");
         let channel = connection.create_channel().await.expect("a channel");
-        Self { _connection: connection, channel }
+        Self { connection, channel }
     }
 
     pub(super) fn channel(&self) -> &Channel {
@@ -43,9 +43,13 @@ impl AmqpPeer {
         self.channel.queue_declare(queue.into(), options, FieldTable::default()).await.expect("the queue");
     }
 
-    pub(super) async fn has_queue(&self, queue: &str) -> bool {
+    pub(super) async fn consumers(&self, queue: &str) -> Option<u32> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        self.channel.queue_declare(queue.into(), passive, FieldTable::default()).await.is_ok()
+        // A channel ends with the answer that there is no such queue.
+        let channel = self.connection.create_channel().await.expect("a channel");
+        let state = channel.queue_declare(queue.into(), passive, FieldTable::default()).await.ok()?;
+        channel.close(200, "seen".into()).await.expect("its end");
+        Some(state.consumer_count())
     }
 
     pub(super) async fn ready(&self, queue: &str) -> u32 {

@@ -38,8 +38,8 @@ impl MemoryPeer {
         self.broker.declare(&Topology { queues, ..Topology::default() }).await.expect("the queue");
     }
 
-    pub(super) async fn has_queue(&self, queue: &str) -> bool {
-        self.broker.depth(queue).await.expect("the broker").is_some()
+    pub(super) async fn consumers(&self, queue: &str) -> Option<u32> {
+        self.broker.depth(queue).await.expect("the broker").map(|depth| depth.consumers)
     }
 
     pub(super) async fn ready(&self, queue: &str) -> u32 {

@@ -2,36 +2,63 @@
 
 use proc_macro::TokenStream;
 use quote::quote;
-use syn::{Ident, ItemFn, parse_macro_input};
+use syn::parse::{Parse, ParseStream};
+use syn::{Ident, ItemFn, LitInt, Token, parse_macro_input};
 
 /// Makes two tests of a function that takes a `Bed`: `name::real` on RabbitMQ and Postgres, and `name::in_process` on the
 /// broker in memory and SQLite. What the body started is stopped after it, and the bed is cleared.
 ///
 /// `#[celeriac_tests::test(real)]` makes the first alone, for what only servers or processes have: the management API,
-/// SQL of Postgres, transactions, TLS, another process, a process that is killed.
+/// SQL of Postgres, transactions, TLS, another process, a process that is killed. `threads = 2` gives the test's runtime so
+/// many; its default is the test's own thread alone.
 #[proc_macro_attribute]
 pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
-    let only = match options.is_empty() {
-        true => None,
-        false => Some(parse_macro_input!(options as Ident)),
-    };
+    let options = parse_macro_input!(options as Options);
     let function = parse_macro_input!(item as ItemFn);
-    expand(only.as_ref(), &function).unwrap_or_else(syn::Error::into_compile_error).into()
+    expand(&options, &function).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
-fn expand(only: Option<&Ident>, function: &ItemFn) -> syn::Result<proc_macro2::TokenStream> {
-    if let Some(other) = only.filter(|only| *only != "real") {
-        return Err(syn::Error::new_spanned(other, "should be `real`, or nothing"));
+#[derive(Default)]
+struct Options {
+    real: bool,
+    threads: Option<LitInt>,
+}
+
+impl Parse for Options {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let mut options = Self::default();
+        while !input.is_empty() {
+            let key: Ident = input.parse()?;
+            match key.to_string().as_str() {
+                "real" => options.real = true,
+                "threads" => {
+                    input.parse::<Token![=]>()?;
+                    options.threads = Some(input.parse()?);
+                }
+                _ => return Err(syn::Error::new_spanned(key, "should be `real` or `threads = …`")),
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        Ok(options)
     }
+}
+
+fn expand(options: &Options, function: &ItemFn) -> syn::Result<proc_macro2::TokenStream> {
     if function.sig.asyncness.is_none() || function.sig.inputs.len() != 1 {
         return Err(syn::Error::new_spanned(&function.sig, "should be `async fn name(bed: Bed)`"));
     }
     let name = &function.sig.ident;
-    let in_process = only.is_none().then(|| {
+    let threads = match &options.threads {
+        Some(threads) => quote! { ::core::option::Option::Some(#threads) },
+        None => quote! { ::core::option::Option::None },
+    };
+    let in_process = (!options.real).then(|| {
         quote! {
             #[::core::prelude::v1::test]
             fn in_process() {
-                ::celeriac_tests::bed::in_process(super::#name);
+                ::celeriac_tests::bed::in_process(#threads, super::#name);
             }
         }
     });
@@ -41,7 +68,7 @@ fn expand(only: Option<&Ident>, function: &ItemFn) -> syn::Result<proc_macro2::T
         mod #name {
             #[::core::prelude::v1::test]
             fn real() {
-                ::celeriac_tests::bed::on_real_servers(super::#name);
+                ::celeriac_tests::bed::on_real_servers(#threads, super::#name);
             }
 
             #in_process
