@@ -40,6 +40,9 @@ pub(crate) mod row;
 pub(crate) mod settle;
 pub(crate) mod transaction;
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 use std::sync::Arc;
 use std::time::Duration;
 

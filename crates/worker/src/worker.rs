@@ -78,7 +78,7 @@ pub struct WorkerParts {
 
 /// A worker that has not started yet.
 pub struct Worker {
-    runtime: Arc<WorkerRuntime>,
+    pub(crate) runtime: Arc<WorkerRuntime>,
     options: WorkerOptions,
     queues: Vec<String>,
     broker_url: String,

@@ -61,3 +61,113 @@ async fn wait_until_due(attempt: &mut Attempt<'_>, wait: Duration) -> Step<()> {
     attempt.sleep_unless_stopping(wait).await?;
     Ok(attempt.take_slot().await?)
 }
+
+#[cfg(test)]
+mod tests {
+    use celeriac_protocol::headers::names;
+
+    use super::*;
+    use crate::attempt::Disposition;
+    use crate::attempt::testing::{ID, QUEUE, TestWorker, redelivered};
+
+    /// A time so many milliseconds from now, as a header tells it.
+    fn in_millis(millis: i64) -> String {
+        clock::now().checked_add(jiff::SignedDuration::from_millis(millis)).unwrap().to_string()
+    }
+
+    #[tokio::test]
+    async fn a_fresh_task_that_is_due_goes_on_with_its_slot() {
+        let worker = TestWorker::new().await;
+        let mut attempt = worker.deliver("succeed").await;
+
+        check(&mut attempt).await.unwrap();
+
+        assert!(attempt.slot.is_some());
+        assert!(worker.published().is_empty());
+        assert_eq!(worker.row().await, None);
+    }
+
+    #[tokio::test]
+    async fn an_expired_task_is_revoked() {
+        let worker = TestWorker::new().await;
+        let expired = in_millis(-1_000);
+        let mut attempt = worker
+            .deliver_changed("succeed", |_, message| {
+                message.headers.insert(names::EXPIRES, expired);
+            })
+            .await;
+
+        let ended = check(&mut attempt).await.unwrap_err();
+
+        assert_eq!((ended.disposition, ended.state), (Disposition::Done, State::Revoked));
+        let row = worker.row().await.unwrap();
+        assert_eq!((row.state, row.failure.unwrap().message.as_str()), (State::Revoked, "expired"));
+    }
+
+    #[tokio::test]
+    async fn a_task_that_comes_a_second_too_early_waits_on_the_broker() {
+        let worker = TestWorker::new().await;
+        let due = in_millis(5_000);
+        let mut attempt = worker
+            .deliver_changed("succeed", |_, message| {
+                message.headers.insert(names::ETA, due);
+            })
+            .await;
+
+        let ended = check(&mut attempt).await.unwrap_err();
+
+        assert_eq!((ended.disposition, ended.state), (Disposition::Done, State::Pending));
+        let published = worker.published();
+        assert_eq!(published.len(), 1);
+        assert!(!published[0].exchange.is_empty(), "it goes to a delay level");
+        assert!(attempt.slot.is_none());
+        assert_eq!(worker.depth(QUEUE).await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_comes_a_moment_too_early_waits_here_and_has_a_slot_then() {
+        let worker = TestWorker::new().await;
+        let due = in_millis(60);
+        let mut attempt = worker
+            .deliver_changed("succeed", |_, message| {
+                message.headers.insert(names::ETA, due);
+            })
+            .await;
+
+        check(&mut attempt).await.unwrap();
+
+        assert!(time_until_due(&attempt).is_none());
+        assert!(attempt.slot.is_some());
+        assert!(worker.published().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_stop_sends_back_a_task_that_waits_for_its_time() {
+        let worker = TestWorker::new().await;
+        let due = in_millis(900);
+        let mut attempt = worker
+            .deliver_changed("succeed", |_, message| {
+                message.headers.insert(names::ETA, due);
+            })
+            .await;
+        worker.interrupt();
+
+        let ended = check(&mut attempt).await.unwrap_err();
+
+        assert_eq!(ended.disposition, Disposition::Requeue);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_has_ended_before_does_not_run_again() {
+        let worker = TestWorker::new().await;
+        let mut first = worker.deliver("succeed").await;
+        crate::attempt::record::record_outcome(&mut first, State::Success, RowDetails::default()).await;
+        first.settlement.take().unwrap().ack();
+        let mut again = worker.deliver_changed("succeed", redelivered).await;
+
+        let ended = check(&mut again).await.unwrap_err();
+
+        assert_eq!(ended.disposition, Disposition::Done);
+        assert_eq!(worker.backend.find(ID).await.unwrap().unwrap().state, State::Success);
+    }
+}

@@ -95,3 +95,106 @@ fn tell_failure(attempt: &Attempt<'_>, failure: &Failure) {
 fn runtime(attempt: &Attempt<'_>) -> Duration {
     attempt.timing.map(|timing| timing.runtime).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use celeriac_protocol::headers::names;
+
+    use super::*;
+    use crate::attempt::decode::{find_task, read_body};
+    use crate::attempt::testing::{Published, QUEUE, TestWorker, follow_up};
+
+    /// A delivery with a callback and an errback whose task was found and whose body was read.
+    async fn delivered(worker: &TestWorker) -> Attempt<'_> {
+        let mut attempt = worker
+            .deliver_changed("act", |call, _| {
+                call.follow.callbacks.push(follow_up("next"));
+                call.follow.errbacks.push(follow_up("told"));
+            })
+            .await;
+        find_task(&mut attempt).await.unwrap();
+        read_body(&mut attempt).await.unwrap();
+        attempt
+    }
+
+    async fn completed(worker: &TestWorker, decision: Decision) -> (Processed, Vec<Published>) {
+        let mut attempt = delivered(worker).await;
+        let task = attempt.task.unwrap();
+        let processed = apply(&mut attempt, task, decision).await;
+        assert!(attempt.settlement.is_some(), "it is settled after all of it");
+        (processed, worker.published())
+    }
+
+    fn failure() -> Failure {
+        Failure::new("TaskError", "no")
+    }
+
+    #[tokio::test]
+    async fn a_success_is_recorded_before_its_callbacks_are_sent() {
+        let worker = TestWorker::new().await;
+        let (processed, published) = completed(&worker, Decision::Succeed("1".to_owned())).await;
+
+        assert_eq!((processed.disposition, processed.state), (Disposition::Done, State::Success));
+        let sent: Vec<_> = published.iter().map(|sent| (sent.header(names::TASK), sent.row)).collect();
+        assert_eq!(sent, [(Some("next"), Some(State::Success))]);
+        assert_eq!(worker.row().await.unwrap().result.as_deref(), Some("1"));
+    }
+
+    #[tokio::test]
+    async fn a_retry_is_recorded_before_the_next_attempt_is_sent() {
+        let worker = TestWorker::retrying(Duration::ZERO, 3).await;
+        let decision = Decision::Retry { wait: Duration::ZERO, failure: failure() };
+        let (processed, published) = completed(&worker, decision).await;
+
+        assert_eq!((processed.disposition, processed.state), (Disposition::Done, State::Retry));
+        let sent: Vec<_> = published.iter().map(|sent| (sent.routing_key.as_str(), sent.row)).collect();
+        assert_eq!(sent, [(QUEUE, Some(State::Retry))]);
+        assert_eq!(worker.receive().await.headers().retries, 1);
+    }
+
+    #[tokio::test]
+    async fn a_dead_letter_is_sent_before_the_failure_is_recorded_and_errbacks_after_it() {
+        let worker = TestWorker::new().await;
+        let decision = Decision::DeadLetter { reason: "exhausted", failure: failure() };
+        let (processed, published) = completed(&worker, decision).await;
+
+        assert_eq!((processed.disposition, processed.state), (Disposition::Done, State::Failure));
+        let sent: Vec<_> = published
+            .iter()
+            .map(|sent| (sent.header(names::DEAD_REASON), sent.header(names::TASK), sent.row))
+            .collect();
+        assert_eq!(sent, [(Some("exhausted"), Some("act"), None), (None, Some("told"), Some(State::Failure))]);
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_recorded_before_its_errbacks_are_sent_and_has_no_dead_letter() {
+        let worker = TestWorker::new().await;
+        let (processed, published) = completed(&worker, Decision::Fail(failure())).await;
+
+        assert_eq!((processed.disposition, processed.state), (Disposition::Done, State::Failure));
+        let sent: Vec<_> = published.iter().map(|sent| (sent.header(names::TASK), sent.row)).collect();
+        assert_eq!(sent, [(Some("told"), Some(State::Failure))]);
+    }
+
+    #[tokio::test]
+    async fn an_ignored_task_leaves_nothing() {
+        let worker = TestWorker::new().await;
+        let (processed, published) = completed(&worker, Decision::Ignore).await;
+
+        assert_eq!((processed.disposition, processed.state), (Disposition::Done, State::Ignored));
+        assert!(published.is_empty());
+        assert_eq!(worker.row().await, None);
+    }
+
+    #[tokio::test]
+    async fn an_outcome_that_lost_against_another_has_no_follow_ups() {
+        let worker = TestWorker::new().await;
+        let (_, before) = completed(&worker, Decision::Succeed("1".to_owned())).await;
+        worker.take(QUEUE).await.settlement.ack();
+        let (processed, after) = completed(&worker, Decision::Fail(failure())).await;
+
+        assert_eq!(processed.disposition, Disposition::Superseded);
+        assert_eq!(after.len(), before.len(), "nothing follows from it");
+        assert_eq!(worker.row().await.unwrap().state, State::Success);
+    }
+}

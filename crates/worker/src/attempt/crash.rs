@@ -130,7 +130,90 @@ fn attempt_key(attempt: &Attempt<'_>) -> AttemptKey {
 
 #[cfg(test)]
 mod tests {
+    use celeriac_protocol::State;
+    use celeriac_protocol::headers::names;
+
     use super::*;
+    use crate::attempt::decode::find_task;
+    use crate::attempt::testing::{TestWorker, follow_up, redelivered};
+    use crate::task::hooks::HookList;
+
+    async fn worker(max_deliveries: u32) -> TestWorker {
+        TestWorker::with(|options| options.max_deliveries = Some(max_deliveries), HookList::default()).await
+    }
+
+    async fn suspect(worker: &TestWorker) -> Attempt<'_> {
+        let mut attempt = worker.deliver_changed("succeed", redelivered).await;
+        find_task(&mut attempt).await.unwrap();
+        attempt
+    }
+
+    #[tokio::test]
+    async fn a_first_delivery_is_no_suspect() {
+        let worker = worker(2).await;
+        let mut attempt = worker.deliver("succeed").await;
+        find_task(&mut attempt).await.unwrap();
+        assert!(track(&mut attempt).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_suspect_that_ends_is_cleared_and_begins_again_as_often_as_it_comes() {
+        let worker = worker(2).await;
+        for _ in 0..3 {
+            let mut attempt = suspect(&worker).await;
+            let record = track(&mut attempt).await.unwrap();
+            assert!(record.is_some());
+            clear(record, &Processed::new(Disposition::Done, State::Success)).await;
+        }
+        assert!(worker.published().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_suspect_that_never_ends_is_quarantined_with_its_message_before_its_row() {
+        let worker = worker(2).await;
+        let mut first = suspect(&worker).await;
+        let lost = track(&mut first).await.unwrap();
+        assert!(lost.is_some());
+        // Its worker dies here: nobody clears the record, and its turn is free again.
+        drop(lost);
+        let mut second = worker
+            .deliver_changed("succeed", |call, message| {
+                redelivered(call, message);
+                call.follow.errbacks.push(follow_up("told"));
+            })
+            .await;
+        find_task(&mut second).await.unwrap();
+
+        let ended = track(&mut second).await.err().unwrap();
+
+        assert_eq!((ended.disposition, ended.state), (Disposition::Done, State::Failure));
+        let published = worker.published();
+        let told: Vec<_> = published.iter().map(|sent| (sent.header(names::DEAD_REASON), sent.row)).collect();
+        assert_eq!(told, [(Some("poison"), None), (None, Some(State::Failure))], "dead letter, row, errback");
+        let row = worker.row().await.unwrap();
+        assert_eq!((row.failure.unwrap().kind.as_str(), row.attempts), (KIND, 1));
+    }
+
+    #[tokio::test]
+    async fn a_suspect_waits_on_the_broker_while_another_runs_alone() {
+        let worker = worker(3).await;
+        let mut first = suspect(&worker).await;
+        // Its worker dies here.
+        drop(track(&mut first).await.unwrap());
+        drop(first);
+        let mut again = worker.receive().await;
+        find_task(&mut again).await.unwrap();
+        let other = Arc::clone(&worker.runtime.alone).try_acquire_owned().unwrap();
+
+        let ended = track(&mut again).await.err().unwrap();
+
+        assert_eq!(ended.disposition, Disposition::Done);
+        let published = worker.published();
+        assert_eq!((published.len(), published[0].row), (1, None));
+        assert!(published[0].message.headers.get(names::SUSPECTED).is_some());
+        drop(other);
+        assert!(track(&mut again).await.unwrap().is_some(), "now it is its turn");
+    }
 
     /// How it goes with a task that brings down its worker whenever it runs: what is done at each delivery after the first.
     fn poison(most: u32) -> Vec<CrashDecision> {

@@ -121,3 +121,78 @@ pub(crate) fn read_possible_embed(attempt: &Attempt<'_>) -> Result<Embed, Reject
     FollowUps::check(attempt, &embed)?;
     Ok(embed)
 }
+
+#[cfg(test)]
+mod tests {
+    use celeriac_protocol::State;
+    use celeriac_protocol::headers::names;
+
+    use super::*;
+    use crate::attempt::Disposition;
+    use crate::attempt::testing::{ID, QUEUE, TestWorker, follow_up};
+
+    #[tokio::test]
+    async fn a_body_comes_with_what_follows_from_it() {
+        let worker = TestWorker::new().await;
+        let mut attempt =
+            worker.deliver_changed("succeed", |call, _| call.follow.callbacks.push(follow_up("next"))).await;
+
+        let task = find_task(&mut attempt).await.unwrap();
+        let body = read_body(&mut attempt).await.unwrap();
+
+        assert_eq!(task.name, "act");
+        assert_eq!(body.args, ["succeed".into()]);
+        assert_eq!(attempt.embed.callbacks.len(), 1);
+        assert_eq!((attempt.slot.is_some(), attempt.settlement.is_some()), (true, true));
+    }
+
+    #[tokio::test]
+    async fn a_task_that_nobody_knows_is_dead_lettered_before_its_failure_is_recorded() {
+        let worker = TestWorker::new().await;
+        let mut attempt = worker
+            .deliver_changed("succeed", |_, message| {
+                message.headers.insert(names::TASK, "acting");
+            })
+            .await;
+
+        let ended = find_task(&mut attempt).await.unwrap_err();
+
+        assert_eq!((ended.disposition, ended.state), (Disposition::Done, State::Failure));
+        assert!(attempt.slot.is_none(), "a task that does not run needs no slot");
+        let published = worker.published();
+        assert_eq!(published.len(), 1);
+        assert_eq!(published[0].header(names::DEAD_REASON), Some("unknown-task"));
+        assert_eq!(published[0].row, None, "the message first, then the row");
+        assert_eq!(worker.row().await.unwrap().failure.unwrap().kind, "NotRegistered");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_cannot_be_read_is_dead_lettered() {
+        let worker = TestWorker::new().await;
+        let mut attempt = worker.deliver_changed("succeed", |_, message| message.body = "garbage".into()).await;
+
+        let ended = read_body(&mut attempt).await.unwrap_err();
+
+        assert_eq!((ended.disposition, ended.state), (Disposition::Done, State::Failure));
+        assert_eq!(worker.published()[0].header(names::DEAD_REASON), Some("unreadable"));
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_no_task_is_dead_lettered_and_recorded_as_far_as_it_is_known() {
+        let worker = TestWorker::new().await;
+        worker
+            .send("succeed", |_, message| {
+                message.headers.insert(names::RETRIES, "many");
+            })
+            .await;
+        let delivery = worker.take(QUEUE).await;
+        let slot = worker.slot().await;
+
+        let invalid = read_headers(&worker.runtime, delivery, slot).err().unwrap();
+        let disposition = crate::attempt::reject::dead_letter_invalid(&worker.runtime, &invalid).await;
+
+        assert_eq!(disposition, Disposition::Done);
+        assert_eq!(worker.published()[0].header(names::DEAD_REASON), Some("unreadable"));
+        assert_eq!(worker.backend.find(ID).await.unwrap().unwrap().state, State::Rejected);
+    }
+}

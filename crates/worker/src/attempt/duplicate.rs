@@ -84,3 +84,70 @@ pub(crate) async fn finish_recorded(attempt: &mut Attempt<'_>, row: TaskRecord) 
         (_, None) => Disposition::Done,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attempt::record::{record_failure, record_outcome};
+    use crate::attempt::row::RowDetails;
+    use crate::attempt::testing::{QUEUE, TestWorker, follow_up, redelivered};
+    use celeriac_protocol::Failure;
+
+    #[tokio::test]
+    async fn only_signs_of_an_earlier_delivery_make_a_look_into_the_store() {
+        let worker = TestWorker::new().await;
+        let fresh = worker.deliver("succeed").await;
+        assert!(!may_be_duplicate(&fresh));
+        drop(fresh);
+        let again = worker.receive().await;
+        assert!(may_be_duplicate(&again), "the broker says that it delivered it before");
+    }
+
+    #[tokio::test]
+    async fn follow_ups_of_a_recorded_success_are_sent_again_and_say_so() {
+        let worker = TestWorker::new().await;
+        let mut first =
+            worker.deliver_changed("succeed", |call, _| call.follow.callbacks.push(follow_up("next"))).await;
+        record_outcome(
+            &mut first,
+            State::Success,
+            RowDetails { result: Some("1".to_owned()), ..RowDetails::default() },
+        )
+        .await;
+        drop(first);
+        let mut again = worker.receive().await;
+
+        let disposition = find_recorded_outcome(&mut again).await;
+
+        assert_eq!(disposition, Some(Disposition::Done));
+        let published = worker.published();
+        assert_eq!(published.len(), 1);
+        assert_eq!(published[0].header(names::TASK), Some("next"));
+        assert!(published[0].message.headers.get(names::REPEATED).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_recorded_retry_whose_next_attempt_is_missing_gets_it() {
+        let worker = TestWorker::retrying(std::time::Duration::ZERO, 3).await;
+        let mut first = worker.deliver("fail").await;
+        let details = RowDetails { begun: true, ..RowDetails::default() };
+        record_failure(&mut first, State::Retry, Failure::new("TaskError", "no"), details).await;
+        first.settlement.take().unwrap().ack();
+        let mut again = worker.deliver_changed("fail", redelivered).await;
+
+        let disposition = find_recorded_outcome(&mut again).await;
+
+        assert_eq!(disposition, Some(Disposition::Done));
+        let published = worker.published();
+        assert_eq!((published[0].routing_key.as_str(), published.len()), (QUEUE, 1));
+        let next = worker.receive().await;
+        assert_eq!(next.headers().retries, 1);
+    }
+
+    #[tokio::test]
+    async fn without_a_row_nothing_is_known() {
+        let worker = TestWorker::new().await;
+        let mut attempt = worker.deliver_changed("succeed", redelivered).await;
+        assert_eq!(find_recorded_outcome(&mut attempt).await, None);
+    }
+}

@@ -306,3 +306,105 @@ async fn never_or_after(wait: Option<Duration>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use celeriac_protocol::State;
+    use celeriac_protocol::headers::names;
+
+    use super::*;
+    use crate::attempt::Disposition;
+    use crate::attempt::decode::{find_task, read_body};
+    use crate::attempt::revocation::check_not_revoked;
+    use crate::attempt::testing::TestWorker;
+    use crate::task::hooks::HookList;
+
+    /// Runs a task that is told `how` to end; its result, or the end of its attempt.
+    async fn run_told<'a>(attempt: &mut Attempt<'a>) -> Step<JsonResult> {
+        let task = find_task(attempt).await.unwrap();
+        let body = read_body(attempt).await.unwrap();
+        let prepared = prepare(attempt, task, body, None);
+        run(attempt, prepared).await.map(|(result, _)| result)
+    }
+
+    #[tokio::test]
+    async fn a_success_keeps_arguments_and_times_and_frees_its_slot() {
+        let worker = TestWorker::new().await;
+        let mut attempt = worker.deliver("succeed").await;
+
+        let result = run_told(&mut attempt).await.unwrap();
+
+        assert_eq!(result.unwrap(), r#""succeed""#);
+        assert_eq!(attempt.arguments.as_ref().unwrap().args.as_deref(), Some(r#"["succeed"]"#));
+        assert!(attempt.timing.is_some());
+        assert!(attempt.slot.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_failure() {
+        let worker = TestWorker::new().await;
+        let mut attempt = worker.deliver("panic").await;
+
+        let error = run_told(&mut attempt).await.unwrap().unwrap_err();
+
+        assert_eq!((error.failure().kind.as_str(), error.failure().message.as_str()), ("Panic", "it panicked"));
+    }
+
+    #[tokio::test]
+    async fn arguments_that_do_not_fit_are_rejected_and_recorded_as_they_came() {
+        let worker = TestWorker::new().await;
+        let mut attempt = worker.deliver_changed("succeed", |_, message| message.body = "[[7], {}, {}]".into()).await;
+
+        let ended = run_told(&mut attempt).await.unwrap_err();
+
+        assert_eq!((ended.disposition, ended.state), (Disposition::Done, State::Failure));
+        assert_eq!(worker.published()[0].header(names::DEAD_REASON), Some("wrong-arguments"));
+        let row = worker.row().await.unwrap();
+        assert_eq!((row.args.as_deref(), row.attempts), (Some("[7]"), 0), "it has not begun");
+    }
+
+    #[tokio::test]
+    async fn a_hard_time_limit_ends_an_attempt_that_hangs() {
+        let limit = celeriac_protocol::task::TimeLimit::After(Duration::from_millis(30));
+        let worker = TestWorker::with(|options| options.time_limit = Some(limit), HookList::default()).await;
+        let mut attempt = worker.deliver("hang").await;
+        let begun = Instant::now();
+
+        let error = run_told(&mut attempt).await.unwrap().unwrap_err();
+
+        assert_eq!(error.failure().kind, "TimeLimitExceeded");
+        assert!(begun.elapsed() >= Duration::from_millis(30));
+    }
+
+    #[tokio::test]
+    async fn a_stop_interrupts_what_hangs_and_what_listens_and_neither_counts() {
+        for how in ["hang", "listen"] {
+            let worker = TestWorker::new().await;
+            let mut attempt = worker.deliver(how).await;
+            worker.interrupt();
+
+            let ended = run_told(&mut attempt).await.unwrap_err();
+
+            assert_eq!((ended.disposition, ended.state), (Disposition::Requeue, State::Pending), "{how}");
+            assert_eq!(worker.row().await, None, "{how}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_terminated_task_that_ends_with_an_error_is_revoked() {
+        let worker = TestWorker::new().await;
+        let mut attempt = worker.deliver("listen").await;
+        let task = find_task(&mut attempt).await.unwrap();
+        let body = read_body(&mut attempt).await.unwrap();
+        let running = check_not_revoked(&mut attempt).await.unwrap().unwrap();
+        running.terminated().cancel();
+        let prepared = prepare(&mut attempt, task, body, Some(&running));
+
+        let ended = run(&mut attempt, prepared).await.err().unwrap();
+
+        assert_eq!(ended.state, State::Revoked);
+        assert_eq!(worker.row().await.unwrap().failure.unwrap().message, "terminated");
+    }
+}

@@ -16,3 +16,50 @@ pub(crate) async fn check(attempt: &mut Attempt<'_>) -> Step<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use celeriac_protocol::headers::names;
+    use celeriac_protocol::{Signature, State};
+
+    use super::*;
+    use crate::attempt::decode::{find_task, read_body};
+    use crate::attempt::testing::{TestWorker, follow_up};
+
+    #[tokio::test]
+    async fn follow_ups_that_can_be_sent_let_the_task_go_on() {
+        let worker = TestWorker::new().await;
+        let mut attempt =
+            worker.deliver_changed("succeed", |call, _| call.follow.callbacks.push(follow_up("next"))).await;
+        find_task(&mut attempt).await.unwrap();
+        read_body(&mut attempt).await.unwrap();
+
+        check(&mut attempt).await.unwrap();
+
+        assert_eq!(attempt.embed.callbacks.len(), 1);
+        assert!(worker.published().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_task_before_a_chord_is_rejected_and_nothing_follows_from_it() {
+        let worker = TestWorker::new().await;
+        let chord = Signature::new("celery.chord");
+        let mut attempt = worker
+            .deliver_changed("succeed", |call, _| {
+                call.follow.callbacks.push(chord);
+                call.follow.errbacks.push(follow_up("told"));
+            })
+            .await;
+        find_task(&mut attempt).await.unwrap();
+        // What the client refuses to send, others may: the embed is put in place here.
+        read_body(&mut attempt).await.unwrap();
+
+        let ended = check(&mut attempt).await.unwrap_err();
+
+        assert_eq!(ended.state, State::Failure);
+        assert!(attempt.embed.is_empty());
+        let published = worker.published();
+        assert_eq!(published.len(), 1, "no errback");
+        assert_eq!(published[0].header(names::DEAD_REASON), Some("unsupported"));
+    }
+}

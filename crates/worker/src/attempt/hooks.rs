@@ -193,3 +193,102 @@ fn decided(decision: &Decision) -> Decided {
         Decision::Ignore => Decided::Ignored,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use celeriac_protocol::State;
+
+    use super::*;
+    use crate::attempt::Disposition;
+    use crate::attempt::decode::{find_task, read_body};
+    use crate::attempt::execute::{prepare, run};
+    use crate::attempt::testing::TestWorker;
+    use crate::task::hooks::Hooks;
+
+    /// Hooks that change how an attempt ends.
+    #[derive(Clone, Copy)]
+    enum Change {
+        /// A failure becomes a success.
+        Forgive,
+        /// A success becomes a failure.
+        Blame,
+        /// The task does not run: this is its result.
+        Replace,
+        /// It never ends.
+        Hang,
+    }
+
+    impl Hooks for Change {
+        async fn before_start(&self, _: &TaskContext) -> TaskResult<Start> {
+            match self {
+                Self::Replace => Ok(Start::Return(TaskOutput::new("replaced")?)),
+                _ => Ok(Start::Run),
+            }
+        }
+
+        async fn on_success(&self, _: &TaskContext, result: TaskOutput) -> TaskResult<TaskOutput> {
+            match self {
+                Self::Blame => Err(TaskError::permanent(TaskError::new("blamed"))),
+                _ => Ok(result),
+            }
+        }
+
+        async fn on_failure(&self, _: &TaskContext, error: TaskError) -> TaskResult<TaskOutput> {
+            match self {
+                Self::Forgive => TaskOutput::new("forgiven"),
+                Self::Hang => std::future::pending().await,
+                _ => Err(error),
+            }
+        }
+    }
+
+    async fn worker(change: Change) -> TestWorker {
+        let mut hooks = HookList::default();
+        hooks.add(change);
+        TestWorker::with(|_| {}, hooks).await
+    }
+
+    /// Runs a task with the hooks of its worker, up to what they make of the decision.
+    async fn reviewed(attempt: &mut Attempt<'_>) -> Step<Decision> {
+        let task = find_task(attempt).await.unwrap();
+        let body = read_body(attempt).await.unwrap();
+        let prepared = prepare(attempt, task, body, None);
+        let (result, hooked) = run(attempt, prepared).await.unwrap();
+        assert!(attempt.slot.is_some(), "hooks run in the slot of their task");
+        let decision = crate::attempt::decide::decide(attempt, task, result);
+        review(attempt, hooked, decision).await
+    }
+
+    #[tokio::test]
+    async fn a_hook_changes_what_becomes_of_an_attempt() {
+        let cases = [
+            (Change::Forgive, "fail", Ok("\"forgiven\"")),
+            (Change::Blame, "succeed", Err("blamed")),
+            (Change::Replace, "hang", Ok("\"replaced\"")),
+        ];
+        for (change, how, expected) in cases {
+            let worker = worker(change).await;
+            let mut attempt = worker.deliver(how).await;
+            match (reviewed(&mut attempt).await.unwrap(), expected) {
+                (Decision::Succeed(result), Ok(expected)) => assert_eq!(result, expected, "{how}"),
+                (Decision::Fail(failure), Err(expected)) => assert_eq!(failure.message, expected, "{how}"),
+                (decision, _) => panic!("{how}: {decision:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stop_interrupts_a_hook_and_the_attempt_does_not_count() {
+        let worker = worker(Change::Hang).await;
+        let mut attempt = worker.deliver("fail").await;
+        let stop = async {
+            tokio::task::yield_now().await;
+            worker.interrupt();
+        };
+
+        let (ended, ()) = tokio::join!(reviewed(&mut attempt), stop);
+
+        let ended = ended.unwrap_err();
+        assert_eq!((ended.disposition, ended.state), (Disposition::Requeue, State::Pending));
+    }
+}

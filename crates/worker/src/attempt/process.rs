@@ -75,10 +75,53 @@ async fn until_aborted<T: From<Disposition>>(runtime: &WorkerRuntime, steps: Pin
 
 #[cfg(test)]
 mod tests {
+    use celeriac_protocol::State;
+
     use super::*;
+    use crate::attempt::testing::{QUEUE, TestWorker};
 
     fn size_of_output<A, B, C, F: Future>(_: impl FnOnce(A, B, C) -> F) -> usize {
         size_of::<F>()
+    }
+
+    /// Processes what is sent, as a worker does.
+    async fn processed(worker: &TestWorker, how: &str) {
+        worker.send(how, |_, _| {}).await;
+        let delivery = worker.take(QUEUE).await;
+        let slot = worker.slot().await;
+        process_delivery(Arc::clone(&worker.runtime), delivery, slot).await;
+    }
+
+    #[tokio::test]
+    async fn a_delivery_ends_with_its_row_and_its_acknowledgement() {
+        let cases = [("succeed", Some(State::Success)), ("fail", Some(State::Failure)), ("ignore", None)];
+        for (how, state) in cases {
+            let worker = TestWorker::new().await;
+            processed(&worker, how).await;
+            assert_eq!(worker.row().await.map(|row| row.state), state, "{how}");
+            let next = worker.deliver("next").await;
+            assert!(!next.received.origin.redelivered, "{how}: it was acknowledged");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_gives_up_leaves_the_delivery_to_another() {
+        let worker = TestWorker::new().await;
+        worker.runtime.abort.cancel();
+        processed(&worker, "succeed").await;
+        assert_eq!(worker.row().await, None);
+        assert!(worker.receive().await.received.origin.redelivered);
+    }
+
+    #[tokio::test]
+    async fn a_slot_is_free_after_each_delivery() {
+        let worker = TestWorker::new().await;
+        for how in ["succeed", "fail", "reject", "panic"] {
+            processed(&worker, how).await;
+        }
+        let all = worker.runtime.slots.all();
+        let free: Vec<_> = futures::future::join_all((0..all).map(|_| worker.slot())).await;
+        assert_eq!(free.len(), all);
     }
 
     #[test]

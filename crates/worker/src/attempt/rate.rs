@@ -64,3 +64,61 @@ async fn wait_in_line(attempt: &mut Attempt<'_>, place: PlaceInLine<'_>) -> Resu
     limiter.schedule().start(Instant::now());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use celeriac_protocol::RateLimit;
+
+    use super::*;
+    use crate::attempt::Disposition;
+    use crate::attempt::testing::TestWorker;
+    use crate::task::hooks::HookList;
+
+    async fn limited(rate: RateLimit) -> TestWorker {
+        TestWorker::with(|options| options.rate_limit = Some(rate), HookList::default()).await
+    }
+
+    #[tokio::test]
+    async fn the_first_starts_at_once_and_the_second_waits_its_time_without_a_slot() {
+        let worker = limited(RateLimit::per_second(20)).await;
+        let mut first = worker.deliver("succeed").await;
+        let mut second = worker.deliver("succeed").await;
+        let begun = Instant::now();
+
+        wait_for_start(&mut first).await.unwrap();
+        wait_for_start(&mut second).await.unwrap();
+
+        assert!(begun.elapsed().as_millis() >= 49, "{:?}", begun.elapsed());
+        assert_eq!((first.slot.is_some(), second.slot.is_some()), (true, true));
+    }
+
+    #[tokio::test]
+    async fn a_task_whose_turn_is_far_goes_round_by_the_broker() {
+        let worker = limited(RateLimit::per_hour(1)).await;
+        let mut first = worker.deliver("succeed").await;
+        let mut second = worker.deliver("succeed").await;
+        wait_for_start(&mut first).await.unwrap();
+
+        let ended = wait_for_start(&mut second).await.unwrap_err();
+
+        assert_eq!(ended.disposition, Disposition::Done);
+        assert!(second.slot.is_none());
+        let published = worker.published();
+        assert_eq!((published.len(), published[0].message.headers.rounds()), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_stop_sends_back_what_stands_in_line() {
+        let worker = limited(RateLimit::per_second(2)).await;
+        let mut first = worker.deliver("succeed").await;
+        let mut second = worker.deliver("succeed").await;
+        wait_for_start(&mut first).await.unwrap();
+        worker.interrupt();
+
+        let ended = wait_for_start(&mut second).await.unwrap_err();
+
+        assert_eq!(ended.disposition, Disposition::Requeue);
+        let limiter = worker.runtime.rates.find("act").unwrap();
+        assert_eq!(limiter.schedule().line, 0, "its place is free again");
+    }
+}

@@ -60,3 +60,47 @@ async fn end_revoked(attempt: &mut Attempt<'_>, how: &'static str) -> Processed 
     let processed = record_failure(attempt, State::Revoked, failure.clone(), RowDetails::default()).await;
     processed.and_then(after_revoked(attempt, &failure)).await
 }
+
+#[cfg(test)]
+mod tests {
+    use celeriac_results::RevokeOptions;
+
+    use super::*;
+    use crate::attempt::testing::{ID, TestWorker};
+
+    const ONCE: RevokeOptions = RevokeOptions { terminate: false, lasts: None };
+
+    #[tokio::test]
+    async fn a_task_that_is_not_revoked_begins() {
+        let worker = TestWorker::new().await;
+        let mut attempt = worker.deliver("succeed").await;
+        assert!(check_not_revoked(&mut attempt).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_revoked_task_does_not_begin_and_its_row_says_so() {
+        let worker = TestWorker::new().await;
+        worker.backend.revoke(&[ID.to_owned()], ONCE).await.unwrap();
+        let mut attempt = worker.deliver("succeed").await;
+
+        let ended = check_not_revoked(&mut attempt).await.unwrap_err();
+
+        assert_eq!((ended.disposition, ended.state), (Disposition::Done, State::Revoked));
+        assert_eq!(worker.row().await.unwrap().failure.unwrap().message, "revoked");
+        assert!(is_revoked(&attempt), "from now on it is known");
+    }
+
+    #[tokio::test]
+    async fn a_running_task_is_told_when_it_is_terminated() {
+        let worker = TestWorker::new().await;
+        let mut attempt = worker.deliver("hang").await;
+        let running = check_not_revoked(&mut attempt).await.unwrap().unwrap();
+
+        worker.backend.revoke(&[ID.to_owned()], RevokeOptions { terminate: true, lasts: None }).await.unwrap();
+        tokio::time::timeout(std::time::Duration::from_secs(10), running.terminated().cancelled()).await.unwrap();
+        let ended = terminate(&mut attempt).await;
+
+        assert_eq!(ended.state, State::Revoked);
+        assert_eq!(worker.row().await.unwrap().failure.unwrap().message, "terminated");
+    }
+}

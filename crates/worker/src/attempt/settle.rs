@@ -41,3 +41,58 @@ fn as_str(disposition: Disposition) -> &'static str {
         Disposition::Reject => "reject",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use celeriac_protocol::State;
+
+    use super::*;
+    use crate::attempt::decode::find_task;
+    use crate::attempt::testing::{QUEUE, TestWorker};
+    use crate::task::hooks::HookList;
+
+    fn ended(disposition: Disposition) -> Processed {
+        Processed::new(disposition, State::Success)
+    }
+
+    #[tokio::test]
+    async fn each_disposition_has_its_settlement() {
+        let worker = TestWorker::new().await;
+
+        let requeued = worker.deliver("succeed").await;
+        finish(requeued, &ended(Disposition::Requeue));
+        let again = worker.receive().await;
+        assert!(again.received.origin.redelivered);
+
+        finish(again, &ended(Disposition::Reject));
+        let dead = worker.take("celeriac.dead").await;
+        dead.settlement.ack();
+
+        let done = worker.deliver("succeed").await;
+        finish(done, &ended(Disposition::Done));
+        let superseded = worker.deliver("succeed").await;
+        finish(superseded, &ended(Disposition::Superseded));
+        // Settlements of one queue are told in order: this one comes after those before it.
+        let last = worker.deliver("succeed").await;
+        assert!(!last.received.origin.redelivered, "what was acknowledged does not come again");
+        assert_eq!(worker.depth(QUEUE).await, 0);
+    }
+
+    #[tokio::test]
+    async fn only_a_task_that_asks_for_it_is_acknowledged_early() {
+        let late = TestWorker::new().await;
+        let mut attempt = late.deliver("succeed").await;
+        find_task(&mut attempt).await.unwrap();
+        acknowledge_if_early(&mut attempt);
+        assert!(attempt.settlement.is_some());
+
+        let early = TestWorker::with(|options| options.acks = AckMode::Early, HookList::default()).await;
+        let mut attempt = early.deliver("succeed").await;
+        find_task(&mut attempt).await.unwrap();
+        acknowledge_if_early(&mut attempt);
+        assert!(attempt.settlement.is_none());
+        finish(attempt, &ended(Disposition::Requeue));
+        let next = early.deliver("other").await;
+        assert!(!next.received.origin.redelivered, "what was acknowledged does not come again");
+    }
+}

@@ -229,3 +229,80 @@ fn announce(attempt: &Attempt<'_>) {
         results.recorder.announce(&attempt.headers().id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use celeriac_protocol::{Parameter, Task};
+    use celeriac_results::PgConnection;
+
+    use super::*;
+    use crate::attempt::decode::{find_task, read_body};
+    use crate::attempt::execute::prepare;
+    use crate::attempt::testing::TestWorker;
+    use crate::task::context::TaskContext;
+    use crate::task::definition::TransactionalTask;
+    use crate::task::error::TaskResult;
+
+    struct Transfer;
+
+    impl Task for Transfer {
+        const NAME: &'static str = "transfer";
+        type Args = (String,);
+        type Output = ();
+
+        fn parameters() -> &'static [Parameter] {
+            const HOW: &[Parameter] = &[Parameter::required("how")];
+            HOW
+        }
+    }
+
+    impl TransactionalTask for Transfer {
+        async fn run(_: TaskContext, _: &mut PgConnection, _: (String,)) -> TaskResult<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_without_transactions_is_refused_only_where_a_task_needs_them() {
+        let worker = TestWorker::new().await;
+        assert_eq!(requires_transactions(&worker.runtime.registry, None), None);
+        let registry = Registry::new([TaskDefinition::transactional::<Transfer>()]).unwrap();
+        assert_eq!(requires_transactions(&registry, None), Some("transfer"));
+    }
+
+    #[tokio::test]
+    async fn a_task_that_finds_no_transactions_goes_back_and_has_no_row() {
+        let worker = TestWorker::new().await;
+        let task = TaskDefinition::transactional::<Transfer>();
+        let mut attempt = worker.deliver("succeed").await;
+        find_task(&mut attempt).await.unwrap();
+        let body = read_body(&mut attempt).await.unwrap();
+        let call = {
+            let prepared = prepare(&mut attempt, worker.runtime.registry.get("act").unwrap(), body, None);
+            PreparedRun { task: &task, ctx: prepared.ctx, body: prepared.body, hooked: None }
+        };
+
+        let processed = run(&mut attempt, call).await;
+
+        assert_eq!((processed.disposition, processed.state), (Disposition::Requeue, State::Pending));
+        assert_eq!(worker.row().await, None);
+    }
+
+    #[tokio::test]
+    async fn arguments_that_do_not_fit_are_rejected_before_a_transaction_is_opened() {
+        let worker = TestWorker::new().await;
+        let task = TaskDefinition::transactional::<Transfer>();
+        let mut attempt = worker.deliver_changed("succeed", |_, message| message.body = "[[7], {}, {}]".into()).await;
+        find_task(&mut attempt).await.unwrap();
+        let body = read_body(&mut attempt).await.unwrap();
+        let call = {
+            let prepared = prepare(&mut attempt, worker.runtime.registry.get("act").unwrap(), body, None);
+            PreparedRun { task: &task, ctx: prepared.ctx, body: prepared.body, hooked: None }
+        };
+
+        let processed = run(&mut attempt, call).await;
+
+        assert_eq!((processed.disposition, processed.state), (Disposition::Done, State::Failure));
+        assert_eq!(worker.row().await.unwrap().failure.unwrap().kind, "ArgumentError");
+    }
+}

@@ -1,0 +1,298 @@
+//! A worker in this process for the tests of single steps: one delivery at a time, and every message that is sent with the
+//! state in which the store was then.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use celeriac_broker::{
+    Broker, BrokerOptions, Browser, Consumer, Depth, Health, Outgoing, Result as BrokerResult, Subscription,
+};
+use celeriac_client::call::CallOptions;
+use celeriac_client::client::SendLimits;
+use celeriac_client::{Client, ClientOptions, Request, TaskOverrides};
+use celeriac_config::Secret;
+use celeriac_protocol::headers::names;
+use celeriac_protocol::{
+    Body, DecodeLimits, Message, Parameter, RetryPolicy, Signature, State, Task, TaskOptions, Value,
+};
+use celeriac_results::{Backend, ResultsOptions, TaskRecord};
+use celeriac_topology::{Ladder, Router, RoutesOptions, Topology};
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+
+use crate::attempt::{Attempt, decode};
+use crate::options::WorkerOptions;
+use crate::runtime::WorkerRuntime;
+use crate::slots::{SlotMeter, TaskSlot};
+use crate::task::context::{SharedState, TaskContext};
+use crate::task::definition::{AsyncTask, TaskDefinition};
+use crate::task::error::{TaskError, TaskResult};
+use crate::task::hooks::HookList;
+use crate::task::registry::Registry;
+use crate::worker::{Worker, WorkerParts};
+
+/// The queue from which it takes tasks.
+pub(crate) const QUEUE: &str = "celeriac";
+
+/// The id of every task that is delivered.
+pub(crate) const ID: &str = "1";
+
+/// A message that was published.
+#[derive(Debug, Clone)]
+pub(crate) struct Published {
+    pub(crate) exchange: String,
+    pub(crate) routing_key: String,
+    pub(crate) message: Message,
+    /// The state of the row of the delivered task at that moment.
+    pub(crate) row: Option<State>,
+}
+
+impl Published {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.message.headers.text(name)
+    }
+}
+
+/// A broker that notes what is published.
+#[derive(Debug)]
+struct WitnessBroker {
+    inner: Arc<dyn Broker>,
+    backend: Arc<dyn Backend>,
+    published: Mutex<Vec<Published>>,
+}
+
+impl Broker for WitnessBroker {
+    fn declare<'a>(&'a self, topology: &'a Topology) -> BoxFuture<'a, BrokerResult<()>> {
+        self.inner.declare(topology)
+    }
+
+    fn publish(&self, outgoing: Outgoing) -> BoxFuture<'_, BrokerResult<()>> {
+        Box::pin(async move {
+            let row = self.backend.find(ID).await.unwrap().map(|row| row.state);
+            let Outgoing { exchange, routing_key, message, .. } = outgoing.clone();
+            self.inner.publish(outgoing).await?;
+            self.published.lock().unwrap().push(Published {
+                exchange: exchange.into_owned(),
+                routing_key,
+                message,
+                row,
+            });
+            Ok(())
+        })
+    }
+
+    fn consume(&self, subscription: Subscription) -> BoxFuture<'_, BrokerResult<Consumer>> {
+        self.inner.consume(subscription)
+    }
+
+    fn replies<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, BrokerResult<Consumer>> {
+        self.inner.replies(queue)
+    }
+
+    fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, BrokerResult<Option<Depth>>> {
+        self.inner.depth(queue)
+    }
+
+    fn ladder(&self) -> &Ladder {
+        self.inner.ladder()
+    }
+
+    fn browse<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, BrokerResult<Box<dyn Browser>>> {
+        self.inner.browse(queue)
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.inner.health()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.inner.close()
+    }
+}
+
+/// A task that does as it is told.
+pub(crate) struct Act;
+
+impl Task for Act {
+    const NAME: &'static str = "act";
+    type Args = (String,);
+    type Output = String;
+
+    fn parameters() -> &'static [Parameter] {
+        const HOW: &[Parameter] = &[Parameter::required("how")];
+        HOW
+    }
+}
+
+impl AsyncTask for Act {
+    async fn run(ctx: TaskContext, (how,): (String,)) -> TaskResult<String> {
+        match how.as_str() {
+            "fail" => Err(TaskError::new("no")),
+            "reject" => Err(TaskError::reject("no")),
+            "ignore" => Err(TaskError::ignore()),
+            "panic" => panic!("it panicked"),
+            "hang" => std::future::pending().await,
+            "listen" => {
+                ctx.cancelled().await;
+                Err(TaskError::new("told to end"))
+            }
+            _ => Ok(how),
+        }
+    }
+}
+
+/// A worker that takes one delivery at a time.
+pub(crate) struct TestWorker {
+    pub(crate) runtime: Arc<WorkerRuntime>,
+    pub(crate) backend: Arc<dyn Backend>,
+    broker: Arc<WitnessBroker>,
+    client: Client,
+    /// Its services end with it.
+    _worker: Worker,
+}
+
+impl TestWorker {
+    /// A worker with the task [`Act`].
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| {}, HookList::default()).await
+    }
+
+    /// A worker whose task is tried again.
+    pub(crate) async fn retrying(wait: Duration, times: u32) -> Self {
+        Self::with(|options| options.retry = RetryPolicy::backoff(wait, wait).times(times), HookList::default()).await
+    }
+
+    /// A worker whose task has other options, and with hooks.
+    pub(crate) async fn with(change: impl FnOnce(&mut TaskOptions), hooks: HookList) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        // Tests may be threads of one process.
+        let name = format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let results = ResultsOptions {
+            url: Secret::new(format!("sqlite://worker-{name}?mode=memory")),
+            ..ResultsOptions::default()
+        };
+        let backend = celeriac_results::connect(&results).await.unwrap().unwrap();
+        let options = BrokerOptions { url: Secret::new(format!("memory://worker-{name}")), ..BrokerOptions::default() };
+        let inner = celeriac_broker::connect(&options, "test").unwrap();
+        let broker = Arc::new(WitnessBroker { inner, backend: Arc::clone(&backend), published: Mutex::default() });
+        let router = Arc::new(Router::new(&RoutesOptions::default()).unwrap());
+        let topology = router.topology().clone();
+        broker.declare(&topology).await.unwrap();
+        let client = Client::new(
+            Arc::clone(&broker) as Arc<dyn Broker>,
+            router,
+            Some(Arc::clone(&backend)),
+            ClientOptions::default(),
+            Arc::new(TaskOverrides::default()),
+            SendLimits { message_size: 1 << 20, window: 16 },
+        );
+        let mut task = TaskDefinition::asynchronous::<Act>();
+        change(&mut task.options);
+        let parts = WorkerParts {
+            options: WorkerOptions { name: Some("w".to_owned()), concurrency: 4, ..WorkerOptions::default() },
+            results,
+            registry: Registry::new([task]).unwrap(),
+            topology,
+            client: client.clone(),
+            state: SharedState::default(),
+            hooks,
+            limits: DecodeLimits::default(),
+            broker_url: String::new(),
+            results_url: String::new(),
+        };
+        let worker = Worker::new(parts).unwrap();
+        Self { runtime: Arc::clone(&worker.runtime), backend, broker, client, _worker: worker }
+    }
+
+    /// Delivers a call of the task that is told `how` to end.
+    pub(crate) async fn deliver(&self, how: &str) -> Attempt<'_> {
+        self.deliver_changed(how, |_, _| {}).await
+    }
+
+    /// Delivers a call that is changed first: its options, and its message.
+    pub(crate) async fn deliver_changed(
+        &self,
+        how: &str,
+        change: impl FnOnce(&mut CallOptions, &mut Message),
+    ) -> Attempt<'_> {
+        self.send(how, change).await;
+        self.receive().await
+    }
+
+    /// Puts a call on the queue.
+    pub(crate) async fn send(&self, how: &str, change: impl FnOnce(&mut CallOptions, &mut Message)) {
+        let mut message = Message::default();
+        let mut options = CallOptions { id: Some(ID.to_owned()), ..CallOptions::default() };
+        change(&mut options, &mut message);
+        let body = Body { args: vec![how.into()], ..Body::default() };
+        let request = Request { task: Act::NAME.to_owned(), body, options };
+        let mut outgoing = self.client.prepare(request, None).unwrap().outgoing;
+        for (name, value) in message.headers.iter() {
+            outgoing.message.headers.insert(name.to_owned(), value.clone());
+        }
+        if let Some(reply_to) = message.properties.reply_to {
+            outgoing.message.properties.reply_to = Some(reply_to);
+        }
+        if !message.body.is_empty() {
+            outgoing.message.body = message.body;
+        }
+        let (exchange, routing_key) = ("".into(), QUEUE.to_owned());
+        self.broker.inner.publish(Outgoing { exchange, routing_key, ..outgoing }).await.unwrap();
+    }
+
+    /// Takes the delivery that is next, and reads its headers.
+    pub(crate) async fn receive(&self) -> Attempt<'_> {
+        let delivery = self.take(QUEUE).await;
+        let slot = self.slot().await;
+        decode::read_headers(&self.runtime, delivery, slot).map_err(|invalid| invalid.reason).unwrap()
+    }
+
+    /// Takes a slot.
+    pub(crate) async fn slot(&self) -> TaskSlot {
+        let meter = Arc::new(SlotMeter::new());
+        tokio::time::timeout(Duration::from_secs(10), self.runtime.slots.take(&meter)).await.unwrap().unwrap()
+    }
+
+    /// Takes the next delivery of a queue.
+    pub(crate) async fn take(&self, queue: &str) -> celeriac_broker::Delivery {
+        let tag = "test".to_owned();
+        let subscription = Subscription { queue: queue.to_owned(), prefetch: 1, most: 1, tag };
+        let mut consumer = self.broker.inner.consume(subscription).await.unwrap();
+        let delivery = tokio::time::timeout(Duration::from_secs(10), consumer.next()).await.unwrap().unwrap();
+        consumer.stop();
+        delivery
+    }
+
+    /// The messages that wait in a queue.
+    pub(crate) async fn depth(&self, queue: &str) -> u32 {
+        self.broker.inner.depth(queue).await.unwrap().map_or(0, |depth| depth.ready)
+    }
+
+    /// The messages that were published, in order.
+    pub(crate) fn published(&self) -> Vec<Published> {
+        self.broker.published.lock().unwrap().clone()
+    }
+
+    /// The row of the delivered task.
+    pub(crate) async fn row(&self) -> Option<TaskRecord> {
+        self.backend.find(ID).await.unwrap()
+    }
+
+    /// Lets the worker stop, and its drain time be over.
+    pub(crate) fn interrupt(&self) {
+        self.runtime.interrupt().cancel();
+    }
+}
+
+/// A call of another task that follows from the delivered one.
+pub(crate) fn follow_up(task: &str) -> Signature {
+    let mut signature = Signature::new(task);
+    signature.immutable = true;
+    signature
+}
+
+/// Marks a message as one that was delivered before.
+pub(crate) fn redelivered(_: &mut CallOptions, message: &mut Message) {
+    message.headers.insert(names::SUSPECTED, Value::Bool(true));
+}
