@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use celeriac_broker::BrokerOptions;
-use celeriac_client::{ClientOptions, TaskOverride, TaskOverrides, task_options};
+use celeriac_client::ClientOptions;
 use celeriac_config::{Environment, Loaded, Problems, Sources, did_you_mean, nearest};
 use celeriac_results::ResultsOptions;
 use celeriac_telemetry::TelemetryOptions;
-use celeriac_topology::{ExchangeOptions, Ladder, QueueOptions, RouteFunctions, RoutesOptions, TaskRoute};
+use celeriac_topology::{
+    ExchangeOptions, Ladder, QueueOptions, RouteFunctions, RoutesOptions, TaskOverride, TaskOverrides, TaskRoute,
+    overrides,
+};
 use celeriac_worker::WorkerOptions;
 use serde::{Deserialize, Serialize};
 
@@ -104,7 +107,7 @@ impl Settings {
             ("results.", self.results.validate()),
             ("worker.", self.worker.validate()),
             ("telemetry.", self.telemetry.validate()),
-            ("", task_options::problems(&self.task_options)),
+            ("", overrides::problems(&self.task_options)),
             ("", self.routes().validate()),
             ("", self.routes().taken_from(&Ladder::new(&self.broker.delay_prefix))),
         ];

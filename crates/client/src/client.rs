@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use celeriac_broker::Broker;
 use celeriac_protocol::DecodeLimits;
 use celeriac_results::Backend;
-use celeriac_topology::{Router, Topology};
+use celeriac_topology::{Router, TaskOverrides, Topology};
 use tokio::sync::OnceCell;
 
 use crate::options::ClientOptions;
 use crate::replies::Replies;
-use crate::task_options::TaskOverrides;
 
 /// Sends tasks and awaits their results. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]

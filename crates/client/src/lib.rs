@@ -5,7 +5,6 @@
 //! - [`call`]: a task with its arguments and options, not yet sent;
 //! - [`client`]: the broker, routes and store that it is sent with;
 //! - [`submit`]: how a call becomes a message on a queue, or a row in the caller's own transaction;
-//! - [`task_options`]: overrides of what is declared with tasks, from the configuration;
 //! - [`chain`] and `signature`: what is sent when others have ended;
 //! - [`handle`]: how its outcome is awaited;
 //! - [`revoke`]: how it is called back;
@@ -16,7 +15,6 @@ pub mod call;
 pub mod client;
 
 pub mod submit;
-pub mod task_options;
 
 pub mod chain;
 mod signature;
@@ -38,4 +36,3 @@ pub use handle::TaskHandle;
 pub use options::{ClientOptions, HeaderStyle};
 pub use revoke::Revoke;
 pub use submit::{PreparedTask, Request};
-pub use task_options::{TaskOverride, TaskOverrides};

@@ -9,6 +9,7 @@
 //! - `version`: options that a broker takes and does not heed;
 //! - [`pattern`]: patterns for task names;
 //! - [`route`]: the exchange, routing key and queue of a task;
+//! - [`overrides`]: overrides of the options that are declared with tasks;
 //! - [`delay`]: the ladder of queues in which a message waits for its time;
 //! - [`objects`]: the objects that a topology consists of, one by one;
 //! - [`existing`]: the objects that a broker has;
@@ -32,6 +33,8 @@ mod version;
 pub mod pattern;
 
 pub mod route;
+
+pub mod overrides;
 
 pub mod delay;
 
@@ -57,6 +60,7 @@ pub use objects::{
     Argument, Arguments, BindingObject, BindingTarget, ExchangeObject, QueueObject, SettingsLocation, TopologyObject,
     delay_ladder,
 };
+pub use overrides::{TaskOverride, TaskOverrides};
 pub use pattern::{Pattern, PatternTable};
 pub use prefetch::Prefetch;
 pub use queue::{DIRECT_EXCHANGE, Overflow, QueueKind, QueueOptions, dead_letter_queue, direct_queue};

@@ -10,14 +10,14 @@ use celeriac_broker::{
 };
 use celeriac_client::call::CallOptions;
 use celeriac_client::client::SendLimits;
-use celeriac_client::{Client, ClientOptions, Request, TaskOverrides};
+use celeriac_client::{Client, ClientOptions, Request};
 use celeriac_config::Secret;
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{
     Body, DecodeLimits, Message, Parameter, RetryPolicy, Signature, State, Task, TaskOptions, Value,
 };
 use celeriac_results::{Backend, ResultsOptions, TaskRecord};
-use celeriac_topology::{Ladder, Router, RoutesOptions, Topology};
+use celeriac_topology::{Ladder, Router, RoutesOptions, TaskOverrides, Topology};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use celeriac_client::TaskOverrides;
 use celeriac_config::closest_typo;
 use celeriac_protocol::task::AckMode;
+use celeriac_topology::TaskOverrides;
 
 use crate::error::{Error, Result};
 use crate::options::WorkerOptions;

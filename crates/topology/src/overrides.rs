@@ -1,15 +1,15 @@
 //! `task_options` of the configuration: overrides of the options that are declared with tasks.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_config::{Parsed, did_you_mean, nearest};
 use celeriac_protocol::{RetryPolicy, TaskOptions};
-use celeriac_topology::Pattern;
 use celeriac_units::{AckMode, DurationRange, RateLimit, TimeLimit, task_options};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
+
+use crate::pattern::{Pattern, PatternTable};
 
 /// The type that a configuration reads for a value.
 macro_rules! config_type {
@@ -209,13 +209,10 @@ fn problems_of(entry: &TaskOverride) -> Vec<(&'static str, String)> {
 /// All overrides, ready for look-ups.
 #[derive(Debug, Default)]
 pub struct TaskOverrides {
-    overrides: Vec<(Pattern, TaskOverride)>,
-    /// The merged override of each name that was asked for, so that patterns are tried once a name.
-    merged: RwLock<HashMap<String, Arc<TaskOverride>>>,
+    overrides: Vec<TaskOverride>,
+    /// The patterns of the overrides, with the merged override of each task.
+    patterns: PatternTable<Arc<TaskOverride>>,
 }
-
-/// Task names beyond so many are looked up anew each time, so that names made up by callers take no memory.
-const MAX_CACHED: usize = 4096;
 
 impl TaskOverrides {
     /// Compiles overrides that have no [`problems`].
@@ -223,55 +220,43 @@ impl TaskOverrides {
     /// # Errors
     /// With the first pattern that is none.
     pub fn new(overrides: &[TaskOverride]) -> Result<Self, String> {
-        let overrides = overrides.iter().map(|entry| Ok((Pattern::read(&entry.task)?, entry.clone())));
-        Ok(Self { overrides: overrides.collect::<Result<_, String>>()?, merged: RwLock::default() })
+        let patterns = overrides.iter().map(|entry| Pattern::read(&entry.task)).collect::<Result<_, _>>()?;
+        Ok(Self { overrides: overrides.to_vec(), patterns: PatternTable::new(patterns) })
     }
 
     /// Returns the options of a task: for each key the first entry that sets it, and otherwise the declared value.
     #[must_use]
     pub fn apply(&self, task: &str, mut declared: TaskOptions) -> TaskOptions {
         if !self.overrides.is_empty() {
-            self.merged_for(task).apply(&mut declared);
+            self.patterns.get(task, |places| self.merge(places)).apply(&mut declared);
         }
         declared
     }
 
+    fn merge(&self, places: &mut dyn Iterator<Item = usize>) -> Arc<TaskOverride> {
+        let mut merged = TaskOverride::default();
+        for place in places {
+            merged.fill(&self.overrides[place]);
+        }
+        Arc::new(merged)
+    }
+
     /// Returns the entry that sets a key of a task, as the configuration names it: `task_options[2].time_limit`.
     pub fn key_of(&self, task: &str, key: &str) -> Option<String> {
-        let mut overrides = self.overrides.iter().enumerate();
-        let (index, _) =
-            overrides.find(|(_, (pattern, entry))| pattern.matches(task) && entry.set_keys().contains(&key))?;
+        let index = self.patterns.matches(task).find(|index| self.overrides[*index].set_keys().contains(&key))?;
         Some(format!("task_options[{index}].{key}"))
     }
 
     /// Returns the overrides that match none of these tasks, each with its key and a sentence.
     pub fn unmatched(&self, tasks: &[&str]) -> Vec<(String, String)> {
-        let overrides = self.overrides.iter().enumerate();
-        let unmatched = overrides.filter(|(_, (pattern, _))| !tasks.iter().any(|task| pattern.matches(task)));
-        let told = unmatched.map(|(index, (_, TaskOverride { task, .. }))| {
+        let overrides = self.overrides.iter().zip(self.patterns.patterns()).enumerate();
+        let unmatched = overrides.filter(|(_, (_, pattern))| !tasks.iter().any(|task| pattern.matches(task)));
+        let told = unmatched.map(|(index, (TaskOverride { task, .. }, _))| {
             let near = did_you_mean(nearest(task, tasks.iter().copied()));
             let message = format!("`{task}` is none of this program's tasks{near}");
             (format!("task_options[{index}].task"), message)
         });
         told.collect()
-    }
-
-    fn merged_for(&self, task: &str) -> Arc<TaskOverride> {
-        let known = self.merged.read().unwrap_or_else(PoisonError::into_inner).get(task).cloned();
-        known.unwrap_or_else(|| self.merge_for(task))
-    }
-
-    fn merge_for(&self, task: &str) -> Arc<TaskOverride> {
-        let mut sum = TaskOverride::default();
-        for (_, entry) in self.overrides.iter().filter(|(pattern, _)| pattern.matches(task)) {
-            sum.fill(entry);
-        }
-        let sum = Arc::new(sum);
-        let mut merged = self.merged.write().unwrap_or_else(PoisonError::into_inner);
-        if merged.len() < MAX_CACHED {
-            merged.insert(task.to_owned(), Arc::clone(&sum));
-        }
-        sum
     }
 }
 
