@@ -3,6 +3,8 @@
 //! The compiler is called for each fixture with the libraries that Cargo has built for this test: nothing is built once more.
 //! Messages that come from the compiler itself are those of the toolchain that the project is developed with.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;

@@ -4,11 +4,11 @@
 //! three call this crate. It depends on nothing, so that the macros compile fast. In reading order:
 //!
 //! - [`parse_duration`], [`format_duration`]: `1m 30s`;
-//! - [`DurationRange`]: `1s..10m`;
-//! - [`TimeLimit`]: `30s`, or `none`;
-//! - [`RateLimit`]: `100/m`;
-//! - [`ByteSize`]: `8MiB`;
-//! - [`AckMode`]: `late` or `early`;
+//! - [`DurationRange`][]: `1s..10m`;
+//! - [`TimeLimit`][]: `30s`, or `none`;
+//! - [`RateLimit`][]: `100/m`;
+//! - [`ByteSize`][]: `8MiB`;
+//! - [`AckMode`][]: `late` or `early`;
 //! - [`task_options!`]: every option of a task, once;
 //! - [`Error`]: the expected form, beside the text that was found.
 
