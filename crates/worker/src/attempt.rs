@@ -83,7 +83,7 @@ pub(crate) struct Attempt<'a> {
 /// A step's value, or the end of the attempt, which is no error.
 pub(crate) type Step<T> = Result<T, Processed>;
 
-/// What becomes of a delivery.
+/// The way a delivery ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Disposition {
     /// Everything that follows from it is safe: the broker may forget it.
@@ -118,23 +118,23 @@ impl Attempt<'_> {
         &self.received.message.headers
     }
 
-    /// Which attempt of its task it is, from 1.
+    /// Its number among the attempts of its task, from 1.
     pub(crate) fn number(&self) -> u32 {
         self.headers().retries.saturating_add(1)
     }
 
-    /// Whether nobody wants its result: neither a row of it, nor a reply.
+    /// Returns whether nobody wants its result: neither a row of it, nor a reply.
     pub(crate) fn ignores_result(&self) -> bool {
         let declared = self.task.is_some_and(|task| task.options.ignore_result);
         self.headers().ignore_result.unwrap_or(declared)
     }
 
-    /// Whether a success is recorded with its result.
+    /// Returns whether a success is recorded with its result.
     pub(crate) fn keeps_outcome(&self) -> bool {
         self.runtime.results.is_some() && !self.ignores_result()
     }
 
-    /// Whether anybody awaits a reply.
+    /// Returns whether anybody awaits a reply.
     pub(crate) fn is_awaited(&self) -> bool {
         let awaited = self.received.message.properties.reply_to.as_deref().is_some_and(|queue| !queue.is_empty());
         awaited && self.runtime.replies && !self.ignores_result()

@@ -1,4 +1,4 @@
-//! What can be changed of a worker while it runs.
+//! Settings of a worker that can be changed while it runs.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub struct Controls {
 }
 
 impl Controls {
-    /// How often a task may start on this worker. `None`: as often as it can.
+    /// The rate at which a task may start on this worker. `None`: no limit.
     ///
     /// # Errors
     /// When the worker has no task of this name.

@@ -54,7 +54,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What a person can do about it.
+    /// Advice to the person who sees it.
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::DuplicateTask { .. } => Some("give one of them another name: #[task(name = \"…\")]"),

@@ -7,7 +7,7 @@ use celeriac_protocol::Codec;
 use celeriac_topology::Prefetch;
 use serde::{Deserialize, Serialize};
 
-/// How a worker works.
+/// Options of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorkerOptions {
@@ -15,30 +15,30 @@ pub struct WorkerOptions {
     pub name: Option<String>,
     /// The queues it consumes. Default: all that are declared.
     pub queues: Vec<String>,
-    /// How many tasks run at once.
+    /// The number of tasks that run at once.
     pub concurrency: usize,
-    /// How many messages it may hold of each queue that does not say itself: a number, or `auto`.
+    /// The number of messages that it may hold of each queue that sets none itself, or `auto`.
     pub prefetch: Prefetch,
     /// Encodings of the bodies that it reads; others go to the dead-letter queue.
     pub accept: Vec<Codec>,
-    /// Whether it consumes a queue of its own as well, to which tasks are sent by the worker's name.
+    /// Consumes a queue of its own as well, to which tasks are sent by the worker's name.
     pub direct: bool,
-    /// Whether it sends what stands in the outbox, when no other does. Only where the store of results is Postgres.
+    /// Sends the tasks of the outbox, when no other worker does. Only where the store of results is Postgres.
     pub relay: bool,
-    /// Whether it answers callers that name a queue for replies.
+    /// Sends replies to callers that name a queue for them.
     pub replies: bool,
-    /// How long an attempt may take before it is ended, where neither call nor task says.
+    /// The time after which an attempt is ended, where neither call nor task sets one.
     #[serde(with = "duration::option")]
     pub time_limit: Option<Duration>,
-    /// How long an attempt may take before it is told to come to an end, where neither call nor task says.
+    /// The time after which an attempt is told to come to an end, where neither call nor task sets one.
     #[serde(with = "duration::option")]
     pub soft_time_limit: Option<Duration>,
-    /// How long running tasks may go on after it was told to stop.
+    /// The time that running tasks may still take after it was told to stop.
     #[serde(with = "duration")]
     pub drain: Duration,
-    /// How often a task may be delivered that seems to bring its worker down, where it does not say itself.
+    /// Deliveries of a task that seems to bring its worker down, where the task sets no number of its own.
     pub max_deliveries: u32,
-    /// How long a task may run on after it was terminated.
+    /// The time that a task may still take after it was terminated.
     #[serde(with = "duration")]
     pub terminate_grace: Duration,
 }
@@ -64,7 +64,7 @@ impl Default for WorkerOptions {
 }
 
 impl WorkerOptions {
-    /// What is wrong with these options, each with the key it stands under.
+    /// The mistakes in these options, each with the key it stands under.
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         if self.concurrency == 0 {

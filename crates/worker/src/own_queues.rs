@@ -10,7 +10,7 @@ use celeriac_topology::{
 };
 use uuid::Uuid;
 
-/// How long a worker may be away before what was sent to all meanwhile is no longer kept for it.
+/// The time that a worker may be away before messages to all are no longer kept for it.
 const AWAY: Duration = Duration::from_secs(60 * 60);
 
 /// The name space of the ids that workers give to their own.
@@ -21,7 +21,7 @@ pub(crate) fn own_broadcast_queue(broadcast: &str, worker: &str) -> String {
     format!("{broadcast}.{worker}")
 }
 
-/// How a worker's own queue is kept, if `queue` is a broadcast.
+/// The options of a worker's own queue, if `queue` is a broadcast.
 pub(crate) fn own_broadcast_options(topology: &Topology, queue: &str) -> Option<QueueOptions> {
     let options = topology.queues.get(queue).filter(|options| options.broadcast)?;
     Some(QueueOptions {

@@ -1,7 +1,7 @@
-//! RateLimit limits: how often tasks start, for each task and worker.
+//! Rate limits: how often tasks start, for each task and worker.
 //!
-//! What cannot start within a second goes round by the broker's delay: it takes no slot, no memory, and no other task's
-//! time. Two clocks keep a task to its rate. One gives every fresh arrival a place of its own, so that ten thousand of them
+//! A task that cannot start within a second goes round by the broker's delay: it takes no slot, no memory, and no other
+//! task's time. Two clocks keep a task to its rate. One gives every fresh arrival a place of its own, so that ten thousand of them
 //! make one round each; the other is asked by what comes back, and by it alone starts are paced.
 
 use std::collections::HashMap;
@@ -76,7 +76,7 @@ pub(crate) struct RateSchedule {
     rate: RateLimit,
     /// The earliest time of the next start.
     pub(crate) next: Instant,
-    /// How many stand in line for it.
+    /// Tasks that stand in line for it.
     pub(crate) line: u32,
     /// The place of the next that arrives for the first time.
     fresh: Instant,

@@ -43,7 +43,7 @@ pub struct Relay {
     client: Client,
 }
 
-/// What became of the messages of a window.
+/// The outcome of the messages of a window.
 #[derive(Debug, Default)]
 struct WindowOutcome {
     sent: Vec<i64>,
@@ -52,11 +52,11 @@ struct WindowOutcome {
     oldest: Option<Timestamp>,
     /// Why the broker takes nothing at the moment.
     away: Option<String>,
-    /// Whether something is missing that this program may declare.
+    /// Set where something is missing that this program may declare.
     missing: bool,
 }
 
-/// What became of one message.
+/// The outcome of one message.
 enum EntryOutcome {
     Sent,
     /// It cannot be sent as it stands, or where it goes to.
@@ -277,7 +277,7 @@ fn in_lines(window: Vec<OutboxRow>) -> Vec<Vec<OutboxRow>> {
     lines
 }
 
-/// Whether it is the message that cannot be sent, or its queue that does not take it: others can be sent.
+/// Returns whether it is the message that cannot be sent, or its queue that does not take it: others can be sent.
 fn is_its_own(error: &BrokerError) -> bool {
     is_missing(error)
         || matches!(

@@ -30,18 +30,18 @@ pub(crate) struct WorkerRuntime {
     pub(crate) results: Option<ResultStore>,
     /// Bounds of the bodies that are read.
     pub(crate) limits: DecodeLimits,
-    /// Whether callers that name a queue for replies get them.
+    /// Sends replies to callers that name a queue for them.
     pub(crate) replies: bool,
     pub(crate) slots: Arc<Slots>,
     pub(crate) rates: Arc<RateLimits>,
-    /// How often a task may be delivered that seems to bring its worker down, where it does not say itself.
+    /// Deliveries of a task that seems to bring its worker down, where the task sets no number of its own.
     pub(crate) max_deliveries: u32,
     /// The turn of a suspect that has to run alone.
     pub(crate) alone: Arc<Semaphore>,
     /// Hooks around every attempt.
     pub(crate) hooks: HookList,
     pub(crate) threads: Threads,
-    /// How long a task may go on that was terminated.
+    /// The time that a terminated task may still take.
     pub(crate) terminate_grace: Duration,
     /// Cancelled when nothing may be waited for any longer, neither broker nor store: each delivery goes back as it is.
     pub(crate) abort: CancellationToken,
@@ -49,7 +49,7 @@ pub(crate) struct WorkerRuntime {
     pub(crate) environment: Arc<TaskEnvironment>,
 }
 
-/// Where outcomes go, and where earlier ones are looked up.
+/// The store of outcomes.
 pub(crate) struct ResultStore {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) recorder: Recorder,

@@ -1,4 +1,4 @@
-//! How a worker is told to stop: once in order, twice in a hurry.
+//! Stops a worker: asked once, in order; asked twice, in a hurry.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -53,7 +53,7 @@ impl Shutdown {
         self.hurry.make();
     }
 
-    /// Whether an end was asked for.
+    /// Returns whether an end was asked for.
     pub fn is_requested(&self) -> bool {
         self.stop.made.is_cancelled()
     }
@@ -105,7 +105,7 @@ pub fn on_signals(tracker: &TaskTracker) -> Shutdown {
     shutdown
 }
 
-/// What a signal asks for.
+/// The end that a signal asks for.
 enum AskedEnd {
     InOrder,
     AtOnce,

@@ -18,7 +18,7 @@ impl Slots {
         Self { free: Arc::new(Semaphore::new(all)), all }
     }
 
-    /// How many there are, free or not.
+    /// The number of slots, free or not.
     pub(crate) fn all(&self) -> usize {
         self.all
     }
@@ -58,9 +58,9 @@ impl Drop for TaskSlot {
 #[derive(Debug)]
 pub(crate) struct SlotMeter {
     usage: Mutex<SlotUsage>,
-    /// How many messages are held of the queue.
+    /// Messages that are held of the queue.
     held: AtomicUsize,
-    /// How many of them stand in line for their start, because of the rates of their tasks.
+    /// Those of them that stand in line for their start, because of the rates of their tasks.
     line: AtomicUsize,
 }
 
@@ -73,12 +73,12 @@ struct SlotUsage {
     ended: u64,
 }
 
-/// What a meter shows: both only grow.
+/// A reading of a meter: both numbers only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct SlotReading {
     /// The time in slots, of all tasks together.
     pub(crate) used: Duration,
-    /// How many tasks have left their slot.
+    /// Tasks that have left their slot.
     pub(crate) ended: u64,
 }
 
@@ -95,17 +95,17 @@ impl SlotMeter {
 
     /// Takes a place in the queue's line, if there is one: what stands in it keeps no more than half of what is held from
     /// the queue's other tasks.
-    pub(crate) fn join_line(&self) -> bool {
+    pub(crate) fn reserve_place(&self) -> bool {
         let most = (self.held.load(Ordering::Relaxed) / 2).max(1);
         self.line.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |line| (line < most).then_some(line + 1)).is_ok()
     }
 
     /// Gives the place back.
-    pub(crate) fn leave_line(&self) {
+    pub(crate) fn release_place(&self) {
         self.line.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// What it shows now.
+    /// Its reading now.
     pub(crate) fn read(&self) -> SlotReading {
         let usage = self.settled();
         SlotReading { used: usage.used, ended: usage.ended }
@@ -153,11 +153,11 @@ mod tests {
     #[test]
     fn the_line_takes_half_of_what_is_held_and_at_least_one() {
         let meter = SlotMeter::new();
-        assert_eq!([meter.join_line(), meter.join_line()], [true, false]);
+        assert_eq!([meter.reserve_place(), meter.reserve_place()], [true, false]);
         meter.set_held(4);
-        assert_eq!([meter.join_line(), meter.join_line()], [true, false]);
-        meter.leave_line();
-        assert!(meter.join_line());
+        assert_eq!([meter.reserve_place(), meter.reserve_place()], [true, false]);
+        meter.release_place();
+        assert!(meter.reserve_place());
     }
 
     #[tokio::test]

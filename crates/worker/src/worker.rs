@@ -42,21 +42,21 @@ use crate::task::registry::Registry;
 use crate::threads::Threads;
 use crate::worker::banner::Banner;
 
-/// How long after the drain what has ended may take to be recorded, and what follows from it to be sent.
+/// The time after the drain for outcomes to be recorded, and follow-ups to be sent.
 const RECORDED: Duration = Duration::from_millis(400);
 
-/// How long after the drain the broker may take to note the last settlements, and the store the last rows.
+/// The time after the drain for the broker to note the last settlements, and for the store to take the last rows.
 const SETTLED: Duration = Duration::from_millis(600);
 
-/// How long the services may take to end, however much of the drain is left.
+/// The time for the services to end, however much of the drain is left.
 const PARTING: Duration = Duration::from_secs(5);
 
-/// What a worker is made of.
+/// The parts of a worker.
 #[derive(Debug)]
 pub struct WorkerParts {
-    /// How it works.
+    /// Its options.
     pub options: WorkerOptions,
-    /// How it stores outcomes.
+    /// Options of the store of outcomes.
     pub results: ResultsOptions,
     /// The tasks it knows.
     pub registry: Registry,
@@ -64,9 +64,9 @@ pub struct WorkerParts {
     pub topology: Topology,
     /// Its client, whose broker and store it shares.
     pub client: Client,
-    /// What tasks share.
+    /// Values that tasks share.
     pub state: SharedState,
-    /// What runs around every attempt.
+    /// Hooks around every attempt.
     pub hooks: HookList,
     /// Bounds of what it reads.
     pub limits: DecodeLimits,
@@ -96,7 +96,7 @@ pub struct ShutdownReport {
     pub blocking_tasks_left: usize,
 }
 
-/// What runs beside the tasks.
+/// The services that run beside the tasks.
 struct Services {
     tracker: TaskTracker,
     stop: CancellationToken,
@@ -115,6 +115,17 @@ impl Services {
         self.tracker.spawn(async move {
             let _ = abort.run_until_cancelled(service).await;
         });
+    }
+
+    /// Begins to record outcomes and crashes, and to know what is revoked.
+    fn open_store(&self, backend: &Arc<dyn Backend>, options: &ResultsOptions) -> ResultStore {
+        let (recorder, service) = Recorder::new(Arc::clone(backend), options);
+        self.run(service.run(self.stop.clone()));
+        // Read before the first task comes, and kept up to date from now on.
+        let _ = backend.revocation_cache();
+        let (crashes, service) = CrashTracker::new(Arc::<dyn Backend>::clone(backend));
+        self.run(service.run(self.stop.clone()));
+        ResultStore { backend: Arc::clone(backend), recorder, crashes }
     }
 
     /// Lets them end in order; nobody waits for what they have not done by then.
@@ -136,7 +147,8 @@ impl Worker {
     /// Puts a worker together.
     ///
     /// # Errors
-    /// When it is asked to consume a queue that is not declared, or has a task whose transaction the store has not.
+    /// Returns an error if a configured queue is not declared, or if a transactional task is registered and the result store
+    /// is not Postgres.
     pub fn new(parts: WorkerParts) -> Result<Self> {
         let transactions =
             parts.client.results().and_then(|backend| backend.postgres()).map(PostgresBackend::transactions);
@@ -145,28 +157,9 @@ impl Worker {
         }
         let name: Arc<str> = parts.options.name.clone().unwrap_or_else(default_name).into();
         let mut topology = parts.topology;
-        let mut broadcasts = HashSet::new();
-        let mut queues = chosen_queues(&parts.options, &topology)?;
-        for queue in &mut queues {
-            if let Some(options) = own_broadcast_options(&topology, queue) {
-                *queue = own_broadcast_queue(queue, &name);
-                topology.queues.insert(queue.clone(), options);
-                broadcasts.insert(queue.clone());
-            }
-        }
-        if parts.options.direct {
-            queues.push(add_direct_queue(&mut topology, &name));
-        }
+        let ConsumedQueues { queues, broadcasts } = consumed_queues(&parts.options, &mut topology, &name)?;
         let services = Services::new();
-        let results = parts.client.results().map(|backend| {
-            let (recorder, service) = Recorder::new(Arc::clone(backend), &parts.results);
-            services.run(service.run(services.stop.clone()));
-            // Read before the first task comes, and kept up to date from now on.
-            let _ = backend.revocation_cache();
-            let (crashes, service) = CrashTracker::new(Arc::<dyn Backend>::clone(backend));
-            services.run(service.run(services.stop.clone()));
-            ResultStore { backend: Arc::clone(backend), recorder, crashes }
-        });
+        let results = parts.client.results().map(|backend| services.open_store(backend, &parts.results));
         let rates = Arc::new(RateLimits::of(&parts.registry));
         let registry = Arc::new(parts.registry);
         let threads = Threads::default();
@@ -206,12 +199,12 @@ impl Worker {
         })
     }
 
-    /// How long running tasks may go on once it is told to stop.
+    /// The time that running tasks may still take once it is told to stop.
     pub fn drain(&self) -> Duration {
         self.options.drain
     }
 
-    /// What can be changed of it while it runs.
+    /// Settings that can be changed while it runs.
     pub fn controls(&self) -> Controls {
         Controls { registry: Arc::clone(&self.runtime.registry), rates: Arc::clone(&self.runtime.rates) }
     }
@@ -279,7 +272,7 @@ impl Worker {
         Ok(consumers)
     }
 
-    /// How many messages may be held of a queue: as it says itself, or else as the worker does.
+    /// The prefetch of a queue: its own, or else the worker's.
     fn prefetch(&self, queue: &str) -> Prefetch {
         let options = self.runtime.topology.queues.get(queue);
         let prefetch = options.and_then(|options| options.prefetch).unwrap_or(self.options.prefetch);
@@ -374,6 +367,30 @@ impl Worker {
 fn find_inline(registry: &Arc<Registry>, threads: &Threads) -> FindInline {
     let (registry, threads) = (Arc::clone(registry), threads.clone());
     Box::new(move |name| registry.get(name).map(|task| inline(task, &threads)))
+}
+
+/// The queues of a worker.
+struct ConsumedQueues {
+    queues: Vec<String>,
+    /// Those of them in which it finds messages that are sent to every worker.
+    broadcasts: HashSet<String>,
+}
+
+/// The queues that a worker consumes. Those that it has alone are added to the topology.
+fn consumed_queues(options: &WorkerOptions, topology: &mut Topology, name: &str) -> Result<ConsumedQueues> {
+    let mut broadcasts = HashSet::new();
+    let mut queues = chosen_queues(options, topology)?;
+    for queue in &mut queues {
+        if let Some(options) = own_broadcast_options(topology, queue) {
+            *queue = own_broadcast_queue(queue, name);
+            topology.queues.insert(queue.clone(), options);
+            broadcasts.insert(queue.clone());
+        }
+    }
+    if options.direct {
+        queues.push(add_direct_queue(topology, name));
+    }
+    Ok(ConsumedQueues { queues, broadcasts })
 }
 
 fn chosen_queues(options: &WorkerOptions, topology: &Topology) -> Result<Vec<String>> {

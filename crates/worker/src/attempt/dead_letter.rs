@@ -8,7 +8,7 @@ use celeriac_protocol::{Message, TaskHeaders, Value};
 use celeriac_telemetry::clock;
 use celeriac_telemetry::events::worker::MessageDeadLettered;
 
-use crate::attempt::publish::{PublishFailure, Recipient, publish_until_confirmed};
+use crate::attempt::publish::{Recipient, disposition_after, publish_until_confirmed};
 use crate::attempt::{Attempt, Disposition};
 use crate::runtime::WorkerRuntime;
 
@@ -68,8 +68,5 @@ pub(crate) async fn send_dead_letter(
     // Nobody consumes a queue that has none.
     let Some(routing_key) = runtime.topology.dead_letter_queue(&origin.queue) else { return Disposition::Reject };
     let outgoing = Outgoing { exchange: Cow::Borrowed(""), routing_key, message, mandatory: true };
-    match publish_until_confirmed(runtime, outgoing, Recipient::Own).await {
-        Err(PublishFailure::Impossible) => Disposition::Reject,
-        sent => sent.into(),
-    }
+    disposition_after(publish_until_confirmed(runtime, outgoing, Recipient::Own).await)
 }

@@ -11,7 +11,7 @@ use crate::task::definition::TaskDefinition;
 use crate::task::error::{ErrorAction, TaskError};
 use crate::task::result::JsonResult;
 
-/// What becomes of a task after an attempt.
+/// A decision on a task after an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// It ended with this result, as JSON text.
@@ -26,7 +26,7 @@ pub(crate) enum Decision {
     Ignore,
 }
 
-/// What an attempt was, beside how it ended.
+/// Facts of an attempt, beside how it ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RetryFacts {
     /// Attempts before it.

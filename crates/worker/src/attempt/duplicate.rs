@@ -17,7 +17,7 @@ use crate::attempt::resend::send_next_attempt;
 use crate::attempt::{Attempt, Disposition, Interrupted};
 use crate::task::definition::TaskDefinition;
 
-/// Whether this may not be the first delivery of this attempt.
+/// Returns whether this may not be the first delivery of this attempt.
 pub(crate) fn may_be_duplicate(attempt: &Attempt<'_>) -> bool {
     let message = attempt.message_headers();
     let repeated = message.get(names::REPEATED).is_some() || message.rounds() > 0;

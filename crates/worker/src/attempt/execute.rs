@@ -37,7 +37,7 @@ pub(crate) struct PreparedRun<'a> {
     pub(crate) hooked: Option<AttemptHooks<'a>>,
 }
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Debug)]
 pub(crate) enum RunEnd {
     /// The task came to an end of its own.
@@ -184,11 +184,11 @@ fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
     one.into_iter().chain(other).min()
 }
 
-/// How long a task that listens may tidy up when the worker stops. What it comes to is recorded after that, before the worker
+/// The time for a task that listens to tidy up when the worker stops. Its outcome is recorded after that, before the worker
 /// gives up.
 const TIDYING: Duration = Duration::from_millis(250);
 
-/// What may end an attempt from outside.
+/// The reasons that may end an attempt from outside.
 pub(crate) struct RunBounds {
     received: Arc<Received>,
     interrupt: CancellationToken,
@@ -197,7 +197,7 @@ pub(crate) struct RunBounds {
     notice: Option<Arc<CancellationNotice>>,
     /// Tells the task that it is terminated.
     terminated: Option<CancellationToken>,
-    /// How long it may go on after that.
+    /// The time that it may take after that.
     grace: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! What is done once the outcome of a task is safe: tasks that follow from it are sent, and whoever awaits it gets a reply.
+//! Follow-ups, once the outcome of a task is safe: tasks that follow from it are sent, and whoever awaits it gets a reply.
 //!
 //! All of it can be done a second time. When a worker dies in the middle, the next finds the outcome in the store and does
 //! it all again.
@@ -9,14 +9,14 @@ use celeriac_protocol::{Failure, Signature, State, Value};
 
 use crate::attempt::dead_letter::dead_letter_not_followed_up;
 use crate::attempt::follow_up::messages::FollowUps;
-use crate::attempt::publish::PublishFailure;
+use crate::attempt::publish::{PublishFailure, disposition_after};
 use crate::attempt::record::record_row;
 use crate::attempt::reply::{TaskReply, reply, reply_for_step};
 use crate::attempt::row::step_row;
 use crate::attempt::{Attempt, Disposition};
 use crate::task::result;
 
-/// Whether follow-ups are sent for the first time.
+/// The way in which follow-ups are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FollowUpMode {
     First,
@@ -96,7 +96,7 @@ async fn reply_if_awaited(attempt: &Attempt<'_>, content: &TaskReply<'_>) -> Dis
     if !attempt.is_awaited() {
         return Disposition::Done;
     }
-    reply(attempt, content).await.into()
+    disposition_after(reply(attempt, content).await)
 }
 
 async fn send(attempt: &Attempt<'_>, follow_ups: FollowUps, mode: FollowUpMode) -> Disposition {
@@ -139,7 +139,7 @@ async fn end_step(attempt: &Attempt<'_>, step: &Signature, state: State, failure
         }
     }
     match text("reply_to") {
-        Some(reply_to) => reply_for_step(attempt, reply_to, id, state, failure).await.into(),
+        Some(reply_to) => disposition_after(reply_for_step(attempt, reply_to, id, state, failure).await),
         None => Disposition::Done,
     }
 }

@@ -158,7 +158,7 @@ impl<'a> AttemptHooks<'a> {
         }
     }
 
-    /// What a hook answers after the attempt was decided: there a panic changes nothing.
+    /// The answer of a hook after the attempt was decided: there a panic changes nothing.
     async fn unless_panicked<T>(&self, hook: impl Future<Output = TaskResult<T>>) -> Option<TaskResult<T>> {
         match guarded(hook).await {
             Ok(answer) => Some(answer),
@@ -171,12 +171,12 @@ impl<'a> AttemptHooks<'a> {
     }
 }
 
-/// What a hook answers, or its panic.
+/// The answer of a hook, or its panic.
 async fn guarded<T>(hook: impl Future<Output = TaskResult<T>>) -> Result<TaskResult<T>, TaskError> {
     AssertUnwindSafe(hook).catch_unwind().await.map_err(|panic| TaskError::from_panic(panic.as_ref()))
 }
 
-/// How a task ends with the error of a hook: `as_before`, unless it says more.
+/// The end of a task with the error of a hook: `as_before`, unless it says more.
 fn failed_by(error: TaskError, as_before: impl FnOnce(Failure) -> Decision) -> Decision {
     match error.action {
         ErrorAction::Ignore => Decision::Ignore,

@@ -41,9 +41,13 @@ async fn process(attempt: &mut Attempt<'_>) -> Processed {
 }
 
 async fn steps(attempt: &mut Attempt<'_>) -> Step<Processed> {
+    // Unknown here: dead-lettered.
     let task = decode::find_task(attempt).await?;
+    // Expired, revoked, recorded before, or not due.
     admission::check(attempt).await?;
+    // Over its rate: it waits here for less than a second, or goes round by the broker.
     rate::wait_for_start(attempt).await?;
+    // Delivered before: on record until it ends, so that a task that brings workers down is quarantined.
     let crash = crash::track(attempt).await?;
     let (Ok(processed) | Err(processed)) = run(attempt, task).await;
     crash::clear(crash, &processed).await;
@@ -54,17 +58,19 @@ async fn steps(attempt: &mut Attempt<'_>) -> Step<Processed> {
 async fn run<'a>(attempt: &mut Attempt<'a>, task: &'a TaskDefinition) -> Step<Processed> {
     let body = decode::read_body(attempt).await?;
     follow_up_check::check(attempt).await?;
+    // From here on it can be terminated.
     let running = revocation::check_not_revoked(attempt).await?;
     settle::acknowledge_if_early(attempt);
     let call = execute::prepare(attempt, task, body, running.as_ref());
     if task.is_transactional() {
-        // The same steps, within a transaction.
+        // The same steps from here on, within a transaction.
         return Ok(Box::pin(transaction::run(attempt, call)).await);
     }
     let (result, hooked) = execute::run(attempt, call).await?;
     let decision = decide::decide(attempt, task, result);
     let decision = hooks::review(attempt, hooked, decision).await?;
     attempt.release_slot();
+    // Row, dead letter, next attempt, follow-ups and reply, in the order that the invariants demand.
     Ok(complete::apply(attempt, task, decision).await)
 }
 

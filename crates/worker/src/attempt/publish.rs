@@ -17,7 +17,7 @@ use crate::runtime::WorkerRuntime;
 /// Waits between two tries at something that broker or store have to do.
 pub(crate) const BACKOFF: RetryPolicy = RetryPolicy::backoff(Duration::from_millis(100), Duration::from_secs(10));
 
-/// How often a message is sent to a queue that is not there, before it is given up: some twenty seconds.
+/// Tries at a queue that is not there, before a message is given up: some twenty seconds.
 const MAX_TRIES_ELSEWHERE: u32 = 8;
 
 /// Why a message that has to be sent is not.
@@ -82,13 +82,12 @@ pub(crate) async fn publish_until_confirmed(
     }
 }
 
-impl From<Result<(), PublishFailure>> for Disposition {
-    fn from(sent: Result<(), PublishFailure>) -> Self {
-        match sent {
-            Ok(()) => Self::Done,
-            Err(PublishFailure::Interrupted) => Self::Requeue,
-            Err(PublishFailure::Impossible) => Self::Reject,
-        }
+/// The disposition of a delivery once a message that follows from it was sent, or was not.
+pub(crate) fn disposition_after(sent: Result<(), PublishFailure>) -> Disposition {
+    match sent {
+        Ok(()) => Disposition::Done,
+        Err(PublishFailure::Interrupted) => Disposition::Requeue,
+        Err(PublishFailure::Impossible) => Disposition::Reject,
     }
 }
 

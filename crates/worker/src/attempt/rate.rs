@@ -17,7 +17,7 @@ struct PlaceInLine<'a> {
 impl Drop for PlaceInLine<'_> {
     fn drop(&mut self) {
         self.limiter.schedule().line -= 1;
-        self.meter.leave_line();
+        self.meter.release_place();
     }
 }
 
@@ -32,13 +32,13 @@ pub(crate) async fn wait_for_start(attempt: &mut Attempt<'_>) -> Step<()> {
 async fn reserve(attempt: &mut Attempt<'_>, limiter: &RateLimiter) -> Step<()> {
     let rounds = attempt.message_headers().rounds();
     let meter = Arc::clone(&attempt.meter);
-    let room = meter.join_line();
+    let room = meter.reserve_place();
     let decision = limiter.schedule().reserve(rounds > 0, room, Instant::now());
     match decision {
         RateDecision::Wait => Ok(wait_in_line(attempt, PlaceInLine { limiter, meter }).await?),
         RateDecision::Requeue(wait) => {
             if room {
-                meter.leave_line();
+                meter.release_place();
             }
             attempt.release_slot();
             Err(hold_for_rate(attempt, wait, rounds.saturating_add(1)).await.into())

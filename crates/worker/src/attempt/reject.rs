@@ -21,7 +21,7 @@ pub(crate) enum RejectReason {
     /// It is no task that can be understood.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
-    /// What should follow from it could not be started.
+    /// A task that should follow from it could not be started.
     #[error(transparent)]
     FollowUp(#[from] FollowUpError),
     /// It is one of Celery's own tasks, and not served here.
@@ -59,7 +59,7 @@ impl RejectReason {
 
 /// Dead-letters a message that cannot run here, and records it as failed.
 ///
-/// What follows from a failure does, as far as the attempt knows of it. Nothing does, as with Celery, where the task is
+/// Its follow-ups are those of a failure, as far as the attempt knows them. There are none, as with Celery, where the task is
 /// unknown, or may be what is wrong.
 pub(crate) async fn reject(attempt: &mut Attempt<'_>, reason: &RejectReason) -> Processed {
     attempt.release_slot();

@@ -15,7 +15,7 @@ use celeriac_telemetry::clock;
 use crate::attempt::Attempt;
 use crate::attempt::publish::{BACKOFF, PublishFailure};
 
-/// How a task stands, for the one who awaits it.
+/// The content of a reply to whoever awaits a task.
 #[derive(Debug)]
 pub(crate) struct TaskReply<'a> {
     pub(crate) state: State,

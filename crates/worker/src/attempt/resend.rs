@@ -9,7 +9,7 @@ use celeriac_protocol::{Message, TaskHeaders};
 use celeriac_telemetry::trace::PublishSpan;
 use jiff::Timestamp;
 
-use crate::attempt::publish::{Recipient, publish_until_confirmed};
+use crate::attempt::publish::{Recipient, disposition_after, publish_until_confirmed};
 use crate::attempt::{Attempt, Disposition};
 use crate::hold::{nearly_whole, time_until};
 
@@ -73,5 +73,5 @@ async fn send_held(attempt: &Attempt<'_>, mut message: Message, wait: Duration) 
         span.end(if sent.is_ok() { Ok(()) } else { Err(&"the worker stopped before it was sent") });
         sent
     };
-    attempt.span.run(sending).await.into()
+    disposition_after(attempt.span.run(sending).await)
 }

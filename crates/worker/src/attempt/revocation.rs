@@ -14,7 +14,7 @@ use crate::attempt::{Attempt, Disposition, Processed, Step};
 /// Celery's name of the error.
 pub(crate) const KIND: &str = "TaskRevokedError";
 
-/// Whether the task is known to be revoked. What is not known yet shows in [`check_not_revoked`].
+/// Returns whether the task is known to be revoked. A revocation that is not known yet shows in [`check_not_revoked`].
 pub(crate) fn is_revoked(attempt: &Attempt<'_>) -> bool {
     let results = attempt.runtime.results.as_ref();
     results.is_some_and(|results| results.backend.revocation_cache().find_revoked(&attempt.headers().id).is_some())

@@ -12,12 +12,12 @@ use crate::attempt::Attempt;
 use crate::attempt::recorded::RecordedArguments;
 use crate::runtime::WorkerRuntime;
 
-/// What a row tells beside what its attempt knows.
+/// Columns of a row that its attempt does not hold.
 #[derive(Debug, Default)]
 pub(crate) struct RowDetails {
     pub(crate) result: Option<String>,
     pub(crate) failure: Option<Failure>,
-    /// Whether the attempt has begun, where nobody knows how long it took.
+    /// Set where the attempt has begun, and nobody knows how long it took.
     pub(crate) begun: bool,
     /// When the next attempt is due.
     pub(crate) eta: Option<Timestamp>,

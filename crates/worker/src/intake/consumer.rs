@@ -17,7 +17,7 @@ pub(crate) struct QueueConsumer {
     pub(crate) runtime: Arc<WorkerRuntime>,
     pub(crate) consumer: Consumer,
     pub(crate) meter: Arc<SlotMeter>,
-    /// How many messages it may hold. Its end means no more than that it stays as it is.
+    /// The number of messages that it may hold. Its end means no more than that it stays as it is.
     pub(crate) bound: watch::Receiver<PrefetchBound>,
     pub(crate) attempts: TaskTracker,
 }

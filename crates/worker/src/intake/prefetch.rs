@@ -1,4 +1,4 @@
-//! How many messages a worker holds of a queue, where that is left to it (`prefetch: auto`). Pure.
+//! The number of messages that a worker holds of a queue, where that is left to it (`prefetch: auto`). Pure.
 //!
 //! A worker that holds more than it needs keeps tasks from others that have time; one that holds less waits for its
 //! broker between two short tasks. So it holds what its slots run, and as much again as they run in a moment.
@@ -27,17 +27,17 @@ const MARGIN: f64 = 1.5;
 /// So many tasks have to have ended of late before more are held: a few quick ones say nothing of those to come.
 const EVIDENCE: f64 = 8.0;
 
-/// How the slots were used of late. Numbers of slots are means, and so have fractions.
+/// The use of the slots of late. Numbers of slots are means, and so have fractions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct SlotsObserved {
-    /// How long a task of the queue has a slot: the time they had, those that still run included, by those that ended.
+    /// The time that a task of the queue has a slot: that of all, those that still run included, by those that ended.
     /// `None` when none ran.
     pub(crate) run_time: Option<Duration>,
-    /// How many tasks of it have ended, the older ones counting for less.
+    /// Tasks of it that have ended, the older ones counting for less.
     pub(crate) ended: f64,
-    /// How many slots its tasks had.
+    /// Slots that its tasks had.
     pub(crate) busy: f64,
-    /// How many slots no queue's tasks had.
+    /// Slots that no queue's tasks had.
     pub(crate) free: f64,
     /// Of how many queues tasks were running, this one included.
     pub(crate) queues: usize,
@@ -68,7 +68,7 @@ impl PrefetchReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PrefetchChange {
     pub(crate) prefetch: u16,
-    /// How many of those that have arrived and not begun are kept. The others go back to the queue: others may have time
+    /// The number kept of those that have arrived and not begun. The others go back to the queue: others may have time
     /// for them, and RabbitMQ ends a consumer that holds one for half an hour. `None`: all are kept.
     pub(crate) keep: Option<usize>,
     pub(crate) reason: PrefetchReason,
@@ -85,7 +85,7 @@ pub(crate) fn alone(concurrency: usize) -> u16 {
     first(concurrency).max(DEEP)
 }
 
-/// What to change the prefetch `current` of a queue to, if it is worth a change.
+/// A better prefetch for a queue that has `current`, if it is worth a change.
 pub(crate) fn choose(observed: &SlotsObserved, concurrency: usize, current: u16) -> Option<PrefetchChange> {
     let run_time = observed.run_time?;
     // What runs at once: its share of the slots, and those that nobody else wants.
@@ -115,7 +115,7 @@ pub(crate) fn choose(observed: &SlotsObserved, concurrency: usize, current: u16)
     })
 }
 
-/// How many messages tasks of this length need, of which so many run at once.
+/// The number of messages that tasks of this length need, of which so many run at once.
 fn held_for(run_time: Duration, running: f64) -> u16 {
     if run_time >= LONG {
         return bounded(running);

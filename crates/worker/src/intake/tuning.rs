@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use crate::intake::prefetch::{PrefetchChange, SlotsObserved, choose};
 use crate::slots::{SlotMeter, SlotReading, Slots};
 
-/// How often the slots are looked at.
+/// The interval between two looks at the slots.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What was seen counts for this much less at each further look: after a second a third of it is left.
+/// A measurement counts for this much less at each further look: after a second a third of it is left.
 const KEPT: f64 = 0.6;
 
 /// A prefetch stays for so long at least: each change is a new consumer.
@@ -24,11 +24,11 @@ const MIN_INTERVAL: Duration = Duration::from_secs(2);
 /// A queue with less than this of a slot runs nothing.
 const IDLE: f64 = 0.01;
 
-/// What a queue's door is told: how many messages it may hold.
+/// The number of messages that a consumer may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PrefetchBound {
     pub(crate) prefetch: u16,
-    /// How many of those that have arrived and not begun it keeps, where not all.
+    /// Of those that have arrived and not begun, the number that it keeps, where not all.
     pub(crate) keep: Option<usize>,
 }
 
@@ -44,14 +44,14 @@ pub(crate) struct PrefetchTuner {
 struct QueueStats {
     queue: Arc<str>,
     meter: Arc<SlotMeter>,
-    /// Where its bound is told; `None` where that is not changed.
+    /// Tells its bound; `None` where that is not changed.
     bound: Option<watch::Sender<PrefetchBound>>,
     last: SlotReading,
     average: MovingAverage,
     changed: Instant,
 }
 
-/// What was seen, the older the less it counts. In seconds and tasks.
+/// Sums of the measurements, the older the less they count. In seconds and tasks.
 #[derive(Debug, Default)]
 struct MovingAverage {
     passed: f64,
@@ -144,7 +144,7 @@ impl MovingAverage {
         self.ended = self.ended * KEPT + ended as f64;
     }
 
-    /// How many slots were in use.
+    /// The number of slots that were in use.
     fn busy(&self) -> f64 {
         if self.passed > 0.0 { self.used / self.passed } else { 0.0 }
     }

@@ -18,7 +18,7 @@ use crate::task::derived_id::derived_id;
 use crate::task::error::{TaskError, TaskResult};
 use crate::task::result::{JsonResult, read, write};
 
-/// How many rows a clean-up deletes in one statement.
+/// The number of rows that a clean-up deletes in one statement.
 const SWEEP: u32 = 10_000;
 
 /// The task of this name, if it is one of Celery's own that are served.

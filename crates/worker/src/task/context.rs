@@ -25,7 +25,7 @@ pub struct TaskContext {
     pub(crate) limits: TimeLimits,
     /// When it is ended, where something can end it.
     pub(crate) deadline: Option<Instant>,
-    /// Where it is told to come to an end, if that may happen before the worker stops.
+    /// Tells it to come to an end, if that may happen before the worker stops.
     pub(crate) notice: Option<Arc<CancellationNotice>>,
     /// Cancelled when it is terminated, where there is a store that can tell.
     pub(crate) terminated: Option<CancellationToken>,
@@ -35,7 +35,7 @@ pub struct TaskContext {
 pub(crate) struct TaskEnvironment {
     pub(crate) client: Client,
     pub(crate) state: SharedState,
-    /// How long rows are kept.
+    /// The time that rows are kept.
     pub(crate) keep: Duration,
     /// Finds a task that runs as part of another.
     pub(crate) find_inline: FindInline,
@@ -73,7 +73,7 @@ impl TaskContext {
         &self.headers_of_task().task
     }
 
-    /// Which attempt this is, from 1.
+    /// The number of this attempt, from 1.
     pub fn attempt(&self) -> u32 {
         self.headers_of_task().retries.saturating_add(1)
     }
@@ -83,7 +83,7 @@ impl TaskContext {
         &self.received.origin.queue
     }
 
-    /// Whether the broker delivered this attempt before, to anybody: a sign that it may have run already.
+    /// Returns whether the broker delivered this attempt before, to anybody: a sign that it may have run already.
     pub fn redelivered(&self) -> bool {
         self.received.is_redelivered()
     }
@@ -118,7 +118,7 @@ impl TaskContext {
         self.headers_of_task().group_index
     }
 
-    /// How long this attempt may take: as the call says, or else the task, or else the worker.
+    /// The time limits of this attempt: those of the call, or else of the task, or else of the worker.
     pub fn time_limits(&self) -> TimeLimits {
         self.limits
     }
@@ -151,7 +151,7 @@ impl TaskContext {
         })
     }
 
-    /// What was given to the builder with `state`.
+    /// The value that was given to the builder with `state`.
     ///
     /// # Errors
     /// When nothing of this type was given.
@@ -188,7 +188,7 @@ impl TaskContext {
         }
     }
 
-    /// Whether the task should come to an end, for blocking tasks to look at.
+    /// Returns whether the task should come to an end, for blocking tasks to look at.
     pub fn is_cancelled(&self) -> bool {
         self.cancellation().is_some()
     }

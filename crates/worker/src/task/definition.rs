@@ -1,4 +1,4 @@
-//! What a task is to a worker: a name and a way to run it.
+//! A task as a worker knows it: a name and a way to run it.
 //!
 //! Generics stop here: behind a [`TaskDefinition`] every task looks the same.
 
@@ -49,11 +49,11 @@ pub trait TransactionalTask: Task {
     note = "put `#[task]` on its function, and list it by the name of the function"
 )]
 pub trait Registered: Task {
-    /// How to run it.
+    /// Its name and the way to run it.
     fn definition() -> TaskDefinition;
 }
 
-/// What the function of a task may return: a `Result` whose error becomes a [`TaskError`].
+/// A return type of the function of a task: a `Result` whose error becomes a [`TaskError`].
 #[diagnostic::on_unimplemented(
     message = "a task returns `TaskResult<T>` or `Result<T, E>` with an error",
     label = "returns `{Self}`",
@@ -102,7 +102,7 @@ pub(crate) enum Runner {
 pub struct TaskDefinition {
     /// Its name.
     pub name: &'static str,
-    /// What was declared with it.
+    /// The options that were declared with it.
     pub options: TaskOptions,
     pub(crate) runner: Runner,
     hooks: HookList,
@@ -145,17 +145,17 @@ impl TaskDefinition {
         (!matches!(self.runner, Runner::Native(_))).then_some(&self.hooks)
     }
 
-    /// Whether it gets a thread of its own.
+    /// Returns whether it gets a thread of its own.
     pub fn is_blocking(&self) -> bool {
         matches!(self.runner, Runner::Blocking(_))
     }
 
-    /// Whether it works in a transaction of the worker's.
+    /// Returns whether it works in a transaction of the worker's.
     pub fn is_transactional(&self) -> bool {
         matches!(self.runner, Runner::Transactional(_))
     }
 
-    /// Whether an attempt can be ended from outside, as a hard time limit does.
+    /// Returns whether an attempt can be ended from outside, as a hard time limit does.
     pub fn can_be_ended(&self) -> bool {
         match self.runner {
             Runner::Async(_) | Runner::Native(_) | Runner::Transactional(_) => true,

@@ -9,7 +9,7 @@ use celeriac_protocol::Failure;
 use celeriac_protocol::retry::kind_of_type;
 use jiff::Timestamp;
 
-/// What a task returns: a value, or an error that may steer what follows.
+/// The return type of a task: a value, or an error that may ask for what follows.
 pub type TaskResult<T> = Result<T, TaskError>;
 
 /// The error of a task.
@@ -20,7 +20,7 @@ pub struct TaskError {
     pub(crate) failure: Failure,
 }
 
-/// What an error asks for.
+/// The action that an error asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ErrorAction {
     /// Whatever the task's retry policy says.
@@ -49,7 +49,7 @@ impl ErrorAction {
         }
     }
 
-    /// Whether it is a wish for another attempt, and no error.
+    /// Returns whether it only asks for another attempt, and is no error.
     pub(crate) fn asks_for_retry(self) -> bool {
         matches!(self, Self::RetryIn(_) | Self::RetryAt(_))
     }
@@ -98,7 +98,7 @@ impl TaskError {
 
     /// The same error, with a wait that somebody who knows better has asked for, such as a server by `Retry-After`.
     ///
-    /// Whether it is tried again is left to the retry policy, and so is how often; the wait is this one.
+    /// The retry policy still decides whether and how often it is tried again; the wait is this one.
     #[must_use]
     pub fn retry_after(self, wait: Duration) -> Self {
         let action =

@@ -1,4 +1,4 @@
-//! What runs around the attempts of tasks, and may change how they end.
+//! Hooks: code that runs around the attempts of tasks, and may change how they end.
 //!
 //! Those of the program wrap those of the task: see [`Hooks`] for the order.
 
@@ -16,7 +16,7 @@ use crate::task::context::TaskContext;
 use crate::task::error::{TaskError, TaskResult};
 use crate::task::result;
 
-/// What runs around the attempts of tasks: of one, as `#[task(hooks = Audit)]`, or of all, as `Builder::hooks(Audit)`.
+/// Code that runs around the attempts of tasks: of one, as `#[task(hooks = Audit)]`, or of all, as `Builder::hooks(Audit)`.
 ///
 /// Several wrap each other: those of the program in the order in which they were given, then those of the task. So
 /// [`before_start`](Self::before_start) goes from the outermost to the innermost, and everything else the other way: the
@@ -34,7 +34,7 @@ pub trait Hooks: Send + Sync + 'static {
     /// error, as if it had failed.
     ///
     /// # Errors
-    /// What the attempt fails with.
+    /// The attempt fails with this error.
     fn before_start(&self, ctx: &TaskContext) -> impl Future<Output = TaskResult<Start>> + Send {
         let _ = ctx;
         async { Ok(Start::Run) }
@@ -43,7 +43,7 @@ pub trait Hooks: Send + Sync + 'static {
     /// When the attempt has succeeded. Returns the result, or another.
     ///
     /// # Errors
-    /// What the attempt fails with instead; the task's retry policy then decides.
+    /// The attempt fails with this error instead; the task's retry policy then decides.
     fn on_success(&self, ctx: &TaskContext, result: TaskOutput) -> impl Future<Output = TaskResult<TaskOutput>> + Send {
         let _ = ctx;
         async { Ok(result) }
@@ -53,7 +53,7 @@ pub trait Hooks: Send + Sync + 'static {
     /// succeeded.
     ///
     /// # Errors
-    /// What the task fails with. What it asks for besides counts only where it is [`reject`](TaskError::reject) or
+    /// The task fails with this error. Anything else that it asks for counts only where it is [`reject`](TaskError::reject) or
     /// [`ignore`](TaskError::ignore).
     fn on_failure(&self, ctx: &TaskContext, error: TaskError) -> impl Future<Output = TaskResult<TaskOutput>> + Send {
         let _ = ctx;
@@ -63,7 +63,7 @@ pub trait Hooks: Send + Sync + 'static {
     /// When the attempt has failed, and another follows after a wait. Returns the wait, or another.
     ///
     /// # Errors
-    /// What the task fails with: there is no other attempt.
+    /// The task fails with this error: there is no other attempt.
     fn on_retry(
         &self,
         ctx: &TaskContext,
@@ -81,7 +81,7 @@ pub trait Hooks: Send + Sync + 'static {
     }
 }
 
-/// How an attempt begins.
+/// The beginning of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
     /// The task runs.
@@ -117,7 +117,7 @@ impl TaskOutput {
     }
 }
 
-/// What becomes of an attempt.
+/// The end of an attempt, as it was decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decided {
     /// The task has succeeded.

@@ -16,7 +16,7 @@ pub(crate) struct Received {
     pub(crate) origin: Origin,
     /// The client with which the task sends others, once it has asked for one.
     pub(crate) client: OnceLock<Client>,
-    /// Whether the task has asked to be told when it should come to an end.
+    /// Set once the task has asked to be told when it should come to an end.
     listens: AtomicBool,
 }
 
@@ -30,12 +30,12 @@ impl Received {
         self.listens.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the task has asked to be told.
+    /// Returns whether the task has asked to be told.
     pub(crate) fn listens(&self) -> bool {
         self.listens.load(Ordering::Relaxed)
     }
 
-    /// Whether this attempt was delivered before, to anybody.
+    /// Returns whether this attempt was delivered before, to anybody.
     pub(crate) fn is_redelivered(&self) -> bool {
         self.origin.redelivered || self.message.headers.get(names::SUSPECTED).is_some()
     }

@@ -1,4 +1,4 @@
-//! Which tasks a worker knows.
+//! The tasks that a worker knows.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +70,7 @@ impl Registry {
         self.tasks.get(name).or_else(|| builtin::find(name))
     }
 
-    /// What is wrong with a name that is almost that of one of these tasks. One that is like none of them is a task of
+    /// An error for a name that is almost that of one of these tasks. One that is like none of them is a task of
     /// another program.
     pub fn misspelt(&self, name: &str) -> Option<Error> {
         let meant = closest_typo(name, self.tasks.keys().copied()).filter(|_| self.get(name).is_none())?;
@@ -87,7 +87,7 @@ impl Registry {
         self.tasks.values()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.tasks.is_empty()
     }

@@ -1,4 +1,4 @@
-//! How long an attempt may take, by call, task and worker, and how it is told to come to an end.
+//! Time limits of an attempt, by call, task and worker, and the notice by which it is told to come to an end.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::options::WorkerOptions;
 
-/// What holds for one attempt: the call's word counts before the task's.
+/// The limits of one attempt: those of the call count before those of the task.
 pub(crate) fn in_force(call: TimeLimits, task: &TaskOptions) -> TimeLimits {
     // Celery takes zero for a limit that is not said.
     let said = |call: Option<Duration>| call.filter(|limit| !limit.is_zero());
@@ -26,7 +26,7 @@ pub(crate) fn complete(task: &mut TaskOptions, worker: &WorkerOptions) {
     task.soft_time_limit = task.soft_time_limit.or(worker.soft_time_limit.map(TimeLimit::After));
 }
 
-/// Who says a limit of a task.
+/// The place where a limit of a task is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LimitSource {
     Task,
@@ -41,7 +41,7 @@ pub(crate) struct LimitConflict {
     pub(crate) why: String,
 }
 
-/// What is wrong with the limits of a task, which can be `ended` from outside or not.
+/// A conflict in the limits of a task, which can be `ended` from outside or not.
 pub(crate) fn conflict(task: &TaskOptions, ended: bool, worker: &WorkerOptions) -> Option<LimitConflict> {
     let hard = said(task.time_limit, worker.time_limit);
     let soft = said(task.soft_time_limit, worker.soft_time_limit);
@@ -92,7 +92,7 @@ pub enum Cancellation {
     Stopping,
 }
 
-/// What one attempt is told. The first word counts.
+/// The notice to one attempt to come to an end. The first reason counts.
 #[derive(Debug, Default)]
 pub(crate) struct CancellationNotice {
     why: OnceLock<Cancellation>,

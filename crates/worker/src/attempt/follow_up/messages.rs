@@ -27,7 +27,7 @@ pub(crate) enum FollowUpError {
     Invalid { task: String, reason: String },
 }
 
-/// What follows from a task.
+/// The tasks that follow from a task, as messages.
 #[derive(Debug)]
 pub(crate) struct FollowUps {
     messages: Vec<PreparedTask>,
