@@ -37,21 +37,23 @@ fn a_crate_uses_only_crates_above_it() {
 #[test]
 fn foreign_types_stay_with_their_owners() {
     let owners = [
-        ("lapin", "broker"),
-        ("deadpool", "broker"),
-        ("rustls", "broker"),
-        ("reqwest", "admin"),
-        ("sqlx", "results"),
-        ("opentelemetry", "telemetry"),
-        ("clap", "cli"),
+        ("lapin", &["broker"][..]),
+        ("deadpool", &["broker"]),
+        // Each of them owns connections, and says which authorities they trust.
+        ("rustls", &["broker", "admin", "telemetry"]),
+        // Telemetry makes the client that its exporters are given.
+        ("reqwest", &["admin", "telemetry"]),
+        ("sqlx", &["results"]),
+        ("opentelemetry", &["telemetry"]),
+        ("clap", &["cli"]),
     ];
-    for (library, owner) in owners {
-        for name in ORDER.iter().filter(|name| **name != owner) {
+    for (library, owners) in owners {
+        for name in ORDER.iter().filter(|name| !owners.contains(name)) {
             for path in files(&format!("crates/{name}/src"), ".rs") {
                 let text = std::fs::read_to_string(&path).unwrap();
                 let uses = text.lines().filter(|line| !line.trim_start().starts_with("//"));
                 let uses = uses.filter(|line| line.contains(&format!("{library}::"))).count();
-                assert_eq!(uses, 0, "{} names {library}, which belongs to {owner}", path.display());
+                assert_eq!(uses, 0, "{} names {library}, which belongs to {owners:?}", path.display());
             }
         }
     }

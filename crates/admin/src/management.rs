@@ -41,7 +41,7 @@ pub fn management(options: &BrokerOptions) -> Option<Management> {
         Some(url) => vec![http::parse(url).ok()?],
         None => nodes.iter().filter_map(beside).collect(),
     };
-    Some(Management { http: Http::new(urls)?, vhost, configured: options.management.is_some() })
+    Some(Management { http: Http::new(urls, &options.tls)?, vhost, configured: options.management.is_some() })
 }
 
 /// Where the API of a node usually is. `None` beside a node that speaks TLS: the password would go in the clear.

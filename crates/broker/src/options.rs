@@ -20,7 +20,7 @@ pub struct BrokerOptions {
     /// `amqp://user:password@host:port/vhost`, `amqps://…`, or `memory://` for a broker inside this process. Several,
     /// separated by commas, are the nodes of a cluster.
     pub url: Secret,
-    /// RabbitMQ's management API: `http://user:password@host:15672`. Default: port 15672 of the nodes of `url`, with the
+    /// RabbitMQ's management API: `http://user:password@host:15672`, or `https://…`, secured by `tls` too. Default: port 15672 of the nodes of `url`, with the
     /// same user, where it answers.
     pub management: Option<Secret>,
     /// Whether a program makes what it needs: exchanges, queues, bindings. If not, it only looks whether they are there, and
@@ -29,7 +29,7 @@ pub struct BrokerOptions {
     /// Whether what RabbitMQ can change later is kept in policies, which `celeriac topology apply` makes over the management
     /// API, and not in the arguments of queues, which cannot be changed.
     pub policies: bool,
-    /// How `amqps://` URLs are secured.
+    /// How `amqps://` URLs are secured, and a management API over `https://`.
     pub tls: TlsOptions,
     /// How often both sides prove that they live.
     #[serde(with = "duration")]
@@ -143,8 +143,8 @@ impl BrokerOptions {
 /// Whether this can be the URL of a management API.
 fn check_management(url: &Secret) -> Result<(), String> {
     let url = url.expose();
-    if !url.starts_with("http://") {
-        return Err("should begin with http://; TLS is not spoken here".to_owned());
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        return Err("should begin with http:// or https://".to_owned());
     }
     Url::parse(url).map(drop).map_err(|reason| format!("is no URL: {reason}"))
 }
@@ -199,8 +199,8 @@ mod tests {
     #[test]
     fn a_management_url_of_another_kind_is_refused_without_its_password() {
         for (url, reason) in [
-            ("https://u:secret@host", "should begin with http://; TLS is not spoken here"),
-            ("host:15672", "should begin with http://; TLS is not spoken here"),
+            ("ftp://u:secret@host", "should begin with http:// or https://"),
+            ("host:15672", "should begin with http:// or https://"),
             ("http://u:secret@host:port", "is no URL: invalid port number"),
         ] {
             assert_eq!(check_management(&Secret::new(url)), Err(reason.to_owned()));

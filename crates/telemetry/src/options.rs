@@ -119,8 +119,7 @@ fn problem_of_directive(directive: &str) -> Option<String> {
 /// Reason why a URL cannot be exported to.
 fn unusable(url: &str) -> Option<&'static str> {
     match url.split_once("://") {
-        Some(("http", host)) if !host.is_empty() && !host.starts_with('/') => None,
-        Some(("https", _)) => Some("should begin with http://, to a collector close by, which sends on over TLS"),
+        Some(("http" | "https", host)) if !host.is_empty() && !host.starts_with('/') => None,
         _ => Some("should be a URL such as http://localhost:4318"),
     }
 }
@@ -183,11 +182,11 @@ mod tests {
     }
 
     #[test]
-    fn a_collector_is_reached_over_http() {
-        for url in ["http://localhost:4318", "http://collector:4318/prefix/"] {
+    fn a_collector_is_reached_over_http_or_https() {
+        for url in ["http://localhost:4318", "http://collector:4318/prefix/", "https://collector"] {
             assert_eq!(unusable(url), None, "{url}");
         }
-        for url in ["", "http://", "http:///v1/traces", "https://collector", "grpc://collector:4317"] {
+        for url in ["", "http://", "http:///v1/traces", "https://", "grpc://collector:4317"] {
             assert!(unusable(url).is_some(), "{url}");
         }
     }

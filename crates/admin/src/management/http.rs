@@ -1,11 +1,14 @@
 //! Requests to the management API: each has a deadline, and its answer a bound.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use celeriac_broker::TlsOptions;
 use celeriac_config::Secret;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Method, Response, StatusCode, Url};
+use reqwest::{Certificate, Client, Identity, Method, Response, StatusCode, Url};
+use rustls::crypto::{CryptoProvider, ring};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -24,8 +27,11 @@ pub(super) struct Http {
     node: Url,
     /// Those that are asked when it cannot be connected to.
     others: Vec<Url>,
-    client: Client,
+    client: Result<Client, Cause>,
 }
+
+/// The reason why there is no client.
+type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
 /// What a request changes.
 pub(super) enum ApiChange {
@@ -40,13 +46,12 @@ pub(super) fn parse(url: &Secret) -> Result<Url, String> {
 }
 
 impl Http {
-    /// `None` without a node, or where the machine has no room for a client.
-    pub(super) fn new(nodes: Vec<Url>) -> Option<Self> {
+    /// `None` without a node. A client that cannot be made is the error of each request.
+    pub(super) fn new(nodes: Vec<Url>, tls: &TlsOptions) -> Option<Self> {
+        let client = client(&nodes, tls);
         let mut nodes = nodes.into_iter();
         let node = nodes.next()?;
-        // Variables that name a proxy are not ours to read, and a redirection would carry the password elsewhere.
-        let client = Client::builder().no_proxy().redirect(Policy::none()).connect_timeout(CONNECT).timeout(ANSWER);
-        Some(Self { node, others: nodes.collect(), client: client.build().ok()? })
+        Some(Self { node, others: nodes.collect(), client })
     }
 
     pub(super) fn shown(&self) -> String {
@@ -88,8 +93,9 @@ impl Http {
         doing: &str,
     ) -> Result<(&Url, Vec<u8>)> {
         let (mut node, mut left) = (&self.node, self.others.iter());
+        let client = self.client.as_ref().map_err(|cause| failed(node, doing, Arc::clone(cause)))?;
         loop {
-            let mut request = self.client.request(method.clone(), at(node, path, query));
+            let mut request = client.request(method.clone(), at(node, path, query));
             if let Some(body) = body {
                 request = request.json(body);
             }
@@ -102,6 +108,33 @@ impl Http {
             }
         }
     }
+}
+
+/// A client that verifies its nodes as connections over AMQP verify them.
+fn client(nodes: &[Url], tls: &TlsOptions) -> Result<Client, Cause> {
+    if CryptoProvider::get_default().is_none() {
+        // The one of connections over AMQP. Where a program installs its own first, that one is used.
+        let _ = ring::default_provider().install_default();
+    }
+    // Variables that name a proxy are not ours to read, and a redirection would carry the password elsewhere.
+    let mut client = Client::builder().no_proxy().redirect(Policy::none()).connect_timeout(CONNECT).timeout(ANSWER);
+    if nodes.iter().all(|node| node.scheme() != "https") {
+        // A machine that trusts no authority can talk to them all the same.
+        return client.tls_certs_only([]).build().map_err(cause);
+    }
+    if let Some(ca) = &tls.ca {
+        let authorities = std::fs::read(ca).map_err(cause)?;
+        client = client.tls_certs_only(Certificate::from_pem_bundle(&authorities).map_err(cause)?);
+    }
+    if let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) {
+        let pair = [std::fs::read(key).map_err(cause)?, std::fs::read(certificate).map_err(cause)?].join(&b'\n');
+        client = client.identity(Identity::from_pem(&pair).map_err(cause)?);
+    }
+    client.build().map_err(cause)
+}
+
+fn cause(error: impl std::error::Error + Send + Sync + 'static) -> Cause {
+    Arc::new(error)
 }
 
 async fn taken(node: &Url, answer: Response, doing: &str) -> Result<Vec<u8>> {

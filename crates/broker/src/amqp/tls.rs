@@ -60,11 +60,12 @@ impl Tls {
 /// What is wrong with the section, as far as this machine can tell.
 pub(crate) fn problems(options: &BrokerOptions) -> Vec<(String, String)> {
     let Ok(nodes) = Node::all(options) else { return Vec::new() };
+    let management = options.management.as_ref().is_some_and(|url| url.expose().starts_with("https://"));
     let fault = match nodes.iter().find(|node| !node.speaks_tls()) {
-        Some(plain) if options.tls != TlsOptions::default() => {
+        Some(plain) if options.tls != TlsOptions::default() && !management => {
             Some((None, format!("is for amqps:// URLs, and `{}` is none", plain.shown())))
         }
-        _ if nodes.iter().any(Node::speaks_tls) => Tls::new(&options.tls).read().err(),
+        _ if management || nodes.iter().any(Node::speaks_tls) => Tls::new(&options.tls).read().err(),
         _ => None,
     };
     fault.map(|(key, reason)| (full(key), reason)).into_iter().collect()

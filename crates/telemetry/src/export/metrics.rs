@@ -12,7 +12,7 @@ use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, Temporality};
 
-use super::{TIMEOUT, endpoint};
+use super::{TIMEOUT, client, endpoint};
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::events::metrics::{MetricsAccepted, MetricsRefused};
@@ -22,6 +22,7 @@ pub(crate) fn reader(url: &str) -> Result<PeriodicReader<MetricExporter>> {
     let endpoint = endpoint(url, "metrics");
     let exporter = opentelemetry_otlp::MetricExporter::builder()
         .with_http()
+        .with_http_client(client(&endpoint)?)
         .with_endpoint(&endpoint)
         .with_timeout(TIMEOUT)
         .with_retry_policy(opentelemetry_otlp::RetryPolicy::recommended())

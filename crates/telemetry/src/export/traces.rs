@@ -13,7 +13,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor};
 
-use super::{TIMEOUT, endpoint};
+use super::{TIMEOUT, client, endpoint};
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::events::traces::{CollectorLost, CollectorRestored, SpansLost};
@@ -78,6 +78,7 @@ fn exporter(url: &str, sent: Arc<AtomicU64>) -> Result<TraceExporter> {
     let endpoint = endpoint(url, "traces");
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
+        .with_http_client(client(&endpoint)?)
         .with_endpoint(&endpoint)
         .with_timeout(TIMEOUT)
         .with_retry_policy(opentelemetry_otlp::RetryPolicy::recommended())
