@@ -8,4 +8,5 @@ mod modules;
 mod names;
 mod quotes;
 mod reference;
+mod settlement;
 mod standing;
