@@ -28,13 +28,12 @@ struct Granted {
 }
 
 impl Granted {
-    async fn open() -> Self {
-        let bed = Bed::new().await;
+    async fn open(bed: &Bed) -> Self {
         // The owner makes the tables.
         let owner = bed.program([]).build().unwrap().client().await.unwrap();
         owner.close().await;
         let suffix = bed.management().1.to_owned();
-        let granted = Self { bed, suffix };
+        let granted = Self { bed: bed.clone(), suffix };
         let users = USERS.map(|user| format!("CREATE USER {}", granted.user(user)));
         granted.run(&users.join(";")).await;
         granted
@@ -69,13 +68,12 @@ impl Granted {
         for user in USERS.map(|user| self.user(user)) {
             self.run(&format!("DROP OWNED BY {user}; DROP USER {user}")).await;
         }
-        self.bed.clear().await;
     }
 }
 
-#[tokio::test]
-async fn workers_senders_and_readers_can_do_their_work_with_what_the_guide_grants() {
-    let granted = Granted::open().await;
+#[celeriac_tests::test(real)]
+async fn workers_senders_and_readers_can_do_their_work_with_what_the_guide_grants(bed: Bed) {
+    let granted = Granted::open(&bed).await;
     granted.grant().await;
     let running = Running::start(&granted.program("app_worker").build().unwrap()).await;
     let client = granted.program("app_sender").build().unwrap().client().await.unwrap();
@@ -131,9 +129,9 @@ async fn suspected(bed: &Bed, id: &str) {
     bed.peer().await.put("celeriac", properties, b"[[3, 4], {}, {}]").await;
 }
 
-#[tokio::test]
-async fn a_user_without_grants_is_named_and_the_program_ends() {
-    let granted = Granted::open().await;
+#[celeriac_tests::test(real)]
+async fn a_user_without_grants_is_named_and_the_program_ends(bed: Bed) {
+    let granted = Granted::open(&bed).await;
     let variables = granted.bed.environment_with(&[("CELERIAC__RESULTS__URL", granted.url("app_worker"))]);
     let mut worker = Program::start(&["worker"], &variables);
     let code = worker.exit_code(std::time::Duration::from_secs(60)).await;

@@ -7,7 +7,7 @@ use celeriac::prelude::*;
 use celeriac::{Call, Client, RateLimit, Request, Task};
 use celeriac_client::call::CallOptions;
 use celeriac_protocol::{Body, Value};
-use celeriac_tests::{Bed, Peer, Program, assert_outcome, eventually};
+use celeriac_tests::{Bed, Peer, assert_outcome, eventually};
 use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -171,38 +171,20 @@ async fn what_stands_in_line_is_not_acknowledged_early(bed: Bed) {
     panic!("none ever stood in line when its worker was stopped");
 }
 
-/// Kills a worker when all that has run so far is on record: `begun` and `recorded` are the ids.
-async fn kill_between_tasks(
-    worker: Program,
-    begun: impl AsyncFn() -> HashSet<String>,
-    recorded: impl AsyncFn() -> HashSet<String>,
-) {
-    for _ in 0..100 {
-        worker.signal("STOP");
-        let begun = begun().await;
-        // What the others run meanwhile is soon on record; what this one has begun is not.
-        let ask = async || recorded().await.is_superset(&begun);
-        let mut all = false;
-        for _ in 0..20 {
-            all = all || ask().await;
-        }
-        if all {
-            worker.kill().await;
-            return;
-        }
-        worker.signal("CONT");
-    }
-    panic!("it was never between tasks");
-}
-
 #[celeriac_tests::test(real)]
-async fn two_workers_of_which_one_is_killed_lose_none_and_run_none_twice(bed: Bed) {
+async fn two_workers_of_which_one_is_killed_lose_none_and_run_nothing_twice_but_what_that_one_held(bed: Bed) {
+    /// How many messages a worker has been given and has not settled, at most: those that run, stand in line or go round.
+    const HELD: usize = 4;
     let folder = tempfile::tempdir().unwrap();
     let lines = "task_options: [{ task: test.note, rate_limit: 10/s }]\n";
     std::fs::write(folder.path().join("celeriac.yaml"), lines).unwrap();
     let journal = folder.path().join("journal");
     let config = folder.path().to_string_lossy().into_owned();
-    let own = [("JOURNAL", journal.to_string_lossy().into_owned())];
+    let own = [
+        ("JOURNAL", journal.to_string_lossy().into_owned()),
+        ("CELERIAC__WORKER__CONCURRENCY", "2".to_owned()),
+        ("CELERIAC__WORKER__PREFETCH", HELD.to_string()),
+    ];
     let start = |name| bed.process_with(&["--config", &config, "worker", "-n", name], &own);
     let client = bed.client(bed.program([])).await;
     let mut handles = Vec::new();
@@ -216,17 +198,14 @@ async fn two_workers_of_which_one_is_killed_lose_none_and_run_none_twice(bed: Be
     heir.says("ready").await;
     let ran = || std::fs::read_to_string(&journal).unwrap_or_default();
     eventually("some ran", async || ran().lines().count(), |count| *count >= 20).await;
-
-    let begun = async || ran().lines().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect();
-    let recorded = async || {
-        let ids = "SELECT id FROM celeriac.tasks WHERE state = 'SUCCESS'";
-        sqlx::query_scalar(ids).fetch_all(&mut bed.database().await).await.unwrap().into_iter().collect()
-    };
-    kill_between_tasks(victim, begun, recorded).await;
+    victim.kill().await;
 
     assert_eq!(starts(&handles).await.len(), 100);
     heir.signal("TERM");
     assert_eq!(heir.exit_code(Duration::from_secs(40)).await, 0, "{}", heir.output());
-    let (ran, distinct) = (ran().lines().count(), begun().await.len());
-    assert_eq!((distinct, ran), (100, 100), "none is lost, and none ran twice");
+    let ran = ran();
+    let distinct: HashSet<_> = ran.lines().collect();
+    assert_eq!(distinct.len(), 100, "none is lost");
+    let twice = ran.lines().count() - distinct.len();
+    assert!(twice <= HELD, "{twice} ran twice, and the worker that was killed held no more than {HELD}");
 }

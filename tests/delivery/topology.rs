@@ -8,7 +8,7 @@ mod drift;
 mod ground;
 mod restricted;
 
-use celeriac_tests::eventually;
+use celeriac_tests::{Bed, eventually};
 use serde_json::{Value, json};
 
 use ground::{Ground, rows};
@@ -25,9 +25,9 @@ queues:
   reload: { broadcast: true }
 "##;
 
-#[tokio::test]
-async fn what_is_applied_does_not_differ_and_is_applied_once() {
-    let ground = Ground::new(FILES).await;
+#[celeriac_tests::test(real)]
+async fn what_is_applied_does_not_differ_and_is_applied_once(bed: Bed) {
+    let ground = Ground::new(&bed, FILES).await;
     let (code, said) = ground.run(&["topology", "plan"]).await;
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("missing  queue `orders.eu`"), "{said}");
@@ -44,12 +44,11 @@ async fn what_is_applied_does_not_differ_and_is_applied_once() {
     assert_eq!(ground.definitions().await, before);
     let (code, said) = ground.run(&["topology", "plan"]).await;
     assert_eq!((code, said.trim()), (0, "broker and files do not differ"));
-    ground.clear().await;
 }
 
-#[tokio::test]
-async fn policies_are_made_changed_and_pruned_by_apply() {
-    let ground = Ground::new(FILES).await.with("CELERIAC__BROKER__POLICIES", "true");
+#[celeriac_tests::test(real)]
+async fn policies_are_made_changed_and_pruned_by_apply(bed: Bed) {
+    let ground = Ground::new(&bed, FILES).await.with("CELERIAC__BROKER__POLICIES", "true");
     let (code, said) = ground.run(&["topology", "apply", "--yes"]).await;
     assert_eq!(code, 0, "{said}");
     assert_eq!(ground.plan().await, (0, Vec::new()));
@@ -87,12 +86,11 @@ async fn policies_are_made_changed_and_pruned_by_apply() {
     let (code, said) = ground.run(&["topology", "apply", "--yes", "--prune"]).await;
     assert_eq!(code, 0, "{said}");
     assert_eq!(ground.plan().await, (0, Vec::new()));
-    ground.clear().await;
 }
 
-#[tokio::test]
-async fn an_apply_that_was_killed_is_finished_by_the_next() {
-    let ground = Ground::new(FILES).await.with("CELERIAC__BROKER__POLICIES", "true");
+#[celeriac_tests::test(real)]
+async fn an_apply_that_was_killed_is_finished_by_the_next(bed: Bed) {
+    let ground = Ground::new(&bed, FILES).await.with("CELERIAC__BROKER__POLICIES", "true");
     let killed = ground.start(&["topology", "apply", "--yes"]);
     let policies = async || ground.api(&format!("policies/{}", ground.vhost())).await;
     eventually("the first policy", policies, |made| made != &json!([])).await;
@@ -101,36 +99,41 @@ async fn an_apply_that_was_killed_is_finished_by_the_next() {
     let (code, said) = ground.run(&["topology", "apply", "--yes"]).await;
     assert_eq!(code, 0, "{said}");
     assert_eq!(ground.plan().await, (0, Vec::new()));
-    ground.clear().await;
 }
 
-#[tokio::test]
-async fn a_worker_says_which_policies_are_not_there() {
-    let ground = Ground::new("queues: { mail: {} }").await.with("CELERIAC__BROKER__POLICIES", "true");
+#[celeriac_tests::test(real)]
+async fn a_worker_says_which_policies_are_not_there(bed: Bed) {
+    let ground = Ground::new(&bed, "queues: { mail: {} }").await.with("CELERIAC__BROKER__POLICIES", "true");
     let mut worker = ground.start(&["worker"]);
     let said = worker.says("run `celeriac topology apply`").await;
     assert!(said.contains("policy `celeriac.mail`") && said.contains("ERROR"), "{said}");
     worker.kill().await;
-    ground.clear().await;
 }
 
-#[tokio::test]
-async fn definitions_imported_elsewhere_do_not_differ() {
-    for policies in ["false", "true"] {
-        let ground = Ground::new(FILES).await.with("CELERIAC__BROKER__POLICIES", policies);
-        let (code, said) = ground.run(&["topology", "export"]).await;
-        assert_eq!(code, 0, "{said}");
-        assert!(!said.contains("guest"), "{said}");
-        let definitions: Value = serde_json::from_str(&said).unwrap();
-        ground.post(&format!("definitions/{}", ground.vhost()), &definitions).await;
-        assert_eq!(ground.plan().await, (0, Vec::new()));
-        ground.clear().await;
-    }
+/// Definitions are what `export` prints, and nothing differs where they are imported.
+async fn imported_definitions_do_not_differ(ground: Ground) {
+    let (code, said) = ground.run(&["topology", "export"]).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(!said.contains("guest"), "{said}");
+    let definitions: Value = serde_json::from_str(&said).unwrap();
+    ground.post(&format!("definitions/{}", ground.vhost()), &definitions).await;
+    assert_eq!(ground.plan().await, (0, Vec::new()));
 }
 
-#[tokio::test]
-async fn manifests_are_yaml_for_the_topology_operator() {
-    let ground = Ground::new(FILES).await.with("CELERIAC__BROKER__POLICIES", "true");
+#[celeriac_tests::test(real)]
+async fn definitions_imported_elsewhere_do_not_differ(bed: Bed) {
+    imported_definitions_do_not_differ(Ground::new(&bed, FILES).await).await;
+}
+
+#[celeriac_tests::test(real)]
+async fn definitions_with_policies_imported_elsewhere_do_not_differ(bed: Bed) {
+    let ground = Ground::new(&bed, FILES).await.with("CELERIAC__BROKER__POLICIES", "true");
+    imported_definitions_do_not_differ(ground).await;
+}
+
+#[celeriac_tests::test(real)]
+async fn manifests_are_yaml_for_the_topology_operator(bed: Bed) {
+    let ground = Ground::new(&bed, FILES).await.with("CELERIAC__BROKER__POLICIES", "true");
     let export = ["topology", "export", "--format", "manifests", "--cluster", "rabbit", "--namespace", "jobs"];
     let (code, said) = ground.run(&export).await;
     assert_eq!(code, 0, "{said}");
@@ -143,12 +146,11 @@ async fn manifests_are_yaml_for_the_topology_operator() {
     let ours = said.replace(ground.vhost(), "VHOST");
     let ours: Vec<_> = ours.split("---\n").filter(|document| !document.contains("celery_delayed_")).collect();
     insta::assert_snapshot!(ours.join("---\n"));
-    ground.clear().await;
 }
 
-#[tokio::test]
-async fn prune_never_deletes_a_queue_with_messages() {
-    let ground = Ground::new("queues: { mail: {} }").await;
+#[celeriac_tests::test(real)]
+async fn prune_never_deletes_a_queue_with_messages(bed: Bed) {
+    let ground = Ground::new(&bed, "queues: { mail: {} }").await;
     assert_eq!(ground.run(&["topology", "apply", "--yes"]).await.0, 0);
     let queue = json!({ "durable": true, "arguments": { "x-queue-type": "quorum" } });
     for name in ["full.dead", "empty.dead"] {
@@ -160,12 +162,11 @@ async fn prune_never_deletes_a_queue_with_messages() {
     let (code, said) = ground.run(&["topology", "apply", "--yes", "--prune"]).await;
     let left = ground.api(&format!("queues/{}", ground.vhost())).await.to_string();
     assert!(left.contains("full.dead") && !left.contains("empty.dead"), "{code} {said}");
-    ground.clear().await;
 }
 
-#[tokio::test]
-async fn without_the_management_api_it_is_said_what_is_not_seen() {
-    let ground = Ground::new("queues: { mail: { max_length: 5 }, plain: { type: classic } }").await.without_api();
+#[celeriac_tests::test(real)]
+async fn without_the_management_api_it_is_said_what_is_not_seen(bed: Bed) {
+    let ground = Ground::new(&bed, "queues: { mail: { max_length: 5 }, plain: { type: classic } }").await.without_api();
     let (code, said) = ground.run(&["topology", "plan"]).await;
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("missing  queue `mail`") && said.contains("bindings: AMQP does not list them"), "{said}");
@@ -185,5 +186,4 @@ async fn without_the_management_api_it_is_said_what_is_not_seen() {
         "differs queue `plain` x-max-priority 5 -",
     ];
     assert_eq!((code, found), (2, rows(&expected)));
-    ground.clear().await;
 }

@@ -1,5 +1,8 @@
 //! `test`: all tests, on private servers that end with them.
 
+use std::process::Command;
+use std::thread::available_parallelism;
+
 use anyhow::Result;
 use celeriac_servers::{Durability, PythonEnvironment, RabbitRelease, Servers};
 use clap::Args;
@@ -37,7 +40,7 @@ pub(crate) fn test(options: &Options) -> Result<()> {
     step("tests", || {
         let scope = scope(&options.packages);
         let mut command = if has_cargo("nextest") {
-            cargo(&["nextest", "run"])
+            nextest()
         } else {
             // Named one by one: without a name, doctests would run here and again below.
             cargo(&["test", "--lib", "--bins", "--tests"])
@@ -55,12 +58,21 @@ pub(crate) fn test(options: &Options) -> Result<()> {
     })
 }
 
+/// Twice as many tests at once as there are processors: most of them wait for a broker most of the time. Those that keep the
+/// machine busy say so in `.config/nextest.toml`.
+fn nextest() -> Command {
+    let threads = 2 * available_parallelism().map_or(1, usize::from);
+    let mut command = cargo(&["nextest", "run"]);
+    command.args(["--test-threads", &threads.to_string()]);
+    command
+}
+
 /// The tests `…::in_process` of the delivery suite. Those of `filters` alone, where there are any.
 fn in_process(filters: &[String]) -> Result<()> {
     step("tests in process", || {
         let delivery = ["--package", "celeriac-tests", "--test", "delivery"];
         if has_cargo("nextest") {
-            let mut command = cargo(&["nextest", "run"]);
+            let mut command = nextest();
             return run(command.args(delivery).args(["-E", "test(/::in_process$/)", "--"]).args(filters));
         }
         let mut command = cargo(&["test"]);

@@ -1,5 +1,6 @@
 //! What is changed on the broker behind the files' back: `plan` names each change, and nothing else.
 
+use celeriac_tests::Bed;
 use serde_json::{Value, json};
 
 use super::ground::{Ground, rows};
@@ -184,9 +185,9 @@ async fn come_and_go(ground: &Ground) -> Vec<String> {
     told
 }
 
-#[tokio::test]
-async fn every_changed_property_is_named_and_nothing_else() {
-    let ground = Ground::new(FILES).await;
+#[celeriac_tests::test(real)]
+async fn every_changed_property_is_named_and_nothing_else(bed: Bed) {
+    let ground = Ground::new(&bed, FILES).await;
     ground.put(&format!("exchanges/{}/x.foreign", ground.vhost()), &json!({ "type": "topic", "durable": false })).await;
     ground.put(&format!("queues/{}/q.foreign", ground.vhost()), &json!({ "durable": true, "arguments": {} })).await;
     let (code, said) = ground.run(&["topology", "apply", "--yes"]).await;
@@ -215,5 +216,4 @@ async fn every_changed_property_is_named_and_nothing_else() {
     assert_eq!(ground.plan().await, (2, rows(&expected)));
     let theirs = ground.api(&format!("queues/{}/theirs", ground.vhost())).await;
     assert_eq!(theirs["name"], "theirs", "what nobody here knows stays");
-    ground.clear().await;
 }

@@ -16,13 +16,12 @@ pub(super) struct Ground {
 }
 
 impl Ground {
-    pub(super) async fn new(routes: &str) -> Self {
-        let bed = Bed::new().await;
+    pub(super) async fn new(bed: &Bed, routes: &str) -> Self {
         let files = tempfile::tempdir().unwrap();
         std::fs::write(files.path().join("routes.yaml"), routes).unwrap();
         let api = Environment::from_process().get(MANAGEMENT_URL).unwrap().to_owned();
         let variables = bed.environment_with(&[("CELERIAC__BROKER__MANAGEMENT", api)]);
-        Self { bed, files, variables }
+        Self { bed: bed.clone(), files, variables }
     }
 
     /// The same with another value of a variable.
@@ -141,10 +140,6 @@ impl Ground {
             ["source", "destination", "destination_type"].map(|key| binding[key].as_str().unwrap());
         let kind = &kind[..1];
         format!("{}/e/{source}/{kind}/{destination}", self.vhost())
-    }
-
-    pub(super) async fn clear(self) {
-        self.bed.clear().await;
     }
 }
 

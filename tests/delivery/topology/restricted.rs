@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use celeriac::prelude::*;
 use celeriac_broker::{Error, connect};
-use celeriac_tests::Running;
+use celeriac_tests::{Bed, Running};
 use serde_json::json;
 
 use super::ground::Ground;
@@ -31,9 +31,9 @@ async fn user(ground: &Ground, configure: &str) -> String {
     ground.bed().amqp_url().replace("guest:guest@", &format!("{name}:secret@"))
 }
 
-#[tokio::test]
-async fn tasks_retries_and_delays_need_no_right_to_configure() {
-    let ground = Ground::new("{}").await;
+#[celeriac_tests::test(real)]
+async fn tasks_retries_and_delays_need_no_right_to_configure(bed: Bed) {
+    let ground = Ground::new(&bed, "{}").await;
     assert_eq!(ground.run(&["topology", "apply", "--yes"]).await.0, 0);
     let url = user(&ground, "^$").await;
     for declare in ["false", "true"] {
@@ -45,12 +45,11 @@ async fn tasks_retries_and_delays_need_no_right_to_configure() {
         running.stop().await;
     }
     ground.delete(&format!("users/{}", ground.vhost())).await;
-    ground.clear().await;
 }
 
-#[tokio::test]
-async fn what_is_missing_is_named_and_not_made() {
-    let ground = Ground::new("{}").await;
+#[celeriac_tests::test(real)]
+async fn what_is_missing_is_named_and_not_made(bed: Bed) {
+    let ground = Ground::new(&bed, "{}").await;
     let options = celeriac_broker::BrokerOptions { declare: false, ..management::options(ground.bed()) };
     let broker = connect(&options, "test").unwrap();
     let queues = [("celeriac".to_owned(), Default::default())].into();
@@ -67,13 +66,12 @@ async fn what_is_missing_is_named_and_not_made() {
     let error = broker.declare(&topology).await.unwrap_err();
     assert_eq!(error.to_string(), "not on the broker: queue `celeriac.dead`");
     broker.close().await;
-    ground.clear().await;
 }
 
-#[tokio::test]
-async fn a_workers_own_queue_is_made_by_it_and_kept_by_no_policy() {
+#[celeriac_tests::test(real)]
+async fn a_workers_own_queue_is_made_by_it_and_kept_by_no_policy(bed: Bed) {
     let ground =
-        Ground::new("queues: { reload: { broadcast: true } }").await.with("CELERIAC__BROKER__POLICIES", "true");
+        Ground::new(&bed, "queues: { reload: { broadcast: true } }").await.with("CELERIAC__BROKER__POLICIES", "true");
     assert_eq!(ground.run(&["topology", "apply", "--yes"]).await.0, 0);
     user(&ground, "^reload\\.").await;
     let name = ground.vhost().to_owned();
@@ -89,12 +87,11 @@ async fn a_workers_own_queue_is_made_by_it_and_kept_by_no_policy() {
     );
     worker.kill().await;
     ground.delete(&format!("users/{name}")).await;
-    ground.clear().await;
 }
 
-#[tokio::test]
-async fn who_may_look_can_plan_and_not_apply() {
-    let ground = Ground::new("{}").await;
+#[celeriac_tests::test(real)]
+async fn who_may_look_can_plan_and_not_apply(bed: Bed) {
+    let ground = Ground::new(&bed, "{}").await;
     assert_eq!(ground.run(&["topology", "apply", "--yes"]).await.0, 0);
     let name = ground.vhost().to_owned();
     user(&ground, "^$").await;
@@ -107,12 +104,11 @@ async fn who_may_look_can_plan_and_not_apply() {
     let (code, said) = ground.run(&["topology", "apply", "--yes"]).await;
     assert_eq!(code, 77, "{said}");
     ground.delete(&format!("users/{name}")).await;
-    ground.clear().await;
 }
 
-#[tokio::test]
-async fn a_client_that_awaits_replies_configures_its_own_queue_and_no_other() {
-    let ground = Ground::new("{}").await;
+#[celeriac_tests::test(real)]
+async fn a_client_that_awaits_replies_configures_its_own_queue_and_no_other(bed: Bed) {
+    let ground = Ground::new(&bed, "{}").await;
     assert_eq!(ground.run(&["topology", "apply", "--yes"]).await.0, 0);
     for (configure, allowed) in [("^$", false), (REPLIES, true)] {
         let url = user(&ground, configure).await;
@@ -129,5 +125,4 @@ async fn a_client_that_awaits_replies_configures_its_own_queue_and_no_other() {
         broker.close().await;
     }
     ground.delete(&format!("users/{}", ground.vhost())).await;
-    ground.clear().await;
 }
