@@ -1,4 +1,4 @@
-//! What serde finds wrong with a value, in words for people.
+//! Serde's errors, in words for people.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::de::{self, Expected, Unexpected};
 use crate::quote::quoted;
 use crate::suggest::nearest;
 
-/// What is wrong with a value.
+/// An error in a value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum DeserializeError {
     /// A section has a key that it does not know.

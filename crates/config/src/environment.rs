@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-/// What the names of variables that configure begin with: `CELERIAC__WORKER__PREFETCH` is `worker.prefetch`.
+/// The beginning of the names of variables that configure: `CELERIAC__WORKER__PREFETCH` is `worker.prefetch`.
 pub const PREFIX: &str = "CELERIAC__";
 
 /// Between the parts of a key.
 pub(crate) const SEPARATOR: &str = "__";
 
-/// What the names of other variables begin with, and of those that lack an underscore.
+/// The beginning of the names of other variables, and of those that lack an underscore.
 const SHORT_PREFIX: &str = "CELERIAC_";
 
 /// Environment variables, given or those of the process.
@@ -74,7 +74,7 @@ impl Environment {
     }
 }
 
-/// Whether Kubernetes sets it for a service, whatever that is called: `CELERIAC_WORKER_PORT_9000_TCP`.
+/// True for a variable that Kubernetes sets for a service, such as `CELERIAC_WORKER_PORT_9000_TCP`.
 fn is_of_a_service(name: &str) -> bool {
     ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT_"].iter().any(|part| name.contains(part)) || name.ends_with("_PORT")
 }

@@ -1,4 +1,4 @@
-//! What one source says, and how it is laid over what stands below.
+//! The values of one source, and the rules by which they are laid over those below.
 //!
 //! Layers are sources of the `config` crate: each is laid over the value below it by `Source::collect_to`, and every value
 //! carries the name of its source. Two parts of that crate are left out, since they lose what messages need:
@@ -11,7 +11,7 @@ use config::{ConfigError, Map, Source, Value, ValueKind};
 
 use crate::origin::ValueOrigin;
 
-/// What one file says, or the defaults.
+/// The values of one file, or the defaults.
 #[derive(Debug, Clone)]
 pub(crate) struct Layer(pub(crate) Value);
 

@@ -14,7 +14,7 @@ use crate::sources::Sources;
 use crate::suggest::nearest;
 use crate::tree::{ConfigNode, KeyPath, NodeKind, PathStep, join};
 
-/// How many problems of one configuration are told.
+/// The number of problems of one configuration that are told.
 const MAX_PROBLEMS: usize = 1_000;
 
 /// Options, with the memory of who said what.
@@ -26,7 +26,7 @@ pub struct Loaded<T> {
 }
 
 impl<T> Loaded<T> {
-    /// Who said the value of a key, such as `broker.url`: a file, `environment: CELERIAC__BROKER__URL`, or
+    /// The source of the value of a key, such as `broker.url`: a file, `environment: CELERIAC__BROKER__URL`, or
     /// `command line: --broker`. None where nobody did, not even the defaults.
     pub fn origin_of(&self, key: &str) -> Option<String> {
         let steps = self.tree.find(key)?;
@@ -179,7 +179,7 @@ fn source_of<'a>(tree: &'a ConfigNode, key: &str) -> Option<(&'a ConfigNode, boo
     None
 }
 
-/// Whether a key was removed, lies in what was, or is a section that something was removed from: what is then wrong with it
+/// True for a key that was removed, lies in what was, or is a section that something was removed from: a problem with it then
 /// follows from that.
 fn follows_from_removal(tree: &ConfigNode, key: &str) -> bool {
     let mut node = tree;

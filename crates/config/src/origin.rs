@@ -1,4 +1,4 @@
-//! Which source said a value.
+//! The source of a value.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub(crate) enum ValueOrigin {
 }
 
 impl ValueOrigin {
-    /// Whether its values are bare text, whose type nobody wrote down.
+    /// True if its values are bare text, whose type nobody wrote down.
     pub(crate) fn is_text(&self) -> bool {
         matches!(self, Self::Variable(_) | Self::Flag(_))
     }

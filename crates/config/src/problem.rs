@@ -1,4 +1,4 @@
-//! What was wrong with a configuration, a line each.
+//! The problems of a configuration, a line each.
 
 use std::fmt;
 
@@ -11,9 +11,9 @@ pub struct Problem {
     pub source: String,
     /// The full key as that source writes it: `worker.prefetch`, `CELERIAC__WORKER__PREFETCH`, `--prefetch`.
     pub key: Option<String>,
-    /// What is wrong.
+    /// The problem, in words.
     pub message: String,
-    /// What was probably meant, as that source writes it.
+    /// The key or value that was probably meant, as that source writes it.
     pub nearest: Option<String>,
 }
 
@@ -53,12 +53,12 @@ impl fmt::Display for Problem {
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// Whether nothing is wrong.
+    /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many there are.
+    /// The number of them.
     pub fn len(&self) -> usize {
         self.0.len()
     }

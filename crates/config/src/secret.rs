@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// What stands for a secret wherever it is shown.
+/// The text in place of a secret wherever it is shown.
 const MASK: &str = "***";
 
 /// Text that is shown masked: by `Debug`, by `Display` and when serialised.

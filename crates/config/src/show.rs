@@ -135,7 +135,7 @@ fn scalar(value: &ValueKind) -> String {
     }
 }
 
-/// Whether a text is read as itself without quotes.
+/// True if a text is read as itself without quotes.
 fn is_plain(text: &str) -> bool {
     let begins_well = text.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '/' || first == '_');
     let is_harmless = |character: char| character.is_ascii_alphanumeric() || "/_-+.:@%*=&?, ".contains(character);

@@ -1,4 +1,4 @@
-//! Where values come from, and in which order.
+//! The sources of values, and their order.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -18,7 +18,7 @@ use crate::yaml::{self, MAX_DEPTH};
 /// The file that every directory of configuration is read for first.
 const MAIN_FILE: &str = "celeriac.yaml";
 
-/// Where values come from. What comes later in this list wins, wherever it was named:
+/// The sources of values. What comes later in this list wins, wherever it was named:
 ///
 /// 1. the defaults;
 /// 2. `celeriac.yaml` in the directory;
@@ -167,7 +167,7 @@ impl Sources {
     }
 }
 
-/// What is wrong with a variable that has one underscore where there should be two; nothing, where it names no section.
+/// Finds the problem of a variable that has one underscore where there should be two; none where it names no section.
 fn problem_of_short(defaults: &Value, name: &str, rest: &str) -> Option<Problem> {
     if !names_section(defaults, rest) {
         return None;
@@ -177,7 +177,7 @@ fn problem_of_short(defaults: &Value, name: &str, rest: &str) -> Option<Problem>
     Some(Problem { nearest: variable_in_section(defaults, rest), ..problem })
 }
 
-/// What is wrong with a variable whose underscores are not where they should be.
+/// Finds the problem of a variable whose underscores are not where they should be.
 fn misspelt(defaults: &Value, name: &str, key: &[&str]) -> Option<Problem> {
     if key.iter().any(|part| part.is_empty()) || is_there(defaults, key) {
         return None;
@@ -187,14 +187,14 @@ fn misspelt(defaults: &Value, name: &str, key: &[&str]) -> Option<Problem> {
     Some(Problem { nearest: Some(meant), ..problem })
 }
 
-/// What all sources say together.
+/// The sum of all sources.
 #[derive(Debug)]
 pub(crate) struct Collected {
     merged: Value,
     /// Every source, by its name in messages.
     origins: HashMap<String, ValueOrigin>,
     pub(crate) problems: Vec<Problem>,
-    /// Whether a source could not be read, so that keys may be missing that somebody wrote.
+    /// True if a source could not be read, so that keys may be missing that somebody wrote.
     pub(crate) is_partial: bool,
 }
 
@@ -258,7 +258,7 @@ impl Collected {
         }
     }
 
-    /// What the sources say together, as a tree in which every value knows its source.
+    /// Returns the sum as a tree in which every value knows its source.
     pub(crate) fn tree(&mut self) -> ConfigNode {
         let nothing = Value::new(None, ValueKind::Nil);
         ConfigNode::new(std::mem::replace(&mut self.merged, nothing), &|name| self.origins.get(name?).cloned())

@@ -63,13 +63,13 @@ pub(crate) fn variable_in_section(known: &Value, words: &str) -> Option<String> 
     })
 }
 
-/// Whether these words begin with the name of a section, or of a value that lies in none.
+/// True if these words begin with the name of a section, or of a value that lies in none.
 pub(crate) fn names_section(known: &Value, words: &str) -> bool {
     let words = words.to_uppercase();
     values_of(known).any(|(name, _)| name.to_uppercase() == words || after(&words, name).is_some())
 }
 
-/// Whether these are the parts of a known key.
+/// True if these are the parts of a known key.
 pub(crate) fn is_there(known: &Value, parts: &[&str]) -> bool {
     let child =
         |value, part: &&str| values_of(value).find(|(name, _)| name.eq_ignore_ascii_case(part)).map(|(_, child)| child);
@@ -88,7 +88,7 @@ fn key_of(known: &Value, words: &str) -> Option<String> {
     })
 }
 
-/// What follows a name and its underscores.
+/// Returns the rest behind a name and its underscores.
 fn after<'a>(words: &'a str, name: &str) -> Option<&'a str> {
     let rest = words.strip_prefix(&name.to_uppercase())?;
     let rest = rest.strip_prefix('_')?.trim_start_matches('_');

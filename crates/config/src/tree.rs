@@ -17,7 +17,7 @@ pub(crate) struct ConfigNode {
     removed: bool,
 }
 
-/// What a value is.
+/// The kind of a value.
 #[derive(Debug, Clone)]
 pub(crate) enum NodeKind {
     Nothing,
@@ -126,12 +126,12 @@ impl ConfigNode {
         self.removed
     }
 
-    /// Whether this is a section that a key was removed from.
+    /// True for a section that a key was removed from.
     pub(crate) fn has_removed(&self) -> bool {
         matches!(&self.kind, NodeKind::Section(values) if values.iter().any(|(_, node)| node.removed))
     }
 
-    /// Who said this value; of a section, everybody who said something in it.
+    /// The source of this value; of a section, the sources of all that is in it.
     pub(crate) fn origins(&self) -> BTreeSet<&ValueOrigin> {
         let mut origins = BTreeSet::new();
         self.collect_origins(&mut origins);
@@ -147,7 +147,7 @@ impl ConfigNode {
         }
     }
 
-    /// Where a path of the deserialiser leads. It does not count list elements that are removed; places do.
+    /// Resolves a path of the deserialiser. It does not count list elements that are removed; places do.
     pub(crate) fn resolve(&self, path: &Path) -> KeyPath {
         let mut place = KeyPath { steps: Vec::new(), key: String::new(), inside: None };
         let mut here = Some(self);
@@ -212,7 +212,7 @@ impl PathStep {
     }
 }
 
-/// What follows a name in a written key; none if the name does not end there.
+/// Returns the rest behind a name in a written key; none if the name does not end there.
 fn rest_of(rest: &str) -> Option<&str> {
     match rest.chars().next() {
         None | Some('[') => Some(rest),

@@ -13,20 +13,20 @@ use yaml_rust2::yaml::Yaml;
 
 use crate::tree::join;
 
-/// How deep lists and sections may stand in each other.
+/// The depth to which lists and sections may be nested.
 pub(crate) const MAX_DEPTH: usize = 64;
 
-/// How many values one text may hold, those that aliases repeat included.
+/// The number of values that one text may hold, those that aliases repeat included.
 const MAX_VALUES: usize = 200_000;
 
-/// What is wrong with a text, and where.
+/// An error in a text, with its place.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Defect {
     pub(crate) key: Option<String>,
     pub(crate) message: String,
 }
 
-/// What a text says.
+/// The content of a text.
 #[derive(Debug)]
 pub(crate) struct Read {
     /// Its tree. Nothing, where the text as a whole cannot be read.
@@ -235,7 +235,7 @@ fn at(mark: Marker, message: impl AsRef<str>) -> Defect {
     Defect { key: None, message: format!("line {}: {}", mark.line(), message.as_ref()) }
 }
 
-/// What bare text means in YAML: a number, true or false, nothing, or itself.
+/// Resolves bare text as YAML does: to a number, true or false, nothing, or itself.
 pub(crate) fn resolve(text: String) -> ValueKind {
     match Yaml::from_str(&text) {
         Yaml::Null => ValueKind::Nil,

@@ -74,9 +74,9 @@ pub(crate) fn declare(
 
 /// Those attributes that are not only the function's own.
 pub(crate) struct Attributes {
-    /// Whether there is a task at all.
+    /// The conditions under which there is a task at all.
     pub(crate) cfg: Vec<Attribute>,
-    /// What callers read.
+    /// The documentation that callers read.
     pub(crate) doc: Vec<Attribute>,
 }
 
@@ -183,7 +183,7 @@ fn declared(options: &Options) -> Option<TokenStream> {
     })
 }
 
-/// How a task runs.
+/// The way in which a task runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FunctionKind {
     Asynchronous,

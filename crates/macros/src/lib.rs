@@ -72,7 +72,7 @@ use crate::signature::FunctionSignature;
 /// are named and owned, up to twelve, and can be written and read too; messages give them by position or by name. A
 /// `TaskContext`, if it wants one, comes first.
 ///
-/// What a message may leave out:
+/// A message may leave out:
 ///
 /// - an argument of type `Option<…>`, which then is `None`;
 /// - one with `#[default(10)]`, where a text such as `#[default("eur")]` makes a `String`;
@@ -107,7 +107,7 @@ use crate::signature::FunctionSignature;
 /// }
 /// ```
 ///
-/// What it does in the transaction and its recorded success are committed as one, or neither is. The transaction stands
+/// Its work in the transaction and its recorded success are committed as one, or neither is. The transaction stands
 /// before the arguments, after the context if there is one. The store of results has to be Postgres, and the same database.
 ///
 /// # Tasks that others run

@@ -3,7 +3,7 @@
 use quote::ToTokens;
 use syn::Error;
 
-/// What is wrong with one use of a macro.
+/// The mistakes in one use of a macro.
 #[derive(Default)]
 pub(crate) struct Mistakes(Option<Error>);
 

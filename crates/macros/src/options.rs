@@ -1,4 +1,4 @@
-//! What stands in the parentheses of `#[task(…)]`, as values.
+//! The options in the parentheses of `#[task(…)]`, as values.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::signature::FunctionSignature;
 use crate::values::OptionValue;
 use crate::written::{self, WrittenOption};
 
-/// What was declared with a task.
+/// The options that were declared with a task.
 #[derive(Default)]
 pub(crate) struct Options {
     pub(crate) name: Option<LitStr>,
     /// The outermost first.
     pub(crate) hooks: Vec<Expr>,
-    /// Where that is written.
+    /// The key, where that is written.
     pub(crate) transactional: Option<Ident>,
     pub(crate) fields: OptionFields,
     pub(crate) retries: Retries,
@@ -162,7 +162,7 @@ impl Options {
         }
     }
 
-    /// Whether function and options agree on a transaction.
+    /// Checks that function and options agree on a transaction.
     pub(crate) fn check_transaction(
         &self,
         signature: &FunctionSignature,

@@ -17,7 +17,7 @@ use crate::mistakes::Mistakes;
 use crate::values::duration;
 use crate::written::WrittenOption;
 
-/// What was declared of retries.
+/// The options of retries that were declared.
 #[derive(Default)]
 pub(crate) struct Retries {
     max_retries: Option<MaxRetries>,
@@ -29,7 +29,7 @@ pub(crate) struct Retries {
     table: RetryTable,
 }
 
-/// How long it waits.
+/// The waits between attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pace {
     /// From the first wait to the longest.
@@ -59,7 +59,7 @@ impl Retries {
         Ok(true)
     }
 
-    /// What would silently do nothing, and what contradicts itself.
+    /// Refuses options that would silently do nothing or contradict each other.
     pub(crate) fn check_together(&self, written: &[WrittenOption], mistakes: &mut Mistakes) {
         let wrote = |key: &str| written.iter().find(|option| option.key == key);
         let any = |keys: &[&str]| keys.iter().any(|key| wrote(key).is_some());
@@ -85,7 +85,7 @@ impl Retries {
         self.table.check(mistakes);
     }
 
-    /// Whether anything of it was declared.
+    /// True if anything of it was declared.
     pub(crate) fn are_declared(&self) -> bool {
         let more = self.jitter.is_some() || self.factor.is_some() || self.cap.is_some() || self.within.is_some();
         self.starts() || more || !self.table.is_empty()

@@ -1,4 +1,4 @@
-//! What a function says of the task it is to become: its parameters, its result, how it runs.
+//! The shape of a function that becomes a task: its parameters, its result, the way in which it runs.
 
 use quote::ToTokens;
 use syn::ext::IdentExt;
@@ -18,9 +18,9 @@ const MOST_PARAMETERS: usize = 12;
 
 /// The shape of a task's function.
 pub(crate) struct FunctionSignature {
-    /// Whether it takes a `TaskContext` before its parameters.
+    /// True if it takes a `TaskContext` before its parameters.
     pub(crate) context: bool,
-    /// Whether it takes a connection, in which its transaction is open, after that.
+    /// True if it takes a connection, in which its transaction is open, after that.
     pub(crate) transaction: bool,
     pub(crate) parameters: Vec<TaskArgument>,
     pub(crate) returns: Type,
@@ -33,7 +33,7 @@ pub(crate) struct TaskArgument {
     pub(crate) default: Option<DefaultValue>,
 }
 
-/// What stands in for an argument that a message leaves out.
+/// The value in place of an argument that a message leaves out.
 pub(crate) enum DefaultValue {
     /// Of an `Option`.
     Nothing,
@@ -101,7 +101,7 @@ fn check_qualifiers(function: &ItemFn, mistakes: &mut Mistakes) {
     }
 }
 
-/// Whether this really is the context of the task, where it has to be.
+/// Checks that this really is the context of the task, where it has to be.
 fn check_context(input: &mut PatType, position: usize, mistakes: &mut Mistakes) -> bool {
     if position > 0 {
         mistakes.add(&*input, "the context comes first: put `ctx: TaskContext` before the other arguments");
@@ -240,7 +240,7 @@ impl<'ast> Visit<'ast> for Borrowed<'_> {
     }
 }
 
-/// What to write in place of a reference to this.
+/// The owned type to write in place of a reference to this.
 fn owned_form(referred: &Type) -> String {
     match referred {
         Type::Slice(slice) => format!("Vec<{}>", compact(&slice.elem)),

@@ -2,7 +2,7 @@
 
 use syn::{Expr, ExprPath, PathSegment, Type};
 
-/// What a `macro_rules!` passes on is wrapped in an invisible group.
+/// Unwraps the invisible groups in which a `macro_rules!` passes on an expression.
 pub(crate) fn without_group(expr: &Expr) -> &Expr {
     match expr {
         Expr::Group(group) => without_group(&group.expr),
@@ -10,7 +10,7 @@ pub(crate) fn without_group(expr: &Expr) -> &Expr {
     }
 }
 
-/// Whether this is the word.
+/// True if this is the word.
 pub(crate) fn is_word(path: &ExprPath, word: &str) -> bool {
     path.qself.is_none() && path.path.is_ident(word)
 }

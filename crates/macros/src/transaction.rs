@@ -5,8 +5,8 @@ use syn::{PatType, Type};
 use crate::mistakes::Mistakes;
 use crate::syntax::last_segment;
 
-/// Whether a parameter is the transaction of the task: looks through references, so that a wrong one gets a message of its
-/// own.
+/// True for a parameter that is the transaction of the task. Looks through references, so that a wrong one gets a message
+/// of its own.
 pub(crate) fn names_connection(ty: &Type) -> bool {
     match ty {
         Type::Reference(reference) => names_connection(&reference.elem),
@@ -14,7 +14,7 @@ pub(crate) fn names_connection(ty: &Type) -> bool {
     }
 }
 
-/// Whether the transaction stands where it has to, in the form that it has to have.
+/// Checks that the transaction stands where it has to, in the form that it has to have.
 pub(crate) fn check(input: &PatType, comes_first: bool, mistakes: &mut Mistakes) -> bool {
     if !comes_first {
         mistakes.add(input, "the transaction comes before the arguments, and after the context if there is one");

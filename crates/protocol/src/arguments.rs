@@ -11,7 +11,7 @@ use crate::value::{Map, Value};
 pub struct Parameter {
     /// Its name.
     pub name: &'static str,
-    /// What stands in when a call leaves it out. `None`: it is required.
+    /// The value where a call leaves it out. `None`: it is required.
     pub default: Option<fn() -> Value>,
 }
 
@@ -78,7 +78,7 @@ pub enum ArgumentError {
     Invalid {
         /// The parameter.
         name: &'static str,
-        /// What is wrong with it.
+        /// The problem, in words.
         reason: String,
     },
 }

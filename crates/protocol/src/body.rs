@@ -15,7 +15,7 @@ pub struct Body {
     pub args: Vec<Value>,
     /// Named arguments.
     pub kwargs: Map,
-    /// What the task carries with it: callbacks, errbacks, the rest of a chain, a chord. Kept as it came.
+    /// The embedded part: callbacks, errbacks, the rest of a chain, a chord. Kept as it came.
     pub embed: Value,
 }
 

@@ -1,4 +1,4 @@
-//! How values become bytes: the closed set of serialisers.
+//! Serialisers of values: a closed set.
 
 use serde::{Deserialize, Serialize};
 
@@ -126,7 +126,7 @@ pub struct DecodeLimits {
     pub accept: Accept,
 }
 
-/// Which encodings of bodies are read.
+/// The encodings of bodies that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accept {
     /// JSON.

@@ -24,7 +24,7 @@ pub enum DecodeError {
     /// A compression that is not accepted.
     #[error("compression `{compression}` is refused: accepted are gzip, which is zlib, bzip2 and zstd")]
     RefusedCompression {
-        /// What it is called.
+        /// Its name.
         compression: String,
     },
     /// More bytes than allowed.
@@ -40,13 +40,13 @@ pub enum DecodeError {
     Malformed {
         /// Name of the codec.
         codec: &'static str,
-        /// What it says.
+        /// The reason that it gives.
         reason: String,
     },
     /// A readable value that is not the body of a task.
     #[error("the body should be [arguments, named arguments, embedded], got {found}")]
     NotATask {
-        /// What it is.
+        /// The kind of value that was found.
         found: String,
     },
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec_error::{DecodeError, EncodeError};
 
-/// How a body is compressed. What is inside is told by its content type.
+/// The compression of a body. Its content type names what is inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
@@ -25,7 +25,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// What the `compression` header says.
+    /// The value of the `compression` header.
     pub fn header_value(self) -> &'static str {
         match self {
             Self::Zlib => "application/x-gzip",

@@ -1,4 +1,4 @@
-//! What is kept of an error.
+//! The record of an error.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ pub struct Failure {
     /// The Python module of that type, where it came from Python.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module: Option<String>,
-    /// What it said.
+    /// Its message.
     pub message: String,
     /// Its causes, one a line, and a backtrace where there is one.
     pub trace: Option<String>,
@@ -120,7 +120,7 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// What an error is called of which not even that is known.
+/// The type of an error whose type is not known.
 const UNNAMED: &str = "Exception";
 
 /// Python's own exceptions that can be made from one message. Those that end a program or an iteration are left out:
@@ -175,8 +175,8 @@ fn take(entries: &mut Map, name: &str) -> Value {
     entries.swap_remove(name).unwrap_or_default()
 }
 
-/// What Python's `str` says of an exception with these arguments; but for the quotes that it puts around the only one of
-/// a `KeyError`.
+/// The text that Python's `str` gives for an exception with these arguments, but for the quotes that it puts around the
+/// only one of a `KeyError`.
 fn said(kind: &str, args: &[Value]) -> String {
     match args {
         [] => String::new(),

@@ -25,7 +25,7 @@ pub enum Unreadable {
     /// The headers that stand in the body of an old-fashioned task are not those of one.
     #[error(transparent)]
     Legacy(#[from] LegacyError),
-    /// What it carries with it cannot be read.
+    /// Its embedded part cannot be read.
     #[error("in what it carries, {0}")]
     Embed(#[from] SignatureError),
 }

@@ -1,4 +1,4 @@
-//! What a task message is, and how it is written and read.
+//! Task messages: their form, and the ways to write and read them.
 //!
 //! Pure: no I/O, no clock, no runtime. In reading order:
 //!

@@ -20,11 +20,11 @@ pub struct Message {
 /// The AMQP properties a task uses.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Properties {
-    /// How the body is encoded, as a media type.
+    /// The encoding of the body, as a media type.
     pub content_type: Option<String>,
     /// `utf-8` or `binary`.
     pub content_encoding: Option<String>,
-    /// Whether the message survives only as long as the broker runs. Default: it is written to disk.
+    /// True for a message that survives only as long as the broker runs. Default: it is written to disk.
     pub transient: bool,
     /// Priority, 0 to 255.
     pub priority: Option<u8>,
@@ -32,6 +32,6 @@ pub struct Properties {
     pub correlation_id: Option<String>,
     /// Name of the queue that awaits the reply.
     pub reply_to: Option<String>,
-    /// How long the message may wait in a queue.
+    /// The time that the message may wait in a queue.
     pub expiration: Option<Duration>,
 }

@@ -1,4 +1,4 @@
-//! What becomes of a task, as Celery's result backends write it.
+//! Results of tasks, as Celery's result backends write them.
 
 use jiff::Timestamp;
 
@@ -12,11 +12,11 @@ use crate::value::{Map, Value};
 pub struct ResultMeta {
     /// Task id.
     pub task_id: String,
-    /// How the task stands: a [`State`]'s name, or one that a task chose for its progress.
+    /// The state of the task: a [`State`]'s name, or one that a task chose for its progress.
     pub status: String,
-    /// What it returned, or tells of its progress. Null when there is a failure.
+    /// The value that it returned, or its progress. Null when there is a failure.
     pub result: Value,
-    /// How it failed.
+    /// The failure.
     pub failure: Option<Failure>,
     /// The tasks that it sent, as Celery writes them. Null is written as none.
     pub children: Value,
@@ -92,12 +92,12 @@ impl ResultMeta {
     }
 }
 
-/// Whether Celery counts it as ended.
+/// True if Celery counts it as ended.
 fn is_ready(status: &str) -> bool {
     matches!(status, "SUCCESS" | "FAILURE" | "REVOKED")
 }
 
-/// Whether Celery writes an exception in place of a result.
+/// True if Celery writes an exception in place of a result.
 fn has_exception(status: &str) -> bool {
     matches!(status, "FAILURE" | "REVOKED" | "RETRY")
 }
@@ -123,7 +123,7 @@ pub enum MetaError {
     /// It is something else.
     #[error("a result should be an object, got {found}")]
     NotAnObject {
-        /// What it is.
+        /// The kind of value that was found.
         found: &'static str,
     },
     /// A key without which it tells nothing.
@@ -137,7 +137,7 @@ pub enum MetaError {
     Invalid {
         /// The key.
         name: &'static str,
-        /// What it is.
+        /// The kind of value that was found.
         found: &'static str,
     },
 }
@@ -150,7 +150,7 @@ mod tests {
         ResultMeta::read(serde_json::from_str(json).unwrap())
     }
 
-    /// What Celery writes by default, in the order of its keys.
+    /// The keys that Celery writes by default, in their order.
     const SUCCESS: &str = r#"{"status":"SUCCESS","result":3,"traceback":null,"children":[[["ceb34706-38c5",null],null]],"date_done":"2026-11-20T09:29:25.651459+00:00","task_id":"96283690-7a31"}"#;
     const FAILURE: &str = r#"{"status":"FAILURE","result":{"exc_type":"ValueError","exc_message":["bad",3],"exc_module":"builtins"},"traceback":"Traceback (most recent call last):\n","children":[],"date_done":"2026-11-20T09:29:25.651459+00:00","group_id":"g","parent_id":"p","task_id":"t"}"#;
 

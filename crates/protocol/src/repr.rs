@@ -10,7 +10,7 @@ const LONGEST: usize = 1024;
 /// Lists and objects within each other that are shown; what is deeper is left out.
 const LEVELS: usize = 3;
 
-/// What stands for what is left out.
+/// The text in place of what is left out.
 const ELLIPSIS: &str = "...";
 
 /// Positional arguments as a Python tuple.
@@ -164,7 +164,7 @@ impl Text {
     }
 }
 
-/// Whether a character is shown as it is: not what is invisible or turns the direction of what follows.
+/// True for a character that is shown as it is: not for one that is invisible or turns the direction of what follows.
 fn is_shown(character: char) -> bool {
     let hidden = character.is_control()
         || (character.is_whitespace() && character != ' ')

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 pub use rules::{ErrorClass, RetryAnswer, RetryRule, RetryRules, kind_of_type};
 
-/// How often and how fast a failed task is tried again.
+/// The number of retries of a failed task, and the waits between them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetryPolicy {
     /// Attempts after the first. `None`: without end.
     pub max_retries: Option<u32>,
     /// Wait before the first retry.
     pub first: Duration,
-    /// What each further wait is multiplied by.
+    /// The factor between two waits.
     pub factor: f64,
     /// Longest wait.
     pub cap: Duration,
@@ -44,7 +44,7 @@ impl RetryPolicy {
         Self { max_retries: Some(max_retries), ..self }
     }
 
-    /// Whether another attempt is allowed after `retries` earlier ones.
+    /// True if another attempt is allowed after `retries` earlier ones.
     pub fn allows(&self, retries: u32) -> bool {
         self.max_retries.is_none_or(|most| retries < most)
     }

@@ -30,17 +30,17 @@ pub struct Signature {
     pub args: Vec<Value>,
     /// Named arguments, under those of the caller.
     pub kwargs: Map,
-    /// How it is to be sent, by Celery's names.
+    /// The options for sending it, by Celery's names.
     pub options: Map,
-    /// What kind of signature it is, where it is not a task.
+    /// The kind of signature, where it is not a task.
     pub subtask_type: Option<String>,
-    /// Whether it takes nothing from its caller.
+    /// True if it takes nothing from its caller.
     pub immutable: bool,
-    /// What else stood in it.
+    /// Other entries, kept as they came.
     pub other: Map,
 }
 
-/// What a signature stands for.
+/// The kind of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignatureKind {
     /// One task, also one of those that call another for each of many values.
@@ -57,11 +57,11 @@ pub enum SignatureKind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}` should be {expected}, got {found}")]
 pub struct SignatureError {
-    /// Where.
+    /// The place.
     pub key: String,
-    /// What it should be.
+    /// The expected form.
     pub expected: &'static str,
-    /// What it is.
+    /// The kind of value that was found.
     pub found: String,
 }
 
@@ -157,7 +157,7 @@ impl Signature {
         self
     }
 
-    /// What it stands for.
+    /// The kind of call that it stands for.
     pub fn kind(&self) -> SignatureKind {
         match self.subtask_type.as_deref().unwrap_or(&self.task) {
             "chain" | "celery.chain" => SignatureKind::Chain,

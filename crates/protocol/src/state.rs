@@ -1,4 +1,4 @@
-//! Where a task stands.
+//! The state of a task.
 
 use std::fmt;
 use std::str::FromStr;
@@ -40,7 +40,7 @@ impl State {
         Self::Ignored,
     ];
 
-    /// Whether nothing more will happen to the task.
+    /// True if nothing more will happen to the task.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Success | Self::Failure | Self::Revoked | Self::Rejected | Self::Ignored)
     }

@@ -1,4 +1,4 @@
-//! What a task is called, takes and returns.
+//! Tasks: their name, arguments, result and options.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,13 +19,13 @@ pub trait Task: Send + Sync + 'static {
     const NAME: &'static str;
     /// Its arguments, as a tuple.
     type Args: Arguments;
-    /// What it returns.
+    /// The type of its result.
     type Output: Serialize + DeserializeOwned + Send + 'static;
 
     /// Its parameters, in order.
     fn parameters() -> &'static [Parameter];
 
-    /// What was declared beside it.
+    /// The options that were declared with it.
     fn options() -> TaskOptions {
         TaskOptions::default()
     }
@@ -54,9 +54,9 @@ macro_rules! task_options_struct {
             $($(#[$doc])* pub $key: field_type!($type),)*
             /// When a failed attempt is followed by another.
             pub retry: RetryPolicy,
-            /// Which errors are tried again in another way.
+            /// The errors that are tried again in another way.
             pub retry_rules: RetryRules,
-            /// How long after the start of the first attempt the last one may begin.
+            /// The time after the start of the first attempt within which the last one may begin.
             pub retry_within: Option<Duration>,
         }
 
@@ -107,7 +107,7 @@ pub struct TaskSetting {
     pub key: &'static str,
     /// Its value.
     pub value: SettingValue,
-    /// Whether it has this value where nothing is declared.
+    /// True if it has this value where nothing is declared.
     pub is_default: bool,
 }
 

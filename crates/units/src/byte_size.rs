@@ -32,7 +32,7 @@ impl ByteSize {
         Self(count.saturating_mul(1 << 20))
     }
 
-    /// How many bytes.
+    /// The number of bytes.
     pub const fn bytes(self) -> u64 {
         self.0
     }

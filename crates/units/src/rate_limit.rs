@@ -1,4 +1,4 @@
-//! How many times in a while: `10/s`, `100/m`, `5/h`.
+//! Rates: `10/s`, `100/m`, `5/h`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -56,7 +56,7 @@ impl RateLimit {
         self.unit.length() / self.times
     }
 
-    /// How many times.
+    /// The number of times.
     pub const fn times(self) -> u32 {
         self.times
     }

@@ -57,14 +57,14 @@ macro_rules! task_options {
                     default: "`\"late\"`",
                     config: "early", "early: acknowledged before it runs, so that a crash means that it does not run again; late",
                 }
-                /// Whether its result is not worth storing.
+                /// Leaves its result out of the store.
                 ignore_result: bool {
                     attribute: "ignore_result",
                     meaning: "its result is not stored; also `= true`, `= false`",
                     default: "stored",
                     config: "true", "its result is not stored",
                 }
-                /// How long a message of it may wait that does not say, before it must not start any more.
+                /// The time after which a message of it that sets no expiry of its own must not start any more.
                 expires: Duration {
                     attribute: "expires = \"1h\"",
                     meaning: "how long a message may wait before it must not start any more",
@@ -72,29 +72,28 @@ macro_rules! task_options {
                     config: "1h", "how long a message may wait that does not say, before it must not start",
                     valid: |expires| !expires.is_zero(), "of zero would let no message start",
                 }
-                /// How long an attempt may take before it is ended; `none`: as long as it takes. Not set: as the worker says.
+                /// The time after which an attempt is ended; `none`: no limit. Not set: the worker's limit.
                 time_limit: TimeLimit {
                     attribute: "time_limit = \"30s\"",
                     meaning: "an attempt that takes longer is ended, at its next await; `none`: no limit",
                     default: "`worker.time_limit`",
                     config: "10m", "an attempt is ended after this; none: no limit, whatever worker.time_limit is",
                 }
-                /// How long an attempt may take before it is told to come to an end; `none`: it is not told. Not set: as the worker
-                /// says.
+                /// The time after which an attempt is told to come to an end; `none`: it is not told. Not set: the worker's limit.
                 soft_time_limit: TimeLimit {
                     attribute: "soft_time_limit = \"25s\"",
                     meaning: "one that takes longer is told to come to an end; `none`: no limit",
                     default: "`worker.soft_time_limit`",
                     config: "9m", "an attempt is told to come to an end after this; none",
                 }
-                /// How often it starts on each worker.
+                /// The rate at which it starts on each worker.
                 rate_limit: RateLimit {
                     attribute: "rate_limit = \"10/s\"",
                     meaning: "how often it starts on each worker; also `\"100/m\"`, `\"5/h\"`, `\"1/d\"`",
                     default: "as often as it can",
                     config: "100/m", "how often it starts on each worker: 10/s, 100/m, 5/h; none or 0: as often as it can",
                 }
-                /// How often a message of it may be delivered that seems to bring its worker down; at least 2.
+                /// The number of deliveries of a message that seems to bring its worker down, before it is quarantined; at least 2.
                 max_deliveries: u32 {
                     attribute: "max_deliveries = 3",
                     meaning: "how often it is delivered when it seems to bring its worker down, at least 2",

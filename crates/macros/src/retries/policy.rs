@@ -10,10 +10,10 @@ use crate::values::duration;
 /// Celery's longest wait, and ours.
 pub(crate) const LONGEST: Duration = Duration::from_secs(600);
 
-/// How often an error is tried again that is declared to be, when nothing says how often.
+/// The number of retries of an error that is declared to be tried again, where nothing says how often.
 pub(crate) const USUAL: u32 = 3;
 
-/// How often a task is tried again.
+/// The number of retries of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MaxRetries {
     Times(u32),

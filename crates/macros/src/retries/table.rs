@@ -19,7 +19,7 @@ pub(super) struct RetryTable {
     own: Vec<RetryRow>,
     never: Vec<RetryRow>,
     as_task: Vec<RetryRow>,
-    /// Whether errors that have no row are final.
+    /// True if errors that have no row are final.
     selective: bool,
 }
 
@@ -40,7 +40,7 @@ impl RetryTable {
         self.own.is_empty() && self.never.is_empty() && self.as_task.is_empty()
     }
 
-    /// Whether it lists those errors that are tried again.
+    /// True if it lists those errors that are tried again.
     pub(super) fn is_selective(&self) -> bool {
         self.selective
     }

@@ -11,11 +11,11 @@ const STEP: usize = 16 * 1024;
 /// format asks every reader to grant.
 const WINDOW_LOG: u32 = 23;
 
-/// What one step did.
+/// The work of one step.
 pub(super) struct StreamStep {
     read: usize,
     written: usize,
-    /// Whether the stream ended.
+    /// True if the stream ended.
     ended: bool,
 }
 
@@ -107,7 +107,7 @@ impl Stream for Bzip2 {
     }
 }
 
-/// What a counter has gained; a step is never larger than its buffers.
+/// The gain of a counter; a step is never larger than its buffers.
 fn since(now: u64, before: u64) -> usize {
     usize::try_from(now.saturating_sub(before)).unwrap_or(usize::MAX)
 }

@@ -1,4 +1,4 @@
-//! What is compressed comes back, and what is too large does not come at all.
+//! Compressed bodies come back, and those that are too large do not come at all.
 
 use super::*;
 
@@ -35,7 +35,7 @@ fn what_python_compressed_is_read() {
     assert_eq!(Compression::Bzip2.decompress(&bzip2, 100).unwrap(), b"[[1, 2], {}, {}]");
 }
 
-/// What a compressor writes that does not know yet how much will come.
+/// The output of a compressor that does not know yet how much will come.
 #[test]
 fn a_frame_that_does_not_tell_its_size_is_read_within_the_limit() {
     let body = vec![b'x'; 1_000_000];

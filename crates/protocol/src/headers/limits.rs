@@ -1,8 +1,8 @@
-//! How long an attempt of a task may take.
+//! The limits of an attempt of a task.
 
 use std::time::Duration;
 
-/// How long an attempt of a task may take.
+/// The limits of an attempt of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TimeLimits {
     /// After this it is ended.

@@ -70,7 +70,7 @@ impl HeaderMap {
         });
     }
 
-    /// How often the message was replayed from a dead-letter queue.
+    /// The number of replays of the message from a dead-letter queue.
     pub fn replays(&self) -> u32 {
         let replays = self.get(names::REPLAYED).and_then(Value::as_i64);
         replays.and_then(|replays| u32::try_from(replays).ok()).unwrap_or_default()
@@ -86,7 +86,7 @@ impl HeaderMap {
         self.insert(names::RETRY_UNTIL, time::to_iso(until));
     }
 
-    /// How often the message went round because of its task's rate limit.
+    /// The number of times the message went round because of its task's rate limit.
     pub fn rounds(&self) -> u32 {
         let rounds = self.get(names::ROUNDS).and_then(Value::as_i64);
         rounds.and_then(|rounds| u32::try_from(rounds).ok()).unwrap_or_default()
@@ -97,12 +97,12 @@ impl HeaderMap {
         self.0.iter().map(|(name, value)| (name.as_ref(), value))
     }
 
-    /// How many there are.
+    /// The number of them.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

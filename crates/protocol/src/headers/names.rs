@@ -8,7 +8,7 @@ pub const ID: &str = "id";
 pub const ETA: &str = "eta";
 /// Time after which the task must not start.
 pub const EXPIRES: &str = "expires";
-/// How often the task was tried before.
+/// The number of earlier attempts.
 pub const RETRIES: &str = "retries";
 /// Id of the first task of the workflow.
 pub const ROOT_ID: &str = "root_id";
@@ -30,21 +30,21 @@ pub const ARGSREPR: &str = "argsrepr";
 pub const KWARGSREPR: &str = "kwargsrepr";
 /// Process that sent the task.
 pub const ORIGIN: &str = "origin";
-/// How often the task was replaced by another.
+/// The number of times the task was replaced by another.
 pub const REPLACED_TASK_NESTING: &str = "replaced_task_nesting";
 /// Names of the task's stamps.
 pub const STAMPED_HEADERS: &str = "stamped_headers";
 /// The task's stamps.
 pub const STAMPS: &str = "stamps";
-/// How the body is compressed.
+/// The compression of the body.
 pub const COMPRESSION: &str = "compression";
-/// Whether the result is of no interest.
+/// True if the result is of no interest.
 pub const IGNORE_RESULT: &str = "ignore_result";
-/// What the names of all headers that a worker writes about a death begin with.
+/// The beginning of the names of all headers that a worker writes about a dead letter.
 pub const DEAD_PREFIX: &str = "celeriac-dead-";
 /// Why a message stands in a dead-letter queue.
 pub const DEAD_REASON: &str = "celeriac-dead-reason";
-/// What went wrong, in words.
+/// The reason, in words.
 pub const DEAD_ERROR: &str = "celeriac-dead-error";
 /// The queue the message was taken from.
 pub const DEAD_QUEUE: &str = "celeriac-dead-queue";
@@ -61,20 +61,20 @@ pub const DEAD_WORKER: &str = "celeriac-dead-worker";
 pub const REPEATED: &str = "celeriac-repeated";
 /// Says of a message that it was delivered before, may have brought down its worker, and waits for its turn to run alone.
 pub const SUSPECTED: &str = "celeriac-suspected";
-/// How often a message was replayed from a dead-letter queue, where it was. What an earlier run of the task has come to
+/// The number of replays of a message from a dead-letter queue, if any. What an earlier run of the task has come to
 /// does not keep this one from running, unless it was a success.
 pub const REPLAYED: &str = "celeriac-replayed";
 /// The [reason](DEAD_REASON) of a message whose task has run, and whose followers could not be sent.
 pub const NOT_FOLLOWED_UP: &str = "not-followed-up";
 /// When the last attempt has to begin at the latest, where the task bounds all of them together.
 pub const RETRY_UNTIL: &str = "celeriac-retry-until";
-/// How often a message went round because of its task's rate limit. Whoever gets it looks into the store first: a worker
-/// that died may have left two of it.
+/// The number of times a message went round because of its task's rate limit. Whoever gets it looks into the store
+/// first: a worker that died may have left two of it.
 pub const ROUNDS: &str = "celeriac-rate-limited";
 /// The id that a task was sent with to every worker, in the message of one of them, which has an id of its own.
 pub const BROADCAST: &str = "celeriac-broadcast";
 
-/// Whether a header is the framework's own, or the broker's, so that no caller may set it.
+/// True for a header that is the framework's own, or the broker's, so that no caller may set it.
 pub fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name) || name.starts_with("celeriac-") || name.starts_with("x-death")
 }

@@ -23,7 +23,7 @@ pub(super) fn required_text(name: &'static str, value: &Value) -> Result<String,
     }
 }
 
-/// Whether a name or an id can be stored.
+/// True for a name or an id that can be stored.
 pub(super) fn fits(name: &'static str, text: &str) -> Result<(), HeaderError> {
     /// Longer names and ids do not fit Celery's result tables, nor ours.
     const LONGEST: usize = 255;
@@ -146,9 +146,9 @@ pub enum HeaderError {
     Invalid {
         /// The header.
         name: &'static str,
-        /// What it should be.
+        /// The expected form.
         expected: &'static str,
-        /// What it is.
+        /// The kind of value that was found.
         found: String,
     },
 }

@@ -11,14 +11,14 @@ use super::read::{HeaderError, count, fits, flag, integer, limits, map, moment, 
 use crate::time;
 use crate::value::{Map, Value};
 
-/// What the headers of a task say, as far as anybody acts on it.
+/// The headers of a task that anybody acts on.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TaskHeaders {
     /// Registered name of the task.
     pub task: String,
     /// Id of this task.
     pub id: String,
-    /// How often it was tried before.
+    /// The number of earlier attempts.
     pub retries: u32,
     /// Earliest time to run.
     pub eta: Option<Timestamp>,
@@ -34,11 +34,11 @@ pub struct TaskHeaders {
     pub group_index: Option<i64>,
     /// A name to show in place of the task's.
     pub shadow: Option<String>,
-    /// How long an attempt may take.
+    /// The limits of an attempt.
     pub limits: TimeLimits,
-    /// Whether the sender wants no result stored.
+    /// True if the sender wants no result stored.
     pub ignore_result: Option<bool>,
-    /// How often it was replaced by another task.
+    /// The number of times it was replaced by another task.
     pub replaced_task_nesting: u32,
     /// Names of its stamps.
     pub stamped_headers: Vec<String>,
@@ -46,7 +46,7 @@ pub struct TaskHeaders {
     pub stamps: Map,
 }
 
-/// What Celery tells of a task beside what anybody acts on: people and monitors look at it.
+/// The headers of a task that people and monitors look at, and that nobody acts on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Appearance {
     /// Positional arguments as Python prints them.
@@ -99,7 +99,7 @@ impl TaskHeaders {
         Ok(read)
     }
 
-    /// Whether every worker reads these headers once they are written.
+    /// Checks that every worker reads these headers once they are written.
     ///
     /// # Errors
     /// When the name or the id is missing or too long, or a time is before what Python can count from.

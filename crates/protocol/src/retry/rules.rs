@@ -1,29 +1,29 @@
-//! Which policy holds for which error.
+//! The policies of retries by error.
 
 use std::error::Error as StdError;
 use std::fmt;
 
 use super::RetryPolicy;
 
-/// Which errors of a task are tried again in a way of their own. The first rule that names an error holds for it.
+/// The rules for errors that are tried again in a way of their own. The first rule that names an error holds for it.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct RetryRules {
     /// In this order.
     pub rules: &'static [RetryRule],
-    /// What holds for all other errors.
+    /// The answer to all other errors.
     pub others: RetryAnswer,
 }
 
-/// What holds for one class of errors.
+/// The rule for one class of errors.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetryRule {
     /// The errors.
     pub class: ErrorClass,
-    /// Whether they are tried again, and how.
+    /// The answer to them.
     pub answer: RetryAnswer,
 }
 
-/// Whether an error is tried again, and how.
+/// The answer to an error: a policy of retries, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum RetryAnswer {
     /// As the task's policy says.
@@ -64,7 +64,7 @@ impl ErrorClass {
         Self::Type(std::any::type_name::<E>)
     }
 
-    /// Whether errors of this kind belong to it.
+    /// True if errors of this kind belong to it.
     pub fn is(&self, kind: &str) -> bool {
         match self {
             Self::Kind(own) => *own == kind,

@@ -1,4 +1,4 @@
-//! What a task carries with it: what is to be called when it has ended.
+//! The embedded part of a task: the calls that follow when it has ended.
 
 use super::{Signature, SignatureError};
 use crate::value::{Map, Value};
@@ -14,7 +14,7 @@ pub struct Embed {
     pub chain: Vec<Signature>,
     /// The body of the chord that this task is a part of.
     pub chord: Option<Box<Signature>>,
-    /// What else stood there.
+    /// Other entries, kept as they came.
     pub other: Map,
 }
 
@@ -48,7 +48,7 @@ impl Embed {
         Ok(read)
     }
 
-    /// Whether nothing follows from the task.
+    /// True if nothing follows from the task.
     pub fn is_empty(&self) -> bool {
         self.callbacks.is_empty() && self.errbacks.is_empty() && self.chain.is_empty() && self.chord.is_none()
     }

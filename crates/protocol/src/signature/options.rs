@@ -1,4 +1,4 @@
-//! What a signature says of how it is to be sent.
+//! The options of a signature, for when it is sent.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub struct SignatureOptions {
     pub group_index: Option<i64>,
     /// The body of the chord it is a part of.
     pub chord: Option<Box<Signature>>,
-    /// What runs after it, in this order.
+    /// The calls that run after it, in this order.
     pub chain: Vec<Signature>,
     /// Called with its result.
     pub link: Vec<Signature>,
@@ -38,7 +38,7 @@ pub struct SignatureOptions {
     pub eta: Option<Timestamp>,
     /// When it is too late to start.
     pub expires: Option<Moment>,
-    /// How often it was tried before.
+    /// The number of earlier attempts.
     pub retries: u32,
     /// The queue it goes to.
     pub queue: Option<String>,
@@ -48,19 +48,19 @@ pub struct SignatureOptions {
     pub routing_key: Option<String>,
     /// Its priority.
     pub priority: Option<u8>,
-    /// How its body is written, by Celery's name.
+    /// The serialiser of its body, by Celery's name.
     pub serializer: Option<String>,
-    /// How its body is compressed, by any of Celery's names.
+    /// The compression of its body, by any of Celery's names.
     pub compression: Option<String>,
     /// Headers of the caller's own.
     pub headers: Map,
-    /// How long an attempt may take.
+    /// The limits of an attempt.
     pub limits: TimeLimits,
     /// A name to show in place of the task's.
     pub shadow: Option<String>,
-    /// Whether its result is of no interest.
+    /// True if its result is of no interest.
     pub ignore_result: Option<bool>,
-    /// How often it was replaced by another task.
+    /// The number of times it was replaced by another task.
     pub replaced_task_nesting: u32,
     /// Its stamps, by name.
     pub stamps: Map,

@@ -57,12 +57,12 @@ impl Value {
         }
     }
 
-    /// Whether this is [`Value::Null`].
+    /// True for [`Value::Null`].
     pub fn is_null(&self) -> bool {
         matches!(self, Self::Null)
     }
 
-    /// What kind of value this is, for messages to people.
+    /// The kind of value, for messages to people.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",

@@ -52,7 +52,7 @@ impl<'de> Deserializer<'de> for Value {
         }
     }
 
-    /// Who asks for a sequence takes bytes too: it is how a `Vec<u8>` asks.
+    /// Gives bytes as a sequence too: it is how a `Vec<u8>` asks.
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         match self {
             Self::Bytes(bytes) => {

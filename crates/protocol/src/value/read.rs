@@ -23,7 +23,7 @@ impl<'de> Deserialize<'de> for Value {
     }
 }
 
-/// What asks for a value: answered with the value itself, or with a deserialiser that holds one.
+/// The visitor that asks for a value: answered with the value itself, or with a deserialiser that holds one.
 struct Asking;
 
 impl<'de> Visitor<'de> for Asking {

@@ -33,7 +33,7 @@ impl Typed {
         }
     }
 
-    /// What Celery calls the type.
+    /// Celery's name for the type.
     pub fn name(&self) -> &'static str {
         match self {
             Self::DateTime(_) => "datetime",
@@ -61,7 +61,7 @@ impl Typed {
         Some(typed.check().map(|()| typed))
     }
 
-    /// Whether the text is what the type says: a peer drops a message over one that is not.
+    /// Checks that the text is of its type: a peer drops a message over one that is not.
     ///
     /// # Errors
     /// When it is not.
@@ -77,7 +77,7 @@ impl Typed {
     }
 }
 
-/// What Python's `isoformat` writes; its `fromisoformat` reads little else, above all no years but of four digits.
+/// The form that Python's `isoformat` writes; its `fromisoformat` reads little else, above all no years but of four digits.
 fn is_date_time(text: &str) -> bool {
     match text.as_bytes().get(10) {
         None => is_date(text),
@@ -123,7 +123,7 @@ fn is_clock(text: &str) -> bool {
             .is_none_or(|digits| matches!(digits.len(), 3 | 6) && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// What `str` of a Python `Decimal` gives: digits with a point and an exponent, `Infinity` or `NaN`.
+/// The form that `str` of a Python `Decimal` gives: digits with a point and an exponent, `Infinity` or `NaN`.
 fn is_decimal(text: &str) -> bool {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());

@@ -22,7 +22,7 @@ impl Value {
     }
 }
 
-/// What a collection says of its length is taken for true up to here.
+/// The announced length of a collection is trusted up to here.
 const TRUSTED_LENGTH: usize = 4096;
 
 impl Serialize for Value {

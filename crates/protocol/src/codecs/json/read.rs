@@ -10,17 +10,17 @@ use crate::value::{MOST_DIGITS, Map, Typed, Value};
 
 /// Reads one value and nothing after it, nested at most `depth` deep.
 ///
-/// What it takes in memory grows with what was really read: JSON announces no lengths.
+/// Its memory grows with what was really read: JSON announces no lengths.
 pub(crate) fn decode(bytes: &[u8], depth: usize) -> Result<Value, DecodeError> {
     let mut reader = JsonReader { json: Jiter::new(bytes).with_allow_inf_nan() };
     reader.document(depth).map_err(|problem| DecodeError::Malformed { codec: NAME, reason: reader.describe(problem) })
 }
 
-/// What is wrong with a document.
+/// An error in a document.
 enum JsonProblem {
     /// Its syntax.
     Syntax(JiterError),
-    /// What it says; noticed where the reader stands.
+    /// Its content; noticed where the reader stands.
     Content(String),
 }
 

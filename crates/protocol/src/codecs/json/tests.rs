@@ -1,4 +1,4 @@
-//! What Python writes, and what nobody should.
+//! JSON as Python writes it, and as nobody should.
 
 use super::*;
 use crate::codec_error::DecodeError;
