@@ -7,7 +7,6 @@ use celeriac_results::Error as ResultsError;
 use celeriac_topology::Error as RouteError;
 
 use crate::exit;
-use crate::output::Unanswered;
 
 /// An error of a verb.
 #[derive(Debug, thiserror::Error)]
@@ -48,12 +47,6 @@ pub enum Error {
     /// A question that nobody answered.
     #[error("nobody answered the question: give --yes to go on without it")]
     Unanswered,
-}
-
-impl From<Unanswered> for Error {
-    fn from(_: Unanswered) -> Self {
-        Self::Unanswered
-    }
 }
 
 impl Error {

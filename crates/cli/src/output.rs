@@ -20,19 +20,14 @@ pub(crate) fn notice(text: &str) {
     eprintln!("{text}");
 }
 
-/// Nobody answered a question.
-#[derive(Debug, thiserror::Error)]
-#[error("nobody answered the question: give --yes to go on without it")]
-pub(crate) struct Unanswered;
-
 /// Asks a question, and returns true if the answer is yes.
-pub(crate) fn confirm(question: &str) -> Result<bool, Unanswered> {
+pub(crate) fn confirm(question: &str) -> Result<bool, Error> {
     eprint!("{question} [y/N] ");
     let mut answer = String::new();
     match io::stdin().read_line(&mut answer) {
         Ok(0) | Err(_) => {
             eprintln!();
-            Err(Unanswered)
+            Err(Error::Unanswered)
         }
         Ok(_) => Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")),
     }

@@ -9,7 +9,8 @@ use celeriac_telemetry::ErrorChain;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::prepare::{new_id, unwritable};
+use super::prepare::new_id;
+use super::resolve::unwritable;
 use super::resolve::{Request, ResolvedCall};
 use super::send::Repeated;
 use crate::client::Client;

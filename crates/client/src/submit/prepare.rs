@@ -14,7 +14,7 @@ use celeriac_topology::{Destination, RouteRequest};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::resolve::{Request, ResolvedCall};
+use super::resolve::{Request, ResolvedCall, unwritable};
 use super::times::SendTimes;
 use crate::call::{CallOptions, Follow, Relations};
 use crate::client::Client;
@@ -233,10 +233,6 @@ fn with_follow_ups(task: &str, body: Body, follow: Follow) -> Result<Body> {
 
 fn unsendable(task: &str, source: BrokerError) -> Error {
     Error::Send { task: task.to_owned(), source }
-}
-
-pub(super) fn unwritable(task: &str, source: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::Encode { task: task.to_owned(), source: Box::new(source) }
 }
 
 /// Makes a task id. It begins with the time, so that rows written together lie together, and tells when it was sent.

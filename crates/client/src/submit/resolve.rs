@@ -2,10 +2,9 @@
 
 use celeriac_protocol::{Body, Task, TaskOptions};
 
-use super::prepare::unwritable;
 use crate::call::{Call, CallOptions, Expiry};
 use crate::client::Client;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A call of a task that is known by its name alone.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,4 +43,8 @@ impl Client {
         }
         ResolvedCall { request, declared_queue: declared.queue }
     }
+}
+
+pub(super) fn unwritable(task: &str, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Encode { task: task.to_owned(), source: Box::new(source) }
 }
