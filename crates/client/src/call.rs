@@ -23,32 +23,32 @@ pub struct Call<T: Task> {
     task: PhantomData<fn() -> T>,
 }
 
-/// What a call says beside its arguments.
+/// The options of a call.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct CallOptions {
     /// Task id. Default: a new one, which tells when it was made.
     pub id: Option<String>,
-    /// When to run.
+    /// The time at which it runs.
     pub when: When,
-    /// When it is too late to start.
+    /// The time after which it must not start.
     pub expires: Option<Expiry>,
-    /// Where to send it, and how.
+    /// Its route, where the call says more than the configuration.
     pub route: CallRoute,
     /// Headers of the caller's own.
     pub headers: Vec<(String, Value)>,
-    /// Whether the result is of no interest.
+    /// True if the result is of no interest.
     pub ignore_result: Option<bool>,
-    /// How its body is compressed.
+    /// The compression of its body.
     pub compression: Option<Compression>,
-    /// How long an attempt may take.
+    /// The longest that an attempt may take.
     pub limits: TimeLimits,
     /// A name to show in place of the task's.
     pub shadow: Option<String>,
-    /// What Celery calls stamps: marks by which tasks can be found and revoked, by name.
+    /// Celery's stamps: marks by which tasks can be found and revoked, by name.
     pub stamps: Map,
-    /// What follows from the task.
+    /// The tasks that follow from it.
     pub follow: Follow,
-    /// How it belongs to other tasks.
+    /// Its relations to other tasks.
     pub relations: Relations,
     /// Tasks of one key that are sent in transactions are sent one after the other.
     pub order_key: Option<String>,
@@ -56,7 +56,7 @@ pub struct CallOptions {
     pub idempotency_key: Option<String>,
 }
 
-/// What is sent when a task has ended.
+/// The tasks that are sent when a task has ended.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Follow {
     /// Called with its result.
@@ -67,7 +67,7 @@ pub struct Follow {
     pub steps: Vec<Signature>,
 }
 
-/// How a task belongs to other tasks. Nobody needs to say this of a call: whoever sends it does.
+/// The relations of a task to other tasks. Nobody needs to say this of a call: whoever sends it does.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Relations {
     /// First task of the workflow.
@@ -78,13 +78,13 @@ pub struct Relations {
     pub group: Option<String>,
     /// Its position in the group.
     pub group_index: Option<i64>,
-    /// How often it was replaced by another task.
+    /// The number of times that it was replaced by another task.
     pub replaced_task_nesting: u32,
     /// The queue that awaits its reply, where that is not the sender's own.
     pub reply_to: Option<String>,
 }
 
-/// When a task is to run.
+/// The time at which a task runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum When {
     /// As soon as a worker is free.
@@ -96,7 +96,7 @@ pub enum When {
     At(Timestamp),
 }
 
-/// When it is too late to start a task.
+/// The time after which a task must not start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
     /// This long after it was sent.
@@ -165,7 +165,7 @@ impl<T: Task> Call<T> {
         self
     }
 
-    /// How its body is written.
+    /// Sets the serializer of its body.
     pub fn serializer(mut self, codec: Codec) -> Self {
         self.options.route.codec = Some(codec);
         self

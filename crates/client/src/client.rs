@@ -56,7 +56,7 @@ pub(crate) struct ClientInner {
     pub(crate) limits: SendLimits,
     /// This process, as Celery names senders.
     pub(crate) origin: String,
-    /// Whether exchanges and queues are known to exist; the first send sees to it.
+    /// Set once exchanges and queues are known to exist; the first send sees to it.
     pub(crate) declared: OnceCell<()>,
 }
 
@@ -118,7 +118,7 @@ impl Client {
         &self.inner.broker
     }
 
-    /// Where results are stored, if anywhere.
+    /// Returns the store of results, if there is one.
     pub fn results(&self) -> Option<&Arc<dyn Backend>> {
         self.inner.results.as_ref()
     }

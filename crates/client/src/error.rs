@@ -1,4 +1,4 @@
-//! What can go wrong for a sender, by what it can do about it.
+//! Errors of a sender, by what it can do about them.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub enum Error {
     Send {
         /// The task.
         task: String,
-        /// Why.
+        /// The reason.
         #[source]
         source: celeriac_broker::Error,
     },
@@ -26,7 +26,7 @@ pub enum Error {
     Outbox {
         /// The task.
         task: String,
-        /// Why.
+        /// The reason.
         #[source]
         source: celeriac_results::Error,
     },
@@ -41,7 +41,7 @@ pub enum Error {
     Key {
         /// The task.
         task: String,
-        /// Why.
+        /// The reason.
         #[source]
         source: celeriac_results::Error,
     },
@@ -56,7 +56,7 @@ pub enum Error {
     Encode {
         /// The task.
         task: String,
-        /// Why.
+        /// The reason.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -65,7 +65,7 @@ pub enum Error {
     Call {
         /// The task.
         task: String,
-        /// What is wrong with it.
+        /// The mistake.
         reason: String,
     },
     /// The task ended with an error.
@@ -81,7 +81,7 @@ pub enum Error {
     Revoked {
         /// Its id.
         id: String,
-        /// Whether it had begun.
+        /// True if it had begun.
         terminated: bool,
     },
     /// The task ended without a result: it has expired, or was rejected.
@@ -89,9 +89,9 @@ pub enum Error {
     NotRun {
         /// Its id.
         id: String,
-        /// How it ended.
+        /// Its end.
         state: State,
-        /// Why.
+        /// The reason.
         failure: Option<Box<Failure>>,
     },
     /// No outcome until the deadline. The task may still run.
@@ -99,9 +99,9 @@ pub enum Error {
     Timeout {
         /// Its id.
         id: String,
-        /// How long was waited.
+        /// The time that was waited.
         waited: Duration,
-        /// What could have told it.
+        /// The sources that could have told it.
         awaited: Awaited,
     },
     /// The result is not of the type that was asked for.
@@ -109,7 +109,7 @@ pub enum Error {
     Decode {
         /// Its id.
         id: String,
-        /// What differs.
+        /// The difference.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -142,7 +142,7 @@ pub enum Error {
     Results(#[source] celeriac_results::Error),
 }
 
-/// What could have told an outcome.
+/// The sources that could have told an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Awaited {
     /// A row in the store.
@@ -212,7 +212,7 @@ impl Error {
         }
     }
 
-    /// Whether the same call may succeed later without anybody changing anything.
+    /// Reports whether the same call may succeed later without anybody changing anything.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Send { source, .. } => source.is_retryable(),
@@ -225,7 +225,7 @@ impl Error {
         }
     }
 
-    /// What a person can do about it.
+    /// Returns advice for a person.
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Send { source, .. } => source.help(),

@@ -18,9 +18,9 @@ use crate::replies::PendingReply;
 pub struct TaskHandle<T> {
     client: Client,
     id: String,
-    /// Where replies arrive, if it may have any.
+    /// Its replies, if it may have any.
     reply: Option<Arc<PendingReply>>,
-    /// Whether it went to every worker, so that there is not one outcome.
+    /// True if it went to every worker, so that there is not one outcome.
     to_all: bool,
     output: PhantomData<fn() -> T>,
 }
@@ -59,7 +59,7 @@ impl<T> TaskHandle<T> {
         self.to_all
     }
 
-    /// Where it stands. [`State::Pending`] as long as nothing is known of it.
+    /// Returns its state. [`State::Pending`] as long as nothing is known of it.
     ///
     /// # Errors
     /// When the store of results cannot answer.
@@ -67,7 +67,7 @@ impl<T> TaskHandle<T> {
         Ok(self.record().await?.map_or(State::Pending, |record| record.state))
     }
 
-    /// Whether it has ended.
+    /// Reports whether it has ended.
     ///
     /// # Errors
     /// When the store of results cannot answer.
@@ -75,7 +75,7 @@ impl<T> TaskHandle<T> {
         Ok(self.status().await?.is_final())
     }
 
-    /// Whether it has ended with a result.
+    /// Reports whether it has ended with a result.
     ///
     /// # Errors
     /// When the store of results cannot answer.
@@ -83,7 +83,7 @@ impl<T> TaskHandle<T> {
         Ok(self.status().await? == State::Success)
     }
 
-    /// Whether it has ended with an error.
+    /// Reports whether it has ended with an error.
     ///
     /// # Errors
     /// When the store of results cannot answer.
@@ -100,7 +100,7 @@ impl<T> TaskHandle<T> {
     pub async fn record(&self) -> Result<Option<TaskRecord>> {
         let told = |reply: &Arc<PendingReply>| reply.record();
         match (self.store(), &self.reply) {
-            (None, None) => Err(self.deaf()),
+            (None, None) => Err(self.no_source_error()),
             (None, Some(reply)) => Ok(told(reply)),
             (Some(store), reply) => {
                 let stored = store.find(&self.id).await.map_err(Error::Results)?;
@@ -115,7 +115,7 @@ impl<T> TaskHandle<T> {
     /// # Errors
     /// When there is no store of results, or it cannot answer: replies tell nothing of attempts.
     pub async fn attempts(&self) -> Result<Vec<AttemptRecord>> {
-        let store = self.store().ok_or_else(|| self.deaf())?;
+        let store = self.store().ok_or_else(|| self.no_source_error())?;
         store.attempts(&self.id).await.map_err(Error::Results)
     }
 
@@ -126,7 +126,7 @@ impl<T> TaskHandle<T> {
     pub async fn forget(&self) -> Result<bool> {
         let told = self.reply.as_ref().map(|reply| reply.forget());
         match (self.store(), told) {
-            (None, None) => Err(self.deaf()),
+            (None, None) => Err(self.no_source_error()),
             (None, Some(told)) => Ok(told),
             (Some(store), told) => {
                 let stored = store.forget(&self.id).await.map_err(Error::Results)?;
@@ -158,7 +158,7 @@ impl<T> TaskHandle<T> {
         let stored = async |store: &Arc<dyn Backend>| store.finished(&self.id).await.map_err(Error::Results);
         match (self.store(), &self.reply) {
             _ if self.to_all => Err(Error::ToAll { id: self.id.clone() }),
-            (None, None) => Err(self.deaf()),
+            (None, None) => Err(self.no_source_error()),
             (Some(store), None) => stored(store).await,
             (None, Some(reply)) => reply.finished().await,
             (Some(store), Some(reply)) => tokio::select! {
@@ -172,8 +172,8 @@ impl<T> TaskHandle<T> {
         self.client.inner.results.as_ref()
     }
 
-    /// Why nothing can ever be known of it.
-    fn deaf(&self) -> Error {
+    /// Returns why nothing can ever be known of it.
+    fn no_source_error(&self) -> Error {
         match self.client.inner.replies {
             Some(_) => Error::NoReply { id: self.id.clone() },
             None => Error::NoResults,
@@ -209,7 +209,7 @@ impl<T: DeserializeOwned> TaskHandle<T> {
     }
 }
 
-/// What is known from both sides. A row tells more than a reply, but not before the task has ended there, too.
+/// Merges what is known from both sides. A row tells more than a reply, but not before the task has ended there, too.
 fn further(stored: Option<TaskRecord>, told: Option<TaskRecord>) -> Option<TaskRecord> {
     match (stored, told) {
         (Some(stored), Some(told)) if told.state.is_final() && !stored.state.is_final() => Some(told),

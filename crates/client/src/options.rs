@@ -7,20 +7,20 @@ use celeriac_protocol::Codec;
 use celeriac_protocol::compression::Compression;
 use serde::{Deserialize, Serialize};
 
-/// How tasks are sent and awaited.
+/// The options of sending tasks and awaiting them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClientOptions {
-    /// How bodies are written where neither route nor call says.
+    /// The serializer of bodies where neither route nor call says.
     pub serializer: Codec,
-    /// How bodies are compressed where the call does not say. Default: not at all.
+    /// The compression of bodies where the call does not say. Default: not at all.
     pub compression: Option<Compression>,
-    /// Which headers are written beside those that say something.
+    /// The headers that are written beside those that say something.
     pub headers: HeaderStyle,
-    /// How long `TaskHandle::get` waits for a result before it is an error.
+    /// The longest that `TaskHandle::get` waits for a result before it is an error.
     #[serde(with = "duration")]
     pub result_timeout: Duration,
-    /// Whether outcomes are asked for as replies, beside what is stored. Without a store of its own, `rpc://` sets it.
+    /// True if outcomes are asked for as replies, beside what is stored. Without a store of its own, `rpc://` sets it.
     pub replies: bool,
 }
 
@@ -36,7 +36,7 @@ impl Default for ClientOptions {
     }
 }
 
-/// Which headers a message has.
+/// The headers of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HeaderStyle {

@@ -162,7 +162,7 @@ impl PendingReply {
         self.known.send_replace(None).is_some()
     }
 
-    /// Whether the task was sent by this process, so that its replies come here.
+    /// Reports whether the task was sent by this process, so that its replies come here.
     pub(crate) fn is_sent_here(&self) -> bool {
         self.sent_here.load(Ordering::Relaxed)
     }
@@ -194,7 +194,7 @@ impl fmt::Debug for PendingReply {
     }
 }
 
-/// Whether what is known of a task is replaced by what is told now: by the rules of a store, an end gives way to a
+/// Reports whether what is known of a task is replaced by what is told now: by the rules of a store, an end gives way to a
 /// success only. A reply that comes twice changes nothing.
 fn gives_way(known: State, told: State) -> bool {
     match known {
@@ -214,7 +214,7 @@ fn read(message: &Message, limits: &DecodeLimits) -> Result<ResultMeta, String> 
     ResultMeta::read(body).map_err(|error| error.to_string())
 }
 
-/// What a reply tells, as the row it would be in a store. The rest stays empty.
+/// Turns a reply into the row that it would be in a store. The rest stays empty.
 fn to_record(meta: ResultMeta) -> TaskRecord {
     let state = meta.state();
     // What a worker writes beside STARTED is its own name, not the task's result.

@@ -1,4 +1,4 @@
-//! RevokeOptions tasks are revoked.
+//! Revoking tasks.
 
 use std::future::IntoFuture;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How a call becomes a message on a queue.
+//! Submitting: a call becomes a message on a queue.
 //!
 //! A call is resolved, prepared and sent. Each step is a file:
 //!
@@ -94,3 +94,6 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

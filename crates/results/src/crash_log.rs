@@ -39,14 +39,14 @@ pub struct AttemptKey {
     pub id: String,
     /// Attempts before it.
     pub retries: u32,
-    /// How often the task was replayed.
+    /// The number of times that the task was replayed.
     pub replays: u32,
 }
 
 /// A suspected attempt that is about to begin.
 #[derive(Debug, Clone)]
 pub struct CrashCheck {
-    /// Which.
+    /// The attempt.
     pub attempt: AttemptKey,
     /// The worker that would run it.
     pub worker: Arc<str>,
@@ -54,25 +54,25 @@ pub struct CrashCheck {
     pub max_starts: u32,
 }
 
-/// What is held against an attempt.
+/// The starts of an attempt without an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CrashCount {
-    /// How often it was begun without an end, this time included.
+    /// The number of starts without an end, this one included.
     pub starts: u32,
-    /// Whether it begins: this is on record now.
+    /// True if it begins: this is on record now.
     pub begins: bool,
 }
 
 /// An attempt that has ended in order.
 #[derive(Debug, Clone)]
 pub struct Finished {
-    /// Which.
+    /// The attempt.
     pub attempt: AttemptKey,
-    /// Whether it was only interrupted: then one start is taken back, and the others stay.
+    /// True if it was only interrupted: then one start is taken back, and the others stay.
     pub interrupted: bool,
 }
 
-/// The way to the record of suspects. Clones share one queue.
+/// Asks the crash log, many attempts at a time. Clones share one queue.
 #[derive(Debug, Clone)]
 pub struct CrashTracker {
     queue: mpsc::Sender<CrashRequest>,
@@ -102,19 +102,19 @@ impl CrashTracker {
             // It runs, and is dead-lettered for what its id is: no store can hold its row either.
             return Ok(CrashCount { starts: 0, begins: true });
         }
-        let (answer, suspicion) = oneshot::channel();
+        let (answer, count) = oneshot::channel();
         self.queue.send(CrashRequest::Begin(check, answer)).await.map_err(|_| Error::Closed)?;
-        suspicion.await.map_err(|_| Error::Closed)
+        count.await.map_err(|_| Error::Closed)
     }
 
     /// Takes an attempt off the record, a moment later. One that stays there because its worker ended in that moment does
     /// no harm but to count against the same attempt.
-    pub async fn clear(&self, cleared: Finished) {
-        if !is_id(&cleared.attempt.id) {
+    pub async fn clear(&self, finished: Finished) {
+        if !is_id(&finished.attempt.id) {
             return;
         }
         // After the service there is nobody to tell.
-        let _ = self.queue.send(CrashRequest::Clear(cleared)).await;
+        let _ = self.queue.send(CrashRequest::Clear(finished)).await;
     }
 }
 
@@ -142,24 +142,24 @@ impl CrashTrackerService {
         }
     }
 
-    /// Clears before it asks: who comes again may be among those that are cleared.
+    /// Clears before it asks: who comes again may be among those that are finished.
     async fn write(&self, batch: &mut Vec<CrashRequest>) {
-        let (mut cleared, mut asking) = (Vec::new(), Vec::new());
+        let (mut finished, mut asking) = (Vec::new(), Vec::new());
         for entry in batch.drain(..) {
             match entry {
-                CrashRequest::Begin(suspect, answer) => asking.push((suspect, answer)),
-                CrashRequest::Clear(one) => cleared.push(one),
+                CrashRequest::Begin(check, answer) => asking.push((check, answer)),
+                CrashRequest::Clear(one) => finished.push(one),
             }
         }
-        if !cleared.is_empty() {
-            self.insist(|| self.log.clear_finished(&cleared)).await;
+        if !finished.is_empty() {
+            self.insist(|| self.log.clear_finished(&finished)).await;
         }
         while !asking.is_empty() {
-            let (suspects, answers): (Vec<_>, Vec<_>) = take_each_once(&mut asking).into_iter().unzip();
-            let Some(suspicions) = self.insist(|| self.log.count_starts(&suspects)).await else { return };
-            for (answer, suspicion) in answers.into_iter().zip(suspicions) {
+            let (checks, answers): (Vec<_>, Vec<_>) = take_each_once(&mut asking).into_iter().unzip();
+            let Some(counts) = self.insist(|| self.log.count_starts(&checks)).await else { return };
+            for (answer, count) in answers.into_iter().zip(counts) {
                 // One who no longer waits is not begun, and so is on record once too often.
-                let _: Result<_, _> = answer.send(suspicion);
+                let _: Result<_, _> = answer.send(count);
             }
         }
     }
@@ -183,5 +183,5 @@ fn take_each_once(
     asking: &mut Vec<(CrashCheck, oneshot::Sender<CrashCount>)>,
 ) -> Vec<(CrashCheck, oneshot::Sender<CrashCount>)> {
     let mut seen = HashSet::new();
-    asking.extract_if(.., |(suspect, _)| seen.insert(suspect.attempt.id.clone())).collect()
+    asking.extract_if(.., |(check, _)| seen.insert(check.attempt.id.clone())).collect()
 }

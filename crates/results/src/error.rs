@@ -1,4 +1,4 @@
-//! What can go wrong between a program and its store of results, by what the program can do about it.
+//! Errors of a store of results, by what the program can do about them.
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -9,12 +9,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// The store cannot be reached, was lost in the middle of something, or does not answer.
     ///
-    /// What was being written may stand there or not. Writing it again does no harm.
+    /// A record that was being written may stand there or not. Writing it again does no harm.
     #[error("no connection to {url}")]
     Unreachable {
         /// The store, without password.
         url: String,
-        /// What the driver reports.
+        /// The driver's report.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -23,7 +23,7 @@ pub enum Error {
     Denied {
         /// The store, without password.
         url: String,
-        /// What it said.
+        /// The store's words.
         reason: String,
     },
     /// The tables could not be brought to the form that this version needs.
@@ -33,9 +33,9 @@ pub enum Error {
         url: String,
         /// The version that was to be reached.
         version: i64,
-        /// What it is about.
+        /// The subject of that version.
         name: &'static str,
-        /// What the store reports.
+        /// The store's report.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -44,7 +44,7 @@ pub enum Error {
     Schema {
         /// The store, without password.
         url: String,
-        /// What it said.
+        /// The store's words.
         reason: String,
     },
     /// A setting that cannot be used.
@@ -52,7 +52,7 @@ pub enum Error {
     Invalid {
         /// The setting.
         key: String,
-        /// What is wrong with it.
+        /// The mistake.
         reason: String,
     },
     /// The store was closed by this program, or the recorder ended before the outcome was written.
@@ -61,35 +61,35 @@ pub enum Error {
     /// The store is there and busy, full or read-only for now.
     #[error("{doing} failed for now")]
     Busy {
-        /// What was being done.
+        /// The operation.
         doing: &'static str,
-        /// What the store reports.
+        /// The store's report.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Anything else that the store reports.
     #[error("{doing} failed")]
     Sql {
-        /// What was being done.
+        /// The operation.
         doing: &'static str,
-        /// What the store reports.
+        /// The store's report.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
 impl Error {
-    /// Whether the same call may succeed later without anybody changing anything.
+    /// Reports whether the same call may succeed later without anybody changing anything.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Busy { .. })
     }
 
-    /// Whether the store could not be reached or was lost.
+    /// Reports whether the store could not be reached or was lost.
     pub fn is_connection_lost(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
     }
 
-    /// What a person can do about it.
+    /// Returns advice for a person.
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Unreachable { .. } => Some("is the database running, and is results.url right?"),

@@ -1,4 +1,4 @@
-//! What a database can hold as it is, and what needs another form.
+//! Values that a database can hold as they are, and other forms for the rest.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const LONGEST_EXPONENT: usize = 3;
 /// digits after the point.
 const LONGEST_RUN: usize = 10_000;
 
-/// Why no store takes this record.
+/// Returns why no store takes this record, if none does.
 pub(crate) fn refusal(record: &TaskRecord) -> Option<&'static str> {
     if record.id.is_empty() {
         Some("its id is empty")
@@ -70,7 +70,7 @@ impl<'a> Document<'a> {
     }
 }
 
-/// Whether a binary JSON column holds this document.
+/// Reports whether a binary JSON column holds this document.
 ///
 /// Only for documents that are JSON as Python writes it. Of them it refuses the escapes of U+0000 and of half surrogate
 /// pairs, deep nesting, vast numbers, `NaN` and `Infinity`.
@@ -116,7 +116,7 @@ fn end_of_string(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// What follows the `\uXXXX` at `at`, or the pair of them.
+/// Returns the place behind the `\uXXXX` at `at`, or behind the pair of them.
 fn end_of_escape(bytes: &[u8], at: usize) -> Option<usize> {
     match unit(bytes, at)? {
         0 => None,
@@ -132,7 +132,7 @@ fn unit(bytes: &[u8], at: usize) -> Option<u16> {
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// Whether the digit at `at` is followed by an exponent of many digits.
+/// Reports whether the digit at `at` is followed by an exponent of many digits.
 fn has_vast_exponent(bytes: &[u8], at: usize) -> bool {
     if !matches!(bytes.get(at + 1), Some(b'e' | b'E')) {
         return false;

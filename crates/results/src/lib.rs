@@ -1,4 +1,4 @@
-//! Where the outcome of a task is stored and awaited.
+//! Stores for the outcomes of tasks.
 //!
 //! In reading order:
 //!

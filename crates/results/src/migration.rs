@@ -5,7 +5,7 @@
 pub(crate) struct SchemaMigration {
     /// Steps are numbered from 1, without gaps.
     pub(crate) version: i64,
-    /// What it is about.
+    /// Its subject.
     pub(crate) name: &'static str,
     /// Its statements.
     pub(crate) sql: &'static str,

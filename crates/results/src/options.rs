@@ -5,7 +5,7 @@ use std::time::Duration;
 use celeriac_config::{Secret, duration};
 use serde::{Deserialize, Serialize};
 
-/// Where outcomes are stored, and for how long.
+/// The store of outcomes, and how long it keeps them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResultsOptions {
@@ -13,32 +13,32 @@ pub struct ResultsOptions {
     /// memory that everything in this process that says the same name shares; `rpc://` when outcomes are not stored but
     /// come to the sender as replies; `none` when they do neither.
     pub url: Secret,
-    /// How long the row of an ended task stays. `0s`: for ever.
+    /// The time for which the row of an ended task stays. `0s`: for ever.
     #[serde(with = "duration")]
     pub keep: Duration,
-    /// How outcomes are written together.
+    /// The batches in which outcomes are written.
     pub batch: BatchOptions,
     /// The connections.
     pub pool: PoolOptions,
-    /// How long to wait for a connection.
+    /// The longest wait for a connection.
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
-    /// How long the database may take over one statement.
+    /// The longest that the database may take over one statement.
     #[serde(with = "duration")]
     pub statement_timeout: Duration,
-    /// How long the transaction of a task may stand idle before the database ends it: a process that has stopped does not
+    /// The longest that the transaction of a task may stand idle before the database ends it: a process that has stopped does not
     /// keep its locks.
     #[serde(with = "duration")]
     pub transaction_idle_timeout: Duration,
 }
 
-/// How outcomes are written together.
+/// The batches in which outcomes are written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BatchOptions {
     /// Most rows in one write. A write never waits to become full.
     pub rows: usize,
-    /// How many writes may be on their way at the same time.
+    /// Most writes on their way at the same time.
     pub in_flight: usize,
 }
 
@@ -101,7 +101,7 @@ impl StoreKind {
 }
 
 impl ResultsOptions {
-    /// What is wrong with these options, each with the key it stands under.
+    /// Returns the problems of these options, each with the key that it stands under.
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         match StoreKind::of(self.url.expose()) {
@@ -138,12 +138,12 @@ impl ResultsOptions {
         problems
     }
 
-    /// Whether it is Postgres, in whose transactions tasks can work.
+    /// Reports whether it is Postgres, in whose transactions tasks can work.
     pub fn are_on_postgres(&self) -> bool {
         StoreKind::of(self.url.expose()) == Some(StoreKind::Postgres)
     }
 
-    /// Whether nothing is stored, and outcomes come to the sender as replies: `rpc://`.
+    /// Reports whether nothing is stored, and outcomes come to the sender as replies: `rpc://`.
     pub fn are_replies(&self) -> bool {
         StoreKind::of(self.url.expose()) == Some(StoreKind::Replies)
     }

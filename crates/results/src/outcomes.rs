@@ -38,10 +38,10 @@ pub trait Outcomes: fmt::Debug + Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// What is known of a task.
+    /// Returns what is known of a task.
     fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<TaskRecord>>>;
 
-    /// Every attempt of a task that is on record, in order.
+    /// Returns every attempt of a task that is on record, in order.
     fn attempts<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<AttemptRecord>>>;
 
     /// Waits until a task has ended, and tells how. Waits for ever: the caller brings the deadline.
@@ -55,20 +55,20 @@ pub trait Outcomes: fmt::Debug + Send + Sync + 'static {
     /// Deletes what is known of a task and its attempts; whether there was anything.
     fn forget<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool>>;
 
-    /// Deletes tasks and their attempts that ended before a time, the oldest first, and no more than `at_most` of them. How many it were.
+    /// Deletes tasks and their attempts that ended before a time, the oldest first, and no more than `at_most` of them. Returns how many it were.
     fn sweep(&self, ended_before: Timestamp, at_most: u32) -> BoxFuture<'_, Result<u64>>;
 }
 
-/// What became of one record.
+/// The fate of one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recorded {
     /// It stands in the store.
     Stored,
-    /// What stood there stays, by the rules of [`Outcomes::record`].
+    /// Another outcome stood there and stays, by the rules of [`Outcomes::record`].
     Kept(State),
     /// The store cannot hold it, now or ever. The other records of the call are not affected.
     Refused {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }

@@ -142,7 +142,7 @@ impl PostgresBackend {
     }
 }
 
-/// What no other store has.
+/// The parts that no other store has.
 impl PostgresBackend {
     /// Returns the transactions in which tasks may run.
     pub fn transactions(&self) -> &Transactions {

@@ -1,4 +1,4 @@
-//! What is known of a task: one row each, and one for each attempt that failed.
+//! Rows: one for each task, and one for each attempt that failed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,15 +13,15 @@ pub struct TaskRecord {
     pub id: String,
     /// Registered name; empty when not even that could be read.
     pub name: String,
-    /// How it stands.
+    /// Its state.
     pub state: State,
     /// Positional arguments, as JSON text.
     pub args: Option<String>,
     /// Named arguments, as JSON text.
     pub kwargs: Option<String>,
-    /// What it returned, as JSON text.
+    /// Its result, as JSON text.
     pub result: Option<String>,
-    /// How it failed.
+    /// Its error.
     pub failure: Option<Failure>,
     /// The queue it was taken from.
     pub queue: Arc<str>,
@@ -33,7 +33,7 @@ pub struct TaskRecord {
     pub worker: Arc<str>,
     /// Attempts begun, this one included; counted anew when the task is replayed.
     pub attempts: u32,
-    /// How often it was replayed from a dead-letter queue.
+    /// The number of times that it was replayed from a dead-letter queue.
     pub replays: u32,
     /// First task of the workflow.
     pub root_id: Option<String>,
@@ -45,15 +45,15 @@ pub struct TaskRecord {
     pub eta: Option<Timestamp>,
     /// Time after which it must not start.
     pub expires: Option<Timestamp>,
-    /// When it was sent, where its id tells.
+    /// The time at which it was sent, where its id tells.
     pub sent_at: Option<Timestamp>,
-    /// When the worker received it.
+    /// The time at which the worker received it.
     pub received_at: Option<Timestamp>,
-    /// When the last attempt began.
+    /// The time at which the last attempt began.
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// The time at which it ended.
     pub finished_at: Option<Timestamp>,
-    /// How long the last attempt took.
+    /// The duration of the last attempt.
     pub runtime: Option<Duration>,
     /// Trace that tells its story.
     pub trace_id: Option<String>,
@@ -62,7 +62,7 @@ pub struct TaskRecord {
 /// The longest task id, in bytes: AMQP's limit for the `correlation_id` that carries it.
 pub(crate) const LONGEST_ID: usize = 255;
 
-/// Whether a store can hold this as the id of a task.
+/// Reports whether a store can hold this as the id of a task.
 pub(crate) fn is_id(id: &str) -> bool {
     (1..=LONGEST_ID).contains(&id.len()) && !id.contains('\0')
 }
@@ -98,7 +98,7 @@ impl TaskRecord {
         }
     }
 
-    /// Whether it tells of an attempt that has run and did not succeed; a task may fail without one.
+    /// Reports whether it tells of an attempt that has run and did not succeed; a task may fail without one.
     pub(crate) fn is_failed_attempt(&self) -> bool {
         let failed = matches!(self.state, State::Retry | State::Failure | State::Revoked | State::Rejected);
         failed && self.attempts > 0 && self.started_at.is_some() && self.runtime.is_some()
@@ -115,23 +115,23 @@ impl TaskRecord {
 /// A row of the view `attempt_history`: one attempt of a task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttemptRecord {
-    /// How often the task had been replayed by then.
+    /// The number of times that the task had been replayed by then.
     pub replays: u32,
-    /// Which attempt, from 1; counted anew when the task is replayed.
+    /// The number of the attempt, from 1; counted anew when the task is replayed.
     pub attempt: u32,
-    /// How it ended: `RETRY` when another attempt follows.
+    /// Its end: `RETRY` when another attempt follows.
     pub state: State,
     /// The worker that ran it.
     pub worker: Arc<str>,
-    /// When it began.
+    /// The time at which it began.
     pub started_at: Timestamp,
-    /// When it ended.
+    /// The time at which it ended.
     pub finished_at: Option<Timestamp>,
-    /// How long it took.
+    /// Its duration.
     pub runtime: Option<Duration>,
-    /// How it failed.
+    /// Its error.
     pub failure: Option<Failure>,
-    /// When the next attempt is due.
+    /// The time at which the next attempt is due.
     pub next_at: Option<Timestamp>,
 }
 

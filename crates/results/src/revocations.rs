@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Result};
 use crate::record::is_id;
 
-/// How long a process may rely on its last look at the store.
+/// The longest that a process may rely on its last look at the store.
 pub(crate) const MAX_STALENESS: Duration = Duration::from_millis(500);
 
-/// How long a revocation holds where rows are kept for ever, and nobody says otherwise.
+/// The time for which a revocation holds where rows are kept for ever, and nobody says otherwise.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The revocations of a store.
@@ -33,7 +33,7 @@ pub trait Revocations: fmt::Debug + Send + Sync + 'static {
     /// that process runs now, starts later, or cannot reach the store: then it begins nothing. That takes half a
     /// second, however many they are.
     ///
-    /// What was revoked already is held for the longer of both times, and terminated if either says so.
+    /// A task that was revoked already is held for the longer of both times, and terminated if either says so.
     fn revoke<'a>(&'a self, ids: &'a [String], options: RevokeOptions) -> BoxFuture<'a, Result<()>>;
 
     /// Returns what is revoked, as far as this process knows: kept up to date from the first call on.
@@ -43,17 +43,17 @@ pub trait Revocations: fmt::Debug + Send + Sync + 'static {
     fn sweep_revocations(&self, at_most: u32) -> BoxFuture<'_, Result<u64>>;
 }
 
-/// How tasks are revoked.
+/// The options of a revocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RevokeOptions {
-    /// Whether a task that runs already is ended, too.
+    /// True if a task that runs already is ended, too.
     pub terminate: bool,
-    /// How long the revocation holds. Default: as long as the rows of tasks are kept.
+    /// The time for which it holds. Default: as long as the rows of tasks are kept.
     pub lasts: Option<Duration>,
 }
 
 impl RevokeOptions {
-    /// How long it holds where rows are kept so long; zero is for ever, which no revocation is.
+    /// Returns the time for which it holds where rows are kept so long; zero is for ever, which no revocation is.
     pub(crate) fn lasts(self, rows: Duration) -> Duration {
         let default = if rows.is_zero() { YEAR } else { rows };
         self.lasts.unwrap_or(default).min(YEAR * 100)
@@ -63,7 +63,7 @@ impl RevokeOptions {
 /// A task is revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Revoked {
-    /// Whether it is ended where it runs already.
+    /// True if it is ended where it runs already.
     pub terminate: bool,
 }
 
@@ -79,9 +79,9 @@ pub(crate) struct RevocationRow {
 #[derive(Debug, Default)]
 pub struct RevocationCache {
     cached: Mutex<CachedRevocations>,
-    /// Somebody wants to begin a task, and has to know more.
+    /// Notified when somebody wants to start a task, and has to know more.
     refresh_requested: Notify,
-    /// Somebody has looked at the store.
+    /// Notified when somebody has looked at the store.
     refreshed: Notify,
 }
 
@@ -90,7 +90,7 @@ struct CachedRevocations {
     revoked: HashMap<Box<str>, CachedRevocation>,
     running: HashMap<Box<str>, Vec<RunningEntry>>,
     next: u64,
-    /// When the last look at the store began.
+    /// The time at which the last look at the store began.
     looked_at: Option<Instant>,
 }
 
@@ -123,7 +123,7 @@ impl RunningTask {
 }
 
 impl RevocationCache {
-    /// Begins a task, unless it is revoked. Waits as long as the store cannot tell.
+    /// Starts a task, unless it is revoked. Waits as long as the store cannot tell.
     ///
     /// # Errors
     /// When it is revoked.
@@ -138,7 +138,7 @@ impl RevocationCache {
         }
     }
 
-    /// Whether a task is known to be revoked. One of which nothing is known here may be revoked all the same.
+    /// Returns the revocation of a task, if it is known here. One of which nothing is known may be revoked all the same.
     pub fn find_revoked(&self, id: &str) -> Option<Revoked> {
         self.lock().revocation(id)
     }
@@ -180,7 +180,7 @@ impl RevocationCache {
     }
 }
 
-/// For whoever looks at the store.
+/// The side of those that look at the store.
 impl RevocationCache {
     /// Returns when a look at the store is due.
     pub(crate) async fn refresh_requested(&self) {
@@ -193,13 +193,13 @@ impl RevocationCache {
         self.refresh_requested.notify_one();
     }
 
-    /// Whether any task runs.
+    /// Reports whether any task runs.
     #[cfg(feature = "sqlite")]
     pub(crate) fn is_watched(&self) -> bool {
         !self.lock().running.is_empty()
     }
 
-    /// Takes up what a look has found, and ends what runs and should not.
+    /// Takes up the revocations that a look has found, and ends tasks that run and should not.
     pub(crate) fn update(&self, rows: Vec<RevocationRow>) {
         let mut cached = self.lock();
         for RevocationRow { id, terminate, until } in rows {
@@ -226,7 +226,7 @@ impl RevocationCache {
         self.refreshed.notify_waiters();
     }
 
-    /// Drops what no longer holds.
+    /// Drops revocations that no longer hold.
     pub(crate) fn drop_passed(&self) {
         let now = clock::now();
         self.lock().revoked.retain(|_, held| held.until > now);

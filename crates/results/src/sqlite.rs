@@ -148,7 +148,7 @@ impl SqliteBackend {
     }
 }
 
-/// Where the URL points to, and whether that is memory.
+/// Reads the URL: the place that it names, and whether that is memory.
 fn place(url: &str) -> Result<(SqliteConnectOptions, bool)> {
     let options = SqliteConnectOptions::from_str(url)
         .map_err(|error| Error::Invalid { key: "results.url".to_owned(), reason: error.to_string() })?;

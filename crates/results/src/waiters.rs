@@ -32,7 +32,7 @@ struct Waiter {
     answer: oneshot::Sender<TaskRecord>,
 }
 
-/// What a notification says of an id: its first line, so that a notification can hold many.
+/// Returns the part of an id that a notification holds: its first line, so that a notification can hold many.
 pub(crate) fn announced(id: &str) -> &str {
     id.split('\n').next().unwrap_or(id)
 }
@@ -71,7 +71,7 @@ impl Waiters {
         }
     }
 
-    /// Whether anybody waits.
+    /// Reports whether anybody waits.
     #[cfg(feature = "sqlite")]
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().waiters.is_empty()

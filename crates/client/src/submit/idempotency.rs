@@ -23,7 +23,7 @@ const FINGERPRINTS: Uuid = Uuid::from_u128(0x6365_6c65_7269_6163_8000_6669_6e67_
 /// AMQP's limit of a name, and enough for a key.
 const LONGEST_KEY: usize = 255;
 
-/// How long to wait for another who is about to send the same, and how often to look.
+/// The longest wait for another who is about to send the same, and the time between two looks.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(100);
 

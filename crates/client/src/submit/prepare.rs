@@ -30,7 +30,7 @@ pub struct PreparedTask {
     pub id: String,
     /// The message, and the address to which it is published: that of a delay level where it has to wait.
     pub outgoing: Outgoing,
-    /// Where it goes in the end.
+    /// The place where it goes in the end.
     pub destination: Destination,
     /// Earliest time to run.
     pub eta: Option<Timestamp>,
@@ -47,7 +47,7 @@ struct EncodedBody {
     compression: Option<Compression>,
 }
 
-/// What headers and properties are written from.
+/// The parts that headers and properties are written from.
 struct MessageParts<'a> {
     task: &'a str,
     id: &'a str,
@@ -188,7 +188,7 @@ impl Client {
         }
     }
 
-    /// Whether all headers are written that Celery writes.
+    /// Reports whether all headers are written that Celery writes.
     fn is_full(&self) -> bool {
         self.inner.options.headers == HeaderStyle::Full
     }

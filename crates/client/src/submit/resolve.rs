@@ -1,4 +1,4 @@
-//! What holds for a call: its own options, then the configuration's overrides, then what is declared with its task.
+//! The options that hold for a call: its own, then the configuration's overrides, then what is declared with its task.
 
 use celeriac_protocol::{Body, Task, TaskOptions};
 
@@ -13,7 +13,7 @@ pub struct Request {
     pub task: String,
     /// Its arguments.
     pub body: Body,
-    /// What the call says beside them.
+    /// The options of the call.
     pub options: CallOptions,
 }
 

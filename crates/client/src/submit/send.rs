@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::handle::TaskHandle;
 
-/// Whether a message may stand on its queue already: the worker that runs it looks into the store first.
+/// The doubt whether a message stands on its queue already: the worker that runs it looks into the store first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repeated {
     No,
@@ -59,7 +59,7 @@ impl Client {
         Ok(if to_all { handle.of_broadcast() } else { handle })
     }
 
-    /// Whether a message goes to every worker.
+    /// Reports whether a message goes to every worker.
     pub(super) fn is_to_all(&self, prepared: &PreparedTask) -> bool {
         self.inner.router.topology().is_broadcast(&prepared.destination.queues)
     }

@@ -1,4 +1,4 @@
-//! What a call says about time, settled at the moment of sending.
+//! The times of a call, settled at the moment of sending.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ const SHORTEST_HOLD: Duration = Duration::from_secs(1);
 pub(super) struct SendTimes {
     pub(super) eta: Option<Timestamp>,
     pub(super) expires: Option<Timestamp>,
-    /// How long the broker holds the message back.
+    /// The time for which the broker holds the message back.
     pub(super) hold: Option<Duration>,
-    /// How long the message may stand in a queue.
+    /// The longest that the message may stand in a queue.
     pub(super) expiration: Option<Duration>,
 }
 

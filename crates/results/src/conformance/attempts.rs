@@ -1,4 +1,4 @@
-//! What is on record of the attempts of a task.
+//! Attempts of a task on record.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How often an attempt began without an end.
+//! Starts of attempts without an end.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What stands already gives way by the rules, or stays.
+//! Rows that stand already give way by the rules, or stay.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What is revoked does not begin.
+//! Revoked tasks do not begin.
 
 use std::sync::Arc;
 use std::time::Duration;

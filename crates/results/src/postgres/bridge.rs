@@ -47,7 +47,7 @@ async fn connect_server(options: &PgConnectOptions) -> io::Result<TcpStream> {
     Ok(server)
 }
 
-/// Whether the driver would write several records of TLS to a TCP connection.
+/// Reports whether the driver would write several records of TLS to a TCP connection.
 fn is_of_use(options: &PgConnectOptions) -> bool {
     let is_plain = matches!(options.get_ssl_mode(), PgSslMode::Disable | PgSslMode::Allow);
     let is_local = options.get_socket().is_some() || options.get_host().starts_with('/');

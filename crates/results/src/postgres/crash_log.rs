@@ -8,7 +8,7 @@ use crate::crash_log::{CrashCheck, CrashCount, Finished};
 use crate::error::Result;
 use crate::exact;
 
-const SUSPECT: &str = "WITH new AS (
+const COUNT_STARTS: &str = "WITH new AS (
     SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[])
              WITH ORDINALITY AS new (id, retries, replays, below, worker, place)
 ), counted AS (
@@ -28,7 +28,7 @@ const SUSPECT: &str = "WITH new AS (
 )
 SELECT before + (NOT waits)::int AS starts, NOT waits AS begins FROM counted ORDER BY place";
 
-/// What was only interrupted is on record with the starts before, if there were any.
+/// Clears attempts that ended. Those that were only interrupted stay on record with the starts before, if there were any.
 const CLEAR: &str = "WITH gone AS (
     SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::boolean[]) AS gone (id, retries, replays, interrupted)
 ), counted AS (
@@ -49,7 +49,7 @@ const SWEEP: &str = "DELETE FROM celeriac.suspects WHERE id IN (
 pub(super) async fn count_starts(connections: &PostgresPool, checks: &[CrashCheck]) -> Result<Vec<CrashCount>> {
     let failed = |cause| connections.error("counting crashes", cause);
     let mut lease = connections.lease().await?;
-    let query = sqlx::query(SUSPECT)
+    let query = sqlx::query(COUNT_STARTS)
         .bind(checks.iter().map(|check| check.attempt.id.as_str()).bind_iter())
         .bind(checks.iter().map(|check| i64::from(check.attempt.retries)).bind_iter())
         .bind(checks.iter().map(|check| i64::from(check.attempt.replays)).bind_iter())

@@ -1,10 +1,10 @@
-//! What an error of the driver means for the caller.
+//! Errors of the driver, by their meaning for the caller.
 
 use sqlx::Error as Cause;
 
 use crate::error::Error;
 
-/// What an error of the driver means for the caller. `url` is the store without password.
+/// Turns an error of the driver into what it means for the caller. `url` is the store without password.
 pub(super) fn error(url: &str, doing: &'static str, cause: Cause) -> Error {
     if is_lost(&cause) {
         return Error::Unreachable { url: url.to_owned(), source: cause.into() };
@@ -17,7 +17,7 @@ pub(super) fn error(url: &str, doing: &'static str, cause: Cause) -> Error {
     }
 }
 
-/// Why the database refuses what was to be written, when it is that which is wrong.
+/// Returns why the database refuses what was to be written, when it is that which is wrong.
 pub(super) fn refusal(cause: &Cause) -> Option<String> {
     if matches!(cause, Cause::Encode(_)) {
         return Some(cause.to_string());
@@ -27,7 +27,7 @@ pub(super) fn refusal(cause: &Cause) -> Option<String> {
     ["22", "23", "54"].iter().any(|class| code.starts_with(class)).then(|| said(cause))
 }
 
-/// Whether the connection is gone or of no more use.
+/// Reports whether the connection is gone or of no more use.
 pub(super) fn is_lost(cause: &Cause) -> bool {
     match cause {
         Cause::Database(_) => code(cause).is_some_and(|code| {
@@ -39,7 +39,7 @@ pub(super) fn is_lost(cause: &Cause) -> bool {
     }
 }
 
-/// Whether another attempt to connect may succeed within a moment.
+/// Reports whether another attempt to connect may succeed within a moment.
 pub(super) fn is_starting(cause: &Cause) -> bool {
     match cause {
         Cause::Io(error) => {

@@ -16,19 +16,19 @@ use crate::waiters::Waiters;
 
 const CHANNEL: &str = "celeriac_finished";
 
-/// How often everything awaited is looked at, whatever is heard: that finds a connection that died in silence, what a
+/// The time between two looks at everything awaited, whatever is heard: they find a connection that died in silence, what a
 /// connection pooler between here and the server kept from this one, and the end of a task whose worker died before it could
 /// announce it.
 const LOOK: Duration = Duration::from_secs(15);
 
-/// How long the end of the connection may take.
+/// The longest that the end of the connection may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Most tasks fetched by one query: with ids of the usual length it stays within one record of TLS, since this connection
 /// has no [bridge](super::bridge).
 const MOST: usize = 300;
 
-/// How to listen.
+/// The way to a connection that listens.
 #[derive(Debug, Clone)]
 pub(super) struct Listening {
     pub(super) options: PgConnectOptions,

@@ -25,7 +25,7 @@ const LOCK: i64 = 0x6365_6c65_7269_6163;
 
 /// Brings the tables to the form that this version needs.
 ///
-/// Where they have it already, that is one look, which needs no other grant than to read. A newer form is left as it is.
+/// Tables that have it already cost one look, which needs no other grant than to read. A newer form is left as it is.
 pub(super) async fn migrate(connections: &PostgresPool) -> Result<()> {
     let mut lease = connections.lease().await?;
     let newest = MIGRATIONS.last().map_or(0, |migration| migration.version);

@@ -41,9 +41,9 @@ pub struct OutboxMessage {
 pub struct OutboxRow {
     /// Its place.
     pub seq: i64,
-    /// When it was put there.
+    /// The time at which it was put there.
     pub created_at: Timestamp,
-    /// How often it could not be sent.
+    /// The number of times that it could not be sent.
     pub attempts: u32,
     /// The message itself.
     pub message: OutboxMessage,
@@ -54,26 +54,26 @@ pub struct OutboxRow {
 pub struct RelayFailure {
     /// Its place.
     pub seq: i64,
-    /// Why.
+    /// The reason.
     pub error: String,
-    /// When to try again.
+    /// The time until it is tried again.
     pub wait: Duration,
 }
 
-/// How it stands with the outbox.
+/// The depth of the outbox, and its age.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Lag {
-    /// How many messages wait.
+    /// The number of messages that wait.
     pub waiting: u64,
-    /// How many of them could not be sent when that was tried.
+    /// The number of those that could not be sent when that was tried.
     pub failing: u64,
-    /// When the oldest was put there.
+    /// The time at which the oldest was put there.
     pub oldest_at: Option<Timestamp>,
-    /// Whether somebody relays at this moment.
+    /// True if somebody relays at this moment.
     pub led: bool,
 }
 
-/// What the database is called where it is the caller's own.
+/// The name of the database where it is the caller's own.
 const CALLERS: &str = "the database of the transaction";
 
 const ADD: &str = "WITH added AS (

@@ -1,4 +1,4 @@
-//! PostgresPool to Postgres, lent out one at a time.
+//! Connections to Postgres, lent out one at a time.
 //!
 //! The driver's own pool asks the server for a sign of life at every return of a connection. Here a connection comes
 //! back only after a whole answer, so that it is known to be in order, and is asked only when it has been idle.
@@ -8,6 +8,8 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use celeriac_protocol::RetryPolicy;
+use celeriac_protocol::retry::Backoff;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -22,14 +24,14 @@ use crate::error::{Error, Result};
 /// A connection that was idle for longer is asked for a sign of life before it is used.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Waits between attempts to connect to a server that is starting, from the first to the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(500));
+/// Waits between attempts to connect to a server that is starting.
+const STARTING: RetryPolicy = RetryPolicy::backoff(Duration::from_millis(25), Duration::from_millis(500));
 
-/// PostgresPool to Postgres, lent out one at a time. Clones share them.
+/// Connections to Postgres, lent out one at a time. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct PostgresPool(Arc<PoolState>);
 
-/// Where connections come from, and where they come back to.
+/// The state of a pool: the way to the server, and the connections that are idle.
 #[derive(Debug)]
 pub(super) struct PoolState {
     options: PgConnectOptions,
@@ -39,7 +41,7 @@ pub(super) struct PoolState {
     /// Statements at the begin of each session.
     session: String,
     permits: Arc<Semaphore>,
-    /// What carries bytes for these connections.
+    /// The bridges of these connections.
     bridges: TaskTracker,
     idle: Mutex<Vec<Idle>>,
 }
@@ -54,7 +56,7 @@ struct Idle {
 #[derive(Debug)]
 pub(super) struct Lease {
     pub(super) connection: PgConnection,
-    home: PostgresPool,
+    pool: PostgresPool,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -99,7 +101,7 @@ impl PostgresPool {
             Some(connection) => connection,
             None => self.connect(deadline).await?,
         };
-        Ok(Lease { connection, home: self.clone(), _permit })
+        Ok(Lease { connection, pool: self.clone(), _permit })
     }
 
     /// An answer of the database, or an error when it takes too long.
@@ -112,30 +114,30 @@ impl PostgresPool {
         }
     }
 
-    /// What an error of the driver means.
+    /// Turns an error of the driver into what it means.
     pub(super) fn error(&self, doing: &'static str, cause: sqlx::Error) -> Error {
         fault::error(&self.url, doing, cause)
     }
 
-    /// The database, without password.
+    /// Returns the URL of the database, without password.
     pub(super) fn url(&self) -> &str {
         &self.url
     }
 
     /// A new connection that nobody lends. Tries until the deadline when the server is starting.
     pub(super) async fn connect(&self, deadline: Instant) -> Result<PgConnection> {
-        let mut pause = PAUSES.0;
+        let mut backoff = Backoff::new(STARTING);
         loop {
             let cause = match timeout_at(deadline, self.attempt()).await {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(cause)) => cause,
                 Err(_) => return Err(self.unreachable("no answer in time")),
             };
+            let pause = backoff.next_wait(0.0);
             if !fault::is_starting(&cause) || Instant::now() + pause >= deadline {
                 return Err(fault::error(&self.url, "connecting", cause));
             }
             sleep(pause).await;
-            pause = (pause * 2).min(PAUSES.1);
         }
     }
 
@@ -185,9 +187,9 @@ impl Lease {
             Err(cause @ sqlx::Error::Database(_)) => !fault::is_lost(cause),
             Err(_) => false,
         };
-        if usable && !self.home.permits.is_closed() {
+        if usable && !self.pool.permits.is_closed() {
             let idle = Idle { connection: self.connection, since: Instant::now() };
-            self.home.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
+            self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
         }
         answer
     }

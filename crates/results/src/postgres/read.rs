@@ -32,7 +32,7 @@ const ATTEMPTS: &str = "SELECT replays, attempt, state, worker, started_at, fini
            error_trace, runtime, next_at
     FROM celeriac.attempt_history WHERE id = $1 ORDER BY replays, attempt";
 
-/// What is known of a task.
+/// Returns what is known of a task.
 pub(super) async fn find(connections: &PostgresPool, id: &str) -> Result<Option<TaskRecord>> {
     let failed = |cause| connections.error("reading a task", cause);
     let mut lease = connections.lease().await?;

@@ -21,11 +21,11 @@ const CHANNEL: &str = "celeriac_outbox";
 /// Held by the one who relays: the bytes of `celerelay`, shortened.
 const LOCK: i64 = 0x6365_6c65_7265_6c61;
 
-/// How often one who waits for the lock asks for it. A statement that waited instead would hold back the vacuum of the
+/// The time between two questions for the lock. A statement that waited instead would hold back the vacuum of the
 /// whole database.
 const ASK: Duration = Duration::from_secs(2);
 
-/// How long the holder's connection may be silent before the server ends it, and how often the holder breaks the silence.
+/// The silence after which the server ends the holder's connection, and the time after which the holder breaks it.
 const SILENCE: Duration = Duration::from_secs(10);
 const BEAT: Duration = Duration::from_secs(3);
 
@@ -33,11 +33,11 @@ const BEAT: Duration = Duration::from_secs(3);
 const AWAKE: Duration = Duration::from_secs(1);
 const LOOK: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
 
-/// When nothing was heard for so long the table is looked at all the same: who sent while the holder was awake, and commits
+/// After so long without news the table is looked at all the same: who sent while the holder was awake, and commits
 /// when it is not, has told nobody.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// What begins the session: whoever holds the lock and stops, hangs or is cut off loses it within seconds. The first needs
+/// The statements that begin the session: whoever holds the lock and stops, hangs or is cut off loses it within seconds. The first needs
 /// version 14 of the server. And rows are found along their indexes, whatever the statistics say: those of a table that fills and
 /// empties are never right, and a plan that sorts a million rows to get the first thousand takes seconds.
 const SESSION: &str = "SELECT set_config('idle_session_timeout', '10s', false)
@@ -67,11 +67,11 @@ pub struct RelayLease {
     listener: PgListener,
     listening: Listening,
     window: String,
-    /// When the server last answered.
+    /// The time of the server's last answer.
     heard: Instant,
-    /// Whether those who send know that nobody has to be told.
+    /// True if those who send know that nobody has to be told.
     awake: bool,
-    /// When there was something to send.
+    /// The time at which there was something to send.
     found_at: Instant,
 }
 
@@ -123,7 +123,7 @@ impl Outbox {
         Ok(lease)
     }
 
-    /// How it stands with the outbox.
+    /// Returns the depth of the outbox, and its age.
     ///
     /// # Errors
     /// When the database cannot be reached, or refuses.
@@ -237,12 +237,12 @@ impl RelayLease {
         self.run(sqlx::raw_sql("SELECT 1")).await
     }
 
-    /// How often to [`beat`](Self::beat) while nothing else is asked.
+    /// Returns the time between two [beats](Self::beat) while nothing else is asked.
     pub fn beats(&self) -> Duration {
         BEAT
     }
 
-    /// Until when the lock is held for sure, if the holder asks for nothing from now on.
+    /// Returns the time until which the lock is held for sure, if the holder asks for nothing from now on.
     pub fn held_until(&self) -> Instant {
         self.heard + SILENCE / 2
     }

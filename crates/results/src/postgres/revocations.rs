@@ -45,7 +45,7 @@ const PAGE: i64 = 10_000;
 /// The longest time without a look: that finds a connection that died in silence, for those that run already.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// How often what no longer holds is dropped from memory.
+/// The time after which revocations that no longer hold are dropped from memory.
 const CLEANING: Duration = Duration::from_secs(600);
 
 const SWEEP: &str = "DELETE FROM celeriac.revocations WHERE id IN (

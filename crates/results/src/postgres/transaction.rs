@@ -16,7 +16,7 @@ use crate::exact;
 use crate::options::ResultsOptions;
 use crate::record::TaskRecord;
 
-/// What became of a transaction that was to be committed together with the outcome of its task.
+/// The fate of a transaction that was to be committed together with the outcome of its task.
 #[derive(Debug)]
 pub enum Committed {
     /// Outcome and effects stand.
@@ -25,12 +25,12 @@ pub enum Committed {
     Superseded,
     /// The store cannot hold the outcome, now or ever. Nothing stands.
     Refused {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// What the task did in its transaction cannot be committed. Nothing stands, unless the task committed it itself.
+    /// The work of the task cannot be committed. Nothing stands, unless the task committed it itself.
     Invalid {
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The store could not take it for now. Nothing stands.
@@ -39,7 +39,7 @@ pub enum Committed {
     Unknown(Error),
 }
 
-/// How long a rollback may take: the server rolls back as well when the connection is closed instead.
+/// The longest that a rollback may take: the server rolls back as well when the connection is closed instead.
 const ROLLBACK: Duration = Duration::from_secs(1);
 
 /// The transactions of a store, each on a connection of its own.
@@ -55,7 +55,7 @@ pub struct Session {
     lease: Lease,
     connections: PostgresPool,
     name: String,
-    /// Whether nothing is open on it, or still to come.
+    /// True if nothing is open on it, or still to come.
     clean: bool,
 }
 
@@ -81,7 +81,7 @@ impl Transactions {
         Self { connections: connections.apart(options.pool.transactions, &session), begun: AtomicU64::default() }
     }
 
-    /// A connection for one transaction, waited for within the connect timeout.
+    /// Returns a connection for one transaction, waited for within the connect timeout.
     ///
     /// # Errors
     /// When none becomes free by then, or the database cannot be reached.

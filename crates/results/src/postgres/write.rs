@@ -23,7 +23,7 @@ const RECORD: &str = concat!(include_str!("record.sql"), include_str!("answer.sq
 const RECORD_WITH_ATTEMPTS: &str =
     concat!(include_str!("record.sql"), include_str!("attempts.sql"), include_str!("answer.sql"));
 
-/// What a notification holds, below Postgres' 8000 bytes.
+/// The most bytes of a notification, below Postgres' 8000.
 const LONGEST_PAYLOAD: usize = 7_900;
 
 /// Writes records, and tells what became of each, in their order.

@@ -9,7 +9,7 @@ use sqlx::sqlite::SqlitePool;
 use super::write;
 use crate::crash_log::{CrashCheck, CrashCount, Finished};
 
-const SUSPECT: &str = "INSERT INTO suspects (id, retries, replays, starts, waits, worker, seen_at)
+const COUNT_START: &str = "INSERT INTO suspects (id, retries, replays, starts, waits, worker, seen_at)
 VALUES (?1, ?2, ?3, 0 < ?4, 0 >= ?4, ?5, ?6)
 ON CONFLICT (id) DO UPDATE SET
     starts = iif(retries = ?2 AND replays = ?3, starts + (starts < ?4), 0 < ?4),
@@ -27,7 +27,7 @@ const CLEAR: &str = "DELETE FROM suspects WHERE id = ?1 AND retries = ?2 AND rep
 const SWEEP: &str = "DELETE FROM suspects WHERE id IN (
     SELECT id FROM suspects WHERE seen_at < ?1 ORDER BY seen_at LIMIT ?2)";
 
-/// How long one is kept that nobody has seen.
+/// The time for which an attempt is kept that nobody has seen.
 const KEEP: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Puts on record which of these begin, and answers in their order.
@@ -35,7 +35,8 @@ pub(super) async fn count_starts(pool: &SqlitePool, checks: &[CrashCheck]) -> sq
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
     let mut counts = Vec::with_capacity(checks.len());
     for CrashCheck { attempt, worker, max_starts } in checks {
-        let query = sqlx::query(SUSPECT).bind(&attempt.id).bind(attempt.retries).bind(attempt.replays).bind(max_starts);
+        let query =
+            sqlx::query(COUNT_START).bind(&attempt.id).bind(attempt.retries).bind(attempt.replays).bind(max_starts);
         let row = query.bind(&**worker).bind(write::iso(clock::now())).fetch_one(&mut *transaction).await?;
         counts.push(CrashCount { starts: row.try_get(0)?, begins: !row.try_get::<bool, _>(1)? });
     }

@@ -1,10 +1,10 @@
-//! What an error of the driver means for the caller.
+//! Errors of the driver, by their meaning for the caller.
 
 use sqlx::Error as Cause;
 
 use crate::error::Error;
 
-/// What an error of the driver means for the caller. `url` is the file.
+/// Turns an error of the driver into what it means for the caller. `url` is the file.
 pub(super) fn error(url: &str, doing: &'static str, cause: Cause) -> Error {
     if matches!(cause, Cause::PoolClosed) {
         return Error::Closed;
@@ -23,7 +23,7 @@ pub(super) fn error(url: &str, doing: &'static str, cause: Cause) -> Error {
     }
 }
 
-/// Why the database refuses what was to be written, when it is that which is wrong.
+/// Returns why the database refuses what was to be written, when it is that which is wrong.
 pub(super) fn refusal(cause: &Cause) -> Option<String> {
     match cause {
         Cause::Encode(_) => Some(cause.to_string()),

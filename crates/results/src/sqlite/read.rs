@@ -30,7 +30,7 @@ const ATTEMPTS: &str = "SELECT replays, attempt, state, worker, started_at, fini
            error_trace, runtime, next_at
     FROM attempt_history WHERE id = ?1 ORDER BY replays, attempt";
 
-/// What is known of a task.
+/// Returns what is known of a task.
 pub(super) async fn find(pool: &SqlitePool, id: &str) -> sqlx::Result<Option<TaskRecord>> {
     let row = sqlx::query(FIND).bind(id).fetch_optional(pool).await?;
     row.as_ref().map(task).transpose()

@@ -12,7 +12,7 @@ use super::{fault, read};
 use crate::backoff::StoreBackoff;
 use crate::waiters::Waiters;
 
-/// How often the file is asked whether somebody else has changed it, while anybody waits.
+/// The time between two looks at whether somebody else has changed the file, while anybody waits.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 
 /// Serves those who wait until `stop`.

@@ -1,4 +1,4 @@
-//! Which line says what.
+//! Entries and their precedence.
 
 use serde_json::json;
 

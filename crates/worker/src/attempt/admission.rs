@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use celeriac_protocol::failure::RevokeReason;
 use celeriac_protocol::{Failure, State, TaskHeaders};
 use celeriac_telemetry::clock;
 use celeriac_telemetry::events::worker::TaskExpired;
@@ -11,7 +12,7 @@ use crate::attempt::duplicate::{find_recorded_outcome, may_be_duplicate};
 use crate::attempt::follow_up::after_revoked;
 use crate::attempt::record::record_failure;
 use crate::attempt::resend::hold_until_due;
-use crate::attempt::revocation::{KIND, is_revoked, revoke};
+use crate::attempt::revocation::{is_revoked, revoke};
 use crate::attempt::row::RowDetails;
 use crate::attempt::{Attempt, Processed, Step};
 use crate::hold::{SHORTEST_HOLD, time_until};
@@ -42,7 +43,7 @@ fn has_expired(attempt: &Attempt<'_>) -> bool {
 async fn expire(attempt: &mut Attempt<'_>) -> Processed {
     let TaskHeaders { task, id, .. } = attempt.headers();
     attempt.span.emit(&TaskExpired { task, id });
-    let failure = Failure::new(KIND, "expired");
+    let failure = Failure::revoked(RevokeReason::Expired);
     let processed = record_failure(attempt, State::Revoked, failure.clone(), RowDetails::default()).await;
     attempt.embed = read_possible_embed(attempt).unwrap_or_default();
     processed.and_then(after_revoked(attempt, &failure)).await

@@ -1,5 +1,6 @@
 //! Revoked tasks: one that has not begun never begins, one that runs comes to an end where that was asked for.
 
+use celeriac_protocol::failure::RevokeReason;
 use celeriac_protocol::{Failure, State, TaskHeaders};
 use celeriac_results::RunningTask;
 use celeriac_telemetry::events::worker::{TaskRevoked, TaskTerminated};
@@ -10,9 +11,6 @@ use crate::attempt::follow_up::after_revoked;
 use crate::attempt::record::record_failure;
 use crate::attempt::row::RowDetails;
 use crate::attempt::{Attempt, Disposition, Processed, Step};
-
-/// Celery's name of the error.
-pub(crate) const KIND: &str = "TaskRevokedError";
 
 /// Returns whether the task is known to be revoked. A revocation that is not known yet shows in [`check_not_revoked`].
 pub(crate) fn is_revoked(attempt: &Attempt<'_>) -> bool {
@@ -45,18 +43,18 @@ pub(crate) async fn revoke(attempt: &mut Attempt<'_>) -> Processed {
     attempt.embed = read_possible_embed(attempt).unwrap_or_default();
     let TaskHeaders { task, id, .. } = attempt.headers();
     attempt.span.emit(&TaskRevoked { task, id });
-    end_revoked(attempt, "revoked").await
+    end_revoked(attempt, RevokeReason::Revoked).await
 }
 
 /// Ends a task that ran.
 pub(crate) async fn terminate(attempt: &mut Attempt<'_>) -> Processed {
     let TaskHeaders { task, id, .. } = attempt.headers();
     attempt.span.emit(&TaskTerminated { task, id });
-    end_revoked(attempt, "terminated").await
+    end_revoked(attempt, RevokeReason::Terminated).await
 }
 
-async fn end_revoked(attempt: &mut Attempt<'_>, how: &'static str) -> Processed {
-    let failure = Failure::new(KIND, how);
+async fn end_revoked(attempt: &mut Attempt<'_>, reason: RevokeReason) -> Processed {
+    let failure = Failure::revoked(reason);
     let processed = record_failure(attempt, State::Revoked, failure.clone(), RowDetails::default()).await;
     processed.and_then(after_revoked(attempt, &failure)).await
 }

@@ -1,0 +1,90 @@
+//! Calls are resolved and prepared, and nothing is sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use celeriac_broker::BrokerOptions;
+use celeriac_config::Secret;
+use celeriac_protocol::{Body, TaskOptions, TimeLimits, Value};
+use celeriac_topology::{Router, RoutesOptions, TaskOverrides};
+use serde_json::json;
+
+use super::resolve::Request;
+use crate::call::{CallOptions, Expiry, When};
+use crate::client::{Client, SendLimits};
+use crate::error::Error;
+use crate::options::ClientOptions;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn client(overrides: serde_json::Value) -> Client {
+    let options = BrokerOptions { url: Secret::new("memory://submit-unit"), ..BrokerOptions::default() };
+    let broker = celeriac_broker::connect(&options, "test").unwrap();
+    let router = Arc::new(Router::new(&RoutesOptions::default()).unwrap());
+    let overrides = serde_json::from_value::<Vec<_>>(overrides).unwrap();
+    let overrides = Arc::new(TaskOverrides::new(&overrides).unwrap());
+    let limits = SendLimits { message_size: 1_000, window: 8 };
+    Client::new(broker, router, None, ClientOptions::default(), overrides, limits)
+}
+
+fn request(options: CallOptions) -> Request {
+    Request { task: "mail.send".to_owned(), body: Body::default(), options }
+}
+
+fn refusal(options: CallOptions) -> String {
+    client(json!([])).prepare(request(options), None).unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn a_call_counts_before_the_configuration_and_that_before_the_declaration() {
+    let client = client(json!([{"task": "mail.*", "priority": 5, "ignore_result": true}]));
+    let declared =
+        || TaskOptions { priority: Some(1), expires: Some(MINUTE), queue: Some("slow"), ..TaskOptions::default() };
+    let resolved = client.resolve(request(CallOptions::default()), declared());
+    let options = resolved.request.options;
+    assert_eq!((options.route.priority, options.ignore_result), (Some(5), Some(true)));
+    assert_eq!((options.expires, resolved.declared_queue), (Some(Expiry::After(MINUTE)), Some("slow")));
+
+    let mut options =
+        CallOptions { ignore_result: Some(false), expires: Some(Expiry::After(2 * MINUTE)), ..CallOptions::default() };
+    options.route.priority = Some(9);
+    let said = options.clone();
+    assert_eq!(client.resolve(request(options), declared()).request.options, said);
+}
+
+#[tokio::test]
+async fn a_call_for_later_goes_to_a_delay_level_and_keeps_its_place_in_mind() {
+    let prepared = |when, expires| {
+        let options = CallOptions { when, expires, ..CallOptions::default() };
+        client(json!([])).prepare(request(options), None).unwrap()
+    };
+    let now = prepared(When::Now, Some(Expiry::After(MINUTE)));
+    assert_eq!((now.eta, &*now.outgoing.routing_key), (None, "celeriac"));
+    assert_eq!(now.outgoing.message.properties.expiration, Some(MINUTE));
+    let later = prepared(When::After(MINUTE), Some(Expiry::After(2 * MINUTE)));
+    assert!(later.eta.is_some() && later.outgoing.routing_key.ends_with(".celeriac"), "{later:?}");
+    assert_eq!(later.destination.routing_key, "celeriac");
+    // Time in a delay level is not time in a queue.
+    assert_eq!(later.outgoing.message.properties.expiration, None);
+}
+
+#[tokio::test]
+async fn what_cannot_be_meant_is_refused_with_a_reason() {
+    let limits = TimeLimits { hard: Some(MINUTE), soft: Some(MINUTE) };
+    let never = refusal(CallOptions { limits, ..CallOptions::default() });
+    assert_eq!(never, "task `mail.send`: its soft time limit of 1m is never reached: the hard one ends it after 1m");
+    let headers = vec![("celeriac-repeated".to_owned(), Value::Bool(true))];
+    let reserved = refusal(CallOptions { headers, ..CallOptions::default() });
+    assert!(reserved.contains("header `celeriac-repeated` is the framework's own"), "{reserved}");
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_bound_is_not_sent() {
+    let body = Body { args: vec![Value::from("x".repeat(2_000))], ..Body::default() };
+    let request = Request { body, ..request(CallOptions::default()) };
+    let error = client(json!([])).prepare(request, None).unwrap_err();
+    let Error::Send { source: celeriac_broker::Error::TooLarge { limit: 1_000, size }, .. } = error else {
+        panic!("{error:?}")
+    };
+    assert!(size > 2_000);
+}
