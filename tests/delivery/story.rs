@@ -6,7 +6,7 @@ use celeriac_client::call::CallOptions;
 use celeriac_protocol::{Body, Value};
 use celeriac_telemetry::{Instance, Telemetry, TelemetryOptions};
 use celeriac_tests::wait::eventually;
-use celeriac_tests::{Bed, Collector, Program};
+use celeriac_tests::{Authority, Bed, Collector, Program};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point;
 
@@ -62,4 +62,33 @@ async fn publish_process_and_the_tasks_own_span_are_one_trace(bed: Bed) {
     assert_eq!(row.trace_id.as_deref(), Some(trace.as_str()), "the row leads to the trace");
     let line = worker.rest().await.lines().find(|line| line.contains("inside the task")).map(str::to_owned).unwrap();
     assert!(line.contains(handle.id()) && line.contains(&trace), "{line}");
+}
+
+#[tokio::test]
+async fn a_collector_is_reached_over_tls() {
+    let bed = Bed::new().await;
+    let authority = Authority::new();
+    let collector = Collector::start_tls(&authority.sign("collector", &["localhost"])).await;
+    let variables = [
+        ("CELERIAC__BROKER__URL", bed.amqp_url()),
+        ("CELERIAC__RESULTS__URL", bed.database_url()),
+        ("CELERIAC__TELEMETRY__OTLP", collector.url()),
+        ("SSL_CERT_FILE", authority.certificate().display().to_string()),
+    ];
+    let mut worker = Program::start(PROGRAM, &["worker"], &variables);
+    worker.says("ready").await;
+    let client = bed.program([]).build().unwrap().client().await.unwrap();
+    let request = celeriac::Request {
+        task: "test.story".to_owned(),
+        body: Body { args: vec![Value::from("once")], ..Body::default() },
+        options: CallOptions::default(),
+    };
+    client.submit_request(request).await.unwrap().wait().await.unwrap();
+    worker.signal("TERM");
+    assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0, "{}", worker.output());
+
+    assert!(collector.spans().iter().any(|found| found.span.name.starts_with("process")), "{}", worker.output());
+    assert!(collector.metric("celeriac.tasks.finished").is_some(), "{}", worker.output());
+    client.close().await;
+    bed.clear().await;
 }

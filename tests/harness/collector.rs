@@ -8,10 +8,15 @@ use opentelemetry_proto::tonic::common::v1::any_value;
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+
+use crate::authority::Issued;
 
 /// A collector on a free port.
 #[derive(Debug)]
@@ -55,15 +60,39 @@ impl Collected {
 impl Collector {
     /// Starts to collect.
     pub async fn start() -> Self {
+        Self::listen(None).await
+    }
+
+    /// Starts to collect over TLS, as `localhost`.
+    pub async fn start_tls(issued: &Issued) -> Self {
+        Self::listen(Some(acceptor(issued))).await
+    }
+
+    async fn listen(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let address = listener.local_addr().expect("an address");
+        let url = match tls {
+            None => format!("http://{address}"),
+            Some(_) => format!("https://localhost:{}", address.port()),
+        };
         let kept = Arc::new(Mutex::new(Kept::default()));
         let stop = CancellationToken::new();
         let tracker = TaskTracker::new();
         let (all, stopped, connections) = (Arc::clone(&kept), stop.clone(), tracker.clone());
         tracker.spawn(async move {
             while let Some(Ok((stream, _))) = stopped.run_until_cancelled(listener.accept()).await {
-                connections.spawn(serve(stream, Arc::clone(&all)));
+                let (tls, all) = (tls.clone(), Arc::clone(&all));
+                connections.spawn(async move {
+                    match tls {
+                        None => serve(stream, all).await,
+                        // Who does not trust this collector goes away.
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, all).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         Self { url, kept, _stop: stop.drop_guard() }
@@ -91,7 +120,21 @@ impl Collector {
     }
 }
 
-async fn serve(stream: TcpStream, kept: Arc<Mutex<Kept>>) {
+fn acceptor(issued: &Issued) -> TlsAcceptor {
+    let chain = CertificateDer::pem_file_iter(&issued.certificate).expect("a certificate");
+    let chain = chain.collect::<Result<Vec<_>, _>>().expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(&issued.key).expect("a key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions of TLS")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a certificate and its key");
+    Arc::new(config).into()
+}
+
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, kept: Arc<Mutex<Kept>>) {
     let mut stream = BufReader::new(stream);
     while let Some((path, body)) = request(&mut stream).await {
         let taken = match path.as_str() {
@@ -130,7 +173,7 @@ fn keep_metrics(body: &[u8], kept: &Mutex<Kept>) -> Result<(), prost::DecodeErro
 }
 
 /// Path and body of the next request.
-async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
+async fn request(stream: &mut (impl AsyncBufRead + Unpin)) -> Option<(String, Vec<u8>)> {
     let mut line = String::new();
     stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
     let path = line.strip_prefix("POST ")?.split_once(' ')?.0.to_owned();
