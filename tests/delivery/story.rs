@@ -64,20 +64,17 @@ async fn publish_process_and_the_tasks_own_span_are_one_trace(bed: Bed) {
     assert!(line.contains(handle.id()) && line.contains(&trace), "{line}");
 }
 
-#[tokio::test]
-async fn a_collector_is_reached_over_tls() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn a_collector_is_reached_over_tls(bed: Bed) {
     let authority = Authority::new();
     let collector = Collector::start_tls(&authority.sign("collector", &["localhost"])).await;
-    let variables = [
-        ("CELERIAC__BROKER__URL", bed.amqp_url()),
-        ("CELERIAC__RESULTS__URL", bed.database_url()),
+    let variables = bed.environment_with(&[
         ("CELERIAC__TELEMETRY__OTLP", collector.url()),
         ("SSL_CERT_FILE", authority.certificate().display().to_string()),
-    ];
-    let mut worker = Program::start(PROGRAM, &["worker"], &variables);
+    ]);
+    let mut worker = Program::start(&["worker"], &variables);
     worker.says("ready").await;
-    let client = bed.program([]).build().unwrap().client().await.unwrap();
+    let client = bed.client(bed.program([])).await;
     let request = celeriac::Request {
         task: "test.story".to_owned(),
         body: Body { args: vec![Value::from("once")], ..Body::default() },
@@ -89,6 +86,4 @@ async fn a_collector_is_reached_over_tls() {
 
     assert!(collector.spans().iter().any(|found| found.span.name.starts_with("process")), "{}", worker.output());
     assert!(collector.metric("celeriac.tasks.finished").is_some(), "{}", worker.output());
-    client.close().await;
-    bed.clear().await;
 }
