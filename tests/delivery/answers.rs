@@ -133,7 +133,6 @@ async fn what_does_not_succeed_is_answered_with_an_exception_that_python_knows(b
     for (letter, status, kind, message, module) in cases {
         let (found, meta) = answer(&stage, letter).await;
         let id = found.correlation_id.unwrap();
-        println!("{id:<12} {status:<8} {}", meta["result"]);
         assert_eq!((&meta["status"], &meta["task_id"]), (&json!(status), &json!(id)));
         let said = meta["result"]["exc_message"][0].as_str().unwrap();
         let message = if message.is_empty() { said } else { message };

@@ -142,7 +142,6 @@ async fn what_is_not_served_is_dead_lettered_and_says_why(bed: Bed) {
         let dead = stage.dead(1).await.remove(0);
         assert_eq!(dead.header("celeriac-dead-reason").as_deref(), Some("unsupported"), "{name}");
         let error = dead.header("celeriac-dead-error").unwrap();
-        println!("{error}");
         assert!(error.starts_with(&format!("NotImplementedError: `{name}` is not served: ")), "{error}");
         let (state, failure) = stage.end(name).await;
         assert_eq!((state, failure.unwrap().kind.as_str()), (State::Failure, "NotImplementedError"), "{name}");

@@ -123,11 +123,11 @@ async fn a_task_of_protocol_1_is_tried_again_as_one_of_protocol_2_with_all_that_
 #[celeriac_tests::test]
 async fn a_task_that_is_put_back_until_it_is_due_says_that_it_may_be_there_twice(bed: Bed) {
     let stage = stage(&bed).await;
-    let due = jiff::Timestamp::now() + Duration::from_millis(2_500);
+    let due = celeriac_telemetry::clock::now() + Duration::from_millis(2_500);
     let letter = Letter::new("t.see", "early", &json!(["x"])).header("eta", &json!(due.to_string()));
     letter.put(&stage.peer).await;
     assert_eq!(stage.end("early").await.0, State::Success);
-    assert!(jiff::Timestamp::now() >= due, "it waits for its time");
+    assert!(celeriac_telemetry::clock::now() >= due, "it waits for its time");
     let calls = stage.finish().await;
     let [call] = &calls[..] else { panic!("{calls:?}") };
     assert_eq!(call.header("celeriac-repeated"), Some(&Value::from(true)));
@@ -171,7 +171,6 @@ async fn what_is_not_spoken_is_refused_with_a_reason_and_never_run(bed: Bed) {
         let letter = Letter::recorded(case);
         let id = id(&letter);
         let (reason, error) = refused(&stage, letter, &id).await;
-        println!("{case:<20} {error}");
         assert_eq!(reason, "unreadable", "{case}");
         assert!(error.contains(word), "{case}: {error}");
     }

@@ -222,7 +222,7 @@ async fn those_who_send_wake_a_relay_that_sleeps_and_leave_one_alone_that_is_awa
     }
     late.commit().await.unwrap();
     assert_eq!(heard().await, 0, "nobody was told of it");
-    timeout(Duration::from_secs(10), lead.news()).await.expect("it looks all the same").unwrap();
+    timeout(Duration::from_secs(10), lead.news()).await.unwrap().unwrap();
     let found = lead.window(10, 1_000).await.unwrap();
     lead.conclude(&[found[0].seq], &[]).await.unwrap();
     while !asleep().await {

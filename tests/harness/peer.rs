@@ -23,7 +23,7 @@ pub struct Peer {
 
 #[derive(Debug)]
 enum Side {
-    Amqp(AmqpPeer),
+    Amqp(Box<AmqpPeer>),
     Memory(MemoryPeer),
 }
 
@@ -55,7 +55,7 @@ impl Found {
 impl Peer {
     /// Connects to RabbitMQ.
     pub async fn connect(url: &str) -> Self {
-        Self { side: Side::Amqp(AmqpPeer::connect(url).await) }
+        Self { side: Side::Amqp(Box::new(AmqpPeer::connect(url).await)) }
     }
 
     pub(crate) fn in_process(url: &str) -> Self {

@@ -108,8 +108,7 @@ async fn pass(mut client: TcpStream, target: String, mut network: Network, stop:
 /// Passes on what one end says, while it is not muted, until it says no more.
 async fn copy(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, mut muted: Option<watch::Receiver<bool>>) {
     let mut buffer = vec![0; 64 << 10];
-    loop {
-        let Ok(read @ 1..) = from.read(&mut buffer).await else { break };
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
         if let Some(muted) = &mut muted {
             let _ = muted.wait_for(|muted| !muted).await;
         }

@@ -62,12 +62,12 @@ pub(crate) fn libraries() -> Vec<(String, Modules)> {
 
 fn library(file: &Path) -> Modules {
     let mut modules = Modules::new();
-    read_file(file, Vec::new(), file.parent().unwrap(), &mut modules);
+    read_file(file, &[], file.parent().unwrap(), &mut modules);
     modules
 }
 
 /// Reads a file and the files of the modules that it declares; `folder` is where those stand.
-fn read_file(file: &Path, path: Segments, folder: &Path, modules: &mut Modules) {
+fn read_file(file: &Path, path: &[String], folder: &Path, modules: &mut Modules) {
     let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let tokens: TokenStream = text.parse().unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     read_module(tokens, file, path, folder, modules);
@@ -76,24 +76,24 @@ fn read_file(file: &Path, path: Segments, folder: &Path, modules: &mut Modules) 
 /// What is known of a module from its source text alone, for planted cases.
 pub(crate) fn modules_of(text: &str) -> Modules {
     let mut modules = Modules::new();
-    read_module(text.parse().unwrap(), Path::new("planted.rs"), Vec::new(), Path::new(""), &mut modules);
+    read_module(text.parse().unwrap(), Path::new("planted.rs"), &[], Path::new(""), &mut modules);
     modules
 }
 
-fn read_module(tokens: TokenStream, file: &Path, path: Segments, folder: &Path, modules: &mut Modules) {
+fn read_module(tokens: TokenStream, file: &Path, path: &[String], folder: &Path, modules: &mut Modules) {
     let module = Module { file: file.to_owned(), ..Module::default() };
     let mut reader = Reader { module, inner: Vec::new() };
     reader.read(&tokens.into_iter().collect::<Vec<_>>());
-    modules.insert(path.clone(), reader.module);
+    modules.insert(path.to_vec(), reader.module);
     for (name, body) in reader.inner {
-        let path = [path.clone(), vec![name.clone()]].concat();
+        let path = [path, std::slice::from_ref(&name)].concat();
         let below = folder.join(&name);
         match body {
-            Some(body) => read_module(body, file, path, &below, modules),
+            Some(body) => read_module(body, file, &path, &below, modules),
             None => {
                 let beside = folder.join(format!("{name}.rs"));
                 let file = if beside.exists() { beside } else { below.join("mod.rs") };
-                read_file(&file, path, &below, modules);
+                read_file(&file, &path, &below, modules);
             }
         }
     }

@@ -14,7 +14,6 @@
 //! }
 //! celeriac_results::for_each_store_case!(tests);
 //! ```
-#![expect(clippy::panic, reason = "a test aid: panicking is how a case fails")]
 
 mod attempts;
 mod batches;
