@@ -141,6 +141,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_reply_comes_last() {
+        let worker = TestWorker::new().await;
+        let mut attempt = worker
+            .deliver_changed("act", |call, message| {
+                call.follow.callbacks.push(follow_up("next"));
+                message.properties.reply_to = Some("caller".to_owned());
+            })
+            .await;
+        let task = find_task(&mut attempt).await.unwrap();
+        read_body(&mut attempt).await.unwrap();
+
+        let processed = apply(&mut attempt, task, Decision::Succeed("1".to_owned())).await;
+
+        assert_eq!(processed.disposition, Disposition::Done);
+        let published = worker.published();
+        let sent: Vec<_> = published.iter().map(|sent| (sent.routing_key.as_str(), sent.row)).collect();
+        assert_eq!(sent, [(QUEUE, Some(State::Success)), ("caller", Some(State::Success))]);
+    }
+
+    #[tokio::test]
     async fn a_retry_is_recorded_before_the_next_attempt_is_sent() {
         let worker = TestWorker::retrying(Duration::ZERO, 3).await;
         let decision = Decision::Retry { wait: Duration::ZERO, failure: failure() };

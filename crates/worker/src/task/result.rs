@@ -15,7 +15,7 @@ pub(crate) fn write<T: Serialize + ?Sized>(value: &T) -> JsonResult {
     text.map_err(|reason| TaskError::fatal(format!("the result {reason}")))
 }
 
-/// The value that [`write`] has written.
+/// The value that [`write`](write()) has written.
 pub(crate) fn read(result: &str) -> TaskResult<Value> {
     let limits = DecodeLimits { size: usize::MAX, ..DecodeLimits::default() };
     Codec::Json
