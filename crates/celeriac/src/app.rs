@@ -25,7 +25,7 @@ pub struct Celeriac {
     functions: RouteFunctions,
 }
 
-/// What a program is made of, before its configuration is read.
+/// Parts of a program, before its configuration is read.
 #[derive(Debug)]
 #[must_use = "nothing happens before `build`, or before `celeriac::cli::run` takes it"]
 pub struct Builder {
@@ -92,7 +92,7 @@ impl Celeriac {
     /// A client. The database is connected to here, the broker with the first task that is sent.
     ///
     /// # Errors
-    /// When the database cannot be used, or the settings contradict themselves.
+    /// Returns an error if the database cannot be used, or if the settings contradict each other.
     pub async fn client(&self) -> Result<Client> {
         Ok(self.connect().await?)
     }
@@ -127,7 +127,8 @@ impl Celeriac {
     /// A worker that shares the client's connections to the database, and its broker.
     ///
     /// # Errors
-    /// When it is to consume a queue that is not declared, or has a task whose transaction the store has not.
+    /// Returns an error if a configured queue is not declared, or if a transactional task is registered and the result store
+    /// is not Postgres.
     pub fn worker(&self, client: Client) -> Result<Worker> {
         Ok(self.assemble(client)?)
     }
@@ -277,7 +278,7 @@ impl Builder {
     }
 }
 
-/// What is wrong with tasks: each with the key that says it, or the program's own.
+/// Problems of tasks: each with its key, or as the program's own.
 fn problems_of_tasks(settings: &Loaded<Settings>, found: Vec<(Option<String>, String)>) -> Problems {
     let (keyed, own): (Vec<_>, Vec<_>) = found.into_iter().partition(|(key, _)| key.is_some());
     let keyed = keyed.into_iter().map(|(key, message)| (key.unwrap_or_default(), message));

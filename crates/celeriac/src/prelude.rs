@@ -1,4 +1,4 @@
-//! What a program that defines and sends tasks needs.
+//! Imports of a program that defines and sends tasks.
 
 use std::time::Duration;
 

@@ -21,25 +21,25 @@ pub const REFERENCE: &str = include_str!("../config/celeriac.yaml");
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// How to reach the broker.
+    /// Connections to the broker.
     pub broker: BrokerOptions,
-    /// Where outcomes are stored.
+    /// The result store.
     pub results: ResultsOptions,
-    /// How tasks are sent and awaited.
+    /// Sending and awaiting tasks.
     pub client: ClientOptions,
-    /// How a worker works.
+    /// Workers.
     pub worker: WorkerOptions,
-    /// What is told, and where to.
+    /// Logs, traces and metrics.
     pub telemetry: TelemetryOptions,
-    /// Where tasks go that nothing else is said of.
+    /// The queue for tasks that match no route and declare no queue.
     pub default_queue: String,
     /// Exchanges by name.
     pub exchanges: indexmap::IndexMap<String, ExchangeOptions>,
     /// Queues by name.
     pub queues: indexmap::IndexMap<String, QueueOptions>,
-    /// Which task goes where; the first that matches decides.
+    /// Routes of tasks. The first that matches decides.
     pub task_routes: Vec<TaskRoute>,
-    /// What is said of tasks, above what is declared with them; for each key the first line that says it.
+    /// Overrides of task options. For each key, the first matching entry that sets it wins.
     pub task_options: Vec<TaskOverride>,
 }
 
@@ -61,7 +61,7 @@ impl Default for Settings {
     }
 }
 
-/// Where settings are read from.
+/// Sources of settings.
 #[derive(Debug, Clone, Default)]
 pub struct Origins {
     /// The directory with `celeriac.yaml` and `routes.yaml`.
@@ -100,7 +100,7 @@ impl Settings {
         })
     }
 
-    /// What is wrong with these settings, each with its full key.
+    /// Problems of these settings, each with its full key.
     pub fn validate(&self) -> Vec<(String, String)> {
         let sections = [
             ("broker.", self.broker.validate()),
@@ -131,7 +131,7 @@ impl Settings {
         problems
     }
 
-    /// What is said of tasks, ready to be asked. Nothing, where [`Settings::validate`] finds a problem.
+    /// Overrides of task options, compiled. Empty if [`Settings::validate`] finds a problem.
     pub fn task_overrides(&self) -> TaskOverrides {
         TaskOverrides::new(&self.task_options).unwrap_or_default()
     }

@@ -1,6 +1,6 @@
 //! The end of a verb that runs until it is told to stop: nothing keeps it for long.
 
-/// What comes of `work`, if it ends before `time` does.
+/// Returns the output of `work` if it ends before `time` does.
 pub(crate) async fn before<T>(time: impl Future<Output = ()>, work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;

@@ -27,7 +27,7 @@ fn tracer() -> Option<&'static SdkTracer> {
     TRACER.get()
 }
 
-/// Whether anybody may see a span with this parent. One that nobody will see needs no name and no attributes.
+/// Returns true if a span with this parent may be kept. One that is not kept needs no name and no attributes.
 fn may_be_kept(parent: &SpanContext) -> bool {
     parent.is_sampled() || !parent.is_valid()
 }

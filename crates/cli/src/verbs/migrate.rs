@@ -11,10 +11,10 @@ use crate::error::Error;
 use crate::output;
 use crate::program::Program;
 
-/// How often the number of moved messages is told.
+/// Number of moved messages after which the progress is printed again.
 const EVERY: u64 = 10_000;
 
-/// What was done.
+/// The result of a migration.
 #[derive(Debug, Default, Serialize)]
 struct Moved {
     from: String,
@@ -22,7 +22,7 @@ struct Moved {
     moved: u64,
     dead_letters_moved: u64,
     deleted: bool,
-    /// What is left to be done, and when.
+    /// Work that is left, and its time.
     #[serde(skip_serializing_if = "Option::is_none")]
     left: Option<String>,
 }
@@ -38,7 +38,7 @@ pub(crate) async fn run(program: &Program, args: &MigrateArgs, json: bool) -> Re
     Ok(())
 }
 
-/// What can be seen to be wrong before anything is touched.
+/// Refuses arguments that are wrong, before anything is touched.
 fn check(topology: &Topology, args: &MigrateArgs) -> Result<(), Error> {
     let MigrateArgs { from, to, .. } = args;
     let refuse = |what: &str, reason: String| Err(Error::Data { what: what.to_owned(), reason });

@@ -28,18 +28,18 @@ struct QueueStatus {
     /// Nothing when it does not exist.
     ready: Option<u32>,
     consumers: Option<u32>,
-    /// What only the management API tells.
+    /// Facts that only the management API knows.
     #[serde(flatten)]
     more: Option<ManagementFacts>,
     /// Its first message, where it was looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     head: Option<Head>,
-    /// What a person should know of it.
+    /// Remark for a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     remark: Option<&'static str>,
 }
 
-/// What the management API tells of a queue, as it was a few seconds ago.
+/// Facts of the management API about a queue, a few seconds old.
 #[derive(Debug, Serialize)]
 struct ManagementFacts {
     /// Messages that are delivered and not settled.
@@ -63,13 +63,13 @@ struct ManagementFacts {
 struct Head {
     /// Task name, where the message says one.
     task: Option<String>,
-    /// When it was sent, where its id tells.
+    /// Time it was sent, if its id has it.
     sent_at: Option<Timestamp>,
-    /// How long ago that was.
+    /// Time since then.
     age: Option<String>,
 }
 
-/// What a queue is for.
+/// Purpose of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum QueuePurpose {
@@ -96,7 +96,7 @@ pub(crate) async fn run(program: &Program, args: &QueuesArgs, json: bool) -> Res
     Ok(())
 }
 
-/// What the management API tells of queues. Nothing where there is none.
+/// Asks the management API about queues. Empty if there is none.
 async fn facts(options: &BrokerOptions) -> Result<Vec<QueueFacts>, Error> {
     let Some(management) = celeriac_admin::management(options) else { return Ok(Vec::new()) };
     match management.overview().await.map_err(Error::Admin)? {

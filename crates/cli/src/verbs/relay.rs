@@ -18,24 +18,24 @@ use crate::error::Error;
 use crate::output;
 use crate::program::Program;
 
-/// How long what is on its way may take to be confirmed and deleted. What is not will be sent again, and says so.
+/// Time that messages on their way have to be confirmed and deleted. Others will be sent again, marked as repeated.
 const CONFIRMED: Duration = Duration::from_secs(5);
 
-/// How long after that the connections may take to end, and then the last traces: the process ends within a second.
+/// Time after that for the connections to end, and then for the last traces: the process ends within a second.
 const CLOSED: Duration = Duration::from_millis(750);
 const FLUSHED: Duration = Duration::from_millis(900);
 
-/// How long the last traces may take in any case.
+/// Longest time for the last traces.
 const FLUSH: Duration = Duration::from_secs(5);
 
-/// How it stands with the outbox, as people and machines want to read of it.
+/// The state of the outbox.
 #[derive(Debug, Serialize)]
 struct OutboxStatus {
     waiting: u64,
     failing: u64,
     oldest_at: Option<Timestamp>,
     oldest_seconds: Option<f64>,
-    /// Whether somebody relays.
+    /// True if a process relays.
     relayed: bool,
 }
 

@@ -47,7 +47,7 @@ pub(crate) fn explain(program: &Program, args: ExplainArgs, json: bool) -> Resul
     Ok(())
 }
 
-/// What a function has answered.
+/// Answer of a function, as text.
 fn way(destination: &Destination) -> String {
     match &*destination.exchange {
         "" => format!("queue {}", destination.routing_key),

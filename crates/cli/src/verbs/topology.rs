@@ -23,7 +23,7 @@ struct PlannedDifferences<'a> {
     unseen: &'a [String],
 }
 
-/// What was done, for machines.
+/// The result of `apply`, for machines.
 #[derive(Serialize)]
 struct AppliedDifferences<'a> {
     done: &'a [Difference],

@@ -11,13 +11,13 @@ use crate::error::Error;
 use crate::output;
 use crate::program::Program;
 
-/// How long after the drain the connections may take to end.
+/// Time after the drain for the connections to end.
 const CLOSED: Duration = Duration::from_millis(750);
 
-/// How long after the drain the last traces may take on their way out: the process ends within a second.
+/// Time after the drain for the last traces: the process ends within a second.
 const FLUSHED: Duration = Duration::from_millis(900);
 
-/// How long the last traces may take, however much of the drain is left.
+/// Longest time for the last traces, however much of the drain is left.
 const FLUSH: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(program: &Program) -> Result<(), Error> {

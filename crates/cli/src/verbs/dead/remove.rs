@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::output;
 use crate::program::Program;
 
-/// How long the last traces may take on their way out.
+/// Time that the last traces may take on their way out.
 const FLUSH: Duration = Duration::from_secs(5);
 
 pub(super) async fn replay(

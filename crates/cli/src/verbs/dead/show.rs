@@ -23,7 +23,7 @@ struct DeadLetterDetails {
     expired: bool,
     args: Option<Json>,
     kwargs: Option<Json>,
-    /// Why the arguments cannot be read, and how the body begins.
+    /// Reason why the arguments cannot be read. The body begins as `body` says.
     unreadable: Option<String>,
     body: Option<String>,
     headers: Map<String, Json>,
@@ -119,7 +119,7 @@ fn json(value: &Value) -> Json {
     read.unwrap_or_else(|| Json::String(format!("{value:?}")))
 }
 
-/// How a body begins, for a person to recognise it.
+/// The beginning of a body, for a person to recognise it.
 fn beginning(message: &Message) -> String {
     const SHOWN: usize = 300;
     let body = &message.body[..message.body.len().min(SHOWN)];

@@ -13,7 +13,7 @@ use crate::args::DeadQueues;
 use crate::error::Error;
 use crate::program::Program;
 
-/// Where dead letters are looked for.
+/// The dead-letter queues that a verb works on.
 pub(super) struct DeadLetterSource {
     pub(super) broker: Arc<dyn Broker>,
     topology: Topology,
@@ -78,7 +78,7 @@ impl DeadLetterSource {
         }
     }
 
-    /// Whether an error says no more than that a queue is not there which may well be missing.
+    /// Returns true if an error means no more than that a queue is missing which may be missing.
     pub(super) fn may_lack(&self, error: &BrokerError) -> bool {
         self.named.is_empty() && matches!(error, BrokerError::NoSuchQueue { .. })
     }

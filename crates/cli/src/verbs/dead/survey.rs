@@ -1,4 +1,4 @@
-//! How many dead letters there are, by queue, reason and task.
+//! Counts of dead letters, by queue, reason and task.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use celeriac_admin::plan::{Applied, Plan};
 use celeriac_topology::{Difference, DifferenceKind, Remedy};
 
-/// What differs, what ends it, and what could not be seen.
+/// Differences, their remedies, and objects that could not be seen.
 pub(super) fn plan(plan: &Plan, delays: &str) -> String {
     let mut text = rows(&plan.differences, delays);
     if plan.differences.is_empty() {
@@ -21,7 +21,7 @@ pub(super) fn plan(plan: &Plan, delays: &str) -> String {
     text
 }
 
-/// What was done, and what still differs.
+/// Differences that were ended, and those that remain.
 pub(super) fn applied(applied: &Applied, delays: &str) -> String {
     let mut text = match applied.done.len() {
         0 => "nothing to change\n".to_owned(),
@@ -74,7 +74,7 @@ fn rows(differences: &[Difference], delays: &str) -> String {
     })
 }
 
-/// Whether it is a level of the delay ladder that is not there, or a binding to one.
+/// Returns true for a missing delay level, or a missing binding to one.
 fn is_missing_level(found: &Difference, delays: &str) -> bool {
     let first = found.object.split('`').nth(1).unwrap_or_default();
     found.kind == DifferenceKind::Missing && first.strip_prefix(delays).is_some_and(|rest| rest.starts_with('_'))
