@@ -1,5 +1,5 @@
 //! The SQLite store passes the suite, in a file and in memory, and is shared between programs.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 use std::time::Duration;
