@@ -1,8 +1,8 @@
-//! What stands in dead-letter queues: found, told, put back, thrown away.
+//! Dead letters: found, shown, replayed, purged.
 //!
 //! - `letter`: a dead letter as a value, whether a worker or the broker wrote down its reason; pure;
-//! - `filter`: which of them are meant; pure;
-//! - `replay_options`: what a message looks like that is to run again; pure;
+//! - `filter`: the choice of some of them; pure;
+//! - `replay_options`: the message of a replay; pure;
 //! - [`search`]: walks a dead-letter queue and does what is asked.
 
 mod filter;

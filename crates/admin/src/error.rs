@@ -1,4 +1,4 @@
-//! What can go wrong for an operator, by what can be done about it.
+//! Errors of the operator's tools, by what can be done about them.
 
 use celeriac_broker::Error as BrokerError;
 
@@ -15,11 +15,11 @@ pub enum Error {
     /// The management API cannot be used.
     #[error("cannot {doing} over the management API at {url}")]
     Management {
-        /// What was being done.
+        /// The request, such as `list queues`.
         doing: String,
         /// The API, without password.
         url: String,
-        /// What went wrong.
+        /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -28,7 +28,7 @@ pub enum Error {
     Denied {
         /// The API, without password.
         url: String,
-        /// What it said.
+        /// The answer of the API.
         reason: String,
     },
     /// A setting that cannot be used.
@@ -36,13 +36,13 @@ pub enum Error {
     Invalid {
         /// The setting.
         key: String,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
 }
 
 impl Error {
-    /// Whether the same call may succeed later without anybody changing anything.
+    /// Returns true when the same call may succeed later without a change by anybody.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Broker(error) => error.is_retryable(),
@@ -51,7 +51,7 @@ impl Error {
         }
     }
 
-    /// What a person can do about it.
+    /// Returns a remedy for a person.
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Broker(error) => error.help(),

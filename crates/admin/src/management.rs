@@ -1,6 +1,6 @@
 //! RabbitMQ's own view, over its HTTP API: what exists, how it stands with queues, and policies.
 //!
-//! - `facts`: what it tells, as data;
+//! - `facts`: what is asked for, and the overview of a broker;
 //! - `http`: one request, its deadline and its bound.
 //!
 //! It is an extra: tasks flow without it, and where the URL is only guessed, nothing may depend on it.
@@ -23,7 +23,7 @@ pub use facts::Overview;
 pub struct Management {
     http: Http,
     vhost: String,
-    /// Whether somebody said where it is. Then it has to be there.
+    /// True when `broker.management` is set. Then the API has to answer.
     configured: bool,
 }
 
@@ -44,7 +44,7 @@ pub fn management(options: &BrokerOptions) -> Option<Management> {
     Some(Management { http: Http::new(urls, &options.tls)?, vhost, configured: options.management.is_some() })
 }
 
-/// Where the API of a node usually is. `None` beside a node that speaks TLS: the password would go in the clear.
+/// The usual URL of the API of a node. `None` beside a node that speaks TLS: the password would go in the clear.
 fn beside(node: &NodeAddress) -> Option<Url> {
     let mut url = Url::parse("http://localhost:15672").ok().filter(|_| !node.tls)?;
     url.set_host(Some(&node.host)).ok()?;
@@ -54,7 +54,7 @@ fn beside(node: &NodeAddress) -> Option<Url> {
 }
 
 impl Management {
-    /// What the broker is. `None` where the API does not answer this user and nobody said that it would.
+    /// Version, node and cluster. `None` where the API does not answer this user and `broker.management` is not set.
     ///
     /// # Errors
     /// When it does not answer although `broker.management` says where it is.
@@ -71,7 +71,7 @@ impl Management {
         &self.vhost
     }
 
-    /// Where it is, without password.
+    /// Its URLs, without password.
     pub fn shown(&self) -> String {
         self.http.shown()
     }

@@ -1,4 +1,4 @@
-//! Topology as code: what differs between files and broker, and putting an end to it.
+//! Topology as code: the difference between files and broker, and its end.
 //!
 //! Over the management API everything is seen; without it, what AMQP shows, and the rest is named as unseen.
 
@@ -22,18 +22,18 @@ pub struct Planner {
     vhost: String,
 }
 
-/// What differs.
+/// A plan: every difference between files and broker.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Plan {
     /// Each difference.
     pub differences: Vec<Difference>,
-    /// What could not be looked into, and why.
+    /// Parts of the broker that could not be looked into, with the reason.
     pub unseen: Vec<String>,
-    /// What has to be made where nothing shows whether it is there: making it again changes nothing.
+    /// Objects that may be missing, since nothing shows them: making them again changes nothing.
     blind: Vec<TopologyObject>,
 }
 
-/// Whether what the files do not name any more is deleted.
+/// The fate of objects that the files do not name any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prune {
     /// It stays.
@@ -42,19 +42,19 @@ pub enum Prune {
     Delete,
 }
 
-/// What became of a plan.
+/// The result of a plan that was applied.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Applied {
-    /// What is no difference any more.
+    /// Differences that are ended.
     pub done: Vec<Difference>,
-    /// What still is one.
+    /// Differences that are left.
     pub left: Vec<Difference>,
-    /// How many bindings were made of which nothing shows whether they were there.
+    /// Number of bindings that were made and may have been there before.
     pub unseen_bindings: usize,
 }
 
 impl Plan {
-    /// Whether applying it changes anything, or may.
+    /// Returns true when applying it changes something, or may.
     pub fn is_to_be_done(&self, prune: Prune) -> bool {
         let is_done = |found: &Difference| match found.remedy {
             Remedy::Make(_) | Remedy::SetPolicy(_) => true,
@@ -85,7 +85,7 @@ impl Planner {
         })
     }
 
-    /// What differs. Nothing is changed.
+    /// Compares. Nothing is changed.
     ///
     /// # Errors
     /// When the broker cannot be asked.
@@ -140,7 +140,7 @@ impl Planner {
         Ok(applied)
     }
 
-    /// What has to exist, policies and delay ladder included, without asking the broker.
+    /// Returns all objects that have to exist, policies and delay ladder included, without asking the broker.
     pub fn wanted(&self, topology: &Topology) -> Vec<TopologyObject> {
         self.objects(topology, self.ladder_kind)
     }
@@ -161,7 +161,7 @@ impl Planner {
         objects
     }
 
-    /// What exists. `None` without the management API.
+    /// Lists the objects that exist. `None` without the management API.
     async fn existing(&self) -> Result<Option<Existing>> {
         let Some(api) = &self.management else { return Ok(None) };
         if api.overview().await?.is_none() {
@@ -185,7 +185,7 @@ impl Planner {
         Ok(true)
     }
 
-    /// What the API tells of queues is some seconds old: what counts is asked over AMQP, just before.
+    /// Deletes a queue that is empty and unused. The API is some seconds late, so AMQP is asked just before.
     async fn delete_queue(&self, queue: &QueueFacts) -> Result<bool> {
         match self.broker.depth(&queue.name).await? {
             Some(Depth { ready: 0, consumers: 0 }) => self.api()?.delete_queue(queue).await.map(|()| true),
@@ -201,7 +201,7 @@ fn no_policies() -> Error {
     Error::Invalid { key: "broker.policies".to_owned(), reason: reason.to_owned() }
 }
 
-/// What the delay levels are that exist: the setting counts only where there are none.
+/// The kind of the delay levels that exist: the setting counts only where there are none.
 fn ladder_kind(ladder: &Ladder, existing: &Existing) -> Option<QueueKind> {
     let lowest = ladder.level_name(0);
     let level = existing.queues.iter().find(|queue| queue.name == lowest)?;

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::error::Result;
 use crate::management::{Management, management};
 
-/// How long a start may wait for the management API, which it can do without.
+/// The time that a start may wait for the management API, which it can do without.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The checks of the broker that the options name. `None` where no management API can be asked.
@@ -31,7 +31,7 @@ pub fn startup_checks(options: &BrokerOptions) -> Option<Arc<dyn StartupChecks>>
 struct ManagementChecks {
     management: Management,
     ladder: Ladder,
-    /// Whether there are to be policies.
+    /// True when settings of queues are kept in policies.
     policies: bool,
     version_checked: AtomicBool,
 }

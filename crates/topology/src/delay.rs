@@ -1,4 +1,4 @@
-//! How a message waits for its time: Celery's ladder of 28 delay levels, as pure functions.
+//! The wait of a message for its time: Celery's ladder of 28 delay levels, as pure functions.
 //!
 //! Level `L` is an exchange and a queue `celery_delayed_<L>`, or with another prefix where one is configured. A delay of whole seconds is written as 28 bits, most
 //! significant first, in front of the routing key. Each level's exchange looks at its own bit: 1 goes into the level's
@@ -28,9 +28,9 @@ const BITS: usize = 2 * LEVELS as usize;
 pub struct Level {
     /// Name of its exchange and of its queue.
     pub name: String,
-    /// How long messages wait in its queue.
+    /// The time that messages wait in its queue.
     pub wait: Duration,
-    /// Where they go afterwards, and where those go at once that do not wait here.
+    /// The exchange they go to afterwards, and that those go to at once which do not wait here.
     pub next: String,
     /// Binding of its queue to its exchange.
     pub waits: String,
@@ -48,9 +48,9 @@ impl Ladder {
         Self(Arc::from(prefix))
     }
 
-    /// What is wrong with a prefix, if anything is.
+    /// Returns the mistake in a prefix, if there is one.
     pub fn problem(prefix: &str) -> Option<String> {
-        /// What AMQP allows for a name, without the longest of our endings.
+        /// The length that AMQP allows for a name, without the longest of our endings.
         const LONGEST: usize = 255 - "_delivery".len();
         match prefix {
             "" => Some("should not be empty".to_owned()),
@@ -60,7 +60,7 @@ impl Ladder {
         }
     }
 
-    /// Whether a name is one of its exchanges and queues, or could be.
+    /// Returns true when a name is one of its exchanges and queues, or could be.
     pub fn owns(&self, name: &str) -> bool {
         name.strip_prefix(&*self.0).is_some_and(|rest| rest.starts_with('_'))
     }
@@ -95,7 +95,7 @@ impl Ladder {
         })
     }
 
-    /// Where to publish a message that shall arrive at `key` after `delay`: exchange and routing key.
+    /// The address of a message that shall arrive at `key` after `delay`: exchange and routing key.
     ///
     /// The ladder counts whole seconds. What is left of a second is cut off, as Celery does: the message arrives up to a
     /// second early with its exact time in the `eta` header, and the worker waits out the rest. `None` when nothing is
@@ -117,7 +117,7 @@ impl Ladder {
         Some((Duration::from_secs(digits.fold(0, |seconds, bit| 2 * seconds + u64::from(bit - b'0'))), queue))
     }
 
-    /// Where to publish a message that shall go through the whole ladder without waiting anywhere.
+    /// The address of a message that shall go through the whole ladder without waiting anywhere.
     pub fn undelayed_address(&self, key: &str) -> (String, String) {
         (self.entry_exchange(), delayed_key(0, key))
     }

@@ -12,7 +12,7 @@ pub enum Error {
     NoRoute {
         /// Name of the task.
         task: String,
-        /// What is wrong with the call.
+        /// The mistake in the call.
         reason: String,
     },
     /// A function decides where the call goes, and another program has it: it was not sent.
@@ -42,13 +42,13 @@ pub enum Error {
     Invalid {
         /// The setting.
         key: String,
-        /// What is wrong with it.
+        /// The mistake.
         reason: String,
     },
 }
 
 impl Error {
-    /// What a person can do about it.
+    /// Returns a remedy for a person.
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::NoRoute { .. } => Some("declare the queue in config/routes.yaml, or correct the call"),

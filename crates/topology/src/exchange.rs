@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExchangeOptions {
-    /// How it chooses among its bindings.
+    /// The rule by which it chooses among its bindings.
     #[serde(rename = "type")]
     pub kind: ExchangeKind,
     /// The exchanges that fill it, beside those who publish to it.
@@ -21,7 +21,7 @@ pub struct ExchangeOptions {
     pub foreign: bool,
 }
 
-/// How an exchange chooses among its bindings.
+/// The rule by which an exchange chooses among its bindings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ExchangeKind {
@@ -57,10 +57,10 @@ pub struct Binding {
     /// The binding key.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub key: String,
-    /// What a message's headers have to be, for exchanges of type `headers`.
+    /// The headers that a message has to have, for exchanges of type `headers`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub headers: Map,
-    /// Whether all of these headers have to be so, or any of them.
+    /// All of these headers, or any of them.
     #[serde(default, rename = "match", skip_serializing_if = "HeaderMatch::is_default")]
     pub header_match: HeaderMatch,
 }
@@ -72,7 +72,7 @@ impl Binding {
     }
 }
 
-/// Which of a binding's headers a message has to have.
+/// The headers of a binding that a message has to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HeaderMatch {

@@ -1,4 +1,4 @@
-//! What exists on a broker, as its management API tells it. What a version leaves out is nothing, not an error.
+//! The objects that exist on a broker, as its management API lists them. A field that a version leaves out is empty, not an error.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::objects::{Argument, Arguments, BindingTarget};
 
-/// What exists, as the management API tells it.
+/// The objects that exist, as the management API lists them.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Existing {
     /// Queues.
@@ -29,13 +29,13 @@ pub struct QueueFacts {
     /// `classic`, `quorum`, `stream`, or what a plug-in calls it.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Whether it outlives the broker's restart.
+    /// True when it outlives the broker's restart.
     pub durable: bool,
-    /// Whether it goes with its last consumer.
+    /// True when it goes with its last consumer.
     pub auto_delete: bool,
-    /// Whether it is one connection's own.
+    /// True when it is one connection's own.
     pub exclusive: bool,
-    /// What it was declared with.
+    /// The arguments it was declared with.
     #[serde(deserialize_with = "arguments")]
     pub arguments: Arguments,
     /// The policy that applies to it.
@@ -44,7 +44,7 @@ pub struct QueueFacts {
     /// The policy of the server's operator that applies to it.
     #[serde(deserialize_with = "name")]
     pub operator_policy: Option<String>,
-    /// What both say.
+    /// The settings of both policies together.
     #[serde(rename = "effective_policy_definition", deserialize_with = "arguments")]
     pub effective_policy: Arguments,
     /// Messages that wait.
@@ -104,13 +104,13 @@ pub struct ExchangeFacts {
     /// `direct`, `topic`, `fanout`, `headers`, or what a plug-in calls it.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Whether it outlives the broker's restart.
+    /// True when it outlives the broker's restart.
     pub durable: bool,
-    /// Whether it goes with its last binding.
+    /// True when it goes with its last binding.
     pub auto_delete: bool,
-    /// Whether only exchanges can publish to it.
+    /// True when only exchanges can publish to it.
     pub internal: bool,
-    /// What it was declared with.
+    /// The arguments it was declared with.
     #[serde(deserialize_with = "arguments")]
     pub arguments: Arguments,
     /// The policy that applies to it.
@@ -123,13 +123,13 @@ pub struct ExchangeFacts {
 pub struct BindingFacts {
     /// The exchange that messages come from.
     pub source: String,
-    /// Where they go.
+    /// The queue or exchange that they go to.
     pub destination: BindingTarget,
     /// The binding key.
     pub key: String,
     /// Its arguments.
     pub arguments: Arguments,
-    /// What the API calls it among the bindings of these two.
+    /// Its name in the API, among the bindings of these two.
     pub properties_key: String,
 }
 
@@ -141,12 +141,12 @@ pub struct PolicyFacts {
     pub name: String,
     /// The names that it applies to, a regular expression.
     pub pattern: String,
-    /// What it applies to: `queues`, `exchanges`, `all` and the like.
+    /// The kind of objects that it applies to: `queues`, `exchanges`, `all` and the like.
     #[serde(rename = "apply-to")]
     pub apply_to: String,
     /// The highest decides.
     pub priority: i64,
-    /// What it says.
+    /// Its settings.
     #[serde(deserialize_with = "arguments")]
     pub definition: Arguments,
 }
@@ -211,7 +211,7 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::
     Ok(Value::deserialize(deserializer)?.as_i64())
 }
 
-/// What a queue that is just being made does not have yet is written as `null`, `[]` or text.
+/// A field that a queue does not have yet while it is made: it is written as `null`, `[]` or text.
 fn or_default<'de, D: Deserializer<'de>, T: Default + serde::de::DeserializeOwned>(
     deserializer: D,
 ) -> Result<T, D::Error> {

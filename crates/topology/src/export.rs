@@ -1,6 +1,6 @@
-//! What has to exist, for RabbitMQ's own tools: its definitions, and manifests of the messaging topology operator. Pure.
+//! The objects of a topology for RabbitMQ's own tools: its definitions, and manifests of the messaging topology operator. Pure.
 //!
-//! What is `foreign` is left out: somebody else makes it.
+//! Objects that are `foreign` are left out: somebody else makes them.
 
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,4 @@
-//! What has to exist on the broker and which of it a task goes to, as data: no I/O, no clock.
+//! Topology and routing as data: what has to exist on the broker, and where a task goes. No I/O, no clock.
 //!
 //! In reading order:
 //!

@@ -1,4 +1,4 @@
-//! Which bindings take a message. Pure.
+//! Matching of messages with bindings. Pure.
 
 use celeriac_protocol::{HeaderMap, Map, Value};
 
@@ -6,7 +6,7 @@ use crate::exchange::{Binding, ExchangeKind, HeaderMatch};
 use crate::objects::Argument;
 
 impl Binding {
-    /// Whether an exchange of this kind takes a message through this binding. `None` where that depends on headers, and
+    /// Returns true when an exchange of this kind takes a message through this binding. `None` where that depends on headers, and
     /// they are not known.
     pub fn takes(&self, kind: ExchangeKind, routing_key: &str, headers: Option<&HeaderMap>) -> Option<bool> {
         Some(match kind {
@@ -18,7 +18,7 @@ impl Binding {
     }
 }
 
-/// Whether all or any of the wanted headers are there, with these values. Those that begin with `x-` are not looked at.
+/// Returns true when all or any of the wanted headers are there, with these values. Those that begin with `x-` are not looked at.
 fn headers_match(wanted: &Map, which: HeaderMatch, headers: &HeaderMap) -> bool {
     let has = |(name, value): (&String, &Value)| {
         headers.get(name).and_then(Argument::of_header) == Argument::of_header(value)
@@ -30,7 +30,7 @@ fn headers_match(wanted: &Map, which: HeaderMatch, headers: &HeaderMap) -> bool 
     }
 }
 
-/// Whether a pattern of words, `*` (one word) and `#` (any number of words, also none) matches a key.
+/// Returns true when a pattern of words, `*` (one word) and `#` (any number of words, also none) matches a key.
 ///
 /// When a word does not fit, the last `#` takes one word more and matching resumes after it. Earlier ones need not be
 /// tried again: what the last can take includes all that they could add.

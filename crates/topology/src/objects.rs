@@ -1,4 +1,4 @@
-//! What has to exist on the broker: a topology, and the delay ladder, as a list in the order in which it is made. Pure.
+//! The objects of a topology and of the delay ladder, as a list in the order in which they are made. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -45,7 +45,7 @@ pub struct ExchangeObject {
     pub kind: ExchangeKind,
     /// Its arguments.
     pub arguments: Arguments,
-    /// Whether somebody else makes it.
+    /// True when somebody else makes it.
     pub foreign: bool,
 }
 
@@ -54,16 +54,16 @@ pub struct ExchangeObject {
 pub struct QueueObject {
     /// Its name.
     pub name: String,
-    /// Whether it outlives the broker's restart.
+    /// True when it outlives the broker's restart.
     pub durable: bool,
     /// Its arguments, which cannot be changed once it exists.
     pub arguments: Arguments,
-    /// What a policy says of it, which can.
+    /// The settings of a policy for it, which can.
     pub policy: Arguments,
-    /// What the configuration says of arguments. Where the broker has them otherwise, that is a mismatch; all others are
+    /// The arguments that the configuration sets. Where the broker has them otherwise, that is a mismatch; all others are
     /// taken as they are there.
     pub configured: BTreeMap<&'static str, String>,
-    /// Whether somebody else makes it.
+    /// True when somebody else makes it.
     pub foreign: bool,
 }
 
@@ -72,7 +72,7 @@ pub struct QueueObject {
 pub struct BindingObject {
     /// The exchange that messages come from.
     pub source: String,
-    /// Where they go.
+    /// The queue or exchange that they go to.
     pub destination: BindingTarget,
     /// The binding key.
     pub key: String,
@@ -89,7 +89,7 @@ pub enum BindingTarget {
     Exchange(String),
 }
 
-/// Where the settings of queues are kept that RabbitMQ can change.
+/// The location of settings of queues that RabbitMQ can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SettingsLocation {
     /// In the arguments of the queue, for ever.
@@ -99,7 +99,7 @@ pub enum SettingsLocation {
     Policies,
 }
 
-/// How often a message of a quorum queue is delivered, where the configuration says nothing. A net below everything else:
+/// Deliveries of a message of a quorum queue, where the configuration sets no limit. A net below everything else:
 /// a message that ends its consumer before it can be looked at, as text that is not UTF-8 in a short string of AMQP does in
 /// lapin, is dead-lettered by the broker in the end. Restarts count as well, so the net hangs low.
 const DELIVERY_LIMIT: u32 = 100;
@@ -255,7 +255,7 @@ fn take_policy(arguments: &mut Arguments) -> Arguments {
     policy
 }
 
-/// What the configuration says of a queue's arguments, but for its type.
+/// The arguments of a queue that the configuration sets, but for its type.
 fn said(options: &QueueOptions) -> Vec<(&'static str, Argument)> {
     let QueueOptions { max_length, overflow, .. } = options;
     let said = [
@@ -336,7 +336,7 @@ fn milliseconds(duration: Duration) -> Argument {
 }
 
 impl Argument {
-    /// What a binding compares a header with. `None` for what RabbitMQ does not compare.
+    /// The value that a binding compares a header with. `None` for what RabbitMQ does not compare.
     pub(crate) fn of_header(value: &Value) -> Option<Self> {
         Some(match value {
             Value::Text(text) => Self::Text(text.clone()),
@@ -367,7 +367,7 @@ impl fmt::Display for BindingTarget {
 }
 
 impl TopologyObject {
-    /// Whether somebody else makes it.
+    /// True when somebody else makes it.
     pub fn is_foreign(&self) -> bool {
         matches!(
             self,

@@ -156,7 +156,7 @@ macro_rules! task_override {
 
 task_options!(task_override);
 
-/// What each key of retries does to the policy of a task.
+/// The effect of each key of retries on the policy of a task.
 mod retries {
     use super::{DurationRange, RetryPolicy};
 

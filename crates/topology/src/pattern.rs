@@ -31,7 +31,7 @@ impl Pattern {
         Ok(Self::Exact(pattern.to_owned()))
     }
 
-    /// Whether this task is meant.
+    /// Returns true when it matches a task.
     pub fn matches(&self, task: &str) -> bool {
         match self {
             Self::Exact(name) => name == task,

@@ -1,11 +1,11 @@
-//! How many messages a worker may hold of a queue, as configurations say it.
+//! The messages that a worker may hold of a queue, as configurations write it.
 
 use std::fmt;
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// How many messages a worker may hold of a queue.
+/// The messages that a worker may hold of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prefetch {
     /// As many as suit the tasks: the worker follows how long they take.

@@ -13,7 +13,7 @@ use crate::prefetch::Prefetch;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueueOptions {
-    /// How it is kept.
+    /// Its type.
     #[serde(rename = "type")]
     pub kind: QueueKind,
     /// The exchanges that fill it; the default exchange always does, by its name.
@@ -22,25 +22,25 @@ pub struct QueueOptions {
     /// Number of priorities, for classic queues.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_priority: Option<u8>,
-    /// How long a message may wait in it before it is dead-lettered.
+    /// The time a message may wait in it before it is dead-lettered.
     #[serde(with = "duration::option", skip_serializing_if = "Option::is_none")]
     pub message_ttl: Option<Duration>,
-    /// How long it stays when nobody consumes it. With it goes what is in it.
+    /// The time it stays when nobody consumes it. With it goes what is in it.
     #[serde(with = "duration::option", skip_serializing_if = "Option::is_none")]
     pub unused_for: Option<Duration>,
-    /// How many messages it holds.
+    /// The most messages it holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<u64>,
-    /// How many bytes of bodies it holds.
+    /// The most bytes of bodies it holds.
     #[serde(with = "text::option", skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<ByteSize>,
-    /// How long a message of a stream is kept, at least.
+    /// The time a message of a stream is kept, at least.
     #[serde(with = "duration::option", skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Duration>,
-    /// What happens when it is full.
+    /// The behaviour when it is full.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overflow: Option<Overflow>,
-    /// How often a message may be delivered before the broker dead-letters it, for quorum queues. Default: 100 times.
+    /// Deliveries of a message before the broker dead-letters it, for quorum queues. Default: 100 times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery_limit: Option<u32>,
     /// The queue that takes its dead letters. Several queues may share one. Default: `<name>.dead`.
@@ -61,7 +61,7 @@ pub struct QueueOptions {
     /// Every worker gets every message.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub broadcast: bool,
-    /// How many messages a worker may hold of it: a number, or `auto`. Default: the worker's own setting.
+    /// The messages that a worker may hold of it: a number, or `auto`. Default: the worker's own setting.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefetch: Option<Prefetch>,
     /// Somebody else declares it, such as a Celery app: it has to be there, with whatever arguments.
@@ -77,7 +77,7 @@ pub struct QueueOptions {
     pub plain: bool,
 }
 
-/// How a queue is kept.
+/// The type of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum QueueKind {
@@ -102,7 +102,7 @@ impl QueueKind {
     }
 }
 
-/// What happens to messages for a queue that is full.
+/// The fate of messages for a queue that is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Overflow {

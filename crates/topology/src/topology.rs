@@ -91,7 +91,7 @@ impl Topology {
         queues
     }
 
-    /// Whether a message for these queues goes to every worker.
+    /// Returns true when a message for these queues goes to every worker.
     pub fn is_broadcast(&self, queues: &[Arc<str>]) -> bool {
         queues.iter().any(|queue| self.queues.get(&**queue).is_some_and(|options| options.broadcast))
     }
@@ -102,7 +102,7 @@ impl Topology {
     }
 }
 
-/// Where a message has come by.
+/// The queues and exchanges that a message has come by.
 #[derive(Debug, Default)]
 struct Reached<'a> {
     queues: Vec<&'a str>,

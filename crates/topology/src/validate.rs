@@ -1,4 +1,4 @@
-//! What is wrong with a topology before any broker has seen it.
+//! Mistakes in a topology that show before any broker has seen it.
 
 use celeriac_config::{did_you_mean, nearest};
 
@@ -16,7 +16,7 @@ const MOST_PRIORITIES: u8 = 10;
 const ROOM_FOR_DELAY: usize = 56;
 
 impl Topology {
-    /// What is wrong, each with the key it stands under.
+    /// Returns all mistakes, each with the key it stands under.
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         for (name, exchange) in &self.exchanges {
@@ -132,7 +132,7 @@ fn problems_of_headers(binding: &Binding, kind: ExchangeKind) -> Option<String> 
     })
 }
 
-/// What is wrong with a name for an exchange or a queue.
+/// Returns the mistake in a name for an exchange or a queue.
 fn problems_of_name(name: &str, longest: usize) -> Vec<String> {
     let mut problems = Vec::new();
     if name.trim().is_empty() {
@@ -159,9 +159,9 @@ struct Rule {
     set: bool,
     /// The kinds of queue that have it.
     kinds: &'static [QueueKind],
-    /// What to do where another kind does not.
+    /// The advice where another kind does not have it.
     otherwise: &'static str,
-    /// Whether the queues that workers have of a broadcast take it over.
+    /// True when the queues that workers have of a broadcast take it over.
     broadcast: bool,
 }
 

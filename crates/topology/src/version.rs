@@ -1,4 +1,4 @@
-//! What a version of RabbitMQ makes of options that it takes and does not heed. Pure.
+//! Options that a version of RabbitMQ takes and does not heed. Pure.
 
 use crate::topology::Topology;
 
@@ -6,7 +6,7 @@ use crate::topology::Topology;
 const ALL_ARE_LAZY: (u32, u32) = (3, 12);
 
 impl Topology {
-    /// Whether there is anything here that some versions do not heed.
+    /// Returns true when something here is not heeded by some versions.
     pub fn depends_on_version(&self) -> bool {
         self.queues.values().any(|queue| queue.lazy)
     }

@@ -1,4 +1,4 @@
-//! Which dead letters are meant.
+//! The choice of dead letters.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use regex::Regex;
 use super::DeadLetter;
 use crate::error::{Error, Result};
 
-/// Which dead letters are wanted, as a person says it. What is left out is any.
+/// A choice of dead letters, as a person writes it. A field that is left out takes any.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DeadLetterQuery {
     /// The queues it may come from, each a name or a pattern as for tasks. None: any. Needed where several queues share a
@@ -48,7 +48,7 @@ enum ErrorPattern {
 }
 
 impl Filter {
-    /// The filter for what is wanted at this time.
+    /// Compiles a query at this time.
     ///
     /// # Errors
     /// [`Error::Invalid`] with the name of the field that cannot be understood.
@@ -70,7 +70,7 @@ impl Filter {
         })
     }
 
-    /// Whether it is meant.
+    /// Returns true when the query takes a letter.
     pub fn matches(&self, letter: &DeadLetter) -> bool {
         let has = |wanted: &Option<String>, found: Option<&str>| wanted.as_deref().is_none_or(|id| found == Some(id));
         let comes_from = |queue: &Pattern| queue.matches(&letter.queue);

@@ -20,7 +20,7 @@ pub struct DeadLetter {
     /// Why, in one word: a worker's (`exhausted`, `rejected`, `unknown-task`, …) or the broker's (`expired`,
     /// `delivery_limit`, `rejected`, `maxlen`).
     pub reason: String,
-    /// What went wrong, in words. The broker has none.
+    /// The error in words. The broker has none.
     pub error: Option<String>,
     /// Task name, where it can be read.
     pub task: Option<String>,
@@ -36,7 +36,7 @@ pub struct DeadLetter {
     pub worker: Option<String>,
     /// Attempts that its headers tell of.
     pub attempts: u32,
-    /// How often it was replayed before.
+    /// Number of replays before.
     pub replays: u32,
     /// Time after which it does not start any more.
     pub expires: Option<Timestamp>,

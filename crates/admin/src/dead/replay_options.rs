@@ -1,21 +1,21 @@
-//! What a message looks like that is to run again.
+//! The message of a replay.
 
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{Message, Value};
 
 use super::DeadLetter;
 
-/// What a person may wish for a message that runs again.
+/// Options of the message of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReplayOptions {
-    /// Whether the time after which it must not start is left aside.
+    /// Drops the time after which it must not start.
     pub drop_expires: bool,
 }
 
 impl ReplayOptions {
     /// The message as its sender wrote it, apart from what says that it is replayed.
     ///
-    /// What a worker or the broker wrote about its death is taken out, its attempts count anew, and it waits for nothing.
+    /// Headers that a worker or the broker wrote about its death are taken out, its attempts count anew, and it waits for nothing.
     /// A number tells the replay from a redelivery: the worker runs it although a failure is recorded of it. That does not
     /// hold for one whose work is done and whose followers are missing: there the worker looks into the store, and sends
     /// those.
@@ -43,7 +43,7 @@ impl ReplayOptions {
     }
 }
 
-/// What the broker adds to a delivery.
+/// Headers that the broker adds to a delivery.
 const BROKERS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 
 #[cfg(test)]

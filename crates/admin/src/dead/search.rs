@@ -11,16 +11,16 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, sleep};
 
 use super::{DeadLetter, Filter, ReplayOptions};
 
-/// How many are purged before the broker is asked whether it has noted it.
+/// Number of letters that are purged before the broker is asked to confirm.
 const PURGED_TOGETHER: u64 = 256;
 
-/// How long a replay goes on trying to come back to a broker that is lost.
+/// The time for which a replay tries to come back to a broker that is lost.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long a broker that came back may take to see that what it delivered before belongs to nobody.
+/// The time that a broker may take, once it is back, to return what it had delivered.
 const RETURN: Duration = Duration::from_secs(3);
 
-/// How long it waits between two attempts.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// A look for dead letters in one queue, which leaves them where they are.
@@ -41,12 +41,12 @@ impl<'a> Search<'a> {
         Ok(Self { browser: broker.browse(dead_queue).await?, filter, dead_queue: dead_queue.to_owned(), seen: 0 })
     }
 
-    /// How many messages stood there when it began, whether they are meant or not.
+    /// Number of messages that stood there when it began, whether they are meant or not.
     pub fn ready(&self) -> u64 {
         self.browser.ready()
     }
 
-    /// How many it has looked at.
+    /// Number of messages looked at.
     pub fn seen(&self) -> u64 {
         self.seen
     }
@@ -75,14 +75,14 @@ impl<'a> Search<'a> {
     }
 }
 
-/// What is done with a dead letter before it is taken off its queue.
+/// A replay: the destination of dead letters, and the options of their messages.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Replay {
     /// The queue it goes to. Default: the one it came from.
     pub to: Option<String>,
-    /// What becomes of its headers.
+    /// Options of its message.
     pub options: ReplayOptions,
-    /// How many in a time. Default: as fast as the broker confirms them, one by one.
+    /// The rate. Default: as fast as the broker confirms them, one by one.
     pub rate: Option<RateLimit>,
 }
 
@@ -102,14 +102,14 @@ pub struct Removal<'a> {
     tally: Tally,
 }
 
-/// What became of dead letters.
+/// Counts of the dead letters that were handled.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Tally {
-    /// How many were replayed or purged.
+    /// Number of letters replayed or purged.
     pub removed: u64,
-    /// How many of those that were there at the beginning are still there.
+    /// Number of letters of the beginning that are still there.
     pub left: u64,
-    /// How many of these were meant, and could not be put where they were to go.
+    /// Number of these that were meant and could not be replayed.
     pub stuck: u64,
     /// Why the last of those could not.
     pub reason: Option<String>,
@@ -136,7 +136,7 @@ impl<'a> Removal<'a> {
         Self { broker, filter, replay: None, ticks: None, at_most, tally: Tally::default() }
     }
 
-    /// What was done until now, also when it has ended with an error.
+    /// The counts until now, also when it has ended with an error.
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
@@ -259,7 +259,7 @@ async fn put_back(broker: &dyn Broker, replay: &Replay, letter: &DeadLetter, mes
     }
 }
 
-/// Whether another message may fare better.
+/// Returns true when another message may fare better.
 fn is_about_the_message(error: &Error) -> bool {
     matches!(
         error,

@@ -1,8 +1,8 @@
-//! What the management API is asked for.
+//! Columns that the management API is asked for, and the overview of a broker.
 
 use serde::Deserialize;
 
-/// What is asked of queues; all of it would be several kilobytes each.
+/// Columns of queues; all of it would be several kilobytes each.
 pub(super) const QUEUE_COLUMNS: &str = "name,type,durable,auto_delete,exclusive,arguments,policy,operator_policy,\
      effective_policy_definition,messages_ready,messages_unacknowledged,consumers,\
      message_stats.publish_details.rate,message_stats.deliver_get_details.rate,message_stats.ack_details.rate,\
@@ -10,7 +10,7 @@ pub(super) const QUEUE_COLUMNS: &str = "name,type,durable,auto_delete,exclusive,
 
 pub(super) const EXCHANGE_COLUMNS: &str = "name,type,durable,auto_delete,internal,arguments,policy";
 
-/// What the broker is.
+/// The broker: its version, node and cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
 pub struct Overview {

@@ -14,9 +14,9 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-/// How long a connection may take. A node that is gone is skipped after it.
+/// The time a connection may take. A node that is gone is skipped after it.
 const CONNECT: Duration = Duration::from_secs(3);
-/// How long a request may take. RabbitMQ asks every queue for some answers.
+/// The time a request may take. RabbitMQ asks every queue for some answers.
 const ANSWER: Duration = Duration::from_secs(30);
 /// The longest answer, room for some 50,000 queues.
 const LONGEST: usize = 64 << 20;
@@ -33,7 +33,7 @@ pub(super) struct Http {
 /// The reason why there is no client.
 type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
-/// What a request changes.
+/// A change by a request.
 pub(super) enum ApiChange {
     Put(Value),
     Deleted,
@@ -161,7 +161,7 @@ async fn whole(node: &Url, mut answer: Response, doing: &str) -> Result<Vec<u8>>
     Ok(body)
 }
 
-/// What RabbitMQ says, if it says something.
+/// The reason that RabbitMQ gives, or else the status.
 fn reason(status: StatusCode, body: &[u8]) -> String {
     let said: Option<Value> = serde_json::from_slice(body).ok();
     let reason = said.as_ref().and_then(|said| said["reason"].as_str());

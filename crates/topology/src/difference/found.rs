@@ -12,7 +12,7 @@ use crate::objects::{Argument, Arguments, TopologyObject};
 pub struct Difference {
     /// In which way.
     pub kind: DifferenceKind,
-    /// What differs, such as ``queue `mail` ``.
+    /// The object that differs, such as ``queue `mail` ``.
     pub object: String,
     /// In what. `None`: in that it exists.
     pub property: Option<String>,
@@ -20,7 +20,7 @@ pub struct Difference {
     pub broker: Option<String>,
     /// Its value in the files. `None`: they say nothing of it.
     pub files: Option<String>,
-    /// What puts an end to it.
+    /// The remedy.
     #[serde(serialize_with = "as_text")]
     pub remedy: Remedy,
 }

@@ -8,7 +8,7 @@ use crate::objects::{QueueObject, TopologyObject};
 /// Above the zero of those who say nothing of priorities: of two policies that are alike in it, RabbitMQ takes any.
 pub const POLICY_PRIORITY: i64 = 1;
 
-/// What the names of our policies begin with.
+/// The prefix of the names of our policies.
 const OURS: &str = "celeriac.";
 
 /// The policies that go with these objects.
@@ -30,7 +30,7 @@ fn of_queue(queue: &QueueObject) -> PolicyFacts {
     }
 }
 
-/// Which policies are not there, are not what they should be, or do not apply.
+/// Returns the policies that are missing, that differ, or that do not apply.
 pub fn differing_policies(objects: &[TopologyObject], existing: &Existing) -> Vec<Difference> {
     let mut found = Vec::new();
     compare(objects, existing, &mut found);
@@ -38,7 +38,7 @@ pub fn differing_policies(objects: &[TopologyObject], existing: &Existing) -> Ve
     found
 }
 
-/// How the policies of `existing` differ from those that go with `objects`.
+/// Compares the policies of `existing` with those that go with `objects`.
 pub(super) fn compare(objects: &[TopologyObject], existing: &Existing, found: &mut Vec<Difference>) {
     let wanted = policies(objects);
     for policy in &wanted {

@@ -1,11 +1,11 @@
-//! What puts an end to differences.
+//! Remedies of differences.
 
 use std::fmt;
 
 use crate::existing::{BindingFacts, PolicyFacts, QueueFacts};
 use crate::objects::{QueueObject, TopologyObject};
 
-/// What puts an end to a difference.
+/// The remedy of a difference.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Remedy {
     /// It is made.
@@ -32,7 +32,7 @@ pub enum Leftover {
 }
 
 impl Remedy {
-    /// What can be done about a queue that cannot be changed. Dead-letter queues and delay levels are nobody's to choose
+    /// The remedy of a queue that cannot be changed. Dead-letter queues and delay levels are nobody's to choose
     /// another name for.
     pub fn of_queue(queue: &QueueObject) -> Self {
         if queue.configured.is_empty() {

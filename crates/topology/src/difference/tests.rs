@@ -1,4 +1,4 @@
-//! What differs, and what is left alone.
+//! Differences that are found, and objects that are left alone.
 
 use super::*;
 use crate::delay::{Ladder, PREFIX};

@@ -1,4 +1,4 @@
-//! What each option becomes, and where everything is bound.
+//! The objects that options become, and their bindings.
 
 use super::*;
 

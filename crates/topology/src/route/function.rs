@@ -148,7 +148,7 @@ impl RouteFunctions {
         Self::Here(functions)
     }
 
-    /// Whether there is a function of this name, as far as can be known here; or the reason why not.
+    /// Returns the function of this name. `None` where another program may have it.
     ///
     /// # Errors
     /// When this program has functions of its own, or none, but not this one.

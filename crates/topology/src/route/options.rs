@@ -1,4 +1,4 @@
-//! What `config/routes.yaml` holds.
+//! The contents of `config/routes.yaml`.
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ pub struct RoutesOptions {
     pub exchanges: IndexMap<String, ExchangeOptions>,
     /// Queues by name.
     pub queues: IndexMap<String, QueueOptions>,
-    /// Which task goes where; the first that matches decides.
+    /// Routes of tasks; the first that matches decides.
     pub task_routes: Vec<TaskRoute>,
-    /// Where tasks go that nothing else is said of. It exists even if it is not listed.
+    /// The queue for tasks that match no route and declare no queue. It exists even if it is not listed.
     pub default_queue: String,
 }
 
@@ -70,10 +70,10 @@ pub struct TaskRoute {
     /// The serialiser of calls that do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serializer: Option<Codec>,
-    /// How the bodies of calls are compressed that do not say.
+    /// The compression of calls that do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
-    /// How long calls may wait that do not say, before they must not start any more.
+    /// The time that calls may wait that do not say, before they must not start any more.
     #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
     pub expires: Option<Duration>,
     /// Headers of every message, beside the caller's own.

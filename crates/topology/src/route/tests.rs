@@ -1,4 +1,4 @@
-//! Which way wins, and which ways are refused.
+//! The destinations that win, and those that are refused.
 
 mod functions;
 mod properties;

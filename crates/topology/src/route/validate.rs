@@ -1,4 +1,4 @@
-//! What is wrong with routes before any call has taken them.
+//! Mistakes in routes that show before any call has taken them.
 
 use celeriac_config::{did_you_mean, nearest};
 use celeriac_protocol::headers::names;
@@ -11,7 +11,7 @@ use crate::pattern::Pattern;
 use crate::topology::Topology;
 
 impl RoutesOptions {
-    /// What is wrong, each with the key it stands under.
+    /// Returns all mistakes, each with the key it stands under.
     pub fn validate(&self) -> Vec<(String, String)> {
         let topology = self.topology();
         let mut problems = topology.validate();
@@ -29,7 +29,7 @@ impl RoutesOptions {
         problems
     }
 
-    /// Which names belong to the delay ladder and are taken here for something else, each with the key it stands under.
+    /// Returns the names of the delay ladder that are taken here for something else, each with the key it stands under.
     pub fn taken_from(&self, ladder: &Ladder) -> Vec<(String, String)> {
         let topology = self.topology();
         let exchanges = topology.exchanges.keys().map(|name| ("exchanges", name));
@@ -45,7 +45,7 @@ impl RoutesOptions {
         problems
     }
 
-    /// What is wrong with the functions that routes name, each with the key it stands under.
+    /// Returns the mistakes in functions that routes name, each with the key it stands under.
     pub fn validate_functions(&self, functions: &RouteFunctions) -> Vec<(String, String)> {
         let named = self.task_routes.iter().enumerate();
         let named = named.filter_map(|(index, route)| Some((index, route.function.as_deref()?)));
@@ -75,7 +75,7 @@ fn problems_of_pattern(route: &TaskRoute, earlier: &[TaskRoute]) -> Option<Strin
     Some(problem)
 }
 
-/// Whether nothing is left for `later` because of `earlier`: seen for equal patterns, for the pattern of all names, and
+/// Returns true when nothing is left for `later` because of `earlier`: seen for equal patterns, the pattern of all names, and
 /// for an exact name that an earlier pattern takes.
 fn shadows(earlier: &TaskRoute, later: &TaskRoute) -> bool {
     if earlier.task == later.task || earlier.task == "*" {

@@ -1,4 +1,4 @@
-//! Where messages come, and which queues take their dead letters.
+//! The queues that messages reach, and those of their dead letters.
 
 use super::*;
 use crate::exchange::ExchangeKind;

@@ -6,7 +6,7 @@ use super::*;
 
 const QUEUES: [&str; 3] = ["reports", "mail", "audit"];
 
-/// Who says the way of a line.
+/// The one that decides for a route.
 #[derive(Debug, Clone, Copy)]
 enum Says {
     Queue(&'static str),
@@ -16,10 +16,10 @@ enum Says {
     Function(char, &'static str),
 }
 
-/// Whether a pattern is for a name, by the pattern's letter.
+/// Returns true when a pattern is for a name, by the pattern's letter.
 type IsFor = fn(&str, char) -> bool;
 
-/// How a pattern is written, and whether it is for a name.
+/// A pattern as it is written, with the answer whether it is for a name.
 type Shape = (fn(char) -> String, IsFor);
 
 /// A pattern, and whether it is for a name: said once more, without the code that is tested.
