@@ -7,6 +7,8 @@
 
 mod facts;
 mod http;
+#[cfg(test)]
+mod https;
 
 use celeriac_broker::{BrokerOptions, NodeAddress, nodes};
 use celeriac_topology::{BindingFacts, BindingTarget, ExchangeFacts, PolicyFacts, QueueFacts, as_json};

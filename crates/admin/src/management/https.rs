@@ -1,17 +1,19 @@
-//! The management API over TLS: its certificate is verified, by its name and by the authority of `broker.tls.ca`.
+//! Tests of the API over TLS: its certificate is verified, by its name and by the authority of `broker.tls.ca`.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use celeriac_admin::{Error, Management, management};
 use celeriac_broker::{BrokerOptions, TlsOptions};
 use celeriac_config::Secret;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::crypto::ring;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use super::{Management, management};
+use crate::error::Error;
 
 /// An authority of this test, with its certificate as a file.
 struct Authority {
@@ -61,10 +63,10 @@ impl Authority {
     }
 }
 
-fn api(url: String, ca: Option<PathBuf>) -> Management {
+fn api(url: &str, ca: Option<PathBuf>) -> Management {
     let options = BrokerOptions {
         url: Secret::new("amqp://host/v"),
-        management: Some(Secret::new(&url)),
+        management: Some(Secret::new(url)),
         tls: TlsOptions { ca, ..TlsOptions::default() },
         ..BrokerOptions::default()
     };
@@ -76,7 +78,7 @@ fn api(url: String, ca: Option<PathBuf>) -> Management {
 async fn an_api_with_a_certificate_of_the_authority_is_spoken_to() {
     let authority = Authority::new();
     let url = format!("https://me:secret@localhost:{}", authority.serve("localhost"));
-    let overview = api(url, Some(authority.file())).overview().await.unwrap().unwrap();
+    let overview = api(&url, Some(authority.file())).overview().await.unwrap().unwrap();
     assert_eq!(overview.version, "4.0.5");
 }
 
@@ -85,7 +87,7 @@ async fn an_api_is_refused_that_another_authority_signed_or_that_has_another_nam
     let (authority, strange) = (Authority::new(), Authority::new());
     for (name, ca) in [("localhost", strange.file()), ("elsewhere.example", authority.file())] {
         let url = format!("https://me:secret@localhost:{}", authority.serve(name));
-        let error = api(url, Some(ca)).overview().await.unwrap_err();
+        let error = api(&url, Some(ca)).overview().await.unwrap_err();
         assert!(matches!(error, Error::Management { .. }), "{name}: {error:?}");
         assert!(!format!("{error:?}").contains("secret"), "{error:?}");
     }
