@@ -307,13 +307,9 @@ mod command_line {
 
     impl Builder {
         /// The program once its configuration is read, from `directory` if given, with `overrides` above all.
-        pub(crate) fn load(
-            mut self,
-            directory: Option<PathBuf>,
-            overrides: Vec<Override>,
-        ) -> Result<Program, Problems> {
+        pub(crate) fn load(mut self, directory: Option<&Path>, overrides: Vec<Override>) -> Result<Program, Problems> {
             self.flags.extend(overrides.into_iter().map(|given| (given.key, given.value, given.flag)));
-            Ok(self.read(directory.as_deref())?.into_program())
+            Ok(self.read(directory)?.into_program())
         }
     }
 

@@ -74,6 +74,6 @@ pub mod cli {
 
     /// Runs the verb in these arguments; the first is the program's name.
     pub async fn run_with(app: Builder, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-        celeriac_cli::run(|directory, overrides| app.load(directory, overrides), arguments).await
+        celeriac_cli::run(|directory, overrides| app.load(directory.as_deref(), overrides), arguments).await
     }
 }
