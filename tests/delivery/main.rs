@@ -33,6 +33,7 @@ mod retries;
 mod revoke;
 mod routes;
 mod sending;
+mod shared_pool;
 mod stage;
 mod stopping;
 mod store;

@@ -39,6 +39,7 @@ fn foreign_types_stay_with_their_owners() {
     let owners = [
         ("lapin", &["broker"][..]),
         ("deadpool", &["broker"]),
+        ("deadpool_lapin", &["broker"]),
         // Each of them owns connections, and says which authorities they trust.
         ("rustls", &["broker", "admin", "telemetry"]),
         // Telemetry makes the client that its exporters are given.

@@ -25,3 +25,29 @@ fn a_delivery_is_settled_only_where_the_architecture_says() {
         assert!(architecture.contains(name), "ARCHITECTURE.md does not name {name}");
     }
 }
+
+/// The files that acknowledge, reject or requeue in AMQP: consumers, a look through a queue, and a migration.
+const IN_AMQP: [&str; 3] = [
+    "crates/broker/src/amqp/browse.rs",
+    "crates/broker/src/amqp/consume/acks.rs",
+    "crates/broker/src/amqp/migration.rs",
+];
+
+#[test]
+fn a_delivery_is_acknowledged_in_amqp_only_where_the_architecture_says() {
+    let mut found = BTreeSet::new();
+    for path in
+        files("crates", ".rs").into_iter().filter(|path| path.components().any(|part| part.as_os_str() == "src"))
+    {
+        let text = std::fs::read_to_string(&path).unwrap();
+        if ["basic_ack(", "basic_nack(", "basic_reject("].iter().any(|call| text.contains(call)) {
+            found.insert(path.strip_prefix(root()).unwrap().to_string_lossy().into_owned());
+        }
+    }
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), IN_AMQP);
+    let architecture = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    for file in IN_AMQP {
+        let (_, name) = file.split_once("/src/").unwrap();
+        assert!(architecture.contains(name), "ARCHITECTURE.md does not name {name}");
+    }
+}

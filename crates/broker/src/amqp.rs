@@ -1,44 +1,24 @@
 //! The broker on RabbitMQ, split by duty.
 //!
-//! - `url`, `tls`, `ground`, `dial`, `connection`, `backoff`, `health`, `told`: nodes, connections to them, and how it stands with
-//!   them;
+//! - `connection`: nodes, connections to them, and how it stands with them;
 //! - `convert`: messages into AMQP and out of it;
-//! - `publish`, `slot`, `line`, `flights`: a message is on a queue, or its sender has an error;
-//! - `consume`, `subscription`: deliveries out, verdicts in, through lost connections;
-//! - `arguments`, `declare`, `proof`, `verify`: what has to exist is made or adopted, or its difference is told;
-//! - `depth`: a look at a queue; `browse`: a look through it; `migration`: a queue is moved to another;
-//! - `inspect`: what differs, with nothing made.
+//! - `publish`: a message is on a queue, or its sender has an error;
+//! - `consume`: deliveries out, verdicts in, through lost connections;
+//! - `declare`: what has to exist is made or adopted, or its difference is told;
+//! - `browse`: a look through a queue; `migration`: a queue is moved to another;
+//! - `error`: what the broker said, in the client library's errors.
 //!
 //! Nothing of the client library's own recovery is used: what is published again, subscribed again and given up is decided
 //! here.
 
-mod arguments;
-mod backoff;
 mod browse;
 mod connection;
 mod consume;
 mod convert;
 mod declare;
-mod depth;
-mod dial;
-mod flights;
-mod ground;
-mod health;
-mod inspect;
-mod line;
+mod error;
 mod migration;
-mod proof;
 mod publish;
-mod slot;
-mod subscription;
-mod tls;
-mod told;
-mod url;
-mod verify;
-
-pub use inspect::Inspection;
-pub use migration::QueueDeletion;
-pub use url::{NodeAddress, nodes};
 
 use std::fmt;
 use std::sync::Arc;
@@ -51,23 +31,22 @@ use futures::future::BoxFuture;
 use lapin::Channel;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use self::connection::{ANSWER, Connections, Purpose, Surroundings};
+use self::connection::{ANSWER, ChannelProvider, ConnectionContext, ConnectionOrigin, ConnectionPurpose};
+use self::consume::QueueOwner;
 use self::convert::short;
-use self::declare::Declarer;
-use self::health::Board;
-use self::proof::Assumed;
+use self::declare::{Declarer, UnverifiedBinding, check_names, depth};
 use self::publish::Publisher;
-use self::subscription::Owner;
-use self::tls::Tls;
-use self::url::Node;
 use crate::broker::{Broker, Consumer, Depth, Health, Outgoing, Subscription};
 use crate::browse::Browser;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
 use crate::startup::StartupChecks;
+
+pub use self::connection::{AmqpPool, NodeAddress, nodes};
+pub(crate) use self::connection::{check_nodes, problems_of_tls};
+pub use self::declare::Inspection;
+pub use self::migration::QueueDeletion;
 
 /// How long the tasks of a broker may take to end.
 const WIND_UP: Duration = Duration::from_secs(10);
@@ -77,9 +56,9 @@ const WIND_UP: Duration = Duration::from_secs(10);
 /// It publishes on one connection and does everything else on another. Both are made at their first use, and made again
 /// when they are lost.
 pub struct AmqpBroker {
-    around: Surroundings,
-    publishing: Arc<Connections>,
-    consuming: Arc<Connections>,
+    context: ConnectionContext,
+    publishing: Arc<ChannelProvider>,
+    consuming: Arc<ChannelProvider>,
     publisher: Publisher,
     declarer: Declarer,
     ladder: Ladder,
@@ -94,28 +73,33 @@ impl AmqpBroker {
     /// # Errors
     /// When a URL cannot be understood.
     pub fn new(options: &BrokerOptions, name: &str) -> Result<Self> {
-        let around = Surroundings {
-            name: Arc::from(name),
-            nodes: Node::all(options)?.into(),
-            tls: Tls::new(&options.tls),
-            ground: Arc::default(),
-            connect_timeout: options.connect_timeout,
-            board: Arc::new(Board::new()),
-            tracker: TaskTracker::new(),
-            closing: CancellationToken::new(),
-        };
-        let publishing = Arc::new(Connections::new(Purpose::Publish, around.clone()));
-        let consuming = Arc::new(Connections::new(Purpose::Consume, around.clone()));
-        Ok(Self {
+        Ok(Self::from_origin(&ConnectionOrigin::nodes(options, name)?, options))
+    }
+
+    /// A broker on a pool that the program has already. Of the options everything counts but the URL, TLS, heartbeat.
+    ///
+    /// The pool has to hold two connections for it, besides those that the program uses: one publishes, which the broker may
+    /// block, and the other does everything else. They are kept as long as they stand. [`Broker::close`] ends the channels and
+    /// leaves the connections to the pool.
+    pub fn on_pool(pool: AmqpPool, options: &BrokerOptions) -> Self {
+        Self::from_origin(&ConnectionOrigin::Shared(pool), options)
+    }
+
+    fn from_origin(origin: &ConnectionOrigin, options: &BrokerOptions) -> Self {
+        let context = ConnectionContext::new(options.connect_timeout);
+        let channels = |purpose| Arc::new(ChannelProvider::new(purpose, context.clone(), origin.clone()));
+        let publishing = channels(ConnectionPurpose::Publish);
+        let consuming = channels(ConnectionPurpose::Consume);
+        Self {
             publisher: Publisher::new(Arc::clone(&publishing), options),
             declarer: Declarer::new(Arc::clone(&consuming), options),
             ladder: Ladder::new(&options.delay_prefix),
             checks: None,
             patience: options.publish_timeout,
-            around,
+            context,
             publishing,
             consuming,
-        })
+        }
     }
 
     /// The same broker, which is looked at with these checks once everything is declared.
@@ -138,20 +122,20 @@ impl AmqpBroker {
     /// # Errors
     /// When one of them cannot be declared.
     pub async fn make(&self, objects: &[TopologyObject]) -> Result<()> {
-        arguments::check(objects)?;
+        check_names(objects)?;
         self.declarer.make(objects).await.map(drop)
     }
 
     /// A channel for looks and small changes, within the publish timeout.
     async fn channel(&self) -> Result<Channel> {
-        self.in_time(self.consuming.channel()).await
+        self.in_time(self.consuming.open_channel()).await
     }
 
     /// How it stands with a queue at this moment. `None`: it is not there.
     pub(crate) async fn look(&self, queue: &str) -> Result<Option<Depth>> {
         short(queue, "queue")?;
         let channel = self.channel().await?;
-        let found = depth::depth(&channel, queue).await?;
+        let found = depth(&channel, queue).await?;
         if found.is_some() {
             let _ = timeout(ANSWER, channel.close(200, "looked".into())).await;
         }
@@ -159,24 +143,24 @@ impl AmqpBroker {
     }
 
     /// Finds out whether a queue takes what was delayed. Of other bindings nothing can be found out.
-    async fn prove(&self, assumed: Assumed) -> Result<()> {
-        if assumed.exchange == self.ladder.delivery_exchange() {
-            match self.publisher.publish(assumed.probe(&self.ladder)?).await {
+    async fn prove(&self, unverified: UnverifiedBinding) -> Result<()> {
+        if unverified.exchange == self.ladder.delivery_exchange() {
+            match self.publisher.publish(unverified.probe(&self.ladder)?).await {
                 Ok(()) => return Ok(()),
-                Err(Error::Unroutable { .. }) => return Err(assumed.missing()),
+                Err(Error::Unroutable { .. }) => return Err(unverified.missing()),
                 // Who may not delay anything need not know.
                 Err(Error::Denied { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
-        let Assumed { queue, exchange, key } = &assumed;
+        let UnverifiedBinding { queue, exchange, key } = &unverified;
         BindingAssumed { queue, exchange, key }.emit();
         Ok(())
     }
 
     async fn consume_replies(&self, queue: &str) -> Result<Consumer> {
         let subscription = Subscription::to_replies(queue);
-        self.in_time(consume::consume(Arc::clone(&self.consuming), &subscription, Owner::Consumer)).await
+        self.in_time(consume::consume(Arc::clone(&self.consuming), &subscription, QueueOwner::Consumer)).await
     }
 
     /// Does something on the connection that consumes, for which somebody waits.
@@ -186,18 +170,11 @@ impl AmqpBroker {
             Err(Error::Unreachable {
                 url: self.consuming.shown(),
                 waited: began.elapsed(),
-                source: self.around.board.trouble(Purpose::Consume).map(Into::into),
+                source: self.context.health.trouble(ConnectionPurpose::Consume).map(Into::into),
             })
         })
     }
 }
-
-/// Whether the URLs can be understood.
-pub(crate) fn check(options: &BrokerOptions) -> Result<()> {
-    Node::all(options).map(drop)
-}
-
-pub(crate) use self::tls::problems as problems_of_tls;
 
 impl fmt::Debug for AmqpBroker {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -208,8 +185,8 @@ impl fmt::Debug for AmqpBroker {
 impl Broker for AmqpBroker {
     fn declare<'a>(&'a self, topology: &'a Topology) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            for assumed in self.declarer.declare(topology).await? {
-                self.prove(assumed).await?;
+            for unverified in self.declarer.declare(topology).await? {
+                self.prove(unverified).await?;
             }
             if let Some(checks) = &self.checks {
                 checks.check(topology).await;
@@ -223,7 +200,7 @@ impl Broker for AmqpBroker {
     }
 
     fn consume(&self, subscription: Subscription) -> BoxFuture<'_, Result<Consumer>> {
-        Box::pin(async move { consume::consume(Arc::clone(&self.consuming), &subscription, Owner::Others).await })
+        Box::pin(async move { consume::consume(Arc::clone(&self.consuming), &subscription, QueueOwner::Others).await })
     }
 
     fn replies<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Consumer>> {
@@ -247,24 +224,24 @@ impl Broker for AmqpBroker {
     }
 
     fn health(&self) -> watch::Receiver<Health> {
-        self.around.board.watch()
+        self.context.health.watch()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            self.around.closing.cancel();
+            self.context.closing.cancel();
             self.publisher.close();
-            self.around.tracker.close();
+            self.context.tracker.close();
             // Consumers tell the broker what is settled before their connection goes.
-            let _ = timeout(WIND_UP, self.around.tracker.wait()).await;
+            let _ = timeout(WIND_UP, self.context.tracker.wait()).await;
             futures::join!(self.publishing.close(), self.consuming.close());
-            self.around.board.closed();
+            self.context.health.closed();
         })
     }
 }
 
 impl Drop for AmqpBroker {
     fn drop(&mut self) {
-        self.around.closing.cancel();
+        self.context.closing.cancel();
     }
 }

@@ -14,8 +14,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::browse::Browser;
+use crate::delivery::Delivery;
 use crate::error::Result;
-use crate::settle::Settlement;
 
 /// A broker of messages. RabbitMQ is one; the other lives in this process.
 pub trait Broker: fmt::Debug + Send + Sync + 'static {
@@ -253,36 +253,13 @@ impl Drop for Consumer {
     }
 }
 
-/// A message that arrived, with the duty to settle it.
-#[derive(Debug)]
-pub struct Delivery {
-    /// The message.
-    pub message: Message,
-    /// Where it came from.
-    pub origin: Origin,
-    /// The means to settle it.
-    pub settlement: Settlement,
-}
-
-/// Where a delivery came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// The queue it was taken from.
-    pub queue: Arc<str>,
-    /// The exchange it was published to; empty for the default exchange.
-    pub exchange: String,
-    /// The routing key it was published with, without the prefix that a delay adds.
-    pub routing_key: String,
-    /// Whether it was delivered before, to anybody.
-    pub redelivered: bool,
-}
-
 #[cfg(test)]
 mod tests {
     use tokio_util::task::TaskTracker;
 
     use super::*;
-    use crate::settle::{Settled, Verdict};
+    use crate::delivery::DeliveryInfo;
+    use crate::settle::{Settled, Settlement, SettlementKind};
 
     /// A consumer to which these have arrived, by tag and by whether they were delivered before; and its verdicts.
     fn consumer(arrived: &[(u64, bool)]) -> (Consumer, mpsc::UnboundedReceiver<Settled>) {
@@ -291,7 +268,7 @@ mod tests {
         let queue: Arc<str> = "mail".into();
         for &(tag, redelivered) in arrived {
             let (exchange, routing_key) = (String::new(), "mail".to_owned());
-            let origin = Origin { queue: Arc::clone(&queue), exchange, routing_key, redelivered };
+            let origin = DeliveryInfo { queue: Arc::clone(&queue), exchange, routing_key, redelivered };
             let settlement = Settlement::new(0, tag, Arc::clone(&queue), verdicts.clone());
             out.try_send(Delivery { message: Message::default(), origin, settlement }).unwrap();
         }
@@ -302,7 +279,9 @@ mod tests {
 
     fn requeued(settled: &mut mpsc::UnboundedReceiver<Settled>) -> Vec<u64> {
         let told = std::iter::from_fn(|| settled.try_recv().ok());
-        told.inspect(|settled| assert_eq!(settled.verdict, Verdict::Requeue)).map(|settled| settled.tag).collect()
+        told.inspect(|settled| assert_eq!(settled.verdict, SettlementKind::Requeue))
+            .map(|settled| settled.tag)
+            .collect()
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use std::fmt;
 use celeriac_protocol::Message;
 use futures::future::BoxFuture;
 
-use crate::broker::Origin;
+use crate::delivery::DeliveryInfo;
 use crate::error::Result;
 
 /// A look through one queue, from its head to what was its end when it began.
@@ -51,5 +51,5 @@ pub struct Browsed {
     /// The message.
     pub message: Message,
     /// Where it came from.
-    pub origin: Origin,
+    pub origin: DeliveryInfo,
 }

@@ -2,8 +2,9 @@
 //!
 //! It is for first steps, tests and small tools. What it holds is lost with the process.
 //!
-//! - `state`: all exchanges and queues; small steps under one lock;
-//! - `queue`: the messages and consumers of one queue;
+//! - `host`: what all brokers of one URL share;
+//! - `vhost`: all exchanges and queues; small steps under one lock;
+//! - `queue`, `stored`: the messages and consumers of one queue;
 //! - `death`: what a dead-lettered message carries;
 //! - `timeline`: what happens when time passes;
 //! - `browser`: a look through a queue;
@@ -11,16 +12,18 @@
 
 mod bounds;
 mod browser;
+mod compare;
 mod consumer;
 mod death;
 mod exchanges;
+mod host;
 mod queue;
-mod state;
+mod stored;
 mod timeline;
+mod vhost;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 
 use celeriac_topology::{Ladder, Topology};
 use futures::future::BoxFuture;
@@ -35,7 +38,7 @@ use crate::error::{Error, Result};
 use crate::headers;
 use crate::options::BrokerOptions;
 use browser::MemoryBrowser;
-use state::State;
+use host::MemoryHost;
 
 /// A broker inside this process.
 ///
@@ -43,43 +46,18 @@ use state::State;
 /// worker that are built apart meet on `memory://`, and `memory://any-name` is a place of its own. What is there goes
 /// with the last broker and consumer of that URL.
 pub struct MemoryBroker {
-    shared: Arc<Shared>,
+    host: Arc<MemoryHost>,
     ladder: Ladder,
     health: watch::Sender<Health>,
     closed: CancellationToken,
     drivers: TaskTracker,
 }
 
-/// What all brokers of one URL have in common.
-struct Shared {
-    state: Mutex<State>,
-}
-
-/// The brokers of this process by their URL.
-static PLACES: LazyLock<Mutex<HashMap<String, Weak<Shared>>>> = LazyLock::new(Mutex::default);
-
-impl Shared {
-    fn at(url: &str) -> Arc<Self> {
-        let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) = places.get(url).and_then(Weak::upgrade) {
-            return shared;
-        }
-        places.retain(|_, place| place.strong_count() > 0);
-        let shared = Arc::new(Self { state: Mutex::new(State::new()) });
-        places.insert(url.to_owned(), Arc::downgrade(&shared));
-        shared
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl MemoryBroker {
     /// A broker at the URL of the options, of which only that and the prefix of delays matter.
     pub fn new(options: &BrokerOptions) -> Self {
         Self {
-            shared: Shared::at(options.url.expose()),
+            host: MemoryHost::at(options.url.expose()),
             ladder: Ladder::new(&options.delay_prefix),
             health: watch::Sender::new(Health::Connected),
             closed: CancellationToken::new(),
@@ -94,12 +72,12 @@ impl MemoryBroker {
     fn publish_now(&self, outgoing: Outgoing) -> Result<()> {
         self.still_open()?;
         headers::check(&outgoing.message.headers, headers::MAX)?;
-        self.shared.lock().publish(outgoing, &self.ladder, Instant::now())
+        self.host.lock().publish(outgoing, &self.ladder, Instant::now())
     }
 
     fn replies_now(&self, queue: &str) -> Result<Consumer> {
         self.still_open()?;
-        self.shared.lock().declare_replies(queue)?;
+        self.host.lock().declare_replies(queue)?;
         self.consume_now(&Subscription::to_replies(queue))
     }
 
@@ -108,11 +86,11 @@ impl MemoryBroker {
         let Subscription { queue, prefetch, most, .. } = subscription;
         let (deliveries, arriving) = mpsc::channel(queue::most(*prefetch).max(usize::from(*most)));
         let (verdicts, settled) = mpsc::unbounded_channel();
-        let (id, queue) = self.shared.lock().subscribe(queue, *prefetch, deliveries, verdicts, Instant::now())?;
+        let (id, queue) = self.host.lock().subscribe(queue, *prefetch, deliveries, verdicts, Instant::now())?;
         let (consuming, watched) = watch::channel(true);
         let wanted = watch::Sender::new(*prefetch);
         let stop = CancellationToken::new();
-        let subscribed = consumer::Subscribed { shared: Arc::clone(&self.shared), id, consuming };
+        let subscribed = consumer::MemoryConsumer { host: Arc::clone(&self.host), id, consuming };
         let driver = consumer::drive(subscribed, wanted.subscribe(), settled, stop.clone(), self.closed.clone());
         Ok(Consumer::new(queue, arriving, wanted, watched, stop, self.drivers.spawn(driver)))
     }
@@ -122,7 +100,7 @@ impl Broker for MemoryBroker {
     fn declare<'a>(&'a self, topology: &'a Topology) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             self.still_open()?;
-            self.shared.lock().declare(topology)
+            self.host.lock().declare(topology)
         })
     }
 
@@ -145,7 +123,7 @@ impl Broker for MemoryBroker {
     fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Option<Depth>>> {
         Box::pin(async move {
             self.still_open()?;
-            Ok(self.shared.lock().depth(queue, Instant::now()))
+            Ok(self.host.lock().depth(queue, Instant::now()))
         })
     }
 
@@ -156,7 +134,7 @@ impl Broker for MemoryBroker {
     fn browse<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Box<dyn Browser>>> {
         Box::pin(async move {
             self.still_open()?;
-            let browser = MemoryBrowser::new(Arc::clone(&self.shared), queue)?;
+            let browser = MemoryBrowser::new(Arc::clone(&self.host), queue)?;
             Ok(Box::new(browser) as Box<dyn Browser>)
         })
     }

@@ -1,17 +1,11 @@
 //! The `broker` section of the configuration.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_config::{ByteSize, Secret, duration, text};
-use celeriac_topology::{Ladder, QueueKind, SettingsLocation, delay::PREFIX};
+use celeriac_topology::{QueueKind, SettingsLocation, delay::PREFIX};
 use serde::{Deserialize, Serialize};
-use url::Url;
-
-use crate::broker::Broker;
-use crate::error::{Error, Result};
-use crate::startup::StartupChecks;
 
 /// How to reach the broker, and how to treat it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -94,126 +88,8 @@ impl BrokerOptions {
         if self.policies { SettingsLocation::Policies } else { SettingsLocation::Arguments }
     }
 
-    /// What is wrong with these options, each with the key it stands under.
-    pub fn validate(&self) -> Vec<(String, String)> {
-        let mut problems = Vec::new();
-        let url = self.url.expose();
-        if !["amqp://", "amqps://", "memory://"].iter().any(|scheme| url.starts_with(scheme)) {
-            problems.push(("url".to_owned(), "should begin with amqp://, amqps:// or memory://".to_owned()));
-        } else if !self.is_in_process()
-            && let Err(Error::Invalid { reason, .. }) = crate::amqp::check(self)
-        {
-            problems.push(("url".to_owned(), reason));
-        } else {
-            problems.extend(self.problems_of_tls());
-        }
-        if let Some(url) = &self.management
-            && let Err(reason) = check_management(url)
-        {
-            problems.push(("management".to_owned(), reason));
-        }
-        problems.extend(Ladder::problem(&self.delay_prefix).map(|problem| ("delay_prefix".to_owned(), problem)));
-        for (key, value) in [("confirm_window", self.confirm_window), ("publish_channels", self.publish_channels)] {
-            if value == 0 {
-                problems.push((key.to_owned(), "should be at least 1".to_owned()));
-            }
-        }
-        for (key, value) in [("connect_timeout", self.connect_timeout), ("publish_timeout", self.publish_timeout)] {
-            if value.is_zero() {
-                problems.push((key.to_owned(), "should be more than 0s".to_owned()));
-            }
-        }
-        problems
-    }
-
-    fn problems_of_tls(&self) -> Vec<(String, String)> {
-        if !self.is_in_process() {
-            return crate::amqp::problems_of_tls(self);
-        }
-        let said = self.tls != TlsOptions::default();
-        let problem = || ("tls".to_owned(), "is for amqps:// URLs, and memory:// is none".to_owned());
-        said.then(problem).into_iter().collect()
-    }
-
-    fn is_in_process(&self) -> bool {
+    /// Whether the broker is one inside this process.
+    pub(crate) fn is_in_process(&self) -> bool {
         self.url.expose().starts_with("memory://")
-    }
-}
-
-/// Whether this can be the URL of a management API.
-fn check_management(url: &Secret) -> Result<(), String> {
-    let url = url.expose();
-    if !url.starts_with("http://") && !url.starts_with("https://") {
-        return Err("should begin with http:// or https://".to_owned());
-    }
-    Url::parse(url).map(drop).map_err(|reason| format!("is no URL: {reason}"))
-}
-
-/// The broker that the options name. `name` is what the broker's lists show of this program.
-///
-/// Does not connect yet: connections are made where they are needed.
-///
-/// # Errors
-/// When the options do not make sense.
-pub fn connect(options: &BrokerOptions, name: &str) -> Result<Arc<dyn Broker>> {
-    connect_with_checks(options, name, None)
-}
-
-/// The same, looked at with these checks once everything is declared.
-///
-/// # Errors
-/// As [`connect`].
-pub fn connect_with_checks(
-    options: &BrokerOptions,
-    name: &str,
-    checks: Option<Arc<dyn StartupChecks>>,
-) -> Result<Arc<dyn Broker>> {
-    if let Some((key, reason)) = options.validate().into_iter().next() {
-        return Err(Error::Invalid { key: format!("broker.{key}"), reason });
-    }
-    if options.is_in_process() {
-        return Ok(Arc::new(crate::memory::MemoryBroker::new(options)));
-    }
-    Ok(Arc::new(crate::amqp::AmqpBroker::new(options, name)?.with_checks(checks)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_that_make_no_sense_are_all_named() {
-        let options = BrokerOptions {
-            url: Secret::new("amqp://u:secret@host:port/"),
-            confirm_window: 0,
-            publish_timeout: Duration::ZERO,
-            ..BrokerOptions::default()
-        };
-        let problems = options.validate();
-        let keys: Vec<_> = problems.iter().map(|(key, _)| key.as_str()).collect();
-        assert_eq!(keys, ["url", "confirm_window", "publish_timeout"]);
-        assert!(!problems[0].1.contains("secret"), "{}", problems[0].1);
-        assert_eq!(BrokerOptions::default().validate(), []);
-    }
-
-    #[test]
-    fn a_management_url_of_another_kind_is_refused_without_its_password() {
-        for (url, reason) in [
-            ("ftp://u:secret@host", "should begin with http:// or https://"),
-            ("host:15672", "should begin with http:// or https://"),
-            ("http://u:secret@host:port", "is no URL: invalid port number"),
-        ] {
-            assert_eq!(check_management(&Secret::new(url)), Err(reason.to_owned()));
-        }
-    }
-
-    #[test]
-    fn the_url_chooses_the_broker() {
-        let connect = |url: &str| connect(&BrokerOptions { url: Secret::new(url), ..BrokerOptions::default() }, "test");
-        assert!(format!("{:?}", connect("memory://").unwrap()).starts_with("MemoryBroker"));
-        let amqp = format!("{:?}", connect("amqp://u:secret@host/").unwrap());
-        assert!(amqp.starts_with("AmqpBroker") && !amqp.contains("secret"), "{amqp}");
-        let error = connect("redis://host").unwrap_err();
-        assert_eq!(error.to_string(), "broker.url: should begin with amqp://, amqps:// or memory://");
     }
 }

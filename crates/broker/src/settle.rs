@@ -1,9 +1,9 @@
 //! What becomes of a delivery: acknowledge, reject or requeue.
 //!
 //! A [`Settlement`] is used up by the one verdict it takes, so nothing is settled twice. Verdicts go to the driver of the
-//! consumer, which tells the broker of many acknowledgements in one frame: `Coalescer` says which.
+//! consumer, which tells the broker of many acknowledgements in one frame: `AckBatcher` says which.
 
-mod coalesce;
+mod ack_batcher;
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
-pub(crate) use coalesce::{Coalescer, Command};
+pub(crate) use ack_batcher::{AckBatcher, Command};
 
 /// What a worker says of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum SettlementKind {
     /// Done with: the broker may forget it.
     Ack,
     /// Not wanted: the broker dead-letters it.
@@ -32,7 +32,7 @@ pub(crate) struct Settled {
     /// The delivery tag.
     pub(crate) tag: u64,
     /// What is said of it.
-    pub(crate) verdict: Verdict,
+    pub(crate) verdict: SettlementKind,
 }
 
 /// The duty to settle one delivery.
@@ -69,24 +69,24 @@ impl Settlement {
 
     /// Done with: the broker may forget it.
     pub fn ack(self) {
-        self.settle(Verdict::Ack);
+        self.settle(SettlementKind::Ack);
     }
 
     /// Not wanted: the broker dead-letters it, where the queue has a dead-letter queue, and forgets it where not.
     pub fn reject(self) {
-        self.settle(Verdict::Reject);
+        self.settle(SettlementKind::Reject);
     }
 
     /// Not now: the broker delivers it again, to anybody.
     pub fn requeue(self) {
-        self.settle(Verdict::Requeue);
+        self.settle(SettlementKind::Requeue);
     }
 
-    fn settle(mut self, verdict: Verdict) {
+    fn settle(mut self, verdict: SettlementKind) {
         self.send(verdict);
     }
 
-    fn send(&mut self, verdict: Verdict) {
+    fn send(&mut self, verdict: SettlementKind) {
         if let Some(driver) = self.driver.take() {
             // A driver that is gone took its channel with it: the broker has the delivery back already.
             let _ = driver.send(Settled { epoch: self.epoch, tag: self.tag, verdict });
@@ -102,7 +102,7 @@ impl Drop for Settlement {
         if !self.is_void() {
             tracing::error!(queue = %self.queue, tag = self.tag, "a delivery was dropped unsettled; it goes back to its queue");
         }
-        self.send(Verdict::Requeue);
+        self.send(SettlementKind::Requeue);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use celeriac_broker::Broker;
+use celeriac_broker::{AmqpPool, Broker};
 use celeriac_client::Client;
 use celeriac_client::client::SendLimits;
 use celeriac_config::{Environment, Loaded, Problem, Problems, did_you_mean, nearest};
@@ -23,6 +23,7 @@ pub struct Celeriac {
     state: SharedState,
     hooks: HookList,
     functions: RouteFunctions,
+    pool: Option<AmqpPool>,
 }
 
 /// Parts of a program, before its configuration is read.
@@ -35,6 +36,7 @@ pub struct Builder {
     state: SharedState,
     hooks: HookList,
     functions: RouteFunctions,
+    pool: Option<AmqpPool>,
     flags: Vec<(&'static str, String, &'static str)>,
 }
 
@@ -75,6 +77,7 @@ impl Celeriac {
             state: SharedState::default(),
             hooks: HookList::default(),
             functions: RouteFunctions::default(),
+            pool: None,
             flags: Vec::new(),
         }
     }
@@ -116,7 +119,10 @@ impl Celeriac {
         // Who leaves the command line out leaves the operator's tools out too, and their HTTP client.
         #[cfg(not(feature = "cli"))]
         let checks = None;
-        celeriac_broker::connect_with_checks(options, self.connection_name(), checks)
+        match &self.pool {
+            Some(pool) => celeriac_broker::connect_on_pool(pool.clone(), options, checks),
+            None => celeriac_broker::connect_with_checks(options, self.connection_name(), checks),
+        }
     }
 
     fn connection_name(&self) -> &str {
@@ -233,6 +239,16 @@ impl Builder {
         self
     }
 
+    /// Takes the connections to the broker out of a pool that the program has already, a `deadpool_lapin::Pool` of version 0.14.
+    ///
+    /// The pool has to hold two connections for each client: one publishes, which the broker may block, and the other does
+    /// everything else. They are kept until the client is closed, and then go back to the pool. Of the section `broker` everything
+    /// counts but `url`, `tls` and `heartbeat`. Default: connections of the client's own.
+    pub fn broker_pool(mut self, pool: impl Into<AmqpPool>) -> Self {
+        self.pool = Some(pool.into());
+        self
+    }
+
     /// Gives a setting, above files and environment: `.set("broker.url", "memory://test")`.
     pub fn set(mut self, key: &'static str, value: impl Into<String>) -> Self {
         self.flags.push((key, value.into(), "set by the program"));
@@ -274,7 +290,14 @@ impl Builder {
         let registry = registry
             .in_force(&overrides, &settings.options.worker)
             .map_err(|found| problems_of_tasks(&settings, found))?;
-        Ok(Celeriac { settings, registry, state: self.state, hooks: self.hooks, functions: origins.functions })
+        Ok(Celeriac {
+            settings,
+            registry,
+            state: self.state,
+            hooks: self.hooks,
+            functions: origins.functions,
+            pool: self.pool,
+        })
     }
 }
 

@@ -23,10 +23,10 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, ErrorKind};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connection::{ANSWER, Connections};
+use super::connection::{ANSWER, ChannelProvider};
 use super::convert::{read_message, short};
-use crate::broker::Origin;
 use crate::browse::{Browsed, Browser};
+use crate::delivery::DeliveryInfo;
 use crate::error::{Error, Result};
 
 /// Bytes that the messages of a window should not be more than, as far as the size of the earlier ones tells.
@@ -86,13 +86,13 @@ struct Window {
 ///
 /// # Errors
 /// When there is no such queue, or access to it is refused.
-pub(super) async fn begin(connections: Arc<Connections>, queue: &str) -> Result<AmqpBrowser> {
+pub(super) async fn begin(channels: Arc<ChannelProvider>, queue: &str) -> Result<AmqpBrowser> {
     let name = short(queue, "queue")?;
-    let channel = connections.channel().await?;
+    let channel = channels.open_channel().await?;
     let declared = channel.queue_declare(name.clone(), passive(), FieldTable::default()).await;
     let ready = match declared {
         Ok(state) => u64::from(state.message_count()),
-        Err(error) => return Err(refusal(&error, queue, &connections)),
+        Err(error) => return Err(refusal(&error, queue, &channels)),
     };
     Ok(AmqpBrowser {
         channel,
@@ -115,12 +115,12 @@ fn passive() -> QueueDeclareOptions {
     QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() }
 }
 
-fn refusal(error: &lapin::Error, queue: &str, connections: &Connections) -> Error {
+fn refusal(error: &lapin::Error, queue: &str, channels: &ChannelProvider) -> Error {
     if let ErrorKind::ProtocolError(said) = error.kind() {
         match said.kind() {
             AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => return Error::NoSuchQueue { queue: queue.to_owned() },
             AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
-                return Error::Denied { url: connections.shown(), reason: said.get_message().to_string() };
+                return Error::Denied { url: channels.shown(), reason: said.get_message().to_string() };
             }
             _ => {}
         }
@@ -170,7 +170,7 @@ impl AmqpBrowser {
         let lapin::message::Delivery { exchange, routing_key, redelivered, properties, data, .. } = delivery;
         Browsed {
             message: read_message(&properties, data),
-            origin: Origin {
+            origin: DeliveryInfo {
                 queue: Arc::clone(&self.queue),
                 exchange: exchange.into(),
                 routing_key: strip_delay_prefix(routing_key.as_str()).to_owned(),

@@ -1,254 +1,206 @@
 //! Connections: made where they are needed, from the first node that answers.
+//!
+//! - `purpose`, `nodes`: what they are for, and where they lead;
+//! - `tls`, `dial`, `pool`: how one is secured, made, and kept;
+//! - `backoff`, `context`, `health`: how long to wait for the next, what they share, and how it stands with them.
+
+mod backoff;
+mod context;
+mod dial;
+mod health;
+mod nodes;
+mod pool;
+mod purpose;
+mod tls;
 
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use deadpool::managed::{self, Hook, PoolConfig, PoolError};
-use futures::{Stream, StreamExt};
-use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
-use lapin::{Channel, ErrorKind, Event};
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use lapin::Channel;
 
-use super::backoff::Backoff;
-use super::dial::Dialer;
-use super::ground::Ground;
-use super::health::Board;
-use super::tls::{self, Tls};
-use super::url::Node;
+use self::dial::{IoRuntime, TlsManager, manager};
+use self::nodes::BrokerNode;
+use self::pool::{ManagedPool, NodePool};
+use self::tls::Tls;
+use super::error::client_error;
 use crate::error::{Error, Result};
+use crate::options::BrokerOptions;
 
-/// How long the broker may take over one answer on a connection that stands.
-pub(super) const ANSWER: Duration = Duration::from_secs(30);
+pub(super) use self::backoff::ReconnectBackoff;
+pub(super) use self::context::ConnectionContext;
+pub(super) use self::health::LogThrottle;
+pub(crate) use self::nodes::check as check_nodes;
+pub use self::nodes::{NodeAddress, nodes};
+pub use self::pool::AmqpPool;
+pub(super) use self::pool::ConnectFailure;
+pub(super) use self::purpose::{ANSWER, ConnectionPurpose};
+pub(crate) use self::tls::problems as problems_of_tls;
 
-/// How long a connection may take to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(3);
+/// The name of a pool whose URL only the program knows.
+const SHARED: &str = "the program's own pool";
 
-/// What a connection is for. A broker that is short of memory stops reading from connections that publish, so everything
-/// else has a connection of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    Publish,
-    /// To consume, and to declare.
-    Consume,
+/// The places where the connections of a broker come from.
+#[derive(Clone)]
+pub(super) enum ConnectionOrigin {
+    /// Connections of our own to these nodes, on a thread of theirs.
+    Nodes { nodes: Arc<[BrokerNode]>, name: Arc<str>, tls: Tls, io: Arc<IoRuntime> },
+    /// A pool that the program has already.
+    Shared(AmqpPool),
 }
 
-impl Purpose {
-    pub(super) fn name(self) -> &'static str {
+impl ConnectionOrigin {
+    /// Connections of our own. `name` is what the server's list of connections shows.
+    ///
+    /// # Errors
+    /// When a URL cannot be understood.
+    pub(super) fn nodes(options: &BrokerOptions, name: &str) -> Result<Self> {
+        Ok(Self::Nodes {
+            nodes: BrokerNode::all(options)?.into(),
+            name: Arc::from(name),
+            tls: Tls::new(&options.tls),
+            io: Arc::default(),
+        })
+    }
+
+    /// The nodes, without passwords.
+    fn shown(&self) -> Vec<String> {
         match self {
-            Self::Publish => "publish",
-            Self::Consume => "consume",
+            Self::Nodes { nodes, .. } => nodes.iter().map(|node| node.shown().to_owned()).collect(),
+            Self::Shared(_) => vec![SHARED.to_owned()],
+        }
+    }
+
+    /// One pool for each node.
+    fn pools(&self, purpose: ConnectionPurpose) -> Result<Vec<Box<dyn NodePool>>> {
+        match self {
+            Self::Shared(AmqpPool(pool)) => Ok(vec![Box::new(ManagedPool::shared(pool.clone(), SHARED))]),
+            Self::Nodes { nodes, name, tls, io } => {
+                let name = format!("{name} {}", purpose.name());
+                nodes.iter().map(|node| node_pool(node, &name, tls, io)).collect()
+            }
         }
     }
 }
 
-/// What all connections of a broker share.
-#[derive(Clone)]
-pub(super) struct Surroundings {
-    pub(super) name: Arc<str>,
-    pub(super) nodes: Arc<[Node]>,
-    pub(super) tls: Tls,
-    pub(super) ground: Arc<Ground>,
-    pub(super) connect_timeout: Duration,
-    pub(super) board: Arc<Board>,
-    pub(super) tracker: TaskTracker,
-    pub(super) closing: CancellationToken,
+/// A pool of one connection to a node. `deadpool_lapin` takes a URL and no certificates, so those are ours to bring.
+fn node_pool(node: &BrokerNode, name: &str, tls: &Tls, io: &Arc<IoRuntime>) -> Result<Box<dyn NodePool>> {
+    if node.speaks_tls() && tls.has_files() {
+        let manager = TlsManager::new(node.uri().clone(), name.to_owned(), tls.clone(), Arc::clone(io));
+        return Ok(Box::new(ManagedPool::new(manager, node.shown())?));
+    }
+    let manager = manager(node.uri(), name.to_owned(), io);
+    let manager = manager.map_err(|error| client_error("making a pool of connections", error))?;
+    Ok(Box::new(ManagedPool::new(manager, node.shown())?))
 }
 
-type Pool = managed::Pool<Dialer>;
-
-/// The connections for one purpose: one at a time, on the first node that answers.
-pub(super) struct Connections {
-    purpose: Purpose,
-    around: Surroundings,
-    /// One pool for each node, with room for one connection. Made at the first use, since that is where the runtime is.
-    pools: OnceLock<Vec<Pool>>,
+/// Gives channels for one purpose: all on one connection, to the first node that answers.
+pub(super) struct ChannelProvider {
+    purpose: ConnectionPurpose,
+    context: ConnectionContext,
+    origin: ConnectionOrigin,
+    shown: Vec<String>,
+    /// Made at the first use, since that is where the runtime is.
+    pools: OnceLock<Vec<Box<dyn NodePool>>>,
     /// The node that answered last.
     preferred: AtomicUsize,
 }
 
-impl fmt::Debug for Connections {
+impl fmt::Debug for ChannelProvider {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Connections").field("purpose", &self.purpose).finish_non_exhaustive()
+        formatter.debug_struct("ChannelProvider").field("purpose", &self.purpose).finish_non_exhaustive()
     }
 }
 
-/// Why there is no channel.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// Another attempt will not do better.
-    Final(Error),
-    /// Another attempt may.
-    Passing(String),
-}
-
-impl Connections {
-    pub(super) fn new(purpose: Purpose, around: Surroundings) -> Self {
-        Self { purpose, around, pools: OnceLock::new(), preferred: AtomicUsize::new(0) }
+impl ChannelProvider {
+    pub(super) fn new(purpose: ConnectionPurpose, context: ConnectionContext, origin: ConnectionOrigin) -> Self {
+        let shown = origin.shown();
+        Self { purpose, context, origin, shown, pools: OnceLock::new(), preferred: AtomicUsize::new(0) }
     }
 
-    pub(super) fn around(&self) -> &Surroundings {
-        &self.around
+    pub(super) fn context(&self) -> &ConnectionContext {
+        &self.context
     }
 
     /// The nodes, without passwords.
     pub(super) fn shown(&self) -> String {
-        shown(&self.around.nodes)
+        self.shown.join(",")
     }
 
-    /// A channel, however long it takes: the caller brings the deadline.
+    /// Opens a channel, however long it takes: the caller brings the deadline.
     ///
     /// # Errors
     /// When the broker refuses access, or this program has closed it.
-    pub(super) async fn channel(&self) -> Result<Channel> {
-        let mut backoff = Backoff::default();
+    pub(super) async fn open_channel(&self) -> Result<Channel> {
+        let mut backoff = ReconnectBackoff::default();
         loop {
-            match self.try_channel().await {
+            match self.try_open_channel().await {
                 Ok(channel) => return Ok(channel),
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Passing(_)) => self.unless_closing(backoff.wait()).await?,
+                Err(ConnectFailure::Permanent(error)) => return Err(error),
+                Err(ConnectFailure::Transient(_)) => self.unless_closing(backoff.wait()).await?,
             }
         }
     }
 
-    /// A channel at the first attempt: one round over the nodes.
-    pub(super) async fn try_channel(&self) -> Result<Channel, Failure> {
+    /// Opens a channel at the first attempt: one round over the nodes.
+    pub(super) async fn try_open_channel(&self) -> Result<Channel, ConnectFailure> {
         // Boxed, so that the futures of those who seldom need a channel stay small.
-        match self.unless_closing(Box::pin(self.round())).await {
+        match self.unless_closing(Box::pin(self.ask_each_node())).await {
             Ok(result) => result,
-            Err(closed) => Err(Failure::Final(closed)),
+            Err(closed) => Err(ConnectFailure::Permanent(closed)),
         }
     }
 
-    async fn round(&self) -> Result<Channel, Failure> {
-        let pools = self.pools().map_err(Failure::Final)?;
+    async fn ask_each_node(&self) -> Result<Channel, ConnectFailure> {
+        let pools = self.pools().map_err(ConnectFailure::Permanent)?;
         let first = self.preferred.load(Ordering::Relaxed);
         let (mut refused, mut reasons) = (Vec::new(), Vec::new());
         for index in (0..pools.len()).map(|offset| (first + offset) % pools.len()) {
-            let shown = self.around.nodes[index].shown();
-            match self.open(&pools[index], shown).await {
+            match pools[index].open_channel(self.purpose, &self.context).await {
                 Ok(channel) => {
                     self.preferred.store(index, Ordering::Relaxed);
                     return Ok(channel);
                 }
-                Err(Failure::Final(Error::Closed)) => return Err(Failure::Final(Error::Closed)),
-                Err(Failure::Final(error)) => {
+                Err(ConnectFailure::Permanent(Error::Closed)) => return Err(ConnectFailure::Permanent(Error::Closed)),
+                Err(ConnectFailure::Permanent(error)) => {
                     reasons.push(error.to_string());
                     refused.push(error);
                 }
-                Err(Failure::Passing(reason)) => reasons.push(format!("{shown}: {reason}")),
+                Err(ConnectFailure::Transient(reason)) => reasons.push(format!("{}: {reason}", self.shown[index])),
             }
         }
         let reason = reasons.join("; ");
-        self.around.board.failed(self.purpose, &reason);
-        Err(verdict(refused, pools.len(), reason))
+        self.context.health.failed(self.purpose, &reason);
+        Err(outcome(refused, pools.len(), reason))
     }
 
-    async fn open(&self, pool: &Pool, shown: &str) -> Result<Channel, Failure> {
-        let waited = self.around.connect_timeout;
-        let unanswered = |_| Failure::Passing(format!("no answer within {waited:?}"));
-        let connection = timeout(waited, pool.get()).await.map_err(unanswered)?.map_err(|error| match error {
-            PoolError::Backend(error) => refusal(&error, shown),
-            PoolError::Closed => Failure::Final(Error::Closed),
-            other => Failure::Passing(other.to_string()),
-        })?;
-        // The connection goes back to its pool and lives on there; the channel keeps what it needs of it.
-        let channel = timeout(ANSWER.max(waited), connection.create_channel()).await.map_err(unanswered)?;
-        channel.map_err(|error| Failure::Passing(error.to_string()))
-    }
-
-    fn pools(&self) -> Result<&[Pool]> {
+    fn pools(&self) -> Result<&[Box<dyn NodePool>]> {
         if let Some(pools) = self.pools.get() {
             return Ok(pools);
         }
-        let pools: Result<Vec<Pool>> = self.around.nodes.iter().map(|node| self.pool(node)).collect();
-        let pools = pools?;
+        let pools = self.origin.pools(self.purpose)?;
         Ok(self.pools.get_or_init(|| pools))
     }
 
-    fn pool(&self, node: &Node) -> Result<Pool> {
-        let name = format!("{} {}", self.around.name, self.purpose.name());
-        let tls = node.speaks_tls().then(|| self.around.tls.clone());
-        let builder = Pool::builder(Dialer::new(node.uri().clone(), name, tls, Arc::clone(&self.around.ground)));
-        let (purpose, around) = (self.purpose, self.around.clone());
-        let listen = Hook::sync_fn(move |connection: &mut lapin::Connection, _| {
-            let generation = around.board.up(purpose);
-            let news = news(connection.events_listener(), Arc::clone(&around.board), purpose, generation);
-            let closing = around.closing.clone();
-            around.tracker.spawn(async move { closing.run_until_cancelled(news).await });
-            Ok(())
-        });
-        let builder = builder.config(PoolConfig::new(1)).post_create(listen);
-        builder
-            .build()
-            .map_err(|error| Error::Amqp { doing: "making a pool of connections".to_owned(), source: Box::new(error) })
-    }
-
-    /// Says goodbye on every connection.
+    /// Ends every connection that is this program's own.
     pub(super) async fn close(&self) {
         for pool in self.pools.get().into_iter().flatten() {
-            let connections = pool.retain(|_, _| false).removed;
-            pool.close();
-            for connection in connections {
-                // One that does not answer is dropped, which ends it as well.
-                let _ = timeout(GOODBYE, connection.close(200, "goodbye".into())).await;
-            }
+            pool.close().await;
         }
     }
 
     async fn unless_closing<T>(&self, work: impl Future<Output = T>) -> Result<T> {
-        self.around.closing.run_until_cancelled(work).await.ok_or(Error::Closed)
+        self.context.closing.run_until_cancelled(work).await.ok_or(Error::Closed)
     }
 }
 
-/// The URLs of several nodes, without passwords.
-pub(super) fn shown(nodes: &[Node]) -> String {
-    nodes.iter().map(Node::shown).collect::<Vec<_>>().join(",")
-}
-
-/// Passes on what a connection says of itself, until it ends.
-async fn news(mut events: impl Stream<Item = Event> + Unpin, board: Arc<Board>, purpose: Purpose, generation: u64) {
-    while let Some(event) = events.next().await {
-        match event {
-            Event::ConnectionBlocked(reason) => board.block(purpose, generation, Some(reason)),
-            Event::ConnectionUnblocked => board.block(purpose, generation, None),
-            // The end of one channel is news only to those who use it.
-            Event::Error(error) if !error.is_amqp_soft_error() => {
-                board.lost(purpose, generation, &error.to_string());
-                return;
-            }
-            _ => {}
-        }
-    }
-    board.lost(purpose, generation, "the connection was closed");
-}
-
-/// What to make of a round in which no node let us in. A refusal is final only when all refuse: one that is reset, or has
-/// another certificate, must not end those who wait for the others.
-fn verdict(refused: Vec<Error>, nodes: usize, reason: String) -> Failure {
+/// Makes of a round in which no node let us in what follows from it. A refusal is permanent only when all refuse: one that is
+/// reset, or has another certificate, must not end those who wait for the others.
+fn outcome(refused: Vec<Error>, nodes: usize, reason: String) -> ConnectFailure {
     let all = refused.len() == nodes;
     match refused.into_iter().next() {
-        Some(error) if all => Failure::Final(error),
-        _ => Failure::Passing(reason),
-    }
-}
-
-/// Whether the broker let us know that it does not want us: then asking again does not help.
-fn refusal(error: &lapin::Error, shown: &str) -> Failure {
-    if let ErrorKind::ProtocolError(said) = error.kind()
-        && matches!(
-            said.kind(),
-            AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) | AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED)
-        )
-    {
-        return Failure::Final(Error::Denied { url: shown.to_owned(), reason: said.get_message().to_string() });
-    }
-    match tls::fault(error) {
-        Some(fault) => Failure::Final(Error::Untrusted { url: shown.to_owned(), fault }),
-        None => Failure::Passing(error.to_string()),
+        Some(error) if all => ConnectFailure::Permanent(error),
+        _ => ConnectFailure::Transient(reason),
     }
 }

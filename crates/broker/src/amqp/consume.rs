@@ -1,4 +1,10 @@
 //! Consuming: deliveries to whoever runs them, verdicts back to the broker, through lost connections.
+//!
+//! - `spec`: what a consumer asks for, and how it subscribes;
+//! - `acks`: what is told to the broker of deliveries.
+
+mod acks;
+mod spec;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -17,14 +23,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
-use super::connection::{Connections, Failure};
+use self::acks::send_acks;
+use self::spec::{ActiveConsumer, ConsumerSpec};
+use super::connection::{ChannelProvider, ConnectFailure, LogThrottle, ReconnectBackoff};
 use super::convert::read_message;
-use super::subscription::{Owner, Subscribed, Wish, tell};
-use super::told::Told;
-use crate::broker::{Consumer, Delivery, Origin, Subscription};
+use crate::broker::{Consumer, Subscription};
+use crate::delivery::{Delivery, DeliveryInfo};
 use crate::error::Result;
-use crate::settle::{Coalescer, Command, Settled, Settlement};
+use crate::settle::{AckBatcher, Command, Settled, Settlement};
+
+pub(super) use self::spec::QueueOwner;
 
 /// Acknowledgements that go together are as good as any more.
 const GROUP: usize = 16;
@@ -50,30 +58,30 @@ const UNLIMITED: u16 = 1024;
 /// # Errors
 /// When the queue does not exist, or access to it is refused.
 pub(super) async fn consume(
-    connections: Arc<Connections>,
+    channels: Arc<ChannelProvider>,
     subscription: &Subscription,
-    owner: Owner,
+    owner: QueueOwner,
 ) -> Result<Consumer> {
-    let wish = Wish::new(subscription, owner)?;
-    let mut backoff = Backoff::default();
+    let spec = ConsumerSpec::new(subscription, owner)?;
+    let mut backoff = ReconnectBackoff::default();
     let subscribed = loop {
-        match wish.attempt(&connections).await {
+        match spec.attempt(&channels).await {
             Ok(subscribed) => break subscribed,
-            Err(Failure::Final(error)) => return Err(error),
-            Err(Failure::Passing(_)) => backoff.wait().await,
+            Err(ConnectFailure::Permanent(error)) => return Err(error),
+            Err(ConnectFailure::Transient(_)) => backoff.wait().await,
         }
     };
-    let tracker = connections.around().tracker.clone();
+    let tracker = channels.context().tracker.clone();
     let wanted = watch::Sender::new(subscription.prefetch);
-    let (driver, deliveries) = Driver::new(connections, wish, subscription, wanted.subscribe());
+    let (driver, deliveries) = Driver::new(channels, spec, subscription, wanted.subscribe());
     let (queue, consuming, stop) = (Arc::clone(&driver.queue), driver.consuming.subscribe(), driver.stop.clone());
     Ok(Consumer::new(queue, deliveries, wanted, consuming, stop, tracker.spawn(driver.run(subscribed))))
 }
 
 /// The task of one consumer.
 struct Driver {
-    connections: Arc<Connections>,
-    wish: Wish,
+    channels: Arc<ChannelProvider>,
+    spec: ConsumerSpec,
     /// The prefetch that the consumer's owner wants now.
     wanted: watch::Receiver<u16>,
     queue: Arc<str>,
@@ -88,8 +96,8 @@ struct Driver {
     settled: mpsc::UnboundedReceiver<Settled>,
     consuming: watch::Sender<bool>,
     stop: CancellationToken,
-    coalescer: Coalescer,
-    /// The coalescer's epoch, for settlements to compare with.
+    batcher: AckBatcher,
+    /// The batcher's epoch, for settlements to compare with.
     epoch: Arc<AtomicU64>,
     commands: Vec<Command>,
 }
@@ -136,8 +144,8 @@ impl Phase {
 
 impl Driver {
     fn new(
-        connections: Arc<Connections>,
-        wish: Wish,
+        channels: Arc<ChannelProvider>,
+        spec: ConsumerSpec,
         subscription: &Subscription,
         wanted: watch::Receiver<u16>,
     ) -> (Self, mpsc::Receiver<Delivery>) {
@@ -146,10 +154,10 @@ impl Driver {
         let (out, deliveries) = mpsc::channel(usize::from(room.max(subscription.most.saturating_mul(2))));
         // Bounded by the prefetch, since each delivery is settled once.
         let (verdicts, settled) = mpsc::unbounded_channel();
-        let coalescer = Coalescer::new();
+        let batcher = AckBatcher::new();
         let driver = Self {
-            connections,
-            wish,
+            channels,
+            spec,
             wanted,
             queue: Arc::from(subscription.queue.as_str()),
             group: group_within(room),
@@ -159,16 +167,16 @@ impl Driver {
             settled,
             consuming: watch::Sender::new(true),
             stop: CancellationToken::new(),
-            epoch: Arc::new(AtomicU64::new(coalescer.epoch())),
-            coalescer,
+            epoch: Arc::new(AtomicU64::new(batcher.epoch())),
+            batcher,
             commands: Vec::new(),
         };
         (driver, deliveries)
     }
 
-    async fn run(mut self, first: Subscribed) {
+    async fn run(mut self, first: ActiveConsumer) {
         let mut next = Some(first);
-        while let Some(Subscribed { channel, stream }) = next.take() {
+        while let Some(ActiveConsumer { channel, stream }) = next.take() {
             let began = Instant::now();
             self.consuming.send_replace(true);
             let end = self.live(&channel, stream).await;
@@ -180,13 +188,13 @@ impl Driver {
         }
         // Nobody listens to verdicts any more, but whoever closes the consumer waits for the last of them.
         self.no_more();
-        let closing = self.connections.around().closing.clone();
+        let closing = self.channels.context().closing.clone();
         closing.run_until_cancelled(async { while self.settled.recv().await.is_some() {} }).await;
     }
 
     /// From the first delivery of a channel to its end.
     async fn live(&mut self, channel: &Channel, mut stream: lapin::Consumer) -> End {
-        let closing = self.connections.around().closing.clone();
+        let closing = self.channels.context().closing.clone();
         let mut linger = std::pin::pin!(tokio::time::sleep(LINGER));
         let mut lingering = false;
         let mut phase = Phase::Delivering;
@@ -207,7 +215,7 @@ impl Driver {
                 delivery = stream.next(), if flows => if let Err(reason) = self.accept(delivery, &mut stream) {
                     match phase {
                         Phase::Changing => {
-                            anew = self.wish.clone().consume_anew(channel.clone()).boxed().fuse();
+                            anew = self.spec.clone().consume_anew(channel.clone()).boxed().fuse();
                             phase = Phase::Beginning;
                         }
                         Phase::Cancelling => phase = self.no_more(),
@@ -223,10 +231,10 @@ impl Driver {
                         (_, None) => {}
                     }
                 }
-                () = linger.as_mut(), if lingering => self.coalescer.flush(&mut self.commands),
+                () = linger.as_mut(), if lingering => self.batcher.flush(&mut self.commands),
                 () = self.stop.cancelled(), if phase.may_change() => {
                     if phase == Phase::Delivering {
-                        self.wish.cancel(channel);
+                        self.spec.cancel(channel);
                     }
                     phase = Phase::Cancelling;
                 }
@@ -235,18 +243,18 @@ impl Driver {
             // Before what goes back is told, or the broker would give it to this consumer again.
             phase = self.follow_wanted(phase, channel);
             self.flush_if_due();
-            tell(channel, self.commands.drain(..));
+            send_acks(channel, self.commands.drain(..));
             lingering = self.linger(lingering, linger.as_mut());
         }
-        self.coalescer.flush(&mut self.commands);
-        tell(channel, self.commands.drain(..));
-        let _ = timeout(GOODBYE, self.wish.leave(channel)).await;
+        self.batcher.flush(&mut self.commands);
+        send_acks(channel, self.commands.drain(..));
+        let _ = timeout(GOODBYE, self.spec.close(channel)).await;
         End::Stopped
     }
 
     /// Whether the consumer's owner wants another prefetch than the broker was asked for.
     fn wants_change(&self) -> bool {
-        *self.wanted.borrow() != self.wish.prefetch
+        *self.wanted.borrow() != self.spec.prefetch
     }
 
     /// Begins to change the prefetch, where it is another than is wanted.
@@ -255,7 +263,7 @@ impl Driver {
             return phase;
         }
         if phase == Phase::Delivering {
-            self.wish.cancel(channel);
+            self.spec.cancel(channel);
         }
         self.change();
         if phase == Phase::Delivering { Phase::Changing } else { phase }
@@ -263,7 +271,7 @@ impl Driver {
 
     fn change(&mut self) {
         let prefetch = *self.wanted.borrow();
-        self.wish.change(prefetch);
+        self.spec.change(prefetch);
         self.group = group_within(prefetch);
     }
 
@@ -276,7 +284,7 @@ impl Driver {
 
     /// The broker has everything back that was not settled.
     fn lose(&mut self) {
-        self.epoch.store(self.coalescer.lose(), Ordering::Release);
+        self.epoch.store(self.batcher.reset(), Ordering::Release);
         self.waiting.clear();
         if self.wants_change() {
             self.change();
@@ -284,9 +292,9 @@ impl Driver {
     }
 
     fn settle(&mut self, first: Settled) {
-        self.coalescer.settle(first, &mut self.commands);
+        self.batcher.settle(first, &mut self.commands);
         while let Ok(settled) = self.settled.try_recv() {
-            self.coalescer.settle(settled, &mut self.commands);
+            self.batcher.settle(settled, &mut self.commands);
         }
     }
 
@@ -313,13 +321,13 @@ impl Driver {
     fn hand_out(&mut self, delivery: lapin::message::Delivery) {
         let lapin::message::Delivery { delivery_tag, exchange, routing_key, redelivered, properties, data, .. } =
             delivery;
-        self.coalescer.delivered(delivery_tag);
+        self.batcher.delivered(delivery_tag);
         let (Some(verdicts), Some(out)) = (self.verdicts.clone(), &self.out) else { return };
-        let epoch = self.coalescer.epoch();
+        let epoch = self.batcher.epoch();
         let settlement = Settlement::new(epoch, delivery_tag, Arc::clone(&self.queue), verdicts);
         let delivery = Delivery {
             message: read_message(&properties, data),
-            origin: Origin {
+            origin: DeliveryInfo {
                 queue: Arc::clone(&self.queue),
                 exchange: exchange.into(),
                 routing_key: without_prefix(routing_key.into()),
@@ -337,15 +345,15 @@ impl Driver {
 
     /// A full group goes at once; so does whatever there is when nothing is running that could join it.
     fn flush_if_due(&mut self) {
-        let waiting = self.coalescer.waiting();
-        if waiting >= self.group || (waiting > 0 && self.coalescer.is_finished()) {
-            self.coalescer.flush(&mut self.commands);
+        let waiting = self.batcher.waiting();
+        if waiting >= self.group || (waiting > 0 && self.batcher.is_finished()) {
+            self.batcher.flush(&mut self.commands);
         }
     }
 
     /// Starts the clock for the first acknowledgement that waits for others.
     fn linger(&self, lingering: bool, clock: Pin<&mut Sleep>) -> bool {
-        let linger = self.coalescer.waiting() > 0;
+        let linger = self.batcher.waiting() > 0;
         if linger && !lingering {
             clock.reset(Instant::now() + LINGER);
         }
@@ -353,23 +361,23 @@ impl Driver {
     }
 
     /// Subscribes again, not before `earliest`, and however long it takes. `None` when the consumer is stopped before.
-    async fn resubscribe(&self, reason: &str, earliest: Instant) -> Option<Subscribed> {
+    async fn resubscribe(&self, reason: &str, earliest: Instant) -> Option<ActiveConsumer> {
         ConsumerLost { queue: &self.queue, error: reason }.emit();
-        let (stop, closing) = (&self.stop, &self.connections.around().closing);
+        let (stop, closing) = (&self.stop, &self.channels.context().closing);
         let since = Instant::now();
-        let mut told = Told::default();
-        told.is_news(reason, since.into_std());
+        let mut told = LogThrottle::default();
+        told.should_log(reason, since.into_std());
         let again = async {
             sleep_until(earliest).await;
-            let mut backoff = Backoff::default();
+            let mut backoff = ReconnectBackoff::default();
             loop {
-                let error = match self.wish.attempt(&self.connections).await {
+                let error = match self.spec.attempt(&self.channels).await {
                     Ok(subscribed) => return subscribed,
-                    Err(Failure::Passing(reason)) => reason,
+                    Err(ConnectFailure::Transient(reason)) => reason,
                     // A queue may be declared again, and access be granted again.
-                    Err(Failure::Final(error)) => error.to_string(),
+                    Err(ConnectFailure::Permanent(error)) => error.to_string(),
                 };
-                if told.is_news(&error, Instant::now().into_std()) {
+                if told.should_log(&error, Instant::now().into_std()) {
                     ConsumerLost { queue: &self.queue, error: &error }.emit();
                 }
                 backoff.wait().await;
@@ -405,33 +413,21 @@ fn without_prefix(routing_key: String) -> String {
 mod tests {
     use celeriac_config::Secret;
     use lapin::message::Delivery as Arriving;
-    use tokio_util::task::TaskTracker;
 
-    use super::super::connection::{Purpose, Surroundings};
-    use super::super::health::Board;
-    use super::super::tls::Tls;
-    use super::super::url::Node;
+    use super::super::connection::{ConnectionContext, ConnectionOrigin, ConnectionPurpose};
     use super::*;
     use crate::options::BrokerOptions;
-    use crate::settle::Verdict;
+    use crate::settle::SettlementKind;
 
     /// A driver without a channel, and what comes out of it.
     fn driver(prefetch: u16) -> (Driver, mpsc::Receiver<Delivery>) {
         let options = BrokerOptions { url: Secret::new("amqp://localhost"), ..BrokerOptions::default() };
-        let around = Surroundings {
-            name: Arc::from("test"),
-            nodes: Node::all(&options).unwrap().into(),
-            tls: Tls::new(&options.tls),
-            ground: Arc::default(),
-            connect_timeout: options.connect_timeout,
-            board: Arc::new(Board::new()),
-            tracker: TaskTracker::new(),
-            closing: CancellationToken::new(),
-        };
+        let context = ConnectionContext::new(options.connect_timeout);
+        let origin = ConnectionOrigin::nodes(&options, "test").unwrap();
         let subscription = Subscription { queue: "mail".to_owned(), prefetch, most: 0, tag: "t".to_owned() };
-        let connections = Arc::new(Connections::new(Purpose::Consume, around));
-        let wish = Wish::new(&subscription, Owner::Others).unwrap();
-        Driver::new(connections, wish, &subscription, watch::channel(prefetch).1)
+        let channels = Arc::new(ChannelProvider::new(ConnectionPurpose::Consume, context, origin));
+        let spec = ConsumerSpec::new(&subscription, QueueOwner::Others).unwrap();
+        Driver::new(channels, spec, &subscription, watch::channel(prefetch).1)
     }
 
     fn arriving(tags: std::ops::RangeInclusive<u64>) -> impl Stream<Item = Arrived> + Unpin {
@@ -479,7 +475,7 @@ mod tests {
         assert!(old.settlement.is_void());
         old.settlement.ack();
         let settled = driver.settled.try_recv().unwrap();
-        assert_eq!((settled.epoch, settled.tag, settled.verdict), (0, 3, Verdict::Requeue));
+        assert_eq!((settled.epoch, settled.tag, settled.verdict), (0, 3, SettlementKind::Requeue));
         driver.settle(settled);
         driver.flush_if_due();
         assert_eq!(driver.commands, []);

@@ -2,6 +2,16 @@
 //!
 //! All declarations go out together on one channel, which is all there is to do when nothing differs. RabbitMQ closes the
 //! channel at the first one that does; then they are made again one by one, and each difference is looked at.
+//!
+//! - `arguments`: arguments as AMQP has them;
+//! - `mismatch`: what RabbitMQ says when something exists otherwise;
+//! - `checks`: looks that leave everything as it is;
+//! - `inspect`: what differs, with nothing made.
+
+mod arguments;
+mod checks;
+mod inspect;
+mod mismatch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,16 +27,19 @@ use futures::future::try_join_all;
 use lapin::options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPError, AMQPErrorKind, AMQPSoftError};
 use lapin::types::FieldTable;
-use lapin::{Channel, ErrorKind, ExchangeKind};
+use lapin::{Channel, ExchangeKind};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::arguments::{check, table};
-use super::connection::{ANSWER, Connections, Purpose};
-use super::proof::Assumed;
-use super::publish::amqp;
-use super::verify::Inequivalent;
+use self::arguments::check;
+use super::connection::{ANSWER, ChannelProvider, ConnectionPurpose};
+use super::error::{client_error, protocol_error};
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
+
+pub(super) use self::arguments::{check as check_names, reply_queue, table};
+pub(super) use self::checks::{UnverifiedBinding, depth};
+pub use self::inspect::Inspection;
+pub(super) use self::mismatch::Inequivalent;
 
 /// How many arguments of a queue may differ before it is taken as it is.
 pub(super) const MOST_DIFFERENCES: usize = 12;
@@ -34,7 +47,7 @@ pub(super) const MOST_DIFFERENCES: usize = 12;
 /// Declares topologies.
 #[derive(Debug)]
 pub(super) struct Declarer {
-    connections: Arc<Connections>,
+    channels: Arc<ChannelProvider>,
     ladder: Ladder,
     ladder_kind: QueueKind,
     /// Where settings of queues are kept.
@@ -47,9 +60,9 @@ pub(super) struct Declarer {
 }
 
 impl Declarer {
-    pub(super) fn new(connections: Arc<Connections>, options: &BrokerOptions) -> Self {
+    pub(super) fn new(channels: Arc<ChannelProvider>, options: &BrokerOptions) -> Self {
         Self {
-            connections,
+            channels,
             ladder: Ladder::new(&options.delay_prefix),
             ladder_kind: options.delay_queues,
             settings: options.settings_location(),
@@ -61,7 +74,7 @@ impl Declarer {
 
     /// Makes everything in `topology` exist, and the delay ladder where there are queues. Tells which queues are only
     /// taken to be bound, since this program may not bind them.
-    pub(super) async fn declare(&self, topology: &Topology) -> Result<Vec<Assumed>> {
+    pub(super) async fn declare(&self, topology: &Topology) -> Result<Vec<UnverifiedBinding>> {
         let objects = topology.objects(&self.ladder, self.settings);
         check(&objects)?;
         if !self.making {
@@ -75,14 +88,14 @@ impl Declarer {
     }
 
     /// Whether everything is there that this program needs. What is its own it makes nevertheless.
-    async fn look(&self, topology: &Topology, objects: Vec<TopologyObject>) -> Result<Vec<Assumed>> {
+    async fn look(&self, topology: &Topology, objects: Vec<TopologyObject>) -> Result<Vec<UnverifiedBinding>> {
         let own = |name: &str| topology.queues.get(name).is_some_and(|queue| queue.own);
         let (own, mut wanted): (Vec<_>, Vec<_>) = objects.into_iter().partition(|object| match object {
             TopologyObject::Queue(QueueObject { name, .. }) => own(name),
             TopologyObject::Binding(BindingObject { destination: BindingTarget::Queue(name), .. }) => own(name),
             _ => false,
         });
-        let mut assumed: Vec<_> = wanted.iter().filter_map(Assumed::of).collect();
+        let mut unverified: Vec<_> = wanted.iter().filter_map(UnverifiedBinding::of).collect();
         if !topology.queues.is_empty() && !self.ladder_stands.load(Ordering::Acquire) {
             wanted.extend(delay_ladder(&self.ladder, self.ladder_kind));
         }
@@ -92,59 +105,59 @@ impl Declarer {
         }
         self.ladder_stands.store(true, Ordering::Release);
         if !own.is_empty() {
-            assumed.extend(self.make(&own).await?);
+            unverified.extend(self.make(&own).await?);
         }
-        Ok(assumed)
+        Ok(unverified)
     }
 
     /// Makes these objects exist.
-    pub(super) async fn make(&self, objects: &[TopologyObject]) -> Result<Vec<Assumed>> {
+    pub(super) async fn make(&self, objects: &[TopologyObject]) -> Result<Vec<UnverifiedBinding>> {
         let channel = self.channel().await?;
         let together = try_join_all(objects.iter().map(|object| declare(&channel, object)));
         if let Ok(Ok(_)) = timeout(ANSWER, together).await {
             close(channel).await;
             return Ok(Vec::new());
         }
-        let mut assumed = Vec::new();
+        let mut unverified = Vec::new();
         let mut channel = self.channel().await?;
         for object in objects {
             if let Err(error) = answered(declare(&channel, object)).await? {
                 channel = self.channel().await?;
-                assumed.extend(self.look_into(object, error).await?);
+                unverified.extend(self.look_into(object, error).await?);
             }
         }
         close(channel).await;
-        Ok(assumed)
+        Ok(unverified)
     }
 
     pub(super) async fn channel(&self) -> Result<Channel> {
         let began = Instant::now();
-        timeout_at(began + self.timeout, self.connections.channel()).await.unwrap_or_else(|_| {
+        timeout_at(began + self.timeout, self.channels.open_channel()).await.unwrap_or_else(|_| {
             Err(Error::Unreachable {
-                url: self.connections.shown(),
+                url: self.channels.shown(),
                 waited: began.elapsed(),
-                source: self.connections.around().board.trouble(Purpose::Consume).map(Into::into),
+                source: self.channels.context().health.trouble(ConnectionPurpose::Consume).map(Into::into),
             })
         })
     }
 
     /// A declaration that RabbitMQ refused: an error for a person, unless what exists will do.
-    async fn look_into(&self, object: &TopologyObject, error: lapin::Error) -> Result<Option<Assumed>> {
-        let Some(said) = refusal(&error) else { return Err(amqp(&doing(object), error)) };
+    async fn look_into(&self, object: &TopologyObject, error: lapin::Error) -> Result<Option<UnverifiedBinding>> {
+        let Some(said) = protocol_error(&error) else { return Err(client_error(&doing(object), error)) };
         match said.kind() {
             AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => self.adopt(object, error).await.map(|()| None),
             // Who may not declare a thing may still use it where it exists.
             AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
                 let there = self.exists(object).await?;
-                if there { Ok(Assumed::of(object)) } else { Err(self.denied(said)) }
+                if there { Ok(UnverifiedBinding::of(object)) } else { Err(self.denied(said)) }
             }
             AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Err(missing(object, said, &error)),
-            _ => Err(amqp(&doing(object), error)),
+            _ => Err(client_error(&doing(object), error)),
         }
     }
 
     fn denied(&self, said: &AMQPError) -> Error {
-        Error::Denied { url: self.connections.shown(), reason: said.get_message().to_string() }
+        Error::Denied { url: self.channels.shown(), reason: said.get_message().to_string() }
     }
 
     pub(super) async fn exists(&self, object: &TopologyObject) -> Result<bool> {
@@ -178,14 +191,14 @@ impl Declarer {
 
     async fn adopt(&self, object: &TopologyObject, error: lapin::Error) -> Result<()> {
         let TopologyObject::Queue(queue) = object else {
-            let differs = refusal(&error).and_then(|said| Inequivalent::read(said.get_message().as_str()));
-            return Err(differs.map_or_else(|| amqp(&doing(object), error), |differs| differs.into_error(None)));
+            let differs = protocol_error(&error).and_then(|said| Inequivalent::read(said.get_message().as_str()));
+            return Err(differs.map_or_else(|| client_error(&doing(object), error), |differs| differs.into_error(None)));
         };
         let mut differences = Vec::new();
         let mut queue = queue.clone();
         let mut error = error;
         for _ in 0..MOST_DIFFERENCES {
-            let differs = refusal(&error).and_then(|said| Inequivalent::read(said.get_message().as_str()));
+            let differs = protocol_error(&error).and_then(|said| Inequivalent::read(said.get_message().as_str()));
             let Some(differs) = differs else { return Err(unsupported(&queue, error)) };
             differences.push(differs.argument.clone());
             if !adapt(&mut queue, differs)? {
@@ -270,13 +283,6 @@ pub(super) async fn close(channel: Channel) {
     let _ = timeout(ANSWER, channel.close(200, "declared".into())).await;
 }
 
-pub(super) fn refusal(error: &lapin::Error) -> Option<&AMQPError> {
-    match error.kind() {
-        ErrorKind::ProtocolError(said) => Some(said),
-        _ => None,
-    }
-}
-
 fn missing(object: &TopologyObject, said: &AMQPError, error: &lapin::Error) -> Error {
     let named = |what: &str| {
         let (_, name) = said.get_message().as_str().split_once(&format!("no {what} '"))?;
@@ -287,22 +293,23 @@ fn missing(object: &TopologyObject, said: &AMQPError, error: &lapin::Error) -> E
     }
     match named("queue") {
         Some(queue) => Error::NoSuchQueue { queue },
-        None => amqp(&doing(object), error.clone()),
+        None => client_error(&doing(object), error.clone()),
     }
 }
 
 /// An argument that this server, or this kind of queue on it, does not know.
 fn unsupported(queue: &QueueObject, error: lapin::Error) -> Error {
     let doing = format!("declaring queue `{}`", queue.name);
-    let argument = refusal(&error).and_then(|said| refused_argument(said.get_message().as_str()).map(str::to_owned));
+    let argument =
+        protocol_error(&error).and_then(|said| refused_argument(said.get_message().as_str()).map(str::to_owned));
     match argument {
         Some(argument) => {
             let value = queue.arguments.get(&argument).map(Argument::to_string).unwrap_or_default();
             let option = format!("{argument} = {value}");
-            let reason = refusal(&error).map(|said| said.get_message().to_string()).unwrap_or_default();
+            let reason = protocol_error(&error).map(|said| said.get_message().to_string()).unwrap_or_default();
             Error::Unsupported { queue: queue.name.clone(), option, reason }
         }
-        None => amqp(&doing, error),
+        None => client_error(&doing, error),
     }
 }
 

@@ -22,11 +22,10 @@ use lapin::{BasicProperties, Channel, Confirmation, ErrorKind};
 use tokio::time::{Instant, timeout};
 
 use super::AmqpBroker;
-use super::arguments::table;
 use super::connection::ANSWER;
 use super::convert::short;
-use super::depth::{depth, is_soft};
-use super::publish::amqp;
+use super::declare::{depth, table};
+use super::error::{client_error, is_soft};
 use crate::broker::{Broker, Depth};
 use crate::error::{Error, Result};
 
@@ -122,10 +121,10 @@ impl AmqpBroker {
             });
         }
         if !not_implemented(&error) {
-            return Err(amqp(&deleting(), error));
+            return Err(client_error(&deleting(), error));
         }
         let deleted = answered(channel.queue_delete(queue.into(), QueueDeleteOptions::default())).await?;
-        deleted.map_err(|error| amqp(&deleting(), error))?;
+        deleted.map_err(|error| client_error(&deleting(), error))?;
         Ok(QueueDeletion::Deleted)
     }
 }
@@ -145,13 +144,13 @@ async fn redirect(
     // What waits for its time is addressed to the old queue by its name.
     let late = delivery_binding(from);
     short(&late, "binding key")?;
-    answered(bind(delivery, &late, FieldTable::default())).await?.map_err(|error| amqp(&doing(), error))?;
+    answered(bind(delivery, &late, FieldTable::default())).await?.map_err(|error| client_error(&doing(), error))?;
     let unbind =
         |source: &str, key: &str, arguments| channel.queue_unbind(from.into(), source.into(), key.into(), arguments);
-    answered(unbind(delivery, &late, FieldTable::default())).await?.map_err(|error| amqp(&doing(), error))?;
+    answered(unbind(delivery, &late, FieldTable::default())).await?.map_err(|error| client_error(&doing(), error))?;
     for BindingObject { source, key, arguments, .. } in bindings.filter(|binding| binding.source != delivery) {
         // Unbinding what is not bound is no error.
-        answered(unbind(source, key, table(arguments))).await?.map_err(|error| amqp(&doing(), error))?;
+        answered(unbind(source, key, table(arguments))).await?.map_err(|error| client_error(&doing(), error))?;
     }
     Ok(())
 }
@@ -167,7 +166,7 @@ struct Mover<'a> {
 impl Mover<'_> {
     async fn run(&self, progress: &mut impl FnMut(u64)) -> Result<u64> {
         let doing = || format!("moving messages from queue `{}` to queue `{}`", self.from, self.to);
-        let failed = |error| amqp(&doing(), error);
+        let failed = |error| client_error(&doing(), error);
         answered(self.publishing.confirm_select(ConfirmSelectOptions::default())).await?.map_err(failed)?;
         answered(self.consuming.basic_qos(WINDOW, BasicQosOptions::default())).await?.map_err(failed)?;
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
@@ -211,8 +210,8 @@ impl Mover<'_> {
         let properties = if redelivered { repeated(properties) } else { properties };
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let sent = self.publishing.basic_publish("".into(), self.to.into(), options, &data, properties);
-        let confirm = answered(sent).await?.map_err(|error| amqp(&doing(), error))?;
-        match answered(confirm).await?.map_err(|error| amqp(&doing(), error))? {
+        let confirm = answered(sent).await?.map_err(|error| client_error(&doing(), error))?;
+        match answered(confirm).await?.map_err(|error| client_error(&doing(), error))? {
             Confirmation::Ack(None) => Ok(delivery_tag),
             Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
                 Err(Error::Unroutable { exchange: String::new(), routing_key: self.to.to_owned() })
@@ -225,7 +224,7 @@ impl Mover<'_> {
 
     async fn acknowledge(&self, tag: u64) -> Result<()> {
         let acknowledged = self.consuming.basic_ack(tag, BasicAckOptions { multiple: true });
-        answered(acknowledged).await?.map_err(|error| amqp("acknowledging what was moved", error))
+        answered(acknowledged).await?.map_err(|error| client_error("acknowledging what was moved", error))
     }
 }
 

@@ -1,4 +1,10 @@
 //! Publishing: a message is on a queue on disk, or its sender has an error.
+//!
+//! - `channel`: a channel in confirm mode that many senders share;
+//! - `confirms`: which message on it was confirmed, refused or returned.
+
+mod channel;
+mod confirms;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,19 +17,18 @@ use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::backoff::Backoff;
-use super::connection::{Connections, Purpose};
+use self::channel::{ChannelSlot, ConfirmChannel};
+use self::confirms::{PendingPublish, PublishOutcome};
+use super::connection::{ChannelProvider, ConnectionPurpose, ReconnectBackoff};
 use super::convert::Envelope;
-use super::flights::Fate;
-use super::line::{Line, Parcel};
-use super::slot::Slot;
+use super::error::client_error;
 use crate::broker::Outgoing;
 use crate::error::{Error, Result};
 use crate::headers;
 use crate::options::BrokerOptions;
 
 /// How many exchanges are tried out at the same time.
-const INTRODUCTIONS: usize = 4;
+const PROBES: usize = 4;
 
 /// How often a message is refused before its sender is told: some five seconds, in which a cluster finds a new leader for a
 /// queue, and a full queue may find room.
@@ -34,7 +39,7 @@ const REFUSALS: u32 = 6;
 /// A message for an exchange that does not exist, or that this user must not write to, makes the broker close the channel,
 /// and everybody else's confirms are lost with it. So the first message for an exchange travels alone, on a channel of its
 /// own, and the others wait for it. Should a shared channel be closed nevertheless, each message in the air is published
-/// again alone, and the one that was to blame is found out.
+/// again alone, and the one that was to classify_channel_error is found out.
 ///
 /// A refused message is published again for a while, and soon on another channel: a channel that RabbitMQ 3.10 has opened
 /// while a quorum queue was without a leader refuses everything for that queue until the old leader is back.
@@ -43,112 +48,112 @@ const REFUSALS: u32 = 6;
 /// second says so in a header, for its worker to look into the store before it runs.
 #[derive(Debug)]
 pub(super) struct Publisher {
-    connections: Arc<Connections>,
+    channels: Arc<ChannelProvider>,
     window: Arc<Semaphore>,
-    slots: Vec<Slot>,
+    slots: Vec<ChannelSlot>,
     next_slot: AtomicUsize,
     /// Exchanges that took a message.
-    trusted: RwLock<HashSet<String>>,
-    introductions: Semaphore,
+    known_exchanges: RwLock<HashSet<String>>,
+    probe_permits: Semaphore,
     timeout: Duration,
 }
 
 impl Publisher {
-    pub(super) fn new(connections: Arc<Connections>, options: &BrokerOptions) -> Self {
+    pub(super) fn new(channels: Arc<ChannelProvider>, options: &BrokerOptions) -> Self {
         Self {
-            connections,
+            channels,
             window: Arc::new(Semaphore::new(options.confirm_window.min(Semaphore::MAX_PERMITS))),
-            slots: (0..options.publish_channels).map(|_| Slot::default()).collect(),
+            slots: (0..options.publish_channels).map(|_| ChannelSlot::default()).collect(),
             next_slot: AtomicUsize::new(0),
-            trusted: RwLock::new(HashSet::from([String::new()])),
-            introductions: Semaphore::new(INTRODUCTIONS),
+            known_exchanges: RwLock::new(HashSet::from([String::new()])),
+            probe_permits: Semaphore::new(PROBES),
             timeout: options.publish_timeout,
         }
     }
 
-    /// Publishes a message, and waits for its fate.
+    /// Publishes a message, and waits for its outcome.
     pub(super) async fn publish(&self, outgoing: Outgoing) -> Result<()> {
         // More would end the connection, and everything else that is in the air on it.
         headers::check(&outgoing.message.headers, headers::MAX)?;
         let began = Instant::now();
-        let mut word = Word::default();
-        match timeout_at(began + self.timeout, self.deliver(Box::new(outgoing), &mut word)).await {
+        let mut last_reply = LastReply::default();
+        match timeout_at(began + self.timeout, self.deliver(Box::new(outgoing), &mut last_reply)).await {
             Ok(result) => result,
-            Err(_) => Err(self.overdue(began.elapsed(), word)),
+            Err(_) => Err(self.overdue(began.elapsed(), last_reply)),
         }
     }
 
     /// Lets nobody wait any longer.
     pub(super) fn close(&self) {
         self.window.close();
-        self.introductions.close();
+        self.probe_permits.close();
     }
 
-    async fn deliver(&self, mut outgoing: Box<Outgoing>, word: &mut Word) -> Result<()> {
+    async fn deliver(&self, mut outgoing: Box<Outgoing>, last_reply: &mut LastReply) -> Result<()> {
         let mut alone = false;
-        let mut backoff = Backoff::default();
+        let mut backoff = ReconnectBackoff::default();
         let mut refusals = 0;
         loop {
-            self.connections.around().board.unblocked().await;
-            let fate = if alone || !self.is_trusted(&outgoing.exchange) {
-                match Box::pin(self.send_alone(outgoing, alone, word)).await? {
-                    Ok(fate) => fate,
-                    Err(unsent) => {
+            self.channels.context().health.unblocked().await;
+            let outcome = if alone || !self.is_known(&outgoing.exchange) {
+                match Box::pin(self.send_alone(outgoing, alone, last_reply)).await? {
+                    SingleAttempt::Sent(outcome) => outcome,
+                    SingleAttempt::Unsent(unsent) => {
                         outgoing = unsent;
                         continue;
                     }
                 }
             } else {
-                self.send(outgoing, word).await?
+                self.send(outgoing, last_reply).await?
             };
-            match fate {
-                Fate::Stored(_) => return Ok(()),
-                Fate::Returned(outgoing) => return Err(returned(*outgoing)),
-                Fate::Refused(refused) => {
+            match outcome {
+                PublishOutcome::Stored(_) => return Ok(()),
+                PublishOutcome::Returned(outgoing) => return Err(returned(*outgoing)),
+                PublishOutcome::Refused(refused) => {
                     refusals += 1;
                     if refusals == REFUSALS {
                         return Err(refusal(&refused));
                     }
-                    *word = Word::No(refusal(&refused));
+                    *last_reply = LastReply::No(refusal(&refused));
                     backoff.wait().await;
                     outgoing = repeated(refused);
                 }
-                Fate::Suspect(suspect, _) => {
+                PublishOutcome::Suspect(suspect, _) => {
                     alone = true;
                     outgoing = repeated(suspect);
                 }
-                Fate::Lost(lost) => outgoing = repeated(lost),
+                PublishOutcome::Lost(lost) => outgoing = repeated(lost),
             }
         }
     }
 
     /// Publishes on a shared channel.
-    async fn send(&self, outgoing: Box<Outgoing>, word: &mut Word) -> Result<Fate> {
-        let mut parcel = Parcel { outgoing, _place: self.place().await? };
+    async fn send(&self, outgoing: Box<Outgoing>, last_reply: &mut LastReply) -> Result<PublishOutcome> {
+        let mut pending = PendingPublish { outgoing, _permit: self.acquire_window().await? };
         let slot = &self.slots[self.next_slot.fetch_add(1, Ordering::Relaxed) % self.slots.len()];
-        let fate = loop {
-            let envelope = Envelope::new(&parcel.outgoing)?;
-            match slot.send(envelope, parcel) {
-                Ok(fate) => break fate,
-                Err(refused) => parcel = refused,
+        let outcome = loop {
+            let envelope = Envelope::new(&pending.outgoing)?;
+            match slot.send(envelope, pending) {
+                Ok(outcome) => break outcome,
+                Err(refused) => pending = refused,
             }
             Box::pin(slot.fill(self.open())).await?;
         };
-        *word = Word::Pending;
+        *last_reply = LastReply::Pending;
         // The task of the channel always answers, unless this program closes the broker.
-        let fate = fate.await.map_err(|_| Error::Closed)?;
-        if matches!(fate, Fate::Refused(_)) {
+        let outcome = outcome.await.map_err(|_| Error::Closed)?;
+        if matches!(outcome, PublishOutcome::Refused(_)) {
             slot.leave_stale();
         }
-        Ok(fate)
+        Ok(outcome)
     }
 
-    async fn open(&self) -> Result<Line> {
+    async fn open(&self) -> Result<ConfirmChannel> {
         loop {
-            let channel = self.connections.channel().await?;
+            let channel = self.channels.open_channel().await?;
             // A channel that ends at once had its connection lost; the next attempt waits for another.
-            if let Ok(line) = Line::open(channel, self.connections.around()).await {
-                return Ok(line);
+            if let Ok(channel) = ConfirmChannel::open(channel, self.channels.context()).await {
+                return Ok(channel);
             }
             tokio::task::yield_now().await;
         }
@@ -160,80 +165,88 @@ impl Publisher {
         &self,
         outgoing: Box<Outgoing>,
         suspect: bool,
-        word: &mut Word,
-    ) -> Result<Result<Fate, Box<Outgoing>>> {
-        let _introduction = self.introductions.acquire().await.map_err(|_| Error::Closed)?;
-        if !suspect && self.is_trusted(&outgoing.exchange) {
-            return Ok(Err(outgoing));
+        last_reply: &mut LastReply,
+    ) -> Result<SingleAttempt> {
+        let _permit = self.probe_permits.acquire().await.map_err(|_| Error::Closed)?;
+        if !suspect && self.is_known(&outgoing.exchange) {
+            return Ok(SingleAttempt::Unsent(outgoing));
         }
         let envelope = Envelope::new(&outgoing)?;
         let exchange = outgoing.exchange.clone();
-        let parcel = Parcel { outgoing, _place: self.place().await? };
-        let fate = match self.open().await?.send(envelope, parcel) {
-            Ok(fate) => fate,
-            Err(unsent) => return Ok(Err(unsent.outgoing)),
+        let pending = PendingPublish { outgoing, _permit: self.acquire_window().await? };
+        let outcome = match self.open().await?.send(envelope, pending) {
+            Ok(outcome) => outcome,
+            Err(unsent) => return Ok(SingleAttempt::Unsent(unsent.outgoing)),
         };
-        *word = Word::Pending;
-        match fate.await.map_err(|_| Error::Closed)? {
-            Fate::Suspect(outgoing, error) => {
-                self.trusted.write().unwrap_or_else(PoisonError::into_inner).remove(exchange.as_ref());
-                Err(self.blame(*outgoing, error))
+        *last_reply = LastReply::Pending;
+        match outcome.await.map_err(|_| Error::Closed)? {
+            PublishOutcome::Suspect(outgoing, error) => {
+                self.known_exchanges.write().unwrap_or_else(PoisonError::into_inner).remove(exchange.as_ref());
+                Err(self.classify_channel_error(*outgoing, error))
             }
-            Fate::Lost(outgoing) => Ok(Ok(Fate::Lost(outgoing))),
-            fate => {
-                self.trusted.write().unwrap_or_else(PoisonError::into_inner).insert(exchange.into_owned());
-                Ok(Ok(fate))
+            PublishOutcome::Lost(outgoing) => Ok(SingleAttempt::Sent(PublishOutcome::Lost(outgoing))),
+            outcome => {
+                self.known_exchanges.write().unwrap_or_else(PoisonError::into_inner).insert(exchange.into_owned());
+                Ok(SingleAttempt::Sent(outcome))
             }
         }
     }
 
-    fn is_trusted(&self, exchange: &str) -> bool {
-        self.trusted.read().unwrap_or_else(PoisonError::into_inner).contains(exchange)
+    fn is_known(&self, exchange: &str) -> bool {
+        self.known_exchanges.read().unwrap_or_else(PoisonError::into_inner).contains(exchange)
     }
 
-    async fn place(&self) -> Result<OwnedSemaphorePermit> {
+    async fn acquire_window(&self) -> Result<OwnedSemaphorePermit> {
         Arc::clone(&self.window).acquire_owned().await.map_err(|_| Error::Closed)
     }
 
     /// What the broker has against a message that was alone on its channel.
-    fn blame(&self, outgoing: Outgoing, error: lapin::Error) -> Error {
+    fn classify_channel_error(&self, outgoing: Outgoing, error: lapin::Error) -> Error {
         let Outgoing { exchange, message, .. } = outgoing;
-        let ErrorKind::ProtocolError(said) = error.kind() else { return amqp("publishing", error) };
+        let ErrorKind::ProtocolError(said) = error.kind() else { return client_error("publishing", error) };
         match said.kind() {
             AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Error::NoSuchExchange { exchange: exchange.into_owned() },
             AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
-                Error::Denied { url: self.connections.shown(), reason: said.get_message().to_string() }
+                Error::Denied { url: self.channels.shown(), reason: said.get_message().to_string() }
             }
             AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => {
                 match largest_allowed(said.get_message().as_str()) {
                     Some(limit) => Error::TooLarge { size: message.body.len(), limit },
-                    None => amqp("publishing", error),
+                    None => client_error("publishing", error),
                 }
             }
-            _ => amqp("publishing", error),
+            _ => client_error("publishing", error),
         }
     }
 
     /// Why the deadline has passed.
-    fn overdue(&self, waited: Duration, word: Word) -> Error {
-        let board = &self.connections.around().board;
-        if let Some(reason) = board.blocked() {
+    fn overdue(&self, waited: Duration, last_reply: LastReply) -> Error {
+        let health = &self.channels.context().health;
+        if let Some(reason) = health.blocked() {
             return Error::Blocked { reason, waited };
         }
-        match word {
-            Word::No(refusal) => refusal,
-            Word::Unsent if !board.is_up(Purpose::Publish) => {
-                let source = board.trouble(Purpose::Publish).map(Into::into);
-                Error::Unreachable { url: self.connections.shown(), waited, source }
+        match last_reply {
+            LastReply::No(refusal) => refusal,
+            LastReply::Unsent if !health.is_up(ConnectionPurpose::Publish) => {
+                let source = health.trouble(ConnectionPurpose::Publish).map(Into::into);
+                Error::Unreachable { url: self.channels.shown(), waited, source }
             }
-            Word::Unsent | Word::Pending => Error::Unconfirmed { waited },
+            LastReply::Unsent | LastReply::Pending => Error::Unconfirmed { waited },
         }
     }
 }
 
+/// What came of publishing on a channel of its own.
+enum SingleAttempt {
+    /// The message was sent.
+    Sent(PublishOutcome),
+    /// It was not, and may be sent on a shared channel now.
+    Unsent(Box<Outgoing>),
+}
+
 /// What the broker has last said to a message.
 #[derive(Debug, Default)]
-enum Word {
+enum LastReply {
     #[default]
     Unsent,
     /// It is in the air, or was when its connection was lost.
@@ -255,11 +268,6 @@ fn refusal(outgoing: &Outgoing) -> Error {
 fn returned(outgoing: Outgoing) -> Error {
     let Outgoing { exchange, routing_key, .. } = outgoing;
     Error::Unroutable { exchange: exchange.into_owned(), routing_key }
-}
-
-/// Anything that has no error of its own.
-pub(super) fn amqp(doing: &str, error: lapin::Error) -> Error {
-    Error::Amqp { doing: doing.to_owned(), source: Box::new(error) }
 }
 
 /// The bound in RabbitMQ's `message size 17 is larger than configured max size 16`.

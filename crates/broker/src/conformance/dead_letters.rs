@@ -6,7 +6,7 @@ use celeriac_protocol::{HeaderMap, Message, Properties, Value};
 use celeriac_topology::dead_letter_queue;
 
 use super::stage::{Stage, body, next, text};
-use crate::broker::Delivery;
+use crate::delivery::Delivery;
 
 pub(super) async fn what_is_rejected_is_dead_lettered(stage: &Stage) {
     let queue = stage.queue("queue").await;

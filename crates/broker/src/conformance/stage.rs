@@ -7,7 +7,8 @@ use bytes::Bytes;
 use celeriac_protocol::Message;
 use celeriac_topology::{Binding, ExchangeKind, ExchangeOptions, QueueOptions, Topology};
 
-use crate::broker::{Broker, Consumer, Delivery, Outgoing, Subscription};
+use crate::broker::{Broker, Consumer, Outgoing, Subscription};
+use crate::delivery::Delivery;
 use crate::error::Result;
 
 /// How long a message that has to come may take.

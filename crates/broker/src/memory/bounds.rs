@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use celeriac_topology::{Overflow, QueueKind, QueueOptions};
 
-use super::state::equal;
+use super::compare::equal;
 use crate::error::Result;
 
 /// The bounds of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Bounds {
+pub(super) struct QueueBounds {
     pub(super) message_ttl: Option<Duration>,
     pub(super) length: Option<u64>,
     pub(super) bytes: Option<u64>,
@@ -17,7 +17,7 @@ pub(super) struct Bounds {
     pub(super) overflow: Overflow,
 }
 
-impl Bounds {
+impl QueueBounds {
     pub(super) fn of(options: &QueueOptions) -> Self {
         // As on RabbitMQ, where quorum queues are declared so that their dead letters are confirmed.
         let default = match options.kind {

@@ -7,13 +7,13 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use tokio::time::Instant;
 
-use super::Shared;
-use super::queue::Stored;
+use super::host::MemoryHost;
+use super::stored::Stored;
 use crate::browse::{Browsed, Browser};
 use crate::error::Result;
 
 pub(super) struct MemoryBrowser {
-    shared: Arc<Shared>,
+    host: Arc<MemoryHost>,
     queue: usize,
     name: Arc<str>,
     ready: u64,
@@ -24,15 +24,15 @@ pub(super) struct MemoryBrowser {
 }
 
 impl MemoryBrowser {
-    pub(super) fn new(shared: Arc<Shared>, queue: &str) -> Result<Self> {
-        let (queue, name, ready) = shared.lock().look_at(queue, Instant::now())?;
-        Ok(Self { shared, queue, name, ready, left: ready, current: None, kept: Vec::new() })
+    pub(super) fn new(host: Arc<MemoryHost>, queue: &str) -> Result<Self> {
+        let (queue, name, ready) = host.lock().look_at(queue, Instant::now())?;
+        Ok(Self { host, queue, name, ready, left: ready, current: None, kept: Vec::new() })
     }
 
     fn show(&mut self) -> Option<Browsed> {
         self.kept.extend(self.current.take());
         self.left = self.left.checked_sub(1)?;
-        let stored = self.shared.lock().take_first(self.queue, Instant::now())?;
+        let stored = self.host.lock().take_first(self.queue, Instant::now())?;
         let browsed = stored.browsed(&self.name);
         self.current = Some(stored);
         Some(browsed)
@@ -40,7 +40,7 @@ impl MemoryBrowser {
 
     fn give_back(&mut self) {
         self.kept.extend(self.current.take());
-        self.shared.lock().return_all(self.queue, self.kept.drain(..), Instant::now());
+        self.host.lock().return_all(self.queue, self.kept.drain(..), Instant::now());
     }
 }
 

@@ -7,23 +7,23 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
+use super::host::MemoryHost;
 use crate::settle::Settled;
 
 /// The most verdicts that are taken back under one lock.
 const BATCH: usize = 256;
 
 /// A place in a queue's list of consumers. Given up on drop, whether its driver ends, is aborted or panics.
-pub(super) struct Subscribed {
-    pub(super) shared: Arc<Shared>,
+pub(super) struct MemoryConsumer {
+    pub(super) host: Arc<MemoryHost>,
     pub(super) id: u64,
     pub(super) consuming: watch::Sender<bool>,
 }
 
-impl Drop for Subscribed {
+impl Drop for MemoryConsumer {
     fn drop(&mut self) {
         self.consuming.send_replace(false);
-        self.shared.lock().unsubscribe(self.id, Instant::now());
+        self.host.lock().unsubscribe(self.id, Instant::now());
     }
 }
 
@@ -31,21 +31,21 @@ impl Drop for Subscribed {
 ///
 /// There is no timekeeper beside the consumers: whoever could see that a message is due or expired is one of them.
 pub(super) async fn drive(
-    subscribed: Subscribed,
+    subscribed: MemoryConsumer,
     mut wanted: watch::Receiver<u16>,
     mut settled: mpsc::UnboundedReceiver<Settled>,
     stop: CancellationToken,
     closed: CancellationToken,
 ) {
-    let Subscribed { shared, id, consuming } = &subscribed;
-    let mut due = shared.lock().due();
+    let MemoryConsumer { host, id, consuming } = &subscribed;
+    let mut due = host.lock().due();
     let mut batch = Vec::with_capacity(BATCH);
     let mut stopped = false;
     loop {
         let wake = *due.borrow_and_update();
         let unsettled = tokio::select! {
             _ = settled.recv_many(&mut batch, BATCH) => {
-                let (mut state, now) = (shared.lock(), Instant::now());
+                let (mut state, now) = (host.lock(), Instant::now());
                 // Before what goes back is settled, or this consumer would get it again.
                 if wanted.has_changed().unwrap_or(false) {
                     state.set_prefetch(*id, *wanted.borrow_and_update(), now);
@@ -54,17 +54,17 @@ pub(super) async fn drive(
             }
             // Once the consumer is dropped, nothing is wanted any more.
             _ = wanted.changed(), if wanted.has_changed().is_ok() => {
-                shared.lock().set_prefetch(*id, *wanted.borrow(), Instant::now());
+                host.lock().set_prefetch(*id, *wanted.borrow(), Instant::now());
                 continue;
             }
             () = stop.cancelled(), if !stopped => {
                 stopped = true;
                 consuming.send_replace(false);
-                shared.lock().stop(*id)
+                host.lock().stop(*id)
             }
             () = closed.cancelled() => return,
             () = until(wake) => {
-                shared.lock().advance(Instant::now());
+                host.lock().advance(Instant::now());
                 continue;
             }
             // The state, and with it the sender, lives as long as `subscribed`.

@@ -6,14 +6,14 @@ const DEATHS: &str = "x-death";
 
 /// Why a message was dead-lettered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(super) enum DeathReason {
     Rejected,
     Expired,
     DeliveryLimit,
     MaxLen,
 }
 
-impl Reason {
+impl DeathReason {
     fn name(self) -> &'static str {
         match self {
             Self::Rejected => "rejected",
@@ -25,7 +25,7 @@ impl Reason {
 }
 
 /// Writes down one death. The same death in the same queue is counted; the list has the latest first.
-pub(super) fn record(headers: &mut HeaderMap, reason: Reason, queue: &str, exchange: &str, routing_key: &str) {
+pub(super) fn record(headers: &mut HeaderMap, reason: DeathReason, queue: &str, exchange: &str, routing_key: &str) {
     let mut deaths = match headers.remove(DEATHS) {
         Some(Value::List(deaths)) => deaths,
         _ => Vec::new(),
@@ -54,7 +54,7 @@ fn text<'a>(death: &'a Value, field: &str) -> Option<&'a str> {
     }
 }
 
-fn first(reason: Reason, queue: &str, exchange: &str, routing_key: &str) -> Map {
+fn first(reason: DeathReason, queue: &str, exchange: &str, routing_key: &str) -> Map {
     [
         ("count".to_owned(), Value::Int(0)),
         ("reason".to_owned(), reason.name().into()),
@@ -72,9 +72,9 @@ mod tests {
     #[test]
     fn deaths_are_counted_by_queue_and_reason_and_the_first_is_kept() {
         let mut headers = HeaderMap::new();
-        record(&mut headers, Reason::Expired, "a", "orders", "k");
-        record(&mut headers, Reason::Rejected, "b", "", "b");
-        record(&mut headers, Reason::Expired, "a", "orders", "k");
+        record(&mut headers, DeathReason::Expired, "a", "orders", "k");
+        record(&mut headers, DeathReason::Rejected, "b", "", "b");
+        record(&mut headers, DeathReason::Expired, "a", "orders", "k");
         let Some(Value::List(deaths)) = headers.get(DEATHS) else { panic!("no deaths") };
         let told: Vec<_> = deaths
             .iter()

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use celeriac_protocol::HeaderMap;
 use celeriac_topology::{Binding, BindingTarget, ExchangeKind, ExchangeOptions, Topology};
 
-use super::state::equal;
+use super::compare::equal;
 use crate::error::{Error, Result};
 
 /// All exchanges but the default one.

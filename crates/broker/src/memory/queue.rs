@@ -1,55 +1,19 @@
 //! The messages and consumers of one queue.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use celeriac_protocol::{Message, Value};
+use celeriac_protocol::Value;
 use celeriac_topology::{Overflow, QueueKind, QueueOptions};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
-use super::bounds::Bounds;
+use super::bounds::QueueBounds;
+use super::stored::{Position, Stored};
 use super::timeline::Timeline;
-use crate::broker::{Delivery, Depth, Origin};
-use crate::browse::Browsed;
+use crate::broker::Depth;
+use crate::delivery::Delivery;
 use crate::settle::{Settled, Settlement};
-
-/// A message's place in its queue, which it gets back when it is requeued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Position {
-    rank: Reverse<u8>,
-    /// Unique in the whole broker.
-    pub(super) sequence: u64,
-}
-
-/// A message that stands on a queue or is delivered and not settled.
-pub(super) struct Stored {
-    pub(super) message: Message,
-    pub(super) exchange: String,
-    pub(super) routing_key: String,
-    pub(super) position: Position,
-    pub(super) expires: Option<Instant>,
-    /// How often it came back unsettled or requeued.
-    pub(super) returns: u32,
-}
-
-impl Stored {
-    /// As whoever looks at it sees it.
-    pub(super) fn browsed(&self, queue: &Arc<str>) -> Browsed {
-        Browsed { message: self.message.clone(), origin: self.origin(queue) }
-    }
-
-    fn origin(&self, queue: &Arc<str>) -> Origin {
-        Origin {
-            queue: Arc::clone(queue),
-            exchange: self.exchange.clone(),
-            routing_key: self.routing_key.clone(),
-            redelivered: self.returns > 0,
-        }
-    }
-}
 
 /// A queue.
 pub(super) struct Queue {
@@ -57,7 +21,7 @@ pub(super) struct Queue {
     pub(super) kind: QueueKind,
     pub(super) max_priority: Option<u8>,
     pub(super) delivery_limit: Option<u32>,
-    pub(super) bounds: Bounds,
+    pub(super) bounds: QueueBounds,
     /// The queue that takes its dead letters, unless it is one of those itself.
     pub(super) dead_letters: Option<usize>,
     pub(super) single_active_consumer: bool,
@@ -93,7 +57,7 @@ impl Queue {
             kind: options.kind,
             max_priority: options.max_priority,
             delivery_limit: options.delivery_limit,
-            bounds: Bounds::of(options),
+            bounds: QueueBounds::of(options),
             dead_letters,
             single_active_consumer: options.single_active_consumer,
             for_replies: false,
@@ -106,7 +70,7 @@ impl Queue {
     /// The last place among messages of this priority.
     pub(super) fn position(&self, priority: Option<u8>, sequence: u64) -> Position {
         let rank = self.max_priority.map_or(0, |most| priority.unwrap_or(0).min(most));
-        Position { rank: Reverse(rank), sequence }
+        Position::new(rank, sequence)
     }
 
     /// Forgets what is in it.

@@ -8,7 +8,7 @@ use celeriac_protocol::{Message, Properties, Value};
 use celeriac_topology::{Ladder, QueueOptions, delay::LONGEST};
 
 use super::*;
-use crate::broker::Delivery;
+use crate::delivery::Delivery;
 
 fn broker(url: &str) -> MemoryBroker {
     MemoryBroker::new(&BrokerOptions { url: Secret::new(url), ..BrokerOptions::default() })
@@ -160,8 +160,9 @@ mod model {
     use bytes::Bytes;
     use proptest::prelude::*;
 
+    use super::vhost::VirtualHost;
     use super::*;
-    use crate::settle::{Settled, Verdict};
+    use crate::settle::{Settled, SettlementKind};
 
     #[derive(Debug, Clone)]
     enum Step {
@@ -169,12 +170,12 @@ mod model {
         Subscribe { prefetch: u8 },
         Stop { consumer: usize },
         Lose { consumer: usize },
-        Settle { consumer: usize, delivery: usize, verdict: Verdict },
+        Settle { consumer: usize, delivery: usize, verdict: SettlementKind },
         Wait { seconds: u8 },
     }
 
     fn step() -> impl Strategy<Value = Step> {
-        let verdict = prop::sample::select(vec![Verdict::Ack, Verdict::Reject, Verdict::Requeue]);
+        let verdict = prop::sample::select(vec![SettlementKind::Ack, SettlementKind::Reject, SettlementKind::Requeue]);
         prop_oneof![
             4 => prop::option::of(0..5_u8).prop_map(|lifetime| Step::Publish { lifetime }),
             1 => (1..4_u8).prop_map(|prefetch| Step::Subscribe { prefetch }),
@@ -198,7 +199,7 @@ mod model {
     }
 
     struct Run {
-        state: State,
+        vhost: VirtualHost,
         now: Instant,
         published: u32,
         acknowledged: Vec<Bytes>,
@@ -207,11 +208,11 @@ mod model {
 
     impl Run {
         fn new() -> Self {
-            let mut state = State::new();
+            let mut vhost = VirtualHost::new();
             let options = QueueOptions { delivery_limit: Some(3), ..QueueOptions::default() };
             let topology = Topology { queues: [("queue".to_owned(), options)].into(), ..Topology::default() };
-            state.declare(&topology).unwrap();
-            Self { state, now: Instant::now(), published: 0, acknowledged: Vec::new(), takers: Vec::new() }
+            vhost.declare(&topology).unwrap();
+            Self { vhost, now: Instant::now(), published: 0, acknowledged: Vec::new(), takers: Vec::new() }
         }
 
         fn take(&mut self, step: &Step) {
@@ -221,7 +222,7 @@ mod model {
                 Step::Stop { consumer } => {
                     if let Some(index) = consumer.checked_rem(self.takers.len()) {
                         let taker = &mut self.takers[index];
-                        assert_eq!(self.state.stop(taker.id), taker.held.len());
+                        assert_eq!(self.vhost.stop(taker.id), taker.held.len());
                         taker.stopped = true;
                     }
                 }
@@ -233,7 +234,7 @@ mod model {
                 Step::Settle { consumer, delivery, verdict } => self.settle(consumer, delivery, verdict),
                 Step::Wait { seconds } => {
                     self.now += Duration::from_secs(seconds.into());
-                    self.state.advance(self.now);
+                    self.vhost.advance(self.now);
                 }
             }
             self.receive();
@@ -245,7 +246,7 @@ mod model {
             let body = Bytes::from(self.published.to_string());
             let message = Message { properties, body, ..Message::default() };
             let outgoing = Outgoing { exchange: "".into(), routing_key: "queue".to_owned(), message, mandatory: true };
-            self.state.publish(outgoing, &Ladder::default(), self.now).unwrap();
+            self.vhost.publish(outgoing, &Ladder::default(), self.now).unwrap();
             self.published += 1;
         }
 
@@ -253,7 +254,7 @@ mod model {
             let (deliveries, arriving) = mpsc::channel(prefetch);
             let (verdicts, settled) = mpsc::unbounded_channel();
             let (id, _) =
-                self.state.subscribe(queue, u16::try_from(prefetch).unwrap(), deliveries, verdicts, self.now).unwrap();
+                self.vhost.subscribe(queue, u16::try_from(prefetch).unwrap(), deliveries, verdicts, self.now).unwrap();
             let held = BTreeMap::new();
             let taker = Taker { id, prefetch, stopped: false, arriving, _settled: settled, last_tag: 0, held };
             self.takers.push(taker);
@@ -261,22 +262,22 @@ mod model {
 
         fn lose(&mut self, index: usize) {
             let taker = self.takers.swap_remove(index);
-            self.state.unsubscribe(taker.id, self.now);
+            self.vhost.unsubscribe(taker.id, self.now);
         }
 
-        fn settle(&mut self, consumer: usize, delivery: usize, verdict: Verdict) {
+        fn settle(&mut self, consumer: usize, delivery: usize, verdict: SettlementKind) {
             let Some(index) = consumer.checked_rem(self.takers.len()) else { return };
             let taker = &mut self.takers[index];
             let Some(nth) = delivery.checked_rem(taker.held.len()) else { return };
             let Some(tag) = taker.held.keys().copied().nth(nth) else { return };
             let body = taker.held.remove(&tag).unwrap();
-            if verdict == Verdict::Ack {
+            if verdict == SettlementKind::Ack {
                 self.acknowledged.push(body);
             }
-            self.state.settle(taker.id, [Settled { epoch: 0, tag, verdict }].into_iter(), self.now);
+            self.vhost.settle(taker.id, [Settled { epoch: 0, tag, verdict }].into_iter(), self.now);
         }
 
-        /// Notes what was delivered, under the tags that the state gives in order.
+        /// Notes what was delivered, under the tags that the host gives in order.
         fn receive(&mut self) {
             for taker in &mut self.takers {
                 while let Ok(delivery) = taker.arriving.try_recv() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::queue::{Position, Stored};
+use super::stored::{Position, Stored};
 use crate::broker::Outgoing;
 
 /// What happens at a certain time.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use celeriac_broker::{Origin, Outgoing};
+use celeriac_broker::{DeliveryInfo, Outgoing};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{Message, TaskHeaders, Value};
 use celeriac_telemetry::clock;
@@ -43,7 +43,7 @@ pub(crate) async fn dead_letter_not_followed_up(attempt: &Attempt<'_>, error: &s
 pub(crate) async fn send_dead_letter(
     runtime: &WorkerRuntime,
     mut message: Message,
-    origin: &Origin,
+    origin: &DeliveryInfo,
     reason: &'static str,
     error: &str,
 ) -> Disposition {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use celeriac_broker::{Delivery, Origin};
+use celeriac_broker::{Delivery, DeliveryInfo};
 use celeriac_protocol::{Body, Embed, TaskHeaders};
 use celeriac_telemetry::clock;
 use celeriac_telemetry::events::worker::TaskReceived;
@@ -61,7 +61,7 @@ pub(crate) fn read_headers(
 /// The span of a delivery, which tells that it has arrived.
 fn begin_span(runtime: &WorkerRuntime, received: &Received) -> ProcessSpan {
     let Received { message, headers, origin, .. } = received;
-    let Origin { queue, exchange, routing_key, redelivered, .. } = origin;
+    let DeliveryInfo { queue, exchange, routing_key, redelivered, .. } = origin;
     let TaskHeaders { task, id, retries, .. } = headers;
     let (attempt, worker) = (retries.saturating_add(1), &runtime.name);
     let redelivered = *redelivered;

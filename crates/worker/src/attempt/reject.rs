@@ -1,6 +1,6 @@
 //! Rejects what cannot run here, whatever is tried: it is dead-lettered and recorded as failed.
 
-use celeriac_broker::{Origin, Settlement};
+use celeriac_broker::{DeliveryInfo, Settlement};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{ArgumentError, Failure, Message, Unreadable};
 use celeriac_telemetry::Event;
@@ -76,7 +76,7 @@ pub(crate) async fn reject(attempt: &mut Attempt<'_>, reason: &RejectReason) -> 
 /// A delivery whose headers are no task's.
 pub(crate) struct InvalidDelivery {
     pub(crate) message: Message,
-    pub(crate) origin: Origin,
+    pub(crate) origin: DeliveryInfo,
     pub(crate) settlement: Settlement,
     pub(crate) reason: RejectReason,
     pub(crate) received_at: Timestamp,

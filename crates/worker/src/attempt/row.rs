@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use celeriac_broker::Origin;
+use celeriac_broker::DeliveryInfo;
 use celeriac_protocol::{Failure, State, TaskHeaders, sent_at};
 use celeriac_results::TaskRecord;
 use celeriac_telemetry::clock;
@@ -63,7 +63,7 @@ pub(crate) fn step_row(attempt: &Attempt<'_>, id: String, task: String, state: S
 /// The row of a message that could not even be read, as far as anything is known of it.
 pub(crate) fn invalid_row(
     runtime: &WorkerRuntime,
-    origin: &Origin,
+    origin: &DeliveryInfo,
     id: String,
     task: String,
     failure: Failure,
@@ -75,7 +75,7 @@ pub(crate) fn invalid_row(
 
 fn bare_row(
     runtime: &WorkerRuntime,
-    origin: &Origin,
+    origin: &DeliveryInfo,
     id: String,
     name: String,
     state: State,

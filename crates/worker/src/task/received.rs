@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use celeriac_broker::Origin;
+use celeriac_broker::DeliveryInfo;
 use celeriac_client::Client;
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{Message, TaskHeaders};
@@ -13,7 +13,7 @@ use celeriac_protocol::{Message, TaskHeaders};
 pub(crate) struct Received {
     pub(crate) message: Message,
     pub(crate) headers: TaskHeaders,
-    pub(crate) origin: Origin,
+    pub(crate) origin: DeliveryInfo,
     /// The client with which the task sends others, once it has asked for one.
     pub(crate) client: OnceLock<Client>,
     /// Set once the task has asked to be told when it should come to an end.
@@ -21,7 +21,7 @@ pub(crate) struct Received {
 }
 
 impl Received {
-    pub(crate) fn new(message: Message, headers: TaskHeaders, origin: Origin) -> Self {
+    pub(crate) fn new(message: Message, headers: TaskHeaders, origin: DeliveryInfo) -> Self {
         Self { message, headers, origin, client: OnceLock::new(), listens: AtomicBool::new(false) }
     }
 

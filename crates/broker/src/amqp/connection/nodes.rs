@@ -33,17 +33,25 @@ pub struct NodeAddress {
 /// # Errors
 /// When one of them cannot be understood.
 pub fn nodes(options: &BrokerOptions) -> Result<Vec<NodeAddress>> {
-    Ok(Node::all(options)?.iter().map(Node::address).collect())
+    Ok(BrokerNode::all(options)?.iter().map(BrokerNode::address).collect())
+}
+
+/// Whether the URLs can be understood.
+///
+/// # Errors
+/// When one of them cannot.
+pub(crate) fn check(options: &BrokerOptions) -> Result<()> {
+    BrokerNode::all(options).map(drop)
 }
 
 /// One node.
 #[derive(Clone)]
-pub(crate) struct Node {
+pub(crate) struct BrokerNode {
     uri: AMQPUri,
     shown: String,
 }
 
-impl Node {
+impl BrokerNode {
     /// The nodes of `broker.url`.
     ///
     /// # Errors
@@ -77,17 +85,17 @@ impl Node {
     }
 
     /// The URL without its password.
-    pub(super) fn shown(&self) -> &str {
+    pub(crate) fn shown(&self) -> &str {
         &self.shown
     }
 
     /// Whether connections to it are secured.
-    pub(super) fn speaks_tls(&self) -> bool {
+    pub(crate) fn speaks_tls(&self) -> bool {
         self.uri.scheme == AMQPScheme::AMQPS
     }
 
     /// The URL with everything that a connection needs.
-    pub(super) fn uri(&self) -> &AMQPUri {
+    pub(crate) fn uri(&self) -> &AMQPUri {
         &self.uri
     }
 }
@@ -120,14 +128,14 @@ fn split(urls: &str) -> Vec<&str> {
 mod tests {
     use super::*;
 
-    fn nodes(url: &str) -> Result<Vec<Node>> {
-        Node::all(&BrokerOptions { url: Secret::new(url), ..BrokerOptions::default() })
+    fn nodes(url: &str) -> Result<Vec<BrokerNode>> {
+        BrokerNode::all(&BrokerOptions { url: Secret::new(url), ..BrokerOptions::default() })
     }
 
     #[test]
     fn several_urls_are_the_nodes_of_a_cluster() {
         let nodes = nodes("amqp://u:p,w@a:1/%2f, amqps://b/v?heartbeat=3").unwrap();
-        let shown: Vec<_> = nodes.iter().map(Node::shown).collect();
+        let shown: Vec<_> = nodes.iter().map(BrokerNode::shown).collect();
         assert_eq!(shown, ["amqp://u:***@a:1/%2f", "amqps://b/v?heartbeat=3"]);
         assert_eq!(
             nodes[0].uri().to_string(),

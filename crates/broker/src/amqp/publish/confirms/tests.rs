@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::*;
 
-/// What happens beyond the flights: at the broker, on the wire, in the client library.
+/// What happens beyond the pending: at the broker, on the wire, in the client library.
 #[derive(Default)]
 struct World {
     letters: Vec<Letter>,
@@ -100,35 +100,35 @@ impl World {
 #[derive(Default)]
 struct Air {
     world: Arc<Mutex<World>>,
-    flights: Flights,
-    fates: Vec<oneshot::Receiver<Fate>>,
+    pending: PendingConfirms,
+    fates: Vec<oneshot::Receiver<PublishOutcome>>,
 }
 
 impl Air {
-    fn launch(&mut self, routable: bool, refused: bool) {
+    fn publish(&mut self, routable: bool, refused: bool) {
         let index = self.fates.len();
         self.world.lock().unwrap().letters.push(Letter { routable, refused, ..Letter::default() });
         let world = Arc::clone(&self.world);
         let attempt = Box::pin(std::future::poll_fn(move |_| world.lock().unwrap().look(index)));
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let parcel = Parcel { outgoing: Box::new(outgoing(index)), _place: place };
-        let (answer, fate) = oneshot::channel();
-        self.flights.launch(Flight::new(attempt, Waker::noop().clone(), parcel, answer));
-        self.fates.push(fate);
+        let message = PendingPublish { outgoing: Box::new(outgoing(index)), _permit: place };
+        let (answer, outcome) = oneshot::channel();
+        self.pending.publish(PendingConfirm::new(attempt, Waker::noop().clone(), message, answer));
+        self.fates.push(outcome);
     }
 
     fn round(&mut self) {
         let woken = std::mem::take(&mut self.world.lock().unwrap().woken);
-        self.flights.round(woken.into_iter());
+        self.pending.round(woken.into_iter());
     }
 
     fn rounds(&mut self) {
-        while !self.world.lock().unwrap().woken.is_empty() || self.flights.has_untold() {
+        while !self.world.lock().unwrap().woken.is_empty() || self.pending.has_untold() {
             self.round();
         }
     }
 
-    fn told(&mut self, index: usize) -> Option<Fate> {
+    fn told(&mut self, index: usize) -> Option<PublishOutcome> {
         self.fates[index].try_recv().ok()
     }
 }
@@ -164,7 +164,7 @@ proptest! {
         air.world.lock().unwrap().meanwhile = meanwhile.into();
         for action in actions {
             match action {
-                Action::Launch { routable, refused } => air.launch(routable, refused),
+                Action::Launch { routable, refused } => air.publish(routable, refused),
                 Action::Write(place) => air.world.lock().unwrap().write(place),
                 Action::ComeBack(place) => air.world.lock().unwrap().come_back(place),
                 Action::Acknowledge(place) => air.world.lock().unwrap().acknowledge(place),
@@ -179,20 +179,20 @@ proptest! {
             }
         }
         air.rounds();
-        prop_assert!(air.flights.is_empty());
+        prop_assert!(air.pending.is_empty());
         for index in 0..air.fates.len() {
             let (routable, refused) = {
                 let letter = &air.world.lock().unwrap().letters[index];
                 (letter.routable, letter.refused)
             };
-            let fate = air.told(index);
-            let right = match &fate {
-                Some(Fate::Stored(_)) => routable && !refused,
-                Some(Fate::Refused(_)) => routable && refused,
-                Some(Fate::Returned(outgoing)) => !routable && outgoing.message.body == index.to_string(),
+            let outcome = air.told(index);
+            let right = match &outcome {
+                Some(PublishOutcome::Stored(_)) => routable && !refused,
+                Some(PublishOutcome::Refused(_)) => routable && refused,
+                Some(PublishOutcome::Returned(outgoing)) => !routable && outgoing.message.body == index.to_string(),
                 _ => false,
             };
-            prop_assert!(right, "{index} (routable: {routable}, refused: {refused}) was told {fate:?}");
+            prop_assert!(right, "{index} (routable: {routable}, refused: {refused}) was told {outcome:?}");
         }
     }
 }
@@ -200,8 +200,8 @@ proptest! {
 #[test]
 fn nobody_is_told_before_all_is_looked_at_that_landed_earlier() {
     let mut air = Air::default();
-    air.launch(true, false);
-    air.launch(false, false);
+    air.publish(true, false);
+    air.publish(false, false);
     {
         let mut world = air.world.lock().unwrap();
         world.write(0);
@@ -212,19 +212,19 @@ fn nobody_is_told_before_all_is_looked_at_that_landed_earlier() {
         world.acknowledge(0);
         world.acknowledge(0);
     }
-    air.flights.round([1].into_iter());
+    air.pending.round([1].into_iter());
     assert!(air.told(1).is_none());
-    air.flights.round([0].into_iter());
-    assert!(matches!(air.told(1), Some(Fate::Returned(_))));
+    air.pending.round([0].into_iter());
+    assert!(matches!(air.told(1), Some(PublishOutcome::Returned(_))));
     assert!(air.told(0).is_none());
     air.rounds();
-    assert!(matches!(air.told(0), Some(Fate::Stored(_))));
+    assert!(matches!(air.told(0), Some(PublishOutcome::Stored(_))));
 }
 
-fn lost_by(error: ErrorKind) -> Vec<Option<Fate>> {
+fn lost_by(error: ErrorKind) -> Vec<Option<PublishOutcome>> {
     let mut air = Air::default();
     for routable in [true, true, false, true] {
-        air.launch(routable, false);
+        air.publish(routable, false);
     }
     {
         let mut world = air.world.lock().unwrap();
@@ -235,9 +235,9 @@ fn lost_by(error: ErrorKind) -> Vec<Option<Fate>> {
         world.letters[1].word = Some(Ok(Confirmation::Ack(Some(returned(2)))));
         world.letters[3].word = Some(Err(error.into()));
     }
-    air.flights.round([3].into_iter());
-    assert!(air.flights.is_broken());
-    std::mem::take(&mut air.flights).lose();
+    air.pending.round([3].into_iter());
+    assert!(air.pending.is_broken());
+    std::mem::take(&mut air.pending).lose();
     (0..4).map(|index| air.told(index)).collect()
 }
 
@@ -246,8 +246,8 @@ fn what_is_known_when_a_channel_ends_is_told_and_the_rest_is_lost() {
     let fates = lost_by(ErrorKind::InvalidChannelState(ChannelState::Closed, "test"));
     // Whether the second came back as well is not known.
     let expected = ["Stored", "Lost", "Returned", "Lost"];
-    for (fate, expected) in fates.iter().zip(expected) {
-        assert!(format!("{fate:?}").starts_with(&format!("Some({expected}")), "{fate:?}");
+    for (outcome, expected) in fates.iter().zip(expected) {
+        assert!(format!("{outcome:?}").starts_with(&format!("Some({expected}")), "{outcome:?}");
     }
 }
 
@@ -255,7 +255,7 @@ fn what_is_known_when_a_channel_ends_is_told_and_the_rest_is_lost() {
 fn when_the_broker_closes_a_channel_everybody_in_the_air_is_a_suspect() {
     let said = AMQPError::new(AMQPSoftError::NOTFOUND.into(), "NOT_FOUND - no exchange 'x' in vhost '/'".into());
     let fates = lost_by(ErrorKind::ProtocolError(said));
-    for (fate, expected) in fates.iter().zip(["Stored", "Suspect", "Returned", "Suspect"]) {
-        assert!(format!("{fate:?}").starts_with(&format!("Some({expected}")), "{fate:?}");
+    for (outcome, expected) in fates.iter().zip(["Stored", "Suspect", "Returned", "Suspect"]) {
+        assert!(format!("{outcome:?}").starts_with(&format!("Some({expected}")), "{outcome:?}");
     }
 }

@@ -7,9 +7,9 @@ use celeriac_topology::{Difference, QueueKind, Remedy, TopologyObject};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 
 use super::arguments::check;
-use super::declare::{Declarer, MOST_DIFFERENCES, answered, close, declare, doing, refusal};
-use super::publish::amqp;
-use super::verify::Inequivalent;
+use super::mismatch::Inequivalent;
+use super::{Declarer, MOST_DIFFERENCES, answered, close, declare, doing};
+use crate::amqp::error::{client_error, protocol_error};
 use crate::error::Result;
 
 /// What was found.
@@ -22,7 +22,7 @@ pub struct Inspection {
 }
 
 /// What a declaration of something that exists shows.
-enum Shown {
+enum Redeclared {
     Alike,
     Differs(Inequivalent),
     /// This user may not declare it, not even as it is.
@@ -31,7 +31,7 @@ enum Shown {
 
 impl Declarer {
     /// Which of these objects are not there. Bindings cannot be asked for.
-    pub(super) async fn absent<'a>(&self, objects: &'a [TopologyObject]) -> Result<Vec<&'a TopologyObject>> {
+    pub(crate) async fn absent<'a>(&self, objects: &'a [TopologyObject]) -> Result<Vec<&'a TopologyObject>> {
         let mut absent = Vec::new();
         for object in objects {
             if !matches!(object, TopologyObject::Binding(_)) && !self.exists(object).await? {
@@ -42,7 +42,7 @@ impl Declarer {
     }
 
     /// What differs of these objects.
-    pub(super) async fn inspect(&self, objects: &[TopologyObject]) -> Result<Inspection> {
+    pub(crate) async fn inspect(&self, objects: &[TopologyObject]) -> Result<Inspection> {
         check(objects)?;
         let mut found = Inspection::default();
         let mut hidden = 0;
@@ -68,9 +68,9 @@ impl Declarer {
         let mut object = object.clone();
         for _ in 0..MOST_DIFFERENCES {
             let differs = match self.show(&object).await? {
-                Shown::Alike => return Ok(true),
-                Shown::Hidden => return Ok(false),
-                Shown::Differs(differs) => differs,
+                Redeclared::Alike => return Ok(true),
+                Redeclared::Hidden => return Ok(false),
+                Redeclared::Differs(differs) => differs,
             };
             found.push(difference(&object, &differs));
             if !take_over(&mut object, &differs) {
@@ -80,18 +80,18 @@ impl Declarer {
         Ok(true)
     }
 
-    async fn show(&self, object: &TopologyObject) -> Result<Shown> {
+    async fn show(&self, object: &TopologyObject) -> Result<Redeclared> {
         let channel = self.channel().await?;
         let Err(error) = answered(declare(&channel, object)).await? else {
             close(channel).await;
-            return Ok(Shown::Alike);
+            return Ok(Redeclared::Alike);
         };
-        let Some(said) = refusal(&error) else { return Err(amqp(&doing(object), error)) };
+        let Some(said) = protocol_error(&error) else { return Err(client_error(&doing(object), error)) };
         match said.kind() {
-            AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => Ok(Shown::Hidden),
+            AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => Ok(Redeclared::Hidden),
             _ => match Inequivalent::read(said.get_message().as_str()) {
-                Some(differs) => Ok(Shown::Differs(differs)),
-                None => Err(amqp(&doing(object), error)),
+                Some(differs) => Ok(Redeclared::Differs(differs)),
+                None => Err(client_error(&doing(object), error)),
             },
         }
     }

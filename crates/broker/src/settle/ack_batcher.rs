@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Settled, Verdict};
+use super::{Settled, SettlementKind};
 
 /// What a channel is told of its deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,28 +28,28 @@ pub(crate) enum Command {
 
 /// The deliveries of one channel that are not settled, and those whose acknowledgement has yet to be sent.
 ///
-/// A channel numbers its deliveries from 1 without a gap. Acknowledgements wait for [`Coalescer::flush`], which covers the
+/// A channel numbers its deliveries from 1 without a gap. Acknowledgements wait for [`AckBatcher::flush`], which covers the
 /// finished ones up to the first unfinished one by a single command and the others by one each. Rejections are told at
 /// once and in order, so that a later command for everything before it finds them settled.
 #[derive(Debug, Default)]
-pub(crate) struct Coalescer {
+pub(crate) struct AckBatcher {
     epoch: u64,
     /// The tag that `slots` begins with.
     first: u64,
-    slots: VecDeque<Slot>,
+    slots: VecDeque<TagState>,
     unfinished: usize,
     /// Tags whose acknowledgement has yet to be sent.
     waiting: Vec<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Slot {
+enum TagState {
     Unfinished,
     Finished,
-    Told,
+    Sent,
 }
 
-impl Coalescer {
+impl AckBatcher {
     /// Nothing delivered yet, in the first epoch.
     pub(crate) fn new() -> Self {
         Self { first: 1, ..Self::default() }
@@ -61,7 +61,7 @@ impl Coalescer {
     }
 
     /// The channel is lost: what it delivered is the broker's again, and a new epoch begins.
-    pub(crate) fn lose(&mut self) -> u64 {
+    pub(crate) fn reset(&mut self) -> u64 {
         *self = Self { epoch: self.epoch + 1, ..Self::new() };
         self.epoch
     }
@@ -75,7 +75,7 @@ impl Coalescer {
         // A gap would be a delivery that never came out of the client. It is never covered, so the broker has it back when
         // the channel ends.
         let length = self.slots.len();
-        self.slots.extend((next..=tag).map(|_| Slot::Unfinished));
+        self.slots.extend((next..=tag).map(|_| TagState::Unfinished));
         self.unfinished += self.slots.len() - length;
     }
 
@@ -86,16 +86,16 @@ impl Coalescer {
             return;
         }
         let index = usize::try_from(tag - self.first).unwrap_or(usize::MAX);
-        let Some(slot) = self.slots.get_mut(index).filter(|slot| **slot == Slot::Unfinished) else { return };
+        let Some(slot) = self.slots.get_mut(index).filter(|slot| **slot == TagState::Unfinished) else { return };
         self.unfinished -= 1;
-        *slot = Slot::Told;
+        *slot = TagState::Sent;
         match settled.verdict {
-            Verdict::Ack => {
-                *slot = Slot::Finished;
+            SettlementKind::Ack => {
+                *slot = TagState::Finished;
                 self.waiting.push(tag);
             }
-            Verdict::Reject => commands.push(Command::Reject { tag }),
-            Verdict::Requeue => commands.push(Command::Requeue { tag }),
+            SettlementKind::Reject => commands.push(Command::Reject { tag }),
+            SettlementKind::Requeue => commands.push(Command::Requeue { tag }),
         }
     }
 
@@ -112,8 +112,8 @@ impl Coalescer {
     /// Sends all acknowledgements that wait.
     pub(crate) fn flush(&mut self, commands: &mut Vec<Command>) {
         let (mut last, mut covered) = (0, 0_usize);
-        while let Some(slot) = self.slots.front().filter(|slot| **slot != Slot::Unfinished) {
-            if *slot == Slot::Finished {
+        while let Some(slot) = self.slots.front().filter(|slot| **slot != TagState::Unfinished) {
+            if *slot == TagState::Finished {
                 last = self.first;
                 covered += 1;
             }
@@ -125,7 +125,7 @@ impl Coalescer {
         }
         for tag in self.waiting.drain(..).filter(|tag| *tag >= self.first) {
             if let Some(slot) = usize::try_from(tag - self.first).ok().and_then(|index| self.slots.get_mut(index)) {
-                *slot = Slot::Told;
+                *slot = TagState::Sent;
                 commands.push(Command::Ack { tag, multiple: false });
             }
         }
@@ -140,62 +140,63 @@ mod tests {
 
     use super::*;
 
-    fn ack(coalescer: &mut Coalescer, tags: impl IntoIterator<Item = u64>) -> Vec<Command> {
-        settle(coalescer, tags.into_iter().map(|tag| (tag, Verdict::Ack)))
+    fn ack(batcher: &mut AckBatcher, tags: impl IntoIterator<Item = u64>) -> Vec<Command> {
+        settle(batcher, tags.into_iter().map(|tag| (tag, SettlementKind::Ack)))
     }
 
-    fn settle(coalescer: &mut Coalescer, verdicts: impl IntoIterator<Item = (u64, Verdict)>) -> Vec<Command> {
+    fn settle(batcher: &mut AckBatcher, verdicts: impl IntoIterator<Item = (u64, SettlementKind)>) -> Vec<Command> {
         let mut commands = Vec::new();
         for (tag, verdict) in verdicts {
-            coalescer.settle(Settled { epoch: coalescer.epoch(), tag, verdict }, &mut commands);
+            batcher.settle(Settled { epoch: batcher.epoch(), tag, verdict }, &mut commands);
         }
-        coalescer.flush(&mut commands);
+        batcher.flush(&mut commands);
         commands
     }
 
-    fn delivered(count: u64) -> Coalescer {
-        let mut coalescer = Coalescer::new();
-        (1..=count).for_each(|tag| coalescer.delivered(tag));
-        coalescer
+    fn delivered(count: u64) -> AckBatcher {
+        let mut batcher = AckBatcher::new();
+        (1..=count).for_each(|tag| batcher.delivered(tag));
+        batcher
     }
 
     #[test]
     fn finished_deliveries_go_together_up_to_the_first_unfinished_one() {
-        let mut coalescer = delivered(6);
-        let commands = ack(&mut coalescer, [3, 1, 5, 2]);
+        let mut batcher = delivered(6);
+        let commands = ack(&mut batcher, [3, 1, 5, 2]);
         assert_eq!(commands, [Command::Ack { tag: 3, multiple: true }, Command::Ack { tag: 5, multiple: false }]);
-        assert_eq!(ack(&mut coalescer, [4]), [Command::Ack { tag: 4, multiple: false }]);
-        assert!(!coalescer.is_finished());
-        assert_eq!(ack(&mut coalescer, [6]), [Command::Ack { tag: 6, multiple: false }]);
-        assert!(coalescer.is_finished());
+        assert_eq!(ack(&mut batcher, [4]), [Command::Ack { tag: 4, multiple: false }]);
+        assert!(!batcher.is_finished());
+        assert_eq!(ack(&mut batcher, [6]), [Command::Ack { tag: 6, multiple: false }]);
+        assert!(batcher.is_finished());
     }
 
     #[test]
     fn a_rejection_is_told_before_what_covers_it() {
-        let mut coalescer = delivered(3);
-        let commands = settle(&mut coalescer, [(1, Verdict::Ack), (2, Verdict::Reject), (3, Verdict::Ack)]);
+        let mut batcher = delivered(3);
+        let commands =
+            settle(&mut batcher, [(1, SettlementKind::Ack), (2, SettlementKind::Reject), (3, SettlementKind::Ack)]);
         assert_eq!(commands, [Command::Reject { tag: 2 }, Command::Ack { tag: 3, multiple: true }]);
     }
 
     #[test]
     fn a_delivery_that_never_came_out_is_never_acknowledged() {
-        let mut coalescer = delivered(1);
-        coalescer.delivered(3);
-        let commands = ack(&mut coalescer, [1, 3]);
+        let mut batcher = delivered(1);
+        batcher.delivered(3);
+        let commands = ack(&mut batcher, [1, 3]);
         assert_eq!(commands, [Command::Ack { tag: 1, multiple: false }, Command::Ack { tag: 3, multiple: false }]);
     }
 
     #[test]
     fn a_verdict_of_a_lost_channel_means_nothing() {
-        let mut coalescer = delivered(2);
-        let old = coalescer.epoch();
-        coalescer.lose();
-        coalescer.delivered(1);
+        let mut batcher = delivered(2);
+        let old = batcher.epoch();
+        batcher.reset();
+        batcher.delivered(1);
         let mut commands = Vec::new();
-        coalescer.settle(Settled { epoch: old, tag: 1, verdict: Verdict::Reject }, &mut commands);
-        coalescer.flush(&mut commands);
+        batcher.settle(Settled { epoch: old, tag: 1, verdict: SettlementKind::Reject }, &mut commands);
+        batcher.flush(&mut commands);
         assert_eq!(commands, []);
-        assert!(!coalescer.is_finished());
+        assert!(!batcher.is_finished());
     }
 
     #[derive(Debug, Clone)]
@@ -204,13 +205,13 @@ mod tests {
         /// A delivery that gets lost on its way through the client.
         Mislay,
         /// Of the deliveries that a program holds, the one at this place, modulo their number.
-        Settle(usize, Verdict),
+        Settle(usize, SettlementKind),
         Flush,
         LoseChannel,
     }
 
     fn actions() -> impl Strategy<Value = Vec<Action>> {
-        let verdict = prop_oneof![4 => Just(Verdict::Ack), 1 => Just(Verdict::Reject), 1 => Just(Verdict::Requeue)];
+        let verdict = prop_oneof![4 => Just(SettlementKind::Ack), 1 => Just(SettlementKind::Reject), 1 => Just(SettlementKind::Requeue)];
         let action = prop_oneof![
             12 => Just(Action::Deliver),
             1 => Just(Action::Mislay),
@@ -226,15 +227,15 @@ mod tests {
     struct Server {
         last: u64,
         outstanding: BTreeMap<u64, ()>,
-        told: BTreeMap<u64, Verdict>,
+        told: BTreeMap<u64, SettlementKind>,
     }
 
     impl Server {
         fn obey(&mut self, command: Command) {
             let (tag, verdict) = match command {
-                Command::Ack { tag, .. } => (tag, Verdict::Ack),
-                Command::Reject { tag } => (tag, Verdict::Reject),
-                Command::Requeue { tag } => (tag, Verdict::Requeue),
+                Command::Ack { tag, .. } => (tag, SettlementKind::Ack),
+                Command::Reject { tag } => (tag, SettlementKind::Reject),
+                Command::Requeue { tag } => (tag, SettlementKind::Requeue),
             };
             // RabbitMQ closes the channel for a tag that it does not know or that is settled.
             assert!(self.outstanding.contains_key(&tag), "{command:?} for an unknown tag");
@@ -252,18 +253,18 @@ mod tests {
     proptest! {
         #[test]
         fn every_delivery_is_settled_once_as_its_verdict_says(actions in actions()) {
-            let mut coalescer = Coalescer::new();
+            let mut batcher = AckBatcher::new();
             let mut server = Server::default();
             let mut held: Vec<(u64, u64)> = Vec::new();
-            let mut said: BTreeMap<u64, Verdict> = BTreeMap::new();
+            let mut said: BTreeMap<u64, SettlementKind> = BTreeMap::new();
             let mut commands = Vec::new();
             for action in actions.into_iter().chain([Action::Flush]) {
                 match action {
                     Action::Deliver => {
                         server.last += 1;
                         server.outstanding.insert(server.last, ());
-                        coalescer.delivered(server.last);
-                        held.push((coalescer.epoch(), server.last));
+                        batcher.delivered(server.last);
+                        held.push((batcher.epoch(), server.last));
                     }
                     Action::Mislay => {
                         server.last += 1;
@@ -272,17 +273,17 @@ mod tests {
                     Action::Settle(place, verdict) => {
                         if held.is_empty() { continue }
                         let (epoch, tag) = held.remove(place % held.len());
-                        if epoch == coalescer.epoch() {
+                        if epoch == batcher.epoch() {
                             said.insert(tag, verdict);
                         }
-                        coalescer.settle(Settled { epoch, tag, verdict }, &mut commands);
+                        batcher.settle(Settled { epoch, tag, verdict }, &mut commands);
                     }
                     Action::Flush => {
-                        coalescer.flush(&mut commands);
-                        prop_assert_eq!(coalescer.waiting(), 0);
+                        batcher.flush(&mut commands);
+                        prop_assert_eq!(batcher.waiting(), 0);
                     }
                     Action::LoseChannel => {
-                        coalescer.lose();
+                        batcher.reset();
                         server = Server::default();
                         said.clear();
                     }
@@ -293,7 +294,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(&server.told, &said);
-            prop_assert!(coalescer.is_finished() || !server.outstanding.is_empty());
+            prop_assert!(batcher.is_finished() || !server.outstanding.is_empty());
         }
     }
 }

@@ -1,27 +1,34 @@
-//! Whether a queue has its place behind the delays, where this program may not see to it itself.
+//! Looks that leave everything as it is: how it stands with a queue, and whether one has its place behind the delays.
 //!
 //! A binding cannot be asked for over AMQP. But a message whose delay is over goes through every exchange of the ladder, and
-//! comes back when no queue takes it. So one is sent that has nothing to wait for: a task that all workers know, Celery's
-//! too, and that does nothing.
+//! comes back when no queue takes it. So where this program may not bind a queue itself, one is sent that has nothing to wait
+//! for: a task that all workers know, Celery's too, and that does nothing.
 
 use celeriac_protocol::headers::HeaderMap;
 use celeriac_protocol::{Body, Codec, Message, Properties, TaskHeaders};
 use celeriac_topology::{BindingObject, BindingTarget, Ladder, TopologyObject};
+use lapin::Channel;
+use lapin::options::QueueDeclareOptions;
+use lapin::protocol::AMQPSoftError;
+use lapin::types::FieldTable;
+use tokio::time::timeout;
 
-use crate::broker::Outgoing;
+use crate::amqp::connection::ANSWER;
+use crate::amqp::error::{client_error, is_soft};
+use crate::broker::{Depth, Outgoing};
 use crate::error::{Error, Result};
 
 /// A binding that this program may not make.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Assumed {
-    pub(super) queue: String,
-    pub(super) exchange: String,
-    pub(super) key: String,
+pub(crate) struct UnverifiedBinding {
+    pub(crate) queue: String,
+    pub(crate) exchange: String,
+    pub(crate) key: String,
 }
 
-impl Assumed {
-    /// A object that is there as far as can be seen; none where there is nothing more to be seen.
-    pub(super) fn of(object: &TopologyObject) -> Option<Self> {
+impl UnverifiedBinding {
+    /// An object that is there as far as can be seen; none where there is nothing more to be seen.
+    pub(crate) fn of(object: &TopologyObject) -> Option<Self> {
         let TopologyObject::Binding(BindingObject { source, destination: BindingTarget::Queue(queue), key, .. }) =
             object
         else {
@@ -34,7 +41,7 @@ impl Assumed {
     ///
     /// # Errors
     /// When it cannot be written, which does not happen.
-    pub(super) fn probe(&self, ladder: &Ladder) -> Result<Outgoing> {
+    pub(crate) fn probe(&self, ladder: &Ladder) -> Result<Outgoing> {
         let headers = TaskHeaders {
             task: "celery.accumulate".to_owned(),
             id: format!("celeriac-probe-{}", self.queue),
@@ -59,8 +66,23 @@ impl Assumed {
     }
 
     /// What it means that the probe came back.
-    pub(super) fn missing(self) -> Error {
+    pub(crate) fn missing(self) -> Error {
         let Self { queue, exchange, key } = self;
         Error::NotBound { queue, exchange, key }
+    }
+}
+
+/// How it stands with a queue. `None` when there is no such queue; the channel has ended then.
+pub(crate) async fn depth(channel: &Channel, queue: &str) -> Result<Option<Depth>> {
+    let doing = format!("looking at queue `{queue}`");
+    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let looked = channel.queue_declare(queue.into(), options, FieldTable::default());
+    let Ok(looked) = timeout(ANSWER, looked).await else {
+        return Err(Error::Amqp { doing, source: format!("no answer within {ANSWER:?}").into() });
+    };
+    match looked {
+        Ok(found) => Ok(Some(Depth { ready: found.message_count(), consumers: found.consumer_count() })),
+        Err(error) if is_soft(&error, AMQPSoftError::NOTFOUND) => Ok(None),
+        Err(error) => Err(client_error(&doing, error)),
     }
 }

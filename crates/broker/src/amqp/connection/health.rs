@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::broker::{
@@ -10,14 +10,13 @@ use celeriac_telemetry::events::broker::{
 };
 use tokio::sync::watch;
 
-use super::connection::Purpose;
-use super::told::Told;
+use super::purpose::ConnectionPurpose;
 use crate::broker::Health;
 
 /// The state of both connections, and what follows from it for the broker as a whole.
 #[derive(Debug)]
-pub(super) struct Board {
-    links: Mutex<[Link; 2]>,
+pub(crate) struct HealthTracker {
+    links: Mutex<[LinkState; 2]>,
     health: watch::Sender<Health>,
     /// The broker's reason for taking no messages, while it does so.
     blocked: watch::Sender<Option<String>>,
@@ -26,18 +25,18 @@ pub(super) struct Board {
 }
 
 #[derive(Debug, Default)]
-struct Link {
+struct LinkState {
     /// Number of the connection; news of an older one is no news.
     generation: u64,
     up: bool,
     /// Why the last attempt to connect failed, until one succeeds.
     failing: Option<String>,
-    told: Told,
+    told: LogThrottle,
     lost: Option<(Instant, String)>,
 }
 
-impl Board {
-    pub(super) fn new() -> Self {
+impl HealthTracker {
+    pub(crate) fn new() -> Self {
         Self {
             links: Mutex::default(),
             health: watch::Sender::new(Health::Disconnected { reason: None }),
@@ -46,23 +45,23 @@ impl Board {
         }
     }
 
-    pub(super) fn watch(&self) -> watch::Receiver<Health> {
+    pub(crate) fn watch(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
     }
 
     /// A connection stands. Its number has to come with later news of it.
-    pub(super) fn up(&self, purpose: Purpose) -> u64 {
+    pub(crate) fn up(&self, purpose: ConnectionPurpose) -> u64 {
         let mut links = self.lock();
         let link = &mut links[purpose as usize];
         link.generation += 1;
         link.up = true;
         link.failing = None;
-        link.told = Told::default();
+        link.told = LogThrottle::default();
         let generation = link.generation;
         if let Some((since, _)) = link.lost.take() {
             ConnectionRestored { purpose: purpose.name(), after: since.elapsed() }.emit();
         }
-        if purpose == Purpose::Publish {
+        if purpose == ConnectionPurpose::Publish {
             self.set_blocked(None);
         }
         self.tell(&links);
@@ -70,7 +69,7 @@ impl Board {
     }
 
     /// A connection is lost.
-    pub(super) fn lost(&self, purpose: Purpose, generation: u64, reason: &str) {
+    pub(crate) fn lost(&self, purpose: ConnectionPurpose, generation: u64, reason: &str) {
         let mut links = self.lock();
         let link = &mut links[purpose as usize];
         if link.generation != generation || !link.up {
@@ -79,19 +78,19 @@ impl Board {
         link.up = false;
         link.lost = Some((Instant::now(), reason.to_owned()));
         ConnectionLost { purpose: purpose.name(), error: reason }.emit();
-        if purpose == Purpose::Publish {
+        if purpose == ConnectionPurpose::Publish {
             self.set_blocked(None);
         }
         self.tell(&links);
     }
 
     /// An attempt to connect failed.
-    pub(super) fn failed(&self, purpose: Purpose, reason: &str) {
+    pub(crate) fn failed(&self, purpose: ConnectionPurpose, reason: &str) {
         let mut links = self.lock();
         let link = &mut links[purpose as usize];
         link.up = false;
         let now = Instant::now();
-        let known = !link.told.is_news(reason, now);
+        let known = !link.told.should_log(reason, now);
         link.failing = Some(reason.to_owned());
         link.lost.get_or_insert_with(|| (now, reason.to_owned()));
         let (purpose, error) = (purpose.name(), reason);
@@ -103,20 +102,20 @@ impl Board {
     }
 
     /// All connections were ended by this program.
-    pub(super) fn closed(&self) {
+    pub(crate) fn closed(&self) {
         let mut links = self.lock();
         for link in links.iter_mut() {
-            *link = Link { generation: link.generation + 1, ..Link::default() };
+            *link = LinkState { generation: link.generation + 1, ..LinkState::default() };
         }
         self.set_blocked(None);
         self.tell(&links);
     }
 
     /// The broker takes no messages, or takes them again.
-    pub(super) fn block(&self, purpose: Purpose, generation: u64, reason: Option<String>) {
+    pub(crate) fn block(&self, purpose: ConnectionPurpose, generation: u64, reason: Option<String>) {
         let links = self.lock();
         // Nothing is published on the other connection, so its being blocked holds nothing up.
-        if purpose != Purpose::Publish || links[purpose as usize].generation != generation {
+        if purpose != ConnectionPurpose::Publish || links[purpose as usize].generation != generation {
             return;
         }
         match &reason {
@@ -128,7 +127,7 @@ impl Board {
     }
 
     /// Waits while the broker takes no messages.
-    pub(super) async fn unblocked(&self) {
+    pub(crate) async fn unblocked(&self) {
         if self.is_blocked.load(Ordering::Relaxed) {
             // The sender lives as long as `self`.
             let _ = self.blocked.subscribe().wait_for(Option::is_none).await;
@@ -136,19 +135,19 @@ impl Board {
     }
 
     /// Why the broker takes no messages, if it does not.
-    pub(super) fn blocked(&self) -> Option<String> {
+    pub(crate) fn blocked(&self) -> Option<String> {
         self.blocked.borrow().clone()
     }
 
     /// Why there is no connection for `purpose`, if that is known.
-    pub(super) fn trouble(&self, purpose: Purpose) -> Option<String> {
+    pub(crate) fn trouble(&self, purpose: ConnectionPurpose) -> Option<String> {
         let links = self.lock();
         let link = &links[purpose as usize];
         link.failing.clone().or_else(|| link.lost.as_ref().map(|(_, reason)| reason.clone()))
     }
 
     /// Whether a connection for `purpose` stands.
-    pub(super) fn is_up(&self, purpose: Purpose) -> bool {
+    pub(crate) fn is_up(&self, purpose: ConnectionPurpose) -> bool {
         self.lock()[purpose as usize].up
     }
 
@@ -161,7 +160,7 @@ impl Board {
         });
     }
 
-    fn tell(&self, links: &[Link; 2]) {
+    fn tell(&self, links: &[LinkState; 2]) {
         let health = health(links, self.blocked());
         self.health.send_if_modified(|told| {
             let modified = *told != health;
@@ -170,13 +169,13 @@ impl Board {
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, [Link; 2]> {
+    fn lock(&self) -> MutexGuard<'_, [LinkState; 2]> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A connection that cannot be made is a trouble; one that is not needed is not.
-fn health(links: &[Link; 2], blocked: Option<String>) -> Health {
+fn health(links: &[LinkState; 2], blocked: Option<String>) -> Health {
     if let Some(reason) = links.iter().find_map(|link| link.failing.clone()) {
         return Health::Disconnected { reason: Some(reason) };
     }
@@ -189,6 +188,24 @@ fn health(links: &[Link; 2], blocked: Option<String>) -> Health {
     Health::Disconnected { reason: links.iter().find_map(|link| link.lost.as_ref().map(|(_, reason)| reason.clone())) }
 }
 
+/// How often the same reason is told.
+const REMINDER: Duration = Duration::from_secs(30);
+
+/// The reason that was told last, and when.
+#[derive(Debug, Default)]
+pub(crate) struct LogThrottle(Option<(String, Instant)>);
+
+impl LogThrottle {
+    /// Whether this reason is to be told: it is another one, or was told a while ago. Then it is noted as told.
+    pub(crate) fn should_log(&mut self, reason: &str, now: Instant) -> bool {
+        let known = self.0.as_ref().is_some_and(|(told, at)| told == reason && now.duration_since(*at) < REMINDER);
+        if !known {
+            self.0 = Some((reason.to_owned(), now));
+        }
+        !known
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,34 +216,45 @@ mod tests {
 
     #[test]
     fn health_follows_both_connections() {
-        let board = Board::new();
-        let health = board.watch();
+        let tracker = HealthTracker::new();
+        let health = tracker.watch();
         assert_eq!(*health.borrow(), Health::Disconnected { reason: None });
-        let publishing = board.up(Purpose::Publish);
+        let publishing = tracker.up(ConnectionPurpose::Publish);
         assert_eq!(*health.borrow(), Health::Connected);
-        board.block(Purpose::Publish, publishing, Some("low on memory".to_owned()));
+        tracker.block(ConnectionPurpose::Publish, publishing, Some("low on memory".to_owned()));
         assert_eq!(*health.borrow(), Health::Blocked { reason: "low on memory".to_owned() });
-        board.block(Purpose::Publish, publishing, None);
+        tracker.block(ConnectionPurpose::Publish, publishing, None);
         assert_eq!(*health.borrow(), Health::Connected);
-        board.failed(Purpose::Consume, "refused");
+        tracker.failed(ConnectionPurpose::Consume, "refused");
         assert_eq!(*health.borrow(), disconnected("refused"));
-        board.up(Purpose::Consume);
-        board.lost(Purpose::Publish, publishing, "reset");
+        tracker.up(ConnectionPurpose::Consume);
+        tracker.lost(ConnectionPurpose::Publish, publishing, "reset");
         // The next message makes a new connection; until then none is missed.
         assert_eq!(*health.borrow(), Health::Connected);
     }
 
     #[test]
     fn news_of_an_earlier_connection_is_no_news() {
-        let board = Board::new();
-        let first = board.up(Purpose::Publish);
-        board.lost(Purpose::Publish, first, "reset");
-        assert_eq!(*board.watch().borrow(), disconnected("reset"));
-        let second = board.up(Purpose::Publish);
-        board.lost(Purpose::Publish, first, "reset");
-        board.block(Purpose::Publish, first, Some("low on disk".to_owned()));
-        assert_eq!(*board.watch().borrow(), Health::Connected);
-        board.lost(Purpose::Publish, second, "closed");
-        assert_eq!(board.trouble(Purpose::Publish).as_deref(), Some("closed"));
+        let tracker = HealthTracker::new();
+        let first = tracker.up(ConnectionPurpose::Publish);
+        tracker.lost(ConnectionPurpose::Publish, first, "reset");
+        assert_eq!(*tracker.watch().borrow(), disconnected("reset"));
+        let second = tracker.up(ConnectionPurpose::Publish);
+        tracker.lost(ConnectionPurpose::Publish, first, "reset");
+        tracker.block(ConnectionPurpose::Publish, first, Some("low on disk".to_owned()));
+        assert_eq!(*tracker.watch().borrow(), Health::Connected);
+        tracker.lost(ConnectionPurpose::Publish, second, "closed");
+        assert_eq!(tracker.trouble(ConnectionPurpose::Publish).as_deref(), Some("closed"));
+    }
+
+    #[test]
+    fn the_same_reason_is_told_now_and_then() {
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let mut told = LogThrottle::default();
+        let failures =
+            [(0, "refused"), (1, "refused"), (2, "no such host"), (3, "refused"), (20, "refused"), (33, "refused")];
+        let news = failures.into_iter().filter(|(second, reason)| told.should_log(reason, at(*second)));
+        assert_eq!(news.map(|(second, _)| second).collect::<Vec<_>>(), [0, 2, 3, 33]);
     }
 }

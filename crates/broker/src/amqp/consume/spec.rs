@@ -2,26 +2,23 @@
 
 use futures::FutureExt;
 use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, QueueDeclareOptions,
-    QueueDeleteOptions,
+    BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, ErrorKind};
 use tokio::time::timeout;
 
-use super::arguments::{reply_queue, table};
-use super::connection::{ANSWER, Connections, Failure};
-use super::convert::short;
-use super::publish::amqp;
-use super::verify::Inequivalent;
+use crate::amqp::connection::{ANSWER, ChannelProvider, ConnectFailure};
+use crate::amqp::convert::short;
+use crate::amqp::declare::{Inequivalent, reply_queue, table};
+use crate::amqp::error::client_error;
 use crate::broker::Subscription;
 use crate::error::{Error, Result};
-use crate::settle::Command;
 
 /// Who sees to it that the queue exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Owner {
+pub(crate) enum QueueOwner {
     /// Somebody else, before.
     Others,
     /// The consumer: it declares the queue whenever it subscribes, and deletes it when it stops.
@@ -30,24 +27,24 @@ pub(super) enum Owner {
 
 /// What a consumer asks for, as AMQP has it.
 #[derive(Debug, Clone)]
-pub(super) struct Wish {
-    owner: Owner,
+pub(crate) struct ConsumerSpec {
+    owner: QueueOwner,
     queue: ShortString,
     /// The consumer's tag until it is changed.
     tag: ShortString,
-    pub(super) prefetch: u16,
+    pub(crate) prefetch: u16,
     /// How often the consumer was made anew on its channel: each time with another tag.
     changes: u32,
 }
 
 /// A subscription that stands.
-pub(super) struct Subscribed {
-    pub(super) channel: Channel,
-    pub(super) stream: lapin::Consumer,
+pub(crate) struct ActiveConsumer {
+    pub(crate) channel: Channel,
+    pub(crate) stream: lapin::Consumer,
 }
 
-impl Wish {
-    pub(super) fn new(subscription: &Subscription, owner: Owner) -> Result<Self> {
+impl ConsumerSpec {
+    pub(crate) fn new(subscription: &Subscription, owner: QueueOwner) -> Result<Self> {
         Ok(Self {
             owner,
             queue: short(&subscription.queue, "queue")?,
@@ -58,20 +55,20 @@ impl Wish {
     }
 
     /// One attempt to subscribe.
-    pub(super) async fn attempt(&self, connections: &Connections) -> Result<Subscribed, Failure> {
-        let channel = connections.try_channel().await?;
+    pub(crate) async fn attempt(&self, channels: &ChannelProvider) -> Result<ActiveConsumer, ConnectFailure> {
+        let channel = channels.try_open_channel().await?;
         let subscribed = timeout(ANSWER, self.subscribe(channel)).await;
-        let subscribed = subscribed.map_err(|_| Failure::Passing(format!("no answer within {ANSWER:?}")))?;
-        subscribed.map_err(|error| self.failure(&error, connections))
+        let subscribed = subscribed.map_err(|_| ConnectFailure::Transient(format!("no answer within {ANSWER:?}")))?;
+        subscribed.map_err(|error| self.failure(&error, channels))
     }
 
-    async fn subscribe(&self, channel: Channel) -> Result<Subscribed, lapin::Error> {
-        if self.owner == Owner::Consumer {
+    async fn subscribe(&self, channel: Channel) -> Result<ActiveConsumer, lapin::Error> {
+        if self.owner == QueueOwner::Consumer {
             let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
             channel.queue_declare(self.queue.clone(), options, table(&reply_queue())).await?;
         }
         let stream = self.consume(&channel).await?;
-        Ok(Subscribed { channel, stream })
+        Ok(ActiveConsumer { channel, stream })
     }
 
     /// Consumes with the prefetch that is wished for now. RabbitMQ gives a prefetch to consumers that begin after it.
@@ -82,13 +79,13 @@ impl Wish {
     }
 
     /// Consumes anew on a channel where it has been cancelled. What that delivered stays valid.
-    pub(super) async fn consume_anew(self, channel: Channel) -> Result<lapin::Consumer, String> {
+    pub(crate) async fn consume_anew(self, channel: Channel) -> Result<lapin::Consumer, String> {
         let consumed = timeout(ANSWER, self.consume(&channel)).await;
         consumed.map_err(|_| format!("no answer within {ANSWER:?}"))?.map_err(|error| error.to_string())
     }
 
     /// Wishes for another prefetch, and so for another consumer: it gets another tag.
-    pub(super) fn change(&mut self, prefetch: u16) {
+    pub(crate) fn change(&mut self, prefetch: u16) {
         self.prefetch = prefetch;
         self.changes += 1;
     }
@@ -101,33 +98,33 @@ impl Wish {
         }
     }
 
-    fn failure(&self, error: &lapin::Error, connections: &Connections) -> Failure {
+    fn failure(&self, error: &lapin::Error, channels: &ChannelProvider) -> ConnectFailure {
         if let ErrorKind::ProtocolError(said) = error.kind() {
             let reason = said.get_message();
             match said.kind() {
                 // The queue of a node that is down is not found either, but comes back.
                 AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) if reason.as_str().contains("no queue") => {
-                    return Failure::Final(Error::NoSuchQueue { queue: self.queue.to_string() });
+                    return ConnectFailure::Permanent(Error::NoSuchQueue { queue: self.queue.to_string() });
                 }
                 AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
                     let reason = reason.to_string();
-                    return Failure::Final(Error::Denied { url: connections.shown(), reason });
+                    return ConnectFailure::Permanent(Error::Denied { url: channels.shown(), reason });
                 }
                 // The name is somebody else's.
-                AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) if self.owner == Owner::Consumer => {
+                AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) if self.owner == QueueOwner::Consumer => {
                     let differs = Inequivalent::read(reason.as_str()).map(|differs| differs.into_error(None));
-                    let other = || amqp(&format!("declaring queue `{}`", self.queue), error.clone());
-                    return Failure::Final(differs.unwrap_or_else(other));
+                    let other = || client_error(&format!("declaring queue `{}`", self.queue), error.clone());
+                    return ConnectFailure::Permanent(differs.unwrap_or_else(other));
                 }
                 _ => {}
             }
         }
-        Failure::Passing(error.to_string())
+        ConnectFailure::Transient(error.to_string())
     }
 
     /// The end of a channel that was told everything. When it is answered, the broker has noted every acknowledgement.
-    pub(super) async fn leave(&self, channel: &Channel) {
-        if self.owner == Owner::Consumer {
+    pub(crate) async fn close(&self, channel: &Channel) {
+        if self.owner == QueueOwner::Consumer {
             // A queue that stays nevertheless expires.
             let _ = channel.queue_delete(self.queue.clone(), QueueDeleteOptions::default()).await;
         }
@@ -135,25 +132,7 @@ impl Wish {
     }
 
     /// Asks for no more. The stream ends when the broker has taken note; should it not, its heartbeat is missed.
-    pub(super) fn cancel(&self, channel: &Channel) {
+    pub(crate) fn cancel(&self, channel: &Channel) {
         let _ = channel.basic_cancel(self.tag(), BasicCancelOptions::default()).now_or_never();
     }
-}
-
-/// Tells the broker what became of deliveries.
-///
-/// The first look at each future puts its frame into the connection's buffer, in order. What more could be waited for is
-/// that the frame is written; and if it cannot be, the stream of deliveries says why.
-pub(super) fn tell(channel: &Channel, commands: impl IntoIterator<Item = Command>) {
-    for command in commands {
-        let _ = match command {
-            Command::Ack { tag, multiple } => channel.basic_ack(tag, BasicAckOptions { multiple }).now_or_never(),
-            Command::Reject { tag } => nack(channel, tag, false),
-            Command::Requeue { tag } => nack(channel, tag, true),
-        };
-    }
-}
-
-fn nack(channel: &Channel, tag: u64, requeue: bool) -> Option<lapin::Result<()>> {
-    channel.basic_nack(tag, BasicNackOptions { multiple: false, requeue }).now_or_never()
 }

@@ -1,4 +1,4 @@
-//! Messages that are published on one channel and whose fate is not told yet.
+//! Messages that are published on one channel and whose outcome is not told yet.
 //!
 //! # Which message came back
 //!
@@ -21,15 +21,22 @@ use celeriac_telemetry::events::broker::MessageReturned;
 use futures::future::BoxFuture;
 use lapin::Confirmation;
 use lapin::message::BasicReturnMessage;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::convert::{is_same, is_same_address};
-use super::line::Parcel;
+use crate::amqp::convert::{is_same, is_same_address};
 use crate::broker::Outgoing;
+
+/// A message to be published, with its place in the window.
+#[derive(Debug)]
+pub(super) struct PendingPublish {
+    pub(super) outgoing: Box<Outgoing>,
+    /// Free again when the message is gone.
+    pub(super) _permit: OwnedSemaphorePermit,
+}
 
 /// What became of a message.
 #[derive(Debug)]
-pub(super) enum Fate {
+pub(super) enum PublishOutcome {
     /// It stands on a queue. The message goes back to where it came from, whose thread frees it best.
     Stored(#[expect(dead_code, reason = "nobody has a use for it")] Box<Outgoing>),
     /// It came back: no queue takes it.
@@ -43,53 +50,58 @@ pub(super) enum Fate {
 }
 
 /// The broker's word on a message, once it comes.
-pub(super) type Attempt = BoxFuture<'static, Result<Confirmation, lapin::Error>>;
+pub(super) type ConfirmFuture = BoxFuture<'static, Result<Confirmation, lapin::Error>>;
 
 /// One message in the air.
-pub(super) struct Flight {
-    attempt: Attempt,
+pub(super) struct PendingConfirm {
+    attempt: ConfirmFuture,
     waker: Waker,
-    landing: Landing,
+    state: ConfirmState,
     returned: bool,
-    /// Its place in the window is free again when its fate is told.
-    parcel: Parcel,
-    answer: oneshot::Sender<Fate>,
+    /// Its place in the window is free again when its outcome is told.
+    message: PendingPublish,
+    answer: oneshot::Sender<PublishOutcome>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Landing {
+enum ConfirmState {
     /// Not yet.
     Awaited,
     Acked,
     Nacked,
-    /// As the first says, once everything before the second has landed.
+    /// As the first says, once everything before the second has settled.
     Behind(bool, u64),
     Failed,
 }
 
-impl Flight {
+impl PendingConfirm {
     /// A message whose `attempt` wakes `waker`.
-    pub(super) fn new(attempt: Attempt, waker: Waker, parcel: Parcel, answer: oneshot::Sender<Fate>) -> Self {
-        Self { attempt, waker, landing: Landing::Awaited, returned: false, parcel, answer }
+    pub(super) fn new(
+        attempt: ConfirmFuture,
+        waker: Waker,
+        message: PendingPublish,
+        answer: oneshot::Sender<PublishOutcome>,
+    ) -> Self {
+        Self { attempt, waker, state: ConfirmState::Awaited, returned: false, message, answer }
     }
 
-    fn tell(self, fate: impl FnOnce(Box<Outgoing>) -> Fate) {
-        let fate = fate(self.parcel.outgoing);
-        if let Fate::Returned(outgoing) = &fate {
+    fn tell(self, outcome: impl FnOnce(Box<Outgoing>) -> PublishOutcome) {
+        let outcome = outcome(self.message.outgoing);
+        if let PublishOutcome::Returned(outgoing) = &outcome {
             MessageReturned { exchange: &outgoing.exchange, routing_key: &outgoing.routing_key }.emit();
         }
         // Whoever has given up waiting is not there to be told.
-        let _ = self.answer.send(fate);
+        let _ = self.answer.send(outcome);
     }
 }
 
 /// All messages in the air on one channel, numbered in the order in which they were published.
 #[derive(Default)]
-pub(super) struct Flights {
+pub(super) struct PendingConfirms {
     first: u64,
-    flights: VecDeque<Option<Flight>>,
+    pending: VecDeque<Option<PendingConfirm>>,
     /// Landed in this round.
-    landed: Vec<u64>,
+    settled: Vec<u64>,
     /// Landed in the round before.
     earlier: Vec<u64>,
     /// Landed with somebody else's message.
@@ -97,15 +109,15 @@ pub(super) struct Flights {
     broken: Option<lapin::Error>,
 }
 
-impl Flights {
-    /// The number that the next flight has.
+impl PendingConfirms {
+    /// The number that the next confirm has.
     pub(super) fn next_id(&self) -> u64 {
-        self.first + self.flights.len() as u64
+        self.first + self.pending.len() as u64
     }
 
     /// Whether nothing is in the air.
     pub(super) fn is_empty(&self) -> bool {
-        self.flights.is_empty()
+        self.pending.is_empty()
     }
 
     /// Whether the channel has ended.
@@ -115,19 +127,19 @@ impl Flights {
 
     /// Whether another round would tell somebody something.
     pub(super) fn has_untold(&self) -> bool {
-        !self.landed.is_empty()
+        !self.settled.is_empty()
     }
 
     /// Publishes a message.
-    pub(super) fn launch(&mut self, flight: Flight) {
+    pub(super) fn publish(&mut self, confirm: PendingConfirm) {
         let id = self.next_id();
-        self.flights.push_back(Some(flight));
+        self.pending.push_back(Some(confirm));
         self.look(id);
     }
 
-    /// Looks at those that were woken, and then tells what landed in the round before.
+    /// Looks at those that were woken, and then tells what settled in the round before.
     pub(super) fn round(&mut self, woken: impl Iterator<Item = u64>) {
-        std::mem::swap(&mut self.landed, &mut self.earlier);
+        std::mem::swap(&mut self.settled, &mut self.earlier);
         for id in woken {
             self.look(id);
         }
@@ -139,8 +151,8 @@ impl Flights {
         if !self.behind.is_empty() {
             self.tell_behind();
         }
-        while let Some(None) = self.flights.front() {
-            self.flights.pop_front();
+        while let Some(None) = self.pending.front() {
+            self.pending.pop_front();
             self.first += 1;
         }
     }
@@ -149,18 +161,18 @@ impl Flights {
     pub(super) fn lose(mut self) {
         // Twice, since what lands in the second look need not have been the last to land.
         self.look_at_all();
-        let landed: Vec<bool> =
-            self.flights.iter().flatten().map(|flight| flight.landing != Landing::Awaited).collect();
+        let settled: Vec<bool> =
+            self.pending.iter().flatten().map(|confirm| confirm.state != ConfirmState::Awaited).collect();
         self.look_at_all();
         let error = self.broken.filter(lapin::Error::is_amqp_soft_error);
-        for (flight, landed) in self.flights.into_iter().flatten().zip(landed) {
-            match flight.landing {
-                _ if flight.returned => flight.tell(Fate::Returned),
-                Landing::Acked if landed => flight.tell(Fate::Stored),
-                Landing::Nacked if landed => flight.tell(Fate::Refused),
+        for (confirm, settled) in self.pending.into_iter().flatten().zip(settled) {
+            match confirm.state {
+                _ if confirm.returned => confirm.tell(PublishOutcome::Returned),
+                ConfirmState::Acked if settled => confirm.tell(PublishOutcome::Stored),
+                ConfirmState::Nacked if settled => confirm.tell(PublishOutcome::Refused),
                 _ => match &error {
-                    Some(error) => flight.tell(|outgoing| Fate::Suspect(outgoing, error.clone())),
-                    None => flight.tell(Fate::Lost),
+                    Some(error) => confirm.tell(|outgoing| PublishOutcome::Suspect(outgoing, error.clone())),
+                    None => confirm.tell(PublishOutcome::Lost),
                 },
             }
         }
@@ -174,26 +186,28 @@ impl Flights {
 
     fn look(&mut self, id: u64) {
         let next = self.next_id();
-        let Some(flight) = self.get_mut(id).filter(|flight| flight.landing == Landing::Awaited) else { return };
-        let Poll::Ready(result) = flight.attempt.as_mut().poll(&mut Context::from_waker(&flight.waker)) else { return };
+        let Some(confirm) = self.get_mut(id).filter(|confirm| confirm.state == ConfirmState::Awaited) else { return };
+        let Poll::Ready(result) = confirm.attempt.as_mut().poll(&mut Context::from_waker(&confirm.waker)) else {
+            return;
+        };
         let (acked, returned) = match result {
             Ok(Confirmation::Ack(returned)) => (true, returned),
             Ok(Confirmation::Nack(returned)) => (false, returned),
             Ok(Confirmation::NotRequested) => {
-                flight.landing = Landing::Failed;
+                confirm.state = ConfirmState::Failed;
                 return self.fail(std::io::Error::other("the channel is not in confirm mode").into());
             }
             Err(error) => {
-                flight.landing = Landing::Failed;
+                confirm.state = ConfirmState::Failed;
                 return self.fail(error);
             }
         };
-        flight.landing = match (&returned, acked) {
-            (Some(_), _) => Landing::Behind(acked, next),
-            (None, true) => Landing::Acked,
-            (None, false) => Landing::Nacked,
+        confirm.state = match (&returned, acked) {
+            (Some(_), _) => ConfirmState::Behind(acked, next),
+            (None, true) => ConfirmState::Acked,
+            (None, false) => ConfirmState::Nacked,
         };
-        self.landed.push(id);
+        self.settled.push(id);
         if let Some(message) = returned {
             self.came_back(&message);
         }
@@ -207,43 +221,45 @@ impl Flights {
     }
 
     fn came_back(&mut self, message: &BasicReturnMessage) {
-        let mut candidates = self.flights.iter_mut().flatten().filter(|flight| !flight.returned);
-        let by_content = candidates.find(|flight| is_same(&flight.parcel.outgoing, message));
+        let mut candidates = self.pending.iter_mut().flatten().filter(|confirm| !confirm.returned);
+        let by_content = candidates.find(|confirm| is_same(&confirm.message.outgoing, message));
         // Only a header that the broker keeps to itself (BCC) can make the content differ.
         let found = match by_content {
-            Some(flight) => Some(flight),
+            Some(confirm) => Some(confirm),
             None => {
-                let mut candidates = self.flights.iter_mut().flatten().filter(|flight| !flight.returned);
-                candidates.find(|flight| is_same_address(&flight.parcel.outgoing, message))
+                let mut candidates = self.pending.iter_mut().flatten().filter(|confirm| !confirm.returned);
+                candidates.find(|confirm| is_same_address(&confirm.message.outgoing, message))
             }
         };
-        if let Some(flight) = found {
-            flight.returned = true;
+        if let Some(confirm) = found {
+            confirm.returned = true;
         }
     }
 
     fn tell(&mut self, id: u64) {
         let Some(slot) = self.slot(id) else { return };
-        match slot.as_ref().map(|flight| (flight.landing, flight.returned)) {
-            Some((_, true)) => tell(slot, Fate::Returned),
-            Some((Landing::Acked, false)) => tell(slot, Fate::Stored),
-            Some((Landing::Nacked, false)) => tell(slot, Fate::Refused),
-            Some((Landing::Behind(..), false)) => self.behind.push(id),
-            Some((Landing::Awaited | Landing::Failed, false)) | None => {}
+        match slot.as_ref().map(|confirm| (confirm.state, confirm.returned)) {
+            Some((_, true)) => tell(slot, PublishOutcome::Returned),
+            Some((ConfirmState::Acked, false)) => tell(slot, PublishOutcome::Stored),
+            Some((ConfirmState::Nacked, false)) => tell(slot, PublishOutcome::Refused),
+            Some((ConfirmState::Behind(..), false)) => self.behind.push(id),
+            Some((ConfirmState::Awaited | ConfirmState::Failed, false)) | None => {}
         }
     }
 
     fn tell_behind(&mut self) {
-        let up = |flight: &Option<Flight>| flight.as_ref().is_some_and(|flight| flight.landing == Landing::Awaited);
-        let lowest = self.first + self.flights.iter().position(up).unwrap_or(self.flights.len()) as u64;
+        let up = |confirm: &Option<PendingConfirm>| {
+            confirm.as_ref().is_some_and(|confirm| confirm.state == ConfirmState::Awaited)
+        };
+        let lowest = self.first + self.pending.iter().position(up).unwrap_or(self.pending.len()) as u64;
         let mut behind = std::mem::take(&mut self.behind);
         behind.retain(|id| {
             let Some(slot) = self.slot(*id) else { return false };
-            match slot.as_ref().map(|flight| (flight.landing, flight.returned)) {
-                Some((_, true)) => tell(slot, Fate::Returned),
-                Some((Landing::Behind(acked, until), false)) if lowest >= until => match acked {
-                    true => tell(slot, Fate::Stored),
-                    false => tell(slot, Fate::Refused),
+            match slot.as_ref().map(|confirm| (confirm.state, confirm.returned)) {
+                Some((_, true)) => tell(slot, PublishOutcome::Returned),
+                Some((ConfirmState::Behind(acked, until), false)) if lowest >= until => match acked {
+                    true => tell(slot, PublishOutcome::Stored),
+                    false => tell(slot, PublishOutcome::Refused),
                 },
                 Some(_) => return true,
                 None => {}
@@ -253,18 +269,18 @@ impl Flights {
         self.behind = behind;
     }
 
-    fn slot(&mut self, id: u64) -> Option<&mut Option<Flight>> {
-        self.flights.get_mut(usize::try_from(id.checked_sub(self.first)?).ok()?)
+    fn slot(&mut self, id: u64) -> Option<&mut Option<PendingConfirm>> {
+        self.pending.get_mut(usize::try_from(id.checked_sub(self.first)?).ok()?)
     }
 
-    fn get_mut(&mut self, id: u64) -> Option<&mut Flight> {
+    fn get_mut(&mut self, id: u64) -> Option<&mut PendingConfirm> {
         self.slot(id)?.as_mut()
     }
 }
 
-fn tell(slot: &mut Option<Flight>, fate: impl FnOnce(Box<Outgoing>) -> Fate) {
-    if let Some(flight) = slot.take() {
-        flight.tell(fate);
+fn tell(slot: &mut Option<PendingConfirm>, outcome: impl FnOnce(Box<Outgoing>) -> PublishOutcome) {
+    if let Some(confirm) = slot.take() {
+        confirm.tell(outcome);
     }
 }
 

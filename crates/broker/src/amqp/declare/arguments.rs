@@ -5,12 +5,12 @@ use celeriac_topology::{
 };
 use lapin::types::{AMQPValue, FieldTable, LongString};
 
-use super::convert::short;
+use crate::amqp::convert::short;
 use crate::broker::REPLIES_EXPIRE;
 use crate::error::Result;
 
 /// Arguments as AMQP has them.
-pub(super) fn table(arguments: &Arguments) -> FieldTable {
+pub(crate) fn table(arguments: &Arguments) -> FieldTable {
     let mut table = FieldTable::default();
     for (name, value) in arguments {
         table.insert(name.as_str().into(), field(value));
@@ -31,7 +31,7 @@ fn field(value: &Argument) -> AMQPValue {
 ///
 /// # Errors
 /// When one is longer than it allows.
-pub(super) fn check(objects: &[TopologyObject]) -> Result<()> {
+pub(crate) fn check(objects: &[TopologyObject]) -> Result<()> {
     for object in objects {
         match object {
             TopologyObject::Exchange(ExchangeObject { name, arguments, .. }) => {
@@ -59,7 +59,7 @@ fn check_names(arguments: &Arguments) -> Result<()> {
 }
 
 /// The arguments of a queue for replies.
-pub(super) fn reply_queue() -> Arguments {
+pub(crate) fn reply_queue() -> Arguments {
     let expires = i64::try_from(REPLIES_EXPIRE.as_millis()).unwrap_or(i64::MAX);
     Arguments::from([("x-expires".to_owned(), Argument::Number(expires))])
 }

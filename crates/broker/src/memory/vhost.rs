@@ -8,16 +8,19 @@ use celeriac_topology::{Ladder, QueueKind, QueueOptions, Topology};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::death::{self, Reason};
+use super::compare::equal;
+use super::death::{self, DeathReason};
 use super::exchanges::Exchanges;
-use super::queue::{Queue, Room, Stored};
+use super::queue::{Queue, Room};
+use super::stored::Stored;
 use super::timeline::{Due, Timeline};
-use crate::broker::{Delivery, Depth, Outgoing};
+use crate::broker::{Depth, Outgoing};
+use crate::delivery::Delivery;
 use crate::error::{Error, Result};
-use crate::settle::{Settled, Verdict};
+use crate::settle::{Settled, SettlementKind};
 
 /// Exchanges, queues, and what is due.
-pub(super) struct State {
+pub(super) struct VirtualHost {
     exchanges: Exchanges,
     /// The index of a queue names it. A deleted one keeps its place, so that no other gets its number.
     queues: Vec<Queue>,
@@ -29,7 +32,7 @@ pub(super) struct State {
     sequence: u64,
 }
 
-impl State {
+impl VirtualHost {
     pub(super) fn new() -> Self {
         Self {
             exchanges: Exchanges::default(),
@@ -41,7 +44,7 @@ impl State {
         }
     }
 
-    /// When [`State::advance`] has something to do.
+    /// When [`VirtualHost::advance`] has something to do.
     pub(super) fn due(&self) -> watch::Receiver<Option<Instant>> {
         self.timeline.next()
     }
@@ -174,7 +177,7 @@ impl State {
             Room::Enough => {}
             Room::Refused { dead_letter } => {
                 if dead_letter {
-                    self.dead_letter(queue, stored, Reason::MaxLen, now);
+                    self.dead_letter(queue, stored, DeathReason::MaxLen, now);
                 }
                 return false;
             }
@@ -183,7 +186,7 @@ impl State {
         self.queues[queue].hand_out(&mut self.timeline);
         while let Some(oldest) = self.queues[queue].surplus() {
             self.timeline.unwatch(&oldest);
-            self.dead_letter(queue, oldest, Reason::MaxLen, now);
+            self.dead_letter(queue, oldest, DeathReason::MaxLen, now);
         }
         true
     }
@@ -226,7 +229,7 @@ impl State {
                 Due::Publish(outgoing) => drop(self.route(*outgoing, now)),
                 Due::Expire { queue, position } => {
                     if let Some(stored) = self.queues[queue].take(position) {
-                        self.dead_letter(queue, stored, Reason::Expired, now);
+                        self.dead_letter(queue, stored, DeathReason::Expired, now);
                     }
                 }
             }
@@ -234,7 +237,7 @@ impl State {
     }
 
     /// Moves a message to the dead-letter queue; one that comes from a dead-letter queue has no further place to go.
-    fn dead_letter(&mut self, queue: usize, stored: Stored, reason: Reason, now: Instant) {
+    fn dead_letter(&mut self, queue: usize, stored: Stored, reason: DeathReason, now: Instant) {
         let Some(target) = self.queues[queue].dead_letters else { return };
         let Stored { mut message, exchange, routing_key, .. } = stored;
         death::record(&mut message.headers, reason, &self.queues[queue].name, &exchange, &routing_key);
@@ -336,9 +339,9 @@ impl State {
         for Settled { tag, verdict, .. } in settled {
             let Some(stored) = self.queues[index].settled(consumer, tag) else { continue };
             match verdict {
-                Verdict::Ack => {}
-                Verdict::Reject => self.dead_letter(index, stored, Reason::Rejected, now),
-                Verdict::Requeue => self.give_back(index, stored, now),
+                SettlementKind::Ack => {}
+                SettlementKind::Reject => self.dead_letter(index, stored, DeathReason::Rejected, now),
+                SettlementKind::Requeue => self.give_back(index, stored, now),
             }
         }
         self.after_settling(index, now);
@@ -348,7 +351,7 @@ impl State {
     fn give_back(&mut self, queue: usize, mut stored: Stored, now: Instant) {
         stored.returns += 1;
         if self.queues[queue].is_exhausted(&stored) {
-            self.dead_letter(queue, stored, Reason::DeliveryLimit, now);
+            self.dead_letter(queue, stored, DeathReason::DeliveryLimit, now);
         } else {
             self.put(queue, stored);
         }
@@ -365,24 +368,4 @@ impl State {
         self.sequence += 1;
         self.sequence
     }
-}
-
-/// Compares an argument; one that the configuration does not set may be anything.
-pub(super) fn equal<T: PartialEq + ToString>(
-    object: impl Fn() -> String,
-    argument: &str,
-    found: Option<T>,
-    expected: Option<T>,
-) -> Result<()> {
-    if expected.is_none() || found == expected {
-        return Ok(());
-    }
-    let shown =
-        |value: Option<T>| value.map_or_else(|| "not set".to_owned(), |value| format!("`{}`", value.to_string()));
-    Err(Error::Mismatch {
-        object: object(),
-        argument: argument.to_owned(),
-        found: shown(found),
-        expected: shown(expected),
-    })
 }

@@ -6,19 +6,19 @@ use crate::error::Error;
 
 /// An argument that differs, as RabbitMQ tells it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Inequivalent {
+pub(crate) struct Inequivalent {
     /// What it is an argument of, such as ``queue `mail` ``.
-    pub(super) object: String,
-    pub(super) argument: String,
+    pub(crate) object: String,
+    pub(crate) argument: String,
     /// What was declared.
-    pub(super) received: Said,
+    pub(crate) received: ReportedValue,
     /// What is.
-    pub(super) current: Said,
+    pub(crate) current: ReportedValue,
 }
 
 /// A value in RabbitMQ's words.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Said {
+pub(crate) enum ReportedValue {
     Nothing,
     Value {
         text: String,
@@ -30,7 +30,7 @@ pub(super) enum Said {
 
 impl Inequivalent {
     /// Reads `inequivalent arg 'x-queue-type' for queue 'q' in vhost '/': received … but current is …`.
-    pub(super) fn read(said: &str) -> Option<Self> {
+    pub(crate) fn read(said: &str) -> Option<Self> {
         let (_, said) = said.split_once("inequivalent arg '")?;
         let (argument, said) = said.split_once("' for ")?;
         let (object, said) = said.split_once("' in vhost '").unwrap_or((said, ""));
@@ -40,26 +40,26 @@ impl Inequivalent {
         Some(Self {
             object: format!("{what} `{name}`"),
             argument: argument.to_owned(),
-            received: Said::read(received),
-            current: Said::read(current),
+            received: ReportedValue::read(received),
+            current: ReportedValue::read(current),
         })
     }
 
     /// Makes an argument what it is on the broker. False when that cannot be read.
-    pub(super) fn take_over(&self, name: &str, arguments: &mut Arguments) -> bool {
+    pub(crate) fn take_over(&self, name: &str, arguments: &mut Arguments) -> bool {
         match (&self.current, self.current.argument()) {
             (_, Some(value)) => drop(arguments.insert(name.to_owned(), value)),
-            (Said::Nothing, None) => drop(arguments.remove(name)),
+            (ReportedValue::Nothing, None) => drop(arguments.remove(name)),
             _ => return false,
         }
         true
     }
 
     /// The error for a person, who wrote `expected` or else what RabbitMQ received.
-    pub(super) fn into_error(self, expected: Option<&str>) -> Error {
-        let show = |said: &Said| match said {
+    pub(crate) fn into_error(self, expected: Option<&str>) -> Error {
+        let show = |said: &ReportedValue| match said {
             // What RabbitMQ makes of a queue that says no type.
-            Said::Nothing if self.argument == "x-queue-type" => "`classic`".to_owned(),
+            ReportedValue::Nothing if self.argument == "x-queue-type" => "`classic`".to_owned(),
             said => said.show(),
         };
         Error::Mismatch {
@@ -71,7 +71,7 @@ impl Inequivalent {
     }
 }
 
-impl Said {
+impl ReportedValue {
     fn read(text: &str) -> Self {
         if text == "none" {
             return Self::Nothing;
@@ -90,7 +90,7 @@ impl Said {
     }
 
     /// The value. `None` where nothing is set.
-    pub(super) fn text(&self) -> Option<String> {
+    pub(crate) fn text(&self) -> Option<String> {
         match self {
             Self::Nothing => None,
             Self::Value { text, .. } => Some(text.clone()),
@@ -107,7 +107,7 @@ impl Said {
     }
 
     /// The value as an argument that RabbitMQ takes for the same.
-    pub(super) fn argument(&self) -> Option<Argument> {
+    pub(crate) fn argument(&self) -> Option<Argument> {
         let Self::Value { text, kind } = self else { return None };
         match kind.as_str() {
             "longstr" => Some(Argument::Text(text.clone())),
@@ -121,8 +121,8 @@ impl Said {
 mod tests {
     use super::*;
 
-    fn value(text: &str, kind: &str) -> Said {
-        Said::Value { text: text.to_owned(), kind: kind.to_owned() }
+    fn value(text: &str, kind: &str) -> ReportedValue {
+        ReportedValue::Value { text: text.to_owned(), kind: kind.to_owned() }
     }
 
     #[test]
@@ -131,12 +131,12 @@ mod tests {
             (
                 "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'mail' in vhost '/': received the value \
                  'quorum' of type 'longstr' but current is none",
-                ("queue `mail`", "x-queue-type", value("quorum", "longstr"), Said::Nothing),
+                ("queue `mail`", "x-queue-type", value("quorum", "longstr"), ReportedValue::Nothing),
             ),
             (
                 "PRECONDITION_FAILED - inequivalent arg 'x-max-priority' for queue 'it's' in vhost '/': received none but \
                  current is the value '10' of type 'signedint'",
-                ("queue `it's`", "x-max-priority", Said::Nothing, value("10", "signedint")),
+                ("queue `it's`", "x-max-priority", ReportedValue::Nothing, value("10", "signedint")),
             ),
             (
                 "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'q' in vhost 'v': received 'true' but current \
@@ -151,7 +151,7 @@ mod tests {
             (
                 "PRECONDITION_FAILED - inequivalent arg 'x-dead-letter-exchange' for queue 'q' in vhost '/': received the \
                  value 'abc...",
-                ("queue `q`", "x-dead-letter-exchange", Said::CutOff, Said::CutOff),
+                ("queue `q`", "x-dead-letter-exchange", ReportedValue::CutOff, ReportedValue::CutOff),
             ),
         ];
         for (said, (object, argument, received, current)) in cases {
@@ -177,6 +177,6 @@ mod tests {
         assert_eq!(value("x", "longstr").argument(), Some(Argument::Text("x".to_owned())));
         assert_eq!(value("10", "signedint").argument(), Some(Argument::Number(10)));
         assert_eq!(value("true", "bool").argument(), Some(Argument::Flag(true)));
-        assert_eq!(Said::Nothing.argument(), None);
+        assert_eq!(ReportedValue::Nothing.argument(), None);
     }
 }

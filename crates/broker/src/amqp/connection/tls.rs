@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{AlertDescription, CertificateError};
 
-use super::url::Node;
+use super::nodes::BrokerNode;
 use crate::error::{Error, Result, TlsFault};
 use crate::options::{BrokerOptions, TlsOptions};
 
@@ -16,7 +16,7 @@ use crate::options::{BrokerOptions, TlsOptions};
 ///
 /// The files are read for each connection anew: what is renewed on disk holds from the next connection on.
 #[derive(Debug, Clone)]
-pub(super) struct Tls {
+pub(crate) struct Tls {
     options: TlsOptions,
 }
 
@@ -24,8 +24,13 @@ pub(super) struct Tls {
 type Fault = (Option<&'static str>, String);
 
 impl Tls {
-    pub(super) fn new(options: &TlsOptions) -> Self {
+    pub(crate) fn new(options: &TlsOptions) -> Self {
         Self { options: options.clone() }
+    }
+
+    /// Whether files of the configuration are needed.
+    pub(super) fn has_files(&self) -> bool {
+        self.options != TlsOptions::default()
     }
 
     /// What is needed to begin TLS on a connection.
@@ -59,13 +64,13 @@ impl Tls {
 
 /// What is wrong with the section, as far as this machine can tell.
 pub(crate) fn problems(options: &BrokerOptions) -> Vec<(String, String)> {
-    let Ok(nodes) = Node::all(options) else { return Vec::new() };
+    let Ok(nodes) = BrokerNode::all(options) else { return Vec::new() };
     let management = options.management.as_ref().is_some_and(|url| url.expose().starts_with("https://"));
     let fault = match nodes.iter().find(|node| !node.speaks_tls()) {
         Some(plain) if options.tls != TlsOptions::default() && !management => {
             Some((None, format!("is for amqps:// URLs, and `{}` is none", plain.shown())))
         }
-        _ if management || nodes.iter().any(Node::speaks_tls) => Tls::new(&options.tls).read().err(),
+        _ if management || nodes.iter().any(BrokerNode::speaks_tls) => Tls::new(&options.tls).read().err(),
         _ => None,
     };
     fault.map(|(key, reason)| (full(key), reason)).into_iter().collect()

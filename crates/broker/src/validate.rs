@@ -1,0 +1,94 @@
+//! What is wrong with the `broker` section, before anybody connects.
+
+use celeriac_config::Secret;
+use celeriac_topology::Ladder;
+use url::Url;
+
+use crate::amqp;
+use crate::error::Error;
+use crate::options::{BrokerOptions, TlsOptions};
+
+impl BrokerOptions {
+    /// Lists what is wrong with these options, each with the key it stands under.
+    pub fn validate(&self) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        let url = self.url.expose();
+        if !["amqp://", "amqps://", "memory://"].iter().any(|scheme| url.starts_with(scheme)) {
+            problems.push(("url".to_owned(), "should begin with amqp://, amqps:// or memory://".to_owned()));
+        } else if !self.is_in_process()
+            && let Err(Error::Invalid { reason, .. }) = amqp::check_nodes(self)
+        {
+            problems.push(("url".to_owned(), reason));
+        } else {
+            problems.extend(self.problems_of_tls());
+        }
+        if let Some(url) = &self.management
+            && let Err(reason) = check_management(url)
+        {
+            problems.push(("management".to_owned(), reason));
+        }
+        problems.extend(Ladder::problem(&self.delay_prefix).map(|problem| ("delay_prefix".to_owned(), problem)));
+        for (key, value) in [("confirm_window", self.confirm_window), ("publish_channels", self.publish_channels)] {
+            if value == 0 {
+                problems.push((key.to_owned(), "should be at least 1".to_owned()));
+            }
+        }
+        for (key, value) in [("connect_timeout", self.connect_timeout), ("publish_timeout", self.publish_timeout)] {
+            if value.is_zero() {
+                problems.push((key.to_owned(), "should be more than 0s".to_owned()));
+            }
+        }
+        problems
+    }
+
+    fn problems_of_tls(&self) -> Vec<(String, String)> {
+        if !self.is_in_process() {
+            return amqp::problems_of_tls(self);
+        }
+        let said = self.tls != TlsOptions::default();
+        let problem = || ("tls".to_owned(), "is for amqps:// URLs, and memory:// is none".to_owned());
+        said.then(problem).into_iter().collect()
+    }
+}
+
+/// Refuses what cannot be the URL of a management API.
+fn check_management(url: &Secret) -> Result<(), String> {
+    let url = url.expose();
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        return Err("should begin with http:// or https://".to_owned());
+    }
+    Url::parse(url).map(drop).map_err(|reason| format!("is no URL: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn options_that_make_no_sense_are_all_named() {
+        let options = BrokerOptions {
+            url: Secret::new("amqp://u:secret@host:port/"),
+            confirm_window: 0,
+            publish_timeout: Duration::ZERO,
+            ..BrokerOptions::default()
+        };
+        let problems = options.validate();
+        let keys: Vec<_> = problems.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["url", "confirm_window", "publish_timeout"]);
+        assert!(!problems[0].1.contains("secret"), "{}", problems[0].1);
+        assert_eq!(BrokerOptions::default().validate(), []);
+    }
+
+    #[test]
+    fn a_management_url_of_another_kind_is_refused_without_its_password() {
+        for (url, reason) in [
+            ("ftp://u:secret@host", "should begin with http:// or https://"),
+            ("host:15672", "should begin with http:// or https://"),
+            ("http://u:secret@host:port", "is no URL: invalid port number"),
+        ] {
+            assert_eq!(check_management(&Secret::new(url)), Err(reason.to_owned()));
+        }
+    }
+}
