@@ -1,7 +1,7 @@
 //! The harness of the end-to-end tests.
 //!
 //! - [`authority`]: certificates of a test's own;
-//! - [`mod@test`]: a test on real servers and in process, from one body;
+//! - [`macro@test`]: a test on real servers and in process, from one body;
 //! - [`bed`]: the broker and the store of one test: `real_servers`, on those that `cargo xtask test` brings up, or
 //!   `in_process`;
 //! - [`book`]: what was issued, what took effect, what is missing, what is doubled;

@@ -39,7 +39,7 @@ const REFUSALS: u32 = 6;
 /// A message for an exchange that does not exist, or that this user must not write to, makes the broker close the channel,
 /// and everybody else's confirms are lost with it. So the first message for an exchange travels alone, on a channel of its
 /// own, and the others wait for it. Should a shared channel be closed nevertheless, each message in the air is published
-/// again alone, and the one that was to classify_channel_error is found out.
+/// again alone, and the one that was to blame is found out.
 ///
 /// A refused message is published again for a while, and soon on another channel: a channel that RabbitMQ 3.10 has opened
 /// while a quorum queue was without a leader refuses everything for that queue until the old leader is back.
