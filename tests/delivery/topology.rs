@@ -34,6 +34,8 @@ async fn what_is_applied_does_not_differ_and_is_applied_once(bed: Bed) {
     let (code, said) = ground.run(&["topology", "apply"]).await;
     assert_eq!(code, 65, "{said}");
     assert!(said.contains("give --yes"), "{said}");
+    let (code, said) = ground.run_with_input(&["topology", "apply"], "y\n").await;
+    assert_eq!(code, 65, "no terminal, no person: {said}");
 
     let (code, said) = ground.run(&["topology", "apply", "--yes"]).await;
     assert_eq!(code, 0, "{said}");

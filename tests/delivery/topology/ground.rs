@@ -7,6 +7,7 @@ use celeriac_servers::MANAGEMENT_URL;
 use celeriac_tests::{Bed, Program};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
 
 /// Where topologies are applied.
 pub(super) struct Ground {
@@ -54,6 +55,18 @@ impl Ground {
     pub(super) async fn run(&self, arguments: &[&str]) -> (i32, String) {
         let mut program = self.start(arguments);
         let code = program.exit_code(Duration::from_secs(60)).await;
+        (code, program.rest().await)
+    }
+
+    /// The same with an input that is no terminal, and stays open.
+    pub(super) async fn run_with_input(&self, arguments: &[&str], input: &str) -> (i32, String) {
+        let files = self.files.path().to_str().unwrap();
+        let arguments = [&["--config", files], arguments].concat();
+        let (mut program, mut pipe) =
+            Program::start_with_input(&celeriac_tests::program::path(), &arguments, &self.variables);
+        pipe.write_all(input.as_bytes()).await.unwrap();
+        let code = program.exit_code(Duration::from_secs(60)).await;
+        drop(pipe);
         (code, program.rest().await)
     }
 

@@ -83,10 +83,11 @@ impl Publisher {
         }
     }
 
-    /// Lets nobody wait any longer.
+    /// Lets nobody wait any longer, and ends the channels: the connection may be lent by somebody who goes on using it.
     pub(super) fn close(&self) {
         self.window.close();
         self.probe_permits.close();
+        self.slots.iter().for_each(ChannelSlot::clear);
     }
 
     async fn deliver(&self, mut outgoing: Box<Outgoing>, last_reply: &mut LastReply) -> Result<()> {

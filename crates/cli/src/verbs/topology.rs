@@ -6,6 +6,8 @@
 mod table;
 mod yaml;
 
+use std::io::{IsTerminal, stdin};
+
 use celeriac_admin::plan::{Applied, Plan, Planner, Prune};
 use celeriac_topology::{Cluster, Difference, definitions, manifests};
 use serde::Serialize;
@@ -78,9 +80,11 @@ async fn apply(planner: &Planner, plan: Plan, args: &ApplyArgs, delays: &str, js
 }
 
 /// Without an answer the exit code is not that of a missing answer, which here says that broker and files differ.
+///
+/// Only a person answers: what is piped in by chance changes no broker.
 fn confirm() -> Result<bool, Error> {
-    output::confirm("Apply this?")
-        .map_err(|unanswered| Error::Data { what: "topology apply".to_owned(), reason: unanswered.to_string() })
+    let answer = if stdin().is_terminal() { output::confirm("Apply this?") } else { Err(Error::Unanswered) };
+    answer.map_err(|unanswered| Error::Data { what: "topology apply".to_owned(), reason: unanswered.to_string() })
 }
 
 fn export(program: &Program, args: ExportArgs) -> Result<u8, Error> {

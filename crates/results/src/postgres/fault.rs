@@ -43,10 +43,20 @@ pub(super) fn is_lost(cause: &Cause) -> bool {
 pub(super) fn is_starting(cause: &Cause) -> bool {
     match cause {
         Cause::Io(error) => {
-            use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof};
+            use std::io::ErrorKind as Kind;
             // `NotFound`: the socket file of a local server that is not up yet.
-            matches!(error.kind(), ConnectionRefused | ConnectionReset | ConnectionAborted | UnexpectedEof | NotFound)
+            matches!(
+                error.kind(),
+                Kind::ConnectionRefused
+                    | Kind::ConnectionReset
+                    | Kind::ConnectionAborted
+                    | Kind::BrokenPipe
+                    | Kind::UnexpectedEof
+                    | Kind::NotFound
+            )
         }
+        // The driver's words for a server, or a proxy before it, that ends the connection before its first answer.
+        Cause::Protocol(said) => said.contains("SSLRequest: 0x00"),
         Cause::Database(_) => is_lost(cause),
         _ => false,
     }

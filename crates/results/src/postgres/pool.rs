@@ -194,3 +194,33 @@ impl Lease {
         answer
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::str::FromStr;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A proxy whose server is starting does so: it takes the connection and ends it.
+    #[tokio::test]
+    async fn a_server_that_ends_connections_before_its_first_answer_is_asked_again() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("postgres://u@{}/d", server.local_addr().unwrap());
+        let options = PgConnectOptions::from_str(&url).unwrap();
+        let pool = PostgresPool::new(options, url, 1, (Duration::from_secs(20), Duration::from_secs(20)));
+        let closes_twice = async {
+            for _ in 0..2 {
+                let (mut connection, _) = server.accept().await.unwrap();
+                let _ = connection.read(&mut [0; 8]).await;
+            }
+            server.accept().await.unwrap()
+        };
+        tokio::select! {
+            lent = pool.lease() => panic!("{:?}", lent.map(drop)),
+            _third = closes_twice => {}
+        }
+    }
+}

@@ -3,6 +3,7 @@
 //! One connection at a time is taken out of it and kept, and channels are opened on that one. When it has ended it goes back, and
 //! the pool makes another.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use futures::{Stream, StreamExt};
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::{Channel, ErrorKind, Event};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::context::ConnectionContext;
 use super::health::HealthTracker;
@@ -27,8 +28,15 @@ const GOODBYE: Duration = Duration::from_secs(3);
 ///
 /// It has to hold two connections for this program: one that publishes and one for everything else. They are kept as long as they
 /// stand, and are not closed with the client.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct AmqpPool(pub(super) Pool<deadpool_lapin::Manager>);
+
+/// Without the manager, whose URL holds the password.
+impl fmt::Debug for AmqpPool {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("AmqpPool").field("status", &self.0.status()).finish_non_exhaustive()
+    }
+}
 
 impl From<deadpool_lapin::Pool> for AmqpPool {
     fn from(pool: deadpool_lapin::Pool) -> Self {
@@ -90,11 +98,13 @@ impl<M: Manager<Type = lapin::Connection, Error = lapin::Error>> ManagedPool<M> 
     async fn open(&self, purpose: ConnectionPurpose, context: &ConnectionContext) -> Result<Channel, ConnectFailure> {
         let waited = context.connect_timeout;
         let unanswered = |_| ConnectFailure::Transient(format!("no answer within {waited:?}"));
-        let mut held = self.held.lock().await;
+        // Whoever waits for another's attempt has no more time for it than for one of its own.
+        let deadline = Instant::now() + waited;
+        let mut held = timeout_at(deadline, self.held.lock()).await.map_err(unanswered)?;
         let connection = match held.take().filter(|connection| connection.status().connected()) {
             Some(connection) => held.insert(connection),
             None => {
-                let taken = timeout(waited, self.pool.get()).await.map_err(unanswered)?;
+                let taken = timeout_at(deadline, self.pool.get()).await.map_err(unanswered)?;
                 let connection = held.insert(taken.map_err(|error| self.failure(error))?);
                 watch(connection, purpose, context);
                 connection
@@ -108,6 +118,10 @@ impl<M: Manager<Type = lapin::Connection, Error = lapin::Error>> ManagedPool<M> 
         match error {
             PoolError::Backend(error) => refusal(&error, &self.shown),
             PoolError::Closed if self.owned => ConnectFailure::Permanent(Error::Closed),
+            PoolError::Closed => ConnectFailure::Permanent(Error::Invalid {
+                key: "broker_pool".to_owned(),
+                reason: "the pool is closed, and will lend no connection any more".to_owned(),
+            }),
             other => ConnectFailure::Transient(other.to_string()),
         }
     }
@@ -183,5 +197,42 @@ fn refusal(error: &lapin::Error, shown: &str) -> ConnectFailure {
     match tls::fault(error) {
         Some(fault) => ConnectFailure::Permanent(Error::Untrusted { url: shown.to_owned(), fault }),
         None => ConnectFailure::Transient(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool() -> deadpool_lapin::Pool {
+        let runtime = lapin::runtime::default_runtime().unwrap();
+        let url = "amqp://user:hunter2@localhost:1/%2f";
+        let manager = deadpool_lapin::Manager::new(url, lapin::ConnectionProperties::default, runtime);
+        deadpool_lapin::Pool::builder(manager).max_size(2).build().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_lent_pool_shows_no_password() {
+        let shown = format!("{:?}", AmqpPool::from(pool()));
+        assert!(shown.starts_with("AmqpPool") && !shown.contains("hunter2"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn a_lent_pool_that_is_closed_is_not_waited_for() {
+        let lent = pool();
+        let shared = ManagedPool::shared(lent.clone(), "a pool");
+        lent.close();
+        let context = ConnectionContext::new(Duration::from_secs(10));
+        let failure = shared.open(ConnectionPurpose::Publish, &context).await.unwrap_err();
+        assert!(matches!(failure, ConnectFailure::Permanent(Error::Invalid { .. })), "{failure:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_an_attempt_of_somebody_else_ends_with_ones_own_patience() {
+        let shared = ManagedPool::shared(pool(), "a pool");
+        let context = ConnectionContext::new(Duration::from_secs(10));
+        let _attempt = shared.held.lock().await;
+        let failure = shared.open(ConnectionPurpose::Publish, &context).await.unwrap_err();
+        assert!(matches!(failure, ConnectFailure::Transient(_)), "{failure:?}");
     }
 }

@@ -210,6 +210,11 @@ impl ChannelSlot {
         }
     }
 
+    /// Ends its channel once what is in the air on it has landed.
+    pub(super) fn clear(&self) {
+        *self.lock() = None;
+    }
+
     /// Puts a channel there where there is none, or one that has ended.
     pub(super) async fn fill(&self, open: impl Future<Output = Result<ConfirmChannel>>) -> Result<()> {
         let _opening = self.opening.lock().await;
