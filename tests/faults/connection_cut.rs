@@ -40,7 +40,8 @@ async fn a_network_that_drops_every_connection_again_and_again_loses_nothing() {
         ledger.issued(),
         ledger.unconfirmed
     );
-    assert_eq!((ledger.unconfirmed, ledger.issued()), (0, usize::try_from(count).unwrap()));
+    let confirmed = (ledger.unconfirmed, ledger.issued());
+    assert_eq!(confirmed, (0, usize::try_from(count).unwrap()), "{:?}", ledger.trouble);
     assert!(cuts > 3, "the test has to cut to mean anything");
     running.stop().await;
     bed.clear().await;

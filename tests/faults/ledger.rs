@@ -62,7 +62,10 @@ impl Ledger {
         while let Some(handle) = submitted.next().await {
             match handle {
                 Ok(handle) => drop(self.issued.insert(handle.id().to_owned())),
-                Err(_) => self.unconfirmed += 1,
+                Err(error) => {
+                    self.unconfirmed += 1;
+                    self.trouble = Some(celeriac_telemetry::ErrorChain(&error).to_string());
+                }
             }
         }
     }

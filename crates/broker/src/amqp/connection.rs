@@ -2,8 +2,10 @@
 //!
 //! - `purpose`, `nodes`: what they are for, and where they lead;
 //! - `tls`, `dial`, `pool`: how one is secured, made, and kept;
-//! - `backoff`, `context`, `health`: how long to wait for the next, what they share, and how it stands with them.
+//! - `answer`, `backoff`, `context`, `health`: how long to wait for an answer and for the next connection, what they share, and how it
+//!   stands with them.
 
+mod answer;
 mod backoff;
 mod context;
 mod dial;
@@ -28,6 +30,7 @@ use super::error::client_error;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
 
+pub(super) use self::answer::{ANSWER, answer_while};
 pub(super) use self::backoff::ReconnectBackoff;
 pub(super) use self::context::ConnectionContext;
 pub(super) use self::health::LogThrottle;
@@ -35,7 +38,7 @@ pub(crate) use self::nodes::check as check_nodes;
 pub use self::nodes::{NodeAddress, nodes};
 pub use self::pool::AmqpPool;
 pub(super) use self::pool::ConnectFailure;
-pub(super) use self::purpose::{ANSWER, ConnectionPurpose};
+pub(super) use self::purpose::ConnectionPurpose;
 pub(crate) use self::tls::problems as problems_of_tls;
 
 /// The name of a pool whose URL only the program knows.

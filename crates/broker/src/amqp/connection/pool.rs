@@ -15,9 +15,10 @@ use lapin::{Channel, ErrorKind, Event};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::answer::{ANSWER, answer_while};
 use super::context::ConnectionContext;
 use super::health::HealthTracker;
-use super::purpose::{ANSWER, ConnectionPurpose};
+use super::purpose::ConnectionPurpose;
 use super::tls;
 use crate::error::{Error, Result};
 
@@ -110,7 +111,9 @@ impl<M: Manager<Type = lapin::Connection, Error = lapin::Error>> ManagedPool<M> 
                 connection
             }
         };
-        let channel = timeout(ANSWER.max(waited), connection.create_channel()).await.map_err(unanswered)?;
+        let connection: &lapin::Connection = connection;
+        let stands = || connection.status().connected();
+        let channel = answer_while(stands, ANSWER.max(waited), connection.create_channel()).await;
         channel.map_err(|error| ConnectFailure::Transient(error.to_string()))
     }
 

@@ -1,10 +1,5 @@
 //! The two purposes of connections.
 
-use std::time::Duration;
-
-/// How long the broker may take over one answer on a connection that stands.
-pub(crate) const ANSWER: Duration = Duration::from_secs(30);
-
 /// The use that a connection is put to.
 ///
 /// A broker that is short of memory stops reading from connections that publish, so everything else has a connection of its

@@ -14,10 +14,10 @@ use futures::task::AtomicWaker;
 use lapin::Channel;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::confirms::{ConfirmFuture, PendingConfirm, PendingConfirms, PendingPublish, PublishOutcome};
-use crate::amqp::connection::{ANSWER, ConnectionContext};
+use crate::amqp::connection::{ANSWER, ConnectionContext, answer_while};
 use crate::amqp::convert::Envelope;
 use crate::error::Result;
 
@@ -45,8 +45,8 @@ impl ConfirmChannel {
     /// # Errors
     /// When the channel does not go into confirm mode.
     pub(super) async fn open(channel: Channel, context: &ConnectionContext) -> Result<Self, lapin::Error> {
-        let selected = timeout(ANSWER, channel.confirm_select(ConfirmSelectOptions::default())).await;
-        selected.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))?;
+        let stands = || channel.status().connected();
+        answer_while(stands, ANSWER, channel.confirm_select(ConfirmSelectOptions::default())).await?;
         let shared = Arc::new(SharedChannel {
             channel: Arc::new(channel),
             pending: Mutex::new(Some(PendingConfirms::default())),
