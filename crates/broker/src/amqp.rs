@@ -109,7 +109,7 @@ impl AmqpBroker {
         self
     }
 
-    /// What differs of these objects, as far as AMQP shows it. Nothing is made.
+    /// Compares these objects with the broker, as far as AMQP shows them. Makes nothing.
     ///
     /// # Errors
     /// When the broker cannot be asked.

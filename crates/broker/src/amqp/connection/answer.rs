@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio::time::{interval, timeout};
 
-/// How long the broker may take over one answer on a connection that stands.
+/// The longest time that the broker may take over one answer on a connection that stands.
 pub(crate) const ANSWER: Duration = Duration::from_secs(30);
 
-/// How often a connection that owes an answer is looked at.
+/// The time between two looks at a connection that owes an answer.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Waits for an answer for so long at most, and no longer than what it comes on `stands`.

@@ -22,7 +22,7 @@ use super::purpose::ConnectionPurpose;
 use super::tls;
 use crate::error::{Error, Result};
 
-/// How long a connection may take to say goodbye.
+/// The longest time that a connection may take to close.
 const GOODBYE: Duration = Duration::from_secs(3);
 
 /// A pool that a program has already, and that its client shares. Cheap to clone.
