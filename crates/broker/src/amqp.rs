@@ -1,15 +1,15 @@
-//! The broker on RabbitMQ, split by duty.
+//! The broker on RabbitMQ, one module for each duty.
 //!
-//! - `connection`: nodes, connections to them, and how it stands with them;
-//! - `convert`: messages into AMQP and out of it;
-//! - `publish`: a message is on a queue, or its sender has an error;
-//! - `consume`: deliveries out, verdicts in, through lost connections;
-//! - `declare`: what has to exist is made or adopted, or its difference is told;
-//! - `browse`: a look through a queue; `migration`: a queue is moved to another;
-//! - `error`: what the broker said, in the client library's errors.
+//! - `connection`: the nodes, the connections to them, and the health of those;
+//! - `convert`: converts messages to AMQP and back;
+//! - `publish`: puts a message on a queue, or gives its sender an error;
+//! - `consume`: delivers messages and settles them, across lost connections;
+//! - `declare`: makes or adopts the objects of the topology, and reports differences;
+//! - `browse`: reads a queue and leaves it as it is; `migration`: moves a queue to another;
+//! - `error`: reads the broker's replies in the errors of the client library.
 //!
-//! Nothing of the client library's own recovery is used: what is published again, subscribed again and given up is decided
-//! here.
+//! Nothing uses the client library's own recovery. This module decides what is published again,
+//! what is subscribed again, and what is given up.
 
 mod browse;
 mod connection;
@@ -48,13 +48,13 @@ pub(crate) use self::connection::{check_nodes, problems_of_tls};
 pub use self::declare::Inspection;
 pub use self::migration::QueueDeletion;
 
-/// How long the tasks of a broker may take to end.
+/// Longest time that the tasks of a broker may take to end.
 const WIND_UP: Duration = Duration::from_secs(10);
 
 /// A broker that is a RabbitMQ server or cluster.
 ///
-/// It publishes on one connection and does everything else on another. Both are made at their first use, and made again
-/// when they are lost.
+/// It publishes on one connection and does everything else on another. It makes each connection at
+/// its first use, and again after a loss.
 pub struct AmqpBroker {
     context: ConnectionContext,
     publishing: Arc<ChannelProvider>,
@@ -63,24 +63,27 @@ pub struct AmqpBroker {
     declarer: Declarer,
     ladder: Ladder,
     checks: Option<Arc<dyn StartupChecks>>,
-    /// How long a sender waits.
+    /// Longest time that a sender waits.
     patience: Duration,
 }
 
 impl AmqpBroker {
-    /// A broker that connects where it is needed. `name` is what the server's list of connections shows.
+    /// Returns a broker that connects at its first use. The server lists its connections as `name`.
     ///
     /// # Errors
-    /// When a URL cannot be understood.
+    /// Returns an error if a URL cannot be parsed.
     pub fn new(options: &BrokerOptions, name: &str) -> Result<Self> {
         Ok(Self::from_origin(&ConnectionOrigin::nodes(options, name)?, options))
     }
 
-    /// A broker on a pool that the program has already. Of the options everything counts but the URL, TLS, heartbeat.
+    /// Returns a broker that uses the program's own pool.
     ///
-    /// The pool has to hold two connections for it, besides those that the program uses: one publishes, which the broker may
-    /// block, and the other does everything else. They are kept as long as they stand. [`Broker::close`] ends the channels and
-    /// leaves the connections to the pool.
+    /// All options apply except the URL, TLS and the heartbeat.
+    ///
+    /// The pool must have room for two connections beside those that the program uses: one
+    /// publishes, and the broker may block it; the other does everything else. The broker holds
+    /// both until they are lost. [`Broker::close`] closes the channels and leaves the connections
+    /// to the pool.
     pub fn on_pool(pool: AmqpPool, options: &BrokerOptions) -> Self {
         Self::from_origin(&ConnectionOrigin::Shared(pool), options)
     }
@@ -102,36 +105,36 @@ impl AmqpBroker {
         }
     }
 
-    /// The same broker, which is looked at with these checks once everything is declared.
+    /// Returns the same broker, which runs `checks` after each declaration.
     #[must_use]
     pub fn with_checks(mut self, checks: Option<Arc<dyn StartupChecks>>) -> Self {
         self.checks = checks;
         self
     }
 
-    /// Compares these objects with the broker, as far as AMQP shows them. Makes nothing.
+    /// Compares `objects` with the broker, as far as AMQP shows them. Makes nothing.
     ///
     /// # Errors
-    /// When the broker cannot be asked.
+    /// Returns an error if the broker cannot be reached or refuses the request.
     pub async fn inspect(&self, objects: &[TopologyObject]) -> Result<Inspection> {
         self.declarer.inspect(objects).await
     }
 
-    /// Makes these objects exist.
+    /// Declares `objects`.
     ///
     /// # Errors
-    /// When one of them cannot be declared.
+    /// Returns an error if one of them cannot be declared.
     pub async fn make(&self, objects: &[TopologyObject]) -> Result<()> {
         check_names(objects)?;
         self.declarer.make(objects).await.map(drop)
     }
 
-    /// A channel for looks and small changes, within the publish timeout.
+    /// Opens a channel for queries and small changes, within the publish timeout.
     async fn channel(&self) -> Result<Channel> {
         self.in_time(self.consuming.open_channel()).await
     }
 
-    /// How it stands with a queue at this moment. `None`: it is not there.
+    /// Returns the present depth of a queue, or `None` if the queue does not exist.
     pub(crate) async fn look(&self, queue: &str) -> Result<Option<Depth>> {
         short(queue, "queue")?;
         let channel = self.channel().await?;
@@ -142,13 +145,13 @@ impl AmqpBroker {
         Ok(found)
     }
 
-    /// Finds out whether a queue takes what was delayed. Of other bindings nothing can be found out.
+    /// Tests that a queue receives delayed messages. AMQP has no test for other bindings.
     async fn prove(&self, unverified: UnverifiedBinding) -> Result<()> {
         if unverified.exchange == self.ladder.delivery_exchange() {
             match self.publisher.publish(unverified.probe(&self.ladder)?).await {
                 Ok(()) => return Ok(()),
                 Err(Error::Unroutable { .. }) => return Err(unverified.missing()),
-                // Who may not delay anything need not know.
+                // A program that may not publish to the delay exchange sends no delayed messages.
                 Err(Error::Denied { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -163,7 +166,7 @@ impl AmqpBroker {
         self.in_time(consume::consume(Arc::clone(&self.consuming), &subscription, QueueOwner::Consumer)).await
     }
 
-    /// Does something on the connection that consumes, for which somebody waits.
+    /// Runs `work` on the consuming connection, within the time that a caller waits.
     async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let began = Instant::now();
         timeout(self.patience, work).await.unwrap_or_else(|_| {
@@ -232,7 +235,7 @@ impl Broker for AmqpBroker {
             self.context.closing.cancel();
             self.publisher.close();
             self.context.tracker.close();
-            // Consumers tell the broker what is settled before their connection goes.
+            // Consumers send their last acknowledgements before their connection closes.
             let _ = timeout(WIND_UP, self.context.tracker.wait()).await;
             futures::join!(self.publishing.close(), self.consuming.close());
             self.context.health.closed();

@@ -17,110 +17,114 @@ use crate::browse::Browser;
 use crate::delivery::Delivery;
 use crate::error::Result;
 
-/// A broker of messages. RabbitMQ is one; the other lives in this process.
+/// A message broker: RabbitMQ, or the broker in this process.
 pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// Makes exchanges, queues and bindings exist.
     ///
-    /// What exists is looked at first: where its arguments differ, that is an error that names the argument.
+    /// An existing object is compared first. A different argument is an error that names the
+    /// argument.
     fn declare<'a>(&'a self, topology: &'a Topology) -> BoxFuture<'a, Result<()>>;
 
-    /// Publishes a message and waits until it stands on a queue: confirmed by the broker, and not returned.
+    /// Publishes a message and waits until it is on a queue: confirmed by the broker, and not
+    /// returned.
     ///
-    /// Messages wait for their confirms together, in a bounded window: call again before the last call has ended.
-    /// Ends within the publish timeout of the options, whatever the broker does.
+    /// Messages wait for their confirms together, in a bounded window, so calls may overlap. A call
+    /// ends within the publish timeout of the options, whatever the broker does.
     fn publish(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<()>>;
 
-    /// Subscribes to a queue. The consumer outlives lost connections: it comes back by itself.
+    /// Subscribes to a queue. The consumer restores itself after a lost connection.
     fn consume(&self, subscription: Subscription) -> BoxFuture<'_, Result<Consumer>>;
 
-    /// Makes a queue for the replies that this process awaits, and subscribes to it.
+    /// Declares a queue for the replies that this process awaits, and subscribes to it.
     ///
-    /// The queue is durable, without dead-letter queue, and nobody else's: choose a name that nobody else has. It is
-    /// declared anew whenever the consumer has to come back, so that it exists as long as the consumer does. What
-    /// arrives in between waits for the consumer. When the consumer ends, the queue is deleted; when the process ends
-    /// without that, the broker deletes it after [`REPLIES_EXPIRE`].
+    /// The queue is durable, has no dead-letter queue, and belongs to this process alone: give it a
+    /// unique name. Each time the consumer returns after a loss, it declares the queue again.
+    /// Replies that arrive in between wait for the consumer. The queue is deleted when the consumer
+    /// ends. If the process ends first, the broker deletes the queue after [`REPLIES_EXPIRE`].
     ///
-    /// Ends within the publish timeout of the options, since a sender waits for it.
+    /// The call ends within the publish timeout of the options, because a sender waits for it.
     fn replies<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Consumer>>;
 
-    /// How it stands with a queue, without touching it. `None` when there is no such queue.
+    /// Returns the depth of a queue, or `None` if the queue does not exist. Changes nothing.
     ///
-    /// Ends within the publish timeout of the options, since a person waits for it.
+    /// The call ends within the publish timeout of the options, because a person waits for it.
     fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Option<Depth>>>;
 
-    /// The ladder by which messages are delayed here.
+    /// Returns the ladder that delays messages on this broker.
     fn ladder(&self) -> &Ladder;
 
-    /// Begins to look through a queue, and to take out of it what is wanted.
+    /// Starts to browse a queue, and to remove chosen messages from it.
     ///
-    /// Ends within the publish timeout of the options, since a person waits for it.
+    /// The call ends within the publish timeout of the options, because a person waits for it.
     fn browse<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Box<dyn Browser>>>;
 
-    /// How it stands with the broker, now and from now on.
+    /// Returns a watch of the broker's health.
     fn health(&self) -> watch::Receiver<Health>;
 
-    /// Ends all connections. What was published and not confirmed ends with an error.
+    /// Closes all connections. A publish without a confirm ends with an error.
     fn close(&self) -> BoxFuture<'_, ()>;
 }
 
-/// How long a queue for replies stays without its consumer.
+/// Time after which a reply queue without a consumer is deleted.
 pub const REPLIES_EXPIRE: Duration = Duration::from_secs(60 * 60);
 
-/// How it stands with a broker.
+/// Health of a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
-    /// No connection yet, or none any more; one is being made where one is needed.
+    /// There is no connection. One is made when it is needed.
     Disconnected {
-        /// What went wrong last.
+        /// The last error.
         reason: Option<String>,
     },
-    /// Connected.
+    /// There is a connection.
     Connected,
-    /// Connected, but the broker takes no messages for now (`connection.blocked`).
+    /// There is a connection, but the broker accepts no messages for now (`connection.blocked`).
     Blocked {
         /// The broker's reason, such as `low on memory`.
         reason: String,
     },
 }
 
-/// How it stands with a queue.
+/// The depth of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Depth {
-    /// Messages that wait.
+    /// Number of ready messages.
     pub ready: u32,
-    /// Those who consume it.
+    /// Number of consumers.
     pub consumers: u32,
 }
 
-/// A message on its way out.
+/// A message to be published.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    /// The exchange; empty for the default exchange, which knows every queue by its name.
+    /// The exchange. Empty for the default exchange, which routes to each queue by its name.
     pub exchange: Cow<'static, str>,
     /// The routing key.
     pub routing_key: String,
     /// The message.
     pub message: Message,
-    /// Whether it is an error when no queue takes it. A message that is not mandatory is gone then.
+    /// True if the publish fails when no queue takes the message. A message that is not mandatory
+    /// is discarded in that case.
     pub mandatory: bool,
 }
 
-/// What a consumer asks for.
+/// The settings of a consumer.
 #[derive(Debug, Clone)]
 pub struct Subscription {
     /// The queue.
     pub queue: String,
-    /// How many messages may be delivered and not settled.
+    /// Number of messages that may be delivered and not settled.
     pub prefetch: u16,
-    /// The most that [`Consumer::set_prefetch`] will ask for. Below `prefetch` it means nothing.
+    /// Largest value that [`Consumer::set_prefetch`] will be called with. A value below `prefetch`
+    /// has no effect.
     pub most: u16,
     /// Name of the consumer in the broker's lists.
     pub tag: String,
 }
 
 impl Subscription {
-    /// What a consumer of replies asks for. They are taken as fast as they come, so a few at a time are enough; and
-    /// each may be as large as a message can be.
+    /// Returns the settings of a reply consumer. Its prefetch is small, because replies are taken
+    /// as they come, and each may be as large as any message.
     pub(crate) fn to_replies(queue: &str) -> Self {
         Self { queue: queue.to_owned(), prefetch: 64, most: 64, tag: "replies".to_owned() }
     }
@@ -128,12 +132,12 @@ impl Subscription {
 
 /// A subscription to one queue.
 ///
-/// Dropping it is the same as [`Consumer::stop`], without waiting for anything.
+/// Dropping it does the same as [`Consumer::stop`], and waits for nothing.
 #[derive(Debug)]
 pub struct Consumer {
     queue: Arc<str>,
     deliveries: mpsc::Receiver<Delivery>,
-    /// What [`Consumer::give_back`] took out of `deliveries` and kept.
+    /// Deliveries that [`Consumer::give_back`] took out of `deliveries` and kept.
     kept: VecDeque<Delivery>,
     prefetch: watch::Sender<u16>,
     consuming: watch::Receiver<bool>,
@@ -142,8 +146,10 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// A consumer whose `driver` sends deliveries, keeps to `prefetch`, ends its sending when `stop` is cancelled, and
-    /// ends itself when everything it delivered is settled.
+    /// Returns a consumer with its `driver`.
+    ///
+    /// The driver sends deliveries, applies `prefetch`, and stops sending when `stop` is cancelled.
+    /// It ends when everything that it delivered is settled.
     pub(crate) fn new(
         queue: Arc<str>,
         deliveries: mpsc::Receiver<Delivery>,
@@ -155,14 +161,15 @@ impl Consumer {
         Self { queue, deliveries, kept: VecDeque::new(), prefetch, consuming, stop, driver }
     }
 
-    /// The queue it takes from.
+    /// Returns the queue.
     pub fn queue(&self) -> &Arc<str> {
         &self.queue
     }
 
-    /// The next delivery. `None` after [`Consumer::stop`], when what had already arrived is taken.
+    /// Returns the next delivery, or `None` after [`Consumer::stop`] when all that had arrived is
+    /// taken.
     ///
-    /// What arrived on a connection that was lost meanwhile is left out: the broker gives it to somebody again.
+    /// Deliveries of a connection that has been lost are skipped: the broker delivers them again.
     pub async fn next(&mut self) -> Option<Delivery> {
         loop {
             let delivery = match self.kept.pop_front() {
@@ -175,7 +182,7 @@ impl Consumer {
         }
     }
 
-    /// A delivery that has already arrived.
+    /// Returns a delivery that has already arrived.
     pub fn try_next(&mut self) -> Option<Delivery> {
         loop {
             let delivery = self.arrived()?;
@@ -185,29 +192,30 @@ impl Consumer {
         }
     }
 
-    /// What has arrived next, void or not.
+    /// Returns the next delivery that has arrived, void or not.
     fn arrived(&mut self) -> Option<Delivery> {
         self.kept.pop_front().or_else(|| self.deliveries.try_recv().ok())
     }
 
-    /// How many messages may be delivered and not settled, from now on.
+    /// Sets the number of messages that may be delivered and not settled.
     ///
-    /// What was delivered before stays valid. RabbitMQ counts it apart: until it is settled there may be both. A queue
-    /// with a single active consumer passes on to another when its consumer does this: leave it alone.
+    /// Earlier deliveries stay valid. RabbitMQ counts them separately, so both numbers may be
+    /// unsettled for a while. A queue with a single active consumer changes to another consumer at
+    /// this call, so do not call it there.
     pub fn set_prefetch(&self, prefetch: u16) {
         self.prefetch.send_if_modified(|now| std::mem::replace(now, prefetch) != prefetch);
     }
 
-    /// How many messages may be delivered and not settled.
+    /// Returns the number of messages that may be delivered and not settled.
     pub fn prefetch(&self) -> u16 {
         *self.prefetch.borrow()
     }
 
-    /// Of what has arrived and was not taken, keeps the first `keep` and gives the others back to the queue, for whoever
-    /// has time. After [`Consumer::set_prefetch`], or they come straight back.
+    /// Requeues the deliveries that have arrived but were not taken, except the first `keep`.
     ///
-    /// A message that was delivered before, to anybody, is kept: a quorum queue counts deliveries, so each message is
-    /// given back once at most.
+    /// Call it after [`Consumer::set_prefetch`], or the messages come straight back. A message that
+    /// was delivered before is kept: a quorum queue counts deliveries, so each message is requeued
+    /// at most once.
     pub fn give_back(&mut self, keep: usize) {
         let mut kept = VecDeque::new();
         while let Some(delivery) = self.try_next() {
@@ -220,25 +228,28 @@ impl Consumer {
         self.kept = kept;
     }
 
-    /// Whether the broker delivers at the moment: false while the connection is lost.
+    /// Returns a watch that is true while the broker delivers, and false while the connection is
+    /// lost.
     pub fn consuming(&self) -> watch::Receiver<bool> {
         self.consuming.clone()
     }
 
-    /// Asks the broker for no more.
+    /// Cancels the consumer.
     pub fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Stops, and waits until everything that was delivered is settled, and the broker has taken note.
+    /// Cancels the consumer, and waits until every delivery is settled and the broker has confirmed
+    /// it.
     ///
-    /// Deliveries that were never taken out of the consumer go back to the queue.
+    /// Deliveries that were never taken out of the consumer return to the queue.
     pub async fn close(mut self) {
         self.stop.cancel();
         while let Some(delivery) = self.next().await {
             delivery.settlement.requeue();
         }
-        // A driver that panicked has nothing left to wait for: the broker gives its deliveries to another.
+        // After a panic of the driver there is nothing to wait for: the broker requeues its
+        // deliveries.
         let _ = (&mut self.driver).await;
     }
 }
@@ -261,7 +272,8 @@ mod tests {
     use crate::delivery::DeliveryInfo;
     use crate::settle::{Settled, Settlement, SettlementKind};
 
-    /// A consumer to which these have arrived, by tag and by whether they were delivered before; and its verdicts.
+    /// Returns a consumer with these deliveries, each with its tag and its redelivered flag, and
+    /// the receiver of its settlements.
     fn consumer(arrived: &[(u64, bool)]) -> (Consumer, mpsc::UnboundedReceiver<Settled>) {
         let (out, deliveries) = mpsc::channel(arrived.len());
         let (verdicts, settled) = mpsc::unbounded_channel();

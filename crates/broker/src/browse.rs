@@ -1,8 +1,8 @@
-//! Looking through a queue from its head without taking anything that is not wanted.
+//! Browses a queue from its head, and takes only the chosen messages.
 //!
-//! AMQP has no such look: whoever sees a message has it delivered, and whoever wants to see the next keeps it. So a browser
-//! keeps what it has shown at the broker, not here, and gives it back at its end, in order. Meanwhile nobody else is given
-//! those messages.
+//! AMQP has no such operation: a message can be read only by delivery, and the next one only after
+//! the first is delivered. So a browser leaves the messages that it has shown unacknowledged at the
+//! broker, and returns them at its end, in order. No other consumer gets them meanwhile.
 
 use std::fmt;
 
@@ -12,44 +12,49 @@ use futures::future::BoxFuture;
 use crate::delivery::DeliveryInfo;
 use crate::error::Result;
 
-/// A look through one queue, from its head to what was its end when it began.
+/// A browser of one queue, from its head to its tail at the start.
 ///
-/// What comes onto the queue later is not shown, so that a look ends although its messages come back meanwhile. Others
-/// that consume the queue go on doing so: each message is seen by one of them or by the browser.
+/// Messages that arrive later are not shown, so a browser ends although its messages return to the
+/// queue. Other consumers of the queue continue: each message goes to one of them or to the
+/// browser.
 ///
-/// Dropping it gives everything back that was not removed, as [`Browser::close`] does, without waiting and in any order.
+/// Dropping a browser returns all messages that were not removed, as [`Browser::close`] does, but
+/// in any order and without waiting.
 pub trait Browser: fmt::Debug + Send {
-    /// How many messages were ready when the look began.
+    /// Returns the number of messages that were ready at the start.
     fn ready(&self) -> u64;
 
-    /// The next message; the one before stays on the queue. `None` when there are no more.
+    /// Returns the next message, or `None` at the end. The message before it stays on the queue.
     ///
     /// # Errors
-    /// [`Error::LookLost`](crate::Error::LookLost) when the connection was lost or another consumer has the queue to itself:
-    /// then everything is back that was not removed.
+    /// Returns [`Error::LookLost`](crate::Error::LookLost) if the connection was lost, or if
+    /// another consumer has the queue to itself. The queue then has every message that was not
+    /// removed.
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Browsed>>>;
 
-    /// Takes the message off the queue that was shown last. Nothing when it was already.
+    /// Removes the message that was shown last. Does nothing if it is removed already.
     fn remove(&mut self);
 
-    /// Waits until the broker has noted what was removed.
+    /// Waits until the broker has handled all removals.
     ///
     /// # Errors
-    /// When that is not known: some of it may be on the queue again.
+    /// Returns an error if that is unknown. Some of the messages may be on the queue again.
     fn removed(&mut self) -> BoxFuture<'_, Result<()>>;
 
-    /// Gives everything back that was not removed, in the order in which it was shown, and waits until the broker has it.
+    /// Returns all messages that were not removed to the queue, in their order, and waits until the
+    /// broker has them.
     ///
     /// # Errors
-    /// When that is not known: the broker gives it back by itself when the connection ends, in any order.
+    /// Returns an error if that is unknown. The broker returns the messages when the connection
+    /// ends, in any order.
     fn close(self: Box<Self>) -> BoxFuture<'static, Result<()>>;
 }
 
-/// A message that stands on a queue.
+/// A message on a queue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Browsed {
     /// The message.
     pub message: Message,
-    /// Where it came from.
+    /// The origin of the message.
     pub origin: DeliveryInfo,
 }

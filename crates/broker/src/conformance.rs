@@ -1,6 +1,7 @@
-//! The suite that every broker passes, RabbitMQ and the one in this process alike.
+//! The suite that every broker passes: RabbitMQ, and the broker in this process.
 //!
-//! A test aid, compiled with the feature `conformance` only. [`for_each_broker_case!`](crate::for_each_broker_case) makes a test of each case:
+//! A test aid, compiled only with the feature `conformance`.
+//! [`for_each_broker_case!`](crate::for_each_broker_case) makes a test of each case:
 //!
 //! ```ignore
 //! macro_rules! tests {
@@ -43,10 +44,10 @@ use routing::*;
 use settling::*;
 use stage::Stage;
 
-/// How long a case may take.
+/// Longest time that a case may take.
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// Gives the names of all cases to a macro.
+/// Passes the names of all cases to a macro.
 #[macro_export]
 macro_rules! for_each_broker_case {
     ($tests:ident) => {
@@ -113,11 +114,11 @@ macro_rules! for_each_broker_case {
 
 /// Runs one case and closes the broker.
 ///
-/// The broker has default options apart from its URL. `namespace` begins the names of everything that the case makes
-/// there; no two runs may share one.
+/// The broker has default options apart from its URL. The names of everything that the case makes
+/// begin with `namespace`, which must be unique to this run.
 ///
 /// # Panics
-/// When the broker does not behave as it should, or takes too long.
+/// Panics if the broker breaks its contract, or takes too long.
 pub async fn run(case: &str, broker: Arc<dyn Broker>, namespace: &str) {
     let stage = Stage::new(Arc::clone(&broker), namespace);
     macro_rules! choose {

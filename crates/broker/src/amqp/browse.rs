@@ -1,10 +1,14 @@
-//! A look through a queue of RabbitMQ.
+//! Reads a queue of RabbitMQ and leaves it as it is.
 //!
-//! One channel, and one consumer after the other on it: the broker delivers to each as many messages as fit in a window,
-//! which bounds what this process holds. When all of a window are kept, that consumer is cancelled and the next one
-//! subscribes; what is kept stays with the broker, delivered and not acknowledged, and only the tag of the last is known
-//! here. In the end they are given back, the first first: a queue puts them where they were. A quorum queue keeps no order
-//! among more than 32 that come back at once, so that many go together.
+//! A browser has one channel, and one consumer at a time on it. The broker delivers a window of
+//! messages to each consumer; the window bounds the memory that this process uses. Once a whole
+//! window is kept, the browser cancels the consumer and subscribes the next one. Kept messages stay
+//! at the broker, delivered and not acknowledged; the browser holds only the last tag of each
+//! group.
+//!
+//! At the end the browser returns the groups, the first group first, and the queue puts the
+//! messages back in their old places. A quorum queue keeps the order of at most 32 messages that
+//! return together, so a group has 32.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -29,25 +33,25 @@ use crate::browse::{Browsed, Browser};
 use crate::delivery::DeliveryInfo;
 use crate::error::{Error, Result};
 
-/// Bytes that the messages of a window should not be more than, as far as the size of the earlier ones tells.
+/// Upper bound for the bytes of a window, estimated from the sizes of earlier messages.
 const WINDOW: usize = 8 * 1024 * 1024;
 
-/// Messages of the first window, whose size nobody knows.
+/// Messages in the first window, before any size is known.
 const FIRST: u16 = 32;
 
-/// Messages of any window: more are no faster.
+/// Most messages in a window. A larger window is no faster.
 const MOST: usize = 256;
 
-/// After such a silence the broker is asked whether there is anything left.
+/// Time without a delivery after which the browser checks that the queue is empty.
 const SILENCE: Duration = Duration::from_millis(200);
 
-/// How many messages are given back together.
+/// Number of messages that are returned together.
 const TOGETHER: usize = 32;
 
-/// How long the broker may take until what was given back is ready again.
+/// Longest wait for returned messages to be ready again.
 const RETURN: Duration = Duration::from_secs(2);
 
-/// How long until it is asked again whether it is.
+/// Time between two checks that returned messages are ready.
 const GLANCE: Duration = Duration::from_millis(5);
 
 /// A browser on RabbitMQ.
@@ -58,23 +62,23 @@ pub(super) struct AmqpBrowser {
     ready: u64,
     left: u64,
     consumer: Option<Window>,
-    /// How many consumers there have been.
+    /// Number of consumers so far.
     consumers: u32,
-    /// What came of a consumer between its cancellation and its end.
+    /// Deliveries that arrived after their consumer was cancelled.
     late: VecDeque<lapin::message::Delivery>,
-    /// The message that was shown last, while it is not removed.
+    /// Tag of the message shown last, until it is removed.
     current: Option<u64>,
-    /// How many are kept.
+    /// Number of kept messages.
     kept: u64,
-    /// The last message of each group of those that are kept.
+    /// Last tag of each full group of kept messages.
     groups: Vec<u64>,
-    /// How many are kept behind the last group, and the last of them.
+    /// Number of kept messages after the last full group, and the last tag among them.
     open: Option<(usize, u64)>,
     /// Bytes of the largest body in this window.
     largest: usize,
 }
 
-/// A consumer, and how much of its window is used up.
+/// A consumer, and the part of its window that is used up.
 struct Window {
     tag: ShortString,
     stream: lapin::Consumer,
@@ -82,10 +86,10 @@ struct Window {
     kept: u16,
 }
 
-/// Begins a look. Waits for the broker as long as it takes: the caller brings the deadline.
+/// Starts to browse a queue. Waits without a limit; the caller sets the deadline.
 ///
 /// # Errors
-/// When there is no such queue, or access to it is refused.
+/// Returns an error if the queue does not exist, or if access to it is refused.
 pub(super) async fn begin(channels: Arc<ChannelProvider>, queue: &str) -> Result<AmqpBrowser> {
     let name = short(queue, "queue")?;
     let channel = channels.open_channel().await?;
@@ -128,7 +132,7 @@ fn refusal(error: &lapin::Error, queue: &str, channels: &ChannelProvider) -> Err
     Error::LookLost { queue: queue.to_owned(), reason: error.to_string() }
 }
 
-/// How many messages of such a size are let in at once.
+/// Returns the number of messages of this size that fit in a window.
 fn room(largest: usize) -> u16 {
     (WINDOW / largest.max(1)).clamp(1, MOST) as u16
 }
@@ -179,7 +183,7 @@ impl AmqpBrowser {
         }
     }
 
-    /// The next delivery. `None` when the queue is empty.
+    /// Returns the next delivery, or `None` if the queue is empty.
     async fn take(&mut self) -> Result<Option<lapin::message::Delivery>> {
         if let Some(delivery) = self.late.pop_front() {
             return Ok(Some(delivery));
@@ -195,7 +199,8 @@ impl AmqpBrowser {
                 Ok(Some(Err(error))) => return Err(self.lost(&error)),
                 Ok(None) => return Err(self.lost("the broker ended the subscription")),
                 Err(_) if self.is_empty().await? => {
-                    // What left the queue before that was seen is on its way to this consumer, or with another.
+                    // Messages that left the queue before this check are on their way to this
+                    // consumer, or are with another consumer.
                     self.cancel().await?;
                     self.left = self.late.len() as u64;
                     return Ok(self.late.pop_front());
@@ -208,7 +213,7 @@ impl AmqpBrowser {
         }
     }
 
-    /// Cancels the consumer whose window is full, and subscribes the next.
+    /// Cancels the consumer, whose window is full, and subscribes the next one.
     async fn turn(&mut self) -> Result<()> {
         self.cancel().await?;
         let room = room(std::mem::take(&mut self.largest));
@@ -226,13 +231,13 @@ impl AmqpBrowser {
         Ok(())
     }
 
-    /// Ends the consumer; what is kept of its window stays kept.
+    /// Cancels the consumer. The kept messages of its window stay kept.
     async fn cancel(&mut self) -> Result<()> {
         let Some(mut window) = self.consumer.take() else { return Ok(()) };
-        // Two consumers' messages in one group might change places.
+        // In a group with messages of two consumers, the order could change.
         self.end_group();
         self.answered(self.channel.basic_cancel(window.tag.clone(), BasicCancelOptions::default())).await?;
-        // The broker's answer comes after the last delivery.
+        // The broker sends its answer to the cancellation after the last delivery.
         while let Some(delivery) = self.answered(async { window.stream.next().await.transpose() }).await? {
             self.late.push_back(delivery);
         }
@@ -261,8 +266,11 @@ impl AmqpBrowser {
         self.answered(self.channel.close(200, "seen".into())).await
     }
 
-    /// Waits until so many are ready: a quorum queue does not answer that it has them back. Where somebody consumes the
-    /// queue they may be gone again before that is seen, and how many consumers there are is told too late to go by.
+    /// Waits until `count` messages are ready.
+    ///
+    /// A quorum queue does not confirm that it has messages back. With other consumers on the
+    /// queue, returned messages may be gone before they are counted, so the wait has a limit. The
+    /// number of consumers arrives too late to be used instead.
     async fn see_returned(&self, count: u64) -> Result<()> {
         let began = Instant::now();
         loop {
@@ -298,13 +306,14 @@ impl Browser for AmqpBrowser {
 
     fn remove(&mut self) {
         if let Some(tag) = self.current.take() {
-            // The first look at the future puts the frame into the connection's buffer, in order.
+            // The first poll of the future writes the frame to the connection's buffer, in order.
             let _ = self.channel.basic_ack(tag, BasicAckOptions { multiple: false }).now_or_never();
         }
     }
 
     fn removed(&mut self) -> BoxFuture<'_, Result<()>> {
-        // Frames of a channel are answered in order, and there is no answer to an acknowledgement.
+        // RabbitMQ handles the frames of a channel in order, and it does not answer an
+        // acknowledgement. Its answer to this request shows that it has handled the earlier ones.
         let room = self.consumer.as_ref().map_or(FIRST, |window| window.room);
         let answer = self.channel.basic_qos(room, BasicQosOptions { global: false });
         async { self.answered(answer).await }.boxed()
@@ -317,7 +326,7 @@ impl Browser for AmqpBrowser {
 
 impl Drop for AmqpBrowser {
     fn drop(&mut self) {
-        // What is not settled when its channel closes goes back.
+        // The broker requeues unsettled messages when their channel closes.
         if self.channel.status().connected() {
             let _ = self.channel.close(200, "dropped".into()).now_or_never();
         }

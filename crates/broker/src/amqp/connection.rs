@@ -1,9 +1,9 @@
-//! Connections: made where they are needed, from the first node that answers.
+//! Connections. Each is made at its first use, to the first node that answers.
 //!
-//! - `purpose`, `nodes`: what they are for, and where they lead;
-//! - `tls`, `dial`, `pool`: how one is secured, made, and kept;
-//! - `answer`, `backoff`, `context`, `health`: how long to wait for an answer and for the next connection, what they share, and how it
-//!   stands with them.
+//! - `purpose`, `nodes`: the use of a connection, and the addresses it can go to;
+//! - `tls`, `dial`, `pool`: secure a connection, make it, and keep it;
+//! - `answer`, `backoff`: limit the wait for an answer, and space out the attempts to connect;
+//! - `context`, `health`: the state that connections share, and their health.
 
 mod answer;
 mod backoff;
@@ -41,23 +41,23 @@ pub(super) use self::pool::ConnectFailure;
 pub(super) use self::purpose::ConnectionPurpose;
 pub(crate) use self::tls::problems as problems_of_tls;
 
-/// The name of a pool whose URL only the program knows.
+/// Name for a pool whose URL only the program knows.
 const SHARED: &str = "the program's own pool";
 
-/// The places where the connections of a broker come from.
+/// The source of a broker's connections.
 #[derive(Clone)]
 pub(super) enum ConnectionOrigin {
-    /// Connections of our own to these nodes, on a thread of theirs.
+    /// Connections of this crate's own to these nodes, on a thread of their own.
     Nodes { nodes: Arc<[BrokerNode]>, name: Arc<str>, tls: Tls, io: Arc<IoRuntime> },
-    /// A pool that the program has already.
+    /// The program's own pool.
     Shared(AmqpPool),
 }
 
 impl ConnectionOrigin {
-    /// Connections of our own. `name` is what the server's list of connections shows.
+    /// Returns an origin of this crate's own connections. The server lists them as `name`.
     ///
     /// # Errors
-    /// When a URL cannot be understood.
+    /// Returns an error if a URL cannot be parsed.
     pub(super) fn nodes(options: &BrokerOptions, name: &str) -> Result<Self> {
         Ok(Self::Nodes {
             nodes: BrokerNode::all(options)?.into(),
@@ -67,7 +67,7 @@ impl ConnectionOrigin {
         })
     }
 
-    /// The nodes, without passwords.
+    /// Returns the URLs of the nodes, without passwords.
     fn shown(&self) -> Vec<String> {
         match self {
             Self::Nodes { nodes, .. } => nodes.iter().map(|node| node.shown().to_owned()).collect(),
@@ -75,7 +75,7 @@ impl ConnectionOrigin {
         }
     }
 
-    /// One pool for each node.
+    /// Returns one pool for each node.
     fn pools(&self, purpose: ConnectionPurpose) -> Result<Vec<Box<dyn NodePool>>> {
         match self {
             Self::Shared(AmqpPool(pool)) => Ok(vec![Box::new(ManagedPool::shared(pool.clone(), SHARED))]),
@@ -87,7 +87,10 @@ impl ConnectionOrigin {
     }
 }
 
-/// A pool of one connection to a node. `deadpool_lapin` takes a URL and no certificates, so those are ours to bring.
+/// Returns a pool of one connection to a node.
+///
+/// `deadpool_lapin` takes a URL but no certificates, so [`TlsManager`] makes connections that need
+/// files.
 fn node_pool(node: &BrokerNode, name: &str, tls: &Tls, io: &Arc<IoRuntime>) -> Result<Box<dyn NodePool>> {
     if node.speaks_tls() && tls.has_files() {
         let manager = TlsManager::new(node.uri().clone(), name.to_owned(), tls.clone(), Arc::clone(io));
@@ -98,13 +101,13 @@ fn node_pool(node: &BrokerNode, name: &str, tls: &Tls, io: &Arc<IoRuntime>) -> R
     Ok(Box::new(ManagedPool::new(manager, node.shown())?))
 }
 
-/// Gives channels for one purpose: all on one connection, to the first node that answers.
+/// Opens the channels for one purpose, all on one connection, to the first node that answers.
 pub(super) struct ChannelProvider {
     purpose: ConnectionPurpose,
     context: ConnectionContext,
     origin: ConnectionOrigin,
     shown: Vec<String>,
-    /// Made at the first use, since that is where the runtime is.
+    /// Made at the first use, because only then is a runtime known to exist.
     pools: OnceLock<Vec<Box<dyn NodePool>>>,
     /// The node that answered last.
     preferred: AtomicUsize,
@@ -126,15 +129,15 @@ impl ChannelProvider {
         &self.context
     }
 
-    /// The nodes, without passwords.
+    /// Returns the URLs of the nodes, without passwords.
     pub(super) fn shown(&self) -> String {
         self.shown.join(",")
     }
 
-    /// Opens a channel, however long it takes: the caller brings the deadline.
+    /// Opens a channel. Waits without a limit; the caller sets the deadline.
     ///
     /// # Errors
-    /// When the broker refuses access, or this program has closed it.
+    /// Returns an error if the broker refuses access, or if this program has closed the broker.
     pub(super) async fn open_channel(&self) -> Result<Channel> {
         let mut backoff = ReconnectBackoff::default();
         loop {
@@ -146,9 +149,9 @@ impl ChannelProvider {
         }
     }
 
-    /// Opens a channel at the first attempt: one round over the nodes.
+    /// Opens a channel in one attempt: each node is tried once.
     pub(super) async fn try_open_channel(&self) -> Result<Channel, ConnectFailure> {
-        // Boxed, so that the futures of those who seldom need a channel stay small.
+        // Boxed, because most callers find an open channel and need a small future.
         match self.unless_closing(Box::pin(self.ask_each_node())).await {
             Ok(result) => result,
             Err(closed) => Err(ConnectFailure::Permanent(closed)),
@@ -186,7 +189,7 @@ impl ChannelProvider {
         Ok(self.pools.get_or_init(|| pools))
     }
 
-    /// Ends every connection that is this program's own.
+    /// Closes every connection that this crate made.
     pub(super) async fn close(&self) {
         for pool in self.pools.get().into_iter().flatten() {
             pool.close().await;
@@ -198,8 +201,10 @@ impl ChannelProvider {
     }
 }
 
-/// Makes of a round in which no node let us in what follows from it. A refusal is permanent only when all refuse: one that is
-/// reset, or has another certificate, must not end those who wait for the others.
+/// Turns a round without a connection into its error.
+///
+/// The error is permanent only if every node refuses access. One node that was reset, or that has
+/// another certificate, must not stop callers that wait for the others.
 fn outcome(refused: Vec<Error>, nodes: usize, reason: String) -> ConnectFailure {
     let all = refused.len() == nodes;
     match refused.into_iter().next() {

@@ -1,7 +1,7 @@
-//! Consuming: deliveries to whoever runs them, verdicts back to the broker, through lost connections.
+//! Consumes a queue: hands out deliveries and settles them, across lost connections.
 //!
-//! - `spec`: what a consumer asks for, and how it subscribes;
-//! - `acks`: what is told to the broker of deliveries.
+//! - `spec`: the settings of a consumer, and its subscription;
+//! - `acks`: the settlements, as AMQP frames.
 
 mod acks;
 mod spec;
@@ -34,29 +34,31 @@ use crate::settle::{AckBatcher, Command, Settled, Settlement};
 
 pub(super) use self::spec::QueueOwner;
 
-/// Acknowledgements that go together are as good as any more.
+/// Number of acknowledgements that are sent together. A larger group gains nothing.
 const GROUP: usize = 16;
 
-/// How long an acknowledgement may wait for others.
+/// Longest time that an acknowledgement waits for others.
 const LINGER: Duration = Duration::from_millis(4);
 
-/// How many deliveries are taken before verdicts get a look again.
+/// Number of deliveries that are accepted before settlements have their turn again.
 const AT_ONCE: usize = 64;
 
-/// How long the broker may take to note a consumer's end.
+/// Longest time that the broker may take to confirm the end of a consumer.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// The shortest time from one subscription to the next. What ends every channel soon, such as a message that the client library
-/// cannot read, must not make us spin.
+/// Shortest time between two subscriptions.
+///
+/// Some faults end every channel soon, such as a message that the client library cannot read. They
+/// must not make this task spin.
 const PACE: Duration = Duration::from_secs(1);
 
-/// Room for deliveries that nobody has taken yet, where the prefetch is without limit.
+/// Room for deliveries in the channel to the consumer, when the prefetch is unlimited.
 const UNLIMITED: u16 = 1024;
 
-/// Subscribes, however long it takes, and starts the task that drives the consumer.
+/// Subscribes, without a time limit, and starts the task that drives the consumer.
 ///
 /// # Errors
-/// When the queue does not exist, or access to it is refused.
+/// Returns an error if the queue does not exist, or if access to it is refused.
 pub(super) async fn consume(
     channels: Arc<ChannelProvider>,
     subscription: &Subscription,
@@ -82,37 +84,37 @@ pub(super) async fn consume(
 struct Driver {
     channels: Arc<ChannelProvider>,
     spec: ConsumerSpec,
-    /// The prefetch that the consumer's owner wants now.
+    /// The prefetch that the consumer's owner requests.
     wanted: watch::Receiver<u16>,
     queue: Arc<str>,
-    /// How many acknowledgements go together.
+    /// Number of acknowledgements that are sent together.
     group: usize,
-    /// Where deliveries go, until there are no more.
+    /// Channel for deliveries, until there are no more.
     out: Option<mpsc::Sender<Delivery>>,
-    /// Deliveries for which `out` has no room, as happens when a lost channel's are still in it.
+    /// Deliveries that found `out` full, as happens while those of a lost channel are in it.
     waiting: VecDeque<Delivery>,
-    /// What settlements are made with, until the last has been made.
+    /// Sender that settlements are made with, until the last one is made.
     verdicts: Option<mpsc::UnboundedSender<Settled>>,
     settled: mpsc::UnboundedReceiver<Settled>,
     consuming: watch::Sender<bool>,
     stop: CancellationToken,
     batcher: AckBatcher,
-    /// The batcher's epoch, for settlements to compare with.
+    /// The batcher's epoch, which settlements compare with their own.
     epoch: Arc<AtomicU64>,
     commands: Vec<Command>,
 }
 
 type Arrived = lapin::Result<lapin::message::Delivery>;
 
-/// What a stream of deliveries yields; nothing at its end.
+/// An item of the stream of deliveries, or `None` at its end.
 type Arrival = Option<Arrived>;
 
-/// A subscription that is made anew on the same channel, if one is.
+/// A pending subscription on the same channel, or none.
 type Anew = Fuse<BoxFuture<'static, Result<lapin::Consumer, String>>>;
 
-/// How the life of a channel ended.
+/// The reason why a channel is no longer used.
 enum End {
-    /// As it should.
+    /// The consumer was stopped.
     Stopped,
     Lost(String),
 }
@@ -120,23 +122,24 @@ enum End {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Delivering,
-    /// The broker was asked for no more, to be asked anew with another prefetch; what is on its way still comes.
+    /// The consumer is cancelled and will subscribe with another prefetch. Deliveries that are on
+    /// their way still arrive.
     Changing,
-    /// The broker is being asked anew.
+    /// The new subscription is pending.
     Beginning,
-    /// The broker was asked for no more; what is on its way still comes.
+    /// The consumer is cancelled. Deliveries that are on their way still arrive.
     Cancelling,
-    /// Everything has arrived; some of it is not settled.
+    /// Every delivery has arrived, and some are unsettled.
     Settling,
 }
 
 impl Phase {
-    /// Whether there is a stream of deliveries.
+    /// Returns `true` if deliveries can arrive.
     fn has_stream(self) -> bool {
         matches!(self, Self::Delivering | Self::Changing | Self::Cancelling)
     }
 
-    /// Whether another prefetch, or the end, can be followed now.
+    /// Returns `true` if the consumer can change its prefetch or stop now.
     fn may_change(self) -> bool {
         matches!(self, Self::Delivering | Self::Changing)
     }
@@ -150,9 +153,9 @@ impl Driver {
         wanted: watch::Receiver<u16>,
     ) -> (Self, mpsc::Receiver<Delivery>) {
         let room = if subscription.prefetch == 0 { UNLIMITED } else { subscription.prefetch };
-        // Where the prefetch was raised, there is what the old consumer got as well.
+        // After the prefetch is raised, the old consumer's deliveries need room too.
         let (out, deliveries) = mpsc::channel(usize::from(room.max(subscription.most.saturating_mul(2))));
-        // Bounded by the prefetch, since each delivery is settled once.
+        // The prefetch bounds it, because each delivery is settled once.
         let (verdicts, settled) = mpsc::unbounded_channel();
         let batcher = AckBatcher::new();
         let driver = Self {
@@ -186,19 +189,20 @@ impl Driver {
                 next = self.resubscribe(&reason, began + PACE).await;
             }
         }
-        // Nobody listens to verdicts any more, but whoever closes the consumer waits for the last of them.
+        // Settlements have no effect any more, but the call that closes the consumer waits for the
+        // last one.
         self.no_more();
         let closing = self.channels.context().closing.clone();
         closing.run_until_cancelled(async { while self.settled.recv().await.is_some() {} }).await;
     }
 
-    /// From the first delivery of a channel to its end.
+    /// Runs from the first delivery of a channel to its end.
     async fn live(&mut self, channel: &Channel, mut stream: lapin::Consumer) -> End {
         let closing = self.channels.context().closing.clone();
         let mut linger = std::pin::pin!(tokio::time::sleep(LINGER));
         let mut lingering = false;
         let mut phase = Phase::Delivering;
-        // The consumer that follows one which was cancelled for the sake of its prefetch.
+        // The subscription that replaces the one cancelled for a change of prefetch.
         let mut anew: Anew = Fuse::terminated();
         loop {
             let flows = self.waiting.is_empty() && phase.has_stream();
@@ -222,7 +226,7 @@ impl Driver {
                         _ => return End::Lost(reason),
                     }
                 },
-                // What is wanted is looked at below; once the consumer is dropped, nothing is.
+                // The request is read below. A dropped consumer makes no more requests.
                 _ = self.wanted.changed(), if phase.may_change() && self.wanted.has_changed().is_ok() => {}
                 room = room(self.out.clone()), if !self.waiting.is_empty() => {
                     match (room, self.waiting.pop_front()) {
@@ -240,7 +244,8 @@ impl Driver {
                 }
                 () = closing.cancelled() => break,
             }
-            // Before what goes back is told, or the broker would give it to this consumer again.
+            // This precedes requeues, or the broker would deliver those messages to this consumer
+            // again.
             phase = self.follow_wanted(phase, channel);
             self.flush_if_due();
             send_acks(channel, self.commands.drain(..));
@@ -252,12 +257,12 @@ impl Driver {
         End::Stopped
     }
 
-    /// Whether the consumer's owner wants another prefetch than the broker was asked for.
+    /// Returns `true` if the requested prefetch differs from that of the subscription.
     fn wants_change(&self) -> bool {
         *self.wanted.borrow() != self.spec.prefetch
     }
 
-    /// Begins to change the prefetch, where it is another than is wanted.
+    /// Starts to change the prefetch if another one is requested.
     fn follow_wanted(&mut self, phase: Phase, channel: &Channel) -> Phase {
         if !phase.may_change() || !self.wants_change() {
             return phase;
@@ -275,14 +280,14 @@ impl Driver {
         self.group = group_within(prefetch);
     }
 
-    /// Whoever takes deliveries sees their end, and this task sees the end of verdicts when the last is in.
+    /// Ends the stream of deliveries. This task sees the end of settlements after the last one.
     fn no_more(&mut self) -> Phase {
         self.out = None;
         self.verdicts = None;
         Phase::Settling
     }
 
-    /// The broker has everything back that was not settled.
+    /// Starts a new epoch. The broker has all unsettled deliveries back.
     fn lose(&mut self) {
         self.epoch.store(self.batcher.reset(), Ordering::Release);
         self.waiting.clear();
@@ -298,7 +303,8 @@ impl Driver {
         }
     }
 
-    /// Takes a delivery, and those behind it that are there already. Fails when there will be no more.
+    /// Accepts a delivery, and those after it that have arrived. Returns an error if no more will
+    /// come.
     fn accept(&mut self, first: Arrival, stream: &mut (impl Stream<Item = Arrived> + Unpin)) -> Result<(), String> {
         let mut next = first;
         for left in (0..AT_ONCE).rev() {
@@ -338,12 +344,12 @@ impl Driver {
         match out.try_send(delivery) {
             Ok(()) => {}
             Err(TrySendError::Full(delivery)) => self.waiting.push_back(delivery),
-            // Nobody is there any more to take it.
+            // The consumer was dropped.
             Err(TrySendError::Closed(delivery)) => delivery.settlement.requeue(),
         }
     }
 
-    /// A full group goes at once; so does whatever there is when nothing is running that could join it.
+    /// Flushes a full group at once, and any group when no unsettled delivery could join it.
     fn flush_if_due(&mut self) {
         let waiting = self.batcher.waiting();
         if waiting >= self.group || (waiting > 0 && self.batcher.is_finished()) {
@@ -351,7 +357,7 @@ impl Driver {
         }
     }
 
-    /// Starts the clock for the first acknowledgement that waits for others.
+    /// Starts the timer for the first acknowledgement that waits for others.
     fn linger(&self, lingering: bool, clock: Pin<&mut Sleep>) -> bool {
         let linger = self.batcher.waiting() > 0;
         if linger && !lingering {
@@ -360,7 +366,8 @@ impl Driver {
         linger
     }
 
-    /// Subscribes again, not before `earliest`, and however long it takes. `None` when the consumer is stopped before.
+    /// Subscribes again, not before `earliest`, without a time limit. Returns `None` if the
+    /// consumer is stopped first.
     async fn resubscribe(&self, reason: &str, earliest: Instant) -> Option<ActiveConsumer> {
         ConsumerLost { queue: &self.queue, error: reason }.emit();
         let (stop, closing) = (&self.stop, &self.channels.context().closing);
@@ -374,7 +381,7 @@ impl Driver {
                 let error = match self.spec.attempt(&self.channels).await {
                     Ok(subscribed) => return subscribed,
                     Err(ConnectFailure::Transient(reason)) => reason,
-                    // A queue may be declared again, and access be granted again.
+                    // The queue may be declared again, and access may be granted again.
                     Err(ConnectFailure::Permanent(error)) => error.to_string(),
                 };
                 if told.should_log(&error, Instant::now().into_std()) {
@@ -389,19 +396,21 @@ impl Driver {
     }
 }
 
-/// How many acknowledgements go together: not more than a part of what may be delivered, or the broker runs dry while we
-/// wait.
+/// Returns the number of acknowledgements that are sent together.
+///
+/// A group is a part of the prefetch: with a group of the whole prefetch the broker could not
+/// deliver while the acknowledgements wait.
 fn group_within(prefetch: u16) -> usize {
     let room = if prefetch == 0 { UNLIMITED } else { prefetch };
     usize::from(room / 4).clamp(1, GROUP)
 }
 
-/// Waits for room. `None` when nobody takes deliveries any more.
+/// Waits for room. Returns `None` if the consumer was dropped.
 async fn room(out: Option<mpsc::Sender<Delivery>>) -> Option<mpsc::OwnedPermit<Delivery>> {
     out?.reserve_owned().await.ok()
 }
 
-/// The routing key that the sender chose, where a delay has put its bits before it.
+/// Returns the sender's routing key, without the bits that a delay puts before it.
 fn without_prefix(routing_key: String) -> String {
     match strip_delay_prefix(&routing_key) {
         key if key.len() == routing_key.len() => routing_key,
@@ -419,7 +428,7 @@ mod tests {
     use crate::options::BrokerOptions;
     use crate::settle::SettlementKind;
 
-    /// A driver without a channel, and what comes out of it.
+    /// Returns a driver without a channel, and the receiver of its deliveries.
     fn driver(prefetch: u16) -> (Driver, mpsc::Receiver<Delivery>) {
         let options = BrokerOptions { url: Secret::new("amqp://localhost"), ..BrokerOptions::default() };
         let context = ConnectionContext::new(options.connect_timeout);

@@ -1,6 +1,6 @@
-//! Messages into AMQP and out of it.
+//! Converts messages to AMQP and back.
 //!
-//! Only field types that every Celery peer reads are written. Whatever arrives is read.
+//! It writes only field types that every Celery peer reads. It reads every field type.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use lapin::types::{AMQPValue, FieldArray, FieldTable, LongString, ShortString};
 use crate::broker::Outgoing;
 use crate::error::{Error, Result};
 
-/// Nesting beyond this is cut off in headers that arrive; nobody sends it in earnest.
+/// Deepest nesting that is kept in headers that arrive. No real header is deeper.
 const DEEPEST: usize = 64;
 
-/// The longest text that a name, a key or a property may be.
+/// Longest text of a name, a key or a property.
 const LONGEST_SHORT: usize = 255;
 
-/// RabbitMQ counts a message's time in the queue in 32 bits.
+/// RabbitMQ stores the expiration of a message in 32 bits.
 const LONGEST_EXPIRATION: Duration = Duration::from_millis(u32::MAX as u64);
 
 const PERSISTENT: u8 = 2;
 
-/// An outgoing message as AMQP has it, without its body.
+/// An outgoing message in AMQP's terms, without its body.
 #[derive(Debug)]
 pub(super) struct Envelope {
     pub(super) exchange: ShortString,
@@ -34,10 +34,10 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    /// Translates a message.
+    /// Converts a message.
     ///
     /// # Errors
-    /// When a name, a key or a property is longer than AMQP allows.
+    /// Returns an error if a name, a key or a property is longer than AMQP allows.
     pub(super) fn new(outgoing: &Outgoing) -> Result<Self> {
         Ok(Self {
             exchange: short(&outgoing.exchange, "exchange")?,
@@ -48,7 +48,7 @@ impl Envelope {
     }
 }
 
-/// A text of the kind that AMQP limits to 255 bytes.
+/// Converts a text that AMQP limits to 255 bytes.
 pub(super) fn short(text: &str, what: &str) -> Result<ShortString> {
     ShortString::try_new(text).map_err(|_| Error::Invalid {
         key: what.to_owned(),
@@ -81,7 +81,8 @@ fn write_properties(message: &Message) -> Result<BasicProperties> {
     if let Some(reply_to) = reply_to {
         properties = properties.with_reply_to(short(reply_to, "reply queue")?);
     }
-    // What may wait longer than RabbitMQ can count waits for ever; its `expires` header still holds.
+    // A longer time than RabbitMQ can count becomes no expiration. The `expires` header still
+    // applies.
     if let Some(expiration) = expiration.filter(|expiration| *expiration <= LONGEST_EXPIRATION) {
         properties = properties.with_expiration(short(&expiration.as_millis().to_string(), "expiration")?);
     }
@@ -101,11 +102,11 @@ fn write_value(value: &Value) -> Result<AMQPValue> {
         Value::Null => AMQPValue::Void,
         Value::Bool(flag) => AMQPValue::Boolean(*flag),
         Value::Int(number) => i32::try_from(*number).map_or(AMQPValue::LongLongInt(*number), AMQPValue::LongInt),
-        // AMQP as RabbitMQ speaks it has no integer for it.
+        // RabbitMQ's AMQP has no unsigned 64-bit integer.
         Value::UInt(number) => AMQPValue::LongString(LongString::from(number.to_string())),
         Value::BigInt(number) => AMQPValue::LongString(LongString::from(number.as_str())),
         Value::Float(number) if number.is_finite() => AMQPValue::Double(*number),
-        // RabbitMQ ends the connection over it.
+        // RabbitMQ closes the connection on such a number.
         Value::Float(number) => {
             let reason = format!("RabbitMQ takes no number that is not finite, got {number}");
             return Err(Error::Invalid { key: "value in a header".to_owned(), reason });
@@ -123,12 +124,12 @@ fn write_value(value: &Value) -> Result<AMQPValue> {
             }
             AMQPValue::FieldTable(table)
         }
-        // Nor has it times, decimals that Python's fit in, and ids.
+        // It has no times, no decimals of Python's size, and no ids either.
         Value::Typed(typed) => AMQPValue::LongString(LongString::from(typed.text().as_ref())),
     })
 }
 
-/// The message in a delivery. Its body is not copied.
+/// Returns the message of a delivery. The body is not copied.
 pub(super) fn read_message(properties: &BasicProperties, body: Vec<u8>) -> Message {
     let text = |text: &Option<ShortString>| text.as_ref().map(|text| text.as_str().to_owned());
     Message {
@@ -150,14 +151,14 @@ pub(super) fn read_message(properties: &BasicProperties, body: Vec<u8>) -> Messa
     }
 }
 
-/// Whether `returned` is the message that was sent as `outgoing`.
+/// Returns `true` if `returned` is the message that was sent as `outgoing`.
 pub(super) fn is_same(outgoing: &Outgoing, returned: &Delivery) -> bool {
     is_same_address(outgoing, returned)
         && outgoing.message.body == returned.data
         && write_properties(&outgoing.message).is_ok_and(|properties| properties == returned.properties)
 }
 
-/// Whether `returned` went to where `outgoing` was sent.
+/// Returns `true` if `returned` has the exchange and routing key of `outgoing`.
 pub(super) fn is_same_address(outgoing: &Outgoing, returned: &Delivery) -> bool {
     outgoing.exchange == returned.exchange.as_str() && outgoing.routing_key == returned.routing_key.as_str()
 }
@@ -184,7 +185,7 @@ fn read_value(value: &AMQPValue, depth: usize) -> Value {
         AMQPValue::Timestamp(seconds) => i64::try_from(*seconds).map_or(Value::UInt(*seconds), Value::Int),
         AMQPValue::Float(number) => Value::Float(f64::from(*number)),
         AMQPValue::Double(number) => Value::Float(*number),
-        // Written out and read again, since that rounds as one expects: 1.1 and not 1.1000000000000001.
+        // Formatting and parsing round to the nearest number: 1.1, not 1.1000000000000001.
         AMQPValue::DecimalValue(decimal) => {
             Value::Float(format!("{}e-{}", decimal.value, decimal.scale).parse().unwrap_or_default())
         }
@@ -237,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_message_comes_out_as_it_went_in() {
-        // In the order of their names, as a field table gives them out.
+        // Sorted by name, as a field table yields them.
         let headers: HeaderMap = [
             ("bytes", Value::Bytes(vec![0, 255])),
             ("flag", Value::Bool(true)),
@@ -306,7 +307,7 @@ mod tests {
             (value, depth) = (&items[0], depth + 1);
         }
         assert_eq!((value, depth), (&Value::Null, DEEPEST));
-        // A value this deep cannot be dropped on a small stack.
+        // Dropping a value this deep would overflow a small stack.
         std::mem::forget(deep);
     }
 

@@ -1,12 +1,13 @@
-//! Declaring: makes the planned objects exist, and adopts what exists already.
+//! Declares objects, and adopts those that exist.
 //!
-//! All declarations go out together on one channel, which is all there is to do when nothing differs. RabbitMQ closes the
-//! channel at the first one that does; then they are made again one by one, and each difference is looked at.
+//! All declarations go out together on one channel. If nothing differs, that is all. RabbitMQ
+//! closes the channel at the first difference; the objects are then declared one by one, and each
+//! difference is examined.
 //!
-//! - `arguments`: arguments as AMQP has them;
-//! - `mismatch`: what RabbitMQ says when something exists otherwise;
-//! - `checks`: looks that leave everything as it is;
-//! - `inspect`: what differs, with nothing made.
+//! - `arguments`: arguments in AMQP's terms;
+//! - `mismatch`: RabbitMQ's message about an object that differs;
+//! - `checks`: queries that change nothing;
+//! - `inspect`: reports differences and makes nothing.
 
 mod arguments;
 mod checks;
@@ -41,7 +42,7 @@ pub(super) use self::checks::{UnverifiedBinding, depth};
 pub use self::inspect::Inspection;
 pub(super) use self::mismatch::Inequivalent;
 
-/// How many arguments of a queue may differ before it is taken as it is.
+/// Number of differing arguments after which a queue is adopted as it is.
 pub(super) const MOST_DIFFERENCES: usize = 12;
 
 /// Declares topologies.
@@ -50,11 +51,11 @@ pub(super) struct Declarer {
     channels: Arc<ChannelProvider>,
     ladder: Ladder,
     ladder_kind: QueueKind,
-    /// Where settings of queues are kept.
+    /// The place of queue settings: arguments or policies.
     settings: SettingsLocation,
-    /// Whether programs make what they need.
+    /// True if programs declare the objects that they need.
     making: bool,
-    /// Whether this process has seen to the ladder.
+    /// True once this process has declared the ladder.
     ladder_stands: AtomicBool,
     timeout: Duration,
 }
@@ -72,8 +73,9 @@ impl Declarer {
         }
     }
 
-    /// Makes everything in `topology` exist, and the delay ladder where there are queues. Tells which queues are only
-    /// taken to be bound, since this program may not bind them.
+    /// Declares `topology`, and the delay ladder if there are queues.
+    ///
+    /// Returns the bindings that this program may not make and takes to exist.
     pub(super) async fn declare(&self, topology: &Topology) -> Result<Vec<UnverifiedBinding>> {
         let objects = topology.objects(&self.ladder, self.settings);
         check(&objects)?;
@@ -87,7 +89,8 @@ impl Declarer {
         self.make(&objects).await
     }
 
-    /// Whether everything is there that this program needs. What is its own it makes nevertheless.
+    /// Checks that every object of this program exists. Declares the program's own queues in any
+    /// case.
     async fn look(&self, topology: &Topology, objects: Vec<TopologyObject>) -> Result<Vec<UnverifiedBinding>> {
         let own = |name: &str| topology.queues.get(name).is_some_and(|queue| queue.own);
         let (own, mut wanted): (Vec<_>, Vec<_>) = objects.into_iter().partition(|object| match object {
@@ -110,7 +113,7 @@ impl Declarer {
         Ok(unverified)
     }
 
-    /// Makes these objects exist.
+    /// Declares `objects`.
     pub(super) async fn make(&self, objects: &[TopologyObject]) -> Result<Vec<UnverifiedBinding>> {
         let channel = self.channel().await?;
         let together = try_join_all(objects.iter().map(|object| declare(&channel, object)));
@@ -141,12 +144,13 @@ impl Declarer {
         })
     }
 
-    /// A declaration that RabbitMQ refused: an error for a person, unless what exists will do.
+    /// Examines a declaration that RabbitMQ refused. Returns an error unless the existing object is
+    /// sufficient.
     async fn look_into(&self, object: &TopologyObject, error: lapin::Error) -> Result<Option<UnverifiedBinding>> {
         let Some(said) = protocol_error(&error) else { return Err(client_error(&doing(object), error)) };
         match said.kind() {
             AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => self.adopt(object, error).await.map(|()| None),
-            // Who may not declare a thing may still use it where it exists.
+            // A user without permission to declare an object may still use an existing one.
             AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
                 let there = self.exists(object).await?;
                 if there { Ok(UnverifiedBinding::of(object)) } else { Err(self.denied(said)) }
@@ -164,7 +168,7 @@ impl Declarer {
         Ok(match object {
             TopologyObject::Exchange(exchange) => self.exchange_exists(&exchange.name).await?,
             TopologyObject::Queue(queue) => self.queue_exists(&queue.name).await?,
-            // Whether one is bound to the other cannot be asked.
+            // AMQP has no query for a binding.
             TopologyObject::Binding(BindingObject { source, destination, .. }) => {
                 let destination_exists = match destination {
                     BindingTarget::Queue(name) => self.queue_exists(name).await?,
@@ -178,7 +182,7 @@ impl Declarer {
     async fn exchange_exists(&self, name: &str) -> Result<bool> {
         let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
         let channel = self.channel().await?;
-        // The kind is of no importance to RabbitMQ when it only looks.
+        // RabbitMQ ignores the type of the exchange in a passive declaration.
         let look = channel.exchange_declare(name.into(), ExchangeKind::Direct, options, FieldTable::default());
         Ok(answered(look).await?.is_ok())
     }
@@ -202,7 +206,8 @@ impl Declarer {
             let Some(differs) = differs else { return Err(unsupported(&queue, error)) };
             differences.push(differs.argument.clone());
             if !adapt(&mut queue, differs)? {
-                // What could not be read cannot be compared; what was configured explicitly has been by now.
+                // A value that cannot be read cannot be compared. The configured ones have been
+                // compared.
                 break;
             }
             let channel = self.channel().await?;
@@ -216,17 +221,17 @@ impl Declarer {
     }
 }
 
-/// Takes an argument over as it is on the broker. False when that cannot be read.
+/// Adopts the broker's value of an argument. Returns `false` if the value cannot be read.
 ///
 /// # Errors
-/// When the configuration says otherwise.
+/// Returns an error if the configuration sets another value.
 fn adapt(queue: &mut QueueObject, differs: Inequivalent) -> Result<bool> {
     if let Some(expected) = queue.configured.get(differs.argument.as_str()) {
         return Err(differs.into_error(Some(expected)));
     }
     let name = differs.argument.as_str();
     if !name.starts_with("x-") {
-        // Whether it is durable, exclusive or deleted automatically: never what we can live with.
+        // These are `durable`, `exclusive` and `auto_delete`, which must not differ.
         return Err(differs.into_error(None));
     }
     Ok(differs.take_over(name, &mut queue.arguments))
@@ -279,7 +284,7 @@ pub(super) async fn answered<T>(request: impl Future<Output = lapin::Result<T>>)
 }
 
 pub(super) async fn close(channel: Channel) {
-    // Everything was answered; a channel that does not close is closed with its connection.
+    // Everything was answered. A channel that does not close here closes with its connection.
     let _ = timeout(ANSWER, channel.close(200, "declared".into())).await;
 }
 
@@ -297,7 +302,8 @@ fn missing(object: &TopologyObject, said: &AMQPError, error: &lapin::Error) -> E
     }
 }
 
-/// An argument that this server, or this kind of queue on it, does not know.
+/// Returns the error for an argument that this server, or this kind of queue on it, does not
+/// support.
 fn unsupported(queue: &QueueObject, error: lapin::Error) -> Error {
     let doing = format!("declaring queue `{}`", queue.name);
     let argument =
@@ -313,7 +319,7 @@ fn unsupported(queue: &QueueObject, error: lapin::Error) -> Error {
     }
 }
 
-/// The argument in RabbitMQ's `invalid arg 'x-max-priority' for queue 'q' in vhost '/': …`.
+/// Reads the argument in RabbitMQ's `invalid arg 'x-max-priority' for queue 'q' in vhost '/': …`.
 fn refused_argument(said: &str) -> Option<&str> {
     let (_, said) = said.split_once("invalid arg '")?;
     said.split_once('\'').map(|(argument, _)| argument)

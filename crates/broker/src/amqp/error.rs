@@ -1,16 +1,16 @@
-//! Errors of the client library, and what the broker said in them.
+//! Errors of the client library, and the broker's replies in them.
 
 use lapin::ErrorKind;
 use lapin::protocol::{AMQPError, AMQPErrorKind, AMQPSoftError};
 
 use crate::error::Error;
 
-/// Anything that has no error of its own.
+/// Returns the error for a failure without a variant of its own.
 pub(super) fn client_error(doing: &str, error: lapin::Error) -> Error {
     Error::Amqp { doing: doing.to_owned(), source: Box::new(error) }
 }
 
-/// The broker's own words, where it refused a request.
+/// Returns the broker's reply, if it refused a request.
 pub(super) fn protocol_error(error: &lapin::Error) -> Option<&AMQPError> {
     match error.kind() {
         ErrorKind::ProtocolError(said) => Some(said),
@@ -18,7 +18,7 @@ pub(super) fn protocol_error(error: &lapin::Error) -> Option<&AMQPError> {
     }
 }
 
-/// Whether the broker refused a request so.
+/// Returns `true` if the broker refused a request with this code.
 pub(super) fn is_soft(error: &lapin::Error, soft: AMQPSoftError) -> bool {
     protocol_error(error).is_some_and(|said| *said.kind() == AMQPErrorKind::Soft(soft))
 }

@@ -1,8 +1,8 @@
-//! Moving a queue: a new one is bound beside, the old one is drained into it and goes.
+//! Moves a queue: binds the new queue, drains the old one into it, and deletes the old one.
 //!
-//! Messages are moved as they are, with every property and header, each published and confirmed before it is acknowledged.
-//! A move that is killed leaves the last few on both queues: nothing is lost, the ids of tasks are the same, and the second of each
-//! says that it may be one.
+//! Each message keeps all properties and headers. It is published and confirmed before it is
+//! acknowledged. A move that is killed leaves the last few messages on both queues. Nothing is
+//! lost: both copies have the same task id, and the second is marked as a possible repeat.
 
 use std::time::Duration;
 
@@ -29,40 +29,40 @@ use super::error::{client_error, is_soft};
 use crate::broker::{Broker, Depth};
 use crate::error::{Error, Result};
 
-/// How many messages are on their way at the same time.
+/// Number of messages in flight.
 const WINDOW: u16 = 512;
 
-/// How many are acknowledged together.
+/// Number of messages that are acknowledged together.
 const GROUP: u64 = 64;
 
-/// Between two looks whether the queue is empty.
+/// Time between two checks that the queue is empty.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What became of the queue that was moved from.
+/// The end of the queue that was moved from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueDeletion {
-    /// It is gone.
+    /// The queue is deleted.
     Deleted,
-    /// Somebody consumes it still.
+    /// The queue still has consumers.
     InUse {
-        /// How many.
+        /// Number of consumers.
         consumers: u32,
     },
-    /// Somebody sends to it by its name still.
+    /// The queue still receives messages that name it.
     NotEmpty {
-        /// How many messages wait.
+        /// Number of ready messages.
         ready: u32,
     },
 }
 
 impl AmqpBroker {
-    /// Sends to the new queue what came to the old one through exchanges: by the bindings of the new one, and what is
-    /// delayed to the old one by its name.
+    /// Redirects messages from the old queue to the new one: those that reach it through the
+    /// bindings of the new queue, and delayed ones that name the old queue.
     ///
-    /// A message that is published in the moment when both are bound is on both.
+    /// A message that is published while both queues are bound is on both.
     ///
     /// # Errors
-    /// When something cannot be bound.
+    /// Returns an error if a binding cannot be made.
     pub async fn redirect(&self, topology: &Topology, from: &str, to: &str) -> Result<()> {
         let channel = self.channel().await?;
         let objects = topology.objects(self.ladder(), SettingsLocation::Arguments);
@@ -78,10 +78,11 @@ impl AmqpBroker {
         result
     }
 
-    /// Moves everything from one queue to another, and tells how much was moved so far. Ends when there is no more.
+    /// Moves all messages from one queue to another. Calls `progress` with the number moved so far.
     ///
     /// # Errors
-    /// When the connection is lost, or the other queue takes no more: what was not moved is where it was.
+    /// Returns an error if the connection is lost or the other queue refuses a message. Messages
+    /// that were not moved stay on the old queue.
     pub async fn move_messages(&self, from: &str, to: &str, mut progress: impl FnMut(u64)) -> Result<u64> {
         let (consuming, publishing) = (self.channel().await?, self.channel().await?);
         let moved = Mover { consuming: &consuming, publishing: &publishing, from, to };
@@ -91,13 +92,14 @@ impl AmqpBroker {
         moved
     }
 
-    /// Deletes a queue that is empty and that nobody consumes.
+    /// Deletes a queue that is empty and has no consumers.
     ///
-    /// A classic queue is deleted only if that holds at the very moment. RabbitMQ cannot do so for others: what is
-    /// published to them between the look and the end is lost, so nobody may send to them any more.
+    /// RabbitMQ checks both conditions in the deletion of a classic queue. For other kinds it
+    /// cannot: a message that is published between the check and the deletion is lost, so nothing
+    /// may publish to the queue any more.
     ///
     /// # Errors
-    /// When the broker does not answer, or refuses.
+    /// Returns an error if the broker does not answer, or refuses.
     pub async fn delete_unused(&self, queue: &str) -> Result<QueueDeletion> {
         let channel = self.channel().await?;
         let Some(Depth { ready, consumers }) = depth(&channel, queue).await? else { return Ok(QueueDeletion::Deleted) };
@@ -141,7 +143,7 @@ async fn redirect(
         channel.queue_bind(to.into(), source.into(), key.into(), options, arguments)
     };
     let doing = || format!("binding queue `{to}` in place of `{from}`");
-    // What waits for its time is addressed to the old queue by its name.
+    // A delayed message names the old queue in its routing key.
     let late = delivery_binding(from);
     short(&late, "binding key")?;
     answered(bind(delivery, &late, FieldTable::default())).await?.map_err(|error| client_error(&doing(), error))?;
@@ -149,13 +151,13 @@ async fn redirect(
         |source: &str, key: &str, arguments| channel.queue_unbind(from.into(), source.into(), key.into(), arguments);
     answered(unbind(delivery, &late, FieldTable::default())).await?.map_err(|error| client_error(&doing(), error))?;
     for BindingObject { source, key, arguments, .. } in bindings.filter(|binding| binding.source != delivery) {
-        // Unbinding what is not bound is no error.
+        // RabbitMQ accepts an unbind without a binding.
         answered(unbind(source, key, table(arguments))).await?.map_err(|error| client_error(&doing(), error))?;
     }
     Ok(())
 }
 
-/// One run from one queue to another.
+/// One move from one queue to another.
 struct Mover<'a> {
     consuming: &'a Channel,
     publishing: &'a Channel,
@@ -174,12 +176,12 @@ impl Mover<'_> {
         let mut deliveries = answered(consumer).await?.map_err(failed)?;
         let mut flying = FuturesOrdered::new();
         let mut moved = 0;
-        // Under load there is always one more; that nothing waits at a look is the end.
+        // A busy queue always has one more message. The move ends at a check that finds none ready.
         let mut looks = tokio::time::interval_at(Instant::now() + PAUSE, PAUSE);
         loop {
             tokio::select! {
                 biased;
-                // In the order in which they came, so that one acknowledgement is for all before it, too.
+                // In order of arrival, so that one acknowledgement covers all earlier ones.
                 Some(landed) = flying.next(), if !flying.is_empty() => {
                     let tag = landed?;
                     moved += 1;
@@ -193,7 +195,8 @@ impl Mover<'_> {
                     Some(Err(error)) => return Err(failed(error)),
                     None => return Err(ended(&doing())),
                 },
-                // Behind the deliveries: one that has arrived and was not taken is not ready on the queue either.
+                // After the deliveries in the select: a delivery that has arrived but was not taken
+                // is not ready on the queue either.
                 _ = looks.tick(), if flying.is_empty() => {
                     if depth(self.consuming, self.from).await?.is_none_or(|depth| depth.ready == 0) {
                         return Ok(moved);
@@ -203,7 +206,7 @@ impl Mover<'_> {
         }
     }
 
-    /// Publishes a message as it is; its tag once the broker has it on the other queue.
+    /// Publishes a message unchanged. Returns its tag after the broker has confirmed it.
     async fn pass_on(&self, delivery: Delivery) -> Result<u64> {
         let doing = || format!("publishing to queue `{}`", self.to);
         let Delivery { delivery_tag, redelivered, properties, data, .. } = delivery;
@@ -228,7 +231,8 @@ impl Mover<'_> {
     }
 }
 
-/// Properties of a message that may have been moved before, by a run that was cut short.
+/// Returns properties with the mark of a possible repeat, for a message that an interrupted move
+/// may have published before.
 fn repeated(properties: BasicProperties) -> BasicProperties {
     let mut headers = properties.headers().clone().unwrap_or_default();
     headers.insert(names::REPEATED.into(), AMQPValue::Boolean(true));

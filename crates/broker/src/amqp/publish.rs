@@ -1,7 +1,7 @@
-//! Publishing: a message is on a queue on disk, or its sender has an error.
+//! Publishes messages. A publish ends with the message on a queue on disk, or with an error.
 //!
-//! - `channel`: a channel in confirm mode that many senders share;
-//! - `confirms`: which message on it was confirmed, refused or returned.
+//! - `channel`: a channel in confirm mode, shared by many senders;
+//! - `confirms`: matches confirms, refusals and returns with the messages of a channel.
 
 mod channel;
 mod confirms;
@@ -27,32 +27,35 @@ use crate::error::{Error, Result};
 use crate::headers;
 use crate::options::BrokerOptions;
 
-/// How many exchanges are tried out at the same time.
+/// Number of exchanges that are probed at one time.
 const PROBES: usize = 4;
 
-/// How often a message is refused before its sender is told: some five seconds, in which a cluster finds a new leader for a
-/// queue, and a full queue may find room.
+/// Number of refusals after which the sender gets the error. The attempts take about five seconds.
+/// In that time a cluster elects a new leader for a queue, and a full queue may gain room.
 const REFUSALS: u32 = 6;
 
 /// Publishes on a few long-lived channels.
 ///
-/// A message for an exchange that does not exist, or that this user must not write to, makes the broker close the channel,
-/// and everybody else's confirms are lost with it. So the first message for an exchange travels alone, on a channel of its
-/// own, and the others wait for it. Should a shared channel be closed nevertheless, each message in the air is published
-/// again alone, and the one that was to blame is found out.
+/// If an exchange does not exist, or this user must not write to it, the broker closes the channel,
+/// and the confirms of all other messages on it are lost. The first message for an exchange
+/// therefore goes alone, on a channel of its own, while the others for it wait. If a shared channel
+/// is closed nevertheless, each message in flight is published again alone, which finds the one at
+/// fault.
 ///
-/// A refused message is published again for a while, and soon on another channel: a channel that RabbitMQ 3.10 has opened
-/// while a quorum queue was without a leader refuses everything for that queue until the old leader is back.
+/// A refused message is published again for a while, and soon on another channel. A channel that
+/// RabbitMQ 3.10 opened while a quorum queue had no leader refuses every message for that queue
+/// until the old leader is back.
 ///
-/// A message that was in the air when its connection was lost is published again: it may arrive twice, and is never lost. The
-/// second says so in a header, for its worker to look into the store before it runs.
+/// A message in flight on a lost connection is published again. It may arrive twice, and is never
+/// lost. The second copy has a header for it, so that its worker checks the store before it runs
+/// the task.
 #[derive(Debug)]
 pub(super) struct Publisher {
     channels: Arc<ChannelProvider>,
     window: Arc<Semaphore>,
     slots: Vec<ChannelSlot>,
     next_slot: AtomicUsize,
-    /// Exchanges that took a message.
+    /// Exchanges that have accepted a message.
     known_exchanges: RwLock<HashSet<String>>,
     probe_permits: Semaphore,
     timeout: Duration,
@@ -73,7 +76,7 @@ impl Publisher {
 
     /// Publishes a message, and waits for its outcome.
     pub(super) async fn publish(&self, outgoing: Outgoing) -> Result<()> {
-        // More would end the connection, and everything else that is in the air on it.
+        // Larger headers would close the connection, with everything else in flight on it.
         headers::check(&outgoing.message.headers, headers::MAX)?;
         let began = Instant::now();
         let mut last_reply = LastReply::default();
@@ -83,7 +86,8 @@ impl Publisher {
         }
     }
 
-    /// Lets nobody wait any longer, and ends the channels: the connection may be lent by somebody who goes on using it.
+    /// Ends all waits and closes the channels. A shared connection stays open, because its owner
+    /// may go on using it.
     pub(super) fn close(&self) {
         self.window.close();
         self.probe_permits.close();
@@ -141,7 +145,7 @@ impl Publisher {
             Box::pin(slot.fill(self.open())).await?;
         };
         *last_reply = LastReply::Pending;
-        // The task of the channel always answers, unless this program closes the broker.
+        // The channel's task always answers, unless this program closes the broker.
         let outcome = outcome.await.map_err(|_| Error::Closed)?;
         if matches!(outcome, PublishOutcome::Refused(_)) {
             slot.leave_stale();
@@ -152,7 +156,8 @@ impl Publisher {
     async fn open(&self) -> Result<ConfirmChannel> {
         loop {
             let channel = self.channels.open_channel().await?;
-            // A channel that ends at once had its connection lost; the next attempt waits for another.
+            // A channel that ends at once has lost its connection. The next attempt waits for
+            // another.
             if let Ok(channel) = ConfirmChannel::open(channel, self.channels.context()).await {
                 return Ok(channel);
             }
@@ -160,8 +165,10 @@ impl Publisher {
         }
     }
 
-    /// Publishes on a channel of its own. Hands the message back unsent when the channel has ended, or when its exchange was
-    /// introduced by another meanwhile, unless it is a `suspect`.
+    /// Publishes on a channel of its own.
+    ///
+    /// Returns the message unsent if the channel has ended. It does so too if another message has
+    /// proved the exchange meanwhile, unless this message is a `suspect`.
     async fn send_alone(
         &self,
         outgoing: Box<Outgoing>,
@@ -201,7 +208,7 @@ impl Publisher {
         Arc::clone(&self.window).acquire_owned().await.map_err(|_| Error::Closed)
     }
 
-    /// What the broker has against a message that was alone on its channel.
+    /// Returns the error for a message that was alone on its channel.
     fn classify_channel_error(&self, outgoing: Outgoing, error: lapin::Error) -> Error {
         let Outgoing { exchange, message, .. } = outgoing;
         let ErrorKind::ProtocolError(said) = error.kind() else { return client_error("publishing", error) };
@@ -220,7 +227,7 @@ impl Publisher {
         }
     }
 
-    /// Why the deadline has passed.
+    /// Returns the error for a deadline that has passed.
     fn overdue(&self, waited: Duration, last_reply: LastReply) -> Error {
         let health = &self.channels.context().health;
         if let Some(reason) = health.blocked() {
@@ -237,25 +244,25 @@ impl Publisher {
     }
 }
 
-/// What came of publishing on a channel of its own.
+/// Result of publishing on a channel of its own.
 enum SingleAttempt {
     /// The message was sent.
     Sent(PublishOutcome),
-    /// It was not, and may be sent on a shared channel now.
+    /// The message was not sent, and may go on a shared channel now.
     Unsent(Box<Outgoing>),
 }
 
-/// What the broker has last said to a message.
+/// The broker's last reply to a message.
 #[derive(Debug, Default)]
 enum LastReply {
     #[default]
     Unsent,
-    /// It is in the air, or was when its connection was lost.
+    /// No reply: the message is in flight, or its connection was lost.
     Pending,
     No(Error),
 }
 
-/// A message that is published again although it may be on a queue already.
+/// Marks a message that is published again although it may be on a queue already.
 fn repeated(mut outgoing: Box<Outgoing>) -> Box<Outgoing> {
     outgoing.message.headers.insert(names::REPEATED, true);
     outgoing
@@ -271,7 +278,7 @@ fn returned(outgoing: Outgoing) -> Error {
     Error::Unroutable { exchange: exchange.into_owned(), routing_key }
 }
 
-/// The bound in RabbitMQ's `message size 17 is larger than configured max size 16`.
+/// Reads the limit in RabbitMQ's `message size 17 is larger than configured max size 16`.
 fn largest_allowed(said: &str) -> Option<usize> {
     let (_, bound) = said.split_once("max size ")?;
     bound.split(|digit: char| !digit.is_ascii_digit()).next()?.parse().ok()

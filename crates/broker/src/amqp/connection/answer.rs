@@ -1,4 +1,4 @@
-//! Waiting for an answer of the broker.
+//! Waits for an answer of the broker.
 
 use std::future::Future;
 use std::io;
@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use tokio::time::{interval, timeout};
 
-/// The longest time that the broker may take over one answer on a connection that stands.
+/// Longest time that the broker may take to answer on an open connection.
 pub(crate) const ANSWER: Duration = Duration::from_secs(30);
 
-/// The time between two looks at a connection that owes an answer.
+/// Time between two checks of a connection that has an answer outstanding.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Waits for an answer for so long at most, and no longer than what it comes on `stands`.
+/// Waits for an answer, at most for `patience`, and only while the connection `stands`.
 ///
-/// The client library tells everybody who waits when a connection ends, but for those who ask at that very moment: their answer
-/// never comes.
+/// When a connection ends, the client library fails every pending request except those made at that
+/// moment. Their answers never come.
 ///
 /// # Errors
-/// When there is none, or it is an error.
+/// Returns an error if no answer comes, or if the answer is an error.
 pub(crate) async fn answer_while<T>(
     stands: impl Fn() -> bool,
     patience: Duration,
@@ -28,7 +28,8 @@ pub(crate) async fn answer_while<T>(
     let mut answer = pin!(answer);
     let lost = async {
         let mut looks = interval(LOOK);
-        // Two looks: who is told of the end is told within one.
+        // A pending request fails within one interval, so two failed checks mean that it was
+        // missed.
         let mut gone = 0;
         while gone < 2 {
             looks.tick().await;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use celeriac_protocol::RetryPolicy;
 use celeriac_protocol::retry::Backoff;
 
-/// Waits that double up to two seconds, with half of each left to chance: programs that lost the same broker do not all come
-/// back at the same moment. Each loss begins anew.
+/// Waits that double up to two seconds. Half of each wait is random, so that programs that lost the
+/// same broker do not all return at one moment. After a loss the waits begin anew.
 #[derive(Debug)]
 pub(crate) struct ReconnectBackoff(Backoff);
 
@@ -19,7 +19,7 @@ impl Default for ReconnectBackoff {
 }
 
 impl ReconnectBackoff {
-    /// Waits longer than the last time.
+    /// Waits for longer than the last time.
     pub(crate) async fn wait(&mut self) {
         tokio::time::sleep(self.0.next_wait(fastrand::f64())).await;
     }

@@ -1,6 +1,7 @@
-//! Managers that make the connections of a pool, and the thread on which those stand.
+//! Managers that make the connections of a pool, and the thread that drives those connections.
 //!
-//! `deadpool_lapin`'s makes them, unless TLS files are configured: it takes neither an authority nor a client certificate.
+//! `deadpool_lapin` has a manager, but it takes neither an authority nor a client certificate.
+//! [`TlsManager`] replaces it where TLS files are configured.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{fmt, io};
@@ -12,18 +13,18 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::tls::Tls;
 
-/// A runtime of one thread, made for the first connection.
+/// A runtime with one thread, started for the first connection.
 ///
-/// The broker ends a connection from which it hears nothing for two heartbeats. Sockets and heartbeats therefore do not
-/// share a runtime with tasks, which may keep all its threads for longer.
+/// The broker closes a connection after two heartbeats of silence. Tasks may occupy every thread of
+/// their runtime for longer, so sockets and heartbeats have a runtime of their own.
 #[derive(Debug, Default)]
 pub(crate) struct IoRuntime(Mutex<Option<Runtime>>);
 
 impl IoRuntime {
-    /// Does something with this as the current runtime.
+    /// Runs `work` with this runtime as the current one.
     ///
     /// # Errors
-    /// When the system has no thread left.
+    /// Returns an error if the system cannot start a thread.
     fn enter<T>(&self, work: impl FnOnce() -> lapin::Result<T>) -> lapin::Result<T> {
         let handle = self.handle()?;
         let _entered = handle.enter();
@@ -42,23 +43,23 @@ impl IoRuntime {
 
 impl Drop for IoRuntime {
     fn drop(&mut self) {
-        // Waiting for its thread is not allowed where tasks run, and nothing is left on it to wait for.
+        // A task's thread must not block until the runtime has ended, and no work is left on it.
         if let Some(runtime) = self.0.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             runtime.shutdown_background();
         }
     }
 }
 
-/// Makes a manager of connections to one node, which the server's list of connections shows under `name`.
+/// Returns a manager of connections to one node. The server lists them as `name`.
 ///
 /// # Errors
-/// When the system has no thread left for them.
+/// Returns an error if the system cannot start a thread for them.
 pub(super) fn manager(uri: &AMQPUri, name: String, io: &IoRuntime) -> lapin::Result<deadpool_lapin::Manager> {
     let properties = move || ConnectionProperties::default().with_connection_name(name.as_str().into());
     Ok(deadpool_lapin::Manager::new(uri.to_string(), properties, io.enter(lapin::runtime::default_runtime)?))
 }
 
-/// Makes connections to one node that are secured with files of the configuration.
+/// Makes connections to one node over TLS, with the configured files.
 pub(super) struct TlsManager {
     uri: AMQPUri,
     name: String,
@@ -91,7 +92,7 @@ impl Manager for TlsManager {
             async move |uri, runtime| {
                 let address = runtime.to_socket_addrs((uri.authority.host.clone(), uri.authority.port));
                 let stream = AsyncTcpStream::connect(&runtime, address).await?;
-                // On the connection's own thread, which may wait for a file.
+                // This runs on the connection's own thread, which may block to read a file.
                 let connector = tls.connector().map_err(io::Error::other)?;
                 Ok(stream.into_rustls(&connector, &uri.authority.host).await?)
             },

@@ -1,4 +1,4 @@
-//! How it stands with the connections, told to whoever watches.
+//! Health of the connections, for everyone that watches it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,23 +13,23 @@ use tokio::sync::watch;
 use super::purpose::ConnectionPurpose;
 use crate::broker::Health;
 
-/// The state of both connections, and what follows from it for the broker as a whole.
+/// The state of both connections, and the health of the broker that follows from it.
 #[derive(Debug)]
 pub(crate) struct HealthTracker {
     links: Mutex<[LinkState; 2]>,
     health: watch::Sender<Health>,
-    /// The broker's reason for taking no messages, while it does so.
+    /// The broker's reason for blocking publishers, while it blocks them.
     blocked: watch::Sender<Option<String>>,
-    /// The same as a flag, for a look on the way of every message.
+    /// The same as a flag, which is cheap to read for every message.
     is_blocked: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct LinkState {
-    /// Number of the connection; news of an older one is no news.
+    /// Number of the connection. Reports about an earlier connection are ignored.
     generation: u64,
     up: bool,
-    /// Why the last attempt to connect failed, until one succeeds.
+    /// Reason of the last failed attempt to connect, until one succeeds.
     failing: Option<String>,
     told: LogThrottle,
     lost: Option<(Instant, String)>,
@@ -49,7 +49,7 @@ impl HealthTracker {
         self.health.subscribe()
     }
 
-    /// A connection stands. Its number has to come with later news of it.
+    /// Records a new connection, and returns its number for later reports about it.
     pub(crate) fn up(&self, purpose: ConnectionPurpose) -> u64 {
         let mut links = self.lock();
         let link = &mut links[purpose as usize];
@@ -68,7 +68,7 @@ impl HealthTracker {
         generation
     }
 
-    /// A connection is lost.
+    /// Records the loss of a connection.
     pub(crate) fn lost(&self, purpose: ConnectionPurpose, generation: u64, reason: &str) {
         let mut links = self.lock();
         let link = &mut links[purpose as usize];
@@ -84,7 +84,7 @@ impl HealthTracker {
         self.tell(&links);
     }
 
-    /// An attempt to connect failed.
+    /// Records a failed attempt to connect.
     pub(crate) fn failed(&self, purpose: ConnectionPurpose, reason: &str) {
         let mut links = self.lock();
         let link = &mut links[purpose as usize];
@@ -101,7 +101,7 @@ impl HealthTracker {
         self.tell(&links);
     }
 
-    /// All connections were ended by this program.
+    /// Records that this program closed all connections.
     pub(crate) fn closed(&self) {
         let mut links = self.lock();
         for link in links.iter_mut() {
@@ -111,10 +111,10 @@ impl HealthTracker {
         self.tell(&links);
     }
 
-    /// The broker takes no messages, or takes them again.
+    /// Records that the broker blocks publishers, or no longer blocks them.
     pub(crate) fn block(&self, purpose: ConnectionPurpose, generation: u64, reason: Option<String>) {
         let links = self.lock();
-        // Nothing is published on the other connection, so its being blocked holds nothing up.
+        // The other connection publishes nothing, so a block there delays nothing.
         if purpose != ConnectionPurpose::Publish || links[purpose as usize].generation != generation {
             return;
         }
@@ -126,7 +126,7 @@ impl HealthTracker {
         self.tell(&links);
     }
 
-    /// Waits while the broker takes no messages.
+    /// Waits while the broker blocks publishers.
     pub(crate) async fn unblocked(&self) {
         if self.is_blocked.load(Ordering::Relaxed) {
             // The sender lives as long as `self`.
@@ -134,19 +134,19 @@ impl HealthTracker {
         }
     }
 
-    /// Why the broker takes no messages, if it does not.
+    /// Returns the broker's reason for blocking publishers, if it blocks them.
     pub(crate) fn blocked(&self) -> Option<String> {
         self.blocked.borrow().clone()
     }
 
-    /// Why there is no connection for `purpose`, if that is known.
+    /// Returns the reason why there is no connection for `purpose`, if it is known.
     pub(crate) fn trouble(&self, purpose: ConnectionPurpose) -> Option<String> {
         let links = self.lock();
         let link = &links[purpose as usize];
         link.failing.clone().or_else(|| link.lost.as_ref().map(|(_, reason)| reason.clone()))
     }
 
-    /// Whether a connection for `purpose` stands.
+    /// Returns `true` if there is a connection for `purpose`.
     pub(crate) fn is_up(&self, purpose: ConnectionPurpose) -> bool {
         self.lock()[purpose as usize].up
     }
@@ -174,7 +174,7 @@ impl HealthTracker {
     }
 }
 
-/// A connection that cannot be made is a trouble; one that is not needed is not.
+/// Returns the health. A connection that cannot be made is a fault; an unused one is not.
 fn health(links: &[LinkState; 2], blocked: Option<String>) -> Health {
     if let Some(reason) = links.iter().find_map(|link| link.failing.clone()) {
         return Health::Disconnected { reason: Some(reason) };
@@ -188,15 +188,16 @@ fn health(links: &[LinkState; 2], blocked: Option<String>) -> Health {
     Health::Disconnected { reason: links.iter().find_map(|link| link.lost.as_ref().map(|(_, reason)| reason.clone())) }
 }
 
-/// How often the same reason is told.
+/// Time after which the same reason is logged again.
 const REMINDER: Duration = Duration::from_secs(30);
 
-/// The reason that was told last, and when.
+/// The reason that was logged last, and the time of it.
 #[derive(Debug, Default)]
 pub(crate) struct LogThrottle(Option<(String, Instant)>);
 
 impl LogThrottle {
-    /// Whether this reason is to be told: it is another one, or was told a while ago. Then it is noted as told.
+    /// Returns `true` if this reason is new, or was last logged a while ago, and records it as
+    /// logged.
     pub(crate) fn should_log(&mut self, reason: &str, now: Instant) -> bool {
         let known = self.0.as_ref().is_some_and(|(told, at)| told == reason && now.duration_since(*at) < REMINDER);
         if !known {
@@ -229,7 +230,7 @@ mod tests {
         assert_eq!(*health.borrow(), disconnected("refused"));
         tracker.up(ConnectionPurpose::Consume);
         tracker.lost(ConnectionPurpose::Publish, publishing, "reset");
-        // The next message makes a new connection; until then none is missed.
+        // The next message makes a new connection. Nothing needs one before.
         assert_eq!(*health.borrow(), Health::Connected);
     }
 

@@ -1,4 +1,4 @@
-//! The nodes of a cluster, as one setting names them.
+//! The nodes of a cluster, from one setting.
 
 use std::time::Duration;
 
@@ -8,38 +8,40 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
 
-/// The largest frame, which is RabbitMQ's own default. The headers of a message have to fit one frame, and a consumer is sent what
-/// any client has published, which RabbitMQ does not cut again. A client keeps 64 frames' worth of address space for each
-/// connection; memory is taken as it is used.
+/// The largest frame: RabbitMQ's own default.
+///
+/// The headers of a message must fit in one frame. RabbitMQ sends a consumer the headers of any
+/// client's message uncut. For each connection a client reserves address space for 64 frames; it
+/// takes memory only as it uses it.
 const FRAME_MAX: u32 = 128 << 10;
 
-/// The address of a node, for those who reach it otherwise than over AMQP.
+/// The address of a node, for access by other protocols than AMQP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeAddress {
-    /// Its host.
+    /// The host.
     pub host: String,
     /// The virtual host.
     pub vhost: String,
     /// The user.
     pub username: String,
-    /// The user's password.
+    /// The password of the user.
     pub password: Secret,
-    /// Whether connections to it are secured.
+    /// True for a connection over TLS.
     pub tls: bool,
 }
 
-/// The addresses of the nodes that `broker.url` names.
+/// Returns the addresses of the nodes in `broker.url`.
 ///
 /// # Errors
-/// When one of them cannot be understood.
+/// Returns an error if a URL cannot be parsed.
 pub fn nodes(options: &BrokerOptions) -> Result<Vec<NodeAddress>> {
     Ok(BrokerNode::all(options)?.iter().map(BrokerNode::address).collect())
 }
 
-/// Whether the URLs can be understood.
+/// Checks that the URLs can be parsed.
 ///
 /// # Errors
-/// When one of them cannot.
+/// Returns an error if one cannot.
 pub(crate) fn check(options: &BrokerOptions) -> Result<()> {
     BrokerNode::all(options).map(drop)
 }
@@ -52,10 +54,10 @@ pub(crate) struct BrokerNode {
 }
 
 impl BrokerNode {
-    /// The nodes of `broker.url`.
+    /// Returns the nodes of `broker.url`.
     ///
     /// # Errors
-    /// When one of them cannot be understood.
+    /// Returns an error if a URL cannot be parsed.
     pub(crate) fn all(options: &BrokerOptions) -> Result<Vec<Self>> {
         split(options.url.expose()).into_iter().map(|url| Self::new(url.trim(), options)).collect()
     }
@@ -84,24 +86,24 @@ impl BrokerNode {
         }
     }
 
-    /// The URL without its password.
+    /// Returns the URL without its password.
     pub(crate) fn shown(&self) -> &str {
         &self.shown
     }
 
-    /// Whether connections to it are secured.
+    /// Returns `true` if connections to the node use TLS.
     pub(crate) fn speaks_tls(&self) -> bool {
         self.uri.scheme == AMQPScheme::AMQPS
     }
 
-    /// The URL with everything that a connection needs.
+    /// Returns the URL with every parameter of the connection.
     pub(crate) fn uri(&self) -> &AMQPUri {
         &self.uri
     }
 }
 
 fn seconds(duration: Duration) -> u16 {
-    // Half a second is no heartbeat, and zero means none at all.
+    // Less than a second would become zero, and zero turns heartbeats off.
     u16::try_from(duration.as_secs().max(u64::from(!duration.is_zero()))).unwrap_or(u16::MAX)
 }
 
@@ -109,7 +111,7 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
-/// Only a comma before another AMQP scheme separates: a password may hold commas too.
+/// Splits at commas that precede an AMQP scheme, because a password may contain commas.
 fn split(urls: &str) -> Vec<&str> {
     let mut nodes = Vec::new();
     let mut rest = urls;

@@ -1,7 +1,7 @@
-//! A pool of connections to one node, whichever manager makes them.
+//! A pool of connections to one node, for any manager.
 //!
-//! One connection at a time is taken out of it and kept, and channels are opened on that one. When it has ended it goes back, and
-//! the pool makes another.
+//! The pool lends one connection at a time, and all channels open on that one. After the connection
+//! has ended it returns to the pool, which then makes another.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,17 +22,17 @@ use super::purpose::ConnectionPurpose;
 use super::tls;
 use crate::error::{Error, Result};
 
-/// The longest time that a connection may take to close.
+/// Longest time that a connection may take to close.
 const GOODBYE: Duration = Duration::from_secs(3);
 
-/// A pool that a program has already, and that its client shares. Cheap to clone.
+/// The program's own pool, shared with the client. Cheap to clone.
 ///
-/// It has to hold two connections for this program: one that publishes and one for everything else. They are kept as long as they
-/// stand, and are not closed with the client.
+/// The pool must have room for two connections for this client: one publishes, the other does
+/// everything else. The client holds both until they are lost, and does not close them.
 #[derive(Clone)]
 pub struct AmqpPool(pub(super) Pool<deadpool_lapin::Manager>);
 
-/// Without the manager, whose URL holds the password.
+/// Omits the manager, because its URL contains the password.
 impl fmt::Debug for AmqpPool {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("AmqpPool").field("status", &self.0.status()).finish_non_exhaustive()
@@ -45,44 +45,44 @@ impl From<deadpool_lapin::Pool> for AmqpPool {
     }
 }
 
-/// The reason why there is no channel.
+/// The reason why no channel could be opened.
 #[derive(Debug)]
 pub(crate) enum ConnectFailure {
-    /// Another attempt will not do better.
+    /// A new attempt cannot succeed.
     Permanent(Error),
-    /// Another attempt may.
+    /// A new attempt may succeed.
     Transient(String),
 }
 
 /// Opens channels on connections to one node.
 pub(super) trait NodePool: Send + Sync {
-    /// Opens a channel, on a new connection where none stands.
+    /// Opens a channel, on a new connection if none is open.
     fn open_channel<'a>(
         &'a self,
         purpose: ConnectionPurpose,
         context: &'a ConnectionContext,
     ) -> BoxFuture<'a, Result<Channel, ConnectFailure>>;
 
-    /// Ends its connections, unless they are somebody else's.
+    /// Closes the connections that this crate made.
     fn close(&self) -> BoxFuture<'_, ()>;
 }
 
-/// A pool whose connections are made by `M`.
+/// A pool with connections from `M`.
 pub(super) struct ManagedPool<M: Manager> {
     pool: Pool<M>,
-    /// The connection that is in use.
+    /// The connection in use.
     held: Mutex<Option<Object<M>>>,
     /// The node, without password.
     shown: String,
-    /// Whether the connections are this program's to end.
+    /// True if this crate closes the connections.
     owned: bool,
 }
 
 impl<M: Manager<Type = lapin::Connection, Error = lapin::Error>> ManagedPool<M> {
-    /// A pool of this program's own, with room for one connection.
+    /// Returns a pool of this crate's own, with room for one connection.
     ///
     /// # Errors
-    /// When it cannot be built.
+    /// Returns an error if the pool cannot be built.
     pub(super) fn new(manager: M, shown: &str) -> Result<Self> {
         let pool = Pool::builder(manager).config(PoolConfig::new(1)).build().map_err(|error| Error::Amqp {
             doing: "making a pool of connections".to_owned(),
@@ -91,7 +91,7 @@ impl<M: Manager<Type = lapin::Connection, Error = lapin::Error>> ManagedPool<M> 
         Ok(Self { pool, held: Mutex::default(), shown: shown.to_owned(), owned: true })
     }
 
-    /// A pool that somebody else has.
+    /// Returns a pool that belongs to the program.
     pub(super) fn shared(pool: Pool<M>, shown: &str) -> Self {
         Self { pool, held: Mutex::default(), shown: shown.to_owned(), owned: false }
     }
@@ -99,7 +99,7 @@ impl<M: Manager<Type = lapin::Connection, Error = lapin::Error>> ManagedPool<M> 
     async fn open(&self, purpose: ConnectionPurpose, context: &ConnectionContext) -> Result<Channel, ConnectFailure> {
         let waited = context.connect_timeout;
         let unanswered = |_| ConnectFailure::Transient(format!("no answer within {waited:?}"));
-        // Whoever waits for another's attempt has no more time for it than for one of its own.
+        // The time spent waiting for another caller's attempt counts towards this one.
         let deadline = Instant::now() + waited;
         let mut held = timeout_at(deadline, self.held.lock()).await.map_err(unanswered)?;
         let connection = match held.take().filter(|connection| connection.status().connected()) {
@@ -135,7 +135,7 @@ impl<M: Manager<Type = lapin::Connection, Error = lapin::Error>> ManagedPool<M> 
             return;
         }
         if let Some(connection) = held.map(Object::take) {
-            // One that does not answer is dropped, which ends it as well.
+            // A connection that does not close in time is dropped, which ends it too.
             let _ = timeout(GOODBYE, connection.close(200, "goodbye".into())).await;
         }
         self.pool.close();
@@ -156,7 +156,7 @@ impl<M: Manager<Type = lapin::Connection, Error = lapin::Error>> NodePool for Ma
     }
 }
 
-/// Follows the news of a connection that is new here.
+/// Starts to follow the events of a new connection.
 fn watch(connection: &lapin::Connection, purpose: ConnectionPurpose, context: &ConnectionContext) {
     let generation = context.health.up(purpose);
     let news = follow(connection.events_listener(), Arc::clone(&context.health), purpose, generation);
@@ -164,7 +164,7 @@ fn watch(connection: &lapin::Connection, purpose: ConnectionPurpose, context: &C
     context.tracker.spawn(async move { closing.run_until_cancelled(news).await });
 }
 
-/// Passes on what a connection says of itself, until it ends.
+/// Records the events of a connection until it ends.
 async fn follow(
     mut events: impl Stream<Item = Event> + Unpin,
     health: Arc<HealthTracker>,
@@ -175,7 +175,7 @@ async fn follow(
         match event {
             Event::ConnectionBlocked(reason) => health.block(purpose, generation, Some(reason)),
             Event::ConnectionUnblocked => health.block(purpose, generation, None),
-            // The end of one channel is news only to those who use it.
+            // The end of a channel concerns only its users.
             Event::Error(error) if !error.is_amqp_soft_error() => {
                 health.lost(purpose, generation, &error.to_string());
                 return;
@@ -186,7 +186,8 @@ async fn follow(
     health.lost(purpose, generation, "the connection was closed");
 }
 
-/// Tells a broker that does not want us, where asking again does not help, from one that cannot be reached.
+/// Returns a permanent failure for a broker that refuses access, and a transient one for a broker
+/// that cannot be reached.
 fn refusal(error: &lapin::Error, shown: &str) -> ConnectFailure {
     if let ErrorKind::ProtocolError(said) = error.kind()
         && matches!(

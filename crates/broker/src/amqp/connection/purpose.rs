@@ -1,14 +1,14 @@
 //! The two purposes of connections.
 
-/// The use that a connection is put to.
+/// The use of a connection.
 ///
-/// A broker that is short of memory stops reading from connections that publish, so everything else has a connection of its
-/// own.
+/// A broker that is low on memory stops reading from connections that publish, so everything else
+/// has a connection of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ConnectionPurpose {
-    /// To publish.
+    /// Publishes.
     Publish,
-    /// To consume, and to declare.
+    /// Consumes and declares.
     Consume,
 }
 

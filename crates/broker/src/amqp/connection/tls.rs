@@ -1,4 +1,4 @@
-//! TLS: what the broker has to prove, what it is shown in turn, and why the two do not get on.
+//! TLS: the proof that the broker must give, the certificate that it gets, and their faults.
 
 use std::path::Path;
 
@@ -12,15 +12,15 @@ use super::nodes::BrokerNode;
 use crate::error::{Error, Result, TlsFault};
 use crate::options::{BrokerOptions, TlsOptions};
 
-/// How connections to nodes that speak TLS are secured. The broker is always verified, by its name too.
+/// The TLS settings of connections. The broker's certificate and name are always verified.
 ///
-/// The files are read for each connection anew: what is renewed on disk holds from the next connection on.
+/// The files are read for each connection, so a renewed file applies from the next connection on.
 #[derive(Debug, Clone)]
 pub(crate) struct Tls {
     options: TlsOptions,
 }
 
-/// A key below `broker.tls`, or none for the section, and what is wrong there.
+/// A fault: the key below `broker.tls`, or none for the whole section, and the reason.
 type Fault = (Option<&'static str>, String);
 
 impl Tls {
@@ -28,12 +28,12 @@ impl Tls {
         Self { options: options.clone() }
     }
 
-    /// Whether files of the configuration are needed.
+    /// Returns `true` if the configuration names files.
     pub(super) fn has_files(&self) -> bool {
         self.options != TlsOptions::default()
     }
 
-    /// What is needed to begin TLS on a connection.
+    /// Returns a connector that starts TLS on a connection.
     pub(super) fn connector(&self) -> Result<RustlsConnector> {
         self.read().map_err(|(key, reason)| Error::Invalid { key: format!("broker.{}", full(key)), reason })
     }
@@ -62,7 +62,7 @@ impl Tls {
     }
 }
 
-/// What is wrong with the section, as far as this machine can tell.
+/// Lists the faults of the section that this machine can see.
 pub(crate) fn problems(options: &BrokerOptions) -> Vec<(String, String)> {
     let Ok(nodes) = BrokerNode::all(options) else { return Vec::new() };
     let management = options.management.as_ref().is_some_and(|url| url.expose().starts_with("https://"));
@@ -100,7 +100,7 @@ fn contents(key: &'static str, path: &Path) -> Result<Vec<u8>, Fault> {
     std::fs::read(path).map_err(|error| (Some(key), format!("`{}` cannot be read: {error}", path.display())))
 }
 
-/// Why no connection came about, where TLS is the reason. It does not heal by itself.
+/// Returns the TLS fault in an error, if there is one. A new attempt does not cure it.
 pub(super) fn fault(error: &lapin::Error) -> Option<TlsFault> {
     let ErrorKind::IOError(error) = error.kind() else { return None };
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
@@ -114,7 +114,7 @@ pub(super) fn fault(error: &lapin::Error) -> Option<TlsFault> {
 
 fn untrusted(error: &CertificateError) -> TlsFault {
     match error {
-        // A bad signature is that of another authority of the same name.
+        // A bad signature comes from another authority with the same name.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsFault::UnknownAuthority,
         CertificateError::NotValidForName => TlsFault::WrongName { names: Vec::new() },
         CertificateError::NotValidForNameContext { presented, .. } => TlsFault::WrongName { names: presented.clone() },

@@ -1,4 +1,4 @@
-//! The one place where the deliveries of a consumer are acknowledged, rejected and requeued in AMQP.
+//! The only place that acknowledges, rejects and requeues a consumer's deliveries in AMQP.
 
 use futures::FutureExt;
 use lapin::Channel;
@@ -6,10 +6,11 @@ use lapin::options::{BasicAckOptions, BasicNackOptions};
 
 use crate::settle::Command;
 
-/// Tells the broker what became of deliveries.
+/// Sends settlements to the broker.
 ///
-/// The first look at each future puts its frame into the connection's buffer, in order. What more could be waited for is
-/// that the frame is written; and if it cannot be, the stream of deliveries says why.
+/// The first poll of each future writes its frame to the connection's buffer, in order. Nothing
+/// waits until the frame is on the wire. If it cannot be sent, the stream of deliveries ends with
+/// the reason.
 pub(super) fn send_acks(channel: &Channel, commands: impl IntoIterator<Item = Command>) {
     for command in commands {
         let _ = match command {

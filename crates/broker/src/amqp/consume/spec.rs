@@ -1,4 +1,4 @@
-//! A consumer's place at the broker: a channel with its own prefetch, and the stream of what it delivers.
+//! A subscription: a channel with its own prefetch, and the stream of its deliveries.
 
 use futures::FutureExt;
 use lapin::options::{
@@ -16,28 +16,28 @@ use crate::amqp::error::client_error;
 use crate::broker::Subscription;
 use crate::error::{Error, Result};
 
-/// Who sees to it that the queue exists.
+/// The owner of a queue, which makes it exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum QueueOwner {
-    /// Somebody else, before.
+    /// Another part of the program, or another program. The queue exists already.
     Others,
-    /// The consumer: it declares the queue whenever it subscribes, and deletes it when it stops.
+    /// The consumer. It declares the queue at each subscription, and deletes it when it stops.
     Consumer,
 }
 
-/// What a consumer asks for, as AMQP has it.
+/// The settings of a consumer, in AMQP's terms.
 #[derive(Debug, Clone)]
 pub(crate) struct ConsumerSpec {
     owner: QueueOwner,
     queue: ShortString,
-    /// The consumer's tag until it is changed.
+    /// The consumer's tag before its first change.
     tag: ShortString,
     pub(crate) prefetch: u16,
-    /// How often the consumer was made anew on its channel: each time with another tag.
+    /// Number of times that the consumer was replaced on its channel, each time under another tag.
     changes: u32,
 }
 
-/// A subscription that stands.
+/// An open subscription.
 pub(crate) struct ActiveConsumer {
     pub(crate) channel: Channel,
     pub(crate) stream: lapin::Consumer,
@@ -54,7 +54,7 @@ impl ConsumerSpec {
         })
     }
 
-    /// One attempt to subscribe.
+    /// Attempts once to subscribe.
     pub(crate) async fn attempt(&self, channels: &ChannelProvider) -> Result<ActiveConsumer, ConnectFailure> {
         let channel = channels.try_open_channel().await?;
         let subscribed = timeout(ANSWER, self.subscribe(channel)).await;
@@ -71,26 +71,31 @@ impl ConsumerSpec {
         Ok(ActiveConsumer { channel, stream })
     }
 
-    /// Consumes with the prefetch that is wished for now. RabbitMQ gives a prefetch to consumers that begin after it.
+    /// Consumes with the present prefetch. RabbitMQ applies a prefetch to consumers that start
+    /// after it.
     async fn consume(&self, channel: &Channel) -> Result<lapin::Consumer, lapin::Error> {
         channel.basic_qos(self.prefetch, BasicQosOptions { global: false }).await?;
         let (queue, tag) = (self.queue.clone(), self.tag());
         channel.basic_consume(queue, tag, BasicConsumeOptions::default(), FieldTable::default()).await
     }
 
-    /// Consumes anew on a channel where it has been cancelled. What that delivered stays valid.
+    /// Consumes again on a channel after the last consumer was cancelled. The deliveries of that
+    /// consumer stay valid.
     pub(crate) async fn consume_anew(self, channel: Channel) -> Result<lapin::Consumer, String> {
         let consumed = timeout(ANSWER, self.consume(&channel)).await;
         consumed.map_err(|_| format!("no answer within {ANSWER:?}"))?.map_err(|error| error.to_string())
     }
 
-    /// Wishes for another prefetch, and so for another consumer: it gets another tag.
+    /// Sets the prefetch of the next consumer, which gets another tag.
     pub(crate) fn change(&mut self, prefetch: u16) {
         self.prefetch = prefetch;
         self.changes += 1;
     }
 
-    /// The tag after so many changes, where that is not too long for AMQP; the first is free again once it is cancelled.
+    /// Returns the tag after this number of changes.
+    ///
+    /// If that tag is too long for AMQP, the first tag serves again: it is free once its consumer
+    /// is cancelled.
     fn tag(&self) -> ShortString {
         match self.changes {
             0 => self.tag.clone(),
@@ -102,7 +107,8 @@ impl ConsumerSpec {
         if let ErrorKind::ProtocolError(said) = error.kind() {
             let reason = said.get_message();
             match said.kind() {
-                // The queue of a node that is down is not found either, but comes back.
+                // RabbitMQ also says "not found" for a queue whose node is down, and that queue
+                // returns.
                 AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) if reason.as_str().contains("no queue") => {
                     return ConnectFailure::Permanent(Error::NoSuchQueue { queue: self.queue.to_string() });
                 }
@@ -110,7 +116,7 @@ impl ConsumerSpec {
                     let reason = reason.to_string();
                     return ConnectFailure::Permanent(Error::Denied { url: channels.shown(), reason });
                 }
-                // The name is somebody else's.
+                // The name belongs to another queue.
                 AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) if self.owner == QueueOwner::Consumer => {
                     let differs = Inequivalent::read(reason.as_str()).map(|differs| differs.into_error(None));
                     let other = || client_error(&format!("declaring queue `{}`", self.queue), error.clone());
@@ -122,16 +128,18 @@ impl ConsumerSpec {
         ConnectFailure::Transient(error.to_string())
     }
 
-    /// The end of a channel that was told everything. When it is answered, the broker has noted every acknowledgement.
+    /// Ends the channel after the last settlement. The broker's answer comes after it has handled
+    /// every acknowledgement.
     pub(crate) async fn close(&self, channel: &Channel) {
         if self.owner == QueueOwner::Consumer {
-            // A queue that stays nevertheless expires.
+            // A queue that is not deleted here expires.
             let _ = channel.queue_delete(self.queue.clone(), QueueDeleteOptions::default()).await;
         }
         let _ = channel.close(200, "stopped".into()).await;
     }
 
-    /// Asks for no more. The stream ends when the broker has taken note; should it not, its heartbeat is missed.
+    /// Cancels the consumer. The stream ends once the broker has answered; if it never does, the
+    /// heartbeat fails.
     pub(crate) fn cancel(&self, channel: &Channel) {
         let _ = channel.basic_cancel(self.tag(), BasicCancelOptions::default()).now_or_never();
     }

@@ -1,4 +1,4 @@
-//! Arguments of exchanges, queues and bindings, as AMQP has them. Pure.
+//! Arguments of exchanges, queues and bindings in AMQP's terms. Pure.
 
 use celeriac_topology::{
     Argument, Arguments, BindingObject, BindingTarget, ExchangeObject, QueueObject, TopologyObject,
@@ -9,7 +9,7 @@ use crate::amqp::convert::short;
 use crate::broker::REPLIES_EXPIRE;
 use crate::error::Result;
 
-/// Arguments as AMQP has them.
+/// Converts arguments to an AMQP table.
 pub(crate) fn table(arguments: &Arguments) -> FieldTable {
     let mut table = FieldTable::default();
     for (name, value) in arguments {
@@ -21,16 +21,17 @@ pub(crate) fn table(arguments: &Arguments) -> FieldTable {
 fn field(value: &Argument) -> AMQPValue {
     match value {
         Argument::Text(text) => AMQPValue::LongString(LongString::from(text.as_str())),
-        // RabbitMQ compares numbers, whatever their width; but a classic queue's priorities have to be short.
+        // RabbitMQ compares numbers of any width, but a classic queue needs its priorities in a
+        // short type.
         Argument::Number(number) => i32::try_from(*number).map_or(AMQPValue::LongLongInt(*number), AMQPValue::LongInt),
         Argument::Flag(flag) => AMQPValue::Boolean(*flag),
     }
 }
 
-/// Whether AMQP has room for all names.
+/// Checks the lengths of all names.
 ///
 /// # Errors
-/// When one is longer than it allows.
+/// Returns an error if one is longer than AMQP allows.
 pub(crate) fn check(objects: &[TopologyObject]) -> Result<()> {
     for object in objects {
         match object {
@@ -58,7 +59,7 @@ fn check_names(arguments: &Arguments) -> Result<()> {
     arguments.keys().try_for_each(|name| short(name, "name of an argument").map(drop))
 }
 
-/// The arguments of a queue for replies.
+/// Returns the arguments of a reply queue.
 pub(crate) fn reply_queue() -> Arguments {
     let expires = i64::try_from(REPLIES_EXPIRE.as_millis()).unwrap_or(i64::MAX);
     Arguments::from([("x-expires".to_owned(), Argument::Number(expires))])

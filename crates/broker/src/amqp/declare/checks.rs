@@ -1,8 +1,8 @@
-//! Looks that leave everything as it is: how it stands with a queue, and whether one has its place behind the delays.
+//! Queries that change nothing: the depth of a queue, and its binding behind the delays.
 //!
-//! A binding cannot be asked for over AMQP. But a message whose delay is over goes through every exchange of the ladder, and
-//! comes back when no queue takes it. So where this program may not bind a queue itself, one is sent that has nothing to wait
-//! for: a task that all workers know, Celery's too, and that does nothing.
+//! AMQP has no query for a binding. A delayed message passes every exchange of the ladder, and
+//! returns if no queue takes it. If this program may not bind a queue itself, it sends a probe with
+//! no delay: a task that does nothing, and that every worker knows, Celery's too.
 
 use celeriac_protocol::headers::HeaderMap;
 use celeriac_protocol::{Body, Codec, Message, Properties, TaskHeaders};
@@ -27,7 +27,8 @@ pub(crate) struct UnverifiedBinding {
 }
 
 impl UnverifiedBinding {
-    /// An object that is there as far as can be seen; none where there is nothing more to be seen.
+    /// Returns the binding in `object`, which counts as present but cannot be verified. Returns
+    /// `None` for an object of another kind.
     pub(crate) fn of(object: &TopologyObject) -> Option<Self> {
         let TopologyObject::Binding(BindingObject { source, destination: BindingTarget::Queue(queue), key, .. }) =
             object
@@ -37,10 +38,10 @@ impl UnverifiedBinding {
         Some(Self { queue: queue.clone(), exchange: source.clone(), key: key.clone() })
     }
 
-    /// What is published, and comes back where the binding is missing.
+    /// Returns the probe, which comes back if the binding is missing.
     ///
     /// # Errors
-    /// When it cannot be written, which does not happen.
+    /// Returns an error if the probe cannot be encoded, which does not happen.
     pub(crate) fn probe(&self, ladder: &Ladder) -> Result<Outgoing> {
         let headers = TaskHeaders {
             task: "celery.accumulate".to_owned(),
@@ -65,14 +66,15 @@ impl UnverifiedBinding {
         Ok(Outgoing { exchange: exchange.into(), routing_key, message, mandatory: true })
     }
 
-    /// What it means that the probe came back.
+    /// Returns the error for a probe that came back.
     pub(crate) fn missing(self) -> Error {
         let Self { queue, exchange, key } = self;
         Error::NotBound { queue, exchange, key }
     }
 }
 
-/// How it stands with a queue. `None` when there is no such queue; the channel has ended then.
+/// Returns the depth of a queue, or `None` if the queue does not exist. The channel has closed in
+/// that case.
 pub(crate) async fn depth(channel: &Channel, queue: &str) -> Result<Option<Depth>> {
     let doing = format!("looking at queue `{queue}`");
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };

@@ -1,7 +1,8 @@
-//! Looking without making: what differs, as far as AMQP alone shows it.
+//! Reports differences, as far as AMQP alone shows them, and makes nothing.
 //!
-//! What exists is declared again, on a channel that nothing else uses: that changes nothing, and RabbitMQ names the first
-//! thing that differs. What does not exist is only asked for, since a declaration would make it.
+//! An existing object is declared again, on a channel that nothing else uses. That changes nothing,
+//! and RabbitMQ names the first difference. A passive declaration tests for each object first,
+//! because a real one would make it.
 
 use celeriac_topology::{Difference, QueueKind, Remedy, TopologyObject};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
@@ -12,25 +13,25 @@ use super::{Declarer, MOST_DIFFERENCES, answered, close, declare, doing};
 use crate::amqp::error::{client_error, protocol_error};
 use crate::error::Result;
 
-/// What was found.
+/// Result of an inspection.
 #[derive(Debug, Default)]
 pub struct Inspection {
-    /// Each difference.
+    /// The differences.
     pub differences: Vec<Difference>,
-    /// What could not be looked into, and why.
+    /// Objects that could not be inspected, with the reason.
     pub unseen: Vec<String>,
 }
 
-/// What a declaration of something that exists shows.
+/// Result of declaring an existing object again.
 enum Redeclared {
     Alike,
     Differs(Inequivalent),
-    /// This user may not declare it, not even as it is.
+    /// This user may not declare the object, even unchanged.
     Hidden,
 }
 
 impl Declarer {
-    /// Which of these objects are not there. Bindings cannot be asked for.
+    /// Returns the objects that do not exist. AMQP has no query for bindings.
     pub(crate) async fn absent<'a>(&self, objects: &'a [TopologyObject]) -> Result<Vec<&'a TopologyObject>> {
         let mut absent = Vec::new();
         for object in objects {
@@ -41,7 +42,7 @@ impl Declarer {
         Ok(absent)
     }
 
-    /// What differs of these objects.
+    /// Returns the differences of these objects.
     pub(crate) async fn inspect(&self, objects: &[TopologyObject]) -> Result<Inspection> {
         check(objects)?;
         let mut found = Inspection::default();
@@ -62,8 +63,10 @@ impl Declarer {
         Ok(found)
     }
 
-    /// Looks at one property after another: each is taken over as it is, so that RabbitMQ names the next. False when this
-    /// user may not ask.
+    /// Compares one property after another.
+    ///
+    /// Each differing value is adopted, so that RabbitMQ names the next difference. Returns `false`
+    /// if this user may not declare the object.
     async fn compare(&self, object: &TopologyObject, found: &mut Vec<Difference>) -> Result<bool> {
         let mut object = object.clone();
         for _ in 0..MOST_DIFFERENCES {
@@ -110,7 +113,8 @@ fn difference(object: &TopologyObject, differs: &Inequivalent) -> Difference {
     Difference::differs(&object.to_string(), &differs.argument, broker, files, remedy)
 }
 
-/// False when it cannot be read, so that what comes after it stays unknown.
+/// Adopts the broker's value. Returns `false` if it cannot be read; later properties then remain
+/// unknown.
 fn take_over(object: &mut TopologyObject, differs: &Inequivalent) -> bool {
     let name = differs.argument.as_str();
     match object {

@@ -1,22 +1,22 @@
-//! What RabbitMQ says when something exists otherwise than it is declared. Pure.
+//! RabbitMQ's message about an object that differs from its declaration. Pure.
 
 use celeriac_topology::{Argument, Arguments};
 
 use crate::error::Error;
 
-/// An argument that differs, as RabbitMQ tells it.
+/// A differing argument, from RabbitMQ's message.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Inequivalent {
-    /// What it is an argument of, such as ``queue `mail` ``.
+    /// The object with the argument, such as ``queue `mail` ``.
     pub(crate) object: String,
     pub(crate) argument: String,
-    /// What was declared.
+    /// The value that was declared.
     pub(crate) received: ReportedValue,
-    /// What is.
+    /// The value on the broker.
     pub(crate) current: ReportedValue,
 }
 
-/// A value in RabbitMQ's words.
+/// A value, in RabbitMQ's notation.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ReportedValue {
     Nothing,
@@ -24,7 +24,7 @@ pub(crate) enum ReportedValue {
         text: String,
         kind: String,
     },
-    /// The words were cut off: AMQP has room for 255 bytes.
+    /// The message was cut off at AMQP's limit of 255 bytes.
     CutOff,
 }
 
@@ -45,7 +45,7 @@ impl Inequivalent {
         })
     }
 
-    /// Makes an argument what it is on the broker. False when that cannot be read.
+    /// Sets an argument to the broker's value. Returns `false` if that cannot be read.
     pub(crate) fn take_over(&self, name: &str, arguments: &mut Arguments) -> bool {
         match (&self.current, self.current.argument()) {
             (_, Some(value)) => drop(arguments.insert(name.to_owned(), value)),
@@ -55,10 +55,11 @@ impl Inequivalent {
         true
     }
 
-    /// The error for a person, who wrote `expected` or else what RabbitMQ received.
+    /// Returns the error for the user, with `expected`, or else with the value that RabbitMQ
+    /// received.
     pub(crate) fn into_error(self, expected: Option<&str>) -> Error {
         let show = |said: &ReportedValue| match said {
-            // What RabbitMQ makes of a queue that says no type.
+            // RabbitMQ makes a classic queue if no type is declared.
             ReportedValue::Nothing if self.argument == "x-queue-type" => "`classic`".to_owned(),
             said => said.show(),
         };
@@ -89,7 +90,7 @@ impl ReportedValue {
         }
     }
 
-    /// The value. `None` where nothing is set.
+    /// Returns the value, or `None` if nothing is set.
     pub(crate) fn text(&self) -> Option<String> {
         match self {
             Self::Nothing => None,
@@ -106,7 +107,7 @@ impl ReportedValue {
         }
     }
 
-    /// The value as an argument that RabbitMQ takes for the same.
+    /// Returns the value as an argument that RabbitMQ considers equal.
     pub(crate) fn argument(&self) -> Option<Argument> {
         let Self::Value { text, kind } = self else { return None };
         match kind.as_str() {

@@ -1,7 +1,7 @@
-//! A channel in confirm mode that many senders share, and a place for it that is filled again when it has ended or is of no use.
+//! A channel in confirm mode that many senders share, and a slot that replaces it.
 //!
-//! A sender puts its message on the wire itself. A task of the channel's own looks at what the broker says, and tells each
-//! sender the outcome of its message.
+//! A sender writes its message to the channel itself. A task of the channel reads the broker's
+//! replies, and gives each sender the outcome of its message.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,8 @@ use crate::amqp::connection::{ANSWER, ConnectionContext, answer_while};
 use crate::amqp::convert::Envelope;
 use crate::error::Result;
 
-/// A way to hand messages to a channel. The channel is closed when it is dropped and everything in the air has settled.
+/// A handle for publishing on a channel. The channel closes after the last handle is dropped and
+/// every message in flight has its outcome.
 pub(super) struct ConfirmChannel(Arc<SharedChannel>);
 
 struct SharedChannel {
@@ -40,10 +41,10 @@ impl fmt::Debug for ConfirmChannel {
 }
 
 impl ConfirmChannel {
-    /// Takes over a channel.
+    /// Puts a channel in confirm mode.
     ///
     /// # Errors
-    /// When the channel does not go into confirm mode.
+    /// Returns an error if the channel cannot be put in confirm mode.
     pub(super) async fn open(channel: Channel, context: &ConnectionContext) -> Result<Self, lapin::Error> {
         let stands = || channel.status().connected();
         answer_while(stands, ANSWER, channel.confirm_select(ConfirmSelectOptions::default())).await?;
@@ -57,13 +58,15 @@ impl ConfirmChannel {
         let (task, closing) = (Arc::clone(&shared), context.closing.clone());
         context.tracker.spawn(async move {
             closing.run_until_cancelled(task.run()).await;
-            // Taken out also when this program closes the broker: whoever waits learns that nobody will tell.
+            // This happens too when this program closes the broker: the senders then learn that no
+            // outcome will come.
             drop(task.lock().take());
         });
         Ok(Self(shared))
     }
 
-    /// Publishes a message, and says where its outcome will be told; hands it back when the channel has ended.
+    /// Publishes a message and returns the receiver of its outcome. Returns the message instead if
+    /// the channel has ended.
     pub(super) fn send(
         &self,
         envelope: Envelope,
@@ -82,12 +85,12 @@ impl ConfirmChannel {
         Ok(outcome)
     }
 
-    /// How long ago it was opened.
+    /// Returns the time since the channel was opened.
     pub(super) fn age(&self) -> Duration {
         self.0.opened.elapsed()
     }
 
-    /// Whether the channel has not ended, as far as is known.
+    /// Returns `true` if the channel is not known to have ended.
     pub(super) fn is_open(&self) -> bool {
         self.0.lock().is_some()
     }
@@ -101,7 +104,7 @@ impl Drop for ConfirmChannel {
 }
 
 impl SharedChannel {
-    /// Until the channel has ended, or nobody is left to use it.
+    /// Runs until the channel has ended, or has no users left.
     async fn run(&self) {
         let mut woken = Vec::new();
         std::future::poll_fn(|context| self.poll(context, &mut woken)).await;
@@ -140,7 +143,7 @@ fn attempt(channel: Arc<Channel>, envelope: Envelope, body: Bytes) -> ConfirmFut
     })
 }
 
-/// Which pending want to be looked at, in the order in which the client library woke them.
+/// Numbers of the messages to poll, in the order in which the client library woke them.
 #[derive(Default)]
 struct Ready {
     ids: Mutex<Vec<u64>>,
@@ -178,11 +181,11 @@ impl Wake for ConfirmWaker {
     }
 }
 
-/// A channel that refuses messages is left for another when it is so old. A full queue refuses on any channel, so there must
-/// not be a new one for every message.
+/// Age at which a channel that refuses messages is replaced. A full queue refuses on every channel,
+/// so not every message may open a new one.
 const STALE: Duration = Duration::from_millis(500);
 
-/// A place for a channel. Whoever finds none makes one, and the others wait for it.
+/// A slot for a channel. A sender that finds it empty opens a channel; the others wait for it.
 #[derive(Debug, Default)]
 pub(super) struct ChannelSlot {
     channel: Mutex<Option<Arc<ConfirmChannel>>>,
@@ -190,7 +193,8 @@ pub(super) struct ChannelSlot {
 }
 
 impl ChannelSlot {
-    /// Publishes a message, and says where its outcome will be told; hands it back where there is no channel.
+    /// Publishes a message and returns the receiver of its outcome. Returns the message instead if
+    /// there is no channel.
     pub(super) fn send(
         &self,
         envelope: Envelope,
@@ -202,7 +206,8 @@ impl ChannelSlot {
         }
     }
 
-    /// Lets the next sender make a new channel where this one is old enough. What is in the air on it lands there.
+    /// Empties the slot if its channel is old enough, so that the next sender opens a new one.
+    /// Messages in flight on the old channel get their outcomes there.
     pub(super) fn leave_stale(&self) {
         let mut channel = self.lock();
         if channel.as_ref().is_some_and(|channel| channel.age() >= STALE) {
@@ -210,12 +215,12 @@ impl ChannelSlot {
         }
     }
 
-    /// Ends its channel once what is in the air on it has landed.
+    /// Empties the slot. Its channel closes once all messages in flight have their outcomes.
     pub(super) fn clear(&self) {
         *self.lock() = None;
     }
 
-    /// Puts a channel there where there is none, or one that has ended.
+    /// Opens a channel if the slot is empty or its channel has ended.
     pub(super) async fn fill(&self, open: impl Future<Output = Result<ConfirmChannel>>) -> Result<()> {
         let _opening = self.opening.lock().await;
         if !self.is_open() {

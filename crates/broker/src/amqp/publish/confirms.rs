@@ -1,17 +1,20 @@
-//! Messages that are published on one channel and whose outcome is not told yet.
+//! Messages that were published on one channel and have no outcome yet.
 //!
-//! # Which message came back
+//! # Matching returned messages
 //!
-//! RabbitMQ returns an unroutable message before it acknowledges it. The client library keeps returned messages in a list
-//! and hands the oldest to whichever acknowledgement comes next, be it that of another message: so an acknowledgement
-//! alone tells nothing of its own message, with or without a returned one in it. Two things do hold:
+//! RabbitMQ returns an unroutable message before it acknowledges it. The client library keeps
+//! returned messages in a list. It attaches the oldest of them to the next acknowledgement, even to
+//! that of another message. So an acknowledgement alone says nothing about its own message, with or
+//! without a returned message attached. Two statements do hold:
 //!
-//! - An acknowledgement without a returned message found the list empty. If its own message had come back, it was handed
-//!   out before. So nobody is told of a success until everything that was acknowledged before it has been looked at.
-//! - An acknowledgement with somebody else's message may have left its own in the list. The list is handed out by the
-//!   time all messages are acknowledged that were in the air at that moment, so it waits for them.
+//! - An acknowledgement without a returned message found the list empty. If its own message had
+//!   been returned, that was attached to an earlier acknowledgement. So no sender gets a success
+//!   before all earlier acknowledgements have been examined.
+//! - An acknowledgement with another sender's message may have left its own in the list. The list
+//!   is empty once all messages in flight at that moment are acknowledged, so the outcome waits for
+//!   them.
 //!
-//! Whatever is handed out is looked up among all that are in the air, by its content.
+//! A returned message is found by its content among all messages in flight.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
@@ -26,56 +29,57 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use crate::amqp::convert::{is_same, is_same_address};
 use crate::broker::Outgoing;
 
-/// A message to be published, with its place in the window.
+/// A message to be published, with its permit from the window.
 #[derive(Debug)]
 pub(super) struct PendingPublish {
     pub(super) outgoing: Box<Outgoing>,
-    /// Free again when the message is gone.
+    /// Returned to the window when this is dropped.
     pub(super) _permit: OwnedSemaphorePermit,
 }
 
-/// What became of a message.
+/// Outcome of a publish.
 #[derive(Debug)]
 pub(super) enum PublishOutcome {
-    /// It stands on a queue. The message goes back to where it came from, whose thread frees it best.
+    /// The message is on a queue. It returns to the sending thread, which can free it at the least
+    /// cost.
     Stored(#[expect(dead_code, reason = "nobody has a use for it")] Box<Outgoing>),
-    /// It came back: no queue takes it.
+    /// The broker returned the message: no queue takes it.
     Returned(Box<Outgoing>),
-    /// The broker said no.
+    /// The broker refused the message.
     Refused(Box<Outgoing>),
-    /// The broker closed the channel, because of this message or of one beside it.
+    /// The broker closed the channel, because of this message or of another one on it.
     Suspect(Box<Outgoing>, lapin::Error),
-    /// The channel was lost, and with it what the broker would have said.
+    /// The channel was lost, and the broker's answer with it.
     Lost(Box<Outgoing>),
 }
 
-/// The broker's word on a message, once it comes.
+/// The broker's answer to a message.
 pub(super) type ConfirmFuture = BoxFuture<'static, Result<Confirmation, lapin::Error>>;
 
-/// One message in the air.
+/// One message in flight.
 pub(super) struct PendingConfirm {
     attempt: ConfirmFuture,
     waker: Waker,
     state: ConfirmState,
     returned: bool,
-    /// Its place in the window is free again when its outcome is told.
+    /// Returns its permit to the window with the outcome.
     message: PendingPublish,
     answer: oneshot::Sender<PublishOutcome>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ConfirmState {
-    /// Not yet.
+    /// No answer yet.
     Awaited,
     Acked,
     Nacked,
-    /// As the first says, once everything before the second has settled.
+    /// The answer (`true` for an ack) waits until everything before this number is settled.
     Behind(bool, u64),
     Failed,
 }
 
 impl PendingConfirm {
-    /// A message whose `attempt` wakes `waker`.
+    /// Returns a message in flight whose `attempt` wakes `waker`.
     pub(super) fn new(
         attempt: ConfirmFuture,
         waker: Waker,
@@ -90,54 +94,55 @@ impl PendingConfirm {
         if let PublishOutcome::Returned(outgoing) = &outcome {
             MessageReturned { exchange: &outgoing.exchange, routing_key: &outgoing.routing_key }.emit();
         }
-        // Whoever has given up waiting is not there to be told.
+        // The sender may have given up waiting.
         let _ = self.answer.send(outcome);
     }
 }
 
-/// All messages in the air on one channel, numbered in the order in which they were published.
+/// All messages in flight on one channel, numbered in the order of publishing.
 #[derive(Default)]
 pub(super) struct PendingConfirms {
     first: u64,
     pending: VecDeque<Option<PendingConfirm>>,
-    /// Landed in this round.
+    /// Settled in this round.
     settled: Vec<u64>,
-    /// Landed in the round before.
+    /// Settled in the round before.
     earlier: Vec<u64>,
-    /// Landed with somebody else's message.
+    /// Acknowledged with another sender's message attached.
     behind: Vec<u64>,
     broken: Option<lapin::Error>,
 }
 
 impl PendingConfirms {
-    /// The number that the next confirm has.
+    /// Returns the number of the next message.
     pub(super) fn next_id(&self) -> u64 {
         self.first + self.pending.len() as u64
     }
 
-    /// Whether nothing is in the air.
+    /// Returns `true` if nothing is in flight.
     pub(super) fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }
 
-    /// Whether the channel has ended.
+    /// Returns `true` if the channel has ended.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.is_some()
     }
 
-    /// Whether another round would tell somebody something.
+    /// Returns `true` if another round would send an outcome.
     pub(super) fn has_untold(&self) -> bool {
         !self.settled.is_empty()
     }
 
-    /// Publishes a message.
+    /// Adds a message in flight.
     pub(super) fn publish(&mut self, confirm: PendingConfirm) {
         let id = self.next_id();
         self.pending.push_back(Some(confirm));
         self.look(id);
     }
 
-    /// Looks at those that were woken, and then tells what settled in the round before.
+    /// Polls the messages that were woken. Then sends the outcomes of those that settled in the
+    /// round before.
     pub(super) fn round(&mut self, woken: impl Iterator<Item = u64>) {
         std::mem::swap(&mut self.settled, &mut self.earlier);
         for id in woken {
@@ -157,9 +162,9 @@ impl PendingConfirms {
         }
     }
 
-    /// The channel has ended: tells everybody.
+    /// Sends all outcomes, after the channel has ended.
     pub(super) fn lose(mut self) {
-        // Twice, since what lands in the second look need not have been the last to land.
+        // Two passes, because a message that settles in the second may not be the last to settle.
         self.look_at_all();
         let settled: Vec<bool> =
             self.pending.iter().flatten().map(|confirm| confirm.state != ConfirmState::Awaited).collect();
@@ -213,7 +218,7 @@ impl PendingConfirms {
         }
     }
 
-    /// Keeps the broker's reason, rather than what the client library says of a channel that has ended.
+    /// Keeps the broker's reason in preference to the client library's error for an ended channel.
     fn fail(&mut self, error: lapin::Error) {
         if self.broken.as_ref().is_none_or(|known| !known.is_amqp_error()) {
             self.broken = Some(error);
@@ -223,7 +228,7 @@ impl PendingConfirms {
     fn came_back(&mut self, message: &BasicReturnMessage) {
         let mut candidates = self.pending.iter_mut().flatten().filter(|confirm| !confirm.returned);
         let by_content = candidates.find(|confirm| is_same(&confirm.message.outgoing, message));
-        // Only a header that the broker keeps to itself (BCC) can make the content differ.
+        // Only a header that the broker removes (BCC) can make the content differ.
         let found = match by_content {
             Some(confirm) => Some(confirm),
             None => {

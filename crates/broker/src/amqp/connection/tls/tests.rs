@@ -1,11 +1,11 @@
-//! Which mistakes are told, and what TLS has against a broker.
+//! Mistakes in the TLS settings, and faults between program and broker.
 
 use celeriac_config::Secret;
 use rcgen::{CertificateParams, KeyPair};
 
 use super::*;
 
-/// A folder with a certificate and its key, another key, and a text.
+/// Returns a folder with a certificate and its key, another key, and a text file.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let key = KeyPair::generate().unwrap();

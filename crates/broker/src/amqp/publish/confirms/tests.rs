@@ -1,4 +1,5 @@
-//! Fates told against a model of RabbitMQ and the client library, in every order of events.
+//! Outcomes of messages, against a model of RabbitMQ and the client library, in every order of
+//! events.
 
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
@@ -12,14 +13,14 @@ use tokio::sync::Semaphore;
 
 use super::*;
 
-/// What happens beyond the pending: at the broker, on the wire, in the client library.
+/// The model: the broker, the connection, and the client library.
 #[derive(Default)]
 struct World {
     letters: Vec<Letter>,
-    /// Returned messages that the client library has not handed out.
+    /// Returned messages that the client library has not attached yet.
     list: VecDeque<usize>,
     woken: Vec<u64>,
-    /// Acknowledgements that come in while others are looked at: one number for each look.
+    /// Acknowledgements that arrive during the polls: one number for each poll.
     meanwhile: VecDeque<usize>,
 }
 
@@ -29,7 +30,7 @@ struct Letter {
     refused: bool,
     written: bool,
     returned: bool,
-    /// Looked at since it was written, so that its acknowledgement wakes.
+    /// Polled since it was published, so that its acknowledgement wakes.
     armed: bool,
     word: Option<Result<Confirmation, lapin::Error>>,
     acked: bool,
@@ -37,7 +38,7 @@ struct Letter {
 
 fn outgoing(index: usize) -> Outgoing {
     let message = Message { body: index.to_string().into(), ..Message::default() };
-    // A few share an address, none its content.
+    // Some share an address, and none shares its content.
     Outgoing { exchange: "x".into(), routing_key: format!("k{}", index % 3), message, mandatory: true }
 }
 
@@ -207,7 +208,7 @@ fn nobody_is_told_before_all_is_looked_at_that_landed_earlier() {
         world.write(0);
         world.write(0);
         world.woken.clear();
-        // The first acknowledgement carries the second's message away.
+        // The first acknowledgement takes the second's message.
         world.come_back(0);
         world.acknowledge(0);
         world.acknowledge(0);
@@ -229,7 +230,8 @@ fn lost_by(error: ErrorKind) -> Vec<Option<PublishOutcome>> {
     {
         let mut world = air.world.lock().unwrap();
         (0..4).for_each(|_| world.write(0));
-        // The first is stored and the third returned, which the second's acknowledgement would have told.
+        // The first is stored and the third returned, which the second's acknowledgement would have
+        // shown.
         world.acknowledge(0);
         world.come_back(0);
         world.letters[1].word = Some(Ok(Confirmation::Ack(Some(returned(2)))));
@@ -244,7 +246,7 @@ fn lost_by(error: ErrorKind) -> Vec<Option<PublishOutcome>> {
 #[test]
 fn what_is_known_when_a_channel_ends_is_told_and_the_rest_is_lost() {
     let fates = lost_by(ErrorKind::InvalidChannelState(ChannelState::Closed, "test"));
-    // Whether the second came back as well is not known.
+    // It is unknown if the second was returned as well.
     let expected = ["Stored", "Lost", "Returned", "Lost"];
     for (outcome, expected) in fates.iter().zip(expected) {
         assert!(format!("{outcome:?}").starts_with(&format!("Some({expected}")), "{outcome:?}");
