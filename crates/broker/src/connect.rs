@@ -1,4 +1,4 @@
-//! The broker that the options name.
+//! The broker that the options select.
 
 use std::sync::Arc;
 
@@ -9,20 +9,20 @@ use crate::memory::MemoryBroker;
 use crate::options::BrokerOptions;
 use crate::startup::StartupChecks;
 
-/// The broker that the options name. `name` is what the broker's lists show of this program.
+/// Returns the broker that the options select. The broker lists this program as `name`.
 ///
-/// Does not connect yet: connections are made where they are needed.
+/// It does not connect yet: each connection is made at its first use.
 ///
 /// # Errors
-/// When the options do not make sense.
+/// Returns an error if the options are invalid.
 pub fn connect(options: &BrokerOptions, name: &str) -> Result<Arc<dyn Broker>> {
     connect_with_checks(options, name, None)
 }
 
-/// The same, looked at with these checks once everything is declared.
+/// Returns the same broker, which runs `checks` after each declaration.
 ///
 /// # Errors
-/// As [`connect`].
+/// Returns an error if the options are invalid.
 pub fn connect_with_checks(
     options: &BrokerOptions,
     name: &str,
@@ -35,10 +35,10 @@ pub fn connect_with_checks(
     Ok(Arc::new(AmqpBroker::new(options, name)?.with_checks(checks)))
 }
 
-/// The broker that a pool leads to, which the program has already: see [`AmqpBroker::on_pool`].
+/// Returns a broker on the program's own pool: see [`AmqpBroker::on_pool`].
 ///
 /// # Errors
-/// When the options do not make sense.
+/// Returns an error if the options are invalid.
 pub fn connect_on_pool(
     pool: AmqpPool,
     options: &BrokerOptions,

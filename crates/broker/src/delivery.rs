@@ -1,4 +1,4 @@
-//! A message that arrived, where it came from, and the duty to settle it.
+//! A delivered message, with its origin and the duty to settle it.
 
 use std::sync::Arc;
 
@@ -6,26 +6,26 @@ use celeriac_protocol::Message;
 
 use crate::settle::Settlement;
 
-/// A message that arrived, with the duty to settle it.
+/// A delivered message, with the duty to settle it.
 #[derive(Debug)]
 pub struct Delivery {
     /// The message.
     pub message: Message,
-    /// Where it came from.
+    /// The origin of the message.
     pub origin: DeliveryInfo,
-    /// The means to settle it.
+    /// The settlement of the delivery.
     pub settlement: Settlement,
 }
 
-/// Where a delivery came from.
+/// The origin of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryInfo {
-    /// The queue it was taken from.
+    /// The queue that delivered the message.
     pub queue: Arc<str>,
-    /// The exchange it was published to; empty for the default exchange.
+    /// The exchange that the message was published to. Empty for the default exchange.
     pub exchange: String,
-    /// The routing key it was published with, without the prefix that a delay adds.
+    /// The routing key that the message was published with, without the prefix of a delay.
     pub routing_key: String,
-    /// Whether it was delivered before, to anybody.
+    /// True if the message was delivered before, to any consumer.
     pub redelivered: bool,
 }

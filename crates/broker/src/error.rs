@@ -1,4 +1,4 @@
-//! What can go wrong between a program and its broker, by what the program can do about it.
+//! Errors between a program and its broker, by the remedy of the program.
 
 mod tls;
 
@@ -13,7 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No queue is bound where the message was sent: it is on no queue.
+    /// No queue is bound at the destination. The message is on no queue.
     #[error("unroutable: {}", nobody(exchange, routing_key))]
     Unroutable {
         /// The exchange.
@@ -21,7 +21,7 @@ pub enum Error {
         /// The routing key.
         routing_key: String,
     },
-    /// The exchange does not exist: the message is on no queue.
+    /// The exchange does not exist. The message is on no queue.
     #[error("exchange `{exchange}` does not exist")]
     NoSuchExchange {
         /// The exchange.
@@ -33,7 +33,8 @@ pub enum Error {
         /// The queue.
         queue: String,
     },
-    /// The broker refused the message (`basic.nack`) again and again, as a full queue does: it is on no queue.
+    /// The broker refused the message (`basic.nack`) at every attempt, as a full queue does. The
+    /// message is on no queue.
     #[error("the broker refused the message for exchange `{exchange}` with routing key `{routing_key}`")]
     Refused {
         /// The exchange.
@@ -41,75 +42,77 @@ pub enum Error {
         /// The routing key.
         routing_key: String,
     },
-    /// The message has no destination: it was not sent.
+    /// The message has no destination. It was not sent.
     #[error(transparent)]
     Route(#[from] celeriac_topology::Error),
-    /// The message has more bytes than allowed: it was not sent.
+    /// The message is larger than allowed. It was not sent.
     #[error("the message has {size} bytes, allowed are {limit}")]
     TooLarge {
-        /// Its size.
+        /// The size of the message.
         size: usize,
-        /// The bound.
+        /// The limit.
         limit: usize,
     },
-    /// The headers have more bytes than fit one frame with what is added on the way: the message was not sent.
+    /// The headers, with those that are added on the way, do not fit in one frame. The message was
+    /// not sent.
     #[error("the headers have {size} bytes, allowed are {limit}; the largest is `{name}` with {largest}")]
     HeadersTooLarge {
-        /// Their size together.
+        /// The size of all headers.
         size: usize,
-        /// The bound.
+        /// The limit.
         limit: usize,
-        /// The largest of them.
+        /// The name of the largest header.
         name: String,
-        /// Its size.
+        /// The size of the largest header.
         largest: usize,
     },
-    /// The broker took no messages until the deadline (`connection.blocked`). A message that was on its way when that
-    /// began may be queued once it ends.
+    /// The broker accepted no messages until the deadline (`connection.blocked`).
+    ///
+    /// A message that was already on its way may be queued once the block ends.
     #[error("the broker has been blocking publishers for {waited:.1?}: {reason}")]
     Blocked {
         /// The broker's reason.
         reason: String,
-        /// How long this message waited.
+        /// Time that this message waited.
         waited: Duration,
     },
-    /// No connection until the deadline.
+    /// There was no connection until the deadline.
     #[error("no connection to {url} within {waited:.1?}")]
     Unreachable {
         /// The broker, without password.
         url: String,
-        /// How long was waited.
+        /// Time spent waiting.
         waited: Duration,
-        /// The last attempt's error.
+        /// The error of the last attempt.
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
-    /// No confirm until the deadline: the message may be on a queue or not.
+    /// There was no confirm until the deadline. The message may be on a queue or not.
     #[error("the broker has not confirmed the message within {waited:.1?}; it may have been queued")]
     Unconfirmed {
-        /// How long was waited.
+        /// Time spent waiting.
         waited: Duration,
     },
-    /// The broker does not let this user in, or not there.
+    /// The broker denies this user access, to itself or to an object.
     #[error("{url} refused access: {reason}")]
     Denied {
         /// The broker, without password.
         url: String,
-        /// What it said.
+        /// The broker's reply.
         reason: String,
     },
-    /// Broker and program do not trust each other, so there is no TLS between them.
+    /// Broker and program do not trust each other, so there is no TLS connection.
     #[error("no TLS with {url}: {fault}")]
     Untrusted {
         /// The broker, without password.
         url: String,
-        /// Why.
+        /// The fault.
         fault: TlsFault,
     },
-    /// Something exists on the broker, but not as it is configured.
+    /// An object on the broker differs from the configuration.
     #[error("cannot declare {object}: {argument} is {found} on the broker, {expected} in the configuration")]
     Mismatch {
-        /// What it is, such as ``queue `mail` ``.
+        /// The object, such as ``queue `mail` ``.
         object: String,
         /// The argument that differs.
         argument: String,
@@ -118,13 +121,13 @@ pub enum Error {
         /// Its value in the configuration.
         expected: String,
     },
-    /// What is needed is not there, and this program does not make it.
+    /// Objects are missing, and this program does not declare them.
     #[error("not on the broker: {}", objects.join(", "))]
     Absent {
-        /// What it is, such as ``queue `mail` ``.
+        /// The objects, such as ``queue `mail` ``.
         objects: Vec<String>,
     },
-    /// A queue has no place at an exchange, and this program may not give it one.
+    /// A queue is not bound to an exchange, and this program may not bind it.
     #[error("queue `{queue}` is not bound to exchange `{exchange}` with key `{key}`: what is delayed would be lost")]
     NotBound {
         /// The queue.
@@ -134,48 +137,48 @@ pub enum Error {
         /// The binding key.
         key: String,
     },
-    /// A look through a queue was cut short: everything is back on it that was not removed.
+    /// A browser lost its queue. Every message that was not removed is on the queue again.
     #[error("the look through queue `{queue}` was cut short: {reason}")]
     LookLost {
         /// The queue.
         queue: String,
-        /// What went wrong.
+        /// The reason.
         reason: String,
     },
-    /// The broker's version, or a queue of this kind on it, cannot do what is configured.
+    /// The broker's version, or a queue of this kind on it, does not support a setting.
     #[error("cannot declare queue `{queue}`: this broker does not take {option}: {reason}")]
     Unsupported {
         /// The queue.
         queue: String,
-        /// The argument, and its value in the configuration.
+        /// The argument, with its configured value.
         option: String,
-        /// What the broker said.
+        /// The broker's reply.
         reason: String,
     },
-    /// The broker was closed by this program.
+    /// This program closed the broker.
     #[error("the connection to the broker was closed by this program")]
     Closed,
-    /// A setting that cannot be used.
+    /// A setting is invalid.
     #[error("{key}: {reason}")]
     Invalid {
         /// The setting.
         key: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// Anything else that the AMQP client reports.
+    /// Any other error of the AMQP client.
     #[error("{doing} failed")]
     Amqp {
-        /// What was being done.
+        /// The operation that failed.
         doing: String,
-        /// What the client reports.
+        /// The error of the client.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
 impl Error {
-    /// Whether the same call may succeed later without anybody changing anything.
+    /// Returns `true` if the same call may succeed later without a change by anyone.
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
@@ -188,7 +191,7 @@ impl Error {
         )
     }
 
-    /// Whether a message that failed with this error may be on a queue nevertheless.
+    /// Returns `true` if a message that failed with this error may be on a queue nevertheless.
     pub fn may_be_queued(&self) -> bool {
         matches!(
             self,
@@ -196,12 +199,12 @@ impl Error {
         )
     }
 
-    /// Whether the broker could not be reached or was lost.
+    /// Returns `true` if the broker could not be reached or was lost.
     pub fn is_connection_lost(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Unconfirmed { .. } | Self::LookLost { .. })
     }
 
-    /// What a person can do about it.
+    /// Returns a remedy for a person.
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Unroutable { .. } => {
@@ -241,7 +244,8 @@ impl Error {
     }
 }
 
-/// The default exchange knows every queue by its name, so there the routing key is what is missing.
+/// Names the missing binding. The default exchange routes to each queue by its name, so there the
+/// queue named by the routing key is missing.
 fn nobody(exchange: &str, routing_key: &str) -> String {
     if exchange.is_empty() {
         return format!("there is no queue `{routing_key}`");

@@ -1,24 +1,25 @@
-//! Bounds of the headers of a message.
+//! Limits for the headers of a message.
 //!
-//! RabbitMQ cuts bodies into frames and headers never: all headers of a message travel in one frame, to whoever consumes it. A
-//! larger frame than the 131,072 bytes that both sides agree on ends the connection of every consumer. So there is room left at
-//! each step for what is added at the next: calls keep to [`MAX_OF_CALL`], workers add dead-letter headers and traces and keep to
-//! [`MAX`], and RabbitMQ adds an entry of `x-death` for each level of a delay.
+//! RabbitMQ divides bodies into frames, but never headers: all headers of a message reach each
+//! consumer in one frame. A frame larger than the agreed 131,072 bytes closes the connection of
+//! every consumer. So each step leaves room for the headers that later steps add. A call keeps to
+//! [`MAX_OF_CALL`]. A worker adds dead-letter headers and traces, and keeps to [`MAX`]. RabbitMQ
+//! adds an entry of `x-death` for each level of a delay.
 
 use celeriac_protocol::{HeaderMap, Value};
 
 use crate::error::{Error, Result};
 
-/// The most bytes that the headers of a new call have together.
+/// Most bytes in the headers of a new call.
 pub const MAX_OF_CALL: usize = 64 << 10;
 
-/// The most bytes that the headers of any published message have together.
+/// Most bytes in the headers of any published message.
 pub const MAX: usize = 96 << 10;
 
-/// Checks that headers have no more than `limit` bytes together.
+/// Checks that headers have at most `limit` bytes.
 ///
 /// # Errors
-/// [`Error::HeadersTooLarge`] when they have more.
+/// Returns [`Error::HeadersTooLarge`] if they have more.
 pub fn check(headers: &HeaderMap, limit: usize) -> Result<()> {
     let size = size(headers);
     if size <= limit {
@@ -29,7 +30,7 @@ pub fn check(headers: &HeaderMap, limit: usize) -> Result<()> {
     Err(Error::HeadersTooLarge { size, limit, name: name.to_owned(), largest })
 }
 
-/// Bytes that headers take in AMQP.
+/// Returns the size of headers in AMQP.
 fn size(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| entry_size(name, value)).sum()
 }
@@ -70,7 +71,7 @@ mod tests {
                 .into_iter()
                 .collect()
         };
-        // Three names with their lengths, and for each text a tag, a length, and what is in it.
+        // Three names with their lengths; for each text a tag, a length and its content.
         let rest = (1 + 2 + 5 + 1) + (1 + 3 + 5) + (1 + 4 + 5 + 1);
         check(&headers(1_000 - rest), 1_000).unwrap();
         let error = check(&headers(1_001 - rest), 1_000).unwrap_err();
@@ -87,7 +88,8 @@ mod tests {
         let map: Map = [("a".to_owned(), Value::Int(-5)), ("b".to_owned(), Value::Null)].into_iter().collect();
         let nested = Value::List(vec![Value::Float(1.5), Value::Null, Value::Map(map), Value::List(vec![])]);
         let headers: HeaderMap = [("nested", nested), ("id", Value::from("1"))].into_iter().collect();
-        // 1 + 6 + A(5 + d(9) + V(1) + F(5 + 2 + I(5) + 2 + V(1)) + A(5)), where an integer counts as the longer kind.
+        // 1 + 6 + A(5 + d(9) + V(1) + F(5 + 2 + I(5) + 2 + V(1)) + A(5)); an integer counts as the
+        // longer kind.
         assert_eq!(size(&headers), 7 + 5 + 9 + 1 + (5 + 2 + 9 + 2 + 1) + 5 + 3 + 6);
     }
 }

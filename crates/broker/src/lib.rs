@@ -2,12 +2,12 @@
 //!
 //! In reading order:
 //!
-//! - [`broker`]: the contract, which is all that clients and workers know of a broker;
-//! - [`mod@headers`]: how large the headers of a message may be;
-//! - [`settle`]: acknowledge, reject or requeue, once, and together where possible;
-//! - [`browse`]: a look through a queue that leaves it as it is;
-//! - `delivery`: a message that arrived, and where it came from;
-//! - [`amqp`]: the contract on RabbitMQ, split by duty;
+//! - [`broker`]: the contract, and all that clients and workers know of a broker;
+//! - [`mod@headers`]: the limits for the headers of a message;
+//! - [`settle`]: acknowledges, rejects or requeues a delivery once, and in groups where possible;
+//! - [`browse`]: reads a queue and leaves it as it is;
+//! - `delivery`: a delivered message and its origin;
+//! - [`amqp`]: the contract on RabbitMQ, one module for each duty;
 //! - [`memory`]: the contract in process;
 //! - `conformance` (a feature of this crate, for tests): the suite that both pass.
 

@@ -1,14 +1,14 @@
 //! The contract in process: exchanges, queues, delays and acknowledgements without a server.
 //!
-//! It is for first steps, tests and small tools. What it holds is lost with the process.
+//! It serves first steps, tests and small tools. Its messages are lost with the process.
 //!
-//! - `host`: what all brokers of one URL share;
+//! - `host`: the state that all brokers of one URL share;
 //! - `vhost`: all exchanges and queues; small steps under one lock;
 //! - `queue`, `stored`: the messages and consumers of one queue;
-//! - `death`: what a dead-lettered message carries;
-//! - `timeline`: what happens when time passes;
-//! - `browser`: a look through a queue;
-//! - `consumer`: takes the verdicts of one consumer back.
+//! - `death`: the headers of a dead-lettered message;
+//! - `timeline`: events at a point in time;
+//! - `browser`: reads a queue and leaves it as it is;
+//! - `consumer`: applies the settlements of one consumer.
 
 mod bounds;
 mod browser;
@@ -42,9 +42,9 @@ use host::MemoryHost;
 
 /// A broker inside this process.
 ///
-/// Those made from the same URL share their exchanges and queues, as two connections to one server do: a client and a
-/// worker that are built apart meet on `memory://`, and `memory://any-name` is a place of its own. What is there goes
-/// with the last broker and consumer of that URL.
+/// Brokers with the same URL share exchanges and queues, like connections to one server. A client
+/// and a worker that are built separately meet on `memory://`. `memory://any-name` is separate from
+/// it. The content disappears with the last broker and consumer of its URL.
 pub struct MemoryBroker {
     host: Arc<MemoryHost>,
     ladder: Ladder,
@@ -54,7 +54,8 @@ pub struct MemoryBroker {
 }
 
 impl MemoryBroker {
-    /// A broker at the URL of the options, of which only that and the prefix of delays matter.
+    /// Returns a broker at the URL of the options. Beside the URL only the prefix of delays
+    /// applies.
     pub fn new(options: &BrokerOptions) -> Self {
         Self {
             host: MemoryHost::at(options.url.expose()),
@@ -106,7 +107,7 @@ impl Broker for MemoryBroker {
 
     fn publish(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            // Nothing here ever waits, so that a loop of publishers would leave consumers no turn.
+            // Nothing here ever waits, so a loop of publishers would give consumers no turn.
             tokio::task::coop::consume_budget().await;
             self.publish_now(outgoing)
         })

@@ -7,58 +7,61 @@ use celeriac_config::{ByteSize, Secret, duration, text};
 use celeriac_topology::{QueueKind, SettingsLocation, delay::PREFIX};
 use serde::{Deserialize, Serialize};
 
-/// How to reach the broker, and how to treat it.
+/// Address of the broker, and the way to use it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BrokerOptions {
-    /// `amqp://user:password@host:port/vhost`, `amqps://…`, or `memory://` for a broker inside this process. Several,
-    /// separated by commas, are the nodes of a cluster.
+    /// `amqp://user:password@host:port/vhost`, `amqps://…`, or `memory://` for a broker inside this
+    /// process. Several URLs, separated by commas, are the nodes of a cluster.
     pub url: Secret,
-    /// RabbitMQ's management API: `http://user:password@host:15672`, or `https://…`, secured by `tls` too. Default: port 15672 of the nodes of `url`, with the
-    /// same user, where it answers.
+    /// RabbitMQ's management API: `http://user:password@host:15672`, or `https://…`, which `tls`
+    /// secures too. Default: port 15672 of the nodes of `url`, with the same user, if it answers.
     pub management: Option<Secret>,
-    /// Whether a program makes what it needs: exchanges, queues, bindings. If not, it only looks whether they are there, and
-    /// `celeriac topology apply` makes them.
+    /// Declares the exchanges, queues and bindings of the program. If false, the program only
+    /// checks that they exist, and `celeriac topology apply` declares them.
     pub declare: bool,
-    /// Whether what RabbitMQ can change later is kept in policies, which `celeriac topology apply` makes over the management
-    /// API, and not in the arguments of queues, which cannot be changed.
+    /// Keeps the settings that RabbitMQ can change later in policies, not in the arguments of
+    /// queues, which cannot change. `celeriac topology apply` makes the policies over the
+    /// management API.
     pub policies: bool,
-    /// How `amqps://` URLs are secured, and a management API over `https://`.
+    /// TLS of `amqps://` URLs, and of a management API over `https://`.
     pub tls: TlsOptions,
-    /// How often both sides prove that they live.
+    /// Time between two heartbeats, by which each side shows that it is alive.
     #[serde(with = "duration")]
     pub heartbeat: Duration,
-    /// How long one attempt to connect may take.
+    /// Longest time for one attempt to connect.
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
-    /// How long a publish may wait for connection, window and confirm together.
+    /// Longest time for a publish: connection, window and confirm together.
     #[serde(with = "duration")]
     pub publish_timeout: Duration,
-    /// How many messages may be published and not confirmed.
+    /// Number of messages that may be published and not confirmed.
     pub confirm_window: usize,
-    /// How many channels share the publishing.
+    /// Number of channels for publishing.
     pub publish_channels: usize,
-    /// Larger tasks are neither sent nor run: a sender gets an error, a worker dead-letters them.
+    /// Largest task that is sent or run. A sender of a larger one gets an error, and a worker
+    /// dead-letters it.
     #[serde(with = "text")]
     pub max_message_size: ByteSize,
-    /// What the names of the exchanges and queues begin with by which messages are delayed. Celery's programs know only
-    /// its own.
+    /// Prefix of the exchanges and queues that delay messages. Celery's programs know only their
+    /// own prefix.
     pub delay_prefix: String,
-    /// The kind of the queues in which delayed messages wait, where they do not exist yet: `quorum`, or `classic` on one
-    /// node that is short of memory.
+    /// Type of the queues that hold delayed messages, for queues that do not exist yet: `quorum`,
+    /// or `classic` on one node that is short of memory.
     pub delay_queues: QueueKind,
 }
 
-/// How connections over TLS are secured. The broker's certificate is always verified, by its name too.
+/// TLS of connections. The broker's certificate and name are always verified.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsOptions {
-    /// Certificates of the authorities that may have signed the broker's, as a PEM file. Default: those that the machine
-    /// trusts.
+    /// Certificates of the authorities that may sign the broker's certificate, as a PEM file.
+    /// Default: the authorities that the machine trusts.
     pub ca: Option<PathBuf>,
-    /// Our own certificate, with those between it and its authority behind it, for a broker that asks for one.
+    /// Certificate of this program, followed by its intermediate certificates, for a broker that
+    /// asks for one.
     pub certificate: Option<PathBuf>,
-    /// Its private key, without a passphrase.
+    /// Private key of the certificate, without a passphrase.
     pub key: Option<PathBuf>,
 }
 
@@ -83,12 +86,12 @@ impl Default for BrokerOptions {
 }
 
 impl BrokerOptions {
-    /// Where the settings of queues are kept.
+    /// Returns the place of queue settings.
     pub fn settings_location(&self) -> SettingsLocation {
         if self.policies { SettingsLocation::Policies } else { SettingsLocation::Arguments }
     }
 
-    /// Whether the broker is one inside this process.
+    /// Returns `true` for the broker inside this process.
     pub(crate) fn is_in_process(&self) -> bool {
         self.url.expose().starts_with("memory://")
     }

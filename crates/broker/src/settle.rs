@@ -1,7 +1,8 @@
-//! What becomes of a delivery: acknowledge, reject or requeue.
+//! Settlement of a delivery: acknowledge, reject or requeue.
 //!
-//! A [`Settlement`] is used up by the one verdict it takes, so nothing is settled twice. Verdicts go to the driver of the
-//! consumer, which tells the broker of many acknowledgements in one frame: `AckBatcher` says which.
+//! The settling methods of [`Settlement`] consume it, so no delivery is settled twice. Settlements
+//! go to the driver of the consumer. The driver sends many acknowledgements in one frame, as
+//! `AckBatcher` groups them.
 
 mod ack_batcher;
 
@@ -13,71 +14,73 @@ use tokio::sync::mpsc;
 
 pub(crate) use ack_batcher::{AckBatcher, Command};
 
-/// What a worker says of a delivery.
+/// The settlement that a worker chooses for a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettlementKind {
-    /// Done with: the broker may forget it.
+    /// The message is done, and the broker may forget it.
     Ack,
-    /// Not wanted: the broker dead-letters it.
+    /// The broker dead-letters the message.
     Reject,
-    /// Not now: the broker delivers it again.
+    /// The broker delivers the message again.
     Requeue,
 }
 
-/// A verdict on its way to the driver of the consumer that delivered.
+/// A settlement on its way to the driver of the consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Settled {
-    /// The channel's life in which the tag was given: a tag of an earlier one means nothing now.
+    /// The epoch of the tag. A tag of an earlier epoch is void.
     pub(crate) epoch: u64,
     /// The delivery tag.
     pub(crate) tag: u64,
-    /// What is said of it.
+    /// The settlement.
     pub(crate) verdict: SettlementKind,
 }
 
 /// The duty to settle one delivery.
 ///
-/// One that is dropped unsettled requeues its delivery, and says so in the log: that is a mistake of the program, but
-/// never a lost message.
+/// A `Settlement` that is dropped requeues its delivery and logs a warning. That is a mistake of
+/// the program, but no message is lost.
 #[must_use = "a delivery has to be settled"]
 pub struct Settlement {
     epoch: u64,
     tag: u64,
     queue: Arc<str>,
     driver: Option<mpsc::UnboundedSender<Settled>>,
-    /// The epoch that the driver is in now, where deliveries can become void.
+    /// The driver's present epoch, for deliveries that can become void.
     now: Option<Arc<AtomicU64>>,
 }
 
 impl Settlement {
-    /// The duty to settle `tag`. The channel to the driver has no bound of its own; the prefetch bounds it.
+    /// Returns the duty to settle `tag`. The channel to the driver is unbounded; the prefetch
+    /// bounds its content.
     pub(crate) fn new(epoch: u64, tag: u64, queue: Arc<str>, driver: mpsc::UnboundedSender<Settled>) -> Self {
         Self { epoch, tag, queue, driver: Some(driver), now: None }
     }
 
-    /// The same, void as soon as `now` is another epoch than the one it was made in.
+    /// Returns the same duty, void as soon as `now` is another epoch.
     pub(crate) fn void_after(mut self, now: Arc<AtomicU64>) -> Self {
         self.now = Some(now);
         self
     }
 
-    /// Whether the broker has taken the delivery back, because its connection was lost: whatever is said of it here is
-    /// not heard, and somebody gets it again.
+    /// Returns `true` if the broker has the delivery back, because its connection was lost. A
+    /// settlement then has no effect, and the broker delivers the message again.
     pub fn is_void(&self) -> bool {
         self.now.as_ref().is_some_and(|now| now.load(Ordering::Acquire) != self.epoch)
     }
 
-    /// Done with: the broker may forget it.
+    /// Acknowledges the message: the broker may forget it.
     pub fn ack(self) {
         self.settle(SettlementKind::Ack);
     }
 
-    /// Not wanted: the broker dead-letters it, where the queue has a dead-letter queue, and forgets it where not.
+    /// Rejects the message: the broker dead-letters it, or discards it if the queue has no
+    /// dead-letter queue.
     pub fn reject(self) {
         self.settle(SettlementKind::Reject);
     }
 
-    /// Not now: the broker delivers it again, to anybody.
+    /// Requeues the message: the broker delivers it again, to any consumer.
     pub fn requeue(self) {
         self.settle(SettlementKind::Requeue);
     }
@@ -88,7 +91,8 @@ impl Settlement {
 
     fn send(&mut self, verdict: SettlementKind) {
         if let Some(driver) = self.driver.take() {
-            // A driver that is gone took its channel with it: the broker has the delivery back already.
+            // A driver that has ended took its channel with it, so the broker has the delivery
+            // back.
             let _ = driver.send(Settled { epoch: self.epoch, tag: self.tag, verdict });
         }
     }

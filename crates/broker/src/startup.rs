@@ -1,13 +1,13 @@
-//! Checks of a broker beside AMQP, once everything is declared.
+//! Checks of a broker beside AMQP, after each declaration.
 
 use std::fmt;
 
 use celeriac_topology::Topology;
 use futures::future::BoxFuture;
 
-/// Warns of what a broker does not do as it is configured. AMQP does not show that; who links RabbitMQ's management API
-/// can look.
+/// Warns if the broker does not act as it is configured. AMQP does not show that; an implementation
+/// with RabbitMQ's management API can.
 pub trait StartupChecks: fmt::Debug + Send + Sync {
-    /// Looks, and warns. Tasks flow without it, so there is no error.
+    /// Checks, and logs warnings. Tasks run without these checks, so there is no error.
     fn check<'a>(&'a self, topology: &'a Topology) -> BoxFuture<'a, ()>;
 }

@@ -1,4 +1,4 @@
-//! What is wrong with the `broker` section, before anybody connects.
+//! Faults of the `broker` section, found before any connection.
 
 use celeriac_config::Secret;
 use celeriac_topology::Ladder;
@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::options::{BrokerOptions, TlsOptions};
 
 impl BrokerOptions {
-    /// Lists what is wrong with these options, each with the key it stands under.
+    /// Lists the faults of these options, each with its key.
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         let url = self.url.expose();
@@ -51,7 +51,7 @@ impl BrokerOptions {
     }
 }
 
-/// Refuses what cannot be the URL of a management API.
+/// Refuses a text that is not the URL of a management API.
 fn check_management(url: &Secret) -> Result<(), String> {
     let url = url.expose();
     if !url.starts_with("http://") && !url.starts_with("https://") {

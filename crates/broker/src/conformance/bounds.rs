@@ -1,4 +1,5 @@
-//! A queue holds no more than it should, for no longer than it should, and what it does not hold is not lost in silence.
+//! Bounds of a queue: it holds no more and no older messages than it may, and loses none of the
+//! others silently.
 
 use std::time::Duration;
 

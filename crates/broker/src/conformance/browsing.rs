@@ -1,4 +1,4 @@
-//! A look through a queue, and what is taken out of it.
+//! Browsing a queue, and removing messages from it.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::stage::{Stage, next, text};
 use crate::browse::Browser;
 use crate::error::Error;
 
-/// More than fit in several windows of RabbitMQ's browser.
+/// More messages than several windows of RabbitMQ's browser hold.
 const MANY: usize = 700;
 
 async fn shown(browser: &mut Box<dyn Browser>) -> Option<String> {
@@ -78,7 +78,7 @@ pub(super) async fn what_a_look_removes_is_gone_and_the_rest_keeps_its_order(sta
         assert_eq!(shown(&mut browser).await.as_ref(), Some(&body));
         if number % 3 == 0 {
             browser.remove();
-            // There is nothing more to remove.
+            // Nothing is left to remove.
             browser.remove();
         } else {
             kept.push(body);

@@ -1,4 +1,4 @@
-//! Who gets what, and how a consumer ends.
+//! Distribution of messages among consumers, and the end of a consumer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::stage::{Stage, body, next};
 use crate::broker::Subscription;
 use crate::error::Error;
 
-/// How long is waited for a message before another look at who has it.
+/// Wait for a message before another consumer is checked.
 const MOMENT: Duration = Duration::from_millis(50);
 
 pub(super) async fn messages_beyond_the_prefetch_are_left_to_others(stage: &Stage) {
@@ -81,9 +81,10 @@ pub(super) async fn a_lowered_prefetch_leaves_the_rest_to_others(stage: &Stage) 
     let mut other = stage.consume(&queue, 10).await;
     one.set_prefetch(1);
     let mut seen = Vec::new();
-    // Of the others, one keeps the next, and may get another under its new prefetch.
+    // One of the other messages stays with the first consumer, which may get another under its new
+    // prefetch.
     while seen.len() < 3 {
-        // What was still on its way when it gave back, it gives back now.
+        // A message that was on its way at the first requeue is requeued now.
         one.give_back(1);
         let Ok(delivery) = timeout(MOMENT, other.next()).await else { continue };
         let delivery = delivery.unwrap();
@@ -105,7 +106,7 @@ pub(super) async fn a_consumer_that_stops_while_it_changes_loses_nothing(stage: 
         let mut consumer = stage.consume(&queue, 2).await;
         let first = next(&mut consumer).await;
         consumer.set_prefetch(4);
-        // As far as the change has come by then.
+        // The change may have got this far.
         for _ in 0..turns * 4 {
             tokio::task::yield_now().await;
         }
@@ -126,7 +127,7 @@ pub(super) async fn a_stopped_consumer_ends_after_what_has_arrived(stage: &Stage
     while let Some(arrived) = consumer.next().await {
         arrived.settlement.requeue();
     }
-    // A stopped consumer still settles what it has.
+    // A stopped consumer still settles its deliveries.
     before.settlement.ack();
     consumer.close().await;
     assert!(!*consuming.borrow());
@@ -145,7 +146,7 @@ pub(super) async fn a_closing_consumer_waits_for_settlements(stage: &Stage) {
         assert!(settled.load(Ordering::SeqCst), "closed before its delivery was settled");
     };
     let settling = async {
-        // Some round trips to the broker: a consumer that did not wait would have closed meanwhile.
+        // Several round trips to the broker: a consumer that did not wait would have closed.
         for _ in 0..5 {
             stage.send(&other, &["meanwhile"]).await;
             assert_eq!(stage.drain(&other).await, ["meanwhile"]);
@@ -186,7 +187,7 @@ pub(super) async fn what_a_dropped_consumer_did_not_settle_goes_back(stage: &Sta
     assert_eq!(sorted(bodies), ["1", "2", "3"]);
 }
 
-/// What goes back after a consumer has ended may stand behind what came later.
+/// Sorts the bodies: messages that return after a consumer has ended may stand behind later ones.
 fn sorted(mut bodies: Vec<String>) -> Vec<String> {
     bodies.sort_unstable();
     bodies

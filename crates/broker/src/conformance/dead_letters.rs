@@ -1,4 +1,5 @@
-//! What a queue does not keep stands in its dead-letter queue, with the reason.
+//! Dead-lettering: a message that a queue does not keep is in its dead-letter queue, with the
+//! reason.
 
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ pub(super) async fn a_dead_letter_stays_however_often_it_is_looked_at(stage: &St
     consumer.close().await;
 
     let mut looking = stage.consume(&dead_letter_queue(&queue), 1).await;
-    // RabbitMQ 4 lets a message go back 20 times where a queue says nothing.
+    // RabbitMQ 4 limits returns to 20 for a queue without a limit of its own.
     for _ in 0..50 {
         next(&mut looking).await.settlement.requeue();
     }

@@ -1,4 +1,4 @@
-//! What exists already, and what exists differently.
+//! Declaring objects that exist, and objects that exist with other arguments.
 
 use celeriac_topology::{Binding, ExchangeKind, ExchangeOptions, QueueKind, QueueOptions, Topology};
 
@@ -64,7 +64,7 @@ pub(super) async fn a_queue_is_looked_at_without_touching_it(stage: &Stage) {
     let queue = stage.queue("queue").await;
     stage.send(&queue, &["1", "2"]).await;
     let depth = |ready, consumers| Some(Depth { ready, consumers });
-    // RabbitMQ counts what is confirmed a little later.
+    // RabbitMQ counts a confirmed message with a small delay.
     while stage.broker.depth(&queue).await.unwrap() != depth(2, 0) {
         tokio::task::yield_now().await;
     }

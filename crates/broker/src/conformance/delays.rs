@@ -1,4 +1,4 @@
-//! What is sent for later comes later.
+//! A delayed message arrives at its time.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::stage::{Stage, body, next, text};
 use crate::broker::Consumer;
 
-/// What a broker's clock, which counts milliseconds, may be ahead of ours.
+/// Possible lead of a broker's clock, which counts in milliseconds.
 const TICK: Duration = Duration::from_millis(10);
 
 pub(super) async fn a_delayed_message_arrives_at_its_time(stage: &Stage) {

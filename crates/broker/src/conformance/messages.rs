@@ -1,4 +1,4 @@
-//! What is sent arrives as it was.
+//! A message arrives as it was sent.
 
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ pub(super) async fn an_empty_body_arrives(stage: &Stage) {
 
 pub(super) async fn a_large_body_arrives_whole(stage: &Stage) {
     let queue = stage.queue("queue").await;
-    // No multiple of any frame size, and no two frames alike.
+    // Not a multiple of any frame size, and no two frames are equal.
     let body: Bytes = (0..256 * 1024_u32 + 7).map(|index| (index * 31 / 7 % 251) as u8).collect();
     stage.publish("", &queue, Message { body: body.clone(), ..Message::default() }).await.unwrap();
     let mut consumer = stage.consume(&queue, 1).await;

@@ -1,4 +1,4 @@
-//! The queue on which a process awaits replies.
+//! The queue for the replies that a process awaits.
 
 use celeriac_topology::dead_letter_queue;
 

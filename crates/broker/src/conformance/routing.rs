@@ -1,4 +1,4 @@
-//! What is published reaches the queues it should, or the publisher learns that it does not.
+//! Routing: a message reaches its queues, or its publisher gets an error.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -41,7 +41,7 @@ pub(super) async fn a_fanout_exchange_fills_every_queue(stage: &Stage) {
     check(stage, ExchangeKind::Fanout, &[("one", ""), ("other", "key")], &["", "any"], &expected).await;
 }
 
-/// Publishes a message for each key, with the key as its body, and looks at what arrives where.
+/// Publishes a message for each key, with the key as its body, and checks the queues.
 async fn check(
     stage: &Stage,
     kind: ExchangeKind,
@@ -66,7 +66,7 @@ pub(super) async fn a_message_for_no_queue_is_an_error(stage: &Stage) {
         let Err(Error::Unroutable { exchange: named, routing_key }) = &refused else { panic!("{refused:?}") };
         assert_eq!((named.as_str(), routing_key.as_str()), (exchange, key));
     }
-    // One that is returned does not disturb its neighbours.
+    // A returned message does not affect its neighbours.
     let queue = stage.name("queue");
     let keys = [queue.as_str(), missing.as_str()].repeat(20);
     let sent = join_all(keys.iter().map(|key| stage.publish("", key, text(key)))).await;

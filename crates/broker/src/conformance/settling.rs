@@ -1,4 +1,4 @@
-//! What becomes of a message that was delivered.
+//! The end of a delivered message.
 
 use celeriac_protocol::{Message, Properties};
 use celeriac_topology::{QueueKind, QueueOptions};
@@ -13,7 +13,8 @@ pub(super) async fn what_is_acknowledged_is_gone(stage: &Stage) {
     for _ in 0..4 {
         deliveries.push(next(&mut consumer).await);
     }
-    // Out of order, and with one held back: what stands between must not go with its neighbours.
+    // Out of order, and with one held back: the messages between must not be settled with their
+    // neighbours.
     let third = deliveries.remove(2);
     for delivery in deliveries.into_iter().rev() {
         delivery.settlement.ack();
@@ -49,6 +50,6 @@ pub(super) async fn higher_priorities_come_first(stage: &Stage) {
         let message = Message { properties, ..text(&index.to_string()) };
         stage.publish("", &queue, message).await.unwrap();
     }
-    // The message that ends the drain has no priority, and came last.
+    // The last message of the drain has no priority and arrived last.
     assert_eq!(stage.drain(&queue).await, ["2", "4", "3", "0", "1", "5"]);
 }

@@ -1,4 +1,4 @@
-//! What all cases do: declare, send, take.
+//! Steps that all cases share: declare, send, take.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use crate::broker::{Broker, Consumer, Outgoing, Subscription};
 use crate::delivery::Delivery;
 use crate::error::Result;
 
-/// How long a message that has to come may take.
+/// Longest wait for a message that must arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The largest prefetch that a case changes to.
+/// Largest prefetch that a case changes to.
 const MOST: u16 = 16;
 
-/// A broker, and a part of its names that belongs to one case.
+/// A broker, and the prefix of the names in one case.
 pub(super) struct Stage {
     pub(super) broker: Arc<dyn Broker>,
     namespace: String,
@@ -28,12 +28,12 @@ impl Stage {
         Self { broker, namespace: namespace.to_owned() }
     }
 
-    /// A name that only this case has.
+    /// Returns a name that is unique to this case.
     pub(super) fn name(&self, what: &str) -> String {
         format!("{}-{what}", self.namespace)
     }
 
-    /// A queue as it is by default.
+    /// Declares a queue with default options.
     pub(super) async fn queue(&self, what: &str) -> String {
         self.queue_with(what, QueueOptions::default()).await
     }
@@ -45,7 +45,7 @@ impl Stage {
         name
     }
 
-    /// An exchange and queues that are bound to it, each by one key.
+    /// Declares an exchange with queues, each bound by one key.
     pub(super) async fn exchange(&self, kind: ExchangeKind, queues: &[(&str, &str)]) -> String {
         let exchange = self.name("exchange");
         let bound = |key: &str| QueueOptions {
@@ -65,7 +65,7 @@ impl Stage {
         self.broker.publish(Outgoing { exchange, routing_key: routing_key.to_owned(), message, mandatory: true }).await
     }
 
-    /// Puts texts on a queue, one after the other.
+    /// Publishes texts to a queue, one after the other.
     pub(super) async fn send(&self, queue: &str, texts: &[&str]) {
         for body in texts {
             self.publish("", queue, text(body)).await.unwrap();
@@ -77,9 +77,9 @@ impl Stage {
         self.broker.consume(Subscription { queue: queue.to_owned(), prefetch, most: MOST, tag }).await.unwrap()
     }
 
-    /// Takes and acknowledges everything on a queue, in order.
+    /// Takes and acknowledges all messages of a queue, in order.
     ///
-    /// That there is no more is seen by a last message that is put behind all others.
+    /// A last message behind all others marks the end.
     pub(super) async fn drain(&self, queue: &str) -> Vec<String> {
         const LAST: &str = "nothing comes after this";
         self.send(queue, &[LAST]).await;
@@ -98,12 +98,12 @@ impl Stage {
     }
 }
 
-/// A message with this body.
+/// Returns a message with this body.
 pub(super) fn text(body: &str) -> Message {
     Message { body: Bytes::copy_from_slice(body.as_bytes()), ..Message::default() }
 }
 
-/// The next delivery, which has to come.
+/// Returns the next delivery, which must arrive.
 pub(super) async fn next(consumer: &mut Consumer) -> Delivery {
     match tokio::time::timeout(PATIENCE, consumer.next()).await {
         Ok(Some(delivery)) => delivery,
@@ -112,7 +112,7 @@ pub(super) async fn next(consumer: &mut Consumer) -> Delivery {
     }
 }
 
-/// The body, as text.
+/// Returns the body as text.
 pub(super) fn body(delivery: &Delivery) -> String {
     String::from_utf8(delivery.message.body.to_vec()).unwrap()
 }

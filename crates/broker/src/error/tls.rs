@@ -1,38 +1,38 @@
-//! Why broker and program do not trust each other.
+//! Reasons why broker and program do not trust each other.
 
 use std::fmt;
 
-/// What stands between a program and a broker that speaks TLS.
+/// A fault between a program and a broker that speaks TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TlsFault {
-    /// The broker's certificate is signed by nobody who is trusted here.
+    /// No trusted authority has signed the broker's certificate.
     UnknownAuthority,
     /// The broker's certificate is for other names.
     WrongName {
-        /// The names, where they could be read.
+        /// The names, if they could be read.
         names: Vec<String>,
     },
-    /// The broker's certificate holds no longer, or not yet.
+    /// The broker's certificate has expired, or is not valid yet.
     NotInForce,
-    /// The broker asks for a certificate, and there is none.
+    /// The broker asks for a certificate, and none is configured.
     CertificateWanted,
-    /// The broker does not take our certificate.
+    /// The broker rejects the certificate of this program.
     CertificateRefused {
-        /// What it said.
+        /// The broker's reply.
         reason: String,
     },
-    /// What listens there does not speak TLS.
+    /// The peer does not speak TLS.
     NotSpoken,
-    /// Anything else that TLS has against the broker.
+    /// Any other fault of TLS with the broker.
     Other {
-        /// What it is.
+        /// The reason.
         reason: String,
     },
 }
 
 impl TlsFault {
-    /// What a person can do about it.
+    /// Returns a remedy for a person.
     pub(super) fn help(&self) -> &'static str {
         match self {
             Self::UnknownAuthority => "set broker.tls.ca to the certificate of the authority that signed the broker's",

@@ -1,4 +1,4 @@
-//! How much a queue holds, and for how long.
+//! Limits of a queue: its length, its bytes, and the age of its messages.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use celeriac_topology::{Overflow, QueueKind, QueueOptions};
 use super::compare::equal;
 use crate::error::Result;
 
-/// The bounds of a queue.
+/// The limits of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct QueueBounds {
     pub(super) message_ttl: Option<Duration>,
     pub(super) length: Option<u64>,
     pub(super) bytes: Option<u64>,
-    /// What happens when it is full.
+    /// The behaviour of a full queue.
     pub(super) overflow: Overflow,
 }
 
 impl QueueBounds {
     pub(super) fn of(options: &QueueOptions) -> Self {
-        // As on RabbitMQ, where quorum queues are declared so that their dead letters are confirmed.
+        // As on RabbitMQ, where a quorum queue is declared with confirmed dead letters.
         let default = match options.kind {
             QueueKind::Quorum => Overflow::RejectPublish,
             QueueKind::Classic | QueueKind::Stream => Overflow::DropHead,
@@ -32,14 +32,14 @@ impl QueueBounds {
         }
     }
 
-    /// Whether a queue may hold so many messages of so many bytes together.
+    /// Returns `true` if a queue may hold this number of messages with this number of bytes.
     pub(super) fn hold(&self, length: usize, bytes: usize) -> bool {
         let within =
             |count: usize, most: Option<u64>| most.is_none_or(|most| u64::try_from(count).unwrap_or(u64::MAX) <= most);
         within(length, self.length) && within(bytes, self.bytes)
     }
 
-    /// Whether a queue that holds so many may take one more of this size.
+    /// Returns `true` if a queue with this content may take one more message of this size.
     pub(super) fn take(&self, length: usize, bytes: usize, size: usize) -> bool {
         self.hold(length.saturating_add(1), bytes.saturating_add(size))
     }

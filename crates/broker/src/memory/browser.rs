@@ -1,4 +1,4 @@
-//! A look through a queue: what it has shown is off the queue until it ends.
+//! Browses a queue. The messages that it has shown are off the queue until it ends.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub(super) struct MemoryBrowser {
     name: Arc<str>,
     ready: u64,
     left: u64,
-    /// What was shown last.
+    /// The message that was shown last.
     current: Option<Stored>,
     kept: Vec<Stored>,
 }

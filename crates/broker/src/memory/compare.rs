@@ -1,8 +1,8 @@
-//! Arguments that are compared where something exists already.
+//! Comparison of the arguments of an existing object.
 
 use crate::error::{Error, Result};
 
-/// Compares an argument; one that the configuration does not set may be anything.
+/// Compares an argument. An argument that the configuration omits may have any value.
 pub(super) fn equal<T: PartialEq + ToString>(
     object: impl Fn() -> String,
     argument: &str,

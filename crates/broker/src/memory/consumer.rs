@@ -1,4 +1,4 @@
-//! Takes the verdicts of one consumer back, and lets time pass while it waits for them.
+//! Applies the settlements of one consumer, and runs the timeline while it waits for them.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -10,10 +10,12 @@ use tokio_util::sync::CancellationToken;
 use super::host::MemoryHost;
 use crate::settle::Settled;
 
-/// The most verdicts that are taken back under one lock.
+/// Most settlements that are applied under one lock.
 const BATCH: usize = 256;
 
-/// A place in a queue's list of consumers. Given up on drop, whether its driver ends, is aborted or panics.
+/// A place in a queue's list of consumers.
+///
+/// It is released on drop, after its driver has ended, was aborted or has panicked.
 pub(super) struct MemoryConsumer {
     pub(super) host: Arc<MemoryHost>,
     pub(super) id: u64,
@@ -27,9 +29,10 @@ impl Drop for MemoryConsumer {
     }
 }
 
-/// Runs until the consumer has been stopped and everything it was given is settled, or the broker is closed.
+/// Runs until the consumer is stopped and all its deliveries are settled, or until the broker is
+/// closed.
 ///
-/// There is no timekeeper beside the consumers: whoever could see that a message is due or expired is one of them.
+/// No separate task keeps the time: only consumers can see that a message is due or has expired.
 pub(super) async fn drive(
     subscribed: MemoryConsumer,
     mut wanted: watch::Receiver<u16>,
@@ -46,13 +49,13 @@ pub(super) async fn drive(
         let unsettled = tokio::select! {
             _ = settled.recv_many(&mut batch, BATCH) => {
                 let (mut state, now) = (host.lock(), Instant::now());
-                // Before what goes back is settled, or this consumer would get it again.
+                // This precedes requeues, or this consumer would get those messages again.
                 if wanted.has_changed().unwrap_or(false) {
                     state.set_prefetch(*id, *wanted.borrow_and_update(), now);
                 }
                 state.settle(*id, batch.drain(..), now)
             }
-            // Once the consumer is dropped, nothing is wanted any more.
+            // A dropped consumer makes no more requests.
             _ = wanted.changed(), if wanted.has_changed().is_ok() => {
                 host.lock().set_prefetch(*id, *wanted.borrow(), Instant::now());
                 continue;

@@ -1,10 +1,10 @@
-//! What a dead-lettered message carries: the headers that RabbitMQ writes.
+//! Headers of a dead-lettered message, as RabbitMQ writes them.
 
 use celeriac_protocol::{HeaderMap, Map, Value};
 
 const DEATHS: &str = "x-death";
 
-/// Why a message was dead-lettered.
+/// Reason for dead-lettering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DeathReason {
     Rejected,
@@ -24,7 +24,9 @@ impl DeathReason {
     }
 }
 
-/// Writes down one death. The same death in the same queue is counted; the list has the latest first.
+/// Records one dead-lettering.
+///
+/// The same reason in the same queue increases a count. The latest entry comes first.
 pub(super) fn record(headers: &mut HeaderMap, reason: DeathReason, queue: &str, exchange: &str, routing_key: &str) {
     let mut deaths = match headers.remove(DEATHS) {
         Some(Value::List(deaths)) => deaths,

@@ -1,4 +1,4 @@
-//! The exchanges of the broker, and which queues they give a message to.
+//! The exchanges of the broker, and their routing.
 
 use std::collections::HashMap;
 
@@ -25,7 +25,7 @@ impl Exchanges {
         self.by_name.contains_key(name)
     }
 
-    /// Compares what exists with what is to exist.
+    /// Compares existing exchanges with the topology.
     pub(super) fn compare(&self, topology: &Topology) -> Result<()> {
         for (name, options) in declared(topology) {
             let Some(existing) = self.by_name.get(name) else {
@@ -48,7 +48,7 @@ impl Exchanges {
         Ok(())
     }
 
-    /// Makes exchanges and bindings exist.
+    /// Declares exchanges and bindings.
     pub(super) fn declare(&mut self, topology: &Topology) {
         for (name, ExchangeOptions { kind, alternate, .. }) in declared(topology) {
             let exchange = || Exchange { kind, alternate, bindings: Vec::new() };
@@ -77,7 +77,7 @@ impl Exchanges {
         }
     }
 
-    /// The queues that an exchange gives a message to.
+    /// Returns the queues that an exchange routes a message to.
     pub(super) fn routed(&self, exchange: &str, routing_key: &str, headers: &HeaderMap) -> Result<Vec<&str>> {
         if !self.contains(exchange) {
             return Err(Error::NoSuchExchange { exchange: exchange.to_owned() });
@@ -104,7 +104,7 @@ impl Exchanges {
     }
 }
 
-/// The exchanges of a topology, with those that broadcasts are.
+/// Returns the exchanges of a topology, with those of its broadcast queues.
 fn declared(topology: &Topology) -> impl Iterator<Item = (&str, ExchangeOptions)> {
     let broadcasts = topology.queues.iter().filter(|(_, queue)| queue.broadcast).map(|(name, queue)| {
         let foreign = queue.foreign;

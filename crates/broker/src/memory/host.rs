@@ -10,7 +10,7 @@ pub(super) struct MemoryHost {
     vhost: Mutex<VirtualHost>,
 }
 
-/// The hosts of this process by their URL.
+/// The hosts of this process, by URL.
 static HOSTS: LazyLock<Mutex<HashMap<String, Weak<MemoryHost>>>> = LazyLock::new(Mutex::default);
 
 impl MemoryHost {

@@ -22,30 +22,30 @@ pub(super) struct Queue {
     pub(super) max_priority: Option<u8>,
     pub(super) delivery_limit: Option<u32>,
     pub(super) bounds: QueueBounds,
-    /// The queue that takes its dead letters, unless it is one of those itself.
+    /// The queue for its dead letters. A dead-letter queue has none.
     pub(super) dead_letters: Option<usize>,
     pub(super) single_active_consumer: bool,
-    /// Whether it is there for the replies to one consumer, and goes with it.
+    /// True for a reply queue, which is deleted with its one consumer.
     pub(super) for_replies: bool,
     ready: BTreeMap<Position, Stored>,
     takers: HashMap<u64, Taker>,
-    /// Whose turn it is to take the next message. Those that have stopped are not in it.
+    /// Consumers in the order of their turns to take a message, without those that have stopped.
     turns: VecDeque<u64>,
 }
 
-/// Whether a queue takes a message.
+/// The answer to a message that arrives at a queue.
 pub(super) enum Room {
     Enough,
     Refused { dead_letter: bool },
 }
 
-/// A consumer, as its queue sees it.
+/// A consumer, from the view of its queue.
 struct Taker {
     prefetch: usize,
     deliveries: mpsc::Sender<Delivery>,
     verdicts: mpsc::UnboundedSender<Settled>,
     last_tag: u64,
-    /// Changes when the consumer is forgotten and what it held has gone back.
+    /// Changes when the consumer is removed and its deliveries have returned.
     epoch: Arc<AtomicU64>,
     unsettled: BTreeMap<u64, Stored>,
 }
@@ -67,13 +67,13 @@ impl Queue {
         }
     }
 
-    /// The last place among messages of this priority.
+    /// Returns the last position among messages of this priority.
     pub(super) fn position(&self, priority: Option<u8>, sequence: u64) -> Position {
         let rank = self.max_priority.map_or(0, |most| priority.unwrap_or(0).min(most));
         Position::new(rank, sequence)
     }
 
-    /// Forgets what is in it.
+    /// Discards all messages.
     pub(super) fn clear(&mut self) {
         self.ready.clear();
     }
@@ -87,17 +87,17 @@ impl Queue {
         Depth { ready: count(self.ready.len()), consumers: count(self.turns.len()) }
     }
 
-    /// How many messages wait.
+    /// Returns the number of ready messages.
     pub(super) fn waiting(&self) -> u64 {
         self.ready.len() as u64
     }
 
-    /// Takes out the message whose turn it is.
+    /// Removes and returns the first message.
     pub(super) fn take_first(&mut self) -> Option<Stored> {
         self.ready.pop_first().map(|(_, stored)| stored)
     }
 
-    /// Whether there is room for one more.
+    /// Returns the answer to one more message.
     pub(super) fn room(&self, stored: &Stored) -> Room {
         let takes = self.bounds.take(self.ready.len(), self.bytes(), stored.message.body.len());
         match self.bounds.overflow {
@@ -107,7 +107,8 @@ impl Queue {
         }
     }
 
-    /// The oldest message, where there are too many of them, or where nobody will ever take one.
+    /// Removes and returns the oldest message if the queue holds too many, or if no consumer can
+    /// ever take it.
     pub(super) fn surplus(&mut self) -> Option<Stored> {
         let full = self.bounds.overflow == Overflow::DropHead && !self.bounds.hold(self.ready.len(), self.bytes());
         if full || self.kind == QueueKind::Stream {
@@ -116,7 +117,7 @@ impl Queue {
         None
     }
 
-    /// Bytes of bodies that wait, where they are bounded.
+    /// Returns the bytes of ready bodies, if they are limited.
     fn bytes(&self) -> usize {
         if self.bounds.bytes.is_none() {
             return 0;
@@ -124,12 +125,12 @@ impl Queue {
         self.ready.values().map(|stored| stored.message.body.len()).sum()
     }
 
-    /// Takes a waiting message out, if it still waits.
+    /// Removes and returns a ready message, if it is still ready.
     pub(super) fn take(&mut self, position: Position) -> Option<Stored> {
         self.ready.remove(&position)
     }
 
-    /// Whether a message has come back more often than the queue allows.
+    /// Returns `true` if a message has returned more often than the queue allows.
     pub(super) fn is_exhausted(&self, stored: &Stored) -> bool {
         self.delivery_limit.is_some_and(|limit| stored.returns > limit)
     }
@@ -153,23 +154,23 @@ impl Queue {
         self.turns.push_back(id);
     }
 
-    /// How many messages a consumer may have that are not settled.
+    /// Sets the number of messages that a consumer may have unsettled.
     pub(super) fn set_prefetch(&mut self, id: u64, prefetch: u16) {
         if let Some(taker) = self.takers.get_mut(&id) {
             taker.prefetch = most(prefetch);
         }
     }
 
-    /// Gives a consumer no more; how many it has to settle.
+    /// Stops deliveries to a consumer, and returns the number that it has unsettled.
     pub(super) fn stop(&mut self, id: u64) -> usize {
         self.turns.retain(|turn| *turn != id);
         let Some(taker) = self.takers.get_mut(&id) else { return 0 };
-        // The consumer sees the end of its stream when the last sender is gone.
+        // The consumer's stream ends with the last sender.
         taker.deliveries = mpsc::channel(1).0;
         taker.unsettled.len()
     }
 
-    /// Forgets a consumer; what it has not settled.
+    /// Removes a consumer, and returns its unsettled messages.
     pub(super) fn unsubscribe(&mut self, id: u64) -> impl Iterator<Item = Stored> + use<> {
         self.turns.retain(|turn| *turn != id);
         let taker = self.takers.remove(&id);
@@ -179,7 +180,7 @@ impl Queue {
         taker.map(|taker| taker.unsettled).unwrap_or_default().into_values()
     }
 
-    /// The message behind a delivery, if it is not settled yet.
+    /// Returns the message of a delivery that is not settled yet.
     pub(super) fn settled(&mut self, id: u64, tag: u64) -> Option<Stored> {
         self.takers.get_mut(&id)?.unsettled.remove(&tag)
     }
@@ -188,7 +189,7 @@ impl Queue {
         self.takers.get(&id).map_or(0, |taker| taker.unsettled.len())
     }
 
-    /// Gives waiting messages to consumers that have room, in turn.
+    /// Delivers ready messages to consumers with room, in turn.
     pub(super) fn hand_out(&mut self, timeline: &mut Timeline) {
         let mut passed = 0;
         while passed < self.turns.len()
@@ -196,7 +197,7 @@ impl Queue {
         {
             let taker = self.turns.front().and_then(|id| self.takers.get_mut(id));
             if self.single_active_consumer {
-                // The first has them all, until it is gone.
+                // The first consumer gets all messages until it is gone.
                 passed = self.turns.len();
             } else {
                 self.turns.rotate_left(1);
@@ -214,13 +215,13 @@ impl Queue {
     }
 }
 
-/// As in AMQP, no prefetch is no bound; the largest there is stands in for it.
+/// Returns the largest number for a prefetch of zero, which means no limit in AMQP.
 pub(super) fn most(prefetch: u16) -> usize {
     usize::from(if prefetch == 0 { u16::MAX } else { prefetch })
 }
 
 impl Taker {
-    /// A consumer that was dropped has none; its driver will come to say so.
+    /// Returns `true` if the consumer has room. A dropped one has none; its driver will remove it.
     fn has_room(&self) -> bool {
         self.unsettled.len() < self.prefetch && !self.deliveries.is_closed()
     }
@@ -228,7 +229,8 @@ impl Taker {
     fn give(&mut self, stored: Stored, queue: &Arc<str>, kind: QueueKind) {
         self.last_tag += 1;
         let tag = self.last_tag;
-        // Dropped between the question and here: what it does not read comes back with all else that it has.
+        // The consumer may be dropped at this point. The message then returns with its other
+        // deliveries.
         if let Ok(permit) = self.deliveries.try_reserve() {
             let mut message = stored.message.clone();
             if kind == QueueKind::Quorum && stored.returns > 0 {

@@ -1,4 +1,4 @@
-//! A message that stands on a queue, and its place there.
+//! A message on a queue, and its position there.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::browse::Browsed;
 use crate::delivery::DeliveryInfo;
 
-/// A message's place in its queue, which it gets back when it is requeued.
+/// A message's position in its queue. It returns to this position when it is requeued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
     rank: Reverse<u8>,
@@ -23,19 +23,19 @@ impl Position {
     }
 }
 
-/// A message that stands on a queue or is delivered and not settled.
+/// A message that is on a queue, or is delivered and unsettled.
 pub(super) struct Stored {
     pub(super) message: Message,
     pub(super) exchange: String,
     pub(super) routing_key: String,
     pub(super) position: Position,
     pub(super) expires: Option<Instant>,
-    /// How often it came back unsettled or requeued.
+    /// Number of times that the message returned, unsettled or requeued.
     pub(super) returns: u32,
 }
 
 impl Stored {
-    /// As whoever looks at it sees it.
+    /// Returns the message as a browser shows it.
     pub(super) fn browsed(&self, queue: &Arc<str>) -> Browsed {
         Browsed { message: self.message.clone(), origin: self.origin(queue) }
     }

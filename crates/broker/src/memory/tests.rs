@@ -1,5 +1,5 @@
-//! What the suite of all brokers does not ask: sharing by URL, limits of deliveries, long times, and that nothing is
-//! ever lost or doubled.
+//! Properties of this broker alone: sharing by URL, delivery limits, long times, and that no
+//! message is ever lost or duplicated.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn consume(broker: &MemoryBroker, queue: &str) -> Consumer {
     broker.consume(subscription).await.unwrap()
 }
 
-/// With the clock paused, what never comes is known at once.
+/// Returns the next delivery. The clock is paused, so a missing one is known at once.
 async fn next(consumer: &mut Consumer) -> Delivery {
     tokio::time::timeout(2 * LONGEST, consumer.next()).await.unwrap().unwrap()
 }
@@ -153,7 +153,8 @@ fn a_consumer_whose_runtime_is_gone_holds_nothing_back() {
 }
 
 mod model {
-    //! Whatever happens to consumers and messages in whatever order: each message is in exactly one place.
+    //! For any actions on consumers and messages, in any order, each message is in exactly one
+    //! place.
 
     use std::collections::BTreeMap;
 
@@ -194,7 +195,7 @@ mod model {
         arriving: mpsc::Receiver<Delivery>,
         _settled: mpsc::UnboundedReceiver<Settled>,
         last_tag: u64,
-        /// Tags that are not settled, and the message of each.
+        /// Unsettled tags, each with its message.
         held: BTreeMap<u64, Bytes>,
     }
 
@@ -277,7 +278,7 @@ mod model {
             self.vhost.settle(taker.id, [Settled { epoch: 0, tag, verdict }].into_iter(), self.now);
         }
 
-        /// Notes what was delivered, under the tags that the host gives in order.
+        /// Records deliveries under the tags that the host assigns in order.
         fn receive(&mut self) {
             for taker in &mut self.takers {
                 while let Ok(delivery) = taker.arriving.try_recv() {
@@ -290,7 +291,7 @@ mod model {
             }
         }
 
-        /// Everything that is left on a queue.
+        /// Returns all messages that are left on a queue.
         fn empty(&mut self, queue: &str) -> Vec<Bytes> {
             self.subscribe(queue, 1000);
             self.receive();

@@ -1,4 +1,4 @@
-//! What happens when time passes: delayed messages fall due, waiting ones expire.
+//! Events at a point in time: delayed messages become due, ready ones expire.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use tokio::time::Instant;
 use super::stored::{Position, Stored};
 use crate::broker::Outgoing;
 
-/// What happens at a certain time.
+/// An event at a point in time.
 pub(super) enum Due {
-    /// A delayed message is put on its queue.
+    /// A delayed message moves to its queue.
     Deliver { queue: usize, stored: Box<Stored> },
-    /// A delayed message goes to an exchange.
+    /// A delayed message moves to an exchange.
     Publish(Box<Outgoing>),
-    /// A message that still waits in its queue is dead-lettered.
+    /// A message that is still ready in its queue is dead-lettered.
     Expire { queue: usize, position: Position },
 }
 
-/// What happens when, in order.
+/// The events to come, in order.
 pub(super) struct Timeline {
     moments: BTreeMap<(Instant, u64), Due>,
     next: watch::Sender<Option<Instant>>,
@@ -29,12 +29,12 @@ impl Timeline {
         Self { moments: BTreeMap::new(), next: watch::Sender::new(None) }
     }
 
-    /// When something happens next. It changes only by [`Timeline::announce`].
+    /// Returns a watch of the next event's time. Only [`Timeline::announce`] changes it.
     pub(super) fn next(&self) -> watch::Receiver<Option<Instant>> {
         self.next.subscribe()
     }
 
-    /// Tells those who wait when something happens next, if that has changed.
+    /// Sends the time of the next event to its watchers, if it has changed.
     pub(super) fn announce(&self) {
         let next = self.moments.keys().next().map(|(when, _)| *when);
         self.next.send_if_modified(|told| std::mem::replace(told, next) != next);
@@ -48,7 +48,7 @@ impl Timeline {
         self.moments.insert((when, number), Due::Publish(Box::new(outgoing)));
     }
 
-    /// Watches over a message that waits in a queue.
+    /// Adds the expiration of a message on a queue.
     pub(super) fn watch(&mut self, queue: usize, stored: &Stored) {
         if let Some(when) = stored.expires {
             let position = stored.position;
@@ -56,14 +56,14 @@ impl Timeline {
         }
     }
 
-    /// Stops watching over a message that leaves its queue.
+    /// Removes the expiration of a message that leaves its queue.
     pub(super) fn unwatch(&mut self, stored: &Stored) {
         if let Some(when) = stored.expires {
             self.moments.remove(&(when, stored.position.sequence));
         }
     }
 
-    /// The next thing that happens until `now`.
+    /// Removes and returns the next event up to `now`.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<Due> {
         let first = self.moments.first_entry()?;
         (first.key().0 <= now).then(|| first.remove())

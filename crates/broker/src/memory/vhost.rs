@@ -1,4 +1,5 @@
-//! All exchanges and queues of a broker. Every step is small, waits for nothing, and is told the present time.
+//! All exchanges and queues of a broker. Every step is short, never waits, and takes the present
+//! time as an argument.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,16 +20,17 @@ use crate::delivery::Delivery;
 use crate::error::{Error, Result};
 use crate::settle::{Settled, SettlementKind};
 
-/// Exchanges, queues, and what is due.
+/// Exchanges, queues, and the events to come.
 pub(super) struct VirtualHost {
     exchanges: Exchanges,
-    /// The index of a queue names it. A deleted one keeps its place, so that no other gets its number.
+    /// A queue's index is its number. A deleted queue keeps its place, so that no other gets the
+    /// number.
     queues: Vec<Queue>,
     names: HashMap<Arc<str>, usize>,
     /// The queue of each consumer.
     consumers: HashMap<u64, usize>,
     timeline: Timeline,
-    /// Numbers messages and consumers.
+    /// The last number of a message or consumer.
     sequence: u64,
 }
 
@@ -44,12 +46,12 @@ impl VirtualHost {
         }
     }
 
-    /// When [`VirtualHost::advance`] has something to do.
+    /// Returns a watch of the time at which [`VirtualHost::advance`] has something to do.
     pub(super) fn due(&self) -> watch::Receiver<Option<Instant>> {
         self.timeline.next()
     }
 
-    /// Makes everything exist, or nothing when something exists differently.
+    /// Declares everything, or nothing if an existing object differs.
     pub(super) fn declare(&mut self, topology: &Topology) -> Result<()> {
         self.compare(topology)?;
         self.exchanges.declare(topology);
@@ -63,7 +65,7 @@ impl VirtualHost {
         Ok(())
     }
 
-    /// Makes a queue exist that goes with its consumer.
+    /// Declares a queue that is deleted with its consumer.
     pub(super) fn declare_replies(&mut self, name: &str) -> Result<()> {
         if let Some(existing) = self.names.get(name).map(|index| &self.queues[*index]) {
             let object = || format!("queue `{name}`");
@@ -106,7 +108,7 @@ impl VirtualHost {
         index
     }
 
-    /// Puts a message on the queues it is routed to.
+    /// Puts a message on the queues that it is routed to.
     pub(super) fn publish(&mut self, outgoing: Outgoing, ladder: &Ladder, now: Instant) -> Result<()> {
         self.pass_time(now);
         let published = match ladder.delay_of(&outgoing.exchange, &outgoing.routing_key) {
@@ -122,7 +124,8 @@ impl VirtualHost {
         published
     }
 
-    /// Keeps a message until its time. That its queue exists is asked now: later there is nobody to be told.
+    /// Holds a message until its time. Its queue must exist now, because later the publisher could
+    /// no longer get an error.
     fn delay(&mut self, outgoing: Outgoing, queue: &str, when: Instant) -> Result<()> {
         let Some(index) = self.names.get(queue).copied() else {
             if self.exchanges.contains(queue) {
@@ -158,7 +161,7 @@ impl VirtualHost {
         Ok(())
     }
 
-    /// The queues that an exchange gives a message to, each once.
+    /// Returns the queues that an exchange routes a message to, each once.
     fn routed(&self, exchange: &str, routing_key: &str, message: &Message) -> Result<Vec<usize>> {
         if exchange.is_empty() {
             return Ok(self.names.get(routing_key).copied().into_iter().collect());
@@ -170,7 +173,7 @@ impl VirtualHost {
         Ok(queues)
     }
 
-    /// Whether the queue took it.
+    /// Returns `true` if the queue took the message.
     fn enqueue(&mut self, queue: usize, message: Message, exchange: String, routing_key: String, now: Instant) -> bool {
         let stored = self.stored(queue, message, exchange, routing_key, now);
         match self.queues[queue].room(&stored) {
@@ -191,7 +194,7 @@ impl VirtualHost {
         true
     }
 
-    /// A message that takes its place in a queue at `when`, from where on its expiration counts.
+    /// Returns a message with its position in a queue at `when`, the start of its expiration.
     fn stored(
         &mut self,
         queue: usize,
@@ -212,7 +215,7 @@ impl VirtualHost {
         self.queues[queue].put(stored);
     }
 
-    /// Lets everything happen that is due.
+    /// Runs every event that is due.
     pub(super) fn advance(&mut self, now: Instant) {
         self.pass_time(now);
         self.timeline.announce();
@@ -225,7 +228,7 @@ impl VirtualHost {
                     self.put(queue, *stored);
                     self.queues[queue].hand_out(&mut self.timeline);
                 }
-                // Whoever published it was told that it is kept; that nobody takes it now, nobody can be told.
+                // Its publisher already has a confirm, so nothing can report a missing queue.
                 Due::Publish(outgoing) => drop(self.route(*outgoing, now)),
                 Due::Expire { queue, position } => {
                     if let Some(stored) = self.queues[queue].take(position) {
@@ -236,7 +239,7 @@ impl VirtualHost {
         }
     }
 
-    /// Moves a message to the dead-letter queue; one that comes from a dead-letter queue has no further place to go.
+    /// Moves a message to the dead-letter queue. A message of a dead-letter queue is discarded.
     fn dead_letter(&mut self, queue: usize, stored: Stored, reason: DeathReason, now: Instant) {
         let Some(target) = self.queues[queue].dead_letters else { return };
         let Stored { mut message, exchange, routing_key, .. } = stored;
@@ -246,14 +249,14 @@ impl VirtualHost {
         self.enqueue(target, message, String::new(), name, now);
     }
 
-    /// How it stands with a queue.
+    /// Returns the depth of a queue.
     pub(super) fn depth(&mut self, queue: &str, now: Instant) -> Option<Depth> {
         self.pass_time(now);
         self.timeline.announce();
         self.names.get(queue).map(|index| self.queues[*index].depth())
     }
 
-    /// Adds a consumer; its number and its queue's name.
+    /// Adds a consumer. Returns its number and the name of its queue.
     pub(super) fn subscribe(
         &mut self,
         queue: &str,
@@ -276,14 +279,14 @@ impl VirtualHost {
         Ok((id, name))
     }
 
-    /// How many messages a consumer may have that are not settled, from now on.
+    /// Sets the number of messages that a consumer may have unsettled.
     pub(super) fn set_prefetch(&mut self, consumer: u64, prefetch: u16, now: Instant) {
         let Some(index) = self.consumers.get(&consumer).copied() else { return };
         self.queues[index].set_prefetch(consumer, prefetch);
         self.after_settling(index, now);
     }
 
-    /// A queue's place, its name, and how many messages wait in it.
+    /// Returns a queue's index, its name, and its number of ready messages.
     pub(super) fn look_at(&mut self, queue: &str, now: Instant) -> Result<(usize, Arc<str>, u64)> {
         let Some(index) = self.names.get(queue).copied() else {
             return Err(Error::NoSuchQueue { queue: queue.to_owned() });
@@ -294,7 +297,7 @@ impl VirtualHost {
         Ok((index, Arc::clone(&queue.name), queue.waiting()))
     }
 
-    /// Takes the first message that waits in a queue, for whoever looks at it.
+    /// Removes and returns the first ready message of a queue, for a browser.
     pub(super) fn take_first(&mut self, queue: usize, now: Instant) -> Option<Stored> {
         self.pass_time(now);
         let stored = self.queues[queue].take_first();
@@ -305,7 +308,7 @@ impl VirtualHost {
         stored
     }
 
-    /// Gives back what was only looked at.
+    /// Returns messages that were only browsed.
     pub(super) fn return_all(&mut self, queue: usize, returned: impl Iterator<Item = Stored>, now: Instant) {
         for stored in returned {
             self.give_back(queue, stored, now);
@@ -313,12 +316,12 @@ impl VirtualHost {
         self.after_settling(queue, now);
     }
 
-    /// Gives a consumer no more; how many it has to settle.
+    /// Stops deliveries to a consumer, and returns the number that it has unsettled.
     pub(super) fn stop(&mut self, consumer: u64) -> usize {
         self.consumers.get(&consumer).map_or(0, |index| self.queues[*index].stop(consumer))
     }
 
-    /// Forgets a consumer; what it has not settled goes back.
+    /// Removes a consumer. Its unsettled messages return.
     pub(super) fn unsubscribe(&mut self, consumer: u64, now: Instant) {
         let Some(index) = self.consumers.remove(&consumer) else { return };
         let unsettled = self.queues[index].unsubscribe(consumer);
@@ -333,7 +336,7 @@ impl VirtualHost {
         self.after_settling(index, now);
     }
 
-    /// Does what a consumer says of its deliveries; how many it still has to settle.
+    /// Applies settlements, and returns the number of deliveries that the consumer has unsettled.
     pub(super) fn settle(&mut self, consumer: u64, settled: impl Iterator<Item = Settled>, now: Instant) -> usize {
         let Some(index) = self.consumers.get(&consumer).copied() else { return 0 };
         for Settled { tag, verdict, .. } in settled {
@@ -357,7 +360,7 @@ impl VirtualHost {
         }
     }
 
-    /// Room was made, and what came back may have expired meanwhile.
+    /// Delivers messages after a settlement. Those that returned may have expired meanwhile.
     fn after_settling(&mut self, queue: usize, now: Instant) {
         self.pass_time(now);
         self.queues[queue].hand_out(&mut self.timeline);

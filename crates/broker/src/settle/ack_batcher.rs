@@ -1,44 +1,45 @@
-//! Which acknowledgements go to the broker together. Pure.
+//! Groups acknowledgements that the broker can receive together. Pure.
 
 use std::collections::VecDeque;
 
 use super::{Settled, SettlementKind};
 
-/// What a channel is told of its deliveries.
+/// A settlement on the channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// `tag` is done with; with `multiple`, so is everything before it that was not settled yet.
+    /// Acknowledges `tag`; with `multiple`, every earlier unsettled delivery too.
     Ack {
         /// The delivery tag.
         tag: u64,
-        /// Whether everything before it is meant as well.
+        /// True if the acknowledgement covers every earlier delivery.
         multiple: bool,
     },
-    /// `tag` is not wanted.
+    /// Rejects `tag`.
     Reject {
         /// The delivery tag.
         tag: u64,
     },
-    /// `tag` goes back to its queue.
+    /// Returns `tag` to its queue.
     Requeue {
         /// The delivery tag.
         tag: u64,
     },
 }
 
-/// The deliveries of one channel that are not settled, and those whose acknowledgement has yet to be sent.
+/// The unsettled deliveries of one channel, and those with an acknowledgement to be sent.
 ///
-/// A channel numbers its deliveries from 1 without a gap. Acknowledgements wait for [`AckBatcher::flush`], which covers the
-/// finished ones up to the first unfinished one by a single command and the others by one each. Rejections are told at
-/// once and in order, so that a later command for everything before it finds them settled.
+/// A channel numbers its deliveries from 1 without a gap. Acknowledgements wait for
+/// [`AckBatcher::flush`]. It covers the finished deliveries before the first unfinished one with a
+/// single command, and each of the others with a command of its own. Rejections and requeues are
+/// sent at once and in order, so that a later `multiple` command finds them settled.
 #[derive(Debug, Default)]
 pub(crate) struct AckBatcher {
     epoch: u64,
-    /// The tag that `slots` begins with.
+    /// The tag of the first slot.
     first: u64,
     slots: VecDeque<TagState>,
     unfinished: usize,
-    /// Tags whose acknowledgement has yet to be sent.
+    /// Tags with an acknowledgement to be sent.
     waiting: Vec<u64>,
 }
 
@@ -50,36 +51,36 @@ enum TagState {
 }
 
 impl AckBatcher {
-    /// Nothing delivered yet, in the first epoch.
+    /// Returns a batcher without deliveries, in the first epoch.
     pub(crate) fn new() -> Self {
         Self { first: 1, ..Self::default() }
     }
 
-    /// The channel's life in which deliveries are given out now.
+    /// Returns the present epoch.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// The channel is lost: what it delivered is the broker's again, and a new epoch begins.
+    /// Starts a new epoch after the channel is lost. The broker has the deliveries back.
     pub(crate) fn reset(&mut self) -> u64 {
         *self = Self { epoch: self.epoch + 1, ..Self::new() };
         self.epoch
     }
 
-    /// The channel delivered `tag`.
+    /// Records the delivery of `tag`.
     pub(crate) fn delivered(&mut self, tag: u64) {
         let next = self.first + self.slots.len() as u64;
         if tag < next {
             return;
         }
-        // A gap would be a delivery that never came out of the client. It is never covered, so the broker has it back when
-        // the channel ends.
+        // A gap is a delivery that the client library lost. No command ever covers it, so the
+        // broker requeues it when the channel ends.
         let length = self.slots.len();
         self.slots.extend((next..=tag).map(|_| TagState::Unfinished));
         self.unfinished += self.slots.len() - length;
     }
 
-    /// A verdict came in. One of another epoch, or of a tag that is settled already, means nothing.
+    /// Records a settlement. Ignores one of another epoch, and one of a settled tag.
     pub(crate) fn settle(&mut self, settled: Settled, commands: &mut Vec<Command>) {
         let tag = settled.tag;
         if settled.epoch != self.epoch || tag < self.first {
@@ -99,17 +100,17 @@ impl AckBatcher {
         }
     }
 
-    /// How many acknowledgements wait to be sent.
+    /// Returns the number of acknowledgements that wait to be sent.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Whether everything that was delivered is finished.
+    /// Returns `true` if every delivery is finished.
     pub(crate) fn is_finished(&self) -> bool {
         self.unfinished == 0
     }
 
-    /// Sends all acknowledgements that wait.
+    /// Sends all waiting acknowledgements.
     pub(crate) fn flush(&mut self, commands: &mut Vec<Command>) {
         let (mut last, mut covered) = (0, 0_usize);
         while let Some(slot) = self.slots.front().filter(|slot| **slot != TagState::Unfinished) {
@@ -202,9 +203,9 @@ mod tests {
     #[derive(Debug, Clone)]
     enum Action {
         Deliver,
-        /// A delivery that gets lost on its way through the client.
+        /// A delivery is lost in the client.
         Mislay,
-        /// Of the deliveries that a program holds, the one at this place, modulo their number.
+        /// Settles the held delivery at this position, modulo their number.
         Settle(usize, SettlementKind),
         Flush,
         LoseChannel,
@@ -222,7 +223,7 @@ mod tests {
         prop::collection::vec(action, 0..200)
     }
 
-    /// A broker's side of one channel: what it delivered and was not told of, and what it was told.
+    /// A broker's side of one channel: the unsettled deliveries and the settlements received.
     #[derive(Default)]
     struct Server {
         last: u64,
@@ -237,7 +238,7 @@ mod tests {
                 Command::Reject { tag } => (tag, SettlementKind::Reject),
                 Command::Requeue { tag } => (tag, SettlementKind::Requeue),
             };
-            // RabbitMQ closes the channel for a tag that it does not know or that is settled.
+            // RabbitMQ closes the channel for a tag that is unknown or settled.
             assert!(self.outstanding.contains_key(&tag), "{command:?} for an unknown tag");
             let covered: Vec<u64> = match command {
                 Command::Ack { multiple: true, .. } => self.outstanding.range(..=tag).map(|(tag, ())| *tag).collect(),
