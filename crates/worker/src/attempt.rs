@@ -1,20 +1,23 @@
-//! One delivery of a task, on its way through the worker. [`process`] names its steps in their order: read it first.
+//! The steps of one delivery. [`process`] lists them in order: read it first.
 //!
-//! Each step is a function in the file of its name:
+//! Each step is a function in a file of its name:
 //!
-//! - `decode`: bytes to headers, task and arguments; `follow_up_check`: everything that follows can be sent;
-//! - `reject`: the message cannot run here, whatever is tried;
-//! - `admission`: expired, revoked, recorded before, or not due yet; `duplicate`: what an earlier delivery left in the store;
-//! - `rate`: the task may not start as often as it comes;
-//! - `crash`: deliveries whose worker was lost are counted, and quarantined;
-//! - `revocation`: a revoked task does not begin, or comes to its end;
-//! - `execute`, `hooks`: runs the task; `transaction`: the same within a transaction;
-//! - `decide`: outcome and policy give a decision, pure;
-//! - `complete`: carries the decision out, in the order that the invariants demand;
+//! - `decode`: turns bytes into headers, task and arguments; `follow_up_check`: checks that every
+//!   follow-up can be sent;
+//! - `reject`: ends a message that can never run here;
+//! - `admission`: ends or delays a task that has expired, is revoked, is recorded already, or is
+//!   not due; `duplicate`: applies the outcome that an earlier delivery recorded;
+//! - `rate`: delays a task that exceeds its rate;
+//! - `crash`: counts deliveries whose worker was lost, and quarantines their task;
+//! - `revocation`: keeps a revoked task from starting, or ends it;
+//! - `execute`, `hooks`: run the task; `transaction`: runs it within a transaction;
+//! - `decide`: turns outcome and policy into a decision; pure;
+//! - `complete`: carries out the decision, in the order that the invariants require;
 //! - `settle`: acknowledges, rejects or requeues.
 //!
-//! They share `recorded`, `row` and `record` (the row of a task, and its way to the store), `follow_up` (tasks and replies that follow
-//! from an outcome), `dead_letter`, `resend`, `reply` and `publish` (messages that are sent because of a delivery).
+//! The steps share `recorded`, `row` and `record` (the row of a task, and its way to the store),
+//! `follow_up` (the tasks and replies that follow from an outcome), and `dead_letter`, `resend`,
+//! `reply` and `publish` (the messages that a delivery causes).
 
 pub(crate) mod admission;
 pub(crate) mod complete;
@@ -58,45 +61,46 @@ use crate::slots::{SlotMeter, TaskSlot};
 use crate::task::definition::TaskDefinition;
 use crate::task::received::Received;
 
-/// One delivery whose headers are read, and all that its steps have found out so far.
+/// One delivery with its headers, and the results of its steps so far.
 pub(crate) struct Attempt<'a> {
     pub(crate) runtime: &'a WorkerRuntime,
     pub(crate) received: Arc<Received>,
     pub(crate) received_at: Timestamp,
     pub(crate) span: ProcessSpan,
-    /// Measures the slots of its queue.
+    /// Measures the slots of the queue.
     pub(crate) meter: Arc<SlotMeter>,
-    /// The slot in which it runs. `None` while it waits for others.
+    /// The slot of the task. `None` while the attempt waits.
     pub(crate) slot: Option<TaskSlot>,
-    /// `None` once it was acknowledged.
+    /// `None` after the acknowledgement.
     pub(crate) settlement: Option<Settlement>,
-    /// The task that it asks for, once that is found.
+    /// The definition of the task, once it is found.
     pub(crate) task: Option<&'a TaskDefinition>,
-    /// The tasks that follow from it, once they are known to be possible.
+    /// The tasks that follow from this one, once they are known to be possible.
     pub(crate) embed: Embed,
-    /// Its arguments, for its row.
+    /// The arguments, for the row.
     pub(crate) arguments: Option<RecordedArguments>,
-    /// When it ran, and how long.
+    /// Start and duration of the run.
     pub(crate) timing: Option<RunTiming>,
 }
 
-/// A step's value, or the end of the attempt, which is no error.
+/// A step's value, or the end of the attempt, which is not an error.
 pub(crate) type Step<T> = Result<T, Processed>;
 
-/// The way a delivery ends.
+/// The end of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Disposition {
-    /// Everything that follows from it is safe: the broker may forget it.
+    /// Everything that follows from the task is safe, and the broker may forget the delivery.
     Done,
-    /// Another delivery of the same task came to another end, which stands: nothing follows from this one.
+    /// Another delivery of the same task has an outcome, which stands. Nothing follows from this
+    /// one.
     Superseded,
-    /// It goes back to its queue.
+    /// The delivery returns to its queue.
     Requeue,
-    /// The broker itself moves it to the dead-letter queue.
+    /// The broker moves the message to the dead-letter queue.
     Reject,
 }
 
-/// The end of an attempt: the disposition of its delivery, and what its span tells of it.
+/// The end of an attempt: the disposition of its delivery, and the state for its span.
 #[derive(Debug)]
 pub(crate) struct Processed {
     pub(crate) disposition: Disposition,
@@ -104,7 +108,7 @@ pub(crate) struct Processed {
     pub(crate) failure: Option<Failure>,
 }
 
-/// The worker stops, and the attempt has to end where it stands.
+/// The worker stops, and the attempt ends at this point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Interrupted;
 
@@ -113,39 +117,39 @@ impl Attempt<'_> {
         &self.received.headers
     }
 
-    /// The headers of its message, those that are not a task's included.
+    /// Returns the headers of the message, including those that are not a task's.
     pub(crate) fn message_headers(&self) -> &HeaderMap {
         &self.received.message.headers
     }
 
-    /// Its number among the attempts of its task, from 1.
+    /// Returns the number of the attempt among those of the task, from 1.
     pub(crate) fn number(&self) -> u32 {
         self.headers().retries.saturating_add(1)
     }
 
-    /// Returns whether nobody wants its result: neither a row of it, nor a reply.
+    /// Returns `true` if the result is wanted neither as a row nor as a reply.
     pub(crate) fn ignores_result(&self) -> bool {
         let declared = self.task.is_some_and(|task| task.options.ignore_result);
         self.headers().ignore_result.unwrap_or(declared)
     }
 
-    /// Returns whether a success is recorded with its result.
+    /// Returns `true` if a success is recorded with its result.
     pub(crate) fn keeps_outcome(&self) -> bool {
         self.runtime.results.is_some() && !self.ignores_result()
     }
 
-    /// Returns whether anybody awaits a reply.
+    /// Returns `true` if a caller awaits a reply.
     pub(crate) fn is_awaited(&self) -> bool {
         let awaited = self.received.message.properties.reply_to.as_deref().is_some_and(|queue| !queue.is_empty());
         awaited && self.runtime.replies && !self.ignores_result()
     }
 
-    /// Ids of the tasks that it has sent.
+    /// Returns the ids of the tasks that this one has sent.
     pub(crate) fn children(&self) -> Vec<String> {
         self.received.client.get().and_then(|client| client.lineage()).map(|own| own.children()).unwrap_or_default()
     }
 
-    /// Frees its slot for the next task: what remains is waiting for others.
+    /// Frees the slot for the next task, because the remaining steps only wait.
     pub(crate) fn release_slot(&mut self) {
         self.slot = None;
     }
@@ -157,19 +161,20 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// The end of an attempt that the worker's stop has interrupted: it does not count.
+    /// Returns the end of an attempt that the worker's stop has interrupted. Such an attempt does
+    /// not count.
     pub(crate) fn interrupted(&self) -> Processed {
         let TaskHeaders { task, id, .. } = self.headers();
         self.span.emit(&TaskInterrupted { task, id });
         Disposition::Requeue.into()
     }
 
-    /// Waits, unless the worker stops first.
+    /// Sleeps, unless the worker stops first.
     pub(crate) async fn sleep_unless_stopping(&self, wait: Duration) -> Result<(), Interrupted> {
         self.unless_stopping(tokio::time::sleep(wait)).await
     }
 
-    /// Waits for something, unless the worker stops first.
+    /// Waits for a future, unless the worker stops first.
     pub(crate) async fn unless_stopping<T>(&self, awaited: impl Future<Output = T>) -> Result<T, Interrupted> {
         tokio::select! {
             biased;
@@ -184,7 +189,7 @@ impl Processed {
         Self { disposition, state, failure: None }
     }
 
-    /// Goes on with what comes next, unless the delivery goes back to its queue, or nothing follows from it.
+    /// Continues with `next`, unless the delivery returns to its queue or nothing follows from it.
     pub(crate) async fn and_then(mut self, next: impl Future<Output = Disposition>) -> Self {
         if !matches!(self.disposition, Disposition::Requeue | Disposition::Superseded) {
             match next.await {
@@ -197,7 +202,7 @@ impl Processed {
 }
 
 impl From<Disposition> for Processed {
-    /// An end before anything was decided about the task.
+    /// Returns the end of an attempt without a decision about its task.
     fn from(disposition: Disposition) -> Self {
         Self::new(disposition, State::Pending)
     }

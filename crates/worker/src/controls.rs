@@ -1,4 +1,4 @@
-//! Settings of a worker that can be changed while it runs.
+//! Settings of a worker that can change while it runs.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::rate_limits::RateLimits;
 use crate::task::registry::Registry;
 
-/// A hold on a worker, which outlives its start. Cheap to clone.
+/// A handle to a worker's settings, which stays valid after the worker has started. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Controls {
     pub(crate) registry: Arc<Registry>,
@@ -16,20 +16,21 @@ pub struct Controls {
 }
 
 impl Controls {
-    /// The rate at which a task may start on this worker. `None`: no limit.
+    /// Returns the rate limit of a task on this worker, or `None` without a limit.
     ///
     /// # Errors
-    /// When the worker has no task of this name.
+    /// Returns an error if the worker has no task of this name.
     pub fn rate_limit(&self, task: &str) -> Result<Option<RateLimit>> {
         self.known(task)?;
         Ok(self.rates.find(task).map(|limiter| limiter.rate()))
     }
 
-    /// Changes how often a task may start on this worker, until it ends. Messages that are waiting by the old rate come
-    /// back when they were to, and then go by the new one.
+    /// Changes the rate limit of a task on this worker, until the worker ends.
+    ///
+    /// Messages that wait for the old rate return at their old time, and then obey the new rate.
     ///
     /// # Errors
-    /// When the worker has no task of this name.
+    /// Returns an error if the worker has no task of this name.
     pub fn set_rate_limit(&self, task: &str, rate: Option<RateLimit>) -> Result<()> {
         self.known(task)?;
         self.rates.set(task, rate);

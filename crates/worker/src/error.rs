@@ -1,4 +1,4 @@
-//! Why a worker cannot start or go on.
+//! Reasons why a worker cannot start or continue.
 
 use celeriac_config::did_you_mean;
 
@@ -9,35 +9,35 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Two tasks of one name.
+    /// Two tasks have the same name.
     #[error("two tasks are named `{name}`")]
     DuplicateTask {
         /// The name.
         name: &'static str,
     },
-    /// A task that the worker does not have.
+    /// The worker has no such task.
     #[error("no task is named `{name}` here{}", did_you_mean(.nearest.as_ref()))]
     UnknownTask {
         /// The name.
         name: String,
-        /// The task most like it.
+        /// The most similar name of a task.
         nearest: Option<String>,
     },
-    /// A queue that no configuration declares.
+    /// No configuration declares the queue.
     #[error("queue `{queue}` is not declared{}", did_you_mean(.nearest.as_ref()))]
     UnknownQueue {
         /// The queue.
         queue: String,
-        /// The declared queue most like it.
+        /// The most similar name of a declared queue.
         nearest: Option<String>,
     },
-    /// A queue that workers do not consume.
+    /// Workers do not consume queues of this kind.
     #[error("queue `{queue}` is a stream, which keeps what is read: its tasks would run again and again")]
     Stream {
         /// The queue.
         queue: String,
     },
-    /// A task that works in a transaction, and a store that has none.
+    /// A task needs a transaction, and the store has none.
     #[error(
         "task `{task}` is transactional, and results.url is no Postgres database, in whose transactions it could work"
     )]
@@ -45,16 +45,16 @@ pub enum Error {
         /// The task.
         task: &'static str,
     },
-    /// A relay without anything to relay.
+    /// The relay has no outbox.
     #[error("there is no outbox to relay: results.url is no Postgres database")]
     NoOutbox,
-    /// The broker does not let this worker do what it needs.
+    /// The broker refuses an operation that this worker needs.
     #[error("cannot consume")]
     Broker(#[source] celeriac_broker::Error),
 }
 
 impl Error {
-    /// Advice to the person who sees it.
+    /// Returns a remedy for a person.
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::DuplicateTask { .. } => Some("give one of them another name: #[task(name = \"…\")]"),

@@ -1,20 +1,22 @@
-//! Waits of messages: those that the broker keeps, and those that are too short for it.
+//! Waits of messages: on the broker, or in the worker if they are shorter than a second.
 
 use std::time::Duration;
 
 use celeriac_telemetry::clock;
 use jiff::Timestamp;
 
-/// The broker counts whole seconds; what is shorter is waited out by the worker.
+/// The broker counts whole seconds, so the worker waits for anything shorter.
 pub(crate) const SHORTEST_HOLD: Duration = Duration::from_secs(1);
 
-/// The time from now until `time`; none when it is past.
+/// Returns the time until `time`, or zero if it has passed.
 pub(crate) fn time_until(time: Timestamp) -> Duration {
     Duration::try_from(time.duration_since(clock::now())).unwrap_or_default()
 }
 
-/// A wait that lacks less than a tenth to a whole second is that second: some time has passed since it was decided, and the
-/// broker would cut off the rest, which would then be waited out here.
+/// Rounds a wait up if less than a tenth of a second is missing to a whole one.
+///
+/// Some time has passed since the wait was decided. The broker would cut off the fraction, and the
+/// worker would have to wait for it.
 pub(crate) fn nearly_whole(wait: Duration) -> Duration {
     if wait.subsec_millis() >= 900 { Duration::from_secs(wait.as_secs().saturating_add(1)) } else { wait }
 }

@@ -2,14 +2,18 @@
 //!
 //! In reading order:
 //!
-//! - `attempt`: the steps of one delivery, from its arrival to its settlement; read `attempt/process.rs` first;
-//! - `intake`: deliveries of each queue, as many at once as there are slots; `slots`, `threads`: where tasks run;
-//! - `own_queues`: the queues that one worker alone has;
-//! - `rate_limits`: how often tasks start, where that is limited; [`Controls`]: what can be changed while a worker runs;
-//! - `task`: tasks as their authors write them: definition, registry, context, errors, [`hooks`], limits, Celery's own;
-//! - `runtime`: all that attempts share; `hold`: waits of messages;
-//! - [`relay`]: tasks that were sent in a transaction go to the broker;
-//! - [`worker`]: starts, runs and stops all of it; `shutdown`: how it is told to stop.
+//! - `attempt`: the steps of one delivery, from its arrival to its settlement; read
+//!   `attempt/process.rs` first;
+//! - `intake`: takes deliveries of each queue, as many at once as there are slots; `slots`,
+//!   `threads`: the places where tasks run;
+//! - `own_queues`: the queues of one worker alone;
+//! - `rate_limits`: the limits for starts of tasks; [`Controls`]: settings that can change while a
+//!   worker runs;
+//! - `task`: tasks as their authors write them: definition, registry, context, errors, [`hooks`],
+//!   limits, Celery's own;
+//! - `runtime`: the state that attempts share; `hold`: waits of messages;
+//! - [`relay`]: sends tasks of committed transactions to the broker;
+//! - [`worker`]: starts, runs and stops all of these; `shutdown`: the requests to stop.
 
 mod attempt;
 

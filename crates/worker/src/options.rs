@@ -11,34 +11,35 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorkerOptions {
-    /// Its name among all workers. Default: `celeriac@<hostname>`.
+    /// Name of the worker, unique among all workers. Default: `celeriac@<hostname>`.
     pub name: Option<String>,
-    /// The queues it consumes. Default: all that are declared.
+    /// Queues that it consumes. Default: all declared queues.
     pub queues: Vec<String>,
-    /// The number of tasks that run at once.
+    /// Number of tasks that run at once.
     pub concurrency: usize,
-    /// The number of messages that it may hold of each queue that sets none itself, or `auto`.
+    /// Number of messages held of each queue without a setting of its own, or `auto`.
     pub prefetch: Prefetch,
-    /// Encodings of the bodies that it reads; others go to the dead-letter queue.
+    /// Content types of the bodies that it reads. Others go to the dead-letter queue.
     pub accept: Vec<Codec>,
-    /// Consumes a queue of its own as well, to which tasks are sent by the worker's name.
+    /// Consumes a queue of its own too, for tasks that are sent to the worker's name.
     pub direct: bool,
-    /// Sends the tasks of the outbox, when no other worker does. Only where the store of results is Postgres.
+    /// Relays the outbox while no other worker does. Requires a Postgres result store.
     pub relay: bool,
     /// Sends replies to callers that name a queue for them.
     pub replies: bool,
-    /// The time after which an attempt is ended, where neither call nor task sets one.
+    /// Time after which an attempt is ended, if neither its call nor its task sets one.
     #[serde(with = "duration::option")]
     pub time_limit: Option<Duration>,
-    /// The time after which an attempt is told to come to an end, where neither call nor task sets one.
+    /// Time after which an attempt is signalled to end, if neither its call nor its task sets one.
     #[serde(with = "duration::option")]
     pub soft_time_limit: Option<Duration>,
-    /// The time that running tasks may still take after it was told to stop.
+    /// Time that running tasks have after a request to stop.
     #[serde(with = "duration")]
     pub drain: Duration,
-    /// Deliveries of a task that seems to bring its worker down, where the task sets no number of its own.
+    /// Number of deliveries after which a task that seems to bring its worker down is quarantined,
+    /// if the task sets none.
     pub max_deliveries: u32,
-    /// The time that a task may still take after it was terminated.
+    /// Time that a task has after it was terminated.
     #[serde(with = "duration")]
     pub terminate_grace: Duration,
 }
@@ -64,7 +65,7 @@ impl Default for WorkerOptions {
 }
 
 impl WorkerOptions {
-    /// The mistakes in these options, each with the key it stands under.
+    /// Returns the faults in these options, each with its key.
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         if self.concurrency == 0 {

@@ -1,4 +1,4 @@
-//! The queues of one worker alone: what is sent to every worker, and what is sent to this one by its name.
+//! The queues of one worker alone: for messages to every worker, and for messages to its name.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use celeriac_topology::{
 };
 use uuid::Uuid;
 
-/// The time that a worker may be away before messages to all are no longer kept for it.
+/// Time that a worker may be absent before its messages from broadcasts are discarded.
 const AWAY: Duration = Duration::from_secs(60 * 60);
 
-/// The name space of the ids that workers give to their own.
+/// Namespace of the ids that workers give to their copies of a broadcast.
 const OWN: Uuid = Uuid::from_u128(0x6365_6c65_7269_6163_8000_6272_6f61_6463);
 
-/// The queue in which one worker finds what is sent to all.
+/// Returns the name of the queue with one worker's copies of a broadcast.
 pub(crate) fn own_broadcast_queue(broadcast: &str, worker: &str) -> String {
     format!("{broadcast}.{worker}")
 }
 
-/// The options of a worker's own queue, if `queue` is a broadcast.
+/// Returns the options of a worker's own queue, if `queue` is a broadcast.
 pub(crate) fn own_broadcast_options(topology: &Topology, queue: &str) -> Option<QueueOptions> {
     let options = topology.queues.get(queue).filter(|options| options.broadcast)?;
     Some(QueueOptions {
@@ -35,8 +35,10 @@ pub(crate) fn own_broadcast_options(topology: &Topology, queue: &str) -> Option<
     })
 }
 
-/// Gives a message that went to all an id that is this worker's alone, so that its outcome, its retries and what follows
-/// from it are, too. The same worker gives it the same id whenever it finds it.
+/// Gives a message from a broadcast an id that is unique to this worker, so that its outcome,
+/// retries and follow-ups are separate.
+///
+/// The same worker derives the same id each time.
 pub(crate) fn give_own_id(headers: &mut HeaderMap, worker: &str) {
     let Some(id) = headers.text(names::ID).map(str::to_owned) else { return };
     if headers.get(names::BROADCAST).is_some() {
@@ -51,8 +53,8 @@ pub(crate) fn give_own_id(headers: &mut HeaderMap, worker: &str) {
     headers.insert(names::ID, own);
 }
 
-/// Adds the queue to which tasks are sent by the name of the worker, as Celery declares it (`worker_direct`), and
-/// returns its name.
+/// Adds the queue for tasks that are sent to the worker's name, as Celery declares it
+/// (`worker_direct`), and returns its name.
 pub(crate) fn add_direct_queue(topology: &mut Topology, worker: &str) -> String {
     let exchange = ExchangeOptions { kind: ExchangeKind::Direct, ..ExchangeOptions::default() };
     topology.exchanges.insert(DIRECT_EXCHANGE.to_owned(), exchange);
@@ -60,7 +62,7 @@ pub(crate) fn add_direct_queue(topology: &mut Topology, worker: &str) -> String 
     let options = QueueOptions {
         kind: QueueKind::Classic,
         bind: vec![Binding::new(DIRECT_EXCHANGE, worker)],
-        // One for all workers, since names of workers come and go.
+        // One for all workers, because workers come and go.
         dead_letters: Some(dead_letter_queue(DIRECT_EXCHANGE)),
         own: true,
         plain: true,
@@ -85,7 +87,7 @@ mod tests {
         assert_ne!(first.text(names::ID), other.text(names::ID));
         assert_eq!(first.text(names::PARENT_ID), Some("1"));
         assert_eq!(first.text(names::ROOT_ID), Some("1"));
-        // A retry comes back to the same worker under the id that it has.
+        // A retry returns to the same worker under the same id.
         give_own_id(&mut first, "a");
         assert_eq!(first, again);
     }

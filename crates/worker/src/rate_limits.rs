@@ -1,8 +1,9 @@
-//! Rate limits: how often tasks start, for each task and worker.
+//! Rate limits: the rate at which each task starts on each worker.
 //!
-//! A task that cannot start within a second goes round by the broker's delay: it takes no slot, no memory, and no other
-//! task's time. Two clocks keep a task to its rate. One gives every fresh arrival a place of its own, so that ten thousand of them
-//! make one round each; the other is asked by what comes back, and by it alone starts are paced.
+//! A task that cannot start within a second waits in a delay queue of the broker, where it takes no
+//! slot, no memory, and no time of other tasks. Two clocks apply the rate. The first gives every
+//! new arrival a time of its own, so that ten thousand of them make one round each. The second
+//! paces the starts, and times the tasks that return.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -18,7 +19,7 @@ use crate::task::registry::Registry;
 pub(crate) struct RateLimits(RwLock<HashMap<String, Arc<RateLimiter>>>);
 
 impl RateLimits {
-    /// Those that are declared.
+    /// Returns the declared limits.
     pub(crate) fn of(registry: &Registry) -> Self {
         let limited = registry.iter().filter_map(|task| Some((task.name.to_owned(), task.options.rate_limit?)));
         Self(RwLock::new(limited.map(|(name, rate)| (name, Arc::new(RateLimiter::new(rate)))).collect()))
@@ -28,7 +29,7 @@ impl RateLimits {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(task).cloned()
     }
 
-    /// Changes the rate of a task, or lifts it. What is out comes back when it was to.
+    /// Changes the rate of a task, or removes it. Waiting messages return at their old time.
     pub(crate) fn set(&self, task: &str, rate: Option<RateLimit>) {
         let mut limited = self.0.write().unwrap_or_else(PoisonError::into_inner);
         match (rate, limited.get(task)) {
@@ -43,16 +44,16 @@ impl RateLimits {
 #[derive(Debug)]
 pub(crate) struct RateLimiter {
     schedule: Mutex<RateSchedule>,
-    /// Those in line start one after the other: whoever has this is next.
+    /// Held by the next task in the line, so that they start one after the other.
     pub(crate) turn: tokio::sync::Mutex<()>,
 }
 
-/// The answer to a task that asks for its start.
+/// The answer to a task that requests a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RateDecision {
-    /// It stands in line, and starts within a second if there is a slot.
+    /// The task waits in the line, and starts within a second if a slot is free.
     Wait,
-    /// It goes round, and asks again after this wait.
+    /// The task returns to the broker, and asks again after this wait.
     Requeue(Duration),
 }
 
@@ -70,17 +71,17 @@ impl RateLimiter {
     }
 }
 
-/// The starts of one task, by its rate. Pure: the time arrives as an argument.
+/// The starts of one task under its rate. Pure: the time is an argument.
 #[derive(Debug, Clone)]
 pub(crate) struct RateSchedule {
     rate: RateLimit,
-    /// The earliest time of the next start.
+    /// Earliest time of the next start.
     pub(crate) next: Instant,
-    /// Tasks that stand in line for it.
+    /// Number of tasks in the line for it.
     pub(crate) line: u32,
-    /// The place of the next that arrives for the first time.
+    /// Time for the next new arrival.
     fresh: Instant,
-    /// The place of the next that came back, and found no room in the line.
+    /// Time for the next task that has returned and found no room in the line.
     again: Instant,
 }
 
@@ -89,7 +90,7 @@ impl RateSchedule {
         Self { rate, next: now, line: 0, fresh: now, again: now }
     }
 
-    /// Asks for a start. `room` is whether the queue's other tasks can spare what the line takes.
+    /// Requests a start. `room` is true if the queue's other tasks can spare the place in the line.
     pub(crate) fn reserve(&mut self, returned: bool, room: bool, now: Instant) -> RateDecision {
         let interval = self.rate.interval();
         let wait = self.next.saturating_duration_since(now) + interval.saturating_mul(self.line);
@@ -110,7 +111,7 @@ impl RateSchedule {
         RateDecision::Requeue(place - now)
     }
 
-    /// One in line starts now.
+    /// Records the start of a task in the line.
     pub(crate) fn start(&mut self, now: Instant) {
         self.next = self.next.max(now) + self.rate.interval();
     }

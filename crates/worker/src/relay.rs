@@ -1,11 +1,12 @@
-//! Sends what stands in the outbox: tasks that were sent in a transaction.
+//! Relays the outbox: sends the tasks of committed transactions.
 //!
 //! ```text
-//! wait for the right to send ─ window of rows ─ publish, each confirmed ─ delete what was sent ─ next window, or news
+//! wait for the lease ─ window of rows ─ publish, each confirmed ─ delete the sent rows ─ next window, or notification
 //! ```
 //!
-//! One process relays at a time. It may die between a confirm and the delete: the next sends such a message again, so that
-//! each has a header that says so, and whoever runs it looks into the store first.
+//! One process relays at a time. It may die between a confirm and the delete, and the next process
+//! then sends such a message again. So each message has a header that marks a possible repeat, and
+//! the worker that runs it checks the store first.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -28,48 +29,48 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Result};
 use crate::hold::{SHORTEST_HOLD, time_until};
 
-/// Most messages of a window, and the bytes with which it has enough.
+/// Most messages in a window, and the bytes that fill one.
 const WINDOW: (u32, u64) = (1_024, 8 * 1024 * 1024);
 
-/// Waits between two tries while broker or database are away.
+/// Waits between two attempts while broker or database are unavailable.
 const RECONNECT: RetryPolicy = RetryPolicy::backoff(Duration::from_millis(100), Duration::from_secs(10));
 
-/// Waits before a message is tried again that could not be sent.
+/// Waits between two attempts at a message that could not be sent.
 const RESEND: RetryPolicy = RetryPolicy::backoff(Duration::from_secs(1), Duration::from_secs(300));
 
-/// Sends what stands in the outbox.
+/// Relays the outbox.
 #[derive(Debug)]
 pub struct Relay {
     client: Client,
 }
 
-/// The outcome of the messages of a window.
+/// The outcome of a window.
 #[derive(Debug, Default)]
 struct WindowOutcome {
     sent: Vec<i64>,
     unsent: Vec<RelayFailure>,
-    /// When the oldest of those sent was written.
+    /// Time at which the oldest sent message was written.
     oldest: Option<Timestamp>,
-    /// Why the broker takes nothing at the moment.
+    /// Reason why the broker accepts nothing at present.
     away: Option<String>,
-    /// Set where something is missing that this program may declare.
+    /// True if an object is missing that this program may declare.
     missing: bool,
 }
 
 /// The outcome of one message.
 enum EntryOutcome {
     Sent,
-    /// It cannot be sent as it stands, or where it goes to.
+    /// The message is invalid, or its destination cannot take it.
     Failed(BrokerError),
-    /// Nothing can be sent now; nothing is held against this one.
+    /// Nothing can be sent now. The message is not at fault.
     Postponed(String),
 }
 
 impl Relay {
-    /// A relay for the outbox of this client's store.
+    /// Returns a relay for the outbox of this client's store.
     ///
     /// # Errors
-    /// When the store has none.
+    /// Returns an error if the store has no outbox.
     pub fn new(client: Client) -> Result<Self> {
         match client.results().and_then(|results| results.postgres()).map(PostgresBackend::outbox) {
             Some(_) => Ok(Self { client }),
@@ -77,8 +78,8 @@ impl Relay {
         }
     }
 
-    /// Relays until it is told to stop, through every loss of database and broker. What is on its way then is confirmed
-    /// and deleted first.
+    /// Relays until `stop` is cancelled, across every loss of database and broker. Messages in
+    /// flight are confirmed and deleted first.
     pub async fn run_until(self, stop: CancellationToken) {
         let Some(outbox) = self.client.results().and_then(|results| results.postgres()).map(PostgresBackend::outbox)
         else {
@@ -103,9 +104,10 @@ impl Relay {
         }
     }
 
-    /// Sends window after window until it is told to stop.
+    /// Sends one window after another until `stop` is cancelled.
     async fn serve(&self, lead: &mut RelayLease, stop: &CancellationToken) -> celeriac_results::Result<()> {
-        // Nobody may have done so yet, and what finds no queue has to wait before it is tried again.
+        // The topology may not be declared yet, and a message without its queue would have to wait
+        // for its next attempt.
         match stop.run_until_cancelled(self.alive(lead, |_| self.declare())).await {
             Some(declared) => declared?,
             None => return Ok(()),
@@ -141,7 +143,7 @@ impl Relay {
         Ok(())
     }
 
-    /// Does something while the lock is held, and only for as long as that is certain.
+    /// Runs `work` while the lease is certain.
     async fn alive<T, F: Future<Output = T>>(
         &self,
         lead: &mut RelayLease,
@@ -160,7 +162,7 @@ impl Relay {
         }
     }
 
-    /// Publishes a window: keys beside each other, and the messages of one key one after the other.
+    /// Publishes a window: keys in parallel, and the messages of one key in order.
     async fn publish(&self, window: Vec<OutboxRow>, held: LeaseValidity) -> WindowOutcome {
         let mut outcome = WindowOutcome::default();
         let mut lines: FuturesUnordered<_> =
@@ -171,7 +173,7 @@ impl Relay {
         outcome
     }
 
-    /// Publishes messages in order, up to the first that cannot be sent.
+    /// Publishes messages in order, up to the first one that cannot be sent.
     async fn publish_line(&self, line: Vec<OutboxRow>, held: &LeaseValidity) -> WindowOutcome {
         let mut outcome = WindowOutcome::default();
         for OutboxRow { seq, created_at, attempts, message: entry } in line {
@@ -212,13 +214,14 @@ impl Relay {
         }
     }
 
-    /// The message as it is sent at this moment.
+    /// Returns the message for sending now.
     fn outgoing(&self, entry: OutboxMessage) -> Outgoing {
         let OutboxMessage { exchange, routing_key, queue, eta, expires, mut message, .. } = entry;
         message.headers.insert(names::REPEATED, true);
         let wait = eta.map(time_until).filter(|wait| *wait >= SHORTEST_HOLD);
         let held = wait.zip(queue).and_then(|(wait, queue)| self.client.broker().ladder().address(wait, &queue));
-        // The time in the broker's delay levels is not time in a queue: held messages expire by their header alone.
+        // Time in the broker's delay levels is not time in a queue, so a delayed message expires by
+        // its header alone.
         message.properties.expiration = expires.filter(|_| held.is_none()).map(time_until);
         let (exchange, routing_key) = held.unwrap_or((exchange, routing_key));
         Outgoing { exchange: Cow::Owned(exchange), routing_key, message, mandatory: true }
@@ -231,7 +234,7 @@ impl Relay {
     }
 }
 
-/// Until when the lock is held for sure.
+/// The time until which the lease is certain.
 #[derive(Debug, Clone)]
 struct LeaseValidity(tokio::sync::watch::Receiver<Instant>);
 
@@ -258,7 +261,7 @@ impl WindowOutcome {
     }
 }
 
-/// Messages of one key are a line; one without a key is a line by itself.
+/// Groups the messages of one key in a line. A message without a key has a line of its own.
 fn in_lines(window: Vec<OutboxRow>) -> Vec<Vec<OutboxRow>> {
     let mut lines: Vec<Vec<OutboxRow>> = Vec::new();
     let mut of_key: HashMap<String, usize> = HashMap::new();
@@ -277,7 +280,7 @@ fn in_lines(window: Vec<OutboxRow>) -> Vec<Vec<OutboxRow>> {
     lines
 }
 
-/// Returns whether it is the message that cannot be sent, or its queue that does not take it: others can be sent.
+/// Returns `true` if the message or its queue is at fault, and others can be sent.
 fn is_its_own(error: &BrokerError) -> bool {
     is_missing(error)
         || matches!(

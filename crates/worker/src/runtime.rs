@@ -1,4 +1,4 @@
-//! All that the attempts of a worker share.
+//! The state that the attempts of a worker share.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,34 +18,35 @@ use crate::task::hooks::HookList;
 use crate::task::registry::Registry;
 use crate::threads::Threads;
 
-/// All that the attempts of a worker share.
+/// The state that the attempts of a worker share.
 pub(crate) struct WorkerRuntime {
     pub(crate) name: Arc<str>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) topology: Topology,
-    /// The queues in which it finds messages that are sent to every worker.
+    /// The queues with its copies of broadcasts.
     pub(crate) broadcasts: HashSet<String>,
-    /// `None` where outcomes are not stored.
+    /// `None` if outcomes are not stored.
     pub(crate) results: Option<ResultStore>,
-    /// Bounds of the bodies that are read.
+    /// Limits for the bodies that it reads.
     pub(crate) limits: DecodeLimits,
     /// Sends replies to callers that name a queue for them.
     pub(crate) replies: bool,
     pub(crate) slots: Arc<Slots>,
     pub(crate) rates: Arc<RateLimits>,
-    /// Deliveries of a task that seems to bring its worker down, where the task sets no number of its own.
+    /// Number of deliveries after which a task that seems to bring its worker down is quarantined,
+    /// if the task sets none.
     pub(crate) max_deliveries: u32,
-    /// The turn of a suspect that has to run alone.
+    /// Held by the suspect that runs alone.
     pub(crate) alone: Arc<Semaphore>,
     /// Hooks around every attempt.
     pub(crate) hooks: HookList,
     pub(crate) threads: Threads,
-    /// The time that a terminated task may still take.
+    /// Time that a terminated task may still take.
     pub(crate) terminate_grace: Duration,
-    /// Cancelled when nothing may be waited for any longer, neither broker nor store: each delivery goes back as it is.
+    /// Cancelled when waits for broker and store must end. Each delivery then returns unchanged.
     pub(crate) abort: CancellationToken,
-    /// The part that tasks see.
+    /// The part that tasks can use.
     pub(crate) environment: Arc<TaskEnvironment>,
 }
 
@@ -57,7 +58,7 @@ pub(crate) struct ResultStore {
 }
 
 impl WorkerRuntime {
-    /// Cancelled when running tasks have to come to an end.
+    /// Returns the token that is cancelled when running tasks must end.
     pub(crate) fn interrupt(&self) -> &CancellationToken {
         &self.environment.interrupt
     }

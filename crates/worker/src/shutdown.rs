@@ -1,4 +1,4 @@
-//! Stops a worker: asked once, in order; asked twice, in a hurry.
+//! Stops a worker. The first request ends it in order, the second one at once.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub struct Shutdown {
     hurry: ShutdownRequest,
 }
 
-/// A request that is made once, and since when it is.
+/// A request, and the time at which it was made.
 #[derive(Debug, Clone, Default)]
 struct ShutdownRequest {
     made: CancellationToken,
@@ -34,12 +34,12 @@ impl ShutdownRequest {
 }
 
 impl Shutdown {
-    /// Nobody wants anything to stop yet.
+    /// Returns a shutdown without a request.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks for an orderly end. Asked a second time, it hurries.
+    /// Requests an orderly end. A second call requests an end at once.
     pub fn request(&self) {
         if self.is_requested() {
             self.hurry.make();
@@ -47,28 +47,29 @@ impl Shutdown {
         self.stop.make();
     }
 
-    /// Asks for an end at once: what runs is interrupted.
+    /// Requests an end at once: running tasks are interrupted.
     pub fn request_now(&self) {
         self.stop.make();
         self.hurry.make();
     }
 
-    /// Returns whether an end was asked for.
+    /// Returns `true` after a request.
     pub fn is_requested(&self) -> bool {
         self.stop.made.is_cancelled()
     }
 
-    /// Completes when an end was asked for.
+    /// Completes after a request.
     pub async fn requested(&self) {
         self.stop.made.cancelled().await;
     }
 
-    /// Completes when there is a hurry.
+    /// Completes after a request to end at once.
     pub async fn hurried(&self) {
         self.hurry.made.cancelled().await;
     }
 
-    /// Completes when running tasks may go on no longer: when `drain` is over, or there is a hurry. Says when that was.
+    /// Completes when running tasks must end: `drain` after the request, or at the request to end
+    /// at once. Returns the time.
     pub async fn drained(&self, drain: Duration) -> Instant {
         let Some(over) = self.stop.made().await.checked_add(drain) else { return self.hurry.made().await };
         tokio::select! {
@@ -78,7 +79,7 @@ impl Shutdown {
         self.hurry.since.get().map_or(over, |hurried| over.min(*hurried))
     }
 
-    /// Completes when what follows the drain has had its time.
+    /// Completes `time` after the end of the drain.
     pub async fn overdue(&self, drain: Duration, time: Duration) {
         sleep_until(self.drained(drain).await + time).await;
     }
@@ -88,8 +89,9 @@ impl Shutdown {
     }
 }
 
-/// A shutdown that SIGTERM and SIGINT ask for, and SIGQUIT at once, from now on. The listener lives on `tracker`, until
-/// there is a hurry.
+/// Returns a shutdown that SIGTERM and SIGINT request, and SIGQUIT at once.
+///
+/// Its listener runs on `tracker` until an end at once is requested.
 pub fn on_signals(tracker: &TaskTracker) -> Shutdown {
     let shutdown = Shutdown::new();
     let asked = shutdown.clone();
@@ -105,15 +107,16 @@ pub fn on_signals(tracker: &TaskTracker) -> Shutdown {
     shutdown
 }
 
-/// The end that a signal asks for.
+/// The end that a signal requests.
 enum AskedEnd {
     InOrder,
     AtOnce,
 }
 
-/// The signals that ask for an end. Listened to once: one that arrives between two looks is not missed.
+/// The signals that request an end. One registration, so that no signal is missed between two
+/// polls.
 struct Signals {
-    /// SIGTERM, SIGINT and SIGQUIT. `None` where the system lets nobody listen.
+    /// SIGTERM, SIGINT and SIGQUIT. `None` if the system refuses to register them.
     #[cfg(unix)]
     heard: Option<[tokio::signal::unix::Signal; 3]>,
 }
@@ -162,7 +165,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// After how many seconds from `begun` the end is overdue, with a drain of ten.
+    /// Returns the seconds from `begun` until the end is overdue, with a drain of ten.
     async fn overdue(shutdown: &Shutdown, begun: Instant) -> f64 {
         shutdown.overdue(10 * SECOND, SECOND).await;
         begun.elapsed().as_secs_f64()

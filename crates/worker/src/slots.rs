@@ -1,4 +1,4 @@
-//! The places in which tasks run, and who has how much of them.
+//! The slots in which tasks run, and their use by each queue.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// So many tasks run at once, of all queues together.
+/// The slots of a worker, shared by all queues.
 #[derive(Debug)]
 pub(crate) struct Slots {
     free: Arc<Semaphore>,
@@ -18,12 +18,12 @@ impl Slots {
         Self { free: Arc::new(Semaphore::new(all)), all }
     }
 
-    /// The number of slots, free or not.
+    /// Returns the number of slots, free or not.
     pub(crate) fn all(&self) -> usize {
         self.all
     }
 
-    /// Waits for a slot, for a task of the queue whose meter this is. `None` when there are no more to be had.
+    /// Waits for a slot for a task of the meter's queue. Returns `None` if the slots are closed.
     pub(crate) async fn take(&self, meter: &Arc<SlotMeter>) -> Option<TaskSlot> {
         let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
         meter.change(|usage| usage.running += 1);
@@ -31,7 +31,7 @@ impl Slots {
     }
 }
 
-/// A slot in use. Free again on drop.
+/// A slot in use. Dropping it frees it.
 #[derive(Debug)]
 pub(crate) struct TaskSlot {
     _permit: OwnedSemaphorePermit,
@@ -39,7 +39,7 @@ pub(crate) struct TaskSlot {
 }
 
 impl TaskSlot {
-    /// The meter it runs on.
+    /// Returns the meter of the slot.
     pub(crate) fn meter(&self) -> Arc<SlotMeter> {
         Arc::clone(&self.meter)
     }
@@ -54,31 +54,31 @@ impl Drop for TaskSlot {
     }
 }
 
-/// Measures how long the tasks of one queue use slots, those that still run included.
+/// Measures the time that the tasks of one queue occupy slots, including those that still run.
 #[derive(Debug)]
 pub(crate) struct SlotMeter {
     usage: Mutex<SlotUsage>,
-    /// Messages that are held of the queue.
+    /// Number of messages held of the queue.
     held: AtomicUsize,
-    /// Those of them that stand in line for their start, because of the rates of their tasks.
+    /// Number of those that wait in the line for a start, because of the rates of their tasks.
     line: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct SlotUsage {
     running: u32,
-    /// The time in slots until `since`, of all tasks together.
+    /// Time in slots until `since`, summed over all tasks.
     used: Duration,
     since: Instant,
     ended: u64,
 }
 
-/// A reading of a meter: both numbers only grow.
+/// A reading of a meter. Both numbers only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct SlotReading {
-    /// The time in slots, of all tasks together.
+    /// Time in slots, summed over all tasks.
     pub(crate) used: Duration,
-    /// Tasks that have left their slot.
+    /// Number of tasks that have left their slot.
     pub(crate) ended: u64,
 }
 
@@ -88,24 +88,24 @@ impl SlotMeter {
         Self { usage: Mutex::new(usage), held: AtomicUsize::new(0), line: AtomicUsize::new(0) }
     }
 
-    /// Notes how many messages are held of the queue from now on.
+    /// Records the number of messages held of the queue.
     pub(crate) fn set_held(&self, held: u16) {
         self.held.store(usize::from(held), Ordering::Relaxed);
     }
 
-    /// Takes a place in the queue's line, if there is one: what stands in it keeps no more than half of what is held from
-    /// the queue's other tasks.
+    /// Takes a place in the queue's line, if one is free. The line may hold at most half of the
+    /// queue's held messages, so that its other tasks can run.
     pub(crate) fn reserve_place(&self) -> bool {
         let most = (self.held.load(Ordering::Relaxed) / 2).max(1);
         self.line.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |line| (line < most).then_some(line + 1)).is_ok()
     }
 
-    /// Gives the place back.
+    /// Releases the place.
     pub(crate) fn release_place(&self) {
         self.line.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Its reading now.
+    /// Returns the present reading.
     pub(crate) fn read(&self) -> SlotReading {
         let usage = self.settled();
         SlotReading { used: usage.used, ended: usage.ended }
@@ -115,7 +115,7 @@ impl SlotMeter {
         change(&mut self.settled());
     }
 
-    /// The usage, up to this moment.
+    /// Returns the usage up to now.
     fn settled(&self) -> MutexGuard<'_, SlotUsage> {
         let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();

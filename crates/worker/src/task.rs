@@ -1,9 +1,10 @@
-//! Tasks as their authors write them and as a worker knows them. In reading order:
+//! Tasks, as their authors write them and as a worker knows them. In reading order:
 //!
-//! - `definition`, `registry`: a name and a way to run it, and all that a worker knows; `builtin`: Celery's own;
-//! - `context`, `received`: what a task sees of its message and of its worker;
-//! - `error`, `result`: what it may return; `hooks`: what runs around its attempts;
-//! - `time_limits`: how long an attempt may take, and how it is told to come to an end;
+//! - `definition`, `registry`: a name and its function, and the tasks of a worker; `builtin`:
+//!   Celery's own tasks;
+//! - `context`, `received`: the access of a task to its message and its worker;
+//! - `error`, `result`: the return values of a task; `hooks`: functions around its attempts;
+//! - `time_limits`: the longest time of an attempt, and the notice to end;
 //! - `derived_id`: ids of the tasks that follow from a task.
 
 pub(crate) mod builtin;

@@ -1,4 +1,4 @@
-//! The threads on which blocking tasks run, also those for which nobody waits any more.
+//! The threads of blocking tasks, including those that the worker no longer waits for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) struct Threads(Arc<AtomicUsize>);
 
 impl Threads {
-    /// The number of threads that are in use.
+    /// Returns the number of threads in use.
     pub(crate) fn running(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// The same work, counted from now until it has run or is given up.
+    /// Returns the same work, which is counted from now until it has run or is dropped.
     pub(crate) fn counted<R>(&self, run: impl FnOnce() -> R + Send + 'static) -> impl FnOnce() -> R + Send + 'static {
         self.0.fetch_add(1, Ordering::Relaxed);
         let counted = CountedThread(Arc::clone(&self.0));
@@ -25,7 +25,7 @@ impl Threads {
     }
 }
 
-/// One thread in use. Its end is the drop of this.
+/// One thread in use. Dropping it uncounts it.
 #[derive(Debug)]
 struct CountedThread(Arc<AtomicUsize>);
 

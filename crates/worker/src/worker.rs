@@ -1,4 +1,4 @@
-//! Starts, runs and stops everything a worker is made of.
+//! Starts, runs and stops all parts of a worker.
 
 mod banner;
 
@@ -42,33 +42,34 @@ use crate::task::registry::Registry;
 use crate::threads::Threads;
 use crate::worker::banner::Banner;
 
-/// The time after the drain for outcomes to be recorded, and follow-ups to be sent.
+/// Time after the drain in which outcomes are recorded and follow-ups sent.
 const RECORDED: Duration = Duration::from_millis(400);
 
-/// The time after the drain for the broker to note the last settlements, and for the store to take the last rows.
+/// Time after the drain in which the broker receives the last settlements, and the store the last
+/// rows.
 const SETTLED: Duration = Duration::from_millis(600);
 
-/// The time for the services to end, however much of the drain is left.
+/// Time in which the services must end, whatever is left of the drain.
 const PARTING: Duration = Duration::from_secs(5);
 
 /// The parts of a worker.
 #[derive(Debug)]
 pub struct WorkerParts {
-    /// Its options.
+    /// Options of the worker.
     pub options: WorkerOptions,
-    /// Options of the store of outcomes.
+    /// Options of the result store.
     pub results: ResultsOptions,
-    /// The tasks it knows.
+    /// The tasks of the worker.
     pub registry: Registry,
-    /// Exchanges and queues, all of them.
+    /// All exchanges and queues.
     pub topology: Topology,
-    /// Its client, whose broker and store it shares.
+    /// The client, whose broker and store the worker shares.
     pub client: Client,
     /// Values that tasks share.
     pub state: SharedState,
     /// Hooks around every attempt.
     pub hooks: HookList,
-    /// Bounds of what it reads.
+    /// Limits for the messages that it reads.
     pub limits: DecodeLimits,
     /// The broker's address, without password.
     pub broker_url: String,
@@ -86,13 +87,15 @@ pub struct Worker {
     services: Services,
 }
 
-/// The state that a worker leaves behind when it has stopped.
+/// State of a worker after its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "threads that are left behind keep the process alive"]
 pub struct ShutdownReport {
-    /// Blocking tasks that did not end within the drain time. Their messages are back on their queues and somebody else
-    /// runs them; but nobody can take their threads from them, and a runtime waits for its threads when it is dropped. So
-    /// end the process, as the verb `worker` does.
+    /// Blocking tasks that did not end within the drain time.
+    ///
+    /// Their messages are back on their queues, and other workers run them. Their threads cannot be
+    /// stopped, and a runtime waits for its threads when it is dropped. So end the process, as the
+    /// command `worker` does.
     pub blocking_tasks_left: usize,
 }
 
@@ -100,7 +103,7 @@ pub struct ShutdownReport {
 struct Services {
     tracker: TaskTracker,
     stop: CancellationToken,
-    /// Cancelled when there is no more patience with broker and store.
+    /// Cancelled when waits for broker and store must end.
     abort: CancellationToken,
 }
 
@@ -109,7 +112,7 @@ impl Services {
         Self { tracker: TaskTracker::new(), stop: CancellationToken::new(), abort: CancellationToken::new() }
     }
 
-    /// Runs one of them until it ends, or there is no more patience with it.
+    /// Runs a service until it ends, or until the waits must end.
     fn run(&self, service: impl Future<Output = ()> + Send + 'static) {
         let abort = self.abort.clone();
         self.tracker.spawn(async move {
@@ -117,18 +120,18 @@ impl Services {
         });
     }
 
-    /// Begins to record outcomes and crashes, and to know what is revoked.
+    /// Starts the services that record outcomes, track crashes and read revocations.
     fn open_store(&self, backend: &Arc<dyn Backend>, options: &ResultsOptions) -> ResultStore {
         let (recorder, service) = Recorder::new(Arc::clone(backend), options);
         self.run(service.run(self.stop.clone()));
-        // Read before the first task comes, and kept up to date from now on.
+        // Read before the first task arrives, and kept up to date from then on.
         let _ = backend.revocation_cache();
         let (crashes, service) = CrashTracker::new(Arc::<dyn Backend>::clone(backend));
         self.run(service.run(self.stop.clone()));
         ResultStore { backend: Arc::clone(backend), recorder, crashes }
     }
 
-    /// Lets them end in order; nobody waits for what they have not done by then.
+    /// Ends the services in order, and abandons them when the time is over.
     async fn end(&self, overdue: impl Future<Output = ()>) {
         self.stop.cancel();
         self.tracker.close();
@@ -144,11 +147,11 @@ impl Services {
 }
 
 impl Worker {
-    /// Puts a worker together.
+    /// Builds a worker from its parts.
     ///
     /// # Errors
-    /// Returns an error if a configured queue is not declared, or if a transactional task is registered and the result store
-    /// is not Postgres.
+    /// Returns an error if a configured queue is not declared, or if a transactional task is
+    /// registered and the result store is not Postgres.
     pub fn new(parts: WorkerParts) -> Result<Self> {
         let transactions =
             parts.client.results().and_then(|backend| backend.postgres()).map(PostgresBackend::transactions);
@@ -199,23 +202,25 @@ impl Worker {
         })
     }
 
-    /// The time that running tasks may still take once it is told to stop.
+    /// Returns the time that running tasks have after a request to stop.
     pub fn drain(&self) -> Duration {
         self.options.drain
     }
 
-    /// Settings that can be changed while it runs.
+    /// Returns the settings that can change while the worker runs.
     pub fn controls(&self) -> Controls {
         Controls { registry: Arc::clone(&self.runtime.registry), rates: Arc::clone(&self.runtime.rates) }
     }
 
-    /// Runs tasks until it is told to stop; then ends in order: no new deliveries, what has not begun goes back to its
-    /// queue, what runs may finish within the drain time, everything is settled.
+    /// Runs tasks until a shutdown is requested, and then ends in order.
     ///
-    /// An absent broker is waited for.
+    /// It takes no new deliveries, and returns those that have not started to their queues. Running
+    /// tasks may finish within the drain time, and everything is settled. Until then the worker
+    /// waits for an unavailable broker.
     ///
     /// # Errors
-    /// When the broker refuses what the worker needs: access, a queue, a declaration.
+    /// Returns an error if the broker refuses an operation that the worker needs: access, a queue,
+    /// a declaration.
     pub async fn run_until(self, shutdown: Shutdown) -> Result<ShutdownReport> {
         let outcome = match self.subscribe(&shutdown).await {
             Ok(Some(consumers)) => {
@@ -229,7 +234,8 @@ impl Worker {
         outcome.map(|()| ShutdownReport { blocking_tasks_left: self.runtime.threads.running() })
     }
 
-    /// Declares and subscribes; `None` when the worker is stopped before the broker was there.
+    /// Declares and subscribes. Returns `None` if the worker is stopped before the broker is
+    /// available.
     async fn subscribe(&self, shutdown: &Shutdown) -> Result<Option<Vec<Consumer>>, BrokerError> {
         let mut backoff = Backoff::new(BACKOFF);
         loop {
@@ -239,7 +245,7 @@ impl Worker {
             };
             match attempt {
                 Ok(consumers) => return Ok(Some(consumers)),
-                // The owner of a foreign queue may start later than this worker.
+                // The owner of an external queue may start later than this worker.
                 Err(error) if error.is_retryable() || self.is_foreign(&error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "cannot consume yet; trying again");
                 }
@@ -272,12 +278,12 @@ impl Worker {
         Ok(consumers)
     }
 
-    /// The prefetch of a queue: its own, or else the worker's.
+    /// Returns the prefetch of a queue: its own, or else the worker's.
     fn prefetch(&self, queue: &str) -> Prefetch {
         let options = self.runtime.topology.queues.get(queue);
         let prefetch = options.and_then(|options| options.prefetch).unwrap_or(self.options.prefetch);
         match prefetch {
-            // A change would pass the queue on to another worker.
+            // A change would move the queue to another worker.
             Prefetch::Auto if options.is_some_and(|options| options.single_active_consumer) => {
                 Prefetch::Fixed(prefetch::alone(self.options.concurrency))
             }
@@ -308,7 +314,8 @@ impl Worker {
 
         WorkerStopping { running: attempts.len(), patience: self.options.drain }.emit();
         let consumers = queues.join_all().await;
-        // What had arrived and not begun goes back at once, so that others need not wait for the drain.
+        // Deliveries that have not started return at once, so that other workers need not wait for
+        // the drain.
         let mut closing = JoinSet::new();
         for consumer in consumers {
             closing.spawn(consumer.close());
@@ -321,7 +328,7 @@ impl Worker {
         }
         let interrupted = attempts.len();
         self.runtime.environment.interrupt.cancel();
-        // A task that has ended is not in vain, if broker and store are there.
+        // The outcome of a task that has ended is kept, if broker and store are available.
         tokio::select! {
             () = attempts.wait() => {}
             () = shutdown.overdue(drain, RECORDED) => self.runtime.abort.cancel(),
@@ -336,7 +343,7 @@ impl Worker {
         WorkerOffline { name: &self.runtime.name, interrupted }.emit();
     }
 
-    /// The banner: name, broker, results, slots, queues and tasks, as a person wants to see them before anything runs.
+    /// Returns the banner for the start: name, broker, results, slots, queues and tasks.
     pub fn banner(&self) -> String {
         let queues = self.queues.iter().map(|queue| (queue.as_str(), self.bindings(queue))).collect();
         let banner = Banner {
@@ -363,7 +370,7 @@ impl Worker {
     }
 }
 
-/// Finds the tasks that run as part of another one.
+/// Returns the function that finds tasks to be run as part of another one.
 fn find_inline(registry: &Arc<Registry>, threads: &Threads) -> FindInline {
     let (registry, threads) = (Arc::clone(registry), threads.clone());
     Box::new(move |name| registry.get(name).map(|task| inline(task, &threads)))
@@ -372,11 +379,11 @@ fn find_inline(registry: &Arc<Registry>, threads: &Threads) -> FindInline {
 /// The queues of a worker.
 struct ConsumedQueues {
     queues: Vec<String>,
-    /// Those of them in which it finds messages that are sent to every worker.
+    /// Those with copies of broadcasts.
     broadcasts: HashSet<String>,
 }
 
-/// The queues that a worker consumes. Those that it has alone are added to the topology.
+/// Returns the queues that a worker consumes. Adds those of this worker alone to the topology.
 fn consumed_queues(options: &WorkerOptions, topology: &mut Topology, name: &str) -> Result<ConsumedQueues> {
     let mut broadcasts = HashSet::new();
     let mut queues = chosen_queues(options, topology)?;
@@ -412,7 +419,7 @@ fn chosen_queues(options: &WorkerOptions, topology: &Topology) -> Result<Vec<Str
     }
 }
 
-/// The name of a worker that is given none.
+/// Returns the default name of a worker.
 pub fn default_name() -> String {
     format!("celeriac@{}", gethostname::gethostname().to_string_lossy())
 }

@@ -1,4 +1,4 @@
-//! Decides whether a task may start now. Headers and store decide; the body is not looked at.
+//! Decides if a task may start now, from its headers and the store. The body is not read.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::attempt::row::RowDetails;
 use crate::attempt::{Attempt, Processed, Step};
 use crate::hold::{SHORTEST_HOLD, time_until};
 
-/// Lets a task go on that has not expired, is not known to be revoked, has no outcome yet, and is due.
+/// Admits a task that has not expired, is not known to be revoked, has no outcome yet, and is due.
 pub(crate) async fn check(attempt: &mut Attempt<'_>) -> Step<()> {
     if has_expired(attempt) {
         return Err(Box::pin(expire(attempt)).await);
@@ -56,7 +56,8 @@ fn time_until_due(attempt: &Attempt<'_>) -> Option<Duration> {
 async fn wait_until_due(attempt: &mut Attempt<'_>, wait: Duration) -> Step<()> {
     attempt.release_slot();
     if wait >= SHORTEST_HOLD {
-        // A sender without the delay ladder, such as Celery on a classic queue, left the waiting to the worker.
+        // A sender without the delay ladder, such as Celery on a classic queue, leaves the wait to
+        // the worker.
         return Err(hold_until_due(attempt, wait).await.into());
     }
     attempt.sleep_unless_stopping(wait).await?;
@@ -71,7 +72,7 @@ mod tests {
     use crate::attempt::Disposition;
     use crate::attempt::testing::{ID, QUEUE, TestWorker, redelivered};
 
-    /// A time so many milliseconds from now, as a header tells it.
+    /// Returns a time this many milliseconds from now, in the format of a header.
     fn in_millis(millis: i64) -> String {
         clock::now().checked_add(jiff::SignedDuration::from_millis(millis)).unwrap().to_string()
     }

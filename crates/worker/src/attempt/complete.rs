@@ -1,11 +1,12 @@
-//! Carries out what was decided of a task, in the order that its safety demands.
+//! Carries out the decision on a task, in a safe order:
 //!
-//! - success: row, then callbacks and the next step, then the reply;
-//! - retry: row, then the next attempt, then the reply: a worker that finds the row knows what is missing;
+//! - success: the row, then callbacks and the next step, then the reply;
+//! - retry: the row, then the next attempt, then the reply. A worker that finds the row knows which
+//!   of them are missing;
 //! - dead letter: its message, then its row, then errbacks and the reply;
-//! - failure: row, then errbacks and the reply.
+//! - failure: the row, then errbacks and the reply.
 //!
-//! The delivery is settled after all of it.
+//! The delivery is settled after all of them.
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::attempt::row::RowDetails;
 use crate::attempt::{Attempt, Disposition, Processed};
 use crate::task::definition::TaskDefinition;
 
-/// Carries out what was decided.
+/// Carries out the decision.
 pub(crate) async fn apply(attempt: &mut Attempt<'_>, task: &TaskDefinition, decision: Decision) -> Processed {
     match decision {
         Decision::Succeed(result) => succeed(attempt, result).await,
@@ -68,7 +69,7 @@ async fn retry(attempt: &mut Attempt<'_>, task: &TaskDefinition, wait: Duration,
     let processed = record_failure(attempt, State::Retry, failure.clone(), details).await;
     let processed = processed.and_then(send_next_attempt(attempt, due, until)).await;
     if processed.disposition == Disposition::Done {
-        // The next attempt will tell more: nothing is done again for the sake of this reply.
+        // The next attempt sends a reply too, so nothing is repeated for this one.
         let _ = reply_failure(attempt, State::Retry, &failure).await;
     }
     processed
@@ -104,7 +105,8 @@ mod tests {
     use crate::attempt::decode::{find_task, read_body};
     use crate::attempt::testing::{Published, QUEUE, TestWorker, follow_up};
 
-    /// A delivery with a callback and an errback whose task was found and whose body was read.
+    /// Returns a delivery with a callback and an errback, after its task was found and its body was
+    /// read.
     async fn delivered(worker: &TestWorker) -> Attempt<'_> {
         let mut attempt = worker
             .deliver_changed("act", |call, _| {

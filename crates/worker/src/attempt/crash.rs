@@ -1,9 +1,10 @@
-//! Crash tracking: a task that brings its worker down is quarantined before it does so for ever.
+//! Crash tracking: quarantines a task that repeatedly brings its worker down.
 //!
-//! Nobody survives to tell which task it was. What is known is which attempts were begun and came to no end: each such start
-//! is on record before the task runs, unless the message was never delivered before. Those that merely ran beside the
-//! poison are on record as well. So who is suspected a second time runs alone among suspects, one at a time on a worker:
-//! the innocent end, and are cleared; only the guilty goes on being counted.
+//! No process survives to name the task. The store can show which attempts have started and not
+//! ended, because each start is recorded before the task runs, except for a message that was never
+//! delivered before. Tasks that merely ran beside the one at fault have a record too. So a task
+//! that is suspect a second time runs alone among suspects, one at a time on each worker. The
+//! harmless ones end and their records are cleared; only the count of the one at fault grows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,13 +22,13 @@ use crate::attempt::row::RowDetails;
 use crate::attempt::{Attempt, Disposition, Processed, Step};
 use crate::runtime::ResultStore;
 
-/// Celery's name of it.
+/// Celery's name for the error.
 const KIND: &str = "WorkerLostError";
 
-/// From so many starts on, the first delivery not counted, a suspect runs alone.
+/// Number of starts, without the first delivery, from which a suspect runs alone.
 const MAX_CONCURRENT_STARTS: u32 = 2;
 
-/// After so long a suspect comes again whose turn it is not. The broker counts whole seconds.
+/// Wait of a suspect that cannot have its turn yet. The broker counts whole seconds.
 const UNTIL_ITS_TURN: Duration = Duration::from_secs(1);
 
 /// The decision on a suspect.
@@ -35,18 +36,19 @@ const UNTIL_ITS_TURN: Duration = Duration::from_secs(1);
 enum CrashDecision {
     /// It runs.
     Run,
-    /// It runs when no other suspect of this worker does.
+    /// It runs when no other suspect of this worker runs.
     RunAlone,
-    /// It never runs again: it may have brought down its worker so often.
+    /// It never runs again: this many starts may have brought its worker down.
     Quarantine(u32),
 }
 
-/// The number of starts on record up to which a suspect runs beside others: with few deliveries to lose, none.
+/// Returns the number of recorded starts up to which a suspect runs beside others. It is zero if
+/// few deliveries are allowed.
 fn concurrent_starts(most: u32) -> u32 {
     most.saturating_sub(1).clamp(1, MAX_CONCURRENT_STARTS) - 1
 }
 
-/// Judges by what was on record. The first delivery is not.
+/// Decides from the recorded count, which omits the first delivery.
 fn judge(CrashCount { starts, begins }: CrashCount, most: u32) -> CrashDecision {
     match begins {
         true => CrashDecision::Run,
@@ -55,15 +57,15 @@ fn judge(CrashCount { starts, begins }: CrashCount, most: u32) -> CrashDecision 
     }
 }
 
-/// An attempt that is on record. The record has to be cleared when it has ended.
+/// A recorded attempt. Its record must be cleared when it has ended.
 pub(crate) struct CrashRecord<'a> {
     results: &'a ResultStore,
     attempt: AttemptKey,
-    /// Held by one that runs alone.
+    /// Held while the suspect runs alone.
     _turn: Option<OwnedSemaphorePermit>,
 }
 
-/// Puts on record that a suspect begins, sends it back until it has its turn to run alone, or quarantines it.
+/// Records the start of a suspect, sends it back until it can run alone, or quarantines it.
 pub(crate) async fn track<'a>(attempt: &mut Attempt<'a>) -> Step<Option<CrashRecord<'a>>> {
     let is_late = attempt.task.is_some_and(|task| task.options.acks == AckMode::Late);
     let is_suspect = attempt.received.is_redelivered() && is_late;
@@ -73,7 +75,7 @@ pub(crate) async fn track<'a>(attempt: &mut Attempt<'a>) -> Step<Option<CrashRec
     }
 }
 
-/// Clears the record of an attempt that has ended, or was interrupted in order.
+/// Clears the record of an attempt that has ended, or that an orderly stop has interrupted.
 pub(crate) async fn clear(record: Option<CrashRecord<'_>>, processed: &Processed) {
     let Some(record) = record else { return };
     let interrupted = processed.disposition == Disposition::Requeue;
@@ -90,7 +92,7 @@ async fn track_suspect<'a>(attempt: &mut Attempt<'a>, results: &'a ResultStore) 
         CrashDecision::Quarantine(times) => Err(quarantine(attempt, times).await),
         CrashDecision::RunAlone => {
             let Ok(turn) = Arc::clone(&attempt.runtime.alone).try_acquire_owned() else {
-                // It waits on the broker: held here, it would keep others from being delivered.
+                // It waits on the broker. Here it would keep other messages from being delivered.
                 return Err(hold_suspect(attempt, UNTIL_ITS_TURN).await.into());
             };
             match judge(put_on_record(attempt, results, most - 1).await?, most) {
@@ -174,7 +176,7 @@ mod tests {
         let mut first = suspect(&worker).await;
         let lost = track(&mut first).await.unwrap();
         assert!(lost.is_some());
-        // Its worker dies here: nobody clears the record, and its turn is free again.
+        // The worker dies here: the record is not cleared, and the turn is free again.
         drop(lost);
         let mut second = worker
             .deliver_changed("succeed", |call, message| {
@@ -198,7 +200,7 @@ mod tests {
     async fn a_suspect_waits_on_the_broker_while_another_runs_alone() {
         let worker = worker(3).await;
         let mut first = suspect(&worker).await;
-        // Its worker dies here.
+        // The worker dies here.
         drop(track(&mut first).await.unwrap());
         drop(first);
         let mut again = worker.receive().await;
@@ -215,7 +217,8 @@ mod tests {
         assert!(track(&mut again).await.unwrap().is_some(), "now it is its turn");
     }
 
-    /// How it goes with a task that brings down its worker whenever it runs: what is done at each delivery after the first.
+    /// Returns the decision at each delivery after the first, for a task that always brings its
+    /// worker down.
     fn poison(most: u32) -> Vec<CrashDecision> {
         let (mut starts, mut judgements) = (0, Vec::new());
         loop {
@@ -232,7 +235,7 @@ mod tests {
     #[test]
     fn poison_runs_as_often_as_it_may_and_only_once_beside_other_suspects() {
         use CrashDecision::{Quarantine, Run, RunAlone};
-        // Together with the first delivery, which is not judged: as many runs as allowed.
+        // With the first delivery, which has no decision, the task runs as often as allowed.
         assert_eq!(poison(2), [RunAlone, Quarantine(2)]);
         assert_eq!(poison(3), [Run, RunAlone, Quarantine(3)]);
         assert_eq!(poison(5), [Run, RunAlone, RunAlone, RunAlone, Quarantine(5)]);

@@ -1,4 +1,5 @@
-//! The dead-letter queue: what cannot run, or has failed for good, is kept with its reason.
+//! The dead-letter queue: keeps a message that cannot run or has failed permanently, with the
+//! reason.
 
 use std::borrow::Cow;
 
@@ -12,7 +13,7 @@ use crate::attempt::publish::{Recipient, disposition_after, publish_until_confir
 use crate::attempt::{Attempt, Disposition};
 use crate::runtime::WorkerRuntime;
 
-/// Puts the message of a task on the dead-letter queue, with the reason.
+/// Sends the message of a task to the dead-letter queue, with the reason.
 pub(crate) async fn dead_letter(attempt: &Attempt<'_>, reason: &'static str, error: &str) -> Disposition {
     let TaskHeaders { task, id, .. } = attempt.headers();
     let origin = &attempt.received.origin;
@@ -21,8 +22,8 @@ pub(crate) async fn dead_letter(attempt: &Attempt<'_>, reason: &'static str, err
     send_dead_letter(attempt.runtime, message, origin, reason, error).await
 }
 
-/// Puts the message of a task that has run on the dead-letter queue, because what follows from it cannot be sent. When it
-/// is replayed, its worker looks into the store and does that much.
+/// Sends the message of a task that has run to the dead-letter queue, because its follow-ups cannot
+/// be sent. After a replay, the worker finds the outcome in the store and sends them.
 pub(crate) async fn dead_letter_not_followed_up(attempt: &Attempt<'_>, error: &str) -> Disposition {
     const REASON: &str = names::NOT_FOLLOWED_UP;
     let TaskHeaders { task, id, .. } = attempt.headers();
@@ -39,7 +40,7 @@ pub(crate) async fn dead_letter_not_followed_up(attempt: &Attempt<'_>, error: &s
     send_dead_letter(attempt.runtime, message, origin, REASON, error).await
 }
 
-/// Puts a message on the dead-letter queue of the queue it came from.
+/// Sends a message to the dead-letter queue of its origin.
 pub(crate) async fn send_dead_letter(
     runtime: &WorkerRuntime,
     mut message: Message,
@@ -47,7 +48,7 @@ pub(crate) async fn send_dead_letter(
     reason: &'static str,
     error: &str,
 ) -> Disposition {
-    // The message has to stay readable in a console, and its headers in one frame.
+    // The message must stay readable in a console, and its headers must fit in one frame.
     const LONGEST_ERROR: usize = 1_000;
     let error: String = error.chars().take(LONGEST_ERROR).collect();
     message.headers.strip_deaths();
@@ -63,9 +64,9 @@ pub(crate) async fn send_dead_letter(
     for (name, value) in told {
         message.headers.insert(name, Value::Text(value));
     }
-    // A dead letter waits for a person, however long.
+    // A dead letter waits for a person, without a limit.
     message.properties.expiration = None;
-    // Nobody consumes a queue that has none.
+    // No worker consumes a queue without a dead-letter queue.
     let Some(routing_key) = runtime.topology.dead_letter_queue(&origin.queue) else { return Disposition::Reject };
     let outgoing = Outgoing { exchange: Cow::Borrowed(""), routing_key, message, mandatory: true };
     disposition_after(publish_until_confirmed(runtime, outgoing, Recipient::Own).await)

@@ -1,4 +1,4 @@
-//! Decides what becomes of a task after an attempt. [`choose`] is pure: the clock and chance arrive as arguments.
+//! Decides on a task after an attempt. [`choose`] is pure: clock and random number are arguments.
 
 use std::time::Duration;
 
@@ -14,25 +14,25 @@ use crate::task::result::JsonResult;
 /// A decision on a task after an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// It ended with this result, as JSON text.
+    /// The task ended with this result, as JSON text.
     Succeed(String),
-    /// It is tried again after a wait.
+    /// The task is tried again after a wait.
     Retry { wait: Duration, failure: Failure },
-    /// It ended with an error.
+    /// The task ended with an error.
     Fail(Failure),
-    /// It ended with an error, and its message is kept in the dead-letter queue.
+    /// The task ended with an error, and its message is kept in the dead-letter queue.
     DeadLetter { reason: &'static str, failure: Failure },
-    /// It ended, and nothing is kept of it.
+    /// The task ended, and nothing of it is kept.
     Ignore,
 }
 
-/// Facts of an attempt, beside how it ended.
+/// Facts about an attempt, beside its outcome.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RetryFacts {
-    /// Attempts before it.
+    /// Number of earlier attempts.
     pub(crate) retries: u32,
     pub(crate) now: Timestamp,
-    /// When the last attempt has to begin at the latest.
+    /// Latest start of the last attempt.
     pub(crate) until: Option<Timestamp>,
     /// A random number from 0 to 1.
     pub(crate) chance: f64,
@@ -44,7 +44,7 @@ impl RetryFacts {
     }
 }
 
-/// Decides what becomes of a task, now that an attempt has ended.
+/// Decides on a task after its attempt has ended.
 pub(crate) fn decide(attempt: &Attempt<'_>, task: &TaskDefinition, result: JsonResult) -> Decision {
     let started_at = attempt.timing.map(|timing| timing.started_at);
     let until = retry_until(&task.options, attempt.message_headers(), started_at);
@@ -53,7 +53,7 @@ pub(crate) fn decide(attempt: &Attempt<'_>, task: &TaskDefinition, result: JsonR
     choose(result, &task.options, &facts)
 }
 
-/// Decides by outcome, policy, and what the attempt was.
+/// Decides from outcome, policy, and the facts of the attempt.
 pub(crate) fn choose(finished: JsonResult, options: &TaskOptions, tried: &RetryFacts) -> Decision {
     let TaskError { action, failure } = match finished {
         Ok(result) => return Decision::Succeed(result),
@@ -72,19 +72,21 @@ pub(crate) fn choose(finished: JsonResult, options: &TaskOptions, tried: &RetryF
         return Decision::Retry { wait, failure };
     }
     if action.asks_for_retry() {
-        // A wish to be tried again is no error to be remembered by.
+        // A request for another attempt is not an error worth keeping.
         let failure = Failure { kind: "MaxRetriesExceededError".to_owned(), ..failure };
         return Decision::DeadLetter { reason: "exhausted", failure };
     }
     if tried.retries == 0 && !policy.allows(0) {
-        // It was never meant to be tried again: an ordinary failure, told by its row alone.
+        // Retries were never allowed, so this is an ordinary failure with a row alone.
         return Decision::Fail(failure);
     }
     Decision::DeadLetter { reason: "exhausted", failure }
 }
 
-/// When the last attempt has to begin at the latest: as the first attempt has left it in the message, or so long after the
-/// start of this one, which then is the first.
+/// Returns the latest start of the last attempt.
+///
+/// The first attempt writes it to the message. If it is missing, this attempt is the first, and the
+/// time counts from its start.
 pub(crate) fn retry_until(
     options: &TaskOptions,
     message: &HeaderMap,
@@ -135,7 +137,7 @@ mod tests {
             (Err(no()), &twice, 0, again(SECOND, &failure)),
             (Err(no()), &twice, 1, again(SECOND * 2, &failure)),
             (Err(no()), &twice, 2, exhausted(&failure)),
-            // Somebody else tried it before, who thinks otherwise.
+            // Another worker with another policy tried it before.
             (Err(no()), &never, 3, exhausted(&failure)),
             (Err(no().retry_after(SECOND * 9)), &twice, 0, again(SECOND * 9, &failure)),
             (Err(no().retry_after(SECOND * 9)), &twice, 2, exhausted(&failure)),
@@ -176,7 +178,7 @@ mod tests {
         let cases = [
             ("Broken", &open, 4, again(Duration::ZERO, &failure("Broken"))),
             ("Broken", &open, 5, exhausted(&failure("Broken"))),
-            // All errors count together: the next is of another class, and the count goes on.
+            // All errors share one count: the next is of another class, and the count continues.
             ("Busy", &open, 4, exhausted(&failure("Busy"))),
             ("Busy", &closed, 1, again(SECOND * 2, &failure("Busy"))),
             ("Declined", &open, 0, Decision::Fail(failure("Declined"))),
@@ -188,7 +190,7 @@ mod tests {
             let finished = Err(TaskError::of_kind(kind, "no"));
             assert_eq!(choose(finished, options, &tried(retries)), expected, "{kind} after {retries}");
         }
-        // Who asks for another attempt has one, whatever is said of errors.
+        // A request for another attempt is granted, whatever the policy for errors.
         let wish = choose(Err(TaskError::retry_in(SECOND, "busy")), &closed, &tried(0));
         assert_eq!(wish, again(SECOND, &Failure::new("Retry", "busy")));
     }

@@ -1,4 +1,4 @@
-//! From a delivery to a task that can run, or to the reason why not.
+//! Turns a delivery into a task that can run, or into the reason why it cannot.
 
 use std::sync::Arc;
 
@@ -20,10 +20,10 @@ use crate::task::definition::TaskDefinition;
 use crate::task::received::Received;
 use crate::task::registry::Registry;
 
-/// Reads the headers of a delivery and begins its span.
+/// Reads the headers of a delivery and starts its span.
 ///
 /// # Errors
-/// The message is no task that can be understood.
+/// Returns an error if the message is not a valid task.
 pub(crate) fn read_headers(
     runtime: &WorkerRuntime,
     delivery: Delivery,
@@ -58,7 +58,7 @@ pub(crate) fn read_headers(
     })
 }
 
-/// The span of a delivery, which tells that it has arrived.
+/// Starts the span of a delivery, and records the arrival in it.
 fn begin_span(runtime: &WorkerRuntime, received: &Received) -> ProcessSpan {
     let Received { message, headers, origin, .. } = received;
     let DeliveryInfo { queue, exchange, routing_key, redelivered, .. } = origin;
@@ -71,7 +71,7 @@ fn begin_span(runtime: &WorkerRuntime, received: &Received) -> ProcessSpan {
     span
 }
 
-/// Finds the task that the message asks for; one that the worker does not know is rejected.
+/// Finds the task of the message. Rejects a task that the worker does not know.
 pub(crate) async fn find_task<'a>(attempt: &mut Attempt<'a>) -> Step<&'a TaskDefinition> {
     let runtime = attempt.runtime;
     match registered(&runtime.registry, &attempt.received.headers) {
@@ -80,7 +80,7 @@ pub(crate) async fn find_task<'a>(attempt: &mut Attempt<'a>) -> Step<&'a TaskDef
             Ok(task)
         }
         Err(reason) => {
-            // What it carries is somebody's all the same: the steps after it will never run.
+            // Callers may await its later steps, which will never run.
             attempt.embed = read_possible_embed(attempt).unwrap_or_default();
             Err(Box::pin(reject(attempt, &reason)).await)
         }
@@ -101,7 +101,7 @@ fn registered<'a>(registry: &'a Registry, headers: &TaskHeaders) -> Result<&'a T
     })
 }
 
-/// Reads the arguments, and what the message carries with them; one that cannot be read is rejected.
+/// Reads the arguments and the embed. Rejects a message that cannot be read.
 pub(crate) async fn read_body(attempt: &mut Attempt<'_>) -> Step<Body> {
     match attempt.received.message.read_body(&attempt.runtime.limits) {
         Ok((body, embed)) => {
@@ -112,10 +112,10 @@ pub(crate) async fn read_body(attempt: &mut Attempt<'_>) -> Step<Body> {
     }
 }
 
-/// Reads what the message carries with its arguments, without running anything of it.
+/// Reads the embed, without running any of it.
 ///
 /// # Errors
-/// It cannot be read, or not be started after the task.
+/// Returns an error if it cannot be read, or cannot be started after the task.
 pub(crate) fn read_possible_embed(attempt: &Attempt<'_>) -> Result<Embed, RejectReason> {
     let (_, embed) = attempt.received.message.read_body(&attempt.runtime.limits)?;
     FollowUps::check(attempt, &embed)?;

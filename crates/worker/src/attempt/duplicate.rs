@@ -1,4 +1,4 @@
-//! Finds out whether a delivery has been processed before, and by that what is still owed.
+//! Finds the outcome of an earlier delivery, and completes its missing follow-ups.
 
 use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::Backoff;
@@ -17,14 +17,14 @@ use crate::attempt::resend::send_next_attempt;
 use crate::attempt::{Attempt, Disposition, Interrupted};
 use crate::task::definition::TaskDefinition;
 
-/// Returns whether this may not be the first delivery of this attempt.
+/// Returns `true` if an earlier delivery of this attempt is possible.
 pub(crate) fn may_be_duplicate(attempt: &Attempt<'_>) -> bool {
     let message = attempt.message_headers();
     let repeated = message.get(names::REPEATED).is_some() || message.rounds() > 0;
     attempt.received.is_redelivered() || attempt.headers().retries > 0 || repeated || message.replays() > 0
 }
 
-/// Goes by what an earlier delivery of this attempt left in the store, if it left anything.
+/// Applies the outcome that an earlier delivery of this attempt left in the store, if there is one.
 pub(crate) async fn find_recorded_outcome(attempt: &mut Attempt<'_>) -> Option<Disposition> {
     let replays = attempt.message_headers().replays();
     let row = match find_row(attempt).await {
@@ -32,11 +32,12 @@ pub(crate) async fn find_recorded_outcome(attempt: &mut Attempt<'_>) -> Option<D
         Err(Interrupted) => return Some(Disposition::Requeue),
     };
     if row.replays < replays && !matches!(row.state, State::Success | State::Ignored) {
-        // What it came to before it was replayed is why it was.
+        // The outcome before the replay is the reason for the replay.
         return None;
     }
     let has_ended = row.state.is_final();
-    // The attempt has run, and its worker died before the next one was on its queue, or just after.
+    // The attempt has run, and its worker died just before or after the next attempt reached its
+    // queue.
     let has_run = row.state == State::Retry && row.replays == replays && row.attempts > attempt.headers().retries;
     if !has_ended && !has_run {
         return None;
@@ -50,7 +51,7 @@ pub(crate) async fn find_recorded_outcome(attempt: &mut Attempt<'_>) -> Option<D
     Some(send_next_attempt(attempt, row.eta.unwrap_or_else(clock::now), until).await)
 }
 
-/// The row of the task, however long it takes until the store can tell.
+/// Returns the row of the task. Waits for the store without a limit.
 pub(crate) async fn find_row(attempt: &Attempt<'_>) -> Result<Option<TaskRecord>, Interrupted> {
     let Some(results) = &attempt.runtime.results else { return Ok(None) };
     let mut backoff = Backoff::new(BACKOFF);
@@ -65,11 +66,13 @@ pub(crate) async fn find_row(attempt: &Attempt<'_>) -> Result<Option<TaskRecord>
     }
 }
 
-/// Does again what follows from an outcome that stands, since nobody knows how far the worker came that recorded it.
+/// Repeats the follow-ups of a recorded outcome. It is unknown how many of them the earlier worker
+/// sent.
 pub(crate) async fn finish_recorded(attempt: &mut Attempt<'_>, row: TaskRecord) -> Disposition {
     match read_possible_embed(attempt) {
         Ok(embed) => attempt.embed = embed,
-        // It was rejected, or what it needs has gone since: a person has to look at it either way.
+        // It was rejected, or its requirements have disappeared since. A person must look at it in
+        // both cases.
         Err(reason) => return keep_for_replay(attempt, &reason.to_string()).await,
     }
     match (row.state, row.failure) {

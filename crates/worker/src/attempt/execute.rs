@@ -1,4 +1,4 @@
-//! Runs one attempt of a task, and keeps whatever happens in it to itself.
+//! Runs one attempt of a task, and contains its panics.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -29,7 +29,7 @@ use crate::task::result::JsonResult;
 use crate::task::time_limits::{self, Cancellation, CancellationNotice};
 use crate::threads::Threads;
 
-/// An attempt that is about to run.
+/// An attempt that is ready to run.
 pub(crate) struct PreparedRun<'a> {
     pub(crate) task: &'a TaskDefinition,
     pub(crate) ctx: TaskContext,
@@ -40,15 +40,15 @@ pub(crate) struct PreparedRun<'a> {
 /// The end of a run.
 #[derive(Debug)]
 pub(crate) enum RunEnd {
-    /// The task came to an end of its own.
+    /// The task has ended by itself.
     Finished(JsonResult),
     /// The worker stops, and could wait no longer.
     Interrupted,
-    /// It was revoked while it ran, and has ended for that, or was dropped.
+    /// The task was revoked while it ran. It has ended because of that, or was dropped.
     Terminated,
 }
 
-/// Gives an attempt the context that its task sees, and its hooks.
+/// Gives an attempt its context and its hooks.
 pub(crate) fn prepare<'a>(
     attempt: &mut Attempt<'a>,
     task: &'a TaskDefinition,
@@ -65,7 +65,8 @@ pub(crate) fn prepare<'a>(
     PreparedRun { task, ctx, body, hooked }
 }
 
-/// Runs an attempt, with the hooks that it has. Its slot is free once it has ended, unless hooks still have to see that.
+/// Runs an attempt with its hooks. The slot is free after it, unless hooks have to review the
+/// outcome.
 pub(crate) async fn run<'a>(
     attempt: &mut Attempt<'a>,
     prepared: PreparedRun<'a>,
@@ -77,7 +78,7 @@ pub(crate) async fn run<'a>(
     let end = match start(attempt, task, ctx, body) {
         Ok(run) => bounds.within(attempt.span.run(around(hooked.as_ref(), guarded(run)))).await,
         Err(NotStarted::Failed(error)) => RunEnd::Finished(Err(error)),
-        // What it carries could be read: to those who follow, this is a failure like any other.
+        // The embed could be read, so this is an ordinary failure for its tasks.
         Err(NotStarted::Arguments(error)) => return Err(Box::pin(reject(attempt, &error.into())).await),
     };
     attempt.timing = Some(timing.end());
@@ -96,15 +97,15 @@ pub(crate) fn tell_started(attempt: &Attempt<'_>) {
     attempt.span.emit(&TaskStarted { task, id, attempt: attempt.number() });
 }
 
-/// Why a task has not begun.
+/// The reason why a task has not started.
 enum NotStarted {
-    /// The arguments do not fit it.
+    /// The arguments do not fit the task.
     Arguments(ArgumentError),
-    /// It failed before its hooks had a turn.
+    /// The task failed before its hooks ran.
     Failed(TaskError),
 }
 
-/// Makes the future of a task. One that blocks runs on a thread of its own.
+/// Returns the future of a task. A blocking task runs on a thread of its own.
 fn start(
     attempt: &Attempt<'_>,
     task: &TaskDefinition,
@@ -112,7 +113,7 @@ fn start(
     body: Body,
 ) -> Result<BoxFuture<'static, JsonResult>, NotStarted> {
     match task.runner {
-        // The handler's first lines, up to its first await, may panic as well as the rest.
+        // The code before the first await may panic too.
         Runner::Async(run) => match std::panic::catch_unwind(AssertUnwindSafe(|| run(ctx, body))) {
             Ok(run) => run.map_err(NotStarted::Arguments),
             Err(panic) => Err(NotStarted::Failed(TaskError::from_panic(panic.as_ref()))),
@@ -134,7 +135,7 @@ pub(crate) async fn run_in_transaction(
     span: &ProcessSpan,
     hooked: Option<&AttemptHooks<'_>>,
 ) -> RunEnd {
-    // The call itself may panic as well as what it begins.
+    // The call may panic, like the future that it returns.
     bounds.within(span.run(around(hooked, guarded(async { run(transaction).await })))).await
 }
 
@@ -142,7 +143,7 @@ fn without_transaction(name: &str) -> TaskError {
     TaskError::fatal(format!("`{name}` works in a transaction, and cannot be called as part of another task"))
 }
 
-/// A task as another one runs it: no span, no limits of its own.
+/// Returns a task to be run by another one, without a span and limits of its own.
 pub(crate) fn inline(task: &TaskDefinition, threads: &Threads) -> InlineTask {
     let (name, runner, threads) = (task.name, task.runner, threads.clone());
     Box::new(move |ctx, body| run_inline(name, runner, threads.clone(), ctx, body))
@@ -184,28 +185,28 @@ fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
     one.into_iter().chain(other).min()
 }
 
-/// The time for a task that listens to tidy up when the worker stops. Its outcome is recorded after that, before the worker
-/// gives up.
+/// Time that a task with a listener has for its cleanup when the worker stops. Its outcome is
+/// recorded after that, before the worker gives up.
 const TIDYING: Duration = Duration::from_millis(250);
 
-/// The reasons that may end an attempt from outside.
+/// The outside reasons that may end an attempt.
 pub(crate) struct RunBounds {
     received: Arc<Received>,
     interrupt: CancellationToken,
     limits: TimeLimits,
-    /// Tells the task that its soft limit has passed.
+    /// Signals the task that its soft limit has passed.
     notice: Option<Arc<CancellationNotice>>,
-    /// Tells the task that it is terminated.
+    /// Signals the task that it is terminated.
     terminated: Option<CancellationToken>,
-    /// The time that it may take after that.
+    /// Time that the task may take after that.
     grace: Duration,
 }
 
 impl RunBounds {
     pub(crate) fn of(runtime: &WorkerRuntime, task: &TaskDefinition, ctx: &TaskContext) -> Self {
         let limits = match task.runner {
-            // A thread cannot be taken away from a task: it goes on, but nobody waits for it any more when the worker
-            // stops. A hard time limit only tells it, as a soft one does.
+            // A thread cannot be stopped. It continues, and the worker does not wait for it when it
+            // stops. A hard time limit only signals the task, like a soft one.
             Runner::Blocking(_) => TimeLimits { hard: None, soft: earlier(ctx.limits.soft, ctx.limits.hard) },
             _ => ctx.limits,
         };
@@ -220,7 +221,7 @@ impl RunBounds {
     }
 
     async fn within(mut self, run: impl Future<Output = JsonResult>) -> RunEnd {
-        // Pinned here, so that it is held once: each further hand would take as much memory again.
+        // Pinned here, so that the future exists once. Each move would need its memory again.
         let mut run = std::pin::pin!(run);
         let Some(terminated) = self.terminated.take() else { return self.in_time(run.as_mut()).await };
         let grace = self.grace;
@@ -231,7 +232,8 @@ impl RunBounds {
         tokio::select! {
             biased;
             end = self.in_time(run.as_mut()) => match end {
-                // It was told to end, and does: that is no error to be tried again. A result is one all the same.
+                // The task ends because it was signalled, so its error is not one to retry. A
+                // result counts as usual.
                 RunEnd::Finished(Err(_)) if terminated.is_cancelled() => RunEnd::Terminated,
                 end => end,
             },
@@ -252,7 +254,7 @@ impl RunBounds {
         }
     }
 
-    /// The worker stops: who has asked to be told has a moment to come to an end.
+    /// Gives a task with a listener a moment to end when the worker stops.
     async fn tidied(&self, run: Pin<&mut impl Future<Output = JsonResult>>) -> RunEnd {
         if !self.received.listens() {
             return RunEnd::Interrupted;
@@ -263,7 +265,8 @@ impl RunBounds {
         }
     }
 
-    /// An error of one that was told to end, because the worker stops, is no failure: it has done what it was told.
+    /// Returns the end of a run. An error of a task that was signalled to end, because the worker
+    /// stops, is not a failure.
     fn ended(&self, finished: JsonResult) -> RunEnd {
         let told = self.interrupt.is_cancelled() && self.received.listens();
         match finished {
@@ -321,7 +324,7 @@ mod tests {
     use crate::attempt::testing::TestWorker;
     use crate::task::hooks::HookList;
 
-    /// Runs a task that is told `how` to end; its result, or the end of its attempt.
+    /// Runs a task that `how` steers. Returns its result, or the end of its attempt.
     async fn run_told<'a>(attempt: &mut Attempt<'a>) -> Step<JsonResult> {
         let task = find_task(attempt).await.unwrap();
         let body = read_body(attempt).await.unwrap();

@@ -1,7 +1,8 @@
-//! Follow-ups, once the outcome of a task is safe: tasks that follow from it are sent, and whoever awaits it gets a reply.
+//! Sends the follow-ups of a durable outcome: the tasks that follow from it, and the reply to its
+//! caller.
 //!
-//! All of it can be done a second time. When a worker dies in the middle, the next finds the outcome in the store and does
-//! it all again.
+//! Each step can be repeated. If a worker dies between them, the next worker finds the outcome in
+//! the store and repeats all of them.
 
 pub(crate) mod messages;
 
@@ -16,16 +17,17 @@ use crate::attempt::row::step_row;
 use crate::attempt::{Attempt, Disposition};
 use crate::task::result;
 
-/// The way in which follow-ups are sent.
+/// The mode in which follow-ups are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FollowUpMode {
     First,
     Repeated,
-    /// They were committed together with the outcome: they stand in the outbox, or were sent from there.
+    /// The follow-ups were committed with the outcome: they are in the outbox, or were sent from
+    /// it.
     InOutbox,
 }
 
-/// After a success: callbacks, the next step of the chain, the reply.
+/// Sends the follow-ups of a success: callbacks, the next step of the chain, the reply.
 pub(crate) async fn after_success(attempt: &Attempt<'_>, result: &str, mode: FollowUpMode) -> Disposition {
     if attempt.embed.is_empty() && !attempt.is_awaited() {
         return Disposition::Done;
@@ -48,7 +50,7 @@ pub(crate) async fn after_success(attempt: &Attempt<'_>, result: &str, mode: Fol
     if sent == Disposition::Requeue {
         return sent;
     }
-    // The result is there, whatever became of what should follow from it.
+    // The result exists, even if its follow-ups could not be sent.
     let content = TaskReply { state: State::Success, result: Some(&result), failure: None, children };
     match reply_if_awaited(attempt, &content).await {
         Disposition::Done => sent,
@@ -56,7 +58,8 @@ pub(crate) async fn after_success(attempt: &Attempt<'_>, result: &str, mode: Fol
     }
 }
 
-/// After a failure: the steps that will never run have failed too, errbacks are called, the reply is sent.
+/// Sends the follow-ups of a failure: the steps that will never run fail too, errbacks are called,
+/// the reply is sent.
 pub(crate) async fn after_failure(attempt: &Attempt<'_>, failure: &Failure, mode: FollowUpMode) -> Disposition {
     if attempt.embed.is_empty() && !attempt.is_awaited() {
         return Disposition::Done;
@@ -77,8 +80,10 @@ pub(crate) async fn after_failure(attempt: &Attempt<'_>, failure: &Failure, mode
     }
 }
 
-/// After a task that was revoked or has expired: the steps that will never run are revoked too, the reply is sent.
-/// Errbacks are not called, as with Celery: nothing has failed.
+/// Sends the follow-ups of a task that was revoked or has expired: the steps that will never run
+/// are revoked too, and the reply is sent.
+///
+/// Errbacks are not called, as in Celery, because nothing has failed.
 pub(crate) async fn after_revoked(attempt: &Attempt<'_>, failure: &Failure) -> Disposition {
     if end_steps(attempt, State::Revoked, failure).await == Disposition::Requeue {
         return Disposition::Requeue;
@@ -86,7 +91,7 @@ pub(crate) async fn after_revoked(attempt: &Attempt<'_>, failure: &Failure) -> D
     reply_failure(attempt, State::Revoked, failure).await
 }
 
-/// Tells whoever awaits the task that it did not succeed: that it failed, was revoked, or is tried again.
+/// Replies that the task failed, was revoked, or is tried again.
 pub(crate) async fn reply_failure(attempt: &Attempt<'_>, state: State, failure: &Failure) -> Disposition {
     let content = TaskReply { state, result: None, failure: Some(failure), children: attempt.children() };
     reply_if_awaited(attempt, &content).await
@@ -110,13 +115,12 @@ async fn send(attempt: &Attempt<'_>, follow_ups: FollowUps, mode: FollowUpMode) 
     }
 }
 
-/// The task is done and stays so, but not what follows from it: its message is kept where a person finds it, and does
-/// that much when it is replayed.
+/// Dead-letters the message of a task that is done, without its follow-ups. A replay sends them.
 pub(crate) async fn keep_for_replay(attempt: &Attempt<'_>, error: &str) -> Disposition {
     dead_letter_not_followed_up(attempt, error).await
 }
 
-/// Ends the steps of the chain that will never run, since one before them has not succeeded.
+/// Ends the remaining steps of the chain, because an earlier step has not succeeded.
 async fn end_steps(attempt: &Attempt<'_>, state: State, failure: &Failure) -> Disposition {
     for step in &attempt.embed.chain {
         if end_step(attempt, step, state, failure).await == Disposition::Requeue {
@@ -126,7 +130,7 @@ async fn end_steps(attempt: &Attempt<'_>, state: State, failure: &Failure) -> Di
     Disposition::Done
 }
 
-/// Ends a step as the one before it did, with the same error.
+/// Ends a step with the state and error of the one before it.
 async fn end_step(attempt: &Attempt<'_>, step: &Signature, state: State, failure: &Failure) -> Disposition {
     let text = |option| step.options.get(option).and_then(Value::as_str);
     let Some(id) = text("task_id") else { return Disposition::Done };

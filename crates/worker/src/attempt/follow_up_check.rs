@@ -1,4 +1,4 @@
-//! Checks, before a task runs, that everything it carries could be sent after it.
+//! Checks, before a task runs, that its whole embed could be sent after it.
 
 use celeriac_protocol::Embed;
 
@@ -6,7 +6,7 @@ use crate::attempt::follow_up::messages::FollowUps;
 use crate::attempt::reject::reject;
 use crate::attempt::{Attempt, Step};
 
-/// Lets a task go on whose follow-ups are possible; another one is rejected, and nothing follows from it.
+/// Admits a task whose follow-ups are possible. Rejects any other, and nothing follows from it.
 pub(crate) async fn check(attempt: &mut Attempt<'_>) -> Step<()> {
     match FollowUps::check(attempt, &attempt.embed) {
         Ok(()) => Ok(()),
@@ -51,7 +51,7 @@ mod tests {
             })
             .await;
         find_task(&mut attempt).await.unwrap();
-        // What the client refuses to send, others may: the embed is put in place here.
+        // The client refuses to send this, but another sender may, so the test sets the embed here.
         read_body(&mut attempt).await.unwrap();
 
         let ended = check(&mut attempt).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! Runs the hooks of an attempt: around it, and once it is decided.
+//! Runs the hooks of an attempt: around it, and after its decision.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use crate::task::error::{ErrorAction, TaskError, TaskResult};
 use crate::task::hooks::{AnyHooks, Decided, HookList, Start, TaskOutput};
 use crate::task::result::JsonResult;
 
-/// An attempt that has hooks.
+/// An attempt with its hooks.
 pub(crate) struct AttemptHooks<'a> {
     program: &'a HookList,
     task: &'a HookList,
     ctx: TaskContext,
 }
 
-/// Runs an attempt between its hooks, if it has any. A panic in one of them is a failure of the attempt.
+/// Runs an attempt between its hooks, if it has any. A panic in one of them fails the attempt.
 pub(crate) async fn around(hooked: Option<&AttemptHooks<'_>>, run: impl Future<Output = JsonResult>) -> JsonResult {
     match hooked {
         None => run.await,
@@ -30,7 +30,7 @@ pub(crate) async fn around(hooked: Option<&AttemptHooks<'_>>, run: impl Future<O
     }
 }
 
-/// Lets the hooks of an attempt change what was decided, unless the worker stops first.
+/// Lets the hooks of an attempt change the decision, unless the worker stops first.
 pub(crate) async fn review(
     attempt: &Attempt<'_>,
     hooked: Option<AttemptHooks<'_>>,
@@ -45,7 +45,8 @@ pub(crate) async fn review(
 }
 
 impl<'a> AttemptHooks<'a> {
-    /// `None` for most: what has no hooks pays nothing for them. Celery's own tasks have none.
+    /// Returns `None` for an attempt without hooks, which then costs nothing. Celery's own tasks
+    /// have no hooks.
     pub(crate) fn of(program: &'a HookList, task: &'a TaskDefinition, ctx: &TaskContext) -> Option<Self> {
         let task = task.own_hooks()?;
         (!program.is_empty() || !task.is_empty()).then(|| Self { program, task, ctx: ctx.clone() })
@@ -83,8 +84,10 @@ impl<'a> AttemptHooks<'a> {
         Ok(Start::Run)
     }
 
-    /// Lets the hooks change what was decided, and then see it. Each half takes as long as an attempt may, where that has
-    /// a hard limit; when it takes longer, what was decided stands. The same holds when one of them panics.
+    /// Lets the hooks change the decision, and then observe it.
+    ///
+    /// With a hard time limit, each half may take as long as an attempt. If it takes longer, or if
+    /// a hook panics, the decision stands.
     async fn review(&self, decision: Decision) -> Decision {
         let limit = self.ctx.time_limits().hard.unwrap_or(Duration::MAX);
         let reviewed = match timeout(limit, self.change(decision.clone())).await {
@@ -109,7 +112,8 @@ impl<'a> AttemptHooks<'a> {
             Decision::Retry { wait, failure } => self.on_retry(wait, failure).await,
             decision => decision,
         };
-        // A success has been through `on_success`; it is seen here only by those outside of whoever made it of a failure.
+        // Every success has been through `on_success`. It runs here only for the hooks outside of
+        // one that turned a failure into a success.
         if matches!(decision, Decision::Fail(_) | Decision::DeadLetter { .. }) {
             for hooks in self.outward() {
                 decision = self.end(hooks, decision).await;
@@ -130,7 +134,7 @@ impl<'a> AttemptHooks<'a> {
         Decision::Retry { wait, failure: error.failure }
     }
 
-    /// One hook's word on how a task ends.
+    /// Returns the decision after one hook.
     async fn end(&self, hooks: &dyn AnyHooks, decision: Decision) -> Decision {
         let said = match decision.clone() {
             Decision::Succeed(result) => {
@@ -158,7 +162,7 @@ impl<'a> AttemptHooks<'a> {
         }
     }
 
-    /// The answer of a hook after the attempt was decided: there a panic changes nothing.
+    /// Returns the answer of a hook after the decision, where a panic changes nothing.
     async fn unless_panicked<T>(&self, hook: impl Future<Output = TaskResult<T>>) -> Option<TaskResult<T>> {
         match guarded(hook).await {
             Ok(answer) => Some(answer),
@@ -171,12 +175,13 @@ impl<'a> AttemptHooks<'a> {
     }
 }
 
-/// The answer of a hook, or its panic.
+/// Returns the answer of a hook, or its panic.
 async fn guarded<T>(hook: impl Future<Output = TaskResult<T>>) -> Result<TaskResult<T>, TaskError> {
     AssertUnwindSafe(hook).catch_unwind().await.map_err(|panic| TaskError::from_panic(panic.as_ref()))
 }
 
-/// The end of a task with the error of a hook: `as_before`, unless it says more.
+/// Returns the end of a task after a hook's error: `as_before`, unless the error asks for another
+/// one.
 fn failed_by(error: TaskError, as_before: impl FnOnce(Failure) -> Decision) -> Decision {
     match error.action {
         ErrorAction::Ignore => Decision::Ignore,
@@ -205,16 +210,16 @@ mod tests {
     use crate::attempt::testing::TestWorker;
     use crate::task::hooks::Hooks;
 
-    /// Hooks that change how an attempt ends.
+    /// Hooks that change the end of an attempt.
     #[derive(Clone, Copy)]
     enum Change {
-        /// A failure becomes a success.
+        /// Turns a failure into a success.
         Forgive,
-        /// A success becomes a failure.
+        /// Turns a success into a failure.
         Blame,
-        /// The task does not run: this is its result.
+        /// Replaces the run with a result.
         Replace,
-        /// It never ends.
+        /// Never ends.
         Hang,
     }
 
@@ -248,7 +253,7 @@ mod tests {
         TestWorker::with(|_| {}, hooks).await
     }
 
-    /// Runs a task with the hooks of its worker, up to what they make of the decision.
+    /// Runs a task with the hooks of its worker, up to the reviewed decision.
     async fn reviewed(attempt: &mut Attempt<'_>) -> Step<Decision> {
         let task = find_task(attempt).await.unwrap();
         let body = read_body(attempt).await.unwrap();

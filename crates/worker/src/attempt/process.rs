@@ -1,10 +1,13 @@
-//! Every step of a delivery, from its arrival to its settlement, in their order. Each is a function in the file of its name.
+//! Every step of a delivery in order, from its arrival to its settlement. Each is a function in the
+//! file of its name.
 //!
-//! A delivery is settled last: what is acknowledged is recorded, and what follows from it is on its queue. A process that
-//! dies anywhere before that leaves the delivery to another worker, which finds in the store how far this one got.
+//! A delivery is settled last: an acknowledged task is recorded, and its follow-ups are on their
+//! queues. A process that dies earlier leaves the delivery to another worker, which finds the
+//! progress of this one in the store.
 //!
-//! An attempt is one future, made and moved for every delivery. What is not on the way of a plain success is therefore boxed
-//! where it is awaited: otherwise each would be as large as the largest of all ways, many times the memory that it needs.
+//! An attempt is one future, made and moved for every delivery. Steps beside the path of a plain
+//! success are boxed at their await. Otherwise each future would be as large as the largest path,
+//! many times the memory that it needs.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -34,47 +37,50 @@ pub(crate) async fn process_delivery(runtime: Arc<WorkerRuntime>, delivery: Deli
     settle::finish(attempt, &processed);
 }
 
-/// The steps between arrival and settlement.
+/// Runs the steps between arrival and settlement.
 async fn process(attempt: &mut Attempt<'_>) -> Processed {
     let (Ok(processed) | Err(processed)) = steps(attempt).await;
     processed
 }
 
 async fn steps(attempt: &mut Attempt<'_>) -> Step<Processed> {
-    // Unknown here: dead-lettered.
+    // An unknown task is dead-lettered.
     let task = decode::find_task(attempt).await?;
-    // Expired, revoked, recorded before, or not due.
+    // A task that has expired, is revoked, is recorded already or is not due ends here.
     admission::check(attempt).await?;
-    // Over its rate: it waits here for less than a second, or goes round by the broker.
+    // A task over its rate waits here for less than a second, or on the broker.
     rate::wait_for_start(attempt).await?;
-    // Delivered before: on record until it ends, so that a task that brings workers down is quarantined.
+    // A redelivered task is on record until it ends, so that one that brings workers down is
+    // quarantined.
     let crash = crash::track(attempt).await?;
     let (Ok(processed) | Err(processed)) = run(attempt, task).await;
     crash::clear(crash, &processed).await;
     Ok(processed)
 }
 
-/// The steps from the body to the outcome.
+/// Runs the steps from the body to the outcome.
 async fn run<'a>(attempt: &mut Attempt<'a>, task: &'a TaskDefinition) -> Step<Processed> {
     let body = decode::read_body(attempt).await?;
     follow_up_check::check(attempt).await?;
-    // From here on it can be terminated.
+    // The task can be terminated from this point on.
     let running = revocation::check_not_revoked(attempt).await?;
     settle::acknowledge_if_early(attempt);
     let call = execute::prepare(attempt, task, body, running.as_ref());
     if task.is_transactional() {
-        // The same steps from here on, within a transaction.
+        // The same steps, within a transaction.
         return Ok(Box::pin(transaction::run(attempt, call)).await);
     }
     let (result, hooked) = execute::run(attempt, call).await?;
     let decision = decide::decide(attempt, task, result);
     let decision = hooks::review(attempt, hooked, decision).await?;
     attempt.release_slot();
-    // Row, dead letter, next attempt, follow-ups and reply, in the order that the invariants demand.
+    // Row, dead letter, next attempt, follow-ups and reply, in the order that the invariants
+    // require.
     Ok(complete::apply(attempt, task, decision).await)
 }
 
-/// Goes on until the worker gives up; then the delivery goes back, as it would if the process died here.
+/// Runs `steps` until the worker gives up. The delivery then returns to its queue, as after a
+/// crash.
 async fn until_aborted<T: From<Disposition>>(runtime: &WorkerRuntime, steps: Pin<&mut impl Future<Output = T>>) -> T {
     runtime.abort.run_until_cancelled(steps).await.unwrap_or_else(|| Disposition::Requeue.into())
 }
@@ -90,7 +96,7 @@ mod tests {
         size_of::<F>()
     }
 
-    /// Processes what is sent, as a worker does.
+    /// Processes a message as a worker does.
     async fn processed(worker: &TestWorker, how: &str) {
         worker.send(how, |_, _| {}).await;
         let delivery = worker.take(QUEUE).await;

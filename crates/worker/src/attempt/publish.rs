@@ -1,7 +1,7 @@
-//! Publishes messages that are sent because of a delivery.
+//! Publishes the messages that a delivery causes.
 //!
-//! Nothing here gives up: a message that cannot be sent now is sent later, or the worker stops and the delivery it follows
-//! from goes back to its queue.
+//! Nothing here gives up. A message that cannot be sent now is sent later. If the worker stops
+//! first, the delivery returns to its queue.
 
 use std::time::Duration;
 
@@ -14,34 +14,34 @@ use celeriac_telemetry::events::worker::FollowUpFailed;
 use crate::attempt::{Disposition, Interrupted};
 use crate::runtime::WorkerRuntime;
 
-/// Waits between two tries at something that broker or store have to do.
+/// Waits between two attempts at an operation of broker or store.
 pub(crate) const BACKOFF: RetryPolicy = RetryPolicy::backoff(Duration::from_millis(100), Duration::from_secs(10));
 
-/// Tries at a queue that is not there, before a message is given up: some twenty seconds.
+/// Attempts at a missing queue before a message is given up, about twenty seconds in all.
 const MAX_TRIES_ELSEWHERE: u32 = 8;
 
-/// Why a message that has to be sent is not.
+/// The reason why a message is not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PublishFailure {
     /// The worker stops.
     Interrupted,
-    /// It cannot be sent, today or later.
+    /// It can never be sent.
     Impossible,
 }
 
-/// Whose queue a message is for.
+/// The owner of a message's queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Recipient {
-    /// One that this worker declares: where it is missing it is made, and then there.
+    /// This worker, which declares the queue again if it is missing.
     Own,
-    /// Anybody's: it may be missing for good.
+    /// Another program. The queue may be missing permanently.
     Foreign,
 }
 
-/// Publishes until it is confirmed.
+/// Publishes until the message is confirmed.
 ///
 /// # Errors
-/// The worker stops first, or the message can never be sent.
+/// Returns an error if the worker stops first, or if the message can never be sent.
 pub(crate) async fn publish_until_confirmed(
     runtime: &WorkerRuntime,
     mut outgoing: Outgoing,
@@ -68,7 +68,7 @@ pub(crate) async fn publish_until_confirmed(
                 if recipient == Recipient::Foreign && missing > MAX_TRIES_ELSEWHERE {
                     return Err(PublishFailure::Impossible);
                 }
-                // Somebody deleted what this worker had declared: it is declared again, and then tried again.
+                // Another program deleted the queue. It is declared again before the next attempt.
                 if let Err(error) = runtime.broker.declare(&runtime.topology).await {
                     tracing::warn!(%error, "cannot declare what a follow-up needs");
                 }
@@ -82,7 +82,7 @@ pub(crate) async fn publish_until_confirmed(
     }
 }
 
-/// The disposition of a delivery once a message that follows from it was sent, or was not.
+/// Returns the disposition of a delivery, after its message was sent or not.
 pub(crate) fn disposition_after(sent: Result<(), PublishFailure>) -> Disposition {
     match sent {
         Ok(()) => Disposition::Done,

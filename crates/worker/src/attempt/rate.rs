@@ -1,4 +1,5 @@
-//! Keeps a task to its rate: it waits for its start here when that is less than a second away, and else on the broker.
+//! Limits a task to its rate. It waits here for a start in less than a second, and otherwise on the
+//! broker.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,7 +9,7 @@ use crate::attempt::{Attempt, Interrupted, Step};
 use crate::rate_limits::{RateDecision, RateLimiter};
 use crate::slots::SlotMeter;
 
-/// A place in the line of those that wait for their start. Free again on drop.
+/// A place in the line of tasks that wait for their start. It is released on drop.
 struct PlaceInLine<'a> {
     limiter: &'a RateLimiter,
     meter: Arc<SlotMeter>,
@@ -21,7 +22,7 @@ impl Drop for PlaceInLine<'_> {
     }
 }
 
-/// Waits until the task may start by its rate: less than a second here, or outside.
+/// Waits until the rate allows a start: here for less than a second, otherwise on the broker.
 pub(crate) async fn wait_for_start(attempt: &mut Attempt<'_>) -> Step<()> {
     match attempt.runtime.rates.find(&attempt.headers().task) {
         Some(limiter) => Box::pin(reserve(attempt, &limiter)).await,

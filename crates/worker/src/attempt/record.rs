@@ -1,4 +1,5 @@
-//! Records the outcome of an attempt. What cannot be recorded is not lost: its message is dead-lettered.
+//! Records the outcome of an attempt. If the row can never be written, the message is
+//! dead-lettered.
 
 use celeriac_protocol::{Failure, State};
 use celeriac_results::{Recorded, TaskRecord};
@@ -8,15 +9,16 @@ use crate::attempt::row::{RowDetails, row};
 use crate::attempt::{Attempt, Disposition, Processed};
 use crate::runtime::ResultStore;
 
-/// Records a row; it is durable when this returns [`Disposition::Done`].
+/// Records a row, which is durable when this returns [`Disposition::Done`].
 ///
 /// # Errors
-/// With the reason, when the store will never take this row, whatever is tried.
+/// Returns the reason if the store can never accept this row.
 pub(crate) async fn record_row(results: &ResultStore, row: Box<TaskRecord>) -> Result<Disposition, String> {
     let state = row.state;
     match results.recorder.record(row).await {
         Ok(Recorded::Kept(kept)) if kept.is_final() && kept != state => Ok(Disposition::Superseded),
-        // Another delivery of this attempt, or of a later one, sends the next: one copy of it is enough.
+        // Another delivery of this attempt, or of a later one, sends the next attempt. One copy is
+        // enough.
         Ok(Recorded::Kept(State::Retry)) if state == State::Retry => Ok(Disposition::Superseded),
         Ok(Recorded::Stored | Recorded::Kept(_)) => Ok(Disposition::Done),
         Ok(Recorded::Refused { reason }) => Err(reason),
@@ -28,13 +30,13 @@ pub(crate) async fn record_row(results: &ResultStore, row: Box<TaskRecord>) -> R
     }
 }
 
-/// Records the outcome of an attempt; it is durable when this returns [`Disposition::Done`].
+/// Records the outcome of an attempt, which is durable when this returns [`Disposition::Done`].
 pub(crate) async fn record_outcome(attempt: &mut Attempt<'_>, state: State, details: RowDetails) -> Disposition {
     let runtime = attempt.runtime;
     let Some(results) = &runtime.results else { return Disposition::Done };
     match record_row(results, Box::new(row(attempt, state, details))).await {
         Ok(disposition) => disposition,
-        // What cannot be recorded is not lost: its message stands where a person finds it.
+        // The message goes to the dead-letter queue, so that a person can find it.
         Err(reason) => Box::pin(dead_letter(attempt, "unrecordable", &reason)).await,
     }
 }
@@ -50,8 +52,8 @@ pub(crate) async fn record_failure(
     Processed { disposition: record_outcome(attempt, state, details).await, state, failure: Some(failure) }
 }
 
-/// Dead-letters the message, and only then records the failure: a row of a failure means that its message is where it can
-/// be replayed.
+/// Dead-letters the message and then records the failure. A row of a failure therefore means that
+/// its message is available for a replay.
 pub(crate) async fn dead_letter_and_record(
     attempt: &mut Attempt<'_>,
     reason: &'static str,

@@ -1,4 +1,4 @@
-//! Facts of an attempt that its row will tell: arguments and times.
+//! Facts about an attempt for its row: arguments and times.
 
 use std::time::{Duration, Instant};
 
@@ -16,11 +16,12 @@ pub(crate) struct RecordedArguments {
 
 impl RecordedArguments {
     pub(crate) fn of(body: &Body) -> Self {
-        // A value that came out of a codec goes into JSON; one that did not would be recorded as unknown.
+        // Every value that a codec produces can be written as JSON. Any other would be recorded as
+        // unknown.
         Self { args: json(&body.args), kwargs: json(&body.kwargs) }
     }
 
-    /// Those that stand in a row.
+    /// Returns the arguments of a row.
     pub(crate) fn of_row(row: TaskRecord) -> Self {
         Self { args: row.args, kwargs: row.kwargs }
     }
@@ -30,7 +31,7 @@ fn json<T: serde::Serialize>(value: &T) -> Option<String> {
     String::from_utf8(Codec::Json.encode(value).ok()?).ok()
 }
 
-/// When an attempt began, and how long it took.
+/// Start and duration of an attempt.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RunTiming {
     pub(crate) started_at: Timestamp,

@@ -1,4 +1,4 @@
-//! Rejects what cannot run here, whatever is tried: it is dead-lettered and recorded as failed.
+//! Rejects a message that can never run here: dead-letters it and records a failure.
 
 use celeriac_broker::{DeliveryInfo, Settlement};
 use celeriac_protocol::headers::names;
@@ -15,28 +15,28 @@ use crate::attempt::row::{RowDetails, invalid_row};
 use crate::attempt::{Attempt, Disposition, Processed};
 use crate::runtime::WorkerRuntime;
 
-/// Why a message cannot run here, whatever is tried.
+/// The reason why a message can never run here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RejectReason {
-    /// It is no task that can be understood.
+    /// It is not a valid task.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
-    /// A task that should follow from it could not be started.
+    /// A task that follows from it could not be started.
     #[error(transparent)]
     FollowUp(#[from] FollowUpError),
-    /// It is one of Celery's own tasks, and not served here.
+    /// It is one of Celery's own tasks, and not supported.
     #[error("`{name}` is not served: {reason}")]
     Unserved { name: String, reason: &'static str },
     /// This worker has no task of that name.
     #[error("no task is named `{name}` here{}", .nearest.as_ref().map(|near| format!("; the nearest is `{near}`")).unwrap_or_default())]
     Unknown { name: String, nearest: Option<String> },
-    /// Its arguments do not fit the task.
+    /// The arguments do not fit the task.
     #[error(transparent)]
     Arguments(#[from] ArgumentError),
 }
 
 impl RejectReason {
-    /// A word for the header that says why a message is in the dead-letter queue.
+    /// Returns the reason for the header of a dead letter.
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::Unreadable(_) => "unreadable",
@@ -46,7 +46,7 @@ impl RejectReason {
         }
     }
 
-    /// The kind of error under which it is recorded.
+    /// Returns the kind of the recorded error.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Unreadable(_) => "DecodeError",
@@ -57,23 +57,23 @@ impl RejectReason {
     }
 }
 
-/// Dead-letters a message that cannot run here, and records it as failed.
+/// Dead-letters a message that can never run here, and records a failure.
 ///
-/// Its follow-ups are those of a failure, as far as the attempt knows them. There are none, as with Celery, where the task is
-/// unknown, or may be what is wrong.
+/// Its follow-ups are those of a failure, as far as the attempt knows them. As in Celery, there are
+/// none if the task is unknown or its embed may be at fault.
 pub(crate) async fn reject(attempt: &mut Attempt<'_>, reason: &RejectReason) -> Processed {
     attempt.release_slot();
     let failure = Failure::new(reason.kind(), reason.to_string());
     let processed = dead_letter_and_record(attempt, reason.as_str(), failure.clone(), RowDetails::default()).await;
     let told = match reason {
-        // Python makes a sentence of the name alone.
+        // Python builds its message from the name alone.
         RejectReason::Unknown { name, .. } => Failure::new(failure.kind, name),
         _ => failure,
     };
     processed.and_then(after_failure(attempt, &told, FollowUpMode::First)).await
 }
 
-/// A delivery whose headers are no task's.
+/// A delivery with headers that are not a task's.
 pub(crate) struct InvalidDelivery {
     pub(crate) message: Message,
     pub(crate) origin: DeliveryInfo,
@@ -82,7 +82,7 @@ pub(crate) struct InvalidDelivery {
     pub(crate) received_at: Timestamp,
 }
 
-/// Puts a message whose headers are no task's on the dead-letter queue, and records it if it has at least an id.
+/// Dead-letters a message with headers that are not a task's. Records it if it has an id.
 pub(crate) async fn dead_letter_invalid(runtime: &WorkerRuntime, invalid: &InvalidDelivery) -> Disposition {
     let InvalidDelivery { message, origin, reason, received_at, .. } = invalid;
     let text =
@@ -96,6 +96,7 @@ pub(crate) async fn dead_letter_invalid(runtime: &WorkerRuntime, invalid: &Inval
     let failure = Failure::new(reason.kind(), error);
     let replays = message.headers.replays();
     let row = invalid_row(runtime, origin, id, task.unwrap_or_default(), failure, replays, *received_at);
-    // A row that the store will never take is no loss: the message stands in the dead-letter queue already.
+    // The message is in the dead-letter queue already, so a row that the store can never accept is
+    // no loss.
     record_row(results, Box::new(row)).await.unwrap_or(Disposition::Done)
 }

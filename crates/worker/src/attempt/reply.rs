@@ -1,7 +1,7 @@
-//! Replies to whoever awaits a task: Celery's `rpc://`.
+//! Replies to the caller of a task: Celery's `rpc://`.
 //!
-//! The queue is the caller's own. It is never declared here, and a caller who has left gets no reply, which is as it
-//! should be: the row tells the outcome to everybody else.
+//! The queue belongs to the caller and is never declared here. A caller that has left gets no
+//! reply; the row has the outcome for everyone else.
 
 use std::borrow::Cow;
 
@@ -15,35 +15,35 @@ use celeriac_telemetry::clock;
 use crate::attempt::Attempt;
 use crate::attempt::publish::{BACKOFF, PublishFailure};
 
-/// The content of a reply to whoever awaits a task.
+/// The content of a reply.
 #[derive(Debug)]
 pub(crate) struct TaskReply<'a> {
     pub(crate) state: State,
     /// The result of a success.
     pub(crate) result: Option<&'a Value>,
     pub(crate) failure: Option<&'a Failure>,
-    /// Tasks that were sent by it, or because of it.
+    /// The tasks that this one has sent, and its follow-ups.
     pub(crate) children: Vec<String>,
 }
 
-/// Replies, if the message names a queue for that.
+/// Sends a reply, if the message names a queue for it.
 ///
 /// # Errors
-/// When the worker stops.
+/// Returns an error if the worker stops.
 pub(crate) async fn reply(attempt: &Attempt<'_>, reply: &TaskReply<'_>) -> Result<(), PublishFailure> {
     let properties = &attempt.received.message.properties;
     let Some(reply_to) = properties.reply_to.as_deref().filter(|queue| !queue.is_empty()) else { return Ok(()) };
     let TaskHeaders { id, parent_id, group, .. } = attempt.headers();
-    // A retried task is its own parent, as Celery has it.
+    // A retried task is its own parent, as in Celery.
     let meta = meta(id, reply, parent_id.clone(), group.clone());
     let correlation_id = properties.correlation_id.as_deref().unwrap_or(id);
     send_reply(attempt, reply_to, correlation_id, meta).await
 }
 
-/// Tells whoever awaits a step that will never run how it has ended instead.
+/// Sends a reply for a step that will never run.
 ///
 /// # Errors
-/// When the worker stops.
+/// Returns an error if the worker stops.
 pub(crate) async fn reply_for_step(
     attempt: &Attempt<'_>,
     reply_to: &str,
@@ -82,7 +82,7 @@ async fn send_reply(
     let body = match Codec::Json.encode(&meta.to_value()) {
         Ok(body) => body,
         Err(error) => {
-            // Cannot be: what comes here has been written as JSON before.
+            // Unreachable: every value here has been written as JSON before.
             tracing::error!(%error, id, "the reply cannot be written");
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! Sends a task to its own queue again: its next attempt, or the same attempt later.
+//! Sends a task to its own queue again, as its next attempt or as the same attempt later.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -13,7 +13,8 @@ use crate::attempt::publish::{Recipient, disposition_after, publish_until_confir
 use crate::attempt::{Attempt, Disposition};
 use crate::hold::{nearly_whole, time_until};
 
-/// Sends the next attempt of a task to the queue it came from, to arrive when it is due. `until` bounds all attempts together.
+/// Sends the next attempt of a task to its queue, to arrive when it is due. `until` limits all
+/// attempts together.
 pub(crate) async fn send_next_attempt(attempt: &Attempt<'_>, due: Timestamp, until: Option<Timestamp>) -> Disposition {
     let retries = attempt.headers().retries.saturating_add(1);
     let wait = time_until(due);
@@ -26,26 +27,28 @@ pub(crate) async fn send_next_attempt(attempt: &Attempt<'_>, due: Timestamp, unt
     send_held(attempt, message, nearly_whole(wait)).await
 }
 
-/// Sends a task that came too early back to its queue, to arrive when it is due.
+/// Returns an early task to its queue, to arrive when it is due.
 ///
-/// A worker that dies between this and the acknowledgement leaves two messages; the header makes each of them look into the store.
+/// A worker that dies between this and the acknowledgement leaves two messages. Both have a header,
+/// so that their workers check the store first.
 pub(crate) async fn hold_until_due(attempt: &Attempt<'_>, wait: Duration) -> Disposition {
     let mut message = without_deaths(attempt);
     message.headers.insert(names::REPEATED, true);
     send_held(attempt, message, wait).await
 }
 
-/// Sends a task that its rate does not let start yet back to its queue, to ask again after a wait.
+/// Returns a task over its rate to its queue, to ask again after a wait.
 ///
-/// Nothing of it has run, so this is no attempt. A worker that dies between this and the acknowledgement leaves two
-/// messages; the header makes each of them look into the store.
+/// Nothing of it has run, so this is not an attempt. A worker that dies between this and the
+/// acknowledgement leaves two messages. Both have a header, so that their workers check the store
+/// first.
 pub(crate) async fn hold_for_rate(attempt: &Attempt<'_>, wait: Duration, rounds: u32) -> Disposition {
     let mut message = without_deaths(attempt);
     message.headers.insert(names::ROUNDS, rounds);
     send_held(attempt, message, wait).await
 }
 
-/// Sends a suspect back to its queue, to come again when it may have its turn.
+/// Returns a suspect to its queue until it may have its turn.
 pub(crate) async fn hold_suspect(attempt: &Attempt<'_>, wait: Duration) -> Disposition {
     let mut message = without_deaths(attempt);
     message.headers.insert(names::SUSPECTED, true);
@@ -61,7 +64,8 @@ fn without_deaths(attempt: &Attempt<'_>) -> Message {
 async fn send_held(attempt: &Attempt<'_>, mut message: Message, wait: Duration) -> Disposition {
     let TaskHeaders { task, id, .. } = attempt.headers();
     let queue = &attempt.received.origin.queue;
-    // Expiry goes on by its header; the broker's own counts from the start in each level of a delay.
+    // The header still bounds its expiry. The broker's own expiration would restart at each level
+    // of a delay.
     message.properties.expiration = None;
     let held = attempt.runtime.broker.ladder().address(wait, queue);
     let (exchange, routing_key) = held.unwrap_or_else(|| (String::new(), queue.to_string()));

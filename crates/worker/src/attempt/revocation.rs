@@ -1,4 +1,4 @@
-//! Revoked tasks: one that has not begun never begins, one that runs comes to an end where that was asked for.
+//! Revoked tasks: keeps one from starting, or ends a running one if termination was requested.
 
 use celeriac_protocol::failure::RevokeReason;
 use celeriac_protocol::{Failure, State, TaskHeaders};
@@ -12,13 +12,14 @@ use crate::attempt::record::record_failure;
 use crate::attempt::row::RowDetails;
 use crate::attempt::{Attempt, Disposition, Processed, Step};
 
-/// Returns whether the task is known to be revoked. A revocation that is not known yet shows in [`check_not_revoked`].
+/// Returns `true` if the task is known to be revoked. [`check_not_revoked`] finds a revocation that
+/// is not known yet.
 pub(crate) fn is_revoked(attempt: &Attempt<'_>) -> bool {
     let results = attempt.runtime.results.as_ref();
     results.is_some_and(|results| results.backend.revocation_cache().find_revoked(&attempt.headers().id).is_some())
 }
 
-/// Lets the task begin, unless it is revoked. Without a store nothing can be.
+/// Lets the task start, unless it is revoked. Without a store no task can be.
 pub(crate) async fn check_not_revoked(attempt: &mut Attempt<'_>) -> Step<Option<RunningTask>> {
     let Some(results) = &attempt.runtime.results else { return Ok(None) };
     let begun = tokio::select! {
@@ -32,9 +33,9 @@ pub(crate) async fn check_not_revoked(attempt: &mut Attempt<'_>) -> Step<Option<
     }
 }
 
-/// Ends a task that has not begun.
+/// Ends a task that has not started.
 pub(crate) async fn revoke(attempt: &mut Attempt<'_>) -> Processed {
-    // What an earlier delivery has come to stands, and what follows from it is owed.
+    // The outcome of an earlier delivery stands, and its follow-ups must be sent.
     if may_be_duplicate(attempt)
         && let Some(disposition) = find_recorded_outcome(attempt).await
     {
@@ -46,7 +47,7 @@ pub(crate) async fn revoke(attempt: &mut Attempt<'_>) -> Processed {
     end_revoked(attempt, RevokeReason::Revoked).await
 }
 
-/// Ends a task that ran.
+/// Ends a task that has run.
 pub(crate) async fn terminate(attempt: &mut Attempt<'_>) -> Processed {
     let TaskHeaders { task, id, .. } = attempt.headers();
     attempt.span.emit(&TaskTerminated { task, id });

@@ -1,4 +1,4 @@
-//! The row of a task, from what its attempt has found out.
+//! Builds the row of a task from its attempt.
 
 use std::sync::Arc;
 
@@ -12,18 +12,18 @@ use crate::attempt::Attempt;
 use crate::attempt::recorded::RecordedArguments;
 use crate::runtime::WorkerRuntime;
 
-/// Columns of a row that its attempt does not hold.
+/// Columns of a row that the attempt does not hold.
 #[derive(Debug, Default)]
 pub(crate) struct RowDetails {
     pub(crate) result: Option<String>,
     pub(crate) failure: Option<Failure>,
-    /// Set where the attempt has begun, and nobody knows how long it took.
+    /// True if the attempt has started and its duration is unknown.
     pub(crate) begun: bool,
-    /// When the next attempt is due.
+    /// Time of the next attempt.
     pub(crate) eta: Option<Timestamp>,
 }
 
-/// The row of a task. It takes the arguments that the attempt has kept for it.
+/// Returns the row of a task. Takes the arguments that the attempt has kept for it.
 pub(crate) fn row(attempt: &mut Attempt<'_>, state: State, details: RowDetails) -> TaskRecord {
     let RecordedArguments { args, kwargs } = attempt.arguments.take().unwrap_or_default();
     let timing = attempt.timing;
@@ -47,7 +47,7 @@ pub(crate) fn row(attempt: &mut Attempt<'_>, state: State, details: RowDetails) 
     }
 }
 
-/// The row of a later step of a chain that will never run.
+/// Returns the row of a later step of a chain, which will never run.
 pub(crate) fn step_row(attempt: &Attempt<'_>, id: String, task: String, state: State, failure: Failure) -> TaskRecord {
     TaskRecord {
         failure: Some(failure),
@@ -60,7 +60,7 @@ pub(crate) fn step_row(attempt: &Attempt<'_>, id: String, task: String, state: S
     }
 }
 
-/// The row of a message that could not even be read, as far as anything is known of it.
+/// Returns the row of a message that could not be read, with everything that is known of it.
 pub(crate) fn invalid_row(
     runtime: &WorkerRuntime,
     origin: &DeliveryInfo,

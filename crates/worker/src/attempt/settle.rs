@@ -5,7 +5,7 @@ use celeriac_protocol::task::AckMode;
 
 use crate::attempt::{Attempt, Disposition, Processed};
 
-/// Acknowledges a task that must not run twice before it runs: from there on a crash is the end of it.
+/// Acknowledges a task with `acks = "early"` before it runs. A crash after that loses the task.
 pub(crate) fn acknowledge_if_early(attempt: &mut Attempt<'_>) {
     let is_early = attempt.task.is_some_and(|task| task.options.acks == AckMode::Early);
     if let Some(settlement) = attempt.settlement.take_if(|_| is_early) {
@@ -33,7 +33,7 @@ pub(crate) fn settle(settlement: Settlement, disposition: Disposition) {
     }
 }
 
-/// AMQP's word for it.
+/// Returns AMQP's word for a disposition.
 fn as_str(disposition: Disposition) -> &'static str {
     match disposition {
         Disposition::Done | Disposition::Superseded => "ack",
@@ -72,7 +72,7 @@ mod tests {
         finish(done, &ended(Disposition::Done));
         let superseded = worker.deliver("succeed").await;
         finish(superseded, &ended(Disposition::Superseded));
-        // Settlements of one queue are told in order: this one comes after those before it.
+        // The settlements of a queue are sent in order, so this one follows those before it.
         let last = worker.deliver("succeed").await;
         assert!(!last.received.origin.redelivered, "what was acknowledged does not come again");
         assert_eq!(worker.depth(QUEUE).await, 0);

@@ -1,5 +1,5 @@
-//! A worker in this process for the tests of single steps: one delivery at a time, and every message that is sent with the
-//! state in which the store was then.
+//! A worker in this process, for tests of single steps. It takes one delivery at a time, and
+//! records every published message with the state of the store at that time.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -32,19 +32,19 @@ use crate::task::hooks::HookList;
 use crate::task::registry::Registry;
 use crate::worker::{Worker, WorkerParts};
 
-/// The queue from which it takes tasks.
+/// The queue of the worker's tasks.
 pub(crate) const QUEUE: &str = "celeriac";
 
-/// The id of every task that is delivered.
+/// The id of every delivered task.
 pub(crate) const ID: &str = "1";
 
-/// A message that was published.
+/// A published message.
 #[derive(Debug, Clone)]
 pub(crate) struct Published {
     pub(crate) exchange: String,
     pub(crate) routing_key: String,
     pub(crate) message: Message,
-    /// The state of the row of the delivered task at that moment.
+    /// State of the delivered task's row at that time.
     pub(crate) row: Option<State>,
 }
 
@@ -54,7 +54,7 @@ impl Published {
     }
 }
 
-/// A broker that notes what is published.
+/// A broker that records published messages.
 #[derive(Debug)]
 struct WitnessBroker {
     inner: Arc<dyn Broker>,
@@ -111,7 +111,7 @@ impl Broker for WitnessBroker {
     }
 }
 
-/// A task that does as it is told.
+/// A task that its argument steers.
 pub(crate) struct Act;
 
 impl Task for Act {
@@ -148,22 +148,22 @@ pub(crate) struct TestWorker {
     pub(crate) backend: Arc<dyn Backend>,
     broker: Arc<WitnessBroker>,
     client: Client,
-    /// Its services end with it.
+    /// The services end with the worker.
     _worker: Worker,
 }
 
 impl TestWorker {
-    /// A worker with the task [`Act`].
+    /// Returns a worker with the task [`Act`].
     pub(crate) async fn new() -> Self {
         Self::with(|_| {}, HookList::default()).await
     }
 
-    /// A worker whose task is tried again.
+    /// Returns a worker whose task is tried again.
     pub(crate) async fn retrying(wait: Duration, times: u32) -> Self {
         Self::with(|options| options.retry = RetryPolicy::backoff(wait, wait).times(times), HookList::default()).await
     }
 
-    /// A worker whose task has other options, and with hooks.
+    /// Returns a worker with hooks, and with other options of its task.
     pub(crate) async fn with(change: impl FnOnce(&mut TaskOptions), hooks: HookList) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         // Tests may be threads of one process.
@@ -205,12 +205,12 @@ impl TestWorker {
         Self { runtime: Arc::clone(&worker.runtime), backend, broker, client, _worker: worker }
     }
 
-    /// Delivers a call of the task that is told `how` to end.
+    /// Delivers a call of the task that `how` steers.
     pub(crate) async fn deliver(&self, how: &str) -> Attempt<'_> {
         self.deliver_changed(how, |_, _| {}).await
     }
 
-    /// Delivers a call that is changed first: its options, and its message.
+    /// Delivers a call after a change of its options and its message.
     pub(crate) async fn deliver_changed(
         &self,
         how: &str,
@@ -220,7 +220,7 @@ impl TestWorker {
         self.receive().await
     }
 
-    /// Puts a call on the queue.
+    /// Publishes a call to the queue.
     pub(crate) async fn send(&self, how: &str, change: impl FnOnce(&mut CallOptions, &mut Message)) {
         let mut message = Message::default();
         let mut options = CallOptions { id: Some(ID.to_owned()), ..CallOptions::default() };
@@ -241,7 +241,7 @@ impl TestWorker {
         self.broker.inner.publish(Outgoing { exchange, routing_key, ..outgoing }).await.unwrap();
     }
 
-    /// Takes the delivery that is next, and reads its headers.
+    /// Takes the next delivery, and reads its headers.
     pub(crate) async fn receive(&self) -> Attempt<'_> {
         let delivery = self.take(QUEUE).await;
         let slot = self.slot().await;
@@ -264,35 +264,35 @@ impl TestWorker {
         delivery
     }
 
-    /// The messages that wait in a queue.
+    /// Returns the number of messages that wait in a queue.
     pub(crate) async fn depth(&self, queue: &str) -> u32 {
         self.broker.inner.depth(queue).await.unwrap().map_or(0, |depth| depth.ready)
     }
 
-    /// The messages that were published, in order.
+    /// Returns the published messages, in order.
     pub(crate) fn published(&self) -> Vec<Published> {
         self.broker.published.lock().unwrap().clone()
     }
 
-    /// The row of the delivered task.
+    /// Returns the row of the delivered task.
     pub(crate) async fn row(&self) -> Option<TaskRecord> {
         self.backend.find(ID).await.unwrap()
     }
 
-    /// Lets the worker stop, and its drain time be over.
+    /// Stops the worker, after its drain time has passed.
     pub(crate) fn interrupt(&self) {
         self.runtime.interrupt().cancel();
     }
 }
 
-/// A call of another task that follows from the delivered one.
+/// Returns a call of another task that follows from the delivered one.
 pub(crate) fn follow_up(task: &str) -> Signature {
     let mut signature = Signature::new(task);
     signature.immutable = true;
     signature
 }
 
-/// Marks a message as one that was delivered before.
+/// Marks a message as delivered before.
 pub(crate) fn redelivered(_: &mut CallOptions, message: &mut Message) {
     message.headers.insert(names::SUSPECTED, Value::Bool(true));
 }

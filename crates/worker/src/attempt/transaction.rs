@@ -1,7 +1,9 @@
-//! Runs a task within a transaction of the worker's: its effects and its outcome stand together, or neither.
+//! Runs a task within a transaction of the worker: its effects and its outcome commit together, or
+//! not at all.
 //!
-//! No lock and no look at the start: two runs of a task may go on at once, as when a worker that was thought dead wakes. The
-//! outcome is written last, inside the task's own transaction, and one of them alone can do that.
+//! There is no lock and no check at the start. Two runs of a task may proceed at once, as after a
+//! worker that seemed dead wakes up. The outcome is written last, inside the task's own
+//! transaction, and only one of the runs can commit it.
 
 use celeriac_protocol::retry::Backoff;
 use celeriac_protocol::{State, TaskHeaders};
@@ -29,7 +31,7 @@ use crate::task::error::TaskError;
 use crate::task::registry::Registry;
 use crate::task::result;
 
-/// An attempt of a transactional task that has everything but its transaction.
+/// An attempt of a transactional task that lacks only its transaction.
 struct TransactionalRun<'a> {
     task: &'a TaskDefinition,
     run: InTransaction,
@@ -37,7 +39,7 @@ struct TransactionalRun<'a> {
     hooked: Option<AttemptHooks<'a>>,
 }
 
-/// The first task that needs a transaction, where the store has none.
+/// Returns the first task that needs a transaction, if the store has none.
 pub(crate) fn requires_transactions(registry: &Registry, transactions: Option<&Transactions>) -> Option<&'static str> {
     if transactions.is_some() {
         return None;
@@ -45,7 +47,7 @@ pub(crate) fn requires_transactions(registry: &Registry, transactions: Option<&T
     registry.first_transactional()
 }
 
-/// Runs an attempt from its first statement to what follows from its commit.
+/// Runs an attempt, from its first statement to the follow-ups of its commit.
 pub(crate) async fn run(attempt: &mut Attempt<'_>, prepared: PreparedRun<'_>) -> Processed {
     let (Ok(processed) | Err(processed)) = steps(attempt, prepared).await;
     processed
@@ -59,7 +61,7 @@ async fn steps(attempt: &mut Attempt<'_>, prepared: PreparedRun<'_>) -> Step<Pro
         .as_ref()
         .and_then(|results| results.backend.postgres())
         .map(PostgresBackend::transactions);
-    // Refused when the worker was put together.
+    // `Worker::new` refuses this configuration.
     let Some(transactions) = transactions else { return Err(Disposition::Requeue.into()) };
     let mut backoff = Backoff::new(BACKOFF);
     loop {
@@ -78,7 +80,7 @@ async fn steps(attempt: &mut Attempt<'_>, prepared: PreparedRun<'_>) -> Step<Pro
     }
 }
 
-/// Binds the arguments of the task; one that they do not fit is rejected.
+/// Binds the arguments of the task. Rejects a message with arguments that do not fit.
 async fn bind_arguments<'a>(attempt: &mut Attempt<'_>, prepared: PreparedRun<'a>) -> Step<TransactionalRun<'a>> {
     let PreparedRun { task, ctx, body, hooked } = prepared;
     let Runner::Transactional(run) = task.runner else { return Err(Disposition::Requeue.into()) };
@@ -89,7 +91,7 @@ async fn bind_arguments<'a>(attempt: &mut Attempt<'_>, prepared: PreparedRun<'a>
     }
 }
 
-/// A connection for the task's transaction, however long it takes until there is one.
+/// Returns a connection for the task's transaction. Waits for it without a limit.
 async fn open_session(attempt: &Attempt<'_>, transactions: &Transactions) -> Result<Session, Interrupted> {
     let mut backoff = Backoff::new(BACKOFF);
     loop {
@@ -131,7 +133,7 @@ async fn run_in(
             return Err(terminate(attempt).await);
         }
     };
-    // What a failed attempt did is undone, also where a hook makes a success of it.
+    // The effects of a failed attempt are undone, even if a hook turns it into a success.
     let transaction = match &result {
         Ok(_) => Some(transaction),
         Err(_) => {
@@ -147,14 +149,14 @@ async fn run_in(
     }
 }
 
-/// Ends a success: its effects and its row are committed as one.
+/// Ends a success: commits its effects and its row together.
 async fn commit(
     attempt: &mut Attempt<'_>,
     task: &TaskDefinition,
     transaction: Transaction<'_>,
     result: String,
 ) -> Processed {
-    // The row is what makes it exact: it is written even where nobody wants the result.
+    // The row makes the task exact, so it is written even if the result is not wanted.
     let kept = (!attempt.ignores_result()).then(|| result.clone());
     let row = row(attempt, State::Success, RowDetails { result: kept, ..RowDetails::default() });
     let committed = match follow_up_entries(attempt, &result).await {
@@ -185,7 +187,7 @@ async fn commit(
                 error = &error as &dyn std::error::Error,
                 "a task could not be committed, and goes back to its queue"
             );
-            // Not at once: what was in the way is there for a moment longer.
+            // Not at once, because the cause of the conflict lasts a moment longer.
             let _ = attempt.sleep_unless_stopping(SHORTEST_HOLD).await;
             Disposition::Requeue.into()
         }
@@ -201,7 +203,7 @@ async fn commit(
     }
 }
 
-/// Tasks that follow from a success, for the outbox.
+/// Returns the follow-ups of a success, for the outbox.
 async fn follow_up_entries(attempt: &Attempt<'_>, result: &str) -> Result<Vec<OutboxMessage>, TaskError> {
     if attempt.embed.is_empty() {
         return Ok(Vec::new());
@@ -210,7 +212,8 @@ async fn follow_up_entries(attempt: &Attempt<'_>, result: &str) -> Result<Vec<Ou
     Ok(follow_ups.into_entries(attempt).await)
 }
 
-/// Goes by what stands: the end that another run came to, or the own one of which nobody heard.
+/// Applies the recorded outcome: that of another run, or that of this one after its confirmation
+/// was lost.
 async fn defer_to_recorded(attempt: &mut Attempt<'_>) -> Processed {
     let row = match find_row(attempt).await {
         Ok(Some(row)) if row.state.is_final() => row,
@@ -222,8 +225,9 @@ async fn defer_to_recorded(attempt: &mut Attempt<'_>) -> Processed {
     finish_recorded(attempt, row).await.into()
 }
 
-/// Tells those who wait for this task that it has ended. The commit itself does not: the server makes commits that notify
-/// wait for each other.
+/// Notifies the callers of this task that it has ended.
+///
+/// The commit itself does not notify, because Postgres serialises commits that do.
 fn announce(attempt: &Attempt<'_>) {
     if let Some(results) = &attempt.runtime.results {
         results.recorder.announce(&attempt.headers().id);

@@ -1,4 +1,4 @@
-//! Consumes one queue: deliveries come in as long as there are free slots. Shutdown closes this door first.
+//! Consumes one queue. Deliveries come in while slots are free; shutdown ends the intake first.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(crate) struct QueueConsumer {
     pub(crate) runtime: Arc<WorkerRuntime>,
     pub(crate) consumer: Consumer,
     pub(crate) meter: Arc<SlotMeter>,
-    /// The number of messages that it may hold. Its end means no more than that it stays as it is.
+    /// The number of messages that it may hold. When the sender is gone, the last value stays.
     pub(crate) bound: watch::Receiver<PrefetchBound>,
     pub(crate) attempts: TaskTracker,
 }
@@ -25,9 +25,9 @@ pub(crate) struct QueueConsumer {
 impl QueueConsumer {
     /// Takes deliveries, each when a slot is free, until the worker stops.
     ///
-    /// Returns the consumer, which still has to settle what was taken.
+    /// Returns the consumer, which still has to settle its deliveries.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Consumer {
-        // One future for all rounds: making it anew would take a lock for each delivery.
+        // One future for all rounds, because a new one would take a lock for each delivery.
         let mut stopped = std::pin::pin!(stop.cancelled());
         loop {
             let delivery = tokio::select! {
@@ -36,7 +36,7 @@ impl QueueConsumer {
                 delivery = self.next() => delivery,
             };
             let Some(delivery) = delivery else { break };
-            // The delivery first and then the slot: a queue with nothing in it must not keep a slot from the others.
+            // First the delivery and then the slot: an empty queue must not occupy a slot.
             let slot = tokio::select! {
                 biased;
                 () = &mut stopped => None,
@@ -53,7 +53,7 @@ impl QueueConsumer {
     }
 
     async fn next(&mut self) -> Option<Delivery> {
-        // Where deliveries never let us wait, this is the only look.
+        // If deliveries never make this loop wait, the prefetch is read only here.
         if self.bound.has_changed().unwrap_or(false) {
             apply_prefetch(&mut self.consumer, *self.bound.borrow_and_update());
         }
@@ -67,7 +67,7 @@ impl QueueConsumer {
     }
 
     async fn free_slot(&mut self) -> Option<TaskSlot> {
-        // One future for all rounds: the place among those who wait must not be lost.
+        // One future for all rounds, because it holds the place among those that wait.
         let mut slot = std::pin::pin!(self.runtime.slots.take(&self.meter));
         loop {
             tokio::select! {

@@ -1,56 +1,63 @@
-//! The number of messages that a worker holds of a queue, where that is left to it (`prefetch: auto`). Pure.
+//! Chooses the number of messages that a worker holds of a queue with `prefetch: auto`. Pure.
 //!
-//! A worker that holds more than it needs keeps tasks from others that have time; one that holds less waits for its
-//! broker between two short tasks. So it holds what its slots run, and as much again as they run in a moment.
+//! A worker that holds too many messages keeps tasks from idle workers. One that holds too few
+//! waits for its broker between two short tasks. So a worker holds the messages that its slots run,
+//! and those that they will run within [`AHEAD`].
 
 use std::time::Duration;
 
-/// The work that is held beside what runs, in time: much more than a broker takes to deliver more.
+/// Work held beyond the running tasks, as a time. It is much longer than a broker takes to deliver
+/// more.
 const AHEAD: Duration = Duration::from_millis(200);
 
-/// Of tasks that take this long none is held that does not run: what others could run now waits for nobody.
+/// Run time from which only running tasks are held, so that no task waits while another worker
+/// could run it.
 const LONG: Duration = Duration::from_secs(1);
 
-/// The most that is held for the sake of short tasks; a quorum queue is no faster with more.
+/// Largest prefetch for short tasks. A quorum queue is no faster with more.
 pub(crate) const MOST: u16 = 1024;
 
-/// Changes up to this factor are not worth a new consumer.
+/// Smallest factor of a change that is worth a new consumer.
 const FACTOR: f64 = 2.0;
 
-/// The same for tasks that are long: what is held of them waits long.
+/// The same for long tasks, whose held messages wait for a long time.
 const FACTOR_OF_LONG: f64 = 1.25;
 
-/// A measurement may be off by this factor. What is held ahead of tasks of about [`LONG`] goes back only when they are long by
-/// so much, or when it is more than tasks shorter by so much would need: a quorum queue counts what goes back as a delivery.
+/// Possible error of a measurement, as a factor.
+///
+/// A quorum queue counts a returned message as a delivery. So messages held ahead of tasks of about
+/// [`LONG`] return only in two cases: if the tasks are longer by this factor, or if more are held
+/// than tasks shorter by this factor would need.
 const MARGIN: f64 = 1.5;
 
-/// So many tasks have to have ended of late before more are held: a few quick ones say nothing of those to come.
+/// Number of recently ended tasks from which more are held. A few quick ones are no evidence for
+/// the next ones.
 const EVIDENCE: f64 = 8.0;
 
-/// The use of the slots of late. Numbers of slots are means, and so have fractions.
+/// Recent use of the slots. Numbers of slots are means, and so have fractions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct SlotsObserved {
-    /// The time that a task of the queue has a slot: that of all, those that still run included, by those that ended.
-    /// `None` when none ran.
+    /// Time that a task of the queue occupies a slot: the time of all tasks, running ones included,
+    /// divided by the number that ended. `None` if none ran.
     pub(crate) run_time: Option<Duration>,
-    /// Tasks of it that have ended, the older ones counting for less.
+    /// Number of its tasks that have ended. Older ones count for less.
     pub(crate) ended: f64,
-    /// Slots that its tasks had.
+    /// Slots that its tasks occupied.
     pub(crate) busy: f64,
-    /// Slots that no queue's tasks had.
+    /// Slots that no task occupied.
     pub(crate) free: f64,
-    /// Of how many queues tasks were running, this one included.
+    /// Number of queues with running tasks, including this one.
     pub(crate) queues: usize,
 }
 
-/// Why a prefetch is as it is.
+/// Reason for a change of prefetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PrefetchReason {
-    /// The tasks are short: slots would wait for the broker.
+    /// The tasks are short, so slots would wait for the broker.
     Short,
-    /// The tasks take longer than they did: others could run what is held.
+    /// The tasks take longer than before, so other workers could run the held messages.
     Longer,
-    /// The queue may use slots that nobody uses.
+    /// The queue may use idle slots.
     Free,
 }
 
@@ -64,31 +71,35 @@ impl PrefetchReason {
     }
 }
 
-/// Another prefetch.
+/// A change of prefetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PrefetchChange {
     pub(crate) prefetch: u16,
-    /// The number kept of those that have arrived and not begun. The others go back to the queue: others may have time
-    /// for them, and RabbitMQ ends a consumer that holds one for half an hour. `None`: all are kept.
+    /// Number of messages to keep of those that have arrived but not started. `None` keeps all.
+    ///
+    /// The others return to the queue. Other workers may have time for them, and RabbitMQ closes a
+    /// consumer that holds a message for half an hour.
     pub(crate) keep: Option<usize>,
     pub(crate) reason: PrefetchReason,
 }
 
-/// The prefetch to begin with: no more than can run at once, so that a second worker finds something to do.
+/// Returns the first prefetch. It is no more than can run at once, so that a second worker gets
+/// tasks too.
 pub(crate) fn first(concurrency: usize) -> u16 {
     bounded(concurrency as f64)
 }
 
-/// The prefetch of a queue whose consumer is the only one that gets anything: deep, since nobody else waits for it.
+/// Returns the prefetch of a queue with only one active consumer. It is deep, because no other
+/// worker waits for the messages.
 pub(crate) fn alone(concurrency: usize) -> u16 {
     const DEEP: u16 = 64;
     first(concurrency).max(DEEP)
 }
 
-/// A better prefetch for a queue that has `current`, if it is worth a change.
+/// Returns a better prefetch than `current`, if the change is worth its cost.
 pub(crate) fn choose(observed: &SlotsObserved, concurrency: usize, current: u16) -> Option<PrefetchChange> {
     let run_time = observed.run_time?;
-    // What runs at once: its share of the slots, and those that nobody else wants.
+    // The tasks that run at once: its share of the slots, and the slots that others leave.
     let share = concurrency as f64 / observed.queues.max(1) as f64;
     let running = share.max(observed.busy + observed.free).min(concurrency as f64);
     let (wanted, needed) = (held_for(run_time, running), bounded(running));
@@ -96,7 +107,8 @@ pub(crate) fn choose(observed: &SlotsObserved, concurrency: usize, current: u16)
     if to > from * FACTOR && wanted > needed && observed.ended >= EVIDENCE {
         return Some(PrefetchChange { prefetch: wanted, keep: None, reason: PrefetchReason::Short });
     }
-    // Less than can run at once costs more than a new consumer, however small the difference.
+    // A prefetch below the number that can run costs more than a new consumer, even if the
+    // difference is small.
     if needed > current {
         return Some(PrefetchChange { prefetch: needed, keep: None, reason: PrefetchReason::Free });
     }
@@ -115,7 +127,7 @@ pub(crate) fn choose(observed: &SlotsObserved, concurrency: usize, current: u16)
     })
 }
 
-/// The number of messages that tasks of this length need, of which so many run at once.
+/// Returns the number of messages that tasks of this length need when this many run at once.
 fn held_for(run_time: Duration, running: f64) -> u16 {
     if run_time >= LONG {
         return bounded(running);
@@ -124,7 +136,7 @@ fn held_for(run_time: Duration, running: f64) -> u16 {
     bounded((running * (1.0 + ahead)).min(f64::from(MOST).max(running)))
 }
 
-/// At least one message; the broker takes 0 for no bound.
+/// Rounds up to at least one message, because the broker takes 0 as unlimited.
 fn bounded(prefetch: f64) -> u16 {
     prefetch.ceil().clamp(1.0, f64::from(u16::MAX)) as u16
 }

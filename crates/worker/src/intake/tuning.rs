@@ -1,4 +1,4 @@
-//! Sets how many messages the worker holds of each queue, from how its tasks use the slots.
+//! Sets the number of messages that the worker holds of each queue, from the use of its slots.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,27 +12,27 @@ use tokio_util::sync::CancellationToken;
 use crate::intake::prefetch::{PrefetchChange, SlotsObserved, choose};
 use crate::slots::{SlotMeter, SlotReading, Slots};
 
-/// The interval between two looks at the slots.
+/// Interval between two measurements of the slots.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// A measurement counts for this much less at each further look: after a second a third of it is left.
+/// Weight of a measurement after each further one. After a second it counts for a third.
 const KEPT: f64 = 0.6;
 
-/// A prefetch stays for so long at least: each change is a new consumer.
+/// Shortest time between two changes, because each needs a new consumer.
 const MIN_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A queue with less than this of a slot runs nothing.
+/// Mean number of slots below which a queue counts as idle.
 const IDLE: f64 = 0.01;
 
 /// The number of messages that a consumer may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PrefetchBound {
     pub(crate) prefetch: u16,
-    /// Of those that have arrived and not begun, the number that it keeps, where not all.
+    /// Number of messages to keep of those that have arrived but not started. `None` keeps all.
     pub(crate) keep: Option<usize>,
 }
 
-/// The queues of a worker, and what is known of each.
+/// The queues of a worker, with their measurements.
 #[derive(Debug)]
 pub(crate) struct PrefetchTuner {
     slots: Arc<Slots>,
@@ -44,14 +44,14 @@ pub(crate) struct PrefetchTuner {
 struct QueueStats {
     queue: Arc<str>,
     meter: Arc<SlotMeter>,
-    /// Tells its bound; `None` where that is not changed.
+    /// Sends the bound. `None` for a queue with a fixed prefetch.
     bound: Option<watch::Sender<PrefetchBound>>,
     last: SlotReading,
     average: MovingAverage,
     changed: Instant,
 }
 
-/// Sums of the measurements, the older the less they count. In seconds and tasks.
+/// Sums of the measurements, with less weight for older ones. In seconds and tasks.
 #[derive(Debug, Default)]
 struct MovingAverage {
     passed: f64,
@@ -64,7 +64,8 @@ impl PrefetchTuner {
         Self { slots, stats: Vec::new() }
     }
 
-    /// Watches a queue, and sets its bound if it may be `changed`; what measures its tasks, and what tells its bound.
+    /// Measures a queue, and sets its bound if it may be `changed`. Returns the meter of its tasks
+    /// and the receiver of its bound.
     pub(crate) fn watch(
         &mut self,
         queue: &Arc<str>,
@@ -85,7 +86,7 @@ impl PrefetchTuner {
         (meter, told)
     }
 
-    /// Looks at the slots again and again, if there is a queue whose bound may change.
+    /// Measures the slots at every interval, if a queue has a bound that may change.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         if self.stats.iter().all(|stats| stats.bound.is_none()) {
             return;
@@ -144,13 +145,13 @@ impl MovingAverage {
         self.ended = self.ended * KEPT + ended as f64;
     }
 
-    /// The number of slots that were in use.
+    /// Returns the mean number of slots in use.
     fn busy(&self) -> f64 {
         if self.passed > 0.0 { self.used / self.passed } else { 0.0 }
     }
 
     fn observed(&self, free: f64, queues: usize) -> SlotsObserved {
-        // Where none has ended, the time so far is what is known.
+        // If no task has ended, only the time so far is known.
         let run_time = Duration::try_from_secs_f64(self.used / self.ended.max(1.0)).unwrap_or(Duration::MAX);
         let run_time = (self.busy() >= IDLE).then_some(run_time);
         SlotsObserved { run_time, ended: self.ended, busy: self.busy(), free, queues }

@@ -1,4 +1,4 @@
-//! A worker in miniature: arrivals, rounds of whole seconds, one line.
+//! A model of a worker: arrivals, rounds of whole seconds, and one line.
 
 use std::collections::BinaryHeap;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// What arrives, and when: the earliest is the greatest.
+/// An arrival. The earliest one compares as the greatest.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Arrival {
     at: std::cmp::Reverse<Instant>,
@@ -14,18 +14,19 @@ struct Arrival {
     rounds: u32,
 }
 
-/// How it went.
+/// The record of a run.
 #[derive(Debug, Default)]
 struct Story {
-    /// When each start was, after the beginning.
+    /// Time of each start, from the beginning.
     starts: Vec<Duration>,
-    /// In which order they started.
+    /// Order of the starts.
     order: Vec<usize>,
     rounds: Vec<u32>,
     longest_line: u32,
 }
 
-/// Runs `count` tasks that are all there at the beginning, `late` of a millisecond on their way back each time.
+/// Runs `count` tasks that all arrive at the beginning. Each return is late by up to `late`
+/// milliseconds.
 fn run(mut schedule: RateSchedule, begin: Instant, count: usize, mut late: impl FnMut() -> u32) -> Story {
     let mut story = Story::default();
     let arrival = |number, at, rounds| Arrival { at: std::cmp::Reverse(at), number: std::cmp::Reverse(number), rounds };

@@ -1,6 +1,6 @@
-//! Celery's own tasks, which a queue that is shared with its clients may carry.
+//! Celery's own tasks, which a queue shared with Celery clients may carry.
 //!
-//! Every worker knows them; no list shows them.
+//! Every worker knows them, and no list shows them.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -18,14 +18,15 @@ use crate::task::derived_id::derived_id;
 use crate::task::error::{TaskError, TaskResult};
 use crate::task::result::{JsonResult, read, write};
 
-/// The number of rows that a clean-up deletes in one statement.
+/// Number of rows that a clean-up deletes in one statement.
 const SWEEP: u32 = 10_000;
 
-/// The task of this name, if it is one of Celery's own that are served.
+/// Returns Celery's own task of this name, if it is supported.
 pub(crate) fn find(name: &str) -> Option<&'static TaskDefinition> {
     static SERVED: LazyLock<[TaskDefinition; 7]> = LazyLock::new(|| {
         let once = TaskOptions::default();
-        // These send messages, which may have to be done again: each has an id that is made of that of its sender.
+        // These tasks send messages and may run again, so each message has an id derived from the
+        // sender's.
         let sending = TaskOptions {
             retry: RetryPolicy::backoff(Duration::from_secs(1), Duration::from_secs(60)).times(10),
             ..TaskOptions::default()
@@ -40,14 +41,14 @@ pub(crate) fn find(name: &str) -> Option<&'static TaskDefinition> {
             TaskDefinition::native("celery.group", sending, |ctx, body| group(ctx, body).boxed()),
         ]
     });
-    // Whatever is not Celery's own is told so by its first letters.
+    // Other tasks are ruled out by their first letters.
     if !name.starts_with("celery.") {
         return None;
     }
     SERVED.iter().find(|task| task.name == name)
 }
 
-/// Why one of Celery's own tasks is not served.
+/// Returns the reason why one of Celery's own tasks is not supported.
 pub(crate) fn why_unserved(name: &str) -> Option<&'static str> {
     match name {
         "celery.chord" | "celery.chord_unlock" => Some("this version cannot count the parts of a chord"),
@@ -56,7 +57,7 @@ pub(crate) fn why_unserved(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Deletes the rows of tasks that ended longer ago than they are kept.
+/// Deletes the rows of tasks that ended before the retention time.
 async fn clean_up(ctx: TaskContext) -> JsonResult {
     let keep = ctx.environment.keep;
     if let Some(results) = ctx.environment.client.results()
@@ -68,14 +69,14 @@ async fn clean_up(ctx: TaskContext) -> JsonResult {
     write(&())
 }
 
-/// Its arguments as a list, or one of them.
+/// Returns its arguments as a list, or one of them.
 fn accumulate(mut body: Body) -> JsonResult {
     match body.kwargs.swap_remove("index") {
         None | Some(Value::Null) => write(&Value::List(body.args)),
         Some(index) => {
             let position = index.as_i64().and_then(|index| match usize::try_from(index) {
                 Ok(index) => Some(index),
-                // As Python counts: from the end.
+                // Counts from the end, like Python.
                 Err(_) => body.args.len().checked_sub(usize::try_from(index.unsigned_abs()).ok()?),
             });
             let value = position.and_then(|position| body.args.get(position));
@@ -120,7 +121,7 @@ fn each(ctx: TaskContext, body: Body, shape: ItemShape) -> BoxFuture<'static, Js
     .boxed()
 }
 
-/// Sends a list in parts, each to be run by a worker of its own.
+/// Sends a list in parts. Each part is a task of its own.
 async fn chunks(ctx: TaskContext, body: Body) -> JsonResult {
     let mut given = TaskArguments(body);
     let (signature, items) = (given.task()?, given.list("it", 1)?);
@@ -136,7 +137,7 @@ async fn chunks(ctx: TaskContext, body: Body) -> JsonResult {
     send_group(&ctx, derived_id(ctx.id(), "group"), parts).await
 }
 
-/// Sends the members of a group that a client has left to a worker.
+/// Sends the members of a group, for a client that leaves it to a worker.
 async fn group(ctx: TaskContext, body: Body) -> JsonResult {
     let mut given = TaskArguments(body);
     let members = given.list("tasks", 0)?;
@@ -154,7 +155,7 @@ async fn group(ctx: TaskContext, body: Body) -> JsonResult {
     send_group(&ctx, id, tasks).await
 }
 
-/// Sends tasks as a group, and returns what Celery calls its result: the ids.
+/// Sends tasks as a group, and returns the ids, as Celery's result does.
 async fn send_group(ctx: &TaskContext, group: String, tasks: Vec<Signature>) -> JsonResult {
     let client = ctx.client();
     let mut members = Vec::with_capacity(tasks.len());
@@ -186,7 +187,7 @@ impl TaskArguments {
         }
     }
 
-    /// A task by its signature, or by its name.
+    /// Returns a task from its signature or its name.
     fn task(&mut self) -> TaskResult<Signature> {
         match self.take("task", 0) {
             Value::Text(name) => Ok(Signature::new(name)),

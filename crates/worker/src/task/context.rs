@@ -1,4 +1,4 @@
-//! The context of an attempt: what a task sees of its message and of its worker.
+//! The context of an attempt: its access to the message and to the worker.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -17,40 +17,41 @@ use crate::task::received::Received;
 use crate::task::result::JsonResult;
 use crate::task::time_limits::{Cancellation, CancellationNotice};
 
-/// The context of an attempt: its message, and all that the task may use. Cheap to clone.
+/// The context of an attempt: its message, and everything that the task may use. Cheap to clone.
 #[derive(Clone)]
 pub struct TaskContext {
     pub(crate) received: Arc<Received>,
     pub(crate) environment: Arc<TaskEnvironment>,
     pub(crate) limits: TimeLimits,
-    /// When it is ended, where something can end it.
+    /// Time at which the attempt is ended, if it can be.
     pub(crate) deadline: Option<Instant>,
-    /// Tells it to come to an end, if that may happen before the worker stops.
+    /// Signals the attempt to end, if that can happen before the worker stops.
     pub(crate) notice: Option<Arc<CancellationNotice>>,
-    /// Cancelled when it is terminated, where there is a store that can tell.
+    /// Cancelled when the task is terminated. `None` without a store.
     pub(crate) terminated: Option<CancellationToken>,
 }
 
-/// The part of a worker that its tasks see.
+/// The part of a worker that its tasks can use.
 pub(crate) struct TaskEnvironment {
     pub(crate) client: Client,
     pub(crate) state: SharedState,
-    /// The time that rows are kept.
+    /// Retention time of rows.
     pub(crate) keep: Duration,
-    /// Finds a task that runs as part of another.
+    /// Finds a task to be run as part of another one.
     pub(crate) find_inline: FindInline,
-    /// Cancelled when running tasks have to come to an end.
+    /// Cancelled when running tasks must end.
     pub(crate) interrupt: CancellationToken,
 }
 
 /// Finds a task of the worker by its name.
 pub(crate) type FindInline = Box<dyn Fn(&str) -> Option<InlineTask> + Send + Sync>;
 
-/// Runs a task inside of another one: no span, no limits of its own.
+/// Runs a task inside another one, without a span and limits of its own.
 pub(crate) type InlineTask = Box<dyn Fn(TaskContext, Body) -> BoxFuture<'static, JsonResult> + Send + Sync>;
 
 impl TaskContext {
-    /// The context of an attempt that begins now. `hard` is its hard time limit, where something can end it.
+    /// Returns the context of an attempt that starts now. `hard` is its hard time limit, if it can
+    /// be ended.
     pub(crate) fn new(
         received: Arc<Received>,
         environment: Arc<TaskEnvironment>,
@@ -63,87 +64,91 @@ impl TaskContext {
         Self { received, environment, limits, deadline, notice, terminated }
     }
 
-    /// Task id.
+    /// Returns the task id.
     pub fn id(&self) -> &str {
         &self.headers_of_task().id
     }
 
-    /// Name of the task.
+    /// Returns the name of the task.
     pub fn name(&self) -> &str {
         &self.headers_of_task().task
     }
 
-    /// The number of this attempt, from 1.
+    /// Returns the number of this attempt, from 1.
     pub fn attempt(&self) -> u32 {
         self.headers_of_task().retries.saturating_add(1)
     }
 
-    /// The queue the task came from.
+    /// Returns the queue that delivered the task.
     pub fn queue(&self) -> &str {
         &self.received.origin.queue
     }
 
-    /// Returns whether the broker delivered this attempt before, to anybody: a sign that it may have run already.
+    /// Returns `true` if the broker delivered this attempt before, to any worker. It may have run
+    /// already.
     pub fn redelivered(&self) -> bool {
         self.received.is_redelivered()
     }
 
-    /// First task of the workflow.
+    /// Returns the id of the first task of the workflow.
     pub fn root_id(&self) -> &str {
         self.received.root_id()
     }
 
-    /// The task that sent this one.
+    /// Returns the id of the task that sent this one.
     pub fn parent_id(&self) -> Option<&str> {
         self.headers_of_task().parent_id.as_deref()
     }
 
-    /// When it is too late to start it.
+    /// Returns the time after which the task no longer starts.
     pub fn expires(&self) -> Option<Timestamp> {
         self.headers_of_task().expires
     }
 
-    /// When it was to run, if it was to run later.
+    /// Returns the time for which the task was scheduled, if it was.
     pub fn eta(&self) -> Option<Timestamp> {
         self.headers_of_task().eta
     }
 
-    /// The group it belongs to.
+    /// Returns the id of its group.
     pub fn group(&self) -> Option<&str> {
         self.headers_of_task().group.as_deref()
     }
 
-    /// Its position in the group.
+    /// Returns its position in the group.
     pub fn group_index(&self) -> Option<i64> {
         self.headers_of_task().group_index
     }
 
-    /// The time limits of this attempt: those of the call, or else of the task, or else of the worker.
+    /// Returns the time limits of this attempt: those of the call, else of the task, else of the
+    /// worker.
     pub fn time_limits(&self) -> TimeLimits {
         self.limits
     }
 
-    /// When the hard time limit ends this attempt. `None` without one, and on a thread of its own, which nobody ends.
+    /// Returns the time at which the hard time limit ends this attempt.
+    ///
+    /// It is `None` without a limit, and for a blocking task, whose thread cannot be ended.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// Its stamps, by name.
+    /// Returns its stamps, by name.
     pub fn stamps(&self) -> &Map {
         &self.headers_of_task().stamps
     }
 
-    /// A header of the message.
+    /// Returns a header of the message.
     pub fn header(&self, name: &str) -> Option<&Value> {
         self.headers().get(name)
     }
 
-    /// All headers of the message.
+    /// Returns all headers of the message.
     pub fn headers(&self) -> &HeaderMap {
         &self.received.message.headers
     }
 
-    /// A client, to send further tasks: they become children of this one.
+    /// Returns a client for sending further tasks, which become children of this one.
     pub fn client(&self) -> &Client {
         self.received.client.get_or_init(|| {
             let lineage = Lineage::new(self.id().to_owned(), self.root_id().to_owned());
@@ -151,10 +156,10 @@ impl TaskContext {
         })
     }
 
-    /// The value that was given to the builder with `state`.
+    /// Returns the value of this type that the builder received with `state`.
     ///
     /// # Errors
-    /// When nothing of this type was given.
+    /// Returns an error if there is no value of this type.
     pub fn state<T: Send + Sync + 'static>(&self) -> Result<Arc<T>, TaskError> {
         self.environment.state.get().ok_or_else(|| {
             TaskError::fatal(format!(
@@ -164,15 +169,16 @@ impl TaskContext {
         })
     }
 
-    /// Completes when the task should come to an end: its soft time limit has passed, it is terminated, or the worker
-    /// stops and its drain time is over.
+    /// Completes when the task should end: its soft time limit has passed, it was terminated, or
+    /// the worker stops and its drain time has passed.
     ///
-    /// When the worker stops, a task that has called this has 250 ms to tidy up. If it succeeds, it has. If it returns an
-    /// error, or takes longer and is dropped, its message goes back to the queue, and that is no attempt; only an error that
-    /// says what comes next, such as [`TaskError::retry_in`], counts all the same.
+    /// When the worker stops, a task that has called this has 250 ms for its cleanup. A success
+    /// counts. If the task returns an error, or takes longer and is dropped, its message returns to
+    /// the queue, and the run does not count as an attempt. An error that requests a next step,
+    /// such as [`TaskError::retry_in`], does count.
     ///
-    /// A task that goes on past its soft limit is ended by the hard one, if there is one. One that is terminated is dropped
-    /// after `worker.terminate_grace`.
+    /// A task that continues past its soft limit is ended by the hard one, if there is one. A
+    /// terminated task is dropped after `worker.terminate_grace`.
     pub async fn cancelled(&self) {
         self.received.listen();
         let limited = async {
@@ -188,12 +194,12 @@ impl TaskContext {
         }
     }
 
-    /// Returns whether the task should come to an end, for blocking tasks to look at.
+    /// Returns `true` if the task should end. Blocking tasks can poll it.
     pub fn is_cancelled(&self) -> bool {
         self.cancellation().is_some()
     }
 
-    /// Why the task should come to an end, if it should.
+    /// Returns the reason why the task should end, if it should.
     pub fn cancellation(&self) -> Option<Cancellation> {
         self.received.listen();
         if self.terminated.as_ref().is_some_and(CancellationToken::is_cancelled) {
@@ -208,7 +214,7 @@ impl TaskContext {
     }
 }
 
-/// Completes when this is cancelled; never where there is none.
+/// Completes when the token is cancelled. Never completes without a token.
 async fn cancelled(token: Option<&CancellationToken>) {
     match token {
         Some(token) => token.cancelled().await,
@@ -232,7 +238,7 @@ impl fmt::Debug for TaskContext {
 pub struct SharedState(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
 
 impl SharedState {
-    /// Adds a value, in place of one of the same type.
+    /// Adds a value. Replaces a value of the same type.
     pub fn insert<T: Send + Sync + 'static>(&mut self, value: Arc<T>) {
         self.0.insert(TypeId::of::<T>(), value);
     }

@@ -1,6 +1,6 @@
-//! A task as a worker knows it: a name and a way to run it.
+//! A task as a worker knows it: a name and a function.
 //!
-//! Generics stop here: behind a [`TaskDefinition`] every task looks the same.
+//! Generics stop here: every task is a [`TaskDefinition`] from here on.
 
 use std::fmt;
 use std::future::Future;
@@ -19,22 +19,22 @@ use crate::task::result::{JsonResult, write};
 
 /// A task that runs on the runtime, beside many others.
 pub trait AsyncTask: Task {
-    /// Runs it.
+    /// Runs the task.
     fn run(ctx: TaskContext, args: Self::Args) -> impl Future<Output = TaskResult<Self::Output>> + Send;
 }
 
-/// A task that blocks, and so gets a thread of its own while it runs.
+/// A task that blocks. It has a thread of its own while it runs.
 pub trait BlockingTask: Task {
-    /// Runs it.
+    /// Runs the task.
     ///
     /// # Errors
-    /// Whatever the task says.
+    /// Returns the error of the task.
     fn run(ctx: TaskContext, args: Self::Args) -> TaskResult<Self::Output>;
 }
 
-/// A task that works in a transaction of the worker's, which commits together with its outcome.
+/// A task that works in a transaction of the worker, which commits together with its outcome.
 pub trait TransactionalTask: Task {
-    /// Runs it.
+    /// Runs the task.
     fn run(
         ctx: TaskContext,
         transaction: &mut PgConnection,
@@ -42,18 +42,18 @@ pub trait TransactionalTask: Task {
     ) -> impl Future<Output = TaskResult<Self::Output>> + Send;
 }
 
-/// A task that a worker can be given; `#[task]` writes this.
+/// A task that can be registered with a worker. `#[task]` implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a task",
     label = "not a task",
     note = "put `#[task]` on its function, and list it by the name of the function"
 )]
 pub trait Registered: Task {
-    /// Its name and the way to run it.
+    /// Returns the name and the function of the task.
     fn definition() -> TaskDefinition;
 }
 
-/// A return type of the function of a task: a `Result` whose error becomes a [`TaskError`].
+/// The return type of a task's function: a `Result` whose error becomes a [`TaskError`].
 #[diagnostic::on_unimplemented(
     message = "a task returns `TaskResult<T>` or `Result<T, E>` with an error",
     label = "returns `{Self}`",
@@ -63,10 +63,10 @@ pub trait TaskReturn {
     /// The value of a success.
     type Output: Serialize + DeserializeOwned + Send + 'static;
 
-    /// As a [`TaskResult`].
+    /// Converts to a [`TaskResult`].
     ///
     /// # Errors
-    /// When the task failed.
+    /// Returns an error if the task failed.
     fn into_task_result(self) -> TaskResult<Self::Output>;
 }
 
@@ -84,7 +84,7 @@ where
 type AsyncRun = fn(TaskContext, Body) -> Result<BoxFuture<'static, JsonResult>, ArgumentError>;
 type NativeRun = fn(TaskContext, Body) -> BoxFuture<'static, JsonResult>;
 type TransactionalRun = fn(TaskContext, Body) -> Result<InTransaction, ArgumentError>;
-/// An attempt that only lacks its transaction.
+/// An attempt that lacks only its transaction.
 pub(crate) type InTransaction = Box<dyn for<'t> FnOnce(&'t mut PgConnection) -> BoxFuture<'t, JsonResult> + Send>;
 type BlockingRun = fn(TaskContext, Body) -> Result<Box<dyn FnOnce() -> JsonResult + Send>, ArgumentError>;
 
@@ -93,16 +93,16 @@ pub(crate) enum Runner {
     Async(AsyncRun),
     Blocking(BlockingRun),
     Transactional(TransactionalRun),
-    /// One of Celery's own tasks, which takes whatever it is given.
+    /// One of Celery's own tasks, which accepts any arguments.
     Native(NativeRun),
 }
 
 /// A task as a worker knows it.
 #[derive(Clone)]
 pub struct TaskDefinition {
-    /// Its name.
+    /// Name of the task.
     pub name: &'static str,
-    /// The options that were declared with it.
+    /// Options declared with the task.
     pub options: TaskOptions,
     pub(crate) runner: Runner,
     hooks: HookList,
@@ -119,7 +119,7 @@ impl TaskDefinition {
         Self::new(T::NAME, T::options(), Runner::Blocking(run_blocking::<T>))
     }
 
-    /// Defines a task that works in a transaction of the worker's.
+    /// Defines a task that works in a transaction of the worker.
     pub fn transactional<T: TransactionalTask>() -> Self {
         Self::new(T::NAME, T::options(), Runner::Transactional(run_transactional::<T>))
     }
@@ -133,29 +133,29 @@ impl TaskDefinition {
         Self { name, options, runner, hooks: HookList::default() }
     }
 
-    /// The same task with these hooks, inside of those that it has.
+    /// Returns the same task with these hooks, inside those that it has.
     #[must_use]
     pub fn hooks(mut self, hooks: impl Hooks) -> Self {
         self.hooks.add(hooks);
         self
     }
 
-    /// Its own hooks. `None` where there are none around it at all: Celery's own tasks are nobody's business.
+    /// Returns its own hooks, or `None` for Celery's own tasks, which have no hooks at all.
     pub(crate) fn own_hooks(&self) -> Option<&HookList> {
         (!matches!(self.runner, Runner::Native(_))).then_some(&self.hooks)
     }
 
-    /// Returns whether it gets a thread of its own.
+    /// Returns `true` if the task has a thread of its own.
     pub fn is_blocking(&self) -> bool {
         matches!(self.runner, Runner::Blocking(_))
     }
 
-    /// Returns whether it works in a transaction of the worker's.
+    /// Returns `true` if the task works in a transaction of the worker.
     pub fn is_transactional(&self) -> bool {
         matches!(self.runner, Runner::Transactional(_))
     }
 
-    /// Returns whether an attempt can be ended from outside, as a hard time limit does.
+    /// Returns `true` if an attempt can be ended from outside, as by a hard time limit.
     pub fn can_be_ended(&self) -> bool {
         match self.runner {
             Runner::Async(_) | Runner::Native(_) | Runner::Transactional(_) => true,

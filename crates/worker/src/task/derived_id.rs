@@ -1,11 +1,11 @@
-//! Ids of tasks that follow from another task.
+//! Ids of the tasks that follow from another task.
 
 use uuid::Uuid;
 
-/// Namespace of the ids of follow-ups that come without one.
+/// Namespace of the ids of follow-ups without an id of their own.
 const FOLLOW_UPS: Uuid = Uuid::from_u128(0x6365_6c65_7269_6163_8000_666f_6c6c_6f77);
 
-/// The id of a task that follows from another, the same whenever it is made.
+/// Returns the id of a task that follows from another one. The result is always the same.
 pub(crate) fn derived_id(id: &str, what: &str) -> String {
     Uuid::new_v5(&FOLLOW_UPS, format!("{id}/{what}").as_bytes()).to_string()
 }

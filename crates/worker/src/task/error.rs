@@ -1,4 +1,4 @@
-//! The errors of tasks, and what they ask for.
+//! Errors of tasks, and the actions that they request.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -9,38 +9,39 @@ use celeriac_protocol::Failure;
 use celeriac_protocol::retry::kind_of_type;
 use jiff::Timestamp;
 
-/// The return type of a task: a value, or an error that may ask for what follows.
+/// The return type of a task: a value, or an error that may request an action.
 pub type TaskResult<T> = Result<T, TaskError>;
 
 /// The error of a task.
 ///
-/// `?` makes one of any error; the task's retry policy then decides. The constructors here steer instead.
+/// `?` converts any error, and the task's retry policy decides. The constructors here request an
+/// action instead.
 pub struct TaskError {
     pub(crate) action: ErrorAction,
     pub(crate) failure: Failure,
 }
 
-/// The action that an error asks for.
+/// The action that an error requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ErrorAction {
-    /// Whatever the task's retry policy says.
+    /// The retry policy of the task decides.
     Policy,
     /// Another attempt after this wait, within `max_retries`.
     RetryIn(Duration),
     /// Another attempt at this time, within `max_retries`.
     RetryAt(Timestamp),
-    /// Whatever the task's retry policy says, but after this wait.
+    /// The retry policy of the task decides, with this wait.
     RetryAfter(Duration),
     /// No further attempt.
     Fatal,
     /// No further attempt, and the message goes to the dead-letter queue.
     Reject,
-    /// The task ends without an outcome worth keeping.
+    /// The task ends without an outcome.
     Ignore,
 }
 
 impl ErrorAction {
-    /// The wait that it asks for; what is past is due.
+    /// Returns the requested wait, or zero for a time that has passed.
     pub(crate) fn wait(self, now: Timestamp) -> Option<Duration> {
         match self {
             Self::RetryIn(wait) | Self::RetryAfter(wait) => Some(wait),
@@ -49,56 +50,61 @@ impl ErrorAction {
         }
     }
 
-    /// Returns whether it only asks for another attempt, and is no error.
+    /// Returns `true` for a request for another attempt, which is not an error.
     pub(crate) fn asks_for_retry(self) -> bool {
         matches!(self, Self::RetryIn(_) | Self::RetryAt(_))
     }
 }
 
 impl TaskError {
-    /// An error without a type of its own; the retry policy decides.
+    /// Returns an error without a type of its own. The retry policy decides.
     pub fn new(message: impl Into<String>) -> Self {
         Self { action: ErrorAction::Policy, failure: Failure::new("TaskError", message) }
     }
 
-    /// An error of this kind; the retry policy decides. A name of one of Python's own exceptions, such as `ValueError`, is
-    /// raised as that exception by Python's callers.
+    /// Returns an error of this kind. The retry policy decides.
+    ///
+    /// Python callers raise the name of one of Python's own exceptions, such as `ValueError`, as
+    /// that exception.
     pub fn of_kind(kind: impl Into<String>, message: impl Into<String>) -> Self {
         Self { action: ErrorAction::Policy, failure: Failure::new(kind, message) }
     }
 
-    /// The same error, which no policy tries again.
+    /// Returns the same error, which no policy retries.
     #[must_use]
     pub fn permanent(self) -> Self {
         Self { action: ErrorAction::Fatal, ..self }
     }
 
-    /// The same error, of this Python module: callers that have imported it see its own exception.
+    /// Returns the same error, from this Python module. Callers that have imported the module raise
+    /// its exception.
     #[must_use]
     pub fn of_module(mut self, module: impl Into<String>) -> Self {
         self.failure.module = Some(module.into());
         self
     }
 
-    /// An error of any kind, such as `anyhow::Error` or a boxed one, that `?` alone cannot take.
+    /// Converts any error, including `anyhow::Error` and boxed errors, which `?` does not accept.
     pub fn from_boxed(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let error = error.into();
         Self { action: ErrorAction::Policy, failure: describe("Error", error.as_ref()) }
     }
 
-    /// Tries again after a wait, as long as `max_retries` allows.
+    /// Requests another attempt after a wait, within `max_retries`.
     pub fn retry_in(wait: Duration, reason: impl Into<String>) -> Self {
         Self { action: ErrorAction::RetryIn(wait), failure: Failure::new("Retry", reason) }
     }
 
-    /// Tries again at a time, as long as `max_retries` allows; at once when it is past.
+    /// Requests another attempt at a time, within `max_retries`. A time that has passed means at
+    /// once.
     pub fn retry_at(time: Timestamp, reason: impl Into<String>) -> Self {
         Self { action: ErrorAction::RetryAt(time), failure: Failure::new("Retry", reason) }
     }
 
-    /// The same error, with a wait that somebody who knows better has asked for, such as a server by `Retry-After`.
+    /// Returns the same error with a wait from outside, such as a server's `Retry-After`.
     ///
-    /// The retry policy still decides whether and how often it is tried again; the wait is this one.
+    /// The retry policy still decides if there is another attempt, and how many; the wait is this
+    /// one.
     #[must_use]
     pub fn retry_after(self, wait: Duration) -> Self {
         let action =
@@ -106,22 +112,22 @@ impl TaskError {
         Self { action, ..self }
     }
 
-    /// Fails for good, whatever the retry policy says.
+    /// Fails permanently, whatever the retry policy.
     pub fn fatal(message: impl Into<String>) -> Self {
         Self { action: ErrorAction::Fatal, failure: Failure::new("Fatal", message) }
     }
 
-    /// Fails for good and puts the message on the dead-letter queue, from where it can be replayed.
+    /// Fails permanently and sends the message to the dead-letter queue, for a later replay.
     pub fn reject(reason: impl Into<String>) -> Self {
         Self { action: ErrorAction::Reject, failure: Failure::new("Reject", reason) }
     }
 
-    /// Ends the task without an outcome worth keeping.
+    /// Ends the task without an outcome.
     pub fn ignore() -> Self {
         Self { action: ErrorAction::Ignore, failure: Failure::new("Ignore", "") }
     }
 
-    /// The error of a task that panicked.
+    /// Returns the error of a task that panicked.
     pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Self {
         let message = panic
             .downcast_ref::<&str>()
@@ -131,7 +137,7 @@ impl TaskError {
         Self { action: ErrorAction::Policy, failure: Failure::new("Panic", message) }
     }
 
-    /// The error's kind, message and causes.
+    /// Returns the error's kind, message and causes.
     pub fn failure(&self) -> &Failure {
         &self.failure
     }

@@ -1,6 +1,6 @@
-//! Hooks: code that runs around the attempts of tasks, and may change how they end.
+//! Hooks: functions that run around the attempts of tasks, and may change their outcome.
 //!
-//! Those of the program wrap those of the task: see [`Hooks`] for the order.
+//! The program's hooks wrap the task's own: see [`Hooks`] for the order.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,22 +16,24 @@ use crate::task::context::TaskContext;
 use crate::task::error::{TaskError, TaskResult};
 use crate::task::result;
 
-/// Code that runs around the attempts of tasks: of one, as `#[task(hooks = Audit)]`, or of all, as `Builder::hooks(Audit)`.
+/// Functions around the attempts of tasks: of one task, as `#[task(hooks = Audit)]`, or of all
+/// tasks, as `Builder::hooks(Audit)`.
 ///
-/// Several wrap each other: those of the program in the order in which they were given, then those of the task. So
-/// [`before_start`](Self::before_start) goes from the outermost to the innermost, and everything else the other way: the
-/// innermost first, and what it makes of the outcome is what the next one sees.
+/// Several hooks wrap each other: those of the program in the order in which they were added, then
+/// those of the task. [`before_start`](Self::before_start) runs from the outermost to the
+/// innermost. All others run from the innermost to the outermost, and each sees the outcome that
+/// the one before it returned.
 ///
-/// All of it happens before the outcome is recorded. A worker that dies in between leaves an attempt that runs again, with
-/// its hooks. They run on the runtime, those of blocking tasks too.
+/// Hooks run before the outcome is recorded. If a worker dies in between, the attempt runs again
+/// with its hooks. They run on the runtime, those of blocking tasks too.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no hook",
     label = "does not implement `Hooks`",
     note = "write `impl Hooks for {Self}` with those of its methods that are of use"
 )]
 pub trait Hooks: Send + Sync + 'static {
-    /// Before the task runs. May end the attempt in its place: with a value, as if the task had returned it, or with an
-    /// error, as if it had failed.
+    /// Runs before the task. May end the attempt in its place: with a value, as if the task had
+    /// returned it, or with an error, as if the task had failed.
     ///
     /// # Errors
     /// The attempt fails with this error.
@@ -40,30 +42,30 @@ pub trait Hooks: Send + Sync + 'static {
         async { Ok(Start::Run) }
     }
 
-    /// When the attempt has succeeded. Returns the result, or another.
+    /// Runs after a success. Returns the result, or another one.
     ///
     /// # Errors
-    /// The attempt fails with this error instead; the task's retry policy then decides.
+    /// The attempt fails with this error instead, and the task's retry policy decides.
     fn on_success(&self, ctx: &TaskContext, result: TaskOutput) -> impl Future<Output = TaskResult<TaskOutput>> + Send {
         let _ = ctx;
         async { Ok(result) }
     }
 
-    /// When the task has failed, and is not tried again. Returns the error, or another; or a result, and the task has
-    /// succeeded.
+    /// Runs after a failure without a further attempt. Returns the error, or another one; or a
+    /// result, which makes the task a success.
     ///
     /// # Errors
-    /// The task fails with this error. Anything else that it asks for counts only where it is [`reject`](TaskError::reject) or
-    /// [`ignore`](TaskError::ignore).
+    /// The task fails with this error. Of the actions that it requests, only
+    /// [`reject`](TaskError::reject) and [`ignore`](TaskError::ignore) count.
     fn on_failure(&self, ctx: &TaskContext, error: TaskError) -> impl Future<Output = TaskResult<TaskOutput>> + Send {
         let _ = ctx;
         async { Err(error) }
     }
 
-    /// When the attempt has failed, and another follows after a wait. Returns the wait, or another.
+    /// Runs after a failure with another attempt after a wait. Returns the wait, or another one.
     ///
     /// # Errors
-    /// The task fails with this error: there is no other attempt.
+    /// The task fails with this error, without another attempt.
     fn on_retry(
         &self,
         ctx: &TaskContext,
@@ -74,19 +76,19 @@ pub trait Hooks: Send + Sync + 'static {
         async move { Ok(wait) }
     }
 
-    /// When it is decided what becomes of the attempt, whatever it is. Nothing changes it any more.
+    /// Runs after the decision on an attempt. Cannot change it.
     fn after_return(&self, ctx: &TaskContext, decided: &Decided) -> impl Future<Output = ()> + Send {
         let _ = (ctx, decided);
         async {}
     }
 }
 
-/// The beginning of an attempt.
+/// The start of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
     /// The task runs.
     Run,
-    /// It does not: this is its result.
+    /// The task does not run, and this is its result.
     Return(TaskOutput),
 }
 
@@ -95,43 +97,43 @@ pub enum Start {
 pub struct TaskOutput(pub(crate) String);
 
 impl TaskOutput {
-    /// A result. It has to be of the type that the task returns: whoever awaits it reads that.
+    /// Returns a result. Its type must be the return type of the task, which its callers read.
     ///
     /// # Errors
-    /// When it cannot be written as JSON.
+    /// Returns an error if the value cannot be written as JSON.
     pub fn new<T: Serialize + ?Sized>(value: &T) -> TaskResult<Self> {
         result::write(value).map(Self)
     }
 
-    /// The result as a value.
+    /// Returns the result as a value.
     ///
     /// # Errors
-    /// When it is none of this type.
+    /// Returns an error if the result is not of this type.
     pub fn read<T: DeserializeOwned>(&self) -> TaskResult<T> {
         result::read(&self.0)?.into_typed().map_err(|error| TaskError::fatal(format!("the result {error}")))
     }
 
-    /// The result as JSON text.
+    /// Returns the result as JSON text.
     pub fn as_json(&self) -> &str {
         &self.0
     }
 }
 
-/// The end of an attempt, as it was decided.
+/// The decision on an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decided {
     /// The task has succeeded.
     Success(TaskOutput),
-    /// It is tried again.
+    /// The task is tried again.
     Retry {
-        /// After this.
+        /// Time until the next attempt.
         wait: Duration,
-        /// Why.
+        /// The error of this attempt.
         failure: Failure,
     },
-    /// It has failed.
+    /// The task has failed.
     Failure(Failure),
-    /// It has ended, and nothing is kept of it.
+    /// The task has ended, and nothing of it is kept.
     Ignored,
 }
 
@@ -140,7 +142,7 @@ pub enum Decided {
 pub struct HookList(Vec<Arc<dyn AnyHooks>>);
 
 impl HookList {
-    /// Adds hooks inside of those that are there.
+    /// Adds hooks inside the present ones.
     pub fn add(&mut self, hooks: impl Hooks) {
         self.0.push(Arc::new(hooks));
     }
@@ -149,7 +151,7 @@ impl HookList {
         self.0.is_empty()
     }
 
-    /// The hooks, the outermost first.
+    /// Returns the hooks, the outermost first.
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &dyn AnyHooks> {
         self.0.iter().map(|hooks| &**hooks)
     }
@@ -161,7 +163,7 @@ impl fmt::Debug for HookList {
     }
 }
 
-/// [`Hooks`] whose futures are boxed, so that different ones fit into one list.
+/// [`Hooks`] with boxed futures, so that different ones fit in one list.
 pub(crate) trait AnyHooks: Send + Sync {
     fn before_start<'a>(&'a self, ctx: &'a TaskContext) -> BoxFuture<'a, TaskResult<Start>>;
 

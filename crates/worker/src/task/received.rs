@@ -1,4 +1,4 @@
-//! A message that asks for a task, with its headers read.
+//! A task message with its headers.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,15 +8,15 @@ use celeriac_client::Client;
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{Message, TaskHeaders};
 
-/// A message that asks for a task.
+/// A task message.
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) message: Message,
     pub(crate) headers: TaskHeaders,
     pub(crate) origin: DeliveryInfo,
-    /// The client with which the task sends others, once it has asked for one.
+    /// The client for sending further tasks, after its first use.
     pub(crate) client: OnceLock<Client>,
-    /// Set once the task has asked to be told when it should come to an end.
+    /// True once the task listens for the signal to end.
     listens: AtomicBool,
 }
 
@@ -25,22 +25,22 @@ impl Received {
         Self { message, headers, origin, client: OnceLock::new(), listens: AtomicBool::new(false) }
     }
 
-    /// Notes that the task asks to be told when it should come to an end.
+    /// Records that the task listens for the signal to end.
     pub(crate) fn listen(&self) {
         self.listens.store(true, Ordering::Relaxed);
     }
 
-    /// Returns whether the task has asked to be told.
+    /// Returns `true` if the task listens for the signal to end.
     pub(crate) fn listens(&self) -> bool {
         self.listens.load(Ordering::Relaxed)
     }
 
-    /// Returns whether this attempt was delivered before, to anybody.
+    /// Returns `true` if this attempt was delivered before, to any worker.
     pub(crate) fn is_redelivered(&self) -> bool {
         self.origin.redelivered || self.message.headers.get(names::SUSPECTED).is_some()
     }
 
-    /// First task of the workflow.
+    /// Returns the id of the first task of the workflow.
     pub(crate) fn root_id(&self) -> &str {
         self.headers.root_id.as_deref().unwrap_or(&self.headers.id)
     }

@@ -1,4 +1,4 @@
-//! The tasks that a worker knows.
+//! The tasks of a worker.
 
 use std::collections::BTreeMap;
 
@@ -19,10 +19,10 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// A registry of these tasks.
+    /// Returns a registry of these tasks.
     ///
     /// # Errors
-    /// When two of them have the same name.
+    /// Returns an error if two of them have the same name.
     pub fn new(tasks: impl IntoIterator<Item = TaskDefinition>) -> Result<Self> {
         let mut registry = Self::default();
         for task in tasks {
@@ -34,11 +34,11 @@ impl Registry {
         Ok(registry)
     }
 
-    /// The same tasks with the options in force: the configuration's word counts before what is declared, and the
-    /// worker's limits hold for those of which nothing is said.
+    /// Returns the same tasks with their effective options: the configuration overrides the
+    /// declaration, and the worker's limits apply where neither sets one.
     ///
     /// # Errors
-    /// With what cannot be kept, each with the key that says it, or none where the program does.
+    /// Returns the limits that conflict, each with its key, or without one if the program sets it.
     pub fn in_force(
         mut self,
         overrides: &TaskOverrides,
@@ -65,34 +65,35 @@ impl Registry {
         if problems.is_empty() { Ok(self) } else { Err(problems) }
     }
 
-    /// The task of this name; also one of Celery's own, which a program may replace.
+    /// Returns the task of this name. Celery's own tasks are included, and a program may replace
+    /// them.
     pub fn get(&self, name: &str) -> Option<&TaskDefinition> {
         self.tasks.get(name).or_else(|| builtin::find(name))
     }
 
-    /// An error for a name that is almost that of one of these tasks. One that is like none of them is a task of
-    /// another program.
+    /// Returns an error for a name that is almost that of one of these tasks. A name that is unlike
+    /// all of them is a task of another program.
     pub fn misspelt(&self, name: &str) -> Option<Error> {
         let meant = closest_typo(name, self.tasks.keys().copied()).filter(|_| self.get(name).is_none())?;
         Some(Error::UnknownTask { name: name.to_owned(), nearest: Some(meant.to_owned()) })
     }
 
-    /// The first task that works in a transaction, which only Postgres has.
+    /// Returns the first task that works in a transaction, which only Postgres has.
     pub fn first_transactional(&self) -> Option<&'static str> {
         self.iter().find(|task| task.is_transactional()).map(|task| task.name)
     }
 
-    /// All tasks, by name.
+    /// Returns all tasks, by name.
     pub fn iter(&self) -> impl Iterator<Item = &TaskDefinition> {
         self.tasks.values()
     }
 
-    /// Returns whether there are none.
+    /// Returns `true` if there are no tasks.
     pub fn is_empty(&self) -> bool {
         self.tasks.is_empty()
     }
 
-    /// The name most like `name`, for messages to people.
+    /// Returns the name most like `name`, for error messages.
     pub(crate) fn nearest(&self, name: &str) -> Option<&str> {
         celeriac_config::nearest(name, self.tasks.keys().copied())
     }

@@ -5,17 +5,17 @@ use serde::Serialize;
 
 use crate::task::error::{TaskError, TaskResult};
 
-/// A success's value as JSON text, or the error.
+/// The JSON text of a success, or the error.
 pub(crate) type JsonResult = TaskResult<String>;
 
-/// A result as JSON text, by the rules of the wire: what it holds beyond plain JSON is kept.
+/// Returns a result as JSON text in the wire format, which keeps values beyond plain JSON.
 pub(crate) fn write<T: Serialize + ?Sized>(value: &T) -> JsonResult {
     let written = Codec::Json.encode(value).map_err(|error| error.to_string());
     let text = written.and_then(|bytes| String::from_utf8(bytes).map_err(|error| error.to_string()));
     text.map_err(|reason| TaskError::fatal(format!("the result {reason}")))
 }
 
-/// The value that [`write`](write()) has written.
+/// Returns the value that [`write`](write()) has written.
 pub(crate) fn read(result: &str) -> TaskResult<Value> {
     let limits = DecodeLimits { size: usize::MAX, ..DecodeLimits::default() };
     Codec::Json

@@ -1,4 +1,4 @@
-//! Time limits of an attempt, by call, task and worker, and the notice by which it is told to come to an end.
+//! Time limits of an attempt, from call, task and worker, and the notice to end.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::options::WorkerOptions;
 
-/// The limits of one attempt: those of the call count before those of the task.
+/// Returns the limits of one attempt. Those of the call override those of the task.
 pub(crate) fn in_force(call: TimeLimits, task: &TaskOptions) -> TimeLimits {
-    // Celery takes zero for a limit that is not said.
+    // Celery takes zero as no limit.
     let said = |call: Option<Duration>| call.filter(|limit| !limit.is_zero());
     TimeLimits {
         hard: said(call.hard).or_else(|| task.time_limit.and_then(TimeLimit::time)),
@@ -20,20 +20,20 @@ pub(crate) fn in_force(call: TimeLimits, task: &TaskOptions) -> TimeLimits {
     }
 }
 
-/// Gives a task the limits of its worker where it says nothing itself.
+/// Gives a task the limits of its worker where it sets none.
 pub(crate) fn complete(task: &mut TaskOptions, worker: &WorkerOptions) {
     task.time_limit = task.time_limit.or(worker.time_limit.map(TimeLimit::After));
     task.soft_time_limit = task.soft_time_limit.or(worker.soft_time_limit.map(TimeLimit::After));
 }
 
-/// The place where a limit of a task is set.
+/// The place where a limit is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LimitSource {
     Task,
     Worker,
 }
 
-/// A limit that cannot be kept.
+/// A limit that cannot be applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LimitConflict {
     pub(crate) by: LimitSource,
@@ -41,7 +41,8 @@ pub(crate) struct LimitConflict {
     pub(crate) why: String,
 }
 
-/// A conflict in the limits of a task, which can be `ended` from outside or not.
+/// Returns a conflict in the limits of a task. `ended` is true if the task can be ended from
+/// outside.
 pub(crate) fn conflict(task: &TaskOptions, ended: bool, worker: &WorkerOptions) -> Option<LimitConflict> {
     let hard = said(task.time_limit, worker.time_limit);
     let soft = said(task.soft_time_limit, worker.soft_time_limit);
@@ -80,19 +81,19 @@ fn said(task: Option<TimeLimit>, worker: Option<Duration>) -> Option<(Duration, 
     }
 }
 
-/// Why a task is told to come to an end.
+/// The reason why a task is signalled to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cancellation {
-    /// It has reached its soft time limit; or its hard one, where it cannot be ended from outside.
+    /// It has reached its soft time limit, or its hard one if it cannot be ended from outside.
     SoftTimeLimit,
-    /// It was terminated: nobody wants its outcome any more.
+    /// It was terminated, and its outcome is not wanted any more.
     Terminated,
-    /// The worker stops, and its drain time is over.
+    /// The worker stops, and its drain time has passed.
     Stopping,
 }
 
-/// The notice to one attempt to come to an end. The first reason counts.
+/// The notice to one attempt to end. The first reason counts.
 #[derive(Debug, Default)]
 pub(crate) struct CancellationNotice {
     why: OnceLock<Cancellation>,
@@ -100,18 +101,18 @@ pub(crate) struct CancellationNotice {
 }
 
 impl CancellationNotice {
-    /// Tells the attempt to come to an end.
+    /// Signals the attempt to end.
     pub(crate) fn give(&self, why: Cancellation) {
         let _ = self.why.set(why);
         self.given.cancel();
     }
 
-    /// Why, once it was told.
+    /// Returns the reason, after the signal.
     pub(crate) fn why(&self) -> Option<Cancellation> {
         self.why.get().copied()
     }
 
-    /// Completes when it is told.
+    /// Completes after the signal.
     pub(crate) async fn given(&self) {
         self.given.cancelled().await;
     }

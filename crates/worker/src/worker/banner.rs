@@ -7,7 +7,7 @@ use celeriac_topology::Prefetch;
 
 use crate::task::definition::TaskDefinition;
 
-/// All that the banner shows.
+/// The content of the banner.
 pub(super) struct Banner<'a> {
     pub(super) name: &'a str,
     pub(super) broker_url: &'a str,

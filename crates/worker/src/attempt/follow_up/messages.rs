@@ -1,7 +1,9 @@
-//! The tasks that follow from one: callbacks and the next step after a success, errbacks after a failure.
+//! The tasks that follow from another one: callbacks and the next step after a success, errbacks
+//! after a failure.
 //!
-//! Each has an id that follows from the id of the task it follows from. When a worker dies while it sends them, the next
-//! sends them all again, with the same ids and a header that says so: who runs one looks whether it has run already.
+//! Each has an id that is derived from the id of the task before it. If a worker dies while it
+//! sends them, the next sends all of them again, with the same ids and a header that marks the
+//! repeat. The worker that runs one checks the store first.
 
 use celeriac_client::call::{Follow, Relations};
 use celeriac_client::{PreparedTask, Request};
@@ -16,13 +18,13 @@ use crate::attempt::Attempt;
 use crate::attempt::publish::{PublishFailure, Recipient, publish_until_confirmed};
 use crate::task::derived_id::derived_id;
 
-/// Why something that a task carries cannot be started after it.
+/// The reason why a signature of the embed cannot be started after its task.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FollowUpError {
-    /// It is of a kind that is not served.
+    /// Its kind is not supported.
     #[error("`{task}` should follow from it, and {reason}")]
     Unsupported { task: String, reason: &'static str },
-    /// It cannot be sent as it stands.
+    /// It is invalid and cannot be sent.
     #[error("`{task}` should follow from it, and cannot be sent: {reason}")]
     Invalid { task: String, reason: String },
 }
@@ -34,7 +36,7 @@ pub(crate) struct FollowUps {
 }
 
 impl FollowUps {
-    /// Looks whether everything that a task carries could be sent after it, before anything of it runs.
+    /// Checks that the whole embed could be sent after the task, before any of it runs.
     pub(crate) fn check(attempt: &Attempt<'_>, embed: &Embed) -> Result<(), FollowUpError> {
         if embed.is_empty() {
             return Ok(());
@@ -47,12 +49,13 @@ impl FollowUps {
         Self::after_failure(attempt, embed).map(drop)
     }
 
-    /// Callbacks, and then the next step, each called with the result.
+    /// Returns callbacks and then the next step, each with the result as its argument.
     pub(crate) fn after_success(attempt: &Attempt<'_>, embed: &Embed, result: &Value) -> Result<Self, FollowUpError> {
         let mut builder = FollowUpBuilder::new(attempt);
         let (groups, others): (Vec<_>, Vec<_>) =
             embed.callbacks.iter().enumerate().partition(|(_, callback)| callback.kind() == SignatureKind::Group);
-        // As Celery does: each group by itself, and the others as a group of their own when there are several.
+        // As in Celery, each group is separate, and several other callbacks form a group of their
+        // own.
         for (index, group) in groups {
             builder.add(group.clone(), Some(result), &format!("link/{index}"), None, Vec::new())?;
         }
@@ -67,7 +70,8 @@ impl FollowUps {
         Ok(Self { messages: builder.messages })
     }
 
-    /// Errbacks. Each is called with the id of the failed task: no more can be said across languages.
+    /// Returns errbacks. Each gets the id of the failed task, because no more works across
+    /// languages.
     pub(crate) fn after_failure(attempt: &Attempt<'_>, embed: &Embed) -> Result<Self, FollowUpError> {
         let mut builder = FollowUpBuilder::new(attempt);
         let failed = Value::from(attempt.headers().id.as_str());
@@ -79,12 +83,12 @@ impl FollowUps {
         Ok(Self { messages: builder.messages })
     }
 
-    /// Ids of the tasks that follow.
+    /// Returns the ids of the tasks that follow.
     pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
         self.messages.iter().map(|message| message.id.as_str())
     }
 
-    /// Them as they stand in the outbox, for a transaction to commit.
+    /// Converts the messages to outbox rows for a transaction.
     pub(crate) async fn into_entries(self, attempt: &Attempt<'_>) -> Vec<OutboxMessage> {
         let replays = attempt.message_headers().replays();
         let entries = async {
@@ -99,10 +103,10 @@ impl FollowUps {
         attempt.span.run(entries).await
     }
 
-    /// Sends them, one after the other.
+    /// Sends the messages one after the other.
     ///
     /// # Errors
-    /// When one can never be sent, with its name; or when the worker stops.
+    /// Returns an error if the worker stops, or if one can never be sent; the error names it.
     pub(crate) async fn send(self, attempt: &Attempt<'_>, repeated: bool) -> Result<(), (PublishFailure, String)> {
         let replays = attempt.message_headers().replays();
         for prepared in self.messages {
@@ -111,7 +115,7 @@ impl FollowUps {
                 outgoing.message.headers.insert(names::REPEATED, true);
             }
             if replays > 0 {
-                // Its own row may stand already: that it will never run.
+                // The store may have a row of this task that says it will never run.
                 outgoing.message.headers.insert(names::REPLAYED, replays);
             }
             let (exchange, routing_key) = (&destination.exchange, &destination.routing_key);
@@ -129,7 +133,7 @@ impl FollowUps {
     }
 }
 
-/// Messages in the making.
+/// Builds messages.
 struct FollowUpBuilder<'a> {
     attempt: &'a Attempt<'a>,
     messages: Vec<PreparedTask>,
@@ -147,10 +151,10 @@ impl<'a> FollowUpBuilder<'a> {
         derived_id(&self.attempt.headers().id, what)
     }
 
-    /// Adds what has to be sent for a signature.
+    /// Adds the messages of a signature.
     ///
-    /// `first` goes before its arguments, `label` tells it from others that follow from the same task, `rest` runs after
-    /// it.
+    /// `first` precedes its arguments, `label` distinguishes it from other follow-ups of the task,
+    /// and `rest` runs after it.
     fn add(
         &mut self,
         signature: Signature,
@@ -220,7 +224,7 @@ impl<'a> FollowUpBuilder<'a> {
         options.follow = Follow { steps: rest, ..std::mem::take(&mut options.follow) };
         let relations = std::mem::take(&mut options.relations);
         let (group, group_index) = match membership {
-            // What its own options say of a group holds: it belongs to one already.
+            // A group in its own options has priority, because the task already belongs to it.
             Some((group, index)) if relations.group.is_none() => (Some(group), i64::try_from(index).ok()),
             _ => (relations.group, relations.group_index),
         };
@@ -231,7 +235,7 @@ impl<'a> FollowUpBuilder<'a> {
             group_index,
             ..relations
         };
-        // As if it were called here: one that this worker knows may have a queue of its own.
+        // As for a call here: a task that this worker knows may have a queue of its own.
         let declared = self.attempt.runtime.registry.get(&request.task).and_then(|task| task.options.queue);
         let prepared = client.prepare(request, declared).map_err(|error| invalid(&error))?;
         self.messages.push(prepared);
@@ -239,7 +243,8 @@ impl<'a> FollowUpBuilder<'a> {
     }
 }
 
-/// The steps of a chain and of the chains in it; what was asked of the chain as a whole is asked of them.
+/// Returns the steps of a chain and of the chains in it. The options of the whole chain apply to
+/// each step.
 fn chain_steps(chain: &Signature) -> Result<Vec<Signature>, celeriac_protocol::signature::SignatureError> {
     let mut steps = Vec::new();
     for member in chain.members()? {

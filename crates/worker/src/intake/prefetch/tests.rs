@@ -1,10 +1,10 @@
-//! What is held of short and of long tasks, and that it does not swing.
+//! Prefetch for short and long tasks, and that it does not oscillate.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// A queue that uses all slots alone, of whose tasks many have ended.
+/// Returns the use of a queue that has all slots, after many of its tasks have ended.
 fn alone(run_time: Duration, concurrency: usize) -> SlotsObserved {
     SlotsObserved { run_time: Some(run_time), ended: 1000.0, busy: concurrency as f64, free: 0.0, queues: 1 }
 }
@@ -16,7 +16,7 @@ fn millis(millis: u64) -> Duration {
 #[test]
 fn short_tasks_are_held_in_depth_and_long_ones_are_not() {
     let cases = [
-        // run time, slots, prefetch now, and then
+        // run time, slots, present prefetch, expected prefetch
         (Duration::from_micros(50), 8, 8, Some(1024)),
         (millis(1), 8, 8, Some(1024)),
         (millis(1), 8, 500, Some(1024)),
@@ -68,13 +68,13 @@ fn a_few_quick_tasks_are_no_reason_to_hold_many() {
 fn queues_share_the_slots_that_all_of_them_want() {
     let long = |busy, free, queues| SlotsObserved { busy, free, queues, ..alone(Duration::from_secs(60), 8) };
     let cases = [
-        // Two queues that have half of the slots each.
+        // Two queues with half of the slots each.
         (long(4.0, 0.0, 2), 16, Some(4)),
         (long(4.0, 0.0, 2), 5, None),
-        // The other one uses little: what it leaves is ours.
+        // The other queue uses little, and leaves the rest to this one.
         (long(7.5, 0.0, 2), 8, None),
         (long(4.0, 3.5, 2), 4, Some(8)),
-        // Three, of which this one has little.
+        // Three queues, of which this one uses little.
         (long(0.5, 0.0, 3), 8, Some(3)),
     ];
     for (observed, current, expected) in cases {
@@ -102,9 +102,10 @@ fn a_reason_is_given() {
 
 #[test]
 fn tasks_of_about_a_second_give_nothing_back_when_they_waver() {
-    // Settled at 797 ms, and then seen as one second; the same with few slots, where one message more is a large share.
+    // Settled at 797 ms and then measured as one second; the same with few slots, where one more
+    // message is a large share.
     let cases = [
-        // slots, settled at, held then, then seen as
+        // slots, settled at, held then, later measured as
         (45, 797.471, 57, 1_000.03),
         (45, 905.0, 55, 1_150.0),
         (45, 999.0, 55, 1_290.0),
@@ -126,12 +127,12 @@ fn what_is_held_ahead_of_tasks_that_became_long_goes_back() {
     // More than tasks of two thirds of a second would need.
     assert_eq!(chosen(millis(1_000), 60), Some(45));
     assert_eq!(chosen(millis(1_000), 59), None);
-    // Whatever their measurement is off by, these are long.
+    // These are long, whatever the error of the measurement.
     assert_eq!(chosen(millis(1_500), 57), Some(45));
 }
 
 fn observed() -> impl Strategy<Value = (SlotsObserved, usize)> {
-    // Often of about a second and with few slots, where the steps are.
+    // Often about a second with few slots, where the steps are.
     let run_time = prop_oneof![(0_u64..2_000_000), (700_000_u64..1_600_000), (0..u64::MAX / 1000)];
     let run_time = run_time.prop_map(Duration::from_micros);
     (prop_oneof![1_usize..3000, 1_usize..10], run_time, 0.0..1e6, 0.0..1.0, 0.0..1.0, 1_usize..20).prop_map(
@@ -151,7 +152,8 @@ proptest! {
         prop_assert!(chosen.prefetch >= 1);
         prop_assert!(usize::from(chosen.prefetch) <= concurrency.max(usize::from(MOST)));
         prop_assert_ne!(chosen.prefetch, current);
-        // The same seen again changes nothing more: it does not swing. One that still lacked evidence may grow later.
+        // The same measurement changes nothing more, so it does not oscillate. A prefetch that
+        // lacked evidence may grow later.
         let evident = SlotsObserved { ended: EVIDENCE, ..observed };
         let mut current = chosen.prefetch;
         let mut changes = 0;
