@@ -1,4 +1,4 @@
-//! The contract of a store: all its duties together, and what Postgres alone has.
+//! The contract of a store: all its duties together, and the parts that only Postgres has.
 
 use std::sync::Arc;
 
@@ -15,12 +15,13 @@ use crate::sqlite::SqliteBackend;
 
 /// A store of outcomes, revocations and crashes.
 pub trait Backend: Outcomes + Revocations + CrashLog {
-    /// Returns the store as Postgres, which alone has transactions, an outbox and idempotency keys.
+    /// Returns the store as Postgres. Only Postgres has transactions, an outbox and idempotency
+    /// keys.
     fn postgres(&self) -> Option<&PostgresBackend> {
         None
     }
 
-    /// Ends all connections. Waits that are still open end with an error.
+    /// Closes all connections. Waits that are still open end with an error.
     fn close(&self) -> BoxFuture<'_, ()>;
 }
 
@@ -41,12 +42,12 @@ impl Backend for SqliteBackend {
     }
 }
 
-/// The store that the options name, with its tables made or brought up to date. `None` for `none` and
-/// `rpc://`.
+/// Opens the store that the options select, and creates or migrates its tables. Returns `None` for
+/// `none` and `rpc://`.
 ///
 /// # Errors
-/// When the options do not make sense, the store cannot be reached within `connect_timeout`, or its tables cannot be
-/// brought up to date.
+/// Returns an error if the options are invalid, if the store cannot be reached within
+/// `connect_timeout`, or if its tables cannot be migrated.
 pub async fn connect(options: &ResultsOptions) -> Result<Option<Arc<dyn Backend>>> {
     if let Some((key, reason)) = options.validate().into_iter().next() {
         return Err(Error::Invalid { key: format!("results.{key}"), reason });

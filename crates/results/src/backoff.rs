@@ -1,4 +1,4 @@
-//! Waits between attempts while a store is away.
+//! Waits between attempts while a store is unavailable.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use celeriac_protocol::retry::Backoff;
 
 const POLICY: RetryPolicy = RetryPolicy::backoff(Duration::from_millis(50), Duration::from_secs(2));
 
-/// Waits from 50 ms to two seconds, half of each left to chance, so that workers do not come back all at once.
+/// Waits from 50 ms to two seconds. Half of each is random, so that workers do not return all at
+/// once.
 #[derive(Debug)]
 pub(crate) struct StoreBackoff(Backoff);
 
@@ -21,7 +22,7 @@ impl StoreBackoff {
         self.0.next_wait(fastrand::f64())
     }
 
-    /// Begins anew with the first wait.
+    /// Restarts with the first wait.
     pub(crate) const fn reset(&mut self) {
         self.0.reset();
     }

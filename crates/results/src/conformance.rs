@@ -1,7 +1,7 @@
 //! The suite that every store passes.
 //!
-//! A test aid, compiled with the feature `conformance` only. [`for_each_store_case!`](crate::for_each_store_case) makes a
-//! test of each case:
+//! A test aid, compiled only with the feature `conformance`.
+//! [`for_each_store_case!`](crate::for_each_store_case) makes a test of each case:
 //!
 //! ```ignore
 //! macro_rules! tests {
@@ -29,7 +29,7 @@ use std::sync::Arc;
 use self::{attempts::*, batches::*, crashes::*, replacing::*, revoking::*, rows::*, waiting::*};
 use crate::backend::Backend;
 
-/// Gives the names of all cases to a macro.
+/// Passes the names of all cases to a macro.
 #[macro_export]
 macro_rules! for_each_store_case {
     ($tests:ident) => {
@@ -87,10 +87,11 @@ macro_rules! for_each_store_case {
     };
 }
 
-/// Runs a case on a store, and closes it. Cases of the same store put their names before their ids.
+/// Runs a case on a store, and closes the store. Cases on the same store prefix their ids with
+/// their names.
 ///
 /// # Panics
-/// When the case fails, or there is none of this name.
+/// Panics if the case fails, or if there is no case of this name.
 pub async fn run(case: &str, backend: Arc<dyn Backend>) {
     macro_rules! choose {
         ($($name:ident)*) => {

@@ -1,7 +1,8 @@
-//! The crash log: how often each attempt was begun without an end, since it may have brought its worker down.
+//! The crash log: the number of starts of each attempt without an end. Such an attempt may have
+//! brought its worker down.
 //!
-//! Only what was delivered before is ever suspected, so a queue in good order costs nothing here. After the death of a
-//! worker all that it held comes back at once: what is asked then is asked together.
+//! Only redelivered attempts are counted, so an undisturbed queue costs nothing here. After the
+//! death of a worker all its messages return at once, so their checks go to the store together.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -16,50 +17,52 @@ use crate::backoff::StoreBackoff;
 use crate::error::{Error, Result};
 use crate::record::is_id;
 
-/// Most of them in one statement.
+/// Most attempts in one statement.
 const PIECE: usize = 256;
 
-/// The record of attempts that began and did not end.
+/// The record of attempts that started and did not end.
 pub trait CrashLog: fmt::Debug + Send + Sync + 'static {
-    /// Puts on record which of these attempts begin, each of another task, and returns how often each has begun without an
-    /// end, in their order. Another attempt of the same task begins with a clean record.
+    /// Records the attempts that start, each of another task. Returns the number of starts without
+    /// an end for each check, in order.
+    ///
+    /// A different attempt of the same task starts with a count of zero.
     fn count_starts<'a>(&'a self, checks: &'a [CrashCheck]) -> BoxFuture<'a, Result<Vec<CrashCount>>>;
 
-    /// Takes attempts off that record.
+    /// Removes finished attempts from the record.
     fn clear_finished<'a>(&'a self, finished: &'a [Finished]) -> BoxFuture<'a, Result<()>>;
 
-    /// Deletes attempts that nobody has seen for a week, no more than `at_most` of them; returns how many it were.
+    /// Deletes at most `at_most` attempts that were last seen a week ago, and returns their number.
     fn sweep_crashes(&self, at_most: u32) -> BoxFuture<'_, Result<u64>>;
 }
 
 /// One attempt of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AttemptKey {
-    /// Task id.
+    /// The task id.
     pub id: String,
-    /// Attempts before it.
+    /// Number of earlier attempts.
     pub retries: u32,
-    /// The number of times that the task was replayed.
+    /// Number of times that the task was replayed.
     pub replays: u32,
 }
 
-/// A suspected attempt that is about to begin.
+/// A suspect attempt that is about to start.
 #[derive(Debug, Clone)]
 pub struct CrashCheck {
     /// The attempt.
     pub attempt: AttemptKey,
     /// The worker that would run it.
     pub worker: Arc<str>,
-    /// It begins only if it has begun less often.
+    /// The attempt starts only if it has started fewer times than this.
     pub max_starts: u32,
 }
 
 /// The starts of an attempt without an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CrashCount {
-    /// The number of starts without an end, this one included.
+    /// Number of starts without an end, including this one.
     pub starts: u32,
-    /// True if it begins: this is on record now.
+    /// True if the attempt starts, which is recorded now.
     pub begins: bool,
 }
 
@@ -68,11 +71,11 @@ pub struct CrashCount {
 pub struct Finished {
     /// The attempt.
     pub attempt: AttemptKey,
-    /// True if it was only interrupted: then one start is taken back, and the others stay.
+    /// True for an interrupted attempt: only its last start is removed, and earlier ones stay.
     pub interrupted: bool,
 }
 
-/// Asks the crash log, many attempts at a time. Clones share one queue.
+/// Queries the crash log, many attempts at a time. Clones share one queue.
 #[derive(Debug, Clone)]
 pub struct CrashTracker {
     queue: mpsc::Sender<CrashRequest>,
@@ -85,21 +88,20 @@ enum CrashRequest {
 }
 
 impl CrashTracker {
-    /// A record, and the service that has to run for it.
+    /// Returns a tracker, and the service that must run for it.
     pub fn new(log: Arc<dyn CrashLog>) -> (Self, CrashTrackerService) {
         let (queue, entries) = mpsc::channel(2 * PIECE);
         (Self { queue }, CrashTrackerService { entries, log })
     }
 
-    /// Asks whether an attempt may begin, and puts on record that it does.
-    ///
-    /// While the store is away that takes as long as it is away.
+    /// Records the start of an attempt, if it may start. Waits while the store is unavailable.
     ///
     /// # Errors
-    /// When the service has ended before that.
+    /// Returns an error if the service has ended first.
     pub async fn count_start(&self, check: CrashCheck) -> Result<CrashCount> {
         if !is_id(&check.attempt.id) {
-            // It runs, and is dead-lettered for what its id is: no store can hold its row either.
+            // The attempt runs and is dead-lettered because of its id, because no store can hold
+            // its row.
             return Ok(CrashCount { starts: 0, begins: true });
         }
         let (answer, count) = oneshot::channel();
@@ -107,13 +109,15 @@ impl CrashTracker {
         count.await.map_err(|_| Error::Closed)
     }
 
-    /// Takes an attempt off the record, a moment later. One that stays there because its worker ended in that moment does
-    /// no harm but to count against the same attempt.
+    /// Removes an attempt from the record, a moment later.
+    ///
+    /// If its worker ends in that moment, the record stays. The only effect is a higher count for
+    /// the same attempt.
     pub async fn clear(&self, finished: Finished) {
         if !is_id(&finished.attempt.id) {
             return;
         }
-        // After the service there is nobody to tell.
+        // After the service has ended, nothing removes the record.
         let _ = self.queue.send(CrashRequest::Clear(finished)).await;
     }
 }
@@ -126,8 +130,9 @@ pub struct CrashTrackerService {
 }
 
 impl CrashTrackerService {
-    /// Answers what comes. After `stop` it takes nothing more, writes what it has taken, and returns; while the store is
-    /// away, drop the future when patience ends.
+    /// Answers requests until `stop`, then writes those that it has accepted, and returns.
+    ///
+    /// While the store is unavailable it does not return: drop the future to end it.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut batch = Vec::with_capacity(PIECE);
         loop {
@@ -142,7 +147,7 @@ impl CrashTrackerService {
         }
     }
 
-    /// Clears before it asks: who comes again may be among those that are finished.
+    /// Clears before it counts, because a new start may be of a finished attempt.
     async fn write(&self, batch: &mut Vec<CrashRequest>) {
         let (mut finished, mut asking) = (Vec::new(), Vec::new());
         for entry in batch.drain(..) {
@@ -158,13 +163,13 @@ impl CrashTrackerService {
             let (checks, answers): (Vec<_>, Vec<_>) = take_each_once(&mut asking).into_iter().unzip();
             let Some(counts) = self.insist(|| self.log.count_starts(&checks)).await else { return };
             for (answer, count) in answers.into_iter().zip(counts) {
-                // One who no longer waits is not begun, and so is on record once too often.
+                // The caller has gone and does not start the attempt, so its count is one too high.
                 let _: Result<_, _> = answer.send(count);
             }
         }
     }
 
-    /// Does it as often as it takes; `None` when the store was closed.
+    /// Repeats an operation until it succeeds. Returns `None` if the store was closed.
     async fn insist<'a, T>(&self, attempt: impl Fn() -> BoxFuture<'a, Result<T>>) -> Option<T> {
         let mut backoff = StoreBackoff::new();
         loop {
@@ -178,7 +183,7 @@ impl CrashTrackerService {
     }
 }
 
-/// Takes out one of each task: a statement cannot write a row twice.
+/// Takes one check of each task, because a statement cannot write a row twice.
 fn take_each_once(
     asking: &mut Vec<(CrashCheck, oneshot::Sender<CrashCount>)>,
 ) -> Vec<(CrashCheck, oneshot::Sender<CrashCount>)> {

@@ -1,4 +1,4 @@
-//! Errors of a store of results, by what the program can do about them.
+//! Errors of a result store, by the remedy of the program.
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -7,89 +7,90 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The store cannot be reached, was lost in the middle of something, or does not answer.
+    /// The store cannot be reached, was lost during an operation, or does not answer.
     ///
-    /// A record that was being written may stand there or not. Writing it again does no harm.
+    /// A record in that operation may be stored or not. Writing it again is safe.
     #[error("no connection to {url}")]
     Unreachable {
         /// The store, without password.
         url: String,
-        /// The driver's report.
+        /// The driver's error.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The store does not let this user in, or not there.
+    /// The store denies this user access, to itself or to an object.
     #[error("{url} refused access: {reason}")]
     Denied {
         /// The store, without password.
         url: String,
-        /// The store's words.
+        /// The store's message.
         reason: String,
     },
-    /// The tables could not be brought to the form that this version needs.
+    /// The tables could not be migrated to the version that this program needs.
     #[error("cannot migrate {url} to version {version} ({name})")]
     Migration {
         /// The store, without password.
         url: String,
-        /// The version that was to be reached.
+        /// The target version.
         version: i64,
-        /// The subject of that version.
+        /// The name of that version.
         name: &'static str,
-        /// The store's report.
+        /// The store's error.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The store is shared with a newer version of Celeriac, which has changed the tables beyond what this one knows.
+    /// A newer version of Celeriac shares the store, and has changed the tables beyond the support
+    /// of this one.
     #[error("{url} has no table as this version expects it: {reason}")]
     Schema {
         /// The store, without password.
         url: String,
-        /// The store's words.
+        /// The store's message.
         reason: String,
     },
-    /// A setting that cannot be used.
+    /// A setting is invalid.
     #[error("{key}: {reason}")]
     Invalid {
         /// The setting.
         key: String,
-        /// The mistake.
+        /// The reason.
         reason: String,
     },
-    /// The store was closed by this program, or the recorder ended before the outcome was written.
+    /// This program closed the store, or the recorder ended before the outcome was written.
     #[error("the result store was closed by this program")]
     Closed,
-    /// The store is there and busy, full or read-only for now.
+    /// The store is busy, full or read-only for now.
     #[error("{doing} failed for now")]
     Busy {
         /// The operation.
         doing: &'static str,
-        /// The store's report.
+        /// The store's error.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Anything else that the store reports.
+    /// Any other error of the store.
     #[error("{doing} failed")]
     Sql {
         /// The operation.
         doing: &'static str,
-        /// The store's report.
+        /// The store's error.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
 impl Error {
-    /// Reports whether the same call may succeed later without anybody changing anything.
+    /// Returns `true` if the same call may succeed later without a change by anyone.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Busy { .. })
     }
 
-    /// Reports whether the store could not be reached or was lost.
+    /// Returns `true` if the store could not be reached or was lost.
     pub fn is_connection_lost(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
     }
 
-    /// Returns advice for a person.
+    /// Returns a remedy for a person.
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Unreachable { .. } => Some("is the database running, and is results.url right?"),
@@ -103,7 +104,7 @@ impl Error {
         }
     }
 
-    /// The error and its causes on one line, for the log.
+    /// Returns the error and its causes on one line, for the log.
     pub(crate) fn chain(&self) -> String {
         let mut line = self.to_string();
         let mut source = std::error::Error::source(self);

@@ -1,24 +1,27 @@
-//! Values that a database can hold as they are, and other forms for the rest.
+//! Values that a database can store exactly, and other forms for the rest.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::record::{LONGEST_ID, TaskRecord};
 
-/// The most bytes of arguments, result and error together: a database bounds what it takes in one piece.
+/// Most bytes of arguments, result and error together. A database limits the size of one value.
 const LARGEST: usize = 64 * 1024 * 1024;
 
-/// Deeper nesting is kept as text: databases bound the depth of what they parse.
+/// Deepest nesting of JSON. Databases limit the depth of their parser, so a deeper document is
+/// stored as text.
 const DEEPEST_JSON: usize = 256;
 
-/// Numbers with more digits of exponent are kept as text: a `numeric` does not hold them.
+/// Most digits of an exponent. A `numeric` cannot hold more, so such a document is stored as text.
 const LONGEST_EXPONENT: usize = 3;
 
-/// Longer runs of digits are kept as text: with any exponent that is let through, a `numeric` holds fewer than 16 384
-/// digits after the point.
+/// Longest run of digits.
+///
+/// A `numeric` holds fewer than 16,384 digits after the point, with any exponent that is accepted.
+/// A document with more is stored as text.
 const LONGEST_RUN: usize = 10_000;
 
-/// Returns why no store takes this record, if none does.
+/// Returns the reason why no store can hold this record, if there is one.
 pub(crate) fn refusal(record: &TaskRecord) -> Option<&'static str> {
     if record.id.is_empty() {
         Some("its id is empty")
@@ -33,12 +36,12 @@ pub(crate) fn refusal(record: &TaskRecord) -> Option<&'static str> {
     }
 }
 
-/// Text without U+0000, which Postgres has no place for: U+FFFD stands for it.
+/// Returns the text with U+FFFD in place of U+0000, which Postgres cannot store.
 pub(crate) fn text(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
-/// Microseconds, the resolution of both databases.
+/// Returns seconds with microseconds, the resolution of both databases.
 pub(crate) fn seconds(duration: Duration) -> f64 {
     Duration::from_micros(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)).as_secs_f64()
 }
@@ -52,12 +55,12 @@ fn round_to_micros(duration: Duration) -> Duration {
     Duration::from_micros(u64::try_from((duration.as_nanos() + 500) / 1_000).unwrap_or(u64::MAX))
 }
 
-/// A document, in the one of two columns that holds it.
+/// A document, in one of two columns.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Document<'a> {
-    /// For the JSON column.
+    /// The document for the JSON column.
     pub(crate) json: Option<&'a str>,
-    /// To the letter, where a JSON column cannot hold it.
+    /// The exact text, if a JSON column cannot hold it.
     pub(crate) text: Option<&'a str>,
 }
 
@@ -70,10 +73,10 @@ impl<'a> Document<'a> {
     }
 }
 
-/// Reports whether a binary JSON column holds this document.
+/// Returns `true` if a binary JSON column can hold this document.
 ///
-/// Only for documents that are JSON as Python writes it. Of them it refuses the escapes of U+0000 and of half surrogate
-/// pairs, deep nesting, vast numbers, `NaN` and `Infinity`.
+/// It accepts JSON as Python writes it. It refuses the escapes of U+0000 and of half surrogate
+/// pairs, deep nesting, very large numbers, `NaN` and `Infinity`.
 fn fits(document: &str) -> bool {
     let bytes = document.as_bytes();
     let mut depth = 0_usize;
@@ -102,7 +105,8 @@ fn fits(document: &str) -> bool {
     true
 }
 
-/// The closing quote of the string that begins at `at`. `None` when it holds an escape that a column does not.
+/// Returns the closing quote of the string that starts at `at`. Returns `None` if the string has an
+/// escape that the column cannot hold.
 fn end_of_string(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
         match bytes.get(at) {
@@ -110,13 +114,13 @@ fn end_of_string(bytes: &[u8], mut at: usize) -> Option<usize> {
             Some(b'\\') if bytes.get(at + 1) == Some(&b'u') => at = end_of_escape(bytes, at)?,
             Some(b'\\') => at += 2,
             Some(_) => at += 1,
-            // Not JSON: the database says so better.
+            // Not JSON. The database has a better message for it.
             None => return Some(at),
         }
     }
 }
 
-/// Returns the place behind the `\uXXXX` at `at`, or behind the pair of them.
+/// Returns the position after the `\uXXXX` at `at`, or after the pair of them.
 fn end_of_escape(bytes: &[u8], at: usize) -> Option<usize> {
     match unit(bytes, at)? {
         0 => None,
@@ -126,13 +130,13 @@ fn end_of_escape(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// The UTF-16 unit that the escape at `at` stands for.
+/// Returns the UTF-16 unit of the escape at `at`.
 fn unit(bytes: &[u8], at: usize) -> Option<u16> {
     let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// Reports whether the digit at `at` is followed by an exponent of many digits.
+/// Returns `true` if the digit at `at` is followed by an exponent of many digits.
 fn has_vast_exponent(bytes: &[u8], at: usize) -> bool {
     if !matches!(bytes.get(at + 1), Some(b'e' | b'E')) {
         return false;

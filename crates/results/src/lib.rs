@@ -2,12 +2,13 @@
 //!
 //! In reading order:
 //!
-//! - [`record`]: what is known of a task, one row each;
-//! - [`outcomes`], [`revocations`], [`crash_log`]: the duties of a store, a contract each;
-//! - [`backend`]: all of them together, and the store that the options name;
-//! - [`postgres`]: with transactions, an [`outbox`] and [`idempotency`] keys, which no other store has;
+//! - [`record`]: the row of a task;
+//! - [`outcomes`], [`revocations`], [`crash_log`]: the duties of a store, one contract for each;
+//! - [`backend`]: all contracts together, and the store that the options select;
+//! - [`postgres`]: with transactions, an [`outbox`] and [`idempotency`] keys, which no other store
+//!   has;
 //! - `sqlite`, behind the feature of that name: for programs without a server;
-//! - [`recorder`]: many outcomes in one write;
+//! - [`recorder`]: writes many outcomes at once;
 //! - `conformance`, behind the feature of that name: the suite that every store passes.
 
 pub mod record;

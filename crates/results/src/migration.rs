@@ -1,12 +1,13 @@
-//! A step from one form of the tables to the next.
+//! A step from one version of the tables to the next.
 
-/// A step from one form of the tables to the next. Steps are only ever added: a database holds the older ones.
+/// A step from one version of the tables to the next. Existing steps never change, because
+/// databases have already run them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SchemaMigration {
-    /// Steps are numbered from 1, without gaps.
+    /// Number of the step, from 1, without gaps.
     pub(crate) version: i64,
-    /// Its subject.
+    /// The name of the step.
     pub(crate) name: &'static str,
-    /// Its statements.
+    /// The statements.
     pub(crate) sql: &'static str,
 }

@@ -5,50 +5,54 @@ use std::time::Duration;
 use celeriac_config::{Secret, duration};
 use serde::{Deserialize, Serialize};
 
-/// The store of outcomes, and how long it keeps them.
+/// The result store, and its retention time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResultsOptions {
-    /// `postgres://user:password@host:port/database`; `sqlite://path` for a file, `sqlite://name?mode=memory` for
-    /// memory that everything in this process that says the same name shares; `rpc://` when outcomes are not stored but
-    /// come to the sender as replies; `none` when they do neither.
+    /// URL of the store:
+    ///
+    /// - `postgres://user:password@host:port/database`;
+    /// - `sqlite://path` for a file;
+    /// - `sqlite://name?mode=memory` for memory that is shared by its name within this process;
+    /// - `rpc://` for outcomes that are sent to the caller as replies and not stored;
+    /// - `none` for neither.
     pub url: Secret,
-    /// The time for which the row of an ended task stays. `0s`: for ever.
+    /// Time that the row of an ended task is kept. `0s` keeps it for ever.
     #[serde(with = "duration")]
     pub keep: Duration,
-    /// The batches in which outcomes are written.
+    /// Batches of outcomes.
     pub batch: BatchOptions,
-    /// The connections.
+    /// Connections to the database.
     pub pool: PoolOptions,
-    /// The longest wait for a connection.
+    /// Longest wait for a connection.
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
-    /// The longest that the database may take over one statement.
+    /// Longest time of one statement.
     #[serde(with = "duration")]
     pub statement_timeout: Duration,
-    /// The longest that the transaction of a task may stand idle before the database ends it: a process that has stopped does not
-    /// keep its locks.
+    /// Longest time that the transaction of a task may be idle before the database ends it, so that
+    /// a stopped process does not keep its locks.
     #[serde(with = "duration")]
     pub transaction_idle_timeout: Duration,
 }
 
-/// The batches in which outcomes are written.
+/// Batches of outcomes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BatchOptions {
-    /// Most rows in one write. A write never waits to become full.
+    /// Most rows in one write. A write never waits for more rows.
     pub rows: usize,
-    /// Most writes on their way at the same time.
+    /// Most writes in progress at one time.
     pub in_flight: usize,
 }
 
-/// The connections to the database.
+/// Connections to the database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PoolOptions {
     /// Most connections of this process. Waiting for outcomes takes one more.
     pub connections: u32,
-    /// Most connections beside them in which transactional tasks run, one each.
+    /// Most further connections for transactional tasks, one for each task.
     pub transactions: u32,
 }
 
@@ -78,12 +82,12 @@ impl Default for PoolOptions {
     }
 }
 
-/// The kind of store that a URL asks for.
+/// The kind of store that a URL selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StoreKind {
     Postgres,
     Sqlite,
-    /// Nothing is stored: outcomes come to the sender as replies.
+    /// Nothing is stored: outcomes are sent to the caller as replies.
     Replies,
     None,
 }
@@ -101,7 +105,7 @@ impl StoreKind {
 }
 
 impl ResultsOptions {
-    /// Returns the problems of these options, each with the key that it stands under.
+    /// Returns the faults in these options, each with its key.
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         match StoreKind::of(self.url.expose()) {
@@ -138,12 +142,12 @@ impl ResultsOptions {
         problems
     }
 
-    /// Reports whether it is Postgres, in whose transactions tasks can work.
+    /// Returns `true` for Postgres, which has transactions for tasks.
     pub fn are_on_postgres(&self) -> bool {
         StoreKind::of(self.url.expose()) == Some(StoreKind::Postgres)
     }
 
-    /// Reports whether nothing is stored, and outcomes come to the sender as replies: `rpc://`.
+    /// Returns `true` for `rpc://`: outcomes are sent to the caller as replies and not stored.
     pub fn are_replies(&self) -> bool {
         StoreKind::of(self.url.expose()) == Some(StoreKind::Replies)
     }

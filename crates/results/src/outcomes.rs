@@ -1,4 +1,4 @@
-//! Outcomes: what a store records of tasks, and how that is found and awaited.
+//! The contract of a store for outcomes: recording, finding and awaiting them.
 
 use std::fmt;
 
@@ -11,62 +11,69 @@ use crate::record::{AttemptRecord, TaskRecord};
 
 /// The outcomes in a store.
 pub trait Outcomes: fmt::Debug + Send + Sync + 'static {
-    /// Writes records. When it returns `Ok` they are durable; after an error each of them may stand or not, and writing
-    /// all of them again puts that right.
+    /// Writes records.
     ///
-    /// Answers in the order of the records. An id may occur more than once in a call: the later record is written
-    /// later. What stands already gives way by these rules:
+    /// After `Ok` they are durable. After an error each of them may be stored or not; writing all
+    /// of them again is safe.
     ///
-    /// - a `SUCCESS` or `IGNORED` stays;
-    /// - everything else gives way to a `SUCCESS`, and to whatever comes of a later replay;
-    /// - what came of an earlier replay changes nothing;
-    /// - another end (`FAILURE`, `REVOKED`, `REJECTED`) stays;
-    /// - what has not ended gives way to any end, and to a step that is not older: more attempts, or as many and not an
-    ///   earlier state;
-    /// - a `RETRY` stays beside one of another run of the same attempt, since the next attempt follows from it;
-    /// - the same outcome of the same attempt by the same worker counts as stored, since it is the one that was written
-    ///   again after a lost connection.
+    /// Returns an answer for each record, in order. An id may occur more than once in a call, and
+    /// the later record is written later. Existing rows are kept or replaced by these rules:
     ///
-    /// A time, an argument or a relation that stands already stays where the new record has none.
+    /// - `SUCCESS` and `IGNORED` stay;
+    /// - any other row is replaced by `SUCCESS`, and by any record of a later replay;
+    /// - a record of an earlier replay changes nothing;
+    /// - the other final states (`FAILURE`, `REVOKED`, `REJECTED`) stay;
+    /// - a row that has not ended is replaced by any final state, and by a record that is not
+    ///   older: with more attempts, or with as many and not an earlier state;
+    /// - a `RETRY` stays if another run of the same attempt sends one, because the next attempt
+    ///   follows from it;
+    /// - the same outcome of the same attempt by the same worker counts as stored, because it is
+    ///   the one that was written again after a lost connection.
     ///
-    /// With a record that is written, the attempt that it tells of is written if it ran and did not succeed.
+    /// A time, an argument or a relation stays if the new record has none.
+    ///
+    /// If a record is written whose attempt ran and did not succeed, that attempt is written too.
     fn record<'a>(&'a self, records: &'a [TaskRecord]) -> BoxFuture<'a, Result<Vec<Recorded>>>;
 
-    /// Tells those who wait in [`finished`](Self::finished) that these tasks have ended, whose rows were written by somebody
-    /// else, such as a transaction. It is no more than a hint: they look for themselves now and then.
+    /// Notifies the waits in [`finished`](Self::finished) that these tasks have ended, after a
+    /// transaction, for example, has written their rows.
+    ///
+    /// It is only a hint: the waits also check the store at intervals.
     fn announce<'a>(&'a self, _ids: &'a [String]) -> BoxFuture<'a, Result<()>> {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Returns what is known of a task.
+    /// Returns the row of a task.
     fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<TaskRecord>>>;
 
-    /// Returns every attempt of a task that is on record, in order.
+    /// Returns all recorded attempts of a task, in order.
     fn attempts<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<AttemptRecord>>>;
 
-    /// Waits until a task has ended, and tells how. Waits for ever: the caller brings the deadline.
+    /// Waits until a task has ended, and returns its row. Waits without a limit; the caller sets
+    /// the deadline.
     ///
-    /// Comes back by itself from a lost connection.
+    /// It continues after a lost connection.
     ///
     /// # Errors
-    /// Only when the store is closed by this program.
+    /// Returns an error only if this program closes the store.
     fn finished<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<TaskRecord>>;
 
-    /// Deletes what is known of a task and its attempts; whether there was anything.
+    /// Deletes the row and the attempts of a task. Returns `true` if there were any.
     fn forget<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool>>;
 
-    /// Deletes tasks and their attempts that ended before a time, the oldest first, and no more than `at_most` of them. Returns how many it were.
+    /// Deletes at most `at_most` tasks that ended before a time, and their attempts, the oldest
+    /// first. Returns their number.
     fn sweep(&self, ended_before: Timestamp, at_most: u32) -> BoxFuture<'_, Result<u64>>;
 }
 
-/// The fate of one record.
+/// The result of writing one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recorded {
-    /// It stands in the store.
+    /// The record is stored.
     Stored,
-    /// Another outcome stood there and stays, by the rules of [`Outcomes::record`].
+    /// Another outcome was stored and stays, by the rules of [`Outcomes::record`].
     Kept(State),
-    /// The store cannot hold it, now or ever. The other records of the call are not affected.
+    /// The store can never hold the record. The other records of the call are not affected.
     Refused {
         /// The reason.
         reason: String,

@@ -66,10 +66,11 @@ pub struct PostgresBackend {
 }
 
 impl PostgresBackend {
-    /// Connects, and makes the tables or brings them up to date.
+    /// Connects, and creates or migrates the tables.
     ///
     /// # Errors
-    /// When the server cannot be reached within the connect timeout, or refuses.
+    /// Returns an error if the server cannot be reached within the connect timeout, or if it
+    /// refuses.
     pub async fn connect(options: &ResultsOptions) -> Result<Self> {
         let url = options.url.masked();
         let connect = PgConnectOptions::from_str(options.url.expose())
@@ -100,7 +101,7 @@ impl PostgresBackend {
         })
     }
 
-    /// Ends services and connections.
+    /// Ends the services and closes the connections.
     pub(crate) async fn end(&self) {
         self.stop.cancel();
         self.waiting.close();
@@ -144,12 +145,12 @@ impl PostgresBackend {
 
 /// The parts that no other store has.
 impl PostgresBackend {
-    /// Returns the transactions in which tasks may run.
+    /// Returns the transactions for tasks.
     pub fn transactions(&self) -> &Transactions {
         &self.transactions
     }
 
-    /// Returns the place where tasks stand that were sent in a transaction.
+    /// Returns the outbox, which holds the tasks that were sent in a transaction.
     pub fn outbox(&self) -> &Outbox {
         &self.outbox
     }

@@ -1,4 +1,4 @@
-//! Rows: one for each task, and one for each attempt that failed.
+//! Rows: one for each task, and one for each failed attempt.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,66 +9,66 @@ use jiff::Timestamp;
 /// A row of the table `tasks`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskRecord {
-    /// Task id.
+    /// The task id.
     pub id: String,
-    /// Registered name; empty when not even that could be read.
+    /// The registered name. Empty if it could not be read.
     pub name: String,
-    /// Its state.
+    /// The state.
     pub state: State,
     /// Positional arguments, as JSON text.
     pub args: Option<String>,
     /// Named arguments, as JSON text.
     pub kwargs: Option<String>,
-    /// Its result, as JSON text.
+    /// The result, as JSON text.
     pub result: Option<String>,
-    /// Its error.
+    /// The error.
     pub failure: Option<Failure>,
-    /// The queue it was taken from.
+    /// The queue that delivered the task.
     pub queue: Arc<str>,
-    /// The exchange it was published to.
+    /// The exchange that the task was published to.
     pub exchange: String,
-    /// The routing key it was published with.
+    /// The routing key that the task was published with.
     pub routing_key: String,
-    /// The worker that recorded it.
+    /// The worker that recorded the row.
     pub worker: Arc<str>,
-    /// Attempts begun, this one included; counted anew when the task is replayed.
+    /// Number of attempts started, including this one. A replay restarts the count.
     pub attempts: u32,
-    /// The number of times that it was replayed from a dead-letter queue.
+    /// Number of times that the task was replayed from a dead-letter queue.
     pub replays: u32,
-    /// First task of the workflow.
+    /// The first task of the workflow.
     pub root_id: Option<String>,
-    /// The task that sent it.
+    /// The task that sent this one.
     pub parent_id: Option<String>,
-    /// Its group.
+    /// The group of the task.
     pub group_id: Option<String>,
     /// Earliest time to run.
     pub eta: Option<Timestamp>,
-    /// Time after which it must not start.
+    /// Time after which the task must not start.
     pub expires: Option<Timestamp>,
-    /// The time at which it was sent, where its id tells.
+    /// Time at which the task was sent, if its id contains it.
     pub sent_at: Option<Timestamp>,
-    /// The time at which the worker received it.
+    /// Time at which the worker received the task.
     pub received_at: Option<Timestamp>,
-    /// The time at which the last attempt began.
+    /// Start of the last attempt.
     pub started_at: Option<Timestamp>,
-    /// The time at which it ended.
+    /// End of the task.
     pub finished_at: Option<Timestamp>,
-    /// The duration of the last attempt.
+    /// Duration of the last attempt.
     pub runtime: Option<Duration>,
-    /// Trace that tells its story.
+    /// The trace id.
     pub trace_id: Option<String>,
 }
 
-/// The longest task id, in bytes: AMQP's limit for the `correlation_id` that carries it.
+/// Longest task id, in bytes: AMQP's limit for the `correlation_id` that carries it.
 pub(crate) const LONGEST_ID: usize = 255;
 
-/// Reports whether a store can hold this as the id of a task.
+/// Returns `true` if a store can hold this text as a task id.
 pub(crate) fn is_id(id: &str) -> bool {
     (1..=LONGEST_ID).contains(&id.len()) && !id.contains('\0')
 }
 
 impl TaskRecord {
-    /// Makes the record of a task of which nothing else is known.
+    /// Returns the record of a task without further values.
     pub fn new(id: impl Into<String>, name: impl Into<String>, state: State) -> Self {
         Self {
             id: id.into(),
@@ -98,13 +98,14 @@ impl TaskRecord {
         }
     }
 
-    /// Reports whether it tells of an attempt that has run and did not succeed; a task may fail without one.
+    /// Returns `true` if the record describes an attempt that ran and did not succeed. A task may
+    /// fail without one.
     pub(crate) fn is_failed_attempt(&self) -> bool {
         let failed = matches!(self.state, State::Retry | State::Failure | State::Revoked | State::Rejected);
         failed && self.attempts > 0 && self.started_at.is_some() && self.runtime.is_some()
     }
 
-    /// Bytes of what may be large in it.
+    /// Returns the bytes of the values that may be large.
     pub(crate) fn size(&self) -> usize {
         let documents = [&self.args, &self.kwargs, &self.result].into_iter().flatten().map(String::len).sum::<usize>();
         let failure = self.failure.as_ref();
@@ -115,29 +116,29 @@ impl TaskRecord {
 /// A row of the view `attempt_history`: one attempt of a task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttemptRecord {
-    /// The number of times that the task had been replayed by then.
+    /// Number of replays of the task before this attempt.
     pub replays: u32,
-    /// The number of the attempt, from 1; counted anew when the task is replayed.
+    /// Number of the attempt, from 1. A replay restarts the count.
     pub attempt: u32,
-    /// Its end: `RETRY` when another attempt follows.
+    /// The end of the attempt. `RETRY` if another one follows.
     pub state: State,
-    /// The worker that ran it.
+    /// The worker that ran the attempt.
     pub worker: Arc<str>,
-    /// The time at which it began.
+    /// Start of the attempt.
     pub started_at: Timestamp,
-    /// The time at which it ended.
+    /// End of the attempt.
     pub finished_at: Option<Timestamp>,
-    /// Its duration.
+    /// Duration of the attempt.
     pub runtime: Option<Duration>,
-    /// Its error.
+    /// The error.
     pub failure: Option<Failure>,
-    /// The time at which the next attempt is due.
+    /// Time of the next attempt.
     pub next_at: Option<Timestamp>,
 }
 
 #[cfg(feature = "sqlite")]
 impl AttemptRecord {
-    /// The attempt that a record tells of, if it has run and did not succeed.
+    /// Returns the attempt that a record describes, if it ran and did not succeed.
     pub(crate) fn failed(record: &TaskRecord) -> Option<Self> {
         let (started_at, runtime) = (record.started_at?, record.runtime?);
         record.is_failed_attempt().then(|| Self {

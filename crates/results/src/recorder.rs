@@ -1,7 +1,7 @@
-//! Many outcomes in one write.
+//! Writes many outcomes at once.
 //!
-//! The next batch is written as soon as there is room for it, with whatever has come until then: a lone outcome waits
-//! for nobody, and under load batches grow by themselves.
+//! The next batch is written as soon as a write is free, with all outcomes that have arrived by
+//! then. A lone outcome never waits for others, and batches grow under load.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,10 +22,10 @@ use crate::options::ResultsOptions;
 use crate::outcomes::Recorded;
 use crate::record::TaskRecord;
 
-/// A batch takes no further record when it has this many bytes of arguments and results.
+/// Bytes of arguments and results at which a batch is full.
 const ENOUGH_BYTES: usize = 4 * 1024 * 1024;
 
-/// Most tasks that are announced together, and that wait for it.
+/// Most tasks in one announcement, and in the queue for it.
 const ANNOUNCED: usize = 1_024;
 
 /// Writes outcomes for many callers, in batches. Clones share one queue.
@@ -37,16 +37,16 @@ pub struct Recorder {
 
 #[derive(Debug)]
 struct RecordRequest {
-    /// Boxed: it passes through many hands.
+    /// Boxed, because it is moved often.
     record: Box<TaskRecord>,
     answer: oneshot::Sender<Recorded>,
 }
 
 impl Recorder {
-    /// A recorder, and the service that has to run for it.
+    /// Returns a recorder, and the service that must run for it.
     pub fn new(backend: Arc<dyn Backend>, options: &ResultsOptions) -> (Self, RecorderService) {
         let (rows, in_flight) = (options.batch.rows.max(1), options.batch.in_flight.max(1));
-        // What fits into the writes on their way, and as much again behind them.
+        // Room for the writes in progress, and for as many records behind them.
         let (queue, entries) = mpsc::channel(rows.saturating_mul(in_flight).saturating_mul(2).min(1 << 20));
         let (ended, announcements) = mpsc::channel(ANNOUNCED);
         let store = RecordingStore { backend, lost_since: Mutex::new(None) };
@@ -54,20 +54,24 @@ impl Recorder {
         (Self { queue, ended }, service)
     }
 
-    /// Returns when the record is durable, or when the store has something better or refuses it.
+    /// Waits until the record is durable, until the store keeps a better one, or until the store
+    /// refuses it.
     ///
-    /// While the store is away that takes as long as it is away.
+    /// It waits while the store is unavailable.
     ///
     /// # Errors
-    /// When the recorder ended before that. The record may stand in the store or not: do not acknowledge the message.
+    /// Returns an error if the recorder ended first. The record may be stored or not: do not
+    /// acknowledge the message.
     pub async fn record(&self, record: Box<TaskRecord>) -> Result<Recorded> {
         let (answer, recorded) = oneshot::channel();
         self.queue.send(RecordRequest { record, answer }).await.map_err(|_| Error::Closed)?;
         recorded.await.map_err(|_| Error::Closed)
     }
 
-    /// Lets those know who wait for this task that its row stands, which was written in a transaction of its own. Together
-    /// with others, soon, and with nobody waiting for it; where there is too much to announce they find out by themselves.
+    /// Announces a task whose row was written in a transaction of its own.
+    ///
+    /// The announcement goes out soon, together with others, and has no waiters. If there are too
+    /// many, it is dropped, and the waits find the row by themselves.
     pub fn announce(&self, id: &str) {
         let _ = self.ended.try_send(id.to_owned());
     }
@@ -85,10 +89,11 @@ pub struct RecorderService {
 }
 
 impl RecorderService {
-    /// Writes what comes in, and deletes what is older than the options keep.
+    /// Writes records, and deletes rows after the retention time.
     ///
-    /// After `stop` it takes nothing more, writes what it has taken, and returns. While the store is away that does not
-    /// end by itself: drop the future when patience does, and the callers of what is not written get an error.
+    /// After `stop` it accepts nothing more, writes the records that it has, and returns. While the
+    /// store is unavailable it does not return: drop the future to end it, and the callers of
+    /// unwritten records get an error.
     pub async fn run(self, stop: CancellationToken) {
         let backend = Arc::clone(&self.store.backend);
         let keep = self.keep;
@@ -124,7 +129,7 @@ impl RecorderService {
     }
 }
 
-/// Records that are written together, each with the one who waits for it.
+/// Records that are written together, each with its caller.
 #[derive(Debug, Default)]
 struct Batch {
     records: Vec<TaskRecord>,
@@ -132,7 +137,7 @@ struct Batch {
     bytes: usize,
 }
 
-/// Waits for one record, and takes those that have come by then.
+/// Waits for one record, and takes all that have arrived by then.
 async fn next_batch(entries: &mut mpsc::Receiver<RecordRequest>, rows: usize) -> Option<Batch> {
     let mut batch = Batch::default();
     batch.push(entries.recv().await?);
@@ -145,7 +150,7 @@ async fn next_batch(entries: &mut mpsc::Receiver<RecordRequest>, rows: usize) ->
     Some(batch)
 }
 
-/// Waits for one task that has ended, and takes those that have come by then.
+/// Waits for one ended task, and takes all that have arrived by then.
 async fn next_ids(announcements: &mut mpsc::Receiver<String>) -> Option<Vec<String>> {
     let mut ids = Vec::new();
     (announcements.recv_many(&mut ids, ANNOUNCED).await > 0).then_some(ids)
@@ -160,13 +165,13 @@ impl Batch {
 
     fn answer(self, recorded: Vec<Recorded>) {
         for (answer, recorded) in self.answers.into_iter().zip(recorded) {
-            // One who no longer waits has no use for it.
+            // The caller may have stopped waiting.
             let _ = answer.send(recorded);
         }
     }
 }
 
-/// The store, and whether it is there.
+/// The store, and its availability.
 #[derive(Debug)]
 struct RecordingStore {
     backend: Arc<dyn Backend>,
@@ -174,7 +179,7 @@ struct RecordingStore {
 }
 
 impl RecordingStore {
-    /// Writes a batch, as often as it takes.
+    /// Writes a batch, and repeats it until it succeeds.
     async fn write(&self, batch: Batch) {
         let mut backoff = StoreBackoff::new();
         loop {
@@ -185,7 +190,7 @@ impl RecordingStore {
                     BatchRecorded { rows: batch.records.len(), took: begun.elapsed() }.emit();
                     return batch.answer(recorded);
                 }
-                // Closed by this program: nobody will open it again.
+                // This program closed the store, and it never opens again.
                 Err(Error::Closed) => return,
                 Err(error) => self.lost(&error),
             }
@@ -217,16 +222,17 @@ impl RecordingStore {
     }
 }
 
-/// Rows deleted by one statement: few enough not to hold up those who write.
+/// Rows deleted in one statement, few enough not to delay writers.
 const PIECE: u32 = 1_000;
 
-/// The shortest and the longest time between two looks.
+/// Shortest and longest time between two sweeps.
 const EVERY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 
-/// Deletes what ended longer ago than `keep`, now and then, for as long as it is polled, and what
-/// nobody needs any more of revocations and crashes. Zero keeps every outcome.
+/// Deletes rows after the retention time, and expired revocations and crash records, at intervals
+/// while it is polled. A retention of zero keeps every outcome.
 ///
-/// Every worker does so. They do not wait for each other: one skips what another is deleting.
+/// Every worker does this. They do not wait for each other: one skips the rows that another is
+/// deleting.
 async fn sweep(backend: &dyn Backend, keep: Duration) {
     let every = if keep.is_zero() { EVERY.1 } else { (keep / 20).clamp(EVERY.0, EVERY.1) };
     loop {

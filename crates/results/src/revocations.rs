@@ -1,9 +1,10 @@
 //! Revoked tasks: in the store, and in the memory of each process that runs tasks.
 //!
-//! A revocation is a row in the store. A process that runs tasks keeps all of them in memory, and is told of new ones at
-//! once; but being told may fail silently. So it begins a task only within half a second of having looked at the store, and a
-//! revocation is in force when that time has passed since its commit: by then every process has looked again, or begins
-//! nothing. No clocks are compared for that.
+//! A revocation is a row in the store. A process that runs tasks keeps all revocations in memory,
+//! and is notified of new ones at once, but a notification may be lost silently. So a process
+//! starts a task only within half a second of its last read of the store. A revocation is in force
+//! half a second after its commit: by then every process has read it, or starts nothing. No clocks
+//! are compared for that.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,39 +22,44 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Result};
 use crate::record::is_id;
 
-/// The longest that a process may rely on its last look at the store.
+/// Longest time that a process may rely on its last read of the store.
 pub(crate) const MAX_STALENESS: Duration = Duration::from_millis(500);
 
-/// The time for which a revocation holds where rows are kept for ever, and nobody says otherwise.
+/// Time that a revocation lasts if rows are kept for ever and the caller sets no time.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The revocations of a store.
 pub trait Revocations: fmt::Debug + Send + Sync + 'static {
-    /// Revokes tasks. When it returns, none of them begins any more in any process that runs tasks on this store, whether
-    /// that process runs now, starts later, or cannot reach the store: then it begins nothing. That takes half a
-    /// second, however many they are.
+    /// Revokes tasks.
     ///
-    /// A task that was revoked already is held for the longer of both times, and terminated if either says so.
+    /// When it returns, none of them starts any more in any process that runs tasks on this store.
+    /// That includes processes that start later, and processes that cannot reach the store, which
+    /// start nothing. A call takes half a second for any number of tasks.
+    ///
+    /// A task that is already revoked keeps the later end of both revocations. It is terminated if
+    /// either requests it.
     fn revoke<'a>(&'a self, ids: &'a [String], options: RevokeOptions) -> BoxFuture<'a, Result<()>>;
 
-    /// Returns what is revoked, as far as this process knows: kept up to date from the first call on.
+    /// Returns the cache of revocations in this process. It is kept up to date from the first call
+    /// on.
     fn revocation_cache(&self) -> &Arc<RevocationCache>;
 
-    /// Deletes revocations that no longer hold, no more than `at_most` of them; returns how many it were.
+    /// Deletes at most `at_most` expired revocations, and returns their number.
     fn sweep_revocations(&self, at_most: u32) -> BoxFuture<'_, Result<u64>>;
 }
 
 /// The options of a revocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RevokeOptions {
-    /// True if a task that runs already is ended, too.
+    /// True if a running task is ended too.
     pub terminate: bool,
-    /// The time for which it holds. Default: as long as the rows of tasks are kept.
+    /// Time that the revocation lasts. Default: the retention time of rows.
     pub lasts: Option<Duration>,
 }
 
 impl RevokeOptions {
-    /// Returns the time for which it holds where rows are kept so long; zero is for ever, which no revocation is.
+    /// Returns the time that it lasts, with this retention time of rows. Zero means for ever, which
+    /// no revocation is.
     pub(crate) fn lasts(self, rows: Duration) -> Duration {
         let default = if rows.is_zero() { YEAR } else { rows };
         self.lasts.unwrap_or(default).min(YEAR * 100)
@@ -63,11 +69,11 @@ impl RevokeOptions {
 /// A task is revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Revoked {
-    /// True if it is ended where it runs already.
+    /// True if a running task is ended.
     pub terminate: bool,
 }
 
-/// A revocation as the store holds it.
+/// A revocation in the store.
 #[derive(Debug)]
 pub(crate) struct RevocationRow {
     pub(crate) id: String,
@@ -75,13 +81,13 @@ pub(crate) struct RevocationRow {
     pub(crate) until: Timestamp,
 }
 
-/// The revoked tasks, and those that run in this process.
+/// The revoked tasks, and the tasks that run in this process.
 #[derive(Debug, Default)]
 pub struct RevocationCache {
     cached: Mutex<CachedRevocations>,
-    /// Notified when somebody wants to start a task, and has to know more.
+    /// Notified when a task wants to start and needs a fresh read.
     refresh_requested: Notify,
-    /// Notified when somebody has looked at the store.
+    /// Notified after a read of the store.
     refreshed: Notify,
 }
 
@@ -90,7 +96,7 @@ struct CachedRevocations {
     revoked: HashMap<Box<str>, CachedRevocation>,
     running: HashMap<Box<str>, Vec<RunningEntry>>,
     next: u64,
-    /// The time at which the last look at the store began.
+    /// Time at which the last read of the store began.
     looked_at: Option<Instant>,
 }
 
@@ -106,7 +112,7 @@ struct RunningEntry {
     terminated: CancellationToken,
 }
 
-/// A task that has begun. Its end is the drop of this.
+/// A started task. Dropping it marks its end.
 #[derive(Debug)]
 pub struct RunningTask {
     cache: Arc<RevocationCache>,
@@ -116,17 +122,17 @@ pub struct RunningTask {
 }
 
 impl RunningTask {
-    /// Cancelled when the task is to be ended.
+    /// Returns the token that is cancelled when the task must end.
     pub fn terminated(&self) -> &CancellationToken {
         &self.terminated
     }
 }
 
 impl RevocationCache {
-    /// Starts a task, unless it is revoked. Waits as long as the store cannot tell.
+    /// Starts a task, unless it is revoked. Waits while the store is unavailable.
     ///
     /// # Errors
-    /// When it is revoked.
+    /// Returns an error if the task is revoked.
     pub async fn start_task(self: &Arc<Self>, id: &str) -> Result<RunningTask, Revoked> {
         loop {
             let refreshed = self.refreshed.notified();
@@ -138,7 +144,7 @@ impl RevocationCache {
         }
     }
 
-    /// Returns the revocation of a task, if it is known here. One of which nothing is known may be revoked all the same.
+    /// Returns the revocation of a task, if this process knows it. An unknown one may exist.
     pub fn find_revoked(&self, id: &str) -> Option<Revoked> {
         self.lock().revocation(id)
     }
@@ -153,7 +159,7 @@ impl RevocationCache {
             return None;
         }
         if age >= MAX_STALENESS / 2 {
-            // In time for those that begin next.
+            // In time for tasks that start next.
             self.refresh_requested.notify_one();
         }
         let number = cached.next;
@@ -175,31 +181,31 @@ impl RevocationCache {
     }
 
     fn lock(&self) -> MutexGuard<'_, CachedRevocations> {
-        // Nothing in here panics half-way through a change.
+        // Nothing in here panics halfway through a change.
         self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The side of those that look at the store.
+/// The interface for the services that read the store.
 impl RevocationCache {
-    /// Returns when a look at the store is due.
+    /// Completes when a read of the store is due.
     pub(crate) async fn refresh_requested(&self) {
         self.refresh_requested.notified().await;
     }
 
-    /// Asks for a look at the store.
+    /// Requests a read of the store.
     #[cfg(feature = "sqlite")]
     pub(crate) fn request_refresh(&self) {
         self.refresh_requested.notify_one();
     }
 
-    /// Reports whether any task runs.
+    /// Returns `true` if any task runs.
     #[cfg(feature = "sqlite")]
     pub(crate) fn is_watched(&self) -> bool {
         !self.lock().running.is_empty()
     }
 
-    /// Takes up the revocations that a look has found, and ends tasks that run and should not.
+    /// Adds the revocations of a read, and ends running tasks that they terminate.
     pub(crate) fn update(&self, rows: Vec<RevocationRow>) {
         let mut cached = self.lock();
         for RevocationRow { id, terminate, until } in rows {
@@ -212,7 +218,7 @@ impl RevocationCache {
         }
     }
 
-    /// A look that began then has found everything.
+    /// Records a complete read that began at this time.
     pub(crate) fn refreshed(&self, began: Instant) {
         let took = began.elapsed();
         if took >= MAX_STALENESS {
@@ -220,13 +226,13 @@ impl RevocationCache {
                 "tasks begin late: a look at what is revoked took {took:?}, and holds for {MAX_STALENESS:?}"
             );
         }
-        // Whoever has asked for another one meanwhile has it now, or asks again.
+        // A request made meanwhile is fulfilled by this read, or is repeated.
         let _ = self.refresh_requested.notified().now_or_never();
         self.lock().looked_at = Some(began);
         self.refreshed.notify_waiters();
     }
 
-    /// Drops revocations that no longer hold.
+    /// Removes expired revocations.
     pub(crate) fn drop_passed(&self) {
         let now = clock::now();
         self.lock().revoked.retain(|_, held| held.until > now);
@@ -246,10 +252,10 @@ impl Drop for RunningTask {
     }
 }
 
-/// The ids, each once and in order.
+/// Returns the ids, each once and sorted.
 ///
 /// # Errors
-/// When one of them can be no task's.
+/// Returns an error if one of them cannot be a task id.
 pub(crate) fn checked(ids: &[String]) -> Result<Vec<&str>> {
     if let Some(wrong) = ids.iter().find(|id| !is_id(id)) {
         let shown: String = wrong.escape_debug().take(40).collect();

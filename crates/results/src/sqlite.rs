@@ -1,7 +1,8 @@
-//! Outcomes in a SQLite file, or in memory: the table and the views of Postgres, for programs without a server.
+//! Outcomes in a SQLite file or in memory: the table and views of Postgres, for programs without a
+//! server.
 //!
-//! One connection writes, others read beside it. Who waits is told at once of what this process records; what another
-//! process records in the same file is seen within 100 ms.
+//! One connection writes, and others read beside it. A wait sees a record of this process at once,
+//! and a record of another process in the same file within 100 ms.
 
 mod crash_log;
 mod fault;
@@ -53,16 +54,17 @@ pub struct SqliteBackend {
 }
 
 impl SqliteBackend {
-    /// Opens the file, which is made where there is none, and brings its tables up to date.
+    /// Opens or creates the file, and migrates its tables.
     ///
     /// # Errors
-    /// When the file cannot be opened or is no database.
+    /// Returns an error if the file cannot be opened, or if it is not a database.
     pub async fn connect(options: &ResultsOptions) -> Result<Self> {
         let url = options.url.masked();
         let (connect, in_memory) = place(options.url.expose())?;
         let connect = connect.busy_timeout(options.statement_timeout).disable_statement_logging();
         let writer = pool(options, 1).connect_lazy_with(connect.clone());
-        // Memory lives as long as its connection, and locks whole tables: one connection does everything there.
+        // Memory lives as long as its connection, and locks whole tables, so one connection does
+        // everything there.
         let readers = if in_memory {
             writer.clone()
         } else {
@@ -84,7 +86,7 @@ impl SqliteBackend {
         })
     }
 
-    /// Ends services and connections.
+    /// Ends the services and closes the connections.
     pub(crate) async fn end(&self) {
         self.stop.cancel();
         self.waiting.close();
@@ -101,7 +103,7 @@ impl SqliteBackend {
         Ok(answers)
     }
 
-    /// Tells those in this process who wait for one of these.
+    /// Notifies the waits in this process for these tasks.
     async fn announce_ends(&self, records: &[TaskRecord]) {
         let mut ids = Vec::new();
         for record in records.iter().filter(|record| record.state.is_final()) {
@@ -112,7 +114,7 @@ impl SqliteBackend {
         }
         match self.readers.acquire().await {
             Ok(mut reader) => {
-                // What fails here is found by the watcher.
+                // After an error here the watcher finds the rows.
                 let _ = read::ended(&mut reader, &ids, |record| self.waiting.deliver(&record)).await;
             }
             Err(_) => tracing::debug!("outcomes are announced later: no connection is free"),
@@ -148,7 +150,7 @@ impl SqliteBackend {
     }
 }
 
-/// Reads the URL: the place that it names, and whether that is memory.
+/// Reads the URL: the place that it names, and `true` for memory.
 fn place(url: &str) -> Result<(SqliteConnectOptions, bool)> {
     let options = SqliteConnectOptions::from_str(url)
         .map_err(|error| Error::Invalid { key: "results.url".to_owned(), reason: error.to_string() })?;

@@ -1,4 +1,4 @@
-//! Waits for the ends of tasks, answered by one watcher a store.
+//! Waits for the ends of tasks. One watcher for each store serves them.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::error::{Error, Result};
 use crate::record::TaskRecord;
 
-/// The waits for the ends of tasks. One watcher a store answers them all.
+/// The waits for the ends of tasks. One watcher for each store serves them.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     registry: Mutex<WaiterRegistry>,
@@ -17,9 +17,9 @@ pub(crate) struct Waiters {
 
 #[derive(Debug, Default)]
 struct WaiterRegistry {
-    /// Those who wait, by [`announced`] id.
+    /// The waits, by [`announced`] id.
     waiters: HashMap<String, Vec<Waiter>>,
-    /// Ids that somebody waits for and nobody has looked at yet, by the number of their waiter.
+    /// Awaited ids that no check has covered yet, by the number of their wait.
     unchecked: HashMap<u64, String>,
     next: u64,
     closed: bool,
@@ -32,7 +32,8 @@ struct Waiter {
     answer: oneshot::Sender<TaskRecord>,
 }
 
-/// Returns the part of an id that a notification holds: its first line, so that a notification can hold many.
+/// Returns the part of an id in a notification: its first line, so that one notification holds many
+/// ids.
 pub(crate) fn announced(id: &str) -> &str {
     id.split('\n').next().unwrap_or(id)
 }
@@ -47,37 +48,37 @@ impl Waiters {
         end.await.map_err(|_| Error::Closed)
     }
 
-    /// Returns when somebody has come whom [`Waiters::unchecked`] has not told of yet.
+    /// Completes when there is a wait that [`Waiters::unchecked`] has not returned yet.
     pub(crate) async fn arrival(&self) {
         self.arrival.notified().await;
     }
 
-    /// Ids that somebody waits for and nobody has looked at yet.
+    /// Takes the awaited ids that no check has covered yet.
     pub(crate) fn unchecked(&self) -> Vec<String> {
         std::mem::take(&mut self.lock().unchecked).into_values().collect()
     }
 
-    /// All ids that somebody waits for.
+    /// Returns all awaited ids.
     pub(crate) fn awaited(&self) -> Vec<String> {
         let mut registry = self.lock();
         registry.unchecked.clear();
         registry.waiters.values().flatten().map(|waiter| waiter.id.clone()).collect()
     }
 
-    /// Those ids behind an announcement that somebody waits for.
+    /// Returns the awaited ids of an announcement.
     pub(crate) fn awaited_of(&self, announced: &str, ids: &mut Vec<String>) {
         if let Some(waiters) = self.lock().waiters.get(announced) {
             ids.extend(waiters.iter().map(|waiter| waiter.id.clone()));
         }
     }
 
-    /// Reports whether anybody waits.
+    /// Returns `true` if nothing is awaited.
     #[cfg(feature = "sqlite")]
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().waiters.is_empty()
     }
 
-    /// Hands the end of a task to everybody who waits for it.
+    /// Delivers the end of a task to all waits for it.
     pub(crate) fn deliver(&self, record: &TaskRecord) {
         let key = announced(&record.id);
         let answers = {
@@ -90,12 +91,12 @@ impl Waiters {
             answers
         };
         for waiter in answers {
-            // One who has stopped waiting leaves the registry a moment later.
+            // A wait that has ended leaves the registry a moment later.
             let _ = waiter.answer.send(record.clone());
         }
     }
 
-    /// Sends everybody away, now and from now on.
+    /// Ends all waits with an error, now and from now on.
     pub(crate) fn close(&self) {
         let mut registry = self.lock();
         registry.closed = true;
@@ -128,12 +129,12 @@ impl Waiters {
     }
 
     fn lock(&self) -> MutexGuard<'_, WaiterRegistry> {
-        // Nothing in here panics half-way through a change.
+        // Nothing in here panics halfway through a change.
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Leaves the registry when the wait ends, also when its caller gives up.
+/// Leaves the registry when the wait ends or its caller gives up.
 struct Leave<'a> {
     waiting: &'a Waiters,
     id: &'a str,

@@ -1,4 +1,4 @@
-//! The recorder writes in batches, outlives its store's absence, and loses nothing silently.
+//! The recorder writes in batches, survives an unavailable store, and loses nothing silently.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,16 +19,16 @@ use tokio_util::sync::CancellationToken;
 
 const DEADLINE: Duration = Duration::from_secs(3_600);
 
-/// A store that is told how to behave.
+/// A store with scripted behaviour.
 #[derive(Debug)]
 struct Scripted {
-    /// Sizes of the writes that succeeded, in order.
+    /// Sizes of the successful writes, in order.
     writes: Mutex<Vec<usize>>,
-    /// How many writes fail before one succeeds.
+    /// Number of writes that fail before one succeeds.
     failures: AtomicUsize,
-    /// A permit for each write that may go on.
+    /// A permit for each write that may proceed.
     gate: Semaphore,
-    /// What was asked to be swept.
+    /// Times of the requested sweeps.
     swept: Mutex<Vec<Timestamp>>,
     revocations: Arc<RevocationCache>,
 }
@@ -144,7 +144,7 @@ fn options(rows: usize, in_flight: usize) -> ResultsOptions {
     options
 }
 
-/// Runs the service beside `work`, stops it after that, and waits for its end.
+/// Runs the service beside `work`, then stops it and waits for its end.
 async fn beside<T>(store: &Arc<Scripted>, options: &ResultsOptions, work: impl AsyncFnOnce(Recorder) -> T) -> T {
     let (recorder, service) = Recorder::new(Arc::clone(store) as Arc<dyn Backend>, options);
     let stop = CancellationToken::new();
@@ -227,7 +227,7 @@ async fn callers_wait_when_the_queue_is_full() {
     let stop = CancellationToken::new();
     stop.cancel();
     let (answers, ()) = timeout(DEADLINE, async { tokio::join!(join_all(waits), service.run(stop)) }).await.unwrap();
-    // A write of four, and as many behind it; the others had not even been taken.
+    // A write of four, and four behind it; the others had not been accepted.
     assert_eq!(answers.iter().filter(|answer| matches!(answer, Ok(Recorded::Stored))).count(), 8);
     assert_eq!(answers.iter().filter(|answer| matches!(answer, Err(Error::Closed))).count(), 92);
 }

@@ -56,12 +56,12 @@ async fn a_wait_sees_what_another_program_records_in_the_file() {
     shares(&format!("sqlite://{}", folder.path().join("results.db").display())).await;
 }
 
-/// Waits at one connection for what another records.
+/// Waits on one connection for a record of another.
 async fn shares(url: &str) {
     let (ours, theirs) = (open(url).await, open(url).await);
     let outcome = ended("told");
     let mut wait = std::pin::pin!(ours.finished("told"));
-    // The first look finds nothing: once another end is told, that look lies behind us.
+    // The first check finds nothing. Once another end is delivered, that check has passed.
     ours.record(&[ended("first")]).await.unwrap();
     let deadline = Duration::from_secs(20);
     tokio::select! {

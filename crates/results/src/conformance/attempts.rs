@@ -1,4 +1,4 @@
-//! Attempts of a task on record.
+//! Recorded attempts of a task.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub(super) async fn every_attempt_is_on_record(backend: Arc<dyn Backend>, ns: &s
     let first = attempt(ns, "thrice", State::Retry, 1);
     let second = attempt(ns, "thrice", State::Retry, 2);
     let third = TaskRecord { failure: None, eta: None, ..attempt(ns, "thrice", State::Success, 3) };
-    // Beside others, of which some have failed at once, and others have not.
+    // Among other records, some of them failures in the same batch.
     let failed = attempt(ns, "failed", State::Failure, 1);
     let plain = TaskRecord { failure: None, ..attempt(ns, "plain", State::Success, 1) };
     backend.record(&[plain.clone(), first.clone(), failed.clone()]).await?;
@@ -41,7 +41,7 @@ pub(super) async fn an_attempt_that_is_written_again_stands_once(backend: Arc<dy
     let first = attempt(ns, "again", State::Retry, 1);
     stored(&backend, &first).await?;
     stored(&backend, &first).await?;
-    // Its worker died, and another ran it again.
+    // Its worker died, and another worker ran the attempt again.
     let other = TaskRecord { worker: "another".into(), started_at: Some(at(50)), ..first };
     assert_eq!(record(&backend, &other).await?, Recorded::Kept(State::Retry));
     let shown = async |id: &str| -> Result<Vec<_>> {
@@ -79,7 +79,7 @@ pub(super) async fn what_has_not_run_is_no_attempt(backend: Arc<dyn Backend>, ns
     let refused = TaskRecord { attempts: 0, ..ended(ns, "refused", State::Failure) };
     stored(&backend, &refused).await?;
     assert_eq!(backend.attempts(&refused.id).await?, []);
-    // A later attempt that could not begin leaves what the one before it was.
+    // A later attempt that could not start leaves the earlier one unchanged.
     let first = attempt(ns, "unreadable", State::Retry, 1);
     stored(&backend, &first).await?;
     stored(&backend, &ended(ns, "unreadable", State::Failure)).await?;
@@ -104,7 +104,7 @@ pub(super) async fn an_attempt_of_what_is_not_written_is_not_on_record(
 
 pub(super) async fn attempts_go_with_their_task(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
     let stays = attempt(ns, "stays", State::Retry, 1);
-    // Long before anything that another case writes, apart from the one that sweeps.
+    // Long before the times of other cases, except the one that sweeps.
     let old = Timestamp::from_second(50).unwrap_or_default();
     let swept = TaskRecord { finished_at: Some(old), ..attempt(ns, "swept", State::Failure, 2) };
     let forgotten = attempt(ns, "forgotten", State::Retry, 1);
@@ -113,7 +113,7 @@ pub(super) async fn attempts_go_with_their_task(backend: Arc<dyn Backend>, ns: &
     assert_eq!(backend.attempts(&swept.id).await?.len(), 2);
     assert!(backend.forget(&forgotten.id).await?);
     backend.sweep(Timestamp::from_second(60).unwrap_or_default(), 100).await?;
-    // The tasks are known again, of their attempts nothing is left.
+    // The tasks are recorded again, without their attempts.
     for gone in [&swept, &forgotten] {
         stored(&backend, &TaskRecord { id: gone.id.clone(), ..bare(ns, "", State::Pending) }).await?;
         assert_eq!(backend.attempts(&gone.id).await?, [], "{}", gone.id);
@@ -122,7 +122,7 @@ pub(super) async fn attempts_go_with_their_task(backend: Arc<dyn Backend>, ns: &
     Ok(())
 }
 
-/// An attempt that has run.
+/// Returns an attempt that has run.
 fn attempt(ns: &str, name: &str, state: State, number: u32) -> TaskRecord {
     TaskRecord {
         failure: Some(Failure { trace: Some("cause".to_owned()), ..Failure::new("Busy", format!("no {number}")) }),

@@ -14,7 +14,7 @@ pub(super) async fn a_suspect_begins_as_often_as_it_may(backend: Arc<dyn Backend
         let expected = [expected_first, expected_second].map(|(starts, begins)| CrashCount { starts, begins });
         assert_eq!(told, expected);
     }
-    // A wider bound lets it begin again, and none at all does not even the first time.
+    // A larger limit lets it start again, and a limit of zero prevents even the first start.
     let told = backend.count_starts(&[check(ns, "c", 0, 0), check(ns, "a", 0, 4)]).await?;
     assert_eq!(told, [CrashCount { starts: 0, begins: false }, CrashCount { starts: 2, begins: true }]);
     Ok(())
@@ -33,7 +33,7 @@ pub(super) async fn what_has_ended_is_off_the_record(backend: Arc<dyn Backend>, 
     let suspects = [check(ns, "a", 0, 9), check(ns, "b", 0, 9)];
     backend.count_starts(&suspects).await?;
     let ended = |suspect: &CrashCheck| Finished { attempt: suspect.attempt.clone(), interrupted: false };
-    // An end of another attempt says nothing of this one.
+    // The end of another attempt does not affect this one.
     let other = AttemptKey { retries: 1, ..suspects[1].attempt.clone() };
     backend.clear_finished(&[ended(&suspects[0]), Finished { attempt: other, interrupted: false }]).await?;
     let told = backend.count_starts(&suspects).await?;

@@ -1,4 +1,4 @@
-//! Rows that stand already give way by the rules, or stay.
+//! Existing rows are replaced or kept by the rules.
 
 use std::sync::Arc;
 
@@ -69,7 +69,7 @@ pub(super) async fn what_came_before_a_replay_changes_nothing(backend: Arc<dyn B
         assert_eq!(record(&backend, &earlier).await?, Recorded::Kept(State::Retry), "{state}");
     }
     assert_found(&backend, &replay).await?;
-    // The work is done, whichever copy of it was faster.
+    // The work is done, whichever copy was faster.
     let earlier = TaskRecord { replays: 1, ..ended(ns, "replay", State::Success) };
     stored(&backend, &earlier).await
 }
@@ -92,7 +92,7 @@ pub(super) async fn a_retry_gives_way_to_a_success(backend: Arc<dyn Backend>, ns
     stored(&backend, &retry).await?;
     let success = TaskRecord { attempts: 2, ..ended(ns, "retried", State::Success) };
     stored(&backend, &success).await?;
-    // The failure of an attempt is not the task's.
+    // The failure of an attempt is not the failure of its task.
     assert_found(&backend, &success).await
 }
 

@@ -1,4 +1,4 @@
-//! Revoked tasks do not begin.
+//! Revoked tasks do not start.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::revocations::{RevocationCache, RevokeOptions, Revoked, RunningTask};
 pub(super) async fn what_is_revoked_never_begins(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
     let revocations = backend.revocation_cache();
     let ids: Vec<_> = (0..3_000).map(|number| format!("{ns}/{number}")).collect();
-    // One at a time as well as many at once, and one of them twice in a call.
+    // One at a time and many at once, and one id twice in a call.
     let again = [&ids[1..], &ids[1..2]].concat();
     tokio::try_join!(backend.revoke(&ids[..1], WHOLLY), backend.revoke(&again, WHOLLY), backend.revoke(&[], WHOLLY))?;
     for id in &ids {
@@ -33,7 +33,7 @@ pub(super) async fn only_a_termination_reaches_what_runs(backend: Arc<dyn Backen
     backend.revoke(std::slice::from_ref(&id), RevokeOptions { terminate: true, lasts: None }).await?;
     let told = timeout(DEADLINE, begun.terminated().cancelled()).await;
     assert!(told.is_ok(), "it was not told within {DEADLINE:?}");
-    // Once asked for, a termination stays.
+    // A requested termination stays.
     backend.revoke(std::slice::from_ref(&id), WHOLLY).await?;
     assert_eq!(begin(revocations, &id).await.err(), Some(Revoked { terminate: true }));
     Ok(())
@@ -50,7 +50,7 @@ pub(super) async fn a_revocation_holds_for_the_longer_of_two_times_and_ends(
     let revocations = backend.revocation_cache();
     assert!(begin(revocations, &ids[0]).await.is_err());
     assert!(begin(revocations, &ids[1]).await.is_ok());
-    // Longer than time is counted.
+    // Longer than any timestamp.
     backend.revoke(&ids[1..], lasting(Duration::MAX)).await?;
     assert!(begin(revocations, &ids[1]).await.is_err());
     Ok(())
@@ -77,7 +77,7 @@ pub(super) async fn what_can_be_no_id_is_not_revoked(backend: Arc<dyn Backend>, 
     Ok(())
 }
 
-/// For as long as rows are kept.
+/// Lasts as long as rows are kept.
 const WHOLLY: RevokeOptions = RevokeOptions { terminate: false, lasts: None };
 
 async fn begin(revocations: &Arc<RevocationCache>, id: &str) -> Result<RunningTask, Revoked> {

@@ -1,4 +1,4 @@
-//! Rows hold what was written.
+//! Rows hold the values that were written.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,7 +139,7 @@ pub(super) async fn what_is_forgotten_is_gone(backend: Arc<dyn Backend>, ns: &st
 }
 
 pub(super) async fn only_old_ends_are_swept(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
-    // Long before anything that another case writes.
+    // Long before the times of other cases.
     let time = |second| Timestamp::from_second(second).unwrap_or_default();
     let aged = |name: &str, state, second| TaskRecord { finished_at: Some(time(second)), ..bare(ns, name, state) };
     let records = [

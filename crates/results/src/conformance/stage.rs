@@ -1,4 +1,4 @@
-//! Records to write, and looks at what stands.
+//! Records for the cases, and checks of stored rows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,19 +12,19 @@ use crate::error::{Error, Result};
 use crate::outcomes::Recorded;
 use crate::record::TaskRecord;
 
-/// Longest wait for anything that has to happen.
+/// Longest wait for anything that must happen.
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(super) fn id(ns: &str, name: &str) -> String {
     format!("{ns}-{name}")
 }
 
-/// A time with microseconds, long ago but not as long as what is swept.
+/// Returns a time with microseconds. It is in the past, but later than swept times.
 pub(super) fn at(step: i64) -> Timestamp {
     Timestamp::from_microsecond(1_700_000_000_123_456 + step * 61_000_001).unwrap_or_default()
 }
 
-/// A record with nothing in it that may be missing.
+/// Returns a record without its optional values.
 pub(super) fn bare(ns: &str, name: &str, state: State) -> TaskRecord {
     TaskRecord {
         queue: "celeriac".into(),
@@ -71,7 +71,7 @@ pub(super) async fn assert_found(backend: &Arc<dyn Backend>, record: &TaskRecord
     Ok(())
 }
 
-/// The same record; its documents may be written differently.
+/// Asserts that two records are equal. Their documents may be formatted differently.
 pub(super) fn assert_same(found: &TaskRecord, expected: &TaskRecord) {
     let plain = |record: &TaskRecord| TaskRecord { args: None, kwargs: None, result: None, ..record.clone() };
     assert_eq!(plain(found), plain(expected));

@@ -37,7 +37,7 @@ pub(super) async fn only_an_end_ends_the_wait(backend: Arc<dyn Backend>, ns: &st
     assert!(futures::poll!(&mut wait).is_pending(), "nothing is known yet");
     for state in [State::Pending, State::Started, State::Retry] {
         stored(&backend, &bare(ns, "steps", state)).await?;
-        // Somebody else's end, told after that, shows that the step has been seen by then.
+        // The end of another task is delivered after that, so the step has been seen by then.
         let other = ended(ns, state.as_str(), State::Success);
         let (told, recorded) = futures::join!(finished(&backend, &other.id), stored(&backend, &other));
         recorded?;

@@ -1,9 +1,11 @@
-//! A way to the server over a TCP connection of our own, which has `TCP_NODELAY`.
+//! A bridge to the server over a TCP connection of its own, with `TCP_NODELAY`.
 //!
-//! The driver opens its TCP connection itself and leaves Nagle's algorithm on. Over TLS it writes a statement of more than
-//! 16 KB as several records, and the kernel holds back what follows the first until the server has acknowledged that, which a
-//! server that is still reading puts off for some 40 ms. But the driver also connects to Unix sockets: so the TCP connection is
-//! made here, and the driver gets to it over a Unix socket of this process. TLS is still the driver's, from end to end.
+//! The driver opens its TCP connection itself and leaves Nagle's algorithm on. Over TLS it writes a
+//! statement of more than 16 KB as several records. The kernel then holds back all records after
+//! the first until the server acknowledges that one, and a server that is still reading delays the
+//! acknowledgement for about 40 ms. The driver also connects to Unix sockets, so this module opens
+//! the TCP connection, and the driver reaches it over a Unix socket of this process. The driver
+//! still does TLS from end to end.
 
 use std::io;
 use std::time::Duration;
@@ -14,14 +16,15 @@ use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
-/// Bytes carried at once: to the server a few TLS records, and back one.
+/// Bytes carried at once: a few TLS records to the server, and one back.
 const TO_SERVER: usize = 64 * 1024;
 const TO_DRIVER: usize = 16 * 1024;
 
-/// Connects to the server, and returns the options by which the driver gets there. The bridge ends with either side of it.
+/// Connects to the server, and returns the options for the driver. The bridge ends with either
+/// side.
 ///
 /// # Errors
-/// When the server does not let itself be connected to.
+/// Returns an error if the server refuses the connection.
 pub(super) async fn open(
     options: &PgConnectOptions,
     patience: Duration,
@@ -47,21 +50,21 @@ async fn connect_server(options: &PgConnectOptions) -> io::Result<TcpStream> {
     Ok(server)
 }
 
-/// Reports whether the driver would write several records of TLS to a TCP connection.
+/// Returns `true` if the driver would write several TLS records to a TCP connection.
 fn is_of_use(options: &PgConnectOptions) -> bool {
     let is_plain = matches!(options.get_ssl_mode(), PgSslMode::Disable | PgSslMode::Allow);
     let is_local = options.get_socket().is_some() || options.get_host().starts_with('/');
     !is_plain && !is_local
 }
 
-/// Listens where the driver looks for the server: at an abstract address, which is in no file system.
+/// Listens at the address that the driver uses: an abstract socket, which is in no file system.
 fn listen(options: &PgConnectOptions) -> Option<(UnixListener, String)> {
     let directory = format!("\0celeriac-{}-{:016x}", std::process::id(), fastrand::u64(..));
     let listener = UnixListener::bind(format!("{directory}/.s.PGSQL.{}", options.get_port())).ok()?;
     Some((listener, directory))
 }
 
-/// Waits for the driver. Nobody else is let in, who could reach that address as well.
+/// Waits for the driver. Other processes can reach the address too, and are refused.
 async fn accept(listener: &UnixListener, deadline: Instant) -> Option<UnixStream> {
     let own = i32::try_from(std::process::id()).ok();
     loop {
@@ -72,7 +75,7 @@ async fn accept(listener: &UnixListener, deadline: Instant) -> Option<UnixStream
     }
 }
 
-/// Carries bytes until one of both ends: what the driver has given up, the server has to see at once.
+/// Carries bytes until one side ends. The server must see at once that the driver has closed.
 async fn carry(mut driver: UnixStream, mut server: TcpStream) {
     let (from_driver, to_driver) = driver.split();
     let (from_server, to_server) = server.split();
@@ -83,7 +86,7 @@ async fn carry(mut driver: UnixStream, mut server: TcpStream) {
 }
 
 async fn pass(from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, bytes: usize) {
-    // An end is an end: the driver learns of it from its own socket.
+    // The driver sees the end on its own socket, whatever the reason.
     let _ = copy_buf(&mut BufReader::with_capacity(bytes, from), &mut to).await;
 }
 
@@ -98,7 +101,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// A server, and options that lead to it.
+    /// Returns a server, and options for it.
     async fn server(mode: &str) -> (TcpListener, PgConnectOptions) {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = server.local_addr().unwrap().port();

@@ -1,4 +1,4 @@
-//! Keeps the crash log: table `suspects`.
+//! The crash log: table `suspects`.
 
 use sqlx::Row as _;
 use sqlx::postgres::PgBindIterExt;
@@ -28,7 +28,7 @@ const COUNT_STARTS: &str = "WITH new AS (
 )
 SELECT before + (NOT waits)::int AS starts, NOT waits AS begins FROM counted ORDER BY place";
 
-/// Clears attempts that ended. Those that were only interrupted stay on record with the starts before, if there were any.
+/// Clears attempts that have ended. An interrupted one keeps its earlier starts, if it had any.
 const CLEAR: &str = "WITH gone AS (
     SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::boolean[]) AS gone (id, retries, replays, interrupted)
 ), counted AS (
@@ -45,7 +45,7 @@ const SWEEP: &str = "DELETE FROM celeriac.suspects WHERE id IN (
     SELECT id FROM celeriac.suspects WHERE seen_at < now() - interval '7 days'
     ORDER BY seen_at LIMIT $1 FOR UPDATE SKIP LOCKED)";
 
-/// Puts on record which of these begin, and answers in their order.
+/// Records the attempts that start, and returns the counts in order.
 pub(super) async fn count_starts(connections: &PostgresPool, checks: &[CrashCheck]) -> Result<Vec<CrashCount>> {
     let failed = |cause| connections.error("counting crashes", cause);
     let mut lease = connections.lease().await?;
@@ -64,7 +64,7 @@ pub(super) async fn count_starts(connections: &PostgresPool, checks: &[CrashChec
     rows.iter().map(count).collect::<sqlx::Result<_>>().map_err(failed)
 }
 
-/// Takes these off the record.
+/// Removes these attempts from the record.
 pub(super) async fn clear(connections: &PostgresPool, finished: &[Finished]) -> Result<()> {
     let mut lease = connections.lease().await?;
     let query = sqlx::query(CLEAR)
@@ -77,7 +77,7 @@ pub(super) async fn clear(connections: &PostgresPool, finished: &[Finished]) -> 
     Ok(())
 }
 
-/// Deletes those that nobody has seen for a week, no more than `at_most`; how many it were.
+/// Deletes at most `at_most` attempts that were last seen a week ago, and returns their number.
 pub(super) async fn sweep(connections: &PostgresPool, at_most: u32) -> Result<u64> {
     let mut lease = connections.lease().await?;
     let query = sqlx::query(SWEEP).bind(i64::from(at_most));

@@ -4,7 +4,7 @@ use sqlx::Error as Cause;
 
 use crate::error::Error;
 
-/// Turns an error of the driver into what it means for the caller. `url` is the store without password.
+/// Converts an error of the driver. `url` is the store without password.
 pub(super) fn error(url: &str, doing: &'static str, cause: Cause) -> Error {
     if is_lost(&cause) {
         return Error::Unreachable { url: url.to_owned(), source: cause.into() };
@@ -17,21 +17,22 @@ pub(super) fn error(url: &str, doing: &'static str, cause: Cause) -> Error {
     }
 }
 
-/// Returns why the database refuses what was to be written, when it is that which is wrong.
+/// Returns the reason why the database refuses a value, if the value is at fault.
 pub(super) fn refusal(cause: &Cause) -> Option<String> {
     if matches!(cause, Cause::Encode(_)) {
         return Some(cause.to_string());
     }
-    // 22: a value that is none of its type; 23: a constraint; 54: too large or too deep.
+    // 22: invalid value for its type; 23: constraint; 54: too large or too deep.
     let code = code(cause)?;
     ["22", "23", "54"].iter().any(|class| code.starts_with(class)).then(|| said(cause))
 }
 
-/// Reports whether the connection is gone or of no more use.
+/// Returns `true` if the connection is lost or unusable.
 pub(super) fn is_lost(cause: &Cause) -> bool {
     match cause {
         Cause::Database(_) => code(cause).is_some_and(|code| {
-            // 57P: the server ends the session or is not ready; 08: protocol; 53300: too many connections.
+            // 57P: the server ends the session or is not ready; 08: protocol; 53300: too many
+            // connections.
             code.starts_with("57P") || code.starts_with("08") || code == "53300"
         }),
         Cause::Io(_) | Cause::Protocol(_) | Cause::PoolTimedOut | Cause::WorkerCrashed => true,
@@ -39,12 +40,12 @@ pub(super) fn is_lost(cause: &Cause) -> bool {
     }
 }
 
-/// Reports whether another attempt to connect may succeed within a moment.
+/// Returns `true` if another attempt to connect may succeed within a moment.
 pub(super) fn is_starting(cause: &Cause) -> bool {
     match cause {
         Cause::Io(error) => {
             use std::io::ErrorKind as Kind;
-            // `NotFound`: the socket file of a local server that is not up yet.
+            // `NotFound`: the socket file of a local server that has not started yet.
             matches!(
                 error.kind(),
                 Kind::ConnectionRefused
@@ -55,7 +56,8 @@ pub(super) fn is_starting(cause: &Cause) -> bool {
                     | Kind::NotFound
             )
         }
-        // The driver's words for a server, or a proxy before it, that ends the connection before its first answer.
+        // The driver's message for a server or proxy that closes the connection before its first
+        // answer.
         Cause::Protocol(said) => said.contains("SSLRequest: 0x00"),
         Cause::Database(_) => is_lost(cause),
         _ => false,
@@ -63,13 +65,13 @@ pub(super) fn is_starting(cause: &Cause) -> bool {
 }
 
 fn is_denied(code: &str) -> bool {
-    // 28: who it is; 3D000: no such database; 42501: not allowed.
+    // 28: authentication; 3D000: no such database; 42501: permission denied.
     code.starts_with("28") || code == "3D000" || code == "42501"
 }
 
 fn is_passing(code: &str) -> bool {
-    // 40: deadlock or serialisation; 53: out of disk, memory or connections; 55: lock; 57014: statement timeout;
-    // 25006: a standby.
+    // 40: deadlock or serialisation; 53: out of disk, memory or connections; 55: lock; 57014:
+    // statement timeout; 25006: a standby.
     ["40", "53", "55"].iter().any(|class| code.starts_with(class)) || code == "57014" || code == "25006"
 }
 

@@ -1,4 +1,4 @@
-//! Keys under which a task is sent once, however often that is asked for: table `idempotency`.
+//! Idempotency keys: a task is sent once for each key. Table `idempotency`.
 
 use std::time::Duration;
 
@@ -8,42 +8,43 @@ use sqlx::postgres::{PgConnection, PgRow};
 use super::pool::PostgresPool;
 use crate::error::{Error, Result};
 
-/// A claim on a key, by one who wants to send a task under it.
+/// A claim on a key, by a caller that wants to send a task under it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// Task name.
+    /// The task name.
     pub task: String,
-    /// The key, which is the task's own: another task may have the same.
+    /// The key. Another task may have the same key.
     pub key: String,
-    /// The id that the task will have, if this is the first to want it.
+    /// The id for the task, if this claim is the first.
     pub id: String,
-    /// Of the arguments.
+    /// Fingerprint of the arguments.
     pub fingerprint: String,
 }
 
-/// The state of a key when it is claimed.
+/// The state of a key at its claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyState {
-    /// Nothing stood there: it is for the caller to send the task.
+    /// The key was free. The caller sends the task.
     First,
-    /// Somebody set out to send it and did not come back: it is for the caller to send it once more, with the first id.
+    /// An earlier caller claimed the key and did not finish. This caller sends the task again, with
+    /// the first id.
     Unsent(PreviousSubmission),
-    /// Somebody is about to send it.
+    /// Another caller is sending the task.
     Sending(PreviousSubmission),
-    /// It was sent.
+    /// The task was sent.
     Sent(PreviousSubmission),
 }
 
-/// The submission that was the first under a key.
+/// The first submission under a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreviousSubmission {
     /// Its task id.
     pub id: String,
-    /// Of its arguments.
+    /// Fingerprint of its arguments.
     pub fingerprint: String,
 }
 
-/// Takes a key that nobody has, or whose time is over.
+/// Takes a key that is free or has expired.
 const TAKE: &str = "INSERT INTO celeriac.idempotency AS kept (task, key, id, fingerprint, sent, expires_at)
     VALUES ($1, $2, $3, $4, $5, clock_timestamp() + $6 * interval '1 second')
     ON CONFLICT (task, key) DO UPDATE SET
@@ -52,7 +53,7 @@ const TAKE: &str = "INSERT INTO celeriac.idempotency AS kept (task, key, id, fin
     WHERE kept.expires_at < clock_timestamp()
     RETURNING id";
 
-/// Takes a key over from one who set out to send the task and did not come back.
+/// Takes over a key from a caller that did not finish.
 const TAKE_OVER: &str = "UPDATE celeriac.idempotency SET claimed_at = clock_timestamp(), sent = $3
     WHERE task = $1 AND key = $2 AND NOT sent AND fingerprint = $4
     AND ($3 OR claimed_at < clock_timestamp() - interval '10 seconds')
@@ -62,7 +63,7 @@ const LOOK: &str = "SELECT id, fingerprint, sent FROM celeriac.idempotency WHERE
 const SENT: &str = "UPDATE celeriac.idempotency SET sent = true WHERE task = $1 AND key = $2 AND id = $3";
 const RELEASE: &str = "DELETE FROM celeriac.idempotency WHERE task = $1 AND key = $2 AND id = $3 AND NOT sent";
 
-/// Deletes keys whose time is over.
+/// Deletes expired keys.
 pub(super) const SWEEP: &str = "DELETE FROM celeriac.idempotency WHERE (task, key) IN (
     SELECT task, key FROM celeriac.idempotency WHERE expires_at < clock_timestamp()
     ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)";
@@ -79,37 +80,40 @@ impl Idempotency {
         Self { connections, keep }
     }
 
-    /// Claims a key for a task that is sent right after. Whoever gets [`KeyState::First`] or [`KeyState::Unsent`] tells what
-    /// became of it by [`Idempotency::sent`] or [`Idempotency::release`]; after ten seconds of silence the next may send.
+    /// Claims a key for a task that is sent directly afterwards.
+    ///
+    /// After [`KeyState::First`] or [`KeyState::Unsent`] the caller reports the result by
+    /// [`Idempotency::sent`] or [`Idempotency::release`]. After ten seconds without a report
+    /// another caller may send the task.
     ///
     /// # Errors
-    /// When the database cannot be reached, or refuses.
+    /// Returns an error if the database cannot be reached, or if it refuses.
     pub async fn claim(&self, claim: &Claim) -> Result<KeyState> {
         let mut lease = self.connections.lease().await?;
         let answer = self.connections.within(self.take(&mut lease.connection, claim, false)).await;
         lease.conclude(answer).map_err(|cause| self.error(cause))
     }
 
-    /// Claims a key for a task that is put into the outbox in the same transaction.
+    /// Claims a key for a task that is added to the outbox in the same transaction.
     ///
     /// # Errors
-    /// When the database cannot be reached, or refuses.
+    /// Returns an error if the database cannot be reached, or if it refuses.
     pub async fn claim_in(&self, transaction: &mut PgConnection, claim: &Claim) -> Result<KeyState> {
         self.take(transaction, claim, true).await.map_err(|cause| self.error(cause))
     }
 
-    /// Notes that the task stands on a queue.
+    /// Records that the task is on a queue.
     ///
     /// # Errors
-    /// When the database cannot be reached, or refuses.
+    /// Returns an error if the database cannot be reached, or if it refuses.
     pub async fn sent(&self, claim: &Claim) -> Result<()> {
         self.note(SENT, claim).await
     }
 
-    /// Gives the key free, since the task was not sent.
+    /// Releases the key, because the task was not sent.
     ///
     /// # Errors
-    /// When the database cannot be reached, or refuses.
+    /// Returns an error if the database cannot be reached, or if it refuses.
     pub async fn release(&self, claim: &Claim) -> Result<()> {
         self.note(RELEASE, claim).await
     }
@@ -126,7 +130,7 @@ impl Idempotency {
             if let Some(row) = over.fetch_optional(&mut *connection).await? {
                 return Ok(KeyState::Unsent(previous(&row)?));
             }
-            // Gone when the one who had it has just given it free.
+            // Missing if its owner has just released it.
             if let Some(row) = sqlx::query(LOOK).bind(task).bind(key).fetch_optional(&mut *connection).await? {
                 let was_sent: bool = row.try_get(2)?;
                 return Ok(if was_sent { KeyState::Sent(previous(&row)?) } else { KeyState::Sending(previous(&row)?) });

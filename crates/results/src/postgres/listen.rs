@@ -1,6 +1,6 @@
-//! Tells those who wait when their tasks have ended.
+//! Notifies waits when their tasks have ended.
 //!
-//! One connection listens for everybody in this process, and fetches what has ended for many at once.
+//! One connection listens for the whole process, and fetches the ended tasks of many waits at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,19 +16,20 @@ use crate::waiters::Waiters;
 
 const CHANNEL: &str = "celeriac_finished";
 
-/// The time between two looks at everything awaited, whatever is heard: they find a connection that died in silence, what a
-/// connection pooler between here and the server kept from this one, and the end of a task whose worker died before it could
-/// announce it.
+/// Time between two checks of all awaited tasks.
+///
+/// They find a connection that died silently, a notification that a connection pooler held back,
+/// and the end of a task whose worker died before it could announce it.
 const LOOK: Duration = Duration::from_secs(15);
 
-/// The longest that the end of the connection may take.
+/// Longest time that closing the connection may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Most tasks fetched by one query: with ids of the usual length it stays within one record of TLS, since this connection
-/// has no [bridge](super::bridge).
+/// Most tasks in one query. With ids of the usual length it fits in one TLS record, because this
+/// connection has no [bridge](super::bridge).
 const MOST: usize = 300;
 
-/// The way to a connection that listens.
+/// Options of a listening connection.
 #[derive(Debug, Clone)]
 pub(super) struct Listening {
     pub(super) options: PgConnectOptions,
@@ -37,7 +38,7 @@ pub(super) struct Listening {
     pub(super) statement_timeout: Duration,
 }
 
-/// Serves those who wait until `stop`, through every loss of the connection.
+/// Serves the waits until `stop`, across every loss of the connection.
 pub(super) async fn listen(listening: Listening, waiting: Arc<Waiters>, stop: CancellationToken) {
     let mut backoff = StoreBackoff::new();
     let mut pool = listening.pool();
@@ -61,7 +62,7 @@ pub(super) async fn listen(listening: Listening, waiting: Arc<Waiters>, stop: Ca
 }
 
 impl Listening {
-    /// The driver listens on a connection of a pool only: this pool has that one.
+    /// Returns a pool of one connection, because the driver listens only on a connection of a pool.
     pub(super) fn pool(&self) -> PgPool {
         PgPoolOptions::new()
             .max_connections(1)
@@ -73,24 +74,24 @@ impl Listening {
 
     pub(super) async fn connect(&self, pool: &PgPool, channel: &str) -> sqlx::Result<PgListener> {
         let mut listener = PgListener::connect_with(pool).await?;
-        // A lost connection shows as `None`; what comes then is decided here.
+        // A lost connection shows as `None`, and this module decides how to continue.
         listener.eager_reconnect(false);
         self.within(listener.listen(channel)).await?;
         Ok(listener)
     }
 
-    /// A connection that has died in silence does not come back to its pool.
+    /// Replaces the pool. A connection that died silently never returns to its pool.
     pub(super) async fn renew(&self, pool: &mut PgPool) {
         let old = std::mem::replace(pool, self.pool());
         self.end(&old).await;
     }
 
-    /// The server keeps the connection open for no longer than this program.
+    /// Closes the connection. The server must not keep it for longer than this program lives.
     pub(super) async fn end(&self, pool: &PgPool) {
         let _ = timeout(FAREWELL, pool.close()).await;
     }
 
-    /// Serves those who wait until the connection is lost, and tells why.
+    /// Serves the waits until the connection is lost, and returns the reason.
     async fn serve(&self, listener: &mut PgListener, waiting: &Waiters) -> sqlx::Error {
         let mut ids = waiting.awaited();
         let mut look = interval_at(Instant::now() + LOOK, LOOK);
@@ -122,13 +123,13 @@ impl Listening {
         }
     }
 
-    /// Everything awaited, when the connection shows that it lives.
+    /// Returns all awaited ids, after the connection has shown that it is alive.
     async fn look_around(&self, listener: &mut PgListener, waiting: &Waiters) -> sqlx::Result<Vec<String>> {
         self.within(async { sqlx::query("SELECT 1").execute(listener.acquire().await?).await }).await?;
         Ok(waiting.awaited())
     }
 
-    /// Fetches those of these tasks that have ended, and hands them out.
+    /// Fetches those tasks that have ended, and delivers them.
     async fn deliver(&self, listener: &mut PgListener, waiting: &Waiters, ids: &[String]) -> sqlx::Result<()> {
         for ids in ids.chunks(MOST) {
             let deliver = |record| waiting.deliver(&record);

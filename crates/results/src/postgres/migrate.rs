@@ -1,4 +1,4 @@
-//! Brings the tables to the form that this version needs.
+//! Migrates the tables to the version that this program needs.
 
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Row};
@@ -20,12 +20,14 @@ const MIGRATIONS: &[SchemaMigration] = &[
     SchemaMigration { version: 6, name: "suspects", sql: include_str!("../../migrations/postgres/0006_suspects.sql") },
 ];
 
-/// Held while migrating, so that of several workers that start together one does it: the bytes of `celeriac`.
+/// Lock for migrations, so that only one of several starting workers migrates: the bytes of
+/// `celeriac`.
 const LOCK: i64 = 0x6365_6c65_7269_6163;
 
-/// Brings the tables to the form that this version needs.
+/// Migrates the tables to the version that this program needs.
 ///
-/// Tables that have it already cost one look, which needs no other grant than to read. A newer form is left as it is.
+/// Tables of that version cost one query, which needs only the right to read. Tables of a newer
+/// version are left unchanged.
 pub(super) async fn migrate(connections: &PostgresPool) -> Result<()> {
     let mut lease = connections.lease().await?;
     let newest = MIGRATIONS.last().map_or(0, |migration| migration.version);
@@ -59,7 +61,7 @@ async fn advance(connections: &PostgresPool, connection: &mut PgConnection) -> R
 }
 
 async fn prepare(connection: &mut PgConnection) -> sqlx::Result<()> {
-    // A migration may take its time, but must not make others queue behind a lock that it waits for itself.
+    // A migration may take long, but must not make others queue behind a lock that it waits for.
     sqlx::raw_sql("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0").execute(&mut *connection).await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *connection).await?;
     sqlx::raw_sql(

@@ -1,4 +1,5 @@
-//! Tasks that are sent in somebody's own transaction: they stand in the table `outbox` until a relay has sent them.
+//! The table `outbox`: tasks that were sent in a caller's transaction, until a relay has sent them
+//! to the broker.
 
 use std::time::Duration;
 
@@ -16,34 +17,34 @@ use crate::error::{Error, Result};
 /// A message for the outbox.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutboxMessage {
-    /// Task id.
+    /// The task id.
     pub id: String,
-    /// Task name.
+    /// The task name.
     pub task: String,
-    /// The exchange it goes to in the end.
+    /// The exchange of the final destination.
     pub exchange: String,
-    /// The routing key it goes with.
+    /// The routing key.
     pub routing_key: String,
-    /// The queue that it is held for, where it is to run later.
+    /// The queue that delays the message, if the task is to run later.
     pub queue: Option<String>,
-    /// Messages of one key are sent one after the other.
+    /// Ordering key. Messages with the same key are sent in order.
     pub order_key: Option<String>,
     /// Earliest time to run.
     pub eta: Option<Timestamp>,
-    /// Time after which it must not start.
+    /// Time after which the task must not start.
     pub expires: Option<Timestamp>,
     /// The message.
     pub message: Message,
 }
 
-/// A message that waits in the outbox.
+/// A message in the outbox.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutboxRow {
-    /// Its place.
+    /// Its position.
     pub seq: i64,
-    /// The time at which it was put there.
+    /// Time at which it was added.
     pub created_at: Timestamp,
-    /// The number of times that it could not be sent.
+    /// Number of failed attempts to send it.
     pub attempts: u32,
     /// The message itself.
     pub message: OutboxMessage,
@@ -52,28 +53,28 @@ pub struct OutboxRow {
 /// A message that could not be sent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RelayFailure {
-    /// Its place.
+    /// Its position.
     pub seq: i64,
     /// The reason.
     pub error: String,
-    /// The time until it is tried again.
+    /// Time until the next attempt.
     pub wait: Duration,
 }
 
-/// The depth of the outbox, and its age.
+/// The length of the outbox, and its age.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Lag {
-    /// The number of messages that wait.
+    /// Number of messages.
     pub waiting: u64,
-    /// The number of those that could not be sent when that was tried.
+    /// Number of messages with failed attempts.
     pub failing: u64,
-    /// The time at which the oldest was put there.
+    /// Time at which the oldest message was added.
     pub oldest_at: Option<Timestamp>,
-    /// True if somebody relays at this moment.
+    /// True if a process is relaying at present.
     pub led: bool,
 }
 
-/// The name of the database where it is the caller's own.
+/// The name of a database that belongs to the caller.
 const CALLERS: &str = "the database of the transaction";
 
 const ADD: &str = "WITH added AS (
@@ -86,18 +87,20 @@ const ADD: &str = "WITH added AS (
 SELECT count(pg_notify('celeriac_outbox', '')) FROM (SELECT FROM added LIMIT 1) AS once
 WHERE CASE WHEN pg_try_advisory_lock_shared($12) THEN pg_advisory_unlock_shared($12) END";
 
-/// Held by the one who relays while it looks by itself, every few milliseconds: nobody has to tell it of anything then. The
-/// server makes transactions that notify commit one after the other, and those of all who send would.
+/// Lock held by the relay while it polls every few milliseconds. A sender does not notify it then.
+///
+/// Postgres serialises the commits of transactions that notify, and so would serialise all senders.
 pub(super) const AWAKE: i64 = 0x6365_6c65_6177_616b;
 
 /// The columns in the order of [`read`].
 pub(super) const COLUMNS: &str = "seq, created_at, attempts, id, task, exchange, routing_key, queue, order_key, eta, \
                                   expires, headers, properties, body";
 
-/// Puts messages into the outbox, in this order, in the transaction that is open on the connection.
+/// Adds messages to the outbox in order, in the open transaction of the connection.
 ///
 /// # Errors
-/// When the database refuses; the transaction is then lost, as after any failed statement.
+/// Returns an error if the database refuses. The transaction is then lost, as after any failed
+/// statement.
 pub async fn add(connection: &mut PgConnection, messages: &[OutboxMessage]) -> Result<()> {
     let failed = |cause| fault::error(CALLERS, "writing to the outbox", cause);
     let written = messages.iter().map(written).collect::<Result<Vec<_>>>()?;
@@ -121,7 +124,7 @@ pub async fn add(connection: &mut PgConnection, messages: &[OutboxMessage]) -> R
     Ok(())
 }
 
-/// Those properties of a message that do not depend on when it is sent.
+/// The properties of a message that do not depend on the time of sending.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[derive(Default)]
@@ -140,7 +143,7 @@ struct Kept {
     reply_to: Option<String>,
 }
 
-/// Headers and properties as text.
+/// Returns headers and properties as text.
 fn written(message: &OutboxMessage) -> Result<(String, String)> {
     let unwritable = |source: Box<dyn std::error::Error + Send + Sync>| Error::Sql {
         doing: "writing a message for the outbox",
@@ -156,7 +159,7 @@ fn written(message: &OutboxMessage) -> Result<(String, String)> {
     Ok((headers, properties))
 }
 
-/// A row as it was written.
+/// Reads a row.
 pub(super) fn read(row: &PgRow) -> sqlx::Result<OutboxRow> {
     let time = |column| row.try_get::<Option<Time>, _>(column).map(|time| time.map(|Time(time)| time));
     let unreadable = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);

@@ -1,7 +1,7 @@
-//! Connections to Postgres, lent out one at a time.
+//! Connections to Postgres, lent one at a time.
 //!
-//! The driver's own pool asks the server for a sign of life at every return of a connection. Here a connection comes
-//! back only after a whole answer, so that it is known to be in order, and is asked only when it has been idle.
+//! The driver's own pool pings the server each time a connection returns. Here a connection returns
+//! only after a whole answer, so it is known to be usable, and is pinged only after it was idle.
 
 use std::future::Future;
 use std::ops::Deref;
@@ -21,24 +21,24 @@ use super::bridge;
 use super::fault;
 use crate::error::{Error, Result};
 
-/// A connection that was idle for longer is asked for a sign of life before it is used.
+/// Idle time after which a connection is pinged before its use.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// Waits between attempts to connect to a server that is starting.
 const STARTING: RetryPolicy = RetryPolicy::backoff(Duration::from_millis(25), Duration::from_millis(500));
 
-/// Connections to Postgres, lent out one at a time. Clones share them.
+/// Connections to Postgres, lent one at a time. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct PostgresPool(Arc<PoolState>);
 
-/// The state of a pool: the way to the server, and the connections that are idle.
+/// The state of a pool: the options for the server, and the idle connections.
 #[derive(Debug)]
 pub(super) struct PoolState {
     options: PgConnectOptions,
     url: String,
     connect_timeout: Duration,
     statement_timeout: Duration,
-    /// Statements at the begin of each session.
+    /// Statements at the start of each session.
     session: String,
     permits: Arc<Semaphore>,
     /// The bridges of these connections.
@@ -52,7 +52,8 @@ struct Idle {
     since: Instant,
 }
 
-/// A connection on loan. Dropped before [`Lease::conclude`], it is closed: nobody knows what is still to come on it.
+/// A connection on loan. If it is dropped before [`Lease::conclude`], it is closed, because unread
+/// answers may still arrive on it.
 #[derive(Debug)]
 pub(super) struct Lease {
     pub(super) connection: PgConnection,
@@ -68,13 +69,14 @@ impl Deref for PostgresPool {
 }
 
 impl PostgresPool {
-    /// Up to `most` connections. `url` is for messages, without password.
+    /// Returns a pool of up to `most` connections. `url` is for messages, without password.
     pub(super) fn new(options: PgConnectOptions, url: String, most: u32, timeouts: (Duration, Duration)) -> Self {
         let session = format!("SET statement_timeout = {}", timeouts.1.as_millis());
         Self::of(options, url, most, timeouts, session)
     }
 
-    /// Up to `most` further connections to the same place, each of which begins with these statements as well.
+    /// Returns a pool of up to `most` further connections to the same database. Each session also
+    /// starts with `statements`.
     pub(super) fn apart(&self, most: u32, statements: &str) -> Self {
         let PoolState { options, url, connect_timeout, statement_timeout, session, .. } = &*self.0;
         let session = format!("{session}; {statements}");
@@ -89,7 +91,7 @@ impl PostgresPool {
         Self(Arc::new(PoolState { options, url, connect_timeout, statement_timeout, session, permits, bridges, idle }))
     }
 
-    /// A connection, made where none is idle. Ends within the connect timeout.
+    /// Returns an idle connection, or a new one. Ends within the connect timeout.
     pub(super) async fn lease(&self) -> Result<Lease> {
         let deadline = Instant::now() + self.connect_timeout;
         let _permit = match timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await {
@@ -104,9 +106,10 @@ impl PostgresPool {
         Ok(Lease { connection, pool: self.clone(), _permit })
     }
 
-    /// An answer of the database, or an error when it takes too long.
+    /// Returns an answer of the database, or an error if it takes too long.
     ///
-    /// The server ends a statement by itself a moment earlier: this is for a server that no longer answers.
+    /// The server itself ends a statement a moment earlier. This limit is for a server that no
+    /// longer answers.
     pub(super) async fn within<T>(&self, answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
         match timeout(self.statement_timeout + FRESH, answer).await {
             Ok(answer) => answer,
@@ -114,7 +117,7 @@ impl PostgresPool {
         }
     }
 
-    /// Turns an error of the driver into what it means.
+    /// Converts an error of the driver.
     pub(super) fn error(&self, doing: &'static str, cause: sqlx::Error) -> Error {
         fault::error(&self.url, doing, cause)
     }
@@ -124,7 +127,8 @@ impl PostgresPool {
         &self.url
     }
 
-    /// A new connection that nobody lends. Tries until the deadline when the server is starting.
+    /// Returns a new connection outside of the pool. Tries until the deadline while the server is
+    /// starting.
     pub(super) async fn connect(&self, deadline: Instant) -> Result<PgConnection> {
         let mut backoff = Backoff::new(STARTING);
         loop {
@@ -141,16 +145,16 @@ impl PostgresPool {
         }
     }
 
-    /// Ends all connections, and lends none any more.
+    /// Closes all connections, and lends no more.
     pub(super) async fn close(&self) {
         self.permits.close();
         let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
         for Idle { connection, .. } in idle {
-            // A farewell that fails ends the connection as well.
+            // A failed close ends the connection too.
             let _ = timeout(FRESH, connection.close()).await;
         }
         self.bridges.close();
-        // What is on loan still has its bridge, which ends with it.
+        // A connection on loan still has its bridge, which ends with it.
         let _ = timeout(FRESH, self.bridges.wait()).await;
     }
 
@@ -164,7 +168,7 @@ impl PostgresPool {
         Ok(connection)
     }
 
-    /// An idle connection that works.
+    /// Returns an idle connection that works.
     async fn idle(&self) -> Option<PgConnection> {
         loop {
             let Idle { mut connection, since } = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
@@ -180,7 +184,8 @@ impl PostgresPool {
 }
 
 impl Lease {
-    /// Ends the loan with the answer to its last statement: the connection is kept where it is still of use.
+    /// Ends the loan with the answer to its last statement. Keeps the connection if it is still
+    /// usable.
     pub(super) fn conclude<T>(self, answer: sqlx::Result<T>) -> sqlx::Result<T> {
         let usable = match &answer {
             Ok(_) => true,
@@ -204,7 +209,7 @@ mod tests {
 
     use super::*;
 
-    /// A proxy whose server is starting does so: it takes the connection and ends it.
+    /// A proxy whose server is starting does this: it accepts the connection and closes it.
     #[tokio::test]
     async fn a_server_that_ends_connections_before_its_first_answer_is_asked_again() {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::exact;
 use crate::record::{AttemptRecord, TaskRecord};
 
-/// The columns in the order of [`task`]. Exact text comes before what a JSON column makes of it.
+/// The columns in the order of [`task`]. The exact text has priority over the JSON column.
 macro_rules! select {
     ($condition:literal) => {
         concat!(
@@ -32,7 +32,7 @@ const ATTEMPTS: &str = "SELECT replays, attempt, state, worker, started_at, fini
            error_trace, runtime, next_at
     FROM celeriac.attempt_history WHERE id = $1 ORDER BY replays, attempt";
 
-/// Returns what is known of a task.
+/// Returns the row of a task.
 pub(super) async fn find(connections: &PostgresPool, id: &str) -> Result<Option<TaskRecord>> {
     let failed = |cause| connections.error("reading a task", cause);
     let mut lease = connections.lease().await?;
@@ -42,7 +42,7 @@ pub(super) async fn find(connections: &PostgresPool, id: &str) -> Result<Option<
     row.as_ref().map(task).transpose().map_err(failed)
 }
 
-/// Every attempt of a task, in order.
+/// Returns all attempts of a task, in order.
 pub(super) async fn attempts(connections: &PostgresPool, id: &str) -> Result<Vec<AttemptRecord>> {
     let failed = |cause| connections.error("reading the attempts of a task", cause);
     let mut lease = connections.lease().await?;
@@ -52,7 +52,7 @@ pub(super) async fn attempts(connections: &PostgresPool, id: &str) -> Result<Vec
     rows.iter().map(attempt).collect::<sqlx::Result<_>>().map_err(failed)
 }
 
-/// Hands out those of these tasks that have ended, one after the other: results may be large.
+/// Delivers those tasks that have ended, one after the other, because results may be large.
 pub(super) async fn ended(
     connection: &mut PgConnection,
     ids: &[String],
@@ -65,7 +65,7 @@ pub(super) async fn ended(
     Ok(())
 }
 
-/// The states of these tasks.
+/// Returns the states of these tasks.
 pub(super) async fn states<'a>(
     connections: &PostgresPool,
     ids: impl Iterator<Item = &'a str>,

@@ -1,7 +1,7 @@
-//! The right to send what stands in the outbox: one process has it at a time.
+//! The relay lease: the right to relay the outbox, for one process at a time.
 //!
-//! It is a lock of a session, so that it falls with its holder's connection. All that the holder does to the table goes over
-//! that connection: one who has lost the lock changes nothing any more.
+//! It is a lock of a session, so it ends with the connection of its holder. The holder changes the
+//! table only on that connection, so a process that has lost the lock changes nothing any more.
 
 use std::time::Duration;
 
@@ -18,28 +18,33 @@ use crate::error::{Error, Result};
 
 const CHANNEL: &str = "celeriac_outbox";
 
-/// Held by the one who relays: the bytes of `celerelay`, shortened.
+/// Lock of the relay: the bytes of `celerelay`, shortened.
 const LOCK: i64 = 0x6365_6c65_7265_6c61;
 
-/// The time between two questions for the lock. A statement that waited instead would hold back the vacuum of the
-/// whole database.
+/// Time between two attempts to take the lock. A statement that waited for it would hold back the
+/// vacuum of the whole database.
 const ASK: Duration = Duration::from_secs(2);
 
-/// The silence after which the server ends the holder's connection, and the time after which the holder breaks it.
+/// Silence after which the server closes the holder's connection, and the time between two
+/// statements that prevent it.
 const SILENCE: Duration = Duration::from_secs(10);
 const BEAT: Duration = Duration::from_secs(3);
 
-/// For so long after the last message the holder stays awake, and looks into the table: often at first, then less so.
+/// Time after the last message for which the holder stays awake and polls the table, often at first
+/// and then less often.
 const AWAKE: Duration = Duration::from_secs(1);
 const LOOK: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
 
-/// After so long without news the table is looked at all the same: who sent while the holder was awake, and commits
-/// when it is not, has told nobody.
+/// Time without a notification after which the table is read all the same. A sender that wrote
+/// while the holder was awake, and commits while it is not, has sent no notification.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// The statements that begin the session: whoever holds the lock and stops, hangs or is cut off loses it within seconds. The first needs
-/// version 14 of the server. And rows are found along their indexes, whatever the statistics say: those of a table that fills and
-/// empties are never right, and a plan that sorts a million rows to get the first thousand takes seconds.
+/// The statements at the start of the session.
+///
+/// A holder that stops, hangs or is cut off loses its lock within seconds. The first statement
+/// needs version 14 of the server. Rows are found along their indexes, whatever the statistics say.
+/// The statistics of a table that fills and empties are never right, and a plan that sorts a
+/// million rows to get the first thousand takes seconds.
 const SESSION: &str = "SELECT set_config('idle_session_timeout', '10s', false)
      WHERE current_setting('server_version_num')::int >= 140000;
      SELECT set_config(name, value, false)
@@ -61,17 +66,18 @@ pub struct Outbox {
     window: String,
 }
 
-/// The right to send what stands in the outbox. Any error means that it may be gone: drop it then, and ask anew.
+/// The right to relay the outbox. After any error the lock may be lost: drop the lease and acquire
+/// a new one.
 #[derive(Debug)]
 pub struct RelayLease {
     listener: PgListener,
     listening: Listening,
     window: String,
-    /// The time of the server's last answer.
+    /// Time of the server's last answer.
     heard: Instant,
-    /// True if those who send know that nobody has to be told.
+    /// True if senders do not need to notify.
     awake: bool,
-    /// The time at which there was something to send.
+    /// Time at which there was last a message to send.
     found_at: Instant,
 }
 
@@ -80,7 +86,7 @@ impl Outbox {
         let (fresh, failing) =
             (DUE.replace("{}", "next_at IS NULL"), DUE.replace("{}", "next_at <= clock_timestamp()"));
         let columns = outbox::COLUMNS;
-        // A window ends where it has enough bytes; the first message is in it whatever its size.
+        // A window ends when it has enough bytes. The first message is always in it.
         let window = format!(
             "SELECT {columns} FROM (
                 SELECT *, sum(octet_length(body)) OVER (ORDER BY seq) - octet_length(body) AS before
@@ -90,10 +96,10 @@ impl Outbox {
         Self { listening, connections, window }
     }
 
-    /// Waits for the right to send, for as long as another has it.
+    /// Waits for the relay lease while another process holds it.
     ///
     /// # Errors
-    /// When the database cannot be reached, or refuses.
+    /// Returns an error if the database cannot be reached, or if it refuses.
     pub async fn acquire_lease(&self) -> Result<RelayLease> {
         let pool = PgPoolOptions::new()
             .max_connections(1)
@@ -123,10 +129,10 @@ impl Outbox {
         Ok(lease)
     }
 
-    /// Returns the depth of the outbox, and its age.
+    /// Returns the length of the outbox, and its age.
     ///
     /// # Errors
-    /// When the database cannot be reached, or refuses.
+    /// Returns an error if the database cannot be reached, or if it refuses.
     pub async fn lag(&self) -> Result<Lag> {
         const LAG: &str = "SELECT waiting, failing, oldest_at, EXISTS (
                 SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
@@ -154,12 +160,13 @@ impl Outbox {
 }
 
 impl RelayLease {
-    /// The next messages in order: up to so many rows, and no more once they have so many bytes.
+    /// Returns the next messages in order, limited by rows and bytes.
     ///
     /// # Errors
-    /// When the lock may be lost.
+    /// Returns an error if the lock may be lost.
     pub async fn window(&mut self, rows: u32, bytes: u64) -> Result<Vec<OutboxRow>> {
-        // The look that follows sees all that they tell of; under load nobody else would take them away.
+        // The query below sees the rows of all these notifications. Under load nothing else would
+        // remove them.
         while self.listener.next_buffered().is_some() {}
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         let query = AssertSqlSafe(self.window.clone());
@@ -172,16 +179,16 @@ impl RelayLease {
         let found = self.answered("reading the outbox", found)?;
         if !found.is_empty() {
             self.found_at = Instant::now();
-            // One who sends at this moment may be asking; then the next window sees to it.
+            // A sender may be testing this lock at the same moment. The next window takes it then.
             self.awake = self.awake || self.try_lock(outbox::AWAKE).await?;
         }
         Ok(found)
     }
 
-    /// Deletes what was sent, and notes why the rest was not.
+    /// Deletes sent messages, and records the reasons of the others.
     ///
     /// # Errors
-    /// When the lock may be lost: what was sent may be sent again then.
+    /// Returns an error if the lock may be lost. The sent messages may be sent again then.
     pub async fn conclude(&mut self, sent: &[i64], unsent: &[RelayFailure]) -> Result<()> {
         const SENT: &str = "DELETE FROM celeriac.outbox WHERE seq = ANY($1)";
         const UNSENT: &str = "UPDATE celeriac.outbox AS kept
@@ -206,17 +213,17 @@ impl RelayLease {
         self.answered("deleting what was sent", concluded)
     }
 
-    /// Returns when there may be something new, and now and then without.
+    /// Returns when there may be new messages, and at intervals.
     ///
     /// # Errors
-    /// When the lock may be lost.
+    /// Returns an error if the lock may be lost.
     pub async fn news(&mut self) -> Result<()> {
         if self.awake {
             let idle = self.found_at.elapsed();
             if idle < AWAKE {
                 sleep((idle / 4).clamp(LOOK.0, LOOK.1)).await;
             } else {
-                // What was committed up to here is seen by the look that follows.
+                // The query below sees everything that was committed up to here.
                 self.unlock(outbox::AWAKE).await?;
                 self.awake = false;
             }
@@ -229,27 +236,27 @@ impl RelayLease {
         }
     }
 
-    /// Tells the server that the holder lives.
+    /// Shows the server that the holder is alive.
     ///
     /// # Errors
-    /// When the lock may be lost.
+    /// Returns an error if the lock may be lost.
     pub async fn beat(&mut self) -> Result<()> {
         self.run(sqlx::raw_sql("SELECT 1")).await
     }
 
-    /// Returns the time between two [beats](Self::beat) while nothing else is asked.
+    /// Returns the time between two [beats](Self::beat) while there are no other statements.
     pub fn beats(&self) -> Duration {
         BEAT
     }
 
-    /// Returns the time until which the lock is held for sure, if the holder asks for nothing from now on.
+    /// Returns the time until which the lock is certainly held, without further statements.
     pub fn held_until(&self) -> Instant {
         self.heard + SILENCE / 2
     }
 
-    /// Gives the right up, at once and in order.
+    /// Releases the lease at once and in order.
     pub async fn end(mut self) {
-        // Where that fails the connection is closed below, which is as good.
+        // If that fails, the connection is closed below, which releases the lock too.
         let _ = timeout(Duration::from_secs(1), self.unlock(LOCK)).await;
     }
 

@@ -1,4 +1,4 @@
-//! Revokes tasks, and keeps what is revoked in memory where tasks run.
+//! Revokes tasks, and keeps the revocations in the memory of processes that run tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use crate::backoff::StoreBackoff;
 use crate::error::Result;
 use crate::revocations::{MAX_STALENESS, RevocationCache, RevocationRow, checked};
 
-/// It says only that there is something to read: what, stands in the table.
+/// A notification says only that the table has new rows.
 const CHANNEL: &str = "celeriac_revoked";
 
-/// Held while revoking, so that numbers are given in the order of commits: the bytes of `revoked`.
+/// Lock for revoking, so that numbers follow the order of commits: the bytes of `revoked`.
 const LOCK: i64 = 0x0072_6576_6f6b_6564;
 
-/// Most tasks revoked by one transaction.
+/// Most tasks revoked in one transaction.
 const PIECE: usize = 10_000;
 
 const REVOKE: &str = "WITH stored AS (
@@ -39,19 +39,20 @@ SELECT pg_notify('celeriac_revoked', '') FROM (SELECT count(*) FROM stored) AS c
 const LOOK: &str =
     "SELECT number, id, terminate, until FROM celeriac.revocations WHERE number > $1 ORDER BY number LIMIT $2";
 
-/// Rows read by one query.
+/// Rows read in one query.
 const PAGE: i64 = 10_000;
 
-/// The longest time without a look: that finds a connection that died in silence, for those that run already.
+/// Longest time between two reads. It finds a connection that died silently, for the sake of
+/// running tasks.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// The time after which revocations that no longer hold are dropped from memory.
+/// Time between two removals of expired revocations from memory.
 const CLEANING: Duration = Duration::from_secs(600);
 
 const SWEEP: &str = "DELETE FROM celeriac.revocations WHERE id IN (
     SELECT id FROM celeriac.revocations WHERE until < now() ORDER BY until LIMIT $1 FOR UPDATE SKIP LOCKED)";
 
-/// Revokes tasks for so long. They are when this returns, everywhere.
+/// Revokes tasks for a time. On return the revocation is in force everywhere.
 pub(super) async fn revoke(connections: &PostgresPool, ids: &[String], terminate: bool, lasts: Duration) -> Result<()> {
     for ids in checked(ids)?.chunks(PIECE) {
         let mut lease = connections.lease().await?;
@@ -69,7 +70,7 @@ async fn store(connection: &mut PgConnection, ids: &[&str], terminate: bool, las
     transaction.commit().await
 }
 
-/// Deletes what no longer holds, no more than `at_most`; how many it were.
+/// Deletes at most `at_most` expired revocations, and returns their number.
 pub(super) async fn sweep(connections: &PostgresPool, at_most: u32) -> Result<u64> {
     let mut lease = connections.lease().await?;
     let query = sqlx::query(SWEEP).bind(i64::from(at_most));
@@ -78,7 +79,7 @@ pub(super) async fn sweep(connections: &PostgresPool, at_most: u32) -> Result<u6
     Ok(done.rows_affected())
 }
 
-/// Keeps `revocations` up to date until `stop`, through every loss of the connection.
+/// Keeps `revocations` up to date until `stop`, across every loss of the connection.
 pub(super) async fn keep(listening: Listening, revocations: Arc<RevocationCache>, stop: CancellationToken) {
     let mut backoff = StoreBackoff::new();
     let mut pool = listening.pool();
@@ -101,9 +102,10 @@ pub(super) async fn keep(listening: Listening, revocations: Arc<RevocationCache>
     listening.end(&pool).await;
 }
 
-/// Looks at the table whenever that is announced or due, until the connection is lost, and tells why.
+/// Reads the table after each notification and at intervals, until the connection is lost. Returns
+/// the reason.
 async fn serve(listening: &Listening, listener: &mut PgListener, revocations: &RevocationCache) -> sqlx::Error {
-    // From the first row on: the server may have been put back to an earlier time.
+    // From the first row on, because the server may have been restored to an earlier time.
     let mut seen = 0;
     let mut cleaned = Instant::now();
     loop {
@@ -129,7 +131,7 @@ async fn serve(listening: &Listening, listener: &mut PgListener, revocations: &R
     }
 }
 
-/// Reads what has come since.
+/// Reads the new rows.
 async fn look(
     listening: &Listening,
     listener: &mut PgListener,

@@ -1,4 +1,4 @@
-//! Times in Postgres' own binary form.
+//! Times in the binary format of Postgres.
 
 use jiff::Timestamp;
 use sqlx::encode::IsNull;
@@ -7,7 +7,7 @@ use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueRef};
 use sqlx::{Decode, Encode, Postgres, Type};
 
-/// 2000-01-01, from which Postgres counts, in microseconds since 1970.
+/// 2000-01-01, the epoch of Postgres, in microseconds since 1970.
 const EPOCH: i64 = 946_684_800_000_000;
 
 const TIMESTAMPTZ: Oid = Oid(1184);
@@ -38,7 +38,7 @@ impl Encode<'_, Postgres> for Time {
 impl Decode<'_, Postgres> for Time {
     fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
         let micros: i64 = Decode::<Postgres>::decode(value)?;
-        // `infinity` and times that no worker wrote are outside of what a `Timestamp` holds.
+        // `infinity`, and times that no worker wrote, do not fit in a `Timestamp`.
         Ok(Self(Timestamp::from_microsecond(micros.saturating_add(EPOCH))?))
     }
 }

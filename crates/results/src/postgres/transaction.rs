@@ -16,30 +16,31 @@ use crate::exact;
 use crate::options::ResultsOptions;
 use crate::record::TaskRecord;
 
-/// The fate of a transaction that was to be committed together with the outcome of its task.
+/// The result of committing a transaction with the outcome of its task.
 #[derive(Debug)]
 pub enum Committed {
-    /// Outcome and effects stand.
+    /// Outcome and effects are committed.
     Stored,
-    /// The task had come to an end already. Nothing of this run stands.
+    /// The task had ended already. Nothing of this run is committed.
     Superseded,
-    /// The store cannot hold the outcome, now or ever. Nothing stands.
+    /// The store can never hold the outcome. Nothing is committed.
     Refused {
         /// The reason.
         reason: String,
     },
-    /// The work of the task cannot be committed. Nothing stands, unless the task committed it itself.
+    /// The work of the task cannot be committed. Nothing is committed, unless the task itself has
+    /// committed.
     Invalid {
         /// The reason.
         reason: String,
     },
-    /// The store could not take it for now. Nothing stands.
+    /// The store could not commit for now. Nothing is committed.
     Failed(Error),
-    /// The store was lost while it committed: everything stands, or nothing does.
+    /// The store was lost during the commit. Everything is committed, or nothing.
     Unknown(Error),
 }
 
-/// The longest that a rollback may take: the server rolls back as well when the connection is closed instead.
+/// Longest time of a rollback. After that the connection is closed, and the server rolls back.
 const ROLLBACK: Duration = Duration::from_secs(1);
 
 /// The transactions of a store, each on a connection of its own.
@@ -49,29 +50,30 @@ pub struct Transactions {
     begun: AtomicU64,
 }
 
-/// A connection on loan to one task. Dropped before [`Session::end`], it is closed.
+/// A connection on loan to one task. If it is dropped before [`Session::end`], it is closed.
 #[derive(Debug)]
 pub struct Session {
     lease: Lease,
     connections: PostgresPool,
     name: String,
-    /// True if nothing is open on it, or still to come.
+    /// True if no transaction is open on it, and no answer is outstanding.
     clean: bool,
 }
 
-/// A transaction on loan to a task. Dropped, it is rolled back.
+/// A transaction on loan to a task. Dropping it rolls it back.
 #[derive(Debug)]
 pub struct Transaction<'a> {
     inner: sqlx::Transaction<'a, Postgres>,
     connections: &'a PostgresPool,
-    /// A setting that lasts as long as the transaction: it is gone when the task ended that by hand.
+    /// A setting that lasts for the transaction. It is gone if the task has ended the transaction
+    /// by hand.
     name: &'a str,
     clean: &'a mut bool,
 }
 
 impl Transactions {
     pub(super) fn new(connections: &PostgresPool, options: &ResultsOptions) -> Self {
-        // A server of version 14 or later notices in the middle of a statement that nobody waits for it any more.
+        // A server of version 14 or later detects during a statement that its client has gone.
         let session = format!(
             "SET idle_in_transaction_session_timeout = {};
              SELECT set_config('client_connection_check_interval', '2s', false)
@@ -81,10 +83,11 @@ impl Transactions {
         Self { connections: connections.apart(options.pool.transactions, &session), begun: AtomicU64::default() }
     }
 
-    /// Returns a connection for one transaction, waited for within the connect timeout.
+    /// Returns a connection for one transaction, within the connect timeout.
     ///
     /// # Errors
-    /// When none becomes free by then, or the database cannot be reached.
+    /// Returns an error if no connection becomes free in time, or if the database cannot be
+    /// reached.
     pub async fn session(&self) -> Result<Session> {
         let lease = self.connections.lease().await?;
         let name = self.begun.fetch_add(1, Ordering::Relaxed).to_string();
@@ -100,7 +103,7 @@ impl Session {
     /// Begins the transaction.
     ///
     /// # Errors
-    /// When the database is lost or refuses.
+    /// Returns an error if the database is lost or refuses.
     pub async fn begin(&mut self) -> Result<Transaction<'_>> {
         let Self { lease, connections, name, clean } = self;
         let begin = AssertSqlSafe(format!("BEGIN; SET LOCAL celeriac.transaction = '{name}'"));
@@ -109,7 +112,7 @@ impl Session {
         Ok(Transaction { inner, connections, name, clean })
     }
 
-    /// Gives the connection back, where it is still of use.
+    /// Returns the connection to the pool, if it is still usable.
     pub fn end(self) {
         if self.clean && !self.lease.connection.is_in_transaction() {
             let _ = self.lease.conclude(Ok(()));
@@ -118,10 +121,11 @@ impl Session {
 }
 
 impl Transaction<'_> {
-    /// Records how the task ended, puts what follows from it into the outbox, and commits both together with everything that
-    /// was done in the transaction.
+    /// Records the outcome of the task, adds its follow-ups to the outbox, and commits both
+    /// together with the work of the transaction.
     ///
-    /// The record gives way as [`Outcomes::record`](crate::Outcomes::record) says, and a success also to any other end.
+    /// The row is replaced as [`Outcomes::record`](crate::Outcomes::record) says; a success also
+    /// gives way to any other final state.
     pub async fn commit(mut self, record: &TaskRecord, follow_ups: &[OutboxMessage]) -> Committed {
         if let Some(reason) = exact::refusal(record) {
             self.rollback().await;
@@ -148,7 +152,8 @@ impl Transaction<'_> {
         }
     }
 
-    /// Undoes what was done in it. Where that takes too long the connection is closed, and the server does it.
+    /// Rolls the transaction back. If that takes too long, the connection is closed, and the server
+    /// rolls back.
     pub async fn rollback(self) {
         let Self { inner, clean, .. } = self;
         *clean = matches!(timeout(ROLLBACK, inner.rollback()).await, Ok(Ok(())));
@@ -163,14 +168,15 @@ impl Transaction<'_> {
             }
             Err(cause) if fault::is_lost(&cause) => Committed::Unknown(connections.error("committing", cause)),
             Err(cause) => match fault::refusal(&cause) {
-                // A constraint that is looked at only now.
+                // A deferred constraint is checked only now.
                 Some(reason) => Committed::Invalid { reason },
                 None => Committed::Failed(connections.error("committing", cause)),
             },
         }
     }
 
-    /// The outcome was not written: something better stands, or this is the task's transaction no longer.
+    /// Finds the reason why the outcome was not written: the stored one has priority, or this is no
+    /// longer the task's transaction.
     async fn defer_to_recorded(mut self) -> Committed {
         let setting = sqlx::query_scalar("SELECT coalesce(current_setting('celeriac.transaction', true), '') = $1");
         let setting = setting.bind(self.name).fetch_one(&mut *self.inner);

@@ -19,18 +19,19 @@ use crate::waiters::announced;
 
 const RECORD: &str = concat!(include_str!("record.sql"), include_str!("answer.sql"));
 
-/// A statement of its own, since most batches have no attempt that failed.
+/// A separate statement, because most batches have no failed attempt.
 const RECORD_WITH_ATTEMPTS: &str =
     concat!(include_str!("record.sql"), include_str!("attempts.sql"), include_str!("answer.sql"));
 
-/// The most bytes of a notification, below Postgres' 8000.
+/// Most bytes of a notification, below the 8,000 of Postgres.
 const LONGEST_PAYLOAD: usize = 7_900;
 
-/// Writes records, and tells what became of each, in their order.
+/// Writes records, and returns the result of each, in order.
 pub(super) async fn record(connections: &PostgresPool, records: &[TaskRecord]) -> Result<Vec<Recorded>> {
     let mut answers: Vec<_> = records.iter().map(refusal).collect();
     let mut todo: Vec<usize> = (0..records.len()).filter(|&index| answers[index] == Recorded::Stored).collect();
-    // Every writer locks its rows in the same order, and duplicates are neighbours. The sort is stable.
+    // Every writer locks its rows in the same order, and duplicates are neighbours. The sort is
+    // stable.
     todo.sort_by(|&left, &right| records[left].id.cmp(&records[right].id));
     while !todo.is_empty() {
         let later = take_duplicates(records, &mut todo);
@@ -47,7 +48,7 @@ fn refusal(record: &TaskRecord) -> Recorded {
     }
 }
 
-/// Leaves the first of each id: one statement cannot write a row twice.
+/// Removes all but the first record of each id, because one statement cannot write a row twice.
 fn take_duplicates(records: &[TaskRecord], todo: &mut Vec<usize>) -> Vec<usize> {
     let mut later = Vec::new();
     todo.dedup_by(|next, first| {
@@ -60,7 +61,8 @@ fn take_duplicates(records: &[TaskRecord], todo: &mut Vec<usize>) -> Vec<usize> 
     later
 }
 
-/// Writes records of different ids. What the database refuses is narrowed down by halves.
+/// Writes records of different ids. After a refusal it writes each half separately, down to the
+/// record at fault.
 async fn write(
     connections: &PostgresPool,
     records: &[TaskRecord],
@@ -109,7 +111,7 @@ async fn insert(connections: &PostgresPool, records: &[TaskRecord], part: &[usiz
     }
 }
 
-/// The ids that were written; `None` when all of them were.
+/// Returns the ids that were written, or `None` if all of them were.
 fn stored(row: &PgRow) -> sqlx::Result<Option<Vec<String>>> {
     row.try_get(0)
 }
@@ -136,8 +138,8 @@ impl<'a> RecordRow<'a> {
     }
 }
 
-/// Announces tasks whose rows stand, in a transaction that nobody waits for: the server makes all that notify commit one
-/// after the other.
+/// Announces tasks with stored rows, in a transaction of its own that has no waiters, because the
+/// server serialises the commits of transactions that notify.
 pub(super) async fn announce(connections: &PostgresPool, ids: &[String]) -> Result<()> {
     const ANNOUNCE: &str = "SELECT set_config('synchronous_commit', 'off', true),
         (SELECT count(pg_notify('celeriac_finished', payload)) FROM unnest($1::text[]) AS ended (payload))";
@@ -147,17 +149,18 @@ pub(super) async fn announce(connections: &PostgresPool, ids: &[String]) -> Resu
     lease.conclude(answer).map(drop).map_err(|cause| connections.error("announcing outcomes", cause))
 }
 
-/// Writes a record inside the transaction of this name, and tells whether it stands there. That it has ended is not
-/// announced: see [`announce`].
+/// Writes a record inside the transaction of this name. Returns `true` if it is stored there. The
+/// end of the task is not announced here: see [`announce`].
 pub(super) async fn record_in(connection: &mut PgConnection, name: &str, record: &TaskRecord) -> sqlx::Result<bool> {
     let statement = statement(std::slice::from_ref(record), &[0], name);
     Ok(stored(&statement.fetch_one(connection).await?)?.is_none())
 }
 
-/// `transaction` is the name of the one it is part of, if it has one.
+/// Returns the statement. `transaction` is the name of its transaction, if it has one.
 fn statement(records: &[TaskRecord], part: &[usize], transaction: &str) -> Statement<'static> {
     let rows: Vec<_> = part.iter().map(|&index| RecordRow::new(&records[index])).collect();
-    // A column in which nothing stands goes as an empty array: the server fills it up more cheaply than it unpacks nulls.
+    // A column without values is sent as an empty array, which costs the server less than unpacking
+    // nulls.
     macro_rules! sparse {
         (|$row:ident| $value:expr) => {{
             let some = rows.iter().any(|$row| $value.is_some());
@@ -211,7 +214,7 @@ fn statement(records: &[TaskRecord], part: &[usize], transaction: &str) -> State
     }
 }
 
-/// These ids in as few notifications as hold them.
+/// Returns these ids in the smallest number of notifications.
 fn payloads<'a>(ids: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut payloads: Vec<String> = Vec::new();
     for id in ids {
@@ -227,7 +230,7 @@ fn payloads<'a>(ids: impl Iterator<Item = &'a str>) -> Vec<String> {
     payloads
 }
 
-/// Asks for the states that stood in the way. Answers those that have been deleted since.
+/// Fetches the states of the rows in the way. Answers those that have been deleted since.
 async fn look_up(
     connections: &PostgresPool,
     records: &[TaskRecord],

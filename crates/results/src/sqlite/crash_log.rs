@@ -1,4 +1,4 @@
-//! Keeps the crash log: table `suspects`.
+//! The crash log: table `suspects`.
 
 use std::time::Duration;
 
@@ -27,10 +27,10 @@ const CLEAR: &str = "DELETE FROM suspects WHERE id = ?1 AND retries = ?2 AND rep
 const SWEEP: &str = "DELETE FROM suspects WHERE id IN (
     SELECT id FROM suspects WHERE seen_at < ?1 ORDER BY seen_at LIMIT ?2)";
 
-/// The time for which an attempt is kept that nobody has seen.
+/// Time that an attempt is kept after it was last seen.
 const KEEP: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Puts on record which of these begin, and answers in their order.
+/// Records the attempts that start, and returns the counts in order.
 pub(super) async fn count_starts(pool: &SqlitePool, checks: &[CrashCheck]) -> sqlx::Result<Vec<CrashCount>> {
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
     let mut counts = Vec::with_capacity(checks.len());
@@ -44,7 +44,7 @@ pub(super) async fn count_starts(pool: &SqlitePool, checks: &[CrashCheck]) -> sq
     Ok(counts)
 }
 
-/// Takes these off the record.
+/// Removes these attempts from the record.
 pub(super) async fn clear(pool: &SqlitePool, finished: &[Finished]) -> sqlx::Result<()> {
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
     for Finished { attempt, interrupted } in finished {
@@ -58,7 +58,7 @@ pub(super) async fn clear(pool: &SqlitePool, finished: &[Finished]) -> sqlx::Res
     transaction.commit().await
 }
 
-/// Deletes those that nobody has seen for a week, no more than `at_most`; how many it were.
+/// Deletes at most `at_most` attempts that were last seen a week ago, and returns their number.
 pub(super) async fn sweep(pool: &SqlitePool, at_most: u32) -> sqlx::Result<u64> {
     let before = clock::now().checked_sub(KEEP).unwrap_or(jiff::Timestamp::MIN);
     let done = sqlx::query(SWEEP).bind(write::iso(before)).bind(at_most).execute(pool).await?;

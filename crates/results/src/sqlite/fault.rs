@@ -4,7 +4,7 @@ use sqlx::Error as Cause;
 
 use crate::error::Error;
 
-/// Turns an error of the driver into what it means for the caller. `url` is the file.
+/// Converts an error of the driver. `url` is the file.
 pub(super) fn error(url: &str, doing: &'static str, cause: Cause) -> Error {
     if matches!(cause, Cause::PoolClosed) {
         return Error::Closed;
@@ -23,7 +23,7 @@ pub(super) fn error(url: &str, doing: &'static str, cause: Cause) -> Error {
     }
 }
 
-/// Returns why the database refuses what was to be written, when it is that which is wrong.
+/// Returns the reason why the database refuses a value, if the value is at fault.
 pub(super) fn refusal(cause: &Cause) -> Option<String> {
     match cause {
         Cause::Encode(_) => Some(cause.to_string()),
@@ -33,7 +33,7 @@ pub(super) fn refusal(cause: &Cause) -> Option<String> {
     }
 }
 
-/// The primary result code: the low byte of the one that the driver reports.
+/// Returns the primary result code: the low byte of the driver's code.
 fn code(cause: &Cause) -> Option<u32> {
     let code: u32 = cause.as_database_error()?.code()?.parse().ok()?;
     Some(code & 0xff)

@@ -1,4 +1,5 @@
-//! Brings the tables to the form that this version needs. The file's `user_version` counts the steps.
+//! Migrates the tables to the version that this program needs. The file's `user_version` counts the
+//! steps.
 
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use sqlx::{AssertSqlSafe, Row};
@@ -19,10 +20,10 @@ const MIGRATIONS: &[SchemaMigration] = &[
     SchemaMigration { version: 6, name: "suspects", sql: include_str!("../../migrations/sqlite/0006_suspects.sql") },
 ];
 
-/// Brings the tables to the form that this version needs. A newer form is left as it is.
+/// Migrates the tables to the version that this program needs. Leaves a newer version unchanged.
 pub(super) async fn migrate(url: &str, pool: &SqlitePool) -> Result<()> {
     let failed = |cause| fault::error(url, "migrating", cause);
-    // Immediate: of several processes that start together, one does it and the others wait.
+    // Immediate: of several starting processes one migrates, and the others wait.
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     let found = version(&mut transaction).await.map_err(failed)?;
     for migration in MIGRATIONS.iter().filter(|migration| migration.version > found) {

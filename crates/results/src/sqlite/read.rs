@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use crate::exact;
 use crate::record::{AttemptRecord, TaskRecord};
 
-/// The columns in the order of [`task`]. Exact text comes before the JSON column.
+/// The columns in the order of [`task`]. The exact text has priority over the JSON column.
 macro_rules! select {
     ($condition:literal) => {
         concat!(
@@ -30,19 +30,19 @@ const ATTEMPTS: &str = "SELECT replays, attempt, state, worker, started_at, fini
            error_trace, runtime, next_at
     FROM attempt_history WHERE id = ?1 ORDER BY replays, attempt";
 
-/// Returns what is known of a task.
+/// Returns the row of a task.
 pub(super) async fn find(pool: &SqlitePool, id: &str) -> sqlx::Result<Option<TaskRecord>> {
     let row = sqlx::query(FIND).bind(id).fetch_optional(pool).await?;
     row.as_ref().map(task).transpose()
 }
 
-/// Every attempt of a task, in order.
+/// Returns all attempts of a task, in order.
 pub(super) async fn attempts(pool: &SqlitePool, id: &str) -> sqlx::Result<Vec<AttemptRecord>> {
     let rows = sqlx::query(ATTEMPTS).bind(id).fetch_all(pool).await?;
     rows.iter().map(attempt).collect()
 }
 
-/// Hands out those of these tasks that have ended.
+/// Delivers those tasks that have ended.
 pub(super) async fn ended(
     connection: &mut SqliteConnection,
     ids: &[String],
@@ -56,7 +56,7 @@ pub(super) async fn ended(
     Ok(())
 }
 
-/// The state of a task.
+/// Returns the state of a task.
 pub(super) async fn state_of(connection: &mut SqliteConnection, id: &str) -> sqlx::Result<State> {
     let row = sqlx::query("SELECT state FROM tasks WHERE id = ?1").bind(id).fetch_one(connection).await?;
     state(&row, 0)

@@ -1,4 +1,4 @@
-//! Revokes tasks, and keeps what is revoked in memory where tasks run.
+//! Revokes tasks, and keeps the revocations in the memory of processes that run tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::backoff::StoreBackoff;
 use crate::error::Result;
 use crate::revocations::{MAX_STALENESS, RevocationCache, RevocationRow, checked};
 
-/// A revocation that is replaced gets a new number, by which it is found again.
+/// A replaced revocation gets a new number, so that the next read finds it.
 const REVOKE: &str = "INSERT OR REPLACE INTO revocations (id, terminate, revoked_at, until)
 SELECT ?1,
        max(?2, coalesce((SELECT terminate FROM revocations WHERE id = ?1), 0)),
@@ -23,13 +23,14 @@ SELECT ?1,
 
 const LOOK: &str = "SELECT number, id, terminate, until FROM revocations WHERE number > ?1 ORDER BY number LIMIT ?2";
 
-/// Rows read by one query.
+/// Rows read in one query.
 const PAGE: i64 = 10_000;
 
 const SWEEP: &str = "DELETE FROM revocations WHERE number IN (
     SELECT number FROM revocations WHERE until < ?1 ORDER BY until LIMIT ?2)";
 
-/// Revokes tasks for so long. They are when this returns, also for other processes on the same file.
+/// Revokes tasks for a time. On return the revocation is in force, also in other processes on the
+/// same file.
 pub(super) async fn revoke(
     (url, pool): (&str, &SqlitePool),
     ids: &[String],
@@ -55,7 +56,7 @@ async fn store(pool: &SqlitePool, ids: &[&str], terminate: bool, lasts: Duration
     transaction.commit().await
 }
 
-/// Deletes what no longer holds, no more than `at_most`; how many it were.
+/// Deletes at most `at_most` expired revocations, and returns their number.
 pub(super) async fn sweep(url: &str, pool: &SqlitePool, at_most: u32) -> Result<u64> {
     let done = sqlx::query(SWEEP).bind(write::iso(clock::now())).bind(at_most).execute(pool).await;
     Ok(done.map_err(|cause| fault::error(url, "deleting old revocations", cause))?.rows_affected())
@@ -83,7 +84,7 @@ pub(super) async fn keep(url: String, pool: SqlitePool, revocations: Arc<Revocat
                     continue;
                 }
             }
-            // Nobody announces what another process writes to the file.
+            // Nothing announces the writes of another process to the file.
             tokio::select! {
                 () = revocations.refresh_requested() => {}
                 () = sleep(watch::LOOK), if revocations.is_watched() => {}
@@ -93,7 +94,7 @@ pub(super) async fn keep(url: String, pool: SqlitePool, revocations: Arc<Revocat
     stop.run_until_cancelled(kept).await;
 }
 
-/// Reads what has come since.
+/// Reads the new rows.
 async fn look(pool: &SqlitePool, revocations: &RevocationCache, seen: &mut i64) -> sqlx::Result<()> {
     loop {
         let found = sqlx::query(LOOK).bind(*seen).bind(PAGE).fetch_all(pool).await?;

@@ -1,4 +1,4 @@
-//! Tells those who wait when their tasks have ended.
+//! Notifies waits when their tasks have ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use super::{fault, read};
 use crate::backoff::StoreBackoff;
 use crate::waiters::Waiters;
 
-/// The time between two looks at whether somebody else has changed the file, while anybody waits.
+/// Time between two checks for changes by another process, while there are waits.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 
-/// Serves those who wait until `stop`.
+/// Serves the waits until `stop`.
 pub(super) async fn watch(options: SqliteConnectOptions, url: String, waiting: Arc<Waiters>, stop: CancellationToken) {
     let mut backoff = StoreBackoff::new();
     let served = async {
@@ -56,7 +56,7 @@ async fn serve(connection: &mut SqliteConnection, waiting: &Waiters) -> sqlx::Re
     }
 }
 
-/// A number that changes when another connection has changed the file.
+/// Returns a number that changes after another connection has changed the file.
 async fn version(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
     sqlx::query("PRAGMA data_version").fetch_one(connection).await?.try_get(0)
 }

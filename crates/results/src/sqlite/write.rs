@@ -11,7 +11,7 @@ use crate::record::{AttemptRecord, TaskRecord};
 const RECORD: &str = include_str!("record.sql");
 const ATTEMPT: &str = include_str!("attempts.sql");
 
-/// Writes records, and tells what became of each, in their order.
+/// Writes records, and returns the result of each, in order.
 pub(super) async fn record(pool: &SqlitePool, records: &[TaskRecord]) -> sqlx::Result<Vec<Recorded>> {
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
     let mut answers = Vec::with_capacity(records.len());
@@ -35,7 +35,7 @@ async fn write(connection: &mut SqliteConnection, record: &TaskRecord) -> sqlx::
         }
         Ok(None) => read::state_of(connection, &record.id).await.map(Recorded::Kept),
         Err(cause) => match fault::refusal(&cause) {
-            // Of a transaction only the statement is undone.
+            // Within a transaction only the statement is undone.
             Some(reason) => Ok(Recorded::Refused { reason }),
             None => Err(cause),
         },
@@ -44,7 +44,7 @@ async fn write(connection: &mut SqliteConnection, record: &TaskRecord) -> sqlx::
 
 type Statement<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
 
-/// The driver works on a thread of its own, which takes copies only.
+/// Returns the statement. The driver works on a thread of its own, which accepts only copies.
 fn statement(record: &TaskRecord) -> Statement<'static> {
     let [args, kwargs, result] =
         [&record.args, &record.kwargs, &record.result].map(|document| Document::new(document.as_deref()));
@@ -102,7 +102,7 @@ fn text(text: &str) -> String {
     exact::text(text).into_owned()
 }
 
-/// ISO 8601 in UTC, always with microseconds, so that text sorts as time does.
+/// Formats a time as ISO 8601 in UTC, always with microseconds, so that text sorts like time.
 pub(super) fn iso(time: Timestamp) -> String {
     format!("{time:.6}")
 }
