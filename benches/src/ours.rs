@@ -77,7 +77,7 @@ pub(crate) async fn submit(servers: &Servers, stage: &Stage, count: usize) -> Re
     // The connection is made by the first.
     nothing().submit(&client).await?;
     let watch = Watch::start()?;
-    let mut submitted = std::pin::pin!(client.submit_each((0..count).map(|_| nothing())));
+    let mut submitted = std::pin::pin!(client.submit_stream((0..count).map(|_| nothing())));
     while let Some(handle) = submitted.next().await {
         handle?;
     }

@@ -118,7 +118,7 @@ async fn retry(ctx: TaskContext, pattern: String, failures: u32) -> TaskResult<u
     Err(match pattern.as_str() {
         "immediately" => pattern.parse::<u32>().map_or_else(TaskError::from, |_| TaskError::new("a number")),
         "class" => TaskError::of_kind("Slow", "not yet"),
-        "hint" => TaskError::of_kind("Throttled", "too many requests").retry_after(wait),
+        "hint" => TaskError::of_kind("Throttled", "too many requests").with_retry_delay(wait),
         "time" => {
             let time = celeriac_telemetry::clock::now().checked_add(wait);
             TaskError::retry_at(time.map_err(TaskError::from)?, "not open yet")

@@ -96,7 +96,7 @@ async fn a_success_is_answered_with_its_result_and_its_children_and_stands_in_a_
     assert_eq!(meta, expected);
     let done: jiff::Timestamp = meta["date_done"].as_str().unwrap().parse().unwrap();
     let row = stage.row("one").await;
-    assert_eq!((row.state, row.result.as_deref()), (State::Success, Some("3")));
+    assert_eq!((row.state, row.result.as_deref()), (TaskState::Success, Some("3")));
     let between = done.duration_since(row.finished_at.unwrap()).abs();
     assert!(between < jiff::SignedDuration::from_secs(30), "{between}");
     stage.finish().await;
@@ -181,7 +181,7 @@ async fn a_caller_who_has_left_does_not_hold_the_task_up(bed: Bed) {
     let stage = stage(&bed).await;
     Letter::new("t.see", "one", &json!([1])).reply_to("gone", Some("one")).put(&stage.peer).await;
     Letter::new("t.fail", "two", &json!([1])).reply_to("gone", Some("two")).put(&stage.peer).await;
-    assert_eq!((stage.row("one").await.state, stage.row("two").await.state), (State::Success, State::Failure));
+    assert_eq!((stage.row("one").await.state, stage.row("two").await.state), (TaskState::Success, TaskState::Failure));
     assert_eq!(stage.peer.ready("celeriac.dead").await, 0);
     assert_eq!(stage.finish().await.len(), 1, "both are acknowledged, and ran once");
 }
@@ -230,7 +230,7 @@ async fn a_chain_that_fails_answers_the_callers_of_its_later_steps(bed: Bed) {
         assert_eq!((found.correlation_id.as_deref(), &meta["task_id"]), (Some(id), &json!(id)));
         assert_eq!(meta["result"], exception("ValueError", "no good: 1", "builtins"));
     }
-    assert_eq!(stage.end("c-4").await.0, State::Failure);
+    assert_eq!(stage.end("c-4").await.0, TaskState::Failure);
     assert_eq!(stage.finish().await, []);
 }
 
@@ -243,7 +243,7 @@ async fn a_client_that_takes_replies_hears_of_a_chain_and_needs_no_store(bed: Be
     let good = Chain::new(first.clone()).then(Signature::new("t.add").arg(3_i64));
     assert_eq!(good.submit(&client).await.unwrap().get().await.unwrap(), json!(6));
     let bad = Chain::new(first).then(Signature::new("t.fail")).then(Signature::new("t.see"));
-    let failed = bad.submit(&client).await.unwrap().get_within(Duration::from_secs(30)).await;
+    let failed = bad.submit(&client).await.unwrap().get_timeout(Duration::from_secs(30)).await;
     let celeriac_client::Error::Failed { failure, .. } = failed.unwrap_err() else { panic!("no failure") };
     assert_eq!((failure.kind.as_str(), failure.message.as_str()), ("ValueError", "no good: 3"));
     assert_eq!(stage.finish().await, []);

@@ -144,7 +144,7 @@ async fn what_is_not_served_is_dead_lettered_and_says_why(bed: Bed) {
         let error = dead.header("celeriac-dead-error").unwrap();
         assert!(error.starts_with(&format!("NotImplementedError: `{name}` is not served: ")), "{error}");
         let (state, failure) = stage.end(name).await;
-        assert_eq!((state, failure.unwrap().kind.as_str()), (State::Failure, "NotImplementedError"), "{name}");
+        assert_eq!((state, failure.unwrap().kind.as_str()), (TaskState::Failure, "NotImplementedError"), "{name}");
     }
     stage.finish().await;
 }

@@ -335,17 +335,17 @@ async fn a_step_that_was_given_up_with_its_chain_runs_and_is_tried_again_when_th
         let row = client.handle::<Json>(id).record().await.unwrap();
         row.map(|row| row.state)
     };
-    eventually("two is given up", async || state("two").await, |state| *state == Some(State::Failure)).await;
+    eventually("two is given up", async || state("two").await, |state| *state == Some(TaskState::Failure)).await;
 
     touch(&first);
     let (code, said) = console.run(&["dead", "replay", "--yes"]).await;
     assert_eq!((code, said.as_str()), (0, "1 replayed, 0 left"));
-    eventually("one", async || state("one").await, |state| *state == Some(State::Success)).await;
+    eventually("one", async || state("one").await, |state| *state == Some(TaskState::Success)).await;
     console.dead("celeriac", 1).await;
     assert_eq!(console.listed(&[]).await, ["two"], "it ran, was tried again, and exhausted");
     touch(&second);
     assert_eq!(console.run(&["dead", "replay", "--id", "two"]).await.0, 0);
-    eventually("two", async || state("two").await, |state| *state == Some(State::Success)).await;
+    eventually("two", async || state("two").await, |state| *state == Some(TaskState::Success)).await;
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0);
 }

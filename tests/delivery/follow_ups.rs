@@ -123,7 +123,7 @@ async fn a_chain_whose_second_step_fails_ends_with_its_error_and_calls_the_errba
     let handle = chain.submit(stage.client()).await.unwrap();
     let failure = Failure::new("ValueError", "no good: 3");
     for id in ["c-2", "c-3", handle.id()] {
-        assert_eq!(stage.end(id).await, (State::Failure, Some(failure.clone())), "{id}");
+        assert_eq!(stage.end(id).await, (TaskState::Failure, Some(failure.clone())), "{id}");
     }
     for (id, name) in [("c-3", "t.see"), ("c-4", "t.see")] {
         let row = stage.row(id).await;
@@ -147,7 +147,7 @@ async fn a_chain_whose_second_step_cannot_take_what_it_is_called_with_ends_with_
     let chain = Chain::new(first).then(second).then(told("third").option("task_id", "c-3")).on_error(told("errback"));
     chain.submit(stage.client()).await.unwrap();
     let (state, failure) = stage.end("c-2").await;
-    assert_eq!((state, failure.as_ref().unwrap().kind.as_str()), (State::Failure, "ArgumentError"));
+    assert_eq!((state, failure.as_ref().unwrap().kind.as_str()), (TaskState::Failure, "ArgumentError"));
     assert_eq!(stage.end("c-3").await, (state, failure), "who awaits the last step hears of it");
     assert_eq!(stage.dead(1).await[0].header("celeriac-dead-reason").as_deref(), Some("wrong-arguments"));
     stage.seen(1).await;

@@ -73,7 +73,7 @@ fn id(letter: &Letter) -> String {
 async fn result(stage: &Stage, letter: Letter, id: &str) -> Option<String> {
     letter.put(&stage.peer).await;
     let row = stage.row(id).await;
-    assert_eq!((row.state, row.failure), (State::Success, None), "{id}");
+    assert_eq!((row.state, row.failure), (TaskState::Success, None), "{id}");
     row.result
 }
 
@@ -81,7 +81,7 @@ async fn result(stage: &Stage, letter: Letter, id: &str) -> Option<String> {
 async fn refused(stage: &Stage, letter: Letter, id: &str) -> (String, String) {
     letter.put(&stage.peer).await;
     let dead = stage.dead(1).await.remove(0);
-    assert_eq!(stage.end(id).await.0, State::Failure, "{id}");
+    assert_eq!(stage.end(id).await.0, TaskState::Failure, "{id}");
     (dead.header("celeriac-dead-reason").unwrap(), dead.header("celeriac-dead-error").unwrap())
 }
 
@@ -126,7 +126,7 @@ async fn a_task_that_is_put_back_until_it_is_due_says_that_it_may_be_there_twice
     let due = celeriac_telemetry::clock::now() + Duration::from_millis(2_500);
     let letter = Letter::new("t.see", "early", &json!(["x"])).header("eta", &json!(due.to_string()));
     letter.put(&stage.peer).await;
-    assert_eq!(stage.end("early").await.0, State::Success);
+    assert_eq!(stage.end("early").await.0, TaskState::Success);
     assert!(celeriac_telemetry::clock::now() >= due, "it waits for its time");
     let calls = stage.finish().await;
     let [call] = &calls[..] else { panic!("{calls:?}") };
@@ -222,7 +222,7 @@ async fn a_hard_time_limit_ends_an_attempt_for_good(bed: Bed) {
     let letter = Letter::new("t.endless", "one", &json!([])).header("timelimit", &json!([0.5, null]));
     let letter = letter.carrying(&json!([]), &json!({"errbacks": [{"task": "t.see"}]}));
     letter.put(&stage.peer).await;
-    assert_eq!(stage.end("one").await, (State::Failure, Some(Failure::new("TimeLimitExceeded", "0.5"))));
+    assert_eq!(stage.end("one").await, (TaskState::Failure, Some(Failure::new("TimeLimitExceeded", "0.5"))));
     assert_eq!(stage.row("one").await.attempts, 1);
     stage.seen(2).await;
     let calls = stage.finish().await;

@@ -80,7 +80,7 @@ async fn workers_senders_and_readers_can_do_their_work_with_what_the_guide_grant
 
     assert_eq!(add(1, 2).submit(&client).await.unwrap().get().await.unwrap(), 3);
     let failed = fail(json!(1)).submit(&client).await.unwrap();
-    assert_eq!(failed.wait().await.unwrap().state, State::Failure);
+    assert_eq!(failed.wait().await.unwrap().state, TaskState::Failure);
     // In the sender's transaction, and on in the task's.
     let mut sender = PgConnection::connect(&granted.url("app_sender")).await.unwrap();
     let mut transaction = sender.begin().await.unwrap();
@@ -96,7 +96,7 @@ async fn workers_senders_and_readers_can_do_their_work_with_what_the_guide_grant
     // Revoked before it begins.
     let revoked = see(json!(0), Json::Null).delay(std::time::Duration::from_secs(2)).submit(&client).await.unwrap();
     revoked.revoke().await.unwrap();
-    assert_eq!(revoked.wait().await.unwrap().state, State::Revoked);
+    assert_eq!(revoked.wait().await.unwrap().state, TaskState::Revoked);
     // Brought back by a crash, as its header says, and therefore put on record before it runs.
     suspected(&granted.bed, "suspect").await;
     assert_eq!(client.handle::<i64>("suspect").get().await.unwrap(), 7);

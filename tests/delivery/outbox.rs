@@ -52,7 +52,7 @@ async fn a_task_is_sent_when_its_transaction_commits_and_not_when_it_does_not(be
     lost.rollback().await.unwrap();
     let mut kept = database.begin().await.unwrap();
     let handle = stage.client().submit_in(&mut kept, see(json!("kept"), Json::Null)).await.unwrap();
-    assert_eq!(handle.status().await.unwrap(), State::Pending);
+    assert_eq!(handle.status().await.unwrap(), TaskState::Pending);
     kept.commit().await.unwrap();
     assert_eq!(handle.get().await.unwrap(), json!("kept"));
     emptied(&bed).await;
@@ -134,7 +134,7 @@ async fn a_transactional_task_sends_what_it_sends_and_what_follows_from_it_with_
     let stage = Stage::with(&bed, |program| program.tasks(tasks![send_in, double])).await;
     let sent = send_in(json!("sent"), false).task_id("one").submit(stage.client()).await.unwrap().get().await.unwrap();
     let failed = send_in(json!("lost"), true).submit(stage.client()).await.unwrap();
-    assert_eq!(failed.wait().await.unwrap().state, State::Failure);
+    assert_eq!(failed.wait().await.unwrap().state, TaskState::Failure);
     let linked = double(4).task_id("two").link(Signature::new("t.see").arg("link"));
     assert_eq!(linked.submit(stage.client()).await.unwrap().get().await.unwrap(), 8);
     let chain = Chain::new(double(5).task_id("three").signature().unwrap()).then(add(1, 0).signature().unwrap());

@@ -1,7 +1,7 @@
 //! How a task ends, and what is recorded of it.
 
 use celeriac::prelude::*;
-use celeriac::{Failure, Request};
+use celeriac::{DynamicCall, Failure};
 use celeriac_client::Error;
 use celeriac_protocol::{Body, Value};
 use celeriac_tests::{Bed, Running, assert_outcome};
@@ -64,7 +64,7 @@ async fn a_typed_call_comes_back_as_a_typed_result_until_it_is_forgotten(bed: Be
     assert!(handle.ready().await.unwrap() && handle.successful().await.unwrap() && !handle.failed().await.unwrap());
     assert_outcome!(handle, Success, attempts: 1, result: json!({"order": 17, "cents": 1299}));
     assert!(handle.forget().await.unwrap());
-    assert_eq!(handle.status().await.unwrap(), State::Pending);
+    assert_eq!(handle.status().await.unwrap(), TaskState::Pending);
 }
 
 #[celeriac_tests::test(real)]
@@ -93,8 +93,8 @@ async fn an_outcome_is_a_row_that_sql_reads(bed: Bed) {
 async fn arguments_may_come_by_name_and_be_left_out(bed: Bed) {
     let running = start(&bed).await;
     let body = Body { kwargs: [("order".to_owned(), Value::Int(3))].into_iter().collect(), ..Body::default() };
-    let request = Request { task: "t.charge".to_owned(), body, options: Default::default() };
-    let handle = running.client.submit_request(request).await.unwrap();
+    let request = DynamicCall { task: "t.charge".to_owned(), body, options: Default::default() };
+    let handle = running.client.submit_dynamic(request).await.unwrap();
     assert_eq!(handle.get().await.unwrap(), serde_json::json!({"order": 3, "cents": 100}));
 }
 

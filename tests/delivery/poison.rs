@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use celeriac::Request;
+use celeriac::DynamicCall;
 use celeriac::app::Builder;
 use celeriac::prelude::*;
 use celeriac_client::call::CallOptions;
@@ -15,9 +15,9 @@ use celeriac_tests::{Bed, Program, assert_outcome};
 
 use crate::command_line::run;
 
-fn taking(task: &str, milliseconds: i64) -> Request {
+fn taking(task: &str, milliseconds: i64) -> DynamicCall {
     let body = Body { args: vec![Value::Int(milliseconds)], ..Body::default() };
-    Request { task: task.to_owned(), body, options: CallOptions::default() }
+    DynamicCall { task: task.to_owned(), body, options: CallOptions::default() }
 }
 
 fn begun(journal: &Path, id: &str) -> usize {
@@ -60,11 +60,11 @@ async fn what_brings_its_worker_down_is_quarantined_and_its_neighbours_end(bed: 
         [("CELERIAC__WORKER__MAX_DELIVERIES", "3".to_owned()), ("JOURNAL", journal.to_string_lossy().into_owned())];
     let variables = [&bed.environment()[..], &own].concat();
     let client = bed.client(bed.program([])).await;
-    let poison = client.submit_request(taking("test.abort", 50)).await.unwrap();
+    let poison = client.submit_dynamic(taking("test.abort", 50)).await.unwrap();
     // So many run beside it, and as many again are held and have not begun.
     let mut neighbours = Vec::new();
     for _ in 0..14 {
-        neighbours.push(client.submit_request(taking("test.rest", 300)).await.unwrap());
+        neighbours.push(client.submit_dynamic(taking("test.rest", 300)).await.unwrap());
     }
     let all = async || {
         let mut ended = poison.ready().await.unwrap();
@@ -77,7 +77,7 @@ async fn what_brings_its_worker_down_is_quarantined_and_its_neighbours_end(bed: 
     assert_eq!((deaths, begun(&journal, poison.id())), (3, 3));
     let row = poison.record().await.unwrap().unwrap();
     let failure = row.failure.unwrap();
-    assert_eq!((row.state, row.attempts, failure.kind.as_str()), (State::Failure, 1, "WorkerLostError"));
+    assert_eq!((row.state, row.attempts, failure.kind.as_str()), (TaskState::Failure, 1, "WorkerLostError"));
     let suspects = "SELECT count(*) FROM celeriac.suspects";
     let suspects = async || sqlx::query_scalar::<_, i64>(suspects).fetch_one(&mut bed.database().await).await.unwrap();
     eventually("nobody is suspected any more", suspects, |suspects| *suspects == 0).await;

@@ -42,7 +42,7 @@ async fn worker(bed: &Bed, gate: &Arc<Gate>) -> Running {
 }
 
 async fn submit(client: &Client, numbers: std::ops::Range<u64>) {
-    for sent in client.submit_all(numbers.map(|number| pass(number).ignore_result())).await {
+    for sent in client.submit_many(numbers.map(|number| pass(number).ignore_result())).await {
         sent.unwrap();
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use celeriac::prelude::*;
-use celeriac::{Call, Client, RateLimit, Request, Task};
+use celeriac::{Call, Client, DynamicCall, RateLimit, Task};
 use celeriac_client::call::CallOptions;
 use celeriac_protocol::{Body, Value};
 use celeriac_tests::{Bed, Peer, assert_outcome, eventually};
@@ -39,7 +39,7 @@ async fn submit<T: Task<Args: Sync>>(
     client: &Client,
     calls: impl Iterator<Item = Call<T>> + Send,
 ) -> Vec<TaskHandle<T::Output>> {
-    client.submit_all(calls).await.into_iter().map(Result::unwrap).collect()
+    client.submit_many(calls).await.into_iter().map(Result::unwrap).collect()
 }
 
 /// When tasks began, in this order, once all of them have succeeded.
@@ -144,7 +144,7 @@ async fn of_two_that_a_crash_has_left_one_runs(bed: Bed) {
     // The last stands behind the second copy of the first: when it has ended, that one has been taken.
     for id in ["one", "one", "last"] {
         letter(id).put(&stage.peer).await;
-        assert_eq!(stage.end(id).await, (State::Success, None));
+        assert_eq!(stage.end(id).await, (TaskState::Success, None));
     }
     assert_eq!(stage.finish().await.len(), 2);
 }
@@ -190,8 +190,8 @@ async fn two_workers_of_which_one_is_killed_lose_none_and_run_nothing_twice_but_
     let mut handles = Vec::new();
     for number in 0..100 {
         let body = Body { args: vec![Value::Int(number)], ..Body::default() };
-        let request = Request { task: "test.note".to_owned(), body, options: CallOptions::default() };
-        handles.push(client.submit_request(request).await.unwrap());
+        let request = DynamicCall { task: "test.note".to_owned(), body, options: CallOptions::default() };
+        handles.push(client.submit_dynamic(request).await.unwrap());
     }
     let (mut victim, mut heir) = (start("victim"), start("heir"));
     victim.says("ready").await;

@@ -56,7 +56,7 @@ async fn answer(peer: &Peer, task: &Found, status: &str, result: Json) {
     peer.reply(task, &serde_json::to_vec(&meta(task, status, result)).unwrap()).await;
 }
 
-async fn state_becomes<T>(handle: &TaskHandle<T>, state: State) {
+async fn state_becomes<T>(handle: &TaskHandle<T>, state: TaskState) {
     eventually("the state", async || handle.status().await.unwrap(), |now| *now == state).await;
 }
 
@@ -64,12 +64,12 @@ async fn state_becomes<T>(handle: &TaskHandle<T>, state: State) {
 async fn a_result_comes_as_a_reply(bed: Bed) {
     let client = client(&bed, &[]).await;
     let handle = add(1, 2).submit(&client).await.unwrap();
-    assert_eq!((handle.status().await.unwrap(), handle.record().await.unwrap()), (State::Pending, None));
+    assert_eq!((handle.status().await.unwrap(), handle.record().await.unwrap()), (TaskState::Pending, None));
     let peer = bed.peer().await;
     let task = taken(&peer).await;
     assert_eq!(task.correlation_id.as_deref(), Some(handle.id()));
     answer(&peer, &task, "STARTED", json!({"pid": 16945, "hostname": "w1@vm"})).await;
-    state_becomes(&handle, State::Started).await;
+    state_becomes(&handle, TaskState::Started).await;
     assert!(!handle.ready().await.unwrap());
     answer(&peer, &task, "SUCCESS", json!(3)).await;
     assert_eq!(handle.get().await.unwrap(), 3);
@@ -106,10 +106,10 @@ async fn a_retry_is_told_and_the_end_after_it(bed: Bed) {
     let task = taken(&peer).await;
     let error = json!({"exc_type": "ConnectionError", "exc_message": ["later"], "exc_module": "builtins"});
     answer(&peer, &task, "RETRY", error).await;
-    state_becomes(&handle, State::Retry).await;
+    state_becomes(&handle, TaskState::Retry).await;
     assert_eq!(handle.record().await.unwrap().unwrap().failure.unwrap().message, "later");
     answer(&peer, &task, "PROGRESS", json!({"done": 50})).await;
-    state_becomes(&handle, State::Started).await;
+    state_becomes(&handle, TaskState::Started).await;
     assert_eq!(handle.record().await.unwrap().unwrap().result.as_deref(), Some("{\"done\":50}"));
     answer(&peer, &task, "SUCCESS", json!(3)).await;
     assert_eq!(handle.get().await.unwrap(), 3);
@@ -206,7 +206,7 @@ async fn is_reply_queue(bed: &Bed, queue: &str) -> bool {
 #[celeriac_tests::test]
 async fn one_queue_serves_every_task_and_goes_when_the_client_is_closed(bed: Bed) {
     let client = client(&bed, &[]).await;
-    let handles = client.submit_all((0..20).map(|number| add(number, 1))).await;
+    let handles = client.submit_many((0..20).map(|number| add(number, 1))).await;
     let peer = bed.peer().await;
     let tasks = peer.take_all("celeriac").await;
     let queue = tasks[0].reply_to.clone().unwrap();
@@ -252,7 +252,7 @@ async fn replies_that_are_on_their_way_when_the_network_drops_arrive_nevertheles
     let proxy = Proxy::before(server.clone()).await;
     let url = proxy.url(&bed.amqp_url(), &server);
     let client = client(&bed, &[("broker.url", &url)]).await;
-    let handles = client.submit_all((0..COUNT).map(|number| add(number, 0))).await;
+    let handles = client.submit_many((0..COUNT).map(|number| add(number, 0))).await;
     let handles: Vec<_> = handles.into_iter().map(Result::unwrap).collect();
     let peer = bed.peer().await;
     peer.channel().confirm_select(ConfirmSelectOptions::default()).await.unwrap();
@@ -266,7 +266,7 @@ async fn replies_that_are_on_their_way_when_the_network_drops_arrive_nevertheles
         }
     }
     for (number, handle) in (0..).zip(&handles) {
-        assert_eq!(handle.get_within(Duration::from_secs(60)).await.unwrap(), number);
+        assert_eq!(handle.get_timeout(Duration::from_secs(60)).await.unwrap(), number);
     }
     assert!(proxy.connections() > before, "the test has to cut to mean anything");
 }
@@ -290,11 +290,11 @@ async fn a_task_of_another_process_is_a_timeout_that_says_why(bed: Bed) {
     let handle = add(1, 2).submit(&sender).await.unwrap();
     let peer = bed.peer().await;
     let patience = Duration::from_millis(50);
-    let early = handle.get_within(patience).await.unwrap_err();
+    let early = handle.get_timeout(patience).await.unwrap_err();
     assert!(matches!(early, Error::Timeout { awaited: Awaited::Reply, .. }), "{early:?}");
     answer(&peer, &taken(&peer).await, "SUCCESS", json!(3)).await;
     assert_eq!(handle.get().await.unwrap(), 3);
-    let elsewhere = other.handle::<i64>(handle.id()).get_within(patience).await.unwrap_err();
+    let elsewhere = other.handle::<i64>(handle.id()).get_timeout(patience).await.unwrap_err();
     assert!(matches!(elsewhere, Error::Timeout { awaited: Awaited::ReplyToAnother, .. }), "{elsewhere:?}");
     assert!(elsewhere.help().unwrap().contains("only the process that sent the task"), "{elsewhere:?}");
     // In the process that sent it, another handle is as good.

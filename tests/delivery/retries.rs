@@ -50,7 +50,7 @@ async fn stubborn(ctx: TaskContext) -> TaskResult<()> {
 async fn patient(ctx: TaskContext, at: Option<jiff::Timestamp>) -> TaskResult<u32> {
     match (ctx.attempt(), at) {
         (1, Some(time)) => Err(TaskError::retry_at(time, "not open yet")),
-        (1, None) => Err(TaskError::from(Broken("the line".to_owned())).retry_after(Duration::from_millis(1_200))),
+        (1, None) => Err(TaskError::from(Broken("the line".to_owned())).with_retry_delay(Duration::from_millis(1_200))),
         (attempt, _) => Ok(attempt),
     }
 }
@@ -66,7 +66,7 @@ async fn start(bed: &Bed) -> Running {
 }
 
 /// How each attempt ended, in order, and with which kind of error.
-fn ends(attempts: &[AttemptRecord]) -> Vec<(u32, State, Option<&str>)> {
+fn ends(attempts: &[AttemptRecord]) -> Vec<(u32, TaskState, Option<&str>)> {
     let kinds = attempts.iter().map(|one| one.failure.as_ref().map(|failure| failure.kind.as_str()));
     attempts.iter().zip(kinds).map(|(one, kind)| (one.attempt, one.state, kind)).collect()
 }
@@ -122,7 +122,9 @@ async fn each_class_of_errors_is_tried_again_in_its_own_way(bed: Bed) {
         let handle = classes(what.to_owned()).submit(&running.client).await.unwrap();
         assert_outcome!(handle, Failure, attempts: attempts, kind: kind);
         let expected: Vec<_> = (1..=attempts)
-            .map(|attempt| (attempt, if attempt == attempts { State::Failure } else { State::Retry }, Some(kind)))
+            .map(|attempt| {
+                (attempt, if attempt == attempts { TaskState::Failure } else { TaskState::Retry }, Some(kind))
+            })
             .collect();
         assert_eq!(ends(&handle.attempts().await.unwrap()), expected, "{what}");
     }
@@ -176,7 +178,7 @@ async fn an_attempt_is_made_when_it_was_asked_for(bed: Bed) {
     for (handle, kind) in [(&hinted, "Broken"), (&timed, "Retry"), (&past, "Retry")] {
         assert_eq!(handle.get().await.unwrap(), 2);
         let attempts = handle.attempts().await.unwrap();
-        assert_eq!(ends(&attempts), [(1, State::Retry, Some(kind)), (2, State::Success, None)]);
+        assert_eq!(ends(&attempts), [(1, TaskState::Retry, Some(kind)), (2, TaskState::Success, None)]);
         assert_in_time(&attempts);
     }
     let waited = wait(&hinted.attempts().await.unwrap()[0]);
@@ -201,7 +203,7 @@ async fn a_redelivery_between_two_attempts_is_no_attempt(bed: Bed) {
     let running = start(&bed).await;
     let time = celeriac_telemetry::clock::now().checked_add(Duration::from_secs(2)).unwrap();
     let handle = patient(Some(time)).submit(&running.client).await.unwrap();
-    eventually("the first attempt", async || handle.status().await.unwrap(), |state| *state == State::Retry).await;
+    eventually("the first attempt", async || handle.status().await.unwrap(), |state| *state == TaskState::Retry).await;
     running.stop().await;
 
     let peer = bed.peer().await;
@@ -213,5 +215,5 @@ async fn a_redelivery_between_two_attempts_is_no_attempt(bed: Bed) {
     let handle = running.client.handle::<u32>(handle.id());
     assert_eq!(handle.get().await.unwrap(), 2);
     let attempts = handle.attempts().await.unwrap();
-    assert_eq!(ends(&attempts), [(1, State::Retry, Some("Retry")), (2, State::Success, None)]);
+    assert_eq!(ends(&attempts), [(1, TaskState::Retry, Some("Retry")), (2, TaskState::Success, None)]);
 }

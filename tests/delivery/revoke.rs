@@ -199,7 +199,7 @@ async fn neither_a_delayed_task_nor_the_next_attempt_runs_once_revoked(bed: Bed)
     let later = quick().delay(Duration::from_secs(2)).submit(worker.client()).await.unwrap();
     let retried = again().submit(worker.client()).await.unwrap();
     let state = async || retried.status().await.unwrap();
-    eventually("it waits for its next attempt", state, |state| *state == State::Retry).await;
+    eventually("it waits for its next attempt", state, |state| *state == TaskState::Retry).await;
     worker.client().revoke([later.id(), retried.id()]).await.unwrap();
     assert_revoked(&later, false).await;
     assert_revoked(&retried, false).await;
@@ -259,7 +259,7 @@ async fn a_success_stays_whether_it_came_before_the_termination_or_after(bed: Be
     worker.world.happens("begun", after.id()).await;
     worker.client().revoke([before.id(), after.id()]).terminate().await.unwrap();
     assert_eq!(after.get().await.unwrap(), 7);
-    assert_eq!(before.status().await.unwrap(), State::Success);
+    assert_eq!(before.status().await.unwrap(), TaskState::Success);
     worker.finish().await;
 }
 

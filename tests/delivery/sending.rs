@@ -109,7 +109,7 @@ async fn a_bulk_is_confirmed_task_by_task_in_order(bed: Bed) {
         let call = echo(number.to_string());
         if number == 7 { call.exchange("nonexistent").routing_key("k") } else { call }
     });
-    let sent = running.client.submit_all(calls).await;
+    let sent = running.client.submit_many(calls).await;
     let failed: Vec<_> = sent.iter().enumerate().filter(|(_, sent)| sent.is_err()).map(|(number, _)| number).collect();
     assert_eq!(failed, [7], "one that cannot be routed takes no neighbour with it");
     for (number, handle) in sent.into_iter().enumerate().filter_map(|(number, sent)| Some((number, sent.ok()?))) {

@@ -126,7 +126,7 @@ impl Stage {
     }
 
     /// The state and the error of a task that ends.
-    pub(crate) async fn end(&self, id: &str) -> (State, Option<Failure>) {
+    pub(crate) async fn end(&self, id: &str) -> (TaskState, Option<Failure>) {
         let row = self.row(id).await;
         (row.state, row.failure)
     }

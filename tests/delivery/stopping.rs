@@ -3,20 +3,20 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use celeriac::Request;
+use celeriac::DynamicCall;
 use celeriac::prelude::*;
 use celeriac_client::call::CallOptions;
 use celeriac_protocol::{Body, Value};
 use celeriac_tests::wait::eventually;
 use celeriac_tests::{Bed, Program};
 
-fn rest(milliseconds: i64) -> Request {
+fn rest(milliseconds: i64) -> DynamicCall {
     taking("test.rest", milliseconds)
 }
 
-fn taking(task: &str, milliseconds: i64) -> Request {
+fn taking(task: &str, milliseconds: i64) -> DynamicCall {
     let body = Body { args: vec![Value::Int(milliseconds)], ..Body::default() };
-    Request { task: task.to_owned(), body, options: CallOptions::default() }
+    DynamicCall { task: task.to_owned(), body, options: CallOptions::default() }
 }
 
 /// What the tasks of other processes have done.
@@ -51,7 +51,7 @@ async fn one_sigterm_finishes_what_runs_returns_the_rest_and_exits_with_0(bed: B
     worker.says("ready").await;
     let mut handles = Vec::new();
     for _ in 0..6 {
-        handles.push(client.submit_request(rest(1_500)).await.unwrap());
+        handles.push(client.submit_dynamic(rest(1_500)).await.unwrap());
     }
     eventually("two run", async || journal.begun(), |begun| *begun == 2).await;
     worker.signal("TERM");
@@ -72,7 +72,7 @@ async fn a_second_signal_hurries_and_what_was_interrupted_goes_back(bed: Bed) {
     let journal = Journal::new();
     let mut worker = journal.worker(&bed, &["--drain", "60s"]);
     worker.says("ready").await;
-    client.submit_request(rest(60_000)).await.unwrap();
+    client.submit_dynamic(rest(60_000)).await.unwrap();
     eventually("it runs", async || journal.begun(), |begun| *begun == 1).await;
     let asked = Instant::now();
     worker.signal("INT");
@@ -90,7 +90,7 @@ async fn sigquit_ends_it_at_once_and_what_was_interrupted_counts_as_no_attempt(b
     let journal = Journal::new();
     let mut first = journal.worker(&bed, &["-n", "first", "--drain", "60s"]);
     first.says("ready").await;
-    let handle = client.submit_request(rest(5_000)).await.unwrap();
+    let handle = client.submit_dynamic(rest(5_000)).await.unwrap();
     eventually("it runs", async || journal.begun(), |begun| *begun == 1).await;
     first.signal("QUIT");
     assert_eq!(first.exit_code(Duration::from_secs(20)).await, 0, "{}", first.output());
@@ -110,7 +110,7 @@ async fn the_drain_time_bounds_the_wait(bed: Bed) {
     let journal = Journal::new();
     let mut worker = journal.worker(&bed, &["--drain", "1s"]);
     worker.says("ready").await;
-    client.submit_request(rest(60_000)).await.unwrap();
+    client.submit_dynamic(rest(60_000)).await.unwrap();
     eventually("it runs", async || journal.begun(), |begun| *begun == 1).await;
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(15)).await, 0, "{}", worker.output());
@@ -124,7 +124,7 @@ async fn a_blocking_task_that_goes_on_does_not_keep_the_process(bed: Bed) {
     let journal = Journal::new();
     let mut worker = journal.worker(&bed, &["--drain", "1s"]);
     worker.says("ready").await;
-    client.submit_request(taking("test.block", 600_000)).await.unwrap();
+    client.submit_dynamic(taking("test.block", 600_000)).await.unwrap();
     eventually("it runs", async || journal.begun(), |begun| *begun == 1).await;
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0, "{}", worker.output());
@@ -208,8 +208,8 @@ async fn who_listens_may_tidy_up_and_an_error_after_that_is_no_attempt(bed: Bed)
     assert_eq!(seen.count("tidied"), 5, "{:?}", seen.0.lock().unwrap());
     let client = bed.client(bed.program([])).await;
     let record = async |id: &str| client.handle::<()>(id).record().await.unwrap().map(|row| (row.state, row.attempts));
-    assert_eq!(record(succeeded.id()).await, Some((State::Success, 1)));
-    assert_eq!(record(later.id()).await, Some((State::Retry, 1)), "it says itself what comes next");
+    assert_eq!(record(succeeded.id()).await, Some((TaskState::Success, 1)));
+    assert_eq!(record(later.id()).await, Some((TaskState::Retry, 1)), "it says itself what comes next");
     for id in [failed.id(), late.id(), threaded.id(), deaf.id()] {
         assert_eq!(record(id).await, None);
     }

@@ -24,12 +24,12 @@ async fn publish_process_and_the_tasks_own_span_are_one_trace(bed: Bed) {
     let mut worker = Program::start(&["worker"], &variables);
     worker.says("ready").await;
     let client = bed.client(bed.program([])).await;
-    let request = celeriac::Request {
+    let request = celeriac::DynamicCall {
         task: "test.story".to_owned(),
         body: Body { args: vec![Value::from("once")], ..Body::default() },
         options: CallOptions::default(),
     };
-    let handle = client.submit_request(request).await.unwrap();
+    let handle = client.submit_dynamic(request).await.unwrap();
     let row = handle.wait().await.unwrap();
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0, "{}", worker.output());
@@ -75,12 +75,12 @@ async fn a_collector_is_reached_over_tls(bed: Bed) {
     let mut worker = Program::start(&["worker"], &variables);
     worker.says("ready").await;
     let client = bed.client(bed.program([])).await;
-    let request = celeriac::Request {
+    let request = celeriac::DynamicCall {
         task: "test.story".to_owned(),
         body: Body { args: vec![Value::from("once")], ..Body::default() },
         options: CallOptions::default(),
     };
-    client.submit_request(request).await.unwrap().wait().await.unwrap();
+    client.submit_dynamic(request).await.unwrap().wait().await.unwrap();
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0, "{}", worker.output());
 

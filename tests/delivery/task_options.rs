@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use celeriac::app::Builder;
 use celeriac::prelude::*;
-use celeriac::{PgConnection, Request, TaskDefinition, TaskRecord};
+use celeriac::{DynamicCall, PgConnection, TaskDefinition, TaskRecord};
 use celeriac_client::call::CallOptions;
 use celeriac_config::Environment;
 use celeriac_protocol::Body;
@@ -72,9 +72,9 @@ async fn the_configuration_counts_before_the_task_and_the_call_before_both(bed: 
     let row = called.wait().await.unwrap();
     assert_eq!(minutes_to_wait(&row), 120.0);
     let failed = fail().submit(client).await.unwrap().wait().await.unwrap();
-    assert_eq!((failed.state, failed.attempts), (State::Failure, 2));
+    assert_eq!((failed.state, failed.attempts), (TaskState::Failure, 2));
 
-    let by_name = |options| Request { task: "t.elsewhere".to_owned(), body: Body::default(), options };
+    let by_name = |options| DynamicCall { task: "t.elsewhere".to_owned(), body: Body::default(), options };
     let priority = |options| client.prepare(by_name(options), None).unwrap().outgoing.message.properties.priority;
     assert_eq!(priority(CallOptions::default()), Some(4), "a call by name is a call");
     let mut own = CallOptions::default();

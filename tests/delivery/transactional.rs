@@ -134,7 +134,7 @@ async fn effects_and_outcome_are_committed_together(bed: Bed) {
     let handle = pay(7).task_id("one").submit(books.client()).await.unwrap();
     assert_eq!(handle.get().await.unwrap(), 14);
     let row = handle.record().await.unwrap().unwrap();
-    assert_eq!((row.state, row.attempts, row.args.as_deref()), (State::Success, 1, Some("[7]")));
+    assert_eq!((row.state, row.attempts, row.args.as_deref()), (TaskState::Success, 1, Some("[7]")));
     let written = "SELECT count(DISTINCT xmin::text) FROM (SELECT xmin FROM effects UNION ALL SELECT xmin FROM celeriac.tasks) rows";
     let writers: i64 = sqlx::query_scalar(written).fetch_one(&mut bed.database().await).await.unwrap();
     assert_eq!(writers, 1, "one transaction has written both");
@@ -150,7 +150,7 @@ async fn who_waits_is_told_at_once_although_the_commit_itself_notifies_nobody(be
     let told = timeout(Duration::from_secs(10), listener.recv()).await.unwrap().unwrap();
     assert_eq!(told.payload(), "one");
     let row = pay_and_say_who.record().await.unwrap().unwrap();
-    assert_eq!(row.state, State::Success, "the row stands before anybody is told");
+    assert_eq!(row.state, TaskState::Success, "the row stands before anybody is told");
     books.close().await;
 }
 
@@ -185,7 +185,7 @@ async fn a_failed_attempt_leaves_its_row_and_nothing_else(bed: Bed) {
     let handle = pay_late(1, 3).task_id("late").submit(books.client()).await.unwrap();
     assert_eq!(handle.get().await.unwrap(), 3);
     let never = pay_late(2, 9).task_id("never").submit(books.client()).await.unwrap();
-    assert_eq!(never.wait().await.unwrap().state, State::Failure);
+    assert_eq!(never.wait().await.unwrap().state, TaskState::Failure);
     assert_eq!(books.effects().await, [(1, "late".to_owned())], "of the attempt that succeeded, and no other");
     books.close().await;
 }
@@ -222,11 +222,11 @@ async fn a_success_that_comes_after_another_end_leaves_nothing(bed: Bed) {
                VALUES ('revoked', 't.pay_slowly', 'REVOKED', 'celeriac', '', '', 'another', 1, now())";
     sqlx::query(end).execute(&mut bed.database().await).await.unwrap();
     books.gate.0.add_permits(1);
-    assert_eq!(slow.wait().await.unwrap().state, State::Revoked);
+    assert_eq!(slow.wait().await.unwrap().state, TaskState::Revoked);
     let gone = async || sqlx::query_scalar::<_, i64>(open).fetch_one(&mut database).await.unwrap();
     eventually("it has ended", gone, |open| *open == 0).await;
     assert_eq!(books.effects().await, []);
-    assert_eq!(slow.record().await.unwrap().unwrap().state, State::Revoked);
+    assert_eq!(slow.record().await.unwrap().unwrap().state, TaskState::Revoked);
     books.close().await;
 }
 
@@ -244,7 +244,7 @@ async fn what_meddles_with_its_transaction_fails_and_says_why(bed: Bed) {
         let handle = meddle(how.to_owned()).submit(books.client()).await.unwrap();
         let row = handle.wait().await.unwrap();
         let failure = row.failure.unwrap();
-        assert_eq!((row.state, failure.kind.as_str()), (State::Failure, "TransactionError"), "{how}");
+        assert_eq!((row.state, failure.kind.as_str()), (TaskState::Failure, "TransactionError"), "{how}");
         assert!(failure.message.contains(reason), "{how}: {failure}");
         assert_eq!(row.args, Some(json!([how]).to_string()), "{how}");
         let mut database = bed.database().await;
@@ -273,7 +273,7 @@ async fn a_row_is_written_even_where_nobody_wants_the_result(bed: Bed) {
     let books = Books::open(&bed).await;
     let handle = pay(3).task_id("quiet").ignore_result().submit(books.client()).await.unwrap();
     let found = eventually("its row", async || handle.record().await.unwrap(), Option::is_some).await.unwrap();
-    assert_eq!((found.state, found.result), (State::Success, None));
+    assert_eq!((found.state, found.result), (TaskState::Success, None));
     books.close().await;
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use celeriac::prelude::*;
-use celeriac::{Request, TaskHandle, TaskRecord};
+use celeriac::{DynamicCall, TaskHandle, TaskRecord};
 use celeriac_client::call::CallOptions;
 use celeriac_protocol::{Body, Value};
 use celeriac_tests::wait::eventually;
@@ -51,8 +51,8 @@ impl Stage {
         let path = self.file("now").to_string_lossy().into_owned();
         let body = Body { args: vec![Value::from(path.as_str()), Value::Bool(rejected)], ..Body::default() };
         let options = CallOptions { id: Some("one".to_owned()), ..CallOptions::default() };
-        let request = Request { task: "test.fail_when".to_owned(), body, options };
-        let handle = client.submit_request(request).await.unwrap();
+        let request = DynamicCall { task: "test.fail_when".to_owned(), body, options };
+        let handle = client.submit_dynamic(request).await.unwrap();
         eventually("it runs", async || self.journal().len(), |lines| *lines == 1).await;
         (worker, handle)
     }
@@ -89,12 +89,12 @@ async fn a_worker_killed_between_the_row_of_a_retry_and_its_message_leaves_the_m
     stage.broker.hold();
     stage.let_it_fail();
     let state = async || handle.record().await.unwrap().map(|row| row.state);
-    eventually("the row of the retry stands", state, |state| *state == Some(State::Retry)).await;
+    eventually("the row of the retry stands", state, |state| *state == Some(TaskState::Retry)).await;
     assert_eq!(stage.peer.ready("celeriac").await, 0, "the next attempt is on no queue");
 
     let row = stage.second(first, &handle).await;
     assert_eq!(stage.journal(), ["one attempt 1", "one attempt 2"], "no attempt is made again, and none is left out");
-    assert_eq!((row.state, row.attempts), (State::Failure, 2));
+    assert_eq!((row.state, row.attempts), (TaskState::Failure, 2));
     assert_eq!(stage.peer.ready("celeriac.dead").await, 1);
     stage.bed.clear().await;
 }
@@ -111,7 +111,7 @@ async fn a_worker_killed_between_a_dead_letter_and_its_row_leaves_the_attempt_to
     let row = stage.second(first, &handle).await;
     // Nobody can know whether the letter was sent: rather twice than never.
     assert_eq!(stage.journal(), ["one attempt 1", "one attempt 1"]);
-    assert_eq!((row.state, row.attempts, row.worker.as_ref()), (State::Failure, 1, "second"));
+    assert_eq!((row.state, row.attempts, row.worker.as_ref()), (TaskState::Failure, 1, "second"));
     let letters = stage.peer.take_all("celeriac.dead").await;
     let ids: Vec<_> = letters.iter().map(|letter| letter.header("id").unwrap()).collect();
     assert_eq!(ids, ["one", "one"], "the same letter twice");

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
-use celeriac::Request;
+use celeriac::DynamicCall;
 use celeriac::prelude::*;
 use celeriac_client::call::CallOptions;
 use celeriac_protocol::{Body, Value};
@@ -87,12 +87,12 @@ async fn cancel(client: &Client, journal: &Path, count: usize) -> Cancelled {
 }
 
 async fn send(client: &Client) -> Vec<String> {
-    let rest = || Request {
+    let rest = || DynamicCall {
         task: "test.rest".to_owned(),
         body: Body { args: vec![Value::Int(600_000)], ..Body::default() },
         options: CallOptions::default(),
     };
-    let sent = try_join_all((0..PIECE).map(|_| client.submit_request(rest()))).await.unwrap();
+    let sent = try_join_all((0..PIECE).map(|_| client.submit_dynamic(rest()))).await.unwrap();
     sent.iter().map(|handle| handle.id().to_owned()).collect()
 }
 

@@ -61,7 +61,7 @@ async fn effects_are_exact_although_the_database_is_killed_while_it_commits() {
         let mut count = 0;
         // A quick machine does many before the first kill.
         while count < least || kills.load(Ordering::Relaxed) < KILLS {
-            for sent in running.client.submit_all((count..count + part).map(book)).await {
+            for sent in running.client.submit_many((count..count + part).map(book)).await {
                 sent.unwrap();
             }
             count += part;

@@ -20,7 +20,7 @@ async fn nothing_is_acknowledged_unrecorded_while_postgres_is_away_and_the_drain
     let postgres = PostgresNode::start(Durability::Real).unwrap();
     let app = bed.program(tasks![note]).set("results.url", postgres.url()).build().unwrap();
     let client = app.client().await.unwrap();
-    let submitted: Vec<_> = client.submit_each((0..TASKS).map(note)).collect().await;
+    let submitted: Vec<_> = client.submit_stream((0..TASKS).map(note)).collect().await;
     assert!(submitted.iter().all(Result::is_ok));
     client.close().await;
 
@@ -51,7 +51,7 @@ async fn what_postgres_cannot_take_stays_on_the_queue_when_the_worker_is_stopped
         bed.program(tasks![note]).set("results.url", postgres.url()).set("worker.drain", "500ms").build().unwrap();
     let running = Running::start(&app).await;
     postgres.stop().unwrap();
-    let submitted: Vec<_> = running.client.submit_each((0..300).map(note)).collect().await;
+    let submitted: Vec<_> = running.client.submit_stream((0..300).map(note)).collect().await;
     assert!(submitted.iter().all(Result::is_ok));
     running.stop().await;
     let peer = bed.peer().await;

@@ -113,8 +113,8 @@ async fn a_task_of_a_topic_exchange_is_retried_thirty_times_and_its_routing_key_
     tap(&peer).await;
 
     let handle = stubborn().submit(&running.client).await.unwrap();
-    let row = handle.wait_for(Duration::from_secs(300)).await.unwrap();
-    assert_eq!((row.state, row.attempts), (State::Success, RETRIES + 1));
+    let row = handle.wait_timeout(Duration::from_secs(300)).await.unwrap();
+    assert_eq!((row.state, row.attempts), (TaskState::Success, RETRIES + 1));
     let arrived = arrived(&peer).await;
     assert_eq!(arrived.len(), usize::try_from(RETRIES).unwrap());
     for (key, deaths) in arrived {

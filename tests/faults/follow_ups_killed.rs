@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use celeriac::prelude::*;
-use celeriac::{Failure, Request};
+use celeriac::{DynamicCall, Failure};
 use celeriac_client::call::{CallOptions, Follow, Relations};
 use celeriac_protocol::{Body, Value};
 use celeriac_tests::wait::{eventually, eventually_within};
@@ -110,7 +110,7 @@ async fn every_chain_ends_and_every_link_is_called_although_workers_are_killed_a
 
 /// Kills a worker that has recorded how `task` ended and could not send what follows from it, and looks at what the next
 /// one does: the message it sends to the queue, and the answer.
-async fn killed_in_between(task: &str, follow: Follow, state: State, failure: Option<Failure>) -> (Json, Json) {
+async fn killed_in_between(task: &str, follow: Follow, state: TaskState, failure: Option<Failure>) -> (Json, Json) {
     let stage = Stage::new().await;
     let peer = stage.bed.peer().await;
     let declare = async |queue: &str| {
@@ -125,7 +125,7 @@ async fn killed_in_between(task: &str, follow: Follow, state: State, failure: Op
         ..CallOptions::default()
     };
     let body = Body { args: vec![Value::Int(7)], ..Body::default() };
-    let handle = stage.client.submit_request(Request { task: task.to_owned(), body, options }).await.unwrap();
+    let handle = stage.client.submit_dynamic(DynamicCall { task: task.to_owned(), body, options }).await.unwrap();
 
     let mut first = stage.worker("first");
     assert_eq!(handle.wait().await.unwrap().state, state);
@@ -169,7 +169,7 @@ async fn killed_in_between(task: &str, follow: Follow, state: State, failure: Op
 async fn a_worker_killed_between_success_and_link_leaves_the_link_to_the_next_which_does_not_run_the_task_again() {
     let link = Signature::new("test.note").queue("elsewhere");
     let follow = Follow { callbacks: vec![link], ..Follow::default() };
-    let (args, answer) = killed_in_between("test.note", follow, State::Success, None).await;
+    let (args, answer) = killed_in_between("test.note", follow, TaskState::Success, None).await;
     assert_eq!((args, &answer["status"], &answer["result"]), (json!([7]), &json!("SUCCESS"), &json!(7)));
     assert_eq!(answer["children"].as_array().unwrap().len(), 1, "the link is its child");
 }
@@ -179,7 +179,7 @@ async fn a_worker_killed_between_failure_and_errback_leaves_the_errback_to_the_n
     let errback = Signature::new("test.note").arg("own").queue("elsewhere");
     let follow = Follow { errbacks: vec![errback], ..Follow::default() };
     let failure = Failure::new("ValueError", "7 is no good");
-    let (args, answer) = killed_in_between("test.fail", follow, State::Failure, Some(failure)).await;
+    let (args, answer) = killed_in_between("test.fail", follow, TaskState::Failure, Some(failure)).await;
     assert_eq!((args, &answer["status"]), (json!(["one", "own"]), &json!("FAILURE")));
     assert_eq!(
         answer["result"],

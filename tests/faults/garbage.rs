@@ -164,7 +164,7 @@ async fn a_task_with_more_headers_than_anybody_needs_runs_and_so_do_its_neighbou
     let peer = bed.peer().await;
     let mut handles = Vec::new();
     for (round, size) in [10_000, 50_000, 120_000].into_iter().enumerate() {
-        let good: Vec<_> = running.client.submit_all((0..20).map(note)).await;
+        let good: Vec<_> = running.client.submit_many((0..20).map(note)).await;
         handles.extend(good.into_iter().map(|handle| handle.unwrap().id().to_owned()));
         let id = format!("padded-{round}");
         let entries = [("task", text("test.note")), ("id", text(&id)), ("pad", text(&"x".repeat(size)))];
@@ -184,7 +184,7 @@ async fn a_task_with_more_headers_than_anybody_needs_runs_and_so_do_its_neighbou
 async fn interleave(client: &celeriac::Client, peer: &Peer, garbage: &[Garbage]) -> Vec<String> {
     let mut good = Vec::new();
     for garbage in garbage {
-        let mut submitted = std::pin::pin!(client.submit_each((0..5).map(note)));
+        let mut submitted = std::pin::pin!(client.submit_stream((0..5).map(note)));
         while let Some(handle) = submitted.next().await {
             good.push(handle.unwrap().id().to_owned());
         }

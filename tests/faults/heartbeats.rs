@@ -43,7 +43,7 @@ async fn blocking_tasks_that_take_every_processor_do_not_end_the_connection() {
     blocking(1).submit(&running.client).await.unwrap().get().await.unwrap();
     let before = connections(&bed).await;
     let calls = (0..8).map(|_| blocking(10_000));
-    for sent in running.client.submit_all(calls).await {
+    for sent in running.client.submit_many(calls).await {
         sent.unwrap().get().await.unwrap();
     }
     assert_eq!(connections(&bed).await, before, "a connection was lost and made again");
@@ -60,7 +60,7 @@ async fn asynchronous_tasks_that_compute_without_giving_way_do_not_end_the_conne
     let before = connections(&bed).await;
     // Half a second again and again, and then longer than the broker waits.
     let calls = (0..16).map(|number| hogging(if number == 15 { 4_000 } else { 500 }));
-    for sent in running.client.submit_all(calls).await {
+    for sent in running.client.submit_many(calls).await {
         sent.unwrap().get().await.unwrap();
     }
     assert_eq!(connections(&bed).await, before, "a connection was lost and made again");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use celeriac::Request;
+use celeriac::DynamicCall;
 use celeriac_client::call::CallOptions;
 use celeriac_protocol::{Body, Value};
 use celeriac_servers::{Durability, PostgresNode, RabbitNode};
@@ -41,7 +41,7 @@ async fn neither_broker_nor_database_nor_collector_nor_a_blocking_task_keeps_a_w
         for (task, milliseconds) in [("test.block", 600_000), ("test.rest", 600_000), ("test.rest", 500)] {
             let body = Body { args: vec![Value::Int(milliseconds)], ..Body::default() };
             let options = CallOptions::default();
-            client.submit_request(Request { task: task.to_owned(), body, options }).await.unwrap();
+            client.submit_dynamic(DynamicCall { task: task.to_owned(), body, options }).await.unwrap();
         }
         let begun = async || {
             let lines = std::fs::read_to_string(&journal).unwrap_or_default();

@@ -58,7 +58,7 @@ impl Ledger {
         T::Output: Send,
         T::Args: Sync,
     {
-        let mut submitted = std::pin::pin!(client.submit_each(calls));
+        let mut submitted = std::pin::pin!(client.submit_stream(calls));
         while let Some(handle) = submitted.next().await {
             match handle {
                 Ok(handle) => drop(self.issued.insert(handle.id().to_owned())),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use celeriac::prelude::*;
 use celeriac::tasks;
-use celeriac_broker::{Error as BrokerError, Health};
+use celeriac_broker::{BrokerHealth, Error as BrokerError};
 use celeriac_client::Error;
 use celeriac_servers::RabbitNode;
 use celeriac_tests::wait::{PATIENCE, eventually};
@@ -62,12 +62,16 @@ async fn a_memory_alarm_makes_senders_wait_and_loses_nothing() {
     node.ctl(&["set_vm_memory_high_watermark", "0"]).unwrap();
     refused(&running.client, 1).await;
     let health = running.client.broker().health();
-    assert!(matches!(*health.borrow(), Health::Blocked { .. }), "{:?}", *health.borrow());
+    assert!(matches!(*health.borrow(), BrokerHealth::Blocked { .. }), "{:?}", *health.borrow());
     let mut ledger = Ledger::default();
     let (recorded, ()) = tokio::join!(while_it_stands(&bed, &running, &peer, &node), ledger.issue(&patient, 300));
 
-    eventually("health says that it is over", async || health.borrow().clone(), |health| *health == Health::Connected)
-        .await;
+    eventually(
+        "health says that it is over",
+        async || health.borrow().clone(),
+        |health| *health == BrokerHealth::Connected,
+    )
+    .await;
     ledger.settle(&bed, Duration::from_secs(60)).await;
     let complete = [("alarm.after", "SUCCESS", 1), ("alarm.end", "FAILURE", 1), ("alarm.end", "SUCCESS", 3)];
     let complete = complete.map(|(name, state, times)| (name.to_owned(), state.to_owned(), times * EACH as i64));

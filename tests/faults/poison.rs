@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use celeriac::Request;
+use celeriac::DynamicCall;
 use celeriac_client::Client;
 use celeriac_client::call::CallOptions;
 use celeriac_protocol::{Body, Value};
@@ -91,7 +91,7 @@ async fn poison_among_good_ones(kind: &str) -> Told {
 
 /// Sends good ones of all lengths with the poison in their midst, whose id it answers.
 async fn send(client: &Client, good: i64) -> String {
-    let call = |task: &str, milliseconds| Request {
+    let call = |task: &str, milliseconds| DynamicCall {
         task: task.to_owned(),
         body: Body { args: vec![Value::Int(milliseconds)], ..Body::default() },
         options: CallOptions::default(),
@@ -99,11 +99,11 @@ async fn send(client: &Client, good: i64) -> String {
     // Most take a moment, one in fifty so long that it runs beside the poison again and again.
     let rest = |number: i64| call("test.rest", if number % 50 == 0 { 1_500 } else { number % 40 });
     let sent = async |numbers: std::ops::Range<i64>| {
-        let sending = stream::iter(numbers).map(|number| client.submit_request(rest(number))).buffer_unordered(256);
+        let sending = stream::iter(numbers).map(|number| client.submit_dynamic(rest(number))).buffer_unordered(256);
         sending.for_each(async |sent| drop(sent.unwrap())).await;
     };
     sent(0..good / 2).await;
-    let poison = client.submit_request(call("test.abort", 100)).await.unwrap();
+    let poison = client.submit_dynamic(call("test.abort", 100)).await.unwrap();
     sent(good / 2..good).await;
     poison.id().to_owned()
 }

@@ -136,7 +136,7 @@ async fn no_confirmed_task_is_missing_when_everything_is_killed_and_its_effect_i
         let (mut beats, mut unconfirmed) = (beats(&plan), 0);
         for _ in 0..plan.tasks / TOGETHER {
             beats.tick().await;
-            let sent: Vec<_> = stage.client.submit_each((0..TOGETHER).map(|_| effect(2))).collect().await;
+            let sent: Vec<_> = stage.client.submit_stream((0..TOGETHER).map(|_| effect(2))).collect().await;
             let confirmed: Vec<_> = sent.into_iter().flatten().map(|handle| handle.id().to_owned()).collect();
             unconfirmed += TOGETHER - confirmed.len();
             stage.book.issue(&confirmed).await;

@@ -27,7 +27,7 @@ async fn what_a_worker_commits_after_others_have_done_its_work_changes_nothing()
     let client = bed.program([]).build().unwrap().client().await.unwrap();
     let mut zombie = worker(&bed, "zombie");
     zombie.says("  tasks").await;
-    for sent in client.submit_all((0..COUNT).map(|number| pay(number, 1_000))).await {
+    for sent in client.submit_many((0..COUNT).map(|number| pay(number, 1_000))).await {
         sent.unwrap();
     }
     let open = "SELECT count(*) FROM pg_stat_activity

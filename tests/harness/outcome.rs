@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use celeriac::{State, TaskHandle, TaskRecord};
+use celeriac::{TaskHandle, TaskRecord, TaskState};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 macro_rules! assert_outcome {
     ($task:expr, $state:ident $(, $field:ident: $value:expr)* $(,)?) => {{
         let row = $crate::outcome::Outcome::row(&$task).await;
-        let expected = $crate::outcome::Expected::of(::celeriac::State::$state)$(.$field($value))*;
+        let expected = $crate::outcome::Expected::of(::celeriac::TaskState::$state)$(.$field($value))*;
         expected.assert(&row);
     }};
 }
@@ -21,7 +21,7 @@ macro_rules! assert_outcome {
 /// What is expected of a row. What was not named may be anything.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expected {
-    state: State,
+    state: TaskState,
     attempts: Option<u32>,
     kind: Option<String>,
     message: Option<String>,
@@ -32,7 +32,7 @@ pub struct Expected {
 
 impl Expected {
     /// This state, and anything beside it.
-    pub fn of(state: State) -> Self {
+    pub fn of(state: TaskState) -> Self {
         Self { state, attempts: None, kind: None, message: None, result: None, parent: None, root: None }
     }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use celeriac_client::Request;
+use celeriac_client::DynamicCall;
 use celeriac_client::call::{CallOptions, Expiry, Follow, Relations, When};
-use celeriac_protocol::{BigInt, Body, Codec, Compression, Embed, Map, Signature, TimeLimits, Typed, Value};
+use celeriac_protocol::{BigInt, Body, Codec, Compression, Embed, KombuValue, Map, Signature, TimeLimits, Value};
 use celeriac_topology::CallRoute;
 use jiff::Timestamp;
 use proptest::collection::vec;
@@ -74,17 +74,17 @@ fn any_leaf() -> impl Strategy<Value = Value> {
         10 => any_text().prop_map(Value::Text),
         10 => vec(any::<u8>(), 0..16).prop_map(Value::Bytes),
         10 => any_text().prop_map(|text| Value::Bytes(text.into_bytes())),
-        9 => any_well_typed().prop_map(Value::Typed),
-        1 => any_typed().prop_map(Value::Typed),
+        9 => any_well_typed().prop_map(Value::Kombu),
+        1 => any_typed().prop_map(Value::Kombu),
     ]
 }
 
-fn any_well_typed() -> impl Strategy<Value = Typed> {
+fn any_well_typed() -> impl Strategy<Value = KombuValue> {
     any_typed().prop_filter("one that is sent", |typed| typed.check().is_ok())
 }
 
 /// A date, a time, a decimal or a UUID, or what is nearly one.
-fn any_typed() -> impl Strategy<Value = Typed> {
+fn any_typed() -> impl Strategy<Value = KombuValue> {
     let date = "([0-9]{4}|[+-]00[0-9]{4}|[0-9]{3})-?[01][0-9]-?[0-3][0-9]";
     let time = "[0-2][0-9](:?[0-6][0-9](:?[0-6][0-9]([.,][0-9]{0,10})?)?)?";
     let offset = "(Z|z|[+-][0-2][0-9](:?[0-6][0-9](:[0-6][0-9](\\.[0-9]{6})?)?)?)?";
@@ -93,15 +93,15 @@ fn any_typed() -> impl Strategy<Value = Typed> {
     let well_offset = "([+-](0[0-9]|1[0-3]):[0-5][0-9])?";
     prop_oneof![
         (date, "[T tT]", time, offset)
-            .prop_map(|(date, mid, time, at)| Typed::DateTime(format!("{date}{mid}{time}{at}"))),
-        (well, well_time, well_offset).prop_map(|(date, time, at)| Typed::DateTime(format!("{date}T{time}{at}"))),
-        date.prop_map(Typed::Date),
-        well.prop_map(Typed::Date),
-        (time, offset).prop_map(|(time, at)| Typed::Time(format!("{time}{at}"))),
-        well_time.prop_map(Typed::Time),
+            .prop_map(|(date, mid, time, at)| KombuValue::DateTime(format!("{date}{mid}{time}{at}"))),
+        (well, well_time, well_offset).prop_map(|(date, time, at)| KombuValue::DateTime(format!("{date}T{time}{at}"))),
+        date.prop_map(KombuValue::Date),
+        well.prop_map(KombuValue::Date),
+        (time, offset).prop_map(|(time, at)| KombuValue::Time(format!("{time}{at}"))),
+        well_time.prop_map(KombuValue::Time),
         "[+-]?([0-9]{0,40}\\.?[0-9]{0,40}([eE][+-]?[0-9]{0,20})?|s?NaN[0-9]{0,3}|nan|Inf(inity)?)"
-            .prop_map(Typed::Decimal),
-        any::<u128>().prop_map(|id| Typed::Uuid(uuid::Uuid::from_u128(id))),
+            .prop_map(KombuValue::Decimal),
+        any::<u128>().prop_map(|id| KombuValue::Uuid(uuid::Uuid::from_u128(id))),
     ]
 }
 
@@ -209,11 +209,11 @@ fn any_options() -> impl Strategy<Value = CallOptions> {
 }
 
 /// Any call.
-pub(crate) fn any_request() -> impl Strategy<Value = Request> {
+pub(crate) fn any_request() -> impl Strategy<Value = DynamicCall> {
     let task = prop_oneof![40 => "[a-zß🌱._]{1,12}", 1 => any_text(), 1 => "[a-z]{250,260}"];
     let embed = prop_oneof![20 => Just(Value::Null), 20 => Just(Value::Map(Map::new())), 1 => any_signature().prop_map(|link| Embed { callbacks: vec![link], ..Embed::default() }.into()), 1 => any_value()];
     (task, vec(any_value(), 0..4), vec((any_key(), any_value()), 0..3), embed, any_options()).prop_map(
-        |(task, args, kwargs, embed, options)| Request {
+        |(task, args, kwargs, embed, options)| DynamicCall {
             task,
             body: Body { args, kwargs: kwargs.into_iter().collect(), embed },
             options,
@@ -224,18 +224,18 @@ pub(crate) fn any_request() -> impl Strategy<Value = Request> {
 /// A call that was sent, to be compared with what arrived.
 #[derive(Debug)]
 pub(crate) struct Sent {
-    request: Request,
+    request: DynamicCall,
     id: String,
 }
 
 impl Sent {
-    pub(crate) fn of(request: &Request, id: String) -> Self {
+    pub(crate) fn of(request: &DynamicCall, id: String) -> Self {
         Self { request: request.clone(), id }
     }
 
     /// Whether Python has read what was meant.
     pub(crate) fn check(&self, answer: &Json) -> Result<(), TestCaseError> {
-        let Request { task, body, options } = &self.request;
+        let DynamicCall { task, body, options } = &self.request;
         prop_assert!(answer["error"].is_null(), "{}: {:?}", answer, self);
         let codec = options.route.codec.unwrap_or_default();
         let read = |value: Value| spell(&if codec == Codec::Json { value } else { as_text(value, false) });
@@ -266,7 +266,7 @@ impl Sent {
     }
 
     fn check_embed(&self, found: &Json, read: &impl Fn(Value) -> Json) -> Result<(), TestCaseError> {
-        let Request { body, options, .. } = &self.request;
+        let DynamicCall { body, options, .. } = &self.request;
         prop_assert!(found.is_object(), "{} is carried: {:?}", found, self);
         let Follow { callbacks, errbacks, steps } = options.follow.clone();
         let mut carried =
@@ -289,7 +289,7 @@ fn as_text(value: Value, header: bool) -> Value {
         Value::Map(entries) => {
             Value::Map(entries.into_iter().map(|(key, value)| (key, as_text(value, header))).collect())
         }
-        Value::Typed(typed) => Value::Text(typed.text().into_owned()),
+        Value::Kombu(typed) => Value::Text(typed.text().into_owned()),
         Value::UInt(number) if header => Value::Text(number.to_string()),
         Value::BigInt(number) => Value::Text(number.into_string()),
         other => other,

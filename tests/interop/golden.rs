@@ -225,7 +225,7 @@ async fn what_is_written_again_is_read_by_celery_as_before() {
     let bed = Bed::new().await;
     let mut client = PythonApp::new(&bed).await.client().await;
     let all = all_read(&bed).await;
-    for style in ["brief", "full"] {
+    for style in ["minimal", "full"] {
         let written: Vec<_> = all.iter().map(|(recording, read)| written_again(recording, read, style)).collect();
         let answers = read_by_python(&mut client, &written).await;
         assert_eq!(answers.len(), all.len());

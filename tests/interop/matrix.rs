@@ -1,6 +1,6 @@
 //! Every sender with every worker, in everything that Celery's users do every day.
 
-use celeriac::{Codec, State};
+use celeriac::{Codec, TaskState};
 use serde_json::{Value, json};
 
 use crate::sides::{Call, Side, Sides, Told};
@@ -66,21 +66,21 @@ async fn try_out(sides: &mut Sides, case: &str, sender: Side, worker: Side) -> R
         "success" => (Call::new(task("add"), [json!(1), json!(2)]), result(json!(3))),
         "failure" => (
             Call::new(task("fail"), [json!("ValueError"), json!("no ✗")]),
-            Told::error(State::Failure, "ValueError", "no ✗"),
+            Told::error(TaskState::Failure, "ValueError", "no ✗"),
         ),
         "retry then success" => (Call::new(task("flaky"), [json!(2)]), result(json!(3))),
         "retries exhausted" => (
             Call::new(task("exhausted"), []),
             // Where Celery has the exception that the task gave for its retry, ours has none.
             match worker {
-                Side::Python => Told::error(State::Failure, "ValueError", "attempt 2"),
-                Side::Rust => Told::error(State::Failure, "MaxRetriesExceededError", "attempt 2"),
+                Side::Python => Told::error(TaskState::Failure, "ValueError", "attempt 2"),
+                Side::Rust => Told::error(TaskState::Failure, "MaxRetriesExceededError", "attempt 2"),
             },
         ),
         "countdown" => (Call::new(task("add"), [json!(1), json!(2)]).option("countdown", 1), result(json!(3))),
         "expired" => (
             Call::new(task("add"), [json!(1), json!(2)]).option("countdown", 2).option("expires", 1),
-            Told::error(State::Revoked, "TaskRevokedError", "expired"),
+            Told::error(TaskState::Revoked, "TaskRevokedError", "expired"),
         ),
         "1 MiB argument" => (Call::new(task("length"), [json!("x".repeat(1 << 20))]), result(json!(1 << 20))),
         "unicode name and argument" => {
@@ -100,7 +100,7 @@ async fn try_out(sides: &mut Sides, case: &str, sender: Side, worker: Side) -> R
             let errback = Call::new(worker.other().task("on_error"), [note.clone()]).json();
             (
                 Call::new(task("fail"), [json!("KeyError"), json!("k")]).option("link_error", errback),
-                Told::error(State::Failure, "KeyError", "k"),
+                Told::error(TaskState::Failure, "KeyError", "k"),
             )
         }
         _ => {

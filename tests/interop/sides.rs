@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use celeriac::{Client, Codec, Request, Signature, State, TaskHandle, TaskRecord};
+use celeriac::{Client, Codec, DynamicCall, Signature, TaskHandle, TaskRecord, TaskState};
 use celeriac_protocol::Value;
 use celeriac_tests::{Bed, Program, PythonApp, PythonClient, PythonWorker, eventually};
 use serde_json::json;
@@ -47,7 +47,7 @@ pub(crate) enum Told {
 }
 
 impl Told {
-    pub(crate) fn error(state: State, kind: &str, message: &str) -> Self {
+    pub(crate) fn error(state: TaskState, kind: &str, message: &str) -> Self {
         Self::Error { state: state.to_string(), kind: kind.to_owned(), message: message.to_owned() }
     }
 }
@@ -131,8 +131,8 @@ impl Sides {
                 self.driver.get(command).await["id"].as_str().unwrap().to_owned()
             }
             Side::Rust => {
-                let request = Request::from_signature(call.signature(), self.replied.topology()).unwrap();
-                let handle = self.replied.submit_request(request).await.unwrap();
+                let request = DynamicCall::from_signature(call.signature(), self.replied.topology()).unwrap();
+                let handle = self.replied.submit_dynamic(request).await.unwrap();
                 let id = handle.id().to_owned();
                 self.handles.push(handle);
                 id
@@ -163,11 +163,11 @@ impl Sides {
             Side::Python => told_by_python(&self.driver.result(id).await),
             Side::Rust => {
                 let handle = self.handles.iter().find(|handle| handle.id() == id).unwrap();
-                told_by_record(handle.wait_for(PATIENCE).await.unwrap())
+                told_by_record(handle.wait_timeout(PATIENCE).await.unwrap())
             }
         };
         if worker == Side::Rust {
-            let row = self.stored.handle::<serde_json::Value>(id).wait_for(PATIENCE).await.unwrap();
+            let row = self.stored.handle::<serde_json::Value>(id).wait_timeout(PATIENCE).await.unwrap();
             assert_eq!(told_by_record(row), told, "reply and row of {id} differ");
         }
         told

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use celeriac_protocol::{HeaderMap, Map, Typed, Value};
+use celeriac_protocol::{HeaderMap, KombuValue, Map, Value};
 use serde_json::{Value as Json, json};
 
 /// A value as JSON can hold it.
@@ -20,13 +20,13 @@ pub(crate) fn spell(value: &Value) -> Json {
         Value::Bytes(bytes) => json!({"$bytes": BASE64_STANDARD.encode(bytes)}),
         Value::List(items) => items.iter().map(spell).collect(),
         Value::Map(entries) => spell_map(entries),
-        Value::Typed(typed) => {
+        Value::Kombu(typed) => {
             let tag = match typed {
-                Typed::DateTime(_) => "$datetime",
-                Typed::Date(_) => "$date",
-                Typed::Time(_) => "$time",
-                Typed::Decimal(_) => "$decimal",
-                Typed::Uuid(_) => "$uuid",
+                KombuValue::DateTime(_) => "$datetime",
+                KombuValue::Date(_) => "$date",
+                KombuValue::Time(_) => "$time",
+                KombuValue::Decimal(_) => "$decimal",
+                KombuValue::Uuid(_) => "$uuid",
             };
             json!({tag: typed.text()})
         }

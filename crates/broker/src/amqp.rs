@@ -37,7 +37,7 @@ use self::consume::QueueOwner;
 use self::convert::short;
 use self::declare::{Declarer, UnverifiedBinding, check_names, depth};
 use self::publish::Publisher;
-use crate::broker::{Broker, Consumer, Depth, Health, Outgoing, Subscription};
+use crate::broker::{Broker, BrokerHealth, Consumer, Depth, Outgoing, Subscription};
 use crate::browse::Browser;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
@@ -226,7 +226,7 @@ impl Broker for AmqpBroker {
         })
     }
 
-    fn health(&self) -> watch::Receiver<Health> {
+    fn health(&self) -> watch::Receiver<BrokerHealth> {
         self.context.health.watch()
     }
 

@@ -59,7 +59,7 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     fn browse<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Box<dyn Browser>>>;
 
     /// Returns a watch of the broker's health.
-    fn health(&self) -> watch::Receiver<Health>;
+    fn health(&self) -> watch::Receiver<BrokerHealth>;
 
     /// Closes all connections. A publish without a confirm ends with an error.
     fn close(&self) -> BoxFuture<'_, ()>;
@@ -70,7 +70,7 @@ pub const REPLIES_EXPIRE: Duration = Duration::from_secs(60 * 60);
 
 /// Health of a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Health {
+pub enum BrokerHealth {
     /// There is no connection. One is made when it is needed.
     Disconnected {
         /// The last error.

@@ -54,7 +54,7 @@ fn value_size(value: &Value) -> usize {
         Value::Map(entries) => {
             TAG + LENGTH + entries.iter().map(|(name, value)| entry_size(name, value)).sum::<usize>()
         }
-        Value::Typed(typed) => TAG + LENGTH + typed.text().len(),
+        Value::Kombu(typed) => TAG + LENGTH + typed.text().len(),
     }
 }
 

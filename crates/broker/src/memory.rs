@@ -32,7 +32,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::broker::{Broker, Consumer, Depth, Health, Outgoing, Subscription};
+use crate::broker::{Broker, BrokerHealth, Consumer, Depth, Outgoing, Subscription};
 use crate::browse::Browser;
 use crate::error::{Error, Result};
 use crate::headers;
@@ -48,7 +48,7 @@ use host::MemoryHost;
 pub struct MemoryBroker {
     host: Arc<MemoryHost>,
     ladder: Ladder,
-    health: watch::Sender<Health>,
+    health: watch::Sender<BrokerHealth>,
     closed: CancellationToken,
     drivers: TaskTracker,
 }
@@ -60,7 +60,7 @@ impl MemoryBroker {
         Self {
             host: MemoryHost::at(options.url.expose()),
             ladder: Ladder::new(&options.delay_prefix),
-            health: watch::Sender::new(Health::Connected),
+            health: watch::Sender::new(BrokerHealth::Connected),
             closed: CancellationToken::new(),
             drivers: TaskTracker::new(),
         }
@@ -140,7 +140,7 @@ impl Broker for MemoryBroker {
         })
     }
 
-    fn health(&self) -> watch::Receiver<Health> {
+    fn health(&self) -> watch::Receiver<BrokerHealth> {
         self.health.subscribe()
     }
 
@@ -149,7 +149,7 @@ impl Broker for MemoryBroker {
             self.closed.cancel();
             self.drivers.close();
             self.drivers.wait().await;
-            self.health.send_replace(Health::Disconnected { reason: None });
+            self.health.send_replace(BrokerHealth::Disconnected { reason: None });
         })
     }
 }

@@ -37,23 +37,23 @@ pub use settings::Settings;
 
 pub use celeriac_macros::{task, tasks};
 
-pub use celeriac_broker::{Broker, Health};
+pub use celeriac_broker::{Broker, BrokerHealth};
 pub use celeriac_client::Error as ClientError;
-pub use celeriac_client::{Call, Chain, Client, ClientOptions, HeaderStyle, Request, TaskHandle};
+pub use celeriac_client::{Call, Chain, Client, ClientOptions, DynamicCall, HeaderStyle, TaskHandle};
 pub use celeriac_protocol::compression::Compression;
 pub use celeriac_protocol::signature::Signature;
 pub use celeriac_protocol::task::{AckMode, TimeLimit};
-pub use celeriac_protocol::value::{BigInt, Typed};
+pub use celeriac_protocol::value::{BigInt, KombuValue};
 pub use celeriac_protocol::{
     Arguments, Body, Codec, ErrorClass, Failure, Map, Parameter, RateLimit, RetryAnswer, RetryPolicy, RetryRule,
-    RetryRules, State, Task, TaskOptions, Value,
+    RetryRules, Task, TaskOptions, TaskState, Value,
 };
 pub use celeriac_results::sqlx;
 pub use celeriac_results::{AttemptRecord, PgConnection, TaskRecord};
 pub use celeriac_topology::{RouteDecision, RouteRequest};
 pub use celeriac_worker::hooks;
 pub use celeriac_worker::{
-    AsyncTask, BlockingTask, Cancellation, Controls, Hooks, Registered, Shutdown, TaskContext, TaskDefinition,
+    AsyncTask, BlockingTask, Cancellation, Controls, Hooks, IntoTaskDefinition, Shutdown, TaskContext, TaskDefinition,
     TaskError, TaskResult, TaskReturn, TransactionalTask, Worker,
 };
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 pub use crate::{
-    Call, Celeriac, Chain, Client, Hooks, Signature, State, TaskContext, TaskError, TaskHandle, TaskResult, task, tasks,
+    Call, Celeriac, Chain, Client, Hooks, Signature, TaskContext, TaskError, TaskHandle, TaskResult, TaskState, task,
+    tasks,
 };
 
 /// So many seconds.

@@ -7,7 +7,7 @@ use crate::call::Follow;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::handle::TaskHandle;
-use crate::submit::{Request, new_id};
+use crate::submit::{DynamicCall, new_id};
 
 /// Tasks that run one after the other, each with the result of the one before as its first argument.
 ///
@@ -74,7 +74,7 @@ impl Chain {
         let (Some(first), Some(id)) = (steps.next(), id) else {
             return Err(Error::Call { task: "celery.chain".to_owned(), reason: "a chain has no steps".to_owned() });
         };
-        let mut request = Request::from_signature(first, client.topology())?;
+        let mut request = DynamicCall::from_signature(first, client.topology())?;
         request.options.follow = Follow { steps: steps.collect(), ..request.options.follow };
         client.submit_for(request, id).await
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use celeriac_protocol::failure::RevokeReason;
-use celeriac_protocol::{Failure, State};
+use celeriac_protocol::{Failure, TaskState};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -90,7 +90,7 @@ pub enum Error {
         /// Its id.
         id: String,
         /// Its end.
-        state: State,
+        state: TaskState,
         /// The reason.
         failure: Option<Box<Failure>>,
     },
@@ -182,11 +182,11 @@ pub enum ClientErrorKind<'a> {
 
 impl Error {
     /// Returns the error of a task that ended in this state, which is no success.
-    pub fn of_end(id: String, state: State, failure: Option<Failure>) -> Self {
+    pub fn of_end(id: String, state: TaskState, failure: Option<Failure>) -> Self {
         let failure = failure.map(Box::new);
         match (state, failure) {
-            (State::Failure, Some(failure)) => Self::Failed { id, failure },
-            (State::Revoked, Some(failure)) => match failure.revoke_reason() {
+            (TaskState::Failure, Some(failure)) => Self::Failed { id, failure },
+            (TaskState::Revoked, Some(failure)) => match failure.revoke_reason() {
                 Some(RevokeReason::Expired) => Self::NotRun { id, state, failure: Some(failure) },
                 reason => Self::Revoked { id, terminated: reason == Some(RevokeReason::Terminated) },
             },
@@ -260,11 +260,11 @@ mod tests {
 
     #[test]
     fn a_revoked_task_is_told_from_one_that_was_terminated_and_one_that_expired() {
-        let end = |failure: Failure| Error::of_end("t".to_owned(), State::Revoked, Some(failure));
+        let end = |failure: Failure| Error::of_end("t".to_owned(), TaskState::Revoked, Some(failure));
         let of = |reason| end(Failure::revoked(reason));
         assert!(matches!(of(RevokeReason::Revoked), Error::Revoked { terminated: false, .. }));
         assert!(matches!(of(RevokeReason::Terminated), Error::Revoked { terminated: true, .. }));
-        assert!(matches!(of(RevokeReason::Expired), Error::NotRun { state: State::Revoked, failure: Some(_), .. }));
+        assert!(matches!(of(RevokeReason::Expired), Error::NotRun { state: TaskState::Revoked, failure: Some(_), .. }));
         // An error of another class that happens to say the same.
         assert!(matches!(end(Failure::new("Other", "expired")), Error::Revoked { terminated: false, .. }));
     }

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_protocol::{Codec, DecodeLimits, State};
+use celeriac_protocol::{Codec, DecodeLimits, TaskState};
 use celeriac_results::{AttemptRecord, Backend, TaskRecord};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -59,12 +59,12 @@ impl<T> TaskHandle<T> {
         self.to_all
     }
 
-    /// Returns its state. [`State::Pending`] as long as nothing is known of it.
+    /// Returns its state. [`TaskState::Pending`] as long as nothing is known of it.
     ///
     /// # Errors
     /// When the store of results cannot answer.
-    pub async fn status(&self) -> Result<State> {
-        Ok(self.record().await?.map_or(State::Pending, |record| record.state))
+    pub async fn status(&self) -> Result<TaskState> {
+        Ok(self.record().await?.map_or(TaskState::Pending, |record| record.state))
     }
 
     /// Reports whether it has ended.
@@ -80,7 +80,7 @@ impl<T> TaskHandle<T> {
     /// # Errors
     /// When the store of results cannot answer.
     pub async fn successful(&self) -> Result<bool> {
-        Ok(self.status().await? == State::Success)
+        Ok(self.status().await? == TaskState::Success)
     }
 
     /// Reports whether it has ended with an error.
@@ -88,7 +88,7 @@ impl<T> TaskHandle<T> {
     /// # Errors
     /// When the store of results cannot answer.
     pub async fn failed(&self) -> Result<bool> {
-        Ok(self.status().await? == State::Failure)
+        Ok(self.status().await? == TaskState::Failure)
     }
 
     /// Everything that is known of it: its row, or what its replies told when that is further.
@@ -140,14 +140,14 @@ impl<T> TaskHandle<T> {
     /// # Errors
     /// [`Error::Timeout`] when it has not ended by then.
     pub async fn wait(&self) -> Result<TaskRecord> {
-        self.wait_for(self.client.inner.options.result_timeout).await
+        self.wait_timeout(self.client.inner.options.result_timeout).await
     }
 
     /// Waits until it has ended, this long at most.
     ///
     /// # Errors
     /// [`Error::Timeout`] when it has not ended by then.
-    pub async fn wait_for(&self, patience: Duration) -> Result<TaskRecord> {
+    pub async fn wait_timeout(&self, patience: Duration) -> Result<TaskRecord> {
         match timeout(patience, self.ended()).await {
             Ok(record) => record,
             Err(_) => Err(Error::Timeout { id: self.id.clone(), waited: patience, awaited: self.awaited() }),
@@ -204,8 +204,8 @@ impl<T: DeserializeOwned> TaskHandle<T> {
     ///
     /// # Errors
     /// As [`TaskHandle::get`].
-    pub async fn get_within(&self, patience: Duration) -> Result<T> {
-        outcome(self.wait_for(patience).await?)
+    pub async fn get_timeout(&self, patience: Duration) -> Result<T> {
+        outcome(self.wait_timeout(patience).await?)
     }
 }
 
@@ -221,7 +221,7 @@ fn further(stored: Option<TaskRecord>, told: Option<TaskRecord>) -> Option<TaskR
 fn outcome<T: DeserializeOwned>(record: TaskRecord) -> Result<T> {
     let TaskRecord { id, state, result, failure, .. } = record;
     match state {
-        State::Success | State::Ignored => {
+        TaskState::Success | TaskState::Ignored => {
             // A task whose result is ignored has none; `()` reads null.
             let text = result.as_deref().unwrap_or("null");
             read(text).map_err(|source| Error::Decode { id, source })

@@ -29,7 +29,7 @@ impl Default for ClientOptions {
         Self {
             serializer: Codec::Json,
             compression: None,
-            headers: HeaderStyle::Brief,
+            headers: HeaderStyle::Minimal,
             result_timeout: Duration::from_secs(600),
             replies: false,
         }
@@ -42,7 +42,7 @@ impl Default for ClientOptions {
 pub enum HeaderStyle {
     /// Those that say something: every worker, Celery's too, takes the others for their defaults.
     #[default]
-    Brief,
+    Minimal,
     /// All that Celery writes: also for what people look at, such as arguments in Flower and in Celery's own logs.
     Full,
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use celeriac_broker::{Broker, Consumer};
-use celeriac_protocol::{Codec, DecodeLimits, Message, ResultMeta, State, Value};
+use celeriac_protocol::{Codec, DecodeLimits, Message, ResultMeta, TaskState, Value};
 use celeriac_results::TaskRecord;
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::client::{ReplyUnawaited, ReplyUnreadable};
@@ -196,10 +196,10 @@ impl fmt::Debug for PendingReply {
 
 /// Reports whether what is known of a task is replaced by what is told now: by the rules of a store, an end gives way to a
 /// success only. A reply that comes twice changes nothing.
-fn gives_way(known: State, told: State) -> bool {
+fn gives_way(known: TaskState, told: TaskState) -> bool {
     match known {
-        State::Success | State::Ignored => false,
-        known if known.is_final() => told == State::Success,
+        TaskState::Success | TaskState::Ignored => false,
+        known if known.is_final() => told == TaskState::Success,
         _ => true,
     }
 }
@@ -218,7 +218,7 @@ fn read(message: &Message, limits: &DecodeLimits) -> Result<ResultMeta, String> 
 fn to_record(meta: ResultMeta) -> TaskRecord {
     let state = meta.state();
     // What a worker writes beside STARTED is its own name, not the task's result.
-    let told = meta.failure.is_none() && meta.status != State::Started.as_str();
+    let told = meta.failure.is_none() && meta.status != TaskState::Started.as_str();
     TaskRecord {
         // A value that was read can be written.
         result: if told { written(&meta.result) } else { None },
@@ -295,16 +295,16 @@ mod tests {
         let error = r#"{"exc_type": "E", "exc_message": ["x"], "exc_module": "m"}"#;
         let state = || reply.record().map(|record| record.state);
         for (status, result, expected) in [
-            ("PENDING", "null", State::Pending),
-            ("PROGRESS", "5", State::Started),
-            ("RETRY", error, State::Retry),
-            ("STARTED", r#"{"pid": 1}"#, State::Started),
-            ("FAILURE", error, State::Failure),
-            ("RETRY", error, State::Failure),
-            ("REVOKED", error, State::Failure),
-            ("SUCCESS", "1", State::Success),
-            ("FAILURE", error, State::Success),
-            ("SUCCESS", "2", State::Success),
+            ("PENDING", "null", TaskState::Pending),
+            ("PROGRESS", "5", TaskState::Started),
+            ("RETRY", error, TaskState::Retry),
+            ("STARTED", r#"{"pid": 1}"#, TaskState::Started),
+            ("FAILURE", error, TaskState::Failure),
+            ("RETRY", error, TaskState::Failure),
+            ("REVOKED", error, TaskState::Failure),
+            ("SUCCESS", "1", TaskState::Success),
+            ("FAILURE", error, TaskState::Success),
+            ("SUCCESS", "2", TaskState::Success),
         ] {
             tell(&replies, "a", status, result);
             assert_eq!(state(), Some(expected), "after {status}");
@@ -322,7 +322,7 @@ mod tests {
                 "date_done": "2026-11-20T09:29:25.651459+00:00",
                 "result": {"exc_type": "TaskRevokedError", "exc_message": ["expired"], "exc_module": "celery.exceptions"}}"#,
         ));
-        assert_eq!((record.id.as_str(), record.state, &record.result), ("t", State::Revoked, &None));
+        assert_eq!((record.id.as_str(), record.state, &record.result), ("t", TaskState::Revoked, &None));
         assert_eq!((record.parent_id.as_deref(), record.group_id.as_deref()), (Some("p"), Some("g")));
         assert_eq!(record.finished_at, Some("2026-11-20T09:29:25.651459Z".parse().unwrap()));
         let failure = Failure {

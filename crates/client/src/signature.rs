@@ -7,7 +7,7 @@ use celeriac_topology::{CallRoute, Topology};
 
 use crate::call::{CallOptions, Expiry, Follow, Relations, When};
 use crate::error::{Error, Result};
-use crate::submit::Request;
+use crate::submit::DynamicCall;
 
 impl CallOptions {
     /// These options by Celery's names.
@@ -54,7 +54,7 @@ impl CallOptions {
     }
 }
 
-impl Request {
+impl DynamicCall {
     /// The call that a signature stands for.
     ///
     /// A queue that is not declared here is somebody else's, and addressed by its name.
@@ -154,14 +154,14 @@ mod tests {
             ..CallOptions::default()
         };
         let signature = Signature { options: options.clone().into_celerys(), ..Signature::new("t") };
-        let request = Request::from_signature(signature, &Topology::default()).unwrap();
+        let request = DynamicCall::from_signature(signature, &Topology::default()).unwrap();
         assert_eq!(request.options, options);
     }
 
     #[test]
     fn a_queue_that_is_not_declared_here_is_addressed_by_its_name() {
         let signature = Signature::new("t.add").queue("celery");
-        let request = Request::from_signature(signature, &Topology::default()).unwrap();
+        let request = DynamicCall::from_signature(signature, &Topology::default()).unwrap();
         let CallRoute { queue, exchange, routing_key, .. } = request.options.route;
         assert_eq!((queue, exchange.as_deref(), routing_key.as_deref()), (None, Some(""), Some("celery")));
     }
@@ -170,7 +170,7 @@ mod tests {
     fn a_serializer_that_is_not_spoken_is_an_error() {
         let signature = Signature::new("t.add").option("serializer", "yaml");
         assert_eq!(
-            Request::from_signature(signature, &Topology::default()).unwrap_err().to_string(),
+            DynamicCall::from_signature(signature, &Topology::default()).unwrap_err().to_string(),
             "task `t.add`: its signature wants serializer `yaml`; there are json and msgpack"
         );
     }

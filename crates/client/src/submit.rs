@@ -25,7 +25,7 @@ use crate::handle::TaskHandle;
 
 pub use self::prepare::PreparedTask;
 pub(crate) use self::prepare::new_id;
-pub use self::resolve::Request;
+pub use self::resolve::DynamicCall;
 use self::resolve::ResolvedCall;
 use self::send::Repeated;
 
@@ -41,7 +41,7 @@ impl Client {
     /// Sends many calls, a window of them at a time, and returns a stream of their handles, in order.
     ///
     /// Calls are taken from the iterator as they are needed: a million of them need no more memory than a window.
-    pub fn submit_each<T, I>(&self, calls: I) -> impl Stream<Item = Result<TaskHandle<T::Output>>> + Send
+    pub fn submit_stream<T, I>(&self, calls: I) -> impl Stream<Item = Result<TaskHandle<T::Output>>> + Send
     where
         T: Task,
         I: IntoIterator<Item = Call<T>, IntoIter: Send>,
@@ -59,26 +59,30 @@ impl Client {
     }
 
     /// Sends many calls and returns when each is confirmed or has failed, in order.
-    pub async fn submit_all<T, I>(&self, calls: I) -> Vec<Result<TaskHandle<T::Output>>>
+    pub async fn submit_many<T, I>(&self, calls: I) -> Vec<Result<TaskHandle<T::Output>>>
     where
         T: Task,
         I: IntoIterator<Item = Call<T>, IntoIter: Send>,
         T::Output: Send,
         T::Args: Sync,
     {
-        self.submit_each(calls).collect().await
+        self.submit_stream(calls).collect().await
     }
 
     /// Sends a call of a task that is known by its name alone.
     ///
     /// # Errors
     /// As [`Client::submit`].
-    pub async fn submit_request(&self, request: Request) -> Result<TaskHandle<serde_json::Value>> {
+    pub async fn submit_dynamic(&self, request: DynamicCall) -> Result<TaskHandle<serde_json::Value>> {
         self.dispatch(self.resolve(request, TaskOptions::default()), None).await
     }
 
     /// Sends a call, for a handle to the task `awaited`, which is one that follows from it.
-    pub(crate) async fn submit_for(&self, request: Request, awaited: String) -> Result<TaskHandle<serde_json::Value>> {
+    pub(crate) async fn submit_for(
+        &self,
+        request: DynamicCall,
+        awaited: String,
+    ) -> Result<TaskHandle<serde_json::Value>> {
         self.dispatch(self.resolve(request, TaskOptions::default()), Some(awaited)).await
     }
 

@@ -32,7 +32,7 @@ pub(crate) fn task(options: &Options, signature: &FunctionSignature, mut functio
         #run
 
         #(#cfg)*
-        impl ::celeriac::Registered for #ident {
+        impl ::celeriac::IntoTaskDefinition for #ident {
             fn definition() -> ::celeriac::TaskDefinition {
                 ::celeriac::TaskDefinition::#constructor::<Self>() #(#hooks)*
             }

@@ -20,7 +20,7 @@ pub(crate) fn tasks(tokens: TokenStream) -> TokenStream {
         match name {
             Expr::Path(named) if named.qself.is_none() => {
                 let (attributes, path) = (&named.attrs, &named.path);
-                definitions.push(quote!(#(#attributes)* <#path as ::celeriac::Registered>::definition()));
+                definitions.push(quote!(#(#attributes)* <#path as ::celeriac::IntoTaskDefinition>::definition()));
             }
             Expr::Call(call) => mistakes.add(&call.args, "a task is listed by its name alone, without arguments"),
             other => mistakes.add(other, "expected the name of a task, such as `charge` or `orders::charge`"),

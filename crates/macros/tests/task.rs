@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use celeriac::{
-    AckMode, Arguments, ErrorClass, Map, RateLimit, Registered, RetryAnswer, RetryPolicy, RetryRule, RetryRules, Task,
-    TaskContext, TaskError, TaskOptions, TaskResult, TimeLimit, Value, task, tasks,
+    AckMode, Arguments, ErrorClass, IntoTaskDefinition, Map, RateLimit, RetryAnswer, RetryPolicy, RetryRule,
+    RetryRules, Task, TaskContext, TaskError, TaskOptions, TaskResult, TimeLimit, Value, task, tasks,
 };
 use serde::{Deserialize, Serialize};
 

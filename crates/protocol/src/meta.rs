@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::failure::Failure;
-use crate::state::State;
+use crate::state::TaskState;
 use crate::time;
 use crate::value::{Map, Value};
 
@@ -12,7 +12,7 @@ use crate::value::{Map, Value};
 pub struct ResultMeta {
     /// Task id.
     pub task_id: String,
-    /// The state of the task: a [`State`]'s name, or one that a task chose for its progress.
+    /// The state of the task: a [`TaskState`]'s name, or one that a task chose for its progress.
     pub status: String,
     /// The value that it returned, or its progress. Null when there is a failure.
     pub result: Value,
@@ -84,10 +84,10 @@ impl ResultMeta {
     }
 
     /// The state that comes nearest. A task that tells of its progress by a name of its own has started.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> TaskState {
         self.status.parse().unwrap_or(match self.status.as_str() {
-            "RECEIVED" => State::Pending,
-            _ => State::Started,
+            "RECEIVED" => TaskState::Pending,
+            _ => TaskState::Started,
         })
     }
 }
@@ -159,7 +159,7 @@ mod tests {
         let meta = read(SUCCESS).unwrap();
         assert_eq!(
             (meta.task_id.as_str(), meta.state(), &meta.result),
-            ("96283690-7a31", State::Success, &Value::Int(3))
+            ("96283690-7a31", TaskState::Success, &Value::Int(3))
         );
         assert_eq!(meta.date_done, Some("2026-11-20T09:29:25.651459Z".parse().unwrap()));
         assert_eq!(serde_json::to_string(&meta.to_value()).unwrap(), SUCCESS);
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(failure.message, "('bad', 3)");
         assert_eq!(failure.trace.as_deref(), Some("Traceback (most recent call last):\n"));
         assert_eq!((meta.parent_id.as_deref(), meta.group_id.as_deref()), (Some("p"), Some("g")));
-        assert_eq!((&meta.result, meta.state()), (&Value::Null, State::Failure));
+        assert_eq!((&meta.result, meta.state()), (&Value::Null, TaskState::Failure));
         let written = serde_json::to_string(&meta.to_value()).unwrap();
         // The arguments have become one message; everything else is as it was.
         assert_eq!(written, FAILURE.replace(r#"["bad",3]"#, r#"["('bad', 3)"]"#));
@@ -185,10 +185,10 @@ mod tests {
         let started = r#"{"status": "STARTED", "result": {"pid": 10270, "hostname": "celery@vm"}, "traceback": null, "children": [], "date_done": null, "task_id": "d297c28c-e373-4e5c-b960-951151ab3d7c"}"#;
         let failed = r#"{"status": "FAILURE", "result": {"exc_type": "Declined", "exc_message": ["no funds", 3], "exc_module": "app"}, "traceback": "Traceback (most recent call last):\n  File \"/srv/app.py\", line 11, in fail\n    def fail(): raise Declined('no funds', 3)\n                ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\napp.Declined: ('no funds', 3)\n", "children": [], "date_done": "2026-11-21T04:58:51.347853+00:00", "task_id": "97ff8b15-b31a-41cb-aefc-89e3837e51fa"}"#;
         let meta = read(started).unwrap();
-        assert_eq!((meta.state(), meta.date_done, &meta.failure), (State::Started, None, &None));
+        assert_eq!((meta.state(), meta.date_done, &meta.failure), (TaskState::Started, None, &None));
         assert_eq!(meta.to_value(), serde_json::from_str(started).unwrap());
         let meta = read(failed).unwrap();
-        assert_eq!((meta.state(), meta.date_done), (State::Failure, "2026-11-21T04:58:51.347853Z".parse().ok()));
+        assert_eq!((meta.state(), meta.date_done), (TaskState::Failure, "2026-11-21T04:58:51.347853Z".parse().ok()));
         let failure = meta.failure.unwrap();
         assert_eq!((failure.kind.as_str(), failure.module.as_deref()), ("Declined", Some("app")));
         // The last line of Python's own traceback says the same.
@@ -216,7 +216,7 @@ mod tests {
                 "worker": "w1@vm", "stamped_headers": [], "exotic": {"x": 1}}"#,
         )
         .unwrap();
-        assert_eq!((meta.state(), meta.status.as_str()), (State::Started, "PROGRESS"));
+        assert_eq!((meta.state(), meta.status.as_str()), (TaskState::Started, "PROGRESS"));
         assert_eq!(meta.result, Value::Map([("done".to_owned(), Value::Int(5))].into()));
         assert_eq!(meta.failure, None);
     }

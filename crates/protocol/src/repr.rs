@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use crate::value::{Map, Typed, Value};
+use crate::value::{KombuValue, Map, Value};
 
 /// The longest text, in bytes.
 const LONGEST: usize = 1024;
@@ -76,9 +76,11 @@ impl Text {
             Value::List(items) => self.items("[", "]", items, level + 1),
             Value::Map(_) if level >= LEVELS => self.write_str("{...}"),
             Value::Map(entries) => self.entries(entries, level + 1),
-            Value::Typed(Typed::Uuid(id)) => write!(self, "UUID('{id}')"),
-            Value::Typed(Typed::Decimal(text)) => write!(self, "Decimal('{text}')"),
-            Value::Typed(Typed::DateTime(text) | Typed::Date(text) | Typed::Time(text)) => self.quoted(text),
+            Value::Kombu(KombuValue::Uuid(id)) => write!(self, "UUID('{id}')"),
+            Value::Kombu(KombuValue::Decimal(text)) => write!(self, "Decimal('{text}')"),
+            Value::Kombu(KombuValue::DateTime(text) | KombuValue::Date(text) | KombuValue::Time(text)) => {
+                self.quoted(text)
+            }
         }
     }
 
@@ -200,8 +202,8 @@ mod tests {
         assert_eq!(repr_kwargs(&kwargs), r#"{'a': 1, 'b': None, 'c': True, "it's": []}"#);
         assert_eq!(repr_kwargs(&Map::new()), "{}");
         let typed = [
-            Value::Typed(Typed::Uuid(uuid::Uuid::from_u128(1))),
-            Value::Typed(Typed::Decimal("1.10".to_owned())),
+            Value::Kombu(KombuValue::Uuid(uuid::Uuid::from_u128(1))),
+            Value::Kombu(KombuValue::Decimal("1.10".to_owned())),
             Value::Null,
             Value::Bool(true),
             Value::BigInt(BigInt::new("100000000000000000000").unwrap()),
@@ -212,7 +214,7 @@ mod tests {
             "(UUID('00000000-0000-0000-0000-000000000001'), Decimal('1.10'), None, True, 100000000000000000000, \
              18446744073709551615)"
         );
-        assert_eq!(repr_args(&[Value::Typed(Typed::Date("2026-01-02".to_owned()))]), "('2026-01-02',)");
+        assert_eq!(repr_args(&[Value::Kombu(KombuValue::Date("2026-01-02".to_owned()))]), "('2026-01-02',)");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// The state of a task, by Celery's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub enum State {
+pub enum TaskState {
     /// Sent, or not known.
     Pending,
     /// A worker has begun to run it.
@@ -27,7 +27,7 @@ pub enum State {
     Ignored,
 }
 
-impl State {
+impl TaskState {
     /// Every state.
     pub const ALL: [Self; 8] = [
         Self::Pending,
@@ -60,7 +60,7 @@ impl State {
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for TaskState {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_str())
     }
@@ -71,7 +71,7 @@ impl fmt::Display for State {
 #[error("`{0}` is not a task state")]
 pub struct UnknownState(String);
 
-impl FromStr for State {
+impl FromStr for TaskState {
     type Err = UnknownState;
     fn from_str(text: &str) -> Result<Self, UnknownState> {
         Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| UnknownState(text.to_owned()))

@@ -6,8 +6,8 @@
 mod error;
 mod marker;
 
+mod kombu;
 mod number;
-mod typed;
 
 mod dynamic;
 
@@ -21,6 +21,6 @@ mod tests;
 
 pub use dynamic::{Map, Value};
 pub use error::ValueError;
+pub use kombu::KombuValue;
 pub use number::BigInt;
 pub(crate) use number::MOST_DIGITS;
-pub use typed::Typed;

@@ -335,7 +335,7 @@ fn size_of_value(value: &Value) -> usize {
                 + unused * size_of::<Value>()
                 + entries.iter().map(|(key, value)| key.capacity() + size_of_value(value)).sum::<usize>()
         }
-        Value::Typed(typed) => typed.text().len(),
+        Value::Kombu(typed) => typed.text().len(),
         _ => 0,
     };
     size_of::<Value>() + inside

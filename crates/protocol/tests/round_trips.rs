@@ -17,7 +17,7 @@ const COMPRESSIONS: [Compression; 3] = [Compression::Zlib, Compression::Bzip2, C
 fn as_msgpack(value: Value) -> Option<Value> {
     Some(match value {
         Value::BigInt(_) => return None,
-        Value::Typed(typed) => Value::Text(typed.text().into_owned()),
+        Value::Kombu(typed) => Value::Text(typed.text().into_owned()),
         Value::List(items) => Value::List(items.into_iter().map(as_msgpack).collect::<Option<_>>()?),
         Value::Map(entries) => Value::Map(
             entries.into_iter().map(|(key, value)| Some((key, as_msgpack(value)?))).collect::<Option<Map>>()?,

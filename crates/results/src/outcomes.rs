@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use celeriac_protocol::State;
+use celeriac_protocol::TaskState;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
@@ -72,7 +72,7 @@ pub enum Recorded {
     /// The record is stored.
     Stored,
     /// Another outcome was stored and stays, by the rules of [`Outcomes::record`].
-    Kept(State),
+    Kept(TaskState),
     /// The store can never hold the record. The other records of the call are not affected.
     Refused {
         /// The reason.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_protocol::{Failure, State};
+use celeriac_protocol::{Failure, TaskState};
 use jiff::Timestamp;
 
 /// A row of the table `tasks`.
@@ -14,7 +14,7 @@ pub struct TaskRecord {
     /// The registered name. Empty if it could not be read.
     pub name: String,
     /// The state.
-    pub state: State,
+    pub state: TaskState,
     /// Positional arguments, as JSON text.
     pub args: Option<String>,
     /// Named arguments, as JSON text.
@@ -69,7 +69,7 @@ pub(crate) fn is_id(id: &str) -> bool {
 
 impl TaskRecord {
     /// Returns the record of a task without further values.
-    pub fn new(id: impl Into<String>, name: impl Into<String>, state: State) -> Self {
+    pub fn new(id: impl Into<String>, name: impl Into<String>, state: TaskState) -> Self {
         Self {
             id: id.into(),
             name: name.into(),
@@ -101,7 +101,8 @@ impl TaskRecord {
     /// Returns `true` if the record describes an attempt that ran and did not succeed. A task may
     /// fail without one.
     pub(crate) fn is_failed_attempt(&self) -> bool {
-        let failed = matches!(self.state, State::Retry | State::Failure | State::Revoked | State::Rejected);
+        let failed =
+            matches!(self.state, TaskState::Retry | TaskState::Failure | TaskState::Revoked | TaskState::Rejected);
         failed && self.attempts > 0 && self.started_at.is_some() && self.runtime.is_some()
     }
 
@@ -121,7 +122,7 @@ pub struct AttemptRecord {
     /// Number of the attempt, from 1. A replay restarts the count.
     pub attempt: u32,
     /// The end of the attempt. `RETRY` if another one follows.
-    pub state: State,
+    pub state: TaskState,
     /// The worker that ran the attempt.
     pub worker: Arc<str>,
     /// Start of the attempt.
@@ -150,7 +151,7 @@ impl AttemptRecord {
             finished_at: started_at.checked_add(runtime).ok(),
             runtime: Some(runtime),
             failure: record.failure.clone(),
-            next_at: record.eta.filter(|_| record.state == State::Retry),
+            next_at: record.eta.filter(|_| record.state == TaskState::Retry),
         })
     }
 }

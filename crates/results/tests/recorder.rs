@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use celeriac_protocol::State;
+use celeriac_protocol::TaskState;
 use celeriac_results::{
     AttemptRecord, Backend, CrashCheck, CrashCount, CrashLog, Error, Finished, Outcomes, Recorded, Recorder, Result,
     ResultsOptions, RevocationCache, Revocations, RevokeOptions, TaskRecord,
@@ -71,7 +71,7 @@ impl Outcomes for Scripted {
                 return Err(Error::Unreachable { url: "scripted".to_owned(), source: "away".into() });
             }
             self.writes.lock().unwrap().push(records.len());
-            let refused = |record: &TaskRecord| record.state == State::Rejected;
+            let refused = |record: &TaskRecord| record.state == TaskState::Rejected;
             let answer = |record| match refused(record) {
                 true => Recorded::Refused { reason: "scripted".to_owned() },
                 false => Recorded::Stored,
@@ -194,7 +194,7 @@ async fn a_batch_is_bounded_in_bytes() {
 async fn everybody_gets_the_answer_to_his_own_record() {
     let store = Scripted::open();
     let answers = beside(&store, &options(16, 2), async |recorder| {
-        let state = |number| if number % 3 == 0 { State::Rejected } else { State::Success };
+        let state = |number| if number % 3 == 0 { TaskState::Rejected } else { TaskState::Success };
         join_all((0..100).map(|number| recorder.record(Box::new(TaskRecord { state: state(number), ..ended(number) }))))
             .await
     })
@@ -281,6 +281,6 @@ fn ended(number: usize) -> TaskRecord {
         routing_key: "celeriac".to_owned(),
         worker: "worker".into(),
         attempts: 1,
-        ..TaskRecord::new(number.to_string(), "test", State::Success)
+        ..TaskRecord::new(number.to_string(), "test", TaskState::Success)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_config::Secret;
-use celeriac_protocol::State;
+use celeriac_protocol::TaskState;
 use celeriac_results::{Backend, Error, ResultsOptions, TaskRecord, conformance, connect};
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -123,6 +123,6 @@ fn ended(id: &str) -> TaskRecord {
         started_at: time(2),
         finished_at: time(3),
         runtime: Some(Duration::from_micros(1)),
-        ..TaskRecord::new(id, "test", State::Success)
+        ..TaskRecord::new(id, "test", TaskState::Success)
     }
 }

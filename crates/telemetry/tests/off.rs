@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use celeriac_protocol::{HeaderMap, State};
+use celeriac_protocol::{HeaderMap, TaskState};
 use celeriac_telemetry::events::worker::TaskStarted;
 use celeriac_telemetry::{Instance, ProcessInfo, ProcessSpan, PublishSpan, Telemetry, TelemetryOptions};
 
@@ -35,7 +35,7 @@ fn work_through_a_task() {
     PublishSpan::start("t", "1", "", "q").inject(&mut headers);
     assert_eq!(headers.text("traceparent"), Some(INCOMING));
     process.record_settlement("ack");
-    process.end(State::Success, None);
+    process.end(TaskState::Success, None);
 }
 
 #[tokio::test]

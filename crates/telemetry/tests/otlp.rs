@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_protocol::{HeaderMap, State};
+use celeriac_protocol::{HeaderMap, TaskState};
 use celeriac_telemetry::events::worker::TaskSucceeded;
 use celeriac_telemetry::{Error, Instance, ProcessInfo, ProcessSpan, PublishSpan, Telemetry, TelemetryOptions};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -109,7 +109,7 @@ async fn a_tasks_spans_and_counts_reach_the_collector_before_the_program_ends() 
     let trace_id = process.trace_id().unwrap();
     process.run(async { tracing::info_span!("handler").in_scope(|| ()) }).await;
     process.emit(&TaskSucceeded { task: "orders.charge", id: "1", runtime: Duration::from_millis(300) });
-    process.end(State::Success, None);
+    process.end(TaskState::Success, None);
     telemetry.shutdown(Duration::from_secs(20)).await.unwrap();
 
     let (mut names, mut metrics) = (Vec::new(), Vec::new());

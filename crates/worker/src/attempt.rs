@@ -50,7 +50,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_broker::Settlement;
-use celeriac_protocol::{Embed, Failure, HeaderMap, State, TaskHeaders};
+use celeriac_protocol::{Embed, Failure, HeaderMap, TaskHeaders, TaskState};
 use celeriac_telemetry::events::worker::TaskInterrupted;
 use celeriac_telemetry::trace::ProcessSpan;
 use jiff::Timestamp;
@@ -104,7 +104,7 @@ pub(crate) enum Disposition {
 #[derive(Debug)]
 pub(crate) struct Processed {
     pub(crate) disposition: Disposition,
-    pub(crate) state: State,
+    pub(crate) state: TaskState,
     pub(crate) failure: Option<Failure>,
 }
 
@@ -185,7 +185,7 @@ impl Attempt<'_> {
 }
 
 impl Processed {
-    pub(crate) fn new(disposition: Disposition, state: State) -> Self {
+    pub(crate) fn new(disposition: Disposition, state: TaskState) -> Self {
         Self { disposition, state, failure: None }
     }
 
@@ -204,7 +204,7 @@ impl Processed {
 impl From<Disposition> for Processed {
     /// Returns the end of an attempt without a decision about its task.
     fn from(disposition: Disposition) -> Self {
-        Self::new(disposition, State::Pending)
+        Self::new(disposition, TaskState::Pending)
     }
 }
 

@@ -44,7 +44,9 @@ pub use options::WorkerOptions;
 pub use relay::Relay;
 pub use shutdown::{Shutdown, on_signals};
 pub use task::context::TaskContext;
-pub use task::definition::{AsyncTask, BlockingTask, Registered, TaskDefinition, TaskReturn, TransactionalTask};
+pub use task::definition::{
+    AsyncTask, BlockingTask, IntoTaskDefinition, TaskDefinition, TaskReturn, TransactionalTask,
+};
 pub use task::error::{TaskError, TaskResult};
 pub use task::hooks::{HookList, Hooks};
 pub use task::registry::Registry;

@@ -125,7 +125,7 @@ fn write_value(value: &Value) -> Result<AMQPValue> {
             AMQPValue::FieldTable(table)
         }
         // It has no times, no decimals of Python's size, and no ids either.
-        Value::Typed(typed) => AMQPValue::LongString(LongString::from(typed.text().as_ref())),
+        Value::Kombu(typed) => AMQPValue::LongString(LongString::from(typed.text().as_ref())),
     })
 }
 
@@ -212,7 +212,7 @@ fn read_text(bytes: &[u8]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use celeriac_protocol::Typed;
+    use celeriac_protocol::KombuValue;
     use lapin::types::DecimalValue;
 
     use super::*;
@@ -263,7 +263,7 @@ mod tests {
             (Value::Int(1 << 40), 'l'),
             (Value::UInt(u64::MAX), 'S'),
             (Value::from(u128::MAX), 'S'),
-            (Value::Typed(Typed::Decimal("1.10".to_owned())), 'S'),
+            (Value::Kombu(KombuValue::Decimal("1.10".to_owned())), 'S'),
             (Value::from("text"), 'S'),
             (Value::Bool(false), 't'),
             (Value::Null, 'V'),

@@ -73,7 +73,7 @@ async fn a_closed_broker_gives_back_what_its_consumers_hold() {
     held.settlement.ack();
     assert!(consumer.next().await.is_none());
     assert!(!*consumer.consuming().borrow());
-    assert_eq!(*one.health().borrow(), Health::Disconnected { reason: None });
+    assert_eq!(*one.health().borrow(), BrokerHealth::Disconnected { reason: None });
 
     let again = next(&mut consume(&other, "queue").await).await;
     assert!(again.origin.redelivered);

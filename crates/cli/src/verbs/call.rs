@@ -1,7 +1,7 @@
 //! `call`: sends a task by its name.
 
 use celeriac_client::call::{CallOptions, Expiry, When};
-use celeriac_client::{Client, Request};
+use celeriac_client::{Client, DynamicCall};
 use celeriac_protocol::{Body, Codec, Map, Value};
 use celeriac_topology::{CallRoute, DIRECT_EXCHANGE};
 use serde::Serialize;
@@ -34,18 +34,23 @@ pub(crate) async fn run(program: &Program, args: CallArgs, json: bool) -> Result
     outcome
 }
 
-async fn send(client: &Client, request: Request, wait: Option<std::time::Duration>, json: bool) -> Result<(), Error> {
-    let handle = client.submit_request(request).await?;
+async fn send(
+    client: &Client,
+    request: DynamicCall,
+    wait: Option<std::time::Duration>,
+    json: bool,
+) -> Result<(), Error> {
+    let handle = client.submit_dynamic(request).await?;
     match wait {
         None => {
             output::answer(json, &SentTask { id: handle.id() }, || handle.id().to_owned());
             Ok(())
         }
-        Some(wait) => StoredResult::from(handle.wait_for(wait).await?).print(json),
+        Some(wait) => StoredResult::from(handle.wait_timeout(wait).await?).print(json),
     }
 }
 
-fn request(args: CallArgs) -> Result<Request, Error> {
+fn request(args: CallArgs) -> Result<DynamicCall, Error> {
     let (positional, named) = arguments(&args.args, &args.kwargs)?;
     let when = match (args.countdown, args.eta) {
         (Some(wait), _) => When::After(wait),
@@ -53,7 +58,7 @@ fn request(args: CallArgs) -> Result<Request, Error> {
         (None, None) => When::Now,
     };
     let codec = args.serializer.map(|name| if name == "msgpack" { Codec::Msgpack } else { Codec::Json });
-    Ok(Request {
+    Ok(DynamicCall {
         task: args.task,
         body: Body { args: positional, kwargs: named, embed: Value::Null },
         options: CallOptions {

@@ -1,6 +1,6 @@
 //! `result`: shows or awaits what is recorded of a task.
 
-use celeriac_protocol::State;
+use celeriac_protocol::TaskState;
 use celeriac_results::TaskRecord;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -15,7 +15,7 @@ use crate::program::Program;
 pub(crate) struct StoredResult {
     id: String,
     name: String,
-    state: State,
+    state: TaskState,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,7 +57,7 @@ impl StoredResult {
         output::answer(json, &self, || self.text());
         let Self { id, state, error, .. } = self;
         match state {
-            State::Failure | State::Revoked | State::Rejected => {
+            TaskState::Failure | TaskState::Revoked | TaskState::Rejected => {
                 Err(celeriac_client::Error::of_end(id, state, error).into())
             }
             _ => Ok(()),
@@ -88,7 +88,7 @@ pub(crate) async fn run(program: &Program, args: &ResultArgs, json: bool) -> Res
     }
     let handle = client.handle::<serde_json::Value>(args.id.as_str());
     let row = match args.wait {
-        Some(wait) => Some(handle.wait_for(wait).await?),
+        Some(wait) => Some(handle.wait_timeout(wait).await?),
         None => handle.record().await?,
     };
     let outcome = match row {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::prepare::new_id;
 use super::resolve::unwritable;
-use super::resolve::{Request, ResolvedCall};
+use super::resolve::{DynamicCall, ResolvedCall};
 use super::send::Repeated;
 use crate::client::Client;
 use crate::error::{Error, Result};
@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 impl Client {
     /// Returns the claim of a request, where it has a key. Settles its id.
-    pub(super) fn claim_for(&self, request: &mut Request) -> Result<Option<(&Idempotency, Claim)>> {
+    pub(super) fn claim_for(&self, request: &mut DynamicCall) -> Result<Option<(&Idempotency, Claim)>> {
         let Some(key) = request.options.idempotency_key.take() else { return Ok(None) };
         let task = request.task.clone();
         if key.is_empty() || key.len() > LONGEST_KEY || key.contains('\0') {

@@ -14,7 +14,7 @@ use celeriac_topology::{Destination, RouteRequest};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::resolve::{Request, ResolvedCall, unwritable};
+use super::resolve::{DynamicCall, ResolvedCall, unwritable};
 use super::times::SendTimes;
 use crate::call::{CallOptions, Follow, Relations};
 use crate::client::Client;
@@ -62,14 +62,14 @@ impl Client {
     ///
     /// # Errors
     /// Returns an error if the options conflict, the arguments cannot be serialised, or no route matches.
-    pub fn prepare(&self, request: Request, declared_queue: Option<&'static str>) -> Result<PreparedTask> {
+    pub fn prepare(&self, request: DynamicCall, declared_queue: Option<&'static str>) -> Result<PreparedTask> {
         let declared = TaskOptions { queue: declared_queue, ..TaskOptions::default() };
         self.prepare_resolved(self.resolve(request, declared))
     }
 
     /// Makes a message of a resolved call, step by step.
     pub(super) fn prepare_resolved(&self, call: ResolvedCall) -> Result<PreparedTask> {
-        let ResolvedCall { request: Request { task, body, mut options }, declared_queue } = call;
+        let ResolvedCall { request: DynamicCall { task, body, mut options }, declared_queue } = call;
         let destination = self.route(&task, &body, &options, declared_queue)?;
         let times = SendTimes::resolve(&task, &options, destination.send_options.expires)?;
         let (exchange, routing_key) = self.publish_address(&task, &destination, &times)?;

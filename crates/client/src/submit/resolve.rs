@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// A call of a task that is known by its name alone.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Request {
+pub struct DynamicCall {
     /// The task.
     pub task: String,
     /// Its arguments.
@@ -20,7 +20,7 @@ pub struct Request {
 /// A call whose options are settled.
 #[derive(Debug)]
 pub(crate) struct ResolvedCall {
-    pub(crate) request: Request,
+    pub(crate) request: DynamicCall,
     /// The queue that is declared with the task.
     pub(crate) declared_queue: Option<&'static str>,
 }
@@ -29,11 +29,11 @@ impl Client {
     /// Resolves a call of a task that is known here.
     pub(crate) fn resolve_typed<T: Task>(&self, call: Call<T>) -> Result<ResolvedCall> {
         let body = Body::of_call(&call.args).map_err(|source| unwritable(T::NAME, source))?;
-        Ok(self.resolve(Request { task: T::NAME.to_owned(), body, options: call.options }, T::options()))
+        Ok(self.resolve(DynamicCall { task: T::NAME.to_owned(), body, options: call.options }, T::options()))
     }
 
     /// Gives a call what it does not say itself.
-    pub(crate) fn resolve(&self, mut request: Request, declared: TaskOptions) -> ResolvedCall {
+    pub(crate) fn resolve(&self, mut request: DynamicCall, declared: TaskOptions) -> ResolvedCall {
         let declared = self.inner.overrides.apply(&request.task, declared);
         let options = &mut request.options;
         options.route.priority = options.route.priority.or(declared.priority);

@@ -7,7 +7,7 @@ use celeriac_telemetry::trace::PublishSpan;
 use celeriac_telemetry::{ErrorChain, Event};
 
 use super::prepare::PreparedTask;
-use super::resolve::{Request, ResolvedCall};
+use super::resolve::{DynamicCall, ResolvedCall};
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::handle::TaskHandle;
@@ -38,7 +38,7 @@ impl Client {
         awaited: Option<String>,
         repeated: Repeated,
     ) -> Result<TaskHandle<T>> {
-        let Request { task, options, .. } = &mut call.request;
+        let DynamicCall { task, options, .. } = &mut call.request;
         let ignored = awaited.is_none() && options.ignore_result == Some(true);
         let replies = self.inner.replies.as_ref().filter(|_| !ignored);
         if awaited.is_none() && replies.is_some() {

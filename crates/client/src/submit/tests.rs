@@ -9,7 +9,7 @@ use celeriac_protocol::{Body, TaskOptions, TimeLimits, Value};
 use celeriac_topology::{Router, RoutesOptions, TaskOverrides};
 use serde_json::json;
 
-use super::resolve::Request;
+use super::resolve::DynamicCall;
 use crate::call::{CallOptions, Expiry, When};
 use crate::client::{Client, SendLimits};
 use crate::error::Error;
@@ -27,8 +27,8 @@ fn client(overrides: serde_json::Value) -> Client {
     Client::new(broker, router, None, ClientOptions::default(), overrides, limits)
 }
 
-fn request(options: CallOptions) -> Request {
-    Request { task: "mail.send".to_owned(), body: Body::default(), options }
+fn request(options: CallOptions) -> DynamicCall {
+    DynamicCall { task: "mail.send".to_owned(), body: Body::default(), options }
 }
 
 fn refusal(options: CallOptions) -> String {
@@ -81,7 +81,7 @@ async fn what_cannot_be_meant_is_refused_with_a_reason() {
 #[tokio::test]
 async fn a_body_beyond_the_bound_is_not_sent() {
     let body = Body { args: vec![Value::from("x".repeat(2_000))], ..Body::default() };
-    let request = Request { body, ..request(CallOptions::default()) };
+    let request = DynamicCall { body, ..request(CallOptions::default()) };
     let error = client(json!([])).prepare(request, None).unwrap_err();
     let Error::Send { source: celeriac_broker::Error::TooLarge { limit: 1_000, size }, .. } = error else {
         panic!("{error:?}")

@@ -37,7 +37,7 @@ impl Serialize for Packed<'_> {
                 }
                 map.end()
             }
-            Value::Typed(typed) => serializer.serialize_str(&typed.text()),
+            Value::Kombu(typed) => serializer.serialize_str(&typed.text()),
             other => other.serialize(serializer),
         }
     }
@@ -60,7 +60,7 @@ pub(crate) fn decode(bytes: &[u8], depth: usize) -> Result<Value, DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::value::{BigInt, Typed};
+    use crate::value::{BigInt, KombuValue};
 
     fn reason(bytes: &[u8]) -> String {
         decode(bytes, 128).unwrap_err().to_string()
@@ -73,8 +73,8 @@ mod tests {
             (Value::Int(-1), &[0xff]),
             (Value::UInt(u64::MAX), &[0xcf, 255, 255, 255, 255, 255, 255, 255, 255]),
             (Value::Bytes(vec![1, 2]), &[0xc4, 2, 1, 2]),
-            (Value::Typed(Typed::Decimal("1.10".to_owned())), b"\xa41.10"),
-            (Value::Typed(Typed::Uuid(id)), b"\xd9\x2400000000-0000-0000-0000-000000000001"),
+            (Value::Kombu(KombuValue::Decimal("1.10".to_owned())), b"\xa41.10"),
+            (Value::Kombu(KombuValue::Uuid(id)), b"\xd9\x2400000000-0000-0000-0000-000000000001"),
             (Value::Float(f64::INFINITY), &[0xcb, 0x7f, 0xf0, 0, 0, 0, 0, 0, 0]),
         ];
         for (value, bytes) in cases {

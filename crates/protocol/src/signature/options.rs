@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Signature, SignatureError};
 use crate::headers::TimeLimits;
 use crate::time;
-use crate::value::{Map, Typed, Value};
+use crate::value::{KombuValue, Map, Value};
 
 /// The options of a signature that anybody acts on.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -172,7 +172,7 @@ fn seconds(key: &str, value: &Value) -> Result<Duration, SignatureError> {
 
 fn moment(key: &str, value: &Value) -> Result<Moment, SignatureError> {
     match value {
-        Value::Typed(Typed::DateTime(text)) | Value::Text(text) => {
+        Value::Kombu(KombuValue::DateTime(text)) | Value::Text(text) => {
             let time = time::from_iso(text);
             time.map(Moment::At).ok_or_else(|| SignatureError::new(key, "a time in ISO 8601", value))
         }

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::error::ValueError;
+use super::kombu::KombuValue;
 use super::number::BigInt;
-use super::typed::Typed;
 use crate::time;
 
 /// The entries of a [`Value::Map`], in the order in which they were written.
@@ -37,7 +37,7 @@ pub enum Value {
     /// A map with text keys.
     Map(Map),
     /// A date, a time, a decimal number or a UUID, where a Celery peer sent it as such.
-    Typed(Typed),
+    Kombu(KombuValue),
 }
 
 impl Value {
@@ -73,11 +73,11 @@ impl Value {
             Self::Bytes(_) => "bytes",
             Self::List(_) => "a list",
             Self::Map(_) => "an object",
-            Self::Typed(Typed::DateTime(_)) => "a datetime",
-            Self::Typed(Typed::Date(_)) => "a date",
-            Self::Typed(Typed::Time(_)) => "a time",
-            Self::Typed(Typed::Decimal(_)) => "a decimal",
-            Self::Typed(Typed::Uuid(_)) => "a UUID",
+            Self::Kombu(KombuValue::DateTime(_)) => "a datetime",
+            Self::Kombu(KombuValue::Date(_)) => "a date",
+            Self::Kombu(KombuValue::Time(_)) => "a time",
+            Self::Kombu(KombuValue::Decimal(_)) => "a decimal",
+            Self::Kombu(KombuValue::Uuid(_)) => "a UUID",
         }
     }
 }
@@ -104,7 +104,7 @@ impl From<u32> for Value {
 }
 impl From<Timestamp> for Value {
     fn from(time: Timestamp) -> Self {
-        Self::Typed(Typed::DateTime(time::to_iso(time)))
+        Self::Kombu(KombuValue::DateTime(time::to_iso(time)))
     }
 }
 impl From<i32> for Value {
@@ -124,7 +124,7 @@ impl From<f64> for Value {
 }
 impl From<Uuid> for Value {
     fn from(id: Uuid) -> Self {
-        Self::Typed(Typed::Uuid(id))
+        Self::Kombu(KombuValue::Uuid(id))
     }
 }
 impl<T: Into<Value>> From<Vec<T>> for Value {

@@ -6,9 +6,9 @@ use serde::{Deserializer, forward_to_deserialize_any};
 
 use super::dynamic::Value;
 use super::error::ValueError;
+use super::kombu::KombuValue;
 use super::marker;
 use super::number::BigInt;
-use super::typed::Typed;
 
 impl Value {
     /// Turns this into a typed value.
@@ -48,7 +48,7 @@ impl<'de> Deserializer<'de> for Value {
                 map.end()?;
                 Ok(value)
             }
-            Self::Typed(typed) => visitor.visit_string(text_of(typed)),
+            Self::Kombu(typed) => visitor.visit_string(text_of(typed)),
         }
     }
 
@@ -122,7 +122,7 @@ impl<'de> Deserializer<'de> for Value {
         }
         match self {
             Self::BigInt(number) => visitor.visit_enum(ValueVariant::marked(marker::BIG_INT, number.into_string())),
-            Self::Typed(typed) => visitor.visit_enum(ValueVariant::marked(marker_of(&typed), text_of(typed))),
+            Self::Kombu(typed) => visitor.visit_enum(ValueVariant::marked(marker_of(&typed), text_of(typed))),
             other => visitor.visit_newtype_struct(other),
         }
     }
@@ -171,20 +171,22 @@ fn visit_big_int<'de, V: Visitor<'de>>(number: BigInt, visitor: V) -> Result<V::
     }
 }
 
-fn text_of(typed: Typed) -> String {
+fn text_of(typed: KombuValue) -> String {
     match typed {
-        Typed::DateTime(text) | Typed::Date(text) | Typed::Time(text) | Typed::Decimal(text) => text,
-        Typed::Uuid(id) => id.to_string(),
+        KombuValue::DateTime(text) | KombuValue::Date(text) | KombuValue::Time(text) | KombuValue::Decimal(text) => {
+            text
+        }
+        KombuValue::Uuid(id) => id.to_string(),
     }
 }
 
-pub(super) fn marker_of(typed: &Typed) -> &'static str {
+pub(super) fn marker_of(typed: &KombuValue) -> &'static str {
     match typed {
-        Typed::DateTime(_) => marker::DATE_TIME,
-        Typed::Date(_) => marker::DATE,
-        Typed::Time(_) => marker::TIME,
-        Typed::Decimal(_) => marker::DECIMAL,
-        Typed::Uuid(_) => marker::UUID,
+        KombuValue::DateTime(_) => marker::DATE_TIME,
+        KombuValue::Date(_) => marker::DATE,
+        KombuValue::Time(_) => marker::TIME,
+        KombuValue::Decimal(_) => marker::DECIMAL,
+        KombuValue::Uuid(_) => marker::UUID,
     }
 }
 

@@ -7,9 +7,9 @@ use serde::{Deserialize, Deserializer};
 
 use super::dynamic::{Map, Value};
 use super::error::ValueError;
+use super::kombu::KombuValue;
 use super::marker;
 use super::number::BigInt;
-use super::typed::Typed;
 
 /// A collection's announced length is trusted up to here; beyond it the memory is taken as elements really arrive.
 ///
@@ -46,14 +46,14 @@ impl<'de> Visitor<'de> for Asking {
 pub(super) fn marked(name: &str, text: String) -> Result<Value, ValueError> {
     let typed = match name {
         marker::BIG_INT => return BigInt::new(text).map(Value::BigInt),
-        marker::DATE_TIME => Typed::DateTime(text),
-        marker::DATE => Typed::Date(text),
-        marker::TIME => Typed::Time(text),
-        marker::DECIMAL => Typed::Decimal(text),
-        marker::UUID => Typed::Uuid(text.parse().map_err(ValueError::new)?),
+        marker::DATE_TIME => KombuValue::DateTime(text),
+        marker::DATE => KombuValue::Date(text),
+        marker::TIME => KombuValue::Time(text),
+        marker::DECIMAL => KombuValue::Decimal(text),
+        marker::UUID => KombuValue::Uuid(text.parse().map_err(ValueError::new)?),
         _ => return Err(ValueError::new(format_args!("unknown kind `{name}`"))),
     };
-    Ok(Value::Typed(typed))
+    Ok(Value::Kombu(typed))
 }
 
 struct ValueVisitor;

@@ -61,11 +61,11 @@ fn of_every_kind() -> Value {
         Value::from("text"),
         Value::Bytes(vec![0, 0xff]),
         Value::List(vec![]),
-        Value::Typed(Typed::DateTime("2026-01-02T03:04:05.1".to_owned())),
-        Value::Typed(Typed::Date("2026-01-02".to_owned())),
-        Value::Typed(Typed::Time("03:04".to_owned())),
-        Value::Typed(Typed::Decimal("1.10".to_owned())),
-        Value::Typed(Typed::Uuid(Uuid::from_u128(7))),
+        Value::Kombu(KombuValue::DateTime("2026-01-02T03:04:05.1".to_owned())),
+        Value::Kombu(KombuValue::Date("2026-01-02".to_owned())),
+        Value::Kombu(KombuValue::Time("03:04".to_owned())),
+        Value::Kombu(KombuValue::Decimal("1.10".to_owned())),
+        Value::Kombu(KombuValue::Uuid(Uuid::from_u128(7))),
     ];
     let map: Map = kinds.iter().cloned().enumerate().map(|(index, value)| (index.to_string(), value)).collect();
     Value::List(vec![Value::Map(map), Value::List(kinds.to_vec())])
@@ -91,12 +91,12 @@ fn to_others_a_typed_value_is_text() {
     let json = serde_json::to_string(&of_every_kind()).err().map(|error| error.to_string());
     assert_eq!(json, None);
     let typed = [
-        Value::Typed(Typed::Uuid(Uuid::from_u128(7))),
-        Value::Typed(Typed::DateTime("2026-01-02T03:04:05+00:00".to_owned())),
-        Value::Typed(Typed::DateTime("2026-01-02T03:04:05".to_owned())),
-        Value::Typed(Typed::Date("2026-01-02".to_owned())),
-        Value::Typed(Typed::Time("01:02:00".to_owned())),
-        Value::Typed(Typed::Decimal("1.10".to_owned())),
+        Value::Kombu(KombuValue::Uuid(Uuid::from_u128(7))),
+        Value::Kombu(KombuValue::DateTime("2026-01-02T03:04:05+00:00".to_owned())),
+        Value::Kombu(KombuValue::DateTime("2026-01-02T03:04:05".to_owned())),
+        Value::Kombu(KombuValue::Date("2026-01-02".to_owned())),
+        Value::Kombu(KombuValue::Time("01:02:00".to_owned())),
+        Value::Kombu(KombuValue::Decimal("1.10".to_owned())),
     ];
     type Read = (Uuid, Timestamp, jiff::civil::DateTime, jiff::civil::Date, jiff::civil::Time, String);
     let read: Read = Value::List(typed.to_vec()).into_typed().unwrap();

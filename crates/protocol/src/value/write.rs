@@ -41,7 +41,7 @@ impl Serialize for Value {
             Self::Bytes(bytes) => serializer.serialize_bytes(bytes),
             Self::List(items) => items.serialize(serializer),
             Self::Map(entries) => entries.serialize(serializer),
-            Self::Typed(typed) => serializer.serialize_newtype_struct(marker_of(typed), typed.text().as_ref()),
+            Self::Kombu(typed) => serializer.serialize_newtype_struct(marker_of(typed), typed.text().as_ref()),
         }
     }
 }

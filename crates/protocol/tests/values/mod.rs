@@ -1,6 +1,6 @@
 //! Any value, for the tests that try many.
 
-use celeriac_protocol::{BigInt, Map, Typed, Value};
+use celeriac_protocol::{BigInt, KombuValue, Map, Value};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -26,7 +26,7 @@ fn leaf() -> impl Strategy<Value = Value> {
         any::<String>().prop_map(Value::Text),
         vec(any::<u8>(), 0..64).prop_map(Value::Bytes),
         "[a-z]{0,20}".prop_map(|text| Value::Bytes(text.into_bytes())),
-        typed().prop_map(Value::Typed),
+        typed().prop_map(Value::Kombu),
     ]
 }
 
@@ -34,15 +34,15 @@ fn big_int() -> impl Strategy<Value = BigInt> {
     "-?[1-9][0-9]{20,300}".prop_map(|digits| BigInt::new(digits).unwrap())
 }
 
-fn typed() -> impl Strategy<Value = Typed> {
+fn typed() -> impl Strategy<Value = KombuValue> {
     let date = "[0-9]{3}[1-9]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])";
     let time = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{6})?";
     let offset = "([+-](0[0-9]|1[0-3]):[0-5][0-9])?";
     prop_oneof![
-        (date, time, offset).prop_map(|(date, time, offset)| Typed::DateTime(format!("{date}T{time}{offset}"))),
-        date.prop_map(Typed::Date),
-        time.prop_map(Typed::Time),
-        "-?([0-9]{1,40}(\\.[0-9]{1,40})?(E[+-][0-9]{1,6})?|NaN|Infinity)".prop_map(Typed::Decimal),
-        any::<u128>().prop_map(|id| Typed::Uuid(uuid::Uuid::from_u128(id))),
+        (date, time, offset).prop_map(|(date, time, offset)| KombuValue::DateTime(format!("{date}T{time}{offset}"))),
+        date.prop_map(KombuValue::Date),
+        time.prop_map(KombuValue::Time),
+        "-?([0-9]{1,40}(\\.[0-9]{1,40})?(E[+-][0-9]{1,6})?|NaN|Infinity)".prop_map(KombuValue::Decimal),
+        any::<u128>().prop_map(|id| KombuValue::Uuid(uuid::Uuid::from_u128(id))),
     ]
 }

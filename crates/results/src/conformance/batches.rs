@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use celeriac_protocol::State;
+use celeriac_protocol::TaskState;
 use futures::future::try_join_all;
 
 use super::stage::{assert_found, bare, ended, stored};
@@ -12,24 +12,24 @@ use crate::outcomes::Recorded;
 use crate::record::TaskRecord;
 
 pub(super) async fn an_id_twice_in_a_call_is_written_twice(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
-    let other = ended(ns, "other", State::Success);
-    let retry = bare(ns, "twice", State::Retry);
-    let success = TaskRecord { attempts: 2, ..ended(ns, "twice", State::Success) };
-    let failure = TaskRecord { worker: "another".into(), ..ended(ns, "twice", State::Failure) };
+    let other = ended(ns, "other", TaskState::Success);
+    let retry = bare(ns, "twice", TaskState::Retry);
+    let success = TaskRecord { attempts: 2, ..ended(ns, "twice", TaskState::Success) };
+    let failure = TaskRecord { worker: "another".into(), ..ended(ns, "twice", TaskState::Failure) };
     let answers = backend.record(&[retry, other.clone(), success.clone(), failure]).await?;
-    assert_eq!(answers, [Recorded::Stored, Recorded::Stored, Recorded::Stored, Recorded::Kept(State::Success)]);
+    assert_eq!(answers, [Recorded::Stored, Recorded::Stored, Recorded::Stored, Recorded::Kept(TaskState::Success)]);
     assert_found(&backend, &other).await?;
     assert_found(&backend, &success).await
 }
 
 pub(super) async fn a_thousand_records_in_one_call(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
-    let records: Vec<_> = (0..1_000).map(|number| ended(ns, &number.to_string(), State::Success)).collect();
+    let records: Vec<_> = (0..1_000).map(|number| ended(ns, &number.to_string(), TaskState::Success)).collect();
     let kept = TaskRecord { worker: "another".into(), ..records[500].clone() };
     stored(&backend, &kept).await?;
     let answers = backend.record(&records).await?;
     assert_eq!(answers.len(), records.len());
     for (index, answer) in answers.iter().enumerate() {
-        let expected = if index == 500 { Recorded::Kept(State::Success) } else { Recorded::Stored };
+        let expected = if index == 500 { Recorded::Kept(TaskState::Success) } else { Recorded::Stored };
         assert_eq!(*answer, expected, "record {index}");
     }
     assert_found(&backend, &kept).await?;
@@ -48,7 +48,7 @@ pub(super) async fn what_cannot_be_stored_leaves_its_neighbours_alone(
     backend: Arc<dyn Backend>,
     ns: &str,
 ) -> Result<()> {
-    let mut records: Vec<_> = (0..20).map(|number| ended(ns, &number.to_string(), State::Success)).collect();
+    let mut records: Vec<_> = (0..20).map(|number| ended(ns, &number.to_string(), TaskState::Success)).collect();
     records[3].id = format!("{ns}{}", "x".repeat(256));
     records[7].id.push('\0');
     records[11].result = Some("no JSON".to_owned());
@@ -75,7 +75,7 @@ pub(super) async fn writers_of_the_same_tasks_do_not_disturb_each_other(
         let worker: Arc<str> = format!("writer {writer}").into();
         let record = |number: usize| TaskRecord {
             worker: Arc::clone(&worker),
-            ..ended(ns, &((number * 37 + writer * 11) % 100).to_string(), State::Success)
+            ..ended(ns, &((number * 37 + writer * 11) % 100).to_string(), TaskState::Success)
         };
         let records: Vec<_> = (0..100).map(record).collect();
         let backend = Arc::clone(&backend);
@@ -83,7 +83,7 @@ pub(super) async fn writers_of_the_same_tasks_do_not_disturb_each_other(
     };
     let answers = try_join_all((0..8).map(write)).await?;
     let stored = answers.iter().flatten().filter(|answer| **answer == Recorded::Stored).count();
-    let kept = answers.iter().flatten().filter(|answer| **answer == Recorded::Kept(State::Success)).count();
+    let kept = answers.iter().flatten().filter(|answer| **answer == Recorded::Kept(TaskState::Success)).count();
     assert_eq!((stored, kept), (100, 700));
     Ok(())
 }

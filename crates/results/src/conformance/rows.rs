@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_protocol::{Failure, State};
+use celeriac_protocol::{Failure, TaskState};
 use jiff::Timestamp;
 
 use super::stage::{assert_found, assert_same, at, bare, ended, find, finished, id, stored};
@@ -14,7 +14,7 @@ use crate::record::TaskRecord;
 pub(super) async fn every_field_survives(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
     let record = TaskRecord {
         name: "orders.charge".to_owned(),
-        state: State::Failure,
+        state: TaskState::Failure,
         args: Some(r#"[1, "two", [3.5, null]]"#.to_owned()),
         kwargs: Some(r#"{"cents": -1299, "order": {"id": 18446744073709551615}}"#.to_owned()),
         result: Some("true".to_owned()),
@@ -41,14 +41,14 @@ pub(super) async fn every_field_survives(backend: Arc<dyn Backend>, ns: &str) ->
         finished_at: Some(at(6)),
         runtime: Some(Duration::from_micros(1_234_567)),
         trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned()),
-        ..ended(ns, "all", State::Failure)
+        ..ended(ns, "all", TaskState::Failure)
     };
     stored(&backend, &record).await?;
     assert_found(&backend, &record).await
 }
 
 pub(super) async fn missing_fields_stay_missing(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
-    for state in State::ALL {
+    for state in TaskState::ALL {
         let record = bare(ns, state.as_str(), state);
         stored(&backend, &record).await?;
         assert_found(&backend, &record).await?;
@@ -65,7 +65,7 @@ pub(super) async fn unicode_survives(backend: Arc<dyn Backend>, ns: &str) -> Res
         failure: Some(Failure { trace: Some(text.to_owned()), ..Failure::new(text, text) }),
         queue: text.into(),
         worker: text.into(),
-        ..ended(ns, "unicode", State::Failure)
+        ..ended(ns, "unicode", TaskState::Failure)
     };
     stored(&backend, &record).await?;
     assert_found(&backend, &record).await
@@ -76,7 +76,7 @@ pub(super) async fn nul_and_half_surrogates_survive_in_documents(backend: Arc<dy
         args: Some(r#"["\u0000"]"#.to_owned()),
         kwargs: Some(r#"{"half": "\ud83e", "vast": 1e99999}"#.to_owned()),
         result: Some(r#""a\u0000b""#.to_owned()),
-        ..ended(ns, "nul", State::Success)
+        ..ended(ns, "nul", TaskState::Success)
     };
     stored(&backend, &record).await?;
     let found = find(&backend, &record.id).await?;
@@ -85,8 +85,10 @@ pub(super) async fn nul_and_half_surrogates_survive_in_documents(backend: Arc<dy
 }
 
 pub(super) async fn nul_in_text_is_replaced(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
-    let record =
-        TaskRecord { failure: Some(Failure::new("Io\0Error", "read \0")), ..ended(ns, "nul in text", State::Failure) };
+    let record = TaskRecord {
+        failure: Some(Failure::new("Io\0Error", "read \0")),
+        ..ended(ns, "nul in text", TaskState::Failure)
+    };
     stored(&backend, &record).await?;
     let found = find(&backend, &record.id).await?;
     assert_eq!(found.failure, Some(Failure::new("Io\u{fffd}Error", "read \u{fffd}")));
@@ -95,7 +97,7 @@ pub(super) async fn nul_in_text_is_replaced(backend: Arc<dyn Backend>, ns: &str)
 
 pub(super) async fn an_id_may_be_any_text(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
     for odd in ["two\nlines", "quote'\"", "a,b", " ", "{}", "東京", &"x".repeat(255 - ns.len() - 1)] {
-        let record = ended(ns, odd, State::Success);
+        let record = ended(ns, odd, TaskState::Success);
         let (told, recorded) = futures::join!(finished(&backend, &record.id), stored(&backend, &record));
         recorded?;
         assert_same(&told?, &record);
@@ -107,7 +109,7 @@ pub(super) async fn an_id_may_be_any_text(backend: Arc<dyn Backend>, ns: &str) -
 pub(super) async fn deep_documents_survive(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
     for depth in [100, 1_000, 100_000] {
         let document = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        let record = TaskRecord { result: Some(document), ..ended(ns, &format!("{depth} deep"), State::Success) };
+        let record = TaskRecord { result: Some(document), ..ended(ns, &format!("{depth} deep"), TaskState::Success) };
         stored(&backend, &record).await?;
         assert_eq!(find(&backend, &record.id).await?.result, record.result);
     }
@@ -116,7 +118,7 @@ pub(super) async fn deep_documents_survive(backend: Arc<dyn Backend>, ns: &str) 
 
 pub(super) async fn large_results_survive(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
     let document = format!("\"{}\"", "0123456789abcdef".repeat(1 << 16));
-    let record = TaskRecord { result: Some(document), ..ended(ns, "large", State::Success) };
+    let record = TaskRecord { result: Some(document), ..ended(ns, "large", TaskState::Success) };
     let (told, recorded) = futures::join!(finished(&backend, &record.id), stored(&backend, &record));
     recorded?;
     assert_eq!(told?.result, record.result);
@@ -130,7 +132,7 @@ pub(super) async fn an_unknown_task_is_not_found(backend: Arc<dyn Backend>, ns: 
 }
 
 pub(super) async fn what_is_forgotten_is_gone(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
-    let record = ended(ns, "forgotten", State::Success);
+    let record = ended(ns, "forgotten", TaskState::Success);
     stored(&backend, &record).await?;
     assert!(backend.forget(&record.id).await?);
     assert!(!backend.forget(&record.id).await?, "there is nothing any more");
@@ -143,11 +145,11 @@ pub(super) async fn only_old_ends_are_swept(backend: Arc<dyn Backend>, ns: &str)
     let time = |second| Timestamp::from_second(second).unwrap_or_default();
     let aged = |name: &str, state, second| TaskRecord { finished_at: Some(time(second)), ..bare(ns, name, state) };
     let records = [
-        aged("oldest", State::Success, 100),
-        aged("older", State::Failure, 200),
-        aged("old", State::Revoked, 300),
-        aged("unfinished", State::Retry, 100),
-        aged("new", State::Success, 400),
+        aged("oldest", TaskState::Success, 100),
+        aged("older", TaskState::Failure, 200),
+        aged("old", TaskState::Revoked, 300),
+        aged("unfinished", TaskState::Retry, 100),
+        aged("new", TaskState::Success, 400),
     ];
     backend.record(&records).await?;
     assert_eq!(backend.sweep(time(400), 2).await?, 2, "no more than asked for");

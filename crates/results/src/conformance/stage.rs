@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_protocol::State;
+use celeriac_protocol::TaskState;
 use jiff::Timestamp;
 use tokio::time::timeout;
 
@@ -25,7 +25,7 @@ pub(super) fn at(step: i64) -> Timestamp {
 }
 
 /// Returns a record without its optional values.
-pub(super) fn bare(ns: &str, name: &str, state: State) -> TaskRecord {
+pub(super) fn bare(ns: &str, name: &str, state: TaskState) -> TaskRecord {
     TaskRecord {
         queue: "celeriac".into(),
         routing_key: "celeriac".to_owned(),
@@ -35,9 +35,9 @@ pub(super) fn bare(ns: &str, name: &str, state: State) -> TaskRecord {
     }
 }
 
-pub(super) fn ended(ns: &str, name: &str, state: State) -> TaskRecord {
+pub(super) fn ended(ns: &str, name: &str, state: TaskState) -> TaskRecord {
     TaskRecord {
-        result: (state == State::Success).then(|| "[1]".to_owned()),
+        result: (state == TaskState::Success).then(|| "[1]".to_owned()),
         finished_at: Some(at(100)),
         ..bare(ns, name, state)
     }

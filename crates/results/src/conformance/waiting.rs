@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use celeriac_protocol::State;
+use celeriac_protocol::TaskState;
 use futures::FutureExt;
 use futures::future::{join_all, try_join_all};
 
@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::record::TaskRecord;
 
 pub(super) async fn an_end_before_the_wait_is_told(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
-    for state in State::ALL.into_iter().filter(|state| state.is_final()) {
+    for state in TaskState::ALL.into_iter().filter(|state| state.is_final()) {
         let record = ended(ns, state.as_str(), state);
         stored(&backend, &record).await?;
         assert_same(&finished(&backend, &record.id).await?, &record);
@@ -22,7 +22,7 @@ pub(super) async fn an_end_before_the_wait_is_told(backend: Arc<dyn Backend>, ns
 
 pub(super) async fn an_end_during_the_wait_is_told(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
     for number in 0..50 {
-        let record = ended(ns, &number.to_string(), State::Success);
+        let record = ended(ns, &number.to_string(), TaskState::Success);
         let mut wait = std::pin::pin!(finished(&backend, &record.id));
         assert!(futures::poll!(&mut wait).is_pending(), "nothing has ended yet");
         stored(&backend, &record).await?;
@@ -32,13 +32,13 @@ pub(super) async fn an_end_during_the_wait_is_told(backend: Arc<dyn Backend>, ns
 }
 
 pub(super) async fn only_an_end_ends_the_wait(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
-    let success = TaskRecord { attempts: 2, ..ended(ns, "steps", State::Success) };
+    let success = TaskRecord { attempts: 2, ..ended(ns, "steps", TaskState::Success) };
     let mut wait = std::pin::pin!(finished(&backend, &success.id));
     assert!(futures::poll!(&mut wait).is_pending(), "nothing is known yet");
-    for state in [State::Pending, State::Started, State::Retry] {
+    for state in [TaskState::Pending, TaskState::Started, TaskState::Retry] {
         stored(&backend, &bare(ns, "steps", state)).await?;
         // The end of another task is delivered after that, so the step has been seen by then.
-        let other = ended(ns, state.as_str(), State::Success);
+        let other = ended(ns, state.as_str(), TaskState::Success);
         let (told, recorded) = futures::join!(finished(&backend, &other.id), stored(&backend, &other));
         recorded?;
         told?;
@@ -50,7 +50,7 @@ pub(super) async fn only_an_end_ends_the_wait(backend: Arc<dyn Backend>, ns: &st
 }
 
 pub(super) async fn two_waiters_are_told(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
-    let record = ended(ns, "both", State::Failure);
+    let record = ended(ns, "both", TaskState::Failure);
     let waits = [finished(&backend, &record.id), finished(&backend, &record.id)];
     let (told, recorded) = futures::join!(try_join_all(waits), stored(&backend, &record));
     recorded?;
@@ -61,7 +61,7 @@ pub(super) async fn two_waiters_are_told(backend: Arc<dyn Backend>, ns: &str) ->
 }
 
 pub(super) async fn a_thousand_waiters_are_told(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
-    let records: Vec<_> = (0..1_000).map(|number| ended(ns, &number.to_string(), State::Success)).collect();
+    let records: Vec<_> = (0..1_000).map(|number| ended(ns, &number.to_string(), TaskState::Success)).collect();
     let waits = join_all(records.iter().map(|record| finished(&backend, &record.id)));
     let write = async {
         for batch in records.chunks(100) {
@@ -78,7 +78,7 @@ pub(super) async fn a_thousand_waiters_are_told(backend: Arc<dyn Backend>, ns: &
 }
 
 pub(super) async fn who_stops_waiting_disturbs_nobody(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
-    let record = ended(ns, "given up", State::Success);
+    let record = ended(ns, "given up", TaskState::Success);
     let mut patient = std::pin::pin!(finished(&backend, &record.id));
     assert!(futures::poll!(&mut patient).is_pending());
     assert!(finished(&backend, &record.id).now_or_never().is_none());

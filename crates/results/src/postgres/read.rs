@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use celeriac_protocol::{Failure, State};
+use celeriac_protocol::{Failure, TaskState};
 use futures::TryStreamExt;
 use sqlx::Row;
 use sqlx::postgres::{PgBindIterExt, PgConnection, PgRow};
@@ -69,7 +69,7 @@ pub(super) async fn ended(
 pub(super) async fn states<'a>(
     connections: &PostgresPool,
     ids: impl Iterator<Item = &'a str>,
-) -> Result<HashMap<String, State>> {
+) -> Result<HashMap<String, TaskState>> {
     let failed = |cause| connections.error("reading the states of tasks", cause);
     let mut lease = connections.lease().await?;
     let query = sqlx::query("SELECT id, state FROM celeriac.tasks WHERE id = ANY($1)").bind(ids.bind_iter());
@@ -124,7 +124,7 @@ fn attempt(row: &PgRow) -> sqlx::Result<AttemptRecord> {
     })
 }
 
-fn state(row: &PgRow, column: usize) -> sqlx::Result<State> {
+fn state(row: &PgRow, column: usize) -> sqlx::Result<TaskState> {
     row.try_get::<&str, _>(column)?.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 

@@ -1,6 +1,6 @@
 //! Reads rows of the table `tasks`.
 
-use celeriac_protocol::{Failure, State};
+use celeriac_protocol::{Failure, TaskState};
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use sqlx::Row;
@@ -57,7 +57,7 @@ pub(super) async fn ended(
 }
 
 /// Returns the state of a task.
-pub(super) async fn state_of(connection: &mut SqliteConnection, id: &str) -> sqlx::Result<State> {
+pub(super) async fn state_of(connection: &mut SqliteConnection, id: &str) -> sqlx::Result<TaskState> {
     let row = sqlx::query("SELECT state FROM tasks WHERE id = ?1").bind(id).fetch_one(connection).await?;
     state(&row, 0)
 }
@@ -106,7 +106,7 @@ fn attempt(row: &SqliteRow) -> sqlx::Result<AttemptRecord> {
     })
 }
 
-fn state(row: &SqliteRow, column: usize) -> sqlx::Result<State> {
+fn state(row: &SqliteRow, column: usize) -> sqlx::Result<TaskState> {
     row.try_get::<&str, _>(column)?.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 

@@ -6,7 +6,7 @@ use crate::metrics::{
     MESSAGES_CONSUMED, MESSAGES_DEAD_LETTERED, PREFETCH_CHANGES, PROCESS_DURATION, SENDS_FAILED, TASKS_FINISHED,
     TASKS_INTERRUPTED, TASKS_RETRIED, TASKS_SKIPPED, TASKS_STARTED,
 };
-use celeriac_protocol::State;
+use celeriac_protocol::TaskState;
 
 const TARGET: &str = "celeriac::worker";
 
@@ -185,7 +185,7 @@ event! {
         /// Task id.
         id: &'a str,
         /// The outcome that stands.
-        state: State,
+        state: TaskState,
     }
     log: INFO "{task}[{id}] not run again: {state} is recorded";
     span: "skipped" { "celeriac.task.state" = state.as_str() };

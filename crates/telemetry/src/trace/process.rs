@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use celeriac_protocol::{Failure, HeaderMap, State};
+use celeriac_protocol::{Failure, HeaderMap, TaskState};
 use futures::future::Either;
 use opentelemetry::trace::Span as _;
 use opentelemetry::trace::{FutureExt as _, Link, SpanBuilder, SpanKind, SpanRef, Status, TraceContextExt, Tracer};
@@ -126,7 +126,7 @@ impl ProcessSpan {
     }
 
     /// Ends the span with the state of the attempt, and with its error if it failed.
-    pub fn end(self, state: State, failure: Option<&Failure>) {
+    pub fn end(self, state: TaskState, failure: Option<&Failure>) {
         let Some(span) = self.sampled() else { return };
         span.set_attribute(KeyValue::new(attributes::TASK_STATE, state.as_str()));
         if let Some(failure) = failure {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use celeriac_protocol::{Failure, HeaderMap, State};
+use celeriac_protocol::{Failure, HeaderMap, TaskState};
 use opentelemetry::trace::{SpanId, SpanKind, Status, TracerProvider};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
 use tracing::{Instrument, Span, info, info_span};
@@ -115,7 +115,7 @@ fn a_task_is_one_trace_from_its_caller_to_its_handlers_spans() {
         outside.join_all().await;
         process.record_settlement("reject");
         let trace_id = process.trace_id().unwrap();
-        process.end(State::Success, None);
+        process.end(TaskState::Success, None);
         trace_id
     });
 
@@ -140,7 +140,7 @@ fn spans_say_what_the_messaging_conventions_ask_for() {
     let process = ProcessSpan::start(&headers, &names.info("conventions", 2));
     let trace_id = process.trace_id().unwrap();
     process.record_settlement("nack");
-    process.end(State::Success, None);
+    process.end(TaskState::Success, None);
 
     let trace = Trace::of(&trace_id);
     let publish = trace.span("publish orders:billing.charge");
@@ -184,10 +184,10 @@ fn attempts_share_a_trace_and_show_what_happened() {
     let again = first.run_blocking(|| PublishSpan::start("orders.charge", "attempts", "", "billing"))();
     again.inject(&mut headers);
     again.end(Err(&"unroutable"));
-    first.end(State::Retry, Some(&Failure::new("PaymentDeclined", "declined")));
+    first.end(TaskState::Retry, Some(&Failure::new("PaymentDeclined", "declined")));
     let second = ProcessSpan::start(&headers, &names.info("attempts", 2));
     let trace_id = second.trace_id().unwrap();
-    second.end(State::Success, None);
+    second.end(TaskState::Success, None);
 
     let trace = Trace::of(&trace_id);
     let attempt = |number| {
@@ -217,7 +217,7 @@ fn a_trace_that_its_sender_does_not_keep_is_not_kept_here() {
     assert_eq!(process.trace_id().as_deref(), Some(trace_id));
     let mut sent = HeaderMap::new();
     process.run_blocking(|| PublishSpan::start("t", "next", "", "q").inject(&mut sent))();
-    process.end(State::Success, None);
+    process.end(TaskState::Success, None);
 
     let sent = sent.text("traceparent").unwrap();
     assert!(sent.starts_with(&format!("00-{trace_id}-")) && sent.ends_with("-00"), "{sent}");
@@ -236,7 +236,7 @@ fn a_handler_on_a_thread_is_in_the_trace_and_in_the_log() {
     let work = process.run_blocking(|| info_span!("threaded").in_scope(|| info!("working")));
     std::thread::spawn(move || tracing::dispatcher::with_default(&dispatch, work)).join().unwrap();
     let trace_id = process.trace_id().unwrap();
-    process.end(State::Success, None);
+    process.end(TaskState::Success, None);
 
     let trace = Trace::of(&trace_id);
     assert_eq!(trace.parent("threaded"), trace.id("process billing"));
@@ -256,7 +256,7 @@ fn handler_lines(options: &LogOptions, id: &str) -> (String, Vec<String>) {
         process.run(handler).await;
         process.emit(&TaskSucceeded { task: "orders.charge", id, runtime: std::time::Duration::from_millis(12) });
         let trace_id = process.trace_id().unwrap();
-        process.end(State::Success, None);
+        process.end(TaskState::Success, None);
         trace_id
     });
     (trace_id, lines.lines().map(str::to_owned).collect())

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use celeriac_protocol::failure::RevokeReason;
-use celeriac_protocol::{Failure, State, TaskHeaders};
+use celeriac_protocol::{Failure, TaskHeaders, TaskState};
 use celeriac_telemetry::clock;
 use celeriac_telemetry::events::worker::TaskExpired;
 
@@ -44,7 +44,7 @@ async fn expire(attempt: &mut Attempt<'_>) -> Processed {
     let TaskHeaders { task, id, .. } = attempt.headers();
     attempt.span.emit(&TaskExpired { task, id });
     let failure = Failure::revoked(RevokeReason::Expired);
-    let processed = record_failure(attempt, State::Revoked, failure.clone(), RowDetails::default()).await;
+    let processed = record_failure(attempt, TaskState::Revoked, failure.clone(), RowDetails::default()).await;
     attempt.embed = read_possible_embed(attempt).unwrap_or_default();
     processed.and_then(after_revoked(attempt, &failure)).await
 }
@@ -101,9 +101,9 @@ mod tests {
 
         let ended = check(&mut attempt).await.unwrap_err();
 
-        assert_eq!((ended.disposition, ended.state), (Disposition::Done, State::Revoked));
+        assert_eq!((ended.disposition, ended.state), (Disposition::Done, TaskState::Revoked));
         let row = worker.row().await.unwrap();
-        assert_eq!((row.state, row.failure.unwrap().message.as_str()), (State::Revoked, "expired"));
+        assert_eq!((row.state, row.failure.unwrap().message.as_str()), (TaskState::Revoked, "expired"));
     }
 
     #[tokio::test]
@@ -118,7 +118,7 @@ mod tests {
 
         let ended = check(&mut attempt).await.unwrap_err();
 
-        assert_eq!((ended.disposition, ended.state), (Disposition::Done, State::Pending));
+        assert_eq!((ended.disposition, ended.state), (Disposition::Done, TaskState::Pending));
         let published = worker.published();
         assert_eq!(published.len(), 1);
         assert!(!published[0].exchange.is_empty(), "it goes to a delay level");
@@ -163,13 +163,13 @@ mod tests {
     async fn a_task_that_has_ended_before_does_not_run_again() {
         let worker = TestWorker::new().await;
         let mut first = worker.deliver("succeed").await;
-        crate::attempt::record::record_outcome(&mut first, State::Success, RowDetails::default()).await;
+        crate::attempt::record::record_outcome(&mut first, TaskState::Success, RowDetails::default()).await;
         first.settlement.take().unwrap().ack();
         let mut again = worker.deliver_changed("succeed", redelivered).await;
 
         let ended = check(&mut again).await.unwrap_err();
 
         assert_eq!(ended.disposition, Disposition::Done);
-        assert_eq!(worker.backend.find(ID).await.unwrap().unwrap().state, State::Success);
+        assert_eq!(worker.backend.find(ID).await.unwrap().unwrap().state, TaskState::Success);
     }
 }

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use celeriac_protocol::{Failure, State, TaskHeaders};
+use celeriac_protocol::{Failure, TaskHeaders, TaskState};
 use celeriac_telemetry::clock;
 use celeriac_telemetry::events::worker::{TaskFailed, TaskRetried, TaskSucceeded};
 use jiff::Timestamp;
@@ -30,7 +30,7 @@ pub(crate) async fn apply(attempt: &mut Attempt<'_>, task: &TaskDefinition, deci
         Decision::Retry { wait, failure } => Box::pin(retry(attempt, task, wait, failure)).await,
         Decision::Fail(failure) => Box::pin(fail(attempt, failure)).await,
         Decision::DeadLetter { reason, failure } => Box::pin(dead_letter(attempt, reason, failure)).await,
-        Decision::Ignore => Processed::new(Disposition::Done, State::Ignored),
+        Decision::Ignore => Processed::new(Disposition::Done, TaskState::Ignored),
     }
 }
 
@@ -47,11 +47,11 @@ async fn succeed(attempt: &mut Attempt<'_>, result: String) -> Processed {
     let disposition = match recorded {
         Some(result) => {
             let details = RowDetails { result: Some(result), ..RowDetails::default() };
-            record_outcome(attempt, State::Success, details).await
+            record_outcome(attempt, TaskState::Success, details).await
         }
         None => Disposition::Done,
     };
-    let processed = Processed::new(disposition, State::Success);
+    let processed = Processed::new(disposition, TaskState::Success);
     match followed {
         Some(result) => Box::pin(processed.and_then(after_success(attempt, &result, FollowUpMode::First))).await,
         None => processed,
@@ -66,18 +66,18 @@ async fn retry(attempt: &mut Attempt<'_>, task: &TaskDefinition, wait: Duration,
     attempt.span.emit(&TaskRetried { task: task.name, id, attempt: number, error: &error, wait });
     let due = clock::now().checked_add(wait).unwrap_or(Timestamp::MAX);
     let details = RowDetails { eta: Some(due), ..RowDetails::default() };
-    let processed = record_failure(attempt, State::Retry, failure.clone(), details).await;
+    let processed = record_failure(attempt, TaskState::Retry, failure.clone(), details).await;
     let processed = processed.and_then(send_next_attempt(attempt, due, until)).await;
     if processed.disposition == Disposition::Done {
         // The next attempt sends a reply too, so nothing is repeated for this one.
-        let _ = reply_failure(attempt, State::Retry, &failure).await;
+        let _ = reply_failure(attempt, TaskState::Retry, &failure).await;
     }
     processed
 }
 
 async fn fail(attempt: &mut Attempt<'_>, failure: Failure) -> Processed {
     tell_failure(attempt, &failure);
-    let processed = record_failure(attempt, State::Failure, failure.clone(), RowDetails::default()).await;
+    let processed = record_failure(attempt, TaskState::Failure, failure.clone(), RowDetails::default()).await;
     processed.and_then(after_failure(attempt, &failure, FollowUpMode::First)).await
 }
 
@@ -136,9 +136,9 @@ mod tests {
         let worker = TestWorker::new().await;
         let (processed, published) = completed(&worker, Decision::Succeed("1".to_owned())).await;
 
-        assert_eq!((processed.disposition, processed.state), (Disposition::Done, State::Success));
+        assert_eq!((processed.disposition, processed.state), (Disposition::Done, TaskState::Success));
         let sent: Vec<_> = published.iter().map(|sent| (sent.header(names::TASK), sent.row)).collect();
-        assert_eq!(sent, [(Some("next"), Some(State::Success))]);
+        assert_eq!(sent, [(Some("next"), Some(TaskState::Success))]);
         assert_eq!(worker.row().await.unwrap().result.as_deref(), Some("1"));
     }
 
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(processed.disposition, Disposition::Done);
         let published = worker.published();
         let sent: Vec<_> = published.iter().map(|sent| (sent.routing_key.as_str(), sent.row)).collect();
-        assert_eq!(sent, [(QUEUE, Some(State::Success)), ("caller", Some(State::Success))]);
+        assert_eq!(sent, [(QUEUE, Some(TaskState::Success)), ("caller", Some(TaskState::Success))]);
     }
 
     #[tokio::test]
@@ -168,9 +168,9 @@ mod tests {
         let decision = Decision::Retry { wait: Duration::ZERO, failure: failure() };
         let (processed, published) = completed(&worker, decision).await;
 
-        assert_eq!((processed.disposition, processed.state), (Disposition::Done, State::Retry));
+        assert_eq!((processed.disposition, processed.state), (Disposition::Done, TaskState::Retry));
         let sent: Vec<_> = published.iter().map(|sent| (sent.routing_key.as_str(), sent.row)).collect();
-        assert_eq!(sent, [(QUEUE, Some(State::Retry))]);
+        assert_eq!(sent, [(QUEUE, Some(TaskState::Retry))]);
         assert_eq!(worker.receive().await.headers().retries, 1);
     }
 
@@ -180,12 +180,12 @@ mod tests {
         let decision = Decision::DeadLetter { reason: "exhausted", failure: failure() };
         let (processed, published) = completed(&worker, decision).await;
 
-        assert_eq!((processed.disposition, processed.state), (Disposition::Done, State::Failure));
+        assert_eq!((processed.disposition, processed.state), (Disposition::Done, TaskState::Failure));
         let sent: Vec<_> = published
             .iter()
             .map(|sent| (sent.header(names::DEAD_REASON), sent.header(names::TASK), sent.row))
             .collect();
-        assert_eq!(sent, [(Some("exhausted"), Some("act"), None), (None, Some("told"), Some(State::Failure))]);
+        assert_eq!(sent, [(Some("exhausted"), Some("act"), None), (None, Some("told"), Some(TaskState::Failure))]);
     }
 
     #[tokio::test]
@@ -193,9 +193,9 @@ mod tests {
         let worker = TestWorker::new().await;
         let (processed, published) = completed(&worker, Decision::Fail(failure())).await;
 
-        assert_eq!((processed.disposition, processed.state), (Disposition::Done, State::Failure));
+        assert_eq!((processed.disposition, processed.state), (Disposition::Done, TaskState::Failure));
         let sent: Vec<_> = published.iter().map(|sent| (sent.header(names::TASK), sent.row)).collect();
-        assert_eq!(sent, [(Some("told"), Some(State::Failure))]);
+        assert_eq!(sent, [(Some("told"), Some(TaskState::Failure))]);
     }
 
     #[tokio::test]
@@ -203,7 +203,7 @@ mod tests {
         let worker = TestWorker::new().await;
         let (processed, published) = completed(&worker, Decision::Ignore).await;
 
-        assert_eq!((processed.disposition, processed.state), (Disposition::Done, State::Ignored));
+        assert_eq!((processed.disposition, processed.state), (Disposition::Done, TaskState::Ignored));
         assert!(published.is_empty());
         assert_eq!(worker.row().await, None);
     }
@@ -217,6 +217,6 @@ mod tests {
 
         assert_eq!(processed.disposition, Disposition::Superseded);
         assert_eq!(after.len(), before.len(), "nothing follows from it");
-        assert_eq!(worker.row().await.unwrap().state, State::Success);
+        assert_eq!(worker.row().await.unwrap().state, TaskState::Success);
     }
 }

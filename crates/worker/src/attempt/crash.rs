@@ -132,7 +132,7 @@ fn attempt_key(attempt: &Attempt<'_>) -> AttemptKey {
 
 #[cfg(test)]
 mod tests {
-    use celeriac_protocol::State;
+    use celeriac_protocol::TaskState;
     use celeriac_protocol::headers::names;
 
     use super::*;
@@ -165,7 +165,7 @@ mod tests {
             let mut attempt = suspect(&worker).await;
             let record = track(&mut attempt).await.unwrap();
             assert!(record.is_some());
-            clear(record, &Processed::new(Disposition::Done, State::Success)).await;
+            clear(record, &Processed::new(Disposition::Done, TaskState::Success)).await;
         }
         assert!(worker.published().is_empty());
     }
@@ -188,10 +188,10 @@ mod tests {
 
         let ended = track(&mut second).await.err().unwrap();
 
-        assert_eq!((ended.disposition, ended.state), (Disposition::Done, State::Failure));
+        assert_eq!((ended.disposition, ended.state), (Disposition::Done, TaskState::Failure));
         let published = worker.published();
         let told: Vec<_> = published.iter().map(|sent| (sent.header(names::DEAD_REASON), sent.row)).collect();
-        assert_eq!(told, [(Some("poison"), None), (None, Some(State::Failure))], "dead letter, row, errback");
+        assert_eq!(told, [(Some("poison"), None), (None, Some(TaskState::Failure))], "dead letter, row, errback");
         let row = worker.row().await.unwrap();
         assert_eq!((row.failure.unwrap().kind.as_str(), row.attempts), (KIND, 1));
     }

@@ -64,7 +64,7 @@ pub(crate) fn choose(finished: JsonResult, options: &TaskOptions, tried: &RetryF
         ErrorAction::Reject => return Decision::DeadLetter { reason: "rejected", failure },
         ErrorAction::Fatal => return Decision::Fail(failure),
         ErrorAction::RetryIn(_) | ErrorAction::RetryAt(_) => Some(options.retry),
-        ErrorAction::RetryAfter(_) | ErrorAction::Policy => options.retry_rules.policy(&failure.kind, options.retry),
+        ErrorAction::RetryDelay(_) | ErrorAction::Policy => options.retry_rules.policy(&failure.kind, options.retry),
     };
     let Some(policy) = policy else { return Decision::Fail(failure) };
     let wait = action.wait(tried.now).unwrap_or_else(|| policy.wait(tried.retries, tried.chance));
@@ -139,9 +139,9 @@ mod tests {
             (Err(no()), &twice, 2, exhausted(&failure)),
             // Another worker with another policy tried it before.
             (Err(no()), &never, 3, exhausted(&failure)),
-            (Err(no().retry_after(SECOND * 9)), &twice, 0, again(SECOND * 9, &failure)),
-            (Err(no().retry_after(SECOND * 9)), &twice, 2, exhausted(&failure)),
-            (Err(no().retry_after(SECOND * 9)), &never, 0, Decision::Fail(failure.clone())),
+            (Err(no().with_retry_delay(SECOND * 9)), &twice, 0, again(SECOND * 9, &failure)),
+            (Err(no().with_retry_delay(SECOND * 9)), &twice, 2, exhausted(&failure)),
+            (Err(no().with_retry_delay(SECOND * 9)), &never, 0, Decision::Fail(failure.clone())),
             (Err(busy()), &twice, 0, again(SECOND * 9, &hint)),
             (Err(busy()), &twice, 2, exhausted(&given_up)),
             (Err(busy()), &never, 0, exhausted(&given_up)),
@@ -203,7 +203,7 @@ mod tests {
         let decided = |error, retries| choose(Err(error), &often, &RetryFacts { until, ..tried(retries) });
         assert_eq!(decided(TaskError::new("no"), 2), again(SECOND * 4, &failure));
         assert_eq!(decided(TaskError::new("no"), 3), exhausted(&failure));
-        assert_eq!(decided(TaskError::new("no").retry_after(SECOND * 5), 0), exhausted(&failure));
+        assert_eq!(decided(TaskError::new("no").with_retry_delay(SECOND * 5), 0), exhausted(&failure));
         let given_up = Failure::new("MaxRetriesExceededError", "busy");
         assert_eq!(decided(TaskError::retry_in(Duration::MAX, "busy"), 0), exhausted(&given_up));
     }

@@ -124,7 +124,7 @@ pub(crate) fn read_possible_embed(attempt: &Attempt<'_>) -> Result<Embed, Reject
 
 #[cfg(test)]
 mod tests {
-    use celeriac_protocol::State;
+    use celeriac_protocol::TaskState;
     use celeriac_protocol::headers::names;
 
     use super::*;
@@ -157,7 +157,7 @@ mod tests {
 
         let ended = find_task(&mut attempt).await.unwrap_err();
 
-        assert_eq!((ended.disposition, ended.state), (Disposition::Done, State::Failure));
+        assert_eq!((ended.disposition, ended.state), (Disposition::Done, TaskState::Failure));
         assert!(attempt.slot.is_none(), "a task that does not run needs no slot");
         let published = worker.published();
         assert_eq!(published.len(), 1);
@@ -173,7 +173,7 @@ mod tests {
 
         let ended = read_body(&mut attempt).await.unwrap_err();
 
-        assert_eq!((ended.disposition, ended.state), (Disposition::Done, State::Failure));
+        assert_eq!((ended.disposition, ended.state), (Disposition::Done, TaskState::Failure));
         assert_eq!(worker.published()[0].header(names::DEAD_REASON), Some("unreadable"));
     }
 
@@ -193,6 +193,6 @@ mod tests {
 
         assert_eq!(disposition, Disposition::Done);
         assert_eq!(worker.published()[0].header(names::DEAD_REASON), Some("unreadable"));
-        assert_eq!(worker.backend.find(ID).await.unwrap().unwrap().state, State::Rejected);
+        assert_eq!(worker.backend.find(ID).await.unwrap().unwrap().state, TaskState::Rejected);
     }
 }

@@ -2,7 +2,7 @@
 
 use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::Backoff;
-use celeriac_protocol::{State, TaskHeaders};
+use celeriac_protocol::{TaskHeaders, TaskState};
 use celeriac_results::TaskRecord;
 use celeriac_telemetry::clock;
 use celeriac_telemetry::events::worker::TaskSkipped;
@@ -31,14 +31,14 @@ pub(crate) async fn find_recorded_outcome(attempt: &mut Attempt<'_>) -> Option<D
         Ok(row) => row?,
         Err(Interrupted) => return Some(Disposition::Requeue),
     };
-    if row.replays < replays && !matches!(row.state, State::Success | State::Ignored) {
+    if row.replays < replays && !matches!(row.state, TaskState::Success | TaskState::Ignored) {
         // The outcome before the replay is the reason for the replay.
         return None;
     }
     let has_ended = row.state.is_final();
     // The attempt has run, and its worker died just before or after the next attempt reached its
     // queue.
-    let has_run = row.state == State::Retry && row.replays == replays && row.attempts > attempt.headers().retries;
+    let has_run = row.state == TaskState::Retry && row.replays == replays && row.attempts > attempt.headers().retries;
     if !has_ended && !has_run {
         return None;
     }
@@ -76,13 +76,13 @@ pub(crate) async fn finish_recorded(attempt: &mut Attempt<'_>, row: TaskRecord) 
         Err(reason) => return keep_for_replay(attempt, &reason.to_string()).await,
     }
     match (row.state, row.failure) {
-        (State::Success, _) => {
+        (TaskState::Success, _) => {
             let in_outbox = attempt.task.is_some_and(TaskDefinition::is_transactional);
             let mode = if in_outbox { FollowUpMode::InOutbox } else { FollowUpMode::Repeated };
             after_success(attempt, row.result.as_deref().unwrap_or("null"), mode).await
         }
-        (State::Failure, Some(failure)) => after_failure(attempt, &failure, FollowUpMode::Repeated).await,
-        (State::Revoked, Some(failure)) => after_revoked(attempt, &failure).await,
+        (TaskState::Failure, Some(failure)) => after_failure(attempt, &failure, FollowUpMode::Repeated).await,
+        (TaskState::Revoked, Some(failure)) => after_revoked(attempt, &failure).await,
         (state, Some(failure)) => reply_failure(attempt, state, &failure).await,
         (_, None) => Disposition::Done,
     }
@@ -113,7 +113,7 @@ mod tests {
             worker.deliver_changed("succeed", |call, _| call.follow.callbacks.push(follow_up("next"))).await;
         record_outcome(
             &mut first,
-            State::Success,
+            TaskState::Success,
             RowDetails { result: Some("1".to_owned()), ..RowDetails::default() },
         )
         .await;
@@ -134,7 +134,7 @@ mod tests {
         let worker = TestWorker::retrying(std::time::Duration::ZERO, 3).await;
         let mut first = worker.deliver("fail").await;
         let details = RowDetails { begun: true, ..RowDetails::default() };
-        record_failure(&mut first, State::Retry, Failure::new("TaskError", "no"), details).await;
+        record_failure(&mut first, TaskState::Retry, Failure::new("TaskError", "no"), details).await;
         first.settlement.take().unwrap().ack();
         let mut again = worker.deliver_changed("fail", redelivered).await;
 

@@ -314,7 +314,7 @@ async fn never_or_after(wait: Option<Duration>) {
 mod tests {
     use std::time::Instant;
 
-    use celeriac_protocol::State;
+    use celeriac_protocol::TaskState;
     use celeriac_protocol::headers::names;
 
     use super::*;
@@ -362,7 +362,7 @@ mod tests {
 
         let ended = run_told(&mut attempt).await.unwrap_err();
 
-        assert_eq!((ended.disposition, ended.state), (Disposition::Done, State::Failure));
+        assert_eq!((ended.disposition, ended.state), (Disposition::Done, TaskState::Failure));
         assert_eq!(worker.published()[0].header(names::DEAD_REASON), Some("wrong-arguments"));
         let row = worker.row().await.unwrap();
         assert_eq!((row.args.as_deref(), row.attempts), (Some("[7]"), 0), "it has not begun");
@@ -390,7 +390,7 @@ mod tests {
 
             let ended = run_told(&mut attempt).await.unwrap_err();
 
-            assert_eq!((ended.disposition, ended.state), (Disposition::Requeue, State::Pending), "{how}");
+            assert_eq!((ended.disposition, ended.state), (Disposition::Requeue, TaskState::Pending), "{how}");
             assert_eq!(worker.row().await, None, "{how}");
         }
     }
@@ -407,7 +407,7 @@ mod tests {
 
         let ended = run(&mut attempt, prepared).await.err().unwrap();
 
-        assert_eq!(ended.state, State::Revoked);
+        assert_eq!(ended.state, TaskState::Revoked);
         assert_eq!(worker.row().await.unwrap().failure.unwrap().message, "terminated");
     }
 }

@@ -6,7 +6,7 @@
 
 pub(crate) mod messages;
 
-use celeriac_protocol::{Failure, Signature, State, Value};
+use celeriac_protocol::{Failure, Signature, TaskState, Value};
 
 use crate::attempt::dead_letter::dead_letter_not_followed_up;
 use crate::attempt::follow_up::messages::FollowUps;
@@ -51,7 +51,7 @@ pub(crate) async fn after_success(attempt: &Attempt<'_>, result: &str, mode: Fol
         return sent;
     }
     // The result exists, even if its follow-ups could not be sent.
-    let content = TaskReply { state: State::Success, result: Some(&result), failure: None, children };
+    let content = TaskReply { state: TaskState::Success, result: Some(&result), failure: None, children };
     match reply_if_awaited(attempt, &content).await {
         Disposition::Done => sent,
         disposition => disposition,
@@ -64,7 +64,7 @@ pub(crate) async fn after_failure(attempt: &Attempt<'_>, failure: &Failure, mode
     if attempt.embed.is_empty() && !attempt.is_awaited() {
         return Disposition::Done;
     }
-    if end_steps(attempt, State::Failure, failure).await == Disposition::Requeue {
+    if end_steps(attempt, TaskState::Failure, failure).await == Disposition::Requeue {
         return Disposition::Requeue;
     }
     let sent = match FollowUps::after_failure(attempt, &attempt.embed) {
@@ -74,7 +74,7 @@ pub(crate) async fn after_failure(attempt: &Attempt<'_>, failure: &Failure, mode
     if sent == Disposition::Requeue {
         return sent;
     }
-    match reply_failure(attempt, State::Failure, failure).await {
+    match reply_failure(attempt, TaskState::Failure, failure).await {
         Disposition::Done => sent,
         disposition => disposition,
     }
@@ -85,14 +85,14 @@ pub(crate) async fn after_failure(attempt: &Attempt<'_>, failure: &Failure, mode
 ///
 /// Errbacks are not called, as in Celery, because nothing has failed.
 pub(crate) async fn after_revoked(attempt: &Attempt<'_>, failure: &Failure) -> Disposition {
-    if end_steps(attempt, State::Revoked, failure).await == Disposition::Requeue {
+    if end_steps(attempt, TaskState::Revoked, failure).await == Disposition::Requeue {
         return Disposition::Requeue;
     }
-    reply_failure(attempt, State::Revoked, failure).await
+    reply_failure(attempt, TaskState::Revoked, failure).await
 }
 
 /// Replies that the task failed, was revoked, or is tried again.
-pub(crate) async fn reply_failure(attempt: &Attempt<'_>, state: State, failure: &Failure) -> Disposition {
+pub(crate) async fn reply_failure(attempt: &Attempt<'_>, state: TaskState, failure: &Failure) -> Disposition {
     let content = TaskReply { state, result: None, failure: Some(failure), children: attempt.children() };
     reply_if_awaited(attempt, &content).await
 }
@@ -121,7 +121,7 @@ pub(crate) async fn keep_for_replay(attempt: &Attempt<'_>, error: &str) -> Dispo
 }
 
 /// Ends the remaining steps of the chain, because an earlier step has not succeeded.
-async fn end_steps(attempt: &Attempt<'_>, state: State, failure: &Failure) -> Disposition {
+async fn end_steps(attempt: &Attempt<'_>, state: TaskState, failure: &Failure) -> Disposition {
     for step in &attempt.embed.chain {
         if end_step(attempt, step, state, failure).await == Disposition::Requeue {
             return Disposition::Requeue;
@@ -131,7 +131,7 @@ async fn end_steps(attempt: &Attempt<'_>, state: State, failure: &Failure) -> Di
 }
 
 /// Ends a step with the state and error of the one before it.
-async fn end_step(attempt: &Attempt<'_>, step: &Signature, state: State, failure: &Failure) -> Disposition {
+async fn end_step(attempt: &Attempt<'_>, step: &Signature, state: TaskState, failure: &Failure) -> Disposition {
     let text = |option| step.options.get(option).and_then(Value::as_str);
     let Some(id) = text("task_id") else { return Disposition::Done };
     if let Some(results) = &attempt.runtime.results {

@@ -20,7 +20,7 @@ pub(crate) async fn check(attempt: &mut Attempt<'_>) -> Step<()> {
 #[cfg(test)]
 mod tests {
     use celeriac_protocol::headers::names;
-    use celeriac_protocol::{Signature, State};
+    use celeriac_protocol::{Signature, TaskState};
 
     use super::*;
     use crate::attempt::decode::{find_task, read_body};
@@ -56,7 +56,7 @@ mod tests {
 
         let ended = check(&mut attempt).await.unwrap_err();
 
-        assert_eq!(ended.state, State::Failure);
+        assert_eq!(ended.state, TaskState::Failure);
         assert!(attempt.embed.is_empty());
         let published = worker.published();
         assert_eq!(published.len(), 1, "no errback");

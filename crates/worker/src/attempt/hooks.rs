@@ -201,7 +201,7 @@ fn decided(decision: &Decision) -> Decided {
 
 #[cfg(test)]
 mod tests {
-    use celeriac_protocol::State;
+    use celeriac_protocol::TaskState;
 
     use super::*;
     use crate::attempt::Disposition;
@@ -294,6 +294,6 @@ mod tests {
         let (ended, ()) = tokio::join!(reviewed(&mut attempt), stop);
 
         let ended = ended.unwrap_err();
-        assert_eq!((ended.disposition, ended.state), (Disposition::Requeue, State::Pending));
+        assert_eq!((ended.disposition, ended.state), (Disposition::Requeue, TaskState::Pending));
     }
 }

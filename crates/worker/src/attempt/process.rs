@@ -87,7 +87,7 @@ async fn until_aborted<T: From<Disposition>>(runtime: &WorkerRuntime, steps: Pin
 
 #[cfg(test)]
 mod tests {
-    use celeriac_protocol::State;
+    use celeriac_protocol::TaskState;
 
     use super::*;
     use crate::attempt::testing::{QUEUE, TestWorker};
@@ -106,7 +106,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_delivery_ends_with_its_row_and_its_acknowledgement() {
-        let cases = [("succeed", Some(State::Success)), ("fail", Some(State::Failure)), ("ignore", None)];
+        let cases = [("succeed", Some(TaskState::Success)), ("fail", Some(TaskState::Failure)), ("ignore", None)];
         for (how, state) in cases {
             let worker = TestWorker::new().await;
             processed(&worker, how).await;

@@ -1,7 +1,7 @@
 //! Records the outcome of an attempt. If the row can never be written, the message is
 //! dead-lettered.
 
-use celeriac_protocol::{Failure, State};
+use celeriac_protocol::{Failure, TaskState};
 use celeriac_results::{Recorded, TaskRecord};
 
 use crate::attempt::dead_letter::dead_letter;
@@ -19,7 +19,7 @@ pub(crate) async fn record_row(results: &ResultStore, row: Box<TaskRecord>) -> R
         Ok(Recorded::Kept(kept)) if kept.is_final() && kept != state => Ok(Disposition::Superseded),
         // Another delivery of this attempt, or of a later one, sends the next attempt. One copy is
         // enough.
-        Ok(Recorded::Kept(State::Retry)) if state == State::Retry => Ok(Disposition::Superseded),
+        Ok(Recorded::Kept(TaskState::Retry)) if state == TaskState::Retry => Ok(Disposition::Superseded),
         Ok(Recorded::Stored | Recorded::Kept(_)) => Ok(Disposition::Done),
         Ok(Recorded::Refused { reason }) => Err(reason),
         Err(error) => {
@@ -31,7 +31,7 @@ pub(crate) async fn record_row(results: &ResultStore, row: Box<TaskRecord>) -> R
 }
 
 /// Records the outcome of an attempt, which is durable when this returns [`Disposition::Done`].
-pub(crate) async fn record_outcome(attempt: &mut Attempt<'_>, state: State, details: RowDetails) -> Disposition {
+pub(crate) async fn record_outcome(attempt: &mut Attempt<'_>, state: TaskState, details: RowDetails) -> Disposition {
     let runtime = attempt.runtime;
     let Some(results) = &runtime.results else { return Disposition::Done };
     match record_row(results, Box::new(row(attempt, state, details))).await {
@@ -44,7 +44,7 @@ pub(crate) async fn record_outcome(attempt: &mut Attempt<'_>, state: State, deta
 /// Records that an attempt has not succeeded.
 pub(crate) async fn record_failure(
     attempt: &mut Attempt<'_>,
-    state: State,
+    state: TaskState,
     failure: Failure,
     details: RowDetails,
 ) -> Processed {
@@ -63,7 +63,7 @@ pub(crate) async fn dead_letter_and_record(
     match dead_letter(attempt, reason, &failure.to_string()).await {
         Disposition::Requeue => Disposition::Requeue.into(),
         dead_lettered => {
-            let mut processed = record_failure(attempt, State::Failure, failure, details).await;
+            let mut processed = record_failure(attempt, TaskState::Failure, failure, details).await;
             if processed.disposition == Disposition::Done {
                 processed.disposition = dead_lettered;
             }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use celeriac_broker::{Error as BrokerError, Outgoing};
 use celeriac_protocol::meta::ResultMeta;
 use celeriac_protocol::retry::Backoff;
-use celeriac_protocol::{Codec, Failure, HeaderMap, Message, Properties, State, TaskHeaders, Value};
+use celeriac_protocol::{Codec, Failure, HeaderMap, Message, Properties, TaskHeaders, TaskState, Value};
 use celeriac_telemetry::clock;
 
 use crate::attempt::Attempt;
@@ -18,7 +18,7 @@ use crate::attempt::publish::{BACKOFF, PublishFailure};
 /// The content of a reply.
 #[derive(Debug)]
 pub(crate) struct TaskReply<'a> {
-    pub(crate) state: State,
+    pub(crate) state: TaskState,
     /// The result of a success.
     pub(crate) result: Option<&'a Value>,
     pub(crate) failure: Option<&'a Failure>,
@@ -48,7 +48,7 @@ pub(crate) async fn reply_for_step(
     attempt: &Attempt<'_>,
     reply_to: &str,
     id: &str,
-    state: State,
+    state: TaskState,
     failure: &Failure,
 ) -> Result<(), PublishFailure> {
     let reply = TaskReply { state, result: None, failure: Some(failure), children: Vec::new() };

@@ -1,7 +1,7 @@
 //! Revoked tasks: keeps one from starting, or ends a running one if termination was requested.
 
 use celeriac_protocol::failure::RevokeReason;
-use celeriac_protocol::{Failure, State, TaskHeaders};
+use celeriac_protocol::{Failure, TaskHeaders, TaskState};
 use celeriac_results::RunningTask;
 use celeriac_telemetry::events::worker::{TaskRevoked, TaskTerminated};
 
@@ -56,7 +56,7 @@ pub(crate) async fn terminate(attempt: &mut Attempt<'_>) -> Processed {
 
 async fn end_revoked(attempt: &mut Attempt<'_>, reason: RevokeReason) -> Processed {
     let failure = Failure::revoked(reason);
-    let processed = record_failure(attempt, State::Revoked, failure.clone(), RowDetails::default()).await;
+    let processed = record_failure(attempt, TaskState::Revoked, failure.clone(), RowDetails::default()).await;
     processed.and_then(after_revoked(attempt, &failure)).await
 }
 
@@ -84,7 +84,7 @@ mod tests {
 
         let ended = check_not_revoked(&mut attempt).await.unwrap_err();
 
-        assert_eq!((ended.disposition, ended.state), (Disposition::Done, State::Revoked));
+        assert_eq!((ended.disposition, ended.state), (Disposition::Done, TaskState::Revoked));
         assert_eq!(worker.row().await.unwrap().failure.unwrap().message, "revoked");
         assert!(is_revoked(&attempt), "from now on it is known");
     }
@@ -99,7 +99,7 @@ mod tests {
         tokio::time::timeout(std::time::Duration::from_secs(10), running.terminated().cancelled()).await.unwrap();
         let ended = terminate(&mut attempt).await;
 
-        assert_eq!(ended.state, State::Revoked);
+        assert_eq!(ended.state, TaskState::Revoked);
         assert_eq!(worker.row().await.unwrap().failure.unwrap().message, "terminated");
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use celeriac_broker::DeliveryInfo;
-use celeriac_protocol::{Failure, State, TaskHeaders, sent_at};
+use celeriac_protocol::{Failure, TaskHeaders, TaskState, sent_at};
 use celeriac_results::TaskRecord;
 use celeriac_telemetry::clock;
 use jiff::Timestamp;
@@ -24,7 +24,7 @@ pub(crate) struct RowDetails {
 }
 
 /// Returns the row of a task. Takes the arguments that the attempt has kept for it.
-pub(crate) fn row(attempt: &mut Attempt<'_>, state: State, details: RowDetails) -> TaskRecord {
+pub(crate) fn row(attempt: &mut Attempt<'_>, state: TaskState, details: RowDetails) -> TaskRecord {
     let RecordedArguments { args, kwargs } = attempt.arguments.take().unwrap_or_default();
     let timing = attempt.timing;
     let TaskHeaders { task, id, retries, eta, expires, root_id, parent_id, group, .. } = attempt.headers();
@@ -48,7 +48,13 @@ pub(crate) fn row(attempt: &mut Attempt<'_>, state: State, details: RowDetails) 
 }
 
 /// Returns the row of a later step of a chain, which will never run.
-pub(crate) fn step_row(attempt: &Attempt<'_>, id: String, task: String, state: State, failure: Failure) -> TaskRecord {
+pub(crate) fn step_row(
+    attempt: &Attempt<'_>,
+    id: String,
+    task: String,
+    state: TaskState,
+    failure: Failure,
+) -> TaskRecord {
     TaskRecord {
         failure: Some(failure),
         root_id: Some(attempt.received.root_id().to_owned()),
@@ -70,7 +76,11 @@ pub(crate) fn invalid_row(
     replays: u32,
     received_at: Timestamp,
 ) -> TaskRecord {
-    TaskRecord { failure: Some(failure), replays, ..bare_row(runtime, origin, id, task, State::Rejected, received_at) }
+    TaskRecord {
+        failure: Some(failure),
+        replays,
+        ..bare_row(runtime, origin, id, task, TaskState::Rejected, received_at)
+    }
 }
 
 fn bare_row(
@@ -78,7 +88,7 @@ fn bare_row(
     origin: &DeliveryInfo,
     id: String,
     name: String,
-    state: State,
+    state: TaskState,
     received_at: Timestamp,
 ) -> TaskRecord {
     TaskRecord {

@@ -44,7 +44,7 @@ fn as_str(disposition: Disposition) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use celeriac_protocol::State;
+    use celeriac_protocol::TaskState;
 
     use super::*;
     use crate::attempt::decode::find_task;
@@ -52,7 +52,7 @@ mod tests {
     use crate::task::hooks::HookList;
 
     fn ended(disposition: Disposition) -> Processed {
-        Processed::new(disposition, State::Success)
+        Processed::new(disposition, TaskState::Success)
     }
 
     #[tokio::test]

@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use celeriac_broker::{
-    Broker, BrokerOptions, Browser, Consumer, Depth, Health, Outgoing, Result as BrokerResult, Subscription,
+    Broker, BrokerHealth, BrokerOptions, Browser, Consumer, Depth, Outgoing, Result as BrokerResult, Subscription,
 };
 use celeriac_client::call::CallOptions;
 use celeriac_client::client::SendLimits;
-use celeriac_client::{Client, ClientOptions, Request};
+use celeriac_client::{Client, ClientOptions, DynamicCall};
 use celeriac_config::Secret;
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{
-    Body, DecodeLimits, Message, Parameter, RetryPolicy, Signature, State, Task, TaskOptions, Value,
+    Body, DecodeLimits, Message, Parameter, RetryPolicy, Signature, Task, TaskOptions, TaskState, Value,
 };
 use celeriac_results::{Backend, ResultsOptions, TaskRecord};
 use celeriac_topology::{Ladder, Router, RoutesOptions, TaskOverrides, Topology};
@@ -45,7 +45,7 @@ pub(crate) struct Published {
     pub(crate) routing_key: String,
     pub(crate) message: Message,
     /// State of the delivered task's row at that time.
-    pub(crate) row: Option<State>,
+    pub(crate) row: Option<TaskState>,
 }
 
 impl Published {
@@ -102,7 +102,7 @@ impl Broker for WitnessBroker {
         self.inner.browse(queue)
     }
 
-    fn health(&self) -> watch::Receiver<Health> {
+    fn health(&self) -> watch::Receiver<BrokerHealth> {
         self.inner.health()
     }
 
@@ -226,7 +226,7 @@ impl TestWorker {
         let mut options = CallOptions { id: Some(ID.to_owned()), ..CallOptions::default() };
         change(&mut options, &mut message);
         let body = Body { args: vec![how.into()], ..Body::default() };
-        let request = Request { task: Act::NAME.to_owned(), body, options };
+        let request = DynamicCall { task: Act::NAME.to_owned(), body, options };
         let mut outgoing = self.client.prepare(request, None).unwrap().outgoing;
         for (name, value) in message.headers.iter() {
             outgoing.message.headers.insert(name.to_owned(), value.clone());

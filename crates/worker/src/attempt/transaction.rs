@@ -6,7 +6,7 @@
 //! transaction, and only one of the runs can commit it.
 
 use celeriac_protocol::retry::Backoff;
-use celeriac_protocol::{State, TaskHeaders};
+use celeriac_protocol::{TaskHeaders, TaskState};
 use celeriac_results::outbox::OutboxMessage;
 use celeriac_results::{Committed, PostgresBackend, Session, Transaction, Transactions};
 use celeriac_telemetry::events::worker::{TaskSkipped, TaskSucceeded};
@@ -158,7 +158,7 @@ async fn commit(
 ) -> Processed {
     // The row makes the task exact, so it is written even if the result is not wanted.
     let kept = (!attempt.ignores_result()).then(|| result.clone());
-    let row = row(attempt, State::Success, RowDetails { result: kept, ..RowDetails::default() });
+    let row = row(attempt, TaskState::Success, RowDetails { result: kept, ..RowDetails::default() });
     let committed = match follow_up_entries(attempt, &result).await {
         Ok(follow_ups) => transaction.commit(&row, &follow_ups).await,
         Err(error) => {
@@ -171,7 +171,7 @@ async fn commit(
             let runtime = attempt.timing.map(|timing| timing.runtime).unwrap_or_default();
             attempt.span.emit(&TaskSucceeded { task: task.name, id: &attempt.headers().id, runtime });
             announce(attempt);
-            let processed = Processed::new(Disposition::Done, State::Success);
+            let processed = Processed::new(Disposition::Done, TaskState::Success);
             processed.and_then(after_success(attempt, &result, FollowUpMode::InOutbox)).await
         }
         Committed::Superseded => defer_to_recorded(attempt).await,
@@ -192,7 +192,7 @@ async fn commit(
             Disposition::Requeue.into()
         }
         Committed::Refused { reason } => {
-            Processed::new(dead_letter(attempt, "unrecordable", &reason).await, State::Success)
+            Processed::new(dead_letter(attempt, "unrecordable", &reason).await, TaskState::Success)
         }
         Committed::Invalid { reason } => {
             attempt.arguments = Some(RecordedArguments::of_row(row));
@@ -288,7 +288,7 @@ mod tests {
 
         let processed = run(&mut attempt, call).await;
 
-        assert_eq!((processed.disposition, processed.state), (Disposition::Requeue, State::Pending));
+        assert_eq!((processed.disposition, processed.state), (Disposition::Requeue, TaskState::Pending));
         assert_eq!(worker.row().await, None);
     }
 
@@ -306,7 +306,7 @@ mod tests {
 
         let processed = run(&mut attempt, call).await;
 
-        assert_eq!((processed.disposition, processed.state), (Disposition::Done, State::Failure));
+        assert_eq!((processed.disposition, processed.state), (Disposition::Done, TaskState::Failure));
         assert_eq!(worker.row().await.unwrap().failure.unwrap().kind, "ArgumentError");
     }
 }

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use celeriac_client::Request;
+use celeriac_client::DynamicCall;
 use celeriac_protocol::signature::SignatureKind;
 use celeriac_protocol::{Body, RetryPolicy, Signature, TaskOptions, Value};
 use celeriac_telemetry::clock;
@@ -160,11 +160,11 @@ async fn send_group(ctx: &TaskContext, group: String, tasks: Vec<Signature>) -> 
     let client = ctx.client();
     let mut members = Vec::with_capacity(tasks.len());
     for (index, task) in tasks.into_iter().enumerate() {
-        let mut request = Request::from_signature(task, client.topology()).map_err(TaskError::from_boxed)?;
+        let mut request = DynamicCall::from_signature(task, client.topology()).map_err(TaskError::from_boxed)?;
         let id = request.options.id.get_or_insert_with(|| derived_id(ctx.id(), &index.to_string())).clone();
         request.options.relations.group = Some(group.clone());
         request.options.relations.group_index = i64::try_from(index).ok();
-        client.submit_request(request).await.map_err(TaskError::from_boxed)?;
+        client.submit_dynamic(request).await.map_err(TaskError::from_boxed)?;
         members.push(Value::List(vec![Value::List(vec![id.into(), Value::Null]), Value::Null]));
     }
     write(&Value::List(vec![Value::List(vec![group.into(), Value::Null]), Value::List(members)]))

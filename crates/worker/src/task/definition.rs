@@ -48,7 +48,7 @@ pub trait TransactionalTask: Task {
     label = "not a task",
     note = "put `#[task]` on its function, and list it by the name of the function"
 )]
-pub trait Registered: Task {
+pub trait IntoTaskDefinition: Task {
     /// Returns the name and the function of the task.
     fn definition() -> TaskDefinition;
 }

@@ -31,7 +31,7 @@ pub(crate) enum ErrorAction {
     /// Another attempt at this time, within `max_retries`.
     RetryAt(Timestamp),
     /// The retry policy of the task decides, with this wait.
-    RetryAfter(Duration),
+    RetryDelay(Duration),
     /// No further attempt.
     Fatal,
     /// No further attempt, and the message goes to the dead-letter queue.
@@ -44,7 +44,7 @@ impl ErrorAction {
     /// Returns the requested wait, or zero for a time that has passed.
     pub(crate) fn wait(self, now: Timestamp) -> Option<Duration> {
         match self {
-            Self::RetryIn(wait) | Self::RetryAfter(wait) => Some(wait),
+            Self::RetryIn(wait) | Self::RetryDelay(wait) => Some(wait),
             Self::RetryAt(time) => Some(Duration::try_from(time.duration_since(now)).unwrap_or_default()),
             _ => None,
         }
@@ -106,9 +106,9 @@ impl TaskError {
     /// The retry policy still decides if there is another attempt, and how many; the wait is this
     /// one.
     #[must_use]
-    pub fn retry_after(self, wait: Duration) -> Self {
+    pub fn with_retry_delay(self, wait: Duration) -> Self {
         let action =
-            if self.action.asks_for_retry() { ErrorAction::RetryIn(wait) } else { ErrorAction::RetryAfter(wait) };
+            if self.action.asks_for_retry() { ErrorAction::RetryIn(wait) } else { ErrorAction::RetryDelay(wait) };
         Self { action, ..self }
     }
 
@@ -190,10 +190,10 @@ mod tests {
 
     #[test]
     fn a_hint_keeps_what_the_error_is() {
-        let error = TaskError::from(Declined(fmt::Error)).retry_after(Duration::from_secs(9));
-        assert_eq!(error.action, ErrorAction::RetryAfter(Duration::from_secs(9)));
+        let error = TaskError::from(Declined(fmt::Error)).with_retry_delay(Duration::from_secs(9));
+        assert_eq!(error.action, ErrorAction::RetryDelay(Duration::from_secs(9)));
         assert_eq!((error.failure.kind.as_str(), error.failure.trace.is_some()), ("Declined", true));
-        let wish = TaskError::retry_in(Duration::ZERO, "busy").retry_after(Duration::from_secs(9));
+        let wish = TaskError::retry_in(Duration::ZERO, "busy").with_retry_delay(Duration::from_secs(9));
         assert_eq!(wish.action, ErrorAction::RetryIn(Duration::from_secs(9)));
     }
 

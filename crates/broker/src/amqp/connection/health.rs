@@ -11,13 +11,13 @@ use celeriac_telemetry::events::broker::{
 use tokio::sync::watch;
 
 use super::purpose::ConnectionPurpose;
-use crate::broker::Health;
+use crate::broker::BrokerHealth;
 
 /// The state of both connections, and the health of the broker that follows from it.
 #[derive(Debug)]
 pub(crate) struct HealthTracker {
     links: Mutex<[LinkState; 2]>,
-    health: watch::Sender<Health>,
+    health: watch::Sender<BrokerHealth>,
     /// The broker's reason for blocking publishers, while it blocks them.
     blocked: watch::Sender<Option<String>>,
     /// The same as a flag, which is cheap to read for every message.
@@ -39,13 +39,13 @@ impl HealthTracker {
     pub(crate) fn new() -> Self {
         Self {
             links: Mutex::default(),
-            health: watch::Sender::new(Health::Disconnected { reason: None }),
+            health: watch::Sender::new(BrokerHealth::Disconnected { reason: None }),
             blocked: watch::Sender::new(None),
             is_blocked: AtomicBool::new(false),
         }
     }
 
-    pub(crate) fn watch(&self) -> watch::Receiver<Health> {
+    pub(crate) fn watch(&self) -> watch::Receiver<BrokerHealth> {
         self.health.subscribe()
     }
 
@@ -175,17 +175,19 @@ impl HealthTracker {
 }
 
 /// Returns the health. A connection that cannot be made is a fault; an unused one is not.
-fn health(links: &[LinkState; 2], blocked: Option<String>) -> Health {
+fn health(links: &[LinkState; 2], blocked: Option<String>) -> BrokerHealth {
     if let Some(reason) = links.iter().find_map(|link| link.failing.clone()) {
-        return Health::Disconnected { reason: Some(reason) };
+        return BrokerHealth::Disconnected { reason: Some(reason) };
     }
     if let Some(reason) = blocked {
-        return Health::Blocked { reason };
+        return BrokerHealth::Blocked { reason };
     }
     if links.iter().any(|link| link.up) {
-        return Health::Connected;
+        return BrokerHealth::Connected;
     }
-    Health::Disconnected { reason: links.iter().find_map(|link| link.lost.as_ref().map(|(_, reason)| reason.clone())) }
+    BrokerHealth::Disconnected {
+        reason: links.iter().find_map(|link| link.lost.as_ref().map(|(_, reason)| reason.clone())),
+    }
 }
 
 /// Time after which the same reason is logged again.
@@ -211,27 +213,27 @@ impl LogThrottle {
 mod tests {
     use super::*;
 
-    fn disconnected(reason: &str) -> Health {
-        Health::Disconnected { reason: Some(reason.to_owned()) }
+    fn disconnected(reason: &str) -> BrokerHealth {
+        BrokerHealth::Disconnected { reason: Some(reason.to_owned()) }
     }
 
     #[test]
     fn health_follows_both_connections() {
         let tracker = HealthTracker::new();
         let health = tracker.watch();
-        assert_eq!(*health.borrow(), Health::Disconnected { reason: None });
+        assert_eq!(*health.borrow(), BrokerHealth::Disconnected { reason: None });
         let publishing = tracker.up(ConnectionPurpose::Publish);
-        assert_eq!(*health.borrow(), Health::Connected);
+        assert_eq!(*health.borrow(), BrokerHealth::Connected);
         tracker.block(ConnectionPurpose::Publish, publishing, Some("low on memory".to_owned()));
-        assert_eq!(*health.borrow(), Health::Blocked { reason: "low on memory".to_owned() });
+        assert_eq!(*health.borrow(), BrokerHealth::Blocked { reason: "low on memory".to_owned() });
         tracker.block(ConnectionPurpose::Publish, publishing, None);
-        assert_eq!(*health.borrow(), Health::Connected);
+        assert_eq!(*health.borrow(), BrokerHealth::Connected);
         tracker.failed(ConnectionPurpose::Consume, "refused");
         assert_eq!(*health.borrow(), disconnected("refused"));
         tracker.up(ConnectionPurpose::Consume);
         tracker.lost(ConnectionPurpose::Publish, publishing, "reset");
         // The next message makes a new connection. Nothing needs one before.
-        assert_eq!(*health.borrow(), Health::Connected);
+        assert_eq!(*health.borrow(), BrokerHealth::Connected);
     }
 
     #[test]
@@ -243,7 +245,7 @@ mod tests {
         let second = tracker.up(ConnectionPurpose::Publish);
         tracker.lost(ConnectionPurpose::Publish, first, "reset");
         tracker.block(ConnectionPurpose::Publish, first, Some("low on disk".to_owned()));
-        assert_eq!(*tracker.watch().borrow(), Health::Connected);
+        assert_eq!(*tracker.watch().borrow(), BrokerHealth::Connected);
         tracker.lost(ConnectionPurpose::Publish, second, "closed");
         assert_eq!(tracker.trouble(ConnectionPurpose::Publish).as_deref(), Some("closed"));
     }

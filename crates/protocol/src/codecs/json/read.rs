@@ -6,7 +6,7 @@ use jiter::{Jiter, JiterError, JiterErrorType, JsonErrorType, Peek};
 
 use super::{NAME, TYPE, VALUE};
 use crate::codec_error::DecodeError;
-use crate::value::{MOST_DIGITS, Map, Typed, Value};
+use crate::value::{KombuValue, MOST_DIGITS, Map, Value};
 
 /// Reads one value and nothing after it, nested at most `depth` deep.
 ///
@@ -143,8 +143,8 @@ fn extended(mut entries: Map) -> Result<Value, String> {
             .decode(text)
             .map(Value::Bytes)
             .map_err(|error| format!("`{VALUE}` is not valid base64: {error}")),
-        _ => match Typed::named(&name, text) {
-            Some(typed) => typed.map(Value::Typed).map_err(|error| error.to_string()),
+        _ => match KombuValue::named(&name, text) {
+            Some(typed) => typed.map(Value::Kombu).map_err(|error| error.to_string()),
             None => Err(format!("unknown `{TYPE}` `{}`", shortened(&name))),
         },
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::codec_error::DecodeError;
-use crate::value::{BigInt, Map, Typed, Value};
+use crate::value::{BigInt, KombuValue, Map, Value};
 
 fn read(text: &str) -> Result<Value, String> {
     decode(text.as_bytes(), 128).map_err(|error| match error {
@@ -17,7 +17,7 @@ fn written(value: &Value) -> String {
 
 #[test]
 fn what_python_writes_is_read_and_written_again_as_it_came() {
-    let typed = Value::Typed;
+    let typed = Value::Kombu;
     let cases = [
         ("null", Value::Null),
         ("-9223372036854775808", Value::Int(i64::MIN)),
@@ -31,16 +31,16 @@ fn what_python_writes_is_read_and_written_again_as_it_came() {
         (r#""é\"\n\u0000😀""#, Value::from("é\"\n\0😀")),
         (r#"{"__type__":"bytes","__value__":"ab"}"#, Value::Bytes(b"ab".to_vec())),
         (r#"{"__type__":"base64","__value__":"/w=="}"#, Value::Bytes(vec![0xff])),
-        (r#"{"__type__":"decimal","__value__":"1.10"}"#, typed(Typed::Decimal("1.10".to_owned()))),
-        (r#"{"__type__":"date","__value__":"2026-01-02"}"#, typed(Typed::Date("2026-01-02".to_owned()))),
-        (r#"{"__type__":"time","__value__":"01:02:00"}"#, typed(Typed::Time("01:02:00".to_owned()))),
+        (r#"{"__type__":"decimal","__value__":"1.10"}"#, typed(KombuValue::Decimal("1.10".to_owned()))),
+        (r#"{"__type__":"date","__value__":"2026-01-02"}"#, typed(KombuValue::Date("2026-01-02".to_owned()))),
+        (r#"{"__type__":"time","__value__":"01:02:00"}"#, typed(KombuValue::Time("01:02:00".to_owned()))),
         (
             r#"{"__type__":"datetime","__value__":"2026-01-02T03:04:05+00:00"}"#,
-            typed(Typed::DateTime("2026-01-02T03:04:05+00:00".to_owned())),
+            typed(KombuValue::DateTime("2026-01-02T03:04:05+00:00".to_owned())),
         ),
         (
             r#"{"__type__":"uuid","__value__":{"hex":"00000000000000000000000000000001"}}"#,
-            typed(Typed::Uuid(uuid::Uuid::from_u128(1))),
+            typed(KombuValue::Uuid(uuid::Uuid::from_u128(1))),
         ),
     ];
     for (text, value) in cases {
@@ -122,6 +122,6 @@ fn what_a_peer_would_misread_is_not_written() {
         encode(&nested, 128).unwrap_err().to_string(),
         "cannot be written as JSON: a Celery peer takes an object of `__type__` and `__value__` for another type"
     );
-    let wrong = Value::Typed(Typed::Decimal("ten".to_owned()));
+    let wrong = Value::Kombu(KombuValue::Decimal("ten".to_owned()));
     assert_eq!(encode(&wrong, 128).unwrap_err().to_string(), "cannot be written as JSON: `ten` is not a decimal");
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{NAME, TYPE, VALUE};
 use crate::codec_error::EncodeError;
-use crate::value::{Map, Typed, Value};
+use crate::value::{KombuValue, Map, Value};
 
 /// Room that suffices for most bodies.
 const USUAL: usize = 128;
@@ -33,10 +33,10 @@ fn write(value: &Value, depth: usize, out: &mut Vec<u8>) -> Result<(), EncodeErr
         },
         Value::List(items) => list(items, deeper(depth)?, out)?,
         Value::Map(entries) => object(entries, deeper(depth)?, out)?,
-        Value::Typed(typed) => {
+        Value::Kombu(typed) => {
             typed.check().map_err(|error| refused(error.to_string()))?;
             match typed {
-                Typed::Uuid(id) => {
+                KombuValue::Uuid(id) => {
                     opening("uuid", out);
                     out.extend_from_slice(b"{\"hex\":\"");
                     out.extend_from_slice(id.simple().encode_lower(&mut uuid::Uuid::encode_buffer()).as_bytes());

@@ -6,7 +6,7 @@
 //! repeat. The worker that runs one checks the store first.
 
 use celeriac_client::call::{Follow, Relations};
-use celeriac_client::{PreparedTask, Request};
+use celeriac_client::{DynamicCall, PreparedTask};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::signature::SignatureKind;
 use celeriac_protocol::{Embed, Signature, TaskHeaders, Value};
@@ -217,7 +217,7 @@ impl<'a> FollowUpBuilder<'a> {
             reason: celeriac_telemetry::ErrorChain(error).to_string(),
         };
         let client = &self.attempt.runtime.environment.client;
-        let mut request = Request::from_signature(signature, client.topology()).map_err(|error| invalid(&error))?;
+        let mut request = DynamicCall::from_signature(signature, client.topology()).map_err(|error| invalid(&error))?;
         let TaskHeaders { id, root_id, .. } = self.attempt.headers();
         let options = &mut request.options;
         options.id.get_or_insert_with(|| self.id(label));

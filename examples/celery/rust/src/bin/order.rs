@@ -15,12 +15,13 @@ async fn main() -> celeriac::Result<()> {
     let app = Celeriac::from_config("config").set("results.url", "rpc://").build()?;
     let client = app.client().await?;
 
-    let cents: i64 = price("teapot".to_owned(), 2).submit(&client).await?.get_within(seconds(30)).await?;
+    let cents: i64 = price("teapot".to_owned(), 2).submit(&client).await?.get_timeout(seconds(30)).await?;
     println!("price: {cents}");
 
     // An exception of Python.
     let alarm = Signature::new("billing.alarm").arg("a price is missing");
-    let failed = price("samovar".to_owned(), 1).on_error(alarm).submit(&client).await?.wait_for(seconds(30)).await?;
+    let failed =
+        price("samovar".to_owned(), 1).on_error(alarm).submit(&client).await?.wait_timeout(seconds(30)).await?;
     if let Some(Failure { kind, module, message, .. }) = failed.failure {
         println!("failed: {kind} of {}: {message}", module.unwrap_or_default());
     }
@@ -29,7 +30,7 @@ async fn main() -> celeriac::Result<()> {
     let steps = Chain::new(total(vec![2599, 450]).signature()?)
         .then(Signature::new("catalog.discount").arg(10))
         .then(Signature::new("billing.receipt").arg("Ada"));
-    println!("receipt: {}", steps.submit(&client).await?.get_within(seconds(30)).await?);
+    println!("receipt: {}", steps.submit(&client).await?.get_timeout(seconds(30)).await?);
 
     client.close().await;
     Ok(())

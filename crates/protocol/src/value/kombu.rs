@@ -11,7 +11,7 @@ use super::error::ValueError;
 ///
 /// The text is kept as it came, so that passing it on changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Typed {
+pub enum KombuValue {
     /// A date and a time in ISO 8601, with an offset or without.
     DateTime(String),
     /// A date in ISO 8601.
@@ -24,7 +24,7 @@ pub enum Typed {
     Uuid(Uuid),
 }
 
-impl Typed {
+impl KombuValue {
     /// Its text: for a UUID the hyphenated form.
     pub fn text(&self) -> Cow<'_, str> {
         match self {
@@ -187,8 +187,8 @@ mod tests {
         ];
         for (name, texts) in cases {
             for text in texts {
-                let typed = Typed::named(name, (*text).to_owned()).unwrap();
-                assert_eq!(typed.as_ref().map(Typed::name), Ok(name), "{name} {text} {typed:?}");
+                let typed = KombuValue::named(name, (*text).to_owned()).unwrap();
+                assert_eq!(typed.as_ref().map(KombuValue::name), Ok(name), "{name} {text} {typed:?}");
             }
         }
     }
@@ -237,9 +237,9 @@ mod tests {
         ];
         for (name, texts) in cases {
             for text in texts {
-                assert!(Typed::named(name, (*text).to_owned()).unwrap().is_err(), "{name} {text}");
+                assert!(KombuValue::named(name, (*text).to_owned()).unwrap().is_err(), "{name} {text}");
             }
         }
-        assert!(Typed::named("complex", "1".to_owned()).is_none());
+        assert!(KombuValue::named("complex", "1".to_owned()).is_none());
     }
 }
