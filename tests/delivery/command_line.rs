@@ -97,13 +97,13 @@ async fn a_configuration_with_mistakes_does_not_start_and_all_are_named() {
         ["config", "check", "--config", directory],
         ["worker", "--config", directory, "-Qbilling"],
     ] {
-        let (code, said) = run(&arguments, &[("CELERIAC__WORKER__DRIAN", "5s".to_owned())]).await;
+        let (code, said) = run(&arguments, &[("CELERIAC__WORKER__DRIAN_TIMEOUT", "5s".to_owned())]).await;
         assert_eq!(code, 78, "{said}");
         for part in [
             "celeriac.yaml: broker.heartbeet: unknown key, did you mean broker.heartbeat?",
             "celeriac.yaml: worker.concurrency:",
             "billing",
-            "CELERIAC__WORKER__DRIAN",
+            "CELERIAC__WORKER__DRIAN_TIMEOUT",
         ] {
             assert!(said.contains(part), "{part}: {said}");
         }

@@ -135,7 +135,7 @@ async fn dead_letters_are_listed_by_every_filter_and_stay(bed: Bed) {
         (&["--reason", "exhausted", "-t", "mail.*"], &["m1", "m3"]),
         (&["--error", "no answer"], &["m1", "m3"]),
         (&["--error", r"/in \d\ds$/"], &["m1"]),
-        (&["--older", "150m"], &["m1", "m2"]),
+        (&["--older-than", "150m"], &["m1", "m2"]),
         (&["--newer", "150m"], &["m3", "b1"]),
         (&["--error", "nothing like it"], &[]),
     ];
@@ -229,7 +229,7 @@ async fn a_replay_puts_back_what_its_filter_means_and_nothing_else(bed: Bed) {
 
 #[celeriac_tests::test(real)]
 async fn of_a_dead_letter_queue_that_several_share_those_of_the_named_queue_are_meant(bed: Bed) {
-    let queues = "queues: { mail: { dead_letters: graves }, bills: { dead_letters: graves }, plain: {} }";
+    let queues = "queues: { mail: { dead_letter_queue: graves }, bills: { dead_letter_queue: graves }, plain: {} }";
     let console = Console::new(&bed, queues).await;
     for (queue, id) in [("mail", "m1"), ("bills", "b1"), ("mail", "m2")] {
         console.bury_in("graves", queue, "t", id, &[]).await;

@@ -20,7 +20,7 @@ async fn ask(ctx: TaskContext, fails_first: bool) -> TaskResult<String> {
 }
 
 fn program(bed: &Bed, worker: &'static str) -> Builder {
-    let program = bed.program(tasks![ask]).set("worker.name", worker).set("worker.direct", "true");
+    let program = bed.program(tasks![ask]).set("worker.name", worker).set("worker.direct_queue", "true");
     program.state(worker.to_owned())
 }
 

@@ -292,7 +292,7 @@ async fn a_hook_counts_towards_the_time_of_its_attempt(bed: Bed) {
 
 #[celeriac_tests::test]
 async fn what_is_interrupted_in_a_hook_goes_back_and_is_no_attempt(bed: Bed) {
-    let worker = Observed::with(&bed, |program| program.set("worker.drain", "100ms")).await;
+    let worker = Observed::with(&bed, |program| program.set("worker.drain_timeout", "100ms")).await;
     let Observed { running, journal } = worker;
     let handle = lingers().submit(&running.client).await.unwrap();
     let told = async || journal.0.lock().unwrap().iter().any(|line| line == "lingers");

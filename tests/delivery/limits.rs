@@ -114,7 +114,7 @@ async fn a_soft_limit_of_a_call_that_is_never_reached_is_refused(bed: Bed) {
 async fn a_task_is_told_why_it_should_come_to_an_end(bed: Bed) {
     let state = std::sync::Arc::new(told_nothing());
     let program = bed.program(tasks![tidy, thread, told]).shared(std::sync::Arc::clone(&state));
-    let running = bed.start(program.set("worker.drain", "0s")).await;
+    let running = bed.start(program.set("worker.drain_timeout", "0s")).await;
     let why = format!("{:?}", Some(Cancellation::SoftTimeLimit));
     assert_eq!(tidy().submit(&running.client).await.unwrap().get().await.unwrap(), why);
     assert_eq!(thread().submit(&running.client).await.unwrap().get().await.unwrap(), (why, false));

@@ -18,7 +18,7 @@ pub(crate) fn of(bed: &Bed) -> Management {
 
 pub(crate) fn options(bed: &Bed) -> BrokerOptions {
     let api = celeriac_config::Environment::from_process().get(MANAGEMENT_URL).map(Secret::new);
-    BrokerOptions { url: bed.amqp_url().into(), management: api, ..BrokerOptions::default() }
+    BrokerOptions { url: bed.amqp_url().into(), management_url: api, ..BrokerOptions::default() }
 }
 
 #[celeriac_tests::test(real)]
@@ -37,7 +37,7 @@ async fn queues_exchanges_bindings_and_policies_are_seen_and_changed(bed: Bed) {
     assert!(exchanges.iter().any(|exchange| exchange.name == "celery_delayed_delivery" && exchange.kind == "topic"));
     let bindings = api.bindings().await.unwrap();
     let mine = bindings.iter().find(|binding| binding.destination == BindingTarget::Queue("mail".to_owned())).unwrap();
-    assert!(mine.key.ends_with(".mail"), "{mine:?}");
+    assert!(mine.routing_key.ends_with(".mail"), "{mine:?}");
 
     let definition = [("max-length".to_owned(), Argument::Number(7))].into();
     let policy = PolicyFacts {
@@ -61,7 +61,7 @@ async fn queues_exchanges_bindings_and_policies_are_seen_and_changed(bed: Bed) {
 async fn an_api_that_does_not_answer_is_an_error_only_where_somebody_said_it_would() {
     let guessed = BrokerOptions { url: "amqp://u:secret@nowhere.invalid/v".into(), ..BrokerOptions::default() };
     assert_eq!(management(&guessed).unwrap().overview().await.unwrap(), None);
-    let said = BrokerOptions { management: Some("http://u:secret@nowhere.invalid:80".into()), ..guessed };
+    let said = BrokerOptions { management_url: Some("http://u:secret@nowhere.invalid:80".into()), ..guessed };
     let error = management(&said).unwrap().overview().await.unwrap_err();
     assert_eq!(error.to_string(), "cannot look at the broker over the management API at http://u:***@nowhere.invalid/");
     assert!(!format!("{error:?}").contains("secret"), "{error:?}");
@@ -70,8 +70,8 @@ async fn an_api_that_does_not_answer_is_an_error_only_where_somebody_said_it_wou
 #[celeriac_tests::test(real)]
 async fn a_user_without_rights_is_told_so(bed: Bed) {
     let options = options(&bed);
-    let url = options.management.as_ref().unwrap().expose().replace("guest:guest@", "guest:wrong@");
-    let refused = BrokerOptions { management: Some(url.into()), ..options };
+    let url = options.management_url.as_ref().unwrap().expose().replace("guest:guest@", "guest:wrong@");
+    let refused = BrokerOptions { management_url: Some(url.into()), ..options };
     let error = management(&refused).unwrap().overview().await.unwrap_err();
     assert!(matches!(error, celeriac_admin::Error::Denied { .. }), "{error:?}");
 }
@@ -94,7 +94,7 @@ async fn answering(head: &'static [u8], more: &'static [u8]) -> (String, TaskTra
 async fn an_answer_without_end_is_an_error() {
     let (url, _api) = answering(b"HTTP/1.1 200 OK\r\n\r\n", &[b' '; 1 << 20]).await;
     let options =
-        BrokerOptions { url: "amqp://host/v".into(), management: Some(url.into()), ..BrokerOptions::default() };
+        BrokerOptions { url: "amqp://host/v".into(), management_url: Some(url.into()), ..BrokerOptions::default() };
     let error = management(&options).unwrap().overview().await.unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert_eq!(cause, "the answer is longer than 64 MiB");
@@ -108,7 +108,7 @@ async fn the_password_follows_no_redirection() {
             .leak();
     let (url, _api) = answering(place.as_bytes(), b"").await;
     let options =
-        BrokerOptions { url: "amqp://host/v".into(), management: Some(url.into()), ..BrokerOptions::default() };
+        BrokerOptions { url: "amqp://host/v".into(), management_url: Some(url.into()), ..BrokerOptions::default() };
     let error = management(&options).unwrap().overview().await.unwrap_err();
     assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "302 Found");
 }

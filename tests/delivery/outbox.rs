@@ -237,7 +237,7 @@ async fn those_who_send_wake_a_relay_that_sleeps_and_leave_one_alone_that_is_awa
 
 #[celeriac_tests::test(real)]
 async fn a_worker_that_is_to_leave_it_does_not_relay_and_a_program_of_its_own_does(bed: Bed) {
-    let stage = Stage::with(&bed, |program| program.set("worker.relay", "false")).await;
+    let stage = Stage::with(&bed, |program| program.set("worker.run_relay", "false")).await;
     let (client, variables) = (stage.client(), bed.environment());
     let mut database = bed.database().await;
     let handle = client.submit_in(&mut database, add(1, 2)).await.unwrap();

@@ -56,8 +56,7 @@ async fn keep_running(variables: &[(&str, String)], done: impl AsyncFn() -> bool
 async fn what_brings_its_worker_down_is_quarantined_and_its_neighbours_end(bed: Bed) {
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("journal");
-    let own =
-        [("CELERIAC__WORKER__MAX_DELIVERIES", "3".to_owned()), ("JOURNAL", journal.to_string_lossy().into_owned())];
+    let own = [("CELERIAC__WORKER__CRASH_LIMIT", "3".to_owned()), ("JOURNAL", journal.to_string_lossy().into_owned())];
     let variables = [&bed.environment()[..], &own].concat();
     let client = bed.client(bed.program([])).await;
     let poison = client.submit_dynamic(taking("test.abort", 50)).await.unwrap();
@@ -153,8 +152,8 @@ async fn interrupt(bed: &Bed, program: Builder, world: &World, count: usize) {
 /// A task that was interrupted in order more often than it may be delivered when it brings its worker down.
 async fn interrupted_often(bed: &Bed, world: &Arc<World>) -> (Builder, TaskHandle<()>) {
     let program = || {
-        let program = bed.program(tasks![wait, quick]).shared(Arc::clone(world)).set("worker.drain", "10ms");
-        program.set("worker.max_deliveries", "2")
+        let program = bed.program(tasks![wait, quick]).shared(Arc::clone(world)).set("worker.drain_timeout", "10ms");
+        program.set("worker.crash_limit", "2")
     };
     let client = bed.client(program()).await;
     let handle = wait().submit(&client).await.unwrap();
@@ -185,7 +184,7 @@ async fn an_interruption_in_order_leaves_no_row_that_sql_reads(bed: Bed) {
 async fn who_is_suspected_a_second_time_runs_alone_and_holds_up_nobody_else(bed: Bed) {
     let world = Arc::new(World::default());
     let program = || {
-        let program = bed.program(tasks![wait, quick]).shared(Arc::clone(&world)).set("worker.drain", "10ms");
+        let program = bed.program(tasks![wait, quick]).shared(Arc::clone(&world)).set("worker.drain_timeout", "10ms");
         program.set("worker.concurrency", "4")
     };
     let client = bed.client(program()).await;
@@ -218,7 +217,7 @@ async fn who_is_suspected_a_second_time_runs_alone_and_holds_up_nobody_else(bed:
 
 #[tokio::test]
 async fn fewer_deliveries_than_two_are_refused_at_start() {
-    let variables = [("CELERIAC__WORKER__MAX_DELIVERIES", "1".to_owned())];
+    let variables = [("CELERIAC__WORKER__CRASH_LIMIT", "1".to_owned())];
     let (code, said) = run(&["config", "check"], &variables).await;
-    assert!(code == 78 && said.contains("WORKER__MAX_DELIVERIES") && said.contains("at least 2"), "{said}");
+    assert!(code == 78 && said.contains("WORKER__CRASH_LIMIT") && said.contains("at least 2"), "{said}");
 }

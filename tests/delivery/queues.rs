@@ -58,7 +58,7 @@ async fn with_the_management_api_rates_and_what_is_not_settled_are_shown_too(bed
     let api = Environment::from_process().get(MANAGEMENT_URL).map(str::to_owned).unwrap();
     let (code, said) = run(&bed, &["call", "test.note", "-a", "[1]", "-Q", "mail"], ROUTES).await;
     assert_eq!(code, 0, "{said}");
-    let configuration = format!("{ROUTES}\nbroker: {{ management: \"{api}\" }}");
+    let configuration = format!("{ROUTES}\nbroker: {{ management_url: \"{api}\" }}");
     let shown = eventually(
         "the API to know the queue",
         async || {
@@ -75,7 +75,7 @@ async fn with_the_management_api_rates_and_what_is_not_settled_are_shown_too(bed
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("unacked") && said.contains("in/s"), "{said}");
 
-    let nobody = format!("{ROUTES}\nbroker: {{ management: \"http://guest:guest@127.0.0.1:1\" }}");
+    let nobody = format!("{ROUTES}\nbroker: {{ management_url: \"http://guest:guest@127.0.0.1:1\" }}");
     let (code, said) = run(&bed, &["queues"], &nobody).await;
     assert_eq!(code, 69, "{said}");
     assert!(said.contains("http://guest:***@127.0.0.1:1"), "{said}");
@@ -88,7 +88,7 @@ async fn an_option_that_the_broker_takes_and_does_not_heed_is_named_at_start(bed
     std::fs::write(directory.path().join("routes.yaml"), routes).unwrap();
     let api = Environment::from_process().get(MANAGEMENT_URL).map(str::to_owned).unwrap();
     let line = ["--config", directory.path().to_str().unwrap(), "worker"];
-    let mut worker = bed.process_with(&line, &[("CELERIAC__BROKER__MANAGEMENT", api)]);
+    let mut worker = bed.process_with(&line, &[("CELERIAC__BROKER__MANAGEMENT_URL", api)]);
     worker.says("ready").await;
     // Since 3.12 all classic queues are so.
     let version = bed.management().0.version().await;

@@ -154,7 +154,7 @@ async fn what_stands_in_line_is_not_acknowledged_early(bed: Bed) {
     // The second has its turn a second after the first. Where a busy machine lets it run before the worker is stopped, none
     // stood in line, and nothing was shown.
     for _ in 0..10 {
-        let running = bed.start(bed.program(tasks![early]).set("worker.drain", "0s")).await;
+        let running = bed.start(bed.program(tasks![early]).set("worker.drain_timeout", "0s")).await;
         let client = bed.client(bed.program([])).await;
         let handles = submit(&running.client, (0..2).map(early)).await;
         let peer = bed.peer().await;

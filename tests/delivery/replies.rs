@@ -313,7 +313,7 @@ async fn an_ignored_result_asks_for_no_reply(bed: Bed) {
 
 #[celeriac_tests::test]
 async fn beside_a_store_the_first_answer_counts(bed: Bed) {
-    let settings = [("results.url", &*bed.database_url()), ("client.replies", "true")];
+    let settings = [("results.url", &*bed.database_url()), ("client.request_replies", "true")];
     let client = client(&bed, &settings).await;
     let python = add(1, 2).submit(&client).await.unwrap();
     let peer = bed.peer().await;

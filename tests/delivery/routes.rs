@@ -8,10 +8,10 @@ use crate::command_line::{run, write};
 const ROUTES: &str = r#"
 exchanges: { orders: { type: topic } }
 queues:
-  billing: { bind: [{ exchange: orders, key: "billing.#" }] }
+  billing: { bindings: [{ exchange: orders, routing_key: "billing.#" }] }
   reports: {}
 task_routes:
-  - { task: orders.charge, exchange: orders, key: billing.charge }
+  - { task: orders.charge, exchange: orders, routing_key: billing.charge }
   - { task: "reports.*", queue: reports, priority: 2, serializer: msgpack, compression: zlib, expires: 1h, headers: { team: x } }
   - { task: '/sms\..*/', queue: billing }
   - { task: "test.*", function: by_size, priority: 5 }
@@ -85,15 +85,21 @@ fn the_functions_of_another_program_are_no_mistake_of_its_configuration() {
 #[tokio::test]
 async fn a_queue_or_exchange_that_is_misspelt_is_refused_with_the_nearest_wherever_it_stands() {
     const DECLARED: &str = "exchanges: { orders: { type: topic } }\n\
-                            queues: { billing: { bind: [{ exchange: orders, key: k }] } }\n";
+                            queues: { billing: { bindings: [{ exchange: orders, routing_key: k }] } }\n";
     let route = |route: &str| format!("{DECLARED}task_routes: [{{ task: a, {route} }}]\n");
     let bound = DECLARED.replace("exchange: orders", "exchange: ordres");
     let worker = "worker: { queues: [biling] }\n".to_owned();
     let none: (&[&str], &[(&str, &str)]) = (&["config", "check"], &[]);
     let cases = [
         ("routes.yaml", route("queue: biling"), none, "routes.yaml: task_routes[0].queue: ", "billing"),
-        ("routes.yaml", route("exchange: ordres, key: k"), none, "routes.yaml: task_routes[0].exchange: ", "orders"),
-        ("routes.yaml", bound, none, "routes.yaml: queues.billing.bind[0].exchange: ", "orders"),
+        (
+            "routes.yaml",
+            route("exchange: ordres, routing_key: k"),
+            none,
+            "routes.yaml: task_routes[0].exchange: ",
+            "orders",
+        ),
+        ("routes.yaml", bound, none, "routes.yaml: queues.billing.bindings[0].exchange: ", "orders"),
         ("celeriac.yaml", worker, none, "celeriac.yaml: worker.queues[0]: ", "billing"),
         ("celeriac.yaml", String::new(), (&["worker", "-Q", "biling"], &[]), "--queues: worker.queues", "billing"),
         (

@@ -49,7 +49,7 @@ async fn a_full_queue_is_an_error_to_the_sender_unless_it_finds_room_in_time(bed
     arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     peer.channel().queue_declare("narrow".into(), durable, arguments).await.unwrap();
-    let queues = ("queues", "{narrow: {type: classic, foreign: true}}");
+    let queues = ("queues", "{narrow: {type: classic, external: true}}");
     let client = client(&bed, &[queues, ("broker.publish_timeout", "20s")]).await;
     let impatient = self::client(&bed, &[queues, ("broker.publish_timeout", "1s")]).await;
     let send = async |client: &Client| echo("x".to_owned()).queue("narrow").submit(client).await;

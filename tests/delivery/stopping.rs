@@ -70,7 +70,7 @@ async fn one_sigterm_finishes_what_runs_returns_the_rest_and_exits_with_0(bed: B
 async fn a_second_signal_hurries_and_what_was_interrupted_goes_back(bed: Bed) {
     let client = bed.client(bed.program([])).await;
     let journal = Journal::new();
-    let mut worker = journal.worker(&bed, &["--drain", "60s"]);
+    let mut worker = journal.worker(&bed, &["--drain-timeout", "60s"]);
     worker.says("ready").await;
     client.submit_dynamic(rest(60_000)).await.unwrap();
     eventually("it runs", async || journal.begun(), |begun| *begun == 1).await;
@@ -88,7 +88,7 @@ async fn a_second_signal_hurries_and_what_was_interrupted_goes_back(bed: Bed) {
 async fn sigquit_ends_it_at_once_and_what_was_interrupted_counts_as_no_attempt(bed: Bed) {
     let client = bed.client(bed.program([])).await;
     let journal = Journal::new();
-    let mut first = journal.worker(&bed, &["-n", "first", "--drain", "60s"]);
+    let mut first = journal.worker(&bed, &["-n", "first", "--drain-timeout", "60s"]);
     first.says("ready").await;
     let handle = client.submit_dynamic(rest(5_000)).await.unwrap();
     eventually("it runs", async || journal.begun(), |begun| *begun == 1).await;
@@ -108,7 +108,7 @@ async fn sigquit_ends_it_at_once_and_what_was_interrupted_counts_as_no_attempt(b
 async fn the_drain_time_bounds_the_wait(bed: Bed) {
     let client = bed.client(bed.program([])).await;
     let journal = Journal::new();
-    let mut worker = journal.worker(&bed, &["--drain", "1s"]);
+    let mut worker = journal.worker(&bed, &["--drain-timeout", "1s"]);
     worker.says("ready").await;
     client.submit_dynamic(rest(60_000)).await.unwrap();
     eventually("it runs", async || journal.begun(), |begun| *begun == 1).await;
@@ -122,7 +122,7 @@ async fn the_drain_time_bounds_the_wait(bed: Bed) {
 async fn a_blocking_task_that_goes_on_does_not_keep_the_process(bed: Bed) {
     let client = bed.client(bed.program([])).await;
     let journal = Journal::new();
-    let mut worker = journal.worker(&bed, &["--drain", "1s"]);
+    let mut worker = journal.worker(&bed, &["--drain-timeout", "1s"]);
     worker.says("ready").await;
     client.submit_dynamic(taking("test.block", 600_000)).await.unwrap();
     eventually("it runs", async || journal.begun(), |begun| *begun == 1).await;
@@ -194,7 +194,7 @@ async fn deaf(ctx: TaskContext) -> TaskResult<()> {
 async fn who_listens_may_tidy_up_and_an_error_after_that_is_no_attempt(bed: Bed) {
     let seen = Arc::new(Seen::default());
     let program = bed.program(tasks![listen, listen_on_a_thread, deaf]).shared(Arc::clone(&seen));
-    let running = bed.start(program.set("worker.drain", "0s")).await;
+    let running = bed.start(program.set("worker.drain_timeout", "0s")).await;
     let send = async |ending: &str| listen(ending.to_owned()).submit(&running.client).await.unwrap();
     let (failed, succeeded) = (send("error").await, send("success").await);
     let (later, late) = (send("later").await, send("late").await);

@@ -13,12 +13,16 @@ use opentelemetry_proto::tonic::metrics::v1::number_data_point;
 #[celeriac_tests::test(real)]
 async fn publish_process_and_the_tasks_own_span_are_one_trace(bed: Bed) {
     let collector = Collector::start().await;
-    let options = TelemetryOptions { service: "sender".to_owned(), otlp: Some(collector.url()), ..Default::default() };
+    let options = TelemetryOptions {
+        service_name: "sender".to_owned(),
+        otlp_endpoint: Some(collector.url()),
+        ..Default::default()
+    };
     let instance = Instance { name: "test".to_owned(), version: "0".to_owned() };
     let telemetry = Telemetry::start(&options, &instance).unwrap();
     let variables = bed.environment_with(&[
-        ("CELERIAC__TELEMETRY__OTLP", collector.url()),
-        ("CELERIAC__TELEMETRY__SERVICE", "runner".to_owned()),
+        ("CELERIAC__TELEMETRY__OTLP_ENDPOINT", collector.url()),
+        ("CELERIAC__TELEMETRY__SERVICE_NAME", "runner".to_owned()),
         ("CELERIAC__TELEMETRY__LOG__FORMAT", "json".to_owned()),
     ]);
     let mut worker = Program::start(&["worker"], &variables);
@@ -69,7 +73,7 @@ async fn a_collector_is_reached_over_tls(bed: Bed) {
     let authority = Authority::new();
     let collector = Collector::start_tls(&authority.sign("collector", &["localhost"])).await;
     let variables = bed.environment_with(&[
-        ("CELERIAC__TELEMETRY__OTLP", collector.url()),
+        ("CELERIAC__TELEMETRY__OTLP_ENDPOINT", collector.url()),
         ("SSL_CERT_FILE", authority.certificate().display().to_string()),
     ]);
     let mut worker = Program::start(&["worker"], &variables);

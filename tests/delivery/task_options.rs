@@ -97,10 +97,7 @@ fn what_cannot_be_kept_names_the_line_that_says_it() {
             "  - { task: t.tell, rate_limit: 10/w }\n",
             "celeriac.yaml: task_options[0].rate_limit: should be a number a second",
         ),
-        (
-            "  - { task: t.tell, max_deliveries: 1 }\n",
-            "celeriac.yaml: task_options[0].max_deliveries: should be at least 2",
-        ),
+        ("  - { task: t.tell, crash_limit: 1 }\n", "celeriac.yaml: task_options[0].crash_limit: should be at least 2"),
         (
             "  - { task: t.book, acks: early }\n",
             "celeriac.yaml: task_options[0].acks: task `t.book`: it works in a transaction",

@@ -19,10 +19,10 @@ fn node() -> (RabbitNode, Authority) {
 fn variables(url: &str, ca: Option<&Path>, own: Option<&Issued>) -> Vec<(&'static str, String)> {
     let shown = |path: &Path| path.to_str().unwrap().to_owned();
     let mut variables = vec![("CELERIAC__BROKER__URL", url.to_owned()), ("CELERIAC__RESULTS__URL", "none".to_owned())];
-    variables.extend(ca.map(|ca| ("CELERIAC__BROKER__TLS__CA", shown(ca))));
+    variables.extend(ca.map(|ca| ("CELERIAC__BROKER__TLS__CACERTFILE", shown(ca))));
     if let Some(Issued { certificate, key }) = own {
-        variables.push(("CELERIAC__BROKER__TLS__CERTIFICATE", shown(certificate)));
-        variables.push(("CELERIAC__BROKER__TLS__KEY", shown(key)));
+        variables.push(("CELERIAC__BROKER__TLS__CERTFILE", shown(certificate)));
+        variables.push(("CELERIAC__BROKER__TLS__KEYFILE", shown(key)));
     }
     variables
 }

@@ -15,13 +15,13 @@ use ground::{Ground, rows};
 
 const FILES: &str = r##"
 exchanges:
-  orders: { type: topic, alternate: lost }
-  audit: { type: headers, bind: [{ exchange: orders, key: "#" }] }
+  orders: { type: topic, alternate_exchange: lost }
+  audit: { type: headers, bindings: [{ exchange: orders, routing_key: "#" }] }
   lost: { type: fanout }
 queues:
-  orders.eu: { bind: [{ exchange: orders, key: "orders.eu.*" }], max_length: 1000, message_ttl: 1h }
+  orders.eu: { bindings: [{ exchange: orders, routing_key: "orders.eu.*" }], max_length: 1000, message_ttl: 1h }
   Orders_EU: { type: classic, max_priority: 5 }
-  log: { type: stream, max_age: 7d, bind: [{ exchange: audit, headers: { kind: "a: b" } }] }
+  log: { type: stream, max_age: 7d, bindings: [{ exchange: audit, headers: { kind: "a: b" } }] }
   reload: { broadcast: true }
 "##;
 
@@ -50,7 +50,7 @@ async fn what_is_applied_does_not_differ_and_is_applied_once(bed: Bed) {
 
 #[celeriac_tests::test(real)]
 async fn policies_are_made_changed_and_pruned_by_apply(bed: Bed) {
-    let ground = Ground::new(&bed, FILES).await.with("CELERIAC__BROKER__POLICIES", "true");
+    let ground = Ground::new(&bed, FILES).await.with("CELERIAC__BROKER__USE_POLICIES", "true");
     let (code, said) = ground.run(&["topology", "apply", "--yes"]).await;
     assert_eq!(code, 0, "{said}");
     assert_eq!(ground.plan().await, (0, Vec::new()));
@@ -92,7 +92,7 @@ async fn policies_are_made_changed_and_pruned_by_apply(bed: Bed) {
 
 #[celeriac_tests::test(real)]
 async fn an_apply_that_was_killed_is_finished_by_the_next(bed: Bed) {
-    let ground = Ground::new(&bed, FILES).await.with("CELERIAC__BROKER__POLICIES", "true");
+    let ground = Ground::new(&bed, FILES).await.with("CELERIAC__BROKER__USE_POLICIES", "true");
     let killed = ground.start(&["topology", "apply", "--yes"]);
     let policies = async || ground.api(&format!("policies/{}", ground.vhost())).await;
     eventually("the first policy", policies, |made| made != &json!([])).await;
@@ -105,7 +105,7 @@ async fn an_apply_that_was_killed_is_finished_by_the_next(bed: Bed) {
 
 #[celeriac_tests::test(real)]
 async fn a_worker_says_which_policies_are_not_there(bed: Bed) {
-    let ground = Ground::new(&bed, "queues: { mail: {} }").await.with("CELERIAC__BROKER__POLICIES", "true");
+    let ground = Ground::new(&bed, "queues: { mail: {} }").await.with("CELERIAC__BROKER__USE_POLICIES", "true");
     let mut worker = ground.start(&["worker"]);
     let said = worker.says("run `celeriac topology apply`").await;
     assert!(said.contains("policy `celeriac.mail`") && said.contains("ERROR"), "{said}");
@@ -129,13 +129,13 @@ async fn definitions_imported_elsewhere_do_not_differ(bed: Bed) {
 
 #[celeriac_tests::test(real)]
 async fn definitions_with_policies_imported_elsewhere_do_not_differ(bed: Bed) {
-    let ground = Ground::new(&bed, FILES).await.with("CELERIAC__BROKER__POLICIES", "true");
+    let ground = Ground::new(&bed, FILES).await.with("CELERIAC__BROKER__USE_POLICIES", "true");
     imported_definitions_do_not_differ(ground).await;
 }
 
 #[celeriac_tests::test(real)]
 async fn manifests_are_yaml_for_the_topology_operator(bed: Bed) {
-    let ground = Ground::new(&bed, FILES).await.with("CELERIAC__BROKER__POLICIES", "true");
+    let ground = Ground::new(&bed, FILES).await.with("CELERIAC__BROKER__USE_POLICIES", "true");
     let export = ["topology", "export", "--format", "manifests", "--cluster", "rabbit", "--namespace", "jobs"];
     let (code, said) = ground.run(&export).await;
     assert_eq!(code, 0, "{said}");

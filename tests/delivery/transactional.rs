@@ -259,7 +259,7 @@ async fn what_meddles_with_its_transaction_fails_and_says_why(bed: Bed) {
 
 #[celeriac_tests::test(real)]
 async fn a_transaction_that_is_cut_short_is_rolled_back_and_its_connection_is_not_used_again(bed: Bed) {
-    let books = Books::with(&bed, |program| program.set("results.pool.transactions", "1")).await;
+    let books = Books::with(&bed, |program| program.set("results.pool.max_transactions", "1")).await;
     let limited = pay_slowly(1).task_id("limited").time_limit(Duration::from_millis(300));
     let row = limited.submit(books.client()).await.unwrap().wait().await.unwrap();
     assert_eq!(row.failure.unwrap().kind, "TimeLimitExceeded");

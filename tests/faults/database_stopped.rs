@@ -47,8 +47,12 @@ async fn nothing_is_acknowledged_unrecorded_while_postgres_is_away_and_the_drain
 async fn what_postgres_cannot_take_stays_on_the_queue_when_the_worker_is_stopped() {
     let bed = Bed::new().await;
     let postgres = PostgresNode::start(Durability::Real).unwrap();
-    let app =
-        bed.program(tasks![note]).set("results.url", postgres.url()).set("worker.drain", "500ms").build().unwrap();
+    let app = bed
+        .program(tasks![note])
+        .set("results.url", postgres.url())
+        .set("worker.drain_timeout", "500ms")
+        .build()
+        .unwrap();
     let running = Running::start(&app).await;
     postgres.stop().unwrap();
     let submitted: Vec<_> = running.client.submit_stream((0..300).map(note)).collect().await;

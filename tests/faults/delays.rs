@@ -104,8 +104,8 @@ async fn a_task_of_a_topic_exchange_is_retried_thirty_times_and_its_routing_key_
     let app = bed
         .program(tasks![stubborn, note])
         .set("exchanges", "{orders: {type: topic}}")
-        .set("queues", "{orders.billing: {bind: [{exchange: orders, key: 'billing.#'}]}}")
-        .set("task_routes", "[{task: test.stubborn, exchange: orders, key: billing.charge}]");
+        .set("queues", "{orders.billing: {bindings: [{exchange: orders, routing_key: 'billing.#'}]}}")
+        .set("task_routes", "[{task: test.stubborn, exchange: orders, routing_key: billing.charge}]");
     let running = Running::start(&app.build().unwrap()).await;
     let peer = bed.peer().await;
     // When a task has run, everything is declared.

@@ -29,14 +29,14 @@ async fn neither_broker_nor_database_nor_collector_nor_a_blocking_task_keeps_a_w
     let variables = [
         ("CELERIAC__BROKER__URL", broker.url()),
         ("CELERIAC__RESULTS__URL", database.url()),
-        ("CELERIAC__TELEMETRY__OTLP", format!("http://{}", collector.local_addr().unwrap())),
+        ("CELERIAC__TELEMETRY__OTLP_ENDPOINT", format!("http://{}", collector.local_addr().unwrap())),
         ("JOURNAL", journal.to_string_lossy().into_owned()),
     ];
     let app = bed.program([]).set("broker.url", broker.url()).set("results.url", database.url()).build().unwrap();
     let client = app.client().await.unwrap();
     let mut longest = Duration::ZERO;
     for (what, signal) in [("in order", "TERM"), ("at once", "QUIT")] {
-        let mut worker = Program::start(&["worker", "-l", "info", "--drain", "1s"], &variables);
+        let mut worker = Program::start(&["worker", "-l", "info", "--drain-timeout", "1s"], &variables);
         worker.says("ready").await;
         for (task, milliseconds) in [("test.block", 600_000), ("test.rest", 600_000), ("test.rest", 500)] {
             let body = Body { args: vec![Value::Int(milliseconds)], ..Body::default() };

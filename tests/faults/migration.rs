@@ -16,7 +16,7 @@ fn configuration(queue: &str, options: &str) -> tempfile::TempDir {
     let text = format!(
         "exchanges: {{ notes: {{ type: topic }} }}\n\
          default_queue: {queue}\n\
-         queues: {{ {queue}: {{ {options}, bind: [{{ exchange: notes, key: \"#\" }}] }} }}\n"
+         queues: {{ {queue}: {{ {options}, bindings: [{{ exchange: notes, routing_key: \"#\" }}] }} }}\n"
     );
     std::fs::write(directory.path().join("routes.yaml"), text).unwrap();
     directory

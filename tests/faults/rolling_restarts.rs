@@ -55,9 +55,9 @@ struct Stage<'a> {
 
 impl Stage<'_> {
     async fn worker(&self, number: usize) -> Program {
-        let variables = self.bed.environment_with(&[("CELERIAC__RESULTS__POOL__TRANSACTIONS", "32".to_owned())]);
+        let variables = self.bed.environment_with(&[("CELERIAC__RESULTS__POOL__MAX_TRANSACTIONS", "32".to_owned())]);
         let (name, drain) = (format!("w{number}"), format!("{}ms", self.plan.drain.as_millis()));
-        let arguments = ["worker", "-l", "info", "-c", "32", "-n", &name, "--drain", &drain];
+        let arguments = ["worker", "-l", "info", "-c", "32", "-n", &name, "--drain-timeout", &drain];
         let mut worker = Program::start(&arguments, &variables);
         worker.says("ready").await;
         worker

@@ -60,14 +60,14 @@ impl Stage {
             ("CELERIAC__BROKER__URL", self.ground.broker.url()),
             ("CELERIAC__RESULTS__URL", self.ground.database.url()),
             // Relays are programs of their own here, to be killed by themselves.
-            ("CELERIAC__WORKER__RELAY", "false".to_owned()),
+            ("CELERIAC__WORKER__RUN_RELAY", "false".to_owned()),
         ];
         Program::start(arguments, &variables)
     }
 
     fn workers(&self) -> Crew<'_> {
         Crew::start(2, |number| {
-            self.program(&["worker", "-l", "warn", "-c", "16", "-n", &format!("w{number}"), "--drain", "10s"])
+            self.program(&["worker", "-l", "warn", "-c", "16", "-n", &format!("w{number}"), "--drain-timeout", "10s"])
         })
     }
 

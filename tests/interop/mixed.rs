@@ -16,7 +16,7 @@ async fn ten_thousand_tasks_of_a_python_producer_run_in_a_mixed_pool_and_each_re
     let python = app.worker(1).await;
     let variables = bed.environment_with(&[
         ("CELERIAC__DEFAULT_QUEUE", "shared".to_owned()),
-        ("CELERIAC__QUEUES", "{shared: {foreign: true}}".to_owned()),
+        ("CELERIAC__QUEUES", "{shared: {external: true}}".to_owned()),
         // Few, so that neither worker hoards what the other could run.
         ("CELERIAC__WORKER__PREFETCH", "8".to_owned()),
         ("JOURNAL", app.journal_path()),

@@ -10,7 +10,7 @@ use serde_json::json;
 const PATIENCE: Duration = Duration::from_secs(50);
 
 /// The queue of Celery's tasks, which Celery declares, and its place in our routes.
-const QUEUES: &str = "{interop-rust: {}, interop-python: {foreign: true}}";
+const QUEUES: &str = "{interop-rust: {}, interop-python: {external: true}}";
 const ROUTES: &str = "[{task: 'interop.*', queue: interop-python}]";
 
 /// One side of the border.
@@ -107,7 +107,7 @@ impl Sides {
     pub(crate) async fn start(codec: Codec) -> Self {
         let bed = Bed::new().await;
         let app = PythonApp::new(&bed).await.set("INTEROP_SERIALIZER", codec.name());
-        // It declares its queue, which is foreign to the other side.
+        // It declares its queue, which is external to the other side.
         let python = app.worker(2).await;
         let mut rust = Program::start(&["worker", "-Q", "interop-rust", "-l", "info"], &rust_variables(&bed, &app));
         rust.says("ready: queues interop-rust").await;

@@ -55,11 +55,11 @@ impl Error {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Broker(error) => error.help(),
-            Self::Management { .. } => {
-                Some("is the management plugin on, is broker.management right, and has its user the tag `management`?")
-            }
+            Self::Management { .. } => Some(
+                "is the management plugin on, is broker.management_url right, and has its user the tag `management`?",
+            ),
             Self::Denied { .. } => Some(
-                "check user, password, virtual host and permissions of broker.url, or of broker.management where that is set",
+                "check user, password, virtual host and permissions of broker.url, or of broker.management_url where that is set",
             ),
             Self::Invalid { .. } => None,
         }

@@ -25,12 +25,12 @@ pub use facts::Overview;
 pub struct Management {
     http: Http,
     vhost: String,
-    /// True when `broker.management` is set. Then the API has to answer.
+    /// True when `broker.management_url` is set. Then the API has to answer.
     configured: bool,
 }
 
 /// The management API of the broker that the options name. `None` where there cannot be one that we can talk to: for a
-/// broker in this process, and beside `amqps://` unless `broker.management` is set.
+/// broker in this process, and beside `amqps://` unless `broker.management_url` is set.
 ///
 /// Does not connect yet; [`Management::overview`] says whether it answers.
 pub fn management(options: &BrokerOptions) -> Option<Management> {
@@ -39,11 +39,11 @@ pub fn management(options: &BrokerOptions) -> Option<Management> {
     }
     let nodes = nodes(options).ok()?;
     let vhost = nodes.first()?.vhost.clone();
-    let urls = match &options.management {
+    let urls = match &options.management_url {
         Some(url) => vec![http::parse(url).ok()?],
         None => nodes.iter().filter_map(beside).collect(),
     };
-    Some(Management { http: Http::new(urls, &options.tls)?, vhost, configured: options.management.is_some() })
+    Some(Management { http: Http::new(urls, &options.tls)?, vhost, configured: options.management_url.is_some() })
 }
 
 /// The usual URL of the API of a node. `None` beside a node that speaks TLS: the password would go in the clear.
@@ -56,10 +56,10 @@ fn beside(node: &NodeAddress) -> Option<Url> {
 }
 
 impl Management {
-    /// Version, node and cluster. `None` where the API does not answer this user and `broker.management` is not set.
+    /// Version, node and cluster. `None` where the API does not answer this user and `broker.management_url` is not set.
     ///
     /// # Errors
-    /// When it does not answer although `broker.management` says where it is.
+    /// When it does not answer although `broker.management_url` says where it is.
     pub async fn overview(&self) -> Result<Option<Overview>> {
         match self.http.get(&["overview"], &[], "look at the broker").await {
             Ok(overview) => Ok(Some(overview)),
@@ -174,7 +174,7 @@ mod tests {
     fn found(url: &str, management: Option<&str>) -> Option<String> {
         let options = BrokerOptions {
             url: Secret::new(url),
-            management: management.map(Secret::new),
+            management_url: management.map(Secret::new),
             ..BrokerOptions::default()
         };
         super::management(&options).map(|management| format!("{} {}", management.shown(), management.vhost()))

@@ -80,7 +80,7 @@ impl Planner {
             management: management(options),
             settings: options.settings_location(),
             ladder: Ladder::new(&options.delay_prefix),
-            ladder_kind: options.delay_queues,
+            ladder_kind: options.delay_queue_type,
             vhost: nodes(options)?.into_iter().next().map(|node| node.vhost).unwrap_or_default(),
         })
     }
@@ -196,9 +196,8 @@ impl Planner {
 }
 
 fn no_policies() -> Error {
-    let reason =
-        "policies are made over the management API, which does not answer, or not to this user: set broker.management";
-    Error::Invalid { key: "broker.policies".to_owned(), reason: reason.to_owned() }
+    let reason = "policies are made over the management API, which does not answer, or not to this user: set broker.management_url";
+    Error::Invalid { key: "broker.use_policies".to_owned(), reason: reason.to_owned() }
 }
 
 /// The kind of the delay levels that exist: the setting counts only where there are none.

@@ -22,7 +22,7 @@ pub fn startup_checks(options: &BrokerOptions) -> Option<Arc<dyn StartupChecks>>
     Some(Arc::new(ManagementChecks {
         management: management(options)?,
         ladder: Ladder::new(&options.delay_prefix),
-        policies: options.policies,
+        policies: options.use_policies,
         version_checked: AtomicBool::new(false),
     }))
 }

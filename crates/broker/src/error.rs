@@ -212,7 +212,7 @@ impl Error {
             }
             Self::NoSuchExchange { .. } => Some("declare the exchange under `exchanges` in config/routes.yaml"),
             Self::NoSuchQueue { .. } => Some(
-                "declare the queue under `queues` in config/routes.yaml; one that is `foreign` there is made by its owner",
+                "declare the queue under `queues` in config/routes.yaml; one that is `external` there is made by its owner",
             ),
             Self::Route(error) => error.help(),
             Self::Refused { .. } => Some("the queue is probably full: look at its length limit and its consumers"),

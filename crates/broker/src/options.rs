@@ -16,14 +16,14 @@ pub struct BrokerOptions {
     pub url: Secret,
     /// RabbitMQ's management API: `http://user:password@host:15672`, or `https://…`, which `tls`
     /// secures too. Default: port 15672 of the nodes of `url`, with the same user, if it answers.
-    pub management: Option<Secret>,
+    pub management_url: Option<Secret>,
     /// Declares the exchanges, queues and bindings of the program. If false, the program only
     /// checks that they exist, and `celeriac topology apply` declares them.
     pub declare: bool,
     /// Keeps the settings that RabbitMQ can change later in policies, not in the arguments of
     /// queues, which cannot change. `celeriac topology apply` makes the policies over the
     /// management API.
-    pub policies: bool,
+    pub use_policies: bool,
     /// TLS of `amqps://` URLs, and of a management API over `https://`.
     pub tls: TlsOptions,
     /// Time between two heartbeats, by which each side shows that it is alive.
@@ -48,7 +48,7 @@ pub struct BrokerOptions {
     pub delay_prefix: String,
     /// Type of the queues that hold delayed messages, for queues that do not exist yet: `quorum`,
     /// or `classic` on one node that is short of memory.
-    pub delay_queues: QueueKind,
+    pub delay_queue_type: QueueKind,
 }
 
 /// TLS of connections. The broker's certificate and name are always verified.
@@ -57,21 +57,21 @@ pub struct BrokerOptions {
 pub struct TlsOptions {
     /// Certificates of the authorities that may sign the broker's certificate, as a PEM file.
     /// Default: the authorities that the machine trusts.
-    pub ca: Option<PathBuf>,
+    pub cacertfile: Option<PathBuf>,
     /// Certificate of this program, followed by its intermediate certificates, for a broker that
     /// asks for one.
-    pub certificate: Option<PathBuf>,
+    pub certfile: Option<PathBuf>,
     /// Private key of the certificate, without a passphrase.
-    pub key: Option<PathBuf>,
+    pub keyfile: Option<PathBuf>,
 }
 
 impl Default for BrokerOptions {
     fn default() -> Self {
         Self {
             url: Secret::new("memory://"),
-            management: None,
+            management_url: None,
             declare: true,
-            policies: false,
+            use_policies: false,
             tls: TlsOptions::default(),
             heartbeat: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
@@ -80,7 +80,7 @@ impl Default for BrokerOptions {
             publish_channels: 2,
             max_message_size: ByteSize::mib(8),
             delay_prefix: PREFIX.to_owned(),
-            delay_queues: QueueKind::Quorum,
+            delay_queue_type: QueueKind::Quorum,
         }
     }
 }
@@ -88,7 +88,7 @@ impl Default for BrokerOptions {
 impl BrokerOptions {
     /// Returns the place of queue settings.
     pub fn settings_location(&self) -> SettingsLocation {
-        if self.policies { SettingsLocation::Policies } else { SettingsLocation::Arguments }
+        if self.use_policies { SettingsLocation::Policies } else { SettingsLocation::Arguments }
     }
 
     /// Returns `true` for the broker inside this process.

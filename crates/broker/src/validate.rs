@@ -22,10 +22,10 @@ impl BrokerOptions {
         } else {
             problems.extend(self.problems_of_tls());
         }
-        if let Some(url) = &self.management
+        if let Some(url) = &self.management_url
             && let Err(reason) = check_management(url)
         {
-            problems.push(("management".to_owned(), reason));
+            problems.push(("management_url".to_owned(), reason));
         }
         problems.extend(Ladder::problem(&self.delay_prefix).map(|problem| ("delay_prefix".to_owned(), problem)));
         for (key, value) in [("confirm_window", self.confirm_window), ("publish_channels", self.publish_channels)] {

@@ -108,7 +108,7 @@ impl Celeriac {
         let results = celeriac_results::connect(&settings.results).await.map_err(ConnectError::Results)?;
         let limits = SendLimits { message_size: self.limits().size, window: settings.broker.confirm_window };
         let mut options = settings.client.clone();
-        options.replies |= settings.results.are_replies();
+        options.request_replies |= settings.results.are_replies();
         Ok(Client::new(broker, Arc::new(router), results, options, Arc::new(settings.task_overrides()), limits))
     }
 
@@ -127,7 +127,7 @@ impl Celeriac {
 
     fn connection_name(&self) -> &str {
         let settings = self.settings();
-        settings.worker.name.as_deref().unwrap_or(&settings.telemetry.service)
+        settings.worker.name.as_deref().unwrap_or(&settings.telemetry.service_name)
     }
 
     /// A worker that shares the client's connections to the database, and its broker.
@@ -150,7 +150,7 @@ impl Celeriac {
             client,
             state: self.state.clone(),
             hooks: self.hooks.clone(),
-            limits: DecodeLimits { accept: Accept::only(&settings.worker.accept), ..self.limits() },
+            limits: DecodeLimits { accept: Accept::only(&settings.worker.accept_content), ..self.limits() },
             broker_url: settings.broker.url.masked(),
             results_url: settings.results.url.masked(),
         })

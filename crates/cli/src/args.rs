@@ -107,9 +107,9 @@ pub struct WorkerArgs {
     /// Messages to hold of each queue: a number, or auto [default: worker.prefetch]
     #[arg(long, value_name = "N")]
     pub prefetch: Option<String>,
-    /// How long running tasks may go on after a signal [default: worker.drain]
+    /// How long running tasks may go on after a signal [default: worker.drain_timeout]
     #[arg(long, value_name = "DURATION")]
-    pub drain: Option<String>,
+    pub drain_timeout: Option<String>,
 }
 
 /// Flags of `relay`.
@@ -171,7 +171,7 @@ pub struct CallArgs {
     /// Send it with this routing key
     #[arg(long, value_name = "KEY")]
     pub routing_key: Option<String>,
-    /// Send it to the worker of this name, which has worker.direct
+    /// Send it to the worker of this name, which has worker.direct_queue
     #[arg(long, value_name = "NAME", conflicts_with_all = ["queue", "exchange", "routing_key"])]
     pub worker: Option<String>,
     /// Priority, 0 to 255
@@ -207,7 +207,7 @@ pub struct RevokeArgs {
     /// End those that run, too
     #[arg(short, long)]
     pub terminate: bool,
-    /// How long they stay revoked, such as 30d [default: results.keep]
+    /// How long they stay revoked, such as 30d [default: results.retention]
     #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
     pub lasting: Option<Duration>,
 }
@@ -261,7 +261,7 @@ impl CommandLine {
                 ("worker.concurrency", &worker.concurrency, "--concurrency"),
                 ("worker.name", &worker.name, "--name"),
                 ("worker.prefetch", &worker.prefetch, "--prefetch"),
-                ("worker.drain", &worker.drain, "--drain"),
+                ("worker.drain_timeout", &worker.drain_timeout, "--drain-timeout"),
                 ("telemetry.log.level", &worker.loglevel, "--loglevel"),
             ]);
         }

@@ -141,7 +141,7 @@ impl<T: Task> Call<T> {
         self
     }
 
-    /// Sends it to the worker of this name, which has to have `worker.direct`. There is an error where no such worker ever
+    /// Sends it to the worker of this name, which has to have `worker.direct_queue`. There is an error where no such worker ever
     /// was; for one that is away it waits.
     pub fn to_worker(self, worker: impl Into<String>) -> Self {
         self.exchange(DIRECT_EXCHANGE).routing_key(worker)

@@ -81,7 +81,7 @@ impl Client {
         limits: SendLimits,
     ) -> Self {
         let decode = DecodeLimits { size: limits.message_size, ..DecodeLimits::default() };
-        let replies = options.replies.then(|| Replies::new(Arc::clone(&broker), decode));
+        let replies = options.request_replies.then(|| Replies::new(Arc::clone(&broker), decode));
         let origin = format!("gen{}@{}", std::process::id(), gethostname::gethostname().to_string_lossy());
         let inner = ClientInner {
             broker,

@@ -21,7 +21,7 @@ pub struct ClientOptions {
     #[serde(with = "duration")]
     pub result_timeout: Duration,
     /// True if outcomes are asked for as replies, beside what is stored. Without a store of its own, `rpc://` sets it.
-    pub replies: bool,
+    pub request_replies: bool,
 }
 
 impl Default for ClientOptions {
@@ -31,7 +31,7 @@ impl Default for ClientOptions {
             compression: None,
             headers: HeaderStyle::Minimal,
             result_timeout: Duration::from_secs(600),
-            replies: false,
+            request_replies: false,
         }
     }
 }

@@ -32,7 +32,7 @@ impl Revoke {
         self
     }
 
-    /// For options long they stay revoked. Without it, as long as the row of a task is kept (`results.keep`); a task that is
+    /// For options long they stay revoked. Without it, as long as the row of a task is kept (`results.retention`); a task that is
     /// due later than that needs longer.
     pub fn lasting(mut self, time: Duration) -> Self {
         self.options.lasts = Some(time);

@@ -123,7 +123,7 @@ fn options_are_those_declared() {
         time_limit = "1m",
         soft_time_limit = none,
         rate_limit = "100/m",
-        max_deliveries = 3
+        crash_limit = 3
     )]
     async fn every_option() -> TaskResult<()> {
         Ok(())
@@ -146,7 +146,7 @@ fn options_are_those_declared() {
         time_limit: Some(TimeLimit::After(seconds(60))),
         soft_time_limit: Some(TimeLimit::Never),
         rate_limit: Some(RateLimit::per_minute(100)),
-        max_deliveries: Some(3),
+        crash_limit: Some(3),
     };
     assert_eq!(every_option::options(), every);
 }

@@ -160,7 +160,7 @@ impl DecodeLimits {
         }
         Err(DecodeError::Refused {
             content_type: codec.content_type().to_owned(),
-            reason: "worker.accept does not list it",
+            reason: "worker.accept_content does not list it",
         })
     }
 }

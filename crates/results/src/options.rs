@@ -19,7 +19,7 @@ pub struct ResultsOptions {
     pub url: Secret,
     /// Time that the row of an ended task is kept. `0s` keeps it for ever.
     #[serde(with = "duration")]
-    pub keep: Duration,
+    pub retention: Duration,
     /// Batches of outcomes.
     pub batch: BatchOptions,
     /// Connections to the database.
@@ -41,9 +41,9 @@ pub struct ResultsOptions {
 #[serde(deny_unknown_fields, default)]
 pub struct BatchOptions {
     /// Most rows in one write. A write never waits for more rows.
-    pub rows: usize,
+    pub max_rows: usize,
     /// Most writes in progress at one time.
-    pub in_flight: usize,
+    pub max_in_flight: usize,
 }
 
 /// Connections to the database.
@@ -51,16 +51,16 @@ pub struct BatchOptions {
 #[serde(deny_unknown_fields, default)]
 pub struct PoolOptions {
     /// Most connections of this process. Waiting for outcomes takes one more.
-    pub connections: u32,
+    pub max_connections: u32,
     /// Most further connections for transactional tasks, one for each task.
-    pub transactions: u32,
+    pub max_transactions: u32,
 }
 
 impl Default for ResultsOptions {
     fn default() -> Self {
         Self {
             url: Secret::new("sqlite://celeriac.db"),
-            keep: Duration::from_secs(7 * 24 * 60 * 60),
+            retention: Duration::from_secs(7 * 24 * 60 * 60),
             batch: BatchOptions::default(),
             pool: PoolOptions::default(),
             connect_timeout: Duration::from_secs(10),
@@ -72,13 +72,13 @@ impl Default for ResultsOptions {
 
 impl Default for BatchOptions {
     fn default() -> Self {
-        Self { rows: 256, in_flight: 2 }
+        Self { max_rows: 256, max_in_flight: 2 }
     }
 }
 
 impl Default for PoolOptions {
     fn default() -> Self {
-        Self { connections: 4, transactions: 16 }
+        Self { max_connections: 4, max_transactions: 16 }
     }
 }
 
@@ -118,13 +118,13 @@ impl ResultsOptions {
             }
             Some(_) => {}
         }
-        let [connections, transactions] = [self.pool.connections, self.pool.transactions]
+        let [connections, transactions] = [self.pool.max_connections, self.pool.max_transactions]
             .map(|connections| usize::try_from(connections).unwrap_or(usize::MAX));
         for (key, value) in [
-            ("batch.rows", self.batch.rows),
-            ("batch.in_flight", self.batch.in_flight),
-            ("pool.connections", connections),
-            ("pool.transactions", transactions),
+            ("batch.max_rows", self.batch.max_rows),
+            ("batch.max_in_flight", self.batch.max_in_flight),
+            ("pool.max_connections", connections),
+            ("pool.max_transactions", transactions),
         ] {
             if value == 0 {
                 problems.push((key.to_owned(), "should be at least 1".to_owned()));
@@ -172,17 +172,17 @@ mod tests {
     #[test]
     fn problems_name_their_key() {
         let mut options = with_url("mysql://localhost");
-        options.batch.rows = 0;
-        options.pool.connections = 0;
-        options.pool.transactions = 0;
+        options.batch.max_rows = 0;
+        options.pool.max_connections = 0;
+        options.pool.max_transactions = 0;
         options.statement_timeout = Duration::ZERO;
         options.transaction_idle_timeout = Duration::ZERO;
         let keys: Vec<_> = options.validate().into_iter().map(|(key, _)| key).collect();
         let expected = [
             "url",
-            "batch.rows",
-            "pool.connections",
-            "pool.transactions",
+            "batch.max_rows",
+            "pool.max_connections",
+            "pool.max_transactions",
             "statement_timeout",
             "transaction_idle_timeout",
         ];

@@ -58,7 +58,7 @@ pub struct PostgresBackend {
     listening: Listening,
     listen_once: Once,
     waiting: Arc<Waiters>,
-    keep: Duration,
+    retention: Duration,
     keep_once: Once,
     revocations: Arc<RevocationCache>,
     services: TaskTracker,
@@ -78,12 +78,12 @@ impl PostgresBackend {
             .application_name("celeriac")
             .disable_statement_logging();
         let timeouts = (options.connect_timeout, options.statement_timeout);
-        let connections = PostgresPool::new(connect.clone(), url.clone(), options.pool.connections, timeouts);
+        let connections = PostgresPool::new(connect.clone(), url.clone(), options.pool.max_connections, timeouts);
         migrate::migrate(&connections).await?;
         let (connect_timeout, statement_timeout) = timeouts;
         let listening = Listening { options: connect, url, connect_timeout, statement_timeout };
         let outbox = Outbox::new(listening.clone(), connections.clone());
-        let idempotency = Idempotency::new(connections.clone(), options.keep);
+        let idempotency = Idempotency::new(connections.clone(), options.retention);
         let transactions = Transactions::new(&connections, options);
         Ok(Self {
             connections,
@@ -93,7 +93,7 @@ impl PostgresBackend {
             listening,
             listen_once: Once::new(),
             waiting: Arc::default(),
-            keep: options.keep,
+            retention: options.retention,
             keep_once: Once::new(),
             revocations: Arc::default(),
             services: TaskTracker::new(),
@@ -193,7 +193,7 @@ impl Outcomes for PostgresBackend {
 
 impl Revocations for PostgresBackend {
     fn revoke<'a>(&'a self, ids: &'a [String], options: RevokeOptions) -> BoxFuture<'a, Result<()>> {
-        revocations::revoke(&self.connections, ids, options.terminate, options.lasts(self.keep)).boxed()
+        revocations::revoke(&self.connections, ids, options.terminate, options.lasts(self.retention)).boxed()
     }
 
     fn revocation_cache(&self) -> &Arc<RevocationCache> {

@@ -45,12 +45,12 @@ struct RecordRequest {
 impl Recorder {
     /// Returns a recorder, and the service that must run for it.
     pub fn new(backend: Arc<dyn Backend>, options: &ResultsOptions) -> (Self, RecorderService) {
-        let (rows, in_flight) = (options.batch.rows.max(1), options.batch.in_flight.max(1));
+        let (rows, in_flight) = (options.batch.max_rows.max(1), options.batch.max_in_flight.max(1));
         // Room for the writes in progress, and for as many records behind them.
         let (queue, entries) = mpsc::channel(rows.saturating_mul(in_flight).saturating_mul(2).min(1 << 20));
         let (ended, announcements) = mpsc::channel(ANNOUNCED);
         let store = RecordingStore { backend, lost_since: Mutex::new(None) };
-        let service = RecorderService { entries, announcements, store, rows, in_flight, keep: options.keep };
+        let service = RecorderService { entries, announcements, store, rows, in_flight, keep: options.retention };
         (Self { queue, ended }, service)
     }
 

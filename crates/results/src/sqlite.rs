@@ -46,7 +46,7 @@ pub struct SqliteBackend {
     readers: SqlitePool,
     waiting: Arc<Waiters>,
     watch_once: Once,
-    keep: Duration,
+    retention: Duration,
     keep_once: Once,
     revocations: Arc<RevocationCache>,
     services: TaskTracker,
@@ -68,7 +68,7 @@ impl SqliteBackend {
         let readers = if in_memory {
             writer.clone()
         } else {
-            pool(options, options.pool.connections).connect_lazy_with(connect.clone())
+            pool(options, options.pool.max_connections).connect_lazy_with(connect.clone())
         };
         migrate::migrate(&url, &writer).await?;
         Ok(Self {
@@ -78,7 +78,7 @@ impl SqliteBackend {
             readers,
             waiting: Arc::default(),
             watch_once: Once::new(),
-            keep: options.keep,
+            retention: options.retention,
             keep_once: Once::new(),
             revocations: Arc::default(),
             services: TaskTracker::new(),
@@ -203,7 +203,7 @@ impl Outcomes for SqliteBackend {
 impl Revocations for SqliteBackend {
     fn revoke<'a>(&'a self, ids: &'a [String], options: RevokeOptions) -> BoxFuture<'a, Result<()>> {
         let store = (self.url.as_str(), &self.writer);
-        revocations::revoke(store, ids, options.terminate, options.lasts(self.keep), &self.revocations).boxed()
+        revocations::revoke(store, ids, options.terminate, options.lasts(self.retention), &self.revocations).boxed()
     }
 
     fn revocation_cache(&self) -> &Arc<RevocationCache> {

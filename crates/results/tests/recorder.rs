@@ -138,9 +138,9 @@ impl Backend for Scripted {
 }
 
 fn options(rows: usize, in_flight: usize) -> ResultsOptions {
-    let mut options = ResultsOptions { keep: Duration::ZERO, ..ResultsOptions::default() };
-    options.batch.rows = rows;
-    options.batch.in_flight = in_flight;
+    let mut options = ResultsOptions { retention: Duration::ZERO, ..ResultsOptions::default() };
+    options.batch.max_rows = rows;
+    options.batch.max_in_flight = in_flight;
     options
 }
 
@@ -266,7 +266,7 @@ async fn who_was_not_written_gets_an_error() {
 async fn old_rows_are_swept_now_and_then() {
     let store = Scripted::open();
     let keep = Duration::from_secs(24 * 60 * 60);
-    let options = ResultsOptions { keep, ..options(4, 1) };
+    let options = ResultsOptions { retention: keep, ..options(4, 1) };
     let before = celeriac_telemetry::clock::now();
     beside(&store, &options, async |_recorder| tokio::time::sleep(Duration::from_secs(1_500)).await).await;
     let swept = store.swept.lock().unwrap().clone();

@@ -10,9 +10,9 @@ use tracing_subscriber::EnvFilter;
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryOptions {
     /// The service under whose name traces and metrics are stored.
-    pub service: String,
+    pub service_name: String,
     /// Collector that takes traces and metrics over OTLP (HTTP), such as `http://localhost:4318`. Default: none.
-    pub otlp: Option<String>,
+    pub otlp_endpoint: Option<String>,
     /// Sampling of traces.
     pub traces: TraceOptions,
     /// Log lines.
@@ -24,7 +24,7 @@ pub struct TelemetryOptions {
 #[serde(deny_unknown_fields, default)]
 pub struct TraceOptions {
     /// The share of traces that is kept, 0 to 1. Whoever sends a task decides for the whole trace.
-    pub ratio: f64,
+    pub sample_ratio: f64,
 }
 
 /// Log lines, written to standard error.
@@ -50,13 +50,18 @@ pub enum LogFormat {
 
 impl Default for TelemetryOptions {
     fn default() -> Self {
-        Self { service: "celeriac".to_owned(), otlp: None, traces: TraceOptions::default(), log: LogOptions::default() }
+        Self {
+            service_name: "celeriac".to_owned(),
+            otlp_endpoint: None,
+            traces: TraceOptions::default(),
+            log: LogOptions::default(),
+        }
     }
 }
 
 impl Default for TraceOptions {
     fn default() -> Self {
-        Self { ratio: 1.0 }
+        Self { sample_ratio: 1.0 }
     }
 }
 
@@ -70,16 +75,19 @@ impl TelemetryOptions {
     /// Problems of these options, each with its key.
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
-        if self.service.trim().is_empty() {
-            problems.push(("service".to_owned(), "should not be empty".to_owned()));
+        if self.service_name.trim().is_empty() {
+            problems.push(("service_name".to_owned(), "should not be empty".to_owned()));
         }
-        if let Some(url) = &self.otlp
+        if let Some(url) = &self.otlp_endpoint
             && let Some(reason) = unusable(url)
         {
-            problems.push(("otlp".to_owned(), format!("{reason}, found {}", quoted(url))));
+            problems.push(("otlp_endpoint".to_owned(), format!("{reason}, found {}", quoted(url))));
         }
-        if !(0.0..=1.0).contains(&self.traces.ratio) {
-            problems.push(("traces.ratio".to_owned(), format!("should be between 0 and 1, got {}", self.traces.ratio)));
+        if !(0.0..=1.0).contains(&self.traces.sample_ratio) {
+            problems.push((
+                "traces.sample_ratio".to_owned(),
+                format!("should be between 0 and 1, got {}", self.traces.sample_ratio),
+            ));
         }
         if let Some(problem) = problem_of_level(&self.log.level) {
             problems.push(("log.level".to_owned(), problem));
@@ -136,17 +144,16 @@ mod tests {
     fn every_key_has_a_default_and_no_other_is_read() {
         assert_eq!(read("{}").unwrap(), TelemetryOptions::default());
         assert!(TelemetryOptions::default().validate().is_empty());
-        for unknown in [r#"{"otpl": "x"}"#, r#"{"traces": {"rate": 1}}"#, r#"{"log": {"format": "xml"}}"#] {
+        for unknown in [r#"{"otlp_endpiont": "x"}"#, r#"{"traces": {"rate": 1}}"#, r#"{"log": {"format": "xml"}}"#] {
             assert!(read(unknown).is_err(), "{unknown}");
         }
     }
 
     #[test]
     fn all_that_is_wrong_is_told_together() {
-        let options =
-            r#"{"service": " ", "otlp": "localhost:4318", "traces": {"ratio": 1.5}, "log": {"level": "app=loud"}}"#;
+        let options = r#"{"service_name": " ", "otlp_endpoint": "localhost:4318", "traces": {"sample_ratio": 1.5}, "log": {"level": "app=loud"}}"#;
         let keys: Vec<_> = read(options).unwrap().validate().into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, ["service", "otlp", "traces.ratio", "log.level"]);
+        assert_eq!(keys, ["service_name", "otlp_endpoint", "traces.sample_ratio", "log.level"]);
     }
 
     #[test]
@@ -175,7 +182,8 @@ mod tests {
 
     #[test]
     fn what_is_no_collector_is_shown_without_its_password() {
-        let options = |url: &str| TelemetryOptions { otlp: Some(url.to_owned()), ..TelemetryOptions::default() };
+        let options =
+            |url: &str| TelemetryOptions { otlp_endpoint: Some(url.to_owned()), ..TelemetryOptions::default() };
         let found = |url| options(url).validate().into_iter().next().unwrap().1;
         assert_eq!(found("localhost:4318"), "should be a URL such as http://localhost:4318, found `localhost:4318`");
         assert!(found("grpc://me:secret@collector").ends_with("found `grpc://me:***@collector`"));

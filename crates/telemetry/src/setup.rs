@@ -60,7 +60,8 @@ impl Telemetry {
         if let Some((key, reason)) = options.validate().into_iter().next() {
             return Err(Error::Invalid { key: format!("telemetry.{key}"), reason });
         }
-        let providers = options.otlp.as_deref().map(|url| Providers::new(options, instance, url)).transpose()?;
+        let providers =
+            options.otlp_endpoint.as_deref().map(|url| Providers::new(options, instance, url)).transpose()?;
         if let Some(providers) = &providers {
             providers.install()?;
         }
@@ -100,7 +101,7 @@ const SCOPE: &str = "celeriac";
 impl Providers {
     fn new(options: &TelemetryOptions, instance: &Instance, url: &str) -> Result<Self> {
         let resource = Resource::builder()
-            .with_service_name(options.service.clone())
+            .with_service_name(options.service_name.clone())
             .with_attributes([
                 KeyValue::new("service.instance.id", instance.name.clone()),
                 KeyValue::new("service.version", instance.version.clone()),
@@ -108,7 +109,7 @@ impl Providers {
             .build();
         let tracer = SdkTracerProvider::builder()
             .with_resource(resource.clone())
-            .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(options.traces.ratio))))
+            .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(options.traces.sample_ratio))))
             .with_span_processor(export::traces::processor(url)?)
             .build();
         let reader = export::metrics::reader(url)?;

@@ -33,7 +33,7 @@ async fn a_program_with_its_own_subscriber_hears_once_of_a_refusing_collector() 
     tracing::subscriber::set_global_default(tracing_subscriber::fmt().with_writer(lines.clone()).finish()).unwrap();
     // A port that was just free: nobody listens there.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let options = TelemetryOptions { otlp: Some(format!("http://{address}")), ..TelemetryOptions::default() };
+    let options = TelemetryOptions { otlp_endpoint: Some(format!("http://{address}")), ..TelemetryOptions::default() };
     let instance = Instance { name: "w".to_owned(), version: "1".to_owned() };
     let telemetry = Telemetry::start(&options, &instance).unwrap();
     assert!(!telemetry.writes_logs(), "the program's subscriber stays");

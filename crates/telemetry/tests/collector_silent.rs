@@ -9,7 +9,7 @@ use celeriac_telemetry::{Error, Instance, PublishSpan, Telemetry, TelemetryOptio
 async fn shutdown_ends_when_patience_does() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
-    let options = TelemetryOptions { otlp: Some(url), ..TelemetryOptions::default() };
+    let options = TelemetryOptions { otlp_endpoint: Some(url), ..TelemetryOptions::default() };
     let instance = Instance { name: "w".to_owned(), version: "1".to_owned() };
     let telemetry = Telemetry::start(&options, &instance).unwrap();
     PublishSpan::start("t", "1", "", "q").end(Ok(()));

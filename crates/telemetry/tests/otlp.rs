@@ -85,7 +85,11 @@ async fn a_tasks_spans_and_counts_reach_the_collector_before_the_program_ends() 
     let mut collector = JoinSet::new();
     collector.spawn(collect(listener, sender));
 
-    let options = TelemetryOptions { service: "billing".to_owned(), otlp: Some(url), ..TelemetryOptions::default() };
+    let options = TelemetryOptions {
+        service_name: "billing".to_owned(),
+        otlp_endpoint: Some(url),
+        ..TelemetryOptions::default()
+    };
     let instance = Instance { name: "worker-1".to_owned(), version: "1.2.3".to_owned() };
     let telemetry = Telemetry::start(&options, &instance).unwrap();
     assert!(matches!(Telemetry::start(&options, &instance), Err(Error::AlreadyStarted)));

@@ -27,12 +27,12 @@ pub fn differences(objects: &[TopologyObject], existing: &Existing) -> Vec<Diffe
     for declared in objects {
         match declared {
             TopologyObject::Exchange(wanted) => match exchanges.get(wanted.name.as_str()) {
-                Some(facts) if !wanted.foreign => exchange(wanted, facts, &mut found),
+                Some(facts) if !wanted.external => exchange(wanted, facts, &mut found),
                 Some(_) => {}
                 None => found.push(Difference::missing(declared)),
             },
             TopologyObject::Queue(wanted) => match queues.get(wanted.name.as_str()) {
-                Some(facts) if !wanted.foreign => queue(wanted, facts, &mut found),
+                Some(facts) if !wanted.external => queue(wanted, facts, &mut found),
                 Some(_) => {}
                 None => found.push(Difference::missing(declared)),
             },
@@ -103,7 +103,7 @@ fn kind(arguments: &Arguments) -> String {
 fn same(wanted: &BindingObject, facts: &BindingFacts) -> bool {
     wanted.source == facts.source
         && wanted.destination == facts.destination
-        && wanted.key == facts.key
+        && wanted.routing_key == facts.routing_key
         && wanted.arguments == facts.arguments
 }
 
@@ -117,8 +117,9 @@ fn extra_bindings(objects: &[TopologyObject], existing: &Existing, found: &mut V
         if named || !ours.contains(&source) || !ours.contains(&facts.destination) {
             continue;
         }
-        let BindingFacts { source, destination, key, arguments, .. } = facts.clone();
-        let object = TopologyObject::Binding(BindingObject { source, destination, key, arguments }).to_string();
+        let BindingFacts { source, destination, routing_key: key, arguments, .. } = facts.clone();
+        let object =
+            TopologyObject::Binding(BindingObject { source, destination, routing_key: key, arguments }).to_string();
         found.push(Difference::extra(object, Leftover::Binding(facts.clone())));
     }
 }

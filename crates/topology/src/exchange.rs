@@ -12,13 +12,13 @@ pub struct ExchangeOptions {
     pub kind: ExchangeKind,
     /// The exchanges that fill it, beside those who publish to it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub bind: Vec<Binding>,
+    pub bindings: Vec<Binding>,
     /// The exchange that takes what fits none of its bindings.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub alternate: Option<String>,
+    pub alternate_exchange: Option<String>,
     /// Somebody else declares it: it has to be there.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub foreign: bool,
+    pub external: bool,
 }
 
 /// The rule by which an exchange chooses among its bindings.
@@ -56,7 +56,7 @@ pub struct Binding {
     pub exchange: String,
     /// The binding key.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub key: String,
+    pub routing_key: String,
     /// The headers that a message has to have, for exchanges of type `headers`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub headers: Map,
@@ -68,7 +68,7 @@ pub struct Binding {
 impl Binding {
     /// A binding by its key.
     pub fn new(exchange: impl Into<String>, key: impl Into<String>) -> Self {
-        Self { exchange: exchange.into(), key: key.into(), ..Self::default() }
+        Self { exchange: exchange.into(), routing_key: key.into(), ..Self::default() }
     }
 }
 

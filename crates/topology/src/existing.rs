@@ -126,7 +126,7 @@ pub struct BindingFacts {
     /// The queue or exchange that they go to.
     pub destination: BindingTarget,
     /// The binding key.
-    pub key: String,
+    pub routing_key: String,
     /// Its arguments.
     pub arguments: Arguments,
     /// Its name in the API, among the bindings of these two.
@@ -172,7 +172,7 @@ impl<'de> Deserialize<'de> for BindingFacts {
         } else {
             BindingTarget::Exchange(destination)
         };
-        Ok(Self { source, destination, key: routing_key, arguments, properties_key })
+        Ok(Self { source, destination, routing_key, arguments, properties_key })
     }
 }
 

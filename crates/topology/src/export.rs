@@ -1,6 +1,6 @@
 //! The objects of a topology for RabbitMQ's own tools: its definitions, and manifests of the messaging topology operator. Pure.
 //!
-//! Objects that are `foreign` are left out: somebody else makes them.
+//! Objects that are `external` are left out: somebody else makes them.
 
 use serde_json::{Map, Value, json};
 
@@ -36,7 +36,7 @@ pub fn definitions(objects: &[TopologyObject], vhost: &str) -> Value {
                     "internal": false, "arguments": as_json(arguments),
                 }),
             ),
-            TopologyObject::Binding(BindingObject { source, destination, key, arguments }) => (
+            TopologyObject::Binding(BindingObject { source, destination, routing_key: key, arguments }) => (
                 2,
                 json!({
                     "source": source, "vhost": vhost, "destination": destination.name(),
@@ -95,7 +95,7 @@ fn manifest(object: &TopologyObject, vhost: &str) -> (&'static str, String, Valu
             add(&mut spec, arguments);
             ("Exchange", safe(name, name), spec)
         }
-        TopologyObject::Binding(BindingObject { source, destination, key, arguments }) => {
+        TopologyObject::Binding(BindingObject { source, destination, routing_key: key, arguments }) => {
             let mut spec = json!({
                 "source": source, "vhost": vhost, "destination": destination.name(),
                 "destinationType": destination.kind(), "routingKey": key,

@@ -10,8 +10,8 @@ impl Binding {
     /// they are not known.
     pub fn takes(&self, kind: ExchangeKind, routing_key: &str, headers: Option<&HeaderMap>) -> Option<bool> {
         Some(match kind {
-            ExchangeKind::Direct => self.key == routing_key,
-            ExchangeKind::Topic => topic_matches(&self.key, routing_key),
+            ExchangeKind::Direct => self.routing_key == routing_key,
+            ExchangeKind::Topic => topic_matches(&self.routing_key, routing_key),
             ExchangeKind::Fanout => true,
             ExchangeKind::Headers => headers_match(&self.headers, self.header_match, headers?),
         })

@@ -46,7 +46,7 @@ pub struct ExchangeObject {
     /// Its arguments.
     pub arguments: Arguments,
     /// True when somebody else makes it.
-    pub foreign: bool,
+    pub external: bool,
 }
 
 /// A queue that has to exist.
@@ -64,7 +64,7 @@ pub struct QueueObject {
     /// taken as they are there.
     pub configured: BTreeMap<&'static str, String>,
     /// True when somebody else makes it.
-    pub foreign: bool,
+    pub external: bool,
 }
 
 /// A binding that has to exist.
@@ -75,7 +75,7 @@ pub struct BindingObject {
     /// The queue or exchange that they go to.
     pub destination: BindingTarget,
     /// The binding key.
-    pub key: String,
+    pub routing_key: String,
     /// Its arguments.
     pub arguments: Arguments,
 }
@@ -120,8 +120,8 @@ impl Topology {
         for (name, options) in self.queues.iter().filter(|(_, options)| options.broadcast) {
             // Who sends to all sends to an exchange; each worker has a queue of its own there.
             let kind = ExchangeKind::Fanout;
-            let (arguments, foreign) = (Arguments::new(), options.foreign);
-            objects.push(TopologyObject::Exchange(ExchangeObject { name: name.clone(), kind, arguments, foreign }));
+            let (arguments, external) = (Arguments::new(), options.external);
+            objects.push(TopologyObject::Exchange(ExchangeObject { name: name.clone(), kind, arguments, external }));
         }
         for (name, kind) in self.dead_letter_queues() {
             objects.push(TopologyObject::Queue(dead_letters(&name, kind, settings)));
@@ -131,7 +131,7 @@ impl Topology {
         }
         for (name, options) in &self.exchanges {
             let place = BindingTarget::Exchange(name.clone());
-            objects.extend(options.bind.iter().map(|binding| bound(binding, self, place.clone())));
+            objects.extend(options.bindings.iter().map(|binding| bound(binding, self, place.clone())));
         }
         objects
     }
@@ -157,7 +157,7 @@ impl Topology {
         };
         // Also what others declare has its place behind the delays, and fails here where it is not there.
         objects.push(binding(&ladder.delivery_exchange(), place.clone(), &delivery_binding(name)));
-        objects.extend(options.bind.iter().map(|binding| bound(binding, self, place.clone())));
+        objects.extend(options.bindings.iter().map(|binding| bound(binding, self, place.clone())));
     }
 }
 
@@ -165,7 +165,7 @@ impl Topology {
 pub fn delay_ladder(ladder: &Ladder, kind: QueueKind) -> Vec<TopologyObject> {
     let topic = |name: &str| {
         let (name, kind) = (name.to_owned(), ExchangeKind::Topic);
-        TopologyObject::Exchange(ExchangeObject { name, kind, arguments: Arguments::new(), foreign: false })
+        TopologyObject::Exchange(ExchangeObject { name, kind, arguments: Arguments::new(), external: false })
     };
     let mut objects = vec![topic(&ladder.delivery_exchange())];
     for level in ladder.levels() {
@@ -185,7 +185,7 @@ pub fn delay_ladder(ladder: &Ladder, kind: QueueKind) -> Vec<TopologyObject> {
             arguments,
             policy: Arguments::new(),
             configured: BTreeMap::new(),
-            foreign: false,
+            external: false,
         }));
     }
     for level in ladder.levels() {
@@ -196,12 +196,13 @@ pub fn delay_ladder(ladder: &Ladder, kind: QueueKind) -> Vec<TopologyObject> {
 }
 
 fn exchange(name: &str, options: &ExchangeOptions) -> ExchangeObject {
-    let alternate = options.alternate.iter().map(|alternate| ("alternate-exchange".to_owned(), text(alternate)));
+    let alternate =
+        options.alternate_exchange.iter().map(|alternate| ("alternate-exchange".to_owned(), text(alternate)));
     ExchangeObject {
         name: name.to_owned(),
         kind: options.kind,
         arguments: alternate.collect(),
-        foreign: options.foreign,
+        external: options.external,
     }
 }
 
@@ -211,7 +212,14 @@ fn dead_letters(name: &str, kind: QueueKind, settings: SettingsLocation) -> Queu
         arguments.insert("x-delivery-limit".to_owned(), number(u64::from(LETTERS_LIMIT)));
     }
     let policy = if settings == SettingsLocation::Policies { take_policy(&mut arguments) } else { Arguments::new() };
-    QueueObject { name: name.to_owned(), durable: true, arguments, policy, configured: BTreeMap::new(), foreign: false }
+    QueueObject {
+        name: name.to_owned(),
+        durable: true,
+        arguments,
+        policy,
+        configured: BTreeMap::new(),
+        external: false,
+    }
 }
 
 fn queue(name: &str, options: &QueueOptions, dead: Option<&str>, settings: SettingsLocation) -> QueueObject {
@@ -234,12 +242,12 @@ fn queue(name: &str, options: &QueueOptions, dead: Option<&str>, settings: Setti
         }
     }
     let mut policy = Arguments::new();
-    if settings == SettingsLocation::Policies && !options.foreign && !options.own {
+    if settings == SettingsLocation::Policies && !options.external && !options.own {
         policy = take_policy(&mut arguments);
         configured.retain(|name, _| policy_key(name).is_none());
     }
     let (name, durable) = (name.to_owned(), !options.transient);
-    QueueObject { name, durable, arguments, policy, configured, foreign: options.foreign }
+    QueueObject { name, durable, arguments, policy, configured, external: options.external }
 }
 
 /// Takes out of the arguments what a policy can say.
@@ -261,9 +269,9 @@ fn said(options: &QueueOptions) -> Vec<(&'static str, Argument)> {
     let said = [
         ("x-max-priority", options.max_priority.map(|most| Argument::Number(i64::from(most)))),
         ("x-message-ttl", options.message_ttl.map(milliseconds)),
-        ("x-expires", options.unused_for.map(milliseconds)),
+        ("x-expires", options.expires.map(milliseconds)),
         ("x-max-length", max_length.map(number)),
-        ("x-max-length-bytes", options.max_bytes.map(|bytes| number(bytes.bytes()))),
+        ("x-max-length-bytes", options.max_length_bytes.map(|bytes| number(bytes.bytes()))),
         ("x-max-age", options.max_age.map(|age| text(&format!("{}s", age.as_secs())))),
         ("x-overflow", overflow.map(|overflow| text(overflow.name()))),
         ("x-delivery-limit", options.delivery_limit.map(|limit| number(u64::from(limit)))),
@@ -313,14 +321,14 @@ fn bound(binding: &Binding, topology: &Topology, destination: BindingTarget) -> 
     TopologyObject::Binding(BindingObject {
         source: binding.exchange.clone(),
         destination,
-        key: binding.key.clone(),
+        routing_key: binding.routing_key.clone(),
         arguments,
     })
 }
 
 fn binding(source: &str, destination: BindingTarget, key: &str) -> TopologyObject {
     let (source, key) = (source.to_owned(), key.to_owned());
-    TopologyObject::Binding(BindingObject { source, destination, key, arguments: Arguments::new() })
+    TopologyObject::Binding(BindingObject { source, destination, routing_key: key, arguments: Arguments::new() })
 }
 
 fn text(text: &str) -> Argument {
@@ -371,7 +379,7 @@ impl TopologyObject {
     pub fn is_foreign(&self) -> bool {
         matches!(
             self,
-            Self::Queue(QueueObject { foreign: true, .. }) | Self::Exchange(ExchangeObject { foreign: true, .. })
+            Self::Queue(QueueObject { external: true, .. }) | Self::Exchange(ExchangeObject { external: true, .. })
         )
     }
 
@@ -391,7 +399,7 @@ impl fmt::Display for TopologyObject {
         match self {
             Self::Exchange(exchange) => write!(formatter, "exchange `{}`", exchange.name),
             Self::Queue(queue) => write!(formatter, "queue `{}`", queue.name),
-            Self::Binding(BindingObject { source, destination, key, arguments }) => {
+            Self::Binding(BindingObject { source, destination, routing_key: key, arguments }) => {
                 write!(formatter, "binding of {destination} to exchange `{source}` with key `{key}`")?;
                 for (name, value) in arguments {
                     write!(formatter, " {name}={value}")?;

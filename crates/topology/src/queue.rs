@@ -18,7 +18,7 @@ pub struct QueueOptions {
     pub kind: QueueKind,
     /// The exchanges that fill it; the default exchange always does, by its name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub bind: Vec<Binding>,
+    pub bindings: Vec<Binding>,
     /// Number of priorities, for classic queues.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_priority: Option<u8>,
@@ -27,13 +27,13 @@ pub struct QueueOptions {
     pub message_ttl: Option<Duration>,
     /// The time it stays when nobody consumes it. With it goes what is in it.
     #[serde(with = "duration::option", skip_serializing_if = "Option::is_none")]
-    pub unused_for: Option<Duration>,
+    pub expires: Option<Duration>,
     /// The most messages it holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<u64>,
     /// The most bytes of bodies it holds.
     #[serde(with = "text::option", skip_serializing_if = "Option::is_none")]
-    pub max_bytes: Option<ByteSize>,
+    pub max_length_bytes: Option<ByteSize>,
     /// The time a message of a stream is kept, at least.
     #[serde(with = "duration::option", skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Duration>,
@@ -45,7 +45,7 @@ pub struct QueueOptions {
     pub delivery_limit: Option<u32>,
     /// The queue that takes its dead letters. Several queues may share one. Default: `<name>.dead`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub dead_letters: Option<String>,
+    pub dead_letter_queue: Option<String>,
     /// Only one consumer at a time gets messages, so that they run one after another: the next takes over when it is gone.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub single_active_consumer: bool,
@@ -66,7 +66,7 @@ pub struct QueueOptions {
     pub prefetch: Option<Prefetch>,
     /// Somebody else declares it, such as a Celery app: it has to be there, with whatever arguments.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub foreign: bool,
+    pub external: bool,
     /// The process that consumes it makes it, alone and for itself, such as a worker's own queue of a broadcast: whatever the
     /// settings say of declaring and of policies.
     #[serde(skip)]

@@ -44,11 +44,11 @@ impl Topology {
             found.queues.push(name);
             return Some(());
         }
-        let options = self.exchanges.get(exchange).filter(|options| !options.foreign)?;
+        let options = self.exchanges.get(exchange).filter(|options| !options.external)?;
         let takes = |binding: &&Binding| binding.exchange == exchange;
         let mut taken = false;
         for (name, queue) in &self.queues {
-            for binding in queue.bind.iter().filter(takes) {
+            for binding in queue.bindings.iter().filter(takes) {
                 if binding.takes(options.kind, routing_key, None)? {
                     found.queues.push(name);
                     taken = true;
@@ -56,14 +56,14 @@ impl Topology {
             }
         }
         for (name, bound) in &self.exchanges {
-            for binding in bound.bind.iter().filter(takes) {
+            for binding in bound.bindings.iter().filter(takes) {
                 if binding.takes(options.kind, routing_key, None)? {
                     self.follow(name, routing_key, found)?;
                     taken = true;
                 }
             }
         }
-        match &options.alternate {
+        match &options.alternate_exchange {
             Some(alternate) if !taken => self.follow(alternate, routing_key, found),
             _ => Some(()),
         }
@@ -73,7 +73,7 @@ impl Topology {
     pub fn dead_letter_queue(&self, queue: &str) -> Option<String> {
         match self.queues.get(queue) {
             Some(options) if options.kind == QueueKind::Stream => None,
-            Some(QueueOptions { dead_letters: Some(target), .. }) => Some(target.clone()),
+            Some(QueueOptions { dead_letter_queue: Some(target), .. }) => Some(target.clone()),
             _ => Some(dead_letter_queue(queue)),
         }
     }

@@ -31,17 +31,17 @@ impl Topology {
     fn validate_exchange(&self, name: &str, exchange: &ExchangeOptions, problems: &mut Vec<(String, String)>) {
         let key = format!("exchanges.{name}");
         problems.extend(problems_of_name(name, LONGEST_NAME).into_iter().map(|problem| (key.clone(), problem)));
-        self.validate_bindings(&exchange.bind, &key, problems);
-        if let Some(alternate) = &exchange.alternate {
-            let key = format!("{key}.alternate");
+        self.validate_bindings(&exchange.bindings, &key, problems);
+        if let Some(alternate) = &exchange.alternate_exchange {
+            let key = format!("{key}.alternate_exchange");
             match self.undeclared(alternate) {
                 Some(problem) => problems.push((key, problem)),
                 None if alternate == name => problems.push((key, "an exchange is not its own alternate".to_owned())),
                 None => {}
             }
         }
-        if exchange.foreign && exchange.alternate.is_some() {
-            problems.push((format!("{key}.alternate"), FOREIGN_EXCHANGE.to_owned()));
+        if exchange.external && exchange.alternate_exchange.is_some() {
+            problems.push((format!("{key}.alternate_exchange"), EXTERNAL_EXCHANGE.to_owned()));
         }
     }
 
@@ -57,8 +57,8 @@ impl Topology {
             problems.push((key.clone(), problem.to_owned()));
         }
         problems.extend(problems_of_options(queue).map(|(field, problem)| (format!("{key}.{field}"), problem)));
-        if let Some(target) = &queue.dead_letters {
-            let key = format!("{key}.dead_letters");
+        if let Some(target) = &queue.dead_letter_queue {
+            let key = format!("{key}.dead_letter_queue");
             problems.extend(problems_of_name(target, longest).into_iter().map(|problem| (key.clone(), problem)));
             if self.queues.contains_key(target) {
                 let problem =
@@ -66,12 +66,12 @@ impl Topology {
                 problems.push((key, problem));
             }
         }
-        self.validate_bindings(&queue.bind, &key, problems);
+        self.validate_bindings(&queue.bindings, &key, problems);
     }
 
     fn validate_bindings(&self, bindings: &[Binding], key: &str, problems: &mut Vec<(String, String)>) {
         for (index, binding) in bindings.iter().enumerate() {
-            let key = format!("{key}.bind[{index}]");
+            let key = format!("{key}.bindings[{index}]");
             self.validate_binding(binding, &key, problems);
             if bindings[..index].contains(binding) {
                 problems.push((key, "stands here twice".to_owned()));
@@ -86,17 +86,17 @@ impl Topology {
         }
         let Some(exchange) = self.exchanges.get(&binding.exchange) else { return };
         let problem = match exchange.kind {
-            _ if binding.key.len() > LONGEST_NAME => Some("is longer than 255 bytes"),
-            ExchangeKind::Direct if binding.key.is_empty() => Some("a direct exchange needs a binding key"),
-            ExchangeKind::Topic if binding.key.is_empty() => {
+            _ if binding.routing_key.len() > LONGEST_NAME => Some("is longer than 255 bytes"),
+            ExchangeKind::Direct if binding.routing_key.is_empty() => Some("a direct exchange needs a binding key"),
+            ExchangeKind::Topic if binding.routing_key.is_empty() => {
                 Some("a topic exchange needs a binding key, `#` takes all")
             }
-            ExchangeKind::Headers if !binding.key.is_empty() => {
+            ExchangeKind::Headers if !binding.routing_key.is_empty() => {
                 Some("a headers exchange looks at `headers`, and at no key")
             }
             _ => None,
         };
-        problems.extend(problem.map(|problem| (format!("{key}.key"), problem.to_owned())));
+        problems.extend(problem.map(|problem| (format!("{key}.routing_key"), problem.to_owned())));
         problems.extend(problems_of_headers(binding, exchange.kind).map(|problem| (format!("{key}.headers"), problem)));
     }
 
@@ -150,8 +150,8 @@ fn problems_of_name(name: &str, longest: usize) -> Vec<String> {
     problems
 }
 
-const FOREIGN: &str = "somebody else declares this queue, since it is `foreign`: leave this to them";
-const FOREIGN_EXCHANGE: &str = "somebody else declares this exchange, since it is `foreign`: leave this to them";
+const EXTERNAL: &str = "somebody else declares this queue, since it is `external`: leave this to them";
+const EXTERNAL_EXCHANGE: &str = "somebody else declares this exchange, since it is `external`: leave this to them";
 
 /// An option, whether it is set, and what may have it.
 struct Rule {
@@ -176,7 +176,7 @@ fn rules(queue: &QueueOptions) -> Vec<Rule> {
     let own = |field, set, kinds, otherwise| Rule { field, set, kinds, otherwise, broadcast: false };
     let shared = |field, set, kinds, otherwise| Rule { field, set, kinds, otherwise, broadcast: true };
     vec![
-        own("bind", !queue.bind.is_empty(), ALL, ""),
+        own("bindings", !queue.bindings.is_empty(), ALL, ""),
         own(
             "max_priority",
             queue.max_priority.is_some(),
@@ -184,9 +184,14 @@ fn rules(queue: &QueueOptions) -> Vec<Rule> {
             "only classic queues have priorities; set type: classic",
         ),
         shared("message_ttl", queue.message_ttl.is_some(), WORK, "a stream keeps messages for `max_age`"),
-        own("unused_for", queue.unused_for.is_some(), WORK, "a stream stays; `max_age` bounds what is in it"),
-        shared("max_length", queue.max_length.is_some(), WORK, "a stream is bounded by `max_bytes` and `max_age`"),
-        shared("max_bytes", queue.max_bytes.is_some(), ALL, ""),
+        own("expires", queue.expires.is_some(), WORK, "a stream stays; `max_age` bounds what is in it"),
+        shared(
+            "max_length",
+            queue.max_length.is_some(),
+            WORK,
+            "a stream is bounded by `max_length_bytes` and `max_age`",
+        ),
+        shared("max_length_bytes", queue.max_length_bytes.is_some(), ALL, ""),
         own("max_age", queue.max_age.is_some(), STREAM, "only streams have it; queues have `message_ttl`"),
         shared("overflow", queue.overflow.is_some(), WORK, "a stream drops its oldest messages"),
         own(
@@ -195,7 +200,7 @@ fn rules(queue: &QueueOptions) -> Vec<Rule> {
             QUORUM,
             "only quorum queues count deliveries; set type: quorum",
         ),
-        shared("dead_letters", queue.dead_letters.is_some(), WORK, "a stream has no dead letters"),
+        shared("dead_letter_queue", queue.dead_letter_queue.is_some(), WORK, "a stream has no dead letters"),
         own("single_active_consumer", queue.single_active_consumer, WORK, "workers do not consume streams"),
         own("replicas", queue.replicas.is_some(), LOG, "a classic queue is on one node; set type: quorum"),
         own("lazy", queue.lazy, CLASSIC, "only classic queues can be lazy; the others always keep messages on disk"),
@@ -208,8 +213,8 @@ fn rules(queue: &QueueOptions) -> Vec<Rule> {
 fn problems_of_options(queue: &QueueOptions) -> impl Iterator<Item = (&'static str, String)> {
     let rules = rules(queue).into_iter().filter(|rule| rule.set);
     let misplaced = rules.filter_map(|Rule { field, kinds, otherwise, broadcast, .. }| {
-        if queue.foreign {
-            return (!["prefetch", "dead_letters"].contains(&field)).then(|| (field, FOREIGN.to_owned()));
+        if queue.external {
+            return (!["prefetch", "dead_letter_queue"].contains(&field)).then(|| (field, EXTERNAL.to_owned()));
         }
         if queue.broadcast && !broadcast && field != "broadcast" {
             return Some((field, "every worker has a queue of its own of a broadcast, without this".to_owned()));
@@ -236,13 +241,14 @@ fn problems_of_values(queue: &QueueOptions) -> Vec<(&'static str, String)> {
             problems.push((field, "should be at least 1".to_owned()));
         }
     }
-    for (field, duration) in [("unused_for", queue.unused_for), ("max_age", queue.max_age)] {
+    for (field, duration) in [("expires", queue.expires), ("max_age", queue.max_age)] {
         if duration.is_some_and(|duration| duration.as_secs() == 0) {
             problems.push((field, "should be at least 1s".to_owned()));
         }
     }
-    if queue.overflow.is_some() && queue.max_length.is_none() && queue.max_bytes.is_none() {
-        problems.push(("overflow", "needs `max_length` or `max_bytes`: without them it is never full".to_owned()));
+    if queue.overflow.is_some() && queue.max_length.is_none() && queue.max_length_bytes.is_none() {
+        problems
+            .push(("overflow", "needs `max_length` or `max_length_bytes`: without them it is never full".to_owned()));
     }
     if queue.overflow == Some(Overflow::RejectPublishDlx) && queue.kind == QueueKind::Quorum {
         problems.push(("overflow", "only classic queues can do that; set type: classic, or reject-publish".to_owned()));
@@ -272,19 +278,19 @@ mod tests {
 
     #[test]
     fn nothing_is_declared_of_a_foreign_queue() {
-        let options = QueueOptions { foreign: true, delivery_limit: Some(3), ..QueueOptions::default() };
+        let options = QueueOptions { external: true, delivery_limit: Some(3), ..QueueOptions::default() };
         assert_eq!(
             problems("celery", options),
             [
-                "queues.celery.delivery_limit: somebody else declares this queue, since it is `foreign`: leave this to them"
+                "queues.celery.delivery_limit: somebody else declares this queue, since it is `external`: leave this to them"
             ]
         );
-        assert!(problems("celery", QueueOptions { foreign: true, ..QueueOptions::default() }).is_empty());
+        assert!(problems("celery", QueueOptions { external: true, ..QueueOptions::default() }).is_empty());
     }
 
     fn bound(exchange: &str, key: &str) -> QueueOptions {
         let binding = Binding::new(exchange, key);
-        QueueOptions { bind: vec![binding], ..QueueOptions::default() }
+        QueueOptions { bindings: vec![binding], ..QueueOptions::default() }
     }
 
     #[test]
@@ -365,7 +371,7 @@ mod tests {
             ),
             (
                 QueueOptions { overflow: Some(Overflow::DropHead), ..QueueOptions::default() },
-                "queues.q.overflow: needs `max_length` or `max_bytes`: without them it is never full",
+                "queues.q.overflow: needs `max_length` or `max_length_bytes`: without them it is never full",
             ),
             (
                 QueueOptions {
@@ -384,8 +390,8 @@ mod tests {
                 "queues.q.single_active_consumer: every worker has a queue of its own of a broadcast, without this",
             ),
             (
-                QueueOptions { dead_letters: Some("q".to_owned()), ..QueueOptions::default() },
-                "queues.q.dead_letters: queue `q` is declared under `queues`: workers would run its dead letters",
+                QueueOptions { dead_letter_queue: Some("q".to_owned()), ..QueueOptions::default() },
+                "queues.q.dead_letter_queue: queue `q` is declared under `queues`: workers would run its dead letters",
             ),
             (
                 QueueOptions { max_age: Some(std::time::Duration::from_millis(5)), ..stream() },
@@ -399,7 +405,7 @@ mod tests {
             problems("all", broadcast()),
             ["queues.all: a broadcast has an exchange of its own name, and one of that name is declared"]
         );
-        let fine = QueueOptions { message_ttl: minute, dead_letters: Some("failures".to_owned()), ..broadcast() };
+        let fine = QueueOptions { message_ttl: minute, dead_letter_queue: Some("failures".to_owned()), ..broadcast() };
         assert_eq!(problems("q", fine), [""; 0]);
     }
 
@@ -414,14 +420,17 @@ mod tests {
                 ("headers".to_owned(), ExchangeOptions { kind: ExchangeKind::Headers, ..ExchangeOptions::default() }),
                 (
                     "a".to_owned(),
-                    ExchangeOptions { alternate: Some("header".to_owned()), ..ExchangeOptions::default() },
+                    ExchangeOptions { alternate_exchange: Some("header".to_owned()), ..ExchangeOptions::default() },
                 ),
-                ("b".to_owned(), ExchangeOptions { alternate: Some("b".to_owned()), ..ExchangeOptions::default() }),
-                ("c".to_owned(), ExchangeOptions { bind: vec![binding("", &[])], ..ExchangeOptions::default() }),
+                (
+                    "b".to_owned(),
+                    ExchangeOptions { alternate_exchange: Some("b".to_owned()), ..ExchangeOptions::default() },
+                ),
+                ("c".to_owned(), ExchangeOptions { bindings: vec![binding("", &[])], ..ExchangeOptions::default() }),
                 (
                     "d".to_owned(),
                     ExchangeOptions {
-                        bind: vec![binding("k", &[("x-death", celeriac_protocol::Value::Int(1))])],
+                        bindings: vec![binding("k", &[("x-death", celeriac_protocol::Value::Int(1))])],
                         ..ExchangeOptions::default()
                     },
                 ),
@@ -431,11 +440,11 @@ mod tests {
         };
         let found: Vec<_> = topology.validate().into_iter().map(|(key, problem)| format!("{key}: {problem}")).collect();
         let expected = [
-            "exchanges.a.alternate: exchange `header` is not declared, did you mean `headers`?",
-            "exchanges.b.alternate: an exchange is not its own alternate",
-            "exchanges.c.bind[0].headers: a headers exchange needs at least one header to look at",
-            "exchanges.d.bind[0].key: a headers exchange looks at `headers`, and at no key",
-            "exchanges.d.bind[0].headers: `x-death`: RabbitMQ does not compare headers that begin with `x-`",
+            "exchanges.a.alternate_exchange: exchange `header` is not declared, did you mean `headers`?",
+            "exchanges.b.alternate_exchange: an exchange is not its own alternate",
+            "exchanges.c.bindings[0].headers: a headers exchange needs at least one header to look at",
+            "exchanges.d.bindings[0].routing_key: a headers exchange looks at `headers`, and at no key",
+            "exchanges.d.bindings[0].headers: `x-death`: RabbitMQ does not compare headers that begin with `x-`",
         ];
         assert_eq!(found, expected);
     }
@@ -445,21 +454,24 @@ mod tests {
         let cases = [
             (
                 bound("ordres", "#"),
-                "queues.q.bind[0].exchange: exchange `ordres` is not declared, did you mean `orders`?",
+                "queues.q.bindings[0].exchange: exchange `ordres` is not declared, did you mean `orders`?",
             ),
-            (bound("zzz", "#"), "queues.q.bind[0].exchange: exchange `zzz` is not declared"),
+            (bound("zzz", "#"), "queues.q.bindings[0].exchange: exchange `zzz` is not declared"),
             (
                 bound("", "q"),
-                "queues.q.bind[0].exchange: the default exchange knows every queue by its name and takes no bindings",
+                "queues.q.bindings[0].exchange: the default exchange knows every queue by its name and takes no bindings",
             ),
-            (bound("plain", ""), "queues.q.bind[0].key: a direct exchange needs a binding key"),
-            (bound("orders", ""), "queues.q.bind[0].key: a topic exchange needs a binding key, `#` takes all"),
+            (bound("plain", ""), "queues.q.bindings[0].routing_key: a direct exchange needs a binding key"),
+            (
+                bound("orders", ""),
+                "queues.q.bindings[0].routing_key: a topic exchange needs a binding key, `#` takes all",
+            ),
         ];
         for (queue, problem) in cases {
             assert_eq!(problems("q", queue), [problem]);
         }
         let mut twice = bound("orders", "#");
-        twice.bind.push(twice.bind[0].clone());
-        assert_eq!(problems("q", twice), ["queues.q.bind[1]: stands here twice"]);
+        twice.bindings.push(twice.bindings[0].clone());
+        assert_eq!(problems("q", twice), ["queues.q.bindings[1]: stands here twice"]);
     }
 }

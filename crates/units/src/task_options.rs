@@ -94,11 +94,11 @@ macro_rules! task_options {
                     config: "100/m", "how often it starts on each worker: 10/s, 100/m, 5/h; none or 0: as often as it can",
                 }
                 /// The number of deliveries of a message that seems to bring its worker down, before it is quarantined; at least 2.
-                max_deliveries: u32 {
-                    attribute: "max_deliveries = 3",
+                crash_limit: u32 {
+                    attribute: "crash_limit = 3",
                     meaning: "how often it is delivered when it seems to bring its worker down, at least 2",
-                    default: "`worker.max_deliveries`",
-                    config: "3", "in place of worker.max_deliveries",
+                    default: "`worker.crash_limit`",
+                    config: "3", "in place of worker.crash_limit",
                     valid: |most| *most >= 2, "should be at least 2",
                 }
             }

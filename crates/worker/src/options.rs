@@ -20,13 +20,13 @@ pub struct WorkerOptions {
     /// Number of messages held of each queue without a setting of its own, or `auto`.
     pub prefetch: Prefetch,
     /// Content types of the bodies that it reads. Others go to the dead-letter queue.
-    pub accept: Vec<Codec>,
+    pub accept_content: Vec<Codec>,
     /// Consumes a queue of its own too, for tasks that are sent to the worker's name.
-    pub direct: bool,
+    pub direct_queue: bool,
     /// Relays the outbox while no other worker does. Requires a Postgres result store.
-    pub relay: bool,
+    pub run_relay: bool,
     /// Sends replies to callers that name a queue for them.
-    pub replies: bool,
+    pub send_replies: bool,
     /// Time after which an attempt is ended, if neither its call nor its task sets one.
     #[serde(with = "duration::option")]
     pub time_limit: Option<Duration>,
@@ -35,10 +35,10 @@ pub struct WorkerOptions {
     pub soft_time_limit: Option<Duration>,
     /// Time that running tasks have after a request to stop.
     #[serde(with = "duration")]
-    pub drain: Duration,
+    pub drain_timeout: Duration,
     /// Number of deliveries after which a task that seems to bring its worker down is quarantined,
     /// if the task sets none.
-    pub max_deliveries: u32,
+    pub crash_limit: u32,
     /// Time that a task has after it was terminated.
     #[serde(with = "duration")]
     pub terminate_grace: Duration,
@@ -51,14 +51,14 @@ impl Default for WorkerOptions {
             queues: Vec::new(),
             concurrency: 64,
             prefetch: Prefetch::Auto,
-            accept: vec![Codec::Json, Codec::Msgpack],
-            direct: false,
-            relay: true,
-            replies: true,
+            accept_content: vec![Codec::Json, Codec::Msgpack],
+            direct_queue: false,
+            run_relay: true,
+            send_replies: true,
             time_limit: None,
             soft_time_limit: None,
-            drain: Duration::from_secs(30),
-            max_deliveries: 5,
+            drain_timeout: Duration::from_secs(30),
+            crash_limit: 5,
             terminate_grace: Duration::from_secs(5),
         }
     }
@@ -71,12 +71,12 @@ impl WorkerOptions {
         if self.concurrency == 0 {
             problems.push(("concurrency".to_owned(), "should be at least 1".to_owned()));
         }
-        if self.max_deliveries < 2 {
+        if self.crash_limit < 2 {
             let reason = "should be at least 2: what is delivered a second time need not have run before";
-            problems.push(("max_deliveries".to_owned(), reason.to_owned()));
+            problems.push(("crash_limit".to_owned(), reason.to_owned()));
         }
-        if self.accept.is_empty() {
-            problems.push(("accept".to_owned(), "should list json, msgpack or both".to_owned()));
+        if self.accept_content.is_empty() {
+            problems.push(("accept_content".to_owned(), "should list json, msgpack or both".to_owned()));
         }
         if self.name.as_deref().is_some_and(|name| name.is_empty() || name.len() > 200) {
             problems.push(("name".to_owned(), "should have 1 to 200 bytes".to_owned()));

@@ -26,9 +26,9 @@ pub(crate) fn own_broadcast_options(topology: &Topology, queue: &str) -> Option<
     let options = topology.queues.get(queue).filter(|options| options.broadcast)?;
     Some(QueueOptions {
         kind: QueueKind::Classic,
-        bind: vec![Binding::new(queue, "")],
-        unused_for: Some(AWAY),
-        dead_letters: topology.dead_letter_queue(queue),
+        bindings: vec![Binding::new(queue, "")],
+        expires: Some(AWAY),
+        dead_letter_queue: topology.dead_letter_queue(queue),
         broadcast: false,
         own: true,
         ..options.clone()
@@ -61,9 +61,9 @@ pub(crate) fn add_direct_queue(topology: &mut Topology, worker: &str) -> String 
     let queue = direct_queue(worker);
     let options = QueueOptions {
         kind: QueueKind::Classic,
-        bind: vec![Binding::new(DIRECT_EXCHANGE, worker)],
+        bindings: vec![Binding::new(DIRECT_EXCHANGE, worker)],
         // One for all workers, because workers come and go.
-        dead_letters: Some(dead_letter_queue(DIRECT_EXCHANGE)),
+        dead_letter_queue: Some(dead_letter_queue(DIRECT_EXCHANGE)),
         own: true,
         plain: true,
         ..QueueOptions::default()

@@ -36,7 +36,7 @@ pub(crate) struct WorkerRuntime {
     pub(crate) rates: Arc<RateLimits>,
     /// Number of deliveries after which a task that seems to bring its worker down is quarantined,
     /// if the task sets none.
-    pub(crate) max_deliveries: u32,
+    pub(crate) crash_limit: u32,
     /// Held by the suspect that runs alone.
     pub(crate) alone: Arc<Semaphore>,
     /// Hooks around every attempt.

@@ -169,7 +169,7 @@ impl Worker {
         let environment = TaskEnvironment {
             client: parts.client.clone(),
             state: parts.state,
-            keep: parts.results.keep,
+            keep: parts.results.retention,
             find_inline: find_inline(&registry, &threads),
             interrupt: CancellationToken::new(),
         };
@@ -181,10 +181,10 @@ impl Worker {
             broadcasts,
             results,
             limits: parts.limits,
-            replies: parts.options.replies,
+            replies: parts.options.send_replies,
             slots: Arc::new(Slots::new(parts.options.concurrency)),
             rates,
-            max_deliveries: parts.options.max_deliveries,
+            crash_limit: parts.options.crash_limit,
             alone: Arc::new(Semaphore::new(1)),
             hooks: parts.hooks,
             threads,
@@ -204,7 +204,7 @@ impl Worker {
 
     /// Returns the time that running tasks have after a request to stop.
     pub fn drain(&self) -> Duration {
-        self.options.drain
+        self.options.drain_timeout
     }
 
     /// Returns the settings that can change while the worker runs.
@@ -230,7 +230,7 @@ impl Worker {
             Ok(None) => Ok(()),
             Err(error) => Err(Error::Broker(error)),
         };
-        self.services.end(shutdown.overdue(self.options.drain, SETTLED)).await;
+        self.services.end(shutdown.overdue(self.options.drain_timeout, SETTLED)).await;
         outcome.map(|()| ShutdownReport { blocking_tasks_left: self.runtime.threads.running() })
     }
 
@@ -260,7 +260,7 @@ impl Worker {
 
     fn is_foreign(&self, error: &BrokerError) -> bool {
         let BrokerError::NoSuchQueue { queue } = error else { return false };
-        self.runtime.topology.queues.get(queue).is_some_and(|options| options.foreign)
+        self.runtime.topology.queues.get(queue).is_some_and(|options| options.external)
     }
 
     async fn try_subscribe(&self) -> Result<Vec<Consumer>, BrokerError> {
@@ -303,7 +303,7 @@ impl Worker {
             queues.spawn(queue.run(shutdown.token()));
         }
         self.services.run(tuning.run(shutdown.token()));
-        if self.options.relay
+        if self.options.run_relay
             && let Ok(relay) = Relay::new(self.runtime.environment.client.clone())
         {
             self.services.run(relay.run_until(self.services.stop.clone()));
@@ -312,7 +312,7 @@ impl Worker {
         WorkerOnline { name, queues: &self.queues, concurrency, tasks: self.runtime.registry.iter().count() }.emit();
         shutdown.requested().await;
 
-        WorkerStopping { running: attempts.len(), patience: self.options.drain }.emit();
+        WorkerStopping { running: attempts.len(), patience: self.options.drain_timeout }.emit();
         let consumers = queues.join_all().await;
         // Deliveries that have not started return at once, so that other workers need not wait for
         // the drain.
@@ -321,7 +321,7 @@ impl Worker {
             closing.spawn(consumer.close());
         }
         attempts.close();
-        let drain = self.options.drain;
+        let drain = self.options.drain_timeout;
         tokio::select! {
             () = attempts.wait() => {}
             _ = shutdown.drained(drain) => {}
@@ -352,7 +352,7 @@ impl Worker {
             results_url: &self.results_url,
             concurrency: self.options.concurrency,
             prefetch: self.options.prefetch,
-            drain: self.options.drain,
+            drain: self.options.drain_timeout,
             queues,
             tasks: self.runtime.registry.iter().collect(),
         };
@@ -360,12 +360,13 @@ impl Worker {
     }
 
     fn bindings(&self, queue: &str) -> String {
-        let bound = self.runtime.topology.queues.get(queue).map(|options| options.bind.as_slice()).unwrap_or_default();
+        let bound =
+            self.runtime.topology.queues.get(queue).map(|options| options.bindings.as_slice()).unwrap_or_default();
         if bound.is_empty() {
             return format!("exchange=(default) key={queue}");
         }
         let bound: Vec<_> =
-            bound.iter().map(|binding| format!("exchange={} key={}", binding.exchange, binding.key)).collect();
+            bound.iter().map(|binding| format!("exchange={} key={}", binding.exchange, binding.routing_key)).collect();
         bound.join(", ")
     }
 }
@@ -394,7 +395,7 @@ fn consumed_queues(options: &WorkerOptions, topology: &mut Topology, name: &str)
             broadcasts.insert(queue.clone());
         }
     }
-    if options.direct {
+    if options.direct_queue {
         queues.push(add_direct_queue(topology, name));
     }
     Ok(ConsumedQueues { queues, broadcasts })

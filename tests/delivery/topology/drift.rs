@@ -9,24 +9,24 @@ const FILES: &str = r##"
 exchanges:
   x.type: {}
   x.gone: {}
-  x.alternate: { alternate: x.other }
+  x.alternate: { alternate_exchange: x.other }
   x.no-alternate: {}
   x.other: { type: fanout }
   x.transient: { type: topic }
   x.auto: { type: topic }
   x.internal: { type: topic }
-  x.filled: { type: topic, bind: [{ exchange: x.transient, key: "a.#" }, { exchange: x.transient, key: "b.#" }] }
+  x.filled: { type: topic, bindings: [{ exchange: x.transient, routing_key: "a.#" }, { exchange: x.transient, routing_key: "b.#" }] }
   x.headers: { type: headers }
-  x.foreign: { foreign: true }
+  x.external: { external: true }
 queues:
   q.type: { type: classic }
   q.priority: { type: classic, max_priority: 5 }
   q.no-priority: { type: classic }
   q.ttl: { message_ttl: 1m }
-  q.expires: { unused_for: 1h }
+  q.expires: { expires: 1h }
   q.length: { max_length: 10 }
   q.no-length: {}
-  q.bytes: { max_bytes: 1000000 }
+  q.bytes: { max_length_bytes: 1000000 }
   q.overflow: { overflow: drop-head, max_length: 10 }
   q.limit: { delivery_limit: 7 }
   q.dead-key: {}
@@ -43,9 +43,9 @@ queues:
   q.gone: {}
   q.dying: {}
   q.undelayed: {}
-  q.bound: { bind: [{ exchange: x.filled, key: "a" }, { exchange: x.filled, key: "b" }] }
-  q.headers: { bind: [{ exchange: x.headers, headers: { kind: mail }, match: any }] }
-  q.foreign: { foreign: true }
+  q.bound: { bindings: [{ exchange: x.filled, routing_key: "a" }, { exchange: x.filled, routing_key: "b" }] }
+  q.headers: { bindings: [{ exchange: x.headers, headers: { kind: mail }, match: any }] }
+  q.external: { external: true }
 "##;
 
 /// Properties that are changed, and how `plan` tells it: broker first, then files.
@@ -131,10 +131,10 @@ async fn come_and_go(ground: &Ground) -> Vec<String> {
     };
     for path in [
         "exchanges/VHOST/x.gone",
-        "exchanges/VHOST/x.foreign",
+        "exchanges/VHOST/x.external",
         "queues/VHOST/q.gone",
         "queues/VHOST/q.dying.dead",
-        "queues/VHOST/q.foreign",
+        "queues/VHOST/q.external",
         "queues/VHOST/celery_delayed_5",
     ] {
         ground.delete(&at(path)).await;
@@ -160,7 +160,7 @@ async fn come_and_go(ground: &Ground) -> Vec<String> {
     let passes = "*.".repeat(18) + "0.#";
     let waits = "*.".repeat(22) + "1.#";
     let headers = "binding of queue `q.headers` to exchange `x.headers` with key `` kind";
-    let mut told = vec![behind("q.gone"), behind("q.foreign"), behind("q.undelayed")];
+    let mut told = vec![behind("q.gone"), behind("q.external"), behind("q.undelayed")];
     told.extend([
         format!("missing binding of queue `celery_delayed_5` to exchange `celery_delayed_5` with key `{waits}` - - declared"),
         format!(
@@ -171,10 +171,10 @@ async fn come_and_go(ground: &Ground) -> Vec<String> {
     ]);
     let others = [
         "missing exchange `x.gone` - - declared",
-        "missing exchange `x.foreign` - - declared",
+        "missing exchange `x.external` - - declared",
         "missing queue `q.gone` - - declared",
         "missing queue `q.dying.dead` - - declared",
-        "missing queue `q.foreign` - - declared",
+        "missing queue `q.external` - - declared",
         "missing queue `celery_delayed_5` - - declared",
         "missing binding of queue `q.bound` to exchange `x.filled` with key `b` - - declared",
         "missing binding of exchange `x.filled` to exchange `x.transient` with key `b.#` - - declared",
@@ -188,8 +188,10 @@ async fn come_and_go(ground: &Ground) -> Vec<String> {
 #[celeriac_tests::test(real)]
 async fn every_changed_property_is_named_and_nothing_else(bed: Bed) {
     let ground = Ground::new(&bed, FILES).await;
-    ground.put(&format!("exchanges/{}/x.foreign", ground.vhost()), &json!({ "type": "topic", "durable": false })).await;
-    ground.put(&format!("queues/{}/q.foreign", ground.vhost()), &json!({ "durable": true, "arguments": {} })).await;
+    ground
+        .put(&format!("exchanges/{}/x.external", ground.vhost()), &json!({ "type": "topic", "durable": false }))
+        .await;
+    ground.put(&format!("queues/{}/q.external", ground.vhost()), &json!({ "durable": true, "arguments": {} })).await;
     let (code, said) = ground.run(&["topology", "apply", "--yes"]).await;
     assert_eq!(code, 0, "{said}");
     assert_eq!(ground.plan().await, (0, Vec::new()));
@@ -205,10 +207,10 @@ async fn every_changed_property_is_named_and_nothing_else(bed: Bed) {
     assert_eq!(ground.plan().await, (2, rows(&expected)));
 
     // What is not there is made, but for what is somebody else's; what cannot be changed stays, and is named.
-    let foreign =
-        ["exchanges/VHOST/x.foreign", "queues/VHOST/q.foreign"].map(|path| path.replace("VHOST", ground.vhost()));
-    ground.put(&foreign[0], &json!({ "type": "topic", "durable": false })).await;
-    ground.put(&foreign[1], &json!({ "durable": true, "arguments": {} })).await;
+    let external =
+        ["exchanges/VHOST/x.external", "queues/VHOST/q.external"].map(|path| path.replace("VHOST", ground.vhost()));
+    ground.put(&external[0], &json!({ "type": "topic", "durable": false })).await;
+    ground.put(&external[1], &json!({ "durable": true, "arguments": {} })).await;
     let (code, said) = ground.run(&["topology", "apply", "--yes", "--prune"]).await;
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("celeriac topology migrate q.ttl --to NEW"), "{said}");

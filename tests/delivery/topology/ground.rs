@@ -21,7 +21,7 @@ impl Ground {
         let files = tempfile::tempdir().unwrap();
         std::fs::write(files.path().join("routes.yaml"), routes).unwrap();
         let api = Environment::from_process().get(MANAGEMENT_URL).unwrap().to_owned();
-        let variables = bed.environment_with(&[("CELERIAC__BROKER__MANAGEMENT", api)]);
+        let variables = bed.environment_with(&[("CELERIAC__BROKER__MANAGEMENT_URL", api)]);
         Self { bed: bed.clone(), files, variables }
     }
 
@@ -34,7 +34,7 @@ impl Ground {
 
     /// The same when nobody says where the management API is. The servers of these tests have it elsewhere than usual.
     pub(super) fn without_api(mut self) -> Self {
-        self.variables.retain(|(name, _)| *name != "CELERIAC__BROKER__MANAGEMENT");
+        self.variables.retain(|(name, _)| *name != "CELERIAC__BROKER__MANAGEMENT_URL");
         self
     }
 
@@ -71,7 +71,7 @@ impl Ground {
     }
 
     pub(super) fn api_url(&self) -> &str {
-        let is_api = |(name, _): &&(&str, String)| *name == "CELERIAC__BROKER__MANAGEMENT";
+        let is_api = |(name, _): &&(&str, String)| *name == "CELERIAC__BROKER__MANAGEMENT_URL";
         self.variables.iter().find(is_api).map(|(_, url)| url.as_str()).unwrap()
     }
 

@@ -70,8 +70,9 @@ async fn what_is_missing_is_named_and_not_made(bed: Bed) {
 
 #[celeriac_tests::test(real)]
 async fn a_workers_own_queue_is_made_by_it_and_kept_by_no_policy(bed: Bed) {
-    let ground =
-        Ground::new(&bed, "queues: { reload: { broadcast: true } }").await.with("CELERIAC__BROKER__POLICIES", "true");
+    let ground = Ground::new(&bed, "queues: { reload: { broadcast: true } }")
+        .await
+        .with("CELERIAC__BROKER__USE_POLICIES", "true");
     assert_eq!(ground.run(&["topology", "apply", "--yes"]).await.0, 0);
     user(&ground, "^reload\\.").await;
     let name = ground.vhost().to_owned();
@@ -97,9 +98,9 @@ async fn who_may_look_can_plan_and_not_apply(bed: Bed) {
     user(&ground, "^$").await;
     ground.put(&format!("users/{name}"), &json!({ "password": "secret", "tags": "management" })).await;
     let api = ground.api_url().replace("guest:guest@", &format!("{name}:secret@"));
-    let ground = ground.with("CELERIAC__BROKER__MANAGEMENT", &api);
+    let ground = ground.with("CELERIAC__BROKER__MANAGEMENT_URL", &api);
     assert_eq!(ground.plan().await, (0, Vec::new()));
-    let ground = ground.with("CELERIAC__BROKER__POLICIES", "true");
+    let ground = ground.with("CELERIAC__BROKER__USE_POLICIES", "true");
     assert_eq!(ground.plan().await.0, 2);
     let (code, said) = ground.run(&["topology", "apply", "--yes"]).await;
     assert_eq!(code, 77, "{said}");

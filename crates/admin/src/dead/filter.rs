@@ -24,7 +24,7 @@ pub struct DeadLetterQuery {
     /// A part of the error, or a `/regex/` that is found in it.
     pub error: Option<String>,
     /// Those that have been there for longer.
-    pub older: Option<Duration>,
+    pub older_than: Option<Duration>,
     /// Those that have not been there for longer.
     pub newer: Option<Duration>,
 }
@@ -65,7 +65,7 @@ impl Filter {
             task: wanted.task.map(|task| Pattern::read(&task)).transpose().map_err(|reason| invalid("task", reason))?,
             reason: wanted.reason,
             error: wanted.error.map(ErrorPattern::read).transpose().map_err(|reason| invalid("error", reason))?,
-            until: before("older", wanted.older)?,
+            until: before("older-than", wanted.older_than)?,
             since: before("newer", wanted.newer)?,
         })
     }
@@ -148,13 +148,13 @@ mod tests {
                 true,
             ),
             (DeadLetterQuery { queues: vec!["bills".to_owned()], ..DeadLetterQuery::default() }, false),
-            (DeadLetterQuery { older: hours(1), ..DeadLetterQuery::default() }, true),
-            (DeadLetterQuery { older: hours(3), ..DeadLetterQuery::default() }, false),
+            (DeadLetterQuery { older_than: hours(1), ..DeadLetterQuery::default() }, true),
+            (DeadLetterQuery { older_than: hours(3), ..DeadLetterQuery::default() }, false),
             (DeadLetterQuery { newer: hours(3), ..DeadLetterQuery::default() }, true),
             (DeadLetterQuery { newer: hours(1), ..DeadLetterQuery::default() }, false),
             (
                 DeadLetterQuery {
-                    older: hours(1),
+                    older_than: hours(1),
                     newer: hours(3),
                     task: some("orders.*"),
                     ..DeadLetterQuery::default()
@@ -163,7 +163,7 @@ mod tests {
             ),
             (
                 DeadLetterQuery {
-                    older: hours(1),
+                    older_than: hours(1),
                     newer: hours(3),
                     task: some("mail.*"),
                     ..DeadLetterQuery::default()
@@ -181,7 +181,7 @@ mod tests {
         let silent = DeadLetter { error: None, task: None, id: None, ..letter(None) };
         let age = Some(Duration::ZERO);
         for wanted in [
-            DeadLetterQuery { older: age, ..DeadLetterQuery::default() },
+            DeadLetterQuery { older_than: age, ..DeadLetterQuery::default() },
             DeadLetterQuery { newer: Some(Duration::from_secs(1 << 40)), ..DeadLetterQuery::default() },
             DeadLetterQuery { error: Some(String::new()), ..DeadLetterQuery::default() },
             DeadLetterQuery { task: Some("*".to_owned()), ..DeadLetterQuery::default() },

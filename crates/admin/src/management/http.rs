@@ -122,11 +122,11 @@ fn client(nodes: &[Url], tls: &TlsOptions) -> Result<Client, Cause> {
         // A machine that trusts no authority can talk to them all the same.
         return client.tls_certs_only([]).build().map_err(cause);
     }
-    if let Some(ca) = &tls.ca {
+    if let Some(ca) = &tls.cacertfile {
         let authorities = std::fs::read(ca).map_err(cause)?;
         client = client.tls_certs_only(Certificate::from_pem_bundle(&authorities).map_err(cause)?);
     }
-    if let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) {
+    if let (Some(certificate), Some(key)) = (&tls.certfile, &tls.keyfile) {
         let pair = [std::fs::read(key).map_err(cause)?, std::fs::read(certificate).map_err(cause)?].join(&b'\n');
         client = client.identity(Identity::from_pem(&pair).map_err(cause)?);
     }

@@ -1,4 +1,4 @@
-//! Tests of the API over TLS: its certificate is verified, by its name and by the authority of `broker.tls.ca`.
+//! Tests of the API over TLS: its certificate is verified, by its name and by the authority of `broker.tls.cacertfile`.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -66,8 +66,8 @@ impl Authority {
 fn api(url: &str, ca: Option<PathBuf>) -> Management {
     let options = BrokerOptions {
         url: Secret::new("amqp://host/v"),
-        management: Some(Secret::new(url)),
-        tls: TlsOptions { ca, ..TlsOptions::default() },
+        management_url: Some(Secret::new(url)),
+        tls: TlsOptions { cacertfile: ca, ..TlsOptions::default() },
         ..BrokerOptions::default()
     };
     assert_eq!(options.validate(), []);
@@ -98,10 +98,10 @@ async fn an_authority_that_is_no_certificate_is_the_error_of_each_request() {
     let folder = tempfile::tempdir().unwrap();
     let options = BrokerOptions {
         url: Secret::new("amqp://host/v"),
-        management: Some(Secret::new("https://localhost:1")),
-        tls: TlsOptions { ca: Some(folder.path().join("missing.pem")), ..TlsOptions::default() },
+        management_url: Some(Secret::new("https://localhost:1")),
+        tls: TlsOptions { cacertfile: Some(folder.path().join("missing.pem")), ..TlsOptions::default() },
         ..BrokerOptions::default()
     };
-    assert_eq!(options.validate()[0].0, "tls.ca");
+    assert_eq!(options.validate()[0].0, "tls.cacertfile");
     assert!(management(&options).unwrap().overview().await.is_err());
 }

@@ -65,7 +65,7 @@ impl Declarer {
         Self {
             channels,
             ladder: Ladder::new(&options.delay_prefix),
-            ladder_kind: options.delay_queues,
+            ladder_kind: options.delay_queue_type,
             settings: options.settings_location(),
             making: options.declare,
             ladder_stands: AtomicBool::new(false),
@@ -239,13 +239,13 @@ fn adapt(queue: &mut QueueObject, differs: Inequivalent) -> Result<bool> {
 
 pub(super) async fn declare(channel: &Channel, object: &TopologyObject) -> lapin::Result<()> {
     match object {
-        TopologyObject::Exchange(ExchangeObject { name, kind, arguments, foreign }) => {
+        TopologyObject::Exchange(ExchangeObject { name, kind, arguments, external }) => {
             let options =
-                ExchangeDeclareOptions { durable: true, passive: *foreign, ..ExchangeDeclareOptions::default() };
+                ExchangeDeclareOptions { durable: true, passive: *external, ..ExchangeDeclareOptions::default() };
             channel.exchange_declare(name.as_str().into(), exchange_kind(*kind), options, table(arguments)).await
         }
         TopologyObject::Queue(queue) => declare_queue(channel, queue).await,
-        TopologyObject::Binding(BindingObject { source, destination, key, arguments }) => {
+        TopologyObject::Binding(BindingObject { source, destination, routing_key: key, arguments }) => {
             let (source, key) = (source.as_str().into(), key.as_str().into());
             match destination {
                 BindingTarget::Queue(queue) => {
@@ -263,7 +263,7 @@ pub(super) async fn declare(channel: &Channel, object: &TopologyObject) -> lapin
 
 async fn declare_queue(channel: &Channel, queue: &QueueObject) -> lapin::Result<()> {
     let options =
-        QueueDeclareOptions { durable: queue.durable, passive: queue.foreign, ..QueueDeclareOptions::default() };
+        QueueDeclareOptions { durable: queue.durable, passive: queue.external, ..QueueDeclareOptions::default() };
     channel.queue_declare(queue.name.as_str().into(), options, table(&queue.arguments)).await.map(drop)
 }
 
@@ -329,7 +329,7 @@ pub(super) fn doing(object: &TopologyObject) -> String {
     match object {
         TopologyObject::Exchange(exchange) => format!("declaring exchange `{}`", exchange.name),
         TopologyObject::Queue(queue) => format!("declaring queue `{}`", queue.name),
-        TopologyObject::Binding(BindingObject { source, destination, key, .. }) => {
+        TopologyObject::Binding(BindingObject { source, destination, routing_key: key, .. }) => {
             format!("binding {destination} to exchange `{source}` with key `{key}`")
         }
     }

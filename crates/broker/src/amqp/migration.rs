@@ -150,7 +150,9 @@ async fn redirect(
     let unbind =
         |source: &str, key: &str, arguments| channel.queue_unbind(from.into(), source.into(), key.into(), arguments);
     answered(unbind(delivery, &late, FieldTable::default())).await?.map_err(|error| client_error(&doing(), error))?;
-    for BindingObject { source, key, arguments, .. } in bindings.filter(|binding| binding.source != delivery) {
+    for BindingObject { source, routing_key: key, arguments, .. } in
+        bindings.filter(|binding| binding.source != delivery)
+    {
         // RabbitMQ accepts an unbind without a binding.
         answered(unbind(source, key, table(arguments))).await?.map_err(|error| client_error(&doing(), error))?;
     }

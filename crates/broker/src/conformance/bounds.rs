@@ -40,7 +40,7 @@ pub(super) async fn what_waits_longer_than_its_queue_allows_is_dead_lettered(sta
     let failures = stage.name("failures");
     let options = QueueOptions {
         message_ttl: Some(Duration::from_millis(50)),
-        dead_letters: Some(failures.clone()),
+        dead_letter_queue: Some(failures.clone()),
         ..QueueOptions::default()
     };
     let queue = stage.queue_with("queue", options).await;

@@ -12,13 +12,14 @@ pub(super) async fn what_exists_may_be_declared_again(stage: &Stage) {
     let mut topology = Topology {
         exchanges: [(exchange.clone(), ExchangeOptions { kind: ExchangeKind::Topic, ..ExchangeOptions::default() })]
             .into(),
-        queues: [(queue.clone(), QueueOptions { delivery_limit: Some(20), bind, ..QueueOptions::default() })].into(),
+        queues: [(queue.clone(), QueueOptions { delivery_limit: Some(20), bindings: bind, ..QueueOptions::default() })]
+            .into(),
     };
     stage.broker.declare(&topology).await.unwrap();
     stage.send(&queue, &["kept"]).await;
     stage.broker.declare(&topology).await.unwrap();
 
-    topology.queues[&queue].bind.push(Binding::new(exchange.clone(), "b.*".to_owned()));
+    topology.queues[&queue].bindings.push(Binding::new(exchange.clone(), "b.*".to_owned()));
     stage.broker.declare(&topology).await.unwrap();
     for key in ["a.1", "b.1"] {
         stage.publish(&exchange, key, text(key)).await.unwrap();

@@ -116,7 +116,7 @@ pub(super) async fn many_publishers_at_once_lose_nothing(stage: &Stage) {
 pub(super) async fn a_headers_exchange_compares_headers(stage: &Stage) {
     let exchange = stage.name("exchange");
     let bound = |header_match, headers: &[(&str, Value)]| QueueOptions {
-        bind: vec![Binding {
+        bindings: vec![Binding {
             headers: headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
             header_match,
             ..Binding::new(exchange.clone(), "")
@@ -153,14 +153,16 @@ pub(super) async fn a_headers_exchange_compares_headers(stage: &Stage) {
 
 pub(super) async fn exchanges_fill_exchanges_and_an_alternate_takes_the_rest(stage: &Stage) {
     let (shop, orders, rest) = (stage.name("shop"), stage.name("orders"), stage.name("rest"));
-    let bound =
-        |exchange: &str, key: &str| QueueOptions { bind: vec![Binding::new(exchange, key)], ..QueueOptions::default() };
+    let bound = |exchange: &str, key: &str| QueueOptions {
+        bindings: vec![Binding::new(exchange, key)],
+        ..QueueOptions::default()
+    };
     let topology = Topology {
         exchanges: [
-            (shop.clone(), ExchangeOptions { alternate: Some(rest.clone()), ..kind(ExchangeKind::Topic) }),
+            (shop.clone(), ExchangeOptions { alternate_exchange: Some(rest.clone()), ..kind(ExchangeKind::Topic) }),
             (
                 orders.clone(),
-                ExchangeOptions { bind: vec![Binding::new(shop.clone(), "orders.#")], ..kind(ExchangeKind::Topic) },
+                ExchangeOptions { bindings: vec![Binding::new(shop.clone(), "orders.#")], ..kind(ExchangeKind::Topic) },
             ),
             (rest.clone(), kind(ExchangeKind::Fanout)),
         ]
@@ -187,7 +189,7 @@ pub(super) async fn exchanges_fill_exchanges_and_an_alternate_takes_the_rest(sta
 pub(super) async fn a_broadcast_reaches_every_queue_that_is_bound_to_it_also_after_a_delay(stage: &Stage) {
     let reload = stage.name("reload");
     let broadcast = QueueOptions { broadcast: true, ..QueueOptions::default() };
-    let own = QueueOptions { bind: vec![Binding::new(reload.clone(), "")], ..QueueOptions::default() };
+    let own = QueueOptions { bindings: vec![Binding::new(reload.clone(), "")], ..QueueOptions::default() };
     let mut topology = Topology { queues: [(reload.clone(), broadcast)].into(), ..Topology::default() };
     stage.broker.declare(&topology).await.unwrap();
     let refused = stage.publish(&reload, "", text("nobody is there")).await;

@@ -49,7 +49,7 @@ impl Stage {
     pub(super) async fn exchange(&self, kind: ExchangeKind, queues: &[(&str, &str)]) -> String {
         let exchange = self.name("exchange");
         let bound = |key: &str| QueueOptions {
-            bind: vec![Binding::new(exchange.clone(), key.to_owned())],
+            bindings: vec![Binding::new(exchange.clone(), key.to_owned())],
             ..QueueOptions::default()
         };
         let topology = Topology {

@@ -35,12 +35,14 @@ impl TlsFault {
     /// Returns a remedy for a person.
     pub(super) fn help(&self) -> &'static str {
         match self {
-            Self::UnknownAuthority => "set broker.tls.ca to the certificate of the authority that signed the broker's",
+            Self::UnknownAuthority => {
+                "set broker.tls.cacertfile to the certificate of the authority that signed the broker's"
+            }
             Self::WrongName { .. } => "use a name in broker.url that the broker's certificate is for",
             Self::NotInForce => "renew the broker's certificate, and look at the clocks of both machines",
-            Self::CertificateWanted => "set broker.tls.certificate and broker.tls.key",
+            Self::CertificateWanted => "set broker.tls.certfile and broker.tls.keyfile",
             Self::CertificateRefused { .. } => {
-                "set broker.tls.certificate to one that is in force and signed by an authority the broker trusts"
+                "set broker.tls.certfile to one that is in force and signed by an authority the broker trusts"
             }
             Self::NotSpoken => "use the broker's port for TLS, 5671 as a rule, or amqp:// where there is none",
             Self::Other { .. } => "look at the broker's log and at its `ssl_options`",

@@ -27,7 +27,7 @@ impl QueueBounds {
         Self {
             message_ttl: options.message_ttl,
             length: options.max_length,
-            bytes: options.max_bytes.map(|bytes| bytes.bytes()),
+            bytes: options.max_length_bytes.map(|bytes| bytes.bytes()),
             overflow: options.overflow.unwrap_or(default),
         }
     }
@@ -48,7 +48,7 @@ impl QueueBounds {
         let text = |duration: Option<Duration>| duration.map(|duration| duration.as_millis());
         equal(&object, "x-message-ttl", text(self.message_ttl), text(options.message_ttl))?;
         equal(&object, "x-max-length", self.length, options.max_length)?;
-        equal(&object, "x-max-length-bytes", self.bytes, options.max_bytes.map(|bytes| bytes.bytes()))?;
+        equal(&object, "x-max-length-bytes", self.bytes, options.max_length_bytes.map(|bytes| bytes.bytes()))?;
         let overflow = options.overflow.map(Overflow::name);
         equal(&object, "x-overflow", Some(self.overflow.name()), overflow)
     }

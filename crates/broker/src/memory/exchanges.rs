@@ -29,17 +29,17 @@ impl Exchanges {
     pub(super) fn compare(&self, topology: &Topology) -> Result<()> {
         for (name, options) in declared(topology) {
             let Some(existing) = self.by_name.get(name) else {
-                if options.foreign {
+                if options.external {
                     return Err(Error::NoSuchExchange { exchange: name.to_owned() });
                 }
                 continue;
             };
             let object = || format!("exchange `{name}`");
             equal(object, "type", Some(existing.kind.name()), Some(options.kind.name()))?;
-            equal(object, "alternate-exchange", existing.alternate.clone(), options.alternate)?;
+            equal(object, "alternate-exchange", existing.alternate.clone(), options.alternate_exchange)?;
         }
-        let sources = topology.queues.values().flat_map(|queue| &queue.bind);
-        let sources = sources.chain(topology.exchanges.values().flat_map(|exchange| &exchange.bind));
+        let sources = topology.queues.values().flat_map(|queue| &queue.bindings);
+        let sources = sources.chain(topology.exchanges.values().flat_map(|exchange| &exchange.bindings));
         for Binding { exchange, .. } in sources {
             if !self.contains(exchange) && !declared(topology).any(|(name, _)| name == exchange) {
                 return Err(Error::NoSuchExchange { exchange: exchange.clone() });
@@ -50,7 +50,7 @@ impl Exchanges {
 
     /// Declares exchanges and bindings.
     pub(super) fn declare(&mut self, topology: &Topology) {
-        for (name, ExchangeOptions { kind, alternate, .. }) in declared(topology) {
+        for (name, ExchangeOptions { kind, alternate_exchange: alternate, .. }) in declared(topology) {
             let exchange = || Exchange { kind, alternate, bindings: Vec::new() };
             self.by_name.entry(name.to_owned()).or_insert_with(exchange);
         }
@@ -60,10 +60,10 @@ impl Exchanges {
             } else {
                 BindingTarget::Queue(name.clone())
             };
-            self.bind(&queue.bind, &place);
+            self.bind(&queue.bindings, &place);
         }
         for (name, exchange) in &topology.exchanges {
-            self.bind(&exchange.bind, &BindingTarget::Exchange(name.clone()));
+            self.bind(&exchange.bindings, &BindingTarget::Exchange(name.clone()));
         }
     }
 
@@ -107,8 +107,8 @@ impl Exchanges {
 /// Returns the exchanges of a topology, with those of its broadcast queues.
 fn declared(topology: &Topology) -> impl Iterator<Item = (&str, ExchangeOptions)> {
     let broadcasts = topology.queues.iter().filter(|(_, queue)| queue.broadcast).map(|(name, queue)| {
-        let foreign = queue.foreign;
-        (name.as_str(), ExchangeOptions { kind: ExchangeKind::Fanout, foreign, ..ExchangeOptions::default() })
+        let external = queue.external;
+        (name.as_str(), ExchangeOptions { kind: ExchangeKind::Fanout, external, ..ExchangeOptions::default() })
     });
     topology.exchanges.iter().map(|(name, options)| (name.as_str(), options.clone())).chain(broadcasts)
 }

@@ -82,7 +82,7 @@ impl VirtualHost {
         for (name, options) in &topology.queues {
             if let Some(existing) = self.names.get(name.as_str()).map(|index| &self.queues[*index]) {
                 let object = || format!("queue `{name}`");
-                if options.foreign {
+                if options.external {
                     continue;
                 }
                 equal(object, "x-queue-type", Some(existing.kind.name()), Some(options.kind.name()))?;
@@ -90,7 +90,7 @@ impl VirtualHost {
                 equal(object, "x-delivery-limit", existing.delivery_limit, options.delivery_limit)?;
                 existing.bounds.compare(options, object)?;
             }
-            if options.foreign && !self.names.contains_key(name.as_str()) {
+            if options.external && !self.names.contains_key(name.as_str()) {
                 return Err(Error::NoSuchQueue { queue: name.clone() });
             }
         }

@@ -48,7 +48,7 @@ pub struct DeadFilter {
     pub error: Option<String>,
     /// Dead for longer than this, such as 1h
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
-    pub older: Option<Duration>,
+    pub older_than: Option<Duration>,
     /// Dead for no longer than this
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub newer: Option<Duration>,
@@ -120,7 +120,7 @@ pub struct PurgeArgs {
 impl DeadFilter {
     /// The filter of these flags, without the queues.
     pub fn wanted(&self) -> DeadLetterQuery {
-        let Self { queues: _, task, id, reason, error, older, newer } = self.clone();
-        DeadLetterQuery { queues: Vec::new(), id, task, reason, error, older, newer }
+        let Self { queues: _, task, id, reason, error, older_than, newer } = self.clone();
+        DeadLetterQuery { queues: Vec::new(), id, task, reason, error, older_than, newer }
     }
 }

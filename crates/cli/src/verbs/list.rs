@@ -54,8 +54,11 @@ pub(crate) fn run(program: &Program, what: ListSubject, json: bool) -> Result<()
             let queues = program.routes.topology().queues;
             output::answer(json, &queues, || {
                 queues.iter().fold(String::new(), |mut text, (name, queue)| {
-                    let bound: Vec<_> =
-                        queue.bind.iter().map(|binding| format!("{}:{}", binding.exchange, binding.key)).collect();
+                    let bound: Vec<_> = queue
+                        .bindings
+                        .iter()
+                        .map(|binding| format!("{}:{}", binding.exchange, binding.routing_key))
+                        .collect();
                     let _ = writeln!(
                         text,
                         "{name:<32} {:<8} {}",
@@ -70,7 +73,7 @@ pub(crate) fn run(program: &Program, what: ListSubject, json: bool) -> Result<()
             let routes = &program.routes.task_routes;
             output::answer(json, routes, || {
                 routes.iter().fold(String::new(), |mut text, route| {
-                    let target = match (&route.function, &route.queue, &route.exchange, &route.key) {
+                    let target = match (&route.function, &route.queue, &route.exchange, &route.routing_key) {
                         (Some(function), ..) => format!("function {function}"),
                         (None, Some(queue), ..) => format!("queue {queue}"),
                         (None, None, exchange, key) => format!(

@@ -636,12 +636,12 @@ fn origins_are_found_by_key() {
     ] {
         assert_eq!(loaded.origin_of(key).map(|origin| said.named(&origin)).as_deref(), origin, "{key}");
     }
-    let found = ["queues.a.b.type", "worker.prefetch", "worker.drain", "worker.queues[1]", "nowhere"]
+    let found = ["queues.a.b.type", "worker.prefetch", "worker.drain_timeout", "worker.queues[1]", "nowhere"]
         .map(|key| (key.to_owned(), "is bad".to_owned()));
     assert_eq!(
         said.named(&loaded.problems(found).to_string()),
         "config/celeriac.yaml: queues.a.b.type: is bad
-config/celeriac.yaml: worker.drain: is bad
+config/celeriac.yaml: worker.drain_timeout: is bad
 configuration: nowhere: is bad
 environment: CELERIAC__WORKER__PREFETCH: is bad
 environment: CELERIAC__WORKER__QUEUES: worker.queues[1]: is bad"

@@ -80,7 +80,7 @@ impl Transactions {
              WHERE current_setting('server_version_num')::int >= 140000",
             options.transaction_idle_timeout.as_millis()
         );
-        Self { connections: connections.apart(options.pool.transactions, &session), begun: AtomicU64::default() }
+        Self { connections: connections.apart(options.pool.max_transactions, &session), begun: AtomicU64::default() }
     }
 
     /// Returns a connection for one transaction, within the connect timeout.

@@ -145,7 +145,7 @@ event! {
         policies: &'a str,
     }
     log: ERROR
-        "broker.policies is set, and queues are not kept as it should be: {policies}; run `celeriac topology apply`";
+        "broker.use_policies is set, and queues are not kept as it should be: {policies}; run `celeriac topology apply`";
 }
 
 event! {

@@ -73,7 +73,7 @@ impl ProcessSpan {
         Self { lines, traced: Some(Traced { context, queue: Arc::clone(info.queue) }) }
     }
 
-    /// The id of the trace, if traces are made. A trace that is not kept (`traces.ratio`) has one too: log lines join on it.
+    /// The id of the trace, if traces are made. A trace that is not kept (`traces.sample_ratio`) has one too: log lines join on it.
     pub fn trace_id(&self) -> Option<String> {
         self.traced.as_ref().and_then(|traced| trace_id(&traced.context))
     }

@@ -53,7 +53,7 @@ impl Difference {
     /// An object that does not exist.
     pub fn missing(declared: &TopologyObject) -> Self {
         let remedy = if declared.is_foreign() {
-            Remedy::ByHand("it is `foreign` in the files: its owner has to make it")
+            Remedy::ByHand("it is `external` in the files: its owner has to make it")
         } else {
             Remedy::Make(declared.clone())
         };

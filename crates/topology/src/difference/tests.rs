@@ -29,9 +29,15 @@ fn made(objects: &[TopologyObject]) -> Existing {
                 let kind = kind(&arguments);
                 existing.queues.push(QueueFacts { name, kind, durable, arguments, ..Default::default() });
             }
-            TopologyObject::Binding(BindingObject { source, destination, key, arguments }) => {
+            TopologyObject::Binding(BindingObject { source, destination, routing_key: key, arguments }) => {
                 let properties_key = key.clone();
-                existing.bindings.push(BindingFacts { source, destination, key, arguments, properties_key });
+                existing.bindings.push(BindingFacts {
+                    source,
+                    destination,
+                    routing_key: key,
+                    arguments,
+                    properties_key,
+                });
             }
         }
     }
@@ -111,7 +117,7 @@ fn only_what_was_ours_is_extra() {
     let binding = |source: &str, queue: &str| BindingFacts {
         source: source.to_owned(),
         destination: BindingTarget::Queue(queue.to_owned()),
-        key: "k".to_owned(),
+        routing_key: "k".to_owned(),
         arguments: Arguments::new(),
         properties_key: "k".to_owned(),
     };

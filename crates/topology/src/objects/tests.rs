@@ -14,7 +14,7 @@ fn show(arguments: &Arguments) -> Vec<String> {
 /// The arguments of each queue that is made.
 fn queues(objects: &[TopologyObject]) -> BTreeMap<&str, Vec<String>> {
     let made = objects.iter().filter_map(|object| match object {
-        TopologyObject::Queue(queue) if !queue.foreign => Some((queue.name.as_str(), show(&queue.arguments))),
+        TopologyObject::Queue(queue) if !queue.external => Some((queue.name.as_str(), show(&queue.arguments))),
         _ => None,
     });
     made.collect()
@@ -22,7 +22,7 @@ fn queues(objects: &[TopologyObject]) -> BTreeMap<&str, Vec<String>> {
 
 fn bindings(objects: &[TopologyObject]) -> Vec<String> {
     let bound = objects.iter().filter_map(|object| match object {
-        TopologyObject::Binding(BindingObject { source, destination, key, arguments }) => {
+        TopologyObject::Binding(BindingObject { source, destination, routing_key: key, arguments }) => {
             Some(format!("{source} --{key}{}--> {destination}", show(arguments).join(",")))
         }
         _ => None,
@@ -33,7 +33,7 @@ fn bindings(objects: &[TopologyObject]) -> Vec<String> {
 #[test]
 fn a_foreign_queue_is_bound_and_not_made() {
     let objects =
-        objects("celery", QueueOptions { foreign: true, ..QueueOptions::default() }, SettingsLocation::Arguments);
+        objects("celery", QueueOptions { external: true, ..QueueOptions::default() }, SettingsLocation::Arguments);
     assert_eq!(queues(&objects).into_keys().collect::<Vec<_>>(), ["celery.dead"]);
     let stars = "*.".repeat(28);
     assert_eq!(bindings(&objects), [format!("celery_delayed_delivery --{stars}celery--> queue `celery`")]);
@@ -76,11 +76,11 @@ fn what_is_said_of_a_queue_becomes_an_argument() {
     let classic = QueueOptions {
         kind: QueueKind::Classic,
         message_ttl: Some(Duration::from_secs(60)),
-        unused_for: Some(Duration::from_secs(3600)),
+        expires: Some(Duration::from_secs(3600)),
         max_length: Some(1000),
-        max_bytes: Some(celeriac_config::ByteSize::mib(1)),
+        max_length_bytes: Some(celeriac_config::ByteSize::mib(1)),
         overflow: Some(Overflow::RejectPublishDlx),
-        dead_letters: Some("failures".to_owned()),
+        dead_letter_queue: Some("failures".to_owned()),
         single_active_consumer: true,
         lazy: true,
         transient: true,
@@ -152,7 +152,8 @@ fn policies_say_what_they_can_say() {
 #[test]
 fn a_queue_is_bound_where_it_is_configured_and_behind_the_ladder() {
     let bind = vec![Binding::new("orders", "billing.#")];
-    let objects = objects("billing", QueueOptions { bind, ..QueueOptions::default() }, SettingsLocation::Arguments);
+    let objects =
+        objects("billing", QueueOptions { bindings: bind, ..QueueOptions::default() }, SettingsLocation::Arguments);
     let stars = "*.".repeat(28) + "billing";
     let expected = [
         format!("celery_delayed_delivery --{stars}--> queue `billing`"),
@@ -182,9 +183,9 @@ fn exchanges_have_alternates_and_sources_and_compare_headers() {
             ("rest".to_owned(), exchange(ExchangeKind::Fanout)),
             (
                 "regions".to_owned(),
-                ExchangeOptions { alternate: Some("rest".to_owned()), ..exchange(ExchangeKind::Headers) },
+                ExchangeOptions { alternate_exchange: Some("rest".to_owned()), ..exchange(ExchangeKind::Headers) },
             ),
-            ("europe".to_owned(), ExchangeOptions { bind: vec![eu], ..exchange(ExchangeKind::Fanout) }),
+            ("europe".to_owned(), ExchangeOptions { bindings: vec![eu], ..exchange(ExchangeKind::Fanout) }),
         ]
         .into(),
         ..Topology::default()

@@ -127,8 +127,8 @@ fn destination_of(decision: &RouteDecision, topology: &Topology) -> Result<Desti
             let nearest = did_you_mean(nearest(queue, topology.queues.keys().map(String::as_str)));
             Err(format!("queue `{queue}` is not declared{nearest}"))
         }
-        Target::Exchange { exchange, key } if topology.exchanges.contains_key(exchange) => {
-            Ok(at_exchange(topology, exchange, key))
+        Target::Exchange { exchange, routing_key } if topology.exchanges.contains_key(exchange) => {
+            Ok(at_exchange(topology, exchange, routing_key))
         }
         Target::Exchange { exchange, .. } => {
             let nearest = did_you_mean(nearest(exchange, topology.exchanges.keys().map(String::as_str)));
@@ -144,9 +144,11 @@ fn shown(index: usize, function: &str) -> String {
 fn fixed_destination(route: &TaskRoute, topology: &Topology) -> Destination {
     match (&route.queue, &route.exchange) {
         (Some(queue), _) => to_queue(topology, queue),
-        (None, exchange) => {
-            at_exchange(topology, exchange.as_deref().unwrap_or_default(), route.key.as_deref().unwrap_or_default())
-        }
+        (None, exchange) => at_exchange(
+            topology,
+            exchange.as_deref().unwrap_or_default(),
+            route.routing_key.as_deref().unwrap_or_default(),
+        ),
     }
 }
 

@@ -53,7 +53,7 @@ pub enum Target {
         /// The exchange.
         exchange: String,
         /// The routing key.
-        key: String,
+        routing_key: String,
     },
 }
 
@@ -61,7 +61,7 @@ impl fmt::Display for Target {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Queue(queue) => write!(formatter, "queue {queue}"),
-            Self::Exchange { exchange, key } => write!(formatter, "exchange {exchange}, key {key}"),
+            Self::Exchange { exchange, routing_key } => write!(formatter, "exchange {exchange}, key {routing_key}"),
         }
     }
 }
@@ -73,9 +73,9 @@ impl RouteDecision {
     }
 
     /// To an exchange, with a routing key.
-    pub fn exchange(exchange: impl Into<String>, key: impl Into<String>) -> Self {
+    pub fn exchange(exchange: impl Into<String>, routing_key: impl Into<String>) -> Self {
         Self {
-            target: Target::Exchange { exchange: exchange.into(), key: key.into() },
+            target: Target::Exchange { exchange: exchange.into(), routing_key: routing_key.into() },
             send_options: SendOptions::default(),
         }
     }

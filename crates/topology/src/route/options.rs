@@ -60,7 +60,7 @@ pub struct TaskRoute {
     pub exchange: Option<String>,
     /// The routing key at the exchange.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
+    pub routing_key: Option<String>,
     /// The function of the program that says where a call goes, or passes it on to the next line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,

@@ -16,7 +16,7 @@ use crate::queue::QueueOptions;
 
 fn options() -> RoutesOptions {
     let bind = |key: &str| QueueOptions {
-        bind: vec![Binding::new("orders".to_owned(), key.to_owned())],
+        bindings: vec![Binding::new("orders".to_owned(), key.to_owned())],
         ..QueueOptions::default()
     };
     RoutesOptions {
@@ -30,7 +30,7 @@ fn options() -> RoutesOptions {
         ]
         .into(),
         task_routes: vec![
-            TaskRoute { exchange: text("orders"), key: text("billing.refund"), ..route("orders.refund") },
+            TaskRoute { exchange: text("orders"), routing_key: text("billing.refund"), ..route("orders.refund") },
             TaskRoute {
                 queue: text("reports"),
                 priority: Some(2),
@@ -87,7 +87,7 @@ fn a_call_may_name_exchange_and_key() {
     let cases = [
         ("other", call(Some("orders"), Some("billing.charge")), "orders/billing.charge → billing,audit"),
         ("other", call(Some("orders"), None), "orders/ → "),
-        ("other", call(Some("foreign"), Some("k")), "foreign/k → "),
+        ("other", call(Some("external"), Some("k")), "external/k → "),
         ("other", call(Some(""), Some("mail")), "/mail → mail"),
         ("other", call(Some(""), Some("reply-7")), "/reply-7 → "),
         ("orders.refund", call(None, Some("x.charge")), "orders/x.charge → audit"),
@@ -156,8 +156,8 @@ fn a_delay_leads_to_one_queue_by_name() {
          it leads to 2 queues (billing, audit)"
     );
     assert_eq!(
-        refused("foreign", "k"),
-        "cannot delay a message for exchange `foreign` with routing key `k`: no declared queue is bound there"
+        refused("external", "k"),
+        "cannot delay a message for exchange `external` with routing key `k`: no declared queue is bound there"
     );
 }
 
@@ -184,27 +184,30 @@ fn routes_that_lead_nowhere_are_named() {
     let to = |queue: &str| TaskRoute { queue: text(queue), ..route("t") };
     let at = |exchange: &str, key: Option<&str>| TaskRoute {
         exchange: text(exchange),
-        key: key.map(str::to_owned),
+        routing_key: key.map(str::to_owned),
         ..route("t")
     };
     let cases = [
         (to("billling"), "task_routes[0].queue: queue `billling` is not declared, did you mean `billing`?"),
         (to("zzz"), "task_routes[0].queue: queue `zzz` is not declared"),
         (at("order", Some("k")), "task_routes[0].exchange: exchange `order` is not declared, did you mean `orders`?"),
-        (at("orders", None), "task_routes[0].key: exchange `orders` needs a routing key"),
+        (at("orders", None), "task_routes[0].routing_key: exchange `orders` needs a routing key"),
         (
             at("orders", Some("billing.#")),
-            "task_routes[0].key: `billing.#` is a binding key; a routing key has no wildcards",
+            "task_routes[0].routing_key: `billing.#` is a binding key; a routing key has no wildcards",
         ),
-        (at("orders", Some("k")), "task_routes[0].key: no queue is bound to exchange `orders` for routing key `k`"),
+        (
+            at("orders", Some("k")),
+            "task_routes[0].routing_key: no queue is bound to exchange `orders` for routing key `k`",
+        ),
         (route("t"), "task_routes[0].queue: a route names a queue, an exchange or a function, this one names none"),
         (
             TaskRoute { exchange: text("orders"), ..to("mail") },
             "task_routes[0].exchange: a route names a queue or an exchange, this one names both",
         ),
         (
-            TaskRoute { key: text("k"), ..to("mail") },
-            "task_routes[0].key: a queue is reached by its name; a key belongs to an exchange",
+            TaskRoute { routing_key: text("k"), ..to("mail") },
+            "task_routes[0].routing_key: a queue is reached by its name; a key belongs to an exchange",
         ),
         (
             TaskRoute { task: String::new(), ..to("mail") },

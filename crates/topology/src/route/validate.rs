@@ -89,11 +89,11 @@ fn shadows(earlier: &TaskRoute, later: &TaskRoute) -> bool {
 
 fn problems_of_way(route: &TaskRoute, topology: &Topology) -> Vec<(&'static str, String)> {
     if route.function.is_some() {
-        let said = [("queue", &route.queue), ("exchange", &route.exchange), ("key", &route.key)];
+        let said = [("queue", &route.queue), ("exchange", &route.exchange), ("routing_key", &route.routing_key)];
         let said = said.into_iter().filter(|(_, said)| said.is_some());
         return said.map(|(field, _)| (field, "the function says the way; leave this to it".to_owned())).collect();
     }
-    match (&route.queue, &route.exchange, &route.key) {
+    match (&route.queue, &route.exchange, &route.routing_key) {
         (Some(_), Some(_), _) => {
             vec![("exchange", "a route names a queue or an exchange, this one names both".to_owned())]
         }
@@ -101,7 +101,7 @@ fn problems_of_way(route: &TaskRoute, topology: &Topology) -> Vec<(&'static str,
             vec![("queue", "a route names a queue, an exchange or a function, this one names none".to_owned())]
         }
         (Some(_), None, Some(_)) => {
-            vec![("key", "a queue is reached by its name; a key belongs to an exchange".to_owned())]
+            vec![("routing_key", "a queue is reached by its name; a key belongs to an exchange".to_owned())]
         }
         (Some(queue), None, None) if topology.queues.contains_key(queue) => Vec::new(),
         (Some(queue), None, None) => {
@@ -124,14 +124,14 @@ fn problems_of_exchange(exchange: &str, key: Option<&str>, topology: &Topology) 
     };
     match (options.kind, key) {
         (ExchangeKind::Direct | ExchangeKind::Topic, None) => {
-            vec![("key", format!("exchange `{exchange}` needs a routing key"))]
+            vec![("routing_key", format!("exchange `{exchange}` needs a routing key"))]
         }
         (ExchangeKind::Topic, Some(key)) if key.contains(['*', '#']) => {
-            vec![("key", format!("`{key}` is a binding key; a routing key has no wildcards"))]
+            vec![("routing_key", format!("`{key}` is a binding key; a routing key has no wildcards"))]
         }
         (_, key) if topology.reached(exchange, key.unwrap_or_default()).is_some_and(|queues| queues.is_empty()) => {
             let key = key.unwrap_or_default();
-            vec![("key", format!("no queue is bound to exchange `{exchange}` for routing key `{key}`"))]
+            vec![("routing_key", format!("no queue is bound to exchange `{exchange}` for routing key `{key}`"))]
         }
         _ => Vec::new(),
     }

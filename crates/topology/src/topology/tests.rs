@@ -8,7 +8,7 @@ fn exchange(kind: ExchangeKind) -> ExchangeOptions {
 }
 
 fn queue(bind: Vec<Binding>) -> QueueOptions {
-    QueueOptions { bind, ..QueueOptions::default() }
+    QueueOptions { bindings: bind, ..QueueOptions::default() }
 }
 
 #[test]
@@ -45,18 +45,18 @@ fn a_message_reaches_each_queue_once_however_many_bindings_match() {
 #[test]
 fn exchanges_pass_messages_on_and_an_alternate_takes_the_rest() {
     let from =
-        |source: &str, key: &str, kind| ExchangeOptions { bind: vec![Binding::new(source, key)], ..exchange(kind) };
+        |source: &str, key: &str, kind| ExchangeOptions { bindings: vec![Binding::new(source, key)], ..exchange(kind) };
     let topology = Topology {
         exchanges: [
             (
                 "shop".to_owned(),
-                ExchangeOptions { alternate: Some("rest".to_owned()), ..exchange(ExchangeKind::Topic) },
+                ExchangeOptions { alternate_exchange: Some("rest".to_owned()), ..exchange(ExchangeKind::Topic) },
             ),
             // Around in a circle: RabbitMQ visits each exchange once.
             (
                 "orders".to_owned(),
                 ExchangeOptions {
-                    bind: vec![Binding::new("shop", "orders.#"), Binding::new("back", "")],
+                    bindings: vec![Binding::new("shop", "orders.#"), Binding::new("back", "")],
                     ..exchange(ExchangeKind::Topic)
                 },
             ),
@@ -92,7 +92,7 @@ fn exchanges_pass_messages_on_and_an_alternate_takes_the_rest() {
 fn queues_may_share_a_dead_letter_queue_which_is_replicated_if_one_of_them_is() {
     let dead = |kind, target: Option<&str>| QueueOptions {
         kind,
-        dead_letters: target.map(str::to_owned),
+        dead_letter_queue: target.map(str::to_owned),
         ..QueueOptions::default()
     };
     let topology = Topology {

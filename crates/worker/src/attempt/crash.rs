@@ -83,8 +83,8 @@ pub(crate) async fn clear(record: Option<CrashRecord<'_>>, processed: &Processed
 }
 
 async fn track_suspect<'a>(attempt: &mut Attempt<'a>, results: &'a ResultStore) -> Step<CrashRecord<'a>> {
-    let declared = attempt.task.and_then(|task| task.options.max_deliveries);
-    let most = declared.unwrap_or(attempt.runtime.max_deliveries).max(2);
+    let declared = attempt.task.and_then(|task| task.options.crash_limit);
+    let most = declared.unwrap_or(attempt.runtime.crash_limit).max(2);
     let key = attempt_key(attempt);
     let record = |turn| CrashRecord { results, attempt: key, _turn: turn };
     match judge(put_on_record(attempt, results, concurrent_starts(most)).await?, most) {
@@ -140,8 +140,8 @@ mod tests {
     use crate::attempt::testing::{TestWorker, follow_up, redelivered};
     use crate::task::hooks::HookList;
 
-    async fn worker(max_deliveries: u32) -> TestWorker {
-        TestWorker::with(|options| options.max_deliveries = Some(max_deliveries), HookList::default()).await
+    async fn worker(crash_limit: u32) -> TestWorker {
+        TestWorker::with(|options| options.crash_limit = Some(crash_limit), HookList::default()).await
     }
 
     async fn suspect(worker: &TestWorker) -> Attempt<'_> {

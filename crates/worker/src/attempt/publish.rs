@@ -35,7 +35,7 @@ pub(crate) enum Recipient {
     /// This worker, which declares the queue again if it is missing.
     Own,
     /// Another program. The queue may be missing permanently.
-    Foreign,
+    External,
 }
 
 /// Publishes until the message is confirmed.
@@ -65,7 +65,7 @@ pub(crate) async fn publish_until_confirmed(
             }
             BrokerError::Unroutable { .. } | BrokerError::NoSuchQueue { .. } | BrokerError::NoSuchExchange { .. } => {
                 missing += 1;
-                if recipient == Recipient::Foreign && missing > MAX_TRIES_ELSEWHERE {
+                if recipient == Recipient::External && missing > MAX_TRIES_ELSEWHERE {
                     return Err(PublishFailure::Impossible);
                 }
                 // Another program deleted the queue. It is declared again before the next attempt.

@@ -39,24 +39,29 @@ impl Tls {
     }
 
     fn read(&self) -> Result<RustlsConnector, Fault> {
-        let TlsOptions { ca, certificate, key } = &self.options;
-        let roots = match ca {
-            Some(path) => RustlsConnectorConfig::default().with_parsable_certificates(certificates("ca", path)?),
-            None => RustlsConnectorConfig::new_with_native_certs()
-                .map_err(|error| (Some("ca"), format!("is needed, for this machine trusts no authority: {error}")))?,
+        let TlsOptions { cacertfile, certfile, keyfile } = &self.options;
+        let roots = match cacertfile {
+            Some(path) => {
+                RustlsConnectorConfig::default().with_parsable_certificates(certificates("cacertfile", path)?)
+            }
+            None => RustlsConnectorConfig::new_with_native_certs().map_err(|error| {
+                (Some("cacertfile"), format!("is needed, for this machine trusts no authority: {error}"))
+            })?,
         };
-        match (certificate, key) {
-            (None, None) => {
-                roots.connector_with_no_client_auth().map_err(|error| (Some("ca"), format!("cannot be used: {error}")))
+        match (certfile, keyfile) {
+            (None, None) => roots
+                .connector_with_no_client_auth()
+                .map_err(|error| (Some("cacertfile"), format!("cannot be used: {error}"))),
+            (Some(certfile), Some(keyfile)) => {
+                let chain = certificates("certfile", certfile)?;
+                let unfit = |error| (Some("keyfile"), format!("does not fit broker.tls.certfile: {error}"));
+                roots.connector_with_single_cert(chain, private_key(keyfile)?).map_err(unfit)
             }
-            (Some(certificate), Some(key)) => {
-                let chain = certificates("certificate", certificate)?;
-                let unfit = |error| (Some("key"), format!("does not fit broker.tls.certificate: {error}"));
-                roots.connector_with_single_cert(chain, private_key(key)?).map_err(unfit)
+            (Some(_), None) => {
+                Err((Some("keyfile"), "is missing: a certificate is of no use without its key".to_owned()))
             }
-            (Some(_), None) => Err((Some("key"), "is missing: a certificate is of no use without its key".to_owned())),
             (None, Some(_)) => {
-                Err((Some("certificate"), "is missing: a key is of no use without its certificate".to_owned()))
+                Err((Some("certfile"), "is missing: a key is of no use without its certificate".to_owned()))
             }
         }
     }
@@ -65,7 +70,7 @@ impl Tls {
 /// Lists the faults of the section that this machine can see.
 pub(crate) fn problems(options: &BrokerOptions) -> Vec<(String, String)> {
     let Ok(nodes) = BrokerNode::all(options) else { return Vec::new() };
-    let management = options.management.as_ref().is_some_and(|url| url.expose().starts_with("https://"));
+    let management = options.management_url.as_ref().is_some_and(|url| url.expose().starts_with("https://"));
     let fault = match nodes.iter().find(|node| !node.speaks_tls()) {
         Some(plain) if options.tls != TlsOptions::default() && !management => {
             Some((None, format!("is for amqps:// URLs, and `{}` is none", plain.shown())))
@@ -90,9 +95,9 @@ fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'st
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Fault> {
-    PrivateKeyDer::from_pem_slice(&contents("key", path)?).map_err(|error| {
+    PrivateKeyDer::from_pem_slice(&contents("keyfile", path)?).map_err(|error| {
         let reason = format!("`{}` holds no private key in PEM form without a passphrase: {error}", path.display());
-        (Some("key"), reason)
+        (Some("keyfile"), reason)
     })
 }
 

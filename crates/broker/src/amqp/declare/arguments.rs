@@ -43,7 +43,7 @@ pub(crate) fn check(objects: &[TopologyObject]) -> Result<()> {
                 short(name, "queue")?;
                 check_names(arguments)?;
             }
-            TopologyObject::Binding(BindingObject { source, destination, key, arguments }) => {
+            TopologyObject::Binding(BindingObject { source, destination, routing_key: key, arguments }) => {
                 let (BindingTarget::Queue(name) | BindingTarget::Exchange(name)) = destination;
                 short(source, "exchange")?;
                 short(name, "destination of a binding")?;

@@ -30,8 +30,12 @@ impl UnverifiedBinding {
     /// Returns the binding in `object`, which counts as present but cannot be verified. Returns
     /// `None` for an object of another kind.
     pub(crate) fn of(object: &TopologyObject) -> Option<Self> {
-        let TopologyObject::Binding(BindingObject { source, destination: BindingTarget::Queue(queue), key, .. }) =
-            object
+        let TopologyObject::Binding(BindingObject {
+            source,
+            destination: BindingTarget::Queue(queue),
+            routing_key: key,
+            ..
+        }) = object
         else {
             return None;
         };

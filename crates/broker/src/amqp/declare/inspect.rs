@@ -54,7 +54,7 @@ impl Declarer {
                 hidden += usize::from(!self.compare(object, &mut found.differences).await?);
             }
         }
-        let without = "and no management API answers (broker.management)";
+        let without = "and no management API answers (broker.management_url)";
         found.unseen.push(format!("bindings: AMQP does not list them, {without}"));
         found.unseen.push(format!("policies: AMQP does not know them, {without}"));
         if hidden > 0 {

@@ -157,12 +157,12 @@ fn an_unknown_function_is_refused_with_the_nearest() {
 
 #[test]
 fn a_line_with_a_function_leaves_the_way_to_it() {
-    let both = TaskRoute { queue: text("mail"), key: text("k"), ..by("by_region", "a") };
+    let both = TaskRoute { queue: text("mail"), routing_key: text("k"), ..by("by_region", "a") };
     assert_eq!(
         told(&RoutesOptions { task_routes: vec![both], ..options() }),
         [
             "task_routes[0].queue: the function says the way; leave this to it",
-            "task_routes[0].key: the function says the way; leave this to it",
+            "task_routes[0].routing_key: the function says the way; leave this to it",
         ]
     );
 }

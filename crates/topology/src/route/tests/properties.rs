@@ -71,7 +71,7 @@ proptest! {
         let mut functions = RouteFunctions::default();
         let task_routes = lines.iter().enumerate().map(|(index, ((pattern, ..), says))| match *says {
             Says::Queue(queue) => TaskRoute { queue: text(queue), ..route(pattern) },
-            Says::Key(key) => TaskRoute { exchange: text("orders"), key: text(key), ..route(pattern) },
+            Says::Key(key) => TaskRoute { exchange: text("orders"), routing_key: text(key), ..route(pattern) },
             Says::Function(last, queue) => {
                 let answer = move |call: &RouteRequest<'_>| call.task.ends_with(last).then(|| RouteDecision::queue(queue));
                 functions = std::mem::take(&mut functions).with(format!("f{index}"), Arc::new(answer));

@@ -122,7 +122,7 @@ impl FollowUps {
             let sending = async {
                 let span = PublishSpan::start(&task, &id, exchange, routing_key);
                 span.inject(&mut outgoing.message.headers);
-                let sent = publish_until_confirmed(attempt.runtime, outgoing, Recipient::Foreign).await;
+                let sent = publish_until_confirmed(attempt.runtime, outgoing, Recipient::External).await;
                 span.end(if sent.is_ok() { Ok(()) } else { Err(&"it was not sent") });
                 sent
             };

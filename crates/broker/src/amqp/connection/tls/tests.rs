@@ -22,7 +22,7 @@ fn folder() -> tempfile::TempDir {
 fn found(url: &str, [ca, certificate, key]: [&str; 3]) -> Vec<(String, String)> {
     let folder = folder();
     let path = |name: &str| (!name.is_empty()).then(|| folder.path().join(name));
-    let tls = TlsOptions { ca: path(ca), certificate: path(certificate), key: path(key) };
+    let tls = TlsOptions { cacertfile: path(ca), certfile: path(certificate), keyfile: path(key) };
     problems(&BrokerOptions { url: Secret::new(url), tls, ..BrokerOptions::default() })
 }
 
@@ -30,14 +30,14 @@ fn found(url: &str, [ca, certificate, key]: [&str; 3]) -> Vec<(String, String)> 
 fn every_mistake_is_told_with_its_key() {
     const CA: &str = "certificate.pem";
     let cases = [
-        (["nothing.pem", "", ""], "tls.ca", "cannot be read"),
-        (["text.pem", "", ""], "tls.ca", "holds no certificate"),
-        (["cut.pem", "", ""], "tls.ca", "is damaged"),
-        ([CA, "key.pem", "key.pem"], "tls.certificate", "holds no certificate"),
-        ([CA, "certificate.pem", ""], "tls.key", "is missing"),
-        ([CA, "", "key.pem"], "tls.certificate", "is missing"),
-        ([CA, "certificate.pem", "certificate.pem"], "tls.key", "holds no private key"),
-        ([CA, "certificate.pem", "other.pem"], "tls.key", "does not fit broker.tls.certificate"),
+        (["nothing.pem", "", ""], "tls.cacertfile", "cannot be read"),
+        (["text.pem", "", ""], "tls.cacertfile", "holds no certificate"),
+        (["cut.pem", "", ""], "tls.cacertfile", "is damaged"),
+        ([CA, "key.pem", "key.pem"], "tls.certfile", "holds no certificate"),
+        ([CA, "certificate.pem", ""], "tls.keyfile", "is missing"),
+        ([CA, "", "key.pem"], "tls.certfile", "is missing"),
+        ([CA, "certificate.pem", "certificate.pem"], "tls.keyfile", "holds no private key"),
+        ([CA, "certificate.pem", "other.pem"], "tls.keyfile", "does not fit broker.tls.certfile"),
     ];
     for (files, key, part) in cases {
         let found = found("amqps://localhost", files);
