@@ -1,4 +1,4 @@
-"""A Python service that has tasks run in Rust."""
+"""A Python service that calls tasks in Rust."""
 
 import uuid
 
@@ -6,7 +6,7 @@ from celery import chain
 
 from shop import app, discount, note
 
-# Tasks of the Rust half, known by name.
+# Tasks of the Rust half, by name.
 charge = app.signature("billing.charge")
 receipt = app.signature("billing.receipt")
 
@@ -17,7 +17,7 @@ if __name__ == "__main__":
     print("charged:", charged.get(timeout=30))
     print("task id:", charged.id)
 
-    # An exception of Rust: a class of Python's own where the task names one.
+    # An exception from Rust. The task named a class of Python, so Python raises that class.
     declined = charge.clone((order, 5_000_000)).apply_async(link_error=note.s("declined"))
     try:
         declined.get(timeout=30)

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Runs the whole example: `examples/celery/run.sh amqp://guest:guest@localhost:5672/%2f`
 #
-# Makes a Python environment and builds the Rust half, starts both workers, runs both services, stops everything, and
-# fails when a line is missing that has to be there. Logs and results stay in the folder it names at the end.
+# Makes a Python environment, builds the Rust half, starts both workers, runs both services and stops
+# the workers. Fails if an expected line is missing. Logs and results stay in the folder that it
+# prints at the end.
 set -euo pipefail
 
 broker=${1:-${CELERIAC__BROKER__URL:-}}
@@ -17,7 +18,7 @@ mkdir -p "$work"
 
 export SHOP_BROKER_URL=$broker
 export CELERIAC__BROKER__URL=$broker
-# Rows in a file, unless the caller has a Postgres.
+# A SQLite file, unless the caller sets a Postgres.
 export CELERIAC__RESULTS__URL=${CELERIAC__RESULTS__URL:-sqlite://$work/shop.db}
 
 workers=()
@@ -33,13 +34,13 @@ fail() {
     exit 1
 }
 
-# await_line PROCESS FILE PATTERN: waits until a process has written a line; a minute at most, and only while it lives.
+# await_line PROCESS FILE PATTERN: waits for a line of a running process, for a minute at most.
 await_line() {
     grep -q -m 1 -- "$3" < <(timeout 60 tail --pid="$1" -n +1 -F "$2" 2>/dev/null) || fail "no \`$3\` in $(basename "$2")"
     echo "  $(grep -m 1 -- "$3" "$2")"
 }
 
-# has_line FILE PATTERN: a line that has to be there by now.
+# has_line FILE PATTERN: fails unless the file has the line.
 has_line() {
     grep -q -- "$2" "$1" || fail "no \`$2\` in $(basename "$1")"
 }
@@ -86,4 +87,4 @@ echo "== Both workers stop"
 stop
 has_line "$work/rust.log" 'shop stopped, 0 tasks interrupted'
 if grep -q 'exists with other arguments' "$work/rust.log"; then fail "Python declares a queue otherwise than Celeriac"; fi
-echo "everything was there; logs and results are in $work"
+echo "all lines found; logs and results are in $work"

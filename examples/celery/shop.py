@@ -1,4 +1,4 @@
-"""The Python half of the shop: it knows the catalogue. Start it with `celery -A shop worker`."""
+"""The Python half of the shop, with the catalogue. Start it with `celery -A shop worker`."""
 
 import os
 
@@ -10,7 +10,7 @@ logger = get_task_logger(__name__)
 
 
 def shared(name):
-    """A queue as Celeriac declares it, so that it does not matter who does so first."""
+    """A queue with Celeriac's arguments, so that either side can declare it first."""
     return Queue(
         name,
         routing_key=name,
@@ -38,7 +38,7 @@ PRICES = {"teapot": 2599, "cup": 450}
 
 
 class OutOfStock(Exception):
-    """An exception of this app's own."""
+    """An exception of this app."""
 
 
 @app.task(name="catalog.price")

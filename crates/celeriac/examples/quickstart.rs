@@ -1,7 +1,7 @@
 //! Three tasks, a worker and a client in one process.
 //!
-//! Without any server: `cargo run --example quickstart`. Against RabbitMQ and Postgres: the same program, with
-//! `CELERIAC__BROKER__URL` and `CELERIAC__RESULTS__URL` set.
+//! `cargo run --example quickstart` needs no server. With `CELERIAC__BROKER__URL` and
+//! `CELERIAC__RESULTS__URL` set, the program uses RabbitMQ and Postgres.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what happens")]
 
 use std::process::ExitCode;
@@ -16,13 +16,13 @@ struct Receipt {
     cents: i64,
 }
 
-/// The ordinary case: typed arguments, typed result.
+/// Typed arguments and a typed result.
 #[task(name = "shop.charge")]
 async fn charge(order: u32, cents: i64) -> TaskResult<Receipt> {
     Ok(Receipt { order, cents })
 }
 
-/// Fails twice and then succeeds: `?` and errors lead to a retry, as often as the attribute allows.
+/// Fails twice and then succeeds: an error leads to a retry, at most `max_retries` times.
 #[task(name = "shop.email", max_retries = 3, retry_backoff = "200ms..2s")]
 async fn email(ctx: TaskContext, to: String) -> TaskResult<String> {
     if ctx.attempt() < 3 {
@@ -31,7 +31,7 @@ async fn email(ctx: TaskContext, to: String) -> TaskResult<String> {
     Ok(format!("sent to {to} at attempt {}", ctx.attempt()))
 }
 
-/// Not async: it gets a thread of its own. This one fails for good.
+/// Not async, so it runs on a thread of its own. Its argument is no number, so it fails.
 #[task(name = "shop.report")]
 fn report(day: String) -> TaskResult<u64> {
     let day: u32 = day.parse()?;
@@ -55,7 +55,7 @@ async fn run() -> celeriac::Result<()> {
     let worker = app.worker(client.clone())?;
     println!("{}", worker.banner());
 
-    // The worker and the part that submits run side by side; more often they are two programs.
+    // Worker and sender run in one program here. Usually they are two programs.
     let shutdown = Shutdown::new();
     let (worked, submitted) = tokio::join!(work(worker, shutdown.clone()), async {
         let submitted = submit(&client).await;

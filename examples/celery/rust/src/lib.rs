@@ -1,15 +1,15 @@
-//! The Rust half of the shop: it knows how to take money.
+//! The Rust half of the shop, which charges customers.
 
 use celeriac::prelude::*;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// What a charge returns.
+/// The result of a charge.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Charged {
     /// The order.
     pub order: Uuid,
-    /// How much was taken.
+    /// The amount charged, in cents.
     pub cents: i64,
 }
 
@@ -35,7 +35,7 @@ pub fn total(cents: Vec<i64>) -> TaskResult<i64> {
     Ok(cents.iter().sum())
 }
 
-/// Is told the id of a task that failed.
+/// Logs the id of a failed task. An errback.
 #[task(name = "billing.alarm")]
 pub async fn alarm(failed: String, about: String) -> TaskResult<()> {
     tracing::warn!(failed, "alarm: {about}");

@@ -1,24 +1,24 @@
-//! A Rust service that has tasks run in Python: `cargo run --bin order`.
+//! A Rust service that calls tasks in Python: `cargo run --bin order`.
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
 
 use celeriac::Failure;
 use celeriac::prelude::*;
 use celeriac_example_celery::total;
 
-/// `catalog.price` of the Python half, as this one sees it.
+/// Calls `catalog.price` of the Python half.
 #[task(name = "catalog.price")]
 fn price(article: String, pieces: u32) -> i64;
 
 #[tokio::main]
 async fn main() -> celeriac::Result<()> {
-    // Nothing is stored: workers, Python's too, send the outcome to this process.
+    // No result store: workers reply to this process, Python's workers too.
     let app = Celeriac::from_config("config").set("results.url", "rpc://").build()?;
     let client = app.client().await?;
 
     let cents: i64 = price("teapot".to_owned(), 2).submit(&client).await?.get_timeout(seconds(30)).await?;
     println!("price: {cents}");
 
-    // An exception of Python.
+    // An exception from Python.
     let alarm = Signature::new("billing.alarm").arg("a price is missing");
     let failed =
         price("samovar".to_owned(), 1).on_error(alarm).submit(&client).await?.wait_timeout(seconds(30)).await?;
