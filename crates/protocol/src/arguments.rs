@@ -1,4 +1,4 @@
-//! Arguments of a call: tuples on this side, positions and names on the wire.
+//! Arguments of a call: tuples in Rust, positions and names in a message.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -9,19 +9,19 @@ use crate::value::{Map, Value};
 /// One parameter of a task.
 #[derive(Debug, Clone, Copy)]
 pub struct Parameter {
-    /// Its name.
+    /// The name.
     pub name: &'static str,
-    /// The value where a call leaves it out. `None`: it is required.
+    /// The value for a call without this argument. `None` for a required parameter.
     pub default: Option<fn() -> Value>,
 }
 
 impl Parameter {
-    /// A parameter that every call has to give.
+    /// Returns a parameter that every call must give.
     pub const fn required(name: &'static str) -> Self {
         Self { name, default: None }
     }
 
-    /// A parameter that a call may leave out.
+    /// Returns a parameter that a call may omit.
     pub const fn optional(name: &'static str, default: fn() -> Value) -> Self {
         Self { name, default: Some(default) }
     }
@@ -32,13 +32,13 @@ pub trait Arguments: Sized + Send + 'static {
     /// Writes the arguments as a list.
     ///
     /// # Errors
-    /// When one of them refuses to be serialised.
+    /// Returns an error if one of them refuses to be serialised.
     fn serialize_list<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
 
-    /// Makes the arguments of what a message carries, as Python would.
+    /// Binds the arguments of a message to the parameters, as Python would.
     ///
     /// # Errors
-    /// When one is missing, unexpected, given twice, or of the wrong type.
+    /// Returns an error if an argument is missing, unexpected, given twice, or of the wrong type.
     fn bind(parameters: &[Parameter], args: Vec<Value>, kwargs: Map) -> Result<Self, ArgumentError>;
 }
 
@@ -51,7 +51,7 @@ pub enum ArgumentError {
         /// The parameter.
         name: &'static str,
     },
-    /// More positional arguments than parameters.
+    /// There are more positional arguments than parameters.
     #[error("takes {expected} arguments, got {found}")]
     TooMany {
         /// Number of parameters.
@@ -59,31 +59,31 @@ pub enum ArgumentError {
         /// Number of positional arguments.
         found: usize,
     },
-    /// A named argument that is no parameter.
+    /// A named argument matches no parameter.
     #[error("unexpected argument `{name}`, known are: {known}")]
     Unexpected {
-        /// Its name.
+        /// The name.
         name: String,
         /// The parameters.
         known: String,
     },
-    /// An argument given both by position and by name.
+    /// An argument was given both by position and by name.
     #[error("argument `{name}` is given twice")]
     Twice {
         /// The parameter.
         name: &'static str,
     },
-    /// An argument of the wrong type.
+    /// An argument has the wrong type.
     #[error("argument `{name}`: {reason}")]
     Invalid {
         /// The parameter.
         name: &'static str,
-        /// The problem, in words.
+        /// The reason.
         reason: String,
     },
 }
 
-/// Puts arguments by position and by name into the order of the parameters.
+/// Sorts arguments by position and by name into the order of the parameters.
 fn arrange(parameters: &[Parameter], args: Vec<Value>, mut kwargs: Map) -> Result<Vec<Value>, ArgumentError> {
     if args.len() > parameters.len() {
         return Err(ArgumentError::TooMany { expected: parameters.len(), found: args.len() });

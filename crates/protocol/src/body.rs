@@ -15,7 +15,7 @@ pub struct Body {
     pub args: Vec<Value>,
     /// Named arguments.
     pub kwargs: Map,
-    /// The embedded part: callbacks, errbacks, the rest of a chain, a chord. Kept as it came.
+    /// The embed: callbacks, errbacks, the rest of a chain, a chord. Kept as it arrived.
     pub embed: Value,
 }
 
@@ -23,20 +23,21 @@ impl Body {
     /// Decodes the body of a task.
     ///
     /// # Errors
-    /// When it is too large, too deep, not well-formed, or not the body of a task.
+    /// Returns an error if the body is too large, too deep, not well-formed, or not that of a task.
     pub fn decode(codec: Codec, bytes: &[u8], limits: &DecodeLimits) -> Result<Self, DecodeError> {
         Self::from_value(codec.decode_value(bytes, limits)?)
     }
 
-    /// Recognises the body of a task in a decoded value.
+    /// Reads a decoded value as the body of a task.
     ///
     /// # Errors
-    /// When it is anything but a list of a list, an object, and an object or null; or the object of protocol 1.
+    /// Returns an error unless the value is the object of protocol 1, or a list of a list, an
+    /// object, and an object or null.
     pub fn from_value(value: Value) -> Result<Self, DecodeError> {
         let shape = |found: String| Err(DecodeError::NotATask { found });
         let parts = match value {
             Value::List(parts) => parts,
-            // Protocol 1, or what pretends to be protocol 2 with such a body.
+            // Protocol 1, or a message of protocol 2 with such a body.
             Value::Map(entries) if entries.contains_key("args") || entries.contains_key("task") => {
                 return from_object(entries);
             }
@@ -54,10 +55,10 @@ impl Body {
         }
     }
 
-    /// The body of a call with these arguments that carries nothing else with it.
+    /// Returns the body of a call with these arguments and an empty embed.
     ///
     /// # Errors
-    /// When an argument cannot be represented.
+    /// Returns an error if an argument cannot be represented.
     pub fn of_call<A: Arguments>(args: &A) -> Result<Self, ValueError> {
         struct Positional<'a, A>(&'a A);
         impl<A: Arguments> Serialize for Positional<'_, A> {
@@ -72,7 +73,7 @@ impl Body {
     }
 }
 
-/// The arguments of a task whose body is an object: protocol 1, and what pretends to be protocol 2 with such a body.
+/// Reads a body that is an object: protocol 1, or a message of protocol 2 with such a body.
 fn from_object(mut entries: Map) -> Result<Body, DecodeError> {
     let args = match entries.swap_remove("args") {
         None | Some(Value::Null) => Vec::new(),
@@ -110,7 +111,7 @@ impl Serialize for Body {
         body.serialize_element(&self.args)?;
         body.serialize_element(&self.kwargs)?;
         match &self.embed {
-            // A Python worker takes null as well, but an object is what it sends.
+            // A Python worker accepts null too, but an object is what Python sends.
             Value::Null => body.serialize_element(&NoEntries)?,
             embed => body.serialize_element(embed)?,
         }

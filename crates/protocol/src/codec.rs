@@ -1,4 +1,4 @@
-//! Serialisers of values: a closed set.
+//! Serialisers of values. The set is closed.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,15 +10,16 @@ use crate::value::Value;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Codec {
-    /// JSON, which every Celery accepts out of the box.
+    /// JSON, which every Celery accepts by default.
     #[default]
     Json,
-    /// MessagePack: smaller and quicker, with bytes. A Celery peer has to allow it (`accept_content`).
+    /// MessagePack, which is smaller and faster, and has bytes. A Celery peer must allow it
+    /// (`accept_content`).
     Msgpack,
 }
 
 impl Codec {
-    /// Its name in settings and signatures.
+    /// Returns its name in settings and signatures.
     pub fn name(self) -> &'static str {
         match self {
             Self::Json => "json",
@@ -26,7 +27,7 @@ impl Codec {
         }
     }
 
-    /// The codec of this name, or of this media type.
+    /// Returns the codec with this name or media type.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "json" => Some(Self::Json),
@@ -35,7 +36,7 @@ impl Codec {
         }
     }
 
-    /// The media type that names this codec on the wire.
+    /// Returns the media type of this codec in a message.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
@@ -43,7 +44,7 @@ impl Codec {
         }
     }
 
-    /// The encoding that goes with it.
+    /// Returns the content encoding for the media type.
     pub fn content_encoding(self) -> &'static str {
         match self {
             Self::Json => "utf-8",
@@ -51,10 +52,10 @@ impl Codec {
         }
     }
 
-    /// The codec that a media type names.
+    /// Returns the codec of a media type.
     ///
     /// # Errors
-    /// When it is none of ours; the message says why the others that Celery has are refused.
+    /// Returns an error if there is none. For Celery's other serialisers the error has the reason.
     pub fn from_content_type(content_type: Option<&str>) -> Result<Self, DecodeError> {
         let reason = match content_type {
             Some("application/json") => return Ok(Self::Json),
@@ -72,7 +73,7 @@ impl Codec {
     /// Encodes any serialisable value.
     ///
     /// # Errors
-    /// When the value cannot be represented.
+    /// Returns an error if the value cannot be represented.
     pub fn encode<T: Serialize + ?Sized>(self, value: &T) -> Result<Vec<u8>, EncodeError> {
         let value = Value::from_serialize(value)
             .map_err(|error| EncodeError { codec: self.title(), reason: error.to_string() })?;
@@ -82,9 +83,11 @@ impl Codec {
     /// Encodes a dynamic value.
     ///
     /// # Errors
-    /// When the codec cannot represent it, or a peer would take it for something else, or not follow its nesting.
+    /// Returns an error if the codec cannot represent the value, or if a peer would misread it or
+    /// reject its nesting.
     pub fn encode_value(self, value: &Value) -> Result<Vec<u8>, EncodeError> {
-        // What is deeper we would not read ourselves. Python gives up at about a thousand, and drops the message.
+        // This decoder would refuse anything deeper. Python fails at about a thousand levels, and
+        // drops the message.
         let depth = DecodeLimits::default().depth;
         match self {
             Self::Json => json::encode(value, depth),
@@ -95,7 +98,7 @@ impl Codec {
     /// Decodes a value of any shape, such as a reply.
     ///
     /// # Errors
-    /// When it is too large, too deep or not well-formed.
+    /// Returns an error if it is too large, too deep or not well-formed.
     pub fn decode_value(self, bytes: &[u8], limits: &DecodeLimits) -> Result<Value, DecodeError> {
         if bytes.len() > limits.size {
             return Err(DecodeError::TooLarge { size: bytes.len(), limit: limits.size });
@@ -106,7 +109,7 @@ impl Codec {
         }
     }
 
-    /// Its name in messages to people.
+    /// Returns its name for error messages.
     fn title(self) -> &'static str {
         match self {
             Self::Json => json::NAME,
@@ -115,18 +118,18 @@ impl Codec {
     }
 }
 
-/// Bounds within which a body is decoded.
+/// Limits for decoding a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeLimits {
-    /// Bytes of a body.
+    /// Most bytes of a body.
     pub size: usize,
-    /// Levels of nesting.
+    /// Most levels of nesting.
     pub depth: usize,
-    /// Encodings that are read at all.
+    /// The encodings that are accepted.
     pub accept: Accept,
 }
 
-/// The encodings of bodies that are read.
+/// The encodings of bodies that are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accept {
     /// JSON.
@@ -136,10 +139,10 @@ pub struct Accept {
 }
 
 impl Accept {
-    /// Everything that can be read.
+    /// All encodings that can be read.
     pub const ALL: Self = Self { json: true, msgpack: true };
 
-    /// These alone.
+    /// Returns a set of these encodings alone.
     pub fn only(codecs: &[Codec]) -> Self {
         Self { json: codecs.contains(&Codec::Json), msgpack: codecs.contains(&Codec::Msgpack) }
     }

@@ -1,4 +1,4 @@
-//! The codecs, one file each.
+//! The codecs, one in each file.
 
 pub(crate) mod json;
 pub(crate) mod msgpack;

@@ -1,4 +1,4 @@
-//! Bodies made smaller: the `compression` header of a message, and what it says.
+//! Compressed bodies, and the `compression` header of a message.
 
 mod streams;
 
@@ -11,21 +11,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec_error::{DecodeError, EncodeError};
 
-/// The compression of a body. Its content type names what is inside.
+/// The compression of a body. The content type describes the decompressed body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
-    /// zlib, which every Python has. Celery calls it gzip, which it is not.
+    /// zlib, which every Python has. Celery calls it gzip, which is another format.
     #[serde(alias = "gzip")]
     Zlib,
     /// bzip2.
     Bzip2,
-    /// Zstandard: the fastest, if the peers have it.
+    /// Zstandard, the fastest, if the peers have it.
     Zstd,
 }
 
 impl Compression {
-    /// The value of the `compression` header.
+    /// Returns the value of the `compression` header.
     pub fn header_value(self) -> &'static str {
         match self {
             Self::Zlib => "application/x-gzip",
@@ -34,10 +34,10 @@ impl Compression {
         }
     }
 
-    /// The compression that a `compression` header names.
+    /// Returns the compression of a `compression` header.
     ///
     /// # Errors
-    /// When it is none that is read here.
+    /// Returns an error if it is not supported.
     pub fn from_header(name: &str) -> Result<Self, DecodeError> {
         match name {
             "application/x-gzip" | "gzip" | "zlib" => Ok(Self::Zlib),
@@ -50,7 +50,7 @@ impl Compression {
     /// Compresses a body.
     ///
     /// # Errors
-    /// When the library reports a failure.
+    /// Returns an error if the library fails.
     pub fn compress(self, body: &[u8]) -> Result<Vec<u8>, EncodeError> {
         let compressed = match self {
             Self::Zlib => {
@@ -61,7 +61,7 @@ impl Compression {
                 let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::best());
                 encoder.write_all(body).and_then(|()| encoder.finish())
             }
-            // In one piece, so that the frame tells its size: Celery does not read one that does not.
+            // In one piece, so that the frame contains its size. Celery reads no other frame.
             Self::Zstd => zstd::bulk::compress(body, zstd::DEFAULT_COMPRESSION_LEVEL),
         };
         compressed.map_err(|error| EncodeError { codec: self.name(), reason: error.to_string() })
@@ -69,10 +69,12 @@ impl Compression {
 
     /// Decompresses a body into at most `limit` bytes.
     ///
-    /// Takes no more memory than the limit and what the format needs to be read at all, which is some 8 MiB at most.
+    /// The memory is bounded by the limit, and by the needs of the format, which are at most about
+    /// 8 MiB.
     ///
     /// # Errors
-    /// When the body is larger than the limit, cut off, followed by something else, or not of this format.
+    /// Returns an error if the body is larger than the limit, cut off, followed by other bytes, or
+    /// not of this format.
     pub fn decompress(self, compressed: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
         let malformed = |reason: String| DecodeError::Malformed { codec: self.name(), reason };
         match self {
@@ -80,7 +82,7 @@ impl Compression {
             Self::Bzip2 => streams::drain(self.name(), &mut streams::Bzip2::new(), compressed, limit),
             Self::Zstd => match zstd::zstd_safe::get_frame_content_size(compressed) {
                 Ok(Some(announced)) => whole_frame(compressed, announced, limit),
-                // Not told, or no frame at all.
+                // A frame without its size, or not a frame at all.
                 _ => streams::drain(self.name(), &mut streams::Zstd::new().map_err(malformed)?, compressed, limit),
             },
         }
@@ -95,7 +97,7 @@ impl Compression {
     }
 }
 
-/// Decompresses a frame of Zstandard that tells its size, in one piece of that size.
+/// Decompresses a Zstandard frame with its size, in one buffer of that size.
 fn whole_frame(frame: &[u8], announced: u64, limit: usize) -> Result<Vec<u8>, DecodeError> {
     let malformed = |reason: String| DecodeError::Malformed { codec: Compression::Zstd.name(), reason };
     let size = usize::try_from(announced).unwrap_or(usize::MAX);

@@ -5,35 +5,35 @@ use serde::{Deserialize, Serialize};
 use crate::repr::{repr_args, repr_value};
 use crate::value::{Map, Value};
 
-/// An error as it is stored, sent and shown: what kind, what it said, and where it came from.
+/// An error as it is stored, sent and shown: its kind, its message, and its origin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// Name of the error's type, such as `PaymentDeclined`.
     pub kind: String,
-    /// The Python module of that type, where it came from Python.
+    /// The Python module of that type, if it came from Python.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module: Option<String>,
-    /// Its message.
+    /// The message.
     pub message: String,
-    /// Its causes, one a line, and a backtrace where there is one.
+    /// Its causes, one in each line, and a backtrace if there is one.
     pub trace: Option<String>,
 }
 
-/// Why a task was revoked. Celery carries it as the argument of `TaskRevokedError`.
+/// The reason for a revocation. Celery sends it as the argument of `TaskRevokedError`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RevokeReason {
-    /// It was revoked before it began.
+    /// The task was revoked before it started.
     Revoked,
-    /// It was ended while it ran.
+    /// The task was ended while it ran.
     Terminated,
-    /// Its time to start had passed.
+    /// The task expired before it started.
     Expired,
 }
 
 impl RevokeReason {
     const ALL: [Self; 3] = [Self::Revoked, Self::Terminated, Self::Expired];
 
-    /// Returns Celery's word for it.
+    /// Returns Celery's word for the reason.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Revoked => "revoked",
@@ -43,27 +43,28 @@ impl RevokeReason {
     }
 }
 
-/// The class by which Celery says that a task was revoked.
+/// Celery's exception for a revoked task.
 const REVOKED: &str = "TaskRevokedError";
 
 impl Failure {
-    /// The error of a task that was revoked.
+    /// Returns the error of a revoked task.
     pub fn revoked(reason: RevokeReason) -> Self {
         Self::new(REVOKED, reason.as_str())
     }
 
-    /// Returns why the task was revoked, where this is the error of one that was.
+    /// Returns the reason for the revocation, if this is the error of a revoked task.
     pub fn revoke_reason(&self) -> Option<RevokeReason> {
         let is_revoked = self.kind == REVOKED;
         RevokeReason::ALL.into_iter().find(|reason| is_revoked && self.message == reason.as_str())
     }
 
-    /// An error without causes.
+    /// Returns an error without causes.
     pub fn new(kind: impl Into<String>, message: impl Into<String>) -> Self {
         Self { kind: kind.into(), module: None, message: message.into(), trace: None }
     }
 
-    /// The error as Celery writes it into a result, for Python to raise: `exc_type`, `exc_message`, `exc_module`.
+    /// Returns the error in Celery's format for a result, which Python raises: `exc_type`,
+    /// `exc_message`, `exc_module`.
     pub fn to_exception(&self) -> Value {
         let (kind, module) = self.python_class();
         let args = if self.message.is_empty() { Vec::new() } else { vec![Value::from(self.message.as_str())] };
@@ -75,7 +76,8 @@ impl Failure {
         Value::Map(entries.into())
     }
 
-    /// Reads what [`Failure::to_exception`] writes, and whatever else stands in a result in place of an exception.
+    /// Reads the format of [`Failure::to_exception`], and any other value in the place of an
+    /// exception.
     pub fn from_exception(exception: Value) -> Self {
         let mut entries = match exception {
             Value::Map(entries) => entries,
@@ -98,7 +100,8 @@ impl Failure {
         Self { module, ..Self::new(kind, message) }
     }
 
-    /// The class that Python looks for. It synthesises one of that name where there is none.
+    /// Returns the class that Python looks up. If it does not exist, Python creates one of that
+    /// name.
     fn python_class(&self) -> (&str, &str) {
         let kind = self.kind.as_str();
         if let Some(module) = &self.module {
@@ -120,11 +123,12 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// The type of an error whose type is not known.
+/// Kind of an error without a known type.
 const UNNAMED: &str = "Exception";
 
-/// Python's own exceptions that can be made from one message. Those that end a program or an iteration are left out:
-/// nobody wants them raised by a result.
+/// Python's own exceptions that can be made from one message.
+///
+/// Those that end a program or an iteration are omitted, because a result must not raise them.
 const BUILTINS: [&str; 43] = [
     "ArithmeticError",
     "AssertionError",
@@ -175,8 +179,8 @@ fn take(entries: &mut Map, name: &str) -> Value {
     entries.swap_remove(name).unwrap_or_default()
 }
 
-/// The text that Python's `str` gives for an exception with these arguments, but for the quotes that it puts around the
-/// only one of a `KeyError`.
+/// Returns the result of Python's `str` for an exception with these arguments, except for the
+/// quotes around the only argument of a `KeyError`.
 fn said(kind: &str, args: &[Value]) -> String {
     match args {
         [] => String::new(),
@@ -213,8 +217,9 @@ mod tests {
 
     #[test]
     fn the_message_is_what_python_says_of_the_exception() {
-        // Each expectation is what CPython 3.11 answers to `str(exception_to_python(…))`, which puts quotes around that of
-        // a `KeyError` and of a `NotRegistered`, which is one.
+        // Each expectation is CPython 3.11's answer to `str(exception_to_python(…))`. That answer
+        // has quotes around the argument of a `KeyError`, and of a `NotRegistered`, which is a
+        // `KeyError`.
         let cases = [
             (r#"{"exc_type": "ValueError", "exc_message": ["bad"], "exc_module": "builtins"}"#, "bad"),
             (r#"{"exc_type": "ValueError", "exc_message": ["bad", 3], "exc_module": "builtins"}"#, "('bad', 3)"),
@@ -274,7 +279,7 @@ mod tests {
             ("SoftTimeLimitExceeded", "SoftTimeLimitExceeded", "billiard.exceptions"),
             ("WorkerLostError", "WorkerLostError", "billiard.exceptions"),
             ("PaymentDeclined", "PaymentDeclined", "celeriac"),
-            // Raised by a result, it would end the program that asks.
+            // As an exception of a result it would end the calling program.
             ("SystemExit", "SystemExit", "celeriac"),
         ] {
             let Value::Map(written) = Failure::new(kind, "x").to_exception() else { panic!("no map") };

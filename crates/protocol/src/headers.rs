@@ -1,4 +1,4 @@
-//! The headers of a message: the raw map, and the ones a task has.
+//! The headers of a message: the raw map, and the headers of a task.
 
 mod limits;
 mod map;

@@ -1,4 +1,4 @@
-//! From a message to the task that it asks for.
+//! Turns a message into its task.
 
 use jiff::tz::TimeZone;
 
@@ -13,29 +13,31 @@ use crate::message::Message;
 use crate::signature::{Embed, SignatureError};
 use crate::value::Value;
 
-/// Why a message is no task that can be understood.
+/// The reason why a message is not a valid task.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// Its headers are not those of a task.
+    /// The headers are not those of a task.
     #[error(transparent)]
     Headers(#[from] HeaderError),
-    /// Its body cannot be read.
+    /// The body cannot be read.
     #[error(transparent)]
     Body(#[from] DecodeError),
-    /// The headers that stand in the body of an old-fashioned task are not those of one.
+    /// The headers in the body of a protocol 1 task are invalid.
     #[error(transparent)]
     Legacy(#[from] LegacyError),
-    /// Its embedded part cannot be read.
+    /// The embed cannot be read.
     #[error("in what it carries, {0}")]
     Embed(#[from] SignatureError),
 }
 
 impl Message {
-    /// The headers of a task. A message of protocol 1, whose headers stand in its body, is made one of protocol 2; its
-    /// times are in `zone` where it says that they are not in UTC.
+    /// Returns the headers of a task. Converts a message of protocol 1, which has its headers in
+    /// its body, to protocol 2.
+    ///
+    /// Times of protocol 1 are in `zone` if the sender does not use UTC.
     ///
     /// # Errors
-    /// When the message is no task.
+    /// Returns an error if the message is not a task.
     pub fn read_headers(
         &mut self,
         limits: &DecodeLimits,
@@ -49,7 +51,7 @@ impl Message {
         if !is_old_fashioned {
             return Err(error.into());
         }
-        // What is no task of protocol 1 either is told of as what it most likely was to be.
+        // A message of neither protocol gets the error of protocol 2.
         let (codec, value) = self.read_value(limits).map_err(|_| error.clone())?;
         if !matches!(&value, Value::Map(entries) if entries.contains_key(names::TASK)) {
             return Err(error.into());
@@ -62,10 +64,10 @@ impl Message {
         Ok(headers)
     }
 
-    /// The arguments that a message carries, and what is to be called when the task has ended.
+    /// Returns the arguments of a message, and its embed.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// Returns an error if they cannot be read.
     pub fn read_body(&self, limits: &DecodeLimits) -> Result<(Body, Embed), Unreadable> {
         let (_, value) = self.read_value(limits)?;
         let body = Body::from_value(value)?;

@@ -1,4 +1,4 @@
-//! Tasks of protocol 1, whose headers stand in the body.
+//! Tasks of protocol 1, which have their headers in the body.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -9,22 +9,22 @@ use crate::headers::{HeaderError, HeaderMap, TaskHeaders, names};
 use crate::time;
 use crate::value::Value;
 
-/// Why a body is not a task of protocol 1.
+/// The reason why a body is not a task of protocol 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LegacyError {
-    /// It is something else altogether.
+    /// The body is something else.
     #[error(transparent)]
     Body(#[from] DecodeError),
-    /// It is one, and says something that cannot be understood.
+    /// The body is a task with an invalid header.
     #[error("in the body, {0}")]
     Header(#[from] HeaderError),
 }
 
-/// Reads a decoded body as a task of protocol 1. Times without offset are in `zone` when the sender says that they are
-/// not in UTC.
+/// Reads a decoded body as a task of protocol 1. Times without an offset are in `zone` if the
+/// sender does not use UTC.
 ///
 /// # Errors
-/// When it is none.
+/// Returns an error if the body is not such a task.
 pub fn read(value: Value, zone: &TimeZone) -> Result<(TaskHeaders, Body), LegacyError> {
     let is_task = matches!(&value, Value::Map(entries) if entries.contains_key(names::TASK));
     if !is_task {
@@ -51,7 +51,7 @@ pub fn read(value: Value, zone: &TimeZone) -> Result<(TaskHeaders, Body), Legacy
     Ok((TaskHeaders::read(&headers)?, Body::from_value(value)?))
 }
 
-/// A time without offset gets that of the zone; anything else stays as it is.
+/// Adds the offset of the zone to a time without one. Leaves anything else unchanged.
 fn in_zone(written: Value, zone: &TimeZone) -> Value {
     let naive: Option<DateTime> = written.as_str().and_then(time::naive);
     match naive.and_then(|naive| zone.to_timestamp(naive).ok()) {

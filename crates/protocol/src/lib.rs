@@ -1,18 +1,19 @@
-//! Task messages: their form, and the ways to write and read them.
+//! Task messages: their format, and functions that write and read them.
 //!
 //! Pure: no I/O, no clock, no runtime. In reading order:
 //!
-//! - [`value`]: a dynamic value, the common ground of JSON, MessagePack and AMQP field tables;
-//! - [`headers`] and [`message`]: what travels through the broker;
-//! - [`codec`] and [`compression`]: bytes to values and back; [`codec_error`]: why not;
-//! - [`body`] and [`legacy`]: arguments and what they carry with them, in today's form and in that of protocol 1;
+//! - [`value`]: a dynamic value, common to JSON, MessagePack and AMQP field tables;
+//! - [`headers`] and [`message`]: the parts of a message on the broker;
+//! - [`codec`] and [`compression`]: convert bytes to values and back; [`codec_error`]: their
+//!   errors;
+//! - [`body`] and [`legacy`]: arguments and embed, in protocol 2 and in protocol 1;
 //! - [`signature`]: a task to be called later, such as the next step of a chain;
-//! - [`incoming`]: a message to the task that it asks for;
-//! - [`task`] and [`arguments`]: what a task is called, takes and returns;
-//! - [`retry`]: when to try again;
-//! - [`state`] and [`failure`]: how a task ended;
-//! - [`meta`]: how that is told to Celery, and by it.
-//! - [`repr`](mod@repr): how arguments are shown to people.
+//! - [`incoming`]: turns a message into its task;
+//! - [`task`] and [`arguments`]: a task's name, arguments and result;
+//! - [`retry`]: the attempts after a failure;
+//! - [`state`] and [`failure`]: the outcome of a task;
+//! - [`meta`]: Celery's format of an outcome;
+//! - [`repr`](mod@repr): arguments as text for people.
 
 pub mod value;
 

@@ -1,4 +1,4 @@
-//! A message as it travels through the broker.
+//! A message on the broker.
 
 use std::time::Duration;
 
@@ -9,29 +9,30 @@ use crate::headers::HeaderMap;
 /// Headers, properties and body of a message.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Message {
-    /// Headers: what is known of the message without reading its body.
+    /// The headers, which can be read without the body.
     pub headers: HeaderMap,
-    /// Properties that AMQP has fields for.
+    /// The properties with a field of their own in AMQP.
     pub properties: Properties,
     /// The encoded body.
     pub body: Bytes,
 }
 
-/// The AMQP properties a task uses.
+/// The AMQP properties of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Properties {
     /// The encoding of the body, as a media type.
     pub content_type: Option<String>,
     /// `utf-8` or `binary`.
     pub content_encoding: Option<String>,
-    /// True for a message that survives only as long as the broker runs. Default: it is written to disk.
+    /// True for a message that is lost when the broker restarts. Default: the message is written to
+    /// disk.
     pub transient: bool,
     /// Priority, 0 to 255.
     pub priority: Option<u8>,
-    /// The task id again, where a reply is expected.
+    /// The task id, if a reply is expected.
     pub correlation_id: Option<String>,
-    /// Name of the queue that awaits the reply.
+    /// Name of the reply queue.
     pub reply_to: Option<String>,
-    /// The time that the message may wait in a queue.
+    /// Longest time that the message may wait in a queue.
     pub expiration: Option<Duration>,
 }

@@ -7,29 +7,29 @@ use crate::state::TaskState;
 use crate::time;
 use crate::value::{Map, Value};
 
-/// Celery's result meta: the body of a reply, and what its stores keep.
+/// Celery's result meta: the body of a reply, and the content of its stores.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ResultMeta {
-    /// Task id.
+    /// The task id.
     pub task_id: String,
-    /// The state of the task: a [`TaskState`]'s name, or one that a task chose for its progress.
+    /// The state of the task: the name of a [`TaskState`], or one that a task chose for its progress.
     pub status: String,
-    /// The value that it returned, or its progress. Null when there is a failure.
+    /// The return value, or the progress. Null after a failure.
     pub result: Value,
     /// The failure.
     pub failure: Option<Failure>,
-    /// The tasks that it sent, as Celery writes them. Null is written as none.
+    /// The tasks that it sent, in Celery's format. Null is written as an empty list.
     pub children: Value,
-    /// When it ended. Written only of a task that has ended.
+    /// End of the task. Written only for a task that has ended.
     pub date_done: Option<Timestamp>,
     /// The task that sent it.
     pub parent_id: Option<String>,
-    /// Its group.
+    /// The group of the task.
     pub group_id: Option<String>,
 }
 
 impl ResultMeta {
-    /// As Celery writes it.
+    /// Returns the meta in Celery's format.
     pub fn to_value(&self) -> Value {
         let (result, trace) = match &self.failure {
             Some(failure) => (failure.to_exception(), failure.trace.clone()),
@@ -53,11 +53,10 @@ impl ResultMeta {
         Value::Map(meta)
     }
 
-    /// Reads what Celery wrote. Keys that are not known are left out, and so is what has not the expected type but is
-    /// not needed.
+    /// Reads Celery's format. Ignores unknown keys, and optional ones of another type.
     ///
     /// # Errors
-    /// When it does not say of which task it is, or how that stands.
+    /// Returns an error if the task id or the state is missing or invalid.
     pub fn read(value: Value) -> Result<Self, MetaError> {
         let mut meta = match value {
             Value::Map(meta) => meta,
@@ -83,7 +82,7 @@ impl ResultMeta {
         })
     }
 
-    /// The state that comes nearest. A task that tells of its progress by a name of its own has started.
+    /// Returns the nearest state. A task with a progress state of its own has started.
     pub fn state(&self) -> TaskState {
         self.status.parse().unwrap_or(match self.status.as_str() {
             "RECEIVED" => TaskState::Pending,
@@ -92,12 +91,12 @@ impl ResultMeta {
     }
 }
 
-/// True if Celery counts it as ended.
+/// Returns `true` if Celery counts the state as ended.
 fn is_ready(status: &str) -> bool {
     matches!(status, "SUCCESS" | "FAILURE" | "REVOKED")
 }
 
-/// True if Celery writes an exception in place of a result.
+/// Returns `true` if Celery writes an exception in place of a result.
 fn has_exception(status: &str) -> bool {
     matches!(status, "FAILURE" | "REVOKED" | "RETRY")
 }
@@ -117,27 +116,27 @@ fn optional(meta: &mut Map, name: &str) -> Option<String> {
     }
 }
 
-/// A result meta that cannot be understood.
+/// An invalid result meta.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MetaError {
-    /// It is something else.
+    /// The value is not an object.
     #[error("a result should be an object, got {found}")]
     NotAnObject {
-        /// The kind of value that was found.
+        /// The kind of the value.
         found: &'static str,
     },
-    /// A key without which it tells nothing.
+    /// A required key is missing.
     #[error("a result without `{name}`")]
     Missing {
         /// The key.
         name: &'static str,
     },
-    /// A value that cannot be understood.
+    /// A key has an invalid value.
     #[error("`{name}` of a result should be text, got {found}")]
     Invalid {
         /// The key.
         name: &'static str,
-        /// The kind of value that was found.
+        /// The kind of the value.
         found: &'static str,
     },
 }
@@ -150,7 +149,7 @@ mod tests {
         ResultMeta::read(serde_json::from_str(json).unwrap())
     }
 
-    /// The keys that Celery writes by default, in their order.
+    /// The keys that Celery writes by default, in order.
     const SUCCESS: &str = r#"{"status":"SUCCESS","result":3,"traceback":null,"children":[[["ceb34706-38c5",null],null]],"date_done":"2026-11-20T09:29:25.651459+00:00","task_id":"96283690-7a31"}"#;
     const FAILURE: &str = r#"{"status":"FAILURE","result":{"exc_type":"ValueError","exc_message":["bad",3],"exc_module":"builtins"},"traceback":"Traceback (most recent call last):\n","children":[],"date_done":"2026-11-20T09:29:25.651459+00:00","group_id":"g","parent_id":"p","task_id":"t"}"#;
 
@@ -175,13 +174,13 @@ mod tests {
         assert_eq!((meta.parent_id.as_deref(), meta.group_id.as_deref()), (Some("p"), Some("g")));
         assert_eq!((&meta.result, meta.state()), (&Value::Null, TaskState::Failure));
         let written = serde_json::to_string(&meta.to_value()).unwrap();
-        // The arguments have become one message; everything else is as it was.
+        // The arguments became one message; the rest is unchanged.
         assert_eq!(written, FAILURE.replace(r#"["bad",3]"#, r#"["('bad', 3)"]"#));
     }
 
     #[test]
     fn replies_that_were_recorded_from_celery_are_read() {
-        // Celery 5.7.0, `rpc://`: bodies as they came, but for the length of the traceback.
+        // Celery 5.7.0, `rpc://`: bodies as received, with a shortened traceback.
         let started = r#"{"status": "STARTED", "result": {"pid": 10270, "hostname": "celery@vm"}, "traceback": null, "children": [], "date_done": null, "task_id": "d297c28c-e373-4e5c-b960-951151ab3d7c"}"#;
         let failed = r#"{"status": "FAILURE", "result": {"exc_type": "Declined", "exc_message": ["no funds", 3], "exc_module": "app"}, "traceback": "Traceback (most recent call last):\n  File \"/srv/app.py\", line 11, in fail\n    def fail(): raise Declined('no funds', 3)\n                ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\napp.Declined: ('no funds', 3)\n", "children": [], "date_done": "2026-11-21T04:58:51.347853+00:00", "task_id": "97ff8b15-b31a-41cb-aefc-89e3837e51fa"}"#;
         let meta = read(started).unwrap();
@@ -191,7 +190,7 @@ mod tests {
         assert_eq!((meta.state(), meta.date_done), (TaskState::Failure, "2026-11-21T04:58:51.347853Z".parse().ok()));
         let failure = meta.failure.unwrap();
         assert_eq!((failure.kind.as_str(), failure.module.as_deref()), ("Declined", Some("app")));
-        // The last line of Python's own traceback says the same.
+        // The last line of Python's own traceback is the same.
         let last = failure.trace.as_deref().and_then(|trace| trace.lines().last());
         assert_eq!(last, Some(format!("app.Declined: {}", failure.message).as_str()));
     }

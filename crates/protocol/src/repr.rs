@@ -1,19 +1,19 @@
-//! Arguments as Python would print them: for the `argsrepr` and `kwargsrepr` headers, which people read.
+//! Arguments as Python would print them, for the `argsrepr` and `kwargsrepr` headers.
 
 use std::fmt::{self, Write};
 
 use crate::value::{KombuValue, Map, Value};
 
-/// The longest text, in bytes.
+/// Longest text, in bytes.
 const LONGEST: usize = 1024;
 
-/// Lists and objects within each other that are shown; what is deeper is left out.
+/// Deepest nesting of lists and objects that is shown. Deeper levels are omitted.
 const LEVELS: usize = 3;
 
-/// The text in place of what is left out.
+/// The text for omitted parts.
 const ELLIPSIS: &str = "...";
 
-/// Positional arguments as a Python tuple.
+/// Returns positional arguments as a Python tuple.
 pub fn repr_args(args: &[Value]) -> String {
     let mut text = Text(String::new());
     let single = if let [_] = args { ",)" } else { ")" };
@@ -22,26 +22,26 @@ pub fn repr_args(args: &[Value]) -> String {
     text.finish()
 }
 
-/// Named arguments as a Python dictionary.
+/// Returns named arguments as a Python dictionary.
 pub fn repr_kwargs(kwargs: &Map) -> String {
     let mut text = Text(String::new());
     let _full = text.entries(kwargs, 1);
     text.finish()
 }
 
-/// Any value, as Python shows it.
+/// Returns any value as Python prints it.
 pub(crate) fn repr_value(value: &Value) -> String {
     let mut text = Text(String::new());
     let _full = text.value(value, 1);
     text.finish()
 }
 
-/// A text that takes no more once it is longer than it may be.
+/// A text with a limit. It accepts no more once it exceeds the limit.
 struct Text(String);
 
 impl Write for Text {
     fn write_str(&mut self, part: &str) -> fmt::Result {
-        // The rest of a long part is never looked at, but it is remembered that there was one.
+        // The rest of a long part is omitted, but the text records that there was one.
         let room = (LONGEST + 1).saturating_sub(self.0.len());
         if part.len() <= room {
             self.0.push_str(part);
@@ -108,7 +108,8 @@ impl Text {
         self.write_str("}")
     }
 
-    /// As Python: an exponent from 1e16 on and below 1e-4, and never without a point or an exponent.
+    /// Writes a float as Python does: with an exponent from 1e16 on and below 1e-4, and always with
+    /// a point or an exponent.
     fn float(&mut self, number: f64) -> fmt::Result {
         if number.is_nan() {
             return self.write_str("nan");
@@ -166,7 +167,8 @@ impl Text {
     }
 }
 
-/// True for a character that is shown as it is: not for one that is invisible or turns the direction of what follows.
+/// Returns `true` for a character that is printed unchanged. Invisible characters, and those that
+/// turn the direction of text, are escaped.
 fn is_shown(character: char) -> bool {
     let hidden = character.is_control()
         || (character.is_whitespace() && character != ' ')
@@ -175,7 +177,7 @@ fn is_shown(character: char) -> bool {
             '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
             | '\u{e000}'..='\u{f8ff}' | '\u{fff9}'..='\u{ffff}' | '\u{e0000}'..
         );
-    // The replacement character is among the specials, but made to be seen.
+    // The replacement character is a special, but is meant to be visible.
     !hidden || character == '\u{fffd}'
 }
 

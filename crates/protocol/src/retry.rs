@@ -1,4 +1,4 @@
-//! When a failed attempt is followed by another. Pure: chance arrives as an argument.
+//! Attempts after a failure. Pure: random numbers are arguments.
 
 mod rules;
 
@@ -9,49 +9,51 @@ pub use rules::{ErrorClass, RetryAnswer, RetryRule, RetryRules, kind_of_type};
 /// The number of retries of a failed task, and the waits between them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetryPolicy {
-    /// Attempts after the first. `None`: without end.
+    /// Most attempts after the first. `None` for no limit.
     pub max_retries: Option<u32>,
     /// Wait before the first retry.
     pub first: Duration,
-    /// The factor between two waits.
+    /// Factor between two waits.
     pub factor: f64,
     /// Longest wait.
     pub cap: Duration,
-    /// Share of the wait, from 0 to 1, that is left to chance, so that tasks that failed together do not return
+    /// Random part of the wait, from 0 to 1, so that tasks that failed together do not return
     /// together.
     pub jitter: f64,
 }
 
 impl RetryPolicy {
-    /// A failure is final.
+    /// Returns a policy without retries.
     pub const fn never() -> Self {
         Self { max_retries: Some(0), ..Self::backoff(Duration::from_secs(1), Duration::from_secs(600)) }
     }
 
-    /// Waits that double from `first` to `cap`, up to three times, with half of each left to chance.
+    /// Returns a policy of up to three retries. The waits double from `first` to `cap`, and half of
+    /// each is random.
     pub const fn backoff(first: Duration, cap: Duration) -> Self {
         Self { max_retries: Some(3), first, factor: 2.0, cap, jitter: 0.5 }
     }
 
-    /// So many times, without a wait.
+    /// Returns a policy of this many retries, without waits.
     pub const fn immediately(max_retries: u32) -> Self {
         Self { max_retries: Some(max_retries), first: Duration::ZERO, factor: 1.0, cap: Duration::ZERO, jitter: 0.0 }
     }
 
-    /// The same policy with another number of retries.
+    /// Returns the same policy with another number of retries.
     #[must_use]
     pub const fn times(self, max_retries: u32) -> Self {
         Self { max_retries: Some(max_retries), ..self }
     }
 
-    /// True if another attempt is allowed after `retries` earlier ones.
+    /// Returns `true` if another attempt is allowed after `retries` earlier retries.
     pub fn allows(&self, retries: u32) -> bool {
         self.max_retries.is_none_or(|most| retries < most)
     }
 
-    /// The wait after the attempt that had `retries` before it; `chance` is a random number from 0 to 1.
+    /// Returns the wait after an attempt with `retries` before it. `chance` is a random number from
+    /// 0 to 1.
     pub fn wait(&self, retries: u32, chance: f64) -> Duration {
-        // Beyond the exponents of a double the cap has long been reached.
+        // Beyond the exponents of a double the cap was reached long before.
         let exponent = i32::try_from(retries.min(1_000)).unwrap_or(1_000);
         let full = (self.first.as_secs_f64() * self.factor.powi(exponent)).min(self.cap.as_secs_f64());
         let left_out = full * self.jitter.clamp(0.0, 1.0) * chance.clamp(0.0, 1.0);
@@ -59,7 +61,8 @@ impl RetryPolicy {
     }
 }
 
-/// The waits between tries at something, one after the other. It counts the tries, however many the policy allows.
+/// The waits between repeated tries at an operation, one after the other. The number of tries is
+/// not limited by the policy.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     policy: RetryPolicy,
@@ -67,19 +70,19 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The waits of this policy, from the first.
+    /// Returns the waits of this policy, from the first.
     pub const fn new(policy: RetryPolicy) -> Self {
         Self { policy, tries: 0 }
     }
 
-    /// The next wait, longer than the last; `chance` is a random number from 0 to 1.
+    /// Returns the next wait, longer than the last. `chance` is a random number from 0 to 1.
     pub fn next_wait(&mut self, chance: f64) -> Duration {
         let wait = self.policy.wait(self.tries, chance);
         self.tries = self.tries.saturating_add(1);
         wait
     }
 
-    /// Begins anew with the first wait.
+    /// Restarts with the first wait.
     pub const fn reset(&mut self) {
         self.tries = 0;
     }

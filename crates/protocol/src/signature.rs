@@ -1,7 +1,7 @@
-//! A task to be called later, and what a task carries with it of that kind.
+//! Signatures: tasks to be called later, and the embed of a task.
 //!
-//! Signatures come from anybody. What is read here is what a worker needs to know of one; the rest is kept as it came, so
-//! that a signature leaves as it arrived.
+//! Any peer may write a signature. Only the entries that a worker needs are read. The others are
+//! kept, so that a signature leaves as it arrived.
 
 mod embed;
 mod options;
@@ -11,7 +11,7 @@ pub use options::{Moment, SignatureOptions};
 
 use crate::value::{Map, Value};
 
-/// Names of the keys of a signature.
+/// The keys of a signature.
 mod keys {
     pub(super) const TASK: &str = "task";
     pub(super) const ARGS: &str = "args";
@@ -26,42 +26,42 @@ mod keys {
 pub struct Signature {
     /// Registered name of the task.
     pub task: String,
-    /// Positional arguments, behind those of the caller.
+    /// Positional arguments, after those of the caller.
     pub args: Vec<Value>,
-    /// Named arguments, under those of the caller.
+    /// Named arguments. Those of the caller override them.
     pub kwargs: Map,
-    /// The options for sending it, by Celery's names.
+    /// Options for sending the task, by Celery's names.
     pub options: Map,
-    /// The kind of signature, where it is not a task.
+    /// The kind of the signature, if it is not a plain task.
     pub subtask_type: Option<String>,
-    /// True if it takes nothing from its caller.
+    /// True if it ignores the arguments of its caller.
     pub immutable: bool,
-    /// Other entries, kept as they came.
+    /// Other entries, kept as they arrived.
     pub other: Map,
 }
 
 /// The kind of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignatureKind {
-    /// One task, also one of those that call another for each of many values.
+    /// One task. This includes tasks that call another one for each of many values.
     Task,
-    /// Tasks one after the other.
+    /// Tasks that run one after the other.
     Chain,
-    /// Tasks beside one another.
+    /// Tasks that run in parallel.
     Group,
-    /// A group, and a task that takes all its results.
+    /// A group, and a task that receives all its results.
     Chord,
 }
 
-/// A value that is no signature, or not one that can be understood.
+/// A value that is not a valid signature.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}` should be {expected}, got {found}")]
 pub struct SignatureError {
-    /// The place.
+    /// The place in the value.
     pub key: String,
     /// The expected form.
     pub expected: &'static str,
-    /// The kind of value that was found.
+    /// The kind of the value.
     pub found: String,
 }
 
@@ -70,14 +70,14 @@ impl SignatureError {
         Self { key: key.into(), expected, found: found.kind().to_owned() }
     }
 
-    /// The same error, of a value that stands in another.
+    /// Returns the same error for a value inside another one.
     fn within(self, outer: &str) -> Self {
         Self { key: format!("{outer}.{}", self.key), ..self }
     }
 }
 
 impl Signature {
-    /// The signature of a task without arguments yet.
+    /// Returns the signature of a task without arguments.
     pub fn new(task: impl Into<String>) -> Self {
         Self { task: task.into(), ..Self::default() }
     }
@@ -103,26 +103,26 @@ impl Signature {
         self
     }
 
-    /// Takes nothing from its caller.
+    /// Ignores the arguments of its caller.
     #[must_use]
     pub fn immutable(mut self) -> Self {
         self.immutable = true;
         self
     }
 
-    /// Sends it to this queue.
+    /// Sends the task to this queue.
     #[must_use]
     pub fn queue(self, queue: impl Into<String>) -> Self {
         self.option("queue", queue.into())
     }
 
-    /// Has another task called with its result.
+    /// Calls another task with the result.
     #[must_use]
     pub fn link(self, callback: Self) -> Self {
         self.linked("link", callback)
     }
 
-    /// Has another task called with its id when it fails.
+    /// Calls another task with the task id after a failure.
     #[must_use]
     pub fn on_error(self, errback: Self) -> Self {
         self.linked("link_error", errback)
@@ -139,16 +139,17 @@ impl Signature {
         self
     }
 
-    /// Adds all signatures of a list, or the one that stands for it, to an option such as `link`.
+    /// Adds all signatures of a list, or a single one, to an option such as `link`.
     ///
     /// # Errors
-    /// When they are no signatures.
+    /// Returns an error if one is not a signature.
     pub fn linked_all(self, option: &str, signatures: &Value) -> Result<Self, SignatureError> {
         let signatures = Self::read_list(option, signatures)?;
         Ok(signatures.into_iter().fold(self, |linked, signature| linked.linked(option, signature)))
     }
 
-    /// The same signature with arguments of its caller: before its own, and unless it takes none.
+    /// Returns the same signature with the arguments of its caller before its own. An immutable one
+    /// ignores them.
     #[must_use]
     pub fn called_with(mut self, args: impl IntoIterator<Item = Value>) -> Self {
         if !self.immutable {
@@ -157,7 +158,7 @@ impl Signature {
         self
     }
 
-    /// The kind of call that it stands for.
+    /// Returns the kind of the signature.
     pub fn kind(&self) -> SignatureKind {
         match self.subtask_type.as_deref().unwrap_or(&self.task) {
             "chain" | "celery.chain" => SignatureKind::Chain,
@@ -167,10 +168,10 @@ impl Signature {
         }
     }
 
-    /// The signatures that a chain or a group consists of.
+    /// Returns the members of a chain or group.
     ///
     /// # Errors
-    /// When they cannot be understood.
+    /// Returns an error if one is not a valid signature.
     pub fn members(&self) -> Result<Vec<Self>, SignatureError> {
         match self.kwargs.get("tasks") {
             None => Ok(Vec::new()),
@@ -181,7 +182,7 @@ impl Signature {
     /// Reads a signature.
     ///
     /// # Errors
-    /// When the value is none.
+    /// Returns an error if the value is not a valid signature.
     pub fn read(value: &Value) -> Result<Self, SignatureError> {
         let Value::Map(entries) = value else {
             return Err(SignatureError::new("signature", "an object", value));
@@ -213,7 +214,7 @@ impl Signature {
         Ok(read)
     }
 
-    /// Reads a list of signatures, or nothing, or one alone.
+    /// Reads a list of signatures, a single one, or nothing.
     pub(crate) fn read_list(key: &str, value: &Value) -> Result<Vec<Self>, SignatureError> {
         let read = |(index, value)| Self::read(value).map_err(|error| error.within(&format!("{key}[{index}]")));
         match value {

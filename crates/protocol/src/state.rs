@@ -9,21 +9,21 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum TaskState {
-    /// Sent, or not known.
+    /// Sent, or unknown.
     Pending,
-    /// A worker has begun to run it.
+    /// A worker has started the task.
     Started,
-    /// Failed, and waits for its next attempt.
+    /// The task failed, and waits for its next attempt.
     Retry,
-    /// Ended with a result.
+    /// The task ended with a result.
     Success,
-    /// Ended with an error.
+    /// The task ended with an error.
     Failure,
-    /// Cancelled or expired before it ran.
+    /// The task was cancelled, or expired before it ran.
     Revoked,
-    /// Not run: no worker could make sense of it.
+    /// The task never ran, because no worker could read it.
     Rejected,
-    /// Ended without wanting a result kept.
+    /// The task ended, and asked that no result be kept.
     Ignored,
 }
 
@@ -40,12 +40,12 @@ impl TaskState {
         Self::Ignored,
     ];
 
-    /// True if nothing more will happen to the task.
+    /// Returns `true` if the state never changes again.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Success | Self::Failure | Self::Revoked | Self::Rejected | Self::Ignored)
     }
 
-    /// Its name, as it stands in tables and messages.
+    /// Returns the name in tables and messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "PENDING",
@@ -66,7 +66,7 @@ impl fmt::Display for TaskState {
     }
 }
 
-/// A name that is no state.
+/// A name that is not a state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a task state")]
 pub struct UnknownState(String);

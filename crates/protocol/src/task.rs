@@ -13,19 +13,19 @@ use crate::retry::{RetryPolicy, RetryRules};
 
 /// A task, as a sender sees it: a name, arguments and a result.
 ///
-/// `#[task]` writes this implementation; the worker crate adds the one method that runs the task.
+/// `#[task]` implements this trait. The worker crate adds the one method that runs the task.
 pub trait Task: Send + Sync + 'static {
-    /// The name under which messages ask for it.
+    /// The name of the task in messages.
     const NAME: &'static str;
-    /// Its arguments, as a tuple.
+    /// The arguments, as a tuple.
     type Args: Arguments;
-    /// The type of its result.
+    /// The type of the result.
     type Output: Serialize + DeserializeOwned + Send + 'static;
 
-    /// Its parameters, in order.
+    /// Returns the parameters, in order.
     fn parameters() -> &'static [Parameter];
 
-    /// The options that were declared with it.
+    /// Returns the options that were declared with the task.
     fn options() -> TaskOptions {
         TaskOptions::default()
     }
@@ -47,16 +47,16 @@ macro_rules! task_options_struct {
         retries { $($_4:tt)* }
         attribute_retries { $($_5:tt)* }
     ) => {
-        /// Options that are declared with a task, and hold for every call of it.
+        /// Options that are declared with a task, and apply to every call.
         #[derive(Debug, Clone, PartialEq)]
         pub struct TaskOptions {
             $($(#[$declared_doc])* pub $declared: field_type!($declared_type),)*
             $($(#[$doc])* pub $key: field_type!($type),)*
-            /// When a failed attempt is followed by another.
+            /// The retries after a failure.
             pub retry: RetryPolicy,
-            /// The errors that are tried again in another way.
+            /// The errors with a retry policy of their own.
             pub retry_rules: RetryRules,
-            /// The time after the start of the first attempt within which the last one may begin.
+            /// Time from the start of the first attempt within which the last one must start.
             pub retry_within: Option<Duration>,
         }
 
@@ -73,7 +73,8 @@ macro_rules! task_options_struct {
         }
 
         impl TaskOptions {
-            /// Lists the options for people, each with its value. Of those of retries it lists how many.
+            /// Returns the options for people, each with its value. Retry rules are shown as their
+            /// number.
             pub fn settings(&self) -> Vec<TaskSetting> {
                 let default = Self::default();
                 vec![
@@ -103,11 +104,11 @@ task_options!(task_options_struct);
 /// An option with its value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskSetting {
-    /// Its key.
+    /// The key.
     pub key: &'static str,
-    /// Its value.
+    /// The value.
     pub value: SettingValue,
-    /// True if it has this value where nothing is declared.
+    /// True if this is the default.
     pub is_default: bool,
 }
 
@@ -115,13 +116,13 @@ pub struct TaskSetting {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum SettingValue {
-    /// There is none.
+    /// No value.
     Unset,
     /// Yes or no.
     Flag(bool),
     /// A number.
     Number(u32),
-    /// Text in the form that is read.
+    /// Text in the format of the setting.
     Text(String),
 }
 

@@ -1,15 +1,16 @@
-//! Times as Celery writes them.
+//! Times in Celery's format.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
 use uuid::Uuid;
 
-/// ISO 8601 as Python writes it: with the offset spelt out, and with microseconds or nothing behind the seconds.
+/// Formats a time as Python's ISO 8601: with the numeric offset, and with microseconds or no
+/// fraction.
 ///
-/// Python before 3.11 reads nothing else.
+/// Python before 3.11 reads no other form.
 pub(crate) fn to_iso(time: Timestamp) -> String {
-    // Down, and so never to a moment that has not come yet.
+    // Rounded down, so that it is never a time in the future.
     let micros = Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time);
     let shown = micros.display_with_offset(Offset::UTC);
     match micros.subsec_nanosecond() {
@@ -18,13 +19,14 @@ pub(crate) fn to_iso(time: Timestamp) -> String {
     }
 }
 
-/// When a task was sent, as its id tells: ids that Celeriac makes begin with the time, so no header has to say it.
+/// Returns the time at which a task was sent, from its id. Celeriac's ids begin with the time, so
+/// there is no header for it.
 pub fn sent_at(id: &str) -> Option<Timestamp> {
     let (seconds, nanoseconds) = Uuid::parse_str(id).ok()?.get_timestamp()?.to_unix();
     Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?).ok()
 }
 
-/// Reads ISO 8601; a time without offset is UTC, as in Celery.
+/// Reads ISO 8601. A time without an offset is UTC, as in Celery.
 pub(crate) fn from_iso(text: &str) -> Option<Timestamp> {
     if let Ok(time) = text.parse() {
         return Some(time);
@@ -32,7 +34,7 @@ pub(crate) fn from_iso(text: &str) -> Option<Timestamp> {
     TimeZone::UTC.to_timestamp(naive(text)?).ok()
 }
 
-/// A time that says nothing of its offset.
+/// Returns a time without an offset.
 pub(crate) fn naive(text: &str) -> Option<DateTime> {
     let says_offset = text.parse::<Timestamp>().is_ok();
     if says_offset { None } else { text.parse().ok() }

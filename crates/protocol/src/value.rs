@@ -1,7 +1,7 @@
 //! A value of any shape: an argument, a result, a header.
 //!
-//! One type serves JSON, MessagePack and AMQP field tables, so that what one of them carries never changes on its way
-//! through another.
+//! One type serves JSON, MessagePack and AMQP field tables, so that a value from one of them passes
+//! through another unchanged.
 
 mod error;
 mod marker;

@@ -1,7 +1,7 @@
-//! Damaged and made-up bodies, headers and streams, by the thousand.
+//! Thousands of damaged and generated bodies, headers and streams.
 //!
-//! `CELERIAC_FUZZ=10000000 cargo test -p celeriac-protocol --release --test fuzz -- --nocapture` runs for long;
-//! `CELERIAC_FUZZ_SEED` tries others.
+//! `CELERIAC_FUZZ=10000000 cargo test -p celeriac-protocol --release --test fuzz -- --nocapture`
+//! runs for long; `CELERIAC_FUZZ_SEED` selects another seed.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Instant;
@@ -16,16 +16,16 @@ use jiff::tz::TimeZone;
 
 const LIMITS: DecodeLimits = DecodeLimits { size: 64 << 10, depth: 64, accept: Accept::ALL };
 
-/// What a byte of a body may cost in memory at most: a list of zeros has a value every second byte, in room for twice
-/// as many; an object has an entry every few.
+/// Most memory for one byte of a body. A list of zeros has a value in every second byte, with room
+/// for twice as many. An object has an entry every few bytes.
 const COST: usize = 256;
 
-/// What any body may cost, however small.
+/// Most memory for any body, however small.
 const BASE: usize = 4 << 10;
 
 const COMPRESSIONS: [Compression; 3] = [Compression::Zlib, Compression::Bzip2, Compression::Zstd];
 
-/// Bodies as they come from peers, from which the damaged ones are made.
+/// Bodies from real peers, which are the base of the damaged ones.
 const BODIES: [&str; 13] = [
     r#"[[1], {}, {"callbacks": [{"task": "t.a", "args": [1], "kwargs": {}, "options": {"task_id": "1", "link": {"task": "b"},
         "countdown": 1.5, "stamped_headers": ["x"], "x": 1}, "subtask_type": null, "immutable": false}], "errbacks": null,
@@ -48,7 +48,7 @@ const BODIES: [&str; 13] = [
     r#"[[[[[[[[[]]]]]]], {"a": {"a": {"a": {"a": {}}}}}], {"k": [0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}, {}]"#,
 ];
 
-/// Headers as they come from peers.
+/// Headers from real peers.
 const HEADERS: [(&str, &str); 14] = [
     ("group_index", "0"),
     ("timelimit", "[9, null]"),
@@ -66,7 +66,7 @@ const HEADERS: [(&str, &str); 14] = [
     ("ignore_result", "true"),
 ];
 
-/// What is fed to one reader, and what became of it.
+/// The input of one reader, and the results.
 #[derive(Debug, Default)]
 struct Tally {
     accepted: u64,
@@ -101,7 +101,7 @@ fn no_input_makes_a_reader_panic_or_take_more_memory_than_it_is_worth() {
     let seconds = began.elapsed().as_secs_f64();
     println!("{iterations} iterations from seed {seed} in {seconds:.1} s");
     println!("JSON {json:?}, MessagePack {msgpack:?}, streams {streams:?}, headers {headers:?}");
-    // Both sides of every reader have to be reached for this to say anything.
+    // Both results of every reader must occur, or this test says nothing.
     if iterations >= 10_000 {
         for tally in [json, msgpack, streams, headers] {
             assert!(tally.accepted > 0 && tally.refused > 0);
@@ -121,7 +121,7 @@ fn read_body(codec: Codec, bytes: &[u8], tally: &mut Tally) {
     let Ok(value) = value else { return };
     let (size, bound) = (size_of_value(&value), COST * bytes.len() + BASE);
     assert!(size <= bound, "{size} bytes of memory for {} bytes of {codec:?}: {bytes:02x?}", bytes.len());
-    // What was accepted once is accepted again, unless it cannot be written at all.
+    // An accepted input is accepted again, unless it cannot be written at all.
     if let Ok(again) = codec.encode_value(&value) {
         let limits = DecodeLimits { size: usize::MAX, ..LIMITS };
         let read = codec.decode_value(&again, &limits).map(|value| format!("{value:?}"));
@@ -142,7 +142,7 @@ fn read_body(codec: Codec, bytes: &[u8], tally: &mut Tally) {
     }
 }
 
-/// What a task carries is read whole or not at all, and leaves as it came.
+/// Checks that an embed is read completely or not at all, and leaves as it arrived.
 fn read_embed(embed: &Value) {
     let Ok(embed) = Embed::read(embed) else { return };
     let signatures = embed.callbacks.iter().chain(&embed.errbacks).chain(&embed.chain);
@@ -191,7 +191,8 @@ fn read_headers(corpus: &Corpus, chance: &mut Rng, tally: &mut Tally) {
     let result = TaskHeaders::read(&headers);
     tally.count(&result);
     if let Ok(read) = result {
-        // Times are written in microseconds, so that the first writing may change something, and no other.
+        // Times are written in microseconds, so the first writing may change them, and no later
+        // one.
         let written = |headers: TaskHeaders| {
             let mut map = HeaderMap::new();
             headers.write(&mut map, None);
@@ -207,7 +208,7 @@ fn read_headers(corpus: &Corpus, chance: &mut Rng, tally: &mut Tally) {
 struct Samples(Vec<Vec<u8>>);
 
 impl Samples {
-    /// Bytes of no meaning, a valid input, or one that was damaged.
+    /// Returns random bytes, a valid input, or a damaged one.
     fn input(&self, chance: &mut Rng) -> Vec<u8> {
         let sample = &self.0[chance.usize(..self.0.len())];
         match chance.u8(0..16) {
@@ -252,7 +253,8 @@ impl Corpus {
     }
 }
 
-/// One damage: a flipped bit, bytes put in, taken out or repeated, a length that lies, or the end of another input.
+/// Returns one damage: a flipped bit, bytes inserted, removed or repeated, a false length, or the
+/// end of another input.
 fn mutated(bytes: &[u8], other: &[u8], chance: &mut Rng) -> Vec<u8> {
     const TOKENS: [&[u8]; 24] = [
         b"[",
@@ -296,7 +298,7 @@ fn mutated(bytes: &[u8], other: &[u8], chance: &mut Rng) -> Vec<u8> {
             drop(bytes.splice(at..at, repeated));
         }
         4 => {
-            // A number in two or four bytes, most of them small or as large as can be.
+            // A number in two or four bytes, mostly small or the largest possible.
             let length: u32 = match chance.u8(0..3) {
                 0 => u32::MAX,
                 1 => chance.u32(0..16),
@@ -317,7 +319,7 @@ fn mutated(bytes: &[u8], other: &[u8], chance: &mut Rng) -> Vec<u8> {
     bytes
 }
 
-/// What a value takes in memory, with the room that its collections keep.
+/// Returns the memory of a value, including the reserve of its collections.
 fn size_of_value(value: &Value) -> usize {
     let inside = match value {
         Value::BigInt(number) => number.as_str().len(),
@@ -328,7 +330,7 @@ fn size_of_value(value: &Value) -> usize {
             unused * size_of::<Value>() + items.iter().map(size_of_value).sum::<usize>()
         }
         Value::Map(entries) => {
-            // Beside each entry stand its hash and its place in the table.
+            // Each entry also has its hash and its place in the table.
             let entry = size_of::<String>() + 4 * size_of::<usize>();
             let unused = entries.capacity() - entries.len();
             entries.capacity() * entry

@@ -1,4 +1,4 @@
-//! Whatever is written is read as it was.
+//! Every written value is read back unchanged.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod values;
@@ -8,12 +8,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use values::any_value;
 
-/// Deeper and larger than anything that is made here.
+/// Deeper and larger than any value in these tests.
 const LIMITS: DecodeLimits = DecodeLimits { size: 8 << 20, depth: 64, accept: Accept::ALL };
 
 const COMPRESSIONS: [Compression; 3] = [Compression::Zlib, Compression::Bzip2, Compression::Zstd];
 
-/// What MessagePack makes of a value: text of what it has no type for. `None`: it refuses the value.
+/// Returns the value as MessagePack stores it: text for types that it lacks. Returns `None` for a
+/// value that it refuses.
 fn as_msgpack(value: Value) -> Option<Value> {
     Some(match value {
         Value::BigInt(_) => return None,
@@ -37,7 +38,7 @@ proptest! {
     #[test]
     fn json_is_what_other_readers_read(value in any_value()) {
         let bytes = Codec::Json.encode_value(&value).unwrap();
-        // Infinity is Python's own; everything else is JSON to everyone.
+        // Infinity is Python's own extension; everything else is standard JSON.
         let text = String::from_utf8(bytes).unwrap();
         if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&text) {
             prop_assert!(text.contains("Infinity"), "{} in {}", error, text);
@@ -63,7 +64,7 @@ proptest! {
     #[test]
     fn a_body_is_read_as_it_was_written(args in vec(any_value(), 0..4), kwargs in vec((any::<String>(), any_value()), 0..3)) {
         let body = Body { args, kwargs: kwargs.into_iter().collect(), embed: Value::Map(Map::new()) };
-        // An honest object that looks like one of kombu's is refused, at any depth.
+        // A plain object that looks like one of kombu's is refused, at any depth.
         if let Ok(bytes) = Codec::Json.encode(&body) {
             prop_assert_eq!(Body::decode(Codec::Json, &bytes, &LIMITS), Ok(body));
         }

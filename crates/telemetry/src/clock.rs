@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-/// The present time.
+/// Returns the present time.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads wall time")]
 pub fn now() -> Timestamp {
     Timestamp::now()

@@ -1,4 +1,4 @@
-//! Errors of setting telemetry up, and errors as log lines show them.
+//! Errors of the set-up of telemetry, and the format of errors in log lines.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -10,36 +10,36 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A setting that cannot be used.
+    /// A setting is invalid.
     #[error("{key}: {reason}")]
     Invalid {
         /// The setting.
         key: String,
-        /// Problem.
+        /// The reason.
         reason: String,
     },
-    /// Traces and metrics belong to the process, and it exports them already.
+    /// This process exports its traces and metrics already.
     #[error("telemetry was started already in this process")]
     AlreadyStarted,
     /// The exporter could not be made.
     #[error("cannot make an exporter to {endpoint}")]
     Exporter {
-        /// Address it would have sent to.
+        /// The address that it would have sent to.
         endpoint: String,
-        /// Cause that the exporter reports.
+        /// The exporter's error.
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
-    /// Not everything could be sent before the deadline.
+    /// Some data could not be sent before the deadline.
     #[error("not all traces and metrics could be sent before the end")]
     Flush {
-        /// Cause that the exporter reports.
+        /// The exporter's error.
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
 }
 
-/// An error with its causes in one line, the way log lines show it.
+/// An error with its causes on one line, for log lines.
 #[derive(Debug, Clone, Copy)]
 pub struct ErrorChain<'a>(pub &'a (dyn StdError + 'static));
 

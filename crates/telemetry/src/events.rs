@@ -1,7 +1,8 @@
 //! The events of a program: one declaration each.
 //!
-//! `event!` declares the struct of an event together with the level and text of its log line, the event that it adds to a
-//! span, and what it counts. A place where an event happens makes the struct and [emits](Event::emit) it.
+//! `event!` declares the struct of an event, with the level and text of its log line, its span
+//! event, and its counter. The code where the event happens makes the struct and
+//! [emits](Event::emit) it.
 
 #[macro_use]
 mod declare;
@@ -27,7 +28,8 @@ pub trait Event: fmt::Debug {
     /// Writes the log line and counts the event.
     fn emit(&self);
 
-    /// Passes name and attributes of the span event to `add_event`. Does nothing for an event that no span shows.
+    /// Passes name and attributes of the span event to `add_event`. Does nothing for an event
+    /// without a span event.
     fn add_to_span(&self, add_event: &mut dyn FnMut(&'static str, &[Attribute<'_>])) {
         let _ = add_event;
     }

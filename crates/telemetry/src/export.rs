@@ -13,25 +13,27 @@ use crate::error::{Error, Result};
 /// Longest time that one request may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The address of a signal, `traces` or `metrics`, at the collector at `url`.
+/// Returns the address of a signal, `traces` or `metrics`, at the collector at `url`.
 fn endpoint(url: &str, signal: &str) -> String {
     format!("{}/v1/{signal}", url.trim_end_matches('/'))
 }
 
-/// The client of an exporter. Its collector is verified by the authorities that this machine trusts.
+/// Returns the HTTP client of an exporter. It verifies the collector by the authorities that this
+/// machine trusts.
 fn client(endpoint: &str) -> Result<Client> {
     let unmade =
         |source: Box<dyn std::error::Error + Send + Sync>| Error::Exporter { endpoint: endpoint.to_owned(), source };
     if CryptoProvider::get_default().is_none() {
-        // The one of connections to the broker. Where a program installs its own first, that one is used.
+        // The provider of the broker's connections. If the program has installed its own, that one
+        // is used.
         let _ = ring::default_provider().install_default();
     }
     let mut client = Client::builder().timeout(TIMEOUT);
     if !endpoint.starts_with("https://") {
-        // A machine that trusts no authority can export over HTTP all the same.
+        // Without trusted authorities, an export over HTTP is still possible.
         client = client.tls_certs_only([]);
     }
-    // It blocks while it is made, which the threads of an async runtime do not allow.
+    // Building it blocks, which the threads of an async runtime do not allow.
     let made = std::thread::Builder::new().spawn(move || client.build()).map_err(|error| unmade(error.into()))?.join();
     made.map_err(|_| unmade("the thread that makes it panicked".into()))?.map_err(|error| unmade(error.into()))
 }

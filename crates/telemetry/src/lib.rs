@@ -3,10 +3,11 @@
 //! In reading order:
 //!
 //! - [`events`]: the events of a program, each declared once: log line, span event and counter;
-//! - [`trace`]: the spans of publishing and processing, and the task's name on every log line of its handler;
-//! - [`propagation`]: trace context in and out of message headers;
+//! - [`trace`]: the spans of publishing and processing, and the task's name on every log line of
+//!   its handler;
+//! - [`propagation`]: trace context in message headers;
 //! - `metrics`: counters and histograms, by OpenTelemetry's names;
-//! - `export`: traces and metrics on their way to a collector;
+//! - `export`: the export of traces and metrics to a collector;
 //! - [`setup`]: subscriber and exporters, started once by a program and flushed at its end;
 //! - [`clock`]: the only reader of wall time.
 

@@ -1,7 +1,7 @@
 //! The metrics of a program, by OpenTelemetry's names.
 //!
-//! [`event!`](crate::events) says which event counts where. A program that exports no metrics makes no instruments:
-//! counting is then a look at a static.
+//! Each event's [`event!`](crate::events) declaration names its counter. A program that exports no
+//! metrics makes no instruments, and counting only reads a static.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(crate) fn install(meter: Meter) -> Result<()> {
     METER.set(meter).map_err(|_| Error::AlreadyStarted)
 }
 
-/// A metric, and its instrument once it was used.
+/// A metric, and its instrument after the first use.
 #[derive(Debug)]
 pub(crate) struct Metric<I> {
     name: &'static str,
@@ -34,7 +34,7 @@ impl<I> Metric<I> {
 }
 
 impl Metric<Counter<u64>> {
-    /// Adds `number`, under the attributes that `attributes` makes. Makes none when metrics are not exported.
+    /// Adds `number` with the given attributes. Does not compute them if metrics are not exported.
     pub(crate) fn add<const N: usize>(&self, number: impl TryInto<u64>, attributes: impl FnOnce() -> [KeyValue; N]) {
         let Some(meter) = METER.get() else { return };
         let instrument = self.instrument.get_or_init(|| {
@@ -45,13 +45,15 @@ impl Metric<Counter<u64>> {
 }
 
 impl Metric<Histogram<f64>> {
-    /// Upper bounds in seconds: those that the messaging conventions advise, and more for tasks that take minutes.
+    /// Upper bounds in seconds: those of the messaging conventions, and more for tasks that take
+    /// minutes.
     const BOUNDARIES: [f64; 19] = [
         0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0, 300.0, 900.0,
         3600.0,
     ];
 
-    /// Records a duration, under the attributes that `attributes` makes. Makes none when metrics are not exported.
+    /// Records a duration with the given attributes. Does not compute them if metrics are not
+    /// exported.
     pub(crate) fn record<const N: usize>(&self, duration: Duration, attributes: impl FnOnce() -> [KeyValue; N]) {
         let Some(meter) = METER.get() else { return };
         let instrument = self.instrument.get_or_init(|| {
@@ -62,7 +64,7 @@ impl Metric<Histogram<f64>> {
     }
 }
 
-/// An attribute of a measurement.
+/// Returns an attribute of a measurement.
 pub(crate) fn attribute(name: &'static str, value: &str) -> KeyValue {
     KeyValue::new(name, Value::from(value.to_owned()))
 }
@@ -115,7 +117,7 @@ metrics! {
 mod tests {
     use super::*;
 
-    /// The names in the first column of the table in `docs/metrics.md`.
+    /// Returns the names in the first column of the table in `docs/metrics.md`.
     fn documented() -> Vec<String> {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
         let text = std::fs::read_to_string(path).unwrap();

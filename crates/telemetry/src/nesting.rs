@@ -1,8 +1,8 @@
-//! Keeps the trace together where a handler leaves its own future.
+//! Keeps a trace together when a handler leaves its own future.
 //!
-//! A handler's spans find their parent in the current OpenTelemetry context. Work that it spawns takes with it, at best,
-//! the current `tracing` span, which is the one that names the task on log lines. So whoever enters that one enters the
-//! context of the task's `process` span as well.
+//! A handler's spans find their parent in the current OpenTelemetry context. Work that it spawns
+//! keeps, at best, the current `tracing` span, which names the task on log lines. So entering that
+//! span also enters the context of the task's `process` span.
 
 use std::cell::RefCell;
 
@@ -15,11 +15,11 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 thread_local! {
-    /// Spans that this thread has entered, innermost last.
+    /// The spans that this thread has entered, innermost last.
     static ENTERED: RefCell<Vec<(Id, ContextGuard)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A layer that sees nothing but the spans that name tasks.
+/// A layer for the spans that name tasks. It ignores all others.
 #[derive(Debug)]
 pub(crate) struct Nesting;
 

@@ -9,9 +9,10 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryOptions {
-    /// The service under whose name traces and metrics are stored.
+    /// Service name of traces and metrics.
     pub service_name: String,
-    /// Collector that takes traces and metrics over OTLP (HTTP), such as `http://localhost:4318`. Default: none.
+    /// Collector of traces and metrics over OTLP (HTTP), such as `http://localhost:4318`. Default:
+    /// none.
     pub otlp_endpoint: Option<String>,
     /// Sampling of traces.
     pub traces: TraceOptions,
@@ -23,7 +24,7 @@ pub struct TelemetryOptions {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TraceOptions {
-    /// The share of traces that is kept, 0 to 1. Whoever sends a task decides for the whole trace.
+    /// Share of traces that is kept, 0 to 1. The sender of a task decides for the whole trace.
     pub sample_ratio: f64,
 }
 
@@ -31,9 +32,10 @@ pub struct TraceOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogOptions {
-    /// `error`, `warn`, `info`, `debug`, `trace` or `off`, also for single parts: `info,celeriac::broker=debug`.
+    /// `error`, `warn`, `info`, `debug`, `trace` or `off`, also for single modules:
+    /// `info,celeriac::broker=debug`.
     pub level: String,
-    /// For people or for machines.
+    /// Text for people, or JSON for machines.
     pub format: LogFormat,
 }
 
@@ -44,7 +46,7 @@ pub enum LogFormat {
     /// For people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object in each line.
     Json,
 }
 
@@ -72,7 +74,7 @@ impl Default for LogOptions {
 }
 
 impl TelemetryOptions {
-    /// Problems of these options, each with its key.
+    /// Returns the faults in these options, each with its key.
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         if self.service_name.trim().is_empty() {
@@ -98,15 +100,17 @@ impl TelemetryOptions {
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
-/// The problem of a level such as `info,celeriac::broker=debug`.
+/// Returns the fault in a level such as `info,celeriac::broker=debug`.
 fn problem_of_level(text: &str) -> Option<String> {
     text.split(',')
         .find_map(problem_of_directive)
         .or_else(|| EnvFilter::try_new(text).err().map(|error| error.to_string()))
 }
 
-/// `EnvFilter` takes a word alone that is no level for a part of the program, and then nothing else is logged: a part is
-/// written with its level here. Spans in brackets are left to it.
+/// Returns the fault in one directive.
+///
+/// `EnvFilter` reads a single word that is not a level as a module, and then logs nothing else. So
+/// this check requires a level with every module. It leaves spans in brackets to `EnvFilter`.
 fn problem_of_directive(directive: &str) -> Option<String> {
     let (part, level) = match directive.trim().rsplit_once('=') {
         Some((part, level)) => (Some(part), level),
@@ -124,7 +128,7 @@ fn problem_of_directive(directive: &str) -> Option<String> {
     })
 }
 
-/// Reason why a URL cannot be exported to.
+/// Returns the reason why a URL cannot be exported to.
 fn unusable(url: &str) -> Option<&'static str> {
     match url.split_once("://") {
         Some(("http" | "https", host)) if !host.is_empty() && !host.starts_with('/') => None,

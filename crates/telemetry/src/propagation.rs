@@ -1,4 +1,4 @@
-//! Trace context in and out of message headers, as W3C Trace Context writes it.
+//! Trace context in message headers, in the format of W3C Trace Context.
 //!
 //! Python's instrumentation of Celery reads and writes the same two headers.
 
@@ -8,12 +8,12 @@ use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::{SpanContext, TraceContextExt, TraceFlags};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 
-/// The header that names trace and span.
+/// The header with trace id and span id.
 pub const TRACEPARENT: &str = "traceparent";
-/// The header that carries what vendors add.
+/// The header with vendors' data.
 pub const TRACESTATE: &str = "tracestate";
 
-/// Writes a span into headers, in place of another that stands there.
+/// Writes a span to headers. Replaces another one.
 pub(crate) fn inject(span: &SpanContext, headers: &mut HeaderMap) {
     if !span.is_valid() {
         return;
@@ -28,7 +28,7 @@ pub(crate) fn inject(span: &SpanContext, headers: &mut HeaderMap) {
     }
 }
 
-/// Reads a span out of headers. What is not understood is no span.
+/// Reads a span from headers. Returns `None` for an invalid one.
 pub(crate) fn extract(headers: &HeaderMap) -> Option<SpanContext> {
     headers.get(TRACEPARENT)?;
     let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers));

@@ -1,4 +1,4 @@
-//! Subscriber and exporter, started once by a program and flushed at its end.
+//! Subscriber and exporters, started once by a program and flushed at its end.
 
 use std::io::{self, IsTerminal};
 use std::sync::mpsc;
@@ -24,10 +24,10 @@ use crate::nesting::Nesting;
 use crate::options::{LogFormat, LogOptions, TelemetryOptions};
 use crate::{export, metrics, trace};
 
-/// Identity of a program in its telemetry.
+/// The identity of a program in its telemetry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
-    /// Name among others of the same service: the worker's name, or the host's.
+    /// Name within the service: the worker's name, or the host's.
     pub name: String,
     /// Version of the program.
     pub version: String,
@@ -41,7 +41,7 @@ pub struct Telemetry {
     logs: bool,
 }
 
-/// Owners of everything that is exported.
+/// The owners of all exports.
 #[derive(Debug)]
 struct Providers {
     tracer: SdkTracerProvider,
@@ -49,10 +49,10 @@ struct Providers {
 }
 
 impl Telemetry {
-    /// Begins to write log lines, and to export traces and metrics where the options name a collector.
+    /// Starts to write log lines, and to export traces and metrics if the options name a collector.
     ///
-    /// A program that has installed a `tracing` subscriber of its own keeps it: it gets the log lines, the log options are
-    /// left aside, and traces and metrics are exported all the same.
+    /// A program with a `tracing` subscriber of its own keeps it. That subscriber gets the log
+    /// lines, the log options have no effect, and traces and metrics are still exported.
     ///
     /// # Errors
     /// Returns an error if the options are invalid, or if this process exports telemetry already.
@@ -74,19 +74,22 @@ impl Telemetry {
         Ok(Self { providers, logs })
     }
 
-    /// True if log lines are written as the options say, false if the program has a subscriber of its own.
+    /// Returns `true` if log lines follow the options, and `false` if the program has a subscriber
+    /// of its own.
     pub fn writes_logs(&self) -> bool {
         self.logs
     }
 
-    /// Exports the traces and metrics that wait, for `patience` at most. Spans that end later are dropped.
+    /// Exports the traces and metrics that wait, for `patience` at most. Spans that end later are
+    /// dropped.
     ///
     /// # Errors
-    /// Returns an error if patience ended first. A collector that refuses is no error: the log tells what was lost.
+    /// Returns an error if `patience` ended first. A collector that refuses is not an error: the
+    /// log has the number of lost spans.
     pub async fn shutdown(self, patience: Duration) -> Result<()> {
         let Some(providers) = self.providers else { return Ok(()) };
         let (done, ended) = oneshot::channel();
-        // On a thread of its own: flushing blocks, and a runtime of one thread could not do anything else meanwhile.
+        // On a thread of its own, because flushing blocks, and would stop a runtime of one thread.
         std::thread::Builder::new()
             .name("celeriac-flush".to_owned())
             .spawn(move || done.send(providers.shutdown(patience)))
@@ -117,7 +120,7 @@ impl Providers {
         Ok(Self { tracer, meter })
     }
 
-    /// Makes this process, and what handlers make by OpenTelemetry's own API, use these.
+    /// Makes this process use these providers, and handlers too that call OpenTelemetry's own API.
     fn install(&self) -> Result<()> {
         trace::install(self.tracer.tracer(SCOPE))?;
         metrics::install(self.meter.meter(SCOPE))?;
@@ -127,18 +130,18 @@ impl Providers {
         Ok(())
     }
 
-    /// Exports what waits, traces and metrics side by side.
+    /// Exports all waiting data, traces and metrics in parallel.
     fn shutdown(self, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
         let (done, ended) = mpsc::channel();
         let Self { tracer, meter } = self;
-        // The provider of metrics waits for its last export as long as that takes.
+        // The provider of metrics waits for its last export without a limit.
         let exported = std::thread::Builder::new()
             .name("celeriac-flush-metrics".to_owned())
             .spawn(move || done.send(meter.shutdown_with_timeout(patience)));
         let traces = tracer.shutdown_with_timeout(patience).map_err(flush_error);
         exported.map_err(flush_error)?;
-        // A collector that refuses metrics has been logged.
+        // A collector that refuses metrics is in the log already.
         let metrics = ended.recv_timeout(deadline.saturating_duration_since(Instant::now())).map_err(flush_error);
         traces.and(metrics.map(drop))
     }
@@ -176,11 +179,12 @@ where
         key: "telemetry.log.level".to_owned(),
         reason: error.to_string(),
     };
-    // lapin logs as errors what this project expects, handles, and tells in words of its own. Whoever names it sees it.
+    // lapin logs errors for events that this project expects, handles, and logs itself. A filter
+    // that names lapin shows them.
     let level = format!("lapin=off,{}", options.level);
     let mut filter = EnvFilter::try_new(level).map_err(|error| invalid(&error))?;
     if filter.max_level_hint() != Some(LevelFilter::OFF) {
-        // Whatever is logged at all is logged with task, id and trace id.
+        // Every log line has task, id and trace id.
         let names: Directive = format!("{}=error", trace::TASK_TARGET).parse().map_err(|error| invalid(&error))?;
         filter = filter.add_directive(names);
     }
@@ -193,8 +197,8 @@ where
 
 /// Handlers' own spans, as children of their task's span.
 ///
-/// The span that names the task on log lines is left out: a handler's outermost span then takes the current OpenTelemetry
-/// context as its parent, which is that of the task's `process` span.
+/// The span that names the task on log lines is omitted. A handler's outermost span then has the
+/// current OpenTelemetry context as its parent, which is that of the task's `process` span.
 fn span_layer(tracer: SdkTracer) -> BoxedLayer {
     let wanted = LevelFilter::INFO.and(filter_fn(|metadata| !names_task(metadata)));
     tracing_opentelemetry::layer()
@@ -217,7 +221,7 @@ pub(crate) mod testing {
 
     use super::*;
 
-    /// Log lines that were written.
+    /// The written log lines.
     #[derive(Clone, Default)]
     pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
 
@@ -236,7 +240,7 @@ pub(crate) mod testing {
         }
     }
 
-    /// The subscriber of a program with these options, whose lines are captured.
+    /// Returns the subscriber of a program with these options, and captures its lines.
     pub(crate) fn subscriber(options: &LogOptions, captured: Captured, tracer: Option<SdkTracer>) -> Dispatch {
         super::subscriber(options, Output { writer: move || captured.clone(), color: false }, tracer).unwrap()
     }

@@ -1,7 +1,7 @@
 //! The spans of publishing and processing, and the task's name on every log line of its handler.
 //!
-//! Made with the OpenTelemetry API, after its messaging conventions. Where no traces are made, a span is one look at a
-//! static and nothing more.
+//! They use the OpenTelemetry API and its messaging conventions. Without traces, a span only reads
+//! a static.
 
 mod attributes;
 mod process;
@@ -22,17 +22,18 @@ pub(crate) const TASK_TARGET: &str = "celeriac::task";
 
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
-/// The tracer, if traces are made.
+/// Returns the tracer, if traces are exported.
 fn tracer() -> Option<&'static SdkTracer> {
     TRACER.get()
 }
 
-/// Returns true if a span with this parent may be kept. One that is not kept needs no name and no attributes.
+/// Returns `true` if a span with this parent may be kept. Another span needs no name and no
+/// attributes.
 fn may_be_kept(parent: &SpanContext) -> bool {
     parent.is_sampled() || !parent.is_valid()
 }
 
-/// From now on traces are made.
+/// Exports traces from now on.
 pub(crate) fn install(tracer: SdkTracer) -> Result<()> {
     TRACER.set(tracer).map_err(|_| Error::AlreadyStarted)
 }

@@ -1,4 +1,4 @@
-//! A collector that is gone neither holds a program up nor fills its log.
+//! A collector that is unavailable neither delays a program nor fills its log.
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
@@ -31,7 +31,7 @@ impl MakeWriter<'_> for Lines {
 async fn a_program_with_its_own_subscriber_hears_once_of_a_refusing_collector() {
     let lines = Lines::default();
     tracing::subscriber::set_global_default(tracing_subscriber::fmt().with_writer(lines.clone()).finish()).unwrap();
-    // A port that was just free: nobody listens there.
+    // A port that was just free, so that nothing listens there.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let options = TelemetryOptions { otlp_endpoint: Some(format!("http://{address}")), ..TelemetryOptions::default() };
     let instance = Instance { name: "w".to_owned(), version: "1".to_owned() };

@@ -1,4 +1,4 @@
-//! A collector that takes connections and never answers does not hold up the end of a program.
+//! A collector that accepts connections and never answers does not delay the end of a program.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};

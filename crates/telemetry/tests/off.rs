@@ -1,4 +1,4 @@
-//! Without a collector there are no traces, and nothing of them travels.
+//! Without a collector there are no traces, and no trace headers.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ fn work_through_a_task() {
     assert_eq!(process.trace_id(), None);
     process.emit(&TaskStarted { task: "t", id: "1", attempt: 1 });
     assert_eq!(process.run_blocking(|| 7)(), 7);
-    // A retry keeps its headers, and so the trace that others make.
+    // A retry keeps its headers, and with them the trace of others.
     PublishSpan::start("t", "1", "", "q").inject(&mut headers);
     assert_eq!(headers.text("traceparent"), Some(INCOMING));
     process.record_settlement("ack");

@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// A request as a collector gets it.
+/// A request at a collector.
 enum Request {
     Traces(ExportTraceServiceRequest),
     Metrics(ExportMetricsServiceRequest),
@@ -43,7 +43,7 @@ async fn collect(listener: TcpListener, requests: mpsc::UnboundedSender<Request>
     }
 }
 
-/// As much of HTTP as an exporter needs.
+/// Answers with the part of HTTP that an exporter needs.
 async fn answer(connection: TcpStream, requests: mpsc::UnboundedSender<Request>) -> io::Result<()> {
     let mut connection = BufReader::new(connection);
     loop {

@@ -8,7 +8,7 @@ pub(crate) use write::encode;
 
 pub(crate) const NAME: &str = "JSON";
 
-/// The two keys of an object that stands for a value of another type.
+/// The two keys of an object for a value of another type.
 const TYPE: &str = "__type__";
 const VALUE: &str = "__value__";
 

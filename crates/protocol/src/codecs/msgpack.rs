@@ -9,7 +9,7 @@ use crate::value::Value;
 
 pub(crate) const NAME: &str = "MessagePack";
 
-/// Room that suffices for most bodies.
+/// Size that suffices for most bodies.
 const USUAL: usize = 128;
 
 pub(crate) fn encode(value: &Value, depth: usize) -> Result<Vec<u8>, EncodeError> {
@@ -20,13 +20,13 @@ pub(crate) fn encode(value: &Value, depth: usize) -> Result<Vec<u8>, EncodeError
     Ok(bytes)
 }
 
-/// A value as MessagePack has it: ids and times as text, and no integers beyond 64 bits.
+/// A value for MessagePack: ids and times as text, and no integers beyond 64 bits.
 struct Packed<'a>(&'a Value, usize);
 
 impl Serialize for Packed<'_> {
     fn serialize<S: ser::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
-            // Left to itself, the serialiser would write sixteen bytes, which nobody reads as a number.
+            // By default the serialiser would write sixteen bytes, which no peer reads as a number.
             Value::BigInt(_) => Err(ser::Error::custom("an integer beyond 64 bits")),
             Value::List(_) | Value::Map(_) if self.1 == 0 => Err(ser::Error::custom("nested too deep")),
             Value::List(items) => serializer.collect_seq(items.iter().map(|item| Packed(item, self.1 - 1))),
@@ -47,7 +47,7 @@ pub(crate) fn decode(bytes: &[u8], depth: usize) -> Result<Value, DecodeError> {
     let malformed = |reason: String| DecodeError::Malformed { codec: NAME, reason };
     let mut unread = bytes;
     let mut deserializer = rmp_serde::Deserializer::new(&mut unread).with_human_readable();
-    // It counts from one where the limit counts from none: what is allowed is `depth` lists within each other.
+    // It counts from one and the limit from zero: `depth` nested lists are allowed.
     deserializer.set_max_depth(depth.saturating_add(1));
     let value = Value::deserialize(&mut deserializer).map_err(|error| malformed(error.to_string()))?;
     let rest = unread.len();

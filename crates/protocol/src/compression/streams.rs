@@ -1,4 +1,4 @@
-//! Decompressing step by step, so that a small body cannot become a large one unnoticed.
+//! Decompression in steps, so that a small body cannot become a large one unnoticed.
 
 use zstd::stream::raw::{DParameter, InBuffer, Operation, OutBuffer};
 
@@ -7,11 +7,11 @@ use crate::codec_error::DecodeError;
 /// Bytes decompressed in one step.
 const STEP: usize = 16 * 1024;
 
-/// The most of what came before that a frame of Zstandard may look back at, as a power of two: 8 MiB, as much as the
-/// format asks every reader to grant.
+/// Largest window of a Zstandard frame, as a power of two: 8 MiB. The format asks every reader to
+/// support that much.
 const WINDOW_LOG: u32 = 23;
 
-/// The work of one step.
+/// The result of one step.
 pub(super) struct StreamStep {
     read: usize,
     written: usize,
@@ -19,13 +19,13 @@ pub(super) struct StreamStep {
     ended: bool,
 }
 
-/// A stream that is decompressed step by step.
+/// A stream that is decompressed in steps.
 pub(super) trait Stream {
-    /// Reads some of the input into some of the output.
+    /// Reads a part of the input into a part of the output.
     fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<StreamStep, String>;
 }
 
-/// Decompresses a whole stream, whose format has this name.
+/// Decompresses a whole stream. `name` is its format.
 pub(super) fn drain(
     name: &'static str,
     stream: &mut impl Stream,
@@ -58,7 +58,7 @@ pub(super) fn drain(
     }
 }
 
-/// Makes room, twice as much each time, but never beyond the limit.
+/// Grows the buffer, doubling it each time, but never beyond the limit.
 fn grow(body: &mut Vec<u8>, size: usize, limit: usize) {
     if size > body.capacity() {
         let capacity = body.capacity().saturating_mul(2).clamp(size, limit.max(size));
@@ -107,7 +107,7 @@ impl Stream for Bzip2 {
     }
 }
 
-/// The gain of a counter; a step is never larger than its buffers.
+/// Returns the growth of a counter. A step is never larger than its buffers.
 fn since(now: u64, before: u64) -> usize {
     usize::try_from(now.saturating_sub(before)).unwrap_or(usize::MAX)
 }
@@ -115,7 +115,7 @@ fn since(now: u64, before: u64) -> usize {
 pub(super) struct Zstd(zstd::stream::raw::Decoder<'static>);
 
 impl Zstd {
-    /// Reads frames that do not tell the size of what is in them.
+    /// Returns a reader for frames without their size.
     pub(super) fn new() -> Result<Self, String> {
         let mut decoder = zstd::stream::raw::Decoder::new().map_err(|error| error.to_string())?;
         decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG)).map_err(|error| error.to_string())?;

@@ -1,4 +1,4 @@
-//! Compressed bodies come back, and those that are too large do not come at all.
+//! Compressed bodies are read back, and bodies that are too large are refused.
 
 use super::*;
 
@@ -35,7 +35,7 @@ fn what_python_compressed_is_read() {
     assert_eq!(Compression::Bzip2.decompress(&bzip2, 100).unwrap(), b"[[1, 2], {}, {}]");
 }
 
-/// The output of a compressor that does not know yet how much will come.
+/// The output of a compressor that does not know the size in advance.
 #[test]
 fn a_frame_that_does_not_tell_its_size_is_read_within_the_limit() {
     let body = vec![b'x'; 1_000_000];

@@ -1,12 +1,12 @@
-//! The limits of an attempt of a task.
+//! The time limits of an attempt.
 
 use std::time::Duration;
 
-/// The limits of an attempt of a task.
+/// The time limits of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TimeLimits {
-    /// After this it is ended.
+    /// Time after which the attempt is ended.
     pub hard: Option<Duration>,
-    /// After this it is told to end.
+    /// Time after which the attempt is signalled to end.
     pub soft: Option<Duration>,
 }

@@ -1,4 +1,4 @@
-//! From the value of a header to what it means.
+//! Reads the values of headers.
 
 use std::time::Duration;
 
@@ -23,9 +23,9 @@ pub(super) fn required_text(name: &'static str, value: &Value) -> Result<String,
     }
 }
 
-/// True for a name or an id that can be stored.
+/// Checks that a name or an id can be stored.
 pub(super) fn fits(name: &'static str, text: &str) -> Result<(), HeaderError> {
-    /// Longer names and ids do not fit Celery's result tables, nor ours.
+    /// Longer names and ids fit neither Celery's result tables nor Celeriac's.
     const LONGEST: usize = 255;
     if text.len() > LONGEST {
         return Err(HeaderError::Invalid {
@@ -135,20 +135,20 @@ fn shortened(text: &str) -> String {
 /// A header that makes a message unreadable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
-    /// A header without which there is no task.
+    /// A required header is missing.
     #[error("header `{name}` is missing")]
     Missing {
         /// The header.
         name: &'static str,
     },
-    /// A header whose value cannot be understood.
+    /// A header has an invalid value.
     #[error("header `{name}` should be {expected}, got {found}")]
     Invalid {
         /// The header.
         name: &'static str,
         /// The expected form.
         expected: &'static str,
-        /// The kind of value that was found.
+        /// The kind of the value.
         found: String,
     },
 }

@@ -1,4 +1,4 @@
-//! The headers that a task has.
+//! The headers of a task.
 
 use std::time::Duration;
 
@@ -11,49 +11,49 @@ use super::read::{HeaderError, count, fits, flag, integer, limits, map, moment, 
 use crate::time;
 use crate::value::{Map, Value};
 
-/// The headers of a task that anybody acts on.
+/// The headers of a task that affect its execution.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TaskHeaders {
     /// Registered name of the task.
     pub task: String,
-    /// Id of this task.
+    /// The task id.
     pub id: String,
-    /// The number of earlier attempts.
+    /// Number of earlier attempts.
     pub retries: u32,
     /// Earliest time to run.
     pub eta: Option<Timestamp>,
-    /// Time after which it must not start.
+    /// Time after which the task must not start.
     pub expires: Option<Timestamp>,
-    /// First task of the workflow; the task itself when it was sent from outside one.
+    /// The first task of the workflow. The task itself if it was sent from outside one.
     pub root_id: Option<String>,
     /// The task that sent this one.
     pub parent_id: Option<String>,
-    /// The group the task belongs to.
+    /// The group of the task.
     pub group: Option<String>,
-    /// Its position in the group.
+    /// The position in the group.
     pub group_index: Option<i64>,
-    /// A name to show in place of the task's.
+    /// A display name in place of the task's.
     pub shadow: Option<String>,
-    /// The limits of an attempt.
+    /// The time limits of an attempt.
     pub limits: TimeLimits,
-    /// True if the sender wants no result stored.
+    /// True if the sender does not want the result stored.
     pub ignore_result: Option<bool>,
-    /// The number of times it was replaced by another task.
+    /// Number of times that the task was replaced by another one.
     pub replaced_task_nesting: u32,
-    /// Names of its stamps.
+    /// The names of the stamps.
     pub stamped_headers: Vec<String>,
-    /// Its stamps, by name.
+    /// The stamps, by name.
     pub stamps: Map,
 }
 
-/// The headers of a task that people and monitors look at, and that nobody acts on.
+/// The headers of a task that people and monitors read, and that do not affect its execution.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Appearance {
     /// Positional arguments as Python prints them.
     pub argsrepr: String,
     /// Named arguments as Python prints them.
     pub kwargsrepr: String,
-    /// The process that sends it.
+    /// The process that sends the task.
     pub origin: String,
 }
 
@@ -64,10 +64,11 @@ impl TaskHeaders {
     /// Reads the headers of a task.
     ///
     /// # Errors
-    /// When `task` or `id` is missing, or a header has a value that cannot be understood.
+    /// Returns an error if `task` or `id` is missing, or if a header has an invalid value.
     pub fn read(headers: &HeaderMap) -> Result<Self, HeaderError> {
         let mut read = Self::default();
-        // One walk over the headers, not one for each name: this is on the way of every message.
+        // One pass over the headers, not one for each name, because every message comes through
+        // here.
         for (name, value) in headers.iter() {
             match name {
                 names::TASK => read.task = required_text(names::TASK, value)?,
@@ -99,10 +100,11 @@ impl TaskHeaders {
         Ok(read)
     }
 
-    /// Checks that every worker reads these headers once they are written.
+    /// Checks that every worker can read these headers.
     ///
     /// # Errors
-    /// When the name or the id is missing or too long, or a time is before what Python can count from.
+    /// Returns an error if the name or the id is missing or too long, or if a time is earlier than
+    /// Python can represent.
     pub fn check(&self) -> Result<(), HeaderError> {
         for (name, text) in [(names::TASK, &self.task), (names::ID, &self.id)] {
             fits(name, text)?;
@@ -111,7 +113,7 @@ impl TaskHeaders {
             }
         }
         for (name, time) in [(names::ETA, self.eta), (names::EXPIRES, self.expires)] {
-            // In the first days of its calendar Python cannot change the time zone.
+            // Python cannot convert the time zone in the first days of its calendar.
             if let Some(time) = time.filter(|time| *time < EARLIEST) {
                 let found = time.to_string();
                 return Err(HeaderError::Invalid { name, expected: "a time since 1970", found });
@@ -120,10 +122,11 @@ impl TaskHeaders {
         Ok(())
     }
 
-    /// Writes these headers into a map that has none of them yet.
+    /// Writes these headers into a map without them.
     ///
-    /// With an appearance every header is written that Celery writes, also those at their default. Without, only those
-    /// that say something: each costs the broker about a microsecond on either side, and a worker needs none of the rest.
+    /// With an appearance it writes every header that Celery writes, including defaults. Without
+    /// one it writes only headers with content: each costs the broker about a microsecond on either
+    /// side, and a worker needs no others.
     pub fn write(self, headers: &mut HeaderMap, appearance: Option<Appearance>) {
         let all = appearance.is_some();
         let mut put = |name: &'static str, value: Option<Value>| {
@@ -159,7 +162,7 @@ impl TaskHeaders {
     /// Turns the headers of a delivered task into those of its next attempt, in place.
     pub fn next_attempt(headers: &mut HeaderMap, retries: u32, eta: Option<Timestamp>) {
         headers.strip_deaths();
-        // It has to ask for its start anew.
+        // The next attempt must request its start anew.
         headers.remove(names::ROUNDS);
         headers.insert(names::RETRIES, retries);
         headers.remove(names::SUSPECTED);
@@ -169,14 +172,15 @@ impl TaskHeaders {
         }
         let orphan = headers.text(names::PARENT_ID).is_none();
         if let (true, Some(id)) = (orphan, headers.text(names::ID).map(str::to_owned)) {
-            // As Celery does: a retried task that nobody sent is its own parent.
+            // As in Celery, a retried task without a parent is its own parent.
             headers.insert(names::PARENT_ID, id);
         }
     }
 }
 
 impl TimeLimits {
-    /// As `[hard, soft]`. Celery's own page on its protocol has it the other way round, its code has not.
+    /// Returns `[hard, soft]`. Celery's documentation of the protocol has the opposite order, but
+    /// its code has this one.
     fn to_value(self) -> Value {
         let seconds = |limit: Option<Duration>| match limit {
             None => Value::Null,
@@ -263,7 +267,7 @@ mod tests {
         ];
         assert_eq!(found, celerys);
         assert_eq!(written.get("timelimit"), Some(&Value::List(vec![Value::Null, Value::Null])));
-        // Not false, which would overrule what the task itself says.
+        // Not false, which would override the task's own option.
         assert_eq!(written.get("ignore_result"), Some(&Value::Null));
         assert_eq!(TaskHeaders::read(&written).unwrap().task, "t.add");
     }

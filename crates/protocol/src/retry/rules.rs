@@ -1,14 +1,15 @@
-//! The policies of retries by error.
+//! Retry policies for kinds of errors.
 
 use std::error::Error as StdError;
 use std::fmt;
 
 use super::RetryPolicy;
 
-/// The rules for errors that are tried again in a way of their own. The first rule that names an error holds for it.
+/// The rules for errors with a retry policy of their own. The first rule that matches an error
+/// applies.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct RetryRules {
-    /// In this order.
+    /// The rules, in order.
     pub rules: &'static [RetryRule],
     /// The answer to all other errors.
     pub others: RetryAnswer,
@@ -19,24 +20,25 @@ pub struct RetryRules {
 pub struct RetryRule {
     /// The errors.
     pub class: ErrorClass,
-    /// The answer to them.
+    /// The answer to these errors.
     pub answer: RetryAnswer,
 }
 
-/// The answer to an error: a policy of retries, or none.
+/// The answer to an error: a retry policy, or no retry.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum RetryAnswer {
-    /// As the task's policy says.
+    /// The task's policy.
     #[default]
     AsTask,
-    /// It is final.
+    /// No retry.
     Never,
-    /// By a policy of its own.
+    /// This policy.
     By(RetryPolicy),
 }
 
 impl RetryRules {
-    /// The policy for errors of this kind, where `task` is that of the task. `None`: they are final.
+    /// Returns the policy for errors of this kind, or `None` for no retry. `task` is the policy of
+    /// the task.
     pub fn policy(&self, kind: &str, task: RetryPolicy) -> Option<RetryPolicy> {
         let rule = self.rules.iter().find(|rule| rule.class.is(kind));
         match rule.map_or(self.others, |rule| rule.answer) {
@@ -47,24 +49,24 @@ impl RetryRules {
     }
 }
 
-/// Errors that belong together: those of one kind, as it stands in the row of a task.
+/// A class of errors: all errors of one kind, as the row of a task names it.
 ///
-/// The cause of an error does not count, only the error that the task returned.
+/// Only the error that the task returned counts, not its cause.
 #[derive(Clone, Copy)]
 pub enum ErrorClass {
-    /// Those of this kind.
+    /// Errors of this kind.
     Kind(&'static str),
-    /// Those of a type, by its full name.
+    /// Errors of a type, by its full name.
     Type(fn() -> &'static str),
 }
 
 impl ErrorClass {
-    /// The errors of a type.
+    /// Returns the class of a type's errors.
     pub const fn of<E: StdError + 'static>() -> Self {
         Self::Type(std::any::type_name::<E>)
     }
 
-    /// True if errors of this kind belong to it.
+    /// Returns `true` if errors of this kind belong to the class.
     pub fn is(&self, kind: &str) -> bool {
         match self {
             Self::Kind(own) => *own == kind,
@@ -92,8 +94,10 @@ impl fmt::Debug for ErrorClass {
     }
 }
 
-/// The kind of errors of a type, by its full name: `shop::payment::Declined` becomes `Declined`; what stands in angle brackets
-/// is left out. One that is called `Error` says whose: `std::io::error::Error` becomes `io::Error`,
+/// Returns the kind for the errors of a type, from its full name.
+///
+/// `shop::payment::Declined` becomes `Declined`, and parts in angle brackets are omitted. A type
+/// that is called `Error` keeps its module: `std::io::error::Error` becomes `io::Error`,
 /// `serde_json::error::Error` becomes `serde_json::Error`.
 pub fn kind_of_type(full: &str) -> String {
     let outer = full.split('<').next().unwrap_or(full);

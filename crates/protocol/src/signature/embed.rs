@@ -1,20 +1,20 @@
-//! The embedded part of a task: the calls that follow when it has ended.
+//! The embed of a task: the calls that follow its end.
 
 use super::{Signature, SignatureError};
 use crate::value::{Map, Value};
 
-/// The third part of a body.
+/// The embed: the third part of a body.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Embed {
-    /// Called with the result of a success.
+    /// Tasks to call with the result of a success.
     pub callbacks: Vec<Signature>,
-    /// Called with the id of a failed task.
+    /// Tasks to call with the id of a failed task.
     pub errbacks: Vec<Signature>,
-    /// The steps after this one, in the order in which they run. On the wire they stand the other way round.
+    /// The later steps, in the order in which they run. A message has them in reverse.
     pub chain: Vec<Signature>,
     /// The body of the chord that this task is a part of.
     pub chord: Option<Box<Signature>>,
-    /// Other entries, kept as they came.
+    /// Other entries, kept as they arrived.
     pub other: Map,
 }
 
@@ -22,7 +22,7 @@ impl Embed {
     /// Reads the third part of a body.
     ///
     /// # Errors
-    /// When it holds something else than signatures where they belong.
+    /// Returns an error if it has another value in the place of a signature.
     pub fn read(value: &Value) -> Result<Self, SignatureError> {
         let entries = match value {
             Value::Null => return Ok(Self::default()),
@@ -48,14 +48,14 @@ impl Embed {
         Ok(read)
     }
 
-    /// True if nothing follows from the task.
+    /// Returns `true` if nothing follows from the task.
     pub fn is_empty(&self) -> bool {
         self.callbacks.is_empty() && self.errbacks.is_empty() && self.chain.is_empty() && self.chord.is_none()
     }
 }
 
 impl From<Embed> for Value {
-    /// An object with Celery's four keys; an empty one where nothing is carried.
+    /// Returns an object with Celery's four keys, or an empty one for an empty embed.
     fn from(embed: Embed) -> Self {
         if embed.is_empty() && embed.other.is_empty() {
             return Self::Map(Map::new());

@@ -1,4 +1,4 @@
-//! The options of a signature, for when it is sent.
+//! The options of a signature for sending it.
 
 use std::time::Duration;
 
@@ -9,79 +9,79 @@ use crate::headers::TimeLimits;
 use crate::time;
 use crate::value::{KombuValue, Map, Value};
 
-/// The options of a signature that anybody acts on.
+/// The options of a signature that affect sending or execution.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SignatureOptions {
-    /// Task id.
+    /// The task id.
     pub task_id: Option<String>,
-    /// The queue that awaits the reply.
+    /// The reply queue.
     pub reply_to: Option<String>,
-    /// First task of the workflow.
+    /// The first task of the workflow.
     pub root_id: Option<String>,
-    /// The task that sends it.
+    /// The task that sends this one.
     pub parent_id: Option<String>,
-    /// Its group.
+    /// The group of the task.
     pub group_id: Option<String>,
-    /// Its position in the group.
+    /// The position in the group.
     pub group_index: Option<i64>,
-    /// The body of the chord it is a part of.
+    /// The body of the chord that the task is a part of.
     pub chord: Option<Box<Signature>>,
-    /// The calls that run after it, in this order.
+    /// The calls that follow the task, in order.
     pub chain: Vec<Signature>,
-    /// Called with its result.
+    /// Tasks to call with the result.
     pub link: Vec<Signature>,
-    /// Called when it fails.
+    /// Tasks to call after a failure.
     pub link_error: Vec<Signature>,
-    /// Wait before it runs.
+    /// Wait before the task runs.
     pub countdown: Option<Duration>,
     /// Earliest time to run.
     pub eta: Option<Timestamp>,
-    /// When it is too late to start.
+    /// Time after which the task must not start.
     pub expires: Option<Moment>,
-    /// The number of earlier attempts.
+    /// Number of earlier attempts.
     pub retries: u32,
-    /// The queue it goes to.
+    /// The destination queue.
     pub queue: Option<String>,
-    /// The exchange it goes to.
+    /// The destination exchange.
     pub exchange: Option<String>,
-    /// Its routing key.
+    /// The routing key.
     pub routing_key: Option<String>,
-    /// Its priority.
+    /// The priority.
     pub priority: Option<u8>,
-    /// The serialiser of its body, by Celery's name.
+    /// The serialiser of the body, by Celery's name.
     pub serializer: Option<String>,
-    /// The compression of its body, by any of Celery's names.
+    /// The compression of the body, by any of Celery's names.
     pub compression: Option<String>,
-    /// Headers of the caller's own.
+    /// Headers of the caller.
     pub headers: Map,
-    /// The limits of an attempt.
+    /// The time limits of an attempt.
     pub limits: TimeLimits,
-    /// A name to show in place of the task's.
+    /// A display name in place of the task's.
     pub shadow: Option<String>,
-    /// True if its result is of no interest.
+    /// True if the result is not wanted.
     pub ignore_result: Option<bool>,
-    /// The number of times it was replaced by another task.
+    /// Number of times that the task was replaced by another one.
     pub replaced_task_nesting: u32,
-    /// Its stamps, by name.
+    /// The stamps, by name.
     pub stamps: Map,
-    /// The names of its stamps, in their order.
+    /// The names of the stamps, in order.
     pub stamped_headers: Vec<String>,
 }
 
-/// A time, or a wait from when it is sent.
+/// A time, or a wait after sending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// At this time.
+    /// This time.
     At(Timestamp),
     /// This long after sending.
     After(Duration),
 }
 
 impl SignatureOptions {
-    /// Reads the options of a signature; those it does not know, such as those of other transports, are passed over.
+    /// Reads the options of a signature. Ignores unknown ones, such as those of other transports.
     ///
     /// # Errors
-    /// When one cannot be understood.
+    /// Returns an error if an option is invalid.
     pub fn read(options: &Map) -> Result<Self, SignatureError> {
         let mut read = Self::default();
         for (key, value) in options.iter().filter(|(_, value)| !value.is_null()) {
@@ -160,7 +160,7 @@ fn count(key: &str, value: &Value) -> Result<u32, SignatureError> {
     fits.ok_or_else(|| SignatureError::new(key, "a count", value))
 }
 
-/// Seconds in the past count as none: what is due by then is due now.
+/// Reads a number of seconds. A negative number counts as zero: the task is due now.
 fn seconds(key: &str, value: &Value) -> Result<Duration, SignatureError> {
     let wrong = || SignatureError::new(key, "a number of seconds", value);
     match value {

@@ -9,7 +9,7 @@ use super::kombu::KombuValue;
 use super::number::BigInt;
 use crate::time;
 
-/// The entries of a [`Value::Map`], in the order in which they were written.
+/// The entries of a [`Value::Map`], in the order of writing.
 pub type Map = IndexMap<String, Value>;
 
 /// A dynamic value.
@@ -20,28 +20,28 @@ pub enum Value {
     Null,
     /// True or false.
     Bool(bool),
-    /// An integer that fits 64 bits with sign.
+    /// An integer that fits in 64 bits with sign.
     Int(i64),
     /// An integer above [`i64::MAX`].
     UInt(u64),
-    /// An integer beyond both.
+    /// An integer beyond both ranges.
     BigInt(BigInt),
     /// A floating-point number.
     Float(f64),
     /// Text.
     Text(String),
-    /// Bytes. JSON has none: there they are an object that Celery understands.
+    /// Bytes. JSON has no bytes, so there they become an object that Celery understands.
     Bytes(Vec<u8>),
     /// A list.
     List(Vec<Value>),
     /// A map with text keys.
     Map(Map),
-    /// A date, a time, a decimal number or a UUID, where a Celery peer sent it as such.
+    /// A date, a time, a decimal number or a UUID from a Celery peer.
     Kombu(KombuValue),
 }
 
 impl Value {
-    /// The text, if this is text.
+    /// Returns the text, if this is text.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
@@ -49,7 +49,7 @@ impl Value {
         }
     }
 
-    /// The integer, if this is one that fits.
+    /// Returns the integer, if this is one that fits.
     pub fn as_i64(&self) -> Option<i64> {
         match self {
             Self::Int(number) => Some(*number),
@@ -57,12 +57,12 @@ impl Value {
         }
     }
 
-    /// True for [`Value::Null`].
+    /// Returns `true` for [`Value::Null`].
     pub fn is_null(&self) -> bool {
         matches!(self, Self::Null)
     }
 
-    /// The kind of value, for messages to people.
+    /// Returns the kind of the value, for error messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -144,7 +144,7 @@ impl From<bool> for Value {
 }
 
 impl Value {
-    /// The integer that digits stand for, of whatever size.
+    /// Returns the integer of these digits, whatever its size.
     pub(crate) fn from_digits(text: &str) -> Result<Self, ValueError> {
         if let Ok(number) = text.parse() {
             return Ok(Self::Int(number));

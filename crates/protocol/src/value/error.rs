@@ -1,10 +1,10 @@
-//! A value that did not have the expected shape.
+//! The error for a value of an unexpected shape.
 
 use std::fmt;
 
 use serde::{de, ser};
 
-/// A value did not have the expected shape.
+/// The error for a value of an unexpected shape.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ValueError(String);

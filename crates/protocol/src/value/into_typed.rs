@@ -1,4 +1,4 @@
-//! Making typed values of a value.
+//! Converts a value to a typed one.
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{self, DeserializeSeed, EnumAccess, IntoDeserializer, VariantAccess, Visitor};
@@ -11,12 +11,12 @@ use super::marker;
 use super::number::BigInt;
 
 impl Value {
-    /// Turns this into a typed value.
+    /// Converts to a typed value.
     ///
-    /// A date, a time, a decimal or a UUID is text to whom asks for anything but a [`Value`].
+    /// A date, a time, a decimal or a UUID becomes text, unless the target is a [`Value`].
     ///
     /// # Errors
-    /// When the shape differs from what `T` expects.
+    /// Returns an error if the shape differs from the one that `T` expects.
     pub fn into_typed<T: de::DeserializeOwned>(self) -> Result<T, ValueError> {
         T::deserialize(self)
     }
@@ -52,7 +52,7 @@ impl<'de> Deserializer<'de> for Value {
         }
     }
 
-    /// Gives bytes as a sequence too: it is how a `Vec<u8>` asks.
+    /// Yields bytes as a sequence too, because a `Vec<u8>` asks for one.
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         match self {
             Self::Bytes(bytes) => {
@@ -89,7 +89,7 @@ impl<'de> Deserializer<'de> for Value {
         self.deserialize_str(visitor)
     }
 
-    /// A whole number that Python wrote as an integer may be beyond 64 bits.
+    /// Accepts integers beyond 64 bits: Python may write a whole number as an integer.
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         match self {
             Self::BigInt(number) => visitor.visit_f64(number.as_str().parse().map_err(ValueError::new)?),
@@ -190,7 +190,7 @@ pub(super) fn marker_of(typed: &KombuValue) -> &'static str {
     }
 }
 
-/// A key: text, or the number or boolean that the text spells, for maps whose keys are such.
+/// A key: text, or the number or boolean that the text spells, for maps with such keys.
 struct KeyDeserializer(String);
 
 macro_rules! spelt {

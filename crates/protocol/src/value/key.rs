@@ -1,11 +1,11 @@
-//! Keys of maps as text, as Python's JSON makes them.
+//! Keys of maps as text, as Python's JSON writes them.
 
 use serde::Serialize;
 use serde::ser::{Impossible, Serializer};
 
 use super::error::ValueError;
 
-/// Spells a key out; refuses what has no spelling that a peer would expect.
+/// Writes a key as text. Refuses a key without a text that a peer would expect.
 pub(super) struct KeySerializer;
 
 type Never = Impossible<String, ValueError>;

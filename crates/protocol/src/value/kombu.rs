@@ -7,9 +7,10 @@ use uuid::Uuid;
 
 use super::error::ValueError;
 
-/// A value of a type that JSON has no form for, and that Celery writes as an object of `__type__` and `__value__`.
+/// A value of a type that JSON lacks, and that Celery writes as an object of `__type__` and
+/// `__value__`.
 ///
-/// The text is kept as it came, so that passing it on changes nothing.
+/// The text is kept as it arrived, so that it is passed on unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum KombuValue {
     /// A date and a time in ISO 8601, with an offset or without.
@@ -25,7 +26,7 @@ pub enum KombuValue {
 }
 
 impl KombuValue {
-    /// Its text: for a UUID the hyphenated form.
+    /// Returns the text. A UUID has the hyphenated form.
     pub fn text(&self) -> Cow<'_, str> {
         match self {
             Self::DateTime(text) | Self::Date(text) | Self::Time(text) | Self::Decimal(text) => Cow::Borrowed(text),
@@ -33,7 +34,7 @@ impl KombuValue {
         }
     }
 
-    /// Celery's name for the type.
+    /// Returns Celery's name of the type.
     pub fn name(&self) -> &'static str {
         match self {
             Self::DateTime(_) => "datetime",
@@ -44,7 +45,7 @@ impl KombuValue {
         }
     }
 
-    /// The value of the type that `name` names, if there is such a type.
+    /// Returns the value of the type `name`, if there is such a type.
     pub(crate) fn named(name: &str, text: String) -> Option<Result<Self, ValueError>> {
         let typed = match name {
             "datetime" => Self::DateTime(text),
@@ -52,7 +53,7 @@ impl KombuValue {
             "time" => Self::Time(text),
             "decimal" => Self::Decimal(text),
             "uuid" => {
-                // A `Uuid` of the crate's own text forms, which are the ones that Python's takes.
+                // The text forms of the `uuid` crate are those that Python accepts.
                 let id = Uuid::try_parse(&text).map_err(|_| invalid("uuid", &text));
                 return Some(id.map(Self::Uuid));
             }
@@ -61,10 +62,10 @@ impl KombuValue {
         Some(typed.check().map(|()| typed))
     }
 
-    /// Checks that the text is of its type: a peer drops a message over one that is not.
+    /// Checks that the text is valid for its type. A peer drops a message with an invalid one.
     ///
     /// # Errors
-    /// When it is not.
+    /// Returns an error if it is invalid.
     pub fn check(&self) -> Result<(), ValueError> {
         let valid = match self {
             Self::DateTime(text) => is_date_time(text),
@@ -77,7 +78,8 @@ impl KombuValue {
     }
 }
 
-/// The form that Python's `isoformat` writes; its `fromisoformat` reads little else, above all no years but of four digits.
+/// Returns `true` for the form of Python's `isoformat`. Its `fromisoformat` reads little else, and
+/// only years of four digits.
 fn is_date_time(text: &str) -> bool {
     match text.as_bytes().get(10) {
         None => is_date(text),
@@ -104,7 +106,8 @@ fn is_time(text: &str) -> bool {
     }
 }
 
-/// `HH`, `HH:MM`, `HH:MM:SS`, and that with three or six digits of a second's fraction.
+/// Returns `true` for `HH`, `HH:MM` and `HH:MM:SS`, the last with three or six digits of fraction
+/// too.
 fn is_clock(text: &str) -> bool {
     let (whole, fraction) = match text.split_once('.') {
         Some((whole, fraction)) if whole.len() == 8 => (whole, Some(fraction)),
@@ -123,7 +126,8 @@ fn is_clock(text: &str) -> bool {
             .is_none_or(|digits| matches!(digits.len(), 3 | 6) && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// The form that `str` of a Python `Decimal` gives: digits with a point and an exponent, `Infinity` or `NaN`.
+/// Returns `true` for the form of Python's `str(Decimal)`: digits with a point and an exponent,
+/// `Infinity` or `NaN`.
 fn is_decimal(text: &str) -> bool {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -145,7 +149,7 @@ fn is_decimal(text: &str) -> bool {
     !(whole.is_empty() && fraction.is_empty())
         && digits(whole)
         && digits(fraction)
-        // Python counts exponents up to a bound of eighteen digits, from which the number's own are taken.
+        // Python limits exponents to eighteen digits, less the number's own digits.
         && exponent.is_none_or(|exponent| matches!(exponent.len(), 1..=17) && digits(exponent))
 }
 
@@ -204,7 +208,7 @@ mod tests {
                     "2026-13-01T00:00:00",
                     "2026-01-02T03:04:05[UTC]",
                     "2026-01-02T25:00:00",
-                    // What others read, and Python does not.
+                    // Forms that other parsers read, and Python does not.
                     "-002026-01-02T03:04:05",
                     "0000-01-02T03:04:05",
                     "2026-01-02T03:04:60",

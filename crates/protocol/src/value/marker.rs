@@ -1,7 +1,8 @@
-//! Names under which serde is asked for, and given, what only a `Value` can be.
+//! Marker names by which serde exchanges the kinds that only a `Value` has.
 //!
-//! serde knows no decimals and no integers beyond 128 bits. A newtype struct is transparent in every format, so that its name
-//! is a place for such a kind: foreign serialisers see the text inside, our own sees what it is.
+//! Serde has no decimals, and no integers beyond 128 bits. A newtype struct is transparent in every
+//! format, so its name can mark such a kind: other serialisers see the text inside, and this
+//! crate's see the kind.
 
 pub(super) const PREFIX: &str = "$celeriac::";
 pub(super) const VALUE: &str = "$celeriac::Value";

@@ -4,20 +4,22 @@ use std::fmt;
 
 use super::error::ValueError;
 
-/// The most digits an integer may have: reading more takes time that grows with their square. Python's own bound.
+/// Most digits of an integer, which is Python's own limit. The time to read one grows with the
+/// square of its digits.
 pub(crate) const MOST_DIGITS: usize = 4300;
 
 /// An integer that fits neither [`i64`] nor [`u64`], as its decimal digits.
 ///
-/// Nothing is calculated with it here; it is carried as it came.
+/// It is not used for arithmetic, and is kept as it arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BigInt(String);
 
 impl BigInt {
-    /// An integer from its digits: `-`, if any, and 19 to 4300 digits without a leading zero.
+    /// Returns an integer from its digits: an optional `-`, and 19 to 4300 digits without a leading
+    /// zero.
     ///
     /// # Errors
-    /// When the text is no such integer, or one that fits 64 bits.
+    /// Returns an error if the text is not such an integer, or if it fits in 64 bits.
     pub fn new(text: impl Into<String>) -> Result<Self, ValueError> {
         let text = text.into();
         let digits = text.strip_prefix('-').unwrap_or(&text);
@@ -36,17 +38,17 @@ impl BigInt {
         Ok(Self(text))
     }
 
-    /// A number that fits neither.
+    /// Returns a number that fits neither.
     pub(super) fn beyond_64_bits(number: impl fmt::Display) -> Self {
         Self(number.to_string())
     }
 
-    /// Its digits, after a `-` if it is negative.
+    /// Returns the digits, after a `-` if the number is negative.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The same as text.
+    /// Returns the digits as an owned text.
     pub fn into_string(self) -> String {
         self.0
     }

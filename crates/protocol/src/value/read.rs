@@ -1,4 +1,4 @@
-//! Making a value of what any deserialiser gives.
+//! Builds a value from any deserialiser.
 
 use std::fmt;
 
@@ -11,19 +11,22 @@ use super::kombu::KombuValue;
 use super::marker;
 use super::number::BigInt;
 
-/// A collection's announced length is trusted up to here; beyond it the memory is taken as elements really arrive.
+/// Largest announced length of a collection for which memory is reserved. Beyond it memory grows
+/// with the elements that arrive.
 ///
-/// Few, since a body of a few hundred bytes can hold an announcement at every level of its nesting.
+/// It is small, because a body of a few hundred bytes can announce a length at every level of its
+/// nesting.
 const TRUSTED_LENGTH: usize = 32;
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Asked by this name, a `Value` gives itself away as it is; other formats do not care for the name.
+        // A `Value` recognises this name and yields itself; other formats ignore it.
         deserializer.deserialize_newtype_struct(marker::VALUE, Asking)
     }
 }
 
-/// The visitor that asks for a value: answered with the value itself, or with a deserialiser that holds one.
+/// The visitor that asks for a value. It receives the value itself, or a deserialiser that holds
+/// one.
 struct Asking;
 
 impl<'de> Visitor<'de> for Asking {
@@ -42,7 +45,7 @@ impl<'de> Visitor<'de> for Asking {
     }
 }
 
-/// The value that stands under a marker.
+/// Returns the value under a marker.
 pub(super) fn marked(name: &str, text: String) -> Result<Value, ValueError> {
     let typed = match name {
         marker::BIG_INT => return BigInt::new(text).map(Value::BigInt),
@@ -103,7 +106,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     fn visit_unit<E>(self) -> Result<Value, E> {
         Ok(Value::Null)
     }
-    /// MessagePack presents its extension types this way.
+    /// Refuses MessagePack's extension types, which arrive here.
     fn visit_newtype_struct<D: Deserializer<'de>>(self, _deserializer: D) -> Result<Value, D::Error> {
         Err(de::Error::custom("extension types are not accepted"))
     }
@@ -123,7 +126,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
-/// A key, which is text. MessagePack could have others, but Python reads none.
+/// A key, which must be text. MessagePack allows other keys, but Python reads none.
 struct TextKey(String);
 
 impl<'de> Deserialize<'de> for TextKey {

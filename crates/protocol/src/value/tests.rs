@@ -1,4 +1,4 @@
-//! Values and what they are made of and into.
+//! Values and their conversions.
 
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +47,7 @@ fn round<T: Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
     Value::from_serialize(value).unwrap().into_typed().unwrap()
 }
 
-/// One value of every kind, also within each other.
+/// Returns one value of every kind, also nested.
 fn of_every_kind() -> Value {
     let kinds = [
         Value::Null,

@@ -1,4 +1,4 @@
-//! Making a value of anything serialisable, and giving a value to any serialiser.
+//! Builds a value from anything serialisable, and writes a value to any serialiser.
 
 use serde::Serialize;
 use serde::ser::{self, SerializeMap, SerializeSeq, SerializeStruct, Serializer};
@@ -11,18 +11,18 @@ use super::marker;
 use super::read::marked;
 
 impl Value {
-    /// Turns any serialisable value into a dynamic one.
+    /// Converts any serialisable value to a dynamic one.
     ///
     /// Keys that are integers, booleans or characters become text, as in Python's JSON.
     ///
     /// # Errors
-    /// When the value refuses to be serialised, or has map keys of another kind.
+    /// Returns an error if the value refuses to be serialised, or has map keys of another kind.
     pub fn from_serialize<T: Serialize + ?Sized>(value: &T) -> Result<Self, ValueError> {
         value.serialize(ValueSerializer)
     }
 }
 
-/// The announced length of a collection is trusted up to here.
+/// Largest announced length of a collection for which memory is reserved.
 const TRUSTED_LENGTH: usize = 4096;
 
 impl Serialize for Value {
@@ -93,7 +93,8 @@ impl Serializer for ValueSerializer {
     fn serialize_u128(self, number: u128) -> Result<Value, ValueError> {
         Ok(Value::from(number))
     }
-    /// By way of its digits: 0.1 stays 0.1, where widening would make it 0.10000000149011612.
+    /// Converts through the decimal digits: 0.1 stays 0.1, but a widening would make it
+    /// 0.10000000149011612.
     fn serialize_f32(self, number: f32) -> Result<Value, ValueError> {
         Ok(Value::Float(number.to_string().parse().unwrap_or_else(|_| number.into())))
     }
@@ -184,12 +185,12 @@ impl Serializer for ValueSerializer {
     }
 }
 
-/// Enums as JSON has them: an object whose one key is the variant.
+/// Returns an enum in JSON's form: an object whose one key is the variant.
 fn tagged(variant: &str, content: Value) -> Value {
     Value::Map([(variant.to_owned(), content)].into())
 }
 
-/// A list that grows.
+/// A list under construction.
 pub(super) struct Items(Vec<Value>);
 
 impl Items {
@@ -232,7 +233,7 @@ impl ser::SerializeTupleStruct for Items {
     }
 }
 
-/// A map that grows.
+/// A map under construction.
 pub(super) struct Entries {
     entries: Map,
     key: Option<String>,

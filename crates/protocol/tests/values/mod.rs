@@ -1,10 +1,10 @@
-//! Any value, for the tests that try many.
+//! Arbitrary values for property tests.
 
 use celeriac_protocol::{BigInt, KombuValue, Map, Value};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// A value of any kind, a few levels deep.
+/// Returns a value of any kind, a few levels deep.
 pub(crate) fn any_value() -> impl Strategy<Value = Value> {
     leaf().prop_recursive(5, 64, 8, |inner| {
         prop_oneof![
@@ -21,7 +21,7 @@ fn leaf() -> impl Strategy<Value = Value> {
         any::<i64>().prop_map(Value::Int),
         (i64::MAX as u64 + 1..).prop_map(Value::UInt),
         big_int().prop_map(Value::BigInt),
-        // Not what is no number: that is not equal to itself.
+        // No NaN, which is not equal to itself.
         any::<f64>().prop_filter("equal to itself", |number| !number.is_nan()).prop_map(Value::Float),
         any::<String>().prop_map(Value::Text),
         vec(any::<u8>(), 0..64).prop_map(Value::Bytes),

@@ -10,7 +10,7 @@ use crate::metrics::{
 const TARGET: &str = "celeriac::broker";
 
 event! {
-    /// A connection was lost. An attempt to make it again follows.
+    /// A connection was lost. An attempt to restore it follows.
     pub struct ConnectionLost<'a> {
         /// Purpose of the connection: `publish` or `consume`.
         purpose: &'a str,
@@ -44,7 +44,7 @@ event! {
 }
 
 event! {
-    /// A lost connection stands again.
+    /// A lost connection is restored.
     pub struct ConnectionRestored<'a> {
         /// Purpose of the connection: `publish` or `consume`.
         purpose: &'a str,
@@ -56,7 +56,7 @@ event! {
 }
 
 event! {
-    /// The broker takes no messages for now (`connection.blocked`).
+    /// The broker accepts no messages for now (`connection.blocked`).
     pub struct PublisherBlocked<'a> {
         /// The broker's reason.
         reason: &'a str,
@@ -66,21 +66,21 @@ event! {
 }
 
 event! {
-    /// The broker takes messages again.
+    /// The broker accepts messages again.
     pub struct PublisherUnblocked;
     log: INFO "the broker takes messages again";
 }
 
 event! {
-    /// A dead letter was put back on a queue, on request.
+    /// A dead letter was returned to a queue, on request.
     pub struct MessageReplayed<'a> {
-        /// The dead-letter queue it stood in.
+        /// The dead-letter queue that held it.
         from: &'a str,
-        /// The queue it stands on now.
+        /// The queue that it was returned to.
         to: &'a str,
-        /// Task name, where it could be read.
+        /// Task name, if it could be read.
         task: Option<&'a str>,
-        /// Task id, where it could be read.
+        /// Task id, if it could be read.
         id: Option<&'a str>,
     }
     log: INFO "{}[{}] replayed from {from} to queue {to}", task.unwrap_or("unknown task"), id.unwrap_or("no id");
@@ -89,11 +89,11 @@ event! {
 }
 
 event! {
-    /// A message came back because no queue takes it. The sender has the error.
+    /// The broker returned a message because no queue takes it. The sender has the error.
     pub struct MessageReturned<'a> {
-        /// Exchange it was published to.
+        /// The exchange that it was published to.
         exchange: &'a str,
-        /// The routing key it was published with.
+        /// The routing key that it was published with.
         routing_key: &'a str,
     }
     log: WARN "unroutable: no queue takes messages of exchange `{exchange}` with routing key `{routing_key}`";
@@ -101,7 +101,7 @@ event! {
 }
 
 event! {
-    /// A queue's subscription was lost. Another attempt follows.
+    /// The subscription to a queue was lost. An attempt to restore it follows.
     pub struct ConsumerLost<'a> {
         /// The queue.
         queue: &'a str,
@@ -113,7 +113,7 @@ event! {
 }
 
 event! {
-    /// A queue's subscription stands again.
+    /// The subscription to a queue is restored.
     pub struct ConsumerRestored<'a> {
         /// The queue.
         queue: &'a str,
@@ -125,7 +125,7 @@ event! {
 }
 
 event! {
-    /// This program may not bind a queue to an exchange. Both exist, and are taken to be bound.
+    /// This program may not bind a queue to an exchange. Both exist, and the binding is assumed.
     pub struct BindingAssumed<'a> {
         /// The queue.
         queue: &'a str,
@@ -141,7 +141,7 @@ event! {
 event! {
     /// A queue lacks its policy, and with it its limits, its lifetimes and its dead-letter queue.
     pub struct PolicyMissing<'a> {
-        /// Policies, each with its problem.
+        /// The policies, each with its problem.
         policies: &'a str,
     }
     log: ERROR
@@ -153,18 +153,19 @@ event! {
     pub struct OptionIgnored<'a> {
         /// The option's key in the configuration.
         key: &'a str,
-        /// Behaviour of the broker instead.
+        /// The broker's behaviour.
         reason: &'a str,
     }
     log: WARN "{key} has no effect: {reason}";
 }
 
 event! {
-    /// A queue exists with other arguments than ours, none of them configured: it is used as it is.
+    /// A queue exists with arguments that differ from the defaults. None of them is configured, so
+    /// the queue is used as it is.
     pub struct QueueAdopted<'a> {
         /// The queue.
         queue: &'a str,
-        /// The arguments that differ.
+        /// The differing arguments.
         differences: &'a str,
     }
     log: WARN

@@ -5,15 +5,15 @@ use crate::metrics::{MESSAGES_SENT, REPLIES_UNREADABLE, SENDS_FAILED};
 const TARGET: &str = "celeriac::client";
 
 event! {
-    /// A task stands on a queue.
+    /// A task is on a queue.
     pub struct TaskSent<'a> {
         /// Task name.
         task: &'a str,
         /// Task id.
         id: &'a str,
-        /// Exchange it was published to.
+        /// The exchange that it was published to.
         exchange: &'a str,
-        /// The routing key it was published with.
+        /// The routing key that it was published with.
         routing_key: &'a str,
     }
     log: DEBUG { exchange, routing_key } "{task}[{id}] sent";
@@ -23,7 +23,7 @@ event! {
 }
 
 event! {
-    /// A task stands in the outbox, for when the transaction commits that it was sent in.
+    /// A task is in the outbox, and will be sent after its transaction commits.
     pub struct TaskWritten<'a> {
         /// Task name.
         task: &'a str,
@@ -34,7 +34,7 @@ event! {
 }
 
 event! {
-    /// A task could not be put on a queue. The caller has the error.
+    /// A task could not be published. The caller has the error.
     pub struct SendFailed<'a> {
         /// Task name.
         task: &'a str,
@@ -48,11 +48,11 @@ event! {
 }
 
 event! {
-    /// A reply could not be understood, and is gone. Whoever waits for it waits on.
+    /// A reply could not be read, and is discarded. Its caller continues to wait.
     pub struct ReplyUnreadable<'a> {
-        /// The task it belongs to, where it says so.
+        /// Task id, if it could be read.
         id: Option<&'a str>,
-        /// Problem.
+        /// The reason.
         error: &'a str,
     }
     log: WARN "a reply of task {} cannot be read, and is dropped: {error}", id.unwrap_or("unknown");
@@ -60,7 +60,7 @@ event! {
 }
 
 event! {
-    /// A reply came that nobody waits for any more.
+    /// A reply arrived that no caller awaits any more.
     pub struct ReplyUnawaited<'a> {
         /// Task id.
         id: &'a str,

@@ -20,13 +20,14 @@
 /// }
 /// ```
 ///
-/// - `log` has a level, the fields that the log line has beside its text, and the text. Its target is the module's `TARGET`.
+/// - `log` has a level, the fields of the log line beside its text, and the text. Its target is the
+///   module's `TARGET`.
 /// - `span` has the name and the attributes of the span event.
-/// - `count` has a counter of [`crate::metrics`] and the attributes under which it counts one, or the number in the field
-///   that stands in parentheses.
+/// - `count` has a counter of [`crate::metrics`] and its attributes. It adds one, or the number in
+///   the field in parentheses.
 /// - `time` has a histogram, the field that it records, and attributes.
 ///
-/// All but `log` may be absent; the order is fixed. Texts and expressions see the fields by their names.
+/// All but `log` are optional; the order is fixed. Texts and expressions use the fields by name.
 macro_rules! event {
     (
         $(#[$attribute:meta])*
@@ -94,7 +95,7 @@ macro_rules! event {
     (@bind $self:ident []) => {};
     (@bind $self:ident [$($field:ident)+]) => {
         let Self { $($field),+ } = *$self;
-        // Not every part of a declaration uses every field.
+        // A part of a declaration may leave fields unused.
         let _ = ($($field,)+);
     };
 }
@@ -153,7 +154,7 @@ mod tests {
         count: ITEMS(items);
     }
 
-    /// The log lines of `work`, as JSON without their time.
+    /// Returns the log lines of `work`, as JSON without their time.
     fn lines(level: &str, work: impl FnOnce()) -> Vec<serde_json::Value> {
         let captured = Captured::default();
         let options = LogOptions { level: level.to_owned(), format: LogFormat::Json };
@@ -194,7 +195,7 @@ mod tests {
         Plain.add_to_span(&mut |name, _| panic!("a span event {name}"));
     }
 
-    /// A metric's unit, and the attributes and values of its points.
+    /// Returns a metric's unit, and the attributes and values of its points.
     fn exported(name: &str) -> (String, Vec<(Vec<KeyValue>, f64)>) {
         meters().force_flush().unwrap();
         let exported = exporter().get_finished_metrics().unwrap();

@@ -13,11 +13,11 @@ event! {
 }
 
 event! {
-    /// Messages of the outbox stand on their queues.
+    /// Messages of the outbox are on their queues.
     pub struct MessagesRelayed {
         /// Number of them.
         messages: usize,
-        /// Time that the oldest of them stood in the outbox.
+        /// Time that the oldest of them was in the outbox.
         lag: Duration,
     }
     log: DEBUG { messages } "relayed {:.3}s after the oldest was written", lag.as_secs_f64();
@@ -26,7 +26,7 @@ event! {
 }
 
 event! {
-    /// A message of the outbox could not be sent. It stays there, and is tried again.
+    /// A message of the outbox could not be sent. It stays there, and another attempt follows.
     pub struct RelayFailed<'a> {
         /// Task name.
         task: &'a str,
@@ -34,7 +34,7 @@ event! {
         id: &'a str,
         /// Error.
         error: &'a str,
-        /// Time until the next try.
+        /// Time until the next attempt.
         wait: Duration,
     }
     log: WARN "{task}[{id}] stays in the outbox, next try in {:.0}s: {error}", wait.as_secs_f64();

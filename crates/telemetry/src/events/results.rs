@@ -17,7 +17,7 @@ event! {
 }
 
 event! {
-    /// The store takes outcomes again.
+    /// The store accepts outcomes again.
     pub struct StoreRestored {
         /// Time without it.
         after: Duration,
@@ -31,7 +31,7 @@ event! {
     pub struct BatchRecorded {
         /// Number of them.
         rows: usize,
-        /// Time it took.
+        /// Duration of the write.
         took: Duration,
     }
     log: TRACE { rows } "batch recorded in {:.3}s", took.as_secs_f64();

@@ -3,7 +3,7 @@
 const TARGET: &str = "celeriac::traces";
 
 event! {
-    /// The collector takes no spans. Tasks go on. Logged once, until it takes them again.
+    /// The collector accepts no spans. Tasks continue. Logged once, until it accepts them again.
     pub struct CollectorLost<'a> {
         /// The collector.
         endpoint: &'a str,
@@ -14,7 +14,8 @@ event! {
 }
 
 event! {
-    /// The program ends, and not all of its spans reached the collector: it was gone, or too slow.
+    /// The program ends, and some of its spans did not reach the collector, which was unavailable
+    /// or too slow.
     pub struct SpansLost {
         /// Number of spans.
         spans: u64,
@@ -23,7 +24,7 @@ event! {
 }
 
 event! {
-    /// The collector takes spans again.
+    /// The collector accepts spans again.
     pub struct CollectorRestored<'a> {
         /// The collector.
         endpoint: &'a str,

@@ -17,7 +17,7 @@ event! {
         task: &'a str,
         /// Task id.
         id: &'a str,
-        /// The queue it was taken from.
+        /// The queue that delivered it.
         queue: &'a str,
         /// True if the broker delivered it before, to any consumer.
         redelivered: bool,
@@ -30,7 +30,7 @@ event! {
 }
 
 event! {
-    /// An attempt begins.
+    /// An attempt starts.
     pub struct TaskStarted<'a> {
         /// Task name.
         task: &'a str,
@@ -82,7 +82,7 @@ event! {
 }
 
 event! {
-    /// A task failed for good.
+    /// A task failed permanently.
     pub struct TaskFailed<'a> {
         /// Task name.
         task: &'a str,
@@ -104,7 +104,7 @@ event! {
 }
 
 event! {
-    /// A task was rejected by its handler, or cannot be run here.
+    /// A task was rejected by its handler, or cannot run here.
     pub struct TaskRejected<'a> {
         /// Task name.
         task: &'a str,
@@ -121,15 +121,15 @@ event! {
 event! {
     /// A message went to the dead-letter queue of its queue.
     pub struct MessageDeadLettered<'a> {
-        /// The queue it was taken from.
+        /// The queue that delivered it.
         queue: &'a str,
         /// Reason, in one word.
         reason: &'a str,
         /// Error.
         error: &'a str,
-        /// Task name, where it could be read.
+        /// Task name, if it could be read.
         task: Option<&'a str>,
-        /// Task id, where it could be read.
+        /// Task id, if it could be read.
         id: Option<&'a str>,
     }
     log: ERROR { reason }
@@ -139,7 +139,7 @@ event! {
 }
 
 event! {
-    /// A task came too late to be started.
+    /// A task arrived after its expiry.
     pub struct TaskExpired<'a> {
         /// Task name.
         task: &'a str,
@@ -152,7 +152,7 @@ event! {
 }
 
 event! {
-    /// A task was revoked before it began.
+    /// A task was revoked before it started.
     pub struct TaskRevoked<'a> {
         /// Task name.
         task: &'a str,
@@ -178,13 +178,13 @@ event! {
 }
 
 event! {
-    /// A task was delivered again after its outcome had been recorded, and is not run again.
+    /// A task was delivered again after its outcome was recorded, and does not run again.
     pub struct TaskSkipped<'a> {
         /// Task name.
         task: &'a str,
         /// Task id.
         id: &'a str,
-        /// The outcome that stands.
+        /// The recorded outcome.
         state: TaskState,
     }
     log: INFO "{task}[{id}] not run again: {state} is recorded";
@@ -193,7 +193,8 @@ event! {
 }
 
 event! {
-    /// A task was stopped before its end, because the worker's drain time was over. Its message goes back to the queue.
+    /// A task was stopped, because the worker's drain time had passed. Its message returns to the
+    /// queue.
     pub struct TaskInterrupted<'a> {
         /// Task name.
         task: &'a str,
@@ -210,18 +211,18 @@ event! {
     pub struct WorkerOnline<'a> {
         /// Its name.
         name: &'a str,
-        /// The queues it takes from.
+        /// The queues that it consumes.
         queues: &'a [String],
-        /// Number of tasks it runs at a time.
+        /// Number of tasks that it runs at a time.
         concurrency: usize,
-        /// Number of tasks it knows.
+        /// Number of its registered tasks.
         tasks: usize,
     }
     log: INFO "{name} ready: queues {}, concurrency {concurrency}, {tasks} tasks", queues.join(", ");
 }
 
 event! {
-    /// A worker changes the prefetch of a queue, because of how its tasks use the slots.
+    /// A worker changes the prefetch of a queue, because of the use of its slots.
     pub struct PrefetchChanged<'a> {
         /// The queue.
         queue: &'a str,
@@ -243,7 +244,7 @@ event! {
     pub struct WorkerStopping {
         /// Number of running tasks.
         running: usize,
-        /// Time they have to finish.
+        /// Time that they have to finish.
         patience: Duration,
     }
     log: INFO "stopping: {running} tasks are running and have {patience:?} to finish";
@@ -254,18 +255,18 @@ event! {
     pub struct WorkerOffline<'a> {
         /// Its name.
         name: &'a str,
-        /// Number of tasks it had to interrupt.
+        /// Number of interrupted tasks.
         interrupted: usize,
     }
     log: INFO "{name} stopped, {interrupted} tasks interrupted";
 }
 
 event! {
-    /// A follow-up of a task, its next attempt or its dead letter, could not be published yet.
+    /// A follow-up, a next attempt or a dead letter could not be published yet.
     pub struct FollowUpFailed<'a> {
-        /// Exchange it is published to.
+        /// The destination exchange.
         exchange: &'a str,
-        /// The routing key it is published with.
+        /// The routing key.
         routing_key: &'a str,
         /// Error.
         error: &'a str,

@@ -1,7 +1,8 @@
-//! Metrics on their way to a collector.
+//! Export of metrics to a collector.
 //!
-//! A thread of its own reads the instruments once a minute, or as often as `OTEL_METRIC_EXPORT_INTERVAL` says. Sums are
-//! cumulative: an export that fails loses nothing that the next one does not carry.
+//! A thread of its own reads the instruments once a minute, or at the interval of
+//! `OTEL_METRIC_EXPORT_INTERVAL`. Sums are cumulative, so the next export has the data of a failed
+//! one.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::events::metrics::{MetricsAccepted, MetricsRefused};
 
-/// A reader that exports to the collector at `url`.
+/// Returns a reader that exports to the collector at `url`.
 pub(crate) fn reader(url: &str) -> Result<PeriodicReader<MetricExporter>> {
     let endpoint = endpoint(url, "metrics");
     let exporter = opentelemetry_otlp::MetricExporter::builder()
@@ -35,7 +36,7 @@ pub(crate) fn reader(url: &str) -> Result<PeriodicReader<MetricExporter>> {
     }
 }
 
-/// An exporter that logs once that its collector refuses, and once that it accepts again.
+/// An exporter that logs once when its collector refuses, and once when it accepts again.
 #[derive(Debug)]
 pub(crate) struct MetricExporter {
     exporter: opentelemetry_otlp::MetricExporter,

@@ -1,7 +1,7 @@
-//! Spans on their way to a collector.
+//! Export of spans to a collector.
 //!
-//! They wait in a bounded queue that one thread of its own empties. What finds the queue full is dropped: no task ever waits
-//! for a collector.
+//! Spans wait in a bounded queue that a thread of its own empties. A span that finds the queue full
+//! is dropped, so no task ever waits for a collector.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,14 +18,14 @@ use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::events::traces::{CollectorLost, CollectorRestored, SpansLost};
 
-/// Number of spans that may wait. Bounds memory while the collector is slow or gone.
+/// Number of spans that may wait. Bounds memory while the collector is slow or unavailable.
 const QUEUE: usize = 8_192;
 /// Largest number of spans in one request.
 const BATCH: usize = 1_024;
 /// Longest time that a span waits for others.
 const DELAY: Duration = Duration::from_secs(1);
 
-/// A processor that sends to the collector at `url`.
+/// Returns a processor that sends to the collector at `url`.
 pub(crate) fn processor(url: &str) -> Result<impl SpanProcessor + 'static> {
     let batches = BatchConfigBuilder::default()
         .with_max_queue_size(QUEUE)
@@ -38,7 +38,7 @@ pub(crate) fn processor(url: &str) -> Result<impl SpanProcessor + 'static> {
     Ok(CountingProcessor { batches, ended: AtomicU64::new(0), sent })
 }
 
-/// A processor that counts spans, and logs at its shutdown how many were never sent.
+/// A processor that counts spans, and logs the number of unsent ones at its shutdown.
 #[derive(Debug)]
 struct CountingProcessor {
     batches: BatchSpanProcessor,
@@ -89,13 +89,13 @@ fn exporter(url: &str, sent: Arc<AtomicU64>) -> Result<TraceExporter> {
     }
 }
 
-/// An exporter that logs once that its collector is gone, and once that it is back.
+/// An exporter that logs once when its collector is lost, and once when it is back.
 #[derive(Debug)]
 struct TraceExporter {
     exporter: opentelemetry_otlp::SpanExporter,
     endpoint: String,
     lost: AtomicBool,
-    /// Number of spans that the collector took.
+    /// Number of spans that the collector accepted.
     sent: Arc<AtomicU64>,
 }
 

@@ -20,7 +20,8 @@ pub(super) const WORKER: &str = "celeriac.worker";
 
 pub(super) const RABBITMQ: &str = "rabbitmq";
 
-/// The conventions' name of where a message goes, or comes from: exchange, routing key and queue, each once.
+/// Returns the conventions' name of a destination or source: exchange, routing key and queue, each
+/// once.
 pub(super) fn destination(exchange: &str, routing_key: &str, queue: Option<&str>) -> String {
     let mut parts: Vec<&str> = Vec::with_capacity(3);
     for part in [exchange, routing_key, queue.unwrap_or_default()] {
@@ -34,7 +35,7 @@ pub(super) fn destination(exchange: &str, routing_key: &str, queue: Option<&str>
     }
 }
 
-/// Attributes of a span event, as OpenTelemetry has them.
+/// Returns the attributes of a span event in OpenTelemetry's type.
 pub(super) fn to_key_values(attributes: &[Attribute<'_>]) -> Vec<KeyValue> {
     attributes.iter().map(|(name, value)| KeyValue::new(*name, to_value(*value))).collect()
 }

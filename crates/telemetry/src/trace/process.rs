@@ -15,18 +15,18 @@ use super::{TASK_TARGET, attributes, may_be_kept, tracer};
 use crate::events::Event;
 use crate::propagation;
 
-/// Properties of a message that its span begins with.
+/// Properties of a message at the start of its span.
 #[derive(Debug, Clone, Copy)]
 pub struct ProcessInfo<'a> {
     /// Task name.
     pub task: &'a str,
     /// Task id.
     pub id: &'a str,
-    /// The queue it was taken from.
+    /// The queue that delivered it.
     pub queue: &'a Arc<str>,
-    /// The exchange it was published to.
+    /// The exchange that it was published to.
     pub exchange: &'a str,
-    /// The routing key it was published with.
+    /// The routing key that it was published with.
     pub routing_key: &'a str,
     /// Number of the attempt, from 1.
     pub attempt: u32,
@@ -36,14 +36,14 @@ pub struct ProcessInfo<'a> {
     pub worker: &'a Arc<str>,
 }
 
-/// The span of a message in the hands of a worker: `process <queue>`.
+/// The span of a message that a worker processes: `process <queue>`.
 ///
-/// A child of the span that published the message, and linked to it. One that is dropped unended ends without saying
-/// how.
+/// It is a child of the span that published the message, and linked to it. A span that is dropped
+/// ends without a state.
 #[derive(Debug)]
 #[must_use = "a span tells how long something took, and ends with it"]
 pub struct ProcessSpan {
-    /// Puts task, id and trace id on log lines. It is none of the trace's spans.
+    /// Adds task, id and trace id to log lines. It is not part of the trace.
     lines: tracing::Span,
     traced: Option<Traced>,
 }
@@ -55,7 +55,7 @@ struct Traced {
 }
 
 impl ProcessSpan {
-    /// Begins to process a message.
+    /// Starts the span of a message.
     pub fn start(headers: &HeaderMap, info: &ProcessInfo<'_>) -> Self {
         match tracer() {
             Some(tracer) => Self::start_traced(tracer, headers, info),
@@ -73,14 +73,17 @@ impl ProcessSpan {
         Self { lines, traced: Some(Traced { context, queue: Arc::clone(info.queue) }) }
     }
 
-    /// The id of the trace, if traces are made. A trace that is not kept (`traces.sample_ratio`) has one too: log lines join on it.
+    /// Returns the id of the trace, if traces are exported. A trace that is not sampled
+    /// (`traces.sample_ratio`) has one too, for its log lines.
     pub fn trace_id(&self) -> Option<String> {
         self.traced.as_ref().and_then(|traced| trace_id(&traced.context))
     }
 
-    /// Wraps the work of a task: its spans become children of this one, its log lines carry task, id and trace id.
+    /// Wraps the work of a task. Its spans become children of this one, and its log lines have
+    /// task, id and trace id.
     ///
-    /// That holds for what the future does when it is polled, and for what it spawns with `Span::current()` attached.
+    /// This applies to the polls of the future, and to work that it spawns with `Span::current()`
+    /// attached.
     pub fn run<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
         let work = work.instrument(self.lines.clone());
         match &self.traced {
@@ -89,7 +92,7 @@ impl ProcessSpan {
         }
     }
 
-    /// Wraps the work of a task that runs on a thread of its own, as [`ProcessSpan::run`] does.
+    /// Wraps the work of a blocking task, as [`ProcessSpan::run`] does.
     pub fn run_blocking<F: FnOnce() -> R, R>(&self, work: F) -> impl FnOnce() -> R + use<F, R> {
         let lines = self.lines.clone();
         let context = self.traced.as_ref().map(|traced| traced.context.clone());
@@ -99,9 +102,11 @@ impl ProcessSpan {
         }
     }
 
-    /// Emits an event of the task: its log line carries task, id and trace id, and the span shows it.
+    /// Emits an event of the task. Its log line has task, id and trace id, and the span has the
+    /// event.
     pub fn emit<E: Event>(&self, event: &E) {
-        // Entering the span of the log lines costs more than emitting; most events have no line at the usual level.
+        // Entering the span of the log lines costs more than emitting, and at the usual level most
+        // events have no line.
         if E::LEVEL <= LevelFilter::current() {
             self.lines.in_scope(|| event.emit());
         } else {
@@ -114,8 +119,9 @@ impl ProcessSpan {
 
     /// Records the settlement of the message: `ack`, `nack` or `reject`.
     ///
-    /// The last two are spans of their own, `<settlement> <queue>`. An acknowledgement is how nearly every task ends, and a
-    /// span of it would cost a third of the whole trace: it is an event of this one.
+    /// The last two are spans of their own, `<settlement> <queue>`. Nearly every task ends with an
+    /// acknowledgement, and a span for it would cost a third of the whole trace, so it is an event
+    /// of this span.
     pub fn record_settlement(&self, settlement: &'static str) {
         let Some(span) = self.sampled() else { return };
         if settlement == "ack" {
@@ -136,7 +142,7 @@ impl ProcessSpan {
         span.end();
     }
 
-    /// The span, if anybody will see it.
+    /// Returns the span, if it is sampled.
     fn sampled(&self) -> Option<SpanRef<'_>> {
         let span = self.traced.as_ref()?.context.span();
         span.span_context().is_sampled().then_some(span)
@@ -145,7 +151,7 @@ impl ProcessSpan {
 
 fn start(tracer: &SdkTracer, headers: &HeaderMap, info: &ProcessInfo<'_>) -> Context {
     let publisher = propagation::extract(headers);
-    // Not the current context: what the worker itself is in the middle of is no part of the task's story.
+    // Not the current context, because the worker's own spans are not part of the task's trace.
     let parent = match &publisher {
         Some(publisher) => Context::new().with_remote_span_context(publisher.clone()),
         None => Context::new(),
@@ -160,7 +166,7 @@ fn start(tracer: &SdkTracer, headers: &HeaderMap, info: &ProcessInfo<'_>) -> Con
 }
 
 fn describe(info: &ProcessInfo<'_>) -> Vec<KeyValue> {
-    // With room for what the end of the span adds.
+    // With room for the attributes from the end of the span.
     let mut described = Vec::with_capacity(13);
     described.extend([
         KeyValue::new(attributes::SYSTEM, attributes::RABBITMQ),
@@ -200,7 +206,7 @@ fn trace_id(context: &Context) -> Option<String> {
     span.is_valid().then(|| span.trace_id().to_string())
 }
 
-/// The span of the log lines. Its level is the highest, so that no line that is written goes without it.
+/// Returns the span of the log lines. It has the highest level, so that every written line has it.
 fn lines(info: &ProcessInfo<'_>, trace_id: Option<&str>) -> tracing::Span {
     tracing::error_span!(target: TASK_TARGET, parent: None, "task", task = info.task, id = info.id, trace_id)
 }

@@ -1,4 +1,4 @@
-//! The span of a message on its way to a queue.
+//! The span of a message that is published.
 
 use std::fmt;
 
@@ -11,22 +11,23 @@ use super::{attributes, may_be_kept, tracer};
 use crate::events::Event;
 use crate::propagation;
 
-/// The span of a message on its way to a queue: `publish <destination>`.
+/// The span of a message that is published: `publish <destination>`.
 ///
-/// A child of whatever span the caller is in. One that is dropped unended ends without saying how.
+/// It is a child of the caller's current span. A span that is dropped ends without a result.
 #[derive(Debug)]
 #[must_use = "a span tells how long something took, and ends with it"]
 pub struct PublishSpan(Option<Box<Span>>);
 
 impl PublishSpan {
-    /// Begins to publish a task.
+    /// Starts the span of a task.
     pub fn start(task: &str, id: &str, exchange: &str, routing_key: &str) -> Self {
         Self(tracer().map(|tracer| {
             Box::new(Context::map_current(|parent| start(tracer, parent, task, id, exchange, routing_key)))
         }))
     }
 
-    /// Begins to publish a message once more, with which `headers` arrived: a part of the trace that they tell of.
+    /// Starts the span of a message that arrived with `headers` and is published again, as a part
+    /// of their trace.
     pub fn again(headers: &HeaderMap, task: &str, id: &str, exchange: &str, routing_key: &str) -> Self {
         Self(tracer().map(|tracer| {
             let parent = match propagation::extract(headers) {
@@ -37,7 +38,7 @@ impl PublishSpan {
         }))
     }
 
-    /// Emits an event of the message, and shows it on the span.
+    /// Emits an event of the message, and adds it to the span.
     pub fn emit(&mut self, event: &impl Event) {
         event.emit();
         if let Some(span) = &mut self.0
@@ -47,23 +48,23 @@ impl PublishSpan {
         }
     }
 
-    /// Writes the span into the headers of the message, so that whoever takes it continues the trace.
+    /// Writes the span to the headers of the message, so that its consumer continues the trace.
     ///
-    /// Writes nothing where no traces are made.
+    /// Writes nothing if traces are not exported.
     pub fn inject(&self, headers: &mut HeaderMap) {
         if let Some(span) = &self.0 {
             propagation::inject(span.span_context(), headers);
         }
     }
 
-    /// Ends the span: the message stands on a queue, or does not because of an error.
+    /// Ends the span: the message is on a queue, or there was an error.
     pub fn end(self, sent: Result<(), &dyn fmt::Display>) {
         let Some(mut span) = self.0 else { return };
         if let Err(error) = sent
             && span.is_recording()
         {
             span.set_status(Status::error(error.to_string()));
-            // The conventions' name for what is not told apart any further.
+            // The conventions' name for an error without further classification.
             span.set_attribute(KeyValue::new(attributes::ERROR_TYPE, "_OTHER"));
         }
         span.end();

@@ -1,4 +1,4 @@
-//! One task, one story: from the caller's span to the handler's.
+//! One trace for one task: from the caller's span to the handler's.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,7 +12,8 @@ use crate::events::worker::{TaskReceived, TaskRetried, TaskRevoked, TaskSucceede
 use crate::options::{LogFormat, LogOptions};
 use crate::setup::testing::{Captured, subscriber};
 
-/// The spans of this process: the tracer is its own, so all tests share it and tell their spans apart by trace.
+/// Returns the exporter of this process. All tests share the tracer, and tell their spans apart by
+/// trace.
 pub(crate) fn exporter() -> &'static InMemorySpanExporter {
     static EXPORTER: OnceLock<InMemorySpanExporter> = OnceLock::new();
     EXPORTER.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! JSON into values.
+//! Reads JSON.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -10,7 +10,7 @@ use crate::value::{KombuValue, MOST_DIGITS, Map, Value};
 
 /// Reads one value and nothing after it, nested at most `depth` deep.
 ///
-/// Its memory grows with what was really read: JSON announces no lengths.
+/// Memory grows only with the content that was read, because JSON announces no lengths.
 pub(crate) fn decode(bytes: &[u8], depth: usize) -> Result<Value, DecodeError> {
     let mut reader = JsonReader { json: Jiter::new(bytes).with_allow_inf_nan() };
     reader.document(depth).map_err(|problem| DecodeError::Malformed { codec: NAME, reason: reader.describe(problem) })
@@ -18,9 +18,9 @@ pub(crate) fn decode(bytes: &[u8], depth: usize) -> Result<Value, DecodeError> {
 
 /// An error in a document.
 enum JsonProblem {
-    /// Its syntax.
+    /// The syntax is invalid.
     Syntax(JiterError),
-    /// Its content; noticed where the reader stands.
+    /// The content is invalid, at the reader's present position.
     Content(String),
 }
 
@@ -72,7 +72,7 @@ impl JsonReader<'_> {
         while let Some(key) = next {
             let first = self.json.peek()?;
             let value = self.value(first, depth)?;
-            // Of a key that comes twice, the last holds, as in Python.
+            // The last of several equal keys counts, as in Python.
             entries.insert(key, value);
             next = self.json.next_key()?.map(str::to_owned);
         }
@@ -105,7 +105,7 @@ fn deeper(depth: usize) -> Result<usize, JsonProblem> {
     depth.checked_sub(1).ok_or_else(|| JsonProblem::Content("nested too deep".to_owned()))
 }
 
-/// The number that a literal stands for. What is written as an integer stays one, whatever its size.
+/// Returns the number of a literal. An integer stays an integer, whatever its size.
 fn number(literal: &[u8]) -> Result<Value, JsonProblem> {
     let invalid = || JsonProblem::Content("invalid number".to_owned());
     let text = std::str::from_utf8(literal).map_err(|_| invalid())?;
@@ -118,7 +118,7 @@ fn number(literal: &[u8]) -> Result<Value, JsonProblem> {
     }
 }
 
-/// The value that kombu's pair of `__type__` and `__value__` stands for.
+/// Returns the value of kombu's pair of `__type__` and `__value__`.
 fn extended(mut entries: Map) -> Result<Value, String> {
     let name = match entries.swap_remove(TYPE) {
         Some(Value::Text(name)) => name,

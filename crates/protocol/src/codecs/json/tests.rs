@@ -1,4 +1,4 @@
-//! JSON as Python writes it, and as nobody should.
+//! JSON as Python writes it, and invalid JSON.
 
 use super::*;
 use crate::codec_error::DecodeError;

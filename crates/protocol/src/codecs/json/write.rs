@@ -1,4 +1,4 @@
-//! Values into JSON.
+//! Writes JSON.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -8,7 +8,7 @@ use super::{NAME, TYPE, VALUE};
 use crate::codec_error::EncodeError;
 use crate::value::{KombuValue, Map, Value};
 
-/// Room that suffices for most bodies.
+/// Size that suffices for most bodies.
 const USUAL: usize = 128;
 
 pub(crate) fn encode(value: &Value, depth: usize) -> Result<Vec<u8>, EncodeError> {
@@ -49,7 +49,7 @@ fn write(value: &Value, depth: usize, out: &mut Vec<u8>) -> Result<(), EncodeErr
     Ok(())
 }
 
-/// Most texts have nothing to escape and are copied in one piece.
+/// Writes a text. Most texts need no escapes and are copied in one piece.
 fn text(text: &str, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     if text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
         return plain(text, out);
@@ -60,12 +60,12 @@ fn text(text: &str, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     Ok(())
 }
 
-/// Numbers and texts, which are the same in every JSON.
+/// Writes a number or a text, which are the same in every JSON.
 fn plain<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     serde_json::to_writer(out, value).map_err(|error| refused(error.to_string()))
 }
 
-/// JSON has no names for what is not finite; Python writes, and reads, these.
+/// Writes a float. JSON has no names for infinity and NaN; Python writes and reads these.
 fn float(number: f64, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     if number.is_nan() {
         out.extend_from_slice(b"NaN");
