@@ -1,4 +1,4 @@
-//! The yardstick: lapin and sqlx without anything around them.
+//! The baseline: lapin and sqlx alone.
 
 use anyhow::{Context, Result};
 use futures::StreamExt;
@@ -11,12 +11,12 @@ use crate::messages::{PREFETCH, Stage, TASK, connect, publish};
 use crate::sample::{Sample, Watch};
 use crate::{Servers, ours};
 
-/// Deliveries acknowledged together.
+/// Number of deliveries that are acknowledged together.
 const ACK_GROUP: u64 = 16;
-/// Rows written together.
+/// Number of rows that are written together.
 const BATCH: usize = 256;
 
-/// Publishes, confirmed, in a window.
+/// Publishes with confirms, in a window.
 pub(crate) async fn submit(servers: &Servers, stage: &Stage, count: usize) -> Result<Sample> {
     ours::declare(servers, stage).await?;
     let (connection, channel) = connect(servers).await?;
@@ -28,7 +28,7 @@ pub(crate) async fn submit(servers: &Servers, stage: &Stage, count: usize) -> Re
     Ok(sample)
 }
 
-/// Drains a queue; with `results`, each has its row before it is acknowledged.
+/// Drains a queue. With `results`, each message has its row before it is acknowledged.
 pub(crate) async fn drain(servers: &Servers, stage: &Stage, count: usize, results: bool) -> Result<Sample> {
     ours::declare(servers, stage).await?;
     let (connection, channel) = connect(servers).await?;
@@ -85,7 +85,7 @@ async fn record_all(
     Ok(())
 }
 
-/// A table like that of the results, and a pool as large as theirs.
+/// Connects to a table like that of the results, with a pool of the same size.
 async fn database(servers: &Servers) -> Result<PgPool> {
     let pool = PgPoolOptions::new().max_connections(4).connect(&servers.database).await?;
     sqlx::raw_sql(

@@ -1,7 +1,7 @@
 //! Celeriac beside the bare clients it is built on: same broker, same database, same run.
 //!
-//! Each work is done by both sides in turn, round after round, and medians are compared. Client CPU is that of this process;
-//! broker and database have their own.
+//! Both sides do each kind of work in turn, round after round, and the medians are compared. Client
+//! CPU is that of this process, without broker and database.
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
 
 mod bare;
@@ -21,7 +21,7 @@ use clap::Parser;
 use crate::messages::{QueueType, Stage};
 use crate::report::Report;
 
-/// What is measured, and how often.
+/// Number and size of the measurements.
 #[derive(Debug, Clone, Parser)]
 pub(crate) struct Options {
     /// Tasks in each round
@@ -30,18 +30,18 @@ pub(crate) struct Options {
     /// Round trips in each round
     #[arg(long, default_value_t = 1_000)]
     trips: usize,
-    /// Rounds of each work
+    /// Rounds of each kind of work
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Only works whose name contains this
+    /// Only work whose name contains this
     #[arg(long)]
     only: Option<String>,
-    /// What our side logs, such as warn or debug; nothing by default, as on the other side
+    /// Log level of Celeriac's side, such as warn or debug. Default: no logs, as on the other side
     #[arg(long)]
     log: Option<String>,
 }
 
-/// Where the servers are.
+/// The addresses of the servers.
 #[derive(Debug, Clone)]
 pub(crate) struct Servers {
     pub(crate) amqp: String,
@@ -57,7 +57,7 @@ async fn main() -> Result<()> {
         environment.get(name).map(str::to_owned).with_context(|| format!("{name} is not set; use `cargo xtask bench`"))
     };
     let servers = Servers { amqp: server("CELERIAC__BROKER__URL")?, database: server("CELERIAC__RESULTS__URL")? };
-    // The table of results exists, for both sides.
+    // This creates the table of results, for both sides.
     ours::app(&servers, &Stage::named("celeriac", QueueType::Classic), true)?.client().await?.close().await;
 
     let mut report = Report::default();
@@ -115,7 +115,8 @@ fn start_logging(level: &str) -> Result<Telemetry> {
     Ok(Telemetry::start(&options, &instance)?)
 }
 
-/// Runs both sides in turn, each round on a queue of its own; the first round warms up and is not counted.
+/// Runs both sides in turn, each round on a queue of its own. The first round warms up and is not
+/// counted.
 fn rounds<S, F>(options: &Options, both: F) -> impl AsyncFn(QueueType) -> Result<Vec<(S, S)>>
 where
     F: AsyncFn(&Stage) -> Result<(S, S)>,

@@ -9,16 +9,16 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 
 use crate::Servers;
 
-/// How many messages are published and not confirmed, on both sides.
+/// Number of messages that are published and not confirmed, on both sides.
 pub(crate) const WINDOW: usize = 512;
-/// How many messages are delivered and not acknowledged, on both sides.
+/// Number of messages that are delivered and not acknowledged, on both sides.
 pub(crate) const PREFETCH: u16 = 512;
 /// The body of a task without arguments.
 pub(crate) const BODY: &[u8] = b"[[],{},{}]";
-/// Its name.
+/// The name of the task.
 pub(crate) const TASK: &str = "bench.nothing";
 
-/// How the queue is kept.
+/// The type of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum QueueType {
     Classic,
@@ -51,7 +51,7 @@ impl Stage {
     }
 }
 
-/// A connection and a channel in confirm mode.
+/// Opens a connection and a channel in confirm mode.
 pub(crate) async fn connect(servers: &Servers) -> Result<(Connection, Channel)> {
     let connection = Connection::connect(&servers.amqp, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
@@ -59,7 +59,7 @@ pub(crate) async fn connect(servers: &Servers) -> Result<(Connection, Channel)> 
     Ok((connection, channel))
 }
 
-/// A message as Celeriac sends it.
+/// Returns the properties of a message as Celeriac sends it.
 pub(crate) fn properties() -> BasicProperties {
     let mut headers = FieldTable::default();
     headers.insert("task".into(), AMQPValue::LongString(TASK.into()));
@@ -88,7 +88,7 @@ pub(crate) async fn publish(channel: &Channel, queue: &str, count: usize) -> Res
     Ok(())
 }
 
-/// How many messages wait on a queue.
+/// Returns the number of messages that wait on a queue.
 pub(crate) async fn waiting(channel: &Channel, queue: &str) -> Result<u32> {
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     Ok(channel.queue_declare(queue.into(), passive, FieldTable::default()).await?.message_count())

@@ -1,4 +1,4 @@
-//! The same works by Celeriac, through its public face.
+//! The same work with Celeriac's public API.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use crate::Servers;
 use crate::messages::{PREFETCH, Stage, WINDOW, connect, publish, waiting};
 use crate::sample::{Sample, Watch};
 
-/// How many tasks have run, and how many shall.
+/// Counts down the tasks that have yet to run.
 #[derive(Debug)]
 pub(crate) struct Counter {
     left: AtomicUsize,
@@ -32,7 +32,7 @@ pub(crate) async fn nothing(ctx: TaskContext) -> TaskResult<()> {
     Ok(())
 }
 
-/// A program for one queue.
+/// Returns a program for one queue.
 pub(crate) fn app(servers: &Servers, stage: &Stage, results: bool) -> Result<Celeriac> {
     Ok(builder(servers, stage, results).build()?)
 }
@@ -50,7 +50,7 @@ pub(crate) fn builder(servers: &Servers, stage: &Stage, results: bool) -> celeri
         .tasks(tasks![nothing])
 }
 
-/// Makes the queue exist, as Celeriac declares it: both sides use the same.
+/// Declares the queue as Celeriac does. Both sides use the same.
 pub(crate) async fn declare(servers: &Servers, stage: &Stage) -> Result<()> {
     let app = app(servers, stage, false)?;
     let client = app.client().await?;
@@ -59,8 +59,10 @@ pub(crate) async fn declare(servers: &Servers, stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Takes the queue away, on a connection of its own: RabbitMQ 3.10 now and then ends the connection that deletes a full
-/// quorum queue with an internal error. What is left then is in nobody's way, since every round has a queue of its own.
+/// Deletes the queue, on a connection of its own.
+///
+/// RabbitMQ 3.10 sometimes ends the connection that deletes a full quorum queue with an internal
+/// error. A queue that remains does no harm, because every round has a queue of its own.
 pub(crate) async fn delete(servers: &Servers, stage: &Stage) -> Result<()> {
     let (connection, channel) = connect(servers).await?;
     for queue in [stage.queue.clone(), format!("{}.dead", stage.queue)] {
@@ -74,7 +76,7 @@ pub(crate) async fn delete(servers: &Servers, stage: &Stage) -> Result<()> {
 pub(crate) async fn submit(servers: &Servers, stage: &Stage, count: usize) -> Result<Sample> {
     declare(servers, stage).await?;
     let client = app(servers, stage, false)?.client().await?;
-    // The connection is made by the first.
+    // The first call makes the connection.
     nothing().submit(&client).await?;
     let watch = Watch::start()?;
     let mut submitted = std::pin::pin!(client.submit_stream((0..count).map(|_| nothing())));
@@ -87,7 +89,7 @@ pub(crate) async fn submit(servers: &Servers, stage: &Stage, count: usize) -> Re
     Ok(sample)
 }
 
-/// Drains a queue of empty tasks; with `results`, every one has its row.
+/// Drains a queue of empty tasks. With `results`, every task has its row.
 pub(crate) async fn drain(servers: &Servers, stage: &Stage, count: usize, results: bool) -> Result<Sample> {
     declare(servers, stage).await?;
     let (connection, channel) = connect(servers).await?;
@@ -98,7 +100,7 @@ pub(crate) async fn drain(servers: &Servers, stage: &Stage, count: usize, result
     let worker = app.worker(client.clone())?;
     let shutdown = Shutdown::new();
     let watch = Watch::start()?;
-    // The end of the worker is part of the work: only then everything is recorded and acknowledged.
+    // The end of the worker is part of the work: only then is everything recorded and acknowledged.
     let (ran, ()) = tokio::join!(worker.run_until(shutdown.clone()), async {
         counter.done.notified().await;
         shutdown.request();
@@ -106,8 +108,8 @@ pub(crate) async fn drain(servers: &Servers, stage: &Stage, count: usize, result
     ensure!(ran?.blocking_tasks_left == 0, "a task has not ended");
     let sample = watch.stop(count)?;
     client.close().await;
-    // RabbitMQ 3.10 gives some messages of a busy quorum queue back although it has counted their acknowledgements, when the
-    // channel ends right after them; see docs/known-limits.md.
+    // RabbitMQ 3.10 requeues some messages of a busy quorum queue although it has counted their
+    // acknowledgements, if the channel ends right after them; see docs/known-limits.md.
     let left = usize::try_from(waiting(&channel, &stage.queue).await?)?;
     ensure!(left * 20 < count, "{left} of {count} tasks are left on the queue");
     connection.close(200, "done".into()).await?;

@@ -9,13 +9,14 @@ use serde::Serialize;
 use crate::messages::QueueType;
 use crate::sample::{Latency, Sample};
 
-/// Everything that was measured.
+/// All measurements.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     rows: Vec<Row>,
 }
 
-/// One work, on one type of queue. Of a round trip, the rates are those of one caller at a time, from the median trip.
+/// One kind of work, on one type of queue. For a round trip, the rates are those of one caller at a
+/// time, from the median.
 #[derive(Debug, Serialize)]
 struct Row {
     work: &'static str,

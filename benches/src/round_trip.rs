@@ -22,7 +22,7 @@ async fn echo(number: usize) -> TaskResult<usize> {
     Ok(number)
 }
 
-/// Submit, run, await the typed result, through Postgres.
+/// Submits, runs, and awaits the typed result, through Postgres.
 pub(crate) async fn ours(servers: &Servers, stage: &Stage, count: usize) -> Result<Latency> {
     let app = builder(servers, stage, true).tasks(tasks![echo]).build()?;
     let client = app.client().await?;
@@ -53,7 +53,8 @@ async fn trips(client: &Client, count: usize) -> Result<Latency> {
     Latency::of(trips, watch)
 }
 
-/// Bare lapin: publish with a confirm, consume, publish the answer to a reply queue, acknowledge, take the answer.
+/// Does the same with bare lapin: publishes with a confirm, consumes, publishes the answer to a
+/// reply queue, acknowledges, and takes the answer.
 pub(crate) async fn lapin(servers: &Servers, stage: &Stage, count: usize) -> Result<Latency> {
     declare(servers, stage).await?;
     let (connection, channel) = connect(servers).await?;
@@ -104,7 +105,7 @@ pub(crate) async fn lapin(servers: &Servers, stage: &Stage, count: usize) -> Res
     latency
 }
 
-/// Bare sqlx: write a row and notify, wake up, read the row.
+/// Does the same with bare sqlx: writes a row and notifies, wakes up, reads the row.
 pub(crate) async fn database(servers: &Servers, count: usize) -> Result<Latency> {
     let pool = PgPoolOptions::new().max_connections(2).connect(&servers.database).await?;
     sqlx::raw_sql("CREATE TABLE IF NOT EXISTS celeriac.bench_rows (id text PRIMARY KEY, result jsonb)")

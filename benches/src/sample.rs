@@ -1,13 +1,13 @@
-//! One measurement: time, and the CPU this process used for it.
+//! One measurement: time, and the CPU that this process used.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// Clock ticks of `/proc`, which Linux fixes at 100 a second for all programs.
+/// Clock ticks in `/proc`, which Linux fixes at 100 a second for all programs.
 const TICKS_A_SECOND: f64 = 100.0;
 
-/// What a side needed for a work.
+/// The cost of one kind of work for one side.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
     pub(crate) rate: f64,
@@ -15,7 +15,7 @@ pub(crate) struct Sample {
     pub(crate) client_us: f64,
 }
 
-/// A measurement that runs.
+/// A measurement in progress.
 #[derive(Debug)]
 pub(crate) struct Watch {
     begun: Instant,
@@ -50,10 +50,10 @@ impl Latency {
     }
 }
 
-/// CPU of this process, user and system.
+/// Returns the CPU time of this process, user and system.
 fn cpu_seconds() -> Result<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
-    // The name of the program may hold spaces; what follows its closing parenthesis does not.
+    // The name of the program may contain spaces; the fields after its closing parenthesis do not.
     let (_, fields) = stat.rsplit_once(')').context("/proc/self/stat")?;
     let fields: Vec<&str> = fields.split_whitespace().collect();
     let ticks = |index: usize| -> Result<f64> { Ok(fields.get(index).context("/proc/self/stat")?.parse()?) };

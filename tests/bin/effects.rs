@@ -1,4 +1,4 @@
-//! Tasks that write down in the database that they took effect.
+//! Tasks that record their effects in the database.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn pool() -> TaskResult<&'static PgPool> {
     POOL.get_or_try_init(connect).await
 }
 
-/// Takes its time, and then takes effect, in a transaction of its own.
+/// Sleeps, and then takes effect in a transaction of its own.
 #[task(name = "test.effect", max_retries = none, retry_backoff = "1s..2s")]
 async fn effect(ctx: TaskContext, milliseconds: u64) -> TaskResult<()> {
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
@@ -34,7 +34,7 @@ async fn effect(ctx: TaskContext, milliseconds: u64) -> TaskResult<()> {
     Ok(())
 }
 
-/// Takes its time, and then takes effect, in the transaction of its outcome.
+/// Sleeps, and then takes effect in the transaction of its outcome.
 #[task(name = "test.effect_exactly", transactional, max_retries = none, retry_backoff = "1s..2s")]
 async fn effect_exactly(ctx: TaskContext, tx: &mut PgConnection, milliseconds: u64) -> TaskResult<()> {
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;

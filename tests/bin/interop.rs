@@ -43,7 +43,7 @@ async fn fail(kind: String, #[default("failed")] message: String) -> TaskResult<
     Err(TaskError::of_kind(kind, message))
 }
 
-/// Fails so many times; then returns how many attempts there were.
+/// Fails this many times, and then returns the number of attempts.
 #[task(name = "rust.flaky", max_retries = 100)]
 async fn flaky(ctx: TaskContext, times: u32, #[default] countdown: u64) -> TaskResult<u32> {
     if ctx.attempt() <= times {
@@ -63,7 +63,7 @@ async fn ignored(ctx: TaskContext, #[default] note: Value) -> TaskResult<String>
     Ok("nobody asks".to_owned())
 }
 
-/// Writes down what it was given, and returns it.
+/// Records its arguments, and returns them.
 #[task(name = "rust.collect")]
 async fn collect(ctx: TaskContext, first: Value, #[default] second: Value) -> TaskResult<Vec<Value>> {
     let note: Vec<_> = [first, second].into_iter().filter(|value| *value != Value::Null).collect();
@@ -85,7 +85,7 @@ async fn double(number: i64) -> TaskResult<serde_json::Value> {
     Ok(json!({"doubled": 2 * number, "by": "rust"}))
 }
 
-/// What the worker made of the message.
+/// Returns the worker's view of the message.
 #[task(name = "rust.describe")]
 async fn describe(ctx: TaskContext) -> TaskResult<serde_json::Value> {
     let limits = ctx.time_limits();

@@ -1,4 +1,4 @@
-//! A program with tasks that tests start, stop and kill.
+//! A program with tasks, which tests start, stop and kill.
 
 mod effects;
 mod interop;
@@ -11,14 +11,14 @@ use std::time::Duration;
 use celeriac::prelude::*;
 use celeriac::{PgConnection, RouteDecision, RouteRequest, sqlx};
 
-/// Notes that it ran, in a file that outlives the process, and returns its number.
+/// Records in a file that it ran, and returns its number. The file outlives the process.
 #[task(name = "test.note")]
 async fn note(ctx: TaskContext, number: u64) -> TaskResult<u64> {
     journal(&format!("{} {number}", ctx.id()))?;
     Ok(number)
 }
 
-/// Takes its time.
+/// Sleeps.
 #[task(name = "test.rest")]
 async fn rest(ctx: TaskContext, milliseconds: u64) -> TaskResult<u64> {
     journal(&format!("{} begun", ctx.id()))?;
@@ -27,7 +27,7 @@ async fn rest(ctx: TaskContext, milliseconds: u64) -> TaskResult<u64> {
     Ok(milliseconds)
 }
 
-/// Blocks its thread, and looks at nothing.
+/// Blocks its thread, and checks for nothing.
 #[task(name = "test.block")]
 fn block(ctx: TaskContext, milliseconds: u64) -> TaskResult<u64> {
     journal(&format!("{} begun", ctx.id()))?;
@@ -41,7 +41,7 @@ fn block_thread(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// Takes its process down with it, after a while.
+/// Aborts its process, after a while.
 #[task(name = "test.abort")]
 async fn abort(ctx: TaskContext, milliseconds: u64) -> TaskResult<()> {
     journal(&format!("{} begun", ctx.id()))?;
@@ -59,7 +59,8 @@ async fn story(text: String) -> TaskResult<usize> {
     }))
 }
 
-/// One `write` of a line to a file opened for appending: whole, even when the process is killed right after.
+/// Writes a line with one `write` to a file opened for appending. The line is whole, even if the
+/// process is killed right after.
 fn journal(line: &str) -> TaskResult<()> {
     let environment = celeriac_config::Environment::from_process();
     let Some(path) = environment.get("JOURNAL") else { return Ok(()) };
@@ -68,7 +69,7 @@ fn journal(line: &str) -> TaskResult<()> {
     Ok(())
 }
 
-/// Follows from another task, whose result it returns.
+/// Follows from another task, and returns that task's result.
 #[task(name = "test.after")]
 async fn after(ctx: TaskContext, result: u64) -> TaskResult<u64> {
     journal(&format!("{} {result}", ctx.id()))?;
@@ -85,7 +86,7 @@ async fn need(ctx: TaskContext, path: String) -> TaskResult<String> {
     }
 }
 
-/// Fails once a file is there, in a way that leads to the next attempt, or to the dead-letter queue at once.
+/// Fails once a file exists: with a next attempt, or as a dead letter at once.
 #[task(name = "test.fail_when", max_retries = 1, retry_backoff = "10ms..20ms")]
 async fn fail_when(ctx: TaskContext, path: String, rejected: bool) -> TaskResult<()> {
     journal(&format!("{} attempt {}", ctx.id(), ctx.attempt()))?;
@@ -95,14 +96,14 @@ async fn fail_when(ctx: TaskContext, path: String, rejected: bool) -> TaskResult
     Err(if rejected { TaskError::reject("not today") } else { TaskError::new("not yet") })
 }
 
-/// Fails, after it has noted that it ran.
+/// Records that it ran, and fails.
 #[task(name = "test.fail")]
 async fn fail(ctx: TaskContext, number: u64) -> TaskResult<()> {
     journal(&format!("{} {number}", ctx.id()))?;
     Err(TaskError::of_kind("ValueError", format!("{number} is no good")))
 }
 
-/// Fails so often, and asks in one way or another to be tried again.
+/// Fails this often, and requests another attempt in one of several ways.
 #[task(
     name = "test.retry",
     max_retries = 4,
@@ -128,7 +129,7 @@ async fn retry(ctx: TaskContext, pattern: String, failures: u32) -> TaskResult<u
     })
 }
 
-/// Notes a number in the table `effects`, takes its time, and ends.
+/// Records a number in the table `effects`, sleeps, and ends.
 #[task(name = "test.pay", transactional)]
 async fn pay(ctx: TaskContext, tx: &mut PgConnection, number: i64, milliseconds: u64) -> TaskResult<i64> {
     let effect = sqlx::query("INSERT INTO effects (number, task) VALUES ($1, $2)").bind(number).bind(ctx.id());
@@ -137,13 +138,13 @@ async fn pay(ctx: TaskContext, tx: &mut PgConnection, number: i64, milliseconds:
     Ok(number)
 }
 
-/// Whether there are transactions for tasks to work in.
+/// Returns `true` if tasks can have transactions.
 fn is_on_postgres() -> bool {
     let environment = celeriac_config::Environment::from_process();
     environment.get("CELERIAC__RESULTS__URL").is_some_and(|url| url.starts_with("postgres://"))
 }
 
-/// A function for routes: by the first argument, or by the one that is named.
+/// A route function: decides by the first argument, or by the named one.
 fn by_size(call: &RouteRequest<'_>) -> Option<RouteDecision> {
     match call.args {
         [_, ..] => Some(RouteDecision::queue("reports")),

@@ -1,4 +1,4 @@
-//! Brokers that refuse access, and brokers that are not there.
+//! Brokers that refuse access, and brokers that cannot be reached.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ fn variables(url: &str) -> [(&'static str, String); 2] {
     [("CELERIAC__BROKER__URL", url.to_owned()), ("CELERIAC__RESULTS__URL", "none".to_owned())]
 }
 
-/// Nobody listens there.
+/// Nothing listens there.
 const NOBODY: &str = "amqp://guest:guest@127.0.0.1:1/%2f";
 
 #[celeriac_tests::test(real)]

@@ -7,7 +7,7 @@ use celeriac::prelude::*;
 use celeriac_tests::{Bed, Peer, eventually};
 use lapin::types::{AMQPValue, FieldTable};
 
-/// How often the task has run.
+/// Number of runs of the task.
 #[derive(Default)]
 struct Runs(AtomicU32);
 
@@ -16,8 +16,10 @@ async fn count(ctx: TaskContext) -> TaskResult<u32> {
     Ok(ctx.state::<Runs>()?.0.fetch_add(1, Ordering::Relaxed) + 1)
 }
 
-/// Puts a copy of a task on its queue and takes it once, so that its next delivery is a redelivery: what a worker leaves
-/// behind that recorded the outcome and was killed before it acknowledged.
+/// Publishes a copy of a task and takes it once, so that its next delivery is a redelivery.
+///
+/// A worker leaves such a message if it is killed between recording the outcome and the
+/// acknowledgement.
 async fn redeliver(peer: &Peer, id: &str) {
     let mut headers = FieldTable::default();
     headers.insert("task".into(), AMQPValue::LongString("t.count".into()));

@@ -1,4 +1,4 @@
-//! Who names a reply queue is answered as Celery's workers answer; a bare client asks and reads.
+//! Callers with a reply queue get the answers of Celery's workers. A bare client asks and reads.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 use crate::letter::Letter;
 use crate::stage::{Stage, see};
 
-/// Returns one of the things that JSON has no word for.
+/// Returns one of the values that JSON cannot represent.
 #[task(name = "t.odd")]
 async fn odd(which: String) -> TaskResult<Value> {
     Ok(match which.as_str() {
@@ -39,7 +39,7 @@ async fn family(ctx: TaskContext) -> TaskResult<Vec<String>> {
     Ok(ids)
 }
 
-/// Wants no result kept.
+/// Ignores its result.
 #[task(name = "t.quiet", ignore_result)]
 async fn quiet() -> TaskResult<u32> {
     Ok(1)
@@ -53,7 +53,7 @@ async fn stage(bed: &Bed) -> Stage {
     stage
 }
 
-/// What the answers say, once there are so many.
+/// Returns the answers, once there are this many.
 async fn answers(stage: &Stage, queue: &str, count: usize) -> Vec<(Found, Json)> {
     let found = stage.taken(queue, count).await;
     assert_eq!(found.len(), count);
@@ -139,7 +139,7 @@ async fn what_does_not_succeed_is_answered_with_an_exception_that_python_knows(b
         assert_eq!(meta["result"], exception(kind, message, module), "{id}");
         let row = stage.row(&id).await;
         let recorded = row.failure.unwrap().message;
-        // Python makes a sentence of a task's name; the row holds one.
+        // Python builds its message from the task's name; the row holds the whole message.
         let told =
             if kind == "NotRegistered" { "no task is named `t.nope` here; the nearest is `t.see`" } else { message };
         assert_eq!((row.state.as_str(), recorded.as_str()), (status, told));
@@ -219,7 +219,7 @@ async fn a_result_is_written_as_celery_writes_what_json_has_no_word_for(bed: Bed
 async fn a_chain_that_fails_answers_the_callers_of_its_later_steps(bed: Bed) {
     let stage = stage(&bed).await;
     let step = |id: &str, reply_to: &str| json!({"task": "t.see", "options": {"task_id": id, "reply_to": reply_to}});
-    // The other way round: the next step is the last.
+    // In reverse: the next step is the last one.
     let chain = json!({"chain": [step("c-4", "gone"), step("c-3", "others"), step("c-2", "replies")]});
     let letter = asked("t.fail", "c-1", &json!([])).carrying(&json!([1]), &chain);
     letter.put(&stage.peer).await;

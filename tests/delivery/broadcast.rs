@@ -1,11 +1,11 @@
-//! What is sent to every worker.
+//! Broadcasts: messages to every worker.
 
 use celeriac::app::Builder;
 use celeriac::prelude::*;
 use celeriac_client::Error;
 use celeriac_tests::{Bed, eventually};
 
-/// Fails at its first attempt, on the worker that is told to.
+/// Fails at its first attempt on the named worker.
 #[task(name = "t.reload", max_retries = 2, retry_backoff = "10ms..50ms")]
 async fn reload(ctx: TaskContext, fails_on: String) -> TaskResult<String> {
     let worker = ctx.state::<String>()?.to_string();

@@ -1,4 +1,4 @@
-//! Celery's own tasks, which a shared queue may carry.
+//! Celery's own tasks on a shared queue.
 
 use celeriac::prelude::*;
 use celeriac_tests::Bed;
@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use crate::letter::Letter;
 use crate::stage::Stage;
 
-/// Adds on a thread of its own.
+/// Adds, on a thread of its own.
 #[task(name = "t.sum")]
 fn sum(a: i64, #[default(0)] b: i64) -> TaskResult<i64> {
     Ok(a + b)
@@ -17,7 +17,7 @@ async fn stage(bed: &Bed) -> Stage {
     Stage::with(bed, |program| program.tasks(tasks![sum])).await
 }
 
-/// A built-in task with arguments by name, as Celery calls them.
+/// Returns a message for a built-in task with arguments by name, as Celery calls it.
 fn letter(task: &str, id: &str, args: &Json, kwargs: &Json) -> Letter {
     Letter::new(task, id, args).body(json!([args, kwargs, {}]).to_string())
 }
@@ -31,7 +31,7 @@ async fn end(stage: &Stage, letter: Letter, id: &str) -> Json {
     }
 }
 
-/// Ids of a group's members, from what Celery calls its result.
+/// Returns the ids of a group's members from Celery's group result.
 fn members(result: &Json, group: Option<&str>) -> Vec<String> {
     assert!(group.is_none_or(|group| result[0][0] == json!(group)), "{result}");
     assert_eq!(result[0][1], Json::Null, "{result}");

@@ -1,4 +1,4 @@
-//! The command line, as a person and as a supervisor see it.
+//! The command line, for a person and for a supervisor.
 
 use std::path::Path;
 use std::time::Duration;
@@ -150,7 +150,7 @@ async fn a_good_configuration_is_shown_with_its_secrets_masked() {
 
 #[tokio::test]
 async fn a_check_finds_what_keeps_a_worker_from_starting() {
-    // With this variable, the program has a task that works in a transaction.
+    // With this variable, the program has a transactional task.
     let variables = [("CELERIAC__RESULTS__URL", "postgres://localhost/none".to_owned())];
     assert_eq!(run(&["config", "check"], &variables).await.0, 0);
     for verb in [["config", "check"], ["worker", "--name=w"]] {

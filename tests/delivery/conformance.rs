@@ -1,4 +1,4 @@
-//! RabbitMQ and Postgres pass the suites that their stand-ins pass.
+//! RabbitMQ and Postgres pass the suites that their in-process counterparts pass.
 
 use std::sync::Arc;
 

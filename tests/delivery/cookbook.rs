@@ -1,4 +1,4 @@
-//! Every query of `docs/results.md` runs as it stands there.
+//! Every query of `docs/results.md` runs as it is printed there.
 
 use celeriac::prelude::*;
 use celeriac_tests::Bed;

@@ -10,7 +10,7 @@ use lapin::types::{AMQPValue, FieldTable, LongString};
 use serde_json::{Value as Json, json};
 use tokio::io::AsyncWriteExt;
 
-/// A virtual host, and the command line that works on it.
+/// A virtual host, and a command line for it.
 pub(crate) struct Console {
     pub(crate) peer: Peer,
     variables: Vec<(&'static str, String)>,
@@ -18,13 +18,13 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// With these queues declared, beside the default one.
+    /// Returns a console with these queues declared, beside the default one.
     pub(crate) async fn new(bed: &Bed, queues: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("routes.yaml"), queues).unwrap();
         let peer = bed.peer().await;
         let console = Self { peer, variables: bed.environment().into(), folder };
-        // The first that is sent declares everything.
+        // The first call declares everything.
         let (code, said) = console.run(&["call", "test.note", "-a", "[0]", "-Q", "celeriac"]).await;
         assert_eq!(code, 0, "{said}");
         console.peer.purge("celeriac").await;
@@ -66,14 +66,14 @@ impl Console {
         eventually(&queue, async || self.peer.ready(&queue).await, |ready| *ready == count).await;
     }
 
-    /// Ids of what `dead list` shows.
+    /// Returns the ids that `dead list` shows.
     async fn listed(&self, flags: &[&str]) -> Vec<String> {
         let listed = self.json(&[&["dead", "list"], flags].concat()).await;
         let letters = listed["letters"].as_array().unwrap();
         letters.iter().map(|letter| letter["id"].as_str().unwrap_or("-").to_owned()).collect()
     }
 
-    /// Puts a dead letter where it stands, as a worker writes it.
+    /// Publishes a dead letter as a worker writes it.
     async fn bury(&self, queue: &str, task: &str, id: &str, more: &[(&str, &str)]) {
         self.bury_in(&format!("{queue}.dead"), queue, task, id, more).await;
     }
@@ -94,7 +94,7 @@ impl Console {
     }
 }
 
-/// Some dead letters of several kinds, in two queues.
+/// Returns a console with dead letters of several kinds, in two queues.
 async fn graveyard(bed: &Bed) -> Console {
     let console = Console::new(bed, "queues: { mail: {}, bills: {} }").await;
     let ago = |hours: i64| (celeriac_telemetry::clock::now() - jiff::SignedDuration::from_hours(hours)).to_string();

@@ -1,4 +1,4 @@
-//! Every way into a dead-letter queue is told by its reason, a worker's and the broker's own.
+//! Every dead letter has its reason, from a worker or from the broker.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ fn properties(task: &str, id: &str) -> BasicProperties {
 }
 
 impl Console {
-    /// Takes the next message and refuses it, or gives it back.
+    /// Takes the next message, and rejects or requeues it.
     async fn refuse(&self, queue: &str, requeue: bool) -> bool {
         let channel = self.peer.channel();
         let Some(found) = channel.basic_get(queue.into(), BasicGetOptions::default()).await.unwrap() else {

@@ -1,4 +1,4 @@
-//! What is sent to one worker by its name.
+//! Tasks that are sent to one worker by its name.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use celeriac_tests::{Bed, Peer, eventually};
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 
-/// Tells which worker runs it; fails at its first attempt if it is told to.
+/// Returns the name of its worker. Can fail at its first attempt.
 #[task(name = "t.where", max_retries = 1, retry_backoff = "1s")]
 async fn ask(ctx: TaskContext, fails_first: bool) -> TaskResult<String> {
     if fails_first && ctx.attempt() == 1 {

@@ -1,4 +1,4 @@
-//! What is called with the result of a task, and what is called when it fails.
+//! Callbacks and errbacks.
 
 use celeriac::prelude::*;
 use celeriac::{Failure, Value};
@@ -7,12 +7,12 @@ use serde_json::{Value as Json, json};
 
 use crate::stage::{Call, Stage, add, fail, flaky, see, send};
 
-/// A task that tells what it was called with, and has this of its own.
+/// Returns the signature of a task that records its arguments, with this argument of its own.
 fn told(own: &str) -> Signature {
     Signature::new("t.see").arg(own)
 }
 
-/// Who sent it, and where that began.
+/// Returns the parent and the root of a call.
 fn kin(call: &Call) -> (Option<&str>, &str) {
     (call.parent.as_deref(), call.root.as_str())
 }

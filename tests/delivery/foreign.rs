@@ -1,4 +1,4 @@
-//! Messages as Celery's clients write them, some of them recorded from one.
+//! Messages as Celery's clients write them, some of them recorded.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -11,20 +11,20 @@ use serde_json::{Value as Json, json};
 use crate::letter::Letter;
 use crate::stage::{Call, Stage, note};
 
-/// The task that most recorded messages ask for.
+/// The task of most recorded messages.
 #[task(name = "interop.add")]
 async fn recorded_add(ctx: TaskContext, x: i64, y: i64) -> TaskResult<i64> {
     note(&ctx, &json!(x), &json!(y))?;
     Ok(x + y)
 }
 
-/// The other one.
+/// The task of the other recorded messages.
 #[task(name = "interop.echo")]
 async fn recorded_echo(value: Json) -> TaskResult<Json> {
     Ok(value)
 }
 
-/// Asks for two further attempts, each after so many milliseconds.
+/// Requests two further attempts, each after this many milliseconds.
 #[task(name = "t.again", max_retries = 5)]
 async fn again(ctx: TaskContext, milliseconds: u64) -> TaskResult<u32> {
     note(&ctx, &json!(milliseconds), &Json::Null)?;
@@ -34,14 +34,14 @@ async fn again(ctx: TaskContext, milliseconds: u64) -> TaskResult<u32> {
     }
 }
 
-/// Never ends, and would be tried again if it failed.
+/// Never ends, and would be retried after a failure.
 #[task(name = "t.endless", max_retries = 3, retry_backoff = "10ms..20ms")]
 async fn endless(ctx: TaskContext) -> TaskResult<()> {
     note(&ctx, &Json::Null, &Json::Null)?;
     std::future::pending().await
 }
 
-/// Works until it is told to come to an end.
+/// Runs until it is signalled to end.
 #[task(name = "t.obedient")]
 async fn obedient(ctx: TaskContext) -> TaskResult<bool> {
     ctx.cancelled().await;
@@ -69,7 +69,7 @@ fn id(letter: &Letter) -> String {
     id.map(ToString::to_string).unwrap_or_default()
 }
 
-/// The result of a message, once there is one.
+/// Returns the result of a message, after its end.
 async fn result(stage: &Stage, letter: Letter, id: &str) -> Option<String> {
     letter.put(&stage.peer).await;
     let row = stage.row(id).await;
@@ -77,7 +77,7 @@ async fn result(stage: &Stage, letter: Letter, id: &str) -> Option<String> {
     row.result
 }
 
-/// Why a message is dead-lettered, and the error in its row.
+/// Returns the reason of a dead letter, and the error in its row.
 async fn refused(stage: &Stage, letter: Letter, id: &str) -> (String, String) {
     letter.put(&stage.peer).await;
     let dead = stage.dead(1).await.remove(0);
@@ -237,7 +237,7 @@ async fn a_soft_time_limit_tells_the_task_which_may_end_as_it_likes(bed: Bed) {
     assert_outcome!(stage.row("async").await, Success, result: true);
     limited("t.blocking", "blocking", &json!([30, 0.3])).put(&stage.peer).await;
     assert_outcome!(stage.row("blocking").await, Success, result: json!([30.0, 0.3]));
-    // A thread is only told.
+    // A blocking task is only signalled.
     limited("t.blocking", "blocking, hard", &json!([0.3, null])).put(&stage.peer).await;
     assert_outcome!(stage.row("blocking, hard").await, Success, result: json!([0.3, null]));
     stage.finish().await;

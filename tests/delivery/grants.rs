@@ -1,4 +1,4 @@
-//! The grants of `docs/grants.md` are enough, and each is needed by somebody.
+//! The grants of `docs/grants.md` are sufficient, and each is necessary.
 
 use celeriac::prelude::*;
 use celeriac::sqlx::{self, AssertSqlSafe, Connection, Executor, PgConnection};
@@ -12,7 +12,7 @@ use crate::stage::{Seen, add, fail, see};
 /// The users of the guide.
 const USERS: [&str; 3] = ["app_worker", "app_sender", "app_reader"];
 
-/// Succeeds at its second attempt, and sends another in its transaction.
+/// Succeeds at its second attempt, and sends another task in its transaction.
 #[task(name = "t.send_late", transactional, max_retries = 1, retry_backoff = "10ms..20ms")]
 async fn send_late(ctx: TaskContext, tx: &mut PgConnection) -> TaskResult<String> {
     if ctx.attempt() == 1 {
@@ -21,7 +21,7 @@ async fn send_late(ctx: TaskContext, tx: &mut PgConnection) -> TaskResult<String
     Ok(ctx.client().submit_in(tx, add(1, 2)).await?.id().to_owned())
 }
 
-/// The database of a test, with users that no other test has: users belong to the whole server.
+/// The database of a test, with users of its own, because users belong to the whole server.
 struct Granted {
     bed: Bed,
     suffix: String,
@@ -29,7 +29,7 @@ struct Granted {
 
 impl Granted {
     async fn open(bed: &Bed) -> Self {
-        // The owner makes the tables.
+        // The owner creates the tables.
         let owner = bed.program([]).build().unwrap().client().await.unwrap();
         owner.close().await;
         let suffix = bed.management().1.to_owned();
@@ -43,7 +43,7 @@ impl Granted {
         self.bed.database().await.execute(sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))).await.unwrap();
     }
 
-    /// Grants what the guide says.
+    /// Grants the rights of the guide.
     async fn grant(&self) {
         let guide = include_str!("../../docs/grants.md");
         let (_, block) = guide.split_once("```sql\n").unwrap();
@@ -81,23 +81,23 @@ async fn workers_senders_and_readers_can_do_their_work_with_what_the_guide_grant
     assert_eq!(add(1, 2).submit(&client).await.unwrap().get().await.unwrap(), 3);
     let failed = fail(json!(1)).submit(&client).await.unwrap();
     assert_eq!(failed.wait().await.unwrap().state, TaskState::Failure);
-    // In the sender's transaction, and on in the task's.
+    // In the sender's transaction, and then in the task's.
     let mut sender = PgConnection::connect(&granted.url("app_sender")).await.unwrap();
     let mut transaction = sender.begin().await.unwrap();
     let sent = client.submit_in(&mut transaction, send_late()).await.unwrap();
     transaction.commit().await.unwrap();
     let following = client.handle::<i64>(sent.get().await.unwrap());
     assert_eq!(following.get().await.unwrap(), 3);
-    // Once under a key, and the same again.
+    // Once under a key, and then again.
     let keyed = async || see(json!("once"), Json::Null).idempotency_key("one").submit(&client).await.unwrap();
     let (first, second) = (keyed().await, keyed().await);
     assert_eq!(first.id(), second.id());
     assert_eq!(first.get().await.unwrap(), json!("once"));
-    // Revoked before it begins.
+    // Revoked before it starts.
     let revoked = see(json!(0), Json::Null).delay(std::time::Duration::from_secs(2)).submit(&client).await.unwrap();
     revoked.revoke().await.unwrap();
     assert_eq!(revoked.wait().await.unwrap().state, TaskState::Revoked);
-    // Brought back by a crash, as its header says, and therefore put on record before it runs.
+    // Its header marks it as a suspect, so its start is recorded.
     suspected(&granted.bed, "suspect").await;
     assert_eq!(client.handle::<i64>("suspect").get().await.unwrap(), 7);
     failed.forget().await.unwrap();
@@ -119,7 +119,7 @@ async fn workers_senders_and_readers_can_do_their_work_with_what_the_guide_grant
     granted.clear().await;
 }
 
-/// Puts a task on the queue that was delivered before.
+/// Publishes a task as redelivered.
 async fn suspected(bed: &Bed, id: &str) {
     let mut headers = FieldTable::default();
     for (name, value) in [("task", "t.add"), ("id", id), ("celeriac-suspected", "1")] {

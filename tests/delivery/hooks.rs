@@ -1,4 +1,4 @@
-//! What runs around the attempts of tasks, and what it may change.
+//! Hooks: their order, and the changes that they may make.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use celeriac::prelude::*;
 use celeriac::{Task, TaskRecord};
 use celeriac_tests::{Bed, Running, assert_outcome, eventually};
 
-/// What happened, in order.
+/// Events, in order.
 #[derive(Default)]
 struct Journal(Mutex<Vec<String>>);
 
@@ -24,7 +24,7 @@ fn note(ctx: &TaskContext, line: String) -> TaskResult<()> {
     Ok(())
 }
 
-/// Notes all of it under its name, and changes nothing.
+/// Records every call under its name, and changes nothing.
 struct Tells(&'static str);
 
 impl Hooks for Tells {
@@ -77,7 +77,7 @@ async fn flaky(ctx: TaskContext) -> TaskResult<i64> {
     Err(TaskError::new(format!("no {}", ctx.attempt())))
 }
 
-/// Does to the outcome what the task's name says.
+/// Changes the outcome as the task's name says.
 struct Meddles;
 
 impl Hooks for Meddles {
@@ -168,7 +168,7 @@ async fn hurried(ctx: TaskContext) -> TaskResult<i64> {
     if ctx.attempt() == 1 { Err(TaskError::new("no")) } else { Ok(2) }
 }
 
-/// A worker of these tasks, and what happened on it.
+/// A worker of these tasks, and its events.
 struct Observed {
     running: Running,
     journal: Arc<Journal>,
@@ -189,7 +189,7 @@ impl Observed {
         Self { running: bed.start(more(program)).await, journal }
     }
 
-    /// The row of a call, once it has ended.
+    /// Returns the row of a call, after its end.
     async fn row<T: Task>(&self, call: Call<T>) -> TaskRecord {
         call.submit(&self.running.client).await.unwrap().wait().await.unwrap()
     }
@@ -251,7 +251,7 @@ async fn a_hook_may_end_an_attempt_before_it_has_begun(bed: Bed) {
 async fn a_hook_may_change_how_an_attempt_ends(bed: Bed) {
     let worker = Observed::start(&bed).await;
     assert_outcome!(worker.row(doubled()).await, Success, attempts: 1, result: 42);
-    // a success that is refused is tried again
+    // a refused success is retried
     assert_outcome!(worker.row(doubted()).await, Success, attempts: 2, result: 2);
     assert_outcome!(worker.row(renamed()).await, Failure, attempts: 1, kind: "Sorry", message: "luck");
     assert_outcome!(worker.row(stopped()).await, Failure, attempts: 1, kind: "Enough", message: "no more");
@@ -273,10 +273,10 @@ async fn a_hook_that_panics_fails_its_attempt_and_nothing_else(bed: Bed) {
     let worker = Observed::start(&bed).await;
     assert_outcome!(worker.row(panics()).await, Failure, attempts: 1, kind: "Panic", message: "in a hook");
     assert_outcome!(worker.row(spoilt()).await, Failure, attempts: 1, kind: "Panic", message: "in the hook of a success");
-    // what was decided stands
+    // the decision stands
     assert_outcome!(worker.row(worse()).await, Failure, attempts: 1, kind: "Bad", message: "luck");
     assert_outcome!(worker.row(late_panic()).await, Success, attempts: 1, result: 21);
-    // the worker goes on
+    // the worker continues
     assert_outcome!(worker.row(add(1, 1)).await, Success, attempts: 1, result: 2);
 }
 
@@ -285,7 +285,7 @@ async fn a_hook_counts_towards_the_time_of_its_attempt(bed: Bed) {
     let worker = Observed::start(&bed).await;
     let endless = endless().time_limit(Duration::from_millis(300));
     assert_outcome!(worker.row(endless).await, Failure, attempts: 1, kind: "TimeLimitExceeded", message: "0.3");
-    // What comes after the decision cannot hold it up for longer than that either.
+    // The hooks after the decision have the same limit.
     let lingers = lingers().time_limit(Duration::from_millis(300));
     assert_outcome!(worker.row(lingers).await, Success, attempts: 1, result: 21);
 }

@@ -1,4 +1,4 @@
-//! Calls that are sent once under a key.
+//! Calls that are sent once for each key.
 
 use celeriac::sqlx::{self, Connection};
 use celeriac_client::Error;

@@ -8,7 +8,7 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value as Json, json};
 
-/// A message, and the queue it is put on.
+/// A message, and its queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Letter {
     pub(crate) headers: Vec<(String, AMQPValue)>,
@@ -17,7 +17,7 @@ pub(crate) struct Letter {
 }
 
 impl Letter {
-    /// A task of protocol 2 with these arguments, in JSON.
+    /// Returns a task of protocol 2 with these arguments, in JSON.
     pub(crate) fn new(task: &str, id: &str, args: &Json) -> Self {
         let properties = BasicProperties::default()
             .with_content_type("application/json".into())
@@ -28,7 +28,7 @@ impl Letter {
         letter.carrying(args, &json!({}))
     }
 
-    /// One that was recorded when Celery sent it: a file of `tests/interop/golden`.
+    /// Returns a message that was recorded from Celery: a file of `tests/interop/golden`.
     pub(crate) fn recorded(case: &str) -> Self {
         let path = format!("{}/interop/golden/{case}.json", env!("CARGO_MANIFEST_DIR"));
         let golden: Json = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
@@ -42,24 +42,24 @@ impl Letter {
         Self { headers: headers.map(|(name, value)| (name.clone(), field(value))).collect(), properties, body }
     }
 
-    /// The same with these arguments, and with this as what it carries.
+    /// Returns the same message with these arguments and this embed.
     pub(crate) fn carrying(self, args: &Json, embed: &Json) -> Self {
         self.body(json!([args, {}, embed]).to_string())
     }
 
-    /// The same with this body.
+    /// Returns the same message with this body.
     pub(crate) fn body(self, body: impl Into<Vec<u8>>) -> Self {
         Self { body: body.into(), ..self }
     }
 
-    /// The same with this header.
+    /// Returns the same message with this header.
     pub(crate) fn header(mut self, name: &str, value: &Json) -> Self {
         self.headers.retain(|(key, _)| key != name);
         self.headers.push((name.to_owned(), field(value)));
         self
     }
 
-    /// The same for a caller who awaits the answer.
+    /// Returns the same message for a caller that awaits the reply.
     pub(crate) fn reply_to(mut self, queue: &str, correlation_id: Option<&str>) -> Self {
         self.properties = self.properties.with_reply_to(queue.into());
         if let Some(id) = correlation_id {
@@ -68,7 +68,7 @@ impl Letter {
         self
     }
 
-    /// Puts it on a queue.
+    /// Publishes it to a queue.
     pub(crate) async fn put(self, peer: &Peer) {
         let mut table = FieldTable::default();
         for (name, value) in self.headers {

@@ -1,4 +1,4 @@
-//! How long a task may take: by its call, by its declaration, by its worker.
+//! Time limits of a task: from its call, its declaration, and its worker.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -7,20 +7,20 @@ use celeriac::prelude::*;
 use celeriac::{Cancellation, TaskDefinition};
 use celeriac_tests::{Bed, assert_outcome, eventually};
 
-/// Never ends by itself, and would be tried again if it failed.
+/// Never ends, and would be retried after a failure.
 #[task(name = "t.long", time_limit = "300ms", max_retries = 3, retry_backoff = "10ms..20ms")]
 async fn long() -> TaskResult<()> {
     std::future::pending().await
 }
 
-/// Ends after a while, if it is let.
+/// Sleeps, if it is not ended.
 #[task(name = "t.rest", time_limit = "300ms")]
 async fn rest(milliseconds: u64) -> TaskResult<u64> {
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     Ok(milliseconds)
 }
 
-/// Says nothing of its own, and tells what holds for it.
+/// Sets no limits, and returns those that apply.
 #[task(name = "t.plain")]
 async fn plain(ctx: TaskContext) -> TaskResult<(Option<f64>, Option<f64>, bool)> {
     let limits = ctx.time_limits();
@@ -29,14 +29,14 @@ async fn plain(ctx: TaskContext) -> TaskResult<(Option<f64>, Option<f64>, bool)>
     Ok((seconds(limits.hard), seconds(limits.soft), left.is_some_and(|left| Some(left) <= limits.hard)))
 }
 
-/// Is lifted above the worker's limit.
+/// Is exempt from the worker's limit.
 #[task(name = "t.free", time_limit = none)]
 async fn free(milliseconds: u64) -> TaskResult<u64> {
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     Ok(milliseconds)
 }
 
-/// Tidies up when it is told to, and tells why.
+/// Cleans up at the signal, and returns the reason for it.
 #[task(name = "t.tidy", time_limit = "30s", soft_time_limit = "200ms")]
 async fn tidy(ctx: TaskContext) -> TaskResult<String> {
     ctx.cancelled().await;
@@ -53,13 +53,13 @@ fn thread(ctx: TaskContext) -> TaskResult<(String, bool)> {
     Ok((format!("{:?}", ctx.cancellation()), ctx.deadline().is_some()))
 }
 
-/// Has a soft limit alone.
+/// Has only a soft limit.
 #[task(name = "t.slow", soft_time_limit = "1s")]
 async fn slow() -> TaskResult<()> {
     Ok(())
 }
 
-/// Tells that it runs, and why it had to end.
+/// Signals that it runs, and records the reason for its end.
 #[task(name = "t.told")]
 async fn told(ctx: TaskContext) -> TaskResult<()> {
     let told = ctx.state::<Told>()?;
@@ -91,7 +91,7 @@ async fn a_limit_of_the_worker_holds_for_tasks_that_say_nothing(bed: Bed) {
     let running = bed.start(program).await;
     let client = &running.client;
     assert_eq!(plain().submit(client).await.unwrap().get().await.unwrap(), (Some(0.5), Some(0.25), true));
-    // Its own counts before the worker's.
+    // Its own limit overrides the worker's.
     let own = rest(60_000).submit(client).await.unwrap();
     assert_outcome!(own, Failure, message: "0.3");
     assert_eq!(free(1_200).submit(client).await.unwrap().get().await.unwrap(), 1_200, "it has none");
@@ -106,7 +106,7 @@ async fn a_soft_limit_of_a_call_that_is_never_reached_is_refused(bed: Bed) {
     let refused = plain().time_limit(seconds(1)).soft_time_limit(seconds(5)).submit(&client).await.unwrap_err();
     assert!(refused.to_string().contains("soft time limit of 5s is never reached: the hard one ends it after 1s"));
     plain().time_limit(seconds(5)).soft_time_limit(seconds(1)).submit(&client).await.unwrap();
-    // Celery's word for none.
+    // Zero means no limit in Celery.
     plain().time_limit(seconds(0)).soft_time_limit(seconds(5)).submit(&client).await.unwrap();
 }
 

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
-/// A client for the virtual host of a test.
+/// Returns a client for the virtual host of a test.
 pub(crate) fn of(bed: &Bed) -> Management {
     management(&options(bed)).unwrap()
 }
@@ -76,7 +76,8 @@ async fn a_user_without_rights_is_told_so(bed: Bed) {
     assert!(matches!(error, celeriac_admin::Error::Denied { .. }), "{error:?}");
 }
 
-/// An API that answers whatever it is asked with this, and then with `more` as long as somebody takes it.
+/// Starts an API that answers every request with `head`, and then with `more` while the client
+/// reads.
 async fn answering(head: &'static [u8], more: &'static [u8]) -> (String, TaskTracker) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://u:secret@{}", listener.local_addr().unwrap());

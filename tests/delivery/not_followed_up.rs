@@ -1,4 +1,4 @@
-//! What should follow from a task and cannot: told before it runs where that can be known, and kept where not.
+//! Follow-ups that cannot be sent: found before the task runs if possible, and kept otherwise.
 
 use celeriac::Value;
 use celeriac::prelude::*;
@@ -47,7 +47,7 @@ async fn a_link_to_a_queue_that_is_missing_is_sent_when_the_dead_letter_is_repla
     );
 }
 
-/// Tasks that carry `embed`, one each, end without having run.
+/// Asserts that tasks with these embeds, one each, end without a run.
 async fn are_refused(bed: &Bed, cases: &[(&str, Json)], reason: &str, kind: &str) {
     let stage = Stage::start(bed).await;
     for (id, embed) in cases {

@@ -18,14 +18,14 @@ use tokio::time::timeout;
 use crate::command_line::run;
 use crate::stage::{Call, Stage, add, see};
 
-/// Sends another in its transaction, and fails after that if it is told to.
+/// Sends another task in its transaction, and can fail afterwards.
 #[task(name = "t.send_in", transactional)]
 async fn send_in(ctx: TaskContext, tx: &mut PgConnection, given: Json, fails: bool) -> TaskResult<String> {
     let sent = ctx.client().submit_in(tx, see(given, Json::Null)).await?;
     if fails { Err(TaskError::new("after it was sent")) } else { Ok(sent.id().to_owned()) }
 }
 
-/// Doubles, in a transaction.
+/// Doubles a number, in a transaction.
 #[task(name = "t.double", transactional)]
 async fn double(_tx: &mut PgConnection, number: i64) -> TaskResult<i64> {
     Ok(number * 2)
@@ -186,7 +186,7 @@ async fn those_who_send_wake_a_relay_that_sleeps_and_leave_one_alone_that_is_awa
     let mut database = bed.database().await;
     let mut listener = PgListener::connect(&bed.database_url()).await.unwrap();
     listener.listen_all(["celeriac_outbox", "mark"]).await.unwrap();
-    // What was heard since the last time: notifications come in the order of their commits.
+    // Returns the notifications since the last call. They arrive in the order of their commits.
     let mut heard = async || {
         sqlx::raw_sql("NOTIFY mark").execute(&mut bed.database().await).await.unwrap();
         let mut times = 0;
@@ -208,12 +208,12 @@ async fn those_who_send_wake_a_relay_that_sleeps_and_leave_one_alone_that_is_awa
     let sent: Vec<_> = found.iter().map(|waiting| waiting.seq).collect();
     lead.conclude(&sent, &[]).await.unwrap();
 
-    // One that sends now, and commits when nobody is awake any more.
+    // This one sends now, and commits when no relay is awake.
     let mut slow = bed.database().await;
     let mut late = slow.begin().await.unwrap();
     client.submit_in(&mut late, add(7, 8)).await.unwrap();
 
-    // With nothing to do it falls asleep, and says so before its last look.
+    // An idle relay falls asleep, and releases this lock before its last poll.
     let asleep = "SELECT pg_try_advisory_lock_shared(l) AND pg_advisory_unlock_shared(l) FROM (VALUES (7162249965085352299)) AS awake (l)";
     let mut asleep = async || sqlx::query_scalar::<_, bool>(asleep).fetch_one(&mut database).await.unwrap();
     while !asleep().await {
@@ -241,7 +241,7 @@ async fn a_worker_that_is_to_leave_it_does_not_relay_and_a_program_of_its_own_do
     let (client, variables) = (stage.client(), bed.environment());
     let mut database = bed.database().await;
     let handle = client.submit_in(&mut database, add(1, 2)).await.unwrap();
-    // The worker works, and takes no notice.
+    // The worker runs tasks, and does not relay.
     assert_eq!(add(3, 4).submit(client).await.unwrap().get().await.unwrap(), 7);
     let (code, said) = run(&["relay", "--status"], &variables).await;
     assert_eq!(code, 0, "{said}");

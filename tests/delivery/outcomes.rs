@@ -1,4 +1,4 @@
-//! How a task ends, and what is recorded of it.
+//! The end of a task, and its record.
 
 use celeriac::prelude::*;
 use celeriac::{DynamicCall, Failure};

@@ -1,4 +1,4 @@
-//! A worker that may declare nothing, on queues that somebody else has made.
+//! A worker without permission to declare, on queues that another program has declared.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ async fn stop(mut worker: Program) {
 async fn a_place_behind_the_delays_that_is_missing_is_found_at_the_start_by_a_worker_that_may_not_bind(bed: Bed) {
     let (management, vhost) = bed.management();
     let user = format!("u{vhost}");
-    // To bind a queue, one has to be allowed to write to it.
+    // Binding a queue requires write permission for it.
     management.create_user(&user, vhost, "^(celery_delayed_.*|amq[.]default)$", ".*").await;
     let may_declare = bed.environment();
     let mut may_not = may_declare.clone();
@@ -42,7 +42,7 @@ async fn a_place_behind_the_delays_that_is_missing_is_found_at_the_start_by_a_wo
     peer.channel().queue_bind(queue.into(), at.into(), key.as_str().into(), options, none).await.unwrap();
     let mut worker = Program::start(&["worker", "-l", "info"], &may_not);
     worker.says("ready").await;
-    // What found the binding out is a task that does nothing, and leaves nothing behind.
+    // The probe for the binding is a task that does nothing, and leaves nothing behind.
     worker.says("celery.accumulate[celeriac-probe-celeriac] succeeded").await;
     stop(worker).await;
     let rows: i64 =

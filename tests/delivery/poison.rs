@@ -1,4 +1,4 @@
-//! A task that brings its worker down is taken out of the way, and no other is.
+//! A task that brings its worker down is quarantined, and no other task is.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ fn begun(journal: &Path, id: &str) -> usize {
     lines.lines().filter(|line| *line == format!("{id} begun")).count()
 }
 
-/// Starts a worker whenever the last one has died, until `done`; how many died.
+/// Starts a worker each time the last one has died, until `done`. Returns the number of deaths.
 async fn supervise(variables: &[(&str, String)], done: impl AsyncFn() -> bool) -> usize {
     let supervised = tokio::time::timeout(Duration::from_secs(120), keep_running(variables, done));
     supervised.await.unwrap_or_else(|_| panic!("something never comes to an end"))
@@ -60,7 +60,7 @@ async fn what_brings_its_worker_down_is_quarantined_and_its_neighbours_end(bed: 
     let variables = [&bed.environment()[..], &own].concat();
     let client = bed.client(bed.program([])).await;
     let poison = client.submit_dynamic(taking("test.abort", 50)).await.unwrap();
-    // So many run beside it, and as many again are held and have not begun.
+    // This many run beside it, and as many again are held and have not started.
     let mut neighbours = Vec::new();
     for _ in 0..14 {
         neighbours.push(client.submit_dynamic(taking("test.rest", 300)).await.unwrap());
@@ -90,7 +90,7 @@ async fn what_brings_its_worker_down_is_quarantined_and_its_neighbours_end(bed: 
     let held: i64 = sqlx::query_scalar(held).bind(poison.id()).fetch_one(&mut bed.database().await).await.unwrap();
     assert_eq!(held, 0);
 
-    // What is replayed has as many deliveries before it as the first time.
+    // A replayed task has as many deliveries as the first time.
     let (code, said) = run(&["dead", "replay", "--id", poison.id(), "--yes"], &variables).await;
     assert_eq!(code, 0, "{said}");
     let again = async || poison.record().await.unwrap().is_some_and(|row| row.replays == 1 && row.state.is_final());
@@ -98,7 +98,7 @@ async fn what_brings_its_worker_down_is_quarantined_and_its_neighbours_end(bed: 
     assert_eq!(begun(&journal, poison.id()), 6);
 }
 
-/// How many run, how many have begun, and whether they may end.
+/// Numbers of running and started tasks, and the signal that lets them end.
 #[derive(Debug, Default)]
 struct World {
     running: AtomicUsize,
@@ -140,7 +140,8 @@ impl Drop for Counted {
     }
 }
 
-/// Starts a worker, and stops it when so many of its tasks have begun: they go back.
+/// Starts a worker, and stops it after this many of its tasks have started. They return to the
+/// queue.
 async fn interrupt(bed: &Bed, program: Builder, world: &World, count: usize) {
     let before = world.begun.load(Ordering::Relaxed);
     let running = bed.start(program).await;
@@ -149,7 +150,8 @@ async fn interrupt(bed: &Bed, program: Builder, world: &World, count: usize) {
     running.stop().await;
 }
 
-/// A task that was interrupted in order more often than it may be delivered when it brings its worker down.
+/// A task that was interrupted in order more often than its crash limit, before it brings its
+/// worker down.
 async fn interrupted_often(bed: &Bed, world: &Arc<World>) -> (Builder, TaskHandle<()>) {
     let program = || {
         let program = bed.program(tasks![wait, quick]).shared(Arc::clone(world)).set("worker.drain_timeout", "10ms");
@@ -194,7 +196,7 @@ async fn who_is_suspected_a_second_time_runs_alone_and_holds_up_nobody_else(bed:
     }
     interrupt(&bed, program(), &world, 4).await;
     assert_eq!(world.most.load(Ordering::Relaxed), 4);
-    // As a worker leaves them that died.
+    // As a dead worker leaves them.
     let mark =
         "INSERT INTO celeriac.suspects (id, retries, replays, starts, waits, worker) VALUES ($1, 0, 0, 1, false, '')";
     for suspect in &suspects {
@@ -204,7 +206,7 @@ async fn who_is_suspected_a_second_time_runs_alone_and_holds_up_nobody_else(bed:
     world.most.store(0, Ordering::Relaxed);
     bed.start(program()).await;
     eventually("one runs", async || world.running.load(Ordering::Relaxed), |running| *running == 1).await;
-    // More than there would be slots, and more than may be held, if those that wait counted among them.
+    // More than the slots, and more than the prefetch, if waiting tasks counted.
     for _ in 0..8 {
         quick().submit(&client).await.unwrap().get().await.unwrap();
     }

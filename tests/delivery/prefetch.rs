@@ -1,4 +1,4 @@
-//! How many messages a worker holds, where it may choose.
+//! Prefetch of a worker with `prefetch: auto`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use celeriac::prelude::*;
 use celeriac_tests::{Bed, Running, eventually};
 use tokio::sync::watch;
 
-/// What the tasks of one worker do: they note their number, and end when the gate is open.
+/// State of the tasks of one worker: they record their numbers, and end when the gate opens.
 #[derive(Debug)]
 struct Gate {
     open: watch::Sender<bool>,
@@ -24,7 +24,7 @@ impl Gate {
     }
 }
 
-/// Runs as long as its worker's gate is closed.
+/// Runs while its worker's gate is closed.
 #[task(name = "t.pass")]
 async fn pass(ctx: TaskContext, number: u64) -> TaskResult<()> {
     let gate = ctx.state::<Gate>()?;
@@ -33,7 +33,7 @@ async fn pass(ctx: TaskContext, number: u64) -> TaskResult<()> {
     Ok(())
 }
 
-/// How many tasks a worker runs at once here.
+/// Number of tasks that a worker runs at once in these tests.
 const SLOTS: usize = 4;
 
 async fn worker(bed: &Bed, gate: &Arc<Gate>) -> Running {
@@ -47,7 +47,7 @@ async fn submit(client: &Client, numbers: std::ops::Range<u64>) {
     }
 }
 
-/// Every number that has begun, on any worker, and how often.
+/// Returns every number that has started on any worker, with its count.
 fn begun(gates: &[&Gate]) -> BTreeMap<u64, usize> {
     let mut begun = BTreeMap::new();
     for gate in gates {
@@ -93,15 +93,16 @@ async fn a_worker_holds_many_short_tasks_and_gives_them_back_when_they_become_lo
         assert!(sent < 1_000_000, "the prefetch stays at {:?}", held().await);
     }
 
-    // From here on no task ends, while a deep prefetch is full.
+    // No task ends from here on, while a deep prefetch is full.
     one.open.send_replace(false);
     submit(&busy.client, sent..sent + 2_000).await;
     sent += 2_000;
-    // One more than runs is not worth another consumer.
+    // One more than the running tasks is not worth a new consumer.
     let follows = |held: &Vec<u64>| matches!(held.as_slice(), [held] if (slots..=slots + 1).contains(held));
     eventually("the prefetch follows what still runs", held, follows).await;
     let idle = worker(&bed, &other).await;
-    // The busy worker has what it runs, as many under its new prefetch, and what it had given back once already.
+    // The busy worker has its running tasks, as many under its new prefetch, and those that it had
+    // already returned once.
     let all = usize::try_from(sent).unwrap();
     let begun_here = async || begun(&[&one, &other]).len();
     eventually("the idle worker runs the others", begun_here, |begun| *begun >= all - 600).await;

@@ -1,4 +1,4 @@
-//! `queues`: how it stands with every queue, as a person sees it.
+//! `queues`: the state of every queue, for a person.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn queues_are_shown_with_what_a_person_should_know_of_them(bed: Bed) {
         let (code, said) = run(&bed, &["call", "test.note", "-a", "[1]", "-Q", "mail"], ROUTES).await;
         assert_eq!(code, 0, "{said}");
     }
-    // RabbitMQ counts what is confirmed a little later.
+    // RabbitMQ counts a confirmed message with a small delay.
     let shown = eventually(
         "both to be counted",
         async || {
@@ -90,7 +90,7 @@ async fn an_option_that_the_broker_takes_and_does_not_heed_is_named_at_start(bed
     let line = ["--config", directory.path().to_str().unwrap(), "worker"];
     let mut worker = bed.process_with(&line, &[("CELERIAC__BROKER__MANAGEMENT_URL", api)]);
     worker.says("ready").await;
-    // Since 3.12 all classic queues are so.
+    // Since 3.12 this applies to all classic queues.
     let version = bed.management().0.version().await;
     let unheeded = !version.starts_with("3.10.") && !version.starts_with("3.11.");
     let said = worker.output();

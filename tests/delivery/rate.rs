@@ -1,4 +1,4 @@
-//! Tasks that may start so often, beside others on the same queue.
+//! Tasks with rate limits, beside others on the same queue.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -42,7 +42,7 @@ async fn submit<T: Task<Args: Sync>>(
     client.submit_many(calls).await.into_iter().map(Result::unwrap).collect()
 }
 
-/// When tasks began, in this order, once all of them have succeeded.
+/// Returns the times at which tasks started, in order, after all have succeeded.
 async fn starts<T: DeserializeOwned>(handles: &[TaskHandle<T>]) -> Vec<Timestamp> {
     let mut starts = Vec::new();
     for handle in handles {
@@ -54,7 +54,7 @@ async fn starts<T: DeserializeOwned>(handles: &[TaskHandle<T>]) -> Vec<Timestamp
     starts
 }
 
-/// How many tasks have succeeded so far.
+/// Returns the number of tasks that have succeeded so far.
 async fn ended<T: DeserializeOwned>(handles: &[TaskHandle<T>]) -> usize {
     let mut ended = 0;
     for handle in handles {
@@ -63,7 +63,7 @@ async fn ended<T: DeserializeOwned>(handles: &[TaskHandle<T>]) -> usize {
     ended
 }
 
-/// How many messages wait in the levels of delay.
+/// Returns the number of messages in the delay levels.
 async fn delayed(peer: &Peer) -> u32 {
     let mut waiting = 0;
     for level in 0..28 {
@@ -72,7 +72,7 @@ async fn delayed(peer: &Peer) -> u32 {
     waiting
 }
 
-/// The most that began within a second.
+/// Returns the largest number of starts within a second.
 fn most_in_a_second(starts: &[Timestamp]) -> usize {
     let within = |from: Timestamp| {
         starts.iter().filter(|at| **at >= from && at.duration_since(from) < SignedDuration::from_secs(1)).count()
@@ -90,7 +90,7 @@ async fn a_limited_task_does_not_hold_up_the_others_of_its_queue(bed: Bed) {
     let (free, limited) = (starts(&free).await, starts(&limited).await);
     let before = limited.iter().filter(|at| *at <= free.last().unwrap()).count();
     assert!(before < 40, "all {before} limited tasks began before the last of those that stood behind them");
-    // Ten, and what a busy machine puts together.
+    // Ten, and those that a busy machine delays into the same second.
     assert!(most_in_a_second(&limited) <= 14, "{limited:?}");
 }
 
@@ -101,7 +101,7 @@ async fn what_has_to_wait_is_in_the_levels_of_the_broker_and_not_in_the_worker(b
     eventually("one ran", async || ended(&handles).await, |ended| *ended == 1).await;
     let peer = bed.peer().await;
     eventually("the others wait", async || delayed(&peer).await, |delayed| *delayed == 19).await;
-    // What a worker holds goes back to its queue when it stops.
+    // Messages that a worker holds return to the queue when it stops.
     running.stop().await;
     assert_eq!((peer.ready("celeriac").await, delayed(&peer).await), (0, 19));
 }
@@ -141,7 +141,8 @@ async fn a_rate_is_changed_by_the_name_of_a_task(bed: Bed) {
 async fn of_two_that_a_crash_has_left_one_runs(bed: Bed) {
     let stage = Stage::start(&bed).await;
     let letter = |id| Letter::new("t.see", id, &json!([1])).header("celeriac-rate-limited", &json!(1));
-    // The last stands behind the second copy of the first: when it has ended, that one has been taken.
+    // The last one stands behind the second copy of the first. When it has ended, that copy has
+    // been taken.
     for id in ["one", "one", "last"] {
         letter(id).put(&stage.peer).await;
         assert_eq!(stage.end(id).await, (TaskState::Success, None));
@@ -151,8 +152,8 @@ async fn of_two_that_a_crash_has_left_one_runs(bed: Bed) {
 
 #[celeriac_tests::test]
 async fn what_stands_in_line_is_not_acknowledged_early(bed: Bed) {
-    // The second has its turn a second after the first. Where a busy machine lets it run before the worker is stopped, none
-    // stood in line, and nothing was shown.
+    // The second has its turn a second after the first. If a busy machine lets it run before the
+    // worker is stopped, none waited, and nothing was tested.
     for _ in 0..10 {
         let running = bed.start(bed.program(tasks![early]).set("worker.drain_timeout", "0s")).await;
         let client = bed.client(bed.program([])).await;
@@ -173,7 +174,7 @@ async fn what_stands_in_line_is_not_acknowledged_early(bed: Bed) {
 
 #[celeriac_tests::test(real)]
 async fn two_workers_of_which_one_is_killed_lose_none_and_run_nothing_twice_but_what_that_one_held(bed: Bed) {
-    /// How many messages a worker has been given and has not settled, at most: those that run, stand in line or go round.
+    /// Most messages that a worker holds unsettled: those that run, wait, or have just arrived.
     const HELD: usize = 4;
     let folder = tempfile::tempdir().unwrap();
     let lines = "task_options: [{ task: test.note, rate_limit: 10/s }]\n";

@@ -1,4 +1,4 @@
-//! Outcomes that come as Celery's replies. A bare client plays the worker.
+//! Outcomes from Celery's replies. A bare client plays the worker.
 
 use std::time::Duration;
 
@@ -30,14 +30,14 @@ async fn client(bed: &Bed, settings: &[(&'static str, &str)]) -> Client {
     bed.client(program(bed, settings)).await
 }
 
-/// The one task on the queue.
+/// Returns the one task on the queue.
 async fn taken(peer: &Peer) -> Found {
     let mut found = peer.take_all("celeriac").await;
     assert_eq!(found.len(), 1);
     found.remove(0)
 }
 
-/// What a worker of Celery writes, key by key.
+/// Returns the result meta of a Celery worker, key by key.
 fn meta(task: &Found, status: &str, result: Json) -> Json {
     let ended = matches!(status, "SUCCESS" | "FAILURE" | "REVOKED");
     let mut meta = json!({
@@ -115,7 +115,7 @@ async fn a_retry_is_told_and_the_end_after_it(bed: Bed) {
     assert_eq!(handle.get().await.unwrap(), 3);
 }
 
-/// A client, a call that it has sent, and the call's message.
+/// Returns a client, a call that it has sent, and the message of the call.
 async fn one_call(bed: &Bed) -> (Client, TaskHandle<i64>, Peer, Found) {
     let client = client(bed, &[("broker.max_message_size", "64KiB")]).await;
     let handle = add(1, 2).submit(&client).await.unwrap();
@@ -124,7 +124,7 @@ async fn one_call(bed: &Bed) -> (Client, TaskHandle<i64>, Peer, Found) {
     (client, handle, peer, task)
 }
 
-/// Asserts that the next reply is taken as if none had come before it.
+/// Asserts that the next reply is accepted as if it were the first one.
 async fn assert_answered(handle: &TaskHandle<i64>, peer: &Peer, task: &Found) {
     answer(peer, task, "SUCCESS", json!(3)).await;
     assert_eq!(handle.get().await.unwrap(), 3);
@@ -174,7 +174,7 @@ async fn the_first_end_stands_whatever_a_second_run_says(bed: Bed) {
     answer(&peer, &task, "SUCCESS", json!(4)).await;
     let last = add(5, 6).submit(&client).await.unwrap();
     answer(&peer, &taken(&peer).await, "SUCCESS", json!(11)).await;
-    // Replies come in order: when the last is there, those before it are.
+    // Replies arrive in order, so the earlier ones are here when the last is.
     assert_eq!((last.get().await.unwrap(), handle.get().await.unwrap()), (11, 3));
 }
 
@@ -189,7 +189,7 @@ async fn a_reply_that_nobody_awaits_any_more_is_forgotten(bed: Bed) {
     assert_eq!(client.handle::<i64>(task.header("id").unwrap()).record().await.unwrap(), None);
 }
 
-/// Whether the queue exists, and is what Celeriac declares.
+/// Returns `true` if the queue exists as Celeriac declares it.
 async fn is_reply_queue(bed: &Bed, queue: &str) -> bool {
     let peer = bed.peer().await;
     let mut arguments = FieldTable::default();
@@ -213,7 +213,7 @@ async fn one_queue_serves_every_task_and_goes_when_the_client_is_closed(bed: Bed
     assert!(tasks.iter().all(|task| task.reply_to.as_deref() == Some(&queue)));
     assert!(peer.has_queue(&queue).await);
     let handle = handles.into_iter().next().unwrap().unwrap();
-    // Who waits when the client is closed is told so, and does not wait for the deadline.
+    // A caller that waits when the client is closed gets an error at once, before the deadline.
     let (outcome, ()) = tokio::join!(handle.get(), client.close());
     assert!(matches!(outcome, Err(Error::Closed)), "{outcome:?}");
     assert!(!peer.has_queue(&queue).await);
@@ -236,7 +236,7 @@ async fn a_reply_arrives_although_the_broker_closed_the_connection_before(bed: B
     let handle = add(1, 2).submit(&client).await.unwrap();
     let task = taken(&bed.peer().await).await;
     let (management, vhost) = bed.management();
-    // The broker lists connections with some delay.
+    // The broker lists connections with a delay.
     let closed = async || management.close_connections(vhost).await;
     eventually("connections to close", closed, |closed| *closed >= 2).await;
     let peer = bed.peer().await;
@@ -297,7 +297,7 @@ async fn a_task_of_another_process_is_a_timeout_that_says_why(bed: Bed) {
     let elsewhere = other.handle::<i64>(handle.id()).get_timeout(patience).await.unwrap_err();
     assert!(matches!(elsewhere, Error::Timeout { awaited: Awaited::ReplyToAnother, .. }), "{elsewhere:?}");
     assert!(elsewhere.help().unwrap().contains("only the process that sent the task"), "{elsewhere:?}");
-    // In the process that sent it, another handle is as good.
+    // Another handle in the sending process works as well.
     assert_eq!(sender.handle::<i64>(handle.id()).get().await.unwrap(), 3);
 }
 

@@ -1,4 +1,4 @@
-//! When a failed attempt is followed by another, and what is on record of all of them.
+//! Retries after a failure, and their records.
 
 use std::fmt;
 use std::time::Duration;
@@ -65,37 +65,37 @@ async fn start(bed: &Bed) -> Running {
     bed.start(bed.program(tasks).set("client.result_timeout", "40s")).await
 }
 
-/// How each attempt ended, in order, and with which kind of error.
+/// Returns the end of each attempt, in order, with the kind of its error.
 fn ends(attempts: &[AttemptRecord]) -> Vec<(u32, TaskState, Option<&str>)> {
     let kinds = attempts.iter().map(|one| one.failure.as_ref().map(|failure| failure.kind.as_str()));
     attempts.iter().zip(kinds).map(|(one, kind)| (one.attempt, one.state, kind)).collect()
 }
 
-/// From the end of an attempt until the next is due.
+/// Returns the time from the end of an attempt until the next is due.
 fn wait(attempt: &AttemptRecord) -> SignedDuration {
     attempt.next_at.unwrap().duration_since(attempt.finished_at.unwrap())
 }
 
-/// Asserts that no attempt began before it was due.
+/// Asserts that no attempt started before it was due.
 fn assert_in_time(attempts: &[AttemptRecord]) {
     for pair in attempts.windows(2) {
         assert!(pair[1].started_at >= pair[0].next_at.unwrap(), "{pair:#?}");
     }
 }
 
-/// An attempt as SQL shows it.
+/// An attempt, from SQL.
 #[derive(Debug, sqlx::FromRow)]
 struct Row {
     attempt: i64,
     state: String,
     error_message: Option<String>,
-    /// Seconds from the end of this one until the next is due.
+    /// Seconds from the end of this attempt until the next is due.
     wait: Option<f64>,
-    /// Seconds from when this one was due to its start.
+    /// Seconds from the due time of this attempt to its start.
     late: Option<f64>,
 }
 
-/// Every attempt of a task, in order.
+/// Returns all attempts of a task, in order.
 async fn history(database: &mut PgConnection, id: &str) -> Vec<Row> {
     sqlx::query_as(
         "SELECT attempt, state, error_message,
@@ -192,7 +192,7 @@ async fn an_attempt_is_made_when_it_was_asked_for(bed: Bed) {
 async fn no_attempt_is_made_when_the_time_for_all_of_them_is_over(bed: Bed) {
     let running = start(&bed).await;
     let handle = bounded().submit(&running.client).await.unwrap();
-    // The third would come five seconds after the first.
+    // The third attempt would come five seconds after the first.
     assert_outcome!(handle, Failure, attempts: 2, kind: "Busy");
     let dead = bed.peer().await.take_all("celeriac.dead").await;
     assert_eq!(dead[0].header("celeriac-dead-reason").as_deref(), Some("exhausted"));

@@ -1,4 +1,4 @@
-//! What is revoked does not run, and what is terminated comes to an end.
+//! Revoked tasks do not run, and terminated tasks end.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::command_line::run;
 
-/// What ran, and whether those that wait may go on.
+/// Tasks that ran, and the signal that lets waiting ones continue.
 #[derive(Debug, Default)]
 struct World {
     ran: Mutex<Vec<String>>,
@@ -34,7 +34,7 @@ impl World {
     }
 }
 
-/// Runs until it may go on, and then returns.
+/// Runs until it may continue, and then returns.
 #[task(name = "v.gate")]
 async fn gate(ctx: TaskContext) -> TaskResult<()> {
     let world = ctx.state::<World>()?;
@@ -57,7 +57,7 @@ async fn again(ctx: TaskContext) -> TaskResult<()> {
     Err(TaskError::new("not yet"))
 }
 
-/// Ends when it is told, and is tried again when it has failed.
+/// Ends at the signal, and is retried after a failure.
 #[task(name = "v.polite", max_retries = 5, retry_backoff = "10ms..20ms")]
 async fn polite(ctx: TaskContext) -> TaskResult<()> {
     let world = ctx.state::<World>()?;
@@ -67,7 +67,7 @@ async fn polite(ctx: TaskContext) -> TaskResult<()> {
     Err(TaskError::new("cancelled"))
 }
 
-/// Ends when it is told, with its work done.
+/// Ends at the signal, with its work done.
 #[task(name = "v.diligent")]
 async fn diligent(ctx: TaskContext) -> TaskResult<u8> {
     ctx.state::<World>()?.note("begun", &ctx);
@@ -75,14 +75,14 @@ async fn diligent(ctx: TaskContext) -> TaskResult<u8> {
     Ok(7)
 }
 
-/// Hears nothing.
+/// Ignores the signal.
 #[task(name = "v.deaf")]
 async fn deaf(ctx: TaskContext) -> TaskResult<()> {
     ctx.state::<World>()?.note("begun", &ctx);
     std::future::pending().await
 }
 
-/// Blocks its thread until it may go on, whatever it is told.
+/// Blocks its thread until it may continue, whatever the signals.
 #[task(name = "v.block")]
 #[expect(clippy::disallowed_methods, reason = "a task that blocks is what is tested")]
 fn block(ctx: TaskContext) -> TaskResult<()> {
@@ -105,7 +105,7 @@ fn program(bed: &Bed, world: &Arc<World>) -> Builder {
         .set("worker.terminate_grace", "200ms")
 }
 
-/// A worker of these tasks, and what ran on it.
+/// A worker of these tasks, and its runs.
 struct Observed {
     bed: Bed,
     world: Arc<World>,
@@ -117,7 +117,7 @@ impl Observed {
         Self::with(bed, |program| program).await
     }
 
-    /// One that runs a task at a time, and holds many.
+    /// Returns a worker that runs one task at a time, and holds many.
     async fn one_at_a_time(bed: &Bed) -> Self {
         Self::with(bed, |program| program.set("worker.concurrency", "1").set("worker.prefetch", "100")).await
     }
@@ -132,7 +132,7 @@ impl Observed {
         &self.running.client
     }
 
-    /// Ends it all; nothing is left on a queue.
+    /// Ends everything, and asserts that no message is left on a queue.
     async fn finish(self) {
         self.world.open.store(true, Ordering::Relaxed);
         self.running.stop().await;
@@ -141,7 +141,7 @@ impl Observed {
     }
 }
 
-/// Asserts that the task was revoked, and whether that was while it ran.
+/// Asserts that the task was revoked, before or during its run.
 async fn assert_revoked<T>(handle: &TaskHandle<T>, while_it_ran: bool)
 where
     T: serde::de::DeserializeOwned,
@@ -181,7 +181,7 @@ async fn what_a_worker_holds_and_has_not_begun_does_not_begin_once_revoke_has_re
     }
     let peer = bed.peer().await;
     eventually("all are held", async || peer.ready("celeriac").await, |ready| *ready == 0).await;
-    // Half of them together, half of them each by itself.
+    // Half of them together, and half of them one by one.
     worker.client().revoke(held[..25].iter().map(TaskHandle::id)).await.unwrap();
     futures::future::try_join_all(held[25..].iter().map(|handle| handle.revoke().into_future())).await.unwrap();
     worker.world.open.store(true, Ordering::Relaxed);
@@ -305,7 +305,7 @@ async fn lost_connections_to_the_database_let_nothing_slip_through(bed: Bed) {
 #[celeriac_tests::test(real)]
 async fn a_worker_that_hears_nothing_from_the_database_begins_nothing(bed: Bed) {
     let world = Arc::new(World::default());
-    // A server of its own: one of its processes is stopped.
+    // A server of its own, because one of its processes is stopped.
     let postgres = PostgresNode::start(Durability::Real).unwrap();
     let program = program(&bed, &world).set("results.url", postgres.url()).set("results.statement_timeout", "5s");
     let app = program.set("worker.concurrency", "1").set("worker.prefetch", "100").build().unwrap();

@@ -1,4 +1,4 @@
-//! Where a call goes, as `routes explain` says it, and what is said of a name that nothing has.
+//! The destination of a call in `routes explain`, and errors for unknown names.
 
 use celeriac::prelude::*;
 use celeriac_config::Environment;
@@ -133,7 +133,7 @@ async fn a_queue_or_exchange_that_is_misspelt_is_refused_with_the_nearest_wherev
     }
 }
 
-/// Named wrongly on purpose.
+/// Has a wrong name on purpose.
 #[task(name = "t.stray", queue = "biling")]
 async fn stray() -> TaskResult<()> {
     Ok(())

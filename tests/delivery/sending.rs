@@ -1,4 +1,4 @@
-//! What a sender is told, and when.
+//! Results that a sender gets, and their timing.
 
 use std::time::{Duration, Instant};
 
@@ -84,7 +84,7 @@ async fn a_call_with_more_headers_than_a_frame_can_bear_is_not_sent(bed: Bed) {
 
 #[celeriac_tests::test(real)]
 async fn a_missing_broker_is_an_error_within_the_deadline(bed: Bed) {
-    // A port that nobody listens on: it was free a moment ago, and is reserved for nobody.
+    // Nothing listens on this port: it was free a moment ago, and is not reserved.
     let nobody = "amqp://guest:guest@127.0.0.1:1/%2f";
     let client = client(&bed, &[("broker.url", nobody), ("broker.publish_timeout", "1s")]).await;
     let begun = Instant::now();
@@ -151,7 +151,7 @@ async fn delays_have_names_of_ones_own_where_a_prefix_is_configured(bed: Bed) {
 #[celeriac_tests::test]
 async fn an_expired_task_is_recorded_as_revoked_and_does_not_run(bed: Bed) {
     let running = bed.worker(tasks![echo]).await;
-    // Held longer than it is of use.
+    // Delayed beyond its expiry.
     let call = echo("late".to_owned()).delay(seconds(2)).expires_in(seconds(1));
     let handle = call.submit(&running.client).await.unwrap();
     assert_outcome!(handle, Revoked, attempts: 0);

@@ -1,4 +1,4 @@
-//! A client on a pool of connections that its program has already.
+//! A client on its program's own pool of connections.
 
 use celeriac::prelude::*;
 use celeriac_tests::wait::eventually;
@@ -25,7 +25,7 @@ async fn tasks_are_sent_and_run_on_a_pool_that_the_program_has(bed: Bed) {
     let handle = double(21).submit(&running.client).await.unwrap();
     assert_eq!(handle.get().await.unwrap(), 42);
     assert_eq!((pool.status().size, pool.status().available), (2, 0), "one publishes, one does everything else");
-    // What the program does itself goes on beside it.
+    // The program's own work continues beside it.
     let own = pool.get().await.unwrap();
     own.create_channel().await.unwrap();
     drop(own);

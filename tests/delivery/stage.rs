@@ -1,4 +1,4 @@
-//! Tasks that tell what they were called with, and a worker that runs them.
+//! Tasks that record their arguments, and a worker that runs them.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,11 +9,11 @@ use celeriac_tests::peer::Found;
 use celeriac_tests::{Bed, Peer, Running, eventually};
 use serde_json::Value as Json;
 
-/// A call of a task that tells of itself.
+/// A call of a task that records itself.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Call {
     pub(crate) id: String,
-    /// What it was called with: what came from its caller, and what was its own.
+    /// The arguments: first those from the caller, then its own.
     pub(crate) given: (Json, Json),
     pub(crate) parent: Option<String>,
     pub(crate) root: String,
@@ -40,11 +40,11 @@ impl Call {
     }
 }
 
-/// The calls so far, in the order in which they ran.
+/// The calls so far, in the order of their runs.
 #[derive(Debug, Default)]
 pub(crate) struct Seen(Mutex<Vec<Call>>);
 
-/// Tells what it was called with.
+/// Records its arguments.
 #[task(name = "t.see")]
 pub(crate) async fn see(ctx: TaskContext, given: Json, #[default(Json::Null)] own: Json) -> TaskResult<Json> {
     note(&ctx, &given, &own)?;
@@ -85,7 +85,7 @@ pub(crate) fn note(ctx: &TaskContext, given: &Json, own: &Json) -> TaskResult<()
     Ok(())
 }
 
-/// A worker of these tasks, and a bare client beside it.
+/// A worker of these tasks, and a bare client.
 pub(crate) struct Stage {
     pub(crate) bed: Bed,
     pub(crate) peer: Peer,
@@ -105,7 +105,7 @@ impl Stage {
             .set("client.result_timeout", "40s")
             .shared(Arc::clone(&seen));
         let running = bed.start(more(program)).await;
-        // Now its queue is there, for what is put on it without asking.
+        // The queue exists from here on, for messages that are published without Celeriac.
         add(0, 0).submit(&running.client).await.unwrap().get().await.unwrap();
         Self { bed: bed.clone(), peer: bed.peer().await, running, seen }
     }
@@ -114,29 +114,29 @@ impl Stage {
         &self.running.client
     }
 
-    /// The calls, once there are so many.
+    /// Returns the calls, once there are this many.
     pub(crate) async fn seen(&self, count: usize) -> Vec<Call> {
         let calls = async || self.seen.0.lock().unwrap().clone();
         eventually("the calls", calls, |calls| calls.len() >= count).await
     }
 
-    /// The row of a task that ends.
+    /// Returns the row of a task, after its end.
     pub(crate) async fn row(&self, id: &str) -> TaskRecord {
         self.client().handle::<Json>(id).wait().await.unwrap()
     }
 
-    /// The state and the error of a task that ends.
+    /// Returns the state and the error of a task, after its end.
     pub(crate) async fn end(&self, id: &str) -> (TaskState, Option<Failure>) {
         let row = self.row(id).await;
         (row.state, row.failure)
     }
 
-    /// The messages on the dead-letter queue, once there are so many.
+    /// Returns the messages on the dead-letter queue, once there are this many.
     pub(crate) async fn dead(&self, count: usize) -> Vec<Found> {
         self.taken("celeriac.dead", count).await
     }
 
-    /// The messages on a queue, once there are so many.
+    /// Returns the messages on a queue, once there are this many.
     pub(crate) async fn taken(&self, queue: &str, count: usize) -> Vec<Found> {
         let mut taken = Vec::new();
         let take = async || {
@@ -147,7 +147,7 @@ impl Stage {
         taken
     }
 
-    /// Stops the worker once all is run, and returns every call: there is no more to come.
+    /// Stops the worker after all tasks have run, and returns every call.
     pub(crate) async fn finish(self) -> Vec<Call> {
         eventually("all is run", async || self.peer.ready("celeriac").await, |ready| *ready == 0).await;
         self.running.stop().await;

@@ -1,4 +1,4 @@
-//! How a worker ends.
+//! The end of a worker.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ fn taking(task: &str, milliseconds: i64) -> DynamicCall {
     DynamicCall { task: task.to_owned(), body, options: CallOptions::default() }
 }
 
-/// What the tasks of other processes have done.
+/// The records of tasks in other processes.
 struct Journal {
     _folder: tempfile::TempDir,
     path: String,
@@ -32,7 +32,7 @@ impl Journal {
         Self { _folder: folder, path }
     }
 
-    /// A worker whose tasks write into it.
+    /// Starts a worker whose tasks write to it.
     fn worker(&self, bed: &Bed, flags: &[&str]) -> Program {
         bed.process_with(&[&["worker"], flags].concat(), &[("JOURNAL", self.path.clone())])
     }
@@ -133,7 +133,7 @@ async fn a_blocking_task_that_goes_on_does_not_keep_the_process(bed: Bed) {
     eventually("it is back", async || peer.ready("celeriac").await, |ready| *ready == 1).await;
 }
 
-/// What tasks have done so far.
+/// The records of tasks so far.
 #[derive(Default)]
 struct Seen(Mutex<Vec<String>>);
 
@@ -148,7 +148,7 @@ impl Seen {
     }
 }
 
-/// Goes on until it is told to end, tidies up, and ends in one way or another.
+/// Runs until it is signalled to end, cleans up, and ends in one of several ways.
 #[task(name = "t.listen", max_retries = 1)]
 async fn listen(ctx: TaskContext, ending: String) -> TaskResult<String> {
     Seen::note(&ctx, "begun")?;
@@ -182,7 +182,7 @@ fn nap() {
     std::thread::sleep(Duration::from_millis(20));
 }
 
-/// Listens to nothing, and fails in the moment in which the worker stops.
+/// Does not listen, and fails at the moment when the worker stops.
 #[task(name = "t.deaf")]
 async fn deaf(ctx: TaskContext) -> TaskResult<()> {
     Seen::note(&ctx, "begun")?;

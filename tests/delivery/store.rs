@@ -1,11 +1,11 @@
-//! How the store of results gets to its database.
+//! Connections of the result store to its database.
 
 use celeriac_config::Secret;
 use celeriac_results::ResultsOptions;
 use celeriac_tests::Bed;
 use sqlx::{Connection, PgConnection};
 
-/// The sessions of a store, and those of them that are not encrypted.
+/// Number of sessions of a store, and number of unencrypted ones.
 const SESSIONS: &str =
     "SELECT count(*), count(*) FILTER (WHERE NOT ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
     WHERE datname = current_database() AND application_name = 'celeriac'";

@@ -1,4 +1,5 @@
-//! One task is one story: a trace from the sender to the task's own spans, and the same id in its row and its log lines.
+//! One trace for one task: from the sender to the task's own spans, with the same id in its row and
+//! its log lines.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the configuration says of tasks, above what is declared with them.
+//! Options of tasks in the configuration, which override their declaration.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -12,14 +12,14 @@ use celeriac_protocol::Body;
 use celeriac_tests::Bed;
 use serde_json::{Value as Json, json};
 
-/// Tells what holds for it.
+/// Returns the limits that apply to it.
 #[task(name = "t.tell", time_limit = "50s", expires = "5h", max_retries = 9)]
 async fn tell(ctx: TaskContext) -> TaskResult<(Option<f64>, Option<f64>)> {
     let limits = ctx.time_limits();
     Ok((limits.hard.map(|limit| limit.as_secs_f64()), limits.soft.map(|limit| limit.as_secs_f64())))
 }
 
-/// Fails, and would not be tried again.
+/// Fails, and would not be retried.
 #[task(name = "t.fail")]
 async fn fail() -> TaskResult<()> {
     Err(TaskError::new("no"))
@@ -37,7 +37,8 @@ async fn book(_tx: &mut PgConnection) -> TaskResult<()> {
     Ok(())
 }
 
-/// Between the moment of sending, as its id tells it, and its expiry: the one was read some time before the other.
+/// Returns the minutes from sending, by the id, to the expiry. The clock is read twice for them, so
+/// they are rounded.
 fn minutes_to_wait(row: &TaskRecord) -> f64 {
     (row.expires.unwrap().duration_since(row.sent_at.unwrap()).as_secs_f64() / 60.0).round()
 }

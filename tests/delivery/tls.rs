@@ -1,4 +1,4 @@
-//! A broker that speaks TLS and asks for a certificate, before programs that get on with it and programs that do not.
+//! A broker that speaks TLS and asks for a certificate, with matching programs and others.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use celeriac_servers::{RabbitNode, RabbitSpec, RabbitTls};
 use celeriac_tests::authority::Issued;
 use celeriac_tests::{Authority, Program};
 
-/// A node whose certificate is for `localhost`, and the authority behind it.
+/// Returns a node with a certificate for `localhost`, and its authority.
 fn node() -> (RabbitNode, Authority) {
     let authority = Authority::new();
     let Issued { certificate, key } = authority.sign("server", &["localhost"]);
@@ -15,7 +15,7 @@ fn node() -> (RabbitNode, Authority) {
     (RabbitSpec { tls: Some(tls), ..RabbitSpec::default() }.start().unwrap(), authority)
 }
 
-/// What a program on these nodes is told of TLS.
+/// Returns the TLS settings of a program for these nodes.
 fn variables(url: &str, ca: Option<&Path>, own: Option<&Issued>) -> Vec<(&'static str, String)> {
     let shown = |path: &Path| path.to_str().unwrap().to_owned();
     let mut variables = vec![("CELERIAC__BROKER__URL", url.to_owned()), ("CELERIAC__RESULTS__URL", "none".to_owned())];
@@ -41,7 +41,7 @@ async fn call(variables: &[(&str, String)]) -> (i32, String) {
 async fn tasks_go_over_tls_and_a_node_that_is_not_trusted_does_not_hide_one_that_is() {
     let (node, authority) = node();
     let own = authority.sign("client", &["client"]);
-    // The certificate is not for this address.
+    // The certificate does not cover this address.
     let nodes = format!("{},{}", url("127.0.0.1", node.tls_port()), url("localhost", node.tls_port()));
     let variables = variables(&nodes, Some(&authority.certificate()), Some(&own));
     let mut worker = Program::start(&["worker", "-l", "info"], &variables);

@@ -1,8 +1,8 @@
 //! Topology as code: plan, apply, export.
 //!
-//! - `ground`: a virtual host, its files, and the command line on both;
-//! - `drift`: what is changed on the broker behind the files' back;
-//! - `restricted`: programs that may configure nothing.
+//! - `ground`: a virtual host, its files, and the command line for both;
+//! - `drift`: changes on the broker that the files do not have;
+//! - `restricted`: programs without permission to configure.
 
 mod drift;
 mod ground;
@@ -112,7 +112,7 @@ async fn a_worker_says_which_policies_are_not_there(bed: Bed) {
     worker.kill().await;
 }
 
-/// Definitions are what `export` prints, and nothing differs where they are imported.
+/// `export` prints definitions, and nothing differs after they are imported.
 async fn imported_definitions_do_not_differ(ground: Ground) {
     let (code, said) = ground.run(&["topology", "export"]).await;
     assert_eq!(code, 0, "{said}");

@@ -1,4 +1,4 @@
-//! Tasks whose effects and outcome are committed as one.
+//! Transactional tasks: effects and outcome are committed together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use sqlx::{Connection, Row};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// Lets a task go on.
+/// Lets a task continue.
 struct Gate(Semaphore);
 
 impl Gate {
@@ -22,14 +22,14 @@ impl Gate {
     }
 }
 
-/// Notes a number, in the transaction.
+/// Records a number, in the transaction.
 #[task(name = "t.pay", transactional)]
 async fn pay(ctx: TaskContext, tx: &mut PgConnection, order: i64) -> TaskResult<i64> {
     effect(tx, order, ctx.id()).await?;
     Ok(order * 2)
 }
 
-/// Notes a number, and fails at its first attempts.
+/// Records a number, and fails at its first attempts.
 #[task(name = "t.pay_late", transactional, max_retries = 2, retry_backoff = "10ms..20ms")]
 async fn pay_late(ctx: TaskContext, tx: &mut PgConnection, order: i64, succeeds_at: u32) -> TaskResult<u32> {
     effect(tx, order, ctx.id()).await?;
@@ -39,7 +39,7 @@ async fn pay_late(ctx: TaskContext, tx: &mut PgConnection, order: i64, succeeds_
     }
 }
 
-/// Notes a number, tells that it has, and waits for the gate.
+/// Records a number, signals that, and waits for the gate.
 #[task(name = "t.pay_slowly", transactional)]
 async fn pay_slowly(ctx: TaskContext, tx: &mut PgConnection, order: i64) -> TaskResult<()> {
     effect(tx, order, ctx.id()).await?;
@@ -48,7 +48,7 @@ async fn pay_slowly(ctx: TaskContext, tx: &mut PgConnection, order: i64) -> Task
     Ok(())
 }
 
-/// Ends its transaction in one of the ways in which it should not.
+/// Ends its transaction in one of several forbidden ways.
 #[task(name = "t.meddle", transactional)]
 async fn meddle(ctx: TaskContext, tx: &mut PgConnection, how: String) -> TaskResult<()> {
     effect(tx, 1, ctx.id()).await?;
@@ -69,7 +69,7 @@ async fn run(tx: &mut PgConnection, statement: &'static str) -> sqlx::Result<()>
     sqlx::raw_sql(statement).execute(&mut *tx).await.map(|_| ())
 }
 
-/// Uses savepoints, as it may.
+/// Uses savepoints, which is allowed.
 #[task(name = "t.savepoints", transactional)]
 async fn savepoints(ctx: TaskContext, tx: &mut PgConnection) -> TaskResult<()> {
     let mut kept = tx.begin().await?;
@@ -169,7 +169,7 @@ async fn an_end_that_nobody_announces_is_found_all_the_same_while_others_are_ann
             sqlx::raw_sql("NOTIFY celeriac_finished, 'another'").execute(&mut database).await.unwrap();
         }
     };
-    // The first look of one who waits comes before the row.
+    // The first check of the wait comes before the row.
     let mut waits = std::pin::pin!(handle.get());
     assert!(timeout(Duration::from_millis(500), &mut waits).await.is_err());
     tokio::select! {

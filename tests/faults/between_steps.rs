@@ -12,7 +12,7 @@ use celeriac_tests::{Bed, Peer, Program, Proxy};
 
 use crate::connection_cut::server_of;
 
-/// A worker whose broker and database are reached over a network that can be stopped.
+/// A worker with proxies to broker and database, which can be stopped.
 struct Stage {
     bed: Bed,
     peer: Peer,
@@ -42,7 +42,7 @@ impl Stage {
         worker
     }
 
-    /// A worker behind the proxies, with a task in the middle of its first attempt.
+    /// Starts a worker behind the proxies, with a task in its first attempt.
     async fn first(&self, rejected: bool) -> (Program, TaskHandle<serde_json::Value>) {
         let (amqp, database) = (self.bed.amqp_url(), self.bed.database_url());
         let behind = (self.broker.url(&amqp, &server_of(&amqp)), self.database.url(&database, &server_of(&database)));
@@ -61,7 +61,7 @@ impl Stage {
         std::fs::write(self.file("now"), "").unwrap();
     }
 
-    /// Kills the first worker, and lets another one finish what it left.
+    /// Kills the first worker, and lets another one finish its work.
     async fn second(&self, first: Program, handle: &TaskHandle<serde_json::Value>) -> TaskRecord {
         first.kill().await;
         self.broker.cut();
@@ -75,7 +75,7 @@ impl Stage {
         row
     }
 
-    /// The attempts that have begun, in order.
+    /// Returns the started attempts, in order.
     fn journal(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.file("journal")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
@@ -109,7 +109,7 @@ async fn a_worker_killed_between_a_dead_letter_and_its_row_leaves_the_attempt_to
     assert!(handle.record().await.unwrap().is_none(), "its row is not written");
 
     let row = stage.second(first, &handle).await;
-    // Nobody can know whether the letter was sent: rather twice than never.
+    // It is unknown if the dead letter was sent, so twice is better than never.
     assert_eq!(stage.journal(), ["one attempt 1", "one attempt 1"]);
     assert_eq!((row.state, row.attempts, row.worker.as_ref()), (TaskState::Failure, 1, "second"));
     let letters = stage.peer.take_all("celeriac.dead").await;

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ledger::is_long;
 
-/// How many are revoked with one call.
+/// Number of tasks revoked in one call.
 const PIECE: usize = 25;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,11 +59,12 @@ async fn what_was_revoked_before_it_began_never_runs_although_workers_are_killed
 }
 
 struct Cancelled {
-    /// Those that had not begun when their revocation had returned.
+    /// Tasks that had not started when their revocation returned.
     before: HashSet<String>,
 }
 
-/// Sends tasks that end only when they are cancelled, and cancels them: the one half at once, the other when they run.
+/// Sends tasks that end only when they are cancelled, and cancels them: half at once, the others
+/// while they run.
 async fn cancel(client: &Client, journal: &Path, count: usize) -> Cancelled {
     let mut before = HashSet::new();
     for _ in 0..count / 2 / PIECE {
@@ -73,7 +74,7 @@ async fn cancel(client: &Client, journal: &Path, count: usize) -> Cancelled {
             client.revoke(&early).await.unwrap();
             let begun = begun(journal);
             before.extend(early.iter().filter(|id| !begun.contains(*id)).cloned());
-            // What has begun never ends by itself.
+            // A started task never ends by itself.
             client.revoke(&early).terminate().await.unwrap();
         };
         let terminated = async {
@@ -107,7 +108,8 @@ async fn ended(bed: &Bed) -> usize {
     usize::try_from(ended).unwrap()
 }
 
-/// Runs two workers, of which the older is killed every now and then, until `done`; how many were killed.
+/// Runs two workers and kills the older one at intervals, until `done`. Returns the number of
+/// kills.
 async fn keep_killing(bed: &Bed, journal: &Path, done: &CancellationToken) -> u32 {
     let variables = bed.environment_with(&[
         ("CELERIAC__WORKER__TERMINATE_GRACE", "100ms".to_owned()),

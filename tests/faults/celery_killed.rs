@@ -1,4 +1,4 @@
-//! The rig of `transactional_killed.rs` with Celery on it, for the figures in `docs/faults.md`.
+//! The test of `transactional_killed.rs` with Celery, for the figures in `docs/faults.md`.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Nodes of a cluster are killed and come back, while tasks are sent at a steady rate.
+//! Nodes of a cluster are killed and return, while tasks are sent at a steady rate.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use crate::ledger::{Ledger, Sent, is_long, note};
 
 const NODES: usize = 3;
 
-/// How hard, how often and how long.
+/// Rate of tasks, number of kills, and their timing.
 struct Plan {
     tasks_a_second: u64,
     kills: usize,
-    /// From one kill to the next.
+    /// Time between two kills.
     every: Duration,
-    /// How long a node stays away.
+    /// Time that a node stays down.
     away: Duration,
 }
 
@@ -53,7 +53,7 @@ async fn every_confirmed_task_has_its_row_although_nodes_of_the_cluster_are_kill
     let cluster = Arc::new(blocking(move || RabbitCluster::start(&spec, NODES).unwrap()).await);
     let app = bed.program(tasks![note]).set("broker.url", cluster.url()).build().unwrap();
     let running = Running::start(&app).await;
-    // Senders are seldom in the process of a worker.
+    // Senders are rarely in the process of a worker.
     let client = app.client().await.unwrap();
     assert_eq!(note(7).submit(&client).await.unwrap().get().await.unwrap(), 7, "all is well before");
     let looking = Arc::clone(&cluster);
@@ -80,8 +80,8 @@ async fn every_confirmed_task_has_its_row_although_nodes_of_the_cluster_are_kill
     bed.clear().await;
 }
 
-/// Kills one node after the other, every other time the leader of the queue, until the plan is carried out; then ends
-/// the sending.
+/// Kills one node after another, every second time the leader of the queue, until the plan is done.
+/// Then ends the sending.
 async fn keep_killing(cluster: &Arc<RabbitCluster>, plan: &Plan, done: &CancellationToken) -> Vec<Kill> {
     let mut kills = Vec::new();
     let mut rhythm = tokio::time::interval(plan.every);
@@ -103,7 +103,7 @@ async fn keep_killing(cluster: &Arc<RabbitCluster>, plan: &Plan, done: &Cancella
     kills
 }
 
-/// Tells how long it took from each kill to the first confirm and to the first result of a task that was sent after it.
+/// Reports the time from each kill to the first confirm and the first result of a later task.
 async fn recovery(kills: &[Kill], sent: &[Sent], database: &mut PgConnection) -> String {
     let mut told = String::new();
     let (mut confirms, mut results) = (Vec::new(), Vec::new());

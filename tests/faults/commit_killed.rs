@@ -1,4 +1,4 @@
-//! Postgres is killed in the middle of the commits of transactional tasks.
+//! Postgres is killed during the commits of transactional tasks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,10 +21,10 @@ async fn book(ctx: TaskContext, tx: &mut PgConnection, number: i64) -> TaskResul
     Ok(number)
 }
 
-/// The test means something when the server was killed so often.
+/// Smallest number of kills for a meaningful test.
 const KILLS: u32 = 4;
 
-/// Kills the server every now and then until `done`, and counts how often.
+/// Kills the server at intervals until `done`, and counts the kills.
 async fn keep_killing(node: &Arc<PostgresNode>, kills: &AtomicU32, done: &CancellationToken) {
     loop {
         let life = Duration::from_millis(fastrand::u64(800..2_500));
@@ -59,7 +59,7 @@ async fn effects_are_exact_although_the_database_is_killed_while_it_commits() {
             rows.fetch_one(&mut database).await.unwrap_or(0)
         };
         let mut count = 0;
-        // A quick machine does many before the first kill.
+        // A fast machine runs many before the first kill.
         while count < least || kills.load(Ordering::Relaxed) < KILLS {
             for sent in running.client.submit_many((count..count + part).map(book)).await {
                 sent.unwrap();
@@ -70,7 +70,7 @@ async fn effects_are_exact_although_the_database_is_killed_while_it_commits() {
         done.cancel();
         count
     };
-    // Retries have no end here: what is tested is what is committed, and how often.
+    // Retries have no limit here, because the test is about the number of commits.
     let ((), count) = tokio::join!(keep_killing(&node, &kills, &done), issued);
     let kills = kills.into_inner();
     let mut database = PgConnection::connect(&url).await.unwrap();

@@ -1,4 +1,4 @@
-//! Postgres is stopped for ten seconds in the middle of a drain.
+//! Postgres is stopped for ten seconds during a drain.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const TASKS: u64 = 20_000;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_acknowledged_unrecorded_while_postgres_is_away_and_the_drain_goes_on_by_itself() {
     let bed = Bed::new().await;
-    // A server of its own: the others' tests would miss theirs.
+    // A server of its own, because other tests need theirs.
     let postgres = PostgresNode::start(Durability::Real).unwrap();
     let app = bed.program(tasks![note]).set("results.url", postgres.url()).build().unwrap();
     let client = app.client().await.unwrap();
@@ -27,7 +27,7 @@ async fn nothing_is_acknowledged_unrecorded_while_postgres_is_away_and_the_drain
     let running = Running::start(&app).await;
     eventually("the drain has begun", async || recorded(&postgres).await, |rows| *rows > 500).await;
     postgres.stop().unwrap();
-    // The ten seconds are the fault itself: that long there is no database.
+    // The ten seconds without the database are the fault itself.
     tokio::time::sleep(Duration::from_secs(10)).await;
     postgres.restart().unwrap();
     let rows = recorded(&postgres).await;
@@ -69,7 +69,7 @@ async fn what_postgres_cannot_take_stays_on_the_queue_when_the_worker_is_stopped
     bed.clear().await;
 }
 
-/// How many successes stand in the database; none while it cannot say.
+/// Returns the number of recorded successes, or zero while the database is down.
 async fn recorded(postgres: &PostgresNode) -> i64 {
     let Ok(mut database) = PgConnection::connect(&postgres.url()).await else { return 0 };
     sqlx::query_scalar("SELECT count(*) FROM celeriac.tasks WHERE state = 'SUCCESS'")

@@ -1,4 +1,4 @@
-//! A replay of dead letters is killed, and loses its connection, again and again.
+//! A replay of dead letters is killed, and loses its connection, repeatedly.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -55,7 +55,7 @@ impl Graveyard {
         Program::start(arguments, &variables)
     }
 
-    /// How many different tasks stand on the queue.
+    /// Returns the number of different tasks on the queue.
     async fn put_back(&self) -> usize {
         let options = BrokerOptions { url: Secret::new(self.bed.amqp_url()), ..BrokerOptions::default() };
         let broker = celeriac_broker::connect(&options, "look").unwrap();
@@ -69,7 +69,7 @@ impl Graveyard {
         ids.len()
     }
 
-    /// Runs everything that was put back; how many tasks have run, and how many runs there were.
+    /// Runs all returned messages. Returns the number of tasks and the number of runs.
     async fn run(&self) -> (usize, usize) {
         let mut worker = self.program(&["worker", "-l", "warn"], self.bed.amqp_url());
         eventually_within(
@@ -100,7 +100,7 @@ async fn a_replay_that_is_killed_again_and_again_loses_nothing_and_doubles_no_mo
     while kills < 40 && graveyard.peer.ready("celeriac.dead").await > 0 {
         let before = graveyard.peer.ready("celeriac").await;
         let mut replay = graveyard.program(&["dead", "replay", "--yes"], graveyard.bed.amqp_url());
-        // In the middle of its work, wherever that is.
+        // At any point of its work.
         let begun = async || graveyard.peer.ready("celeriac").await > before;
         eventually("it replays", begun, |begun| *begun).await;
         let moment = Duration::from_millis(fastrand::u64(0..150));
@@ -108,7 +108,7 @@ async fn a_replay_that_is_killed_again_and_again_loses_nothing_and_doubles_no_mo
             replay.kill().await;
             kills += 1;
         }
-        // What it had in its hands comes back when the broker has seen its end.
+        // Its unacknowledged messages return after the broker has seen its end.
         let stable = async || {
             let (put_back, dead) =
                 (graveyard.peer.ready("celeriac").await, graveyard.peer.ready("celeriac.dead").await);
@@ -116,7 +116,7 @@ async fn a_replay_that_is_killed_again_and_again_loses_nothing_and_doubles_no_mo
         };
         eventually("everything is back", stable, |all| *all >= graveyard.count).await;
     }
-    // What a killed one held may come back late, behind doubles that make up the number.
+    // The messages of a killed one may return late, behind duplicates that complete the number.
     let complete = async || {
         let mut rest = graveyard.program(&["dead", "replay", "--yes"], graveyard.bed.amqp_url());
         assert_eq!(rest.exit_code(Duration::from_secs(60)).await, 0, "{}", rest.output());

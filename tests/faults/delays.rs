@@ -1,4 +1,4 @@
-//! Delayed tasks while the broker that holds them, and the workers that await them, are killed.
+//! Delayed tasks while their broker and their workers are killed.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 use crate::lateness::Lateness;
 use crate::ledger::{Ledger, is_long, note};
 
-/// What a worker may hold more while tasks wait, in KiB: a fraction of what the tasks would take.
+/// Largest growth of a worker while tasks wait, in KiB: a fraction of the tasks' size.
 const FLAT: u64 = 8 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,7 +76,7 @@ async fn no_delayed_task_is_lost_or_early_although_broker_and_workers_are_killed
     bed.clear().await;
 }
 
-/// Waits until so many tasks have ended.
+/// Waits until this many tasks have ended.
 async fn recorded(database: &mut PgConnection, count: u64) {
     let count = count.cast_signed();
     let rows = async || -> i64 {
@@ -85,7 +85,7 @@ async fn recorded(database: &mut PgConnection, count: u64) {
     eventually_within(Duration::from_secs(300), "tasks end", rows, |rows| *rows >= count).await;
 }
 
-/// How much later than they should tasks started, in seconds.
+/// Lateness of starts, in seconds.
 const LATE: &str = "SELECT extract(epoch FROM started_at - eta)::double precision AS late FROM celeriac.tasks";
 
 const RETRIES: u32 = 30;
@@ -108,7 +108,7 @@ async fn a_task_of_a_topic_exchange_is_retried_thirty_times_and_its_routing_key_
         .set("task_routes", "[{task: test.stubborn, exchange: orders, routing_key: billing.charge}]");
     let running = Running::start(&app.build().unwrap()).await;
     let peer = bed.peer().await;
-    // When a task has run, everything is declared.
+    // After one task has run, everything is declared.
     note(1).submit(&running.client).await.unwrap().get().await.unwrap();
     tap(&peer).await;
 
@@ -119,7 +119,7 @@ async fn a_task_of_a_topic_exchange_is_retried_thirty_times_and_its_routing_key_
     assert_eq!(arrived.len(), usize::try_from(RETRIES).unwrap());
     for (key, deaths) in arrived {
         assert_eq!(delay::strip_delay_prefix(&key), "orders.billing", "{key}");
-        // One for the level it waited in, and none from the retries before.
+        // One for the level that delayed it, and none from earlier retries.
         assert_eq!(deaths, [("celery_delayed_0".to_owned(), 1)]);
     }
     running.stop().await;
@@ -128,7 +128,7 @@ async fn a_task_of_a_topic_exchange_is_retried_thirty_times_and_its_routing_key_
 
 const TAP: &str = "tap";
 
-/// A queue that takes a copy of everything whose delay is over.
+/// Binds a queue that gets a copy of every message after its delay.
 async fn tap(peer: &Peer) {
     let (options, none) = (QueueDeclareOptions::default(), FieldTable::default());
     peer.channel().queue_declare(TAP.into(), options, none.clone()).await.unwrap();
@@ -136,7 +136,7 @@ async fn tap(peer: &Peer) {
     peer.channel().queue_bind(TAP.into(), exchange, "#".into(), QueueBindOptions::default(), none).await.unwrap();
 }
 
-/// Routing keys, and the queues with the counts in which each message was dead-lettered.
+/// Returns routing keys, with the queues and counts of each message's deaths.
 async fn arrived(peer: &Peer) -> Vec<(String, Vec<(String, i64)>)> {
     let mut arrived = Vec::new();
     while let Some(message) = peer.channel().basic_get(TAP.into(), BasicGetOptions::default()).await.unwrap() {

@@ -1,4 +1,4 @@
-//! Workers are killed between a task and what follows from it.
+//! Workers are killed between a task and its follow-ups.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ impl Stage {
         Program::start(&["worker", "-l", "info", "-n", name], &variables)
     }
 
-    /// How often each task has run, by its id.
+    /// Returns the number of runs of each task, by its id.
     fn runs(&self) -> HashMap<String, u32> {
         let mut runs = HashMap::new();
         for line in std::fs::read_to_string(&self.journal).unwrap_or_default().lines() {
@@ -108,8 +108,8 @@ async fn every_chain_ends_and_every_link_is_called_although_workers_are_killed_a
     stage.bed.clear().await;
 }
 
-/// Kills a worker that has recorded how `task` ended and could not send what follows from it, and looks at what the next
-/// one does: the message it sends to the queue, and the answer.
+/// Kills a worker that has recorded the end of `task` and could not send its follow-ups. Returns
+/// what the next worker sends: the message to the queue, and the reply.
 async fn killed_in_between(task: &str, follow: Follow, state: TaskState, failure: Option<Failure>) -> (Json, Json) {
     let stage = Stage::new().await;
     let peer = stage.bed.peer().await;
@@ -129,7 +129,7 @@ async fn killed_in_between(task: &str, follow: Follow, state: TaskState, failure
 
     let mut first = stage.worker("first");
     assert_eq!(handle.wait().await.unwrap().state, state);
-    // The row stands, and its queue does not.
+    // The row exists, and its queue does not.
     first.says("elsewhere").await;
     first.kill().await;
     eventually("it is back", async || peer.ready("celeriac").await, |ready| *ready == 1).await;

@@ -1,4 +1,4 @@
-//! Messages that no worker can make sense of, among good ones.
+//! Messages that no worker can read, among valid ones.
 
 use celeriac::tasks;
 use celeriac_tests::wait::{PATIENCE, eventually};
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::ledger::note;
 
-/// What is wrong with a message, and how to make it.
+/// The fault of a message, and a function that makes it.
 struct Garbage {
     what: &'static str,
     reason: &'static str,
@@ -180,7 +180,7 @@ async fn a_task_with_more_headers_than_anybody_needs_runs_and_so_do_its_neighbou
     bed.clear().await;
 }
 
-/// Good tasks before, between and after the garbage; their ids.
+/// Sends valid tasks before, between and after the invalid messages. Returns their ids.
 async fn interleave(client: &celeriac::Client, peer: &Peer, garbage: &[Garbage]) -> Vec<String> {
     let mut good = Vec::new();
     for garbage in garbage {

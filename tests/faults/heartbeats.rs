@@ -1,4 +1,4 @@
-//! Tasks that take all there is of a processor, while the broker wants to hear a heartbeat.
+//! Tasks that use every processor, while the broker expects heartbeats.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use celeriac::prelude::*;
 use celeriac_tests::wait::eventually;
 use celeriac_tests::{Bed, Running};
 
-/// Computes, and gives nobody a turn.
+/// Computes without yielding.
 fn spin(time: Duration) -> u64 {
     let begun = Instant::now();
     let mut sum = 0_u64;
@@ -27,14 +27,14 @@ async fn hogging(milliseconds: u64) -> TaskResult<u64> {
     Ok(spin(Duration::from_millis(milliseconds)))
 }
 
-/// The connections of this test's virtual host; RabbitMQ lists them with some delay.
+/// Returns the connections of this test's virtual host. RabbitMQ lists them with a delay.
 async fn connections(bed: &Bed) -> BTreeSet<String> {
     let (management, vhost) = bed.management();
     let names = async || management.connections(vhost).await.into_iter().collect::<BTreeSet<_>>();
     eventually("both connections are listed", names, |names| names.len() == 2).await
 }
 
-// On one thread, as a program without a runtime of several has it.
+// On one thread, like a program without a multi-threaded runtime.
 #[tokio::test]
 async fn blocking_tasks_that_take_every_processor_do_not_end_the_connection() {
     let bed = Bed::new().await;
@@ -58,7 +58,7 @@ async fn asynchronous_tasks_that_compute_without_giving_way_do_not_end_the_conne
     let running = Running::start(&program.build().unwrap()).await;
     hogging(1).submit(&running.client).await.unwrap().get().await.unwrap();
     let before = connections(&bed).await;
-    // Half a second again and again, and then longer than the broker waits.
+    // Half a second repeatedly, and then longer than the broker waits.
     let calls = (0..16).map(|number| hogging(if number == 15 { 4_000 } else { 500 }));
     for sent in running.client.submit_many(calls).await {
         sent.unwrap().get().await.unwrap();

@@ -1,4 +1,4 @@
-//! Everything that a worker waits for at its end hangs, and it ends in time all the same.
+//! Everything that a worker waits for at its end hangs, and it still ends in time.
 
 use std::time::{Duration, Instant};
 
@@ -13,16 +13,17 @@ use tokio::net::TcpListener;
 /// The worker's drain time.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// What a slow machine may add to the second that a worker has after it; each single wait was longer than this once.
+/// Allowance for a slow machine, beyond the second that a worker has after its drain. Each single
+/// wait exceeded this once.
 const SLOW: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn neither_broker_nor_database_nor_collector_nor_a_blocking_task_keeps_a_worker_that_was_told_to_stop() {
     let bed = Bed::new().await;
-    // Servers of its own: they stand still.
+    // Servers of its own, because they are paused.
     let broker = RabbitNode::start().unwrap();
     let database = PostgresNode::start(Durability::Fast).unwrap();
-    // Connections are taken, and nothing is ever answered.
+    // It accepts connections, and never answers.
     let collector = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("journal");

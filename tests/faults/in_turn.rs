@@ -1,4 +1,4 @@
-//! Workers, relay, broker and database are killed in turn, and come back.
+//! Workers, relay, broker and database are killed in turn, and return.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use celeriac_tests::Program;
 use celeriac_tests::wait::eventually_within;
 use tokio_util::sync::CancellationToken;
 
-/// Servers of a test's own, which can be killed.
+/// The test's own servers, which can be killed.
 pub(crate) struct Ground {
     pub(crate) broker: Arc<RabbitNode>,
     pub(crate) database: Arc<PostgresNode>,
@@ -25,7 +25,7 @@ impl Ground {
         Self { broker: Arc::new(broker), database: Arc::new(database) }
     }
 
-    /// Waits until no queue has a message, ready or in a worker's hands.
+    /// Waits until no queue has a message, ready or unacknowledged.
     pub(crate) async fn empty(&self) {
         let messages = async || {
             let broker = Arc::clone(&self.broker);
@@ -36,7 +36,7 @@ impl Ground {
     }
 }
 
-/// Programs of one kind: one that is killed is followed by another.
+/// Programs of one kind. A killed one is replaced.
 pub(crate) struct Crew<'a> {
     start: Box<dyn Fn(usize) -> Program + 'a>,
     running: Vec<Program>,
@@ -44,13 +44,13 @@ pub(crate) struct Crew<'a> {
 }
 
 impl<'a> Crew<'a> {
-    /// Starts so many.
+    /// Starts this many.
     pub(crate) fn start(count: usize, start: impl Fn(usize) -> Program + 'a) -> Self {
         let running = (0..count).map(&start).collect();
         Self { start: Box::new(start), running, started: count }
     }
 
-    /// Kills the one that has run for longest, and starts another. Whether there was one.
+    /// Kills the oldest program and starts another. Returns `false` if there was none.
     async fn kill_one(&mut self) -> bool {
         self.tend();
         if self.running.is_empty() {
@@ -61,7 +61,8 @@ impl<'a> Crew<'a> {
         true
     }
 
-    /// Starts those again that have ended by themselves, as a supervisor does: what they need was away when they started.
+    /// Restarts programs that have ended by themselves, as a supervisor does: their servers were
+    /// down when they started.
     pub(crate) fn tend(&mut self) {
         let before = self.running.len();
         self.running.retain_mut(Program::is_running);
@@ -75,7 +76,7 @@ impl<'a> Crew<'a> {
         self.started += 1;
     }
 
-    /// Stops all of them in order, once they have said that they are ready.
+    /// Stops all of them in order, after they have reported that they are ready.
     pub(crate) async fn stop(mut self, ready: &str) {
         self.tend();
         for program in &mut self.running {
@@ -88,7 +89,7 @@ impl<'a> Crew<'a> {
     }
 }
 
-/// How often what was killed.
+/// Number of kills of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Kills {
     pub(crate) workers: u32,
@@ -104,7 +105,7 @@ impl fmt::Display for Kills {
     }
 }
 
-/// Kills one after the other with a random pause before each, in whole rounds, until `done`.
+/// Kills one after the other, in whole rounds with random pauses, until `done`.
 pub(crate) async fn keep_killing(
     ground: &Ground,
     workers: &mut Crew<'_>,
@@ -133,7 +134,7 @@ pub(crate) async fn keep_killing(
     kills
 }
 
-/// Servers are started and killed on a thread of their own.
+/// Runs blocking work on a thread of its own, such as starting and killing servers.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
 }

@@ -1,8 +1,8 @@
-//! How much later than it should something began.
+//! Lateness of starts.
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-/// In seconds; below zero is too early.
+/// In seconds. A negative value is too early.
 #[derive(sqlx::FromRow)]
 pub(crate) struct Lateness {
     pub(crate) earliest: f64,
@@ -12,7 +12,7 @@ pub(crate) struct Lateness {
 }
 
 impl Lateness {
-    /// Of the rows of this query, each with its `late`.
+    /// Measures the rows of a query, each with its `late`.
     pub(crate) async fn measure(database: &mut PgConnection, rows: &'static str) -> Self {
         let query = format!(
             "SELECT min(late) AS earliest, percentile_cont(0.5) WITHIN GROUP (ORDER BY late) AS p50,

@@ -1,4 +1,4 @@
-//! What this process sends, and was promised.
+//! The promises to this process as a sender.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,18 +12,18 @@ use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Whether the long forms were asked for.
+/// Returns `true` if the long tests are requested.
 pub(crate) fn is_long() -> bool {
     celeriac_config::Environment::from_process().get("CELERIAC_FAULTS") == Some("long")
 }
 
-/// The task whose runs are counted: its own number is its result.
+/// The task whose runs are counted. Returns its number.
 #[task(name = "test.note")]
 pub(crate) async fn note(number: u64) -> TaskResult<u64> {
     Ok(number)
 }
 
-/// When a task was sent, and when that was confirmed.
+/// The time of a send, and of its confirm.
 #[derive(Debug)]
 pub(crate) struct Sent {
     pub(crate) at: Instant,
@@ -40,19 +40,20 @@ async fn send(client: &Client, number: u64) -> celeriac_client::Result<(String, 
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     issued: HashSet<String>,
-    /// Sends of which it cannot be known whether they stand on a queue, or that failed: they are no promise.
+    /// Number of sends that failed, or of which it is unknown if they are on a queue. They are no
+    /// promise.
     pub(crate) unconfirmed: usize,
-    /// Why the last of them is not confirmed, where that is known.
+    /// Error of the last of them, if it is known.
     pub(crate) trouble: Option<String>,
 }
 
 impl Ledger {
-    /// Submits so many notes; each that is confirmed is on the ledger.
+    /// Submits this many notes. Confirmed ones enter the ledger.
     pub(crate) async fn issue(&mut self, client: &Client, count: u64) {
         self.issue_each(client, (0..count).map(note)).await;
     }
 
-    /// Submits these; each that is confirmed is on the ledger.
+    /// Submits these calls. Confirmed ones enter the ledger.
     pub(crate) async fn issue_each<T: Task>(&mut self, client: &Client, calls: impl Iterator<Item = Call<T>> + Send)
     where
         T::Output: Send,
@@ -70,8 +71,8 @@ impl Ledger {
         }
     }
 
-    /// Submits notes at a steady rate until `done`, however long each of them waits, and then waits for the last. Tells
-    /// when each that is on the ledger was sent and confirmed.
+    /// Submits notes at a steady rate until `done`, however long each of them waits, and then waits
+    /// for the last. Returns the times of sending and confirm for each on the ledger.
     pub(crate) async fn issue_steadily(
         &mut self,
         client: &Client,
@@ -106,8 +107,8 @@ impl Ledger {
         self.issued.len()
     }
 
-    /// Waits until every id on the ledger has its row, and checks that it is the only one, and a success. How many rows of
-    /// successes there are.
+    /// Waits until every id on the ledger has its row, and checks that it is a single success.
+    /// Returns the number of successes.
     pub(crate) async fn settle(&self, bed: &Bed, patience: Duration) -> usize {
         let book = Book::open(&bed.database_url(), Effects::Recorded).await;
         book.issue(&self.issued.iter().cloned().collect::<Vec<_>>()).await;

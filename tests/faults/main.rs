@@ -1,7 +1,7 @@
-//! What happens when workers, connections, brokers and databases end in the middle of something.
+//! Workers, connections, brokers and databases end during an operation.
 //!
-//! Each test keeps a ledger and prints it: what was issued, what was recorded, what ran more than once. The short forms run in
-//! CI; `cargo xtask faults` runs the long ones.
+//! Each test keeps a ledger and prints it: ids issued, ids recorded, ids that ran more than once.
+//! The short forms run in CI; `cargo xtask faults` runs the long ones.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod between_steps;

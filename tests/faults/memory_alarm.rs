@@ -1,4 +1,4 @@
-//! RabbitMQ is short of memory and takes no messages, while tasks run whose ends have to be sent.
+//! RabbitMQ is short of memory and accepts no messages, while tasks end that must send some.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -14,17 +14,17 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::ledger::{Ledger, note};
 
-/// Of each kind that is running when the alarm comes.
+/// Number of running tasks of each kind at the alarm.
 const EACH: usize = 20;
 const KINDS: [&str; 4] = ["retry", "delayed retry", "dead", "linked"];
-/// How long a follow-up, and a sender without patience, waits for the broker at a time.
+/// Time that one attempt of a follow-up, and an impatient sender, wait for the broker.
 const IMPATIENCE: Duration = Duration::from_secs(2);
 
-/// Closed until the alarm stands.
+/// Closed until the alarm is raised.
 static GATE: Semaphore = Semaphore::const_new(0);
 static WAITING: LazyLock<watch::Sender<usize>> = LazyLock::new(watch::Sender::default);
 
-/// Waits at the gate, then ends as it is told.
+/// Waits at the gate, then ends as `how` says.
 #[task(name = "alarm.end", max_retries = 1, retry_backoff = "10ms..20ms")]
 async fn end(ctx: TaskContext, how: String) -> TaskResult<String> {
     if ctx.attempt() == 1 {
@@ -39,7 +39,7 @@ async fn end(ctx: TaskContext, how: String) -> TaskResult<String> {
     }
 }
 
-/// Follows from another.
+/// Follows from another task.
 #[task(name = "alarm.after")]
 async fn after(how: String) -> TaskResult<String> {
     Ok(how)
@@ -92,7 +92,7 @@ async fn a_memory_alarm_makes_senders_wait_and_loses_nothing() {
     bed.clear().await;
 }
 
-/// Puts tasks of each kind into the worker's hands.
+/// Starts tasks of each kind.
 async fn begin(client: &Client) {
     for kind in KINDS.repeat(EACH) {
         let call = end(kind.to_owned());
@@ -104,13 +104,14 @@ async fn begin(client: &Client) {
     tokio::time::timeout(PATIENCE, all).await.unwrap().unwrap();
 }
 
-/// What can be recorded without sending is recorded; then the alarm ends. Returns what was recorded.
+/// Waits until everything is recorded that needs no message, and ends the alarm. Returns the
+/// recorded rows.
 async fn while_it_stands(bed: &Bed, running: &Running, peer: &Peer, node: &RabbitNode) -> Vec<Row> {
     GATE.add_permits(EACH * KINDS.len());
     let expected = [("alarm.end", "RETRY", 2), ("alarm.end", "SUCCESS", 1)];
     let expected = expected.map(|(name, state, times)| (name.to_owned(), state.to_owned(), times * EACH as i64));
     let recorded = eventually("what is in hand ends", async || rows(bed).await, |rows| *rows == expected).await;
-    // Longer than a follow-up waits at a time, so that it has to be tried again.
+    // Longer than one attempt of a follow-up, so that it is repeated.
     refused(&running.client, 3).await;
     assert_eq!((rows(bed).await, peer.ready("celeriac.dead").await), (expected.to_vec(), 0), "nothing was sent");
     // The default of RabbitMQ 3.10.
@@ -118,8 +119,9 @@ async fn while_it_stands(bed: &Bed, running: &Running, peer: &Peer, node: &Rabbi
     recorded
 }
 
-/// Sends until so many were refused because the broker takes no messages. One that is on its way when the alarm comes
-/// may be confirmed, or not be known about.
+/// Sends until this many were refused because the broker accepts no messages.
+///
+/// A message that is on its way at the alarm may be confirmed, or remain unknown.
 async fn refused(client: &Client, count: usize) {
     let mut refused = 0;
     let send = async || match note(0).submit(client).await {
@@ -135,7 +137,7 @@ async fn refused(client: &Client, count: usize) {
 
 type Row = (String, String, i64);
 
-/// How many tasks of each name stand in each state.
+/// Returns the number of tasks of each name in each state.
 async fn rows(bed: &Bed) -> Vec<Row> {
     let rows = "SELECT name, state, count(*) FROM celeriac.tasks WHERE name LIKE 'alarm.%' GROUP BY 1, 2 ORDER BY 1, 2";
     sqlx::query_as(rows).fetch_all(&mut bed.database().await).await.unwrap()

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Ledger, is_long, note};
 
-/// A configuration with one queue, to which notes go.
+/// Returns a configuration with one queue, for notes.
 fn configuration(queue: &str, options: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let text = format!(
@@ -33,7 +33,7 @@ fn migrate(bed: &Bed, directory: &Path, more: &[&str]) -> Program {
     Program::start(&[&line, more].concat(), &variables)
 }
 
-/// Lets a migration end; what it says.
+/// Waits for the end of a migration. Returns its report.
 async fn finished(mut migration: Program) -> serde_json::Value {
     let code = migration.exit_code(Duration::from_secs(300)).await;
     let said = migration.rest().await;
@@ -59,7 +59,7 @@ async fn a_classic_queue_becomes_a_quorum_queue_under_load_with_equal_counts() {
             ledger.issue(&sender, 20).await;
         }
     };
-    // By its name still: what comes behind its back is moved by the next call.
+    // Messages still name the old queue. Those that arrive behind it are moved by the next call.
     let ((), first) = tokio::join!(load, async {
         let first = finished(migrate(&bed, after.path(), &[])).await;
         done.cancel();
@@ -87,7 +87,7 @@ async fn a_classic_queue_becomes_a_quorum_queue_under_load_with_equal_counts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_migration_that_is_killed_again_and_again_loses_nothing() {
-    /// What is on its way when it is killed may be on both queues.
+    /// Messages that may be on both queues after a kill.
     const WINDOW: u32 = 512;
     const KILLS: u32 = 4;
     let bed = Bed::new().await;
@@ -125,7 +125,7 @@ async fn a_queue_that_is_consumed_is_drained_and_kept() {
     let left = finished(migrate(&bed, after.path(), &["--delete"])).await;
     assert_eq!(left["deleted"], false, "{left}");
     assert!(left["left"].as_str().unwrap().contains("consume it still"), "{left}");
-    // What comes through the exchange, and what was delayed to the old name, arrives on the new queue.
+    // Messages through the exchange, and delayed ones for the old name, arrive on the new queue.
     let handle = note(1).exchange("notes").routing_key("any").submit(&consuming.client).await.unwrap();
     let late = note(2).delay(Duration::from_secs(1)).submit(&consuming.client).await.unwrap();
     let peer = bed.peer().await;

@@ -1,4 +1,4 @@
-//! One task among thousands brings down whatever worker runs it.
+//! One task among thousands brings down every worker that runs it.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -32,15 +32,15 @@ async fn poison_on_a_classic_queue_is_quarantined_and_all_others_end() {
     told.check();
 }
 
-/// How it went.
+/// The result of the test.
 struct Told {
     line: String,
     good: i64,
-    /// How often the poison ran, and how many workers were lost.
+    /// Runs of the poison, and lost workers.
     ran: (usize, u32),
-    /// How many tasks were taken for poison, and how many succeeded.
+    /// Tasks that were quarantined, and tasks that succeeded.
     ended: (i64, i64),
-    /// What is left on the queue, and on its dead-letter queue.
+    /// Messages left on the queue, and on its dead-letter queue.
     left: (u32, u32),
 }
 
@@ -89,14 +89,14 @@ async fn poison_among_good_ones(kind: &str) -> Told {
     Told { line, good, ran, ended: (quarantined, succeeded), left }
 }
 
-/// Sends good ones of all lengths with the poison in their midst, whose id it answers.
+/// Sends good tasks of all lengths with the poison among them. Returns its id.
 async fn send(client: &Client, good: i64) -> String {
     let call = |task: &str, milliseconds| DynamicCall {
         task: task.to_owned(),
         body: Body { args: vec![Value::Int(milliseconds)], ..Body::default() },
         options: CallOptions::default(),
     };
-    // Most take a moment, one in fifty so long that it runs beside the poison again and again.
+    // Most take a moment, and one in fifty runs long enough to be beside the poison repeatedly.
     let rest = |number: i64| call("test.rest", if number % 50 == 0 { 1_500 } else { number % 40 });
     let sent = async |numbers: std::ops::Range<i64>| {
         let sending = stream::iter(numbers).map(|number| client.submit_dynamic(rest(number))).buffer_unordered(256);
@@ -108,7 +108,7 @@ async fn send(client: &Client, good: i64) -> String {
     poison.id().to_owned()
 }
 
-/// Runs a worker, and another whenever it has died, until `done`.
+/// Runs a worker, and another after each death, until `done`.
 async fn keep_running(number: usize, variables: &[(&str, String)], deaths: &AtomicU32, done: &CancellationToken) {
     loop {
         let mut worker = Program::start(&["worker", "-l", "warn", "-n", &format!("w{number}")], variables);

@@ -1,4 +1,4 @@
-//! A broker that was away is used again soon after it is back.
+//! A broker that was down is used again soon after its return.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,10 +15,10 @@ use tokio::time::timeout;
 
 use crate::in_turn::blocking;
 
-/// How long the broker is away: long enough for the waits between attempts to be as long as they become.
+/// Time that the broker is down, long enough for the longest wait between attempts.
 const AWAY: Duration = Duration::from_secs(15);
 
-/// The longest wait between two attempts, and what a connection takes on a machine with other work.
+/// Longest wait between two attempts, and the time of a connection on a busy machine.
 const SOON: Duration = Duration::from_millis(3_000);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,4 @@
-//! The relay is killed, and stopped, again and again.
+//! The relay is killed, and stopped, repeatedly.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,18 +14,18 @@ use crate::ledger::{is_long, note};
 
 const KEYS: u64 = 20;
 
-/// What a relay says when it has the right to send.
+/// Log text of a relay that has acquired the lease.
 const LEADS: &str = "relaying the outbox";
 
-/// What it says when it has lost it.
+/// Log text of a relay that has lost it.
 const LOST: &str = "not relayed from here";
 
 struct Stage {
     bed: Bed,
     client: Client,
-    /// How often a relay was killed or stopped.
+    /// Number of times that a relay was killed or stopped.
     faults: AtomicU32,
-    /// When everything is sent.
+    /// Cancelled when everything is sent.
     done: CancellationToken,
 }
 
@@ -41,8 +41,8 @@ impl Stage {
         Program::start(&["relay", "-l", "info"], &variables)
     }
 
-    /// Writes so many tasks at least, two hundred a second, and on until there were so many faults: they have to find
-    /// something to disturb. How many, once all are sent.
+    /// Writes at least this many tasks, two hundred a second, until there were this many faults,
+    /// which need traffic to disturb. Returns their number after all are sent.
     async fn write(&self, least: u64, faults: u32) -> u64 {
         let mut database = self.bed.database().await;
         let (mut beat, mut number) = (tokio::time::interval(Duration::from_millis(5)), 0);
@@ -75,7 +75,8 @@ impl Stage {
         }
     }
 
-    /// Stops the relay that sends, wherever it stands, until another does, and wakes it; so many times.
+    /// Stops the relay that sends, at any point, until another one sends. Then wakes it. Repeats
+    /// that.
     async fn keep_stopping(&self, stops: u32) {
         let (mut leads, mut waits) = (self.relay(), self.relay());
         tokio::select! {
@@ -88,7 +89,7 @@ impl Stage {
             leads.signal("STOP");
             eventually("another relays", async || said(&waits, LEADS), |times| *times > led).await;
             leads.signal("CONT");
-            // What it held is another's by now, and it has to find that out.
+            // Another relay has its lease by now, and it must notice.
             eventually("it is told so", async || said(&leads, LOST), |times| *times > lost).await;
             std::mem::swap(&mut leads, &mut waits);
             self.faults.fetch_add(1, Ordering::Relaxed);
@@ -98,8 +99,8 @@ impl Stage {
         end(waits).await;
     }
 
-    /// Runs everything that stands on the queue, one at a time, and checks that each task runs once, and those of a key in
-    /// their order. The line that tells.
+    /// Runs all messages of the queue, one at a time. Checks that each task runs once, and those of
+    /// a key in order. Returns the line of the report.
     async fn check(self, count: u64) -> String {
         let peer = self.bed.peer().await;
         let messages = u64::from(peer.ready("celeriac").await);
@@ -134,7 +135,7 @@ impl Stage {
     }
 }
 
-/// How often it has said so.
+/// Returns the number of times that the text was printed.
 fn said(program: &Program, text: &str) -> usize {
     program.output().matches(text).count()
 }

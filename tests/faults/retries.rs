@@ -14,14 +14,14 @@ use crate::ledger::is_long;
 #[task(name = "test.retry")]
 fn retry(pattern: String, failures: u32) -> u32;
 
-/// How a task asks to be tried again. Each fails four times before it succeeds, but for those that are exhausted after two
-/// retries.
+/// Ways to request another attempt. Each task fails four times before it succeeds, except those
+/// that are exhausted after two retries.
 const PATTERNS: [&str; 6] = ["immediately", "backoff", "class", "hint", "time", "exhausted"];
 
-/// How often a task fails before it succeeds.
+/// Number of failures before a success.
 const FAILURES: u32 = 4;
 
-/// How many tasks are sent in a second: with their retries they are five times as many attempts.
+/// Number of tasks sent in a second. With their retries they are five times as many attempts.
 const A_SECOND: u32 = 60;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -42,7 +42,7 @@ async fn every_attempt_is_made_in_its_time_and_the_whole_sequence_is_on_record_a
     let mut database = bed.database().await;
     let mut running = worker(0).await;
     let send = async {
-        // What waits for a worker that has too much to do is late, and tells nothing of retries.
+        // A task that waits for a busy worker is late for a reason that is not about retries.
         let mut beat = tokio::time::interval(Duration::from_secs(1) / A_SECOND);
         for pattern in PATTERNS.iter().cycle().take(usize::try_from(tasks).unwrap()) {
             beat.tick().await;
@@ -93,7 +93,7 @@ async fn count(database: &mut PgConnection, query: &'static str) -> i64 {
     sqlx::query_scalar(query).fetch_one(database).await.unwrap()
 }
 
-/// Whether the attempts of each task are on record from the first to the last.
+/// True if the attempts of each task are on record from the first to the last.
 #[derive(sqlx::FromRow)]
 struct Sequence {
     attempts: i64,
@@ -125,7 +125,7 @@ impl Sequence {
     }
 }
 
-/// How much later than they were due attempts began, in seconds.
+/// Lateness of attempts, in seconds.
 const LATE: &str = "
     SELECT extract(epoch FROM next.started_at - attempts.next_at)::double precision AS late
     FROM celeriac.attempts

@@ -1,4 +1,5 @@
-//! Workers are replaced one after the other, as a rolling update does it, while tasks of very different lengths run.
+//! Workers are replaced one after the other, as in a rolling update, while tasks of very different
+//! lengths run.
 
 use std::time::{Duration, Instant};
 
@@ -11,16 +12,16 @@ use crate::ledger::is_long;
 
 const WORKERS: usize = 3;
 
-/// What a slow machine may add to the second that a worker has after the drain.
+/// Allowance for a slow machine, beyond the second that a worker has after the drain.
 const SLOW: Duration = Duration::from_secs(3);
 
-/// How much, how fast and how often.
+/// Number, rate and interval.
 struct Plan {
     restarts: usize,
     a_second: u32,
-    /// Milliseconds that the longest task takes; the shortest takes ten.
+    /// Milliseconds of the longest task. The shortest takes ten.
     longest: f64,
-    /// Shorter than the longest task: some are interrupted.
+    /// Shorter than the longest task, so that some are interrupted.
     drain: Duration,
 }
 
@@ -32,7 +33,8 @@ impl Plan {
         }
     }
 
-    /// As many of 10 to 100 ms as of 100 ms to a second, and of those above.
+    /// Returns a random length: as many of 10 to 100 ms as of 100 ms to a second, and as many
+    /// above.
     fn milliseconds(&self) -> u64 {
         (10.0 * (self.longest / 10.0).powf(fastrand::f64())) as u64
     }
@@ -41,7 +43,7 @@ impl Plan {
 #[task(name = "test.effect_exactly")]
 async fn effect_exactly(milliseconds: u64);
 
-/// What the restarts showed.
+/// Results of the restarts.
 #[derive(Default)]
 struct Restarts {
     longest: Duration,
@@ -63,7 +65,8 @@ impl Stage<'_> {
         worker
     }
 
-    /// Stops a worker, and starts the next one before that or after it: Kubernetes does either, as `maxSurge` says.
+    /// Stops a worker, and starts the next one before or after that. Kubernetes does either,
+    /// depending on `maxSurge`.
     async fn replace(&self, mut old: Program, number: usize, seen: &mut Restarts) -> Program {
         let before = if number.is_multiple_of(2) { Some(self.worker(number).await) } else { None };
         let asked = Instant::now();
@@ -80,7 +83,7 @@ impl Stage<'_> {
     }
 }
 
-/// What a worker says with its last words.
+/// Returns the number of interrupted tasks in a worker's last line.
 fn interrupted(said: &str) -> u32 {
     let (before, _) = said.rsplit_once(" tasks interrupted").unwrap();
     before.rsplit_once(' ').unwrap().1.parse().unwrap()
@@ -109,7 +112,7 @@ async fn rolling_restarts_lose_nothing_double_nothing_and_count_no_attempt() {
     let restart = async {
         let mut seen = Restarts::default();
         for number in WORKERS..WORKERS + plan.restarts {
-            // The new one has to have something in its hands before it is its turn.
+            // The new worker needs tasks of its own before it is replaced.
             let old = workers.remove(0);
             workers.push(stage.replace(old, number, &mut seen).await);
         }

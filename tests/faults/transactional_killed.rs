@@ -1,4 +1,4 @@
-//! Everything is killed in turn, again and again, while tasks write down that they took effect.
+//! Everything is killed in turn, repeatedly, while tasks record their effects.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 use crate::in_turn::{Crew, Ground, Kills, keep_killing};
 use crate::ledger::is_long;
 
-/// How much, how fast and how often.
+/// Number, rate and interval.
 pub(crate) struct Plan {
     pub(crate) tasks: usize,
     pub(crate) a_second: usize,
-    /// Milliseconds from one kill to the next, beside what a server takes to come back.
+    /// Milliseconds between two kills, in addition to a server's start.
     pub(crate) pause: Range<u64>,
 }
 
@@ -27,10 +27,10 @@ impl Plan {
     }
 }
 
-/// How long nothing may take effect while everything is killed.
+/// Longest time without an effect while everything is killed.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How many tasks are sent together.
+/// Number of tasks that are sent together.
 const TOGETHER: usize = 20;
 
 #[task(name = "test.effect")]
@@ -39,7 +39,7 @@ async fn effect(milliseconds: u64);
 #[task(name = "test.effect_exactly")]
 async fn effect_exactly(milliseconds: u64);
 
-/// The field, and what is on it.
+/// The servers and programs of the test.
 struct Stage {
     ground: Ground,
     book: Book,
@@ -59,7 +59,7 @@ impl Stage {
         let variables = [
             ("CELERIAC__BROKER__URL", self.ground.broker.url()),
             ("CELERIAC__RESULTS__URL", self.ground.database.url()),
-            // Relays are programs of their own here, to be killed by themselves.
+            // Relays are programs of their own here, so that they can be killed separately.
             ("CELERIAC__WORKER__RUN_RELAY", "false".to_owned()),
         ];
         Program::start(arguments, &variables)
@@ -71,7 +71,8 @@ impl Stage {
         })
     }
 
-    /// Sends in transactions that write into the ledger as well; how many of them failed, or left unsaid whether they did.
+    /// Sends in transactions that also write to the ledger. Returns the number that failed or
+    /// remained unknown.
     async fn send_in_transactions(&self, plan: &Plan) -> usize {
         let (mut beats, mut sent, mut unknown) = (beats(plan), 0, 0);
         let mut database = self.connect().await;
@@ -104,7 +105,7 @@ impl Stage {
         eventually("a connection", connect, Result::is_ok).await.unwrap()
     }
 
-    /// Waits until nothing is left to run again, and says what the book says.
+    /// Waits until nothing is left to run again, and returns the tally.
     async fn end(&self, mut workers: Crew<'_>) -> Tally {
         workers.tend();
         let waiting = async || {
@@ -118,7 +119,7 @@ impl Stage {
     }
 }
 
-/// Beats so many times a second that so many tasks are sent, in groups.
+/// Returns the interval between groups of tasks for the planned rate.
 fn beats(plan: &Plan) -> tokio::time::Interval {
     let mut beats = tokio::time::interval(Duration::from_secs(1) / u32::try_from(plan.a_second / TOGETHER).unwrap());
     beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -43,7 +43,8 @@ async fn every_confirmed_task_has_one_row_although_its_worker_is_killed_again_an
     bed.clear().await;
 }
 
-/// Runs one worker after another, each for a random while of so many milliseconds, until `done`; how many were killed.
+/// Runs one worker after another, each for a random time in milliseconds, until `done`. Returns the
+/// number of kills.
 pub(crate) async fn keep_killing(bed: &Bed, journal: &str, lives: Range<u64>, done: &CancellationToken) -> u32 {
     let variables = bed.environment_with(&[("JOURNAL", journal.to_owned())]);
     let mut kills = 0;

@@ -1,4 +1,4 @@
-//! A worker is stopped in the middle of transactional tasks, and wakes when others have long done its work.
+//! A worker is stopped during transactional tasks, and wakes after others have done its work.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use celeriac_tests::{Bed, Program};
 
 const COUNT: i64 = 60;
 
-/// Described here, run by the program.
+/// Declared here, and run by the program.
 #[task(name = "test.pay")]
 async fn pay(number: i64, milliseconds: u64) -> i64;
 
@@ -35,8 +35,8 @@ async fn what_a_worker_commits_after_others_have_done_its_work_changes_nothing()
     let in_the_middle = async || sqlx::query_scalar::<_, i64>(open).fetch_one(&mut database).await.unwrap();
     eventually("it is in the middle of eight tasks", in_the_middle, |open| *open == 8).await;
     zombie.signal("STOP");
-    // What missed heartbeats and `consumer_timeout` come to, at once: the broker ends the connection, and gives everything
-    // that was delivered on it to others.
+    // Has the effect of missed heartbeats and `consumer_timeout`, at once: the broker closes the
+    // connection, and delivers its messages to other consumers.
     let (management, vhost) = bed.management();
     eventually("its connections end", async || management.close_connections(vhost).await, |closed| *closed > 0).await;
 

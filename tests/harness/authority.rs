@@ -1,10 +1,11 @@
-//! An authority that signs a test's certificates.
+//! A certificate authority for tests.
 
 use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
-/// An authority that nobody trusts unless told to. Its files live as long as it does.
+/// An authority that is trusted only where a test configures it. Its files live as long as the
+/// value.
 #[derive(Debug)]
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -16,43 +17,43 @@ pub struct Authority {
 pub struct Issued {
     /// The certificate.
     pub certificate: PathBuf,
-    /// Its private key.
+    /// The private key.
     pub key: PathBuf,
 }
 
 impl Authority {
-    /// A new one.
+    /// Creates an authority.
     ///
     /// # Panics
-    /// When the machine has no room for its files.
+    /// Panics if the machine has no room for its files.
     pub fn new() -> Self {
         let mut params = named("an authority of tests", &[]);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, key()).expect("an authority");
-        // Where servers see it that run in a root of their own.
+        // Servers in a root of their own can read this folder.
         let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
         write(&folder.path().join("ca.pem"), &issuer.pem());
         Self { issuer, folder }
     }
 
-    /// Its own certificate.
+    /// Returns the path of its own certificate.
     pub fn certificate(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }
 
-    /// Signs a certificate for a server of these names, or for a client. A second one of the same `file` takes the place
-    /// of the first.
+    /// Signs a certificate for a server with these names, or for a client. A second certificate
+    /// with the same `file` replaces the first.
     ///
     /// # Panics
-    /// When the machine has no room for its files.
+    /// Panics if the machine has no room for its files.
     pub fn sign(&self, file: &str, names: &[&str]) -> Issued {
         self.sign_params(file, &named(file, names))
     }
 
-    /// Signs a certificate that has expired long ago.
+    /// Signs a certificate that expired long ago.
     ///
     /// # Panics
-    /// As [`sign`](Self::sign).
+    /// Panics if the machine has no room for its files.
     pub fn sign_expired(&self, file: &str, names: &[&str]) -> Issued {
         let mut params = named(file, names);
         params.not_after = rcgen::date_time_ymd(2001, 1, 1);

@@ -1,4 +1,4 @@
-//! What one test stands on: a broker and a store of its own, on real servers or in this process.
+//! The broker and the store of one test, on real servers or in this process.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,9 +14,10 @@ use crate::program::Program;
 use crate::real_servers::RealServers;
 use crate::running::Running;
 
-/// A broker and a store that nobody else uses: a virtual host and a database, or a broker in memory and a file of SQLite.
+/// A broker and a store for one test: a virtual host and a database, or a broker in memory and a
+/// SQLite file.
 ///
-/// Both are gone after the test. A virtual host and a database stay when it fails.
+/// Both are removed after the test. A virtual host and a database stay if it fails.
 #[derive(Debug, Clone)]
 pub struct Bed {
     ground: Arc<Ground>,
@@ -29,25 +30,26 @@ enum Ground {
     InProcess(InProcess),
 }
 
-/// What ends with the test.
+/// Values that end with the test.
 #[derive(Debug, Default)]
 struct Started {
     workers: Vec<Running>,
     clients: Vec<Client>,
 }
 
-/// Runs a test on the servers that `cargo xtask test` names in the environment, on a runtime of so many threads.
+/// Runs a test on the servers that `cargo xtask test` names in the environment, on a runtime with
+/// this many threads.
 ///
 /// # Panics
-/// When the test does, or there are no servers.
+/// Panics if the test does, or if there are no servers.
 pub fn on_real_servers(threads: Option<usize>, test: impl AsyncFnOnce(Bed)) {
     block_on(threads, async { run(Bed::new().await, test).await });
 }
 
-/// Runs a test on a broker in memory and SQLite, on a runtime of so many threads.
+/// Runs a test on a broker in memory and SQLite, on a runtime with this many threads.
 ///
 /// # Panics
-/// When the test does.
+/// Panics if the test does.
 pub fn in_process(threads: Option<usize>, test: impl AsyncFnOnce(Bed)) {
     block_on(threads, async { run(Bed::on(Ground::InProcess(InProcess::new())), test).await });
 }
@@ -67,10 +69,11 @@ async fn run(bed: Bed, test: impl AsyncFnOnce(Bed)) {
 }
 
 impl Bed {
-    /// A virtual host and a database on the servers that `cargo xtask test` names in the environment.
+    /// Creates a virtual host and a database on the servers that `cargo xtask test` names in the
+    /// environment.
     ///
     /// # Panics
-    /// When there are no servers; the message says how to get them.
+    /// Panics if there are no servers; the message says how to get them.
     pub async fn new() -> Self {
         Self::on(Ground::RealServers(RealServers::new().await))
     }
@@ -79,7 +82,7 @@ impl Bed {
         Self { ground: Arc::new(ground), started: Arc::default() }
     }
 
-    /// The broker's URL, with the virtual host of this test.
+    /// Returns the broker's URL, with the virtual host of this test.
     pub fn amqp_url(&self) -> String {
         match &*self.ground {
             Ground::RealServers(servers) => servers.amqp_url(),
@@ -87,7 +90,7 @@ impl Bed {
         }
     }
 
-    /// The URL of the database, or of SQLite's file.
+    /// Returns the URL of the database, or of the SQLite file.
     pub fn database_url(&self) -> String {
         match &*self.ground {
             Ground::RealServers(servers) => servers.database_url(),
@@ -95,7 +98,7 @@ impl Bed {
         }
     }
 
-    /// A program on this broker and this store, with no other configuration.
+    /// Returns a program on this broker and this store, without further configuration.
     pub fn program(&self, tasks: impl IntoIterator<Item = TaskDefinition>) -> Builder {
         Celeriac::builder()
             .environment(Environment::default())
@@ -107,7 +110,7 @@ impl Bed {
     /// Starts a worker of these tasks in this process, which ends with the test.
     ///
     /// # Panics
-    /// When it cannot be put together.
+    /// Panics if it cannot be built.
     pub async fn worker(&self, tasks: impl IntoIterator<Item = TaskDefinition>) -> Running {
         self.start(self.program(tasks)).await
     }
@@ -115,29 +118,29 @@ impl Bed {
     /// Starts a worker of this program in this process, which ends with the test.
     ///
     /// # Panics
-    /// When it cannot be put together.
+    /// Panics if it cannot be built.
     pub async fn start(&self, program: Builder) -> Running {
         let running = Running::start(&program.build().expect("a program")).await;
         self.started().workers.push(running.clone());
         running
     }
 
-    /// A client of this program, which is closed after the test.
+    /// Returns a client of this program, which is closed after the test.
     ///
     /// # Panics
-    /// When it cannot be put together.
+    /// Panics if it cannot be built.
     pub async fn client(&self, program: Builder) -> Client {
         let client = program.build().expect("a program").client().await.expect("a client");
         self.started().clients.push(client.clone());
         client
     }
 
-    /// The variables by which a program of its own uses this broker and this store.
+    /// Returns the variables with which another process uses this broker and this store.
     pub fn environment(&self) -> [(&'static str, String); 2] {
         [("CELERIAC__BROKER__URL", self.amqp_url()), ("CELERIAC__RESULTS__URL", self.database_url())]
     }
 
-    /// The same with others beside them; one of the same name counts before the bed's.
+    /// Returns the same with further variables, which override the bed's.
     pub fn environment_with<'a>(&self, variables: &[(&'a str, String)]) -> Vec<(&'a str, String)> {
         let own = self.environment().into_iter().filter(|(name, _)| !variables.iter().any(|(other, _)| other == name));
         own.chain(variables.iter().cloned()).collect()
@@ -146,21 +149,22 @@ impl Bed {
     /// Starts the test program in a process of its own, with this command line.
     ///
     /// # Panics
-    /// When it cannot be started, or the broker and the store are in this process.
+    /// Panics if it cannot be started, or if the broker and the store are in this process.
     pub fn process(&self, arguments: &[&str]) -> Program {
         self.process_with(arguments, &[])
     }
 
-    /// Starts it as [`process`](Self::process) does, with these variables as well: see [`environment_with`](Self::environment_with).
+    /// Starts it as [`process`](Self::process) does, with further variables: see
+    /// [`environment_with`](Self::environment_with).
     ///
     /// # Panics
-    /// As [`process`](Self::process) does.
+    /// Panics if it cannot be started, or if the broker and the store are in this process.
     pub fn process_with(&self, arguments: &[&str], variables: &[(&str, String)]) -> Program {
         self.real_servers();
         Program::start(arguments, &self.environment_with(variables))
     }
 
-    /// A bare client of this broker.
+    /// Returns a bare client of this broker.
     pub async fn peer(&self) -> Peer {
         match &*self.ground {
             Ground::RealServers(servers) => Peer::connect(&servers.amqp_url()).await,
@@ -168,23 +172,23 @@ impl Bed {
         }
     }
 
-    /// RabbitMQ's own view of this virtual host.
+    /// Returns RabbitMQ's management API, and the name of this virtual host.
     ///
     /// # Panics
-    /// When the broker is in this process.
+    /// Panics if the broker is in this process.
     pub fn management(&self) -> (&Management, &str) {
         self.real_servers().management()
     }
 
-    /// A bare connection to the database.
+    /// Opens a bare connection to the database.
     ///
     /// # Panics
-    /// When the store is SQLite.
+    /// Panics if the store is SQLite.
     pub async fn database(&self) -> PgConnection {
         PgConnection::connect(&self.real_servers().database_url()).await.expect("the test's database")
     }
 
-    /// Takes virtual host and database away. A test that failed never gets here, so both can be looked at.
+    /// Removes virtual host and database. A failed test never gets here, so both can be inspected.
     pub async fn clear(self) {
         if let Ground::RealServers(servers) = &*self.ground {
             servers.remove().await;

@@ -1,7 +1,7 @@
-//! What was issued against what took effect, as a book in the test's database.
+//! A book in the test's database, which compares issued ids with effects.
 //!
-//! `ledger.issued` is written by the sender once its commit, or the broker's confirm, stands. `ledger.effects` is written by
-//! the tasks, or shows their rows.
+//! The sender writes to `ledger.issued` after its commit, or after the broker's confirm.
+//! `ledger.effects` is written by the tasks, or shows their rows.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::wait::{PATIENCE, eventually, eventually_within};
 
-/// Where it shows that a task took effect.
+/// The record of a task's effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effects {
-    /// Tasks write it down, in their own transaction, as (id, run, worker).
+    /// Tasks write it in their own transaction, as (id, run, worker).
     Written,
     /// The row of a success is the effect.
     Recorded,
@@ -25,16 +25,16 @@ pub struct Book {
     url: String,
 }
 
-/// What the book says at the end. Its text is the line that a test prints.
+/// The result of the book. Its text is the line that a test prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tally {
-    /// Ids that the sender was promised.
+    /// Number of ids that were promised to the sender.
     pub issued: i64,
-    /// Ids that took effect, promised or not.
+    /// Number of ids that took effect, promised or not.
     pub effected: i64,
-    /// Ids that were promised and took no effect.
+    /// Number of ids that were promised and took no effect.
     pub missing: i64,
-    /// Ids that took effect more than once.
+    /// Number of ids that took effect more than once.
     pub doubled: i64,
 }
 
@@ -46,10 +46,10 @@ impl fmt::Display for Tally {
 }
 
 impl Book {
-    /// Opens the book in this database. One that is there is gone on with.
+    /// Opens the book in this database, and continues an existing one.
     ///
     /// # Panics
-    /// When the database is not there.
+    /// Panics if the database cannot be reached.
     pub async fn open(url: &str, effects: Effects) -> Self {
         let effects = match effects {
             Effects::Written => {
@@ -70,7 +70,7 @@ impl Book {
         Self { url: url.to_owned() }
     }
 
-    /// Writes down what the sender was promised, as soon as the database takes it.
+    /// Records ids that were promised to the sender, once the database accepts them.
     pub async fn issue(&self, ids: &[String]) {
         let write = async || {
             let mut database = PgConnection::connect(&self.url).await.map_err(|error| error.to_string())?;
@@ -79,7 +79,7 @@ impl Book {
         eventually("the ledger is written", write, Result::is_ok).await.expect("it pleased");
     }
 
-    /// Writes it down in the sender's own transaction.
+    /// Records ids in the sender's own transaction.
     pub async fn issue_in(database: &mut PgConnection, ids: &[String]) -> sqlx::Result<()> {
         let issue = "INSERT INTO ledger.issued (id) SELECT * FROM UNNEST($1::text[]) ON CONFLICT DO NOTHING";
         sqlx::query(issue).bind(ids).execute(database).await.map(drop)
@@ -88,13 +88,13 @@ impl Book {
     /// Waits until nothing is missing.
     ///
     /// # Panics
-    /// When nothing more has taken effect for as long as `patience`.
+    /// Panics if nothing more has taken effect for `patience`.
     pub async fn settle(&self, patience: Duration) {
         let mut missing = i64::MAX;
         while missing > 0 {
             let before = missing;
             let fewer = async || {
-                // The question is dear to a database that is busy.
+                // The query is expensive for a busy database.
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 self.ask().await.map(|tally| tally.missing).unwrap_or(i64::MAX)
             };
@@ -103,10 +103,10 @@ impl Book {
         }
     }
 
-    /// What the book says now.
+    /// Returns the present tally.
     ///
     /// # Panics
-    /// When the database does not answer for a while.
+    /// Panics if the database does not answer for a while.
     pub async fn tally(&self) -> Tally {
         let ask = async || self.ask().await.map_err(|error| error.to_string());
         eventually_within(PATIENCE, "the ledger is read", ask, Result::is_ok).await.expect("it pleased")

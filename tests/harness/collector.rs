@@ -1,4 +1,4 @@
-//! An OpenTelemetry collector that keeps what it is sent.
+//! An OpenTelemetry collector that keeps everything it receives.
 
 use std::sync::{Arc, Mutex};
 
@@ -32,22 +32,22 @@ struct Kept {
     metrics: Vec<Metric>,
 }
 
-/// A span, and who sent it.
+/// A span, and its sender.
 #[derive(Debug, Clone)]
 pub struct Collected {
-    /// Its service.
+    /// The service of the sender.
     pub service: String,
     /// The span.
     pub span: Span,
 }
 
 impl Collected {
-    /// Its trace id, as logs and rows write it.
+    /// Returns the trace id, in the form of logs and rows.
     pub fn trace_id(&self) -> String {
         self.span.trace_id.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// An attribute that is text.
+    /// Returns an attribute that is text.
     pub fn attribute(&self, name: &str) -> Option<String> {
         let value = self.span.attributes.iter().find(|attribute| attribute.key == name)?.value.clone()?.value?;
         match value {
@@ -58,12 +58,12 @@ impl Collected {
 }
 
 impl Collector {
-    /// Starts to collect.
+    /// Starts a collector.
     pub async fn start() -> Self {
         Self::listen(None).await
     }
 
-    /// Starts to collect over TLS, as `localhost`.
+    /// Starts a collector over TLS, as `localhost`.
     pub async fn start_tls(issued: &Issued) -> Self {
         Self::listen(Some(acceptor(issued))).await
     }
@@ -85,7 +85,7 @@ impl Collector {
                 connections.spawn(async move {
                     match tls {
                         None => serve(stream, all).await,
-                        // Who does not trust this collector goes away.
+                        // A client that does not trust this collector closes the connection.
                         Some(tls) => {
                             if let Ok(stream) = tls.accept(stream).await {
                                 serve(stream, all).await;
@@ -98,23 +98,23 @@ impl Collector {
         Self { url, kept, _stop: stop.drop_guard() }
     }
 
-    /// Its endpoint.
+    /// Returns the endpoint.
     pub fn url(&self) -> String {
         self.url.clone()
     }
 
-    /// All spans it was sent so far.
+    /// Returns all spans so far.
     ///
     /// # Panics
-    /// When the collector itself has panicked.
+    /// Panics if the collector itself has panicked.
     pub fn spans(&self) -> Vec<Collected> {
         self.kept.lock().expect("the collector").spans.clone()
     }
 
-    /// The newest form of a metric.
+    /// Returns the latest export of a metric.
     ///
     /// # Panics
-    /// When the collector itself has panicked.
+    /// Panics if the collector itself has panicked.
     pub fn metric(&self, name: &str) -> Option<Metric> {
         self.kept.lock().expect("the collector").metrics.iter().rev().find(|metric| metric.name == name).cloned()
     }
@@ -172,7 +172,7 @@ fn keep_metrics(body: &[u8], kept: &Mutex<Kept>) -> Result<(), prost::DecodeErro
     Ok(())
 }
 
-/// Path and body of the next request.
+/// Returns path and body of the next request.
 async fn request(stream: &mut (impl AsyncBufRead + Unpin)) -> Option<(String, Vec<u8>)> {
     let mut line = String::new();
     stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;

@@ -1,8 +1,8 @@
-//! A broker in memory and a store in a file of SQLite for one test: no server is reached, and none is started.
+//! A broker in memory and a SQLite file for one test, without any server.
 
 use tempfile::TempDir;
 
-/// A broker and a store that nobody else uses.
+/// A broker and a store for one test.
 #[derive(Debug)]
 pub(crate) struct InProcess {
     name: String,

@@ -1,21 +1,21 @@
 //! The harness of the end-to-end tests.
 //!
-//! - [`authority`]: certificates of a test's own;
+//! - [`authority`]: certificates for a test;
 //! - [`macro@test`]: a test on real servers and in process, from one body;
-//! - [`bed`]: the broker and the store of one test: `real_servers`, on those that `cargo xtask test` brings up, or
-//!   `in_process`;
-//! - [`book`]: what was issued, what took effect, what is missing, what is doubled;
-//! - [`management`]: RabbitMQ's own view, over its HTTP API;
-//! - [`outcome`]: how a task ended, asserted by name;
-//! - [`peer`]: the broker as a bare client sees it, to put anything on a queue and to look into one;
+//! - [`bed`]: the broker and the store of one test: `real_servers`, on those that `cargo xtask
+//!   test` starts, or `in_process`;
+//! - [`book`]: ids issued, ids that took effect, ids missing, ids doubled;
+//! - [`management`]: RabbitMQ's management API;
+//! - [`outcome`]: assertions on the end of a task;
+//! - [`peer`]: a bare client of the broker, which publishes to any queue and reads any;
 //! - [`proxy`]: a network that can be cut;
 //! - [`running`]: a worker in this process;
 //! - [`program`]: a worker in a process of its own, to be killed;
 //! - [`python`]: Celery itself, as a worker and as a client;
 //! - [`collector`]: a receiver of traces;
-//! - [`wait`]: waiting for what happens, never for time.
+//! - [`wait`]: waits for conditions, never for time.
 //!
-//! Servers that are missing are an error that says how to get them; no test is skipped.
+//! Missing servers are an error that says how to get them; no test is skipped.
 #![expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
 #![expect(clippy::print_stderr, reason = "where a failed test left its virtual host and database")]
 

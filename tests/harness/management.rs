@@ -1,4 +1,4 @@
-//! RabbitMQ's own view, over its HTTP API.
+//! RabbitMQ's management API.
 
 use rustls::crypto::{CryptoProvider, ring};
 use serde_json::{Value, json};
@@ -11,13 +11,13 @@ pub struct Management {
 }
 
 impl Management {
-    /// A client of the API at `http://user:password@host:port`.
+    /// Returns a client of the API at `http://user:password@host:port`.
     ///
     /// # Panics
-    /// When the machine has no room for it.
+    /// Panics if the machine has no room for it.
     pub fn new(url: &str) -> Self {
         if CryptoProvider::get_default().is_none() {
-            // A client of reqwest wants one, also where it speaks no TLS.
+            // A client of reqwest needs a provider, even without TLS.
             let _ = ring::default_provider().install_default();
         }
         let http = reqwest::Client::builder().tls_certs_only([]).build();
@@ -32,7 +32,8 @@ impl Management {
         self.ask(self.http.delete(self.at(&format!("vhosts/{name}")))).await;
     }
 
-    /// Makes a user of this name and password, who may do in a virtual host what the patterns allow.
+    /// Creates a user with this name and password. In a virtual host the user may do what the
+    /// patterns allow.
     pub async fn create_user(&self, name: &str, vhost: &str, write: &str, read: &str) {
         let user = json!({ "password": name, "tags": "" });
         self.ask(self.http.put(self.at(&format!("users/{name}"))).json(&user)).await;
@@ -40,25 +41,25 @@ impl Management {
         self.ask(self.http.put(self.at(&format!("permissions/{vhost}/{name}"))).json(&permissions)).await;
     }
 
-    /// Takes a user away.
+    /// Deletes a user.
     pub async fn delete_user(&self, name: &str) {
         self.ask(self.http.delete(self.at(&format!("users/{name}")))).await;
     }
 
-    /// Names of the connections of a virtual host.
+    /// Returns the names of the connections of a virtual host.
     pub async fn connections(&self, vhost: &str) -> Vec<String> {
         let found = self.ask(self.http.get(self.at(&format!("vhosts/{vhost}/connections")))).await;
         let connections = found.as_array().cloned().unwrap_or_default();
         connections.iter().filter_map(|connection| connection["name"].as_str().map(str::to_owned)).collect()
     }
 
-    /// The version of the broker, such as `3.10.8`.
+    /// Returns the version of the broker, such as `3.10.8`.
     pub async fn version(&self) -> String {
         let overview = self.ask(self.http.get(self.at("overview"))).await;
         overview["rabbitmq_version"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// The queues of a virtual host, with the number of their consumers.
+    /// Returns the queues of a virtual host, with the number of their consumers.
     pub async fn queues(&self, vhost: &str) -> Vec<(String, u64)> {
         let found = self.ask(self.http.get(self.at(&format!("queues/{vhost}")))).await;
         let queues = found.as_array().cloned().unwrap_or_default();
@@ -67,39 +68,39 @@ impl Management {
         queues.iter().filter_map(known).collect()
     }
 
-    /// Closes every connection of a virtual host that is listed now; how many there were.
+    /// Closes every listed connection of a virtual host. Returns their number.
     pub async fn close_connections(&self, vhost: &str) -> usize {
         let names = self.connections(vhost).await;
         for name in &names {
             let path: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
             let request = self.http.delete(self.at(&format!("connections/{path}"))).header("X-Reason", "a test");
-            // One that has ended meanwhile is what was wanted.
+            // A connection that has ended meanwhile is fine.
             drop(request.send().await);
         }
         names.len()
     }
 
-    /// What the API says at a path below `/api/`.
+    /// Returns the API's answer at a path below `/api/`.
     pub async fn get(&self, path: &str) -> Value {
         self.ask(self.http.get(self.at(path))).await
     }
 
-    /// Puts something there.
+    /// Puts a value there.
     pub async fn put(&self, path: &str, body: &Value) {
         self.ask(self.http.put(self.at(path)).json(body)).await;
     }
 
-    /// Posts something there.
+    /// Posts a value there.
     pub async fn post(&self, path: &str, body: &Value) {
         self.ask(self.http.post(self.at(path)).json(body)).await;
     }
 
-    /// Deletes what is there.
+    /// Deletes the value there.
     pub async fn delete(&self, path: &str) {
         self.ask(self.http.delete(self.at(path))).await;
     }
 
-    /// The prefetch of each consumer of a virtual host.
+    /// Returns the prefetch of each consumer of a virtual host.
     pub async fn prefetches(&self, vhost: &str) -> Vec<u64> {
         let found = self.ask(self.http.get(self.at(&format!("consumers/{vhost}")))).await;
         let consumers = found.as_array().cloned().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! How a task ended, asserted by name.
+//! Assertions on the end of a task.
 
 use std::fmt::Write;
 
@@ -6,9 +6,11 @@ use celeriac::{TaskHandle, TaskRecord, TaskState};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-/// Waits for the end of a task and asserts how it ended: `assert_outcome!(handle, Failure, attempts: 3, kind: "Busy")`.
+/// Waits for the end of a task and asserts its outcome: `assert_outcome!(handle, Failure, attempts:
+/// 3, kind: "Busy")`.
 ///
-/// Takes a handle or a row. The names are those of the methods of [`Expected`](crate::outcome::Expected).
+/// Accepts a handle or a row. The names are those of the methods of
+/// [`Expected`](crate::outcome::Expected).
 #[macro_export]
 macro_rules! assert_outcome {
     ($task:expr, $state:ident $(, $field:ident: $value:expr)* $(,)?) => {{
@@ -18,7 +20,7 @@ macro_rules! assert_outcome {
     }};
 }
 
-/// What is expected of a row. What was not named may be anything.
+/// Expectations of a row. Fields without an expectation may have any value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expected {
     state: TaskState,
@@ -31,42 +33,42 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// This state, and anything beside it.
+    /// Expects this state.
     pub fn of(state: TaskState) -> Self {
         Self { state, attempts: None, kind: None, message: None, result: None, parent: None, root: None }
     }
 
-    /// So many attempts.
+    /// Expects this many attempts.
     #[must_use]
     pub fn attempts(self, attempts: u32) -> Self {
         Self { attempts: Some(attempts), ..self }
     }
 
-    /// An error of this kind.
+    /// Expects an error of this kind.
     #[must_use]
     pub fn kind(self, kind: impl Into<String>) -> Self {
         Self { kind: Some(kind.into()), ..self }
     }
 
-    /// An error with this message.
+    /// Expects an error with this message.
     #[must_use]
     pub fn message(self, message: impl Into<String>) -> Self {
         Self { message: Some(message.into()), ..self }
     }
 
-    /// This result.
+    /// Expects this result.
     #[must_use]
     pub fn result(self, result: impl Into<Json>) -> Self {
         Self { result: Some(result.into()), ..self }
     }
 
-    /// Sent by this task.
+    /// Expects this parent.
     #[must_use]
     pub fn parent(self, id: impl Into<String>) -> Self {
         Self { parent: Some(id.into()), ..self }
     }
 
-    /// Of the family that began with this task.
+    /// Expects this root.
     #[must_use]
     pub fn root(self, id: impl Into<String>) -> Self {
         Self { root: Some(id.into()), ..self }
@@ -75,7 +77,7 @@ impl Expected {
     /// Compares.
     ///
     /// # Panics
-    /// When a field is different, with all that are.
+    /// Panics if a field differs; the message has all that do.
     #[track_caller]
     pub fn assert(&self, row: &TaskRecord) {
         let failure = row.failure.as_ref();
@@ -98,9 +100,9 @@ impl Expected {
     }
 }
 
-/// What has an outcome, now or soon.
+/// A value with an outcome, now or soon.
 pub trait Outcome {
-    /// Its row, once it has ended.
+    /// Returns the row, after its end.
     fn row(&self) -> impl Future<Output = TaskRecord>;
 }
 

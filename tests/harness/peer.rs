@@ -1,6 +1,6 @@
-//! The broker as a bare client sees it.
+//! A bare client of the broker.
 //!
-//! Messages are described in the words of AMQP, whether they stand in RabbitMQ or in memory.
+//! Messages are described in AMQP's terms, in RabbitMQ and in memory.
 //!
 //! - `amqp`: a bare client of RabbitMQ;
 //! - `memory`: the same on the broker in memory.
@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use amqp::AmqpPeer;
 use memory::MemoryPeer;
 
-/// A bare client: puts anything on a queue, looks into any.
+/// A bare client, which publishes to any queue and reads any.
 #[derive(Debug)]
 pub struct Peer {
     side: Side,
@@ -27,26 +27,26 @@ enum Side {
     Memory(MemoryPeer),
 }
 
-/// A message as it stands on a queue.
+/// A message on a queue.
 #[derive(Debug)]
 pub struct Found {
-    /// Its headers.
+    /// The headers.
     pub headers: FieldTable,
-    /// Its body.
+    /// The body.
     pub body: Vec<u8>,
-    /// The queue that awaits replies.
+    /// The reply queue.
     pub reply_to: Option<String>,
-    /// What replies are to say they belong to.
+    /// The correlation id for replies.
     pub correlation_id: Option<String>,
 }
 
 impl Found {
-    /// A header that is text.
+    /// Returns a header that is text.
     pub fn header(&self, name: &str) -> Option<String> {
         self.headers.inner().get(name).and_then(|value| value.as_long_string()).map(ToString::to_string)
     }
 
-    /// Whether there is such a header.
+    /// Returns `true` if there is such a header.
     pub fn has_header(&self, name: &str) -> bool {
         self.headers.inner().contains_key(name)
     }
@@ -62,10 +62,10 @@ impl Peer {
         Self { side: Side::Memory(MemoryPeer::new(url)) }
     }
 
-    /// The channel, for what is not offered here.
+    /// Returns the channel, for operations that are not offered here.
     ///
     /// # Panics
-    /// When the broker is in memory.
+    /// Panics if the broker is in memory.
     pub fn channel(&self) -> &Channel {
         match &self.side {
             Side::Amqp(peer) => peer.channel(),
@@ -73,7 +73,7 @@ impl Peer {
         }
     }
 
-    /// Puts a message on a queue.
+    /// Publishes a message to a queue.
     pub async fn put(&self, queue: &str, properties: BasicProperties, body: &[u8]) {
         match &self.side {
             Side::Amqp(peer) => peer.put(queue, properties, body).await,
@@ -81,10 +81,10 @@ impl Peer {
         }
     }
 
-    /// Answers a task as a worker of Celery does, whose result backend is `rpc://`.
+    /// Replies to a task as a Celery worker with the result backend `rpc://` does.
     ///
     /// # Panics
-    /// When the task wants no reply.
+    /// Panics if the task wants no reply.
     pub async fn reply(&self, task: &Found, body: &[u8]) {
         let (queue, id) = (task.reply_to.as_deref().expect("reply_to"), task.correlation_id.as_deref().expect("an id"));
         let properties = BasicProperties::default()
@@ -97,7 +97,8 @@ impl Peer {
         self.put(queue, properties, body).await;
     }
 
-    /// Makes a queue that goes with its last consumer, as Celery's clients do for their replies.
+    /// Declares a queue that is deleted with its last consumer, as Celery's clients do for their
+    /// replies.
     pub async fn declare_replies(&self, queue: &str) {
         match &self.side {
             Side::Amqp(peer) => peer.declare_replies(queue).await,
@@ -105,7 +106,7 @@ impl Peer {
         }
     }
 
-    /// Makes a queue, durable and without any other property.
+    /// Declares a queue that is durable, without further properties.
     pub async fn declare(&self, queue: &str) {
         match &self.side {
             Side::Amqp(peer) => peer.declare(queue).await,
@@ -113,12 +114,12 @@ impl Peer {
         }
     }
 
-    /// Whether there is such a queue.
+    /// Returns `true` if there is such a queue.
     pub async fn has_queue(&self, queue: &str) -> bool {
         self.consumers(queue).await.is_some()
     }
 
-    /// How many consume from a queue; `None` when there is no such queue.
+    /// Returns the number of consumers of a queue, or `None` if there is no such queue.
     pub async fn consumers(&self, queue: &str) -> Option<u32> {
         match &self.side {
             Side::Amqp(peer) => peer.consumers(queue).await,
@@ -126,10 +127,10 @@ impl Peer {
         }
     }
 
-    /// How many messages are ready on a queue.
+    /// Returns the number of ready messages of a queue.
     ///
     /// # Panics
-    /// When there is no such queue.
+    /// Panics if there is no such queue.
     pub async fn ready(&self, queue: &str) -> u32 {
         match &self.side {
             Side::Amqp(peer) => peer.ready(queue).await,
@@ -137,7 +138,7 @@ impl Peer {
         }
     }
 
-    /// Takes everything off a queue.
+    /// Takes all messages of a queue.
     pub async fn take_all(&self, queue: &str) -> Vec<Found> {
         match &self.side {
             Side::Amqp(peer) => peer.take_all(queue).await,
@@ -145,7 +146,8 @@ impl Peer {
         }
     }
 
-    /// Takes the first message of a queue and puts it back, which the broker counts as a delivery. Whether there was one.
+    /// Takes the first message of a queue and requeues it, which the broker counts as a delivery.
+    /// Returns `false` if there was none.
     pub async fn give_back(&self, queue: &str) -> bool {
         match &self.side {
             Side::Amqp(peer) => peer.give_back(queue).await,
@@ -162,7 +164,7 @@ impl Peer {
     }
 }
 
-/// A value of a header as py-amqp writes it.
+/// Converts a header value as py-amqp does.
 pub fn field(value: &Json) -> AMQPValue {
     match value {
         Json::Null => AMQPValue::Void,

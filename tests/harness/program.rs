@@ -12,10 +12,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::wait::PATIENCE;
 
-/// Where the program with tasks stands that tests start: beside the folder of the tests' own programs.
+/// Returns the path of the test program, which is beside the folder of the tests' own programs.
 ///
 /// # Panics
-/// When it was not built.
+/// Panics if it was not built.
 pub fn path() -> String {
     let own = std::env::current_exe().expect("the path of this program");
     let folder = own.parent().and_then(Path::parent).expect("the folder of the build");
@@ -24,7 +24,7 @@ pub fn path() -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// A running program. It dies with its value.
+/// A running program. Dropping it kills it.
 #[derive(Debug)]
 pub struct Program {
     child: Child,
@@ -33,10 +33,10 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts the program with tasks, with these arguments and only these variables.
+    /// Starts the test program, with these arguments and only these variables.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// Panics if it cannot be started.
     pub fn start(arguments: &[&str], variables: &[(&str, String)]) -> Self {
         Self::start_other(&path(), arguments, variables)
     }
@@ -44,7 +44,7 @@ impl Program {
     /// Starts another program, with these arguments and only these variables.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// Panics if it cannot be started.
     pub fn start_other(executable: &str, arguments: &[&str], variables: &[(&str, String)]) -> Self {
         Self::spawn(executable, arguments, variables, Stdio::null())
     }
@@ -52,7 +52,7 @@ impl Program {
     /// Starts it as [`start_other`](Self::start_other) does, with an input to write to.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// Panics if it cannot be started.
     pub fn start_with_input(executable: &str, arguments: &[&str], variables: &[(&str, String)]) -> (Self, ChildStdin) {
         let mut program = Self::spawn(executable, arguments, variables, Stdio::piped());
         let input = program.child.stdin.take().expect("a pipe");
@@ -94,15 +94,15 @@ impl Program {
     /// Waits for a line that contains `text`, and returns it.
     ///
     /// # Panics
-    /// When the program ends, or patience does, before it says so.
+    /// Panics if the program or the patience ends first.
     pub async fn says(&mut self, text: &str) -> String {
         self.says_within(PATIENCE, text).await
     }
 
-    /// [`says`](Self::says) with a patience of the caller's own.
+    /// Does what [`says`](Self::says) does, with another patience.
     ///
     /// # Panics
-    /// When the program ends, or the patience does, before it says so.
+    /// Panics if the program or the patience ends first.
     pub async fn says_within(&mut self, patience: Duration, text: &str) -> String {
         let mut lines = self.lines.clone();
         let said = |lines: &Vec<String>| lines.iter().any(|line| line.contains(text));
@@ -113,21 +113,21 @@ impl Program {
         }
     }
 
-    /// Everything it has printed.
+    /// Returns everything that it has printed.
     pub fn output(&self) -> String {
         self.lines.borrow().join("\n")
     }
 
-    /// Everything it has printed, once it has ended.
+    /// Returns everything that it has printed, after its end.
     pub async fn rest(&self) -> String {
         self.readers.wait().await;
         self.output()
     }
 
-    /// How much memory it holds, in KiB.
+    /// Returns the memory that it holds, in KiB.
     ///
     /// # Panics
-    /// When the process has ended already.
+    /// Panics if the process has ended already.
     pub fn resident(&self) -> u64 {
         let id = self.child.id().expect("a running process");
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its status");
@@ -138,7 +138,7 @@ impl Program {
     /// Sends a signal: `TERM`, `INT`, `KILL`, `STOP`, `CONT`.
     ///
     /// # Panics
-    /// When the process has ended already.
+    /// Panics if the process has ended already.
     pub fn signal(&self, signal: &str) {
         let id = self.child.id().expect("a running process").to_string();
         let sent = std::process::Command::new("kill").args(["-s", signal, &id]).status().expect("kill");
@@ -150,7 +150,7 @@ impl Program {
         let _ = self.child.kill().await;
     }
 
-    /// Kills it and every process below it, as happens to a container.
+    /// Kills it and every process below it, as the end of a container does.
     pub async fn kill_tree(mut self) {
         if let Some(id) = self.child.id() {
             kill_below(id);
@@ -158,12 +158,12 @@ impl Program {
         let _ = self.child.kill().await;
     }
 
-    /// Whether it has not ended yet.
+    /// Returns `true` while it runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits for its end, whatever it is.
+    /// Waits for its end, of any kind.
     pub async fn ended(&mut self) {
         let _ = self.child.wait().await;
     }
@@ -171,7 +171,7 @@ impl Program {
     /// Waits for its end, and returns its exit code.
     ///
     /// # Panics
-    /// When it does not end within `patience`, or was killed by a signal.
+    /// Panics if it does not end within `patience`, or if a signal killed it.
     pub async fn exit_code(&mut self, patience: Duration) -> i32 {
         match tokio::time::timeout(patience, self.child.wait()).await {
             Ok(ended) => {

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-/// Passes bytes on to a server until it is told to cut every connection.
+/// Forwards bytes to a server until it is told to cut every connection.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -23,7 +23,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy in front of `target`, such as `127.0.0.1:5672`.
+    /// Starts a proxy in front of `target`, such as `127.0.0.1:5672`.
     pub async fn before(target: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -45,33 +45,34 @@ impl Proxy {
         Self { address, cuts, held, muted, passed, _stop: stop.drop_guard() }
     }
 
-    /// A URL of the target's, by way of this proxy.
+    /// Returns a URL of the target through this proxy.
     pub fn url(&self, direct: &str, target: &str) -> String {
         direct.replacen(target, &self.address.to_string(), 1)
     }
 
-    /// Cuts every connection, in the middle of whatever passes.
+    /// Cuts every connection, at any point of its traffic.
     pub fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// From now on nothing passes, and nobody is told: what is sent is taken and gets nowhere, until it is cut.
+    /// Stops all traffic without closing anything: bytes are accepted and go nowhere, until the
+    /// cut.
     pub fn hold(&self) {
         self.held.send_replace(true);
     }
 
-    /// While it is so, what the server says does not arrive; what is said to it does.
+    /// Holds back the server's bytes while `muted`. Bytes to the server still pass.
     pub fn mute(&self, muted: bool) {
         self.muted.send_replace(muted);
     }
 
-    /// How many connections there have been.
+    /// Returns the number of connections so far.
     pub fn connections(&self) -> usize {
         self.passed.load(Ordering::Relaxed)
     }
 }
 
-/// What happens to all connections.
+/// The state of all connections.
 struct Network {
     cut: watch::Receiver<u64>,
     held: watch::Receiver<bool>,
@@ -81,7 +82,7 @@ struct Network {
 async fn pass(mut client: TcpStream, target: String, mut network: Network, stop: CancellationToken) {
     network.cut.mark_unchanged();
     let Ok(mut server) = TcpStream::connect(&target).await else { return };
-    // Neither end waits to fill its packets, and so must not what is between them.
+    // Neither end delays its packets, so the proxy must not do so.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ((mut asking, mut answered), (mut answering, mut asked)) = (client.split(), server.split());
     let passing = async {
@@ -101,11 +102,11 @@ async fn pass(mut client: TcpStream, target: String, mut network: Network, stop:
         }
         _ = passing => {}
     }
-    // Not an orderly end: what was on its way is lost, as when a cable is pulled.
+    // Not an orderly close: bytes on their way are lost, as when a cable is pulled.
     let _ = (client.set_zero_linger(), server.set_zero_linger());
 }
 
-/// Passes on what one end says, while it is not muted, until it says no more.
+/// Forwards the bytes of one end, while it is not muted, until it closes.
 async fn copy(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, mut muted: Option<watch::Receiver<bool>>) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {

@@ -24,10 +24,10 @@ pub struct PythonApp {
 }
 
 impl PythonApp {
-    /// The app with its defaults, on the virtual host of this test.
+    /// Returns the app with its defaults, on the virtual host of this test.
     ///
     /// # Panics
-    /// When there is no Python with Celery; the message says how to get it.
+    /// Panics if there is no Python with Celery; the message says how to get it.
     pub async fn new(bed: &Bed) -> Self {
         let environment = tokio::task::spawn_blocking(PythonEnvironment::obtain).await.expect("no panic");
         let environment = environment.unwrap_or_else(|error| panic!("{error:#}"));
@@ -43,17 +43,18 @@ impl PythonApp {
         Self { python: environment.python().to_owned(), variables, folder }
     }
 
-    /// Changes a variable that `app.py` names: `INTEROP_QUEUE`, `INTEROP_SERIALIZER`, ….
+    /// Changes a variable of `app.py`: `INTEROP_QUEUE`, `INTEROP_SERIALIZER`, ….
     pub fn set(mut self, variable: &'static str, value: impl Into<String>) -> Self {
         self.variables.retain(|(name, _)| *name != variable);
         self.variables.push((variable, value.into()));
         self
     }
 
-    /// Starts a worker with so many processes, Celery's own choice, and waits until it consumes.
+    /// Starts a worker with this many processes, in Celery's default pool, and waits until it
+    /// consumes.
     ///
     /// # Panics
-    /// When it does not come up; the message holds what it printed.
+    /// Panics if it does not start; the message has its output.
     pub async fn worker(&self, concurrency: usize) -> PythonWorker {
         let concurrency = concurrency.to_string();
         let name = format!("python{}@localhost", uuid::Uuid::now_v7().simple());
@@ -68,7 +69,7 @@ impl PythonApp {
     /// Starts a client.
     ///
     /// # Panics
-    /// When it does not answer.
+    /// Panics if it does not answer.
     pub async fn client(&self) -> PythonClient {
         let driver = format!("{SOURCES}/driver.py");
         let (program, input) = Program::start_with_input(&self.interpreter(), &[&driver], &self.variables);
@@ -77,22 +78,22 @@ impl PythonApp {
         client
     }
 
-    /// The queue of the tasks `interop.*`, which the workers consume.
+    /// Returns the queue of the tasks `interop.*`, which the workers consume.
     pub fn queue(&self) -> &str {
         self.variable("INTEROP_QUEUE").unwrap_or("interop-python")
     }
 
-    /// The queue that the tasks `rust.*` are sent to. Whoever consumes it declares it.
+    /// Returns the queue of the tasks `rust.*`. Its consumer declares it.
     pub fn rust_queue(&self) -> &str {
         self.variable("INTEROP_RUST_QUEUE").unwrap_or("interop-rust")
     }
 
-    /// The file that tasks write to.
+    /// Returns the path of the file that tasks write to.
     pub fn journal_path(&self) -> String {
         self.folder.path().join("journal").to_string_lossy().into_owned()
     }
 
-    /// What tasks have written down: the task's short name, its id, and its note.
+    /// Returns the records of tasks: the task's short name, its id, and its note.
     pub fn journal(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.journal_path()).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
@@ -107,23 +108,23 @@ impl PythonApp {
     }
 }
 
-/// A running Celery worker. It dies with its value.
+/// A running Celery worker. Dropping it kills it.
 #[derive(Debug)]
 pub struct PythonWorker {
     program: Program,
 }
 
 impl PythonWorker {
-    /// The process: what it prints, signals to it.
+    /// Returns the process, for its output and for signals.
     pub fn program(&mut self) -> &mut Program {
         &mut self.program
     }
 
-    /// Lets it finish what runs, and waits for its end. An idle worker looks for the signal every five seconds only; where
-    /// its end is of no interest, [`kill`](Self::kill) is quicker.
+    /// Stops it in order, after its running tasks. An idle worker checks for the signal only every
+    /// five seconds; [`kill`](Self::kill) is faster where its end does not matter.
     ///
     /// # Panics
-    /// When it does not end in order.
+    /// Panics if it does not end in order.
     pub async fn stop(mut self) {
         self.program.signal("TERM");
         let code = self.program.exit_code(PATIENCE).await;
@@ -136,7 +137,8 @@ impl PythonWorker {
     }
 }
 
-/// A running Celery client: `tests/interop/python/driver.py`, which says what it can be asked. It dies with its value.
+/// A running Celery client: `tests/interop/python/driver.py`, which documents its commands.
+/// Dropping it kills it.
 #[derive(Debug)]
 pub struct PythonClient {
     program: Program,
@@ -145,10 +147,10 @@ pub struct PythonClient {
 }
 
 impl PythonClient {
-    /// Gives it a command and returns the answer, which may hold an `error`.
+    /// Sends a command and returns the answer, which may have an `error`.
     ///
     /// # Panics
-    /// When no answer comes within `patience`.
+    /// Panics if no answer comes within `patience`.
     pub async fn ask_within(&mut self, patience: Duration, mut command: Value) -> Value {
         self.asked += 1;
         command["seq"] = self.asked.into();
@@ -157,15 +159,15 @@ impl PythonClient {
         serde_json::from_str(&answer).expect("a line of JSON")
     }
 
-    /// [`ask_within`](Self::ask_within) with the patience that everything has.
+    /// Does what [`ask_within`](Self::ask_within) does, with the usual patience.
     pub async fn ask(&mut self, command: Value) -> Value {
         self.ask_within(PATIENCE, command).await
     }
 
-    /// [`ask`](Self::ask), where an error is a failure of the test.
+    /// Does what [`ask`](Self::ask) does, and fails the test on an error.
     ///
     /// # Panics
-    /// When the answer is an error.
+    /// Panics if the answer is an error.
     pub async fn get(&mut self, command: Value) -> Value {
         let answer = self.ask(command.clone()).await;
         assert!(answer["error"].is_null(), "{command} was answered with {answer}");
@@ -178,19 +180,20 @@ impl PythonClient {
         self.get(command).await["id"].as_str().expect("an id").to_owned()
     }
 
-    /// Waits for the outcome of a task that this client has called: `state`, `result` or `exception`, `meta`.
+    /// Waits for the outcome of a task that this client has called: `state`, `result` or
+    /// `exception`, `meta`.
     ///
     /// # Panics
-    /// When it does not come.
+    /// Panics if it does not arrive.
     pub async fn result(&mut self, id: &str) -> Value {
-        // The client gives up first, so that it can say how far the task has come.
+        // The client gives up first, so that it can report the state of the task.
         let seconds = PATIENCE.as_secs() - 10;
         let outcome = self.get(json!({"command": "result", "id": id, "timeout": seconds})).await;
         assert!(outcome["timeout"].is_null(), "no result of {id} within {seconds} s: {outcome}");
         outcome
     }
 
-    /// Reads a message exactly as a Celery worker would; `error` says why it could not.
+    /// Reads a message exactly as a Celery worker would. `error` has the reason of a failure.
     pub async fn decode(&mut self, body: &str, content_type: &str, content_encoding: &str, headers: Value) -> Value {
         let command = json!({
             "command": "decode",
@@ -202,10 +205,10 @@ impl PythonClient {
         self.ask(command).await
     }
 
-    /// Ends it, and waits for its end.
+    /// Stops it, and waits for its end.
     ///
     /// # Panics
-    /// When it does not end in order.
+    /// Panics if it does not end in order.
     pub async fn stop(self) {
         let Self { mut program, input, .. } = self;
         drop(input);

@@ -6,7 +6,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::management::Management;
 
-/// A virtual host and a database that nobody else uses.
+/// A virtual host and a database for one test.
 #[derive(Debug)]
 pub(crate) struct RealServers {
     name: String,
@@ -16,7 +16,7 @@ pub(crate) struct RealServers {
 }
 
 impl RealServers {
-    /// Makes both on the servers that the environment names.
+    /// Creates both on the servers that the environment names.
     pub(crate) async fn new() -> Self {
         let management = Management::new(&server(MANAGEMENT_URL));
         let name = format!("t{}", uuid::Uuid::now_v7().simple());
@@ -40,7 +40,7 @@ impl RealServers {
         (&self.management, &self.name)
     }
 
-    /// Takes both away.
+    /// Removes both.
     pub(crate) async fn remove(&self) {
         self.management.delete_vhost(&self.name).await;
         self.run_statement(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;

@@ -9,15 +9,15 @@ use tokio_util::task::TaskTracker;
 
 type Worker = JoinHandle<celeriac_worker::Result<ShutdownReport>>;
 
-/// A running worker and a client of it.
+/// A running worker and a client for it.
 #[derive(Debug, Clone)]
 pub struct Running {
-    /// The client that shares its connections.
+    /// The client, which shares the worker's connections.
     pub client: Client,
-    /// What can be changed of it.
+    /// The settings that can change while it runs.
     pub controls: Controls,
     shutdown: Shutdown,
-    /// None once it has been stopped.
+    /// `None` after the stop.
     worker: Arc<Mutex<Option<Worker>>>,
 }
 
@@ -25,7 +25,7 @@ impl Running {
     /// Starts a worker.
     ///
     /// # Panics
-    /// When it cannot be put together.
+    /// Panics if it cannot be built.
     pub async fn start(app: &Celeriac) -> Self {
         let client = app.client().await.expect("a client");
         let worker = app.worker(client.clone()).expect("a worker");
@@ -34,15 +34,15 @@ impl Running {
         Self { client, controls, shutdown, worker: Arc::new(Mutex::new(Some(worker))) }
     }
 
-    /// Asks the worker to stop.
+    /// Requests the worker's stop.
     pub fn request_stop(&self) {
         self.shutdown.request();
     }
 
-    /// Stops it in order, and waits for its end. Does nothing where that was done.
+    /// Stops it in order, and waits for its end. Does nothing after the first time.
     ///
     /// # Panics
-    /// When it ends with an error.
+    /// Panics if it ends with an error.
     pub async fn stop(self) {
         self.shutdown.request();
         let Some(worker) = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };

@@ -1,23 +1,24 @@
-//! Waiting for what happens, never for time.
+//! Waits for conditions, never for time.
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-/// How long anything may take before a test gives up on it. Generous: it is only ever used up by a failure.
+/// Longest time for any step before a test fails. It is generous, because only a failure uses it
+/// up.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Asks again and again until the answer pleases, and returns it.
+/// Repeats a query until the answer satisfies `pleases`, and returns it.
 ///
 /// # Panics
-/// After [`PATIENCE`], with the last answer.
+/// Panics after [`PATIENCE`], with the last answer.
 pub async fn eventually<T: Debug>(what: &str, ask: impl AsyncFnMut() -> T, pleases: impl Fn(&T) -> bool) -> T {
     eventually_within(PATIENCE, what, ask, pleases).await
 }
 
-/// [`eventually`] with a patience of the caller's own.
+/// Does what [`eventually`] does, with another patience.
 ///
 /// # Panics
-/// When the patience is used up, with the last answer.
+/// Panics when the patience is used up, with the last answer.
 pub async fn eventually_within<T: Debug>(
     patience: Duration,
     what: &str,

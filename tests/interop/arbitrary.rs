@@ -1,4 +1,4 @@
-//! Any call, also such as nobody would make.
+//! Arbitrary calls, including unlikely ones.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 
 use crate::spelling::spell;
 
-/// Text of any characters, of which half are of the kind that makes trouble.
+/// Returns text of any characters, of which half cause trouble in some encoding.
 fn any_text() -> impl Strategy<Value = String> {
     let character = prop_oneof![
         any::<char>(),
@@ -29,13 +29,13 @@ fn any_key() -> impl Strategy<Value = String> {
     prop_oneof![any_text(), prop::sample::select(hostile.to_vec()).prop_map(str::to_owned)]
 }
 
-/// A value of any kind, some levels deep.
+/// Returns a value of any kind, some levels deep.
 pub(crate) fn any_value() -> impl Strategy<Value = Value> {
     let branches = |inner: BoxedStrategy<Value>| {
         prop_oneof![
             6 => vec(inner.clone(), 0..5).prop_map(Value::List),
             6 => vec((any_key(), inner.clone()), 0..5).prop_map(|entries| Value::Map(entries.into_iter().collect())),
-            // What only looks like one of kombu's types.
+            // Objects that look like one of kombu's types.
             1 => (any_kind(), inner.clone(), option::weighted(0.8, inner)).prop_map(|(kind, value, more)| {
                 let more = more.map(|more| ("more".to_owned(), more));
                 let pair = [("__type__".to_owned(), kind.into()), ("__value__".to_owned(), value)];
@@ -83,7 +83,7 @@ fn any_well_typed() -> impl Strategy<Value = KombuValue> {
     any_typed().prop_filter("one that is sent", |typed| typed.check().is_ok())
 }
 
-/// A date, a time, a decimal or a UUID, or what is nearly one.
+/// Returns a date, a time, a decimal or a UUID, or a text that is nearly one.
 fn any_typed() -> impl Strategy<Value = KombuValue> {
     let date = "([0-9]{4}|[+-]00[0-9]{4}|[0-9]{3})-?[01][0-9]-?[0-3][0-9]";
     let time = "[0-2][0-9](:?[0-6][0-9](:?[0-6][0-9]([.,][0-9]{0,10})?)?)?";
@@ -109,7 +109,7 @@ fn any_signature() -> impl Strategy<Value = Signature> {
     let options = vec((any_key(), any_value()), 0..2);
     (any_text(), vec(any_value(), 0..2), vec((any_key(), any_value()), 0..2), options, any::<bool>()).prop_map(
         |(task, args, kwargs, options, immutable)| Signature {
-            // One without a name is none.
+            // A task without a name is not a task.
             task: format!("t{task}"),
             args,
             kwargs: kwargs.into_iter().collect(),
@@ -208,7 +208,7 @@ fn any_options() -> impl Strategy<Value = CallOptions> {
         )
 }
 
-/// Any call.
+/// Returns any call.
 pub(crate) fn any_request() -> impl Strategy<Value = DynamicCall> {
     let task = prop_oneof![40 => "[a-zß🌱._]{1,12}", 1 => any_text(), 1 => "[a-z]{250,260}"];
     let embed = prop_oneof![20 => Just(Value::Null), 20 => Just(Value::Map(Map::new())), 1 => any_signature().prop_map(|link| Embed { callbacks: vec![link], ..Embed::default() }.into()), 1 => any_value()];
@@ -221,7 +221,7 @@ pub(crate) fn any_request() -> impl Strategy<Value = DynamicCall> {
     )
 }
 
-/// A call that was sent, to be compared with what arrived.
+/// A call that was sent, to be compared with the one that arrived.
 #[derive(Debug)]
 pub(crate) struct Sent {
     request: DynamicCall,
@@ -233,7 +233,7 @@ impl Sent {
         Self { request: request.clone(), id }
     }
 
-    /// Whether Python has read what was meant.
+    /// Checks that Python has read the same call.
     pub(crate) fn check(&self, answer: &Json) -> Result<(), TestCaseError> {
         let DynamicCall { task, body, options } = &self.request;
         prop_assert!(answer["error"].is_null(), "{}: {:?}", answer, self);
@@ -282,7 +282,7 @@ impl Sent {
 
 static EMPTY: std::sync::LazyLock<Json> = std::sync::LazyLock::new(|| json!({}));
 
-/// A value of which the kinds have become text that MessagePack does not have, or those that headers do not.
+/// Returns the value with text in place of the kinds that MessagePack lacks, or that headers lack.
 fn as_text(value: Value, header: bool) -> Value {
     match value {
         Value::List(items) => Value::List(items.into_iter().map(|item| as_text(item, header)).collect()),
@@ -296,7 +296,8 @@ fn as_text(value: Value, header: bool) -> Value {
     }
 }
 
-/// Whether two spelt values are the same; times and decimals, which Python spells anew, by their meaning.
+/// Returns `true` if two spelt values are equal. Times and decimals, which Python formats anew, are
+/// compared by their meaning.
 pub(crate) fn is_same(found: &Json, expected: &Json) -> bool {
     match (found, expected) {
         (Json::Array(found), Json::Array(expected)) => {
@@ -315,7 +316,7 @@ pub(crate) fn is_same(found: &Json, expected: &Json) -> bool {
     }
 }
 
-/// What stands before the offset, with all its digits and none that say nothing.
+/// Returns the part before the offset, without trailing zeros.
 fn clock(text: &Json) -> Option<String> {
     let text = text.as_str()?;
     let text = text.split_once(['T', ' ', 't']).map_or(text, |(_, time)| time);

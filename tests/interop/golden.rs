@@ -1,4 +1,4 @@
-//! What was recorded from Celery is read as Celery reads it, and written again so that Celery reads the same.
+//! Recordings of Celery are read as Celery reads them, and written so that Celery reads the same.
 
 use celeriac_protocol::headers::names;
 use celeriac_protocol::repr::{repr_args, repr_kwargs};
@@ -14,7 +14,7 @@ use crate::spelling::{spell, spell_headers, spell_map};
 
 const EMBEDDED: [&str; 4] = ["callbacks", "errbacks", "chain", "chord"];
 
-/// What a worker reads in a message before it runs it.
+/// A worker's view of a message before it runs the task.
 struct Read {
     message: Message,
     headers: TaskHeaders,
@@ -29,7 +29,7 @@ fn read(mut message: Message) -> Result<Read, Unreadable> {
     Ok(Read { message, headers, body, embed })
 }
 
-/// Every recording that is to be executed, read.
+/// Returns every recording that can be executed, with its reading.
 async fn all_read(bed: &Bed) -> Vec<(Recording, Read)> {
     let recordings = Recording::messages();
     let messages = Recording::delivered(&recordings, bed).await;
@@ -67,7 +67,8 @@ async fn every_recorded_message_arrives_with_its_headers_and_properties() {
     bed.clear().await;
 }
 
-/// Times and decimals, which AMQP has types for, are numbers to us, and what is not quite UTF-8 is bytes.
+/// Replaces values of AMQP's own types: times and decimals become numbers, and invalid UTF-8
+/// becomes bytes.
 fn without_amqps_own(spelt: &Json) -> Json {
     match spelt {
         Json::Array(items) => items.iter().map(without_amqps_own).collect(),
@@ -93,7 +94,7 @@ async fn every_recorded_message_is_read_as_celery_reads_it() {
         assert_eq!(spell_map(&body.kwargs), *recording.expect("kwargs"), "{name}");
         assert_embedded(&recording, &body.embed);
         assert_eq!(headers_of(&headers), expected_headers(&recording), "{name}");
-        // What was understood of the signatures is all that stood in them.
+        // The signatures were read completely.
         let mut carried = spell(&embed.into());
         for part in EMBEDDED {
             let understood = carried.as_object_mut().unwrap().remove(part).unwrap_or_default();
@@ -105,7 +106,7 @@ async fn every_recorded_message_is_read_as_celery_reads_it() {
     bed.clear().await;
 }
 
-/// An empty list of steps and none at all are the same.
+/// Returns null for an empty list of steps, which means the same.
 fn nothing_if_empty(signatures: &Json) -> Json {
     if *signatures == json!([]) { Json::Null } else { signatures.clone() }
 }
@@ -119,7 +120,7 @@ fn assert_embedded(recording: &Recording, embed: &Value) {
     assert_eq!(embed, *recording.expect("embed"), "{}", recording.name());
 }
 
-/// Headers as they were understood, times as moments.
+/// Returns headers as they were read, with times as moments.
 fn headers_of(headers: &TaskHeaders) -> Json {
     let limits = headers.limits;
     json!({
@@ -141,7 +142,7 @@ fn headers_of(headers: &TaskHeaders) -> Json {
     })
 }
 
-/// The same from what Celery reads.
+/// Returns the same from Celery's reading.
 fn expected_headers(recording: &Recording) -> Json {
     let in_body = recording.expect("protocol") == "1";
     understood(if in_body { recording.expect("request") } else { recording.part("headers") })
@@ -171,7 +172,7 @@ fn understood(headers: &Json) -> Json {
     })
 }
 
-/// A time without offset is UTC.
+/// Parses a time. Without an offset it is UTC.
 fn moment(text: &str) -> Timestamp {
     text.parse().unwrap_or_else(|_| format!("{text}Z").parse().unwrap())
 }
@@ -254,7 +255,7 @@ async fn what_is_written_again_is_read_by_celery_as_before() {
     bed.clear().await;
 }
 
-/// The message that this project makes of what it has read.
+/// Returns the message that this project writes from its reading.
 fn written_again(recording: &Recording, read: &Read, style: &str) -> Message {
     let Read { message, headers, body, embed } = read;
     let text = |name: &str| message.headers.text(name).unwrap_or_default().to_owned();
@@ -280,7 +281,8 @@ fn written_again(recording: &Recording, read: &Read, style: &str) -> Message {
     Message { headers: written, body: bytes.into(), ..message.clone() }
 }
 
-/// Headers without what is compared as moments, and without the language of their sender.
+/// Returns headers without the times, which are compared as moments, and without the sender's
+/// language.
 fn without_times(headers: &Json) -> Json {
     let mut headers = headers.clone();
     for name in [names::ETA, names::EXPIRES, names::LANG] {
@@ -299,7 +301,7 @@ async fn a_retry_has_the_headers_that_celery_gives_it() {
         let mut next = call.message.headers.clone();
         TaskHeaders::next_attempt(&mut next, call.headers.retries + 1, retry.headers.eta);
         assert_eq!(spell_headers(&next), spell_headers(&retry.message.headers), "{name}");
-        // The body goes on as it is.
+        // The body is passed on unchanged.
         assert_eq!((&call.body, &call.embed), (&retry.body, &retry.embed), "{name}");
         let (ours, celerys) = (&call.message.properties, &retry.message.properties);
         assert_eq!((ours.priority, &ours.reply_to), (celerys.priority, &celerys.reply_to), "{name}");
@@ -325,20 +327,21 @@ async fn arguments_are_shown_as_celery_shows_them() {
     let mut expected = [
         // The caller chose another text.
         both("argsrepr").to_vec(),
-        // Python's tuples are lists once they were sent.
+        // Python's tuples are lists after they were sent.
         vec![args("tuples"), args("tuples_msgpack"), kwargs("map"), kwargs("starmap")],
         [both("chord-1"), both("chord_of_chains-1")].concat(),
         vec![kwargs("chunks-1"), kwargs("chunks-2")],
-        // Celery shows arguments as a list where they were given as one.
+        // Celery shows arguments as a list if they were given as one.
         vec![args("unicode_name"), args("unicode_name_msgpack"), args("unknown_to_the_sender")],
         vec![args("worker_link_immutable")],
-        // Keys that are no text are text once they were sent.
+        // Keys that are not text become text when they are sent.
         vec![args("keys_that_are_not_text")],
         // Times are shown as text, not as calls of Python's constructors.
         both("extended").to_vec(),
-        // Celery shows bytes as text or in hexadecimal, and control characters as they are; we as Python's repr does.
+        // Celery shows bytes as text or in hexadecimal, and control characters unchanged; this
+        // project shows both as Python's repr does.
         vec![args("bytes_msgpack"), args("unicode"), args("unicode_msgpack")],
-        // What is left out is told of in other ways: `...` and no closing brackets.
+        // Omitted parts are shown in another way: `...` and no closing brackets.
         both("long_argsrepr").to_vec(),
     ]
     .concat();

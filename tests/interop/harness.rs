@@ -1,4 +1,4 @@
-//! The Celery side works by itself, so that a failure across the border is one of the border.
+//! The Celery side works alone, so that a failure between both sides is not Celery's.
 
 use celeriac_tests::{Bed, PythonApp};
 use serde_json::json;

@@ -1,11 +1,11 @@
-//! Every sender with every worker, in everything that Celery's users do every day.
+//! Every sender with every worker, for Celery's everyday features.
 
 use celeriac::{Codec, TaskState};
 use serde_json::{Value, json};
 
 use crate::sides::{Call, Side, Sides, Told};
 
-/// What is tried with each sender and each worker.
+/// The cases for each sender and each worker.
 const CASES: [&str; 12] = [
     "success",
     "failure",
@@ -56,10 +56,10 @@ async fn matrix(codec: Codec) {
     sides.stop().await;
 }
 
-/// Tries a case out. What was seen, if it is as it should be.
+/// Runs a case. Returns the observation if it is correct.
 async fn try_out(sides: &mut Sides, case: &str, sender: Side, worker: Side) -> Result<String, String> {
     let task = |name| worker.task(name);
-    // A note that no other cell of the table writes.
+    // A note that is unique in the table.
     let note = json!(format!("{case} {sender:?} {worker:?}"));
     let result = |value: Value| Told::Result(value);
     let (call, expected) = match case {
@@ -71,7 +71,8 @@ async fn try_out(sides: &mut Sides, case: &str, sender: Side, worker: Side) -> R
         "retry then success" => (Call::new(task("flaky"), [json!(2)]), result(json!(3))),
         "retries exhausted" => (
             Call::new(task("exhausted"), []),
-            // Where Celery has the exception that the task gave for its retry, ours has none.
+            // Celery reports the exception that the task gave for its retry; Celeriac's retry has
+            // none.
             match worker {
                 Side::Python => Told::error(TaskState::Failure, "ValueError", "attempt 2"),
                 Side::Rust => Told::error(TaskState::Failure, "MaxRetriesExceededError", "attempt 2"),
@@ -87,7 +88,7 @@ async fn try_out(sides: &mut Sides, case: &str, sender: Side, worker: Side) -> R
             (Call::new(task("grüße"), []).kwarg("größe", "日本"), result(json!("Grüße, 日本 👋")))
         }
         "ignored result" => {
-            // Nothing says that it has run, but what it does.
+            // Only the task's note shows that it has run.
             sides.send(sender, &Call::new(task("ignored"), [note.clone()])).await;
             sides.noted("ignored", &[note]).await;
             return Ok("ran".to_owned());

@@ -8,7 +8,7 @@ use serde_json::json;
 
 const COUNT: usize = 10_000;
 
-/// Both know the task `shared.double`. The queue is Celery's; ours takes it as it is.
+/// Both know the task `shared.double`. The queue is Celery's, and Celeriac adopts it.
 #[tokio::test]
 async fn ten_thousand_tasks_of_a_python_producer_run_in_a_mixed_pool_and_each_result_arrives() {
     let bed = Bed::new().await;
@@ -17,7 +17,7 @@ async fn ten_thousand_tasks_of_a_python_producer_run_in_a_mixed_pool_and_each_re
     let variables = bed.environment_with(&[
         ("CELERIAC__DEFAULT_QUEUE", "shared".to_owned()),
         ("CELERIAC__QUEUES", "{shared: {external: true}}".to_owned()),
-        // Few, so that neither worker hoards what the other could run.
+        // Few, so that neither worker holds messages that the other could run.
         ("CELERIAC__WORKER__PREFETCH", "8".to_owned()),
         ("JOURNAL", app.journal_path()),
     ]);

@@ -1,6 +1,7 @@
-//! Whatever this project sends, Celery can read: no message makes a Python worker exit, or is acknowledged unread.
+//! Celery can read every message of this project: no message makes a Python worker exit, or is
+//! acknowledged unread.
 //!
-//! `PROPTEST_CASES` says how many calls and results are tried, at least two thousand of each.
+//! `PROPTEST_CASES` is the number of calls and results to try, at least two thousand of each.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,23 +27,23 @@ use crate::spelling::spell;
 
 const QUEUE: &str = "properties";
 const LEAST: u32 = 2_000;
-/// Of one question to Python.
+/// Number of cases in one query to Python.
 const BATCH: usize = 200;
 
-/// Steps to a smaller example; each asks Python.
+/// Steps to a smaller example. Each queries Python.
 const SHRINKS: u32 = 20;
 
-/// For one message.
+/// Longest wait for one message.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A runner of so many batches that all cases are tried.
+/// Returns a runner with enough batches for all cases.
 fn runner() -> TestRunner {
     let config = Config::default();
     let batches = config.cases.max(LEAST).div_ceil(BATCH as u32);
     TestRunner::new(Config { cases: batches, max_shrink_iters: SHRINKS, failure_persistence: None, ..config })
 }
 
-/// A batch is too long to be shown; the reason names the one case that matters.
+/// Fails with the reason alone. A batch is too long to print, and the reason names the case.
 fn told<T: std::fmt::Debug>(tried: Result<(), TestError<T>>) {
     match tried {
         Ok(()) => {}
@@ -94,7 +95,7 @@ fn whatever_is_sent_is_read_by_celery_as_it_was_meant() {
             let mut sent = Vec::new();
             for (request, full) in &calls {
                 let Ok(mut prepared) = clients[usize::from(*full)].prepare(request.clone(), None) else { continue };
-                // All on one queue, for as long as it takes.
+                // All on one queue, without expiration.
                 prepared.outgoing.exchange = "".into();
                 prepared.outgoing.routing_key = QUEUE.to_owned();
                 prepared.outgoing.message.properties.expiration = None;

@@ -1,4 +1,4 @@
-//! What was recorded from Celery: the files of `golden/`, of which `record.py` says what is in them.
+//! Recordings of Celery: the files of `golden/`, which `record.py` documents.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,19 +17,19 @@ use serde_json::{Value as Json, json};
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/interop/golden");
 const QUEUE: &str = "recordings";
 
-/// A message as it was on the wire, and what Celery makes of it.
+/// A recorded message, and Celery's reading of it.
 #[derive(Debug)]
 pub(crate) struct Recording(Json);
 
 impl Recording {
-    /// Every recorded task.
+    /// Returns every recorded task.
     pub(crate) fn messages() -> Vec<Self> {
         let all = read_all(Path::new(GOLDEN));
         assert_eq!(all.len(), 133, "recordings in {GOLDEN}");
         all
     }
 
-    /// Every recorded reply.
+    /// Returns every recorded reply.
     pub(crate) fn replies() -> Vec<Self> {
         let all = read_all(&Path::new(GOLDEN).join("replies"));
         assert_eq!(all.len(), 43, "recordings in {GOLDEN}/replies");
@@ -40,17 +40,17 @@ impl Recording {
         self.0["case"].as_str().unwrap()
     }
 
-    /// A part of the file.
+    /// Returns a part of the file.
     pub(crate) fn part(&self, name: &str) -> &Json {
         &self.0[name]
     }
 
-    /// What Celery reads.
+    /// Returns a part of Celery's reading.
     pub(crate) fn expect(&self, name: &str) -> &Json {
         &self.0["expect"][name]
     }
 
-    /// Whether it has to be refused.
+    /// Returns `true` if the message must be refused.
     pub(crate) fn is_refused(&self) -> bool {
         !self.0["refused"].is_null()
     }
@@ -63,7 +63,7 @@ impl Recording {
         BASE64_STANDARD.decode(self.0["body_base64"].as_str().unwrap()).unwrap()
     }
 
-    /// The headers, as the AMQP library reads them.
+    /// Returns the headers, as the AMQP library reads them.
     fn table(&self) -> FieldTable {
         let raw = BASE64_STANDARD.decode(self.0["headers_base64"].as_str().unwrap()).unwrap();
         let (rest, table) = parsing::parse_field_table(raw.as_slice()).unwrap();
@@ -99,7 +99,8 @@ impl Recording {
         properties
     }
 
-    /// The messages as this project's consumer hands them out, when they were put on a queue as they had been.
+    /// Returns the messages as this project's consumer delivers them, after they were published as
+    /// recorded.
     pub(crate) async fn delivered(recordings: &[Self], bed: &Bed) -> Vec<Message> {
         let peer = bed.peer().await;
         let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
@@ -130,14 +131,14 @@ fn read_all(folder: &Path) -> Vec<Recording> {
     paths.iter().map(|path| Recording(serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())).collect()
 }
 
-/// What Celery reads in messages: for each, the answer of `driver.py` to `decode`.
+/// Returns Celery's reading of messages: for each, the answer of `driver.py` to `decode`.
 pub(crate) async fn read_by_python(client: &mut PythonClient, messages: &[Message]) -> Vec<Json> {
     let messages: Vec<_> = messages.iter().map(spelt).collect();
     let answer = client.get(json!({"command": "decode_all", "messages": messages})).await;
     answer["answers"].as_array().unwrap().clone()
 }
 
-/// What Celery makes of the bodies of replies: for each, the answer of `driver.py` to `read_results`.
+/// Returns Celery's reading of reply bodies: for each, the answer of `driver.py` to `read_results`.
 pub(crate) async fn results_of_python(client: &mut PythonClient, messages: &[Message]) -> Vec<Json> {
     let messages: Vec<_> = messages.iter().map(spelt).collect();
     let answer = client.get(json!({"command": "read_results", "messages": messages})).await;

@@ -1,4 +1,4 @@
-//! Replies that were recorded from Celery are read, and written again so that Celery reads the same.
+//! Recorded replies of Celery are read, and written so that Celery reads the same.
 
 use celeriac_protocol::{Codec, DecodeLimits, Failure, Message, Properties, ResultMeta};
 use celeriac_tests::{Bed, PythonApp};
@@ -46,7 +46,7 @@ fn every_recorded_reply_is_read() {
         };
         let exception = recording.expect("result");
         if exception.is_null() {
-            // A retry of which no reason is known: to Celery no exception at all, to us one that says nothing.
+            // A retry without a reason: no exception for Celery, and an empty one for this project.
             assert_eq!((failure.kind.as_str(), failure.message.as_str()), ("Exception", ""), "{name}");
             continue;
         }
@@ -73,9 +73,9 @@ async fn a_failure_of_celerys_says_what_it_says_in_python() {
         }
     }
     let expected = [
-        // What Python puts around the key of a KeyError, which NotRegistered is, too.
+        // Python puts quotes around the key of a KeyError, and of a NotRegistered, which is one.
         ("failure_key", "k", "'k'"),
-        // billiard's own exceptions show what they are called as well, which is our failure's kind.
+        // billiard's own exceptions print their class too, which is the kind of the failure.
         ("failure_soft_time_limit", "", "SoftTimeLimitExceeded()"),
         ("failure_time_limit-1", "0.5", "TimeLimitExceeded(0.5,)"),
         ("failure_time_limit-2", "0.5", "TimeLimitExceeded(0.5,)"),
@@ -105,7 +105,7 @@ async fn a_result_that_is_written_again_is_the_same_to_celery() {
     for (recording, (mut before, mut after)) in replies.iter().zip(before.into_iter().zip(after)) {
         let name = recording.name();
         assert!(after["error"].is_null(), "{name}: {after}");
-        // What `result_extended` adds is not kept.
+        // The additions of `result_extended` are not kept.
         for key in ["name", "args", "kwargs", "worker", "retries", "queue", "delivery_info", "stamped_headers", "team"]
         {
             before["meta"].as_object_mut().unwrap().remove(key);
@@ -122,11 +122,12 @@ async fn a_result_that_is_written_again_is_the_same_to_celery() {
         assert_eq!((&after["state"], &after["result"]), (&before["state"], &before["result"]), "{name}");
     }
     let expected = [
-        // A failure keeps what was said, not the arguments: a class that needs several of them cannot be made again.
+        // A failure keeps the message, not the arguments: a class with several arguments cannot be
+        // made again.
         ("failure_custom", r#""Declined" ["no",7]"#, r#""Exception" ["<class 'app.Declined'>([\"('no', 7)\"])"]"#),
         ("failure_time_limit-1", r#""TimeLimitExceeded" [0.5]"#, r#""TimeLimitExceeded" ["0.5"]"#),
         ("failure_time_limit-2", r#""TimeLimitExceeded" [0.5]"#, r#""TimeLimitExceeded" ["0.5"]"#),
-        // Nothing was said of why it is tried again.
+        // There was no reason for the retry.
         ("retry_without_cause-1", "null null", r#""Exception" []"#),
     ];
     assert_eq!(changed, expected.map(|(name, was, is)| (name.to_owned(), was.to_owned(), is.to_owned())));

@@ -1,4 +1,4 @@
-//! Both sides of the border on one virtual host: a worker and a client in each language.
+//! Both sides on one virtual host: a worker and a client in each language.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(50);
 
-/// The queue of Celery's tasks, which Celery declares, and its place in our routes.
+/// The queue of Celery's tasks, which Celery declares, and its place in the routes.
 const QUEUES: &str = "{interop-rust: {}, interop-python: {external: true}}";
 const ROUTES: &str = "[{task: 'interop.*', queue: interop-python}]";
 
-/// One side of the border.
+/// One side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Python,
@@ -23,7 +23,7 @@ pub(crate) enum Side {
 impl Side {
     pub(crate) const BOTH: [Self; 2] = [Self::Python, Self::Rust];
 
-    /// The name of a task that runs on this side.
+    /// Returns the name of a task that runs on this side.
     pub(crate) fn task(self, name: &str) -> String {
         match self {
             Self::Python => format!("interop.{name}"),
@@ -39,7 +39,7 @@ impl Side {
     }
 }
 
-/// How a task ended, as either client tells it.
+/// The end of a task, from either client.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Told {
     Result(serde_json::Value),
@@ -58,7 +58,7 @@ pub(crate) struct Call {
     pub(crate) task: String,
     pub(crate) args: Vec<serde_json::Value>,
     pub(crate) kwargs: serde_json::Map<String, serde_json::Value>,
-    /// Of `apply_async`, by Celery's names.
+    /// Options of `apply_async`, by Celery's names.
     pub(crate) options: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -77,12 +77,12 @@ impl Call {
         self
     }
 
-    /// As a signature, spelt for the Python client.
+    /// Returns the call as a signature for the Python client.
     pub(crate) fn json(&self) -> serde_json::Value {
         json!({"task": self.task, "args": self.args, "kwargs": self.kwargs, "options": self.options})
     }
 
-    /// As a signature for the Rust client.
+    /// Returns the call as a signature for the Rust client.
     fn signature(&self) -> Signature {
         Signature::read(&Value::from_serialize(&self.json()).unwrap()).unwrap()
     }
@@ -95,11 +95,11 @@ pub(crate) struct Sides {
     pub(crate) driver: PythonClient,
     python: PythonWorker,
     rust: Program,
-    /// A Rust client whose results come as replies.
+    /// A Rust client with results as replies.
     replied: Client,
     /// A Rust client that reads the store of the Rust worker.
     stored: Client,
-    /// Handles of what the Rust client has sent: replies come only as long as somebody may ask for them.
+    /// Handles of the Rust client's tasks. Replies arrive only while a handle exists.
     handles: Vec<TaskHandle<serde_json::Value>>,
 }
 
@@ -122,7 +122,7 @@ impl Sides {
         Self { app, driver, python, rust, replied, stored, bed, handles: Vec::new() }
     }
 
-    /// Sends a call from one of the sides; its id.
+    /// Sends a call from one of the sides. Returns its id.
     pub(crate) async fn send(&mut self, sender: Side, call: &Call) -> String {
         match sender {
             Side::Python => {
@@ -140,7 +140,7 @@ impl Sides {
         }
     }
 
-    /// Sends a chain; the id of its last task.
+    /// Sends a chain. Returns the id of its last task.
     pub(crate) async fn send_chain(&mut self, sender: Side, steps: &[Call]) -> String {
         match sender {
             Side::Python => {
@@ -157,7 +157,7 @@ impl Sides {
         }
     }
 
-    /// How a task ended, as its sender is told; and where there is a row of it, as everybody can read.
+    /// Returns the end of a task from its sender, and checks it against the row if there is one.
     pub(crate) async fn outcome(&mut self, sender: Side, worker: Side, id: &str) -> Told {
         let told = match sender {
             Side::Python => told_by_python(&self.driver.result(id).await),
@@ -173,14 +173,14 @@ impl Sides {
         told
     }
 
-    /// Waits until a task has written down this note, in whatever language it is written.
+    /// Waits until a task in either language has recorded this note.
     pub(crate) async fn noted(&self, task: &str, note: &[serde_json::Value]) -> Vec<serde_json::Value> {
         let is_it = |line: &&serde_json::Value| line[0] == task && line.as_array().unwrap()[2..] == *note;
         let found = async || self.app.journal().iter().filter(is_it).cloned().collect::<Vec<_>>();
         eventually(&format!("{task} notes {note:?}"), found, |lines| !lines.is_empty()).await
     }
 
-    /// Ends everything, in order.
+    /// Stops everything, in order.
     pub(crate) async fn stop(mut self) {
         self.handles.clear();
         self.driver.stop().await;
@@ -193,7 +193,7 @@ impl Sides {
     }
 }
 
-/// What a Rust worker beside a Celery app is told.
+/// Returns the variables of a Rust worker beside a Celery app.
 pub(crate) fn rust_variables(bed: &Bed, app: &PythonApp) -> Vec<(&'static str, String)> {
     bed.environment_with(&[
         ("CELERIAC__DEFAULT_QUEUE", "interop-rust".to_owned()),
@@ -210,7 +210,7 @@ fn told_by_python(answer: &serde_json::Value) -> Told {
         exception => Told::Error {
             state: state.to_owned(),
             kind: exception["type"].as_str().unwrap().to_owned(),
-            // The only argument says it without the quotes that Python puts around that of a KeyError.
+            // The only argument lacks the quotes that Python adds for a KeyError.
             message: exception["args"][0].as_str().unwrap().to_owned(),
         },
     }

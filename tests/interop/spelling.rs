@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use celeriac_protocol::{HeaderMap, KombuValue, Map, Value};
 use serde_json::{Value as Json, json};
 
-/// A value as JSON can hold it.
+/// Returns a value in a form that JSON can hold.
 pub(crate) fn spell(value: &Value) -> Json {
     match value {
         Value::Null => Json::Null,
@@ -33,7 +33,7 @@ pub(crate) fn spell(value: &Value) -> Json {
     }
 }
 
-/// An object as JSON can hold it.
+/// Returns an object in a form that JSON can hold.
 pub(crate) fn spell_map(entries: &Map) -> Json {
     match entries.first() {
         Some((key, value)) if entries.len() == 1 && key.starts_with('$') => json!({"$map": [[key, spell(value)]]}),
@@ -41,7 +41,7 @@ pub(crate) fn spell_map(entries: &Map) -> Json {
     }
 }
 
-/// Headers as JSON can hold them.
+/// Returns headers in a form that JSON can hold.
 pub(crate) fn spell_headers(headers: &HeaderMap) -> Json {
     spell_map(&headers.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect())
 }

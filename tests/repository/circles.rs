@@ -1,13 +1,14 @@
-//! No circles among the modules of a crate: who reads a module has read what it uses before.
+//! No circles among the modules of a crate: each module can be read after the modules that it uses.
 //!
-//! Modules are compared where they stand side by side. On each level the nodes are the modules that a module declares, each
-//! with all that is below it, and what the module's own file holds beside them. A node uses another when code in it names an
-//! item that is declared in the other: by `use`, or by a path.
+//! Modules are compared with their siblings. The nodes of a level are the child modules of a
+//! module, each with everything below it, and the items of the module's own file. A node uses
+//! another if its code names an item that is declared in the other, by `use` or by a path.
 //!
-//! A parent is a namespace and a part of its own. As a namespace it makes no circle: what it exports with `pub use` counts as
-//! used from where it is declared, and the export itself is no use. As a part it does: a child that uses what the parent's
-//! file declares, beside a parent whose file uses the child, is a circle, which ends when what both use gets a module of its
-//! own. On the lists such a part is written `module (itself)`.
+//! A parent is a namespace and a part of its own. As a namespace it makes no circle: an item that
+//! it exports with `pub use` counts as used from its place of declaration, and the export itself is
+//! not a use. As a part it does: a child that uses an item of the parent's file, with a parent file
+//! that uses the child, is a circle. It ends when the common items get a module of their own. The
+//! lists name such a part `module (itself)`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,10 +17,11 @@ use crate::standing;
 
 const ITSELF: &str = "(itself)";
 
-/// Nodes of one level, each with those that it uses and an example of that use.
+/// The nodes of one level, each with those that it uses and an example of the use.
 type Level = BTreeMap<String, BTreeMap<String, String>>;
 
-/// The module that declares what a path means, seen from a module; none when it leads out of the crate.
+/// Returns the module that declares the target of a path, seen from a module. Returns `None` for a
+/// path out of the crate.
 fn declaring(modules: &Modules, from: &Segments, path: &[String], depth: usize) -> Option<Segments> {
     let (first, rest) = path.split_first()?;
     let mut at = from.clone();
@@ -37,7 +39,8 @@ fn declaring(modules: &Modules, from: &Segments, path: &[String], depth: usize) 
     descend(modules, at, rest, depth, true)
 }
 
-/// Goes down from a module along a path. Without a start that is known to be of this crate, its first word must be known.
+/// Descends from a module along a path. If the start is not known to be in this crate, the first
+/// word must be known.
 fn descend(modules: &Modules, mut at: Segments, path: &[String], depth: usize, ours: bool) -> Option<Segments> {
     for (place, word) in path.iter().enumerate() {
         let below = [at.clone(), vec![word.clone()]].concat();
@@ -53,7 +56,7 @@ fn descend(modules: &Modules, mut at: Segments, path: &[String], depth: usize, o
         let import = module.imports.iter().find(|import| import.name == *word).filter(|_| depth < 16);
         if let Some(import) = import {
             let path = [&import.path[..], &path[place + 1..]].concat();
-            // A name of another crate, such as `use syn::Error`, belongs to nobody here.
+            // A name of another crate, such as `use syn::Error`, has no module here.
             return declaring(modules, &at, &path, depth + 1);
         }
         for glob in module.imports.iter().filter(|import| import.name == "*" && depth < 16) {
@@ -68,11 +71,11 @@ fn descend(modules: &Modules, mut at: Segments, path: &[String], depth: usize, o
     Some(at)
 }
 
-/// The levels of a crate, by the module whose children are compared.
+/// Returns the levels of a crate, by the module whose children are compared.
 fn levels(modules: &Modules) -> BTreeMap<Segments, Level> {
     let mut levels: BTreeMap<Segments, Level> = BTreeMap::new();
     for (path, module) in modules {
-        // What is exported, and not used here as well.
+        // An exported name that this module does not use.
         let told_on = |import: &Import| import.exported && !module.words.contains(&import.name);
         let imports = module.imports.iter().map(|import| (&import.path, told_on(import)));
         let uses = imports.chain(module.mentions.iter().map(|mention| (mention, false)));
@@ -104,7 +107,7 @@ fn reachable<'a>(level: &'a Level, from: &'a str) -> BTreeSet<&'a str> {
     reached
 }
 
-/// Every module that is part of a circle, with the uses that close it.
+/// Returns every module of a circle, with the uses that close it.
 fn circles(modules: &Modules) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for (parent, level) in levels(modules) {

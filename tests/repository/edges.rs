@@ -1,8 +1,9 @@
-//! Which crate may use which, and whose types stay where.
+//! Dependencies between crates, and the owners of external libraries.
 
 use crate::files::{files, root};
 
-/// A crate may use only crates above it; client, worker and command line are the first to use several.
+/// A crate may use only crates above it. Client, worker and command line are the first to use
+/// several.
 const ORDER: [&str; 13] = [
     "units",
     "protocol",
@@ -40,9 +41,9 @@ fn foreign_types_stay_with_their_owners() {
         ("lapin", &["broker"][..]),
         ("deadpool", &["broker"]),
         ("deadpool_lapin", &["broker"]),
-        // Each of them owns connections, and says which authorities they trust.
+        // Each of them owns connections, and selects the authorities that they trust.
         ("rustls", &["broker", "admin", "telemetry"]),
-        // Telemetry makes the client that its exporters are given.
+        // Telemetry makes the HTTP client of its exporters.
         ("reqwest", &["admin", "telemetry"]),
         ("sqlx", &["results"]),
         ("opentelemetry", &["telemetry"]),

@@ -1,4 +1,4 @@
-//! What every file has, and what none has.
+//! Properties of every file, and names that no file has.
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,7 @@ pub(crate) fn files(under: &str, ending: &str) -> Vec<PathBuf> {
 
 fn sources() -> Vec<PathBuf> {
     let folders = ["crates", "tests", "benches", "examples", "xtask"];
-    // Fixtures of compile errors are read by the compiler alone.
+    // Only the compiler reads fixtures of compile errors.
     folders
         .iter()
         .flat_map(|folder| files(folder, ".rs"))

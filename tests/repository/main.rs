@@ -1,4 +1,4 @@
-//! The repository keeps its own rules.
+//! The rules of the repository, as tests.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod circles;

@@ -1,7 +1,8 @@
-//! The modules of a crate, as the compiler sees them: which are declared where, and what each of them names.
+//! The modules of a crate, as the compiler sees them: their places, and the names that each uses.
 //!
-//! Read from the tokens of the files, since a search for text takes comments and strings for code. Left out are items under
-//! `#[cfg(test)]`, with the files that they stand for, and what a procedural macro writes (`quote!`).
+//! They are read from the tokens of the files, because a text search would take comments and
+//! strings for code. Items under `#[cfg(test)]` are omitted, with their files, and so is the output
+//! of a procedural macro (`quote!`).
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -18,38 +19,38 @@ pub(crate) type Segments = Vec<String>;
 pub(crate) struct Declared {
     pub(crate) name: String,
     pub(crate) line: usize,
-    /// `pub`, without a bound in parentheses.
+    /// True for `pub` without a restriction in parentheses.
     pub(crate) public: bool,
 }
 
-/// A name that a module takes from another.
+/// A name that a module imports.
 #[derive(Debug, Clone)]
 pub(crate) struct Import {
     pub(crate) path: Segments,
-    /// Under which it is known here; `*` of all.
+    /// Its name in this module, or `*`.
     pub(crate) name: String,
-    /// Told on to others, by `pub` of any kind.
+    /// True if it is exported, by `pub` of any kind.
     pub(crate) exported: bool,
 }
 
-/// A module, without what stands in the modules below it.
+/// A module, without the modules below it.
 #[derive(Debug, Default)]
 pub(crate) struct Module {
     pub(crate) file: PathBuf,
     pub(crate) types: Vec<Declared>,
-    /// Every item that has a name: types, functions, constants.
+    /// Every item with a name: types, functions, constants.
     pub(crate) items: HashSet<String>,
     pub(crate) imports: Vec<Import>,
     /// Paths of more than one segment, outside of imports.
     pub(crate) mentions: Vec<Segments>,
-    /// Every word outside of imports that is no part of a longer path.
+    /// Every word outside of imports that is not part of a longer path.
     pub(crate) words: HashSet<String>,
 }
 
-/// The modules of a library, by their paths; that of the root is empty.
+/// The modules of a library, by their paths. The path of the root is empty.
 pub(crate) type Modules = BTreeMap<Segments, Module>;
 
-/// Crates by name, each with the modules of its library. Programs in `src/bin` are left out.
+/// Returns crates by name, each with the modules of its library. Programs in `src/bin` are omitted.
 pub(crate) fn libraries() -> Vec<(String, Modules)> {
     let crates = std::fs::read_dir(root().join("crates")).unwrap();
     let mut crates: Vec<_> = crates.map(|entry| entry.unwrap()).filter(|entry| entry.path().is_dir()).collect();
@@ -66,14 +67,14 @@ fn library(file: &Path) -> Modules {
     modules
 }
 
-/// Reads a file and the files of the modules that it declares; `folder` is where those stand.
+/// Reads a file and the files of its modules. `folder` has those files.
 fn read_file(file: &Path, path: &[String], folder: &Path, modules: &mut Modules) {
     let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let tokens: TokenStream = text.parse().unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     read_module(tokens, file, path, folder, modules);
 }
 
-/// What is known of a module from its source text alone, for planted cases.
+/// Reads a module from its source text alone, for planted cases.
 pub(crate) fn modules_of(text: &str) -> Modules {
     let mut modules = Modules::new();
     read_module(text.parse().unwrap(), Path::new("planted.rs"), &[], Path::new(""), &mut modules);
@@ -101,7 +102,7 @@ fn read_module(tokens: TokenStream, file: &Path, path: &[String], folder: &Path,
 
 struct Reader {
     module: Module,
-    /// Modules below this one; those without a body have a file.
+    /// Modules below this one. Those without a body have a file.
     inner: Vec<(String, Option<TokenStream>)>,
 }
 
@@ -175,7 +176,7 @@ impl Reader {
         }
     }
 
-    /// Takes the tree of a `use` apart.
+    /// Reads the tree of a `use`.
     fn import(&mut self, tree: &[TokenTree], before: &mut Segments, exported: bool) {
         for part in tree.split(|token| is_punct(token, ',')) {
             let mut path = before.clone();
@@ -212,7 +213,8 @@ fn is_punct(token: &TokenTree, mark: char) -> bool {
     matches!(token, TokenTree::Punct(punct) if punct.as_char() == mark)
 }
 
-/// The parentheses of `pub(crate)`, `pub(super)` and `pub(in crate::…)`, not those of a field's type.
+/// Returns `true` for the parentheses of `pub(crate)`, `pub(super)` and `pub(in crate::…)`, not for
+/// those of a field's type.
 fn is_bound(group: &Group) -> bool {
     let first = group.stream().into_iter().next().map(|token| token.to_string());
     let words = ["crate", "super", "self", "in"];
@@ -221,7 +223,7 @@ fn is_bound(group: &Group) -> bool {
         && (group.stream().into_iter().count() == 1 || group.stream().to_string().starts_with("in "))
 }
 
-/// Whether these tokens declare an item that has a name.
+/// Returns `true` if these tokens declare an item with a name.
 fn declares(word: &str, tokens: &[TokenTree]) -> bool {
     let body = |token: Option<&TokenTree>| {
         token.is_some_and(|token| is_punct(token, '<') || matches!(token, TokenTree::Group(_)))
@@ -229,13 +231,13 @@ fn declares(word: &str, tokens: &[TokenTree]) -> bool {
     match word {
         "struct" | "enum" | "trait" | "fn" | "static" | "type" => true,
         "const" => !matches!(&tokens[1], TokenTree::Ident(next) if next == "fn" || next == "unsafe" || next == "async"),
-        // A name like any other elsewhere.
+        // Elsewhere it is an ordinary name.
         "union" => body(tokens.get(2)),
         _ => false,
     }
 }
 
-/// Whether an attribute `#[cfg(test)]` stands here.
+/// Returns `true` for an attribute `#[cfg(test)]`.
 fn is_test(tokens: &[TokenTree]) -> bool {
     match tokens {
         [mark, TokenTree::Group(attribute), ..] if is_punct(mark, '#') => {
@@ -245,7 +247,7 @@ fn is_test(tokens: &[TokenTree]) -> bool {
     }
 }
 
-/// How many tokens belong to the item that begins here: up to its semicolon or its braces.
+/// Returns the number of tokens in the item that starts here: up to its semicolon or its braces.
 fn length_of_item(tokens: &[TokenTree]) -> usize {
     let end = tokens.iter().position(|token| {
         is_punct(token, ';') || matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
@@ -253,7 +255,7 @@ fn length_of_item(tokens: &[TokenTree]) -> usize {
     end.map_or(tokens.len(), |end| end + 1)
 }
 
-/// The path that begins here: `a::b::c`, without arguments of types.
+/// Returns the path that starts here: `a::b::c`, without type arguments.
 fn leading_path(tokens: &[TokenTree]) -> Segments {
     let mut path = Vec::new();
     let mut at = 0;

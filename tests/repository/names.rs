@@ -1,6 +1,6 @@
-//! A name of a type stands for one thing: it is declared once in `crates/*/src`.
+//! The name of a type has one meaning: it is declared once in `crates/*/src`.
 //!
-//! Structs, enums, traits and unions count, whatever their visibility. Not counted are what stands in test modules, each
+//! Structs, enums, traits and unions count, with any visibility. Exempt are test modules, each
 //! crate's own public `Error` and `Result`, and `Options` and `Result` that are private to a file.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::modules::{Declared, Modules, libraries, modules_of};
 use crate::standing;
 
-/// For each name that is declared more than once, where.
+/// Returns each name that is declared more than once, with the places.
 fn homonyms(libraries: &[(String, Modules)]) -> BTreeMap<String, Vec<(String, String)>> {
     let mut places: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     for (name, modules) in libraries {
@@ -26,7 +26,8 @@ fn homonyms(libraries: &[(String, Modules)]) -> BTreeMap<String, Vec<(String, St
     places
 }
 
-/// `own` holds which of a crate's own names were met already: a second one is no longer its own.
+/// Returns `true` for an exempt name. `own` has the crate's own names so far: a second declaration
+/// is not exempt.
 fn is_exempt(declared: &Declared, own: &mut BTreeSet<String>) -> bool {
     match declared.name.as_str() {
         "Error" | "Result" if declared.public => own.insert(declared.name.clone()),

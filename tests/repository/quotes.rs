@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::files::root;
 
-/// A line between two pieces of a quotation.
+/// A line between two parts of a quotation.
 const LEFT_OUT: &str = "…";
 
 #[test]
@@ -29,7 +29,7 @@ fn quoted_code_stands_in_the_file_it_is_from() {
     assert!(quoted > 10, "{quoted} pieces");
 }
 
-/// The last link of a line to a file of the examples.
+/// Returns the last link of a line to a file of the examples.
 fn named_file(line: &str) -> Option<&str> {
     let (_, target) = line.rsplit_once("](")?;
     let (target, _) = target.split_once(')')?;
@@ -38,7 +38,7 @@ fn named_file(line: &str) -> Option<&str> {
     in_examples.then_some(target)
 }
 
-/// Whether lines follow one another in a file, whatever their indentation.
+/// Returns `true` if the lines are consecutive in a file, with any indentation.
 fn stands_in(piece: &[&str], file: &Path) -> bool {
     let text = std::fs::read_to_string(file).unwrap();
     let lines: Vec<_> = text.lines().map(str::trim).collect();

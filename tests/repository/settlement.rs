@@ -1,4 +1,4 @@
-//! Deliveries are settled in few places: who reads those has read how a message ends.
+//! Few files settle deliveries, so they show every end of a message.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ fn a_delivery_is_settled_only_where_the_architecture_says() {
     }
 }
 
-/// The files that acknowledge, reject or requeue in AMQP: consumers, a look through a queue, and a migration.
+/// The files that acknowledge, reject or requeue in AMQP: consumers, browsers, and migrations.
 const IN_AMQP: [&str; 3] = [
     "crates/broker/src/amqp/browse.rs",
     "crates/broker/src/amqp/consume/acks.rs",

@@ -1,13 +1,15 @@
-//! Offences that stand for now, one a line, in `standing/<rule>/<crate>`: sorted, and to be taken away one by one.
+//! Known offences, one in each line, in `standing/<rule>/<crate>`, sorted. They are to be removed
+//! one by one.
 //!
-//! What offends and is not listed fails, and so does what is listed and offends no longer. So the lists only get shorter.
+//! An offence that is not listed fails, and so does a listed one that has gone. So the lists only
+//! get shorter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::files::root;
 
-/// Compares what offends, by crate and name and with the reason, with what is listed.
+/// Compares offences, by crate and name and with the reason, with the list.
 pub(crate) fn compare(rule: &str, offences: &BTreeMap<(String, String), String>) {
     let listed = listed(rule);
     let mut complaints = Vec::new();
@@ -28,7 +30,7 @@ fn listed(rule: &str) -> BTreeSet<(String, String)> {
     let folder = root().join("tests/repository/standing").join(rule);
     let files: Vec<PathBuf> = match std::fs::read_dir(&folder) {
         Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
-        // Nothing stands any more.
+        // No offence is left.
         Err(_) => return BTreeSet::new(),
     };
     let mut listed = BTreeSet::new();

@@ -8,7 +8,7 @@ use crate::run::{cargo, run, step};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Passed to the benchmarks
+    /// Arguments for the benchmarks
     #[arg(last = true)]
     args: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! `check`: what can be said without running anything.
+//! `check`: checks that run nothing of the project.
 
 use anyhow::Result;
 

@@ -1,4 +1,4 @@
-//! `ci`: everything that has to pass before a merge.
+//! `ci`: everything that must pass before a merge.
 
 use std::path::Path;
 use std::process::Command;
@@ -24,7 +24,7 @@ pub(crate) fn ci() -> Result<()> {
     })
 }
 
-/// The shop whose halves are Python and Rust, as its README runs it.
+/// Runs the example shop with its Python and Rust halves, as its README does.
 fn example() -> Result<()> {
     let servers = start(None)?;
     let python = PythonEnvironment::obtain()?;
@@ -33,7 +33,7 @@ fn example() -> Result<()> {
         command.current_dir(workspace());
         command.env("CELERIAC__BROKER__URL", servers.amqp_url());
         command.env("CELERIAC__RESULTS__URL", servers.database_url());
-        // The tests' own environment has all that the example needs.
+        // The tests' own environment has everything that the example needs.
         if let Some(environment) = python.python().parent().and_then(Path::parent) {
             command.env("SHOP_VENV", environment);
         }
@@ -41,7 +41,7 @@ fn example() -> Result<()> {
     })
 }
 
-/// Each feature alone, since together they hide what one forgot to ask for.
+/// Checks each feature alone, because together they hide a missing dependency.
 fn features() -> Result<()> {
     let alone = ["check", "--package", FACADE, "--no-default-features"];
     step("no features", || run(&mut cargo(&alone)))?;

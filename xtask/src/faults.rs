@@ -9,13 +9,13 @@ use crate::test::start;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// On this RabbitMQ: `installed` (the machine's own) or `4`
+    /// Run on this RabbitMQ: `installed` (the machine's own) or `4`
     #[arg(long, value_name = "RELEASE")]
     broker: Option<RabbitRelease>,
-    /// Celery under the same faults instead, for the figures in docs/faults.md
+    /// Run Celery under the same faults instead, for the figures in docs/faults.md
     #[arg(long)]
     peers: bool,
-    /// Only tests whose name contains one of these
+    /// Run only tests whose name contains one of these
     filters: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! `fuzz`: damaged and made-up messages, by the million.
+//! `fuzz`: millions of damaged and generated messages.
 
 use anyhow::Result;
 use clap::Args;
@@ -7,10 +7,10 @@ use crate::run::{cargo, run, step};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// How many inputs to try
+    /// Number of inputs to try
     #[arg(default_value_t = 10_000_000)]
     iterations: u64,
-    /// Where chance begins; another number tries other inputs
+    /// Seed of the random inputs
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }

@@ -25,20 +25,20 @@ struct Menu {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// A private RabbitMQ and Postgres for trying things out
+    /// Private RabbitMQ and Postgres for experiments
     #[command(subcommand)]
     Services(services::Verb),
     /// All tests and doctests, on private servers
     Test(test::Options),
     /// The fault tests in their long form
     Faults(faults::Options),
-    /// Damaged and made-up messages for the decoder, ten million of them
+    /// Ten million damaged and generated messages for the decoder
     Fuzz(fuzz::Options),
     /// Formatting, lints and documentation links
     Check,
     /// The benchmarks, on private servers that flush to disk
     Bench(bench::Options),
-    /// Everything that has to pass before a merge
+    /// Everything that must pass before a merge
     Ci,
 }
 

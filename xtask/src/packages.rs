@@ -1,4 +1,4 @@
-//! What cargo knows about the packages of the workspace.
+//! Cargo's data about the packages of the workspace.
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -24,7 +24,7 @@ struct Target {
 }
 
 impl Package {
-    /// The package of this name.
+    /// Returns the package of this name.
     pub(crate) fn named(name: &str) -> Result<Self> {
         let output = cargo(&["metadata", "--no-deps", "--format-version", "1"]).output().context("cannot run cargo")?;
         ensure!(output.status.success(), "cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr));
@@ -33,12 +33,13 @@ impl Package {
         found.with_context(|| format!("the workspace has no package {name}"))
     }
 
-    /// Its features except `default`.
+    /// Returns its features except `default`.
     pub(crate) fn features(&self) -> impl Iterator<Item = &str> {
         self.features.keys().map(String::as_str).filter(|name| *name != "default")
     }
 
-    /// Whether it has a library whose examples can be tested. Cargo refuses to look for them elsewhere.
+    /// Returns `true` if it has a library with examples to test. Cargo refuses to look for them
+    /// elsewhere.
     pub(crate) fn has_doctests(&self) -> bool {
         self.targets.iter().any(|target| target.doctest)
     }

@@ -1,4 +1,4 @@
-//! Running programs so that they end when we do, and ending when we are told to.
+//! Runs programs that end with this process, and ends this process on a signal.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,13 +10,13 @@ use anyhow::{Result, bail};
 use celeriac_servers::{Ending, Guard, Process, Signal, interruption, until};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-/// What a test runner may take to end its tests.
+/// Time that a test runner may take to end its tests.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// The signal that we were told to end with; zero for none.
+/// The signal that this process received; zero for none.
 static RECEIVED: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 
-/// A program that ran and was not content.
+/// A program that failed.
 #[derive(Debug)]
 struct Failed {
     what: String,
@@ -31,7 +31,8 @@ impl std::fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
-/// From now on SIGINT and SIGTERM end waits and running programs, so that servers are taken down in order.
+/// Makes SIGINT and SIGTERM end waits and running programs from now on, so that servers are ended
+/// in order.
 pub(crate) fn heed_signals() -> Result<()> {
     let received = RECEIVED.get_or_init(Arc::default);
     for (signal, number) in [(SIGINT, 2), (SIGTERM, 15)] {
@@ -41,7 +42,8 @@ pub(crate) fn heed_signals() -> Result<()> {
     Ok(())
 }
 
-/// The exit code for an error: that of the program that failed, 128 and the signal where one ended us, else 1.
+/// Returns the exit code for an error: that of the failed program, 128 and the signal after a
+/// signal, else 1.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     let signal = RECEIVED.get().map_or(0, |received| received.load(Ordering::Relaxed));
     match (signal, error.downcast_ref::<Failed>()) {
@@ -51,20 +53,20 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// `cargo` with these words, in the folder of the workspace.
+/// Returns a command for `cargo` with these arguments, in the folder of the workspace.
 pub(crate) fn cargo(words: &[&str]) -> Command {
     let mut command = Command::new("cargo");
     command.args(words).current_dir(workspace());
     command
 }
 
-/// The folder of the workspace.
+/// Returns the folder of the workspace.
 pub(crate) fn workspace() -> &'static Path {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     own.parent().unwrap_or(own)
 }
 
-/// Whether this subcommand of cargo is installed.
+/// Returns `true` if this subcommand of cargo is installed.
 pub(crate) fn has_cargo(subcommand: &str) -> bool {
     let mut command = cargo(&[subcommand, "--version"]);
     command
@@ -75,7 +77,8 @@ pub(crate) fn has_cargo(subcommand: &str) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Runs a program to its end. It has a process group of its own, which ends with us even when we are killed.
+/// Runs a program to its end. It has a process group of its own, which ends with this process, even
+/// a killed one.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let what = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
@@ -85,7 +88,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     guard.watch(process.id());
     let ended = until(&format!("`{what}`"), Duration::MAX, || process.exited());
     if ended.is_err() {
-        // Test runners end their tests in order; what is left of the group after that is for the guard.
+        // Test runners end their tests in order. The guard ends the rest of the group.
         process.signal_group(Signal::INT)?;
         process.wait(GRACE)?;
         drop(guard);
@@ -103,7 +106,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     }
 }
 
-/// Runs one step of several and says how long it took.
+/// Runs one step of several and prints its duration.
 pub(crate) fn step<T>(name: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
     eprintln!("── {name}");
     let begun = Instant::now();

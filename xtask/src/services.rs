@@ -1,4 +1,4 @@
-//! `services`: servers that stay until they are sent away.
+//! `services`: servers that run until they are ended.
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
@@ -26,12 +26,12 @@ pub(crate) enum Verb {
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// This RabbitMQ: `installed` (the machine's own) or `4`
+    /// Use this RabbitMQ: `installed` (the machine's own) or `4`
     #[arg(long, value_name = "RELEASE")]
     broker: Option<RabbitRelease>,
 }
 
-/// What runs, as written down for the next command.
+/// The running servers, recorded for the next command.
 #[derive(Debug, Serialize, Deserialize)]
 struct Running {
     #[serde(default)]
@@ -45,7 +45,7 @@ struct Running {
 pub(crate) fn services(verb: &Verb) -> Result<()> {
     let folder = folder();
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    // Two that start or end them at the same time would each lose sight of what the other did.
+    // Two commands at the same time would each lose the other's changes.
     let lock = File::create(folder.join("lock"))?;
     until("another `cargo xtask services`", Duration::from_secs(600), || Ok(lock.try_lock().is_ok().then_some(())))?;
     match verb {
@@ -130,7 +130,7 @@ impl Running {
             .all(|url| accepts(url))
     }
 
-    /// Fails when another broker is asked for than the one that runs.
+    /// Fails if the running broker is not the requested one.
     fn ensure_is(&self, asked: Option<RabbitRelease>) -> Result<()> {
         match asked.map(|broker| broker.to_string()) {
             Some(asked) if asked != self.broker => {
@@ -171,7 +171,7 @@ fn state() -> PathBuf {
     folder().join("state.json")
 }
 
-/// Whether something listens where the URL points to.
+/// Returns `true` if a server listens at the URL.
 fn accepts(url: &str) -> bool {
     let address = address(url).and_then(|address| address.parse::<SocketAddr>().ok());
     address.is_some_and(|address| TcpStream::connect_timeout(&address, Duration::from_secs(2)).is_ok())

@@ -15,16 +15,16 @@ const USE_PYTHON: [&str; 2] = ["celeriac-servers", "celeriac-tests"];
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct Options {
-    /// Only this package; can be given several times
+    /// Test only this package; can be given several times
     #[arg(short, long = "package", value_name = "NAME")]
     packages: Vec<String>,
-    /// Only the half of the delivery tests that needs no server: a broker in memory, and SQLite
+    /// Run only the half of the delivery tests that needs no server: a broker in memory, and SQLite
     #[arg(long, conflicts_with_all = ["packages", "broker"])]
     in_process: bool,
-    /// On this RabbitMQ: `installed` (the machine's own) or `4`
+    /// Run on this RabbitMQ: `installed` (the machine's own) or `4`
     #[arg(long, value_name = "RELEASE")]
     broker: Option<RabbitRelease>,
-    /// Only tests whose name contains one of these
+    /// Run only tests whose name contains one of these
     filters: Vec<String>,
 }
 
@@ -58,8 +58,8 @@ pub(crate) fn test(options: &Options) -> Result<()> {
     })
 }
 
-/// Twice as many tests at once as there are processors: most of them wait for a broker most of the time. Those that keep the
-/// machine busy say so in `.config/nextest.toml`.
+/// Runs twice as many tests at once as there are processors, because most of them wait for a broker
+/// most of the time. `.config/nextest.toml` names those that keep the machine busy.
 fn nextest() -> Command {
     let threads = 2 * available_parallelism().map_or(1, usize::from);
     let mut command = cargo(&["nextest", "run"]);
@@ -67,7 +67,7 @@ fn nextest() -> Command {
     command
 }
 
-/// The tests `…::in_process` of the delivery suite. Those of `filters` alone, where there are any.
+/// Runs the tests `…::in_process` of the delivery suite, or those that match `filters`.
 fn in_process(filters: &[String]) -> Result<()> {
     step("tests in process", || {
         let delivery = ["--package", "celeriac-tests", "--test", "delivery"];
@@ -77,12 +77,13 @@ fn in_process(filters: &[String]) -> Result<()> {
         }
         let mut command = cargo(&["test"]);
         let names = if filters.is_empty() { vec!["::in_process".to_owned()] } else { filters.to_vec() };
-        // A real test has the name of its twin but for the end.
+        // A real test has the name of its twin with another ending.
         run(command.args(delivery).args(["--", "--skip", "::real"]).args(names))
     })
 }
 
-/// The servers named by the environment, else private ones; a private RabbitMQ where one is asked for.
+/// Returns the servers named by the environment, else private ones. With `broker` the RabbitMQ is
+/// private.
 pub(crate) fn start(broker: Option<RabbitRelease>) -> Result<Servers> {
     step("servers", || Servers::obtain(Durability::Fast, broker))
 }

@@ -1,4 +1,4 @@
-//! What is changed on the broker behind the files' back: `plan` names each change, and nothing else.
+//! Changes on the broker that the files do not have: `plan` names each of them, and nothing else.
 
 use celeriac_tests::Bed;
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ queues:
   q.external: { external: true }
 "##;
 
-/// Properties that are changed, and how `plan` tells it: broker first, then files.
+/// Changes of properties, each with its line in `plan`: broker first, then files.
 fn properties() -> Vec<(&'static str, &'static str, &'static str, Value, &'static str)> {
     let argument = |name: &'static str, argument, value: Value, told| ("queues", name, argument, value, told);
     vec![
@@ -84,7 +84,7 @@ fn properties() -> Vec<(&'static str, &'static str, &'static str, Value, &'stati
     ]
 }
 
-/// Changes one property of what exists.
+/// Changes one property of an existing object.
 async fn change(ground: &Ground, kind: &str, name: &str, property: &str, value: &Value) {
     let mut definition = ground.api(&format!("{kind}/{}/{name}", ground.vhost())).await;
     match property {
@@ -109,7 +109,7 @@ async fn change(ground: &Ground, kind: &str, name: &str, property: &str, value: 
     }
 }
 
-/// The one binding of a destination to a source with this key.
+/// Returns the one binding of a destination to a source with this key.
 async fn binding(ground: &Ground, source: &str, destination: &str, key: &str) -> Value {
     let all = ground.api(&format!("bindings/{}", ground.vhost())).await;
     let is = |binding: &&Value| {
@@ -120,7 +120,7 @@ async fn binding(ground: &Ground, source: &str, destination: &str, key: &str) ->
     all.as_array().unwrap().iter().find(is).unwrap().clone()
 }
 
-/// Changes what is there at all, and says how `plan` tells it.
+/// Adds and removes objects, and returns their lines in `plan`.
 async fn come_and_go(ground: &Ground) -> Vec<String> {
     let at = |path: &str| path.replace("VHOST", ground.vhost());
     let behind = |queue: &str| {
@@ -206,7 +206,8 @@ async fn every_changed_property_is_named_and_nothing_else(bed: Bed) {
     expected.extend(come_and_go(&ground).await);
     assert_eq!(ground.plan().await, (2, rows(&expected)));
 
-    // What is not there is made, but for what is somebody else's; what cannot be changed stays, and is named.
+    // Missing objects are made, except external ones. Objects that cannot change stay, and are
+    // named.
     let external =
         ["exchanges/VHOST/x.external", "queues/VHOST/q.external"].map(|path| path.replace("VHOST", ground.vhost()));
     ground.put(&external[0], &json!({ "type": "topic", "durable": false })).await;

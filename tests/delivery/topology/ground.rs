@@ -1,4 +1,4 @@
-//! A virtual host, its files, and the command line on both.
+//! A virtual host, its files, and the command line for both.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
-/// Where topologies are applied.
+/// The place to which topologies are applied.
 pub(super) struct Ground {
     bed: Bed,
     files: TempDir,
@@ -25,14 +25,15 @@ impl Ground {
         Self { bed: bed.clone(), files, variables }
     }
 
-    /// The same with another value of a variable.
+    /// Returns the same with another value of a variable.
     pub(super) fn with(mut self, name: &'static str, value: &str) -> Self {
         self.variables.retain(|(known, _)| *known != name);
         self.variables.push((name, value.to_owned()));
         self
     }
 
-    /// The same when nobody says where the management API is. The servers of these tests have it elsewhere than usual.
+    /// Returns the same without the address of the management API. The servers of these tests do
+    /// not have it on the usual port.
     pub(super) fn without_api(mut self) -> Self {
         self.variables.retain(|(name, _)| *name != "CELERIAC__BROKER__MANAGEMENT_URL");
         self
@@ -51,14 +52,14 @@ impl Ground {
         Program::start(&[&["--config", files], arguments].concat(), &self.variables)
     }
 
-    /// Exit code and output.
+    /// Returns exit code and output.
     pub(super) async fn run(&self, arguments: &[&str]) -> (i32, String) {
         let mut program = self.start(arguments);
         let code = program.exit_code(Duration::from_secs(60)).await;
         (code, program.rest().await)
     }
 
-    /// The same with an input that is no terminal, and stays open.
+    /// Does the same with an input that is not a terminal, and stays open.
     pub(super) async fn run_with_input(&self, arguments: &[&str], input: &str) -> (i32, String) {
         let files = self.files.path().to_str().unwrap();
         let arguments = [&["--config", files], arguments].concat();
@@ -75,7 +76,7 @@ impl Ground {
         self.variables.iter().find(is_api).map(|(_, url)| url.as_str()).unwrap()
     }
 
-    /// Exit code of `plan`, and its differences as sorted lines.
+    /// Returns the exit code of `plan`, and its differences as sorted lines.
     pub(super) async fn plan(&self) -> (i32, Vec<String>) {
         let (code, said) = self.run(&["topology", "plan", "--json"]).await;
         let plan: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
@@ -106,17 +107,17 @@ impl Ground {
         self.api(&format!("queues/{}/{name}", self.vhost())).await
     }
 
-    /// Everything that RabbitMQ would restore.
+    /// Returns all definitions, as RabbitMQ would restore them.
     pub(super) async fn definitions(&self) -> Value {
         self.api(&format!("definitions/{}", self.vhost())).await
     }
 
-    /// Deletes a queue and makes it otherwise, with the bindings it had.
+    /// Deletes a queue and declares it differently, with its old bindings.
     pub(super) async fn redeclare_queue(&self, name: &str, definition: &Value) {
         self.redeclare("queues", "queue", name, definition).await;
     }
 
-    /// Deletes an exchange and makes it otherwise, with the bindings it had.
+    /// Deletes an exchange and declares it differently, with its old bindings.
     pub(super) async fn redeclare_exchange(&self, name: &str, definition: &Value) {
         self.redeclare("exchanges", "exchange", name, definition).await;
     }
@@ -135,13 +136,13 @@ impl Ground {
         }
     }
 
-    /// Makes a binding, as the API lists it.
+    /// Makes a binding, in the API's form.
     pub(super) async fn bind(&self, binding: &Value) {
         let body = json!({ "routing_key": binding["routing_key"], "arguments": binding["arguments"] });
         self.post(&format!("bindings/{}", self.ends(binding)), &body).await;
     }
 
-    /// Takes a binding away, as the API lists it.
+    /// Removes a binding, in the API's form.
     pub(super) async fn unbind(&self, binding: &Value) {
         let key = binding["properties_key"].as_str().unwrap();
         let key: String = key.bytes().map(|byte| format!("%{byte:02X}")).collect();
@@ -156,7 +157,7 @@ impl Ground {
     }
 }
 
-/// Lines in an order of their own.
+/// Returns the lines, sorted.
 pub(super) fn rows<T: ToString>(lines: &[T]) -> Vec<String> {
     let mut lines: Vec<_> = lines.iter().map(ToString::to_string).collect();
     lines.sort();

@@ -1,4 +1,4 @@
-//! Programs whose user may configure nothing.
+//! Programs whose user may not configure anything.
 
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ async fn second(ctx: TaskContext) -> TaskResult<u32> {
 /// The names of reply queues, which are ids.
 const REPLIES: &str = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$";
 
-/// A user of this virtual host alone who may write and read, and configure what `configure` matches.
+/// Creates a user of this virtual host alone, who may write and read, and configure the objects
+/// that match `configure`.
 async fn user(ground: &Ground, configure: &str) -> String {
     let name = ground.vhost();
     ground.put(&format!("users/{name}"), &json!({ "password": "secret", "tags": "" })).await;

@@ -33,7 +33,7 @@ impl AmqpPeer {
     }
 
     pub(super) async fn declare_replies(&self, queue: &str) {
-        // As Celery declares it, but for its being exclusive: the queue is its owner's alone.
+        // As Celery declares it, but not exclusive, because then only its owner could use it.
         let options = QueueDeclareOptions { auto_delete: true, ..QueueDeclareOptions::default() };
         self.channel.queue_declare(queue.into(), options, FieldTable::default()).await.expect("the queue");
     }
@@ -45,7 +45,7 @@ impl AmqpPeer {
 
     pub(super) async fn consumers(&self, queue: &str) -> Option<u32> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        // A channel ends with the answer that there is no such queue.
+        // The answer that there is no such queue ends its channel.
         let channel = self.connection.create_channel().await.expect("a channel");
         let state = channel.queue_declare(queue.into(), passive, FieldTable::default()).await.ok()?;
         channel.close(200, "seen".into()).await.expect("its end");

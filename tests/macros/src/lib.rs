@@ -5,12 +5,14 @@ use quote::quote;
 use syn::parse::{Parse, ParseStream};
 use syn::{Ident, ItemFn, LitInt, Token, parse_macro_input};
 
-/// Makes two tests of a function that takes a `Bed`: `name::real` on RabbitMQ and Postgres, and `name::in_process` on the
-/// broker in memory and SQLite. What the body started is stopped after it, and the bed is cleared.
+/// Makes two tests of a function that takes a `Bed`: `name::real` on RabbitMQ and Postgres, and
+/// `name::in_process` on the broker in memory and SQLite. Everything that the body started is
+/// stopped after it, and the bed is cleared.
 ///
-/// `#[celeriac_tests::test(real)]` makes the first alone, for what only servers or processes have: the management API,
-/// SQL of Postgres, transactions, TLS, another process, a process that is killed. `threads = 2` gives the test's runtime so
-/// many; its default is the test's own thread alone.
+/// `#[celeriac_tests::test(real)]` makes only the first, for features that only servers or
+/// processes have: the management API, SQL of Postgres, transactions, TLS, another process, a
+/// process that is killed. `threads = 2` sets the threads of the test's runtime. Default: the
+/// test's own thread alone.
 #[proc_macro_attribute]
 pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
     let options = parse_macro_input!(options as Options);

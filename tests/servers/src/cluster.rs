@@ -1,4 +1,4 @@
-//! A RabbitMQ cluster of one's own.
+//! A private RabbitMQ cluster.
 
 use anyhow::{Context, Result, anyhow};
 
@@ -11,30 +11,30 @@ pub struct RabbitCluster {
 }
 
 impl RabbitCluster {
-    /// Starts so many nodes like this and makes them one cluster.
+    /// Starts this many nodes and makes them one cluster.
     pub fn start(spec: &RabbitSpec, size: usize) -> Result<Self> {
         let nodes = (0..size).map(|_| spec.clone().prepare()).collect::<Result<Vec<_>>>()?;
-        // All at once: most of a start is waiting.
+        // All at once, because most of a start is waiting.
         nodes.iter().try_for_each(RabbitNode::launch)?;
         nodes.iter().try_for_each(RabbitNode::await_ready)?;
         if let Some((first, others)) = nodes.split_first() {
-            // One after the other: a node that joins and one that does not know it yet do not get along.
+            // One after the other: a node that joins conflicts with one that does not know it yet.
             others.iter().try_for_each(|node| node.join_cluster(first))?;
         }
         Ok(Self { nodes })
     }
 
-    /// The default virtual host on every node, separated by commas.
+    /// Returns the URLs of the default virtual host on every node, separated by commas.
     pub fn url(&self) -> String {
         self.nodes.iter().map(RabbitNode::url).collect::<Vec<_>>().join(",")
     }
 
-    /// All nodes, running or not.
+    /// Returns all nodes, running or not.
     pub fn nodes(&self) -> &[RabbitNode] {
         &self.nodes
     }
 
-    /// SIGKILL to one node.
+    /// Sends SIGKILL to one node.
     pub fn kill(&self, index: usize) -> Result<()> {
         self.node(index)?.kill()
     }
@@ -44,14 +44,14 @@ impl RabbitCluster {
         self.node(index)?.restart()
     }
 
-    /// The node that leads a quorum queue of the default virtual host.
+    /// Returns the node that leads a quorum queue of the default virtual host.
     pub fn leader_of(&self, queue: &str) -> Result<usize> {
         let listed = self.of_queue(queue, "leader")?;
         let leads = |node: &RabbitNode| listed.trim() == node.name();
         self.nodes.iter().position(leads).with_context(|| format!("queue `{queue}` is led by `{}`", listed.trim()))
     }
 
-    /// How many nodes have a copy of a quorum queue of the default virtual host.
+    /// Returns the number of nodes with a copy of a quorum queue of the default virtual host.
     pub fn members_of(&self, queue: &str) -> Result<usize> {
         let listed = self.of_queue(queue, "members")?;
         Ok(self.nodes.iter().filter(|node| listed.contains(&node.name())).count())

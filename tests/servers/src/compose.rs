@@ -1,4 +1,4 @@
-//! Servers from deploy/compose.yaml, for machines that have Docker and no servers.
+//! Servers from deploy/compose.yaml, for machines with Docker and without servers.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,10 +12,10 @@ use crate::ports::Lease;
 use crate::program::run;
 
 const FILE: &str = include_str!("../../../deploy/compose.yaml");
-// Images may have to be fetched.
+// Images may have to be downloaded.
 const UP: Duration = Duration::from_secs(15 * 60);
 
-/// One server in a container. It can be used, but neither killed nor restarted.
+/// One server in a container. It can neither be killed nor restarted.
 #[derive(Debug)]
 pub(crate) struct Container {
     hosted: Hosted,
@@ -23,7 +23,7 @@ pub(crate) struct Container {
 }
 
 impl Container {
-    /// Starts a service of the compose file, with a free port for each of these variables of it.
+    /// Starts a service of the compose file, with a free port for each of these variables.
     pub(crate) fn start(service: &str, ports: &[&str]) -> Result<Self> {
         let leases = ports.iter().map(|_| Lease::take()).collect::<Result<Vec<_>>>()?;
         let project = format!("celeriac-{}", leases.first().map_or(0, |lease| lease.port));
@@ -42,7 +42,7 @@ impl Container {
         }
     }
 
-    /// The port on loopback that stands for the n-th variable.
+    /// Returns the port on loopback for the n-th variable.
     pub(crate) fn port(&self, n: usize) -> u16 {
         self.leases.get(n).map_or(0, |lease| lease.port)
     }
@@ -52,7 +52,7 @@ impl Container {
     }
 }
 
-/// Whether there is a Docker engine that answers and has compose.
+/// Returns `true` if a Docker engine answers and has compose.
 pub(crate) fn answers() -> bool {
     let asks = |args: &[&str]| run(Command::new("docker").args(args), Duration::from_secs(20)).is_ok();
     asks(&["compose", "version"]) && asks(&["info"])

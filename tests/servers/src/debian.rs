@@ -13,15 +13,15 @@ use crate::process::Process;
 use crate::program::{is_program, on_path};
 use crate::wait::until;
 
-// Packages have to be fetched.
+// Packages have to be downloaded.
 const INSTALL: Duration = Duration::from_secs(30 * 60);
 const BEGUN: &str = "begun-";
 const SUITE: &str = "trixie";
-// Ubuntu knows Debian's keys only from a package.
+// Ubuntu has Debian's keys only in a package.
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-// The mounts are those of a namespace that ends with the last process in it: nothing of them is left to take away, not
-// even when everything is killed. `exec` all the way, so that the process started is the program itself.
+// The mounts are in a namespace that ends with its last process, so none has to be removed, even if
+// everything is killed. `exec` throughout, so that the started process is the program itself.
 const ENTER: &str = r#"
 system=$1 folders=$2
 shift 2
@@ -36,14 +36,14 @@ pub(crate) struct Debian {
 }
 
 impl Debian {
-    /// Debian 13 with this package, whose `program` proves that it is whole. It is made once, by root, and then shared by
-    /// all processes.
+    /// Returns Debian 13 with this package. Its `program` proves that it is complete. Root makes it
+    /// once, and all processes share it.
     pub(crate) fn with(package: &str, program: &Path) -> Result<Self> {
         if !rustix::process::getuid().is_root() {
             bail!("only root can run programs of another Debian");
         }
         let root = folder::shared(package)?;
-        // One at a time: others wait for what the first one makes.
+        // One at a time: others wait for the first one's result.
         let lock = File::create(root.join("lock"))?;
         until("another process to fetch Debian 13", INSTALL, || Ok(lock.try_lock().is_ok().then_some(())))?;
         let found = Self { system: root.join(SUITE) };
@@ -53,7 +53,8 @@ impl Debian {
         Ok(found)
     }
 
-    /// A command that runs a program of this Debian. It sees the folders of all servers where everybody sees them.
+    /// Returns a command that runs a program of this Debian. It sees the folders of all servers at
+    /// their usual paths.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "/bin/sh", "-c", ENTER, "celeriac-debian"]);
@@ -62,12 +63,13 @@ impl Debian {
     }
 }
 
-/// Makes a system under another name and moves it into place, so that half of one is never taken for a whole.
+/// Makes a system under another name and moves it into place, so that an incomplete one is never
+/// used.
 #[expect(clippy::print_stderr, reason = "it takes a minute")]
 fn make(package: &str, root: &Path, system: &Path) -> Result<()> {
     eprintln!("fetching {package} of Debian 13 to {}", system.display());
     for entry in fs::read_dir(root)?.flatten() {
-        // What a process left that was killed here, and a system that is not whole.
+        // The remains of a killed process, and an incomplete system.
         if entry.path() == system || entry.file_name().to_string_lossy().starts_with(BEGUN) {
             fs::remove_dir_all(entry.path()).with_context(|| format!("cannot remove {}", entry.path().display()))?;
         }
@@ -77,7 +79,7 @@ fn make(package: &str, root: &Path, system: &Path) -> Result<()> {
     let begun = root.join(format!("{BEGUN}{}", std::process::id()));
     let log = root.join("debootstrap.log");
     let printed = File::create(&log)?;
-    // In a namespace as well, for what it mounts and is killed before it can take away.
+    // In a namespace too, for mounts that a killed process cannot remove.
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private"]).arg(debootstrap);
     command.args(["--variant=minbase", "--keyring", KEYS, &format!("--include={package},procps"), SUITE]).arg(&begun);

@@ -1,4 +1,4 @@
-//! The private folder of a server: where it is made, and the last words of the logs in it.
+//! The private folder of a server: its place, and the last lines of its logs.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -8,14 +8,17 @@ use anyhow::{Context, Result};
 
 const LAST_LINES: usize = 40;
 
-/// The root of all folders. Not below the checkout, which the user that Postgres runs as may not be able to reach, and
-/// not /tmp where there is a choice: it is often in memory, where a flush to disk costs nothing and proves nothing.
+/// Returns the root of all folders.
+///
+/// It is not below the checkout, which the Postgres user may not be able to reach. It is not /tmp
+/// if there is a choice, because /tmp is often in memory, where a flush to disk costs and proves
+/// nothing.
 pub(crate) fn root() -> PathBuf {
     let disk = PathBuf::from("/var/tmp");
     if tempfile::tempfile_in(&disk).is_ok() { disk } else { std::env::temp_dir() }
 }
 
-/// A new folder that others may pass through but not list.
+/// Creates a folder that others may traverse but not list.
 pub(crate) fn private(kind: &str) -> Result<PathBuf> {
     let root = root();
     let folder = tempfile::Builder::new()
@@ -28,7 +31,7 @@ pub(crate) fn private(kind: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// A folder shared by the processes of one user, made when it is missing.
+/// Returns a folder shared by the processes of one user, and creates it if it is missing.
 pub(crate) fn shared(kind: &str) -> Result<PathBuf> {
     let folder = root().join(format!("celeriac-{kind}-{}", rustix::process::getuid().as_raw()));
     fs::DirBuilder::new()
@@ -39,12 +42,12 @@ pub(crate) fn shared(kind: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Whether folders are to be kept for looking into.
+/// Returns `true` if folders are to be kept for inspection.
 pub(crate) fn keep() -> bool {
     std::env::var_os("CELERIAC_TEST_KEEP").is_some_and(|value| !value.is_empty())
 }
 
-/// The end of every log in the folder, for the message of a failure.
+/// Returns the end of every log in the folder, for the message of a failure.
 pub(crate) fn last_words(logs: &Path) -> String {
     let mut files: Vec<_> = fs::read_dir(logs).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     files.sort();

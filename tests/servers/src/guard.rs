@@ -1,4 +1,4 @@
-//! A watchdog that ends what its owner started when the owner is gone, however it went.
+//! A watchdog that ends its owner's processes when the owner has ended in any way.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -13,9 +13,10 @@ use anyhow::{Context, Result, ensure};
 use crate::folder;
 use crate::wait::{patiently, until};
 
-// The shell reads a pipe whose other end only the owner holds. The end of the pipe is the end of the owner: not even
-// SIGKILL can prevent it. Where a named pipe is given, the shell waits for whoever opens that instead. A process that has
-// ended and that nobody reaps, as in a container without an init, counts as ended.
+// The shell reads a pipe whose other end only the owner holds. The end of the pipe is the end of
+// the owner, which not even SIGKILL can prevent. With a named pipe, the shell waits for a process
+// that opens it. A process that has ended without being reaped, as in a container without an init,
+// counts as ended.
 const SCRIPT: &str = r#"
 trap '' HUP INT QUIT TERM
 folder=$1 keep=$2 pid=$3
@@ -46,22 +47,23 @@ const AFTERWARDS: &str = r#"
 if [ -n "$folder" ] && [ -z "$keep" ]; then rm -rf "$folder" || { sleep 1; rm -rf "$folder"; }; fi
 "#;
 
-/// The named pipe that a detached server's guard listens to.
+/// The named pipe of a detached server's guard.
 const PIPE: &str = "stop";
 
-/// Longer than the guard's own patience with a process that does not want to end.
+/// Longer than the guard's own patience with a process that does not end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How a guard ends the process group it watches.
+/// The way in which a guard ends its process group.
 #[derive(Clone, Debug)]
 pub enum Ending {
     /// SIGKILL.
     Kill,
-    /// SIGQUIT, the immediate shutdown of Postgres, which removes its shared memory; SIGKILL after ten seconds.
+    /// SIGQUIT, the immediate shutdown of Postgres, which removes its shared memory. SIGKILL after
+    /// ten seconds.
     Quit,
-    /// SIGTERM; SIGKILL after ten seconds.
+    /// SIGTERM. SIGKILL after ten seconds.
     Terminate,
-    /// Nothing to signal: this shell command instead.
+    /// This shell command, for servers without a process to signal.
     Run(String),
 }
 
@@ -77,9 +79,10 @@ impl Ending {
     }
 }
 
-/// A small shell process in a group of its own. When this value is dropped, or this process ends in any way, it ends the
-/// process group it was told to watch and removes the folder it was given. Only [`release`](Self::release) sends it away
-/// with nothing done.
+/// A small shell process in a group of its own.
+///
+/// When this value is dropped, or this process ends in any way, it ends its process group and
+/// removes its folder. Only [`release`](Self::release) ends it without an effect.
 #[derive(Debug)]
 pub struct Guard {
     shell: Child,
@@ -94,27 +97,28 @@ impl Guard {
         Ok(Self { shell: shell.spawn().context("cannot start the shell that guards a server")? })
     }
 
-    /// From now on the guard is responsible for the process group with this id.
+    /// Makes the guard responsible for the process group with this id.
     pub fn watch(&mut self, group: u32) {
         self.tell(&format!("pid {group}"));
     }
 
-    /// The watched process group has ended, and its id may go to somebody else.
+    /// Ends that responsibility: the process group has ended, and its id may be reused.
     pub fn forget(&mut self) {
         self.tell("pid");
     }
 
-    /// Leave the folder where it is.
+    /// Keeps the folder.
     pub(crate) fn keep(&mut self) {
         self.tell("keep");
     }
 
-    /// Ends the guard and nothing else.
+    /// Ends only the guard.
     pub fn release(mut self) {
         self.tell("release");
     }
 
-    /// Leaves what is watched to a guard that outlives this process and acts when [`end_detached`] is called.
+    /// Hands the process group to a guard that outlives this process and acts when [`end_detached`]
+    /// is called.
     pub(crate) fn hand_over(self, ending: &Ending, folder: &Path, group: Option<u32>) -> Result<()> {
         let pipe = folder.join(PIPE);
         let made = Command::new("mkfifo").args(["-m", "600"]).arg(&pipe).status().context("cannot run mkfifo")?;
@@ -127,7 +131,7 @@ impl Guard {
         Ok(())
     }
 
-    /// Closes the pipe and looks at something else while the guard does its work.
+    /// Closes the pipe, and calls `meanwhile` while the guard works.
     pub(crate) fn end(&mut self, mut meanwhile: impl FnMut()) {
         drop(self.shell.stdin.take());
         patiently(PATIENCE, || {
@@ -137,7 +141,7 @@ impl Guard {
     }
 
     fn tell(&mut self, words: &str) {
-        // A guard that somebody killed cannot listen; the owner still ends what it owns.
+        // A killed guard cannot read; the owner still ends its own processes.
         if let Some(pipe) = &mut self.shell.stdin {
             let _ = writeln!(pipe, "{words}");
         }
@@ -157,13 +161,15 @@ fn shell(ending: &Ending) -> Command {
     command
 }
 
-/// Ends the detached server of this folder and removes the folder. False when nothing ran there any more.
+/// Ends the detached server of this folder and removes the folder. Returns `false` if it did not
+/// run any more.
 pub fn end_detached(folder: &Path) -> Result<bool> {
     if !folder.exists() {
         return Ok(false);
     }
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    // Opening fails where nobody reads: a guard that has only just been started, or none since the machine was restarted.
+    // Opening fails without a reader: with a guard that has only just started, or none since the
+    // machine was restarted.
     let opened = patiently(Duration::from_secs(2), || {
         fs::OpenOptions::new().write(true).custom_flags(nonblocking).open(folder.join(PIPE)).is_ok()
     });

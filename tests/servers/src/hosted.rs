@@ -1,4 +1,4 @@
-//! What all private servers have in common: a folder, a guard, and a process that comes and goes.
+//! Common parts of private servers: a folder, a guard, and a process that can restart.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,8 +14,10 @@ use crate::guard::{Ending, Guard};
 use crate::process::{Process, Signal, descendants, signal_all};
 use crate::wait::interruption;
 
-/// The home of one server. Dropping it ends the server and removes the folder, which stays when the server has failed,
-/// when the thread panics and when CELERIAC_TEST_KEEP is set.
+/// The home of one server.
+///
+/// Dropping it ends the server and removes the folder. The folder stays if the server has failed,
+/// if the thread panics, or if CELERIAC_TEST_KEEP is set.
 #[derive(Debug)]
 pub(crate) struct Hosted {
     folder: PathBuf,
@@ -31,7 +33,7 @@ struct Running {
 }
 
 impl Running {
-    /// Once a process that ended by itself is reaped, its id may go to somebody whom the guard must not end.
+    /// Releases the guard from an ended process: after it is reaped, its id may be reused.
     fn forget_ended(&mut self) {
         if let Some(process) = &mut self.process
             && !matches!(process.exited(), Ok(None))
@@ -43,7 +45,7 @@ impl Running {
 }
 
 impl Hosted {
-    /// A new folder and its guard.
+    /// Creates a folder and its guard.
     pub(crate) fn new(kind: &str, ending: Ending) -> Result<Self> {
         let folder = folder::private(kind)?;
         let guard = Some(Guard::start(&ending, Some(&folder))?);
@@ -61,7 +63,7 @@ impl Hosted {
         self.folder.join("log")
     }
 
-    /// Starts the server; what it prints goes to a log.
+    /// Starts the server. Its output goes to a log.
     pub(crate) fn launch(&self, command: &mut Command) -> Result<()> {
         let mut running = self.lock();
         if let Some(process) = &mut running.process
@@ -78,12 +80,12 @@ impl Hosted {
         Ok(())
     }
 
-    /// Whether the process exists. One that was paused does.
+    /// Returns `true` if the process exists, paused or not.
     pub(crate) fn alive(&self) -> bool {
         self.with(|process| Ok(process.exited()?.is_none())).is_ok_and(|alive| alive == Some(true))
     }
 
-    /// Does something with the process, where there is one.
+    /// Calls `act` with the process, if there is one.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Process) -> Result<T>) -> Result<Option<T>> {
         let mut running = self.lock();
         let done = running.process.as_mut().map(act).transpose();
@@ -91,7 +93,8 @@ impl Hosted {
         done
     }
 
-    /// Signals the process alone and waits for its end. What does not end is killed, and that is a failure.
+    /// Signals only the process and waits for its end. Kills a process that does not end, and
+    /// fails.
     pub(crate) fn end(&self, signal: Signal, within: Duration) -> Result<()> {
         let mut running = self.lock();
         let Some(mut process) = running.process.take() else { return Ok(()) };
@@ -108,13 +111,13 @@ impl Hosted {
         ended.map(drop).ok_or_else(|| self.failure(anyhow!("the server did not stop within {within:?}")))
     }
 
-    /// SIGKILL to the process and all of its group.
+    /// Sends SIGKILL to the process and its group.
     pub(crate) fn kill(&self) -> Result<()> {
         self.with(|process| process.signal_group(Signal::KILL))?;
         self.end(Signal::KILL, Duration::from_secs(10))
     }
 
-    /// Fails when the process has ended by itself.
+    /// Fails if the process has ended by itself.
     pub(crate) fn ensure_alive(&self) -> Result<()> {
         match self.with(Process::exited)? {
             Some(None) => Ok(()),
@@ -123,7 +126,7 @@ impl Hosted {
         }
     }
 
-    /// Adds to an error what helps to find its cause: the end of the logs and the folder, which is kept from now on.
+    /// Adds the end of the logs and the folder to an error. The folder is kept from then on.
     pub(crate) fn failure(&self, error: anyhow::Error) -> anyhow::Error {
         if interruption().load(Ordering::Relaxed) {
             return error;
@@ -133,7 +136,8 @@ impl Hosted {
         anyhow!("{error:#}\nThe server's folder is {}{words}", self.folder.display())
     }
 
-    /// Leaves the server running without us, until [`end_detached`](crate::end_detached) is called with its folder.
+    /// Leaves the server running without this process, until [`end_detached`](crate::end_detached)
+    /// is called with its folder.
     pub(crate) fn detach(self) -> Result<PathBuf> {
         let mut running = self.lock();
         let group = running.process.as_ref().map(Process::id);
@@ -159,13 +163,14 @@ impl Drop for Hosted {
             guard.keep();
             tell_kept(&self.folder);
         }
-        // A paused process cannot do what it is told.
+        // A paused process cannot react.
         if let Some(process) = &mut running.process
             && matches!(process.exited(), Ok(None))
         {
             signal_all(&descendants(process.id()).unwrap_or_default(), Signal::CONT);
         }
-        // The same way down whether we drop this or die: the guard does it. The process is ours to reap meanwhile.
+        // The guard ends the server, after a drop as after a death of this process. Meanwhile this
+        // process must reap it.
         guard.end(|| {
             if let Some(process) = &mut running.process {
                 let _ = process.exited();

@@ -1,4 +1,4 @@
-//! Finding the servers' programs on this machine, and installing them on Debian and Ubuntu.
+//! Finds the servers' programs on this machine, and installs them on Debian and Ubuntu.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -19,19 +19,19 @@ use crate::wait::until;
 const INSTALL: Duration = Duration::from_secs(30 * 60);
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 const RABBIT_PACKAGE: &str = "rabbitmq-server";
-// Debian's scripts in sbin change to the user rabbitmq; those in lib run as whoever starts them.
+// Debian's scripts in sbin change to the user rabbitmq; those in lib keep the caller's user.
 const DEBIAN_RABBIT: &str = "/usr/lib/rabbitmq/bin";
 
-/// Where RabbitMQ's programs lie.
+/// The location of RabbitMQ's programs.
 #[derive(Clone, Debug)]
 pub struct RabbitInstallation {
     folder: PathBuf,
-    /// The system that `folder` is a folder of, where it is not the machine's own.
+    /// The system of `folder`, if it is not the machine's own.
     debian: Option<Debian>,
 }
 
 impl RabbitInstallation {
-    /// Finds this RabbitMQ, or installs it where that is possible.
+    /// Finds this RabbitMQ, or installs it if possible.
     pub fn obtain(release: RabbitRelease) -> Result<Self> {
         match release {
             RabbitRelease::Installed => Self::installed(),
@@ -39,7 +39,7 @@ impl RabbitInstallation {
         }
     }
 
-    /// A command that runs one of RabbitMQ's programs, such as `rabbitmqctl`.
+    /// Returns a command that runs one of RabbitMQ's programs, such as `rabbitmqctl`.
     pub(crate) fn command(&self, program: &str) -> Command {
         let program = self.folder.join(program);
         match &self.debian {
@@ -73,7 +73,7 @@ impl RabbitInstallation {
         Ok(Self { folder: folder.to_owned(), debian: Some(debian) })
     }
 
-    /// Looks where packages put RabbitMQ, then on the PATH.
+    /// Searches the folders of RabbitMQ's packages, then the PATH.
     fn find() -> Option<Self> {
         [DEBIAN_RABBIT, "/opt/homebrew/opt/rabbitmq/sbin", "/usr/local/opt/rabbitmq/sbin"]
             .into_iter()
@@ -90,14 +90,15 @@ impl RabbitInstallation {
     }
 }
 
-/// Where Postgres' programs lie.
+/// The location of Postgres' programs.
 #[derive(Clone, Debug)]
 pub struct PostgresInstallation {
     folder: PathBuf,
 }
 
 impl PostgresInstallation {
-    /// Looks where packages put Postgres, then asks `pg_config`, then looks on the PATH. The highest version wins.
+    /// Searches the folders of Postgres' packages, then asks `pg_config`, then searches the PATH.
+    /// The highest version wins.
     pub fn find() -> Option<Self> {
         let versions = |base: &str| fs::read_dir(base).into_iter().flatten().flatten().map(|entry| entry.path());
         let debian = versions("/usr/lib/postgresql").map(|folder| folder.join("bin"));
@@ -116,7 +117,7 @@ impl PostgresInstallation {
         packaged.or_else(configured).or_else(on_path).map(|folder| Self { folder })
     }
 
-    /// Finds Postgres, or installs it where that is possible.
+    /// Finds Postgres, or installs it if possible.
     pub fn obtain() -> Result<Self> {
         find_or_install(Self::find, "postgresql").map_err(|error| {
             anyhow!(
@@ -129,13 +130,13 @@ impl PostgresInstallation {
         })
     }
 
-    /// The path of one of Postgres' programs.
+    /// Returns the path of one of Postgres' programs.
     pub fn program(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 }
 
-/// A client package alone has psql and no server.
+/// Returns `true` if the server is there too. A client package has only psql.
 fn complete(folder: &Path) -> bool {
     ["postgres", "initdb", "psql", "createdb", "pg_isready"].iter().all(|name| is_program(&folder.join(name)))
 }
@@ -155,7 +156,7 @@ pub(crate) fn find_or_install<T>(find: impl Fn() -> Option<T>, package: &str) ->
     if !rustix::process::getuid().is_root() || on_path("apt-get").is_none() {
         bail!("it is not on this machine, and only root can install it, with apt-get");
     }
-    // One at a time: threads of this process and other processes may miss the same or another package.
+    // One at a time: threads and other processes may lack the same or another package.
     let lock = File::create(folder::shared("install")?.join("lock"))?;
     until("another installation", INSTALL, || Ok(lock.try_lock().is_ok().then_some(())))?;
     if let Some(found) = find() {
@@ -183,7 +184,7 @@ fn apt_get(args: &[&str], log: &Path) -> Result<()> {
     let mut command = Command::new("apt-get");
     command.args(args).env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C");
     command.stdin(Stdio::null()).stderr(printed.try_clone()?).stdout(printed);
-    // In a group of its own, so that Ctrl-C does not leave the machine with half a package.
+    // In a group of its own, so that Ctrl-C does not leave half a package.
     let status = Process::spawn(&mut command)?.wait(INSTALL)?;
     match status {
         Some(status) if status.success() => Ok(()),

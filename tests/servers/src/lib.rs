@@ -1,13 +1,14 @@
-//! Private RabbitMQ and Postgres servers for tests and for trying things out.
+//! Private RabbitMQ and Postgres servers for tests and experiments.
 //!
-//! [`Servers::obtain`] gives one of each, wherever they can be had. [`RabbitNode`] and [`PostgresNode`] are single
-//! servers as values: started, killed, restarted and joined by the test that owns them, gone when they are dropped;
-//! [`RabbitCluster`] is several of the first. [`RabbitRelease`] says which RabbitMQ.
-//! Each has a folder and ports of its own and listens on loopback only, so many can run side by side.
-//! [`PythonEnvironment`] is the Python that interop tests run Celery with.
+//! [`Servers::obtain`] returns one of each, from any source. [`RabbitNode`] and [`PostgresNode`]
+//! are single servers as values. A test starts, kills, restarts and joins its own ones, and
+//! dropping removes them. [`RabbitCluster`] is several RabbitMQ nodes. [`RabbitRelease`] selects
+//! the RabbitMQ. Each server has a folder and ports of its own and listens only on loopback, so
+//! many can run side by side. [`PythonEnvironment`] is the Python in which interop tests run
+//! Celery.
 //!
-//! No server outlives the process that owns it, not even when that process is killed: see [`Guard`].
-//! All functions block; call them from a blocking thread of an async test.
+//! No server outlives its owner process, not even a killed one: see [`Guard`]. All functions block;
+//! call them from a blocking thread of an async test.
 
 mod cluster;
 mod compose;

@@ -1,4 +1,4 @@
-//! Ports for servers that may be killed and have to come back on the same one.
+//! Ports for servers that may be killed and must return on the same one.
 
 use std::collections::hash_map::RandomState;
 use std::fs::{self, File};
@@ -9,16 +9,16 @@ use anyhow::{Context, Result, bail};
 
 use crate::folder;
 
-// Below the range from which systems number outgoing connections: a client that tries to reconnect to a dead server on a
-// port of that range can be given the very same port, then talks to itself, and the server cannot come back.
+// Below the range of outgoing connections. A client that reconnects to a dead server on a port of
+// that range can get the same port itself and talk to itself, and the server cannot return.
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
 
-/// A port that no other process using this crate will take, whether or not a server listens on it.
+/// A port that no other process with this crate takes, with or without a server on it.
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub(crate) port: u16,
-    // The lock on this file is the lease; it ends with the process.
+    // The lock on this file is the lease. It ends with the process.
     _file: File,
 }
 

@@ -1,4 +1,4 @@
-//! A Postgres server of one's own.
+//! A private Postgres server.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -22,28 +22,28 @@ const TOOL: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(60);
 const USER: &str = "postgres";
 
-/// Files beside the data, by which the server speaks TLS.
+/// Files beside the data, for TLS.
 const CERTIFICATE: &str = "server.crt";
 const KEY: &str = "server.key";
 
-/// Whether a commit waits for the disk.
+/// The durability of a commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// No flush to disk at all, for tests that never kill the server.
+    /// No flush to disk, for tests that never kill the server.
     #[default]
     Fast,
-    /// Postgres as it comes: what it has confirmed survives a crash.
+    /// The default of Postgres: confirmed commits survive a crash.
     Real,
 }
 
-/// What a Postgres server is to be like.
+/// Settings of a Postgres server.
 #[derive(Clone, Debug)]
 pub struct PostgresSpec {
-    /// Whether a commit waits for the disk. Default: it does not.
+    /// The durability of a commit. Default: `Fast`.
     pub durability: Durability,
-    /// Further settings, as `log_statement=all`. Default: none.
+    /// Further settings, such as `log_statement=all`. Default: none.
     pub settings: Vec<String>,
-    /// How long a start may take, recovery after a crash included. Default: 60 s.
+    /// Longest time of a start, including recovery after a crash. Default: 60 s.
     pub start_within: Duration,
 }
 
@@ -54,8 +54,8 @@ impl Default for PostgresSpec {
 }
 
 impl PostgresSpec {
-    /// Starts a server like this and waits until it accepts connections. Installs Postgres where it is missing and may be
-    /// installed.
+    /// Starts a server and waits until it accepts connections. Installs Postgres if it is missing
+    /// and may be installed.
     pub fn start(self) -> Result<PostgresNode> {
         let node = PostgresNode::prepare(self, PostgresInstallation::obtain()?)?;
         node.launch()?;
@@ -64,8 +64,10 @@ impl PostgresSpec {
     }
 }
 
-/// A Postgres server with its own folder and port, which speaks TLS. The superuser is `postgres`, without a password;
-/// dropping it shuts it down and removes its data.
+/// A Postgres server with its own folder and port, which speaks TLS.
+///
+/// The superuser is `postgres`, without a password. Dropping the value shuts the server down and
+/// removes its data.
 #[derive(Debug)]
 pub struct PostgresNode {
     installation: PostgresInstallation,
@@ -89,12 +91,12 @@ impl PostgresNode {
         Ok(node)
     }
 
-    /// The database `postgres`, as a URL.
+    /// Returns the URL of the database `postgres`.
     pub fn url(&self) -> String {
         self.database_url(USER)
     }
 
-    /// A database of this server, as a URL. It need not exist.
+    /// Returns the URL of a database on this server. It need not exist.
     pub fn database_url(&self, name: &str) -> String {
         format!("postgres://{USER}@127.0.0.1:{}/{name}", self.port.port)
     }
@@ -105,57 +107,58 @@ impl PostgresNode {
         Ok(self.database_url(name))
     }
 
-    /// Runs one SQL statement as the superuser and returns the rows: a line each, columns separated by `|`.
+    /// Runs one SQL statement as the superuser and returns the rows, one in each line, with columns
+    /// separated by `|`.
     pub fn sql(&self, statement: &str) -> Result<String> {
         let options = ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--command"];
         let rows = run(self.client("psql").args(["--dbname", USER]).args(options).arg(statement), TOOL)?;
         Ok(rows.trim_end().to_owned())
     }
 
-    /// The port. It stays the same over restarts.
+    /// Returns the port. It stays the same over restarts.
     pub fn port(&self) -> u16 {
         self.port.port
     }
 
-    /// The folder with the server's data and logs.
+    /// Returns the folder with the server's data and logs.
     pub fn folder(&self) -> &Path {
         self.hosted.folder()
     }
 
-    /// The version of the server, as `15.18`.
+    /// Returns the version of the server, such as `15.18`.
     pub fn version(&self) -> Result<String> {
         let line = run(Command::new(self.installation.program("postgres")).arg("--version"), TOOL)?;
         line.split_whitespace().nth(2).map(str::to_owned).with_context(|| format!("no version in {line:?}"))
     }
 
-    /// Whether the main process exists. One that was paused does.
+    /// Returns `true` if the main process exists, paused or not.
     pub fn alive(&self) -> bool {
         self.hosted.alive()
     }
 
-    /// Fast shutdown: open transactions are rolled back, clients are disconnected.
+    /// Shuts the server down fast: open transactions are rolled back, clients are disconnected.
     pub fn stop(&self) -> Result<()> {
         self.hosted.end(Signal::INT, STOP)
     }
 
-    /// SIGKILL to all processes of the server at once, as in a crash of the machine but for the disk cache. Returns when
-    /// they are gone.
+    /// Sends SIGKILL to all processes of the server at once, like a crash of the machine except for
+    /// the disk cache. Returns after they have ended.
     pub fn kill(&self) -> Result<()> {
         let backends = self.freeze()?;
         signal_all(&backends, Signal::KILL);
         self.hosted.kill()?;
-        // The next start refuses to run beside a backend that still holds the shared memory.
+        // The next start refuses to run beside a process that still holds the shared memory.
         let gone = patiently(STOP, || any_runs(&backends).is_ok_and(|runs| !runs));
         ensure!(gone, "a backend of Postgres survived SIGKILL");
         Ok(())
     }
 
-    /// SIGSTOP to all processes: connections stay open and nothing answers.
+    /// Sends SIGSTOP to all processes: connections stay open and nothing answers.
     pub fn pause(&self) -> Result<()> {
         self.freeze().map(drop)
     }
 
-    /// SIGCONT: undoes [`pause`](Self::pause).
+    /// Sends SIGCONT: undoes [`pause`](Self::pause).
     pub fn resume(&self) -> Result<()> {
         self.hosted.with(|process| {
             signal_all(&descendants(process.id())?, Signal::CONT);
@@ -164,8 +167,8 @@ impl PostgresNode {
         Ok(())
     }
 
-    /// Starts the server again on the same data and port, stopping it first when it runs, and waits until it accepts
-    /// connections.
+    /// Starts the server again on the same data and port, and waits until it accepts connections.
+    /// Stops it first if it runs.
     pub fn restart(&self) -> Result<()> {
         if self.alive() {
             self.stop()?;
@@ -193,13 +196,13 @@ impl PostgresNode {
         .map_err(|error| self.hosted.failure(error))
     }
 
-    /// Leaves the server running when this process ends; [`end_detached`](crate::end_detached) with the returned folder
-    /// ends it.
+    /// Leaves the server running after this process. [`end_detached`](crate::end_detached) with the
+    /// returned folder ends it.
     pub fn detach(self) -> Result<PathBuf> {
         self.hosted.detach()
     }
 
-    /// Stops the main process first, which then starts no further ones, and all others after it.
+    /// Stops the main process first, which then starts no others, and all others after it.
     fn freeze(&self) -> Result<Vec<i32>> {
         let backends = self.hosted.with(|process| {
             process.signal(Signal::STOP)?;
@@ -233,7 +236,8 @@ impl PostgresNode {
         self.create_certificate()
     }
 
-    /// A certificate that nobody knows, as Debian's packages make one: with `sslmode=prefer` every client takes TLS.
+    /// Makes a certificate without a known authority, as Debian's packages do: with
+    /// `sslmode=prefer` every client uses TLS.
     fn create_certificate(&self) -> Result<()> {
         let names = ["localhost", "127.0.0.1"].map(str::to_owned);
         let CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(names)?;
@@ -273,7 +277,7 @@ impl PostgresNode {
         self.folder().join("data")
     }
 
-    /// A program that refuses to run as root.
+    /// Returns a command for a program that refuses to run as root.
     fn server(&self, name: &str) -> Command {
         let mut command = self.program(name);
         if let Some(Account { user, group }) = self.account {
@@ -300,7 +304,7 @@ impl PostgresNode {
     }
 }
 
-/// The user that Postgres runs as where we are root, since it refuses to run as root.
+/// The user for Postgres if this process is root, because Postgres refuses to run as root.
 #[derive(Clone, Copy, Debug)]
 struct Account {
     user: u32,

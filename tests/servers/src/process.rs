@@ -13,8 +13,10 @@ pub use rustix::process::Signal;
 
 use crate::wait::patiently;
 
-/// A child process that leads a process group, so that Ctrl-C in the terminal does not reach it and one signal reaches
-/// everything it started. Dropping it neither ends nor awaits it: that is the part of [`Guard`](crate::Guard).
+/// A child process that leads a process group. Ctrl-C in the terminal does not reach it, and one
+/// signal reaches everything that it started.
+///
+/// Dropping it neither ends nor awaits it: that is the part of [`Guard`](crate::Guard).
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -30,32 +32,32 @@ impl Process {
         Ok(Self { child })
     }
 
-    /// The process id, which is also the id of its group.
+    /// Returns the process id, which is also the id of its group.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// How it ended, if it has.
+    /// Returns its exit status, if it has ended.
     pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
         self.child.try_wait().context("cannot ask whether a child has ended")
     }
 
-    /// Waits for the end without asking for it; `None` when it still runs after `within`.
+    /// Waits for the end without requesting it. Returns `None` if it still runs after `within`.
     pub fn wait(&mut self, within: Duration) -> Result<Option<ExitStatus>> {
         patiently(within, || !matches!(self.exited(), Ok(None)));
         self.exited()
     }
 
-    /// Signals the process alone. One that has ended is left in peace.
+    /// Signals only the process. Does nothing if it has ended.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
-        // An id that was reaped may belong to somebody else by now.
+        // A reaped id may belong to another process by now.
         match (self.exited()?, self.pid()) {
             (None, Some(pid)) => kill_process(pid, signal).context("cannot signal a child"),
             _ => Ok(()),
         }
     }
 
-    /// Signals the process and all of its group. One that has ended is left in peace.
+    /// Signals the process and its group. Does nothing if it has ended.
     pub fn signal_group(&mut self, signal: Signal) -> Result<()> {
         match (self.exited()?, self.pid()) {
             (None, Some(pid)) => kill_process_group(pid, signal).context("cannot signal a process group"),
@@ -76,14 +78,15 @@ struct Entry {
     zombie: bool,
 }
 
-/// Signals processes found in the process table. They may have ended meanwhile, which is no failure.
+/// Signals processes from the process table. They may have ended, which is not a failure.
 pub(crate) fn signal_all(pids: &[i32], signal: Signal) {
     for pid in pids.iter().filter_map(|pid| Pid::from_raw(*pid)) {
         let _ = kill_process(pid, signal);
     }
 }
 
-/// SIGKILL to a process and all below it. It is stopped first, so that it starts no further ones meanwhile.
+/// Sends SIGKILL to a process and all below it. Stops it first, so that it starts no others
+/// meanwhile.
 pub fn kill_below(root: u32) {
     let Ok(own) = i32::try_from(root) else { return };
     signal_all(&[own], Signal::STOP);
@@ -92,13 +95,14 @@ pub fn kill_below(root: u32) {
     signal_all(&[own], Signal::KILL);
 }
 
-/// All processes below `root`, which is not among them.
+/// Returns all processes below `root`, without `root`.
 pub(crate) fn descendants(root: u32) -> Result<Vec<i32>> {
     let Ok(root) = i32::try_from(root) else { return Ok(Vec::new()) };
     Ok(below(root, &table()?))
 }
 
-/// Whether one of these still executes: a zombie has closed its files and left its memory.
+/// Returns `true` if one of these still executes. A zombie has closed its files and left its
+/// memory.
 pub(crate) fn any_runs(pids: &[i32]) -> Result<bool> {
     Ok(table()?.iter().any(|entry| !entry.zombie && pids.contains(&entry.pid)))
 }
@@ -132,7 +136,7 @@ fn from_proc() -> Result<Vec<Entry>> {
     Ok(table)
 }
 
-/// `pid (name) state parent …`; the name may hold spaces and parentheses.
+/// Parses `pid (name) state parent …`. The name may contain spaces and parentheses.
 fn parse_stat(stat: &str) -> Option<Entry> {
     let (pid, rest) = stat.split_once(" (")?;
     let mut fields = rest.rsplit_once(") ")?.1.split(' ');

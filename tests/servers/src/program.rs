@@ -1,4 +1,4 @@
-//! Running a program to its end: output collected, time bounded.
+//! Runs a program to its end, with its output and a time limit.
 
 use std::ffi::OsStr;
 use std::io::Read;
@@ -11,8 +11,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::wait::until;
 
-/// Runs the command and returns what it printed. Failure, with what it said, when it exits with an error or takes longer
-/// than `within`.
+/// Runs the command and returns its output. Fails, with the output, if it exits with an error or
+/// takes longer than `within`.
 pub(crate) fn run(command: &mut Command, within: Duration) -> Result<String> {
     let name = described(command);
     let mut child = command
@@ -37,13 +37,13 @@ pub(crate) fn run(command: &mut Command, within: Duration) -> Result<String> {
     bail!("`{name}` failed ({status}):\n{}{}", stderr.join().unwrap_or_default(), stdout)
 }
 
-/// Where a program lies, if it is on the PATH.
+/// Returns the path of a program, if it is on the PATH.
 pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| is_program(file))
 }
 
-/// Whether this is a file that can be executed.
+/// Returns `true` for an executable file.
 pub(crate) fn is_program(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)

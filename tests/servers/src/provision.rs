@@ -1,4 +1,4 @@
-//! A RabbitMQ and a Postgres, wherever they can be had.
+//! A RabbitMQ and a Postgres, from any source.
 
 use std::path::PathBuf;
 use std::thread;
@@ -12,14 +12,16 @@ use crate::postgres::{Durability, PostgresNode};
 use crate::rabbit::{RabbitNode, RabbitSpec};
 use crate::release::{RABBIT, RabbitRelease};
 
-/// Names the RabbitMQ that tests use, with a user who may create virtual hosts: `amqp://guest:guest@127.0.0.1:5672/%2f`.
+/// URL of the RabbitMQ for tests, with a user who may create virtual hosts:
+/// `amqp://guest:guest@127.0.0.1:5672/%2f`.
 pub const AMQP_URL: &str = "CELERIAC_TEST_AMQP_URL";
-/// Names the management API of the same RabbitMQ: `http://guest:guest@127.0.0.1:15672`.
+/// URL of the management API of that RabbitMQ: `http://guest:guest@127.0.0.1:15672`.
 pub const MANAGEMENT_URL: &str = "CELERIAC_TEST_MANAGEMENT_URL";
-/// Names the Postgres that tests use, with a user who may create databases: `postgres://postgres@127.0.0.1/postgres`.
+/// URL of the Postgres for tests, with a user who may create databases:
+/// `postgres://postgres@127.0.0.1/postgres`.
 pub const DATABASE_URL: &str = "CELERIAC_TEST_DATABASE_URL";
 
-/// A RabbitMQ and a Postgres. What was started for it ends when it is dropped.
+/// A RabbitMQ and a Postgres. Dropping the value ends those that it started.
 #[derive(Debug)]
 pub struct Servers {
     release: RabbitRelease,
@@ -42,9 +44,10 @@ enum Database {
 }
 
 impl Servers {
-    /// Takes the servers named by [`AMQP_URL`], [`MANAGEMENT_URL`] and [`DATABASE_URL`]; a server that is not named is
-    /// started as by [`start`](Self::start), with this durability. Where a `release` is asked for, a RabbitMQ that is
-    /// named is left alone: nobody knows which one it is.
+    /// Takes the servers named by [`AMQP_URL`], [`MANAGEMENT_URL`] and [`DATABASE_URL`].
+    ///
+    /// A server without a name is started as by [`start`](Self::start), with this durability. A
+    /// request for a `release` ignores a named RabbitMQ, because its release is unknown.
     pub fn obtain(durability: Durability, release: Option<RabbitRelease>) -> Result<Self> {
         let named =
             |name| std::env::var_os(name).and_then(|value| value.into_string().ok()).filter(|url| !url.is_empty());
@@ -54,8 +57,10 @@ impl Servers {
         Self::complete(broker, named(DATABASE_URL).map(Database::Given), durability, release)
     }
 
-    /// Starts a private RabbitMQ and a private Postgres from the programs on this machine; installs what is missing when
-    /// we are root and there is apt-get; else uses Docker. Fails, saying what can be done, when nothing of it works.
+    /// Starts a private RabbitMQ and a private Postgres from the programs on this machine.
+    ///
+    /// Installs missing ones if this process is root and there is apt-get, and otherwise uses
+    /// Docker. If nothing works, the error says what can be done.
     pub fn start(durability: Durability, release: RabbitRelease) -> Result<Self> {
         Self::complete(None, None, durability, release)
     }
@@ -77,7 +82,7 @@ impl Servers {
         })
     }
 
-    /// The default virtual host of the RabbitMQ.
+    /// Returns the URL of RabbitMQ's default virtual host.
     pub fn amqp_url(&self) -> String {
         match &self.broker {
             Broker::Given { amqp, .. } => amqp.clone(),
@@ -86,7 +91,8 @@ impl Servers {
         }
     }
 
-    /// The management API of the RabbitMQ, without a path. `None` when a server was given without it.
+    /// Returns the URL of RabbitMQ's management API, without a path. `None` for a given server
+    /// without it.
     pub fn management_url(&self) -> Option<String> {
         match &self.broker {
             Broker::Given { management, .. } => management.clone(),
@@ -95,7 +101,7 @@ impl Servers {
         }
     }
 
-    /// A database of the Postgres, whose user may create others.
+    /// Returns the URL of a database of the Postgres, whose user may create others.
     pub fn database_url(&self) -> String {
         match &self.database {
             Database::Given(url) => url.clone(),
@@ -104,7 +110,8 @@ impl Servers {
         }
     }
 
-    /// The variables that make another process [`obtain`](Self::obtain) these servers, and start nodes like this RabbitMQ.
+    /// Returns the variables with which another process [obtains](Self::obtain) these servers, and
+    /// starts nodes like this RabbitMQ.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let mut variables =
             vec![(RABBIT, self.release.to_string()), (AMQP_URL, self.amqp_url()), (DATABASE_URL, self.database_url())];
@@ -112,18 +119,18 @@ impl Servers {
         variables
     }
 
-    /// The RabbitMQ, if it is a private node.
+    /// Returns the RabbitMQ, if it is a private node.
     pub fn rabbit(&self) -> Option<&RabbitNode> {
         if let Broker::Private(node) = &self.broker { Some(node) } else { None }
     }
 
-    /// The Postgres, if it is a private server.
+    /// Returns the Postgres, if it is a private server.
     pub fn postgres(&self) -> Option<&PostgresNode> {
         if let Database::Private(node) = &self.database { Some(node) } else { None }
     }
 
-    /// Leaves what was started running when this process ends; [`end_detached`](crate::end_detached) with each of the
-    /// returned folders ends it.
+    /// Leaves started servers running after this process. [`end_detached`](crate::end_detached)
+    /// with each of the returned folders ends them.
     pub fn detach(self) -> Result<Vec<PathBuf>> {
         let broker = match self.broker {
             Broker::Given { .. } => None,
@@ -135,7 +142,7 @@ impl Servers {
             Database::Private(node) => node.detach().map(Some),
             Database::Container(container) => container.detach().map(Some),
         };
-        // Nobody would know of a broker that was left running alone.
+        // A broker that runs alone would be forgotten.
         if let (Some(folder), Err(_)) = (&broker, &database) {
             end_detached(folder)?;
         }
@@ -148,12 +155,13 @@ impl Broker {
     fn start(release: RabbitRelease) -> Result<Self> {
         match RabbitInstallation::obtain(release) {
             Ok(_) => {
-                // Tests look at connections and queues through the management API, which tells only what was collected.
+                // Tests read connections and queues through the management API, which shows only
+                // collected statistics.
                 let config = vec!["collect_statistics_interval = 1000".to_owned()];
                 let node = RabbitSpec { release: Some(release), config, ..RabbitSpec::default() }.start()?;
                 Ok(Self::Private(Box::new(node)))
             }
-            // Which release is in a container is written in the file.
+            // The compose file has the release of the container.
             Err(missing) if release != RabbitRelease::Installed => Err(missing),
             Err(missing) => {
                 contained(missing, "rabbitmq", &["CELERIAC_AMQP_PORT", "CELERIAC_MANAGEMENT_PORT"]).map(Self::Container)

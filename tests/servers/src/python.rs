@@ -1,4 +1,4 @@
-//! A Python with the Celery that the interop tests run against.
+//! A Python with the Celery of the interop tests.
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,27 +13,27 @@ use crate::install::find_or_install;
 use crate::program::{is_program, on_path, run};
 use crate::wait::until;
 
-/// Names a Python interpreter that has these packages already, for machines that cannot download them.
+/// Path of a Python interpreter with these packages, for machines that cannot download them.
 pub const PYTHON: &str = "CELERIAC_TEST_PYTHON";
 
 const REQUIREMENTS: &str = include_str!("../../interop/python/requirements.txt");
-// Packages may have to be fetched.
+// Packages may have to be downloaded.
 const INSTALL: Duration = Duration::from_secs(15 * 60);
 const BEGUN: &str = "begun-";
 const ANSWER: Duration = Duration::from_secs(60);
 
 /// A Python with the packages of `tests/interop/python/requirements.txt`.
 ///
-/// It is a virtual environment that is made once and then shared by all processes of this user; other requirements get
-/// an environment of their own.
+/// It is a virtual environment that is made once and shared by all processes of this user. Other
+/// requirements have an environment of their own.
 #[derive(Clone, Debug)]
 pub struct PythonEnvironment {
     python: PathBuf,
 }
 
 impl PythonEnvironment {
-    /// Takes the interpreter named by [`PYTHON`], else the shared environment, which is made when it is missing. Fails,
-    /// saying what can be done, when that does not work.
+    /// Takes the interpreter named by [`PYTHON`], else the shared environment, which is made if it
+    /// is missing. If that fails, the error says what can be done.
     pub fn obtain() -> Result<Self> {
         let environment = match std::env::var_os(PYTHON).filter(|path| !path.is_empty()) {
             Some(python) => Self { python: PathBuf::from(python) },
@@ -52,12 +52,12 @@ impl PythonEnvironment {
         Ok(environment)
     }
 
-    /// The interpreter.
+    /// Returns the interpreter.
     pub fn python(&self) -> &Path {
         &self.python
     }
 
-    /// The version of an installed package.
+    /// Returns the version of an installed package.
     pub fn version(&self, package: &str) -> Result<String> {
         let ask = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))";
         Ok(run(Command::new(&self.python).args(["-c", ask, package]), ANSWER)?.trim().to_owned())
@@ -66,12 +66,12 @@ impl PythonEnvironment {
     fn shared() -> Result<Self> {
         let base = find_or_install(usable_python, "python3-venv")?;
         let root = folder::shared("python")?;
-        // One at a time: others wait for what the first one makes.
+        // One at a time: others wait for the first one's result.
         let lock = File::create(root.join("lock"))?;
         until("another process to make the Python environment", INSTALL, || Ok(lock.try_lock().is_ok().then_some(())))?;
         let home = root.join(name_of(REQUIREMENTS));
         let found = Self { python: home.join("bin/python") };
-        // The interpreter is a link to that of the system, which may have been replaced by a later one.
+        // The interpreter is a link to the system's, which may have been replaced by a later one.
         if is_program(&found.python) && found.version("celery").is_ok() {
             return Ok(found);
         }
@@ -80,12 +80,13 @@ impl PythonEnvironment {
     }
 }
 
-/// Makes an environment under another name and moves it into place, so that half of one is never taken for a whole.
+/// Makes an environment under another name and moves it into place, so that an incomplete one is
+/// never used.
 #[expect(clippy::print_stderr, reason = "it takes a minute")]
 fn make(base: &Path, root: &Path, home: &Path) -> Result<()> {
     eprintln!("making a Python environment in {}", home.display());
     for entry in fs::read_dir(root)?.flatten() {
-        // What a process left that was killed here, and an environment that no longer works.
+        // The remains of a killed process, and an environment that no longer works.
         if entry.path() == home || entry.file_name().to_string_lossy().starts_with(BEGUN) {
             fs::remove_dir_all(entry.path()).with_context(|| format!("cannot remove {}", entry.path().display()))?;
         }
@@ -99,7 +100,8 @@ fn make(base: &Path, root: &Path, home: &Path) -> Result<()> {
     fs::rename(&begun, home).with_context(|| format!("cannot move the Python environment to {}", home.display()))
 }
 
-/// A Python that can make virtual environments. Debian packs the module for it apart.
+/// Returns a Python that can make virtual environments. Debian packages the module for it
+/// separately.
 fn usable_python() -> Option<PathBuf> {
     let python = on_path("python3")?;
     run(Command::new(&python).args(["-c", "import ensurepip, venv"]), ANSWER).ok()?;

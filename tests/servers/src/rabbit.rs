@@ -1,4 +1,4 @@
-//! A RabbitMQ node of one's own.
+//! A private RabbitMQ node.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -25,29 +25,29 @@ const CTL: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(60);
 const PROBE: Duration = Duration::from_secs(2);
 
-/// How a node speaks TLS. Clients have to show a certificate that the authority has signed.
+/// TLS of a node. Clients must show a certificate that the authority has signed.
 #[derive(Clone, Debug)]
 pub struct RabbitTls {
     /// The authority's certificate, as a PEM file.
     pub ca: PathBuf,
-    /// The node's own.
+    /// The node's certificate.
     pub certificate: PathBuf,
-    /// Its key.
+    /// The key of that certificate.
     pub key: PathBuf,
 }
 
-/// What a RabbitMQ node is to be like.
+/// Settings of a RabbitMQ node.
 #[derive(Clone, Debug)]
 pub struct RabbitSpec {
-    /// Which RabbitMQ. Default: the one that [`RabbitRelease::chosen`] names.
+    /// The RabbitMQ release. Default: the one of [`RabbitRelease::chosen`].
     pub release: Option<RabbitRelease>,
-    /// The plugins that are on. Default: `rabbitmq_management`.
+    /// The enabled plugins. Default: `rabbitmq_management`.
     pub plugins: Vec<String>,
-    /// Lines added to `rabbitmq.conf`, as `consumer_timeout = 5000`. Default: none.
+    /// Lines added to `rabbitmq.conf`, such as `consumer_timeout = 5000`. Default: none.
     pub config: Vec<String>,
     /// TLS on a port of its own, beside the plain one. Default: none.
     pub tls: Option<RabbitTls>,
-    /// How long a start may take. Default: 120 s, many times what it needs, for machines with other work.
+    /// Longest time of a start. Default: 120 s, many times its need, for busy machines.
     pub start_within: Duration,
 }
 
@@ -64,7 +64,8 @@ impl Default for RabbitSpec {
 }
 
 impl RabbitSpec {
-    /// Starts a node like this and waits until it answers. Installs RabbitMQ where it is missing and may be installed.
+    /// Starts a node and waits until it answers. Installs RabbitMQ if it is missing and may be
+    /// installed.
     pub fn start(self) -> Result<RabbitNode> {
         let node = self.prepare()?;
         node.launch()?;
@@ -72,15 +73,16 @@ impl RabbitSpec {
         Ok(node)
     }
 
-    /// Makes a node like this that does not run yet.
+    /// Makes a node that does not run yet.
     pub(crate) fn prepare(self) -> Result<RabbitNode> {
         let release = self.release.map_or_else(RabbitRelease::chosen, Ok)?;
         RabbitNode::prepare(self, RabbitInstallation::obtain(release)?)
     }
 }
 
-/// A RabbitMQ node with its own folder, ports, name and Erlang cookie folder. User and password are `guest`; dropping it
-/// kills it and removes its data.
+/// A RabbitMQ node with its own folder, ports, name and Erlang cookie folder.
+///
+/// User and password are `guest`. Dropping the value kills the node and removes its data.
 #[derive(Debug)]
 pub struct RabbitNode {
     installation: RabbitInstallation,
@@ -112,53 +114,54 @@ impl RabbitNode {
         Ok(node)
     }
 
-    /// The default virtual host, as a URL.
+    /// Returns the URL of the default virtual host.
     pub fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.amqp.port)
     }
 
-    /// The management plugin's HTTP API, without a path; `None` when the plugin is off.
+    /// Returns the URL of the management plugin's HTTP API, without a path. `None` if the plugin is
+    /// off.
     pub fn management_url(&self) -> Option<String> {
         self.has_management().then(|| format!("http://guest:guest@127.0.0.1:{}", self.management.port))
     }
 
-    /// The port that speaks AMQP. It stays the same over restarts.
+    /// Returns the AMQP port. It stays the same over restarts.
     pub fn port(&self) -> u16 {
         self.amqp.port
     }
 
-    /// The port that speaks TLS, where the node does. It stays the same over restarts.
+    /// Returns the TLS port, if the node has one. It stays the same over restarts.
     pub fn tls_port(&self) -> u16 {
         self.amqps.port
     }
 
-    /// The Erlang name of the node, as `rabbitmqctl -n` takes it.
+    /// Returns the Erlang name of the node, for `rabbitmqctl -n`.
     pub fn name(&self) -> String {
         // Unique on the machine for as long as the port is.
         format!("celeriac{}@localhost", self.amqp.port)
     }
 
-    /// The folder with the node's configuration, data and logs.
+    /// Returns the folder with the node's configuration, data and logs.
     pub fn folder(&self) -> &Path {
         self.hosted.folder()
     }
 
-    /// The version of the server, as `3.10.8`.
+    /// Returns the version of the server, such as `3.10.8`.
     pub fn version(&self) -> Result<String> {
         Ok(run(self.ctl_command().arg("version"), CTL)?.trim().to_owned())
     }
 
-    /// Whether the process exists. One that was paused does.
+    /// Returns `true` if the process exists, paused or not.
     pub fn alive(&self) -> bool {
         self.hosted.alive()
     }
 
-    /// Runs `rabbitmqctl` against this node and returns what it printed.
+    /// Runs `rabbitmqctl` for this node and returns its output.
     pub fn ctl(&self, args: &[&str]) -> Result<String> {
         run(self.ctl_command().args(["-q", "-n"]).arg(self.name()).args(args), CTL)
     }
 
-    /// SIGKILL: the node has no time for anything. Returns when it is gone and its ports are closed.
+    /// Sends SIGKILL. Returns after the node has ended and its ports are closed.
     pub fn kill(&self) -> Result<()> {
         self.hosted.kill()
     }
@@ -168,17 +171,18 @@ impl RabbitNode {
         self.hosted.end(Signal::TERM, STOP)
     }
 
-    /// SIGSTOP: connections stay open and nothing answers.
+    /// Sends SIGSTOP: connections stay open and nothing answers.
     pub fn pause(&self) -> Result<()> {
         self.hosted.with(|process| process.signal_group(Signal::STOP)).map(drop)
     }
 
-    /// SIGCONT: undoes [`pause`](Self::pause).
+    /// Sends SIGCONT: undoes [`pause`](Self::pause).
     pub fn resume(&self) -> Result<()> {
         self.hosted.with(|process| process.signal_group(Signal::CONT)).map(drop)
     }
 
-    /// Starts the node again on the same data and ports, stopping it first when it runs, and waits until it answers.
+    /// Starts the node again on the same data and ports, and waits until it answers. Stops it first
+    /// if it runs.
     pub fn restart(&self) -> Result<()> {
         if self.alive() {
             self.stop()?;
@@ -187,21 +191,26 @@ impl RabbitNode {
         self.await_ready()
     }
 
-    /// Starts the stopped node without waiting. The nodes of a cluster that was stopped as a whole wait for each other,
-    /// so all of them are launched before the first is awaited.
+    /// Starts the stopped node without waiting.
+    ///
+    /// After a cluster was stopped as a whole, its nodes wait for each other, so all of them are
+    /// launched before the first is awaited.
     pub fn launch(&self) -> Result<()> {
         let mut command = self.installation.command("rabbitmq-server");
         self.configure(&mut command);
         self.hosted.launch(&mut command)
     }
 
-    /// Waits until the node answers on AMQP, to `rabbitmqctl`, and on HTTP when the management plugin is on.
+    /// Waits until the node answers on AMQP, to `rabbitmqctl`, and on HTTP if the management plugin
+    /// is on.
     pub fn await_ready(&self) -> Result<()> {
         self.reach_ready().map_err(|error| self.hosted.failure(error))
     }
 
-    /// Makes this node a member of the other's cluster; its own queues, users and virtual hosts are lost. Both nodes must
-    /// have been started by this process, for their common Erlang cookie.
+    /// Makes this node a member of the other's cluster. Its own queues, users and virtual hosts are
+    /// lost.
+    ///
+    /// This process must have started both nodes, because they need the same Erlang cookie.
     pub(crate) fn join_cluster(&self, other: &Self) -> Result<()> {
         self.ctl(&["stop_app"])?;
         self.ctl(&["join_cluster", &other.name()])?;
@@ -209,8 +218,8 @@ impl RabbitNode {
         self.await_ready()
     }
 
-    /// Leaves the node running when this process ends; [`end_detached`](crate::end_detached) with the returned folder
-    /// ends it.
+    /// Leaves the node running after this process. [`end_detached`](crate::end_detached) with the
+    /// returned folder ends it.
     pub fn detach(self) -> Result<PathBuf> {
         self.hosted.detach()
     }
@@ -244,7 +253,7 @@ impl RabbitNode {
         }
         fs::write(folder.join("rabbitmq.conf"), self.configuration())?;
         fs::write(folder.join("enabled_plugins"), format!("[{}].\n", self.spec.plugins.join(",")))?;
-        // Empty, so that those of the machine do not apply.
+        // Empty, so that the machine's files do not apply.
         fs::write(folder.join("advanced.config"), "[].\n")?;
         fs::write(folder.join("rabbitmq-env.conf"), "")?;
         let cookie = folder.join(".erlang.cookie");
@@ -257,7 +266,7 @@ impl RabbitNode {
         let mut lines = vec![
             format!("listeners.tcp.default = 127.0.0.1:{}", self.amqp.port),
             "loopback_users = none".to_owned(),
-            // The default stops publishers on a disk that is merely full for other reasons.
+            // The default blocks publishers on a disk that is full for other reasons.
             "disk_free_limit.absolute = 50MB".to_owned(),
         ];
         if self.has_management() {
@@ -306,17 +315,18 @@ impl RabbitNode {
             .env("RABBITMQ_DIST_PORT", self.distribution.port.to_string())
             .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", loopback)
             .env("RABBITMQ_CTL_ERL_ARGS", loopback)
-            // Each running rabbitmqctl takes one of these; the default range of eleven is little for tests in parallel.
+            // Each running rabbitmqctl takes one of these. The default range of eleven is small for
+            // parallel tests.
             .env("RABBITMQ_CTL_DIST_PORT_MIN", "32100")
             .env("RABBITMQ_CTL_DIST_PORT_MAX", "32700")
             // The first node of the machine starts epmd, which outlives it and serves all others.
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-            // Makes the start script become the server instead of staying its parent.
+            // Makes the start script become the server and not stay its parent.
             .env("RUNNING_UNDER_SYSTEMD", "true");
     }
 }
 
-/// Whether a server on this port answers the question as expected.
+/// Returns `true` if a server on this port gives the expected answer.
 fn answers(port: u16, question: &[u8], expected: &[u8]) -> bool {
     let ask = || -> std::io::Result<Vec<u8>> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -331,7 +341,8 @@ fn answers(port: u16, question: &[u8], expected: &[u8]) -> bool {
     ask().is_ok_and(|answer| answer == expected)
 }
 
-/// One secret for all nodes of this process, so that they can form a cluster and nobody else can join it.
+/// Returns the secret of all nodes of this process. They can form a cluster, and no other node can
+/// join it.
 fn common_cookie() -> &'static str {
     use std::hash::BuildHasher;
     static COOKIE: OnceLock<String> = OnceLock::new();

@@ -1,14 +1,14 @@
-//! Which RabbitMQ tests start.
+//! The RabbitMQ release that tests start.
 
 use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Result, anyhow, bail};
 
-/// Names the RabbitMQ that is started where a [`RabbitSpec`](crate::RabbitSpec) names none: `installed` or `4`.
+/// The RabbitMQ release for a [`RabbitSpec`](crate::RabbitSpec) without one: `installed` or `4`.
 pub const RABBIT: &str = "CELERIAC_TEST_RABBITMQ";
 
-/// A RabbitMQ that can be started.
+/// A RabbitMQ release that can be started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RabbitRelease {
     /// The machine's own, such as Debian 12's 3.10.
@@ -19,7 +19,7 @@ pub enum RabbitRelease {
 }
 
 impl RabbitRelease {
-    /// The one that [`RABBIT`] names, else the machine's own.
+    /// Returns the release named by [`RABBIT`], else the machine's own.
     pub fn chosen() -> Result<Self> {
         match std::env::var_os(RABBIT).filter(|name| !name.is_empty()) {
             Some(name) => name.to_string_lossy().parse().map_err(|error| anyhow!("{RABBIT}: {error}")),

@@ -1,4 +1,4 @@
-//! Waiting with a deadline, the only place that sleeps.
+//! Waits with a deadline, in the only place that sleeps.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -8,14 +8,17 @@ use anyhow::{Result, bail};
 
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// The flag that ends every wait for a server early: a signal handler sets it, so that Ctrl-C during a start is answered
-/// at once and what was started is still taken down in order.
+/// Returns the flag that ends every wait for a server early.
+///
+/// A signal handler sets it, so that Ctrl-C during a start takes effect at once, and started
+/// servers are still ended in order.
 pub fn interruption() -> &'static Arc<AtomicBool> {
     static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     FLAG.get_or_init(Arc::default)
 }
 
-/// Looks again and again until `look` has something. Fails when `look` fails, after `within`, and on [`interruption`].
+/// Calls `look` until it returns a value. Fails if `look` fails, after `within`, and on
+/// [`interruption`].
 pub fn until<T>(what: &str, within: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let begun = Instant::now();
     loop {
@@ -32,7 +35,8 @@ pub fn until<T>(what: &str, within: Duration, mut look: impl FnMut() -> Result<O
     }
 }
 
-/// Looks until `look` holds or `within` is over, and says which. Never interrupted: for taking things down.
+/// Calls `look` until it returns `true` or `within` is over, and returns the last result. It is
+/// never interrupted, because it serves the ending of servers.
 pub(crate) fn patiently(within: Duration, mut look: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();
     while !look() {

@@ -1,4 +1,4 @@
-//! A RabbitMQ and a Postgres of one's own, killed and restarted, and gone with their owner.
+//! A private RabbitMQ and Postgres are killed and restarted, and end with their owner.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -103,7 +103,8 @@ fn a_paused_postgres_keeps_its_clients_waiting() {
     assert!(node.alive());
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| node.sql("select 42"));
-        // Nothing tells that an answer will not come; an answer within this time would be a proof that the server runs.
+        // Nothing shows that an answer will not come. An answer within this time would prove that
+        // the server runs.
         let answered = celeriac_servers::until("an answer", Duration::from_millis(500), || {
             Ok(waiting.is_finished().then_some(()))
         });
@@ -112,7 +113,7 @@ fn a_paused_postgres_keeps_its_clients_waiting() {
         assert_eq!(waiting.join().unwrap().unwrap(), "42");
     });
 
-    // Paused servers can be killed and dropped, too.
+    // Paused servers can be killed and dropped too.
     node.pause().unwrap();
     let folder = node.folder().to_owned();
     drop(node);

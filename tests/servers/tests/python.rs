@@ -1,4 +1,4 @@
-//! The Python that the interop tests run is there, with exactly what they were written against.
+//! The Python of the interop tests exists, with the exact versions that they were written for.
 
 use celeriac_servers::PythonEnvironment;
 
