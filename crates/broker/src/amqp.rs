@@ -8,8 +8,8 @@
 //! - `browse`: reads a queue and leaves it as it is; `migration`: moves a queue to another;
 //! - `error`: reads the broker's replies in the errors of the client library.
 //!
-//! Nothing uses the client library's own recovery. This module decides what is published again,
-//! what is subscribed again, and what is given up.
+//! Nothing uses the client library's own recovery. This module itself publishes again, subscribes
+//! again, and gives up.
 
 mod browse;
 mod connection;

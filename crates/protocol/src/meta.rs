@@ -12,7 +12,8 @@ use crate::value::{Map, Value};
 pub struct ResultMeta {
     /// The task id.
     pub task_id: String,
-    /// The state of the task: the name of a [`TaskState`], or one that a task chose for its progress.
+    /// The state of the task: the name of a [`TaskState`], or one that a task chose for its
+    /// progress.
     pub status: String,
     /// The return value, or the progress. Null after a failure.
     pub result: Value,

@@ -1,7 +1,9 @@
 //! Relays the outbox: sends the tasks of committed transactions.
 //!
 //! ```text
-//! wait for the lease ─ window of rows ─ publish, each confirmed ─ delete the sent rows ─ next window, or notification
+//! wait for the lease ─ window of rows ─ publish, each confirmed ─ delete the sent rows ─┐
+//!                      ▲                                                                │
+//!                      └──────────────── next window, or a notification ────────────────┘
 //! ```
 //!
 //! One process relays at a time. It may die between a confirm and the delete, and the next process

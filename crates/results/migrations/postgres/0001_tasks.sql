@@ -1,4 +1,4 @@
--- What is known of each task: one row, written when the task ends or waits for its next attempt.
+-- One row for each task, written when the task ends or waits for its next attempt.
 CREATE TABLE celeriac.tasks (
     id            text PRIMARY KEY CHECK (octet_length(id) BETWEEN 1 AND 255),
     name          text NOT NULL,
@@ -31,20 +31,20 @@ CREATE TABLE celeriac.tasks (
     result_text   text
 );
 
-COMMENT ON TABLE celeriac.tasks IS 'What is known of each task, one row each.';
-COMMENT ON COLUMN celeriac.tasks.queue IS 'The queue it was taken from.';
+COMMENT ON TABLE celeriac.tasks IS 'One row for each task.';
+COMMENT ON COLUMN celeriac.tasks.queue IS 'The queue that delivered the task.';
 COMMENT ON COLUMN celeriac.tasks.worker IS 'The worker that wrote this row.';
-COMMENT ON COLUMN celeriac.tasks.attempts IS 'Attempts begun.';
-COMMENT ON COLUMN celeriac.tasks.sent_at IS 'When it was sent, where its id or its sender tells.';
-COMMENT ON COLUMN celeriac.tasks.started_at IS 'When the last attempt began.';
-COMMENT ON COLUMN celeriac.tasks.runtime IS 'How long the last attempt took, in seconds.';
-COMMENT ON COLUMN celeriac.tasks.args_text IS 'The exact JSON of args, where jsonb cannot hold it; args is null then.';
-COMMENT ON COLUMN celeriac.tasks.kwargs_text IS 'The exact JSON of kwargs, where jsonb cannot hold it; kwargs is null then.';
-COMMENT ON COLUMN celeriac.tasks.result_text IS 'The exact JSON of result, where jsonb cannot hold it; result is null then.';
+COMMENT ON COLUMN celeriac.tasks.attempts IS 'Number of attempts started.';
+COMMENT ON COLUMN celeriac.tasks.sent_at IS 'Time at which the task was sent, if its id or its sender tells.';
+COMMENT ON COLUMN celeriac.tasks.started_at IS 'Start of the last attempt.';
+COMMENT ON COLUMN celeriac.tasks.runtime IS 'Duration of the last attempt, in seconds.';
+COMMENT ON COLUMN celeriac.tasks.args_text IS 'The exact JSON of args, if jsonb cannot hold it; args is null then.';
+COMMENT ON COLUMN celeriac.tasks.kwargs_text IS 'The exact JSON of kwargs, if jsonb cannot hold it; kwargs is null then.';
+COMMENT ON COLUMN celeriac.tasks.result_text IS 'The exact JSON of result, if jsonb cannot hold it; result is null then.';
 
--- Rows are deleted by it, and recent ones found. Every new entry goes to its end, which is cheap.
+-- Finds old rows to delete, and recent ones. Every new entry goes to its end, which is cheap.
 CREATE INDEX tasks_finished_at ON celeriac.tasks (finished_at);
--- Only members of a workflow: a task on its own is its own root.
+-- Only members of a workflow: a single task is its own root.
 CREATE INDEX tasks_root_id ON celeriac.tasks (root_id) WHERE root_id <> id;
 CREATE INDEX tasks_group_id ON celeriac.tasks (group_id) WHERE group_id IS NOT NULL;
 -- Few at any time.
@@ -62,7 +62,7 @@ FROM celeriac.tasks
 WHERE runtime IS NOT NULL
 GROUP BY name
 ORDER BY p95_seconds DESC;
-COMMENT ON VIEW celeriac.slowest IS 'How long the last attempt of each task took, slowest task name first.';
+COMMENT ON VIEW celeriac.slowest IS 'Duration of the last attempt of each task, slowest task name first.';
 
 CREATE VIEW celeriac.failures AS
 SELECT name,

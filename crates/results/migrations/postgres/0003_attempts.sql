@@ -1,4 +1,4 @@
--- What became of each attempt that did not succeed: one row each, written with that of its task.
+-- One row for each attempt that did not succeed, written with the row of its task.
 CREATE TABLE celeriac.attempts (
     id            text NOT NULL,
     replays       bigint NOT NULL,
@@ -16,13 +16,14 @@ CREATE TABLE celeriac.attempts (
 );
 
 COMMENT ON TABLE celeriac.attempts IS 'Attempts that failed, one row each; deleted with their task.';
-COMMENT ON COLUMN celeriac.attempts.replays IS 'How often the task had been replayed by then: attempts are counted anew each time.';
-COMMENT ON COLUMN celeriac.attempts.state IS 'RETRY when another attempt follows, otherwise how the task ended.';
-COMMENT ON COLUMN celeriac.attempts.next_at IS 'When the next attempt is due.';
+COMMENT ON COLUMN celeriac.attempts.replays IS 'Number of replays of the task before this attempt. Each replay restarts the count of attempts.';
+COMMENT ON COLUMN celeriac.attempts.state IS 'RETRY if another attempt follows, otherwise the end of the task.';
+COMMENT ON COLUMN celeriac.attempts.next_at IS 'Time of the next attempt.';
 
 CREATE INDEX attempts_finished_at ON celeriac.attempts (finished_at);
 
--- Whoever deletes tasks, one statement or a person, deletes their attempts. Each row is found by its key, however old the plan.
+-- Every deletion of tasks, by Celeriac or by a person, deletes their attempts. The settings make each
+-- row be found by its key, even by an old plan.
 CREATE FUNCTION celeriac.forget_attempts() RETURNS trigger LANGUAGE plpgsql
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
@@ -41,7 +42,7 @@ SELECT id, tasks.name, attempts.replays, attempts.attempt, attempts.state, attem
        attempts.next_at
 FROM celeriac.attempts
 JOIN celeriac.tasks USING (id)
--- Where one run of an attempt failed and another succeeded, it succeeded.
+-- An attempt succeeded if one of its runs did, even if another failed.
 WHERE NOT (tasks.state IN ('SUCCESS', 'IGNORED') AND tasks.replays = attempts.replays AND tasks.attempts = attempts.attempt)
 UNION ALL
 SELECT id, name, replays, attempts, state, worker, started_at, finished_at, runtime, error_kind, error_message,
@@ -51,4 +52,4 @@ WHERE attempts > 0 AND started_at IS NOT NULL AND (state IN ('SUCCESS', 'IGNORED
     SELECT FROM celeriac.attempts AS failed
     WHERE failed.id = tasks.id AND failed.replays = tasks.replays AND failed.attempt = tasks.attempts
 ));
-COMMENT ON VIEW celeriac.attempt_history IS 'Every attempt of every task, also the one that succeeded.';
+COMMENT ON VIEW celeriac.attempt_history IS 'Every attempt of every task, including the successful one.';

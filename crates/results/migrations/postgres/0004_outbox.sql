@@ -1,4 +1,4 @@
--- Messages that were written in somebody's own transaction, until a relay has sent them.
+-- Messages that were written in a caller's transaction, until a relay has sent them.
 CREATE TABLE celeriac.outbox (
     seq         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id          text NOT NULL,
@@ -18,16 +18,16 @@ CREATE TABLE celeriac.outbox (
     next_at     timestamptz
 );
 
-COMMENT ON TABLE celeriac.outbox IS 'Tasks that were sent in a transaction and do not stand on a queue yet, one row each.';
+COMMENT ON TABLE celeriac.outbox IS 'Tasks that were sent in a transaction and are not on a queue yet, one row each.';
 COMMENT ON COLUMN celeriac.outbox.id IS 'Task id.';
-COMMENT ON COLUMN celeriac.outbox.queue IS 'The queue that it is held for, where it is to run later.';
-COMMENT ON COLUMN celeriac.outbox.order_key IS 'Tasks of one key are sent one after the other.';
-COMMENT ON COLUMN celeriac.outbox.headers IS 'As JSON, to the letter.';
-COMMENT ON COLUMN celeriac.outbox.attempts IS 'How often it could not be sent.';
-COMMENT ON COLUMN celeriac.outbox.error IS 'Why it could not be sent the last time.';
-COMMENT ON COLUMN celeriac.outbox.next_at IS 'When it is tried again, after it could not be sent.';
+COMMENT ON COLUMN celeriac.outbox.queue IS 'The queue of a task that is to run later.';
+COMMENT ON COLUMN celeriac.outbox.order_key IS 'Tasks with the same key are sent in order.';
+COMMENT ON COLUMN celeriac.outbox.headers IS 'The exact JSON.';
+COMMENT ON COLUMN celeriac.outbox.attempts IS 'Number of failed attempts to send it.';
+COMMENT ON COLUMN celeriac.outbox.error IS 'Error of the last failed attempt.';
+COMMENT ON COLUMN celeriac.outbox.next_at IS 'Time of the next attempt, after a failed one.';
 
--- What has not failed, in order; and the few that have.
+-- Messages without a failed attempt, in order; and the few with one.
 CREATE INDEX outbox_fresh ON celeriac.outbox (seq) WHERE next_at IS NULL;
 CREATE INDEX outbox_failing ON celeriac.outbox (next_at) WHERE next_at IS NOT NULL;
 CREATE INDEX outbox_held_back ON celeriac.outbox (order_key, seq) WHERE next_at IS NOT NULL;
@@ -38,9 +38,9 @@ SELECT count(*) AS waiting,
        min(created_at) AS oldest_at,
        extract(epoch FROM clock_timestamp() - min(created_at))::double precision AS oldest_seconds
 FROM celeriac.outbox;
-COMMENT ON VIEW celeriac.outbox_lag IS 'How many tasks wait in the outbox, how many of them cannot be sent, and how old the oldest is.';
+COMMENT ON VIEW celeriac.outbox_lag IS 'Number of tasks in the outbox, number of failing ones among them, and age of the oldest.';
 
--- One row for each idempotency key that is in force.
+-- One row for each valid idempotency key.
 CREATE TABLE celeriac.idempotency (
     task        text NOT NULL,
     key         text NOT NULL,
@@ -53,8 +53,8 @@ CREATE TABLE celeriac.idempotency (
     PRIMARY KEY (task, key)
 );
 
-COMMENT ON TABLE celeriac.idempotency IS 'What was sent with an idempotency key: the same key again means the same task.';
-COMMENT ON COLUMN celeriac.idempotency.fingerprint IS 'Of the arguments: the same key with others is an error.';
-COMMENT ON COLUMN celeriac.idempotency.sent IS 'Whether it is known to stand on a queue, or in the outbox.';
-COMMENT ON COLUMN celeriac.idempotency.claimed_at IS 'When somebody last set out to send it.';
+COMMENT ON TABLE celeriac.idempotency IS 'Tasks that were sent with an idempotency key: the same key again means the same task.';
+COMMENT ON COLUMN celeriac.idempotency.fingerprint IS 'Fingerprint of the arguments: the same key with others is an error.';
+COMMENT ON COLUMN celeriac.idempotency.sent IS 'True if the task is known to be on a queue, or in the outbox.';
+COMMENT ON COLUMN celeriac.idempotency.claimed_at IS 'Time at which a caller last began to send it.';
 CREATE INDEX idempotency_expires_at ON celeriac.idempotency (expires_at) WHERE expires_at IS NOT NULL;

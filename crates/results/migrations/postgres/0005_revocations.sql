@@ -1,5 +1,5 @@
--- Tasks that are not to run, or not to run on. Numbers are given in the order of commits: who has read up to one has read
--- all before it.
+-- Revoked tasks. Numbers follow the order of commits, so a reader of one number has read all before
+-- it.
 CREATE TABLE celeriac.revocations (
     id         text PRIMARY KEY CHECK (octet_length(id) BETWEEN 1 AND 255),
     terminate  boolean NOT NULL,
@@ -9,8 +9,8 @@ CREATE TABLE celeriac.revocations (
 );
 
 COMMENT ON TABLE celeriac.revocations IS 'Tasks that were revoked, until their end.';
-COMMENT ON COLUMN celeriac.revocations.terminate IS 'Whether the task is ended where it runs already.';
-COMMENT ON COLUMN celeriac.revocations.until IS 'From then on the revocation no longer holds, and is deleted.';
+COMMENT ON COLUMN celeriac.revocations.terminate IS 'True if a running task is ended too.';
+COMMENT ON COLUMN celeriac.revocations.until IS 'End of the revocation, which is then deleted.';
 
 CREATE INDEX revocations_number ON celeriac.revocations (number);
 CREATE INDEX revocations_until ON celeriac.revocations (until);

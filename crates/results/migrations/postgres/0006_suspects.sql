@@ -1,4 +1,4 @@
--- Attempts that were delivered again and begun again: one of them may be what brought its worker down.
+-- Redelivered attempts that started again. One of them may have brought its worker down.
 CREATE TABLE celeriac.suspects (
     id       text PRIMARY KEY CHECK (octet_length(id) BETWEEN 1 AND 255),
     retries  bigint NOT NULL,
@@ -10,8 +10,8 @@ CREATE TABLE celeriac.suspects (
 );
 
 COMMENT ON TABLE celeriac.suspects IS 'Tasks that may have brought down a worker, until they have ended.';
-COMMENT ON COLUMN celeriac.suspects.retries IS 'The attempt: another one is not suspected for this one.';
-COMMENT ON COLUMN celeriac.suspects.starts IS 'How often it was begun after its first delivery, and has not ended in order.';
-COMMENT ON COLUMN celeriac.suspects.waits IS 'Whether it waits until no other suspect runs on its worker.';
+COMMENT ON COLUMN celeriac.suspects.retries IS 'Number of earlier attempts. Each attempt has its own count of starts.';
+COMMENT ON COLUMN celeriac.suspects.starts IS 'Number of starts after the first delivery without an orderly end.';
+COMMENT ON COLUMN celeriac.suspects.waits IS 'True while it waits until no other suspect runs on its worker.';
 
 CREATE INDEX suspects_seen_at ON celeriac.suspects (seen_at);

@@ -1,2 +1,2 @@
--- A replay from a dead-letter queue is told from a redelivery by its number.
+-- The number distinguishes a replay from a redelivery.
 ALTER TABLE tasks ADD COLUMN replays INTEGER NOT NULL DEFAULT 0;

@@ -1,4 +1,4 @@
--- What became of each attempt that did not succeed: one row each, written with that of its task.
+-- One row for each attempt that did not succeed, written with the row of its task.
 CREATE TABLE attempts (
     id            TEXT NOT NULL,
     replays       INTEGER NOT NULL,
@@ -28,7 +28,7 @@ SELECT attempts.id, tasks.name, attempts.replays, attempts.attempt, attempts.sta
        attempts.next_at
 FROM attempts
 JOIN tasks ON tasks.id = attempts.id
--- Where one run of an attempt failed and another succeeded, it succeeded.
+-- An attempt succeeded if one of its runs did, even if another failed.
 WHERE NOT (tasks.state IN ('SUCCESS', 'IGNORED') AND tasks.replays = attempts.replays AND tasks.attempts = attempts.attempt)
 UNION ALL
 SELECT id, name, replays, attempts, state, worker, started_at, finished_at, runtime, error_kind, error_message,

@@ -1,4 +1,4 @@
--- Tasks that are not to run, or not to run on. Numbers are given in the order of commits.
+-- Revoked tasks. Numbers follow the order of commits.
 CREATE TABLE revocations (
     number     INTEGER PRIMARY KEY AUTOINCREMENT,
     id         TEXT NOT NULL UNIQUE,

@@ -1,4 +1,4 @@
--- Attempts that were delivered again and begun again: one of them may be what brought its worker down.
+-- Redelivered attempts that started again. One of them may have brought its worker down.
 CREATE TABLE suspects (
     id      TEXT PRIMARY KEY NOT NULL,
     retries INTEGER NOT NULL,

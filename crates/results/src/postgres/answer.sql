@@ -1,6 +1,6 @@
--- Announces what has ended, and answers the ids that were written, or null when that is all of them.
+-- Announces ended tasks. Returns the ids that were written, or null if all of them were.
 SELECT CASE WHEN count(*) < cardinality($1::text[]) THEN coalesce(array_agg(id), '{}') END,
        (SELECT count(pg_notify('celeriac_finished', payload)) FROM unnest($30::text[]) AS ended (payload)),
-       -- What remains is the commit: a worker that stops before it does not keep its locks for long.
+       -- Only the commit remains. A worker that stops before it must not keep its locks for long.
        CASE WHEN $31 <> '' THEN set_config('idle_in_transaction_session_timeout', '5s', true) END
 FROM stored

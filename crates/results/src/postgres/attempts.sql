@@ -1,5 +1,5 @@
 , failed AS (
-    -- Attempts that did not succeed, of those tasks that were written.
+    -- Attempts that did not succeed, of the tasks that were written.
     INSERT INTO celeriac.attempts AS known (
         id, replays, attempt, state, worker, started_at, finished_at, runtime, error_kind, error_message, error_trace,
         next_at
@@ -14,7 +14,7 @@
         started_at, runtime, replays, has_failed
     )
     WHERE has_failed AND id IN (SELECT id FROM stored)
-    -- One that ran twice stands as it was first, and what followed from that; unless it then ended the task.
+    -- An attempt that ran twice keeps its first outcome, unless the second one ended the task.
     ON CONFLICT (id, replays, attempt) DO UPDATE SET
         state = excluded.state,
         worker = excluded.worker,

@@ -1,4 +1,4 @@
--- One batch: writes what may be written. `attempts.sql` follows where attempts have failed, then `answer.sql`.
+-- Writes one batch, by the rules. `attempts.sql` follows if attempts have failed, then `answer.sql`.
 WITH stored AS (
     INSERT INTO celeriac.tasks AS kept (
         id, name, state, args, kwargs, result, args_text, kwargs_text, result_text,
@@ -22,7 +22,7 @@ WITH stored AS (
         root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, finished_at, runtime, trace_id,
         replays
     )
-    -- What is recorded inside a transaction is recorded inside that one, or not at all.
+    -- A record for a transaction is written inside that one, or not at all.
     WHERE coalesce(current_setting('celeriac.transaction', true), '') = $31
     ON CONFLICT (id) DO UPDATE SET
         name = excluded.name,
@@ -54,18 +54,18 @@ WITH stored AS (
         trace_id = coalesce(excluded.trace_id, kept.trace_id),
         replays = excluded.replays
     WHERE CASE
-        -- The same outcome again, after a commit of which nobody knew how it went.
+        -- The same outcome again, after a commit without an answer.
         WHEN kept.finished_at = excluded.finished_at AND kept.worker = excluded.worker
             AND kept.state = excluded.state AND kept.attempts = excluded.attempts
             AND kept.replays = excluded.replays THEN true
         WHEN kept.state IN ('SUCCESS', 'IGNORED') THEN false
-        -- The effects that would be committed with it come too late when the task has ended otherwise.
+        -- In a transaction, a success is too late if the task has ended in another way.
         WHEN excluded.state = 'SUCCESS' AND $31 = '' THEN true
         WHEN kept.replays <> excluded.replays THEN kept.replays < excluded.replays
         WHEN kept.state IN ('FAILURE', 'REVOKED', 'REJECTED') THEN false
         WHEN excluded.state NOT IN ('PENDING', 'STARTED', 'RETRY') THEN true
         WHEN kept.attempts <> excluded.attempts THEN kept.attempts < excluded.attempts
-        -- Another run of the same attempt: the next one is that of the first.
+        -- Another run of the same attempt: the first run sends the next attempt.
         WHEN kept.state = 'RETRY' AND excluded.state = 'RETRY'
             THEN kept.worker = excluded.worker AND kept.started_at IS NOT DISTINCT FROM excluded.started_at
         ELSE excluded.state = kept.state OR excluded.state = 'RETRY' OR kept.state = 'PENDING'

@@ -3,7 +3,7 @@ INSERT INTO attempts AS known (
     id, replays, attempt, state, worker, started_at, finished_at, runtime, error_kind, error_message, error_trace, next_at
 )
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
--- One that ran twice stands as it was first, and what followed from that; unless it then ended the task.
+-- An attempt that ran twice keeps its first outcome, unless the second one ended the task.
 ON CONFLICT (id, replays, attempt) DO UPDATE SET
     state = excluded.state,
     worker = excluded.worker,

@@ -1,4 +1,4 @@
--- One record: writes it where it may be written, and answers a row then.
+-- Writes one record, by the rules. Returns a row if it was written.
 INSERT INTO tasks AS kept (
     id, name, state, args, kwargs, result, args_text, kwargs_text, result_text,
     error_kind, error_message, error_trace, queue, exchange, routing_key, worker, attempts,
@@ -39,7 +39,7 @@ ON CONFLICT (id) DO UPDATE SET
     trace_id = coalesce(excluded.trace_id, kept.trace_id),
     replays = excluded.replays
 WHERE CASE
-    -- The same outcome again, after a commit of which nobody knew how it went.
+    -- The same outcome again, after a commit without an answer.
     WHEN kept.finished_at = excluded.finished_at AND kept.worker = excluded.worker
         AND kept.state = excluded.state AND kept.attempts = excluded.attempts
         AND kept.replays = excluded.replays THEN true
@@ -49,7 +49,7 @@ WHERE CASE
     WHEN kept.state IN ('FAILURE', 'REVOKED', 'REJECTED') THEN false
     WHEN excluded.state NOT IN ('PENDING', 'STARTED', 'RETRY') THEN true
     WHEN kept.attempts <> excluded.attempts THEN kept.attempts < excluded.attempts
-    -- Another run of the same attempt: the next one is that of the first.
+    -- Another run of the same attempt: the first run sends the next attempt.
     WHEN kept.state = 'RETRY' AND excluded.state = 'RETRY'
         THEN kept.worker = excluded.worker AND kept.started_at IS excluded.started_at
     ELSE excluded.state = kept.state OR excluded.state = 'RETRY' OR kept.state = 'PENDING'

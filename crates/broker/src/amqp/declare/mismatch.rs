@@ -29,7 +29,8 @@ pub(crate) enum ReportedValue {
 }
 
 impl Inequivalent {
-    /// Reads `inequivalent arg 'x-queue-type' for queue 'q' in vhost '/': received … but current is …`.
+    /// Reads RabbitMQ's text,
+    /// `inequivalent arg 'x-queue-type' for queue 'q' in vhost '/': received … but current is …`.
     pub(crate) fn read(said: &str) -> Option<Self> {
         let (_, said) = said.split_once("inequivalent arg '")?;
         let (argument, said) = said.split_once("' for ")?;
