@@ -1,25 +1,25 @@
-//! When a message is acknowledged: `late` or `early`.
+//! The time of acknowledgement: `late` or `early`.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::Error;
 
-/// When a message is acknowledged.
+/// The time of the acknowledgement of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AckMode {
-    /// After its outcome is recorded: a crash means that it runs again.
+    /// After its outcome is recorded. After a crash, the task runs again.
     #[default]
     Late,
-    /// Before it runs: a crash means that it does not run again.
+    /// Before it runs. After a crash, the task does not run again.
     Early,
 }
 
 impl AckMode {
-    /// The words for the modes.
+    /// The names of the modes.
     pub const NAMES: &'static [&'static str] = &["late", "early"];
 
-    /// The word for this mode.
+    /// Returns the name of this mode.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Late => "late",

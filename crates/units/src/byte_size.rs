@@ -9,7 +9,8 @@ use crate::error::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ByteSize(u64);
 
-/// Units by their names, in lower case. A binary unit comes before the decimal one of its rank, to be preferred.
+/// Units: name in lower case, name, and bytes. A binary unit comes before the decimal one of its
+/// rank, so that it is preferred.
 const UNITS: [(&str, &str, u64); 8] = [
     ("tib", "TiB", 1 << 40),
     ("tb", "TB", 1_000_000_000_000),
@@ -22,24 +23,24 @@ const UNITS: [(&str, &str, u64); 8] = [
 ];
 
 impl ByteSize {
-    /// So many bytes.
+    /// Makes a size of this many bytes.
     pub const fn new(bytes: u64) -> Self {
         Self(bytes)
     }
 
-    /// So many times 1,048,576 bytes.
+    /// Makes a size of this many times 1,048,576 bytes.
     pub const fn mib(count: u64) -> Self {
         Self(count.saturating_mul(1 << 20))
     }
 
-    /// The number of bytes.
+    /// Returns the number of bytes.
     pub const fn bytes(self) -> u64 {
         self.0
     }
 }
 
 impl fmt::Display for ByteSize {
-    /// The largest unit in which it is a whole number.
+    /// Writes it in the largest unit of which it is a whole number.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unit = UNITS.iter().find(|(_, _, factor)| self.0 > 0 && self.0.is_multiple_of(*factor));
         match unit {

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::error::Error;
 
-/// An example of the form.
+/// The expected form, with examples.
 const FORM: &str = "a duration such as 10s or 1m 30s";
 
-/// A unit by its names, the one that is written first, and its length in nanoseconds. Units without a fixed length, months and
-/// years, are not among them.
+/// Units: names, beginning with the written one, and length in nanoseconds. Months and years have
+/// no fixed length and are not units.
 const UNITS: [(&[&str], u64); 8] = [
     (&["w", "wk", "wks", "week", "weeks"], 7 * DAY),
     (&["d", "day", "days"], DAY),
@@ -42,10 +42,10 @@ pub fn format_duration(duration: Duration) -> String {
     if written.is_empty() { "0s".to_owned() } else { written.join(" ") }
 }
 
-/// Reads `1m 30s`: numbers with units, which are added.
+/// Reads `1m 30s`: a sum of numbers with units.
 ///
 /// # Errors
-/// A number without a unit; a unit that has no fixed length, as months and years; anything else.
+/// Returns an error for a number without a unit, for months and years, and for other text.
 pub fn parse_duration(text: &str) -> Result<Duration, Error> {
     let text = text.trim();
     read(text).map_err(|refused| match refused {
@@ -65,7 +65,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, Error> {
     })
 }
 
-/// Why a text is no duration.
+/// The reason why a text is not a duration.
 enum Refused<'a> {
     NoUnit(&'a str),
     UnknownUnit,
@@ -98,7 +98,7 @@ fn read(text: &str) -> Result<Duration, Refused<'_>> {
     Ok(Duration::new(seconds, nanos))
 }
 
-/// A decimal number of units in nanoseconds, exactly.
+/// Converts a decimal number of units to nanoseconds, exactly.
 fn times(number: &str, length: u64) -> Result<u128, Refused<'_>> {
     let (whole, fraction) = match number.split_once('.') {
         Some((whole, fraction)) if !fraction.is_empty() && !fraction.contains('.') => (whole, fraction),
@@ -119,7 +119,8 @@ fn times(number: &str, length: u64) -> Result<u128, Refused<'_>> {
     whole.checked_add(parts / denominator).ok_or(Refused::TooLong)
 }
 
-/// Months and years are not equally long, and whoever writes `5M` means minutes.
+/// Returns true for months and years, which have no fixed length. `5M` is not one: it means
+/// minutes.
 fn has_no_length(unit: &str) -> bool {
     matches!(unit, "month" | "months" | "y" | "yr" | "yrs" | "year" | "years")
 }

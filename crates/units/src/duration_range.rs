@@ -7,10 +7,11 @@ use std::time::Duration;
 use crate::duration::{format_duration, parse_duration};
 use crate::error::Error;
 
-/// Between the ends of a range.
+/// The separator between the ends of a range.
 const SEPARATOR: &str = "..";
 
-/// Waits that go up from the first to the longest. One that begins at zero ends there, since zero never grows.
+/// Waits that grow from the first to the longest. A first wait of zero is the longest too, since
+/// zero never grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DurationRange {
     /// The first wait.
@@ -32,7 +33,7 @@ impl fmt::Display for DurationRange {
 impl FromStr for DurationRange {
     type Err = Error;
 
-    /// Reads `1s..10m`, or one wait that is the first and the longest.
+    /// Reads `1s..10m`, or one wait for both.
     fn from_str(text: &str) -> Result<Self, Error> {
         let (first, cap) = match text.split_once(SEPARATOR) {
             Some((first, cap)) => (parse_duration(first)?, parse_duration(cap)?),
@@ -43,7 +44,7 @@ impl FromStr for DurationRange {
         }
         let (least, most) = (first.min(cap), first.max(cap));
         let meant = match least {
-            // Whoever wrote a zero did not say what comes first.
+            // A zero does not tell the first wait.
             Duration::ZERO => Self { first: most.min(Duration::from_secs(1)), cap: most },
             _ => Self { first: least, cap: most },
         };

@@ -5,8 +5,8 @@ use std::fmt;
 
 /// Text that is not written in the expected form.
 ///
-/// It is shown as the end of a sentence that begins with a name: `time_limit` *should be a duration such as 10s or 1m 30s, found
-/// `10 parsecs`*.
+/// Displayed as the end of a sentence that begins with a name: `time_limit` *should be a duration
+/// such as 10s or 1m 30s, found `10 parsecs`*.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     expected: Cow<'static, str>,
@@ -19,17 +19,17 @@ impl Error {
         Self { expected: expected.into(), found: found.to_owned(), advice: String::new() }
     }
 
-    /// Ends the sentence with advice, which begins with its own comma.
+    /// Adds advice to the end. It begins with its own comma.
     pub(crate) fn with_advice(self, advice: impl Into<String>) -> Self {
         Self { advice: advice.into(), ..self }
     }
 
-    /// Ends the sentence with text that is read.
+    /// Adds a suggestion to the end.
     pub(crate) fn with_suggestion(self, suggestion: impl fmt::Display) -> Self {
         self.with_advice(format!(", did you mean {suggestion}?"))
     }
 
-    /// The sentence, with the text that was found as `quote` shows it: it may be long, or hold a password.
+    /// Returns the message. `quote` shows the text, which may be long or contain a password.
     pub fn quoted_by(&self, quote: impl FnOnce(&str) -> String) -> String {
         format!("should be {}, found {}{}", self.expected, quote(&self.found), self.advice)
     }

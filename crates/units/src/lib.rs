@@ -1,7 +1,8 @@
-//! Durations, sizes, rates, ranges and limits, in the one form in which Celeriac reads and writes them.
+//! Durations, sizes, rates, ranges and limits, in one written form.
 //!
-//! The attribute `#[task]`, the configuration and the command line read the same words with the same meaning, because all
-//! three call this crate. It depends on nothing, so that the macros compile fast. In reading order:
+//! The attribute `#[task]`, the configuration and the command line read the same words with the
+//! same meaning, because all three call this crate. It depends on nothing, so that the macros
+//! compile fast. In reading order:
 //!
 //! - [`parse_duration`], [`format_duration`]: `1m 30s`;
 //! - [`DurationRange`][]: `1s..10m`;
@@ -9,8 +10,8 @@
 //! - [`RateLimit`][]: `100/m`;
 //! - [`ByteSize`][]: `8MiB`;
 //! - [`AckMode`][]: `late` or `early`;
-//! - [`task_options!`]: every option of a task, once;
-//! - [`Error`]: the expected form, beside the text that was found.
+//! - [`task_options!`]: the options of a task, in one table;
+//! - [`Error`]: the expected form, and the text.
 
 mod duration;
 

@@ -7,14 +7,14 @@ use std::time::Duration;
 use crate::NONE;
 use crate::error::Error;
 
-/// So many times in a second, a minute, an hour or a day, evenly.
+/// A number of times per second, minute, hour or day, evenly spread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
     times: u32,
     unit: RateUnit,
 }
 
-/// The time that a rate counts by.
+/// The unit of time of a rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RateUnit {
     /// `s`
@@ -27,50 +27,50 @@ pub enum RateUnit {
     Day,
 }
 
-/// No faster than the clocks that it is kept by.
+/// The highest number. Clocks are not finer.
 const MOST: u32 = 1_000_000;
 
 impl RateLimit {
-    /// So many a second, at least one.
+    /// Makes a rate per second, at least one.
     pub const fn per_second(times: u32) -> Self {
         Self { times: within(times), unit: RateUnit::Second }
     }
 
-    /// So many a minute, at least one.
+    /// Makes a rate per minute, at least one.
     pub const fn per_minute(times: u32) -> Self {
         Self { times: within(times), unit: RateUnit::Minute }
     }
 
-    /// So many an hour, at least one.
+    /// Makes a rate per hour, at least one.
     pub const fn per_hour(times: u32) -> Self {
         Self { times: within(times), unit: RateUnit::Hour }
     }
 
-    /// So many a day, at least one.
+    /// Makes a rate per day, at least one.
     pub const fn per_day(times: u32) -> Self {
         Self { times: within(times), unit: RateUnit::Day }
     }
 
-    /// The time between two of them.
+    /// Returns the time between two of them.
     pub fn interval(self) -> Duration {
         self.unit.length() / self.times
     }
 
-    /// The number of times.
+    /// Returns the number of times.
     pub const fn times(self) -> u32 {
         self.times
     }
 
-    /// In which time.
+    /// Returns the unit of time.
     pub const fn unit(self) -> RateUnit {
         self.unit
     }
 
-    /// Reads a rate as Celery writes it; a number alone is that many a second. `None` for `none` and for `0`, which is no
-    /// limit.
+    /// Reads a rate as Celery writes it. A number alone counts per second. `None` for `none` and
+    /// `0`, which mean no limit.
     ///
     /// # Errors
-    /// Text that is no rate, or a rate that is not a whole number in its time.
+    /// Returns an error for other text, and for a rate that is not a whole number in its unit.
     pub fn parse_optional(text: &str) -> Result<Option<Self>, Error> {
         let wrong = || Error::new("a number a second, minute, hour or day, such as 10/s, 100/m, 5/h", text);
         let (times, unit) = match text.trim().split_once('/') {
@@ -88,7 +88,7 @@ impl RateLimit {
         }
     }
 
-    /// The same rate in a longer time, in which it is a whole number: `0.5/s` is `30/m`.
+    /// Returns the same rate as a whole number in a longer unit: `0.5/s` is `30/m`.
     fn whole(times: f64, unit: RateUnit) -> Option<Self> {
         let longer = [RateUnit::Minute, RateUnit::Hour, RateUnit::Day]
             .into_iter()
@@ -147,7 +147,7 @@ impl fmt::Display for RateLimit {
 impl FromStr for RateLimit {
     type Err = Error;
 
-    /// Reads a rate that is more than zero.
+    /// Reads a rate above zero.
     fn from_str(text: &str) -> Result<Self, Error> {
         Self::parse_optional(text)?.ok_or_else(|| Error::new("more than zero times in its time", text))
     }

@@ -1,18 +1,20 @@
-//! Every option of a task, once.
+//! The options of a task, in one table.
 //!
-//! From this table come the keys of `#[task]` and their documentation, the struct `TaskOptions`, the keys of `task_options` in a
-//! configuration and their reference in `celeriac.yaml`, and the columns of `list tasks`.
+//! The table makes the keys of `#[task]` and their documentation, the struct `TaskOptions`, the
+//! keys of `task_options` in a configuration, their reference in `celeriac.yaml`, and the columns
+//! of `list tasks`.
 
 /// Calls a macro with the table of all options of a task.
 ///
 /// - `attribute`: options that only `#[task]` knows, and reads in a way of its own;
 /// - `declared`: fields of `TaskOptions` that only `#[task]` knows, by the type of their value;
 /// - `fields`: fields of `TaskOptions` that `task_options` overrides;
-/// - `retries`: options that make up the policy of retries together, and that `task_options` overrides, in this order;
+/// - `retries`: options that together make the retry policy, and that `task_options` overrides, in
+///   this order;
 /// - `attribute_retries`: options of retries that only `#[task]` knows.
 ///
-/// `attribute` is an example, `config` an example and a meaning for the reference. An entry may end with `valid`: what holds for
-/// its value wherever it is written, and the complaint where it does not.
+/// `attribute` is an example. `config` is an example and a meaning for the reference. An entry may
+/// end with `valid`: a check of its value, wherever it is written, and the complaint.
 #[macro_export]
 macro_rules! task_options {
     ($consumer:ident) => {
@@ -20,103 +22,106 @@ macro_rules! task_options {
             attribute {
                 name {
                     attribute: "name = \"orders.charge\"",
-                    meaning: "what messages call it",
+                    meaning: "name in messages",
                     default: "package and function: `my-shop.charge`",
                 }
                 hooks {
                     attribute: "hooks = Audit",
-                    meaning: "what runs around its attempts; several: `[Audit, Meter]`",
+                    meaning: "hooks around its attempts; several: `[Audit, Meter]`",
                     default: "those of the program",
                 }
                 transactional {
                     attribute: "transactional",
-                    meaning: "it is given a transaction, which commits together with its outcome",
-                    default: "without",
+                    meaning: "runs in a transaction that commits with its outcome",
+                    default: "off",
                 }
             }
             declared {
-                /// The queue it goes to when no route says otherwise.
+                /// The queue that it goes to when no route matches.
                 queue: Name {
                     attribute: "queue = \"mail\"",
-                    meaning: "where it goes when no route says otherwise",
-                    default: "the app's default queue",
+                    meaning: "queue that it goes to when no route matches",
+                    default: "`default_queue`",
                 }
             }
             fields {
-                /// Its priority when the call does not say.
+                /// The priority of calls that set none.
                 priority: u8 {
                     attribute: "priority = 5",
-                    meaning: "from 0 to 255, where the queue has priorities",
+                    meaning: "priority from 0 to 255, in queues that have priorities",
                     default: "none",
-                    config: "3", "of calls that do not say; also heeded by senders, as are expires and ignore_result",
+                    config: "3", "Priority of calls that set none.",
                 }
-                /// When its messages are acknowledged.
+                /// The time of the acknowledgement: before or after the run.
                 acks: AckMode {
                     attribute: "acks = \"early\"",
-                    meaning: "acknowledged before it runs: a crash means that it does not run again",
+                    meaning: "acknowledges before the run: after a crash, the task does not run again",
                     default: "`\"late\"`",
-                    config: "early", "early: acknowledged before it runs, so that a crash means that it does not run again; late",
+                    config: "early", "early: acknowledges before the run; a crash loses it. Or late.",
                 }
                 /// Leaves its result out of the store.
                 ignore_result: bool {
                     attribute: "ignore_result",
-                    meaning: "its result is not stored; also `= true`, `= false`",
+                    meaning: "leaves its result out of the store; also `= true`, `= false`",
                     default: "stored",
-                    config: "true", "its result is not stored",
+                    config: "true", "Leaves the result out of the store.",
                 }
-                /// The time after which a message of it that sets no expiry of its own must not start any more.
+                /// The time that a message may wait to start, if the call sets none.
                 expires: Duration {
                     attribute: "expires = \"1h\"",
-                    meaning: "how long a message may wait before it must not start any more",
+                    meaning: "time that a message may wait to start",
                     default: "for ever",
-                    config: "1h", "how long a message may wait that does not say, before it must not start",
+                    config: "1h", "Time that a message may wait to start, if its call sets none.",
                     valid: |expires| !expires.is_zero(), "of zero would let no message start",
                 }
-                /// The time after which an attempt is ended; `none`: no limit. Not set: the worker's limit.
+                /// The time after which an attempt is ended; `none`: no limit. Default: the
+                /// worker's limit.
                 time_limit: TimeLimit {
                     attribute: "time_limit = \"30s\"",
-                    meaning: "an attempt that takes longer is ended, at its next await; `none`: no limit",
+                    meaning: "ends a longer attempt at its next await; `none`: no limit",
                     default: "`worker.time_limit`",
-                    config: "10m", "an attempt is ended after this; none: no limit, whatever worker.time_limit is",
+                    config: "10m", "Ends a longer attempt. none: no limit, not worker.time_limit.",
                 }
-                /// The time after which an attempt is told to come to an end; `none`: it is not told. Not set: the worker's limit.
+                /// The time after which an attempt is asked to stop; `none`: never. Default: the
+                /// worker's limit.
                 soft_time_limit: TimeLimit {
                     attribute: "soft_time_limit = \"25s\"",
-                    meaning: "one that takes longer is told to come to an end; `none`: no limit",
+                    meaning: "asks a longer attempt to stop; `none`: never",
                     default: "`worker.soft_time_limit`",
-                    config: "9m", "an attempt is told to come to an end after this; none",
+                    config: "9m", "Asks a longer attempt to stop. none: never.",
                 }
-                /// The rate at which it starts on each worker.
+                /// The most starts in a time, on each worker.
                 rate_limit: RateLimit {
                     attribute: "rate_limit = \"10/s\"",
-                    meaning: "how often it starts on each worker; also `\"100/m\"`, `\"5/h\"`, `\"1/d\"`",
-                    default: "as often as it can",
-                    config: "100/m", "how often it starts on each worker: 10/s, 100/m, 5/h; none or 0: as often as it can",
+                    meaning: "most starts on each worker; also `\"100/m\"`, `\"5/h\"`, `\"1/d\"`",
+                    default: "no limit",
+                    config: "100/m", "Most starts per worker: 10/s, 100/m, 5/h. none or 0: no limit.",
                 }
-                /// The number of deliveries of a message that seems to bring its worker down, before it is quarantined; at least 2.
+                /// The most deliveries of a message that seems to crash its worker, before it is
+                /// dead-lettered; at least 2.
                 crash_limit: u32 {
                     attribute: "crash_limit = 3",
-                    meaning: "how often it is delivered when it seems to bring its worker down, at least 2",
+                    meaning: "most deliveries of a message that seems to crash its worker, at least 2",
                     default: "`worker.crash_limit`",
-                    config: "3", "in place of worker.crash_limit",
+                    config: "3", "Replaces worker.crash_limit.",
                     valid: |most| *most >= 2, "should be at least 2",
                 }
             }
             retries {
-                /// The first and the longest wait between attempts, such as `1s..10m`, or one wait. Comes with three retries where
-                /// the task has none.
+                /// The first and the longest wait between attempts, such as `1s..10m`, or one wait.
+                /// Brings three retries to a task that has none.
                 retry_backoff: DurationRange {
                     attribute: "retry_backoff = \"1s..10m\"",
                     meaning: "first and longest wait, doubling in between; `\"5s\"`: always that; `\"0s\"`: none; as in Celery `true`, or seconds",
                     default: "`\"1s..10m\"`",
-                    config: "1s..10m", "first and longest wait between attempts, or one wait",
+                    config: "1s..10m", "First and longest wait between attempts, or one wait.",
                 }
-                /// The share of a wait, from 0 to 1, that is left to chance.
+                /// The random share of a wait, from 0 to 1.
                 retry_jitter: f64 {
                     attribute: "retry_jitter = 0.5",
-                    meaning: "share of a wait that is left to chance, from 0.0 to 1.0; as in Celery `true`",
+                    meaning: "random share of a wait, from 0.0 to 1.0; as in Celery `true`",
                     default: "0.5",
-                    config: "0.5", "share of a wait that is left to chance",
+                    config: "0.5", "Random share of a wait, from 0 to 1.",
                     valid: |share| (0.0..=1.0).contains(share), "should be a number from 0.0 to 1.0",
                 }
                 /// Attempts after the first; `none`: without end.
@@ -124,7 +129,7 @@ macro_rules! task_options {
                     attribute: "max_retries = 5",
                     meaning: "attempts after the first; `none`: without end",
                     default: "0, or 3 with another option of retries",
-                    config: "3", "attempts after the first; none: without end",
+                    config: "3", "Attempts after the first. none: without end.",
                 }
             }
             attribute_retries {
@@ -135,32 +140,32 @@ macro_rules! task_options {
                 }
                 default_retry_delay {
                     attribute: "default_retry_delay = 180",
-                    meaning: "as in Celery: always the same wait, in seconds",
+                    meaning: "as in Celery: one wait, always the same, in seconds",
                     default: "",
                 }
                 retry_factor {
                     attribute: "retry_factor = 3",
-                    meaning: "what each wait is longer than the one before",
+                    meaning: "factor of each wait to the one before",
                     default: "2",
                 }
                 retry_within {
                     attribute: "retry_within = \"1h\"",
-                    meaning: "how long after the start of the first attempt the last one may begin",
-                    default: "without bound",
+                    meaning: "time from the start of the first attempt within which the last one may begin",
+                    default: "no limit",
                 }
                 retry_on {
                     attribute: "retry_on(io::Error = \"3 times immediately\", Busy = \"5s..1m\", \"Declined\" = never)",
-                    meaning: "what holds for some errors",
-                    default: "as for all",
+                    meaning: "policies for some errors",
+                    default: "one policy for all",
                 }
                 autoretry_for {
                     attribute: "autoretry_for = [io::Error, \"Busy\"]",
-                    meaning: "only these are tried again",
+                    meaning: "retries only these errors",
                     default: "all",
                 }
                 dont_autoretry_for {
                     attribute: "dont_autoretry_for = [Declined]",
-                    meaning: "these are never tried again",
+                    meaning: "never retries these errors",
                     default: "none",
                 }
             }
@@ -173,7 +178,7 @@ macro_rules! task_options {
 pub struct TaskOption {
     /// Its key.
     pub key: &'static str,
-    /// An example and the meaning in `task_options`, where it is a key there.
+    /// The example and the meaning in `task_options`, if it is a key there.
     pub config: Option<(&'static str, &'static str)>,
 }
 
@@ -208,7 +213,7 @@ macro_rules! options_as_data {
 
 task_options!(options_as_data);
 
-/// The rows of a Markdown table of all options: an example, its meaning, its default.
+/// Writes the rows of a Markdown table of all options: example, meaning, default.
 #[macro_export]
 macro_rules! task_option_rows {
     ($($_1:ident { $(

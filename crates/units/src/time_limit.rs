@@ -1,4 +1,4 @@
-//! A limit of time, or none: `30s`, `none`.
+//! A time limit, or none: `30s`, `none`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,17 +8,17 @@ use crate::NONE;
 use crate::duration::{format_duration, parse_duration};
 use crate::error::Error;
 
-/// A limit of time, or the word that there is none, whatever holds for others.
+/// A time limit, or none, whatever other limits say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeLimit {
-    /// There is none.
+    /// No limit.
     Never,
-    /// This much.
+    /// A limit.
     After(Duration),
 }
 
 impl TimeLimit {
-    /// The time, if there is one.
+    /// Returns the limit, if there is one.
     pub const fn time(self) -> Option<Duration> {
         match self {
             Self::Never => None,
