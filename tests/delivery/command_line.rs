@@ -131,7 +131,7 @@ async fn a_queue_cannot_take_a_name_of_the_delays() {
     write(folder.path(), "routes.yaml", "queues: { wait_3: {}, celery_delayed_3: {} }\n");
     let (code, said) = run(&["config", "check", "--config", folder.path().to_str().unwrap()], &[]).await;
     assert_eq!(code, 78, "{said}");
-    assert!(said.contains("routes.yaml: queues.wait_3: belongs to the delays"), "{said}");
+    assert!(said.contains("routes.yaml: queues.wait_3: the name is reserved for delayed messages"), "{said}");
     assert!(!said.contains("celery_delayed_3"), "{said}");
 }
 
@@ -168,7 +168,7 @@ async fn a_check_warns_of_options_for_tasks_that_are_not_there() {
     let (code, said) = run(&["config", "check"], &[("CELERIAC__TASK_OPTIONS", lines.to_owned())]).await;
     assert_eq!(code, 0, "{said}");
     let warning =
-        "warning: task_options[0].task: `test.nott` is none of this program's tasks, did you mean `test.note`?";
+        "warning: task_options[0].task: `test.nott` matches no task of this program, did you mean `test.note`?";
     assert!(said.contains(warning) && !said.contains("task_options[1]"), "{said}");
 }
 
@@ -182,7 +182,7 @@ async fn a_wrong_value_of_a_task_option_is_told_once() {
     for part in [
         "task_options[0].time_limit: should be a duration with a unit such as 5s or 5ms, found `5`",
         "task_options[1].time_limt: unknown key, did you mean task_options[1].time_limit?",
-        "task_options[2].retry_within: belongs in `#[task(…)]`, and is not said here",
+        "task_options[2].retry_within: belongs in `#[task(…)]`; remove it here",
         "task_options[3]: entry for `d` sets no options",
     ] {
         assert!(said.contains(part), "{part}: {said}");
@@ -209,7 +209,7 @@ async fn a_variable_that_would_change_nothing_is_a_mistake() {
     assert_eq!(run(&check, &[("CELERIAC_ENV", "production".to_owned())]).await.0, 0);
     let (code, said) = run(&check, &[("CELERIAC_ENV", "prodution".to_owned())]).await;
     assert_eq!(code, 78, "{said}");
-    let expected = "prodution.yaml: no such file, and CELERIAC_ENV is `prodution`, did you mean production?";
+    let expected = "prodution.yaml: file does not exist, but CELERIAC_ENV is `prodution`, did you mean production?";
     assert!(said.contains(expected), "{said}");
 }
 

@@ -142,7 +142,7 @@ fn limits_that_cannot_be_kept_do_not_start() {
     const HARD: &str = "CELERIAC__WORKER__TIME_LIMIT";
     const SOFT: &str = "CELERIAC__WORKER__SOFT_TIME_LIMIT";
     let cases = [
-        (vec![(HARD, "0s")], format!("environment: {HARD}: leaves no time: null is no limit")),
+        (vec![(HARD, "0s")], format!("environment: {HARD}: should be more than 0s; null sets no limit")),
         (vec![(HARD, "5s"), (SOFT, "5s")], format!("environment: {SOFT}: should be shorter than worker.time_limit")),
         (
             vec![(HARD, "200ms")],

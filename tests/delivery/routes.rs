@@ -75,7 +75,8 @@ fn the_functions_of_another_program_are_no_mistake_of_its_configuration() {
     let refused = program().build().unwrap_err().to_string();
     assert!(
         refused.contains("routes.yaml: task_routes[3].function: ")
-            && refused.contains("function `by_size` is not known; the program adds it by `.route(\"by_size\", …)`"),
+            && refused
+                .contains("function `by_size` does not exist; add it to the builder with `.route(\"by_size\", …)`"),
         "{refused}"
     );
     let misspelt = program().route("by_sise", |_| None).build().unwrap_err().to_string();

@@ -46,7 +46,7 @@ impl BrokerOptions {
             return amqp::problems_of_tls(self);
         }
         let said = self.tls != TlsOptions::default();
-        let problem = || ("tls".to_owned(), "is for amqps:// URLs, and memory:// is none".to_owned());
+        let problem = || ("tls".to_owned(), "needs amqps:// URLs; memory:// has no TLS".to_owned());
         said.then(problem).into_iter().collect()
     }
 }
@@ -57,7 +57,7 @@ fn check_management(url: &Secret) -> Result<(), String> {
     if !url.starts_with("http://") && !url.starts_with("https://") {
         return Err("should begin with http:// or https://".to_owned());
     }
-    Url::parse(url).map(drop).map_err(|reason| format!("is no URL: {reason}"))
+    Url::parse(url).map(drop).map_err(|reason| format!("should be a URL: {reason}"))
 }
 
 #[cfg(test)]
@@ -86,7 +86,7 @@ mod tests {
         for (url, reason) in [
             ("ftp://u:secret@host", "should begin with http:// or https://"),
             ("host:15672", "should begin with http:// or https://"),
-            ("http://u:secret@host:port", "is no URL: invalid port number"),
+            ("http://u:secret@host:port", "should be a URL: invalid port number"),
         ] {
             assert_eq!(check_management(&Secret::new(url)), Err(reason.to_owned()));
         }

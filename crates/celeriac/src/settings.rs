@@ -1,4 +1,6 @@
-//! The configuration as a whole: every component's options under the key of its own.
+//! The configuration: the options of every component, each under its own key.
+
+mod foreign_names;
 
 use std::path::PathBuf;
 
@@ -14,7 +16,7 @@ use celeriac_topology::{
 use celeriac_worker::WorkerOptions;
 use serde::{Deserialize, Serialize};
 
-/// The reference of all keys, with their defaults; the same text as `config/celeriac.yaml`.
+/// The reference of all keys, with their defaults. The same text as `config/celeriac.yaml`.
 pub const REFERENCE: &str = include_str!("../config/celeriac.yaml");
 
 /// Every option of a program.
@@ -37,7 +39,7 @@ pub struct Settings {
     pub exchanges: indexmap::IndexMap<String, ExchangeOptions>,
     /// Queues by name.
     pub queues: indexmap::IndexMap<String, QueueOptions>,
-    /// Routes of tasks. The first that matches decides.
+    /// Routes of tasks. The first match decides.
     pub task_routes: Vec<TaskRoute>,
     /// Overrides of task options. For each key, the first matching entry that sets it wins.
     pub task_options: Vec<TaskOverride>,
@@ -66,9 +68,9 @@ impl Default for Settings {
 pub struct Origins {
     /// The directory with `celeriac.yaml` and `routes.yaml`.
     pub directory: Option<PathBuf>,
-    /// The process's variables.
+    /// The variables of the process.
     pub environment: Environment,
-    /// Key, value and flag of what the command line says.
+    /// Key, value and flag of command-line options.
     pub flags: Vec<(&'static str, String, &'static str)>,
     /// The functions that routes may name.
     pub functions: RouteFunctions,
@@ -77,17 +79,19 @@ pub struct Origins {
 impl Settings {
     /// Reads the settings.
     ///
-    /// `CELERIAC_ENV` names a further file over the others, which has to be there: `production` is `production.yaml`.
+    /// `CELERIAC_ENV` names a further file over the others, which has to exist: `production` is
+    /// `production.yaml`.
     ///
     /// # Errors
-    /// Every key and value that cannot be read. With them what contradicts itself, unless a source or an entry of a list
-    /// could not be read.
+    /// Returns all keys and values that cannot be read. If every source and every list entry could
+    /// be read, also the contradictions between them.
     pub fn load(origins: &Origins) -> Result<Loaded<Self>, Problems> {
         let mut sources = Sources::new()
             .defaults("built-in defaults", REFERENCE)
             .file("routes.yaml")
             .environment_name(origins.environment.get("CELERIAC_ENV"))
-            .environment(origins.environment.clone());
+            .environment(origins.environment.clone())
+            .explain_unknown(foreign_names::explain);
         if let Some(directory) = &origins.directory {
             sources = sources.directory(directory);
         }
@@ -100,7 +104,7 @@ impl Settings {
         })
     }
 
-    /// Problems of these settings, each with its full key.
+    /// Returns the problems of these settings, each with its full key.
     pub fn validate(&self) -> Vec<(String, String)> {
         let sections = [
             ("broker.", self.broker.validate()),
@@ -124,19 +128,20 @@ impl Settings {
                 let message = format!("queue `{queue}` is not declared{near}");
                 problems.push((format!("worker.queues[{index}]"), message));
             } else if !topology.work_queues().any(|name| name == queue) {
-                let message = format!("queue `{queue}` is a stream, which workers do not consume");
+                let message = format!("queue `{queue}` is a stream; workers consume no streams");
                 problems.push((format!("worker.queues[{index}]"), message));
             }
         }
         problems
     }
 
-    /// Overrides of task options, compiled. Empty if [`Settings::validate`] finds a problem.
+    /// Returns the compiled overrides of task options. Empty if [`Settings::validate`] finds a
+    /// problem.
     pub fn task_overrides(&self) -> TaskOverrides {
         TaskOverrides::new(&self.task_options).unwrap_or_default()
     }
 
-    /// Exchanges, queues and routes.
+    /// Returns exchanges, queues and routes.
     pub fn routes(&self) -> RoutesOptions {
         RoutesOptions {
             exchanges: self.exchanges.clone(),

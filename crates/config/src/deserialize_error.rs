@@ -1,4 +1,4 @@
-//! Serde's errors, in words for people.
+//! Serde's errors, in the words of a configuration.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ use crate::suggest::nearest;
 /// An error in a value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum DeserializeError {
-    /// A section has a key that it does not know.
-    UnknownKey { name: String, known: &'static [&'static str] },
-    /// A section lacks a key.
+    /// A section has an unknown key. The explanation names the key for a name of another system.
+    UnknownKey { name: String, known: &'static [&'static str], explanation: Option<String> },
+    /// A required key is missing.
     MissingKey { name: &'static str },
-    /// Anything else, with what was probably meant.
+    /// Any other error, with a suggestion.
     Wrong { message: String, nearest: Option<String> },
 }
 
@@ -27,12 +27,13 @@ impl DeserializeError {
 impl fmt::Display for DeserializeError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::UnknownKey { explanation: Some(explanation), .. } => write!(formatter, "unknown key, {explanation}"),
             Self::UnknownKey { known: [], .. } => formatter.write_str("unknown key"),
-            Self::UnknownKey { name, known } => match nearest(name, known.iter().copied()) {
+            Self::UnknownKey { name, known, .. } => match nearest(name, known.iter().copied()) {
                 Some(_) => formatter.write_str("unknown key"),
-                None => write!(formatter, "unknown key; known here: {}", known.join(", ")),
+                None => write!(formatter, "unknown key; known keys: {}", known.join(", ")),
             },
-            Self::MissingKey { .. } => formatter.write_str("is missing"),
+            Self::MissingKey { .. } => formatter.write_str("required key is missing"),
             Self::Wrong { message, .. } => formatter.write_str(message),
         }
     }
@@ -72,7 +73,7 @@ impl de::Error for DeserializeError {
     }
 
     fn unknown_field(name: &str, known: &'static [&'static str]) -> Self {
-        Self::UnknownKey { name: name.to_owned(), known }
+        Self::UnknownKey { name: name.to_owned(), known, explanation: None }
     }
 
     fn missing_field(name: &'static str) -> Self {
@@ -80,11 +81,11 @@ impl de::Error for DeserializeError {
     }
 
     fn duplicate_field(name: &'static str) -> Self {
-        Self::wrong(format!("stands twice, as `{name}` and by another name"))
+        Self::wrong(format!("is set twice, as `{name}` and under another name; keep one"))
     }
 }
 
-/// Serde's words for a type, in those of a configuration.
+/// Translates serde's name of a type.
 fn in_words(expected: &str) -> String {
     let whole = |least: &str, most: &str| format!("a whole number from {least} to {most}");
     match expected {

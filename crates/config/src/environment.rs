@@ -2,16 +2,16 @@
 
 use std::fmt;
 
-/// The beginning of the names of variables that configure: `CELERIAC__WORKER__PREFETCH` is `worker.prefetch`.
+/// The prefix of variables that configure: `CELERIAC__WORKER__PREFETCH` is `worker.prefetch`.
 pub const PREFIX: &str = "CELERIAC__";
 
-/// Between the parts of a key.
+/// The separator between the parts of a key.
 pub(crate) const SEPARATOR: &str = "__";
 
-/// The beginning of the names of other variables, and of those that lack an underscore.
+/// The prefix of other variables, and of those that lack an underscore.
 const SHORT_PREFIX: &str = "CELERIAC_";
 
-/// Environment variables, given or those of the process.
+/// Environment variables: those of the process, or given ones.
 #[derive(Clone, Default)]
 pub struct Environment {
     variables: Vec<(String, String)>,
@@ -32,26 +32,26 @@ impl Environment {
             match (name.into_string(), value.into_string()) {
                 (Ok(name), Ok(value)) => variables.push((name, value)),
                 (Ok(name), Err(_)) => unreadable.push(name),
-                // A name that is no text is not one of ours.
+                // A name that is not UTF-8 is not one of ours.
                 (Err(_), _) => {}
             }
         }
         Self::sorted(variables, unreadable)
     }
 
-    /// Sorted by name, so that what is told of them has an order.
+    /// Sorts by name, so that problems have an order.
     fn sorted(mut variables: Vec<(String, String)>, mut unreadable: Vec<String>) -> Self {
         variables.sort();
         unreadable.sort();
         Self { variables, unreadable }
     }
 
-    /// The value of a variable; none where it is not set or not UTF-8.
+    /// Returns the value of a variable. `None` if it is not set or not UTF-8.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// Name, key and value of those that configure.
+    /// Returns name, key and value of the variables that configure.
     pub(crate) fn settings(&self) -> impl Iterator<Item = (&str, Vec<&str>, &str)> {
         self.variables.iter().filter_map(|(name, value)| {
             let key = name.strip_prefix(PREFIX)?;
@@ -59,8 +59,8 @@ impl Environment {
         })
     }
 
-    /// Names of those that may be meant to configure and have one underscore where there should be two, each with what
-    /// follows it.
+    /// Returns the names of variables with one underscore in place of two, each with the rest of
+    /// the name.
     pub(crate) fn short_settings(&self) -> impl Iterator<Item = (&str, &str)> {
         let names = self.variables.iter().map(|(name, _)| name.as_str()).filter(|name| !name.starts_with(PREFIX));
         names
@@ -68,7 +68,7 @@ impl Environment {
             .filter(|(name, _)| !is_of_a_service(name))
     }
 
-    /// Names of those that would configure, if they were UTF-8.
+    /// Returns the names of variables that would configure, but are not UTF-8.
     pub(crate) fn unreadable_settings(&self) -> impl Iterator<Item = &str> {
         self.unreadable.iter().map(String::as_str).filter(|name| name.starts_with(PREFIX))
     }
@@ -80,7 +80,7 @@ fn is_of_a_service(name: &str) -> bool {
 }
 
 impl fmt::Debug for Environment {
-    /// Names only: values may be secret.
+    /// Writes names only: values may be secret.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_list().entries(self.variables.iter().map(|(name, _)| name)).finish()
     }

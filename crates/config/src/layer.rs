@@ -1,11 +1,13 @@
-//! The values of one source, and the rules by which they are laid over those below.
+//! The values of one source, and the rules of merging.
 //!
-//! Layers are sources of the `config` crate: each is laid over the value below it by `Source::collect_to`, and every value
-//! carries the name of its source. Two parts of that crate are left out, since they lose what messages need:
+//! Layers are sources of the `config` crate. `Source::collect_to` lays each over the value below
+//! it, and every value carries the name of its source. Two parts of that crate are not used,
+//! because they lose facts that messages need:
 //!
-//! - Its builder passes the sum of its sources through its own paths once more. A key such as `a.b[7]` becomes a path then, and
-//!   an empty section forgets who wrote it.
-//! - Its source of variables knows none of them by its name, and its deserialiser turns any value into any type.
+//! - Its builder passes the merged values through its own paths once more. A key such as `a.b[7]`
+//!   becomes a path then, and an empty section loses its source.
+//! - Its source of variables does not know their names. Its deserializer turns any value into any
+//!   type.
 
 use config::{ConfigError, Map, Source, Value, ValueKind};
 
@@ -67,7 +69,8 @@ impl Setting {
     }
 }
 
-/// A variable's key is upper case by custom: it means the key that is there in another case, else lower case.
+/// Returns the key of a variable, whose name is in upper case: the existing key that differs only
+/// in case, or else the key in lower case.
 fn spelled_as_below(below: &Value, key: &[String]) -> Vec<String> {
     let mut here = Some(below);
     key.iter()
@@ -87,7 +90,7 @@ fn spelled_as_below(below: &Value, key: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// Sections merge, lists and single values replace, and nothing replaces no section.
+/// Merges sections, and replaces lists and single values. `null` does not replace a section.
 fn merge(below: &mut Value, above: Value) {
     let origin = above.origin().map(str::to_owned);
     match (&mut below.kind, above.kind) {

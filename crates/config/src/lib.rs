@@ -1,18 +1,19 @@
 //! Layered configuration with exact error paths.
 //!
-//! This crate knows no component. A program composes the options of its parts into one struct, and [`load()`] fills it
-//! from [`Sources`]: embedded defaults, the files of a directory, the environment, the command line; what comes later
-//! wins. Whatever is wrong is told at once, each problem with the source that said it and the full key.
+//! This crate knows no component. A program composes the options of its parts into one struct.
+//! [`load()`] fills it from [`Sources`]: embedded defaults, files of a directory, the environment,
+//! the command line. Later sources win. It reports all problems together, each with its source and
+//! its full key.
 //!
 //! In reading order:
 //!
-//! - [`Sources`]: where values come from, and in which order;
+//! - [`Sources`]: sources of values, and their order;
 //! - [`Environment`]: the variables of the process, read in one place;
-//! - [`load()`]: layers become one tree, and the tree becomes the program's options;
-//! - [`Problems`]: what was wrong, a line each;
-//! - [`Loaded::show`]: what came out, and which source said it;
-//! - [`Secret`], [`mod@text`], [`duration`]: values as people write them, and as they may be shown;
-//! - [`nearest()`], [`closest_typo()`], [`did_you_mean()`]: the word that was probably meant.
+//! - [`load()`]: merges layers into one tree, and reads the options from it;
+//! - [`Problems`]: the problems, one a line;
+//! - [`Loaded::show`]: the values in force, with their sources;
+//! - [`Secret`], [`mod@text`], [`duration`]: values in their written form;
+//! - [`nearest()`], [`closest_typo()`], [`did_you_mean()`]: suggestions for misspelt words.
 
 mod sources;
 
@@ -52,6 +53,6 @@ pub use load::{Loaded, load, load_with};
 pub use problem::{Problem, Problems};
 pub use quote::quoted;
 pub use secret::Secret;
-pub use sources::Sources;
+pub use sources::{ExplainUnknown, Sources};
 pub use suggest::{closest_typo, did_you_mean, nearest};
 pub use text::{ConfigValue, Parsed};

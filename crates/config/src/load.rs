@@ -1,7 +1,7 @@
-//! Layers become one tree, and the tree becomes the program's options.
+//! Merges layers into one tree, and reads the options from it.
 //!
-//! Serde ends at the first thing that is wrong. So what it finds is noted, with its path and origin, and removed from the
-//! tree; then it reads again, until nothing is wrong with what is left.
+//! Serde stops at the first error. Each error is noted with its path and origin, and the value is
+//! removed from the tree. Reading starts again until the rest is right.
 
 use serde::de::DeserializeOwned;
 
@@ -14,10 +14,10 @@ use crate::sources::Sources;
 use crate::suggest::nearest;
 use crate::tree::{ConfigNode, KeyPath, NodeKind, PathStep, join};
 
-/// The number of problems of one configuration that are told.
+/// The most problems that are reported.
 const MAX_PROBLEMS: usize = 1_000;
 
-/// Options, with the memory of who said what.
+/// Options, with the source of each value.
 #[derive(Debug, Clone)]
 pub struct Loaded<T> {
     /// The options.
@@ -26,15 +26,16 @@ pub struct Loaded<T> {
 }
 
 impl<T> Loaded<T> {
-    /// The source of the value of a key, such as `broker.url`: a file, `environment: CELERIAC__BROKER__URL`, or
-    /// `command line: --broker`. None where nobody did, not even the defaults.
+    /// Returns the source of a key such as `broker.url`: a file,
+    /// `environment: CELERIAC__BROKER__URL`, or `command line: --broker`. `None` if no source sets
+    /// it, not even the defaults.
     pub fn origin_of(&self, key: &str) -> Option<String> {
         let steps = self.tree.find(key)?;
         let origins = self.tree.at(&steps)?.origins();
         origins.into_iter().next_back().map(ToString::to_string)
     }
 
-    /// Problems that somebody else found, each a key and a sentence, with the source that said the key.
+    /// Adds the source to problems that a component found, each a full key and a message.
     pub fn problems(&self, found: impl IntoIterator<Item = (String, String)>) -> Problems {
         let found = found.into_iter().map(|(key, message)| problem_with(&self.tree, &key, message));
         Problems::from(found.collect::<Vec<_>>())
@@ -43,20 +44,20 @@ impl<T> Loaded<T> {
 
 /// Fills options from sources.
 ///
-/// `T` is made of structs with `#[serde(deny_unknown_fields, default)]`. It must not use `flatten`, nor `untagged` or
-/// internally tagged enums: in them serde loses the path.
+/// `T` consists of structs with `#[serde(deny_unknown_fields, default)]`. It must not use
+/// `flatten`, `untagged` or internally tagged enums, in which serde loses the path.
 ///
 /// # Errors
-/// Everything that is wrong with the configuration.
+/// Returns all problems of the configuration.
 pub fn load<T: DeserializeOwned>(sources: &Sources) -> Result<Loaded<T>, Problems> {
     load_with(sources, |_| Vec::new())
 }
 
-/// Fills options from sources, and has them looked over: `validate` says what is wrong with them, each a full key, such
-/// as `broker.url`, and a sentence. Its problems and those of loading are told together.
+/// Fills options from sources and validates them. `validate` returns problems, each a full key such
+/// as `broker.url` and a message. They are reported together with those of reading.
 ///
 /// # Errors
-/// Everything that is wrong with the configuration.
+/// Returns all problems of the configuration.
 pub fn load_with<T: DeserializeOwned>(
     sources: &Sources,
     validate: impl FnOnce(&T) -> Vec<(String, String)>,
@@ -65,7 +66,7 @@ pub fn load_with<T: DeserializeOwned>(
     let mut tree = collected.tree();
     let mut problems = collected.problems;
     let mut is_partial = collected.is_partial;
-    let options = read::<T>(&mut tree, &mut problems, &mut is_partial);
+    let options = read::<T>(&mut tree, sources, &mut problems, &mut is_partial);
     if let (Some(options), false) = (&options, is_partial) {
         let found = validate(options).into_iter().filter(|(key, _)| !follows_from_removal(&tree, key));
         problems.extend(found.map(|(key, message)| problem_with(&tree, &key, message)));
@@ -76,22 +77,36 @@ pub fn load_with<T: DeserializeOwned>(
     }
 }
 
-/// Reads what is right, and notes what is wrong. None where nothing is left to be removed.
-fn read<T: DeserializeOwned>(tree: &mut ConfigNode, problems: &mut Vec<Problem>, is_partial: &mut bool) -> Option<T> {
+/// Reads the options, and notes problems. `None` if the root itself is wrong.
+fn read<T: DeserializeOwned>(
+    tree: &mut ConfigNode,
+    sources: &Sources,
+    problems: &mut Vec<Problem>,
+    is_partial: &mut bool,
+) -> Option<T> {
     for _ in 0..MAX_PROBLEMS {
         let error = match serde_path_to_error::deserialize::<_, T>(NodeDeserializer(tree)) {
             Ok(options) => return Some(options),
             Err(error) => error,
         };
         let place = tree.resolve(error.path());
-        describe(tree, &place, error.inner(), problems);
-        // Without an element the others have other indexes, and `validate` would name the wrong ones.
+        describe(tree, &place, &explained(sources, &place, error.into_inner()), problems);
+        // Without the element, the indexes of the others change, and `validate` would name wrong
+        // ones.
         *is_partial |= matches!(place.steps.last(), Some(PathStep::Index(_)));
         if !tree.remove(&place.steps) {
             return None;
         }
     }
     None
+}
+
+/// Adds the explanation of a name of another system.
+fn explained(sources: &Sources, place: &KeyPath, error: DeserializeError) -> DeserializeError {
+    let DeserializeError::UnknownKey { name, known, .. } = error else { return error };
+    let section = place.key.strip_suffix(&name).unwrap_or_default().trim_end_matches('.');
+    let explanation = sources.explanation(section, &name);
+    DeserializeError::UnknownKey { name, known, explanation }
 }
 
 fn describe(tree: &ConfigNode, place: &KeyPath, fault: &DeserializeError, problems: &mut Vec<Problem>) {
@@ -103,7 +118,7 @@ fn describe(tree: &ConfigNode, place: &KeyPath, fault: &DeserializeError, proble
     if let DeserializeError::MissingKey { name } = fault
         && node.child(&PathStep::Key((*name).to_owned())).is_some_and(ConfigNode::is_removed)
     {
-        // It is missing because it was wrong, which is told already.
+        // It is missing because it was wrong, and reported.
         return;
     }
     let origins = node.origins();
@@ -114,7 +129,7 @@ fn describe(tree: &ConfigNode, place: &KeyPath, fault: &DeserializeError, proble
     problems.extend(origins.into_iter().map(|origin| in_terms_of(origin, &key, place, fault)));
 }
 
-/// A problem in the terms of the source that is to be corrected.
+/// Describes a problem in the terms of its source.
 fn in_terms_of(origin: &ValueOrigin, key: &str, place: &KeyPath, fault: &DeserializeError) -> Problem {
     let mut problem = Problem::of_key(origin, key, fault.to_string());
     let is_named = match fault {
@@ -123,20 +138,22 @@ fn in_terms_of(origin: &ValueOrigin, key: &str, place: &KeyPath, fault: &Deseria
             place.inside.is_some()
         }
         DeserializeError::MissingKey { .. } => origin.is_text(),
-        DeserializeError::UnknownKey { name, known } => {
-            let meant = nearest(name, known.iter().copied());
-            problem.nearest = meant.map(|meant| correction(origin, key, place, meant));
+        DeserializeError::UnknownKey { name, known, explanation } => {
+            if explanation.is_none() {
+                let meant = nearest(name, known.iter().copied());
+                problem.nearest = meant.map(|meant| correction(origin, key, place, meant));
+            }
             place.inside.is_some() || matches!(origin, ValueOrigin::Flag(_))
         }
     };
-    // Where a variable or flag does not tell the key by its name, both are told.
+    // The name of a variable or flag may not tell the full key, so the message does.
     if is_named && origin.is_text() {
         problem.message = format!("{key}: {}", problem.message);
     }
     problem
 }
 
-/// The key that was meant, as its source would write it.
+/// Returns the suggested key, in the form of its source.
 fn correction(origin: &ValueOrigin, key: &str, place: &KeyPath, meant: &str) -> String {
     match origin {
         ValueOrigin::Variable(variable) if place.inside.is_none() => {
@@ -154,11 +171,11 @@ fn correction(origin: &ValueOrigin, key: &str, place: &KeyPath, meant: &str) -> 
     }
 }
 
-/// A problem with a key that a component found.
+/// Adds the source to the problem of a key.
 fn problem_with(tree: &ConfigNode, key: &str, message: String) -> Problem {
     let nobody = |message| Problem { key: Some(key.to_owned()), ..Problem::of_source("configuration", message) };
     let Some((said, is_exact)) = source_of(tree, key) else { return nobody(message) };
-    // A variable says nothing of the neighbours of its key, which are not there: their default is what is wrong.
+    // A variable sets its own key alone. A neighbour of it that is not set has its default.
     let is_neighbour = !is_exact && matches!(said.kind, NodeKind::Section(_));
     match said.origins().into_iter().rfind(|origin| !is_neighbour || !origin.is_text()) {
         Some(origin) if origin.is_text() && !is_exact => Problem::of_key(origin, key, format!("{key}: {message}")),
@@ -167,7 +184,7 @@ fn problem_with(tree: &ConfigNode, key: &str, message: String) -> Problem {
     }
 }
 
-/// The value of a key, or that which it would lie in; and whether it is the value itself.
+/// Returns the value of a key and true, or the nearest section around it and false.
 fn source_of<'a>(tree: &'a ConfigNode, key: &str) -> Option<(&'a ConfigNode, bool)> {
     let mut shorter = key;
     while !shorter.is_empty() {
@@ -179,8 +196,8 @@ fn source_of<'a>(tree: &'a ConfigNode, key: &str) -> Option<(&'a ConfigNode, boo
     None
 }
 
-/// True for a key that was removed, lies in what was, or is a section that something was removed from: a problem with it then
-/// follows from that.
+/// Returns true for a key that was removed or lies in a removed section, and for a section that
+/// lost a key. A problem with it follows from the removal.
 fn follows_from_removal(tree: &ConfigNode, key: &str) -> bool {
     let mut node = tree;
     let mut steps = tree.find(key).unwrap_or_default().into_iter();

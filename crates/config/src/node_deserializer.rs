@@ -1,7 +1,8 @@
-//! From the tree to the program's options.
+//! Reads options from the tree.
 //!
-//! Values of a file have the type that they are written in, and no other: `"64"` is text, not a number. Bare text of
-//! variables and flags has the type that is asked for: `64` is a number for a number, and text for text.
+//! Values of a file have the type in which they are written: `"64"` is text, not a number. Bare
+//! text of variables and flags takes the type of its key: `64` is a number for a number, and text
+//! for text.
 
 use serde::de::value::{MapDeserializer, StrDeserializer};
 use serde::de::{
@@ -13,12 +14,12 @@ use crate::deserialize_error::DeserializeError;
 use crate::tree::{ConfigNode, NodeKind};
 use crate::yaml;
 
-/// Reads a value of the tree. What is removed is not there.
+/// Reads a value of the tree. Removed values do not exist for it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NodeDeserializer<'a>(pub(crate) &'a ConfigNode);
 
 impl<'a> NodeDeserializer<'a> {
-    /// The text, if it is bare.
+    /// Returns the text, if it is bare.
     fn bare(self) -> Option<&'a str> {
         match &self.0.kind {
             NodeKind::Bare(text) => Some(text.trim()),
@@ -47,7 +48,7 @@ impl<'a> NodeDeserializer<'a> {
         }
     }
 
-    /// Bare text that is written as YAML: `[a, b]` or `{a: 1}`. The strings in it are bare too.
+    /// Reads bare text that is written as YAML: `[a, b]` or `{a: 1}`. Its strings are bare too.
     fn inline(self, text: &str) -> Result<ConfigNode, DeserializeError> {
         let read = yaml::read(text, None);
         match (read.tree, read.defects.into_iter().next()) {
@@ -56,7 +57,7 @@ impl<'a> NodeDeserializer<'a> {
                 Some(key) => format!("{key}: {}", defect.message),
                 None => defect.message,
             })),
-            (None, None) => Err(DeserializeError::custom("is not readable")),
+            (None, None) => Err(DeserializeError::custom("cannot be read")),
         }
     }
 }
@@ -97,7 +98,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeserializeError> {
         match &self.0.kind {
-            // Untrimmed: blanks may belong to a password.
+            // Untrimmed: blanks may be part of a password.
             NodeKind::Bare(text) => visitor.visit_str(text),
             _ => self.deserialize_any(visitor),
         }
@@ -125,7 +126,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeserializeError> {
         match (&self.0.kind, self.bare()) {
-            // Deployments set variables to nothing where they mean none.
+            // Deployments set variables to nothing for none.
             (NodeKind::Nothing, _) | (_, Some("" | "null" | "~")) => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
@@ -169,7 +170,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         match (&self.0.kind, self.bare()) {
             (NodeKind::Nothing, _) | (_, Some("")) => self.section(visitor, &[]),
             (_, Some(text)) if text.starts_with('{') => NodeDeserializer(&self.inline(text)?).deserialize_any(visitor),
-            // A struct would take a list for its fields in order.
+            // A struct would read a list as its fields in order.
             (NodeKind::List(_), _) => Err(DeserializeError::invalid_type(Unexpected::Seq, &visitor)),
             _ => self.deserialize_any(visitor),
         }
@@ -264,7 +265,7 @@ impl<'de> VariantAccess<'de> for NodeDeserializer<'_> {
     fn unit_variant(self) -> Result<(), DeserializeError> {
         match &self.0.kind {
             NodeKind::Nothing => Ok(()),
-            _ => Err(DeserializeError::custom("takes no value")),
+            _ => Err(DeserializeError::custom("should have no value")),
         }
     }
 

@@ -16,14 +16,14 @@ pub(crate) enum ValueOrigin {
 }
 
 impl ValueOrigin {
-    /// True if its values are bare text, whose type nobody wrote down.
+    /// Returns true if its values are bare text, without a type.
     pub(crate) fn is_text(&self) -> bool {
         matches!(self, Self::Variable(_) | Self::Flag(_))
     }
 }
 
 impl fmt::Display for ValueOrigin {
-    /// As messages name it, and as a value of the `config` crate carries it.
+    /// Writes it as messages do, and as a value of the `config` crate carries it.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Defaults(name) | Self::File(name) => formatter.write_str(name),

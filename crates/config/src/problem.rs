@@ -1,29 +1,30 @@
-//! The problems of a configuration, a line each.
+//! The problems of a configuration, one a line.
 
 use std::fmt;
 
 use crate::origin::ValueOrigin;
 
-/// One thing that is wrong.
+/// A problem of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// The source that said it: a file, `environment`, `command line`, or the name of the defaults.
+    /// The source: a file, `environment`, `command line`, or the name of the defaults.
     pub source: String,
-    /// The full key as that source writes it: `worker.prefetch`, `CELERIAC__WORKER__PREFETCH`, `--prefetch`.
+    /// The full key, in the form of its source: `worker.prefetch`, `CELERIAC__WORKER__PREFETCH`,
+    /// `--prefetch`.
     pub key: Option<String>,
-    /// The problem, in words.
+    /// The message.
     pub message: String,
-    /// The key or value that was probably meant, as that source writes it.
+    /// The suggested key or value, in the form of its source.
     pub nearest: Option<String>,
 }
 
 impl Problem {
-    /// A problem with a source as a whole.
+    /// Describes a problem with a source as a whole.
     pub fn of_source(source: impl fmt::Display, message: impl Into<String>) -> Self {
         Self { source: source.to_string(), key: None, message: message.into(), nearest: None }
     }
 
-    /// A problem with the value of a key. Variables and flags go by their own names, which is what people look for.
+    /// Describes a problem with a key. Variables and flags go by their own names.
     pub(crate) fn of_key(origin: &ValueOrigin, key: &str, message: impl Into<String>) -> Self {
         let (source, key) = match origin {
             ValueOrigin::Defaults(name) | ValueOrigin::File(name) => (name.as_str(), key),
@@ -48,22 +49,22 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with a configuration, sorted by source and key; a line each.
+/// All problems of a configuration, sorted by source and key. Displayed one a line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// True if there are none.
+    /// Returns true if there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The number of them.
+    /// Returns their number.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Them, in order.
+    /// Returns an iterator over them, in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.0.iter()
     }

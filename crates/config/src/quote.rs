@@ -1,13 +1,13 @@
-//! Text that others wrote, as messages repeat it.
+//! Quotes of text from outside.
 
 use std::borrow::Cow;
 
 use crate::secret::Secret;
 
-/// The longest text that a message repeats.
+/// The longest text that a message quotes.
 const MAX_SHOWN: usize = 60;
 
-/// A text as messages repeat it: passwords in URLs are masked, and what is long is cut.
+/// Quotes a text for a message: masks passwords in URLs, and cuts long text.
 pub fn quoted(text: &str) -> String {
     let masked = without_password(text);
     let one_line = masked.lines().next().unwrap_or_default();
@@ -17,10 +17,10 @@ pub fn quoted(text: &str) -> String {
     }
 }
 
-/// A text that nobody declared a secret, without the passwords of the URLs that it may hold all the same.
+/// Masks passwords of URLs in text that is not declared a secret.
 pub(crate) fn without_password(text: &str) -> Cow<'_, str> {
     match text.split_once("://") {
-        // Passwords of URLs stand before an `@` or behind a `?`.
+        // Passwords of URLs are before an `@` or after a `?`.
         Some((_, rest)) if rest.contains(['@', '?']) => Secret::new(text).masked().into(),
         _ => text.into(),
     }

@@ -1,32 +1,32 @@
-//! Text that is never printed as it is: passwords, and URLs that hold one.
+//! Secret text: passwords, and URLs with a password.
 
 use std::fmt;
 
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// The text in place of a secret wherever it is shown.
+/// The replacement for secret text.
 const MASK: &str = "***";
 
-/// Text that is shown masked: by `Debug`, by `Display` and when serialised.
+/// Text that `Debug`, `Display` and serialization mask.
 ///
-/// Of a URL only the password is masked, since the rest is what one looks for; anything else is masked whole. Several
-/// URLs may be separated by commas.
+/// Of a URL, only the password is masked. Other text is masked whole. Several URLs may be separated
+/// by commas.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(String);
 
 impl Secret {
-    /// A secret.
+    /// Makes a secret.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for the one who has to present it.
+    /// Returns the text itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The text with what is secret in it replaced by `***`.
+    /// Returns the text, with `***` for its secret part.
     pub fn masked(&self) -> String {
         let mut masked = String::with_capacity(self.0.len());
         for (index, url) in split_urls(&self.0).into_iter().enumerate() {
@@ -75,7 +75,7 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// Takes text, and refuses anything else without repeating it.
+/// Reads text. Its errors do not repeat other values.
 struct SecretVisitor;
 
 const UNQUOTED: &str = "should be text; put it in quotes";
@@ -112,7 +112,8 @@ impl Visitor<'_> for SecretVisitor {
     }
 }
 
-/// The URLs of a list. Only a comma before another `scheme://` separates: a password may hold commas too.
+/// Splits a list of URLs. Only a comma before another `scheme://` separates: a password may contain
+/// commas.
 fn split_urls(text: &str) -> Vec<&str> {
     let mut urls = Vec::new();
     let mut start = 0;
@@ -142,7 +143,7 @@ fn mask(text: &str, masked: &mut String) {
     };
     masked.push_str(scheme);
     masked.push_str("://");
-    // The last `@`, wherever it stands: a password that was not percent-encoded may hold `/`, `?` and `@`.
+    // The last `@`: a password that is not percent-encoded may contain `/`, `?` and `@`.
     let rest = match rest.rsplit_once('@') {
         Some((user, host)) => {
             match user.split_once(':') {
@@ -157,7 +158,7 @@ fn mask(text: &str, masked: &mut String) {
     mask_query(rest, masked);
 }
 
-/// Masks `?password=…` and its like, which Postgres URLs may hold.
+/// Masks `?password=…` and the like, as in Postgres URLs.
 fn mask_query(rest: &str, masked: &mut String) {
     let Some((path, query)) = rest.split_once('?') else {
         masked.push_str(rest);

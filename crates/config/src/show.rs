@@ -1,4 +1,4 @@
-//! The configuration in force, and who said what.
+//! The configuration in force, with the source of each value.
 
 use std::fmt::Write as _;
 
@@ -12,12 +12,13 @@ use crate::tree::{ConfigNode, PathStep};
 use crate::yaml;
 
 impl<T: Serialize> Loaded<T> {
-    /// The configuration in force as YAML, with what is secret masked. Behind each value that is not from the defaults
-    /// stands who said it.
+    /// Writes the configuration in force as YAML, with masked secrets. A comment names the source
+    /// of each value that is not a default.
     ///
-    /// Options that cannot be written, such as a map whose keys are no text, are a comment that says so.
+    /// Options that YAML cannot hold, such as a map whose keys are not text, are a comment with the
+    /// error.
     pub fn show(&self) -> String {
-        // JSON is YAML, and keeps the order of the fields: what reads files reads this too.
+        // JSON is YAML and keeps the order of fields, so the reader of files reads it.
         let json = match serde_json::to_string(&self.options) {
             Ok(json) => json,
             Err(error) => return format!("# these options cannot be written as YAML: {error}\n"),
@@ -36,11 +37,11 @@ fn said<'a>(section: Option<&'a ConfigNode>, name: &str) -> Option<&'a ConfigNod
     section?.child(&PathStep::Key(name.to_owned()))
 }
 
-/// YAML that is being written.
+/// A writer of YAML.
 struct YamlWriter(String);
 
 impl YamlWriter {
-    /// `name: value`, or the name with the value's lines below it.
+    /// Writes `name: value`, or the name and the value's lines below it.
     fn entry(&mut self, indent: usize, name: &str, value: &Value, said: Option<&ConfigNode>) {
         self.start(indent);
         self.key(indent, name, value, said);
@@ -56,7 +57,7 @@ impl YamlWriter {
                     self.entry(indent + 1, name, value, said(node, name));
                 }
             }
-            // A list has one origin: lists replace each other.
+            // A list has one origin, because lists replace each other.
             ValueKind::Array(values) if !values.is_empty() => {
                 self.end_line(node);
                 values.iter().for_each(|value| self.element(indent + 1, value));
@@ -101,7 +102,7 @@ impl YamlWriter {
     }
 }
 
-/// A value in one line.
+/// Writes a value in one line.
 fn flow(value: &ValueKind) -> String {
     match value {
         ValueKind::Array(values) => {
@@ -135,7 +136,7 @@ fn scalar(value: &ValueKind) -> String {
     }
 }
 
-/// True if a text is read as itself without quotes.
+/// Returns true if a text needs no quotes.
 fn is_plain(text: &str) -> bool {
     let begins_well = text.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '/' || first == '_');
     let is_harmless = |character: char| character.is_ascii_alphanumeric() || "/_-+.:@%*=&?, ".contains(character);
@@ -147,6 +148,6 @@ fn is_plain(text: &str) -> bool {
 }
 
 fn in_quotes(text: &str) -> String {
-    // What JSON escapes, YAML escapes alike.
+    // JSON and YAML escape alike.
     serde_json::Value::from(text).to_string()
 }

@@ -15,24 +15,24 @@ use crate::suggest::{is_there, known_variable, names_section, variable_in_sectio
 use crate::tree::ConfigNode;
 use crate::yaml::{self, MAX_DEPTH};
 
-/// The file that every directory of configuration is read for first.
+/// The first file that is read in a directory.
 const MAIN_FILE: &str = "celeriac.yaml";
 
-/// The sources of values. What comes later in this list wins, wherever it was named:
+/// The sources of values. Later ones in this list win, in whatever order they were added:
 ///
 /// 1. the defaults;
 /// 2. `celeriac.yaml` in the directory;
-/// 3. the other files in it, in the order in which they were named;
-/// 4. `<name>.yaml` in it, for the environment's name;
+/// 3. the other files in it, in the order of their addition;
+/// 4. `<name>.yaml` in it, for the name of the environment;
 /// 5. variables `CELERIAC__SECTION__KEY`;
 /// 6. the command line.
 ///
-/// Sections merge, key by key; lists and single values replace. A file that does not exist says nothing; only that of the
-/// environment's name has to be there. Variables and flags are text, which is read as whatever their key wants: `64`,
-/// `true`, `1m 30s`, `a,b,c`, `[a, b]`, `{a: 1}`.
+/// Sections merge key by key. Lists and single values replace. Files may be absent, except that of
+/// the environment's name. Variables and flags are text, which is read as the type of their key:
+/// `64`, `true`, `1m 30s`, `a,b,c`, `[a, b]`, `{a: 1}`.
 ///
-/// A variable that names a section of the defaults behind `CELERIAC_`, with one underscore, would change nothing, and is
-/// a problem.
+/// A variable with one underscore after `CELERIAC`, as in `CELERIAC_WORKER_PREFETCH`, would have no
+/// effect. It is a problem if it names a section of the defaults.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     defaults: Option<(String, String)>,
@@ -41,51 +41,57 @@ pub struct Sources {
     environment_name: Option<String>,
     environment: Environment,
     flags: Vec<Setting>,
+    explain_unknown: Option<ExplainUnknown>,
 }
 
+/// Explains an unknown key, from its section, such as `queues.mail`, and its name:
+/// `Celery's result_backend is results.url here`.
+pub type ExplainUnknown = fn(section: &str, name: &str) -> Option<String>;
+
 impl Sources {
-    /// Nothing yet.
+    /// Makes an empty list of sources.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The values that hold where nobody says otherwise, as YAML, with a name for messages.
+    /// Adds the defaults, as YAML, with a name for messages.
     #[must_use]
     pub fn defaults(mut self, name: impl Into<String>, yaml: impl Into<String>) -> Self {
         self.defaults = Some((name.into(), yaml.into()));
         self
     }
 
-    /// The directory of the files. It has to exist.
+    /// Sets the directory of the files. It has to exist.
     #[must_use]
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
     }
 
-    /// Another file in the directory, such as `routes.yaml`.
+    /// Adds another file in the directory, such as `routes.yaml`.
     #[must_use]
     pub fn file(mut self, name: impl Into<String>) -> Self {
         self.files.push(name.into());
         self
     }
 
-    /// The name of the environment, such as `production`, whose file lies over the others. Where there is a directory, it
-    /// has to have that file.
+    /// Sets the name of the environment, such as `production`. Its file lies over the others, and
+    /// has to exist if there is a directory.
     #[must_use]
     pub fn environment_name(mut self, name: Option<&str>) -> Self {
         self.environment_name = name.filter(|name| !name.is_empty()).map(str::to_owned);
         self
     }
 
-    /// The variables.
+    /// Sets the variables.
     #[must_use]
     pub fn environment(mut self, environment: Environment) -> Self {
         self.environment = environment;
         self
     }
 
-    /// A value from the command line: its key, such as `worker.concurrency`, its text, and the flag that gave it.
+    /// Adds a value of the command line: its key, such as `worker.concurrency`, its text, and the
+    /// flag.
     #[must_use]
     pub fn flag(mut self, key: &str, value: impl Into<String>, flag: impl Into<String>) -> Self {
         let key = key.split('.').map(str::to_owned).collect();
@@ -93,7 +99,20 @@ impl Sources {
         self
     }
 
-    /// All of them, laid over each other.
+    /// Adds an explanation of unknown keys, for names of other systems. It replaces the suggestion
+    /// for a misspelt key.
+    #[must_use]
+    pub fn explain_unknown(mut self, explain: ExplainUnknown) -> Self {
+        self.explain_unknown = Some(explain);
+        self
+    }
+
+    /// Returns the explanation of an unknown key.
+    pub(crate) fn explanation(&self, section: &str, name: &str) -> Option<String> {
+        self.explain_unknown.and_then(|explain| explain(section, name))
+    }
+
+    /// Reads all sources, and merges them.
     pub(crate) fn collect(&self) -> Collected {
         let mut collected = Collected::default();
         if let Some((name, text)) = &self.defaults {
@@ -104,7 +123,7 @@ impl Sources {
             self.collect_directory(directory, &mut collected);
         }
         for name in self.environment.unreadable_settings() {
-            collected.problems.push(Problem::of_key(&ValueOrigin::Variable(name.to_owned()), name, "is not UTF-8"));
+            collected.problems.push(Problem::of_key(&ValueOrigin::Variable(name.to_owned()), name, "should be UTF-8"));
         }
         for (name, rest) in self.environment.short_settings() {
             collected.problems.extend(problem_of_short(&defaults, name, rest));
@@ -129,7 +148,7 @@ impl Sources {
 
     fn collect_directory(&self, directory: &Path, collected: &mut Collected) {
         if !directory.is_dir() {
-            let message = if directory.exists() { "is not a directory" } else { "no such directory" };
+            let message = if directory.exists() { "is not a directory" } else { "directory does not exist" };
             collected.problems.push(Problem::of_source(directory.display(), message));
             collected.is_partial = true;
             return;
@@ -140,7 +159,7 @@ impl Sources {
         }
         match &self.environment_name {
             Some(name) if name.contains(['/', '\\']) => {
-                let message = format!("the environment's name should be a plain name, found `{name}`");
+                let message = format!("CELERIAC_ENV should be a name without a path, found `{name}`");
                 collected.problems.push(Problem::of_source(directory.display(), message));
             }
             Some(name) => {
@@ -162,12 +181,13 @@ impl Sources {
         let others = names.filter(|name| name != MAIN_FILE && !self.files.contains(name));
         let others: Vec<String> = others.filter_map(|name| Some(name.strip_suffix(".yaml")?.to_owned())).collect();
         let near = nearest(name, others.iter().map(String::as_str)).map(str::to_owned);
-        let message = format!("no such file, and CELERIAC_ENV is `{name}`");
+        let message = format!("file does not exist, but CELERIAC_ENV is `{name}`");
         Problem { nearest: near, ..Problem::of_source(path.display(), message) }
     }
 }
 
-/// Finds the problem of a variable that has one underscore where there should be two; none where it names no section.
+/// Returns the problem of a variable that has one underscore in place of two. `None` if it names no
+/// section.
 fn problem_of_short(defaults: &Value, name: &str, rest: &str) -> Option<Problem> {
     if !names_section(defaults, rest) {
         return None;
@@ -177,7 +197,7 @@ fn problem_of_short(defaults: &Value, name: &str, rest: &str) -> Option<Problem>
     Some(Problem { nearest: variable_in_section(defaults, rest), ..problem })
 }
 
-/// Finds the problem of a variable whose underscores are not where they should be.
+/// Returns the problem of a variable with misplaced underscores.
 fn misspelt(defaults: &Value, name: &str, key: &[&str]) -> Option<Problem> {
     if key.iter().any(|part| part.is_empty()) || is_there(defaults, key) {
         return None;
@@ -187,14 +207,14 @@ fn misspelt(defaults: &Value, name: &str, key: &[&str]) -> Option<Problem> {
     Some(Problem { nearest: Some(meant), ..problem })
 }
 
-/// The sum of all sources.
+/// The merged sources.
 #[derive(Debug)]
 pub(crate) struct Collected {
     merged: Value,
     /// Every source, by its name in messages.
     origins: HashMap<String, ValueOrigin>,
     pub(crate) problems: Vec<Problem>,
-    /// True if a source could not be read, so that keys may be missing that somebody wrote.
+    /// True if a source could not be read, so that keys may be missing from the tree.
     pub(crate) is_partial: bool,
 }
 
@@ -228,7 +248,7 @@ impl Collected {
         match read.tree {
             Some(tree) if matches!(tree.kind, ValueKind::Table(_) | ValueKind::Nil) => self.lay(origin, &Layer(tree)),
             Some(_) => {
-                let message = "should be sections with keys, such as `worker: {concurrency: 64}`";
+                let message = "should hold sections with keys, such as `worker: {concurrency: 64}`";
                 self.problems.push(Problem::of_source(origin, message));
                 self.is_partial = true;
             }
@@ -244,7 +264,7 @@ impl Collected {
             };
             self.problems.push(Problem::of_key(&setting.origin, "", message));
         } else if setting.key.len() > MAX_DEPTH {
-            let message = format!("has more than {MAX_DEPTH} parts");
+            let message = format!("the key has more than {MAX_DEPTH} parts");
             self.problems.push(Problem::of_key(&setting.origin, "", message));
         } else {
             self.lay(&setting.origin, setting);
@@ -258,7 +278,7 @@ impl Collected {
         }
     }
 
-    /// Returns the sum as a tree in which every value knows its source.
+    /// Returns the merged values as a tree. Each value knows its source.
     pub(crate) fn tree(&mut self) -> ConfigNode {
         let nothing = Value::new(None, ValueKind::Nil);
         ConfigNode::new(std::mem::replace(&mut self.merged, nothing), &|name| self.origins.get(name?).cloned())

@@ -1,4 +1,4 @@
-//! The word that was probably meant, and the variable.
+//! Suggestions for misspelt words and variables.
 
 use std::fmt::Display;
 
@@ -6,12 +6,12 @@ use config::{Value, ValueKind};
 
 use crate::environment::{PREFIX, SEPARATOR};
 
-/// Ends a message with the word that was probably meant: ``, did you mean `mail`?``. Nothing where there is none.
+/// Writes a suggestion for the end of a message: ``, did you mean `mail`?``. Empty without one.
 pub fn did_you_mean(nearest: Option<impl Display>) -> String {
     nearest.map(|nearest| format!(", did you mean `{nearest}`?")).unwrap_or_default()
 }
 
-/// The candidate most like `word`, if any is like it enough to be what was meant.
+/// Returns the candidate most like `word`, if it is similar enough.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()
@@ -21,8 +21,8 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// The candidate that `word` misses by a slip or two of the finger. For names that may well be somebody else's: that they
-/// begin alike means nothing then.
+/// Returns the candidate that differs from `word` by at most two typing errors. For names that may
+/// belong to other programs: a common beginning means nothing there.
 pub fn closest_typo<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()
@@ -36,7 +36,8 @@ const ALIKE: f64 = 0.75;
 
 const SLIPS: usize = 2;
 
-/// Words that begin alike are alike, and so are words that a slip or two of the finger lie between: `ulr` and `url`.
+/// Measures likeness. A common beginning counts, and so do one or two typing errors, as in `ulr`
+/// for `url`.
 fn likeness(word: &str, candidate: &str) -> f64 {
     let likeness = strsim::jaro_winkler(word, candidate);
     let (shorter, longer) = match (word.chars().count(), candidate.chars().count()) {
@@ -47,13 +48,13 @@ fn likeness(word: &str, candidate: &str) -> f64 {
     if slips < shorter && slips <= (longer / 3).max(1) { likeness.max(ALIKE) } else { likeness }
 }
 
-/// The variable of the key that these words make, however many underscores there are between them: `WORKER_TIME__LIMIT`
-/// is `CELERIAC__WORKER__TIME_LIMIT`.
+/// Returns the variable of the key with these words, whatever the number of underscores:
+/// `WORKER_TIME__LIMIT` is `CELERIAC__WORKER__TIME_LIMIT`.
 pub(crate) fn known_variable(known: &Value, words: &str) -> Option<String> {
     key_of(known, &words.to_uppercase()).map(|key| format!("{PREFIX}{key}"))
 }
 
-/// The same, also for a key that is not known, if only its section is.
+/// Returns the same, also for an unknown key in a known section.
 pub(crate) fn variable_in_section(known: &Value, words: &str) -> Option<String> {
     known_variable(known, words).or_else(|| {
         let words = words.to_uppercase();
@@ -63,13 +64,13 @@ pub(crate) fn variable_in_section(known: &Value, words: &str) -> Option<String> 
     })
 }
 
-/// True if these words begin with the name of a section, or of a value that lies in none.
+/// Returns true if these words begin with the name of a section, or of a value outside sections.
 pub(crate) fn names_section(known: &Value, words: &str) -> bool {
     let words = words.to_uppercase();
     values_of(known).any(|(name, _)| name.to_uppercase() == words || after(&words, name).is_some())
 }
 
-/// True if these are the parts of a known key.
+/// Returns true if these are the parts of a known key.
 pub(crate) fn is_there(known: &Value, parts: &[&str]) -> bool {
     let child =
         |value, part: &&str| values_of(value).find(|(name, _)| name.eq_ignore_ascii_case(part)).map(|(_, child)| child);
@@ -88,7 +89,7 @@ fn key_of(known: &Value, words: &str) -> Option<String> {
     })
 }
 
-/// Returns the rest behind a name and its underscores.
+/// Returns the rest after a name and its underscores.
 fn after<'a>(words: &'a str, name: &str) -> Option<&'a str> {
     let rest = words.strip_prefix(&name.to_uppercase())?;
     let rest = rest.strip_prefix('_')?.trim_start_matches('_');

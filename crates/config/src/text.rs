@@ -1,7 +1,7 @@
-//! Values that are written as text: `1m 30s`, `8MiB`, `100/m`, `1s..10m`, `late`, `none`.
+//! Values in their written form: `1m 30s`, `8MiB`, `100/m`, `1s..10m`, `late`, `none`.
 //!
-//! A field of such a type has `#[serde(with = "text")]`, or `#[serde(with = "text::option")]` where it is optional, or holds
-//! the value in [`Parsed`].
+//! A field of such a type has `#[serde(with = "text")]`, or `#[serde(with = "text::option")]` if it
+//! is optional, or holds the value in [`Parsed`].
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -17,19 +17,19 @@ use crate::quote::quoted;
 
 /// A value that a configuration writes as text.
 pub trait ConfigValue: Sized {
-    /// The form, for people.
+    /// The expected form, for messages.
     const FORM: &'static str;
 
-    /// The words it consists of, where it is one of a few.
+    /// The possible words, if it is one of a few.
     const WORDS: &'static [&'static str] = &[];
 
-    /// Reads it.
+    /// Reads the value.
     ///
     /// # Errors
-    /// A sentence with the form.
+    /// Returns a message with the expected form.
     fn read(text: &str) -> Result<Self, String>;
 
-    /// Writes it in the form that is read.
+    /// Writes the value in the form that is read.
     fn write(&self) -> String;
 }
 
@@ -145,7 +145,7 @@ impl<'de, T: ConfigValue> Deserialize<'de> for Parsed<T> {
 /// Reads a value.
 ///
 /// # Errors
-/// Text or a number that is not of its form, and anything else.
+/// Returns an error for a value of another form.
 pub fn deserialize<'de, T: ConfigValue, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     deserializer.deserialize_any(TextVisitor(PhantomData))
 }
@@ -187,14 +187,14 @@ impl<T: ConfigValue> Visitor<'_> for TextVisitor<T> {
     }
 }
 
-/// The same for a field of type `Option<T>`; none is written `null`.
+/// Reads and writes a field of type `Option<T>`. None is `null`.
 pub mod option {
     use super::*;
 
     /// Reads a value or `null`.
     ///
     /// # Errors
-    /// When it is neither.
+    /// Returns an error for a value of another form.
     pub fn deserialize<'de, T: ConfigValue, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
         Ok(Option::<Parsed<T>>::deserialize(deserializer)?.map(|Parsed(value)| value))
     }

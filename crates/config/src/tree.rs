@@ -1,4 +1,4 @@
-//! The merged configuration, from which what is wrong can be removed.
+//! The merged configuration. Wrong values can be removed from it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use crate::origin::ValueOrigin;
 pub(crate) struct ConfigNode {
     pub(crate) kind: NodeKind,
     pub(crate) origin: Option<ValueOrigin>,
-    /// Found wrong, and told: to be read as if it were not there.
+    /// True once the value was reported as wrong. Readers skip it.
     removed: bool,
 }
 
@@ -26,7 +26,7 @@ pub(crate) enum NodeKind {
     Unsigned(u64),
     Float(f64),
     Text(String),
-    /// Text of a variable or flag, which may mean any of the others.
+    /// Text of a variable or flag. It may stand for any other kind.
     Bare(String),
     List(Vec<ConfigNode>),
     Section(Vec<(String, ConfigNode)>),
@@ -46,17 +46,17 @@ pub(crate) struct KeyPath {
     pub(crate) steps: Vec<PathStep>,
     /// The full key.
     pub(crate) key: String,
-    /// The rest of the way, which lies inside a value that is text for this tree.
+    /// The rest of the way, inside a value that is text in this tree.
     pub(crate) inside: Option<String>,
 }
 
-/// A key below another.
+/// Joins a key and a key below it.
 pub(crate) fn join(parent: &str, name: &str) -> String {
     if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
 }
 
 impl ConfigNode {
-    /// A value of the `config` crate, with the origin that `origin_of` finds by its name.
+    /// Converts a value of the `config` crate. `origin_of` finds its origin by the name.
     pub(crate) fn new(value: Value, origin_of: &impl Fn(Option<&str>) -> Option<ValueOrigin>) -> Self {
         let origin = origin_of(value.origin());
         let is_text = origin.as_ref().is_some_and(ValueOrigin::is_text);
@@ -65,7 +65,7 @@ impl ConfigNode {
             ValueKind::Boolean(value) => NodeKind::Bool(value),
             ValueKind::I64(value) => NodeKind::Signed(value),
             ValueKind::U64(value) => NodeKind::Unsigned(value),
-            // Neither YAML nor variables make these two.
+            // Neither YAML nor variables yield these two.
             ValueKind::I128(value) => NodeKind::Text(value.to_string()),
             ValueKind::U128(value) => NodeKind::Text(value.to_string()),
             ValueKind::Float(value) => NodeKind::Float(value),
@@ -81,12 +81,12 @@ impl ConfigNode {
         Self { kind, origin, removed: false }
     }
 
-    /// A value of no known origin.
+    /// Makes a value without an origin.
     pub(crate) fn of(kind: NodeKind) -> Self {
         Self { kind, origin: None, removed: false }
     }
 
-    /// The child at a step, removed or not.
+    /// Returns the child at a step, removed or not.
     pub(crate) fn child(&self, step: &PathStep) -> Option<&Self> {
         match (&self.kind, step) {
             (NodeKind::Section(values), PathStep::Key(key)) => {
@@ -97,12 +97,12 @@ impl ConfigNode {
         }
     }
 
-    /// The value at a place.
+    /// Returns the value at a place.
     pub(crate) fn at(&self, steps: &[PathStep]) -> Option<&Self> {
         steps.iter().try_fold(self, |node, step| node.child(step))
     }
 
-    /// Removes the value at a place. False for the root, which cannot be.
+    /// Removes the value at a place. Returns false for the root, which stays.
     pub(crate) fn remove(&mut self, steps: &[PathStep]) -> bool {
         let mut node = self;
         for step in steps {
@@ -126,12 +126,12 @@ impl ConfigNode {
         self.removed
     }
 
-    /// True for a section that a key was removed from.
+    /// Returns true for a section that lost a key.
     pub(crate) fn has_removed(&self) -> bool {
         matches!(&self.kind, NodeKind::Section(values) if values.iter().any(|(_, node)| node.removed))
     }
 
-    /// The source of this value; of a section, the sources of all that is in it.
+    /// Returns the source of this value. For a section, the sources of all values in it.
     pub(crate) fn origins(&self) -> BTreeSet<&ValueOrigin> {
         let mut origins = BTreeSet::new();
         self.collect_origins(&mut origins);
@@ -147,7 +147,7 @@ impl ConfigNode {
         }
     }
 
-    /// Resolves a path of the deserialiser. It does not count list elements that are removed; places do.
+    /// Resolves a path of the deserializer, which does not count removed elements of lists.
     pub(crate) fn resolve(&self, path: &Path) -> KeyPath {
         let mut place = KeyPath { steps: Vec::new(), key: String::new(), inside: None };
         let mut here = Some(self);
@@ -159,7 +159,7 @@ impl ConfigNode {
                 }
                 (Segment::Seq { index }, _) => PathStep::Index(*index),
                 (Segment::Map { key }, _) => PathStep::Key(key.clone()),
-                // A variant is a step only where it is written as a key.
+                // A variant is a step only if it is written as a key.
                 (Segment::Enum { variant }, Some(NodeKind::Section(_))) => PathStep::Key(variant.clone()),
                 _ => continue,
             };
@@ -173,7 +173,7 @@ impl ConfigNode {
         place
     }
 
-    /// Finds a written key. Names may hold dots themselves, so the longest that is there is taken.
+    /// Finds a written key. Names may contain dots, so the longest match wins.
     pub(crate) fn find(&self, key: &str) -> Option<Vec<PathStep>> {
         if key.is_empty() {
             return Some(Vec::new());
@@ -212,7 +212,7 @@ impl PathStep {
     }
 }
 
-/// Returns the rest behind a name in a written key; none if the name does not end there.
+/// Returns the rest after a name in a written key. `None` if the name does not end there.
 fn rest_of(rest: &str) -> Option<&str> {
     match rest.chars().next() {
         None | Some('[') => Some(rest),
@@ -221,7 +221,7 @@ fn rest_of(rest: &str) -> Option<&str> {
     }
 }
 
-/// The index that a written key begins with, and what follows it.
+/// Returns the index at the beginning of a written key, and the rest.
 fn index_of(key: &str) -> Option<(PathStep, &str)> {
     let (index, rest) = key.strip_prefix('[')?.split_once(']')?;
     Some((PathStep::Index(index.parse().ok()?), rest_of(rest)?))

@@ -1,8 +1,8 @@
-//! YAML text to a tree of values.
+//! Reads YAML text into a tree of values.
 //!
-//! The `config` crate's own reader of YAML ends at the first duplicate key and does not say where it stands. This one
-//! reads the same parser's events: it goes on, and tells the full key and both lines. It does not recurse, so no
-//! nesting exhausts the stack.
+//! The `config` crate's own reader of YAML stops at the first duplicate key and does not tell its
+//! place. This one reads the events of the same parser. It goes on, and reports the full key and
+//! both lines. It does not recurse, so nesting cannot exhaust the stack.
 
 use std::collections::HashMap;
 
@@ -13,10 +13,10 @@ use yaml_rust2::yaml::Yaml;
 
 use crate::tree::join;
 
-/// The depth to which lists and sections may be nested.
+/// The deepest nesting of lists and sections.
 pub(crate) const MAX_DEPTH: usize = 64;
 
-/// The number of values that one text may hold, those that aliases repeat included.
+/// The most values of one text, including those that aliases repeat.
 const MAX_VALUES: usize = 200_000;
 
 /// An error in a text, with its place.
@@ -29,7 +29,7 @@ pub(crate) struct Defect {
 /// The content of a text.
 #[derive(Debug)]
 pub(crate) struct Read {
-    /// Its tree. Nothing, where the text as a whole cannot be read.
+    /// Its tree. `None` if the text cannot be read.
     pub(crate) tree: Option<Value>,
     pub(crate) defects: Vec<Defect>,
 }
@@ -50,7 +50,7 @@ pub(crate) fn read(text: &str, origin: Option<&String>) -> Read {
     }
 }
 
-/// A list or section that is not yet at its end.
+/// A list or section that is being read.
 enum Open {
     List { values: Vec<Value>, anchor: usize },
     Section { values: Map<String, Value>, lines: HashMap<String, usize>, key: Option<String>, anchor: usize },
@@ -101,14 +101,14 @@ impl<'a> YamlBuilder<'a> {
     fn begin_document(&mut self, mark: Marker) -> Result<(), Defect> {
         self.documents += 1;
         if self.documents > 1 {
-            return Err(at(mark, "a second document begins; only one is read"));
+            return Err(at(mark, "a second YAML document begins; write one"));
         }
         Ok(())
     }
 
     fn begin(&mut self, open: Open, mark: Marker) -> Result<(), Defect> {
         if self.awaits_key() {
-            return Err(at(mark, "a key has to be text, not a list or a section"));
+            return Err(at(mark, "a key should be text, found a list or a section"));
         }
         if self.open.len() >= MAX_DEPTH {
             return Err(too_deep(mark));
@@ -145,10 +145,10 @@ impl<'a> YamlBuilder<'a> {
 
     fn alias(&mut self, anchor: usize, mark: Marker) -> Result<(), Defect> {
         if self.awaits_key() {
-            return Err(at(mark, "a key has to be text, not an alias"));
+            return Err(at(mark, "a key should be text, found an alias"));
         }
         let value = self.anchors.get(&anchor).cloned();
-        let value = value.ok_or_else(|| at(mark, "an alias within the value that it names"))?;
+        let value = value.ok_or_else(|| at(mark, "an alias refers to a value that contains it"))?;
         if self.open.len() + depth(&value) > MAX_DEPTH {
             return Err(too_deep(mark));
         }
@@ -166,7 +166,7 @@ impl<'a> YamlBuilder<'a> {
             if let Some(earlier) = lines.insert(name.clone(), mark.line()) {
                 self.defects.push(Defect {
                     key: Some(join(&parent, &name)),
-                    message: format!("stands twice, in lines {earlier} and {}", mark.line()),
+                    message: format!("is set twice, in lines {earlier} and {}; keep one", mark.line()),
                 });
             }
             *key = Some(name);
@@ -176,7 +176,7 @@ impl<'a> YamlBuilder<'a> {
     fn place(&mut self, value: Value, anchor: usize, mark: Marker) -> Result<(), Defect> {
         self.values += 1;
         if self.values > MAX_VALUES {
-            return Err(at(mark, format!("more than {MAX_VALUES} values")));
+            return Err(at(mark, format!("the text has more than {MAX_VALUES} values")));
         }
         if anchor > 0 {
             self.anchors.insert(anchor, value.clone());
@@ -193,7 +193,7 @@ impl<'a> YamlBuilder<'a> {
         Ok(())
     }
 
-    /// The full key of the list or section that is being read.
+    /// Returns the full key of the list or section that is being read.
     fn path(&self) -> String {
         let mut path = String::new();
         for open in &self.open {
@@ -224,7 +224,7 @@ fn depth(value: &Value) -> usize {
 }
 
 fn too_deep(mark: Marker) -> Defect {
-    at(mark, format!("nested deeper than {MAX_DEPTH} levels"))
+    at(mark, format!("lists and sections are nested more than {MAX_DEPTH} deep"))
 }
 
 fn invalid(error: &ScanError) -> Defect {
@@ -235,7 +235,7 @@ fn at(mark: Marker, message: impl AsRef<str>) -> Defect {
     Defect { key: None, message: format!("line {}: {}", mark.line(), message.as_ref()) }
 }
 
-/// Resolves bare text as YAML does: to a number, true or false, nothing, or itself.
+/// Resolves bare text as YAML does: to a number, a boolean, nothing, or text.
 pub(crate) fn resolve(text: String) -> ValueKind {
     match Yaml::from_str(&text) {
         Yaml::Null => ValueKind::Nil,

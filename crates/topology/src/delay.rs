@@ -1,9 +1,10 @@
-//! The wait of a message for its time: Celery's ladder of 28 delay levels, as pure functions.
+//! Delayed messages: Celery's ladder of 28 delay levels, as pure functions.
 //!
-//! Level `L` is an exchange and a queue `celery_delayed_<L>`, or with another prefix where one is configured. A delay of whole seconds is written as 28 bits, most
-//! significant first, in front of the routing key. Each level's exchange looks at its own bit: 1 goes into the level's
-//! queue, where messages wait 2^L seconds before they are dead-lettered to the next level; 0 goes to the next level
-//! directly. From level 0 they come to the delivery exchange, which every queue is bound to.
+//! Level `L` is an exchange and a queue `celery_delayed_<L>`; the prefix can be configured. A delay
+//! of whole seconds is written as 28 bits before the routing key, most significant first. The
+//! exchange of each level looks at its own bit. 1 goes to the queue of the level, where messages
+//! wait 2^L seconds and are then dead-lettered to the next level. 0 goes to the next level at once.
+//! From level 0, messages come to the delivery exchange, to which every queue is bound.
 //!
 //! Names and arguments are Celery's, so that both fleets share one ladder.
 
@@ -14,73 +15,73 @@ use std::time::Duration;
 /// Number of levels.
 pub const LEVELS: u32 = 28;
 
-/// The longest delay, about eight and a half years.
+/// The longest delay: about eight and a half years.
 pub const LONGEST: Duration = Duration::from_secs((1 << LEVELS) - 1);
 
 /// The prefix of Celery's own names.
 pub const PREFIX: &str = "celery_delayed";
 
-/// Bytes that a delay adds to a routing key: a digit and a dot for each level.
+/// The bytes that a delay adds to a routing key: a digit and a dot for each level.
 const BITS: usize = 2 * LEVELS as usize;
 
 /// One level of the ladder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Level {
-    /// Name of its exchange and of its queue.
+    /// The name of its exchange and of its queue.
     pub name: String,
     /// The time that messages wait in its queue.
     pub wait: Duration,
-    /// The exchange they go to afterwards, and that those go to at once which do not wait here.
+    /// The next exchange: of messages that have waited, and of those that do not wait here.
     pub next: String,
-    /// Binding of its queue to its exchange.
+    /// The binding of its queue to its exchange.
     pub waits: String,
-    /// Binding of the next exchange to its exchange.
+    /// The binding of the next exchange to its exchange.
     pub passes: String,
 }
 
-/// A ladder, by the prefix of its names.
+/// A ladder, with the prefix of its names.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Ladder(Arc<str>);
 
 impl Ladder {
-    /// The ladder whose exchanges and queues are called `<prefix>_<level>`.
+    /// Makes a ladder whose exchanges and queues are called `<prefix>_<level>`.
     pub fn new(prefix: &str) -> Self {
         Self(Arc::from(prefix))
     }
 
-    /// Returns the mistake in a prefix, if there is one.
+    /// Returns the problem of a prefix, if there is one.
     pub fn problem(prefix: &str) -> Option<String> {
-        /// The length that AMQP allows for a name, without the longest of our endings.
+        /// The length that AMQP allows for a name, without the longest suffix.
         const LONGEST: usize = 255 - "_delivery".len();
         match prefix {
             "" => Some("should not be empty".to_owned()),
-            _ if prefix.starts_with("amq.") => Some("names that begin with `amq.` are reserved".to_owned()),
-            _ if prefix.len() > LONGEST => Some(format!("has {} bytes, allowed are {LONGEST}", prefix.len())),
+            _ if prefix.starts_with("amq.") => Some("names that begin with `amq.` are reserved by RabbitMQ".to_owned()),
+            _ if prefix.len() > LONGEST => Some(format!("has {} bytes; at most {LONGEST} are allowed", prefix.len())),
             _ => None,
         }
     }
 
-    /// Returns true when a name is one of its exchanges and queues, or could be.
+    /// Returns true if a name belongs to its exchanges and queues, or could.
     pub fn owns(&self, name: &str) -> bool {
         name.strip_prefix(&*self.0).is_some_and(|rest| rest.starts_with('_'))
     }
 
-    /// The exchange and queue name of a level.
+    /// Returns the name of the exchange and queue of a level.
     pub fn level_name(&self, level: u32) -> String {
         format!("{}_{level}", self.0)
     }
 
-    /// The exchange that a delayed message is published to.
+    /// Returns the exchange to which delayed messages are published.
     pub fn entry_exchange(&self) -> String {
         self.level_name(LEVELS - 1)
     }
 
-    /// The exchange that a message comes to when its delay is over.
+    /// Returns the exchange to which messages come when their delay is over.
     pub fn delivery_exchange(&self) -> String {
         format!("{}_delivery", self.0)
     }
 
-    /// The levels in the order in which a message climbs down, longest wait first.
+    /// Returns the levels in the order of a message, longest wait first.
     pub fn levels(&self) -> impl Iterator<Item = Level> {
         (0..LEVELS).rev().map(|level| {
             let passed = "*.".repeat((LEVELS - 1 - level) as usize);
@@ -95,18 +96,20 @@ impl Ladder {
         })
     }
 
-    /// The address of a message that shall arrive at `key` after `delay`: exchange and routing key.
+    /// Returns the address of a message that arrives at `key` after `delay`: exchange and routing
+    /// key.
     ///
-    /// The ladder counts whole seconds. What is left of a second is cut off, as Celery does: the message arrives up to a
-    /// second early with its exact time in the `eta` header, and the worker waits out the rest. `None` when nothing is
-    /// left to wait for on the ladder. A delay beyond [`LONGEST`] is shortened to it; the worker sends such a message
-    /// round again.
+    /// The ladder counts whole seconds and drops the rest, as Celery does. The message arrives up
+    /// to a second early, with its exact time in the `eta` header, and the worker waits the rest.
+    /// `None` for delays under a second. A delay beyond [`LONGEST`] is cut to it; the worker sends
+    /// such a message round again.
     pub fn address(&self, delay: Duration, key: &str) -> Option<(String, String)> {
         let seconds = delay.as_secs().min(LONGEST.as_secs());
         (seconds > 0).then(|| (self.entry_exchange(), delayed_key(seconds, strip_delay_prefix(key))))
     }
 
-    /// The delay that an address stands for, and the queue it leads to. `None` when it is not one of [`Ladder::address`].
+    /// Returns the delay and the queue of an address. `None` if it is not one of
+    /// [`Ladder::address`].
     pub fn delay_of<'a>(&self, exchange: &str, routing_key: &'a str) -> Option<(Duration, &'a str)> {
         if exchange != self.entry_exchange() {
             return None;
@@ -117,7 +120,7 @@ impl Ladder {
         Some((Duration::from_secs(digits.fold(0, |seconds, bit| 2 * seconds + u64::from(bit - b'0'))), queue))
     }
 
-    /// The address of a message that shall go through the whole ladder without waiting anywhere.
+    /// Returns the address of a message that passes the whole ladder without a wait.
     pub fn undelayed_address(&self, key: &str) -> (String, String) {
         (self.entry_exchange(), delayed_key(0, key))
     }
@@ -146,7 +149,7 @@ fn delayed_key(seconds: u64, key: &str) -> String {
     delayed
 }
 
-/// The routing key without the 28 bits that a delay has put before it.
+/// Returns the routing key without the 28 bits of a delay.
 pub fn strip_delay_prefix(key: &str) -> &str {
     let delayed = key
         .as_bytes()
@@ -155,10 +158,10 @@ pub fn strip_delay_prefix(key: &str) -> &str {
     if delayed { &key[BITS..] } else { key }
 }
 
-/// The key that binds a queue to the delivery exchange.
+/// Returns the key that binds a queue to the delivery exchange.
 ///
-/// A star for each bit, and nothing looser: `#.billing`, which Celery binds, would also take what is meant for
-/// `orders.billing`.
+/// It has a star for each bit, and nothing looser: `#.billing`, which Celery binds, would also take
+/// messages for `orders.billing`.
 pub fn delivery_binding(key: &str) -> String {
     "*.".repeat(LEVELS as usize) + key
 }

@@ -1,4 +1,4 @@
-//! The difference between the objects that should exist and those that do. Pure.
+//! The differences between declared and existing objects. Pure.
 
 mod found;
 mod policy;
@@ -17,8 +17,9 @@ use found::{names, shown};
 pub use policy::{POLICY_PRIORITY, differing_policies, policies};
 pub use remedy::{Leftover, Remedy};
 
-/// Everything in which `existing` is not what `objects` say. Only what the files name is looked at, and what they once made:
-/// bindings between what they name, and policies and dead-letter queues of queues that are gone.
+/// Returns the differences of `existing` from `objects`. It looks at objects that the files name,
+/// and at those that they once made: bindings between named objects, and policies and dead-letter
+/// queues of deleted queues.
 pub fn differences(objects: &[TopologyObject], existing: &Existing) -> Vec<Difference> {
     let queues: HashMap<_, _> = existing.queues.iter().map(|queue| (queue.name.as_str(), queue)).collect();
     let exchanges: HashMap<_, _> =
@@ -84,7 +85,7 @@ fn queue(wanted: &QueueObject, facts: &QueueFacts, found: &mut Vec<Difference>) 
     differs(TYPE, Some(facts.kind.clone()), Some(kind(&wanted.arguments)));
     for name in names(&wanted.arguments, &facts.arguments).into_iter().filter(|name| *name != TYPE) {
         let (broker, files) = (facts.arguments.get(name), wanted.arguments.get(name));
-        // An argument that says what the policy says does no harm.
+        // An argument that equals the policy does no harm.
         let said_by_policy = policy_key(name).and_then(|key| wanted.policy.get(key));
         if files.is_none() && broker == said_by_policy {
             continue;
@@ -95,7 +96,7 @@ fn queue(wanted: &QueueObject, facts: &QueueFacts, found: &mut Vec<Difference>) 
 
 const TYPE: &str = "x-queue-type";
 
-/// The type of a queue that is declared with these arguments.
+/// Returns the type of a queue that is declared with these arguments.
 fn kind(arguments: &Arguments) -> String {
     arguments.get(TYPE).map_or_else(|| QueueKind::Classic.name().to_owned(), Argument::to_string)
 }
@@ -107,7 +108,8 @@ fn same(wanted: &BindingObject, facts: &BindingFacts) -> bool {
         && wanted.arguments == facts.arguments
 }
 
-/// Bindings that the files do not name, though they name both ends, and neither is somebody else's.
+/// Finds bindings that the files do not name, between objects that they name and that are not
+/// external.
 fn extra_bindings(objects: &[TopologyObject], existing: &Existing, found: &mut Vec<Difference>) {
     let ours: BTreeSet<BindingTarget> = objects.iter().filter_map(TopologyObject::place).collect();
     for facts in &existing.bindings {
@@ -124,7 +126,7 @@ fn extra_bindings(objects: &[TopologyObject], existing: &Existing, found: &mut V
     }
 }
 
-/// Empty dead-letter queues of queues that are gone, made as we make them.
+/// Finds empty dead-letter queues of deleted queues, with our arguments.
 fn abandoned(objects: &[TopologyObject], existing: &Existing, found: &mut Vec<Difference>) {
     let exists = |name: &str| existing.queues.iter().any(|queue| queue.name == name);
     let named = |name: &str| {

@@ -1,4 +1,4 @@
-//! Why a call has no destination.
+//! Errors of routing.
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -7,18 +7,16 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The call asks for a way that is not declared: it was not sent.
+    /// The call names an undeclared destination. It was not sent.
     #[error("no route for task `{task}`: {reason}")]
     NoRoute {
         /// Name of the task.
         task: String,
-        /// The mistake in the call.
+        /// The problem of the call.
         reason: String,
     },
-    /// A function decides where the call goes, and another program has it: it was not sent.
-    #[error(
-        "task_routes[{index}] leaves the way of task `{task}` to function `{function}`, which is not in this program"
-    )]
+    /// A function of another program chooses the destination. The call was not sent.
+    #[error("task_routes[{index}] routes task `{task}` by function `{function}`, which this program does not have")]
     RoutedElsewhere {
         /// Name of the task.
         task: String,
@@ -27,28 +25,28 @@ pub enum Error {
         /// The function.
         function: String,
     },
-    /// A delayed message is addressed to one queue by its name, and the destination is not one queue.
+    /// The destination of a delayed message is not exactly one queue.
     #[error("cannot delay a message for exchange `{exchange}` with routing key `{routing_key}`: {reason}")]
     Undelayable {
         /// The exchange.
         exchange: String,
         /// The routing key.
         routing_key: String,
-        /// Why there is not one queue.
+        /// The reason.
         reason: String,
     },
-    /// A setting that cannot be used.
+    /// A setting has an invalid value.
     #[error("{key}: {reason}")]
     Invalid {
         /// The setting.
         key: String,
-        /// The mistake.
+        /// The problem.
         reason: String,
     },
 }
 
 impl Error {
-    /// Returns a remedy for a person.
+    /// Returns the remedy, for people.
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::NoRoute { .. } => Some("declare the queue in config/routes.yaml, or correct the call"),

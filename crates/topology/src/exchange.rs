@@ -1,22 +1,22 @@
-//! Exchanges and bindings, as the configuration says them.
+//! Exchanges and bindings, as the configuration declares them.
 
 use celeriac_protocol::Map;
 use serde::{Deserialize, Serialize};
 
-/// An exchange, as `exchanges.<name>` in `config/routes.yaml` says it.
+/// An exchange: `exchanges.<name>` in `config/routes.yaml`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExchangeOptions {
     /// The rule by which it chooses among its bindings.
     #[serde(rename = "type")]
     pub kind: ExchangeKind,
-    /// The exchanges that fill it, beside those who publish to it.
+    /// The exchanges that it takes messages from, besides those that are published to it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub bindings: Vec<Binding>,
-    /// The exchange that takes what fits none of its bindings.
+    /// The exchange for messages that fit no binding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alternate_exchange: Option<String>,
-    /// Somebody else declares it: it has to be there.
+    /// Somebody else declares it. It has to exist.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub external: bool,
 }
@@ -25,14 +25,15 @@ pub struct ExchangeOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ExchangeKind {
-    /// The routing key equals the binding key.
+    /// Compares the routing key with the binding key.
     #[default]
     Direct,
-    /// The routing key matches the binding's pattern of words, `*` (one word) and `#` (any number).
+    /// Matches the routing key with the binding's pattern of words: `*` is one word, `#` any
+    /// number.
     Topic,
-    /// Every binding.
+    /// Goes to every binding.
     Fanout,
-    /// The message's headers are those that the binding names: all of them, or any.
+    /// Compares the message's headers with those of the binding: all of them, or any.
     Headers,
 }
 
@@ -48,31 +49,31 @@ impl ExchangeKind {
     }
 }
 
-/// A queue's or an exchange's place at an exchange.
+/// A binding of a queue or an exchange to an exchange.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Binding {
     /// The exchange that messages come from.
     pub exchange: String,
-    /// The binding key.
+    /// The binding key, `routing_key` in RabbitMQ.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub routing_key: String,
-    /// The headers that a message has to have, for exchanges of type `headers`.
+    /// The headers to compare, for exchanges of type `headers`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub headers: Map,
-    /// All of these headers, or any of them.
+    /// Compares all of these headers, or any.
     #[serde(default, rename = "match", skip_serializing_if = "HeaderMatch::is_default")]
     pub header_match: HeaderMatch,
 }
 
 impl Binding {
-    /// A binding by its key.
+    /// Makes a binding with a key.
     pub fn new(exchange: impl Into<String>, key: impl Into<String>) -> Self {
         Self { exchange: exchange.into(), routing_key: key.into(), ..Self::default() }
     }
 }
 
-/// The headers of a binding that a message has to have.
+/// The number of headers of a binding that have to match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HeaderMatch {

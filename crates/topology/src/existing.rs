@@ -1,4 +1,5 @@
-//! The objects that exist on a broker, as its management API lists them. A field that a version leaves out is empty, not an error.
+//! The objects on a broker, as its management API lists them. A field that a version does not have
+//! is empty, not an error.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use crate::objects::{Argument, Arguments, BindingTarget};
 
-/// The objects that exist, as the management API lists them.
+/// The objects on a broker, as the management API lists them.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Existing {
     /// Queues.
@@ -29,11 +30,11 @@ pub struct QueueFacts {
     /// `classic`, `quorum`, `stream`, or what a plug-in calls it.
     #[serde(rename = "type")]
     pub kind: String,
-    /// True when it outlives the broker's restart.
+    /// True if it outlives the broker's restart.
     pub durable: bool,
-    /// True when it goes with its last consumer.
+    /// True if it is deleted with its last consumer.
     pub auto_delete: bool,
-    /// True when it is one connection's own.
+    /// True if it belongs to one connection.
     pub exclusive: bool,
     /// The arguments it was declared with.
     #[serde(deserialize_with = "arguments")]
@@ -41,38 +42,38 @@ pub struct QueueFacts {
     /// The policy that applies to it.
     #[serde(deserialize_with = "name")]
     pub policy: Option<String>,
-    /// The policy of the server's operator that applies to it.
+    /// The operator policy that applies to it.
     #[serde(deserialize_with = "name")]
     pub operator_policy: Option<String>,
-    /// The settings of both policies together.
+    /// The settings of both policies, merged.
     #[serde(rename = "effective_policy_definition", deserialize_with = "arguments")]
     pub effective_policy: Arguments,
-    /// Messages that wait.
+    /// Waiting messages.
     #[serde(rename = "messages_ready", deserialize_with = "or_default")]
     pub ready: u64,
-    /// Messages that are delivered and not settled.
+    /// Delivered and unsettled messages.
     #[serde(rename = "messages_unacknowledged", deserialize_with = "or_default")]
     pub unacked: u64,
-    /// Its consumers.
+    /// The number of its consumers.
     #[serde(deserialize_with = "or_default")]
     pub consumers: u64,
-    /// Messages a second.
+    /// Message rates.
     #[serde(rename = "message_stats", deserialize_with = "or_default")]
     pub rates: MessageRates,
-    /// When its first message says it was sent, in seconds since 1970; classic queues only, and only for messages that say
-    /// it.
+    /// The time of its first message, in seconds since 1970. Only for classic queues, and for
+    /// messages with a timestamp.
     #[serde(rename = "head_message_timestamp", deserialize_with = "number")]
     pub head: Option<i64>,
-    /// The node that it was declared on, or that leads it.
+    /// The node on which it was declared, or which leads it.
     #[serde(deserialize_with = "name")]
     pub node: Option<String>,
     /// The node that leads it.
     #[serde(deserialize_with = "name")]
     pub leader: Option<String>,
-    /// The nodes it is on.
+    /// The nodes that hold it.
     #[serde(deserialize_with = "or_default")]
     pub members: Vec<String>,
-    /// Those of them that are up.
+    /// The nodes that hold it and run.
     #[serde(deserialize_with = "or_default")]
     pub online: Vec<String>,
     /// `running`, `down`, `minority` and the like.
@@ -80,17 +81,17 @@ pub struct QueueFacts {
     pub state: Option<String>,
 }
 
-/// Messages of a queue in a second.
+/// Messages of a queue per second.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
 #[serde(default)]
 pub struct MessageRates {
-    /// In.
+    /// Published.
     #[serde(rename = "publish_details", deserialize_with = "rate")]
     pub publish: f64,
-    /// Out.
+    /// Delivered.
     #[serde(rename = "deliver_get_details", deserialize_with = "rate")]
     pub deliver: f64,
-    /// Done.
+    /// Acknowledged.
     #[serde(rename = "ack_details", deserialize_with = "rate")]
     pub ack: f64,
 }
@@ -104,11 +105,11 @@ pub struct ExchangeFacts {
     /// `direct`, `topic`, `fanout`, `headers`, or what a plug-in calls it.
     #[serde(rename = "type")]
     pub kind: String,
-    /// True when it outlives the broker's restart.
+    /// True if it outlives the broker's restart.
     pub durable: bool,
-    /// True when it goes with its last binding.
+    /// True if it is deleted with its last binding.
     pub auto_delete: bool,
-    /// True when only exchanges can publish to it.
+    /// True if only exchanges can publish to it.
     pub internal: bool,
     /// The arguments it was declared with.
     #[serde(deserialize_with = "arguments")]
@@ -129,7 +130,7 @@ pub struct BindingFacts {
     pub routing_key: String,
     /// Its arguments.
     pub arguments: Arguments,
-    /// Its name in the API, among the bindings of these two.
+    /// Its name in the API, among the bindings between these two.
     pub properties_key: String,
 }
 
@@ -139,12 +140,12 @@ pub struct BindingFacts {
 pub struct PolicyFacts {
     /// Its name.
     pub name: String,
-    /// The names that it applies to, a regular expression.
+    /// A regular expression for the names that it applies to.
     pub pattern: String,
-    /// The kind of objects that it applies to: `queues`, `exchanges`, `all` and the like.
+    /// The kind of objects: `queues`, `exchanges`, `all` and the like.
     #[serde(rename = "apply-to")]
     pub apply_to: String,
-    /// The highest decides.
+    /// Its priority. The highest wins.
     pub priority: i64,
     /// Its settings.
     #[serde(deserialize_with = "arguments")]
@@ -176,7 +177,7 @@ impl<'de> Deserialize<'de> for BindingFacts {
     }
 }
 
-/// Arguments as JSON.
+/// Reads arguments from JSON.
 pub fn as_json(arguments: &Arguments) -> BTreeMap<&str, Value> {
     let value = |argument: &Argument| match argument {
         Argument::Text(text) => Value::from(text.as_str()),
@@ -186,7 +187,7 @@ pub fn as_json(arguments: &Arguments) -> BTreeMap<&str, Value> {
     arguments.iter().map(|(name, argument)| (name.as_str(), value(argument))).collect()
 }
 
-/// RabbitMQ writes an empty object as `[]` or `null`, too.
+/// Reads arguments. RabbitMQ also writes `[]` or `null` for none.
 fn arguments<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arguments, D::Error> {
     let Value::Object(object) = Value::deserialize(deserializer)? else { return Ok(Arguments::new()) };
     Ok(object.into_iter().map(|(name, value)| (name, argument(&value))).collect())
@@ -196,12 +197,12 @@ fn argument(value: &Value) -> Argument {
     match value {
         Value::String(text) => Argument::Text(text.clone()),
         Value::Bool(flag) => Argument::Flag(*flag),
-        // What we never say can only be shown.
+        // A value that we never set can only be shown.
         value => value.as_i64().map_or_else(|| Argument::Text(value.to_string()), Argument::Number),
     }
 }
 
-/// A name; none is `null` or empty.
+/// Reads a name. None is `null` or empty.
 fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let value = Value::deserialize(deserializer)?;
     Ok(value.as_str().filter(|name| !name.is_empty()).map(str::to_owned))
@@ -211,7 +212,7 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::
     Ok(Value::deserialize(deserializer)?.as_i64())
 }
 
-/// A field that a queue does not have yet while it is made: it is written as `null`, `[]` or text.
+/// Reads a field that a new queue does not have yet: `null`, `[]` or text.
 fn or_default<'de, D: Deserializer<'de>, T: Default + serde::de::DeserializeOwned>(
     deserializer: D,
 ) -> Result<T, D::Error> {

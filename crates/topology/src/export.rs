@@ -1,6 +1,7 @@
-//! The objects of a topology for RabbitMQ's own tools: its definitions, and manifests of the messaging topology operator. Pure.
+//! The objects of a topology in the formats of RabbitMQ's own tools: its definitions, and manifests
+//! of the messaging topology operator. Pure.
 //!
-//! Objects that are `external` are left out: somebody else makes them.
+//! `external` objects are left out, because somebody else makes them.
 
 use serde_json::{Map, Value, json};
 
@@ -8,16 +9,18 @@ use crate::difference::policies;
 use crate::existing::{PolicyFacts, as_json};
 use crate::objects::{Arguments, BindingObject, BindingTarget, ExchangeObject, QueueObject, TopologyObject};
 
-/// The cluster that manifests are for.
+/// The cluster of manifests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
     /// Its name in Kubernetes.
     pub name: String,
-    /// The namespace of it and of the manifests. `None`: whichever they are applied in.
+    /// The namespace of the cluster and of the manifests. `None`: the namespace in which they are
+    /// applied.
     pub namespace: Option<String>,
 }
 
-/// RabbitMQ's `definitions.json` for these objects, as `rabbitmqctl import_definitions` reads it.
+/// Returns RabbitMQ's `definitions.json` for these objects, as `rabbitmqctl import_definitions`
+/// reads it.
 pub fn definitions(objects: &[TopologyObject], vhost: &str) -> Value {
     let mut all = [("queues", Vec::new()), ("exchanges", Vec::new()), ("bindings", Vec::new())];
     for object in objects.iter().filter(|object| !object.is_foreign()) {
@@ -57,7 +60,8 @@ pub fn definitions(objects: &[TopologyObject], vhost: &str) -> Value {
     Value::Object(definitions)
 }
 
-/// Manifests for these objects, each with its `apiVersion`, in the order in which they depend on each other.
+/// Returns manifests for these objects, in the order of their dependencies, each with its
+/// `apiVersion`.
 pub fn manifests(objects: &[TopologyObject], vhost: &str, cluster: &Cluster) -> Vec<Value> {
     let mut manifests: Vec<_> = objects
         .iter()
@@ -122,13 +126,14 @@ fn with_frame(kind: &str, name: &str, mut spec: Value, cluster: &Cluster) -> Val
     json!({ "apiVersion": "rabbitmq.com/v1beta1", "kind": kind, "metadata": metadata, "spec": spec })
 }
 
-/// The longest name that every label and reference in Kubernetes takes.
+/// The longest name for labels and references in Kubernetes.
 const LONGEST: usize = 63;
 
-/// A name that Kubernetes takes: lower case letters, digits, and hyphens and dots between them.
+/// Returns a valid name for Kubernetes: lower case letters, digits, and hyphens and dots between
+/// them.
 ///
-/// It follows from `name` and `identity` alone, whatever else is exported: a manifest that came to another name would make
-/// the operator delete what had the old one.
+/// It depends on `name` and `identity` alone, not on other objects. Under a new name, the operator
+/// would delete the object of the old name.
 fn safe(name: &str, identity: &str) -> String {
     let plain = |letter: char| match letter {
         'a'..='z' | '0'..='9' | '.' => letter,
@@ -150,7 +155,7 @@ fn safe(name: &str, identity: &str) -> String {
     if kept.is_empty() { format!("x-{mark}") } else { format!("{kept}-{mark}") }
 }
 
-/// FNV-1a, which no version of anything changes.
+/// Hashes with FNV-1a, which is the same in every version.
 fn hash(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

@@ -1,20 +1,21 @@
-//! Topology and routing as data: what has to exist on the broker, and where a task goes. No I/O, no clock.
+//! Topology and routing as data: the objects on the broker, and the destinations of tasks. No I/O,
+//! no clock.
 //!
 //! In reading order:
 //!
-//! - [`exchange`], [`queue`], [`topology`]: what the configuration declares;
-//! - [`prefetch`]: how many messages a worker holds of a queue;
-//! - `matching`: which bindings take a message;
-//! - `validate`: mistakes that show before any broker has seen them;
-//! - `version`: options that a broker takes and does not heed;
+//! - [`exchange`], [`queue`], [`topology`]: declarations of the configuration;
+//! - [`prefetch`]: number of messages that a worker holds of a queue;
+//! - `matching`: matching of messages with bindings;
+//! - `validate`: validation without a broker;
+//! - `version`: options that a version of RabbitMQ ignores;
 //! - [`pattern`]: patterns for task names;
 //! - [`route`]: the exchange, routing key and queue of a task;
-//! - [`overrides`]: overrides of the options that are declared with tasks;
-//! - [`delay`]: the ladder of queues in which a message waits for its time;
-//! - [`objects`]: the objects that a topology consists of, one by one;
-//! - [`existing`]: the objects that a broker has;
-//! - [`difference`]: the difference between both;
-//! - [`export`]: the same for RabbitMQ's own tools.
+//! - [`overrides`]: overrides of task options;
+//! - [`delay`]: the ladder of queues for delayed messages;
+//! - [`objects`]: the objects of a topology, one by one;
+//! - [`existing`]: the objects on a broker;
+//! - [`difference`]: the differences between both;
+//! - [`export`]: the objects for RabbitMQ's own tools.
 
 pub mod exchange;
 

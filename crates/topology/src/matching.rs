@@ -6,8 +6,8 @@ use crate::exchange::{Binding, ExchangeKind, HeaderMatch};
 use crate::objects::Argument;
 
 impl Binding {
-    /// Returns true when an exchange of this kind takes a message through this binding. `None` where that depends on headers, and
-    /// they are not known.
+    /// Returns true if an exchange of this kind takes a message through this binding. `None` if
+    /// that depends on unknown headers.
     pub fn takes(&self, kind: ExchangeKind, routing_key: &str, headers: Option<&HeaderMap>) -> Option<bool> {
         Some(match kind {
             ExchangeKind::Direct => self.routing_key == routing_key,
@@ -18,7 +18,8 @@ impl Binding {
     }
 }
 
-/// Returns true when all or any of the wanted headers are there, with these values. Those that begin with `x-` are not looked at.
+/// Returns true if all or any of the wanted headers are there, with these values. Headers that
+/// begin with `x-` do not count.
 fn headers_match(wanted: &Map, which: HeaderMatch, headers: &HeaderMap) -> bool {
     let has = |(name, value): (&String, &Value)| {
         headers.get(name).and_then(Argument::of_header) == Argument::of_header(value)
@@ -30,10 +31,10 @@ fn headers_match(wanted: &Map, which: HeaderMatch, headers: &HeaderMap) -> bool 
     }
 }
 
-/// Returns true when a pattern of words, `*` (one word) and `#` (any number of words, also none) matches a key.
+/// Returns true if a pattern of words matches a key. `*` is one word, `#` any number, also none.
 ///
-/// When a word does not fit, the last `#` takes one word more and matching resumes after it. Earlier ones need not be
-/// tried again: what the last can take includes all that they could add.
+/// If a word does not fit, the last `#` takes one word more, and matching resumes after it. Earlier
+/// ones need no second try: the last can take all that they could add.
 fn topic_matches(pattern: &str, key: &str) -> bool {
     let (mut pattern, mut key) = (words(pattern), words(key));
     let mut last_hash: Option<(Words<'_>, Words<'_>)> = None;
@@ -58,7 +59,7 @@ fn topic_matches(pattern: &str, key: &str) -> bool {
     }
 }
 
-/// Words still to be read; `None` when there are no more. The empty key has none, as RabbitMQ sees it.
+/// The words that are left. `None` at the end. The empty key has no words, as in RabbitMQ.
 type Words<'a> = Option<&'a str>;
 
 fn words(key: &str) -> Words<'_> {
@@ -105,7 +106,7 @@ mod tests {
         }
     }
 
-    /// The definition, without regard to cost.
+    /// The definition, without care for speed.
     fn model(pattern: &[&str], key: &[&str]) -> bool {
         match (pattern.split_first(), key.split_first()) {
             (None, None) => true,

@@ -1,4 +1,4 @@
-//! The objects of a topology and of the delay ladder, as a list in the order in which they are made. Pure.
+//! The objects of a topology and of the delay ladder, in the order of their declaration. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::exchange::{Binding, ExchangeKind, ExchangeOptions};
 use crate::queue::{Overflow, QueueKind, QueueOptions};
 use crate::topology::Topology;
 
-/// Arguments by their names in AMQP.
+/// Arguments, by their names in AMQP.
 pub type Arguments = BTreeMap<String, Argument>;
 
 /// The value of an argument.
@@ -21,11 +21,11 @@ pub enum Argument {
     Text(String),
     /// A number.
     Number(i64),
-    /// Yes or no.
+    /// A boolean.
     Flag(bool),
 }
 
-/// One thing that has to exist.
+/// An object that has to exist.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TopologyObject {
     /// An exchange.
@@ -45,7 +45,7 @@ pub struct ExchangeObject {
     pub kind: ExchangeKind,
     /// Its arguments.
     pub arguments: Arguments,
-    /// True when somebody else makes it.
+    /// True if somebody else makes it.
     pub external: bool,
 }
 
@@ -54,16 +54,16 @@ pub struct ExchangeObject {
 pub struct QueueObject {
     /// Its name.
     pub name: String,
-    /// True when it outlives the broker's restart.
+    /// True if it survives a restart of the broker.
     pub durable: bool,
-    /// Its arguments, which cannot be changed once it exists.
+    /// Its arguments, which cannot change.
     pub arguments: Arguments,
-    /// The settings of a policy for it, which can.
+    /// The settings of its policy, which can change.
     pub policy: Arguments,
-    /// The arguments that the configuration sets. Where the broker has them otherwise, that is a mismatch; all others are
-    /// taken as they are there.
+    /// The arguments that the configuration sets. Another value on the broker is a mismatch. Other
+    /// arguments stay as they are on the broker.
     pub configured: BTreeMap<&'static str, String>,
-    /// True when somebody else makes it.
+    /// True if somebody else makes it.
     pub external: bool,
 }
 
@@ -89,36 +89,37 @@ pub enum BindingTarget {
     Exchange(String),
 }
 
-/// The location of settings of queues that RabbitMQ can change.
+/// The place of those settings of queues that RabbitMQ can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SettingsLocation {
-    /// In the arguments of the queue, for ever.
+    /// The arguments of the queue, which cannot change.
     #[default]
     Arguments,
-    /// In a policy for each queue; arguments say only what cannot be changed.
+    /// A policy for each queue. Its arguments are those that cannot change.
     Policies,
 }
 
-/// Deliveries of a message of a quorum queue, where the configuration sets no limit. A net below everything else:
-/// a message that ends its consumer before it can be looked at, as text that is not UTF-8 in a short string of AMQP does in
-/// lapin, is dead-lettered by the broker in the end. Restarts count as well, so the net hangs low.
+/// The delivery limit of a quorum queue without a limit of its own. It is the last safety net, for
+/// a message that crashes its consumer before the consumer can look at it, as text that is not
+/// UTF-8 in a short string of AMQP does in lapin. Restarts count as well, so the limit is high.
 const DELIVERY_LIMIT: u32 = 100;
 
-/// As good as no limit, for a quorum queue that has nowhere to send what it gives up: letters that people look at as often as
-/// they like. RabbitMQ 4 throws a message away that went back to its queue 20 times, unless the queue says otherwise. There
-/// `-1` would be no limit; RabbitMQ 3.10 takes it as well, and throws the message away after the first look. This number means
-/// the same to both, and stays when one becomes the other.
+/// The delivery limit of dead-letter queues, which have no dead-letter queue of their own:
+/// practically none, because people look at letters as often as they like. RabbitMQ 4 drops a
+/// message that was returned 20 times, unless the queue sets a limit. `-1` is no limit there, but
+/// RabbitMQ 3.10 accepts it and drops the message after the first look. This number has one meaning
+/// in both, and stays the same after an upgrade.
 const LETTERS_LIMIT: u32 = i32::MAX.cast_unsigned();
 
 impl Topology {
-    /// Everything that it names, and the places behind the ladder that go with it.
+    /// Returns all its objects, with their bindings to the delay ladder.
     pub fn objects(&self, ladder: &Ladder, settings: SettingsLocation) -> Vec<TopologyObject> {
         let mut objects = Vec::new();
         for (name, options) in &self.exchanges {
             objects.push(TopologyObject::Exchange(exchange(name, options)));
         }
         for (name, options) in self.queues.iter().filter(|(_, options)| options.broadcast) {
-            // Who sends to all sends to an exchange; each worker has a queue of its own there.
+            // A broadcast is sent to an exchange, to which each worker binds a queue of its own.
             let kind = ExchangeKind::Fanout;
             let (arguments, external) = (Arguments::new(), options.external);
             objects.push(TopologyObject::Exchange(ExchangeObject { name: name.clone(), kind, arguments, external }));
@@ -155,13 +156,14 @@ impl Topology {
             )));
             BindingTarget::Queue(name.to_owned())
         };
-        // Also what others declare has its place behind the delays, and fails here where it is not there.
+        // External queues are bound to the delay ladder too. Declaring fails here if they do not
+        // exist.
         objects.push(binding(&ladder.delivery_exchange(), place.clone(), &delivery_binding(name)));
         objects.extend(options.bindings.iter().map(|binding| bound(binding, self, place.clone())));
     }
 }
 
-/// The delay ladder.
+/// Returns the objects of the delay ladder.
 pub fn delay_ladder(ladder: &Ladder, kind: QueueKind) -> Vec<TopologyObject> {
     let topic = |name: &str| {
         let (name, kind) = (name.to_owned(), ExchangeKind::Topic);
@@ -235,7 +237,8 @@ fn queue(name: &str, options: &QueueOptions, dead: Option<&str>, settings: Setti
     if options.kind == QueueKind::Quorum {
         let limit = || number(u64::from(DELIVERY_LIMIT));
         arguments.entry("x-delivery-limit".to_owned()).or_insert_with(limit);
-        // Dead-lettering is confirmed, which RabbitMQ does only where a full queue refuses instead of dropping.
+        // RabbitMQ confirms dead-lettering only if a full queue refuses messages instead of
+        // dropping them.
         if options.overflow != Some(Overflow::DropHead) {
             arguments.insert("x-overflow".to_owned(), text(Overflow::RejectPublish.name()));
             arguments.insert("x-dead-letter-strategy".to_owned(), text("at-least-once"));
@@ -250,7 +253,7 @@ fn queue(name: &str, options: &QueueOptions, dead: Option<&str>, settings: Setti
     QueueObject { name, durable, arguments, policy, configured, external: options.external }
 }
 
-/// Takes out of the arguments what a policy can say.
+/// Moves the arguments that a policy can hold out of these.
 fn take_policy(arguments: &mut Arguments) -> Arguments {
     let mut policy = Arguments::new();
     arguments.retain(|name, value| match policy_key(name) {
@@ -263,7 +266,7 @@ fn take_policy(arguments: &mut Arguments) -> Arguments {
     policy
 }
 
-/// The arguments of a queue that the configuration sets, but for its type.
+/// Returns the arguments that the configuration sets, without the type.
 fn said(options: &QueueOptions) -> Vec<(&'static str, Argument)> {
     let QueueOptions { max_length, overflow, .. } = options;
     let said = [
@@ -286,12 +289,12 @@ fn replicas_argument(kind: QueueKind) -> &'static str {
     if kind == QueueKind::Stream { "x-initial-cluster-size" } else { "x-quorum-initial-group-size" }
 }
 
-/// Nothing is said for a classic queue, since that is what Celery says.
+/// Returns the argument for the type. A classic queue has none, as in Celery.
 fn kind_argument(kind: QueueKind) -> Option<(String, Argument)> {
     (kind != QueueKind::Classic).then(|| ("x-queue-type".to_owned(), text(kind.name())))
 }
 
-/// The name in a policy of what an argument says, where a policy can say it.
+/// Returns the name of an argument in a policy, if a policy can hold it.
 pub(crate) fn policy_key(argument: &str) -> Option<&'static str> {
     Some(match argument {
         "x-message-ttl" => "message-ttl",
@@ -344,7 +347,8 @@ fn milliseconds(duration: Duration) -> Argument {
 }
 
 impl Argument {
-    /// The value that a binding compares a header with. `None` for what RabbitMQ does not compare.
+    /// Returns the value that a binding compares a header with. `None` for a value that RabbitMQ
+    /// does not compare.
     pub(crate) fn of_header(value: &Value) -> Option<Self> {
         Some(match value {
             Value::Text(text) => Self::Text(text.clone()),
@@ -375,7 +379,7 @@ impl fmt::Display for BindingTarget {
 }
 
 impl TopologyObject {
-    /// True when somebody else makes it.
+    /// True if somebody else makes it.
     pub fn is_foreign(&self) -> bool {
         matches!(
             self,
@@ -383,7 +387,7 @@ impl TopologyObject {
         )
     }
 
-    /// The queue or exchange that it is, where it is ours.
+    /// Returns the queue or exchange that it is, unless it is external.
     pub(crate) fn place(&self) -> Option<BindingTarget> {
         match self {
             _ if self.is_foreign() => None,

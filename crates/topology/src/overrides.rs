@@ -1,4 +1,4 @@
-//! `task_options` of the configuration: overrides of the options that are declared with tasks.
+//! `task_options` of the configuration: overrides of task options.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pattern::{Pattern, PatternTable};
 
-/// The type that a configuration reads for a value.
+/// The type of a value in the configuration.
 macro_rules! config_type {
     (u8) => { u8 };
     (u32) => { u32 };
@@ -22,7 +22,7 @@ macro_rules! config_type {
     ($type:ident) => { Parsed<$type> };
 }
 
-/// The field of `TaskOptions` for a value that a configuration read.
+/// The field of `TaskOptions` for a value of the configuration.
 macro_rules! field_value {
     (u8, $value:expr) => {
         Some($value)
@@ -44,7 +44,7 @@ macro_rules! field_value {
     };
 }
 
-/// The value that a configuration read.
+/// The plain value of the configuration.
 macro_rules! plain_value {
     (u8, $value:expr) => {
         $value
@@ -83,12 +83,13 @@ macro_rules! task_override {
         )* }
         attribute_retries { $($_13:tt)* }
     ) => {
-        /// One entry of `task_options`. A key that it does not set is left to later entries, or else to the task.
+        /// An entry of `task_options`. A key that it does not set is left to later entries, or else
+        /// to the task.
         #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct TaskOverride {
-            /// The tasks it is for: a whole name, a glob (`*` any text, `?` any character), or a `/regular expression/` for
-            /// the whole name.
+            /// The tasks: a whole name, a glob (`*` any text, `?` any character), or a
+            /// `/regular expression/` for the whole name.
             pub task: String,
             $(
                 #[doc = $meaning]
@@ -109,7 +110,7 @@ macro_rules! task_override {
         }
 
         impl TaskOverride {
-            /// Takes from a later entry the keys that this one does not set.
+            /// Fills in the keys of a later entry that this one does not set.
             fn fill(&mut self, later: &Self) {
                 $(self.$field = self.$field.or(later.$field);)*
                 $(self.$retry = self.$retry.or(later.$retry);)*
@@ -125,7 +126,7 @@ macro_rules! task_override {
                 })*
             }
 
-            /// The keys that it sets.
+            /// Returns the keys that it sets.
             fn set_keys(&self) -> Vec<&'static str> {
                 let mut keys = Vec::new();
                 $(keys.extend(self.$field.is_some().then_some(stringify!($field)));)*
@@ -133,7 +134,7 @@ macro_rules! task_override {
                 keys
             }
 
-            /// The keys with values that cannot hold, each with the complaint.
+            /// Returns the keys with invalid values, each with the message.
             fn invalid_values(&self) -> Vec<(&'static str, &'static str)> {
                 let mut invalid = Vec::new();
                 $($(if let Some(value) = self.$field {
@@ -156,7 +157,7 @@ macro_rules! task_override {
 
 task_options!(task_override);
 
-/// The effect of each key of retries on the policy of a task.
+/// The effect of each key of retries on the retry policy.
 mod retries {
     use super::{DurationRange, RetryPolicy};
 
@@ -177,12 +178,13 @@ mod retries {
     }
 }
 
-/// Finds the problems of overrides, each with its full key.
+/// Returns the problems of overrides, each with its full key.
 pub fn problems(overrides: &[TaskOverride]) -> Vec<(String, String)> {
     let found = overrides.iter().enumerate().flat_map(|(index, entry)| {
         let of_keys = problems_of(entry).into_iter();
         let of_keys = of_keys.map(move |(key, problem)| (format!("task_options[{index}].{key}"), problem));
-        // Of the entry as a whole: its keys may only seem to be missing, because their values are wrong.
+        // The entry as a whole has this problem: its keys may only seem missing, because their
+        // values are wrong.
         let whole = entry.set_keys().is_empty().then(|| format!("entry for `{}` sets no options", entry.task));
         of_keys.chain(whole.map(|problem| (format!("task_options[{index}]"), problem)))
     });
@@ -206,7 +208,7 @@ fn problems_of(entry: &TaskOverride) -> Vec<(&'static str, String)> {
     problems
 }
 
-/// All overrides, ready for look-ups.
+/// All overrides, compiled.
 #[derive(Debug, Default)]
 pub struct TaskOverrides {
     overrides: Vec<TaskOverride>,
@@ -218,13 +220,14 @@ impl TaskOverrides {
     /// Compiles overrides that have no [`problems`].
     ///
     /// # Errors
-    /// With the first pattern that is none.
+    /// Returns the first pattern that is invalid.
     pub fn new(overrides: &[TaskOverride]) -> Result<Self, String> {
         let patterns = overrides.iter().map(|entry| Pattern::read(&entry.task)).collect::<Result<_, _>>()?;
         Ok(Self { overrides: overrides.to_vec(), patterns: PatternTable::new(patterns) })
     }
 
-    /// Returns the options of a task: for each key the first entry that sets it, and otherwise the declared value.
+    /// Returns the options of a task. For each key, the first entry that sets it wins, then the
+    /// declared value.
     #[must_use]
     pub fn apply(&self, task: &str, mut declared: TaskOptions) -> TaskOptions {
         if !self.overrides.is_empty() {
@@ -241,33 +244,34 @@ impl TaskOverrides {
         Arc::new(merged)
     }
 
-    /// Returns the entry that sets a key of a task, as the configuration names it: `task_options[2].time_limit`.
+    /// Returns the key of the entry that sets an option of a task: `task_options[2].time_limit`.
     pub fn key_of(&self, task: &str, key: &str) -> Option<String> {
         let index = self.patterns.matches(task).find(|index| self.overrides[*index].set_keys().contains(&key))?;
         Some(format!("task_options[{index}].{key}"))
     }
 
-    /// Returns the overrides that match none of these tasks, each with its key and a sentence.
+    /// Returns the overrides that match none of these tasks, each with its key and a message.
     pub fn unmatched(&self, tasks: &[&str]) -> Vec<(String, String)> {
         let overrides = self.overrides.iter().zip(self.patterns.patterns()).enumerate();
         let unmatched = overrides.filter(|(_, (_, pattern))| !tasks.iter().any(|task| pattern.matches(task)));
         let told = unmatched.map(|(index, (TaskOverride { task, .. }, _))| {
             let near = did_you_mean(nearest(task, tasks.iter().copied()));
-            let message = format!("`{task}` is none of this program's tasks{near}");
+            let message = format!("`{task}` matches no task of this program{near}");
             (format!("task_options[{index}].task"), message)
         });
         told.collect()
     }
 }
 
-/// The value of a key that belongs to the `#[task]` attribute: there is none, and the error names the attribute.
+/// The value of a key that belongs to the `#[task]` attribute. It has no values: reading one is an
+/// error that names the attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttributeOnly {}
 
 impl<'de> Deserialize<'de> for AttributeOnly {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         de::IgnoredAny::deserialize(deserializer)?;
-        Err(de::Error::custom("belongs in `#[task(…)]`, and is not said here"))
+        Err(de::Error::custom("belongs in `#[task(…)]`; remove it here"))
     }
 }
 

@@ -1,16 +1,16 @@
-//! Patterns for task names, of a route or of options: exact name, glob or regular expression.
+//! Patterns for task names, in routes and overrides: exact name, glob or regular expression.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
 use regex::Regex;
 
-/// Says which task names are meant. Always speaks of the whole name.
+/// A pattern for whole task names.
 #[derive(Debug)]
 pub enum Pattern {
-    /// This one.
+    /// This name.
     Exact(String),
-    /// Those that match; also what a glob becomes.
+    /// Names that match. A glob becomes one too.
     Regex(Regex),
 }
 
@@ -18,10 +18,10 @@ impl Pattern {
     /// Reads a pattern.
     ///
     /// # Errors
-    /// With what is wrong with it.
+    /// Returns the problem of an invalid pattern.
     pub fn read(pattern: &str) -> Result<Self, String> {
         if let Some(regex) = pattern.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
-            // Tried as it was written, so that what is made of it below can neither repair nor hide a mistake.
+            // Compiled as written first, because the anchors below could repair or hide a mistake.
             Regex::new(regex).map_err(|error| format!("`{pattern}` is not a regular expression: {error}"))?;
             return compile(pattern, &format!(r"\A(?:{regex})\z"));
         }
@@ -31,7 +31,7 @@ impl Pattern {
         Ok(Self::Exact(pattern.to_owned()))
     }
 
-    /// Returns true when it matches a task.
+    /// Returns true if it matches a task.
     pub fn matches(&self, task: &str) -> bool {
         match self {
             Self::Exact(name) => name == task,
@@ -58,33 +58,34 @@ fn regex_of_glob(glob: &str) -> String {
     regex
 }
 
-/// Patterns in their order, and what was found by them for each name, so that patterns are tried once a name.
+/// Ordered patterns, with a cache of the result of each name.
 #[derive(Debug)]
 pub struct PatternTable<T> {
     patterns: Vec<Pattern>,
     known: RwLock<HashMap<String, T>>,
 }
 
-/// Names beyond so many are matched anew each time, so that names made up by callers take no memory.
+/// The most cached names. Callers can invent names, and must not fill the memory.
 pub(crate) const MAX_KNOWN: usize = 4096;
 
 impl<T: Clone> PatternTable<T> {
-    /// A table of these patterns, by which nothing was found yet.
+    /// Makes a table of patterns, with an empty cache.
     pub fn new(patterns: Vec<Pattern>) -> Self {
         Self { patterns, known: RwLock::default() }
     }
 
-    /// The patterns.
+    /// Returns the patterns.
     pub fn patterns(&self) -> &[Pattern] {
         &self.patterns
     }
 
-    /// The places of the patterns that match a name, in order.
+    /// Returns the indexes of the patterns that match a name, in order.
     pub fn matches<'a>(&'a self, name: &'a str) -> impl Iterator<Item = usize> + 'a {
         self.patterns.iter().enumerate().filter(|(_, pattern)| pattern.matches(name)).map(|(place, _)| place)
     }
 
-    /// The value of a name: what was found before, or else what `find` makes of the places of its patterns.
+    /// Returns the value of a name: from the cache, or from `find`, which gets the indexes of its
+    /// patterns.
     pub fn get(&self, name: &str, find: impl FnOnce(&mut dyn Iterator<Item = usize>) -> T) -> T {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         known.unwrap_or_else(|| {
@@ -154,7 +155,7 @@ mod tests {
         }
     }
 
-    /// The definition, without regard to cost.
+    /// The definition, without care for speed.
     fn model(glob: &[char], name: &[char]) -> bool {
         match (glob.split_first(), name.split_first()) {
             (None, None) => true,

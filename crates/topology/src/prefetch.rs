@@ -1,16 +1,16 @@
-//! The messages that a worker may hold of a queue, as configurations write it.
+//! The number of messages that a worker holds of a queue, as configurations write it.
 
 use std::fmt;
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The messages that a worker may hold of a queue.
+/// The number of messages that a worker holds of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prefetch {
-    /// As many as suit the tasks: the worker follows how long they take.
+    /// A number that follows the run time of the tasks.
     Auto,
-    /// This many.
+    /// A fixed number.
     Fixed(u16),
 }
 
@@ -43,7 +43,7 @@ impl<'de> Deserialize<'de> for Prefetch {
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Prefetch, E> {
                 match text {
                     "auto" => Ok(Prefetch::Auto),
-                    // The environment and the command line know text alone.
+                    // Variables and flags are text.
                     other => match other.parse() {
                         Ok(count) if count > 0 => Ok(Prefetch::Fixed(count)),
                         _ => Err(E::invalid_value(de::Unexpected::Str(other), &self)),

@@ -1,4 +1,4 @@
-//! Queues, as the configuration says them.
+//! Queues, as the configuration declares them.
 
 use std::time::Duration;
 
@@ -8,24 +8,25 @@ use serde::{Deserialize, Serialize};
 use crate::exchange::Binding;
 use crate::prefetch::Prefetch;
 
-/// A queue, as `queues.<name>` in `config/routes.yaml` says it. What is not said is RabbitMQ's own default, or left as it is
-/// where the queue exists.
+/// A queue: `queues.<name>` in `config/routes.yaml`. An option that is not set has RabbitMQ's
+/// default, or stays as it is if the queue exists.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueueOptions {
     /// Its type.
     #[serde(rename = "type")]
     pub kind: QueueKind,
-    /// The exchanges that fill it; the default exchange always does, by its name.
+    /// The exchanges that it takes messages from, besides the default exchange, which knows it by
+    /// its name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub bindings: Vec<Binding>,
-    /// Number of priorities, for classic queues.
+    /// The highest priority, for classic queues.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_priority: Option<u8>,
     /// The time a message may wait in it before it is dead-lettered.
     #[serde(with = "duration::option", skip_serializing_if = "Option::is_none")]
     pub message_ttl: Option<Duration>,
-    /// The time it stays when nobody consumes it. With it goes what is in it.
+    /// The time without consumers after which it is deleted, with its messages.
     #[serde(with = "duration::option", skip_serializing_if = "Option::is_none")]
     pub expires: Option<Duration>,
     /// The most messages it holds.
@@ -34,45 +35,48 @@ pub struct QueueOptions {
     /// The most bytes of bodies it holds.
     #[serde(with = "text::option", skip_serializing_if = "Option::is_none")]
     pub max_length_bytes: Option<ByteSize>,
-    /// The time a message of a stream is kept, at least.
+    /// The least time that a message of a stream is kept.
     #[serde(with = "duration::option", skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Duration>,
     /// The behaviour when it is full.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overflow: Option<Overflow>,
-    /// Deliveries of a message before the broker dead-letters it, for quorum queues. Default: 100 times.
+    /// The deliveries of a message before the broker dead-letters it, for quorum queues. Default:
+    /// 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery_limit: Option<u32>,
     /// The queue that takes its dead letters. Several queues may share one. Default: `<name>.dead`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter_queue: Option<String>,
-    /// Only one consumer at a time gets messages, so that they run one after another: the next takes over when it is gone.
+    /// One consumer at a time gets messages. The next takes over when it is gone.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub single_active_consumer: bool,
-    /// On how many nodes of a cluster it is, for quorum queues and streams. Default: the cluster's own.
+    /// The number of nodes that hold it, for quorum queues and streams. Default: the cluster's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u8>,
-    /// Messages are kept on disk and not in memory, for classic queues before RabbitMQ 3.12, which all are so since.
+    /// Keeps messages on disk and not in memory, for classic queues before RabbitMQ 3.12. Later
+    /// ones always do.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub lazy: bool,
-    /// It is gone when the broker restarts, for classic queues.
+    /// A restart of the broker deletes it, for classic queues.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub transient: bool,
     /// Every worker gets every message.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub broadcast: bool,
-    /// The messages that a worker may hold of it: a number, or `auto`. Default: the worker's own setting.
+    /// The most messages that a worker holds of it: a number, or `auto`. Default: the worker's own
+    /// setting.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefetch: Option<Prefetch>,
-    /// Somebody else declares it, such as a Celery app: it has to be there, with whatever arguments.
+    /// Somebody else declares it, such as a Celery app. It has to exist, with any arguments.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub external: bool,
-    /// The process that consumes it makes it, alone and for itself, such as a worker's own queue of a broadcast: whatever the
-    /// settings say of declaring and of policies.
+    /// Its consumer declares it, for itself alone, whatever `broker.declare` and
+    /// `broker.use_policies` are. The queues of a broadcast are such.
     #[serde(skip)]
     pub own: bool,
-    /// It has no arguments but those that are said: what somebody else declares as well, such as a Celery app, has to be
-    /// the same. The broker itself has no place for its dead letters then.
+    /// It has only the arguments that are set, since somebody else declares it too, such as a
+    /// Celery app, and has to agree. The broker then does not dead-letter its messages.
     #[serde(skip)]
     pub plain: bool,
 }
@@ -81,13 +85,13 @@ pub struct QueueOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum QueueKind {
-    /// Replicated, on disk, counts deliveries. The default.
+    /// Replicated and on disk. Counts deliveries. The default.
     #[default]
     Quorum,
-    /// On one node; has priorities.
+    /// On one node. Has priorities.
     Classic,
-    /// A log that keeps what was read: for records of what was sent, beside the queue that runs it. Workers do not consume
-    /// it.
+    /// A log that keeps messages that were read: a record of what was sent, beside the queue that
+    /// runs it. Workers do not consume it.
     Stream,
 }
 
@@ -102,15 +106,15 @@ impl QueueKind {
     }
 }
 
-/// The fate of messages for a queue that is full.
+/// The behaviour of a full queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Overflow {
-    /// The oldest is dead-lettered.
+    /// Dead-letters the oldest message.
     DropHead,
-    /// The newest is refused: its sender gets an error.
+    /// Refuses new messages. The sender gets an error.
     RejectPublish,
-    /// The newest is refused and dead-lettered, for classic queues: its sender gets an error nevertheless.
+    /// Refuses and dead-letters new messages, for classic queues. The sender gets an error too.
     RejectPublishDlx,
 }
 
@@ -125,15 +129,15 @@ impl Overflow {
     }
 }
 
-/// The exchange through which a task is sent to one worker by its name, as Celery's `worker_direct` has it.
+/// The exchange for tasks to one worker by its name, as with `worker_direct` in Celery.
 pub const DIRECT_EXCHANGE: &str = "C.dq2";
 
-/// The queue in which a worker finds what is sent to it by its name, as Celery calls it.
+/// Returns the queue of a worker for tasks that are sent to it by its name, as in Celery.
 pub fn direct_queue(worker: &str) -> String {
     format!("{worker}.dq2")
 }
 
-/// The name of the dead-letter queue that a queue has unless it names another.
+/// Returns the default name of the dead-letter queue of a queue.
 pub fn dead_letter_queue(queue: &str) -> String {
     format!("{queue}.dead")
 }

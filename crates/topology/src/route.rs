@@ -1,9 +1,9 @@
 //! Routing: the exchange, the routing key and the options of each call. Pure.
 //!
 //! - `options`, `validate`: the configuration of routes, and mistakes in it;
-//! - `function`: functions of the program that stand in for routes;
-//! - `compiled`: a route ready to be tried, and its match with a call;
-//! - `destination`: where a message goes, and the options that it is sent with.
+//! - `function`: functions of the program that decide in place of routes;
+//! - `compiled`: a compiled route, and its match with a call;
+//! - `destination`: the destination of a message, and its options.
 
 mod compiled;
 mod destination;
@@ -42,11 +42,11 @@ pub enum RouteRule<'a> {
     Call,
     /// A route of `task_routes`.
     Route {
-        /// Its place, from 0.
+        /// Its index, from 0.
         index: usize,
         /// Its pattern.
         pattern: &'a str,
-        /// The function that decides in its place.
+        /// The function that decides in its place, if it has one.
         function: Option<&'a str>,
     },
     /// The queue that is declared with the task.
@@ -55,24 +55,24 @@ pub enum RouteRule<'a> {
     Default,
 }
 
-/// Chooses the destination of a call: the call itself decides, then the first matching route, then the queue that is
-/// declared with the task, then the default queue.
+/// Chooses the destination of calls. The call itself decides, then the first matching route, then
+/// the queue that is declared with the task, then the default queue.
 #[derive(Debug)]
 pub struct Router {
     topology: Topology,
     routes: Vec<CompiledRoute>,
-    /// Every declared queue by name, ready to be handed out.
+    /// The destination of every declared queue, by name.
     queues: HashMap<String, Destination>,
     default_queue: String,
-    /// The patterns of the routes, with the first route of each task.
+    /// The patterns of the routes, with the first matching route of each task.
     patterns: PatternTable<Option<usize>>,
 }
 
 impl Router {
-    /// A router by these options.
+    /// Makes a router from options.
     ///
     /// # Errors
-    /// When [`RoutesOptions::validate`] finds a problem; the first is told.
+    /// Returns the first problem that [`RoutesOptions::validate`] finds.
     pub fn new(options: &RoutesOptions) -> Result<Self> {
         if let Some((key, reason)) = options.validate().into_iter().next() {
             return Err(Error::Invalid { key, reason });
@@ -86,10 +86,10 @@ impl Router {
         Ok(Self { topology, routes, queues, default_queue, patterns: PatternTable::new(patterns) })
     }
 
-    /// The same router, with the functions that its routes name. Without them, calls for which they decide are refused.
+    /// Adds the functions that routes name. Without them, calls that they decide are errors.
     ///
     /// # Errors
-    /// When a route names a function that is not there.
+    /// Returns an error if a route names an unknown function.
     pub fn with_functions(mut self, functions: &RouteFunctions) -> Result<Self> {
         for (index, route) in self.routes.iter_mut().enumerate() {
             let key = || format!("task_routes[{index}].function");
@@ -98,15 +98,16 @@ impl Router {
         Ok(self)
     }
 
-    /// Everything that the routes need to exist.
+    /// Returns the exchanges and queues that the routes need.
     pub fn topology(&self) -> &Topology {
         &self.topology
     }
 
-    /// The destination of a call. `declared` is the queue that is declared with the task.
+    /// Returns the destination of a call. `declared` is the queue that is declared with the task.
     ///
     /// # Errors
-    /// When call, task or function name a queue that is not declared, the call contradicts itself, or a function panics.
+    /// Returns an error if the call, the task or a function names an undeclared queue, if the call
+    /// contradicts itself, or if a function panics.
     pub fn route<'q>(
         &self,
         request: impl Into<RouteRequest<'q>>,
@@ -116,10 +117,10 @@ impl Router {
         self.explain(request, call, declared).map(|explanation| explanation.destination)
     }
 
-    /// The destination of a call, with the rule that decides it.
+    /// Returns the destination of a call, with the rule that decides it.
     ///
     /// # Errors
-    /// As [`Router::route`].
+    /// Returns the errors of [`Router::route`].
     pub fn explain<'q>(
         &self,
         request: impl Into<RouteRequest<'q>>,
@@ -142,7 +143,7 @@ impl Router {
                 return Err(refused(reason));
             }
         };
-        // The options of its route count also where the call chooses its destination itself.
+        // The options of its route apply even if the call chooses its destination itself.
         let send_options = matched.map(|matched| matched.send_options()).unwrap_or_default();
         destination.send_options = SendOptions {
             priority: call.priority.or(send_options.priority),
@@ -152,7 +153,7 @@ impl Router {
         Ok(Explanation { rule, destination })
     }
 
-    /// The destination of a call that names none, with the rule that decides it.
+    /// Returns the destination of a call that names none, with the rule that decides it.
     fn by_route(
         &self,
         task: &str,
@@ -170,7 +171,7 @@ impl Router {
         Ok((rule, found))
     }
 
-    /// The destination of a call that names its routing key alone: the exchange of its route.
+    /// Returns the destination of a call that sets a routing key alone: the exchange of its route.
     fn by_routing_key(&self, task: &str, matched: Option<&Match<'_>>, key: &str) -> Result<Destination> {
         let exchange = match matched {
             Some(matched) => matched.destination(task, &self.topology)?.exchange,
@@ -191,12 +192,12 @@ impl Router {
         self.queues.get(name).cloned().ok_or_else(undeclared)
     }
 
-    /// An exchange that is not declared is somebody else's: whether a queue is bound there, the broker says.
+    /// An undeclared exchange belongs to somebody else. Only the broker knows its bindings.
     fn exchange(&self, exchange: &str, routing_key: &str) -> Destination {
         at_exchange(&self.topology, exchange, routing_key)
     }
 
-    /// The first route that matches a call and whose function does not pass it on.
+    /// Returns the first matching route whose function does not pass the call on.
     fn first_match(&self, request: &RouteRequest<'_>) -> Result<Option<Match<'_>>, String> {
         let mut next = self.patterns.get(request.task, |places| places.next());
         while let Some(index) = next {
@@ -204,7 +205,7 @@ impl Router {
             if matched.is_some() {
                 return Ok(matched);
             }
-            // A function may decide otherwise the next time, so what comes after it is not remembered.
+            // A function may decide differently next time, so later matches are not cached.
             next = self.patterns.matches(request.task).find(|after| *after > index);
         }
         Ok(None)

@@ -1,4 +1,4 @@
-//! Everything that has to exist on the broker, as the configuration declares it.
+//! The objects that have to exist on the broker, as the configuration declares them.
 
 use std::sync::Arc;
 
@@ -7,34 +7,34 @@ use indexmap::IndexMap;
 use crate::exchange::{Binding, ExchangeOptions};
 use crate::queue::{DIRECT_EXCHANGE, QueueKind, QueueOptions, dead_letter_queue};
 
-/// Everything that has to exist on the broker before tasks flow.
+/// The objects that have to exist on the broker.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Topology {
     /// Exchanges by name.
     pub exchanges: IndexMap<String, ExchangeOptions>,
-    /// Queues by name. Each brings its dead-letter queue and its place behind the delay ladder with it.
+    /// Queues by name. Each has a dead-letter queue and a binding to the delay ladder.
     pub queues: IndexMap<String, QueueOptions>,
 }
 
 impl Topology {
-    /// The queues that a message reaches by what is declared here.
+    /// Returns the queues that a message reaches, by the declared bindings.
     ///
-    /// `None` where more than that decides: an exchange that is declared elsewhere, or the headers of the message.
+    /// `None` if the exchange is not declared here, or if headers decide.
     pub fn reached(&self, exchange: &str, routing_key: &str) -> Option<Vec<&str>> {
         if exchange.is_empty() {
             return Some(self.queues.get_key_value(routing_key).map(|(name, _)| name.as_str()).into_iter().collect());
         }
         if exchange == DIRECT_EXCHANGE {
-            // Every worker declares its own, which are in no file.
+            // Every worker declares its own queue, which no file names.
             return None;
         }
         let mut found = Reached::default();
         self.follow(exchange, routing_key, &mut found)?;
-        // In the order of the configuration.
+        // Sorted as in the configuration.
         Some(self.queues.keys().map(String::as_str).filter(|name| found.queues.contains(name)).collect())
     }
 
-    /// `None` where it cannot be known.
+    /// `None` if it cannot be known.
     fn follow<'a>(&'a self, exchange: &'a str, routing_key: &str, found: &mut Reached<'a>) -> Option<()> {
         if found.exchanges.contains(&exchange) {
             return Some(());
@@ -69,7 +69,7 @@ impl Topology {
         }
     }
 
-    /// The queue that takes the dead letters of a queue. `None` for a stream, which has none.
+    /// Returns the dead-letter queue of a queue. `None` for a stream, which has none.
     pub fn dead_letter_queue(&self, queue: &str) -> Option<String> {
         match self.queues.get(queue) {
             Some(options) if options.kind == QueueKind::Stream => None,
@@ -78,7 +78,7 @@ impl Topology {
         }
     }
 
-    /// Every dead-letter queue, each once, with its kind: replicated where one of its queues is.
+    /// Returns every dead-letter queue once, with its kind: replicated if one of its queues is.
     pub fn dead_letter_queues(&self) -> IndexMap<String, QueueKind> {
         let mut queues = IndexMap::new();
         for (name, options) in &self.queues {
@@ -91,18 +91,18 @@ impl Topology {
         queues
     }
 
-    /// Returns true when a message for these queues goes to every worker.
+    /// Returns true if a message for these queues goes to every worker.
     pub fn is_broadcast(&self, queues: &[Arc<str>]) -> bool {
         queues.iter().any(|queue| self.queues.get(&**queue).is_some_and(|options| options.broadcast))
     }
 
-    /// The queues that a worker can consume.
+    /// Returns the queues that workers can consume.
     pub fn work_queues(&self) -> impl Iterator<Item = &str> {
         self.queues.iter().filter(|(_, options)| options.kind != QueueKind::Stream).map(|(name, _)| name.as_str())
     }
 }
 
-/// The queues and exchanges that a message has come by.
+/// The queues and exchanges that a message has passed.
 #[derive(Debug, Default)]
 struct Reached<'a> {
     queues: Vec<&'a str>,

@@ -1,4 +1,4 @@
-//! Mistakes in a topology that show before any broker has seen it.
+//! Validation of a topology, without a broker.
 
 use celeriac_config::{did_you_mean, nearest};
 
@@ -8,15 +8,15 @@ use crate::prefetch::Prefetch;
 use crate::queue::{Overflow, QueueKind, QueueOptions, dead_letter_queue};
 use crate::topology::Topology;
 
-/// The most bytes that AMQP allows for a name.
+/// The longest name in AMQP, in bytes.
 const LONGEST_NAME: usize = 255;
-/// The most priorities that a classic queue should have: each costs RabbitMQ a process.
+/// The most priorities of a classic queue. Each costs RabbitMQ a process.
 const MOST_PRIORITIES: u8 = 10;
-/// Bytes that are kept free in a queue's name: its dead-letter queue and its delayed messages need them.
+/// The bytes of a name that its dead-letter queue and its delayed messages need.
 const ROOM_FOR_DELAY: usize = 56;
 
 impl Topology {
-    /// Returns all mistakes, each with the key it stands under.
+    /// Returns all problems, each with its key.
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         for (name, exchange) in &self.exchanges {
@@ -36,7 +36,7 @@ impl Topology {
             let key = format!("{key}.alternate_exchange");
             match self.undeclared(alternate) {
                 Some(problem) => problems.push((key, problem)),
-                None if alternate == name => problems.push((key, "an exchange is not its own alternate".to_owned())),
+                None if alternate == name => problems.push((key, "should name another exchange".to_owned())),
                 None => {}
             }
         }
@@ -50,10 +50,11 @@ impl Topology {
         let longest = LONGEST_NAME - ROOM_FOR_DELAY;
         problems.extend(problems_of_name(name, longest).into_iter().map(|problem| (key.clone(), problem)));
         if name.ends_with(&dead_letter_queue("")) {
-            problems.push((key.clone(), "names that end with `.dead` belong to dead-letter queues".to_owned()));
+            problems.push((key.clone(), "names that end in `.dead` are reserved for dead-letter queues".to_owned()));
         }
         if queue.broadcast && self.exchanges.contains_key(name) {
-            let problem = "a broadcast has an exchange of its own name, and one of that name is declared";
+            let problem =
+                "a broadcast declares an exchange of its name, and `exchanges` has one too; rename one of them";
             problems.push((key.clone(), problem.to_owned()));
         }
         problems.extend(problems_of_options(queue).map(|(field, problem)| (format!("{key}.{field}"), problem)));
@@ -61,8 +62,9 @@ impl Topology {
             let key = format!("{key}.dead_letter_queue");
             problems.extend(problems_of_name(target, longest).into_iter().map(|problem| (key.clone(), problem)));
             if self.queues.contains_key(target) {
-                let problem =
-                    format!("queue `{target}` is declared under `queues`: workers would run its dead letters");
+                let problem = format!(
+                    "queue `{target}` is declared in `queues`, so workers would run its dead letters; name another queue"
+                );
                 problems.push((key, problem));
             }
         }
@@ -74,7 +76,7 @@ impl Topology {
             let key = format!("{key}.bindings[{index}]");
             self.validate_binding(binding, &key, problems);
             if bindings[..index].contains(binding) {
-                problems.push((key, "stands here twice".to_owned()));
+                problems.push((key, "repeats an earlier binding; remove it".to_owned()));
             }
         }
     }
@@ -86,13 +88,13 @@ impl Topology {
         }
         let Some(exchange) = self.exchanges.get(&binding.exchange) else { return };
         let problem = match exchange.kind {
-            _ if binding.routing_key.len() > LONGEST_NAME => Some("is longer than 255 bytes"),
-            ExchangeKind::Direct if binding.routing_key.is_empty() => Some("a direct exchange needs a binding key"),
+            _ if binding.routing_key.len() > LONGEST_NAME => Some("should have at most 255 bytes"),
+            ExchangeKind::Direct if binding.routing_key.is_empty() => Some("should be set for a direct exchange"),
             ExchangeKind::Topic if binding.routing_key.is_empty() => {
-                Some("a topic exchange needs a binding key, `#` takes all")
+                Some("should be set for a topic exchange; `#` matches all")
             }
             ExchangeKind::Headers if !binding.routing_key.is_empty() => {
-                Some("a headers exchange looks at `headers`, and at no key")
+                Some("should not be set for a headers exchange, which compares `headers`")
             }
             _ => None,
         };
@@ -100,10 +102,10 @@ impl Topology {
         problems.extend(problems_of_headers(binding, exchange.kind).map(|problem| (format!("{key}.headers"), problem)));
     }
 
-    /// Why messages cannot come from this exchange, if they cannot.
+    /// Returns the problem of an exchange as the source of messages, if there is one.
     fn undeclared(&self, exchange: &str) -> Option<String> {
         if exchange.is_empty() {
-            let problem = "the default exchange knows every queue by its name and takes no bindings";
+            let problem = "the default exchange takes no bindings; it reaches every queue by its name";
             return Some(problem.to_owned());
         }
         if self.exchanges.contains_key(exchange) {
@@ -117,10 +119,11 @@ impl Topology {
 fn problems_of_headers(binding: &Binding, kind: ExchangeKind) -> Option<String> {
     if kind != ExchangeKind::Headers {
         let kind = kind.name();
-        return (!binding.headers.is_empty()).then(|| format!("a {kind} exchange does not look at headers"));
+        return (!binding.headers.is_empty())
+            .then(|| format!("only headers exchanges compare headers, and this one is {kind}"));
     }
     if binding.headers.is_empty() {
-        return Some("a headers exchange needs at least one header to look at".to_owned());
+        return Some("should name at least one header for a headers exchange".to_owned());
     }
     let odd = binding
         .headers
@@ -132,36 +135,36 @@ fn problems_of_headers(binding: &Binding, kind: ExchangeKind) -> Option<String> 
     })
 }
 
-/// Returns the mistake in a name for an exchange or a queue.
+/// Returns the problems of a name of an exchange or a queue.
 fn problems_of_name(name: &str, longest: usize) -> Vec<String> {
     let mut problems = Vec::new();
     if name.trim().is_empty() {
         problems.push("a name should not be empty".to_owned());
     }
     if name.len() > longest {
-        problems.push(format!("the name has {} bytes, allowed are {longest}", name.len()));
+        problems.push(format!("the name has {} bytes; at most {longest} are allowed", name.len()));
     }
     if name.starts_with("amq.") {
-        problems.push("names that begin with `amq.` are reserved".to_owned());
+        problems.push("names that begin with `amq.` are reserved by RabbitMQ".to_owned());
     }
     if name.contains(['*', '#']) {
-        problems.push("a name should not contain `*` or `#`, which have a meaning in binding keys".to_owned());
+        problems.push("a name should not contain `*` or `#`, the wildcards of binding keys".to_owned());
     }
     problems
 }
 
-const EXTERNAL: &str = "somebody else declares this queue, since it is `external`: leave this to them";
-const EXTERNAL_EXCHANGE: &str = "somebody else declares this exchange, since it is `external`: leave this to them";
+const EXTERNAL: &str = "the owner of this `external` queue sets it; remove it here";
+const EXTERNAL_EXCHANGE: &str = "the owner of this `external` exchange sets it; remove it here";
 
-/// An option, whether it is set, and what may have it.
+/// A rule: an option, true if it is set, and the kinds of queue that have it.
 struct Rule {
     field: &'static str,
     set: bool,
     /// The kinds of queue that have it.
     kinds: &'static [QueueKind],
-    /// The advice where another kind does not have it.
+    /// The message for other kinds.
     otherwise: &'static str,
-    /// True when the queues that workers have of a broadcast take it over.
+    /// True if it applies to the queues of a broadcast.
     broadcast: bool,
 }
 
@@ -183,17 +186,17 @@ fn rules(queue: &QueueOptions) -> Vec<Rule> {
             CLASSIC,
             "only classic queues have priorities; set type: classic",
         ),
-        shared("message_ttl", queue.message_ttl.is_some(), WORK, "a stream keeps messages for `max_age`"),
-        own("expires", queue.expires.is_some(), WORK, "a stream stays; `max_age` bounds what is in it"),
+        shared("message_ttl", queue.message_ttl.is_some(), WORK, "a stream has no `message_ttl`; set `max_age`"),
+        own("expires", queue.expires.is_some(), WORK, "a stream does not expire; `max_age` bounds its content"),
         shared(
             "max_length",
             queue.max_length.is_some(),
             WORK,
-            "a stream is bounded by `max_length_bytes` and `max_age`",
+            "a stream has no `max_length`; set `max_length_bytes` or `max_age`",
         ),
         shared("max_length_bytes", queue.max_length_bytes.is_some(), ALL, ""),
-        own("max_age", queue.max_age.is_some(), STREAM, "only streams have it; queues have `message_ttl`"),
-        shared("overflow", queue.overflow.is_some(), WORK, "a stream drops its oldest messages"),
+        own("max_age", queue.max_age.is_some(), STREAM, "only streams have `max_age`; set `message_ttl`"),
+        shared("overflow", queue.overflow.is_some(), WORK, "a stream always drops its oldest messages; remove it"),
         own(
             "delivery_limit",
             queue.delivery_limit.is_some(),
@@ -217,7 +220,7 @@ fn problems_of_options(queue: &QueueOptions) -> impl Iterator<Item = (&'static s
             return (!["prefetch", "dead_letter_queue"].contains(&field)).then(|| (field, EXTERNAL.to_owned()));
         }
         if queue.broadcast && !broadcast && field != "broadcast" {
-            return Some((field, "every worker has a queue of its own of a broadcast, without this".to_owned()));
+            return Some((field, "the queues of a broadcast do not have this option; remove it".to_owned()));
         }
         (!kinds.contains(&queue.kind)).then(|| (field, otherwise.to_owned()))
     });
@@ -232,7 +235,10 @@ fn problems_of_values(queue: &QueueOptions) -> Vec<(&'static str, String)> {
         problems.push(("max_priority", format!("should be between 1 and {MOST_PRIORITIES}, got {priorities}")));
     }
     if queue.delivery_limit == Some(0) {
-        problems.push(("delivery_limit", "should be at least 1: with 0 the first requeue is the last".to_owned()));
+        problems.push((
+            "delivery_limit",
+            "should be at least 1; with 0, the first requeue dead-letters a message".to_owned(),
+        ));
     }
     for (field, zero) in
         [("prefetch", queue.prefetch == Some(Prefetch::Fixed(0))), ("replicas", queue.replicas == Some(0))]
@@ -247,11 +253,16 @@ fn problems_of_values(queue: &QueueOptions) -> Vec<(&'static str, String)> {
         }
     }
     if queue.overflow.is_some() && queue.max_length.is_none() && queue.max_length_bytes.is_none() {
-        problems
-            .push(("overflow", "needs `max_length` or `max_length_bytes`: without them it is never full".to_owned()));
+        problems.push((
+            "overflow",
+            "needs `max_length` or `max_length_bytes`; without them, the queue is never full".to_owned(),
+        ));
     }
     if queue.overflow == Some(Overflow::RejectPublishDlx) && queue.kind == QueueKind::Quorum {
-        problems.push(("overflow", "only classic queues can do that; set type: classic, or reject-publish".to_owned()));
+        problems.push((
+            "overflow",
+            "only classic queues have `reject-publish-dlx`; set type: classic, or overflow: reject-publish".to_owned(),
+        ));
     }
     problems
 }
@@ -281,9 +292,7 @@ mod tests {
         let options = QueueOptions { external: true, delivery_limit: Some(3), ..QueueOptions::default() };
         assert_eq!(
             problems("celery", options),
-            [
-                "queues.celery.delivery_limit: somebody else declares this queue, since it is `external`: leave this to them"
-            ]
+            ["queues.celery.delivery_limit: the owner of this `external` queue sets it; remove it here"]
         );
         assert!(problems("celery", QueueOptions { external: true, ..QueueOptions::default() }).is_empty());
     }
@@ -311,15 +320,15 @@ mod tests {
     fn names_that_cannot_be_are_named() {
         let cases = [
             ("", "queues.: a name should not be empty"),
-            ("amq.gen", "queues.amq.gen: names that begin with `amq.` are reserved"),
-            ("a.*", "queues.a.*: a name should not contain `*` or `#`, which have a meaning in binding keys"),
-            ("mail.dead", "queues.mail.dead: names that end with `.dead` belong to dead-letter queues"),
+            ("amq.gen", "queues.amq.gen: names that begin with `amq.` are reserved by RabbitMQ"),
+            ("a.*", "queues.a.*: a name should not contain `*` or `#`, the wildcards of binding keys"),
+            ("mail.dead", "queues.mail.dead: names that end in `.dead` are reserved for dead-letter queues"),
         ];
         for (name, problem) in cases {
             assert_eq!(problems(name, QueueOptions::default()), [problem]);
         }
         let long = "x".repeat(200);
-        let problem = format!("queues.{long}: the name has 200 bytes, allowed are 199");
+        let problem = format!("queues.{long}: the name has 200 bytes; at most 199 are allowed");
         assert_eq!(problems(&long, QueueOptions::default()), [problem]);
     }
 
@@ -339,7 +348,7 @@ mod tests {
             ),
             (
                 QueueOptions { delivery_limit: Some(0), ..QueueOptions::default() },
-                "queues.q.delivery_limit: should be at least 1: with 0 the first requeue is the last",
+                "queues.q.delivery_limit: should be at least 1; with 0, the first requeue dead-letters a message",
             ),
             (
                 QueueOptions { prefetch: Some(Prefetch::Fixed(0)), ..QueueOptions::default() },
@@ -359,7 +368,7 @@ mod tests {
         let cases = [
             (
                 QueueOptions { message_ttl: minute, ..stream() },
-                "queues.q.message_ttl: a stream keeps messages for `max_age`",
+                "queues.q.message_ttl: a stream has no `message_ttl`; set `max_age`",
             ),
             (
                 QueueOptions { prefetch: Some(Prefetch::Fixed(1)), ..stream() },
@@ -367,11 +376,11 @@ mod tests {
             ),
             (
                 QueueOptions { max_age: minute, ..QueueOptions::default() },
-                "queues.q.max_age: only streams have it; queues have `message_ttl`",
+                "queues.q.max_age: only streams have `max_age`; set `message_ttl`",
             ),
             (
                 QueueOptions { overflow: Some(Overflow::DropHead), ..QueueOptions::default() },
-                "queues.q.overflow: needs `max_length` or `max_length_bytes`: without them it is never full",
+                "queues.q.overflow: needs `max_length` or `max_length_bytes`; without them, the queue is never full",
             ),
             (
                 QueueOptions {
@@ -379,7 +388,7 @@ mod tests {
                     max_length: Some(1),
                     ..QueueOptions::default()
                 },
-                "queues.q.overflow: only classic queues can do that; set type: classic, or reject-publish",
+                "queues.q.overflow: only classic queues have `reject-publish-dlx`; set type: classic, or overflow: reject-publish",
             ),
             (
                 QueueOptions { lazy: true, ..QueueOptions::default() },
@@ -387,11 +396,11 @@ mod tests {
             ),
             (
                 QueueOptions { single_active_consumer: true, ..broadcast() },
-                "queues.q.single_active_consumer: every worker has a queue of its own of a broadcast, without this",
+                "queues.q.single_active_consumer: the queues of a broadcast do not have this option; remove it",
             ),
             (
                 QueueOptions { dead_letter_queue: Some("q".to_owned()), ..QueueOptions::default() },
-                "queues.q.dead_letter_queue: queue `q` is declared under `queues`: workers would run its dead letters",
+                "queues.q.dead_letter_queue: queue `q` is declared in `queues`, so workers would run its dead letters; name another queue",
             ),
             (
                 QueueOptions { max_age: Some(std::time::Duration::from_millis(5)), ..stream() },
@@ -403,7 +412,9 @@ mod tests {
         }
         assert_eq!(
             problems("all", broadcast()),
-            ["queues.all: a broadcast has an exchange of its own name, and one of that name is declared"]
+            [
+                "queues.all: a broadcast declares an exchange of its name, and `exchanges` has one too; rename one of them"
+            ]
         );
         let fine = QueueOptions { message_ttl: minute, dead_letter_queue: Some("failures".to_owned()), ..broadcast() };
         assert_eq!(problems("q", fine), [""; 0]);
@@ -441,9 +452,9 @@ mod tests {
         let found: Vec<_> = topology.validate().into_iter().map(|(key, problem)| format!("{key}: {problem}")).collect();
         let expected = [
             "exchanges.a.alternate_exchange: exchange `header` is not declared, did you mean `headers`?",
-            "exchanges.b.alternate_exchange: an exchange is not its own alternate",
-            "exchanges.c.bindings[0].headers: a headers exchange needs at least one header to look at",
-            "exchanges.d.bindings[0].routing_key: a headers exchange looks at `headers`, and at no key",
+            "exchanges.b.alternate_exchange: should name another exchange",
+            "exchanges.c.bindings[0].headers: should name at least one header for a headers exchange",
+            "exchanges.d.bindings[0].routing_key: should not be set for a headers exchange, which compares `headers`",
             "exchanges.d.bindings[0].headers: `x-death`: RabbitMQ does not compare headers that begin with `x-`",
         ];
         assert_eq!(found, expected);
@@ -459,12 +470,12 @@ mod tests {
             (bound("zzz", "#"), "queues.q.bindings[0].exchange: exchange `zzz` is not declared"),
             (
                 bound("", "q"),
-                "queues.q.bindings[0].exchange: the default exchange knows every queue by its name and takes no bindings",
+                "queues.q.bindings[0].exchange: the default exchange takes no bindings; it reaches every queue by its name",
             ),
-            (bound("plain", ""), "queues.q.bindings[0].routing_key: a direct exchange needs a binding key"),
+            (bound("plain", ""), "queues.q.bindings[0].routing_key: should be set for a direct exchange"),
             (
                 bound("orders", ""),
-                "queues.q.bindings[0].routing_key: a topic exchange needs a binding key, `#` takes all",
+                "queues.q.bindings[0].routing_key: should be set for a topic exchange; `#` matches all",
             ),
         ];
         for (queue, problem) in cases {
@@ -472,6 +483,6 @@ mod tests {
         }
         let mut twice = bound("orders", "#");
         twice.bindings.push(twice.bindings[0].clone());
-        assert_eq!(problems("q", twice), ["queues.q.bindings[1]: stands here twice"]);
+        assert_eq!(problems("q", twice), ["queues.q.bindings[1]: repeats an earlier binding; remove it"]);
     }
 }

@@ -1,17 +1,17 @@
-//! Options that a version of RabbitMQ takes and does not heed. Pure.
+//! Options that a version of RabbitMQ accepts and ignores. Pure.
 
 use crate::topology::Topology;
 
-/// Since then every classic queue keeps its messages on disk, and `lazy` says nothing any more.
+/// Since this version, every classic queue keeps its messages on disk, and `lazy` has no effect.
 const ALL_ARE_LAZY: (u32, u32) = (3, 12);
 
 impl Topology {
-    /// Returns true when something here is not heeded by some versions.
+    /// Returns true if some versions ignore an option here.
     pub fn depends_on_version(&self) -> bool {
         self.queues.values().any(|queue| queue.lazy)
     }
 
-    /// The options that this version takes and does not heed, each with its key and the reason.
+    /// Returns the options that this version accepts and ignores, each with its key and the reason.
     pub fn unheeded(&self, version: &str) -> Vec<(String, String)> {
         let Some(number) = major_minor(version).filter(|number| *number >= ALL_ARE_LAZY) else { return Vec::new() };
         let (major, minor) = number;

@@ -72,7 +72,7 @@ impl WorkerOptions {
             problems.push(("concurrency".to_owned(), "should be at least 1".to_owned()));
         }
         if self.crash_limit < 2 {
-            let reason = "should be at least 2: what is delivered a second time need not have run before";
+            let reason = "should be at least 2; a message that is delivered again may not have run before";
             problems.push(("crash_limit".to_owned(), reason.to_owned()));
         }
         if self.accept_content.is_empty() {
@@ -83,7 +83,7 @@ impl WorkerOptions {
         }
         for (key, limit) in [("time_limit", self.time_limit), ("soft_time_limit", self.soft_time_limit)] {
             if limit.is_some_and(|limit| limit.is_zero()) {
-                problems.push((key.to_owned(), "leaves no time: null is no limit".to_owned()));
+                problems.push((key.to_owned(), "should be more than 0s; null sets no limit".to_owned()));
             }
         }
         if let (Some(hard), Some(soft)) = (self.time_limit, self.soft_time_limit)

@@ -252,7 +252,7 @@ const FILES: &[(&str, &str)] = &[
     ("wroker: {prefetch: 1}", "config/celeriac.yaml: wroker: unknown key, did you mean worker?"),
     ("wroker: {}", "config/celeriac.yaml: wroker: unknown key, did you mean worker?"),
     ("wroker:", "config/celeriac.yaml: wroker: unknown key, did you mean worker?"),
-    ("x: 1", "config/celeriac.yaml: x: unknown key; known here: broker, worker, queues, task_routes"),
+    ("x: 1", "config/celeriac.yaml: x: unknown key; known keys: broker, worker, queues, task_routes"),
     (
         "queues: {Billing: {prefech: 1}}",
         "config/celeriac.yaml: queues.Billing.prefech: unknown key, did you mean queues.Billing.prefetch?",
@@ -317,7 +317,7 @@ const FILES: &[(&str, &str)] = &[
         "queues: {a: {type: clasic}}",
         "config/celeriac.yaml: queues.a.type: should be one of quorum, classic, found `clasic`, did you mean classic?",
     ),
-    ("task_routes: [{queue: a}]", "config/celeriac.yaml: task_routes[0].task: is missing"),
+    ("task_routes: [{queue: a}]", "config/celeriac.yaml: task_routes[0].task: required key is missing"),
     // Told once: what is missing because it was wrong is not told again.
     (
         "task_routes: [{task: 5}]",
@@ -326,35 +326,35 @@ const FILES: &[(&str, &str)] = &[
     // All of them, with the indexes that people count.
     (
         "task_routes: [{}, {task: a, x: 1}, {task: [], qeue: 1}, 5, {task: b, queue: 1}]\nworker: {prefetch: a, x: 1, events: 2}",
-        "config/celeriac.yaml: task_routes[0].task: is missing
-config/celeriac.yaml: task_routes[1].x: unknown key; known here: task, queue
+        "config/celeriac.yaml: task_routes[0].task: required key is missing
+config/celeriac.yaml: task_routes[1].x: unknown key; known keys: task, queue
 config/celeriac.yaml: task_routes[2].qeue: unknown key, did you mean task_routes[2].queue?
 config/celeriac.yaml: task_routes[2].task: should be text, found a list
 config/celeriac.yaml: task_routes[3]: should be a section, found 5
 config/celeriac.yaml: task_routes[4].queue: should be text, found 1; put it in quotes
 config/celeriac.yaml: worker.events: should be true or false, found 2
 config/celeriac.yaml: worker.prefetch: should be a whole number from 0 to 65535, found `a`
-config/celeriac.yaml: worker.x: unknown key; known here: name, concurrency, prefetch, ratio, events, queues",
+config/celeriac.yaml: worker.x: unknown key; known keys: name, concurrency, prefetch, ratio, events, queues",
     ),
     // YAML itself.
     (
         "queues:\n  a: {}\n  b: {}\n  a: {prefetch: 1}\n",
-        "config/celeriac.yaml: queues.a: stands twice, in lines 2 and 4",
+        "config/celeriac.yaml: queues.a: is set twice, in lines 2 and 4; keep one",
     ),
     (
         "worker: {events: true}\nworker: {}\ntask_routes:\n- task: a\n- {task: b, task: c}",
-        "config/celeriac.yaml: task_routes[1].task: stands twice, in lines 5 and 5
-config/celeriac.yaml: worker: stands twice, in lines 1 and 2",
+        "config/celeriac.yaml: task_routes[1].task: is set twice, in lines 5 and 5; keep one
+config/celeriac.yaml: worker: is set twice, in lines 1 and 2; keep one",
     ),
     (
         "worker:\n  a: [1",
         "config/celeriac.yaml: line 3: invalid YAML: while parsing a flow sequence, expected ',' or ']'",
     ),
-    ("worker: &a [*a]", "config/celeriac.yaml: line 1: an alias within the value that it names"),
+    ("worker: &a [*a]", "config/celeriac.yaml: line 1: an alias refers to a value that contains it"),
     ("worker: *nobody", "config/celeriac.yaml: line 1: invalid YAML: while parsing node, found unknown anchor"),
-    ("? [a]\n: 1", "config/celeriac.yaml: line 1: a key has to be text, not a list or a section"),
-    ("--- {}\n--- {}", "config/celeriac.yaml: line 2: a second document begins; only one is read"),
-    ("- 1", "config/celeriac.yaml: should be sections with keys, such as `worker: {concurrency: 64}`"),
+    ("? [a]\n: 1", "config/celeriac.yaml: line 1: a key should be text, found a list or a section"),
+    ("--- {}\n--- {}", "config/celeriac.yaml: line 2: a second YAML document begins; write one"),
+    ("- 1", "config/celeriac.yaml: should hold sections with keys, such as `worker: {concurrency: 64}`"),
 ];
 
 #[test]
@@ -377,7 +377,7 @@ const VARIABLES: &[(&str, &str, &str)] = &[
         "1",
         "environment: CELERIAC__WROKER__PREFETCH: unknown key, did you mean CELERIAC__WORKER__PREFETCH?",
     ),
-    ("CELERIAC__X", "1", "environment: CELERIAC__X: unknown key; known here: broker, worker, queues, task_routes"),
+    ("CELERIAC__X", "1", "environment: CELERIAC__X: unknown key; known keys: broker, worker, queues, task_routes"),
     ("CELERIAC__", "1", "environment: CELERIAC__: should be named CELERIAC__SECTION__KEY"),
     ("CELERIAC__WORKER____NAME", "1", "environment: CELERIAC__WORKER____NAME: should be named CELERIAC__SECTION__KEY"),
     ("CELERIAC__WORKER", "1", "environment: CELERIAC__WORKER: should be a section, found 1"),
@@ -412,7 +412,11 @@ const VARIABLES: &[(&str, &str, &str)] = &[
         "[{task: a}, {task: b, qeue: c}]",
         "environment: CELERIAC__TASK_ROUTES: task_routes[1].qeue: unknown key, did you mean task_routes[1].queue?",
     ),
-    ("CELERIAC__TASK_ROUTES", "[{}]", "environment: CELERIAC__TASK_ROUTES: task_routes[0].task: is missing"),
+    (
+        "CELERIAC__TASK_ROUTES",
+        "[{}]",
+        "environment: CELERIAC__TASK_ROUTES: task_routes[0].task: required key is missing",
+    ),
     // Underscores that are too few, or too many.
     (
         "CELERIAC__WORKER_PREFETCH",
@@ -471,10 +475,11 @@ fn other_variables_are_nobodys_business() {
 fn the_file_of_a_named_environment_has_to_be_there() {
     let said = Said::new(&[("production.yaml", "worker: {prefetch: 3}"), ("routes.yaml", "")]);
     let named = said.environment_name("prodution");
-    let expected = "config/prodution.yaml: no such file, and CELERIAC_ENV is `prodution`, did you mean production?";
+    let expected =
+        "config/prodution.yaml: file does not exist, but CELERIAC_ENV is `prodution`, did you mean production?";
     assert_eq!(named.problems(), expected);
     let other = Said::new(&[("routes.yaml", "")]).environment_name("route");
-    assert_eq!(other.problems(), "config/route.yaml: no such file, and CELERIAC_ENV is `route`");
+    assert_eq!(other.problems(), "config/route.yaml: file does not exist, but CELERIAC_ENV is `route`");
     assert!(load::<Options>(&Sources::new().environment_name(Some("production"))).is_ok());
 }
 
@@ -524,11 +529,11 @@ fn files_that_cannot_be_read_are_told() {
 config/routes.yaml: cannot be read: stream did not contain valid UTF-8"
     );
     let problems = |path: &Path| load::<Options>(&Sources::new().directory(path)).unwrap_err().to_string();
-    assert_eq!(problems(Path::new("no/such")), "no/such: no such directory");
+    assert_eq!(problems(Path::new("no/such")), "no/such: directory does not exist");
     let file = path.join("routes.yaml");
     assert_eq!(problems(&file), format!("{}: is not a directory", file.display()));
     let said = said.environment_name("../production");
-    assert!(said.problems().contains("config: the environment's name should be a plain name, found `../production`"));
+    assert!(said.problems().contains("config: CELERIAC_ENV should be a name without a path, found `../production`"));
 }
 
 #[test]
@@ -543,7 +548,7 @@ fn defaults_are_read_like_a_file() {
     let problems = load::<Options>(&sources).unwrap_err().to_string();
     assert_eq!(
         problems,
-        "built-in defaults: worker.x: unknown key; known here: name, concurrency, prefetch, ratio, events, queues"
+        "built-in defaults: worker.x: unknown key; known keys: name, concurrency, prefetch, ratio, events, queues"
     );
 }
 
@@ -591,7 +596,7 @@ fn what_components_find_is_told_with_its_source() {
     assert_eq!(
         said.named(&problems),
         "config/celeriac.yaml: worker.prefetch: should be otherwise
-config/celeriac.yaml: worker.x: unknown key; known here: name, concurrency, prefetch, ratio, events, queues
+config/celeriac.yaml: worker.x: unknown key; known keys: name, concurrency, prefetch, ratio, events, queues
 config/routes.yaml: task_routes[0].queue: no such queue
 config/routes.yaml: task_routes[1].queue: no such queue
 environment: CELERIAC__WORKER__CONCURRENCY: should be otherwise"

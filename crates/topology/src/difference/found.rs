@@ -1,4 +1,4 @@
-//! One difference, as data.
+//! A difference, as data.
 
 use std::collections::BTreeSet;
 
@@ -7,33 +7,33 @@ use serde::Serialize;
 use super::remedy::{Leftover, Remedy};
 use crate::objects::{Argument, Arguments, TopologyObject};
 
-/// One thing in which broker and files differ.
+/// A difference between broker and files.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Difference {
-    /// In which way.
+    /// The kind of the difference.
     pub kind: DifferenceKind,
     /// The object that differs, such as ``queue `mail` ``.
     pub object: String,
-    /// In what. `None`: in that it exists.
+    /// The property that differs. `None`: its existence.
     pub property: Option<String>,
-    /// Its value on the broker. `None`: it is not there.
+    /// Its value on the broker. `None` if it is not there.
     pub broker: Option<String>,
-    /// Its value in the files. `None`: they say nothing of it.
+    /// Its value in the files. `None` if they do not set it.
     pub files: Option<String>,
     /// The remedy.
     #[serde(serialize_with = "as_text")]
     pub remedy: Remedy,
 }
 
-/// In which way broker and files differ.
+/// The kind of a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DifferenceKind {
-    /// It is in the files alone.
+    /// Only the files have it.
     Missing,
-    /// It is in both, not alike.
+    /// Both have it, with different values.
     Differs,
-    /// It is on the broker alone, and once was ours.
+    /// Only the broker has it, and it was once ours.
     Extra,
 }
 
@@ -50,7 +50,7 @@ fn as_text<S: serde::Serializer>(remedy: &Remedy, serializer: S) -> Result<S::Ok
 }
 
 impl Difference {
-    /// An object that does not exist.
+    /// Makes the difference of an object that does not exist.
     pub fn missing(declared: &TopologyObject) -> Self {
         let remedy = if declared.is_foreign() {
             Remedy::ByHand("it is `external` in the files: its owner has to make it")
@@ -61,7 +61,7 @@ impl Difference {
         Self { kind: DifferenceKind::Missing, object, property: None, broker: None, files, remedy }
     }
 
-    /// A property that is not alike.
+    /// Makes the difference of a property.
     pub fn differs(
         object: &str,
         property: &str,

@@ -1,17 +1,18 @@
-//! Policies: which there should be, and how those differ that there are. Pure.
+//! Policies: those that should exist, and their differences from those that do. Pure.
 
 use super::found::{Difference, DifferenceKind, names, shown};
 use super::remedy::{Leftover, Remedy};
 use crate::existing::{Existing, PolicyFacts};
 use crate::objects::{QueueObject, TopologyObject};
 
-/// Above the zero of those who say nothing of priorities: of two policies that are alike in it, RabbitMQ takes any.
+/// The priority of our policies. It is above 0, the default: of two policies with equal priority,
+/// RabbitMQ applies any.
 pub const POLICY_PRIORITY: i64 = 1;
 
 /// The prefix of the names of our policies.
 const OURS: &str = "celeriac.";
 
-/// The policies that go with these objects.
+/// Returns the policies for these objects.
 pub fn policies(objects: &[TopologyObject]) -> Vec<PolicyFacts> {
     let queues = objects.iter().filter_map(|declared| match declared {
         TopologyObject::Queue(queue) if !queue.policy.is_empty() => Some(queue),
@@ -30,7 +31,7 @@ fn of_queue(queue: &QueueObject) -> PolicyFacts {
     }
 }
 
-/// Returns the policies that are missing, that differ, or that do not apply.
+/// Returns the policies that are missing, differ, or do not apply.
 pub fn differing_policies(objects: &[TopologyObject], existing: &Existing) -> Vec<Difference> {
     let mut found = Vec::new();
     compare(objects, existing, &mut found);
@@ -38,7 +39,7 @@ pub fn differing_policies(objects: &[TopologyObject], existing: &Existing) -> Ve
     found
 }
 
-/// Compares the policies of `existing` with those that go with `objects`.
+/// Compares the policies of `existing` with those for `objects`.
 pub(super) fn compare(objects: &[TopologyObject], existing: &Existing, found: &mut Vec<Difference>) {
     let wanted = policies(objects);
     for policy in &wanted {
@@ -59,7 +60,7 @@ pub(super) fn compare(objects: &[TopologyObject], existing: &Existing, found: &m
         let Some(queue) = facts.name.strip_prefix(OURS) else { continue };
         let named =
             objects.iter().any(|declared| matches!(declared, TopologyObject::Queue(known) if known.name == queue));
-        // The policy of a queue that is there and that these files do not name is another program's.
+        // The queue exists and these files do not name it: its policy belongs to another program.
         let gone = !existing.queues.iter().any(|known| known.name == queue);
         if (named || gone) && !wanted.iter().any(|policy| policy.name == facts.name) {
             found.push(Difference::extra(object(&facts.name), Leftover::Policy(facts.name.clone())));
@@ -83,8 +84,8 @@ fn differing(wanted: &PolicyFacts, facts: &PolicyFacts, found: &mut Vec<Differen
     }
 }
 
-/// Only one policy applies to a queue. What the API says of a queue comes a little late, so that only a policy counts that
-/// can hold its place.
+/// Finds the policy that applies in place of ours. Only one policy applies to a queue. The API
+/// reports it with a delay, so only a policy counts that can win.
 fn overruled(wanted: &PolicyFacts, existing: &Existing, found: &mut Vec<Difference>) {
     let Some(name) = wanted.name.strip_prefix(OURS) else { return };
     let queue = existing.queues.iter().find(|queue| queue.name == name);

@@ -8,19 +8,19 @@ use crate::objects::{QueueObject, TopologyObject};
 /// The remedy of a difference.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Remedy {
-    /// It is made.
+    /// Makes the object.
     Make(TopologyObject),
-    /// A policy is set.
+    /// Sets a policy.
     SetPolicy(PolicyFacts),
-    /// It is deleted, where that is asked for.
+    /// Deletes the object, on request.
     Delete(Leftover),
-    /// The queue cannot be changed: another takes its place.
+    /// Moves to another queue, since this one cannot change.
     Migrate(String),
-    /// A person has to act.
+    /// Needs a person.
     ByHand(&'static str),
 }
 
-/// Something on the broker that the files do not name any more.
+/// An object on the broker that the files no longer name.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Leftover {
     /// A binding.
@@ -32,8 +32,8 @@ pub enum Leftover {
 }
 
 impl Remedy {
-    /// The remedy of a queue that cannot be changed. Dead-letter queues and delay levels are nobody's to choose
-    /// another name for.
+    /// Returns the remedy for a queue that cannot change. Nobody can rename dead-letter queues and
+    /// delay levels.
     pub fn of_queue(queue: &QueueObject) -> Self {
         if queue.configured.is_empty() {
             return Self::ByHand("no queue can be changed: delete it when it is empty, and apply again");

@@ -80,8 +80,8 @@ fn what_makes_no_sense_is_a_problem_of_its_key() {
         (json!({"task": "a", "retry_backoff": "10m..1s"}), "should be waits that go up from more than zero"),
         (json!({"task": "a", "rate_limit": "0.5/s"}), "found `0.5/s`: write 30/m"),
         (json!({"task": "a", "ratelimit": "10/s"}), "unknown field `ratelimit`"),
-        (json!({"task": "a", "retry_within": "1h"}), "belongs in `#[task(…)]`, and is not said here"),
-        (json!({"task": "a", "retry_on": {"Busy": "5s"}}), "belongs in `#[task(…)]`, and is not said here"),
+        (json!({"task": "a", "retry_within": "1h"}), "belongs in `#[task(…)]`; remove it here"),
+        (json!({"task": "a", "retry_on": {"Busy": "5s"}}), "belongs in `#[task(…)]`; remove it here"),
     ];
     for (line, expected) in wrong {
         let error = serde_json::from_value::<TaskOverride>(line.clone()).unwrap_err().to_string();
@@ -109,7 +109,7 @@ fn a_line_for_no_task_is_a_stray() {
     ])))
     .unwrap();
     let unmatched = overrides.unmatched(&["reports.monthly"]);
-    let near = "`reports.montly` is none of this program's tasks, did you mean `reports.monthly`?".to_owned();
-    let none = "`mail.*` is none of this program's tasks".to_owned();
+    let near = "`reports.montly` matches no task of this program, did you mean `reports.monthly`?".to_owned();
+    let none = "`mail.*` matches no task of this program".to_owned();
     assert_eq!(unmatched, [("task_options[0].task".to_owned(), near), ("task_options[2].task".to_owned(), none)]);
 }

@@ -1,4 +1,4 @@
-//! A route of `task_routes`, ready to be tried, and its match with one call.
+//! A compiled route of `task_routes`, and its match with one call.
 
 use celeriac_config::{did_you_mean, nearest};
 use celeriac_protocol::headers::names;
@@ -17,11 +17,11 @@ pub(super) struct CompiledRoute {
     source: DestinationSource,
 }
 
-/// The one that decides the destination.
+/// The source of the destination.
 enum DestinationSource {
     /// The route itself.
     Fixed(Destination),
-    /// A function, which is not known where another program has it.
+    /// A function. `None` if another program has it.
     Function { name: String, function: Option<RouteFunction> },
 }
 
@@ -30,12 +30,12 @@ enum DestinationSource {
 pub(super) struct Match<'a> {
     pub(super) index: usize,
     pub(super) route: &'a CompiledRoute,
-    /// The decision of its function, where it has one that can be called here.
+    /// The decision of its function, if this program has it.
     decision: Option<RouteDecision>,
 }
 
 impl CompiledRoute {
-    /// Compiles a route that [`super::RoutesOptions::validate`] has let pass.
+    /// Compiles a route that passed [`super::RoutesOptions::validate`].
     pub(super) fn compile(route: &TaskRoute, topology: &Topology) -> Self {
         let send_options = send_options_of(route);
         let source = match &route.function {
@@ -48,7 +48,7 @@ impl CompiledRoute {
         Self { text: route.task.clone(), send_options, source }
     }
 
-    /// Connects it with its function, if it names one.
+    /// Adds its function, if it names one.
     pub(super) fn connect(&mut self, functions: &RouteFunctions) -> Result<(), String> {
         if let DestinationSource::Function { name, function } = &mut self.source {
             *function = functions.find(name)?;
@@ -56,7 +56,7 @@ impl CompiledRoute {
         Ok(())
     }
 
-    /// The function it names.
+    /// Returns the name of its function.
     pub(super) fn function(&self) -> Option<&str> {
         match &self.source {
             DestinationSource::Fixed(_) => None,
@@ -64,7 +64,7 @@ impl CompiledRoute {
         }
     }
 
-    /// Matches it with a call. `None` when its function passes the call on to the next route.
+    /// Matches it with a call. `None` if its function passes the call on to the next route.
     pub(super) fn match_request(&self, index: usize, request: &RouteRequest<'_>) -> Result<Option<Match<'_>>, String> {
         let decision = match &self.source {
             DestinationSource::Function { name, function: Some(function) } => match call_function(function, request) {
@@ -79,7 +79,7 @@ impl CompiledRoute {
 }
 
 impl Match<'_> {
-    /// The options of a message: the function's before the route's.
+    /// Returns the options of a message: those of the function, then those of the route.
     pub(super) fn send_options(&self) -> SendOptions {
         let route = &self.route.send_options;
         let Some(RouteDecision { send_options: own, .. }) = &self.decision else { return route.clone() };
@@ -95,10 +95,11 @@ impl Match<'_> {
         }
     }
 
-    /// The destination of a call of `task` that names none.
+    /// Returns the destination of a call of `task` that names none.
     ///
     /// # Errors
-    /// When a function decides and is not here, or decides for what is not declared.
+    /// Returns an error if another program has the function, or if it chooses an undeclared queue
+    /// or exchange.
     pub(super) fn destination(&self, task: &str, topology: &Topology) -> Result<Destination> {
         match (&self.route.source, &self.decision) {
             (DestinationSource::Fixed(destination), _) => Ok(destination.clone()),
@@ -116,10 +117,10 @@ impl Match<'_> {
     }
 }
 
-/// The destination that a decision names, if it is declared.
+/// Returns the destination of a decision, if it is declared.
 fn destination_of(decision: &RouteDecision, topology: &Topology) -> Result<Destination, String> {
     if let Some((name, _)) = decision.send_options.headers.iter().find(|(name, _)| names::is_reserved(name)) {
-        return Err(format!("header `{name}` is the framework's own; choose another name"));
+        return Err(format!("header `{name}` is reserved; choose another name"));
     }
     match &decision.target {
         Target::Queue(queue) if topology.queues.contains_key(queue) => Ok(to_queue(topology, queue)),

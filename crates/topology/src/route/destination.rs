@@ -1,4 +1,4 @@
-//! The destination of a message, and the options that it is sent with.
+//! The destination of a message, and its options.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use crate::error::{Error, Result};
 use crate::queue::{DIRECT_EXCHANGE, direct_queue};
 use crate::topology::Topology;
 
-/// The destination as a call names it; each part is `None` unless the caller set it.
+/// The destination of a call, as far as the call sets it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CallRoute {
     /// The queue. Excludes `exchange` and `routing_key`.
     pub queue: Option<String>,
-    /// The exchange, which may be one that is not declared here.
+    /// The exchange. It need not be declared.
     pub exchange: Option<String>,
-    /// The routing key, at the call's exchange or at that of its route.
+    /// The routing key, for the exchange of the call or of its route.
     pub routing_key: Option<String>,
     /// The priority.
     pub priority: Option<u8>,
@@ -33,9 +33,9 @@ pub struct Destination {
     pub exchange: Cow<'static, str>,
     /// The routing key.
     pub routing_key: String,
-    /// The options it is sent with.
+    /// The options of the message.
     pub send_options: SendOptions,
-    /// The queues it reaches by what is declared. None when only the broker knows.
+    /// The queues that it reaches, by the declared bindings. Empty if only the broker knows.
     pub queues: Arc<[Arc<str>]>,
 }
 
@@ -48,19 +48,20 @@ pub struct SendOptions {
     pub codec: Option<Codec>,
     /// The compression of the body.
     pub compression: Option<Compression>,
-    /// The time it may wait before it must not start any more.
+    /// The time that it may wait to start.
     pub expires: Option<Duration>,
-    /// Headers beside the caller's own.
+    /// Headers besides those of the call.
     pub headers: Arc<[(String, Value)]>,
 }
 
 impl Destination {
-    /// The same destination, reached after `delay`, of which the ladder knows whole seconds.
+    /// Returns the address that reaches the destination after `delay`. The ladder counts whole
+    /// seconds.
     ///
-    /// A delayed message is addressed to a queue by its name.
+    /// The address of a delayed message names one queue.
     ///
     /// # Errors
-    /// When the declared bindings lead to any other number of queues than one.
+    /// Returns an error unless the declared bindings lead to exactly one queue.
     pub fn delayed(self, delay: Duration, ladder: &Ladder) -> Result<Self> {
         let reason = match &*self.queues {
             [queue] => {
@@ -76,7 +77,7 @@ impl Destination {
     }
 }
 
-/// A broadcast is an exchange of that name, where every worker has a queue of its own.
+/// A broadcast is an exchange of that name, with a queue of each worker.
 pub(super) fn to_queue(topology: &Topology, name: &str) -> Destination {
     let broadcast = topology.queues.get(name).is_some_and(|queue| queue.broadcast);
     Destination {

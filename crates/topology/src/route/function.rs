@@ -1,4 +1,4 @@
-//! Functions that stand in for routes: each sees the call and decides its destination, or passes it on.
+//! Functions in place of routes. Each sees the call, and chooses its destination or passes it on.
 
 use std::any::Any;
 use std::fmt;
@@ -12,20 +12,20 @@ use indexmap::IndexMap;
 
 use super::destination::SendOptions;
 
-/// A call whose destination a function decides.
+/// A call for a function to decide.
 #[derive(Debug, Clone, Copy)]
 pub struct RouteRequest<'a> {
     /// Name of the task.
     pub task: &'a str,
-    /// Positional arguments. None where only the task is known.
+    /// Positional arguments. Empty if only the task is known.
     pub args: &'a [Value],
-    /// Named arguments. None where only the task is known.
+    /// Named arguments. Empty if only the task is known.
     pub kwargs: &'a Map,
     /// The caller's own headers.
     pub headers: &'a [(String, Value)],
 }
 
-/// A task of whose call nothing is known.
+/// A call of which only the task is known.
 impl<'a> From<&'a str> for RouteRequest<'a> {
     fn from(task: &'a str) -> Self {
         static NOTHING: LazyLock<Map> = LazyLock::new(Map::new);
@@ -33,22 +33,22 @@ impl<'a> From<&'a str> for RouteRequest<'a> {
     }
 }
 
-/// The decision of a function: a target, and options of the message. Options that it does not set are those of its route in
-/// `task_routes`; those of the call stand above both.
+/// The decision of a function: a target, and options of the message. Options of the call come
+/// first, then these, then those of the route.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RouteDecision {
     /// The target.
     pub target: Target,
-    /// The options, as a route of `task_routes` would set them.
+    /// The options, as in a route.
     pub send_options: SendOptions,
 }
 
 /// The target that a function chooses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// To a queue that is declared.
+    /// A declared queue.
     Queue(String),
-    /// To an exchange that is declared.
+    /// A declared exchange.
     Exchange {
         /// The exchange.
         exchange: String,
@@ -67,12 +67,12 @@ impl fmt::Display for Target {
 }
 
 impl RouteDecision {
-    /// To a queue.
+    /// Chooses a queue.
     pub fn queue(queue: impl Into<String>) -> Self {
         Self { target: Target::Queue(queue.into()), send_options: SendOptions::default() }
     }
 
-    /// To an exchange, with a routing key.
+    /// Chooses an exchange and a routing key.
     pub fn exchange(exchange: impl Into<String>, routing_key: impl Into<String>) -> Self {
         Self {
             target: Target::Exchange { exchange: exchange.into(), routing_key: routing_key.into() },
@@ -80,35 +80,35 @@ impl RouteDecision {
         }
     }
 
-    /// With this priority.
+    /// Sets the priority.
     #[must_use]
     pub fn priority(mut self, priority: u8) -> Self {
         self.send_options.priority = Some(priority);
         self
     }
 
-    /// Written so.
+    /// Sets the serializer.
     #[must_use]
     pub fn serializer(mut self, codec: Codec) -> Self {
         self.send_options.codec = Some(codec);
         self
     }
 
-    /// Compressed so.
+    /// Sets the compression.
     #[must_use]
     pub fn compression(mut self, compression: Compression) -> Self {
         self.send_options.compression = Some(compression);
         self
     }
 
-    /// Not to be started later than this after sending.
+    /// Sets the time after sending in which the task has to start.
     #[must_use]
     pub fn expires(mut self, expires: Duration) -> Self {
         self.send_options.expires = Some(expires);
         self
     }
 
-    /// With this header, which the framework must not know.
+    /// Adds a header. Its name must not be reserved.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         let added = [(name.into(), value.into())];
@@ -117,16 +117,16 @@ impl RouteDecision {
     }
 }
 
-/// A function that stands in for a route. It is called at every call, so it should be quick, and it should answer the same
-/// question always the same: it neither waits nor remembers.
+/// A function in place of a route. It runs at every call, so it should be quick, and should always
+/// decide equal calls alike.
 pub type RouteFunction = Arc<dyn Fn(&RouteRequest<'_>) -> Option<RouteDecision> + Send + Sync>;
 
 /// The functions that `task_routes` may name.
 #[derive(Clone)]
 pub enum RouteFunctions {
-    /// Those of this program, by name.
+    /// The functions of this program, by name.
     Here(IndexMap<String, RouteFunction>),
-    /// Another program has them: this one reads its configuration, and cannot know where its functions send a call.
+    /// Another program has them. This one reads its configuration, and cannot know their decisions.
     Elsewhere,
 }
 
@@ -137,7 +137,7 @@ impl Default for RouteFunctions {
 }
 
 impl RouteFunctions {
-    /// These and one more, in place of one of the same name.
+    /// Adds a function. It replaces one of the same name.
     #[must_use]
     pub fn with(self, name: impl Into<String>, function: RouteFunction) -> Self {
         let mut functions = match self {
@@ -148,20 +148,20 @@ impl RouteFunctions {
         Self::Here(functions)
     }
 
-    /// Returns the function of this name. `None` where another program may have it.
+    /// Returns the function of this name. `None` if another program may have it.
     ///
     /// # Errors
-    /// When this program has functions of its own, or none, but not this one.
+    /// Returns an error if this program does not have the function.
     pub fn find(&self, name: &str) -> Result<Option<RouteFunction>, String> {
         let Self::Here(functions) = self else { return Ok(None) };
         if let Some(function) = functions.get(name) {
             return Ok(Some(Arc::clone(function)));
         }
         let help = match nearest(name, functions.keys().map(String::as_str)) {
-            None if functions.is_empty() => format!("; the program adds it by `.route(\"{name}\", …)` to its builder"),
+            None if functions.is_empty() => format!("; add it to the builder with `.route(\"{name}\", …)`"),
             nearest => did_you_mean(nearest),
         };
-        Err(format!("function `{name}` is not known{help}"))
+        Err(format!("function `{name}` does not exist{help}"))
     }
 }
 
@@ -174,7 +174,7 @@ impl fmt::Debug for RouteFunctions {
     }
 }
 
-/// Calls a function. One that panics does so at the cost of this call alone.
+/// Calls a function. A panic fails this call alone.
 pub(super) fn call_function(
     function: &RouteFunction,
     request: &RouteRequest<'_>,
@@ -184,5 +184,5 @@ pub(super) fn call_function(
 
 fn message_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
 }

@@ -194,20 +194,20 @@ fn routes_that_lead_nowhere_are_named() {
         (at("orders", None), "task_routes[0].routing_key: exchange `orders` needs a routing key"),
         (
             at("orders", Some("billing.#")),
-            "task_routes[0].routing_key: `billing.#` is a binding key; a routing key has no wildcards",
+            "task_routes[0].routing_key: a routing key has no wildcards, found `billing.#`",
         ),
         (
             at("orders", Some("k")),
             "task_routes[0].routing_key: no queue is bound to exchange `orders` for routing key `k`",
         ),
-        (route("t"), "task_routes[0].queue: a route names a queue, an exchange or a function, this one names none"),
+        (route("t"), "task_routes[0].queue: a route needs a queue, an exchange or a function; this one has none"),
         (
             TaskRoute { exchange: text("orders"), ..to("mail") },
-            "task_routes[0].exchange: a route names a queue or an exchange, this one names both",
+            "task_routes[0].exchange: a route has a queue or an exchange; this one has both",
         ),
         (
             TaskRoute { routing_key: text("k"), ..to("mail") },
-            "task_routes[0].routing_key: a queue is reached by its name; a key belongs to an exchange",
+            "task_routes[0].routing_key: only a route to an exchange has a routing key; remove it",
         ),
         (
             TaskRoute { task: String::new(), ..to("mail") },
@@ -257,8 +257,9 @@ fn routes_that_are_never_reached_are_named() {
     for (earlier, later, unreachable) in cases {
         let to_mail = |task| TaskRoute { queue: text("mail"), ..route(task) };
         let options = RoutesOptions { task_routes: vec![to_mail(earlier), to_mail(later)], ..options() };
-        let problem =
-            format!("task_routes[1].task: `{later}` is never reached: task_routes[0] takes all that it would");
+        let problem = format!(
+            "task_routes[1].task: `{later}` never matches, because task_routes[0] matches all of its tasks; remove it or move it up"
+        );
         let expected = if unreachable { vec![problem] } else { vec![] };
         assert_eq!(told(&options), expected, "{earlier} {later}");
     }
@@ -306,6 +307,6 @@ fn a_route_may_not_set_the_frameworks_own_headers() {
     let problems = options.validate();
     assert_eq!(
         problems,
-        [("task_routes[0].headers".to_owned(), "header `task` is the framework's own; choose another name".to_owned())]
+        [("task_routes[0].headers".to_owned(), "header `task` is reserved; choose another name".to_owned())]
     );
 }

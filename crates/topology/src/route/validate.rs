@@ -1,4 +1,4 @@
-//! Mistakes in routes that show before any call has taken them.
+//! Validation of routes, before any call.
 
 use celeriac_config::{did_you_mean, nearest};
 use celeriac_protocol::headers::names;
@@ -11,7 +11,7 @@ use crate::pattern::Pattern;
 use crate::topology::Topology;
 
 impl RoutesOptions {
-    /// Returns all mistakes, each with the key it stands under.
+    /// Returns all problems, each with its key.
     pub fn validate(&self) -> Vec<(String, String)> {
         let topology = self.topology();
         let mut problems = topology.validate();
@@ -29,12 +29,12 @@ impl RoutesOptions {
         problems
     }
 
-    /// Returns the names of the delay ladder that are taken here for something else, each with the key it stands under.
+    /// Returns the declared names that the delay ladder uses, each with its key.
     pub fn taken_from(&self, ladder: &Ladder) -> Vec<(String, String)> {
         let topology = self.topology();
         let exchanges = topology.exchanges.keys().map(|name| ("exchanges", name));
         let names = exchanges.chain(topology.queues.keys().map(|name| ("queues", name)));
-        let problem = "belongs to the delays of messages: choose another name, or another broker.delay_prefix";
+        let problem = "the name is reserved for delayed messages; choose another name, or another broker.delay_prefix";
         let mut problems: Vec<_> = names
             .filter(|(_, name)| ladder.owns(name))
             .map(|(section, name)| (format!("{section}.{name}"), problem.to_owned()))
@@ -45,7 +45,7 @@ impl RoutesOptions {
         problems
     }
 
-    /// Returns the mistakes in functions that routes name, each with the key it stands under.
+    /// Returns the problems of functions in routes, each with its key.
     pub fn validate_functions(&self, functions: &RouteFunctions) -> Vec<(String, String)> {
         let named = self.task_routes.iter().enumerate();
         let named = named.filter_map(|(index, route)| Some((index, route.function.as_deref()?)));
@@ -54,7 +54,7 @@ impl RoutesOptions {
     }
 }
 
-/// A queue that is not listed has its problems where it is named.
+/// Moves the problems of a default queue that is not listed to the key that names it.
 fn rename_default(default_queue: &str, problems: &mut [(String, String)]) {
     let listed = format!("queues.{default_queue}");
     for (key, _) in problems.iter_mut().filter(|(key, _)| *key == listed) {
@@ -69,14 +69,17 @@ fn problems_of_pattern(route: &TaskRoute, earlier: &[TaskRoute]) -> Option<Strin
     if let Err(problem) = Pattern::read(&route.task) {
         return Some(problem);
     }
-    // A function may pass on what its pattern takes.
+    // A function may pass calls on.
     let shadow = earlier.iter().position(|earlier| earlier.function.is_none() && shadows(earlier, route))?;
-    let problem = format!("`{}` is never reached: task_routes[{shadow}] takes all that it would", route.task);
+    let problem = format!(
+        "`{}` never matches, because task_routes[{shadow}] matches all of its tasks; remove it or move it up",
+        route.task
+    );
     Some(problem)
 }
 
-/// Returns true when nothing is left for `later` because of `earlier`: seen for equal patterns, the pattern of all names, and
-/// for an exact name that an earlier pattern takes.
+/// Returns true if `earlier` takes all tasks of `later`. Detected for equal patterns, for the
+/// pattern of all names, and for an exact name that an earlier pattern matches.
 fn shadows(earlier: &TaskRoute, later: &TaskRoute) -> bool {
     if earlier.task == later.task || earlier.task == "*" {
         return true;
@@ -91,17 +94,17 @@ fn problems_of_way(route: &TaskRoute, topology: &Topology) -> Vec<(&'static str,
     if route.function.is_some() {
         let said = [("queue", &route.queue), ("exchange", &route.exchange), ("routing_key", &route.routing_key)];
         let said = said.into_iter().filter(|(_, said)| said.is_some());
-        return said.map(|(field, _)| (field, "the function says the way; leave this to it".to_owned())).collect();
+        return said.map(|(field, _)| (field, "the function chooses the destination; remove it".to_owned())).collect();
     }
     match (&route.queue, &route.exchange, &route.routing_key) {
         (Some(_), Some(_), _) => {
-            vec![("exchange", "a route names a queue or an exchange, this one names both".to_owned())]
+            vec![("exchange", "a route has a queue or an exchange; this one has both".to_owned())]
         }
         (None, None, _) => {
-            vec![("queue", "a route names a queue, an exchange or a function, this one names none".to_owned())]
+            vec![("queue", "a route needs a queue, an exchange or a function; this one has none".to_owned())]
         }
         (Some(_), None, Some(_)) => {
-            vec![("routing_key", "a queue is reached by its name; a key belongs to an exchange".to_owned())]
+            vec![("routing_key", "only a route to an exchange has a routing key; remove it".to_owned())]
         }
         (Some(queue), None, None) if topology.queues.contains_key(queue) => Vec::new(),
         (Some(queue), None, None) => {
@@ -114,7 +117,7 @@ fn problems_of_way(route: &TaskRoute, topology: &Topology) -> Vec<(&'static str,
 
 fn problems_of_headers(route: &TaskRoute) -> Option<(&'static str, String)> {
     let name = route.headers.keys().find(|name| names::is_reserved(name))?;
-    Some(("headers", format!("header `{name}` is the framework's own; choose another name")))
+    Some(("headers", format!("header `{name}` is reserved; choose another name")))
 }
 
 fn problems_of_exchange(exchange: &str, key: Option<&str>, topology: &Topology) -> Vec<(&'static str, String)> {
@@ -127,7 +130,7 @@ fn problems_of_exchange(exchange: &str, key: Option<&str>, topology: &Topology) 
             vec![("routing_key", format!("exchange `{exchange}` needs a routing key"))]
         }
         (ExchangeKind::Topic, Some(key)) if key.contains(['*', '#']) => {
-            vec![("routing_key", format!("`{key}` is a binding key; a routing key has no wildcards"))]
+            vec![("routing_key", format!("a routing key has no wildcards, found `{key}`"))]
         }
         (_, key) if topology.reached(exchange, key.unwrap_or_default()).is_some_and(|queues| queues.is_empty()) => {
             let key = key.unwrap_or_default();

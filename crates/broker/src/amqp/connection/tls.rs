@@ -57,12 +57,8 @@ impl Tls {
                 let unfit = |error| (Some("keyfile"), format!("does not fit broker.tls.certfile: {error}"));
                 roots.connector_with_single_cert(chain, private_key(keyfile)?).map_err(unfit)
             }
-            (Some(_), None) => {
-                Err((Some("keyfile"), "is missing: a certificate is of no use without its key".to_owned()))
-            }
-            (None, Some(_)) => {
-                Err((Some("certfile"), "is missing: a key is of no use without its certificate".to_owned()))
-            }
+            (Some(_), None) => Err((Some("keyfile"), "is required with certfile".to_owned())),
+            (None, Some(_)) => Err((Some("certfile"), "is required with keyfile".to_owned())),
         }
     }
 }
@@ -73,7 +69,7 @@ pub(crate) fn problems(options: &BrokerOptions) -> Vec<(String, String)> {
     let management = options.management_url.as_ref().is_some_and(|url| url.expose().starts_with("https://"));
     let fault = match nodes.iter().find(|node| !node.speaks_tls()) {
         Some(plain) if options.tls != TlsOptions::default() && !management => {
-            Some((None, format!("is for amqps:// URLs, and `{}` is none", plain.shown())))
+            Some((None, format!("needs amqps:// URLs, found `{}`", plain.shown())))
         }
         _ if management || nodes.iter().any(BrokerNode::speaks_tls) => Tls::new(&options.tls).read().err(),
         _ => None,

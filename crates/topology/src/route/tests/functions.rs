@@ -72,7 +72,7 @@ fn a_function_answers_or_passes_the_call_on() {
         ("orders.refund", &nothing, &[], "Default: /celeriac"),
         ("orders.refund", &audit, &[], "0 by_region: /audit"),
     ];
-    // Twice, since what is remembered of a task's name must not be what a function said of one call.
+    // Twice: the cached route of a name must not keep a function's decision.
     for (task, kwargs, headers, expected) in cases.iter().chain(&cases) {
         let question = RouteRequest { task, args: &[], kwargs, headers };
         assert_eq!(shown(router.explain(question, &CallRoute::default(), None)), *expected, "{question:?}");
@@ -100,7 +100,7 @@ fn an_answer_that_cannot_be_is_an_error_of_the_call() {
     let cases: [(&str, &[Value], &str); 4] = [
         ("typo", &[], "function `typo` of task_routes[3]: queue `biling` is not declared, did you mean `billing`?"),
         ("typo", &one, "function `typo` of task_routes[3]: exchange `ordres` is not declared, did you mean `orders`?"),
-        ("typo", &two, "function `typo` of task_routes[3]: header `task` is the framework's own; choose another name"),
+        ("typo", &two, "function `typo` of task_routes[3]: header `task` is reserved; choose another name"),
         ("panics", &[], "function `panics` of task_routes[4] panicked: no idea of panics"),
     ];
     for (task, args, expected) in cases {
@@ -121,7 +121,7 @@ fn a_function_that_another_program_has_is_not_guessed() {
     let error = explained.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "task_routes[0] leaves the way of task `orders.charge` to function `by_region`, which is not in this program"
+        "task_routes[0] routes task `orders.charge` by function `by_region`, which this program does not have"
     );
     assert_eq!(error.help(), Some("ask the program's own binary, which has the function, or name the queue (--queue)"));
     let call = CallRoute { queue: text("mail"), ..CallRoute::default() };
@@ -139,19 +139,19 @@ fn an_unknown_function_is_refused_with_the_nearest() {
     assert_eq!(
         told(&functions()),
         [
-            "task_routes[0].function: function `by_regoin` is not known, did you mean `by_region`?",
-            "task_routes[1].function: function `zzz` is not known",
+            "task_routes[0].function: function `by_regoin` does not exist, did you mean `by_region`?",
+            "task_routes[1].function: function `zzz` does not exist",
         ]
     );
     assert_eq!(
         told(&RouteFunctions::default())[0],
-        "task_routes[0].function: function `by_regoin` is not known; the program adds it by \
-         `.route(\"by_regoin\", …)` to its builder"
+        "task_routes[0].function: function `by_regoin` does not exist; add it to the builder with \
+         `.route(\"by_regoin\", …)`"
     );
     let refused = Router::new(&options).unwrap().with_functions(&functions()).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "task_routes[0].function: function `by_regoin` is not known, did you mean `by_region`?"
+        "task_routes[0].function: function `by_regoin` does not exist, did you mean `by_region`?"
     );
 }
 
@@ -161,8 +161,8 @@ fn a_line_with_a_function_leaves_the_way_to_it() {
     assert_eq!(
         told(&RoutesOptions { task_routes: vec![both], ..options() }),
         [
-            "task_routes[0].queue: the function says the way; leave this to it",
-            "task_routes[0].routing_key: the function says the way; leave this to it",
+            "task_routes[0].queue: the function chooses the destination; remove it",
+            "task_routes[0].routing_key: the function chooses the destination; remove it",
         ]
     );
 }

@@ -12,11 +12,12 @@ enum Says {
     Queue(&'static str),
     /// The exchange `orders`, with this key.
     Key(&'static str),
-    /// A function that answers a queue for tasks whose name ends with this letter, and passes others on.
+    /// A function that chooses a queue for tasks whose name ends in this letter, and passes others
+    /// on.
     Function(char, &'static str),
 }
 
-/// Returns true when a pattern is for a name, by the pattern's letter.
+/// Returns true if a pattern is for a name, by the pattern's letter.
 type IsFor = fn(&str, char) -> bool;
 
 /// A pattern as it is written, with the answer whether it is for a name.
@@ -48,7 +49,7 @@ fn name() -> impl Strategy<Value = String> {
     "[abc]\\.[abc]{1,2}"
 }
 
-/// `exchange/key` by the definition: what the call says; the first line that is for it and says; the task; the default.
+/// `exchange/key` by the definition: the call, the first matching route, the task, the default.
 fn model(lines: &[((String, IsFor, char), Says)], name: &str, call: Option<&str>, declared: Option<&str>) -> String {
     let mut said =
         lines.iter().filter(|((_, is_for, letter), _)| is_for(name, *letter)).filter_map(|(_, says)| match says {

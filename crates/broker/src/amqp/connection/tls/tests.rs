@@ -34,8 +34,8 @@ fn every_mistake_is_told_with_its_key() {
         (["text.pem", "", ""], "tls.cacertfile", "holds no certificate"),
         (["cut.pem", "", ""], "tls.cacertfile", "is damaged"),
         ([CA, "key.pem", "key.pem"], "tls.certfile", "holds no certificate"),
-        ([CA, "certificate.pem", ""], "tls.keyfile", "is missing"),
-        ([CA, "", "key.pem"], "tls.certfile", "is missing"),
+        ([CA, "certificate.pem", ""], "tls.keyfile", "is required"),
+        ([CA, "", "key.pem"], "tls.certfile", "is required"),
         ([CA, "certificate.pem", "certificate.pem"], "tls.keyfile", "holds no private key"),
         ([CA, "certificate.pem", "other.pem"], "tls.keyfile", "does not fit broker.tls.certfile"),
     ];
@@ -51,7 +51,7 @@ fn every_mistake_is_told_with_its_key() {
 fn tls_for_a_url_without_it_is_a_mistake() {
     for url in ["amqp://u:secret@a", "amqps://b,amqp://u:secret@a"] {
         let found = found(url, ["certificate.pem", "", ""]);
-        let reason = "is for amqps:// URLs, and `amqp://u:***@a` is none".to_owned();
+        let reason = "needs amqps:// URLs, found `amqp://u:***@a`".to_owned();
         assert_eq!(found, [("tls".to_owned(), reason)], "{url}");
     }
     assert_eq!(found("amqp://a", ["", "", ""]), []);
