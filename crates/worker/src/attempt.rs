@@ -16,7 +16,7 @@
 //! - `settle`: acknowledges, rejects or requeues.
 //!
 //! The steps share `recorded`, `row` and `record` (the row of a task, and its way to the store),
-//! `follow_up` (the tasks and replies that follow from an outcome), and `dead_letter`, `resend`,
+//! `outcome` (records an outcome, and decides who owes what follows from it), `embed`, `follow_up` (the tasks and replies that follow from an outcome), and `dead_letter`, `resend`,
 //! `reply` and `publish` (the messages that a delivery causes).
 
 pub(crate) mod admission;
@@ -26,16 +26,19 @@ pub(crate) mod dead_letter;
 pub(crate) mod decide;
 pub(crate) mod decode;
 pub(crate) mod duplicate;
+pub(crate) mod embed;
 pub(crate) mod execute;
 pub(crate) mod follow_up;
 pub(crate) mod follow_up_check;
 pub(crate) mod hooks;
+pub(crate) mod outcome;
 pub(crate) mod process;
 pub(crate) mod publish;
 pub(crate) mod rate;
 pub(crate) mod record;
 pub(crate) mod recorded;
 pub(crate) mod reject;
+pub(crate) mod reject_reason;
 pub(crate) mod reply;
 pub(crate) mod resend;
 pub(crate) mod revocation;
@@ -189,15 +192,15 @@ impl Processed {
         Self { disposition, state, failure: None }
     }
 
-    /// Continues with `next`, unless the delivery returns to its queue or nothing follows from it.
-    pub(crate) async fn and_then(mut self, next: impl Future<Output = Disposition>) -> Self {
-        if !matches!(self.disposition, Disposition::Requeue | Disposition::Superseded) {
-            match next.await {
-                Disposition::Done => {}
-                disposition => self.disposition = disposition,
-            }
-        }
-        self
+    pub(crate) fn failed(disposition: Disposition, state: TaskState, failure: Failure) -> Self {
+        Self { disposition, state, failure: Some(failure) }
+    }
+}
+
+impl Disposition {
+    /// Returns the disposition after a further step: that of the step, unless it is done.
+    pub(crate) fn and(self, next: Self) -> Self {
+        if next == Self::Done { self } else { next }
     }
 }
 

@@ -16,6 +16,15 @@ pub(super) fn text(name: &'static str, value: &Value) -> Result<Option<String>, 
     }
 }
 
+/// The id of another task, or of a group.
+pub(super) fn optional_id(name: &'static str, value: &Value) -> Result<Option<String>, HeaderError> {
+    let id = text(name, value)?;
+    if let Some(id) = &id {
+        fits(name, id)?;
+    }
+    Ok(id)
+}
+
 pub(super) fn required_text(name: &'static str, value: &Value) -> Result<String, HeaderError> {
     match value {
         Value::Text(text) => fits(name, text).map(|()| text.clone()),

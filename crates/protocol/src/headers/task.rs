@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use super::limits::TimeLimits;
 use super::map::HeaderMap;
 use super::names;
-use super::read::{HeaderError, count, fits, flag, integer, limits, map, moment, required_text, text, texts};
+use super::read::{
+    HeaderError, count, fits, flag, integer, limits, map, moment, optional_id, required_text, text, texts,
+};
 use crate::time;
 use crate::value::{Map, Value};
 
@@ -76,9 +78,9 @@ impl TaskHeaders {
                 names::RETRIES => read.retries = count(names::RETRIES, value)?,
                 names::ETA => read.eta = moment(names::ETA, value)?,
                 names::EXPIRES => read.expires = moment(names::EXPIRES, value)?,
-                names::ROOT_ID => read.root_id = text(names::ROOT_ID, value)?,
-                names::PARENT_ID => read.parent_id = text(names::PARENT_ID, value)?,
-                names::GROUP => read.group = text(names::GROUP, value)?,
+                names::ROOT_ID => read.root_id = optional_id(names::ROOT_ID, value)?,
+                names::PARENT_ID => read.parent_id = optional_id(names::PARENT_ID, value)?,
+                names::GROUP => read.group = optional_id(names::GROUP, value)?,
                 names::GROUP_INDEX => read.group_index = integer(names::GROUP_INDEX, value)?,
                 names::SHADOW => read.shadow = text(names::SHADOW, value)?,
                 names::TIMELIMIT => read.limits = limits(names::TIMELIMIT, value)?,
@@ -110,6 +112,12 @@ impl TaskHeaders {
             fits(name, text)?;
             if text.is_empty() {
                 return Err(HeaderError::Missing { name });
+            }
+        }
+        let ids = [(names::ROOT_ID, &self.root_id), (names::PARENT_ID, &self.parent_id), (names::GROUP, &self.group)];
+        for (name, id) in ids {
+            if let Some(id) = id {
+                fits(name, id)?;
             }
         }
         for (name, time) in [(names::ETA, self.eta), (names::EXPIRES, self.expires)] {

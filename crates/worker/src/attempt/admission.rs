@@ -2,33 +2,31 @@
 
 use std::time::Duration;
 
+use celeriac_protocol::TaskHeaders;
 use celeriac_protocol::failure::RevokeReason;
-use celeriac_protocol::{Failure, TaskHeaders, TaskState};
 use celeriac_telemetry::clock;
 use celeriac_telemetry::events::worker::TaskExpired;
 
-use crate::attempt::decode::read_possible_embed;
 use crate::attempt::duplicate::{find_recorded_outcome, may_be_duplicate};
-use crate::attempt::follow_up::after_revoked;
-use crate::attempt::record::record_failure;
 use crate::attempt::resend::hold_until_due;
-use crate::attempt::revocation::{is_revoked, revoke};
-use crate::attempt::row::RowDetails;
+use crate::attempt::revocation::{end_revoked, is_revoked, revoke};
 use crate::attempt::{Attempt, Processed, Step};
 use crate::hold::{SHORTEST_HOLD, time_until};
 
-/// Admits a task that has not expired, is not known to be revoked, has no outcome yet, and is due.
+/// Admits a task that has no outcome yet, has not expired, is not known to be revoked, and is due.
 pub(crate) async fn check(attempt: &mut Attempt<'_>) -> Step<()> {
+    // First of all: what follows from an outcome is owed, even if the task has expired or was
+    // revoked since.
+    if may_be_duplicate(attempt)
+        && let Some(disposition) = Box::pin(find_recorded_outcome(attempt)).await
+    {
+        return Err(disposition.into());
+    }
     if has_expired(attempt) {
         return Err(Box::pin(expire(attempt)).await);
     }
     if is_revoked(attempt) {
         return Err(Box::pin(revoke(attempt)).await);
-    }
-    if may_be_duplicate(attempt)
-        && let Some(disposition) = Box::pin(find_recorded_outcome(attempt)).await
-    {
-        return Err(disposition.into());
     }
     match time_until_due(attempt) {
         None => Ok(()),
@@ -43,10 +41,7 @@ fn has_expired(attempt: &Attempt<'_>) -> bool {
 async fn expire(attempt: &mut Attempt<'_>) -> Processed {
     let TaskHeaders { task, id, .. } = attempt.headers();
     attempt.span.emit(&TaskExpired { task, id });
-    let failure = Failure::revoked(RevokeReason::Expired);
-    let processed = record_failure(attempt, TaskState::Revoked, failure.clone(), RowDetails::default()).await;
-    attempt.embed = read_possible_embed(attempt).unwrap_or_default();
-    processed.and_then(after_revoked(attempt, &failure)).await
+    end_revoked(attempt, RevokeReason::Expired).await
 }
 
 fn time_until_due(attempt: &Attempt<'_>) -> Option<Duration> {
@@ -66,11 +61,14 @@ async fn wait_until_due(attempt: &mut Attempt<'_>, wait: Duration) -> Step<()> {
 
 #[cfg(test)]
 mod tests {
+    use celeriac_protocol::TaskState;
     use celeriac_protocol::headers::names;
 
     use super::*;
     use crate::attempt::Disposition;
-    use crate::attempt::testing::{ID, QUEUE, TestWorker, redelivered};
+    use crate::attempt::outcome::record_outcome;
+    use crate::attempt::row::RowDetails;
+    use crate::attempt::testing::{ID, QUEUE, TestWorker, follow_up, redelivered};
 
     /// Returns a time this many milliseconds from now, in the format of a header.
     fn in_millis(millis: i64) -> String {
@@ -104,6 +102,27 @@ mod tests {
         assert_eq!((ended.disposition, ended.state), (Disposition::Done, TaskState::Revoked));
         let row = worker.row().await.unwrap();
         assert_eq!((row.state, row.failure.unwrap().message.as_str()), (TaskState::Revoked, "expired"));
+    }
+
+    #[tokio::test]
+    async fn what_follows_from_a_success_is_sent_although_the_task_has_expired_since() {
+        let worker = TestWorker::new().await;
+        let expired = in_millis(-1_000);
+        let mut attempt = worker
+            .deliver_changed("succeed", |call, message| {
+                redelivered(call, message);
+                call.follow.callbacks.push(follow_up("next"));
+                message.headers.insert(names::EXPIRES, expired);
+            })
+            .await;
+        worker.record_elsewhere(&mut attempt, TaskState::Success, |_| {}).await;
+
+        let ended = check(&mut attempt).await.unwrap_err();
+
+        assert_eq!(ended.disposition, Disposition::Done);
+        let sent: Vec<_> = worker.published().iter().map(|sent| sent.header(names::TASK).map(str::to_owned)).collect();
+        assert_eq!(sent, [Some("next".to_owned())]);
+        assert_eq!(worker.row().await.unwrap().state, TaskState::Success);
     }
 
     #[tokio::test]
@@ -163,7 +182,7 @@ mod tests {
     async fn a_task_that_has_ended_before_does_not_run_again() {
         let worker = TestWorker::new().await;
         let mut first = worker.deliver("succeed").await;
-        crate::attempt::record::record_outcome(&mut first, TaskState::Success, RowDetails::default()).await;
+        record_outcome(&mut first, TaskState::Success, RowDetails::default()).await.unwrap();
         first.settlement.take().unwrap().ack();
         let mut again = worker.deliver_changed("succeed", redelivered).await;
 

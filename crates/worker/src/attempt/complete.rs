@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use celeriac_broker::Settlement;
 use celeriac_protocol::{Failure, TaskHeaders, TaskState};
 use celeriac_telemetry::clock;
 use celeriac_telemetry::events::worker::{TaskFailed, TaskRetried, TaskSucceeded};
@@ -17,24 +18,25 @@ use jiff::Timestamp;
 
 use crate::attempt::decide::{Decision, retry_until};
 use crate::attempt::follow_up::{FollowUpMode, after_failure, after_success, reply_failure};
-use crate::attempt::record::{dead_letter_and_record, record_failure, record_outcome};
+use crate::attempt::outcome::{dead_letter_and_record, record_failure, record_outcome};
 use crate::attempt::resend::send_next_attempt;
 use crate::attempt::row::RowDetails;
-use crate::attempt::{Attempt, Disposition, Processed};
+use crate::attempt::{Attempt, Disposition, Processed, Step};
 use crate::task::definition::TaskDefinition;
 
 /// Carries out the decision.
 pub(crate) async fn apply(attempt: &mut Attempt<'_>, task: &TaskDefinition, decision: Decision) -> Processed {
-    match decision {
+    let (Ok(processed) | Err(processed)) = match decision {
         Decision::Succeed(result) => succeed(attempt, result).await,
         Decision::Retry { wait, failure } => Box::pin(retry(attempt, task, wait, failure)).await,
         Decision::Fail(failure) => Box::pin(fail(attempt, failure)).await,
         Decision::DeadLetter { reason, failure } => Box::pin(dead_letter(attempt, reason, failure)).await,
-        Decision::Ignore => Processed::new(Disposition::Done, TaskState::Ignored),
-    }
+        Decision::Ignore => ignore(attempt).await,
+    };
+    processed
 }
 
-async fn succeed(attempt: &mut Attempt<'_>, result: String) -> Processed {
+async fn succeed(attempt: &mut Attempt<'_>, result: String) -> Step<Processed> {
     let TaskHeaders { task, id, .. } = attempt.headers();
     attempt.span.emit(&TaskSucceeded { task, id, runtime: runtime(attempt) });
     let is_followed = attempt.is_awaited() || !attempt.embed.is_empty();
@@ -44,47 +46,71 @@ async fn succeed(attempt: &mut Attempt<'_>, result: String) -> Processed {
         (false, true) => (None, Some(result)),
         (false, false) => (None, None),
     };
-    let disposition = match recorded {
-        Some(result) => {
-            let details = RowDetails { result: Some(result), ..RowDetails::default() };
-            record_outcome(attempt, TaskState::Success, details).await
-        }
+    let is_kept = recorded.is_some();
+    if let Some(result) = recorded {
+        let details = RowDetails { result: Some(result), ..RowDetails::default() };
+        record_outcome(attempt, TaskState::Success, details).await?;
+    }
+    let disposition = match followed {
+        Some(result) => Box::pin(after_success(attempt, &result, FollowUpMode::First)).await,
         None => Disposition::Done,
     };
-    let processed = Processed::new(disposition, TaskState::Success);
-    match followed {
-        Some(result) => Box::pin(processed.and_then(after_success(attempt, &result, FollowUpMode::First))).await,
-        None => processed,
+    if !is_kept && disposition == Disposition::Done {
+        close_retries(attempt).await?;
     }
+    Ok(Processed::new(disposition, TaskState::Success))
 }
 
-async fn retry(attempt: &mut Attempt<'_>, task: &TaskDefinition, wait: Duration, failure: Failure) -> Processed {
-    let id = &attempt.headers().id;
+async fn ignore(attempt: &mut Attempt<'_>) -> Step<Processed> {
+    close_retries(attempt).await?;
+    Ok(Processed::new(Disposition::Done, TaskState::Ignored))
+}
+
+/// Ends the row that earlier attempts of a task have left, if its outcome is not kept. The row
+/// would otherwise say for ever that the task is tried again.
+///
+/// This comes after the follow-ups: a worker that dies before them leaves the row as it is, and
+/// the task runs again.
+async fn close_retries(attempt: &mut Attempt<'_>) -> Step<()> {
+    if attempt.headers().retries == 0 {
+        return Ok(());
+    }
+    Box::pin(record_outcome(attempt, TaskState::Ignored, RowDetails::default())).await
+}
+
+async fn retry(attempt: &mut Attempt<'_>, task: &TaskDefinition, wait: Duration, failure: Failure) -> Step<Processed> {
     let started_at = attempt.timing.map(|timing| timing.started_at);
     let until = retry_until(&task.options, attempt.message_headers(), started_at);
-    let (number, error) = (attempt.number(), failure.to_string());
-    attempt.span.emit(&TaskRetried { task: task.name, id, attempt: number, error: &error, wait });
     let due = clock::now().checked_add(wait).unwrap_or(Timestamp::MAX);
     let details = RowDetails { eta: Some(due), ..RowDetails::default() };
-    let processed = record_failure(attempt, TaskState::Retry, failure.clone(), details).await;
-    let processed = processed.and_then(send_next_attempt(attempt, due, until)).await;
-    if processed.disposition == Disposition::Done {
+    record_failure(attempt, TaskState::Retry, failure.clone(), details).await?;
+    if attempt.settlement.as_ref().is_some_and(Settlement::is_void) {
+        // The broker delivers the message again, and that delivery sends the next attempt.
+        return Ok(Processed::failed(Disposition::Superseded, TaskState::Retry, failure));
+    }
+    let id = &attempt.headers().id;
+    let (number, error) = (attempt.number(), failure.to_string());
+    attempt.span.emit(&TaskRetried { task: task.name, id, attempt: number, error: &error, wait });
+    let disposition = send_next_attempt(attempt, due, until).await;
+    if disposition == Disposition::Done {
         // The next attempt sends a reply too, so nothing is repeated for this one.
         let _ = reply_failure(attempt, TaskState::Retry, &failure).await;
     }
-    processed
+    Ok(Processed::failed(disposition, TaskState::Retry, failure))
 }
 
-async fn fail(attempt: &mut Attempt<'_>, failure: Failure) -> Processed {
+async fn fail(attempt: &mut Attempt<'_>, failure: Failure) -> Step<Processed> {
+    record_failure(attempt, TaskState::Failure, failure.clone(), RowDetails::default()).await?;
     tell_failure(attempt, &failure);
-    let processed = record_failure(attempt, TaskState::Failure, failure.clone(), RowDetails::default()).await;
-    processed.and_then(after_failure(attempt, &failure, FollowUpMode::First)).await
+    let followed = after_failure(attempt, &failure, FollowUpMode::First).await;
+    Ok(Processed::failed(followed, TaskState::Failure, failure))
 }
 
-async fn dead_letter(attempt: &mut Attempt<'_>, reason: &'static str, failure: Failure) -> Processed {
+async fn dead_letter(attempt: &mut Attempt<'_>, reason: &'static str, failure: Failure) -> Step<Processed> {
     tell_failure(attempt, &failure);
-    let processed = dead_letter_and_record(attempt, reason, failure.clone(), RowDetails::default()).await;
-    processed.and_then(after_failure(attempt, &failure, FollowUpMode::First)).await
+    let dead_lettered = dead_letter_and_record(attempt, reason, failure.clone(), RowDetails::default()).await?;
+    let followed = after_failure(attempt, &failure, FollowUpMode::First).await;
+    Ok(Processed::failed(dead_lettered.and(followed), TaskState::Failure, failure))
 }
 
 fn tell_failure(attempt: &Attempt<'_>, failure: &Failure) {
@@ -104,6 +130,7 @@ mod tests {
     use super::*;
     use crate::attempt::decode::{find_task, read_body};
     use crate::attempt::testing::{Published, QUEUE, TestWorker, follow_up};
+    use crate::task::hooks::HookList;
 
     /// Returns a delivery with a callback and an errback, after its task was found and its body was
     /// read.
@@ -209,14 +236,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_outcome_that_lost_against_another_has_no_follow_ups() {
-        let worker = TestWorker::new().await;
-        let (_, before) = completed(&worker, Decision::Succeed("1".to_owned())).await;
-        worker.take(QUEUE).await.settlement.ack();
-        let (processed, after) = completed(&worker, Decision::Fail(failure())).await;
+    async fn an_ignored_result_ends_the_row_that_its_retries_have_left() {
+        for how in [Decision::Succeed("1".to_owned()), Decision::Ignore] {
+            let worker = TestWorker::with(|options| options.ignore_result = true, HookList::default()).await;
+            let mut attempt =
+                worker.deliver_changed("act", |_, message| message.headers.insert(names::RETRIES, 1_i64)).await;
+            worker.record_elsewhere(&mut attempt, TaskState::Retry, |row| row.attempts = 1).await;
+            let task = find_task(&mut attempt).await.unwrap();
 
-        assert_eq!(processed.disposition, Disposition::Superseded);
-        assert_eq!(after.len(), before.len(), "nothing follows from it");
-        assert_eq!(worker.row().await.unwrap().state, TaskState::Success);
+            let processed = apply(&mut attempt, task, how).await;
+
+            assert_eq!(processed.disposition, Disposition::Done);
+            let row = worker.row().await.unwrap();
+            assert_eq!((row.state, row.result), (TaskState::Ignored, None));
+        }
     }
 }

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_protocol::task::AckMode;
-use celeriac_protocol::{Failure, TaskHeaders};
+use celeriac_protocol::{Failure, TaskHeaders, TaskState};
 use celeriac_results::{AttemptKey, CrashCheck, CrashCount, Finished};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::attempt::decode::read_possible_embed;
+use crate::attempt::embed::read_possible_embed;
 use crate::attempt::follow_up::{FollowUpMode, after_failure};
-use crate::attempt::record::dead_letter_and_record;
+use crate::attempt::outcome::dead_letter_and_record;
 use crate::attempt::resend::hold_suspect;
 use crate::attempt::row::RowDetails;
 use crate::attempt::{Attempt, Disposition, Processed, Step};
@@ -117,12 +117,18 @@ async fn quarantine(attempt: &mut Attempt<'_>, times: u32) -> Processed {
     let message = format!("its worker was lost {times} times while it ran");
     let failure = Failure::new(KIND, message);
     let details = RowDetails { begun: true, ..RowDetails::default() };
-    let processed = dead_letter_and_record(attempt, "poison", failure.clone(), details).await;
-    if let (Some(results), true) = (&attempt.runtime.results, processed.disposition != Disposition::Requeue) {
+    let recorded = dead_letter_and_record(attempt, "poison", failure.clone(), details).await;
+    let ended = recorded.as_ref().map_or_else(|processed| processed.disposition, |dead_lettered| *dead_lettered);
+    if let (Some(results), true) = (&attempt.runtime.results, ended != Disposition::Requeue) {
         results.crashes.clear(Finished { attempt: attempt_key(attempt), interrupted: false }).await;
     }
+    let dead_lettered = match recorded {
+        Ok(dead_lettered) => dead_lettered,
+        Err(processed) => return processed,
+    };
     attempt.embed = read_possible_embed(attempt).unwrap_or_default();
-    processed.and_then(after_failure(attempt, &failure, FollowUpMode::First)).await
+    let followed = after_failure(attempt, &failure, FollowUpMode::First).await;
+    Processed::failed(dead_lettered.and(followed), TaskState::Failure, failure)
 }
 
 fn attempt_key(attempt: &Attempt<'_>) -> AttemptKey {

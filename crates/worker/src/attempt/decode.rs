@@ -9,8 +9,9 @@ use celeriac_telemetry::events::worker::TaskReceived;
 use celeriac_telemetry::trace::{ProcessInfo, ProcessSpan};
 use jiff::tz::TimeZone;
 
-use crate::attempt::follow_up::messages::FollowUps;
-use crate::attempt::reject::{InvalidDelivery, RejectReason, reject};
+use crate::attempt::embed::read_possible_embed;
+use crate::attempt::reject::{InvalidDelivery, reject};
+use crate::attempt::reject_reason::RejectReason;
 use crate::attempt::{Attempt, Step};
 use crate::own_queues::give_own_id;
 use crate::runtime::WorkerRuntime;
@@ -110,16 +111,6 @@ pub(crate) async fn read_body(attempt: &mut Attempt<'_>) -> Step<Body> {
         }
         Err(unreadable) => Err(Box::pin(reject(attempt, &unreadable.into())).await),
     }
-}
-
-/// Reads the embed, without running any of it.
-///
-/// # Errors
-/// Returns an error if it cannot be read, or cannot be started after the task.
-pub(crate) fn read_possible_embed(attempt: &Attempt<'_>) -> Result<Embed, RejectReason> {
-    let (_, embed) = attempt.received.message.read_body(&attempt.runtime.limits)?;
-    FollowUps::check(attempt, &embed)?;
-    Ok(embed)
 }
 
 #[cfg(test)]

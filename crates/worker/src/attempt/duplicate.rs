@@ -8,7 +8,7 @@ use celeriac_telemetry::clock;
 use celeriac_telemetry::events::worker::TaskSkipped;
 
 use crate::attempt::decide::retry_until;
-use crate::attempt::decode::read_possible_embed;
+use crate::attempt::embed::read_possible_embed;
 use crate::attempt::follow_up::{
     FollowUpMode, after_failure, after_revoked, after_success, keep_for_replay, reply_failure,
 };
@@ -26,11 +26,19 @@ pub(crate) fn may_be_duplicate(attempt: &Attempt<'_>) -> bool {
 
 /// Applies the outcome that an earlier delivery of this attempt left in the store, if there is one.
 pub(crate) async fn find_recorded_outcome(attempt: &mut Attempt<'_>) -> Option<Disposition> {
+    match find_row(attempt).await {
+        Ok(row) => complete_recorded(attempt, row?).await,
+        Err(Interrupted) => Some(Disposition::Requeue),
+    }
+}
+
+/// Sends what follows from a row, if it is the outcome of this attempt.
+pub(crate) async fn complete_recorded(attempt: &mut Attempt<'_>, row: TaskRecord) -> Option<Disposition> {
     let replays = attempt.message_headers().replays();
-    let row = match find_row(attempt).await {
-        Ok(row) => row?,
-        Err(Interrupted) => return Some(Disposition::Requeue),
-    };
+    if row.name != attempt.headers().task {
+        // Another task has had this id before.
+        return None;
+    }
     if row.replays < replays && !matches!(row.state, TaskState::Success | TaskState::Ignored) {
         // The outcome before the replay is the reason for the replay.
         return None;
@@ -91,7 +99,7 @@ pub(crate) async fn finish_recorded(attempt: &mut Attempt<'_>, row: TaskRecord) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attempt::record::{record_failure, record_outcome};
+    use crate::attempt::outcome::{record_failure, record_outcome};
     use crate::attempt::row::RowDetails;
     use crate::attempt::testing::{QUEUE, TestWorker, follow_up, redelivered};
     use celeriac_protocol::Failure;
@@ -116,7 +124,8 @@ mod tests {
             TaskState::Success,
             RowDetails { result: Some("1".to_owned()), ..RowDetails::default() },
         )
-        .await;
+        .await
+        .unwrap();
         drop(first);
         let mut again = worker.receive().await;
 
@@ -134,7 +143,7 @@ mod tests {
         let worker = TestWorker::retrying(std::time::Duration::ZERO, 3).await;
         let mut first = worker.deliver("fail").await;
         let details = RowDetails { begun: true, ..RowDetails::default() };
-        record_failure(&mut first, TaskState::Retry, Failure::new("TaskError", "no"), details).await;
+        record_failure(&mut first, TaskState::Retry, Failure::new("TaskError", "no"), details).await.unwrap();
         first.settlement.take().unwrap().ack();
         let mut again = worker.deliver_changed("fail", redelivered).await;
 
@@ -145,6 +154,14 @@ mod tests {
         assert_eq!((published[0].routing_key.as_str(), published.len()), (QUEUE, 1));
         let next = worker.receive().await;
         assert_eq!(next.headers().retries, 1);
+    }
+
+    #[tokio::test]
+    async fn the_outcome_of_another_task_under_the_same_id_is_no_outcome_of_this_one() {
+        let worker = TestWorker::new().await;
+        let mut attempt = worker.deliver_changed("succeed", redelivered).await;
+        worker.record_elsewhere(&mut attempt, TaskState::Success, |row| row.name = "celery.ping".to_owned()).await;
+        assert_eq!(find_recorded_outcome(&mut attempt).await, None);
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use celeriac_protocol::{Failure, Signature, TaskState, Value};
 use crate::attempt::dead_letter::dead_letter_not_followed_up;
 use crate::attempt::follow_up::messages::FollowUps;
 use crate::attempt::publish::{PublishFailure, disposition_after};
-use crate::attempt::record::record_row;
+use crate::attempt::record::{Recording, record_row};
 use crate::attempt::reply::{TaskReply, reply, reply_for_step};
 use crate::attempt::row::step_row;
 use crate::attempt::{Attempt, Disposition};
@@ -137,9 +137,9 @@ async fn end_step(attempt: &Attempt<'_>, step: &Signature, state: TaskState, fai
     if let Some(results) = &attempt.runtime.results {
         let row = step_row(attempt, id.to_owned(), step.task.clone(), state, failure.clone());
         match record_row(results, Box::new(row)).await {
-            Ok(Disposition::Requeue) => return Disposition::Requeue,
-            Ok(_) => {}
-            Err(reason) => tracing::warn!(id, reason, "the end of a later step cannot be recorded"),
+            Recording::Unwritten => return Disposition::Requeue,
+            Recording::Stored | Recording::Superseded => {}
+            Recording::Refused { reason } => tracing::warn!(id, reason, "the end of a later step cannot be recorded"),
         }
     }
     match text("reply_to") {

@@ -5,10 +5,9 @@ use celeriac_protocol::{Failure, TaskHeaders, TaskState};
 use celeriac_results::RunningTask;
 use celeriac_telemetry::events::worker::{TaskRevoked, TaskTerminated};
 
-use crate::attempt::decode::read_possible_embed;
-use crate::attempt::duplicate::{find_recorded_outcome, may_be_duplicate};
+use crate::attempt::embed::read_possible_embed;
 use crate::attempt::follow_up::after_revoked;
-use crate::attempt::record::record_failure;
+use crate::attempt::outcome::record_failure;
 use crate::attempt::row::RowDetails;
 use crate::attempt::{Attempt, Disposition, Processed, Step};
 
@@ -35,13 +34,6 @@ pub(crate) async fn check_not_revoked(attempt: &mut Attempt<'_>) -> Step<Option<
 
 /// Ends a task that has not started.
 pub(crate) async fn revoke(attempt: &mut Attempt<'_>) -> Processed {
-    // The outcome of an earlier delivery stands, and its follow-ups must be sent.
-    if may_be_duplicate(attempt)
-        && let Some(disposition) = find_recorded_outcome(attempt).await
-    {
-        return disposition.into();
-    }
-    attempt.embed = read_possible_embed(attempt).unwrap_or_default();
     let TaskHeaders { task, id, .. } = attempt.headers();
     attempt.span.emit(&TaskRevoked { task, id });
     end_revoked(attempt, RevokeReason::Revoked).await
@@ -54,10 +46,15 @@ pub(crate) async fn terminate(attempt: &mut Attempt<'_>) -> Processed {
     end_revoked(attempt, RevokeReason::Terminated).await
 }
 
-async fn end_revoked(attempt: &mut Attempt<'_>, reason: RevokeReason) -> Processed {
+/// Records the end of a revoked task, and ends the later steps of its chain.
+pub(crate) async fn end_revoked(attempt: &mut Attempt<'_>, reason: RevokeReason) -> Processed {
     let failure = Failure::revoked(reason);
-    let processed = record_failure(attempt, TaskState::Revoked, failure.clone(), RowDetails::default()).await;
-    processed.and_then(after_revoked(attempt, &failure)).await
+    if let Err(processed) = record_failure(attempt, TaskState::Revoked, failure.clone(), RowDetails::default()).await {
+        return processed;
+    }
+    attempt.embed = read_possible_embed(attempt).unwrap_or_default();
+    let followed = after_revoked(attempt, &failure).await;
+    Processed::failed(followed, TaskState::Revoked, failure)
 }
 
 #[cfg(test)]

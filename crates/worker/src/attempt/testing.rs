@@ -14,13 +14,14 @@ use celeriac_client::{Client, ClientOptions, DynamicCall};
 use celeriac_config::Secret;
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{
-    Body, DecodeLimits, Message, Parameter, RetryPolicy, Signature, Task, TaskOptions, TaskState, Value,
+    Body, DecodeLimits, Failure, Message, Parameter, RetryPolicy, Signature, Task, TaskOptions, TaskState, Value,
 };
-use celeriac_results::{Backend, ResultsOptions, TaskRecord};
+use celeriac_results::{Backend, Recorded, ResultsOptions, TaskRecord};
 use celeriac_topology::{Ladder, Router, RoutesOptions, TaskOverrides, Topology};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
+use crate::attempt::row::{RowDetails, row};
 use crate::attempt::{Attempt, decode};
 use crate::options::WorkerOptions;
 use crate::runtime::WorkerRuntime;
@@ -277,6 +278,23 @@ impl TestWorker {
     /// Returns the row of the delivered task.
     pub(crate) async fn row(&self) -> Option<TaskRecord> {
         self.backend.find(ID).await.unwrap()
+    }
+
+    /// Records an outcome of the delivered task as another worker does, which has run the same
+    /// attempt.
+    pub(crate) async fn record_elsewhere(
+        &self,
+        attempt: &mut Attempt<'_>,
+        state: TaskState,
+        change: impl FnOnce(&mut TaskRecord),
+    ) {
+        let result = (state == TaskState::Success).then(|| "1".to_owned());
+        let failure = (state != TaskState::Success).then(|| Failure::new("TaskError", "no"));
+        let mut row = row(attempt, state, RowDetails { result, failure, begun: true, eta: None });
+        row.worker = "other".into();
+        change(&mut row);
+        let recorded = self.runtime.results.as_ref().unwrap().recorder.record(Box::new(row)).await.unwrap();
+        assert_eq!(recorded, Recorded::Stored);
     }
 
     /// Stops the worker, after its drain time has passed.

@@ -12,13 +12,13 @@ use celeriac_results::{Committed, PostgresBackend, Session, Transaction, Transac
 use celeriac_telemetry::events::worker::{TaskSkipped, TaskSucceeded};
 
 use crate::attempt::complete;
-use crate::attempt::dead_letter::dead_letter;
 use crate::attempt::decide::{Decision, decide};
 use crate::attempt::duplicate::{find_row, finish_recorded};
 use crate::attempt::execute::{PreparedRun, RunBounds, RunEnd, run_in_transaction, tell_started};
 use crate::attempt::follow_up::messages::FollowUps;
 use crate::attempt::follow_up::{FollowUpMode, after_success};
 use crate::attempt::hooks::{AttemptHooks, review};
+use crate::attempt::outcome::end_unrecordable;
 use crate::attempt::publish::BACKOFF;
 use crate::attempt::recorded::{RecordedArguments, RunTiming};
 use crate::attempt::reject::reject;
@@ -171,8 +171,8 @@ async fn commit(
             let runtime = attempt.timing.map(|timing| timing.runtime).unwrap_or_default();
             attempt.span.emit(&TaskSucceeded { task: task.name, id: &attempt.headers().id, runtime });
             announce(attempt);
-            let processed = Processed::new(Disposition::Done, TaskState::Success);
-            processed.and_then(after_success(attempt, &result, FollowUpMode::InOutbox)).await
+            let followed = after_success(attempt, &result, FollowUpMode::InOutbox).await;
+            Processed::new(followed, TaskState::Success)
         }
         Committed::Superseded => defer_to_recorded(attempt).await,
         Committed::Unknown(error) => {
@@ -191,9 +191,8 @@ async fn commit(
             let _ = attempt.sleep_unless_stopping(SHORTEST_HOLD).await;
             Disposition::Requeue.into()
         }
-        Committed::Refused { reason } => {
-            Processed::new(dead_letter(attempt, "unrecordable", &reason).await, TaskState::Success)
-        }
+        // Its effects are undone too.
+        Committed::Refused { reason } => end_unrecordable(attempt, &reason).await,
         Committed::Invalid { reason } => {
             attempt.arguments = Some(RecordedArguments::of_row(row));
             let error = TaskError::of_kind("TransactionError", reason);

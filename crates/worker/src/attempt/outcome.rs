@@ -1,0 +1,269 @@
+//! Records the outcome of an attempt, and decides who owes what follows from it.
+//!
+//! The delivery that is live owes it: the one that the broker still counts as unsettled. If another
+//! delivery of the task has recorded an outcome, the live one completes that outcome, because the
+//! other may have died before its follow-ups were sent. A delivery that the broker has taken back
+//! owes nothing: it is delivered again.
+
+use celeriac_broker::Settlement;
+use celeriac_protocol::{Failure, TaskHeaders, TaskState};
+
+use crate::attempt::dead_letter::dead_letter;
+use crate::attempt::duplicate::{complete_recorded, find_row, may_be_duplicate};
+use crate::attempt::follow_up::{FollowUpMode, after_failure};
+use crate::attempt::record::{Recording, record_row};
+use crate::attempt::row::{RowDetails, row};
+use crate::attempt::{Attempt, Disposition, Processed, Step};
+
+/// The longest text of the error in the row of an outcome that the store has refused.
+const LONGEST_REASON: usize = 1_000;
+
+/// Records the outcome of an attempt. It is durable when this returns, and its follow-ups are owed.
+///
+/// # Errors
+/// Returns the end of the attempt if another outcome stands, the store can never accept this one,
+/// or the worker stops.
+pub(crate) async fn record_outcome(attempt: &mut Attempt<'_>, state: TaskState, details: RowDetails) -> Step<()> {
+    let runtime = attempt.runtime;
+    let Some(results) = &runtime.results else { return Ok(()) };
+    let failure = details.failure.clone();
+    match record_row(results, Box::new(row(attempt, state, details))).await {
+        Recording::Stored => Ok(()),
+        Recording::Unwritten => Err(Disposition::Requeue.into()),
+        Recording::Superseded => Err(Box::pin(end_superseded(attempt, state, failure)).await),
+        Recording::Refused { reason } => Err(Box::pin(end_unrecordable(attempt, &reason)).await),
+    }
+}
+
+/// Records that an attempt has not succeeded.
+///
+/// # Errors
+/// As [`record_outcome`].
+pub(crate) async fn record_failure(
+    attempt: &mut Attempt<'_>,
+    state: TaskState,
+    failure: Failure,
+    details: RowDetails,
+) -> Step<()> {
+    record_outcome(attempt, state, RowDetails { failure: Some(failure), ..details }).await
+}
+
+/// Dead-letters the message and then records the failure. A row of a failure therefore means that
+/// its message is available for a replay. Returns the disposition of the delivery so far.
+///
+/// # Errors
+/// As [`record_outcome`].
+pub(crate) async fn dead_letter_and_record(
+    attempt: &mut Attempt<'_>,
+    reason: &'static str,
+    failure: Failure,
+    details: RowDetails,
+) -> Step<Disposition> {
+    match dead_letter(attempt, reason, &failure.to_string()).await {
+        Disposition::Requeue => Err(Disposition::Requeue.into()),
+        dead_lettered => {
+            record_failure(attempt, TaskState::Failure, failure, details).await?;
+            Ok(dead_lettered)
+        }
+    }
+}
+
+/// Ends an attempt whose outcome lost against a recorded one.
+async fn end_superseded(attempt: &mut Attempt<'_>, state: TaskState, failure: Option<Failure>) -> Processed {
+    if attempt.settlement.as_ref().is_some_and(Settlement::is_void) {
+        // The broker delivers the message again, and that delivery completes the recorded outcome.
+        return Processed { disposition: Disposition::Superseded, state, failure };
+    }
+    let row = match find_row(attempt).await {
+        Ok(Some(row)) => row,
+        // The row was deleted since. The next delivery runs the task again.
+        Ok(None) => return Disposition::Requeue.into(),
+        Err(interrupted) => return interrupted.into(),
+    };
+    let is_other = row.name != attempt.headers().task;
+    if is_other || !may_be_duplicate(attempt) {
+        let has_failed = matches!(state, TaskState::Failure | TaskState::Retry) && (is_other || row.state.is_final());
+        let disposition = match failure.as_ref().filter(|_| has_failed) {
+            Some(failure) => dead_letter_reused(attempt, row.state, failure).await,
+            // One of two copies that a sender without marks has published: nothing is lost with it.
+            None => Disposition::Superseded,
+        };
+        return Processed { disposition, state, failure };
+    }
+    let disposition = complete_recorded(attempt, row).await.unwrap_or(Disposition::Requeue);
+    Processed { disposition, state, failure }
+}
+
+/// Dead-letters a message that has failed under an id with the outcome of an earlier message.
+async fn dead_letter_reused(attempt: &Attempt<'_>, recorded: TaskState, failure: &Failure) -> Disposition {
+    let TaskHeaders { id, .. } = attempt.headers();
+    let reason = format!("id `{id}` already has the outcome {recorded} of an earlier message; this one: {failure}");
+    dead_letter(attempt, "id-reused", &reason).await
+}
+
+/// Ends an attempt with an outcome that the store can never accept, such as a result that is too
+/// large: its message is dead-lettered, and its row is a failure with the reason.
+pub(crate) async fn end_unrecordable(attempt: &mut Attempt<'_>, reason: &str) -> Processed {
+    let reason: String = reason.chars().take(LONGEST_REASON).collect();
+    let failure = Failure::new("UnrecordableError", reason);
+    let dead_lettered = dead_letter(attempt, "unrecordable", &failure.message).await;
+    if dead_lettered == Disposition::Requeue {
+        return Disposition::Requeue.into();
+    }
+    // Without the arguments, which may be what is refused.
+    attempt.arguments = None;
+    let details = RowDetails { failure: Some(failure.clone()), ..RowDetails::default() };
+    let row = row(attempt, TaskState::Failure, details);
+    if let Some(results) = &attempt.runtime.results {
+        match record_row(results, Box::new(row)).await {
+            Recording::Stored => {}
+            Recording::Unwritten => return Disposition::Requeue.into(),
+            Recording::Superseded => return Processed::failed(dead_lettered, TaskState::Failure, failure),
+            Recording::Refused { reason } => {
+                let id = &attempt.headers().id;
+                tracing::error!(id, reason, "failure of an unrecordable task not recorded");
+            }
+        }
+    }
+    let followed = after_failure(attempt, &failure, FollowUpMode::First).await;
+    Processed::failed(dead_lettered.and(followed), TaskState::Failure, failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use celeriac_protocol::headers::names;
+
+    use super::*;
+    use crate::attempt::complete;
+    use crate::attempt::decide::Decision;
+    use crate::attempt::decode::{find_task, read_body};
+    use crate::attempt::testing::{Published, QUEUE, TestWorker, follow_up, redelivered};
+    use crate::task::hooks::HookList;
+
+    fn failed() -> Decision {
+        Decision::Fail(Failure::new("TaskError", "no"))
+    }
+
+    fn retried() -> Decision {
+        Decision::Retry { wait: Duration::ZERO, failure: Failure::new("TaskError", "no") }
+    }
+
+    /// Delivers a task with a callback and an errback, for the first time or again. Another worker
+    /// records `state` while it runs, and then it ends with `decision`.
+    async fn overtaken(
+        worker: &TestWorker,
+        again: bool,
+        state: TaskState,
+        decision: Decision,
+    ) -> (Processed, Vec<Published>) {
+        let mut attempt = worker
+            .deliver_changed("act", |call, message| {
+                call.follow.callbacks.push(follow_up("next"));
+                call.follow.errbacks.push(follow_up("told"));
+                if again {
+                    redelivered(call, message);
+                }
+            })
+            .await;
+        let task = find_task(&mut attempt).await.unwrap();
+        read_body(&mut attempt).await.unwrap();
+        worker.record_elsewhere(&mut attempt, state, |_| {}).await;
+
+        let processed = complete::apply(&mut attempt, task, decision).await;
+
+        attempt.settlement.take().unwrap().ack();
+        (processed, worker.published())
+    }
+
+    fn tasks(published: &[Published]) -> Vec<Option<&str>> {
+        published.iter().map(|sent| sent.header(names::TASK)).collect()
+    }
+
+    #[tokio::test]
+    async fn the_live_delivery_sends_the_next_attempt_that_another_worker_has_recorded() {
+        let worker = TestWorker::retrying(Duration::ZERO, 3).await;
+
+        let (processed, published) = overtaken(&worker, true, TaskState::Retry, retried()).await;
+
+        assert_eq!(processed.disposition, Disposition::Done);
+        assert_eq!(published.len(), 1);
+        assert_eq!(published[0].routing_key, QUEUE);
+        assert_eq!(worker.receive().await.headers().retries, 1);
+    }
+
+    #[tokio::test]
+    async fn the_live_delivery_sends_the_follow_ups_of_a_success_that_another_worker_has_recorded() {
+        for decision in [failed(), retried()] {
+            let worker = TestWorker::retrying(Duration::ZERO, 3).await;
+
+            let (processed, published) = overtaken(&worker, true, TaskState::Success, decision).await;
+
+            assert_eq!(processed.disposition, Disposition::Done);
+            assert_eq!(tasks(&published), [Some("next")]);
+            assert_eq!(worker.row().await.unwrap().state, TaskState::Success);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_fails_under_the_id_of_an_earlier_one_is_dead_lettered() {
+        for decision in [failed(), retried()] {
+            let worker = TestWorker::retrying(Duration::ZERO, 3).await;
+
+            let (processed, published) = overtaken(&worker, false, TaskState::Success, decision).await;
+
+            assert_eq!(processed.disposition, Disposition::Done);
+            assert_eq!(published.len(), 1);
+            assert_eq!(published[0].header(names::DEAD_REASON), Some("id-reused"));
+            assert_eq!(worker.row().await.unwrap().state, TaskState::Success);
+        }
+    }
+
+    #[tokio::test]
+    async fn one_of_two_copies_without_a_mark_has_no_next_attempt_of_its_own() {
+        let worker = TestWorker::retrying(Duration::ZERO, 3).await;
+
+        let (processed, published) = overtaken(&worker, false, TaskState::Retry, retried()).await;
+
+        assert_eq!(processed.disposition, Disposition::Superseded);
+        assert!(published.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_retry_that_cannot_be_recorded_is_a_failure_and_has_no_next_attempt() {
+        let worker = TestWorker::retrying(Duration::ZERO, 3).await;
+        let mut attempt = worker.deliver_changed("act", |call, _| call.follow.errbacks.push(follow_up("told"))).await;
+        let task = find_task(&mut attempt).await.unwrap();
+        read_body(&mut attempt).await.unwrap();
+        let failure = Failure::new("TaskError", "x".repeat(65 << 20));
+
+        let processed = complete::apply(&mut attempt, task, Decision::Retry { wait: Duration::ZERO, failure }).await;
+
+        assert_eq!((processed.disposition, processed.state), (Disposition::Done, TaskState::Failure));
+        let published = worker.published();
+        assert_eq!(tasks(&published), [Some("act"), Some("told")]);
+        assert_eq!(published[0].header(names::DEAD_REASON), Some("unrecordable"));
+        let failure = worker.row().await.unwrap().failure.unwrap();
+        assert_eq!(failure.kind, "UnrecordableError");
+        assert!(failure.message.contains("64 MiB"), "{}", failure.message);
+    }
+
+    #[tokio::test]
+    async fn a_result_that_cannot_be_recorded_is_a_failure_for_everybody_who_awaits_it() {
+        let worker = TestWorker::with(|_| {}, HookList::default()).await;
+        let mut attempt =
+            worker.deliver_changed("act", |_, message| message.properties.reply_to = Some("caller".to_owned())).await;
+        let task = find_task(&mut attempt).await.unwrap();
+        read_body(&mut attempt).await.unwrap();
+        let result = format!("\"{}\"", "x".repeat(65 << 20));
+
+        let processed = complete::apply(&mut attempt, task, Decision::Succeed(result)).await;
+
+        assert_eq!((processed.disposition, processed.state), (Disposition::Done, TaskState::Failure));
+        let published = worker.published();
+        let sent: Vec<_> = published.iter().map(|sent| sent.routing_key.as_str()).collect();
+        assert_eq!(sent, ["celeriac.dead", "caller"]);
+        assert_eq!(worker.row().await.unwrap().state, TaskState::Failure);
+    }
+}

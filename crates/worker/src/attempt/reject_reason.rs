@@ -1,0 +1,47 @@
+//! The reasons why a message can never run here.
+
+use celeriac_protocol::{ArgumentError, Unreadable};
+
+use crate::attempt::follow_up::messages::FollowUpError;
+
+/// The reason why a message can never run here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RejectReason {
+    /// It is not a valid task.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// A task that follows from it could not be started.
+    #[error(transparent)]
+    FollowUp(#[from] FollowUpError),
+    /// It is one of Celery's own tasks, and not supported.
+    #[error("`{name}` is not served: {reason}")]
+    Unserved { name: String, reason: &'static str },
+    /// This worker has no task of that name.
+    #[error("no task is named `{name}` here{}", .nearest.as_ref().map(|near| format!("; the nearest is `{near}`")).unwrap_or_default())]
+    Unknown { name: String, nearest: Option<String> },
+    /// The arguments do not fit the task.
+    #[error(transparent)]
+    Arguments(#[from] ArgumentError),
+}
+
+impl RejectReason {
+    /// Returns the reason for the header of a dead letter.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => "unreadable",
+            Self::FollowUp(_) | Self::Unserved { .. } => "unsupported",
+            Self::Unknown { .. } => "unknown-task",
+            Self::Arguments(_) => "wrong-arguments",
+        }
+    }
+
+    /// Returns the kind of the recorded error.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => "DecodeError",
+            Self::FollowUp(_) | Self::Unserved { .. } => "NotImplementedError",
+            Self::Unknown { .. } => "NotRegistered",
+            Self::Arguments(_) => "ArgumentError",
+        }
+    }
+}
