@@ -1,10 +1,10 @@
 //! The contract of a store for outcomes: recording, finding and awaiting them.
 
 use std::fmt;
+use std::time::Duration;
 
 use celeriac_protocol::TaskState;
 use futures::future::BoxFuture;
-use jiff::Timestamp;
 
 use crate::error::Result;
 use crate::record::{AttemptRecord, TaskRecord};
@@ -61,9 +61,12 @@ pub trait Outcomes: fmt::Debug + Send + Sync + 'static {
     /// Deletes the row and the attempts of a task. Returns `true` if there were any.
     fn forget<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool>>;
 
-    /// Deletes at most `at_most` tasks that ended before a time, and their attempts, the oldest
-    /// first. Returns their number.
-    fn sweep(&self, ended_before: Timestamp, at_most: u32) -> BoxFuture<'_, Result<u64>>;
+    /// Deletes at most `at_most` tasks that ended longer ago than `keep`, and their attempts, the
+    /// oldest first. Returns their number.
+    ///
+    /// The clock of the database decides. A worker with a wrong clock would otherwise delete the
+    /// outcomes of all workers.
+    fn sweep(&self, keep: Duration, at_most: u32) -> BoxFuture<'_, Result<u64>>;
 }
 
 /// The result of writing one record.

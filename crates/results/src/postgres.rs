@@ -22,7 +22,6 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use jiff::Timestamp;
 use sqlx::postgres::{PgArguments, PgConnectOptions};
 use sqlx::query::Query;
 use sqlx::{ConnectOptions, Postgres};
@@ -33,7 +32,6 @@ use self::idempotency::Idempotency;
 use self::listen::Listening;
 use self::pool::PostgresPool;
 use self::relay::Outbox;
-use self::time::Time;
 use self::transaction::Transactions;
 use crate::crash_log::{CrashCheck, CrashCount, CrashLog, Finished};
 use crate::error::{Error, Result};
@@ -45,7 +43,7 @@ use crate::waiters::Waiters;
 
 const SWEEP: &str = "DELETE FROM celeriac.tasks WHERE id IN (
     SELECT id FROM celeriac.tasks
-    WHERE finished_at < $1 AND state IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')
+    WHERE finished_at < clock_timestamp() - make_interval(secs => $1) AND state IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')
     ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
 
 /// Outcomes in Postgres.
@@ -127,8 +125,8 @@ impl PostgresBackend {
         Ok(done.rows_affected())
     }
 
-    async fn delete_ended(&self, ended_before: Timestamp, at_most: u32) -> Result<u64> {
-        let query = sqlx::query(SWEEP).bind(Time(ended_before)).bind(i64::from(at_most));
+    async fn delete_ended(&self, keep: Duration, at_most: u32) -> Result<u64> {
+        let query = sqlx::query(SWEEP).bind(keep.as_secs_f64()).bind(i64::from(at_most));
         let deleted = self.sweep_with("deleting old tasks", query).await?;
         let keys = || sqlx::query(idempotency::SWEEP).bind(i64::from(at_most));
         while self.sweep_with("deleting old idempotency keys", keys()).await? == u64::from(at_most) {}
@@ -186,8 +184,8 @@ impl Outcomes for PostgresBackend {
         self.delete(id).map(|done| done.map(|rows| rows > 0)).boxed()
     }
 
-    fn sweep(&self, ended_before: Timestamp, at_most: u32) -> BoxFuture<'_, Result<u64>> {
-        self.delete_ended(ended_before, at_most).boxed()
+    fn sweep(&self, keep: Duration, at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        self.delete_ended(keep, at_most).boxed()
     }
 }
 

@@ -6,8 +6,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use celeriac_telemetry::Event;
 use celeriac_telemetry::events::results::{BatchRecorded, StoreLost, StoreRestored};
-use celeriac_telemetry::{Event, clock};
 use futures::StreamExt;
 use futures::future::Either;
 use futures::stream::FuturesUnordered;
@@ -246,10 +246,9 @@ async fn sweep(backend: &dyn Backend, keep: Duration) {
 async fn sweep_once(backend: &dyn Backend, keep: Duration) -> Result<()> {
     while backend.sweep_revocations(PIECE).await? == u64::from(PIECE) {}
     while backend.sweep_crashes(PIECE).await? == u64::from(PIECE) {}
-    let Ok(ended_before) = clock::now().checked_sub(keep) else { return Ok(()) };
     if keep.is_zero() {
         return Ok(());
     }
-    while backend.sweep(ended_before, PIECE).await? == u64::from(PIECE) {}
+    while backend.sweep(keep, PIECE).await? == u64::from(PIECE) {}
     Ok(())
 }

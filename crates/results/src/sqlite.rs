@@ -16,9 +16,9 @@ use std::str::FromStr;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use celeriac_telemetry::clock;
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
-use jiff::Timestamp;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
 use tokio_util::sync::CancellationToken;
@@ -143,7 +143,8 @@ impl SqliteBackend {
         Ok(done.map_err(|cause| fault::error(&self.url, "forgetting a task", cause))?.rows_affected())
     }
 
-    async fn delete_ended(&self, ended_before: Timestamp, at_most: u32) -> Result<u64> {
+    async fn delete_ended(&self, keep: Duration, at_most: u32) -> Result<u64> {
+        let Ok(ended_before) = clock::now().checked_sub(keep) else { return Ok(0) };
         let query = sqlx::query(SWEEP).bind(write::iso(ended_before)).bind(at_most);
         let done = query.execute(&self.writer).await;
         Ok(done.map_err(|cause| fault::error(&self.url, "deleting old tasks", cause))?.rows_affected())
@@ -195,8 +196,8 @@ impl Outcomes for SqliteBackend {
         self.delete(id).map(|done| done.map(|rows| rows > 0)).boxed()
     }
 
-    fn sweep(&self, ended_before: Timestamp, at_most: u32) -> BoxFuture<'_, Result<u64>> {
-        self.delete_ended(ended_before, at_most).boxed()
+    fn sweep(&self, keep: Duration, at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        self.delete_ended(keep, at_most).boxed()
     }
 }
 

@@ -12,7 +12,6 @@ use celeriac_results::{
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
-use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +28,7 @@ struct Scripted {
     /// A permit for each write that may proceed.
     gate: Semaphore,
     /// Times of the requested sweeps.
-    swept: Mutex<Vec<Timestamp>>,
+    swept: Mutex<Vec<Duration>>,
     revocations: Arc<RevocationCache>,
 }
 
@@ -81,8 +80,8 @@ impl Outcomes for Scripted {
         .boxed()
     }
 
-    fn sweep(&self, ended_before: Timestamp, _at_most: u32) -> BoxFuture<'_, Result<u64>> {
-        self.swept.lock().unwrap().push(ended_before);
+    fn sweep(&self, keep: Duration, _at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        self.swept.lock().unwrap().push(keep);
         async { Ok(0) }.boxed()
     }
 
@@ -267,12 +266,9 @@ async fn old_rows_are_swept_now_and_then() {
     let store = Scripted::open();
     let keep = Duration::from_secs(24 * 60 * 60);
     let options = ResultsOptions { retention: keep, ..options(4, 1) };
-    let before = celeriac_telemetry::clock::now();
     beside(&store, &options, async |_recorder| tokio::time::sleep(Duration::from_secs(1_500)).await).await;
     let swept = store.swept.lock().unwrap().clone();
-    assert_eq!(swept.len(), 2);
-    let age = before.duration_since(swept[0]).unsigned_abs();
-    assert!(age > keep - Duration::from_secs(60) && age <= keep, "{age:?}");
+    assert_eq!(swept, [keep, keep]);
 }
 
 fn ended(number: usize) -> TaskRecord {

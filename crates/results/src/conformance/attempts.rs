@@ -6,7 +6,7 @@ use std::time::Duration;
 use celeriac_protocol::{Failure, TaskState};
 use jiff::Timestamp;
 
-use super::stage::{at, bare, ended, id, record, stored};
+use super::stage::{at, bare, ended, id, record, since, stored};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::outcomes::Recorded;
@@ -113,7 +113,7 @@ pub(super) async fn attempts_go_with_their_task(backend: Arc<dyn Backend>, ns: &
     stored(&backend, &swept).await?;
     assert_eq!(backend.attempts(&swept.id).await?.len(), 2);
     assert!(backend.forget(&forgotten.id).await?);
-    backend.sweep(Timestamp::from_second(60).unwrap_or_default(), 100).await?;
+    backend.sweep(since(60), 100).await?;
     // The tasks are recorded again, without their attempts.
     for gone in [&swept, &forgotten] {
         stored(&backend, &TaskRecord { id: gone.id.clone(), ..bare(ns, "", TaskState::Pending) }).await?;

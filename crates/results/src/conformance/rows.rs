@@ -6,7 +6,7 @@ use std::time::Duration;
 use celeriac_protocol::{Failure, TaskState};
 use jiff::Timestamp;
 
-use super::stage::{assert_found, assert_same, at, bare, ended, find, finished, id, stored};
+use super::stage::{assert_found, assert_same, at, bare, ended, find, finished, id, since, stored};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::record::TaskRecord;
@@ -152,10 +152,10 @@ pub(super) async fn only_old_ends_are_swept(backend: Arc<dyn Backend>, ns: &str)
         aged("new", TaskState::Success, 400),
     ];
     backend.record(&records).await?;
-    assert_eq!(backend.sweep(time(400), 2).await?, 2, "no more than asked for");
+    assert_eq!(backend.sweep(since(399), 2).await?, 2, "no more than asked for");
     assert_eq!(backend.find(&records[0].id).await?, None, "the oldest goes first");
     assert_found(&backend, &records[2]).await?;
-    assert_eq!(backend.sweep(time(400), 100).await?, 1);
+    assert_eq!(backend.sweep(since(399), 100).await?, 1);
     assert_eq!(backend.find(&records[2].id).await?, None);
     assert_found(&backend, &records[3]).await?;
     assert_found(&backend, &records[4]).await

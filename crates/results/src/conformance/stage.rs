@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_protocol::TaskState;
+use celeriac_telemetry::clock;
 use jiff::Timestamp;
 use tokio::time::timeout;
 
@@ -84,4 +85,10 @@ pub(super) fn assert_same(found: &TaskRecord, expected: &TaskRecord) {
 
 pub(super) fn value(document: &Option<String>) -> Option<serde_json::Value> {
     document.as_deref().map(|document| serde_json::from_str(document).unwrap_or_else(|_| document.into()))
+}
+
+/// Returns the time that has passed since this second.
+pub(super) fn since(second: i64) -> Duration {
+    let time = Timestamp::from_second(second).unwrap_or_default();
+    clock::now().duration_since(time).unsigned_abs()
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use celeriac_client::DynamicCall;
 use celeriac_protocol::signature::SignatureKind;
 use celeriac_protocol::{Body, RetryPolicy, Signature, TaskOptions, Value};
-use celeriac_telemetry::clock;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -62,9 +61,8 @@ async fn clean_up(ctx: TaskContext) -> JsonResult {
     let keep = ctx.environment.keep;
     if let Some(results) = ctx.environment.client.results()
         && !keep.is_zero()
-        && let Ok(limit) = clock::now().checked_sub(keep)
     {
-        while results.sweep(limit, SWEEP).await? >= u64::from(SWEEP) {}
+        while results.sweep(keep, SWEEP).await? >= u64::from(SWEEP) {}
     }
     write(&())
 }
