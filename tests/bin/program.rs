@@ -5,7 +5,6 @@ mod interop;
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use celeriac::prelude::*;
@@ -153,7 +152,7 @@ fn by_size(call: &RouteRequest<'_>) -> Option<RouteDecision> {
 }
 
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn main() -> celeriac::cli::Exit {
     let tasks = tasks![note, rest, block, abort, story, after, need, fail, fail_when, retry];
     let app = Celeriac::builder().config_if_present("config").tasks(tasks).tasks(interop::tasks());
     let app = if is_on_postgres() { app.tasks(tasks![pay]).tasks(effects::tasks()) } else { app };

@@ -29,13 +29,13 @@ queues:
 async fn what_is_applied_does_not_differ_and_is_applied_once(bed: Bed) {
     let ground = Ground::new(&bed, FILES).await;
     let (code, said) = ground.run(&["topology", "plan"]).await;
-    assert_eq!(code, 2, "{said}");
+    assert_eq!(code, 3, "{said}");
     assert!(said.contains("missing  queue `orders.eu`"), "{said}");
     let (code, said) = ground.run(&["topology", "apply"]).await;
-    assert_eq!(code, 65, "{said}");
+    assert_eq!(code, 4, "{said}");
     assert!(said.contains("give --yes"), "{said}");
     let (code, said) = ground.run_with_input(&["topology", "apply"], "y\n").await;
-    assert_eq!(code, 65, "no terminal, no person: {said}");
+    assert_eq!(code, 4, "no terminal, no person: {said}");
 
     let (code, said) = ground.run(&["topology", "apply", "--yes"]).await;
     assert_eq!(code, 0, "{said}");
@@ -46,6 +46,17 @@ async fn what_is_applied_does_not_differ_and_is_applied_once(bed: Bed) {
     assert_eq!(ground.definitions().await, before);
     let (code, said) = ground.run(&["topology", "plan"]).await;
     assert_eq!((code, said.trim()), (0, "broker and files do not differ"));
+}
+
+#[celeriac_tests::test(real)]
+async fn a_migration_that_nobody_confirms_moves_nothing(bed: Bed) {
+    let ground = Ground::new(&bed, "queues: { new: {} }").await;
+    let old = json!({ "durable": true, "arguments": { "x-queue-type": "classic" } });
+    ground.put(&format!("queues/{}/old", ground.vhost()), &old).await;
+    let (code, said) = ground.run_with_input(&["topology", "migrate", "old", "--to", "new", "--delete"], "y\n").await;
+    assert_eq!(code, 4, "{said}");
+    assert!(said.contains("give --yes"), "{said}");
+    assert_eq!(ground.queue("old").await["name"], "old");
 }
 
 #[celeriac_tests::test(real)]
@@ -80,10 +91,10 @@ async fn policies_are_made_changed_and_pruned_by_apply(bed: Bed) {
         "differs policy `celeriac.orders.eu` overflow - reject-publish",
         "differs policy `celeriac.orders.eu` pattern ^orders.eu$ ^orders\\.eu$",
     ];
-    assert_eq!((code, found), (2, rows(&expected)));
+    assert_eq!((code, found), (3, rows(&expected)));
 
     let (code, said) = ground.run(&["topology", "apply", "--yes"]).await;
-    assert_eq!(code, 2, "what is extra stays unless it is to be pruned: {said}");
+    assert_eq!(code, 3, "what is extra stays unless it is to be pruned: {said}");
     assert_eq!(ground.plan().await.1, rows(&expected[..1]));
     let (code, said) = ground.run(&["topology", "apply", "--yes", "--prune"]).await;
     assert_eq!(code, 0, "{said}");
@@ -97,7 +108,7 @@ async fn an_apply_that_was_killed_is_finished_by_the_next(bed: Bed) {
     let policies = async || ground.api(&format!("policies/{}", ground.vhost())).await;
     eventually("the first policy", policies, |made| made != &json!([])).await;
     killed.kill().await;
-    assert_eq!(ground.plan().await.0, 2, "it was killed before its end");
+    assert_eq!(ground.plan().await.0, 3, "it was killed before its end");
     let (code, said) = ground.run(&["topology", "apply", "--yes"]).await;
     assert_eq!(code, 0, "{said}");
     assert_eq!(ground.plan().await, (0, Vec::new()));
@@ -170,7 +181,7 @@ async fn prune_never_deletes_a_queue_with_messages(bed: Bed) {
 async fn without_the_management_api_it_is_said_what_is_not_seen(bed: Bed) {
     let ground = Ground::new(&bed, "queues: { mail: { max_length: 5 }, plain: { type: classic } }").await.without_api();
     let (code, said) = ground.run(&["topology", "plan"]).await;
-    assert_eq!(code, 2, "{said}");
+    assert_eq!(code, 3, "{said}");
     assert!(said.contains("missing  queue `mail`") && said.contains("bindings: AMQP does not list them"), "{said}");
     let queues = ground.api(&format!("queues/{}", ground.vhost())).await;
     assert_eq!(queues, json!([]), "a plan makes nothing");
@@ -187,5 +198,5 @@ async fn without_the_management_api_it_is_said_what_is_not_seen(bed: Bed) {
         "differs queue `plain` x-dead-letter-routing-key - plain.dead",
         "differs queue `plain` x-max-priority 5 -",
     ];
-    assert_eq!((code, found), (2, rows(&expected)));
+    assert_eq!((code, found), (3, rows(&expected)));
 }

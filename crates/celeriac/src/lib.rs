@@ -61,19 +61,18 @@ pub use celeriac_worker::{
 #[cfg(feature = "cli")]
 pub mod cli {
     use std::ffi::OsString;
-    use std::process::ExitCode;
 
-    pub use celeriac_cli::exit;
+    pub use celeriac_cli::Exit;
 
     use crate::app::Builder;
 
     /// Runs the verb in the process's arguments.
-    pub async fn run(app: Builder) -> ExitCode {
+    pub async fn run(app: Builder) -> Exit {
         run_with(app, std::env::args_os()).await
     }
 
     /// Runs the verb in these arguments; the first is the program's name.
-    pub async fn run_with(app: Builder, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    pub async fn run_with(app: Builder, arguments: impl IntoIterator<Item = OsString>) -> Exit {
         celeriac_cli::run(|directory, overrides| app.load(directory.as_deref(), overrides), arguments).await
     }
 }

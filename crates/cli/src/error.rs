@@ -6,7 +6,7 @@ use celeriac_config::Problems;
 use celeriac_results::Error as ResultsError;
 use celeriac_topology::Error as RouteError;
 
-use crate::exit;
+use crate::exit::Exit;
 
 /// An error of a verb.
 #[derive(Debug, thiserror::Error)]
@@ -44,24 +44,27 @@ pub enum Error {
     /// A verb that would reach nobody.
     #[error("broker.url is memory://, a broker inside this process: nothing outside of it can be reached")]
     InProcess,
-    /// A question that nobody answered.
-    #[error("nobody answered the question: give --yes to go on without it")]
-    Unanswered,
+    /// The question was answered with no.
+    #[error("declined: nothing was changed")]
+    Declined,
+    /// The question could not be asked.
+    #[error("confirmation required: stdin is not a terminal")]
+    NoTerminal,
 }
 
 impl Error {
-    /// The exit code that tells a supervisor what kind of error it is.
-    pub fn exit_code(&self) -> u8 {
+    /// Returns the exit code, by which a supervisor tells kinds of errors apart.
+    pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) | Self::InProcess | Self::Telemetry(_) => exit::CONFIG,
+            Self::Config(_) | Self::InProcess | Self::Telemetry(_) => Exit::Config,
             Self::Broker(error) => broker_code(error),
             Self::Admin(error) => admin_code(error),
             Self::Results(error) => results_code(error),
             Self::Client(error) => client_code(error),
             Self::Worker(celeriac_worker::Error::Broker(error)) => broker_code(error),
-            Self::Worker(_) => exit::CONFIG,
-            Self::Data { .. } => exit::DATA,
-            Self::Unanswered => exit::USAGE,
+            Self::Worker(_) => Exit::Config,
+            Self::Data { .. } => Exit::Data,
+            Self::Declined | Self::NoTerminal => Exit::NotConfirmed,
         }
     }
 
@@ -74,80 +77,89 @@ impl Error {
             Self::Client(error) => error.help(),
             Self::Worker(error) => error.help(),
             Self::InProcess => Some("give --broker amqp://…, or set broker.url or CELERIAC__BROKER__URL"),
-            Self::Config(_) | Self::Telemetry(_) | Self::Data { .. } | Self::Unanswered => None,
+            Self::NoTerminal => Some("give --yes to go ahead without a question"),
+            Self::Config(_) | Self::Telemetry(_) | Self::Data { .. } | Self::Declined => None,
         }
     }
 }
 
-fn broker_code(error: &BrokerError) -> u8 {
+fn broker_code(error: &BrokerError) -> Exit {
     match error {
-        BrokerError::Denied { .. } | BrokerError::Untrusted { .. } => exit::DENIED,
+        BrokerError::Denied { .. } | BrokerError::Untrusted { .. } => Exit::Denied,
         BrokerError::Mismatch { .. }
         | BrokerError::Absent { .. }
         | BrokerError::Unsupported { .. }
         | BrokerError::Invalid { .. }
         | BrokerError::NotBound { .. }
         | BrokerError::NoSuchQueue { .. }
-        | BrokerError::Route(RouteError::RoutedElsewhere { .. } | RouteError::Invalid { .. }) => exit::CONFIG,
+        | BrokerError::Route(RouteError::RoutedElsewhere { .. } | RouteError::Invalid { .. }) => Exit::Config,
         BrokerError::Unroutable { .. }
         | BrokerError::NoSuchExchange { .. }
         | BrokerError::TooLarge { .. }
-        | BrokerError::HeadersTooLarge { .. } => exit::DATA,
-        error if error.is_retryable() => exit::UNAVAILABLE,
-        _ => exit::INTERNAL,
+        | BrokerError::HeadersTooLarge { .. } => Exit::Data,
+        error if error.is_retryable() => Exit::Unavailable,
+        _ => Exit::Internal,
     }
 }
 
-fn admin_code(error: &AdminError) -> u8 {
+fn admin_code(error: &AdminError) -> Exit {
     match error {
         AdminError::Broker(error) => broker_code(error),
-        AdminError::Denied { .. } => exit::DENIED,
-        AdminError::Invalid { .. } => exit::CONFIG,
-        error if error.is_retryable() => exit::UNAVAILABLE,
-        _ => exit::INTERNAL,
+        AdminError::Denied { .. } => Exit::Denied,
+        AdminError::Invalid { .. } => Exit::Config,
+        error if error.is_retryable() => Exit::Unavailable,
+        _ => Exit::Internal,
     }
 }
 
-fn results_code(error: &ResultsError) -> u8 {
+fn results_code(error: &ResultsError) -> Exit {
     match error {
-        ResultsError::Denied { .. } => exit::DENIED,
-        error if error.is_retryable() => exit::UNAVAILABLE,
-        _ => exit::CONFIG,
+        ResultsError::Denied { .. } => Exit::Denied,
+        error if error.is_retryable() => Exit::Unavailable,
+        _ => Exit::Config,
     }
 }
 
-fn client_code(error: &celeriac_client::Error) -> u8 {
+fn client_code(error: &celeriac_client::Error) -> Exit {
     use celeriac_client::ClientErrorKind as Kind;
     match error.kind() {
         Kind::NotSent(source) => broker_code(source),
         // What is invalid for the store is what it was given, not how it is configured: it is connected.
-        Kind::NotRevoked(ResultsError::Invalid { .. }) => exit::DATA,
+        Kind::NotRevoked(ResultsError::Invalid { .. }) => Exit::Data,
         Kind::Results(source) | Kind::NotRevoked(source) | Kind::NotWritten(source) => results_code(source),
-        Kind::TaskEnded | Kind::Timeout => exit::TASK_FAILED,
-        Kind::NoStore => exit::CONFIG,
-        Kind::NoOutcome | Kind::Data => exit::DATA,
-        Kind::Closed => exit::INTERNAL,
+        Kind::TaskEnded => Exit::TaskFailed,
+        Kind::Timeout => Exit::TimedOut,
+        Kind::NoStore => Exit::Config,
+        Kind::NoOutcome | Kind::Data => Exit::Data,
+        Kind::Closed => Exit::Internal,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use celeriac_client::Awaited;
+
     use super::*;
 
     #[test]
-    fn no_error_of_the_client_is_taken_for_one_that_should_not_happen() {
+    fn every_error_of_the_client_has_the_exit_code_of_its_kind() {
         use celeriac_client::Error as E;
         let id = || "t".to_owned();
         let lost = || ResultsError::Unreachable { url: id(), source: "gone".into() };
-        for (error, code) in [
-            (E::ToAll { id: id() }, exit::DATA),
-            (E::Outbox { task: id(), source: lost() }, exit::UNAVAILABLE),
-            (E::Key { task: id(), source: lost() }, exit::UNAVAILABLE),
-            (E::NoOutbox { task: id() }, exit::CONFIG),
-            (E::NoKeys { task: id() }, exit::CONFIG),
+        for (error, exit) in [
+            (E::ToAll { id: id() }, Exit::Data),
+            (E::Outbox { task: id(), source: lost() }, Exit::Unavailable),
+            (E::Key { task: id(), source: lost() }, Exit::Unavailable),
+            (E::NoOutbox { task: id() }, Exit::Config),
+            (E::NoKeys { task: id() }, Exit::Config),
+            (E::Revoked { id: id(), terminated: false }, Exit::TaskFailed),
+            (
+                E::Timeout { id: id(), waited: std::time::Duration::from_secs(1), awaited: Awaited::Store },
+                Exit::TimedOut,
+            ),
         ] {
             let error = Error::from(error);
-            assert_eq!(error.exit_code(), code, "{error}");
+            assert_eq!(error.exit(), exit, "{error}");
         }
     }
 }

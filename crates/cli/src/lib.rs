@@ -6,7 +6,7 @@
 //! - [`args`]: verbs and flags;
 //! - [`run()`]: from the process's arguments to its exit code;
 //! - `verbs`: one file each;
-//! - [`exit`]: the exit codes;
+//! - [`Exit`]: the exit codes;
 //! - `ending`: the bounds of a verb that was told to stop;
 //! - `output`: the only place that prints.
 
@@ -18,12 +18,13 @@ mod run;
 
 mod verbs;
 
-pub mod exit;
+mod exit;
 
 mod ending;
 mod error;
 mod output;
 
 pub use error::Error;
+pub use exit::Exit;
 pub use program::{Override, Program};
 pub use run::run;

@@ -2,7 +2,7 @@
 #![expect(clippy::print_stderr, reason = "printing is what this file is for")]
 
 use std::error::Error as StdError;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
@@ -20,16 +20,19 @@ pub(crate) fn notice(text: &str) {
     eprintln!("{text}");
 }
 
-/// Asks a question, and returns true if the answer is yes.
-pub(crate) fn confirm(question: &str) -> Result<bool, Error> {
+/// Asks a question on the terminal, and fails unless the answer is yes.
+///
+/// Piped input is no answer: it changes no broker by chance.
+pub(crate) fn confirm(question: &str) -> Result<(), Error> {
+    if !io::stdin().is_terminal() {
+        return Err(Error::NoTerminal);
+    }
     eprint!("{question} [y/N] ");
     let mut answer = String::new();
-    match io::stdin().read_line(&mut answer) {
-        Ok(0) | Err(_) => {
-            eprintln!();
-            Err(Error::Unanswered)
-        }
-        Ok(_) => Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")),
+    let read = io::stdin().read_line(&mut answer);
+    match answer.trim().to_lowercase().as_str() {
+        "y" | "yes" if read.is_ok() => Ok(()),
+        _ => Err(Error::Declined),
     }
 }
 

@@ -2,20 +2,20 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use celeriac_config::Problems;
 use clap::Parser;
 
 use crate::args::{CommandLine, ConfigVerb, RoutesVerb, Verb};
 use crate::error::Error;
+use crate::exit::Exit;
 use crate::program::{Override, Program};
-use crate::{exit, output, verbs};
+use crate::{output, verbs};
 
 /// Runs the verb in these arguments; the first is the program's name.
 ///
 /// `load` reads the configuration: from a directory, or from the program's own place, with the overrides above all.
-pub async fn run<L>(load: L, arguments: impl IntoIterator<Item = OsString>) -> ExitCode
+pub async fn run<L>(load: L, arguments: impl IntoIterator<Item = OsString>) -> Exit
 where
     L: FnOnce(Option<PathBuf>, Vec<Override>) -> Result<Program, Problems>,
 {
@@ -24,19 +24,19 @@ where
         Err(error) => {
             // Help and version are answers, not errors; clap knows where each belongs.
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
         }
     };
     match run_verb(load, line).await {
-        Ok(code) => ExitCode::from(code),
+        Ok(exit) => exit,
         Err(error) => {
             output::failure(&error);
-            ExitCode::from(error.exit_code())
+            error.exit()
         }
     }
 }
 
-async fn run_verb<L>(load: L, line: CommandLine) -> Result<u8, Error>
+async fn run_verb<L>(load: L, line: CommandLine) -> Result<Exit, Error>
 where
     L: FnOnce(Option<PathBuf>, Vec<Override>) -> Result<Program, Problems>,
 {
@@ -60,5 +60,5 @@ where
             Ok(())
         }
     };
-    done.map(|()| exit::OK)
+    done.map(|()| Exit::Done)
 }

@@ -1,10 +1,8 @@
 //! The operators' command line: every verb that needs no tasks of its own.
 
-use std::process::ExitCode;
-
 use celeriac::Celeriac;
 
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn main() -> celeriac::cli::Exit {
     celeriac::cli::run(Celeriac::builder().config_if_present("config").functions_elsewhere()).await
 }

@@ -66,9 +66,8 @@ async fn migrate(migration: &QueueMigration, topology: &Topology, args: &Migrate
         "{from}: {} messages wait, {} consumers; they go to {to} ({kind})",
         depth.ready, depth.consumers
     ));
-    if !args.yes && !output::confirm("Move them?")? {
-        let left = Some("nothing is changed".to_owned());
-        return Ok(Moved { from: from.clone(), to: to.clone(), left, ..Moved::default() });
+    if !args.yes {
+        output::confirm("Move them?")?;
     }
     migration.redirect(topology, from, to).await.map_err(Error::Admin)?;
     let moved = drain(migration, from, to).await?;

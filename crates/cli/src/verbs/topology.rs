@@ -6,17 +6,16 @@
 mod table;
 mod yaml;
 
-use std::io::{IsTerminal, stdin};
-
 use celeriac_admin::plan::{Applied, Plan, Planner, Prune};
 use celeriac_topology::{Cluster, Difference, definitions, manifests};
 use serde::Serialize;
 
 use crate::args::{ApplyArgs, ExportArgs, ExportFormat, TopologyVerb};
 use crate::error::Error;
+use crate::exit::Exit;
 use crate::program::Program;
 use crate::verbs::migrate;
-use crate::{exit, output};
+use crate::output;
 
 /// A plan, for machines.
 #[derive(Serialize)]
@@ -33,7 +32,7 @@ struct AppliedDifferences<'a> {
 }
 
 /// Does it, and says with which exit code to end.
-pub(crate) async fn run(program: &Program, verb: TopologyVerb, json: bool) -> Result<u8, Error> {
+pub(crate) async fn run(program: &Program, verb: TopologyVerb, json: bool) -> Result<Exit, Error> {
     if program.is_in_process() {
         return Err(Error::InProcess);
     }
@@ -41,7 +40,7 @@ pub(crate) async fn run(program: &Program, verb: TopologyVerb, json: bool) -> Re
         TopologyVerb::Plan => None,
         TopologyVerb::Apply(args) => Some(args),
         TopologyVerb::Export(args) => return export(program, args),
-        TopologyVerb::Migrate(args) => return migrate::run(program, &args, json).await.map(|()| exit::OK),
+        TopologyVerb::Migrate(args) => return migrate::run(program, &args, json).await.map(|()| Exit::Done),
     };
     let planner = planner(program)?;
     let delays = &program.broker.delay_prefix;
@@ -58,36 +57,27 @@ fn planner(program: &Program) -> Result<Planner, Error> {
     Planner::new(&program.broker, "celeriac topology").map_err(Error::Admin)
 }
 
-fn show(plan: &Plan, delays: &str, json: bool) -> u8 {
+fn show(plan: &Plan, delays: &str, json: bool) -> Exit {
     let Plan { differences, unseen, .. } = plan;
     output::answer(json, &PlannedDifferences { differences, unseen }, || table::plan(plan, delays));
-    if differences.is_empty() { exit::OK } else { exit::DIFFERENT }
+    if differences.is_empty() { Exit::Done } else { Exit::Different }
 }
 
-async fn apply(planner: &Planner, plan: Plan, args: &ApplyArgs, delays: &str, json: bool) -> Result<u8, Error> {
+async fn apply(planner: &Planner, plan: Plan, args: &ApplyArgs, delays: &str, json: bool) -> Result<Exit, Error> {
     let prune = if args.prune { Prune::Delete } else { Prune::Keep };
     if plan.is_to_be_done(prune) {
         output::notice(&table::plan(&plan, delays));
-        if !args.yes && !confirm()? {
-            output::notice("nothing was changed");
-            return Ok(exit::DIFFERENT);
+        if !args.yes {
+            output::confirm("Apply this?")?;
         }
     }
     let applied = planner.apply(plan, prune).await.map_err(Error::Admin)?;
     let Applied { done, left, .. } = &applied;
     output::answer(json, &AppliedDifferences { done, left }, || table::applied(&applied, delays));
-    Ok(if left.is_empty() { exit::OK } else { exit::DIFFERENT })
+    Ok(if left.is_empty() { Exit::Done } else { Exit::Different })
 }
 
-/// Without an answer the exit code is not that of a missing answer, which here says that broker and files differ.
-///
-/// Only a person answers: what is piped in by chance changes no broker.
-fn confirm() -> Result<bool, Error> {
-    let answer = if stdin().is_terminal() { output::confirm("Apply this?") } else { Err(Error::Unanswered) };
-    answer.map_err(|unanswered| Error::Data { what: "topology apply".to_owned(), reason: unanswered.to_string() })
-}
-
-fn export(program: &Program, args: ExportArgs) -> Result<u8, Error> {
+fn export(program: &Program, args: ExportArgs) -> Result<Exit, Error> {
     let planner = planner(program)?;
     let parts = planner.wanted(&program.routes.topology());
     let vhost = planner.vhost();
@@ -99,5 +89,5 @@ fn export(program: &Program, args: ExportArgs) -> Result<u8, Error> {
             output::answer(false, &(), || yaml::documents(&documents));
         }
     }
-    Ok(exit::OK)
+    Ok(Exit::Done)
 }

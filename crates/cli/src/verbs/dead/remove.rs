@@ -94,11 +94,8 @@ async fn may_begin(
         return Ok(true);
     }
     output::notice(survey.text().trim_end());
-    let confirmed = output::confirm(&format!("{name} {}?", of(&survey)))?;
-    if !confirmed {
-        output::notice("nothing was done");
-    }
-    Ok(confirmed)
+    output::confirm(&format!("{name} {}?", of(&survey)))?;
+    Ok(true)
 }
 
 fn of(survey: &Survey) -> String {
