@@ -1,8 +1,13 @@
 //! The command line, for a person and for a supervisor.
 
+use std::ffi::OsString;
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
+use celeriac::Celeriac;
+use celeriac::cli::Exit;
+use celeriac_config::Environment;
 use celeriac_tests::{Bed, Program};
 
 pub(crate) async fn run(arguments: &[&str], variables: &[(&str, String)]) -> (i32, String) {
@@ -66,6 +71,19 @@ async fn the_banner_says_what_runs_and_hides_the_password(bed: Bed) {
     assert!(!said.contains("guest:guest"), "{said}");
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0);
+}
+
+#[tokio::test]
+async fn a_program_can_compare_the_exit_code_and_return_it() {
+    let run = |arguments: [&'static str; 3]| {
+        let app = Celeriac::builder().environment(Environment::default());
+        celeriac::cli::run_with(app, arguments.map(OsString::from))
+    };
+    assert_eq!(run(["app", "config", "check"]).await, Exit::Done);
+    assert_eq!(run(["app", "worker", "--nothing-of-the-kind"]).await, Exit::Usage);
+    let exit = run(["app", "call", "any.task"]).await;
+    assert_eq!((exit, exit.code()), (Exit::Config, 78), "memory:// reaches nobody");
+    let _returned_by_main: ExitCode = exit.into();
 }
 
 #[tokio::test]

@@ -52,6 +52,14 @@ fn the_reference_explains_the_options_of_tasks_as_their_table_does() {
 }
 
 #[test]
+fn the_page_of_exit_codes_is_their_table() {
+    let page = std::fs::read_to_string(root().join("docs/exit-codes.md")).unwrap();
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
+    let table = celeriac::cli::Exit::ALL.iter().map(|exit| format!("| {} | {} |", exit.code(), exit.meaning()));
+    assert_eq!(rows, table.collect::<Vec<_>>(), "docs/exit-codes.md");
+}
+
+#[test]
 fn the_worked_examples_load() {
     let origins =
         Origins { directory: Some(root().join("config")), environment: Environment::default(), ..Origins::default() };
