@@ -6,6 +6,7 @@ use futures::future::BoxFuture;
 
 use crate::crash_log::CrashLog;
 use crate::error::{Error, Result};
+use crate::migration::Migration;
 use crate::options::{ResultsOptions, StoreKind};
 use crate::outcomes::Outcomes;
 use crate::postgres::PostgresBackend;
@@ -49,14 +50,33 @@ impl Backend for SqliteBackend {
 /// Returns an error if the options are invalid, if the store cannot be reached within
 /// `connect_timeout`, or if its tables cannot be migrated.
 pub async fn connect(options: &ResultsOptions) -> Result<Option<Arc<dyn Backend>>> {
-    if let Some((key, reason)) = options.validate().into_iter().next() {
-        return Err(Error::Invalid { key: format!("results.{key}"), reason });
-    }
-    match StoreKind::of(options.url.expose()) {
+    match kind(options)? {
         Some(StoreKind::Postgres) => Ok(Some(Arc::new(PostgresBackend::connect(options).await?))),
         #[cfg(feature = "sqlite")]
         Some(StoreKind::Sqlite) => Ok(Some(Arc::new(SqliteBackend::connect(options).await?))),
         _ => Ok(None),
+    }
+}
+
+/// Returns every migration of the store that the options select, and whether it is applied.
+/// Changes nothing. Empty for a store without tables. [`connect`] applies pending migrations.
+///
+/// # Errors
+/// Returns an error if the options are invalid, or if the store cannot be reached within
+/// `connect_timeout`.
+pub async fn migrations(options: &ResultsOptions) -> Result<Vec<Migration>> {
+    match kind(options)? {
+        Some(StoreKind::Postgres) => PostgresBackend::migrations(options).await,
+        #[cfg(feature = "sqlite")]
+        Some(StoreKind::Sqlite) => SqliteBackend::migrations(options).await,
+        _ => Ok(Vec::new()),
+    }
+}
+
+fn kind(options: &ResultsOptions) -> Result<Option<StoreKind>> {
+    match options.validate().into_iter().next() {
+        Some((key, reason)) => Err(Error::Invalid { key: format!("results.{key}"), reason }),
+        None => Ok(StoreKind::of(options.url.expose())),
     }
 }
 

@@ -37,9 +37,10 @@ mod backoff;
 mod error;
 mod options;
 
-pub use backend::{Backend, connect};
+pub use backend::{Backend, connect, migrations};
 pub use crash_log::{AttemptKey, CrashCheck, CrashCount, CrashLog, CrashTracker, CrashTrackerService, Finished};
 pub use error::{Error, Result};
+pub use migration::Migration;
 pub use options::{BatchOptions, PoolOptions, ResultsOptions};
 pub use outcomes::{Outcomes, Recorded};
 pub use postgres::PostgresBackend;

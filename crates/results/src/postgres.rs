@@ -35,6 +35,7 @@ use self::relay::Outbox;
 use self::transaction::Transactions;
 use crate::crash_log::{CrashCheck, CrashCount, CrashLog, Finished};
 use crate::error::{Error, Result};
+use crate::migration::Migration;
 use crate::options::ResultsOptions;
 use crate::outcomes::{Outcomes, Recorded};
 use crate::record::{AttemptRecord, TaskRecord};
@@ -63,6 +64,17 @@ pub struct PostgresBackend {
     stop: CancellationToken,
 }
 
+/// Returns the options of a connection, and the connections for statements.
+fn pool_of(options: &ResultsOptions) -> Result<(PgConnectOptions, PostgresPool)> {
+    let connect = PgConnectOptions::from_str(options.url.expose())
+        .map_err(|error| Error::Invalid { key: "results.url".to_owned(), reason: error.to_string() })?
+        .application_name("celeriac")
+        .disable_statement_logging();
+    let timeouts = (options.connect_timeout, options.statement_timeout);
+    let connections = PostgresPool::new(connect.clone(), options.url.masked(), options.pool.max_connections, timeouts);
+    Ok((connect, connections))
+}
+
 impl PostgresBackend {
     /// Connects, and creates or migrates the tables.
     ///
@@ -71,14 +83,9 @@ impl PostgresBackend {
     /// refuses.
     pub async fn connect(options: &ResultsOptions) -> Result<Self> {
         let url = options.url.masked();
-        let connect = PgConnectOptions::from_str(options.url.expose())
-            .map_err(|error| Error::Invalid { key: "results.url".to_owned(), reason: error.to_string() })?
-            .application_name("celeriac")
-            .disable_statement_logging();
-        let timeouts = (options.connect_timeout, options.statement_timeout);
-        let connections = PostgresPool::new(connect.clone(), url.clone(), options.pool.max_connections, timeouts);
+        let (connect, connections) = pool_of(options)?;
         migrate::migrate(&connections).await?;
-        let (connect_timeout, statement_timeout) = timeouts;
+        let (connect_timeout, statement_timeout) = (options.connect_timeout, options.statement_timeout);
         let listening = Listening { options: connect, url, connect_timeout, statement_timeout };
         let outbox = Outbox::new(listening.clone(), connections.clone());
         let idempotency = Idempotency::new(connections.clone(), options.retention);
@@ -97,6 +104,14 @@ impl PostgresBackend {
             services: TaskTracker::new(),
             stop: CancellationToken::new(),
         })
+    }
+
+    /// Returns every migration, and whether the tables have it. Changes nothing.
+    pub(crate) async fn migrations(options: &ResultsOptions) -> Result<Vec<Migration>> {
+        let (_, connections) = pool_of(options)?;
+        let migrations = migrate::migrations(&connections).await;
+        connections.close().await;
+        migrations
     }
 
     /// Ends the services and closes the connections.

@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::crash_log::{CrashCheck, CrashCount, CrashLog, Finished};
 use crate::error::{Error, Result};
+use crate::migration::Migration;
 use crate::options::ResultsOptions;
 use crate::outcomes::{Outcomes, Recorded};
 use crate::record::{AttemptRecord, TaskRecord};
@@ -84,6 +85,24 @@ impl SqliteBackend {
             services: TaskTracker::new(),
             stop: CancellationToken::new(),
         })
+    }
+
+    /// Returns every migration, and whether the tables of the file have it. Changes nothing.
+    ///
+    /// Empty for a store in memory, which each process creates anew.
+    pub(crate) async fn migrations(options: &ResultsOptions) -> Result<Vec<Migration>> {
+        let (connect, in_memory) = place(options.url.expose())?;
+        if in_memory {
+            return Ok(Vec::new());
+        }
+        if !connect.get_filename().exists() {
+            return Ok(migrate::pending());
+        }
+        let connect = connect.busy_timeout(options.statement_timeout).disable_statement_logging();
+        let reader = pool(options, 1).connect_lazy_with(connect.create_if_missing(false));
+        let migrations = migrate::migrations(&options.url.masked(), &reader).await;
+        reader.close().await;
+        migrations
     }
 
     /// Ends the services and closes the connections.

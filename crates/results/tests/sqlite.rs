@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use celeriac_config::Secret;
 use celeriac_protocol::TaskState;
-use celeriac_results::{Backend, Error, ResultsOptions, TaskRecord, conformance, connect};
+use celeriac_results::{Backend, Error, ResultsOptions, TaskRecord, conformance, connect, migrations};
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions};
@@ -42,6 +42,20 @@ macro_rules! tests {
 }
 
 celeriac_results::for_each_store_case!(tests);
+
+#[tokio::test]
+async fn migrations_are_pending_until_a_program_connects_and_a_look_makes_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("results.db");
+    let url = format!("sqlite://{}", file.display());
+    let options = ResultsOptions { url: Secret::new(url.as_str()), ..ResultsOptions::default() };
+    let pending = migrations(&options).await.unwrap();
+    assert!(!pending.is_empty() && pending.iter().all(|migration| !migration.applied), "{pending:?}");
+    assert!(!file.exists());
+    open(&url).await.close().await;
+    let applied = migrations(&options).await.unwrap();
+    assert!(applied.len() == pending.len() && applied.iter().all(|migration| migration.applied), "{applied:?}");
+}
 
 #[tokio::test]
 async fn memory_of_one_name_is_shared_in_the_process() {

@@ -5,7 +5,7 @@ use sqlx::{Connection, Row};
 
 use super::pool::PostgresPool;
 use crate::error::{Error, Result};
-use crate::migration::SchemaMigration;
+use crate::migration::{Migration, SchemaMigration, migrations_of};
 
 const MIGRATIONS: &[SchemaMigration] = &[
     SchemaMigration { version: 1, name: "tasks", sql: include_str!("../../migrations/postgres/0001_tasks.sql") },
@@ -37,6 +37,14 @@ pub(super) async fn migrate(connections: &PostgresPool) -> Result<()> {
         advance(connections, &mut lease.connection).await?;
     }
     lease.conclude(Ok(())).map_err(|cause| connections.error("migrating", cause))
+}
+
+/// Returns every migration, and whether the tables have it. Changes nothing.
+pub(super) async fn migrations(connections: &PostgresPool) -> Result<Vec<Migration>> {
+    let mut lease = connections.lease().await?;
+    let found = version(&mut lease.connection).await;
+    let found = lease.conclude(found).map_err(|cause| connections.error("reading the version of the tables", cause))?;
+    Ok(migrations_of(MIGRATIONS, found))
 }
 
 async fn version(connection: &mut PgConnection) -> sqlx::Result<i64> {

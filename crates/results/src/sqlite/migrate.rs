@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::fault;
 use crate::error::{Error, Result};
-use crate::migration::SchemaMigration;
+use crate::migration::{Migration, SchemaMigration, migrations_of};
 
 const MIGRATIONS: &[SchemaMigration] = &[
     SchemaMigration { version: 1, name: "tasks", sql: include_str!("../../migrations/sqlite/0001_tasks.sql") },
@@ -30,6 +30,19 @@ pub(super) async fn migrate(url: &str, pool: &SqlitePool) -> Result<()> {
         apply(&mut transaction, migration).await.map_err(|cause| explain(url, migration, cause))?;
     }
     transaction.commit().await.map_err(failed)
+}
+
+/// Returns every migration, and whether the tables of the file have it. Changes nothing.
+pub(super) async fn migrations(url: &str, pool: &SqlitePool) -> Result<Vec<Migration>> {
+    let failed = |cause| fault::error(url, "reading the version of the tables", cause);
+    let mut connection = pool.acquire().await.map_err(failed)?;
+    let found = version(&mut connection).await.map_err(failed)?;
+    Ok(migrations_of(MIGRATIONS, found))
+}
+
+/// Returns every migration, none of them applied.
+pub(super) fn pending() -> Vec<Migration> {
+    migrations_of(MIGRATIONS, 0)
 }
 
 async fn version(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
