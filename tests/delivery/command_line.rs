@@ -42,7 +42,9 @@ async fn a_task_is_called_awaited_and_looked_up(bed: Bed) {
     assert_eq!((code, said.contains("warning")), (0, false), "{said}");
     let (code, said) = run(&["result", "nobody"], &variables).await;
     assert_eq!(code, 65, "{said}");
-    for line in [["result", "nobody", "--wait", "100ms"].as_slice(), &["call", "test.rest", "-a", "[5000]", "--wait=1s"]] {
+    for line in
+        [["result", "nobody", "--wait", "100ms"].as_slice(), &["call", "test.rest", "-a", "[5000]", "--wait=1s"]]
+    {
         let (code, said) = run(line, &variables).await;
         assert_eq!(code, 75, "{said}");
     }

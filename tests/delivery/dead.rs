@@ -49,7 +49,8 @@ impl Console {
 
     /// The same on a terminal, whose person gives this answer.
     async fn answered(&self, arguments: &[&str], answer: &str) -> (i32, String) {
-        let line = [&[celeriac_tests::program::path().as_str()], self.arguments(arguments).as_slice()].concat().join(" ");
+        let line =
+            [&[celeriac_tests::program::path().as_str()], self.arguments(arguments).as_slice()].concat().join(" ");
         let (mut program, mut input) =
             Program::start_with_input("script", &["-qec", &line, "/dev/null"], &self.variables);
         input.write_all(answer.as_bytes()).await.unwrap();
@@ -173,8 +174,8 @@ async fn a_wrong_flag_or_queue_is_told_with_what_was_probably_meant(bed: Bed) {
         (&["purge", "--error", "/(/"], 65, "--error: `/(/` is not a regular expression"),
         (&["list", "--quue", "mail"], 2, "--quue"),
         (&["replay", "--rate", "fast"], 2, "such as 10/s, 100/m, 5/h"),
-        (&["show", "nobody"], 65, "task nobody: there is no dead letter of it"),
-        (&["replay", "--id", "nobody"], 65, "task nobody: there is no dead letter of it"),
+        (&["show", "nobody"], 65, "task nobody: no dead letter has this id"),
+        (&["replay", "--id", "nobody"], 65, "task nobody: no dead letter has this id"),
     ];
     for (arguments, expected, part) in cases {
         let (code, said) = console.run(&[&["dead"], arguments].concat()).await;
@@ -193,7 +194,7 @@ async fn a_dead_letter_is_shown_with_what_it_carries_and_where_it_would_go(bed: 
         "reason       exhausted",
         "error        Declined: no funds",
         "worker       w1@here",
-        "stands in    bills.dead",
+        "dead queue   bills.dead",
         "replays to   bills",
         "args         [7]",
         r#"kwargs       {"by":"me"}"#,
@@ -243,7 +244,7 @@ async fn of_a_dead_letter_queue_that_several_share_those_of_the_named_queue_are_
     assert_eq!((code, said.as_str()), (0, "1 purged, 3 left"));
     let (code, said) = console.run(&["dead", "replay", "-y"]).await;
     assert_eq!(code, 65, "{said}");
-    assert!(said.contains("2 replayed, 1 left") && said.contains("1 could not be put back"), "{said}");
+    assert!(said.contains("2 replayed, 1 left") && said.contains("1 could not be replayed"), "{said}");
     assert_eq!((console.peer.ready("mail").await, console.peer.ready("bills").await), (2, 0));
     let (code, said) = console.run(&["dead", "replay", "-y", "--to", "plain"]).await;
     assert_eq!((code, said.as_str()), (0, "1 replayed, 0 left"));
@@ -258,7 +259,7 @@ async fn what_cannot_be_put_back_stays_and_is_told(bed: Bed) {
     let (code, said) = console.run(&["dead", "replay", "-y"]).await;
     assert_eq!(code, 65, "{said}");
     assert!(said.contains("1 replayed, 1 left"), "{said}");
-    assert!(said.contains("1 could not be put back: unroutable: there is no queue `gone`"), "{said}");
+    assert!(said.contains("1 could not be replayed: unroutable: there is no queue `gone`"), "{said}");
     assert_eq!(console.listed(&[]).await, ["1"]);
 }
 

@@ -40,13 +40,13 @@ async fn queues_are_shown_with_what_a_person_should_know_of_them(bed: Bed) {
     let of = |name: &str| shown.as_array().unwrap().iter().find(|queue| queue["name"] == name).unwrap().clone();
     let mail = of("mail");
     assert_eq!((&mail["type"], &mail["purpose"]), (&"quorum".into(), &"work".into()), "{mail}");
-    assert_eq!((&mail["consumers"], &mail["remark"]), (&0.into(), &"messages wait, and nobody consumes".into()));
+    assert_eq!((&mail["consumers"], &mail["remark"]), (&0.into(), &"no consumers, messages waiting".into()));
     assert_eq!(of("reports.dead")["purpose"], "dead_letters");
     assert_eq!(of("log")["purpose"], "log");
 
     let (code, said) = run(&bed, &["queues", "-Q", "mail", "--head"], ROUTES).await;
     assert_eq!(code, 0, "{said}");
-    assert!(said.contains("test.note first, sent "), "{said}");
+    assert!(said.contains("first: test.note, sent "), "{said}");
     assert!(!said.contains("reports"), "{said}");
     let (code, said) = run(&bed, &["queues", "-Q", "mial"], ROUTES).await;
     assert_eq!(code, 65, "{said}");

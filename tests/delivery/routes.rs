@@ -45,7 +45,7 @@ async fn each_kind_of_rule_is_explained() {
         (
             &["other", "--exchange", "foreign", "--routing-key", "k"],
             "the call itself",
-            ["foreign", "k", "only the broker knows: nothing declared here is bound there"],
+            ["foreign", "k", "unknown: no declared queue is bound there"],
             "",
         ),
         (&["other"], "default_queue", ["(default)", "celeriac", "celeriac"], ""),

@@ -2,11 +2,13 @@
 //!
 //! - `ground`: a virtual host, its files, and the command line for both;
 //! - `drift`: changes on the broker that the files do not have;
-//! - `restricted`: programs without permission to configure.
+//! - `restricted`: programs without permission to configure;
+//! - `setup`: tables and topology, once before workers start.
 
 mod drift;
 mod ground;
 mod restricted;
+mod setup;
 
 use celeriac_tests::{Bed, eventually};
 use serde_json::{Value, json};
@@ -39,13 +41,13 @@ async fn what_is_applied_does_not_differ_and_is_applied_once(bed: Bed) {
 
     let (code, said) = ground.run(&["topology", "apply", "--yes"]).await;
     assert_eq!(code, 0, "{said}");
-    assert!(said.contains("differences ended"), "{said}");
+    assert!(said.contains("differences resolved"), "{said}");
     let before = ground.definitions().await;
     let (code, said) = ground.run(&["topology", "apply", "--yes"]).await;
     assert_eq!((code, said.trim()), (0, "nothing to change"));
     assert_eq!(ground.definitions().await, before);
     let (code, said) = ground.run(&["topology", "plan"]).await;
-    assert_eq!((code, said.trim()), (0, "broker and files do not differ"));
+    assert_eq!((code, said.trim()), (0, "broker and files agree"));
 }
 
 #[celeriac_tests::test(real)]

@@ -1,17 +1,18 @@
-//! Topology as code: the difference between files and broker, and its end.
+//! Topology as code: compares a broker with files, and applies the differences.
 //!
-//! Over the management API everything is seen; without it, what AMQP shows, and the rest is named as unseen.
+//! The management API shows everything. Without it, only the objects that AMQP shows are compared,
+//! and the others are named as unseen.
 
 use celeriac_broker::{AmqpBroker, Broker, BrokerOptions, Depth, Inspection, nodes};
 use celeriac_topology::{
     Difference, Existing, Ladder, Leftover, QueueFacts, QueueKind, Remedy, SettingsLocation, Topology, TopologyObject,
-    delay_ladder, differences,
+    delay_ladder, differences, policies, policy_object,
 };
 
 use crate::error::{Error, Result};
 use crate::management::{Management, management};
 
-/// Compares a broker with files, and makes it what they say.
+/// Compares a broker with files, and applies the differences.
 #[derive(Debug)]
 pub struct Planner {
     broker: AmqpBroker,
@@ -25,36 +26,41 @@ pub struct Planner {
 /// A plan: every difference between files and broker.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Plan {
-    /// Each difference.
+    /// The differences.
     pub differences: Vec<Difference>,
-    /// Parts of the broker that could not be looked into, with the reason.
+    /// Parts of the broker that could not be seen, with the reason.
     pub unseen: Vec<String>,
-    /// Objects that may be missing, since nothing shows them: making them again changes nothing.
+    /// Bindings that nothing shows. They are declared again, which changes nothing if they exist.
     blind: Vec<TopologyObject>,
 }
 
-/// The fate of objects that the files do not name any more.
+/// The treatment of leftovers: objects of earlier files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prune {
-    /// It stays.
+    /// Leftovers stay.
     Keep,
-    /// It goes, but never a queue with messages or consumers.
+    /// Leftovers are deleted, except queues with messages or consumers.
     Delete,
 }
 
 /// The result of a plan that was applied.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Applied {
-    /// Differences that are ended.
+    /// Resolved differences.
     pub done: Vec<Difference>,
-    /// Differences that are left.
+    /// Differences that remain.
     pub left: Vec<Difference>,
-    /// Number of bindings that were made and may have been there before.
-    pub unseen_bindings: usize,
+    /// Bindings that were declared and may have existed before.
+    pub unseen_bindings: Vec<TopologyObject>,
 }
 
 impl Plan {
-    /// Returns true when applying it changes something, or may.
+    /// Returns the bindings that may be missing, because nothing shows them.
+    pub fn unseen_bindings(&self) -> impl Iterator<Item = &TopologyObject> {
+        self.blind.iter()
+    }
+
+    /// Returns true if applying the plan changes something, or may.
     pub fn is_to_be_done(&self, prune: Prune) -> bool {
         let is_done = |found: &Difference| match found.remedy {
             Remedy::Make(_) | Remedy::SetPolicy(_) => true,
@@ -66,13 +72,14 @@ impl Plan {
 }
 
 impl Planner {
-    /// A planner for the broker that the options name. `name` is what the broker's lists show of this program.
+    /// Creates a planner for the broker of the options. `name` is the connection name that the
+    /// broker lists.
     ///
     /// # Errors
-    /// When the options do not make sense, or name a broker in this process.
+    /// Returns an error if the options are invalid, or if the broker is `memory://`.
     pub fn new(options: &BrokerOptions, name: &str) -> Result<Self> {
         if options.url.expose().starts_with("memory://") {
-            let reason = "a broker inside this process has nothing to compare with".to_owned();
+            let reason = "memory:// is a broker inside this process: there is nothing to compare with".to_owned();
             return Err(Error::Invalid { key: "broker.url".to_owned(), reason });
         }
         Ok(Self {
@@ -85,10 +92,10 @@ impl Planner {
         })
     }
 
-    /// Compares. Nothing is changed.
+    /// Compares the broker with the files, and changes nothing.
     ///
     /// # Errors
-    /// When the broker cannot be asked.
+    /// Returns an error if the broker does not answer.
     pub async fn plan(&self, topology: &Topology) -> Result<Plan> {
         match self.existing().await? {
             Some(existing) => {
@@ -104,17 +111,17 @@ impl Planner {
         }
     }
 
-    /// Puts an end to what differs, as far as that takes nothing away from anybody: makes what is missing, sets policies,
-    /// and deletes leftovers if that is asked for. Doing it again changes nothing.
+    /// Creates missing objects, sets policies, and deletes leftovers with [`Prune::Delete`]. Applying
+    /// again changes nothing.
     ///
     /// # Errors
-    /// At the first thing that does not work; what was done before stays.
+    /// Returns the first error. Changes before it stay.
     pub async fn apply(&self, plan: Plan, prune: Prune) -> Result<Applied> {
         if self.settings == SettingsLocation::Policies && !plan.unseen.is_empty() {
             return Err(no_policies());
         }
-        let mut applied = Applied { unseen_bindings: plan.blind.len(), ..Applied::default() };
-        // Policies first: a queue is kept as it should be from its first message on.
+        let mut applied = Applied { unseen_bindings: plan.blind.clone(), ..Applied::default() };
+        // Policies first, so that they hold for the first message of a new queue.
         for found in &plan.differences {
             if let Remedy::SetPolicy(policy) = &found.remedy {
                 self.api()?.put_policy(policy).await?;
@@ -140,17 +147,24 @@ impl Planner {
         Ok(applied)
     }
 
-    /// Returns all objects that have to exist, policies and delay ladder included, without asking the broker.
+    /// Returns every object of the files and the delay ladder, without asking the broker.
     pub fn wanted(&self, topology: &Topology) -> Vec<TopologyObject> {
         self.objects(topology, self.ladder_kind)
     }
 
-    /// The virtual host.
+    /// Returns the names of these objects and of their policies, as [`Difference::object`] has them.
+    pub fn wanted_names(&self, topology: &Topology) -> Vec<String> {
+        let objects = self.wanted(topology);
+        let policies = policies(&objects).into_iter().map(|policy| policy_object(&policy.name));
+        objects.iter().map(ToString::to_string).chain(policies).collect()
+    }
+
+    /// Returns the virtual host.
     pub fn vhost(&self) -> &str {
         &self.vhost
     }
 
-    /// Ends its connections.
+    /// Closes its connections.
     pub async fn close(&self) {
         self.broker.close().await;
     }
@@ -161,7 +175,7 @@ impl Planner {
         objects
     }
 
-    /// Lists the objects that exist. `None` without the management API.
+    /// Returns the existing objects, or `None` without the management API.
     async fn existing(&self) -> Result<Option<Existing>> {
         let Some(api) = &self.management else { return Ok(None) };
         if api.overview().await?.is_none() {
@@ -185,7 +199,8 @@ impl Planner {
         Ok(true)
     }
 
-    /// Deletes a queue that is empty and unused. The API is some seconds late, so AMQP is asked just before.
+    /// Deletes a queue that is empty and unused. AMQP is asked just before, because the API is some
+    /// seconds late.
     async fn delete_queue(&self, queue: &QueueFacts) -> Result<bool> {
         match self.broker.depth(&queue.name).await? {
             Some(Depth { ready: 0, consumers: 0 }) => self.api()?.delete_queue(queue).await.map(|()| true),
@@ -196,11 +211,11 @@ impl Planner {
 }
 
 fn no_policies() -> Error {
-    let reason = "policies are made over the management API, which does not answer, or not to this user: set broker.management_url";
+    let reason = "policies are set over the management API, which does not answer this user: set broker.management_url";
     Error::Invalid { key: "broker.use_policies".to_owned(), reason: reason.to_owned() }
 }
 
-/// The kind of the delay levels that exist: the setting counts only where there are none.
+/// Returns the type of existing delay levels. The setting counts only for new ones.
 fn ladder_kind(ladder: &Ladder, existing: &Existing) -> Option<QueueKind> {
     let lowest = ladder.level_name(0);
     let level = existing.queues.iter().find(|queue| queue.name == lowest)?;

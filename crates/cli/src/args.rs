@@ -1,6 +1,7 @@
 //! Verbs and flags.
 
 mod dead;
+mod help;
 mod topology;
 
 use std::path::PathBuf;
@@ -14,14 +15,14 @@ use crate::program::Override;
 pub use dead::{DeadFilter, DeadQueues, DeadVerb, ListDeadArgs, PurgeArgs, RemovalArgs, ReplayArgs, ShowDeadArgs};
 pub use topology::{ApplyArgs, ExportArgs, ExportFormat, MigrateArgs, QueuesArgs, TopologyVerb};
 
-/// Background work on RabbitMQ, with results in Postgres.
+/// Run, send and inspect background tasks on RabbitMQ, with results in Postgres
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, arg_required_else_help = true, max_term_width = 100)]
 pub struct CommandLine {
-    /// Flags of every verb.
+    /// Flags of every verb
     #[command(flatten)]
     pub global: Global,
-    /// What to do.
+    /// The verb
     #[command(subcommand)]
     pub verb: Verb,
 }
@@ -29,13 +30,13 @@ pub struct CommandLine {
 /// Flags of every verb, before or after it.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
-    /// Directory with celeriac.yaml and routes.yaml [default: what the program says, usually config]
+    /// Directory of celeriac.yaml and routes.yaml [default: set by the program, usually config]
     #[arg(long, global = true, value_name = "DIR")]
     pub config: Option<PathBuf>,
-    /// Broker, instead of broker.url
+    /// Broker URL, in place of broker.url
     #[arg(short, long, global = true, value_name = "URL")]
     pub broker: Option<String>,
-    /// Store of results, instead of results.url
+    /// Result store URL, in place of results.url
     #[arg(long, global = true, value_name = "URL")]
     pub results: Option<String>,
     /// Print JSON
@@ -43,45 +44,40 @@ pub struct Global {
     pub json: bool,
 }
 
-const ENDS: &str = "\
-Signals:
-  SIGTERM, SIGINT  takes no more tasks, finishes those that run within the drain time, gives the rest back
-  the second one   interrupts what runs: it goes back to its queue, and counts as no attempt
-  SIGQUIT          does so at once
-
-Exit codes:
-  0   stopped as it was told, whether or not tasks had to be interrupted
-  2   the command line cannot be understood
-  69  the database cannot be reached at the start (a broker that is away is waited for)
-  70  something that should not happen
-  77  access is refused, or who is there cannot be proven
-  78  the configuration cannot start";
-
 /// A verb.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Run tasks until told to stop
-    #[command(after_help = ENDS)]
+    /// Run tasks until a signal stops it
+    #[command(after_help = help::WORKER.text())]
     Worker(WorkerArgs),
-    /// Send what was sent in transactions, until told to stop; workers do so too
+    /// Create tables and topology, once before workers start
+    #[command(after_help = help::SETUP.text())]
+    Setup(SetupArgs),
+    /// Relay outbox messages to the broker (workers do this too)
+    #[command(after_help = help::RELAY.text())]
     Relay(RelayArgs),
-    /// Show what this program knows
+    /// List tasks, queues or routes of this program
+    #[command(after_help = help::LIST.text())]
     List(ListArgs),
     /// Send a task
+    #[command(after_help = help::CALL.text())]
     Call(Box<CallArgs>),
-    /// Show or await the result of a task
+    /// Show the result of a task, or wait for it
+    #[command(after_help = help::RESULT.text())]
     Result(ResultArgs),
-    /// See to it that tasks do not run
+    /// Revoke tasks by id
+    #[command(after_help = help::REVOKE.text())]
     Revoke(RevokeArgs),
-    /// Say where tasks go
+    /// Explain routing
     #[command(subcommand)]
     Routes(RoutesVerb),
-    /// Show how it stands with the queues
+    /// Show queue depth, rates and consumers
+    #[command(after_help = help::QUEUES.text())]
     Queues(QueuesArgs),
-    /// Compare, make, move and export exchanges, queues, bindings and policies
+    /// Compare, apply, export and migrate exchanges, queues, bindings and policies
     #[command(subcommand)]
     Topology(TopologyVerb),
-    /// Look at dead letters, replay them, purge them
+    /// List, show, replay and purge dead letters
     #[command(subcommand)]
     Dead(DeadVerb),
     /// Check or show the configuration
@@ -92,33 +88,41 @@ pub enum Verb {
 /// Flags of `worker`.
 #[derive(Debug, Args)]
 pub struct WorkerArgs {
-    /// Queues to consume, separated by commas [default: worker.queues, or all that are declared]
+    /// Queues to consume, separated by commas [default: worker.queues, or all declared queues]
     #[arg(short = 'Q', long, value_name = "QUEUES")]
     pub queues: Option<String>,
-    /// Tasks to run at once [default: worker.concurrency]
+    /// Number of tasks to run at once [default: worker.concurrency]
     #[arg(short, long, value_name = "N")]
     pub concurrency: Option<String>,
-    /// Name among all workers [default: worker.name, or the host's name]
+    /// Unique name of this worker [default: worker.name, or celeriac@HOST]
     #[arg(short = 'n', long, value_name = "NAME")]
     pub name: Option<String>,
-    /// What to log: error, warn, info, debug, trace [default: telemetry.log.level]
+    /// Log level: error, warn, info, debug or trace [default: telemetry.log.level]
     #[arg(short, long, value_name = "LEVEL")]
     pub loglevel: Option<String>,
-    /// Messages to hold of each queue: a number, or auto [default: worker.prefetch]
+    /// Messages to prefetch per queue: a number, or auto [default: worker.prefetch]
     #[arg(long, value_name = "N")]
     pub prefetch: Option<String>,
-    /// How long running tasks may go on after a signal [default: worker.drain_timeout]
+    /// Time for running tasks to end after a signal [default: worker.drain_timeout]
     #[arg(long, value_name = "DURATION")]
     pub drain_timeout: Option<String>,
+}
+
+/// Flags of `setup`.
+#[derive(Debug, Args)]
+pub struct SetupArgs {
+    /// Change nothing; exit with 3 if something is missing
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// Flags of `relay`.
 #[derive(Debug, Args)]
 pub struct RelayArgs {
-    /// Say how it stands with the outbox instead
+    /// Show depth and age of the outbox, and exit
     #[arg(long)]
     pub status: bool,
-    /// What to log: error, warn, info, debug, trace [default: telemetry.log.level]
+    /// Log level: error, warn, info, debug or trace [default: telemetry.log.level]
     #[arg(short, long, value_name = "LEVEL")]
     pub loglevel: Option<String>,
 }
@@ -126,7 +130,7 @@ pub struct RelayArgs {
 /// Flags of `list`.
 #[derive(Debug, Args)]
 pub struct ListArgs {
-    /// What to list
+    /// Kind of thing to list
     #[arg(value_enum, default_value_t = ListSubject::Tasks)]
     pub what: ListSubject,
 }
@@ -134,56 +138,56 @@ pub struct ListArgs {
 /// Subject of `list`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ListSubject {
-    /// The tasks this program runs
+    /// Tasks, with their options
     Tasks,
-    /// The queues it declares, with their bindings
+    /// Queues, with their bindings
     Queues,
-    /// The routes, in the order in which they are tried
+    /// Routes, in matching order
     Routes,
 }
 
 /// Flags of `call`.
 #[derive(Debug, Args)]
 pub struct CallArgs {
-    /// Name of the task
+    /// Task name
     pub task: String,
-    /// Positional arguments, a JSON list
+    /// Positional arguments, as a JSON list
     #[arg(short, long, value_name = "JSON", default_value = "[]")]
     pub args: String,
-    /// Named arguments, a JSON object
+    /// Named arguments, as a JSON object
     #[arg(short, long, value_name = "JSON", default_value = "{}")]
     pub kwargs: String,
-    /// Run it this long from now, such as 90s
+    /// Run after this delay, such as 90s
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, conflicts_with = "eta")]
     pub countdown: Option<Duration>,
-    /// Run it at this time, such as 2026-12-24T18:00:00+01:00
+    /// Run at this time, such as 2026-12-24T18:00:00+01:00
     #[arg(long, value_name = "TIME")]
     pub eta: Option<jiff::Timestamp>,
-    /// Do not start it later than this from now
+    /// Do not start after this time from now, such as 1h
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub expires: Option<Duration>,
-    /// Send it to this queue
+    /// Send to this queue
     #[arg(short = 'Q', long, conflicts_with_all = ["exchange", "routing_key"])]
     pub queue: Option<String>,
-    /// Send it to this exchange
+    /// Send to this exchange
     #[arg(long)]
     pub exchange: Option<String>,
-    /// Send it with this routing key
+    /// Send with this routing key
     #[arg(long, value_name = "KEY")]
     pub routing_key: Option<String>,
-    /// Send it to the worker of this name, which has worker.direct_queue
+    /// Send to the worker of this name; it needs worker.direct_queue
     #[arg(long, value_name = "NAME", conflicts_with_all = ["queue", "exchange", "routing_key"])]
     pub worker: Option<String>,
-    /// Priority, 0 to 255
+    /// Priority from 0 to 255
     #[arg(long)]
     pub priority: Option<u8>,
-    /// Serializer of the body: json or msgpack
+    /// Serializer of the body
     #[arg(long, value_parser = ["json", "msgpack"])]
     pub serializer: Option<String>,
-    /// Task id [default: a new one]
+    /// Task id [default: a new UUIDv7]
     #[arg(long)]
     pub id: Option<String>,
-    /// Wait this long for its result, and print it
+    /// Wait this long for the result, and print it
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub wait: Option<Duration>,
 }
@@ -193,7 +197,7 @@ pub struct CallArgs {
 pub struct ResultArgs {
     /// Task id
     pub id: String,
-    /// Wait this long for it to end
+    /// Wait this long for the task to end
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub wait: Option<Duration>,
 }
@@ -204,10 +208,10 @@ pub struct RevokeArgs {
     /// Task ids
     #[arg(required = true, value_name = "ID")]
     pub ids: Vec<String>,
-    /// End those that run, too
+    /// Terminate running tasks too
     #[arg(short, long)]
     pub terminate: bool,
-    /// How long they stay revoked, such as 30d [default: results.retention]
+    /// Time until the revocation expires, such as 30d [default: results.retention]
     #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
     pub lasting: Option<Duration>,
 }
@@ -215,28 +219,29 @@ pub struct RevokeArgs {
 /// Verb of `routes`.
 #[derive(Debug, Subcommand)]
 pub enum RoutesVerb {
-    /// Where a call goes, and which rule decides it; nothing is sent
+    /// Show the destination of a call and the rule that decides it, without sending
+    #[command(after_help = help::EXPLAIN.text())]
     Explain(ExplainArgs),
 }
 
 /// Flags of `routes explain`.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// Name of the task
+    /// Task name
     pub task: String,
-    /// Positional arguments, a JSON list: a route's function may look at them
+    /// Positional arguments, as a JSON list; route functions can read them
     #[arg(short, long, value_name = "JSON", default_value = "[]")]
     pub args: String,
-    /// Named arguments, a JSON object
+    /// Named arguments, as a JSON object
     #[arg(short, long, value_name = "JSON", default_value = "{}")]
     pub kwargs: String,
-    /// As if the call named this queue
+    /// Queue that the call names
     #[arg(short = 'Q', long, conflicts_with_all = ["exchange", "routing_key"])]
     pub queue: Option<String>,
-    /// As if the call named this exchange
+    /// Exchange that the call names
     #[arg(long)]
     pub exchange: Option<String>,
-    /// As if the call named this routing key
+    /// Routing key that the call names
     #[arg(long, value_name = "KEY")]
     pub routing_key: Option<String>,
 }
@@ -244,14 +249,16 @@ pub struct ExplainArgs {
 /// Verb of `config`.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub enum ConfigVerb {
-    /// Read it, and name every problem; exit code 78 if there is one
+    /// Read the configuration and list every problem
+    #[command(after_help = help::CONFIG_CHECK.text())]
     Check,
-    /// Print what is in force, secrets masked
+    /// Print the effective configuration with its sources, secrets masked
+    #[command(after_help = help::CONFIG_SHOW.text())]
     Show,
 }
 
 impl CommandLine {
-    /// The settings that flags give.
+    /// Returns the settings that flags override.
     pub fn overrides(&self) -> Vec<Override> {
         let mut given =
             vec![("broker.url", &self.global.broker, "--broker"), ("results.url", &self.global.results, "--results")];
@@ -277,11 +284,12 @@ impl CommandLine {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
         CommandLine::command().debug_assert();
     }
 
@@ -303,5 +311,33 @@ mod tests {
             ("telemetry.log.level", "warn"),
         ];
         assert_eq!(keys, expected.map(|(key, value)| (key, value.to_owned())));
+    }
+
+    /// The help texts of a command and of those below it.
+    fn help_of(command: &mut clap::Command, texts: &mut Vec<(String, String)>) {
+        let name = command.get_name().to_owned();
+        texts.push((name, command.render_help().to_string()));
+        for command in command.get_subcommands_mut().filter(|command| command.get_name() != "help") {
+            help_of(command, texts);
+        }
+    }
+
+    #[test]
+    fn every_help_text_is_plain_and_ends_with_examples_and_exit_codes() {
+        let mut texts = Vec::new();
+        let mut command = CommandLine::command().name("celeriac").bin_name("celeriac").term_width(100);
+        command.build();
+        help_of(&mut command, &mut texts);
+        for (name, text) in &texts {
+            let long: Vec<_> = text.lines().filter(|line| line.chars().count() > 100).collect();
+            assert!(long.is_empty(), "{name}: {long:#?}");
+            let has_verbs = text.contains("\nCommands:\n");
+            assert!(
+                has_verbs || (text.contains("\nExamples:\n") && text.contains("\nExit codes:\n")),
+                "{name}: {text}"
+            );
+        }
+        let texts: Vec<_> = texts.into_iter().map(|(_, text)| text).collect();
+        insta::assert_snapshot!(texts.join(&format!("\n{}\n", "=".repeat(100))));
     }
 }

@@ -1,6 +1,6 @@
-//! The end of a verb that runs until it is told to stop: nothing keeps it for long.
+//! The bounded end of a verb that runs until a signal stops it.
 
-/// Returns the output of `work` if it ends before `time` does.
+/// Returns the output of `work`, or `None` if `time` ends first.
 pub(crate) async fn before<T>(time: impl Future<Output = ()>, work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
@@ -9,8 +9,7 @@ pub(crate) async fn before<T>(time: impl Future<Output = ()>, work: impl Future<
     }
 }
 
-/// Everything that could be is settled, recorded and flushed; the runtime would wait for its threads, for as long as they
-/// like.
+/// Ends the process. Dropping the runtime would wait for threads that block, without a bound.
 #[expect(clippy::exit, reason = "threads that block cannot be ended otherwise")]
 pub(crate) fn end_process() -> ! {
     std::process::exit(0)

@@ -12,39 +12,39 @@ use crate::exit::Exit;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The configuration cannot start.
-    #[error("the configuration cannot start:\n{0}")]
+    /// The configuration is invalid.
+    #[error("invalid configuration:\n{0}")]
     Config(Problems),
-    /// The broker.
-    #[error("cannot use the broker")]
-    Broker(#[source] BrokerError),
-    /// The broker, looked at from outside.
-    #[error("cannot use the broker")]
-    Admin(#[source] AdminError),
-    /// The store of results.
-    #[error("cannot use the store of results")]
-    Results(#[source] ResultsError),
-    /// Sending or awaiting.
+    /// An error of the broker.
+    #[error(transparent)]
+    Broker(BrokerError),
+    /// An error of the operator's tools.
+    #[error(transparent)]
+    Admin(AdminError),
+    /// An error of the result store.
+    #[error(transparent)]
+    Results(ResultsError),
+    /// An error of the client, which sends and waits.
     #[error(transparent)]
     Client(#[from] celeriac_client::Error),
-    /// The worker.
+    /// An error of the worker.
     #[error(transparent)]
     Worker(#[from] celeriac_worker::Error),
-    /// Telemetry.
+    /// Telemetry cannot start.
     #[error("cannot set up telemetry")]
     Telemetry(#[source] celeriac_telemetry::Error),
-    /// Invalid input of the verb.
+    /// Invalid input of a verb.
     #[error("{what}: {reason}")]
     Data {
-        /// Its name.
+        /// The input, such as a flag.
         what: String,
-        /// Problem.
+        /// The problem.
         reason: String,
     },
-    /// A verb that would reach nobody.
-    #[error("broker.url is memory://, a broker inside this process: nothing outside of it can be reached")]
+    /// The broker is in this process, so no other process reaches it.
+    #[error("broker.url is memory://, a broker inside this process that no other process reaches")]
     InProcess,
-    /// The question was answered with no.
+    /// The question was not answered with yes.
     #[error("declined: nothing was changed")]
     Declined,
     /// The question could not be asked.
@@ -68,7 +68,7 @@ impl Error {
         }
     }
 
-    /// Advice for a person.
+    /// Returns the remedy.
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Broker(error) => error.help(),
@@ -95,6 +95,7 @@ fn broker_code(error: &BrokerError) -> Exit {
         | BrokerError::Route(RouteError::RoutedElsewhere { .. } | RouteError::Invalid { .. }) => Exit::Config,
         BrokerError::Unroutable { .. }
         | BrokerError::NoSuchExchange { .. }
+        | BrokerError::Route(RouteError::NoRoute { .. } | RouteError::Undelayable { .. })
         | BrokerError::TooLarge { .. }
         | BrokerError::HeadersTooLarge { .. } => Exit::Data,
         error if error.is_retryable() => Exit::Unavailable,
@@ -124,7 +125,7 @@ fn client_code(error: &celeriac_client::Error) -> Exit {
     use celeriac_client::ClientErrorKind as Kind;
     match error.kind() {
         Kind::NotSent(source) => broker_code(source),
-        // What is invalid for the store is what it was given, not how it is configured: it is connected.
+        // The store is connected, so its input is invalid and not its configuration.
         Kind::NotRevoked(ResultsError::Invalid { .. }) => Exit::Data,
         Kind::Results(source) | Kind::NotRevoked(source) | Kind::NotWritten(source) => results_code(source),
         Kind::TaskEnded => Exit::TaskFailed,

@@ -2,13 +2,13 @@
 //!
 //! In reading order:
 //!
-//! - [`program`]: the program that the verbs work on;
-//! - [`args`]: verbs and flags;
-//! - [`run()`]: from the process's arguments to its exit code;
-//! - `verbs`: one file each;
-//! - [`Exit`]: the exit codes;
-//! - `ending`: the bounds of a verb that was told to stop;
-//! - `output`: the only place that prints.
+//! - [`program`]: the program that the verbs work on
+//! - [`args`]: verbs and flags
+//! - [`run()`]: from the process's arguments to its exit code
+//! - `verbs`: one file for each verb
+//! - [`Exit`]: exit codes
+//! - `ending`: the bounded end of verbs that signals stop
+//! - `output`: the only place that prints
 
 pub mod program;
 

@@ -13,9 +13,9 @@ use celeriac_worker::{Error as WorkerError, Registry, Worker};
 
 use crate::error::Error;
 
-/// A program that is configured and not connected. The façade fills it.
+/// A configured program that is not connected. The façade builds it.
 pub struct Program {
-    /// The configuration in force, as YAML, secrets masked.
+    /// Effective configuration as YAML, secrets masked.
     pub configuration: String,
     /// Section `telemetry` of the configuration.
     pub telemetry: TelemetryOptions,
@@ -23,37 +23,37 @@ pub struct Program {
     pub instance: Instance,
     /// Section `broker` of the configuration.
     pub broker: BrokerOptions,
-    /// Name of its connections to the broker.
+    /// Connection name at the broker.
     pub connection_name: String,
     /// Section `results` of the configuration.
     pub results: ResultsOptions,
     /// Exchanges, queues and routes.
     pub routes: RoutesOptions,
-    /// Functions that routes may name.
+    /// Route functions.
     pub route_functions: RouteFunctions,
     /// Tasks.
     pub registry: Registry,
-    /// Warnings that a worker of it logs at its start.
+    /// Warnings that a worker logs at its start.
     pub warnings: Vec<String>,
     /// Connects a client.
     pub connect_client: ConnectClient,
-    /// Puts a worker together.
+    /// Assembles a worker.
     pub assemble_worker: AssembleWorker,
 }
 
 /// Connects a client to the database and the broker of a program.
 pub type ConnectClient = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Client, Error>> + Send>> + Send + Sync>;
 
-/// Puts a worker of a program together.
+/// Assembles a worker of a program.
 pub type AssembleWorker = Box<dyn Fn(Client) -> Result<Worker, WorkerError> + Send + Sync>;
 
 impl Program {
-    /// Returns true if tasks that it sends stay inside this process.
+    /// Returns true if the broker is inside this process.
     pub(crate) fn is_in_process(&self) -> bool {
         self.broker.url.expose().starts_with("memory://")
     }
 
-    /// Opens its broker, which connects where it has to. The result store is left alone.
+    /// Opens the broker, which connects with its first use.
     pub(crate) fn open_broker(&self) -> Result<Arc<dyn Broker>, Error> {
         let checks = celeriac_admin::startup_checks(&self.broker);
         celeriac_broker::connect_with_checks(&self.broker, &self.connection_name, checks).map_err(Error::Broker)
@@ -64,7 +64,7 @@ impl Program {
         (self.connect_client)().await
     }
 
-    /// Puts a worker together.
+    /// Assembles a worker.
     pub(crate) fn worker(&self, client: Client) -> Result<Worker, Error> {
         Ok((self.assemble_worker)(client)?)
     }
@@ -76,13 +76,13 @@ impl fmt::Debug for Program {
     }
 }
 
-/// A setting given on the command line.
+/// A setting of the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Override {
-    /// The key, such as `worker.concurrency`.
+    /// Key, such as `worker.concurrency`.
     pub key: &'static str,
-    /// Its value.
+    /// Value.
     pub value: String,
-    /// The flag, as it was written.
+    /// Flag, such as `--concurrency`.
     pub flag: &'static str,
 }

@@ -12,9 +12,10 @@ use crate::exit::Exit;
 use crate::program::{Override, Program};
 use crate::{output, verbs};
 
-/// Runs the verb in these arguments; the first is the program's name.
+/// Runs the verb of these arguments. The first argument is the program's name.
 ///
-/// `load` reads the configuration: from a directory, or from the program's own place, with the overrides above all.
+/// `load` reads the configuration from a directory, or from the program's own place. Overrides count
+/// before it.
 pub async fn run<L>(load: L, arguments: impl IntoIterator<Item = OsString>) -> Exit
 where
     L: FnOnce(Option<PathBuf>, Vec<Override>) -> Result<Program, Problems>,
@@ -22,7 +23,7 @@ where
     let line = match CommandLine::try_parse_from(arguments) {
         Ok(line) => line,
         Err(error) => {
-            // Help and version are answers, not errors; clap knows where each belongs.
+            // Help and version are answers and go to standard output.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage } else { Exit::Done };
         }
@@ -45,6 +46,7 @@ where
     let program = load(global.config, overrides).map_err(Error::Config)?;
     let done: Result<(), Error> = match verb {
         Verb::Topology(verb) => return Box::pin(verbs::topology::run(&program, verb, global.json)).await,
+        Verb::Setup(args) => return Box::pin(verbs::setup::run(&program, &args, global.json)).await,
         Verb::Worker(_) => Box::pin(verbs::worker::run(&program)).await,
         Verb::Relay(args) => Box::pin(verbs::relay::run(&program, &args, global.json)).await,
         Verb::List(args) => verbs::list::run(&program, args.what, global.json),

@@ -1,4 +1,4 @@
-//! The verbs, one file each.
+//! One file for each verb.
 
 pub(crate) mod call;
 pub(crate) mod config;
@@ -10,5 +10,6 @@ pub(crate) mod relay;
 pub(crate) mod result;
 pub(crate) mod revoke;
 pub(crate) mod routes;
+pub(crate) mod setup;
 pub(crate) mod topology;
 pub(crate) mod worker;

@@ -14,7 +14,7 @@ use crate::queue::QueueKind;
 
 pub use found::{Difference, DifferenceKind};
 use found::{names, shown};
-pub use policy::{POLICY_PRIORITY, differing_policies, policies};
+pub use policy::{POLICY_PRIORITY, differing_policies, policies, policy_object};
 pub use remedy::{Leftover, Remedy};
 
 /// Returns the differences of `existing` from `objects`. It looks at objects that the files name,

@@ -52,6 +52,7 @@ mod error;
 pub use delay::{Ladder, delivery_binding, strip_delay_prefix};
 pub use difference::{
     Difference, DifferenceKind, Leftover, POLICY_PRIORITY, Remedy, differences, differing_policies, policies,
+    policy_object,
 };
 pub use error::{Error, Result};
 pub use exchange::{Binding, ExchangeKind, ExchangeOptions, HeaderMatch};

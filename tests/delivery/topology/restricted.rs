@@ -24,7 +24,7 @@ const REPLIES: &str = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$";
 
 /// Creates a user of this virtual host alone, who may write and read, and configure the objects
 /// that match `configure`.
-async fn user(ground: &Ground, configure: &str) -> String {
+pub(super) async fn user(ground: &Ground, configure: &str) -> String {
     let name = ground.vhost();
     ground.put(&format!("users/{name}"), &json!({ "password": "secret", "tags": "" })).await;
     let rights = json!({ "configure": configure, "write": ".*", "read": ".*" });
@@ -102,7 +102,7 @@ async fn who_may_look_can_plan_and_not_apply(bed: Bed) {
     let ground = ground.with("CELERIAC__BROKER__MANAGEMENT_URL", &api);
     assert_eq!(ground.plan().await, (0, Vec::new()));
     let ground = ground.with("CELERIAC__BROKER__USE_POLICIES", "true");
-    assert_eq!(ground.plan().await.0, 2);
+    assert_eq!(ground.plan().await.0, 3);
     let (code, said) = ground.run(&["topology", "apply", "--yes"]).await;
     assert_eq!(code, 77, "{said}");
     ground.delete(&format!("users/{name}")).await;

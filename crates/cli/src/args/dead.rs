@@ -7,49 +7,55 @@ use celeriac_config::duration;
 use celeriac_protocol::RateLimit;
 use clap::{Args, Subcommand};
 
+use super::help;
+
 /// Verb of `dead`.
 #[derive(Debug, Subcommand)]
 pub enum DeadVerb {
-    /// Show what stands in dead-letter queues
+    /// List dead letters, and count them by queue, reason and task
+    #[command(after_help = help::DEAD_LIST.text())]
     List(ListDeadArgs),
-    /// Show everything of one dead letter
+    /// Show one dead letter with its arguments and headers
+    #[command(after_help = help::DEAD_SHOW.text())]
     Show(ShowDeadArgs),
-    /// Put dead letters back on their queues, to run again
+    /// Send dead letters back to their queues, to run again
+    #[command(after_help = help::DEAD_REPLAY.text())]
     Replay(ReplayArgs),
-    /// Throw dead letters away
+    /// Delete dead letters
+    #[command(after_help = help::DEAD_PURGE.text())]
     Purge(PurgeArgs),
 }
 
-/// The queues whose dead letters are meant.
+/// The queues whose dead letters a verb works on.
 #[derive(Debug, Clone, Args)]
 pub struct DeadQueues {
-    /// Queues whose dead letters are meant, separated by commas [default: all that are declared]
+    /// Queues that the dead letters came from, separated by commas [default: all declared queues]
     #[arg(short = 'Q', long = "queue", value_name = "QUEUES", value_delimiter = ',')]
     pub queues: Vec<String>,
 }
 
-/// Filter of dead letters: those that fulfil every flag.
+/// Filter of dead letters. A letter has to match every flag.
 #[derive(Debug, Clone, Args)]
 pub struct DeadFilter {
-    /// Their queues
+    /// Queues
     #[command(flatten)]
     pub queues: DeadQueues,
-    /// Task name: exact, a glob such as orders.*, or /regex/
+    /// Task name: exact, a glob such as 'orders.*', or a /regex/
     #[arg(short, long, value_name = "PATTERN")]
     pub task: Option<String>,
     /// Task id
     #[arg(long)]
     pub id: Option<String>,
-    /// Reason, such as exhausted, rejected, unknown-task, expired, delivery_limit
+    /// Reason, such as exhausted, rejected, unknown-task, expired or delivery_limit
     #[arg(long)]
     pub reason: Option<String>,
-    /// A part of the error, or a /regex/ that is found in it
+    /// Part of the error message, or a /regex/ to find in it
     #[arg(long, value_name = "TEXT")]
     pub error: Option<String>,
     /// Dead for longer than this, such as 1h
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub older_than: Option<Duration>,
-    /// Dead for no longer than this
+    /// Dead for at most this time
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub newer: Option<Duration>,
 }
@@ -57,10 +63,10 @@ pub struct DeadFilter {
 /// Flags of `dead list`.
 #[derive(Debug, Args)]
 pub struct ListDeadArgs {
-    /// Which
+    /// Filter
     #[command(flatten)]
     pub filter: DeadFilter,
-    /// List no more than so many
+    /// List at most this many
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: u64,
 }
@@ -70,7 +76,7 @@ pub struct ListDeadArgs {
 pub struct ShowDeadArgs {
     /// Task id
     pub id: String,
-    /// Where to look
+    /// Queues
     #[command(flatten)]
     pub queues: DeadQueues,
 }
@@ -78,16 +84,16 @@ pub struct ShowDeadArgs {
 /// Flags of verbs that take dead letters off their queues.
 #[derive(Debug, Args)]
 pub struct RemovalArgs {
-    /// Which
+    /// Filter
     #[command(flatten)]
     pub filter: DeadFilter,
-    /// Take no more than so many
+    /// Take at most this many
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
-    /// Only say what would be done
+    /// Count, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask
+    /// Skip the confirmation
     #[arg(short, long)]
     pub yes: bool,
 }
@@ -95,16 +101,16 @@ pub struct RemovalArgs {
 /// Flags of `dead replay`.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// Which, and whether to ask
+    /// Filter and confirmation
     #[command(flatten)]
     pub removal: RemovalArgs,
-    /// Put them on this queue [default: the one each came from]
+    /// Send to this queue [default: the queue that each came from]
     #[arg(long, value_name = "QUEUE")]
     pub to: Option<String>,
-    /// How many in a time, such as 100/s, 30/m, 5/h [default: as fast as they are confirmed]
+    /// Rate limit, such as 100/s, 30/m or 5/h [default: as fast as the broker confirms]
     #[arg(long, value_name = "N/UNIT")]
     pub rate: Option<RateLimit>,
-    /// Let tasks start although the time is over that their sender set
+    /// Run tasks even if they have expired
     #[arg(long)]
     pub drop_expires: bool,
 }
@@ -112,13 +118,13 @@ pub struct ReplayArgs {
 /// Flags of `dead purge`.
 #[derive(Debug, Args)]
 pub struct PurgeArgs {
-    /// Which, and whether to ask
+    /// Filter and confirmation
     #[command(flatten)]
     pub removal: RemovalArgs,
 }
 
 impl DeadFilter {
-    /// The filter of these flags, without the queues.
+    /// Returns the filter of these flags, without the queues.
     pub fn wanted(&self) -> DeadLetterQuery {
         let Self { queues: _, task, id, reason, error, older_than, newer } = self.clone();
         DeadLetterQuery { queues: Vec::new(), id, task, reason, error, older_than, newer }

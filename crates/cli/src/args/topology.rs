@@ -2,26 +2,32 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::help;
+
 /// Verb of `topology`.
 #[derive(Debug, Subcommand)]
 pub enum TopologyVerb {
-    /// Say how the broker differs from the files; nothing is changed. Exit code 2 if it does
+    /// Compare the broker with the files
+    #[command(after_help = help::PLAN.text())]
     Plan,
-    /// Make the broker what the files say; nothing is taken away from anybody
+    /// Create what is missing on the broker, and set policies
+    #[command(after_help = help::APPLY.text())]
     Apply(ApplyArgs),
-    /// Print what the files say, for RabbitMQ's own tools; the broker is not asked
+    /// Print the topology of the files for RabbitMQ's own tools, without connecting
+    #[command(after_help = help::EXPORT.text())]
     Export(ExportArgs),
-    /// Move a queue: what comes goes to another, and what waits is moved there
+    /// Move a queue's bindings and messages to another queue
+    #[command(after_help = help::MIGRATE.text())]
     Migrate(MigrateArgs),
 }
 
 /// Flags of `topology apply`.
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
-    /// Do not ask
+    /// Skip the confirmation
     #[arg(short, long)]
     pub yes: bool,
-    /// Delete what was ours and is in no file any more: bindings, policies, empty dead-letter queues
+    /// Also delete leftovers of earlier files: bindings, policies, empty dead-letter queues
     #[arg(long)]
     pub prune: bool,
 }
@@ -29,21 +35,21 @@ pub struct ApplyArgs {
 /// Flags of `topology export`.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// What to print
+    /// Output format
     #[arg(long, value_enum, default_value_t = ExportFormat::Definitions)]
     pub format: ExportFormat,
-    /// Name of the RabbitmqCluster that manifests are for
+    /// Name of the RabbitmqCluster, for manifests
     #[arg(long, value_name = "NAME", required_if_eq("format", "manifests"))]
     pub cluster: Option<String>,
-    /// Namespace of that cluster and of the manifests
+    /// Namespace of the cluster and the manifests
     #[arg(short, long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
 }
 
-/// For whom to print.
+/// Output format of `topology export`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ExportFormat {
-    /// definitions.json, for `rabbitmqctl import_definitions`
+    /// definitions.json, for rabbitmqctl import_definitions
     Definitions,
     /// YAML for the messaging topology operator on Kubernetes
     Manifests,
@@ -52,15 +58,15 @@ pub enum ExportFormat {
 /// Flags of `topology migrate`.
 #[derive(Debug, Args)]
 pub struct MigrateArgs {
-    /// The queue to move from
+    /// Queue to move from
     pub from: String,
-    /// The queue to move to, which the configuration declares
+    /// Queue to move to; the configuration has to declare it
     #[arg(long, value_name = "QUEUE")]
     pub to: String,
-    /// Delete the queue once it is empty and nobody consumes it
+    /// Delete the old queue if it is empty and has no consumers
     #[arg(long)]
     pub delete: bool,
-    /// Do not ask
+    /// Skip the confirmation
     #[arg(short, long)]
     pub yes: bool,
 }
@@ -68,10 +74,10 @@ pub struct MigrateArgs {
 /// Flags of `queues`.
 #[derive(Debug, Args)]
 pub struct QueuesArgs {
-    /// Only these queues, separated by commas [default: all that are declared]
+    /// Queues to show, separated by commas [default: all declared queues]
     #[arg(short = 'Q', long, value_name = "QUEUES", value_delimiter = ',')]
     pub queues: Vec<String>,
-    /// Look at the first message of each queue, too: its task, and how long ago it was sent. That counts as a delivery
+    /// Also show task and age of each queue's first message; this counts as a delivery
     #[arg(long)]
     pub head: bool,
 }

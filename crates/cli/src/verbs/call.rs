@@ -23,7 +23,7 @@ pub(crate) async fn run(program: &Program, args: CallArgs, json: bool) -> Result
         return Err(Error::InProcess);
     }
     if let Some(misspelt) = program.registry.misspelt(&args.task) {
-        // It may be a task of another program all the same, so it is no error.
+        // No error, because another program may have a task of this name.
         output::notice(&format!("warning: {misspelt}"));
     }
     let wait = args.wait;
@@ -77,12 +77,12 @@ fn request(args: CallArgs) -> Result<DynamicCall, Error> {
     })
 }
 
-/// The arguments of a call, as flags give them.
+/// Reads the arguments of a call from its flags.
 pub(crate) fn arguments(args: &str, kwargs: &str) -> Result<(Vec<Value>, Map), Error> {
     Ok((read("--args", "a JSON list", args)?, read("--kwargs", "a JSON object", kwargs)?))
 }
 
 fn read<T: DeserializeOwned>(what: &str, expected: &str, text: &str) -> Result<T, Error> {
     serde_json::from_str(text)
-        .map_err(|error| Error::Data { what: what.to_owned(), reason: format!("should be {expected}: {error}") })
+        .map_err(|error| Error::Data { what: what.to_owned(), reason: format!("expected {expected}: {error}") })
 }

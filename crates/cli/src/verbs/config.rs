@@ -1,4 +1,4 @@
-//! `config`: the configuration was read before; what is left is whether it suits the program's tasks, and to say so.
+//! `config`: checks that the loaded configuration suits the program's tasks, or shows it.
 
 use celeriac_worker::Error as WorkerError;
 use serde::Serialize;
@@ -21,11 +21,11 @@ pub(crate) fn check(program: &Program, json: bool) -> Result<(), Error> {
     for warning in &program.warnings {
         output::notice(&format!("warning: {warning}"));
     }
-    output::answer(json, &Checked { ok: true }, || "the configuration can start".to_owned());
+    output::answer(json, &Checked { ok: true }, || "configuration is valid".to_owned());
     Ok(())
 }
 
-/// YAML in either case: it is what the files hold.
+/// Prints YAML even with `--json`, because the files hold YAML.
 pub(crate) fn show(program: &Program) {
     output::answer(false, &(), || program.configuration.clone());
 }

@@ -1,9 +1,9 @@
-//! `dead`: what stands in dead-letter queues, listed, shown, put back, thrown away.
+//! `dead`: lists, shows, replays and purges dead letters.
 //!
-//! - `source`: the broker, and the dead-letter queues that are meant;
-//! - `list`, `show`: look;
-//! - `survey`: how many there are, by queue, reason and task;
-//! - `remove`: replay and purge.
+//! - `source`: the broker, and the selected dead-letter queues
+//! - `list`, `show`: read
+//! - `survey`: counts by queue, reason and task
+//! - `remove`: replay and purge
 
 mod list;
 mod remove;

@@ -1,4 +1,4 @@
-//! `list`: what this program knows, without asking anybody.
+//! `list`: tasks, queues and routes of this program, without connecting.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::output;
 use crate::program::Program;
 
-/// A task with the options in force.
+/// A task with its effective options.
 struct ListedTask<'a> {
     name: &'a str,
     is_blocking: bool,
@@ -24,8 +24,8 @@ impl<'a> ListedTask<'a> {
         Self { name: task.name, is_blocking: task.is_blocking(), settings: task.options.settings() }
     }
 
-    /// Those that are not as they are where nothing is said. A limit of time that is none is not told: the worker has none
-    /// either.
+    /// Returns the options that differ from their defaults. An absent time limit is left out, because
+    /// the worker has none either.
     fn changed(&self) -> String {
         let limits = ["time_limit", "soft_time_limit"];
         let changed = self.settings.iter().filter(|setting| {

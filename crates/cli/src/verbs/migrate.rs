@@ -1,4 +1,4 @@
-//! `topology migrate`: moves a queue to another, while tasks come and go.
+//! `topology migrate`: moves bindings and messages of a queue to another queue.
 
 use celeriac_admin::QueueMigration;
 use celeriac_broker::QueueDeletion;
@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::output;
 use crate::program::Program;
 
-/// Number of moved messages after which the progress is printed again.
+/// Number of moved messages between two lines of progress.
 const EVERY: u64 = 10_000;
 
 /// The result of a migration.
@@ -22,7 +22,7 @@ struct Moved {
     moved: u64,
     dead_letters_moved: u64,
     deleted: bool,
-    /// Work that is left, and its time.
+    /// The next step, if one remains.
     #[serde(skip_serializing_if = "Option::is_none")]
     left: Option<String>,
 }
@@ -38,7 +38,7 @@ pub(crate) async fn run(program: &Program, args: &MigrateArgs, json: bool) -> Re
     Ok(())
 }
 
-/// Refuses arguments that are wrong, before anything is touched.
+/// Refuses wrong arguments before any change.
 fn check(topology: &Topology, args: &MigrateArgs) -> Result<(), Error> {
     let MigrateArgs { from, to, .. } = args;
     let refuse = |what: &str, reason: String| Err(Error::Data { what: what.to_owned(), reason });
@@ -48,8 +48,8 @@ fn check(topology: &Topology, args: &MigrateArgs) -> Result<(), Error> {
     }
     if topology.queues.contains_key(from) {
         let reason = format!(
-            "queue `{from}` is declared under `queues` still: give it its new name `{to}` there, with its bindings and \
-             routes, so that it is not made again"
+            "queue `{from}` is still declared under `queues`; rename it to `{to}` there, with its bindings and routes, \
+             so that it is not created again"
         );
         return refuse("migrate", reason);
     }
@@ -59,15 +59,15 @@ fn check(topology: &Topology, args: &MigrateArgs) -> Result<(), Error> {
 async fn migrate(migration: &QueueMigration, topology: &Topology, args: &MigrateArgs) -> Result<Moved, Error> {
     let MigrateArgs { from, to, .. } = args;
     let Some(depth) = migration.depth(from).await.map_err(Error::Admin)? else {
-        return Err(Error::Data { what: "migrate".to_owned(), reason: format!("there is no queue `{from}`") });
+        return Err(Error::Data { what: "migrate".to_owned(), reason: format!("queue `{from}` does not exist") });
     };
     let kind = topology.queues.get(to).map_or("", |options| options.kind.name());
     output::notice(&format!(
-        "{from}: {} messages wait, {} consumers; they go to {to} ({kind})",
+        "{from} has {} messages and {} consumers; messages and bindings move to {to} ({kind})",
         depth.ready, depth.consumers
     ));
     if !args.yes {
-        output::confirm("Move them?")?;
+        output::confirm("Migrate?")?;
     }
     migration.redirect(topology, from, to).await.map_err(Error::Admin)?;
     let moved = drain(migration, from, to).await?;
@@ -82,7 +82,7 @@ async fn migrate(migration: &QueueMigration, topology: &Topology, args: &Migrate
     if args.delete {
         delete(migration, from, &old_dead, &mut done).await?;
     } else {
-        done.left = Some(format!("{from} is kept; once nobody sends to it or consumes it, call again with --delete"));
+        done.left = Some(format!("{from} is kept; once it has no senders and consumers, run this again with --delete"));
     }
     Ok(done)
 }
@@ -104,12 +104,12 @@ async fn delete(migration: &QueueMigration, from: &str, dead: &str, done: &mut M
         }
         QueueDeletion::InUse { consumers } => {
             done.left = Some(format!(
-                "{from} is kept: {consumers} consume it still; start their workers anew with the new name, then call again"
+                "{from} is kept: it has {consumers} consumers; restart their workers with the new name, then run this again"
             ));
         }
         QueueDeletion::NotEmpty { ready } => {
             done.left = Some(format!(
-                "{from} is kept: {ready} messages came meanwhile from senders that use its name; call again"
+                "{from} is kept: senders that use its name sent {ready} messages meanwhile; run this again"
             ));
         }
     }
@@ -124,7 +124,7 @@ impl Moved {
             text.push_str(&format!(", and {dead_letters_moved} dead letters"));
         }
         if *deleted {
-            text.push_str(&format!("\n{from} is deleted"));
+            text.push_str(&format!("\n{from} deleted"));
         }
         if let Some(left) = left {
             text.push_str(&format!("\n{left}"));

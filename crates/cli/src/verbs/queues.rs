@@ -1,4 +1,4 @@
-//! `queues`: how it stands with every queue.
+//! `queues`: depth, rates and consumers of each queue.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -17,24 +17,24 @@ use crate::error::Error;
 use crate::output;
 use crate::program::Program;
 
-/// A queue, as people and machines want to read of it.
+/// A row of the table.
 #[derive(Debug, Serialize)]
 struct QueueStatus {
     name: String,
     purpose: QueuePurpose,
-    /// The broker's, where it tells; else that of the configuration.
+    /// Type on the broker, or in the configuration if the broker does not show it.
     #[serde(rename = "type")]
     kind: String,
-    /// Nothing when it does not exist.
+    /// `None` if the queue does not exist.
     ready: Option<u32>,
     consumers: Option<u32>,
-    /// Facts that only the management API knows.
+    /// Facts of the management API.
     #[serde(flatten)]
     more: Option<ManagementFacts>,
-    /// Its first message, where it was looked at.
+    /// First message, with `--head`.
     #[serde(skip_serializing_if = "Option::is_none")]
     head: Option<Head>,
-    /// Remark for a person.
+    /// Remark, such as a missing consumer.
     #[serde(skip_serializing_if = "Option::is_none")]
     remark: Option<&'static str>,
 }
@@ -42,13 +42,13 @@ struct QueueStatus {
 /// Facts of the management API about a queue, a few seconds old.
 #[derive(Debug, Serialize)]
 struct ManagementFacts {
-    /// Messages that are delivered and not settled.
+    /// Messages that are delivered and not acknowledged.
     unacked: u64,
-    /// Messages a second that come.
+    /// Published messages per second.
     published: f64,
-    /// Messages a second that are delivered.
+    /// Delivered messages per second.
     delivered: f64,
-    /// Messages a second that are done.
+    /// Acknowledged messages per second.
     acknowledged: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<String>,
@@ -61,11 +61,11 @@ struct ManagementFacts {
 /// The first message of a queue.
 #[derive(Debug, Serialize)]
 struct Head {
-    /// Task name, where the message says one.
+    /// Task name, if the message has one.
     task: Option<String>,
-    /// Time it was sent, if its id has it.
+    /// Time it was sent, if its id holds it.
     sent_at: Option<Timestamp>,
-    /// Time since then.
+    /// Age.
     age: Option<String>,
 }
 
@@ -96,7 +96,7 @@ pub(crate) async fn run(program: &Program, args: &QueuesArgs, json: bool) -> Res
     Ok(())
 }
 
-/// Asks the management API about queues. Empty if there is none.
+/// Returns the facts of the management API. Empty without one.
 async fn facts(options: &BrokerOptions) -> Result<Vec<QueueFacts>, Error> {
     let Some(management) = celeriac_admin::management(options) else { return Ok(Vec::new()) };
     match management.overview().await.map_err(Error::Admin)? {
@@ -105,12 +105,12 @@ async fn facts(options: &BrokerOptions) -> Result<Vec<QueueFacts>, Error> {
     }
 }
 
-/// The queues to show: each with its dead-letter queue behind it, which several may share.
+/// Returns the queues to show, each followed by its dead-letter queue, which several may share.
 fn wanted(topology: &Topology, chosen: &[String]) -> Result<Vec<(String, QueuePurpose, &'static str)>, Error> {
     for queue in chosen {
         if !topology.queues.contains_key(queue) {
             let near = did_you_mean(nearest(queue, topology.queues.keys().map(String::as_str)));
-            return Err(Error::Data { what: format!("queue `{queue}`"), reason: format!("is not declared{near}") });
+            return Err(Error::Data { what: format!("queue `{queue}`"), reason: format!("not declared{near}") });
         }
     }
     let dead_letters = topology.dead_letter_queues();
@@ -119,7 +119,7 @@ fn wanted(topology: &Topology, chosen: &[String]) -> Result<Vec<(String, QueuePu
         if !chosen.is_empty() && !chosen.contains(name) {
             continue;
         }
-        // Of a broadcast every worker has a queue of its own, which the broker knows by the worker's name alone.
+        // Each worker has its own queue of a broadcast, named after the worker.
         if !options.broadcast {
             let purpose =
                 if topology.work_queues().any(|work| work == name) { QueuePurpose::Work } else { QueuePurpose::Log };
@@ -145,7 +145,7 @@ async fn look(
         let depth = broker.depth(&name).await.map_err(Error::Broker)?;
         let (ready, consumers) = (depth.map(|depth| depth.ready), depth.map(|depth| depth.consumers));
         let head = match ready {
-            // Whoever reads a log begins at its end: it has no head.
+            // Readers of a stream start at its end, so it has no head.
             Some(1..) if head && purpose != QueuePurpose::Log => first(broker, &name).await?,
             _ => None,
         };
@@ -155,7 +155,7 @@ async fn look(
     Ok(shown)
 }
 
-/// Looks at the first message of a queue, and gives it back.
+/// Reads the first message of a queue, and returns the message to the queue.
 async fn first(broker: &dyn Broker, queue: &str) -> Result<Option<Head>, Error> {
     let mut browser = broker.browse(queue).await.map_err(Error::Broker)?;
     let found = browser.next().await.map_err(Error::Broker)?;
@@ -188,8 +188,8 @@ impl QueueStatus {
 fn remark(purpose: QueuePurpose, depth: Option<Depth>) -> Option<&'static str> {
     match (purpose, depth) {
         (_, None) => Some("does not exist"),
-        (QueuePurpose::Work, Some(Depth { ready: 1.., consumers: 0 })) => Some("messages wait, and nobody consumes"),
-        (QueuePurpose::Work, Some(Depth { consumers: 0, .. })) => Some("nobody consumes"),
+        (QueuePurpose::Work, Some(Depth { ready: 1.., consumers: 0 })) => Some("no consumers, messages waiting"),
+        (QueuePurpose::Work, Some(Depth { consumers: 0, .. })) => Some("no consumers"),
         (QueuePurpose::DeadLetters, Some(Depth { ready: 1.., .. })) => Some("dead letters"),
         (_, Some(_)) => None,
     }
@@ -223,10 +223,10 @@ fn table(shown: &[QueueStatus]) -> String {
 
 impl Head {
     fn text(&self) -> String {
-        let task = self.task.as_deref().unwrap_or("a message that names no task");
+        let task = self.task.as_deref().unwrap_or("(no task name)");
         match &self.age {
-            Some(age) => format!("{task} first, sent {age} ago"),
-            None => format!("{task} first"),
+            Some(age) => format!("first: {task}, sent {age} ago"),
+            None => format!("first: {task}"),
         }
     }
 }
@@ -236,12 +236,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_person_should_know_is_said() {
+    fn missing_queues_and_consumers_are_remarked() {
         let depth = |ready, consumers| Some(Depth { ready, consumers });
         let cases = [
             (QueuePurpose::Work, None, Some("does not exist")),
-            (QueuePurpose::Work, depth(0, 0), Some("nobody consumes")),
-            (QueuePurpose::Work, depth(3, 0), Some("messages wait, and nobody consumes")),
+            (QueuePurpose::Work, depth(0, 0), Some("no consumers")),
+            (QueuePurpose::Work, depth(3, 0), Some("no consumers, messages waiting")),
             (QueuePurpose::Work, depth(3, 1), None),
             (QueuePurpose::Log, depth(3, 0), None),
             (QueuePurpose::DeadLetters, depth(0, 0), None),

@@ -1,4 +1,4 @@
-//! `relay`: sends what stands in the outbox, until told to stop; or says how it stands with it.
+//! `relay`: sends the messages of the outbox until a signal stops it, or shows depth and age.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use crate::error::Error;
 use crate::output;
 use crate::program::Program;
 
-/// Time that messages on their way have to be confirmed and deleted. Others will be sent again, marked as repeated.
+/// Time for sent messages to be confirmed and deleted. Others are sent again, marked as repeated.
 const CONFIRMED: Duration = Duration::from_secs(5);
 
-/// Time after that for the connections to end, and then for the last traces: the process ends within a second.
+/// Times after that for the connections and the last traces to end. The process ends within a second.
 const CLOSED: Duration = Duration::from_millis(750);
 const FLUSHED: Duration = Duration::from_millis(900);
 
@@ -92,10 +92,9 @@ async fn status(client: &Client, json: bool) -> Result<(), Error> {
         relayed: lag.led,
     };
     output::answer(json, &shown, || {
-        let oldest =
-            age.map(|age| format!(", the oldest for {}", duration::format(Duration::from_secs(age.as_secs()))));
-        let relayed = if shown.relayed { "" } else { "\nnobody relays: start a worker, or `relay`" };
-        format!("{} waiting{}, {} cannot be sent{relayed}", shown.waiting, oldest.unwrap_or_default(), shown.failing)
+        let oldest = age.map(|age| format!(", the oldest {}", duration::format(Duration::from_secs(age.as_secs()))));
+        let relayed = if shown.relayed { "" } else { "\nno process relays: start a worker, or `celeriac relay`" };
+        format!("{} waiting{}, {} failing{relayed}", shown.waiting, oldest.unwrap_or_default(), shown.failing)
     });
     Ok(())
 }

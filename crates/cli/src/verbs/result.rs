@@ -1,4 +1,4 @@
-//! `result`: shows or awaits what is recorded of a task.
+//! `result`: shows the recorded outcome of a task, or waits for it.
 
 use celeriac_protocol::TaskState;
 use celeriac_results::TaskRecord;
@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::output;
 use crate::program::Program;
 
-/// A row, as people and machines want to read it.
+/// The outcome of a task, as printed.
 #[derive(Debug, Serialize)]
 pub(crate) struct StoredResult {
     id: String,
@@ -46,8 +46,7 @@ impl From<TaskRecord> for StoredResult {
     }
 }
 
-/// A result as the document that it is. One that is none outside of Python, for it holds `NaN` or `Infinity`, is shown
-/// as text.
+/// Returns a result as JSON. Python's `NaN` and `Infinity` are not JSON, so such a result becomes text.
 fn document(result: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(result.to_owned()).or_else(|_| serde_json::value::to_raw_value(result)).ok()
 }
@@ -72,17 +71,18 @@ impl StoredResult {
         };
         let Self { id, name, state, attempts, worker, .. } = self;
         if worker.is_empty() {
-            // A reply does not say more.
+            // A reply holds nothing more.
             return format!("{id} {state}\n{outcome}");
         }
-        format!("{id} {name} {state} after {attempts} attempt(s) on {worker}\n{outcome}")
+        let attempts = if attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
+        format!("{id} {name} {state} after {attempts} on {worker}\n{outcome}")
     }
 }
 
 pub(crate) async fn run(program: &Program, args: &ResultArgs, json: bool) -> Result<(), Error> {
     let client = program.client().await?;
     if client.results().is_none() {
-        // A reply would go to whoever sent the task, which was another process.
+        // A reply goes to the sender of the task, which is another process.
         client.close().await;
         return Err(celeriac_client::Error::NoResults.into());
     }
@@ -93,7 +93,7 @@ pub(crate) async fn run(program: &Program, args: &ResultArgs, json: bool) -> Res
     };
     let outcome = match row {
         Some(row) => StoredResult::from(row).print(json),
-        None => Err(Error::Data { what: format!("task {}", args.id), reason: "nothing is recorded of it".to_owned() }),
+        None => Err(Error::Data { what: format!("task {}", args.id), reason: "no result is recorded".to_owned() }),
     };
     client.close().await;
     outcome

@@ -1,4 +1,4 @@
-//! `revoke`: sees to it that tasks do not run.
+//! `revoke`: revokes tasks by id.
 
 use serde_json::json;
 
@@ -26,6 +26,6 @@ pub(crate) async fn run(program: &Program, args: RevokeArgs, json: bool) -> Resu
 
 fn text(tasks: usize, terminate: bool) -> String {
     let tasks = if tasks == 1 { "1 task".to_owned() } else { format!("{tasks} tasks") };
-    let running = if terminate { "what runs of them is told to end" } else { "what runs of them goes on" };
-    format!("revoked {tasks}: what has not begun never will, {running}")
+    let running = if terminate { "running ones are terminated" } else { "running ones go on" };
+    format!("revoked {tasks}: waiting ones never start, {running}")
 }

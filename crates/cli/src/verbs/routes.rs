@@ -1,4 +1,4 @@
-//! `routes explain`: where a call goes, without sending it.
+//! `routes explain`: shows the destination of a call, without sending it.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ use crate::output;
 use crate::program::Program;
 use crate::verbs::call::arguments;
 
-/// An explanation, as people and machines want to read it.
+/// The destination of a call, as printed.
 #[derive(Debug, Serialize)]
 struct RouteExplanation<'a> {
     task: &'a str,
@@ -47,7 +47,7 @@ pub(crate) fn explain(program: &Program, args: ExplainArgs, json: bool) -> Resul
     Ok(())
 }
 
-/// Answer of a function, as text.
+/// Returns the answer of a route function as text.
 fn way(destination: &Destination) -> String {
     match &*destination.exchange {
         "" => format!("queue {}", destination.routing_key),
@@ -62,12 +62,12 @@ impl<'a> RouteExplanation<'a> {
         Self {
             task,
             rule: match explanation.rule {
-                RouteRule::Call => "the call itself".to_owned(),
+                RouteRule::Call => "the call".to_owned(),
                 RouteRule::Route { index, pattern, function: None } => format!("task_routes[{index}]: {pattern}"),
                 RouteRule::Route { index, pattern, function: Some(function) } => {
                     format!("task_routes[{index}]: {pattern} → function {function} → {}", way(destination))
                 }
-                RouteRule::Task => "the queue that is declared with the task".to_owned(),
+                RouteRule::Task => "queue of the task".to_owned(),
                 RouteRule::Default => "default_queue".to_owned(),
             },
             exchange: &destination.exchange,
@@ -90,10 +90,7 @@ impl<'a> RouteExplanation<'a> {
         line("exchange", if self.exchange.is_empty() { "(default)" } else { self.exchange });
         line("routing key", self.routing_key);
         let queues = self.queues.join(", ");
-        line(
-            "queues",
-            if queues.is_empty() { "only the broker knows: nothing declared here is bound there" } else { &queues },
-        );
+        line("queues", if queues.is_empty() { "unknown: no declared queue is bound there" } else { &queues });
         let optional = [
             ("priority", self.priority.map(|priority| priority.to_string())),
             ("serializer", self.serializer.map(str::to_owned)),

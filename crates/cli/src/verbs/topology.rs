@@ -1,9 +1,9 @@
-//! `topology`: what differs between files and broker, putting an end to it, and the files for RabbitMQ's own tools.
+//! `topology`: compares the broker with the files, applies the differences, exports the files.
 //!
-//! - `table`: differences for people;
-//! - `yaml`: manifests as text.
+//! - `table`: differences as text
+//! - `yaml`: manifests as text
 
-mod table;
+pub(super) mod table;
 mod yaml;
 
 use celeriac_admin::plan::{Applied, Plan, Planner, Prune};
@@ -13,25 +13,26 @@ use serde::Serialize;
 use crate::args::{ApplyArgs, ExportArgs, ExportFormat, TopologyVerb};
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::output;
 use crate::program::Program;
 use crate::verbs::migrate;
-use crate::output;
 
-/// A plan, for machines.
+/// A plan, as JSON.
 #[derive(Serialize)]
 struct PlannedDifferences<'a> {
     differences: &'a [Difference],
     unseen: &'a [String],
 }
 
-/// The result of `apply`, for machines.
+/// The result of `apply`, as JSON.
 #[derive(Serialize)]
 struct AppliedDifferences<'a> {
     done: &'a [Difference],
     left: &'a [Difference],
+    /// Number of bindings that were declared; AMQP does not show which of them existed before.
+    declared_bindings: usize,
 }
 
-/// Does it, and says with which exit code to end.
 pub(crate) async fn run(program: &Program, verb: TopologyVerb, json: bool) -> Result<Exit, Error> {
     if program.is_in_process() {
         return Err(Error::InProcess);
@@ -68,12 +69,13 @@ async fn apply(planner: &Planner, plan: Plan, args: &ApplyArgs, delays: &str, js
     if plan.is_to_be_done(prune) {
         output::notice(&table::plan(&plan, delays));
         if !args.yes {
-            output::confirm("Apply this?")?;
+            output::confirm("Apply these changes?")?;
         }
     }
     let applied = planner.apply(plan, prune).await.map_err(Error::Admin)?;
-    let Applied { done, left, .. } = &applied;
-    output::answer(json, &AppliedDifferences { done, left }, || table::applied(&applied, delays));
+    let Applied { done, left, unseen_bindings } = &applied;
+    let declared_bindings = unseen_bindings.len();
+    output::answer(json, &AppliedDifferences { done, left, declared_bindings }, || table::applied(&applied, delays));
     Ok(if left.is_empty() { Exit::Done } else { Exit::Different })
 }
 

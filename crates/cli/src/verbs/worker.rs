@@ -1,4 +1,4 @@
-//! `worker`: runs tasks until told to stop.
+//! `worker`: runs tasks until a signal stops it.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use crate::error::Error;
 use crate::output;
 use crate::program::Program;
 
-/// Time after the drain for the connections to end.
+/// Time after the drain timeout for the connections to close.
 const CLOSED: Duration = Duration::from_millis(750);
 
-/// Time after the drain for the last traces: the process ends within a second.
+/// Time after the drain timeout for the last traces. The process ends within a second.
 const FLUSHED: Duration = Duration::from_millis(900);
 
-/// Longest time for the last traces, however much of the drain is left.
+/// Longest time for the last traces, even if the drain timeout leaves more.
 const FLUSH: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(program: &Program) -> Result<(), Error> {
     let telemetry = Telemetry::start(&program.telemetry, &program.instance).map_err(Error::Telemetry)?;
     let listeners = TaskTracker::new();
-    // From the first moment: a signal during a slow start must not be lost.
+    // Listening before the start, because a signal during a slow start must not be lost.
     let shutdown = on_signals(&listeners);
     let mut drain = Duration::ZERO;
     let left_behind: Result<bool, Error> = async {
@@ -44,7 +44,7 @@ pub(crate) async fn run(program: &Program) -> Result<(), Error> {
     .await;
     let flushed = before(shutdown.overdue(drain, FLUSHED), telemetry.shutdown(FLUSH)).await;
     if let Some(Err(error)) = &flushed {
-        // Traces are not worth the exit code of a worker that did its work.
+        // The worker did its work. Lost traces are no reason for another exit code.
         tracing::warn!(error = error as &dyn std::error::Error, "not all traces were sent");
     }
     if left_behind? || flushed.is_none() {

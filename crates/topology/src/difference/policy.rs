@@ -47,7 +47,7 @@ pub(super) fn compare(objects: &[TopologyObject], existing: &Existing, found: &m
             Some(facts) => differing(policy, facts, found),
             None => found.push(Difference {
                 kind: DifferenceKind::Missing,
-                object: object(&policy.name),
+                object: policy_object(&policy.name),
                 property: None,
                 broker: None,
                 files: Some("declared".to_owned()),
@@ -63,13 +63,13 @@ pub(super) fn compare(objects: &[TopologyObject], existing: &Existing, found: &m
         // The queue exists and these files do not name it: its policy belongs to another program.
         let gone = !existing.queues.iter().any(|known| known.name == queue);
         if (named || gone) && !wanted.iter().any(|policy| policy.name == facts.name) {
-            found.push(Difference::extra(object(&facts.name), Leftover::Policy(facts.name.clone())));
+            found.push(Difference::extra(policy_object(&facts.name), Leftover::Policy(facts.name.clone())));
         }
     }
 }
 
 fn differing(wanted: &PolicyFacts, facts: &PolicyFacts, found: &mut Vec<Difference>) {
-    let object = object(&wanted.name);
+    let object = policy_object(&wanted.name);
     let mut differs = |property: &str, broker: Option<String>, files: Option<String>| {
         if broker != files {
             let remedy = Remedy::SetPolicy(wanted.clone());
@@ -100,6 +100,7 @@ fn overruled(wanted: &PolicyFacts, existing: &Existing, found: &mut Vec<Differen
     }
 }
 
-fn object(name: &str) -> String {
+/// Returns the name of a policy as a [`Difference`] has it.
+pub fn policy_object(name: &str) -> String {
     format!("policy `{name}`")
 }

@@ -1,4 +1,4 @@
-//! `dead list`: a line for each dead letter, and how many there are of which kind.
+//! `dead list`: prints a line for each dead letter, and counts by queue, reason and task.
 
 use std::fmt::Write;
 
@@ -30,15 +30,15 @@ impl DeadLetterList {
     fn text(&self, limit: u64) -> String {
         let standing = self.counts.standing();
         if self.letters.is_empty() {
-            return format!("none of {standing} dead letters");
+            return format!("0 of {standing} dead letters match");
         }
         let mut text = String::new();
         for letter in &self.letters {
             let _ = writeln!(text, "{}", line(letter));
         }
-        let _ = writeln!(text, "\n{} of {standing} dead letters", self.letters.len());
+        let _ = writeln!(text, "\n{} of {standing} dead letters match", self.letters.len());
         if self.counts.matching >= limit {
-            let _ = writeln!(text, "(--limit {limit}: there may be more)");
+            let _ = writeln!(text, "limited to {limit}; there may be more (--limit)");
         }
         text.push_str(&self.counts.text());
         text

@@ -1,4 +1,4 @@
-//! `dead replay` and `dead purge`: what is taken off dead-letter queues, after a look and a question.
+//! `dead replay` and `dead purge`: take dead letters off their queues, after a confirmation.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::output;
 use crate::program::Program;
 
-/// Time that the last traces may take on their way out.
+/// Longest time for the last traces.
 const FLUSH: Duration = Duration::from_secs(5);
 
 pub(super) async fn replay(
@@ -34,7 +34,7 @@ pub(super) async fn replay(
     let removal = Removal::replay(&*source.broker, &filter, &replay, args.limit);
     let outcome = carry_out(source, removal, &args, "replayed", json).await;
     if let Err(error) = telemetry.shutdown(FLUSH).await {
-        // The messages are where they belong; their traces are not worth an exit code.
+        // The messages are replayed. Lost traces are no reason for another exit code.
         tracing::warn!(error = &error as &dyn std::error::Error, "not all traces were sent");
     }
     outcome
@@ -64,7 +64,7 @@ impl RemovalKind {
     }
 }
 
-/// Looks what would be done, and asks. False when nothing is to be done.
+/// Counts the letters and asks. Returns `false` for a dry run.
 async fn may_begin(
     source: &DeadLetterSource,
     filter: &Filter,
@@ -81,16 +81,13 @@ async fn may_begin(
         output::answer(json, &survey, || format!("would {name} {}\n{}", of(&survey), survey.text()));
     }
     if survey.expired > 0 && verb == (RemovalKind::Replay { drop_expires: false }) {
-        output::notice(&format!(
-            "{} of them have expired and will expire again, unless --drop-expires is given",
-            survey.expired
-        ));
+        output::notice(&format!("{} have expired, and expire again unless --drop-expires is given", survey.expired));
     }
     if args.dry_run {
         return Ok(false);
     }
     if args.filter.id.is_some() || survey.matching == 0 {
-        // One that is named was meant; and of none, the answer says so.
+        // An id is a choice already. Without a letter there is nothing to confirm.
         return Ok(true);
     }
     output::notice(survey.text().trim_end());
@@ -133,19 +130,19 @@ async fn carry_out(
     outcome?;
     match (&args.filter.id, reason) {
         (_, Some(reason)) => {
-            Err(Error::Data { what: format!("{stuck} could not be put back"), reason: reason.clone() })
+            Err(Error::Data { what: format!("{stuck} could not be replayed"), reason: reason.clone() })
         }
         (Some(id), None) if *removed == 0 => Err(nobody(id)),
         _ => Ok(()),
     }
 }
 
-/// There is no dead letter of that id.
+/// Returns the error of an id without a dead letter.
 pub(super) fn nobody(id: &str) -> Error {
-    Error::Data { what: format!("task {id}"), reason: "there is no dead letter of it".to_owned() }
+    Error::Data { what: format!("task {id}"), reason: "no dead letter has this id".to_owned() }
 }
 
-/// Traces go out as the configuration says. Of the log, a person at a prompt wants to read what went wrong.
+/// Starts telemetry as configured, with the log level `warn`: the answer is on the terminal.
 fn start_telemetry(program: &Program) -> Result<Telemetry, Error> {
     let mut options = program.telemetry.clone();
     "warn".clone_into(&mut options.log.level);

@@ -1,4 +1,4 @@
-//! `dead show`: everything of one dead letter.
+//! `dead show`: prints one dead letter with its arguments and headers.
 
 use std::fmt::Write;
 
@@ -15,7 +15,7 @@ use crate::args::ShowDeadArgs;
 use crate::error::Error;
 use crate::output;
 
-/// A dead letter with all that it carries.
+/// A dead letter with its arguments and headers.
 #[derive(Serialize)]
 struct DeadLetterDetails {
     letter: DeadLetter,
@@ -23,7 +23,7 @@ struct DeadLetterDetails {
     expired: bool,
     args: Option<Json>,
     kwargs: Option<Json>,
-    /// Reason why the arguments cannot be read. The body begins as `body` says.
+    /// Problem of the body, if it cannot be decoded. `body` is its beginning.
     unreadable: Option<String>,
     body: Option<String>,
     headers: Map<String, Json>,
@@ -80,12 +80,12 @@ impl DeadLetterDetails {
         line("worker", letter.worker.as_deref().unwrap_or("-"));
         line("attempts", &letter.attempts.to_string());
         line("replays", &letter.replays.to_string());
-        line("stands in", &letter.dead_queue);
+        line("dead queue", &letter.dead_queue);
         let exchange = if letter.exchange.is_empty() { "(default)" } else { &letter.exchange };
-        line("came by", &format!("exchange {exchange} key {}", letter.routing_key));
+        line("sent to", &format!("exchange {exchange}, routing key {}", letter.routing_key));
         line("replays to", &self.replays_to);
         if self.expired {
-            line("expired", "a replay expires again, unless --drop-expires is given");
+            line("expired", "a replay expires again unless --drop-expires is given");
         }
         for (name, value) in [("args", &self.args), ("kwargs", &self.kwargs)] {
             if let Some(value) = value {
@@ -106,20 +106,20 @@ impl DeadLetterDetails {
 
 fn arguments(mut message: Message) -> Result<(Json, Json), String> {
     let limits = DecodeLimits::default();
-    // What its headers say as protocol 2 may be in the body of protocol 1.
+    // A message of protocol 1 has these headers in its body.
     message.read_headers(&limits, TimeZone::system).map_err(|error| error.to_string())?;
     let (body, _) = message.read_body(&limits).map_err(|error| error.to_string())?;
     Ok((json(&Value::List(body.args)), json(&Value::Map(body.kwargs))))
 }
 
-/// A value as the JSON that it is; what JSON does not have is shown as text.
+/// Converts a value to JSON. A value that JSON lacks becomes text.
 fn json(value: &Value) -> Json {
     let encoded = Codec::Json.encode_value(value).ok();
     let read = encoded.and_then(|encoded| serde_json::from_slice(&encoded).ok());
     read.unwrap_or_else(|| Json::String(format!("{value:?}")))
 }
 
-/// The beginning of a body, for a person to recognise it.
+/// Returns the beginning of a body, escaped.
 fn beginning(message: &Message) -> String {
     const SHOWN: usize = 300;
     let body = &message.body[..message.body.len().min(SHOWN)];

@@ -1,4 +1,4 @@
-//! The broker, and the dead-letter queues that are meant.
+//! The broker, and the selected dead-letter queues.
 
 use std::sync::Arc;
 
@@ -17,14 +17,14 @@ use crate::program::Program;
 pub(super) struct DeadLetterSource {
     pub(super) broker: Arc<dyn Broker>,
     topology: Topology,
-    /// The dead-letter queues, each once.
+    /// Dead-letter queues, each once.
     pub(super) queues: Vec<String>,
-    /// The queues that were named one by one: their dead-letter queues have to be there.
+    /// Queues of `--queue`. Their dead-letter queues have to exist.
     named: Vec<String>,
 }
 
 impl DeadLetterSource {
-    /// The dead-letter queues of the queues that are named, or of all that are declared.
+    /// Selects the dead-letter queues of these queues, or of all declared queues.
     pub(super) fn new(program: &Program, wanted: &DeadQueues) -> Result<Self, Error> {
         let topology = program.routes.topology();
         let named = wanted.queues.iter().map(|name| declared(&topology, "--queue", name));
@@ -39,7 +39,8 @@ impl DeadLetterSource {
         Ok(Self { broker: program.open_broker()?, topology, queues, named })
     }
 
-    /// The filter that flags ask for. Of a dead-letter queue that several share, it means the letters of the named queues alone.
+    /// Returns the filter of the flags. In a dead-letter queue that several queues share, it matches
+    /// only letters of the selected queues.
     pub(super) fn filter(&self, wanted: DeadLetterQuery) -> Result<Filter, Error> {
         let shares = |queue: &&String| {
             let own = self.topology.dead_letter_queue(queue);
@@ -50,7 +51,7 @@ impl DeadLetterSource {
             for queue in &self.named {
                 queues.push(queue.clone());
                 if self.topology.queues.get(queue).is_some_and(|options| options.broadcast) {
-                    // Each worker has a queue of its own.
+                    // Each worker has its own queue of a broadcast.
                     queues.push(format!("{queue}.*"));
                 }
             }
@@ -61,7 +62,7 @@ impl DeadLetterSource {
         })
     }
 
-    /// A queue that is declared.
+    /// Returns a declared queue.
     pub(super) fn declared(&self, flag: &str, name: &str) -> Result<String, Error> {
         match self.topology.queues.get_key_value(name) {
             Some((name, _)) => Ok(name.clone()),
@@ -69,7 +70,8 @@ impl DeadLetterSource {
         }
     }
 
-    /// Begins to search a dead-letter queue. `None` where nobody has declared it yet, and nobody asked for it by its name.
+    /// Starts the search of a dead-letter queue. Returns `None` if the queue does not exist and was not
+    /// selected by name.
     pub(super) async fn search<'a>(&self, queue: &str, filter: &'a Filter) -> Result<Option<Search<'a>>, Error> {
         match Search::begin(&*self.broker, queue, filter).await {
             Ok(search) => Ok(Some(search)),
@@ -78,19 +80,19 @@ impl DeadLetterSource {
         }
     }
 
-    /// Returns true if an error means no more than that a queue is missing which may be missing.
+    /// Returns true if the error is a missing queue that was not selected by name.
     pub(super) fn may_lack(&self, error: &BrokerError) -> bool {
         self.named.is_empty() && matches!(error, BrokerError::NoSuchQueue { .. })
     }
 
-    /// Says goodbye to the broker.
+    /// Closes the connection to the broker.
     pub(super) async fn leave(&self, outcome: Result<(), Error>) -> Result<(), Error> {
         self.broker.close().await;
         outcome
     }
 }
 
-/// The declared queue of that name; or those whose dead-letter queue has it.
+/// Returns the declared queue of this name, or the queues with the dead-letter queue of this name.
 fn declared(topology: &Topology, flag: &str, name: &str) -> Result<Vec<String>, Error> {
     if topology.queues.contains_key(name) {
         return Ok(vec![name.to_owned()]);

@@ -10,14 +10,14 @@ use serde::Serialize;
 use super::source::DeadLetterSource;
 use crate::error::Error;
 
-/// Counts of dead letters that are meant.
+/// Counts of matching dead letters.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Survey {
-    /// All of them.
+    /// All matching letters.
     pub(super) matching: u64,
-    /// Those whose own time to start is over.
+    /// Those that have expired.
     pub(super) expired: u64,
-    /// Messages in each dead-letter queue, whether meant or not.
+    /// All messages of each dead-letter queue.
     standing: BTreeMap<String, u64>,
     queues: BTreeMap<String, u64>,
     reasons: BTreeMap<String, u64>,
@@ -25,7 +25,7 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    /// Counts those that are meant, at most so many, and shows each to `see`.
+    /// Counts up to `at_most` matching letters, and passes each to `see`.
     pub(super) async fn take(
         source: &DeadLetterSource,
         filter: &Filter,
@@ -60,7 +60,7 @@ impl Survey {
         }
     }
 
-    /// The counts, a line each.
+    /// Returns the counts, one line for each kind.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         for (what, counts) in [("queue", &self.queues), ("reason", &self.reasons), ("task", &self.tasks)] {
@@ -70,7 +70,7 @@ impl Survey {
         text
     }
 
-    /// Messages that stand in the dead-letter queues.
+    /// Returns the number of messages in the dead-letter queues.
     pub(super) fn standing(&self) -> u64 {
         self.standing.values().sum()
     }

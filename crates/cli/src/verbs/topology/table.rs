@@ -1,17 +1,20 @@
-//! Differences as a table for people.
+//! Differences as text.
 
 use std::fmt::Write;
 
 use celeriac_admin::plan::{Applied, Plan};
 use celeriac_topology::{Difference, DifferenceKind, Remedy};
 
-/// Differences, their remedies, and objects that could not be seen.
+/// Number of missing delay levels above which one line stands for all of them.
+const FOLDED: usize = 10;
+
+/// Returns the differences, their remedies, and what could not be seen.
 pub(super) fn plan(plan: &Plan, delays: &str) -> String {
     let mut text = rows(&plan.differences, delays);
     if plan.differences.is_empty() {
-        let _ = writeln!(text, "broker and files do not differ");
+        let _ = writeln!(text, "broker and files agree");
     }
-    text.push_str(&ways_out(&plan.differences));
+    text.push_str(&remedies(&plan.differences));
     if !plan.unseen.is_empty() {
         let _ = writeln!(text, "\nnot seen:");
         for unseen in &plan.unseen {
@@ -21,20 +24,30 @@ pub(super) fn plan(plan: &Plan, delays: &str) -> String {
     text
 }
 
-/// Differences that were ended, and those that remain.
+/// Returns how many differences are resolved, and those that remain. Counts as the plan shows them.
 pub(super) fn applied(applied: &Applied, delays: &str) -> String {
-    let mut text = match applied.done.len() {
-        0 => "nothing to change\n".to_owned(),
-        1 => "1 difference ended\n".to_owned(),
-        count => format!("{count} differences ended\n"),
+    let levels = applied.done.iter().filter(|found| is_missing_level(found, delays)).count();
+    let levels = if levels > FOLDED { levels } else { 0 };
+    let mut text = match applied.done.len() - levels {
+        0 if levels == 0 => "nothing to change\n".to_owned(),
+        0 => String::new(),
+        1 => "1 difference resolved\n".to_owned(),
+        count => format!("{count} differences resolved\n"),
     };
-    if applied.unseen_bindings > 0 {
-        let count = applied.unseen_bindings;
-        let _ = writeln!(text, "{count} bindings made where they were not there, which AMQP does not show");
+    if levels > 0 {
+        let _ = writeln!(text, "delay levels: {levels} exchanges, queues and bindings created");
+    }
+    let bindings = applied.unseen_bindings.len();
+    if bindings > 0 {
+        let of_levels = applied.unseen_bindings.iter().filter(|binding| is_level(&binding.to_string(), delays)).count();
+        let _ = writeln!(
+            text,
+            "bindings: {bindings} declared, {of_levels} of them between delay levels; AMQP does not show which existed before"
+        );
     }
     if !applied.left.is_empty() {
-        let _ = writeln!(text, "\nstill there:\n{}", rows(&applied.left, delays).trim_end());
-        text.push_str(&ways_out(&applied.left));
+        let _ = writeln!(text, "\nremaining:\n{}", rows(&applied.left, delays).trim_end());
+        text.push_str(&remedies(&applied.left));
     }
     text
 }
@@ -47,10 +60,10 @@ fn rows(differences: &[Difference], delays: &str) -> String {
     let absent = || "-".to_owned();
     let mut rows = vec![["", "OBJECT", "PROPERTY", "BROKER", "FILES"].map(str::to_owned)];
     let levels = differences.iter().filter(|found| is_missing_level(found, delays)).count();
-    // One or two are worth their names; on a new broker there are more than a hundred.
-    let fold = levels > 10;
+    // A few are shown by name. A new broker lacks more than a hundred.
+    let fold = levels > FOLDED;
     if fold {
-        let all = format!("the delay levels `{delays}_…`: {levels} exchanges, queues and bindings");
+        let all = format!("delay levels `{delays}_…`: {levels} exchanges, queues and bindings");
         rows.push([mark(DifferenceKind::Missing), all, String::new(), absent(), "declared".to_owned()]);
     }
     let shown = differences.iter().filter(|found| !(fold && is_missing_level(found, delays)));
@@ -74,14 +87,19 @@ fn rows(differences: &[Difference], delays: &str) -> String {
     })
 }
 
-/// Returns true for a missing delay level, or a missing binding to one.
+/// Returns true for a missing delay level, or a missing binding of one.
 fn is_missing_level(found: &Difference, delays: &str) -> bool {
-    let first = found.object.split('`').nth(1).unwrap_or_default();
-    found.kind == DifferenceKind::Missing && first.strip_prefix(delays).is_some_and(|rest| rest.starts_with('_'))
+    found.kind == DifferenceKind::Missing && is_level(&found.object, delays)
 }
 
-/// The stars that stand for the bits of a delay tell nobody anything.
-fn short(object: &str) -> String {
+/// Returns true for a delay level or a binding of one. `delays` is the prefix of their names.
+pub(in crate::verbs) fn is_level(object: &str, delays: &str) -> bool {
+    let first = object.split('`').nth(1).unwrap_or_default();
+    first.strip_prefix(delays).is_some_and(|rest| rest.starts_with('_'))
+}
+
+/// Shortens the 28 stars in the binding keys of delays.
+pub(in crate::verbs) fn short(object: &str) -> String {
     object.replace(&"*.".repeat(28), "*.…")
 }
 
@@ -94,8 +112,8 @@ fn mark(kind: DifferenceKind) -> String {
     .to_owned()
 }
 
-/// Each remedy once, with how many differences it ends.
-fn ways_out(differences: &[Difference]) -> String {
+/// Returns each remedy once, with the number of differences that it resolves.
+fn remedies(differences: &[Difference]) -> String {
     let mut ways: Vec<(String, usize)> = Vec::new();
     for found in differences {
         let way = match &found.remedy {
@@ -108,8 +126,8 @@ fn ways_out(differences: &[Difference]) -> String {
         }
     }
     ways.iter().fold(String::new(), |mut text, (way, count)| {
-        let begin = if text.is_empty() { "\n" } else { "" };
-        let _ = writeln!(text, "{begin}{count:>4} by: {way}");
+        let begin = if text.is_empty() { "\nremedies:\n" } else { "" };
+        let _ = writeln!(text, "{begin}{count:>5}  {way}");
         text
     })
 }
@@ -119,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broker_without_delay_levels_is_told_so_in_one_line() {
+    fn missing_delay_levels_are_one_line() {
         let missing = |object: String| Difference {
             kind: DifferenceKind::Missing,
             object,
@@ -136,7 +154,7 @@ mod tests {
         let lines: Vec<_> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         let expected = [
             "OBJECT PROPERTY BROKER FILES",
-            "missing the delay levels `celery_delayed_…`: 28 exchanges, queues and bindings - declared",
+            "missing delay levels `celery_delayed_…`: 28 exchanges, queues and bindings - declared",
             "missing binding of queue `mail` to exchange `celery_delayed_delivery` with key `*.…mail` - declared",
         ];
         assert_eq!(lines, expected);
