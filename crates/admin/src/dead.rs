@@ -1,9 +1,9 @@
-//! Dead letters: found, shown, replayed, purged.
+//! Lists, replays and purges dead letters.
 //!
-//! - `letter`: a dead letter as a value, whether a worker or the broker wrote down its reason; pure;
-//! - `filter`: the choice of some of them; pure;
-//! - `replay_options`: the message of a replay; pure;
-//! - [`search`]: walks a dead-letter queue and does what is asked.
+//! - `letter`: a dead letter as a value; pure
+//! - `filter`: selects dead letters; pure
+//! - `replay_options`: the message of a replay; pure
+//! - [`search`]: searches a dead-letter queue, replays and purges
 
 mod filter;
 mod letter;

@@ -1,4 +1,4 @@
-//! Errors of the operator's tools, by what can be done about them.
+//! Errors of the operator's tools, by their remedy.
 
 use celeriac_broker::Error as BrokerError;
 
@@ -9,10 +9,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The broker cannot be used over AMQP.
+    /// An error of the broker over AMQP.
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// The management API cannot be used.
+    /// A request to the management API failed.
     #[error("cannot {doing} over the management API at {url}")]
     Management {
         /// The request, such as `list queues`.
@@ -23,7 +23,7 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The management API does not let this user in, or not there.
+    /// The management API refused access.
     #[error("{url} refused access: {reason}")]
     Denied {
         /// The API, without password.
@@ -31,7 +31,7 @@ pub enum Error {
         /// The answer of the API.
         reason: String,
     },
-    /// A setting that cannot be used.
+    /// A setting is invalid.
     #[error("{key}: {reason}")]
     Invalid {
         /// The setting.
@@ -42,7 +42,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns true when the same call may succeed later without a change by anybody.
+    /// Returns true if the same call may succeed later without a change.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Broker(error) => error.is_retryable(),
@@ -51,7 +51,7 @@ impl Error {
         }
     }
 
-    /// Returns a remedy for a person.
+    /// Returns the remedy.
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Broker(error) => error.help(),

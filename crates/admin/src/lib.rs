@@ -1,12 +1,12 @@
-//! The operator's tools: they look at a broker from outside and change what stands on it. Workers do without them.
+//! The operator's tools: they inspect and change a broker. Workers do without them.
 //!
 //! In reading order:
 //!
-//! - [`mod@management`]: RabbitMQ's own view, over its HTTP API;
-//! - [`plan`]: topology as code: the difference between files and broker, and its end;
-//! - [`migrate`]: moves a queue to another;
-//! - [`dead`]: dead letters as values, put back or thrown away;
-//! - `startup_checks`: warnings of what only the management API shows, when a program starts.
+//! - [`mod@management`]: client of RabbitMQ's management API
+//! - [`plan`]: topology as code: compares a broker with files, and applies the differences
+//! - [`migrate`]: moves bindings and messages of a queue to another queue
+//! - [`dead`]: lists, replays and purges dead letters
+//! - `startup_checks`: warnings at the start that need the management API
 
 pub mod management;
 

@@ -1,9 +1,9 @@
-//! RabbitMQ's own view, over its HTTP API: what exists, how it stands with queues, and policies.
+//! Client of RabbitMQ's management API: existing objects, statistics of queues, policies.
 //!
-//! - `facts`: what is asked for, and the overview of a broker;
-//! - `http`: one request, its deadline and its bound.
+//! - `facts`: requested columns, and the overview of a broker
+//! - `http`: a request, with a deadline and a bound
 //!
-//! It is an extra: tasks flow without it, and where the URL is only guessed, nothing may depend on it.
+//! The API is optional: tasks run without it. If its URL is only guessed, nothing may depend on it.
 
 mod facts;
 mod http;
@@ -25,14 +25,14 @@ pub use facts::Overview;
 pub struct Management {
     http: Http,
     vhost: String,
-    /// True when `broker.management_url` is set. Then the API has to answer.
+    /// True if `broker.management_url` is set. Then the API has to answer.
     configured: bool,
 }
 
-/// The management API of the broker that the options name. `None` where there cannot be one that we can talk to: for a
-/// broker in this process, and beside `amqps://` unless `broker.management_url` is set.
+/// Returns a client of the broker's management API. Returns `None` for `memory://`, and for
+/// `amqps://` without `broker.management_url`.
 ///
-/// Does not connect yet; [`Management::overview`] says whether it answers.
+/// Does not connect. [`Management::overview`] shows whether the API answers.
 pub fn management(options: &BrokerOptions) -> Option<Management> {
     if options.url.expose().starts_with("memory://") {
         return None;
@@ -46,7 +46,8 @@ pub fn management(options: &BrokerOptions) -> Option<Management> {
     Some(Management { http: Http::new(urls, &options.tls)?, vhost, configured: options.management_url.is_some() })
 }
 
-/// The usual URL of the API of a node. `None` beside a node that speaks TLS: the password would go in the clear.
+/// Returns the usual URL of a node's API, or `None` for a node with TLS: the password would be sent in
+/// plain text.
 fn beside(node: &NodeAddress) -> Option<Url> {
     let mut url = Url::parse("http://localhost:15672").ok().filter(|_| !node.tls)?;
     url.set_host(Some(&node.host)).ok()?;
@@ -56,68 +57,69 @@ fn beside(node: &NodeAddress) -> Option<Url> {
 }
 
 impl Management {
-    /// Version, node and cluster. `None` where the API does not answer this user and `broker.management_url` is not set.
+    /// Returns version, node and cluster. Returns `None` if the API does not answer this user and
+    /// `broker.management_url` is not set.
     ///
     /// # Errors
-    /// When it does not answer although `broker.management_url` says where it is.
+    /// Returns an error if the API does not answer and `broker.management_url` is set.
     pub async fn overview(&self) -> Result<Option<Overview>> {
-        match self.http.get(&["overview"], &[], "look at the broker").await {
+        match self.http.get(&["overview"], &[], "get the overview").await {
             Ok(overview) => Ok(Some(overview)),
             Err(Error::Management { .. } | Error::Denied { .. }) if !self.configured => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// The virtual host.
+    /// Returns the virtual host.
     pub fn vhost(&self) -> &str {
         &self.vhost
     }
 
-    /// Its URLs, without password.
+    /// Returns the URLs, without passwords.
     pub fn shown(&self) -> String {
         self.http.shown()
     }
 
-    /// Every queue.
+    /// Returns every queue.
     ///
     /// # Errors
-    /// When the API does not answer.
+    /// Returns an error if the API does not answer.
     pub async fn queues(&self) -> Result<Vec<QueueFacts>> {
         let columns = [("columns", facts::QUEUE_COLUMNS), ("disable_stats", "false")];
         self.http.get(&["queues", &self.vhost], &columns, "list queues").await
     }
 
-    /// Every exchange, RabbitMQ's own among them.
+    /// Returns every exchange, including RabbitMQ's own.
     ///
     /// # Errors
-    /// When the API does not answer.
+    /// Returns an error if the API does not answer.
     pub async fn exchanges(&self) -> Result<Vec<ExchangeFacts>> {
         let columns = [("columns", facts::EXCHANGE_COLUMNS)];
         self.http.get(&["exchanges", &self.vhost], &columns, "list exchanges").await
     }
 
-    /// Every binding, but for those of the default exchange.
+    /// Returns every binding, except those of the default exchange.
     ///
     /// # Errors
-    /// When the API does not answer.
+    /// Returns an error if the API does not answer.
     pub async fn bindings(&self) -> Result<Vec<BindingFacts>> {
         let mut bindings: Vec<BindingFacts> = self.http.get(&["bindings", &self.vhost], &[], "list bindings").await?;
         bindings.retain(|binding| !binding.source.is_empty());
         Ok(bindings)
     }
 
-    /// Every policy.
+    /// Returns every policy.
     ///
     /// # Errors
-    /// When the API does not answer.
+    /// Returns an error if the API does not answer.
     pub async fn policies(&self) -> Result<Vec<PolicyFacts>> {
         self.http.get(&["policies", &self.vhost], &[], "list policies").await
     }
 
-    /// Makes a policy, or makes one what it should be.
+    /// Creates or changes a policy.
     ///
     /// # Errors
-    /// When the API does not answer, or the user has not the tag `policymaker`.
+    /// Returns an error if the API does not answer, or if the user lacks the tag `policymaker`.
     pub async fn put_policy(&self, policy: &PolicyFacts) -> Result<()> {
         let body = json!({
             "pattern": policy.pattern,
@@ -132,18 +134,18 @@ impl Management {
     /// Deletes a policy.
     ///
     /// # Errors
-    /// When the API does not answer, or the user has not the tag `policymaker`.
+    /// Returns an error if the API does not answer, or if the user lacks the tag `policymaker`.
     pub async fn delete_policy(&self, name: &str) -> Result<()> {
         let doing = format!("delete policy `{name}`");
         self.http.change(ApiChange::Deleted, &["policies", &self.vhost, name], &[], &doing).await
     }
 
-    /// Deletes a queue that is empty and that nobody consumes.
+    /// Deletes a queue that is empty and has no consumers.
     ///
-    /// RabbitMQ refuses others itself, but for quorum queues and streams, where it cannot: look at those just before.
+    /// RabbitMQ checks that for classic queues only. Check quorum queues and streams just before.
     ///
     /// # Errors
-    /// When the API does not answer, or RabbitMQ refuses.
+    /// Returns an error if the API does not answer, or if RabbitMQ refuses.
     pub async fn delete_queue(&self, queue: &QueueFacts) -> Result<()> {
         let only = if queue.kind == "classic" { &[("if-empty", "true"), ("if-unused", "true")][..] } else { &[] };
         let doing = format!("delete queue `{}`", queue.name);
@@ -153,7 +155,7 @@ impl Management {
     /// Deletes a binding.
     ///
     /// # Errors
-    /// When the API does not answer, or RabbitMQ refuses.
+    /// Returns an error if the API does not answer, or if RabbitMQ refuses.
     pub async fn delete_binding(&self, binding: &BindingFacts) -> Result<()> {
         let (kind, name) = match &binding.destination {
             BindingTarget::Queue(name) => ("q", name),

@@ -1,4 +1,4 @@
-//! Moves a queue: a new one is bound beside, the old one is drained into it and goes.
+//! Moves bindings and messages of a queue to another queue, then deletes the old queue.
 
 use celeriac_broker::{AmqpBroker, Broker, BrokerOptions, Depth, QueueDeletion};
 use celeriac_topology::Topology;
@@ -12,10 +12,10 @@ pub struct QueueMigration {
 }
 
 impl QueueMigration {
-    /// A migration on this broker. `name` is what the broker's list of connections shows.
+    /// Creates a migration on this broker. `name` is the connection name that the broker lists.
     ///
     /// # Errors
-    /// When the URL is not that of a RabbitMQ, or cannot be understood.
+    /// Returns an error if the URL is invalid or `memory://`.
     pub fn new(options: &BrokerOptions, name: &str) -> Result<Self> {
         if options.url.expose().starts_with("memory://") {
             let reason = "memory:// is a broker inside this process, with nothing to migrate".to_owned();
@@ -24,24 +24,24 @@ impl QueueMigration {
         Ok(Self { broker: AmqpBroker::new(options, name)? })
     }
 
-    /// Messages and consumers of a queue. `None` when there is no such queue.
+    /// Returns the numbers of messages and consumers of a queue, or `None` if the queue does not exist.
     ///
     /// # Errors
-    /// When the broker does not answer.
+    /// Returns an error if the broker does not answer.
     pub async fn depth(&self, queue: &str) -> Result<Option<Depth>> {
         Ok(self.broker.depth(queue).await?)
     }
 
-    /// Makes the new queue, and sends to it what came to the old one through exchanges.
+    /// Declares the new queue, and moves the bindings of the old queue to it.
     ///
     /// # Errors
-    /// As [`AmqpBroker::redirect`], and when something cannot be declared.
+    /// As [`AmqpBroker::redirect`]. Also returns an error if an object cannot be declared.
     pub async fn redirect(&self, topology: &Topology, from: &str, to: &str) -> Result<()> {
         self.broker.declare(topology).await?;
         Ok(self.broker.redirect(topology, from, to).await?)
     }
 
-    /// Moves everything from one queue to another, and tells how much was moved so far. Ends when there is no more.
+    /// Moves all messages from one queue to another. Calls `progress` with the number moved so far.
     ///
     /// # Errors
     /// As [`AmqpBroker::move_messages`].
@@ -49,7 +49,7 @@ impl QueueMigration {
         Ok(self.broker.move_messages(from, to, progress).await?)
     }
 
-    /// Deletes a queue that is empty and that nobody consumes.
+    /// Deletes a queue that is empty and has no consumers.
     ///
     /// # Errors
     /// As [`AmqpBroker::delete_unused`].
@@ -57,7 +57,7 @@ impl QueueMigration {
         Ok(self.broker.delete_unused(queue).await?)
     }
 
-    /// Ends the connections.
+    /// Closes the connections.
     pub async fn close(&self) {
         self.broker.close().await;
     }

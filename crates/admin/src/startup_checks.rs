@@ -1,4 +1,4 @@
-//! Warnings at start of what the broker does not do as it is configured, where only the management API shows it.
+//! Warnings at the start that need the management API.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,10 +14,10 @@ use tokio::time::timeout;
 use crate::error::Result;
 use crate::management::{Management, management};
 
-/// The time that a start may wait for the management API, which it can do without.
+/// Longest wait for the management API, which a program does not need.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The checks of the broker that the options name. `None` where no management API can be asked.
+/// Returns the checks of the broker, or `None` without a management API.
 pub fn startup_checks(options: &BrokerOptions) -> Option<Arc<dyn StartupChecks>> {
     Some(Arc::new(ManagementChecks {
         management: management(options)?,
@@ -31,7 +31,7 @@ pub fn startup_checks(options: &BrokerOptions) -> Option<Arc<dyn StartupChecks>>
 struct ManagementChecks {
     management: Management,
     ladder: Ladder,
-    /// True when settings of queues are kept in policies.
+    /// True if policies hold the settings of queues.
     policies: bool,
     version_checked: AtomicBool,
 }
@@ -50,7 +50,8 @@ impl StartupChecks for ManagementChecks {
 }
 
 impl ManagementChecks {
-    /// Queues without their policies work, and lose what should be dead-lettered: a warning, and no error.
+    /// Logs missing policies. No error, because queues work without them, although they lose dead
+    /// letters.
     async fn check_policies(&self, topology: &Topology) {
         let Ok(Ok(Some(existing))) = timeout(PATIENCE, self.existing()).await else { return };
         let differing = differing_policies(&topology.objects(&self.ladder, SettingsLocation::Policies), &existing);
@@ -60,7 +61,7 @@ impl ManagementChecks {
         }
     }
 
-    /// Options that this version of the broker takes and does not heed.
+    /// Logs options that this version of the broker accepts and ignores.
     async fn check_version(&self, topology: &Topology) {
         let Ok(Ok(Some(overview))) = timeout(PATIENCE, self.management.overview()).await else { return };
         for (key, reason) in topology.unheeded(&overview.version) {

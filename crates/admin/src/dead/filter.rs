@@ -1,4 +1,4 @@
-//! The choice of dead letters.
+//! Selects dead letters.
 
 use std::time::Duration;
 
@@ -9,27 +9,27 @@ use regex::Regex;
 use super::DeadLetter;
 use crate::error::{Error, Result};
 
-/// A choice of dead letters, as a person writes it. A field that is left out takes any.
+/// A query for dead letters. An absent field matches any letter.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DeadLetterQuery {
-    /// The queues it may come from, each a name or a pattern as for tasks. None: any. Needed where several queues share a
-    /// dead-letter queue.
+    /// Original queues, as names or patterns like those of tasks. Empty for any. Needed if several queues
+    /// share a dead-letter queue.
     pub queues: Vec<String>,
     /// Task id.
     pub id: Option<String>,
     /// Task name: exact, a glob, or `/regex/` of the whole name, as in routes.
     pub task: Option<String>,
-    /// Reason, in one word.
+    /// Reason, as one word.
     pub reason: Option<String>,
-    /// A part of the error, or a `/regex/` that is found in it.
+    /// Part of the error message, or a `/regex/` to find in it.
     pub error: Option<String>,
-    /// Those that have been there for longer.
+    /// Minimum age.
     pub older_than: Option<Duration>,
-    /// Those that have not been there for longer.
+    /// Maximum age.
     pub newer: Option<Duration>,
 }
 
-/// Says of a dead letter whether it is meant. One that does not say what is asked for is not.
+/// A compiled query. A letter that lacks a queried field does not match.
 #[derive(Debug, Default)]
 pub struct Filter {
     queues: Vec<Pattern>,
@@ -48,10 +48,10 @@ enum ErrorPattern {
 }
 
 impl Filter {
-    /// Compiles a query at this time.
+    /// Compiles a query. Ages count from `now`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with the name of the field that cannot be understood.
+    /// Returns [`Error::Invalid`] with the name of the invalid field.
     pub fn new(wanted: DeadLetterQuery, now: Timestamp) -> Result<Self> {
         let invalid = |key: &str, reason: String| Error::Invalid { key: key.to_owned(), reason };
         let before = |key: &str, age: Option<Duration>| match age {
@@ -70,7 +70,7 @@ impl Filter {
         })
     }
 
-    /// Returns true when the query takes a letter.
+    /// Returns true if the letter matches.
     pub fn matches(&self, letter: &DeadLetter) -> bool {
         let has = |wanted: &Option<String>, found: Option<&str>| wanted.as_deref().is_none_or(|id| found == Some(id));
         let comes_from = |queue: &Pattern| queue.matches(&letter.queue);

@@ -7,45 +7,45 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-/// The reason of a message that stands in a dead-letter queue without one, as when somebody put it there.
+/// Reason of a message without one, such as a message that somebody published there.
 pub const UNKNOWN: &str = "unknown";
 
-/// A message in a dead-letter queue, as far as it says something of itself.
+/// A message in a dead-letter queue. Fields come from its headers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DeadLetter {
-    /// The dead-letter queue it stands in.
+    /// Dead-letter queue.
     pub dead_queue: String,
-    /// The queue it was taken from, and which a replay puts it on. Empty where nothing tells.
+    /// Original queue, where a replay sends it. Empty if unknown.
     pub queue: String,
-    /// Why, in one word: a worker's (`exhausted`, `rejected`, `unknown-task`, …) or the broker's (`expired`,
-    /// `delivery_limit`, `rejected`, `maxlen`).
+    /// Reason, as one word: of a worker (`exhausted`, `rejected`, `unknown-task`, …) or of the broker
+    /// (`expired`, `delivery_limit`, `rejected`, `maxlen`).
     pub reason: String,
-    /// The error in words. The broker has none.
+    /// Error message. The broker sets none.
     pub error: Option<String>,
-    /// Task name, where it can be read.
+    /// Task name, if readable.
     pub task: Option<String>,
-    /// Task id, where it can be read.
+    /// Task id, if readable.
     pub id: Option<String>,
-    /// The exchange it was published to.
+    /// Exchange that it was published to.
     pub exchange: String,
-    /// The routing key it was published with.
+    /// Routing key that it was published with.
     pub routing_key: String,
-    /// When it was dead-lettered.
+    /// Time of the dead-lettering.
     pub at: Option<Timestamp>,
-    /// The worker that dead-lettered it.
+    /// Worker that dead-lettered it.
     pub worker: Option<String>,
-    /// Attempts that its headers tell of.
+    /// Attempts, from the headers.
     pub attempts: u32,
-    /// Number of replays before.
+    /// Number of earlier replays.
     pub replays: u32,
-    /// Time after which it does not start any more.
+    /// Expiry: it does not start after this time.
     pub expires: Option<Timestamp>,
-    /// Bytes of its body.
+    /// Size of the body in bytes.
     pub size: usize,
 }
 
 impl DeadLetter {
-    /// Reads what a message in `dead_queue` says of itself. Whatever cannot be read is left out.
+    /// Reads a message of `dead_queue`. Unreadable fields are left out.
     pub fn read(message: &Message, dead_queue: &str) -> Self {
         let (task, id, retries, expires) = identity(message);
         let letter = Self {
@@ -64,7 +64,8 @@ impl DeadLetter {
             expires,
             size: message.body.len(),
         };
-        // A worker takes the broker's headers off before it writes its own: where both are, the broker was later.
+        // A worker removes the broker's headers before it writes its own. If both exist, the broker's
+        // are newer.
         match latest_death(&message.headers) {
             Some(death) => letter.told_by_the_broker(death),
             None => letter.told_by_a_worker(&message.headers),
@@ -103,7 +104,8 @@ impl DeadLetter {
     }
 }
 
-/// The death that led here. The list has the latest first; behind it stands each wait for a time, which is a death as well.
+/// Returns the latest entry of `x-death`. The entries behind it include each delay level that the
+/// message went through.
 fn latest_death(headers: &HeaderMap) -> Option<&Value> {
     match headers.get("x-death") {
         Some(Value::List(deaths)) => deaths.first(),
@@ -124,7 +126,7 @@ fn origin_by_name(dead_queue: &str) -> String {
 
 type Identity = (Option<String>, Option<String>, u32, Option<Timestamp>);
 
-/// Name, id, retries and expiry, from headers that make a task, or as much of them as is there.
+/// Returns name, id, retries and expiry, as far as the headers are readable.
 fn identity(message: &Message) -> Identity {
     let read = match message.headers.get(names::TASK) {
         Some(_) => TaskHeaders::read(&message.headers).ok(),

@@ -8,17 +8,17 @@ use super::DeadLetter;
 /// Options of the message of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReplayOptions {
-    /// Drops the time after which it must not start.
+    /// Removes the expiry.
     pub drop_expires: bool,
 }
 
 impl ReplayOptions {
-    /// The message as its sender wrote it, apart from what says that it is replayed.
+    /// Returns the message of the sender, marked as a replay.
     ///
-    /// Headers that a worker or the broker wrote about its death are taken out, its attempts count anew, and it waits for nothing.
-    /// A number tells the replay from a redelivery: the worker runs it although a failure is recorded of it. That does not
-    /// hold for one whose work is done and whose followers are missing: there the worker looks into the store, and sends
-    /// those.
+    /// The headers about its death are removed, attempts start again at one, and no delay is left. The
+    /// number of the replay tells it from a redelivery: the worker runs it although its failure is
+    /// recorded. If only follow-ups are missing, the worker reads the result from the store and sends
+    /// them.
     pub fn write(self, dead: Message, letter: &DeadLetter) -> Message {
         let mut message = dead;
         let headers = &mut message.headers;

@@ -1,4 +1,4 @@
-//! Walks a dead-letter queue and does what is asked.
+//! Searches a dead-letter queue, replays and purges.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,19 +11,19 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, sleep};
 
 use super::{DeadLetter, Filter, ReplayOptions};
 
-/// Number of letters that are purged before the broker is asked to confirm.
+/// Number of letters that are purged between two confirmations of the broker.
 const PURGED_TOGETHER: u64 = 256;
 
-/// The time for which a replay tries to come back to a broker that is lost.
+/// Longest time for a replay to reconnect.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The time that a broker may take, once it is back, to return what it had delivered.
+/// Longest time for a reconnected broker to return delivered messages to their queue.
 const RETURN: Duration = Duration::from_secs(3);
 
-/// The pause between two attempts.
+/// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// A look for dead letters in one queue, which leaves them where they are.
+/// A search of one dead-letter queue, which leaves the letters there.
 #[derive(Debug)]
 pub struct Search<'a> {
     browser: Box<dyn Browser>,
@@ -33,28 +33,28 @@ pub struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// Begins at the head of a dead-letter queue.
+    /// Starts at the head of a dead-letter queue.
     ///
     /// # Errors
-    /// When there is no such queue, or no connection within the publish timeout.
+    /// Returns an error if the queue does not exist, or without a connection within the publish timeout.
     pub async fn begin(broker: &dyn Broker, dead_queue: &str, filter: &'a Filter) -> Result<Self> {
         Ok(Self { browser: broker.browse(dead_queue).await?, filter, dead_queue: dead_queue.to_owned(), seen: 0 })
     }
 
-    /// Number of messages that stood there when it began, whether they are meant or not.
+    /// Returns the number of messages of the queue when the search started.
     pub fn ready(&self) -> u64 {
         self.browser.ready()
     }
 
-    /// Number of messages looked at.
+    /// Returns the number of messages read.
     pub fn seen(&self) -> u64 {
         self.seen
     }
 
-    /// The next that is meant, with its message.
+    /// Returns the next matching letter, with its message.
     ///
     /// # Errors
-    /// [`Error::LookLost`] when the connection is lost.
+    /// Returns [`Error::LookLost`] if the connection is lost.
     pub async fn next(&mut self) -> Result<Option<(DeadLetter, Message)>> {
         while let Some(found) = self.browser.next().await? {
             self.seen += 1;
@@ -66,32 +66,32 @@ impl<'a> Search<'a> {
         Ok(None)
     }
 
-    /// Ends the search: everything is back on the queue, in order.
+    /// Ends the search and returns all messages to the queue, in order.
     ///
     /// # Errors
-    /// When the connection is lost: then it comes back by itself, in any order.
+    /// Returns an error if the connection is lost. Then the broker returns the messages, in any order.
     pub async fn close(self) -> Result<()> {
         self.browser.close().await
     }
 }
 
-/// A replay: the destination of dead letters, and the options of their messages.
+/// Destination, message options and rate of a replay.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Replay {
-    /// The queue it goes to. Default: the one it came from.
+    /// Destination queue. Default: the queue that each letter came from.
     pub to: Option<String>,
-    /// Options of its message.
+    /// Options of the messages.
     pub options: ReplayOptions,
-    /// The rate. Default: as fast as the broker confirms them, one by one.
+    /// Rate. Default: as fast as the broker confirms, one by one.
     pub rate: Option<RateLimit>,
 }
 
-/// Takes dead letters off their queues, after each was put where it goes.
+/// Replays or purges dead letters.
 ///
-/// A replay publishes, waits for the confirm, removes the original and waits until the broker has noted that, before it turns
-/// to the next. So a process that dies at any moment leaves every task on a queue, and one of them at most on two; and so does
-/// every connection that is lost. With a store of results the worker that meets the second copy finds what the first has
-/// come to.
+/// A replay publishes a letter, waits for the confirm, removes the original and waits for the broker
+/// to record that, before the next letter. So a killed process or a lost connection leaves every task
+/// on a queue, and at most one of them on two. With a result store, the worker of the second copy finds
+/// the outcome of the first.
 #[derive(Debug)]
 pub struct Removal<'a> {
     broker: &'a dyn Broker,
@@ -102,52 +102,53 @@ pub struct Removal<'a> {
     tally: Tally,
 }
 
-/// Counts of the dead letters that were handled.
+/// Counts of a removal.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Tally {
     /// Number of letters replayed or purged.
     pub removed: u64,
-    /// Number of letters of the beginning that are still there.
+    /// Number of the counted letters that remain.
     pub left: u64,
-    /// Number of these that were meant and could not be replayed.
+    /// Number of matching letters that could not be replayed.
     pub stuck: u64,
-    /// Why the last of those could not.
+    /// Error of the last of those.
     pub reason: Option<String>,
 }
 
 /// Evenly; the first comes at once.
 fn ticks(rate: RateLimit) -> Interval {
     let mut ticks = tokio::time::interval(rate.interval());
-    // One that took long is no reason to hurry with the next.
+    // A slow letter does not make the next one come sooner.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
 
 impl<'a> Removal<'a> {
-    /// Puts those that the filter means back on their queues, at most so many.
+    /// Replays up to `at_most` matching letters.
     pub fn replay(broker: &'a dyn Broker, filter: &'a Filter, replay: &'a Replay, at_most: Option<u64>) -> Self {
         let ticks = replay.rate.map(ticks);
         Self { ticks, replay: Some(replay), ..Self::purge(broker, filter, at_most) }
     }
 
-    /// Throws those away that the filter means, at most so many.
+    /// Purges up to `at_most` matching letters.
     pub fn purge(broker: &'a dyn Broker, filter: &'a Filter, at_most: Option<u64>) -> Self {
         let at_most = at_most.unwrap_or(u64::MAX);
         Self { broker, filter, replay: None, ticks: None, at_most, tally: Tally::default() }
     }
 
-    /// The counts until now, also when it has ended with an error.
+    /// Returns the counts so far, also after an error.
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
 
-    /// Goes through one dead-letter queue, as it stands now: what arrives meanwhile is left alone, so that a task that
-    /// fails again is not replayed again.
+    /// Processes one dead-letter queue. Letters that arrive meanwhile are left alone, so that a task that
+    /// fails again is not replayed twice.
     ///
-    /// Comes back to a broker that is lost, and goes on.
+    /// Reconnects to a lost broker and continues.
     ///
     /// # Errors
-    /// When the broker is lost for longer than a minute, refuses access, or has no such queue.
+    /// Returns an error if the broker is lost for longer than a minute, refuses access, or lacks the
+    /// queue.
     pub async fn go_through(&mut self, dead_queue: &str) -> Result<()> {
         let mut todo = None;
         let mut lost: Option<Instant> = None;
@@ -172,8 +173,8 @@ impl<'a> Removal<'a> {
         Ok(())
     }
 
-    /// Goes through the queue once. `todo` is how many of those are left that stood there at the beginning: they are at
-    /// the head, in front of what came later.
+    /// Processes the queue once. `todo` is the number of remaining letters of the first pass. They are at
+    /// the head, before later ones.
     async fn pass(&mut self, dead_queue: &str, todo: &mut Option<u64>) -> Result<()> {
         let mut search = match todo {
             Some(expected) => self.begin_again(dead_queue, *expected).await?,
@@ -200,7 +201,7 @@ impl<'a> Removal<'a> {
                         continue;
                     }
                     Err(error) => {
-                        // What is not removed has to be back before anybody begins again.
+                        // Kept messages have to be back on the queue before the next pass.
                         let _ = search.close().await;
                         return Err(error);
                     }
@@ -219,7 +220,8 @@ impl<'a> Removal<'a> {
         search.close().await
     }
 
-    /// Waits until what a lost connection held is back. Some of it may have been removed, of which there was no news.
+    /// Waits until the messages of a lost connection are back on the queue. Some of them may have been
+    /// removed without a confirmation.
     async fn begin_again(&self, dead_queue: &str, expected: u64) -> Result<Search<'a>> {
         let began = Instant::now();
         loop {
@@ -238,7 +240,7 @@ impl<'a> Removal<'a> {
     }
 }
 
-/// Puts a dead letter where it goes. It is on that queue when this returns `Ok`.
+/// Publishes a dead letter. It is on the queue when this returns `Ok`.
 async fn put_back(broker: &dyn Broker, replay: &Replay, letter: &DeadLetter, message: Message) -> Result<()> {
     let to = replay.to.as_deref().unwrap_or(&letter.queue);
     let (task, id) = (letter.task.as_deref(), letter.id.as_deref());
@@ -259,7 +261,7 @@ async fn put_back(broker: &dyn Broker, replay: &Replay, letter: &DeadLetter, mes
     }
 }
 
-/// Returns true when another message may fare better.
+/// Returns true if the next message may still succeed.
 fn is_about_the_message(error: &Error) -> bool {
     matches!(
         error,

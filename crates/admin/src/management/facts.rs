@@ -1,8 +1,8 @@
-//! Columns that the management API is asked for, and the overview of a broker.
+//! Requested columns, and the overview of a broker.
 
 use serde::Deserialize;
 
-/// Columns of queues; all of it would be several kilobytes each.
+/// Columns of queues. All columns would be several kilobytes a queue.
 pub(super) const QUEUE_COLUMNS: &str = "name,type,durable,auto_delete,exclusive,arguments,policy,operator_policy,\
      effective_policy_definition,messages_ready,messages_unacknowledged,consumers,\
      message_stats.publish_details.rate,message_stats.deliver_get_details.rate,message_stats.ack_details.rate,\
@@ -10,15 +10,15 @@ pub(super) const QUEUE_COLUMNS: &str = "name,type,durable,auto_delete,exclusive,
 
 pub(super) const EXCHANGE_COLUMNS: &str = "name,type,durable,auto_delete,internal,arguments,policy";
 
-/// The broker: its version, node and cluster.
+/// Version, node and cluster of a broker.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
 pub struct Overview {
-    /// Its version, such as `3.10.8`.
+    /// Version, such as `3.10.8`.
     #[serde(rename = "rabbitmq_version")]
     pub version: String,
-    /// The node that answered.
+    /// Node that answered.
     pub node: String,
-    /// The cluster's name.
+    /// Name of the cluster.
     pub cluster_name: String,
 }

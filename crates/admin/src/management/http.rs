@@ -1,4 +1,4 @@
-//! Requests to the management API: each has a deadline, and its answer a bound.
+//! Requests to the management API, each with a deadline and a bound for the answer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-/// The time a connection may take. A node that is gone is skipped after it.
+/// Longest time to connect. Then the next node is tried.
 const CONNECT: Duration = Duration::from_secs(3);
-/// The time a request may take. RabbitMQ asks every queue for some answers.
+/// Longest time of a request. RabbitMQ asks every queue for some answers.
 const ANSWER: Duration = Duration::from_secs(30);
-/// The longest answer, room for some 50,000 queues.
+/// Longest answer: about 50,000 queues.
 const LONGEST: usize = 64 << 20;
 
-/// A client of the API of one node or several, any of which can answer.
+/// A client of the API of one or more nodes. Any node can answer.
 #[derive(Clone)]
 pub(super) struct Http {
     node: Url,
-    /// Those that are asked when it cannot be connected to.
+    /// Nodes that are asked if the first is unreachable.
     others: Vec<Url>,
     client: Result<Client, Cause>,
 }
@@ -46,7 +46,7 @@ pub(super) fn parse(url: &Secret) -> Result<Url, String> {
 }
 
 impl Http {
-    /// `None` without a node. A client that cannot be made is the error of each request.
+    /// Returns `None` without a node. If the client cannot be created, each request is an error.
     pub(super) fn new(nodes: Vec<Url>, tls: &TlsOptions) -> Option<Self> {
         let client = client(&nodes, tls);
         let mut nodes = nodes.into_iter();
@@ -83,7 +83,7 @@ impl Http {
         self.ask(&method, path, query, body.as_ref(), doing).await.map(drop)
     }
 
-    /// Asks the nodes one after another until one can be connected to.
+    /// Asks the nodes in order, until one is reachable.
     async fn ask(
         &self,
         method: &Method,
@@ -110,16 +110,17 @@ impl Http {
     }
 }
 
-/// A client that verifies its nodes as connections over AMQP verify them.
+/// Returns a client that verifies nodes as AMQP connections do.
 fn client(nodes: &[Url], tls: &TlsOptions) -> Result<Client, Cause> {
     if CryptoProvider::get_default().is_none() {
-        // The one of connections over AMQP. Where a program installs its own first, that one is used.
+        // The provider of AMQP connections, unless the program has installed its own.
         let _ = ring::default_provider().install_default();
     }
-    // Variables that name a proxy are not ours to read, and a redirection would carry the password elsewhere.
+    // No proxy from variables, which only `config` reads. No redirection, which would send the password
+    // elsewhere.
     let mut client = Client::builder().no_proxy().redirect(Policy::none()).connect_timeout(CONNECT).timeout(ANSWER);
     if nodes.iter().all(|node| node.scheme() != "https") {
-        // A machine that trusts no authority can talk to them all the same.
+        // Works on a machine without trusted authorities.
         return client.tls_certs_only([]).build().map_err(cause);
     }
     if let Some(ca) = &tls.cacertfile {
@@ -161,7 +162,7 @@ async fn whole(node: &Url, mut answer: Response, doing: &str) -> Result<Vec<u8>>
     Ok(body)
 }
 
-/// The reason that RabbitMQ gives, or else the status.
+/// Returns the reason that RabbitMQ gives, or the status.
 fn reason(status: StatusCode, body: &[u8]) -> String {
     let said: Option<Value> = serde_json::from_slice(body).ok();
     let reason = said.as_ref().and_then(|said| said["reason"].as_str());
@@ -174,7 +175,7 @@ fn reason(status: StatusCode, body: &[u8]) -> String {
 fn at(node: &Url, path: &[&str], query: &[(&str, &str)]) -> Url {
     let mut url = node.clone();
     if let Ok(mut segments) = url.path_segments_mut() {
-        // A virtual host named `/` is a segment of its own.
+        // The virtual host `/` is one segment.
         segments.pop_if_empty().push("api").extend(path);
     }
     if !query.is_empty() {
