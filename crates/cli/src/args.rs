@@ -17,7 +17,13 @@ pub use topology::{ApplyArgs, ExportArgs, ExportFormat, MigrateArgs, QueuesArgs,
 
 /// Run, send and inspect background tasks on RabbitMQ, with results in Postgres
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, arg_required_else_help = true, max_term_width = 100)]
+#[command(
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = "The help of each command ends with examples and exit codes."
+)]
 pub struct CommandLine {
     /// Flags of every verb
     #[command(flatten)]

@@ -95,9 +95,7 @@ impl Error {
         match self {
             Self::Unreachable { .. } => Some("is the database running, and is results.url right?"),
             Self::Denied { .. } => Some("check user, password, database and grants of results.url"),
-            Self::Migration { .. } => {
-                Some("the first start of a version needs a user who may create tables in schema `celeriac`")
-            }
+            Self::Migration { .. } => Some("run `celeriac setup` as a user who may create tables in schema `celeriac`"),
             Self::Schema { .. } => Some("update this program, or give it a database of its own"),
             Self::Busy { .. } => Some("look at the database: locks, disk space, whether it is a standby"),
             Self::Invalid { .. } | Self::Closed | Self::Sql { .. } => None,
