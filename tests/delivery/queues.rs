@@ -50,7 +50,7 @@ async fn queues_are_shown_with_what_a_person_should_know_of_them(bed: Bed) {
     assert!(!said.contains("reports"), "{said}");
     let (code, said) = run(&bed, &["queues", "-Q", "mial"], ROUTES).await;
     assert_eq!(code, 65, "{said}");
-    assert!(said.contains("queue `mial`: is not declared, did you mean `mail`?"), "{said}");
+    assert!(said.contains("--queues: queue `mial` is not declared, did you mean `mail`?"), "{said}");
 }
 
 #[celeriac_tests::test(real)]

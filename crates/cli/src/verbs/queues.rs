@@ -110,7 +110,10 @@ fn wanted(topology: &Topology, chosen: &[String]) -> Result<Vec<(String, QueuePu
     for queue in chosen {
         if !topology.queues.contains_key(queue) {
             let near = did_you_mean(nearest(queue, topology.queues.keys().map(String::as_str)));
-            return Err(Error::Data { what: format!("queue `{queue}`"), reason: format!("not declared{near}") });
+            return Err(Error::Data {
+                what: "--queues".to_owned(),
+                reason: format!("queue `{queue}` is not declared{near}"),
+            });
         }
     }
     let dead_letters = topology.dead_letter_queues();

@@ -62,7 +62,7 @@ impl<'a> RouteExplanation<'a> {
         Self {
             task,
             rule: match explanation.rule {
-                RouteRule::Call => "the call".to_owned(),
+                RouteRule::Call => "the call itself".to_owned(),
                 RouteRule::Route { index, pattern, function: None } => format!("task_routes[{index}]: {pattern}"),
                 RouteRule::Route { index, pattern, function: Some(function) } => {
                     format!("task_routes[{index}]: {pattern} → function {function} → {}", way(destination))
