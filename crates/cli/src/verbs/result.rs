@@ -74,7 +74,7 @@ impl StoredResult {
             // A reply holds nothing more.
             return format!("{id} {state}\n{outcome}");
         }
-        let attempts = if attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
+        let attempts = if *attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
         format!("{id} {name} {state} after {attempts} on {worker}\n{outcome}")
     }
 }
