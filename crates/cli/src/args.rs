@@ -33,27 +33,30 @@ pub struct CommandLine {
     pub verb: Verb,
 }
 
+/// Heading of the flags of every verb.
+const GLOBAL: &str = "Global options";
+
 /// Flags of every verb, before or after it.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
-    /// Directory of celeriac.yaml and routes.yaml [default: set by the program, usually config]
-    #[arg(long, global = true, value_name = "DIR")]
+    /// Directory of configuration files [default: set by the program]
+    #[arg(long, global = true, value_name = "DIR", help_heading = GLOBAL)]
     pub config: Option<PathBuf>,
     /// Broker URL, in place of broker.url
-    #[arg(short, long, global = true, value_name = "URL")]
+    #[arg(short, long, global = true, value_name = "URL", help_heading = GLOBAL)]
     pub broker: Option<String>,
     /// Result store URL, in place of results.url
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", help_heading = GLOBAL)]
     pub results: Option<String>,
     /// Print JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
 }
 
 /// A verb.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Run tasks until a signal stops it
+    /// Run tasks until a signal arrives
     #[command(after_help = help::WORKER.text())]
     Worker(WorkerArgs),
     /// Create tables and topology, once before workers start
@@ -94,7 +97,7 @@ pub enum Verb {
 /// Flags of `worker`.
 #[derive(Debug, Args)]
 pub struct WorkerArgs {
-    /// Queues to consume, separated by commas [default: worker.queues, or all declared queues]
+    /// Queues to consume, comma-separated [default: worker.queues, or all declared]
     #[arg(short = 'Q', long, value_name = "QUEUES")]
     pub queues: Option<String>,
     /// Number of tasks to run at once [default: worker.concurrency]
@@ -103,10 +106,10 @@ pub struct WorkerArgs {
     /// Unique name of this worker [default: worker.name, or celeriac@HOST]
     #[arg(short = 'n', long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Log level: error, warn, info, debug or trace [default: telemetry.log.level]
+    /// Log level: error, warn, info, debug, trace [default: telemetry.log.level]
     #[arg(short, long, value_name = "LEVEL")]
     pub loglevel: Option<String>,
-    /// Messages to prefetch per queue: a number, or auto [default: worker.prefetch]
+    /// Messages to prefetch per queue, or auto [default: worker.prefetch]
     #[arg(long, value_name = "N")]
     pub prefetch: Option<String>,
     /// Time for running tasks to end after a signal [default: worker.drain_timeout]
@@ -128,7 +131,7 @@ pub struct RelayArgs {
     /// Show depth and age of the outbox, and exit
     #[arg(long)]
     pub status: bool,
-    /// Log level: error, warn, info, debug or trace [default: telemetry.log.level]
+    /// Log level: error, warn, info, debug, trace [default: telemetry.log.level]
     #[arg(short, long, value_name = "LEVEL")]
     pub loglevel: Option<String>,
 }
@@ -235,7 +238,7 @@ pub enum RoutesVerb {
 pub struct ExplainArgs {
     /// Task name
     pub task: String,
-    /// Positional arguments, as a JSON list; route functions can read them
+    /// Positional arguments, as a JSON list
     #[arg(short, long, value_name = "JSON", default_value = "[]")]
     pub args: String,
     /// Named arguments, as a JSON object

@@ -29,7 +29,7 @@ pub enum DeadVerb {
 /// The queues whose dead letters a verb works on.
 #[derive(Debug, Clone, Args)]
 pub struct DeadQueues {
-    /// Queues that the dead letters came from, separated by commas [default: all declared queues]
+    /// Original queues, comma-separated [default: all declared queues]
     #[arg(short = 'Q', long = "queue", value_name = "QUEUES", value_delimiter = ',')]
     pub queues: Vec<String>,
 }
@@ -46,7 +46,7 @@ pub struct DeadFilter {
     /// Task id
     #[arg(long)]
     pub id: Option<String>,
-    /// Reason, such as exhausted, rejected, unknown-task, expired or delivery_limit
+    /// Reason, such as exhausted, rejected, expired or delivery_limit
     #[arg(long)]
     pub reason: Option<String>,
     /// Part of the error message, or a /regex/ to find in it
@@ -107,7 +107,7 @@ pub struct ReplayArgs {
     /// Send to this queue [default: the queue that each came from]
     #[arg(long, value_name = "QUEUE")]
     pub to: Option<String>,
-    /// Rate limit, such as 100/s, 30/m or 5/h [default: as fast as the broker confirms]
+    /// Rate, such as 100/s, 30/m or 5/h [default: as fast as confirmed]
     #[arg(long, value_name = "N/UNIT")]
     pub rate: Option<RateLimit>,
     /// Run tasks even if they have expired

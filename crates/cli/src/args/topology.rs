@@ -27,7 +27,7 @@ pub struct ApplyArgs {
     /// Skip the confirmation
     #[arg(short, long)]
     pub yes: bool,
-    /// Also delete leftovers of earlier files: bindings, policies, empty dead-letter queues
+    /// Also delete leftovers: bindings, policies, empty dead-letter queues
     #[arg(long)]
     pub prune: bool,
 }
@@ -74,10 +74,10 @@ pub struct MigrateArgs {
 /// Flags of `queues`.
 #[derive(Debug, Args)]
 pub struct QueuesArgs {
-    /// Queues to show, separated by commas [default: all declared queues]
+    /// Queues to show, comma-separated [default: all declared queues]
     #[arg(short = 'Q', long, value_name = "QUEUES", value_delimiter = ',')]
     pub queues: Vec<String>,
-    /// Also show task and age of each queue's first message; this counts as a delivery
+    /// Also show task and age of each first message; this counts as a delivery
     #[arg(long)]
     pub head: bool,
 }
