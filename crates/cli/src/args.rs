@@ -97,22 +97,22 @@ pub enum Verb {
 /// Flags of `worker`.
 #[derive(Debug, Args)]
 pub struct WorkerArgs {
-    /// Queues to consume, comma-separated [default: worker.queues, or all declared]
+    /// Comma-separated queues [default: worker.queues, or all]
     #[arg(short = 'Q', long, value_name = "QUEUES")]
     pub queues: Option<String>,
     /// Number of tasks to run at once [default: worker.concurrency]
     #[arg(short, long, value_name = "N")]
     pub concurrency: Option<String>,
-    /// Unique name of this worker [default: worker.name, or celeriac@HOST]
+    /// Unique name [default: worker.name, or celeriac@HOST]
     #[arg(short = 'n', long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Log level: error, warn, info, debug, trace [default: telemetry.log.level]
+    /// Log level, from error to trace [default: telemetry.log.level]
     #[arg(short, long, value_name = "LEVEL")]
     pub loglevel: Option<String>,
     /// Messages to prefetch per queue, or auto [default: worker.prefetch]
     #[arg(long, value_name = "N")]
     pub prefetch: Option<String>,
-    /// Time for running tasks to end after a signal [default: worker.drain_timeout]
+    /// Time for running tasks to end [default: worker.drain_timeout]
     #[arg(long, value_name = "DURATION")]
     pub drain_timeout: Option<String>,
 }
@@ -131,7 +131,7 @@ pub struct RelayArgs {
     /// Show depth and age of the outbox, and exit
     #[arg(long)]
     pub status: bool,
-    /// Log level: error, warn, info, debug, trace [default: telemetry.log.level]
+    /// Log level, from error to trace [default: telemetry.log.level]
     #[arg(short, long, value_name = "LEVEL")]
     pub loglevel: Option<String>,
 }
@@ -220,7 +220,7 @@ pub struct RevokeArgs {
     /// Terminate running tasks too
     #[arg(short, long)]
     pub terminate: bool,
-    /// Time until the revocation expires, such as 30d [default: results.retention]
+    /// Lifetime of the revocation, such as 30d [default: results.retention]
     #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
     pub lasting: Option<Duration>,
 }

@@ -10,7 +10,7 @@ const FILES: &str = r##"
 exchanges:
   orders: { type: topic }
 queues:
-  orders.eu: { bind: [{ exchange: orders, key: "orders.eu.*" }], max_length: 1000 }
+  orders.eu: { bindings: [{ exchange: orders, routing_key: "orders.eu.*" }], max_length: 1000 }
 "##;
 
 /// No server listens there.
@@ -71,7 +71,7 @@ async fn a_setup_names_what_differs_and_leaves_it(bed: Bed) {
 
 #[celeriac_tests::test(real)]
 async fn a_setup_sets_policies_over_the_management_api_and_refuses_without_it(bed: Bed) {
-    let ground = Ground::new(&bed, FILES).await.with("CELERIAC__BROKER__POLICIES", "true");
+    let ground = Ground::new(&bed, FILES).await.with("CELERIAC__BROKER__USE_POLICIES", "true");
     let (code, said) = ground.run(&["setup"]).await;
     assert_eq!(code, 0, "{said}");
     has_all(&said, &["created   policy `celeriac.orders.eu`\n"]);

@@ -35,14 +35,14 @@ pub struct ApplyArgs {
 /// Flags of `topology export`.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// Output format
+    /// Format
     #[arg(long, value_enum, default_value_t = ExportFormat::Definitions)]
     pub format: ExportFormat,
     /// Name of the RabbitmqCluster, for manifests
     #[arg(long, value_name = "NAME", required_if_eq("format", "manifests"))]
     pub cluster: Option<String>,
     /// Namespace of the cluster and the manifests
-    #[arg(short, long, value_name = "NAMESPACE")]
+    #[arg(short, long, value_name = "NAME")]
     pub namespace: Option<String>,
 }
 
