@@ -1,3 +1,5 @@
+//! Tests of the names of Celery and RabbitMQ: their keys exist, and errors name them.
+
 use celeriac_config::{Environment, Sources};
 
 use super::*;
