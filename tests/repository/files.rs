@@ -23,7 +23,7 @@ pub(crate) fn files(under: &str, ending: &str) -> Vec<PathBuf> {
     found
 }
 
-fn sources() -> Vec<PathBuf> {
+pub(crate) fn sources() -> Vec<PathBuf> {
     let folders = ["crates", "tests", "benches", "examples", "xtask"];
     // Only the compiler reads fixtures of compile errors.
     folders

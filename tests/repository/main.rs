@@ -6,6 +6,7 @@ mod edges;
 mod files;
 mod modules;
 mod names;
+mod prose;
 mod quotes;
 mod reference;
 mod settlement;

@@ -16,7 +16,8 @@
 //! - `settle`: acknowledges, rejects or requeues.
 //!
 //! The steps share `recorded`, `row` and `record` (the row of a task, and its way to the store),
-//! `outcome` (records an outcome, and decides who owes what follows from it), `embed`, `follow_up` (the tasks and replies that follow from an outcome), and `dead_letter`, `resend`,
+//! `outcome` (records an outcome, and finds the delivery that owes its follow-ups), `embed` and
+//! `follow_up` (the tasks and replies that follow from an outcome), and `dead_letter`, `resend`,
 //! `reply` and `publish` (the messages that a delivery causes).
 
 pub(crate) mod admission;

@@ -78,8 +78,8 @@ impl Names {
     }
 }
 
-/// Runs `work` on a runtime of one thread, under a subscriber that also makes spans, and returns the
-/// log lines.
+/// Runs `work` on a runtime of one thread, under a subscriber that also makes spans, and returns
+/// the log lines.
 fn under_subscriber<F: Future>(options: &LogOptions, work: F) -> (F::Output, String) {
     exporter();
     let captured = Captured::default();

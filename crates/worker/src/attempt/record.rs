@@ -1,11 +1,11 @@
-//! Writes the row of a task, and returns what became of it.
+//! Writes the row of a task, and returns the result.
 
 use celeriac_protocol::TaskState;
 use celeriac_results::{Recorded, TaskRecord};
 
 use crate::runtime::ResultStore;
 
-/// What became of a row.
+/// The result of writing a row.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Recording {
     /// The row is durable, and its follow-ups are owed.
