@@ -71,7 +71,7 @@ has_line "$work/order-python.log" "^receipt: Ada paid 11.69$"
 echo "== Its row, and what followed from it in Python"
 id=$(sed -n 's/^task id: //p' "$work/order-python.log")
 "$programs/shop" result "$id" | tee "$work/row.log"
-has_line "$work/row.log" "^$id billing.charge SUCCESS after 1 attempt(s) on shop$"
+has_line "$work/row.log" "^$id billing.charge SUCCESS after 1 attempt on shop$"
 await_line "$python" "$work/python.log" "note charged: {'order': "
 await_line "$python" "$work/python.log" 'note declined: '
 
