@@ -61,7 +61,7 @@ cd "$here/rust"
 rust=$!
 workers+=("$rust")
 await_line "$python" "$work/python.log" ' ready\.$'
-await_line "$rust" "$work/rust.log" 'shop ready: queues billing'
+await_line "$rust" "$work/rust.log" 'worker ready name=shop queues=billing'
 
 echo "== A Python service calls Rust"
 (cd "$here" && "$environment/bin/python" order.py) | tee "$work/order-python.log"
@@ -85,6 +85,6 @@ await_line "$rust" "$work/rust.log" 'alarm: a price is missing'
 
 echo "== Both workers stop"
 stop
-has_line "$work/rust.log" 'shop stopped, 0 tasks interrupted'
-if grep -q 'exists with other arguments' "$work/rust.log"; then fail "Python declares a queue otherwise than Celeriac"; fi
+has_line "$work/rust.log" 'worker stopped name=shop interrupted=0'
+if grep -q 'queue arguments differ' "$work/rust.log"; then fail "Python declares a queue otherwise than Celeriac"; fi
 echo "all lines found; logs and results are in $work"

@@ -38,11 +38,11 @@ async fn refused_credentials_and_a_missing_virtual_host_end_the_program_and_are_
 async fn a_node_that_refuses_or_is_down_does_not_hide_one_that_is_good(bed: Bed) {
     let refuses = bed.amqp_url().replace("guest:guest@", "guest:nonsense@");
     let variables = variables(&format!("{refuses},{NOBODY},{}", bed.amqp_url()));
-    let mut worker = Program::start(&["worker", "-l", "info"], &variables);
+    let mut worker = Program::start(&["worker", "-l", "info,celeriac::worker=debug"], &variables);
     worker.says("ready").await;
     let mut call = Program::start(&["call", "test.note", "-a", "[1]", "--id", "n-1"], &variables);
     assert_eq!(call.exit_code(Duration::from_secs(60)).await, 0, "{}", call.output());
-    worker.says("test.note[n-1] succeeded").await;
+    worker.says("task succeeded task=test.note id=n-1").await;
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0);
 }
@@ -53,7 +53,7 @@ async fn while_one_node_is_down_a_refusal_by_another_is_told_and_not_the_end(bed
     let node = RabbitNode::start().unwrap();
     node.kill().unwrap();
     let variables = variables(&format!("{refuses},{}", node.url()));
-    let mut worker = Program::start(&["worker", "-l", "info"], &variables);
+    let mut worker = Program::start(&["worker", "-l", "info,celeriac::worker=debug"], &variables);
     worker.says("refused access").await;
     node.restart().unwrap();
     worker.says("ready").await;
@@ -69,7 +69,7 @@ async fn a_caller_waits_for_an_absent_broker_until_its_deadline() {
     let code = call.exit_code(Duration::from_secs(60)).await;
     let said = call.rest().await;
     assert_eq!(code, 69, "{said}");
-    assert!(said.contains("no connection to") && said.contains("help: is the broker running"), "{said}");
+    assert!(said.contains("no connection to") && said.contains("help: check that the broker runs"), "{said}");
 }
 
 #[tokio::test]
@@ -77,13 +77,13 @@ async fn a_worker_that_starts_before_its_broker_waits_for_it() {
     let node = RabbitNode::start().unwrap();
     node.kill().unwrap();
     let variables = variables(&node.url());
-    let mut worker = Program::start(&["worker", "-l", "info"], &variables);
-    worker.says("no connection to").await;
+    let mut worker = Program::start(&["worker", "-l", "info,celeriac::worker=debug"], &variables);
+    worker.says("connection failed").await;
     node.restart().unwrap();
     worker.says("ready").await;
     let mut call = Program::start(&["call", "test.note", "-a", "[1]", "--id", "w-1"], &variables);
     assert_eq!(call.exit_code(Duration::from_secs(60)).await, 0, "{}", call.output());
-    worker.says("test.note[w-1] succeeded").await;
+    worker.says("task succeeded task=test.note id=w-1").await;
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0);
 }

@@ -141,7 +141,7 @@ async fn what_does_not_succeed_is_answered_with_an_exception_that_python_knows(b
         let recorded = row.failure.unwrap().message;
         // Python builds its message from the task's name; the row holds the whole message.
         let told =
-            if kind == "NotRegistered" { "no task is named `t.nope` here; the nearest is `t.see`" } else { message };
+            if kind == "NotRegistered" { "no task has the name `t.nope`, did you mean `t.see`?" } else { message };
         assert_eq!((row.state.as_str(), recorded.as_str()), (status, told));
     }
     stage.finish().await;

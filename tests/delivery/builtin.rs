@@ -63,7 +63,7 @@ async fn map_and_starmap_call_async_and_blocking_tasks(bed: Bed) {
         ("celery.starmap", "t.sum", pairs.clone(), json!([3, 7])),
         ("celery.starmap", "t.add", pairs.clone(), json!([3, 7])),
         ("celery.starmap", "t.add", json!([]), json!([])),
-        ("celery.map", "t.nope", json!([1]), json!("NotRegistered: no task is named `t.nope` here")),
+        ("celery.map", "t.nope", json!([1]), json!("NotRegistered: no task has the name `t.nope`")),
         ("celery.map", "t.fail", json!([1, 2]), json!("ValueError: no good: 1")),
     ];
     for (index, (which, name, items, expected)) in cases.into_iter().enumerate() {
@@ -142,7 +142,7 @@ async fn what_is_not_served_is_dead_lettered_and_says_why(bed: Bed) {
         let dead = stage.dead(1).await.remove(0);
         assert_eq!(dead.header("celeriac-dead-reason").as_deref(), Some("unsupported"), "{name}");
         let error = dead.header("celeriac-dead-error").unwrap();
-        assert!(error.starts_with(&format!("NotImplementedError: `{name}` is not served: ")), "{error}");
+        assert!(error.starts_with(&format!("NotImplementedError: task `{name}` is not supported: ")), "{error}");
         let (state, failure) = stage.end(name).await;
         assert_eq!((state, failure.unwrap().kind.as_str()), (TaskState::Failure, "NotImplementedError"), "{name}");
     }

@@ -23,7 +23,7 @@ pub(crate) fn write(folder: &Path, name: &str, text: &str) {
 #[celeriac_tests::test(real)]
 async fn a_task_is_called_awaited_and_looked_up(bed: Bed) {
     let variables = bed.environment();
-    let mut worker = Program::start(&["worker", "-l", "info"], &variables);
+    let mut worker = Program::start(&["worker", "-l", "info,celeriac::worker=debug"], &variables);
     worker.says("ready").await;
     let (code, said) = run(&["call", "test.note", "-a", "[42]", "--id", "a-1", "--wait", "30s"], &variables).await;
     assert_eq!(code, 0, "{said}");
@@ -50,7 +50,7 @@ async fn a_task_is_called_awaited_and_looked_up(bed: Bed) {
     }
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0);
-    assert!(worker.output().contains("test.note[a-1] succeeded"), "{}", worker.output());
+    assert!(worker.output().contains("task succeeded task=test.note id=a-1"), "{}", worker.output());
 }
 
 #[celeriac_tests::test(real)]
@@ -64,9 +64,10 @@ async fn the_banner_says_what_runs_and_hides_the_password(bed: Bed) {
         "guest:***@",
         "postgres://",
         "concurrency  3",
-        "exchange=(default) key=celeriac",
-        "test.note",
-        "test.rest",
+        "prefetch auto   exchange=(default) routing_key=celeriac",
+        "test.note  async",
+        "test.rest  blocking",
+        "test.pay   transactional",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
@@ -255,7 +256,7 @@ async fn a_call_of_a_task_that_the_program_lacks_is_warned_of(bed: Bed) {
     let (code, said) = run(&["topology", "apply", "--yes"], &variables).await;
     assert_eq!(code, 0, "{said}");
     let (code, said) = run(&["call", "test.nott", "-a", "[1]"], &variables).await;
-    let warning = "warning: no task is named `test.nott` here, did you mean `test.note`?";
+    let warning = "warning: no task has the name `test.nott`, did you mean `test.note`?";
     assert_eq!((code, said.contains(warning)), (0, true), "{said}");
     for task in ["test.note", "elsewhere.note"] {
         let (code, said) = run(&["call", task, "-a", "[1]"], &variables).await;

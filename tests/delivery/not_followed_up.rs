@@ -21,7 +21,7 @@ async fn a_link_to_a_queue_that_is_missing_is_sent_when_the_dead_letter_is_repla
     assert_eq!(dead.header("celeriac-dead-reason").as_deref(), Some("not-followed-up"));
     assert_eq!(
         dead.header("celeriac-dead-error").as_deref(),
-        Some("`t.see` should follow from it, and there is no queue where it was to go")
+        Some("follow-up `t.see` cannot be sent: its queue does not exist")
     );
     assert_eq!(stage.end("one").await, (TaskState::Success, None), "the work was done");
     assert_eq!(stage.seen(1).await.len(), 1);

@@ -22,7 +22,7 @@ async fn a_place_behind_the_delays_that_is_missing_is_found_at_the_start_by_a_wo
     let mut may_not = may_declare.clone();
     may_not[0].1 = bed.amqp_url().replace("guest:guest@", &format!("{user}:{user}@"));
 
-    let mut worker = Program::start(&["worker", "-l", "info"], &may_declare);
+    let mut worker = Program::start(&["worker", "-l", "info,celeriac::worker=debug"], &may_declare);
     worker.says("ready").await;
     stop(worker).await;
     let peer = bed.peer().await;
@@ -31,19 +31,20 @@ async fn a_place_behind_the_delays_that_is_missing_is_found_at_the_start_by_a_wo
     let (queue, at) = ("celeriac", exchange.as_str());
     peer.channel().queue_unbind(queue.into(), at.into(), key.as_str().into(), none.clone()).await.unwrap();
 
-    let mut worker = Program::start(&["worker", "-l", "info"], &may_not);
+    let mut worker = Program::start(&["worker", "-l", "info,celeriac::worker=debug"], &may_not);
     let code = worker.exit_code(Duration::from_secs(60)).await;
     let said = worker.rest().await;
     assert_eq!(code, 78, "{said}");
-    let missing = format!("queue `celeriac` is not bound to exchange `celery_delayed_delivery` with key `{key}`");
+    let missing =
+        format!("queue `celeriac` is not bound to exchange `celery_delayed_delivery` with routing key `{key}`");
     assert!(said.contains(&missing) && said.contains("help: "), "{said}");
 
     let options = QueueBindOptions::default();
     peer.channel().queue_bind(queue.into(), at.into(), key.as_str().into(), options, none).await.unwrap();
-    let mut worker = Program::start(&["worker", "-l", "info"], &may_not);
+    let mut worker = Program::start(&["worker", "-l", "info,celeriac::worker=debug"], &may_not);
     worker.says("ready").await;
     // The probe for the binding is a task that does nothing, and leaves nothing behind.
-    worker.says("celery.accumulate[celeriac-probe-celeriac] succeeded").await;
+    worker.says("task succeeded task=celery.accumulate id=celeriac-probe-celeriac").await;
     stop(worker).await;
     let rows: i64 =
         sqlx::query_scalar("SELECT count(*) FROM celeriac.tasks").fetch_one(&mut bed.database().await).await.unwrap();

@@ -134,7 +134,7 @@ async fn a_rate_is_changed_by_the_name_of_a_task(bed: Bed) {
     starts(&submit(client, (0..10).map(free)).await).await;
     assert_eq!(ended(&handles).await, 1, "what was out comes back when it was to");
     let unknown = controls.set_rate_limit("t.fre", None).unwrap_err().to_string();
-    assert_eq!(unknown, "no task is named `t.fre` here, did you mean `t.free`?");
+    assert_eq!(unknown, "no task has the name `t.fre`, did you mean `t.free`?");
 }
 
 #[celeriac_tests::test]

@@ -94,7 +94,7 @@ async fn sigquit_ends_it_at_once_and_what_was_interrupted_counts_as_no_attempt(b
     eventually("it runs", async || journal.begun(), |begun| *begun == 1).await;
     first.signal("QUIT");
     assert_eq!(first.exit_code(Duration::from_secs(20)).await, 0, "{}", first.output());
-    assert!(first.output().contains("1 tasks interrupted"), "{}", first.output());
+    assert!(first.output().contains("worker stopped name=first interrupted=1"), "{}", first.output());
     assert!(handle.record().await.unwrap().is_none(), "an interrupted attempt is none");
 
     let mut second = journal.worker(&bed, &["-n", "second"]);
@@ -128,7 +128,7 @@ async fn a_blocking_task_that_goes_on_does_not_keep_the_process(bed: Bed) {
     eventually("it runs", async || journal.begun(), |begun| *begun == 1).await;
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0, "{}", worker.output());
-    assert!(worker.output().contains("1 blocking tasks have not ended"), "{}", worker.output());
+    assert!(worker.output().contains("blocking tasks left tasks=1"), "{}", worker.output());
     let peer = bed.peer().await;
     eventually("it is back", async || peer.ready("celeriac").await, |ready| *ready == 1).await;
 }

@@ -44,11 +44,11 @@ async fn tasks_go_over_tls_and_a_node_that_is_not_trusted_does_not_hide_one_that
     // The certificate does not cover this address.
     let nodes = format!("{},{}", url("127.0.0.1", node.tls_port()), url("localhost", node.tls_port()));
     let variables = variables(&nodes, Some(&authority.certificate()), Some(&own));
-    let mut worker = Program::start(&["worker", "-l", "info"], &variables);
+    let mut worker = Program::start(&["worker", "-l", "info,celeriac::worker=debug"], &variables);
     worker.says("ready").await;
     let (code, said) = call(&variables).await;
     assert_eq!(code, 0, "{said}");
-    worker.says("test.note[t-1] succeeded").await;
+    worker.says("task succeeded task=test.note id=t-1").await;
     let encrypted = node.ctl(&["list_connections", "ssl"]).unwrap();
     assert!(encrypted.contains("true") && !encrypted.contains("false"), "{encrypted}");
     worker.signal("TERM");

@@ -120,7 +120,7 @@ async fn an_apply_that_was_killed_is_finished_by_the_next(bed: Bed) {
 async fn a_worker_says_which_policies_are_not_there(bed: Bed) {
     let ground = Ground::new(&bed, "queues: { mail: {} }").await.with("CELERIAC__BROKER__USE_POLICIES", "true");
     let mut worker = ground.start(&["worker"]);
-    let said = worker.says("run `celeriac topology apply`").await;
+    let said = worker.says("policies differ").await;
     assert!(said.contains("policy `celeriac.mail`") && said.contains("ERROR"), "{said}");
     worker.kill().await;
 }

@@ -234,10 +234,10 @@ async fn a_success_that_comes_after_another_end_leaves_nothing(bed: Bed) {
 async fn what_meddles_with_its_transaction_fails_and_says_why(bed: Bed) {
     let books = Books::open(&bed).await;
     let cases = [
-        ("commit", "the task ended its transaction by itself, which is for the worker to do", 1),
-        ("begin anew", "the task ended its transaction by itself, which is for the worker to do", 1),
-        ("rollback", "the task ended its transaction by itself, which is for the worker to do", 0),
-        ("go on after an error", "a statement in it failed, and the task went on", 0),
+        ("commit", "the task ended its transaction: only the worker may do so", 1),
+        ("begin anew", "the task ended its transaction: only the worker may do so", 1),
+        ("rollback", "the task ended its transaction: only the worker may do so", 0),
+        ("go on after an error", "a statement failed, and the task continued", 0),
         ("break a promise", "violates foreign key constraint", 0),
     ];
     for (how, reason, stays) in cases {

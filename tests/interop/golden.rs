@@ -190,9 +190,8 @@ async fn what_is_not_executed_is_refused_with_a_reason() {
             Err(error) => (recording.name(), error.to_string()),
         })
         .collect();
-    let compression = |name: &str| {
-        format!("compression `application/{name}` is refused: accepted are gzip, which is zlib, bzip2 and zstd")
-    };
+    let compression =
+        |name: &str| format!("compression `application/{name}` is refused: accepted are gzip (zlib), bzip2 and zstd");
     let pickle = "content type `application/x-python-serialize` is refused: pickle runs code of the sender's choice";
     let expected = [
         ("compression_brotli", compression("x-brotli")),

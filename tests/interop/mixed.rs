@@ -22,7 +22,7 @@ async fn ten_thousand_tasks_of_a_python_producer_run_in_a_mixed_pool_and_each_re
         ("JOURNAL", app.journal_path()),
     ]);
     let mut rust = Program::start(&["worker", "-c", "2", "-l", "info", "-n", "rust"], &variables);
-    rust.says("ready: queues shared").await;
+    rust.says("worker ready").await;
 
     let mut client = app.client().await;
     let send = json!({"command": "send", "task": "shared.double", "count": COUNT, "number": true, "by_name": true});

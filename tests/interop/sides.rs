@@ -110,7 +110,7 @@ impl Sides {
         // It declares its queue, which is external to the other side.
         let python = app.worker(2).await;
         let mut rust = Program::start(&["worker", "-Q", "interop-rust", "-l", "info"], &rust_variables(&bed, &app));
-        rust.says("ready: queues interop-rust").await;
+        rust.says("worker ready").await;
         let driver = app.client().await;
         let client = async |results: String| {
             let program = bed.program([]).set("results.url", results).set("client.serializer", codec.name());

@@ -4,6 +4,7 @@
 mod circles;
 mod edges;
 mod files;
+mod logs;
 mod modules;
 mod names;
 mod prose;

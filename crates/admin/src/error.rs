@@ -1,6 +1,7 @@
 //! Errors of the operator's tools, by their remedy.
 
 use celeriac_broker::Error as BrokerError;
+use celeriac_telemetry::ErrorChain;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -13,7 +14,7 @@ pub enum Error {
     #[error(transparent)]
     Broker(#[from] BrokerError),
     /// A request to the management API failed.
-    #[error("cannot {doing} over the management API at {url}")]
+    #[error("cannot {doing} over the management API at {url}: {}", ErrorChain(&**source))]
     Management {
         /// The request, such as `list queues`.
         doing: String,
@@ -56,10 +57,10 @@ impl Error {
         match self {
             Self::Broker(error) => error.help(),
             Self::Management { .. } => Some(
-                "is the management plugin on, is broker.management_url right, and has its user the tag `management`?",
+                "check that the management plugin is on, that broker.management_url is right, and that its user has the tag `management`",
             ),
             Self::Denied { .. } => Some(
-                "check user, password, virtual host and permissions of broker.url, or of broker.management_url where that is set",
+                "check user, password, virtual host and permissions of broker.url, or of broker.management_url if that is set",
             ),
             Self::Invalid { .. } => None,
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use celeriac_broker::{BrokerOptions, StartupChecks};
 use celeriac_telemetry::Event;
-use celeriac_telemetry::events::broker::{OptionIgnored, PolicyMissing};
+use celeriac_telemetry::events::broker::{OptionIgnored, PoliciesDiffer};
 use celeriac_topology::{Existing, Ladder, SettingsLocation, Topology, differing_policies};
 use futures::future::BoxFuture;
 use tokio::time::timeout;
@@ -57,7 +57,7 @@ impl ManagementChecks {
         let differing = differing_policies(&topology.objects(&self.ladder, SettingsLocation::Policies), &existing);
         if !differing.is_empty() {
             let named: Vec<_> = differing.iter().map(|found| found.object.as_str()).collect();
-            PolicyMissing { policies: &named.join(", ") }.emit();
+            PoliciesDiffer { policies: &named.join(", ") }.emit();
         }
     }
 

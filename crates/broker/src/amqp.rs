@@ -157,7 +157,7 @@ impl AmqpBroker {
             }
         }
         let UnverifiedBinding { queue, exchange, key } = &unverified;
-        BindingAssumed { queue, exchange, key }.emit();
+        BindingAssumed { queue, exchange, routing_key: key }.emit();
         Ok(())
     }
 

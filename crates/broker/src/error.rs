@@ -4,6 +4,8 @@ mod tls;
 
 use std::time::Duration;
 
+use celeriac_config::duration;
+use celeriac_telemetry::ErrorChain;
 pub use tls::TlsFault;
 
 /// A result of this crate.
@@ -14,7 +16,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// No queue is bound at the destination. The message is on no queue.
-    #[error("unroutable: {}", nobody(exchange, routing_key))]
+    #[error("message unroutable: {}", nobody(exchange, routing_key))]
     Unroutable {
         /// The exchange.
         exchange: String,
@@ -35,7 +37,7 @@ pub enum Error {
     },
     /// The broker refused the message (`basic.nack`) at every attempt, as a full queue does. The
     /// message is on no queue.
-    #[error("the broker refused the message for exchange `{exchange}` with routing key `{routing_key}`")]
+    #[error("message refused by the broker: exchange `{exchange}`, routing key `{routing_key}`")]
     Refused {
         /// The exchange.
         exchange: String,
@@ -46,7 +48,7 @@ pub enum Error {
     #[error(transparent)]
     Route(#[from] celeriac_topology::Error),
     /// The message is larger than allowed. It was not sent.
-    #[error("the message has {size} bytes, allowed are {limit}")]
+    #[error("message too large: {size} bytes, the limit is {limit}")]
     TooLarge {
         /// The size of the message.
         size: usize,
@@ -55,7 +57,7 @@ pub enum Error {
     },
     /// The headers, with those that are added on the way, do not fit in one frame. The message was
     /// not sent.
-    #[error("the headers have {size} bytes, allowed are {limit}; the largest is `{name}` with {largest}")]
+    #[error("headers too large: {size} bytes, the limit is {limit}; the largest is `{name}` with {largest}")]
     HeadersTooLarge {
         /// The size of all headers.
         size: usize,
@@ -69,7 +71,7 @@ pub enum Error {
     /// The broker accepted no messages until the deadline (`connection.blocked`).
     ///
     /// A message that was already on its way may be queued once the block ends.
-    #[error("the broker has been blocking publishers for {waited:.1?}: {reason}")]
+    #[error("publishing blocked by the broker for {}: {reason}", duration::approximate(*waited))]
     Blocked {
         /// The broker's reason.
         reason: String,
@@ -77,7 +79,7 @@ pub enum Error {
         waited: Duration,
     },
     /// There was no connection until the deadline.
-    #[error("no connection to {url} within {waited:.1?}")]
+    #[error("no connection to {url} within {}{}", duration::approximate(*waited), cause(source.as_deref()))]
     Unreachable {
         /// The broker, without password.
         url: String,
@@ -88,7 +90,7 @@ pub enum Error {
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// There was no confirm until the deadline. The message may be on a queue or not.
-    #[error("the broker has not confirmed the message within {waited:.1?}; it may have been queued")]
+    #[error("message not confirmed within {}: it may be on a queue", duration::approximate(*waited))]
     Unconfirmed {
         /// Time spent waiting.
         waited: Duration,
@@ -102,7 +104,7 @@ pub enum Error {
         reason: String,
     },
     /// Broker and program do not trust each other, so there is no TLS connection.
-    #[error("no TLS with {url}: {fault}")]
+    #[error("no TLS connection to {url}: {fault}")]
     Untrusted {
         /// The broker, without password.
         url: String,
@@ -122,13 +124,15 @@ pub enum Error {
         expected: String,
     },
     /// Objects are missing, and this program does not declare them.
-    #[error("not on the broker: {}", objects.join(", "))]
+    #[error("missing on the broker: {}", objects.join(", "))]
     Absent {
         /// The objects, such as ``queue `mail` ``.
         objects: Vec<String>,
     },
     /// A queue is not bound to an exchange, and this program may not bind it.
-    #[error("queue `{queue}` is not bound to exchange `{exchange}` with key `{key}`: what is delayed would be lost")]
+    #[error(
+        "queue `{queue}` is not bound to exchange `{exchange}` with routing key `{key}`: delayed tasks would be lost"
+    )]
     NotBound {
         /// The queue.
         queue: String,
@@ -138,7 +142,7 @@ pub enum Error {
         key: String,
     },
     /// A browser lost its queue. Every message that was not removed is on the queue again.
-    #[error("the look through queue `{queue}` was cut short: {reason}")]
+    #[error("reading queue `{queue}` was interrupted: {reason}")]
     LookLost {
         /// The queue.
         queue: String,
@@ -146,7 +150,7 @@ pub enum Error {
         reason: String,
     },
     /// The broker's version, or a queue of this kind on it, does not support a setting.
-    #[error("cannot declare queue `{queue}`: this broker does not take {option}: {reason}")]
+    #[error("cannot declare queue `{queue}`: the broker does not support {option}: {reason}")]
     Unsupported {
         /// The queue.
         queue: String,
@@ -167,7 +171,7 @@ pub enum Error {
         reason: String,
     },
     /// Any other error of the AMQP client.
-    #[error("{doing} failed")]
+    #[error("{doing} failed: {}", ErrorChain(&**source))]
     Amqp {
         /// The operation that failed.
         doing: String,
@@ -212,33 +216,31 @@ impl Error {
             }
             Self::NoSuchExchange { .. } => Some("declare the exchange under `exchanges` in config/routes.yaml"),
             Self::NoSuchQueue { .. } => Some(
-                "declare the queue under `queues` in config/routes.yaml; one that is `external` there is made by its owner",
+                "declare the queue under `queues` in config/routes.yaml; one that is `external` there is declared by its owner",
             ),
             Self::Route(error) => error.help(),
-            Self::Refused { .. } => Some("the queue is probably full: look at its length limit and its consumers"),
+            Self::Refused { .. } => Some("check the length limit of the queue and its consumers: it is probably full"),
             Self::TooLarge { .. } => {
                 Some("store the payload elsewhere and send a reference, or raise broker.max_message_size")
             }
             Self::HeadersTooLarge { .. } => {
                 Some("pass large values as arguments of the task, or store them elsewhere and send a reference")
             }
-            Self::Blocked { .. } => Some("the broker is short of memory or disk: look at its alarms"),
-            Self::Unreachable { .. } => Some("is the broker running, and is broker.url right?"),
+            Self::Blocked { .. } => Some("check the alarms of the broker: it is short of memory or disk space"),
+            Self::Unreachable { .. } => Some("check that the broker runs, and that broker.url is right"),
             Self::Unconfirmed { .. } => Some("submit again with the same task id: a worker records one outcome per id"),
             Self::Denied { .. } => Some("check user, password, virtual host and permissions of broker.url"),
             Self::Untrusted { fault, .. } => Some(fault.help()),
             Self::Mismatch { .. } => Some(
-                "change the configuration to what exists; or `celeriac topology plan` names the way to what is configured, such as \
-                 `celeriac topology migrate`, which moves the tasks that wait",
+                "change the configuration to match the broker, or run `celeriac topology plan`: it names the command that changes \
+                 the broker, such as `celeriac topology migrate`, which moves waiting tasks",
             ),
             Self::Absent { .. } => {
                 Some("run `celeriac topology apply` as a user who may configure, or set broker.declare")
             }
-            Self::NotBound { .. } => Some(
-                "have somebody bind it who may configure the broker, such as a worker started once with that permission",
-            ),
-            Self::LookLost { .. } => Some("do it again: what was not removed is back on the queue"),
-            Self::Unsupported { .. } => Some("leave that option out, or use a queue of another type or a newer broker"),
+            Self::NotBound { .. } => Some("start a worker once as a user who may bind the queue"),
+            Self::LookLost { .. } => Some("run it again: messages that were not removed are back on the queue"),
+            Self::Unsupported { .. } => Some("remove that option, or use a queue of another type or a newer broker"),
             Self::Closed | Self::Invalid { .. } | Self::Amqp { .. } => None,
         }
     }
@@ -248,7 +250,11 @@ impl Error {
 /// queue named by the routing key is missing.
 fn nobody(exchange: &str, routing_key: &str) -> String {
     if exchange.is_empty() {
-        return format!("there is no queue `{routing_key}`");
+        return format!("queue `{routing_key}` does not exist");
     }
-    format!("no queue takes messages of exchange `{exchange}` with routing key `{routing_key}`")
+    format!("no queue is bound to exchange `{exchange}` with routing key `{routing_key}`")
+}
+
+fn cause(source: Option<&(dyn std::error::Error + Send + Sync + 'static)>) -> String {
+    source.map(|error| format!(": {}", ErrorChain(error))).unwrap_or_default()
 }

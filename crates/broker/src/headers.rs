@@ -78,7 +78,7 @@ mod tests {
         let pad = 1_001 - rest + 9;
         assert_eq!(
             error.to_string(),
-            format!("the headers have 1001 bytes, allowed are 1000; the largest is `pad` with {pad}")
+            format!("headers too large: 1001 bytes, the limit is 1000; the largest is `pad` with {pad}")
         );
         assert!(!error.is_retryable());
     }

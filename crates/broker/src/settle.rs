@@ -10,6 +10,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::broker::DeliveryDropped;
 use tokio::sync::mpsc;
 
 pub(crate) use ack_batcher::{AckBatcher, Command};
@@ -104,7 +106,7 @@ impl Drop for Settlement {
             return;
         }
         if !self.is_void() {
-            tracing::error!(queue = %self.queue, tag = self.tag, "a delivery was dropped unsettled; it goes back to its queue");
+            DeliveryDropped { queue: &self.queue, tag: self.tag }.emit();
         }
         self.send(SettlementKind::Requeue);
     }

@@ -8,6 +8,8 @@ use celeriac_client::Client;
 use celeriac_client::client::SendLimits;
 use celeriac_config::{Environment, Loaded, Problem, Problems, did_you_mean, nearest};
 use celeriac_protocol::{Accept, DecodeLimits};
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::config::OverrideUnmatched;
 use celeriac_topology::{RouteDecision, RouteFunction, RouteFunctions, RouteRequest, Router};
 use celeriac_worker::context::SharedState;
 use celeriac_worker::{HookList, Hooks, Registry, TaskDefinition, Worker, WorkerParts};
@@ -158,18 +160,17 @@ impl Celeriac {
 
     /// A line for none of its tasks may be for another program's, so it is no error.
     fn warn_of_unmatched_overrides(&self) {
-        for unmatched in self.unmatched_overrides() {
-            tracing::warn!("{unmatched}");
+        for (key, problem) in self.unmatched_overrides() {
+            OverrideUnmatched { key: &key, error: &problem }.emit();
         }
     }
 
-    fn unmatched_overrides(&self) -> Vec<String> {
+    fn unmatched_overrides(&self) -> Vec<(String, String)> {
         let tasks: Vec<_> = self.registry.iter().map(|task| task.name).collect();
         if tasks.is_empty() {
             return Vec::new();
         }
-        let unmatched = self.settings().task_overrides().unmatched(&tasks);
-        unmatched.into_iter().map(|(key, problem)| format!("{key}: {problem}")).collect()
+        self.settings().task_overrides().unmatched(&tasks)
     }
 
     fn limits(&self) -> DecodeLimits {
@@ -352,7 +353,11 @@ mod command_line {
                 routes: settings.routes(),
                 route_functions: app.functions.clone(),
                 registry: app.registry.clone(),
-                warnings: app.unmatched_overrides(),
+                warnings: app
+                    .unmatched_overrides()
+                    .into_iter()
+                    .map(|(key, problem)| format!("{key}: {problem}"))
+                    .collect(),
                 connect_client: Box::new(move || {
                     let app = Arc::clone(&connecting);
                     Box::pin(async move {

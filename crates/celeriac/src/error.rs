@@ -3,6 +3,7 @@
 use std::fmt;
 
 use celeriac_config::Problems;
+use celeriac_telemetry::ErrorChain;
 
 /// A result of the façade.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -114,12 +115,7 @@ impl fmt::Display for Error {
 /// The whole chain, since this is what `fn main() -> Result<()>` prints.
 impl fmt::Debug for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{self}")?;
-        let mut cause = self.inner().source();
-        while let Some(error) = cause {
-            write!(formatter, "\n  caused by: {error}")?;
-            cause = error.source();
-        }
+        formatter.write_str(&ErrorChain(self.inner()).texts().join("\n  caused by: "))?;
         if let Some(help) = self.help() {
             write!(formatter, "\n  help: {help}")?;
         }

@@ -5,9 +5,9 @@
 #![expect(clippy::print_stderr, reason = "printing is what this file is for")]
 
 use std::borrow::Cow;
-use std::error::Error as StdError;
 use std::io::{self, IsTerminal, Write};
 
+use celeriac_telemetry::ErrorChain;
 use serde::Serialize;
 
 use crate::error::Error;
@@ -43,12 +43,7 @@ pub(crate) fn confirm(question: &str) -> Result<(), Error> {
 
 /// Prints an error with its causes and its remedy.
 pub(crate) fn failure(error: &Error) {
-    eprintln!("error: {}", printable(&error.to_string()));
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        eprintln!("  caused by: {}", printable(&error.to_string()));
-        cause = error.source();
-    }
+    eprintln!("error: {}", printable(&ErrorChain(error).texts().join("\n  caused by: ")));
     if let Some(help) = error.help() {
         eprintln!("  help: {help}");
     }

@@ -102,7 +102,7 @@ impl ReplyRegistry {
         match read(message, limits) {
             Ok(meta) => match self.find(&meta.task_id) {
                 Some(reply) => reply.update(to_record(meta)),
-                None => ReplyUnawaited { id: &meta.task_id, status: &meta.status }.emit(),
+                None => ReplyUnawaited { id: &meta.task_id, state: &meta.status }.emit(),
             },
             // What cannot be read now will never be: there is no use in keeping it.
             Err(error) => {

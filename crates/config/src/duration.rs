@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+pub use celeriac_units::approximate_duration as approximate;
 pub use celeriac_units::format_duration as format;
 
 use crate::text::ConfigValue;

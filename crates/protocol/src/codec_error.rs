@@ -22,13 +22,13 @@ pub enum DecodeError {
         reason: &'static str,
     },
     /// The compression is not accepted.
-    #[error("compression `{compression}` is refused: accepted are gzip, which is zlib, bzip2 and zstd")]
+    #[error("compression `{compression}` is refused: accepted are gzip (zlib), bzip2 and zstd")]
     RefusedCompression {
         /// The name.
         compression: String,
     },
     /// The body is larger than allowed.
-    #[error("the body has {size} bytes, allowed are {limit}")]
+    #[error("body too large: {size} bytes, the limit is {limit}")]
     TooLarge {
         /// The size. For a compressed body, the part that was decompressed before the limit.
         size: usize,

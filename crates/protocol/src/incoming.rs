@@ -26,7 +26,7 @@ pub enum Unreadable {
     #[error(transparent)]
     Legacy(#[from] LegacyError),
     /// The embed cannot be read.
-    #[error("in what it carries, {0}")]
+    #[error("follow-ups are not valid: {0}")]
     Embed(#[from] SignatureError),
 }
 

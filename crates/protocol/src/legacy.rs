@@ -16,7 +16,7 @@ pub enum LegacyError {
     #[error(transparent)]
     Body(#[from] DecodeError),
     /// The body is a task with an invalid header.
-    #[error("in the body, {0}")]
+    #[error("body of protocol 1 is not valid: {0}")]
     Header(#[from] HeaderError),
 }
 
@@ -95,7 +95,7 @@ mod tests {
         let cases = [
             ("[]", "the body should be [arguments, named arguments, embedded], got a list"),
             (r#"{"a":1}"#, "the body should be [arguments, named arguments, embedded], got an object"),
-            (r#"{"task":"t"}"#, "in the body, header `id` should be a string, got null"),
+            (r#"{"task":"t"}"#, "body of protocol 1 is not valid: header `id` should be a string, got null"),
             (
                 r#"{"task":"t","id":"1","args":7}"#,
                 "the body should be [arguments, named arguments, embedded], got an object whose args are an integer",

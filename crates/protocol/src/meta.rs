@@ -121,19 +121,19 @@ fn optional(meta: &mut Map, name: &str) -> Option<String> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MetaError {
     /// The value is not an object.
-    #[error("a result should be an object, got {found}")]
+    #[error("result should be an object, got {found}")]
     NotAnObject {
         /// The kind of the value.
         found: &'static str,
     },
     /// A required key is missing.
-    #[error("a result without `{name}`")]
+    #[error("result lacks `{name}`")]
     Missing {
         /// The key.
         name: &'static str,
     },
     /// A key has an invalid value.
-    #[error("`{name}` of a result should be text, got {found}")]
+    #[error("result: `{name}` should be text, got {found}")]
     Invalid {
         /// The key.
         name: &'static str,

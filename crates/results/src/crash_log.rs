@@ -8,6 +8,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::results::CrashLogUnavailable;
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
@@ -173,12 +175,14 @@ impl CrashTrackerService {
     async fn insist<'a, T>(&self, attempt: impl Fn() -> BoxFuture<'a, Result<T>>) -> Option<T> {
         let mut backoff = StoreBackoff::new();
         loop {
-            match attempt().await {
+            let error = match attempt().await {
                 Ok(done) => return Some(done),
                 Err(Error::Closed) => return None,
-                Err(error) => tracing::warn!("no suspect begins, trying again: {}", error.chain()),
-            }
-            sleep(backoff.next_wait()).await;
+                Err(error) => error,
+            };
+            let retry_in = backoff.next_wait();
+            CrashLogUnavailable { retry_in, error: &error.to_string() }.emit();
+            sleep(retry_in).await;
         }
     }
 }

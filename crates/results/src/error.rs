@@ -1,5 +1,7 @@
 //! Errors of a result store, by the remedy of the program.
 
+use celeriac_telemetry::ErrorChain;
+
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -10,7 +12,7 @@ pub enum Error {
     /// The store cannot be reached, was lost during an operation, or does not answer.
     ///
     /// A record in that operation may be stored or not. Writing it again is safe.
-    #[error("no connection to {url}")]
+    #[error("no connection to {url}: {}", ErrorChain(&**source))]
     Unreachable {
         /// The store, without password.
         url: String,
@@ -27,7 +29,7 @@ pub enum Error {
         reason: String,
     },
     /// The tables could not be migrated to the version that this program needs.
-    #[error("cannot migrate {url} to version {version} ({name})")]
+    #[error("cannot migrate {url} to version {version} ({name}): {}", ErrorChain(&**source))]
     Migration {
         /// The store, without password.
         url: String,
@@ -41,7 +43,7 @@ pub enum Error {
     },
     /// A newer version of Celeriac shares the store, and has changed the tables beyond the support
     /// of this one.
-    #[error("{url} has no table as this version expects it: {reason}")]
+    #[error("{url} has tables of another version: {reason}")]
     Schema {
         /// The store, without password.
         url: String,
@@ -60,7 +62,7 @@ pub enum Error {
     #[error("the result store was closed by this program")]
     Closed,
     /// The store is busy, full or read-only for now.
-    #[error("{doing} failed for now")]
+    #[error("{doing} failed for now: {}", ErrorChain(&**source))]
     Busy {
         /// The operation.
         doing: &'static str,
@@ -69,7 +71,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Any other error of the store.
-    #[error("{doing} failed")]
+    #[error("{doing} failed: {}", ErrorChain(&**source))]
     Sql {
         /// The operation.
         doing: &'static str,
@@ -93,24 +95,12 @@ impl Error {
     /// Returns a remedy for a person.
     pub fn help(&self) -> Option<&'static str> {
         match self {
-            Self::Unreachable { .. } => Some("is the database running, and is results.url right?"),
+            Self::Unreachable { .. } => Some("check that the database runs, and that results.url is right"),
             Self::Denied { .. } => Some("check user, password, database and grants of results.url"),
             Self::Migration { .. } => Some("run `celeriac setup` as a user who may create tables in schema `celeriac`"),
-            Self::Schema { .. } => Some("update this program, or give it a database of its own"),
-            Self::Busy { .. } => Some("look at the database: locks, disk space, whether it is a standby"),
+            Self::Schema { .. } => Some("update this program, or set results.url to another database"),
+            Self::Busy { .. } => Some("check the database: locks, disk space, and whether it is a standby"),
             Self::Invalid { .. } | Self::Closed | Self::Sql { .. } => None,
         }
-    }
-
-    /// Returns the error and its causes on one line, for the log.
-    pub(crate) fn chain(&self) -> String {
-        let mut line = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            line.push_str(": ");
-            line.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        line
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use celeriac_telemetry::Event;
-use celeriac_telemetry::events::results::{BatchRecorded, StoreLost, StoreRestored};
+use celeriac_telemetry::events::results::{BatchRecorded, OutcomesNotAnnounced, StoreLost, StoreRestored, SweepFailed};
 use futures::StreamExt;
 use futures::future::Either;
 use futures::stream::FuturesUnordered;
@@ -200,10 +200,8 @@ impl RecordingStore {
 
     async fn announce(&self, ids: Vec<String>) {
         if let Err(error) = self.backend.announce(&ids).await {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "tasks have ended and were not announced: those who wait for them will look for themselves"
-            );
+            // Those who wait for them will look for themselves.
+            OutcomesNotAnnounced { error: &error.to_string() }.emit();
         }
     }
 
@@ -211,7 +209,7 @@ impl RecordingStore {
         let mut lost_since = self.lost_since.lock().unwrap_or_else(PoisonError::into_inner);
         if lost_since.is_none() {
             *lost_since = Some(Instant::now());
-            StoreLost { error: &error.chain() }.emit();
+            StoreLost { error: &error.to_string() }.emit();
         }
     }
 
@@ -238,7 +236,7 @@ async fn sweep(backend: &dyn Backend, keep: Duration) {
     loop {
         sleep(every).await;
         if let Err(error) = sweep_once(backend, keep).await {
-            tracing::warn!("old results stay a while longer: {}", error.chain());
+            SweepFailed { error: &error.to_string() }.emit();
         }
     }
 }

@@ -11,7 +11,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use celeriac_telemetry::clock;
+use celeriac_telemetry::events::results::RevocationsSlow;
+use celeriac_telemetry::{Event, clock};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -222,9 +223,7 @@ impl RevocationCache {
     pub(crate) fn refreshed(&self, began: Instant) {
         let took = began.elapsed();
         if took >= MAX_STALENESS {
-            tracing::warn!(
-                "tasks begin late: a look at what is revoked took {took:?}, and holds for {MAX_STALENESS:?}"
-            );
+            RevocationsSlow { took, limit: MAX_STALENESS }.emit();
         }
         // A request made meanwhile is fulfilled by this read, or is repeated.
         let _ = self.refresh_requested.notified().now_or_never();

@@ -16,7 +16,8 @@ use std::str::FromStr;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use celeriac_telemetry::clock;
+use celeriac_telemetry::events::results::OutcomesNotAnnounced;
+use celeriac_telemetry::{Event, clock};
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
 use sqlx::ConnectOptions;
@@ -136,7 +137,7 @@ impl SqliteBackend {
                 // After an error here the watcher finds the rows.
                 let _ = read::ended(&mut reader, &ids, |record| self.waiting.deliver(&record)).await;
             }
-            Err(_) => tracing::debug!("outcomes are announced later: no connection is free"),
+            Err(error) => OutcomesNotAnnounced { error: &error.to_string() }.emit(),
         }
     }
 

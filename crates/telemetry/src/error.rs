@@ -19,19 +19,19 @@ pub enum Error {
         reason: String,
     },
     /// This process exports its traces and metrics already.
-    #[error("telemetry was started already in this process")]
+    #[error("cannot start telemetry: this process has started it already")]
     AlreadyStarted,
     /// The exporter could not be made.
-    #[error("cannot make an exporter to {endpoint}")]
+    #[error("cannot export telemetry to {url}: {}", ErrorChain(&**source))]
     Exporter {
-        /// The address that it would have sent to.
-        endpoint: String,
+        /// The collector, without password.
+        url: String,
         /// The exporter's error.
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
     /// Some data could not be sent before the deadline.
-    #[error("not all traces and metrics could be sent before the end")]
+    #[error("cannot send the last traces and metrics: {}", ErrorChain(&**source))]
     Flush {
         /// The exporter's error.
         #[source]
@@ -43,14 +43,43 @@ pub enum Error {
 #[derive(Debug, Clone, Copy)]
 pub struct ErrorChain<'a>(pub &'a (dyn StdError + 'static));
 
-impl fmt::Display for ErrorChain<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}", self.0)?;
+impl ErrorChain<'_> {
+    /// Returns the texts of the error and its causes. An error may end with the text of its cause: the cause is then left
+    /// out.
+    pub fn texts(&self) -> Vec<String> {
+        let mut texts = vec![self.0.to_string()];
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            write!(formatter, ": {error}")?;
+            let text = error.to_string();
+            if !texts.iter().any(|known| known.ends_with(&text)) {
+                texts.push(text);
+            }
             cause = error.source();
         }
-        Ok(())
+        texts
+    }
+}
+
+impl fmt::Display for ErrorChain<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.texts().join(": "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_written_once() {
+        let cause = io::Error::other("refused");
+        let error = Error::Exporter { url: "http://c".to_owned(), source: Box::new(cause) };
+        assert_eq!(error.to_string(), "cannot export telemetry to http://c: refused");
+        assert_eq!(ErrorChain(&error).texts(), [error.to_string()]);
+
+        let outer = io::Error::other(Error::AlreadyStarted);
+        assert_eq!(ErrorChain(&outer).to_string(), Error::AlreadyStarted.to_string());
     }
 }

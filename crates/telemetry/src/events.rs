@@ -1,18 +1,36 @@
 //! The events of a program: one declaration each.
 //!
-//! `event!` declares the struct of an event, with the level and text of its log line, its span
-//! event, and its counter. The code where the event happens makes the struct and
-//! [emits](Event::emit) it.
+//! `event!` declares the struct of an event, with its log line, its span event, and its counter. The
+//! code where the event happens makes the struct and [emits](Event::emit) it. No other line is
+//! logged.
+//!
+//! A log line is a fixed phrase, then fields: `consumer restored queue=billing after=1.2s`. The same
+//! thing has the same words and the same field in every line: `task`, `id`, `attempt`, `queue`,
+//! `exchange`, `routing_key`, `error`, and `url` without its password. A time is a number of
+//! seconds, in a field whose name ends with `_seconds`. Text shows `retry_in_seconds` as
+//! `retry_in=1.2s`.
+//!
+//! The target of a line is `celeriac::` and its area, which is the name of the module here. The
+//! level follows from the reader's task:
+//!
+//! - `ERROR`: somebody must act;
+//! - `WARN`: something is degraded, or is tried again;
+//! - `INFO`: the state of the process changed;
+//! - `DEBUG`: a single task or message moved on;
+//! - `TRACE`: a batch moved on.
+//!
+//! `docs/logs.md` lists every line, and a test compares it with the declarations.
 
 #[macro_use]
 mod declare;
 
+pub mod admin;
 pub mod broker;
 pub mod client;
-pub mod metrics;
+pub mod config;
 pub mod relay;
 pub mod results;
-pub mod traces;
+pub mod telemetry;
 pub mod worker;
 
 use std::fmt;

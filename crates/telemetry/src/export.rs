@@ -5,6 +5,7 @@ pub(crate) mod traces;
 
 use std::time::Duration;
 
+use celeriac_config::Secret;
 use reqwest::blocking::Client;
 use rustls::crypto::{CryptoProvider, ring};
 
@@ -21,8 +22,10 @@ fn endpoint(url: &str, signal: &str) -> String {
 /// Returns the HTTP client of an exporter. It verifies the collector by the authorities that this
 /// machine trusts.
 fn client(endpoint: &str) -> Result<Client> {
-    let unmade =
-        |source: Box<dyn std::error::Error + Send + Sync>| Error::Exporter { endpoint: endpoint.to_owned(), source };
+    let unmade = |source: Box<dyn std::error::Error + Send + Sync>| Error::Exporter {
+        url: Secret::new(endpoint).masked(),
+        source,
+    };
     if CryptoProvider::get_default().is_none() {
         // The provider of the broker's connections. If the program has installed its own, that one
         // is used.

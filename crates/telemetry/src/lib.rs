@@ -8,6 +8,7 @@
 //! - [`propagation`]: trace context in message headers;
 //! - `metrics`: counters and histograms, by OpenTelemetry's names;
 //! - `export`: the export of traces and metrics to a collector;
+//! - `lines`: log lines, as text or as JSON;
 //! - [`setup`]: subscriber and exporters, started once by a program and flushed at its end;
 //! - [`clock`]: the only reader of wall time.
 
@@ -25,6 +26,7 @@ pub mod clock;
 
 mod error;
 mod export;
+mod lines;
 mod nesting;
 mod options;
 

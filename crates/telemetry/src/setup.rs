@@ -20,8 +20,11 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::events::telemetry::LogOptionsUnused;
+use crate::lines::LogLayer;
 use crate::nesting::Nesting;
-use crate::options::{LogFormat, LogOptions, TelemetryOptions};
+use crate::options::{LogOptions, TelemetryOptions};
 use crate::{export, metrics, trace};
 
 /// The identity of a program in its telemetry.
@@ -69,7 +72,7 @@ impl Telemetry {
         let output = Output { writer: io::stderr, color: io::stderr().is_terminal() };
         let logs = tracing::dispatcher::set_global_default(subscriber(&options.log, output, tracer)?).is_ok();
         if !logs {
-            tracing::debug!(target: "celeriac", "the program's own tracing subscriber stays; telemetry.log is left aside");
+            LogOptionsUnused.emit();
         }
         Ok(Self { providers, logs })
     }
@@ -157,6 +160,12 @@ struct Output<W> {
     color: bool,
 }
 
+/// The levels of libraries. A level that names the library again counts instead.
+///
+/// lapin logs as errors what this project expects, handles, and logs in words of its own. sqlx says as a state of the process
+/// that a pooled connection did not answer, after which it takes another.
+const OTHERS: &str = "lapin=off,sqlx_core=warn";
+
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 fn subscriber<W>(options: &LogOptions, output: Output<W>, tracer: Option<SdkTracer>) -> Result<Dispatch>
@@ -179,20 +188,15 @@ where
         key: "telemetry.log.level".to_owned(),
         reason: error.to_string(),
     };
-    // lapin logs errors for events that this project expects, handles, and logs itself. A filter
-    // that names lapin shows them.
-    let level = format!("lapin=off,{}", options.level);
+    let level = format!("{OTHERS},{}", options.level);
     let mut filter = EnvFilter::try_new(level).map_err(|error| invalid(&error))?;
     if filter.max_level_hint() != Some(LevelFilter::OFF) {
         // Every log line has task, id and trace id.
         let names: Directive = format!("{}=error", trace::TASK_TARGET).parse().map_err(|error| invalid(&error))?;
         filter = filter.add_directive(names);
     }
-    let layer = tracing_subscriber::fmt::layer().with_writer(output.writer).with_ansi(output.color);
-    Ok(match options.format {
-        LogFormat::Text => layer.with_filter(filter).boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).with_filter(filter).boxed(),
-    })
+    let Output { writer, color } = output;
+    Ok(LogLayer { format: options.format, color, writer }.with_filter(filter).boxed())
 }
 
 /// Handlers' own spans, as children of their task's span.

@@ -42,6 +42,46 @@ pub fn format_duration(duration: Duration) -> String {
     if written.is_empty() { "0s".to_owned() } else { written.join(" ") }
 }
 
+/// Writes a duration as people say it: `22.9ms`, `1.2s`, `3m 5s`.
+///
+/// Below a minute it has three significant digits, above it the two largest units. Log lines, the banner of a worker and
+/// the command line print measured times in this form; [`format_duration`] prints settings, exactly.
+pub fn approximate_duration(duration: Duration) -> String {
+    const MINUTE: u128 = 60 * SECOND as u128;
+    let nanos = duration.as_nanos();
+    let rounded = round_to(nanos, 10_u128.pow(nanos.checked_ilog10().unwrap_or_default().saturating_sub(2)));
+    if rounded < MINUTE {
+        return with_fraction(rounded);
+    }
+    let step = match nanos {
+        nanos if nanos < 60 * MINUTE => SECOND,
+        nanos if nanos < u128::from(DAY) => 60 * SECOND,
+        _ => 3_600 * SECOND,
+    };
+    let seconds = round_to(nanos, u128::from(step)) / u128::from(SECOND);
+    let parts = [(seconds / 86_400, "d"), (seconds / 3_600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let written: Vec<String> =
+        parts.iter().filter(|(count, _)| *count > 0).take(2).map(|(count, unit)| format!("{count}{unit}")).collect();
+    written.join(" ")
+}
+
+fn round_to(nanos: u128, step: u128) -> u128 {
+    (nanos + step / 2) / step * step
+}
+
+/// Writes less than a minute in its largest unit: `22.9ms`.
+fn with_fraction(nanos: u128) -> String {
+    let units = [(u128::from(SECOND), 9, "s"), (1_000_000, 6, "ms"), (1_000, 3, "us")];
+    match units.into_iter().find(|(length, ..)| nanos >= *length) {
+        Some((length, places, unit)) => {
+            let decimal = format!("{}.{:0places$}", nanos / length, nanos % length);
+            format!("{}{unit}", decimal.trim_end_matches('0').trim_end_matches('.'))
+        }
+        None if nanos == 0 => "0s".to_owned(),
+        None => format!("{nanos}ns"),
+    }
+}
+
 /// Reads `1m 30s`: a sum of numbers with units.
 ///
 /// # Errors
@@ -168,6 +208,37 @@ mod tests {
     }
 
     #[test]
+    fn a_measured_time_has_three_digits_or_two_units() {
+        for (nanos, written) in [
+            (0, "0s"),
+            (7, "7ns"),
+            (999, "999ns"),
+            (1_000, "1us"),
+            (1_234, "1.23us"),
+            (999_600, "1ms"),
+            (22_946_036, "22.9ms"),
+            (200_000_000, "200ms"),
+            (999_499_999, "999ms"),
+            (999_500_000, "1s"),
+            (1_204_000_000, "1.2s"),
+            (1_246_000_000, "1.25s"),
+            (12_340_000_000, "12.3s"),
+            (59_940_000_000, "59.9s"),
+            (59_960_000_000, "1m"),
+            (60_000_000_000, "1m"),
+            (185_400_000_000, "3m 5s"),
+            (3_599_600_000_000, "1h"),
+            (3_600_000_000_000, "1h"),
+            (3_689_000_000_000, "1h 1m"),
+            (86_399_000_000_000, "1d"),
+            (90_000_000_000_000, "1d 1h"),
+            (864_000_000_000_000, "10d"),
+        ] {
+            assert_eq!(approximate_duration(Duration::from_nanos(nanos)), written, "{nanos}");
+        }
+    }
+
+    #[test]
     fn every_name_of_a_unit_is_read() {
         for (names, length) in UNITS {
             for name in names {
@@ -222,6 +293,13 @@ mod tests {
         fn a_duration_is_read_as_it_is_written(seconds: u64, nanos in 0_u32..1_000_000_000) {
             let duration = Duration::new(seconds, nanos);
             prop_assert_eq!(parse_duration(&format_duration(duration)), Ok(duration));
+        }
+
+        #[test]
+        fn a_measured_time_is_read_as_nearly_the_same(seconds in 0_u64..1_000_000_000_000, nanos in 0_u32..1_000_000_000) {
+            let duration = Duration::new(seconds, nanos);
+            let read = parse_duration(&approximate_duration(duration)).unwrap();
+            prop_assert!(read.abs_diff(duration) <= duration / 40, "{:?}", read);
         }
 
         #[test]

@@ -5,6 +5,7 @@
 //! compile fast. In reading order:
 //!
 //! - [`parse_duration`], [`format_duration`]: `1m 30s`;
+//! - [`approximate_duration`]: `22.9ms`, a measured time;
 //! - [`DurationRange`][]: `1s..10m`;
 //! - [`TimeLimit`][]: `30s`, or `none`;
 //! - [`RateLimit`][]: `100/m`;
@@ -31,7 +32,7 @@ mod task_options;
 
 pub use ack_mode::AckMode;
 pub use byte_size::ByteSize;
-pub use duration::{format_duration, parse_duration};
+pub use duration::{approximate_duration, format_duration, parse_duration};
 pub use duration_range::DurationRange;
 pub use error::Error;
 pub use rate_limit::{RateLimit, RateUnit};

@@ -10,13 +10,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// Two tasks have the same name.
-    #[error("two tasks are named `{name}`")]
+    #[error("two tasks have the name `{name}`")]
     DuplicateTask {
         /// The name.
         name: &'static str,
     },
     /// The worker has no such task.
-    #[error("no task is named `{name}` here{}", did_you_mean(.nearest.as_ref()))]
+    #[error("no task has the name `{name}`{}", did_you_mean(.nearest.as_ref()))]
     UnknownTask {
         /// The name.
         name: String,
@@ -32,24 +32,22 @@ pub enum Error {
         nearest: Option<String>,
     },
     /// Workers do not consume queues of this kind.
-    #[error("queue `{queue}` is a stream, which keeps what is read: its tasks would run again and again")]
+    #[error("cannot consume queue `{queue}`: it is a stream, and keeps messages after they are read")]
     Stream {
         /// The queue.
         queue: String,
     },
     /// A task needs a transaction, and the store has none.
-    #[error(
-        "task `{task}` is transactional, and results.url is no Postgres database, in whose transactions it could work"
-    )]
+    #[error("task `{task}` is transactional, and results.url is no Postgres database")]
     NoTransactions {
         /// The task.
         task: &'static str,
     },
     /// The relay has no outbox.
-    #[error("there is no outbox to relay: results.url is no Postgres database")]
+    #[error("cannot relay the outbox: results.url is no Postgres database")]
     NoOutbox,
     /// The broker refuses an operation that this worker needs.
-    #[error("cannot consume")]
+    #[error("cannot consume: {0}")]
     Broker(#[source] celeriac_broker::Error),
 }
 
@@ -58,11 +56,11 @@ impl Error {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::DuplicateTask { .. } => Some("give one of them another name: #[task(name = \"…\")]"),
-            Self::UnknownTask { .. } => Some("`celeriac list tasks` of the worker's program names those it has"),
+            Self::UnknownTask { .. } => Some("run `celeriac list tasks` in the worker's program to see its tasks"),
             Self::UnknownQueue { .. } => Some("declare it under `queues` in config/routes.yaml"),
-            Self::Stream { .. } => Some("bind a queue of type quorum beside it, and consume that"),
-            Self::NoTransactions { .. } => Some("set results.url to the Postgres database in which the task works"),
-            Self::NoOutbox => Some("set results.url to the database in whose transactions tasks are sent"),
+            Self::Stream { .. } => Some("bind a queue of type quorum beside the stream, and consume that queue"),
+            Self::NoTransactions { .. } => Some("set results.url to the Postgres database of the task"),
+            Self::NoOutbox => Some("set results.url to the Postgres database that holds the outbox"),
             Self::Broker(error) => error.help(),
         }
     }

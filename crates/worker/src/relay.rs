@@ -20,7 +20,9 @@ use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::{Backoff, RetryPolicy};
 use celeriac_results::outbox::{OutboxMessage, OutboxRow, RelayFailure};
 use celeriac_results::{PostgresBackend, RelayLease};
-use celeriac_telemetry::events::relay::{MessagesRelayed, RelayFailed, RelayStarted};
+use celeriac_telemetry::events::relay::{
+    MessagesRelayed, RelayFailed, RelayInterrupted, RelayPaused, RelayStarted, RelayTopologyNotDeclared,
+};
 use celeriac_telemetry::{ErrorChain, Event, clock};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -101,8 +103,9 @@ impl Relay {
                 }
                 Err(error) => error,
             };
-            tracing::warn!(error = &error as &dyn std::error::Error, "the outbox is not relayed from here for now");
-            let _ = stop.run_until_cancelled(sleep(backoff.next_wait(fastrand::f64()))).await;
+            let retry_in = backoff.next_wait(fastrand::f64());
+            RelayInterrupted { retry_in, error: &ErrorChain(&error).to_string() }.emit();
+            let _ = stop.run_until_cancelled(sleep(retry_in)).await;
         }
     }
 
@@ -135,7 +138,7 @@ impl Relay {
                 None => backoff = Backoff::new(RECONNECT),
                 Some(reason) => {
                     let wait = backoff.next_wait(fastrand::f64());
-                    tracing::warn!("the broker takes nothing from the outbox, next try in {wait:.1?}: {reason}");
+                    RelayPaused { retry_in: wait, error: &reason }.emit();
                     if stop.run_until_cancelled(self.alive(lead, |_| sleep(wait))).await.is_none() {
                         return Ok(());
                     }
@@ -183,7 +186,7 @@ impl Relay {
             let sent = if held.for_sure() {
                 self.send(entry).await
             } else {
-                EntryOutcome::Postponed("this process was stopped for a while, and another may relay by now".to_owned())
+                EntryOutcome::Postponed("this process was paused, and another may relay now".to_owned())
             };
             match sent {
                 EntryOutcome::Sent => {
@@ -194,7 +197,7 @@ impl Relay {
                     let wait = RESEND.wait(attempts, fastrand::f64());
                     outcome.missing |= is_missing(&error);
                     let error = ErrorChain(&error).to_string();
-                    RelayFailed { task: &task, id: &id, error: &error, wait }.emit();
+                    RelayFailed { task: &task, id: &id, error: &error, retry_in: wait }.emit();
                     outcome.unsent.push(RelayFailure { seq, error, wait });
                     break;
                 }
@@ -231,7 +234,7 @@ impl Relay {
 
     async fn declare(&self) {
         if let Err(error) = self.client.broker().declare(self.client.topology()).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "cannot declare what the outbox needs");
+            RelayTopologyNotDeclared { error: &ErrorChain(&error).to_string() }.emit();
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::worker::SignalsUnavailable;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -129,7 +131,7 @@ impl Signals {
         if let [Ok(terminate), Ok(interrupt), Ok(quit)] = heard {
             return Self { heard: Some([terminate, interrupt, quit]) };
         }
-        tracing::error!("cannot listen for signals; only SIGKILL will end this process");
+        SignalsUnavailable.emit();
         Self { heard: None }
     }
 

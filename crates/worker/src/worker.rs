@@ -12,8 +12,10 @@ use celeriac_client::Client;
 use celeriac_protocol::DecodeLimits;
 use celeriac_protocol::retry::Backoff;
 use celeriac_results::{Backend, CrashTracker, PostgresBackend, Recorder, ResultsOptions};
-use celeriac_telemetry::Event;
-use celeriac_telemetry::events::worker::{WorkerOffline, WorkerOnline, WorkerStopping};
+use celeriac_telemetry::events::worker::{
+    ConsumersNotStarted, SettlementsUnconfirmed, WorkerOffline, WorkerOnline, WorkerStopping,
+};
+use celeriac_telemetry::{ErrorChain, Event};
 use celeriac_topology::{Prefetch, QueueKind, Topology};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -40,7 +42,7 @@ use crate::task::context::{FindInline, SharedState, TaskEnvironment};
 use crate::task::hooks::HookList;
 use crate::task::registry::Registry;
 use crate::threads::Threads;
-use crate::worker::banner::Banner;
+use crate::worker::banner::{Banner, BannerQueue};
 
 /// Time after the drain in which outcomes are recorded and follow-ups sent.
 const RECORDED: Duration = Duration::from_millis(400);
@@ -243,16 +245,18 @@ impl Worker {
                 attempt = self.try_subscribe() => attempt,
                 () = shutdown.requested() => return Ok(None),
             };
-            match attempt {
+            let retry_in = match attempt {
                 Ok(consumers) => return Ok(Some(consumers)),
                 // The owner of an external queue may start later than this worker.
                 Err(error) if error.is_retryable() || self.is_foreign(&error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "cannot consume yet; trying again");
+                    let retry_in = backoff.next_wait(fastrand::f64());
+                    ConsumersNotStarted { retry_in, error: &ErrorChain(&error).to_string() }.emit();
+                    retry_in
                 }
                 Err(error) => return Err(error),
-            }
+            };
             tokio::select! {
-                () = sleep(backoff.next_wait(fastrand::f64())) => {}
+                () = sleep(retry_in) => {}
                 () = shutdown.requested() => return Ok(None),
             }
         }
@@ -312,7 +316,7 @@ impl Worker {
         WorkerOnline { name, queues: &self.queues, concurrency, tasks: self.runtime.registry.iter().count() }.emit();
         shutdown.requested().await;
 
-        WorkerStopping { running: attempts.len(), patience: self.options.drain_timeout }.emit();
+        WorkerStopping { running: attempts.len(), drain_timeout: self.options.drain_timeout }.emit();
         let consumers = queues.join_all().await;
         // Deliveries that have not started return at once, so that other workers need not wait for
         // the drain.
@@ -337,7 +341,7 @@ impl Worker {
         tokio::select! {
             _ = closing.join_all() => {}
             () = shutdown.overdue(drain, SETTLED) => {
-                tracing::warn!("the broker did not confirm the last settlements; it delivers those tasks again");
+                SettlementsUnconfirmed.emit();
             }
         }
         WorkerOffline { name: &self.runtime.name, interrupted }.emit();
@@ -345,28 +349,41 @@ impl Worker {
 
     /// Returns the banner for the start: name, broker, results, slots, queues and tasks.
     pub fn banner(&self) -> String {
-        let queues = self.queues.iter().map(|queue| (queue.as_str(), self.bindings(queue))).collect();
-        let banner = Banner {
+        self.to_banner().to_string()
+    }
+
+    /// Logs what the banner shows in one line, for a program whose lines are read by machines.
+    pub fn log_banner(&self) {
+        self.to_banner().log();
+    }
+
+    fn to_banner(&self) -> Banner<'_> {
+        let queues = self.queues.iter().map(|queue| BannerQueue {
+            name: queue,
+            prefetch: self.prefetch(queue),
+            bindings: self.bindings(queue),
+        });
+        Banner {
             name: &self.runtime.name,
             broker_url: &self.broker_url,
             results_url: &self.results_url,
             concurrency: self.options.concurrency,
-            prefetch: self.options.prefetch,
-            drain: self.options.drain_timeout,
-            queues,
+            drain_timeout: self.options.drain_timeout,
+            queues: queues.collect(),
             tasks: self.runtime.registry.iter().collect(),
-        };
-        banner.to_string()
+        }
     }
 
     fn bindings(&self, queue: &str) -> String {
         let bound =
             self.runtime.topology.queues.get(queue).map(|options| options.bindings.as_slice()).unwrap_or_default();
         if bound.is_empty() {
-            return format!("exchange=(default) key={queue}");
+            return format!("exchange=(default) routing_key={queue}");
         }
-        let bound: Vec<_> =
-            bound.iter().map(|binding| format!("exchange={} key={}", binding.exchange, binding.routing_key)).collect();
+        let bound: Vec<_> = bound
+            .iter()
+            .map(|binding| format!("exchange={} routing_key={}", binding.exchange, binding.routing_key))
+            .collect();
         bound.join(", ")
     }
 }

@@ -65,7 +65,7 @@ async fn what_is_missing_is_named_and_not_made(bed: Bed) {
     broker.declare(&topology).await.unwrap();
     ground.delete(&format!("queues/{}/celeriac.dead", ground.vhost())).await;
     let error = broker.declare(&topology).await.unwrap_err();
-    assert_eq!(error.to_string(), "not on the broker: queue `celeriac.dead`");
+    assert_eq!(error.to_string(), "missing on the broker: queue `celeriac.dead`");
     broker.close().await;
 }
 

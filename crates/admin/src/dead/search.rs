@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use celeriac_broker::{Broker, Browser, Error, Outgoing, Result};
 use celeriac_protocol::{Message, RateLimit};
+use celeriac_telemetry::events::admin::SearchRestarted;
 use celeriac_telemetry::events::broker::MessageReplayed;
 use celeriac_telemetry::trace::PublishSpan;
+use celeriac_telemetry::{ErrorChain, Event};
 use tokio::time::{Instant, Interval, MissedTickBehavior, sleep};
 
 use super::{DeadLetter, Filter, ReplayOptions};
@@ -166,7 +168,7 @@ impl<'a> Removal<'a> {
                 self.tally.left += todo.unwrap_or_default();
                 return Err(error);
             }
-            tracing::warn!(error = &error as &dyn std::error::Error, "begins again at the head of {dead_queue}");
+            SearchRestarted { queue: dead_queue, error: &ErrorChain(&error).to_string() }.emit();
             sleep(PAUSE).await;
         }
         self.tally.left += todo.unwrap_or_default();

@@ -15,6 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use celeriac_config::duration;
 use celeriac_topology::strip_delay_prefix;
 use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
@@ -206,7 +207,9 @@ impl AmqpBrowser {
                     return Ok(self.late.pop_front());
                 }
                 Err(_) if began.elapsed() > ANSWER => {
-                    return Err(self.lost("its messages are not given out, as when another consumer has it to itself"));
+                    return Err(
+                        self.lost("the broker delivers no message: another consumer may have the queue to itself")
+                    );
                 }
                 Err(_) => {}
             }
@@ -286,7 +289,7 @@ impl AmqpBrowser {
         match timeout(ANSWER, asked).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(self.lost(&error)),
-            Err(_) => Err(self.lost(&format!("no answer within {ANSWER:?}"))),
+            Err(_) => Err(self.lost(&format!("no answer within {}", duration::approximate(ANSWER)))),
         }
     }
 

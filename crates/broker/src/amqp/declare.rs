@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use celeriac_config::duration;
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::broker::QueueAdopted;
 use celeriac_topology::{
@@ -279,7 +280,7 @@ fn exchange_kind(kind: celeriac_topology::ExchangeKind) -> ExchangeKind {
 pub(super) async fn answered<T>(request: impl Future<Output = lapin::Result<T>>) -> Result<lapin::Result<T>> {
     timeout(ANSWER, request).await.map_err(|_| Error::Amqp {
         doing: "declaring".to_owned(),
-        source: format!("no answer within {ANSWER:?}").into(),
+        source: format!("no answer within {}", duration::approximate(ANSWER)).into(),
     })
 }
 

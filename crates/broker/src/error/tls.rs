@@ -36,16 +36,16 @@ impl TlsFault {
     pub(super) fn help(&self) -> &'static str {
         match self {
             Self::UnknownAuthority => {
-                "set broker.tls.cacertfile to the certificate of the authority that signed the broker's"
+                "set broker.tls.cacertfile to the certificate of the authority that signed the broker's certificate"
             }
             Self::WrongName { .. } => "use a name in broker.url that the broker's certificate is for",
-            Self::NotInForce => "renew the broker's certificate, and look at the clocks of both machines",
+            Self::NotInForce => "renew the broker's certificate, or correct the clocks of both machines",
             Self::CertificateWanted => "set broker.tls.certfile and broker.tls.keyfile",
             Self::CertificateRefused { .. } => {
-                "set broker.tls.certfile to one that is in force and signed by an authority the broker trusts"
+                "set broker.tls.certfile to a valid certificate that an authority of the broker has signed"
             }
-            Self::NotSpoken => "use the broker's port for TLS, 5671 as a rule, or amqp:// where there is none",
-            Self::Other { .. } => "look at the broker's log and at its `ssl_options`",
+            Self::NotSpoken => "use the broker's TLS port, usually 5671, or amqp:// if it has none",
+            Self::Other { .. } => "read the broker's log, and check its `ssl_options`",
         }
     }
 }
@@ -54,14 +54,16 @@ impl fmt::Display for TlsFault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownAuthority => {
-                write!(formatter, "its certificate is signed by an authority that is not trusted here")
+                write!(formatter, "its certificate is signed by an unknown authority")
             }
             Self::WrongName { names } if names.is_empty() => write!(formatter, "its certificate is for another name"),
             Self::WrongName { names } => write!(formatter, "its certificate is for {}", names.join(", ")),
             Self::NotInForce => write!(formatter, "its certificate has expired, or is not valid yet"),
             Self::CertificateWanted => write!(formatter, "it asks for a client certificate, and none is configured"),
-            Self::CertificateRefused { reason } => write!(formatter, "it refuses our certificate ({reason})"),
-            Self::NotSpoken => write!(formatter, "what listens there does not speak TLS"),
+            Self::CertificateRefused { reason } => {
+                write!(formatter, "it refuses the certificate of this program: {reason}")
+            }
+            Self::NotSpoken => write!(formatter, "the server does not speak TLS"),
             Self::Other { reason } => write!(formatter, "{reason}"),
         }
     }

@@ -167,7 +167,7 @@ async fn first(broker: &dyn Broker, queue: &str) -> Result<Option<Head>, Error> 
         let headers = &found.message.headers;
         let sent_at = headers.text(names::ID).and_then(sent_at);
         let age = sent_at.and_then(|sent_at| Duration::try_from(clock::now().duration_since(sent_at)).ok());
-        let age = age.map(|age| duration::format(Duration::from_secs(age.as_secs())));
+        let age = age.map(duration::approximate);
         Head { task: headers.text(names::TASK).map(str::to_owned), sent_at, age }
     }))
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use celeriac_client::Client;
 use celeriac_config::duration;
 use celeriac_results::PostgresBackend;
-use celeriac_telemetry::{Telemetry, clock};
+use celeriac_telemetry::events::telemetry::FlushFailed;
+use celeriac_telemetry::{ErrorChain, Event, Telemetry, clock};
 use celeriac_worker::{Error as WorkerError, Relay, on_signals};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -70,7 +71,7 @@ pub(crate) async fn run(program: &Program, args: &RelayArgs, json: bool) -> Resu
     .await;
     let flushed = before(shutdown.overdue(CONFIRMED, FLUSHED), telemetry.shutdown(FLUSH)).await;
     if let Some(Err(error)) = &flushed {
-        tracing::warn!(error = error as &dyn std::error::Error, "not all traces were sent");
+        FlushFailed { error: &ErrorChain(error).to_string() }.emit();
     }
     if !relayed? || flushed.is_none() {
         end_process();
@@ -92,7 +93,7 @@ async fn status(client: &Client, json: bool) -> Result<(), Error> {
         relayed: lag.led,
     };
     output::answer(json, &shown, || {
-        let oldest = age.map(|age| format!(", the oldest {}", duration::format(Duration::from_secs(age.as_secs()))));
+        let oldest = age.map(|age| format!(", the oldest {}", duration::approximate(age)));
         let relayed = if shown.relayed { "" } else { "\nno process relays: start a worker, or `celeriac relay`" };
         format!("{} waiting{}, {} failing{relayed}", shown.waiting, oldest.unwrap_or_default(), shown.failing)
     });

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use celeriac_telemetry::Telemetry;
+use celeriac_telemetry::events::telemetry::FlushFailed;
+use celeriac_telemetry::events::worker::BlockingTasksLeft;
+use celeriac_telemetry::{ErrorChain, Event, LogFormat, Telemetry};
 use celeriac_worker::{ShutdownReport, on_signals};
 use tokio_util::task::TaskTracker;
 
@@ -33,10 +35,13 @@ pub(crate) async fn run(program: &Program) -> Result<(), Error> {
         };
         let worker = program.worker(client.clone())?;
         drain = worker.drain();
-        output::notice(&worker.banner());
+        match program.telemetry.log.format {
+            LogFormat::Text => output::notice(&worker.banner()),
+            LogFormat::Json => worker.log_banner(),
+        }
         let ShutdownReport { blocking_tasks_left } = worker.run_until(shutdown.clone()).await?;
         if blocking_tasks_left > 0 {
-            tracing::warn!("{blocking_tasks_left} blocking tasks have not ended; the process ends without them");
+            BlockingTasksLeft { tasks: blocking_tasks_left }.emit();
         }
         let closed = before(shutdown.overdue(drain, CLOSED), client.close()).await;
         Ok(blocking_tasks_left > 0 || closed.is_none())
@@ -45,7 +50,7 @@ pub(crate) async fn run(program: &Program) -> Result<(), Error> {
     let flushed = before(shutdown.overdue(drain, FLUSHED), telemetry.shutdown(FLUSH)).await;
     if let Some(Err(error)) = &flushed {
         // The worker did its work. Lost traces are no reason for another exit code.
-        tracing::warn!(error = error as &dyn std::error::Error, "not all traces were sent");
+        FlushFailed { error: &ErrorChain(error).to_string() }.emit();
     }
     if left_behind? || flushed.is_none() {
         end_process();

@@ -5,7 +5,8 @@ use std::time::Duration;
 use celeriac_protocol::Codec;
 use celeriac_results::PostgresBackend;
 use celeriac_results::idempotency::{Claim, Idempotency, KeyState, PreviousSubmission};
-use celeriac_telemetry::ErrorChain;
+use celeriac_telemetry::events::client::IdempotencyKeyNotUpdated;
+use celeriac_telemetry::{ErrorChain, Event};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -77,7 +78,7 @@ impl Client {
             Err(_) => keys.release(&claim).await,
         };
         if let Err(error) = noted {
-            tracing::warn!(task = claim.task, error = %ErrorChain(&error), "what became of an idempotency key is not noted");
+            IdempotencyKeyNotUpdated { task: &claim.task, error: &ErrorChain(&error).to_string() }.emit();
         }
         sent
     }

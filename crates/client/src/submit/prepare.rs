@@ -224,7 +224,7 @@ fn with_follow_ups(task: &str, body: Body, follow: Follow) -> Result<Body> {
     }
     let Follow { callbacks, errbacks, steps } = follow;
     let mut embed = Embed::read(&body.embed)
-        .map_err(|error| Error::Call { task: task.to_owned(), reason: format!("in what it carries, {error}") })?;
+        .map_err(|error| Error::Call { task: task.to_owned(), reason: format!("follow-ups are not valid: {error}") })?;
     embed.callbacks.extend(callbacks);
     embed.errbacks.extend(errbacks);
     embed.chain.extend(steps);

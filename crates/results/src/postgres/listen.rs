@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::results::NotificationsLost;
 use sqlx::Acquire;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
@@ -52,9 +54,10 @@ pub(super) async fn listen(listening: Listening, waiting: Arc<Waiters>, stop: Ca
                 Err(cause) => cause,
             };
             let error = fault::error(&listening.url, "waiting for outcomes", cause);
-            tracing::warn!("waiting for outcomes is interrupted, trying again: {}", error.chain());
+            let retry_in = backoff.next_wait();
+            NotificationsLost { retry_in, error: &error.to_string() }.emit();
             listening.renew(&mut pool).await;
-            sleep(backoff.next_wait()).await;
+            sleep(retry_in).await;
         }
     };
     stop.run_until_cancelled(Box::pin(served)).await;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::results::RevocationsUnreadable;
 use sqlx::postgres::{PgConnection, PgListener};
 use sqlx::{Acquire as _, Row as _};
 use tokio::time::{Instant, sleep};
@@ -93,9 +95,10 @@ pub(super) async fn keep(listening: Listening, revocations: Arc<RevocationCache>
                 Err(cause) => cause,
             };
             let error = fault::error(&listening.url, "reading revocations", cause);
-            tracing::warn!("no task begins, since nobody knows which are revoked; trying again: {}", error.chain());
+            let retry_in = backoff.next_wait();
+            RevocationsUnreadable { retry_in, error: &error.to_string() }.emit();
             listening.renew(&mut pool).await;
-            sleep(backoff.next_wait()).await;
+            sleep(retry_in).await;
         }
     };
     stop.run_until_cancelled(Box::pin(kept)).await;

@@ -187,7 +187,7 @@ impl Transaction<'_> {
             }
             Ok(false) => {
                 self.rollback().await;
-                invalid("the task ended its transaction by itself, which is for the worker to do")
+                invalid("the task ended its transaction: only the worker may do so")
             }
             Err(cause) => self.fail(cause).await,
         }
@@ -197,7 +197,7 @@ impl Transaction<'_> {
         let went_on = cause.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "25P02");
         let error = self.connections.error("committing", cause);
         self.rollback().await;
-        if went_on { invalid("a statement in it failed, and the task went on") } else { Committed::Failed(error) }
+        if went_on { invalid("a statement failed, and the task continued") } else { Committed::Failed(error) }
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_telemetry::clock;
+use celeriac_telemetry::events::results::RevocationsUnreadable;
+use celeriac_telemetry::{Event, clock};
 use sqlx::Row as _;
 use sqlx::sqlite::SqlitePool;
 use tokio::time::{Instant, sleep};
@@ -76,11 +77,9 @@ pub(super) async fn keep(url: String, pool: SqlitePool, revocations: Arc<Revocat
                 }
                 Err(cause) => {
                     let error = fault::error(&url, "reading revocations", cause);
-                    tracing::warn!(
-                        "no task begins, since nobody knows which are revoked; trying again: {}",
-                        error.chain()
-                    );
-                    sleep(backoff.next_wait()).await;
+                    let retry_in = backoff.next_wait();
+                    RevocationsUnreadable { retry_in, error: &error.to_string() }.emit();
+                    sleep(retry_in).await;
                     continue;
                 }
             }

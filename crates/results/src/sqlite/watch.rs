@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::results::NotificationsLost;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Row};
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -27,11 +29,12 @@ pub(super) async fn watch(options: SqliteConnectOptions, url: String, waiting: A
                 }
                 Err(cause) => Err(cause),
             };
+            let retry_in = backoff.next_wait();
             if let Err(cause) = cause {
                 let error = fault::error(&url, "waiting for outcomes", cause);
-                tracing::warn!("waiting for outcomes is interrupted, trying again: {}", error.chain());
+                NotificationsLost { retry_in, error: &error.to_string() }.emit();
             }
-            sleep(backoff.next_wait()).await;
+            sleep(retry_in).await;
         }
     };
     stop.run_until_cancelled(served).await;

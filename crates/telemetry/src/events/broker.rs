@@ -17,7 +17,7 @@ event! {
         /// Error.
         error: &'a str,
     }
-    log: WARN "connection to {purpose} lost, trying again: {error}";
+    log: WARN "connection lost" { purpose, error };
     count: CONNECTIONS_LOST { "celeriac.connection.purpose" = purpose };
 }
 
@@ -29,7 +29,7 @@ event! {
         /// Error.
         error: &'a str,
     }
-    log: WARN "no connection to {purpose}, trying again: {error}";
+    log: WARN "connection failed" { purpose, error };
 }
 
 event! {
@@ -40,7 +40,7 @@ event! {
         /// Error.
         error: &'a str,
     }
-    log: DEBUG "still no connection to {purpose}, trying again: {error}";
+    log: DEBUG "connection still failing" { purpose, error };
 }
 
 event! {
@@ -51,7 +51,7 @@ event! {
         /// Time without it.
         after: Duration,
     }
-    log: INFO "connection to {purpose} restored after {:.3}s", after.as_secs_f64();
+    log: INFO "connection restored" { purpose, after_seconds = after.as_secs_f64() };
     count: CONNECTIONS_RESTORED { "celeriac.connection.purpose" = purpose };
 }
 
@@ -61,14 +61,14 @@ event! {
         /// The broker's reason.
         reason: &'a str,
     }
-    log: WARN "the broker takes no messages: {reason}";
+    log: WARN "publishing blocked" { reason };
     count: PUBLISHERS_BLOCKED;
 }
 
 event! {
     /// The broker accepts messages again.
     pub struct PublisherUnblocked;
-    log: INFO "the broker takes messages again";
+    log: INFO "publishing unblocked";
 }
 
 event! {
@@ -83,7 +83,7 @@ event! {
         /// Task id, if it could be read.
         id: Option<&'a str>,
     }
-    log: INFO "{}[{}] replayed from {from} to queue {to}", task.unwrap_or("unknown task"), id.unwrap_or("no id");
+    log: DEBUG "dead letter replayed" { task, id, dead_letter_queue = from, queue = to };
     span: "replayed" { "celeriac.replayed.from" = from, "celeriac.replayed.to" = to };
     count: MESSAGES_REPLAYED { "celeriac.queue" = to };
 }
@@ -96,7 +96,7 @@ event! {
         /// The routing key that it was published with.
         routing_key: &'a str,
     }
-    log: WARN "unroutable: no queue takes messages of exchange `{exchange}` with routing key `{routing_key}`";
+    log: WARN "message returned" { exchange, routing_key };
     count: MESSAGES_RETURNED;
 }
 
@@ -108,7 +108,7 @@ event! {
         /// Error.
         error: &'a str,
     }
-    log: WARN "consumer of queue {queue} lost, trying again: {error}";
+    log: WARN "consumer lost" { queue, error };
     count: CONSUMERS_LOST { "celeriac.queue" = queue };
 }
 
@@ -120,7 +120,7 @@ event! {
         /// Time without it.
         after: Duration,
     }
-    log: INFO "consumer of queue {queue} restored after {:.3}s", after.as_secs_f64();
+    log: INFO "consumer restored" { queue, after_seconds = after.as_secs_f64() };
     count: CONSUMERS_RESTORED { "celeriac.queue" = queue };
 }
 
@@ -132,20 +132,18 @@ event! {
         /// The exchange.
         exchange: &'a str,
         /// The binding key.
-        key: &'a str,
+        routing_key: &'a str,
     }
-    log: DEBUG
-        "not allowed to bind queue {queue} to exchange {exchange} with key {key}; both exist, and are taken to be bound";
+    log: DEBUG "binding assumed" { queue, exchange, routing_key };
 }
 
 event! {
-    /// A queue lacks its policy, and with it its limits, its lifetimes and its dead-letter queue.
-    pub struct PolicyMissing<'a> {
-        /// The policies, each with its problem.
+    /// Queues lack their policies, and with them their limits, their lifetimes and their dead-letter queues.
+    pub struct PoliciesDiffer<'a> {
+        /// Policies that are missing or differ from the configuration.
         policies: &'a str,
     }
-    log: ERROR
-        "broker.use_policies is set, and queues are not kept as it should be: {policies}; run `celeriac topology apply`";
+    log: ERROR "policies differ" { policies };
 }
 
 event! {
@@ -156,7 +154,7 @@ event! {
         /// The broker's behaviour.
         reason: &'a str,
     }
-    log: WARN "{key} has no effect: {reason}";
+    log: WARN "option has no effect" { option = key, reason };
 }
 
 event! {
@@ -168,7 +166,16 @@ event! {
         /// The differing arguments.
         differences: &'a str,
     }
-    log: WARN
-        "queue {queue} exists with other arguments ({differences}) and is used as it is; where its dead-letter arguments \
-         differ, the broker does not dead-letter to ours by itself";
+    log: WARN "queue arguments differ" { queue, differences };
+}
+
+event! {
+    /// A delivery was dropped before it was settled: a defect of the program. It goes back to its queue.
+    pub struct DeliveryDropped<'a> {
+        /// The queue.
+        queue: &'a str,
+        /// Delivery tag.
+        tag: u64,
+    }
+    log: ERROR "delivery dropped unsettled" { queue, tag };
 }

@@ -16,7 +16,7 @@ event! {
         /// The routing key that it was published with.
         routing_key: &'a str,
     }
-    log: DEBUG { exchange, routing_key } "{task}[{id}] sent";
+    log: DEBUG "task sent" { task, id, exchange, routing_key };
     count: MESSAGES_SENT {
         "messaging.system" = "rabbitmq", "messaging.operation.name" = "publish", "celeriac.task.name" = task
     };
@@ -30,7 +30,7 @@ event! {
         /// Task id.
         id: &'a str,
     }
-    log: DEBUG "{task}[{id}] written to the outbox";
+    log: DEBUG "task written to outbox" { task, id };
 }
 
 event! {
@@ -43,7 +43,7 @@ event! {
         /// Error.
         error: &'a str,
     }
-    log: WARN "{task}[{id}] could not be sent: {error}";
+    log: WARN "task not sent" { task, id, error };
     count: SENDS_FAILED;
 }
 
@@ -55,7 +55,7 @@ event! {
         /// The reason.
         error: &'a str,
     }
-    log: WARN "a reply of task {} cannot be read, and is dropped: {error}", id.unwrap_or("unknown");
+    log: WARN "reply unreadable" { id, error };
     count: REPLIES_UNREADABLE;
 }
 
@@ -65,7 +65,18 @@ event! {
         /// Task id.
         id: &'a str,
         /// State of the task.
-        status: &'a str,
+        state: &'a str,
     }
-    log: DEBUG "nobody waits for the reply of task {id}: {status}";
+    log: DEBUG "reply not awaited" { id, state };
+}
+
+event! {
+    /// The outcome of a submission under an idempotency key could not be stored with the key.
+    pub struct IdempotencyKeyNotUpdated<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "idempotency key not updated" { task, error };
 }

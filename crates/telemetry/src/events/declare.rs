@@ -13,21 +13,21 @@
 ///         /// Time until the next attempt.
 ///         wait: Duration,
 ///     }
-///     log: WARN { attempt } "{task} tries again in {:.3}s", wait.as_secs_f64();
+///     log: WARN "task retried" { task, attempt, retry_in_seconds = wait.as_secs_f64() };
 ///     span: "retried" { "celeriac.retry.wait" = wait };
 ///     count: TASKS_RETRIED { "celeriac.task.name" = task };
 ///     time: RETRY_WAIT(wait);
 /// }
 /// ```
 ///
-/// - `log` has a level, the fields of the log line beside its text, and the text. Its target is the
-///   module's `TARGET`.
+/// - `log` has the level, the phrase and the fields of the log line. A field has the value of the
+///   struct's field of that name, or the value after `=`. Its target is the module's `TARGET`.
 /// - `span` has the name and the attributes of the span event.
 /// - `count` has a counter of [`crate::metrics`] and its attributes. It adds one, or the number in
 ///   the field in parentheses.
 /// - `time` has a histogram, the field that it records, and attributes.
 ///
-/// All but `log` are optional; the order is fixed. Texts and expressions use the fields by name.
+/// All but `log` are optional; the order is fixed. Expressions use the fields by name.
 macro_rules! event {
     (
         $(#[$attribute:meta])*
@@ -57,7 +57,7 @@ macro_rules! event {
     };
     (
         @implement [$name:ident $(<$lifetime:lifetime>)?] $fields:tt
-        log: $level:ident $({ $($logged:ident),+ })? $text:literal $(, $argument:expr)*;
+        log: $level:ident $phrase:literal $({ $($logged:ident $(= $logged_value:expr)?),+ $(,)? })?;
         $(span: $event:literal $({ $($key:literal = $value:expr),+ })?;)?
         $(count: $counter:ident $(($number:ident))? $({ $($count_key:literal = $count_value:expr),+ })?;)?
         $(time: $histogram:ident($duration:ident) $({ $($time_key:literal = $time_value:expr),+ })?;)?
@@ -77,8 +77,8 @@ macro_rules! event {
                 tracing::event!(
                     target: TARGET,
                     tracing::Level::$level,
-                    $($($logged = $logged,)+)?
-                    $text $(, $argument)*
+                    $($($logged = event!(@logged $logged $($logged_value)?),)+)?
+                    $phrase
                 );
             }
 
@@ -90,6 +90,8 @@ macro_rules! event {
             )?
         }
     };
+    (@logged $logged:ident) => { $logged };
+    (@logged $logged:ident $value:expr) => { $value };
     (@number) => { 1_u64 };
     (@number $number:ident) => { $number };
     (@bind $self:ident []) => {};
@@ -132,7 +134,7 @@ mod tests {
             /// Time.
             wait: Duration,
         }
-        log: WARN { attempt } "{task} waits for {:.3}s", wait.as_secs_f64();
+        log: WARN "task waits" { task, attempt, wait_seconds = wait.as_secs_f64() };
         span: "waiting" { "celeriac.wait" = wait, "celeriac.task.name" = task };
         count: CALLS { "celeriac.task.name" = task, "test.constant" = "yes" };
         time: WAITS(wait) { "celeriac.task.name" = task };
@@ -172,9 +174,10 @@ mod tests {
     }
 
     #[test]
-    fn the_log_line_has_level_target_text_and_the_fields_named() {
+    fn the_log_line_has_level_target_phrase_and_fields() {
         let line = serde_json::json!({
-            "level": "WARN", "target": "celeriac::test", "message": "orders.charge waits for 1.500s", "attempt": 2,
+            "level": "WARN", "target": "celeriac::test", "message": "task waits", "task": "orders.charge", "attempt": 2,
+            "wait_seconds": 1.5,
         });
         assert_eq!(lines("debug", || complete().emit()), [line]);
         let line = serde_json::json!({"level": "DEBUG", "target": "celeriac::test", "message": "nothing to add"});

@@ -9,7 +9,7 @@ const TARGET: &str = "celeriac::relay";
 event! {
     /// This process relays the outbox from now on.
     pub struct RelayStarted;
-    log: INFO "relaying the outbox";
+    log: INFO "relay started";
 }
 
 event! {
@@ -20,7 +20,7 @@ event! {
         /// Time that the oldest of them was in the outbox.
         lag: Duration,
     }
-    log: DEBUG { messages } "relayed {:.3}s after the oldest was written", lag.as_secs_f64();
+    log: DEBUG "messages relayed" { messages, lag_seconds = lag.as_secs_f64() };
     count: MESSAGES_RELAYED(messages);
     time: RELAY_LAG(lag);
 }
@@ -35,8 +35,39 @@ event! {
         /// Error.
         error: &'a str,
         /// Time until the next attempt.
-        wait: Duration,
+        retry_in: Duration,
     }
-    log: WARN "{task}[{id}] stays in the outbox, next try in {:.0}s: {error}", wait.as_secs_f64();
+    log: WARN "message not relayed" { task, id, retry_in_seconds = retry_in.as_secs_f64(), error };
     count: RELAYS_FAILED { "celeriac.task.name" = task };
+}
+
+event! {
+    /// The broker takes nothing from the outbox. Another attempt follows.
+    pub struct RelayPaused<'a> {
+        /// Time until the next try.
+        retry_in: Duration,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "relay paused" { retry_in_seconds = retry_in.as_secs_f64(), error };
+}
+
+event! {
+    /// This process relays no more, since it lost the database. Another attempt follows.
+    pub struct RelayInterrupted<'a> {
+        /// Time until the next try.
+        retry_in: Duration,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "relay interrupted" { retry_in_seconds = retry_in.as_secs_f64(), error };
+}
+
+event! {
+    /// Exchanges and queues that messages of the outbox need could not be declared.
+    pub struct RelayTopologyNotDeclared<'a> {
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "topology not declared" { error };
 }

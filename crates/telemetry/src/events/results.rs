@@ -12,7 +12,7 @@ event! {
         /// Error.
         error: &'a str,
     }
-    log: ERROR "the result store is gone, trying again: {error}";
+    log: WARN "result store lost" { error };
     count: STORE_LOST;
 }
 
@@ -22,7 +22,7 @@ event! {
         /// Time without it.
         after: Duration,
     }
-    log: INFO "the result store is back after {:.3}s", after.as_secs_f64();
+    log: INFO "result store restored" { after_seconds = after.as_secs_f64() };
     count: STORE_RESTORED;
 }
 
@@ -34,7 +34,69 @@ event! {
         /// Duration of the write.
         took: Duration,
     }
-    log: TRACE { rows } "batch recorded in {:.3}s", took.as_secs_f64();
+    log: TRACE "batch recorded" { rows, took_seconds = took.as_secs_f64() };
     count: ROWS_RECORDED(rows);
     time: BATCH_DURATION(took);
+}
+
+event! {
+    /// Outcomes were not announced to those who wait for them in other processes. They find them a little later.
+    pub struct OutcomesNotAnnounced<'a> {
+        /// Error.
+        error: &'a str,
+    }
+    log: DEBUG "outcomes not announced" { error };
+}
+
+event! {
+    /// Old results could not be deleted. The next sweep tries again.
+    pub struct SweepFailed<'a> {
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "old results not deleted" { error };
+}
+
+event! {
+    /// Outcomes cannot be waited for. Another attempt follows.
+    pub struct NotificationsLost<'a> {
+        /// Time until the next attempt.
+        retry_in: Duration,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "result notifications lost" { retry_in_seconds = retry_in.as_secs_f64(), error };
+}
+
+event! {
+    /// Revocations cannot be read. No task starts until they can.
+    pub struct RevocationsUnreadable<'a> {
+        /// Time until the next attempt.
+        retry_in: Duration,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "revocations unreadable" { retry_in_seconds = retry_in.as_secs_f64(), error };
+}
+
+event! {
+    /// Reading revocations took longer than they hold. Tasks start late.
+    pub struct RevocationsSlow {
+        /// Time it took.
+        took: Duration,
+        /// Time for which they hold.
+        limit: Duration,
+    }
+    log: WARN "revocations read slowly" { took_seconds = took.as_secs_f64(), limit_seconds = limit.as_secs_f64() };
+}
+
+event! {
+    /// The starts of tasks that were delivered before cannot be counted. None of them starts until they can.
+    pub struct CrashLogUnavailable<'a> {
+        /// Time until the next attempt.
+        retry_in: Duration,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "crash log unavailable" { retry_in_seconds = retry_in.as_secs_f64(), error };
 }

@@ -22,7 +22,7 @@ event! {
         /// True if the broker delivered it before, to any consumer.
         redelivered: bool,
     }
-    log: DEBUG { queue, redelivered } "{task}[{id}] received";
+    log: DEBUG "task received" { task, id, queue, redelivered };
     span: "received";
     count: MESSAGES_CONSUMED {
         "messaging.system" = "rabbitmq", "messaging.operation.name" = "process", "messaging.destination.name" = queue
@@ -39,7 +39,7 @@ event! {
         /// Number of the attempt, from 1.
         attempt: u32,
     }
-    log: DEBUG { attempt } "{task}[{id}] started";
+    log: DEBUG "task started" { task, id, attempt };
     span: "started";
     count: TASKS_STARTED { "celeriac.task.name" = task };
 }
@@ -54,7 +54,7 @@ event! {
         /// Run time of the last attempt.
         runtime: Duration,
     }
-    log: INFO "{task}[{id}] succeeded in {:.3}s", runtime.as_secs_f64();
+    log: DEBUG "task succeeded" { task, id, runtime_seconds = runtime.as_secs_f64() };
     span: "succeeded";
     count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "SUCCESS" };
     time: PROCESS_DURATION(runtime) {
@@ -74,10 +74,10 @@ event! {
         /// Error of the attempt.
         error: &'a str,
         /// Time until the next attempt.
-        wait: Duration,
+        retry_in: Duration,
     }
-    log: WARN { attempt } "{task}[{id}] tries again in {:.3}s: {error}", wait.as_secs_f64();
-    span: "retried" { "celeriac.retry.wait" = wait, "celeriac.error" = error };
+    log: WARN "task retried" { task, id, attempt, retry_in_seconds = retry_in.as_secs_f64(), error };
+    span: "retried" { "celeriac.retry.wait" = retry_in, "celeriac.error" = error };
     count: TASKS_RETRIED { "celeriac.task.name" = task };
 }
 
@@ -88,34 +88,19 @@ event! {
         task: &'a str,
         /// Task id.
         id: &'a str,
-        /// Number of attempts.
-        attempts: u32,
+        /// Number of the last attempt, from 1.
+        attempt: u32,
         /// Error of the last attempt.
         error: &'a str,
         /// Run time of the last attempt.
         runtime: Duration,
     }
-    log: ERROR { attempts } "{task}[{id}] failed after {:.3}s: {error}", runtime.as_secs_f64();
+    log: ERROR "task failed" { task, id, attempt, runtime_seconds = runtime.as_secs_f64(), error };
     span: "failed" { "celeriac.error" = error };
     count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "FAILURE" };
     time: PROCESS_DURATION(runtime) {
         "messaging.system" = "rabbitmq", "messaging.operation.name" = "process", "celeriac.task.name" = task
     };
-}
-
-event! {
-    /// A task was rejected by its handler, or cannot run here.
-    pub struct TaskRejected<'a> {
-        /// Task name.
-        task: &'a str,
-        /// Task id.
-        id: &'a str,
-        /// Reason.
-        error: &'a str,
-    }
-    log: ERROR "{task}[{id}] rejected: {error}";
-    span: "rejected" { "celeriac.error" = error };
-    count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "REJECTED" };
 }
 
 event! {
@@ -132,8 +117,7 @@ event! {
         /// Task id, if it could be read.
         id: Option<&'a str>,
     }
-    log: ERROR { reason }
-        "{}[{}] dead-lettered from queue {queue}: {error}", task.unwrap_or("unknown task"), id.unwrap_or("no id");
+    log: ERROR "message dead-lettered" { task, id, queue, reason, error };
     span: "dead-lettered" { "celeriac.dead.reason" = reason, "celeriac.error" = error };
     count: MESSAGES_DEAD_LETTERED { "celeriac.queue" = queue, "celeriac.dead.reason" = reason };
 }
@@ -146,7 +130,7 @@ event! {
         /// Task id.
         id: &'a str,
     }
-    log: WARN "{task}[{id}] expired before it could start";
+    log: WARN "task expired" { task, id };
     span: "expired";
     count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "REVOKED" };
 }
@@ -159,7 +143,7 @@ event! {
         /// Task id.
         id: &'a str,
     }
-    log: INFO "{task}[{id}] revoked";
+    log: DEBUG "task revoked" { task, id };
     span: "revoked";
     count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "REVOKED" };
 }
@@ -172,7 +156,7 @@ event! {
         /// Task id.
         id: &'a str,
     }
-    log: INFO "{task}[{id}] terminated";
+    log: DEBUG "task terminated" { task, id };
     span: "terminated";
     count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "REVOKED" };
 }
@@ -187,7 +171,7 @@ event! {
         /// The recorded outcome.
         state: TaskState,
     }
-    log: INFO "{task}[{id}] not run again: {state} is recorded";
+    log: DEBUG "task skipped" { task, id, state = state.as_str() };
     span: "skipped" { "celeriac.task.state" = state.as_str() };
     count: TASKS_SKIPPED { "celeriac.task.name" = task };
 }
@@ -201,9 +185,34 @@ event! {
         /// Task id.
         id: &'a str,
     }
-    log: WARN "{task}[{id}] interrupted by shutdown, goes back to its queue";
+    log: WARN "task interrupted" { task, id };
     span: "interrupted";
     count: TASKS_INTERRUPTED { "celeriac.task.name" = task };
+}
+
+event! {
+    /// A worker starts. The line says what its banner shows, and stands in its place where lines are JSON.
+    pub struct WorkerStarting<'a> {
+        /// Its name.
+        name: &'a str,
+        /// Version of Celeriac.
+        version: &'a str,
+        /// The broker, without password.
+        broker: &'a str,
+        /// The result store, without password.
+        results: &'a str,
+        /// Number of tasks it runs at a time.
+        concurrency: usize,
+        /// Time that running tasks have to finish when it stops.
+        drain_timeout: Duration,
+        /// The queues it takes from, with their prefetch.
+        queues: &'a str,
+        /// The tasks it knows, with their kind.
+        tasks: &'a str,
+    }
+    log: INFO "worker starting" {
+        name, version, broker, results, concurrency, drain_timeout_seconds = drain_timeout.as_secs_f64(), queues, tasks,
+    };
 }
 
 event! {
@@ -218,7 +227,7 @@ event! {
         /// Number of its registered tasks.
         tasks: usize,
     }
-    log: INFO "{name} ready: queues {}, concurrency {concurrency}, {tasks} tasks", queues.join(", ");
+    log: INFO "worker ready" { name, queues = queues.join(","), concurrency, tasks };
 }
 
 event! {
@@ -231,11 +240,11 @@ event! {
         /// Prefetch from now on.
         to: u16,
         /// Mean time that a task of the queue occupies a slot, running tasks included.
-        run_time: Duration,
+        runtime: Duration,
         /// Reason.
         reason: &'a str,
     }
-    log: INFO "prefetch of queue {queue} is {to} now, was {from}: {reason}, {run_time:?} each so far";
+    log: INFO "prefetch changed" { queue, from, to, reason, runtime_seconds = runtime.as_secs_f64() };
     count: PREFETCH_CHANGES { "celeriac.queue" = queue };
 }
 
@@ -245,9 +254,9 @@ event! {
         /// Number of running tasks.
         running: usize,
         /// Time that they have to finish.
-        patience: Duration,
+        drain_timeout: Duration,
     }
-    log: INFO "stopping: {running} tasks are running and have {patience:?} to finish";
+    log: INFO "worker stopping" { running, drain_timeout_seconds = drain_timeout.as_secs_f64() };
 }
 
 event! {
@@ -258,12 +267,16 @@ event! {
         /// Number of interrupted tasks.
         interrupted: usize,
     }
-    log: INFO "{name} stopped, {interrupted} tasks interrupted";
+    log: INFO "worker stopped" { name, interrupted };
 }
 
 event! {
     /// A follow-up, a next attempt or a dead letter could not be published yet.
     pub struct FollowUpFailed<'a> {
+        /// Task name of the follow-up.
+        task: Option<&'a str>,
+        /// Task id of the follow-up.
+        id: Option<&'a str>,
         /// The destination exchange.
         exchange: &'a str,
         /// The routing key.
@@ -271,6 +284,202 @@ event! {
         /// Error.
         error: &'a str,
     }
-    log: WARN { exchange, routing_key } "what follows from a task cannot be sent yet, and is tried again: {error}";
+    log: WARN "follow-up not sent" { task, id, exchange, routing_key, error };
     count: SENDS_FAILED;
+}
+
+event! {
+    /// Exchanges and queues that a follow-up needs could not be declared. Another attempt follows.
+    pub struct TopologyNotDeclared<'a> {
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "topology not declared" { error };
+}
+
+event! {
+    /// The worker cannot consume its queues. Another attempt follows.
+    pub struct ConsumersNotStarted<'a> {
+        /// Time until the next attempt.
+        retry_in: Duration,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "consumers not started" { retry_in_seconds = retry_in.as_secs_f64(), error };
+}
+
+event! {
+    /// The system does not let the program listen for signals. Only SIGKILL ends it.
+    pub struct SignalsUnavailable;
+    log: ERROR "signals unavailable";
+}
+
+event! {
+    /// The outcome of a task could not be recorded. Its message goes back to the queue.
+    pub struct OutcomeNotRecorded<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "outcome not recorded" { task, id, error };
+}
+
+event! {
+    /// The store refuses the row of a task and the row of its failure. Its dead letter is what is left.
+    pub struct FailureNotRecorded<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Error.
+        error: &'a str,
+    }
+    log: ERROR "failure not recorded" { task, id, error };
+}
+
+event! {
+    /// The store refuses the row of a later step of a chain that will never run.
+    pub struct StepNotRecorded<'a> {
+        /// Task name of the step.
+        task: &'a str,
+        /// Task id of the step.
+        id: &'a str,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "chain step not recorded" { task, id, error };
+}
+
+event! {
+    /// The recorded outcome of a task cannot be read. Another attempt follows.
+    pub struct OutcomeNotRead<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Time until the next attempt.
+        retry_in: Duration,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "outcome not read" { task, id, retry_in_seconds = retry_in.as_secs_f64(), error };
+}
+
+event! {
+    /// The transaction of a task cannot begin. Another attempt follows.
+    pub struct TransactionNotStarted<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Time until the next attempt.
+        retry_in: Duration,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "transaction not started" { task, id, retry_in_seconds = retry_in.as_secs_f64(), error };
+}
+
+event! {
+    /// The database was lost during the commit of a task. The worker reads whether it was committed.
+    pub struct CommitUnknown<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "commit unknown" { task, id, error };
+}
+
+event! {
+    /// The transaction of a task could not be committed. Its message goes back to the queue.
+    pub struct CommitFailed<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "commit failed" { task, id, error };
+}
+
+event! {
+    /// Hooks took longer than an attempt may take. What was decided stands.
+    pub struct HookTimedOut<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// The hooks.
+        hook: &'a str,
+        /// Time they had.
+        limit: Duration,
+    }
+    log: WARN "hook timed out" { task, id, hook, limit_seconds = limit.as_secs_f64() };
+}
+
+event! {
+    /// A hook panicked after the attempt was decided. What was decided stands.
+    pub struct HookPanicked<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Message of the panic.
+        error: &'a str,
+    }
+    log: WARN "hook panicked" { task, id, error };
+}
+
+event! {
+    /// A reply can never be sent. Whoever waits for it reads the result store, or waits on.
+    pub struct ReplyDropped<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// The queue of the reply.
+        queue: &'a str,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "reply dropped" { task, id, queue, error };
+}
+
+event! {
+    /// A reply cannot be sent. Another attempt follows.
+    pub struct ReplyNotSent<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// The queue of the reply.
+        queue: &'a str,
+        /// Time until the next attempt.
+        retry_in: Duration,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "reply not sent" { task, id, queue, retry_in_seconds = retry_in.as_secs_f64(), error };
+}
+
+event! {
+    /// The broker did not confirm the last settlements. It delivers those messages again.
+    pub struct SettlementsUnconfirmed;
+    log: WARN "settlements unconfirmed";
+}
+
+event! {
+    /// Blocking tasks have not ended. The process ends without them.
+    pub struct BlockingTasksLeft {
+        /// Number of them.
+        tasks: usize,
+    }
+    log: WARN "blocking tasks left" { tasks };
 }

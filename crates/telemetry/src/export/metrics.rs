@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use celeriac_config::Secret;
 use opentelemetry_otlp::{WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
@@ -16,7 +17,7 @@ use opentelemetry_sdk::metrics::{PeriodicReader, Temporality};
 use super::{TIMEOUT, client, endpoint};
 use crate::error::{Error, Result};
 use crate::events::Event;
-use crate::events::metrics::{MetricsAccepted, MetricsRefused};
+use crate::events::telemetry::{MetricsAccepted, MetricsRefused};
 
 /// Returns a reader that exports to the collector at `url`.
 pub(crate) fn reader(url: &str) -> Result<PeriodicReader<MetricExporter>> {
@@ -30,9 +31,10 @@ pub(crate) fn reader(url: &str) -> Result<PeriodicReader<MetricExporter>> {
         .build();
     match exporter {
         Ok(exporter) => {
-            Ok(PeriodicReader::builder(MetricExporter { exporter, endpoint, refused: AtomicBool::new(false) }).build())
+            let url = Secret::new(endpoint).masked();
+            Ok(PeriodicReader::builder(MetricExporter { exporter, url, refused: AtomicBool::new(false) }).build())
         }
-        Err(source) => Err(Error::Exporter { endpoint, source: Box::new(source) }),
+        Err(source) => Err(Error::Exporter { url: Secret::new(endpoint).masked(), source: Box::new(source) }),
     }
 }
 
@@ -40,7 +42,8 @@ pub(crate) fn reader(url: &str) -> Result<PeriodicReader<MetricExporter>> {
 #[derive(Debug)]
 pub(crate) struct MetricExporter {
     exporter: opentelemetry_otlp::MetricExporter,
-    endpoint: String,
+    /// The collector, without password.
+    url: String,
     refused: AtomicBool,
 }
 
@@ -48,10 +51,10 @@ impl PushMetricExporter for MetricExporter {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         let exported = self.exporter.export(metrics).await;
         let was_refused = self.refused.swap(exported.is_err(), Ordering::Relaxed);
-        let endpoint = &self.endpoint;
+        let url = &self.url;
         match &exported {
-            Ok(()) if was_refused => MetricsAccepted { endpoint }.emit(),
-            Err(error) if !was_refused => MetricsRefused { endpoint, error: &error.to_string() }.emit(),
+            Ok(()) if was_refused => MetricsAccepted { url }.emit(),
+            Err(error) if !was_refused => MetricsRefused { url, error: &error.to_string() }.emit(),
             _ => {}
         }
         exported

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use celeriac_config::Secret;
 use opentelemetry::Context;
 use opentelemetry_otlp::{WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
@@ -16,7 +17,7 @@ use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, Span, Spa
 use super::{TIMEOUT, client, endpoint};
 use crate::error::{Error, Result};
 use crate::events::Event;
-use crate::events::traces::{CollectorLost, CollectorRestored, SpansLost};
+use crate::events::telemetry::{SpansLost, TracesAccepted, TracesRefused};
 
 /// Number of spans that may wait. Bounds memory while the collector is slow or unavailable.
 const QUEUE: usize = 8_192;
@@ -84,8 +85,10 @@ fn exporter(url: &str, sent: Arc<AtomicU64>) -> Result<TraceExporter> {
         .with_retry_policy(opentelemetry_otlp::RetryPolicy::recommended())
         .build();
     match exporter {
-        Ok(exporter) => Ok(TraceExporter { exporter, endpoint, lost: AtomicBool::new(false), sent }),
-        Err(source) => Err(Error::Exporter { endpoint, source: Box::new(source) }),
+        Ok(exporter) => {
+            Ok(TraceExporter { exporter, url: Secret::new(endpoint).masked(), lost: AtomicBool::new(false), sent })
+        }
+        Err(source) => Err(Error::Exporter { url: Secret::new(endpoint).masked(), source: Box::new(source) }),
     }
 }
 
@@ -93,7 +96,8 @@ fn exporter(url: &str, sent: Arc<AtomicU64>) -> Result<TraceExporter> {
 #[derive(Debug)]
 struct TraceExporter {
     exporter: opentelemetry_otlp::SpanExporter,
-    endpoint: String,
+    /// The collector, without password.
+    url: String,
     lost: AtomicBool,
     /// Number of spans that the collector accepted.
     sent: Arc<AtomicU64>,
@@ -108,11 +112,11 @@ impl SpanExporter for TraceExporter {
             Ok(()) => {
                 self.sent.fetch_add(spans as u64, Ordering::Relaxed);
             }
-            Err(error) if !was_lost => CollectorLost { endpoint: &self.endpoint, error: &error.to_string() }.emit(),
+            Err(error) if !was_lost => TracesRefused { url: &self.url, error: &error.to_string() }.emit(),
             Err(_) => {}
         }
         if exported.is_ok() && was_lost {
-            CollectorRestored { endpoint: &self.endpoint }.emit();
+            TracesAccepted { url: &self.url }.emit();
         }
         exported
     }

@@ -8,6 +8,8 @@ use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider,
 use tracing::{Instrument, Span, info, info_span};
 
 use super::*;
+use crate::events::Event;
+use crate::events::client::TaskSent;
 use crate::events::worker::{TaskReceived, TaskRetried, TaskRevoked, TaskSucceeded};
 use crate::options::{LogFormat, LogOptions};
 use crate::setup::testing::{Captured, subscriber};
@@ -180,7 +182,7 @@ fn attempts_share_a_trace_and_show_what_happened() {
     let first = ProcessSpan::start(&headers, &names.info("attempts", 1));
     let (task, id) = ("orders.charge", "attempts");
     first.emit(&TaskReceived { task, id, queue: "billing", redelivered: false });
-    first.emit(&TaskRetried { task, id, attempt: 1, error: "declined", wait: std::time::Duration::from_secs(2) });
+    first.emit(&TaskRetried { task, id, attempt: 1, error: "declined", retry_in: std::time::Duration::from_secs(2) });
     first.emit(&TaskRevoked { task, id });
     first.record_settlement("ack");
     let again = first.run_blocking(|| PublishSpan::start("orders.charge", "attempts", "", "billing"))();
@@ -246,6 +248,10 @@ fn a_handler_on_a_thread_is_in_the_trace_and_in_the_log() {
     assert!(lines.contains("working") && lines.contains(&trace_id), "{lines}");
 }
 
+fn options(level: &str, format: LogFormat) -> LogOptions {
+    LogOptions { level: level.to_owned(), format }
+}
+
 fn handler_lines(options: &LogOptions, id: &str) -> (String, Vec<String>) {
     let names = Names::new();
     let (trace_id, lines) = under_subscriber(options, async {
@@ -266,11 +272,11 @@ fn handler_lines(options: &LogOptions, id: &str) -> (String, Vec<String>) {
 
 #[test]
 fn every_line_of_a_task_names_it_and_its_trace() {
-    let cases = [("info", 3), ("warn", 2), ("my_app=error", 1), ("off", 0)];
+    let cases = [("debug", 3), ("info", 2), ("celeriac::worker=debug", 1), ("my_app=error", 1), ("off", 0)];
     for (level, expected) in cases {
         for format in [LogFormat::Text, LogFormat::Json] {
             let id = format!("lines-{level}-{format:?}");
-            let (trace_id, lines) = handler_lines(&LogOptions { level: level.to_owned(), format }, &id);
+            let (trace_id, lines) = handler_lines(&options(level, format), &id);
             assert_eq!(lines.len(), expected, "{lines:?}");
             for line in &lines {
                 assert!(line.contains(&id) && line.contains(&trace_id) && line.contains("orders.charge"), "{line}");
@@ -280,21 +286,66 @@ fn every_line_of_a_task_names_it_and_its_trace() {
 }
 
 #[test]
-fn a_line_for_people_reads_as_celerys() {
-    let (_, lines) = handler_lines(&LogOptions::default(), "people");
+fn a_line_for_people_is_a_phrase_and_fields() {
+    let (_, lines) = handler_lines(&options("debug", LogFormat::Text), "people");
     let line = lines.last().unwrap();
-    assert!(line.contains("orders.charge[people] succeeded in 0.012s"), "{line}");
+    assert!(
+        line.contains("DEBUG celeriac::worker: task succeeded task=orders.charge id=people runtime=12ms"),
+        "{line}"
+    );
 }
 
 #[test]
 fn a_line_for_machines_is_one_object() {
-    let options = LogOptions { level: "info".to_owned(), format: LogFormat::Json };
-    let (trace_id, lines) = handler_lines(&options, "machines");
-    for line in lines {
-        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let task = &line["spans"][0];
-        assert_eq!((&task["id"], &task["trace_id"]), (&"machines".into(), &trace_id.clone().into()));
-        assert_eq!((&task["name"], &task["task"]), (&"task".into(), &"orders.charge".into()));
+    let (trace_id, lines) = handler_lines(&options("debug", LogFormat::Json), "machines");
+    let lines: Vec<serde_json::Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for line in &lines {
+        assert_eq!((&line["id"], &line["trace_id"]), (&"machines".into(), &trace_id.clone().into()));
+        assert_eq!(line["task"], "orders.charge");
         assert!(line["message"].is_string() && line["level"].is_string() && line["timestamp"].is_string(), "{line}");
+    }
+    assert_eq!(lines[1]["spans"], serde_json::json!([{"name": "inner", "item": 7}]));
+    assert_eq!((&lines[2]["message"], &lines[2]["runtime_seconds"]), (&"task succeeded".into(), &0.012.into()));
+    assert!(lines[2].get("spans").is_none(), "{:?}", lines[2]);
+}
+
+#[test]
+fn a_line_names_its_task_once() {
+    for format in [LogFormat::Text, LogFormat::Json] {
+        let (trace_id, lines) = handler_lines(&options("debug", format), "only-once");
+        for line in lines {
+            for part in ["orders.charge", "only-once", &trace_id] {
+                assert_eq!(line.matches(part).count(), 1, "{part}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_line_of_another_task_names_the_task_it_stands_in_as_its_parent() {
+    let names = Names::new();
+    let ((), lines) = under_subscriber(&options("debug", LogFormat::Text), async {
+        let process = ProcessSpan::start(&published("outer"), &names.info("outer", 1));
+        let handler = async { TaskSent { task: "mail.send", id: "inner", exchange: "", routing_key: "mail" }.emit() };
+        process.run(handler).await;
+        process.end(TaskState::Success, None);
+    });
+    let expected = "task sent task=mail.send id=inner exchange=\"\" routing_key=mail \
+                    parent_task=orders.charge parent_id=outer trace_id=";
+    assert!(lines.contains(expected), "{lines}");
+}
+
+#[test]
+fn levels_name_areas_of_celeriac() {
+    let cases =
+        [("warn", 0), ("warn,celeriac::worker=debug", 1), ("warn,celeriac=debug", 2), ("celeriac::client=debug", 1)];
+    for (level, expected) in cases {
+        let ((), lines) = under_subscriber(&options(level, LogFormat::Text), async {
+            let process = ProcessSpan::start(&HeaderMap::new(), &Names::new().info("areas", 1));
+            process.emit(&TaskRevoked { task: "orders.charge", id: "areas" });
+            TaskSent { task: "mail.send", id: "areas", exchange: "", routing_key: "mail" }.emit();
+            process.end(TaskState::Revoked, None);
+        });
+        assert_eq!(lines.lines().count(), expected, "{level}: {lines}");
     }
 }

@@ -90,7 +90,7 @@ async fn retry(attempt: &mut Attempt<'_>, task: &TaskDefinition, wait: Duration,
     }
     let id = &attempt.headers().id;
     let (number, error) = (attempt.number(), failure.to_string());
-    attempt.span.emit(&TaskRetried { task: task.name, id, attempt: number, error: &error, wait });
+    attempt.span.emit(&TaskRetried { task: task.name, id, attempt: number, error: &error, retry_in: wait });
     let disposition = send_next_attempt(attempt, due, until).await;
     if disposition == Disposition::Done {
         // The next attempt sends a reply too, so nothing is repeated for this one.
@@ -115,8 +115,8 @@ async fn dead_letter(attempt: &mut Attempt<'_>, reason: &'static str, failure: F
 
 fn tell_failure(attempt: &Attempt<'_>, failure: &Failure) {
     let TaskHeaders { task, id, .. } = attempt.headers();
-    let (attempts, error) = (attempt.number(), failure.to_string());
-    attempt.span.emit(&TaskFailed { task, id, attempts, error: &error, runtime: runtime(attempt) });
+    let (number, error) = (attempt.number(), failure.to_string());
+    attempt.span.emit(&TaskFailed { task, id, attempt: number, error: &error, runtime: runtime(attempt) });
 }
 
 fn runtime(attempt: &Attempt<'_>) -> Duration {

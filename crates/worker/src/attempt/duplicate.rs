@@ -4,8 +4,8 @@ use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::Backoff;
 use celeriac_protocol::{TaskHeaders, TaskState};
 use celeriac_results::TaskRecord;
-use celeriac_telemetry::clock;
-use celeriac_telemetry::events::worker::TaskSkipped;
+use celeriac_telemetry::events::worker::{OutcomeNotRead, TaskSkipped};
+use celeriac_telemetry::{ErrorChain, clock};
 
 use crate::attempt::decide::retry_until;
 use crate::attempt::embed::read_possible_embed;
@@ -64,11 +64,13 @@ pub(crate) async fn find_row(attempt: &Attempt<'_>) -> Result<Option<TaskRecord>
     let Some(results) = &attempt.runtime.results else { return Ok(None) };
     let mut backoff = Backoff::new(BACKOFF);
     loop {
-        match results.backend.find(&attempt.headers().id).await {
+        let TaskHeaders { task, id, .. } = attempt.headers();
+        match results.backend.find(id).await {
             Ok(row) => return Ok(row),
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "cannot look up an earlier outcome yet");
-                attempt.sleep_unless_stopping(backoff.next_wait(fastrand::f64())).await?;
+                let retry_in = backoff.next_wait(fastrand::f64());
+                attempt.span.emit(&OutcomeNotRead { task, id, retry_in, error: &ErrorChain(&error).to_string() });
+                attempt.sleep_unless_stopping(retry_in).await?;
             }
         }
     }

@@ -7,6 +7,7 @@
 pub(crate) mod messages;
 
 use celeriac_protocol::{Failure, Signature, TaskState, Value};
+use celeriac_telemetry::events::worker::StepNotRecorded;
 
 use crate::attempt::dead_letter::dead_letter_not_followed_up;
 use crate::attempt::follow_up::messages::FollowUps;
@@ -109,7 +110,7 @@ async fn send(attempt: &Attempt<'_>, follow_ups: FollowUps, mode: FollowUpMode) 
         Ok(()) => Disposition::Done,
         Err((PublishFailure::Interrupted, _)) => Disposition::Requeue,
         Err((PublishFailure::Impossible, task)) => {
-            let error = format!("`{task}` should follow from it, and there is no queue where it was to go");
+            let error = format!("follow-up `{task}` cannot be sent: its queue does not exist");
             keep_for_replay(attempt, &error).await
         }
     }
@@ -139,11 +140,13 @@ async fn end_step(attempt: &Attempt<'_>, step: &Signature, state: TaskState, fai
         match record_row(results, Box::new(row)).await {
             Recording::Unwritten => return Disposition::Requeue,
             Recording::Stored | Recording::Superseded => {}
-            Recording::Refused { reason } => tracing::warn!(id, reason, "the end of a later step cannot be recorded"),
+            Recording::Refused { reason } => {
+                attempt.span.emit(&StepNotRecorded { task: &step.task, id, error: &reason });
+            }
         }
     }
     match text("reply_to") {
-        Some(reply_to) => disposition_after(reply_for_step(attempt, reply_to, id, state, failure).await),
+        Some(reply_to) => disposition_after(reply_for_step(attempt, reply_to, (&step.task, id), state, failure).await),
         None => Disposition::Done,
     }
 }

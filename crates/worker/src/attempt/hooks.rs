@@ -4,6 +4,8 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use celeriac_protocol::Failure;
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::worker::{HookPanicked, HookTimedOut};
 use futures::FutureExt;
 use tokio::time::timeout;
 
@@ -93,18 +95,18 @@ impl<'a> AttemptHooks<'a> {
         let reviewed = match timeout(limit, self.change(decision.clone())).await {
             Ok(changed) => changed,
             Err(_) => {
-                tracing::warn!(
-                    task = self.ctx.name(),
-                    id = self.ctx.id(),
-                    "hooks took too long; what was decided stands"
-                );
+                self.timed_out("on_retry, on_failure, on_success", limit);
                 decision
             }
         };
         if timeout(limit, self.after_return(&decided(&reviewed))).await.is_err() {
-            tracing::warn!(task = self.ctx.name(), id = self.ctx.id(), "`after_return` took too long");
+            self.timed_out("after_return", limit);
         }
         reviewed
+    }
+
+    fn timed_out(&self, hook: &str, limit: Duration) {
+        HookTimedOut { task: self.ctx.name(), id: self.ctx.id(), hook, limit }.emit();
     }
 
     async fn change(&self, decision: Decision) -> Decision {
@@ -167,8 +169,8 @@ impl<'a> AttemptHooks<'a> {
         match guarded(hook).await {
             Ok(answer) => Some(answer),
             Err(panic) => {
-                let (task, id, panic) = (self.ctx.name(), self.ctx.id(), panic.failure().message.as_str());
-                tracing::warn!(task, id, panic, "a hook panicked; what was decided stands");
+                let (task, id) = (self.ctx.name(), self.ctx.id());
+                HookPanicked { task, id, error: &panic.failure().message }.emit();
                 None
             }
         }

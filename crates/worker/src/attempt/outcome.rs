@@ -7,6 +7,7 @@
 
 use celeriac_broker::Settlement;
 use celeriac_protocol::{Failure, TaskHeaders, TaskState};
+use celeriac_telemetry::events::worker::FailureNotRecorded;
 
 use crate::attempt::dead_letter::dead_letter;
 use crate::attempt::duplicate::{complete_recorded, find_row, may_be_duplicate};
@@ -120,8 +121,8 @@ pub(crate) async fn end_unrecordable(attempt: &mut Attempt<'_>, reason: &str) ->
             Recording::Unwritten => return Disposition::Requeue.into(),
             Recording::Superseded => return Processed::failed(dead_lettered, TaskState::Failure, failure),
             Recording::Refused { reason } => {
-                let id = &attempt.headers().id;
-                tracing::error!(id, reason, "failure of an unrecordable task not recorded");
+                let TaskHeaders { task, id, .. } = attempt.headers();
+                attempt.span.emit(&FailureNotRecorded { task, id, error: &reason });
             }
         }
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use celeriac_broker::{Error as BrokerError, Outgoing};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::{Backoff, RetryPolicy};
-use celeriac_telemetry::Event;
-use celeriac_telemetry::events::worker::FollowUpFailed;
+use celeriac_telemetry::events::worker::{FollowUpFailed, TopologyNotDeclared};
+use celeriac_telemetry::{ErrorChain, Event};
 
 use crate::attempt::{Disposition, Interrupted};
 use crate::runtime::WorkerRuntime;
@@ -57,8 +57,15 @@ pub(crate) async fn publish_until_confirmed(
         if error.may_be_queued() {
             outgoing.message.headers.insert(names::REPEATED, true);
         }
-        let told = celeriac_telemetry::ErrorChain(&error).to_string();
-        FollowUpFailed { exchange: &outgoing.exchange, routing_key: &outgoing.routing_key, error: &told }.emit();
+        let header = |name| outgoing.message.headers.text(name);
+        FollowUpFailed {
+            task: header(names::TASK),
+            id: header(names::ID),
+            exchange: &outgoing.exchange,
+            routing_key: &outgoing.routing_key,
+            error: &ErrorChain(&error).to_string(),
+        }
+        .emit();
         match error {
             BrokerError::TooLarge { .. } | BrokerError::HeadersTooLarge { .. } | BrokerError::Invalid { .. } => {
                 return Err(PublishFailure::Impossible);
@@ -70,7 +77,7 @@ pub(crate) async fn publish_until_confirmed(
                 }
                 // Another program deleted the queue. It is declared again before the next attempt.
                 if let Err(error) = runtime.broker.declare(&runtime.topology).await {
-                    tracing::warn!(%error, "cannot declare what a follow-up needs");
+                    TopologyNotDeclared { error: &ErrorChain(&error).to_string() }.emit();
                 }
             }
             _ => {}

@@ -2,6 +2,8 @@
 
 use celeriac_protocol::TaskState;
 use celeriac_results::{Recorded, TaskRecord};
+use celeriac_telemetry::events::worker::OutcomeNotRecorded;
+use celeriac_telemetry::{ErrorChain, Event};
 
 use crate::runtime::ResultStore;
 
@@ -23,15 +25,14 @@ pub(crate) enum Recording {
 
 /// Records a row. Waits for the store as long as the worker runs.
 pub(crate) async fn record_row(results: &ResultStore, row: Box<TaskRecord>) -> Recording {
-    let state = row.state;
+    let (state, task, id) = (row.state, row.name.clone(), row.id.clone());
     match results.recorder.record(row).await {
         Ok(Recorded::Kept(kept)) if kept.is_final() && kept != state => Recording::Superseded,
         Ok(Recorded::Kept(TaskState::Retry)) if state == TaskState::Retry => Recording::Superseded,
         Ok(Recorded::Stored | Recorded::Kept(_)) => Recording::Stored,
         Ok(Recorded::Refused { reason }) => Recording::Refused { reason },
         Err(error) => {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, "the outcome is not recorded; the task goes back to its queue");
+            OutcomeNotRecorded { task: &task, id: &id, error: &ErrorChain(&error).to_string() }.emit();
             Recording::Unwritten
         }
     }

@@ -1,5 +1,6 @@
 //! The reasons why a message can never run here.
 
+use celeriac_config::did_you_mean;
 use celeriac_protocol::{ArgumentError, Unreadable};
 
 use crate::attempt::follow_up::messages::FollowUpError;
@@ -14,10 +15,10 @@ pub(crate) enum RejectReason {
     #[error(transparent)]
     FollowUp(#[from] FollowUpError),
     /// It is one of Celery's own tasks, and not supported.
-    #[error("`{name}` is not served: {reason}")]
+    #[error("task `{name}` is not supported: {reason}")]
     Unserved { name: String, reason: &'static str },
     /// This worker has no task of that name.
-    #[error("no task is named `{name}` here{}", .nearest.as_ref().map(|near| format!("; the nearest is `{near}`")).unwrap_or_default())]
+    #[error("no task has the name `{name}`{}", did_you_mean(.nearest.as_ref()))]
     Unknown { name: String, nearest: Option<String> },
     /// The arguments do not fit the task.
     #[error(transparent)]

@@ -10,7 +10,8 @@ use celeriac_broker::{Error as BrokerError, Outgoing};
 use celeriac_protocol::meta::ResultMeta;
 use celeriac_protocol::retry::Backoff;
 use celeriac_protocol::{Codec, Failure, HeaderMap, Message, Properties, TaskHeaders, TaskState, Value};
-use celeriac_telemetry::clock;
+use celeriac_telemetry::events::worker::{ReplyDropped, ReplyNotSent};
+use celeriac_telemetry::{ErrorChain, clock};
 
 use crate::attempt::Attempt;
 use crate::attempt::publish::{BACKOFF, PublishFailure};
@@ -33,11 +34,11 @@ pub(crate) struct TaskReply<'a> {
 pub(crate) async fn reply(attempt: &Attempt<'_>, reply: &TaskReply<'_>) -> Result<(), PublishFailure> {
     let properties = &attempt.received.message.properties;
     let Some(reply_to) = properties.reply_to.as_deref().filter(|queue| !queue.is_empty()) else { return Ok(()) };
-    let TaskHeaders { id, parent_id, group, .. } = attempt.headers();
+    let TaskHeaders { task, id, parent_id, group, .. } = attempt.headers();
     // A retried task is its own parent, as in Celery.
     let meta = meta(id, reply, parent_id.clone(), group.clone());
     let correlation_id = properties.correlation_id.as_deref().unwrap_or(id);
-    send_reply(attempt, reply_to, correlation_id, meta).await
+    send_reply(attempt, task, reply_to, correlation_id, meta).await
 }
 
 /// Sends a reply for a step that will never run.
@@ -47,12 +48,12 @@ pub(crate) async fn reply(attempt: &Attempt<'_>, reply: &TaskReply<'_>) -> Resul
 pub(crate) async fn reply_for_step(
     attempt: &Attempt<'_>,
     reply_to: &str,
-    id: &str,
+    (task, id): (&str, &str),
     state: TaskState,
     failure: &Failure,
 ) -> Result<(), PublishFailure> {
     let reply = TaskReply { state, result: None, failure: Some(failure), children: Vec::new() };
-    send_reply(attempt, reply_to, id, meta(id, &reply, None, None)).await
+    send_reply(attempt, task, reply_to, id, meta(id, &reply, None, None)).await
 }
 
 fn meta(id: &str, reply: &TaskReply<'_>, parent_id: Option<String>, group_id: Option<String>) -> ResultMeta {
@@ -74,16 +75,20 @@ fn meta(id: &str, reply: &TaskReply<'_>, parent_id: Option<String>, group_id: Op
 
 async fn send_reply(
     attempt: &Attempt<'_>,
+    task: &str,
     reply_to: &str,
     correlation_id: &str,
     meta: ResultMeta,
 ) -> Result<(), PublishFailure> {
     let id = meta.task_id.clone();
+    let dropped = |error: &(dyn std::error::Error + 'static)| {
+        attempt.span.emit(&ReplyDropped { task, id: &id, queue: reply_to, error: &ErrorChain(error).to_string() });
+    };
     let body = match Codec::Json.encode(&meta.to_value()) {
         Ok(body) => body,
         Err(error) => {
             // Unreachable: every value here has been written as JSON before.
-            tracing::error!(%error, id, "the reply cannot be written");
+            dropped(&error);
             return Ok(());
         }
     };
@@ -103,20 +108,20 @@ async fn send_reply(
         Outgoing { exchange: Cow::Borrowed(""), routing_key: reply_to.to_owned(), message, mandatory: false };
     let mut backoff = Backoff::new(BACKOFF);
     loop {
-        match attempt.runtime.broker.publish(outgoing.clone()).await {
+        let error = match attempt.runtime.broker.publish(outgoing.clone()).await {
             Ok(()) => return Ok(()),
             Err(
                 error @ (BrokerError::TooLarge { .. }
                 | BrokerError::HeadersTooLarge { .. }
                 | BrokerError::Invalid { .. }),
             ) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, id, reply_to, "the reply cannot be sent");
+                dropped(&error);
                 return Ok(());
             }
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, id, "the reply is not sent yet; trying again");
-            }
-        }
-        attempt.sleep_unless_stopping(backoff.next_wait(fastrand::f64())).await?;
+            Err(error) => ErrorChain(&error).to_string(),
+        };
+        let retry_in = backoff.next_wait(fastrand::f64());
+        attempt.span.emit(&ReplyNotSent { task, id: &id, queue: reply_to, retry_in, error: &error });
+        attempt.sleep_unless_stopping(retry_in).await?;
     }
 }

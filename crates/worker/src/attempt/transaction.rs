@@ -9,7 +9,10 @@ use celeriac_protocol::retry::Backoff;
 use celeriac_protocol::{TaskHeaders, TaskState};
 use celeriac_results::outbox::OutboxMessage;
 use celeriac_results::{Committed, PostgresBackend, Session, Transaction, Transactions};
-use celeriac_telemetry::events::worker::{TaskSkipped, TaskSucceeded};
+use celeriac_telemetry::ErrorChain;
+use celeriac_telemetry::events::worker::{
+    CommitFailed, CommitUnknown, TaskSkipped, TaskSucceeded, TransactionNotStarted,
+};
 
 use crate::attempt::complete;
 use crate::attempt::decide::{Decision, decide};
@@ -69,8 +72,7 @@ async fn steps(attempt: &mut Attempt<'_>, prepared: PreparedRun<'_>) -> Step<Pro
         let transaction = match session.begin().await {
             Ok(transaction) => transaction,
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "cannot begin the transaction of a task yet");
-                attempt.sleep_unless_stopping(backoff.next_wait(fastrand::f64())).await?;
+                wait_for_store(attempt, &mut backoff, &error).await?;
                 continue;
             }
         };
@@ -102,14 +104,22 @@ async fn open_session(attempt: &Attempt<'_>, transactions: &Transactions) -> Res
         match session {
             Ok(session) => return Ok(session),
             Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "no connection for the transaction of a task yet"
-                );
-                attempt.sleep_unless_stopping(backoff.next_wait(fastrand::f64())).await?;
+                wait_for_store(attempt, &mut backoff, &error).await?;
             }
         }
     }
+}
+
+/// Waits before the next attempt to begin a transaction.
+async fn wait_for_store(
+    attempt: &Attempt<'_>,
+    backoff: &mut Backoff,
+    error: &celeriac_results::Error,
+) -> Result<(), Interrupted> {
+    let TaskHeaders { task, id, .. } = attempt.headers();
+    let retry_in = backoff.next_wait(fastrand::f64());
+    attempt.span.emit(&TransactionNotStarted { task, id, retry_in, error: &ErrorChain(error).to_string() });
+    attempt.sleep_unless_stopping(retry_in).await
 }
 
 async fn run_in(
@@ -176,17 +186,13 @@ async fn commit(
         }
         Committed::Superseded => defer_to_recorded(attempt).await,
         Committed::Unknown(error) => {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the database was lost while it committed a task; looking whether it did"
-            );
+            let (id, error) = (&attempt.headers().id, ErrorChain(&error).to_string());
+            attempt.span.emit(&CommitUnknown { task: task.name, id, error: &error });
             defer_to_recorded(attempt).await
         }
         Committed::Failed(error) => {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "a task could not be committed, and goes back to its queue"
-            );
+            let (id, error) = (&attempt.headers().id, ErrorChain(&error).to_string());
+            attempt.span.emit(&CommitFailed { task: task.name, id, error: &error });
             // Not at once, because the cause of the conflict lasts a moment longer.
             let _ = attempt.sleep_unless_stopping(SHORTEST_HOLD).await;
             Disposition::Requeue.into()

@@ -133,8 +133,8 @@ impl QueueStats {
         self.changed = now;
         self.meter.set_held(prefetch);
         bound.send_replace(PrefetchBound { prefetch, keep });
-        let run_time = observed.run_time.unwrap_or_default();
-        PrefetchChanged { queue: &self.queue, from: current, to: prefetch, run_time, reason: reason.as_str() }.emit();
+        let runtime = observed.run_time.unwrap_or_default();
+        PrefetchChanged { queue: &self.queue, from: current, to: prefetch, runtime, reason: reason.as_str() }.emit();
     }
 }
 

@@ -50,8 +50,8 @@ pub(crate) fn find(name: &str) -> Option<&'static TaskDefinition> {
 /// Returns the reason why one of Celery's own tasks is not supported.
 pub(crate) fn why_unserved(name: &str) -> Option<&'static str> {
     match name {
-        "celery.chord" | "celery.chord_unlock" => Some("this version cannot count the parts of a chord"),
-        "celery.chain" => Some("a chain is no task, its steps are; Celery's workers refuse it too"),
+        "celery.chord" | "celery.chord_unlock" => Some("chords are not supported"),
+        "celery.chain" => Some("a chain is not a task, and Celery's workers refuse it as well"),
         _ => None,
     }
 }
@@ -95,9 +95,8 @@ fn each(ctx: TaskContext, body: Body, shape: ItemShape) -> BoxFuture<'static, Js
     async move {
         let mut given = TaskArguments(body);
         let (signature, items) = (given.task()?, given.list("it", 1)?);
-        let run = (ctx.environment.find_inline)(&signature.task).ok_or_else(|| {
-            TaskError::of_kind("NotRegistered", format!("no task is named `{}` here", signature.task))
-        })?;
+        let run = (ctx.environment.find_inline)(&signature.task)
+            .ok_or_else(|| TaskError::of_kind("NotRegistered", format!("no task has the name `{}`", signature.task)))?;
         let mut results = Vec::with_capacity(items.len().min(1_024));
         for item in items {
             let args = match (shape, item) {
@@ -145,7 +144,7 @@ async fn group(ctx: TaskContext, body: Body) -> JsonResult {
     for member in &members {
         let member = Signature::read(member).map_err(|error| TaskError::of_kind("TypeError", error.to_string()))?;
         if member.kind() != SignatureKind::Task {
-            let message = format!("`{}` as a member of a group that a worker sends is not served", member.task);
+            let message = format!("task `{}` is not supported in a group that a worker sends", member.task);
             return Err(TaskError::of_kind("NotImplementedError", message));
         }
         tasks.push(member.called_with(partial.clone()));

@@ -155,6 +155,15 @@ impl TaskDefinition {
         matches!(self.runner, Runner::Transactional(_))
     }
 
+    /// Returns how it runs: `async`, `blocking` or `transactional`.
+    pub fn kind(&self) -> &'static str {
+        match self.runner {
+            Runner::Async(_) | Runner::Native(_) => "async",
+            Runner::Blocking(_) => "blocking",
+            Runner::Transactional(_) => "transactional",
+        }
+    }
+
     /// Returns `true` if an attempt can be ended from outside, as by a hard time limit.
     pub fn can_be_ended(&self) -> bool {
         match self.runner {

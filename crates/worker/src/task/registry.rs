@@ -57,7 +57,7 @@ impl Registry {
                 problems.push((key, format!("task `{}`: {why}", task.name)));
             }
             if task.is_transactional() && task.options.acks == AckMode::Early {
-                let why = "it works in a transaction, which is in vain where its message is acknowledged early";
+                let why = "a transactional task cannot acknowledge its message early";
                 problems.push((overrides.key_of(task.name, "acks"), format!("task `{}`: {why}", task.name)));
             }
             time_limits::complete(&mut task.options, worker);

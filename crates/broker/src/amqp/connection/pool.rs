@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use celeriac_config::duration;
 use deadpool::managed::{Manager, Object, Pool, PoolConfig, PoolError};
 use futures::future::{BoxFuture, FutureExt};
 use futures::{Stream, StreamExt};
@@ -98,7 +99,7 @@ impl<M: Manager<Type = lapin::Connection, Error = lapin::Error>> ManagedPool<M> 
 
     async fn open(&self, purpose: ConnectionPurpose, context: &ConnectionContext) -> Result<Channel, ConnectFailure> {
         let waited = context.connect_timeout;
-        let unanswered = |_| ConnectFailure::Transient(format!("no answer within {waited:?}"));
+        let unanswered = |_| ConnectFailure::Transient(format!("no answer within {}", duration::approximate(waited)));
         // The time spent waiting for another caller's attempt counts towards this one.
         let deadline = Instant::now() + waited;
         let mut held = timeout_at(deadline, self.held.lock()).await.map_err(unanswered)?;
@@ -123,7 +124,7 @@ impl<M: Manager<Type = lapin::Connection, Error = lapin::Error>> ManagedPool<M> 
             PoolError::Closed if self.owned => ConnectFailure::Permanent(Error::Closed),
             PoolError::Closed => ConnectFailure::Permanent(Error::Invalid {
                 key: "broker_pool".to_owned(),
-                reason: "the pool is closed, and will lend no connection any more".to_owned(),
+                reason: "the pool is closed".to_owned(),
             }),
             other => ConnectFailure::Transient(other.to_string()),
         }

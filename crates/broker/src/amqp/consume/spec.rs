@@ -1,5 +1,6 @@
 //! A subscription: a channel with its own prefetch, and the stream of its deliveries.
 
+use celeriac_config::duration;
 use futures::FutureExt;
 use lapin::options::{
     BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions, QueueDeleteOptions,
@@ -58,7 +59,8 @@ impl ConsumerSpec {
     pub(crate) async fn attempt(&self, channels: &ChannelProvider) -> Result<ActiveConsumer, ConnectFailure> {
         let channel = channels.try_open_channel().await?;
         let subscribed = timeout(ANSWER, self.subscribe(channel)).await;
-        let subscribed = subscribed.map_err(|_| ConnectFailure::Transient(format!("no answer within {ANSWER:?}")))?;
+        let subscribed = subscribed
+            .map_err(|_| ConnectFailure::Transient(format!("no answer within {}", duration::approximate(ANSWER))))?;
         subscribed.map_err(|error| self.failure(&error, channels))
     }
 
@@ -83,7 +85,9 @@ impl ConsumerSpec {
     /// consumer stay valid.
     pub(crate) async fn consume_anew(self, channel: Channel) -> Result<lapin::Consumer, String> {
         let consumed = timeout(ANSWER, self.consume(&channel)).await;
-        consumed.map_err(|_| format!("no answer within {ANSWER:?}"))?.map_err(|error| error.to_string())
+        consumed
+            .map_err(|_| format!("no answer within {}", duration::approximate(ANSWER)))?
+            .map_err(|error| error.to_string())
     }
 
     /// Sets the prefetch of the next consumer, which gets another tag.

@@ -4,6 +4,7 @@
 //! returns if no queue takes it. If this program may not bind a queue itself, it sends a probe with
 //! no delay: a task that does nothing, and that every worker knows, Celery's too.
 
+use celeriac_config::duration;
 use celeriac_protocol::headers::HeaderMap;
 use celeriac_protocol::{Body, Codec, Message, Properties, TaskHeaders};
 use celeriac_topology::{BindingObject, BindingTarget, Ladder, TopologyObject};
@@ -84,7 +85,10 @@ pub(crate) async fn depth(channel: &Channel, queue: &str) -> Result<Option<Depth
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let looked = channel.queue_declare(queue.into(), options, FieldTable::default());
     let Ok(looked) = timeout(ANSWER, looked).await else {
-        return Err(Error::Amqp { doing, source: format!("no answer within {ANSWER:?}").into() });
+        return Err(Error::Amqp {
+            doing,
+            source: format!("no answer within {}", duration::approximate(ANSWER)).into(),
+        });
     };
     match looked {
         Ok(found) => Ok(Some(Depth { ready: found.message_count(), consumers: found.consumer_count() })),

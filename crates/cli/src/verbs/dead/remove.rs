@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use celeriac_admin::Filter;
 use celeriac_admin::dead::{Removal, Replay, ReplayOptions, Tally};
-use celeriac_telemetry::Telemetry;
+use celeriac_telemetry::events::telemetry::FlushFailed;
+use celeriac_telemetry::{ErrorChain, Event, Telemetry};
 use serde::Serialize;
 
 use super::source::DeadLetterSource;
@@ -35,7 +36,7 @@ pub(super) async fn replay(
     let outcome = carry_out(source, removal, &args, "replayed", json).await;
     if let Err(error) = telemetry.shutdown(FLUSH).await {
         // The messages are replayed. Lost traces are no reason for another exit code.
-        tracing::warn!(error = &error as &dyn std::error::Error, "not all traces were sent");
+        FlushFailed { error: &ErrorChain(&error).to_string() }.emit();
     }
     outcome
 }

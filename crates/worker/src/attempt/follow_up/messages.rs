@@ -22,10 +22,10 @@ use crate::task::derived_id::derived_id;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FollowUpError {
     /// Its kind is not supported.
-    #[error("`{task}` should follow from it, and {reason}")]
+    #[error("follow-up `{task}` cannot be sent: {reason}")]
     Unsupported { task: String, reason: &'static str },
     /// It is invalid and cannot be sent.
-    #[error("`{task}` should follow from it, and cannot be sent: {reason}")]
+    #[error("follow-up `{task}` cannot be sent: {reason}")]
     Invalid { task: String, reason: String },
 }
 
@@ -42,7 +42,7 @@ impl FollowUps {
             return Ok(());
         }
         if let Some(chord) = &embed.chord {
-            let reason = "it is the body of a chord, whose parts this version cannot count";
+            let reason = "it is the body of a chord, and chords are not supported";
             return Err(FollowUpError::Unsupported { task: chord.task.clone(), reason });
         }
         Self::after_success(attempt, embed, &Value::Null)?;
@@ -182,8 +182,7 @@ impl<'a> FollowUpBuilder<'a> {
                 self.add(head, first, label, membership, steps)
             }
             SignatureKind::Group if !rest.is_empty() => {
-                let reason =
-                    "it is a group with a step behind it, which is a chord, and this version cannot count chords";
+                let reason = "a group before a step is a chord, and chords are not supported";
                 Err(FollowUpError::Unsupported { task, reason })
             }
             SignatureKind::Group => {
@@ -198,7 +197,7 @@ impl<'a> FollowUpBuilder<'a> {
                 Ok(())
             }
             SignatureKind::Chord => {
-                let reason = "it is a chord, whose parts this version cannot count";
+                let reason = "it is a chord, and chords are not supported";
                 Err(FollowUpError::Unsupported { task, reason })
             }
         }

@@ -1,0 +1,67 @@
+//! Events between a program and the collector of its traces and metrics.
+
+const TARGET: &str = "celeriac::telemetry";
+
+event! {
+    /// The collector takes no spans. Tasks go on. Logged once, until it takes them again.
+    pub struct TracesRefused<'a> {
+        /// The collector.
+        url: &'a str,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "traces refused" { url, error };
+}
+
+event! {
+    /// The collector takes spans again.
+    pub struct TracesAccepted<'a> {
+        /// The collector.
+        url: &'a str,
+    }
+    log: INFO "traces accepted" { url };
+}
+
+event! {
+    /// The program ends, and not all of its spans reached the collector: it was gone, or too slow.
+    pub struct SpansLost {
+        /// Number of spans.
+        spans: u64,
+    }
+    log: WARN "spans lost" { spans };
+}
+
+event! {
+    /// The collector refuses metrics. Logged once, until it accepts them again.
+    pub struct MetricsRefused<'a> {
+        /// The collector.
+        url: &'a str,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "metrics refused" { url, error };
+}
+
+event! {
+    /// The collector accepts metrics again.
+    pub struct MetricsAccepted<'a> {
+        /// The collector.
+        url: &'a str,
+    }
+    log: INFO "metrics accepted" { url };
+}
+
+event! {
+    /// The last traces and metrics could not be sent in time.
+    pub struct FlushFailed<'a> {
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "telemetry not flushed" { error };
+}
+
+event! {
+    /// The program has a `tracing` subscriber of its own, and the options of `telemetry.log` have no effect.
+    pub struct LogOptionsUnused;
+    log: DEBUG "log options unused";
+}
