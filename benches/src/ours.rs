@@ -37,7 +37,7 @@ pub(crate) fn app(servers: &Servers, stage: &Stage, results: bool) -> Result<Cel
     Ok(builder(servers, stage, results).build()?)
 }
 
-pub(crate) fn builder(servers: &Servers, stage: &Stage, results: bool) -> celeriac::app::Builder {
+pub(crate) fn builder(servers: &Servers, stage: &Stage, results: bool) -> celeriac::Builder {
     Celeriac::builder()
         .environment(Environment::default())
         .set("broker.url", servers.amqp.as_str())

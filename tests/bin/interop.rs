@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use celeriac::TaskDefinition;
 use celeriac::prelude::*;
-use celeriac::{TaskDefinition, Value};
+use celeriac::protocol::Value;
 use serde_json::json;
 
 pub(crate) fn tasks() -> Vec<TaskDefinition> {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use celeriac::Value;
+use celeriac::Chain;
 use celeriac::prelude::*;
+use celeriac::protocol::Value;
 use celeriac_protocol::{BigInt, Body};
 use celeriac_tests::Bed;
 use celeriac_tests::peer::Found;

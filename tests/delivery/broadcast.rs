@@ -1,6 +1,6 @@
 //! Broadcasts: messages to every worker.
 
-use celeriac::app::Builder;
+use celeriac::Builder;
 use celeriac::prelude::*;
 use celeriac_client::Error;
 use celeriac_tests::{Bed, eventually};

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use celeriac::Chain;
 use celeriac::prelude::*;
 use celeriac_tests::{Bed, Peer, Program, eventually};
 use lapin::BasicProperties;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use celeriac::app::Builder;
+use celeriac::Builder;
 use celeriac::prelude::*;
 use celeriac_broker::Error as BrokerError;
 use celeriac_client::Error;

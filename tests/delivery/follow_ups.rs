@@ -1,7 +1,8 @@
 //! Callbacks and errbacks.
 
 use celeriac::prelude::*;
-use celeriac::{Failure, Value};
+use celeriac::protocol::Value;
+use celeriac::{Chain, Failure};
 use celeriac_tests::Bed;
 use serde_json::{Value as Json, json};
 

@@ -3,8 +3,9 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
+use celeriac::Failure;
 use celeriac::prelude::*;
-use celeriac::{Compression, Failure, Value};
+use celeriac::protocol::{Compression, Value};
 use celeriac_tests::{Bed, assert_outcome};
 use serde_json::{Value as Json, json};
 

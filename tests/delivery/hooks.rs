@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use celeriac::app::Builder;
+use celeriac::Builder;
 use celeriac::hooks::{Decided, Start, TaskOutput};
 use celeriac::prelude::*;
 use celeriac::{Task, TaskRecord};

@@ -1,7 +1,7 @@
 //! Follow-ups that cannot be sent: found before the task runs if possible, and kept otherwise.
 
-use celeriac::Value;
 use celeriac::prelude::*;
+use celeriac::protocol::Value;
 use celeriac_tests::{Bed, assert_outcome};
 use lapin::types::AMQPValue;
 use serde_json::{Value as Json, json};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use celeriac::Chain;
 use celeriac::prelude::*;
 use celeriac::sqlx::postgres::PgListener;
 use celeriac::sqlx::{self, Connection, PgConnection};

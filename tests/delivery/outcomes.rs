@@ -19,6 +19,12 @@ async fn charge(order: u32, #[default(100)] cents: i64) -> TaskResult<Receipt> {
     Ok(Receipt { order, cents })
 }
 
+/// Its first argument is unused, and its second has another name in messages.
+#[task(name = "t.ship")]
+async fn ship(_express: bool, #[name("order-id")] order: u32) -> TaskResult<u32> {
+    Ok(order)
+}
+
 #[task(name = "t.sum")]
 fn sum(numbers: Vec<i64>) -> TaskResult<i64> {
     Ok(numbers.iter().sum())
@@ -53,7 +59,7 @@ async fn reject() -> TaskResult<()> {
 }
 
 async fn start(bed: &Bed) -> Running {
-    bed.worker(tasks![charge, sum, flaky, parse, panics, block_panics, reject]).await
+    bed.worker(tasks![charge, ship, sum, flaky, parse, panics, block_panics, reject]).await
 }
 
 #[celeriac_tests::test]
@@ -96,6 +102,16 @@ async fn arguments_may_come_by_name_and_be_left_out(bed: Bed) {
     let request = DynamicCall { task: "t.charge".to_owned(), body, options: Default::default() };
     let handle = running.client.submit_dynamic(request).await.unwrap();
     assert_eq!(handle.get().await.unwrap(), serde_json::json!({"order": 3, "cents": 100}));
+}
+
+#[celeriac_tests::test]
+async fn an_argument_has_the_name_that_other_languages_write(bed: Bed) {
+    let running = start(&bed).await;
+    let kwargs = [("express".to_owned(), Value::Bool(true)), ("order-id".to_owned(), Value::Int(3))];
+    let body = Body { kwargs: kwargs.into_iter().collect(), ..Body::default() };
+    let call = DynamicCall { task: "t.ship".to_owned(), body, options: Default::default() };
+    assert_eq!(running.client.submit_dynamic(call).await.unwrap().get().await.unwrap(), json!(3));
+    assert_eq!(ship(true, 4).submit(&running.client).await.unwrap().get().await.unwrap(), 4);
 }
 
 #[celeriac_tests::test]

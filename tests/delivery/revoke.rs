@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use celeriac::app::Builder;
 use celeriac::prelude::*;
+use celeriac::{Builder, Chain};
 use celeriac_client::Error;
 use celeriac_servers::{Durability, PostgresNode};
 use celeriac_tests::{Bed, Running, assert_outcome, eventually};

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use celeriac::Client;
 use celeriac::prelude::*;
-use celeriac::{Client, Codec};
+use celeriac::protocol::Codec;
 use celeriac_broker::Error as BrokerError;
 use celeriac_client::Error;
 use celeriac_tests::{Bed, assert_outcome};

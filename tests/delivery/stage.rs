@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use celeriac::app::Builder;
+use celeriac::Builder;
 use celeriac::prelude::*;
 use celeriac::{Failure, TaskRecord};
 use celeriac_tests::peer::Found;
@@ -19,7 +19,7 @@ pub(crate) struct Call {
     pub(crate) root: String,
     pub(crate) group: Option<String>,
     pub(crate) index: Option<i64>,
-    pub(crate) headers: Vec<(String, celeriac::Value)>,
+    pub(crate) headers: Vec<(String, celeriac::protocol::Value)>,
 }
 
 impl Call {
@@ -35,7 +35,7 @@ impl Call {
         }
     }
 
-    pub(crate) fn header(&self, name: &str) -> Option<&celeriac::Value> {
+    pub(crate) fn header(&self, name: &str) -> Option<&celeriac::protocol::Value> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use celeriac::app::Builder;
+use celeriac::Builder;
 use celeriac::prelude::*;
 use celeriac::{DynamicCall, PgConnection, TaskDefinition, TaskRecord};
 use celeriac_client::call::CallOptions;

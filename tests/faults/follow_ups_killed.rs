@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use celeriac::prelude::*;
-use celeriac::{DynamicCall, Failure};
+use celeriac::{Chain, DynamicCall, Failure};
 use celeriac_client::call::{CallOptions, Follow, Relations};
 use celeriac_protocol::{Body, Value};
 use celeriac_tests::wait::{eventually, eventually_within};

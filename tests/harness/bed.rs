@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use celeriac::app::Builder;
+use celeriac::Builder;
 use celeriac::{Celeriac, Client, TaskDefinition};
 use celeriac_config::Environment;
 use sqlx::{Connection, PgConnection};

@@ -1,6 +1,7 @@
 //! Every sender with every worker, for Celery's everyday features.
 
-use celeriac::{Codec, TaskState};
+use celeriac::TaskState;
+use celeriac::protocol::Codec;
 use serde_json::{Value, json};
 
 use crate::sides::{Call, Side, Sides, Told};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use celeriac::{Client, Codec, DynamicCall, Signature, TaskHandle, TaskRecord, TaskState};
+use celeriac::protocol::{Codec, Signature};
+use celeriac::{Client, DynamicCall, TaskHandle, TaskRecord, TaskState};
 use celeriac_protocol::Value;
 use celeriac_tests::{Bed, Program, PythonApp, PythonClient, PythonWorker, eventually};
 use serde_json::json;

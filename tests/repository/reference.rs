@@ -1,6 +1,6 @@
 //! `config/celeriac.yaml` is reference, template and defaults in one.
 
-use celeriac::Settings;
+use celeriac::settings::Settings;
 use celeriac::settings::{Origins, REFERENCE};
 use celeriac_config::Environment;
 use celeriac_units::TASK_OPTIONS;

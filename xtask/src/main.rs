@@ -1,6 +1,7 @@
 //! The project's menu: `cargo xtask --help`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
+mod api;
 mod bench;
 mod check;
 mod ci;
@@ -34,7 +35,9 @@ enum Verb {
     Faults(faults::Options),
     /// Ten million damaged and generated messages for the decoder
     Fuzz(fuzz::Options),
-    /// Formatting, lints and documentation links
+    /// The public API as text, in docs/public-api.txt
+    Api(api::Options),
+    /// Formatting, lints, documentation links and the public API
     Check,
     /// The benchmarks, on private servers that flush to disk
     Bench(bench::Options),
@@ -43,12 +46,21 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    match api::as_rustdoc() {
+        None => {}
+        Some(Ok(code)) => return ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        Some(Err(error)) => {
+            eprintln!("error: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    }
     let verb = Menu::parse().verb;
     let done = run::heed_signals().and_then(|()| match verb {
         Verb::Services(verb) => services::services(&verb),
         Verb::Test(options) => test::test(&options),
         Verb::Faults(options) => faults::faults(&options),
         Verb::Fuzz(options) => fuzz::fuzz(&options),
+        Verb::Api(options) => api::api(&options),
         Verb::Check => check::check(),
         Verb::Bench(options) => bench::bench(&options),
         Verb::Ci => ci::ci(),

@@ -196,11 +196,30 @@ impl Error {
     }
 
     /// Returns `true` if a message that failed with this error may be on a queue nevertheless.
-    pub fn may_be_queued(&self) -> bool {
-        matches!(
-            self,
-            Self::Blocked { .. } | Self::Unconfirmed { .. } | Self::Refused { .. } | Self::Closed | Self::Amqp { .. }
-        )
+    pub fn may_have_been_sent(&self) -> bool {
+        match self {
+            // A message for several queues may be on those that did not refuse it.
+            Self::Refused { .. }
+            | Self::Blocked { .. }
+            | Self::Unconfirmed { .. }
+            | Self::Closed
+            | Self::Amqp { .. } => true,
+            Self::Unroutable { .. }
+            | Self::NoSuchExchange { .. }
+            | Self::NoSuchQueue { .. }
+            | Self::Route(_)
+            | Self::TooLarge { .. }
+            | Self::HeadersTooLarge { .. }
+            | Self::Unreachable { .. }
+            | Self::Denied { .. }
+            | Self::Untrusted { .. }
+            | Self::Mismatch { .. }
+            | Self::Absent { .. }
+            | Self::NotBound { .. }
+            | Self::LookLost { .. }
+            | Self::Unsupported { .. }
+            | Self::Invalid { .. } => false,
+        }
     }
 
     /// Returns `true` if the broker could not be reached or was lost.
@@ -257,4 +276,42 @@ fn nobody(exchange: &str, routing_key: &str) -> String {
 
 fn cause(source: Option<&(dyn std::error::Error + Send + Sync + 'static)>) -> String {
     source.map(|error| format!(": {}", ErrorChain(error))).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_whether_its_message_may_be_on_a_queue() {
+        let text = || "x".to_owned();
+        let other = || Box::<dyn std::error::Error + Send + Sync>::from("x");
+        let waited = Duration::ZERO;
+        for error in [
+            Error::Refused { exchange: text(), routing_key: text() },
+            Error::Blocked { reason: text(), waited },
+            Error::Unconfirmed { waited },
+            Error::Closed,
+            Error::Amqp { doing: text(), source: other() },
+        ] {
+            assert!(error.may_have_been_sent(), "{error}");
+        }
+        for error in [
+            Error::Unroutable { exchange: text(), routing_key: text() },
+            Error::NoSuchExchange { exchange: text() },
+            Error::NoSuchQueue { queue: text() },
+            Error::TooLarge { size: 2, limit: 1 },
+            Error::HeadersTooLarge { size: 2, limit: 1, name: text(), largest: 2 },
+            Error::Unreachable { url: text(), waited, source: None },
+            Error::Denied { url: text(), reason: text() },
+            Error::Mismatch { object: text(), argument: text(), found: text(), expected: text() },
+            Error::Absent { objects: vec![text()] },
+            Error::NotBound { queue: text(), exchange: text(), key: text() },
+            Error::LookLost { queue: text(), reason: text() },
+            Error::Unsupported { queue: text(), option: text(), reason: text() },
+            Error::Invalid { key: text(), reason: text() },
+        ] {
+            assert!(!error.may_have_been_sent(), "{error}");
+        }
+    }
 }

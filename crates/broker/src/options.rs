@@ -87,6 +87,7 @@ impl Default for BrokerOptions {
 
 impl BrokerOptions {
     /// Returns the place of queue settings.
+    #[doc(hidden)]
     pub fn settings_location(&self) -> SettingsLocation {
         if self.use_policies { SettingsLocation::Policies } else { SettingsLocation::Arguments }
     }

@@ -1,4 +1,4 @@
-//! From a configuration and some tasks to a client or a worker.
+//! A program's configuration and tasks, and the clients and workers made of them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,24 @@ use celeriac_worker::{HookList, Hooks, Registry, TaskDefinition, Worker, WorkerP
 use crate::error::Result;
 use crate::settings::{Origins, Settings};
 
-/// A program: its configuration and its tasks. Nothing is connected until a client or a worker is asked for.
+/// A program: its configuration and its tasks. It connects when it makes a client.
+///
+/// ```no_run
+/// use celeriac::prelude::*;
+///
+/// #[task]
+/// async fn charge(cents: i64) -> TaskResult<i64> {
+///     Ok(cents)
+/// }
+///
+/// # async fn example() -> celeriac::Result<()> {
+/// let app = Celeriac::from_config("config").tasks(tasks![charge]).build()?;
+/// let client = app.client().await?;
+/// let worker = app.worker(client.clone())?;
+/// # let _ = worker;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Celeriac {
     settings: Loaded<Settings>,
@@ -28,9 +45,30 @@ pub struct Celeriac {
     pool: Option<AmqpPool>,
 }
 
-/// Parts of a program, before its configuration is read.
+/// The parts of a program, before its configuration is read.
+///
+/// ```
+/// use celeriac::prelude::*;
+///
+/// struct Mailer {
+///     sender: &'static str,
+/// }
+///
+/// #[task]
+/// async fn email(ctx: TaskContext, to: String) -> TaskResult<()> {
+///     println!("from {} to {to}", ctx.state::<Mailer>()?.sender);
+///     Ok(())
+/// }
+///
+/// let builder = Celeriac::builder()
+///     .config_if_present("config")
+///     .tasks(tasks![email])
+///     .state(Mailer { sender: "shop@example.org" })
+///     .set("broker.url", "memory://example");
+/// # let _ = builder;
+/// ```
 #[derive(Debug)]
-#[must_use = "nothing happens before `build`, or before `celeriac::cli::run` takes it"]
+#[must_use = "nothing happens until `build`, or until `celeriac::cli::run` takes it"]
 pub struct Builder {
     directory: Directory,
     environment: Environment,
@@ -49,7 +87,7 @@ enum Directory {
     IfPresent(PathBuf),
 }
 
-/// Error of connecting a client.
+/// An error of connecting a client.
 enum ConnectError {
     Broker(celeriac_broker::Error),
     Results(celeriac_results::Error),
@@ -65,12 +103,15 @@ impl From<ConnectError> for crate::Error {
 }
 
 impl Celeriac {
-    /// A program that is configured by the files in a directory, which has to exist, and the environment.
+    /// Starts a program that reads its configuration from the files of a directory and from the
+    /// environment.
+    ///
+    /// A directory that does not exist is an error of [`Builder::build`].
     pub fn from_config(directory: impl Into<PathBuf>) -> Builder {
         Builder { directory: Directory::Required(directory.into()), ..Self::builder() }
     }
 
-    /// A program that is configured by the environment alone, unless told otherwise.
+    /// Starts a program that reads its configuration from the environment alone.
     pub fn builder() -> Builder {
         Builder {
             directory: Directory::None,
@@ -84,17 +125,17 @@ impl Celeriac {
         }
     }
 
-    /// The settings in force.
+    /// Returns the settings in force.
     pub fn settings(&self) -> &Settings {
         &self.settings.options
     }
 
-    /// The tasks it knows.
-    pub fn registry(&self) -> &Registry {
-        &self.registry
+    /// Iterates over the tasks of the program, by name, with the options in force.
+    pub fn tasks(&self) -> impl Iterator<Item = &TaskDefinition> {
+        self.registry.iter()
     }
 
-    /// A client. The database is connected to here, the broker with the first task that is sent.
+    /// Makes a client. It connects to the database now, and to the broker with the first task.
     ///
     /// # Errors
     /// Returns an error if the database cannot be used, or if the settings contradict each other.
@@ -118,7 +159,7 @@ impl Celeriac {
         let options = &self.settings().broker;
         #[cfg(feature = "cli")]
         let checks = celeriac_admin::startup_checks(options);
-        // Who leaves the command line out leaves the operator's tools out too, and their HTTP client.
+        // Without the command line there are no operator's tools, and no HTTP client of theirs.
         #[cfg(not(feature = "cli"))]
         let checks = None;
         match &self.pool {
@@ -132,11 +173,11 @@ impl Celeriac {
         settings.worker.name.as_deref().unwrap_or(&settings.telemetry.service_name)
     }
 
-    /// A worker that shares the client's connections to the database, and its broker.
+    /// Makes a worker, which shares the client's connections to the database and its broker.
     ///
     /// # Errors
-    /// Returns an error if a configured queue is not declared, or if a transactional task is registered and the result store
-    /// is not Postgres.
+    /// Returns an error if a configured queue is not declared, or if a transactional task is
+    /// registered and the result store is not Postgres.
     pub fn worker(&self, client: Client) -> Result<Worker> {
         Ok(self.assemble(client)?)
     }
@@ -158,7 +199,8 @@ impl Celeriac {
         })
     }
 
-    /// A line for none of its tasks may be for another program's, so it is no error.
+    /// Warns of overrides that match none of the program's tasks. They may be for another program,
+    /// so they are no error.
     fn warn_of_unmatched_overrides(&self) {
         for (key, problem) in self.unmatched_overrides() {
             OverrideUnmatched { key: &key, error: &problem }.emit();
@@ -180,39 +222,42 @@ impl Celeriac {
 }
 
 impl Builder {
-    /// Reads the files in a directory if it exists, and goes without them if not.
+    /// Reads the files of a directory if it exists.
     pub fn config_if_present(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Directory::IfPresent(directory.into());
         self
     }
 
-    /// Adds tasks: `tasks![charge, email]`.
+    /// Adds tasks, such as `tasks![charge, email]` or those of a module: `orders::tasks()`.
     pub fn tasks(mut self, tasks: impl IntoIterator<Item = TaskDefinition>) -> Self {
         self.tasks.extend(tasks);
         self
     }
 
-    /// Adds a value that every task can ask its context for, in place of one of the same type.
+    /// Adds a value for [`TaskContext::state`](crate::TaskContext::state). It replaces a value of
+    /// the same type.
     pub fn state<T: Send + Sync + 'static>(self, value: T) -> Self {
         self.shared(Arc::new(value))
     }
 
-    /// Adds a value as [`Builder::state`] does, which the rest of the program keeps a hold of.
+    /// Adds a value as [`Builder::state`] does, one that the rest of the program shares.
     pub fn shared<T: Send + Sync + 'static>(mut self, value: Arc<T>) -> Self {
         self.state.insert(value);
         self
     }
 
-    /// Adds hooks around every attempt of every task, inside of those that were added before.
+    /// Adds hooks around every attempt of every task, inside those added before.
     pub fn hooks(mut self, hooks: impl Hooks) -> Self {
         self.hooks.add(hooks);
         self
     }
 
-    /// Adds a function that stands in for a route: `task_routes` names it, `- { task: "orders.*", function: by_region }`.
+    /// Adds a route function. An entry of `task_routes` names it:
+    /// `- { task: "orders.*", function: by_region }`.
     ///
-    /// It is asked at every call that its line is for, and answers where the call goes, or `None`: then the next line is
-    /// tried. It should be quick, and answer the same question always the same. In place of one of the same name.
+    /// The function runs for every call that matches its entry. It returns where the call goes, or
+    /// `None` for the next entry to decide. It should be quick, and return the same for the same
+    /// call. It replaces a function of the same name.
     ///
     /// ```
     /// # use celeriac::prelude::*;
@@ -233,30 +278,31 @@ impl Builder {
         self
     }
 
-    /// Takes the configuration of a program whose functions are not here, as operators' tools do: routes may name any, and
-    /// a call that one of them would lead is an error.
+    /// Accepts routes that name functions which this program does not have, as operators' tools do.
+    /// A call that such a function would route is an error.
     pub fn functions_elsewhere(mut self) -> Self {
         self.functions = RouteFunctions::Elsewhere;
         self
     }
 
-    /// Takes the connections to the broker out of a pool that the program has already, a `deadpool_lapin::Pool` of version 0.14.
+    /// Takes the connections to the broker from a pool of the program: a `deadpool_lapin::Pool` of
+    /// version 0.14. Default: connections of the client's own.
     ///
-    /// The pool has to hold two connections for each client: one publishes, which the broker may block, and the other does
-    /// everything else. They are kept until the client is closed, and then go back to the pool. Of the section `broker` everything
-    /// counts but `url`, `tls` and `heartbeat`. Default: connections of the client's own.
+    /// The pool needs two connections for each client. One publishes, and the broker may block it.
+    /// The other does everything else. Both return to the pool when the client is closed. Of the
+    /// section `broker`, `url`, `tls` and `heartbeat` have no effect.
     pub fn broker_pool(mut self, pool: impl Into<AmqpPool>) -> Self {
         self.pool = Some(pool.into());
         self
     }
 
-    /// Gives a setting, above files and environment: `.set("broker.url", "memory://test")`.
+    /// Sets a key, above files and environment: `.set("broker.url", "memory://test")`.
     pub fn set(mut self, key: &'static str, value: impl Into<String>) -> Self {
         self.flags.push((key, value.into(), "set by the program"));
         self
     }
 
-    /// Takes these variables instead of the process's own.
+    /// Reads these variables instead of those of the process.
     pub fn environment(mut self, environment: Environment) -> Self {
         self.environment = environment;
         self
@@ -265,8 +311,9 @@ impl Builder {
     /// Reads the configuration.
     ///
     /// # Errors
-    /// With all problems of the configuration that can be told at once; what does not fit the tasks comes when the rest is
-    /// in order.
+    /// Returns an error with all problems of the configuration. Problems between the tasks and the
+    /// configuration, and two tasks of one name, are reported once the configuration itself is in
+    /// order.
     pub fn build(self) -> Result<Celeriac> {
         Ok(self.read(None)?)
     }
@@ -302,7 +349,7 @@ impl Builder {
     }
 }
 
-/// Problems of tasks: each with its key, or as the program's own.
+/// Returns the problems of tasks, each with its key or as the program's own.
 fn problems_of_tasks(settings: &Loaded<Settings>, found: Vec<(Option<String>, String)>) -> Problems {
     let (keyed, own): (Vec<_>, Vec<_>) = found.into_iter().partition(|(key, _)| key.is_some());
     let keyed = keyed.into_iter().map(|(key, message)| (key.unwrap_or_default(), message));
@@ -310,7 +357,7 @@ fn problems_of_tasks(settings: &Loaded<Settings>, found: Vec<(Option<String>, St
     Problems::from(settings.problems(keyed).into_iter().chain(own).collect::<Vec<_>>())
 }
 
-/// Tasks whose own queue is none that is declared.
+/// Returns the problems of tasks whose own queue is not declared.
 fn stray_queues(registry: &Registry, settings: &Settings) -> Vec<Problem> {
     let topology = settings.routes().topology();
     let known = || topology.queues.keys().map(String::as_str);
@@ -330,7 +377,7 @@ mod command_line {
     use super::*;
 
     impl Builder {
-        /// The program once its configuration is read, from `directory` if given, with `overrides` above all.
+        /// Reads the configuration, from `directory` if given, with `overrides` above all.
         pub(crate) fn load(mut self, directory: Option<&Path>, overrides: Vec<Override>) -> Result<Program, Problems> {
             self.flags.extend(overrides.into_iter().map(|given| (given.key, given.value, given.flag)));
             Ok(self.read(directory)?.into_program())

@@ -1,4 +1,4 @@
-//! One error for everything, with what can be done about it.
+//! One error for everything, and the remedies for it.
 
 use std::fmt;
 
@@ -8,7 +8,34 @@ use celeriac_telemetry::ErrorChain;
 /// A result of the façade.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of the façade. Opaque: ask [`Error::kind`], or walk its causes.
+/// An error of Celeriac, from whichever part it comes.
+///
+/// [`kind`](Error::kind) says what it is about, [`is_retryable`](Error::is_retryable) whether the
+/// same may succeed later, [`may_have_been_sent`](Error::may_have_been_sent) whether a task may run
+/// nevertheless, and [`help`](Error::help) the remedy.
+///
+/// ```no_run
+/// use celeriac::prelude::*;
+/// use celeriac::{Error, ErrorKind};
+///
+/// #[task]
+/// async fn charge(cents: i64) -> TaskResult<i64> {
+///     Ok(cents)
+/// }
+///
+/// async fn charge_now(client: &Client) -> Result<Option<i64>, Error> {
+///     let charged = async { Ok(charge(1299).submit(client).await?.get().await?) };
+///     match charged.await.map_err(|error: celeriac::ClientError| Error::from(error)) {
+///         Ok(cents) => Ok(Some(cents)),
+///         Err(error) if error.kind() == ErrorKind::Timeout => Ok(None),
+///         Err(error) => Err(error),
+///     }
+/// }
+/// ```
+///
+/// `Display` says the reason on one line. `Debug`, which `fn main() -> celeriac::Result<()>`
+/// prints, adds the causes that [`source`](std::error::Error::source) has, a line each, and the
+/// remedy.
 pub struct Error(Box<ErrorSource>);
 
 enum ErrorSource {
@@ -19,17 +46,17 @@ enum ErrorSource {
     Worker(celeriac_worker::Error),
 }
 
-/// Kinds of errors, by what a program can do about them.
+/// The subject of an [`Error`], by the remedy of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The configuration cannot start.
+    /// The configuration cannot be used.
     Config,
-    /// The broker could not be reached or did not do what was asked.
+    /// The broker could not be reached, or refused a request.
     Broker,
-    /// The store of results could not be reached or did not do what was asked.
+    /// The result store could not be reached, or refused a request.
     Results,
-    /// A task was not sent, or that cannot be known.
+    /// A task was not sent, or may not have been sent.
     Send,
     /// A task ended without a result, or with an error of its own.
     Task,
@@ -61,30 +88,54 @@ impl Error {
         }
     }
 
-    /// Returns true if the same may succeed later without anybody changing anything.
+    /// Returns true if the same call may succeed later although nobody changes anything.
+    ///
+    /// It does not say that nothing was sent: see [`Error::may_have_been_sent`].
     pub fn is_retryable(&self) -> bool {
         match &*self.0 {
             ErrorSource::Config(_) => false,
-            ErrorSource::Broker(error) | ErrorSource::Worker(celeriac_worker::Error::Broker(error)) => {
-                error.is_retryable()
-            }
+            ErrorSource::Broker(error) => error.is_retryable(),
             ErrorSource::Results(error) => error.is_retryable(),
             ErrorSource::Client(error) => error.is_retryable(),
-            ErrorSource::Worker(_) => false,
+            ErrorSource::Worker(error) => error.broker().is_some_and(celeriac_broker::Error::is_retryable),
+        }
+    }
+
+    /// Returns false if certainly no task was sent, true if one was or may have been.
+    ///
+    /// After `false` the program can submit again without a second task; see
+    /// [`ClientError::may_have_been_sent`](celeriac_client::Error::may_have_been_sent).
+    pub fn may_have_been_sent(&self) -> bool {
+        match &*self.0 {
+            ErrorSource::Config(_) | ErrorSource::Results(_) | ErrorSource::Worker(_) => false,
+            ErrorSource::Broker(error) => error.may_have_been_sent(),
+            ErrorSource::Client(error) => error.may_have_been_sent(),
         }
     }
 
     /// Returns true if the broker could not be reached, or was lost.
     pub fn is_connection_lost(&self) -> bool {
+        use celeriac_client::ClientErrorKind as Kind;
         match &*self.0 {
-            ErrorSource::Broker(error)
-            | ErrorSource::Worker(celeriac_worker::Error::Broker(error))
-            | ErrorSource::Client(celeriac_client::Error::Send { source: error, .. }) => error.is_connection_lost(),
-            _ => false,
+            ErrorSource::Config(_) | ErrorSource::Results(_) => false,
+            ErrorSource::Broker(error) => error.is_connection_lost(),
+            ErrorSource::Worker(error) => error.broker().is_some_and(celeriac_broker::Error::is_connection_lost),
+            ErrorSource::Client(error) => match error.kind() {
+                Kind::NotSent(source) => source.is_connection_lost(),
+                Kind::NotWritten(_)
+                | Kind::NotRevoked(_)
+                | Kind::Results(_)
+                | Kind::NoStore
+                | Kind::TaskEnded
+                | Kind::Timeout
+                | Kind::NoOutcome
+                | Kind::Data
+                | Kind::Closed => false,
+            },
         }
     }
 
-    /// Advice for a person.
+    /// Returns the remedy, for a person.
     pub fn help(&self) -> Option<&'static str> {
         match &*self.0 {
             ErrorSource::Config(_) => None,
@@ -112,7 +163,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// The whole chain, since this is what `fn main() -> Result<()>` prints.
+/// The whole chain, because this is what `fn main() -> Result<()>` prints.
 impl fmt::Debug for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&ErrorChain(self.inner()).texts().join("\n  caused by: "))?;
@@ -168,5 +219,38 @@ mod tests {
             let error = Error::from(error);
             assert_eq!(error.kind(), kind, "{error}");
         }
+    }
+    #[test]
+    fn an_error_says_whether_a_task_may_have_been_sent() {
+        use celeriac_broker::Error as Broker;
+        let unsent = || Broker::NoSuchQueue { queue: "q".to_owned() };
+        let doubtful = || Broker::Unconfirmed { waited: std::time::Duration::ZERO };
+        let client = |source| celeriac_client::Error::Send { task: "t".to_owned(), source };
+        for (error, expected) in [
+            (Error::from(Problems::from(Vec::new())), false),
+            (unsent().into(), false),
+            (doubtful().into(), true),
+            (celeriac_results::Error::Closed.into(), false),
+            (celeriac_worker::Error::NoOutbox.into(), false),
+            (client(unsent()).into(), false),
+            (client(doubtful()).into(), true),
+        ] {
+            assert_eq!(error.may_have_been_sent(), expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_printed_with_each_reason_once() {
+        let source = celeriac_broker::Error::Unreachable {
+            url: "amqp://rabbit".to_owned(),
+            waited: std::time::Duration::from_secs(5),
+            source: Some("refused".into()),
+        };
+        let error = Error::from(celeriac_client::Error::Send { task: "mail".to_owned(), source });
+        assert_eq!(
+            format!("{error:?}"),
+            "cannot send task `mail`: no connection to amqp://rabbit within 5.0s\n  caused by: refused\n  \
+             help: is the broker running, and is broker.url right?"
+        );
     }
 }

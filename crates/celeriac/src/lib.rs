@@ -1,4 +1,4 @@
-//! Background work for teams that run RabbitMQ and Postgres, on Celery's wire protocol.
+//! Background tasks for Rust on RabbitMQ and Postgres, in Celery's wire protocol.
 //!
 //! ```no_run
 //! use celeriac::prelude::*;
@@ -18,44 +18,82 @@
 //! # }
 //! ```
 //!
-//! A worker is the same program, started with the verb `worker`; see [`cli::run`].
+//! The same program runs as a worker with the verb `worker`; see [`cli::run`].
 //!
-//! - [`prelude`]: what a program that defines and sends tasks needs;
-//! - [`app`]: from a configuration and some tasks to a client or a worker;
+//! Every type has one path:
+//!
+//! - the crate's root: programs, tasks, calls, clients, workers and outcomes;
+//! - [`prelude`]: the imports of a program that defines and submits tasks. No name in it clashes
+//!   with a name of `axum`, `serde_json`, `anyhow` or the standard prelude;
+//! - [`hooks`]: code around attempts;
+//! - [`protocol`]: the values and bodies of messages;
 //! - [`settings`]: the configuration as a whole;
-//! - [`Error`]: what can go wrong, and what to do about it.
+//! - [`Error`] and [`errors`]: errors, and the causes in them;
+//! - [`cli`]: the command line for your own binary.
 
-pub mod app;
 pub mod prelude;
 pub mod settings;
 
+mod app;
 mod error;
 
 pub use app::{Builder, Celeriac};
 pub use error::{Error, ErrorKind, Result};
-pub use settings::Settings;
 
 pub use celeriac_macros::{task, tasks};
 
-pub use celeriac_broker::{Broker, BrokerHealth};
 pub use celeriac_client::Error as ClientError;
-pub use celeriac_client::{Call, Chain, Client, ClientOptions, DynamicCall, HeaderStyle, TaskHandle};
-pub use celeriac_protocol::compression::Compression;
-pub use celeriac_protocol::signature::Signature;
+pub use celeriac_client::{
+    Call, CallOptions, Chain, Client, DynamicCall, Expiry, Follow, Relations, Revoke, TaskHandle, When,
+};
+pub use celeriac_topology::{CallRoute, RouteDecision, RouteRequest, RouteTarget, SendOptions};
+
 pub use celeriac_protocol::task::{AckMode, TimeLimit};
-pub use celeriac_protocol::value::{BigInt, KombuValue};
 pub use celeriac_protocol::{
-    Arguments, Body, Codec, ErrorClass, Failure, Map, Parameter, RateLimit, RetryAnswer, RetryPolicy, RetryRule,
-    RetryRules, Task, TaskOptions, TaskState, Value,
+    ErrorClass, RateLimit, RateUnit, RetryAnswer, RetryPolicy, RetryRule, RetryRules, Task, TaskOptions, TimeLimits,
 };
-pub use celeriac_results::sqlx;
-pub use celeriac_results::{AttemptRecord, PgConnection, TaskRecord};
-pub use celeriac_topology::{RouteDecision, RouteRequest};
-pub use celeriac_worker::hooks;
 pub use celeriac_worker::{
-    AsyncTask, BlockingTask, Cancellation, Controls, Hooks, IntoTaskDefinition, Shutdown, TaskContext, TaskDefinition,
-    TaskError, TaskResult, TaskReturn, TransactionalTask, Worker,
+    AsyncTask, BlockingTask, Cancellation, IntoTaskDefinition, TaskContext, TaskDefinition, TaskError, TaskResult,
+    TaskReturn, Tasks, TransactionalTask,
 };
+
+pub use celeriac_protocol::{Failure, TaskState};
+pub use celeriac_results::{AttemptRecord, TaskRecord};
+
+pub use celeriac_broker::{AmqpPool, BrokerHealth};
+pub use celeriac_worker::{Controls, Shutdown, ShutdownReport, Worker};
+
+pub use celeriac_results::sqlx;
+pub use celeriac_results::sqlx::PgConnection;
+pub use jiff;
+
+/// Code that runs around the attempts of tasks.
+pub mod hooks {
+    pub use celeriac_worker::hooks::{Decided, Hooks, Start, TaskOutput};
+}
+
+/// Wire types: values, bodies and signatures as messages carry them.
+pub mod protocol {
+    pub use celeriac_protocol::failure::RevokeReason;
+    pub use celeriac_protocol::signature::{SignatureError, SignatureKind};
+    pub use celeriac_protocol::state::UnknownState;
+    pub use celeriac_protocol::value::ValueError;
+    pub use celeriac_protocol::{
+        Accept, ArgumentError, Arguments, BigInt, Body, Codec, Compression, DecodeError, DecodeLimits, Embed,
+        EncodeError, HeaderMap, KombuValue, Map, Parameter, Signature, Value,
+    };
+}
+
+/// The errors of each part, as causes of an [`Error`].
+pub mod errors {
+    pub use celeriac_broker::{Error as BrokerError, TlsFault};
+    pub use celeriac_client::{Awaited, ClientErrorKind};
+    pub use celeriac_config::{Problem, Problems};
+    pub use celeriac_protocol::UnitError;
+    pub use celeriac_results::Error as ResultsError;
+    pub use celeriac_topology::Error as RouteError;
+    pub use celeriac_worker::Error as WorkerError;
+}
 
 /// The command line: every verb, for your own binary.
 #[cfg(feature = "cli")]
@@ -67,11 +105,27 @@ pub mod cli {
     use crate::app::Builder;
 
     /// Runs the verb in the process's arguments.
+    ///
+    /// ```no_run
+    /// use celeriac::cli::Exit;
+    /// use celeriac::prelude::*;
+    ///
+    /// #[task]
+    /// async fn email(to: String) -> TaskResult<()> {
+    ///     tracing::info!(to, "sending");
+    ///     Ok(())
+    /// }
+    ///
+    /// #[tokio::main]
+    /// async fn main() -> Exit {
+    ///     celeriac::cli::run(Celeriac::from_config("config").tasks(tasks![email])).await
+    /// }
+    /// ```
     pub async fn run(app: Builder) -> Exit {
         run_with(app, std::env::args_os()).await
     }
 
-    /// Runs the verb in these arguments; the first is the program's name.
+    /// Runs the verb in these arguments. The first argument is the program's name.
     pub async fn run_with(app: Builder, arguments: impl IntoIterator<Item = OsString>) -> Exit {
         celeriac_cli::run(|directory, overrides| app.load(directory.as_deref(), overrides), arguments).await
     }

@@ -1,23 +1,27 @@
-//! Imports of a program that defines and sends tasks.
+//! Imports of a program that defines and submits tasks.
+//!
+//! A glob import of this module stands beside glob imports of `axum`, `axum::extract`, `serde_json`
+//! and `anyhow`: the names do not clash.
 
 use std::time::Duration;
 
+pub use crate::hooks::Hooks;
+pub use crate::protocol::Signature;
 pub use crate::{
-    Call, Celeriac, Chain, Client, Hooks, Signature, TaskContext, TaskError, TaskHandle, TaskResult, TaskState, task,
-    tasks,
+    Call, Celeriac, Client, TaskContext, TaskError, TaskHandle, TaskResult, TaskState, Tasks, task, tasks,
 };
 
-/// So many seconds.
+/// Returns a duration of `count` seconds.
 pub const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-/// So many minutes.
+/// Returns a duration of `count` minutes.
 pub const fn minutes(count: u64) -> Duration {
     Duration::from_secs(60 * count)
 }
 
-/// So many hours.
+/// Returns a duration of `count` hours.
 pub const fn hours(count: u64) -> Duration {
     Duration::from_secs(3_600 * count)
 }

@@ -1,22 +1,30 @@
-//! The configuration: the options of every component, each under its own key.
+//! The configuration as a whole: the options of each part under its key.
+//!
+//! The types here are the sections of `config/celeriac.yaml`. [`REFERENCE`] is that file, which
+//! describes every key.
 
 mod foreign_names;
 
 use std::path::PathBuf;
 
-use celeriac_broker::BrokerOptions;
-use celeriac_client::ClientOptions;
-use celeriac_config::{Environment, Loaded, Problems, Sources, did_you_mean, nearest};
-use celeriac_results::ResultsOptions;
-use celeriac_telemetry::TelemetryOptions;
-use celeriac_topology::{
-    ExchangeOptions, Ladder, QueueOptions, RouteFunctions, RoutesOptions, TaskOverride, TaskOverrides, TaskRoute,
-    overrides,
-};
-use celeriac_worker::WorkerOptions;
+use celeriac_config::{Loaded, Problems, Sources, did_you_mean, nearest};
+use celeriac_topology::{Ladder, RouteFunctions, RoutesOptions, TaskOverrides, overrides};
 use serde::{Deserialize, Serialize};
 
-/// The reference of all keys, with their defaults. The same text as `config/celeriac.yaml`.
+pub use celeriac_broker::{BrokerOptions, TlsOptions};
+pub use celeriac_client::{ClientOptions, HeaderStyle};
+pub use celeriac_config::{ByteSize, ConfigValue, Environment, Parsed, Secret};
+pub use celeriac_protocol::DurationRange;
+pub use celeriac_results::{BatchOptions, PoolOptions, ResultsOptions};
+pub use celeriac_telemetry::{LogFormat, LogOptions, TelemetryOptions, TraceOptions};
+pub use celeriac_topology::overrides::AttributeOnly;
+pub use celeriac_topology::{
+    Binding, ExchangeKind, ExchangeOptions, HeaderMatch, Overflow, Prefetch, QueueKind, QueueOptions, TaskOverride,
+    TaskRoute,
+};
+pub use celeriac_worker::WorkerOptions;
+
+/// The reference of all keys, with their defaults: the text of `config/celeriac.yaml`.
 pub const REFERENCE: &str = include_str!("../config/celeriac.yaml");
 
 /// Every option of a program.
@@ -64,6 +72,7 @@ impl Default for Settings {
 }
 
 /// Sources of settings.
+#[doc(hidden)]
 #[derive(Debug, Clone, Default)]
 pub struct Origins {
     /// The directory with `celeriac.yaml` and `routes.yaml`.
@@ -85,6 +94,7 @@ impl Settings {
     /// # Errors
     /// Returns all keys and values that cannot be read. If every source and every list entry could
     /// be read, also the contradictions between them.
+    #[doc(hidden)]
     pub fn load(origins: &Origins) -> Result<Loaded<Self>, Problems> {
         let mut sources = Sources::new()
             .defaults("built-in defaults", REFERENCE)
@@ -105,6 +115,7 @@ impl Settings {
     }
 
     /// Returns the problems of these settings, each with its full key.
+    #[doc(hidden)]
     pub fn validate(&self) -> Vec<(String, String)> {
         let sections = [
             ("broker.", self.broker.validate()),
@@ -137,11 +148,13 @@ impl Settings {
 
     /// Returns the compiled overrides of task options. Empty if [`Settings::validate`] finds a
     /// problem.
+    #[doc(hidden)]
     pub fn task_overrides(&self) -> TaskOverrides {
         TaskOverrides::new(&self.task_options).unwrap_or_default()
     }
 
     /// Returns exchanges, queues and routes.
+    #[doc(hidden)]
     pub fn routes(&self) -> RoutesOptions {
         RoutesOptions {
             exchanges: self.exchanges.clone(),

@@ -1,4 +1,4 @@
-//! A task with its arguments and options, not yet sent.
+//! A task with its arguments and options, before it is submitted.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -13,9 +13,32 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::handle::TaskHandle;
 
-/// A call of a task: what calling the task's function returns.
+/// A call of a task. The function that `#[task]` makes returns it.
 ///
-/// Nothing happens until it is submitted.
+/// Nothing happens until the call is submitted:
+///
+/// ```no_run
+/// use celeriac::prelude::*;
+///
+/// #[task]
+/// async fn email(to: String) -> TaskResult<()> {
+///     println!("sending to {to}");
+///     Ok(())
+/// }
+///
+/// # async fn example(client: &Client) -> celeriac::Result<()> {
+/// let call = email("ada@example.org".to_owned())
+///     .delay(minutes(5))
+///     .expires_in(hours(1))
+///     .queue("mail")
+///     .header("tenant", "blue");
+/// let handle = call.submit(client).await?;
+/// # let _ = handle;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// An option of a call wins over `task_options` of the configuration, which wins over `#[task]`.
 #[must_use = "a call does nothing until it is submitted"]
 pub struct Call<T: Task> {
     pub(crate) args: T::Args,
@@ -23,236 +46,266 @@ pub struct Call<T: Task> {
     task: PhantomData<fn() -> T>,
 }
 
-/// The options of a call.
+/// Options of a call. The methods of [`Call`] set them; a [`DynamicCall`](crate::DynamicCall) takes
+/// them as a value.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct CallOptions {
-    /// Task id. Default: a new one, which tells when it was made.
+    /// Task id. Default: a new UUID of version 7, which holds the time at which it was made.
     pub id: Option<String>,
-    /// The time at which it runs.
+    /// Time at which the task runs. Default: at once.
     pub when: When,
-    /// The time after which it must not start.
+    /// Time after which the task does not start.
     pub expires: Option<Expiry>,
-    /// Its route, where the call says more than the configuration.
+    /// Route. Each field that is set wins over the routes of the configuration.
     pub route: CallRoute,
-    /// Headers of the caller's own.
+    /// Headers that the caller adds.
     pub headers: Vec<(String, Value)>,
-    /// True if the result is of no interest.
+    /// True if no result is stored.
     pub ignore_result: Option<bool>,
-    /// The compression of its body.
+    /// Compression of the body. Default: `client.compression`.
     pub compression: Option<Compression>,
-    /// The longest that an attempt may take.
+    /// Time limits of an attempt.
     pub limits: TimeLimits,
-    /// A name to show in place of the task's.
+    /// Name for people and monitors, in place of the task's.
     pub shadow: Option<String>,
-    /// Celery's stamps: marks by which tasks can be found and revoked, by name.
+    /// Celery's stamps, by name. Celery's tools find and revoke tasks by them.
     pub stamps: Map,
-    /// The tasks that follow from it.
+    /// Tasks that follow from this one.
     pub follow: Follow,
-    /// Its relations to other tasks.
+    /// Relations to other tasks.
     pub relations: Relations,
-    /// Tasks of one key that are sent in transactions are sent one after the other.
+    /// Order key. Tasks of one key that are submitted in transactions are sent one after the other.
     pub order_key: Option<String>,
-    /// Sent again with the same key, it is the same task.
+    /// Idempotency key. A call with the key of an earlier call is that task.
     pub idempotency_key: Option<String>,
 }
 
-/// The tasks that are sent when a task has ended.
+/// Tasks that are sent when a task has ended.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Follow {
-    /// Called with its result.
+    /// Tasks called with the result.
     pub callbacks: Vec<Signature>,
-    /// Called with its id when it fails.
+    /// Tasks called with the task's id when it fails.
     pub errbacks: Vec<Signature>,
-    /// Steps of a chain: the first is called with its result, and so on.
+    /// Steps of a chain: the first is called with the result, the second with the first's, and so
+    /// on.
     pub steps: Vec<Signature>,
 }
 
-/// The relations of a task to other tasks. Nobody needs to say this of a call: whoever sends it does.
+/// Relations of a task to other tasks. The client fills them in when a task submits another.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Relations {
     /// First task of the workflow.
     pub root_id: Option<String>,
     /// The task that sends it.
     pub parent_id: Option<String>,
-    /// Its group.
+    /// Id of its group.
     pub group: Option<String>,
     /// Its position in the group.
     pub group_index: Option<i64>,
-    /// The number of times that it was replaced by another task.
+    /// Number of tasks that it replaced, one after the other.
     pub replaced_task_nesting: u32,
-    /// The queue that awaits its reply, where that is not the sender's own.
+    /// Queue for its reply. Default: the client's own, if the client requests replies.
     pub reply_to: Option<String>,
 }
 
-/// The time at which a task runs.
+/// Time at which a task runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum When {
-    /// As soon as a worker is free.
+    /// At once, when a worker is free.
     #[default]
     Now,
-    /// After a wait.
+    /// This long after it was submitted.
     After(Duration),
     /// At a time.
     At(Timestamp),
 }
 
-/// The time after which a task must not start.
+/// Time after which a task does not start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
-    /// This long after it was sent.
+    /// This long after it was submitted.
     After(Duration),
     /// At a time.
     At(Timestamp),
 }
 
 impl<T: Task> Call<T> {
-    /// A call with these arguments.
+    /// Makes a call with these arguments, without options.
     pub fn new(args: T::Args) -> Self {
         Self { args, options: CallOptions::default(), task: PhantomData }
     }
 
-    /// Runs it after a wait.
+    /// Runs the task after `wait`. RabbitMQ holds the message until then.
     pub fn delay(mut self, wait: Duration) -> Self {
         self.options.when = When::After(wait);
         self
     }
 
-    /// Runs it at a time, or at once if that has passed.
+    /// Runs the task at `time`, or at once if that has passed.
     pub fn eta(mut self, time: Timestamp) -> Self {
         self.options.when = When::At(time);
         self
     }
 
-    /// Does not start it later than this after sending.
+    /// Does not start the task later than `wait` after it was submitted.
     pub fn expires_in(mut self, wait: Duration) -> Self {
         self.options.expires = Some(Expiry::After(wait));
         self
     }
 
-    /// Does not start it after this time.
+    /// Does not start the task after `time`.
     pub fn expires_at(mut self, time: Timestamp) -> Self {
         self.options.expires = Some(Expiry::At(time));
         self
     }
 
-    /// Sends it to this queue, whatever the routes say.
+    /// Sends the task to this queue, whatever the routes say.
     pub fn queue(mut self, queue: impl Into<String>) -> Self {
         self.options.route.queue = Some(queue.into());
         self
     }
 
-    /// Sends it to the worker of this name, which has to have `worker.direct_queue`. There is an error where no such worker ever
-    /// was; for one that is away it waits.
+    /// Sends the task to the worker of this name, which needs `worker.direct_queue`.
+    ///
+    /// The task waits for a worker that is away. A worker that never was there is an error.
     pub fn to_worker(self, worker: impl Into<String>) -> Self {
         self.exchange(DIRECT_EXCHANGE).routing_key(worker)
     }
 
-    /// Sends it to this exchange, whatever the routes say.
+    /// Sends the task to this exchange, whatever the routes say.
     pub fn exchange(mut self, exchange: impl Into<String>) -> Self {
         self.options.route.exchange = Some(exchange.into());
         self
     }
 
-    /// Sends it with this routing key.
+    /// Sends the task with this routing key.
     pub fn routing_key(mut self, key: impl Into<String>) -> Self {
         self.options.route.routing_key = Some(key.into());
         self
     }
 
-    /// Priority, where the queue has any.
+    /// Sets the priority, for a queue that has priorities.
     pub fn priority(mut self, priority: u8) -> Self {
         self.options.route.priority = Some(priority);
         self
     }
 
-    /// Sets the serializer of its body.
+    /// Sets the serializer of the body. Default: that of the route, then `client.serializer`.
     pub fn serializer(mut self, codec: Codec) -> Self {
         self.options.route.codec = Some(codec);
         self
     }
 
-    /// Compresses its body.
+    /// Compresses the body. Default: `client.compression`.
     pub fn compress(mut self, compression: Compression) -> Self {
         self.options.compression = Some(compression);
         self
     }
 
-    /// A header of your own, which the task reads from its context.
+    /// Adds a header, which the task reads with `TaskContext::header`.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.options.headers.push((name.into(), value.into()));
         self
     }
 
-    /// The id, instead of a new one. A worker records one outcome for an id, however often it is sent.
+    /// Sets the task id. Default: a new one.
+    ///
+    /// A worker records one outcome for an id, however often the task is sent. So a call with an id
+    /// can be submitted again after an error.
     pub fn task_id(mut self, id: impl Into<String>) -> Self {
         self.options.id = Some(id.into());
         self
     }
 
-    /// Stores no result.
+    /// Stores no result and requests no reply.
     pub fn ignore_result(mut self) -> Self {
         self.options.ignore_result = Some(true);
         self
     }
 
-    /// Ends an attempt that takes longer than this.
+    /// Ends an attempt that takes longer than `limit`.
     ///
-    /// A task that blocks its thread cannot be ended; it is told, as by [`Call::soft_time_limit`].
+    /// A blocking task cannot be ended. Its context is cancelled instead, as by
+    /// [`Call::soft_time_limit`].
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.options.limits.hard = Some(limit);
         self
     }
 
-    /// Tells the task to come to an end after this long: its context's `cancelled` completes.
+    /// Cancels the context of an attempt after `limit`, so that the task can end by itself:
+    /// `TaskContext::cancelled` completes.
     pub fn soft_time_limit(mut self, limit: Duration) -> Self {
         self.options.limits.soft = Some(limit);
         self
     }
 
-    /// A name for people and monitors, in place of the task's.
+    /// Sets a name for people and monitors, in place of the task's.
     pub fn shadow(mut self, name: impl Into<String>) -> Self {
         self.options.shadow = Some(name.into());
         self
     }
 
-    /// A stamp, by which Celery's tools find and revoke tasks.
+    /// Adds a stamp. Celery's tools find and revoke tasks by their stamps.
     pub fn stamp(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.options.stamps.insert(name.into(), value.into());
         self
     }
 
-    /// Has another task called with the result, as soon as there is one: `Signature::new("orders.notify")`, or any
-    /// call's [`Call::signature`]. Whatever language it is written in.
+    /// Calls another task with the result when this one has succeeded.
+    ///
+    /// The other task may be written in any language: `Signature::new("orders.notify")` names it,
+    /// and [`Call::signature`] makes a signature of a call.
     pub fn link(mut self, callback: Signature) -> Self {
         self.options.follow.callbacks.push(callback);
         self
     }
 
-    /// Has another task called with this one's id if it fails for good.
+    /// Calls another task with this one's id when this one has failed and is not retried.
     pub fn on_error(mut self, errback: Signature) -> Self {
         self.options.follow.errbacks.push(errback);
         self
     }
 
-    /// Keeps it in order with others of the same key that are sent in transactions: they reach their queue one after the
-    /// other, as they were committed. Only [`Client::submit_in`] can do that.
+    /// Keeps the task in order with others of the same key: they reach their queue one after the
+    /// other, in the order of their commits. Only [`Client::submit_in`] can do that; other calls
+    /// are refused.
     pub fn ordered_by(mut self, key: impl Into<String>) -> Self {
         self.options.order_key = Some(key.into());
         self
     }
 
-    /// Sends it once: submitted again with the same key, it is not sent, and the handle is that of the first. A key is the
-    /// task's own, holds for as long as results are kept, and needs Postgres as the store of results.
+    /// Sends the task once for this key.
+    ///
+    /// A second call with the key sends nothing and returns the handle of the first. Each task has
+    /// keys of its own. A key holds as long as results are kept (`results.retention`), and needs
+    /// Postgres as the result store.
+    ///
+    /// ```no_run
+    /// use celeriac::prelude::*;
+    ///
+    /// # #[task]
+    /// # async fn charge(order: u64) -> TaskResult<()> { let _ = order; Ok(()) }
+    /// # async fn example(client: &Client) -> celeriac::Result<()> {
+    /// let order = 17;
+    /// let first = charge(order).idempotency_key(format!("order-{order}")).submit(client).await?;
+    /// let again = charge(order).idempotency_key(format!("order-{order}")).submit(client).await?;
+    /// assert_eq!(first.id(), again.id());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.options.idempotency_key = Some(key.into());
         self
     }
 
-    /// The call as a signature, for [`Call::link`] or a [`Chain`](crate::Chain). It takes whatever stands before it as
-    /// its first arguments; [`Signature::immutable`] takes nothing.
+    /// Makes a signature of the call, for [`Call::link`] or a [`Chain`](crate::Chain).
+    ///
+    /// The result of the task before it becomes its first argument, unless the signature is
+    /// [immutable](Signature::immutable).
     ///
     /// # Errors
-    /// When an argument cannot be written.
+    /// Returns an error if an argument cannot be serialized.
     pub fn signature(self) -> Result<Signature> {
         let Body { args, .. } = Body::of_call(&self.args)
             .map_err(|source| Error::Encode { task: T::NAME.to_owned(), source: Box::new(source) })?;
@@ -261,10 +314,24 @@ impl<T: Task> Call<T> {
         Ok(signature)
     }
 
-    /// Sends it: `Ok` means that it stands on a queue, on disk.
+    /// Submits the call. `Ok` means that RabbitMQ has the task on a queue, on disk.
+    ///
+    /// ```no_run
+    /// use celeriac::prelude::*;
+    ///
+    /// # #[task]
+    /// # async fn charge(cents: i64) -> TaskResult<i64> { Ok(cents) }
+    /// # async fn example(client: &Client) -> celeriac::Result<()> {
+    /// let handle = charge(1299).submit(client).await?;
+    /// let charged: i64 = handle.get().await?;
+    /// # let _ = charged;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// When it does not, or when that cannot be known; see [`Error`].
+    /// Returns an error if the task is on no queue, or may be on none: see
+    /// [`Error::may_have_been_sent`].
     pub async fn submit(self, client: &Client) -> Result<TaskHandle<T::Output>> {
         client.submit(self).await
     }

@@ -1,4 +1,4 @@
-//! Tasks one after the other, in whatever language each is written.
+//! Chains: tasks one after the other, each written in any language.
 
 use celeriac_protocol::signature::SignatureKind;
 use celeriac_protocol::{Signature, Value};
@@ -9,9 +9,30 @@ use crate::error::{Error, Result};
 use crate::handle::TaskHandle;
 use crate::submit::{DynamicCall, new_id};
 
-/// Tasks that run one after the other, each with the result of the one before as its first argument.
+/// Tasks that run one after the other. Each takes the result of the one before as its first
+/// argument.
 ///
-/// The steps travel with the first task: whoever runs one sends the next.
+/// The steps travel with the first task. The worker that runs a step sends the next one.
+///
+/// ```no_run
+/// use celeriac::Chain;
+/// use celeriac::prelude::*;
+///
+/// #[task(name = "orders.total")]
+/// async fn total(cents: Vec<i64>) -> TaskResult<i64> {
+///     Ok(cents.iter().sum())
+/// }
+///
+/// # async fn example(client: &Client) -> celeriac::Result<()> {
+/// // `billing.receipt` may be a task in Python. Its arguments are the total, and "Ada".
+/// let receipt = Chain::new(total(vec![2599, 450]).signature()?)
+///     .then(Signature::new("billing.receipt").arg("Ada"))
+///     .submit(client)
+///     .await?;
+/// println!("{}", receipt.get().await?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default)]
 #[must_use = "a chain does nothing until it is submitted"]
 pub struct Chain {
@@ -21,33 +42,34 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// A chain that begins with this task.
+    /// Makes a chain of one task.
     pub fn new(first: Signature) -> Self {
         Self::default().then(first)
     }
 
-    /// Adds a step. The steps of a chain are added each for itself.
+    /// Adds a step. A chain as a step adds each of its steps.
     pub fn then(mut self, step: Signature) -> Self {
         self.steps.push(step);
         self
     }
 
-    /// Has another task called with the result of the last.
+    /// Calls another task with the result of the last step.
     pub fn link(mut self, callback: Signature) -> Self {
         self.callbacks.push(callback);
         self
     }
 
-    /// Has another task called with the id of the step that failed.
+    /// Calls another task with the id of the step that failed.
     pub fn on_error(mut self, errback: Signature) -> Self {
         self.errbacks.push(errback);
         self
     }
 
-    /// Sends it. The handle is that of the last task: it fails with the error of whichever step fails.
+    /// Submits the chain. The handle is that of the last step, which fails with the error of any
+    /// step.
     ///
     /// # Errors
-    /// As [`Client::submit`], and when there is a step that cannot be sent.
+    /// As [`Client::submit`], and if a step cannot be sent: groups and chords cannot be steps yet.
     pub async fn submit(self, client: &Client) -> Result<TaskHandle<serde_json::Value>> {
         let mut steps = Vec::with_capacity(self.steps.len());
         for step in self.steps {
@@ -97,7 +119,7 @@ fn flatten(step: Signature, steps: &mut Vec<Signature>) -> Result<()> {
 }
 
 impl From<Chain> for Signature {
-    /// The chain as one signature, as Celery writes it.
+    /// Makes one signature of the chain, as Celery writes it.
     fn from(chain: Chain) -> Self {
         let tasks = chain.steps.into_iter().map(Value::from).collect();
         let mut signature = Self::new("celery.chain").kwarg("tasks", Value::List(tasks));

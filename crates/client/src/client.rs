@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use celeriac_broker::Broker;
+use celeriac_broker::{Broker, BrokerHealth};
 use celeriac_protocol::DecodeLimits;
 use celeriac_results::Backend;
 use celeriac_topology::{Router, TaskOverrides, Topology};
@@ -11,7 +11,25 @@ use tokio::sync::OnceCell;
 use crate::options::ClientOptions;
 use crate::replies::Replies;
 
-/// Sends tasks and awaits their results. Cheap to clone; clones share everything.
+/// Submits tasks and awaits their results. Cheap to clone; clones share everything.
+///
+/// ```no_run
+/// use celeriac::prelude::*;
+///
+/// #[task]
+/// async fn charge(cents: i64) -> TaskResult<i64> {
+///     Ok(cents)
+/// }
+///
+/// #[tokio::main]
+/// async fn main() -> celeriac::Result<()> {
+///     let client = Celeriac::from_config("config").build()?.client().await?;
+///     let handle = charge(1299).submit(&client).await?;
+///     println!("{} charged {}", handle.id(), handle.get().await?);
+///     client.close().await;
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(crate) inner: Arc<ClientInner>,
@@ -21,6 +39,7 @@ pub struct Client {
 
 /// A task that sends others: they are its children.
 #[derive(Debug)]
+#[doc(hidden)]
 pub struct Lineage {
     /// Its id.
     pub id: String,
@@ -70,8 +89,10 @@ pub struct SendLimits {
 }
 
 impl Client {
-    /// A client that sends through `broker` by the routes of `router` and awaits results in `results`, and as replies
-    /// where the options say so. What `overrides` say of a task counts before what is declared with it.
+    /// A client that sends through `broker` by the routes of `router` and awaits results in
+    /// `results`, and as replies where the options say so. What `overrides` say of a task counts
+    /// before what is declared with it.
+    #[doc(hidden)]
     pub fn new(
         broker: Arc<dyn Broker>,
         router: Arc<Router>,
@@ -99,31 +120,45 @@ impl Client {
 
     /// The same client, on behalf of a task: what it sends is the task's child.
     #[must_use]
+    #[doc(hidden)]
     pub fn within(&self, lineage: Arc<Lineage>) -> Self {
         Self { inner: Arc::clone(&self.inner), lineage: Some(lineage) }
     }
 
     /// The task on whose behalf it sends.
+    #[doc(hidden)]
     pub fn lineage(&self) -> Option<&Lineage> {
         self.lineage.as_deref()
     }
 
     /// Exchanges and queues that are declared.
+    #[doc(hidden)]
     pub fn topology(&self) -> &Topology {
         self.inner.router.topology()
     }
 
     /// The broker it sends through.
+    #[doc(hidden)]
     pub fn broker(&self) -> &Arc<dyn Broker> {
         &self.inner.broker
     }
 
     /// Returns the store of results, if there is one.
+    #[doc(hidden)]
     pub fn results(&self) -> Option<&Arc<dyn Backend>> {
         self.inner.results.as_ref()
     }
 
-    /// Ends its connections, after what was submitted has been confirmed. Who still waits for a result gets an error.
+    /// Returns the health of the broker as this client's connections see it, for a health check.
+    ///
+    /// A client that has not submitted anything yet is disconnected: it connects with the first
+    /// task.
+    pub fn broker_health(&self) -> BrokerHealth {
+        self.inner.broker.health().borrow().clone()
+    }
+
+    /// Closes the connections once every submitted task is confirmed. Whoever still waits for a
+    /// result gets an error.
     pub async fn close(&self) {
         if let Some(replies) = &self.inner.replies {
             replies.close().await;

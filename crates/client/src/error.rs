@@ -1,5 +1,7 @@
 //! Errors of a sender, by what it can do about them.
 
+use std::error::Error as StdError;
+use std::fmt;
 use std::time::Duration;
 
 use celeriac_protocol::failure::RevokeReason;
@@ -8,68 +10,66 @@ use celeriac_protocol::{Failure, TaskState};
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of this crate.
-#[derive(Debug, thiserror::Error)]
+/// An error of a client.
+///
+/// [`Error::kind`] says what it is about, [`Error::is_retryable`] whether the same call may succeed
+/// later, [`Error::may_have_been_sent`] whether a task may run nevertheless.
+///
+/// # Display and source
+///
+/// `Display` says the whole reason on one line, since a program that logs `{error}` has nothing
+/// else: `` cannot send task `mail`: no queue takes … ``. [`source`](std::error::Error::source)
+/// therefore skips the cause that `Display` has said, and goes on with the cause of that cause. A
+/// printer of chains, such as `{:#}` of `anyhow`, says nothing twice.
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The task was not sent, or that cannot be known.
-    #[error("cannot send task `{task}`")]
+    /// The broker did not take the task, or did not say so.
     Send {
         /// The task.
         task: String,
         /// The reason.
-        #[source]
         source: celeriac_broker::Error,
     },
     /// The task was not written to the outbox, and the transaction is lost.
-    #[error("cannot write task `{task}` to the outbox")]
     Outbox {
         /// The task.
         task: String,
         /// The reason.
-        #[source]
         source: celeriac_results::Error,
     },
     /// There is no outbox to write to.
-    #[error("cannot send task `{task}` in a transaction: results.url is no Postgres database")]
     NoOutbox {
         /// The task.
         task: String,
     },
-    /// It cannot be known whether the task was sent before under its idempotency key.
-    #[error("cannot look up the idempotency key of task `{task}`")]
+    /// The idempotency key of the task could not be looked up. This call sent nothing.
     Key {
         /// The task.
         task: String,
         /// The reason.
-        #[source]
         source: celeriac_results::Error,
     },
-    /// There is no place for idempotency keys.
-    #[error("cannot send task `{task}` under an idempotency key: results.url is no Postgres database")]
+    /// There is no store for idempotency keys.
     NoKeys {
         /// The task.
         task: String,
     },
-    /// The arguments cannot be written.
-    #[error("cannot write the arguments of task `{task}`")]
+    /// The arguments cannot be serialized.
     Encode {
         /// The task.
         task: String,
         /// The reason.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Box<dyn StdError + Send + Sync>,
     },
-    /// A call that cannot be meant.
-    #[error("task `{task}`: {reason}")]
+    /// The options of the call conflict.
     Call {
         /// The task.
         task: String,
-        /// The mistake.
+        /// The conflict.
         reason: String,
     },
     /// The task ended with an error.
-    #[error("task {id} failed: {failure}")]
     Failed {
         /// Its id.
         id: String,
@@ -77,69 +77,58 @@ pub enum Error {
         failure: Box<Failure>,
     },
     /// The task was revoked.
-    #[error("task {id} was {}", if *.terminated { "terminated while it ran" } else { "revoked before it began" })]
     Revoked {
         /// Its id.
         id: String,
-        /// True if it had begun.
+        /// True if it had started.
         terminated: bool,
     },
-    /// The task ended without a result: it has expired, or was rejected.
-    #[error("task {id} did not run: {state}{}", .failure.as_ref().map(|failure| format!(", {failure}")).unwrap_or_default())]
+    /// The task ended without a result: it expired, or it was rejected.
     NotRun {
         /// Its id.
         id: String,
-        /// Its end.
+        /// Its final state.
         state: TaskState,
         /// The reason.
         failure: Option<Box<Failure>>,
     },
-    /// No outcome until the deadline. The task may still run.
-    #[error("task {id} has no outcome after {waited:?}")]
+    /// The task did not end before the deadline. It may still run.
     Timeout {
         /// Its id.
         id: String,
-        /// The time that was waited.
+        /// The time waited.
         waited: Duration,
-        /// The sources that could have told it.
+        /// The sources that could have brought the outcome.
         awaited: Awaited,
     },
-    /// The result is not of the type that was asked for.
-    #[error("the result of task {id} is not of the expected type")]
+    /// The result is not of the type that the caller asked for.
     Decode {
         /// Its id.
         id: String,
         /// The difference.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Box<dyn StdError + Send + Sync>,
     },
     /// The configuration stores no results.
-    #[error("results are not stored: results.url is `none` or `rpc://`")]
     NoResults,
     /// The task was sent without asking for a reply, and nothing is stored.
-    #[error("nothing tells how task {id} ends: its result is ignored, and results are not stored")]
     NoReply {
         /// Its id.
         id: String,
     },
-    /// The task went to every worker, and each has an outcome of its own.
-    #[error("task {id} went to every worker: it has not one outcome, but one for each of them")]
+    /// The task went to every worker. Each worker has an outcome of its own.
     ToAll {
-        /// Its id, which is the parent's id of each outcome.
+        /// Its id, which is the parent id of each outcome.
         id: String,
     },
-    /// The client was closed by this program.
-    #[error("the client was closed by this program")]
+    /// This program closed the client.
     Closed,
-    /// There is no store in which a revocation could stand.
-    #[error("tasks are revoked in the store of results, and there is none: results.url is `none` or `rpc://`")]
+    /// There is no store for revocations.
     NoRevocations,
-    /// The tasks may be revoked or not: doing it again puts that right.
-    #[error("cannot revoke tasks")]
-    Revoke(#[source] celeriac_results::Error),
-    /// The store of results cannot answer.
-    #[error("cannot read results")]
-    Results(#[source] celeriac_results::Error),
+    /// The store did not confirm the revocation. The tasks may be revoked or not: revoke them
+    /// again.
+    Revoke(celeriac_results::Error),
+    /// The result store cannot answer.
+    Results(celeriac_results::Error),
 }
 
 /// The sources that could have told an outcome.
@@ -160,7 +149,8 @@ pub enum Awaited {
 pub enum ClientErrorKind<'a> {
     /// The task was not sent, or that cannot be known.
     NotSent(&'a celeriac_broker::Error),
-    /// The store of results did not take what sends the task: the row of the outbox, or the idempotency key.
+    /// The store of results did not take what sends the task: the row of the outbox, or the
+    /// idempotency key.
     NotWritten(&'a celeriac_results::Error),
     /// The tasks may be revoked or not.
     NotRevoked(&'a celeriac_results::Error),
@@ -182,6 +172,7 @@ pub enum ClientErrorKind<'a> {
 
 impl Error {
     /// Returns the error of a task that ended in this state, which is no success.
+    #[doc(hidden)]
     pub fn of_end(id: String, state: TaskState, failure: Option<Failure>) -> Self {
         let failure = failure.map(Box::new);
         match (state, failure) {
@@ -212,16 +203,75 @@ impl Error {
         }
     }
 
-    /// Reports whether the same call may succeed later without anybody changing anything.
+    /// Returns true if the same call may succeed later although nobody changes anything.
+    ///
+    /// It does not say that nothing was sent: see [`Error::may_have_been_sent`]. A call with a task
+    /// id or an [idempotency key](crate::Call::idempotency_key) can be repeated either way.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Send { source, .. } => source.is_retryable(),
-            Self::Results(error)
-            | Self::Revoke(error)
-            | Self::Outbox { source: error, .. }
-            | Self::Key { source: error, .. } => error.is_retryable(),
+            Self::Outbox { source, .. } | Self::Key { source, .. } | Self::Revoke(source) | Self::Results(source) => {
+                source.is_retryable()
+            }
             Self::Timeout { .. } => true,
-            _ => false,
+            Self::NoOutbox { .. }
+            | Self::NoKeys { .. }
+            | Self::Encode { .. }
+            | Self::Call { .. }
+            | Self::Failed { .. }
+            | Self::Revoked { .. }
+            | Self::NotRun { .. }
+            | Self::Decode { .. }
+            | Self::NoResults
+            | Self::NoReply { .. }
+            | Self::ToAll { .. }
+            | Self::Closed
+            | Self::NoRevocations => false,
+        }
+    }
+
+    /// Returns false if this call certainly sent no task, true if it did or may have.
+    ///
+    /// After `false` the caller can submit again without a second task. After `true` only a
+    /// repetition with the same [task id](crate::Call::task_id) or the same [idempotency
+    /// key](crate::Call::idempotency_key) runs once. Errors of awaiting and revoking concern a task
+    /// that was sent: true.
+    ///
+    /// ```no_run
+    /// use celeriac::prelude::*;
+    ///
+    /// # #[task]
+    /// # async fn charge(cents: i64) -> TaskResult<()> { Ok(()) }
+    /// # async fn example(client: &Client) -> Result<(), celeriac::ClientError> {
+    /// match charge(1299).submit(client).await {
+    ///     Ok(_) => println!("charging"),
+    ///     Err(error) if error.may_have_been_sent() => println!("perhaps charging: {error}"),
+    ///     Err(error) => println!("not charging: {error}"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn may_have_been_sent(&self) -> bool {
+        match self {
+            Self::Send { source, .. } => source.may_have_been_sent(),
+            Self::Outbox { .. }
+            | Self::NoOutbox { .. }
+            | Self::Key { .. }
+            | Self::NoKeys { .. }
+            | Self::Encode { .. }
+            | Self::Call { .. } => false,
+            Self::Failed { .. }
+            | Self::Revoked { .. }
+            | Self::NotRun { .. }
+            | Self::Timeout { .. }
+            | Self::Decode { .. }
+            | Self::NoResults
+            | Self::NoReply { .. }
+            | Self::ToAll { .. }
+            | Self::Closed
+            | Self::NoRevocations
+            | Self::Revoke(_)
+            | Self::Results(_) => true,
         }
     }
 
@@ -249,8 +299,91 @@ impl Error {
                     "a reply reaches only the process that sent the task: wait there, or store results (results.url)"
                 }
             }),
-            _ => None,
+            Self::Encode { .. }
+            | Self::Call { .. }
+            | Self::Failed { .. }
+            | Self::Revoked { .. }
+            | Self::NotRun { .. }
+            | Self::Decode { .. }
+            | Self::ToAll { .. }
+            | Self::Closed => None,
         }
+    }
+
+    /// Returns the cause that `Display` says.
+    fn cause(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Send { source, .. } => Some(source),
+            Self::Outbox { source, .. } | Self::Key { source, .. } | Self::Revoke(source) | Self::Results(source) => {
+                Some(source)
+            }
+            Self::Encode { source, .. } | Self::Decode { source, .. } => Some(&**source),
+            Self::NoOutbox { .. }
+            | Self::NoKeys { .. }
+            | Self::Call { .. }
+            | Self::Failed { .. }
+            | Self::Revoked { .. }
+            | Self::NotRun { .. }
+            | Self::Timeout { .. }
+            | Self::NoResults
+            | Self::NoReply { .. }
+            | Self::ToAll { .. }
+            | Self::Closed
+            | Self::NoRevocations => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Send { task, .. } => write!(formatter, "cannot send task `{task}`"),
+            Self::Outbox { task, .. } => write!(formatter, "cannot write task `{task}` to the outbox"),
+            Self::NoOutbox { task } => {
+                write!(formatter, "cannot send task `{task}` in a transaction: results.url is not a Postgres database")
+            }
+            Self::Key { task, .. } => write!(formatter, "cannot look up the idempotency key of task `{task}`"),
+            Self::NoKeys { task } => write!(
+                formatter,
+                "cannot send task `{task}` with an idempotency key: results.url is not a Postgres database"
+            ),
+            Self::Encode { task, .. } => write!(formatter, "cannot serialize the arguments of task `{task}`"),
+            Self::Call { task, reason } => write!(formatter, "task `{task}`: {reason}"),
+            Self::Failed { id, failure } => write!(formatter, "task {id} failed: {failure}"),
+            Self::Revoked { id, terminated: true } => write!(formatter, "task {id} was terminated while it ran"),
+            Self::Revoked { id, terminated: false } => write!(formatter, "task {id} was revoked before it began"),
+            Self::NotRun { id, state, failure: None } => write!(formatter, "task {id} did not run: {state}"),
+            Self::NotRun { id, state, failure: Some(failure) } => {
+                write!(formatter, "task {id} did not run: {state}, {failure}")
+            }
+            Self::Timeout { id, waited, .. } => write!(formatter, "task {id} has no outcome after {waited:?}"),
+            Self::Decode { id, .. } => write!(formatter, "the result of task {id} is not of the expected type"),
+            Self::NoResults => formatter.write_str("results are not stored: results.url is `none` or `rpc://`"),
+            Self::NoReply { id } => write!(
+                formatter,
+                "the outcome of task {id} is unknown: its result is ignored, and results are not stored"
+            ),
+            Self::ToAll { id } => {
+                write!(formatter, "task {id} was broadcast: query the outcomes of its workers by parent_id")
+            }
+            Self::Closed => formatter.write_str("the client was closed by this program"),
+            Self::NoRevocations => formatter.write_str(
+                "cannot revoke tasks: revocations are in the result store, and results.url is `none` or `rpc://`",
+            ),
+            Self::Revoke(_) => formatter.write_str("cannot revoke tasks"),
+            Self::Results(_) => formatter.write_str("cannot read results"),
+        }?;
+        match self.cause() {
+            Some(cause) => write!(formatter, ": {cause}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl StdError for Error {
+    /// Returns the cause of the cause that `Display` says.
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause()?.source()
     }
 }
 
@@ -279,5 +412,56 @@ mod tests {
         let lost = || celeriac_results::Error::Closed;
         assert!(matches!(Error::Revoke(lost()).kind(), ClientErrorKind::NotRevoked(_)));
         assert!(matches!(Error::Key { task: id(), source: lost() }.kind(), ClientErrorKind::NotWritten(_)));
+    }
+    #[test]
+    fn an_error_says_its_reason_and_a_chain_does_not_say_it_again() {
+        let lost = celeriac_broker::Error::Unreachable {
+            url: "amqp://rabbit".to_owned(),
+            waited: Duration::from_secs(5),
+            source: Some("refused".into()),
+        };
+        let error = Error::Send { task: "mail".to_owned(), source: lost };
+        assert_eq!(error.to_string(), "cannot send task `mail`: no connection to amqp://rabbit within 5.0s");
+        assert_eq!(error.source().unwrap().to_string(), "refused");
+        let closed = Error::Results(celeriac_results::Error::Closed);
+        assert_eq!(closed.to_string(), "cannot read results: the result store was closed by this program");
+        assert!(closed.source().is_none());
+    }
+
+    #[test]
+    fn each_error_says_whether_a_task_may_have_been_sent() {
+        let id = || "t".to_owned();
+        let lost = || celeriac_results::Error::Closed;
+        let unsent = celeriac_broker::Error::NoSuchExchange { exchange: id() };
+        let doubtful = celeriac_broker::Error::Unconfirmed { waited: Duration::ZERO };
+        let failure = || Box::new(Failure::new("E", "no"));
+        for error in [
+            Error::Send { task: id(), source: unsent },
+            Error::Outbox { task: id(), source: lost() },
+            Error::NoOutbox { task: id() },
+            Error::Key { task: id(), source: lost() },
+            Error::NoKeys { task: id() },
+            Error::Encode { task: id(), source: "no".into() },
+            Error::Call { task: id(), reason: id() },
+        ] {
+            assert!(!error.may_have_been_sent(), "{error}");
+        }
+        for error in [
+            Error::Send { task: id(), source: doubtful },
+            Error::Failed { id: id(), failure: failure() },
+            Error::Revoked { id: id(), terminated: false },
+            Error::NotRun { id: id(), state: TaskState::Rejected, failure: None },
+            Error::Timeout { id: id(), waited: Duration::ZERO, awaited: Awaited::Store },
+            Error::Decode { id: id(), source: "no".into() },
+            Error::NoResults,
+            Error::NoReply { id: id() },
+            Error::ToAll { id: id() },
+            Error::Closed,
+            Error::NoRevocations,
+            Error::Revoke(lost()),
+            Error::Results(lost()),
+        ] {
+            assert!(error.may_have_been_sent(), "{error}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Handles: the outcome of a task, awaited.
+//! Handles to submitted tasks, which await their outcomes.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -14,7 +14,22 @@ use crate::client::Client;
 use crate::error::{Awaited, Error, Result};
 use crate::replies::PendingReply;
 
-/// A task that was sent, and what it will return.
+/// A handle to a submitted task. It awaits the task's outcome.
+///
+/// ```no_run
+/// use celeriac::ClientError;
+/// use celeriac::prelude::*;
+///
+/// # async fn example(handle: TaskHandle<i64>) -> Result<(), ClientError> {
+/// match handle.get_timeout(seconds(30)).await {
+///     Ok(cents) => println!("charged {cents}"),
+///     Err(ClientError::Failed { failure, .. }) => println!("failed: {failure}"),
+///     Err(ClientError::Timeout { .. }) => println!("{} still runs", handle.id()),
+///     Err(error) => return Err(error),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct TaskHandle<T> {
     client: Client,
     id: String,
@@ -26,10 +41,21 @@ pub struct TaskHandle<T> {
 }
 
 impl Client {
-    /// A handle to a task that was sent earlier, here or elsewhere.
+    /// Makes a handle to a task that was submitted earlier, by this program or another.
     ///
-    /// `T` is what the task returns; [`serde_json::Value`] takes anything. Without a store of results it learns only what
-    /// this client is told from now on, of tasks that it sent itself.
+    /// `T` is the type of the task's result; [`serde_json::Value`] takes any result. Without a
+    /// result store, the handle learns only from replies that arrive from now on, of tasks that
+    /// this client submitted.
+    ///
+    /// ```no_run
+    /// use celeriac::prelude::*;
+    ///
+    /// # async fn example(client: &Client, id: String) -> celeriac::Result<()> {
+    /// let state = client.handle::<i64>(id).status().await?;
+    /// println!("{state}");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn handle<T>(&self, id: impl Into<String>) -> TaskHandle<T> {
         let id = id.into();
         let reply = self.inner.replies.as_ref().map(|replies| replies.pending_reply(&id));
@@ -46,7 +72,7 @@ impl<T> TaskHandle<T> {
         Self { to_all: true, ..self }
     }
 
-    /// Task id.
+    /// Returns the task id.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -59,44 +85,45 @@ impl<T> TaskHandle<T> {
         self.to_all
     }
 
-    /// Returns its state. [`TaskState::Pending`] as long as nothing is known of it.
+    /// Returns the state. [`TaskState::Pending`] as long as nothing is known of the task.
     ///
     /// # Errors
-    /// When the store of results cannot answer.
+    /// Returns an error if the result store cannot answer.
     pub async fn status(&self) -> Result<TaskState> {
         Ok(self.record().await?.map_or(TaskState::Pending, |record| record.state))
     }
 
-    /// Reports whether it has ended.
+    /// Returns true if the task has ended.
     ///
     /// # Errors
-    /// When the store of results cannot answer.
+    /// Returns an error if the result store cannot answer.
     pub async fn ready(&self) -> Result<bool> {
         Ok(self.status().await?.is_final())
     }
 
-    /// Reports whether it has ended with a result.
+    /// Returns true if the task has ended with a result.
     ///
     /// # Errors
-    /// When the store of results cannot answer.
+    /// Returns an error if the result store cannot answer.
     pub async fn successful(&self) -> Result<bool> {
         Ok(self.status().await? == TaskState::Success)
     }
 
-    /// Reports whether it has ended with an error.
+    /// Returns true if the task has ended with an error.
     ///
     /// # Errors
-    /// When the store of results cannot answer.
+    /// Returns an error if the result store cannot answer.
     pub async fn failed(&self) -> Result<bool> {
         Ok(self.status().await? == TaskState::Failure)
     }
 
-    /// Everything that is known of it: its row, or what its replies told when that is further.
+    /// Returns the record of the task: its row, or its last reply where that is further.
     ///
-    /// A reply tells state, result, error, relations and the time of the end; the rest of its record is empty.
+    /// A record from a reply has state, result, error, relations and the time of the end. Its other
+    /// fields are empty.
     ///
     /// # Errors
-    /// When the store of results cannot answer.
+    /// Returns an error if the result store cannot answer.
     pub async fn record(&self) -> Result<Option<TaskRecord>> {
         let told = |reply: &Arc<PendingReply>| reply.record();
         match (self.store(), &self.reply) {
@@ -110,19 +137,20 @@ impl<T> TaskHandle<T> {
         }
     }
 
-    /// Every attempt that is on record, in order, also from before it was replayed.
+    /// Returns every recorded attempt, in order. Attempts from before a replay are included.
     ///
     /// # Errors
-    /// When there is no store of results, or it cannot answer: replies tell nothing of attempts.
+    /// Returns an error if there is no result store, or if it cannot answer. Replies say nothing of
+    /// attempts.
     pub async fn attempts(&self) -> Result<Vec<AttemptRecord>> {
         let store = self.store().ok_or_else(|| self.no_source_error())?;
         store.attempts(&self.id).await.map_err(Error::Results)
     }
 
-    /// Deletes what is known of it, and takes no more replies; whether there was anything.
+    /// Deletes the task's record and ignores further replies. Returns true if there was a record.
     ///
     /// # Errors
-    /// When the store of results cannot answer.
+    /// Returns an error if the result store cannot answer.
     pub async fn forget(&self) -> Result<bool> {
         let told = self.reply.as_ref().map(|reply| reply.forget());
         match (self.store(), told) {
@@ -135,18 +163,20 @@ impl<T> TaskHandle<T> {
         }
     }
 
-    /// Waits until it has ended, as long as `client.result_timeout` allows.
+    /// Waits until the task has ended, up to `client.result_timeout`.
+    ///
+    /// A task that failed is no error here: its record holds the failure.
     ///
     /// # Errors
-    /// [`Error::Timeout`] when it has not ended by then.
+    /// Returns [`Error::Timeout`] if the task has not ended by then.
     pub async fn wait(&self) -> Result<TaskRecord> {
         self.wait_timeout(self.client.inner.options.result_timeout).await
     }
 
-    /// Waits until it has ended, this long at most.
+    /// Waits until the task has ended, up to `patience`.
     ///
     /// # Errors
-    /// [`Error::Timeout`] when it has not ended by then.
+    /// Returns [`Error::Timeout`] if the task has not ended by then.
     pub async fn wait_timeout(&self, patience: Duration) -> Result<TaskRecord> {
         match timeout(patience, self.ended()).await {
             Ok(record) => record,
@@ -191,16 +221,17 @@ impl<T> TaskHandle<T> {
 }
 
 impl<T: DeserializeOwned> TaskHandle<T> {
-    /// Its result, as soon as it has ended; `client.result_timeout` bounds the wait.
+    /// Waits for the result, up to `client.result_timeout`.
     ///
     /// # Errors
-    /// [`Error::Failed`] with the task's own error, [`Error::NotRun`], [`Error::Timeout`], and what can go wrong on the
-    /// way.
+    /// Returns [`Error::Failed`] with the task's own error, [`Error::Revoked`] or [`Error::NotRun`]
+    /// if the task did not run to its end, [`Error::Timeout`] if it has not ended in time, and an
+    /// error if the result cannot be read.
     pub async fn get(&self) -> Result<T> {
         outcome(self.wait().await?)
     }
 
-    /// Its result, as soon as it has ended, with a bound of the caller's own.
+    /// Waits for the result, up to `patience`.
     ///
     /// # Errors
     /// As [`TaskHandle::get`].
@@ -209,7 +240,8 @@ impl<T: DeserializeOwned> TaskHandle<T> {
     }
 }
 
-/// Merges what is known from both sides. A row tells more than a reply, but not before the task has ended there, too.
+/// Merges what is known from both sides. A row tells more than a reply, but not before the task has
+/// ended there, too.
 fn further(stored: Option<TaskRecord>, told: Option<TaskRecord>) -> Option<TaskRecord> {
     match (stored, told) {
         (Some(stored), Some(told)) if told.state.is_final() && !stored.state.is_final() => Some(told),

@@ -28,7 +28,7 @@ mod replies;
 mod error;
 mod options;
 
-pub use call::{Call, CallOptions, Follow, Relations};
+pub use call::{Call, CallOptions, Expiry, Follow, Relations, When};
 pub use chain::Chain;
 pub use client::{Client, Lineage};
 pub use error::{Awaited, ClientErrorKind, Error, Result};

@@ -20,7 +20,8 @@ pub struct ClientOptions {
     /// The longest that `TaskHandle::get` waits for a result before it is an error.
     #[serde(with = "duration")]
     pub result_timeout: Duration,
-    /// True if outcomes are asked for as replies, beside what is stored. Without a store of its own, `rpc://` sets it.
+    /// True if outcomes are asked for as replies, beside what is stored. Without a store of its
+    /// own, `rpc://` sets it.
     pub request_replies: bool,
 }
 
@@ -43,6 +44,7 @@ pub enum HeaderStyle {
     /// Those that say something: every worker, Celery's too, takes the others for their defaults.
     #[default]
     Minimal,
-    /// All that Celery writes: also for what people look at, such as arguments in Flower and in Celery's own logs.
+    /// All that Celery writes: also for what people look at, such as arguments in Flower and in
+    /// Celery's own logs.
     Full,
 }

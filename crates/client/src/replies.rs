@@ -17,7 +17,8 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 
-/// The reply queue of this process, made for the first task that wants a reply, and the registry that hands replies out.
+/// The reply queue of this process, made for the first task that wants a reply, and the registry
+/// that hands replies out.
 #[derive(Debug)]
 pub(crate) struct Replies {
     broker: Arc<dyn Broker>,
@@ -36,7 +37,8 @@ struct ReplyRegistry {
     closed: CancellationToken,
 }
 
-/// The replies of one task: those that have arrived, and a wait for the last. Dropping it ends the interest in them.
+/// The replies of one task: those that have arrived, and a wait for the last. Dropping it ends the
+/// interest in them.
 pub(crate) struct PendingReply {
     id: String,
     registry: Arc<ReplyRegistry>,
@@ -91,7 +93,8 @@ impl ReplyRegistry {
     async fn serve(self: Arc<Self>, mut consumer: Consumer, limits: DecodeLimits) {
         while let Some(Some(delivery)) = self.closed.run_until_cancelled(consumer.next()).await {
             self.dispatch(&delivery.message, &limits);
-            // Acknowledged when it is where it belongs: one that is lost on its way here comes again.
+            // Acknowledged when it is where it belongs: one that is lost on its way here comes
+            // again.
             delivery.settlement.ack();
         }
         self.closed.cancel();
@@ -194,8 +197,8 @@ impl fmt::Debug for PendingReply {
     }
 }
 
-/// Reports whether what is known of a task is replaced by what is told now: by the rules of a store, an end gives way to a
-/// success only. A reply that comes twice changes nothing.
+/// Reports whether what is known of a task is replaced by what is told now: by the rules of a
+/// store, an end gives way to a success only. A reply that comes twice changes nothing.
 fn gives_way(known: TaskState, told: TaskState) -> bool {
     match known {
         TaskState::Success | TaskState::Ignored => false,

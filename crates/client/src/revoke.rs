@@ -11,10 +11,19 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::handle::TaskHandle;
 
-/// Tasks that are to be revoked: awaiting it does so.
+/// A revocation of tasks. It happens when it is awaited.
 ///
-/// When that has returned, none of them that had not begun begins any more, on any worker. Those that run go on, unless
-/// they are [terminated](Self::terminate); those that have ended stay as they are.
+/// Once it has returned, no worker starts any of the tasks. Tasks that run go on, unless they are
+/// [terminated](Self::terminate). Tasks that have ended stay as they are.
+///
+/// ```no_run
+/// use celeriac::prelude::*;
+///
+/// # async fn example(client: &Client, ids: Vec<String>) -> celeriac::Result<()> {
+/// client.revoke(ids).terminate().lasting(hours(48)).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing is revoked until this is awaited"]
 pub struct Revoke {
@@ -26,14 +35,17 @@ pub struct Revoke {
 }
 
 impl Revoke {
-    /// Ends those that run, too: they are told, and dropped after `worker.terminate_grace`.
+    /// Also ends tasks that run. Their contexts are cancelled, and the tasks are dropped after
+    /// `worker.terminate_grace`.
     pub fn terminate(mut self) -> Self {
         self.options.terminate = true;
         self
     }
 
-    /// For options long they stay revoked. Without it, as long as the row of a task is kept (`results.retention`); a task that is
-    /// due later than that needs longer.
+    /// Keeps the tasks revoked for `time`. Default: `results.retention`, the time that rows are
+    /// kept.
+    ///
+    /// A task that is due later than that runs. Pass the time until it is due.
     pub fn lasting(mut self, time: Duration) -> Self {
         self.options.lasts = Some(time);
         self
@@ -58,10 +70,10 @@ impl IntoFuture for Revoke {
 }
 
 impl Client {
-    /// Revokes tasks, whoever sent them. Many at once take no longer than one.
+    /// Revokes tasks, also those of other senders. Many tasks take no longer than one.
     ///
     /// # Errors
-    /// When it is awaited: without a store of results, or when the store cannot answer.
+    /// When awaited, returns an error if there is no result store, or if it cannot answer.
     pub fn revoke(&self, ids: impl IntoIterator<Item = impl Into<String>>) -> Revoke {
         let ids = ids.into_iter().map(Into::into).collect();
         Revoke { client: self.clone(), ids, options: RevokeOptions { terminate: false, lasts: None }, to_all: None }
@@ -69,10 +81,11 @@ impl Client {
 }
 
 impl<T> TaskHandle<T> {
-    /// Revokes the task: if it has not begun, it never will.
+    /// Revokes the task: it does not start any more.
     ///
     /// # Errors
-    /// When it is awaited: without a store of results, when the store cannot answer, or when it went to every worker.
+    /// When awaited, returns an error if there is no result store, if the store cannot answer, or
+    /// if the task went to every worker.
     pub fn revoke(&self) -> Revoke {
         let to_all = self.is_to_all().then(|| self.id().to_owned());
         Revoke { to_all, ..self.client().revoke([self.id()]) }

@@ -61,6 +61,7 @@ impl DynamicCall {
     ///
     /// # Errors
     /// When an option cannot be understood.
+    #[doc(hidden)]
     pub fn from_signature(signature: Signature, topology: &Topology) -> Result<Self> {
         let task = signature.task;
         let refused = |reason: String| Error::Call { task: task.clone(), reason };

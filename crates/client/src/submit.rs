@@ -2,8 +2,10 @@
 //!
 //! A call is resolved, prepared and sent. Each step is a file:
 //!
-//! - `resolve`: the call's own options, the configuration's overrides and the task's declaration become one;
-//! - `prepare`: route, times, body, headers and properties become a message; `times` settles what is said of time;
+//! - `resolve`: the call's own options, the configuration's overrides and the task's declaration
+//!   become one;
+//! - `prepare`: route, times, body, headers and properties become a message; `times` settles what
+//!   is said of time;
 //! - `send`: the message is published and confirmed;
 //! - `idempotency`: a call with a key is sent unless it was sent before;
 //! - `outbox`: the message goes into the caller's own transaction instead.
@@ -30,17 +32,36 @@ use self::resolve::ResolvedCall;
 use self::send::Repeated;
 
 impl Client {
-    /// Sends a call: `Ok` means that it stands on a queue, on disk.
+    /// Submits a call. `Ok` means that RabbitMQ has the task on a queue, on disk.
+    ///
+    /// [`Call::submit`] does the same and reads more easily.
     ///
     /// # Errors
-    /// When it does not, or when that cannot be known; see [`Error`].
+    /// Returns an error if the task is on no queue, or may be on none: see
+    /// [`Error::may_have_been_sent`].
     pub async fn submit<T: Task>(&self, call: Call<T>) -> Result<TaskHandle<T::Output>> {
         self.dispatch(self.resolve_typed(call)?, None).await
     }
 
-    /// Sends many calls, a window of them at a time, and returns a stream of their handles, in order.
+    /// Submits many calls as a stream of their handles, in order.
     ///
-    /// Calls are taken from the iterator as they are needed: a million of them need no more memory than a window.
+    /// `broker.confirm_window` calls await their confirms at a time. Calls are taken from the
+    /// iterator as they are needed: a million of them need no more memory than a window.
+    ///
+    /// ```no_run
+    /// use celeriac::prelude::*;
+    /// use futures::StreamExt;
+    ///
+    /// # #[task]
+    /// # async fn charge(order: u64) -> TaskResult<()> { let _ = order; Ok(()) }
+    /// # async fn example(client: &Client) -> celeriac::Result<()> {
+    /// let mut submitted = std::pin::pin!(client.submit_stream((0..1_000_000).map(charge)));
+    /// while let Some(handle) = submitted.next().await {
+    ///     println!("{}", handle?.id());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn submit_stream<T, I>(&self, calls: I) -> impl Stream<Item = Result<TaskHandle<T::Output>>> + Send
     where
         T: Task,
@@ -58,7 +79,24 @@ impl Client {
             .buffered(window)
     }
 
-    /// Sends many calls and returns when each is confirmed or has failed, in order.
+    /// Submits many calls, and returns when each is confirmed or has failed. The results are in
+    /// order.
+    ///
+    /// The calls await their confirms together, so many take little longer than one.
+    ///
+    /// ```no_run
+    /// use celeriac::prelude::*;
+    ///
+    /// # #[task]
+    /// # async fn charge(order: u64) -> TaskResult<()> { let _ = order; Ok(()) }
+    /// # async fn example(client: &Client) {
+    /// for submitted in client.submit_many((0..100).map(charge)).await {
+    ///     if let Err(error) = submitted {
+    ///         println!("{error}");
+    ///     }
+    /// }
+    /// # }
+    /// ```
     pub async fn submit_many<T, I>(&self, calls: I) -> Vec<Result<TaskHandle<T::Output>>>
     where
         T: Task,
@@ -69,7 +107,26 @@ impl Client {
         self.submit_stream(calls).collect().await
     }
 
-    /// Sends a call of a task that is known by its name alone.
+    /// Submits a call of a task that this program knows by its name alone.
+    ///
+    /// `#[task]` on a function without a body is the typed way to call a task of another program.
+    ///
+    /// ```no_run
+    /// use celeriac::prelude::*;
+    /// use celeriac::protocol::{Body, Value};
+    /// use celeriac::{CallOptions, DynamicCall};
+    ///
+    /// # async fn example(client: &Client) -> celeriac::Result<()> {
+    /// let call = DynamicCall {
+    ///     task: "catalog.price".to_owned(),
+    ///     body: Body { args: vec![Value::from("teapot")], ..Body::default() },
+    ///     options: CallOptions::default(),
+    /// };
+    /// let price = client.submit_dynamic(call).await?.get().await?;
+    /// println!("{price}");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`Client::submit`].

@@ -113,7 +113,7 @@ pub(crate) fn describe(
         type Args = #args;
         type Output = #output;
 
-        fn parameters() -> &'static [::celeriac::Parameter] {
+        fn parameters() -> &'static [::celeriac::protocol::Parameter] {
             const { &[#(#parameters),*] }
         }
 
@@ -121,8 +121,8 @@ pub(crate) fn describe(
     }
 }
 
-/// By default the name says which package the task is from, so that it is the same in all its programs and survives
-/// a move to another module.
+/// By default the name says which package the task is from, so that it is the same in all its
+/// programs and survives a move to another module.
 fn name(ident: &Ident, options: &Options) -> TokenStream {
     match &options.name {
         Some(name) => name.to_token_stream(),
@@ -133,7 +133,8 @@ fn name(ident: &Ident, options: &Options) -> TokenStream {
     }
 }
 
-/// The tuple of the arguments, spanned as the first of them, where the compiler then reports one that cannot travel.
+/// The tuple of the arguments, spanned as the first of them, where the compiler then reports one
+/// that cannot travel.
 fn args(signature: &FunctionSignature) -> TokenStream {
     let types = signature.parameters.iter().map(|parameter| &parameter.ty);
     let span = signature.parameters.first().map_or_else(Span::call_site, |first| first.ty.span());
@@ -144,18 +145,19 @@ fn parameter(parameter: &TaskArgument) -> TokenStream {
     let name = parameter.wire_name();
     let ty = &parameter.ty;
     let default = match &parameter.default {
-        None => return quote!(::celeriac::Parameter::required(#name)),
+        None => return quote!(::celeriac::protocol::Parameter::required(#name)),
         Some(DefaultValue::Nothing) => {
-            return quote!(::celeriac::Parameter::optional(#name, || ::celeriac::Value::Null));
+            return quote!(::celeriac::protocol::Parameter::optional(#name, || ::celeriac::protocol::Value::Null));
         }
         Some(DefaultValue::OfType) => quote_spanned!(ty.span()=> <#ty as ::core::default::Default>::default()),
         Some(DefaultValue::Given(value)) => given(value),
     };
-    // A default that is no value becomes null, which is then refused under the name of the parameter.
+    // A default that is no value becomes null, which is then refused under the name of the
+    // parameter.
     quote! {
-        ::celeriac::Parameter::optional(#name, || {
+        ::celeriac::protocol::Parameter::optional(#name, || {
             let default: #ty = #default;
-            ::celeriac::Value::from_serialize(&default).unwrap_or_default()
+            ::celeriac::protocol::Value::from_serialize(&default).unwrap_or_default()
         })
     }
 }
@@ -253,7 +255,11 @@ fn run(ident: &Ident, signature: &FunctionSignature, kind: FunctionKind) -> Toke
 pub(crate) fn call(ident: &Ident, visibility: &Visibility, signature: &FunctionSignature) -> ItemFn {
     let names: Vec<_> = signature.parameters.iter().map(|parameter| &parameter.name).collect();
     let types = signature.parameters.iter().map(|parameter| &parameter.ty);
+    // The name says that the task does not use it, and the call passes it on all the same.
+    let unused = names.iter().any(|name| name.to_string().starts_with('_'));
+    let allow = unused.then(|| quote!(#[allow(clippy::used_underscore_binding)]));
     parse_quote! {
+        #allow
         #visibility fn #ident(#(#names: #types),*) -> ::celeriac::Call<#ident> {
             ::celeriac::Call::new((#(#names,)*))
         }

@@ -1,12 +1,14 @@
-//! The attribute `#[task]` and the list `tasks![]`.
+//! The attribute `#[task]` and the macro `tasks![]`.
 //!
-//! Both expand to code that a person could write with the public names of the `celeriac` crate. In reading order:
+//! Both expand to code that a person could write with the public names of the crate `celeriac`. In
+//! reading order:
 //!
 //! - `mistakes`: mistakes, reported all at once; `syntax`: what the others look at;
 //! - `written`: options as they are written; `values`: the types of their values;
 //! - `retries`: when a task is tried again;
 //! - `transaction`, `signature`: what the function itself says;
-//! - `options`: what stands in the parentheses of the attribute, from the table in `celeriac_units`;
+//! - `options`: what stands in the parentheses of the attribute, from the table in
+//!   `celeriac_units`;
 //! - `expand`: the task that follows from both; `foreign`: one that somebody else runs;
 //! - `list`: `tasks![]`.
 
@@ -40,19 +42,16 @@ use crate::mistakes::Mistakes;
 use crate::options::Options;
 use crate::signature::FunctionSignature;
 
-/// Makes a task of a function.
+/// Makes a task from a function.
 ///
 /// ```
 /// use celeriac::prelude::*;
 ///
 /// /// Charges the card of an order.
 /// #[task(name = "orders.charge", max_retries = 5, retry_backoff = "1s..10m")]
-/// pub async fn charge(ctx: TaskContext, order: String, #[default(1299)] cents: i64) -> TaskResult<i64> {
-///     if cents <= 0 {
-///         return Err(TaskError::reject(format!("{order}: nothing to charge at attempt {}", ctx.attempt())));
-///     }
-///     Ok(cents)
-/// }
+/// pub async fn charge(ctx: TaskContext, order: String, #[default(1299)] cents: i64) ->
+/// TaskResult<i64> { if cents <= 0 { return Err(TaskError::reject(format!("{order}: nothing to
+/// charge at attempt {}", ctx.attempt()))); } Ok(cents) }
 ///
 /// # async fn example(client: &Client) -> celeriac::Result<()> {
 /// let handle = charge("A-17".to_owned(), 1299).delay(minutes(5)).submit(client).await?;
@@ -60,23 +59,33 @@ use crate::signature::FunctionSignature;
 /// # }
 /// ```
 ///
-/// Afterwards `charge(…)` takes the arguments without the context and makes a `Call`, to be submitted; a task may call
-/// itself in this way. `charge` is also a type: it stands in `tasks![charge]`, and `charge::charge(…)` is the function
-/// as it was written, for the module's own tests. A module of the same name beside it would be taken for that type.
+/// - `charge(…)` takes the arguments without the context and returns a `Call`, to be submitted. A
+///   task calls itself in this way too.
+/// - `charge` is a type as well: `tasks![charge]` names it.
+/// - `charge::charge(…)` is the function as it was written, for the tests of its module.
+///
+/// A module named `charge` beside the task clashes with the type.
 ///
 /// # The function
 ///
-/// An `async fn` runs on the runtime, beside many others. A plain `fn` may block: it gets a thread of its own.
+/// An `async fn` runs on the runtime, beside many others. A plain `fn` may block: it gets a thread
+/// of its own.
 ///
-/// It returns `TaskResult<T>`, or a `Result` with any error, where `T` can be written and read by serde. Its arguments
-/// are named and owned, up to twelve, and can be written and read too; messages give them by position or by name. A
-/// `TaskContext`, if it wants one, comes first.
+/// The function returns `TaskResult<T>`, or a `Result` with any error. It takes up to twelve
+/// arguments, each named and owned. `T` and the arguments implement serde's `Serialize` and
+/// `Deserialize`. Messages give arguments by position or by name. A `TaskContext` comes first, if
+/// the function takes one.
 ///
 /// A message may leave out:
 ///
-/// - an argument of type `Option<…>`, which then is `None`;
-/// - one with `#[default(10)]`, where a text such as `#[default("eur")]` makes a `String`;
-/// - one with `#[default]`, which then is `Default::default()`.
+/// - an argument of type `Option<…>`, which is `None` then;
+/// - an argument with `#[default(10)]`; a text such as `#[default("eur")]` makes a `String`;
+/// - an argument with `#[default]`, which is `Default::default()` then.
+///
+/// The name of an argument in messages is its name without one leading underscore: the compiler's
+/// hint to write `_expires` for an unused `expires` changes nothing for senders.
+/// `#[name("order-id")]` before an argument gives it another name. Two arguments of one name are a
+/// compile error.
 ///
 /// # Options
 ///
@@ -84,14 +93,14 @@ use crate::signature::FunctionSignature;
 /// | --- | --- | --- |
 #[doc = task_options!(task_option_rows)]
 ///
-/// An error is named by its type, which the compiler checks, or by the kind that stands in its row, such as `"Panic"` or what
-/// `TaskError::of_kind` was given. Its causes do not count.
+/// An option names an error by its type, which the compiler checks, or by the kind in its row, such
+/// as `"Panic"` or the kind given to `TaskError::of_kind`. The causes of an error do not count.
 ///
-/// Durations have the units `w`, `d`, `h`, `m`, `s`, `ms`, `us` and `ns`, and may be put together: `"1m 30s"`. They are read
-/// as in the configuration.
+/// Durations are those of the configuration. Their units are `w`, `d`, `h`, `m`, `s`, `ms`, `us`
+/// and `ns`, and several add up: `"1m 30s"`.
 ///
-/// The default name stays the same when the function moves to another module, and in every program of its package. Two
-/// tasks of one name are refused when the app is built.
+/// The default name is the same in every program of the package, and after the function has moved
+/// to another module. Two tasks of one name are an error when the program is built.
 ///
 /// # Transactional tasks
 ///
@@ -101,24 +110,24 @@ use crate::signature::FunctionSignature;
 ///
 /// /// Books a payment, once.
 /// #[task(name = "orders.pay", transactional)]
-/// async fn pay(tx: &mut PgConnection, order: i64) -> TaskResult<()> {
-///     sqlx::query("UPDATE orders SET paid = true WHERE id = $1").bind(order).execute(&mut *tx).await?;
-///     Ok(())
-/// }
+/// async fn pay(tx: &mut PgConnection, order: i64) -> TaskResult<()> { sqlx::query("UPDATE orders
+/// SET paid = true WHERE id = $1").bind(order).execute(&mut *tx).await?; Ok(()) }
 /// ```
 ///
-/// Its work in the transaction and its recorded success are committed as one, or neither is. The transaction stands
-/// before the arguments, after the context if there is one. The store of results has to be Postgres, and the same database.
+/// One commit holds the work of the task and its recorded success, or neither happens. The
+/// transaction comes before the arguments, after the context if there is one. The result store has
+/// to be Postgres, in the same database.
 ///
-/// # Tasks that others run
+/// # Tasks of other programs
 ///
-/// A function without a body describes a task that this program does not have: one in Python, or in another program.
-/// It needs its name, and returns the result itself. It can be called, linked and awaited as any other.
+/// A function without a body describes a task that another program runs, in Python for example. It
+/// needs a name, and returns the result without `TaskResult`. It is called, linked and awaited like
+/// any other.
 ///
 /// ```
 /// use celeriac::prelude::*;
 ///
-/// /// What an article costs; Python knows.
+/// /// The price of an article, a task in Python.
 /// #[task(name = "catalog.price")]
 /// pub fn price(article: String, pieces: u32) -> i64;
 ///
@@ -130,16 +139,43 @@ use crate::signature::FunctionSignature;
 ///
 /// # Other attributes
 ///
-/// `#[cfg]` holds for the whole task. Documentation and `#[deprecated]` go to the function that makes calls. All others,
-/// such as `#[tracing::instrument]`, stay with the function as it was written.
+/// `#[cfg]` applies to the whole task. Documentation and `#[deprecated]` apply to the function that
+/// returns calls. All others, such as `#[tracing::instrument]`, apply to the function as it was
+/// written.
 #[proc_macro_attribute]
 pub fn task(options: TokenStream, item: TokenStream) -> TokenStream {
     expand_task(options.into(), item.into()).into()
 }
 
-/// The tasks of a program, for its builder: `tasks![charge, reports::monthly]`.
+/// Lists tasks, as a `Tasks` collection: `tasks![charge, reports::monthly]`.
 ///
-/// Each stands under its path, as for a call, but without arguments. `#[cfg(…)]` before one of them holds for it.
+/// Each task has its path, as in a call, without arguments. `#[cfg(…)]` before a task applies to
+/// it.
+///
+/// ```
+/// use celeriac::prelude::*;
+///
+/// mod reports {
+///     use celeriac::prelude::*;
+///
+///     #[task]
+///     pub async fn monthly(month: u8) -> TaskResult<u8> {
+///         Ok(month)
+///     }
+///
+///     pub fn tasks() -> Tasks {
+///         tasks![monthly]
+///     }
+/// }
+///
+/// #[task]
+/// async fn charge(cents: i64) -> TaskResult<i64> {
+///     Ok(cents)
+/// }
+///
+/// let app = Celeriac::builder().tasks(tasks![charge].and(reports::tasks()));
+/// # let _ = app;
+/// ```
 #[proc_macro]
 pub fn tasks(names: TokenStream) -> TokenStream {
     list::tasks(names.into()).into()
@@ -161,7 +197,8 @@ fn expand_task(options: proc_macro2::TokenStream, item: proc_macro2::TokenStream
                 options.check_thread(&function, &mut mistakes);
                 expand::task(&options, &signature, function)
             }
-            // The function by itself, so that its imports count as used and editors know what is in it.
+            // The function by itself, so that its imports count as used and editors know what is in
+            // it.
             None => quote!(#[allow(dead_code)] #function),
         },
         Ok(other) => {

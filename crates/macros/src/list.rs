@@ -27,9 +27,5 @@ pub(crate) fn tasks(tokens: TokenStream) -> TokenStream {
         }
     }
     let errors = mistakes.into_error().map(syn::Error::into_compile_error);
-    if definitions.is_empty() {
-        quote!({ #errors [] as [::celeriac::TaskDefinition; 0] })
-    } else {
-        quote!({ #errors [#(#definitions),*] })
-    }
+    quote!({ #errors <::celeriac::Tasks as ::core::iter::FromIterator<_>>::from_iter([#(#definitions),*]) })
 }

@@ -1,4 +1,4 @@
-//! When a task is tried again, as it is declared: Celery's names, and a table of errors.
+//! Retries as they are declared: Celery's names, and a table of errors.
 
 mod policy;
 

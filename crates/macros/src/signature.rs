@@ -1,12 +1,13 @@
-//! The shape of a function that becomes a task: its parameters, its result, the way in which it runs.
+//! The shape of a function that becomes a task: its parameters, its result, the way in which it
+//! runs.
 
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::visit::Visit;
 use syn::{
-    Attribute, Expr, FnArg, Ident, ItemFn, Lifetime, Meta, Pat, PatType, ReturnType, Type, TypeBareFn, TypeImplTrait,
-    TypeInfer, TypeReference,
+    Attribute, Expr, FnArg, Ident, ItemFn, Lifetime, LitStr, Meta, Pat, PatType, ReturnType, Type, TypeBareFn,
+    TypeImplTrait, TypeInfer, TypeReference,
 };
 
 use crate::mistakes::Mistakes;
@@ -29,6 +30,8 @@ pub(crate) struct FunctionSignature {
 /// One argument of a call.
 pub(crate) struct TaskArgument {
     pub(crate) name: Ident,
+    /// The name of `#[name("…")]`.
+    pub(crate) explicit_name: Option<LitStr>,
     pub(crate) ty: Type,
     pub(crate) default: Option<DefaultValue>,
 }
@@ -44,7 +47,8 @@ pub(crate) enum DefaultValue {
 }
 
 impl FunctionSignature {
-    /// Reads the shape of a function and takes from it the attributes that are ours. `None`: the mistakes say why.
+    /// Reads the shape of a function and takes from it the attributes that are ours. `None`: the
+    /// mistakes say why.
     pub(crate) fn take(function: &mut ItemFn, mistakes: &mut Mistakes) -> Option<Self> {
         let mut found = Mistakes::default();
         check_qualifiers(function, &mut found);
@@ -65,6 +69,7 @@ impl FunctionSignature {
         if let Some(beyond) = parameters.get(MOST_PARAMETERS) {
             found.add(&beyond.name, "a task takes up to 12 arguments: put what belongs together into a struct");
         }
+        check_wire_names(&parameters, &mut found);
         let returns = check_return(function, &mut found);
         match (found.into_error(), returns) {
             (None, Some(returns)) => Some(Self { context, transaction, parameters, returns }),
@@ -110,6 +115,9 @@ fn check_context(input: &mut PatType, position: usize, mistakes: &mut Mistakes) 
     if take_default(&mut input.attrs, mistakes).is_some() {
         mistakes.add(&*input, "the context is given by the worker and has no default");
     }
+    if take_name(&mut input.attrs, mistakes).is_some() {
+        mistakes.add(&*input, "the context is given by the worker and has no name in a message");
+    }
     check_owned(&input.ty, "an argument", mistakes);
     true
 }
@@ -125,6 +133,7 @@ pub(crate) fn names_context(ty: &Type) -> bool {
 impl TaskArgument {
     fn take(input: &mut PatType, mistakes: &mut Mistakes) -> Option<Self> {
         let default = take_default(&mut input.attrs, mistakes);
+        let explicit_name = take_name(&mut input.attrs, mistakes);
         if let Some(cfg) = input.attrs.iter().find(|attribute| attribute.path().is_ident("cfg")) {
             mistakes
                 .add(cfg, "an argument is always there: what a message carries cannot depend on how this was compiled");
@@ -136,7 +145,7 @@ impl TaskArgument {
         });
         match &*input.pat {
             Pat::Ident(name) if name.by_ref.is_none() && name.subpat.is_none() => {
-                Some(Self { name: name.ident.clone(), ty: (*input.ty).clone(), default })
+                Some(Self { name: name.ident.clone(), explicit_name, ty: (*input.ty).clone(), default })
             }
             pattern => {
                 let ty = input.ty.to_token_stream();
@@ -151,9 +160,67 @@ impl TaskArgument {
         }
     }
 
-    /// Its name in a message.
+    /// Its name in a message. The underscore that the compiler proposes for an unused argument is
+    /// no part of it, so that a use which goes away does not rename it for every sender.
     pub(crate) fn wire_name(&self) -> String {
-        self.name.unraw().to_string()
+        if let Some(name) = &self.explicit_name {
+            return name.value();
+        }
+        let name = self.name.unraw().to_string();
+        match name.strip_prefix('_') {
+            Some(rest) if rest.starts_with(|first: char| first.is_alphabetic() || first == '_') => rest.to_owned(),
+            _ => name,
+        }
+    }
+}
+
+fn check_wire_names(parameters: &[TaskArgument], mistakes: &mut Mistakes) {
+    for (index, parameter) in parameters.iter().enumerate() {
+        let name = parameter.wire_name();
+        if let Some(first) = parameters[..index].iter().find(|other| other.wire_name() == name) {
+            let (first, second) = (&first.name, &parameter.name);
+            let message = format_args!(
+                "`{first}` and `{second}` are both `{name}` in a message: rename one, or put `#[name(\"…\")]` before it"
+            );
+            match &parameter.explicit_name {
+                Some(explicit) => mistakes.add(explicit, message),
+                None => mistakes.add(&parameter.name, message),
+            }
+        }
+    }
+}
+
+/// Takes `#[name("…")]` away, which the compiler does not know.
+fn take_name(attributes: &mut Vec<Attribute>, mistakes: &mut Mistakes) -> Option<LitStr> {
+    let mut taken = Vec::new();
+    attributes.retain(|attribute| {
+        let ours = attribute.path().is_ident("name");
+        if ours {
+            taken.push(attribute.clone());
+        }
+        !ours
+    });
+    if let Some(second) = taken.get(1) {
+        mistakes.add(second, "`name` is given twice");
+    }
+    let attribute = taken.first()?;
+    match &attribute.meta {
+        Meta::List(list) => match list.parse_args::<LitStr>() {
+            Ok(name) if !name.value().is_empty() => Some(name),
+            _ => {
+                mistakes.add(list, "a name is a text, such as `#[name(\"order_id\")]`");
+                None
+            }
+        },
+        Meta::NameValue(pair) => {
+            let value = pair.value.to_token_stream();
+            mistakes.add(pair, format_args!("write `#[name({value})]`"));
+            None
+        }
+        Meta::Path(path) => {
+            mistakes.add(path, "a name is a text, such as `#[name(\"order_id\")]`");
+            None
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use syn::{PatType, Type};
 use crate::mistakes::Mistakes;
 use crate::syntax::last_segment;
 
-/// True for a parameter that is the transaction of the task. Looks through references, so that a wrong one gets a message
-/// of its own.
+/// True for a parameter that is the transaction of the task. Looks through references, so that a
+/// wrong one gets a message of its own.
 pub(crate) fn names_connection(ty: &Type) -> bool {
     match ty {
         Type::Reference(reference) => names_connection(&reference.elem),
@@ -26,6 +26,9 @@ pub(crate) fn check(input: &PatType, comes_first: bool, mistakes: &mut Mistakes)
     }
     if let Some(attribute) = input.attrs.iter().find(|attribute| attribute.path().is_ident("default")) {
         mistakes.add(attribute, "the transaction is given by the worker and has no default");
+    }
+    if let Some(attribute) = input.attrs.iter().find(|attribute| attribute.path().is_ident("name")) {
+        mistakes.add(attribute, "the transaction is given by the worker and has no name in a message");
     }
     lent
 }

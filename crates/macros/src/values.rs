@@ -1,4 +1,5 @@
-//! Values of options: each type is read from what is written, and becomes a value of the task's options.
+//! Values of options: each type is read from what is written, and becomes a value of the task's
+//! options.
 
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
-//! Which uses of the macros compile, and what the others are answered.
+//! Uses of the macros that compile, and the messages for those that do not.
 //!
-//! The compiler is called for each fixture with the libraries that Cargo has built for this test: nothing is built once more.
-//! Messages that come from the compiler itself are those of the toolchain that the project is developed with.
+//! The compiler is called for each fixture with the libraries that Cargo has built for this test:
+//! nothing is built once more. Messages that come from the compiler itself are those of the
+//! toolchain that the project is developed with.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,7 +15,7 @@ use self::rendered::normalised;
 #[path = "compile/rendered.rs"]
 mod rendered;
 
-/// What this test was compiled with.
+/// The arguments that this test was compiled with.
 const ARGUMENTS: &[&str] = &celeriac_rustc::arguments!();
 
 #[test]
@@ -48,7 +49,8 @@ fn mistakes_are_answered_where_they_stand() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-/// Checks the fixtures of a folder, as many at once as there are processors. What was wrong, each with its fixture.
+/// Checks the fixtures of a folder, as many at once as there are processors. What was wrong, each
+/// with its fixture.
 fn for_each(folder: &str, check: impl Fn(&Path) -> Result<(), String> + Sync) -> Vec<String> {
     let fixtures = std::fs::read_dir(Path::new("tests").join(folder)).unwrap().map(|entry| entry.unwrap().path());
     let mut fixtures: Vec<_> = fixtures.filter(|path| path.extension().is_some_and(|end| end == "rs")).collect();
@@ -96,7 +98,7 @@ fn rustc(fixture: &Path, arguments: &[&str]) -> Output {
     rustc.env("CARGO_PKG_NAME", "fixtures").current_dir(root).args(arguments).arg(fixture).output().unwrap()
 }
 
-/// Where the result of a fixture goes.
+/// Returns the place for the result of a fixture.
 fn built(fixture: &Path) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(fixture.file_stem().unwrap())
 }

@@ -1,10 +1,11 @@
-//! What `#[task]` says of a function: names, parameters, defaults, options, and how it runs.
+//! The parts of a task: names, parameters, defaults, options, and how it runs.
 
 use std::time::Duration;
 
+use celeriac::protocol::{Arguments, Map, Value};
 use celeriac::{
-    AckMode, Arguments, ErrorClass, IntoTaskDefinition, Map, RateLimit, RetryAnswer, RetryPolicy, RetryRule,
-    RetryRules, Task, TaskContext, TaskError, TaskOptions, TaskResult, TimeLimit, Value, task, tasks,
+    AckMode, ErrorClass, IntoTaskDefinition, RateLimit, RetryAnswer, RetryPolicy, RetryRule, RetryRules, Task,
+    TaskContext, TaskError, TaskOptions, TaskResult, Tasks, TimeLimit, task, tasks,
 };
 use serde::{Deserialize, Serialize};
 
@@ -49,7 +50,7 @@ async fn nothing() -> TaskResult<()> {
     Ok(())
 }
 
-/// What an article costs.
+/// The price of an article.
 #[task(name = "catalog.price", queue = "celery")]
 pub async fn price(article: String, #[default(1)] pieces: u32) -> i64;
 
@@ -79,10 +80,41 @@ fn a_name_is_the_one_given_or_that_of_package_and_function() {
 
 #[test]
 fn parameters_are_the_arguments_without_the_context() {
-    let names = |parameters: &[celeriac::Parameter]| parameters.iter().map(|known| known.name).collect::<Vec<_>>();
+    let names =
+        |parameters: &[celeriac::protocol::Parameter]| parameters.iter().map(|known| known.name).collect::<Vec<_>>();
     assert_eq!(names(charge::parameters()), ["order", "cents", "currency", "shipping", "back", "note"]);
     assert_eq!(names(parse::parameters()), ["text", "type"]);
     assert!(nothing::parameters().is_empty());
+}
+
+#[test]
+fn an_underscore_is_no_part_of_a_name_in_a_message_and_a_name_may_be_given() {
+    #[task]
+    async fn ship(_expires: u64, __padded: u8, _1: u8, #[name("order-id")] order: u64) -> TaskResult<()> {
+        let _ = order;
+        Ok(())
+    }
+    let names: Vec<_> = ship::parameters().iter().map(|known| known.name).collect();
+    assert_eq!(names, ["expires", "_padded", "_1", "order-id"]);
+    let kwargs = [("expires", 1), ("_padded", 2), ("_1", 3), ("order-id", 4)];
+    assert_eq!(bind::<ship>(&[], &kwargs.map(|(name, value)| (name, Value::Int(value)))), Ok((1, 2, 3, 4)));
+}
+
+#[test]
+fn the_tasks_of_modules_are_put_together() {
+    fn of_a_module() -> Tasks {
+        tasks![charge]
+    }
+    let names = |tasks: Tasks| tasks.iter().map(|task| task.name).collect::<Vec<_>>();
+    assert_eq!(names(of_a_module().and(tasks![parse, nothing])), [charge::NAME, parse::NAME, nothing::NAME]);
+    let mut all = Tasks::new();
+    assert!(all.is_empty());
+    all.extend(of_a_module());
+    assert_eq!(
+        (all.len(), names([all, tasks![nothing]].into_iter().flatten().collect())),
+        (1, vec![charge::NAME, nothing::NAME])
+    );
+    assert!(tasks![].is_empty());
 }
 
 #[test]
@@ -271,7 +303,7 @@ fn errors_are_tried_again_by_their_kind() {
 fn a_plain_function_is_a_blocking_task() {
     let listed = tasks![charge, parse];
     assert_eq!(
-        listed.map(|task| (task.name, task.is_blocking())),
+        listed.iter().map(|task| (task.name, task.is_blocking())).collect::<Vec<_>>(),
         [("orders.charge", false), ("celeriac-macros.parse", true)]
     );
     assert_eq!(parse::definition().name, parse::NAME);

@@ -47,7 +47,7 @@ pub mod repr;
 
 mod time;
 
-pub use celeriac_units::RateLimit;
+pub use celeriac_units::{DurationRange, Error as UnitError, RateLimit, RateUnit};
 
 pub use arguments::{ArgumentError, Arguments, Parameter};
 pub use body::Body;

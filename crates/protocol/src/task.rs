@@ -75,6 +75,7 @@ macro_rules! task_options_struct {
         impl TaskOptions {
             /// Returns the options for people, each with its value. Retry rules are shown as their
             /// number.
+            #[doc(hidden)]
             pub fn settings(&self) -> Vec<TaskSetting> {
                 let default = Self::default();
                 vec![

@@ -67,7 +67,7 @@ pub use pattern::{Pattern, PatternTable};
 pub use prefetch::Prefetch;
 pub use queue::{DIRECT_EXCHANGE, Overflow, QueueKind, QueueOptions, dead_letter_queue, direct_queue};
 pub use route::{
-    CallRoute, Destination, Explanation, RouteDecision, RouteFunction, RouteFunctions, RouteRequest, RouteRule, Router,
-    RoutesOptions, SendOptions, Target, TaskRoute,
+    CallRoute, Destination, Explanation, RouteDecision, RouteFunction, RouteFunctions, RouteRequest, RouteRule,
+    RouteTarget, Router, RoutesOptions, SendOptions, TaskRoute,
 };
 pub use topology::Topology;

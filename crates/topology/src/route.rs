@@ -23,7 +23,7 @@ use crate::topology::Topology;
 use compiled::{CompiledRoute, Match};
 pub use destination::{CallRoute, Destination, SendOptions};
 use destination::{at_exchange, to_queue};
-pub use function::{RouteDecision, RouteFunction, RouteFunctions, RouteRequest, Target};
+pub use function::{RouteDecision, RouteFunction, RouteFunctions, RouteRequest, RouteTarget};
 pub use options::{RoutesOptions, TaskRoute};
 
 /// The destination of a call, with the rule that decided it.

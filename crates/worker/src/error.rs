@@ -52,6 +52,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// Returns the error of the broker, if that is the cause.
+    pub fn broker(&self) -> Option<&celeriac_broker::Error> {
+        match self {
+            Self::Broker(error) => Some(error),
+            Self::DuplicateTask { .. }
+            | Self::UnknownTask { .. }
+            | Self::UnknownQueue { .. }
+            | Self::Stream { .. }
+            | Self::NoTransactions { .. }
+            | Self::NoOutbox => None,
+        }
+    }
+
     /// Returns a remedy for a person.
     pub fn help(&self) -> Option<&'static str> {
         match self {

@@ -50,6 +50,7 @@ pub use task::definition::{
 pub use task::error::{TaskError, TaskResult};
 pub use task::hooks::{HookList, Hooks};
 pub use task::registry::Registry;
+pub use task::tasks::Tasks;
 pub use task::time_limits::Cancellation;
 pub use task::{context, hooks};
 pub use worker::{ShutdownReport, Worker, WorkerParts, default_name};

@@ -1,7 +1,7 @@
 //! Tasks, as their authors write them and as a worker knows them. In reading order:
 //!
-//! - `definition`, `registry`: a name and its function, and the tasks of a worker; `builtin`:
-//!   Celery's own tasks;
+//! - `definition`, `tasks`, `registry`: a name and its function, the tasks of a module, and those
+//!   of a worker; `builtin`: Celery's own tasks;
 //! - `context`, `received`: the access of a task to its message and its worker;
 //! - `error`, `result`: the return values of a task; `hooks`: functions around its attempts;
 //! - `time_limits`: the longest time of an attempt, and the notice to end;
@@ -16,4 +16,5 @@ pub mod hooks;
 pub(crate) mod received;
 pub(crate) mod registry;
 pub(crate) mod result;
+pub(crate) mod tasks;
 pub(crate) mod time_limits;

@@ -154,6 +154,7 @@ impl Worker {
     /// # Errors
     /// Returns an error if a configured queue is not declared, or if a transactional task is
     /// registered and the result store is not Postgres.
+    #[doc(hidden)]
     pub fn new(parts: WorkerParts) -> Result<Self> {
         let transactions =
             parts.client.results().and_then(|backend| backend.postgres()).map(PostgresBackend::transactions);
@@ -219,6 +220,31 @@ impl Worker {
     /// It takes no new deliveries, and returns those that have not started to their queues. Running
     /// tasks may finish within the drain time, and everything is settled. Until then the worker
     /// waits for an unavailable broker.
+    ///
+    /// ```no_run
+    /// use celeriac::Shutdown;
+    /// use celeriac::prelude::*;
+    ///
+    /// # #[task]
+    /// # async fn charge(cents: i64) -> TaskResult<i64> { Ok(cents) }
+    /// # async fn example() -> celeriac::Result<()> {
+    /// let app = Celeriac::from_config("config").tasks(tasks![charge]).build()?;
+    /// let worker = app.worker(app.client().await?)?;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// tokio::spawn({
+    ///     let shutdown = shutdown.clone();
+    ///     async move {
+    ///         if tokio::signal::ctrl_c().await.is_ok() {
+    ///             shutdown.request();
+    ///         }
+    ///     }
+    /// });
+    /// let report = worker.run_until(shutdown).await?;
+    /// println!("{} blocking tasks still run", report.blocking_tasks_left);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Returns an error if the broker refuses an operation that the worker needs: access, a queue,

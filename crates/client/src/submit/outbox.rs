@@ -17,14 +17,32 @@ use crate::error::{Error, Result};
 use crate::handle::TaskHandle;
 
 impl Client {
-    /// Sends a call when the transaction commits that is open on this connection, and not at all when it does not.
+    /// Submits a call as part of the transaction that is open on this connection. The task is sent
+    /// if the transaction commits, and only then.
     ///
-    /// The task stands in the table `celeriac.outbox` then, from where a worker or `celeriac relay` sends it, at least once
-    /// and within moments. The broker need not be there. The database has to be that of the store of results.
+    /// The task is a row in the table `celeriac.outbox`. A worker or `celeriac relay` sends it
+    /// after the commit, at least once and within moments. The broker may be away. The database has
+    /// to be that of the result store.
+    ///
+    /// ```no_run
+    /// use celeriac::prelude::*;
+    /// use celeriac::sqlx::{self, Connection, PgConnection};
+    ///
+    /// # #[task]
+    /// # async fn charge(order: i64) -> TaskResult<()> { let _ = order; Ok(()) }
+    /// # async fn example(client: &Client, database: &mut PgConnection) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut transaction = database.begin().await?;
+    /// sqlx::query("INSERT INTO orders (id) VALUES (17)").execute(&mut *transaction).await?;
+    /// client.submit_in(&mut transaction, charge(17)).await?;
+    /// transaction.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// When the call cannot be meant or has nowhere to go, or the store of results is not Postgres: the transaction can go on
-    /// then. When the database refuses: the transaction is lost, as after any statement that failed.
+    /// Returns an error if the options conflict, if no route matches, or if the result store is not
+    /// Postgres: the transaction can go on. Returns an error if the database refuses the row: the
+    /// transaction is lost, as after any failed statement.
     pub async fn submit_in<T: Task>(
         &self,
         transaction: &mut PgConnection,
@@ -63,7 +81,8 @@ impl Client {
 }
 
 impl PreparedTask {
-    /// The message as it stands in the outbox: how long it is held is seen when it is sent. Its trace goes on from here.
+    /// The message as it stands in the outbox: how long it is held is seen when it is sent. Its
+    /// trace goes on from here.
     pub fn into_outbox_message(self) -> OutboxMessage {
         let Self { task, id, outgoing, destination, eta, expires, order_key } = self;
         let mut message = outgoing.message;

@@ -28,7 +28,8 @@ pub struct PreparedTask {
     pub task: String,
     /// Its id.
     pub id: String,
-    /// The message, and the address to which it is published: that of a delay level where it has to wait.
+    /// The message, and the address to which it is published: that of a delay level where it has to
+    /// wait.
     pub outgoing: Outgoing,
     /// The place where it goes in the end.
     pub destination: Destination,
@@ -57,11 +58,13 @@ struct MessageParts<'a> {
 }
 
 impl Client {
-    /// Makes a message of a call, without sending it. `declared_queue` is the queue that is declared with the task, where
-    /// the task is known.
+    /// Makes a message of a call, without sending it. `declared_queue` is the queue that is
+    /// declared with the task, where the task is known.
     ///
     /// # Errors
-    /// Returns an error if the options conflict, the arguments cannot be serialised, or no route matches.
+    /// Returns an error if the options conflict, the arguments cannot be serialised, or no route
+    /// matches.
+    #[doc(hidden)]
     pub fn prepare(&self, request: DynamicCall, declared_queue: Option<&'static str>) -> Result<PreparedTask> {
         let declared = TaskOptions { queue: declared_queue, ..TaskOptions::default() };
         self.prepare_resolved(self.resolve(request, declared))
@@ -101,7 +104,8 @@ impl Client {
         routed.map_err(|error| unsendable(task, error.into()))
     }
 
-    /// Returns exchange and routing key of the publish: those of a delay level where the message has to wait.
+    /// Returns exchange and routing key of the publish: those of a delay level where the message
+    /// has to wait.
     fn publish_address(
         &self,
         task: &str,
@@ -115,7 +119,8 @@ impl Client {
         held.map(|held| (held.exchange, held.routing_key)).map_err(|error| unsendable(task, error.into()))
     }
 
-    /// Serialises the body, within the bound of a message, and compresses it where that is asked for.
+    /// Serialises the body, within the bound of a message, and compresses it where that is asked
+    /// for.
     fn encode(&self, task: &str, body: &Body, options: &CallOptions, destination: &Destination) -> Result<EncodedBody> {
         let codec = destination.send_options.codec.unwrap_or(self.inner.options.serializer);
         let bytes = codec.encode(body).map_err(|source| unwritable(task, source))?;
@@ -235,7 +240,8 @@ fn unsendable(task: &str, source: BrokerError) -> Error {
     Error::Send { task: task.to_owned(), source }
 }
 
-/// Makes a task id. It begins with the time, so that rows written together lie together, and tells when it was sent.
+/// Makes a task id. It begins with the time, so that rows written together lie together, and tells
+/// when it was sent.
 pub(crate) fn new_id() -> String {
     Uuid::now_v7().to_string()
 }

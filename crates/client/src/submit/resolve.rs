@@ -1,4 +1,5 @@
-//! The options that hold for a call: its own, then the configuration's overrides, then what is declared with its task.
+//! The options that hold for a call: its own, then the configuration's overrides, then what is
+//! declared with its task.
 
 use celeriac_protocol::{Body, Task, TaskOptions};
 
@@ -6,14 +7,15 @@ use crate::call::{Call, CallOptions, Expiry};
 use crate::client::Client;
 use crate::error::{Error, Result};
 
-/// A call of a task that is known by its name alone.
+/// A call of a task that this program knows by its name alone, for
+/// [`Client::submit_dynamic`](crate::Client::submit_dynamic).
 #[derive(Debug, Clone, PartialEq)]
 pub struct DynamicCall {
-    /// The task.
+    /// Name of the task.
     pub task: String,
-    /// Its arguments.
+    /// Arguments.
     pub body: Body,
-    /// The options of the call.
+    /// Options of the call.
     pub options: CallOptions,
 }
 

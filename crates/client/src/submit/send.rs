@@ -12,7 +12,8 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::handle::TaskHandle;
 
-/// The doubt whether a message stands on its queue already: the worker that runs it looks into the store first.
+/// The doubt whether a message stands on its queue already: the worker that runs it looks into the
+/// store first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repeated {
     No,
@@ -31,7 +32,8 @@ impl Client {
         }
     }
 
-    /// Prepares and publishes a call, whatever was sent before. The handle awaits the task itself, unless another is awaited.
+    /// Prepares and publishes a call, whatever was sent before. The handle awaits the task itself,
+    /// unless another is awaited.
     pub(super) async fn send_anew<T>(
         &self,
         mut call: ResolvedCall,

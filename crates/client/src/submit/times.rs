@@ -43,7 +43,8 @@ impl SendTimes {
         };
         let until = |time: Timestamp| Duration::try_from(time.duration_since(now)).unwrap_or(Duration::ZERO);
         let hold = eta.map(until).filter(|wait| *wait >= SHORTEST_HOLD);
-        // The time in the broker's delay levels is not time in a queue: held messages expire by their header alone.
+        // The time in the broker's delay levels is not time in a queue: held messages expire by
+        // their header alone.
         let expiration = if hold.is_some() { None } else { expires.map(until) };
         Ok(Self { eta, expires, hold, expiration })
     }

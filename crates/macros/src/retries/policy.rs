@@ -10,7 +10,8 @@ use crate::values::duration;
 /// Celery's longest wait, and ours.
 pub(crate) const LONGEST: Duration = Duration::from_secs(600);
 
-/// The number of retries of an error that is declared to be tried again, where nothing says how often.
+/// The number of retries of an error that is declared to be tried again, where nothing says how
+/// often.
 pub(crate) const USUAL: u32 = 3;
 
 /// The number of retries of a task.

@@ -3,8 +3,8 @@
 /// The folder of the fixtures, seen from the root of the checkout.
 const FIXTURES: &str = "crates/macros/tests/";
 
-/// Leaves out the compiler's summary, the place of this checkout, and the lines of the library that messages point to: an
-/// unrelated edit moves them.
+/// Leaves out the compiler's summary, the place of this checkout, and the lines of the library that
+/// messages point to: an unrelated edit moves them.
 pub(crate) fn normalised(rendered: &str) -> String {
     let messages = rendered.trim_end().split("\n\n").filter(|message| !is_summary(message));
     messages.map(message).collect::<Vec<_>>().join("\n\n") + "\n"

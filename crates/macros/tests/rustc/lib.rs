@@ -1,7 +1,7 @@
 //! The arguments of the compiler, as a list of strings in the program that it compiles.
 //!
-//! A test that compiles programs needs the libraries that it was compiled with itself: those that Cargo has built, and no others.
-//! Only the compiler's command line says which these are.
+//! A test that compiles programs needs the libraries that it was compiled with itself: those that
+//! Cargo has built, and no others. Only the compiler's command line says which these are.
 
 use proc_macro::{Delimiter, Group, Literal, Punct, Spacing, TokenStream, TokenTree};
 

@@ -4,7 +4,7 @@ use celeriac_config::{did_you_mean, nearest};
 use celeriac_protocol::headers::names;
 
 use super::destination::{Destination, SendOptions, at_exchange, to_queue};
-use super::function::{RouteDecision, RouteFunction, RouteFunctions, RouteRequest, Target, call_function};
+use super::function::{RouteDecision, RouteFunction, RouteFunctions, RouteRequest, RouteTarget, call_function};
 use super::options::TaskRoute;
 use crate::error::{Error, Result};
 use crate::topology::Topology;
@@ -123,15 +123,15 @@ fn destination_of(decision: &RouteDecision, topology: &Topology) -> Result<Desti
         return Err(format!("header `{name}` is reserved; choose another name"));
     }
     match &decision.target {
-        Target::Queue(queue) if topology.queues.contains_key(queue) => Ok(to_queue(topology, queue)),
-        Target::Queue(queue) => {
+        RouteTarget::Queue(queue) if topology.queues.contains_key(queue) => Ok(to_queue(topology, queue)),
+        RouteTarget::Queue(queue) => {
             let nearest = did_you_mean(nearest(queue, topology.queues.keys().map(String::as_str)));
             Err(format!("queue `{queue}` is not declared{nearest}"))
         }
-        Target::Exchange { exchange, routing_key } if topology.exchanges.contains_key(exchange) => {
+        RouteTarget::Exchange { exchange, routing_key } if topology.exchanges.contains_key(exchange) => {
             Ok(at_exchange(topology, exchange, routing_key))
         }
-        Target::Exchange { exchange, .. } => {
+        RouteTarget::Exchange { exchange, .. } => {
             let nearest = did_you_mean(nearest(exchange, topology.exchanges.keys().map(String::as_str)));
             Err(format!("exchange `{exchange}` is not declared{nearest}"))
         }

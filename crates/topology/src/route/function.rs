@@ -38,14 +38,14 @@ impl<'a> From<&'a str> for RouteRequest<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct RouteDecision {
     /// The target.
-    pub target: Target,
+    pub target: RouteTarget,
     /// The options, as in a route.
     pub send_options: SendOptions,
 }
 
 /// The target that a function chooses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum RouteTarget {
     /// A declared queue.
     Queue(String),
     /// A declared exchange.
@@ -57,7 +57,7 @@ pub enum Target {
     },
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for RouteTarget {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Queue(queue) => write!(formatter, "queue {queue}"),
@@ -69,13 +69,13 @@ impl fmt::Display for Target {
 impl RouteDecision {
     /// Chooses a queue.
     pub fn queue(queue: impl Into<String>) -> Self {
-        Self { target: Target::Queue(queue.into()), send_options: SendOptions::default() }
+        Self { target: RouteTarget::Queue(queue.into()), send_options: SendOptions::default() }
     }
 
     /// Chooses an exchange and a routing key.
     pub fn exchange(exchange: impl Into<String>, routing_key: impl Into<String>) -> Self {
         Self {
-            target: Target::Exchange { exchange: exchange.into(), routing_key: routing_key.into() },
+            target: RouteTarget::Exchange { exchange: exchange.into(), routing_key: routing_key.into() },
             send_options: SendOptions::default(),
         }
     }

@@ -54,7 +54,7 @@ pub(crate) async fn publish_until_confirmed(
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        if error.may_be_queued() {
+        if error.may_have_been_sent() {
             outgoing.message.headers.insert(names::REPEATED, true);
         }
         let header = |name| outgoing.message.headers.text(name);

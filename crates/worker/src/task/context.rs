@@ -18,6 +18,26 @@ use crate::task::result::JsonResult;
 use crate::task::time_limits::{Cancellation, CancellationNotice};
 
 /// The context of an attempt: its message, and everything that the task may use. Cheap to clone.
+///
+/// A task that takes a context takes it first:
+///
+/// ```
+/// use celeriac::prelude::*;
+///
+/// #[task(soft_time_limit = "1m")]
+/// async fn export(ctx: TaskContext, order: u64) -> TaskResult<()> {
+///     println!("attempt {} of task {}", ctx.attempt(), ctx.id());
+///     tokio::select! {
+///         () = write_rows(order) => Ok(()),
+///         // The soft time limit has passed, the task was terminated, or the worker stops.
+///         () = ctx.cancelled() => Err(TaskError::retry_in(seconds(10), "interrupted")),
+///     }
+/// }
+///
+/// async fn write_rows(order: u64) {
+///     println!("writing {order}");
+/// }
+/// ```
 #[derive(Clone)]
 pub struct TaskContext {
     pub(crate) received: Arc<Received>,

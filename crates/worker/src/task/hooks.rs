@@ -26,6 +26,26 @@ use crate::task::result;
 ///
 /// Hooks run before the outcome is recorded. If a worker dies in between, the attempt runs again
 /// with its hooks. They run on the runtime, those of blocking tasks too.
+///
+/// ```
+/// use celeriac::hooks::Decided;
+/// use celeriac::prelude::*;
+///
+/// struct Audit;
+///
+/// impl Hooks for Audit {
+///     async fn after_return(&self, ctx: &TaskContext, decided: &Decided) {
+///         if let Decided::Failure(failure) = decided {
+///             println!("task {} failed at attempt {}: {failure}", ctx.id(), ctx.attempt());
+///         }
+///     }
+/// }
+///
+/// #[task(hooks = Audit)]
+/// async fn charge(cents: i64) -> TaskResult<i64> {
+///     Ok(cents)
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no hook",
     label = "does not implement `Hooks`",

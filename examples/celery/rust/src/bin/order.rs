@@ -1,8 +1,8 @@
 //! A Rust service that calls tasks in Python: `cargo run --bin order`.
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
 
-use celeriac::Failure;
 use celeriac::prelude::*;
+use celeriac::{Chain, Failure};
 use celeriac_example_celery::total;
 
 /// Calls `catalog.price` of the Python half.
