@@ -59,17 +59,19 @@ async fn the_banner_says_what_runs_and_hides_the_password(bed: Bed) {
     let mut worker = Program::start(&["worker", "-n", "w1@here", "-c", "3"], &variables);
     worker.says("ready").await;
     let said = worker.output();
+    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
     for part in [
         "w1@here",
         "guest:***@",
         "postgres://",
-        "concurrency  3",
-        "prefetch auto   exchange=(default) routing_key=celeriac",
-        "test.note  async",
-        "test.rest  blocking",
-        "test.pay   transactional",
+        "concurrency 3",
+        "celeriac prefetch auto exchange=(default) routing_key=celeriac",
+        "test.note async",
+        "test.rest async",
+        "test.block blocking",
+        "test.pay transactional",
     ] {
-        assert!(said.contains(part), "{part}: {said}");
+        assert!(words.contains(part), "{part}: {said}");
     }
     assert!(!said.contains("guest:guest"), "{said}");
     worker.signal("TERM");

@@ -44,8 +44,8 @@ pub enum Error {
 pub struct ErrorChain<'a>(pub &'a (dyn StdError + 'static));
 
 impl ErrorChain<'_> {
-    /// Returns the texts of the error and its causes. An error may end with the text of its cause: the cause is then left
-    /// out.
+    /// Returns the texts of the error and its causes. An error may end with the text of its cause:
+    /// the cause is then left out.
     pub fn texts(&self) -> Vec<String> {
         let mut texts = vec![self.0.to_string()];
         let mut cause = self.0.source();

@@ -1,13 +1,13 @@
 //! The events of a program: one declaration each.
 //!
-//! `event!` declares the struct of an event, with its log line, its span event, and its counter. The
-//! code where the event happens makes the struct and [emits](Event::emit) it. No other line is
+//! `event!` declares the struct of an event, with its log line, its span event, and its counter.
+//! The code where the event happens makes the struct and [emits](Event::emit) it. No other line is
 //! logged.
 //!
-//! A log line is a fixed phrase, then fields: `consumer restored queue=billing after=1.2s`. The same
-//! thing has the same words and the same field in every line: `task`, `id`, `attempt`, `queue`,
-//! `exchange`, `routing_key`, `error`, and `url` without its password. A time is a number of
-//! seconds, in a field whose name ends with `_seconds`. Text shows `retry_in_seconds` as
+//! A log line is a fixed phrase, then fields: `consumer restored queue=billing after=1.2s`. The
+//! same thing has the same words and the same field in every line: `task`, `id`, `attempt`,
+//! `queue`, `exchange`, `routing_key`, `error`, and `url` without its password. A time is a number
+//! of seconds, in a field whose name ends with `_seconds`. Text shows `retry_in_seconds` as
 //! `retry_in=1.2s`.
 //!
 //! The target of a line is `celeriac::` and its area, which is the name of the module here. The

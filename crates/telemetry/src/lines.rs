@@ -1,7 +1,7 @@
 //! Log lines: text for people, or one JSON object a line.
 //!
-//! Both say the same: time, level, target, phrase, fields. The task that a line belongs to is part of its fields, from the
-//! span that names it, and stands there once.
+//! Both say the same: time, level, target, phrase, fields. The task that a line belongs to is part
+//! of its fields, from the span that names it, and stands there once.
 
 use std::fmt;
 use std::io::Write as _;
@@ -25,7 +25,8 @@ use crate::trace::TASK_TARGET;
 /// The end of the name of a field that is a time.
 const SECONDS: &str = "_seconds";
 
-/// Precedes the name of a task's field where the line has another of that name: a task that sends a task is its parent.
+/// Precedes the name of a task's field where the line has another of that name: a task that sends a
+/// task is its parent.
 const PARENT: &str = "parent_";
 
 /// A layer that writes log lines.
@@ -194,7 +195,8 @@ impl Line<'_> {
         }
     }
 
-    /// The name and the value of a field that is a time. A line of the program's own is left as it is.
+    /// The name and the value of a field that is a time. A line of the program's own is left as it
+    /// is.
     fn time<'a>(&self, name: &'a str, value: &Value) -> Option<(&'a str, Duration)> {
         let own = self.metadata.target().starts_with("celeriac::");
         let name = name.strip_suffix(SECONDS).filter(|_| own)?;

@@ -162,8 +162,8 @@ struct Output<W> {
 
 /// The levels of libraries. A level that names the library again counts instead.
 ///
-/// lapin logs as errors what this project expects, handles, and logs in words of its own. sqlx says as a state of the process
-/// that a pooled connection did not answer, after which it takes another.
+/// lapin logs as errors what this project expects, handles, and logs in words of its own. sqlx says
+/// as a state of the process that a pooled connection did not answer, after which it takes another.
 const OTHERS: &str = "lapin=off,sqlx_core=warn";
 
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;

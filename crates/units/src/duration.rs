@@ -44,8 +44,9 @@ pub fn format_duration(duration: Duration) -> String {
 
 /// Writes a duration as people say it: `22.9ms`, `1.2s`, `3m 5s`.
 ///
-/// Below a minute it has three significant digits, above it the two largest units. Log lines, the banner of a worker and
-/// the command line print measured times in this form; [`format_duration`] prints settings, exactly.
+/// Below a minute it has three significant digits, above it the two largest units. Log lines, the
+/// banner of a worker and the command line print measured times in this form; [`format_duration`]
+/// prints settings, exactly.
 pub fn approximate_duration(duration: Duration) -> String {
     const MINUTE: u128 = 60 * SECOND as u128;
     let nanos = duration.as_nanos();

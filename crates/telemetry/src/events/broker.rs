@@ -138,7 +138,8 @@ event! {
 }
 
 event! {
-    /// Queues lack their policies, and with them their limits, their lifetimes and their dead-letter queues.
+    /// Queues lack their policies, and with them their limits, their lifetimes and their
+    /// dead-letter queues.
     pub struct PoliciesDiffer<'a> {
         /// Policies that are missing or differ from the configuration.
         policies: &'a str,
@@ -170,7 +171,8 @@ event! {
 }
 
 event! {
-    /// A delivery was dropped before it was settled: a defect of the program. It goes back to its queue.
+    /// A delivery was dropped before it was settled: a defect of the program. It goes back to its
+    /// queue.
     pub struct DeliveryDropped<'a> {
         /// The queue.
         queue: &'a str,

@@ -3,7 +3,8 @@
 const TARGET: &str = "celeriac::config";
 
 event! {
-    /// An entry of the configuration is for none of the program's tasks. It may be for another program's.
+    /// An entry of the configuration is for none of the program's tasks. It may be for another
+    /// program's.
     pub struct OverrideUnmatched<'a> {
         /// The entry's key.
         key: &'a str,

@@ -40,7 +40,8 @@ event! {
 }
 
 event! {
-    /// Outcomes were not announced to those who wait for them in other processes. They find them a little later.
+    /// Outcomes were not announced to those who wait for them in other processes. They find them a
+    /// little later.
     pub struct OutcomesNotAnnounced<'a> {
         /// Error.
         error: &'a str,
@@ -91,7 +92,8 @@ event! {
 }
 
 event! {
-    /// The starts of tasks that were delivered before cannot be counted. None of them starts until they can.
+    /// The starts of tasks that were delivered before cannot be counted. None of them starts until
+    /// they can.
     pub struct CrashLogUnavailable<'a> {
         /// Time until the next attempt.
         retry_in: Duration,

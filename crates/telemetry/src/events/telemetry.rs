@@ -61,7 +61,8 @@ event! {
 }
 
 event! {
-    /// The program has a `tracing` subscriber of its own, and the options of `telemetry.log` have no effect.
+    /// The program has a `tracing` subscriber of its own, and the options of `telemetry.log` have
+    /// no effect.
     pub struct LogOptionsUnused;
     log: DEBUG "log options unused";
 }

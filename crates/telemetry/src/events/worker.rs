@@ -191,7 +191,8 @@ event! {
 }
 
 event! {
-    /// A worker starts. The line says what its banner shows, and stands in its place where lines are JSON.
+    /// A worker starts. The line says what its banner shows, and stands in its place where lines
+    /// are JSON.
     pub struct WorkerStarting<'a> {
         /// Its name.
         name: &'a str,
@@ -328,7 +329,8 @@ event! {
 }
 
 event! {
-    /// The store refuses the row of a task and the row of its failure. Its dead letter is what is left.
+    /// The store refuses the row of a task and the row of its failure. Its dead letter is what is
+    /// left.
     pub struct FailureNotRecorded<'a> {
         /// Task name.
         task: &'a str,
@@ -384,7 +386,8 @@ event! {
 }
 
 event! {
-    /// The database was lost during the commit of a task. The worker reads whether it was committed.
+    /// The database was lost during the commit of a task. The worker reads whether it was
+    /// committed.
     pub struct CommitUnknown<'a> {
         /// Task name.
         task: &'a str,
