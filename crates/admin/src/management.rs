@@ -46,8 +46,8 @@ pub fn management(options: &BrokerOptions) -> Option<Management> {
     Some(Management { http: Http::new(urls, &options.tls)?, vhost, configured: options.management_url.is_some() })
 }
 
-/// Returns the usual URL of a node's API, or `None` for a node with TLS: the password would be sent in
-/// plain text.
+/// Returns the usual URL of a node's API, or `None` for a node with TLS: the password would be sent
+/// in plain text.
 fn beside(node: &NodeAddress) -> Option<Url> {
     let mut url = Url::parse("http://localhost:15672").ok().filter(|_| !node.tls)?;
     url.set_host(Some(&node.host)).ok()?;

@@ -24,7 +24,8 @@ impl QueueMigration {
         Ok(Self { broker: AmqpBroker::new(options, name)? })
     }
 
-    /// Returns the numbers of messages and consumers of a queue, or `None` if the queue does not exist.
+    /// Returns the numbers of messages and consumers of a queue, or `None` if the queue does not
+    /// exist.
     ///
     /// # Errors
     /// Returns an error if the broker does not answer.

@@ -111,8 +111,8 @@ impl Planner {
         }
     }
 
-    /// Creates missing objects, sets policies, and deletes leftovers with [`Prune::Delete`]. Applying
-    /// again changes nothing.
+    /// Creates missing objects, sets policies, and deletes leftovers with [`Prune::Delete`].
+    /// Applying again changes nothing.
     ///
     /// # Errors
     /// Returns the first error. Changes before it stay.
@@ -152,7 +152,8 @@ impl Planner {
         self.objects(topology, self.ladder_kind)
     }
 
-    /// Returns the names of these objects and of their policies, as [`Difference::object`] has them.
+    /// Returns the names of these objects and of their policies, as [`Difference::object`] has
+    /// them.
     pub fn wanted_names(&self, topology: &Topology) -> Vec<String> {
         let objects = self.wanted(topology);
         let policies = policies(&objects).into_iter().map(|policy| policy_object(&policy.name));

@@ -14,8 +14,8 @@ use crate::{output, verbs};
 
 /// Runs the verb of these arguments. The first argument is the program's name.
 ///
-/// `load` reads the configuration from a directory, or from the program's own place. Overrides count
-/// before it.
+/// `load` reads the configuration from a directory, or from the program's own place. Overrides
+/// count before it.
 pub async fn run<L>(load: L, arguments: impl IntoIterator<Item = OsString>) -> Exit
 where
     L: FnOnce(Option<PathBuf>, Vec<Override>) -> Result<Program, Problems>,

@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 /// A query for dead letters. An absent field matches any letter.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DeadLetterQuery {
-    /// Original queues, as names or patterns like those of tasks. Empty for any. Needed if several queues
-    /// share a dead-letter queue.
+    /// Original queues, as names or patterns like those of tasks. Empty for any. Needed if several
+    /// queues share a dead-letter queue.
     pub queues: Vec<String>,
     /// Task id.
     pub id: Option<String>,

@@ -17,8 +17,8 @@ pub struct DeadLetter {
     pub dead_queue: String,
     /// Original queue, where a replay sends it. Empty if unknown.
     pub queue: String,
-    /// Reason, as one word: of a worker (`exhausted`, `rejected`, `unknown-task`, …) or of the broker
-    /// (`expired`, `delivery_limit`, `rejected`, `maxlen`).
+    /// Reason, as one word: of a worker (`exhausted`, `rejected`, `unknown-task`, …) or of the
+    /// broker (`expired`, `delivery_limit`, `rejected`, `maxlen`).
     pub reason: String,
     /// Error message. The broker sets none.
     pub error: Option<String>,
@@ -64,8 +64,8 @@ impl DeadLetter {
             expires,
             size: message.body.len(),
         };
-        // A worker removes the broker's headers before it writes its own. If both exist, the broker's
-        // are newer.
+        // A worker removes the broker's headers before it writes its own. If both exist, the
+        // broker's are newer.
         match latest_death(&message.headers) {
             Some(death) => letter.told_by_the_broker(death),
             None => letter.told_by_a_worker(&message.headers),

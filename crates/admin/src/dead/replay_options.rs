@@ -15,10 +15,10 @@ pub struct ReplayOptions {
 impl ReplayOptions {
     /// Returns the message of the sender, marked as a replay.
     ///
-    /// The headers about its death are removed, attempts start again at one, and no delay is left. The
-    /// number of the replay tells it from a redelivery: the worker runs it although its failure is
-    /// recorded. If only follow-ups are missing, the worker reads the result from the store and sends
-    /// them.
+    /// The headers about its death are removed, attempts start again at one, and no delay is left.
+    /// The number of the replay tells it from a redelivery: the worker runs it although its failure
+    /// is recorded. If only follow-ups are missing, the worker reads the result from the store and
+    /// sends them.
     pub fn write(self, dead: Message, letter: &DeadLetter) -> Message {
         let mut message = dead;
         let headers = &mut message.headers;

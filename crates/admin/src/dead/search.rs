@@ -38,7 +38,8 @@ impl<'a> Search<'a> {
     /// Starts at the head of a dead-letter queue.
     ///
     /// # Errors
-    /// Returns an error if the queue does not exist, or without a connection within the publish timeout.
+    /// Returns an error if the queue does not exist, or without a connection within the publish
+    /// timeout.
     pub async fn begin(broker: &dyn Broker, dead_queue: &str, filter: &'a Filter) -> Result<Self> {
         Ok(Self { browser: broker.browse(dead_queue).await?, filter, dead_queue: dead_queue.to_owned(), seen: 0 })
     }
@@ -71,7 +72,8 @@ impl<'a> Search<'a> {
     /// Ends the search and returns all messages to the queue, in order.
     ///
     /// # Errors
-    /// Returns an error if the connection is lost. Then the broker returns the messages, in any order.
+    /// Returns an error if the connection is lost. Then the broker returns the messages, in any
+    /// order.
     pub async fn close(self) -> Result<()> {
         self.browser.close().await
     }
@@ -90,10 +92,10 @@ pub struct Replay {
 
 /// Replays or purges dead letters.
 ///
-/// A replay publishes a letter, waits for the confirm, removes the original and waits for the broker
-/// to record that, before the next letter. So a killed process or a lost connection leaves every task
-/// on a queue, and at most one of them on two. With a result store, the worker of the second copy finds
-/// the outcome of the first.
+/// A replay publishes a letter, waits for the confirm, removes the original and waits for the
+/// broker to record that, before the next letter. So a killed process or a lost connection leaves
+/// every task on a queue, and at most one of them on two. With a result store, the worker of the
+/// second copy finds the outcome of the first.
 #[derive(Debug)]
 pub struct Removal<'a> {
     broker: &'a dyn Broker,
@@ -143,14 +145,14 @@ impl<'a> Removal<'a> {
         &self.tally
     }
 
-    /// Processes one dead-letter queue. Letters that arrive meanwhile are left alone, so that a task that
-    /// fails again is not replayed twice.
+    /// Processes one dead-letter queue. Letters that arrive meanwhile are left alone, so that a
+    /// task that fails again is not replayed twice.
     ///
     /// Reconnects to a lost broker and continues.
     ///
     /// # Errors
-    /// Returns an error if the broker is lost for longer than a minute, refuses access, or lacks the
-    /// queue.
+    /// Returns an error if the broker is lost for longer than a minute, refuses access, or lacks
+    /// the queue.
     pub async fn go_through(&mut self, dead_queue: &str) -> Result<()> {
         let mut todo = None;
         let mut lost: Option<Instant> = None;
@@ -175,8 +177,8 @@ impl<'a> Removal<'a> {
         Ok(())
     }
 
-    /// Processes the queue once. `todo` is the number of remaining letters of the first pass. They are at
-    /// the head, before later ones.
+    /// Processes the queue once. `todo` is the number of remaining letters of the first pass. They
+    /// are at the head, before later ones.
     async fn pass(&mut self, dead_queue: &str, todo: &mut Option<u64>) -> Result<()> {
         let mut search = match todo {
             Some(expected) => self.begin_again(dead_queue, *expected).await?,
@@ -222,8 +224,8 @@ impl<'a> Removal<'a> {
         search.close().await
     }
 
-    /// Waits until the messages of a lost connection are back on the queue. Some of them may have been
-    /// removed without a confirmation.
+    /// Waits until the messages of a lost connection are back on the queue. Some of them may have
+    /// been removed without a confirmation.
     async fn begin_again(&self, dead_queue: &str, expected: u64) -> Result<Search<'a>> {
         let began = Instant::now();
         loop {

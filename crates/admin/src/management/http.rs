@@ -116,8 +116,8 @@ fn client(nodes: &[Url], tls: &TlsOptions) -> Result<Client, Cause> {
         // The provider of AMQP connections, unless the program has installed its own.
         let _ = ring::default_provider().install_default();
     }
-    // No proxy from variables, which only `config` reads. No redirection, which would send the password
-    // elsewhere.
+    // No proxy from variables, which only `config` reads. No redirection, which would send the
+    // password elsewhere.
     let mut client = Client::builder().no_proxy().redirect(Policy::none()).connect_timeout(CONNECT).timeout(ANSWER);
     if nodes.iter().all(|node| node.scheme() != "https") {
         // Works on a machine without trusted authorities.

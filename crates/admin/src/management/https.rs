@@ -1,4 +1,5 @@
-//! Tests of the API over TLS: its certificate is verified, by its name and by the authority of `broker.tls.cacertfile`.
+//! Tests of the API over TLS: its certificate is verified, by its name and by the authority of
+//! `broker.tls.cacertfile`.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -35,7 +36,8 @@ impl Authority {
         self.folder.path().join("ca.pem")
     }
 
-    /// An API with a certificate of this name, that answers one request with its version. Returns its port.
+    /// An API with a certificate of this name, that answers one request with its version. Returns
+    /// its port.
     fn serve(&self, name: &str) -> u16 {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();

@@ -24,8 +24,8 @@ impl<'a> ListedTask<'a> {
         Self { name: task.name, is_blocking: task.is_blocking(), settings: task.options.settings() }
     }
 
-    /// Returns the options that differ from their defaults. An absent time limit is left out, because
-    /// the worker has none either.
+    /// Returns the options that differ from their defaults. An absent time limit is left out,
+    /// because the worker has none either.
     fn changed(&self) -> String {
         let limits = ["time_limit", "soft_time_limit"];
         let changed = self.settings.iter().filter(|setting| {

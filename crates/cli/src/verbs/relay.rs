@@ -22,7 +22,8 @@ use crate::program::Program;
 /// Time for sent messages to be confirmed and deleted. Others are sent again, marked as repeated.
 const CONFIRMED: Duration = Duration::from_secs(5);
 
-/// Times after that for the connections and the last traces to end. The process ends within a second.
+/// Times after that for the connections and the last traces to end. The process ends within a
+/// second.
 const CLOSED: Duration = Duration::from_millis(750);
 const FLUSHED: Duration = Duration::from_millis(900);
 

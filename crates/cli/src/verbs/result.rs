@@ -46,7 +46,8 @@ impl From<TaskRecord> for StoredResult {
     }
 }
 
-/// Returns a result as JSON. Python's `NaN` and `Infinity` are not JSON, so such a result becomes text.
+/// Returns a result as JSON. Python's `NaN` and `Infinity` are not JSON, so such a result becomes
+/// text.
 fn document(result: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(result.to_owned()).or_else(|_| serde_json::value::to_raw_value(result)).ok()
 }

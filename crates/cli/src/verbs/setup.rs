@@ -135,7 +135,8 @@ impl SetupReport {
         if self.objects.iter().any(is_open) { Exit::Different } else { Exit::Done }
     }
 
-    /// Returns a line for each object, and one for each state of the delay levels, which have the prefix `delays`.
+    /// Returns a line for each object, and one for each state of the delay levels, which have the
+    /// prefix `delays`.
     fn text(&self, delays: &str) -> String {
         let mut text = String::new();
         let mut line = |state: SetupState, object: &str, remark: Option<&str>| {
@@ -182,7 +183,8 @@ impl SetupState {
     }
 }
 
-/// Returns a differing property with both values, or the remedy of an object that this program cannot create.
+/// Returns a differing property with both values, or the remedy of an object that this program
+/// cannot create.
 fn remark(found: &Difference) -> Option<String> {
     let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
     match &found.property {

@@ -39,8 +39,8 @@ impl DeadLetterSource {
         Ok(Self { broker: program.open_broker()?, topology, queues, named })
     }
 
-    /// Returns the filter of the flags. In a dead-letter queue that several queues share, it matches
-    /// only letters of the selected queues.
+    /// Returns the filter of the flags. In a dead-letter queue that several queues share, it
+    /// matches only letters of the selected queues.
     pub(super) fn filter(&self, wanted: DeadLetterQuery) -> Result<Filter, Error> {
         let shares = |queue: &&String| {
             let own = self.topology.dead_letter_queue(queue);
@@ -70,8 +70,8 @@ impl DeadLetterSource {
         }
     }
 
-    /// Starts the search of a dead-letter queue. Returns `None` if the queue does not exist and was not
-    /// selected by name.
+    /// Starts the search of a dead-letter queue. Returns `None` if the queue does not exist and was
+    /// not selected by name.
     pub(super) async fn search<'a>(&self, queue: &str, filter: &'a Filter) -> Result<Option<Search<'a>>, Error> {
         match Search::begin(&*self.broker, queue, filter).await {
             Ok(search) => Ok(Some(search)),
