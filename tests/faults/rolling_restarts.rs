@@ -85,8 +85,8 @@ impl Stage<'_> {
 
 /// Returns the number of interrupted tasks in a worker's last line.
 fn interrupted(said: &str) -> u32 {
-    let (before, _) = said.rsplit_once(" tasks interrupted").unwrap();
-    before.rsplit_once(' ').unwrap().1.parse().unwrap()
+    let (_, count) = said.rsplit_once(" interrupted=").unwrap();
+    count.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
