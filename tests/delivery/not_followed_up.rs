@@ -21,7 +21,7 @@ async fn a_link_to_a_queue_that_is_missing_is_sent_when_the_dead_letter_is_repla
     assert_eq!(dead.header("celeriac-dead-reason").as_deref(), Some("not-followed-up"));
     assert_eq!(
         dead.header("celeriac-dead-error").as_deref(),
-        Some("follow-up `t.see` cannot be sent: its queue does not exist")
+        Some("follow-up `t.see` cannot be sent: message unroutable: queue `elsewhere` does not exist")
     );
     assert_eq!(stage.end("one").await, (TaskState::Success, None), "the work was done");
     assert_eq!(stage.seen(1).await.len(), 1);
@@ -45,6 +45,28 @@ async fn a_link_to_a_queue_that_is_missing_is_sent_when_the_dead_letter_is_repla
         (&calls[1].given, calls[1].header("celeriac-repeated")),
         ((&(json!(1), json!("after"))), Some(&Value::Bool(true)))
     );
+}
+
+#[celeriac_tests::test]
+async fn what_the_broker_never_accepts_is_kept_and_holds_nothing_up(bed: Bed) {
+    let stage = Stage::start(&bed).await;
+    let callback = |options: Json| json!({"callbacks": [{"task": "t.see", "options": options}]});
+    let cases = [
+        // Internal: RabbitMQ lets nobody publish to it.
+        ("internal", callback(json!({"exchange": "amq.rabbitmq.trace", "routing_key": "x"}))),
+        ("copies", callback(json!({"headers": {"CC": "x"}}))),
+        ("hidden copies", callback(json!({"headers": {"BCC": [1]}}))),
+    ];
+    for (id, embed) in &cases {
+        Letter::new("t.see", id, &json!([])).carrying(&json!([1]), embed).put(&stage.peer).await;
+    }
+    let dead = stage.dead(cases.len()).await;
+    for (id, _) in &cases {
+        assert_eq!(stage.end(id).await, (TaskState::Success, None), "{id}");
+        let found = dead.iter().find(|found| found.header("id").as_deref() == Some(*id)).unwrap();
+        assert_eq!(found.header("celeriac-dead-reason").as_deref(), Some("not-followed-up"), "{id}");
+    }
+    assert_eq!(stage.finish().await.len(), cases.len(), "each has run once, and nothing was published twice");
 }
 
 /// Asserts that tasks with these embeds, one each, end without a run.

@@ -95,6 +95,23 @@ pub enum Error {
         /// Time spent waiting.
         waited: Duration,
     },
+    /// The broker lets this user publish nothing to the exchange, or nobody because the exchange is
+    /// internal. The message is on no queue.
+    #[error("publishing to exchange `{exchange}` refused: {reason}")]
+    AccessRefused {
+        /// The exchange.
+        exchange: String,
+        /// The broker's reply.
+        reason: String,
+    },
+    /// The broker does not accept this message. It is on no queue.
+    #[error("message for exchange `{exchange}` not accepted: {reason}")]
+    NotAccepted {
+        /// The exchange.
+        exchange: String,
+        /// The broker's reply.
+        reason: String,
+    },
     /// The broker denies this user access, to itself or to an object.
     #[error("{url} refused access: {reason}")]
     Denied {
@@ -181,6 +198,21 @@ pub enum Error {
     },
 }
 
+/// The cause of a failed publish, which says what helps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublishFault {
+    /// This message can never be published. Others can.
+    Message,
+    /// The destination is missing or closed to this user. Messages for others can be published.
+    Address,
+    /// The queue has no room, or no leader. Messages for others can be published.
+    Full,
+    /// The broker cannot be reached, or does not answer. The same publish may succeed later.
+    Passing,
+    /// This program cannot publish until somebody changes its configuration or its rights.
+    Program,
+}
+
 impl Error {
     /// Returns `true` if the same call may succeed later without a change by anyone.
     pub fn is_retryable(&self) -> bool {
@@ -218,7 +250,37 @@ impl Error {
             | Self::NotBound { .. }
             | Self::LookLost { .. }
             | Self::Unsupported { .. }
-            | Self::Invalid { .. } => false,
+            | Self::Invalid { .. }
+            | Self::AccessRefused { .. }
+            | Self::NotAccepted { .. } => false,
+        }
+    }
+
+    /// Returns the cause of a publish that failed with this error.
+    pub fn publish_fault(&self) -> PublishFault {
+        match self {
+            Self::TooLarge { .. }
+            | Self::HeadersTooLarge { .. }
+            | Self::Invalid { .. }
+            | Self::NotAccepted { .. }
+            | Self::Route(_) => PublishFault::Message,
+            Self::Unroutable { .. }
+            | Self::NoSuchExchange { .. }
+            | Self::NoSuchQueue { .. }
+            | Self::AccessRefused { .. } => PublishFault::Address,
+            Self::Refused { .. } => PublishFault::Full,
+            Self::Blocked { .. }
+            | Self::Unreachable { .. }
+            | Self::Unconfirmed { .. }
+            | Self::LookLost { .. }
+            | Self::Amqp { .. } => PublishFault::Passing,
+            Self::Denied { .. }
+            | Self::Untrusted { .. }
+            | Self::Mismatch { .. }
+            | Self::Absent { .. }
+            | Self::NotBound { .. }
+            | Self::Unsupported { .. }
+            | Self::Closed => PublishFault::Program,
         }
     }
 
@@ -260,6 +322,10 @@ impl Error {
             Self::NotBound { .. } => Some("start a worker once as a user who may bind the queue"),
             Self::LookLost { .. } => Some("run it again: messages that were not removed are back on the queue"),
             Self::Unsupported { .. } => Some("remove that option, or use a queue of another type or a newer broker"),
+            Self::AccessRefused { .. } => {
+                Some("grant the user write permission on the exchange; nobody can publish to an internal one")
+            }
+            Self::NotAccepted { .. } => Some("correct the headers and properties that the broker names"),
             Self::Closed | Self::Invalid { .. } | Self::Amqp { .. } => None,
         }
     }

@@ -6,6 +6,7 @@
 //! [`MAX_OF_CALL`]. A worker adds dead-letter headers and traces, and keeps to [`MAX`]. RabbitMQ
 //! adds an entry of `x-death` for each level of a delay.
 
+use celeriac_protocol::headers::names;
 use celeriac_protocol::{HeaderMap, Value};
 
 use crate::error::{Error, Result};
@@ -15,6 +16,15 @@ pub const MAX_OF_CALL: usize = 64 << 10;
 
 /// Most bytes in the headers of any published message.
 pub const MAX: usize = 96 << 10;
+
+/// Checks the headers of a message that is published now.
+///
+/// # Errors
+/// Returns an error if the broker would not accept them.
+pub(crate) fn check_published(headers: &HeaderMap) -> Result<()> {
+    check(headers, MAX)?;
+    check_copies(headers)
+}
 
 /// Checks that headers have at most `limit` bytes.
 ///
@@ -28,6 +38,30 @@ pub fn check(headers: &HeaderMap, limit: usize) -> Result<()> {
     let entries = headers.iter().map(|(name, value)| (entry_size(name, value), name));
     let (largest, name) = entries.max_by_key(|(size, _)| *size).unwrap_or_default();
     Err(Error::HeadersTooLarge { size, limit, name: name.to_owned(), largest })
+}
+
+/// Checks the headers `CC` and `BCC`, the routing keys of further copies.
+///
+/// RabbitMQ closes the channel if one of them is not a list of texts, with everything else in
+/// flight on it.
+///
+/// # Errors
+/// Returns [`Error::Invalid`] if one is not a list of texts.
+fn check_copies(headers: &HeaderMap) -> Result<()> {
+    for name in [names::CC, names::BCC] {
+        let is_valid = match headers.get(name) {
+            None => true,
+            Some(Value::List(keys)) => keys.iter().all(|key| key.as_str().is_some()),
+            Some(_) => false,
+        };
+        if !is_valid {
+            return Err(Error::Invalid {
+                key: format!("header {name}"),
+                reason: "not a list of routing keys".to_owned(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Returns the size of headers in AMQP.
@@ -63,6 +97,16 @@ mod tests {
     use celeriac_protocol::Map;
 
     use super::*;
+
+    #[test]
+    fn copies_are_routing_keys() {
+        let keys = |value: Value| -> HeaderMap { [("CC", value)].into_iter().collect() };
+        check_copies(&keys(Value::List(vec!["a".into(), "b".into()]))).unwrap();
+        for wrong in ["x".into(), Value::Null, Value::List(vec![1_i64.into()])] {
+            let error = check_copies(&keys(wrong)).unwrap_err();
+            assert_eq!(error.to_string(), "header CC: not a list of routing keys");
+        }
+    }
 
     #[test]
     fn headers_over_the_bound_are_refused_with_the_name_of_the_largest() {

@@ -39,7 +39,7 @@ pub use broker::{Broker, BrokerHealth, Consumer, Depth, Outgoing, Subscription};
 pub use browse::{Browsed, Browser};
 pub use connect::{connect, connect_on_pool, connect_with_checks};
 pub use delivery::{Delivery, DeliveryInfo};
-pub use error::{Error, Result, TlsFault};
+pub use error::{Error, PublishFault, Result, TlsFault};
 pub use options::{BrokerOptions, TlsOptions};
 pub use settle::Settlement;
 pub use startup::StartupChecks;

@@ -85,7 +85,7 @@ impl Error {
 
 fn broker_code(error: &BrokerError) -> Exit {
     match error {
-        BrokerError::Denied { .. } | BrokerError::Untrusted { .. } => Exit::Denied,
+        BrokerError::Denied { .. } | BrokerError::Untrusted { .. } | BrokerError::AccessRefused { .. } => Exit::Denied,
         BrokerError::Mismatch { .. }
         | BrokerError::Absent { .. }
         | BrokerError::Unsupported { .. }
@@ -96,6 +96,7 @@ fn broker_code(error: &BrokerError) -> Exit {
         BrokerError::Unroutable { .. }
         | BrokerError::NoSuchExchange { .. }
         | BrokerError::Route(RouteError::NoRoute { .. } | RouteError::Undelayable { .. })
+        | BrokerError::NotAccepted { .. }
         | BrokerError::TooLarge { .. }
         | BrokerError::HeadersTooLarge { .. } => Exit::Data,
         error if error.is_retryable() => Exit::Unavailable,

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use celeriac_broker::{Error as BrokerError, Outgoing};
+use celeriac_broker::{Error as BrokerError, Outgoing, PublishFault};
 use celeriac_client::Client;
 use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::{Backoff, RetryPolicy};
@@ -195,7 +195,7 @@ impl Relay {
                 }
                 EntryOutcome::Failed(error) => {
                     let wait = RESEND.wait(attempts, fastrand::f64());
-                    outcome.missing |= is_missing(&error);
+                    outcome.missing |= error.publish_fault() == PublishFault::Address;
                     let error = ErrorChain(&error).to_string();
                     RelayFailed { task: &task, id: &id, error: &error, retry_in: wait }.emit();
                     outcome.unsent.push(RelayFailure { seq, error, wait });
@@ -287,21 +287,10 @@ fn in_lines(window: Vec<OutboxRow>) -> Vec<Vec<OutboxRow>> {
 
 /// Returns `true` if the message or its queue is at fault, and others can be sent.
 fn is_its_own(error: &BrokerError) -> bool {
-    is_missing(error)
-        || matches!(
-            error,
-            BrokerError::TooLarge { .. }
-                | BrokerError::HeadersTooLarge { .. }
-                | BrokerError::Invalid { .. }
-                | BrokerError::Refused { .. }
-        )
-}
-
-fn is_missing(error: &BrokerError) -> bool {
-    matches!(
-        error,
-        BrokerError::Unroutable { .. } | BrokerError::NoSuchQueue { .. } | BrokerError::NoSuchExchange { .. }
-    )
+    match error.publish_fault() {
+        PublishFault::Message | PublishFault::Address | PublishFault::Full => true,
+        PublishFault::Passing | PublishFault::Program => false,
+    }
 }
 
 #[cfg(test)]

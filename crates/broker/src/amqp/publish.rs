@@ -76,8 +76,8 @@ impl Publisher {
 
     /// Publishes a message, and waits for its outcome.
     pub(super) async fn publish(&self, outgoing: Outgoing) -> Result<()> {
-        // Larger headers would close the connection, with everything else in flight on it.
-        headers::check(&outgoing.message.headers, headers::MAX)?;
+        // Others would close the connection or the channel, with everything else in flight on it.
+        headers::check_published(&outgoing.message.headers)?;
         let began = Instant::now();
         let mut last_reply = LastReply::default();
         match timeout_at(began + self.timeout, self.deliver(Box::new(outgoing), &mut last_reply)).await {
@@ -190,7 +190,7 @@ impl Publisher {
         match outcome.await.map_err(|_| Error::Closed)? {
             PublishOutcome::Suspect(outgoing, error) => {
                 self.known_exchanges.write().unwrap_or_else(PoisonError::into_inner).remove(exchange.as_ref());
-                Err(self.classify_channel_error(*outgoing, error))
+                Err(Self::classify_channel_error(*outgoing, error))
             }
             PublishOutcome::Lost(outgoing) => Ok(SingleAttempt::Sent(PublishOutcome::Lost(outgoing))),
             outcome => {
@@ -209,21 +209,18 @@ impl Publisher {
     }
 
     /// Returns the error for a message that was alone on its channel.
-    fn classify_channel_error(&self, outgoing: Outgoing, error: lapin::Error) -> Error {
+    fn classify_channel_error(outgoing: Outgoing, error: lapin::Error) -> Error {
         let Outgoing { exchange, message, .. } = outgoing;
         let ErrorKind::ProtocolError(said) = error.kind() else { return client_error("publishing", error) };
+        let (exchange, reason) = (exchange.into_owned(), said.get_message().to_string());
         match said.kind() {
-            AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Error::NoSuchExchange { exchange: exchange.into_owned() },
-            AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
-                Error::Denied { url: self.channels.shown(), reason: said.get_message().to_string() }
-            }
-            AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => {
-                match largest_allowed(said.get_message().as_str()) {
-                    Some(limit) => Error::TooLarge { size: message.body.len(), limit },
-                    None => client_error("publishing", error),
-                }
-            }
-            _ => client_error("publishing", error),
+            AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Error::NoSuchExchange { exchange },
+            AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => Error::AccessRefused { exchange, reason },
+            AMQPErrorKind::Soft(_) => match largest_allowed(&reason) {
+                Some(limit) => Error::TooLarge { size: message.body.len(), limit },
+                None => Error::NotAccepted { exchange, reason },
+            },
+            AMQPErrorKind::Hard(_) => client_error("publishing", error),
         }
     }
 

@@ -60,13 +60,18 @@ impl HeaderMap {
         self.0.retain(|(name, _)| keep(name));
     }
 
-    /// Removes the headers that RabbitMQ wrote at dead-lettering.
+    /// Removes the headers that RabbitMQ wrote at dead-lettering, and those that ask for copies.
     ///
     /// A message that is published again must not have them. RabbitMQ's cycle detection would
-    /// silently drop it at its next dead-lettering, and every delay is one.
+    /// silently drop it at its next dead-lettering, and every delay is one. The copies were made
+    /// when the message was published first.
     pub fn strip_deaths(&mut self) {
         self.retain(|name| {
-            !(name == "x-death" || name.starts_with("x-first-death-") || name.starts_with("x-last-death-"))
+            !(name == names::CC
+                || name == names::BCC
+                || name == "x-death"
+                || name.starts_with("x-first-death-")
+                || name.starts_with("x-last-death-"))
         });
     }
 

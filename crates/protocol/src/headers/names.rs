@@ -79,6 +79,12 @@ pub const ROUNDS: &str = "celeriac-rate-limited";
 /// The id of a task that was sent to every worker. Each worker's copy has an id of its own.
 pub const BROADCAST: &str = "celeriac-broadcast";
 
+/// Routing keys to which RabbitMQ sends further copies.
+pub const CC: &str = "CC";
+
+/// Like [`CC`], but RabbitMQ removes it from the copies.
+pub const BCC: &str = "BCC";
+
 /// Returns `true` for a header of the framework or the broker, which no caller may set.
 pub fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name) || name.starts_with("celeriac-") || name.starts_with("x-death")

@@ -313,6 +313,7 @@ mod tests {
         headers.insert("x-death", Value::List(vec![]));
         headers.insert("x-first-death-queue", "q");
         headers.insert("x-last-death-reason", "expired");
+        headers.insert("CC", Value::List(vec!["copies".into()]));
         TaskHeaders::next_attempt(&mut headers, 1, None);
         let names: Vec<_> = headers.iter().map(|(name, _)| name.to_owned()).collect();
         assert_eq!(names, ["task", "id", "x-custom", "retries", "parent_id"]);

@@ -109,8 +109,8 @@ async fn send(attempt: &Attempt<'_>, follow_ups: FollowUps, mode: FollowUpMode) 
     match follow_ups.send(attempt, mode == FollowUpMode::Repeated).await {
         Ok(()) => Disposition::Done,
         Err((PublishFailure::Interrupted, _)) => Disposition::Requeue,
-        Err((PublishFailure::Impossible, task)) => {
-            let error = format!("follow-up `{task}` cannot be sent: its queue does not exist");
+        Err((PublishFailure::Impossible(reason), task)) => {
+            let error = format!("follow-up `{task}` cannot be sent: {reason}");
             keep_for_replay(attempt, &error).await
         }
     }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use celeriac_broker::{Error as BrokerError, Outgoing};
+use celeriac_broker::{Outgoing, PublishFault};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::{Backoff, RetryPolicy};
 use celeriac_telemetry::events::worker::{FollowUpFailed, TopologyNotDeclared};
@@ -17,16 +17,17 @@ use crate::runtime::WorkerRuntime;
 /// Waits between two attempts at an operation of broker or store.
 pub(crate) const BACKOFF: RetryPolicy = RetryPolicy::backoff(Duration::from_millis(100), Duration::from_secs(10));
 
-/// Attempts at a missing queue before a message is given up, about twenty seconds in all.
+/// Attempts at an address that is missing or closed before a message is given up, about twenty
+/// seconds in all.
 const MAX_TRIES_ELSEWHERE: u32 = 8;
 
 /// The reason why a message is not sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PublishFailure {
     /// The worker stops.
     Interrupted,
-    /// It can never be sent.
-    Impossible,
+    /// It can never be sent, for this reason.
+    Impossible(String),
 }
 
 /// The owner of a message's queue.
@@ -34,7 +35,7 @@ pub(crate) enum PublishFailure {
 pub(crate) enum Recipient {
     /// This worker, which declares the queue again if it is missing.
     Own,
-    /// Another program. The queue may be missing permanently.
+    /// Another program. The queue may be missing, or closed to this user, permanently.
     External,
 }
 
@@ -57,30 +58,29 @@ pub(crate) async fn publish_until_confirmed(
         if error.may_have_been_sent() {
             outgoing.message.headers.insert(names::REPEATED, true);
         }
+        let told = ErrorChain(&error).to_string();
         let header = |name| outgoing.message.headers.text(name);
         FollowUpFailed {
             task: header(names::TASK),
             id: header(names::ID),
             exchange: &outgoing.exchange,
             routing_key: &outgoing.routing_key,
-            error: &ErrorChain(&error).to_string(),
+            error: &told,
         }
         .emit();
-        match error {
-            BrokerError::TooLarge { .. } | BrokerError::HeadersTooLarge { .. } | BrokerError::Invalid { .. } => {
-                return Err(PublishFailure::Impossible);
-            }
-            BrokerError::Unroutable { .. } | BrokerError::NoSuchQueue { .. } | BrokerError::NoSuchExchange { .. } => {
+        match error.publish_fault() {
+            PublishFault::Message => return Err(PublishFailure::Impossible(told)),
+            PublishFault::Address => {
                 missing += 1;
                 if recipient == Recipient::External && missing > MAX_TRIES_ELSEWHERE {
-                    return Err(PublishFailure::Impossible);
+                    return Err(PublishFailure::Impossible(told));
                 }
                 // Another program deleted the queue. It is declared again before the next attempt.
                 if let Err(error) = runtime.broker.declare(&runtime.topology).await {
                     TopologyNotDeclared { error: &ErrorChain(&error).to_string() }.emit();
                 }
             }
-            _ => {}
+            PublishFault::Full | PublishFault::Passing | PublishFault::Program => {}
         }
         tokio::select! {
             () = tokio::time::sleep(backoff.next_wait(fastrand::f64())) => {}
@@ -94,7 +94,7 @@ pub(crate) fn disposition_after(sent: Result<(), PublishFailure>) -> Disposition
     match sent {
         Ok(()) => Disposition::Done,
         Err(PublishFailure::Interrupted) => Disposition::Requeue,
-        Err(PublishFailure::Impossible) => Disposition::Reject,
+        Err(PublishFailure::Impossible(_)) => Disposition::Reject,
     }
 }
 

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use celeriac_broker::{Error as BrokerError, Outgoing};
+use celeriac_broker::{Outgoing, PublishFault};
 use celeriac_protocol::meta::ResultMeta;
 use celeriac_protocol::retry::Backoff;
 use celeriac_protocol::{Codec, Failure, HeaderMap, Message, Properties, TaskHeaders, TaskState, Value};
@@ -110,11 +110,7 @@ async fn send_reply(
     loop {
         let error = match attempt.runtime.broker.publish(outgoing.clone()).await {
             Ok(()) => return Ok(()),
-            Err(
-                error @ (BrokerError::TooLarge { .. }
-                | BrokerError::HeadersTooLarge { .. }
-                | BrokerError::Invalid { .. }),
-            ) => {
+            Err(error) if matches!(error.publish_fault(), PublishFault::Message | PublishFault::Address) => {
                 dropped(&error);
                 return Ok(());
             }
