@@ -89,6 +89,7 @@ fn parameters_are_the_arguments_without_the_context() {
 
 #[test]
 fn an_underscore_is_no_part_of_a_name_in_a_message_and_a_name_may_be_given() {
+    #[expect(clippy::just_underscores_and_digits, reason = "a name that stays as it is")]
     #[task]
     async fn ship(_expires: u64, __padded: u8, _1: u8, #[name("order-id")] order: u64) -> TaskResult<()> {
         let _ = order;

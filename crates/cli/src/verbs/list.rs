@@ -15,13 +15,13 @@ use crate::program::Program;
 /// A task with its effective options.
 struct ListedTask<'a> {
     name: &'a str,
-    is_blocking: bool,
+    kind: &'static str,
     settings: Vec<TaskSetting>,
 }
 
 impl<'a> ListedTask<'a> {
     fn of(task: &'a TaskDefinition) -> Self {
-        Self { name: task.name, is_blocking: task.is_blocking(), settings: task.options.settings() }
+        Self { name: task.name, kind: task.kind(), settings: task.options.settings() }
     }
 
     /// Returns the options that differ from their defaults. An absent time limit is left out,
@@ -39,7 +39,7 @@ impl Serialize for ListedTask<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut task = serializer.serialize_map(None)?;
         task.serialize_entry("name", self.name)?;
-        task.serialize_entry("blocking", &self.is_blocking)?;
+        task.serialize_entry("kind", self.kind)?;
         for setting in &self.settings {
             task.serialize_entry(setting.key, &setting.value)?;
         }
@@ -98,8 +98,7 @@ fn tasks(program: &Program, json: bool) {
             return "this program has no tasks".to_owned();
         }
         tasks.iter().fold(String::new(), |mut text, task| {
-            let kind = if task.is_blocking { "blocking" } else { "async" };
-            let line = format!("{:<40} {kind:<8} {}", task.name, task.changed());
+            let line = format!("{:<40} {:<13} {}", task.name, task.kind, task.changed());
             let _ = writeln!(text, "{}", line.trim_end());
             text
         })

@@ -72,7 +72,7 @@ async fn check(program: &Program, planner: &Planner, migrations: &[Migration]) -
     let bindings = plan.unseen_bindings().map(|binding| (binding.to_string(), SetupState::Unseen)).collect();
     let mut report = SetupReport { unseen: plan.unseen.clone(), ..SetupReport::default() };
     report.add_migrations(migrations, SetupState::Missing);
-    report.add_objects(program, planner, bindings, &[], &plan.differences);
+    report.add_objects(program, planner, &bindings, &[], &plan.differences);
     Ok(report)
 }
 
@@ -88,7 +88,7 @@ async fn set_up(program: &Program, planner: &Planner, migrations: &[Migration]) 
     let bindings = applied.unseen_bindings.iter().map(|binding| (binding.to_string(), SetupState::Declared)).collect();
     let mut report = SetupReport::default();
     report.add_migrations(migrations, SetupState::Created);
-    report.add_objects(program, planner, bindings, &applied.done, &applied.left);
+    report.add_objects(program, planner, &bindings, &applied.done, &applied.left);
     Ok(report)
 }
 
@@ -109,7 +109,7 @@ impl SetupReport {
         &mut self,
         program: &Program,
         planner: &Planner,
-        bindings: BTreeMap<String, SetupState>,
+        bindings: &BTreeMap<String, SetupState>,
         done: &[Difference],
         left: &[Difference],
     ) {

@@ -69,5 +69,5 @@ pub(crate) async fn send_dead_letter(
     // No worker consumes a queue without a dead-letter queue.
     let Some(routing_key) = runtime.topology.dead_letter_queue(&origin.queue) else { return Disposition::Reject };
     let outgoing = Outgoing { exchange: Cow::Borrowed(""), routing_key, message, mandatory: true };
-    disposition_after(publish_until_confirmed(runtime, outgoing, Recipient::Own).await)
+    disposition_after(&publish_until_confirmed(runtime, outgoing, Recipient::Own).await)
 }

@@ -7,7 +7,7 @@
 pub(crate) mod messages;
 
 use celeriac_protocol::{Failure, Signature, TaskState, Value};
-use celeriac_telemetry::events::worker::StepNotRecorded;
+use celeriac_telemetry::events::worker::{OutcomeNotRecorded, StepNotRecorded};
 
 use crate::attempt::dead_letter::dead_letter_not_followed_up;
 use crate::attempt::follow_up::messages::FollowUps;
@@ -102,7 +102,7 @@ async fn reply_if_awaited(attempt: &Attempt<'_>, content: &TaskReply<'_>) -> Dis
     if !attempt.is_awaited() {
         return Disposition::Done;
     }
-    disposition_after(reply(attempt, content).await)
+    disposition_after(&reply(attempt, content).await)
 }
 
 async fn send(attempt: &Attempt<'_>, follow_ups: FollowUps, mode: FollowUpMode) -> Disposition {
@@ -138,7 +138,10 @@ async fn end_step(attempt: &Attempt<'_>, step: &Signature, state: TaskState, fai
     if let Some(results) = &attempt.runtime.results {
         let row = step_row(attempt, id.to_owned(), step.task.clone(), state, failure.clone());
         match record_row(results, Box::new(row)).await {
-            Recording::Unwritten => return Disposition::Requeue,
+            Recording::Unwritten { error } => {
+                attempt.span.emit(&OutcomeNotRecorded { task: &step.task, id, error: &error });
+                return Disposition::Requeue;
+            }
             Recording::Stored | Recording::Superseded => {}
             Recording::Refused { reason } => {
                 attempt.span.emit(&StepNotRecorded { task: &step.task, id, error: &reason });
@@ -146,7 +149,7 @@ async fn end_step(attempt: &Attempt<'_>, step: &Signature, state: TaskState, fai
         }
     }
     match text("reply_to") {
-        Some(reply_to) => disposition_after(reply_for_step(attempt, reply_to, (&step.task, id), state, failure).await),
+        Some(reply_to) => disposition_after(&reply_for_step(attempt, reply_to, (&step.task, id), state, failure).await),
         None => Disposition::Done,
     }
 }

@@ -7,7 +7,7 @@
 
 use celeriac_broker::Settlement;
 use celeriac_protocol::{Failure, TaskHeaders, TaskState};
-use celeriac_telemetry::events::worker::FailureNotRecorded;
+use celeriac_telemetry::events::worker::{FailureNotRecorded, OutcomeNotRecorded};
 
 use crate::attempt::dead_letter::dead_letter;
 use crate::attempt::duplicate::{complete_recorded, find_row, may_be_duplicate};
@@ -30,7 +30,7 @@ pub(crate) async fn record_outcome(attempt: &mut Attempt<'_>, state: TaskState, 
     let failure = details.failure.clone();
     match record_row(results, Box::new(row(attempt, state, details))).await {
         Recording::Stored => Ok(()),
-        Recording::Unwritten => Err(Disposition::Requeue.into()),
+        Recording::Unwritten { error } => Err(requeue_unwritten(attempt, &error)),
         Recording::Superseded => Err(Box::pin(end_superseded(attempt, state, failure)).await),
         Recording::Refused { reason } => Err(Box::pin(end_unrecordable(attempt, &reason)).await),
     }
@@ -67,6 +67,13 @@ pub(crate) async fn dead_letter_and_record(
             Ok(dead_lettered)
         }
     }
+}
+
+/// Ends an attempt whose outcome is not recorded because the worker stops.
+fn requeue_unwritten(attempt: &Attempt<'_>, error: &str) -> Processed {
+    let TaskHeaders { task, id, .. } = attempt.headers();
+    attempt.span.emit(&OutcomeNotRecorded { task, id, error });
+    Disposition::Requeue.into()
 }
 
 /// Ends an attempt whose outcome lost against a recorded one.
@@ -118,7 +125,7 @@ pub(crate) async fn end_unrecordable(attempt: &mut Attempt<'_>, reason: &str) ->
     if let Some(results) = &attempt.runtime.results {
         match record_row(results, Box::new(row)).await {
             Recording::Stored => {}
-            Recording::Unwritten => return Disposition::Requeue.into(),
+            Recording::Unwritten { error } => return requeue_unwritten(attempt, &error),
             Recording::Superseded => return Processed::failed(dead_lettered, TaskState::Failure, failure),
             Recording::Refused { reason } => {
                 let TaskHeaders { task, id, .. } = attempt.headers();

@@ -90,7 +90,7 @@ pub(crate) async fn publish_until_confirmed(
 }
 
 /// Returns the disposition of a delivery, after its message was sent or not.
-pub(crate) fn disposition_after(sent: Result<(), PublishFailure>) -> Disposition {
+pub(crate) fn disposition_after(sent: &Result<(), PublishFailure>) -> Disposition {
     match sent {
         Ok(()) => Disposition::Done,
         Err(PublishFailure::Interrupted) => Disposition::Requeue,

@@ -2,8 +2,7 @@
 
 use celeriac_protocol::TaskState;
 use celeriac_results::{Recorded, TaskRecord};
-use celeriac_telemetry::events::worker::OutcomeNotRecorded;
-use celeriac_telemetry::{ErrorChain, Event};
+use celeriac_telemetry::ErrorChain;
 
 use crate::runtime::ResultStore;
 
@@ -20,20 +19,20 @@ pub(crate) enum Recording {
         reason: String,
     },
     /// The worker stops before the row is written.
-    Unwritten,
+    Unwritten {
+        /// The reason.
+        error: String,
+    },
 }
 
 /// Records a row. Waits for the store as long as the worker runs.
 pub(crate) async fn record_row(results: &ResultStore, row: Box<TaskRecord>) -> Recording {
-    let (state, task, id) = (row.state, row.name.clone(), row.id.clone());
+    let state = row.state;
     match results.recorder.record(row).await {
         Ok(Recorded::Kept(kept)) if kept.is_final() && kept != state => Recording::Superseded,
         Ok(Recorded::Kept(TaskState::Retry)) if state == TaskState::Retry => Recording::Superseded,
         Ok(Recorded::Stored | Recorded::Kept(_)) => Recording::Stored,
         Ok(Recorded::Refused { reason }) => Recording::Refused { reason },
-        Err(error) => {
-            OutcomeNotRecorded { task: &task, id: &id, error: &ErrorChain(&error).to_string() }.emit();
-            Recording::Unwritten
-        }
+        Err(error) => Recording::Unwritten { error: ErrorChain(&error).to_string() },
     }
 }

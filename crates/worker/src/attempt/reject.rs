@@ -4,7 +4,7 @@ use celeriac_broker::{DeliveryInfo, Settlement};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{Failure, Message, TaskState};
 use celeriac_telemetry::Event;
-use celeriac_telemetry::events::worker::MessageDeadLettered;
+use celeriac_telemetry::events::worker::{MessageDeadLettered, OutcomeNotRecorded};
 use jiff::Timestamp;
 
 use crate::attempt::dead_letter::send_dead_letter;
@@ -61,11 +61,15 @@ pub(crate) async fn dead_letter_invalid(runtime: &WorkerRuntime, invalid: &Inval
     let (Disposition::Done, Some(id), Some(results)) = (disposition, id, &runtime.results) else { return disposition };
     let failure = Failure::new(reason.kind(), error);
     let replays = message.headers.replays();
-    let row = invalid_row(runtime, origin, id, task.unwrap_or_default(), failure, replays, *received_at);
+    let task = task.unwrap_or_default();
+    let row = invalid_row(runtime, origin, id.clone(), task.clone(), failure, replays, *received_at);
     // The message is in the dead-letter queue already, so a row that the store can never accept is
     // no loss.
     match record_row(results, Box::new(row)).await {
-        Recording::Unwritten => Disposition::Requeue,
+        Recording::Unwritten { error } => {
+            OutcomeNotRecorded { task: &task, id: &id, error: &error }.emit();
+            Disposition::Requeue
+        }
         Recording::Stored | Recording::Superseded | Recording::Refused { .. } => Disposition::Done,
     }
 }

@@ -77,5 +77,5 @@ async fn send_held(attempt: &Attempt<'_>, mut message: Message, wait: Duration) 
         span.end(if sent.is_ok() { Ok(()) } else { Err(&"the worker stopped before it was sent") });
         sent
     };
-    disposition_after(attempt.span.run(sending).await)
+    disposition_after(&attempt.span.run(sending).await)
 }
