@@ -63,8 +63,8 @@ pub use celeriac_results::{AttemptRecord, TaskRecord};
 pub use celeriac_broker::{AmqpPool, BrokerHealth};
 pub use celeriac_worker::{Controls, Shutdown, ShutdownReport, Worker};
 
+pub use celeriac_results::PgConnection;
 pub use celeriac_results::sqlx;
-pub use celeriac_results::sqlx::PgConnection;
 pub use jiff;
 
 /// Code that runs around the attempts of tasks.

@@ -103,8 +103,8 @@ pub struct WorkerArgs {
     /// Number of tasks to run at once [default: worker.concurrency]
     #[arg(short, long, value_name = "N")]
     pub concurrency: Option<String>,
-    /// Unique name [default: worker.name, or celeriac@HOST]
-    #[arg(short = 'n', long, value_name = "NAME")]
+    /// Unique name.
+    #[arg(help = "Unique name [default: worker.name, or celeriac@HOST]", short = 'n', long, value_name = "NAME")]
     pub name: Option<String>,
     /// Log level, from error to trace [default: telemetry.log.level]
     #[arg(short, long, value_name = "LEVEL")]
