@@ -86,7 +86,7 @@ pub mod protocol {
 
 /// The errors of each part, as causes of an [`Error`].
 pub mod errors {
-    pub use celeriac_broker::{Error as BrokerError, TlsFault};
+    pub use celeriac_broker::{Error as BrokerError, PublishFault, TlsFault};
     pub use celeriac_client::{Awaited, ClientErrorKind};
     pub use celeriac_config::{Problem, Problems};
     pub use celeriac_protocol::UnitError;
