@@ -249,8 +249,8 @@ mod tests {
         let error = Error::from(celeriac_client::Error::Send { task: "mail".to_owned(), source });
         assert_eq!(
             format!("{error:?}"),
-            "cannot send task `mail`: no connection to amqp://rabbit within 5.0s\n  caused by: refused\n  \
-             help: is the broker running, and is broker.url right?"
+            "cannot send task `mail`: no connection to amqp://rabbit within 5s: refused\n  \
+             help: check that the broker runs, and that broker.url is right"
         );
     }
 }

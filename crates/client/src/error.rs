@@ -415,14 +415,12 @@ mod tests {
     }
     #[test]
     fn an_error_says_its_reason_and_a_chain_does_not_say_it_again() {
-        let lost = celeriac_broker::Error::Unreachable {
-            url: "amqp://rabbit".to_owned(),
-            waited: Duration::from_secs(5),
-            source: Some("refused".into()),
-        };
-        let error = Error::Send { task: "mail".to_owned(), source: lost };
-        assert_eq!(error.to_string(), "cannot send task `mail`: no connection to amqp://rabbit within 5.0s");
-        assert_eq!(error.source().unwrap().to_string(), "refused");
+        #[derive(Debug, thiserror::Error)]
+        #[error("not an order")]
+        struct Unreadable(#[source] fmt::Error);
+        let error = Error::Decode { id: "t".to_owned(), source: Box::new(Unreadable(fmt::Error)) };
+        assert_eq!(error.to_string(), "the result of task t is not of the expected type: not an order");
+        assert_eq!(error.source().unwrap().to_string(), fmt::Error.to_string());
         let closed = Error::Results(celeriac_results::Error::Closed);
         assert_eq!(closed.to_string(), "cannot read results: the result store was closed by this program");
         assert!(closed.source().is_none());

@@ -350,7 +350,7 @@ mod tests {
             (pickle, "pickle"),
             (reply("{", None), "EOF"),
             (reply("[]", Some("t")), "should be an object, got a list"),
-            (reply("{}", None), "without `task_id`"),
+            (reply("{}", None), "lacks `task_id`"),
             (reply(&"[".repeat(41), None), "41"),
         ] {
             let error = read(&message, &limits).unwrap_err();

@@ -49,9 +49,13 @@ use crate::signature::FunctionSignature;
 ///
 /// /// Charges the card of an order.
 /// #[task(name = "orders.charge", max_retries = 5, retry_backoff = "1s..10m")]
-/// pub async fn charge(ctx: TaskContext, order: String, #[default(1299)] cents: i64) ->
-/// TaskResult<i64> { if cents <= 0 { return Err(TaskError::reject(format!("{order}: nothing to
-/// charge at attempt {}", ctx.attempt()))); } Ok(cents) }
+/// pub async fn charge(ctx: TaskContext, order: String, #[default(1299)] cents: i64) -> TaskResult<i64> {
+///     if cents <= 0 {
+///         let attempt = ctx.attempt();
+///         return Err(TaskError::reject(format!("{order}: nothing to charge at attempt {attempt}")));
+///     }
+///     Ok(cents)
+/// }
 ///
 /// # async fn example(client: &Client) -> celeriac::Result<()> {
 /// let handle = charge("A-17".to_owned(), 1299).delay(minutes(5)).submit(client).await?;

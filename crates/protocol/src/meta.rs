@@ -224,10 +224,10 @@ mod tests {
     #[test]
     fn what_tells_nothing_is_an_error() {
         for (found, message) in [
-            ("[1]", "a result should be an object, got a list"),
-            ("{}", "a result without `task_id`"),
-            (r#"{"task_id": "t"}"#, "a result without `status`"),
-            (r#"{"task_id": "t", "status": 5}"#, "`status` of a result should be text, got an integer"),
+            ("[1]", "result should be an object, got a list"),
+            ("{}", "result lacks `task_id`"),
+            (r#"{"task_id": "t"}"#, "result lacks `status`"),
+            (r#"{"task_id": "t", "status": 5}"#, "result: `status` should be text, got an integer"),
         ] {
             assert_eq!(read(found).unwrap_err().to_string(), message);
         }

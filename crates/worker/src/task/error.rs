@@ -21,13 +21,19 @@ pub type TaskResult<T> = Result<T, TaskError>;
 /// use celeriac::prelude::*;
 ///
 /// #[task(max_retries = 5, retry_backoff = "1s..10m")]
-/// async fn charge(order: String) -> TaskResult<u16> { // An error of any type: the retry policy of
-/// the task decides. let number: u16 = order.parse()?; match number { // The message goes to the
-/// dead-letter queue. 0 => Err(TaskError::reject("no such order")), // Another attempt, which the
-/// task requests itself. 1 => Err(TaskError::retry_in(minutes(5), "the shop is closed")), // The
-/// retry policy decides, but the server has named the wait. 2 =>
-/// Err(TaskError::of_kind("Throttled", "too many requests").with_retry_delay(seconds(30))), number
-/// => Ok(number), } }
+/// async fn charge(order: String) -> TaskResult<u16> {
+///     // An error of any type: the retry policy of the task decides.
+///     let number: u16 = order.parse()?;
+///     match number {
+///         // The message goes to the dead-letter queue.
+///         0 => Err(TaskError::reject("no such order")),
+///         // Another attempt, which the task requests itself.
+///         1 => Err(TaskError::retry_in(minutes(5), "the shop is closed")),
+///         // The retry policy decides, but the server has named the wait.
+///         2 => Err(TaskError::of_kind("Throttled", "slow down").with_retry_delay(seconds(30))),
+///         number => Ok(number),
+///     }
+/// }
 /// ```
 ///
 /// `retry_in` and `retry_at` are requests: the task asks for another attempt, and nothing has
