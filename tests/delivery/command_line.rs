@@ -249,7 +249,7 @@ async fn what_cannot_be_revoked_is_the_callers_mistake_or_the_configurations() {
     let (code, said) = run(&["revoke", "x", "--for", "5M", "--results", &store], &[]).await;
     assert_eq!((code, said.contains("did you mean 5m?")), (2, true), "{said}");
     let (code, said) = run(&["revoke", "x", "--results", "none"], &[]).await;
-    assert_eq!((code, said.contains("tasks are revoked in the store of results")), (78, true), "{said}");
+    assert_eq!((code, said.contains("revocations are in the result store")), (78, true), "{said}");
 }
 
 #[celeriac_tests::test(real)]

@@ -101,7 +101,7 @@ fn what_cannot_be_kept_names_the_line_that_says_it() {
         ("  - { task: t.tell, crash_limit: 1 }\n", "celeriac.yaml: task_options[0].crash_limit: should be at least 2"),
         (
             "  - { task: t.book, acks: early }\n",
-            "celeriac.yaml: task_options[0].acks: task `t.book`: it works in a transaction",
+            "celeriac.yaml: task_options[0].acks: task `t.book`: a transactional task cannot acknowledge its message early",
         ),
         ("  - { task: t.tell, time_limt: 1m }\n", "celeriac.yaml: task_options[0].time_limt"),
         ("  - { task: t.tell }\n", "celeriac.yaml: task_options[0]: entry for `t.tell` sets no options"),

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize, Serializer};
 /// The replacement for secret text.
 const MASK: &str = "***";
 
+/// Stands for no server, where a URL may be left out.
+const NONE: &str = "none";
+
 /// Text that `Debug`, `Display` and serialization mask.
 ///
 /// Of a URL, only the password is masked. Other text is masked whole. Several URLs may be separated
@@ -26,8 +29,11 @@ impl Secret {
         &self.0
     }
 
-    /// Returns the text, with `***` for its secret part.
+    /// Returns the text, with `***` for its secret part. The word `none` is no secret.
     pub fn masked(&self) -> String {
+        if self.0 == NONE {
+            return self.0.clone();
+        }
         let mut masked = String::with_capacity(self.0.len());
         for (index, url) in split_urls(&self.0).into_iter().enumerate() {
             if index > 0 {
@@ -188,6 +194,7 @@ mod tests {
         for (text, expected) in [
             ("", ""),
             ("hunter2", "***"),
+            ("none", "none"),
             ("guest:guest@localhost", "***"),
             ("host=localhost password=hunter2", "***"),
             ("memory://", "memory://"),
