@@ -62,11 +62,17 @@ async fn what_stands_between_the_two_is_said_and_ends_the_program() {
     let strange = Authority::new();
     let address = url("localhost", node.tls_port());
     let cases = [
-        (variables(&address, Some(&strange.certificate()), Some(&good)), "its certificate is signed by an unknown authority"),
+        (
+            variables(&address, Some(&strange.certificate()), Some(&good)),
+            "its certificate is signed by an unknown authority",
+        ),
         (variables(&address, None, Some(&good)), "its certificate is signed by an unknown authority"),
         (variables(&url("127.0.0.1", node.tls_port()), Some(&ca), Some(&good)), "its certificate is for"),
         (variables(&address, Some(&ca), None), "it asks for a client certificate, and none is configured"),
-        (variables(&address, Some(&ca), Some(&strange.sign("client", &["client"]))), "it refuses the certificate of this program"),
+        (
+            variables(&address, Some(&ca), Some(&strange.sign("client", &["client"]))),
+            "it refuses the certificate of this program",
+        ),
         (
             variables(&address, Some(&ca), Some(&authority.sign_expired("old", &["client"]))),
             "it refuses the certificate of this program",
