@@ -10,10 +10,13 @@ use crate::environment::{Environment, PREFIX, SEPARATOR};
 use crate::layer::{Layer, Setting};
 use crate::origin::ValueOrigin;
 use crate::problem::Problem;
-use crate::suggest::nearest;
+use crate::suggest::{closest_typo, nearest};
 use crate::suggest::{is_there, known_variable, names_section, variable_in_section};
 use crate::tree::ConfigNode;
 use crate::yaml::{self, MAX_DEPTH};
+
+/// The variable with the name of the environment.
+const ENVIRONMENT_NAME: &str = "CELERIAC_ENV";
 
 /// The first file that is read in a directory.
 const MAIN_FILE: &str = "celeriac.yaml";
@@ -153,6 +156,7 @@ impl Sources {
             collected.is_partial = true;
             return;
         }
+        collected.problems.extend(self.misnamed_files(directory));
         collected.add_file(&directory.join(MAIN_FILE));
         for name in &self.files {
             collected.add_file(&directory.join(name));
@@ -175,10 +179,29 @@ impl Sources {
         }
     }
 
+    /// Returns the problems of files that are not read because of a slip in their names.
+    fn misnamed_files(&self, directory: &Path) -> Vec<Problem> {
+        let own_file = self.environment_name.as_ref().map(|name| format!("{name}.yaml"));
+        let known = || self.files.iter().map(String::as_str).chain([MAIN_FILE]);
+        let mut names: Vec<String> = file_names(directory)
+            .filter(|name| !known().any(|known| known == name) && own_file.as_ref() != Some(name))
+            .collect();
+        names.sort();
+        names
+            .into_iter()
+            .filter_map(|name| {
+                let meant = match name.strip_suffix(".yml") {
+                    Some(stem) => format!("{stem}.yaml"),
+                    None => closest_typo(&name, known())?.to_owned(),
+                };
+                let problem = Problem::of_source(directory.join(&name).display(), "file is not read");
+                Some(Problem { nearest: Some(meant), ..problem })
+            })
+            .collect()
+    }
+
     fn no_such_environment(&self, directory: &Path, name: &str, path: &Path) -> Problem {
-        let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
-        let names = files.filter_map(|file| file.file_name().into_string().ok());
-        let others = names.filter(|name| name != MAIN_FILE && !self.files.contains(name));
+        let others = file_names(directory).filter(|name| name != MAIN_FILE && !self.files.contains(name));
         let others: Vec<String> = others.filter_map(|name| Some(name.strip_suffix(".yaml")?.to_owned())).collect();
         let near = nearest(name, others.iter().map(String::as_str)).map(str::to_owned);
         let message = format!("file does not exist, but CELERIAC_ENV is `{name}`");
@@ -186,11 +209,18 @@ impl Sources {
     }
 }
 
-/// Returns the problem of a variable that has one underscore in place of two. `None` if it names no
-/// section.
+fn file_names(directory: &Path) -> impl Iterator<Item = String> {
+    let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    files.filter_map(|file| file.file_name().into_string().ok())
+}
+
+/// Returns the problem of a variable that has one underscore in place of two, or that misspells
+/// `CELERIAC_ENV`.
 fn problem_of_short(defaults: &Value, name: &str, rest: &str) -> Option<Problem> {
     if !names_section(defaults, rest) {
-        return None;
+        let meant = closest_typo(name, [ENVIRONMENT_NAME]).filter(|meant| *meant != name)?;
+        let problem = Problem::of_key(&ValueOrigin::Variable(name.to_owned()), name, "unknown variable");
+        return Some(Problem { nearest: Some(meant.to_owned()), ..problem });
     }
     let message = format!("should be named {PREFIX}SECTION{SEPARATOR}KEY");
     let problem = Problem::of_key(&ValueOrigin::Variable(name.to_owned()), name, message);

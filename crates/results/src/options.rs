@@ -1,9 +1,15 @@
 //! The `results` section of the configuration.
 
+use std::error::Error as _;
+use std::str::FromStr;
 use std::time::Duration;
 
 use celeriac_config::{Secret, duration};
 use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgConnectOptions;
+
+/// The remedy for a URL that cannot be parsed.
+const ESCAPES: &str = "write `/`, `#`, `?` and `@` in a password as %2F, %23, %3F and %40";
 
 /// The result store, and its retention time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -116,6 +122,7 @@ impl ResultsOptions {
             Some(StoreKind::Sqlite) if !cfg!(feature = "sqlite") => {
                 problems.push(("url".to_owned(), "this program is built without the feature `sqlite`".to_owned()));
             }
+            Some(StoreKind::Postgres) => problems.extend(self.url_problem().map(|problem| ("url".to_owned(), problem))),
             Some(_) => {}
         }
         let [connections, transactions] = [self.pool.max_connections, self.pool.max_transactions]
@@ -142,6 +149,14 @@ impl ResultsOptions {
         problems
     }
 
+    /// Returns the problem of a Postgres URL that cannot be parsed.
+    fn url_problem(&self) -> Option<String> {
+        let error = PgConnectOptions::from_str(self.url.expose()).err()?;
+        // The driver says first that it is about the configuration.
+        let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        Some(format!("`{}` is no Postgres URL: {reason}; {ESCAPES}", self.url.masked()))
+    }
+
     /// Returns `true` for Postgres, which has transactions for tasks.
     pub fn are_on_postgres(&self) -> bool {
         StoreKind::of(self.url.expose()) == Some(StoreKind::Postgres)
@@ -159,6 +174,19 @@ mod tests {
 
     fn with_url(url: &str) -> ResultsOptions {
         ResultsOptions { url: Secret::new(url), ..ResultsOptions::default() }
+    }
+
+    #[test]
+    fn a_postgres_url_that_cannot_be_parsed_is_named_without_its_password() {
+        for (url, reason) in [
+            ("postgres://a:hunter2@localhost:99999/b", "invalid port number"),
+            ("postgres://a:hunter/2@localhost/b", "invalid port number"),
+        ] {
+            let problems = with_url(url).validate();
+            let [(key, problem)] = &problems[..] else { panic!("{problems:?}") };
+            assert_eq!(key, "url");
+            assert!(problem.contains(reason) && problem.contains("%2F") && !problem.contains("hunter"), "{problem}");
+        }
     }
 
     #[test]

@@ -104,7 +104,7 @@ async fn delete(migration: &QueueMigration, from: &str, dead: &str, done: &mut M
         }
         QueueDeletion::InUse { consumers } => {
             done.left = Some(format!(
-                "{from} is kept: it has {consumers} consumers; restart their workers with the new name, then run this again"
+                "{from} is kept: it still has consumers ({consumers}); restart their workers with the new name, then run this again"
             ));
         }
         QueueDeletion::NotEmpty { ready } => {

@@ -25,7 +25,7 @@ pub(crate) async fn run(program: &Program, args: RevokeArgs, json: bool) -> Resu
 }
 
 fn text(tasks: usize, terminate: bool) -> String {
-    let tasks = if tasks == 1 { "1 task".to_owned() } else { format!("{tasks} tasks") };
-    let running = if terminate { "running ones are terminated" } else { "running ones go on" };
-    format!("revoked {tasks}: waiting ones never start, {running}")
+    let ids = if tasks == 1 { "1 id".to_owned() } else { format!("{tasks} ids") };
+    let running = if terminate { "is terminated" } else { "goes on" };
+    format!("revoked {ids}: a task that waits or comes later never starts, one that runs {running}")
 }

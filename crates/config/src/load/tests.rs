@@ -367,6 +367,7 @@ fn what_is_wrong_in_a_file_is_told() {
 
 /// A variable, and what is told of it.
 const VARIABLES: &[(&str, &str, &str)] = &[
+    ("CELERIAC_EVN", "prod", "environment: CELERIAC_EVN: unknown variable, did you mean CELERIAC_ENV?"),
     (
         "CELERIAC__WORKER__PREFETCHH",
         "1",
@@ -481,6 +482,14 @@ fn the_file_of_a_named_environment_has_to_be_there() {
     let other = Said::new(&[("routes.yaml", "")]).environment_name("route");
     assert_eq!(other.problems(), "config/route.yaml: file does not exist, but CELERIAC_ENV is `route`");
     assert!(load::<Options>(&Sources::new().environment_name(Some("production"))).is_ok());
+}
+
+#[test]
+fn a_file_that_is_not_read_because_of_a_slip_in_its_name_is_told() {
+    let said = Said::new(&[("celeriac.yml", "worker: {prefetch: 3}"), ("route.yaml", "")]);
+    let expected = "config/celeriac.yml: file is not read, did you mean celeriac.yaml?\n\
+                    config/route.yaml: file is not read, did you mean routes.yaml?";
+    assert_eq!(said.problems(), expected);
 }
 
 #[test]

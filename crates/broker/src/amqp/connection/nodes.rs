@@ -8,6 +8,9 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
 
+/// The remedy for a URL that cannot be parsed.
+const ESCAPES: &str = "write `/`, `#`, `?` and `@` in a password as %2F, %23, %3F and %40";
+
 /// The largest frame: RabbitMQ's own default.
 ///
 /// The headers of a message must fit in one frame. RabbitMQ sends a consumer the headers of any
@@ -65,7 +68,11 @@ impl BrokerNode {
     fn new(url: &str, options: &BrokerOptions) -> Result<Self> {
         let shown = Secret::new(url).masked();
         let invalid = |reason: String| Error::Invalid { key: "broker.url".to_owned(), reason };
-        let mut uri: AMQPUri = url.parse().map_err(|reason| invalid(format!("`{shown}` is no AMQP URL: {reason}")))?;
+        let mut uri: AMQPUri =
+            url.parse().map_err(|reason| invalid(format!("`{shown}` is no AMQP URL: {reason}; {ESCAPES}")))?;
+        if uri.vhost.is_empty() {
+            return Err(invalid(format!("`{shown}` names an empty virtual host; write /%2f for the default one")));
+        }
         if url.contains("://[") || url.contains("@[") {
             return Err(invalid(format!("`{shown}` has an IPv6 address, which is not supported; use a host name")));
         }
