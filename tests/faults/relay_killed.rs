@@ -15,7 +15,7 @@ use crate::ledger::{is_long, note};
 const KEYS: u64 = 20;
 
 /// Log text of a relay that has acquired the lease.
-const LEADS: &str = "relaying the outbox";
+const LEADS: &str = "relay started";
 
 /// Log text of a relay that has lost it.
 const LOST: &str = "not relayed from here";
