@@ -18,7 +18,7 @@ const KEYS: u64 = 20;
 const LEADS: &str = "relay started";
 
 /// Log text of a relay that has lost it.
-const LOST: &str = "not relayed from here";
+const LOST: &str = "relay interrupted";
 
 struct Stage {
     bed: Bed,
