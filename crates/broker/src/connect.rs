@@ -65,7 +65,7 @@ mod tests {
     fn the_url_chooses_the_broker() {
         let connect = |url: &str| connect(&BrokerOptions { url: Secret::new(url), ..BrokerOptions::default() }, "test");
         assert!(format!("{:?}", connect("memory://").unwrap()).starts_with("MemoryBroker"));
-        let amqp = format!("{:?}", connect("amqp://u:secret@host/").unwrap());
+        let amqp = format!("{:?}", connect("amqp://u:secret@host").unwrap());
         assert!(amqp.starts_with("AmqpBroker") && !amqp.contains("secret"), "{amqp}");
         let error = connect("redis://host").unwrap_err();
         assert_eq!(error.to_string(), "broker.url: should begin with amqp://, amqps:// or memory://");
