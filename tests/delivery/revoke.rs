@@ -365,7 +365,7 @@ async fn the_verb_revokes_what_it_is_given(bed: Bed) {
     let variables = bed.environment();
     let line = ["revoke", handles[0].id(), handles[1].id(), "--terminate", "--for", "30d"];
     let (code, said) = run(&line, &variables).await;
-    assert_eq!((code, said.contains("revoked 2 tasks")), (0, true), "{said}");
+    assert_eq!((code, said.contains("revoked 2 ids")), (0, true), "{said}");
     let lasts = "SELECT count(*) FROM celeriac.revocations
                  WHERE terminate AND until BETWEEN now() + '29 days' AND now() + '31 days'";
     let held: i64 = sqlx::query_scalar(lasts).fetch_one(&mut bed.database().await).await.unwrap();
