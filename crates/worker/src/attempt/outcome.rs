@@ -98,7 +98,9 @@ async fn end_superseded(attempt: &mut Attempt<'_>, state: TaskState, failure: Op
         };
         return Processed { disposition, state, failure };
     }
-    let disposition = complete_recorded(attempt, row).await.unwrap_or(Disposition::Requeue);
+    // A row without an outcome of this attempt is that of a later replay, which has its own
+    // message.
+    let disposition = complete_recorded(attempt, row).await.unwrap_or(Disposition::Superseded);
     Processed { disposition, state, failure }
 }
 
