@@ -241,6 +241,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_attempt_that_a_later_replay_has_overtaken_ends() {
+        let worker = TestWorker::retrying(Duration::ZERO, 3).await;
+        let mut attempt = worker.deliver_changed("act", redelivered).await;
+        let task = find_task(&mut attempt).await.unwrap();
+        worker.record_elsewhere(&mut attempt, TaskState::Retry, |row| row.replays = 1).await;
+
+        let processed = complete::apply(&mut attempt, task, retried()).await;
+
+        assert_eq!(processed.disposition, Disposition::Superseded);
+        assert!(worker.published().is_empty(), "the next attempt is the replay's");
+    }
+
+    #[tokio::test]
     async fn a_retry_that_cannot_be_recorded_is_a_failure_and_has_no_next_attempt() {
         let worker = TestWorker::retrying(Duration::ZERO, 3).await;
         let mut attempt = worker.deliver_changed("act", |call, _| call.follow.errbacks.push(follow_up("told"))).await;
