@@ -1,8 +1,7 @@
-//! `api`: the public API of the façade as text. A change of the text is a change of the API, which
-//! a reviewer approves.
+//! `api`: the public API of the façade as text. A reviewer approves each change of it.
 //!
-//! rustdoc's JSON of each crate is listed by the crate `public-api`; `surface` makes one text of
-//! the lists, in which every item has the path that users write.
+//! The crate `public-api` lists rustdoc's JSON of each crate. `surface` makes one text of the
+//! lists, in which every item has the path that users write.
 
 mod surface;
 
@@ -17,18 +16,18 @@ use serde_json::Value;
 use self::surface::{Export, surface};
 use crate::run::{cargo, run, workspace};
 
-/// The approved text.
+/// File of the approved text.
 const APPROVED: &str = "docs/public-api.txt";
 
-/// The crates whose items the façade may export.
+/// Crates whose items the façade may export.
 const CRATES: [&str; 11] =
     ["broker", "cli", "client", "config", "macros", "protocol", "results", "telemetry", "topology", "units", "worker"];
 
-/// Set for the processes in which this program stands in for rustdoc.
+/// Set for processes that cargo runs as rustdoc.
 const AS_RUSTDOC: &str = "CELERIAC_XTASK_RUSTDOC";
 
-/// The version of rustdoc's JSON that `public-api` reads. Another toolchain needs another version
-/// of that crate.
+/// Version of rustdoc's JSON that `public-api` reads. A toolchain with another version needs
+/// another `public-api`.
 const FORMAT: u64 = 57;
 
 #[derive(Debug, Args)]
@@ -62,7 +61,7 @@ pub(crate) fn check() -> Result<()> {
     Ok(())
 }
 
-/// The lines that only one of them has.
+/// Returns the lines that only one of the texts has.
 fn changes(approved: &str, current: &str) -> Vec<String> {
     let only = |mark: char, lines: &str, other: &str| {
         let other: Vec<_> = other.lines().collect();
@@ -73,7 +72,7 @@ fn changes(approved: &str, current: &str) -> Vec<String> {
     changes
 }
 
-/// The text as it is now. `None` where the toolchain's rustdoc writes a format that cannot be read.
+/// Returns the present text, or `None` if the toolchain's rustdoc writes another format.
 fn current() -> Result<Option<String>> {
     document()?;
     let facade: Value = serde_json::from_slice(&std::fs::read(json_of("celeriac"))?)?;
@@ -96,8 +95,8 @@ fn json_of(library: &str) -> PathBuf {
     target.join("doc").join(format!("{library}.json"))
 }
 
-/// Has rustdoc write JSON. This program stands in for rustdoc, since only rustdoc may see
-/// `RUSTC_BOOTSTRAP`: for dependencies that look at it everything would be built once more.
+/// Runs rustdoc with JSON output. Cargo runs this program as rustdoc, because only rustdoc may see
+/// `RUSTC_BOOTSTRAP`: build scripts that read it would rebuild all dependencies.
 fn document() -> Result<()> {
     let mut command = cargo(&["doc", "--no-deps", "--quiet", "--package", "celeriac"]);
     for name in CRATES {
@@ -108,7 +107,7 @@ fn document() -> Result<()> {
     run(command.arg("--lib").env("RUSTDOC", own).env("RUSTDOCFLAGS", flags).env(AS_RUSTDOC, "1"))
 }
 
-/// Runs rustdoc in this process's place, where it was called as rustdoc. Returns its exit code.
+/// Runs rustdoc if cargo runs this process as rustdoc. Returns its exit code.
 pub(crate) fn as_rustdoc() -> Option<Result<i32>> {
     std::env::var_os(AS_RUSTDOC)?;
     let mut command = Command::new("rustdoc");
@@ -123,7 +122,7 @@ fn list(json: &Path) -> Result<Vec<String>> {
     Ok(api.items().map(ToString::to_string).collect())
 }
 
-/// The items of other crates that a module exports, with the path that it gives them.
+/// Collects the items of other crates that a module exports, each with its path there.
 fn exports_of(facade: &Value, module: &Value, path: &str, exports: &mut Vec<Export>) -> Result<()> {
     let item = |id: &Value| &facade["index"][id.to_string()];
     let members = item(module)["inner"]["module"]["items"].as_array().context("a module has no items")?;

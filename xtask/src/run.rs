@@ -31,8 +31,7 @@ impl std::fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
-/// Makes SIGINT and SIGTERM end waits and running programs from now on, so that servers are ended
-/// in order.
+/// Makes SIGINT and SIGTERM end waits and running programs, so that servers are ended in order.
 pub(crate) fn heed_signals() -> Result<()> {
     let received = RECEIVED.get_or_init(Arc::default);
     for (signal, number) in [(SIGINT, 2), (SIGTERM, 15)] {

@@ -45,7 +45,7 @@ struct Running {
 pub(crate) fn services(verb: &Verb) -> Result<()> {
     let folder = folder();
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    // Two commands at the same time would each lose the other's changes.
+    // Without the lock, two commands at the same time would overwrite each other's record.
     let lock = File::create(folder.join("lock"))?;
     until("another `cargo xtask services`", Duration::from_secs(600), || Ok(lock.try_lock().is_ok().then_some(())))?;
     match verb {
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_address_is_what_stands_between_user_and_path() {
+    fn the_address_is_between_user_and_path() {
         assert_eq!(address("amqp://guest:guest@127.0.0.1:20001/%2f"), Some("127.0.0.1:20001"));
         assert_eq!(address("http://guest:guest@127.0.0.1:20002"), Some("127.0.0.1:20002"));
         assert_eq!(address("nonsense"), None);

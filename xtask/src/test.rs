@@ -34,7 +34,7 @@ pub(crate) fn test(options: &Options) -> Result<()> {
     }
     let servers = start(options.broker)?;
     if options.packages.is_empty() || options.packages.iter().any(|package| USE_PYTHON.contains(&package.as_str())) {
-        // Made here, so that no test spends its time on downloads.
+        // Created here, so that no test waits for downloads.
         step("python", PythonEnvironment::obtain)?;
     }
     step("tests", || {
@@ -42,7 +42,8 @@ pub(crate) fn test(options: &Options) -> Result<()> {
         let mut command = if has_cargo("nextest") {
             nextest()
         } else {
-            // Named one by one: without a name, doctests would run here and again below.
+            // Named one by one, because without a name cargo would run doctests here and again
+            // below.
             cargo(&["test", "--lib", "--bins", "--tests"])
         };
         command.args(scope);
@@ -77,7 +78,7 @@ fn in_process(filters: &[String]) -> Result<()> {
         }
         let mut command = cargo(&["test"]);
         let names = if filters.is_empty() { vec!["::in_process".to_owned()] } else { filters.to_vec() };
-        // A real test has the name of its twin with another ending.
+        // A test on the real servers has the same name with another ending.
         run(command.args(delivery).args(["--", "--skip", "::real"]).args(names))
     })
 }

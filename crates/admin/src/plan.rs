@@ -28,7 +28,7 @@ pub struct Planner {
 pub struct Plan {
     /// The differences.
     pub differences: Vec<Difference>,
-    /// Parts of the broker that could not be seen, with the reason.
+    /// Parts of the broker that could not be read, with the reason.
     pub unseen: Vec<String>,
     /// Bindings that nothing shows. They are declared again, which changes nothing if they exist.
     blind: Vec<TopologyObject>,
@@ -60,7 +60,7 @@ impl Plan {
         self.blind.iter()
     }
 
-    /// Returns true if applying the plan changes something, or may.
+    /// Returns true if applying the plan changes something, or may change something.
     pub fn is_to_be_done(&self, prune: Prune) -> bool {
         let is_done = |found: &Difference| match found.remedy {
             Remedy::Make(_) | Remedy::SetPolicy(_) => true,
@@ -200,8 +200,8 @@ impl Planner {
         Ok(true)
     }
 
-    /// Deletes a queue that is empty and unused. AMQP is asked just before, because the API is some
-    /// seconds late.
+    /// Deletes a queue that is empty and has no consumers. AMQP is asked just before, because the
+    /// management API is some seconds late.
     async fn delete_queue(&self, queue: &QueueFacts) -> Result<bool> {
         match self.broker.depth(&queue.name).await? {
             Some(Depth { ready: 0, consumers: 0 }) => self.api()?.delete_queue(queue).await.map(|()| true),

@@ -50,7 +50,7 @@ impl StartupChecks for ManagementChecks {
 }
 
 impl ManagementChecks {
-    /// Logs missing policies. No error, because queues work without them, although they lose dead
+    /// Logs missing policies. They are no error: queues work without them, but lose their dead
     /// letters.
     async fn check_policies(&self, topology: &Topology) {
         let Ok(Ok(Some(existing))) = timeout(PATIENCE, self.existing()).await else { return };

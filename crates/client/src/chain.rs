@@ -83,7 +83,7 @@ impl Chain {
             }
         }
         if let Some(last) = steps.last_mut() {
-            // Of the others nobody here wants to know; when one of them fails, so does the last.
+            // Only the last step is awaited. It fails when an earlier step fails.
             if let Some(reply_to) = reply_to {
                 last.options.insert("reply_to".to_owned(), reply_to);
             }

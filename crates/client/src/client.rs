@@ -1,4 +1,4 @@
-//! The client: a broker to send through, routes, and a store of results.
+//! The client: broker, routes and result store.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,23 +33,23 @@ use crate::replies::Replies;
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(crate) inner: Arc<ClientInner>,
-    /// The task within which it sends, if any.
+    /// The running task that submits with this client, if any.
     pub(crate) lineage: Option<Arc<Lineage>>,
 }
 
-/// A task that sends others: they are its children.
+/// A running task that submits other tasks. They become its children.
 #[derive(Debug)]
 #[doc(hidden)]
 pub struct Lineage {
-    /// Its id.
+    /// Task id.
     pub id: String,
-    /// First task of its workflow.
+    /// Id of the first task of its workflow.
     pub root_id: String,
     children: Mutex<Vec<String>>,
 }
 
 impl Lineage {
-    /// A task without children yet.
+    /// Creates a lineage without children.
     pub fn new(id: String, root_id: String) -> Self {
         Self { id, root_id, children: Mutex::default() }
     }
@@ -58,7 +58,7 @@ impl Lineage {
         self.children.lock().unwrap_or_else(PoisonError::into_inner).push(child.to_owned());
     }
 
-    /// Ids of the tasks it has sent.
+    /// Returns the ids of the tasks that it submitted.
     pub fn children(&self) -> Vec<String> {
         self.children.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -73,25 +73,25 @@ pub(crate) struct ClientInner {
     pub(crate) options: ClientOptions,
     pub(crate) overrides: Arc<TaskOverrides>,
     pub(crate) limits: SendLimits,
-    /// This process, as Celery names senders.
+    /// Header `origin` in Celery's form, `gen<pid>@<host>`.
     pub(crate) origin: String,
-    /// Set once exchanges and queues are known to exist; the first send sees to it.
+    /// Set when exchanges and queues are declared, which the first send does.
     pub(crate) declared: OnceCell<()>,
 }
 
-/// Bounds of what is sent.
+/// Limits of sent messages.
 #[derive(Debug, Clone, Copy)]
 pub struct SendLimits {
-    /// Bytes of a body.
+    /// Largest body, in bytes.
     pub message_size: usize,
-    /// Messages of a bulk that are published and not confirmed.
+    /// Number of unconfirmed messages of a bulk submission.
     pub window: usize,
 }
 
 impl Client {
-    /// A client that sends through `broker` by the routes of `router` and awaits results in
-    /// `results`, and as replies where the options say so. What `overrides` say of a task counts
-    /// before what is declared with it.
+    /// Creates a client that sends through `broker` by the routes of `router`. It awaits results in
+    /// `results`, and as replies if the options request them. `overrides` win over the declarations
+    /// of tasks.
     #[doc(hidden)]
     pub fn new(
         broker: Arc<dyn Broker>,
@@ -118,26 +118,27 @@ impl Client {
         Self { inner: Arc::new(inner), lineage: None }
     }
 
-    /// The same client, on behalf of a task: what it sends is the task's child.
+    /// Returns a client that submits on behalf of a task. The tasks it submits are children of that
+    /// task.
     #[must_use]
     #[doc(hidden)]
     pub fn within(&self, lineage: Arc<Lineage>) -> Self {
         Self { inner: Arc::clone(&self.inner), lineage: Some(lineage) }
     }
 
-    /// The task on whose behalf it sends.
+    /// Returns the task on whose behalf it submits.
     #[doc(hidden)]
     pub fn lineage(&self) -> Option<&Lineage> {
         self.lineage.as_deref()
     }
 
-    /// Exchanges and queues that are declared.
+    /// Returns the declared exchanges and queues.
     #[doc(hidden)]
     pub fn topology(&self) -> &Topology {
         self.inner.router.topology()
     }
 
-    /// The broker it sends through.
+    /// Returns the broker.
     #[doc(hidden)]
     pub fn broker(&self) -> &Arc<dyn Broker> {
         &self.inner.broker
@@ -157,8 +158,8 @@ impl Client {
         self.inner.broker.health().borrow().clone()
     }
 
-    /// Closes the connections once every submitted task is confirmed. Whoever still waits for a
-    /// result gets an error.
+    /// Closes the connections once every submitted task is confirmed. Open waits for a result end
+    /// with an error.
     pub async fn close(&self) {
         if let Some(replies) = &self.inner.replies {
             replies.close().await;

@@ -1,4 +1,4 @@
-//! Errors of a sender, by what it can do about them.
+//! Errors of a client, by their remedy.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -17,10 +17,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// # Display and source
 ///
-/// `Display` says the whole reason on one line, since a program that logs `{error}` has nothing
-/// else: `` cannot send task `mail`: no queue takes … ``. [`source`](std::error::Error::source)
-/// therefore skips the cause that `Display` has said, and goes on with the cause of that cause. A
-/// printer of chains, such as `{:#}` of `anyhow`, says nothing twice.
+/// `Display` includes the whole reason on one line, because many programs log only `{error}`: ``
+/// cannot send task `mail`: no queue takes … ``. [`source`](std::error::Error::source) therefore
+/// skips the cause that `Display` includes, and returns the cause of that cause. A printer of
+/// chains, such as `{:#}` of `anyhow`, prints nothing twice.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -98,7 +98,7 @@ pub enum Error {
         id: String,
         /// The time waited.
         waited: Duration,
-        /// The sources that could have brought the outcome.
+        /// The sources that the outcome was awaited from.
         awaited: Awaited,
     },
     /// The result is not of the type that the caller asked for.
@@ -131,14 +131,14 @@ pub enum Error {
     Results(celeriac_results::Error),
 }
 
-/// The sources that could have told an outcome.
+/// Sources of an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Awaited {
     /// A row in the store.
     Store,
     /// A reply to this process.
     Reply,
-    /// Whichever is first.
+    /// A row or a reply, whichever is first.
     StoreOrReply,
     /// Only a reply to the process that sent the task, which is not this one.
     ReplyToAnother,
@@ -149,14 +149,13 @@ pub enum Awaited {
 pub enum ClientErrorKind<'a> {
     /// The task was not sent, or that cannot be known.
     NotSent(&'a celeriac_broker::Error),
-    /// The store of results did not take what sends the task: the row of the outbox, or the
-    /// idempotency key.
+    /// The result store did not take the outbox row or the idempotency key.
     NotWritten(&'a celeriac_results::Error),
     /// The tasks may be revoked or not.
     NotRevoked(&'a celeriac_results::Error),
     /// The store of results cannot answer.
     Results(&'a celeriac_results::Error),
-    /// The configuration has no store of results that can do it.
+    /// The configuration has no result store that supports the call.
     NoStore,
     /// The task ended without a result.
     TaskEnded,
@@ -171,7 +170,7 @@ pub enum ClientErrorKind<'a> {
 }
 
 impl Error {
-    /// Returns the error of a task that ended in this state, which is no success.
+    /// Returns the error of a task that ended in this state, which is not a success.
     #[doc(hidden)]
     pub fn of_end(id: String, state: TaskState, failure: Option<Failure>) -> Self {
         let failure = failure.map(Box::new);
@@ -185,7 +184,7 @@ impl Error {
         }
     }
 
-    /// Returns what kind of error it is, with its cause where that says more.
+    /// Returns the kind of the error, with its cause if there is one.
     pub fn kind(&self) -> ClientErrorKind<'_> {
         match self {
             Self::Send { source, .. } => ClientErrorKind::NotSent(source),
@@ -203,7 +202,7 @@ impl Error {
         }
     }
 
-    /// Returns true if the same call may succeed later although nobody changes anything.
+    /// Returns true if the same call may succeed later without a change.
     ///
     /// It does not say that nothing was sent: see [`Error::may_have_been_sent`]. A call with a task
     /// id or an [idempotency key](crate::Call::idempotency_key) can be repeated either way.
@@ -310,7 +309,7 @@ impl Error {
         }
     }
 
-    /// Returns the cause that `Display` says.
+    /// Returns the cause that `Display` includes.
     fn cause(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Send { source, .. } => Some(source),
@@ -381,7 +380,7 @@ impl fmt::Display for Error {
 }
 
 impl StdError for Error {
-    /// Returns the cause of the cause that `Display` says.
+    /// Returns the cause of the cause that `Display` includes.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.cause()?.source()
     }
@@ -392,13 +391,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_revoked_task_is_told_from_one_that_was_terminated_and_one_that_expired() {
+    fn a_revoked_a_terminated_and_an_expired_task_end_with_different_errors() {
         let end = |failure: Failure| Error::of_end("t".to_owned(), TaskState::Revoked, Some(failure));
         let of = |reason| end(Failure::revoked(reason));
         assert!(matches!(of(RevokeReason::Revoked), Error::Revoked { terminated: false, .. }));
         assert!(matches!(of(RevokeReason::Terminated), Error::Revoked { terminated: true, .. }));
         assert!(matches!(of(RevokeReason::Expired), Error::NotRun { state: TaskState::Revoked, failure: Some(_), .. }));
-        // An error of another class that happens to say the same.
+        // Another error with the same message.
         assert!(matches!(end(Failure::new("Other", "expired")), Error::Revoked { terminated: false, .. }));
     }
 

@@ -33,9 +33,9 @@ use crate::replies::PendingReply;
 pub struct TaskHandle<T> {
     client: Client,
     id: String,
-    /// Its replies, if it may have any.
+    /// Pending reply, if the client requests replies.
     reply: Option<Arc<PendingReply>>,
-    /// True if it went to every worker, so that there is not one outcome.
+    /// True if the task went to every worker. Then it has no single outcome.
     to_all: bool,
     output: PhantomData<fn() -> T>,
 }
@@ -85,7 +85,7 @@ impl<T> TaskHandle<T> {
         self.to_all
     }
 
-    /// Returns the state. [`TaskState::Pending`] as long as nothing is known of the task.
+    /// Returns the state, or [`TaskState::Pending`] if the task is unknown.
     ///
     /// # Errors
     /// Returns an error if the result store cannot answer.
@@ -117,7 +117,8 @@ impl<T> TaskHandle<T> {
         Ok(self.status().await? == TaskState::Failure)
     }
 
-    /// Returns the record of the task: its row, or its last reply where that is further.
+    /// Returns the record of the task: its row, or its last reply if only that has the end of the
+    /// task.
     ///
     /// A record from a reply has state, result, error, relations and the time of the end. Its other
     /// fields are empty.
@@ -139,8 +140,7 @@ impl<T> TaskHandle<T> {
 
     /// Returns every recorded attempt, in order. Attempts from before a replay are included.
     ///
-    /// # Errors
-    /// Returns an error if there is no result store, or if it cannot answer. Replies say nothing of
+    /// Returns an error if there is no result store, or if it cannot answer. Replies do not include
     /// attempts.
     pub async fn attempts(&self) -> Result<Vec<AttemptRecord>> {
         let store = self.store().ok_or_else(|| self.no_source_error())?;
@@ -202,7 +202,7 @@ impl<T> TaskHandle<T> {
         self.client.inner.results.as_ref()
     }
 
-    /// Returns why nothing can ever be known of it.
+    /// Returns the error of a task whose outcome is neither stored nor sent to this client.
     fn no_source_error(&self) -> Error {
         match self.client.inner.replies {
             Some(_) => Error::NoReply { id: self.id.clone() },
@@ -240,8 +240,8 @@ impl<T: DeserializeOwned> TaskHandle<T> {
     }
 }
 
-/// Merges what is known from both sides. A row tells more than a reply, but not before the task has
-/// ended there, too.
+/// Merges the row and the last reply. The row has more fields, so the reply counts only if it alone
+/// has the end of the task.
 fn further(stored: Option<TaskRecord>, told: Option<TaskRecord>) -> Option<TaskRecord> {
     match (stored, told) {
         (Some(stored), Some(told)) if told.state.is_final() && !stored.state.is_final() => Some(told),
@@ -254,7 +254,7 @@ fn outcome<T: DeserializeOwned>(record: TaskRecord) -> Result<T> {
     let TaskRecord { id, state, result, failure, .. } = record;
     match state {
         TaskState::Success | TaskState::Ignored => {
-            // A task whose result is ignored has none; `()` reads null.
+            // An ignored result is not stored. `()` deserializes from null.
             let text = result.as_deref().unwrap_or("null");
             read(text).map_err(|source| Error::Decode { id, source })
         }
@@ -262,9 +262,9 @@ fn outcome<T: DeserializeOwned>(record: TaskRecord) -> Result<T> {
     }
 }
 
-/// A result as rows and replies hold it: JSON by the rules of the wire.
+/// Deserializes the JSON of a result, as rows and replies have it.
 fn read<T: DeserializeOwned>(text: &str) -> Result<T, Box<dyn std::error::Error + Send + Sync>> {
-    // It is stored already: only its depth is worth a bound.
+    // Its size was limited when it was stored. Its depth is limited to protect the stack.
     let limits = DecodeLimits { size: usize::MAX, ..DecodeLimits::default() };
     Ok(Codec::Json.decode_value(text.as_bytes(), &limits)?.into_typed()?)
 }

@@ -2,13 +2,13 @@
 //!
 //! In reading order:
 //!
-//! - [`call`]: a task with its arguments and options, not yet sent;
-//! - [`client`]: the broker, routes and store that it is sent with;
-//! - [`submit`]: how a call becomes a message on a queue, or a row in the caller's own transaction;
-//! - [`chain`] and `signature`: what is sent when others have ended;
-//! - [`handle`]: how its outcome is awaited;
-//! - [`revoke`]: how it is called back;
-//! - `replies`: how outcomes come that are not stored.
+//! - [`call`]: a task with its arguments and options, not yet submitted;
+//! - [`client`]: broker, routes and result store;
+//! - [`submit`]: makes a call a message on a queue, or a row in the caller's own transaction;
+//! - [`chain`] and `signature`: tasks that are sent when others have ended;
+//! - [`handle`]: awaits the outcome of a task;
+//! - [`revoke`]: revokes tasks;
+//! - `replies`: outcomes that arrive as messages.
 
 pub mod call;
 

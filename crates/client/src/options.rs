@@ -7,21 +7,21 @@ use celeriac_protocol::Codec;
 use celeriac_protocol::compression::Compression;
 use serde::{Deserialize, Serialize};
 
-/// The options of sending tasks and awaiting them.
+/// Options of submitting and awaiting tasks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClientOptions {
-    /// The serializer of bodies where neither route nor call says.
+    /// Serializer of bodies. Routes and calls override it.
     pub serializer: Codec,
-    /// The compression of bodies where the call does not say. Default: not at all.
+    /// Compression of bodies. Routes and calls override it. Default: none.
     pub compression: Option<Compression>,
-    /// The headers that are written beside those that say something.
+    /// Headers to write.
     pub headers: HeaderStyle,
-    /// The longest that `TaskHandle::get` waits for a result before it is an error.
+    /// Longest wait of `TaskHandle::get`. Then it returns an error.
     #[serde(with = "duration")]
     pub result_timeout: Duration,
-    /// True if outcomes are asked for as replies, beside what is stored. Without a store of its
-    /// own, `rpc://` sets it.
+    /// True if tasks request replies, also with a result store. `rpc://` as the result store sets
+    /// it.
     pub request_replies: bool,
 }
 
@@ -37,14 +37,14 @@ impl Default for ClientOptions {
     }
 }
 
-/// The headers of a message.
+/// Set of headers that a message has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HeaderStyle {
-    /// Those that say something: every worker, Celery's too, takes the others for their defaults.
+    /// Headers whose value is not the default of every worker, including Celery's.
     #[default]
     Minimal,
-    /// All that Celery writes: also for what people look at, such as arguments in Flower and in
+    /// All headers of Celery, including those for display, such as arguments in Flower and in
     /// Celery's own logs.
     Full,
 }

@@ -1,4 +1,4 @@
-//! Replies to the tasks that this process sent, handed to the handles that await them.
+//! Replies to the tasks that this process submitted. Each goes to the handles that await it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 
-/// The reply queue of this process, made for the first task that wants a reply, and the registry
-/// that hands replies out.
+/// The reply queue of this process, and the registry of pending replies. The first task that
+/// requests a reply creates the queue.
 #[derive(Debug)]
 pub(crate) struct Replies {
     broker: Arc<dyn Broker>,
@@ -31,14 +31,14 @@ pub(crate) struct Replies {
 /// The pending replies of this process, by task id.
 #[derive(Debug, Default)]
 struct ReplyRegistry {
-    /// Owned by the handles of each task: an outcome is kept as long as somebody can ask for it.
+    /// The handles of a task own its pending reply: an outcome is kept as long as a handle exists.
     pending: Mutex<HashMap<String, Weak<PendingReply>>>,
-    /// No more replies are taken.
+    /// Cancelled when no more replies are read.
     closed: CancellationToken,
 }
 
-/// The replies of one task: those that have arrived, and a wait for the last. Dropping it ends the
-/// interest in them.
+/// The last known outcome of one task, updated by its replies. Dropping it removes it from the
+/// registry.
 pub(crate) struct PendingReply {
     id: String,
     registry: Arc<ReplyRegistry>,
@@ -51,7 +51,7 @@ impl Replies {
         Self { broker, registry: Arc::default(), limits, queue: OnceCell::new(), service: TaskTracker::new() }
     }
 
-    /// The queue that awaits replies. The first call makes it.
+    /// Returns the reply queue. The first call creates it.
     pub(crate) async fn queue(&self) -> Result<&str, celeriac_broker::Error> {
         let start = || async {
             let queue = Uuid::now_v7().to_string();
@@ -67,14 +67,14 @@ impl Replies {
         self.registry.pending_reply(id)
     }
 
-    /// Returns the pending reply of a task that is about to be sent: no reply can be earlier.
+    /// Returns the pending reply of a task that is not sent yet, so that no reply comes earlier.
     pub(crate) fn expect_reply(&self, id: &str) -> Arc<PendingReply> {
         let reply = self.registry.pending_reply(id);
         reply.sent_here.store(true, Ordering::Relaxed);
         reply
     }
 
-    /// Takes no more replies, and deletes the queue. Waits that are still open end with an error.
+    /// Stops reading replies, and deletes the queue. Open waits end with an error.
     pub(crate) async fn close(&self) {
         self.registry.closed.cancel();
         self.service.close();
@@ -89,12 +89,12 @@ impl Drop for Replies {
 }
 
 impl ReplyRegistry {
-    /// Hands out replies until the client is closed.
+    /// Dispatches replies until the client is closed.
     async fn serve(self: Arc<Self>, mut consumer: Consumer, limits: DecodeLimits) {
         while let Some(Some(delivery)) = self.closed.run_until_cancelled(consumer.next()).await {
             self.dispatch(&delivery.message, &limits);
-            // Acknowledged when it is where it belongs: one that is lost on its way here comes
-            // again.
+            // Acknowledged after the dispatch. If the connection is lost before, the reply is
+            // redelivered.
             delivery.settlement.ack();
         }
         self.closed.cancel();
@@ -107,7 +107,7 @@ impl ReplyRegistry {
                 Some(reply) => reply.update(to_record(meta)),
                 None => ReplyUnawaited { id: &meta.task_id, state: &meta.status }.emit(),
             },
-            // What cannot be read now will never be: there is no use in keeping it.
+            // Acknowledged too, because a redelivery would be just as unreadable.
             Err(error) => {
                 let id = message.properties.correlation_id.as_deref();
                 ReplyUnreadable { id, error: &error }.emit();
@@ -140,12 +140,12 @@ impl ReplyRegistry {
 }
 
 impl PendingReply {
-    /// Returns the outcome that replies have told so far.
+    /// Returns the outcome according to the replies so far.
     pub(crate) fn record(&self) -> Option<TaskRecord> {
         self.known.borrow().clone()
     }
 
-    /// Waits until a reply tells how the task ended.
+    /// Waits for a reply with a final state.
     pub(crate) async fn finished(&self) -> Result<TaskRecord> {
         let mut known = self.known.subscribe();
         let ended = known.wait_for(|known| known.as_ref().is_some_and(|record| record.state.is_final()));
@@ -155,7 +155,7 @@ impl PendingReply {
         }
     }
 
-    /// Wants no more replies; whether there was anything.
+    /// Ignores further replies. Returns true if there was a reply.
     pub(crate) fn forget(&self) -> bool {
         let mut pending = self.registry.lock();
         if pending.get(&self.id).is_some_and(|reply| std::ptr::eq(reply.as_ptr(), self)) {
@@ -165,7 +165,7 @@ impl PendingReply {
         self.known.send_replace(None).is_some()
     }
 
-    /// Reports whether the task was sent by this process, so that its replies come here.
+    /// Returns true if this process sent the task, so that its replies arrive here.
     pub(crate) fn is_sent_here(&self) -> bool {
         self.sent_here.load(Ordering::Relaxed)
     }
@@ -184,7 +184,7 @@ impl PendingReply {
 impl Drop for PendingReply {
     fn drop(&mut self) {
         let mut pending = self.registry.lock();
-        // The same id may have been sent again meanwhile, and have another place.
+        // The same id may have been sent again meanwhile, with a new pending reply.
         if pending.get(&self.id).is_some_and(|reply| reply.strong_count() == 0) {
             pending.remove(&self.id);
         }
@@ -197,8 +197,8 @@ impl fmt::Debug for PendingReply {
     }
 }
 
-/// Reports whether what is known of a task is replaced by what is told now: by the rules of a
-/// store, an end gives way to a success only. A reply that comes twice changes nothing.
+/// Returns true if the state `told` replaces the state `known`. As in a store, only a success
+/// replaces a final state. A repeated reply changes nothing.
 fn gives_way(known: TaskState, told: TaskState) -> bool {
     match known {
         TaskState::Success | TaskState::Ignored => false,
@@ -217,13 +217,13 @@ fn read(message: &Message, limits: &DecodeLimits) -> Result<ResultMeta, String> 
     ResultMeta::read(body).map_err(|error| error.to_string())
 }
 
-/// Turns a reply into the row that it would be in a store. The rest stays empty.
+/// Turns a reply into a row. Fields that a reply lacks stay empty.
 fn to_record(meta: ResultMeta) -> TaskRecord {
     let state = meta.state();
-    // What a worker writes beside STARTED is its own name, not the task's result.
+    // A worker's STARTED has the name of the worker in place of a result.
     let told = meta.failure.is_none() && meta.status != TaskState::Started.as_str();
     TaskRecord {
-        // A value that was read can be written.
+        // A decoded value can be encoded.
         result: if told { written(&meta.result) } else { None },
         failure: meta.failure,
         parent_id: meta.parent_id,
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn memory_belongs_to_those_who_wait() {
+    async fn a_pending_reply_lives_as_long_as_its_handles() {
         let replies = replies();
         let (one, again, other) = (replies.expect_reply("a"), replies.pending_reply("a"), replies.pending_reply("b"));
         assert!(Arc::ptr_eq(&one, &again));
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_forgotten_place_is_not_found_and_leaves_a_new_one_alone() {
+    async fn a_forgotten_reply_does_not_affect_a_new_one() {
         let replies = replies();
         let old = replies.expect_reply("a");
         tell(&replies, "a", "SUCCESS", "1");
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_end_stays_and_only_a_success_may_replace_a_failure() {
+    async fn only_a_success_replaces_a_final_state() {
         let replies = replies();
         let reply = replies.expect_reply("a");
         let error = r#"{"exc_type": "E", "exc_message": ["x"], "exc_module": "m"}"#;
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_holds_what_the_reply_told() {
+    fn a_record_has_the_fields_of_the_reply() {
         let meta = |body: &str| read(&reply(body, Some("from-the-properties")), &DecodeLimits::default()).unwrap();
         let record = to_record(meta(r#"{"status": "STARTED", "result": {"pid": 7, "hostname": "w"}}"#));
         assert_eq!((record.id.as_str(), record.result), ("from-the-properties", None));
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_says_why() {
+    fn an_unreadable_reply_has_a_reason() {
         let limits = DecodeLimits { size: 40, ..DecodeLimits::default() };
         let pickle = Message {
             properties: Properties {

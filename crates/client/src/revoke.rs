@@ -30,7 +30,7 @@ pub struct Revoke {
     client: Client,
     ids: Vec<String>,
     options: RevokeOptions,
-    /// The first of them that went to every worker.
+    /// Id of a task that went to every worker, which cannot be revoked.
     to_all: Option<String>,
 }
 
@@ -45,7 +45,7 @@ impl Revoke {
     /// Keeps the tasks revoked for `time`. Default: `results.retention`, the time that rows are
     /// kept.
     ///
-    /// A task that is due later than that runs. Pass the time until it is due.
+    /// A task that is due later than that runs. Pass a time that outlives its delay.
     pub fn lasting(mut self, time: Duration) -> Self {
         self.options.lasts = Some(time);
         self
@@ -81,7 +81,7 @@ impl Client {
 }
 
 impl<T> TaskHandle<T> {
-    /// Revokes the task: it does not start any more.
+    /// Revokes the task, so that it does not start.
     ///
     /// # Errors
     /// When awaited, returns an error if there is no result store, if the store cannot answer, or

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::submit::DynamicCall;
 
 impl CallOptions {
-    /// These options by Celery's names.
+    /// Returns these options under Celery's names.
     pub(crate) fn into_celerys(self) -> Map {
         let mut options = Map::new();
         let mut put = |name: &str, value: Option<Value>| {
@@ -55,12 +55,13 @@ impl CallOptions {
 }
 
 impl DynamicCall {
-    /// The call that a signature stands for.
+    /// Makes a call of a signature.
     ///
-    /// A queue that is not declared here is somebody else's, and addressed by its name.
+    /// A queue that is not declared here belongs to another program. It is addressed through the
+    /// default exchange.
     ///
     /// # Errors
-    /// When an option cannot be understood.
+    /// Returns an error if an option is invalid.
     #[doc(hidden)]
     pub fn from_signature(signature: Signature, topology: &Topology) -> Result<Self> {
         let task = signature.task;
@@ -118,7 +119,7 @@ impl DynamicCall {
                     replaced_task_nesting: read.replaced_task_nesting,
                     reply_to: read.reply_to,
                 },
-                // What is said to the sender, and not to the receiver.
+                // A signature has no options for the sender.
                 order_key: None,
                 idempotency_key: None,
             },

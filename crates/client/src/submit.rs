@@ -2,13 +2,13 @@
 //!
 //! A call is resolved, prepared and sent. Each step is a file:
 //!
-//! - `resolve`: the call's own options, the configuration's overrides and the task's declaration
-//!   become one;
-//! - `prepare`: route, times, body, headers and properties become a message; `times` settles what
-//!   is said of time;
-//! - `send`: the message is published and confirmed;
-//! - `idempotency`: a call with a key is sent unless it was sent before;
-//! - `outbox`: the message goes into the caller's own transaction instead.
+//! - `resolve`: merges the options of the call, the overrides of the configuration and the
+//!   declaration of the task;
+//! - `prepare`: makes a message of route, times, body, headers and properties; `times` resolves
+//!   delays and expiries;
+//! - `send`: publishes the message and waits for its confirm;
+//! - `idempotency`: sends a call with an idempotency key once;
+//! - `outbox`: writes the message in the caller's own transaction instead.
 
 mod idempotency;
 mod outbox;
@@ -134,7 +134,7 @@ impl Client {
         self.dispatch(self.resolve(request, TaskOptions::default()), None).await
     }
 
-    /// Sends a call, for a handle to the task `awaited`, which is one that follows from it.
+    /// Sends a call. Returns a handle to `awaited`, a task that follows from it.
     pub(crate) async fn submit_for(
         &self,
         request: DynamicCall,
@@ -143,7 +143,7 @@ impl Client {
         self.dispatch(self.resolve(request, TaskOptions::default()), Some(awaited)).await
     }
 
-    /// Sends a resolved call. The handle is that of the task itself, unless another is awaited.
+    /// Sends a resolved call. Returns a handle to `awaited`, or else to the task itself.
     async fn dispatch<T>(&self, call: ResolvedCall, awaited: Option<String>) -> Result<TaskHandle<T>> {
         if call.request.options.order_key.is_some() {
             let reason = "only what is sent in a transaction is kept in order: use `submit_in`".to_owned();

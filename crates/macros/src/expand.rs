@@ -1,4 +1,4 @@
-//! The code that `#[task]` stands for: what a person would write with Celeriac's public names.
+//! The code that `#[task]` expands to. It uses only Celeriac's public names.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -9,7 +9,8 @@ use crate::options::Options;
 use crate::signature::{DefaultValue, FunctionSignature, TaskArgument};
 use crate::syntax::without_group;
 
-/// A task: its type, its traits, the function that makes calls, and the function as it was written.
+/// Returns a task: its type, its traits, the function that makes calls, and the function as it was
+/// written.
 pub(crate) fn task(options: &Options, signature: &FunctionSignature, mut function: ItemFn) -> TokenStream {
     let Attributes { cfg, doc } = Attributes::take(&mut function);
     let ident = function.sig.ident.clone();
@@ -38,10 +39,12 @@ pub(crate) fn task(options: &Options, signature: &FunctionSignature, mut functio
             }
         }
 
-        // Here and not inside `run`: a task that calls itself means the function below.
+        // Not nested in `run`, where a task that calls its own name would find this function and
+        // not the one that makes calls.
         #(#cfg)*
         impl #ident {
-            // What the shape of a task asks for is not to be held against it.
+            // Tasks own their arguments, return results and are async even if their bodies need
+            // none of it.
             #[allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps, clippy::unused_async)]
             #function
         }
@@ -52,7 +55,7 @@ pub(crate) fn task(options: &Options, signature: &FunctionSignature, mut functio
     }
 }
 
-/// The type of a task, and what calls need to know of it.
+/// Returns the type of a task and its description for callers.
 pub(crate) fn declare(
     cfg: &[Attribute],
     ident: &Ident,
@@ -72,11 +75,11 @@ pub(crate) fn declare(
     }
 }
 
-/// Those attributes that are not only the function's own.
+/// Attributes that do not apply to the written function alone.
 pub(crate) struct Attributes {
-    /// The conditions under which there is a task at all.
+    /// `#[cfg]` conditions of the whole task.
     pub(crate) cfg: Vec<Attribute>,
-    /// The documentation that callers read.
+    /// Documentation for callers.
     pub(crate) doc: Vec<Attribute>,
 }
 
@@ -97,7 +100,7 @@ impl Attributes {
     }
 }
 
-/// The items of `impl Task`.
+/// Returns the items of `impl Task`.
 pub(crate) fn describe(
     ident: &Ident,
     options: &Options,
@@ -121,8 +124,8 @@ pub(crate) fn describe(
     }
 }
 
-/// By default the name says which package the task is from, so that it is the same in all its
-/// programs and survives a move to another module.
+/// Returns the task name. The default name contains the package, so that it is the same in every
+/// program of the package and after a move to another module.
 fn name(ident: &Ident, options: &Options) -> TokenStream {
     match &options.name {
         Some(name) => name.to_token_stream(),
@@ -133,8 +136,8 @@ fn name(ident: &Ident, options: &Options) -> TokenStream {
     }
 }
 
-/// The tuple of the arguments, spanned as the first of them, where the compiler then reports one
-/// that cannot travel.
+/// Returns the tuple of argument types. Its span is the first argument, because the compiler
+/// reports a type that cannot be serialized there.
 fn args(signature: &FunctionSignature) -> TokenStream {
     let types = signature.parameters.iter().map(|parameter| &parameter.ty);
     let span = signature.parameters.first().map_or_else(Span::call_site, |first| first.ty.span());
@@ -152,8 +155,7 @@ fn parameter(parameter: &TaskArgument) -> TokenStream {
         Some(DefaultValue::OfType) => quote_spanned!(ty.span()=> <#ty as ::core::default::Default>::default()),
         Some(DefaultValue::Given(value)) => given(value),
     };
-    // A default that is no value becomes null, which is then refused under the name of the
-    // parameter.
+    // A default that cannot be serialized becomes null. The error about null names the parameter.
     quote! {
         ::celeriac::protocol::Parameter::optional(#name, || {
             let default: #ty = #default;
@@ -162,7 +164,8 @@ fn parameter(parameter: &TaskArgument) -> TokenStream {
     }
 }
 
-/// A string stands for whatever can be made of one, most often a `String`.
+/// Returns the expression of a default. A string literal is converted to the type of the argument,
+/// most often `String`.
 fn given(value: &Expr) -> TokenStream {
     match without_group(value) {
         Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
@@ -172,7 +175,7 @@ fn given(value: &Expr) -> TokenStream {
     }
 }
 
-/// `fn options`, if there are any.
+/// Returns `fn options`, if an option is set.
 fn declared(options: &Options) -> Option<TokenStream> {
     let fields = options.tokens();
     (!fields.is_empty()).then(|| {
@@ -185,7 +188,7 @@ fn declared(options: &Options) -> Option<TokenStream> {
     })
 }
 
-/// The way in which a task runs.
+/// Kinds of functions, each with its trait.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FunctionKind {
     Asynchronous,
@@ -219,7 +222,7 @@ impl FunctionKind {
     }
 }
 
-/// The trait that runs it.
+/// Returns the implementation of the trait that runs the task.
 fn run(ident: &Ident, signature: &FunctionSignature, kind: FunctionKind) -> TokenStream {
     let types = args(signature);
     let fields = (0..signature.parameters.len()).map(Index::from);
@@ -230,7 +233,8 @@ fn run(ident: &Ident, signature: &FunctionSignature, kind: FunctionKind) -> Toke
         (kind == FunctionKind::Transactional).then(|| quote!(transaction: &mut ::celeriac::PgConnection,));
     let passed_transaction = signature.transaction.then(|| quote!(transaction,));
     let passed = quote!(#passed_context #passed_transaction #(args.#fields),*);
-    // Spanned as the result, where the compiler then reports a future that is not `Send`.
+    // The span is that of the result, because the compiler reports a future that is not `Send`
+    // there.
     let span = signature.returns.span();
     let of = kind.implements();
     let (keyword, wait) = match kind {
@@ -251,11 +255,11 @@ fn run(ident: &Ident, signature: &FunctionSignature, kind: FunctionKind) -> Toke
     }
 }
 
-/// The function that makes calls.
+/// Returns the function that makes calls.
 pub(crate) fn call(ident: &Ident, visibility: &Visibility, signature: &FunctionSignature) -> ItemFn {
     let names: Vec<_> = signature.parameters.iter().map(|parameter| &parameter.name).collect();
     let types = signature.parameters.iter().map(|parameter| &parameter.ty);
-    // The name says that the task does not use it, and the call passes it on all the same.
+    // Clippy refuses to read a name with a leading underscore, and the call has to read it.
     let unused = names.iter().any(|name| name.to_string().starts_with('_'));
     let allow = unused.then(|| quote!(#[allow(clippy::used_underscore_binding)]));
     parse_quote! {

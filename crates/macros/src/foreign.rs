@@ -1,4 +1,4 @@
-//! A task that somebody else runs: a function without a body.
+//! A task that another program runs: a function without a body.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -10,7 +10,7 @@ use crate::options::Options;
 use crate::signature::{FunctionSignature, names_context};
 use crate::syntax::last_segment;
 
-/// Its type, and the function that makes calls.
+/// Returns the type of the task and the function that makes calls.
 pub(crate) fn expand(options: &Options, mut function: ItemFn, mut mistakes: Mistakes) -> TokenStream {
     check(options, &function, &mut mistakes);
     if matches!(function.sig.output, ReturnType::Default) {

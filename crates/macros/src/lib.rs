@@ -3,13 +3,12 @@
 //! Both expand to code that a person could write with the public names of the crate `celeriac`. In
 //! reading order:
 //!
-//! - `mistakes`: mistakes, reported all at once; `syntax`: what the others look at;
+//! - `mistakes`: mistakes, reported together; `syntax`: helpers for syntax trees;
 //! - `written`: options as they are written; `values`: the types of their values;
-//! - `retries`: when a task is tried again;
-//! - `transaction`, `signature`: what the function itself says;
-//! - `options`: what stands in the parentheses of the attribute, from the table in
-//!   `celeriac_units`;
-//! - `expand`: the task that follows from both; `foreign`: one that somebody else runs;
+//! - `retries`: options of retries;
+//! - `transaction`, `signature`: parameters and result of the function;
+//! - `options`: the options of the attribute, from the table in `celeriac_units`;
+//! - `expand`: the code of a task; `foreign`: that of a task of another program;
 //! - `list`: `tasks![]`.
 
 mod mistakes;
@@ -201,8 +200,7 @@ fn expand_task(options: proc_macro2::TokenStream, item: proc_macro2::TokenStream
                 options.check_thread(&function, &mut mistakes);
                 expand::task(&options, &signature, function)
             }
-            // The function by itself, so that its imports count as used and editors know what is in
-            // it.
+            // The function stays, so that its imports count as used and editors can complete in it.
             None => quote!(#[allow(dead_code)] #function),
         },
         Ok(other) => {
@@ -218,7 +216,7 @@ fn expand_task(options: proc_macro2::TokenStream, item: proc_macro2::TokenStream
     quote!(#errors #expanded)
 }
 
-/// A function of a trait has no visibility; ours may.
+/// Splits off the visibility, because the parser of a function without a body accepts none.
 fn without_visibility(item: proc_macro2::TokenStream) -> (Visibility, proc_macro2::TokenStream) {
     let split = |input: syn::parse::ParseStream<'_>| {
         let attributes = input.call(syn::Attribute::parse_outer)?;

@@ -1,4 +1,4 @@
-//! `tasks![…]`: the tasks of a program, as a list for its builder.
+//! `tasks![…]`: lists the tasks of a program for its builder.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -8,7 +8,7 @@ use syn::{Expr, Token};
 
 use crate::mistakes::Mistakes;
 
-/// The list of definitions.
+/// Returns the list of definitions.
 pub(crate) fn tasks(tokens: TokenStream) -> TokenStream {
     let mut mistakes = Mistakes::default();
     let named = Punctuated::<Expr, Token![,]>::parse_terminated.parse2(tokens).unwrap_or_else(|error| {

@@ -1,4 +1,4 @@
-//! Mistakes, collected so that all of them are reported at once.
+//! Mistakes, collected so that they are reported together.
 
 use quote::ToTokens;
 use syn::Error;
@@ -8,12 +8,12 @@ use syn::Error;
 pub(crate) struct Mistakes(Option<Error>);
 
 impl Mistakes {
-    /// Reports a mistake in these tokens.
+    /// Adds a mistake in these tokens.
     pub(crate) fn add(&mut self, tokens: impl ToTokens, message: impl std::fmt::Display) {
         self.take(Error::new_spanned(tokens, message));
     }
 
-    /// Reports a mistake found elsewhere.
+    /// Adds a mistake of a parser.
     pub(crate) fn take(&mut self, error: Error) {
         match &mut self.0 {
             Some(first) => first.combine(error),
@@ -21,7 +21,7 @@ impl Mistakes {
         }
     }
 
-    /// All of them as one, if there are any.
+    /// Returns all mistakes as one error, if there are any.
     pub(crate) fn into_error(self) -> Option<Error> {
         self.0
     }

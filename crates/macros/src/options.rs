@@ -13,19 +13,19 @@ use crate::signature::FunctionSignature;
 use crate::values::OptionValue;
 use crate::written::{self, WrittenOption};
 
-/// The options that were declared with a task.
+/// The options of a task's declaration.
 #[derive(Default)]
 pub(crate) struct Options {
     pub(crate) name: Option<LitStr>,
-    /// The outermost first.
+    /// Hooks, the outermost first.
     pub(crate) hooks: Vec<Expr>,
-    /// The key, where that is written.
+    /// The word `transactional`, if it is there.
     pub(crate) transactional: Option<Ident>,
     pub(crate) fields: OptionFields,
     pub(crate) retries: Retries,
 }
 
-/// The type that a value is read as.
+/// The type that an option is read as.
 macro_rules! value_type {
     (Name) => {
         LitStr
@@ -53,7 +53,7 @@ macro_rules! option_fields {
         retries { $($_10:tt)* }
         attribute_retries { $($_11:tt)* }
     ) => {
-        /// Those options that are fields of `TaskOptions`.
+        /// The options that are fields of `TaskOptions`.
         #[derive(Default)]
         pub(crate) struct OptionFields {
             $(pub(crate) $declared: Option<value_type!($declared_type)>,)*
@@ -61,7 +61,7 @@ macro_rules! option_fields {
         }
 
         impl OptionFields {
-            /// Takes an option; whether it is one of these.
+            /// Sets an option. Returns false if it is not one of these.
             fn set(&mut self, key: &str, option: &WrittenOption) -> Result<bool> {
                 match key {
                     $(stringify!($declared) => {
@@ -82,7 +82,7 @@ macro_rules! option_fields {
                 Ok(true)
             }
 
-            /// Those that are set, written out.
+            /// Returns the fields that are set, as code.
             fn tokens(&self) -> Vec<TokenStream> {
                 let mut fields = Vec::new();
                 $(if let Some(value) = &self.$declared {
@@ -102,7 +102,7 @@ macro_rules! option_fields {
 task_options!(option_fields);
 
 impl Options {
-    /// Reads the options, and reports whatever is wrong with them.
+    /// Reads the options and reports their mistakes.
     pub(crate) fn parse(tokens: TokenStream, mistakes: &mut Mistakes) -> Self {
         let written = written::read(tokens, mistakes);
         let mut options = Self::default();
@@ -134,14 +134,14 @@ impl Options {
         Ok(())
     }
 
-    /// The fields of the task's options, written out.
+    /// Returns the fields of `TaskOptions`, as code.
     pub(crate) fn tokens(&self) -> Vec<TokenStream> {
         let mut fields = self.fields.tokens();
         fields.extend(self.retries.fields());
         fields
     }
 
-    /// A soft limit that the hard one comes before would silently do nothing.
+    /// Refuses a soft limit that the hard limit precedes, because it would have no effect.
     fn check_limits(&self, written: &[WrittenOption], mistakes: &mut Mistakes) {
         let wrote = |key: &str| written.iter().find(|option| option.key == key);
         let (hard, soft) = (self.fields.time_limit, self.fields.soft_time_limit);
@@ -153,7 +153,7 @@ impl Options {
         }
     }
 
-    /// A thread cannot be taken away from what runs on it.
+    /// Refuses a hard limit of a blocking task, because a thread cannot be ended from outside.
     pub(crate) fn check_thread(&self, function: &ItemFn, mistakes: &mut Mistakes) {
         if function.sig.asyncness.is_none() && matches!(self.fields.time_limit, Some(TimeLimit::After(_))) {
             let message = "`time_limit` cannot be kept: a plain `fn` runs on a thread of its own, which nobody can end; \
@@ -162,7 +162,7 @@ impl Options {
         }
     }
 
-    /// Checks that function and options agree on a transaction.
+    /// Checks that function and options both have a transaction, or neither.
     pub(crate) fn check_transaction(
         &self,
         signature: &FunctionSignature,

@@ -1,4 +1,4 @@
-//! Retries as they are declared: Celery's names, and a table of errors.
+//! Options of retries: Celery's names, and a table of errors.
 
 mod policy;
 
@@ -17,7 +17,7 @@ use crate::mistakes::Mistakes;
 use crate::values::duration;
 use crate::written::WrittenOption;
 
-/// The options of retries that were declared.
+/// The options of retries in a declaration.
 #[derive(Default)]
 pub(crate) struct Retries {
     max_retries: Option<MaxRetries>,
@@ -32,18 +32,18 @@ pub(crate) struct Retries {
 /// The waits between attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pace {
-    /// From the first wait to the longest.
+    /// From a first wait to a longest.
     Range(Duration, Duration),
-    /// As Celery does: from so many seconds to `retry_backoff_max`, all of it left to chance.
+    /// As in Celery: from this wait to `retry_backoff_max`, with full jitter.
     Celery(Duration),
-    /// As Celery does: always the same, nothing of it left to chance.
+    /// As in Celery: always the same wait, without jitter.
     Always(Duration),
-    /// None between two attempts.
+    /// No wait.
     No,
 }
 
 impl Retries {
-    /// Takes an option; whether it is one of retries.
+    /// Sets an option. Returns false if it is not about retries.
     pub(crate) fn set(&mut self, key: &str, option: &WrittenOption) -> Result<bool> {
         match key {
             "max_retries" => self.max_retries = Some(option.max_retries()?),
@@ -59,7 +59,7 @@ impl Retries {
         Ok(true)
     }
 
-    /// Refuses options that would silently do nothing or contradict each other.
+    /// Refuses options that have no effect or contradict each other.
     pub(crate) fn check_together(&self, written: &[WrittenOption], mistakes: &mut Mistakes) {
         let wrote = |key: &str| written.iter().find(|option| option.key == key);
         let any = |keys: &[&str]| keys.iter().any(|key| wrote(key).is_some());
@@ -85,7 +85,7 @@ impl Retries {
         self.table.check(mistakes);
     }
 
-    /// True if anything of it was declared.
+    /// Returns true if any option of retries is set.
     pub(crate) fn are_declared(&self) -> bool {
         let more = self.jitter.is_some() || self.factor.is_some() || self.cap.is_some() || self.within.is_some();
         self.starts() || more || !self.table.is_empty()
@@ -95,7 +95,7 @@ impl Retries {
         self.max_retries.is_some() || self.pace.is_some() || self.table.is_selective()
     }
 
-    /// The fields of the task's options.
+    /// Returns the fields of `TaskOptions`, as code.
     pub(crate) fn fields(&self) -> Vec<TokenStream> {
         let mut fields = Vec::new();
         if self.starts() {
@@ -160,7 +160,7 @@ impl WrittenOption {
         }
     }
 
-    /// A time with its unit, or as in Celery a number of seconds.
+    /// Reads a time: with its unit, or a number of seconds as in Celery.
     fn time(&self, example: &str, seconds: u32) -> Result<Duration> {
         match self.literal() {
             Some(Lit::Str(text)) => self.parse_with(parse_duration, &text.value()),
@@ -182,7 +182,7 @@ impl WrittenOption {
 
     fn retry_jitter(&self) -> Result<f64> {
         let share = match self.literal() {
-            // Celery's words: all of it, or nothing.
+            // As in Celery, `true` is full jitter and `false` is none.
             Some(Lit::Bool(flag)) => Some(if flag.value { 1.0 } else { 0.0 }),
             _ => self.number(),
         };

@@ -1,5 +1,4 @@
-//! The shape of a function that becomes a task: its parameters, its result, the way in which it
-//! runs.
+//! The signature of a task's function: its parameters and its result.
 
 use quote::ToTokens;
 use syn::ext::IdentExt;
@@ -14,14 +13,14 @@ use crate::mistakes::Mistakes;
 use crate::syntax::last_segment;
 use crate::transaction;
 
-/// The longest tuple that is a task's arguments.
+/// Largest number of arguments of a task.
 const MOST_PARAMETERS: usize = 12;
 
-/// The shape of a task's function.
+/// The signature of a task's function.
 pub(crate) struct FunctionSignature {
-    /// True if it takes a `TaskContext` before its parameters.
+    /// True if the function takes a `TaskContext` first.
     pub(crate) context: bool,
-    /// True if it takes a connection, in which its transaction is open, after that.
+    /// True if the function takes the connection of its transaction next.
     pub(crate) transaction: bool,
     pub(crate) parameters: Vec<TaskArgument>,
     pub(crate) returns: Type,
@@ -36,9 +35,9 @@ pub(crate) struct TaskArgument {
     pub(crate) default: Option<DefaultValue>,
 }
 
-/// The value in place of an argument that a message leaves out.
+/// The value of an argument that a message leaves out.
 pub(crate) enum DefaultValue {
-    /// Of an `Option`.
+    /// `None`, of an `Option`.
     Nothing,
     /// `#[default]`.
     OfType,
@@ -47,8 +46,8 @@ pub(crate) enum DefaultValue {
 }
 
 impl FunctionSignature {
-    /// Reads the shape of a function and takes from it the attributes that are ours. `None`: the
-    /// mistakes say why.
+    /// Reads the signature of a function, and removes the attributes of this crate from it. Returns
+    /// `None` after a mistake.
     pub(crate) fn take(function: &mut ItemFn, mistakes: &mut Mistakes) -> Option<Self> {
         let mut found = Mistakes::default();
         check_qualifiers(function, &mut found);
@@ -106,7 +105,7 @@ fn check_qualifiers(function: &ItemFn, mistakes: &mut Mistakes) {
     }
 }
 
-/// Checks that this really is the context of the task, where it has to be.
+/// Checks position, attributes and type of the context.
 fn check_context(input: &mut PatType, position: usize, mistakes: &mut Mistakes) -> bool {
     if position > 0 {
         mistakes.add(&*input, "the context comes first: put `ctx: TaskContext` before the other arguments");
@@ -122,7 +121,8 @@ fn check_context(input: &mut PatType, position: usize, mistakes: &mut Mistakes) 
     true
 }
 
-/// Looks through references, so that `&TaskContext` gets the message about references.
+/// Returns true if the type is the context, or a reference to it, which `check_owned` refuses with
+/// its own message.
 pub(crate) fn names_context(ty: &Type) -> bool {
     match ty {
         Type::Reference(reference) => names_context(&reference.elem),
@@ -160,8 +160,8 @@ impl TaskArgument {
         }
     }
 
-    /// Its name in a message. The underscore that the compiler proposes for an unused argument is
-    /// no part of it, so that a use which goes away does not rename it for every sender.
+    /// Returns the name in messages: the parameter's without one leading underscore. Senders are
+    /// not affected when an argument becomes unused.
     pub(crate) fn wire_name(&self) -> String {
         if let Some(name) = &self.explicit_name {
             return name.value();
@@ -190,7 +190,7 @@ fn check_wire_names(parameters: &[TaskArgument], mistakes: &mut Mistakes) {
     }
 }
 
-/// Takes `#[name("…")]` away, which the compiler does not know.
+/// Removes `#[name("…")]`, which the compiler does not know.
 fn take_name(attributes: &mut Vec<Attribute>, mistakes: &mut Mistakes) -> Option<LitStr> {
     let mut taken = Vec::new();
     attributes.retain(|attribute| {
@@ -224,7 +224,7 @@ fn take_name(attributes: &mut Vec<Attribute>, mistakes: &mut Mistakes) -> Option
     }
 }
 
-/// Takes `#[default]` away, which the compiler does not know.
+/// Removes `#[default]`, which the compiler does not know.
 fn take_default(attributes: &mut Vec<Attribute>, mistakes: &mut Mistakes) -> Option<DefaultValue> {
     let mut taken = Vec::new();
     attributes.retain(|attribute| {
@@ -270,7 +270,7 @@ fn check_return(function: &ItemFn, mistakes: &mut Mistakes) -> Option<Type> {
     }
 }
 
-/// Reports what cannot travel in a message, at any depth of a type.
+/// Reports parts of a type that a message cannot contain, at any depth.
 fn check_owned(ty: &Type, what: &'static str, mistakes: &mut Mistakes) {
     Borrowed { what, mistakes }.visit_type(ty);
 }
@@ -301,13 +301,14 @@ impl<'ast> Visit<'ast> for Borrowed<'_> {
         self.mistakes.add(ty, format_args!("{} has one type that a message is read into: write it out", self.what));
     }
 
-    // Its references are not those of a value.
+    // References in the type of a function pointer are not visited, because the pointer is refused
+    // anyway.
     fn visit_type_bare_fn(&mut self, ty: &'ast TypeBareFn) {
         self.mistakes.add(ty, format_args!("{} is data, and a function is none", self.what));
     }
 }
 
-/// The owned type to write in place of a reference to this.
+/// Returns the owned type to write in place of a reference.
 fn owned_form(referred: &Type) -> String {
     match referred {
         Type::Slice(slice) => format!("Vec<{}>", compact(&slice.elem)),
@@ -320,7 +321,7 @@ fn owned_form(referred: &Type) -> String {
     }
 }
 
-/// A type without the blanks that its tokens are printed with, as far as they matter to readers.
+/// Returns a type as it was written. Tokens alone would have blanks around each sign.
 fn compact(ty: &Type) -> String {
     ty.span().source_text().unwrap_or_else(|| ty.to_token_stream().to_string())
 }

@@ -1,4 +1,4 @@
-//! Syntax as the other modules look at it: through the invisible groups of `macro_rules!`.
+//! Helpers for syntax trees. They look through the invisible groups of `macro_rules!`.
 
 use syn::{Expr, ExprPath, PathSegment, Type};
 
@@ -10,12 +10,12 @@ pub(crate) fn without_group(expr: &Expr) -> &Expr {
     }
 }
 
-/// True if this is the word.
+/// Returns true if the path is this word.
 pub(crate) fn is_word(path: &ExprPath, word: &str) -> bool {
     path.qself.is_none() && path.path.is_ident(word)
 }
 
-/// The last segment of a path, through the invisible groups of `macro_rules!`.
+/// Returns the last segment of a path.
 pub(crate) fn last_segment(ty: &Type) -> Option<&PathSegment> {
     match ty {
         Type::Group(group) => last_segment(&group.elem),

@@ -1,12 +1,12 @@
-//! `#[task(transactional)]`: a task that is given a transaction by the worker.
+//! `#[task(transactional)]`: the parameter for the transaction.
 
 use syn::{PatType, Type};
 
 use crate::mistakes::Mistakes;
 use crate::syntax::last_segment;
 
-/// True for a parameter that is the transaction of the task. Looks through references, so that a
-/// wrong one gets a message of its own.
+/// Returns true if the type is a connection. References and paths count too, so that a wrong one
+/// gets its own message.
 pub(crate) fn names_connection(ty: &Type) -> bool {
     match ty {
         Type::Reference(reference) => names_connection(&reference.elem),
@@ -14,7 +14,7 @@ pub(crate) fn names_connection(ty: &Type) -> bool {
     }
 }
 
-/// Checks that the transaction stands where it has to, in the form that it has to have.
+/// Checks position and type of the transaction.
 pub(crate) fn check(input: &PatType, comes_first: bool, mistakes: &mut Mistakes) -> bool {
     if !comes_first {
         mistakes.add(input, "the transaction comes before the arguments, and after the context if there is one");

@@ -1,5 +1,4 @@
-//! Values of options: each type is read from what is written, and becomes a value of the task's
-//! options.
+//! Types of options: each is read from the attribute and written as a value of `TaskOptions`.
 
 use std::time::Duration;
 
@@ -10,15 +9,15 @@ use syn::{Expr, Lit, LitStr, Result};
 
 use crate::written::WrittenOption;
 
-/// AMQP's limit of a name.
+/// Longest name, in bytes: the limit of AMQP.
 const LONGEST_NAME: usize = 255;
 
-/// A type of values.
+/// A type of options.
 pub(crate) trait OptionValue: Sized {
     /// Reads the value of an option. `example` is the whole option, for messages.
     fn read(option: &WrittenOption, example: &str) -> Result<Self>;
 
-    /// The value of the field of `TaskOptions`.
+    /// Returns the value of the field of `TaskOptions`, as code.
     fn tokens(&self) -> TokenStream;
 }
 
@@ -170,7 +169,7 @@ fn some(value: &TokenStream) -> TokenStream {
     quote!(::core::option::Option::Some(#value))
 }
 
-/// A duration, written out.
+/// Returns a duration, as code.
 pub(crate) fn duration(duration: Duration) -> TokenStream {
     let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
     quote!(::core::time::Duration::new(#seconds, #nanos))

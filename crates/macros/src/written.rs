@@ -14,13 +14,13 @@ use syn::{Error, Expr, ExprLit, Ident, Lit, LitStr, Result, Token};
 use crate::mistakes::Mistakes;
 use crate::syntax::without_group;
 
-/// One option as it was written; a flag has no value.
+/// An option as it was written. A flag has no value.
 pub(crate) struct WrittenOption {
     pub(crate) key: Ident,
     pub(crate) value: Option<Expr>,
 }
 
-/// Reads as many options as can be read.
+/// Reads the options up to the first that cannot be read.
 pub(crate) fn read(tokens: TokenStream, mistakes: &mut Mistakes) -> Vec<WrittenOption> {
     let mut written = Vec::new();
     if let Err(error) = (|input: ParseStream| read_all(input, &mut written)).parse2(tokens) {
@@ -36,7 +36,8 @@ fn read_all(input: ParseStream, written: &mut Vec<WrittenOption>) -> Result<()> 
             break;
         }
         if !input.peek(Token![,]) {
-            // What is wrong here is most likely the value: no second complaint that there is none.
+            // The mistake is most likely in the value. A second error that the value is missing
+            // would not help.
             written.pop_if(|last| last.value.is_none());
             return Err(input.error("expected `,` or `=`: options are written `key = value, …`"));
         }
@@ -77,12 +78,12 @@ impl WrittenOption {
         }
     }
 
-    /// Reads text in the form of its type.
+    /// Reads text as a value of its type.
     pub(crate) fn parse<T: FromStr<Err = UnitError>>(&self, text: &str) -> Result<T> {
         self.parse_with(str::parse, text)
     }
 
-    /// Reads text, and says which option it is of where it cannot be read.
+    /// Reads text. An error names the option.
     pub(crate) fn parse_with<T>(
         &self,
         read: impl FnOnce(&str) -> std::result::Result<T, UnitError>,
@@ -98,7 +99,7 @@ impl WrittenOption {
         })
     }
 
-    /// The answer to an option that nobody knows.
+    /// Returns the error of an unknown option.
     pub(crate) fn unknown(&self) -> Error {
         const ALIKE: f64 = 0.75;
         let unknown = self.key.to_string();

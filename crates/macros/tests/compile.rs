@@ -19,7 +19,7 @@ mod rendered;
 const ARGUMENTS: &[&str] = &celeriac_rustc::arguments!();
 
 #[test]
-fn what_is_right_compiles_and_runs() {
+fn accepted_programs_compile_and_run() {
     let failed = for_each("accepted", |fixture| {
         let program = built(fixture);
         let compiled = rustc(fixture, &["--emit=link", "-o", &program.display().to_string()]);

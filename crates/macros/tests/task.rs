@@ -55,7 +55,7 @@ async fn nothing() -> TaskResult<()> {
 pub async fn price(article: String, #[default(1)] pieces: u32) -> i64;
 
 #[test]
-fn a_task_that_somebody_else_runs_is_called_as_any_other() {
+fn a_task_of_another_program_is_called_like_any_other() {
     let call: celeriac::Call<price> = price("teapot".to_owned(), 2);
     let signature = call.signature().unwrap();
     assert_eq!(
@@ -119,7 +119,7 @@ fn the_tasks_of_modules_are_put_together() {
 }
 
 #[test]
-fn what_a_message_leaves_out_has_its_default() {
+fn an_absent_argument_has_its_default() {
     let order = uuid::Uuid::from_u128(7);
     let given = Value::from(order.to_string());
     let defaults = (order, 1_299, "eur".to_owned(), Shipping::Parcel, Shipping::Drone { height: 9 }, None);

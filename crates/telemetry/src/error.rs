@@ -18,7 +18,7 @@ pub enum Error {
         /// The reason.
         reason: String,
     },
-    /// This process exports its traces and metrics already.
+    /// This process already exports traces and metrics.
     #[error("cannot start telemetry: this process has started it already")]
     AlreadyStarted,
     /// The exporter could not be made.

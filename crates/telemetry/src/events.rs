@@ -4,10 +4,10 @@
 //! The code where the event happens makes the struct and [emits](Event::emit) it. No other line is
 //! logged.
 //!
-//! A log line is a fixed phrase, then fields: `consumer restored queue=billing after=1.2s`. The
-//! same thing has the same words and the same field in every line: `task`, `id`, `attempt`,
-//! `queue`, `exchange`, `routing_key`, `error`, and `url` without its password. A time is a number
-//! of seconds, in a field whose name ends with `_seconds`. Text shows `retry_in_seconds` as
+//! A log line is a fixed phrase, then fields: `consumer restored queue=billing after=1.2s`. A thing
+//! has the same word and the same field in every line: `task`, `id`, `attempt`, `queue`,
+//! `exchange`, `routing_key`, `error`, and `url` without its password. A time is a number of
+//! seconds, in a field whose name ends with `_seconds`. Text shows `retry_in_seconds` as
 //! `retry_in=1.2s`.
 //!
 //! The target of a line is `celeriac::` and its area, which is the name of the module here. The
@@ -16,8 +16,8 @@
 //! - `ERROR`: somebody must act;
 //! - `WARN`: something is degraded, or is tried again;
 //! - `INFO`: the state of the process changed;
-//! - `DEBUG`: a single task or message moved on;
-//! - `TRACE`: a batch moved on.
+//! - `DEBUG`: a step of a single task or message;
+//! - `TRACE`: a step of a batch.
 //!
 //! `docs/logs.md` lists every line, and a test compares it with the declarations.
 

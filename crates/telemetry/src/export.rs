@@ -36,7 +36,7 @@ fn client(endpoint: &str) -> Result<Client> {
         // Without trusted authorities, an export over HTTP is still possible.
         client = client.tls_certs_only([]);
     }
-    // Building it blocks, which the threads of an async runtime do not allow.
+    // Building the client blocks, which a thread of an async runtime may not do.
     let made = std::thread::Builder::new().spawn(move || client.build()).map_err(|error| unmade(error.into()))?.join();
     made.map_err(|_| unmade("the thread that makes it panicked".into()))?.map_err(|error| unmade(error.into()))
 }

@@ -3,7 +3,7 @@
 //! In reading order:
 //!
 //! - [`events`]: the events of a program, each declared once: log line, span event and counter;
-//! - [`trace`]: the spans of publishing and processing, and the task's name on every log line of
+//! - [`trace`]: the spans of publishing and processing, and the task's fields on every log line of
 //!   its handler;
 //! - [`propagation`]: trace context in message headers;
 //! - `metrics`: counters and histograms, by OpenTelemetry's names;

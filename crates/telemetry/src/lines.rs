@@ -1,7 +1,7 @@
 //! Log lines: text for people, or one JSON object a line.
 //!
-//! Both say the same: time, level, target, phrase, fields. The task that a line belongs to is part
-//! of its fields, from the span that names it, and stands there once.
+//! Both formats have the same parts: time, level, target, phrase, fields. The fields include those
+//! of the task's span, each once.
 
 use std::fmt;
 use std::io::Write as _;
@@ -22,11 +22,11 @@ use crate::error::ErrorChain;
 use crate::options::LogFormat;
 use crate::trace::TASK_TARGET;
 
-/// The end of the name of a field that is a time.
+/// Suffix of the name of a field that is a time.
 const SECONDS: &str = "_seconds";
 
-/// Precedes the name of a task's field where the line has another of that name: a task that sends a
-/// task is its parent.
+/// Prefix of a field of the task whose name the line has too. A line about a task that a running
+/// task sends has fields of both: the running task is the parent.
 const PARENT: &str = "parent_";
 
 /// A layer that writes log lines.
@@ -76,7 +76,7 @@ where
             LogFormat::Text => line.text(self.color),
             LogFormat::Json => line.json(),
         };
-        // Where log lines cannot be written, nobody can be told.
+        // An error of the log output cannot be logged.
         let _ = self.writer.make_writer_for(event.metadata()).write_all(written.as_bytes());
     }
 }
@@ -129,16 +129,16 @@ impl Visit for Fields {
     }
 }
 
-/// A log line before it is written.
+/// A log line that is not written yet.
 struct Line<'a> {
     metadata: &'a Metadata<'static>,
-    /// The spans that the line stands in, outermost first, without that of the task.
+    /// The spans around the line, outermost first, without that of the task.
     spans: Vec<(&'a str, Fields)>,
     fields: Fields,
 }
 
 impl Line<'_> {
-    /// Adds the fields of the task that the line belongs to, without those that it has itself.
+    /// Adds the fields of the task's span, except those that the line has with the same value.
     fn add_task(&mut self, task: Fields) {
         for (name, value) in task.named {
             match self.fields.get(&name) {
@@ -170,7 +170,8 @@ impl Line<'_> {
         }
         if !self.fields.message.is_empty() {
             text.push(' ');
-            // What a message contains may not steer a terminal.
+            // Control characters are escaped, because text of a message must not control a
+            // terminal.
             text.extend(self.fields.message.chars().flat_map(|letter| {
                 let kept = !letter.is_control() || matches!(letter, '\n' | '\t');
                 let escaped = (!kept).then(|| letter.escape_default());
@@ -195,8 +196,8 @@ impl Line<'_> {
         }
     }
 
-    /// The name and the value of a field that is a time. A line of the program's own is left as it
-    /// is.
+    /// Returns name and value of a field that is a time. Returns `None` for lines of the program's
+    /// own modules, whose names mean what the program says.
     fn time<'a>(&self, name: &'a str, value: &Value) -> Option<(&'a str, Duration)> {
         let own = self.metadata.target().starts_with("celeriac::");
         let name = name.strip_suffix(SECONDS).filter(|_| own)?;
@@ -230,7 +231,7 @@ fn timestamp() -> String {
     format!("{:.6}", clock::now())
 }
 
-/// A value as it is, or in quotes where it could be taken for more than one.
+/// Returns the value, in quotes if it could be read as several fields.
 fn plain_or_quoted(text: &str) -> String {
     let is_plain = |letter: char| !letter.is_whitespace() && !letter.is_control() && !matches!(letter, '"' | '=');
     if !text.is_empty() && text.chars().all(is_plain) { text.to_owned() } else { format!("{text:?}") }
@@ -245,7 +246,7 @@ mod tests {
     use crate::options::LogOptions;
     use crate::setup::testing::{Captured, subscriber};
 
-    /// The lines of `work` as text, each from its level on.
+    /// Returns the lines of `work` as text, each starting with its level.
     fn lines(work: impl FnOnce()) -> Vec<String> {
         let captured = Captured::default();
         tracing::dispatcher::with_default(&subscriber(&LogOptions::default(), captured.clone(), None), work);

@@ -1,7 +1,7 @@
 //! The metrics of a program, by OpenTelemetry's names.
 //!
-//! Each event's [`event!`](crate::events) declaration names its counter. A program that exports no
-//! metrics makes no instruments, and counting only reads a static.
+//! The declaration of each event, by [`event!`](crate::events), names its counter. A program that
+//! exports no metrics makes no instruments. Counting then only reads a static.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 
 static METER: OnceLock<Meter> = OnceLock::new();
 
-/// Makes the instruments of this process with `meter` from now on.
+/// Makes this process create its instruments with `meter`.
 pub(crate) fn install(meter: Meter) -> Result<()> {
     METER.set(meter).map_err(|_| Error::AlreadyStarted)
 }
@@ -45,8 +45,8 @@ impl Metric<Counter<u64>> {
 }
 
 impl Metric<Histogram<f64>> {
-    /// Upper bounds in seconds: those of the messaging conventions, and more for tasks that take
-    /// minutes.
+    /// Upper bounds in seconds: those of OpenTelemetry's messaging conventions, and more for tasks
+    /// that take minutes.
     const BOUNDARIES: [f64; 19] = [
         0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0, 300.0, 900.0,
         3600.0,

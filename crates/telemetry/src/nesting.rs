@@ -1,4 +1,4 @@
-//! Keeps a trace together when a handler leaves its own future.
+//! Keeps a trace together when a handler spawns work outside its own future.
 //!
 //! A handler's spans find their parent in the current OpenTelemetry context. Work that it spawns
 //! keeps, at best, the current `tracing` span, which names the task on log lines. So entering that
@@ -43,7 +43,7 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Nesting {
     }
 
     fn on_exit(&self, id: &Id, _: Context<'_, S>) {
-        // Spans may be left in another order than they were entered.
+        // Spans may be exited in another order than they were entered.
         let left = ENTERED.with_borrow_mut(|entered| {
             let place = entered.iter().rposition(|(entered, _)| entered == id)?;
             Some(entered.remove(place))

@@ -74,7 +74,7 @@ impl Default for LogOptions {
 }
 
 impl TelemetryOptions {
-    /// Returns the faults in these options, each with its key.
+    /// Returns the faults of these options, each with its key.
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         if self.service_name.trim().is_empty() {
@@ -100,14 +100,14 @@ impl TelemetryOptions {
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
-/// Returns the fault in a level such as `info,celeriac::broker=debug`.
+/// Returns the fault of a level such as `info,celeriac::broker=debug`.
 fn problem_of_level(text: &str) -> Option<String> {
     text.split(',')
         .find_map(problem_of_directive)
         .or_else(|| EnvFilter::try_new(text).err().map(|error| error.to_string()))
 }
 
-/// Returns the fault in one directive.
+/// Returns the fault of one directive.
 ///
 /// `EnvFilter` reads a single word that is not a level as a module, and then logs nothing else. So
 /// this check requires a level with every module. It leaves spans in brackets to `EnvFilter`.
@@ -128,7 +128,7 @@ fn problem_of_directive(directive: &str) -> Option<String> {
     })
 }
 
-/// Returns the reason why a URL cannot be exported to.
+/// Returns the reason why traces and metrics cannot be exported to a URL.
 fn unusable(url: &str) -> Option<&'static str> {
     match url.split_once("://") {
         Some(("http" | "https", host)) if !host.is_empty() && !host.starts_with('/') => None,

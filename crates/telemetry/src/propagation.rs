@@ -13,7 +13,7 @@ pub const TRACEPARENT: &str = "traceparent";
 /// The header with vendors' data.
 pub const TRACESTATE: &str = "tracestate";
 
-/// Writes a span to headers. Replaces another one.
+/// Writes a span to headers, in place of any other.
 pub(crate) fn inject(span: &SpanContext, headers: &mut HeaderMap) {
     if !span.is_valid() {
         return;

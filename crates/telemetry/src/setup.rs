@@ -44,7 +44,7 @@ pub struct Telemetry {
     logs: bool,
 }
 
-/// The owners of all exports.
+/// The providers, which own all exports.
 #[derive(Debug)]
 struct Providers {
     tracer: SdkTracerProvider,
@@ -52,7 +52,7 @@ struct Providers {
 }
 
 impl Telemetry {
-    /// Starts to write log lines, and to export traces and metrics if the options name a collector.
+    /// Starts log lines, and the export of traces and metrics if the options name a collector.
     ///
     /// A program with a `tracing` subscriber of its own keeps it. That subscriber gets the log
     /// lines, the log options have no effect, and traces and metrics are still exported.
@@ -83,12 +83,12 @@ impl Telemetry {
         self.logs
     }
 
-    /// Exports the traces and metrics that wait, for `patience` at most. Spans that end later are
+    /// Exports the remaining traces and metrics, for `patience` at most. Spans that end later are
     /// dropped.
     ///
     /// # Errors
-    /// Returns an error if `patience` ended first. A collector that refuses is not an error: the
-    /// log has the number of lost spans.
+    /// Returns an error if not everything was sent in time. A collector that refuses data is not an
+    /// error: the log has the number of lost spans.
     pub async fn shutdown(self, patience: Duration) -> Result<()> {
         let Some(providers) = self.providers else { return Ok(()) };
         let (done, ended) = oneshot::channel();
@@ -123,7 +123,8 @@ impl Providers {
         Ok(Self { tracer, meter })
     }
 
-    /// Makes this process use these providers, and handlers too that call OpenTelemetry's own API.
+    /// Makes this process use these providers, including handlers that call OpenTelemetry's own
+    /// API.
     fn install(&self) -> Result<()> {
         trace::install(self.tracer.tracer(SCOPE))?;
         metrics::install(self.meter.meter(SCOPE))?;
@@ -133,18 +134,19 @@ impl Providers {
         Ok(())
     }
 
-    /// Exports all waiting data, traces and metrics in parallel.
+    /// Exports all remaining data, traces and metrics in parallel.
     fn shutdown(self, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
         let (done, ended) = mpsc::channel();
         let Self { tracer, meter } = self;
-        // The provider of metrics waits for its last export without a limit.
+        // The provider of metrics waits for its last export without a limit, so it runs on a thread
+        // of its own.
         let exported = std::thread::Builder::new()
             .name("celeriac-flush-metrics".to_owned())
             .spawn(move || done.send(meter.shutdown_with_timeout(patience)));
         let traces = tracer.shutdown_with_timeout(patience).map_err(flush_error);
         exported.map_err(flush_error)?;
-        // A collector that refuses metrics is in the log already.
+        // A collector that refuses metrics is logged already, so only the deadline is an error.
         let metrics = ended.recv_timeout(deadline.saturating_duration_since(Instant::now())).map_err(flush_error);
         traces.and(metrics.map(drop))
     }
@@ -160,10 +162,10 @@ struct Output<W> {
     color: bool,
 }
 
-/// The levels of libraries. A level that names the library again counts instead.
+/// Levels of libraries. `telemetry.log.level` overrides them if it names the library.
 ///
-/// lapin logs as errors what this project expects, handles, and logs in words of its own. sqlx says
-/// as a state of the process that a pooled connection did not answer, after which it takes another.
+/// lapin logs lost connections as errors, which this project handles and logs itself. sqlx logs at
+/// `INFO` that it replaced a pooled connection that did not answer.
 const OTHERS: &str = "lapin=off,sqlx_core=warn";
 
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
@@ -191,7 +193,8 @@ where
     let level = format!("{OTHERS},{}", options.level);
     let mut filter = EnvFilter::try_new(level).map_err(|error| invalid(&error))?;
     if filter.max_level_hint() != Some(LevelFilter::OFF) {
-        // Every log line has task, id and trace id.
+        // The span that names the task is always enabled, so that every log line has task, id and
+        // trace id.
         let names: Directive = format!("{}=error", trace::TASK_TARGET).parse().map_err(|error| invalid(&error))?;
         filter = filter.add_directive(names);
     }
@@ -199,10 +202,10 @@ where
     Ok(LogLayer { format: options.format, color, writer }.with_filter(filter).boxed())
 }
 
-/// Handlers' own spans, as children of their task's span.
+/// Returns a layer that exports handlers' own spans as children of their task's span.
 ///
-/// The span that names the task on log lines is omitted. A handler's outermost span then has the
-/// current OpenTelemetry context as its parent, which is that of the task's `process` span.
+/// The layer omits the span that names the task on log lines. A handler's outermost span then has
+/// the current OpenTelemetry context as its parent, which is that of the task's `process` span.
 fn span_layer(tracer: SdkTracer) -> BoxedLayer {
     let wanted = LevelFilter::INFO.and(filter_fn(|metadata| !names_task(metadata)));
     tracing_opentelemetry::layer()
@@ -219,7 +222,7 @@ fn names_task(metadata: &Metadata<'_>) -> bool {
 
 #[cfg(test)]
 pub(crate) mod testing {
-    //! Log lines in memory.
+    //! Captures log lines in memory.
 
     use std::sync::{Arc, Mutex};
 

@@ -1,7 +1,7 @@
-//! The spans of publishing and processing, and the task's name on every log line of its handler.
+//! The spans of publishing and processing, and the task's fields on every log line of its handler.
 //!
-//! They use the OpenTelemetry API and its messaging conventions. Without traces, a span only reads
-//! a static.
+//! They use the OpenTelemetry API and its messaging conventions. If traces are not exported, a span
+//! only reads a static.
 
 mod attributes;
 mod process;
@@ -27,13 +27,13 @@ fn tracer() -> Option<&'static SdkTracer> {
     TRACER.get()
 }
 
-/// Returns `true` if a span with this parent may be kept. Another span needs no name and no
+/// Returns `true` if a span with this parent may be sampled. Other spans need no name and no
 /// attributes.
 fn may_be_kept(parent: &SpanContext) -> bool {
     parent.is_sampled() || !parent.is_valid()
 }
 
-/// Exports traces from now on.
+/// Makes this process export traces.
 pub(crate) fn install(tracer: SdkTracer) -> Result<()> {
     TRACER.set(tracer).map_err(|_| Error::AlreadyStarted)
 }

@@ -81,7 +81,7 @@ impl Ladder {
         format!("{}_delivery", self.0)
     }
 
-    /// Returns the levels in the order of a message, longest wait first.
+    /// Returns the levels in the order in which a message passes them, longest wait first.
     pub fn levels(&self) -> impl Iterator<Item = Level> {
         (0..LEVELS).rev().map(|level| {
             let passed = "*.".repeat((LEVELS - 1 - level) as usize);
@@ -101,8 +101,8 @@ impl Ladder {
     ///
     /// The ladder counts whole seconds and drops the rest, as Celery does. The message arrives up
     /// to a second early, with its exact time in the `eta` header, and the worker waits the rest.
-    /// `None` for delays under a second. A delay beyond [`LONGEST`] is cut to it; the worker sends
-    /// such a message round again.
+    /// Returns `None` for delays under a second. A delay beyond [`LONGEST`] is cut to it. The
+    /// worker then delays the message again.
     pub fn address(&self, delay: Duration, key: &str) -> Option<(String, String)> {
         let seconds = delay.as_secs().min(LONGEST.as_secs());
         (seconds > 0).then(|| (self.entry_exchange(), delayed_key(seconds, strip_delay_prefix(key))))
@@ -127,7 +127,7 @@ impl Ladder {
 }
 
 impl Default for Ladder {
-    /// Celery's own.
+    /// Celery's own ladder.
     fn default() -> Self {
         Self::new(PREFIX)
     }
@@ -160,8 +160,8 @@ pub fn strip_delay_prefix(key: &str) -> &str {
 
 /// Returns the key that binds a queue to the delivery exchange.
 ///
-/// It has a star for each bit, and nothing looser: `#.billing`, which Celery binds, would also take
-/// messages for `orders.billing`.
+/// It has a `*` for each bit. Celery binds `#.billing`, which would also match messages for
+/// `orders.billing`.
 pub fn delivery_binding(key: &str) -> String {
     "*.".repeat(LEVELS as usize) + key
 }

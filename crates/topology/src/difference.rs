@@ -17,8 +17,8 @@ use found::{names, shown};
 pub use policy::{POLICY_PRIORITY, differing_policies, policies, policy_object};
 pub use remedy::{Leftover, Remedy};
 
-/// Returns the differences of `existing` from `objects`. It looks at objects that the files name,
-/// and at those that they once made: bindings between named objects, and policies and dead-letter
+/// Returns the differences of `existing` from `objects`. It compares objects that the files name,
+/// and objects of earlier files: bindings between named objects, and policies and dead-letter
 /// queues of deleted queues.
 pub fn differences(objects: &[TopologyObject], existing: &Existing) -> Vec<Difference> {
     let queues: HashMap<_, _> = existing.queues.iter().map(|queue| (queue.name.as_str(), queue)).collect();
@@ -85,7 +85,7 @@ fn queue(wanted: &QueueObject, facts: &QueueFacts, found: &mut Vec<Difference>) 
     differs(TYPE, Some(facts.kind.clone()), Some(kind(&wanted.arguments)));
     for name in names(&wanted.arguments, &facts.arguments).into_iter().filter(|name| *name != TYPE) {
         let (broker, files) = (facts.arguments.get(name), wanted.arguments.get(name));
-        // An argument that equals the policy does no harm.
+        // An argument that equals the policy has no effect of its own.
         let said_by_policy = policy_key(name).and_then(|key| wanted.policy.get(key));
         if files.is_none() && broker == said_by_policy {
             continue;
@@ -126,7 +126,7 @@ fn extra_bindings(objects: &[TopologyObject], existing: &Existing, found: &mut V
     }
 }
 
-/// Finds empty dead-letter queues of deleted queues, with our arguments.
+/// Finds empty dead-letter queues of deleted queues, with Celeriac's arguments.
 fn abandoned(objects: &[TopologyObject], existing: &Existing, found: &mut Vec<Difference>) {
     let exists = |name: &str| existing.queues.iter().any(|queue| queue.name == name);
     let named = |name: &str| {

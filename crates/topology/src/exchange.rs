@@ -16,7 +16,7 @@ pub struct ExchangeOptions {
     /// The exchange for messages that fit no binding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alternate_exchange: Option<String>,
-    /// Somebody else declares it. It has to exist.
+    /// Another program declares it. It has to exist.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub external: bool,
 }

@@ -197,7 +197,7 @@ fn argument(value: &Value) -> Argument {
     match value {
         Value::String(text) => Argument::Text(text.clone()),
         Value::Bool(flag) => Argument::Flag(*flag),
-        // A value that we never set can only be shown.
+        // Celeriac sets no argument of another type, so it needs only a text to show.
         value => value.as_i64().map_or_else(|| Argument::Text(value.to_string()), Argument::Number),
     }
 }

@@ -1,7 +1,7 @@
 //! The objects of a topology in the formats of RabbitMQ's own tools: its definitions, and manifests
 //! of the messaging topology operator. Pure.
 //!
-//! `external` objects are left out, because somebody else makes them.
+//! `external` objects are left out, because another program declares them.
 
 use serde_json::{Map, Value, json};
 

@@ -4,7 +4,7 @@
 //! In reading order:
 //!
 //! - [`exchange`], [`queue`], [`topology`]: declarations of the configuration;
-//! - [`prefetch`]: number of messages that a worker holds of a queue;
+//! - [`prefetch`]: number of unacknowledged messages that a worker holds of a queue;
 //! - `matching`: matching of messages with bindings;
 //! - `validate`: validation without a broker;
 //! - `version`: options that a version of RabbitMQ ignores;
@@ -14,7 +14,7 @@
 //! - [`delay`]: the ladder of queues for delayed messages;
 //! - [`objects`]: the objects of a topology, one by one;
 //! - [`existing`]: the objects on a broker;
-//! - [`difference`]: the differences between both;
+//! - [`difference`]: the differences of a broker from the files;
 //! - [`export`]: the objects for RabbitMQ's own tools.
 
 pub mod exchange;

@@ -33,8 +33,8 @@ fn headers_match(wanted: &Map, which: HeaderMatch, headers: &HeaderMap) -> bool 
 
 /// Returns true if a pattern of words matches a key. `*` is one word, `#` any number, also none.
 ///
-/// If a word does not fit, the last `#` takes one word more, and matching resumes after it. Earlier
-/// ones need no second try: the last can take all that they could add.
+/// If a word does not match, the last `#` takes one more word, and matching resumes after it.
+/// Earlier `#` need no second try, because the last one can take every word that they could.
 fn topic_matches(pattern: &str, key: &str) -> bool {
     let (mut pattern, mut key) = (words(pattern), words(key));
     let mut last_hash: Option<(Words<'_>, Words<'_>)> = None;
@@ -59,7 +59,7 @@ fn topic_matches(pattern: &str, key: &str) -> bool {
     }
 }
 
-/// The words that are left. `None` at the end. The empty key has no words, as in RabbitMQ.
+/// The remaining words. `None` at the end. The empty key has no words, as in RabbitMQ.
 type Words<'a> = Option<&'a str>;
 
 fn words(key: &str) -> Words<'_> {
@@ -106,7 +106,7 @@ mod tests {
         }
     }
 
-    /// The definition, without care for speed.
+    /// The definition, in its simplest form.
     fn model(pattern: &[&str], key: &[&str]) -> bool {
         match (pattern.split_first(), key.split_first()) {
             (None, None) => true,

@@ -45,7 +45,7 @@ pub struct ExchangeObject {
     pub kind: ExchangeKind,
     /// Its arguments.
     pub arguments: Arguments,
-    /// True if somebody else makes it.
+    /// True if another program declares it.
     pub external: bool,
 }
 
@@ -63,7 +63,7 @@ pub struct QueueObject {
     /// The arguments that the configuration sets. Another value on the broker is a mismatch. Other
     /// arguments stay as they are on the broker.
     pub configured: BTreeMap<&'static str, String>,
-    /// True if somebody else makes it.
+    /// True if another program declares it.
     pub external: bool,
 }
 
@@ -80,7 +80,7 @@ pub struct BindingObject {
     pub arguments: Arguments,
 }
 
-/// The end of a binding.
+/// The destination of a binding.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BindingTarget {
     /// A queue.
@@ -89,7 +89,7 @@ pub enum BindingTarget {
     Exchange(String),
 }
 
-/// The place of those settings of queues that RabbitMQ can change.
+/// The place of settings of queues that RabbitMQ can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SettingsLocation {
     /// The arguments of the queue, which cannot change.
@@ -99,16 +99,16 @@ pub enum SettingsLocation {
     Policies,
 }
 
-/// The delivery limit of a quorum queue without a limit of its own. It is the last safety net, for
-/// a message that crashes its consumer before the consumer can look at it, as text that is not
-/// UTF-8 in a short string of AMQP does in lapin. Restarts count as well, so the limit is high.
+/// The delivery limit of a quorum queue without a limit of its own. It is for a message that
+/// crashes its consumer before the consumer can read it, as lapin does at a short string that is
+/// not UTF-8. Restarts count as deliveries too, so the limit is high.
 const DELIVERY_LIMIT: u32 = 100;
 
-/// The delivery limit of dead-letter queues, which have no dead-letter queue of their own:
-/// practically none, because people look at letters as often as they like. RabbitMQ 4 drops a
-/// message that was returned 20 times, unless the queue sets a limit. `-1` is no limit there, but
-/// RabbitMQ 3.10 accepts it and drops the message after the first look. This number has one meaning
-/// in both, and stays the same after an upgrade.
+/// The delivery limit of dead-letter queues. It is practically unlimited, because each listing of
+/// dead letters is a delivery, and these queues have no dead-letter queue of their own. RabbitMQ 4
+/// drops a message after 20 returns, unless the queue sets a limit. `-1` is no limit there, but
+/// RabbitMQ 3.10 accepts it and drops the message after the first return. This number has the same
+/// effect in both, and stays valid after an upgrade.
 const LETTERS_LIMIT: u32 = i32::MAX.cast_unsigned();
 
 impl Topology {
@@ -119,7 +119,7 @@ impl Topology {
             objects.push(TopologyObject::Exchange(exchange(name, options)));
         }
         for (name, options) in self.queues.iter().filter(|(_, options)| options.broadcast) {
-            // A broadcast is sent to an exchange, to which each worker binds a queue of its own.
+            // A broadcast is sent to an exchange. Each worker binds a queue of its own to it.
             let kind = ExchangeKind::Fanout;
             let (arguments, external) = (Arguments::new(), options.external);
             objects.push(TopologyObject::Exchange(ExchangeObject { name: name.clone(), kind, arguments, external }));
@@ -379,7 +379,7 @@ impl fmt::Display for BindingTarget {
 }
 
 impl TopologyObject {
-    /// True if somebody else makes it.
+    /// Returns true if another program declares it.
     pub fn is_foreign(&self) -> bool {
         matches!(
             self,
@@ -387,7 +387,7 @@ impl TopologyObject {
         )
     }
 
-    /// Returns the queue or exchange that it is, unless it is external.
+    /// Returns the queue or exchange as a binding's destination, unless it is external.
     pub(crate) fn place(&self) -> Option<BindingTarget> {
         match self {
             _ if self.is_foreign() => None,

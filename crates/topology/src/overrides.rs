@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pattern::{Pattern, PatternTable};
 
-/// The type of a value in the configuration.
+/// The type of a value of the configuration.
 macro_rules! config_type {
     (u8) => { u8 };
     (u32) => { u32 };
@@ -22,7 +22,7 @@ macro_rules! config_type {
     ($type:ident) => { Parsed<$type> };
 }
 
-/// The field of `TaskOptions` for a value of the configuration.
+/// Converts a value of the configuration to a field of `TaskOptions`.
 macro_rules! field_value {
     (u8, $value:expr) => {
         Some($value)
@@ -44,7 +44,7 @@ macro_rules! field_value {
     };
 }
 
-/// The plain value of the configuration.
+/// Returns the value of the configuration without its wrapper.
 macro_rules! plain_value {
     (u8, $value:expr) => {
         $value
@@ -83,8 +83,8 @@ macro_rules! task_override {
         )* }
         attribute_retries { $($_13:tt)* }
     ) => {
-        /// An entry of `task_options`. A key that it does not set is left to later entries, or else
-        /// to the task.
+        /// An entry of `task_options`. A key that it does not set is set by later entries, or else
+        /// by the task.
         #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct TaskOverride {
@@ -183,8 +183,8 @@ pub fn problems(overrides: &[TaskOverride]) -> Vec<(String, String)> {
     let found = overrides.iter().enumerate().flat_map(|(index, entry)| {
         let of_keys = problems_of(entry).into_iter();
         let of_keys = of_keys.map(move |(key, problem)| (format!("task_options[{index}].{key}"), problem));
-        // The entry as a whole has this problem: its keys may only seem missing, because their
-        // values are wrong.
+        // The problem has the key of the entry, because its keys may only seem to be missing: a key
+        // with an invalid value counts as absent.
         let whole = entry.set_keys().is_empty().then(|| format!("entry for `{}` sets no options", entry.task));
         of_keys.chain(whole.map(|problem| (format!("task_options[{index}]"), problem)))
     });

@@ -21,7 +21,8 @@ impl Pattern {
     /// Returns the problem of an invalid pattern.
     pub fn read(pattern: &str) -> Result<Self, String> {
         if let Some(regex) = pattern.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
-            // Compiled as written first, because the anchors below could repair or hide a mistake.
+            // Compiled as written first. The anchors below could turn an invalid expression into a
+            // valid one.
             Regex::new(regex).map_err(|error| format!("`{pattern}` is not a regular expression: {error}"))?;
             return compile(pattern, &format!(r"\A(?:{regex})\z"));
         }
@@ -58,14 +59,14 @@ fn regex_of_glob(glob: &str) -> String {
     regex
 }
 
-/// Ordered patterns, with a cache of the result of each name.
+/// Ordered patterns, with a cache of the values of names.
 #[derive(Debug)]
 pub struct PatternTable<T> {
     patterns: Vec<Pattern>,
     known: RwLock<HashMap<String, T>>,
 }
 
-/// The most cached names. Callers can invent names, and must not fill the memory.
+/// Most cached names. Callers can send any number of names, so the cache is bounded.
 pub(crate) const MAX_KNOWN: usize = 4096;
 
 impl<T: Clone> PatternTable<T> {
@@ -155,7 +156,7 @@ mod tests {
         }
     }
 
-    /// The definition, without care for speed.
+    /// The definition, in its simplest form.
     fn model(glob: &[char], name: &[char]) -> bool {
         match (glob.split_first(), name.split_first()) {
             (None, None) => true,

@@ -1,14 +1,14 @@
-//! The number of messages that a worker holds of a queue, as configurations write it.
+//! The prefetch of a queue, as configurations write it.
 
 use std::fmt;
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The number of messages that a worker holds of a queue.
+/// Most unacknowledged messages that a worker holds of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prefetch {
-    /// A number that follows the run time of the tasks.
+    /// A number that depends on the run time of the queue's tasks.
     Auto,
     /// A fixed number.
     Fixed(u16),
@@ -43,7 +43,7 @@ impl<'de> Deserialize<'de> for Prefetch {
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Prefetch, E> {
                 match text {
                     "auto" => Ok(Prefetch::Auto),
-                    // Variables and flags are text.
+                    // Environment variables and flags are text.
                     other => match other.parse() {
                         Ok(count) if count > 0 => Ok(Prefetch::Fixed(count)),
                         _ => Err(E::invalid_value(de::Unexpected::Str(other), &self)),

@@ -68,15 +68,15 @@ pub struct QueueOptions {
     /// setting.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefetch: Option<Prefetch>,
-    /// Somebody else declares it, such as a Celery app. It has to exist, with any arguments.
+    /// Another program declares it, such as a Celery app. It has to exist, with any arguments.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub external: bool,
-    /// Its consumer declares it, for itself alone, whatever `broker.declare` and
-    /// `broker.use_policies` are. The queues of a broadcast are such.
+    /// Its consumer declares it for itself alone, with any `broker.declare` and
+    /// `broker.use_policies`. Queues of a broadcast do this.
     #[serde(skip)]
     pub own: bool,
-    /// It has only the arguments that are set, since somebody else declares it too, such as a
-    /// Celery app, and has to agree. The broker then does not dead-letter its messages.
+    /// It has only the arguments that are set, because another program such as a Celery app
+    /// declares it with the same ones. The broker then does not dead-letter its messages.
     #[serde(skip)]
     pub plain: bool,
 }
@@ -90,8 +90,8 @@ pub enum QueueKind {
     Quorum,
     /// On one node. Has priorities.
     Classic,
-    /// A log that keeps messages that were read: a record of what was sent, beside the queue that
-    /// runs it. Workers do not consume it.
+    /// A log that keeps messages after they are read. It records the messages beside a queue that
+    /// workers consume. Workers do not consume it.
     Stream,
 }
 

@@ -1,7 +1,6 @@
 //! Routing: the exchange, the routing key and the options of each call. Pure.
-//!
 //! - `options`, `validate`: the configuration of routes, and mistakes in it;
-//! - `function`: functions of the program that decide in place of routes;
+//! - `function`: functions of the program that choose in place of routes;
 //! - `compiled`: a compiled route, and its match with a call;
 //! - `destination`: the destination of a message, and its options.
 
@@ -153,7 +152,7 @@ impl Router {
         Ok(Explanation { rule, destination })
     }
 
-    /// Returns the destination of a call that names none, with the rule that decides it.
+    /// Returns the destination of a call without a destination, with the rule that decides it.
     fn by_route(
         &self,
         task: &str,
@@ -171,7 +170,7 @@ impl Router {
         Ok((rule, found))
     }
 
-    /// Returns the destination of a call that sets a routing key alone: the exchange of its route.
+    /// Returns the destination of a call that sets only a routing key: the exchange of its route.
     fn by_routing_key(&self, task: &str, matched: Option<&Match<'_>>, key: &str) -> Result<Destination> {
         let exchange = match matched {
             Some(matched) => matched.destination(task, &self.topology)?.exchange,
@@ -192,12 +191,13 @@ impl Router {
         self.queues.get(name).cloned().ok_or_else(undeclared)
     }
 
-    /// An undeclared exchange belongs to somebody else. Only the broker knows its bindings.
+    /// Returns the destination of an exchange. Only the broker knows the bindings of an undeclared
+    /// one.
     fn exchange(&self, exchange: &str, routing_key: &str) -> Destination {
         at_exchange(&self.topology, exchange, routing_key)
     }
 
-    /// Returns the first matching route whose function does not pass the call on.
+    /// Returns the first matching route whose function does not return `None`.
     fn first_match(&self, request: &RouteRequest<'_>) -> Result<Option<Match<'_>>, String> {
         let mut next = self.patterns.get(request.task, |places| places.next());
         while let Some(index) = next {
@@ -205,7 +205,7 @@ impl Router {
             if matched.is_some() {
                 return Ok(matched);
             }
-            // A function may decide differently next time, so later matches are not cached.
+            // A function may decide differently for the next call, so later matches are not cached.
             next = self.patterns.matches(request.task).find(|after| *after > index);
         }
         Ok(None)

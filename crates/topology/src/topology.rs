@@ -25,16 +25,16 @@ impl Topology {
             return Some(self.queues.get_key_value(routing_key).map(|(name, _)| name.as_str()).into_iter().collect());
         }
         if exchange == DIRECT_EXCHANGE {
-            // Every worker declares its own queue, which no file names.
+            // Every worker declares a queue of its own, whose name is in no file.
             return None;
         }
         let mut found = Reached::default();
         self.follow(exchange, routing_key, &mut found)?;
-        // Sorted as in the configuration.
+        // In the order of the configuration.
         Some(self.queues.keys().map(String::as_str).filter(|name| found.queues.contains(name)).collect())
     }
 
-    /// `None` if it cannot be known.
+    /// Adds the queues behind an exchange. Returns `None` if they cannot be known.
     fn follow<'a>(&'a self, exchange: &'a str, routing_key: &str, found: &mut Reached<'a>) -> Option<()> {
         if found.exchanges.contains(&exchange) {
             return Some(());
@@ -78,7 +78,7 @@ impl Topology {
         }
     }
 
-    /// Returns every dead-letter queue once, with its kind: replicated if one of its queues is.
+    /// Returns every dead-letter queue once, with its type: a quorum queue if one of its queues is.
     pub fn dead_letter_queues(&self) -> IndexMap<String, QueueKind> {
         let mut queues = IndexMap::new();
         for (name, options) in &self.queues {

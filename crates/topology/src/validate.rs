@@ -10,9 +10,9 @@ use crate::topology::Topology;
 
 /// The longest name in AMQP, in bytes.
 const LONGEST_NAME: usize = 255;
-/// The most priorities of a classic queue. Each costs RabbitMQ a process.
+/// Most priorities of a classic queue. RabbitMQ runs a process for each.
 const MOST_PRIORITIES: u8 = 10;
-/// The bytes of a name that its dead-letter queue and its delayed messages need.
+/// Bytes of a name that the names of its dead-letter queue and delayed messages need in addition.
 const ROOM_FOR_DELAY: usize = 56;
 
 impl Topology {

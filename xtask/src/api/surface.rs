@@ -1,5 +1,5 @@
-//! One text of the lists of several crates: what the façade exports, under the paths that users
-//! write.
+//! Merges the lists of several crates into one text: the exports of the façade, under the paths
+//! that users write.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -8,25 +8,25 @@ use anyhow::{Result, ensure};
 /// An item of another crate that the façade exports.
 #[derive(Debug, Clone)]
 pub(crate) struct Export {
-    /// Its path where it is defined, a segment each.
+    /// Path of its definition, one segment each.
     pub(crate) target: Vec<String>,
-    /// Its path in the façade.
+    /// Path in the façade.
     pub(crate) path: String,
     pub(crate) is_module: bool,
 }
 
-/// Paths of the façade by the library and the name of an item. Names of types stand for one thing
-/// in the workspace, and those of errors for one thing in a library, so the modules in between do
-/// not count.
+/// Paths in the façade, by library and name of an item. The modules in between do not count: a type
+/// name is unique in the workspace, and the name of an error type is unique in its library.
 struct Exports {
     items: BTreeMap<(String, String), String>,
     modules: BTreeMap<String, String>,
 }
 
-/// Makes the text.
+/// Returns the text.
 ///
 /// # Errors
-/// If a line names an item that the façade does not export, or an item has two paths.
+/// Returns an error if a line names an item that the façade does not export, or if an item has two
+/// paths.
 pub(crate) fn surface(exports: &[Export], lists: &BTreeMap<String, Vec<String>>) -> Result<String> {
     let exports = Exports::of(exports)?;
     let mut seen = HashSet::new();
@@ -44,7 +44,7 @@ pub(crate) fn surface(exports: &[Export], lists: &BTreeMap<String, Vec<String>>)
     }
     let holes: Vec<_> = holes.into_iter().collect();
     ensure!(holes.is_empty(), "the façade names these items and does not export them:\n{}", holes.join("\n"));
-    // A stable sort: what belongs to an item stays in the order of its list.
+    // The sort is stable, so the members of an item stay in the order of its list.
     found.sort_by(|(one, _), (other, _)| one.cmp(other));
     let mut text = String::new();
     for (_, line) in found {
@@ -59,7 +59,7 @@ impl Exports {
         let mut all = Self { items: BTreeMap::new(), modules: BTreeMap::new() };
         for Export { target, path, is_module } in exports {
             let (Some(library), Some(name)) = (target.first(), target.last()) else { continue };
-            // The prelude repeats what has its path elsewhere.
+            // Prelude items are exported elsewhere too. That path counts.
             if path.starts_with("celeriac::prelude::") {
                 continue;
             }
@@ -73,7 +73,7 @@ impl Exports {
         Ok(all)
     }
 
-    /// The path in the façade of an item, or of the item that it belongs to.
+    /// Returns the path in the façade of an item or of its owner.
     fn exported(&self, library: &str, path: &str) -> Option<String> {
         if library == "celeriac" {
             return path.starts_with("celeriac::").then(|| path.to_owned());
@@ -81,7 +81,7 @@ impl Exports {
         self.translated(path)
     }
 
-    /// A path as users write it; the rest of it, such as the name of a method, stays.
+    /// Returns a path as users write it. Its end, such as a method, stays.
     fn translated(&self, path: &str) -> Option<String> {
         for (module, exported) in &self.modules {
             if let Some(rest) =
@@ -91,8 +91,7 @@ impl Exports {
             }
         }
         let segments: Vec<_> = path.split("::").collect();
-        // Beyond the name of a type are its variants and methods, which may be called as another
-        // type is.
+        // Variants and methods follow the type, and may have the name of another type.
         let is_type = |segment: &str| segment.starts_with(|first: char| first.is_uppercase());
         let last = segments.iter().position(|segment| is_type(segment)).unwrap_or(segments.len() - 1);
         (1..=last).find_map(|place| {
@@ -107,7 +106,7 @@ impl Exports {
         })
     }
 
-    /// A line with the paths of the façade, and those paths that it has none for.
+    /// Returns a line with paths of the façade, and the paths that the façade lacks.
     fn rewrite(&self, line: &str) -> (String, Vec<String>) {
         let (mut text, mut unknown) = (String::new(), Vec::new());
         let mut rest = line;
@@ -118,7 +117,7 @@ impl Exports {
             rest = &found[path.len()..];
             match (self.translated(path), self.error_of_alias(path)) {
                 (Some(translated), _) => text.push_str(&translated),
-                // A library's `Result` is the standard one with the library's error.
+                // A library's `Result` is `core`'s, with the library's error.
                 (None, Some(error)) if rest.starts_with('<') => {
                     let end = closing(rest);
                     let (inner, unknown_inside) = self.rewrite(&rest[..end]);
@@ -142,7 +141,7 @@ impl Exports {
     }
 }
 
-/// Returns the place at which the angle bracket at the beginning is closed.
+/// Returns the position of the bracket that closes the first one.
 fn closing(text: &str) -> usize {
     let mut depth = 0_usize;
     let mut before = ' ';
@@ -162,21 +161,21 @@ fn closing(text: &str) -> usize {
     text.len()
 }
 
-/// The path at the beginning of a text.
+/// Returns the path at the beginning of a text.
 fn leading_path(text: &str) -> &str {
     let is_part = |character: char| character.is_alphanumeric() || matches!(character, '_' | ':');
     let path = &text[..text.find(|character| !is_part(character)).unwrap_or(text.len())];
     path.trim_end_matches(':')
 }
 
-/// The first path of a text that is one of the project's.
+/// Returns the first path of a text into a crate of the workspace.
 fn own_path(text: &str) -> Option<&str> {
     let start = text.find("celeriac")?;
     Some(leading_path(&text[start..]))
 }
 
-/// The item that a line is about: of an implementation the type, or the trait where the type is
-/// somebody else's.
+/// Returns the item that a line is about. For an implementation that is the type, or the trait if
+/// the type is from elsewhere.
 fn subject(line: &str) -> Option<&str> {
     let Some(implementation) = line.strip_prefix("impl") else { return own_path(line) };
     let implementation = if implementation.starts_with('<') {
@@ -195,8 +194,8 @@ fn subject(line: &str) -> Option<&str> {
     }
 }
 
-/// The lines without the methods and types of implementations of traits: the implementation says
-/// that they are there.
+/// Returns the lines without methods and types of trait implementations, because the line of the
+/// implementation covers them.
 fn without_methods_of_traits(lines: &[String]) -> impl Iterator<Item = &str> {
     let mut of: Option<&str> = None;
     lines.iter().map(String::as_str).filter(move |line| {
@@ -239,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_exported_has_the_path_that_users_write() {
+    fn an_exported_item_has_the_path_that_users_write() {
         let lists = lists(&[
             "pub struct celeriac_client::Hidden",
             "pub struct celeriac_client::Call<T: celeriac_protocol::task::Task>",

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_dead_letter_does_not_say_is_not_what_was_asked_for() {
+    fn a_dead_letter_without_a_queried_field_does_not_match() {
         let silent = DeadLetter { error: None, task: None, id: None, ..letter(None) };
         let age = Some(Duration::ZERO);
         for wanted in [
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_that_cannot_be_understood_is_named() {
+    fn an_invalid_query_names_its_field() {
         let wrong = |wanted| Filter::new(wanted, NOW).unwrap_err().to_string();
         let told = wrong(DeadLetterQuery { error: Some("/(/".to_owned()), ..DeadLetterQuery::default() });
         assert!(told.starts_with("error: `/(/` is not a regular expression"), "{told}");

@@ -67,12 +67,12 @@ impl DeadLetter {
         // A worker removes the broker's headers before it writes its own. If both exist, the
         // broker's are newer.
         match latest_death(&message.headers) {
-            Some(death) => letter.told_by_the_broker(death),
-            None => letter.told_by_a_worker(&message.headers),
+            Some(death) => letter.with_death_by_the_broker(death),
+            None => letter.with_headers_of_a_worker(&message.headers),
         }
     }
 
-    fn told_by_a_worker(self, headers: &HeaderMap) -> Self {
+    fn with_headers_of_a_worker(self, headers: &HeaderMap) -> Self {
         let text = |name| headers.text(name).map(str::to_owned);
         Self {
             queue: text(names::DEAD_QUEUE).unwrap_or(self.queue),
@@ -86,7 +86,7 @@ impl DeadLetter {
         }
     }
 
-    fn told_by_the_broker(self, death: &Value) -> Self {
+    fn with_death_by_the_broker(self, death: &Value) -> Self {
         let text = |field| field_of(death, field).and_then(Value::as_str).map(str::to_owned);
         let routing_key = match field_of(death, "routing-keys") {
             Some(Value::List(keys)) => keys.first().and_then(Value::as_str),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_worker_wrote_is_read() {
+    fn the_headers_of_a_worker_are_read() {
         let letter = read([
             ("task", "orders.charge".into()),
             ("id", "1".into()),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_broker_wrote_is_read_past_the_deaths_of_a_delay() {
+    fn the_latest_death_is_read_before_those_of_a_delay() {
         let delayed = death("expired", "celery_delayed_3", "0.1.mail");
         let letter = read([
             ("task", "t".into()),
@@ -214,26 +214,26 @@ mod tests {
     }
 
     #[test]
-    fn the_broker_is_believed_where_a_worker_has_written_before() {
+    fn the_death_of_the_broker_wins_over_the_headers_of_a_worker() {
         let worker = ("celeriac-dead-reason", Value::from("exhausted"));
         let letter = read([worker, ("x-death", Value::List(vec![death("expired", "mail", "mail")]))]);
         assert_eq!(letter.reason, "expired");
     }
 
     #[test]
-    fn where_a_message_came_from_is_not_guessed_from_a_queue_that_several_share() {
+    fn a_shared_dead_letter_queue_does_not_name_the_original_queue() {
         assert_eq!(DeadLetter::read(&Message::default(), "graveyard").queue, "");
     }
 
     #[test]
-    fn a_message_that_says_nothing_is_a_dead_letter_all_the_same() {
+    fn a_message_without_readable_headers_is_a_dead_letter() {
         let letter = read([("task", Value::Int(7)), ("x-death", "none".into()), ("id", "".into())]);
         assert_eq!((letter.task, letter.id, letter.reason.as_str()), (None, None, UNKNOWN));
         assert_eq!(letter.queue, "mail", "its queue's name says where it came from");
     }
 
     #[test]
-    fn a_message_of_protocol_1_is_told_by_its_body() {
+    fn a_message_of_protocol_1_is_read_from_its_body() {
         let body = Bytes::from_static(br#"{"task":"t.add","id":"old","args":[1],"kwargs":{},"retries":1}"#);
         let properties = celeriac_protocol::Properties {
             content_type: Some("application/json".to_owned()),

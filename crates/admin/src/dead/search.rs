@@ -119,7 +119,7 @@ pub struct Tally {
     pub reason: Option<String>,
 }
 
-/// Evenly; the first comes at once.
+/// Returns an interval of this rate. The first tick is immediate.
 fn ticks(rate: RateLimit) -> Interval {
     let mut ticks = tokio::time::interval(rate.interval());
     // A slow letter does not make the next one come sooner.
@@ -265,7 +265,7 @@ async fn put_back(broker: &dyn Broker, replay: &Replay, letter: &DeadLetter, mes
     }
 }
 
-/// Returns true if the next message may still succeed.
+/// Returns true if the error concerns this message alone, and the next one may succeed.
 fn is_about_the_message(error: &Error) -> bool {
     matches!(
         error,

@@ -110,7 +110,7 @@ impl Http {
     }
 }
 
-/// Returns a client that verifies nodes as AMQP connections do.
+/// Returns a client that verifies certificates as AMQP connections do.
 fn client(nodes: &[Url], tls: &TlsOptions) -> Result<Client, Cause> {
     if CryptoProvider::get_default().is_none() {
         // The provider of AMQP connections, unless the program has installed its own.
@@ -120,7 +120,7 @@ fn client(nodes: &[Url], tls: &TlsOptions) -> Result<Client, Cause> {
     // password elsewhere.
     let mut client = Client::builder().no_proxy().redirect(Policy::none()).connect_timeout(CONNECT).timeout(ANSWER);
     if nodes.iter().all(|node| node.scheme() != "https") {
-        // Works on a machine without trusted authorities.
+        // Without a node that uses TLS, authorities are not needed. The machine may have none.
         return client.tls_certs_only([]).build().map_err(cause);
     }
     if let Some(ca) = &tls.cacertfile {

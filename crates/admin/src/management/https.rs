@@ -53,7 +53,7 @@ impl Authority {
         std::thread::spawn(move || {
             let (taken, _) = listener.accept().unwrap();
             let mut stream = StreamOwned::new(ServerConnection::new(Arc::new(config)).unwrap(), taken);
-            // A client that does not trust us goes away in the middle of it.
+            // A client that does not trust the certificate closes the connection here.
             if stream.read(&mut [0; 4096]).is_ok() {
                 let body = r#"{"rabbitmq_version": "4.0.5"}"#;
                 let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());

@@ -18,18 +18,18 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::handle::TaskHandle;
 
-/// Namespace of the fingerprints of arguments.
+/// UUID namespace of fingerprints of arguments.
 const FINGERPRINTS: Uuid = Uuid::from_u128(0x6365_6c65_7269_6163_8000_6669_6e67_6572);
 
-/// AMQP's limit of a name, and enough for a key.
+/// Longest key, in bytes. AMQP limits names to the same length.
 const LONGEST_KEY: usize = 255;
 
-/// The longest wait for another who is about to send the same, and the time between two looks.
+/// Longest wait for a concurrent submission under the same key, and the pause between two queries.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(100);
 
 impl Client {
-    /// Returns the claim of a request, where it has a key. Settles its id.
+    /// Returns the claim of a request that has an idempotency key, and sets the task id.
     pub(super) fn claim_for(&self, request: &mut DynamicCall) -> Result<Option<(&Idempotency, Claim)>> {
         let Some(key) = request.options.idempotency_key.take() else { return Ok(None) };
         let task = request.task.clone();
@@ -46,7 +46,7 @@ impl Client {
         Ok(Some((keys, Claim { task, key, id, fingerprint })))
     }
 
-    /// Sends a call unless it was sent before under its key.
+    /// Sends a call unless one was sent before under its key.
     pub(super) async fn send_once<T>(&self, mut call: ResolvedCall, awaited: Option<String>) -> Result<TaskHandle<T>> {
         let Some((keys, mut claim)) = self.claim_for(&mut call.request)? else {
             return self.send_anew(call, awaited, Repeated::No).await;
@@ -62,7 +62,7 @@ impl Client {
                     break Repeated::Yes;
                 }
                 KeyState::Sent(previous) => return Ok(self.handle_of(previous.same_as(&claim)?, awaited)),
-                // The one who is about to send it is heard of soon, or never again.
+                // A concurrent sender records its result soon, unless it died.
                 KeyState::Sending(previous) if Instant::now() < deadline => {
                     previous.same_as(&claim)?;
                     sleep(LOOK).await;
@@ -73,7 +73,7 @@ impl Client {
         let sent = self.send_anew(call, awaited, repeated).await;
         let noted = match &sent {
             Ok(_) => keys.sent(&claim).await,
-            // It may stand on a queue: the next to come sends it once more, with the same id.
+            // The message may be on a queue. The next submission sends it again, with the same id.
             Err(error) if error.is_retryable() || repeated == Repeated::Yes => Ok(()),
             Err(_) => keys.release(&claim).await,
         };
@@ -88,10 +88,10 @@ impl Client {
     }
 }
 
-/// The check that an earlier submission under a key wanted the same.
+/// Comparison of an earlier submission with a new one under the same key.
 pub(super) trait SameAs: Sized {
     /// # Errors
-    /// When the arguments were others.
+    /// Returns an error if the arguments differ.
     fn same_as(self, claim: &Claim) -> Result<Self>;
 }
 

@@ -61,7 +61,7 @@ impl Client {
             let claimed = keys.claim_in(transaction, &claim).await.map_err(failed)?;
             match claimed {
                 KeyState::First => {}
-                // What is relayed is marked as repeated anyway: a second copy does no harm.
+                // The relay marks each message as repeated, so a second copy is harmless.
                 KeyState::Unsent(previous) => call.request.options.id = Some(previous.same_as(&claim)?.id),
                 KeyState::Sending(previous) | KeyState::Sent(previous) => {
                     return Ok(TaskHandle::new(self.clone(), previous.same_as(&claim)?.id, None));
@@ -81,8 +81,8 @@ impl Client {
 }
 
 impl PreparedTask {
-    /// The message as it stands in the outbox: how long it is held is seen when it is sent. Its
-    /// trace goes on from here.
+    /// Returns the message as an outbox row. The relay computes the delay when it sends the
+    /// message. The trace continues from here.
     pub fn into_outbox_message(self) -> OutboxMessage {
         let Self { task, id, outgoing, destination, eta, expires, order_key } = self;
         let mut message = outgoing.message;

@@ -1,4 +1,4 @@
-//! Route, times, body, headers and properties of a call become a message.
+//! Makes a message of a call: route, times, body, headers and properties.
 
 use std::borrow::Cow;
 
@@ -21,34 +21,34 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::options::HeaderStyle;
 
-/// A call as a message that only has to be published.
+/// A call as a message that is ready to publish.
 #[derive(Debug)]
 pub struct PreparedTask {
     /// The task.
     pub task: String,
     /// Its id.
     pub id: String,
-    /// The message, and the address to which it is published: that of a delay level where it has to
-    /// wait.
+    /// The message, and the address that it is published to. A delayed message goes to a delay
+    /// level first.
     pub outgoing: Outgoing,
-    /// The place where it goes in the end.
+    /// Final destination, after any delay.
     pub destination: Destination,
     /// Earliest time to run.
     pub eta: Option<Timestamp>,
     /// Time after which it must not start.
     pub expires: Option<Timestamp>,
-    /// The key that keeps it in order, where it goes through the outbox.
+    /// Order key, if the message goes through the outbox.
     pub order_key: Option<String>,
 }
 
-/// A body as it goes over the wire.
+/// A serialized body.
 struct EncodedBody {
     bytes: Vec<u8>,
     codec: Codec,
     compression: Option<Compression>,
 }
 
-/// The parts that headers and properties are written from.
+/// Parts that headers and properties are made of.
 struct MessageParts<'a> {
     task: &'a str,
     id: &'a str,
@@ -58,8 +58,8 @@ struct MessageParts<'a> {
 }
 
 impl Client {
-    /// Makes a message of a call, without sending it. `declared_queue` is the queue that is
-    /// declared with the task, where the task is known.
+    /// Makes a message of a call, without sending it. `declared_queue` is the queue of the task's
+    /// declaration, if the task is known.
     ///
     /// # Errors
     /// Returns an error if the options conflict, the arguments cannot be serialised, or no route
@@ -70,7 +70,7 @@ impl Client {
         self.prepare_resolved(self.resolve(request, declared))
     }
 
-    /// Makes a message of a resolved call, step by step.
+    /// Makes a message of a resolved call.
     pub(super) fn prepare_resolved(&self, call: ResolvedCall) -> Result<PreparedTask> {
         let ResolvedCall { request: DynamicCall { task, body, mut options }, declared_queue } = call;
         let destination = self.route(&task, &body, &options, declared_queue)?;
@@ -91,7 +91,7 @@ impl Client {
         Ok(PreparedTask { task, id, outgoing, destination, eta, expires, order_key })
     }
 
-    /// Asks the router where the message goes in the end, and how.
+    /// Returns the final destination of the message, with its options.
     fn route(
         &self,
         task: &str,
@@ -104,8 +104,8 @@ impl Client {
         routed.map_err(|error| unsendable(task, error.into()))
     }
 
-    /// Returns exchange and routing key of the publish: those of a delay level where the message
-    /// has to wait.
+    /// Returns exchange and routing key to publish to: those of a delay level if the message has to
+    /// wait.
     fn publish_address(
         &self,
         task: &str,
@@ -119,8 +119,7 @@ impl Client {
         held.map(|held| (held.exchange, held.routing_key)).map_err(|error| unsendable(task, error.into()))
     }
 
-    /// Serialises the body, within the bound of a message, and compresses it where that is asked
-    /// for.
+    /// Serializes the body, checks its size, and compresses it if that is requested.
     fn encode(&self, task: &str, body: &Body, options: &CallOptions, destination: &Destination) -> Result<EncodedBody> {
         let codec = destination.send_options.codec.unwrap_or(self.inner.options.serializer);
         let bytes = codec.encode(body).map_err(|source| unwritable(task, source))?;
@@ -186,20 +185,20 @@ impl Client {
             content_encoding: Some(encoded.codec.content_encoding().to_owned()),
             priority: destination.send_options.priority,
             expiration: times.expiration,
-            // A worker of Celery's answers with it; where nobody awaits an answer it says nothing.
+            // Celery's workers copy it into the reply. Without a reply it has no reader.
             correlation_id: (self.is_full() || reply_to.is_some()).then(|| id.to_owned()),
             reply_to,
             ..Properties::default()
         }
     }
 
-    /// Reports whether all headers are written that Celery writes.
+    /// Returns true if all headers of Celery are written.
     fn is_full(&self) -> bool {
         self.inner.options.headers == HeaderStyle::Full
     }
 }
 
-/// Refuses headers that are the framework's own.
+/// Refuses header names that are reserved for the framework.
 fn check_header_names(task: &str, headers: &[(String, Value)]) -> Result<()> {
     match headers.iter().find(|(name, _)| names::is_reserved(name)) {
         None => Ok(()),
@@ -210,7 +209,7 @@ fn check_header_names(task: &str, headers: &[(String, Value)]) -> Result<()> {
     }
 }
 
-/// Refuses a soft limit that is never reached. Zero is no limit.
+/// Refuses a soft limit that the hard limit precedes. A hard limit of zero is no limit.
 fn check_limits(task: &str, TimeLimits { hard, soft }: TimeLimits) -> Result<()> {
     match (hard.filter(|hard| !hard.is_zero()), soft) {
         (Some(hard), Some(soft)) if soft >= hard => {
@@ -222,7 +221,7 @@ fn check_limits(task: &str, TimeLimits { hard, soft }: TimeLimits) -> Result<()>
     }
 }
 
-/// Returns a body that carries what follows from the call, beside what it carries already.
+/// Adds follow-up tasks to those of the body.
 fn with_follow_ups(task: &str, body: Body, follow: Follow) -> Result<Body> {
     if follow == Follow::default() && body.embed.is_null() {
         return Ok(body);
@@ -240,8 +239,8 @@ fn unsendable(task: &str, source: BrokerError) -> Error {
     Error::Send { task: task.to_owned(), source }
 }
 
-/// Makes a task id. It begins with the time, so that rows written together lie together, and tells
-/// when it was sent.
+/// Makes a task id. A UUID of version 7 begins with the time: new rows are adjacent in the index,
+/// and the id shows its time of sending.
 pub(crate) fn new_id() -> String {
     Uuid::now_v7().to_string()
 }

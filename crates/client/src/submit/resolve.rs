@@ -1,5 +1,5 @@
-//! The options that hold for a call: its own, then the configuration's overrides, then what is
-//! declared with its task.
+//! Merges the options of a call: its own win over the overrides of the configuration, which win
+//! over the declaration of its task.
 
 use celeriac_protocol::{Body, Task, TaskOptions};
 
@@ -19,22 +19,22 @@ pub struct DynamicCall {
     pub options: CallOptions,
 }
 
-/// A call whose options are settled.
+/// A call with merged options.
 #[derive(Debug)]
 pub(crate) struct ResolvedCall {
     pub(crate) request: DynamicCall,
-    /// The queue that is declared with the task.
+    /// The queue of the task's declaration.
     pub(crate) declared_queue: Option<&'static str>,
 }
 
 impl Client {
-    /// Resolves a call of a task that is known here.
+    /// Resolves a call of a declared task.
     pub(crate) fn resolve_typed<T: Task>(&self, call: Call<T>) -> Result<ResolvedCall> {
         let body = Body::of_call(&call.args).map_err(|source| unwritable(T::NAME, source))?;
         Ok(self.resolve(DynamicCall { task: T::NAME.to_owned(), body, options: call.options }, T::options()))
     }
 
-    /// Gives a call what it does not say itself.
+    /// Fills in the options that the call does not set.
     pub(crate) fn resolve(&self, mut request: DynamicCall, declared: TaskOptions) -> ResolvedCall {
         let declared = self.inner.overrides.apply(&request.task, declared);
         let options = &mut request.options;

@@ -1,4 +1,4 @@
-//! Publishes what was prepared, and says when it stands on a queue.
+//! Publishes prepared messages and waits for their confirms.
 
 use celeriac_broker::Error as BrokerError;
 use celeriac_protocol::headers::names;
@@ -12,8 +12,8 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::handle::TaskHandle;
 
-/// The doubt whether a message stands on its queue already: the worker that runs it looks into the
-/// store first.
+/// Marks a message that may be on its queue already. The worker then reads the result store before
+/// it runs the task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repeated {
     No,
@@ -21,7 +21,7 @@ pub(super) enum Repeated {
 }
 
 impl Client {
-    /// Returns the queue that awaits replies, if any are wanted.
+    /// Returns the reply queue, if the client requests replies.
     pub(crate) async fn reply_queue(&self, task: &str) -> Result<Option<&str>> {
         match &self.inner.replies {
             None => Ok(None),
@@ -32,8 +32,8 @@ impl Client {
         }
     }
 
-    /// Prepares and publishes a call, whatever was sent before. The handle awaits the task itself,
-    /// unless another is awaited.
+    /// Prepares and publishes a call, even if it was sent before. Returns a handle to `awaited`, or
+    /// else to the task itself.
     pub(super) async fn send_anew<T>(
         &self,
         mut call: ResolvedCall,
@@ -53,7 +53,7 @@ impl Client {
             prepared.outgoing.message.headers.insert(names::REPEATED, true);
         }
         let id = awaited.unwrap_or_else(|| prepared.id.clone());
-        // Before it is sent: no reply can be earlier.
+        // Registered before the send, because the reply may arrive at once.
         let reply = replies.map(|replies| replies.expect_reply(&id));
         let to_all = self.is_to_all(&prepared);
         self.publish(prepared).await?;
@@ -61,7 +61,7 @@ impl Client {
         Ok(if to_all { handle.of_broadcast() } else { handle })
     }
 
-    /// Reports whether a message goes to every worker.
+    /// Returns true if the message goes to every worker.
     pub(super) fn is_to_all(&self, prepared: &PreparedTask) -> bool {
         self.inner.router.topology().is_broadcast(&prepared.destination.queues)
     }
@@ -87,7 +87,7 @@ impl Client {
         Ok(())
     }
 
-    /// Makes exchanges and queues exist before the first message is sent to them.
+    /// Declares exchanges and queues before the first message.
     async fn declare(&self) -> Result<(), BrokerError> {
         let declare = || async { self.inner.broker.declare(self.inner.router.topology()).await };
         self.inner.declared.get_or_try_init(declare).await.map(|&()| ())

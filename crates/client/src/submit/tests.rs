@@ -1,4 +1,4 @@
-//! Calls are resolved and prepared, and nothing is sent.
+//! Tests of resolving and preparing a call, which send nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ fn refusal(options: CallOptions) -> String {
 }
 
 #[tokio::test]
-async fn a_call_counts_before_the_configuration_and_that_before_the_declaration() {
+async fn a_call_wins_over_the_configuration_which_wins_over_the_declaration() {
     let client = client(json!([{"task": "mail.*", "priority": 5, "ignore_result": true}]));
     let declared =
         || TaskOptions { priority: Some(1), expires: Some(MINUTE), queue: Some("slow"), ..TaskOptions::default() };
@@ -53,7 +53,7 @@ async fn a_call_counts_before_the_configuration_and_that_before_the_declaration(
 }
 
 #[tokio::test]
-async fn a_call_for_later_goes_to_a_delay_level_and_keeps_its_place_in_mind() {
+async fn a_delayed_call_goes_to_a_delay_level_and_keeps_its_destination() {
     let prepared = |when, expires| {
         let options = CallOptions { when, expires, ..CallOptions::default() };
         client(json!([])).prepare(request(options), None).unwrap()
@@ -64,12 +64,12 @@ async fn a_call_for_later_goes_to_a_delay_level_and_keeps_its_place_in_mind() {
     let later = prepared(When::After(MINUTE), Some(Expiry::After(2 * MINUTE)));
     assert!(later.eta.is_some() && later.outgoing.routing_key.ends_with(".celeriac"), "{later:?}");
     assert_eq!(later.destination.routing_key, "celeriac");
-    // Time in a delay level is not time in a queue.
+    // A held message expires by its header alone.
     assert_eq!(later.outgoing.message.properties.expiration, None);
 }
 
 #[tokio::test]
-async fn what_cannot_be_meant_is_refused_with_a_reason() {
+async fn an_invalid_call_is_refused_with_a_reason() {
     let limits = TimeLimits { hard: Some(MINUTE), soft: Some(MINUTE) };
     let never = refusal(CallOptions { limits, ..CallOptions::default() });
     assert_eq!(never, "task `mail.send`: its soft time limit of 1m is never reached: the hard one ends it after 1m");
@@ -79,7 +79,7 @@ async fn what_cannot_be_meant_is_refused_with_a_reason() {
 }
 
 #[tokio::test]
-async fn a_body_beyond_the_bound_is_not_sent() {
+async fn a_body_above_the_limit_is_not_sent() {
     let body = Body { args: vec![Value::from("x".repeat(2_000))], ..Body::default() };
     let request = DynamicCall { body, ..request(CallOptions::default()) };
     let error = client(json!([])).prepare(request, None).unwrap_err();

@@ -1,4 +1,4 @@
-//! The times of a call, settled at the moment of sending.
+//! Resolves the times of a call when it is sent.
 
 use std::time::Duration;
 
@@ -8,21 +8,22 @@ use jiff::Timestamp;
 use crate::call::{CallOptions, Expiry, When};
 use crate::error::{Error, Result};
 
-/// Delays shorter than this are waited out by the worker; the broker counts whole seconds.
+/// Shortest delay that the broker holds, because delay levels count whole seconds. The worker waits
+/// out shorter ones.
 const SHORTEST_HOLD: Duration = Duration::from_secs(1);
 
 /// The times of a message.
 pub(super) struct SendTimes {
     pub(super) eta: Option<Timestamp>,
     pub(super) expires: Option<Timestamp>,
-    /// The time for which the broker holds the message back.
+    /// Time that the message waits in delay levels.
     pub(super) hold: Option<Duration>,
-    /// The longest that the message may stand in a queue.
+    /// Longest time that the message may be in a queue.
     pub(super) expiration: Option<Duration>,
 }
 
 impl SendTimes {
-    /// Settles the times of a call. `otherwise` is how long a message lives that does not say.
+    /// Resolves the times of a call. `otherwise` is the expiry of a call that has none.
     pub(super) fn resolve(task: &str, options: &CallOptions, otherwise: Option<Duration>) -> Result<Self> {
         let expires = options.expires.or(otherwise.map(Expiry::After));
         if options.when == When::Now && expires.is_none() {
@@ -43,8 +44,8 @@ impl SendTimes {
         };
         let until = |time: Timestamp| Duration::try_from(time.duration_since(now)).unwrap_or(Duration::ZERO);
         let hold = eta.map(until).filter(|wait| *wait >= SHORTEST_HOLD);
-        // The time in the broker's delay levels is not time in a queue: held messages expire by
-        // their header alone.
+        // RabbitMQ would apply an expiration to the delay levels too, so a held message expires by
+        // its header alone.
         let expiration = if hold.is_some() { None } else { expires.map(until) };
         Ok(Self { eta, expires, hold, expiration })
     }

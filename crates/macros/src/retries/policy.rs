@@ -1,4 +1,4 @@
-//! A policy of retries, written out.
+//! A retry policy, as code.
 
 use std::time::Duration;
 
@@ -7,11 +7,10 @@ use quote::quote;
 
 use crate::values::duration;
 
-/// Celery's longest wait, and ours.
+/// Longest wait by default, as in Celery.
 pub(crate) const LONGEST: Duration = Duration::from_secs(600);
 
-/// The number of retries of an error that is declared to be tried again, where nothing says how
-/// often.
+/// Number of retries of an error that is declared to be tried again, if no number is set.
 pub(crate) const USUAL: u32 = 3;
 
 /// The number of retries of a task.
@@ -21,7 +20,7 @@ pub(crate) enum MaxRetries {
     WithoutEnd,
 }
 
-/// A value of `RetryPolicy`.
+/// Returns a value of `RetryPolicy`, as code.
 pub(crate) fn policy(times: MaxRetries, first: Duration, cap: Duration, factor: f64, jitter: f64) -> TokenStream {
     let times = match times {
         MaxRetries::Times(times) => quote!(::core::option::Option::Some(#times)),

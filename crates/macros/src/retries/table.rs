@@ -1,4 +1,4 @@
-//! The table of errors: which are tried again, which never, and which in a way of their own.
+//! The table of errors: which are tried again, which are final, and which have their own policy.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::mistakes::Mistakes;
 use crate::syntax::{is_word, without_group};
 use crate::written::WrittenOption;
 
-/// Rows in the order in which they are looked at.
+/// Rows in the order in which they are matched.
 #[derive(Default)]
 pub(super) struct RetryTable {
     own: Vec<RetryRow>,
     never: Vec<RetryRow>,
     as_task: Vec<RetryRow>,
-    /// True if errors that have no row are final.
+    /// True if errors without a row are final.
     selective: bool,
 }
 
@@ -31,7 +31,7 @@ struct RetryRow {
 enum RowAnswer {
     AsTask,
     Never,
-    /// So many times, or as often as the task; from the first wait to the longest.
+    /// Number of retries, or that of the task; first wait; longest wait.
     By(Option<u32>, Duration, Duration),
 }
 
@@ -40,7 +40,7 @@ impl RetryTable {
         self.own.is_empty() && self.never.is_empty() && self.as_task.is_empty()
     }
 
-    /// True if it lists those errors that are tried again.
+    /// Returns true if the task lists the errors that are tried again.
     pub(super) fn is_selective(&self) -> bool {
         self.selective
     }
@@ -66,7 +66,7 @@ impl RetryTable {
         self.own.iter().chain(&self.never).chain(&self.as_task)
     }
 
-    /// An error stands in it once.
+    /// Reports an error that has two rows.
     pub(super) fn check(&self, mistakes: &mut Mistakes) {
         let mut seen = Vec::new();
         for row in self.all() {
@@ -78,7 +78,7 @@ impl RetryTable {
         }
     }
 
-    /// The rules, written out; `times` is how often where a row does not say.
+    /// Returns the rules, as code. `times` is the number of retries of a row that has none.
     pub(super) fn rules(&self, times: MaxRetries) -> TokenStream {
         let rules = self.all().map(|row| {
             let (class, answer) = (row.class(), row.answer(times));
@@ -96,7 +96,8 @@ impl RetryRow {
         let class = &self.class;
         match named(class) {
             Some(kind) => quote!(::celeriac::ErrorClass::Kind(#kind)),
-            // Spanned as the type, where the compiler then reports one that is none, or no error.
+            // The span is that of the type, because the compiler reports a path that is no error
+            // type there.
             None => quote_spanned!(class.span()=> ::celeriac::ErrorClass::of::<#class>()),
         }
     }
@@ -166,7 +167,7 @@ fn by(text: &str) -> std::result::Result<RowAnswer, String> {
     match pace {
         "immediately" => Ok(RowAnswer::By(times, Duration::ZERO, Duration::ZERO)),
         "" => Ok(RowAnswer::By(times, Duration::from_secs(1), LONGEST)),
-        // A word: it may not have been meant for a wait at all.
+        // A word is not a wait, so the message lists every answer.
         word if word.starts_with(char::is_alphabetic) => Err(format!("`{word}`: {ANSWERS}")),
         pace => match pace.parse() {
             Ok(DurationRange { first, cap }) => Ok(RowAnswer::By(times, first, cap)),
@@ -175,7 +176,7 @@ fn by(text: &str) -> std::result::Result<RowAnswer, String> {
     }
 }
 
-/// An error is a type by its path, or a kind as a string.
+/// Checks that an error is a type by its path, or a kind as a string.
 fn checked(class: &Expr) -> Result<Expr> {
     match without_group(class) {
         Expr::Path(path) if path.qself.is_none() => Ok(Expr::Path(path.clone())),
@@ -186,7 +187,7 @@ fn checked(class: &Expr) -> Result<Expr> {
     }
 }
 
-/// The kind, where it is one.
+/// Returns the kind of a row whose error is a string.
 fn named(class: &Expr) -> Option<String> {
     match class {
         Expr::Lit(ExprLit { lit: Lit::Str(kind), .. }) => Some(kind.value()),

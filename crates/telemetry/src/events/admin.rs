@@ -3,8 +3,8 @@
 const TARGET: &str = "celeriac::admin";
 
 event! {
-    /// The connection was lost during a search through dead letters. The search starts again at the
-    /// head of the queue.
+    /// The connection was lost during a search of dead letters. The search restarts at the head of
+    /// the queue.
     pub struct SearchRestarted<'a> {
         /// The dead-letter queue.
         queue: &'a str,

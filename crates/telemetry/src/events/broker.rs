@@ -33,7 +33,7 @@ event! {
 }
 
 event! {
-    /// A connection cannot be made, for a reason that was logged a moment ago.
+    /// A connection cannot be made, for the reason that was logged last.
     pub struct ConnectionStillFailing<'a> {
         /// Purpose of the connection: `publish` or `consume`.
         purpose: &'a str,
@@ -48,7 +48,7 @@ event! {
     pub struct ConnectionRestored<'a> {
         /// Purpose of the connection: `publish` or `consume`.
         purpose: &'a str,
-        /// Time without it.
+        /// Time since the connection was lost.
         after: Duration,
     }
     log: INFO "connection restored" { purpose, after_seconds = after.as_secs_f64() };
@@ -56,7 +56,7 @@ event! {
 }
 
 event! {
-    /// The broker accepts no messages for now (`connection.blocked`).
+    /// The broker blocks publishing (`connection.blocked`).
     pub struct PublisherBlocked<'a> {
         /// The broker's reason.
         reason: &'a str,
@@ -66,17 +66,17 @@ event! {
 }
 
 event! {
-    /// The broker accepts messages again.
+    /// The broker accepts messages again (`connection.unblocked`).
     pub struct PublisherUnblocked;
     log: INFO "publishing unblocked";
 }
 
 event! {
-    /// A dead letter was returned to a queue, on request.
+    /// A dead letter was replayed to a queue.
     pub struct MessageReplayed<'a> {
-        /// The dead-letter queue that held it.
+        /// The dead-letter queue.
         from: &'a str,
-        /// The queue that it was returned to.
+        /// The queue that the message was replayed to.
         to: &'a str,
         /// Task name, if it could be read.
         task: Option<&'a str>,
@@ -117,7 +117,7 @@ event! {
     pub struct ConsumerRestored<'a> {
         /// The queue.
         queue: &'a str,
-        /// Time without it.
+        /// Time since the subscription was lost.
         after: Duration,
     }
     log: INFO "consumer restored" { queue, after_seconds = after.as_secs_f64() };
@@ -125,7 +125,8 @@ event! {
 }
 
 event! {
-    /// This program may not bind a queue to an exchange. Both exist, and the binding is assumed.
+    /// This program lacks the right to bind a queue to an exchange. Both exist, and the binding is
+    /// assumed to exist.
     pub struct BindingAssumed<'a> {
         /// The queue.
         queue: &'a str,
@@ -138,8 +139,8 @@ event! {
 }
 
 event! {
-    /// Queues lack their policies, and with them their limits, their lifetimes and their
-    /// dead-letter queues.
+    /// Queues lack their policies, which set their limits, their expiry and their dead-letter
+    /// queues.
     pub struct PoliciesDiffer<'a> {
         /// Policies that are missing or differ from the configuration.
         policies: &'a str,
@@ -171,8 +172,8 @@ event! {
 }
 
 event! {
-    /// A delivery was dropped before it was settled: a defect of the program. It goes back to its
-    /// queue.
+    /// A delivery was dropped before it was settled, which is a defect of the program. The message
+    /// returns to its queue.
     pub struct DeliveryDropped<'a> {
         /// The queue.
         queue: &'a str,

@@ -48,7 +48,7 @@ event! {
 }
 
 event! {
-    /// A reply could not be read, and is discarded. Its caller continues to wait.
+    /// A reply could not be read, and is discarded. Its caller keeps waiting.
     pub struct ReplyUnreadable<'a> {
         /// Task id, if it could be read.
         id: Option<&'a str>,
@@ -60,7 +60,7 @@ event! {
 }
 
 event! {
-    /// A reply arrived that no caller awaits any more.
+    /// A reply arrived after the last caller stopped waiting for it.
     pub struct ReplyUnawaited<'a> {
         /// Task id.
         id: &'a str,
@@ -71,7 +71,7 @@ event! {
 }
 
 event! {
-    /// The outcome of a submission under an idempotency key could not be stored with the key.
+    /// The result of a submission under an idempotency key could not be stored with the key.
     pub struct IdempotencyKeyNotUpdated<'a> {
         /// Task name.
         task: &'a str,

@@ -3,12 +3,11 @@
 const TARGET: &str = "celeriac::config";
 
 event! {
-    /// An entry of the configuration is for none of the program's tasks. It may be for another
-    /// program's.
+    /// An entry of the configuration matches no task of the program. It may be for another program.
     pub struct OverrideUnmatched<'a> {
         /// The entry's key.
         key: &'a str,
-        /// Problem.
+        /// The problem.
         error: &'a str,
     }
     log: WARN "override matches no task" { option = key, error };

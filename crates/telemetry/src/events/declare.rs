@@ -1,6 +1,6 @@
 //! The macro that declares an event.
 
-/// Declares an event: its struct, and everything that emitting it does.
+/// Declares an event: its struct, and its log line, span event, counter and histogram.
 ///
 /// ```text
 /// event! {
@@ -147,7 +147,7 @@ mod tests {
     }
 
     event! {
-        /// An event that counts more than one.
+        /// An event whose counter adds more than one.
         struct Batch {
             /// Number of items.
             items: usize,

@@ -7,7 +7,7 @@ use crate::metrics::{MESSAGES_RELAYED, RELAY_LAG, RELAYS_FAILED};
 const TARGET: &str = "celeriac::relay";
 
 event! {
-    /// This process relays the outbox from now on.
+    /// This process relays the outbox.
     pub struct RelayStarted;
     log: INFO "relay started";
 }
@@ -15,9 +15,9 @@ event! {
 event! {
     /// Messages of the outbox are on their queues.
     pub struct MessagesRelayed {
-        /// Number of them.
+        /// Number of messages.
         messages: usize,
-        /// Time that the oldest of them was in the outbox.
+        /// Time that the oldest of these messages was in the outbox.
         lag: Duration,
     }
     log: DEBUG "messages relayed" { messages, lag_seconds = lag.as_secs_f64() };
@@ -42,9 +42,9 @@ event! {
 }
 
 event! {
-    /// The broker takes nothing from the outbox. Another attempt follows.
+    /// The broker accepts no messages of the outbox. Another attempt follows.
     pub struct RelayPaused<'a> {
-        /// Time until the next try.
+        /// Time until the next attempt.
         retry_in: Duration,
         /// Error.
         error: &'a str,
@@ -53,9 +53,9 @@ event! {
 }
 
 event! {
-    /// This process relays no more, since it lost the database. Another attempt follows.
+    /// This process stopped relaying, because it lost the database. Another attempt follows.
     pub struct RelayInterrupted<'a> {
-        /// Time until the next try.
+        /// Time until the next attempt.
         retry_in: Duration,
         /// Error.
         error: &'a str,

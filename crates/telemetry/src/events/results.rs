@@ -7,7 +7,7 @@ use crate::metrics::{BATCH_DURATION, ROWS_RECORDED, STORE_LOST, STORE_RESTORED};
 const TARGET: &str = "celeriac::results";
 
 event! {
-    /// The store cannot be reached. Outcomes wait, and their messages stay unacknowledged.
+    /// The result store was lost. Outcomes wait in memory, and their messages stay unacknowledged.
     pub struct StoreLost<'a> {
         /// Error.
         error: &'a str,
@@ -17,9 +17,9 @@ event! {
 }
 
 event! {
-    /// The store accepts outcomes again.
+    /// The result store accepts outcomes again.
     pub struct StoreRestored {
-        /// Time without it.
+        /// Time since the store was lost.
         after: Duration,
     }
     log: INFO "result store restored" { after_seconds = after.as_secs_f64() };
@@ -27,9 +27,9 @@ event! {
 }
 
 event! {
-    /// Outcomes were stored in one write.
+    /// A batch of outcomes was stored in one write.
     pub struct BatchRecorded {
-        /// Number of them.
+        /// Number of outcomes.
         rows: usize,
         /// Duration of the write.
         took: Duration,
@@ -40,8 +40,8 @@ event! {
 }
 
 event! {
-    /// Outcomes were not announced to those who wait for them in other processes. They find them a
-    /// little later.
+    /// Other processes were not notified of outcomes. Their waits find the rows at their next
+    /// check.
     pub struct OutcomesNotAnnounced<'a> {
         /// Error.
         error: &'a str,
@@ -50,7 +50,7 @@ event! {
 }
 
 event! {
-    /// Old results could not be deleted. The next sweep tries again.
+    /// Old results could not be deleted. The next deletion tries again.
     pub struct SweepFailed<'a> {
         /// Error.
         error: &'a str,
@@ -59,7 +59,7 @@ event! {
 }
 
 event! {
-    /// Outcomes cannot be waited for. Another attempt follows.
+    /// The connection for notifications of outcomes was lost. Another attempt follows.
     pub struct NotificationsLost<'a> {
         /// Time until the next attempt.
         retry_in: Duration,
@@ -70,7 +70,7 @@ event! {
 }
 
 event! {
-    /// Revocations cannot be read. No task starts until they can.
+    /// Revocations cannot be read. No task starts until a read succeeds.
     pub struct RevocationsUnreadable<'a> {
         /// Time until the next attempt.
         retry_in: Duration,
@@ -81,19 +81,19 @@ event! {
 }
 
 event! {
-    /// Reading revocations took longer than they hold. Tasks start late.
+    /// A read of revocations took longer than it is valid. Tasks start late.
     pub struct RevocationsSlow {
-        /// Time it took.
+        /// Duration of the read.
         took: Duration,
-        /// Time for which they hold.
+        /// Longest time that a read is valid.
         limit: Duration,
     }
     log: WARN "revocations read slowly" { took_seconds = took.as_secs_f64(), limit_seconds = limit.as_secs_f64() };
 }
 
 event! {
-    /// The starts of tasks that were delivered before cannot be counted. None of them starts until
-    /// they can.
+    /// The starts of redelivered tasks cannot be counted. Redelivered tasks start after a count
+    /// succeeds.
     pub struct CrashLogUnavailable<'a> {
         /// Time until the next attempt.
         retry_in: Duration,

@@ -3,7 +3,7 @@
 const TARGET: &str = "celeriac::telemetry";
 
 event! {
-    /// The collector takes no spans. Tasks go on. Logged once, until it takes them again.
+    /// The collector refuses spans. Logged once, until it accepts them again.
     pub struct TracesRefused<'a> {
         /// The collector.
         url: &'a str,
@@ -14,7 +14,7 @@ event! {
 }
 
 event! {
-    /// The collector takes spans again.
+    /// The collector accepts spans again.
     pub struct TracesAccepted<'a> {
         /// The collector.
         url: &'a str,
@@ -23,9 +23,9 @@ event! {
 }
 
 event! {
-    /// The program ends, and not all of its spans reached the collector: it was gone, or too slow.
+    /// The program ended before the collector accepted all of its spans.
     pub struct SpansLost {
-        /// Number of spans.
+        /// Number of lost spans.
         spans: u64,
     }
     log: WARN "spans lost" { spans };

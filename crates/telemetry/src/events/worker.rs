@@ -177,8 +177,7 @@ event! {
 }
 
 event! {
-    /// A task was stopped, because the worker's drain time had passed. Its message returns to the
-    /// queue.
+    /// A task was stopped at the worker's drain timeout. Its message returns to its queue.
     pub struct TaskInterrupted<'a> {
         /// Task name.
         task: &'a str,
@@ -191,10 +190,10 @@ event! {
 }
 
 event! {
-    /// A worker starts. The line says what its banner shows, and stands in its place where lines
-    /// are JSON.
+    /// A worker starts. The line has the fields of the banner, and replaces it if log lines are
+    /// JSON.
     pub struct WorkerStarting<'a> {
-        /// Its name.
+        /// The worker's name.
         name: &'a str,
         /// Version of Celeriac.
         version: &'a str,
@@ -202,13 +201,13 @@ event! {
         broker: &'a str,
         /// The result store, without password.
         results: &'a str,
-        /// Number of tasks it runs at a time.
+        /// Number of tasks that run at a time.
         concurrency: usize,
-        /// Time that running tasks have to finish when it stops.
+        /// Time that running tasks have to finish after a stop.
         drain_timeout: Duration,
-        /// The queues it takes from, with their prefetch.
+        /// The queues that it consumes, with their prefetch.
         queues: &'a str,
-        /// The tasks it knows, with their kind.
+        /// The registered tasks, with their kind.
         tasks: &'a str,
     }
     log: INFO "worker starting" {
@@ -217,15 +216,15 @@ event! {
 }
 
 event! {
-    /// A worker takes tasks.
+    /// A worker consumes its queues.
     pub struct WorkerOnline<'a> {
-        /// Its name.
+        /// The worker's name.
         name: &'a str,
         /// The queues that it consumes.
         queues: &'a [String],
-        /// Number of tasks that it runs at a time.
+        /// Number of tasks that run at a time.
         concurrency: usize,
-        /// Number of its registered tasks.
+        /// Number of registered tasks.
         tasks: usize,
     }
     log: INFO "worker ready" { name, queues = queues.join(","), concurrency, tasks };
@@ -250,7 +249,7 @@ event! {
 }
 
 event! {
-    /// A worker takes no more tasks and finishes those it has.
+    /// A worker stops consuming, and finishes its running tasks.
     pub struct WorkerStopping {
         /// Number of running tasks.
         running: usize,
@@ -263,7 +262,7 @@ event! {
 event! {
     /// A worker has ended.
     pub struct WorkerOffline<'a> {
-        /// Its name.
+        /// The worker's name.
         name: &'a str,
         /// Number of interrupted tasks.
         interrupted: usize,
@@ -310,13 +309,13 @@ event! {
 }
 
 event! {
-    /// The system does not let the program listen for signals. Only SIGKILL ends it.
+    /// The system does not let the program handle signals. Only SIGKILL ends it.
     pub struct SignalsUnavailable;
     log: ERROR "signals unavailable";
 }
 
 event! {
-    /// The outcome of a task could not be recorded. Its message goes back to the queue.
+    /// The outcome of a task could not be recorded. Its message returns to its queue.
     pub struct OutcomeNotRecorded<'a> {
         /// Task name.
         task: &'a str,
@@ -329,8 +328,8 @@ event! {
 }
 
 event! {
-    /// The store refuses the row of a task and the row of its failure. Its dead letter is what is
-    /// left.
+    /// The store refuses the row of a task and the row of its failure. Only the dead letter
+    /// remains.
     pub struct FailureNotRecorded<'a> {
         /// Task name.
         task: &'a str,
@@ -343,7 +342,7 @@ event! {
 }
 
 event! {
-    /// The store refuses the row of a later step of a chain that will never run.
+    /// The store refuses the row of a later step of a chain, and the step never runs.
     pub struct StepNotRecorded<'a> {
         /// Task name of the step.
         task: &'a str,
@@ -386,7 +385,7 @@ event! {
 }
 
 event! {
-    /// The database was lost during the commit of a task. The worker reads whether it was
+    /// The database was lost during the commit of a task. The worker then reads if it was
     /// committed.
     pub struct CommitUnknown<'a> {
         /// Task name.
@@ -400,7 +399,7 @@ event! {
 }
 
 event! {
-    /// The transaction of a task could not be committed. Its message goes back to the queue.
+    /// The transaction of a task could not be committed. Its message returns to its queue.
     pub struct CommitFailed<'a> {
         /// Task name.
         task: &'a str,
@@ -413,22 +412,22 @@ event! {
 }
 
 event! {
-    /// Hooks took longer than an attempt may take. What was decided stands.
+    /// A hook exceeded its time limit. The outcome of the attempt does not change.
     pub struct HookTimedOut<'a> {
         /// Task name.
         task: &'a str,
         /// Task id.
         id: &'a str,
-        /// The hooks.
+        /// The hook.
         hook: &'a str,
-        /// Time they had.
+        /// The limit.
         limit: Duration,
     }
     log: WARN "hook timed out" { task, id, hook, limit_seconds = limit.as_secs_f64() };
 }
 
 event! {
-    /// A hook panicked after the attempt was decided. What was decided stands.
+    /// A hook panicked after the attempt had ended. The outcome of the attempt does not change.
     pub struct HookPanicked<'a> {
         /// Task name.
         task: &'a str,
@@ -441,7 +440,8 @@ event! {
 }
 
 event! {
-    /// A reply can never be sent. Whoever waits for it reads the result store, or waits on.
+    /// A reply can never be sent. A caller with a result store reads the outcome there. Another
+    /// caller waits until its deadline.
     pub struct ReplyDropped<'a> {
         /// Task name.
         task: &'a str,
@@ -473,15 +473,15 @@ event! {
 }
 
 event! {
-    /// The broker did not confirm the last settlements. It delivers those messages again.
+    /// The broker did not confirm the last settlements. It redelivers those messages.
     pub struct SettlementsUnconfirmed;
     log: WARN "settlements unconfirmed";
 }
 
 event! {
-    /// Blocking tasks have not ended. The process ends without them.
+    /// Blocking tasks still run. The process ends without them.
     pub struct BlockingTasksLeft {
-        /// Number of them.
+        /// Number of these tasks.
         tasks: usize,
     }
     log: WARN "blocking tasks left" { tasks };

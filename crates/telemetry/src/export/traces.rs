@@ -1,7 +1,7 @@
 //! Export of spans to a collector.
 //!
-//! Spans wait in a bounded queue that a thread of its own empties. A span that finds the queue full
-//! is dropped, so no task ever waits for a collector.
+//! Spans wait in a bounded queue, which a thread of its own empties. If the queue is full, a new
+//! span is dropped, so no task waits for a collector.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -92,7 +92,7 @@ fn exporter(url: &str, sent: Arc<AtomicU64>) -> Result<TraceExporter> {
     }
 }
 
-/// An exporter that logs once when its collector is lost, and once when it is back.
+/// An exporter that logs once when its collector fails, and once when it accepts again.
 #[derive(Debug)]
 struct TraceExporter {
     exporter: opentelemetry_otlp::SpanExporter,

@@ -79,7 +79,7 @@ impl ProcessSpan {
         self.traced.as_ref().and_then(|traced| trace_id(&traced.context))
     }
 
-    /// Wraps the work of a task. Its spans become children of this one, and its log lines have
+    /// Wraps the work of a task. Its spans become children of this span, and its log lines have
     /// task, id and trace id.
     ///
     /// This applies to the polls of the future, and to work that it spawns with `Span::current()`
@@ -105,8 +105,8 @@ impl ProcessSpan {
     /// Emits an event of the task. Its log line has task, id and trace id, and the span has the
     /// event.
     pub fn emit<E: Event>(&self, event: &E) {
-        // Entering the span of the log lines costs more than emitting, and at the usual level most
-        // events have no line.
+        // Entering the span of the log lines costs more than the rest of this function. At the
+        // default level most events have no line.
         if E::LEVEL <= LevelFilter::current() {
             self.lines.in_scope(|| event.emit());
         } else {
@@ -166,7 +166,7 @@ fn start(tracer: &SdkTracer, headers: &HeaderMap, info: &ProcessInfo<'_>) -> Con
 }
 
 fn describe(info: &ProcessInfo<'_>) -> Vec<KeyValue> {
-    // With room for the attributes from the end of the span.
+    // Capacity for the attributes that are added at the end of the span too.
     let mut described = Vec::with_capacity(13);
     described.extend([
         KeyValue::new(attributes::SYSTEM, attributes::RABBITMQ),
@@ -206,7 +206,8 @@ fn trace_id(context: &Context) -> Option<String> {
     span.is_valid().then(|| span.trace_id().to_string())
 }
 
-/// Returns the span of the log lines. It has the highest level, so that every written line has it.
+/// Returns the span of the log lines. Its level is `ERROR`, so that it is enabled for every written
+/// line.
 fn lines(info: &ProcessInfo<'_>, trace_id: Option<&str>) -> tracing::Span {
     tracing::error_span!(target: TASK_TARGET, parent: None, "task", task = info.task, id = info.id, trace_id)
 }

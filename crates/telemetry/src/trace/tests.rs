@@ -1,4 +1,4 @@
-//! One trace for one task: from the caller's span to the handler's.
+//! Tests that a task has one trace, from the caller's span to the handler's.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,8 +14,8 @@ use crate::events::worker::{TaskReceived, TaskRetried, TaskRevoked, TaskSucceede
 use crate::options::{LogFormat, LogOptions};
 use crate::setup::testing::{Captured, subscriber};
 
-/// Returns the exporter of this process. All tests share the tracer, and tell their spans apart by
-/// trace.
+/// Returns the exporter of this process. All tests share the tracer, and find their spans by trace
+/// id.
 pub(crate) fn exporter() -> &'static InMemorySpanExporter {
     static EXPORTER: OnceLock<InMemorySpanExporter> = OnceLock::new();
     EXPORTER.get_or_init(|| {
@@ -80,8 +80,8 @@ impl Names {
     }
 }
 
-/// Runs `work` on a runtime of one thread, under a subscriber that also makes spans, and returns
-/// the log lines.
+/// Runs `work` on a runtime of one thread, under a subscriber that also makes spans. Returns the
+/// log lines.
 fn under_subscriber<F: Future>(options: &LogOptions, work: F) -> (F::Output, String) {
     exporter();
     let captured = Captured::default();

@@ -33,7 +33,7 @@ pub enum DifferenceKind {
     Missing,
     /// Both have it, with different values.
     Differs,
-    /// Only the broker has it, and it was once ours.
+    /// Only the broker has it, and an earlier file named it.
     Extra,
 }
 

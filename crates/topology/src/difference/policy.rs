@@ -5,11 +5,11 @@ use super::remedy::{Leftover, Remedy};
 use crate::existing::{Existing, PolicyFacts};
 use crate::objects::{QueueObject, TopologyObject};
 
-/// The priority of our policies. It is above 0, the default: of two policies with equal priority,
-/// RabbitMQ applies any.
+/// The priority of Celeriac's policies. It is above 0, the default: of two policies with equal
+/// priority, RabbitMQ applies either.
 pub const POLICY_PRIORITY: i64 = 1;
 
-/// The prefix of the names of our policies.
+/// The prefix of the names of Celeriac's policies.
 const OURS: &str = "celeriac.";
 
 /// Returns the policies for these objects.
@@ -60,7 +60,8 @@ pub(super) fn compare(objects: &[TopologyObject], existing: &Existing, found: &m
         let Some(queue) = facts.name.strip_prefix(OURS) else { continue };
         let named =
             objects.iter().any(|declared| matches!(declared, TopologyObject::Queue(known) if known.name == queue));
-        // The queue exists and these files do not name it: its policy belongs to another program.
+        // If the queue exists and these files do not name it, the policy belongs to another
+        // program.
         let gone = !existing.queues.iter().any(|known| known.name == queue);
         if (named || gone) && !wanted.iter().any(|policy| policy.name == facts.name) {
             found.push(Difference::extra(policy_object(&facts.name), Leftover::Policy(facts.name.clone())));
@@ -84,8 +85,8 @@ fn differing(wanted: &PolicyFacts, facts: &PolicyFacts, found: &mut Vec<Differen
     }
 }
 
-/// Finds the policy that applies in place of ours. Only one policy applies to a queue. The API
-/// reports it with a delay, so only a policy counts that can win.
+/// Finds the policy that applies in place of Celeriac's. Only one policy applies to a queue. The
+/// API reports it with a delay, so only a policy of equal or higher priority counts.
 fn overruled(wanted: &PolicyFacts, existing: &Existing, found: &mut Vec<Difference>) {
     let Some(name) = wanted.name.strip_prefix(OURS) else { return };
     let queue = existing.queues.iter().find(|queue| queue.name == name);

@@ -14,7 +14,7 @@ pub enum Remedy {
     SetPolicy(PolicyFacts),
     /// Deletes the object, on request.
     Delete(Leftover),
-    /// Moves to another queue, since this one cannot change.
+    /// Moves to another queue, because this one cannot change.
     Migrate(String),
     /// Needs a person.
     ByHand(&'static str),
@@ -32,8 +32,8 @@ pub enum Leftover {
 }
 
 impl Remedy {
-    /// Returns the remedy for a queue that cannot change. Nobody can rename dead-letter queues and
-    /// delay levels.
+    /// Returns the remedy for a queue that cannot change. Dead-letter queues and delay levels have
+    /// fixed names, so there is no other queue to migrate to.
     pub fn of_queue(queue: &QueueObject) -> Self {
         if queue.configured.is_empty() {
             return Self::ByHand("no queue can be changed: delete it when it is empty, and apply again");

@@ -1,4 +1,4 @@
-//! Differences that are found, and objects that are left alone.
+//! Tests of found differences, and of objects that are left alone.
 
 use super::*;
 use crate::delay::{Ladder, PREFIX};
@@ -16,7 +16,7 @@ fn topology() -> Topology {
     Topology { queues: [("mail".to_owned(), mail)].into(), ..Topology::default() }
 }
 
-/// A broker on which everything is as it should be.
+/// Returns a broker without differences.
 fn made(objects: &[TopologyObject]) -> Existing {
     let mut existing = Existing { policies: policies(objects), ..Existing::default() };
     for declared in objects {

@@ -1,4 +1,4 @@
-//! The objects that options become, and their bindings.
+//! Tests of the objects of options, and of their bindings.
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn show(arguments: &Arguments) -> Vec<String> {
     arguments.iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
-/// The arguments of each queue that is made.
+/// Returns the arguments of each declared queue.
 fn queues(objects: &[TopologyObject]) -> BTreeMap<&str, Vec<String>> {
     let made = objects.iter().filter_map(|object| match object {
         TopologyObject::Queue(queue) if !queue.external => Some((queue.name.as_str(), show(&queue.arguments))),

@@ -1,4 +1,4 @@
-//! Entries and their precedence.
+//! Tests of entries and their precedence.
 
 use serde_json::json;
 

@@ -19,9 +19,9 @@ pub(super) struct CompiledRoute {
 
 /// The source of the destination.
 enum DestinationSource {
-    /// The route itself.
+    /// A queue or exchange of the route.
     Fixed(Destination),
-    /// A function. `None` if another program has it.
+    /// A function. `None` if another program registers it.
     Function { name: String, function: Option<RouteFunction> },
 }
 
@@ -30,7 +30,7 @@ enum DestinationSource {
 pub(super) struct Match<'a> {
     pub(super) index: usize,
     pub(super) route: &'a CompiledRoute,
-    /// The decision of its function, if this program has it.
+    /// The decision of its function, if this program registers it.
     decision: Option<RouteDecision>,
 }
 
@@ -64,7 +64,7 @@ impl CompiledRoute {
         }
     }
 
-    /// Matches it with a call. `None` if its function passes the call on to the next route.
+    /// Matches the route with a call. Returns `None` if its function returns no decision.
     pub(super) fn match_request(&self, index: usize, request: &RouteRequest<'_>) -> Result<Option<Match<'_>>, String> {
         let decision = match &self.source {
             DestinationSource::Function { name, function: Some(function) } => match call_function(function, request) {
@@ -95,11 +95,11 @@ impl Match<'_> {
         }
     }
 
-    /// Returns the destination of a call of `task` that names none.
+    /// Returns the destination of a call of `task` that sets none.
     ///
     /// # Errors
-    /// Returns an error if another program has the function, or if it chooses an undeclared queue
-    /// or exchange.
+    /// Returns an error if another program registers the function, or if it chooses an undeclared
+    /// queue or exchange.
     pub(super) fn destination(&self, task: &str, topology: &Topology) -> Result<Destination> {
         match (&self.route.source, &self.decision) {
             (DestinationSource::Fixed(destination), _) => Ok(destination.clone()),

@@ -1,4 +1,5 @@
-//! Functions in place of routes. Each sees the call, and chooses its destination or passes it on.
+//! Functions in place of routes. Each gets the call, and chooses its destination or leaves it to
+//! the next route.
 
 use std::any::Any;
 use std::fmt;
@@ -33,8 +34,8 @@ impl<'a> From<&'a str> for RouteRequest<'a> {
     }
 }
 
-/// The decision of a function: a target, and options of the message. Options of the call come
-/// first, then these, then those of the route.
+/// The decision of a function: a target, and options of the message. Options of the call win over
+/// these, which win over those of the route.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RouteDecision {
     /// The target.
