@@ -1,4 +1,4 @@
-//! The contract of a store: all its duties together, and the parts that only Postgres has.
+//! The contract of a store: all its parts together, and those that only Postgres has.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub trait Backend: Outcomes + Revocations + CrashLog {
         None
     }
 
-    /// Closes all connections. Waits that are still open end with an error.
+    /// Closes all connections. Open waits end with an error.
     fn close(&self) -> BoxFuture<'_, ()>;
 }
 

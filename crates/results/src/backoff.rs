@@ -7,8 +7,8 @@ use celeriac_protocol::retry::Backoff;
 
 const POLICY: RetryPolicy = RetryPolicy::backoff(Duration::from_millis(50), Duration::from_secs(2));
 
-/// Waits from 50 ms to two seconds. Half of each is random, so that workers do not return all at
-/// once.
+/// Waits from 50 ms to two seconds. Half of each is random, so that workers do not reconnect at the
+/// same moment.
 #[derive(Debug)]
 pub(crate) struct StoreBackoff(Backoff);
 

@@ -1,6 +1,6 @@
 //! The suite that every store passes.
 //!
-//! A test aid, compiled only with the feature `conformance`.
+//! Test code, compiled only with the feature `conformance`.
 //! [`for_each_store_case!`](crate::for_each_store_case) makes a test of each case:
 //!
 //! ```ignore

@@ -1,8 +1,8 @@
-//! The crash log: the number of starts of each attempt without an end. Such an attempt may have
-//! brought its worker down.
+//! The crash log: counts the starts of an attempt that did not end. Such an attempt may have
+//! crashed its worker.
 //!
-//! Only redelivered attempts are counted, so an undisturbed queue costs nothing here. After the
-//! death of a worker all its messages return at once, so their checks go to the store together.
+//! Only redelivered attempts are counted, so other attempts cost nothing here. After a crash all
+//! messages of the worker are redelivered at once, so their checks are sent to the store together.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -22,7 +22,7 @@ use crate::record::is_id;
 /// Most attempts in one statement.
 const PIECE: usize = 256;
 
-/// The record of attempts that started and did not end.
+/// Records attempts that started and did not end.
 pub trait CrashLog: fmt::Debug + Send + Sync + 'static {
     /// Records the attempts that start, each of another task. Returns the number of starts without
     /// an end for each check, in order.
@@ -102,8 +102,8 @@ impl CrashTracker {
     /// Returns an error if the service has ended first.
     pub async fn count_start(&self, check: CrashCheck) -> Result<CrashCount> {
         if !is_id(&check.attempt.id) {
-            // The attempt runs and is dead-lettered because of its id, because no store can hold
-            // its row.
+            // No store can hold the row of this attempt. It runs, and is dead-lettered because of
+            // its id.
             return Ok(CrashCount { starts: 0, begins: true });
         }
         let (answer, count) = oneshot::channel();
@@ -119,7 +119,7 @@ impl CrashTracker {
         if !is_id(&finished.attempt.id) {
             return;
         }
-        // After the service has ended, nothing removes the record.
+        // After the service has ended, the record stays.
         let _ = self.queue.send(CrashRequest::Clear(finished)).await;
     }
 }
@@ -165,7 +165,8 @@ impl CrashTrackerService {
             let (checks, answers): (Vec<_>, Vec<_>) = take_each_once(&mut asking).into_iter().unzip();
             let Some(counts) = self.insist(|| self.log.count_starts(&checks)).await else { return };
             for (answer, count) in answers.into_iter().zip(counts) {
-                // The caller has gone and does not start the attempt, so its count is one too high.
+                // If the caller no longer waits, it does not start the attempt, and the count is
+                // one too high.
                 let _: Result<_, _> = answer.send(count);
             }
         }
@@ -187,7 +188,7 @@ impl CrashTrackerService {
     }
 }
 
-/// Takes one check of each task, because a statement cannot write a row twice.
+/// Takes at most one check of each task, because a statement cannot write a row twice.
 fn take_each_once(
     asking: &mut Vec<(CrashCheck, oneshot::Sender<CrashCount>)>,
 ) -> Vec<(CrashCheck, oneshot::Sender<CrashCount>)> {

@@ -1,4 +1,4 @@
-//! Values that a database can store exactly, and other forms for the rest.
+//! Values that a database can store exactly, and the form of values that it cannot.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -114,7 +114,7 @@ fn end_of_string(bytes: &[u8], mut at: usize) -> Option<usize> {
             Some(b'\\') if bytes.get(at + 1) == Some(&b'u') => at = end_of_escape(bytes, at)?,
             Some(b'\\') => at += 2,
             Some(_) => at += 1,
-            // Not JSON. The database has a better message for it.
+            // Not JSON. The database reports that with a better message.
             None => return Some(at),
         }
     }
@@ -136,7 +136,7 @@ fn unit(bytes: &[u8], at: usize) -> Option<u16> {
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// Returns `true` if the digit at `at` is followed by an exponent of many digits.
+/// Returns `true` if an exponent of many digits follows the digit at `at`.
 fn has_vast_exponent(bytes: &[u8], at: usize) -> bool {
     if !matches!(bytes.get(at + 1), Some(b'e' | b'E')) {
         return false;

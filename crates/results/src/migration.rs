@@ -1,12 +1,12 @@
-//! A step from one version of the tables to the next.
+//! A migration of the tables from one version to the next.
 
-/// A step from one version of the tables to the next. Existing steps never change, because
-/// databases have already run them.
+/// A migration of the tables from one version to the next. An existing migration never changes,
+/// because databases have already run it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SchemaMigration {
-    /// Number of the step, from 1, without gaps.
+    /// Its number, from 1, without gaps.
     pub(crate) version: i64,
-    /// The name of the step.
+    /// Its name.
     pub(crate) name: &'static str,
     /// The statements.
     pub(crate) sql: &'static str,
@@ -23,7 +23,7 @@ pub struct Migration {
     pub applied: bool,
 }
 
-/// Returns all migrations of tables that have those up to version `found`.
+/// Returns all migrations. Those up to version `found` are applied.
 pub(crate) fn migrations_of(all: &[SchemaMigration], found: i64) -> Vec<Migration> {
     let applied = |migration: &SchemaMigration| migration.version <= found;
     all.iter()

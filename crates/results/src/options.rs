@@ -152,7 +152,8 @@ impl ResultsOptions {
     /// Returns the problem of a Postgres URL that cannot be parsed.
     fn url_problem(&self) -> Option<String> {
         let error = PgConnectOptions::from_str(self.url.expose()).err()?;
-        // The driver says first that it is about the configuration.
+        // The driver's own text only says that the configuration is invalid. Its source has the
+        // reason.
         let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
         Some(format!("`{}` is no Postgres URL: {reason}; {ESCAPES}", self.url.masked()))
     }

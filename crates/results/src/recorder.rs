@@ -1,7 +1,7 @@
 //! Writes many outcomes at once.
 //!
-//! The next batch is written as soon as a write is free, with all outcomes that have arrived by
-//! then. A lone outcome never waits for others, and batches grow under load.
+//! The next batch is written as soon as one of the parallel writes is free. It has all outcomes
+//! that have arrived by then. A single outcome never waits for others, and batches grow under load.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::record::TaskRecord;
 /// Bytes of arguments and results at which a batch is full.
 const ENOUGH_BYTES: usize = 4 * 1024 * 1024;
 
-/// Most tasks in one announcement, and in the queue for it.
+/// Most tasks in one notification, and in its queue.
 const ANNOUNCED: usize = 1_024;
 
 /// Writes outcomes for many callers, in batches. Clones share one queue.
@@ -37,7 +37,7 @@ pub struct Recorder {
 
 #[derive(Debug)]
 struct RecordRequest {
-    /// Boxed, because it is moved often.
+    /// Boxed, because a record is large and is moved often.
     record: Box<TaskRecord>,
     answer: oneshot::Sender<Recorded>,
 }
@@ -46,7 +46,7 @@ impl Recorder {
     /// Returns a recorder, and the service that must run for it.
     pub fn new(backend: Arc<dyn Backend>, options: &ResultsOptions) -> (Self, RecorderService) {
         let (rows, in_flight) = (options.batch.max_rows.max(1), options.batch.max_in_flight.max(1));
-        // Room for the writes in progress, and for as many records behind them.
+        // Holds the records of the writes in progress, and as many again.
         let (queue, entries) = mpsc::channel(rows.saturating_mul(in_flight).saturating_mul(2).min(1 << 20));
         let (ended, announcements) = mpsc::channel(ANNOUNCED);
         let store = RecordingStore { backend, lost_since: Mutex::new(None) };
@@ -68,10 +68,10 @@ impl Recorder {
         recorded.await.map_err(|_| Error::Closed)
     }
 
-    /// Announces a task whose row was written in a transaction of its own.
+    /// Announces a task whose row was written in a transaction.
     ///
-    /// The announcement goes out soon, together with others, and has no waiters. If there are too
-    /// many, it is dropped, and the waits find the row by themselves.
+    /// The announcement is sent soon, together with others. No caller waits for it. If the queue is
+    /// full, it is dropped, and the waits find the row at their next check.
     pub fn announce(&self, id: &str) {
         let _ = self.ended.try_send(id.to_owned());
     }
@@ -200,7 +200,7 @@ impl RecordingStore {
 
     async fn announce(&self, ids: Vec<String>) {
         if let Err(error) = self.backend.announce(&ids).await {
-            // Those who wait for them will look for themselves.
+            // The waits find the rows at their next check.
             OutcomesNotAnnounced { error: &error.to_string() }.emit();
         }
     }
@@ -220,17 +220,16 @@ impl RecordingStore {
     }
 }
 
-/// Rows deleted in one statement, few enough not to delay writers.
+/// Rows deleted in one statement. More would delay writers.
 const PIECE: u32 = 1_000;
 
 /// Shortest and longest time between two sweeps.
 const EVERY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 
-/// Deletes rows after the retention time, and expired revocations and crash records, at intervals
-/// while it is polled. A retention of zero keeps every outcome.
+/// Deletes rows after the retention time, and expired revocations and crash records, at intervals,
+/// until it is dropped. A retention of zero keeps every outcome.
 ///
-/// Every worker does this. They do not wait for each other: one skips the rows that another is
-/// deleting.
+/// Every worker does this. A worker skips the rows that another one is deleting, so none waits.
 async fn sweep(backend: &dyn Backend, keep: Duration) {
     let every = if keep.is_zero() { EVERY.1 } else { (keep / 20).clamp(EVERY.0, EVERY.1) };
     loop {

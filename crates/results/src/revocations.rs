@@ -41,8 +41,8 @@ pub trait Revocations: fmt::Debug + Send + Sync + 'static {
     /// either requests it.
     fn revoke<'a>(&'a self, ids: &'a [String], options: RevokeOptions) -> BoxFuture<'a, Result<()>>;
 
-    /// Returns the cache of revocations in this process. It is kept up to date from the first call
-    /// on.
+    /// Returns the cache of revocations in this process. The first call starts to keep it up to
+    /// date.
     fn revocation_cache(&self) -> &Arc<RevocationCache>;
 
     /// Deletes at most `at_most` expired revocations, and returns their number.
@@ -59,8 +59,8 @@ pub struct RevokeOptions {
 }
 
 impl RevokeOptions {
-    /// Returns the time that it lasts, with this retention time of rows. Zero means for ever, which
-    /// no revocation is.
+    /// Returns the duration of the revocation. `rows` is the retention time of rows. Zero keeps
+    /// rows for ever, but a revocation ends after a year.
     pub(crate) fn lasts(self, rows: Duration) -> Duration {
         let default = if rows.is_zero() { YEAR } else { rows };
         self.lasts.unwrap_or(default).min(YEAR * 100)
@@ -86,7 +86,7 @@ pub(crate) struct RevocationRow {
 #[derive(Debug, Default)]
 pub struct RevocationCache {
     cached: Mutex<CachedRevocations>,
-    /// Notified when a task wants to start and needs a fresh read.
+    /// Notified when a task needs a fresh read before its start.
     refresh_requested: Notify,
     /// Notified after a read of the store.
     refreshed: Notify,
@@ -160,7 +160,7 @@ impl RevocationCache {
             return None;
         }
         if age >= MAX_STALENESS / 2 {
-            // In time for tasks that start next.
+            // Requested here, so that tasks that start next need not wait for the read.
             self.refresh_requested.notify_one();
         }
         let number = cached.next;
@@ -182,7 +182,7 @@ impl RevocationCache {
     }
 
     fn lock(&self) -> MutexGuard<'_, CachedRevocations> {
-        // Nothing in here panics halfway through a change.
+        // No code under this lock panics in the middle of a change.
         self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -200,7 +200,7 @@ impl RevocationCache {
         self.refresh_requested.notify_one();
     }
 
-    /// Returns `true` if any task runs.
+    /// Returns `true` if a task runs in this process.
     #[cfg(feature = "sqlite")]
     pub(crate) fn is_watched(&self) -> bool {
         !self.lock().running.is_empty()
@@ -225,7 +225,7 @@ impl RevocationCache {
         if took >= MAX_STALENESS {
             RevocationsSlow { took, limit: MAX_STALENESS }.emit();
         }
-        // A request made meanwhile is fulfilled by this read, or is repeated.
+        // This read answers a request that was made while it ran, or the task repeats the request.
         let _ = self.refresh_requested.notified().now_or_never();
         self.lock().looked_at = Some(began);
         self.refreshed.notify_waiters();

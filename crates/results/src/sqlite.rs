@@ -65,8 +65,8 @@ impl SqliteBackend {
         let (connect, in_memory) = place(options.url.expose())?;
         let connect = connect.busy_timeout(options.statement_timeout).disable_statement_logging();
         let writer = pool(options, 1).connect_lazy_with(connect.clone());
-        // Memory lives as long as its connection, and locks whole tables, so one connection does
-        // everything there.
+        // A database in memory lives as long as its connection and locks whole tables, so one
+        // connection reads and writes.
         let readers = if in_memory {
             writer.clone()
         } else {
@@ -123,7 +123,7 @@ impl SqliteBackend {
         Ok(answers)
     }
 
-    /// Notifies the waits in this process for these tasks.
+    /// Notifies the waits of this process for these tasks.
     async fn announce_ends(&self, records: &[TaskRecord]) {
         let mut ids = Vec::new();
         for record in records.iter().filter(|record| record.state.is_final()) {
@@ -134,7 +134,7 @@ impl SqliteBackend {
         }
         match self.readers.acquire().await {
             Ok(mut reader) => {
-                // After an error here the watcher finds the rows.
+                // After an error the watcher finds the rows.
                 let _ = read::ended(&mut reader, &ids, |record| self.waiting.deliver(&record)).await;
             }
             Err(error) => OutcomesNotAnnounced { error: &error.to_string() }.emit(),
@@ -171,7 +171,7 @@ impl SqliteBackend {
     }
 }
 
-/// Reads the URL: the place that it names, and `true` for memory.
+/// Reads the URL. Returns the options, and `true` for a database in memory.
 fn place(url: &str) -> Result<(SqliteConnectOptions, bool)> {
     let options = SqliteConnectOptions::from_str(url)
         .map_err(|error| Error::Invalid { key: "results.url".to_owned(), reason: error.to_string() })?;
@@ -179,7 +179,7 @@ fn place(url: &str) -> Result<(SqliteConnectOptions, bool)> {
         return Ok((options, true));
     }
     if url.ends_with("?mode=memory") {
-        // Only a name in the form of a URI is shared.
+        // SQLite shares a database in memory only under a name in the form of a URI.
         let name = format!("file:{}", options.get_filename().display());
         return Ok((options.filename(name), true));
     }

@@ -19,7 +19,7 @@ pub(crate) struct Waiters {
 struct WaiterRegistry {
     /// The waits, by [`announced`] id.
     waiters: HashMap<String, Vec<Waiter>>,
-    /// Awaited ids that no check has covered yet, by the number of their wait.
+    /// Awaited ids that no check has covered yet, by wait number.
     unchecked: HashMap<u64, String>,
     next: u64,
     closed: bool,
@@ -91,12 +91,13 @@ impl Waiters {
             answers
         };
         for waiter in answers {
-            // A wait that has ended leaves the registry a moment later.
+            // The receiver of a cancelled wait is gone. The wait leaves the registry when it is
+            // dropped.
             let _ = waiter.answer.send(record.clone());
         }
     }
 
-    /// Ends all waits with an error, now and from now on.
+    /// Ends all present and later waits with an error.
     pub(crate) fn close(&self) {
         let mut registry = self.lock();
         registry.closed = true;
@@ -129,12 +130,12 @@ impl Waiters {
     }
 
     fn lock(&self) -> MutexGuard<'_, WaiterRegistry> {
-        // Nothing in here panics halfway through a change.
+        // No code under this lock panics in the middle of a change.
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Leaves the registry when the wait ends or its caller gives up.
+/// Removes the wait from the registry when it ends or is cancelled.
 struct Leave<'a> {
     waiting: &'a Waiters,
     id: &'a str,

@@ -1,4 +1,4 @@
-//! Recorded attempts of a task.
+//! Cases of recorded attempts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub(super) async fn every_attempt_is_on_record(backend: Arc<dyn Backend>, ns: &s
     let first = attempt(ns, "thrice", TaskState::Retry, 1);
     let second = attempt(ns, "thrice", TaskState::Retry, 2);
     let third = TaskRecord { failure: None, eta: None, ..attempt(ns, "thrice", TaskState::Success, 3) };
-    // Among other records, some of them failures in the same batch.
+    // The batch also has records that are not failures.
     let failed = attempt(ns, "failed", TaskState::Failure, 1);
     let plain = TaskRecord { failure: None, ..attempt(ns, "plain", TaskState::Success, 1) };
     backend.record(&[plain.clone(), first.clone(), failed.clone()]).await?;
@@ -41,7 +41,7 @@ pub(super) async fn an_attempt_that_is_written_again_stands_once(backend: Arc<dy
     let first = attempt(ns, "again", TaskState::Retry, 1);
     stored(&backend, &first).await?;
     stored(&backend, &first).await?;
-    // Its worker died, and another worker ran the attempt again.
+    // The first worker died, and another worker ran the attempt again.
     let other = TaskRecord { worker: "another".into(), started_at: Some(at(50)), ..first };
     assert_eq!(record(&backend, &other).await?, Recorded::Kept(TaskState::Retry));
     let shown = async |id: &str| -> Result<Vec<_>> {

@@ -1,4 +1,4 @@
-//! Many records in one call.
+//! Cases of many records in one call.
 
 use std::sync::Arc;
 

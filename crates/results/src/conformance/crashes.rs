@@ -1,4 +1,4 @@
-//! Starts of attempts without an end.
+//! Cases of attempts that started and did not end.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub(super) async fn a_suspect_begins_as_often_as_it_may(backend: Arc<dyn Backend
         let expected = [expected_first, expected_second].map(|(starts, begins)| CrashCount { starts, begins });
         assert_eq!(told, expected);
     }
-    // A larger limit lets it start again, and a limit of zero prevents even the first start.
+    // A higher limit lets the attempt start again. A limit of zero prevents even the first start.
     let told = backend.count_starts(&[check(ns, "c", 0, 0), check(ns, "a", 0, 4)]).await?;
     assert_eq!(told, [CrashCount { starts: 0, begins: false }, CrashCount { starts: 2, begins: true }]);
     Ok(())

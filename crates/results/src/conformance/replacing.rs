@@ -1,4 +1,4 @@
-//! Existing rows are replaced or kept by the rules.
+//! Cases of existing rows, which are replaced or kept by the rules.
 
 use std::sync::Arc;
 
@@ -71,7 +71,7 @@ pub(super) async fn what_came_before_a_replay_changes_nothing(backend: Arc<dyn B
         assert_eq!(record(&backend, &earlier).await?, Recorded::Kept(TaskState::Retry), "{state}");
     }
     assert_found(&backend, &replay).await?;
-    // The work is done, whichever copy was faster.
+    // A success is stored, even if it is of an earlier replay.
     let earlier = TaskRecord { replays: 1, ..ended(ns, "replay", TaskState::Success) };
     stored(&backend, &earlier).await
 }

@@ -1,4 +1,4 @@
-//! Revoked tasks do not start.
+//! Cases of revoked tasks, which do not start.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::revocations::{RevocationCache, RevokeOptions, Revoked, RunningTask};
 pub(super) async fn what_is_revoked_never_begins(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
     let revocations = backend.revocation_cache();
     let ids: Vec<_> = (0..3_000).map(|number| format!("{ns}/{number}")).collect();
-    // One at a time and many at once, and one id twice in a call.
+    // One at a time, many at once, and one id twice in a call.
     let again = [&ids[1..], &ids[1..2]].concat();
     tokio::try_join!(backend.revoke(&ids[..1], WHOLLY), backend.revoke(&again, WHOLLY), backend.revoke(&[], WHOLLY))?;
     for id in &ids {
@@ -33,7 +33,7 @@ pub(super) async fn only_a_termination_reaches_what_runs(backend: Arc<dyn Backen
     backend.revoke(std::slice::from_ref(&id), RevokeOptions { terminate: true, lasts: None }).await?;
     let told = timeout(DEADLINE, begun.terminated().cancelled()).await;
     assert!(told.is_ok(), "it was not told within {DEADLINE:?}");
-    // A requested termination stays.
+    // A later revocation without termination does not undo the termination.
     backend.revoke(std::slice::from_ref(&id), WHOLLY).await?;
     assert_eq!(begin(revocations, &id).await.err(), Some(Revoked { terminate: true }));
     Ok(())

@@ -1,4 +1,4 @@
-//! Rows hold the values that were written.
+//! Cases of values in rows.
 
 use std::sync::Arc;
 use std::time::Duration;

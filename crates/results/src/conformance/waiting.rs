@@ -1,4 +1,4 @@
-//! Waits for the end of a task.
+//! Cases of waits for the end of a task.
 
 use std::sync::Arc;
 
@@ -37,7 +37,8 @@ pub(super) async fn only_an_end_ends_the_wait(backend: Arc<dyn Backend>, ns: &st
     assert!(futures::poll!(&mut wait).is_pending(), "nothing is known yet");
     for state in [TaskState::Pending, TaskState::Started, TaskState::Retry] {
         stored(&backend, &bare(ns, "steps", state)).await?;
-        // The end of another task is delivered after that, so the step has been seen by then.
+        // Deliveries are in order: when this task is delivered, the record before it has been
+        // handled.
         let other = ended(ns, state.as_str(), TaskState::Success);
         let (told, recorded) = futures::join!(finished(&backend, &other.id), stored(&backend, &other));
         recorded?;

@@ -30,7 +30,7 @@ pub(super) async fn open(
     patience: Duration,
     bridges: &TaskTracker,
 ) -> io::Result<PgConnectOptions> {
-    // Without abstract sockets there is no bridge, and statements may stall.
+    // Without abstract sockets the driver connects directly, and large statements may be delayed.
     let Some((listener, directory)) = is_of_use(options).then(|| listen(options)).flatten() else {
         return Ok(options.clone());
     };
@@ -75,7 +75,7 @@ async fn accept(listener: &UnixListener, deadline: Instant) -> Option<UnixStream
     }
 }
 
-/// Carries bytes until one side ends. The server must see at once that the driver has closed.
+/// Copies bytes until one side closes. The server must see at once that the driver has closed.
 async fn carry(mut driver: UnixStream, mut server: TcpStream) {
     let (from_driver, to_driver) = driver.split();
     let (from_server, to_server) = server.split();
@@ -86,7 +86,7 @@ async fn carry(mut driver: UnixStream, mut server: TcpStream) {
 }
 
 async fn pass(from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, bytes: usize) {
-    // The driver sees the end on its own socket, whatever the reason.
+    // After an error the driver sees that its own socket is closed.
     let _ = copy_buf(&mut BufReader::with_capacity(bytes, from), &mut to).await;
 }
 

@@ -17,7 +17,7 @@ pub(super) fn error(url: &str, doing: &'static str, cause: Cause) -> Error {
     }
 }
 
-/// Returns the reason why the database refuses a value, if the value is at fault.
+/// Returns the reason why the database refuses a value, if the value is the cause.
 pub(super) fn refusal(cause: &Cause) -> Option<String> {
     if matches!(cause, Cause::Encode(_)) {
         return Some(cause.to_string());

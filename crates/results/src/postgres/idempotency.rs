@@ -21,7 +21,7 @@ pub struct Claim {
     pub fingerprint: String,
 }
 
-/// The state of a key at its claim.
+/// The state of a key when it is claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyState {
     /// The key was free. The caller sends the task.

@@ -40,7 +40,7 @@ pub(super) struct Listening {
     pub(super) statement_timeout: Duration,
 }
 
-/// Serves the waits until `stop`, across every loss of the connection.
+/// Serves the waits until `stop`. Reconnects after each loss of the connection.
 pub(super) async fn listen(listening: Listening, waiting: Arc<Waiters>, stop: CancellationToken) {
     let mut backoff = StoreBackoff::new();
     let mut pool = listening.pool();
@@ -89,7 +89,7 @@ impl Listening {
         self.end(&old).await;
     }
 
-    /// Closes the connection. The server must not keep it for longer than this program lives.
+    /// Closes the connection, so that the server does not keep it after the end of this program.
     pub(super) async fn end(&self, pool: &PgPool) {
         let _ = timeout(FAREWELL, pool.close()).await;
     }
@@ -126,7 +126,7 @@ impl Listening {
         }
     }
 
-    /// Returns all awaited ids, after the connection has shown that it is alive.
+    /// Returns all awaited ids, after a statement has shown that the connection works.
     async fn look_around(&self, listener: &mut PgListener, waiting: &Waiters) -> sqlx::Result<Vec<String>> {
         self.within(async { sqlx::query("SELECT 1").execute(listener.acquire().await?).await }).await?;
         Ok(waiting.awaited())

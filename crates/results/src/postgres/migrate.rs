@@ -69,7 +69,8 @@ async fn advance(connections: &PostgresPool, connection: &mut PgConnection) -> R
 }
 
 async fn prepare(connection: &mut PgConnection) -> sqlx::Result<()> {
-    // A migration may take long, but must not make others queue behind a lock that it waits for.
+    // A migration may take long. A short lock timeout limits its waits for locks, because other
+    // statements queue behind such a wait.
     sqlx::raw_sql("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0").execute(&mut *connection).await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *connection).await?;
     sqlx::raw_sql(

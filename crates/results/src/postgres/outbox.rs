@@ -70,11 +70,11 @@ pub struct Lag {
     pub failing: u64,
     /// Time at which the oldest message was added.
     pub oldest_at: Option<Timestamp>,
-    /// True if a process is relaying at present.
+    /// True if a process relays the outbox at present.
     pub led: bool,
 }
 
-/// The name of a database that belongs to the caller.
+/// Shown in errors in place of a URL, because the connection belongs to the caller.
 const CALLERS: &str = "the database of the transaction";
 
 const ADD: &str = "WITH added AS (

@@ -209,7 +209,8 @@ mod tests {
 
     use super::*;
 
-    /// A proxy whose server is starting does this: it accepts the connection and closes it.
+    /// A server that closes connections before its first answer, as a proxy does while its server
+    /// is starting.
     #[tokio::test]
     async fn a_server_that_ends_connections_before_its_first_answer_is_asked_again() {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,7 +1,7 @@
 //! The relay lease: the right to relay the outbox, for one process at a time.
 //!
-//! It is a lock of a session, so it ends with the connection of its holder. The holder changes the
-//! table only on that connection, so a process that has lost the lock changes nothing any more.
+//! The lease is a lock of a session, so it ends with the connection of its holder. The holder
+//! changes the table only on that connection, so a process that has lost the lock changes nothing.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ const CHANNEL: &str = "celeriac_outbox";
 /// Lock of the relay: the bytes of `celerelay`, shortened.
 const LOCK: i64 = 0x6365_6c65_7265_6c61;
 
-/// Time between two attempts to take the lock. A statement that waited for it would hold back the
-/// vacuum of the whole database.
+/// Time between two attempts to take the lock. A statement that waited for the lock would hold back
+/// the vacuum of the whole database.
 const ASK: Duration = Duration::from_secs(2);
 
 /// Silence after which the server closes the holder's connection, and the time between two
@@ -30,21 +30,21 @@ const ASK: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_secs(10);
 const BEAT: Duration = Duration::from_secs(3);
 
-/// Time after the last message for which the holder stays awake and polls the table, often at first
-/// and then less often.
+/// Time after the last message in which the holder polls the table, often at first and then less
+/// often.
 const AWAKE: Duration = Duration::from_secs(1);
 const LOOK: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
 
-/// Time without a notification after which the table is read all the same. A sender that wrote
-/// while the holder was awake, and commits while it is not, has sent no notification.
+/// Longest time between two reads of the table without a notification. A sender that wrote while
+/// the holder polled, and commits after it stopped polling, sends no notification.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// The statements at the start of the session.
 ///
-/// A holder that stops, hangs or is cut off loses its lock within seconds. The first statement
-/// needs version 14 of the server. Rows are found along their indexes, whatever the statistics say.
-/// The statistics of a table that fills and empties are never right, and a plan that sorts a
-/// million rows to get the first thousand takes seconds.
+/// A holder that stops, hangs or loses its network loses the lock within seconds. The first setting
+/// needs version 14 of the server. The planner uses the indexes of the outbox only: the
+/// statistics of a table that fills and empties are never right, and a plan that sorts a million
+/// rows to return the first thousand takes seconds.
 const SESSION: &str = "SELECT set_config('idle_session_timeout', '10s', false)
      WHERE current_setting('server_version_num')::int >= 140000;
      SELECT set_config(name, value, false)
@@ -75,9 +75,9 @@ pub struct RelayLease {
     window: String,
     /// Time of the server's last answer.
     heard: Instant,
-    /// True if senders do not need to notify.
+    /// True if the holder polls, so that senders need not notify.
     awake: bool,
-    /// Time at which there was last a message to send.
+    /// Time at which a message was last found.
     found_at: Instant,
 }
 
@@ -86,7 +86,7 @@ impl Outbox {
         let (fresh, failing) =
             (DUE.replace("{}", "next_at IS NULL"), DUE.replace("{}", "next_at <= clock_timestamp()"));
         let columns = outbox::COLUMNS;
-        // A window ends when it has enough bytes. The first message is always in it.
+        // A window ends when it has enough bytes. It always has the first message.
         let window = format!(
             "SELECT {columns} FROM (
                 SELECT *, sum(octet_length(body)) OVER (ORDER BY seq) - octet_length(body) AS before
@@ -165,8 +165,8 @@ impl RelayLease {
     /// # Errors
     /// Returns an error if the lock may be lost.
     pub async fn window(&mut self, rows: u32, bytes: u64) -> Result<Vec<OutboxRow>> {
-        // The query below sees the rows of all these notifications. Under load nothing else would
-        // remove them.
+        // The query below sees the rows of all buffered notifications. Under load no other code
+        // would remove them.
         while self.listener.next_buffered().is_some() {}
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         let query = AssertSqlSafe(self.window.clone());
@@ -179,7 +179,7 @@ impl RelayLease {
         let found = self.answered("reading the outbox", found)?;
         if !found.is_empty() {
             self.found_at = Instant::now();
-            // A sender may be testing this lock at the same moment. The next window takes it then.
+            // A sender may be testing this lock at the same moment. Then the next window takes it.
             self.awake = self.awake || self.try_lock(outbox::AWAKE).await?;
         }
         Ok(found)
@@ -223,7 +223,7 @@ impl RelayLease {
             if idle < AWAKE {
                 sleep((idle / 4).clamp(LOOK.0, LOOK.1)).await;
             } else {
-                // The query below sees everything that was committed up to here.
+                // The query below sees everything that was committed before this unlock.
                 self.unlock(outbox::AWAKE).await?;
                 self.awake = false;
             }

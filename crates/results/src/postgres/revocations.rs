@@ -44,8 +44,8 @@ const LOOK: &str =
 /// Rows read in one query.
 const PAGE: i64 = 10_000;
 
-/// Longest time between two reads. It finds a connection that died silently, for the sake of
-/// running tasks.
+/// Longest time between two reads. They find a connection that died silently, because running tasks
+/// have to end when they are terminated.
 const SILENCE: Duration = Duration::from_secs(15);
 
 /// Time between two removals of expired revocations from memory.
@@ -81,7 +81,7 @@ pub(super) async fn sweep(connections: &PostgresPool, at_most: u32) -> Result<u6
     Ok(done.rows_affected())
 }
 
-/// Keeps `revocations` up to date until `stop`, across every loss of the connection.
+/// Keeps `revocations` up to date until `stop`. Reconnects after each loss of the connection.
 pub(super) async fn keep(listening: Listening, revocations: Arc<RevocationCache>, stop: CancellationToken) {
     let mut backoff = StoreBackoff::new();
     let mut pool = listening.pool();
@@ -108,7 +108,7 @@ pub(super) async fn keep(listening: Listening, revocations: Arc<RevocationCache>
 /// Reads the table after each notification and at intervals, until the connection is lost. Returns
 /// the reason.
 async fn serve(listening: &Listening, listener: &mut PgListener, revocations: &RevocationCache) -> sqlx::Error {
-    // From the first row on, because the server may have been restored to an earlier time.
+    // Reads from the first row on, because the server may have been restored from a backup.
     let mut seen = 0;
     let mut cleaned = Instant::now();
     loop {

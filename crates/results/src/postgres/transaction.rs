@@ -65,15 +65,15 @@ pub struct Session {
 pub struct Transaction<'a> {
     inner: sqlx::Transaction<'a, Postgres>,
     connections: &'a PostgresPool,
-    /// A setting that lasts for the transaction. It is gone if the task has ended the transaction
-    /// by hand.
+    /// A setting that lasts for the transaction. It is lost if the task itself ended the
+    /// transaction.
     name: &'a str,
     clean: &'a mut bool,
 }
 
 impl Transactions {
     pub(super) fn new(connections: &PostgresPool, options: &ResultsOptions) -> Self {
-        // A server of version 14 or later detects during a statement that its client has gone.
+        // From version 14 on, a server detects during a statement that its client has disconnected.
         let session = format!(
             "SET idle_in_transaction_session_timeout = {};
              SELECT set_config('client_connection_check_interval', '2s', false)
@@ -124,7 +124,7 @@ impl Transaction<'_> {
     /// Records the outcome of the task, adds its follow-ups to the outbox, and commits both
     /// together with the work of the transaction.
     ///
-    /// The row is replaced as [`Outcomes::record`](crate::Outcomes::record) says; a success also
+    /// The row is replaced as [`Outcomes::record`](crate::Outcomes::record) says. A success also
     /// gives way to any other final state.
     pub async fn commit(mut self, record: &TaskRecord, follow_ups: &[OutboxMessage]) -> Committed {
         if let Some(reason) = exact::refusal(record) {
@@ -168,14 +168,14 @@ impl Transaction<'_> {
             }
             Err(cause) if fault::is_lost(&cause) => Committed::Unknown(connections.error("committing", cause)),
             Err(cause) => match fault::refusal(&cause) {
-                // A deferred constraint is checked only now.
+                // Postgres checks a deferred constraint at the commit.
                 Some(reason) => Committed::Invalid { reason },
                 None => Committed::Failed(connections.error("committing", cause)),
             },
         }
     }
 
-    /// Finds the reason why the outcome was not written: the stored one has priority, or this is no
+    /// Finds the reason why the outcome was not written: a stored outcome wins, or this is no
     /// longer the task's transaction.
     async fn defer_to_recorded(mut self) -> Committed {
         let setting = sqlx::query_scalar("SELECT coalesce(current_setting('celeriac.transaction', true), '') = $1");

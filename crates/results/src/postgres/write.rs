@@ -30,7 +30,7 @@ const LONGEST_PAYLOAD: usize = 7_900;
 pub(super) async fn record(connections: &PostgresPool, records: &[TaskRecord]) -> Result<Vec<Recorded>> {
     let mut answers: Vec<_> = records.iter().map(refusal).collect();
     let mut todo: Vec<usize> = (0..records.len()).filter(|&index| answers[index] == Recorded::Stored).collect();
-    // Every writer locks its rows in the same order, and duplicates are neighbours. The sort is
+    // Every writer locks its rows in the same order, and duplicates are adjacent. The sort is
     // stable.
     todo.sort_by(|&left, &right| records[left].id.cmp(&records[right].id));
     while !todo.is_empty() {
@@ -61,8 +61,8 @@ fn take_duplicates(records: &[TaskRecord], todo: &mut Vec<usize>) -> Vec<usize> 
     later
 }
 
-/// Writes records of different ids. After a refusal it writes each half separately, down to the
-/// record at fault.
+/// Writes records of different ids. After a refusal it writes each half separately, until the
+/// refused record is alone.
 async fn write(
     connections: &PostgresPool,
     records: &[TaskRecord],
@@ -138,8 +138,8 @@ impl<'a> RecordRow<'a> {
     }
 }
 
-/// Announces tasks with stored rows, in a transaction of its own that has no waiters, because the
-/// server serialises the commits of transactions that notify.
+/// Announces tasks with stored rows. Its transaction is separate and no caller waits for it,
+/// because the server serializes the commits of transactions that notify.
 pub(super) async fn announce(connections: &PostgresPool, ids: &[String]) -> Result<()> {
     const ANNOUNCE: &str = "SELECT set_config('synchronous_commit', 'off', true),
         (SELECT count(pg_notify('celeriac_finished', payload)) FROM unnest($1::text[]) AS ended (payload))";
@@ -230,7 +230,7 @@ fn payloads<'a>(ids: impl Iterator<Item = &'a str>) -> Vec<String> {
     payloads
 }
 
-/// Fetches the states of the rows in the way. Answers those that have been deleted since.
+/// Reads the states of the rows that were kept, and answers those that have been deleted since.
 async fn look_up(
     connections: &PostgresPool,
     records: &[TaskRecord],

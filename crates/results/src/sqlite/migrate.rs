@@ -23,7 +23,7 @@ const MIGRATIONS: &[SchemaMigration] = &[
 /// Migrates the tables to the version that this program needs. Leaves a newer version unchanged.
 pub(super) async fn migrate(url: &str, pool: &SqlitePool) -> Result<()> {
     let failed = |cause| fault::error(url, "migrating", cause);
-    // Immediate: of several starting processes one migrates, and the others wait.
+    // `IMMEDIATE` locks the file: one of several starting processes migrates, and the others wait.
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     let found = version(&mut transaction).await.map_err(failed)?;
     for migration in MIGRATIONS.iter().filter(|migration| migration.version > found) {

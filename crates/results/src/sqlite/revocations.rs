@@ -83,7 +83,7 @@ pub(super) async fn keep(url: String, pool: SqlitePool, revocations: Arc<Revocat
                     continue;
                 }
             }
-            // Nothing announces the writes of another process to the file.
+            // SQLite does not notify of writes by other processes.
             tokio::select! {
                 () = revocations.refresh_requested() => {}
                 () = sleep(watch::LOOK), if revocations.is_watched() => {}

@@ -35,7 +35,7 @@ async fn write(connection: &mut SqliteConnection, record: &TaskRecord) -> sqlx::
         }
         Ok(None) => read::state_of(connection, &record.id).await.map(Recorded::Kept),
         Err(cause) => match fault::refusal(&cause) {
-            // Within a transaction only the statement is undone.
+            // Only this statement is undone, not the transaction.
             Some(reason) => Ok(Recorded::Refused { reason }),
             None => Err(cause),
         },
@@ -44,7 +44,7 @@ async fn write(connection: &mut SqliteConnection, record: &TaskRecord) -> sqlx::
 
 type Statement<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
 
-/// Returns the statement. The driver works on a thread of its own, which accepts only copies.
+/// Returns the statement. It owns its values, because the driver runs it on another thread.
 fn statement(record: &TaskRecord) -> Statement<'static> {
     let [args, kwargs, result] =
         [&record.args, &record.kwargs, &record.result].map(|document| Document::new(document.as_deref()));
