@@ -16,7 +16,7 @@
 //! - `settle`: acknowledges, rejects or requeues.
 //!
 //! The steps share `recorded`, `row` and `record` (the row of a task, and its way to the store),
-//! `outcome` (records an outcome, and finds the delivery that owes its follow-ups), `embed` and
+//! `outcome` (records an outcome, and finds the delivery that sends its follow-ups), `embed` and
 //! `follow_up` (the tasks and replies that follow from an outcome), and `dead_letter`, `resend`,
 //! `reply` and `publish` (the messages that a delivery causes).
 
@@ -79,7 +79,7 @@ pub(crate) struct Attempt<'a> {
     pub(crate) settlement: Option<Settlement>,
     /// The definition of the task, once it is found.
     pub(crate) task: Option<&'a TaskDefinition>,
-    /// The tasks that follow from this one, once they are known to be possible.
+    /// The tasks that follow from this one, once they are known to be valid.
     pub(crate) embed: Embed,
     /// The arguments, for the row.
     pub(crate) arguments: Option<RecordedArguments>,
@@ -93,10 +93,9 @@ pub(crate) type Step<T> = Result<T, Processed>;
 /// The end of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Disposition {
-    /// Everything that follows from the task is safe, and the broker may forget the delivery.
+    /// The task's outcome and follow-ups are durable, and the broker may forget the delivery.
     Done,
-    /// Another delivery of the same task has an outcome, which stands. Nothing follows from this
-    /// one.
+    /// Another delivery of the same task has recorded an outcome. This delivery causes nothing.
     Superseded,
     /// The delivery returns to its queue.
     Requeue,
@@ -131,7 +130,7 @@ impl Attempt<'_> {
         self.headers().retries.saturating_add(1)
     }
 
-    /// Returns `true` if the result is wanted neither as a row nor as a reply.
+    /// Returns `true` if the result is needed neither in a row nor in a reply.
     pub(crate) fn ignores_result(&self) -> bool {
         let declared = self.task.is_some_and(|task| task.options.ignore_result);
         self.headers().ignore_result.unwrap_or(declared)
@@ -142,7 +141,7 @@ impl Attempt<'_> {
         self.runtime.results.is_some() && !self.ignores_result()
     }
 
-    /// Returns `true` if a caller awaits a reply.
+    /// Returns `true` if the message requests a reply.
     pub(crate) fn is_awaited(&self) -> bool {
         let awaited = self.received.message.properties.reply_to.as_deref().is_some_and(|queue| !queue.is_empty());
         awaited && self.runtime.replies && !self.ignores_result()
@@ -165,8 +164,8 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// Returns the end of an attempt that the worker's stop has interrupted. Such an attempt does
-    /// not count.
+    /// Returns the end of an attempt that was interrupted because the worker stops. Such an attempt
+    /// does not count.
     pub(crate) fn interrupted(&self) -> Processed {
         let TaskHeaders { task, id, .. } = self.headers();
         self.span.emit(&TaskInterrupted { task, id });
@@ -199,7 +198,7 @@ impl Processed {
 }
 
 impl Disposition {
-    /// Returns the disposition after a further step: that of the step, unless it is done.
+    /// Returns the disposition of the next step, or this one if the next step is done.
     pub(crate) fn and(self, next: Self) -> Self {
         if next == Self::Done { self } else { next }
     }

@@ -27,7 +27,8 @@ impl Controls {
 
     /// Changes the rate limit of a task on this worker, until the worker ends.
     ///
-    /// Messages that wait for the old rate return at their old time, and then obey the new rate.
+    /// Messages that wait at the broker under the old rate return at their old time. Then the new
+    /// rate applies to them.
     ///
     /// # Errors
     /// Returns an error if the worker has no task of this name.

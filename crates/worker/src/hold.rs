@@ -15,8 +15,8 @@ pub(crate) fn time_until(time: Timestamp) -> Duration {
 
 /// Rounds a wait up if less than a tenth of a second is missing to a whole one.
 ///
-/// Some time has passed since the wait was decided. The broker would cut off the fraction, and the
-/// worker would have to wait for it.
+/// Some time has passed since the wait was computed. The broker would drop the fraction, and the
+/// worker would wait for it.
 pub(crate) fn nearly_whole(wait: Duration) -> Duration {
     if wait.subsec_millis() >= 900 { Duration::from_secs(wait.as_secs().saturating_add(1)) } else { wait }
 }

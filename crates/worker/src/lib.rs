@@ -5,12 +5,12 @@
 //! - `attempt`: the steps of one delivery, from its arrival to its settlement; read
 //!   `attempt/process.rs` first;
 //! - `intake`: takes deliveries of each queue, as many at once as there are slots; `slots`,
-//!   `threads`: the places where tasks run;
+//!   `threads`: the slots and threads in which tasks run;
 //! - `own_queues`: the queues of one worker alone;
 //! - `rate_limits`: the limits for starts of tasks; [`Controls`]: settings that can change while a
 //!   worker runs;
-//! - `task`: tasks as their authors write them: definition, registry, context, errors, [`hooks`],
-//!   limits, Celery's own;
+//! - `task`: what authors of tasks use: definition, registry, context, errors, [`hooks`], limits;
+//!   and Celery's own tasks;
 //! - `runtime`: the state that attempts share; `hold`: waits of messages;
 //! - [`relay`]: sends tasks of committed transactions to the broker;
 //! - [`worker`]: starts, runs and stops all of these; `shutdown`: the requests to stop.

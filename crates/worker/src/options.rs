@@ -17,7 +17,7 @@ pub struct WorkerOptions {
     pub queues: Vec<String>,
     /// Number of tasks that run at once.
     pub concurrency: usize,
-    /// Number of messages held of each queue without a setting of its own, or `auto`.
+    /// Most unacknowledged messages of each queue without a setting of its own, or `auto`.
     pub prefetch: Prefetch,
     /// Content types of the bodies that it reads. Others go to the dead-letter queue.
     pub accept_content: Vec<Codec>,
@@ -33,13 +33,13 @@ pub struct WorkerOptions {
     /// Time after which an attempt is signalled to end, if neither its call nor its task sets one.
     #[serde(with = "duration::option")]
     pub soft_time_limit: Option<Duration>,
-    /// Time that running tasks have after a request to stop.
+    /// Time that running tasks have to finish after a request to stop.
     #[serde(with = "duration")]
     pub drain_timeout: Duration,
-    /// Number of deliveries after which a task that seems to bring its worker down is quarantined,
-    /// if the task sets none.
+    /// Number of deliveries after which a task that seems to crash its worker is quarantined, if
+    /// the task sets none.
     pub crash_limit: u32,
-    /// Time that a task has after it was terminated.
+    /// Time that a task has to end after it was terminated.
     #[serde(with = "duration")]
     pub terminate_grace: Duration,
 }

@@ -1,4 +1,4 @@
-//! The queues of one worker alone: for messages to every worker, and for messages to its name.
+//! The queues of one worker: for broadcasts, and for messages to its name.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use uuid::Uuid;
 /// Time that a worker may be absent before its messages from broadcasts are discarded.
 const AWAY: Duration = Duration::from_secs(60 * 60);
 
-/// Namespace of the ids that workers give to their copies of a broadcast.
+/// UUID namespace of the ids of a worker's copies of a broadcast.
 const OWN: Uuid = Uuid::from_u128(0x6365_6c65_7269_6163_8000_6272_6f61_6463);
 
 /// Returns the name of the queue with one worker's copies of a broadcast.
@@ -35,10 +35,10 @@ pub(crate) fn own_broadcast_options(topology: &Topology, queue: &str) -> Option<
     })
 }
 
-/// Gives a message from a broadcast an id that is unique to this worker, so that its outcome,
+/// Replaces the id of a message of a broadcast by one of this worker's own, so that its outcome,
 /// retries and follow-ups are separate.
 ///
-/// The same worker derives the same id each time.
+/// The same worker always derives the same id.
 pub(crate) fn give_own_id(headers: &mut HeaderMap, worker: &str) {
     let Some(id) = headers.text(names::ID).map(str::to_owned) else { return };
     if headers.get(names::BROADCAST).is_some() {
@@ -62,7 +62,7 @@ pub(crate) fn add_direct_queue(topology: &mut Topology, worker: &str) -> String 
     let options = QueueOptions {
         kind: QueueKind::Classic,
         bindings: vec![Binding::new(DIRECT_EXCHANGE, worker)],
-        // One for all workers, because workers come and go.
+        // One queue for all workers, so that none is left behind by a worker that never returns.
         dead_letter_queue: Some(dead_letter_queue(DIRECT_EXCHANGE)),
         own: true,
         plain: true,
@@ -87,7 +87,7 @@ mod tests {
         assert_ne!(first.text(names::ID), other.text(names::ID));
         assert_eq!(first.text(names::PARENT_ID), Some("1"));
         assert_eq!(first.text(names::ROOT_ID), Some("1"));
-        // A retry returns to the same worker under the same id.
+        // A retry to the same worker keeps the id.
         give_own_id(&mut first, "a");
         assert_eq!(first, again);
     }

@@ -1,9 +1,9 @@
 //! Rate limits: the rate at which each task starts on each worker.
 //!
-//! A task that cannot start within a second waits in a delay queue of the broker, where it takes no
-//! slot, no memory, and no time of other tasks. Two clocks apply the rate. The first gives every
-//! new arrival a time of its own, so that ten thousand of them make one round each. The second
-//! paces the starts, and times the tasks that return.
+//! A task that cannot start within a second waits in a delay queue of the broker, where it occupies
+//! no slot and no memory of the worker. Two times apply the rate. `fresh` gives every new arrival a
+//! time of its own, so that ten thousand of them are delayed once each. `next` spaces the starts,
+//! and `again` the tasks that have returned.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -44,16 +44,16 @@ impl RateLimits {
 #[derive(Debug)]
 pub(crate) struct RateLimiter {
     schedule: Mutex<RateSchedule>,
-    /// Held by the next task in the line, so that they start one after the other.
+    /// Held by the first waiting task, so that tasks start one after the other.
     pub(crate) turn: tokio::sync::Mutex<()>,
 }
 
 /// The answer to a task that requests a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RateDecision {
-    /// The task waits in the line, and starts within a second if a slot is free.
+    /// The task waits here, and starts within a second if a slot is free.
     Wait,
-    /// The task returns to the broker, and asks again after this wait.
+    /// The task returns to the broker, and requests a start again after this wait.
     Requeue(Duration),
 }
 
@@ -77,11 +77,11 @@ pub(crate) struct RateSchedule {
     rate: RateLimit,
     /// Earliest time of the next start.
     pub(crate) next: Instant,
-    /// Number of tasks in the line for it.
+    /// Number of tasks that wait here for a start.
     pub(crate) line: u32,
-    /// Time for the next new arrival.
+    /// Time of the next new arrival.
     fresh: Instant,
-    /// Time for the next task that has returned and found no room in the line.
+    /// Time of the next task that has returned and cannot wait here.
     again: Instant,
 }
 
@@ -90,7 +90,7 @@ impl RateSchedule {
         Self { rate, next: now, line: 0, fresh: now, again: now }
     }
 
-    /// Requests a start. `room` is true if the queue's other tasks can spare the place in the line.
+    /// Requests a start. `room` is true if the queue lets one more of its messages wait here.
     pub(crate) fn reserve(&mut self, returned: bool, room: bool, now: Instant) -> RateDecision {
         let interval = self.rate.interval();
         let wait = self.next.saturating_duration_since(now) + interval.saturating_mul(self.line);
@@ -111,7 +111,7 @@ impl RateSchedule {
         RateDecision::Requeue(place - now)
     }
 
-    /// Records the start of a task in the line.
+    /// Records the start of a task that waited here.
     pub(crate) fn start(&mut self, now: Instant) {
         self.next = self.next.max(now) + self.rate.interval();
     }

@@ -6,9 +6,9 @@
 //!                      └──────────────── next window, or a notification ────────────────┘
 //! ```
 //!
-//! One process relays at a time. It may die between a confirm and the delete, and the next process
-//! then sends such a message again. So each message has a header that marks a possible repeat, and
-//! the worker that runs it checks the store first.
+//! One process relays at a time. If it dies between a confirm and the delete, the next process
+//! sends the message again. So each message has a header that marks a possible repeat, and the
+//! worker that runs it first reads the store.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Result};
 use crate::hold::{SHORTEST_HOLD, time_until};
 
-/// Most messages in a window, and the bytes that fill one.
+/// Most messages of a window, and bytes at which it is full.
 const WINDOW: (u32, u64) = (1_024, 8 * 1024 * 1024);
 
 /// Waits between two attempts while broker or database are unavailable.
@@ -57,16 +57,16 @@ struct WindowOutcome {
     oldest: Option<Timestamp>,
     /// Reason why the broker accepts nothing at present.
     away: Option<String>,
-    /// True if an object is missing that this program may declare.
+    /// True if an exchange or queue is missing that this program may declare.
     missing: bool,
 }
 
 /// The outcome of one message.
 enum EntryOutcome {
     Sent,
-    /// The message is invalid, or its destination cannot take it.
+    /// The message is invalid, or its destination does not accept it.
     Failed(BrokerError),
-    /// Nothing can be sent now. The message is not at fault.
+    /// Nothing can be sent at present, for a reason outside of the message.
     Postponed(String),
 }
 
@@ -82,8 +82,8 @@ impl Relay {
         }
     }
 
-    /// Relays until `stop` is cancelled, across every loss of database and broker. Messages in
-    /// flight are confirmed and deleted first.
+    /// Relays until `stop` is cancelled. Reconnects after each loss of database or broker. At
+    /// `stop`, published messages are confirmed and deleted first.
     pub async fn run_until(self, stop: CancellationToken) {
         let Some(outbox) = self.client.results().and_then(|results| results.postgres()).map(PostgresBackend::outbox)
         else {
@@ -109,10 +109,10 @@ impl Relay {
         }
     }
 
-    /// Sends one window after another until `stop` is cancelled.
+    /// Sends windows until `stop` is cancelled.
     async fn serve(&self, lead: &mut RelayLease, stop: &CancellationToken) -> celeriac_results::Result<()> {
-        // The topology may not be declared yet, and a message without its queue would have to wait
-        // for its next attempt.
+        // The topology may not be declared yet. A message to a missing queue would wait for its
+        // next attempt.
         match stop.run_until_cancelled(self.alive(lead, |_| self.declare())).await {
             Some(declared) => declared?,
             None => return Ok(()),
@@ -148,7 +148,7 @@ impl Relay {
         Ok(())
     }
 
-    /// Runs `work` while the lease is certain.
+    /// Runs `work` while the lease is certainly held.
     async fn alive<T, F: Future<Output = T>>(
         &self,
         lead: &mut RelayLease,
@@ -219,14 +219,14 @@ impl Relay {
         }
     }
 
-    /// Returns the message for sending now.
+    /// Returns the message, with the delay from now.
     fn outgoing(&self, entry: OutboxMessage) -> Outgoing {
         let OutboxMessage { exchange, routing_key, queue, eta, expires, mut message, .. } = entry;
         message.headers.insert(names::REPEATED, true);
         let wait = eta.map(time_until).filter(|wait| *wait >= SHORTEST_HOLD);
         let held = wait.zip(queue).and_then(|(wait, queue)| self.client.broker().ladder().address(wait, &queue));
-        // Time in the broker's delay levels is not time in a queue, so a delayed message expires by
-        // its header alone.
+        // RabbitMQ would apply an expiration to the delay levels too, so a delayed message expires
+        // by its header alone.
         message.properties.expiration = expires.filter(|_| held.is_none()).map(time_until);
         let (exchange, routing_key) = held.unwrap_or((exchange, routing_key));
         Outgoing { exchange: Cow::Owned(exchange), routing_key, message, mandatory: true }
@@ -239,7 +239,7 @@ impl Relay {
     }
 }
 
-/// The time until which the lease is certain.
+/// The time until which the lease is certainly held.
 #[derive(Debug, Clone)]
 struct LeaseValidity(tokio::sync::watch::Receiver<Instant>);
 
@@ -266,7 +266,7 @@ impl WindowOutcome {
     }
 }
 
-/// Groups the messages of one key in a line. A message without a key has a line of its own.
+/// Groups the messages by key. A message without a key is a group of its own.
 fn in_lines(window: Vec<OutboxRow>) -> Vec<Vec<OutboxRow>> {
     let mut lines: Vec<Vec<OutboxRow>> = Vec::new();
     let mut of_key: HashMap<String, usize> = HashMap::new();
@@ -285,7 +285,7 @@ fn in_lines(window: Vec<OutboxRow>) -> Vec<Vec<OutboxRow>> {
     lines
 }
 
-/// Returns `true` if the message or its queue is at fault, and others can be sent.
+/// Returns `true` if the error concerns the message or its queue alone, and others can be sent.
 fn is_its_own(error: &BrokerError) -> bool {
     match error.publish_fault() {
         PublishFault::Message | PublishFault::Address | PublishFault::Full => true,
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_one_key_is_one_line_and_keeps_its_order() {
+    fn messages_of_one_key_are_one_group_in_order() {
         let window = [(1, None), (2, Some("a")), (3, Some("b")), (4, Some("a")), (5, None), (6, Some("a"))];
         let lines = in_lines(window.map(|(seq, key)| waiting(seq, key)).into());
         let seqs: Vec<Vec<i64>> = lines.iter().map(|line| line.iter().map(|one| one.seq).collect()).collect();

@@ -24,7 +24,7 @@ pub(crate) struct WorkerRuntime {
     pub(crate) registry: Arc<Registry>,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) topology: Topology,
-    /// The queues with its copies of broadcasts.
+    /// This worker's queues for broadcasts.
     pub(crate) broadcasts: HashSet<String>,
     /// `None` if outcomes are not stored.
     pub(crate) results: Option<ResultStore>,
@@ -34,19 +34,19 @@ pub(crate) struct WorkerRuntime {
     pub(crate) replies: bool,
     pub(crate) slots: Arc<Slots>,
     pub(crate) rates: Arc<RateLimits>,
-    /// Number of deliveries after which a task that seems to bring its worker down is quarantined,
-    /// if the task sets none.
+    /// Number of deliveries after which a task that seems to crash its worker is quarantined, if
+    /// the task sets none.
     pub(crate) crash_limit: u32,
-    /// Held by the suspect that runs alone.
+    /// Held by a suspect that runs alone.
     pub(crate) alone: Arc<Semaphore>,
     /// Hooks around every attempt.
     pub(crate) hooks: HookList,
     pub(crate) threads: Threads,
-    /// Time that a terminated task may still take.
+    /// Time that a terminated task has to end.
     pub(crate) terminate_grace: Duration,
     /// Cancelled when waits for broker and store must end. Each delivery then returns unchanged.
     pub(crate) abort: CancellationToken,
-    /// The part that tasks can use.
+    /// The part of the worker that tasks can use.
     pub(crate) environment: Arc<TaskEnvironment>,
 }
 

@@ -115,8 +115,8 @@ enum AskedEnd {
     AtOnce,
 }
 
-/// The signals that request an end. One registration, so that no signal is missed between two
-/// polls.
+/// The signals that request an end. They are registered once, so that no signal is missed between
+/// two polls.
 struct Signals {
     /// SIGTERM, SIGINT and SIGQUIT. `None` if the system refuses to register them.
     #[cfg(unix)]
@@ -167,14 +167,15 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Returns the seconds from `begun` until the end is overdue, with a drain of ten.
+    /// Returns the seconds from `begun` until the end is overdue, with a drain timeout of ten
+    /// seconds.
     async fn overdue(shutdown: &Shutdown, begun: Instant) -> f64 {
         shutdown.overdue(10 * SECOND, SECOND).await;
         begun.elapsed().as_secs_f64()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_clock_of_the_end_starts_with_the_first_wish_however_late_somebody_looks() {
+    async fn the_drain_starts_with_the_first_request() {
         let (shutdown, begun) = (Shutdown::new(), Instant::now());
         assert!(timeout(3600 * SECOND, shutdown.requested()).await.is_err(), "nobody has asked");
         let waited = begun.elapsed().as_secs_f64();
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_hurry_sets_the_clock_forward_and_never_back() {
+    async fn a_second_request_never_delays_the_end() {
         let (shutdown, begun) = (Shutdown::new(), Instant::now());
         shutdown.request();
         advance(3 * SECOND).await;
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_drain_without_end_ends_in_a_hurry() {
+    async fn a_drain_without_limit_ends_at_a_second_request() {
         let (shutdown, begun) = (Shutdown::new(), Instant::now());
         shutdown.request();
         advance(SECOND).await;

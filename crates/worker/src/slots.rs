@@ -60,7 +60,7 @@ pub(crate) struct SlotMeter {
     usage: Mutex<SlotUsage>,
     /// Number of messages held of the queue.
     held: AtomicUsize,
-    /// Number of those that wait in the line for a start, because of the rates of their tasks.
+    /// Number of those that wait in the worker for a start under a rate limit.
     line: AtomicUsize,
 }
 
@@ -93,14 +93,14 @@ impl SlotMeter {
         self.held.store(usize::from(held), Ordering::Relaxed);
     }
 
-    /// Takes a place in the queue's line, if one is free. The line may hold at most half of the
-    /// queue's held messages, so that its other tasks can run.
+    /// Lets one more message wait for a start under a rate limit. At most half of the queue's held
+    /// messages may wait, so that its other tasks can run.
     pub(crate) fn reserve_place(&self) -> bool {
         let most = (self.held.load(Ordering::Relaxed) / 2).max(1);
         self.line.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |line| (line < most).then_some(line + 1)).is_ok()
     }
 
-    /// Releases the place.
+    /// Ends the wait of a message.
     pub(crate) fn release_place(&self) {
         self.line.fetch_sub(1, Ordering::Relaxed);
     }
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_takes_half_of_what_is_held_and_at_least_one() {
+    fn half_of_the_held_messages_and_at_least_one_may_wait_for_a_start() {
         let meter = SlotMeter::new();
         assert_eq!([meter.reserve_place(), meter.reserve_place()], [true, false]);
         meter.set_held(4);

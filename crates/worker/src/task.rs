@@ -1,10 +1,10 @@
-//! Tasks, as their authors write them and as a worker knows them. In reading order:
+//! Tasks, for their authors and for the worker that runs them. In reading order:
 //!
-//! - `definition`, `tasks`, `registry`: a name and its function, the tasks of a module, and those
-//!   of a worker; `builtin`: Celery's own tasks;
+//! - `definition`, `tasks`, `registry`: a task's name and function, the tasks of a module, and
+//!   those of a worker; `builtin`: Celery's own tasks;
 //! - `context`, `received`: the access of a task to its message and its worker;
 //! - `error`, `result`: the return values of a task; `hooks`: functions around its attempts;
-//! - `time_limits`: the longest time of an attempt, and the notice to end;
+//! - `time_limits`: the time limits of an attempt, and the notice to end;
 //! - `derived_id`: ids of the tasks that follow from a task.
 
 pub(crate) mod builtin;

@@ -13,7 +13,7 @@ impl Threads {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Returns the same work, which is counted from now until it has run or is dropped.
+    /// Returns the same work. Its thread counts from now until the work has run or is dropped.
     pub(crate) fn counted<R>(&self, run: impl FnOnce() -> R + Send + 'static) -> impl FnOnce() -> R + Send + 'static {
         self.0.fetch_add(1, Ordering::Relaxed);
         let counted = CountedThread(Arc::clone(&self.0));

@@ -51,7 +51,7 @@ const RECORDED: Duration = Duration::from_millis(400);
 /// rows.
 const SETTLED: Duration = Duration::from_millis(600);
 
-/// Time in which the services must end, whatever is left of the drain.
+/// Time in which the services must end, even if the drain time was longer.
 const PARTING: Duration = Duration::from_secs(5);
 
 /// The parts of a worker.
@@ -122,18 +122,18 @@ impl Services {
         });
     }
 
-    /// Starts the services that record outcomes, track crashes and read revocations.
+    /// Starts the services that record outcomes, count crashes and read revocations.
     fn open_store(&self, backend: &Arc<dyn Backend>, options: &ResultsOptions) -> ResultStore {
         let (recorder, service) = Recorder::new(Arc::clone(backend), options);
         self.run(service.run(self.stop.clone()));
-        // Read before the first task arrives, and kept up to date from then on.
+        // The first call starts reading, so that the first task finds a fresh read.
         let _ = backend.revocation_cache();
         let (crashes, service) = CrashTracker::new(Arc::<dyn Backend>::clone(backend));
         self.run(service.run(self.stop.clone()));
         ResultStore { backend: Arc::clone(backend), recorder, crashes }
     }
 
-    /// Ends the services in order, and abandons them when the time is over.
+    /// Ends the services in order, and drops those that are overdue.
     async fn end(&self, overdue: impl Future<Output = ()>) {
         self.stop.cancel();
         self.tracker.close();
@@ -217,9 +217,9 @@ impl Worker {
 
     /// Runs tasks until a shutdown is requested, and then ends in order.
     ///
-    /// It takes no new deliveries, and returns those that have not started to their queues. Running
-    /// tasks may finish within the drain time, and everything is settled. Until then the worker
-    /// waits for an unavailable broker.
+    /// It consumes no new deliveries, and returns deliveries that have not started to their queues.
+    /// Running tasks may finish within the drain time, and are settled. Until then the worker waits
+    /// for an unavailable broker.
     ///
     /// ```no_run
     /// use celeriac::Shutdown;
@@ -273,7 +273,7 @@ impl Worker {
             };
             let retry_in = match attempt {
                 Ok(consumers) => return Ok(Some(consumers)),
-                // The owner of an external queue may start later than this worker.
+                // An external queue may be declared later, by the program that owns it.
                 Err(error) if error.is_retryable() || self.is_foreign(&error) => {
                     let retry_in = backoff.next_wait(fastrand::f64());
                     ConsumersNotStarted { retry_in, error: &ErrorChain(&error).to_string() }.emit();
@@ -313,7 +313,8 @@ impl Worker {
         let options = self.runtime.topology.queues.get(queue);
         let prefetch = options.and_then(|options| options.prefetch).unwrap_or(self.options.prefetch);
         match prefetch {
-            // A change would move the queue to another worker.
+            // A change of the prefetch needs a new consumer, and RabbitMQ could then choose another
+            // worker.
             Prefetch::Auto if options.is_some_and(|options| options.single_active_consumer) => {
                 Prefetch::Fixed(prefetch::alone(self.options.concurrency))
             }
@@ -358,7 +359,7 @@ impl Worker {
         }
         let interrupted = attempts.len();
         self.runtime.environment.interrupt.cancel();
-        // The outcome of a task that has ended is kept, if broker and store are available.
+        // The outcome of a task that has ended is recorded now, if broker and store are available.
         tokio::select! {
             () = attempts.wait() => {}
             () = shutdown.overdue(drain, RECORDED) => self.runtime.abort.cancel(),
@@ -378,7 +379,7 @@ impl Worker {
         self.to_banner().to_string()
     }
 
-    /// Logs what the banner shows in one line, for a program whose lines are read by machines.
+    /// Logs the content of the banner in one line, for a program with JSON log lines.
     pub fn log_banner(&self) {
         self.to_banner().log();
     }
@@ -414,7 +415,7 @@ impl Worker {
     }
 }
 
-/// Returns the function that finds tasks to be run as part of another one.
+/// Returns the function that finds tasks that run inside another one.
 fn find_inline(registry: &Arc<Registry>, threads: &Threads) -> FindInline {
     let (registry, threads) = (Arc::clone(registry), threads.clone());
     Box::new(move |name| registry.get(name).map(|task| inline(task, &threads)))
@@ -423,7 +424,7 @@ fn find_inline(registry: &Arc<Registry>, threads: &Threads) -> FindInline {
 /// The queues of a worker.
 struct ConsumedQueues {
     queues: Vec<String>,
-    /// Those with copies of broadcasts.
+    /// Queues for this worker's copies of broadcasts.
     broadcasts: HashSet<String>,
 }
 

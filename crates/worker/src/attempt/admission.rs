@@ -15,8 +15,8 @@ use crate::hold::{SHORTEST_HOLD, time_until};
 
 /// Admits a task that has no outcome yet, has not expired, is not known to be revoked, and is due.
 pub(crate) async fn check(attempt: &mut Attempt<'_>) -> Step<()> {
-    // First of all: what follows from an outcome is owed, even if the task has expired or was
-    // revoked since.
+    // Checked first, because a recorded outcome needs its follow-ups even if the task has expired
+    // or was revoked since.
     if may_be_duplicate(attempt)
         && let Some(disposition) = Box::pin(find_recorded_outcome(attempt)).await
     {
@@ -51,8 +51,8 @@ fn time_until_due(attempt: &Attempt<'_>) -> Option<Duration> {
 async fn wait_until_due(attempt: &mut Attempt<'_>, wait: Duration) -> Step<()> {
     attempt.release_slot();
     if wait >= SHORTEST_HOLD {
-        // A sender without the delay ladder, such as Celery on a classic queue, leaves the wait to
-        // the worker.
+        // A sender without the delay ladder, such as Celery on a classic queue, does not delay the
+        // message, so the worker does.
         return Err(hold_until_due(attempt, wait).await.into());
     }
     attempt.sleep_unless_stopping(wait).await?;

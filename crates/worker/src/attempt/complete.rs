@@ -66,11 +66,11 @@ async fn ignore(attempt: &mut Attempt<'_>) -> Step<Processed> {
     Ok(Processed::new(Disposition::Done, TaskState::Ignored))
 }
 
-/// Ends the row that earlier attempts of a task have left, if its outcome is not kept. The row
-/// would otherwise say for ever that the task is tried again.
+/// Ends the row that earlier attempts of a task have left, if the result is not stored. The row
+/// would otherwise keep the state `RETRY` for ever.
 ///
-/// This comes after the follow-ups: a worker that dies before them leaves the row as it is, and
-/// the task runs again.
+/// This comes after the follow-ups: if the worker dies before them, the row is unchanged, and the
+/// task runs again.
 async fn close_retries(attempt: &mut Attempt<'_>) -> Step<()> {
     if attempt.headers().retries == 0 {
         return Ok(());
@@ -85,7 +85,7 @@ async fn retry(attempt: &mut Attempt<'_>, task: &TaskDefinition, wait: Duration,
     let details = RowDetails { eta: Some(due), ..RowDetails::default() };
     record_failure(attempt, TaskState::Retry, failure.clone(), details).await?;
     if attempt.settlement.as_ref().is_some_and(Settlement::is_void) {
-        // The broker delivers the message again, and that delivery sends the next attempt.
+        // The broker redelivers the message, and that delivery sends the next attempt.
         return Ok(Processed::failed(Disposition::Superseded, TaskState::Retry, failure));
     }
     let id = &attempt.headers().id;
@@ -93,7 +93,7 @@ async fn retry(attempt: &mut Attempt<'_>, task: &TaskDefinition, wait: Duration,
     attempt.span.emit(&TaskRetried { task: task.name, id, attempt: number, error: &error, retry_in: wait });
     let disposition = send_next_attempt(attempt, due, until).await;
     if disposition == Disposition::Done {
-        // The next attempt sends a reply too, so nothing is repeated for this one.
+        // The next attempt sends a reply too, so a reply that fails here is not repeated.
         let _ = reply_failure(attempt, TaskState::Retry, &failure).await;
     }
     Ok(Processed::failed(disposition, TaskState::Retry, failure))

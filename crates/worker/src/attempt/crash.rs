@@ -1,10 +1,10 @@
-//! Crash tracking: quarantines a task that repeatedly brings its worker down.
+//! Crash tracking: quarantines a task that repeatedly crashes its worker.
 //!
-//! No process survives to name the task. The store can show which attempts have started and not
-//! ended, because each start is recorded before the task runs, except for a message that was never
-//! delivered before. Tasks that merely ran beside the one at fault have a record too. So a task
-//! that is suspect a second time runs alone among suspects, one at a time on each worker. The
-//! harmless ones end and their records are cleared; only the count of the one at fault grows.
+//! A crashed process cannot name the task. The store has the attempts that started and did not end,
+//! because the start of each redelivered attempt is recorded before the task runs. The record
+//! includes tasks that merely ran beside the cause. So a task that is suspect a second time runs
+//! alone among suspects, one at a time on each worker. Harmless tasks end, and their records are
+//! cleared. Only the count of the cause grows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +25,10 @@ use crate::runtime::ResultStore;
 /// Celery's name for the error.
 const KIND: &str = "WorkerLostError";
 
-/// Number of starts, without the first delivery, from which a suspect runs alone.
+/// Number of recorded starts, which omit the first delivery, from which a suspect runs alone.
 const MAX_CONCURRENT_STARTS: u32 = 2;
 
-/// Wait of a suspect that cannot have its turn yet. The broker counts whole seconds.
+/// Wait of a suspect while another one runs alone. The broker counts whole seconds.
 const UNTIL_ITS_TURN: Duration = Duration::from_secs(1);
 
 /// The decision on a suspect.
@@ -38,12 +38,12 @@ enum CrashDecision {
     Run,
     /// It runs when no other suspect of this worker runs.
     RunAlone,
-    /// It never runs again: this many starts may have brought its worker down.
+    /// It never runs again: this many starts may have crashed a worker.
     Quarantine(u32),
 }
 
-/// Returns the number of recorded starts up to which a suspect runs beside others. It is zero if
-/// few deliveries are allowed.
+/// Returns the number of recorded starts up to which a suspect runs beside others: zero if few
+/// deliveries are allowed.
 fn concurrent_starts(most: u32) -> u32 {
     most.saturating_sub(1).clamp(1, MAX_CONCURRENT_STARTS) - 1
 }
@@ -65,7 +65,7 @@ pub(crate) struct CrashRecord<'a> {
     _turn: Option<OwnedSemaphorePermit>,
 }
 
-/// Records the start of a suspect, sends it back until it can run alone, or quarantines it.
+/// Records the start of a suspect, delays it until it can run alone, or quarantines it.
 pub(crate) async fn track<'a>(attempt: &mut Attempt<'a>) -> Step<Option<CrashRecord<'a>>> {
     let is_late = attempt.task.is_some_and(|task| task.options.acks == AckMode::Late);
     let is_suspect = attempt.received.is_redelivered() && is_late;
@@ -75,7 +75,7 @@ pub(crate) async fn track<'a>(attempt: &mut Attempt<'a>) -> Step<Option<CrashRec
     }
 }
 
-/// Clears the record of an attempt that has ended, or that an orderly stop has interrupted.
+/// Clears the record of an attempt that ended, or that a stop of the worker interrupted.
 pub(crate) async fn clear(record: Option<CrashRecord<'_>>, processed: &Processed) {
     let Some(record) = record else { return };
     let interrupted = processed.disposition == Disposition::Requeue;
@@ -92,7 +92,7 @@ async fn track_suspect<'a>(attempt: &mut Attempt<'a>, results: &'a ResultStore) 
         CrashDecision::Quarantine(times) => Err(quarantine(attempt, times).await),
         CrashDecision::RunAlone => {
             let Ok(turn) = Arc::clone(&attempt.runtime.alone).try_acquire_owned() else {
-                // It waits on the broker. Here it would keep other messages from being delivered.
+                // The suspect waits at the broker. A wait here would occupy a slot.
                 return Err(hold_suspect(attempt, UNTIL_ITS_TURN).await.into());
             };
             match judge(put_on_record(attempt, results, most - 1).await?, most) {
@@ -182,7 +182,7 @@ mod tests {
         let mut first = suspect(&worker).await;
         let lost = track(&mut first).await.unwrap();
         assert!(lost.is_some());
-        // The worker dies here: the record is not cleared, and the turn is free again.
+        // The worker dies here: the record stays, and the semaphore is released.
         drop(lost);
         let mut second = worker
             .deliver_changed("succeed", |call, message| {
@@ -223,8 +223,8 @@ mod tests {
         assert!(track(&mut again).await.unwrap().is_some(), "now it is its turn");
     }
 
-    /// Returns the decision at each delivery after the first, for a task that always brings its
-    /// worker down.
+    /// Returns the decision at each delivery after the first, for a task that always crashes its
+    /// worker.
     fn poison(most: u32) -> Vec<CrashDecision> {
         let (mut starts, mut judgements) = (0, Vec::new());
         loop {
@@ -241,7 +241,8 @@ mod tests {
     #[test]
     fn poison_runs_as_often_as_it_may_and_only_once_beside_other_suspects() {
         use CrashDecision::{Quarantine, Run, RunAlone};
-        // With the first delivery, which has no decision, the task runs as often as allowed.
+        // With the first delivery, which has no decision, the task runs as often as the limit
+        // allows.
         assert_eq!(poison(2), [RunAlone, Quarantine(2)]);
         assert_eq!(poison(3), [Run, RunAlone, Quarantine(3)]);
         assert_eq!(poison(5), [Run, RunAlone, RunAlone, RunAlone, Quarantine(5)]);

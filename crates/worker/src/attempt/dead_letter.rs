@@ -64,9 +64,9 @@ pub(crate) async fn send_dead_letter(
     for (name, value) in told {
         message.headers.insert(name, Value::Text(value));
     }
-    // A dead letter waits for a person, without a limit.
+    // Dead letters do not expire, because a person has to handle them.
     message.properties.expiration = None;
-    // No worker consumes a queue without a dead-letter queue.
+    // Every consumed queue has a dead-letter queue.
     let Some(routing_key) = runtime.topology.dead_letter_queue(&origin.queue) else { return Disposition::Reject };
     let outgoing = Outgoing { exchange: Cow::Borrowed(""), routing_key, message, mandatory: true };
     disposition_after(&publish_until_confirmed(runtime, outgoing, Recipient::Own).await)

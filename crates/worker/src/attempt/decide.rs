@@ -11,7 +11,7 @@ use crate::task::definition::TaskDefinition;
 use crate::task::error::{ErrorAction, TaskError};
 use crate::task::result::JsonResult;
 
-/// A decision on a task after an attempt.
+/// The decision on a task after an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// The task ended with this result, as JSON text.
@@ -22,7 +22,7 @@ pub(crate) enum Decision {
     Fail(Failure),
     /// The task ended with an error, and its message is kept in the dead-letter queue.
     DeadLetter { reason: &'static str, failure: Failure },
-    /// The task ended, and nothing of it is kept.
+    /// The task ended, and no outcome of it is stored.
     Ignore,
 }
 
@@ -72,12 +72,14 @@ pub(crate) fn choose(finished: JsonResult, options: &TaskOptions, tried: &RetryF
         return Decision::Retry { wait, failure };
     }
     if action.asks_for_retry() {
-        // A request for another attempt is not an error worth keeping.
+        // A request for another attempt is not an error, so the last attempt fails with an error of
+        // its own.
         let failure = Failure { kind: "MaxRetriesExceededError".to_owned(), ..failure };
         return Decision::DeadLetter { reason: "exhausted", failure };
     }
     if tried.retries == 0 && !policy.allows(0) {
-        // Retries were never allowed, so this is an ordinary failure with a row alone.
+        // The task has no retries, so this is an ordinary failure, with a row and without a dead
+        // letter.
         return Decision::Fail(failure);
     }
     Decision::DeadLetter { reason: "exhausted", failure }
@@ -85,8 +87,8 @@ pub(crate) fn choose(finished: JsonResult, options: &TaskOptions, tried: &RetryF
 
 /// Returns the latest start of the last attempt.
 ///
-/// The first attempt writes it to the message. If it is missing, this attempt is the first, and the
-/// time counts from its start.
+/// The first attempt writes it to the message. Without it this attempt is the first, and the time
+/// counts from its start.
 pub(crate) fn retry_until(
     options: &TaskOptions,
     message: &HeaderMap,
@@ -137,7 +139,7 @@ mod tests {
             (Err(no()), &twice, 0, again(SECOND, &failure)),
             (Err(no()), &twice, 1, again(SECOND * 2, &failure)),
             (Err(no()), &twice, 2, exhausted(&failure)),
-            // Another worker with another policy tried it before.
+            // Another worker with another policy ran the earlier attempts.
             (Err(no()), &never, 3, exhausted(&failure)),
             (Err(no().with_retry_delay(SECOND * 9)), &twice, 0, again(SECOND * 9, &failure)),
             (Err(no().with_retry_delay(SECOND * 9)), &twice, 2, exhausted(&failure)),
@@ -178,7 +180,7 @@ mod tests {
         let cases = [
             ("Broken", &open, 4, again(Duration::ZERO, &failure("Broken"))),
             ("Broken", &open, 5, exhausted(&failure("Broken"))),
-            // All errors share one count: the next is of another class, and the count continues.
+            // All errors share one count, so an error of another class continues it.
             ("Busy", &open, 4, exhausted(&failure("Busy"))),
             ("Busy", &closed, 1, again(SECOND * 2, &failure("Busy"))),
             ("Declined", &open, 0, Decision::Fail(failure("Declined"))),
@@ -190,7 +192,7 @@ mod tests {
             let finished = Err(TaskError::of_kind(kind, "no"));
             assert_eq!(choose(finished, options, &tried(retries)), expected, "{kind} after {retries}");
         }
-        // A request for another attempt is granted, whatever the policy for errors.
+        // A request for another attempt does not depend on the policy for errors.
         let wish = choose(Err(TaskError::retry_in(SECOND, "busy")), &closed, &tried(0));
         assert_eq!(wish, again(SECOND, &Failure::new("Retry", "busy")));
     }

@@ -81,7 +81,7 @@ pub(crate) async fn find_task<'a>(attempt: &mut Attempt<'a>) -> Step<&'a TaskDef
             Ok(task)
         }
         Err(reason) => {
-            // Callers may await its later steps, which will never run.
+            // A caller may await the later steps, which will never run, so they fail too.
             attempt.embed = read_possible_embed(attempt).unwrap_or_default();
             Err(Box::pin(reject(attempt, &reason)).await)
         }

@@ -1,4 +1,4 @@
-//! Finds the outcome of an earlier delivery, and completes its missing follow-ups.
+//! Finds the outcome of an earlier delivery, and sends its missing follow-ups.
 
 use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::Backoff;
@@ -32,20 +32,19 @@ pub(crate) async fn find_recorded_outcome(attempt: &mut Attempt<'_>) -> Option<D
     }
 }
 
-/// Sends what follows from a row, if it is the outcome of this attempt.
+/// Sends the follow-ups of a row, if it is the outcome of this attempt.
 pub(crate) async fn complete_recorded(attempt: &mut Attempt<'_>, row: TaskRecord) -> Option<Disposition> {
     let replays = attempt.message_headers().replays();
     if row.name != attempt.headers().task {
-        // Another task has had this id before.
+        // The row is that of another task with the same id.
         return None;
     }
     if row.replays < replays && !matches!(row.state, TaskState::Success | TaskState::Ignored) {
-        // The outcome before the replay is the reason for the replay.
+        // The row is the outcome before the replay, which is to be replaced.
         return None;
     }
     let has_ended = row.state.is_final();
-    // The attempt has run, and its worker died just before or after the next attempt reached its
-    // queue.
+    // The attempt has run. Its worker died around the time at which the next attempt was published.
     let has_run = row.state == TaskState::Retry && row.replays == replays && row.attempts > attempt.headers().retries;
     if !has_ended && !has_run {
         return None;
@@ -76,13 +75,12 @@ pub(crate) async fn find_row(attempt: &Attempt<'_>) -> Result<Option<TaskRecord>
     }
 }
 
-/// Repeats the follow-ups of a recorded outcome. It is unknown how many of them the earlier worker
-/// sent.
+/// Sends the follow-ups of a recorded outcome again. The earlier worker may have sent any of them.
 pub(crate) async fn finish_recorded(attempt: &mut Attempt<'_>, row: TaskRecord) -> Disposition {
     match read_possible_embed(attempt) {
         Ok(embed) => attempt.embed = embed,
-        // It was rejected, or its requirements have disappeared since. A person must look at it in
-        // both cases.
+        // The message was rejected, or its follow-ups have become invalid since. A person has to
+        // decide in both cases.
         Err(reason) => return keep_for_replay(attempt, &reason.to_string()).await,
     }
     match (row.state, row.failure) {

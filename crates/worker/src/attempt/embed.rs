@@ -1,4 +1,4 @@
-//! Reads the tasks that follow from a message that does not run here.
+//! Reads the embed of a message that does not run here.
 
 use celeriac_protocol::Embed;
 
@@ -6,7 +6,7 @@ use crate::attempt::Attempt;
 use crate::attempt::follow_up::messages::FollowUps;
 use crate::attempt::reject_reason::RejectReason;
 
-/// Reads the embed, without running any of it.
+/// Reads the embed, and checks it.
 ///
 /// # Errors
 /// Returns an error if it cannot be read, or cannot be started after the task.

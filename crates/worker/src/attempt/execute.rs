@@ -1,4 +1,4 @@
-//! Runs one attempt of a task, and contains its panics.
+//! Runs one attempt of a task, and turns a panic into an error.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -42,13 +42,13 @@ pub(crate) struct PreparedRun<'a> {
 pub(crate) enum RunEnd {
     /// The task has ended by itself.
     Finished(JsonResult),
-    /// The worker stops, and could wait no longer.
+    /// The worker stops, and its drain time has passed.
     Interrupted,
-    /// The task was revoked while it ran. It has ended because of that, or was dropped.
+    /// The task was terminated while it ran. It ended because of that, or was dropped.
     Terminated,
 }
 
-/// Gives an attempt its context and its hooks.
+/// Returns an attempt with its context and its hooks.
 pub(crate) fn prepare<'a>(
     attempt: &mut Attempt<'a>,
     task: &'a TaskDefinition,
@@ -78,7 +78,7 @@ pub(crate) async fn run<'a>(
     let end = match start(attempt, task, ctx, body) {
         Ok(run) => bounds.within(attempt.span.run(around(hooked.as_ref(), guarded(run)))).await,
         Err(NotStarted::Failed(error)) => RunEnd::Finished(Err(error)),
-        // The embed could be read, so this is an ordinary failure for its tasks.
+        // The embed was read, so this is an ordinary failure for the follow-ups.
         Err(NotStarted::Arguments(error)) => return Err(Box::pin(reject(attempt, &error.into())).await),
     };
     attempt.timing = Some(timing.end());
@@ -113,7 +113,7 @@ fn start(
     body: Body,
 ) -> Result<BoxFuture<'static, JsonResult>, NotStarted> {
     match task.runner {
-        // The code before the first await may panic too.
+        // The code before the first `await` may panic too.
         Runner::Async(run) => match std::panic::catch_unwind(AssertUnwindSafe(|| run(ctx, body))) {
             Ok(run) => run.map_err(NotStarted::Arguments),
             Err(panic) => Err(NotStarted::Failed(TaskError::from_panic(panic.as_ref()))),
@@ -135,7 +135,7 @@ pub(crate) async fn run_in_transaction(
     span: &ProcessSpan,
     hooked: Option<&AttemptHooks<'_>>,
 ) -> RunEnd {
-    // The call may panic, like the future that it returns.
+    // The call may panic, as the future that it returns may.
     bounds.within(span.run(around(hooked, guarded(async { run(transaction).await })))).await
 }
 
@@ -143,7 +143,7 @@ fn without_transaction(name: &str) -> TaskError {
     TaskError::fatal(format!("`{name}` works in a transaction, and cannot be called as part of another task"))
 }
 
-/// Returns a task to be run by another one, without a span and limits of its own.
+/// Returns a task that runs inside another one, without a span and limits of its own.
 pub(crate) fn inline(task: &TaskDefinition, threads: &Threads) -> InlineTask {
     let (name, runner, threads) = (task.name, task.runner, threads.clone());
     Box::new(move |ctx, body| run_inline(name, runner, threads.clone(), ctx, body))
@@ -185,11 +185,11 @@ fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
     one.into_iter().chain(other).min()
 }
 
-/// Time that a task with a listener has for its cleanup when the worker stops. Its outcome is
-/// recorded after that, before the worker gives up.
+/// Time that a task that calls `cancelled` has for its cleanup when the worker stops. Its outcome
+/// is recorded within the rest of the stop.
 const TIDYING: Duration = Duration::from_millis(250);
 
-/// The outside reasons that may end an attempt.
+/// Time limits, termination and stop, which may end an attempt.
 pub(crate) struct RunBounds {
     received: Arc<Received>,
     interrupt: CancellationToken,
@@ -198,15 +198,15 @@ pub(crate) struct RunBounds {
     notice: Option<Arc<CancellationNotice>>,
     /// Signals the task that it is terminated.
     terminated: Option<CancellationToken>,
-    /// Time that the task may take after that.
+    /// Time that a terminated task has to end.
     grace: Duration,
 }
 
 impl RunBounds {
     pub(crate) fn of(runtime: &WorkerRuntime, task: &TaskDefinition, ctx: &TaskContext) -> Self {
         let limits = match task.runner {
-            // A thread cannot be stopped. It continues, and the worker does not wait for it when it
-            // stops. A hard time limit only signals the task, like a soft one.
+            // A thread cannot be ended from outside. It continues, and a worker that stops does not
+            // wait for it. A hard time limit only signals the task, as a soft one does.
             Runner::Blocking(_) => TimeLimits { hard: None, soft: earlier(ctx.limits.soft, ctx.limits.hard) },
             _ => ctx.limits,
         };
@@ -221,7 +221,7 @@ impl RunBounds {
     }
 
     async fn within(mut self, run: impl Future<Output = JsonResult>) -> RunEnd {
-        // Pinned here, so that the future exists once. Each move would need its memory again.
+        // Pinned here, because each move would need memory for the whole future again.
         let mut run = std::pin::pin!(run);
         let Some(terminated) = self.terminated.take() else { return self.in_time(run.as_mut()).await };
         let grace = self.grace;
@@ -232,8 +232,8 @@ impl RunBounds {
         tokio::select! {
             biased;
             end = self.in_time(run.as_mut()) => match end {
-                // The task ends because it was signalled, so its error is not one to retry. A
-                // result counts as usual.
+                // The task ends because it was terminated, so its error is not retried. A result
+                // counts as usual.
                 RunEnd::Finished(Err(_)) if terminated.is_cancelled() => RunEnd::Terminated,
                 end => end,
             },
@@ -254,7 +254,7 @@ impl RunBounds {
         }
     }
 
-    /// Gives a task with a listener a moment to end when the worker stops.
+    /// Gives a task that calls `cancelled` a moment to end when the worker stops.
     async fn tidied(&self, run: Pin<&mut impl Future<Output = JsonResult>>) -> RunEnd {
         if !self.received.listens() {
             return RunEnd::Interrupted;
@@ -265,8 +265,8 @@ impl RunBounds {
         }
     }
 
-    /// Returns the end of a run. An error of a task that was signalled to end, because the worker
-    /// stops, is not a failure.
+    /// Returns the end of a run. An error of a task that saw the stop of the worker is not a
+    /// failure.
     fn ended(&self, finished: JsonResult) -> RunEnd {
         let told = self.interrupt.is_cancelled() && self.received.listens();
         match finished {
@@ -324,7 +324,7 @@ mod tests {
     use crate::attempt::testing::TestWorker;
     use crate::task::hooks::HookList;
 
-    /// Runs a task that `how` steers. Returns its result, or the end of its attempt.
+    /// Runs a task whose argument is `how`. Returns its result, or the end of its attempt.
     async fn run_told<'a>(attempt: &mut Attempt<'a>) -> Step<JsonResult> {
         let task = find_task(attempt).await.unwrap();
         let body = read_body(attempt).await.unwrap();

@@ -23,7 +23,7 @@ use crate::task::result;
 pub(crate) enum FollowUpMode {
     First,
     Repeated,
-    /// The follow-ups were committed with the outcome: they are in the outbox, or were sent from
+    /// The follow-ups were committed with the outcome. They are in the outbox, or were relayed from
     /// it.
     InOutbox,
 }
@@ -51,7 +51,7 @@ pub(crate) async fn after_success(attempt: &Attempt<'_>, result: &str, mode: Fol
     if sent == Disposition::Requeue {
         return sent;
     }
-    // The result exists, even if its follow-ups could not be sent.
+    // The reply has the result, even if the follow-ups could not be sent.
     let content = TaskReply { state: TaskState::Success, result: Some(&result), failure: None, children };
     match reply_if_awaited(attempt, &content).await {
         Disposition::Done => sent,
@@ -116,7 +116,8 @@ async fn send(attempt: &Attempt<'_>, follow_ups: FollowUps, mode: FollowUpMode) 
     }
 }
 
-/// Dead-letters the message of a task that is done, without its follow-ups. A replay sends them.
+/// Dead-letters the message of a finished task whose follow-ups cannot be sent. A replay sends
+/// them.
 pub(crate) async fn keep_for_replay(attempt: &Attempt<'_>, error: &str) -> Disposition {
     dead_letter_not_followed_up(attempt, error).await
 }

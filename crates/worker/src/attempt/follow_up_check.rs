@@ -1,4 +1,4 @@
-//! Checks, before a task runs, that its whole embed could be sent after it.
+//! Checks the whole embed of a task before the task runs.
 
 use celeriac_protocol::Embed;
 
@@ -6,7 +6,7 @@ use crate::attempt::follow_up::messages::FollowUps;
 use crate::attempt::reject::reject;
 use crate::attempt::{Attempt, Step};
 
-/// Admits a task whose follow-ups are possible. Rejects any other, and nothing follows from it.
+/// Admits a task whose follow-ups can be sent. Rejects any other, without follow-ups.
 pub(crate) async fn check(attempt: &mut Attempt<'_>) -> Step<()> {
     match FollowUps::check(attempt, &attempt.embed) {
         Ok(()) => Ok(()),
@@ -51,7 +51,7 @@ mod tests {
             })
             .await;
         find_task(&mut attempt).await.unwrap();
-        // The client refuses to send this, but another sender may, so the test sets the embed here.
+        // The client refuses this embed, but another sender may send it, so the test sets it here.
         read_body(&mut attempt).await.unwrap();
 
         let ended = check(&mut attempt).await.unwrap_err();

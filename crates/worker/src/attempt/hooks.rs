@@ -47,7 +47,7 @@ pub(crate) async fn review(
 }
 
 impl<'a> AttemptHooks<'a> {
-    /// Returns `None` for an attempt without hooks, which then costs nothing. Celery's own tasks
+    /// Returns `None` without hooks, so that such an attempt has no extra cost. Celery's own tasks
     /// have no hooks.
     pub(crate) fn of(program: &'a HookList, task: &'a TaskDefinition, ctx: &TaskContext) -> Option<Self> {
         let task = task.own_hooks()?;
@@ -89,7 +89,7 @@ impl<'a> AttemptHooks<'a> {
     /// Lets the hooks change the decision, and then observe it.
     ///
     /// With a hard time limit, each half may take as long as an attempt. If it takes longer, or if
-    /// a hook panics, the decision stands.
+    /// a hook panics, the decision does not change.
     async fn review(&self, decision: Decision) -> Decision {
         let limit = self.ctx.time_limits().hard.unwrap_or(Duration::MAX);
         let reviewed = match timeout(limit, self.change(decision.clone())).await {
@@ -114,8 +114,8 @@ impl<'a> AttemptHooks<'a> {
             Decision::Retry { wait, failure } => self.on_retry(wait, failure).await,
             decision => decision,
         };
-        // Every success has been through `on_success`. It runs here only for the hooks outside of
-        // one that turned a failure into a success.
+        // A success of the task has already passed `on_success`. It runs here only for hooks
+        // outside of a hook that turned a failure into a success.
         if matches!(decision, Decision::Fail(_) | Decision::DeadLetter { .. }) {
             for hooks in self.outward() {
                 decision = self.end(hooks, decision).await;
@@ -164,7 +164,7 @@ impl<'a> AttemptHooks<'a> {
         }
     }
 
-    /// Returns the answer of a hook after the decision, where a panic changes nothing.
+    /// Returns the answer of a hook, or `None` if it panicked. The decision then does not change.
     async fn unless_panicked<T>(&self, hook: impl Future<Output = TaskResult<T>>) -> Option<TaskResult<T>> {
         match guarded(hook).await {
             Ok(answer) => Some(answer),
@@ -182,8 +182,8 @@ async fn guarded<T>(hook: impl Future<Output = TaskResult<T>>) -> Result<TaskRes
     AssertUnwindSafe(hook).catch_unwind().await.map_err(|panic| TaskError::from_panic(panic.as_ref()))
 }
 
-/// Returns the end of a task after a hook's error: `as_before`, unless the error asks for another
-/// one.
+/// Returns the decision after an error of a hook: that of `as_before`, unless the error requests
+/// another one.
 fn failed_by(error: TaskError, as_before: impl FnOnce(Failure) -> Decision) -> Decision {
     match error.action {
         ErrorAction::Ignore => Decision::Ignore,

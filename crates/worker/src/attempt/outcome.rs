@@ -1,9 +1,9 @@
-//! Records the outcome of an attempt, and decides who owes what follows from it.
+//! Records the outcome of an attempt, and decides which delivery sends its follow-ups.
 //!
-//! The delivery that is live owes it: the one that the broker still counts as unsettled. If another
-//! delivery of the task has recorded an outcome, the live one completes that outcome, because the
-//! other may have died before its follow-ups were sent. A delivery that the broker has taken back
-//! owes nothing: it is delivered again.
+//! It is the delivery that the broker still counts as unsettled. If another delivery of the task
+//! has recorded an outcome, the unsettled one sends the follow-ups of that outcome, because the
+//! other may have died before it sent them. A delivery that the broker has taken back sends none,
+//! because the message is redelivered.
 
 use celeriac_broker::Settlement;
 use celeriac_protocol::{Failure, TaskHeaders, TaskState};
@@ -19,11 +19,12 @@ use crate::attempt::{Attempt, Disposition, Processed, Step};
 /// The longest text of the error in the row of an outcome that the store has refused.
 const LONGEST_REASON: usize = 1_000;
 
-/// Records the outcome of an attempt. It is durable when this returns, and its follow-ups are owed.
+/// Records the outcome of an attempt. It is durable when this returns. The caller has to send its
+/// follow-ups.
 ///
 /// # Errors
-/// Returns the end of the attempt if another outcome stands, the store can never accept this one,
-/// or the worker stops.
+/// Returns the end of the attempt if another outcome is recorded, if the store can never accept
+/// this one, or if the worker stops.
 pub(crate) async fn record_outcome(attempt: &mut Attempt<'_>, state: TaskState, details: RowDetails) -> Step<()> {
     let runtime = attempt.runtime;
     let Some(results) = &runtime.results else { return Ok(()) };
@@ -49,8 +50,8 @@ pub(crate) async fn record_failure(
     record_outcome(attempt, state, RowDetails { failure: Some(failure), ..details }).await
 }
 
-/// Dead-letters the message and then records the failure. A row of a failure therefore means that
-/// its message is available for a replay. Returns the disposition of the delivery so far.
+/// Dead-letters the message and then records the failure, so that the message of every recorded
+/// failure can be replayed. Returns the disposition of the delivery so far.
 ///
 /// # Errors
 /// As [`record_outcome`].
@@ -76,10 +77,11 @@ fn requeue_unwritten(attempt: &Attempt<'_>, error: &str) -> Processed {
     Disposition::Requeue.into()
 }
 
-/// Ends an attempt whose outcome lost against a recorded one.
+/// Ends an attempt whose outcome was not recorded, because another one was recorded before.
 async fn end_superseded(attempt: &mut Attempt<'_>, state: TaskState, failure: Option<Failure>) -> Processed {
     if attempt.settlement.as_ref().is_some_and(Settlement::is_void) {
-        // The broker delivers the message again, and that delivery completes the recorded outcome.
+        // The broker redelivers the message, and that delivery sends the follow-ups of the recorded
+        // outcome.
         return Processed { disposition: Disposition::Superseded, state, failure };
     }
     let row = match find_row(attempt).await {
@@ -93,18 +95,19 @@ async fn end_superseded(attempt: &mut Attempt<'_>, state: TaskState, failure: Op
         let has_failed = matches!(state, TaskState::Failure | TaskState::Retry) && (is_other || row.state.is_final());
         let disposition = match failure.as_ref().filter(|_| has_failed) {
             Some(failure) => dead_letter_reused(attempt, row.state, failure).await,
-            // One of two copies that a sender without marks has published: nothing is lost with it.
+            // The message is a second copy, of a sender that does not mark repeats. The first copy
+            // has the outcome.
             None => Disposition::Superseded,
         };
         return Processed { disposition, state, failure };
     }
-    // A row without an outcome of this attempt is that of a later replay, which has its own
+    // A row without an outcome of this attempt belongs to a later replay, which has its own
     // message.
     let disposition = complete_recorded(attempt, row).await.unwrap_or(Disposition::Superseded);
     Processed { disposition, state, failure }
 }
 
-/// Dead-letters a message that has failed under an id with the outcome of an earlier message.
+/// Dead-letters a failed message whose id has the outcome of an earlier message.
 async fn dead_letter_reused(attempt: &Attempt<'_>, recorded: TaskState, failure: &Failure) -> Disposition {
     let TaskHeaders { id, .. } = attempt.headers();
     let reason = format!("id `{id}` already has the outcome {recorded} of an earlier message; this one: {failure}");
@@ -120,7 +123,7 @@ pub(crate) async fn end_unrecordable(attempt: &mut Attempt<'_>, reason: &str) ->
     if dead_lettered == Disposition::Requeue {
         return Disposition::Requeue.into();
     }
-    // Without the arguments, which may be what is refused.
+    // The arguments may be the part that the store refuses.
     attempt.arguments = None;
     let details = RowDetails { failure: Some(failure.clone()), ..RowDetails::default() };
     let row = row(attempt, TaskState::Failure, details);
@@ -160,8 +163,8 @@ mod tests {
         Decision::Retry { wait: Duration::ZERO, failure: Failure::new("TaskError", "no") }
     }
 
-    /// Delivers a task with a callback and an errback, for the first time or again. Another worker
-    /// records `state` while it runs, and then it ends with `decision`.
+    /// Delivers a task with a callback and an errback, for the first time or again. While it runs,
+    /// another worker records `state`. Then it ends with `decision`.
     async fn overtaken(
         worker: &TestWorker,
         again: bool,

@@ -2,11 +2,11 @@
 //! file of its name.
 //!
 //! A delivery is settled last: an acknowledged task is recorded, and its follow-ups are on their
-//! queues. A process that dies earlier leaves the delivery to another worker, which finds the
-//! progress of this one in the store.
+//! queues. If the process dies earlier, the message is redelivered to another worker, which finds
+//! the recorded outcome in the store.
 //!
-//! An attempt is one future, made and moved for every delivery. Steps beside the path of a plain
-//! success are boxed at their await. Otherwise each future would be as large as the largest path,
+//! An attempt is one future, made and moved for every delivery. Steps that a plain success does not
+//! need are boxed at their `await`. Otherwise each future would be as large as the largest path,
 //! many times the memory that it needs.
 
 use std::pin::{Pin, pin};
@@ -44,14 +44,14 @@ async fn process(attempt: &mut Attempt<'_>) -> Processed {
 }
 
 async fn steps(attempt: &mut Attempt<'_>) -> Step<Processed> {
-    // An unknown task is dead-lettered.
+    // A task that this worker does not know is dead-lettered.
     let task = decode::find_task(attempt).await?;
     // A task that has expired, is revoked, is recorded already or is not due ends here.
     admission::check(attempt).await?;
-    // A task over its rate waits here for less than a second, or on the broker.
+    // A task over its rate waits here for less than a second, or at the broker.
     rate::wait_for_start(attempt).await?;
-    // A redelivered task is on record until it ends, so that one that brings workers down is
-    // quarantined.
+    // The start of a redelivered task is recorded until the task ends, so that one that crashes
+    // workers is quarantined.
     let crash = crash::track(attempt).await?;
     let (Ok(processed) | Err(processed)) = run(attempt, task).await;
     crash::clear(crash, &processed).await;
@@ -79,8 +79,7 @@ async fn run<'a>(attempt: &mut Attempt<'a>, task: &'a TaskDefinition) -> Step<Pr
     Ok(complete::apply(attempt, task, decision).await)
 }
 
-/// Runs `steps` until the worker gives up. The delivery then returns to its queue, as after a
-/// crash.
+/// Runs `steps` until the worker aborts. The delivery then returns to its queue, as after a crash.
 async fn until_aborted<T: From<Disposition>>(runtime: &WorkerRuntime, steps: Pin<&mut impl Future<Output = T>>) -> T {
     runtime.abort.run_until_cancelled(steps).await.unwrap_or_else(|| Disposition::Requeue.into())
 }

@@ -1,7 +1,7 @@
 //! Publishes the messages that a delivery causes.
 //!
-//! Nothing here gives up. A message that cannot be sent now is sent later. If the worker stops
-//! first, the delivery returns to its queue.
+//! A message that cannot be sent is sent later. If the worker stops first, the delivery returns to
+//! its queue.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::runtime::WorkerRuntime;
 /// Waits between two attempts at an operation of broker or store.
 pub(crate) const BACKOFF: RetryPolicy = RetryPolicy::backoff(Duration::from_millis(100), Duration::from_secs(10));
 
-/// Attempts at an address that is missing or closed before a message is given up, about twenty
+/// Attempts at an exchange or queue of another program that is missing or denied: about twenty
 /// seconds in all.
 const MAX_TRIES_ELSEWHERE: u32 = 8;
 
@@ -33,9 +33,9 @@ pub(crate) enum PublishFailure {
 /// The owner of a message's queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Recipient {
-    /// This worker, which declares the queue again if it is missing.
+    /// This worker. It declares the queue again if it is missing.
     Own,
-    /// Another program. The queue may be missing, or closed to this user, permanently.
+    /// Another program. The queue may be missing or denied to this user for good.
     External,
 }
 
@@ -75,7 +75,8 @@ pub(crate) async fn publish_until_confirmed(
                 if recipient == Recipient::External && missing > MAX_TRIES_ELSEWHERE {
                     return Err(PublishFailure::Impossible(told));
                 }
-                // Another program deleted the queue. It is declared again before the next attempt.
+                // The queue was deleted by another program, and is declared again before the next
+                // attempt.
                 if let Err(error) = runtime.broker.declare(&runtime.topology).await {
                     TopologyNotDeclared { error: &ErrorChain(&error).to_string() }.emit();
                 }

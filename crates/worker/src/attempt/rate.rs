@@ -1,5 +1,5 @@
-//! Limits a task to its rate. It waits here for a start in less than a second, and otherwise on the
-//! broker.
+//! Applies the rate limit of a task. The task waits here if it can start within a second, and
+//! otherwise at the broker.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use crate::attempt::{Attempt, Interrupted, Step};
 use crate::rate_limits::{RateDecision, RateLimiter};
 use crate::slots::SlotMeter;
 
-/// A place in the line of tasks that wait for their start. It is released on drop.
+/// A wait for a start, as the limits count it. Dropping it ends the wait.
 struct PlaceInLine<'a> {
     limiter: &'a RateLimiter,
     meter: Arc<SlotMeter>,
@@ -22,7 +22,7 @@ impl Drop for PlaceInLine<'_> {
     }
 }
 
-/// Waits until the rate allows a start: here for less than a second, otherwise on the broker.
+/// Waits until the rate allows a start: here for less than a second, otherwise at the broker.
 pub(crate) async fn wait_for_start(attempt: &mut Attempt<'_>) -> Step<()> {
     match attempt.runtime.rates.find(&attempt.headers().task) {
         Some(limiter) => Box::pin(reserve(attempt, &limiter)).await,

@@ -9,9 +9,9 @@ use crate::runtime::ResultStore;
 /// The result of writing a row.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Recording {
-    /// The row is durable, and its follow-ups are owed.
+    /// The row is durable. Its follow-ups have to be sent.
     Stored,
-    /// The outcome of another delivery stands.
+    /// Another delivery has recorded an outcome, which stays.
     Superseded,
     /// The store can never accept this row.
     Refused {
@@ -25,7 +25,7 @@ pub(crate) enum Recording {
     },
 }
 
-/// Records a row. Waits for the store as long as the worker runs.
+/// Records a row. Waits for an unavailable store until the worker stops.
 pub(crate) async fn record_row(results: &ResultStore, row: Box<TaskRecord>) -> Recording {
     let state = row.state;
     match results.recorder.record(row).await {

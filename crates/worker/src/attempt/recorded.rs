@@ -16,7 +16,7 @@ pub(crate) struct RecordedArguments {
 
 impl RecordedArguments {
     pub(crate) fn of(body: &Body) -> Self {
-        // Every value that a codec produces can be written as JSON. Any other would be recorded as
+        // Values of a codec can always be written as JSON. Any other value would be recorded as
         // unknown.
         Self { args: json(&body.args), kwargs: json(&body.kwargs) }
     }

@@ -19,7 +19,7 @@ use crate::runtime::WorkerRuntime;
 /// Dead-letters a message that can never run here, and records a failure.
 ///
 /// Its follow-ups are those of a failure, as far as the attempt knows them. As in Celery, there are
-/// none if the task is unknown or its embed may be at fault.
+/// none if the task is unknown or its embed may be the reason.
 pub(crate) async fn reject(attempt: &mut Attempt<'_>, reason: &RejectReason) -> Processed {
     let (Ok(processed) | Err(processed)) = steps(attempt, reason).await;
     processed
@@ -31,7 +31,7 @@ async fn steps(attempt: &mut Attempt<'_>, reason: &RejectReason) -> Step<Process
     let dead_lettered =
         dead_letter_and_record(attempt, reason.as_str(), failure.clone(), RowDetails::default()).await?;
     let told = match reason {
-        // Python builds its message from the name alone.
+        // Celery builds the message of this error from the name alone.
         RejectReason::Unknown { name, .. } => Failure::new(failure.kind.clone(), name),
         _ => failure.clone(),
     };
@@ -63,8 +63,8 @@ pub(crate) async fn dead_letter_invalid(runtime: &WorkerRuntime, invalid: &Inval
     let replays = message.headers.replays();
     let task = task.unwrap_or_default();
     let row = invalid_row(runtime, origin, id.clone(), task.clone(), failure, replays, *received_at);
-    // The message is in the dead-letter queue already, so a row that the store can never accept is
-    // no loss.
+    // The message is already in the dead-letter queue, so a row that the store can never accept may
+    // be missing.
     match record_row(results, Box::new(row)).await {
         Recording::Unwritten { error } => {
             OutcomeNotRecorded { task: &task, id: &id, error: &error }.emit();

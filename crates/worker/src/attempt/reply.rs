@@ -1,7 +1,7 @@
 //! Replies to the caller of a task: Celery's `rpc://`.
 //!
-//! The queue belongs to the caller and is never declared here. A caller that has left gets no
-//! reply; the row has the outcome for everyone else.
+//! The reply queue belongs to the caller, and is never declared here. If the caller has ended, the
+//! reply is dropped. The row still has the outcome.
 
 use std::borrow::Cow;
 
@@ -87,7 +87,7 @@ async fn send_reply(
     let body = match Codec::Json.encode(&meta.to_value()) {
         Ok(body) => body,
         Err(error) => {
-            // Unreachable: every value here has been written as JSON before.
+            // Unreachable, because every value here was written as JSON before.
             dropped(&error);
             return Ok(());
         }

@@ -29,26 +29,26 @@ pub(crate) async fn send_next_attempt(attempt: &Attempt<'_>, due: Timestamp, unt
 
 /// Returns an early task to its queue, to arrive when it is due.
 ///
-/// A worker that dies between this and the acknowledgement leaves two messages. Both have a header,
-/// so that their workers check the store first.
+/// If the worker dies between this and the acknowledgement, there are two messages. Both have a
+/// header, so that their workers first read the store.
 pub(crate) async fn hold_until_due(attempt: &Attempt<'_>, wait: Duration) -> Disposition {
     let mut message = without_deaths(attempt);
     message.headers.insert(names::REPEATED, true);
     send_held(attempt, message, wait).await
 }
 
-/// Returns a task over its rate to its queue, to ask again after a wait.
+/// Returns a task over its rate to its queue, to request a start again after a wait.
 ///
-/// Nothing of it has run, so this is not an attempt. A worker that dies between this and the
-/// acknowledgement leaves two messages. Both have a header, so that their workers check the store
-/// first.
+/// This is not an attempt, because the task has not run. If the worker dies between this and the
+/// acknowledgement, there are two messages. Both have a header, so that their workers first read
+/// the store.
 pub(crate) async fn hold_for_rate(attempt: &Attempt<'_>, wait: Duration, rounds: u32) -> Disposition {
     let mut message = without_deaths(attempt);
     message.headers.insert(names::ROUNDS, rounds);
     send_held(attempt, message, wait).await
 }
 
-/// Returns a suspect to its queue until it may have its turn.
+/// Returns a suspect to its queue until it may run alone.
 pub(crate) async fn hold_suspect(attempt: &Attempt<'_>, wait: Duration) -> Disposition {
     let mut message = without_deaths(attempt);
     message.headers.insert(names::SUSPECTED, true);
@@ -64,8 +64,7 @@ fn without_deaths(attempt: &Attempt<'_>) -> Message {
 async fn send_held(attempt: &Attempt<'_>, mut message: Message, wait: Duration) -> Disposition {
     let TaskHeaders { task, id, .. } = attempt.headers();
     let queue = &attempt.received.origin.queue;
-    // The header still bounds its expiry. The broker's own expiration would restart at each level
-    // of a delay.
+    // The header has the expiry. RabbitMQ would restart an expiration at each delay level.
     message.properties.expiration = None;
     let held = attempt.runtime.broker.ladder().address(wait, queue);
     let (exchange, routing_key) = held.unwrap_or_else(|| (String::new(), queue.to_string()));

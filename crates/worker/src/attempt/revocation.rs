@@ -1,4 +1,4 @@
-//! Revoked tasks: keeps one from starting, or ends a running one if termination was requested.
+//! Revoked tasks: prevents a start, and ends a running task if it is terminated.
 
 use celeriac_protocol::failure::RevokeReason;
 use celeriac_protocol::{Failure, TaskHeaders, TaskState};
@@ -11,14 +11,14 @@ use crate::attempt::outcome::record_failure;
 use crate::attempt::row::RowDetails;
 use crate::attempt::{Attempt, Disposition, Processed, Step};
 
-/// Returns `true` if the task is known to be revoked. [`check_not_revoked`] finds a revocation that
-/// is not known yet.
+/// Returns `true` if this process knows a revocation of the task. [`check_not_revoked`] finds newer
+/// ones.
 pub(crate) fn is_revoked(attempt: &Attempt<'_>) -> bool {
     let results = attempt.runtime.results.as_ref();
     results.is_some_and(|results| results.backend.revocation_cache().find_revoked(&attempt.headers().id).is_some())
 }
 
-/// Lets the task start, unless it is revoked. Without a store no task can be.
+/// Starts the task, unless it is revoked. Without a store no task can be revoked.
 pub(crate) async fn check_not_revoked(attempt: &mut Attempt<'_>) -> Step<Option<RunningTask>> {
     let Some(results) = &attempt.runtime.results else { return Ok(None) };
     let begun = tokio::select! {

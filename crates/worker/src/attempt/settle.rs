@@ -33,7 +33,7 @@ pub(crate) fn settle(settlement: Settlement, disposition: Disposition) {
     }
 }
 
-/// Returns AMQP's word for a disposition.
+/// Returns AMQP's method for a disposition.
 fn as_str(disposition: Disposition) -> &'static str {
     match disposition {
         Disposition::Done | Disposition::Superseded => "ack",
@@ -72,7 +72,8 @@ mod tests {
         finish(done, &ended(Disposition::Done));
         let superseded = worker.deliver("succeed").await;
         finish(superseded, &ended(Disposition::Superseded));
-        // The settlements of a queue are sent in order, so this one follows those before it.
+        // The settlements of a queue are sent in order, so this one shows that the others were
+        // sent.
         let last = worker.deliver("succeed").await;
         assert!(!last.received.origin.redelivered, "what was acknowledged does not come again");
         assert_eq!(worker.depth(QUEUE).await, 0);

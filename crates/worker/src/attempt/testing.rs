@@ -1,5 +1,5 @@
-//! A worker in this process, for tests of single steps. It takes one delivery at a time, and
-//! records every published message with the state of the store at that time.
+//! A worker in the test's process, for tests of single steps. It takes one delivery at a time, and
+//! records every published message with the state of the row at that time.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -112,7 +112,7 @@ impl Broker for WitnessBroker {
     }
 }
 
-/// A task that its argument steers.
+/// A task whose argument selects what it does.
 pub(crate) struct Act;
 
 impl Task for Act {
@@ -149,7 +149,7 @@ pub(crate) struct TestWorker {
     pub(crate) backend: Arc<dyn Backend>,
     broker: Arc<WitnessBroker>,
     client: Client,
-    /// The services end with the worker.
+    /// Kept, because the services end with the worker.
     _worker: Worker,
 }
 
@@ -167,7 +167,7 @@ impl TestWorker {
     /// Returns a worker with hooks, and with other options of its task.
     pub(crate) async fn with(change: impl FnOnce(&mut TaskOptions), hooks: HookList) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        // Tests may be threads of one process.
+        // Tests may run in threads of one process.
         let name = format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let results = ResultsOptions {
             url: Secret::new(format!("sqlite://worker-{name}?mode=memory")),
@@ -206,7 +206,7 @@ impl TestWorker {
         Self { runtime: Arc::clone(&worker.runtime), backend, broker, client, _worker: worker }
     }
 
-    /// Delivers a call of the task that `how` steers.
+    /// Delivers a call of [`Act`] with the argument `how`.
     pub(crate) async fn deliver(&self, how: &str) -> Attempt<'_> {
         self.deliver_changed(how, |_, _| {}).await
     }
@@ -280,8 +280,7 @@ impl TestWorker {
         self.backend.find(ID).await.unwrap()
     }
 
-    /// Records an outcome of the delivered task as another worker does, which has run the same
-    /// attempt.
+    /// Records an outcome of the delivered task, as another worker that ran the same attempt would.
     pub(crate) async fn record_elsewhere(
         &self,
         attempt: &mut Attempt<'_>,

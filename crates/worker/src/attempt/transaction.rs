@@ -1,9 +1,9 @@
 //! Runs a task within a transaction of the worker: its effects and its outcome commit together, or
 //! not at all.
 //!
-//! There is no lock and no check at the start. Two runs of a task may proceed at once, as after a
-//! worker that seemed dead wakes up. The outcome is written last, inside the task's own
-//! transaction, and only one of the runs can commit it.
+//! There is no lock and no check at the start. Two runs of a task may overlap, for example if a
+//! worker was cut off and its message was redelivered. The outcome is written last, inside the
+//! task's own transaction, and only one of the runs can commit it.
 
 use celeriac_protocol::retry::Backoff;
 use celeriac_protocol::{TaskHeaders, TaskState};
@@ -34,7 +34,7 @@ use crate::task::error::TaskError;
 use crate::task::registry::Registry;
 use crate::task::result;
 
-/// An attempt of a transactional task that lacks only its transaction.
+/// An attempt of a transactional task, before its transaction is open.
 struct TransactionalRun<'a> {
     task: &'a TaskDefinition,
     run: InTransaction,
@@ -93,7 +93,7 @@ async fn bind_arguments<'a>(attempt: &mut Attempt<'_>, prepared: PreparedRun<'a>
     }
 }
 
-/// Returns a connection for the task's transaction. Waits for it without a limit.
+/// Returns a connection for the task's transaction. Waits for a free one without a limit.
 async fn open_session(attempt: &Attempt<'_>, transactions: &Transactions) -> Result<Session, Interrupted> {
     let mut backoff = Backoff::new(BACKOFF);
     loop {
@@ -166,7 +166,7 @@ async fn commit(
     transaction: Transaction<'_>,
     result: String,
 ) -> Processed {
-    // The row makes the task exact, so it is written even if the result is not wanted.
+    // The row prevents a second commit, so it is written even if the result is ignored.
     let kept = (!attempt.ignores_result()).then(|| result.clone());
     let row = row(attempt, TaskState::Success, RowDetails { result: kept, ..RowDetails::default() });
     let committed = match follow_up_entries(attempt, &result).await {
@@ -193,11 +193,11 @@ async fn commit(
         Committed::Failed(error) => {
             let (id, error) = (&attempt.headers().id, ErrorChain(&error).to_string());
             attempt.span.emit(&CommitFailed { task: task.name, id, error: &error });
-            // Not at once, because the cause of the conflict lasts a moment longer.
+            // Requeued after a wait, because the cause of the conflict may last a moment longer.
             let _ = attempt.sleep_unless_stopping(SHORTEST_HOLD).await;
             Disposition::Requeue.into()
         }
-        // Its effects are undone too.
+        // The effects are rolled back too.
         Committed::Refused { reason } => end_unrecordable(attempt, &reason).await,
         Committed::Invalid { reason } => {
             attempt.arguments = Some(RecordedArguments::of_row(row));
@@ -217,8 +217,8 @@ async fn follow_up_entries(attempt: &Attempt<'_>, result: &str) -> Result<Vec<Ou
     Ok(follow_ups.into_entries(attempt).await)
 }
 
-/// Applies the recorded outcome: that of another run, or that of this one after its confirmation
-/// was lost.
+/// Applies the recorded outcome: that of another run, or that of this one if its commit was not
+/// confirmed.
 async fn defer_to_recorded(attempt: &mut Attempt<'_>) -> Processed {
     let row = match find_row(attempt).await {
         Ok(Some(row)) if row.state.is_final() => row,

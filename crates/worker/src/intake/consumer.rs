@@ -1,4 +1,4 @@
-//! Consumes one queue. Deliveries come in while slots are free; shutdown ends the intake first.
+//! Consumes one queue. Takes deliveries while slots are free. A shutdown ends this first.
 
 use std::sync::Arc;
 
@@ -17,7 +17,8 @@ pub(crate) struct QueueConsumer {
     pub(crate) runtime: Arc<WorkerRuntime>,
     pub(crate) consumer: Consumer,
     pub(crate) meter: Arc<SlotMeter>,
-    /// The number of messages that it may hold. When the sender is gone, the last value stays.
+    /// The number of messages that it may hold. The last value stays valid if the sender is
+    /// dropped.
     pub(crate) bound: watch::Receiver<PrefetchBound>,
     pub(crate) attempts: TaskTracker,
 }
@@ -27,7 +28,7 @@ impl QueueConsumer {
     ///
     /// Returns the consumer, which still has to settle its deliveries.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Consumer {
-        // One future for all rounds, because a new one would take a lock for each delivery.
+        // One future for all iterations, because a new one would take a lock for each delivery.
         let mut stopped = std::pin::pin!(stop.cancelled());
         loop {
             let delivery = tokio::select! {
@@ -36,7 +37,7 @@ impl QueueConsumer {
                 delivery = self.next() => delivery,
             };
             let Some(delivery) = delivery else { break };
-            // First the delivery and then the slot: an empty queue must not occupy a slot.
+            // The delivery comes first, because an empty queue must not occupy a slot.
             let slot = tokio::select! {
                 biased;
                 () = &mut stopped => None,
@@ -53,7 +54,7 @@ impl QueueConsumer {
     }
 
     async fn next(&mut self) -> Option<Delivery> {
-        // If deliveries never make this loop wait, the prefetch is read only here.
+        // If a delivery is always ready, the loop below never looks at the bound.
         if self.bound.has_changed().unwrap_or(false) {
             apply_prefetch(&mut self.consumer, *self.bound.borrow_and_update());
         }
@@ -67,7 +68,7 @@ impl QueueConsumer {
     }
 
     async fn free_slot(&mut self) -> Option<TaskSlot> {
-        // One future for all rounds, because it holds the place among those that wait.
+        // One future for all iterations, because it keeps its position among the waiters.
         let mut slot = std::pin::pin!(self.runtime.slots.take(&self.meter));
         loop {
             tokio::select! {

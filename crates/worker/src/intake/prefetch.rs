@@ -1,12 +1,12 @@
 //! Chooses the number of messages that a worker holds of a queue with `prefetch: auto`. Pure.
 //!
-//! A worker that holds too many messages keeps tasks from idle workers. One that holds too few
-//! waits for its broker between two short tasks. So a worker holds the messages that its slots run,
-//! and those that they will run within [`AHEAD`].
+//! A worker that holds too many messages keeps them from idle workers. One that holds too few waits
+//! for the broker between short tasks. So a worker holds the messages that its slots run, and those
+//! that they will run within [`AHEAD`].
 
 use std::time::Duration;
 
-/// Work held beyond the running tasks, as a time. It is much longer than a broker takes to deliver
+/// Messages held beyond the running tasks, as a time. The broker needs much less time to deliver
 /// more.
 const AHEAD: Duration = Duration::from_millis(200);
 
@@ -30,8 +30,8 @@ const FACTOR_OF_LONG: f64 = 1.25;
 /// than tasks shorter by this factor would need.
 const MARGIN: f64 = 1.5;
 
-/// Number of recently ended tasks from which more are held. A few quick ones are no evidence for
-/// the next ones.
+/// Number of recently ended tasks from which the prefetch may grow. Fewer short tasks say little
+/// about the next ones.
 const EVIDENCE: f64 = 8.0;
 
 /// Recent use of the slots. Numbers of slots are means, and so have fractions.
@@ -89,8 +89,8 @@ pub(crate) fn first(concurrency: usize) -> u16 {
     bounded(concurrency as f64)
 }
 
-/// Returns the prefetch of a queue with only one active consumer. It is deep, because no other
-/// worker waits for the messages.
+/// Returns the prefetch of a queue with a single active consumer. It is large, because no other
+/// worker can run the messages.
 pub(crate) fn alone(concurrency: usize) -> u16 {
     const DEEP: u16 = 64;
     first(concurrency).max(DEEP)
@@ -99,7 +99,8 @@ pub(crate) fn alone(concurrency: usize) -> u16 {
 /// Returns a better prefetch than `current`, if the change is worth its cost.
 pub(crate) fn choose(observed: &SlotsObserved, concurrency: usize, current: u16) -> Option<PrefetchChange> {
     let run_time = observed.run_time?;
-    // The tasks that run at once: its share of the slots, and the slots that others leave.
+    // The tasks that can run at once: the queue's share of the slots, and slots that others leave
+    // free.
     let share = concurrency as f64 / observed.queues.max(1) as f64;
     let running = share.max(observed.busy + observed.free).min(concurrency as f64);
     let (wanted, needed) = (held_for(run_time, running), bounded(running));
@@ -107,8 +108,7 @@ pub(crate) fn choose(observed: &SlotsObserved, concurrency: usize, current: u16)
     if to > from * FACTOR && wanted > needed && observed.ended >= EVIDENCE {
         return Some(PrefetchChange { prefetch: wanted, keep: None, reason: PrefetchReason::Short });
     }
-    // A prefetch below the number that can run costs more than a new consumer, even if the
-    // difference is small.
+    // Idle slots cost more than a new consumer, even if the difference is small.
     if needed > current {
         return Some(PrefetchChange { prefetch: needed, keep: None, reason: PrefetchReason::Free });
     }
@@ -136,7 +136,7 @@ fn held_for(run_time: Duration, running: f64) -> u16 {
     bounded((running * (1.0 + ahead)).min(f64::from(MOST).max(running)))
 }
 
-/// Rounds up to at least one message, because the broker takes 0 as unlimited.
+/// Rounds up to at least one message, because a prefetch of 0 is unlimited.
 fn bounded(prefetch: f64) -> u16 {
     prefetch.ceil().clamp(1.0, f64::from(u16::MAX)) as u16
 }

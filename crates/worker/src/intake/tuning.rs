@@ -1,4 +1,4 @@
-//! Sets the number of messages that the worker holds of each queue, from the use of its slots.
+//! Sets the prefetch of each queue, by the use of the worker's slots.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::slots::{SlotMeter, SlotReading, Slots};
 /// Interval between two measurements of the slots.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Weight of a measurement after each further one. After a second it counts for a third.
+/// Weight of a measurement, for each later one. After a second it counts for a third.
 const KEPT: f64 = 0.6;
 
 /// Shortest time between two changes, because each needs a new consumer.
@@ -51,7 +51,7 @@ struct QueueStats {
     changed: Instant,
 }
 
-/// Sums of the measurements, with less weight for older ones. In seconds and tasks.
+/// Sums of the measurements, in seconds and tasks. Older ones count for less.
 #[derive(Debug, Default)]
 struct MovingAverage {
     passed: f64,
@@ -151,7 +151,7 @@ impl MovingAverage {
     }
 
     fn observed(&self, free: f64, queues: usize) -> SlotsObserved {
-        // If no task has ended, only the time so far is known.
+        // If no task has ended, the time so far is the lower bound.
         let run_time = Duration::try_from_secs_f64(self.used / self.ended.max(1.0)).unwrap_or(Duration::MAX);
         let run_time = (self.busy() >= IDLE).then_some(run_time);
         SlotsObserved { run_time, ended: self.ended, busy: self.busy(), free, queues }

@@ -1,4 +1,4 @@
-//! A model of a worker: arrivals, rounds of whole seconds, and one line.
+//! A model of a worker: arrivals, delays of whole seconds, and one queue of waiting tasks.
 
 use std::collections::BinaryHeap;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// An arrival. The earliest one compares as the greatest.
+/// An arrival. The earliest one compares as the greatest, for a heap.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Arrival {
     at: std::cmp::Reverse<Instant>,
@@ -78,7 +78,7 @@ fn two_starts_are_never_closer_than_the_rate_says() {
 }
 
 #[test]
-fn ten_thousand_that_wait_make_one_round_each() {
+fn ten_thousand_waiting_tasks_are_requeued_once_each() {
     let (schedule, begin) = fresh(RateLimit::per_second(100));
     let story = run(schedule, begin, 10_000, || 0);
     assert!(story.rounds.iter().all(|rounds| *rounds <= 1), "{:?}", story.rounds.iter().max());
@@ -105,7 +105,7 @@ fn the_order_is_roughly_kept() {
 }
 
 #[test]
-fn what_comes_back_all_at_once_is_spread_again() {
+fn tasks_that_return_together_start_apart() {
     let (mut schedule, begin) = fresh(RateLimit::per_second(10));
     let waits: Vec<_> = (0..100)
         .filter_map(|_| match schedule.reserve(true, true, begin) {
@@ -119,7 +119,7 @@ fn what_comes_back_all_at_once_is_spread_again() {
 }
 
 #[test]
-fn one_that_comes_back_to_a_slow_clock_is_not_sent_round_each_second() {
+fn a_returned_task_of_a_slow_rate_is_not_requeued_each_second() {
     let (mut schedule, begin) = fresh(RateLimit::per_hour(5));
     assert_eq!(schedule.reserve(true, true, begin), RateDecision::Wait);
     schedule.line -= 1;
@@ -128,14 +128,14 @@ fn one_that_comes_back_to_a_slow_clock_is_not_sent_round_each_second() {
 }
 
 #[test]
-fn without_room_it_goes_round() {
+fn without_room_a_task_is_requeued() {
     let (mut schedule, begin) = fresh(RateLimit::per_second(10));
     assert_eq!(schedule.reserve(false, false, begin), RateDecision::Requeue(Duration::from_secs(1)));
     assert_eq!(schedule.line, 0);
 }
 
 #[test]
-fn another_rate_moves_the_places_that_are_not_given_yet() {
+fn a_new_rate_moves_the_starts_that_are_not_assigned() {
     let (mut schedule, begin) = fresh(RateLimit::per_second(10));
     for _ in 0..100 {
         schedule.reserve(false, true, begin);

@@ -1,4 +1,4 @@
-//! Celery's own tasks, which a queue shared with Celery clients may carry.
+//! Celery's own tasks, which Celery clients may send to a shared queue.
 //!
 //! Every worker knows them, and no list shows them.
 
@@ -24,8 +24,8 @@ const SWEEP: u32 = 10_000;
 pub(crate) fn find(name: &str) -> Option<&'static TaskDefinition> {
     static SERVED: LazyLock<[TaskDefinition; 7]> = LazyLock::new(|| {
         let once = TaskOptions::default();
-        // These tasks send messages and may run again, so each message has an id derived from the
-        // sender's.
+        // These tasks send messages and may run again, so the id of each message is derived from
+        // their own.
         let sending = TaskOptions {
             retry: RetryPolicy::backoff(Duration::from_secs(1), Duration::from_secs(60)).times(10),
             ..TaskOptions::default()
@@ -40,7 +40,7 @@ pub(crate) fn find(name: &str) -> Option<&'static TaskDefinition> {
             TaskDefinition::native("celery.group", sending, |ctx, body| group(ctx, body).boxed()),
         ]
     });
-    // Other tasks are ruled out by their first letters.
+    // Tests the prefix first, because it excludes all other tasks.
     if !name.starts_with("celery.") {
         return None;
     }
@@ -74,7 +74,7 @@ fn accumulate(mut body: Body) -> JsonResult {
         Some(index) => {
             let position = index.as_i64().and_then(|index| match usize::try_from(index) {
                 Ok(index) => Some(index),
-                // Counts from the end, like Python.
+                // Counts from the end, as in Python.
                 Err(_) => body.args.len().checked_sub(usize::try_from(index.unsigned_abs()).ok()?),
             });
             let value = position.and_then(|position| body.args.get(position));

@@ -57,7 +57,7 @@ pub(crate) struct TaskEnvironment {
     pub(crate) state: SharedState,
     /// Retention time of rows.
     pub(crate) keep: Duration,
-    /// Finds a task to be run as part of another one.
+    /// Finds a task that runs inside another one.
     pub(crate) find_inline: FindInline,
     /// Cancelled when running tasks must end.
     pub(crate) interrupt: CancellationToken,

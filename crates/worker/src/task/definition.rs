@@ -1,6 +1,6 @@
 //! A task as a worker knows it: a name and a function.
 //!
-//! Generics stop here: every task is a [`TaskDefinition`] from here on.
+//! A [`TaskDefinition`] has no type parameters, so the rest of the worker has none.
 
 use std::fmt;
 use std::future::Future;
@@ -84,7 +84,7 @@ where
 type AsyncRun = fn(TaskContext, Body) -> Result<BoxFuture<'static, JsonResult>, ArgumentError>;
 type NativeRun = fn(TaskContext, Body) -> BoxFuture<'static, JsonResult>;
 type TransactionalRun = fn(TaskContext, Body) -> Result<InTransaction, ArgumentError>;
-/// An attempt that lacks only its transaction.
+/// An attempt, before its transaction is open.
 pub(crate) type InTransaction = Box<dyn for<'t> FnOnce(&'t mut PgConnection) -> BoxFuture<'t, JsonResult> + Send>;
 type BlockingRun = fn(TaskContext, Body) -> Result<Box<dyn FnOnce() -> JsonResult + Send>, ArgumentError>;
 

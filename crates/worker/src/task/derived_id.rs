@@ -2,10 +2,10 @@
 
 use uuid::Uuid;
 
-/// Namespace of the ids of follow-ups without an id of their own.
+/// UUID namespace of the ids of follow-ups that set none.
 const FOLLOW_UPS: Uuid = Uuid::from_u128(0x6365_6c65_7269_6163_8000_666f_6c6c_6f77);
 
-/// Returns the id of a task that follows from another one. The result is always the same.
+/// Returns the id of a task that follows from another one. It is always the same.
 pub(crate) fn derived_id(id: &str, what: &str) -> String {
     Uuid::new_v5(&FOLLOW_UPS, format!("{id}/{what}").as_bytes()).to_string()
 }
@@ -15,7 +15,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_follows_from_the_id_and_tells_what_it_is_for() {
+    fn a_derived_id_depends_on_the_id_and_the_purpose() {
         assert_eq!(derived_id("1", "chain"), derived_id("1", "chain"));
         assert_ne!(derived_id("1", "chain"), derived_id("1", "link/0"));
         assert_ne!(derived_id("1", "chain"), derived_id("2", "chain"));

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_keeps_what_the_error_is() {
+    fn a_retry_delay_does_not_change_the_error() {
         let error = TaskError::from(Declined(fmt::Error)).with_retry_delay(Duration::from_secs(9));
         assert_eq!(error.action, ErrorAction::RetryDelay(Duration::from_secs(9)));
         assert_eq!((error.failure.kind.as_str(), error.failure.trace.is_some()), ("Declined", true));

@@ -12,7 +12,7 @@ use crate::options::WorkerOptions;
 
 /// Returns the limits of one attempt. Those of the call override those of the task.
 pub(crate) fn in_force(call: TimeLimits, task: &TaskOptions) -> TimeLimits {
-    // Celery takes zero as no limit.
+    // In Celery, zero is no limit.
     let said = |call: Option<Duration>| call.filter(|limit| !limit.is_zero());
     TimeLimits {
         hard: said(call.hard).or_else(|| task.time_limit.and_then(TimeLimit::time)),
@@ -87,7 +87,7 @@ fn said(task: Option<TimeLimit>, worker: Option<Duration>) -> Option<(Duration, 
 pub enum Cancellation {
     /// It has reached its soft time limit, or its hard one if it cannot be ended from outside.
     SoftTimeLimit,
-    /// It was terminated, and its outcome is not wanted any more.
+    /// It was terminated, and its outcome is no longer needed.
     Terminated,
     /// The worker stops, and its drain time has passed.
     Stopping,

@@ -31,7 +31,7 @@ pub(super) struct BannerQueue<'a> {
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 impl Banner<'_> {
-    /// Logs the same in one line.
+    /// Logs the content of the banner in one line.
     pub(super) fn log(&self) {
         let queues = self.queues.iter().map(|queue| format!("{} prefetch {}", queue.name, queue.prefetch));
         let tasks = self.tasks.iter().map(|task| format!("{} {}", task.name, task.kind()));

@@ -2,8 +2,8 @@
 //! after a failure.
 //!
 //! Each has an id that is derived from the id of the task before it. If a worker dies while it
-//! sends them, the next sends all of them again, with the same ids and a header that marks the
-//! repeat. The worker that runs one checks the store first.
+//! sends them, the next worker sends all of them again, with the same ids and a header that marks
+//! the repeat. The worker that runs one of them first reads the store.
 
 use celeriac_client::call::{Follow, Relations};
 use celeriac_client::{DynamicCall, PreparedTask};
@@ -70,8 +70,8 @@ impl FollowUps {
         Ok(Self { messages: builder.messages })
     }
 
-    /// Returns errbacks. Each gets the id of the failed task, because no more works across
-    /// languages.
+    /// Returns errbacks. Each gets only the id of the failed task, because its exception cannot be
+    /// passed between languages.
     pub(crate) fn after_failure(attempt: &Attempt<'_>, embed: &Embed) -> Result<Self, FollowUpError> {
         let mut builder = FollowUpBuilder::new(attempt);
         let failed = Value::from(attempt.headers().id.as_str());
@@ -115,7 +115,8 @@ impl FollowUps {
                 outgoing.message.headers.insert(names::REPEATED, true);
             }
             if replays > 0 {
-                // The store may have a row of this task that says it will never run.
+                // The store may have a row that says that this task will never run. A replay
+                // replaces it.
                 outgoing.message.headers.insert(names::REPLAYED, replays);
             }
             let (exchange, routing_key) = (&destination.exchange, &destination.routing_key);
@@ -223,7 +224,7 @@ impl<'a> FollowUpBuilder<'a> {
         options.follow = Follow { steps: rest, ..std::mem::take(&mut options.follow) };
         let relations = std::mem::take(&mut options.relations);
         let (group, group_index) = match membership {
-            // A group in its own options has priority, because the task already belongs to it.
+            // A group in the task's own options wins, because the task already belongs to it.
             Some((group, index)) if relations.group.is_none() => (Some(group), i64::try_from(index).ok()),
             _ => (relations.group, relations.group_index),
         };
@@ -234,7 +235,7 @@ impl<'a> FollowUpBuilder<'a> {
             group_index,
             ..relations
         };
-        // As for a call here: a task that this worker knows may have a queue of its own.
+        // As with a call of a client: a task that this worker knows may declare a queue.
         let declared = self.attempt.runtime.registry.get(&request.task).and_then(|task| task.options.queue);
         let prepared = client.prepare(request, declared).map_err(|error| invalid(&error))?;
         self.messages.push(prepared);

@@ -1,4 +1,4 @@
-//! Prefetch for short and long tasks, and that it does not oscillate.
+//! Tests of the prefetch for short and long tasks, and that it does not oscillate.
 
 use proptest::prelude::*;
 
@@ -14,7 +14,7 @@ fn millis(millis: u64) -> Duration {
 }
 
 #[test]
-fn short_tasks_are_held_in_depth_and_long_ones_are_not() {
+fn the_prefetch_is_large_for_short_tasks_and_small_for_long_ones() {
     let cases = [
         // run time, slots, present prefetch, expected prefetch
         (Duration::from_micros(50), 8, 8, Some(1024)),
@@ -59,7 +59,7 @@ fn without_anything_seen_nothing_changes() {
 }
 
 #[test]
-fn a_few_quick_tasks_are_no_reason_to_hold_many() {
+fn a_few_short_tasks_do_not_raise_the_prefetch() {
     let few = SlotsObserved { ended: 5.0, ..alone(millis(1), 8) };
     assert_eq!(choose(&few, 8, 8), None);
 }
@@ -71,7 +71,7 @@ fn queues_share_the_slots_that_all_of_them_want() {
         // Two queues with half of the slots each.
         (long(4.0, 0.0, 2), 16, Some(4)),
         (long(4.0, 0.0, 2), 5, None),
-        // The other queue uses little, and leaves the rest to this one.
+        // The other queue uses few slots, and leaves the rest to this one.
         (long(7.5, 0.0, 2), 8, None),
         (long(4.0, 3.5, 2), 4, Some(8)),
         // Three queues, of which this one uses little.
@@ -101,9 +101,9 @@ fn a_reason_is_given() {
 }
 
 #[test]
-fn tasks_of_about_a_second_give_nothing_back_when_they_waver() {
-    // Settled at 797 ms and then measured as one second; the same with few slots, where one more
-    // message is a large share.
+fn tasks_of_about_a_second_return_no_messages_when_they_vary() {
+    // Settled at 797 ms and then measured as one second. The second case has few slots, where one
+    // message more is a large share.
     let cases = [
         // slots, settled at, held then, later measured as
         (45, 797.471, 57, 1_000.03),
@@ -122,17 +122,17 @@ fn tasks_of_about_a_second_give_nothing_back_when_they_waver() {
 }
 
 #[test]
-fn what_is_held_ahead_of_tasks_that_became_long_goes_back() {
+fn messages_held_for_tasks_that_became_long_are_returned() {
     let chosen = |run_time, current| choose(&alone(run_time, 45), 45, current).map(|chosen| chosen.prefetch);
     // More than tasks of two thirds of a second would need.
     assert_eq!(chosen(millis(1_000), 60), Some(45));
     assert_eq!(chosen(millis(1_000), 59), None);
-    // These are long, whatever the error of the measurement.
+    // These tasks are long, even with the largest error of the measurement.
     assert_eq!(chosen(millis(1_500), 57), Some(45));
 }
 
 fn observed() -> impl Strategy<Value = (SlotsObserved, usize)> {
-    // Often about a second with few slots, where the steps are.
+    // Often about a second with few slots, where the prefetch changes in steps.
     let run_time = prop_oneof![(0_u64..2_000_000), (700_000_u64..1_600_000), (0..u64::MAX / 1000)];
     let run_time = run_time.prop_map(Duration::from_micros);
     (prop_oneof![1_usize..3000, 1_usize..10], run_time, 0.0..1e6, 0.0..1.0, 0.0..1.0, 1_usize..20).prop_map(
@@ -152,8 +152,8 @@ proptest! {
         prop_assert!(chosen.prefetch >= 1);
         prop_assert!(usize::from(chosen.prefetch) <= concurrency.max(usize::from(MOST)));
         prop_assert_ne!(chosen.prefetch, current);
-        // The same measurement changes nothing more, so it does not oscillate. A prefetch that
-        // lacked evidence may grow later.
+        // The same measurement causes no further change, so the prefetch does not oscillate. It may
+        // still grow after more tasks have ended.
         let evident = SlotsObserved { ended: EVIDENCE, ..observed };
         let mut current = chosen.prefetch;
         let mut changes = 0;
@@ -165,7 +165,7 @@ proptest! {
     }
 
     #[test]
-    fn measurements_that_waver_by_half_change_nothing((observed, concurrency) in observed(), by in 0.75..1.3) {
+    fn measurements_that_vary_by_half_change_nothing((observed, concurrency) in observed(), by in 0.75..1.3) {
         let evident = SlotsObserved { ended: EVIDENCE, ..observed };
         let Some(settled) = choose(&evident, concurrency, u16::MAX).or(choose(&evident, concurrency, 1)) else {
             return Ok(());
