@@ -1,15 +1,15 @@
-//! The broker on RabbitMQ, one module for each duty.
+//! The broker on RabbitMQ, one module for each part.
 //!
-//! - `connection`: the nodes, the connections to them, and the health of those;
+//! - `connection`: the nodes, the connections to them, and their health;
 //! - `convert`: converts messages to AMQP and back;
-//! - `publish`: puts a message on a queue, or gives its sender an error;
+//! - `publish`: puts a message on a queue, or returns an error to its sender;
 //! - `consume`: delivers messages and settles them, across lost connections;
-//! - `declare`: makes or adopts the objects of the topology, and reports differences;
-//! - `browse`: reads a queue and leaves it as it is; `migration`: moves a queue to another;
+//! - `declare`: declares or adopts the objects of the topology, and reports differences;
+//! - `browse`: reads a queue without a change; `migration`: moves a queue to another;
 //! - `error`: reads the broker's replies in the errors of the client library.
 //!
-//! Nothing uses the client library's own recovery. This module itself publishes again, subscribes
-//! again, and gives up.
+//! The client library's own recovery is not used. This module reconnects, subscribes and publishes
+//! again itself.
 
 mod browse;
 mod connection;
@@ -48,7 +48,7 @@ pub(crate) use self::connection::{check_nodes, problems_of_tls};
 pub use self::declare::Inspection;
 pub use self::migration::QueueDeletion;
 
-/// Longest time that the tasks of a broker may take to end.
+/// Longest time that the tasks of a broker may take to end at its close.
 const WIND_UP: Duration = Duration::from_secs(10);
 
 /// A broker that is a RabbitMQ server or cluster.
@@ -63,7 +63,7 @@ pub struct AmqpBroker {
     declarer: Declarer,
     ladder: Ladder,
     checks: Option<Arc<dyn StartupChecks>>,
-    /// Longest time that a sender waits.
+    /// Longest wait of a sender.
     patience: Duration,
 }
 
@@ -112,7 +112,7 @@ impl AmqpBroker {
         self
     }
 
-    /// Compares `objects` with the broker, as far as AMQP shows them. Makes nothing.
+    /// Compares `objects` with the broker, as far as AMQP shows them. Changes nothing.
     ///
     /// # Errors
     /// Returns an error if the broker cannot be reached or refuses the request.
@@ -151,7 +151,8 @@ impl AmqpBroker {
             match self.publisher.publish(unverified.probe(&self.ladder)?).await {
                 Ok(()) => return Ok(()),
                 Err(Error::Unroutable { .. }) => return Err(unverified.missing()),
-                // A program that may not publish to the delay exchange sends no delayed messages.
+                // A program that may not publish to the delay exchange sends no delayed messages,
+                // so it needs no binding.
                 Err(Error::Denied { .. }) => {}
                 Err(error) => return Err(error),
             }

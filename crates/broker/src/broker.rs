@@ -19,7 +19,7 @@ use crate::error::Result;
 
 /// A message broker: RabbitMQ, or the broker in this process.
 pub trait Broker: fmt::Debug + Send + Sync + 'static {
-    /// Makes exchanges, queues and bindings exist.
+    /// Declares exchanges, queues and bindings.
     ///
     /// An existing object is compared first. A different argument is an error that names the
     /// argument.
@@ -28,8 +28,8 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// Publishes a message and waits until it is on a queue: confirmed by the broker, and not
     /// returned.
     ///
-    /// Messages wait for their confirms together, in a bounded window, so calls may overlap. A call
-    /// ends within the publish timeout of the options, whatever the broker does.
+    /// Calls may overlap: messages wait for their confirms together, in a bounded window. A call
+    /// ends within the publish timeout of the options in any case.
     fn publish(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<()>>;
 
     /// Subscribes to a queue. The consumer restores itself after a lost connection.
@@ -71,14 +71,14 @@ pub const REPLIES_EXPIRE: Duration = Duration::from_secs(60 * 60);
 /// Health of a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BrokerHealth {
-    /// There is no connection. One is made when it is needed.
+    /// There is no connection. The next operation makes one.
     Disconnected {
         /// The last error.
         reason: Option<String>,
     },
     /// There is a connection.
     Connected,
-    /// There is a connection, but the broker accepts no messages for now (`connection.blocked`).
+    /// There is a connection, but the broker blocks publishing (`connection.blocked`).
     Blocked {
         /// The broker's reason, such as `low on memory`.
         reason: String,
@@ -103,8 +103,8 @@ pub struct Outgoing {
     pub routing_key: String,
     /// The message.
     pub message: Message,
-    /// True if the publish fails when no queue takes the message. A message that is not mandatory
-    /// is discarded in that case.
+    /// True if it is an error when no queue takes the message. If false, such a message is
+    /// discarded.
     pub mandatory: bool,
 }
 
@@ -113,7 +113,7 @@ pub struct Outgoing {
 pub struct Subscription {
     /// The queue.
     pub queue: String,
-    /// Number of messages that may be delivered and not settled.
+    /// Largest number of unsettled deliveries.
     pub prefetch: u16,
     /// Largest value that [`Consumer::set_prefetch`] will be called with. A value below `prefetch`
     /// has no effect.
@@ -123,8 +123,8 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Returns the settings of a reply consumer. Its prefetch is small, because replies are taken
-    /// as they come, and each may be as large as any message.
+    /// Returns the settings of a reply consumer. Its prefetch is small, because replies are handled
+    /// at once, and each may be as large as any message.
     pub(crate) fn to_replies(queue: &str) -> Self {
         Self { queue: queue.to_owned(), prefetch: 64, most: 64, tag: "replies".to_owned() }
     }
@@ -137,7 +137,7 @@ impl Subscription {
 pub struct Consumer {
     queue: Arc<str>,
     deliveries: mpsc::Receiver<Delivery>,
-    /// Deliveries that [`Consumer::give_back`] took out of `deliveries` and kept.
+    /// Deliveries that [`Consumer::give_back`] took from `deliveries` and kept.
     kept: VecDeque<Delivery>,
     prefetch: watch::Sender<u16>,
     consuming: watch::Receiver<bool>,
@@ -166,10 +166,10 @@ impl Consumer {
         &self.queue
     }
 
-    /// Returns the next delivery, or `None` after [`Consumer::stop`] when all that had arrived is
-    /// taken.
+    /// Returns the next delivery, or `None` after [`Consumer::stop`] when no arrived delivery is
+    /// left.
     ///
-    /// Deliveries of a connection that has been lost are skipped: the broker delivers them again.
+    /// Deliveries of a lost connection are skipped, because the broker redelivers them.
     pub async fn next(&mut self) -> Option<Delivery> {
         loop {
             let delivery = match self.kept.pop_front() {
@@ -197,25 +197,25 @@ impl Consumer {
         self.kept.pop_front().or_else(|| self.deliveries.try_recv().ok())
     }
 
-    /// Sets the number of messages that may be delivered and not settled.
+    /// Sets the largest number of unsettled deliveries.
     ///
-    /// Earlier deliveries stay valid. RabbitMQ counts them separately, so both numbers may be
-    /// unsettled for a while. A queue with a single active consumer changes to another consumer at
-    /// this call, so do not call it there.
+    /// Earlier deliveries stay valid. RabbitMQ counts them separately, so for a while both numbers
+    /// may be unsettled. Do not call this for a queue with a single active consumer: RabbitMQ then
+    /// chooses another consumer.
     pub fn set_prefetch(&self, prefetch: u16) {
         self.prefetch.send_if_modified(|now| std::mem::replace(now, prefetch) != prefetch);
     }
 
-    /// Returns the number of messages that may be delivered and not settled.
+    /// Returns the largest number of unsettled deliveries.
     pub fn prefetch(&self) -> u16 {
         *self.prefetch.borrow()
     }
 
     /// Requeues the deliveries that have arrived but were not taken, except the first `keep`.
     ///
-    /// Call it after [`Consumer::set_prefetch`], or the messages come straight back. A message that
-    /// was delivered before is kept: a quorum queue counts deliveries, so each message is requeued
-    /// at most once.
+    /// Call [`Consumer::set_prefetch`] first, or the broker delivers the messages to this consumer
+    /// again. A redelivered message is kept: a quorum queue counts deliveries, so each message is
+    /// requeued at most once.
     pub fn give_back(&mut self, keep: usize) {
         let mut kept = VecDeque::new();
         while let Some(delivery) = self.try_next() {
@@ -248,8 +248,7 @@ impl Consumer {
         while let Some(delivery) = self.next().await {
             delivery.settlement.requeue();
         }
-        // After a panic of the driver there is nothing to wait for: the broker requeues its
-        // deliveries.
+        // If the driver has panicked, its channel is closed and the broker requeues its deliveries.
         let _ = (&mut self.driver).await;
     }
 }

@@ -1,8 +1,8 @@
 //! Browses a queue from its head, and takes only the chosen messages.
 //!
-//! AMQP has no such operation: a message can be read only by delivery, and the next one only after
-//! the first is delivered. So a browser leaves the messages that it has shown unacknowledged at the
-//! broker, and returns them at its end, in order. No other consumer gets them meanwhile.
+//! AMQP has no such operation: it only delivers messages. So a browser leaves the messages that it
+//! has shown unacknowledged, and returns them at its end, in order. No other consumer gets them
+//! meanwhile.
 
 use std::fmt;
 
@@ -14,9 +14,8 @@ use crate::error::Result;
 
 /// A browser of one queue, from its head to its tail at the start.
 ///
-/// Messages that arrive later are not shown, so a browser ends although its messages return to the
-/// queue. Other consumers of the queue continue: each message goes to one of them or to the
-/// browser.
+/// Messages that arrive later are not shown, so a browser ends. Other consumers of the queue
+/// continue: each message goes to one of them or to the browser.
 ///
 /// Dropping a browser returns all messages that were not removed, as [`Browser::close`] does, but
 /// in any order and without waiting.
@@ -28,14 +27,14 @@ pub trait Browser: fmt::Debug + Send {
     ///
     /// # Errors
     /// Returns [`Error::LookLost`](crate::Error::LookLost) if the connection was lost, or if
-    /// another consumer has the queue to itself. The queue then has every message that was not
+    /// another consumer has the queue exclusively. The queue then has every message that was not
     /// removed.
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Browsed>>>;
 
     /// Removes the message that was shown last. Does nothing if it is removed already.
     fn remove(&mut self);
 
-    /// Waits until the broker has handled all removals.
+    /// Waits until the broker has processed all removals.
     ///
     /// # Errors
     /// Returns an error if that is unknown. Some of the messages may be on the queue again.

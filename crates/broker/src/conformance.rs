@@ -1,6 +1,6 @@
 //! The suite that every broker passes: RabbitMQ, and the broker in this process.
 //!
-//! A test aid, compiled only with the feature `conformance`.
+//! Test code, compiled only with the feature `conformance`.
 //! [`for_each_broker_case!`](crate::for_each_broker_case) makes a test of each case:
 //!
 //! ```ignore
@@ -114,8 +114,8 @@ macro_rules! for_each_broker_case {
 
 /// Runs one case and closes the broker.
 ///
-/// The broker has default options apart from its URL. The names of everything that the case makes
-/// begin with `namespace`, which must be unique to this run.
+/// The broker has default options apart from its URL. All names of the case begin with `namespace`,
+/// which must be unique to this run.
 ///
 /// # Panics
 /// Panics if the broker breaks its contract, or takes too long.

@@ -11,7 +11,7 @@ use crate::startup::StartupChecks;
 
 /// Returns the broker that the options select. The broker lists this program as `name`.
 ///
-/// It does not connect yet: each connection is made at its first use.
+/// Connects at the first use.
 ///
 /// # Errors
 /// Returns an error if the options are invalid.

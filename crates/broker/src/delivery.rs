@@ -1,4 +1,4 @@
-//! A delivered message, with its origin and the duty to settle it.
+//! A delivered message, with its origin and its settlement.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use celeriac_protocol::Message;
 
 use crate::settle::Settlement;
 
-/// A delivered message, with the duty to settle it.
+/// A delivered message. It has to be settled once.
 #[derive(Debug)]
 pub struct Delivery {
     /// The message.

@@ -55,8 +55,8 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
-    /// The headers, with those that are added on the way, do not fit in one frame. The message was
-    /// not sent.
+    /// The headers, with those that RabbitMQ and workers add, do not fit in one frame. The message
+    /// was not sent.
     #[error("headers too large: {size} bytes, the limit is {limit}; the largest is `{name}` with {largest}")]
     HeadersTooLarge {
         /// The size of all headers.
@@ -68,9 +68,9 @@ pub enum Error {
         /// The size of the largest header.
         largest: usize,
     },
-    /// The broker accepted no messages until the deadline (`connection.blocked`).
+    /// The broker blocked publishing until the deadline (`connection.blocked`).
     ///
-    /// A message that was already on its way may be queued once the block ends.
+    /// If the message was already sent, it may be queued when the block ends.
     #[error("publishing blocked by the broker for {}: {reason}", duration::approximate(*waited))]
     Blocked {
         /// The broker's reason.
@@ -95,8 +95,8 @@ pub enum Error {
         /// Time spent waiting.
         waited: Duration,
     },
-    /// The broker lets this user publish nothing to the exchange, or nobody because the exchange is
-    /// internal. The message is on no queue.
+    /// This user may not publish to the exchange, or the exchange is internal. The message is on no
+    /// queue.
     #[error("publishing to exchange `{exchange}` refused: {reason}")]
     AccessRefused {
         /// The exchange.
@@ -120,7 +120,7 @@ pub enum Error {
         /// The broker's reply.
         reason: String,
     },
-    /// Broker and program do not trust each other, so there is no TLS connection.
+    /// Broker and program do not trust each other's certificates, so there is no TLS connection.
     #[error("no TLS connection to {url}: {fault}")]
     Untrusted {
         /// The broker, without password.
@@ -158,7 +158,7 @@ pub enum Error {
         /// The binding key.
         key: String,
     },
-    /// A browser lost its queue. Every message that was not removed is on the queue again.
+    /// A browser lost its queue. Every message that was not removed returns to the queue.
     #[error("reading queue `{queue}` was interrupted: {reason}")]
     LookLost {
         /// The queue.
@@ -198,23 +198,24 @@ pub enum Error {
     },
 }
 
-/// The cause of a failed publish, which says what helps.
+/// The cause of a failed publish, which decides what can be published next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PublishFault {
     /// This message can never be published. Others can.
     Message,
-    /// The destination is missing or closed to this user. Messages for others can be published.
+    /// The destination is missing or denied to this user. Messages to other destinations can be
+    /// published.
     Address,
-    /// The queue has no room, or no leader. Messages for others can be published.
+    /// The queue is full, or has no leader. Messages to other queues can be published.
     Full,
     /// The broker cannot be reached, or does not answer. The same publish may succeed later.
     Passing,
-    /// This program cannot publish until somebody changes its configuration or its rights.
+    /// This program cannot publish until its configuration or its rights change.
     Program,
 }
 
 impl Error {
-    /// Returns `true` if the same call may succeed later without a change by anyone.
+    /// Returns `true` if the same call may succeed later without a change.
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
@@ -227,7 +228,7 @@ impl Error {
         )
     }
 
-    /// Returns `true` if a message that failed with this error may be on a queue nevertheless.
+    /// Returns `true` if a message that failed with this error may still be on a queue.
     pub fn may_have_been_sent(&self) -> bool {
         match self {
             // A message for several queues may be on those that did not refuse it.
@@ -331,8 +332,8 @@ impl Error {
     }
 }
 
-/// Names the missing binding. The default exchange routes to each queue by its name, so there the
-/// queue named by the routing key is missing.
+/// Returns the reason of an unroutable message. The default exchange routes to each queue by its
+/// name, so there the queue of that name is missing.
 fn nobody(exchange: &str, routing_key: &str) -> String {
     if exchange.is_empty() {
         return format!("queue `{routing_key}` does not exist");

@@ -1,10 +1,10 @@
 //! Limits for the headers of a message.
 //!
-//! RabbitMQ divides bodies into frames, but never headers: all headers of a message reach each
-//! consumer in one frame. A frame larger than the agreed 131,072 bytes closes the connection of
-//! every consumer. So each step leaves room for the headers that later steps add. A call keeps to
+//! RabbitMQ divides bodies into frames, but not headers: a consumer gets all headers of a message
+//! in one frame. A frame larger than the negotiated 131,072 bytes closes the connection of every
+//! consumer. So each sender leaves room for headers that are added later. A call keeps to
 //! [`MAX_OF_CALL`]. A worker adds dead-letter headers and traces, and keeps to [`MAX`]. RabbitMQ
-//! adds an entry of `x-death` for each level of a delay.
+//! adds an entry of `x-death` for each delay level.
 
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{HeaderMap, Value};
@@ -17,7 +17,7 @@ pub const MAX_OF_CALL: usize = 64 << 10;
 /// Most bytes in the headers of any published message.
 pub const MAX: usize = 96 << 10;
 
-/// Checks the headers of a message that is published now.
+/// Checks the headers of a message before it is published.
 ///
 /// # Errors
 /// Returns an error if the broker would not accept them.
@@ -42,8 +42,8 @@ pub fn check(headers: &HeaderMap, limit: usize) -> Result<()> {
 
 /// Checks the headers `CC` and `BCC`, the routing keys of further copies.
 ///
-/// RabbitMQ closes the channel if one of them is not a list of texts, with everything else in
-/// flight on it.
+/// RabbitMQ closes the channel if one of them is not a list of texts. Other messages on the channel
+/// lose their confirms.
 ///
 /// # Errors
 /// Returns [`Error::Invalid`] if one is not a list of texts.
@@ -132,8 +132,8 @@ mod tests {
         let map: Map = [("a".to_owned(), Value::Int(-5)), ("b".to_owned(), Value::Null)].into_iter().collect();
         let nested = Value::List(vec![Value::Float(1.5), Value::Null, Value::Map(map), Value::List(vec![])]);
         let headers: HeaderMap = [("nested", nested), ("id", Value::from("1"))].into_iter().collect();
-        // 1 + 6 + A(5 + d(9) + V(1) + F(5 + 2 + I(5) + 2 + V(1)) + A(5)); an integer counts as the
-        // longer kind.
+        // 1 + 6 + A(5 + d(9) + V(1) + F(5 + 2 + I(5) + 2 + V(1)) + A(5)). An integer counts as the
+        // longer type.
         assert_eq!(size(&headers), 7 + 5 + 9 + 1 + (5 + 2 + 9 + 2 + 1) + 5 + 3 + 6);
     }
 }

@@ -1,15 +1,15 @@
-//! Everything in Celeriac that speaks AMQP, and its in-process twin.
+//! Celeriac's broker over AMQP, and an in-process implementation of the same contract.
 //!
 //! In reading order:
 //!
-//! - [`broker`]: the contract, and all that clients and workers know of a broker;
+//! - [`broker`]: the contract, which is all that clients and workers use;
 //! - [`mod@headers`]: the limits for the headers of a message;
-//! - [`settle`]: acknowledges, rejects or requeues a delivery once, and in groups where possible;
-//! - [`browse`]: reads a queue and leaves it as it is;
+//! - [`settle`]: acknowledges, rejects or requeues a delivery once, in groups if possible;
+//! - [`browse`]: reads a queue without a change;
 //! - `delivery`: a delivered message and its origin;
-//! - [`amqp`]: the contract on RabbitMQ, one module for each duty;
+//! - [`amqp`]: the contract on RabbitMQ, one module for each part;
 //! - [`memory`]: the contract in process;
-//! - `conformance` (a feature of this crate, for tests): the suite that both pass.
+//! - `conformance` (a feature of this crate, for tests): the suite that both implementations pass.
 
 pub mod broker;
 

@@ -1,13 +1,13 @@
 //! The contract in process: exchanges, queues, delays and acknowledgements without a server.
 //!
-//! It serves first steps, tests and small tools. Its messages are lost with the process.
+//! For first steps, tests and small tools. Its messages are lost when the process ends.
 //!
 //! - `host`: the state that all brokers of one URL share;
 //! - `vhost`: all exchanges and queues; small steps under one lock;
 //! - `queue`, `stored`: the messages and consumers of one queue;
 //! - `death`: the headers of a dead-lettered message;
 //! - `timeline`: events at a point in time;
-//! - `browser`: reads a queue and leaves it as it is;
+//! - `browser`: reads a queue without a change;
 //! - `consumer`: applies the settlements of one consumer.
 
 mod bounds;
@@ -42,9 +42,9 @@ use host::MemoryHost;
 
 /// A broker inside this process.
 ///
-/// Brokers with the same URL share exchanges and queues, like connections to one server. A client
-/// and a worker that are built separately meet on `memory://`. `memory://any-name` is separate from
-/// it. The content disappears with the last broker and consumer of its URL.
+/// Brokers with the same URL share exchanges and queues, as connections to one server do. So a
+/// client and a worker that are built separately share `memory://`. `memory://any-name` is separate
+/// from it. The content is dropped with the last broker and consumer of its URL.
 pub struct MemoryBroker {
     host: Arc<MemoryHost>,
     ladder: Ladder,
@@ -54,7 +54,7 @@ pub struct MemoryBroker {
 }
 
 impl MemoryBroker {
-    /// Returns a broker at the URL of the options. Beside the URL only the prefix of delays
+    /// Returns a broker at the URL of the options. Of the other options only the prefix of delays
     /// applies.
     pub fn new(options: &BrokerOptions) -> Self {
         Self {
@@ -107,7 +107,8 @@ impl Broker for MemoryBroker {
 
     fn publish(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            // Nothing here ever waits, so a loop of publishers would give consumers no turn.
+            // Nothing here waits, so without this a loop of publishers would keep consumers from
+            // running.
             tokio::task::coop::consume_budget().await;
             self.publish_now(outgoing)
         })

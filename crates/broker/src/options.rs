@@ -7,7 +7,7 @@ use celeriac_config::{ByteSize, Secret, duration, text};
 use celeriac_topology::{QueueKind, SettingsLocation, delay::PREFIX};
 use serde::{Deserialize, Serialize};
 
-/// Address of the broker, and the way to use it.
+/// Address of the broker, and the options of its connections.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BrokerOptions {
@@ -20,13 +20,12 @@ pub struct BrokerOptions {
     /// Declares the exchanges, queues and bindings of the program. If false, the program only
     /// checks that they exist, and `celeriac topology apply` declares them.
     pub declare: bool,
-    /// Keeps the settings that RabbitMQ can change later in policies, not in the arguments of
-    /// queues, which cannot change. `celeriac topology apply` makes the policies over the
-    /// management API.
+    /// Keeps the settings that RabbitMQ can change later in policies. The arguments of queues
+    /// cannot change. `celeriac topology apply` creates the policies over the management API.
     pub use_policies: bool,
     /// TLS of `amqps://` URLs, and of a management API over `https://`.
     pub tls: TlsOptions,
-    /// Time between two heartbeats, by which each side shows that it is alive.
+    /// Time between two heartbeats. A side that sends none for twice this time counts as lost.
     #[serde(with = "duration")]
     pub heartbeat: Duration,
     /// Longest time for one attempt to connect.
@@ -43,11 +42,11 @@ pub struct BrokerOptions {
     /// dead-letters it.
     #[serde(with = "text")]
     pub max_message_size: ByteSize,
-    /// Prefix of the exchanges and queues that delay messages. Celery's programs know only their
-    /// own prefix.
+    /// Prefix of the exchanges and queues that delay messages. Celery's programs use only their own
+    /// prefix.
     pub delay_prefix: String,
-    /// Type of the queues that hold delayed messages, for queues that do not exist yet: `quorum`,
-    /// or `classic` on one node that is short of memory.
+    /// Type of delay queues that do not exist yet: `quorum`, or `classic` for a single node with
+    /// little memory.
     pub delay_queue_type: QueueKind,
 }
 
@@ -59,7 +58,7 @@ pub struct TlsOptions {
     /// Default: the authorities that the machine trusts.
     pub cacertfile: Option<PathBuf>,
     /// Certificate of this program, followed by its intermediate certificates, for a broker that
-    /// asks for one.
+    /// requires one.
     pub certfile: Option<PathBuf>,
     /// Private key of the certificate, without a passphrase.
     pub keyfile: Option<PathBuf>,
@@ -86,7 +85,7 @@ impl Default for BrokerOptions {
 }
 
 impl BrokerOptions {
-    /// Returns the place of queue settings.
+    /// Returns the place of settings of queues.
     #[doc(hidden)]
     pub fn settings_location(&self) -> SettingsLocation {
         if self.use_policies { SettingsLocation::Policies } else { SettingsLocation::Arguments }

@@ -19,7 +19,7 @@ pub(crate) use ack_batcher::{AckBatcher, Command};
 /// The settlement that a worker chooses for a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettlementKind {
-    /// The message is done, and the broker may forget it.
+    /// The message is done, and the broker may delete it.
     Ack,
     /// The broker dead-letters the message.
     Reject,
@@ -27,10 +27,10 @@ pub enum SettlementKind {
     Requeue,
 }
 
-/// A settlement on its way to the driver of the consumer.
+/// A settlement that is sent to the driver of the consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Settled {
-    /// The epoch of the tag. A tag of an earlier epoch is void.
+    /// The epoch of the tag. The tags of earlier epochs are void.
     pub(crate) epoch: u64,
     /// The delivery tag.
     pub(crate) tag: u64,
@@ -38,40 +38,40 @@ pub(crate) struct Settled {
     pub(crate) verdict: SettlementKind,
 }
 
-/// The duty to settle one delivery.
+/// The settlement of one delivery, which has to be made once.
 ///
-/// A `Settlement` that is dropped requeues its delivery and logs a warning. That is a mistake of
-/// the program, but no message is lost.
+/// If it is dropped, it requeues the delivery and logs a warning: the program has a defect, but no
+/// message is lost.
 #[must_use = "a delivery has to be settled"]
 pub struct Settlement {
     epoch: u64,
     tag: u64,
     queue: Arc<str>,
     driver: Option<mpsc::UnboundedSender<Settled>>,
-    /// The driver's present epoch, for deliveries that can become void.
+    /// The driver's present epoch, if the delivery can become void.
     now: Option<Arc<AtomicU64>>,
 }
 
 impl Settlement {
-    /// Returns the duty to settle `tag`. The channel to the driver is unbounded; the prefetch
-    /// bounds its content.
+    /// Returns the settlement of `tag`. The channel to the driver is unbounded, but the prefetch
+    /// limits its content.
     pub(crate) fn new(epoch: u64, tag: u64, queue: Arc<str>, driver: mpsc::UnboundedSender<Settled>) -> Self {
         Self { epoch, tag, queue, driver: Some(driver), now: None }
     }
 
-    /// Returns the same duty, void as soon as `now` is another epoch.
+    /// Returns the same settlement, which becomes void when `now` is another epoch.
     pub(crate) fn void_after(mut self, now: Arc<AtomicU64>) -> Self {
         self.now = Some(now);
         self
     }
 
-    /// Returns `true` if the broker has the delivery back, because its connection was lost. A
-    /// settlement then has no effect, and the broker delivers the message again.
+    /// Returns `true` if the connection of the delivery was lost. A settlement then has no effect,
+    /// because the broker redelivers the message.
     pub fn is_void(&self) -> bool {
         self.now.as_ref().is_some_and(|now| now.load(Ordering::Acquire) != self.epoch)
     }
 
-    /// Acknowledges the message: the broker may forget it.
+    /// Acknowledges the message: the broker may delete it.
     pub fn ack(self) {
         self.settle(SettlementKind::Ack);
     }
@@ -82,7 +82,7 @@ impl Settlement {
         self.settle(SettlementKind::Reject);
     }
 
-    /// Requeues the message: the broker delivers it again, to any consumer.
+    /// Requeues the message: the broker redelivers it, to any consumer.
     pub fn requeue(self) {
         self.settle(SettlementKind::Requeue);
     }
@@ -93,8 +93,7 @@ impl Settlement {
 
     fn send(&mut self, verdict: SettlementKind) {
         if let Some(driver) = self.driver.take() {
-            // A driver that has ended took its channel with it, so the broker has the delivery
-            // back.
+            // A driver that has ended has closed its channel, so the broker requeues the delivery.
             let _ = driver.send(Settled { epoch: self.epoch, tag: self.tag, verdict });
         }
     }

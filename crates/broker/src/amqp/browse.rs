@@ -1,14 +1,14 @@
-//! Reads a queue of RabbitMQ and leaves it as it is.
+//! Reads a queue of RabbitMQ without a change.
 //!
 //! A browser has one channel, and one consumer at a time on it. The broker delivers a window of
-//! messages to each consumer; the window bounds the memory that this process uses. Once a whole
-//! window is kept, the browser cancels the consumer and subscribes the next one. Kept messages stay
-//! at the broker, delivered and not acknowledged; the browser holds only the last tag of each
-//! group.
+//! messages to each consumer, which limits the memory of this process. After each window the
+//! browser cancels the consumer and subscribes the next one. Shown messages that were not removed
+//! are kept: they stay delivered and unacknowledged. The browser stores only the last tag of each
+//! group of them.
 //!
-//! At the end the browser returns the groups, the first group first, and the queue puts the
-//! messages back in their old places. A quorum queue keeps the order of at most 32 messages that
-//! return together, so a group has 32.
+//! At the end the browser returns the groups, the first one first, and the queue restores the
+//! order. A quorum queue keeps the order of at most 32 messages that are returned together, so a
+//! group has 32.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -34,16 +34,16 @@ use crate::browse::{Browsed, Browser};
 use crate::delivery::DeliveryInfo;
 use crate::error::{Error, Result};
 
-/// Upper bound for the bytes of a window, estimated from the sizes of earlier messages.
+/// Largest number of bytes of a window, estimated from the sizes of earlier messages.
 const WINDOW: usize = 8 * 1024 * 1024;
 
-/// Messages in the first window, before any size is known.
+/// Number of messages of the first window, before any size is known.
 const FIRST: u16 = 32;
 
 /// Most messages in a window. A larger window is no faster.
 const MOST: usize = 256;
 
-/// Time without a delivery after which the browser checks that the queue is empty.
+/// Time without a delivery after which the browser checks if the queue is empty.
 const SILENCE: Duration = Duration::from_millis(200);
 
 /// Number of messages that are returned together.
@@ -52,7 +52,7 @@ const TOGETHER: usize = 32;
 /// Longest wait for returned messages to be ready again.
 const RETURN: Duration = Duration::from_secs(2);
 
-/// Time between two checks that returned messages are ready.
+/// Pause between two checks for returned messages.
 const GLANCE: Duration = Duration::from_millis(5);
 
 /// A browser on RabbitMQ.
@@ -79,7 +79,7 @@ pub(super) struct AmqpBrowser {
     largest: usize,
 }
 
-/// A consumer, and the part of its window that is used up.
+/// A consumer, and the number of its deliveries so far.
 struct Window {
     tag: ShortString,
     stream: lapin::Consumer,
@@ -200,7 +200,7 @@ impl AmqpBrowser {
                 Ok(Some(Err(error))) => return Err(self.lost(&error)),
                 Ok(None) => return Err(self.lost("the broker ended the subscription")),
                 Err(_) if self.is_empty().await? => {
-                    // Messages that left the queue before this check are on their way to this
+                    // Messages that left the queue before this check are being delivered to this
                     // consumer, or are with another consumer.
                     self.cancel().await?;
                     self.left = self.late.len() as u64;
@@ -237,10 +237,10 @@ impl AmqpBrowser {
     /// Cancels the consumer. The kept messages of its window stay kept.
     async fn cancel(&mut self) -> Result<()> {
         let Some(mut window) = self.consumer.take() else { return Ok(()) };
-        // In a group with messages of two consumers, the order could change.
+        // The order could change in a group with messages of two consumers.
         self.end_group();
         self.answered(self.channel.basic_cancel(window.tag.clone(), BasicCancelOptions::default())).await?;
-        // The broker sends its answer to the cancellation after the last delivery.
+        // The broker answers the cancellation after the last delivery.
         while let Some(delivery) = self.answered(async { window.stream.next().await.transpose() }).await? {
             self.late.push_back(delivery);
         }
@@ -270,10 +270,9 @@ impl AmqpBrowser {
     }
 
     /// Waits until `count` messages are ready.
-    ///
-    /// A quorum queue does not confirm that it has messages back. With other consumers on the
-    /// queue, returned messages may be gone before they are counted, so the wait has a limit. The
-    /// number of consumers arrives too late to be used instead.
+    /// A quorum queue does not confirm returned messages. Other consumers of the queue may take
+    /// them before they are counted, so the wait has a limit. The number of consumers cannot tell:
+    /// it is reported too late.
     async fn see_returned(&self, count: u64) -> Result<()> {
         let began = Instant::now();
         loop {
@@ -315,8 +314,8 @@ impl Browser for AmqpBrowser {
     }
 
     fn removed(&mut self) -> BoxFuture<'_, Result<()>> {
-        // RabbitMQ handles the frames of a channel in order, and it does not answer an
-        // acknowledgement. Its answer to this request shows that it has handled the earlier ones.
+        // RabbitMQ does not answer an acknowledgement, but it processes the frames of a channel in
+        // order. Its answer to this request shows that it has processed the earlier frames.
         let room = self.consumer.as_ref().map_or(FIRST, |window| window.room);
         let answer = self.channel.basic_qos(room, BasicQosOptions { global: false });
         async { self.answered(answer).await }.boxed()

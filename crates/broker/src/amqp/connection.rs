@@ -1,8 +1,9 @@
 //! Connections. Each is made at its first use, to the first node that answers.
 //!
-//! - `purpose`, `nodes`: the use of a connection, and the addresses it can go to;
-//! - `tls`, `dial`, `pool`: secure a connection, make it, and keep it;
-//! - `answer`, `backoff`: limit the wait for an answer, and space out the attempts to connect;
+//! - `purpose`, `nodes`: the two purposes of connections, and the addresses of nodes;
+//! - `tls`, `dial`, `pool`: TLS, making a connection, and keeping it;
+//! - `answer`, `backoff`: the longest wait for an answer, and the waits between attempts to
+//!   connect;
 //! - `context`, `health`: the state that connections share, and their health.
 
 mod answer;
@@ -41,20 +42,20 @@ pub(super) use self::pool::ConnectFailure;
 pub(super) use self::purpose::ConnectionPurpose;
 pub(crate) use self::tls::problems as problems_of_tls;
 
-/// Name for a pool whose URL only the program knows.
+/// Shown in place of a URL for a pool of the program, whose URL is unknown here.
 const SHARED: &str = "the program's own pool";
 
 /// The source of a broker's connections.
 #[derive(Clone)]
 pub(super) enum ConnectionOrigin {
-    /// Connections of this crate's own to these nodes, on a thread of their own.
+    /// Connections of this crate to these nodes. They run on a thread of their own.
     Nodes { nodes: Arc<[BrokerNode]>, name: Arc<str>, tls: Tls, io: Arc<IoRuntime> },
     /// The program's own pool.
     Shared(AmqpPool),
 }
 
 impl ConnectionOrigin {
-    /// Returns an origin of this crate's own connections. The server lists them as `name`.
+    /// Returns an origin of connections of this crate. The server lists them as `name`.
     ///
     /// # Errors
     /// Returns an error if a URL cannot be parsed.
@@ -89,7 +90,7 @@ impl ConnectionOrigin {
 
 /// Returns a pool of one connection to a node.
 ///
-/// `deadpool_lapin` takes a URL but no certificates, so [`TlsManager`] makes connections that need
+/// `deadpool_lapin` has no option for certificates, so [`TlsManager`] makes connections that need
 /// files.
 fn node_pool(node: &BrokerNode, name: &str, tls: &Tls, io: &Arc<IoRuntime>) -> Result<Box<dyn NodePool>> {
     if node.speaks_tls() && tls.has_files() {
@@ -107,7 +108,7 @@ pub(super) struct ChannelProvider {
     context: ConnectionContext,
     origin: ConnectionOrigin,
     shown: Vec<String>,
-    /// Made at the first use, because only then is a runtime known to exist.
+    /// Created at the first use, because before that no runtime may be running.
     pools: OnceLock<Vec<Box<dyn NodePool>>>,
     /// The node that answered last.
     preferred: AtomicUsize,
@@ -201,10 +202,10 @@ impl ChannelProvider {
     }
 }
 
-/// Turns a round without a connection into its error.
+/// Returns the error of an attempt in which no node answered.
 ///
-/// The error is permanent only if every node refuses access. One node that was reset, or that has
-/// another certificate, must not stop callers that wait for the others.
+/// It is permanent only if every node refuses access. One node that was reset, or that has another
+/// certificate, must not end the wait for the others.
 fn outcome(refused: Vec<Error>, nodes: usize, reason: String) -> ConnectFailure {
     let all = refused.len() == nodes;
     match refused.into_iter().next() {

@@ -1,4 +1,4 @@
-//! Consumes a queue: hands out deliveries and settles them, across lost connections.
+//! Consumes a queue: passes on deliveries and settles them, across lost connections.
 //!
 //! - `spec`: the settings of a consumer, and its subscription;
 //! - `acks`: the settlements, as AMQP frames.
@@ -34,25 +34,25 @@ use crate::settle::{AckBatcher, Command, Settled, Settlement};
 
 pub(super) use self::spec::QueueOwner;
 
-/// Number of acknowledgements that are sent together. A larger group gains nothing.
+/// Number of acknowledgements that are sent together. A larger group is no faster.
 const GROUP: usize = 16;
 
 /// Longest time that an acknowledgement waits for others.
 const LINGER: Duration = Duration::from_millis(4);
 
-/// Number of deliveries that are accepted before settlements have their turn again.
+/// Number of deliveries that are accepted before settlements are processed again.
 const AT_ONCE: usize = 64;
 
-/// Longest time that the broker may take to confirm the end of a consumer.
+/// Longest wait for the broker's confirmation that a consumer has ended.
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Shortest time between two subscriptions.
 ///
-/// Some faults end every channel soon, such as a message that the client library cannot read. They
-/// must not make this task spin.
+/// Some faults close every channel soon, such as a message that the client library cannot read.
+/// Without this time the driver would subscribe in a tight loop.
 const PACE: Duration = Duration::from_secs(1);
 
-/// Room for deliveries in the channel to the consumer, when the prefetch is unlimited.
+/// Capacity of the channel to the consumer, if the prefetch is unlimited.
 const UNLIMITED: u16 = 1024;
 
 /// Subscribes, without a time limit, and starts the task that drives the consumer.
@@ -84,16 +84,17 @@ pub(super) async fn consume(
 struct Driver {
     channels: Arc<ChannelProvider>,
     spec: ConsumerSpec,
-    /// The prefetch that the consumer's owner requests.
+    /// The prefetch that the owner of the consumer requests.
     wanted: watch::Receiver<u16>,
     queue: Arc<str>,
     /// Number of acknowledgements that are sent together.
     group: usize,
-    /// Channel for deliveries, until there are no more.
+    /// Channel for deliveries, until no more will arrive.
     out: Option<mpsc::Sender<Delivery>>,
-    /// Deliveries that found `out` full, as happens while those of a lost channel are in it.
+    /// Deliveries for which `out` had no room. That happens while it still has those of a lost
+    /// channel.
     waiting: VecDeque<Delivery>,
-    /// Sender that settlements are made with, until the last one is made.
+    /// Sender for new settlements, until the last delivery has its own.
     verdicts: Option<mpsc::UnboundedSender<Settled>>,
     settled: mpsc::UnboundedReceiver<Settled>,
     consuming: watch::Sender<bool>,
@@ -109,7 +110,7 @@ type Arrived = lapin::Result<lapin::message::Delivery>;
 /// An item of the stream of deliveries, or `None` at its end.
 type Arrival = Option<Arrived>;
 
-/// A pending subscription on the same channel, or none.
+/// A pending new subscription on the same channel, or none.
 type Anew = Fuse<BoxFuture<'static, Result<lapin::Consumer, String>>>;
 
 /// The reason why a channel is no longer used.
@@ -122,12 +123,12 @@ enum End {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Delivering,
-    /// The consumer is cancelled and will subscribe with another prefetch. Deliveries that are on
-    /// their way still arrive.
+    /// The consumer is cancelled and will subscribe with another prefetch. Deliveries may still
+    /// arrive.
     Changing,
     /// The new subscription is pending.
     Beginning,
-    /// The consumer is cancelled. Deliveries that are on their way still arrive.
+    /// The consumer is cancelled. Deliveries may still arrive.
     Cancelling,
     /// Every delivery has arrived, and some are unsettled.
     Settling,
@@ -153,9 +154,9 @@ impl Driver {
         wanted: watch::Receiver<u16>,
     ) -> (Self, mpsc::Receiver<Delivery>) {
         let room = if subscription.prefetch == 0 { UNLIMITED } else { subscription.prefetch };
-        // After the prefetch is raised, the old consumer's deliveries need room too.
+        // After a higher prefetch, the old consumer's deliveries need capacity too.
         let (out, deliveries) = mpsc::channel(usize::from(room.max(subscription.most.saturating_mul(2))));
-        // The prefetch bounds it, because each delivery is settled once.
+        // Unbounded, but the prefetch limits it, because each delivery is settled once.
         let (verdicts, settled) = mpsc::unbounded_channel();
         let batcher = AckBatcher::new();
         let driver = Self {
@@ -189,8 +190,7 @@ impl Driver {
                 next = self.resubscribe(&reason, began + PACE).await;
             }
         }
-        // Settlements have no effect any more, but the call that closes the consumer waits for the
-        // last one.
+        // Settlements have no effect now, but closing the consumer waits for the last one.
         self.no_more();
         let closing = self.channels.context().closing.clone();
         closing.run_until_cancelled(async { while self.settled.recv().await.is_some() {} }).await;
@@ -202,7 +202,7 @@ impl Driver {
         let mut linger = std::pin::pin!(tokio::time::sleep(LINGER));
         let mut lingering = false;
         let mut phase = Phase::Delivering;
-        // The subscription that replaces the one cancelled for a change of prefetch.
+        // The subscription that replaces the cancelled one after a change of prefetch.
         let mut anew: Anew = Fuse::terminated();
         loop {
             let flows = self.waiting.is_empty() && phase.has_stream();
@@ -226,7 +226,7 @@ impl Driver {
                         _ => return End::Lost(reason),
                     }
                 },
-                // The request is read below. A dropped consumer makes no more requests.
+                // The request is read below. A dropped consumer makes no further requests.
                 _ = self.wanted.changed(), if phase.may_change() && self.wanted.has_changed().is_ok() => {}
                 room = room(self.out.clone()), if !self.waiting.is_empty() => {
                     match (room, self.waiting.pop_front()) {
@@ -244,8 +244,8 @@ impl Driver {
                 }
                 () = closing.cancelled() => break,
             }
-            // This precedes requeues, or the broker would deliver those messages to this consumer
-            // again.
+            // This precedes requeues. Otherwise the broker would deliver those messages to this
+            // consumer again.
             phase = self.follow_wanted(phase, channel);
             self.flush_if_due();
             send_acks(channel, self.commands.drain(..));
@@ -280,14 +280,14 @@ impl Driver {
         self.group = group_within(prefetch);
     }
 
-    /// Ends the stream of deliveries. This task sees the end of settlements after the last one.
+    /// Ends the stream of deliveries. This task then learns of the last settlement.
     fn no_more(&mut self) -> Phase {
         self.out = None;
         self.verdicts = None;
         Phase::Settling
     }
 
-    /// Starts a new epoch. The broker has all unsettled deliveries back.
+    /// Starts a new epoch. The broker requeues all unsettled deliveries.
     fn lose(&mut self) {
         self.epoch.store(self.batcher.reset(), Ordering::Release);
         self.waiting.clear();
@@ -303,8 +303,8 @@ impl Driver {
         }
     }
 
-    /// Accepts a delivery, and those after it that have arrived. Returns an error if no more will
-    /// come.
+    /// Accepts a delivery, and those after it that have arrived. Returns an error at the end of the
+    /// stream.
     fn accept(&mut self, first: Arrival, stream: &mut (impl Stream<Item = Arrived> + Unpin)) -> Result<(), String> {
         let mut next = first;
         for left in (0..AT_ONCE).rev() {
@@ -349,7 +349,7 @@ impl Driver {
         }
     }
 
-    /// Flushes a full group at once, and any group when no unsettled delivery could join it.
+    /// Sends a full group at once, and any group that no unsettled delivery can join.
     fn flush_if_due(&mut self) {
         let waiting = self.batcher.waiting();
         if waiting >= self.group || (waiting > 0 && self.batcher.is_finished()) {
@@ -381,7 +381,7 @@ impl Driver {
                 let error = match self.spec.attempt(&self.channels).await {
                     Ok(subscribed) => return subscribed,
                     Err(ConnectFailure::Transient(reason)) => reason,
-                    // The queue may be declared again, and access may be granted again.
+                    // The queue may be declared again later, and access may be granted again.
                     Err(ConnectFailure::Permanent(error)) => error.to_string(),
                 };
                 if told.should_log(&error, Instant::now().into_std()) {
@@ -398,14 +398,14 @@ impl Driver {
 
 /// Returns the number of acknowledgements that are sent together.
 ///
-/// A group is a part of the prefetch: with a group of the whole prefetch the broker could not
-/// deliver while the acknowledgements wait.
+/// A group is smaller than the prefetch. Otherwise the broker could not deliver while the
+/// acknowledgements wait.
 fn group_within(prefetch: u16) -> usize {
     let room = if prefetch == 0 { UNLIMITED } else { prefetch };
     usize::from(room / 4).clamp(1, GROUP)
 }
 
-/// Waits for room. Returns `None` if the consumer was dropped.
+/// Waits for capacity. Returns `None` if the consumer was dropped.
 async fn room(out: Option<mpsc::Sender<Delivery>>) -> Option<mpsc::OwnedPermit<Delivery>> {
     out?.reserve_owned().await.ok()
 }

@@ -1,6 +1,6 @@
 //! Converts messages to AMQP and back.
 //!
-//! It writes only field types that every Celery peer reads. It reads every field type.
+//! It writes only field types that Celery's AMQP client reads. It reads every field type.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use lapin::types::{AMQPValue, FieldArray, FieldTable, LongString, ShortString};
 use crate::broker::Outgoing;
 use crate::error::{Error, Result};
 
-/// Deepest nesting that is kept in headers that arrive. No real header is deeper.
+/// Deepest nesting of received headers that is kept. No real header is deeper.
 const DEEPEST: usize = 64;
 
 /// Longest text of a name, a key or a property.
@@ -81,8 +81,8 @@ fn write_properties(message: &Message) -> Result<BasicProperties> {
     if let Some(reply_to) = reply_to {
         properties = properties.with_reply_to(short(reply_to, "reply queue")?);
     }
-    // A longer time than RabbitMQ can count becomes no expiration. The `expires` header still
-    // applies.
+    // RabbitMQ cannot count a longer time, so the message gets no expiration. The `expires` header
+    // still applies.
     if let Some(expiration) = expiration.filter(|expiration| *expiration <= LONGEST_EXPIRATION) {
         properties = properties.with_expiration(short(&expiration.as_millis().to_string(), "expiration")?);
     }
@@ -106,7 +106,7 @@ fn write_value(value: &Value) -> Result<AMQPValue> {
         Value::UInt(number) => AMQPValue::LongString(LongString::from(number.to_string())),
         Value::BigInt(number) => AMQPValue::LongString(LongString::from(number.as_str())),
         Value::Float(number) if number.is_finite() => AMQPValue::Double(*number),
-        // RabbitMQ closes the connection on such a number.
+        // RabbitMQ closes the connection at such a number.
         Value::Float(number) => {
             let reason = format!("RabbitMQ takes no number that is not finite, got {number}");
             return Err(Error::Invalid { key: "value in a header".to_owned(), reason });
@@ -124,7 +124,7 @@ fn write_value(value: &Value) -> Result<AMQPValue> {
             }
             AMQPValue::FieldTable(table)
         }
-        // It has no times, no decimals of Python's size, and no ids either.
+        // RabbitMQ's AMQP has no exact type for these times, decimals and ids either.
         Value::Kombu(typed) => AMQPValue::LongString(LongString::from(typed.text().as_ref())),
     })
 }
@@ -307,7 +307,7 @@ mod tests {
             (value, depth) = (&items[0], depth + 1);
         }
         assert_eq!((value, depth), (&Value::Null, DEEPEST));
-        // Dropping a value this deep would overflow a small stack.
+        // Not dropped, because a drop this deep would overflow a small stack.
         std::mem::forget(deep);
     }
 

@@ -1,8 +1,7 @@
 //! Declares objects, and adopts those that exist.
 //!
-//! All declarations go out together on one channel. If nothing differs, that is all. RabbitMQ
-//! closes the channel at the first difference; the objects are then declared one by one, and each
-//! difference is examined.
+//! All declarations are sent together on one channel. RabbitMQ closes the channel at the first
+//! difference. Only then the objects are declared one by one, and each difference is examined.
 //!
 //! - `arguments`: arguments in AMQP's terms;
 //! - `mismatch`: RabbitMQ's message about an object that differs;
@@ -43,7 +42,7 @@ pub(super) use self::checks::{UnverifiedBinding, depth};
 pub use self::inspect::Inspection;
 pub(super) use self::mismatch::Inequivalent;
 
-/// Number of differing arguments after which a queue is adopted as it is.
+/// Largest number of arguments that are compared. A queue with more differences is used as it is.
 pub(super) const MOST_DIFFERENCES: usize = 12;
 
 /// Declares topologies.
@@ -54,7 +53,7 @@ pub(super) struct Declarer {
     ladder_kind: QueueKind,
     /// The place of queue settings: arguments or policies.
     settings: SettingsLocation,
-    /// True if programs declare the objects that they need.
+    /// True if this program declares the objects that it needs.
     making: bool,
     /// True once this process has declared the ladder.
     ladder_stands: AtomicBool,
@@ -76,7 +75,7 @@ impl Declarer {
 
     /// Declares `topology`, and the delay ladder if there are queues.
     ///
-    /// Returns the bindings that this program may not make and takes to exist.
+    /// Returns the bindings that this program may not declare and assumes to exist.
     pub(super) async fn declare(&self, topology: &Topology) -> Result<Vec<UnverifiedBinding>> {
         let objects = topology.objects(&self.ladder, self.settings);
         check(&objects)?;
@@ -90,8 +89,8 @@ impl Declarer {
         self.make(&objects).await
     }
 
-    /// Checks that every object of this program exists. Declares the program's own queues in any
-    /// case.
+    /// Checks that every object of this program exists. Queues that belong to the program alone are
+    /// declared in any case.
     async fn look(&self, topology: &Topology, objects: Vec<TopologyObject>) -> Result<Vec<UnverifiedBinding>> {
         let own = |name: &str| topology.queues.get(name).is_some_and(|queue| queue.own);
         let (own, mut wanted): (Vec<_>, Vec<_>) = objects.into_iter().partition(|object| match object {
@@ -151,7 +150,7 @@ impl Declarer {
         let Some(said) = protocol_error(&error) else { return Err(client_error(&doing(object), error)) };
         match said.kind() {
             AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => self.adopt(object, error).await.map(|()| None),
-            // A user without permission to declare an object may still use an existing one.
+            // A user without permission to declare an object may still use it.
             AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
                 let there = self.exists(object).await?;
                 if there { Ok(UnverifiedBinding::of(object)) } else { Err(self.denied(said)) }
@@ -207,8 +206,8 @@ impl Declarer {
             let Some(differs) = differs else { return Err(unsupported(&queue, error)) };
             differences.push(differs.argument.clone());
             if !adapt(&mut queue, differs)? {
-                // A value that cannot be read cannot be compared. The configured ones have been
-                // compared.
+                // A value that cannot be read cannot be compared. Those that the configuration sets
+                // have been compared.
                 break;
             }
             let channel = self.channel().await?;
@@ -285,7 +284,7 @@ pub(super) async fn answered<T>(request: impl Future<Output = lapin::Result<T>>)
 }
 
 pub(super) async fn close(channel: Channel) {
-    // Everything was answered. A channel that does not close here closes with its connection.
+    // All answers have arrived. A channel that does not close here closes with its connection.
     let _ = timeout(ANSWER, channel.close(200, "declared".into())).await;
 }
 
@@ -303,8 +302,7 @@ fn missing(object: &TopologyObject, said: &AMQPError, error: &lapin::Error) -> E
     }
 }
 
-/// Returns the error for an argument that this server, or this kind of queue on it, does not
-/// support.
+/// Returns the error for an argument that this server, or this type of queue, does not support.
 fn unsupported(queue: &QueueObject, error: lapin::Error) -> Error {
     let doing = format!("declaring queue `{}`", queue.name);
     let argument =

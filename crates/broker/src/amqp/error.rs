@@ -5,7 +5,7 @@ use lapin::protocol::{AMQPError, AMQPErrorKind, AMQPSoftError};
 
 use crate::error::Error;
 
-/// Returns the error for a failure without a variant of its own.
+/// Returns the error for a failure that has no variant of its own.
 pub(super) fn client_error(doing: &str, error: lapin::Error) -> Error {
     Error::Amqp { doing: doing.to_owned(), source: Box::new(error) }
 }

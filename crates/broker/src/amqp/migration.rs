@@ -1,8 +1,8 @@
 //! Moves a queue: binds the new queue, drains the old one into it, and deletes the old one.
 //!
 //! Each message keeps all properties and headers. It is published and confirmed before it is
-//! acknowledged. A move that is killed leaves the last few messages on both queues. Nothing is
-//! lost: both copies have the same task id, and the second is marked as a possible repeat.
+//! acknowledged. If a move is killed, the last few messages are on both queues. No message is lost:
+//! both copies have the same task id, and the second is marked as a possible repeat.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ const GROUP: u64 = 64;
 /// Time between two checks that the queue is empty.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The end of the queue that was moved from.
+/// The result of deleting the old queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueDeletion {
     /// The queue is deleted.
@@ -48,7 +48,7 @@ pub enum QueueDeletion {
         /// Number of consumers.
         consumers: u32,
     },
-    /// The queue still receives messages that name it.
+    /// The queue still receives messages, because senders use its name.
     NotEmpty {
         /// Number of ready messages.
         ready: u32,
@@ -94,9 +94,9 @@ impl AmqpBroker {
 
     /// Deletes a queue that is empty and has no consumers.
     ///
-    /// RabbitMQ checks both conditions in the deletion of a classic queue. For other kinds it
-    /// cannot: a message that is published between the check and the deletion is lost, so nothing
-    /// may publish to the queue any more.
+    /// RabbitMQ checks both conditions when it deletes a classic queue. It cannot do so for other
+    /// types: a message that is published between the check and the deletion is lost, so all
+    /// senders have to use the new queue first.
     ///
     /// # Errors
     /// Returns an error if the broker does not answer, or refuses.
@@ -143,7 +143,7 @@ async fn redirect(
         channel.queue_bind(to.into(), source.into(), key.into(), options, arguments)
     };
     let doing = || format!("binding queue `{to}` in place of `{from}`");
-    // A delayed message names the old queue in its routing key.
+    // The routing key of a delayed message ends with the name of the old queue.
     let late = delivery_binding(from);
     short(&late, "binding key")?;
     answered(bind(delivery, &late, FieldTable::default())).await?.map_err(|error| client_error(&doing(), error))?;
@@ -178,7 +178,8 @@ impl Mover<'_> {
         let mut deliveries = answered(consumer).await?.map_err(failed)?;
         let mut flying = FuturesOrdered::new();
         let mut moved = 0;
-        // A busy queue always has one more message. The move ends at a check that finds none ready.
+        // A busy queue always has one more message. The move ends at a check that finds no ready
+        // message.
         let mut looks = tokio::time::interval_at(Instant::now() + PAUSE, PAUSE);
         loop {
             tokio::select! {
@@ -197,8 +198,8 @@ impl Mover<'_> {
                     Some(Err(error)) => return Err(failed(error)),
                     None => return Err(ended(&doing())),
                 },
-                // After the deliveries in the select: a delivery that has arrived but was not taken
-                // is not ready on the queue either.
+                // Polled after the deliveries, because a delivery that has arrived is not ready on
+                // the queue either.
                 _ = looks.tick(), if flying.is_empty() => {
                     if depth(self.consuming, self.from).await?.is_none_or(|depth| depth.ready == 0) {
                         return Ok(moved);
@@ -233,8 +234,8 @@ impl Mover<'_> {
     }
 }
 
-/// Returns properties with the mark of a possible repeat, for a message that an interrupted move
-/// may have published before.
+/// Returns properties with the mark of a possible repeat, because an interrupted move may have
+/// published the message before.
 fn repeated(properties: BasicProperties) -> BasicProperties {
     let mut headers = properties.headers().clone().unwrap_or_default();
     headers.insert(names::REPEATED.into(), AMQPValue::Boolean(true));

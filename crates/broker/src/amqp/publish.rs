@@ -36,19 +36,18 @@ const REFUSALS: u32 = 6;
 
 /// Publishes on a few long-lived channels.
 ///
-/// If an exchange does not exist, or this user must not write to it, the broker closes the channel,
-/// and the confirms of all other messages on it are lost. The first message for an exchange
-/// therefore goes alone, on a channel of its own, while the others for it wait. If a shared channel
-/// is closed nevertheless, each message in flight is published again alone, which finds the one at
-/// fault.
+/// If an exchange does not exist, or this user may not write to it, the broker closes the channel,
+/// and the confirms of all other messages on it are lost. So the first message to an exchange is
+/// sent alone, on a channel of its own, while other messages to it wait. If a shared channel is
+/// closed nevertheless, each unconfirmed message is published again alone, which shows the message
+/// at fault.
 ///
-/// A refused message is published again for a while, and soon on another channel. A channel that
-/// RabbitMQ 3.10 opened while a quorum queue had no leader refuses every message for that queue
-/// until the old leader is back.
+/// A refused message is published again for a while, and soon on another channel. If RabbitMQ 3.10
+/// opened a channel while a quorum queue had no leader, it refuses every message to that queue on
+/// that channel until the old leader returns.
 ///
-/// A message in flight on a lost connection is published again. It may arrive twice, and is never
-/// lost. The second copy has a header for it, so that its worker checks the store before it runs
-/// the task.
+/// An unconfirmed message of a lost connection is published again. It may arrive twice, and is
+/// never lost. The second copy has a header, so that its worker first reads the store.
 #[derive(Debug)]
 pub(super) struct Publisher {
     channels: Arc<ChannelProvider>,
@@ -76,7 +75,8 @@ impl Publisher {
 
     /// Publishes a message, and waits for its outcome.
     pub(super) async fn publish(&self, outgoing: Outgoing) -> Result<()> {
-        // Others would close the connection or the channel, with everything else in flight on it.
+        // Headers that are too large or malformed would close the connection or the channel, and
+        // other messages on it would lose their confirms.
         headers::check_published(&outgoing.message.headers)?;
         let began = Instant::now();
         let mut last_reply = LastReply::default();
@@ -87,7 +87,7 @@ impl Publisher {
     }
 
     /// Ends all waits and closes the channels. A shared connection stays open, because its owner
-    /// may go on using it.
+    /// may still use it.
     pub(super) fn close(&self) {
         self.window.close();
         self.probe_permits.close();
@@ -156,8 +156,8 @@ impl Publisher {
     async fn open(&self) -> Result<ConfirmChannel> {
         loop {
             let channel = self.channels.open_channel().await?;
-            // A channel that ends at once has lost its connection. The next attempt waits for
-            // another.
+            // A channel that ends at once has lost its connection. The next attempt waits for a new
+            // one.
             if let Ok(channel) = ConfirmChannel::open(channel, self.channels.context()).await {
                 return Ok(channel);
             }
@@ -167,8 +167,8 @@ impl Publisher {
 
     /// Publishes on a channel of its own.
     ///
-    /// Returns the message unsent if the channel has ended. It does so too if another message has
-    /// proved the exchange meanwhile, unless this message is a `suspect`.
+    /// Returns the message unsent if the channel has ended, or if another message has reached the
+    /// exchange meanwhile, unless this message is a `suspect`.
     async fn send_alone(
         &self,
         outgoing: Box<Outgoing>,
@@ -245,7 +245,7 @@ impl Publisher {
 enum SingleAttempt {
     /// The message was sent.
     Sent(PublishOutcome),
-    /// The message was not sent, and may go on a shared channel now.
+    /// The message was not sent, and may be sent on a shared channel.
     Unsent(Box<Outgoing>),
 }
 
@@ -254,12 +254,12 @@ enum SingleAttempt {
 enum LastReply {
     #[default]
     Unsent,
-    /// No reply: the message is in flight, or its connection was lost.
+    /// No reply: the message is unconfirmed, or its connection was lost.
     Pending,
     No(Error),
 }
 
-/// Marks a message that is published again although it may be on a queue already.
+/// Marks a message that is published again and may be on a queue already.
 fn repeated(mut outgoing: Box<Outgoing>) -> Box<Outgoing> {
     outgoing.message.headers.insert(names::REPEATED, true);
     outgoing

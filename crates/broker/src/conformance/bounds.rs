@@ -1,5 +1,5 @@
-//! Bounds of a queue: it holds no more and no older messages than it may, and loses none of the
-//! others silently.
+//! Cases of the bounds of a queue: it exceeds neither its length nor the age of its messages, and
+//! no other message is lost.
 
 use std::time::Duration;
 

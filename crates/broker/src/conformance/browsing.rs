@@ -1,4 +1,4 @@
-//! Browsing a queue, and removing messages from it.
+//! Cases of browsing a queue, and of removing messages from it.
 
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ pub(super) async fn what_a_look_removes_is_gone_and_the_rest_keeps_its_order(sta
         assert_eq!(shown(&mut browser).await.as_ref(), Some(&body));
         if number % 3 == 0 {
             browser.remove();
-            // Nothing is left to remove.
+            // The message is removed already.
             browser.remove();
         } else {
             kept.push(body);

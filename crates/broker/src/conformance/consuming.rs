@@ -1,4 +1,4 @@
-//! Distribution of messages among consumers, and the end of a consumer.
+//! Cases of several consumers of a queue, and of the end of a consumer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::stage::{Stage, body, next};
 use crate::broker::Subscription;
 use crate::error::Error;
 
-/// Wait for a message before another consumer is checked.
+/// Time to wait for a message before another consumer is checked.
 const MOMENT: Duration = Duration::from_millis(50);
 
 pub(super) async fn messages_beyond_the_prefetch_are_left_to_others(stage: &Stage) {
@@ -81,10 +81,10 @@ pub(super) async fn a_lowered_prefetch_leaves_the_rest_to_others(stage: &Stage) 
     let mut other = stage.consume(&queue, 10).await;
     one.set_prefetch(1);
     let mut seen = Vec::new();
-    // One of the other messages stays with the first consumer, which may get another under its new
+    // One of the other messages stays with the first consumer, which may get one more under its new
     // prefetch.
     while seen.len() < 3 {
-        // A message that was on its way at the first requeue is requeued now.
+        // A message that arrived after the first requeue is requeued now.
         one.give_back(1);
         let Ok(delivery) = timeout(MOMENT, other.next()).await else { continue };
         let delivery = delivery.unwrap();
@@ -106,7 +106,7 @@ pub(super) async fn a_consumer_that_stops_while_it_changes_loses_nothing(stage: 
         let mut consumer = stage.consume(&queue, 2).await;
         let first = next(&mut consumer).await;
         consumer.set_prefetch(4);
-        // The change may have got this far.
+        // The consumer stops at a different point of the change each time.
         for _ in 0..turns * 4 {
             tokio::task::yield_now().await;
         }
@@ -187,7 +187,7 @@ pub(super) async fn what_a_dropped_consumer_did_not_settle_goes_back(stage: &Sta
     assert_eq!(sorted(bodies), ["1", "2", "3"]);
 }
 
-/// Sorts the bodies: messages that return after a consumer has ended may stand behind later ones.
+/// Sorts the bodies, because messages that return after a consumer has ended may follow later ones.
 fn sorted(mut bodies: Vec<String>) -> Vec<String> {
     bodies.sort_unstable();
     bodies

@@ -1,5 +1,5 @@
-//! Dead-lettering: a message that a queue does not keep is in its dead-letter queue, with the
-//! reason.
+//! Cases of dead-lettering: a message that a queue does not keep is in its dead-letter queue, with
+//! the reason.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Declaring objects that exist, and objects that exist with other arguments.
+//! Cases of declaring objects that exist, with the same or with other arguments.
 
 use celeriac_topology::{Binding, ExchangeKind, ExchangeOptions, QueueKind, QueueOptions, Topology};
 

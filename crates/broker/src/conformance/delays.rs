@@ -1,4 +1,4 @@
-//! A delayed message arrives at its time.
+//! Cases of delayed messages, which arrive at their time.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::stage::{Stage, body, next, text};
 use crate::broker::Consumer;
 
-/// Possible lead of a broker's clock, which counts in milliseconds.
+/// A broker's clock counts milliseconds, so a message may arrive this much early.
 const TICK: Duration = Duration::from_millis(10);
 
 pub(super) async fn a_delayed_message_arrives_at_its_time(stage: &Stage) {

@@ -1,4 +1,4 @@
-//! A message arrives as it was sent.
+//! Cases of messages, which arrive as they were sent.
 
 use std::time::Duration;
 

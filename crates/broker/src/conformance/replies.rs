@@ -1,4 +1,4 @@
-//! The queue for the replies that a process awaits.
+//! Cases of the reply queue of a process.
 
 use celeriac_topology::dead_letter_queue;
 

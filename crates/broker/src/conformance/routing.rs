@@ -1,4 +1,4 @@
-//! Routing: a message reaches its queues, or its publisher gets an error.
+//! Cases of routing: a message reaches its queues, or its publisher gets an error.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -66,7 +66,7 @@ pub(super) async fn a_message_for_no_queue_is_an_error(stage: &Stage) {
         let Err(Error::Unroutable { exchange: named, routing_key }) = &refused else { panic!("{refused:?}") };
         assert_eq!((named.as_str(), routing_key.as_str()), (exchange, key));
     }
-    // A returned message does not affect its neighbours.
+    // A returned message does not affect the messages around it.
     let queue = stage.name("queue");
     let keys = [queue.as_str(), missing.as_str()].repeat(20);
     let sent = join_all(keys.iter().map(|key| stage.publish("", key, text(key)))).await;

@@ -1,4 +1,4 @@
-//! The end of a delivered message.
+//! Cases of settlements.
 
 use celeriac_protocol::{Message, Properties};
 use celeriac_topology::{QueueKind, QueueOptions};
@@ -13,8 +13,7 @@ pub(super) async fn what_is_acknowledged_is_gone(stage: &Stage) {
     for _ in 0..4 {
         deliveries.push(next(&mut consumer).await);
     }
-    // Out of order, and with one held back: the messages between must not be settled with their
-    // neighbours.
+    // Out of order, and one is held back: messages in between must not be settled with others.
     let third = deliveries.remove(2);
     for delivery in deliveries.into_iter().rev() {
         delivery.settlement.ack();

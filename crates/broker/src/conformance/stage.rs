@@ -1,4 +1,4 @@
-//! Steps that all cases share: declare, send, take.
+//! Steps that the cases share: declare, send, take.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +79,7 @@ impl Stage {
 
     /// Takes and acknowledges all messages of a queue, in order.
     ///
-    /// A last message behind all others marks the end.
+    /// A last message after all others marks the end.
     pub(super) async fn drain(&self, queue: &str) -> Vec<String> {
         const LAST: &str = "nothing comes after this";
         self.send(queue, &[LAST]).await;

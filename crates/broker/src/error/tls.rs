@@ -15,7 +15,7 @@ pub enum TlsFault {
     },
     /// The broker's certificate has expired, or is not valid yet.
     NotInForce,
-    /// The broker asks for a certificate, and none is configured.
+    /// The broker requires a certificate, and none is configured.
     CertificateWanted,
     /// The broker rejects the certificate of this program.
     CertificateRefused {

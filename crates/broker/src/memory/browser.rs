@@ -1,4 +1,4 @@
-//! Browses a queue. The messages that it has shown are off the queue until it ends.
+//! Browses a queue. The messages that it has shown are not in the queue until it ends.
 
 use std::fmt;
 use std::sync::Arc;

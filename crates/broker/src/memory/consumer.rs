@@ -1,4 +1,4 @@
-//! Applies the settlements of one consumer, and runs the timeline while it waits for them.
+//! Applies the settlements of one consumer. Runs the timeline while it waits for them.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use crate::settle::Settled;
 /// Most settlements that are applied under one lock.
 const BATCH: usize = 256;
 
-/// A place in a queue's list of consumers.
+/// A consumer in a queue's list.
 ///
-/// It is released on drop, after its driver has ended, was aborted or has panicked.
+/// Dropping it removes the consumer, after its driver has ended, was aborted or has panicked.
 pub(super) struct MemoryConsumer {
     pub(super) host: Arc<MemoryHost>,
     pub(super) id: u64,
@@ -32,7 +32,8 @@ impl Drop for MemoryConsumer {
 /// Runs until the consumer is stopped and all its deliveries are settled, or until the broker is
 /// closed.
 ///
-/// No separate task keeps the time: only consumers can see that a message is due or has expired.
+/// There is no separate task for the timeline, because only consumers can see that a message is due
+/// or has expired.
 pub(super) async fn drive(
     subscribed: MemoryConsumer,
     mut wanted: watch::Receiver<u16>,
@@ -49,13 +50,13 @@ pub(super) async fn drive(
         let unsettled = tokio::select! {
             _ = settled.recv_many(&mut batch, BATCH) => {
                 let (mut state, now) = (host.lock(), Instant::now());
-                // This precedes requeues, or this consumer would get those messages again.
+                // This precedes requeues. Otherwise this consumer would get those messages again.
                 if wanted.has_changed().unwrap_or(false) {
                     state.set_prefetch(*id, *wanted.borrow_and_update(), now);
                 }
                 state.settle(*id, batch.drain(..), now)
             }
-            // A dropped consumer makes no more requests.
+            // A dropped consumer makes no further requests.
             _ = wanted.changed(), if wanted.has_changed().is_ok() => {
                 host.lock().set_prefetch(*id, *wanted.borrow(), Instant::now());
                 continue;
@@ -70,7 +71,7 @@ pub(super) async fn drive(
                 host.lock().advance(Instant::now());
                 continue;
             }
-            // The state, and with it the sender, lives as long as `subscribed`.
+            // `subscribed` keeps the state and the sender alive.
             _ = due.changed() => continue,
         };
         if stopped && unsettled == 0 {

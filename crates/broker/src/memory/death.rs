@@ -26,7 +26,7 @@ impl DeathReason {
 
 /// Records one dead-lettering.
 ///
-/// The same reason in the same queue increases a count. The latest entry comes first.
+/// A repeated reason in the same queue increases a count. The latest entry comes first.
 pub(super) fn record(headers: &mut HeaderMap, reason: DeathReason, queue: &str, exchange: &str, routing_key: &str) {
     let mut deaths = match headers.remove(DEATHS) {
         Some(Value::List(deaths)) => deaths,

@@ -29,17 +29,17 @@ pub(super) struct Queue {
     pub(super) for_replies: bool,
     ready: BTreeMap<Position, Stored>,
     takers: HashMap<u64, Taker>,
-    /// Consumers in the order of their turns to take a message, without those that have stopped.
+    /// Active consumers, in the order in which they take messages.
     turns: VecDeque<u64>,
 }
 
-/// The answer to a message that arrives at a queue.
+/// The response to a message that arrives at a queue.
 pub(super) enum Room {
     Enough,
     Refused { dead_letter: bool },
 }
 
-/// A consumer, from the view of its queue.
+/// A consumer, as its queue sees it.
 struct Taker {
     prefetch: usize,
     deliveries: mpsc::Sender<Delivery>,
@@ -97,7 +97,7 @@ impl Queue {
         self.ready.pop_first().map(|(_, stored)| stored)
     }
 
-    /// Returns the answer to one more message.
+    /// Returns the response to one more message.
     pub(super) fn room(&self, stored: &Stored) -> Room {
         let takes = self.bounds.take(self.ready.len(), self.bytes(), stored.message.body.len());
         match self.bounds.overflow {
@@ -221,7 +221,8 @@ pub(super) fn most(prefetch: u16) -> usize {
 }
 
 impl Taker {
-    /// Returns `true` if the consumer has room. A dropped one has none; its driver will remove it.
+    /// Returns `true` if the consumer can take a message. A dropped one cannot, and its driver will
+    /// remove it.
     fn has_room(&self) -> bool {
         self.unsettled.len() < self.prefetch && !self.deliveries.is_closed()
     }
@@ -229,7 +230,7 @@ impl Taker {
     fn give(&mut self, stored: Stored, queue: &Arc<str>, kind: QueueKind) {
         self.last_tag += 1;
         let tag = self.last_tag;
-        // The consumer may be dropped at this point. The message then returns with its other
+        // The consumer may be dropped at this point. The message is then requeued with its other
         // deliveries.
         if let Ok(permit) = self.deliveries.try_reserve() {
             let mut message = stored.message.clone();

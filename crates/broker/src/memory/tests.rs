@@ -1,5 +1,5 @@
-//! Properties of this broker alone: sharing by URL, delivery limits, long times, and that no
-//! message is ever lost or duplicated.
+//! Tests of this broker alone: sharing by URL, delivery limits, long times, and that no message is
+//! lost or duplicated.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn consume(broker: &MemoryBroker, queue: &str) -> Consumer {
     broker.consume(subscription).await.unwrap()
 }
 
-/// Returns the next delivery. The clock is paused, so a missing one is known at once.
+/// Returns the next delivery. The clock is paused, so the wait for a missing one takes no time.
 async fn next(consumer: &mut Consumer) -> Delivery {
     tokio::time::timeout(2 * LONGEST, consumer.next()).await.unwrap().unwrap()
 }
@@ -153,7 +153,7 @@ fn a_consumer_whose_runtime_is_gone_holds_nothing_back() {
 }
 
 mod model {
-    //! For any actions on consumers and messages, in any order, each message is in exactly one
+    //! Any actions on consumers and messages, in any order, leave each message in exactly one
     //! place.
 
     use std::collections::BTreeMap;
@@ -278,7 +278,7 @@ mod model {
             self.vhost.settle(taker.id, [Settled { epoch: 0, tag, verdict }].into_iter(), self.now);
         }
 
-        /// Records deliveries under the tags that the host assigns in order.
+        /// Records deliveries, with the tags that the host assigns in order.
         fn receive(&mut self) {
             for taker in &mut self.takers {
                 while let Ok(delivery) = taker.arriving.try_recv() {

@@ -18,7 +18,7 @@ pub(super) enum Due {
     Expire { queue: usize, position: Position },
 }
 
-/// The events to come, in order.
+/// Future events, in order.
 pub(super) struct Timeline {
     moments: BTreeMap<(Instant, u64), Due>,
     next: watch::Sender<Option<Instant>>,

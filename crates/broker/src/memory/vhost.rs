@@ -1,4 +1,4 @@
-//! All exchanges and queues of a broker. Every step is short, never waits, and takes the present
+//! All exchanges and queues of a broker. Every step is short, never waits, and gets the present
 //! time as an argument.
 
 use std::collections::HashMap;
@@ -20,11 +20,11 @@ use crate::delivery::Delivery;
 use crate::error::{Error, Result};
 use crate::settle::{Settled, SettlementKind};
 
-/// Exchanges, queues, and the events to come.
+/// Exchanges, queues, and future events.
 pub(super) struct VirtualHost {
     exchanges: Exchanges,
-    /// A queue's index is its number. A deleted queue keeps its place, so that no other gets the
-    /// number.
+    /// The index of a queue is its number. A deleted queue keeps its entry, so that no other queue
+    /// gets the number.
     queues: Vec<Queue>,
     names: HashMap<Arc<str>, usize>,
     /// The queue of each consumer.
@@ -46,7 +46,7 @@ impl VirtualHost {
         }
     }
 
-    /// Returns a watch of the time at which [`VirtualHost::advance`] has something to do.
+    /// Returns a watch of the time at which [`VirtualHost::advance`] is needed.
     pub(super) fn due(&self) -> watch::Receiver<Option<Instant>> {
         self.timeline.next()
     }
@@ -124,8 +124,8 @@ impl VirtualHost {
         published
     }
 
-    /// Holds a message until its time. Its queue must exist now, because later the publisher could
-    /// no longer get an error.
+    /// Holds a message until its time. Its queue must exist now, because an error could not reach
+    /// the publisher later.
     fn delay(&mut self, outgoing: Outgoing, queue: &str, when: Instant) -> Result<()> {
         let Some(index) = self.names.get(queue).copied() else {
             if self.exchanges.contains(queue) {
@@ -228,7 +228,7 @@ impl VirtualHost {
                     self.put(queue, *stored);
                     self.queues[queue].hand_out(&mut self.timeline);
                 }
-                // Its publisher already has a confirm, so nothing can report a missing queue.
+                // The publisher already has a confirm, so a missing queue cannot be reported.
                 Due::Publish(outgoing) => drop(self.route(*outgoing, now)),
                 Due::Expire { queue, position } => {
                     if let Some(stored) = self.queues[queue].take(position) {
@@ -308,7 +308,7 @@ impl VirtualHost {
         stored
     }
 
-    /// Returns messages that were only browsed.
+    /// Returns messages that were only shown.
     pub(super) fn return_all(&mut self, queue: usize, returned: impl Iterator<Item = Stored>, now: Instant) {
         for stored in returned {
             self.give_back(queue, stored, now);
@@ -360,7 +360,7 @@ impl VirtualHost {
         }
     }
 
-    /// Delivers messages after a settlement. Those that returned may have expired meanwhile.
+    /// Delivers messages after a settlement. Requeued ones may have expired meanwhile.
     fn after_settling(&mut self, queue: usize, now: Instant) {
         self.pass_time(now);
         self.queues[queue].hand_out(&mut self.timeline);

@@ -1,4 +1,4 @@
-//! Groups acknowledgements that the broker can receive together. Pure.
+//! Groups acknowledgements that can be sent in one frame. Pure.
 
 use std::collections::VecDeque;
 
@@ -30,8 +30,8 @@ pub(crate) enum Command {
 ///
 /// A channel numbers its deliveries from 1 without a gap. Acknowledgements wait for
 /// [`AckBatcher::flush`]. It covers the finished deliveries before the first unfinished one with a
-/// single command, and each of the others with a command of its own. Rejections and requeues are
-/// sent at once and in order, so that a later `multiple` command finds them settled.
+/// single command, and sends one command for each of the others. Rejections and requeues are sent
+/// at once and in order, so that they are settled before a later `multiple` command.
 #[derive(Debug, Default)]
 pub(crate) struct AckBatcher {
     epoch: u64,
@@ -61,7 +61,7 @@ impl AckBatcher {
         self.epoch
     }
 
-    /// Starts a new epoch after the channel is lost. The broker has the deliveries back.
+    /// Starts a new epoch after the channel is lost. The broker requeues its deliveries.
     pub(crate) fn reset(&mut self) -> u64 {
         *self = Self { epoch: self.epoch + 1, ..Self::new() };
         self.epoch
@@ -203,7 +203,7 @@ mod tests {
     #[derive(Debug, Clone)]
     enum Action {
         Deliver,
-        /// A delivery is lost in the client.
+        /// Loses a delivery in the client.
         Mislay,
         /// Settles the held delivery at this position, modulo their number.
         Settle(usize, SettlementKind),
@@ -223,7 +223,7 @@ mod tests {
         prop::collection::vec(action, 0..200)
     }
 
-    /// A broker's side of one channel: the unsettled deliveries and the settlements received.
+    /// The broker's side of one channel: the unsettled deliveries and the received settlements.
     #[derive(Default)]
     struct Server {
         last: u64,

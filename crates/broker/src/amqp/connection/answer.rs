@@ -13,10 +13,11 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(30);
 /// Time between two checks of a connection that has an answer outstanding.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Waits for an answer, at most for `patience`, and only while the connection `stands`.
+/// Waits for an answer, at most for `patience`, and only while `stands` confirms that the
+/// connection is open.
 ///
 /// When a connection ends, the client library fails every pending request except those made at that
-/// moment. Their answers never come.
+/// moment. They never get an answer.
 ///
 /// # Errors
 /// Returns an error if no answer comes, or if the answer is an error.
@@ -28,8 +29,8 @@ pub(crate) async fn answer_while<T>(
     let mut answer = pin!(answer);
     let lost = async {
         let mut looks = interval(LOOK);
-        // A pending request fails within one interval, so two failed checks mean that it was
-        // missed.
+        // A pending request fails within one interval, so two failed checks mean that the client
+        // library missed this one.
         let mut gone = 0;
         while gone < 2 {
             looks.tick().await;

@@ -6,7 +6,7 @@ use celeriac_protocol::RetryPolicy;
 use celeriac_protocol::retry::Backoff;
 
 /// Waits that double up to two seconds. Half of each wait is random, so that programs that lost the
-/// same broker do not all return at one moment. After a loss the waits begin anew.
+/// same broker do not reconnect at the same moment. After a loss the waits start again.
 #[derive(Debug)]
 pub(crate) struct ReconnectBackoff(Backoff);
 
@@ -19,7 +19,7 @@ impl Default for ReconnectBackoff {
 }
 
 impl ReconnectBackoff {
-    /// Waits for longer than the last time.
+    /// Waits longer than the last time.
     pub(crate) async fn wait(&mut self) {
         tokio::time::sleep(self.0.next_wait(fastrand::f64())).await;
     }

@@ -1,7 +1,7 @@
 //! Managers that make the connections of a pool, and the thread that drives those connections.
 //!
-//! `deadpool_lapin` has a manager, but it takes neither an authority nor a client certificate.
-//! [`TlsManager`] replaces it where TLS files are configured.
+//! `deadpool_lapin` has a manager, but it supports neither an authority nor a client certificate.
+//! [`TlsManager`] replaces it if TLS files are configured.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{fmt, io};
@@ -15,8 +15,8 @@ use super::tls::Tls;
 
 /// A runtime with one thread, started for the first connection.
 ///
-/// The broker closes a connection after two heartbeats of silence. Tasks may occupy every thread of
-/// their runtime for longer, so sockets and heartbeats have a runtime of their own.
+/// The broker closes a connection after two heartbeats without data. Tasks may occupy every thread
+/// of their runtime for longer, so sockets and heartbeats have a runtime of their own.
 #[derive(Debug, Default)]
 pub(crate) struct IoRuntime(Mutex<Option<Runtime>>);
 
@@ -43,7 +43,7 @@ impl IoRuntime {
 
 impl Drop for IoRuntime {
     fn drop(&mut self) {
-        // A task's thread must not block until the runtime has ended, and no work is left on it.
+        // Ended in the background, because a task's thread must not block. No work is left on it.
         if let Some(runtime) = self.0.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             runtime.shutdown_background();
         }

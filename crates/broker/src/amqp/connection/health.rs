@@ -1,4 +1,4 @@
-//! Health of the connections, for everyone that watches it.
+//! The health of the connections, and its watchers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,14 +13,14 @@ use tokio::sync::watch;
 use super::purpose::ConnectionPurpose;
 use crate::broker::BrokerHealth;
 
-/// The state of both connections, and the health of the broker that follows from it.
+/// The state of both connections, and the health of the broker.
 #[derive(Debug)]
 pub(crate) struct HealthTracker {
     links: Mutex<[LinkState; 2]>,
     health: watch::Sender<BrokerHealth>,
     /// The broker's reason for blocking publishers, while it blocks them.
     blocked: watch::Sender<Option<String>>,
-    /// The same as a flag, which is cheap to read for every message.
+    /// The same as a flag, which each message can read at little cost.
     is_blocked: AtomicBool,
 }
 
@@ -114,7 +114,7 @@ impl HealthTracker {
     /// Records that the broker blocks publishers, or no longer blocks them.
     pub(crate) fn block(&self, purpose: ConnectionPurpose, generation: u64, reason: Option<String>) {
         let links = self.lock();
-        // The other connection publishes nothing, so a block there delays nothing.
+        // The other connection publishes nothing, so a block of it delays nothing.
         if purpose != ConnectionPurpose::Publish || links[purpose as usize].generation != generation {
             return;
         }
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(*health.borrow(), disconnected("refused"));
         tracker.up(ConnectionPurpose::Consume);
         tracker.lost(ConnectionPurpose::Publish, publishing, "reset");
-        // The next message makes a new connection. Nothing needs one before.
+        // Nothing needs a connection before the next message, which makes one.
         assert_eq!(*health.borrow(), BrokerHealth::Connected);
     }
 

@@ -1,4 +1,4 @@
-//! The nodes of a cluster, from one setting.
+//! The nodes of a cluster, from `broker.url`.
 
 use std::time::Duration;
 
@@ -13,9 +13,8 @@ const ESCAPES: &str = "write `/`, `#`, `?` and `@` in a password as %2F, %23, %3
 
 /// The largest frame: RabbitMQ's own default.
 ///
-/// The headers of a message must fit in one frame. RabbitMQ sends a consumer the headers of any
-/// client's message uncut. For each connection a client reserves address space for 64 frames; it
-/// takes memory only as it uses it.
+/// The headers of a message must fit in one frame, because RabbitMQ does not divide them. A client
+/// reserves address space for 64 frames of each connection, but uses memory only as it needs it.
 const FRAME_MAX: u32 = 128 << 10;
 
 /// The address of a node, for access by other protocols than AMQP.
@@ -110,7 +109,7 @@ impl BrokerNode {
 }
 
 fn seconds(duration: Duration) -> u16 {
-    // Less than a second would become zero, and zero turns heartbeats off.
+    // Less than a second would become zero, which turns heartbeats off.
     u16::try_from(duration.as_secs().max(u64::from(!duration.is_zero()))).unwrap_or(u16::MAX)
 }
 

@@ -1,7 +1,7 @@
-//! A pool of connections to one node, for any manager.
+//! A pool of connections to one node, for any manager of connections.
 //!
-//! The pool lends one connection at a time, and all channels open on that one. After the connection
-//! has ended it returns to the pool, which then makes another.
+//! The pool lends one connection, and all channels are opened on it. After that connection has
+//! ended, the pool makes another.
 
 use std::fmt;
 use std::sync::Arc;
@@ -100,7 +100,7 @@ impl<M: Manager<Type = lapin::Connection, Error = lapin::Error>> ManagedPool<M> 
     async fn open(&self, purpose: ConnectionPurpose, context: &ConnectionContext) -> Result<Channel, ConnectFailure> {
         let waited = context.connect_timeout;
         let unanswered = |_| ConnectFailure::Transient(format!("no answer within {}", duration::approximate(waited)));
-        // The time spent waiting for another caller's attempt counts towards this one.
+        // The wait for another caller's attempt counts as a part of this one.
         let deadline = Instant::now() + waited;
         let mut held = timeout_at(deadline, self.held.lock()).await.map_err(unanswered)?;
         let connection = match held.take().filter(|connection| connection.status().connected()) {
@@ -136,7 +136,7 @@ impl<M: Manager<Type = lapin::Connection, Error = lapin::Error>> ManagedPool<M> 
             return;
         }
         if let Some(connection) = held.map(Object::take) {
-            // A connection that does not close in time is dropped, which ends it too.
+            // A connection that does not close in time is dropped, which also ends it.
             let _ = timeout(GOODBYE, connection.close(200, "goodbye".into())).await;
         }
         self.pool.close();
@@ -157,7 +157,7 @@ impl<M: Manager<Type = lapin::Connection, Error = lapin::Error>> NodePool for Ma
     }
 }
 
-/// Starts to follow the events of a new connection.
+/// Starts the task that follows the events of a new connection.
 fn watch(connection: &lapin::Connection, purpose: ConnectionPurpose, context: &ConnectionContext) {
     let generation = context.health.up(purpose);
     let news = follow(connection.events_listener(), Arc::clone(&context.health), purpose, generation);
@@ -176,7 +176,7 @@ async fn follow(
         match event {
             Event::ConnectionBlocked(reason) => health.block(purpose, generation, Some(reason)),
             Event::ConnectionUnblocked => health.block(purpose, generation, None),
-            // The end of a channel concerns only its users.
+            // The end of a channel affects only the users of that channel.
             Event::Error(error) if !error.is_amqp_soft_error() => {
                 health.lost(purpose, generation, &error.to_string());
                 return;
@@ -187,8 +187,8 @@ async fn follow(
     health.lost(purpose, generation, "the connection was closed");
 }
 
-/// Returns a permanent failure for a broker that refuses access, and a transient one for a broker
-/// that cannot be reached.
+/// Returns a permanent failure if the broker refuses access, and a transient one if it cannot be
+/// reached.
 fn refusal(error: &lapin::Error, shown: &str) -> ConnectFailure {
     if let ErrorKind::ProtocolError(said) = error.kind()
         && matches!(

@@ -1,4 +1,4 @@
-//! TLS: the proof that the broker must give, the certificate that it gets, and their faults.
+//! TLS: the verification of the broker, the certificate of this program, and their faults.
 
 use std::path::Path;
 
@@ -63,7 +63,7 @@ impl Tls {
     }
 }
 
-/// Lists the faults of the section that this machine can see.
+/// Lists the faults of the section that can be found without a connection.
 pub(crate) fn problems(options: &BrokerOptions) -> Vec<(String, String)> {
     let Ok(nodes) = BrokerNode::all(options) else { return Vec::new() };
     let management = options.management_url.as_ref().is_some_and(|url| url.expose().starts_with("https://"));
@@ -101,7 +101,7 @@ fn contents(key: &'static str, path: &Path) -> Result<Vec<u8>, Fault> {
     std::fs::read(path).map_err(|error| (Some(key), format!("`{}` cannot be read: {error}", path.display())))
 }
 
-/// Returns the TLS fault in an error, if there is one. A new attempt does not cure it.
+/// Returns the TLS fault in an error, if there is one. Another attempt would have the same fault.
 pub(super) fn fault(error: &lapin::Error) -> Option<TlsFault> {
     let ErrorKind::IOError(error) = error.kind() else { return None };
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
@@ -115,7 +115,7 @@ pub(super) fn fault(error: &lapin::Error) -> Option<TlsFault> {
 
 fn untrusted(error: &CertificateError) -> TlsFault {
     match error {
-        // A bad signature comes from another authority with the same name.
+        // A bad signature means that another authority has the same name.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsFault::UnknownAuthority,
         CertificateError::NotValidForName => TlsFault::WrongName { names: Vec::new() },
         CertificateError::NotValidForNameContext { presented, .. } => TlsFault::WrongName { names: presented.clone() },

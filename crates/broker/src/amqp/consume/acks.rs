@@ -1,4 +1,4 @@
-//! The only place that acknowledges, rejects and requeues a consumer's deliveries in AMQP.
+//! Acknowledges, rejects and requeues a consumer's deliveries in AMQP. No other module does.
 
 use futures::FutureExt;
 use lapin::Channel;
@@ -9,8 +9,8 @@ use crate::settle::Command;
 /// Sends settlements to the broker.
 ///
 /// The first poll of each future writes its frame to the connection's buffer, in order. Nothing
-/// waits until the frame is on the wire. If it cannot be sent, the stream of deliveries ends with
-/// the reason.
+/// waits until the frame is sent. If it cannot be sent, the stream of deliveries ends with the
+/// reason.
 pub(super) fn send_acks(channel: &Channel, commands: impl IntoIterator<Item = Command>) {
     for command in commands {
         let _ = match command {

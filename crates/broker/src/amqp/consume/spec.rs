@@ -17,7 +17,7 @@ use crate::amqp::error::client_error;
 use crate::broker::Subscription;
 use crate::error::{Error, Result};
 
-/// The owner of a queue, which makes it exist.
+/// The owner of a queue, which declares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum QueueOwner {
     /// Another part of the program, or another program. The queue exists already.
@@ -98,7 +98,7 @@ impl ConsumerSpec {
 
     /// Returns the tag after this number of changes.
     ///
-    /// If that tag is too long for AMQP, the first tag serves again: it is free once its consumer
+    /// If that tag is too long for AMQP, the first tag is used again. It is free once its consumer
     /// is cancelled.
     fn tag(&self) -> ShortString {
         match self.changes {
@@ -111,7 +111,7 @@ impl ConsumerSpec {
         if let ErrorKind::ProtocolError(said) = error.kind() {
             let reason = said.get_message();
             match said.kind() {
-                // RabbitMQ also says "not found" for a queue whose node is down, and that queue
+                // RabbitMQ also replies "not found" for a queue whose node is down. That queue
                 // returns.
                 AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) if reason.as_str().contains("no queue") => {
                     return ConnectFailure::Permanent(Error::NoSuchQueue { queue: self.queue.to_string() });
@@ -120,7 +120,7 @@ impl ConsumerSpec {
                     let reason = reason.to_string();
                     return ConnectFailure::Permanent(Error::Denied { url: channels.shown(), reason });
                 }
-                // The name belongs to another queue.
+                // Another queue has the name already.
                 AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) if self.owner == QueueOwner::Consumer => {
                     let differs = Inequivalent::read(reason.as_str()).map(|differs| differs.into_error(None));
                     let other = || client_error(&format!("declaring queue `{}`", self.queue), error.clone());
@@ -132,7 +132,7 @@ impl ConsumerSpec {
         ConnectFailure::Transient(error.to_string())
     }
 
-    /// Ends the channel after the last settlement. The broker's answer comes after it has handled
+    /// Closes the channel after the last settlement. The broker answers after it has processed
     /// every acknowledgement.
     pub(crate) async fn close(&self, channel: &Channel) {
         if self.owner == QueueOwner::Consumer {
@@ -142,8 +142,8 @@ impl ConsumerSpec {
         let _ = channel.close(200, "stopped".into()).await;
     }
 
-    /// Cancels the consumer. The stream ends once the broker has answered; if it never does, the
-    /// heartbeat fails.
+    /// Cancels the consumer. The stream ends when the broker answers. If it never does, the
+    /// heartbeat ends the connection.
     pub(crate) fn cancel(&self, channel: &Channel) {
         let _ = channel.basic_cancel(self.tag(), BasicCancelOptions::default()).now_or_never();
     }

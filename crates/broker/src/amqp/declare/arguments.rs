@@ -21,8 +21,8 @@ pub(crate) fn table(arguments: &Arguments) -> FieldTable {
 fn field(value: &Argument) -> AMQPValue {
     match value {
         Argument::Text(text) => AMQPValue::LongString(LongString::from(text.as_str())),
-        // RabbitMQ compares numbers of any width, but a classic queue needs its priorities in a
-        // short type.
+        // RabbitMQ compares numbers of any width, but a classic queue accepts its priorities only
+        // in a short type.
         Argument::Number(number) => i32::try_from(*number).map_or(AMQPValue::LongLongInt(*number), AMQPValue::LongInt),
         Argument::Flag(flag) => AMQPValue::Boolean(*flag),
     }

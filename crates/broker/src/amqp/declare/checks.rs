@@ -1,8 +1,9 @@
-//! Queries that change nothing: the depth of a queue, and its binding behind the delays.
+//! Queries that change nothing: the depth of a queue, and its binding to the delay ladder.
 //!
-//! AMQP has no query for a binding. A delayed message passes every exchange of the ladder, and
-//! returns if no queue takes it. If this program may not bind a queue itself, it sends a probe with
-//! no delay: a task that does nothing, and that every worker knows, Celery's too.
+//! AMQP has no query for a binding. A delayed message passes every exchange of the ladder, and is
+//! returned if no queue takes it. So a program that may not bind a queue sends a probe without
+//! delay: `celery.accumulate`, which does nothing here, and which every worker knows, including
+//! Celery's.
 
 use celeriac_config::duration;
 use celeriac_protocol::headers::HeaderMap;
@@ -43,7 +44,7 @@ impl UnverifiedBinding {
         Some(Self { queue: queue.clone(), exchange: source.clone(), key: key.clone() })
     }
 
-    /// Returns the probe, which comes back if the binding is missing.
+    /// Returns the probe, which is returned if the binding is missing.
     ///
     /// # Errors
     /// Returns an error if the probe cannot be encoded, which does not happen.
@@ -71,15 +72,15 @@ impl UnverifiedBinding {
         Ok(Outgoing { exchange: exchange.into(), routing_key, message, mandatory: true })
     }
 
-    /// Returns the error for a probe that came back.
+    /// Returns the error for a probe that was returned.
     pub(crate) fn missing(self) -> Error {
         let Self { queue, exchange, key } = self;
         Error::NotBound { queue, exchange, key }
     }
 }
 
-/// Returns the depth of a queue, or `None` if the queue does not exist. The channel has closed in
-/// that case.
+/// Returns the depth of a queue, or `None` if the queue does not exist. In that case RabbitMQ has
+/// closed the channel.
 pub(crate) async fn depth(channel: &Channel, queue: &str) -> Result<Option<Depth>> {
     let doing = format!("looking at queue `{queue}`");
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };

@@ -1,8 +1,8 @@
-//! Reports differences, as far as AMQP alone shows them, and makes nothing.
+//! Reports differences, as far as AMQP shows them, and changes nothing.
 //!
-//! An existing object is declared again, on a channel that nothing else uses. That changes nothing,
-//! and RabbitMQ names the first difference. A passive declaration tests for each object first,
-//! because a real one would make it.
+//! An existing object is declared again, on a channel of its own. That changes nothing, and
+//! RabbitMQ reports the first difference. A passive declaration tests first if the object exists,
+//! because otherwise the declaration would create it.
 
 use celeriac_topology::{Difference, QueueKind, Remedy, TopologyObject};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
@@ -65,8 +65,8 @@ impl Declarer {
 
     /// Compares one property after another.
     ///
-    /// Each differing value is adopted, so that RabbitMQ names the next difference. Returns `false`
-    /// if this user may not declare the object.
+    /// Each differing value is adopted, so that RabbitMQ reports the next difference. Returns
+    /// `false` if this user may not declare the object.
     async fn compare(&self, object: &TopologyObject, found: &mut Vec<Difference>) -> Result<bool> {
         let mut object = object.clone();
         for _ in 0..MOST_DIFFERENCES {
@@ -113,7 +113,7 @@ fn difference(object: &TopologyObject, differs: &Inequivalent) -> Difference {
     Difference::differs(&object.to_string(), &differs.argument, broker, files, remedy)
 }
 
-/// Adopts the broker's value. Returns `false` if it cannot be read; later properties then remain
+/// Adopts the broker's value. Returns `false` if it cannot be read. Later properties then remain
 /// unknown.
 fn take_over(object: &mut TopologyObject, differs: &Inequivalent) -> bool {
     let name = differs.argument.as_str();

@@ -56,8 +56,7 @@ impl Inequivalent {
         true
     }
 
-    /// Returns the error for the user, with `expected`, or else with the value that RabbitMQ
-    /// received.
+    /// Returns the error for the user. It has `expected`, or else the value that RabbitMQ received.
     pub(crate) fn into_error(self, expected: Option<&str>) -> Error {
         let show = |said: &ReportedValue| match said {
             // RabbitMQ makes a classic queue if no type is declared.

@@ -1,7 +1,7 @@
-//! A channel in confirm mode that many senders share, and a slot that replaces it.
+//! A channel in confirm mode that many senders share, and the slot that replaces it.
 //!
 //! A sender writes its message to the channel itself. A task of the channel reads the broker's
-//! replies, and gives each sender the outcome of its message.
+//! replies, and sends each sender the outcome of its message.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,8 +21,8 @@ use crate::amqp::connection::{ANSWER, ConnectionContext, answer_while};
 use crate::amqp::convert::Envelope;
 use crate::error::Result;
 
-/// A handle for publishing on a channel. The channel closes after the last handle is dropped and
-/// every message in flight has its outcome.
+/// A handle for publishing on a channel. The channel closes when the last handle is dropped and
+/// every message has its outcome.
 pub(super) struct ConfirmChannel(Arc<SharedChannel>);
 
 struct SharedChannel {
@@ -58,7 +58,7 @@ impl ConfirmChannel {
         let (task, closing) = (Arc::clone(&shared), context.closing.clone());
         context.tracker.spawn(async move {
             closing.run_until_cancelled(task.run()).await;
-            // This happens too when this program closes the broker: the senders then learn that no
+            // This also happens when this program closes the broker. The senders then learn that no
             // outcome will come.
             drop(task.lock().take());
         });
@@ -104,7 +104,7 @@ impl Drop for ConfirmChannel {
 }
 
 impl SharedChannel {
-    /// Runs until the channel has ended, or has no users left.
+    /// Runs until the channel ends, or has no handles left.
     async fn run(&self) {
         let mut woken = Vec::new();
         std::future::poll_fn(|context| self.poll(context, &mut woken)).await;
@@ -181,11 +181,12 @@ impl Wake for ConfirmWaker {
     }
 }
 
-/// Age at which a channel that refuses messages is replaced. A full queue refuses on every channel,
-/// so not every message may open a new one.
+/// Age from which a channel that refuses messages is replaced. A full queue refuses on every
+/// channel, so not every message may open a new one.
 const STALE: Duration = Duration::from_millis(500);
 
-/// A slot for a channel. A sender that finds it empty opens a channel; the others wait for it.
+/// A slot for a channel. A sender that finds it empty opens a channel, and other senders wait for
+/// it.
 #[derive(Debug, Default)]
 pub(super) struct ChannelSlot {
     channel: Mutex<Option<Arc<ConfirmChannel>>>,
@@ -207,7 +208,7 @@ impl ChannelSlot {
     }
 
     /// Empties the slot if its channel is old enough, so that the next sender opens a new one.
-    /// Messages in flight on the old channel get their outcomes there.
+    /// Unconfirmed messages get their outcomes on the old channel.
     pub(super) fn leave_stale(&self) {
         let mut channel = self.lock();
         if channel.as_ref().is_some_and(|channel| channel.age() >= STALE) {
@@ -215,7 +216,7 @@ impl ChannelSlot {
         }
     }
 
-    /// Empties the slot. Its channel closes once all messages in flight have their outcomes.
+    /// Empties the slot. Its channel closes when all its messages have their outcomes.
     pub(super) fn clear(&self) {
         *self.lock() = None;
     }

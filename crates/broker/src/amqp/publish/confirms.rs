@@ -3,18 +3,18 @@
 //! # Matching returned messages
 //!
 //! RabbitMQ returns an unroutable message before it acknowledges it. The client library keeps
-//! returned messages in a list. It attaches the oldest of them to the next acknowledgement, even to
-//! that of another message. So an acknowledgement alone says nothing about its own message, with or
-//! without a returned message attached. Two statements do hold:
+//! returned messages in a list, and attaches the oldest of them to the next acknowledgement, even
+//! to that of another message. So an acknowledgement alone does not tell if its own message was
+//! returned. Two statements do hold:
 //!
-//! - An acknowledgement without a returned message found the list empty. If its own message had
-//!   been returned, that was attached to an earlier acknowledgement. So no sender gets a success
-//!   before all earlier acknowledgements have been examined.
-//! - An acknowledgement with another sender's message may have left its own in the list. The list
-//!   is empty once all messages in flight at that moment are acknowledged, so the outcome waits for
-//!   them.
+//! - An acknowledgement without a returned message found the list empty. If its own message was
+//!   returned, it was attached to an earlier acknowledgement. So no sender gets a success before
+//!   all earlier acknowledgements have been examined.
+//! - An acknowledgement with another sender's message may have left its own message in the list.
+//!   The list is empty when all messages that are unconfirmed at that moment are acknowledged, so
+//!   the outcome waits for them.
 //!
-//! A returned message is found by its content among all messages in flight.
+//! A returned message is found by its content among all unconfirmed messages.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
@@ -40,8 +40,8 @@ pub(super) struct PendingPublish {
 /// Outcome of a publish.
 #[derive(Debug)]
 pub(super) enum PublishOutcome {
-    /// The message is on a queue. It returns to the sending thread, which can free it at the least
-    /// cost.
+    /// The message is on a queue. It is sent back to the sending thread, which can free its memory
+    /// at the least cost.
     Stored(#[expect(dead_code, reason = "nobody has a use for it")] Box<Outgoing>),
     /// The broker returned the message: no queue takes it.
     Returned(Box<Outgoing>),
@@ -49,7 +49,7 @@ pub(super) enum PublishOutcome {
     Refused(Box<Outgoing>),
     /// The broker closed the channel, because of this message or of another one on it.
     Suspect(Box<Outgoing>, lapin::Error),
-    /// The channel was lost, and the broker's answer with it.
+    /// The channel was lost before the broker answered.
     Lost(Box<Outgoing>),
 }
 
@@ -73,7 +73,8 @@ enum ConfirmState {
     Awaited,
     Acked,
     Nacked,
-    /// The answer (`true` for an ack) waits until everything before this number is settled.
+    /// The answer (`true` for an ack). Its outcome waits until everything before this number is
+    /// settled.
     Behind(bool, u64),
     Failed,
 }
@@ -94,7 +95,7 @@ impl PendingConfirm {
         if let PublishOutcome::Returned(outgoing) = &outcome {
             MessageReturned { exchange: &outgoing.exchange, routing_key: &outgoing.routing_key }.emit();
         }
-        // The sender may have given up waiting.
+        // The sender may no longer wait.
         let _ = self.answer.send(outcome);
     }
 }
@@ -141,8 +142,7 @@ impl PendingConfirms {
         self.look(id);
     }
 
-    /// Polls the messages that were woken. Then sends the outcomes of those that settled in the
-    /// round before.
+    /// Polls the woken messages. Then sends the outcomes of those that settled in the round before.
     pub(super) fn round(&mut self, woken: impl Iterator<Item = u64>) {
         std::mem::swap(&mut self.settled, &mut self.earlier);
         for id in woken {
@@ -164,7 +164,8 @@ impl PendingConfirms {
 
     /// Sends all outcomes, after the channel has ended.
     pub(super) fn lose(mut self) {
-        // Two passes, because a message that settles in the second may not be the last to settle.
+        // Two passes. A message that settles only in the second is no success, because its returned
+        // message may come with a later acknowledgement.
         self.look_at_all();
         let settled: Vec<bool> =
             self.pending.iter().flatten().map(|confirm| confirm.state != ConfirmState::Awaited).collect();
@@ -218,7 +219,8 @@ impl PendingConfirms {
         }
     }
 
-    /// Keeps the broker's reason in preference to the client library's error for an ended channel.
+    /// Records the reason. The broker's reason wins over the client library's error for an ended
+    /// channel.
     fn fail(&mut self, error: lapin::Error) {
         if self.broken.as_ref().is_none_or(|known| !known.is_amqp_error()) {
             self.broken = Some(error);
@@ -228,7 +230,7 @@ impl PendingConfirms {
     fn came_back(&mut self, message: &BasicReturnMessage) {
         let mut candidates = self.pending.iter_mut().flatten().filter(|confirm| !confirm.returned);
         let by_content = candidates.find(|confirm| is_same(&confirm.message.outgoing, message));
-        // Only a header that the broker removes (BCC) can make the content differ.
+        // The content can differ only by a header that the broker removes (`BCC`).
         let found = match by_content {
             Some(confirm) => Some(confirm),
             None => {

@@ -1,4 +1,4 @@
-//! Mistakes in the TLS settings, and faults between program and broker.
+//! Tests of mistakes in the TLS settings, and of faults between program and broker.
 
 use celeriac_config::Secret;
 use rcgen::{CertificateParams, KeyPair};

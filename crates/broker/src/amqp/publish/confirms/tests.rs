@@ -1,5 +1,4 @@
-//! Outcomes of messages, against a model of RabbitMQ and the client library, in every order of
-//! events.
+//! Tests of outcomes in every order of events, against a model of RabbitMQ and the client library.
 
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
@@ -20,7 +19,7 @@ struct World {
     /// Returned messages that the client library has not attached yet.
     list: VecDeque<usize>,
     woken: Vec<u64>,
-    /// Acknowledgements that arrive during the polls: one number for each poll.
+    /// Acknowledgements that arrive during polls: one number for each poll.
     meanwhile: VecDeque<usize>,
 }
 
@@ -30,7 +29,7 @@ struct Letter {
     refused: bool,
     written: bool,
     returned: bool,
-    /// Polled since it was published, so that its acknowledgement wakes.
+    /// True if it was polled since it was published, so that its acknowledgement wakes it.
     armed: bool,
     word: Option<Result<Confirmation, lapin::Error>>,
     acked: bool,
@@ -38,7 +37,7 @@ struct Letter {
 
 fn outgoing(index: usize) -> Outgoing {
     let message = Message { body: index.to_string().into(), ..Message::default() };
-    // Some share an address, and none shares its content.
+    // Some have the same address, but each has its own content.
     Outgoing { exchange: "x".into(), routing_key: format!("k{}", index % 3), message, mandatory: true }
 }
 
@@ -230,8 +229,8 @@ fn lost_by(error: ErrorKind) -> Vec<Option<PublishOutcome>> {
     {
         let mut world = air.world.lock().unwrap();
         (0..4).for_each(|_| world.write(0));
-        // The first is stored and the third returned, which the second's acknowledgement would have
-        // shown.
+        // The first is stored. The third is returned, which only the acknowledgement of the second
+        // shows.
         world.acknowledge(0);
         world.come_back(0);
         world.letters[1].word = Some(Ok(Confirmation::Ack(Some(returned(2)))));
@@ -246,7 +245,7 @@ fn lost_by(error: ErrorKind) -> Vec<Option<PublishOutcome>> {
 #[test]
 fn what_is_known_when_a_channel_ends_is_told_and_the_rest_is_lost() {
     let fates = lost_by(ErrorKind::InvalidChannelState(ChannelState::Closed, "test"));
-    // It is unknown if the second was returned as well.
+    // It is unknown if the second was returned too.
     let expected = ["Stored", "Lost", "Returned", "Lost"];
     for (outcome, expected) in fates.iter().zip(expected) {
         assert!(format!("{outcome:?}").starts_with(&format!("Some({expected}")), "{outcome:?}");
