@@ -1,4 +1,4 @@
-//! The tasks `rust.*` and `shared.*`, twins of those in `tests/interop/python/app.py`.
+//! The tasks `rust.*` and `shared.*`. `tests/interop/python/app.py` has the same tasks in Python.
 
 use std::time::Duration;
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 use celeriac::prelude::*;
 use celeriac::{PgConnection, RouteDecision, RouteRequest, sqlx};
 
-/// Records in a file that it ran, and returns its number. The file outlives the process.
+/// Records in a file that it ran, and returns its number. The file stays after the process is
+/// killed.
 #[task(name = "test.note")]
 async fn note(ctx: TaskContext, number: u64) -> TaskResult<u64> {
     journal(&format!("{} {number}", ctx.id()))?;
@@ -26,7 +27,7 @@ async fn rest(ctx: TaskContext, milliseconds: u64) -> TaskResult<u64> {
     Ok(milliseconds)
 }
 
-/// Blocks its thread, and checks for nothing.
+/// Blocks its thread, and never checks if it should end.
 #[task(name = "test.block")]
 fn block(ctx: TaskContext, milliseconds: u64) -> TaskResult<u64> {
     journal(&format!("{} begun", ctx.id()))?;
@@ -58,8 +59,8 @@ async fn story(text: String) -> TaskResult<usize> {
     }))
 }
 
-/// Writes a line with one `write` to a file opened for appending. The line is whole, even if the
-/// process is killed right after.
+/// Writes a line with one `write` to a file opened for appending, so that the line is whole even if
+/// the process is killed right after.
 fn journal(line: &str) -> TaskResult<()> {
     let environment = celeriac_config::Environment::from_process();
     let Some(path) = environment.get("JOURNAL") else { return Ok(()) };

@@ -1,4 +1,5 @@
-//! Callers with a reply queue get the answers of Celery's workers. A bare client asks and reads.
+//! Callers with a reply queue get replies as from Celery's workers. A bare client sends the tasks
+//! and reads the replies.
 
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ async fn stage(bed: &Bed) -> Stage {
     stage
 }
 
-/// Returns the answers, once there are this many.
+/// Returns the replies, once there are this many.
 async fn answers(stage: &Stage, queue: &str, count: usize) -> Vec<(Found, Json)> {
     let found = stage.taken(queue, count).await;
     assert_eq!(found.len(), count);
@@ -69,7 +70,7 @@ fn asked(task: &str, id: &str, args: &Json) -> Letter {
     Letter::new(task, id, args).reply_to("replies", Some(id))
 }
 
-/// Asks, and returns the one answer.
+/// Sends a task, and returns its one reply.
 async fn answer(stage: &Stage, letter: Letter) -> (Found, Json) {
     letter.put(&stage.peer).await;
     answers(stage, "replies", 1).await.remove(0)
@@ -140,7 +141,7 @@ async fn what_does_not_succeed_is_answered_with_an_exception_that_python_knows(b
         assert_eq!(meta["result"], exception(kind, message, module), "{id}");
         let row = stage.row(&id).await;
         let recorded = row.failure.unwrap().message;
-        // Python builds its message from the task's name; the row holds the whole message.
+        // Celery builds the message from the task's name. The row has the whole message.
         let told =
             if kind == "NotRegistered" { "no task has the name `t.nope`, did you mean `t.see`?" } else { message };
         assert_eq!((row.state.as_str(), recorded.as_str()), (status, told));

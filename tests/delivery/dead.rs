@@ -48,7 +48,7 @@ impl Console {
         serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
     }
 
-    /// The same on a terminal, whose person gives this answer.
+    /// Runs the command line on a terminal, where a person gives this answer.
     async fn answered(&self, arguments: &[&str], answer: &str) -> (i32, String) {
         let line =
             [&[celeriac_tests::program::path().as_str()], self.arguments(arguments).as_slice()].concat().join(" ");

@@ -57,7 +57,7 @@ async fn a_celery_app_may_declare_the_queue_of_a_worker_too(bed: Bed) {
     ask(false).submit(&running.client).await.unwrap().get().await.unwrap();
     let peer = bed.peer().await;
     consumes(&peer, "one.dq2").await;
-    // As kombu does before it sends to `worker_direct("one")`.
+    // kombu does the same before it sends to `worker_direct("one")`.
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let nothing = FieldTable::default;
     let direct = lapin::ExchangeKind::Direct;

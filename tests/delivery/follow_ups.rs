@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use crate::stage::{Call, Stage, add, fail, flaky, see, send};
 
-/// Returns the signature of a task that records its arguments, with this argument of its own.
+/// Returns the signature of a task that records its arguments. `own` is its own argument.
 fn told(own: &str) -> Signature {
     Signature::new("t.see").arg(own)
 }

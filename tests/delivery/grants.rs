@@ -81,14 +81,14 @@ async fn workers_senders_and_readers_can_do_their_work_with_what_the_guide_grant
     assert_eq!(add(1, 2).submit(&client).await.unwrap().get().await.unwrap(), 3);
     let failed = fail(json!(1)).submit(&client).await.unwrap();
     assert_eq!(failed.wait().await.unwrap().state, TaskState::Failure);
-    // In the sender's transaction, and then in the task's.
+    // First in the sender's transaction, then in the task's.
     let mut sender = PgConnection::connect(&granted.url("app_sender")).await.unwrap();
     let mut transaction = sender.begin().await.unwrap();
     let sent = client.submit_in(&mut transaction, send_late()).await.unwrap();
     transaction.commit().await.unwrap();
     let following = client.handle::<i64>(sent.get().await.unwrap());
     assert_eq!(following.get().await.unwrap(), 3);
-    // Once under a key, and then again.
+    // Once under a key, and then under the same key again.
     let keyed = async || see(json!("once"), Json::Null).idempotency_key("one").submit(&client).await.unwrap();
     let (first, second) = (keyed().await, keyed().await);
     assert_eq!(first.id(), second.id());

@@ -211,12 +211,12 @@ async fn those_who_send_wake_a_relay_that_sleeps_and_leave_one_alone_that_is_awa
     let sent: Vec<_> = found.iter().map(|waiting| waiting.seq).collect();
     lead.conclude(&sent, &[]).await.unwrap();
 
-    // This one sends now, and commits when no relay is awake.
+    // This sender writes now, and commits when no relay polls.
     let mut slow = bed.database().await;
     let mut late = slow.begin().await.unwrap();
     client.submit_in(&mut late, add(7, 8)).await.unwrap();
 
-    // An idle relay falls asleep, and releases this lock before its last poll.
+    // An idle relay stops polling, and releases this lock before its last poll.
     let asleep = "SELECT pg_try_advisory_lock_shared(l) AND pg_advisory_unlock_shared(l) FROM (VALUES (7162249965085352299)) AS awake (l)";
     let mut asleep = async || sqlx::query_scalar::<_, bool>(asleep).fetch_one(&mut database).await.unwrap();
     while !asleep().await {

@@ -43,7 +43,7 @@ async fn a_place_behind_the_delays_that_is_missing_is_found_at_the_start_by_a_wo
     peer.channel().queue_bind(queue.into(), at.into(), key.as_str().into(), options, none).await.unwrap();
     let mut worker = Program::start(&["worker", "-l", "info,celeriac::worker=debug"], &may_not);
     worker.says("ready").await;
-    // The probe for the binding is a task that does nothing, and leaves nothing behind.
+    // The probe for the binding is a task that does nothing and stores no result.
     worker.says("task succeeded task=celery.accumulate id=celeriac-probe-celeriac").await;
     stop(worker).await;
     let rows: i64 =

@@ -1,4 +1,4 @@
-//! A task that brings its worker down is quarantined, and no other task is.
+//! A task that crashes its worker is quarantined, and no other task is.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ async fn what_brings_its_worker_down_is_quarantined_and_its_neighbours_end(bed: 
     let variables = [&bed.environment()[..], &own].concat();
     let client = bed.client(bed.program([])).await;
     let poison = client.submit_dynamic(taking("test.abort", 50)).await.unwrap();
-    // This many run beside it, and as many again are held and have not started.
+    // This many tasks run beside it. As many again are held and have not started.
     let mut neighbours = Vec::new();
     for _ in 0..14 {
         neighbours.push(client.submit_dynamic(taking("test.rest", 300)).await.unwrap());
@@ -150,8 +150,8 @@ async fn interrupt(bed: &Bed, program: Builder, world: &World, count: usize) {
     running.stop().await;
 }
 
-/// A task that was interrupted in order more often than its crash limit, before it brings its
-/// worker down.
+/// A task that was interrupted by orderly stops more often than its crash limit, before it crashes
+/// its worker.
 async fn interrupted_often(bed: &Bed, world: &Arc<World>) -> (Builder, TaskHandle<()>) {
     let program = || {
         let program = bed.program(tasks![wait, quick]).shared(Arc::clone(world)).set("worker.drain_timeout", "10ms");
@@ -196,7 +196,7 @@ async fn who_is_suspected_a_second_time_runs_alone_and_holds_up_nobody_else(bed:
     }
     interrupt(&bed, program(), &world, 4).await;
     assert_eq!(world.most.load(Ordering::Relaxed), 4);
-    // As a dead worker leaves them.
+    // A worker that died leaves such messages.
     let mark =
         "INSERT INTO celeriac.suspects (id, retries, replays, starts, waits, worker) VALUES ($1, 0, 0, 1, false, '')";
     for suspect in &suspects {
@@ -206,7 +206,7 @@ async fn who_is_suspected_a_second_time_runs_alone_and_holds_up_nobody_else(bed:
     world.most.store(0, Ordering::Relaxed);
     bed.start(program()).await;
     eventually("one runs", async || world.running.load(Ordering::Relaxed), |running| *running == 1).await;
-    // More than the slots, and more than the prefetch, if waiting tasks counted.
+    // More tasks than slots, and more than the prefetch if waiting tasks counted.
     for _ in 0..8 {
         quick().submit(&client).await.unwrap().get().await.unwrap();
     }

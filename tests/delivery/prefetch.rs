@@ -93,7 +93,7 @@ async fn a_worker_holds_many_short_tasks_and_gives_them_back_when_they_become_lo
         assert!(sent < 1_000_000, "the prefetch stays at {:?}", held().await);
     }
 
-    // No task ends from here on, while a deep prefetch is full.
+    // No task ends from here on, while a large prefetch is full.
     one.open.send_replace(false);
     submit(&busy.client, sent..sent + 2_000).await;
     sent += 2_000;
@@ -101,8 +101,8 @@ async fn a_worker_holds_many_short_tasks_and_gives_them_back_when_they_become_lo
     let follows = |held: &Vec<u64>| matches!(held.as_slice(), [held] if (slots..=slots + 1).contains(held));
     eventually("the prefetch follows what still runs", held, follows).await;
     let idle = worker(&bed, &other).await;
-    // The busy worker has its running tasks, as many under its new prefetch, and those that it had
-    // already returned once.
+    // The busy worker has its running tasks, as many more under its new prefetch, and those that it
+    // had already returned once.
     let all = usize::try_from(sent).unwrap();
     let begun_here = async || begun(&[&one, &other]).len();
     eventually("the idle worker runs the others", begun_here, |begun| *begun >= all - 600).await;

@@ -141,8 +141,8 @@ async fn a_rate_is_changed_by_the_name_of_a_task(bed: Bed) {
 async fn of_two_that_a_crash_has_left_one_runs(bed: Bed) {
     let stage = Stage::start(&bed).await;
     let letter = |id| Letter::new("t.see", id, &json!([1])).header("celeriac-rate-limited", &json!(1));
-    // The last one stands behind the second copy of the first. When it has ended, that copy has
-    // been taken.
+    // The last message is behind the second copy of the first. When it has ended, that copy has
+    // been delivered.
     for id in ["one", "one", "last"] {
         letter(id).put(&stage.peer).await;
         assert_eq!(stage.end(id).await, (TaskState::Success, None));
@@ -152,8 +152,8 @@ async fn of_two_that_a_crash_has_left_one_runs(bed: Bed) {
 
 #[celeriac_tests::test]
 async fn what_stands_in_line_is_not_acknowledged_early(bed: Bed) {
-    // The second has its turn a second after the first. If a busy machine lets it run before the
-    // worker is stopped, none waited, and nothing was tested.
+    // The second task may start a second after the first. If a busy machine lets it run before the
+    // worker is stopped, no task waited, and the round tested nothing.
     for _ in 0..10 {
         let running = bed.start(bed.program(tasks![early]).set("worker.drain_timeout", "0s")).await;
         let client = bed.client(bed.program([])).await;

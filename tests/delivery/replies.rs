@@ -1,4 +1,4 @@
-//! Outcomes from Celery's replies. A bare client plays the worker.
+//! Outcomes from Celery's replies. A bare client acts as the worker.
 
 use std::time::Duration;
 

@@ -192,7 +192,7 @@ async fn an_attempt_is_made_when_it_was_asked_for(bed: Bed) {
 async fn no_attempt_is_made_when_the_time_for_all_of_them_is_over(bed: Bed) {
     let running = start(&bed).await;
     let handle = bounded().submit(&running.client).await.unwrap();
-    // The third attempt would come five seconds after the first.
+    // The third attempt would start five seconds after the first.
     assert_outcome!(handle, Failure, attempts: 2, kind: "Busy");
     let dead = bed.peer().await.take_all("celeriac.dead").await;
     assert_eq!(dead[0].header("celeriac-dead-reason").as_deref(), Some("exhausted"));

@@ -1,4 +1,4 @@
-//! A broker that speaks TLS and asks for a certificate, with matching programs and others.
+//! A broker that uses TLS and requires a certificate, with programs that match it and others.
 
 use std::path::Path;
 use std::time::Duration;

@@ -160,7 +160,7 @@ async fn an_end_that_nobody_announces_is_found_all_the_same_while_others_are_ann
     let mut database = bed.database().await;
     let handle = books.client().handle::<i64>("silent");
     let lost = async {
-        // As a worker leaves it that is killed between its commit and the announcement.
+        // A worker that is killed between its commit and the announcement leaves this row.
         let row = "INSERT INTO celeriac.tasks (id, name, state, queue, exchange, routing_key, worker, attempts, result, finished_at)
                    VALUES ('silent', 'test.pay', 'SUCCESS', '', '', '', 'gone', 1, '7', now())";
         sqlx::raw_sql(row).execute(&mut database).await.unwrap();

@@ -109,7 +109,8 @@ async fn a_worker_killed_between_a_dead_letter_and_its_row_leaves_the_attempt_to
     assert!(handle.record().await.unwrap().is_none(), "its row is not written");
 
     let row = stage.second(first, &handle).await;
-    // It is unknown if the dead letter was sent, so twice is better than never.
+    // It is unknown if the dead letter was sent, so the worker sends it again: two copies are
+    // better than none.
     assert_eq!(stage.journal(), ["one attempt 1", "one attempt 1"]);
     assert_eq!((row.state, row.attempts, row.worker.as_ref()), (TaskState::Failure, 1, "second"));
     let letters = stage.peer.take_all("celeriac.dead").await;

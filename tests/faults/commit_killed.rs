@@ -59,7 +59,7 @@ async fn effects_are_exact_although_the_database_is_killed_while_it_commits() {
             rows.fetch_one(&mut database).await.unwrap_or(0)
         };
         let mut count = 0;
-        // A fast machine runs many before the first kill.
+        // A fast machine runs many tasks before the first kill.
         while count < least || kills.load(Ordering::Relaxed) < KILLS {
             for sent in running.client.submit_many((count..count + part).map(book)).await {
                 sent.unwrap();

@@ -60,8 +60,8 @@ async fn connections_closed_by_the_broker_come_back_and_nothing_is_lost() {
 
     let (closings, recorded) = tokio::join!(keep_cutting(&done, close), async {
         let mut recorded = 0;
-        // Until the broker has closed several connections during the traffic. It lists them with a
-        // delay.
+        // Runs until the broker has closed several connections during the traffic. RabbitMQ lists
+        // them with a delay.
         while recorded < 20_000 {
             ledger.issue(&running.client, 5_000).await;
             recorded = ledger.settle(&bed, Duration::from_secs(120)).await;
@@ -147,7 +147,7 @@ async fn a_prefetch_that_changes_while_connections_are_cut_loses_nothing() {
         assert!(*times == 1 || delivery.origin.redelivered, "{number} came again, and does not say so");
         let is_new = *times == 1;
         delivery.settlement.ack();
-        // Sometimes during the previous change.
+        // Sometimes this changes the prefetch while the previous change is in progress.
         if fastrand::u32(..20) == 0 {
             consumer.set_prefetch(fastrand::u16(1..=64));
             consumer.give_back(fastrand::usize(..64));

@@ -100,7 +100,7 @@ async fn a_replay_that_is_killed_again_and_again_loses_nothing_and_doubles_no_mo
     while kills < 40 && graveyard.peer.ready("celeriac.dead").await > 0 {
         let before = graveyard.peer.ready("celeriac").await;
         let mut replay = graveyard.program(&["dead", "replay", "--yes"], graveyard.bed.amqp_url());
-        // At any point of its work.
+        // The kill comes at any point of the replay.
         let begun = async || graveyard.peer.ready("celeriac").await > before;
         eventually("it replays", begun, |begun| *begun).await;
         let moment = Duration::from_millis(fastrand::u64(0..150));
@@ -116,7 +116,7 @@ async fn a_replay_that_is_killed_again_and_again_loses_nothing_and_doubles_no_mo
         };
         eventually("everything is back", stable, |all| *all >= graveyard.count).await;
     }
-    // The messages of a killed one may return late, behind duplicates that complete the number.
+    // The messages of a killed replay may return late, behind duplicates that complete the number.
     let complete = async || {
         let mut rest = graveyard.program(&["dead", "replay", "--yes"], graveyard.bed.amqp_url());
         assert_eq!(rest.exit_code(Duration::from_secs(60)).await, 0, "{}", rest.output());

@@ -119,7 +119,7 @@ async fn a_task_of_a_topic_exchange_is_retried_thirty_times_and_its_routing_key_
     assert_eq!(arrived.len(), usize::try_from(RETRIES).unwrap());
     for (key, deaths) in arrived {
         assert_eq!(delay::strip_delay_prefix(&key), "orders.billing", "{key}");
-        // One for the level that delayed it, and none from earlier retries.
+        // One entry for the level that delayed it, and none from earlier retries.
         assert_eq!(deaths, [("celery_delayed_0".to_owned(), 1)]);
     }
     running.stop().await;

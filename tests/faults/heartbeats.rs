@@ -34,7 +34,7 @@ async fn connections(bed: &Bed) -> BTreeSet<String> {
     eventually("both connections are listed", names, |names| names.len() == 2).await
 }
 
-// On one thread, like a program without a multi-threaded runtime.
+// On one thread, as in a program without a multi-threaded runtime.
 #[tokio::test]
 async fn blocking_tasks_that_take_every_processor_do_not_end_the_connection() {
     let bed = Bed::new().await;
@@ -58,7 +58,7 @@ async fn asynchronous_tasks_that_compute_without_giving_way_do_not_end_the_conne
     let running = Running::start(&program.build().unwrap()).await;
     hogging(1).submit(&running.client).await.unwrap().get().await.unwrap();
     let before = connections(&bed).await;
-    // Half a second repeatedly, and then longer than the broker waits.
+    // Half a second repeatedly, and then longer than the broker waits for heartbeats.
     let calls = (0..16).map(|number| hogging(if number == 15 { 4_000 } else { 500 }));
     for sent in running.client.submit_many(calls).await {
         sent.unwrap().get().await.unwrap();

@@ -1,4 +1,4 @@
-//! Everything that a worker waits for at its end hangs, and it still ends in time.
+//! Every service that a worker waits for at its end hangs, and the worker still ends in time.
 
 use std::time::{Duration, Instant};
 

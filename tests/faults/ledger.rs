@@ -1,4 +1,4 @@
-//! The promises to this process as a sender.
+//! The tasks that this process submitted, and their confirms.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -40,8 +40,8 @@ async fn send(client: &Client, number: u64) -> celeriac_client::Result<(String, 
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     issued: HashSet<String>,
-    /// Number of sends that failed, or of which it is unknown if they are on a queue. They are no
-    /// promise.
+    /// Number of sends that failed, or of which it is unknown if they are on a queue. They are not
+    /// counted as confirmed.
     pub(crate) unconfirmed: usize,
     /// Error of the last of them, if it is known.
     pub(crate) trouble: Option<String>,

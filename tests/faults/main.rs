@@ -1,7 +1,8 @@
 //! Workers, connections, brokers and databases end during an operation.
 //!
-//! Each test keeps a ledger and prints it: ids issued, ids recorded, ids that ran more than once.
-//! The short forms run in CI; `cargo xtask faults` runs the long ones.
+//! Each test compares issued ids with recorded ones and prints the result: ids issued, ids
+//! recorded, ids that ran more than once. The short forms run in CI. `cargo xtask faults` runs the
+//! long ones.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod between_steps;

@@ -1,4 +1,4 @@
-//! RabbitMQ is short of memory and accepts no messages, while tasks end that must send some.
+//! RabbitMQ is low on memory and blocks publishing, while tasks end that have to publish.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::ledger::{Ledger, note};
 /// Number of running tasks of each kind at the alarm.
 const EACH: usize = 20;
 const KINDS: [&str; 4] = ["retry", "delayed retry", "dead", "linked"];
-/// Time that one attempt of a follow-up, and an impatient sender, wait for the broker.
+/// Time that one attempt of a follow-up, and a sender with a short timeout, wait for the broker.
 const IMPATIENCE: Duration = Duration::from_secs(2);
 
 /// Closed until the alarm is raised.
@@ -104,7 +104,7 @@ async fn begin(client: &Client) {
     tokio::time::timeout(PATIENCE, all).await.unwrap().unwrap();
 }
 
-/// Waits until everything is recorded that needs no message, and ends the alarm. Returns the
+/// Waits until every outcome is recorded that needs no message, and ends the alarm. Returns the
 /// recorded rows.
 async fn while_it_stands(bed: &Bed, running: &Running, peer: &Peer, node: &RabbitNode) -> Vec<Row> {
     GATE.add_permits(EACH * KINDS.len());
@@ -120,8 +120,7 @@ async fn while_it_stands(bed: &Bed, running: &Running, peer: &Peer, node: &Rabbi
 }
 
 /// Sends until this many were refused because the broker accepts no messages.
-///
-/// A message that is on its way at the alarm may be confirmed, or remain unknown.
+/// A message that was already sent at the alarm may be confirmed, or remain unknown.
 async fn refused(client: &Client, count: usize) {
     let mut refused = 0;
     let send = async || match note(0).submit(client).await {

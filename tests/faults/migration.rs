@@ -59,7 +59,7 @@ async fn a_classic_queue_becomes_a_quorum_queue_under_load_with_equal_counts() {
             ledger.issue(&sender, 20).await;
         }
     };
-    // Messages still name the old queue. Those that arrive behind it are moved by the next call.
+    // Messages still name the old queue. The next call moves those that arrive after the first.
     let ((), first) = tokio::join!(load, async {
         let first = finished(migrate(&bed, after.path(), &[])).await;
         done.cancel();

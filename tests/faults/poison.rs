@@ -1,4 +1,4 @@
-//! One task among thousands brings down every worker that runs it.
+//! One task among thousands crashes every worker that runs it.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -36,7 +36,7 @@ async fn poison_on_a_classic_queue_is_quarantined_and_all_others_end() {
 struct Told {
     line: String,
     good: i64,
-    /// Runs of the poison, and lost workers.
+    /// Runs of the crashing task, and lost workers.
     ran: (usize, u32),
     /// Tasks that were quarantined, and tasks that succeeded.
     ended: (i64, i64),
@@ -89,14 +89,14 @@ async fn poison_among_good_ones(kind: &str) -> Told {
     Told { line, good, ran, ended: (quarantined, succeeded), left }
 }
 
-/// Sends good tasks of all lengths with the poison among them. Returns its id.
+/// Sends harmless tasks of all lengths, and the crashing task among them. Returns its id.
 async fn send(client: &Client, good: i64) -> String {
     let call = |task: &str, milliseconds| DynamicCall {
         task: task.to_owned(),
         body: Body { args: vec![Value::Int(milliseconds)], ..Body::default() },
         options: CallOptions::default(),
     };
-    // Most take a moment, and one in fifty runs long enough to be beside the poison repeatedly.
+    // Most take a moment. One in fifty runs long enough to be beside the crashing task repeatedly.
     let rest = |number: i64| call("test.rest", if number % 50 == 0 { 1_500 } else { number % 40 });
     let sent = async |numbers: std::ops::Range<i64>| {
         let sending = stream::iter(numbers).map(|number| client.submit_dynamic(rest(number))).buffer_unordered(256);

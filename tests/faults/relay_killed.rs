@@ -42,7 +42,8 @@ impl Stage {
     }
 
     /// Writes at least this many tasks, two hundred a second, until there were this many faults,
-    /// which need traffic to disturb. Returns their number after all are sent.
+    /// because a fault without traffic shows nothing. Returns the number of tasks after all are
+    /// sent.
     async fn write(&self, least: u64, faults: u32) -> u64 {
         let mut database = self.bed.database().await;
         let (mut beat, mut number) = (tokio::time::interval(Duration::from_millis(5)), 0);
@@ -75,8 +76,8 @@ impl Stage {
         }
     }
 
-    /// Stops the relay that sends, at any point, until another one sends. Then wakes it. Repeats
-    /// that.
+    /// Sends SIGSTOP to the relay that sends, at any point, until another one sends. Then continues
+    /// it. Repeats that.
     async fn keep_stopping(&self, stops: u32) {
         let (mut leads, mut waits) = (self.relay(), self.relay());
         tokio::select! {
@@ -89,7 +90,7 @@ impl Stage {
             leads.signal("STOP");
             eventually("another relays", async || said(&waits, LEADS), |times| *times > led).await;
             leads.signal("CONT");
-            // Another relay has its lease by now, and it must notice.
+            // Another relay has the lease by now. The first one must notice that.
             eventually("it is told so", async || said(&leads, LOST), |times| *times > lost).await;
             std::mem::swap(&mut leads, &mut waits);
             self.faults.fetch_add(1, Ordering::Relaxed);

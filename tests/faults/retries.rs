@@ -42,7 +42,8 @@ async fn every_attempt_is_made_in_its_time_and_the_whole_sequence_is_on_record_a
     let mut database = bed.database().await;
     let mut running = worker(0).await;
     let send = async {
-        // A task that waits for a busy worker is late for a reason that is not about retries.
+        // The rate is low, because a task that waits for a busy worker would be late for another
+        // reason than its retry.
         let mut beat = tokio::time::interval(Duration::from_secs(1) / A_SECOND);
         for pattern in PATTERNS.iter().cycle().take(usize::try_from(tasks).unwrap()) {
             beat.tick().await;

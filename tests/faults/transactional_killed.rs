@@ -59,7 +59,7 @@ impl Stage {
         let variables = [
             ("CELERIAC__BROKER__URL", self.ground.broker.url()),
             ("CELERIAC__RESULTS__URL", self.ground.database.url()),
-            // Relays are programs of their own here, so that they can be killed separately.
+            // Each relay is a program of its own here, so that it can be killed separately.
             ("CELERIAC__WORKER__RUN_RELAY", "false".to_owned()),
         ];
         Program::start(arguments, &variables)

@@ -1,4 +1,4 @@
-//! A worker is stopped during transactional tasks, and wakes after others have done its work.
+//! A worker is stopped during transactional tasks, and continues after others have run them.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use celeriac_tests::{Bed, Program};
 
 const COUNT: i64 = 60;
 
-/// Declared here, and run by the program.
+/// Declared here. The test program runs it.
 #[task(name = "test.pay")]
 async fn pay(number: i64, milliseconds: u64) -> i64;
 

@@ -30,7 +30,7 @@ enum Ground {
     InProcess(InProcess),
 }
 
-/// Values that end with the test.
+/// Values that are dropped with the test.
 #[derive(Debug, Default)]
 struct Started {
     workers: Vec<Running>,

@@ -1,7 +1,7 @@
-//! A book in the test's database, which compares issued ids with effects.
+//! Compares issued ids with effects, in the test's database.
 //!
-//! The sender writes to `ledger.issued` after its commit, or after the broker's confirm.
-//! `ledger.effects` is written by the tasks, or shows their rows.
+//! The sender writes to `ledger.issued` after its commit, or after the broker's confirm. Tasks
+//! write `ledger.effects`, or it is a view of their rows.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,20 +19,20 @@ pub enum Effects {
     Recorded,
 }
 
-/// The book of one test.
+/// The issued ids and effects of one test.
 #[derive(Debug, Clone)]
 pub struct Book {
     url: String,
 }
 
-/// The result of the book. Its text is the line that a test prints.
+/// The result of the comparison. Its text is the line that a test prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tally {
-    /// Number of ids that were promised to the sender.
+    /// Number of ids that were confirmed to the sender.
     pub issued: i64,
-    /// Number of ids that took effect, promised or not.
+    /// Number of ids that took effect, confirmed or not.
     pub effected: i64,
-    /// Number of ids that were promised and took no effect.
+    /// Number of ids that were confirmed and took no effect.
     pub missing: i64,
     /// Number of ids that took effect more than once.
     pub doubled: i64,
@@ -46,7 +46,7 @@ impl fmt::Display for Tally {
 }
 
 impl Book {
-    /// Opens the book in this database, and continues an existing one.
+    /// Creates the tables in this database, or uses existing ones.
     ///
     /// # Panics
     /// Panics if the database cannot be reached.
@@ -70,7 +70,7 @@ impl Book {
         Self { url: url.to_owned() }
     }
 
-    /// Records ids that were promised to the sender, once the database accepts them.
+    /// Records ids that were confirmed to the sender, once the database accepts them.
     pub async fn issue(&self, ids: &[String]) {
         let write = async || {
             let mut database = PgConnection::connect(&self.url).await.map_err(|error| error.to_string())?;

@@ -4,18 +4,18 @@
 //! - [`macro@test`]: a test on real servers and in process, from one body;
 //! - [`bed`]: the broker and the store of one test: `real_servers`, on those that `cargo xtask
 //!   test` starts, or `in_process`;
-//! - [`book`]: ids issued, ids that took effect, ids missing, ids doubled;
+//! - [`book`]: compares issued ids with effects: missing ones, and those that took effect twice;
 //! - [`management`]: RabbitMQ's management API;
 //! - [`outcome`]: assertions on the end of a task;
 //! - [`peer`]: a bare client of the broker, which publishes to any queue and reads any;
-//! - [`proxy`]: a network that can be cut;
+//! - [`proxy`]: a TCP proxy that can cut connections;
 //! - [`running`]: a worker in this process;
 //! - [`program`]: a worker in a process of its own, to be killed;
 //! - [`python`]: Celery itself, as a worker and as a client;
 //! - [`collector`]: a receiver of traces;
 //! - [`wait`]: waits for conditions, never for time.
 //!
-//! Missing servers are an error that says how to get them; no test is skipped.
+//! Missing servers are an error with a remedy. No test is skipped.
 #![expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
 #![expect(clippy::print_stderr, reason = "where a failed test left its virtual host and database")]
 

@@ -100,7 +100,7 @@ impl Expected {
     }
 }
 
-/// A value with an outcome, now or soon.
+/// A value with an outcome, at present or soon.
 pub trait Outcome {
     /// Returns the row, after its end.
     fn row(&self) -> impl Future<Output = TaskRecord>;

@@ -1,4 +1,4 @@
-//! A network that can be cut.
+//! A TCP proxy that can cut connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-/// Forwards bytes to a server until it is told to cut every connection.
+/// Forwards bytes to a server, and cuts all connections on request.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -55,13 +55,13 @@ impl Proxy {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// Stops all traffic without closing anything: bytes are accepted and go nowhere, until the
-    /// cut.
+    /// Stops all traffic without closing a connection: bytes are accepted and not forwarded, until
+    /// the cut.
     pub fn hold(&self) {
         self.held.send_replace(true);
     }
 
-    /// Holds back the server's bytes while `muted`. Bytes to the server still pass.
+    /// Does not forward the server's bytes while `muted`. Bytes to the server still pass.
     pub fn mute(&self, muted: bool) {
         self.muted.send_replace(muted);
     }
@@ -82,7 +82,7 @@ struct Network {
 async fn pass(mut client: TcpStream, target: String, mut network: Network, stop: CancellationToken) {
     network.cut.mark_unchanged();
     let Ok(mut server) = TcpStream::connect(&target).await else { return };
-    // Neither end delays its packets, so the proxy must not do so.
+    // Neither end delays its packets, so the proxy must not delay them either.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ((mut asking, mut answered), (mut answering, mut asked)) = (client.split(), server.split());
     let passing = async {
@@ -102,7 +102,7 @@ async fn pass(mut client: TcpStream, target: String, mut network: Network, stop:
         }
         _ = passing => {}
     }
-    // Not an orderly close: bytes on their way are lost, as when a cable is pulled.
+    // Not an orderly close: bytes that were not delivered are lost, as when a cable is pulled.
     let _ = (client.set_zero_linger(), server.set_zero_linger());
 }
 

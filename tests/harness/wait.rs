@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-/// Longest time for any step before a test fails. It is generous, because only a failure uses it
-/// up.
+/// Longest time for any step before a test fails. It is long, because only a failing test waits for
+/// all of it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Repeats a query until the answer satisfies `pleases`, and returns it.

@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 
 use crate::spelling::spell;
 
-/// Returns text of any characters, of which half cause trouble in some encoding.
+/// Returns text of any characters. Half of them are special in some encoding.
 fn any_text() -> impl Strategy<Value = String> {
     let character = prop_oneof![
         any::<char>(),

@@ -43,7 +43,7 @@ fn runner() -> TestRunner {
     TestRunner::new(Config { cases: batches, max_shrink_iters: SHRINKS, failure_persistence: None, ..config })
 }
 
-/// Fails with the reason alone. A batch is too long to print, and the reason names the case.
+/// Fails with the reason alone, because a batch is too long to print. The reason names the case.
 fn told<T: std::fmt::Debug>(tried: Result<(), TestError<T>>) {
     match tried {
         Ok(()) => {}

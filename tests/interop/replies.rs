@@ -73,7 +73,8 @@ async fn a_failure_of_celerys_says_what_it_says_in_python() {
         }
     }
     let expected = [
-        // Python puts quotes around the key of a KeyError, and of a NotRegistered, which is one.
+        // Python puts quotes around the key of a KeyError, and of a NotRegistered, which is a
+        // KeyError.
         ("failure_key", "k", "'k'"),
         // billiard's own exceptions print their class too, which is the kind of the failure.
         ("failure_soft_time_limit", "", "SoftTimeLimitExceeded()"),
@@ -122,8 +123,8 @@ async fn a_result_that_is_written_again_is_the_same_to_celery() {
         assert_eq!((&after["state"], &after["result"]), (&before["state"], &before["result"]), "{name}");
     }
     let expected = [
-        // A failure keeps the message, not the arguments: a class with several arguments cannot be
-        // made again.
+        // A failure keeps the message, not the arguments, so an exception with several arguments
+        // cannot be built again.
         ("failure_custom", r#""Declined" ["no",7]"#, r#""Exception" ["<class 'app.Declined'>([\"('no', 7)\"])"]"#),
         ("failure_time_limit-1", r#""TimeLimitExceeded" [0.5]"#, r#""TimeLimitExceeded" ["0.5"]"#),
         ("failure_time_limit-2", r#""TimeLimitExceeded" [0.5]"#, r#""TimeLimitExceeded" ["0.5"]"#),

@@ -1,14 +1,15 @@
-//! No circles among the modules of a crate: each module can be read after the modules that it uses.
+//! No circles among the modules of a crate, so that each module can be read after the modules that
+//! it uses.
 //!
 //! Modules are compared with their siblings. The nodes of a level are the child modules of a
 //! module, each with everything below it, and the items of the module's own file. A node uses
 //! another if its code names an item that is declared in the other, by `use` or by a path.
 //!
-//! A parent is a namespace and a part of its own. As a namespace it makes no circle: an item that
-//! it exports with `pub use` counts as used from its place of declaration, and the export itself is
-//! not a use. As a part it does: a child that uses an item of the parent's file, with a parent file
-//! that uses the child, is a circle. It ends when the common items get a module of their own. The
-//! lists name such a part `module (itself)`.
+//! A parent is a namespace, and a part with items of its own. As a namespace it makes no circle: an
+//! item that it exports with `pub use` counts as used from the module that declares it, and the
+//! export itself is not a use. As a part it can: if a child uses an item of the parent's file, and
+//! that file uses the child, both are a circle. Moving the common items to a module of their own
+//! ends it. The lists call such a part `module (itself)`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

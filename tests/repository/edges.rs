@@ -41,7 +41,7 @@ fn foreign_types_stay_with_their_owners() {
         ("lapin", &["broker"][..]),
         ("deadpool", &["broker"]),
         ("deadpool_lapin", &["broker"]),
-        // Each of them owns connections, and selects the authorities that they trust.
+        // Each of them makes connections, and selects the authorities that these trust.
         ("rustls", &["broker", "admin", "telemetry"]),
         // Telemetry makes the HTTP client of its exporters.
         ("reqwest", &["admin", "telemetry"]),

@@ -1,4 +1,4 @@
-//! Log lines: every one is declared, has a target of Celeriac's, and stands in `docs/logs.md`.
+//! Log lines: every one is declared, has a target of Celeriac's, and is listed in `docs/logs.md`.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +9,8 @@ use crate::modules::libraries;
 
 const EVENTS: &str = "crates/telemetry/src/events";
 
-/// The files that use the macros of `tracing`: that which declares events, and that which names a
-/// task on its lines.
+/// The files that use the macros of `tracing`: one declares events, the other makes the span that
+/// names a task on its lines.
 const WRITES: [&str; 2] = ["crates/telemetry/src/events/declare.rs", "crates/telemetry/src/trace/process.rs"];
 
 const MACROS: [&str; 12] = [

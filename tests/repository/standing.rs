@@ -1,8 +1,8 @@
-//! Known offences, one in each line, in `standing/<rule>/<crate>`, sorted. They are to be removed
+//! Lists of known offences in `standing/<rule>/<crate>`, one in each line, sorted. They are removed
 //! one by one.
 //!
-//! An offence that is not listed fails, and so does a listed one that has gone. So the lists only
-//! get shorter.
+//! An offence that is not listed fails the test. So does a listed one that no longer exists, so the
+//! lists only get shorter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

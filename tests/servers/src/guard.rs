@@ -13,10 +13,9 @@ use anyhow::{Context, Result, ensure};
 use crate::folder;
 use crate::wait::{patiently, until};
 
-// The shell reads a pipe whose other end only the owner holds. The end of the pipe is the end of
-// the owner, which not even SIGKILL can prevent. With a named pipe, the shell waits for a process
-// that opens it. A process that has ended without being reaped, as in a container without an init,
-// counts as ended.
+// The shell reads a pipe whose other end only the owner holds. When the owner ends, even by
+// SIGKILL, the pipe ends. A named pipe makes the shell wait for a process that opens it. A process
+// that has ended without being reaped, as in a container without an init, counts as ended.
 const SCRIPT: &str = r#"
 trap '' HUP INT QUIT TERM
 folder=$1 keep=$2 pid=$3
