@@ -23,7 +23,7 @@ pub(crate) fn expand(options: &Options, mut function: ItemFn, mut mistakes: Mist
 
     let ident = &function.sig.ident;
     let visibility = &function.vis;
-    let type_doc = format!("The task behind [`{ident}()`](fn@{ident}), as a type. Somebody else runs it.");
+    let type_doc = format!("The task behind [`{ident}()`](fn@{ident}), as a type. Another program runs it.");
     let returns = &signature.returns;
     let described = describe(ident, options, &signature, &quote!(#returns));
     let call = call(ident, visibility, &signature);
@@ -40,31 +40,31 @@ pub(crate) fn expand(options: &Options, mut function: ItemFn, mut mistakes: Mist
 fn check(options: &Options, function: &ItemFn, mistakes: &mut Mistakes) {
     let ident = &function.sig.ident;
     if options.name.is_none() {
-        let message = "a task that somebody else runs has the name that they gave it: `#[task(name = \"…\")]`";
+        let message = "a task of another program needs its name: `#[task(name = \"…\")]`";
         mistakes.add(ident, message);
     }
     if options.retries.are_declared() {
-        mistakes.add(ident, "when a task is tried again is said where it runs: leave the retries out");
+        mistakes.add(ident, "retries are declared where the task runs: leave them out");
     }
     if options.fields.time_limit.is_some() || options.fields.soft_time_limit.is_some() {
-        mistakes.add(ident, "how long a task may take is said where it runs, or by the call: leave the limits out");
+        mistakes.add(ident, "time limits are declared where the task runs, or set by the call: leave them out");
     }
     if !options.hooks.is_empty() {
         mistakes.add(ident, "hooks run where the task runs: leave `hooks` out");
     }
     if options.fields.rate_limit.is_some() {
-        mistakes.add(ident, "how often a task starts is said where it runs: leave `rate_limit` out");
+        mistakes.add(ident, "`rate_limit` is declared where the task runs: leave it out");
     }
     if options.fields.acks.is_some() {
-        mistakes.add(ident, "when a task is acknowledged is said where it runs: leave `acks` out");
+        mistakes.add(ident, "`acks` is declared where the task runs: leave it out");
     }
     if options.transactional.is_some() {
-        mistakes.add(ident, "how a task works is said where it runs: leave `transactional` out");
+        mistakes.add(ident, "`transactional` is declared where the task runs: leave it out");
     }
     if let Some(FnArg::Typed(first)) = function.sig.inputs.first()
         && names_context(&first.ty)
     {
-        mistakes.add(first, "a call gives no context: leave it out where somebody else runs the task");
+        mistakes.add(first, "a call has no context: leave it out of a task of another program");
     }
     if let ReturnType::Type(_, ty) = &function.sig.output
         && last_segment(ty).is_some_and(|segment| segment.ident == "TaskResult")

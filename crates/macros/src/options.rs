@@ -156,8 +156,8 @@ impl Options {
     /// Refuses a hard limit of a blocking task, because a thread cannot be ended from outside.
     pub(crate) fn check_thread(&self, function: &ItemFn, mistakes: &mut Mistakes) {
         if function.sig.asyncness.is_none() && matches!(self.fields.time_limit, Some(TimeLimit::After(_))) {
-            let message = "`time_limit` cannot be kept: a plain `fn` runs on a thread of its own, which nobody can end; \
-                           make it an `async fn`, or say `soft_time_limit` and look at `ctx.is_cancelled()`";
+            let message = "`time_limit` has no effect: a plain `fn` runs on a thread, which cannot be ended; make it an \
+                           `async fn`, or set `soft_time_limit` and check `ctx.is_cancelled()`";
             mistakes.add(&function.sig.ident, message);
         }
     }

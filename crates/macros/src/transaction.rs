@@ -22,7 +22,7 @@ pub(crate) fn check(input: &PatType, comes_first: bool, mistakes: &mut Mistakes)
     }
     let lent = matches!(&*input.ty, Type::Reference(reference) if reference.mutability.is_some());
     if !lent {
-        mistakes.add(&input.ty, "the transaction is lent by the worker: write `&mut PgConnection`");
+        mistakes.add(&input.ty, "the worker owns the transaction: write `&mut PgConnection`");
     }
     if let Some(attribute) = input.attrs.iter().find(|attribute| attribute.path().is_ident("default")) {
         mistakes.add(attribute, "the transaction is given by the worker and has no default");

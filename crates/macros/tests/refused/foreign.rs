@@ -1,4 +1,4 @@
-//! A task that somebody else runs needs its name, and says nothing of how it is run.
+//! A task of another program needs its name, and declares nothing about its run.
 
 use celeriac::{TaskContext, TaskResult, task};
 
