@@ -159,7 +159,7 @@ impl Celeriac {
         let options = &self.settings().broker;
         #[cfg(feature = "cli")]
         let checks = celeriac_admin::startup_checks(options);
-        // Without the command line there are no operator's tools, and no HTTP client of theirs.
+        // Without the command line there is no client of the management API.
         #[cfg(not(feature = "cli"))]
         let checks = None;
         match &self.pool {

@@ -8,11 +8,11 @@ use celeriac_telemetry::ErrorChain;
 /// A result of the façade.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of Celeriac, from whichever part it comes.
+/// An error of Celeriac, from any of its parts.
 ///
-/// [`kind`](Error::kind) says what it is about, [`is_retryable`](Error::is_retryable) whether the
-/// same may succeed later, [`may_have_been_sent`](Error::may_have_been_sent) whether a task may run
-/// nevertheless, and [`help`](Error::help) the remedy.
+/// [`kind`](Error::kind) is its subject. [`is_retryable`](Error::is_retryable) is true if the same
+/// call may succeed later, and [`may_have_been_sent`](Error::may_have_been_sent) if a task may run
+/// nevertheless. [`help`](Error::help) is the remedy.
 ///
 /// ```no_run
 /// use celeriac::prelude::*;
@@ -33,8 +33,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// }
 /// ```
 ///
-/// `Display` says the reason on one line. `Debug`, which `fn main() -> celeriac::Result<()>`
-/// prints, adds the causes that [`source`](std::error::Error::source) has, a line each, and the
+/// `Display` includes the reason on one line. `Debug`, which `fn main() -> celeriac::Result<()>`
+/// prints, adds the causes from [`source`](std::error::Error::source), one in each line, and the
 /// remedy.
 pub struct Error(Box<ErrorSource>);
 
@@ -88,7 +88,7 @@ impl Error {
         }
     }
 
-    /// Returns true if the same call may succeed later although nobody changes anything.
+    /// Returns true if the same call may succeed later without a change.
     ///
     /// It does not say that nothing was sent: see [`Error::may_have_been_sent`].
     pub fn is_retryable(&self) -> bool {
@@ -163,7 +163,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// The whole chain, because this is what `fn main() -> Result<()>` prints.
+/// The whole chain, because `fn main() -> Result<()>` prints this.
 impl fmt::Debug for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&ErrorChain(self.inner()).texts().join("\n  caused by: "))?;

@@ -1,7 +1,7 @@
 //! Imports of a program that defines and submits tasks.
 //!
-//! A glob import of this module stands beside glob imports of `axum`, `axum::extract`, `serde_json`
-//! and `anyhow`: the names do not clash.
+//! A module can glob-import it beside `axum`, `axum::extract`, `serde_json` and `anyhow`: the names
+//! do not clash.
 
 use std::time::Duration;
 

@@ -19,20 +19,20 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// These variables, and no others.
+    /// Returns an environment of these variables.
     pub fn new<K: Into<String>, V: Into<String>>(variables: impl IntoIterator<Item = (K, V)>) -> Self {
         let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
         Self::sorted(variables.collect(), Vec::new())
     }
 
-    /// The variables of the process. Nothing else in Celeriac reads them.
+    /// Returns the variables of the process. No other code of Celeriac reads them.
     pub fn from_process() -> Self {
         let (mut variables, mut unreadable) = (Vec::new(), Vec::new());
         for (name, value) in std::env::vars_os() {
             match (name.into_string(), value.into_string()) {
                 (Ok(name), Ok(value)) => variables.push((name, value)),
                 (Ok(name), Err(_)) => unreadable.push(name),
-                // A name that is not UTF-8 is not one of ours.
+                // A name that is not UTF-8 cannot be that of a setting.
                 (Err(_), _) => {}
             }
         }

@@ -1,8 +1,8 @@
 //! The values of one source, and the rules of merging.
 //!
-//! Layers are sources of the `config` crate. `Source::collect_to` lays each over the value below
-//! it, and every value carries the name of its source. Two parts of that crate are not used,
-//! because they lose facts that messages need:
+//! Layers are sources of the `config` crate. `Source::collect_to` merges each into the value of the
+//! layers before it, and every value carries the name of its source. Two parts of that crate are
+//! not used, because they lose facts that messages need:
 //!
 //! - Its builder passes the merged values through its own paths once more. A key such as `a.b[7]`
 //!   becomes a path then, and an empty section loses its source.

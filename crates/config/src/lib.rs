@@ -1,9 +1,9 @@
 //! Layered configuration with exact error paths.
 //!
-//! This crate knows no component. A program composes the options of its parts into one struct.
-//! [`load()`] fills it from [`Sources`]: embedded defaults, files of a directory, the environment,
-//! the command line. Later sources win. It reports all problems together, each with its source and
-//! its full key.
+//! This crate does not depend on any component. A program composes the options of its parts into
+//! one struct. [`load()`] fills it from [`Sources`]: embedded defaults, files of a directory, the
+//! environment, the command line. Later sources win. It reports all problems together, each with
+//! its source and its full key.
 //!
 //! In reading order:
 //!

@@ -1,7 +1,7 @@
 //! Merges layers into one tree, and reads the options from it.
 //!
-//! Serde stops at the first error. Each error is noted with its path and origin, and the value is
-//! removed from the tree. Reading starts again until the rest is right.
+//! Serde stops at the first error. So each error is recorded with its path and source, the value is
+//! removed from the tree, and the tree is read again until no error is left.
 
 use serde::de::DeserializeOwned;
 
@@ -77,7 +77,7 @@ pub fn load_with<T: DeserializeOwned>(
     }
 }
 
-/// Reads the options, and notes problems. `None` if the root itself is wrong.
+/// Reads the options, and records problems. Returns `None` if the root itself is wrong.
 fn read<T: DeserializeOwned>(
     tree: &mut ConfigNode,
     sources: &Sources,
@@ -91,7 +91,7 @@ fn read<T: DeserializeOwned>(
         };
         let place = tree.resolve(error.path());
         describe(tree, &place, &explained(sources, &place, error.into_inner()), problems);
-        // Without the element, the indexes of the others change, and `validate` would name wrong
+        // Without this element, the others have different indexes, and `validate` would name wrong
         // ones.
         *is_partial |= matches!(place.steps.last(), Some(PathStep::Index(_)));
         if !tree.remove(&place.steps) {
@@ -118,7 +118,7 @@ fn describe(tree: &ConfigNode, place: &KeyPath, fault: &DeserializeError, proble
     if let DeserializeError::MissingKey { name } = fault
         && node.child(&PathStep::Key((*name).to_owned())).is_some_and(ConfigNode::is_removed)
     {
-        // It is missing because it was wrong, and reported.
+        // The key is missing because its value was wrong, which is reported already.
         return;
     }
     let origins = node.origins();
@@ -146,7 +146,7 @@ fn in_terms_of(origin: &ValueOrigin, key: &str, place: &KeyPath, fault: &Deseria
             place.inside.is_some() || matches!(origin, ValueOrigin::Flag(_))
         }
     };
-    // The name of a variable or flag may not tell the full key, so the message does.
+    // The name of a variable or flag may differ from the full key, so the message has the key.
     if is_named && origin.is_text() {
         problem.message = format!("{key}: {}", problem.message);
     }
@@ -175,7 +175,7 @@ fn correction(origin: &ValueOrigin, key: &str, place: &KeyPath, meant: &str) -> 
 fn problem_with(tree: &ConfigNode, key: &str, message: String) -> Problem {
     let nobody = |message| Problem { key: Some(key.to_owned()), ..Problem::of_source("configuration", message) };
     let Some((said, is_exact)) = source_of(tree, key) else { return nobody(message) };
-    // A variable sets its own key alone. A neighbour of it that is not set has its default.
+    // A variable sets only its own key. Another key of the section keeps its default.
     let is_neighbour = !is_exact && matches!(said.kind, NodeKind::Section(_));
     match said.origins().into_iter().rfind(|origin| !is_neighbour || !origin.is_text()) {
         Some(origin) if origin.is_text() && !is_exact => Problem::of_key(origin, key, format!("{key}: {message}")),

@@ -14,7 +14,7 @@ use crate::deserialize_error::DeserializeError;
 use crate::tree::{ConfigNode, NodeKind};
 use crate::yaml;
 
-/// Reads a value of the tree. Removed values do not exist for it.
+/// Reads a value of the tree. Skips removed values.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NodeDeserializer<'a>(pub(crate) &'a ConfigNode);
 
@@ -126,7 +126,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeserializeError> {
         match (&self.0.kind, self.bare()) {
-            // Deployments set variables to nothing for none.
+            // Deployments set a variable to an empty text to unset it.
             (NodeKind::Nothing, _) | (_, Some("" | "null" | "~")) => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
@@ -170,7 +170,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         match (&self.0.kind, self.bare()) {
             (NodeKind::Nothing, _) | (_, Some("")) => self.section(visitor, &[]),
             (_, Some(text)) if text.starts_with('{') => NodeDeserializer(&self.inline(text)?).deserialize_any(visitor),
-            // A struct would read a list as its fields in order.
+            // Serde would read a list as the fields of a struct, in order.
             (NodeKind::List(_), _) => Err(DeserializeError::invalid_type(Unexpected::Seq, &visitor)),
             _ => self.deserialize_any(visitor),
         }

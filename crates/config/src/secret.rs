@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 /// The replacement for secret text.
 const MASK: &str = "***";
 
-/// Stands for no server, where a URL may be left out.
+/// Value of a URL setting for no server.
 const NONE: &str = "none";
 
 /// Text that `Debug`, `Display` and serialization mask.

@@ -179,7 +179,7 @@ impl Sources {
         }
     }
 
-    /// Returns the problems of files that are not read because of a slip in their names.
+    /// Returns the problems of files that are not read because their names are misspelt.
     fn misnamed_files(&self, directory: &Path) -> Vec<Problem> {
         let own_file = self.environment_name.as_ref().map(|name| format!("{name}.yaml"));
         let known = || self.files.iter().map(String::as_str).chain([MAIN_FILE]);

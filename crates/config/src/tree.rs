@@ -42,11 +42,11 @@ pub(crate) enum PathStep {
 /// A place in the tree.
 #[derive(Debug)]
 pub(crate) struct KeyPath {
-    /// The steps to the deepest value that the tree has on the way there.
+    /// The steps to the deepest value that exists in the tree.
     pub(crate) steps: Vec<PathStep>,
     /// The full key.
     pub(crate) key: String,
-    /// The rest of the way, inside a value that is text in this tree.
+    /// The rest of the path, inside a value that is text in this tree.
     pub(crate) inside: Option<String>,
 }
 
@@ -65,7 +65,7 @@ impl ConfigNode {
             ValueKind::Boolean(value) => NodeKind::Bool(value),
             ValueKind::I64(value) => NodeKind::Signed(value),
             ValueKind::U64(value) => NodeKind::Unsigned(value),
-            // Neither YAML nor variables yield these two.
+            // Neither YAML nor variables produce these two.
             ValueKind::I128(value) => NodeKind::Text(value.to_string()),
             ValueKind::U128(value) => NodeKind::Text(value.to_string()),
             ValueKind::Float(value) => NodeKind::Float(value),

@@ -1,8 +1,8 @@
 //! Reads YAML text into a tree of values.
 //!
-//! The `config` crate's own reader of YAML stops at the first duplicate key and does not tell its
-//! place. This one reads the events of the same parser. It goes on, and reports the full key and
-//! both lines. It does not recurse, so nesting cannot exhaust the stack.
+//! The `config` crate's own reader of YAML stops at the first duplicate key and does not report its
+//! place. This one reads the events of the same parser, continues, and reports the full key and
+//! both lines. It does not recurse, so deep nesting cannot exhaust the stack.
 
 use std::collections::HashMap;
 
@@ -235,7 +235,7 @@ fn at(mark: Marker, message: impl AsRef<str>) -> Defect {
     Defect { key: None, message: format!("line {}: {}", mark.line(), message.as_ref()) }
 }
 
-/// Resolves bare text as YAML does: to a number, a boolean, nothing, or text.
+/// Resolves bare text as YAML does: to a number, a boolean, null, or text.
 pub(crate) fn resolve(text: String) -> ValueKind {
     match Yaml::from_str(&text) {
         Yaml::Null => ValueKind::Nil,

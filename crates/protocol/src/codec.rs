@@ -86,8 +86,8 @@ impl Codec {
     /// Returns an error if the codec cannot represent the value, or if a peer would misread it or
     /// reject its nesting.
     pub fn encode_value(self, value: &Value) -> Result<Vec<u8>, EncodeError> {
-        // This decoder would refuse anything deeper. Python fails at about a thousand levels, and
-        // drops the message.
+        // This decoder refuses deeper values. Python fails at about a thousand levels, and drops
+        // the message.
         let depth = DecodeLimits::default().depth;
         match self {
             Self::Json => json::encode(value, depth),

@@ -24,8 +24,7 @@ pub struct Properties {
     pub content_type: Option<String>,
     /// `utf-8` or `binary`.
     pub content_encoding: Option<String>,
-    /// True for a message that is lost when the broker restarts. Default: the message is written to
-    /// disk.
+    /// True for a message that is lost when the broker restarts. Default: the message is on disk.
     pub transient: bool,
     /// Priority, 0 to 255.
     pub priority: Option<u8>,

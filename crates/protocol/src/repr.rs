@@ -17,7 +17,7 @@ const ELLIPSIS: &str = "...";
 pub fn repr_args(args: &[Value]) -> String {
     let mut text = Text(String::new());
     let single = if let [_] = args { ",)" } else { ")" };
-    // An error says only that the text is full.
+    // An error only means that the text is full.
     let _full = text.items("(", single, args, 1);
     text.finish()
 }
@@ -41,7 +41,8 @@ struct Text(String);
 
 impl Write for Text {
     fn write_str(&mut self, part: &str) -> fmt::Result {
-        // The rest of a long part is omitted, but the text records that there was one.
+        // The rest of a long part is omitted. One more byte than the limit shows that something
+        // was.
         let room = (LONGEST + 1).saturating_sub(self.0.len());
         if part.len() <= room {
             self.0.push_str(part);

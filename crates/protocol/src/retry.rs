@@ -53,7 +53,7 @@ impl RetryPolicy {
     /// Returns the wait after an attempt with `retries` before it. `chance` is a random number from
     /// 0 to 1.
     pub fn wait(&self, retries: u32, chance: f64) -> Duration {
-        // Beyond the exponents of a double the cap was reached long before.
+        // A larger exponent changes nothing, because the wait reached the cap long before.
         let exponent = i32::try_from(retries.min(1_000)).unwrap_or(1_000);
         let full = (self.first.as_secs_f64() * self.factor.powi(exponent)).min(self.cap.as_secs_f64());
         let left_out = full * self.jitter.clamp(0.0, 1.0) * chance.clamp(0.0, 1.0);
@@ -61,8 +61,7 @@ impl RetryPolicy {
     }
 }
 
-/// The waits between repeated tries at an operation, one after the other. The number of tries is
-/// not limited by the policy.
+/// Waits between repeated attempts at an operation. Their number is not limited by the policy.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     policy: RetryPolicy,

@@ -23,7 +23,7 @@ pub enum TaskState {
     Revoked,
     /// The task never ran, because no worker could read it.
     Rejected,
-    /// The task ended, and asked that no result be kept.
+    /// The task ended and requested that no result be stored.
     Ignored,
 }
 

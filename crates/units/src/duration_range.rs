@@ -44,7 +44,7 @@ impl FromStr for DurationRange {
         }
         let (least, most) = (first.min(cap), first.max(cap));
         let meant = match least {
-            // A zero does not tell the first wait.
+            // A zero says nothing about the first wait, so the suggestion is at most a second.
             Duration::ZERO => Self { first: most.min(Duration::from_secs(1)), cap: most },
             _ => Self { first: least, cap: most },
         };

@@ -6,12 +6,12 @@
 
 /// Calls a macro with the table of all options of a task.
 ///
-/// - `attribute`: options that only `#[task]` knows, and reads in a way of its own;
-/// - `declared`: fields of `TaskOptions` that only `#[task]` knows, by the type of their value;
+/// - `attribute`: options of `#[task]` alone, which it reads in a way of its own;
+/// - `declared`: fields of `TaskOptions` that `#[task]` alone sets, by the type of their value;
 /// - `fields`: fields of `TaskOptions` that `task_options` overrides;
 /// - `retries`: options that together make the retry policy, and that `task_options` overrides, in
 ///   this order;
-/// - `attribute_retries`: options of retries that only `#[task]` knows.
+/// - `attribute_retries`: options of retries that `#[task]` alone sets.
 ///
 /// `attribute` is an example. `config` is an example and a meaning for the reference. An entry may
 /// end with `valid`: a check of its value, wherever it is written, and the complaint.

@@ -1,16 +1,15 @@
-//! Names of Celery and RabbitMQ, with the keys that do their work here.
+//! Names of Celery and RabbitMQ, with the equivalent keys.
 //!
-//! A configuration has one name for each key. A name that operators bring along is an error, which
-//! names that key, or says why there is none.
+//! A configuration has one name for each key. A name of Celery or RabbitMQ is an error, which names
+//! the equivalent key, or the reason why there is none.
 
 /// A name of another system.
 struct ForeignName {
     /// The name. `security_*` is every name that begins so.
     name: &'static str,
-    /// The keys that do its work here. Full keys of Celery's settings; for the others, keys of the
-    /// same section.
+    /// The equivalent keys: full keys for Celery's settings, else keys of the same section.
     keys: &'static [&'static str],
-    /// A fact about the keys, or why there are none.
+    /// A fact about the keys, or the reason why there are none.
     note: &'static str,
 }
 
@@ -27,7 +26,7 @@ const fn no(name: &'static str, why: &'static str) -> ForeignName {
 /// The names of one system that one kind of section may hold.
 struct ForeignNames {
     system: &'static str,
-    /// The section, in the form that [`ForeignNames::covers`] knows. Empty: every section.
+    /// The section, in the form that [`ForeignNames::covers`] reads. Empty for every section.
     section: &'static str,
     names: &'static [ForeignName],
 }
@@ -228,15 +227,14 @@ const CELERY: &[ForeignName] = &[
     no("include", "a program registers its tasks with tasks![…]"),
 ];
 
-/// The beginnings of settings in upper case, as Django's and old programs' are.
+/// The prefixes of settings in upper case, as in Django and old programs.
 const PREFIXES: [(&str, &[&str]); 3] = [
     ("celeryd_", &["", "worker_", "task_"]),
     ("celerybeat_", &["beat_"]),
     ("celery_", &["", "task_", "worker_", "result_"]),
 ];
 
-/// Explains a key that is a name of Celery or RabbitMQ: names the key here, or says why there is
-/// none.
+/// Explains a key that is a name of Celery or RabbitMQ.
 pub(super) fn explain(section: &str, name: &str) -> Option<String> {
     FOREIGN_NAMES.iter().filter(|names| names.covers(section)).find_map(|names| names.explain(section, name))
 }
@@ -246,7 +244,7 @@ impl ForeignNames {
         let Some((kind, rest)) = self.section.split_once(['.', '[']) else { return true };
         let Some(inside) = section.strip_prefix(kind) else { return false };
         match rest {
-            // Names of queues and exchanges may hold dots.
+            // Names of queues and exchanges may contain dots.
             "*" => inside.starts_with('.') && !inside.ends_with(']'),
             "*.bindings[]" => inside.contains(".bindings[") && inside.ends_with(']'),
             "]" => inside.starts_with('[') && inside.ends_with(']'),
@@ -281,14 +279,14 @@ impl ForeignName {
     }
 }
 
-/// A name without the differences between arguments, policies and clients: `x-max-length`,
-/// `max-length` and `max_length` are one.
+/// Returns a name without the differences between arguments, policies and clients: `x-max-length`,
+/// `max-length` and `max_length` are the same.
 fn plain(name: &str) -> String {
     name.strip_prefix("x-").unwrap_or(name).replace('-', "_")
 }
 
-/// The settings of Celery that a key may mean: `CELERY_ACKS_LATE` is `task_acks_late`, and so is
-/// `acks_late` in a section.
+/// Returns the settings of Celery that a key may mean: `CELERY_ACKS_LATE` is `task_acks_late`, and
+/// so is `acks_late` in a section.
 fn celery_spellings(section: &str, name: &str) -> Vec<String> {
     let name = name.to_lowercase();
     let mut spellings = vec![name.clone()];

@@ -1,4 +1,4 @@
-//! Every kind of problem, told in the words that people read.
+//! Tests of every kind of problem, with its whole message.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -88,7 +88,7 @@ queues: {}
 task_routes: []
 ";
 
-/// A directory of files, and everything that is said beside it.
+/// A directory of files, variables and flags.
 struct Said {
     directory: TempDir,
     sources: Sources,
@@ -245,7 +245,7 @@ fn an_empty_variable_means_none() {
     assert_eq!(said.options(), Options::default());
 }
 
-/// A file's text, and what is told of it.
+/// The text of a file, and the messages about it.
 const FILES: &[(&str, &str)] = &[
     // Unknown keys.
     ("worker: {prefetchh: 1}", "config/celeriac.yaml: worker.prefetchh: unknown key, did you mean worker.prefetch?"),
@@ -318,12 +318,12 @@ const FILES: &[(&str, &str)] = &[
         "config/celeriac.yaml: queues.a.type: should be one of quorum, classic, found `clasic`, did you mean classic?",
     ),
     ("task_routes: [{queue: a}]", "config/celeriac.yaml: task_routes[0].task: required key is missing"),
-    // Told once: what is missing because it was wrong is not told again.
+    // A key that is missing because it was wrong is reported once.
     (
         "task_routes: [{task: 5}]",
         "config/celeriac.yaml: task_routes[0].task: should be text, found 5; put it in quotes",
     ),
-    // All of them, with the indexes that people count.
+    // All problems, with the indexes of the file.
     (
         "task_routes: [{}, {task: a, x: 1}, {task: [], qeue: 1}, 5, {task: b, queue: 1}]\nworker: {prefetch: a, x: 1, events: 2}",
         "config/celeriac.yaml: task_routes[0].task: required key is missing
@@ -365,7 +365,7 @@ fn what_is_wrong_in_a_file_is_told() {
     }
 }
 
-/// A variable, and what is told of it.
+/// A variable, and the messages about it.
 const VARIABLES: &[(&str, &str, &str)] = &[
     ("CELERIAC_EVN", "prod", "environment: CELERIAC_EVN: unknown variable, did you mean CELERIAC_ENV?"),
     (
@@ -418,7 +418,7 @@ const VARIABLES: &[(&str, &str, &str)] = &[
         "[{}]",
         "environment: CELERIAC__TASK_ROUTES: task_routes[0].task: required key is missing",
     ),
-    // Underscores that are too few, or too many.
+    // Too few or too many underscores.
     (
         "CELERIAC__WORKER_PREFETCH",
         "1",
@@ -614,7 +614,7 @@ environment: CELERIAC__WORKER__CONCURRENCY: should be otherwise"
 
 #[test]
 fn components_are_not_asked_about_what_could_not_be_read() {
-    // The routes would find their queue missing, but only because its file is broken.
+    // The routes would lack their queue, but only because its file is broken.
     for (routes, more) in [("queues: {b: {}", "line 2"), ("queues: 5", "should be a section")] {
         let said = Said::new(&[("celeriac.yaml", "task_routes: [{task: a, queue: b}]"), ("routes.yaml", routes)]);
         let problems = load_with(&said.sources, validate).unwrap_err();
@@ -622,7 +622,7 @@ fn components_are_not_asked_about_what_could_not_be_read() {
         assert_eq!(told, 1, "{problems}");
         assert!(problems.to_string().contains(more), "{problems}");
     }
-    // Its default stands in for what was wrong: nothing is told of that.
+    // The default replaces the wrong value, and causes no message.
     let said = Said::new(&[("celeriac.yaml", "worker: {concurrency: many}")]);
     let judge = |_: &Options| vec![("worker.concurrency".to_owned(), "should be otherwise".to_owned())];
     assert_eq!(load_with(&said.sources, judge).unwrap_err().len(), 1);
@@ -729,7 +729,7 @@ mod random {
         ]
     }
 
-    /// YAML of sections, lists and values, sound or nearly so.
+    /// YAML of sections, lists and values. Some of it is invalid.
     fn yaml() -> impl Strategy<Value = String> {
         let leaf = prop_oneof![value(), "[a-z]{1,5}".boxed()];
         let tree = leaf.prop_recursive(4, 32, 4, |inner| {

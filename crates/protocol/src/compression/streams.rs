@@ -1,4 +1,4 @@
-//! Decompression in steps, so that a small body cannot become a large one unnoticed.
+//! Decompression in steps, each of which checks the size.
 
 use zstd::stream::raw::{DParameter, InBuffer, Operation, OutBuffer};
 

@@ -38,7 +38,7 @@ pub const STAMPED_HEADERS: &str = "stamped_headers";
 pub const STAMPS: &str = "stamps";
 /// The compression of the body.
 pub const COMPRESSION: &str = "compression";
-/// True if the result is not wanted.
+/// True if no result is to be stored.
 pub const IGNORE_RESULT: &str = "ignore_result";
 /// Prefix of all headers that a worker adds to a dead letter.
 pub const DEAD_PREFIX: &str = "celeriac-dead-";
@@ -58,11 +58,10 @@ pub const DEAD_AT: &str = "celeriac-dead-at";
 pub const DEAD_WORKER: &str = "celeriac-dead-worker";
 /// Marks a message that may be on its queue twice.
 ///
-/// It was sent again after a crash or a lost confirm, relayed, or returned until it is due. The
-/// worker that runs it checks the store first, as for a redelivered message.
+/// It was published again after a crash or a lost confirm, was relayed, or was delayed again. The
+/// worker that runs it first reads the result store, as for a redelivered message.
 pub const REPEATED: &str = "celeriac-repeated";
-/// Marks a redelivered message that may have brought its worker down, and waits for its turn to run
-/// alone.
+/// Marks a redelivered message that may have crashed its worker, and waits until it can run alone.
 pub const SUSPECTED: &str = "celeriac-suspected";
 /// Number of replays from a dead-letter queue. The outcome of an earlier run does not prevent a
 /// replayed one, unless it was a success.
@@ -74,7 +73,7 @@ pub const NOT_FOLLOWED_UP: &str = "not-followed-up";
 pub const RETRY_UNTIL: &str = "celeriac-retry-until";
 /// Number of times that a message returned to the broker because of a rate limit.
 ///
-/// Its worker checks the store first, because a crash may have left two copies.
+/// Its worker first reads the result store, because a crash may have left two copies.
 pub const ROUNDS: &str = "celeriac-rate-limited";
 /// The id of a task that was sent to every worker. Each worker's copy has an id of its own.
 pub const BROADCAST: &str = "celeriac-broadcast";

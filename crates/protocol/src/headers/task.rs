@@ -59,7 +59,7 @@ pub struct Appearance {
     pub origin: String,
 }
 
-/// Earlier than any task.
+/// Earliest time that is accepted. No task is older.
 const EARLIEST: Timestamp = Timestamp::UNIX_EPOCH;
 
 impl TaskHeaders {
@@ -69,8 +69,7 @@ impl TaskHeaders {
     /// Returns an error if `task` or `id` is missing, or if a header has an invalid value.
     pub fn read(headers: &HeaderMap) -> Result<Self, HeaderError> {
         let mut read = Self::default();
-        // One pass over the headers, not one for each name, because every message comes through
-        // here.
+        // One pass over the headers, not one for each name, because every message is read here.
         for (name, value) in headers.iter() {
             match name {
                 names::TASK => read.task = required_text(names::TASK, value)?,
@@ -132,9 +131,9 @@ impl TaskHeaders {
 
     /// Writes these headers into a map without them.
     ///
-    /// With an appearance it writes every header that Celery writes, including defaults. Without
-    /// one it writes only headers with content: each costs the broker about a microsecond on either
-    /// side, and a worker needs no others.
+    /// With an appearance it writes every header of Celery, including defaults. Without one it
+    /// writes only headers that differ from their default: each costs the broker about a
+    /// microsecond on either side, and a worker needs no others.
     pub fn write(self, headers: &mut HeaderMap, appearance: Option<Appearance>) {
         let all = appearance.is_some();
         let mut put = |name: &'static str, value: Option<Value>| {
@@ -170,7 +169,7 @@ impl TaskHeaders {
     /// Turns the headers of a delivered task into those of its next attempt, in place.
     pub fn next_attempt(headers: &mut HeaderMap, retries: u32, eta: Option<Timestamp>) {
         headers.strip_deaths();
-        // The next attempt must request its start anew.
+        // The next attempt has not requested a start yet.
         headers.remove(names::ROUNDS);
         headers.insert(names::RETRIES, retries);
         headers.remove(names::SUSPECTED);

@@ -58,7 +58,7 @@ pub struct SignatureOptions {
     pub limits: TimeLimits,
     /// A display name in place of the task's.
     pub shadow: Option<String>,
-    /// True if the result is not wanted.
+    /// True if no result is to be stored.
     pub ignore_result: Option<bool>,
     /// Number of times that the task was replaced by another one.
     pub replaced_task_nesting: u32,

@@ -53,7 +53,7 @@ impl KombuValue {
             "time" => Self::Time(text),
             "decimal" => Self::Decimal(text),
             "uuid" => {
-                // The text forms of the `uuid` crate are those that Python accepts.
+                // The `uuid` crate reads the same text forms as Python.
                 let id = Uuid::try_parse(&text).map_err(|_| invalid("uuid", &text));
                 return Some(id.map(Self::Uuid));
             }
