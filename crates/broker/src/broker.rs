@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_has_not_begun_is_given_back_unless_it_came_back_before() {
+    async fn deliveries_that_were_not_taken_are_requeued_at_most_once() {
         let (mut consumer, mut settled) =
             consumer(&[(1, false), (2, false), (3, true), (4, false), (5, true), (6, false)]);
         consumer.give_back(2);

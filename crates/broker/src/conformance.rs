@@ -65,12 +65,12 @@ macro_rules! for_each_broker_case {
             exchanges_fill_exchanges_and_an_alternate_takes_the_rest
             a_broadcast_reaches_every_queue_that_is_bound_to_it_also_after_a_delay
             a_full_queue_refuses_or_gives_way
-            what_waits_longer_than_its_queue_allows_is_dead_lettered
+            a_message_older_than_its_queue_allows_is_dead_lettered
             a_single_active_consumer_is_followed_by_the_next
             a_queue_is_looked_at_without_touching_it
             a_message_for_no_queue_is_an_error
             a_message_for_no_exchange_is_an_error
-            what_is_confirmed_is_queued
+            a_confirmed_message_is_queued
             many_publishers_at_once_lose_nothing
             messages_beyond_the_prefetch_are_left_to_others
             two_consumers_share_a_queue
@@ -80,14 +80,14 @@ macro_rules! for_each_broker_case {
             a_consumer_that_stops_while_it_changes_loses_nothing
             a_stopped_consumer_ends_after_what_has_arrived
             a_closing_consumer_waits_for_settlements
-            what_a_closed_consumer_did_not_take_goes_back
-            what_a_dropped_consumer_did_not_settle_goes_back
-            what_is_acknowledged_is_gone
-            what_is_requeued_is_marked_as_redelivered
+            deliveries_that_a_closed_consumer_did_not_take_are_requeued
+            deliveries_that_a_dropped_consumer_did_not_settle_are_requeued
+            an_acknowledged_message_is_gone
+            a_requeued_message_is_marked_as_redelivered
             higher_priorities_come_first
-            what_is_rejected_is_dead_lettered
-            what_expires_is_dead_lettered
-            a_dead_letter_stays_however_often_it_is_looked_at
+            a_rejected_message_is_dead_lettered
+            an_expired_message_is_dead_lettered
+            a_dead_letter_stays_however_often_it_is_browsed
             a_delayed_message_arrives_at_its_time
             delays_do_not_wait_for_each_other
             a_queue_for_replies_takes_what_is_sent_to_its_name
@@ -96,15 +96,15 @@ macro_rules! for_each_broker_case {
             a_queue_for_replies_goes_with_its_consumer
             a_closed_broker_takes_no_replies
             a_name_that_is_taken_is_refused_for_replies
-            a_look_leaves_everything_in_its_place
-            a_look_that_ends_early_gives_everything_back
-            a_look_that_is_dropped_gives_everything_back
-            what_a_look_removes_is_gone_and_the_rest_keeps_its_order
-            a_look_ends_where_the_queue_ended_when_it_began
-            a_look_ends_although_another_takes_what_it_was_to_see
-            a_look_at_large_messages_holds_few_of_them
-            a_look_at_a_missing_queue_is_an_error
-            what_exists_may_be_declared_again
+            browsing_changes_nothing
+            browsing_that_ends_early_returns_all_messages
+            a_dropped_browser_returns_all_messages
+            removed_messages_are_gone_and_the_rest_keeps_its_order
+            browsing_ends_at_the_tail_of_its_start
+            browsing_ends_although_a_consumer_takes_messages
+            browsing_large_messages_holds_few_of_them
+            browsing_a_missing_queue_is_an_error
+            an_existing_object_can_be_declared_again
             a_queue_of_another_kind_is_a_mismatch
             an_exchange_of_another_kind_is_a_mismatch
             a_closed_broker_takes_nothing

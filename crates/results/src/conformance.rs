@@ -43,28 +43,28 @@ macro_rules! for_each_store_case {
             deep_documents_survive
             large_results_survive
             an_unknown_task_is_not_found
-            what_is_forgotten_is_gone
+            a_forgotten_task_is_gone
             the_first_success_stays
             a_failure_gives_way_to_a_success_only
             an_ignored_end_stays
             a_replay_begins_anew_whatever_the_failure_before_it
-            what_came_before_a_replay_changes_nothing
-            a_success_is_not_replayed_away
+            a_record_of_an_earlier_replay_changes_nothing
+            a_replay_does_not_replace_a_success
             a_retry_gives_way_to_a_success
             an_older_attempt_changes_nothing
             a_state_never_goes_back_within_an_attempt
-            what_is_known_stays_where_the_new_record_is_silent
+            values_stay_that_the_new_record_lacks
             the_same_outcome_again_counts_as_stored
             an_id_twice_in_a_call_is_written_twice
             a_thousand_records_in_one_call
             nothing_to_record_is_fine
-            what_cannot_be_stored_leaves_its_neighbours_alone
+            a_refused_record_does_not_affect_others
             writers_of_the_same_tasks_do_not_disturb_each_other
             only_old_ends_are_swept
-            every_attempt_is_on_record
+            every_attempt_is_recorded
             an_attempt_that_is_written_again_stands_once
             the_attempts_of_a_replay_are_counted_anew
-            what_has_not_run_is_no_attempt
+            a_task_that_has_not_run_has_no_attempt
             an_attempt_of_what_is_not_written_is_not_on_record
             attempts_go_with_their_task
             an_end_before_the_wait_is_told
@@ -72,15 +72,15 @@ macro_rules! for_each_store_case {
             only_an_end_ends_the_wait
             two_waiters_are_told
             a_thousand_waiters_are_told
-            who_stops_waiting_disturbs_nobody
-            what_is_revoked_never_begins
-            only_a_termination_reaches_what_runs
+            a_cancelled_wait_does_not_affect_others
+            a_revoked_task_never_starts
+            only_a_termination_ends_a_running_task
             a_revocation_holds_for_the_longer_of_two_times_and_ends
             only_revocations_that_no_longer_hold_are_swept
             what_can_be_no_id_is_not_revoked
             a_suspect_begins_as_often_as_it_may
-            another_attempt_has_a_clean_record
-            what_has_ended_is_off_the_record
+            another_attempt_starts_with_a_count_of_zero
+            an_ended_attempt_has_no_record
             what_was_only_interrupted_is_not_counted
             five_hundred_suspects_at_once
         }

@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_runs_is_ended_by_a_termination_alone() {
+    async fn a_running_task_is_ended_by_a_termination_only() {
         let revocations = Arc::new(RevocationCache::default());
         revocations.refreshed(Instant::now());
         let begun = revocations.start_task("a").await.unwrap();

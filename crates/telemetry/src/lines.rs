@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_cannot_steer_a_terminal() {
+    fn a_message_cannot_control_a_terminal() {
         assert_eq!(lines(|| info!(target: "t", "a\u{1b}[31mb")), ["INFO t: a\\u{1b}[31mb"]);
     }
 

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_wrong_is_told_together() {
+    fn all_faults_are_reported_together() {
         let options = r#"{"service_name": " ", "otlp_endpoint": "localhost:4318", "traces": {"sample_ratio": 1.5}, "log": {"level": "app=loud"}}"#;
         let keys: Vec<_> = read(options).unwrap().validate().into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, ["service_name", "otlp_endpoint", "traces.sample_ratio", "log.level"]);
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_collector_is_shown_without_its_password() {
+    fn an_invalid_collector_is_shown_without_its_password() {
         let options =
             |url: &str| TelemetryOptions { otlp_endpoint: Some(url.to_owned()), ..TelemetryOptions::default() };
         let found = |url| options(url).validate().into_iter().next().unwrap().1;

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_no_span() {
+    fn an_invalid_header_is_no_span() {
         let bad = [
             Value::Null,
             Value::Int(7),

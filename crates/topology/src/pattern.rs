@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_speak_of_the_whole_name() {
+    fn patterns_match_the_whole_name() {
         let cases = [
             ("orders.charge", "orders.charge", true),
             ("orders.charge", "ordersxcharge", false),

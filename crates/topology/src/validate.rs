@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn bindings_that_lead_nowhere_are_named() {
+    fn bindings_without_a_destination_are_named() {
         let cases = [
             (
                 bound("ordres", "#"),

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_comes_out_as_it_went_in() {
+    fn a_message_is_read_as_it_was_written() {
         // Sorted by name, as a field table yields them.
         let headers: HeaderMap = [
             ("bytes", Value::Bytes(vec![0, 255])),

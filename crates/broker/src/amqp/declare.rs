@@ -339,7 +339,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_argument_that_the_broker_does_not_take_is_found_in_its_words() {
+    fn a_refused_argument_is_read_from_the_brokers_message() {
         let said = "PRECONDITION_FAILED - invalid arg 'x-message-ttl' for queue 'mail' in vhost '/' of queue type \
                     rabbit_quorum_queue";
         assert_eq!(refused_argument(said), Some("x-message-ttl"));

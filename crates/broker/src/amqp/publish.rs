@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_brokers_own_bound_is_understood() {
+    fn the_limit_in_the_brokers_message_is_read() {
         let said = "PRECONDITION_FAILED - message size 17 is larger than configured max size 16";
         assert_eq!(largest_allowed(said), Some(16));
         let said = "PRECONDITION_FAILED - message size 17 larger than max size 16";

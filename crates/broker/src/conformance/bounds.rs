@@ -36,7 +36,7 @@ pub(super) async fn a_full_queue_refuses_or_gives_way(stage: &Stage) {
     consumer.close().await;
 }
 
-pub(super) async fn what_waits_longer_than_its_queue_allows_is_dead_lettered(stage: &Stage) {
+pub(super) async fn a_message_older_than_its_queue_allows_is_dead_lettered(stage: &Stage) {
     let failures = stage.name("failures");
     let options = QueueOptions {
         message_ttl: Some(Duration::from_millis(50)),

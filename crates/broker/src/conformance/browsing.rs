@@ -31,7 +31,7 @@ async fn fill(stage: &Stage, queue: &str) -> Vec<String> {
     bodies
 }
 
-pub(super) async fn a_look_leaves_everything_in_its_place(stage: &Stage) {
+pub(super) async fn browsing_changes_nothing(stage: &Stage) {
     for kind in [QueueKind::Quorum, QueueKind::Classic] {
         let queue = stage.queue_with(kind.name(), QueueOptions { kind, ..QueueOptions::default() }).await;
         let bodies = fill(stage, &queue).await;
@@ -45,7 +45,7 @@ pub(super) async fn a_look_leaves_everything_in_its_place(stage: &Stage) {
     }
 }
 
-pub(super) async fn a_look_that_ends_early_gives_everything_back(stage: &Stage) {
+pub(super) async fn browsing_that_ends_early_returns_all_messages(stage: &Stage) {
     let queue = stage.queue("queue").await;
     let bodies = fill(stage, &queue).await;
     let mut browser = stage.broker.browse(&queue).await.unwrap();
@@ -56,7 +56,7 @@ pub(super) async fn a_look_that_ends_early_gives_everything_back(stage: &Stage) 
     assert_eq!(stage.drain(&queue).await, bodies);
 }
 
-pub(super) async fn a_look_that_is_dropped_gives_everything_back(stage: &Stage) {
+pub(super) async fn a_dropped_browser_returns_all_messages(stage: &Stage) {
     let queue = stage.queue("queue").await;
     stage.send(&queue, &["1", "2", "3"]).await;
     let mut browser = stage.broker.browse(&queue).await.unwrap();
@@ -69,7 +69,7 @@ pub(super) async fn a_look_that_is_dropped_gives_everything_back(stage: &Stage) 
     consumer.close().await;
 }
 
-pub(super) async fn what_a_look_removes_is_gone_and_the_rest_keeps_its_order(stage: &Stage) {
+pub(super) async fn removed_messages_are_gone_and_the_rest_keeps_its_order(stage: &Stage) {
     let queue = stage.queue("queue").await;
     let bodies = fill(stage, &queue).await;
     let mut browser = stage.broker.browse(&queue).await.unwrap();
@@ -89,7 +89,7 @@ pub(super) async fn what_a_look_removes_is_gone_and_the_rest_keeps_its_order(sta
     assert_eq!(stage.drain(&queue).await, kept);
 }
 
-pub(super) async fn a_look_ends_where_the_queue_ended_when_it_began(stage: &Stage) {
+pub(super) async fn browsing_ends_at_the_tail_of_its_start(stage: &Stage) {
     let queue = stage.queue("queue").await;
     stage.send(&queue, &["1", "2"]).await;
     let mut browser = stage.broker.browse(&queue).await.unwrap();
@@ -99,7 +99,7 @@ pub(super) async fn a_look_ends_where_the_queue_ended_when_it_began(stage: &Stag
     assert_eq!(stage.drain(&queue).await, ["1", "2", "late"]);
 }
 
-pub(super) async fn a_look_ends_although_another_takes_what_it_was_to_see(stage: &Stage) {
+pub(super) async fn browsing_ends_although_a_consumer_takes_messages(stage: &Stage) {
     let queue = stage.queue("queue").await;
     stage.send(&queue, &["1", "2", "3"]).await;
     let mut browser = stage.broker.browse(&queue).await.unwrap();
@@ -115,7 +115,7 @@ pub(super) async fn a_look_ends_although_another_takes_what_it_was_to_see(stage:
     consumer.close().await;
 }
 
-pub(super) async fn a_look_at_large_messages_holds_few_of_them(stage: &Stage) {
+pub(super) async fn browsing_large_messages_holds_few_of_them(stage: &Stage) {
     let queue = stage.queue("queue").await;
     let body = |number: u8| vec![number; 3 * 1024 * 1024];
     for number in 0..8 {
@@ -130,7 +130,7 @@ pub(super) async fn a_look_at_large_messages_holds_few_of_them(stage: &Stage) {
     browser.close().await.unwrap();
 }
 
-pub(super) async fn a_look_at_a_missing_queue_is_an_error(stage: &Stage) {
+pub(super) async fn browsing_a_missing_queue_is_an_error(stage: &Stage) {
     let queue = stage.name("missing");
     let error = stage.broker.browse(&queue).await.map(drop).unwrap_err();
     assert!(matches!(&error, Error::NoSuchQueue { queue: named } if *named == queue), "{error}");

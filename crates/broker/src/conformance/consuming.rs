@@ -158,7 +158,7 @@ pub(super) async fn a_closing_consumer_waits_for_settlements(stage: &Stage) {
     assert_eq!(stage.drain(&queue).await, [""; 0]);
 }
 
-pub(super) async fn what_a_closed_consumer_did_not_take_goes_back(stage: &Stage) {
+pub(super) async fn deliveries_that_a_closed_consumer_did_not_take_are_requeued(stage: &Stage) {
     let queue = stage.queue("queue").await;
     stage.send(&queue, &["1", "2", "3"]).await;
     let mut consumer = stage.consume(&queue, 10).await;
@@ -169,7 +169,7 @@ pub(super) async fn what_a_closed_consumer_did_not_take_goes_back(stage: &Stage)
     assert_eq!(sorted(stage.drain(&queue).await), ["2", "3"]);
 }
 
-pub(super) async fn what_a_dropped_consumer_did_not_settle_goes_back(stage: &Stage) {
+pub(super) async fn deliveries_that_a_dropped_consumer_did_not_settle_are_requeued(stage: &Stage) {
     let queue = stage.queue("queue").await;
     stage.send(&queue, &["1", "2", "3"]).await;
     let mut consumer = stage.consume(&queue, 10).await;

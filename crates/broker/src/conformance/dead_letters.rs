@@ -9,7 +9,7 @@ use celeriac_topology::dead_letter_queue;
 use super::stage::{Stage, body, next, text};
 use crate::delivery::Delivery;
 
-pub(super) async fn what_is_rejected_is_dead_lettered(stage: &Stage) {
+pub(super) async fn a_rejected_message_is_dead_lettered(stage: &Stage) {
     let queue = stage.queue("queue").await;
     let headers: HeaderMap = [("task", Value::from("t.add"))].into_iter().collect();
     stage.publish("", &queue, Message { headers, ..text("unwanted") }).await.unwrap();
@@ -25,7 +25,7 @@ pub(super) async fn what_is_rejected_is_dead_lettered(stage: &Stage) {
     assert_eq!(stage.drain(&queue).await, [""; 0]);
 }
 
-pub(super) async fn what_expires_is_dead_lettered(stage: &Stage) {
+pub(super) async fn an_expired_message_is_dead_lettered(stage: &Stage) {
     let queue = stage.queue("queue").await;
     let properties = Properties { expiration: Some(Duration::from_millis(50)), ..Properties::default() };
     stage.publish("", &queue, Message { properties, ..text("too late") }).await.unwrap();
@@ -38,7 +38,7 @@ pub(super) async fn what_expires_is_dead_lettered(stage: &Stage) {
     assert_eq!(stage.drain(&queue).await, [""; 0]);
 }
 
-pub(super) async fn a_dead_letter_stays_however_often_it_is_looked_at(stage: &Stage) {
+pub(super) async fn a_dead_letter_stays_however_often_it_is_browsed(stage: &Stage) {
     let queue = stage.queue("queue").await;
     stage.send(&queue, &["unwanted"]).await;
     let mut consumer = stage.consume(&queue, 1).await;

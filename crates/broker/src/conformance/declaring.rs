@@ -6,7 +6,7 @@ use super::stage::{Stage, next, text};
 use crate::broker::{Depth, Subscription};
 use crate::error::Error;
 
-pub(super) async fn what_exists_may_be_declared_again(stage: &Stage) {
+pub(super) async fn an_existing_object_can_be_declared_again(stage: &Stage) {
     let (exchange, queue) = (stage.name("exchange"), stage.name("queue"));
     let bind = vec![Binding::new(exchange.clone(), "a.*".to_owned())];
     let mut topology = Topology {

@@ -85,7 +85,7 @@ pub(super) async fn a_message_for_no_exchange_is_an_error(stage: &Stage) {
     assert_eq!(stage.drain(&queue).await.len(), 1);
 }
 
-pub(super) async fn what_is_confirmed_is_queued(stage: &Stage) {
+pub(super) async fn a_confirmed_message_is_queued(stage: &Stage) {
     let queue = stage.queue("queue").await;
     for round in 0..20 {
         let body = round.to_string();

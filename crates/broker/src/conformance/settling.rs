@@ -5,7 +5,7 @@ use celeriac_topology::{QueueKind, QueueOptions};
 
 use super::stage::{Stage, body, next, text};
 
-pub(super) async fn what_is_acknowledged_is_gone(stage: &Stage) {
+pub(super) async fn an_acknowledged_message_is_gone(stage: &Stage) {
     let queue = stage.queue("queue").await;
     stage.send(&queue, &["1", "2", "3", "4"]).await;
     let mut consumer = stage.consume(&queue, 10).await;
@@ -26,7 +26,7 @@ pub(super) async fn what_is_acknowledged_is_gone(stage: &Stage) {
     assert_eq!(stage.drain(&queue).await, [""; 0]);
 }
 
-pub(super) async fn what_is_requeued_is_marked_as_redelivered(stage: &Stage) {
+pub(super) async fn a_requeued_message_is_marked_as_redelivered(stage: &Stage) {
     let queue = stage.queue("queue").await;
     stage.send(&queue, &["again"]).await;
     let mut consumer = stage.consume(&queue, 1).await;

@@ -40,7 +40,7 @@ async fn next(consumer: &mut Consumer) -> Delivery {
 }
 
 #[tokio::test]
-async fn brokers_of_one_url_are_one_place_until_the_last_is_gone() {
+async fn brokers_of_one_url_share_their_content_until_the_last_is_dropped() {
     let (one, other) = (broker("memory://shared"), broker("memory://shared"));
     declare(&one, QueueOptions::default()).await;
     let mut consumer = consume(&other, "queue").await;
@@ -62,7 +62,7 @@ async fn brokers_of_one_url_are_one_place_until_the_last_is_gone() {
 }
 
 #[tokio::test]
-async fn a_closed_broker_gives_back_what_its_consumers_hold() {
+async fn a_closed_broker_requeues_unsettled_deliveries() {
     let (one, other) = (broker("memory://closing"), broker("memory://closing"));
     declare(&one, QueueOptions::default()).await;
     send(&one, queue(), Properties::default()).await;
@@ -136,7 +136,7 @@ async fn expiration_counts_from_arrival_and_not_while_delivered() {
 }
 
 #[test]
-fn a_consumer_whose_runtime_is_gone_holds_nothing_back() {
+fn a_consumer_whose_runtime_has_ended_holds_no_messages() {
     let broker = broker("memory://runtimes");
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let first = runtime();

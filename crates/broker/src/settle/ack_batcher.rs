@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejection_is_told_before_what_covers_it() {
+    fn a_rejection_is_sent_before_an_acknowledgement_that_covers_it() {
         let mut batcher = delivered(3);
         let commands =
             settle(&mut batcher, [(1, SettlementKind::Ack), (2, SettlementKind::Reject), (3, SettlementKind::Ack)]);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_of_a_lost_channel_means_nothing() {
+    fn a_settlement_of_a_lost_channel_has_no_effect() {
         let mut batcher = delivered(2);
         let old = batcher.epoch();
         batcher.reset();
@@ -253,7 +253,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_delivery_is_settled_once_as_its_verdict_says(actions in actions()) {
+        fn every_delivery_is_settled_once_as_requested(actions in actions()) {
             let mut batcher = AckBatcher::new();
             let mut server = Server::default();
             let mut held: Vec<(u64, u64)> = Vec::new();

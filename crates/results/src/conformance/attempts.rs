@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::outcomes::Recorded;
 use crate::record::{AttemptRecord, TaskRecord};
 
-pub(super) async fn every_attempt_is_on_record(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+pub(super) async fn every_attempt_is_recorded(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
     let first = attempt(ns, "thrice", TaskState::Retry, 1);
     let second = attempt(ns, "thrice", TaskState::Retry, 2);
     let third = TaskRecord { failure: None, eta: None, ..attempt(ns, "thrice", TaskState::Success, 3) };
@@ -76,7 +76,7 @@ pub(super) async fn the_attempts_of_a_replay_are_counted_anew(backend: Arc<dyn B
     Ok(())
 }
 
-pub(super) async fn what_has_not_run_is_no_attempt(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+pub(super) async fn a_task_that_has_not_run_has_no_attempt(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
     let refused = TaskRecord { attempts: 0, ..ended(ns, "refused", TaskState::Failure) };
     stored(&backend, &refused).await?;
     assert_eq!(backend.attempts(&refused.id).await?, []);

@@ -44,10 +44,7 @@ pub(super) async fn nothing_to_record_is_fine(backend: Arc<dyn Backend>, _ns: &s
     Ok(())
 }
 
-pub(super) async fn what_cannot_be_stored_leaves_its_neighbours_alone(
-    backend: Arc<dyn Backend>,
-    ns: &str,
-) -> Result<()> {
+pub(super) async fn a_refused_record_does_not_affect_others(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
     let mut records: Vec<_> = (0..20).map(|number| ended(ns, &number.to_string(), TaskState::Success)).collect();
     records[3].id = format!("{ns}{}", "x".repeat(256));
     records[7].id.push('\0');

@@ -20,7 +20,7 @@ pub(super) async fn a_suspect_begins_as_often_as_it_may(backend: Arc<dyn Backend
     Ok(())
 }
 
-pub(super) async fn another_attempt_has_a_clean_record(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+pub(super) async fn another_attempt_starts_with_a_count_of_zero(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
     let second = check(ns, "a", 1, 9);
     let replayed = CrashCheck { attempt: AttemptKey { replays: 1, ..second.attempt.clone() }, ..second.clone() };
     for (suspect, starts) in [(check(ns, "a", 0, 9), 1), (second.clone(), 1), (second, 2), (replayed, 1)] {
@@ -29,7 +29,7 @@ pub(super) async fn another_attempt_has_a_clean_record(backend: Arc<dyn Backend>
     Ok(())
 }
 
-pub(super) async fn what_has_ended_is_off_the_record(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+pub(super) async fn an_ended_attempt_has_no_record(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
     let suspects = [check(ns, "a", 0, 9), check(ns, "b", 0, 9)];
     backend.count_starts(&suspects).await?;
     let ended = |suspect: &CrashCheck| Finished { attempt: suspect.attempt.clone(), interrupted: false };

@@ -63,7 +63,7 @@ pub(super) async fn a_replay_begins_anew_whatever_the_failure_before_it(
     Ok(())
 }
 
-pub(super) async fn what_came_before_a_replay_changes_nothing(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+pub(super) async fn a_record_of_an_earlier_replay_changes_nothing(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
     let replay = TaskRecord { replays: 2, ..bare(ns, "replay", TaskState::Retry) };
     stored(&backend, &replay).await?;
     for state in TaskState::ALL.into_iter().filter(|&state| state != TaskState::Success) {
@@ -76,7 +76,7 @@ pub(super) async fn what_came_before_a_replay_changes_nothing(backend: Arc<dyn B
     stored(&backend, &earlier).await
 }
 
-pub(super) async fn a_success_is_not_replayed_away(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+pub(super) async fn a_replay_does_not_replace_a_success(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
     for end in [TaskState::Success, TaskState::Ignored] {
         let first = ended(ns, end.as_str(), end);
         stored(&backend, &first).await?;
@@ -123,10 +123,7 @@ pub(super) async fn a_state_never_goes_back_within_an_attempt(backend: Arc<dyn B
     Ok(())
 }
 
-pub(super) async fn what_is_known_stays_where_the_new_record_is_silent(
-    backend: Arc<dyn Backend>,
-    ns: &str,
-) -> Result<()> {
+pub(super) async fn values_stay_that_the_new_record_lacks(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
     let sent = TaskRecord {
         args: Some("[1]".to_owned()),
         kwargs: Some(r#"{"nul": "\u0000"}"#.to_owned()),

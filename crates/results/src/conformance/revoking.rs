@@ -10,7 +10,7 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::revocations::{RevocationCache, RevokeOptions, Revoked, RunningTask};
 
-pub(super) async fn what_is_revoked_never_begins(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+pub(super) async fn a_revoked_task_never_starts(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
     let revocations = backend.revocation_cache();
     let ids: Vec<_> = (0..3_000).map(|number| format!("{ns}/{number}")).collect();
     // One at a time, many at once, and one id twice in a call.
@@ -23,7 +23,7 @@ pub(super) async fn what_is_revoked_never_begins(backend: Arc<dyn Backend>, ns: 
     Ok(())
 }
 
-pub(super) async fn only_a_termination_reaches_what_runs(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+pub(super) async fn only_a_termination_ends_a_running_task(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
     let (revocations, id) = (backend.revocation_cache(), format!("{ns}/runs"));
     let begun = begin(revocations, &id).await.ok();
     assert!(begun.is_some());

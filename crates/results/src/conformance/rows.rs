@@ -131,7 +131,7 @@ pub(super) async fn an_unknown_task_is_not_found(backend: Arc<dyn Backend>, ns: 
     Ok(())
 }
 
-pub(super) async fn what_is_forgotten_is_gone(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+pub(super) async fn a_forgotten_task_is_gone(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
     let record = ended(ns, "forgotten", TaskState::Success);
     stored(&backend, &record).await?;
     assert!(backend.forget(&record.id).await?);

@@ -78,7 +78,7 @@ pub(super) async fn a_thousand_waiters_are_told(backend: Arc<dyn Backend>, ns: &
     Ok(())
 }
 
-pub(super) async fn who_stops_waiting_disturbs_nobody(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+pub(super) async fn a_cancelled_wait_does_not_affect_others(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
     let record = ended(ns, "given up", TaskState::Success);
     let mut patient = std::pin::pin!(finished(&backend, &record.id));
     assert!(futures::poll!(&mut patient).is_pending());

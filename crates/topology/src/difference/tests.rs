@@ -60,7 +60,7 @@ fn named(objects: &[TopologyObject], existing: &Existing) -> Vec<String> {
 }
 
 #[test]
-fn what_is_as_it_should_be_does_not_differ() {
+fn a_matching_object_does_not_differ() {
     for settings in [SettingsLocation::Arguments, SettingsLocation::Policies] {
         let objects = all(settings);
         assert_eq!(named(&objects, &made(&objects)), Vec::<String>::new());
@@ -86,7 +86,7 @@ fn an_argument_that_says_what_the_policy_says_is_left_alone() {
 }
 
 #[test]
-fn a_policy_that_holds_the_place_of_ours_is_named() {
+fn a_policy_that_applies_in_place_of_ours_is_named() {
     let objects = all(SettingsLocation::Policies);
     let mut existing = made(&objects);
     existing.queues.iter_mut().find(|queue| queue.name == "mail").unwrap().policy = Some("all".to_owned());

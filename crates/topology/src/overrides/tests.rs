@@ -101,7 +101,7 @@ fn what_makes_no_sense_is_a_problem_of_its_key() {
 }
 
 #[test]
-fn a_line_for_no_task_is_a_stray() {
+fn an_entry_that_matches_no_task_is_reported() {
     let overrides = TaskOverrides::new(&entries(&json!([
         {"task": "reports.montly", "priority": 1},
         {"task": "reports.*", "priority": 1},

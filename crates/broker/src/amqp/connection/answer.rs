@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_that_does_not_come_is_given_up() {
+    async fn a_missing_answer_times_out() {
         let began = Instant::now();
         assert!(answer_while(|| true, ANSWER, pending::<lapin::Result<()>>()).await.is_err());
         assert_eq!(began.elapsed(), ANSWER);

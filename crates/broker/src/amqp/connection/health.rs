@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn news_of_an_earlier_connection_is_no_news() {
+    fn reports_of_an_earlier_connection_are_ignored() {
         let tracker = HealthTracker::new();
         let first = tracker.up(ConnectionPurpose::Publish);
         tracker.lost(ConnectionPurpose::Publish, first, "reset");
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_reason_is_told_now_and_then() {
+    fn the_same_reason_is_logged_at_intervals() {
         let begun = Instant::now();
         let at = |seconds| begun + Duration::from_secs(seconds);
         let mut told = LogThrottle::default();

@@ -217,13 +217,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lent_pool_shows_no_password() {
+    async fn a_shared_pool_shows_no_password() {
         let shown = format!("{:?}", AmqpPool::from(pool()));
         assert!(shown.starts_with("AmqpPool") && !shown.contains("hunter2"), "{shown}");
     }
 
     #[tokio::test]
-    async fn a_lent_pool_that_is_closed_is_not_waited_for() {
+    async fn a_closed_shared_pool_is_not_awaited() {
         let lent = pool();
         let shared = ManagedPool::shared(lent.clone(), "a pool");
         lent.close();

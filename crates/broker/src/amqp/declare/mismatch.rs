@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_exists_can_be_declared_as_it_is() {
+    fn an_existing_object_can_be_declared_as_it_is() {
         assert_eq!(value("x", "longstr").argument(), Some(Argument::Text("x".to_owned())));
         assert_eq!(value("10", "signedint").argument(), Some(Argument::Number(10)));
         assert_eq!(value("true", "bool").argument(), Some(Argument::Flag(true)));

@@ -58,7 +58,7 @@ fn tls_for_a_url_without_it_is_a_mistake() {
 }
 
 #[test]
-fn what_tls_has_against_the_broker_is_told_apart() {
+fn tls_faults_are_distinguished() {
     let of = |error: rustls::Error| fault(&std::io::Error::new(std::io::ErrorKind::InvalidData, error).into());
     assert_eq!(of(CertificateError::UnknownIssuer.into()), Some(TlsFault::UnknownAuthority));
     assert_eq!(of(CertificateError::Expired.into()), Some(TlsFault::NotInForce));

@@ -156,7 +156,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
-    fn every_sender_is_told_the_fate_of_its_own_message(
+    fn every_sender_gets_the_outcome_of_its_own_message(
         actions in actions(),
         meanwhile in prop::collection::vec(any::<usize>(), 0..60),
     ) {
@@ -198,7 +198,7 @@ proptest! {
 }
 
 #[test]
-fn nobody_is_told_before_all_is_looked_at_that_landed_earlier() {
+fn no_outcome_is_sent_before_earlier_acknowledgements_are_examined() {
     let mut air = Air::default();
     air.publish(true, false);
     air.publish(false, false);
@@ -243,7 +243,7 @@ fn lost_by(error: ErrorKind) -> Vec<Option<PublishOutcome>> {
 }
 
 #[test]
-fn what_is_known_when_a_channel_ends_is_told_and_the_rest_is_lost() {
+fn known_outcomes_are_sent_when_a_channel_ends_and_the_rest_is_lost() {
     let fates = lost_by(ErrorKind::InvalidChannelState(ChannelState::Closed, "test"));
     // It is unknown if the second was returned too.
     let expected = ["Stored", "Lost", "Returned", "Lost"];
@@ -253,7 +253,7 @@ fn what_is_known_when_a_channel_ends_is_told_and_the_rest_is_lost() {
 }
 
 #[test]
-fn when_the_broker_closes_a_channel_everybody_in_the_air_is_a_suspect() {
+fn when_the_broker_closes_a_channel_every_unconfirmed_message_is_a_suspect() {
     let said = AMQPError::new(AMQPSoftError::NOTFOUND.into(), "NOT_FOUND - no exchange 'x' in vhost '/'".into());
     let fates = lost_by(ErrorKind::ProtocolError(said));
     for (outcome, expected) in fates.iter().zip(["Stored", "Suspect", "Returned", "Suspect"]) {
