@@ -14,7 +14,7 @@ use clap::Args;
 use serde_json::Value;
 
 use self::surface::{Export, surface};
-use crate::run::{cargo, run, workspace};
+use crate::run::{cargo, run, target, workspace};
 
 /// File of the approved text.
 const APPROVED: &str = "docs/public-api.txt";
@@ -91,8 +91,7 @@ fn current() -> Result<Option<String>> {
 }
 
 fn json_of(library: &str) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
-    target.join("doc").join(format!("{library}.json"))
+    target().join("doc").join(format!("{library}.json"))
 }
 
 /// Runs rustdoc with JSON output. Cargo runs this program as rustdoc, because only rustdoc may see

@@ -7,8 +7,10 @@ use anyhow::Result;
 use celeriac_servers::PythonEnvironment;
 
 use crate::check::check;
+use crate::dependencies::deny;
 use crate::packages::Package;
-use crate::run::{cargo, has_cargo, run, step, workspace};
+use crate::run::{cargo, run, step, workspace};
+use crate::sbom::{self, sbom};
 use crate::test::{self, start, test};
 
 const FACADE: &str = "celeriac";
@@ -16,11 +18,12 @@ const FACADE: &str = "celeriac";
 pub(crate) fn ci() -> Result<()> {
     step("ci", || {
         check()?;
+        step("dependencies", deny)?;
         features()?;
         test(&test::Options::default())?;
         step("quickstart", || run(&mut cargo(&["run", "--package", FACADE, "--example", "quickstart"])))?;
         example()?;
-        deny()
+        step("bill of materials", || sbom(&sbom::Options::default()))
     })
 }
 
@@ -48,13 +51,5 @@ fn features() -> Result<()> {
     for feature in Package::named(FACADE)?.features() {
         step(&format!("feature {feature}"), || run(cargo(&alone).args(["--features", feature])))?;
     }
-    Ok(())
-}
-
-fn deny() -> Result<()> {
-    if has_cargo("deny") {
-        return step("licences and advisories", || run(&mut cargo(&["deny", "check"])));
-    }
-    println!("cargo-deny is not installed: licences and advisories were not checked");
     Ok(())
 }

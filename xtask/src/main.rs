@@ -5,10 +5,12 @@ mod api;
 mod bench;
 mod check;
 mod ci;
+mod dependencies;
 mod faults;
 mod fuzz;
 mod packages;
 mod run;
+mod sbom;
 mod services;
 mod test;
 
@@ -37,7 +39,11 @@ enum Verb {
     Fuzz(fuzz::Options),
     /// The public API as text, in docs/public-api.txt
     Api(api::Options),
-    /// Formatting, lints, documentation links and the public API
+    /// Licences, sources and advisories of all dependencies, and the record of the direct ones
+    Dependencies,
+    /// The packages of a release and their licences, in target/sbom
+    Sbom(sbom::Options),
+    /// Formatting, lints, documentation links, the public API and the record of dependencies
     Check,
     /// The benchmarks, on private servers that flush to disk
     Bench(bench::Options),
@@ -61,6 +67,8 @@ fn main() -> ExitCode {
         Verb::Faults(options) => faults::faults(&options),
         Verb::Fuzz(options) => fuzz::fuzz(&options),
         Verb::Api(options) => api::api(&options),
+        Verb::Dependencies => dependencies::dependencies(),
+        Verb::Sbom(options) => sbom::sbom(&options),
         Verb::Check => check::check(),
         Verb::Bench(options) => bench::bench(&options),
         Verb::Ci => ci::ci(),

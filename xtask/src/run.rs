@@ -1,6 +1,6 @@
 //! Runs programs that end with this process, and ends this process on a signal.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -65,6 +65,11 @@ pub(crate) fn workspace() -> &'static Path {
     own.parent().unwrap_or(own)
 }
 
+/// Returns the folder that cargo builds into.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}
+
 /// Returns `true` if this subcommand of cargo is installed.
 pub(crate) fn has_cargo(subcommand: &str) -> bool {
     let mut command = cargo(&[subcommand, "--version"]);
@@ -79,13 +84,18 @@ pub(crate) fn has_cargo(subcommand: &str) -> bool {
 /// Runs a program to its end. It has a process group of its own, which ends with this process, even
 /// a killed one.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
+    run_within(command, Duration::MAX)
+}
+
+/// Runs a program as [`run`] does, and ends it after this time.
+pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<()> {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let what = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
 
     let mut process = Process::spawn(command.stdin(Stdio::null()))?;
     let mut guard = Guard::start(&Ending::Terminate, None)?;
     guard.watch(process.id());
-    let ended = until(&format!("`{what}`"), Duration::MAX, || process.exited());
+    let ended = until(&format!("`{what}`"), limit, || process.exited());
     if ended.is_err() {
         // Test runners end their tests in order. The guard ends the rest of the group.
         process.signal_group(Signal::INT)?;

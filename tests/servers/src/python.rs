@@ -37,7 +37,7 @@ impl PythonEnvironment {
     pub fn obtain() -> Result<Self> {
         let environment = match std::env::var_os(PYTHON).filter(|path| !path.is_empty()) {
             Some(python) => Self { python: PathBuf::from(python) },
-            None => Self::shared().map_err(|error| {
+            None => Self::of(REQUIREMENTS).map_err(|error| {
                 anyhow!(
                     "no Python with Celery: {error:#}. Do one of these:\n\
                      - install Python 3.10 or later with its venv module: `apt-get install python3-venv`, `brew install python`\n\
@@ -52,6 +52,28 @@ impl PythonEnvironment {
         Ok(environment)
     }
 
+    /// Returns the shared environment of other requirements. Makes it if it is missing.
+    pub fn of(requirements: &str) -> Result<Self> {
+        let base = find_or_install(usable_python, "python3-venv")?;
+        let root = folder::shared("python")?;
+        // One at a time: others wait for the first one's result.
+        let lock = File::create(root.join("lock"))?;
+        until("another process to make the Python environment", INSTALL, || Ok(lock.try_lock().is_ok().then_some(())))?;
+        let home = root.join(name_of(requirements));
+        let found = Self { python: home.join("bin/python") };
+        // The interpreter is a link to the system's, which may have been replaced by a later one.
+        if is_program(&found.python) && found.has_first_of(requirements) {
+            return Ok(found);
+        }
+        make(&base, &root, &home, requirements)?;
+        Ok(found)
+    }
+
+    /// Returns the path of a program that a package of this environment installs. It may be missing.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.python.with_file_name(name)
+    }
+
     /// Returns the interpreter.
     pub fn python(&self) -> &Path {
         &self.python
@@ -63,27 +85,16 @@ impl PythonEnvironment {
         Ok(run(Command::new(&self.python).args(["-c", ask, package]), ANSWER)?.trim().to_owned())
     }
 
-    fn shared() -> Result<Self> {
-        let base = find_or_install(usable_python, "python3-venv")?;
-        let root = folder::shared("python")?;
-        // One at a time: others wait for the first one's result.
-        let lock = File::create(root.join("lock"))?;
-        until("another process to make the Python environment", INSTALL, || Ok(lock.try_lock().is_ok().then_some(())))?;
-        let home = root.join(name_of(REQUIREMENTS));
-        let found = Self { python: home.join("bin/python") };
-        // The interpreter is a link to the system's, which may have been replaced by a later one.
-        if is_program(&found.python) && found.version("celery").is_ok() {
-            return Ok(found);
-        }
-        make(&base, &root, &home)?;
-        Ok(found)
+    fn has_first_of(&self, requirements: &str) -> bool {
+        let mut packages = requirements.lines().filter_map(|line| line.split_once("=="));
+        packages.next().is_some_and(|(package, _)| self.version(package).is_ok())
     }
 }
 
 /// Makes an environment under another name and moves it into place, so that an incomplete one is
 /// never used.
 #[expect(clippy::print_stderr, reason = "it takes a minute")]
-fn make(base: &Path, root: &Path, home: &Path) -> Result<()> {
+fn make(base: &Path, root: &Path, home: &Path, requirements: &str) -> Result<()> {
     eprintln!("making a Python environment in {}", home.display());
     for entry in fs::read_dir(root)?.flatten() {
         // The remains of a killed process, and an environment that no longer works.
@@ -93,10 +104,10 @@ fn make(base: &Path, root: &Path, home: &Path) -> Result<()> {
     }
     let begun = root.join(format!("{BEGUN}{}", std::process::id()));
     run(Command::new(base).args(["-m", "venv"]).arg(&begun), INSTALL)?;
-    let requirements = begun.join("requirements.txt");
-    fs::write(&requirements, REQUIREMENTS)?;
+    let file = begun.join("requirements.txt");
+    fs::write(&file, requirements)?;
     let options = ["-m", "pip", "install", "--quiet", "--no-input", "--no-deps", "--disable-pip-version-check"];
-    run(Command::new(begun.join("bin/python")).args(options).arg("--requirement").arg(&requirements), INSTALL)?;
+    run(Command::new(begun.join("bin/python")).args(options).arg("--requirement").arg(&file), INSTALL)?;
     fs::rename(&begun, home).with_context(|| format!("cannot move the Python environment to {}", home.display()))
 }
 
