@@ -13,23 +13,20 @@ use tokio::time::timeout;
 
 macro_rules! tests {
     ($($case:ident)*) => { $(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $case() {
-            let bed = Bed::new().await;
+        #[celeriac_tests::test(real, threads = 2)]
+        async fn $case(bed: Bed) {
             let options = BrokerOptions { url: Secret::new(bed.amqp_url()), ..BrokerOptions::default() };
             let broker = celeriac_broker::connect(&options, "conformance").unwrap();
             conformance::run(stringify!($case), Arc::clone(&broker), "case").await;
             broker.close().await;
-            bed.clear().await;
         }
     )* };
 }
 
 celeriac_broker::for_each_broker_case!(tests);
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn headers_of_another_client_arrive_as_large_as_a_frame_holds_them() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real, threads = 2)]
+async fn headers_of_another_client_arrive_as_large_as_a_frame_holds_them(bed: Bed) {
     let options = BrokerOptions { url: Secret::new(bed.amqp_url()), ..BrokerOptions::default() };
     let broker = celeriac_broker::connect(&options, "conformance").unwrap();
     let queues = [("work".to_owned(), QueueOptions::default())].into();
@@ -41,14 +38,13 @@ async fn headers_of_another_client_arrive_as_large_as_a_frame_holds_them() {
         let mut headers = FieldTable::default();
         headers.insert("pad".into(), AMQPValue::LongString(LongString::from("x".repeat(size))));
         peer.put("work", BasicProperties::default().with_headers(headers), b"large").await;
-        let delivery = timeout(PATIENCE, consumer.next()).await.expect("a delivery").expect("a consumer");
+        let delivery = timeout(PATIENCE, consumer.next()).await.unwrap().unwrap();
         assert_eq!(delivery.message.headers.text("pad").map(str::len), Some(size));
         assert!(!delivery.origin.redelivered, "its connection was lost before");
         delivery.settlement.ack();
     }
     consumer.close().await;
     broker.close().await;
-    bed.clear().await;
 }
 
 /// Postgres passes the suite of stores.
@@ -59,13 +55,11 @@ mod postgres {
 
     macro_rules! tests {
         ($($case:ident)*) => { $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                let bed = Bed::new().await;
+            #[celeriac_tests::test(real, threads = 2)]
+            async fn $case(bed: Bed) {
                 let options = ResultsOptions { url: Secret::new(bed.database_url()), ..ResultsOptions::default() };
                 let store = celeriac_results::connect(&options).await.unwrap().unwrap();
                 conformance::run(stringify!($case), store).await;
-                bed.clear().await;
             }
         )* };
     }

@@ -10,9 +10,8 @@ const SESSIONS: &str =
     "SELECT count(*), count(*) FILTER (WHERE NOT ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
     WHERE datname = current_database() AND application_name = 'celeriac'";
 
-#[tokio::test]
-async fn the_store_speaks_tls_over_a_connection_that_does_not_wait_to_fill_packets() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn the_store_speaks_tls_over_a_connection_that_does_not_wait_to_fill_packets(bed: Bed) {
     let options = ResultsOptions { url: Secret::new(bed.database_url()), ..ResultsOptions::default() };
     let store = celeriac_results::connect(&options).await.unwrap().unwrap();
     let mut connection = PgConnection::connect(&bed.database_url()).await.unwrap();
@@ -23,5 +22,4 @@ async fn the_store_speaks_tls_over_a_connection_that_does_not_wait_to_fill_packe
     assert!(sockets.contains(&bridge), "the driver has opened the connection by itself");
     connection.close().await.unwrap();
     store.close().await;
-    bed.clear().await;
 }

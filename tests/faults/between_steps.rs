@@ -12,8 +12,8 @@ use celeriac_tests::{Bed, Peer, Program, Proxy};
 
 use crate::connection_cut::server_of;
 
-/// A worker with proxies to broker and database, which can be stopped.
-struct Stage {
+/// A bed with proxies to broker and database, which can be stopped.
+struct Proxied {
     bed: Bed,
     peer: Peer,
     broker: Proxy,
@@ -21,9 +21,8 @@ struct Stage {
     folder: tempfile::TempDir,
 }
 
-impl Stage {
-    async fn new() -> Self {
-        let bed = Bed::new().await;
+impl Proxied {
+    async fn new(bed: Bed) -> Self {
         let peer = bed.peer().await;
         let broker = Proxy::before(server_of(&bed.amqp_url())).await;
         let database = Proxy::before(server_of(&bed.database_url())).await;
@@ -37,7 +36,7 @@ impl Stage {
     async fn worker(&self, name: &str, broker: String, database: String) -> Program {
         let journal = self.file("journal").to_string_lossy().into_owned();
         let variables = [("CELERIAC__BROKER__URL", broker), ("CELERIAC__RESULTS__URL", database), ("JOURNAL", journal)];
-        let mut worker = Program::start(&["worker", "-l", "info", "-n", name], &variables);
+        let mut worker = self.bed.process_with(&["worker", "-l", "info", "-n", name], &variables);
         worker.says("ready").await;
         worker
     }
@@ -47,7 +46,7 @@ impl Stage {
         let (amqp, database) = (self.bed.amqp_url(), self.bed.database_url());
         let behind = (self.broker.url(&amqp, &server_of(&amqp)), self.database.url(&database, &server_of(&database)));
         let worker = self.worker("first", behind.0, behind.1).await;
-        let client = self.bed.program([]).build().unwrap().client().await.unwrap();
+        let client = self.bed.client(self.bed.program([])).await;
         let path = self.file("now").to_string_lossy().into_owned();
         let body = Body { args: vec![Value::from(path.as_str()), Value::Bool(rejected)], ..Body::default() };
         let options = CallOptions { id: Some("one".to_owned()), ..CallOptions::default() };
@@ -82,39 +81,37 @@ impl Stage {
     }
 }
 
-#[tokio::test]
-async fn a_worker_killed_between_the_row_of_a_retry_and_its_message_leaves_the_message_to_the_next() {
-    let stage = Stage::new().await;
-    let (first, handle) = stage.first(false).await;
-    stage.broker.hold();
-    stage.let_it_fail();
+#[celeriac_tests::test(real)]
+async fn a_worker_killed_between_the_row_of_a_retry_and_its_message_leaves_the_message_to_the_next(bed: Bed) {
+    let proxied = Proxied::new(bed).await;
+    let (first, handle) = proxied.first(false).await;
+    proxied.broker.hold();
+    proxied.let_it_fail();
     let state = async || handle.record().await.unwrap().map(|row| row.state);
     eventually("the row of the retry stands", state, |state| *state == Some(TaskState::Retry)).await;
-    assert_eq!(stage.peer.ready("celeriac").await, 0, "the next attempt is on no queue");
+    assert_eq!(proxied.peer.ready("celeriac").await, 0, "the next attempt is on no queue");
 
-    let row = stage.second(first, &handle).await;
-    assert_eq!(stage.journal(), ["one attempt 1", "one attempt 2"], "no attempt is made again, and none is left out");
+    let row = proxied.second(first, &handle).await;
+    assert_eq!(proxied.journal(), ["one attempt 1", "one attempt 2"], "no attempt is made again, and none is left out");
     assert_eq!((row.state, row.attempts), (TaskState::Failure, 2));
-    assert_eq!(stage.peer.ready("celeriac.dead").await, 1);
-    stage.bed.clear().await;
+    assert_eq!(proxied.peer.ready("celeriac.dead").await, 1);
 }
 
-#[tokio::test]
-async fn a_worker_killed_between_a_dead_letter_and_its_row_leaves_the_attempt_to_the_next() {
-    let stage = Stage::new().await;
-    let (first, handle) = stage.first(true).await;
-    stage.database.hold();
-    stage.let_it_fail();
-    eventually("the dead letter", async || stage.peer.ready("celeriac.dead").await, |dead| *dead == 1).await;
+#[celeriac_tests::test(real)]
+async fn a_worker_killed_between_a_dead_letter_and_its_row_leaves_the_attempt_to_the_next(bed: Bed) {
+    let proxied = Proxied::new(bed).await;
+    let (first, handle) = proxied.first(true).await;
+    proxied.database.hold();
+    proxied.let_it_fail();
+    eventually("the dead letter", async || proxied.peer.ready("celeriac.dead").await, |dead| *dead == 1).await;
     assert!(handle.record().await.unwrap().is_none(), "its row is not written");
 
-    let row = stage.second(first, &handle).await;
+    let row = proxied.second(first, &handle).await;
     // It is unknown if the dead letter was sent, so the worker sends it again: two copies are
     // better than none.
-    assert_eq!(stage.journal(), ["one attempt 1", "one attempt 1"]);
+    assert_eq!(proxied.journal(), ["one attempt 1", "one attempt 1"]);
     assert_eq!((row.state, row.attempts, row.worker.as_ref()), (TaskState::Failure, 1, "second"));
-    let letters = stage.peer.take_all("celeriac.dead").await;
+    let letters = proxied.peer.take_all("celeriac.dead").await;
     let ids: Vec<_> = letters.iter().map(|letter| letter.header("id").unwrap()).collect();
     assert_eq!(ids, ["one", "one"], "the same letter twice");
-    stage.bed.clear().await;
 }

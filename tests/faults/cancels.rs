@@ -8,8 +8,8 @@ use celeriac::DynamicCall;
 use celeriac::prelude::*;
 use celeriac_client::call::CallOptions;
 use celeriac_protocol::{Body, Value};
+use celeriac_tests::Bed;
 use celeriac_tests::wait::{eventually, eventually_within};
-use celeriac_tests::{Bed, Program};
 use futures::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
@@ -18,13 +18,12 @@ use crate::ledger::is_long;
 /// Number of tasks revoked in one call.
 const PIECE: usize = 25;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_revoked_before_it_began_never_runs_although_workers_are_killed_again_and_again() {
+#[celeriac_tests::test(real, threads = 2)]
+async fn what_was_revoked_before_it_began_never_runs_although_workers_are_killed_again_and_again(bed: Bed) {
     let count: usize = if is_long() { 2_000 } else { 200 };
-    let bed = Bed::new().await;
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("journal");
-    let client = bed.program([]).build().unwrap().client().await.unwrap();
+    let client = bed.client(bed.program([])).await;
     let done = CancellationToken::new();
 
     let (kills, cancelled) = tokio::join!(keep_killing(&bed, &journal, &done), async {
@@ -54,8 +53,6 @@ async fn what_was_revoked_before_it_began_never_runs_although_workers_are_killed
         kills > 1 && cancelled.before.len() >= count / 4,
         "the test has to kill, and to be early, to mean anything"
     );
-    client.close().await;
-    bed.clear().await;
 }
 
 struct Cancelled {
@@ -111,13 +108,13 @@ async fn ended(bed: &Bed) -> usize {
 /// Runs two workers and kills the older one at intervals, until `done`. Returns the number of
 /// kills.
 async fn keep_killing(bed: &Bed, journal: &Path, done: &CancellationToken) -> u32 {
-    let variables = bed.environment_with(&[
+    let variables = [
         ("CELERIAC__WORKER__TERMINATE_GRACE", "100ms".to_owned()),
         ("JOURNAL", journal.to_string_lossy().into_owned()),
-    ]);
+    ];
     let start = |number: u32| {
         let name = format!("w{number}");
-        Program::start(&["worker", "-l", "warn", "-c", "16", "-n", &name], &variables)
+        bed.process_with(&["worker", "-l", "warn", "-c", "16", "-n", &name], &variables)
     };
     let (mut older, mut newer, mut kills) = (start(0), start(1), 0);
     loop {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use celeriac::tasks;
 use celeriac_servers::{RabbitCluster, RabbitSpec};
 use celeriac_telemetry::clock;
-use celeriac_tests::{Bed, Running};
+use celeriac_tests::Bed;
 use jiff::Timestamp;
 use sqlx::PgConnection;
 use tokio::time::Instant;
@@ -45,16 +45,15 @@ struct Kill {
     time: Timestamp,
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_confirmed_task_has_its_row_although_nodes_of_the_cluster_are_killed_and_come_back() {
+#[celeriac_tests::test(real, threads = 2)]
+async fn every_confirmed_task_has_its_row_although_nodes_of_the_cluster_are_killed_and_come_back(bed: Bed) {
     let plan = Plan::chosen();
-    let bed = Bed::new().await;
     let spec = RabbitSpec { plugins: Vec::new(), ..RabbitSpec::default() };
     let cluster = Arc::new(blocking(move || RabbitCluster::start(&spec, NODES).unwrap()).await);
-    let app = bed.program(tasks![note]).set("broker.url", cluster.url()).build().unwrap();
-    let running = Running::start(&app).await;
+    let program = || bed.program(tasks![note]).set("broker.url", cluster.url());
+    let running = bed.start(program()).await;
     // Senders are rarely in the process of a worker.
-    let client = app.client().await.unwrap();
+    let client = bed.client(program()).await;
     assert_eq!(note(7).submit(&client).await.unwrap().get().await.unwrap(), 7, "all is well before");
     let looking = Arc::clone(&cluster);
     assert_eq!(blocking(move || looking.members_of("celeriac").unwrap()).await, NODES, "members of a quorum queue");
@@ -77,7 +76,6 @@ async fn every_confirmed_task_has_its_row_although_nodes_of_the_cluster_are_kill
     assert_eq!(ledger.issued(), sent.len());
     client.close().await;
     running.stop().await;
-    bed.clear().await;
 }
 
 /// Kills one node after another, every second time the leader of the queue, until the plan is done.

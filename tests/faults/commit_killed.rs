@@ -7,8 +7,8 @@ use std::time::Duration;
 use celeriac::prelude::*;
 use celeriac::sqlx::{self, Connection, PgConnection};
 use celeriac_servers::{Durability, PostgresNode};
+use celeriac_tests::Bed;
 use celeriac_tests::wait::eventually_within;
-use celeriac_tests::{Bed, Running};
 use tokio_util::sync::CancellationToken;
 
 use crate::in_turn::blocking;
@@ -41,16 +41,14 @@ async fn keep_killing(node: &Arc<PostgresNode>, kills: &AtomicU32, done: &Cancel
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn effects_are_exact_although_the_database_is_killed_while_it_commits() {
+#[celeriac_tests::test(real, threads = 2)]
+async fn effects_are_exact_although_the_database_is_killed_while_it_commits(bed: Bed) {
     let (least, part): (i64, i64) = (if is_long() { 50_000 } else { 3_000 }, 1_000);
-    let bed = Bed::new().await;
     let node = Arc::new(blocking(|| PostgresNode::start(Durability::Real).unwrap()).await);
     let url = node.url();
     let mut database = PgConnection::connect(&url).await.unwrap();
     sqlx::raw_sql("CREATE TABLE effects (number bigint, task text)").execute(&mut database).await.unwrap();
-    let app = bed.program(tasks![book]).set("results.url", url.clone()).build().unwrap();
-    let running = Running::start(&app).await;
+    let running = bed.start(bed.program(tasks![book]).set("results.url", url.clone())).await;
     let (kills, done) = (AtomicU32::new(0), CancellationToken::new());
     let issued = async {
         let ended = async || {
@@ -93,5 +91,4 @@ async fn effects_are_exact_although_the_database_is_killed_while_it_commits() {
     );
     assert_eq!(successes, count, "every task has ended");
     running.stop().await;
-    bed.clear().await;
 }

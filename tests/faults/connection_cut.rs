@@ -8,7 +8,7 @@ use celeriac_broker::{BrokerOptions, Outgoing, Subscription};
 use celeriac_config::Secret;
 use celeriac_protocol::Message;
 use celeriac_tests::wait::PATIENCE;
-use celeriac_tests::{Bed, Proxy, Running, eventually};
+use celeriac_tests::{Bed, Proxy, eventually};
 use celeriac_topology::{QueueOptions, Topology};
 use futures::{StreamExt, stream};
 use tokio::time::timeout;
@@ -16,15 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Ledger, is_long, note};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_network_that_drops_every_connection_again_and_again_loses_nothing() {
+#[celeriac_tests::test(real, threads = 2)]
+async fn a_network_that_drops_every_connection_again_and_again_loses_nothing(bed: Bed) {
     let count = if is_long() { 200_000 } else { 20_000 };
-    let bed = Bed::new().await;
     let broker = server_of(&bed.amqp_url());
     let proxy = Proxy::before(broker.clone()).await;
     let url = proxy.url(&bed.amqp_url(), &broker);
-    let app = bed.program(tasks![note]).set("broker.url", url).build().unwrap();
-    let running = Running::start(&app).await;
+    let running = bed.start(bed.program(tasks![note]).set("broker.url", url)).await;
     let mut ledger = Ledger::default();
     let done = CancellationToken::new();
 
@@ -44,13 +42,11 @@ async fn a_network_that_drops_every_connection_again_and_again_loses_nothing() {
     assert_eq!(confirmed, (0, usize::try_from(count).unwrap()), "{:?}", ledger.trouble);
     assert!(cuts > 3, "the test has to cut to mean anything");
     running.stop().await;
-    bed.clear().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_closed_by_the_broker_come_back_and_nothing_is_lost() {
-    let bed = Bed::new().await;
-    let running = Running::start(&bed.program(tasks![note]).build().unwrap()).await;
+#[celeriac_tests::test(real, threads = 2)]
+async fn connections_closed_by_the_broker_come_back_and_nothing_is_lost(bed: Bed) {
+    let running = bed.worker(tasks![note]).await;
     let mut ledger = Ledger::default();
     let done = CancellationToken::new();
     let close = async || {
@@ -72,12 +68,10 @@ async fn connections_closed_by_the_broker_come_back_and_nothing_is_lost() {
     println!("connections closed {closings} times: issued {}, recorded {recorded}", ledger.issued());
     assert_eq!(ledger.unconfirmed, 0);
     running.stop().await;
-    bed.clear().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_published_again_because_its_confirm_was_lost_says_so() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real, threads = 2)]
+async fn what_is_published_again_because_its_confirm_was_lost_says_so(bed: Bed) {
     let server = server_of(&bed.amqp_url());
     let proxy = Proxy::before(server.clone()).await;
     let url = Secret::new(proxy.url(&bed.amqp_url(), &server));
@@ -110,13 +104,11 @@ async fn what_is_published_again_because_its_confirm_was_lost_says_so() {
     let expected = [("before", false), ("unconfirmed", false), ("unconfirmed", true), ("after", false)];
     assert_eq!(found, expected.map(|(body, repeated)| (body.to_owned(), repeated)));
     broker.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_prefetch_that_changes_while_connections_are_cut_loses_nothing() {
+#[celeriac_tests::test(real, threads = 2)]
+async fn a_prefetch_that_changes_while_connections_are_cut_loses_nothing(bed: Bed) {
     const MESSAGES: u64 = 3_000;
-    let bed = Bed::new().await;
     let server = server_of(&bed.amqp_url());
     let proxy = Proxy::before(server.clone()).await;
     let broker = |url: String, name| {
@@ -166,7 +158,6 @@ async fn a_prefetch_that_changes_while_connections_are_cut_loses_nothing() {
     eventually("all is acknowledged", async || peer.ready("work").await, |ready| *ready == 0).await;
     taking.close().await;
     sending.close().await;
-    bed.clear().await;
 }
 
 async fn keep_cutting(done: &CancellationToken, cut: impl AsyncFn()) -> u32 {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use celeriac::tasks;
 use celeriac_servers::{Durability, PostgresNode};
+use celeriac_tests::Bed;
 use celeriac_tests::wait::eventually;
-use celeriac_tests::{Bed, Running};
 use futures::StreamExt;
 use sqlx::{Connection, PgConnection};
 
@@ -13,18 +13,17 @@ use crate::ledger::note;
 
 const TASKS: u64 = 20_000;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_acknowledged_unrecorded_while_postgres_is_away_and_the_drain_goes_on_by_itself() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real, threads = 2)]
+async fn nothing_is_acknowledged_unrecorded_while_postgres_is_away_and_the_drain_goes_on_by_itself(bed: Bed) {
     // A server of its own, because other tests need theirs.
     let postgres = PostgresNode::start(Durability::Real).unwrap();
-    let app = bed.program(tasks![note]).set("results.url", postgres.url()).build().unwrap();
-    let client = app.client().await.unwrap();
+    let program = || bed.program(tasks![note]).set("results.url", postgres.url());
+    let client = bed.client(program()).await;
     let submitted: Vec<_> = client.submit_stream((0..TASKS).map(note)).collect().await;
     assert!(submitted.iter().all(Result::is_ok));
     client.close().await;
 
-    let running = Running::start(&app).await;
+    let running = bed.start(program()).await;
     eventually("the drain has begun", async || recorded(&postgres).await, |rows| *rows > 500).await;
     postgres.stop().unwrap();
     // The ten seconds without the database are the fault itself.
@@ -40,20 +39,13 @@ async fn nothing_is_acknowledged_unrecorded_while_postgres_is_away_and_the_drain
     let (waiting, dead) = (peer.ready("celeriac").await, peer.ready("celeriac.dead").await);
     println!("postgres away for 10 s: issued {TASKS}, recorded {rows}, left on the queue {waiting}, dead {dead}");
     assert_eq!((waiting, dead), (0, 0));
-    bed.clear().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_postgres_cannot_take_stays_on_the_queue_when_the_worker_is_stopped() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real, threads = 2)]
+async fn what_postgres_cannot_take_stays_on_the_queue_when_the_worker_is_stopped(bed: Bed) {
     let postgres = PostgresNode::start(Durability::Real).unwrap();
-    let app = bed
-        .program(tasks![note])
-        .set("results.url", postgres.url())
-        .set("worker.drain_timeout", "500ms")
-        .build()
-        .unwrap();
-    let running = Running::start(&app).await;
+    let program = || bed.program(tasks![note]).set("results.url", postgres.url()).set("worker.drain_timeout", "500ms");
+    let running = bed.start(program()).await;
     postgres.stop().unwrap();
     let submitted: Vec<_> = running.client.submit_stream((0..300).map(note)).collect().await;
     assert!(submitted.iter().all(Result::is_ok));
@@ -63,10 +55,9 @@ async fn what_postgres_cannot_take_stays_on_the_queue_when_the_worker_is_stopped
     println!("postgres away, worker stopped: issued 300, left on the queue {left}");
 
     postgres.restart().unwrap();
-    let running = Running::start(&app).await;
+    let running = bed.start(program()).await;
     eventually("they are run after all", async || recorded(&postgres).await, |rows| *rows == 300).await;
     running.stop().await;
-    bed.clear().await;
 }
 
 /// Returns the number of recorded successes, or zero while the database is down.

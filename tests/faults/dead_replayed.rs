@@ -13,21 +13,21 @@ use lapin::types::{AMQPValue, FieldTable, LongString};
 use crate::connection_cut::server_of;
 use crate::ledger::is_long;
 
-struct Graveyard {
+/// A full dead-letter queue.
+struct Letters {
     bed: Bed,
     peer: Peer,
     journal: tempfile::NamedTempFile,
     count: u32,
 }
 
-impl Graveyard {
-    async fn fill(count: u32) -> Self {
-        let bed = Bed::new().await;
+impl Letters {
+    async fn fill(bed: Bed, count: u32) -> Self {
         let peer = bed.peer().await;
-        let graveyard = Self { bed, peer, journal: tempfile::NamedTempFile::new().unwrap(), count };
-        let mut declared = graveyard.program(&["call", "test.note", "-a", "[0]"], graveyard.bed.amqp_url());
+        let letters = Self { bed, peer, journal: tempfile::NamedTempFile::new().unwrap(), count };
+        let mut declared = letters.program(&["call", "test.note", "-a", "[0]"], letters.bed.amqp_url());
         assert_eq!(declared.exit_code(Duration::from_secs(60)).await, 0, "{}", declared.output());
-        graveyard.peer.purge("celeriac").await;
+        letters.peer.purge("celeriac").await;
         for number in 0..count {
             let mut headers = FieldTable::default();
             let id = format!("dead-{number}");
@@ -36,10 +36,10 @@ impl Graveyard {
             }
             let properties = BasicProperties::default().with_headers(headers).with_delivery_mode(2);
             let properties = properties.with_content_type("application/json".into());
-            graveyard.peer.put("celeriac.dead", properties, format!("[[{number}],{{}},{{}}]").as_bytes()).await;
+            letters.peer.put("celeriac.dead", properties, format!("[[{number}],{{}},{{}}]").as_bytes()).await;
         }
-        graveyard.standing(count).await;
-        graveyard
+        letters.standing(count).await;
+        letters
     }
 
     async fn standing(&self, count: u32) {
@@ -47,12 +47,9 @@ impl Graveyard {
     }
 
     fn program(&self, arguments: &[&str], broker: String) -> Program {
-        let variables = [
-            ("CELERIAC__BROKER__URL", broker),
-            ("CELERIAC__RESULTS__URL", self.bed.database_url()),
-            ("JOURNAL", self.journal.path().to_string_lossy().into_owned()),
-        ];
-        Program::start(arguments, &variables)
+        let variables =
+            [("CELERIAC__BROKER__URL", broker), ("JOURNAL", self.journal.path().to_string_lossy().into_owned())];
+        self.bed.process_with(arguments, &variables)
     }
 
     /// Returns the number of different tasks on the queue.
@@ -93,15 +90,15 @@ impl Graveyard {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replay_that_is_killed_again_and_again_loses_nothing_and_doubles_no_more_than_one_task_each_time() {
-    let graveyard = Graveyard::fill(if is_long() { 20_000 } else { 2_000 }).await;
+#[celeriac_tests::test(real, threads = 2)]
+async fn a_replay_that_is_killed_again_and_again_loses_nothing_and_doubles_no_more_than_one_task_each_time(bed: Bed) {
+    let letters = Letters::fill(bed, if is_long() { 20_000 } else { 2_000 }).await;
     let mut kills = 0;
-    while kills < 40 && graveyard.peer.ready("celeriac.dead").await > 0 {
-        let before = graveyard.peer.ready("celeriac").await;
-        let mut replay = graveyard.program(&["dead", "replay", "--yes"], graveyard.bed.amqp_url());
+    while kills < 40 && letters.peer.ready("celeriac.dead").await > 0 {
+        let before = letters.peer.ready("celeriac").await;
+        let mut replay = letters.program(&["dead", "replay", "--yes"], letters.bed.amqp_url());
         // The kill comes at any point of the replay.
-        let begun = async || graveyard.peer.ready("celeriac").await > before;
+        let begun = async || letters.peer.ready("celeriac").await > before;
         eventually("it replays", begun, |begun| *begun).await;
         let moment = Duration::from_millis(fastrand::u64(0..150));
         if tokio::time::timeout(moment, replay.ended()).await.is_err() {
@@ -110,44 +107,42 @@ async fn a_replay_that_is_killed_again_and_again_loses_nothing_and_doubles_no_mo
         }
         // Its unacknowledged messages return after the broker has seen its end.
         let stable = async || {
-            let (put_back, dead) =
-                (graveyard.peer.ready("celeriac").await, graveyard.peer.ready("celeriac.dead").await);
+            let (put_back, dead) = (letters.peer.ready("celeriac").await, letters.peer.ready("celeriac.dead").await);
             put_back + dead
         };
-        eventually("everything is back", stable, |all| *all >= graveyard.count).await;
+        eventually("everything is back", stable, |all| *all >= letters.count).await;
     }
     // The messages of a killed replay may return late, behind duplicates that complete the number.
     let complete = async || {
-        let mut rest = graveyard.program(&["dead", "replay", "--yes"], graveyard.bed.amqp_url());
+        let mut rest = letters.program(&["dead", "replay", "--yes"], letters.bed.amqp_url());
         assert_eq!(rest.exit_code(Duration::from_secs(60)).await, 0, "{}", rest.output());
-        graveyard.put_back().await
+        letters.put_back().await
     };
-    eventually("all are put back", complete, |ids| *ids == graveyard.count as usize).await;
-    let put_back = graveyard.peer.ready("celeriac").await;
-    let doubled = put_back - graveyard.count;
-    let (tasks, runs) = graveyard.run().await;
+    eventually("all are put back", complete, |ids| *ids == letters.count as usize).await;
+    let put_back = letters.peer.ready("celeriac").await;
+    let doubled = put_back - letters.count;
+    let (tasks, runs) = letters.run().await;
     println!(
         "replay killed {kills} times: {} dead letters, {put_back} put back, doubled {doubled}, tasks run {tasks}, runs {runs}",
-        graveyard.count
+        letters.count
     );
     assert!(kills > 3, "the test has to kill to mean anything");
-    assert_eq!(tasks, graveyard.count as usize, "none is lost");
+    assert_eq!(tasks, letters.count as usize, "none is lost");
     assert!(doubled <= kills, "doubled {doubled} in {kills} kills");
-    graveyard.bed.clear().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replay_whose_connection_is_cut_again_and_again_goes_on_and_loses_nothing() {
-    let graveyard = Graveyard::fill(2_000).await;
-    let broker = server_of(&graveyard.bed.amqp_url());
+#[celeriac_tests::test(real, threads = 2)]
+async fn a_replay_whose_connection_is_cut_again_and_again_goes_on_and_loses_nothing(bed: Bed) {
+    let letters = Letters::fill(bed, 2_000).await;
+    let broker = server_of(&letters.bed.amqp_url());
     let proxy = Proxy::before(broker.clone()).await;
-    let url = proxy.url(&graveyard.bed.amqp_url(), &broker);
-    let mut replay = graveyard.program(&["dead", "replay", "--yes"], url);
+    let url = proxy.url(&letters.bed.amqp_url(), &broker);
+    let mut replay = letters.program(&["dead", "replay", "--yes"], url);
     let mut cuts = 0;
     let cutting = async {
         loop {
-            let before = graveyard.peer.ready("celeriac").await;
-            let more = async || graveyard.peer.ready("celeriac").await > before + 100;
+            let before = letters.peer.ready("celeriac").await;
+            let more = async || letters.peer.ready("celeriac").await > before + 100;
             eventually("it goes on", more, |more| *more).await;
             tokio::time::sleep(Duration::from_millis(fastrand::u64(0..50))).await;
             proxy.cut();
@@ -162,10 +157,9 @@ async fn a_replay_whose_connection_is_cut_again_and_again_goes_on_and_loses_noth
     let said = replay.rest().await;
     assert_eq!(code, 0, "{said}");
     assert!(said.contains(" replayed, 0 left"), "{said}");
-    let put_back = graveyard.peer.ready("celeriac").await;
-    let (tasks, runs) = graveyard.run().await;
+    let put_back = letters.peer.ready("celeriac").await;
+    let (tasks, runs) = letters.run().await;
     println!("connection cut {cuts} times: 2000 dead letters, {put_back} put back, tasks run {tasks}, runs {runs}");
     assert_eq!(tasks, 2_000, "none is lost");
     assert!(put_back - 2_000 <= 2 * cuts, "doubled {} in {cuts} cuts of two connections", put_back - 2_000);
-    graveyard.bed.clear().await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use celeriac::prelude::*;
 use celeriac_servers::RabbitNode;
 use celeriac_tests::wait::eventually_within;
-use celeriac_tests::{Bed, Peer, Program, Running};
+use celeriac_tests::{Bed, Peer};
 use celeriac_topology::delay;
 use lapin::options::{BasicAckOptions, BasicGetOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -17,16 +17,14 @@ use crate::ledger::{Ledger, is_long, note};
 /// Largest growth of a worker while tasks wait, in KiB: a fraction of the tasks' size.
 const FLAT: u64 = 8 * 1024;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_delayed_task_is_lost_or_early_although_broker_and_workers_are_killed() {
+#[celeriac_tests::test(real, threads = 2)]
+async fn no_delayed_task_is_lost_or_early_although_broker_and_workers_are_killed(bed: Bed) {
     let (count, longest) = if is_long() { (20_000, 120) } else { (2_000, 20) };
-    let bed = Bed::new().await;
     let node = RabbitNode::start().unwrap();
-    let app = bed.program(tasks![note]).set("broker.url", node.url()).build().unwrap();
-    let client = app.client().await.unwrap();
-    let variables = [("CELERIAC__BROKER__URL", node.url()), ("CELERIAC__RESULTS__URL", bed.database_url())];
+    let client = bed.client(bed.program(tasks![note]).set("broker.url", node.url())).await;
+    let variables = [("CELERIAC__BROKER__URL", node.url())];
     let worker = async |name: &str| {
-        let mut worker = Program::start(&["worker", "-l", "info", "-n", name], &variables);
+        let mut worker = bed.process_with(&["worker", "-l", "info", "-n", name], &variables);
         worker.says_within(Duration::from_secs(120), "ready").await;
         worker
     };
@@ -73,7 +71,6 @@ async fn no_delayed_task_is_lost_or_early_although_broker_and_workers_are_killed
     third.signal("TERM");
     assert_eq!(third.exit_code(Duration::from_secs(40)).await, 0, "{}", third.output());
     client.close().await;
-    bed.clear().await;
 }
 
 /// Waits until this many tasks have ended.
@@ -98,15 +95,14 @@ async fn stubborn(ctx: TaskContext) -> TaskResult<u32> {
     Ok(ctx.attempt())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_task_of_a_topic_exchange_is_retried_thirty_times_and_its_routing_key_does_not_grow() {
-    let bed = Bed::new().await;
-    let app = bed
+#[celeriac_tests::test(real, threads = 2)]
+async fn a_task_of_a_topic_exchange_is_retried_thirty_times_and_its_routing_key_does_not_grow(bed: Bed) {
+    let program = bed
         .program(tasks![stubborn, note])
         .set("exchanges", "{orders: {type: topic}}")
         .set("queues", "{orders.billing: {bindings: [{exchange: orders, routing_key: 'billing.#'}]}}")
         .set("task_routes", "[{task: test.stubborn, exchange: orders, routing_key: billing.charge}]");
-    let running = Running::start(&app.build().unwrap()).await;
+    let running = bed.start(program).await;
     let peer = bed.peer().await;
     // After one task has run, everything is declared.
     note(1).submit(&running.client).await.unwrap().get().await.unwrap();
@@ -123,7 +119,6 @@ async fn a_task_of_a_topic_exchange_is_retried_thirty_times_and_its_routing_key_
         assert_eq!(deaths, [("celery_delayed_0".to_owned(), 1)]);
     }
     running.stop().await;
-    bed.clear().await;
 }
 
 const TAP: &str = "tap";

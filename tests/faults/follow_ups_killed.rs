@@ -19,24 +19,24 @@ use tokio_util::sync::CancellationToken;
 use crate::ledger::is_long;
 use crate::worker_killed::keep_killing;
 
-struct Stage {
+/// A client, and workers that keep a journal of their runs.
+struct Journaled {
     bed: Bed,
     client: Client,
     journal: PathBuf,
     _folder: tempfile::TempDir,
 }
 
-impl Stage {
-    async fn new() -> Self {
-        let bed = Bed::new().await;
+impl Journaled {
+    async fn new(bed: Bed) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let client = bed.program([]).build().unwrap().client().await.unwrap();
+        let client = bed.client(bed.program([])).await;
         Self { bed, client, journal: folder.path().join("journal"), _folder: folder }
     }
 
     fn worker(&self, name: &str) -> Program {
-        let variables = self.bed.environment_with(&[("JOURNAL", self.journal.to_string_lossy().into_owned())]);
-        Program::start(&["worker", "-l", "info", "-n", name], &variables)
+        let journal = [("JOURNAL", self.journal.to_string_lossy().into_owned())];
+        self.bed.process_with(&["worker", "-l", "info", "-n", name], &journal)
     }
 
     /// Returns the number of runs of each task, by its id.
@@ -53,16 +53,16 @@ fn step(id: String) -> Signature {
     Signature::new("test.after").option("task_id", id)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_chain_ends_and_every_link_is_called_although_workers_are_killed_again_and_again() {
+#[celeriac_tests::test(real, threads = 2)]
+async fn every_chain_ends_and_every_link_is_called_although_workers_are_killed_again_and_again(bed: Bed) {
     let count: usize = if is_long() { 30_000 } else { 3_000 };
-    let stage = Stage::new().await;
+    let journaled = Journaled::new(bed).await;
     let done = CancellationToken::new();
     let issue = async {
         let chains = (0..count).map(|number| {
             let first = Signature::new("test.note").arg(number as i64).option("task_id", format!("{number}-1"));
             let chain = Chain::new(first).then(step(format!("{number}-2"))).then(step(format!("{number}-3")));
-            chain.link(step(format!("{number}-link"))).submit(&stage.client)
+            chain.link(step(format!("{number}-link"))).submit(&journaled.client)
         });
         let mut issued = stream::iter(chains).buffer_unordered(256);
         while let Some(chain) = issued.next().await {
@@ -73,7 +73,7 @@ async fn every_chain_ends_and_every_link_is_called_although_workers_are_killed_a
             "every chain has ended and every link has run",
             async || {
                 let rows = "SELECT count(*) FROM celeriac.tasks WHERE state = 'SUCCESS'";
-                sqlx::query_scalar::<_, i64>(rows).fetch_one(&mut stage.bed.database().await).await.unwrap_or(0)
+                sqlx::query_scalar::<_, i64>(rows).fetch_one(&mut journaled.bed.database().await).await.unwrap_or(0)
             },
             |rows| usize::try_from(*rows).unwrap() >= 4 * count,
         )
@@ -82,9 +82,9 @@ async fn every_chain_ends_and_every_link_is_called_although_workers_are_killed_a
         ended
     };
     let (kills, rows) =
-        tokio::join!(keep_killing(&stage.bed, stage.journal.to_str().unwrap(), 500..1_200, &done), issue);
+        tokio::join!(keep_killing(&journaled.bed, journaled.journal.to_str().unwrap(), 500..1_200, &done), issue);
 
-    let mut database = stage.bed.database().await;
+    let mut database = journaled.bed.database().await;
     let ended = "SELECT count(*) FROM celeriac.tasks WHERE id LIKE $1 AND state = 'SUCCESS' AND root_id = \
                  split_part(id, '-', 1) || '-1' AND parent_id = split_part(id, '-', 1) || $2 AND result = \
                  to_jsonb(split_part(id, '-', 1)::bigint)";
@@ -93,7 +93,7 @@ async fn every_chain_ends_and_every_link_is_called_although_workers_are_killed_a
         usize::try_from(ended.fetch_one(&mut database).await.unwrap()).unwrap()
     };
     let (chains, links) = (of("%-3", "-2").await, of("%-link", "-3").await);
-    let runs = stage.runs();
+    let runs = journaled.runs();
     let linked = runs.keys().filter(|id| id.ends_with("-link")).count();
     let more_than_once = runs.values().filter(|times| **times > 1).count();
     println!(
@@ -102,17 +102,21 @@ async fn every_chain_ends_and_every_link_is_called_although_workers_are_killed_a
     );
     assert_eq!((chains, links, linked, runs.len()), (count, count, count, 4 * count));
     assert!(kills > 1, "the test has to kill to mean anything");
-    let dead = stage.bed.peer().await.ready("celeriac.dead").await;
+    let dead = journaled.bed.peer().await.ready("celeriac.dead").await;
     assert_eq!((dead, usize::try_from(rows).unwrap()), (0, 4 * count), "nothing is lost, nothing is made up");
-    stage.client.close().await;
-    stage.bed.clear().await;
 }
 
 /// Kills a worker that has recorded the end of `task` and could not send its follow-ups. Returns
 /// what the next worker sends: the message to the queue, and the reply.
-async fn killed_in_between(task: &str, follow: Follow, state: TaskState, failure: Option<Failure>) -> (Json, Json) {
-    let stage = Stage::new().await;
-    let peer = stage.bed.peer().await;
+async fn killed_in_between(
+    bed: Bed,
+    task: &str,
+    follow: Follow,
+    state: TaskState,
+    failure: Option<Failure>,
+) -> (Json, Json) {
+    let journaled = Journaled::new(bed).await;
+    let peer = journaled.bed.peer().await;
     let declare = async |queue: &str| {
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         peer.channel().queue_declare(queue.into(), durable, FieldTable::default()).await.unwrap();
@@ -125,9 +129,9 @@ async fn killed_in_between(task: &str, follow: Follow, state: TaskState, failure
         ..CallOptions::default()
     };
     let body = Body { args: vec![Value::Int(7)], ..Body::default() };
-    let handle = stage.client.submit_dynamic(DynamicCall { task: task.to_owned(), body, options }).await.unwrap();
+    let handle = journaled.client.submit_dynamic(DynamicCall { task: task.to_owned(), body, options }).await.unwrap();
 
-    let mut first = stage.worker("first");
+    let mut first = journaled.worker("first");
     assert_eq!(handle.wait().await.unwrap().state, state);
     // The row exists, and its queue does not.
     first.says("elsewhere").await;
@@ -136,7 +140,7 @@ async fn killed_in_between(task: &str, follow: Follow, state: TaskState, failure
     assert_eq!(peer.ready("replies").await, 0, "nobody was answered before what follows was sent");
     declare("elsewhere").await;
 
-    let mut second = stage.worker("second");
+    let mut second = journaled.worker("second");
     let mut sent = Vec::new();
     let take = async || {
         sent.extend(peer.take_all("elsewhere").await);
@@ -147,7 +151,7 @@ async fn killed_in_between(task: &str, follow: Follow, state: TaskState, failure
     second.signal("TERM");
     assert_eq!(second.exit_code(Duration::from_secs(40)).await, 0, "{}", second.output());
     assert_eq!((peer.ready("celeriac").await, peer.ready("elsewhere").await), (0, 0));
-    assert_eq!(stage.runs(), [("one".to_owned(), 1)].into(), "it ran once");
+    assert_eq!(journaled.runs(), [("one".to_owned(), 1)].into(), "it ran once");
     let record = handle.record().await.unwrap().unwrap();
     assert_eq!((record.worker.as_ref(), record.failure), ("first", failure));
 
@@ -159,27 +163,26 @@ async fn killed_in_between(task: &str, follow: Follow, state: TaskState, failure
     let answer = peer.take_all("replies").await.remove(0);
     assert_eq!(answer.correlation_id.as_deref(), Some("one"));
     let read = |body: &[u8]| serde_json::from_slice::<Json>(body).unwrap();
-    let told = (read(&sent[0].body)[0].clone(), read(&answer.body));
-    stage.client.close().await;
-    stage.bed.clear().await;
-    told
+    (read(&sent[0].body)[0].clone(), read(&answer.body))
 }
 
-#[tokio::test]
-async fn a_worker_killed_between_success_and_link_leaves_the_link_to_the_next_which_does_not_run_the_task_again() {
+#[celeriac_tests::test(real)]
+async fn a_worker_killed_between_success_and_link_leaves_the_link_to_the_next_which_does_not_run_the_task_again(
+    bed: Bed,
+) {
     let link = Signature::new("test.note").queue("elsewhere");
     let follow = Follow { callbacks: vec![link], ..Follow::default() };
-    let (args, answer) = killed_in_between("test.note", follow, TaskState::Success, None).await;
+    let (args, answer) = killed_in_between(bed, "test.note", follow, TaskState::Success, None).await;
     assert_eq!((args, &answer["status"], &answer["result"]), (json!([7]), &json!("SUCCESS"), &json!(7)));
     assert_eq!(answer["children"].as_array().unwrap().len(), 1, "the link is its child");
 }
 
-#[tokio::test]
-async fn a_worker_killed_between_failure_and_errback_leaves_the_errback_to_the_next() {
+#[celeriac_tests::test(real)]
+async fn a_worker_killed_between_failure_and_errback_leaves_the_errback_to_the_next(bed: Bed) {
     let errback = Signature::new("test.note").arg("own").queue("elsewhere");
     let follow = Follow { errbacks: vec![errback], ..Follow::default() };
     let failure = Failure::new("ValueError", "7 is no good");
-    let (args, answer) = killed_in_between("test.fail", follow, TaskState::Failure, Some(failure)).await;
+    let (args, answer) = killed_in_between(bed, "test.fail", follow, TaskState::Failure, Some(failure)).await;
     assert_eq!((args, &answer["status"]), (json!(["one", "own"]), &json!("FAILURE")));
     assert_eq!(
         answer["result"],

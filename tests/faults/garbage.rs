@@ -2,7 +2,7 @@
 
 use celeriac::tasks;
 use celeriac_tests::wait::{PATIENCE, eventually};
-use celeriac_tests::{Bed, Peer, Running};
+use celeriac_tests::{Bed, Peer};
 use futures::StreamExt;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldArray, FieldTable, LongString};
@@ -116,17 +116,14 @@ fn all() -> Vec<Garbage> {
     ]
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn garbage_is_dead_lettered_with_a_reason_and_good_tasks_run() {
-    let bed = Bed::new().await;
-    let app = bed.program(tasks![note]).build().unwrap();
-    let client = app.client().await.unwrap();
+#[celeriac_tests::test(real, threads = 2)]
+async fn garbage_is_dead_lettered_with_a_reason_and_good_tasks_run(bed: Bed) {
+    let client = bed.client(bed.program(tasks![note])).await;
     let peer = bed.peer().await;
     let garbage = all();
     let good = interleave(&client, &peer, &garbage).await;
-    client.close().await;
 
-    let running = Running::start(&app).await;
+    let running = bed.worker(tasks![note]).await;
     for handle in &good {
         let handle = running.client.handle::<u64>(handle.as_str());
         handle.get().await.unwrap();
@@ -153,14 +150,11 @@ async fn garbage_is_dead_lettered_with_a_reason_and_good_tasks_run() {
         assert_eq!(found.header("celeriac-dead-reason").as_deref(), Some(*reason), "{what}");
         assert_eq!(found.header("celeriac-dead-queue").as_deref(), Some("celeriac"), "{what}");
     }
-    bed.clear().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_task_with_more_headers_than_anybody_needs_runs_and_so_do_its_neighbours() {
-    let bed = Bed::new().await;
-    let app = bed.program(tasks![note]).build().unwrap();
-    let running = Running::start(&app).await;
+#[celeriac_tests::test(real, threads = 2)]
+async fn a_task_with_more_headers_than_anybody_needs_runs_and_so_do_its_neighbours(bed: Bed) {
+    let running = bed.worker(tasks![note]).await;
     let peer = bed.peer().await;
     let mut handles = Vec::new();
     for (round, size) in [10_000, 50_000, 120_000].into_iter().enumerate() {
@@ -176,8 +170,6 @@ async fn a_task_with_more_headers_than_anybody_needs_runs_and_so_do_its_neighbou
         let ended = timeout(PATIENCE, handle.get()).await;
         ended.unwrap_or_else(|_| panic!("{id} has not run")).unwrap_or_else(|error| panic!("{id}: {error}"));
     }
-    running.stop().await;
-    bed.clear().await;
 }
 
 /// Sends valid tasks before, between and after the invalid messages. Returns their ids.

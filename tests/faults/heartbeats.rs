@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use celeriac::prelude::*;
+use celeriac_tests::Bed;
 use celeriac_tests::wait::eventually;
-use celeriac_tests::{Bed, Running};
 
 /// Computes without yielding.
 fn spin(time: Duration) -> u64 {
@@ -35,11 +35,10 @@ async fn connections(bed: &Bed) -> BTreeSet<String> {
 }
 
 // On one thread, as in a program without a multi-threaded runtime.
-#[tokio::test]
-async fn blocking_tasks_that_take_every_processor_do_not_end_the_connection() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn blocking_tasks_that_take_every_processor_do_not_end_the_connection(bed: Bed) {
     let program = bed.program(tasks![blocking]).set("broker.heartbeat", "2s").set("worker.concurrency", "8");
-    let running = Running::start(&program.build().unwrap()).await;
+    let running = bed.start(program).await;
     blocking(1).submit(&running.client).await.unwrap().get().await.unwrap();
     let before = connections(&bed).await;
     let calls = (0..8).map(|_| blocking(10_000));
@@ -47,15 +46,12 @@ async fn blocking_tasks_that_take_every_processor_do_not_end_the_connection() {
         sent.unwrap().get().await.unwrap();
     }
     assert_eq!(connections(&bed).await, before, "a connection was lost and made again");
-    running.stop().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn asynchronous_tasks_that_compute_without_giving_way_do_not_end_the_connection() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn asynchronous_tasks_that_compute_without_giving_way_do_not_end_the_connection(bed: Bed) {
     let program = bed.program(tasks![hogging]).set("broker.heartbeat", "1s").set("worker.concurrency", "1");
-    let running = Running::start(&program.build().unwrap()).await;
+    let running = bed.start(program).await;
     hogging(1).submit(&running.client).await.unwrap().get().await.unwrap();
     let before = connections(&bed).await;
     // Half a second repeatedly, and then longer than the broker waits for heartbeats.
@@ -64,6 +60,4 @@ async fn asynchronous_tasks_that_compute_without_giving_way_do_not_end_the_conne
         sent.unwrap().get().await.unwrap();
     }
     assert_eq!(connections(&bed).await, before, "a connection was lost and made again");
-    running.stop().await;
-    bed.clear().await;
 }

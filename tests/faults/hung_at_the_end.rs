@@ -6,8 +6,8 @@ use celeriac::DynamicCall;
 use celeriac_client::call::CallOptions;
 use celeriac_protocol::{Body, Value};
 use celeriac_servers::{Durability, PostgresNode, RabbitNode};
+use celeriac_tests::Bed;
 use celeriac_tests::wait::eventually;
-use celeriac_tests::{Bed, Program};
 use tokio::net::TcpListener;
 
 /// The worker's drain time.
@@ -17,9 +17,8 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// wait exceeded this once.
 const SLOW: Duration = Duration::from_secs(3);
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn neither_broker_nor_database_nor_collector_nor_a_blocking_task_keeps_a_worker_that_was_told_to_stop() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real, threads = 2)]
+async fn neither_broker_nor_database_nor_collector_nor_a_blocking_task_keeps_a_worker_that_was_told_to_stop(bed: Bed) {
     // Servers of its own, because they are paused.
     let broker = RabbitNode::start().unwrap();
     let database = PostgresNode::start(Durability::Fast).unwrap();
@@ -33,11 +32,11 @@ async fn neither_broker_nor_database_nor_collector_nor_a_blocking_task_keeps_a_w
         ("CELERIAC__TELEMETRY__OTLP_ENDPOINT", format!("http://{}", collector.local_addr().unwrap())),
         ("JOURNAL", journal.to_string_lossy().into_owned()),
     ];
-    let app = bed.program([]).set("broker.url", broker.url()).set("results.url", database.url()).build().unwrap();
-    let client = app.client().await.unwrap();
+    let program = bed.program([]).set("broker.url", broker.url()).set("results.url", database.url());
+    let client = bed.client(program).await;
     let mut longest = Duration::ZERO;
     for (what, signal) in [("in order", "TERM"), ("at once", "QUIT")] {
-        let mut worker = Program::start(&["worker", "-l", "info", "--drain-timeout", "1s"], &variables);
+        let mut worker = bed.process_with(&["worker", "-l", "info", "--drain-timeout", "1s"], &variables);
         worker.says("ready").await;
         for (task, milliseconds) in [("test.block", 600_000), ("test.rest", 600_000), ("test.rest", 500)] {
             let body = Body { args: vec![Value::Int(milliseconds)], ..Body::default() };
@@ -64,5 +63,4 @@ async fn neither_broker_nor_database_nor_collector_nor_a_blocking_task_keeps_a_w
     }
     assert!(longest < DRAIN + Duration::from_secs(1) + SLOW, "{longest:?}");
     client.close().await;
-    bed.clear().await;
 }

@@ -45,17 +45,16 @@ async fn after(how: String) -> TaskResult<String> {
     Ok(how)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_memory_alarm_makes_senders_wait_and_loses_nothing() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real, threads = 2)]
+async fn a_memory_alarm_makes_senders_wait_and_loses_nothing(bed: Bed) {
     let node = RabbitNode::start().unwrap();
     let program = |patience: Duration| {
         let program = bed.program(tasks![note, end, after]).set("broker.url", node.url());
         let program = program.set("broker.publish_timeout", format!("{}s", patience.as_secs()));
-        program.set("worker.concurrency", "128").build().unwrap()
+        program.set("worker.concurrency", "128")
     };
-    let running = Running::start(&program(IMPATIENCE)).await;
-    let patient = program(Duration::from_secs(120)).client().await.unwrap();
+    let running = bed.start(program(IMPATIENCE)).await;
+    let patient = bed.client(program(Duration::from_secs(120))).await;
     let peer = Peer::connect(&node.url()).await;
     begin(&running.client).await;
 
@@ -89,7 +88,6 @@ async fn a_memory_alarm_makes_senders_wait_and_loses_nothing() {
     running.stop().await;
     assert_eq!(peer.ready("celeriac").await, 0, "nothing is left");
     patient.close().await;
-    bed.clear().await;
 }
 
 /// Starts tasks of each kind.

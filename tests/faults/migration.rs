@@ -3,9 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use celeriac::prelude::*;
-use celeriac::tasks;
-use celeriac_tests::{Bed, Program, Running, eventually};
+use celeriac::{Builder, tasks};
+use celeriac_tests::{Bed, Program, eventually};
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Ledger, is_long, note};
@@ -22,15 +21,14 @@ fn configuration(queue: &str, options: &str) -> tempfile::TempDir {
     directory
 }
 
-fn app(bed: &Bed, directory: &Path) -> Celeriac {
-    bed.program(tasks![note]).config_if_present(directory).build().unwrap()
+fn program(bed: &Bed, directory: &Path) -> Builder {
+    bed.program(tasks![note]).config_if_present(directory)
 }
 
 fn migrate(bed: &Bed, directory: &Path, more: &[&str]) -> Program {
-    let variables = bed.environment();
     let directory = directory.to_str().unwrap();
     let line = ["--config", directory, "topology", "migrate", "old", "--to", "new", "--yes", "--json"];
-    Program::start(&[&line, more].concat(), &variables)
+    bed.process(&[&line, more].concat())
 }
 
 /// Waits for the end of a migration. Returns its report.
@@ -42,12 +40,11 @@ async fn finished(mut migration: Program) -> serde_json::Value {
     serde_json::from_str(json).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_classic_queue_becomes_a_quorum_queue_under_load_with_equal_counts() {
+#[celeriac_tests::test(real, threads = 2)]
+async fn a_classic_queue_becomes_a_quorum_queue_under_load_with_equal_counts(bed: Bed) {
     let count = if is_long() { 100_000 } else { 20_000 };
-    let bed = Bed::new().await;
     let (before, after) = (configuration("old", "type: classic"), configuration("new", "type: quorum"));
-    let sender = app(&bed, before.path()).client().await.unwrap();
+    let sender = bed.client(program(&bed, before.path())).await;
     let mut ledger = Ledger::default();
     ledger.issue(&sender, count).await;
     let waiting = ledger.issued();
@@ -78,21 +75,17 @@ async fn a_classic_queue_becomes_a_quorum_queue_under_load_with_equal_counts() {
     );
     assert_eq!((ledger.unconfirmed, arrived), (0, issued));
 
-    let running = Running::start(&app(&bed, after.path())).await;
+    bed.start(program(&bed, after.path())).await;
     assert_eq!(ledger.settle(&bed, Duration::from_secs(300)).await, ledger.issued());
-    running.stop().await;
-    sender.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_migration_that_is_killed_again_and_again_loses_nothing() {
+#[celeriac_tests::test(real, threads = 2)]
+async fn a_migration_that_is_killed_again_and_again_loses_nothing(bed: Bed) {
     /// Messages that may be on both queues after a kill.
     const WINDOW: u32 = 512;
     const KILLS: u32 = 4;
-    let bed = Bed::new().await;
     let (before, after) = (configuration("old", "type: classic"), configuration("new", "type: quorum"));
-    let sender = app(&bed, before.path()).client().await.unwrap();
+    let sender = bed.client(program(&bed, before.path())).await;
     let mut ledger = Ledger::default();
     ledger.issue(&sender, 60_000).await;
     for _ in 0..KILLS {
@@ -109,18 +102,14 @@ async fn a_migration_that_is_killed_again_and_again_loses_nothing() {
     println!("killed {KILLS} times: {issued} messages, {} of them twice", arrived - issued);
     assert!(arrived - issued <= KILLS * WINDOW, "{arrived} of {issued}");
 
-    let running = Running::start(&app(&bed, after.path())).await;
+    bed.start(program(&bed, after.path())).await;
     assert_eq!(ledger.settle(&bed, Duration::from_secs(300)).await, ledger.issued());
-    running.stop().await;
-    sender.close().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_queue_that_is_consumed_is_drained_and_kept() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn a_queue_that_is_consumed_is_drained_and_kept(bed: Bed) {
     let (before, after) = (configuration("old", "type: classic"), configuration("new", "type: quorum"));
-    let consuming = Running::start(&app(&bed, before.path())).await;
+    let consuming = bed.start(program(&bed, before.path())).await;
     note(0).submit(&consuming.client).await.unwrap().get().await.unwrap();
     let left = finished(migrate(&bed, after.path(), &["--delete"])).await;
     assert_eq!(left["deleted"], false, "{left}");
@@ -130,9 +119,6 @@ async fn a_queue_that_is_consumed_is_drained_and_kept() {
     let late = note(2).delay(Duration::from_secs(1)).submit(&consuming.client).await.unwrap();
     let peer = bed.peer().await;
     eventually("both to arrive", async || peer.ready("new").await, |ready| *ready == 2).await;
-    let running = Running::start(&app(&bed, after.path())).await;
+    bed.start(program(&bed, after.path())).await;
     assert_eq!((handle.get().await.unwrap(), late.get().await.unwrap()), (1, 2));
-    running.stop().await;
-    consuming.stop().await;
-    bed.clear().await;
 }

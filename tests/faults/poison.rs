@@ -8,8 +8,8 @@ use celeriac::DynamicCall;
 use celeriac_client::Client;
 use celeriac_client::call::CallOptions;
 use celeriac_protocol::{Body, Value};
+use celeriac_tests::Bed;
 use celeriac_tests::wait::eventually_within;
-use celeriac_tests::{Bed, Program};
 use futures::future::join_all;
 use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
@@ -18,16 +18,16 @@ use crate::ledger::is_long;
 
 const WORKERS: usize = 4;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn poison_on_a_quorum_queue_is_quarantined_and_all_others_end() {
-    let told = poison_among_good_ones("quorum").await;
+#[celeriac_tests::test(real, threads = 2)]
+async fn poison_on_a_quorum_queue_is_quarantined_and_all_others_end(bed: Bed) {
+    let told = poison_among_good_ones(bed, "quorum").await;
     println!("{}", told.line);
     told.check();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn poison_on_a_classic_queue_is_quarantined_and_all_others_end() {
-    let told = poison_among_good_ones("classic").await;
+#[celeriac_tests::test(real, threads = 2)]
+async fn poison_on_a_classic_queue_is_quarantined_and_all_others_end(bed: Bed) {
+    let told = poison_among_good_ones(bed, "classic").await;
     println!("{}", told.line);
     told.check();
 }
@@ -50,18 +50,15 @@ impl Told {
     }
 }
 
-async fn poison_among_good_ones(kind: &str) -> Told {
+async fn poison_among_good_ones(bed: Bed, kind: &str) -> Told {
     let good: i64 = if is_long() { 10_000 } else { 1_000 };
-    let bed = Bed::new().await;
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("journal");
-    let client = bed.program([]).set("queues.celeriac.type", kind).build().unwrap().client().await.unwrap();
-    let variables = bed.environment_with(&[
-        ("CELERIAC__QUEUES__CELERIAC__TYPE", kind.to_owned()),
-        ("JOURNAL", journal.to_string_lossy().into_owned()),
-    ]);
+    let client = bed.client(bed.program([]).set("queues.celeriac.type", kind)).await;
+    let variables =
+        [("CELERIAC__QUEUES__CELERIAC__TYPE", kind.to_owned()), ("JOURNAL", journal.to_string_lossy().into_owned())];
     let (deaths, done) = (AtomicU32::new(0), CancellationToken::new());
-    let workers = (0..WORKERS).map(|number| keep_running(number, &variables, &deaths, &done));
+    let workers = (0..WORKERS).map(|number| keep_running(&bed, number, &variables, &deaths, &done));
     let began = Instant::now();
     let (_, poison) = tokio::join!(join_all(workers), async {
         let poison = send(&client, good).await;
@@ -84,8 +81,6 @@ async fn poison_among_good_ones(kind: &str) -> Told {
     );
     let peer = bed.peer().await;
     let left = (peer.ready("celeriac").await, peer.ready("celeriac.dead").await);
-    client.close().await;
-    bed.clear().await;
     Told { line, good, ran, ended: (quarantined, succeeded), left }
 }
 
@@ -109,9 +104,15 @@ async fn send(client: &Client, good: i64) -> String {
 }
 
 /// Runs a worker, and another after each death, until `done`.
-async fn keep_running(number: usize, variables: &[(&str, String)], deaths: &AtomicU32, done: &CancellationToken) {
+async fn keep_running(
+    bed: &Bed,
+    number: usize,
+    variables: &[(&str, String)],
+    deaths: &AtomicU32,
+    done: &CancellationToken,
+) {
     loop {
-        let mut worker = Program::start(&["worker", "-l", "warn", "-n", &format!("w{number}")], variables);
+        let mut worker = bed.process_with(&["worker", "-l", "warn", "-n", &format!("w{number}")], variables);
         if done.run_until_cancelled(worker.ended()).await.is_some() {
             deaths.fetch_add(1, Ordering::Relaxed);
             continue;

@@ -20,7 +20,8 @@ const LEADS: &str = "relay started";
 /// Log text of a relay that has lost it.
 const LOST: &str = "relay interrupted";
 
-struct Stage {
+/// A client that writes to the outbox, and relays that are killed or stopped.
+struct Outbox {
     bed: Bed,
     client: Client,
     /// Number of times that a relay was killed or stopped.
@@ -29,16 +30,14 @@ struct Stage {
     done: CancellationToken,
 }
 
-impl Stage {
-    async fn new() -> Self {
-        let bed = Bed::new().await;
-        let client = bed.program([]).build().unwrap().client().await.unwrap();
+impl Outbox {
+    async fn new(bed: Bed) -> Self {
+        let client = bed.client(bed.program([])).await;
         Self { bed, client, faults: AtomicU32::new(0), done: CancellationToken::new() }
     }
 
     fn relay(&self) -> Program {
-        let variables = self.bed.environment();
-        Program::start(&["relay", "-l", "info"], &variables)
+        self.bed.process(&["relay", "-l", "info"])
     }
 
     /// Writes at least this many tasks, two hundred a second, until there were this many faults,
@@ -106,9 +105,9 @@ impl Stage {
         let peer = self.bed.peer().await;
         let messages = u64::from(peer.ready("celeriac").await);
         let journal = tempfile::NamedTempFile::new().unwrap();
-        let variables = self.bed.environment_with(&[("JOURNAL", journal.path().to_string_lossy().into_owned())]);
+        let variables = [("JOURNAL", journal.path().to_string_lossy().into_owned())];
         let arguments = ["worker", "-l", "warn", "-c", "1", "--prefetch", "1"];
-        let worker = Program::start(&arguments, &variables);
+        let worker = self.bed.process_with(&arguments, &variables);
         let ready = async || peer.ready("celeriac").await;
         eventually_within(Duration::from_secs(900), "everything is run", ready, |ready| *ready == 0).await;
         let rows = "SELECT count(*) FROM celeriac.tasks WHERE state = 'SUCCESS'";
@@ -130,8 +129,6 @@ impl Stage {
             assert!(numbers.is_sorted(), "key {key}: {numbers:?}");
         }
         assert_eq!(runs, count, "nothing is missing, and no copy has run");
-        self.client.close().await;
-        self.bed.clear().await;
         line
     }
 }
@@ -146,18 +143,20 @@ async fn end(mut program: Program) {
     assert_eq!(program.exit_code(Duration::from_secs(40)).await, 0, "{}", program.output());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everything_is_sent_in_the_order_of_its_key_although_the_relay_is_killed_again_and_again() {
-    let stage = Stage::new().await;
+#[celeriac_tests::test(real, threads = 2)]
+async fn everything_is_sent_in_the_order_of_its_key_although_the_relay_is_killed_again_and_again(bed: Bed) {
+    let outbox = Outbox::new(bed).await;
     let least = if is_long() { 50_000 } else { 2_000 };
-    let ((), count) = tokio::join!(stage.keep_killing(), stage.write(least, 4));
-    println!("relay killed {}", stage.check(count).await);
+    let ((), count) = tokio::join!(outbox.keep_killing(), outbox.write(least, 4));
+    println!("relay killed {}", outbox.check(count).await);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everything_is_sent_in_the_order_of_its_key_although_the_relay_is_stopped_and_wakes_as_another_relays() {
-    let stage = Stage::new().await;
+#[celeriac_tests::test(real, threads = 2)]
+async fn everything_is_sent_in_the_order_of_its_key_although_the_relay_is_stopped_and_wakes_as_another_relays(
+    bed: Bed,
+) {
+    let outbox = Outbox::new(bed).await;
     let (least, stops) = if is_long() { (20_000, 10) } else { (2_000, 1) };
-    let ((), count) = tokio::join!(stage.keep_stopping(stops), stage.write(least, stops));
-    println!("relay stopped and woken {}", stage.check(count).await);
+    let ((), count) = tokio::join!(outbox.keep_stopping(stops), outbox.write(least, stops));
+    println!("relay stopped and woken {}", outbox.check(count).await);
 }

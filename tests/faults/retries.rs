@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use celeriac::prelude::*;
+use celeriac_tests::Bed;
 use celeriac_tests::wait::eventually_within;
-use celeriac_tests::{Bed, Program};
 use sqlx::PgConnection;
 
 use crate::lateness::Lateness;
@@ -24,18 +24,16 @@ const FAILURES: u32 = 4;
 /// Number of tasks sent in a second. With their retries they are five times as many attempts.
 const A_SECOND: u32 = 60;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_attempt_is_made_in_its_time_and_the_whole_sequence_is_on_record_although_workers_are_killed() {
+#[celeriac_tests::test(real, threads = 2)]
+async fn every_attempt_is_made_in_its_time_and_the_whole_sequence_is_on_record_although_workers_are_killed(bed: Bed) {
     // A hundred thousand retries, or two thousand.
     let (tasks, kills) = if is_long() { (27_300_u32, 3) } else { (546, 1) };
     let exhausted = i64::from(tasks) / 6;
     let retries = i64::from(FAILURES) * (i64::from(tasks) - exhausted) + 2 * exhausted;
-    let bed = Bed::new().await;
-    let client = bed.program(tasks![]).build().unwrap().client().await.unwrap();
-    let variables = bed.environment();
+    let client = bed.client(bed.program([])).await;
     let worker = async |number: u32| {
         let name = format!("w{number}");
-        let mut worker = Program::start(&["worker", "-l", "warn", "-n", &name], &variables);
+        let mut worker = bed.process(&["worker", "-l", "warn", "-n", &name]);
         worker.says_within(Duration::from_secs(120), "  tasks").await;
         worker
     };
@@ -86,8 +84,6 @@ async fn every_attempt_is_made_in_its_time_and_the_whole_sequence_is_on_record_a
     assert!(earliest > -0.001, "an attempt came {} s early", -earliest);
     running.signal("TERM");
     assert_eq!(running.exit_code(Duration::from_secs(40)).await, 0, "{}", running.output());
-    client.close().await;
-    bed.clear().await;
 }
 
 async fn count(database: &mut PgConnection, query: &'static str) -> i64 {

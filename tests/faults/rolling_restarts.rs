@@ -50,17 +50,18 @@ struct Restarts {
     interrupted: u32,
 }
 
-struct Stage<'a> {
+/// Workers that replace one another as planned.
+struct Rollout<'a> {
     bed: &'a Bed,
     plan: &'a Plan,
 }
 
-impl Stage<'_> {
+impl Rollout<'_> {
     async fn worker(&self, number: usize) -> Program {
-        let variables = self.bed.environment_with(&[("CELERIAC__RESULTS__POOL__MAX_TRANSACTIONS", "32".to_owned())]);
+        let variables = [("CELERIAC__RESULTS__POOL__MAX_TRANSACTIONS", "32".to_owned())];
         let (name, drain) = (format!("w{number}"), format!("{}ms", self.plan.drain.as_millis()));
         let arguments = ["worker", "-l", "info", "-c", "32", "-n", &name, "--drain-timeout", &drain];
-        let mut worker = Program::start(&arguments, &variables);
+        let mut worker = self.bed.process_with(&arguments, &variables);
         worker.says("ready").await;
         worker
     }
@@ -89,15 +90,15 @@ fn interrupted(said: &str) -> u32 {
     count.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rolling_restarts_lose_nothing_double_nothing_and_count_no_attempt() {
-    let (bed, plan) = (Bed::new().await, Plan::chosen());
-    let stage = Stage { bed: &bed, plan: &plan };
+#[celeriac_tests::test(real, threads = 2)]
+async fn rolling_restarts_lose_nothing_double_nothing_and_count_no_attempt(bed: Bed) {
+    let plan = Plan::chosen();
+    let rollout = Rollout { bed: &bed, plan: &plan };
     let book = Book::open(&bed.database_url(), Effects::Written).await;
-    let client = bed.program([]).build().unwrap().client().await.unwrap();
+    let client = bed.client(bed.program([])).await;
     let mut workers = Vec::new();
     for number in 0..WORKERS {
-        workers.push(stage.worker(number).await);
+        workers.push(rollout.worker(number).await);
     }
     let done = CancellationToken::new();
     let send = async {
@@ -114,7 +115,7 @@ async fn rolling_restarts_lose_nothing_double_nothing_and_count_no_attempt() {
         for number in WORKERS..WORKERS + plan.restarts {
             // The new worker needs tasks of its own before it is replaced.
             let old = workers.remove(0);
-            workers.push(stage.replace(old, number, &mut seen).await);
+            workers.push(rollout.replace(old, number, &mut seen).await);
         }
         done.cancel();
         seen
@@ -143,6 +144,4 @@ async fn rolling_restarts_lose_nothing_double_nothing_and_count_no_attempt() {
     assert!(interrupted > 0, "a drain that interrupts nothing proves nothing");
     assert!(longest < plan.drain + Duration::from_secs(1) + SLOW, "{longest:?}");
     assert_eq!((peer.ready("celeriac").await, peer.ready("celeriac.dead").await), (0, 0));
-    client.close().await;
-    bed.clear().await;
 }

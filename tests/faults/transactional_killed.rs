@@ -39,20 +39,21 @@ async fn effect(milliseconds: u64);
 #[task(name = "test.effect_exactly")]
 async fn effect_exactly(milliseconds: u64);
 
-/// The servers and programs of the test.
-struct Stage {
+/// Servers that are killed, and the programs that use them.
+struct Killed<'a> {
+    bed: &'a Bed,
     ground: Ground,
     book: Book,
     client: Client,
 }
 
-impl Stage {
-    async fn new(bed: &Bed) -> Self {
+impl<'a> Killed<'a> {
+    async fn new(bed: &'a Bed) -> Self {
         let ground = Ground::new().await;
-        let app = bed.program([]).set("broker.url", ground.broker.url()).set("results.url", ground.database.url());
-        let client = app.build().unwrap().client().await.unwrap();
+        let program = bed.program([]).set("broker.url", ground.broker.url()).set("results.url", ground.database.url());
+        let client = bed.client(program).await;
         let book = Book::open(&ground.database.url(), Effects::Written).await;
-        Self { ground, book, client }
+        Self { bed, ground, book, client }
     }
 
     fn program(&self, arguments: &[&str]) -> Program {
@@ -62,7 +63,7 @@ impl Stage {
             // Each relay is a program of its own here, so that it can be killed separately.
             ("CELERIAC__WORKER__RUN_RELAY", "false".to_owned()),
         ];
-        Program::start(arguments, &variables)
+        self.bed.process_with(arguments, &variables)
     }
 
     fn workers(&self) -> Crew<'_> {
@@ -126,62 +127,58 @@ fn beats(plan: &Plan) -> tokio::time::Interval {
     beats
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_confirmed_task_is_missing_when_everything_is_killed_and_its_effect_is_a_commit_of_its_own() {
+#[celeriac_tests::test(real, threads = 2)]
+async fn no_confirmed_task_is_missing_when_everything_is_killed_and_its_effect_is_a_commit_of_its_own(bed: Bed) {
     let plan = Plan::chosen(Plan { tasks: 10_000, a_second: 100, pause: 1_000..3_000 });
-    let bed = Bed::new().await;
-    let stage = Stage::new(&bed).await;
-    let (mut workers, mut relays) = (stage.workers(), Crew::start(0, |_| stage.program(&["relay"])));
+    let killed = Killed::new(&bed).await;
+    let (mut workers, mut relays) = (killed.workers(), Crew::start(0, |_| killed.program(&["relay"])));
     let done = CancellationToken::new();
     let send = async {
         let (mut beats, mut unconfirmed) = (beats(&plan), 0);
         for _ in 0..plan.tasks / TOGETHER {
             beats.tick().await;
-            let sent: Vec<_> = stage.client.submit_stream((0..TOGETHER).map(|_| effect(2))).collect().await;
+            let sent: Vec<_> = killed.client.submit_stream((0..TOGETHER).map(|_| effect(2))).collect().await;
             let confirmed: Vec<_> = sent.into_iter().flatten().map(|handle| handle.id().to_owned()).collect();
             unconfirmed += TOGETHER - confirmed.len();
-            stage.book.issue(&confirmed).await;
+            killed.book.issue(&confirmed).await;
         }
-        stage.book.settle(PATIENCE).await;
+        killed.book.settle(PATIENCE).await;
         done.cancel();
         unconfirmed
     };
-    let killing = keep_killing(&stage.ground, &mut workers, &mut relays, plan.pause.clone(), &done);
+    let killing = keep_killing(&killed.ground, &mut workers, &mut relays, plan.pause.clone(), &done);
     let (kills, unconfirmed) = tokio::join!(killing, send);
-    let tally = stage.end(workers).await;
+    let tally = killed.end(workers).await;
     println!("effect in a commit of its own; {kills}: {tally}, unconfirmed {unconfirmed}");
     assert_eq!(tally.missing, 0, "{tally}");
     assert_all_killed(&kills);
-    stage.client.close().await;
-    bed.clear().await;
+    killed.client.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_at_both_ends_is_exact_when_everything_is_killed() {
+#[celeriac_tests::test(real, threads = 2)]
+async fn a_transaction_at_both_ends_is_exact_when_everything_is_killed(bed: Bed) {
     let plan = Plan::chosen(Plan { tasks: 100_000, a_second: 500, pause: 1_000..3_000 });
-    let bed = Bed::new().await;
-    let stage = Stage::new(&bed).await;
-    let relay = |_| stage.program(&["relay", "-l", "warn"]);
-    let (mut workers, mut relays) = (stage.workers(), Crew::start(2, relay));
+    let killed = Killed::new(&bed).await;
+    let relay = |_| killed.program(&["relay", "-l", "warn"]);
+    let (mut workers, mut relays) = (killed.workers(), Crew::start(2, relay));
     let done = CancellationToken::new();
     let send = async {
-        let unknown = stage.send_in_transactions(&plan).await;
-        stage.book.settle(PATIENCE).await;
+        let unknown = killed.send_in_transactions(&plan).await;
+        killed.book.settle(PATIENCE).await;
         done.cancel();
         unknown
     };
-    let killing = keep_killing(&stage.ground, &mut workers, &mut relays, plan.pause.clone(), &done);
+    let killing = keep_killing(&killed.ground, &mut workers, &mut relays, plan.pause.clone(), &done);
     let (kills, unknown) = tokio::join!(killing, send);
     relays.tend();
-    let tally = stage.end(workers).await;
+    let tally = killed.end(workers).await;
     drop(relays);
     println!("a transaction at both ends; {kills}: {tally}, commits of the sender without an answer {unknown}");
     assert!(tally.issued >= i64::try_from(plan.tasks).unwrap(), "{tally}");
     assert_eq!(tally, Tally { effected: tally.issued, missing: 0, doubled: 0, ..tally });
     assert_all_killed(&kills);
     assert!(kills.relays > 0, "{kills}");
-    stage.client.close().await;
-    bed.clear().await;
+    killed.client.close().await;
 }
 
 pub(crate) fn assert_all_killed(Kills { workers, brokers, databases, .. }: &Kills) {

@@ -5,18 +5,17 @@ use std::ops::Range;
 use std::time::Duration;
 
 use celeriac::tasks;
-use celeriac_tests::{Bed, Program};
+use celeriac_tests::Bed;
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Ledger, is_long, note};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_confirmed_task_has_one_row_although_its_worker_is_killed_again_and_again() {
+#[celeriac_tests::test(real, threads = 2)]
+async fn every_confirmed_task_has_one_row_although_its_worker_is_killed_again_and_again(bed: Bed) {
     let count = if is_long() { 500_000 } else { 50_000 };
-    let bed = Bed::new().await;
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("journal");
-    let client = bed.program(tasks![note]).build().unwrap().client().await.unwrap();
+    let client = bed.client(bed.program(tasks![note])).await;
     let mut ledger = Ledger::default();
     let done = CancellationToken::new();
 
@@ -39,17 +38,15 @@ async fn every_confirmed_task_has_one_row_although_its_worker_is_killed_again_an
     );
     assert_eq!((ledger.unconfirmed, ledger.issued()), (0, usize::try_from(count).unwrap()));
     assert!(kills > 1, "the test has to kill to mean anything");
-    client.close().await;
-    bed.clear().await;
 }
 
 /// Runs one worker after another, each for a random time in milliseconds, until `done`. Returns the
 /// number of kills.
 pub(crate) async fn keep_killing(bed: &Bed, journal: &str, lives: Range<u64>, done: &CancellationToken) -> u32 {
-    let variables = bed.environment_with(&[("JOURNAL", journal.to_owned())]);
+    let variables = [("JOURNAL", journal.to_owned())];
     let mut kills = 0;
     loop {
-        let mut worker = Program::start(&["worker", "-l", "warn", "-n", &format!("w{kills}")], &variables);
+        let mut worker = bed.process_with(&["worker", "-l", "warn", "-n", &format!("w{kills}")], &variables);
         let life = Duration::from_millis(fastrand::u64(lives.clone()));
         let ended = done.run_until_cancelled(tokio::time::sleep(life)).await.is_none();
         if ended {

@@ -14,17 +14,15 @@ const COUNT: i64 = 60;
 async fn pay(number: i64, milliseconds: u64) -> i64;
 
 fn worker(bed: &Bed, name: &str) -> Program {
-    let variables = bed.environment();
     let arguments = ["worker", "-l", "debug", "-n", name, "-c", "8", "--prefetch", "16"];
-    Program::start(&arguments, &variables)
+    bed.process(&arguments)
 }
 
-#[tokio::test]
-async fn what_a_worker_commits_after_others_have_done_its_work_changes_nothing() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn what_a_worker_commits_after_others_have_done_its_work_changes_nothing(bed: Bed) {
     let mut database = bed.database().await;
     sqlx::raw_sql("CREATE TABLE effects (number bigint, task text)").execute(&mut database).await.unwrap();
-    let client = bed.program([]).build().unwrap().client().await.unwrap();
+    let client = bed.client(bed.program([])).await;
     let mut zombie = worker(&bed, "zombie");
     zombie.says("  tasks").await;
     for sent in client.submit_many((0..COUNT).map(|number| pay(number, 1_000))).await {
@@ -68,6 +66,4 @@ async fn what_a_worker_commits_after_others_have_done_its_work_changes_nothing()
         .unwrap();
     assert!(by_zombie < COUNT, "the other had something to do");
     assert_eq!(bed.peer().await.ready("celeriac").await, 0);
-    client.close().await;
-    bed.clear().await;
 }

@@ -43,7 +43,7 @@ struct Started {
 /// # Panics
 /// Panics if the test does, or if there are no servers.
 pub fn on_real_servers(threads: Option<usize>, test: impl AsyncFnOnce(Bed)) {
-    block_on(threads, async { run(Bed::new().await, test).await });
+    block_on(threads, async { run(Bed::on(Ground::RealServers(RealServers::new().await)), test).await });
 }
 
 /// Runs a test on a broker in memory and SQLite, on a runtime with this many threads.
@@ -69,15 +69,6 @@ async fn run(bed: Bed, test: impl AsyncFnOnce(Bed)) {
 }
 
 impl Bed {
-    /// Creates a virtual host and a database on the servers that `cargo xtask test` names in the
-    /// environment.
-    ///
-    /// # Panics
-    /// Panics if there are no servers; the message says how to get them.
-    pub async fn new() -> Self {
-        Self::on(Ground::RealServers(RealServers::new().await))
-    }
-
     fn on(ground: Ground) -> Self {
         Self { ground: Arc::new(ground), started: Arc::default() }
     }
@@ -189,7 +180,7 @@ impl Bed {
     }
 
     /// Removes virtual host and database. A failed test never gets here, so both can be inspected.
-    pub async fn clear(self) {
+    async fn clear(self) {
         if let Ground::RealServers(servers) = &*self.ground {
             servers.remove().await;
         }

@@ -44,9 +44,8 @@ async fn all_read(bed: &Bed) -> Vec<(Recording, Read)> {
     all
 }
 
-#[tokio::test]
-async fn every_recorded_message_arrives_with_its_headers_and_properties() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn every_recorded_message_arrives_with_its_headers_and_properties(bed: Bed) {
     let recordings = Recording::messages();
     let messages = Recording::delivered(&recordings, &bed).await;
     for (recording, message) in recordings.iter().zip(messages) {
@@ -64,7 +63,6 @@ async fn every_recorded_message_arrives_with_its_headers_and_properties() {
         assert_eq!(expiration.as_deref(), recording.property("expiration"), "{name}");
         assert_eq!(message.body, recording.body(), "{name}");
     }
-    bed.clear().await;
 }
 
 /// Replaces values of AMQP's own types: times and decimals become numbers, and invalid UTF-8
@@ -85,9 +83,8 @@ fn without_amqps_own(spelt: &Json) -> Json {
     }
 }
 
-#[tokio::test]
-async fn every_recorded_message_is_read_as_celery_reads_it() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn every_recorded_message_is_read_as_celery_reads_it(bed: Bed) {
     for (recording, Read { headers, body, embed, .. }) in all_read(&bed).await {
         let name = recording.name();
         assert_eq!(spell(&Value::List(body.args)), *recording.expect("args"), "{name}");
@@ -103,7 +100,6 @@ async fn every_recorded_message_is_read_as_celery_reads_it() {
         let others = recording.expect("embed");
         assert_eq!(carried, if others.is_null() { json!({}) } else { others.clone() }, "{name}");
     }
-    bed.clear().await;
 }
 
 /// Returns null for an empty list of steps, which means the same.
@@ -177,9 +173,8 @@ fn moment(text: &str) -> Timestamp {
     text.parse().unwrap_or_else(|_| format!("{text}Z").parse().unwrap())
 }
 
-#[tokio::test]
-async fn what_is_not_executed_is_refused_with_a_reason() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn what_is_not_executed_is_refused_with_a_reason(bed: Bed) {
     let recordings: Vec<_> = Recording::messages().into_iter().filter(Recording::is_refused).collect();
     let messages = Recording::delivered(&recordings, &bed).await;
     let reasons: Vec<_> = recordings
@@ -217,12 +212,10 @@ async fn what_is_not_executed_is_refused_with_a_reason() {
         ("unknown_type", "the body is not valid JSON: unknown `__type__` `money` at line 1 column 42".to_owned()),
     ];
     assert_eq!(reasons, expected);
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn what_is_written_again_is_read_by_celery_as_before() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn what_is_written_again_is_read_by_celery_as_before(bed: Bed) {
     let mut client = PythonApp::new(&bed).await.client().await;
     let all = all_read(&bed).await;
     for style in ["minimal", "full"] {
@@ -251,7 +244,6 @@ async fn what_is_written_again_is_read_by_celery_as_before() {
         }
     }
     client.stop().await;
-    bed.clear().await;
 }
 
 /// Returns the message that this project writes from its reading.
@@ -290,9 +282,8 @@ fn without_times(headers: &Json) -> Json {
     headers
 }
 
-#[tokio::test]
-async fn a_retry_has_the_headers_that_celery_gives_it() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn a_retry_has_the_headers_that_celery_gives_it(bed: Bed) {
     let all = all_read(&bed).await;
     let find = |name: &str| &all.iter().find(|(recording, _)| recording.name() == name).unwrap().1;
     for name in ["worker_retry", "worker_retry_chain", "worker_retry_everything", "worker_retry_msgpack"] {
@@ -306,12 +297,10 @@ async fn a_retry_has_the_headers_that_celery_gives_it() {
         assert_eq!((ours.priority, &ours.reply_to), (celerys.priority, &celerys.reply_to), "{name}");
         assert_eq!(ours.correlation_id, celerys.correlation_id, "{name}");
     }
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn arguments_are_shown_as_celery_shows_them() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn arguments_are_shown_as_celery_shows_them(bed: Bed) {
     let mut otherwise = Vec::new();
     for (recording, Read { message, body, .. }) in all_read(&bed).await {
         for (name, ours) in [(names::ARGSREPR, repr_args(&body.args)), (names::KWARGSREPR, repr_kwargs(&body.kwargs))] {
@@ -348,5 +337,4 @@ async fn arguments_are_shown_as_celery_shows_them() {
     otherwise.sort_unstable();
     let otherwise: Vec<_> = otherwise.iter().map(|(case, name)| (case.as_str(), *name)).collect();
     assert_eq!(otherwise, expected);
-    bed.clear().await;
 }

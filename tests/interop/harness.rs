@@ -3,9 +3,8 @@
 use celeriac_tests::{Bed, PythonApp};
 use serde_json::json;
 
-#[tokio::test]
-async fn a_python_client_gets_the_results_of_a_python_worker() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn a_python_client_gets_the_results_of_a_python_worker(bed: Bed) {
     let app = PythonApp::new(&bed).await;
     let worker = app.worker(2).await;
     let mut client = app.client().await;
@@ -25,12 +24,10 @@ async fn a_python_client_gets_the_results_of_a_python_worker() {
 
     client.stop().await;
     worker.stop().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_python_client_sends_msgpack_and_chains() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn a_python_client_sends_msgpack_and_chains(bed: Bed) {
     let app = PythonApp::new(&bed).await.set("INTEROP_SERIALIZER", "msgpack");
     let worker = app.worker(2).await;
     let mut client = app.client().await;
@@ -48,12 +45,10 @@ async fn a_python_client_sends_msgpack_and_chains() {
 
     client.stop().await;
     worker.kill().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_worker_that_is_killed_leaves_its_tasks_to_another() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn a_worker_that_is_killed_leaves_its_tasks_to_another(bed: Bed) {
     let settings = json!({"task_acks_late": true}).to_string();
     let app = PythonApp::new(&bed).await.set("INTEROP_SETTINGS", settings);
     let mut first = app.worker(1).await;
@@ -68,12 +63,10 @@ async fn a_worker_that_is_killed_leaves_its_tasks_to_another() {
 
     client.stop().await;
     second.kill().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_python_client_reads_a_message_as_a_worker_would() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn a_python_client_reads_a_message_as_a_worker_would(bed: Bed) {
     let mut client = PythonApp::new(&bed).await.client().await;
     let headers = json!({"task": "interop.add", "id": "1"});
 
@@ -85,5 +78,4 @@ async fn a_python_client_reads_a_message_as_a_worker_would() {
     assert!(unread["error_type"].as_str().unwrap().ends_with("DecodeError"), "{unread}");
 
     client.stop().await;
-    bed.clear().await;
 }

@@ -2,6 +2,7 @@
 
 use celeriac::TaskState;
 use celeriac::protocol::Codec;
+use celeriac_tests::Bed;
 use serde_json::{Value, json};
 
 use crate::sides::{Call, Side, Sides, Told};
@@ -22,18 +23,18 @@ const CASES: [&str; 12] = [
     "unicode name and argument",
 ];
 
-#[tokio::test]
-async fn every_sender_gets_along_with_every_worker_in_json() {
-    matrix(Codec::Json).await;
+#[celeriac_tests::test(real)]
+async fn every_sender_gets_along_with_every_worker_in_json(bed: Bed) {
+    matrix(&bed, Codec::Json).await;
 }
 
-#[tokio::test]
-async fn every_sender_gets_along_with_every_worker_in_messagepack() {
-    matrix(Codec::Msgpack).await;
+#[celeriac_tests::test(real)]
+async fn every_sender_gets_along_with_every_worker_in_messagepack(bed: Bed) {
+    matrix(&bed, Codec::Msgpack).await;
 }
 
-async fn matrix(codec: Codec) {
-    let mut sides = Sides::start(codec).await;
+async fn matrix(bed: &Bed, codec: Codec) {
+    let mut sides = Sides::start(bed, codec).await;
     let pairs = Side::BOTH.map(|sender| Side::BOTH.map(|worker| (sender, worker)));
     let pairs: Vec<_> = pairs.into_iter().flatten().collect();
     let heads: Vec<_> = pairs.iter().map(|(sender, worker)| format!("{sender:?} → {worker:?}")).collect();

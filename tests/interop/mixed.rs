@@ -3,25 +3,24 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use celeriac_tests::{Bed, Program, PythonApp};
+use celeriac_tests::{Bed, PythonApp};
 use serde_json::json;
 
 const COUNT: usize = 10_000;
 
 /// Both know the task `shared.double`. The queue is Celery's, and Celeriac adopts it.
-#[tokio::test]
-async fn ten_thousand_tasks_of_a_python_producer_run_in_a_mixed_pool_and_each_result_arrives() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn ten_thousand_tasks_of_a_python_producer_run_in_a_mixed_pool_and_each_result_arrives(bed: Bed) {
     let app = PythonApp::new(&bed).await.set("INTEROP_QUEUE", "shared").set("INTEROP_RUST_QUEUE", "shared");
     let python = app.worker(1).await;
-    let variables = bed.environment_with(&[
+    let variables = [
         ("CELERIAC__DEFAULT_QUEUE", "shared".to_owned()),
         ("CELERIAC__QUEUES", "{shared: {external: true}}".to_owned()),
         // Few, so that neither worker holds messages that the other could run.
         ("CELERIAC__WORKER__PREFETCH", "8".to_owned()),
         ("JOURNAL", app.journal_path()),
-    ]);
-    let mut rust = Program::start(&["worker", "-c", "2", "-l", "info", "-n", "rust"], &variables);
+    ];
+    let mut rust = bed.process_with(&["worker", "-c", "2", "-l", "info", "-n", "rust"], &variables);
     rust.says("worker ready").await;
 
     let mut client = app.client().await;
@@ -56,5 +55,4 @@ async fn ten_thousand_tasks_of_a_python_producer_run_in_a_mixed_pool_and_each_re
     rust.signal("TERM");
     assert_eq!(rust.exit_code(Duration::from_secs(30)).await, 0, "{}", rust.output());
     python.stop().await;
-    bed.clear().await;
 }

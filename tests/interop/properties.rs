@@ -19,7 +19,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 use serde_json::json;
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
+use tokio::task::block_in_place;
 
 use crate::arbitrary::{Sent, any_request, any_value, is_same};
 use crate::recordings::results_of_python;
@@ -43,6 +45,15 @@ fn runner() -> TestRunner {
     TestRunner::new(Config { cases: batches, max_shrink_iters: SHRINKS, failure_persistence: None, ..config })
 }
 
+/// Tries cases one after the other. The runner is synchronous, and gives up its thread for a case.
+fn try_all<S: Strategy>(
+    cases: S,
+    case: impl AsyncFn(S::Value) -> Result<(), TestCaseError>,
+) -> Result<(), TestError<S::Value>> {
+    let runtime = Handle::current();
+    block_in_place(|| runner().run(&cases, |values| runtime.block_on(case(values))))
+}
+
 /// Fails with the reason alone, because a batch is too long to print. The reason names the case.
 fn told<T: std::fmt::Debug>(tried: Result<(), TestError<T>>) {
     match tried {
@@ -52,22 +63,21 @@ fn told<T: std::fmt::Debug>(tried: Result<(), TestError<T>>) {
     }
 }
 
-struct Sides {
-    bed: Bed,
+/// Celery as a reader, and this project's broker.
+struct Reading {
     broker: Arc<dyn Broker>,
     python: Mutex<PythonClient>,
 }
 
-impl Sides {
-    async fn new() -> Self {
-        let bed = Bed::new().await;
+impl Reading {
+    async fn new(bed: &Bed) -> Self {
         let peer = bed.peer().await;
         let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         peer.channel().queue_declare(QUEUE.into(), options, FieldTable::default()).await.unwrap();
         let options = BrokerOptions { url: Secret::new(bed.amqp_url()), ..BrokerOptions::default() };
         let broker = connect(&options, "properties").unwrap();
-        let python = PythonApp::new(&bed).await.client().await;
-        Self { bed, broker, python: Mutex::new(python) }
+        let python = PythonApp::new(bed).await.client().await;
+        Self { broker, python: Mutex::new(python) }
     }
 
     fn client(&self, headers: HeaderStyle) -> Client {
@@ -80,94 +90,87 @@ impl Sides {
     async fn end(self) {
         self.python.into_inner().stop().await;
         self.broker.close().await;
-        self.bed.clear().await;
     }
 }
 
-#[test]
-fn whatever_is_sent_is_read_by_celery_as_it_was_meant() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let sides = runtime.block_on(Sides::new());
-    let clients = [sides.client(HeaderStyle::Minimal), sides.client(HeaderStyle::Full)];
+#[celeriac_tests::test(real, threads = 2)]
+async fn whatever_is_sent_is_read_by_celery_as_it_was_meant(bed: Bed) {
+    let reading = Reading::new(&bed).await;
+    let clients = [reading.client(HeaderStyle::Minimal), reading.client(HeaderStyle::Full)];
     let counts = std::sync::Mutex::new((0_u32, 0_u32));
-    let tried = runner().run(&vec((any_request(), any::<bool>()), BATCH), |calls| {
-        runtime.block_on(async {
-            let mut sent = Vec::new();
-            for (request, full) in &calls {
-                let Ok(mut prepared) = clients[usize::from(*full)].prepare(request.clone(), None) else { continue };
-                // All on one queue, without expiration.
-                prepared.outgoing.exchange = "".into();
-                prepared.outgoing.routing_key = QUEUE.to_owned();
-                prepared.outgoing.message.properties.expiration = None;
-                let publishing = tokio::time::timeout(PATIENCE, sides.broker.publish(prepared.outgoing));
-                let Ok(published) = publishing.await else {
-                    return Err(TestCaseError::fail(format!("not published: {request:?}")));
-                };
-                if published.is_ok() {
-                    sent.push(Sent::of(request, prepared.id));
-                }
+    let tried = try_all(vec((any_request(), any::<bool>()), BATCH), async |calls| {
+        let mut sent = Vec::new();
+        for (request, full) in &calls {
+            let Ok(mut prepared) = clients[usize::from(*full)].prepare(request.clone(), None) else { continue };
+            // All on one queue, without expiration.
+            prepared.outgoing.exchange = "".into();
+            prepared.outgoing.routing_key = QUEUE.to_owned();
+            prepared.outgoing.message.properties.expiration = None;
+            let publishing = tokio::time::timeout(PATIENCE, reading.broker.publish(prepared.outgoing));
+            let Ok(published) = publishing.await else {
+                return Err(TestCaseError::fail(format!("not published: {request:?}")));
+            };
+            if published.is_ok() {
+                sent.push(Sent::of(request, prepared.id));
             }
-            {
-                let mut counts = counts.lock().unwrap();
-                *counts = (counts.0 + sent.len() as u32, counts.1 + (calls.len() - sent.len()) as u32);
-            }
-            let taken = json!({"command": "take", "queue": QUEUE, "count": sent.len()});
-            let answer = sides.python.lock().await.get(taken).await;
-            let answers = answer["answers"].as_array().unwrap();
-            prop_assert_eq!(answers.len(), sent.len());
-            for (sent, answer) in sent.iter().zip(answers) {
-                sent.check(answer)?;
-            }
-            Ok(())
-        })
+        }
+        {
+            let mut counts = counts.lock().unwrap();
+            *counts = (counts.0 + sent.len() as u32, counts.1 + (calls.len() - sent.len()) as u32);
+        }
+        let taken = json!({"command": "take", "queue": QUEUE, "count": sent.len()});
+        let answer = reading.python.lock().await.get(taken).await;
+        let answers = answer["answers"].as_array().unwrap();
+        prop_assert_eq!(answers.len(), sent.len());
+        for (sent, answer) in sent.iter().zip(answers) {
+            sent.check(answer)?;
+        }
+        Ok(())
     });
     let (sent, refused) = *counts.lock().unwrap();
     println!("{sent} messages were sent and read, {refused} calls were refused");
     told(tried);
     assert!(sent > refused, "{sent} sent, {refused} refused");
-    runtime.block_on(sides.end());
+    reading.end().await;
 }
 
-#[test]
-fn whatever_is_answered_is_read_by_celery_as_it_was_meant() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let sides = runtime.block_on(Sides::new());
+#[celeriac_tests::test(real, threads = 2)]
+async fn whatever_is_answered_is_read_by_celery_as_it_was_meant(bed: Bed) {
+    let reading = Reading::new(&bed).await;
     let compared = std::sync::Mutex::new(0);
-    let tried = runner().run(&vec(any_value(), BATCH), |values| {
-        runtime.block_on(async {
-            let mut expected = Vec::new();
-            let mut messages = Vec::new();
-            for value in values {
-                let meta = ResultMeta {
-                    task_id: "answered".to_owned(),
-                    status: "SUCCESS".to_owned(),
-                    result: value.clone(),
-                    ..ResultMeta::default()
-                };
-                let Ok(body) = Codec::Json.encode_value(&meta.to_value()) else { continue };
-                expected.push(spell(&value));
-                let properties = Properties {
-                    content_type: Some(Codec::Json.content_type().to_owned()),
-                    content_encoding: Some(Codec::Json.content_encoding().to_owned()),
-                    ..Properties::default()
-                };
-                messages.push(Message { properties, body: body.into(), ..Message::default() });
-            }
-            *compared.lock().unwrap() += messages.len();
-            let answers = results_of_python(&mut *sides.python.lock().await, &messages).await;
-            prop_assert_eq!(answers.len(), expected.len());
-            for (answer, expected) in answers.iter().zip(expected) {
-                prop_assert_eq!(&answer["state"], "SUCCESS", "{}", answer);
-                prop_assert!(is_same(&answer["result"], &expected), "{} instead of {}", answer, expected);
-            }
-            Ok(())
-        })
+    let tried = try_all(vec(any_value(), BATCH), async |values| {
+        let mut expected = Vec::new();
+        let mut messages = Vec::new();
+        for value in values {
+            let meta = ResultMeta {
+                task_id: "answered".to_owned(),
+                status: "SUCCESS".to_owned(),
+                result: value.clone(),
+                ..ResultMeta::default()
+            };
+            let Ok(body) = Codec::Json.encode_value(&meta.to_value()) else { continue };
+            expected.push(spell(&value));
+            let properties = Properties {
+                content_type: Some(Codec::Json.content_type().to_owned()),
+                content_encoding: Some(Codec::Json.content_encoding().to_owned()),
+                ..Properties::default()
+            };
+            messages.push(Message { properties, body: body.into(), ..Message::default() });
+        }
+        *compared.lock().unwrap() += messages.len();
+        let answers = results_of_python(&mut *reading.python.lock().await, &messages).await;
+        prop_assert_eq!(answers.len(), expected.len());
+        for (answer, expected) in answers.iter().zip(expected) {
+            prop_assert_eq!(&answer["state"], "SUCCESS", "{}", answer);
+            prop_assert!(is_same(&answer["result"], &expected), "{} instead of {}", answer, expected);
+        }
+        Ok(())
     });
     told(tried);
     let compared = *compared.lock().unwrap();
     println!("{compared} results were read");
     assert!(compared > LEAST as usize / 2, "{compared} results");
-    runtime.block_on(sides.end());
+    reading.end().await;
 }
 
 #[test]

@@ -56,9 +56,8 @@ fn every_recorded_reply_is_read() {
     }
 }
 
-#[tokio::test]
-async fn a_failure_of_celerys_says_what_it_says_in_python() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn a_failure_of_celerys_says_what_it_says_in_python(bed: Bed) {
     let mut client = PythonApp::new(&bed).await.client().await;
     let replies = Recording::replies();
     let bodies: Vec<_> = replies.iter().map(|recording| message(codec(recording), recording.body())).collect();
@@ -84,12 +83,10 @@ async fn a_failure_of_celerys_says_what_it_says_in_python() {
     ];
     assert_eq!(otherwise, expected.map(|(name, ours, pythons)| (name.to_owned(), ours.to_owned(), pythons.to_owned())));
     client.stop().await;
-    bed.clear().await;
 }
 
-#[tokio::test]
-async fn a_result_that_is_written_again_is_the_same_to_celery() {
-    let bed = Bed::new().await;
+#[celeriac_tests::test(real)]
+async fn a_result_that_is_written_again_is_the_same_to_celery(bed: Bed) {
     let mut client = PythonApp::new(&bed).await.client().await;
     let replies = Recording::replies();
     let written: Vec<_> = replies
@@ -133,5 +130,4 @@ async fn a_result_that_is_written_again_is_the_same_to_celery() {
     ];
     assert_eq!(changed, expected.map(|(name, was, is)| (name.to_owned(), was.to_owned(), is.to_owned())));
     client.stop().await;
-    bed.clear().await;
 }

@@ -91,7 +91,6 @@ impl Call {
 
 /// Workers and clients of both sides.
 pub(crate) struct Sides {
-    pub(crate) bed: Bed,
     pub(crate) app: PythonApp,
     pub(crate) driver: PythonClient,
     python: PythonWorker,
@@ -105,22 +104,21 @@ pub(crate) struct Sides {
 }
 
 impl Sides {
-    pub(crate) async fn start(codec: Codec) -> Self {
-        let bed = Bed::new().await;
-        let app = PythonApp::new(&bed).await.set("INTEROP_SERIALIZER", codec.name());
+    pub(crate) async fn start(bed: &Bed, codec: Codec) -> Self {
+        let app = PythonApp::new(bed).await.set("INTEROP_SERIALIZER", codec.name());
         // It declares its queue, which is external to the other side.
         let python = app.worker(2).await;
-        let mut rust = Program::start(&["worker", "-Q", "interop-rust", "-l", "info"], &rust_variables(&bed, &app));
+        let mut rust = bed.process_with(&["worker", "-Q", "interop-rust", "-l", "info"], &rust_variables(&app));
         rust.says("worker ready").await;
         let driver = app.client().await;
         let client = async |results: String| {
             let program = bed.program([]).set("results.url", results).set("client.serializer", codec.name());
             let program = program.set("queues", QUEUES).set("task_routes", ROUTES).set("default_queue", "interop-rust");
-            program.build().unwrap().client().await.unwrap()
+            bed.client(program).await
         };
         let replied = client("rpc://".to_owned()).await;
         let stored = client(bed.database_url()).await;
-        Self { app, driver, python, rust, replied, stored, bed, handles: Vec::new() }
+        Self { app, driver, python, rust, replied, stored, handles: Vec::new() }
     }
 
     /// Sends a call from one of the sides. Returns its id.
@@ -185,23 +183,20 @@ impl Sides {
     pub(crate) async fn stop(mut self) {
         self.handles.clear();
         self.driver.stop().await;
-        self.replied.close().await;
-        self.stored.close().await;
         self.rust.signal("TERM");
         assert_eq!(self.rust.exit_code(PATIENCE).await, 0, "{}", self.rust.output());
         self.python.stop().await;
-        self.bed.clear().await;
     }
 }
 
 /// Returns the variables of a Rust worker beside a Celery app.
-pub(crate) fn rust_variables(bed: &Bed, app: &PythonApp) -> Vec<(&'static str, String)> {
-    bed.environment_with(&[
+fn rust_variables(app: &PythonApp) -> [(&'static str, String); 4] {
+    [
         ("CELERIAC__DEFAULT_QUEUE", "interop-rust".to_owned()),
         ("CELERIAC__QUEUES", QUEUES.to_owned()),
         ("CELERIAC__TASK_ROUTES", ROUTES.to_owned()),
         ("JOURNAL", app.journal_path()),
-    ])
+    ]
 }
 
 fn told_by_python(answer: &serde_json::Value) -> Told {
