@@ -22,6 +22,15 @@ impl DeserializeError {
     fn wrong(message: String) -> Self {
         Self::Wrong { message, nearest: None }
     }
+
+    /// Returns the nested form of an unknown key that is written with dots: `worker: {prefetch: …}`.
+    pub(crate) fn nested_form(&self) -> Option<String> {
+        let Self::UnknownKey { name, known, explanation: None } = self else { return None };
+        let (section, inside) = name.split_once('.').filter(|(section, _)| known.contains(section))?;
+        let parts: Vec<&str> = inside.split('.').collect();
+        let inner = parts.iter().rev().fold("…".to_owned(), |inner, part| format!("{{{part}: {inner}}}"));
+        Some(format!("{section}: {inner}"))
+    }
 }
 
 impl fmt::Display for DeserializeError {
@@ -29,6 +38,9 @@ impl fmt::Display for DeserializeError {
         match self {
             Self::UnknownKey { explanation: Some(explanation), .. } => write!(formatter, "unknown key, {explanation}"),
             Self::UnknownKey { known: [], .. } => formatter.write_str("unknown key"),
+            Self::UnknownKey { .. } if self.nested_form().is_some() => {
+                write!(formatter, "unknown key; write it as {}", self.nested_form().unwrap_or_default())
+            }
             Self::UnknownKey { name, known, .. } => match nearest(name, known.iter().copied()) {
                 Some(_) => formatter.write_str("unknown key"),
                 None => write!(formatter, "unknown key; known keys: {}", known.join(", ")),
@@ -52,7 +64,13 @@ impl de::Error for DeserializeError {
             found,
             Unexpected::Bool(_) | Unexpected::Signed(_) | Unexpected::Unsigned(_) | Unexpected::Float(_)
         );
-        let help = if expected == "text" && is_bare { "; put it in quotes" } else { "" };
+        let help = if expected == "text" && is_bare {
+            "; put it in quotes"
+        } else if is_needlessly_quoted(found, &expected) {
+            "; remove the quotes"
+        } else {
+            ""
+        };
         Self::wrong(format!("should be {expected}, found {}{help}", shown(found)))
     }
 
@@ -82,6 +100,18 @@ impl de::Error for DeserializeError {
 
     fn duplicate_field(name: &'static str) -> Self {
         Self::wrong(format!("is set twice, as `{name}` and under another name; keep one"))
+    }
+}
+
+/// Returns true for text that is a value of the expected type in quotes.
+fn is_needlessly_quoted(found: Unexpected<'_>, expected: &str) -> bool {
+    let Unexpected::Str(text) = found else { return false };
+    let text = text.trim_matches(['"', '\'']);
+    match expected {
+        "true or false" => matches!(text, "true" | "false"),
+        _ if expected.starts_with("a whole number") => text.parse::<i64>().is_ok(),
+        "a number" => text.parse::<f64>().is_ok_and(f64::is_finite),
+        _ => false,
     }
 }
 
@@ -116,7 +146,8 @@ fn shown(found: Unexpected<'_>) -> String {
         Unexpected::Bool(value) => value.to_string(),
         Unexpected::Unsigned(value) => value.to_string(),
         Unexpected::Signed(value) => value.to_string(),
-        Unexpected::Float(value) => value.to_string(),
+        // With its point: 4.0 is no whole number.
+        Unexpected::Float(value) => format!("{value:?}"),
         Unexpected::Str(text) => quoted(text),
         Unexpected::Unit | Unexpected::Option => "nothing".to_owned(),
         Unexpected::Seq => "a list".to_owned(),

@@ -1,7 +1,8 @@
 //! Durations: `10s`, `5ms`, `1m 30s`, `7d`.
 //!
 //! For a field of type [`Duration`]: `#[serde(with = "duration")]`. For an optional one:
-//! `#[serde(with = "duration::option")]`. Numbers without a unit, months and years are errors.
+//! `#[serde(with = "duration::option")]`. Longer names of units, such as `30sec` and `2 hours`, are
+//! read too. Numbers without a unit, months and years are errors.
 
 use std::time::Duration;
 

@@ -139,9 +139,10 @@ fn in_terms_of(origin: &ValueOrigin, key: &str, place: &KeyPath, fault: &Deseria
         }
         DeserializeError::MissingKey { .. } => origin.is_text(),
         DeserializeError::UnknownKey { name, known, explanation } => {
-            if explanation.is_none() {
+            if explanation.is_none() && fault.nested_form().is_none() {
                 let meant = nearest(name, known.iter().copied());
-                problem.nearest = meant.map(|meant| correction(origin, key, place, meant));
+                problem.nearest =
+                    meant.map(|meant| correction(origin, key.strip_suffix(name).unwrap_or_default(), place, meant));
             }
             place.inside.is_some() || matches!(origin, ValueOrigin::Flag(_))
         }
@@ -154,7 +155,9 @@ fn in_terms_of(origin: &ValueOrigin, key: &str, place: &KeyPath, fault: &Deseria
 }
 
 /// Returns the suggested key, in the form of its source.
-fn correction(origin: &ValueOrigin, key: &str, place: &KeyPath, meant: &str) -> String {
+///
+/// `section` is the start of the full key, up to the name of the unknown key.
+fn correction(origin: &ValueOrigin, section: &str, place: &KeyPath, meant: &str) -> String {
     match origin {
         ValueOrigin::Variable(variable) if place.inside.is_none() => {
             let mut parts: Vec<&str> = variable.strip_prefix(PREFIX).unwrap_or(variable).split(SEPARATOR).collect();
@@ -164,10 +167,7 @@ fn correction(origin: &ValueOrigin, key: &str, place: &KeyPath, meant: &str) -> 
             }
             format!("{PREFIX}{}", parts.join(SEPARATOR))
         }
-        _ => match key.rfind('.') {
-            Some(dot) => format!("{}.{meant}", &key[..dot]),
-            None => meant.to_owned(),
-        },
+        _ => format!("{section}{meant}"),
     }
 }
 

@@ -4,9 +4,12 @@
 //! text of variables and flags takes the type of its key: `64` is a number for a number, and text
 //! for text.
 
+use std::fmt;
+
 use serde::de::value::{MapDeserializer, StrDeserializer};
 use serde::de::{
-    self, DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, Unexpected, VariantAccess, Visitor,
+    self, DeserializeSeed, Deserializer, EnumAccess, Error as _, Expected, IntoDeserializer, Unexpected, VariantAccess,
+    Visitor,
 };
 use serde::forward_to_deserialize_any;
 
@@ -188,13 +191,13 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        names: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, DeserializeError> {
         match &self.0.kind {
             NodeKind::Text(text) => visitor.visit_enum(StrDeserializer::new(text)),
             NodeKind::Bare(text) if text.trim().starts_with('{') => {
-                NodeDeserializer(&self.inline(text)?).deserialize_enum("", &[], visitor)
+                NodeDeserializer(&self.inline(text)?).deserialize_enum("", names, visitor)
             }
             NodeKind::Bare(text) => visitor.visit_enum(StrDeserializer::new(text.trim())),
             NodeKind::Section(values) => {
@@ -204,7 +207,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
                     _ => Err(DeserializeError::custom("should be a section with one key")),
                 }
             }
-            _ => self.deserialize_any(visitor),
+            kind => Err(DeserializeError::invalid_type(unexpected(kind), &OneOf(names))),
         }
     }
 
@@ -227,6 +230,28 @@ impl<'de> IntoDeserializer<'de, DeserializeError> for NodeDeserializer<'_> {
 
     fn into_deserializer(self) -> Self {
         self
+    }
+}
+
+/// Names of which one is expected.
+struct OneOf(&'static [&'static str]);
+
+impl Expected for OneOf {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "one of {}", self.0.join(", "))
+    }
+}
+
+fn unexpected(kind: &NodeKind) -> Unexpected<'_> {
+    match kind {
+        NodeKind::Nothing => Unexpected::Unit,
+        NodeKind::Bool(value) => Unexpected::Bool(*value),
+        NodeKind::Signed(value) => Unexpected::Signed(*value),
+        NodeKind::Unsigned(value) => Unexpected::Unsigned(*value),
+        NodeKind::Float(value) => Unexpected::Float(*value),
+        NodeKind::Text(text) | NodeKind::Bare(text) => Unexpected::Str(text),
+        NodeKind::List(_) => Unexpected::Seq,
+        NodeKind::Section(_) => Unexpected::Map,
     }
 }
 

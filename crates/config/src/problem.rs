@@ -37,15 +37,16 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: ", self.source)?;
+        let mut line = format!("{}: ", self.source);
         if let Some(key) = &self.key {
-            write!(formatter, "{key}: ")?;
+            line.extend([key, ": "]);
         }
-        formatter.write_str(&self.message)?;
-        match &self.nearest {
-            Some(nearest) => write!(formatter, ", did you mean {nearest}?"),
-            None => Ok(()),
+        line.push_str(&self.message);
+        if let Some(nearest) = &self.nearest {
+            line.extend([", did you mean ", nearest, "?"]);
         }
+        // Names of files, keys and values may contain anything.
+        formatter.write_str(&line.replace(|letter: char| letter.is_control(), " "))
     }
 }
 

@@ -9,6 +9,9 @@ const MAX_SHOWN: usize = 60;
 
 /// Quotes a text for a message: masks passwords in URLs, and cuts long text.
 pub fn quoted(text: &str) -> String {
+    if text.is_empty() {
+        return "empty text".to_owned();
+    }
     let masked = without_password(text);
     let one_line = masked.lines().next().unwrap_or_default();
     match one_line.char_indices().nth(MAX_SHOWN) {

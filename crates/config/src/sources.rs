@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::string::FromUtf8Error;
 
 use config::{Source, Value, ValueKind};
 
@@ -209,6 +210,15 @@ impl Sources {
     }
 }
 
+fn not_utf8(error: &FromUtf8Error) -> String {
+    if matches!(error.as_bytes(), [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
+        return "is UTF-16; save it as UTF-8".to_owned();
+    }
+    let (read, _) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
+    let line = read.iter().filter(|byte| **byte == b'\n').count() + 1;
+    format!("line {line}: is not UTF-8; save the file as UTF-8")
+}
+
 fn file_names(directory: &Path) -> impl Iterator<Item = String> {
     let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
     files.filter_map(|file| file.file_name().into_string().ok())
@@ -257,14 +267,15 @@ impl Default for Collected {
 
 impl Collected {
     fn add_file(&mut self, path: &Path) {
-        match std::fs::read_to_string(path) {
-            Ok(text) => self.add_text(&ValueOrigin::File(path.display().to_string()), &text),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => {
-                self.problems.push(Problem::of_source(path.display(), format!("cannot be read: {error}")));
-                self.is_partial = true;
-            }
-        }
+        let problem = match std::fs::read(path).map(String::from_utf8) {
+            Ok(Ok(text)) => return self.add_text(&ValueOrigin::File(path.display().to_string()), &text),
+            Ok(Err(error)) => not_utf8(&error),
+            Err(error) if error.kind() == ErrorKind::NotFound => return,
+            Err(error) if error.kind() == ErrorKind::IsADirectory => "is a directory; it should be a file".to_owned(),
+            Err(error) => format!("cannot be read: {error}"),
+        };
+        self.problems.push(Problem::of_source(path.display(), problem));
+        self.is_partial = true;
     }
 
     fn add_text(&mut self, origin: &ValueOrigin, text: &str) {

@@ -37,7 +37,7 @@ pub(crate) struct Read {
 /// Reads one document. Every value of the tree carries `origin`.
 pub(crate) fn read(text: &str, origin: Option<&String>) -> Read {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder = YamlBuilder::new(origin);
+    let mut builder = YamlBuilder::new(text, origin);
     match builder.read(Parser::new_from_str(text)) {
         Ok(()) => {
             let tree = builder.root.take().unwrap_or_else(|| Value::new(origin, ValueKind::Nil));
@@ -52,11 +52,30 @@ pub(crate) fn read(text: &str, origin: Option<&String>) -> Read {
 
 /// A list or section that is being read.
 enum Open {
-    List { values: Vec<Value>, anchor: usize },
-    Section { values: Map<String, Value>, lines: HashMap<String, usize>, key: Option<String>, anchor: usize },
+    List {
+        values: Vec<Value>,
+        anchor: usize,
+        begin: Marker,
+    },
+    Section {
+        values: Map<String, Value>,
+        lines: HashMap<String, usize>,
+        key: Option<String>,
+        anchor: usize,
+        begin: Marker,
+    },
+}
+
+impl Open {
+    fn begin(&self) -> &Marker {
+        match self {
+            Self::List { begin, .. } | Self::Section { begin, .. } => begin,
+        }
+    }
 }
 
 struct YamlBuilder<'a> {
+    text: &'a str,
     origin: Option<&'a String>,
     open: Vec<Open>,
     root: Option<Value>,
@@ -67,8 +86,9 @@ struct YamlBuilder<'a> {
 }
 
 impl<'a> YamlBuilder<'a> {
-    fn new(origin: Option<&'a String>) -> Self {
+    fn new(text: &'a str, origin: Option<&'a String>) -> Self {
         Self {
+            text,
             origin,
             open: Vec::new(),
             root: None,
@@ -80,16 +100,24 @@ impl<'a> YamlBuilder<'a> {
     }
 
     fn read(&mut self, mut parser: Parser<std::str::Chars<'_>>) -> Result<(), Defect> {
+        // For the parser the text ends there.
+        if let Some((before, _)) = self.text.split_once('\0') {
+            let line = before.matches('\n').count() + 1;
+            return Err(Defect { key: None, message: format!("line {line}: the character U+0000 is not allowed") });
+        }
         loop {
-            let (event, mark) = parser.next_token().map_err(|error| invalid(&error))?;
+            let (event, mark) = parser.next_token().map_err(|error| self.invalid(&error))?;
             match event {
                 Event::StreamEnd => return Ok(()),
                 Event::StreamStart | Event::DocumentEnd | Event::Nothing => {}
                 Event::DocumentStart => self.begin_document(mark)?,
                 Event::Scalar(text, style, anchor, tag) => self.scalar(text, style, anchor, tag.as_ref(), mark)?,
-                Event::SequenceStart(anchor, _) => self.begin(Open::List { values: Vec::new(), anchor }, mark)?,
+                Event::SequenceStart(anchor, _) => {
+                    self.begin(Open::List { values: Vec::new(), anchor, begin: mark }, mark)?
+                }
                 Event::MappingStart(anchor, _) => {
-                    let section = Open::Section { values: Map::new(), lines: HashMap::new(), key: None, anchor };
+                    let section =
+                        Open::Section { values: Map::new(), lines: HashMap::new(), key: None, anchor, begin: mark };
                     self.begin(section, mark)?;
                 }
                 Event::SequenceEnd | Event::MappingEnd => self.end(mark)?,
@@ -119,7 +147,7 @@ impl<'a> YamlBuilder<'a> {
 
     fn end(&mut self, mark: Marker) -> Result<(), Defect> {
         let (kind, anchor) = match self.open.pop() {
-            Some(Open::List { values, anchor }) => (ValueKind::Array(values), anchor),
+            Some(Open::List { values, anchor, .. }) => (ValueKind::Array(values), anchor),
             Some(Open::Section { values, anchor, .. }) => (ValueKind::Table(values), anchor),
             None => return Ok(()),
         };
@@ -193,6 +221,21 @@ impl<'a> YamlBuilder<'a> {
         Ok(())
     }
 
+    /// Describes an error of the parser. It notices a bracket that is not closed only at the next
+    /// line, or at the end.
+    fn invalid(&self, error: &ScanError) -> Defect {
+        let reason = format!("invalid YAML: {}", error.info());
+        match self.open.iter().map(Open::begin).rfind(|begin| self.is_bracket(begin)) {
+            Some(begin) => at(*error.marker(), format!("{reason}; the bracket opens in {}", place(*begin))),
+            None => at(*error.marker(), format!("{reason}{}", remedy(error.info()))),
+        }
+    }
+
+    fn is_bracket(&self, mark: &Marker) -> bool {
+        let line = self.text.lines().nth(mark.line().saturating_sub(1));
+        line.and_then(|line| line.chars().nth(mark.col())).is_some_and(|letter| matches!(letter, '[' | '{'))
+    }
+
     /// Returns the full key of the list or section that is being read.
     fn path(&self) -> String {
         let mut path = String::new();
@@ -227,12 +270,29 @@ fn too_deep(mark: Marker) -> Defect {
     at(mark, format!("lists and sections are nested more than {MAX_DEPTH} deep"))
 }
 
-fn invalid(error: &ScanError) -> Defect {
-    at(*error.marker(), format!("invalid YAML: {}", error.info()))
+/// Returns the remedy for the parser's most frequent messages.
+fn remedy(info: &str) -> &'static str {
+    let says = |part| info.contains(part);
+    if says("anchor") {
+        "; put text that begins with `*` or `&` in quotes"
+    } else if says("unexpected character") {
+        "; put the text in quotes"
+    } else if says("did not find expected key") || says("mapping values are not allowed") {
+        "; check the indents and colons up to here"
+    } else if says("tab") {
+        "; use spaces"
+    } else {
+        ""
+    }
 }
 
 fn at(mark: Marker, message: impl AsRef<str>) -> Defect {
-    Defect { key: None, message: format!("line {}: {}", mark.line(), message.as_ref()) }
+    Defect { key: None, message: format!("{}: {}", place(mark), message.as_ref()) }
+}
+
+/// Returns the place in the words of editors. The parser counts columns from 0.
+fn place(mark: Marker) -> String {
+    format!("line {}, column {}", mark.line(), mark.col() + 1)
 }
 
 /// Resolves bare text as YAML does: to a number, a boolean, null, or text.
@@ -254,8 +314,10 @@ fn real(text: &str) -> ValueKind {
     match text.trim_start_matches(['+', '-']).to_ascii_lowercase().as_str() {
         ".inf" => ValueKind::Float(f64::INFINITY * sign),
         ".nan" => ValueKind::Float(f64::NAN),
-        digits => digits
-            .parse::<f64>()
-            .map_or_else(|_| ValueKind::String(text.to_owned()), |value| ValueKind::Float(value * sign)),
+        // A number with too many digits would become infinite.
+        digits => match digits.parse::<f64>() {
+            Ok(value) if value.is_finite() => ValueKind::Float(value * sign),
+            _ => ValueKind::String(text.to_owned()),
+        },
     }
 }

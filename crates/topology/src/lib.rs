@@ -63,7 +63,7 @@ pub use objects::{
     delay_ladder,
 };
 pub use overrides::{TaskOverride, TaskOverrides};
-pub use pattern::{Pattern, PatternTable};
+pub use pattern::{Pattern, PatternTable, read_regex};
 pub use prefetch::Prefetch;
 pub use queue::{DIRECT_EXCHANGE, Overflow, QueueKind, QueueOptions, dead_letter_queue, direct_queue};
 pub use route::{

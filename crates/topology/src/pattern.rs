@@ -23,7 +23,7 @@ impl Pattern {
         if let Some(regex) = pattern.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
             // Compiled as written first. The anchors below could turn an invalid expression into a
             // valid one.
-            Regex::new(regex).map_err(|error| format!("`{pattern}` is not a regular expression: {error}"))?;
+            read_regex(pattern, regex)?;
             return compile(pattern, &format!(r"\A(?:{regex})\z"));
         }
         if pattern.contains(['*', '?']) {
@@ -42,7 +42,34 @@ impl Pattern {
 }
 
 fn compile(pattern: &str, regex: &str) -> Result<Pattern, String> {
-    Regex::new(regex).map(Pattern::Regex).map_err(|error| format!("`{pattern}` cannot be used: {error}"))
+    Regex::new(regex).map(Pattern::Regex).map_err(|error| format!("`{pattern}` cannot be used: {}", reason(&error)))
+}
+
+/// Compiles a regular expression as written. `pattern` is for the message.
+///
+/// # Errors
+/// Returns the problem of an invalid expression, in one line.
+pub fn read_regex(pattern: &str, regex: &str) -> Result<Regex, String> {
+    Regex::new(regex).map_err(|error| format!("`{pattern}` is not a regular expression: {}", reason(&error)))
+}
+
+/// The columns in front of the expression that the library draws.
+const INDENT: usize = 4;
+
+/// Returns the reason alone. The library draws the expression above it, with a mark below the
+/// mistake.
+fn reason(error: &regex::Error) -> String {
+    let drawn = error.to_string();
+    let lines: Vec<&str> = drawn.lines().collect();
+    let reason = lines.last().copied().unwrap_or_default();
+    let reason = reason.strip_prefix("error: ").unwrap_or(reason);
+    match lines[..] {
+        [_, _, mark, _] => {
+            let place = mark.find('^').and_then(|place| place.checked_sub(INDENT));
+            place.map_or_else(|| reason.to_owned(), |place| format!("{reason}, at character {}", place + 1))
+        }
+        _ => reason.to_owned(),
+    }
 }
 
 fn regex_of_glob(glob: &str) -> String {
@@ -153,6 +180,15 @@ mod tests {
         for pattern in ["/(/", "/a)(?:b/", "/[/"] {
             let reason = Pattern::read(pattern).unwrap_err();
             assert!(reason.starts_with(&format!("`{pattern}` is not a regular expression: ")), "{reason}");
+        }
+        for (pattern, expected) in [
+            ("/orders.(a|b/", "unclosed group, at character 8"),
+            ("/a(?=b)/", "look-around, including look-ahead and look-behind, is not supported, at character 2"),
+            ("/a\n(/", "unclosed group"),
+            ("/(?:a{1000}){1000}/", "Compiled regex exceeds size limit of 10485760 bytes."),
+        ] {
+            let reason = Pattern::read(pattern).unwrap_err();
+            assert_eq!(reason, format!("`{pattern}` is not a regular expression: {expected}"));
         }
     }
 

@@ -55,15 +55,20 @@ impl FromStr for ByteSize {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let invalid = || Error::new("a size such as 8MiB or 64KB", text);
+        let unknown_unit = || invalid().with_advice(", the units are B, KB, MB, GB, TB, KiB, MiB, GiB and TiB");
+        let too_large = || invalid().with_advice(", which is too large");
         let trimmed = text.trim();
         let digits = trimmed.find(|character: char| !character.is_ascii_digit()).unwrap_or(trimmed.len());
         let (number, unit) = trimmed.split_at(digits);
-        let number: u64 = number.parse().map_err(|_| invalid())?;
+        let number: u64 = number.parse().map_err(|_| if number.is_empty() { invalid() } else { too_large() })?;
         let factor = match unit.trim_start().to_ascii_lowercase().as_str() {
             "" | "b" => 1,
-            unit => UNITS.iter().find(|(name, ..)| *name == unit).ok_or_else(invalid)?.2,
+            unit if unit.starts_with('.') => {
+                return Err(invalid().with_advice(", write a whole number of a smaller unit"));
+            }
+            unit => UNITS.iter().find(|(name, ..)| *name == unit).ok_or_else(unknown_unit)?.2,
         };
-        number.checked_mul(factor).map(Self).ok_or_else(invalid)
+        number.checked_mul(factor).map(Self).ok_or_else(too_large)
     }
 }
 
@@ -91,10 +96,20 @@ mod tests {
 
     #[test]
     fn what_is_no_size_is_refused() {
-        for text in ["", "MiB", "8 miles", "-1", "1.5MiB", "99999999999999999999", "18446744073709551615KB"] {
+        let (units, large) = (", the units are B, KB, MB, GB, TB, KiB, MiB, GiB and TiB", ", which is too large");
+        for (text, advice) in [
+            ("", ""),
+            ("MiB", ""),
+            ("-1", ""),
+            ("8 miles", units),
+            ("8M", units),
+            ("1.5MiB", ", write a whole number of a smaller unit"),
+            ("99999999999999999999", large),
+            ("18446744073709551615KB", large),
+        ] {
             assert_eq!(
                 text.parse::<ByteSize>().unwrap_err().to_string(),
-                format!("should be a size such as 8MiB or 64KB, found `{text}`")
+                format!("should be a size such as 8MiB or 64KB, found `{text}`{advice}")
             );
         }
     }

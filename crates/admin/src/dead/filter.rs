@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use celeriac_topology::Pattern;
+use celeriac_topology::{Pattern, read_regex};
 use jiff::Timestamp;
 use regex::Regex;
 
@@ -87,9 +87,7 @@ impl Filter {
 impl ErrorPattern {
     fn read(part: String) -> Result<Self, String> {
         match part.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
-            Some(regex) => Regex::new(regex)
-                .map(Self::Regex)
-                .map_err(|error| format!("`{part}` is not a regular expression: {error}")),
+            Some(regex) => read_regex(&part, regex).map(Self::Regex),
             None => Ok(Self::Text(part)),
         }
     }
@@ -195,7 +193,7 @@ mod tests {
     fn an_invalid_query_names_its_field() {
         let wrong = |wanted| Filter::new(wanted, NOW).unwrap_err().to_string();
         let told = wrong(DeadLetterQuery { error: Some("/(/".to_owned()), ..DeadLetterQuery::default() });
-        assert!(told.starts_with("error: `/(/` is not a regular expression"), "{told}");
+        assert_eq!(told, "error: `/(/` is not a regular expression: unclosed group, at character 1");
         let told = wrong(DeadLetterQuery { task: Some("/[/".to_owned()), ..DeadLetterQuery::default() });
         assert!(told.starts_with("task: `/[/` is not a regular expression"), "{told}");
     }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
+mod broken_files;
+
 use super::*;
 use crate::{ByteSize, Environment, Secret, duration, text};
 
@@ -275,7 +277,7 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "worker: {concurrency: '64'}",
-        "config/celeriac.yaml: worker.concurrency: should be a whole number from 0 to 65535, found `64`",
+        "config/celeriac.yaml: worker.concurrency: should be a whole number from 0 to 65535, found `64`; remove the quotes",
     ),
     (
         "worker: {concurrency: 70000}",
@@ -348,12 +350,16 @@ config/celeriac.yaml: worker: is set twice, in lines 1 and 2; keep one",
     ),
     (
         "worker:\n  a: [1",
-        "config/celeriac.yaml: line 3: invalid YAML: while parsing a flow sequence, expected ',' or ']'",
+        "config/celeriac.yaml: line 3, column 1: invalid YAML: while parsing a flow sequence, expected ',' or ']'; the bracket opens in line 2, column 6",
     ),
-    ("worker: &a [*a]", "config/celeriac.yaml: line 1: an alias refers to a value that contains it"),
-    ("worker: *nobody", "config/celeriac.yaml: line 1: invalid YAML: while parsing node, found unknown anchor"),
-    ("? [a]\n: 1", "config/celeriac.yaml: line 1: a key should be text, found a list or a section"),
-    ("--- {}\n--- {}", "config/celeriac.yaml: line 2: a second YAML document begins; write one"),
+    ("worker: &a [*a]", "config/celeriac.yaml: line 1, column 13: an alias refers to a value that contains it"),
+    (
+        "worker: *nobody",
+        "config/celeriac.yaml: line 1, column 9: invalid YAML: while parsing node, found unknown anchor; \
+         put text that begins with `*` or `&` in quotes",
+    ),
+    ("? [a]\n: 1", "config/celeriac.yaml: line 1, column 3: a key should be text, found a list or a section"),
+    ("--- {}\n--- {}", "config/celeriac.yaml: line 2, column 1: a second YAML document begins; write one"),
     ("- 1", "config/celeriac.yaml: should hold sections with keys, such as `worker: {concurrency: 64}`"),
 ];
 
@@ -391,7 +397,7 @@ const VARIABLES: &[(&str, &str, &str)] = &[
     (
         "CELERIAC__WORKER__CONCURRENCY",
         "",
-        "environment: CELERIAC__WORKER__CONCURRENCY: should be a whole number from 0 to 65535, found ``",
+        "environment: CELERIAC__WORKER__CONCURRENCY: should be a whole number from 0 to 65535, found empty text",
     ),
     (
         "CELERIAC__WORKER__EVENTS",
@@ -406,7 +412,7 @@ const VARIABLES: &[(&str, &str, &str)] = &[
     (
         "CELERIAC__WORKER__QUEUES",
         "[a",
-        "environment: CELERIAC__WORKER__QUEUES: line 2: invalid YAML: while parsing a flow sequence, expected ',' or ']'",
+        "environment: CELERIAC__WORKER__QUEUES: line 2, column 1: invalid YAML: while parsing a flow sequence, expected ',' or ']'; the bracket opens in line 1, column 1",
     ),
     (
         "CELERIAC__TASK_ROUTES",
@@ -521,7 +527,7 @@ fn problems_of_all_sources_are_told_together() {
 config/celeriac.yaml: wroker: unknown key, did you mean worker?
 config/production.yaml: worker.concurrency: should be a whole number from 0 to 65535, found `worse`
 config/production.yaml: wroker: unknown key, did you mean worker?
-config/routes.yaml: line 2: invalid YAML: while parsing a node, did not find expected node content
+config/routes.yaml: line 2, column 1: invalid YAML: while parsing a node, did not find expected node content; the bracket opens in line 1, column 14
 environment: CELERIAC__BROKER__ULR: unknown key, did you mean CELERIAC__BROKER__URL?"
     );
 }
@@ -531,12 +537,14 @@ fn files_that_cannot_be_read_are_told() {
     let said = Said::new(&[]);
     let path = said.directory.path();
     fs::create_dir(path.join("celeriac.yaml")).unwrap();
-    fs::write(path.join("routes.yaml"), b"worker: \xff").unwrap();
+    fs::write(path.join("routes.yaml"), b"worker:\n  name: \xff").unwrap();
     assert_eq!(
         said.problems(),
-        "config/celeriac.yaml: cannot be read: Is a directory (os error 21)
-config/routes.yaml: cannot be read: stream did not contain valid UTF-8"
+        "config/celeriac.yaml: is a directory; it should be a file
+config/routes.yaml: line 2: is not UTF-8; save the file as UTF-8"
     );
+    fs::write(path.join("routes.yaml"), b"\xff\xfew\0o\0").unwrap();
+    assert!(said.problems().ends_with("config/routes.yaml: is UTF-16; save it as UTF-8"));
     let problems = |path: &Path| load::<Options>(&Sources::new().directory(path)).unwrap_err().to_string();
     assert_eq!(problems(Path::new("no/such")), "no/such: directory does not exist");
     let file = path.join("routes.yaml");
