@@ -1,6 +1,6 @@
 //! Faults of the `broker` section, found before any connection.
 
-use celeriac_config::Secret;
+use celeriac_config::{Secret, URL_ESCAPES, has_several_at_signs};
 use celeriac_topology::Ladder;
 use url::Url;
 
@@ -57,6 +57,9 @@ fn check_management(url: &Secret) -> Result<(), String> {
     if !url.starts_with("http://") && !url.starts_with("https://") {
         return Err("should begin with http:// or https://".to_owned());
     }
+    if has_several_at_signs(url) {
+        return Err(format!("has more than one `@`; {URL_ESCAPES}"));
+    }
     Url::parse(url).map(drop).map_err(|reason| format!("should be a URL: {reason}"))
 }
 
@@ -90,5 +93,7 @@ mod tests {
         ] {
             assert_eq!(check_management(&Secret::new(url)), Err(reason.to_owned()));
         }
+        let reason = check_management(&Secret::new("http://u:secret@a/b@host")).unwrap_err();
+        assert!(reason.starts_with("has more than one `@`; write") && !reason.contains("secret"), "{reason}");
     }
 }

@@ -47,6 +47,8 @@ pub mod duration;
 
 mod suggest;
 
+mod url;
+
 pub use celeriac_units::ByteSize;
 pub use environment::{Environment, PREFIX};
 pub use load::{Loaded, load, load_with};
@@ -56,3 +58,4 @@ pub use secret::Secret;
 pub use sources::{ExplainUnknown, Sources};
 pub use suggest::{closest_typo, did_you_mean, nearest};
 pub use text::{ConfigValue, Parsed};
+pub use url::{URL_ESCAPES, has_several_at_signs};

@@ -1,15 +1,16 @@
 //! The `results` section of the configuration.
 
 use std::error::Error as _;
+use std::fs::File;
 use std::str::FromStr;
 use std::time::Duration;
 
-use celeriac_config::{Secret, duration};
+use celeriac_config::{Secret, URL_ESCAPES, duration, has_several_at_signs};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnectOptions;
 
-/// The remedy for a URL that cannot be parsed.
-const ESCAPES: &str = "write `/`, `#`, `?` and `@` in a password as %2F, %23, %3F and %40";
+/// The parameters of a Postgres URL that name files.
+const TLS_FILES: [&str; 7] = ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
 
 /// The result store, and its retention time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,8 +18,9 @@ const ESCAPES: &str = "write `/`, `#`, `?` and `@` in a password as %2F, %23, %3
 pub struct ResultsOptions {
     /// URL of the store:
     ///
-    /// - `postgres://user:password@host:port/database`;
-    /// - `sqlite://path` for a file;
+    /// - `postgres://user:password@host:port/database`, with verified TLS to another host unless
+    ///   the parameter `sslmode` sets another mode;
+    /// - `sqlite://path` for a file, which only its owner can read if this program creates it;
     /// - `sqlite://name?mode=memory` for memory that is shared by its name within this process;
     /// - `rpc://` for outcomes that are sent to the caller as replies and not stored;
     /// - `none` for neither.
@@ -149,13 +151,18 @@ impl ResultsOptions {
         problems
     }
 
-    /// Returns the problem of a Postgres URL that cannot be parsed.
+    /// Returns the problem of a Postgres URL that cannot be parsed, or would be misread.
     fn url_problem(&self) -> Option<String> {
-        let error = PgConnectOptions::from_str(self.url.expose()).err()?;
+        if has_several_at_signs(self.url.expose()) {
+            return Some(format!("`{}` has more than one `@`; {URL_ESCAPES}", self.url.masked()));
+        }
+        let Err(error) = PgConnectOptions::from_str(self.url.expose()) else {
+            return file_problem(self.url.expose());
+        };
         // The driver's own text only says that the configuration is invalid. Its source has the
         // reason.
         let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        Some(format!("`{}` is no Postgres URL: {reason}; {ESCAPES}", self.url.masked()))
+        Some(format!("`{}` is no Postgres URL: {reason}; {URL_ESCAPES}", self.url.masked()))
     }
 
     /// Returns `true` for Postgres, which has transactions for tasks.
@@ -167,6 +174,19 @@ impl ResultsOptions {
     pub fn are_replies(&self) -> bool {
         StoreKind::of(self.url.expose()) == Some(StoreKind::Replies)
     }
+}
+
+/// Returns the problem of a file that the parameters of a Postgres URL name. The driver would look
+/// for it with each connection, and report it as a server that does not answer.
+fn file_problem(url: &str) -> Option<String> {
+    let (_, parameters) = url.split_once('?')?;
+    parameters.split('&').find_map(|parameter| {
+        let (name, path) = parameter.split_once('=')?;
+        // A path with escapes is left to the driver, as is a certificate in place of a path.
+        let is_path = TLS_FILES.contains(&name) && !path.contains(['%', '+', '\n']);
+        let error = is_path.then(|| File::open(path).err()).flatten()?;
+        Some(format!("{name} names a file that cannot be read, `{path}`: {error}"))
+    })
 }
 
 #[cfg(test)]
@@ -182,11 +202,18 @@ mod tests {
         for (url, reason) in [
             ("postgres://a:hunter2@localhost:99999/b", "invalid port number"),
             ("postgres://a:hunter/2@localhost/b", "invalid port number"),
+            (
+                "postgres://a:hunter%2F@localhost/b?sslmode=verify-ca&sslrootcert=no/such.pem",
+                "sslrootcert names a file that cannot be read, `no/such.pem`: No such file",
+            ),
+            ("postgres://a:hunter@2@localhost/b", "`postgres://a:***@localhost/b` has more than one `@`"),
+            ("postgres://a:hunter@2/3@localhost/b", "`postgres://a:***@localhost/b` has more than one `@`"),
         ] {
             let problems = with_url(url).validate();
             let [(key, problem)] = &problems[..] else { panic!("{problems:?}") };
             assert_eq!(key, "url");
-            assert!(problem.contains(reason) && problem.contains("%2F") && !problem.contains("hunter"), "{problem}");
+            let has_remedy = problem.contains("%2F") || problem.contains("cannot be read");
+            assert!(problem.contains(reason) && has_remedy && !problem.contains("hunter"), "{problem}");
         }
     }
 

@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use celeriac_config::Secret;
+use celeriac_config::{Secret, URL_ESCAPES, has_several_at_signs};
 use lapin::uri::{AMQPScheme, AMQPUri};
 
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
-
-/// The remedy for a URL that cannot be parsed.
-const ESCAPES: &str = "write `/`, `#`, `?` and `@` in a password as %2F, %23, %3F and %40";
 
 /// The largest frame: RabbitMQ's own default.
 ///
@@ -67,8 +64,13 @@ impl BrokerNode {
     fn new(url: &str, options: &BrokerOptions) -> Result<Self> {
         let shown = Secret::new(url).masked();
         let invalid = |reason: String| Error::Invalid { key: "broker.url".to_owned(), reason };
+        if has_several_at_signs(url) {
+            let nodes =
+                if url.contains(',') { ", and begin each node of a cluster with amqp:// or amqps://" } else { "" };
+            return Err(invalid(format!("`{shown}` has more than one `@`; {URL_ESCAPES}{nodes}")));
+        }
         let mut uri: AMQPUri =
-            url.parse().map_err(|reason| invalid(format!("`{shown}` is no AMQP URL: {reason}; {ESCAPES}")))?;
+            url.parse().map_err(|reason| invalid(format!("`{shown}` is no AMQP URL: {reason}; {URL_ESCAPES}")))?;
         if uri.vhost.is_empty() {
             return Err(invalid(format!("`{shown}` names an empty virtual host; write /%2f for the default one")));
         }
@@ -153,6 +155,20 @@ mod tests {
             nodes[1].uri().to_string(),
             "amqps://guest:guest@b:5671/v?frame_max=131072&heartbeat=3&connection_timeout=10000"
         );
+    }
+
+    #[test]
+    fn a_password_with_an_at_sign_that_is_not_escaped_is_refused() {
+        for url in ["amqp://u:secret@x@host/v", "amqp://u:secret@x/y@host/v", "amqp://b,amqp://u:secret@x@host/v"] {
+            let message = nodes(url).err().unwrap().to_string();
+            assert!(message.starts_with("broker.url: `amqp://u:***@host/v` has more than one `@`; write"), "{message}");
+            assert!(message.ends_with("%40") && !message.contains("secret"), "{message}");
+        }
+        let message = nodes("amqp://u:secret@a,u:secret@b").err().unwrap().to_string();
+        assert!(message.ends_with("begin each node of a cluster with amqp:// or amqps://"), "{message}");
+        let found = nodes("amqp://u:p%40@a,amqp://u:p%40@b").unwrap();
+        let read = found.iter().map(|node| (node.address().host, node.address().password.expose().to_owned()));
+        assert_eq!(read.collect::<Vec<_>>(), ["a", "b"].map(|host| (host.to_owned(), "p@".to_owned())));
     }
 
     #[test]
