@@ -1,11 +1,11 @@
-//! A broker that uses TLS and requires a certificate, with programs that match it and others.
+//! A broker and a Postgres that use TLS, with programs that trust them and others.
 
 use std::path::Path;
 use std::time::Duration;
 
-use celeriac_servers::{RabbitNode, RabbitSpec, RabbitTls};
+use celeriac_servers::{PostgresNode, PostgresSpec, RabbitNode, RabbitSpec, RabbitTls};
 use celeriac_tests::authority::Issued;
-use celeriac_tests::{Authority, Program};
+use celeriac_tests::{Authority, Program, eventually};
 
 /// Returns a node with a certificate for `localhost`, and its authority.
 fn node() -> (RabbitNode, Authority) {
@@ -106,4 +106,59 @@ async fn an_expired_certificate_of_the_broker_is_not_taken_and_a_renewed_one_is(
     reread();
     let (code, said) = call(&variables).await;
     assert_eq!(code, 0, "{said}");
+}
+
+/// Asks a database for a task. 65 is its answer: there is no such task.
+async fn ask(database: &str) -> (i32, String) {
+    let variables =
+        [("CELERIAC__BROKER__URL", "memory://".to_owned()), ("CELERIAC__RESULTS__URL", database.to_owned())];
+    let mut program = Program::start(&["result", "nobody"], &variables);
+    let code = program.exit_code(Duration::from_secs(60)).await;
+    (code, program.rest().await)
+}
+
+#[tokio::test]
+async fn a_postgres_on_another_host_has_to_be_trusted_unless_the_url_says_otherwise() {
+    let node = PostgresSpec::default().start().unwrap();
+    let local = node.url();
+    // Leads to the same server, and is no address of the loopback interface.
+    let distant = local.replace("127.0.0.1", "0.0.0.0");
+    let certificate = node.certificate().display().to_string();
+    let known = format!("{distant}?sslrootcert={certificate}");
+
+    for url in [&distant, &format!("{local}?sslmode=verify-full")] {
+        let (code, said) = ask(url).await;
+        assert_eq!(code, 77, "{url}: {said}");
+        assert!(said.contains("no TLS connection to postgres://postgres@") && said.contains("certificate"), "{said}");
+        assert!(said.contains("help: ") && said.contains("sslrootcert=") && said.contains("sslmode"), "{said}");
+    }
+    for url in [&local, &known, &format!("{distant}?sslmode=require"), &format!("{distant}?sslmode=disable")] {
+        let (code, said) = ask(url).await;
+        assert_eq!(code, 65, "{url}: {said}");
+    }
+
+    // Awaiting a result, and the relay, connect in their own way.
+    let variables = [("CELERIAC__BROKER__URL", "memory://".to_owned()), ("CELERIAC__RESULTS__URL", known)];
+    let mut worker = Program::start(&["worker"], &variables);
+    worker.says("ready").await;
+    let encrypted = "SELECT bool_and(ssl), count(*) > 1 FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+                     WHERE application_name = 'celeriac'";
+    let sessions = || node.sql(encrypted).unwrap();
+    eventually("several sessions, all of them encrypted", async || sessions(), |found| found == "t|t").await;
+    worker.signal("TERM");
+    assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0);
+}
+
+#[tokio::test]
+async fn a_postgres_on_another_host_without_tls_is_not_used_unless_the_url_says_so() {
+    let settings = vec!["ssl=off".to_owned()];
+    let node: PostgresNode = PostgresSpec { settings, ..PostgresSpec::default() }.start().unwrap();
+    let distant = node.url().replace("127.0.0.1", "0.0.0.0");
+    let (code, said) = ask(&distant).await;
+    assert_eq!(code, 77, "{said}");
+    assert!(said.contains("server does not support TLS") && said.contains("sslmode"), "{said}");
+    for url in [format!("{distant}?sslmode=disable"), format!("{distant}?sslmode=prefer"), node.url()] {
+        let (code, said) = ask(&url).await;
+        assert_eq!(code, 65, "{url}: {said}");
+    }
 }

@@ -116,7 +116,7 @@ fn admin_code(error: &AdminError) -> Exit {
 
 fn results_code(error: &ResultsError) -> Exit {
     match error {
-        ResultsError::Denied { .. } => Exit::Denied,
+        ResultsError::Denied { .. } | ResultsError::Untrusted { .. } => Exit::Denied,
         error if error.is_retryable() => Exit::Unavailable,
         _ => Exit::Config,
     }

@@ -28,6 +28,14 @@ pub enum Error {
         /// The store's message.
         reason: String,
     },
+    /// The store does not speak TLS, or its certificate is not trusted, and `sslmode` requires both.
+    #[error("no TLS connection to {url}: {reason}")]
+    Untrusted {
+        /// The store, without password.
+        url: String,
+        /// The fault.
+        reason: String,
+    },
     /// The tables could not be migrated to the version that this program needs.
     #[error("cannot migrate {url} to version {version} ({name}): {}", ErrorChain(&**source))]
     Migration {
@@ -97,6 +105,10 @@ impl Error {
         match self {
             Self::Unreachable { .. } => Some("check that the database runs, and that results.url is right"),
             Self::Denied { .. } => Some("check user, password, database and grants of results.url"),
+            Self::Untrusted { .. } => Some(
+                "add sslrootcert=/path/to/ca.pem to results.url for an authority that this machine does not know, or another \
+                 sslmode: require encrypts without verification, disable does not encrypt",
+            ),
             Self::Migration { .. } => Some("run `celeriac setup` as a user who may create tables in schema `celeriac`"),
             Self::Schema { .. } => Some("update this program, or set results.url to another database"),
             Self::Busy { .. } => Some("check the database: locks, disk space, and whether it is a standby"),

@@ -13,6 +13,7 @@ mod read;
 pub mod relay;
 mod revocations;
 mod time;
+mod tls;
 pub mod transaction;
 mod write;
 
@@ -67,9 +68,9 @@ pub struct PostgresBackend {
 /// Returns the options of a connection, and the connections for statements.
 fn pool_of(options: &ResultsOptions) -> Result<(PgConnectOptions, PostgresPool)> {
     let connect = PgConnectOptions::from_str(options.url.expose())
-        .map_err(|error| Error::Invalid { key: "results.url".to_owned(), reason: error.to_string() })?
-        .application_name("celeriac")
-        .disable_statement_logging();
+        .map_err(|error| Error::Invalid { key: "results.url".to_owned(), reason: error.to_string() })?;
+    let connect =
+        tls::with_default_mode(connect, options.url.expose()).application_name("celeriac").disable_statement_logging();
     let timeouts = (options.connect_timeout, options.statement_timeout);
     let connections = PostgresPool::new(connect.clone(), options.url.masked(), options.pool.max_connections, timeouts);
     Ok((connect, connections))

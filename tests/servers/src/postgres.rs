@@ -125,6 +125,11 @@ impl PostgresNode {
         self.hosted.folder()
     }
 
+    /// Returns the certificate of the server, which is its own authority.
+    pub fn certificate(&self) -> PathBuf {
+        self.data().join(CERTIFICATE)
+    }
+
     /// Returns the version of the server, such as `15.18`.
     pub fn version(&self) -> Result<String> {
         let line = run(Command::new(self.installation.program("postgres")).arg("--version"), TOOL)?;
@@ -237,9 +242,10 @@ impl PostgresNode {
     }
 
     /// Makes a certificate without a known authority, as Debian's packages do: with
-    /// `sslmode=prefer` every client uses TLS.
+    /// `sslmode=prefer` every client uses TLS. `0.0.0.0` leads to this server too, and is no
+    /// loopback address.
     fn create_certificate(&self) -> Result<()> {
-        let names = ["localhost", "127.0.0.1"].map(str::to_owned);
+        let names = ["localhost", "127.0.0.1", "0.0.0.0"].map(str::to_owned);
         let CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(names)?;
         for (name, pem) in [(CERTIFICATE, cert.pem()), (KEY, signing_key.serialize_pem())] {
             let file = self.data().join(name);

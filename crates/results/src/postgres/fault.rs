@@ -6,6 +6,9 @@ use crate::error::Error;
 
 /// Converts an error of the driver. `url` is the store without password.
 pub(super) fn error(url: &str, doing: &'static str, cause: Cause) -> Error {
+    if let Some(reason) = distrust(&cause) {
+        return Error::Untrusted { url: url.to_owned(), reason };
+    }
     if is_lost(&cause) {
         return Error::Unreachable { url: url.to_owned(), source: cause.into() };
     }
@@ -14,6 +17,16 @@ pub(super) fn error(url: &str, doing: &'static str, cause: Cause) -> Error {
         Some("42P01" | "42703" | "3F000") => Error::Schema { url: url.to_owned(), reason: said(&cause) },
         Some(code) if is_passing(code) => Error::Busy { doing, source: cause.into() },
         _ => Error::Sql { doing, source: cause.into() },
+    }
+}
+
+/// Returns the reason why there is no TLS with the server, or not with the one that is meant.
+fn distrust(cause: &Cause) -> Option<String> {
+    match cause {
+        Cause::Tls(error) => Some(error.to_string()),
+        // The TLS library reports its own errors in this form, such as an unknown authority.
+        Cause::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => Some(error.to_string()),
+        _ => None,
     }
 }
 
