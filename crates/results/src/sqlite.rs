@@ -12,6 +12,7 @@ mod revocations;
 mod watch;
 mod write;
 
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Arc, Once};
 use std::time::Duration;
@@ -63,6 +64,9 @@ impl SqliteBackend {
     pub async fn connect(options: &ResultsOptions) -> Result<Self> {
         let url = options.url.masked();
         let (connect, in_memory) = place(options.url.expose())?;
+        if !in_memory {
+            create_private(connect.get_filename());
+        }
         let connect = connect.busy_timeout(options.statement_timeout).disable_statement_logging();
         let writer = pool(options, 1).connect_lazy_with(connect.clone());
         // A database in memory lives as long as its connection and locks whole tables, so one
@@ -184,6 +188,19 @@ fn place(url: &str) -> Result<(SqliteConnectOptions, bool)> {
         return Ok((options.filename(name), true));
     }
     Ok((options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal), false))
+}
+
+/// Creates the file, so that only its owner can read arguments and results in it. SQLite gives the
+/// files beside it, such as the write-ahead log, the same rights.
+///
+/// SQLite itself reports an error: it opens the file next. An existing file is not opened here,
+/// because closing it would release SQLite's locks.
+fn create_private(file: &Path) {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    drop(options.open(file));
 }
 
 fn pool(options: &ResultsOptions, connections: u32) -> SqlitePoolOptions {

@@ -43,6 +43,27 @@ macro_rules! tests {
 
 celeriac_results::for_each_store_case!(tests);
 
+#[cfg(unix)]
+#[tokio::test]
+async fn only_the_owner_reads_a_new_file_and_those_beside_it_and_an_existing_one_keeps_its_rights() {
+    use std::fs::{Permissions, metadata, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = |end: &str| folder.path().join(format!("results.db{end}"));
+    let rights = || ["", "-wal", "-shm"].map(|end| metadata(file(end)).unwrap().permissions().mode() & 0o777);
+    let url = format!("sqlite://{}", file("").display());
+    let store = open(&url).await;
+    store.record(&[ended("t-1")]).await.unwrap();
+    assert_eq!(rights().map(|mode| format!("{mode:o}")), ["600"; 3]);
+    store.close().await;
+    set_permissions(file(""), Permissions::from_mode(0o640)).unwrap();
+    let store = open(&url).await;
+    store.record(&[ended("t-2")]).await.unwrap();
+    assert_eq!(rights().map(|mode| format!("{mode:o}")), ["640"; 3]);
+    store.close().await;
+}
+
 #[tokio::test]
 async fn migrations_are_pending_until_a_program_connects_and_a_look_makes_no_file() {
     let folder = tempfile::tempdir().unwrap();
