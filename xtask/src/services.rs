@@ -99,7 +99,9 @@ fn env() -> Result<()> {
         (AMQP_URL, &running.amqp_url),
         (DATABASE_URL, &running.database_url),
     ];
-    lines.extend(running.management_url.as_ref().map(|url| (MANAGEMENT_URL, url)));
+    for name in ["CELERIAC__BROKER__MANAGEMENT_URL", MANAGEMENT_URL] {
+        lines.extend(running.management_url.as_ref().map(|url| (name, url)));
+    }
     for (name, value) in lines {
         println!("export {name}={value}");
     }
