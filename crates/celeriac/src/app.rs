@@ -328,8 +328,10 @@ impl Builder {
         let functions = self.functions;
         let origins = Origins { directory, environment: self.environment, flags: self.flags, functions };
         let settings = Settings::load(&origins)?;
-        let registry = Registry::new(self.tasks)
-            .map_err(|error| Problems::from(vec![Problem::of_source("the program", error.to_string())]))?;
+        let registry = Registry::new(self.tasks).map_err(|error| {
+            let help = error.help().map_or_else(String::new, |help| format!("; {help}"));
+            Problems::from(vec![Problem::of_source("the program", format!("{error}{help}"))])
+        })?;
         let strays = stray_queues(&registry, &settings.options);
         if !strays.is_empty() {
             return Err(Problems::from(strays));

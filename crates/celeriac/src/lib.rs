@@ -50,11 +50,12 @@ pub use celeriac_topology::{CallRoute, RouteDecision, RouteRequest, RouteTarget,
 
 pub use celeriac_protocol::task::{AckMode, TimeLimit};
 pub use celeriac_protocol::{
-    ErrorClass, RateLimit, RateUnit, RetryAnswer, RetryPolicy, RetryRule, RetryRules, Task, TaskOptions, TimeLimits,
+    ErrorClass, RateLimit, RateUnit, RetryAnswer, RetryPolicy, RetryRule, RetryRules, Task, TaskOptions, TaskValue,
+    TimeLimits,
 };
 pub use celeriac_worker::{
-    AsyncTask, BlockingTask, Cancellation, IntoTaskDefinition, TaskContext, TaskDefinition, TaskError, TaskResult,
-    TaskReturn, Tasks, TransactionalTask,
+    AsyncTask, BlockingTask, Cancellation, IntoTaskDefinition, TaskContext, TaskDefinition, TaskError, TaskFunction,
+    TaskResult, TaskReturn, Tasks, TransactionalTask,
 };
 
 pub use celeriac_protocol::{Failure, TaskState};

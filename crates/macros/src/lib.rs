@@ -64,7 +64,7 @@ use crate::signature::FunctionSignature;
 ///
 /// - `charge(…)` takes the arguments without the context and returns a `Call`, to be submitted. A
 ///   task calls itself in this way too.
-/// - `charge` is a type as well: `tasks![charge]` names it.
+/// - `tasks![charge]` lists it for a worker. `charge` is a type as well: `Call<charge>`.
 /// - `charge::charge(…)` is the function as it was written, for the tests of its module.
 ///
 /// A module named `charge` beside the task clashes with the type.

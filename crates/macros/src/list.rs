@@ -1,9 +1,10 @@
 //! `tasks![…]`: lists the tasks of a program for its builder.
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{quote, quote_spanned};
 use syn::parse::Parser;
 use syn::punctuated::Punctuated;
+use syn::spanned::Spanned;
 use syn::{Expr, Token};
 
 use crate::mistakes::Mistakes;
@@ -20,12 +21,18 @@ pub(crate) fn tasks(tokens: TokenStream) -> TokenStream {
         match name {
             Expr::Path(named) if named.qself.is_none() => {
                 let (attributes, path) = (&named.attrs, &named.path);
-                definitions.push(quote!(#(#attributes)* <#path as ::celeriac::IntoTaskDefinition>::definition()));
+                definitions.push(quote_spanned!(path.span()=> #(#attributes)* ::celeriac::TaskDefinition::of(#path)));
             }
             Expr::Call(call) => mistakes.add(&call.args, "a task is listed by its name alone, without arguments"),
             other => mistakes.add(other, "expected the name of a task, such as `charge` or `orders::charge`"),
         }
     }
     let errors = mistakes.into_error().map(syn::Error::into_compile_error);
-    quote!({ #errors <::celeriac::Tasks as ::core::iter::FromIterator<_>>::from_iter([#(#definitions),*]) })
+    quote!({
+        #errors
+        // A worker still runs a task that callers are to give up.
+        #[allow(deprecated)]
+        let definitions = [#(#definitions),*];
+        <::celeriac::Tasks as ::core::iter::FromIterator<_>>::from_iter(definitions)
+    })
 }

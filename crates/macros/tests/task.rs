@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use celeriac::protocol::{Arguments, Map, Value};
 use celeriac::{
-    AckMode, ErrorClass, IntoTaskDefinition, RateLimit, RetryAnswer, RetryPolicy, RetryRule, RetryRules, Task,
-    TaskContext, TaskError, TaskOptions, TaskResult, Tasks, TimeLimit, task, tasks,
+    AckMode, Celeriac, ErrorClass, IntoTaskDefinition, RateLimit, RetryAnswer, RetryPolicy, RetryRule, RetryRules,
+    Task, TaskContext, TaskDefinition, TaskError, TaskOptions, TaskResult, Tasks, TimeLimit, task, tasks,
 };
 use serde::{Deserialize, Serialize};
 
@@ -116,6 +116,35 @@ fn the_tasks_of_modules_are_put_together() {
         (1, vec![charge::NAME, nothing::NAME])
     );
     assert!(tasks![].is_empty());
+}
+
+#[test]
+fn tasks_of_one_name_are_reported_with_the_places_of_their_definitions() {
+    mod other {
+        use celeriac::{TaskResult, task};
+
+        pub(super) const LINE: u32 = line!() + 2;
+
+        #[task(name = "orders.charge")]
+        pub(super) fn charge() -> TaskResult<()> {
+            Ok(())
+        }
+    }
+    let problem = |tasks: Tasks| Celeriac::builder().tasks(tasks).build().unwrap_err().to_string();
+    let place = |task: &TaskDefinition| {
+        assert_eq!(task.defined_at().file(), file!());
+        format!("{}:{}", file!(), task.defined_at().line())
+    };
+    let places = [charge::definition(), other::charge::definition()].map(|task| place(&task));
+    assert_ne!(places[0], places[1]);
+    assert!(places[1].ends_with(&format!(":{}", other::LINE)), "{places:?}");
+    let told = problem(tasks![charge, other::charge]);
+    assert!(
+        told.contains(&format!("two tasks have the name `orders.charge`: at {} and at {}", places[0], places[1])),
+        "{told}"
+    );
+    let told = problem(tasks![charge, nothing].and(tasks![charge]));
+    assert!(told.contains(&format!("task `orders.charge` is listed twice; it is defined at {}", places[0])), "{told}");
 }
 
 #[test]

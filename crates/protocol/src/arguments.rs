@@ -27,6 +27,18 @@ impl Parameter {
     }
 }
 
+/// A value that is an argument or a result of a task. A type with serde's derives is one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an argument or a result of a task",
+    label = "cannot be written to a message and read from it",
+    note = "derive it: `#[derive(serde::Serialize, serde::Deserialize)]`, after `cargo add serde --features derive`",
+    note = "if the type is from another crate, see whether that crate has a feature `serde`"
+)]
+pub trait TaskValue: Serialize + DeserializeOwned {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned> TaskValue for T {}
+
 /// The arguments of a task: a tuple of up to twelve values.
 pub trait Arguments: Sized + Send + 'static {
     /// Writes the arguments as a list.
@@ -116,7 +128,7 @@ fn next<T: DeserializeOwned>(
 
 macro_rules! arguments {
     ($count:literal: $($argument:ident)*) => {
-        impl<$($argument: Serialize + DeserializeOwned + Send + 'static),*> Arguments for ($($argument,)*) {
+        impl<$($argument: TaskValue + Send + 'static),*> Arguments for ($($argument,)*) {
             fn serialize_list<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 #[expect(non_snake_case, reason = "each type parameter names its value")]
                 let ($($argument,)*) = self;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 pub use celeriac_units::{AckMode, TimeLimit};
 use celeriac_units::{NONE, RateLimit, format_duration, task_options};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-use crate::arguments::{Arguments, Parameter};
+use serde::Serialize;
+
+use crate::arguments::{Arguments, Parameter, TaskValue};
 use crate::retry::{RetryPolicy, RetryRules};
 
 /// A task, as a sender sees it: a name, arguments and a result.
@@ -20,7 +20,7 @@ pub trait Task: Send + Sync + 'static {
     /// The arguments, as a tuple.
     type Args: Arguments;
     /// The type of the result.
-    type Output: Serialize + DeserializeOwned + Send + 'static;
+    type Output: TaskValue + Send + 'static;
 
     /// Returns the parameters, in order.
     fn parameters() -> &'static [Parameter];

@@ -1,5 +1,7 @@
 //! Reasons why a worker cannot start or continue.
 
+use std::panic::Location;
+
 use celeriac_config::did_you_mean;
 
 /// A result of this crate.
@@ -9,11 +11,15 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Two tasks have the same name.
-    #[error("two tasks have the name `{name}`")]
+    /// Two tasks have the same name, or one task is listed twice.
+    #[error("{}", duplicate(name, first, second))]
     DuplicateTask {
         /// The name.
         name: &'static str,
+        /// The definition that is listed first.
+        first: &'static Location<'static>,
+        /// The definition that is listed after it.
+        second: &'static Location<'static>,
     },
     /// The worker has no such task.
     #[error("no task has the name `{name}`{}", did_you_mean(.nearest.as_ref()))]
@@ -68,6 +74,9 @@ impl Error {
     /// Returns a remedy for a person.
     pub fn help(&self) -> Option<&'static str> {
         match self {
+            Self::DuplicateTask { first, second, .. } if first == second => {
+                Some("list the task once: in one `tasks![…]`, and in one module")
+            }
             Self::DuplicateTask { .. } => Some("give one of them another name: #[task(name = \"…\")]"),
             Self::UnknownTask { .. } => Some("run `celeriac list tasks` in the worker's program to see its tasks"),
             Self::UnknownQueue { .. } => Some("declare it under `queues` in config/routes.yaml"),
@@ -77,4 +86,12 @@ impl Error {
             Self::Broker(error) => error.help(),
         }
     }
+}
+
+fn duplicate(name: &str, first: &Location<'_>, second: &Location<'_>) -> String {
+    let place = |location: &Location<'_>| format!("{}:{}", location.file(), location.line());
+    if first == second {
+        return format!("task `{name}` is listed twice; it is defined at {}", place(first));
+    }
+    format!("two tasks have the name `{name}`: at {} and at {}", place(first), place(second))
 }

@@ -45,7 +45,7 @@ pub use relay::Relay;
 pub use shutdown::{Shutdown, on_signals};
 pub use task::context::TaskContext;
 pub use task::definition::{
-    AsyncTask, BlockingTask, IntoTaskDefinition, TaskDefinition, TaskReturn, TransactionalTask,
+    AsyncTask, BlockingTask, IntoTaskDefinition, TaskDefinition, TaskFunction, TaskReturn, TransactionalTask,
 };
 pub use task::error::{TaskError, TaskResult};
 pub use task::hooks::{HookList, Hooks};

@@ -4,13 +4,13 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 
-use celeriac_protocol::{ArgumentError, Arguments, Body, Task, TaskOptions};
+use celeriac_client::Call;
+use celeriac_protocol::{ArgumentError, Arguments, Body, Task, TaskOptions, TaskValue};
 use celeriac_results::PgConnection;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::task::context::TaskContext;
 use crate::task::error::{TaskError, TaskResult};
@@ -53,6 +53,51 @@ pub trait IntoTaskDefinition: Task {
     fn definition() -> TaskDefinition;
 }
 
+/// A function that `#[task]` has made, as `tasks![…]` lists it. `Parameters` tells functions with
+/// different numbers of arguments apart.
+///
+/// A list names functions and not the types of tasks. The compiler then reports a function without
+/// `#[task]` as one, where a type would only be missing.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a task",
+    label = "not a task",
+    note = "put `#[task]` on the function, and list it by its name",
+    note = "a task without a body runs in another program and is not listed"
+)]
+pub trait TaskFunction<Parameters> {
+    /// Returns the name and the function of the task.
+    fn definition(self) -> TaskDefinition;
+}
+
+macro_rules! task_functions {
+    ($($argument:ident)*) => {
+        #[diagnostic::do_not_recommend]
+        impl<F, T, $($argument),*> TaskFunction<fn($($argument),*)> for F
+        where
+            F: Fn($($argument),*) -> Call<T>,
+            T: IntoTaskDefinition,
+        {
+            fn definition(self) -> TaskDefinition {
+                T::definition()
+            }
+        }
+    };
+}
+
+task_functions!();
+task_functions!(A);
+task_functions!(A B);
+task_functions!(A B C);
+task_functions!(A B C D);
+task_functions!(A B C D E);
+task_functions!(A B C D E G);
+task_functions!(A B C D E G H);
+task_functions!(A B C D E G H I);
+task_functions!(A B C D E G H I J);
+task_functions!(A B C D E G H I J K);
+task_functions!(A B C D E G H I J K L);
+task_functions!(A B C D E G H I J K L M);
+
 /// The return type of a task's function: a `Result` whose error becomes a [`TaskError`].
 #[diagnostic::on_unimplemented(
     message = "a task returns `TaskResult<T>` or `Result<T, E>` with an error",
@@ -61,7 +106,7 @@ pub trait IntoTaskDefinition: Task {
 )]
 pub trait TaskReturn {
     /// The value of a success.
-    type Output: Serialize + DeserializeOwned + Send + 'static;
+    type Output: TaskValue + Send + 'static;
 
     /// Converts to a [`TaskResult`].
     ///
@@ -72,7 +117,7 @@ pub trait TaskReturn {
 
 impl<T, E> TaskReturn for Result<T, E>
 where
-    T: Serialize + DeserializeOwned + Send + 'static,
+    T: TaskValue + Send + 'static,
     E: Into<TaskError>,
 {
     type Output = T;
@@ -106,31 +151,47 @@ pub struct TaskDefinition {
     pub options: TaskOptions,
     pub(crate) runner: Runner,
     hooks: HookList,
+    defined: &'static Location<'static>,
 }
 
 impl TaskDefinition {
+    /// Returns the definition of a function that `#[task]` has made.
+    pub fn of<Parameters>(function: impl TaskFunction<Parameters>) -> Self {
+        function.definition()
+    }
+
     /// Defines an asynchronous task.
+    #[track_caller]
     pub fn asynchronous<T: AsyncTask>() -> Self {
         Self::new(T::NAME, T::options(), Runner::Async(run_async::<T>))
     }
 
     /// Defines a blocking task.
+    #[track_caller]
     pub fn blocking<T: BlockingTask>() -> Self {
         Self::new(T::NAME, T::options(), Runner::Blocking(run_blocking::<T>))
     }
 
     /// Defines a task that works in a transaction of the worker.
+    #[track_caller]
     pub fn transactional<T: TransactionalTask>() -> Self {
         Self::new(T::NAME, T::options(), Runner::Transactional(run_transactional::<T>))
     }
 
     /// Defines one of Celery's own tasks.
+    #[track_caller]
     pub(crate) fn native(name: &'static str, options: TaskOptions, run: NativeRun) -> Self {
         Self::new(name, options, Runner::Native(run))
     }
 
+    #[track_caller]
     fn new(name: &'static str, options: TaskOptions, runner: Runner) -> Self {
-        Self { name, options, runner, hooks: HookList::default() }
+        Self { name, options, runner, hooks: HookList::default(), defined: Location::caller() }
+    }
+
+    /// Returns the place of its definition in the source: that of `#[task]`.
+    pub fn defined_at(&self) -> &'static Location<'static> {
+        self.defined
     }
 
     /// Returns the same task with these hooks, inside those that it has.

@@ -26,9 +26,9 @@ impl Registry {
     pub fn new(tasks: impl IntoIterator<Item = TaskDefinition>) -> Result<Self> {
         let mut registry = Self::default();
         for task in tasks {
-            let name = task.name;
-            if registry.tasks.insert(name, task).is_some() {
-                return Err(Error::DuplicateTask { name });
+            let (name, second) = (task.name, task.defined_at());
+            if let Some(first) = registry.tasks.insert(name, task) {
+                return Err(Error::DuplicateTask { name, first: first.defined_at(), second });
             }
         }
         Ok(registry)

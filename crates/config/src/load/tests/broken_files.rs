@@ -2,7 +2,7 @@
 
 use super::Said;
 
-/// The content of `celeriac.yaml`, and what is told of it.
+/// The content of `celeriac.yaml`, and the problem that is reported.
 const TEXTS: &[(&str, &str)] = &[
     (
         "worker: {prefetch: 4\nbroker:\n  idle: 5s\n",
@@ -111,7 +111,7 @@ const VARIABLES: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
-fn what_is_broken_is_told_with_its_place_in_one_line() {
+fn broken_text_and_wrong_values_are_reported_with_their_place_in_one_line() {
     for (text, expected) in TEXTS.iter().chain(VALUES) {
         let said = Said::new(&[("celeriac.yaml", text)]);
         assert_eq!(said.problems(), format!("config/celeriac.yaml: {expected}"), "of {text}");
