@@ -85,7 +85,7 @@ impl Proxied {
 async fn a_worker_killed_between_the_row_of_a_retry_and_its_message_leaves_the_message_to_the_next(bed: Bed) {
     let proxied = Proxied::new(bed).await;
     let (first, handle) = proxied.first(false).await;
-    proxied.broker.hold();
+    proxied.broker.hold(true);
     proxied.let_it_fail();
     let state = async || handle.record().await.unwrap().map(|row| row.state);
     eventually("the row of the retry stands", state, |state| *state == Some(TaskState::Retry)).await;
@@ -101,7 +101,7 @@ async fn a_worker_killed_between_the_row_of_a_retry_and_its_message_leaves_the_m
 async fn a_worker_killed_between_a_dead_letter_and_its_row_leaves_the_attempt_to_the_next(bed: Bed) {
     let proxied = Proxied::new(bed).await;
     let (first, handle) = proxied.first(true).await;
-    proxied.database.hold();
+    proxied.database.hold(true);
     proxied.let_it_fail();
     eventually("the dead letter", async || proxied.peer.ready("celeriac.dead").await, |dead| *dead == 1).await;
     assert!(handle.record().await.unwrap().is_none(), "its row is not written");

@@ -29,6 +29,7 @@ mod reconnecting;
 mod relay_killed;
 mod retries;
 mod rolling_restarts;
+mod silent_link;
 mod transactional_killed;
 mod worker_killed;
 mod zombie;

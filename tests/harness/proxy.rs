@@ -1,4 +1,4 @@
-//! A TCP proxy that can cut connections.
+//! A network that can be cut, or fall silent.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-/// Forwards bytes to a server, and cuts all connections on request.
+/// Forwards bytes to a server until it is told to cut every connection, or to hold all bytes.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -55,10 +55,10 @@ impl Proxy {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// Stops all traffic without closing a connection: bytes are accepted and not forwarded, until
-    /// the cut.
-    pub fn hold(&self) {
-        self.held.send_replace(true);
+    /// Holds back all bytes while `held`, also those of new connections, and closes nothing: the
+    /// ends see no FIN and no RST. Afterwards the bytes arrive, as after a partition.
+    pub fn hold(&self, held: bool) {
+        self.held.send_replace(held);
     }
 
     /// Does not forward the server's bytes while `muted`. Bytes to the server still pass.
@@ -86,32 +86,26 @@ async fn pass(mut client: TcpStream, target: String, mut network: Network, stop:
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ((mut asking, mut answered), (mut answering, mut asked)) = (client.split(), server.split());
     let passing = async {
-        let (there, back) =
-            (copy(&mut asking, &mut asked, None), copy(&mut answering, &mut answered, Some(network.muted)));
+        let there = copy(&mut asking, &mut asked, vec![network.held.clone()]);
+        let back = copy(&mut answering, &mut answered, vec![network.held, network.muted]);
         tokio::join!(there, back)
     };
     tokio::select! {
         biased;
         _ = network.cut.changed() => {}
         () = stop.cancelled() => {}
-        () = async { drop(network.held.wait_for(|held| *held).await) } => {
-            tokio::select! {
-                _ = network.cut.changed() => {}
-                () = stop.cancelled() => {}
-            }
-        }
         _ = passing => {}
     }
     // Not an orderly close: bytes that were not delivered are lost, as when a cable is pulled.
     let _ = (client.set_zero_linger(), server.set_zero_linger());
 }
 
-/// Forwards the bytes of one end, while it is not muted, until it closes.
-async fn copy(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, mut muted: Option<watch::Receiver<bool>>) {
+/// Forwards the bytes of one end, while nothing stops them, until it closes.
+async fn copy(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, mut stopped: Vec<watch::Receiver<bool>>) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        if let Some(muted) = &mut muted {
-            let _ = muted.wait_for(|muted| !muted).await;
+        for stopped in &mut stopped {
+            let _ = stopped.wait_for(|stopped| !stopped).await;
         }
         if to.write_all(&buffer[..read]).await.is_err() {
             break;

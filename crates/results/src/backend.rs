@@ -6,6 +6,7 @@ use futures::future::BoxFuture;
 
 use crate::crash_log::CrashLog;
 use crate::error::{Error, Result};
+use crate::health::StoreHealth;
 use crate::migration::Migration;
 use crate::options::{ResultsOptions, StoreKind};
 use crate::outcomes::Outcomes;
@@ -22,6 +23,9 @@ pub trait Backend: Outcomes + Revocations + CrashLog {
         None
     }
 
+    /// Returns the availability of the store.
+    fn health(&self) -> &StoreHealth;
+
     /// Closes all connections. Open waits end with an error.
     fn close(&self) -> BoxFuture<'_, ()>;
 }
@@ -31,6 +35,10 @@ impl Backend for PostgresBackend {
         Some(self)
     }
 
+    fn health(&self) -> &StoreHealth {
+        self.health()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.end())
     }
@@ -38,6 +46,10 @@ impl Backend for PostgresBackend {
 
 #[cfg(feature = "sqlite")]
 impl Backend for SqliteBackend {
+    fn health(&self) -> &StoreHealth {
+        self.health()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.end())
     }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use celeriac_telemetry::Event;
-use celeriac_telemetry::events::results::CrashLogUnavailable;
+use celeriac_telemetry::events::results::{CrashLogUnavailable, StoreAwaited};
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
@@ -182,7 +182,11 @@ impl CrashTrackerService {
                 Err(error) => error,
             };
             let retry_in = backoff.next_wait();
-            CrashLogUnavailable { retry_in, error: &error.to_string() }.emit();
+            let told = error.to_string();
+            match error.is_retryable() {
+                true => StoreAwaited { work: "crash log", retry_in, error: &told }.emit(),
+                false => CrashLogUnavailable { retry_in, error: &told }.emit(),
+            }
             sleep(retry_in).await;
         }
     }

@@ -25,6 +25,7 @@ pub mod postgres;
 pub mod sqlite;
 
 mod exact;
+mod health;
 mod migration;
 mod waiters;
 
@@ -40,6 +41,7 @@ mod options;
 pub use backend::{Backend, connect, migrations};
 pub use crash_log::{AttemptKey, CrashCheck, CrashCount, CrashLog, CrashTracker, CrashTrackerService, Finished};
 pub use error::{Error, Result};
+pub use health::StoreHealth;
 pub use migration::Migration;
 pub use options::{BatchOptions, PoolOptions, ResultsOptions};
 pub use outcomes::{Outcomes, Recorded};

@@ -38,6 +38,9 @@ pub struct ResultsOptions {
     /// Longest time of one statement.
     #[serde(with = "duration")]
     pub statement_timeout: Duration,
+    /// Longest silence of the server, or of the path to it, before its connections count as lost.
+    #[serde(with = "duration")]
+    pub tcp_user_timeout: Duration,
     /// Longest time that the transaction of a task may be idle before the database ends it, so that
     /// a stopped process does not keep its locks.
     #[serde(with = "duration")]
@@ -73,6 +76,7 @@ impl Default for ResultsOptions {
             pool: PoolOptions::default(),
             connect_timeout: Duration::from_secs(10),
             statement_timeout: Duration::from_secs(30),
+            tcp_user_timeout: Duration::from_secs(30),
             transaction_idle_timeout: Duration::from_secs(60),
         }
     }
@@ -147,6 +151,9 @@ impl ResultsOptions {
             if value < Duration::from_millis(1) {
                 problems.push((key.to_owned(), "should be at least 1ms".to_owned()));
             }
+        }
+        if self.tcp_user_timeout < Duration::from_secs(1) {
+            problems.push(("tcp_user_timeout".to_owned(), "should be at least 1s".to_owned()));
         }
         problems
     }
@@ -233,6 +240,7 @@ mod tests {
         options.pool.max_transactions = 0;
         options.statement_timeout = Duration::ZERO;
         options.transaction_idle_timeout = Duration::ZERO;
+        options.tcp_user_timeout = Duration::ZERO;
         let keys: Vec<_> = options.validate().into_iter().map(|(key, _)| key).collect();
         let expected = [
             "url",
@@ -241,6 +249,7 @@ mod tests {
             "pool.max_transactions",
             "statement_timeout",
             "transaction_idle_timeout",
+            "tcp_user_timeout",
         ];
         assert_eq!(keys, expected);
     }

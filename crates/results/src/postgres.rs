@@ -12,20 +12,21 @@ mod pool;
 mod read;
 pub mod relay;
 mod revocations;
+mod server;
+mod silence;
 mod time;
 mod tls;
 pub mod transaction;
 mod write;
 
-use std::str::FromStr;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use sqlx::postgres::{PgArguments, PgConnectOptions};
+use sqlx::Postgres;
+use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
-use sqlx::{ConnectOptions, Postgres};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,9 +34,11 @@ use self::idempotency::Idempotency;
 use self::listen::Listening;
 use self::pool::PostgresPool;
 use self::relay::Outbox;
+use self::server::PostgresServer;
 use self::transaction::Transactions;
 use crate::crash_log::{CrashCheck, CrashCount, CrashLog, Finished};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::health::StoreHealth;
 use crate::migration::Migration;
 use crate::options::ResultsOptions;
 use crate::outcomes::{Outcomes, Recorded};
@@ -51,11 +54,11 @@ const SWEEP: &str = "DELETE FROM celeriac.tasks WHERE id IN (
 /// Outcomes in Postgres.
 #[derive(Debug)]
 pub struct PostgresBackend {
+    server: PostgresServer,
     connections: PostgresPool,
     transactions: Transactions,
     outbox: Outbox,
     idempotency: Idempotency,
-    listening: Listening,
     listen_once: Once,
     waiting: Arc<Waiters>,
     retention: Duration,
@@ -65,17 +68,6 @@ pub struct PostgresBackend {
     stop: CancellationToken,
 }
 
-/// Returns the options of a connection, and the connections for statements.
-fn pool_of(options: &ResultsOptions) -> Result<(PgConnectOptions, PostgresPool)> {
-    let connect = PgConnectOptions::from_str(options.url.expose())
-        .map_err(|error| Error::Invalid { key: "results.url".to_owned(), reason: error.to_string() })?;
-    let connect =
-        tls::with_default_mode(connect, options.url.expose()).application_name("celeriac").disable_statement_logging();
-    let timeouts = (options.connect_timeout, options.statement_timeout);
-    let connections = PostgresPool::new(connect.clone(), options.url.masked(), options.pool.max_connections, timeouts);
-    Ok((connect, connections))
-}
-
 impl PostgresBackend {
     /// Connects, and creates or migrates the tables.
     ///
@@ -83,20 +75,18 @@ impl PostgresBackend {
     /// Returns an error if the server cannot be reached within the connect timeout, or if it
     /// refuses.
     pub async fn connect(options: &ResultsOptions) -> Result<Self> {
-        let url = options.url.masked();
-        let (connect, connections) = pool_of(options)?;
+        let server = PostgresServer::new(options)?;
+        let connections = PostgresPool::new(server.clone(), options.pool.max_connections);
         migrate::migrate(&connections).await?;
-        let (connect_timeout, statement_timeout) = (options.connect_timeout, options.statement_timeout);
-        let listening = Listening { options: connect, url, connect_timeout, statement_timeout };
-        let outbox = Outbox::new(listening.clone(), connections.clone());
+        let outbox = Outbox::new(server.clone(), connections.clone());
         let idempotency = Idempotency::new(connections.clone(), options.retention);
         let transactions = Transactions::new(&connections, options);
         Ok(Self {
+            server,
             connections,
             transactions,
             outbox,
             idempotency,
-            listening,
             listen_once: Once::new(),
             waiting: Arc::default(),
             retention: options.retention,
@@ -109,9 +99,11 @@ impl PostgresBackend {
 
     /// Returns every migration, and whether the tables have it. Changes nothing.
     pub(crate) async fn migrations(options: &ResultsOptions) -> Result<Vec<Migration>> {
-        let (_, connections) = pool_of(options)?;
+        let server = PostgresServer::new(options)?;
+        let connections = PostgresPool::new(server.clone(), 1);
         let migrations = migrate::migrations(&connections).await;
         connections.close().await;
+        server.close().await;
         migrations
     }
 
@@ -123,11 +115,18 @@ impl PostgresBackend {
         self.services.wait().await;
         self.transactions.close().await;
         self.connections.close().await;
+        self.server.close().await;
+    }
+
+    /// Returns the availability of the server.
+    pub(crate) fn health(&self) -> &StoreHealth {
+        self.server.health()
     }
 
     async fn wait(&self, id: &str) -> Result<TaskRecord> {
         self.listen_once.call_once(|| {
-            let (listening, waiting, stop) = (self.listening.clone(), Arc::clone(&self.waiting), self.stop.clone());
+            let listening = Listening::new(self.server.clone());
+            let (waiting, stop) = (Arc::clone(&self.waiting), self.stop.clone());
             self.services.spawn(listen::listen(listening, waiting, stop));
         });
         self.waiting.wait(id).await
@@ -212,7 +211,7 @@ impl Revocations for PostgresBackend {
 
     fn revocation_cache(&self) -> &Arc<RevocationCache> {
         self.keep_once.call_once(|| {
-            let (listening, stop) = (self.listening.clone(), self.stop.clone());
+            let (listening, stop) = (Listening::new(self.server.clone()), self.stop.clone());
             self.services.spawn(revocations::keep(listening, Arc::clone(&self.revocations), stop));
         });
         &self.revocations

@@ -3,11 +3,11 @@
 //! The next batch is written as soon as one of the parallel writes is free. It has all outcomes
 //! that have arrived by then. A single outcome never waits for others, and batches grow under load.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_telemetry::Event;
-use celeriac_telemetry::events::results::{BatchRecorded, OutcomesNotAnnounced, StoreLost, StoreRestored, SweepFailed};
+use celeriac_telemetry::events::results::{BatchRecorded, OutcomesNotAnnounced, SweepFailed};
 use futures::StreamExt;
 use futures::future::Either;
 use futures::stream::FuturesUnordered;
@@ -49,7 +49,7 @@ impl Recorder {
         // Holds the records of the writes in progress, and as many again.
         let (queue, entries) = mpsc::channel(rows.saturating_mul(in_flight).saturating_mul(2).min(1 << 20));
         let (ended, announcements) = mpsc::channel(ANNOUNCED);
-        let store = RecordingStore { backend, lost_since: Mutex::new(None) };
+        let store = RecordingStore { backend };
         let service = RecorderService { entries, announcements, store, rows, in_flight, keep: options.retention };
         (Self { queue, ended }, service)
     }
@@ -171,11 +171,10 @@ impl Batch {
     }
 }
 
-/// The store, and its availability.
+/// The store that takes the outcomes.
 #[derive(Debug)]
 struct RecordingStore {
     backend: Arc<dyn Backend>,
-    lost_since: Mutex<Option<Instant>>,
 }
 
 impl RecordingStore {
@@ -186,13 +185,13 @@ impl RecordingStore {
             let begun = Instant::now();
             match self.backend.record(&batch.records).await {
                 Ok(recorded) => {
-                    self.restored();
+                    self.backend.health().written();
                     BatchRecorded { rows: batch.records.len(), took: begun.elapsed() }.emit();
                     return batch.answer(recorded);
                 }
                 // This program closed the store, and it never opens again.
                 Err(Error::Closed) => return,
-                Err(error) => self.lost(&error),
+                Err(error) => self.backend.health().write_failed(&error.to_string()),
             }
             sleep(backoff.next_wait()).await;
         }
@@ -202,20 +201,6 @@ impl RecordingStore {
         if let Err(error) = self.backend.announce(&ids).await {
             // The waits find the rows at their next check.
             OutcomesNotAnnounced { error: &error.to_string() }.emit();
-        }
-    }
-
-    fn lost(&self, error: &Error) {
-        let mut lost_since = self.lost_since.lock().unwrap_or_else(PoisonError::into_inner);
-        if lost_since.is_none() {
-            *lost_since = Some(Instant::now());
-            StoreLost { error: &error.to_string() }.emit();
-        }
-    }
-
-    fn restored(&self) {
-        if let Some(since) = self.lost_since.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            StoreRestored { after: since.elapsed() }.emit();
         }
     }
 }

@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::crash_log::{CrashCheck, CrashCount, CrashLog, Finished};
 use crate::error::{Error, Result};
+use crate::health::StoreHealth;
 use crate::migration::Migration;
 use crate::options::ResultsOptions;
 use crate::outcomes::{Outcomes, Recorded};
@@ -44,6 +45,7 @@ const SWEEP: &str = "DELETE FROM tasks WHERE id IN (
 #[derive(Debug)]
 pub struct SqliteBackend {
     url: String,
+    health: StoreHealth,
     options: SqliteConnectOptions,
     writer: SqlitePool,
     readers: SqlitePool,
@@ -78,6 +80,7 @@ impl SqliteBackend {
         };
         migrate::migrate(&url, &writer).await?;
         Ok(Self {
+            health: StoreHealth::new(url.clone()),
             url,
             options: connect,
             writer,
@@ -118,6 +121,11 @@ impl SqliteBackend {
         self.services.wait().await;
         self.readers.close().await;
         self.writer.close().await;
+    }
+
+    /// Returns the availability of the file.
+    pub(crate) fn health(&self) -> &StoreHealth {
+        &self.health
     }
 
     async fn write(&self, records: &[TaskRecord]) -> Result<Vec<Recorded>> {

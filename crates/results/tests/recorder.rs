@@ -8,7 +8,7 @@ use std::time::Duration;
 use celeriac_protocol::TaskState;
 use celeriac_results::{
     AttemptRecord, Backend, CrashCheck, CrashCount, CrashLog, Error, Finished, Outcomes, Recorded, Recorder, Result,
-    ResultsOptions, RevocationCache, Revocations, RevokeOptions, TaskRecord,
+    ResultsOptions, RevocationCache, Revocations, RevokeOptions, StoreHealth, TaskRecord,
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
@@ -30,6 +30,7 @@ struct Scripted {
     /// Times of the requested sweeps.
     swept: Mutex<Vec<Duration>>,
     revocations: Arc<RevocationCache>,
+    health: StoreHealth,
 }
 
 impl Scripted {
@@ -47,6 +48,7 @@ impl Scripted {
             gate: Semaphore::new(0),
             swept,
             revocations: Arc::default(),
+            health: StoreHealth::new("scripted".to_owned()),
         })
     }
 
@@ -131,6 +133,10 @@ impl CrashLog for Scripted {
 }
 
 impl Backend for Scripted {
+    fn health(&self) -> &StoreHealth {
+        &self.health
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         async {}.boxed()
     }

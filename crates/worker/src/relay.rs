@@ -23,6 +23,7 @@ use celeriac_results::{PostgresBackend, RelayLease};
 use celeriac_telemetry::events::relay::{
     MessagesRelayed, RelayFailed, RelayInterrupted, RelayPaused, RelayStarted, RelayTopologyNotDeclared,
 };
+use celeriac_telemetry::events::results::StoreAwaited;
 use celeriac_telemetry::{ErrorChain, Event, clock};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -92,6 +93,7 @@ impl Relay {
         let mut backoff = Backoff::new(RECONNECT);
         while !stop.is_cancelled() {
             let Some(ended) = stop.run_until_cancelled(outbox.acquire_lease()).await else { return };
+            let has_led = ended.is_ok();
             let error = match ended {
                 Ok(mut lead) => {
                     RelayStarted.emit();
@@ -104,7 +106,11 @@ impl Relay {
                 Err(error) => error,
             };
             let retry_in = backoff.next_wait(fastrand::f64());
-            RelayInterrupted { retry_in, error: &ErrorChain(&error).to_string() }.emit();
+            let told = ErrorChain(&error).to_string();
+            match !has_led && error.is_connection_lost() {
+                true => StoreAwaited { work: "relay", retry_in, error: &told }.emit(),
+                false => RelayInterrupted { retry_in, error: &told }.emit(),
+            }
             let _ = stop.run_until_cancelled(sleep(retry_in)).await;
         }
     }

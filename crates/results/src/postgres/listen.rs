@@ -6,19 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_telemetry::Event;
-use celeriac_telemetry::events::results::NotificationsLost;
+use celeriac_telemetry::events::results::{NotificationsLost, StoreAwaited};
 use sqlx::Acquire;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgListener, PgPool, PgPoolOptions};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{fault, read};
+use super::read;
+use super::server::PostgresServer;
 use crate::backoff::StoreBackoff;
 use crate::waiters::Waiters;
 
 const CHANNEL: &str = "celeriac_finished";
 
-/// Time between two checks of all awaited tasks.
+/// Longest time between two checks of all awaited tasks.
 ///
 /// They find a connection that died silently, a notification that a connection pooler held back,
 /// and the end of a task whose worker died before it could announce it.
@@ -27,77 +28,104 @@ const LOOK: Duration = Duration::from_secs(15);
 /// Longest time that closing the connection may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Most tasks in one query. With ids of the usual length it fits in one TLS record, because this
-/// connection has no [bridge](super::bridge).
+/// Most tasks in one query.
 const MOST: usize = 300;
 
-/// Options of a listening connection.
-#[derive(Debug, Clone)]
+/// A service's own connection, which listens. It is made again after each loss.
+#[derive(Debug)]
 pub(super) struct Listening {
-    pub(super) options: PgConnectOptions,
-    pub(super) url: String,
-    pub(super) connect_timeout: Duration,
-    pub(super) statement_timeout: Duration,
+    server: PostgresServer,
+    /// The pool of the present connection, because the driver listens only on a connection of a
+    /// pool.
+    pool: Option<PgPool>,
 }
 
 /// Serves the waits until `stop`. Reconnects after each loss of the connection.
-pub(super) async fn listen(listening: Listening, waiting: Arc<Waiters>, stop: CancellationToken) {
+pub(super) async fn listen(mut listening: Listening, waiting: Arc<Waiters>, stop: CancellationToken) {
     let mut backoff = StoreBackoff::new();
-    let mut pool = listening.pool();
     let served = async {
         loop {
-            let cause = match listening.connect(&pool, CHANNEL).await {
+            let cause = match listening.connect(CHANNEL).await {
                 Ok(mut listener) => {
                     backoff.reset();
                     listening.serve(&mut listener, &waiting).await
                 }
                 Err(cause) => cause,
             };
-            let error = fault::error(&listening.url, "waiting for outcomes", cause);
+            let error = listening.server.error("waiting for outcomes", cause);
             let retry_in = backoff.next_wait();
-            NotificationsLost { retry_in, error: &error.to_string() }.emit();
-            listening.renew(&mut pool).await;
+            let told = error.to_string();
+            match error.is_connection_lost() {
+                true => StoreAwaited { work: "notifications", retry_in, error: &told }.emit(),
+                false => NotificationsLost { retry_in, error: &told }.emit(),
+            }
+            listening.end().await;
             sleep(retry_in).await;
         }
     };
     stop.run_until_cancelled(Box::pin(served)).await;
-    listening.end(&pool).await;
+    listening.end().await;
 }
 
 impl Listening {
-    /// Returns a pool of one connection, because the driver listens only on a connection of a pool.
-    pub(super) fn pool(&self) -> PgPool {
-        PgPoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(self.connect_timeout)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_lazy_with(self.options.clone())
+    pub(super) fn new(server: PostgresServer) -> Self {
+        Self { server, pool: None }
     }
 
-    pub(super) async fn connect(&self, pool: &PgPool, channel: &str) -> sqlx::Result<PgListener> {
-        let mut listener = PgListener::connect_with(pool).await?;
-        // A lost connection shows as `None`, and this module decides how to continue.
-        listener.eager_reconnect(false);
+    pub(super) fn server(&self) -> &PostgresServer {
+        &self.server
+    }
+
+    /// Returns the time between two looks at what notifications may have missed.
+    pub(super) fn look(&self) -> Duration {
+        LOOK.min(self.server.quiet())
+    }
+
+    /// Opens a connection, and listens on it.
+    pub(super) async fn connect(&mut self, channel: &str) -> sqlx::Result<PgListener> {
+        let mut listener = self.open().await?;
         self.within(listener.listen(channel)).await?;
         Ok(listener)
     }
 
-    /// Replaces the pool. A connection that died silently never returns to its pool.
-    pub(super) async fn renew(&self, pool: &mut PgPool) {
-        let old = std::mem::replace(pool, self.pool());
-        self.end(&old).await;
+    /// Opens a connection.
+    pub(super) async fn open(&mut self) -> sqlx::Result<PgListener> {
+        let opened = timeout(self.server.connect_timeout(), self.try_open()).await;
+        let opened = opened.unwrap_or_else(|_| Err(lost("no answer in time")));
+        match &opened {
+            Ok(_) => self.server.health().connected(),
+            Err(cause) => self.server.health().connection_failed(&cause.to_string()),
+        }
+        opened
+    }
+
+    async fn try_open(&mut self) -> sqlx::Result<PgListener> {
+        let limit = self.server.connect_timeout();
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(limit)
+            // Its loss is logged here.
+            .acquire_slow_threshold(limit)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_lazy_with(self.server.bridged().await?);
+        let mut listener = PgListener::connect_with(self.pool.insert(pool)).await?;
+        // A lost connection shows as `None`, and this module decides how to continue.
+        listener.eager_reconnect(false);
+        Ok(listener)
     }
 
     /// Closes the connection, so that the server does not keep it after the end of this program.
-    pub(super) async fn end(&self, pool: &PgPool) {
-        let _ = timeout(FAREWELL, pool.close()).await;
+    pub(super) async fn end(&mut self) {
+        if let Some(pool) = self.pool.take() {
+            let _ = timeout(FAREWELL, pool.close()).await;
+        }
     }
 
     /// Serves the waits until the connection is lost, and returns the reason.
     async fn serve(&self, listener: &mut PgListener, waiting: &Waiters) -> sqlx::Error {
         let mut ids = waiting.awaited();
-        let mut look = interval_at(Instant::now() + LOOK, LOOK);
+        let mut look = interval_at(Instant::now() + self.look(), self.look());
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if let Err(cause) = self.deliver(listener, waiting, &ids).await {
@@ -142,10 +170,7 @@ impl Listening {
     }
 
     pub(super) async fn within<T>(&self, answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
-        match timeout(self.statement_timeout, answer).await {
-            Ok(answer) => answer,
-            Err(_) => Err(lost("no answer in time")),
-        }
+        self.server.within(answer).await
     }
 }
 

@@ -3,25 +3,22 @@
 //! The driver's own pool pings the server each time a connection returns. Here a connection returns
 //! only after a whole answer, so it is known to be usable, and is pinged only after it was idle.
 
-use std::future::Future;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use celeriac_protocol::RetryPolicy;
 use celeriac_protocol::retry::Backoff;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tokio_util::task::TaskTracker;
 
-#[cfg(target_os = "linux")]
-use super::bridge;
 use super::fault;
+use super::server::PostgresServer;
 use crate::error::{Error, Result};
 
-/// Idle time after which a connection is pinged before its use.
+/// Idle time after which a connection is pinged before its use, and the longest time of that ping.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// Waits between attempts to connect to a server that is starting.
@@ -31,18 +28,13 @@ const STARTING: RetryPolicy = RetryPolicy::backoff(Duration::from_millis(25), Du
 #[derive(Debug, Clone)]
 pub(super) struct PostgresPool(Arc<PoolState>);
 
-/// The state of a pool: the options for the server, and the idle connections.
+/// The state of a pool: the server, and the idle connections.
 #[derive(Debug)]
 pub(super) struct PoolState {
-    options: PgConnectOptions,
-    url: String,
-    connect_timeout: Duration,
-    statement_timeout: Duration,
+    server: PostgresServer,
     /// Statements at the start of each session.
     session: String,
     permits: Arc<Semaphore>,
-    /// The bridges of these connections.
-    bridges: TaskTracker,
     idle: Mutex<Vec<Idle>>,
 }
 
@@ -69,67 +61,77 @@ impl Deref for PostgresPool {
 }
 
 impl PostgresPool {
-    /// Returns a pool of up to `most` connections. `url` is for messages, without password.
-    pub(super) fn new(options: PgConnectOptions, url: String, most: u32, timeouts: (Duration, Duration)) -> Self {
-        let session = format!("SET statement_timeout = {}", timeouts.1.as_millis());
-        Self::of(options, url, most, timeouts, session)
+    /// Returns a pool of up to `most` connections.
+    pub(super) fn new(server: PostgresServer, most: u32) -> Self {
+        let session = format!("SET statement_timeout = {}", server.statement_timeout().as_millis());
+        Self::of(server, most, session)
     }
 
     /// Returns a pool of up to `most` further connections to the same database. Each session also
     /// starts with `statements`.
     pub(super) fn apart(&self, most: u32, statements: &str) -> Self {
-        let PoolState { options, url, connect_timeout, statement_timeout, session, .. } = &*self.0;
-        let session = format!("{session}; {statements}");
-        Self::of(options.clone(), url.clone(), most, (*connect_timeout, *statement_timeout), session)
+        Self::of(self.server.clone(), most, format!("{}; {statements}", self.session))
     }
 
-    fn of(options: PgConnectOptions, url: String, most: u32, timeouts: (Duration, Duration), session: String) -> Self {
-        let (connect_timeout, statement_timeout) = timeouts;
+    fn of(server: PostgresServer, most: u32, session: String) -> Self {
         let most = usize::try_from(most).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        let permits = Arc::new(Semaphore::new(most));
-        let (bridges, idle) = (TaskTracker::new(), Mutex::default());
-        Self(Arc::new(PoolState { options, url, connect_timeout, statement_timeout, session, permits, bridges, idle }))
+        let (permits, idle) = (Arc::new(Semaphore::new(most)), Mutex::default());
+        Self(Arc::new(PoolState { server, session, permits, idle }))
     }
 
     /// Returns an idle connection, or a new one. Ends within the connect timeout.
     pub(super) async fn lease(&self) -> Result<Lease> {
-        let deadline = Instant::now() + self.connect_timeout;
+        let deadline = Instant::now() + self.server.connect_timeout();
         let _permit = match timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) => return Err(Error::Closed),
-            Err(_) => return Err(self.unreachable("all connections are in use")),
+            Err(_) => {
+                return Err(Error::Busy {
+                    doing: "waiting for a connection",
+                    source: "all connections of results.pool are in use".into(),
+                });
+            }
         };
         let connection = match self.idle().await {
-            Some(connection) => connection,
+            Some(connection) => {
+                self.server.health().connected();
+                connection
+            }
             None => self.connect(deadline).await?,
         };
         Ok(Lease { connection, pool: self.clone(), _permit })
     }
 
     /// Returns an answer of the database, or an error if it takes too long.
-    ///
-    /// The server itself ends a statement a moment earlier. This limit is for a server that no
-    /// longer answers.
     pub(super) async fn within<T>(&self, answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
-        match timeout(self.statement_timeout + FRESH, answer).await {
-            Ok(answer) => answer,
-            Err(_) => Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time"))),
-        }
+        self.server.within(answer).await
     }
 
     /// Converts an error of the driver.
     pub(super) fn error(&self, doing: &'static str, cause: sqlx::Error) -> Error {
-        fault::error(&self.url, doing, cause)
+        self.server.error(doing, cause)
     }
 
     /// Returns the URL of the database, without password.
     pub(super) fn url(&self) -> &str {
-        &self.url
+        self.server.url()
     }
 
-    /// Returns a new connection outside of the pool. Tries until the deadline while the server is
-    /// starting.
-    pub(super) async fn connect(&self, deadline: Instant) -> Result<PgConnection> {
+    /// Returns a new connection. Tries until the deadline while the server is starting.
+    async fn connect(&self, deadline: Instant) -> Result<PgConnection> {
+        match self.connect_until(deadline).await {
+            Ok(connection) => {
+                self.server.health().connected();
+                Ok(connection)
+            }
+            Err(error) => {
+                self.server.health().connection_failed(&error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    async fn connect_until(&self, deadline: Instant) -> Result<PgConnection> {
         let mut backoff = Backoff::new(STARTING);
         loop {
             let cause = match timeout_at(deadline, self.attempt()).await {
@@ -139,7 +141,7 @@ impl PostgresPool {
             };
             let pause = backoff.next_wait(0.0);
             if !fault::is_starting(&cause) || Instant::now() + pause >= deadline {
-                return Err(fault::error(&self.url, "connecting", cause));
+                return Err(self.server.error("connecting", cause));
             }
             sleep(pause).await;
         }
@@ -148,22 +150,15 @@ impl PostgresPool {
     /// Closes all connections, and lends no more.
     pub(super) async fn close(&self) {
         self.permits.close();
-        let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        let idle = std::mem::take(&mut *self.lock_idle());
         for Idle { connection, .. } in idle {
             // A failed close ends the connection too.
             let _ = timeout(FRESH, connection.close()).await;
         }
-        self.bridges.close();
-        // A connection on loan still has its bridge, which ends with it.
-        let _ = timeout(FRESH, self.bridges.wait()).await;
     }
 
     async fn attempt(&self) -> sqlx::Result<PgConnection> {
-        #[cfg(target_os = "linux")]
-        let options = bridge::open(&self.options, self.connect_timeout, &self.bridges).await?;
-        #[cfg(not(target_os = "linux"))]
-        let options = &self.options;
-        let mut connection = options.connect().await?;
+        let mut connection = self.server.bridged().await?.connect().await?;
         sqlx::raw_sql(AssertSqlSafe(self.session.clone())).execute(&mut connection).await?;
         Ok(connection)
     }
@@ -171,15 +166,25 @@ impl PostgresPool {
     /// Returns an idle connection that works.
     async fn idle(&self) -> Option<PgConnection> {
         loop {
-            let Idle { mut connection, since } = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
-            if since.elapsed() < FRESH || matches!(timeout(FRESH, connection.ping()).await, Ok(Ok(()))) {
+            let Idle { mut connection, since } = self.lock_idle().pop()?;
+            if since.elapsed() < FRESH {
                 return Some(connection);
+            }
+            match timeout(FRESH, connection.ping()).await {
+                Ok(Ok(())) => return Some(connection),
+                Ok(Err(_)) => {}
+                // The others take the same path, and would cost as much time each.
+                Err(_) => self.lock_idle().clear(),
             }
         }
     }
 
+    fn lock_idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn unreachable(&self, reason: &'static str) -> Error {
-        Error::Unreachable { url: self.url.clone(), source: reason.into() }
+        Error::Unreachable { url: self.url().to_owned(), source: reason.into() }
     }
 }
 
@@ -194,7 +199,7 @@ impl Lease {
         };
         if usable && !self.pool.permits.is_closed() {
             let idle = Idle { connection: self.connection, since: Instant::now() };
-            self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
+            self.pool.lock_idle().push(idle);
         }
         answer
     }
@@ -202,21 +207,21 @@ impl Lease {
 
 #[cfg(test)]
 mod tests {
-    use std::str::FromStr;
-
+    use celeriac_config::Secret;
     use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::options::ResultsOptions;
 
     /// A server that closes connections before its first answer, as a proxy does while its server
     /// is starting.
     #[tokio::test]
     async fn a_server_that_ends_connections_before_its_first_answer_is_asked_again() {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("postgres://u@{}/d", server.local_addr().unwrap());
-        let options = PgConnectOptions::from_str(&url).unwrap();
-        let pool = PostgresPool::new(options, url, 1, (Duration::from_secs(20), Duration::from_secs(20)));
+        let url = Secret::new(format!("postgres://u@{}/d", server.local_addr().unwrap()));
+        let options = ResultsOptions { url, connect_timeout: Duration::from_secs(20), ..ResultsOptions::default() };
+        let pool = PostgresPool::new(PostgresServer::new(&options).unwrap(), 1);
         let closes_twice = async {
             for _ in 0..2 {
                 let (mut connection, _) = server.accept().await.unwrap();

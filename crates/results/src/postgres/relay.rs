@@ -5,14 +5,14 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgBindIterExt, PgListener, PgPoolOptions};
+use sqlx::postgres::{PgBindIterExt, PgListener};
 use sqlx::{Acquire, AssertSqlSafe, Row};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::fault;
 use super::listen::{Listening, lost};
 use super::outbox::{self, Lag, OutboxRow, RelayFailure};
 use super::pool::PostgresPool;
+use super::server::PostgresServer;
 use super::time::Time;
 use crate::error::{Error, Result};
 
@@ -61,7 +61,7 @@ const DUE: &str = "SELECT * FROM celeriac.outbox AS due WHERE {} AND NOT EXISTS 
 /// The outbox of a store.
 #[derive(Debug, Clone)]
 pub struct Outbox {
-    listening: Listening,
+    server: PostgresServer,
     connections: PostgresPool,
     window: String,
 }
@@ -82,7 +82,7 @@ pub struct RelayLease {
 }
 
 impl Outbox {
-    pub(super) fn new(listening: Listening, connections: PostgresPool) -> Self {
+    pub(super) fn new(server: PostgresServer, connections: PostgresPool) -> Self {
         let (fresh, failing) =
             (DUE.replace("{}", "next_at IS NULL"), DUE.replace("{}", "next_at <= clock_timestamp()"));
         let columns = outbox::COLUMNS;
@@ -93,7 +93,7 @@ impl Outbox {
                 FROM ((({fresh}) ORDER BY seq LIMIT $1) UNION ALL (({failing}) ORDER BY next_at LIMIT $1)) AS due
              ) AS due WHERE before < $2 ORDER BY seq"
         );
-        Self { listening, connections, window }
+        Self { server, connections, window }
     }
 
     /// Waits for the relay lease while another process holds it.
@@ -101,30 +101,18 @@ impl Outbox {
     /// # Errors
     /// Returns an error if the database cannot be reached, or if it refuses.
     pub async fn acquire_lease(&self) -> Result<RelayLease> {
-        let pool = PgPoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(self.listening.connect_timeout)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_lazy_with(self.listening.options.clone());
-        let connected = PgListener::connect_with(&pool).await;
-        let mut listener = connected.map_err(|cause| self.error("connecting to the outbox", cause))?;
-        listener.eager_reconnect(false);
+        let mut listening = Listening::new(self.server.clone());
+        let connected = listening.open().await;
+        let listener = connected.map_err(|cause| self.error("connecting to the outbox", cause))?;
         let now = Instant::now();
-        let mut lease = RelayLease {
-            listener,
-            listening: self.listening.clone(),
-            window: self.window.clone(),
-            heard: now,
-            awake: false,
-            found_at: now,
-        };
-        let session = format!("SET statement_timeout = {}; {SESSION}", self.listening.statement_timeout.as_millis());
+        let mut lease =
+            RelayLease { listener, listening, window: self.window.clone(), heard: now, awake: false, found_at: now };
+        let session = format!("SET statement_timeout = {}; {SESSION}", self.server.statement_timeout().as_millis());
         lease.run(sqlx::raw_sql(AssertSqlSafe(session))).await?;
         while !lease.try_lock(LOCK).await? {
             sleep(ASK).await;
         }
-        let listened = lease.listener.listen(CHANNEL).await;
+        let listened = self.server.within(lease.listener.listen(CHANNEL)).await;
         listened.map_err(|cause| self.error("listening for the outbox", cause))?;
         Ok(lease)
     }
@@ -155,7 +143,7 @@ impl Outbox {
     }
 
     fn error(&self, doing: &'static str, cause: sqlx::Error) -> Error {
-        fault::error(&self.listening.url, doing, cause)
+        self.server.error(doing, cause)
     }
 }
 
@@ -286,7 +274,7 @@ impl RelayLease {
                 self.heard = Instant::now();
                 Ok(answer)
             }
-            Err(cause) => Err(fault::error(&self.listening.url, doing, cause)),
+            Err(cause) => Err(self.listening.server().error(doing, cause)),
         }
     }
 }

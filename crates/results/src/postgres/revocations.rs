@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_telemetry::Event;
-use celeriac_telemetry::events::results::RevocationsUnreadable;
+use celeriac_telemetry::events::results::{RevocationsUnreadable, StoreAwaited};
 use sqlx::postgres::{PgConnection, PgListener};
 use sqlx::{Acquire as _, Row as _};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::fault;
 use super::listen::{Listening, lost};
 use super::pool::PostgresPool;
 use super::time::Time;
@@ -43,10 +42,6 @@ const LOOK: &str =
 
 /// Rows read in one query.
 const PAGE: i64 = 10_000;
-
-/// Longest time between two reads. They find a connection that died silently, because running tasks
-/// have to end when they are terminated.
-const SILENCE: Duration = Duration::from_secs(15);
 
 /// Time between two removals of expired revocations from memory.
 const CLEANING: Duration = Duration::from_secs(600);
@@ -82,27 +77,30 @@ pub(super) async fn sweep(connections: &PostgresPool, at_most: u32) -> Result<u6
 }
 
 /// Keeps `revocations` up to date until `stop`. Reconnects after each loss of the connection.
-pub(super) async fn keep(listening: Listening, revocations: Arc<RevocationCache>, stop: CancellationToken) {
+pub(super) async fn keep(mut listening: Listening, revocations: Arc<RevocationCache>, stop: CancellationToken) {
     let mut backoff = StoreBackoff::new();
-    let mut pool = listening.pool();
     let kept = async {
         loop {
-            let cause = match listening.connect(&pool, CHANNEL).await {
+            let cause = match listening.connect(CHANNEL).await {
                 Ok(mut listener) => {
                     backoff.reset();
                     serve(&listening, &mut listener, &revocations).await
                 }
                 Err(cause) => cause,
             };
-            let error = fault::error(&listening.url, "reading revocations", cause);
+            let error = listening.server().error("reading revocations", cause);
             let retry_in = backoff.next_wait();
-            RevocationsUnreadable { retry_in, error: &error.to_string() }.emit();
-            listening.renew(&mut pool).await;
+            let told = error.to_string();
+            match error.is_connection_lost() {
+                true => StoreAwaited { work: "revocations", retry_in, error: &told }.emit(),
+                false => RevocationsUnreadable { retry_in, error: &told }.emit(),
+            }
+            listening.end().await;
             sleep(retry_in).await;
         }
     };
     stop.run_until_cancelled(Box::pin(kept)).await;
-    listening.end(&pool).await;
+    listening.end().await;
 }
 
 /// Reads the table after each notification and at intervals, until the connection is lost. Returns
@@ -128,7 +126,8 @@ async fn serve(listening: &Listening, listener: &mut PgListener, revocations: &R
                 Err(cause) => return cause,
             },
             () = revocations.refresh_requested() => {}
-            () = sleep(SILENCE) => {}
+            // A connection may have died silently, and running tasks may have been revoked.
+            () = sleep(listening.look()) => {}
         }
         while listener.next_buffered().is_some() {}
     }

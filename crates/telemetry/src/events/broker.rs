@@ -33,6 +33,19 @@ event! {
 }
 
 event! {
+    /// A connection cannot be made for a longer time. Logged each minute.
+    pub struct ConnectionStillLost<'a> {
+        /// Purpose of the connection: `publish` or `consume`.
+        purpose: &'a str,
+        /// Time without it.
+        after: Duration,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "connection still lost" { purpose, after_seconds = after.as_secs_f64(), error };
+}
+
+event! {
     /// A connection cannot be made, for the reason that was logged last.
     pub struct ConnectionStillFailing<'a> {
         /// Purpose of the connection: `publish` or `consume`.

@@ -7,27 +7,58 @@ use crate::metrics::{BATCH_DURATION, ROWS_RECORDED, STORE_LOST, STORE_RESTORED};
 const TARGET: &str = "celeriac::results";
 
 event! {
-    /// The result store was lost. Outcomes wait in memory, and their messages stay unacknowledged.
+    /// The store cannot be reached, or takes no outcomes. They wait, and their messages stay
+    /// unacknowledged.
     pub struct StoreLost<'a> {
+        /// The store, without password.
+        store: &'a str,
         /// Error.
         error: &'a str,
     }
-    log: WARN "result store lost" { error };
+    log: WARN "result store lost" { store, error };
     count: STORE_LOST;
 }
 
 event! {
-    /// The result store accepts outcomes again.
-    pub struct StoreRestored {
-        /// Time since the store was lost.
+    /// The store is still unavailable. Logged each minute.
+    pub struct StoreStillLost<'a> {
+        /// The store, without password.
+        store: &'a str,
+        /// Time without it.
+        after: Duration,
+        /// The latest error.
+        error: &'a str,
+    }
+    log: WARN "result store still lost" { store, after_seconds = after.as_secs_f64(), error };
+}
+
+event! {
+    /// The store is available again.
+    pub struct StoreRestored<'a> {
+        /// The store, without password.
+        store: &'a str,
+        /// Time without it.
         after: Duration,
     }
-    log: INFO "result store restored" { after_seconds = after.as_secs_f64() };
+    log: INFO "result store restored" { store, after_seconds = after.as_secs_f64() };
     count: STORE_RESTORED;
 }
 
 event! {
-    /// A batch of outcomes was stored in one write.
+    /// Work waits for the store, of which [`StoreLost`] tells.
+    pub struct StoreAwaited<'a> {
+        /// The work.
+        work: &'a str,
+        /// Time until the next attempt.
+        retry_in: Duration,
+        /// Error.
+        error: &'a str,
+    }
+    log: DEBUG "result store awaited" { work, retry_in_seconds = retry_in.as_secs_f64(), error };
+}
+
+event! {
+    /// Outcomes were stored in one write.
     pub struct BatchRecorded {
         /// Number of outcomes.
         rows: usize,

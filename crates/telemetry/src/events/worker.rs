@@ -370,6 +370,23 @@ event! {
 }
 
 event! {
+    /// A task waits for the store, whose loss is logged once for the whole process.
+    pub struct TaskAwaitsStore<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// The part of its work that needs the store.
+        work: &'a str,
+        /// Time until the next attempt.
+        retry_in: Duration,
+        /// Error.
+        error: &'a str,
+    }
+    log: DEBUG "task awaits result store" { task, id, work, retry_in_seconds = retry_in.as_secs_f64(), error };
+}
+
+event! {
     /// The transaction of a task cannot begin. Another attempt follows.
     pub struct TransactionNotStarted<'a> {
         /// Task name.

@@ -4,7 +4,7 @@ use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::Backoff;
 use celeriac_protocol::{TaskHeaders, TaskState};
 use celeriac_results::TaskRecord;
-use celeriac_telemetry::events::worker::{OutcomeNotRead, TaskSkipped};
+use celeriac_telemetry::events::worker::{OutcomeNotRead, TaskAwaitsStore, TaskSkipped};
 use celeriac_telemetry::{ErrorChain, clock};
 
 use crate::attempt::decide::retry_until;
@@ -68,7 +68,11 @@ pub(crate) async fn find_row(attempt: &Attempt<'_>) -> Result<Option<TaskRecord>
             Ok(row) => return Ok(row),
             Err(error) => {
                 let retry_in = backoff.next_wait(fastrand::f64());
-                attempt.span.emit(&OutcomeNotRead { task, id, retry_in, error: &ErrorChain(&error).to_string() });
+                let told = ErrorChain(&error).to_string();
+                match error.is_retryable() {
+                    true => attempt.span.emit(&TaskAwaitsStore { task, id, work: "outcome", retry_in, error: &told }),
+                    false => attempt.span.emit(&OutcomeNotRead { task, id, retry_in, error: &told }),
+                }
                 attempt.sleep_unless_stopping(retry_in).await?;
             }
         }

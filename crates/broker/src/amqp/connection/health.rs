@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::broker::{
-    ConnectionFailed, ConnectionLost, ConnectionRestored, ConnectionStillFailing, PublisherBlocked, PublisherUnblocked,
+    ConnectionFailed, ConnectionLost, ConnectionRestored, ConnectionStillFailing, ConnectionStillLost,
+    PublisherBlocked, PublisherUnblocked,
 };
 use tokio::sync::watch;
 
@@ -90,13 +91,15 @@ impl HealthTracker {
         let link = &mut links[purpose as usize];
         link.up = false;
         let now = Instant::now();
-        let known = !link.told.should_log(reason, now);
+        let is_due = link.told.should_log(reason, now);
+        let is_new = link.failing.as_deref() != Some(reason);
         link.failing = Some(reason.to_owned());
-        link.lost.get_or_insert_with(|| (now, reason.to_owned()));
-        let (purpose, error) = (purpose.name(), reason);
-        match known {
-            true => ConnectionStillFailing { purpose, error }.emit(),
-            false => ConnectionFailed { purpose, error }.emit(),
+        let (since, _) = link.lost.get_or_insert_with(|| (now, reason.to_owned()));
+        let (purpose, error, after) = (purpose.name(), reason, now.duration_since(*since));
+        match (is_due, is_new) {
+            (true, true) => ConnectionFailed { purpose, error }.emit(),
+            (true, false) => ConnectionStillLost { purpose, after, error }.emit(),
+            (false, _) => ConnectionStillFailing { purpose, error }.emit(),
         }
         self.tell(&links);
     }
@@ -191,7 +194,7 @@ fn health(links: &[LinkState; 2], blocked: Option<String>) -> BrokerHealth {
 }
 
 /// Time after which the same reason is logged again.
-const REMINDER: Duration = Duration::from_secs(30);
+const REMINDER: Duration = Duration::from_secs(60);
 
 /// The reason that was logged last, and the time of it.
 #[derive(Debug, Default)]
@@ -256,8 +259,8 @@ mod tests {
         let at = |seconds| begun + Duration::from_secs(seconds);
         let mut told = LogThrottle::default();
         let failures =
-            [(0, "refused"), (1, "refused"), (2, "no such host"), (3, "refused"), (20, "refused"), (33, "refused")];
+            [(0, "refused"), (1, "refused"), (2, "no such host"), (3, "refused"), (20, "refused"), (63, "refused")];
         let news = failures.into_iter().filter(|(second, reason)| told.should_log(reason, at(*second)));
-        assert_eq!(news.map(|(second, _)| second).collect::<Vec<_>>(), [0, 2, 3, 33]);
+        assert_eq!(news.map(|(second, _)| second).collect::<Vec<_>>(), [0, 2, 3, 63]);
     }
 }

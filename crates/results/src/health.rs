@@ -1,0 +1,143 @@
+//! The availability of a store, and the log lines about it: one at its loss, one each minute, and
+//! one when it is back.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::results::{StoreLost, StoreRestored, StoreStillLost};
+use tokio::time::Instant;
+
+/// Time between two log lines about the same loss.
+const REMINDER: Duration = Duration::from_secs(60);
+
+/// The availability of a store. Everything that uses the store reports to it.
+#[derive(Debug)]
+pub struct StoreHealth {
+    /// The store, without password.
+    url: String,
+    loss: Mutex<Option<StoreLoss>>,
+    /// True while there is a loss: cheap to read for every statement.
+    is_lost: AtomicBool,
+    /// True after the first connection. Before it, the program has the error at its start.
+    was_connected: AtomicBool,
+}
+
+/// A loss that lasts.
+#[derive(Debug)]
+struct StoreLoss {
+    since: Instant,
+    told_at: Instant,
+    /// True if outcomes cannot be written, whether there are connections or not.
+    is_unwritable: bool,
+}
+
+impl StoreHealth {
+    /// Returns the health of a store that is not connected yet. `url` has no password.
+    pub fn new(url: String) -> Self {
+        Self { url, loss: Mutex::new(None), is_lost: AtomicBool::new(false), was_connected: AtomicBool::new(false) }
+    }
+
+    /// Returns `true` if the store is unavailable.
+    pub fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Relaxed)
+    }
+
+    /// Records that there is no connection to the store.
+    pub(crate) fn connection_failed(&self, error: &str) {
+        if self.was_connected.load(Ordering::Relaxed) {
+            self.failed(error, false);
+        }
+    }
+
+    /// Records that the store has not taken outcomes.
+    pub(crate) fn write_failed(&self, error: &str) {
+        self.failed(error, true);
+    }
+
+    /// Records that a connection to the store works.
+    pub(crate) fn connected(&self) {
+        self.was_connected.store(true, Ordering::Relaxed);
+        if self.is_lost() {
+            let mut loss = self.lock();
+            if loss.as_ref().is_some_and(|loss| !loss.is_unwritable) {
+                self.restored(&mut loss);
+            }
+        }
+    }
+
+    /// Records that the store has taken outcomes.
+    pub(crate) fn written(&self) {
+        if self.is_lost() {
+            self.restored(&mut self.lock());
+        }
+    }
+
+    fn failed(&self, error: &str, is_unwritable: bool) {
+        let (mut loss, now) = (self.lock(), Instant::now());
+        match &mut *loss {
+            None => {
+                *loss = Some(StoreLoss { since: now, told_at: now, is_unwritable });
+                self.is_lost.store(true, Ordering::Relaxed);
+                StoreLost { store: &self.url, error }.emit();
+            }
+            Some(loss) => {
+                loss.is_unwritable |= is_unwritable;
+                if now.duration_since(loss.told_at) >= REMINDER {
+                    loss.told_at = now;
+                    StoreStillLost { store: &self.url, after: now.duration_since(loss.since), error }.emit();
+                }
+            }
+        }
+    }
+
+    fn restored(&self, loss: &mut Option<StoreLoss>) {
+        if let Some(loss) = loss.take() {
+            self.is_lost.store(false, Ordering::Relaxed);
+            StoreRestored { store: &self.url, after: loss.since.elapsed() }.emit();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<StoreLoss>> {
+        self.loss.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_is_back_when_what_has_failed_works() {
+        let health = StoreHealth::new("postgres://db/app".to_owned());
+        health.connection_failed("refused");
+        assert!(!health.is_lost(), "the program that starts has the error");
+        health.connected();
+        health.connection_failed("refused");
+        assert!(health.is_lost());
+        health.connected();
+        assert!(!health.is_lost());
+        health.write_failed("disk full");
+        health.connected();
+        assert!(health.is_lost(), "it can be read, and takes nothing");
+        health.written();
+        assert!(!health.is_lost());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loss_is_told_again_each_minute() {
+        let health = StoreHealth::new("postgres://db/app".to_owned());
+        health.connected();
+        let told_at = || health.lock().as_ref().unwrap().told_at;
+        let begun = Instant::now();
+        let mut told = Vec::new();
+        for _ in 0..150 {
+            health.connection_failed("refused");
+            told.push(told_at().duration_since(begun).as_secs());
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        told.dedup();
+        assert_eq!(told, [0, 60, 120]);
+    }
+}
