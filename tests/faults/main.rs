@@ -16,6 +16,7 @@ mod database_stopped;
 mod dead_replayed;
 mod delays;
 mod follow_ups_killed;
+mod full_disk;
 mod garbage;
 mod heartbeats;
 mod hung_at_the_end;

@@ -30,6 +30,22 @@ async fn ask_twice(ctx: TaskContext, tx: &mut PgConnection) -> TaskResult<i32> {
     Ok(answer?)
 }
 
+/// Fails after the gate, and is tried again.
+#[task(name = "t.fail_once", transactional, max_retries = 1, retry_backoff = "10ms")]
+async fn fail_once(ctx: TaskContext, tx: &mut PgConnection) -> TaskResult<u32> {
+    let watch = ctx.state::<Stopwatch>()?;
+    sqlx::query("SELECT 1").execute(&mut *tx).await?;
+    watch.gate.acquire().await?.forget();
+    if ctx.attempt() > 1 { Ok(ctx.attempt()) } else { Err(TaskError::new("not yet")) }
+}
+
+/// Succeeds at once.
+#[task(name = "t.succeed", transactional)]
+async fn succeed(tx: &mut PgConnection) -> TaskResult<()> {
+    sqlx::query("SELECT 1").execute(&mut *tx).await?;
+    Ok(())
+}
+
 /// Records an effect in the transaction of its outcome. Run by the test program.
 #[task(name = "test.effect_exactly")]
 async fn effect_exactly(milliseconds: u64);
@@ -85,6 +101,33 @@ async fn a_statement_of_a_task_on_a_silent_link_ends_within_the_stated_time(bed:
         assert_eq!(handle.get().await.unwrap(), 2, "it has run again");
         running.stop().await;
     }
+}
+
+#[celeriac_tests::test(real, threads = 2)]
+async fn a_failed_attempt_frees_its_database_connection_before_its_retry_is_confirmed(bed: Bed) {
+    let (proxy, url) = behind_proxy(&bed.amqp_url()).await;
+    let watch = stopwatch();
+    let program = bed
+        .program(tasks![fail_once, succeed])
+        .shared(Arc::clone(&watch))
+        .set("broker.url", url)
+        .set("results.pool.max_transactions", "1");
+    let running = bed.start(program).await;
+    let client = bed.client(bed.program([])).await;
+    let failing = fail_once().submit(&client).await.unwrap();
+    open_transactions(&bed, 1).await;
+    let waiting = succeed().submit(&client).await.unwrap();
+    let peer = bed.peer().await;
+    eventually("both are delivered", async || peer.ready("celeriac").await, |ready| *ready == 0).await;
+
+    proxy.hold(true);
+    watch.gate.add_permits(2);
+    waiting.get().await.unwrap();
+    let state = failing.record().await.unwrap().map(|row| row.state);
+    assert_eq!(state, Some(TaskState::Retry), "its next attempt is not confirmed");
+    proxy.hold(false);
+    assert_eq!(failing.get().await.unwrap(), 2);
+    running.stop().await;
 }
 
 #[celeriac_tests::test(real, threads = 2)]

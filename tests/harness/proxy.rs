@@ -1,4 +1,4 @@
-//! A network that can be cut, or fall silent.
+//! A TCP proxy that can cut connections, or fall silent.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-/// Forwards bytes to a server until it is told to cut every connection, or to hold all bytes.
+/// Forwards bytes to a server, and cuts all connections or holds back all bytes on request.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,

@@ -164,9 +164,9 @@ struct Output<W> {
 
 /// Levels of libraries. `telemetry.log.level` overrides them if it names the library.
 ///
-/// lapin logs as errors what this project expects, handles, and logs in words of its own. sqlx says
-/// as a state of the process that a pooled connection did not answer, after which it takes another,
-/// and warns of each lost connection that returns to its pool.
+/// lapin logs lost connections as errors, which this project handles and logs itself. sqlx logs at
+/// `INFO` that it replaced a pooled connection that did not answer, and at `WARN` each lost
+/// connection that returns to its pool.
 const OTHERS: &str = "lapin=off,sqlx_core=warn,sqlx_core::pool::connection=off";
 
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;

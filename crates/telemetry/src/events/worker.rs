@@ -416,16 +416,18 @@ event! {
 }
 
 event! {
-    /// The transaction of a task could not be committed. Its message returns to its queue.
+    /// The transaction of a task could not be committed. The task runs again.
     pub struct CommitFailed<'a> {
         /// Task name.
         task: &'a str,
         /// Task id.
         id: &'a str,
+        /// Time until the next run.
+        retry_in: Duration,
         /// Error.
         error: &'a str,
     }
-    log: WARN "commit failed" { task, id, error };
+    log: WARN "commit failed" { task, id, retry_in_seconds = retry_in.as_secs_f64(), error };
 }
 
 event! {

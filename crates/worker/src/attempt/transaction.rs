@@ -5,19 +5,25 @@
 //! worker was cut off and its message was redelivered. The outcome is written last, inside the
 //! task's own transaction, and only one of the runs can commit it.
 
+use std::time::Duration;
+
+use celeriac_broker::Settlement;
 use celeriac_protocol::retry::Backoff;
 use celeriac_protocol::{TaskHeaders, TaskState};
 use celeriac_results::outbox::OutboxMessage;
-use celeriac_results::{Committed, PostgresBackend, Session, Transaction, Transactions};
+use celeriac_results::{
+    Committed, Error as StoreError, PostgresBackend, RunningTask, Session, TaskRecord, Transaction, Transactions,
+};
 use celeriac_telemetry::ErrorChain;
 use celeriac_telemetry::events::worker::{
-    CommitFailed, CommitUnknown, TaskSkipped, TaskSucceeded, TransactionNotStarted,
+    CommitFailed, CommitUnknown, TaskAwaitsStore, TaskSkipped, TaskSucceeded, TransactionNotStarted,
 };
 
 use crate::attempt::complete;
 use crate::attempt::decide::{Decision, decide};
+use crate::attempt::decode::read_body;
 use crate::attempt::duplicate::{find_row, finish_recorded};
-use crate::attempt::execute::{PreparedRun, RunBounds, RunEnd, run_in_transaction, tell_started};
+use crate::attempt::execute::{PreparedRun, RunBounds, RunEnd, prepare, run_in_transaction, tell_started};
 use crate::attempt::follow_up::messages::FollowUps;
 use crate::attempt::follow_up::{FollowUpMode, after_success};
 use crate::attempt::hooks::{AttemptHooks, review};
@@ -25,7 +31,7 @@ use crate::attempt::outcome::end_unrecordable;
 use crate::attempt::publish::BACKOFF;
 use crate::attempt::recorded::{RecordedArguments, RunTiming};
 use crate::attempt::reject::reject;
-use crate::attempt::revocation::terminate;
+use crate::attempt::revocation::{check_not_revoked, terminate};
 use crate::attempt::row::{RowDetails, row};
 use crate::attempt::{Attempt, Disposition, Interrupted, Processed, Step};
 use crate::hold::SHORTEST_HOLD;
@@ -36,10 +42,26 @@ use crate::task::result;
 
 /// An attempt of a transactional task, before its transaction is open.
 struct TransactionalRun<'a> {
-    task: &'a TaskDefinition,
     run: InTransaction,
     bounds: RunBounds,
     hooked: Option<AttemptHooks<'a>>,
+    /// The task can be terminated until this is dropped. `None` for the first run, of which the
+    /// caller has it.
+    _running: Option<RunningTask>,
+}
+
+/// The end of a transaction. Its connection is free for the next task.
+enum TransactionEnd<'a> {
+    /// The outcome was to be committed with the effects of the task.
+    Committed { committed: Committed, result: String, row: Box<TaskRecord> },
+    /// The task failed. Nothing is committed.
+    Failed { error: TaskError, hooked: Option<AttemptHooks<'a>> },
+    /// A hook turned the success into something else. Nothing is committed.
+    Decided(Decision),
+    /// The task was revoked while it ran.
+    Terminated,
+    /// The worker stops.
+    Interrupted,
 }
 
 /// Returns the first task that needs a transaction, if the store has none.
@@ -51,13 +73,14 @@ pub(crate) fn requires_transactions(registry: &Registry, transactions: Option<&T
 }
 
 /// Runs an attempt, from its first statement to the follow-ups of its commit.
-pub(crate) async fn run(attempt: &mut Attempt<'_>, prepared: PreparedRun<'_>) -> Processed {
+pub(crate) async fn run<'a>(attempt: &mut Attempt<'a>, prepared: PreparedRun<'a>) -> Processed {
     let (Ok(processed) | Err(processed)) = steps(attempt, prepared).await;
     processed
 }
 
-async fn steps(attempt: &mut Attempt<'_>, prepared: PreparedRun<'_>) -> Step<Processed> {
-    let run = bind_arguments(attempt, prepared).await?;
+async fn steps<'a>(attempt: &mut Attempt<'a>, prepared: PreparedRun<'a>) -> Step<Processed> {
+    let task = prepared.task;
+    let mut run = bind_arguments(attempt, prepared, None).await?;
     let transactions = attempt
         .runtime
         .results
@@ -68,6 +91,39 @@ async fn steps(attempt: &mut Attempt<'_>, prepared: PreparedRun<'_>) -> Step<Pro
     let Some(transactions) = transactions else { return Err(Disposition::Requeue.into()) };
     let mut backoff = Backoff::new(BACKOFF);
     loop {
+        match run_once(attempt, transactions, task, run).await? {
+            TransactionEnd::Committed { committed: Committed::Failed(error), .. } if error.is_retryable() => {
+                run = await_next_run(attempt, task, &mut backoff, &error).await?;
+            }
+            end => return finish(attempt, task, end).await,
+        }
+    }
+}
+
+/// Binds the arguments of the task. Rejects a message with arguments that do not fit.
+async fn bind_arguments<'a>(
+    attempt: &mut Attempt<'a>,
+    prepared: PreparedRun<'a>,
+    running: Option<RunningTask>,
+) -> Step<TransactionalRun<'a>> {
+    let PreparedRun { task, ctx, body, hooked } = prepared;
+    let Runner::Transactional(run) = task.runner else { return Err(Disposition::Requeue.into()) };
+    let bounds = RunBounds::of(attempt.runtime, task, &ctx);
+    match run(ctx, body) {
+        Ok(run) => Ok(TransactionalRun { run, bounds, hooked, _running: running }),
+        Err(error) => Err(reject(attempt, &error.into()).await),
+    }
+}
+
+/// Runs the task in a transaction of its own, and ends it.
+async fn run_once<'a>(
+    attempt: &mut Attempt<'a>,
+    transactions: &Transactions,
+    task: &TaskDefinition,
+    run: TransactionalRun<'a>,
+) -> Step<TransactionEnd<'a>> {
+    let mut backoff = Backoff::new(BACKOFF);
+    loop {
         let mut session = open_session(attempt, transactions).await?;
         let transaction = match session.begin().await {
             Ok(transaction) => transaction,
@@ -76,20 +132,43 @@ async fn steps(attempt: &mut Attempt<'_>, prepared: PreparedRun<'_>) -> Step<Pro
                 continue;
             }
         };
-        let (Ok(processed) | Err(processed)) = run_in(attempt, transaction, run).await;
+        let end = run_in(attempt, transaction, task, run).await;
+        // Other tasks need the connection, and what follows may wait for the broker.
         session.end();
-        return Ok(processed);
+        return end;
     }
 }
 
-/// Binds the arguments of the task. Rejects a message with arguments that do not fit.
-async fn bind_arguments<'a>(attempt: &mut Attempt<'_>, prepared: PreparedRun<'a>) -> Step<TransactionalRun<'a>> {
-    let PreparedRun { task, ctx, body, hooked } = prepared;
-    let Runner::Transactional(run) = task.runner else { return Err(Disposition::Requeue.into()) };
-    let bounds = RunBounds::of(attempt.runtime, task, &ctx);
-    match run(ctx, body) {
-        Ok(run) => Ok(TransactionalRun { task, run, bounds, hooked }),
-        Err(error) => Err(reject(attempt, &error.into()).await),
+/// Prepares another run of the same attempt, after the store could not commit for now.
+///
+/// The delivery stays with this worker. Each return to its queue would count towards the delivery
+/// limit, at whose end the broker dead-letters a task that has done nothing wrong.
+async fn await_next_run<'a>(
+    attempt: &mut Attempt<'a>,
+    task: &'a TaskDefinition,
+    backoff: &mut Backoff,
+    error: &StoreError,
+) -> Step<TransactionalRun<'a>> {
+    let retry_in = backoff.next_wait(fastrand::f64());
+    tell_commit_failed(attempt, error, retry_in);
+    attempt.sleep_unless_stopping(retry_in).await?;
+    if attempt.settlement.as_ref().is_some_and(Settlement::is_void) {
+        // The broker delivers the message again.
+        return Err(Disposition::Requeue.into());
+    }
+    attempt.take_slot().await?;
+    let body = read_body(attempt).await?;
+    let running = check_not_revoked(attempt).await?;
+    let prepared = prepare(attempt, task, body, running.as_ref());
+    bind_arguments(attempt, prepared, running).await
+}
+
+fn tell_commit_failed(attempt: &Attempt<'_>, error: &StoreError, retry_in: Duration) {
+    let TaskHeaders { task, id, .. } = attempt.headers();
+    let told = ErrorChain(error).to_string();
+    match error.is_connection_lost() {
+        true => attempt.span.emit(&TaskAwaitsStore { task, id, work: "commit", retry_in, error: &told }),
+        false => attempt.span.emit(&CommitFailed { task, id, retry_in, error: &told }),
     }
 }
 
@@ -111,23 +190,25 @@ async fn open_session(attempt: &Attempt<'_>, transactions: &Transactions) -> Res
 }
 
 /// Waits before the next attempt to begin a transaction.
-async fn wait_for_store(
-    attempt: &Attempt<'_>,
-    backoff: &mut Backoff,
-    error: &celeriac_results::Error,
-) -> Result<(), Interrupted> {
+async fn wait_for_store(attempt: &Attempt<'_>, backoff: &mut Backoff, error: &StoreError) -> Result<(), Interrupted> {
     let TaskHeaders { task, id, .. } = attempt.headers();
     let retry_in = backoff.next_wait(fastrand::f64());
-    attempt.span.emit(&TransactionNotStarted { task, id, retry_in, error: &ErrorChain(error).to_string() });
+    let told = ErrorChain(error).to_string();
+    match error.is_connection_lost() {
+        true => attempt.span.emit(&TaskAwaitsStore { task, id, work: "transaction", retry_in, error: &told }),
+        false => attempt.span.emit(&TransactionNotStarted { task, id, retry_in, error: &told }),
+    }
     attempt.sleep_unless_stopping(retry_in).await
 }
 
-async fn run_in(
-    attempt: &mut Attempt<'_>,
+/// Runs the task, and commits its effects with its outcome, or rolls them back.
+async fn run_in<'a>(
+    attempt: &mut Attempt<'a>,
     mut transaction: Transaction<'_>,
-    prepared: TransactionalRun<'_>,
-) -> Step<Processed> {
-    let TransactionalRun { task, run, bounds, hooked } = prepared;
+    task: &TaskDefinition,
+    prepared: TransactionalRun<'a>,
+) -> Step<TransactionEnd<'a>> {
+    let TransactionalRun { run, bounds, hooked, _running } = prepared;
     tell_started(attempt);
     let timing = RunTiming::begin();
     let end = run_in_transaction(&mut transaction, run, bounds, &attempt.span, hooked.as_ref()).await;
@@ -136,37 +217,33 @@ async fn run_in(
         attempt.release_slot();
     }
     let result = match end {
-        RunEnd::Finished(result) => result,
-        RunEnd::Interrupted => return Err(attempt.interrupted()),
+        RunEnd::Finished(Ok(result)) => result,
+        // The effects of a failed attempt are undone, even if a hook turns it into a success.
+        RunEnd::Finished(Err(error)) => {
+            transaction.rollback().await;
+            return Ok(TransactionEnd::Failed { error, hooked });
+        }
+        RunEnd::Interrupted => return Ok(TransactionEnd::Interrupted),
         RunEnd::Terminated => {
             transaction.rollback().await;
-            return Err(terminate(attempt).await);
+            return Ok(TransactionEnd::Terminated);
         }
     };
-    // The effects of a failed attempt are undone, even if a hook turns it into a success.
-    let transaction = match &result {
-        Ok(_) => Some(transaction),
-        Err(_) => {
+    match review(attempt, hooked, decide(attempt, task, Ok(result))).await? {
+        Decision::Succeed(result) => {
+            attempt.release_slot();
+            Ok(commit(attempt, transaction, result).await)
+        }
+        decision => {
             transaction.rollback().await;
-            None
+            Ok(TransactionEnd::Decided(decision))
         }
-    };
-    let decision = review(attempt, hooked, decide(attempt, task, result)).await?;
-    attempt.release_slot();
-    match (decision, transaction) {
-        (Decision::Succeed(result), Some(transaction)) => Ok(commit(attempt, task, transaction, result).await),
-        (decision, _) => Ok(complete::apply(attempt, task, decision).await),
     }
 }
 
-/// Ends a success: commits its effects and its row together.
-async fn commit(
-    attempt: &mut Attempt<'_>,
-    task: &TaskDefinition,
-    transaction: Transaction<'_>,
-    result: String,
-) -> Processed {
-    // The row prevents a second commit, so it is written even if the result is ignored.
+/// Commits the effects of a success and its row together.
+async fn commit<'a>(attempt: &mut Attempt<'_>, transaction: Transaction<'_>, result: String) -> TransactionEnd<'a> {
+    // The row makes the task exact, so it is written even if the result is not wanted.
     let kept = (!attempt.ignores_result()).then(|| result.clone());
     let row = row(attempt, TaskState::Success, RowDetails { result: kept, ..RowDetails::default() });
     let committed = match follow_up_entries(attempt, &result).await {
@@ -176,12 +253,38 @@ async fn commit(
             Committed::Invalid { reason: error.to_string() }
         }
     };
+    TransactionEnd::Committed { committed, result, row: Box::new(row) }
+}
+
+/// Does what follows from the end of the transaction.
+async fn finish(attempt: &mut Attempt<'_>, task: &TaskDefinition, end: TransactionEnd<'_>) -> Step<Processed> {
+    let decision = match end {
+        TransactionEnd::Interrupted => return Err(attempt.interrupted()),
+        TransactionEnd::Terminated => return Err(terminate(attempt).await),
+        TransactionEnd::Failed { error, hooked } => review(attempt, hooked, decide(attempt, task, Err(error))).await?,
+        TransactionEnd::Decided(decision) => decision,
+        TransactionEnd::Committed { committed, result, row } => {
+            return Ok(finish_commit(attempt, task, committed, &result, *row).await);
+        }
+    };
+    attempt.release_slot();
+    Ok(complete::apply(attempt, task, decision).await)
+}
+
+/// Does what follows from a commit, or from its failure.
+async fn finish_commit(
+    attempt: &mut Attempt<'_>,
+    task: &TaskDefinition,
+    committed: Committed,
+    result: &str,
+    row: TaskRecord,
+) -> Processed {
     match committed {
         Committed::Stored => {
             let runtime = attempt.timing.map(|timing| timing.runtime).unwrap_or_default();
             attempt.span.emit(&TaskSucceeded { task: task.name, id: &attempt.headers().id, runtime });
             announce(attempt);
-            let followed = after_success(attempt, &result, FollowUpMode::InOutbox).await;
+            let followed = after_success(attempt, result, FollowUpMode::InOutbox).await;
             Processed::new(followed, TaskState::Success)
         }
         Committed::Superseded => defer_to_recorded(attempt).await,
@@ -191,9 +294,8 @@ async fn commit(
             defer_to_recorded(attempt).await
         }
         Committed::Failed(error) => {
-            let (id, error) = (&attempt.headers().id, ErrorChain(&error).to_string());
-            attempt.span.emit(&CommitFailed { task: task.name, id, error: &error });
-            // Requeued after a wait, because the cause of the conflict may last a moment longer.
+            // Nothing here passes by itself, so the delivery limit ends the attempts.
+            tell_commit_failed(attempt, &error, SHORTEST_HOLD);
             let _ = attempt.sleep_unless_stopping(SHORTEST_HOLD).await;
             Disposition::Requeue.into()
         }
