@@ -13,6 +13,7 @@ mod read;
 pub mod relay;
 mod revocations;
 mod server;
+#[cfg(target_os = "linux")]
 mod silence;
 mod time;
 mod tls;

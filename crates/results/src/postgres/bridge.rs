@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::time::{Instant, timeout_at};
 
-use super::server::PostgresServer;
+use super::server::{PostgresServer, address};
 use super::silence::{Traffic, silence};
 
 /// Bytes carried at once: a few TLS records to the server, and one back.
@@ -61,7 +61,7 @@ pub(super) async fn open(server: &PostgresServer) -> io::Result<PgConnectOptions
 }
 
 async fn connect_server(server: &PostgresServer) -> io::Result<TcpStream> {
-    let connected = TcpStream::connect((server.options().get_host(), server.options().get_port())).await?;
+    let connected = TcpStream::connect(address(server.options())).await?;
     connected.set_nodelay(true)?;
     let socket = SockRef::from(&connected);
     socket.set_tcp_user_timeout(Some(server.tcp_user_timeout()))?;

@@ -20,6 +20,12 @@ use crate::options::ResultsOptions;
 /// Longest time that the bridges may take to end.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// Returns the TCP address of the server. URLs have an IPv6 address in brackets.
+#[cfg(target_os = "linux")]
+pub(super) fn address(options: &PgConnectOptions) -> (&str, u16) {
+    (options.get_host().trim_start_matches('[').trim_end_matches(']'), options.get_port())
+}
+
 /// The server of a store. Clones share its bridges and its health.
 #[derive(Debug, Clone)]
 pub(super) struct PostgresServer(Arc<ServerState>);
@@ -132,5 +138,17 @@ impl PostgresServer {
     #[cfg(target_os = "linux")]
     pub(super) fn closing(&self) -> &CancellationToken {
         &self.0.closing
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_no_brackets() {
+        for (url, host) in [("postgres://u@[::1]:5433/d", "::1"), ("postgres://u@db.internal:5433/d", "db.internal")] {
+            assert_eq!(address(&PgConnectOptions::from_str(url).unwrap()), (host, 5433));
+        }
     }
 }

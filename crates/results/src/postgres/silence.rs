@@ -13,6 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::server::address;
+
 /// The request for TLS, with which a client may begin. The server answers it with one byte, before
 /// it asks for a user.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
@@ -80,7 +82,7 @@ pub(super) async fn silence(options: &PgConnectOptions, traffic: &Traffic, quiet
 /// Returns `true` if the server, or the system that it runs on, answers a new connection.
 async fn answers(options: &PgConnectOptions, within: Duration) -> bool {
     let answered = timeout(within, async {
-        let mut server = TcpStream::connect((options.get_host(), options.get_port())).await?;
+        let mut server = TcpStream::connect(address(options)).await?;
         server.write_all(&SSL_REQUEST).await?;
         server.read_u8().await
     });
