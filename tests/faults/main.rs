@@ -21,6 +21,7 @@ mod garbage;
 mod heartbeats;
 mod hung_at_the_end;
 mod in_turn;
+mod keys_claimed;
 mod lateness;
 mod ledger;
 mod memory_alarm;

@@ -50,6 +50,18 @@ pub enum Error {
         /// The reason.
         source: celeriac_results::Error,
     },
+    /// Another submission under the idempotency key was not confirmed in time. This call sent
+    /// nothing.
+    KeyClaimed {
+        /// The task.
+        task: String,
+        /// The idempotency key.
+        key: String,
+        /// The task id of the other submission.
+        id: String,
+        /// The time waited for its confirm.
+        source: Box<celeriac_broker::Error>,
+    },
     /// There is no store for idempotency keys.
     NoKeys {
         /// The task.
@@ -188,6 +200,7 @@ impl Error {
     pub fn kind(&self) -> ClientErrorKind<'_> {
         match self {
             Self::Send { source, .. } => ClientErrorKind::NotSent(source),
+            Self::KeyClaimed { source, .. } => ClientErrorKind::NotSent(source),
             Self::Outbox { source, .. } | Self::Key { source, .. } => ClientErrorKind::NotWritten(source),
             Self::Revoke(source) => ClientErrorKind::NotRevoked(source),
             Self::Results(source) => ClientErrorKind::Results(source),
@@ -209,6 +222,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Send { source, .. } => source.is_retryable(),
+            Self::KeyClaimed { source, .. } => source.is_retryable(),
             Self::Outbox { source, .. } | Self::Key { source, .. } | Self::Revoke(source) | Self::Results(source) => {
                 source.is_retryable()
             }
@@ -253,6 +267,7 @@ impl Error {
     pub fn may_have_been_sent(&self) -> bool {
         match self {
             Self::Send { source, .. } => source.may_have_been_sent(),
+            Self::KeyClaimed { source, .. } => source.may_have_been_sent(),
             Self::Outbox { .. }
             | Self::NoOutbox { .. }
             | Self::Key { .. }
@@ -278,6 +293,7 @@ impl Error {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Send { source, .. } => source.help(),
+            Self::KeyClaimed { .. } => Some("submit it again with the same key: it runs once"),
             Self::Outbox { source: celeriac_results::Error::Schema { .. }, .. } => {
                 Some("the transaction has to be one in the database of results.url, which has the tables")
             }
@@ -313,6 +329,7 @@ impl Error {
     fn cause(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Send { source, .. } => Some(source),
+            Self::KeyClaimed { source, .. } => Some(&**source),
             Self::Outbox { source, .. } | Self::Key { source, .. } | Self::Revoke(source) | Self::Results(source) => {
                 Some(source)
             }
@@ -342,6 +359,10 @@ impl fmt::Display for Error {
                 write!(formatter, "cannot send task `{task}` in a transaction: results.url is not a Postgres database")
             }
             Self::Key { task, .. } => write!(formatter, "cannot look up the idempotency key of task `{task}`"),
+            Self::KeyClaimed { task, key, id, .. } => write!(
+                formatter,
+                "cannot send task `{task}`: another program is sending it under the idempotency key `{key}`, as {id}"
+            ),
             Self::NoKeys { task } => write!(
                 formatter,
                 "cannot send task `{task}` with an idempotency key: results.url is not a Postgres database"
@@ -444,6 +465,12 @@ mod tests {
             assert!(!error.may_have_been_sent(), "{error}");
         }
         for error in [
+            Error::KeyClaimed {
+                task: id(),
+                key: id(),
+                id: id(),
+                source: Box::new(celeriac_broker::Error::Unconfirmed { waited: Duration::ZERO }),
+            },
             Error::Send { task: id(), source: doubtful },
             Error::Failed { id: id(), failure: failure() },
             Error::Revoked { id: id(), terminated: false },

@@ -1,10 +1,12 @@
 //! A call with an idempotency key is sent once, however often it is submitted.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
+use celeriac_broker::Error as BrokerError;
 use celeriac_protocol::Codec;
 use celeriac_results::PostgresBackend;
-use celeriac_results::idempotency::{Claim, Idempotency, KeyState, PreviousSubmission};
+use celeriac_results::idempotency::{CLAIM_LEASE, Claim, Idempotency, KeyState, PreviousSubmission};
 use celeriac_telemetry::events::client::IdempotencyKeyNotUpdated;
 use celeriac_telemetry::{ErrorChain, Event};
 use tokio::time::{Instant, sleep};
@@ -25,7 +27,8 @@ const FINGERPRINTS: Uuid = Uuid::from_u128(0x6365_6c65_7269_6163_8000_6669_6e67_
 const LONGEST_KEY: usize = 255;
 
 /// Longest wait for a concurrent submission under the same key, and the pause between two queries.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The claim of a sender that died is taken over before.
+const PATIENCE: Duration = CLAIM_LEASE.saturating_mul(2);
 const LOOK: Duration = Duration::from_millis(100);
 
 impl Client {
@@ -47,34 +50,46 @@ impl Client {
     }
 
     /// Sends a call unless one was sent before under its key.
+    ///
+    /// The message is always marked as repeated: if the claim is taken over from a sender that was
+    /// only slow, two messages with one id are on the queue, and neither may run without reading the
+    /// result store.
     pub(super) async fn send_once<T>(&self, mut call: ResolvedCall, awaited: Option<String>) -> Result<TaskHandle<T>> {
         let Some((keys, mut claim)) = self.claim_for(&mut call.request)? else {
             return self.send_anew(call, awaited, Repeated::No).await;
         };
+        let began = Instant::now();
         let failed = |source| Error::Key { task: claim.task.clone(), source };
-        let deadline = Instant::now() + PATIENCE;
-        let repeated = loop {
+        let first = loop {
             match keys.claim(&claim).await.map_err(failed)? {
-                KeyState::First => break Repeated::No,
+                KeyState::First => break true,
                 KeyState::Unsent(previous) => {
                     claim.id = previous.same_as(&claim)?.id;
                     call.request.options.id = Some(claim.id.clone());
-                    break Repeated::Yes;
+                    break false;
                 }
                 KeyState::Sent(previous) => return Ok(self.handle_of(previous.same_as(&claim)?, awaited)),
                 // A concurrent sender records its result soon, unless it died.
-                KeyState::Sending(previous) if Instant::now() < deadline => {
-                    previous.same_as(&claim)?;
+                KeyState::Sending(previous) => {
+                    let id = previous.same_as(&claim)?.id;
+                    let waited = began.elapsed();
+                    if waited > PATIENCE {
+                        let Claim { task, key, .. } = claim;
+                        let source = Box::new(BrokerError::Unconfirmed { waited });
+                        return Err(Error::KeyClaimed { task, key, id, source });
+                    }
                     sleep(LOOK).await;
                 }
-                KeyState::Sending(previous) => return Ok(self.handle_of(previous.same_as(&claim)?, awaited)),
             }
         };
-        let sent = self.send_anew(call, awaited, repeated).await;
+        let sent = tokio::select! {
+            sent = self.send_anew(call, awaited, Repeated::Yes) => sent,
+            never = keep_claim(keys, &claim) => match never {},
+        };
         let noted = match &sent {
             Ok(_) => keys.sent(&claim).await,
             // The message may be on a queue. The next submission sends it again, with the same id.
-            Err(error) if error.is_retryable() || repeated == Repeated::Yes => Ok(()),
+            Err(error) if error.may_have_been_sent() || !first => keys.abandon(&claim).await,
             Err(_) => keys.release(&claim).await,
         };
         if let Err(error) = noted {
@@ -85,6 +100,16 @@ impl Client {
 
     fn handle_of<T>(&self, previous: PreviousSubmission, awaited: Option<String>) -> TaskHandle<T> {
         self.handle(awaited.unwrap_or(previous.id))
+    }
+}
+
+/// Renews a claim until the caller drops this future.
+async fn keep_claim(keys: &Idempotency, claim: &Claim) -> Infallible {
+    loop {
+        sleep(CLAIM_LEASE / 4).await;
+        if let Err(error) = keys.renew(claim).await {
+            IdempotencyKeyNotUpdated { task: &claim.task, error: &ErrorChain(&error).to_string() }.emit();
+        }
     }
 }
 

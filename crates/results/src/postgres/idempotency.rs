@@ -29,7 +29,7 @@ pub enum KeyState {
     /// An earlier caller claimed the key and did not finish. This caller sends the task again, with
     /// the first id.
     Unsent(PreviousSubmission),
-    /// Another caller is sending the task.
+    /// Another caller is sending the task, and holds the claim.
     Sending(PreviousSubmission),
     /// The task was sent.
     Sent(PreviousSubmission),
@@ -56,12 +56,23 @@ const TAKE: &str = "INSERT INTO celeriac.idempotency AS kept (task, key, id, fin
 /// Takes over a key from a caller that did not finish.
 const TAKE_OVER: &str = "UPDATE celeriac.idempotency SET claimed_at = clock_timestamp(), sent = $3
     WHERE task = $1 AND key = $2 AND NOT sent AND fingerprint = $4
-    AND ($3 OR claimed_at < clock_timestamp() - interval '10 seconds')
+    AND ($3 OR claimed_at < clock_timestamp() - $5 * interval '1 second')
     RETURNING id, fingerprint";
+
+/// Holds a claim for another [`CLAIM_LEASE`].
+const RENEW: &str = "UPDATE celeriac.idempotency SET claimed_at = clock_timestamp()
+    WHERE task = $1 AND key = $2 AND id = $3 AND NOT sent";
+
+/// Ends a claim whose task may have been sent or not.
+const ABANDON: &str = "UPDATE celeriac.idempotency SET claimed_at = to_timestamp(0)
+    WHERE task = $1 AND key = $2 AND id = $3 AND NOT sent";
 
 const LOOK: &str = "SELECT id, fingerprint, sent FROM celeriac.idempotency WHERE task = $1 AND key = $2";
 const SENT: &str = "UPDATE celeriac.idempotency SET sent = true WHERE task = $1 AND key = $2 AND id = $3";
 const RELEASE: &str = "DELETE FROM celeriac.idempotency WHERE task = $1 AND key = $2 AND id = $3 AND NOT sent";
+
+/// Time after which a claim that is not renewed can be taken over.
+pub const CLAIM_LEASE: Duration = Duration::from_secs(10);
 
 /// Deletes expired keys.
 pub(super) const SWEEP: &str = "DELETE FROM celeriac.idempotency WHERE (task, key) IN (
@@ -83,8 +94,9 @@ impl Idempotency {
     /// Claims a key for a task that is sent directly afterwards.
     ///
     /// After [`KeyState::First`] or [`KeyState::Unsent`] the caller reports the result by
-    /// [`Idempotency::sent`] or [`Idempotency::release`]. After ten seconds without a report
-    /// another caller may send the task.
+    /// [`Idempotency::sent`], [`Idempotency::abandon`] or [`Idempotency::release`], and until then
+    /// calls [`Idempotency::renew`]. After [`CLAIM_LEASE`] without either, another caller may send the
+    /// task.
     ///
     /// # Errors
     /// Returns an error if the database cannot be reached, or if it refuses.
@@ -102,12 +114,29 @@ impl Idempotency {
         self.take(transaction, claim, true).await.map_err(|cause| self.error(cause))
     }
 
+    /// Holds the claim while the task is being sent.
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be reached, or if it refuses.
+    pub async fn renew(&self, claim: &Claim) -> Result<()> {
+        self.note(RENEW, claim).await
+    }
+
     /// Records that the task is on a queue.
     ///
     /// # Errors
     /// Returns an error if the database cannot be reached, or if it refuses.
     pub async fn sent(&self, claim: &Claim) -> Result<()> {
         self.note(SENT, claim).await
+    }
+
+    /// Ends the claim, because it is not known whether the task was sent. The next caller sends it
+    /// again, with the same id.
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be reached, or if it refuses.
+    pub async fn abandon(&self, claim: &Claim) -> Result<()> {
+        self.note(ABANDON, claim).await
     }
 
     /// Releases the key, because the task was not sent.
@@ -126,7 +155,8 @@ impl Idempotency {
             if take.fetch_optional(&mut *connection).await?.is_some() {
                 return Ok(KeyState::First);
             }
-            let over = sqlx::query(TAKE_OVER).bind(task).bind(key).bind(sent).bind(fingerprint);
+            let lease = CLAIM_LEASE.as_secs_f64();
+            let over = sqlx::query(TAKE_OVER).bind(task).bind(key).bind(sent).bind(fingerprint).bind(lease);
             if let Some(row) = over.fetch_optional(&mut *connection).await? {
                 return Ok(KeyState::Unsent(previous(&row)?));
             }
