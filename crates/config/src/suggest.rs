@@ -11,8 +11,17 @@ pub fn did_you_mean(nearest: Option<impl Display>) -> String {
     nearest.map(|nearest| format!(", did you mean `{nearest}`?")).unwrap_or_default()
 }
 
-/// Returns the candidate most like `word`, if it is similar enough.
+/// Returns the candidate most like `word`, if it is similar enough. The one candidate that ends with
+/// it, as `task_routes` with `routes`, is the most similar.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    let is_end = |candidate: &&str| candidate.strip_suffix(word).is_some_and(|start| start.ends_with('_'));
+    let mut longer = candidates.iter().copied().filter(is_end);
+    if let (Some(only), None) = (longer.next(), longer.next())
+        && !word.is_empty()
+    {
+        return Some(only);
+    }
     candidates
         .into_iter()
         .map(|candidate| (likeness(word, candidate), candidate))
@@ -133,11 +142,16 @@ mod tests {
             ("concur", Some("concurrency")),
             ("qeue", Some("queue")),
             ("ulr", Some("url")),
+            ("routes", Some("task_routes")),
             ("xyzzy", None),
             ("x", None),
             ("", None),
         ] {
-            assert_eq!(nearest(word, ["queue", "url", "prefetch", "concurrency", "drain"]), expected, "{word}");
+            assert_eq!(
+                nearest(word, ["queue", "url", "prefetch", "concurrency", "drain", "results", "task_routes"]),
+                expected,
+                "{word}"
+            );
         }
     }
 }

@@ -117,7 +117,8 @@ impl ConfigValue for Option<u32> {
         if text == NONE {
             return Ok(None);
         }
-        text.parse().map(Some).map_err(|_| format!("should be {}, found {}", Self::FORM, quoted(text)))
+        let too_large = if text.parse::<u128>().is_ok() { ", which is too large" } else { "" };
+        text.parse().map(Some).map_err(|_| format!("should be {}, found {}{too_large}", Self::FORM, quoted(text)))
     }
 
     fn write(&self) -> String {

@@ -9,6 +9,12 @@ use celeriac_config::{Secret, URL_ESCAPES, duration, has_several_at_signs};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnectOptions;
 
+/// The remedy for an unknown mode.
+const SSL_MODES: &str = "set sslmode to disable, prefer, require, verify-ca or verify-full";
+
+/// The longest retention time. Times before it are outside of the databases' range.
+const MAX_RETENTION: Duration = Duration::from_secs(36_500 * 24 * 60 * 60);
+
 /// The parameters of a Postgres URL that name files.
 const TLS_FILES: [&str; 7] = ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
 
@@ -131,6 +137,9 @@ impl ResultsOptions {
             Some(StoreKind::Postgres) => problems.extend(self.url_problem().map(|problem| ("url".to_owned(), problem))),
             Some(_) => {}
         }
+        if self.retention > MAX_RETENTION {
+            problems.push(("retention".to_owned(), "should be at most 36500d; 0s keeps rows for ever".to_owned()));
+        }
         let [connections, transactions] = [self.pool.max_connections, self.pool.max_transactions]
             .map(|connections| usize::try_from(connections).unwrap_or(usize::MAX));
         for (key, value) in [
@@ -163,13 +172,21 @@ impl ResultsOptions {
         if has_several_at_signs(self.url.expose()) {
             return Some(format!("`{}` has more than one `@`; {URL_ESCAPES}", self.url.masked()));
         }
-        let Err(error) = PgConnectOptions::from_str(self.url.expose()) else {
-            return file_problem(self.url.expose());
+        let error = match PgConnectOptions::from_str(self.url.expose()) {
+            Ok(options) if options.get_host().contains(',') => {
+                return Some(format!(
+                    "`{}` names several hosts; write one, or a name that leads to all",
+                    self.url.masked()
+                ));
+            }
+            Ok(_) => return file_problem(self.url.expose()),
+            Err(error) => error,
         };
         // The driver's own text only says that the configuration is invalid. Its source has the
         // reason.
         let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        Some(format!("`{}` is no Postgres URL: {reason}; {URL_ESCAPES}", self.url.masked()))
+        let remedy = if reason.contains("ssl_mode") { SSL_MODES } else { URL_ESCAPES };
+        Some(format!("`{}` is no Postgres URL: {reason}; {remedy}", self.url.masked()))
     }
 
     /// Returns `true` for Postgres, which has transactions for tasks.
@@ -209,6 +226,8 @@ mod tests {
         for (url, reason) in [
             ("postgres://a:hunter2@localhost:99999/b", "invalid port number"),
             ("postgres://a:hunter/2@localhost/b", "invalid port number"),
+            ("postgres://a:hunter@one,two/b", "names several hosts"),
+            ("postgres://a:hunter@localhost/b?sslmode=on", "set sslmode to disable, prefer, require,"),
             (
                 "postgres://a:hunter%2F@localhost/b?sslmode=verify-ca&sslrootcert=no/such.pem",
                 "sslrootcert names a file that cannot be read, `no/such.pem`: No such file",
@@ -219,7 +238,8 @@ mod tests {
             let problems = with_url(url).validate();
             let [(key, problem)] = &problems[..] else { panic!("{problems:?}") };
             assert_eq!(key, "url");
-            let has_remedy = problem.contains("%2F") || problem.contains("cannot be read");
+            let has_remedy =
+                ["%2F", "cannot be read", "write one", "sslmode to"].iter().any(|part| problem.contains(part));
             assert!(problem.contains(reason) && has_remedy && !problem.contains("hunter"), "{problem}");
         }
     }
@@ -238,12 +258,14 @@ mod tests {
         options.batch.max_rows = 0;
         options.pool.max_connections = 0;
         options.pool.max_transactions = 0;
+        options.retention = Duration::MAX;
         options.statement_timeout = Duration::ZERO;
         options.transaction_idle_timeout = Duration::ZERO;
         options.tcp_user_timeout = Duration::ZERO;
         let keys: Vec<_> = options.validate().into_iter().map(|(key, _)| key).collect();
         let expected = [
             "url",
+            "retention",
             "batch.max_rows",
             "pool.max_connections",
             "pool.max_transactions",

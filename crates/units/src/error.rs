@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::NONE;
+
 /// Text that is not written in the expected form.
 ///
 /// Displayed as the end of a sentence that begins with a name: `time_limit` *should be a duration
@@ -17,6 +19,11 @@ pub struct Error {
 impl Error {
     pub(crate) fn new(expected: impl Into<Cow<'static, str>>, found: &str) -> Self {
         Self { expected: expected.into(), found: found.to_owned(), advice: String::new() }
+    }
+
+    /// Adds the word `none` to the expected form.
+    pub(crate) fn or_none(self) -> Self {
+        Self { expected: format!("{}, or {NONE}", self.expected).into(), ..self }
     }
 
     /// Adds advice to the end. It begins with its own comma.

@@ -43,7 +43,7 @@ impl FromStr for TimeLimit {
         if text.trim() == NONE {
             return Ok(Self::Never);
         }
-        match parse_duration(text)? {
+        match parse_duration(text).map_err(Error::or_none)? {
             Duration::ZERO => Err(Error::new("more than zero, or none for no limit", text)),
             time => Ok(Self::After(time)),
         }
@@ -62,6 +62,8 @@ mod tests {
         }
         let zero = "0s".parse::<TimeLimit>().unwrap_err().to_string();
         assert_eq!(zero, "should be more than zero, or none for no limit, found `0s`");
+        let word = "off".parse::<TimeLimit>().unwrap_err().to_string();
+        assert_eq!(word, "should be a duration such as 10s or 1m 30s, or none, found `off`");
         assert!("30".parse::<TimeLimit>().is_err());
     }
 }

@@ -71,6 +71,9 @@ impl BrokerNode {
         }
         let mut uri: AMQPUri =
             url.parse().map_err(|reason| invalid(format!("`{shown}` is no AMQP URL: {reason}; {URL_ESCAPES}")))?;
+        if uri.authority.host.contains(',') {
+            return Err(invalid(format!("`{shown}` names several hosts; write a URL for each: amqp://…,amqp://…")));
+        }
         if uri.vhost.is_empty() {
             return Err(invalid(format!("`{shown}` names an empty virtual host; write /%2f for the default one")));
         }
@@ -164,6 +167,11 @@ mod tests {
             assert!(message.starts_with("broker.url: `amqp://u:***@host/v` has more than one `@`; write"), "{message}");
             assert!(message.ends_with("%40") && !message.contains("secret"), "{message}");
         }
+        let message = nodes("amqp://u:secret@a,b/v").err().unwrap().to_string();
+        assert_eq!(
+            message,
+            "broker.url: `amqp://u:***@a,b/v` names several hosts; write a URL for each: amqp://…,amqp://…"
+        );
         let message = nodes("amqp://u:secret@a,u:secret@b").err().unwrap().to_string();
         assert!(message.ends_with("begin each node of a cluster with amqp:// or amqps://"), "{message}");
         let found = nodes("amqp://u:p%40@a,amqp://u:p%40@b").unwrap();
