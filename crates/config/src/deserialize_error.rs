@@ -23,7 +23,8 @@ impl DeserializeError {
         Self::Wrong { message, nearest: None }
     }
 
-    /// Returns the nested form of an unknown key that is written with dots: `worker: {prefetch: …}`.
+    /// Returns the nested form of an unknown key that is written with dots:
+    /// `worker: {prefetch: …}`.
     pub(crate) fn nested_form(&self) -> Option<String> {
         let Self::UnknownKey { name, known, explanation: None } = self else { return None };
         let (section, inside) = name.split_once('.').filter(|(section, _)| known.contains(section))?;

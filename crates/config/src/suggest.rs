@@ -11,8 +11,8 @@ pub fn did_you_mean(nearest: Option<impl Display>) -> String {
     nearest.map(|nearest| format!(", did you mean `{nearest}`?")).unwrap_or_default()
 }
 
-/// Returns the candidate most like `word`, if it is similar enough. The one candidate that ends with
-/// it, as `task_routes` with `routes`, is the most similar.
+/// Returns the candidate most like `word`, if it is similar enough. The one candidate that ends
+/// with it, as `task_routes` with `routes`, is the most similar.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let candidates: Vec<&str> = candidates.into_iter().collect();
     let is_end = |candidate: &&str| candidate.strip_suffix(word).is_some_and(|start| start.ends_with('_'));

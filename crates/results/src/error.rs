@@ -28,7 +28,7 @@ pub enum Error {
         /// The store's message.
         reason: String,
     },
-    /// The store does not speak TLS, or its certificate is not trusted, and `sslmode` requires both.
+    /// The store does not use TLS, or its certificate is not trusted, and `sslmode` requires it.
     #[error("no TLS connection to {url}: {reason}")]
     Untrusted {
         /// The store, without password.
