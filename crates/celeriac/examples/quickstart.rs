@@ -7,7 +7,7 @@
 use std::process::ExitCode;
 
 use celeriac::prelude::*;
-use celeriac::{Shutdown, Worker};
+use celeriac::{ClientError, Shutdown, Worker};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,7 +31,8 @@ async fn email(ctx: TaskContext, to: String) -> TaskResult<String> {
     Ok(format!("sent to {to} at attempt {}", ctx.attempt()))
 }
 
-/// Not async, so it runs on a thread of its own. Its argument is no number, so it fails.
+/// Not async, so it runs on a thread of its own. It fails on purpose: its argument is no number.
+/// The caller gets the error of the task.
 #[task(name = "shop.report")]
 fn report(day: String) -> TaskResult<u64> {
     let day: u32 = day.parse()?;
@@ -85,7 +86,11 @@ async fn submit(client: &Client) -> celeriac::Result<()> {
     let failed = report("monday".to_owned()).submit(client).await?;
     match failed.get().await {
         Ok(sum) => println!("  shop.report   succeeded   {sum}"),
-        Err(error) => println!("  shop.report   failed      {error}"),
+        Err(error @ ClientError::Failed { .. }) => {
+            println!("  shop.report   failed      on purpose, because `monday` is no number:");
+            println!("                            {error}");
+        }
+        Err(error) => return Err(error.into()),
     }
 
     let rows = [charged.record().await?, sent.record().await?, failed.record().await?];
