@@ -8,6 +8,7 @@ use celeriac_client::Client;
 use celeriac_client::client::SendLimits;
 use celeriac_config::{Environment, Loaded, Problem, Problems, did_you_mean, nearest};
 use celeriac_protocol::{Accept, DecodeLimits};
+use celeriac_results::LastError;
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::config::OverrideUnmatched;
 use celeriac_topology::{RouteDecision, RouteFunction, RouteFunctions, RouteRequest, Router};
@@ -140,15 +141,18 @@ impl Celeriac {
     /// # Errors
     /// Returns an error if the database cannot be used, or if the settings contradict each other.
     pub async fn client(&self) -> Result<Client> {
-        Ok(self.connect().await?)
+        Ok(self.connect(LastError::default()).await?)
     }
 
-    async fn connect(&self) -> Result<Client, ConnectError> {
+    /// Connects a client. `last_error` keeps the error of each failed attempt to reach the
+    /// database.
+    async fn connect(&self, last_error: LastError) -> Result<Client, ConnectError> {
         let settings = self.settings();
         let broker = self.open_broker().map_err(ConnectError::Broker)?;
         let router = Router::new(&settings.routes()).and_then(|router| router.with_functions(&self.functions));
         let router = router.map_err(|error| ConnectError::Broker(error.into()))?;
-        let results = celeriac_results::connect(&settings.results).await.map_err(ConnectError::Results)?;
+        let results = celeriac_results::connect_watched(&settings.results, last_error).await;
+        let results = results.map_err(ConnectError::Results)?;
         let limits = SendLimits { message_size: self.limits().size, window: settings.broker.confirm_window };
         let mut options = settings.client.clone();
         options.request_replies |= settings.results.are_replies();
@@ -407,10 +411,10 @@ mod command_line {
                     .into_iter()
                     .map(|(key, problem)| format!("{key}: {problem}"))
                     .collect(),
-                connect_client: Box::new(move || {
+                connect_client: Box::new(move |last_error| {
                     let app = Arc::clone(&connecting);
                     Box::pin(async move {
-                        app.connect().await.map_err(|error| match error {
+                        app.connect(last_error).await.map_err(|error| match error {
                             ConnectError::Broker(error) => Error::Broker(error),
                             ConnectError::Results(error) => Error::Results(error),
                         })

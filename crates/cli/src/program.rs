@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use celeriac_broker::{Broker, BrokerOptions};
 use celeriac_client::Client;
-use celeriac_results::ResultsOptions;
+use celeriac_results::{LastError, ResultsOptions};
 use celeriac_telemetry::{Instance, TelemetryOptions};
 use celeriac_topology::{RouteFunctions, RoutesOptions};
 use celeriac_worker::{Error as WorkerError, Registry, Worker};
@@ -41,8 +41,10 @@ pub struct Program {
     pub assemble_worker: AssembleWorker,
 }
 
-/// Connects a client to the database and the broker of a program.
-pub type ConnectClient = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Client, Error>> + Send>> + Send + Sync>;
+/// Connects a client to the database and the broker of a program. The error of each failed attempt
+/// to reach the database is in [`LastError`] while further attempts follow.
+pub type ConnectClient =
+    Box<dyn Fn(LastError) -> Pin<Box<dyn Future<Output = Result<Client, Error>> + Send>> + Send + Sync>;
 
 /// Assembles a worker of a program.
 pub type AssembleWorker = Box<dyn Fn(Client) -> Result<Worker, WorkerError> + Send + Sync>;
@@ -61,7 +63,7 @@ impl Program {
 
     /// Connects a client.
     pub(crate) async fn client(&self) -> Result<Client, Error> {
-        (self.connect_client)().await
+        (self.connect_client)(LastError::default()).await
     }
 
     /// Assembles a worker.

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use crate::crash_log::CrashLog;
 use crate::error::{Error, Result};
 use crate::health::StoreHealth;
+use crate::last_error::LastError;
 use crate::migration::Migration;
 use crate::options::{ResultsOptions, StoreKind};
 use crate::outcomes::Outcomes;
@@ -62,8 +63,16 @@ impl Backend for SqliteBackend {
 /// Returns an error if the options are invalid, if the store cannot be reached within
 /// `connect_timeout`, or if its tables cannot be migrated.
 pub async fn connect(options: &ResultsOptions) -> Result<Option<Arc<dyn Backend>>> {
+    connect_watched(options, LastError::default()).await
+}
+
+/// Does the same as [`connect`], and keeps the error of each failed attempt in `last_error`.
+///
+/// # Errors
+/// Returns the errors of [`connect`].
+pub async fn connect_watched(options: &ResultsOptions, last_error: LastError) -> Result<Option<Arc<dyn Backend>>> {
     match kind(options)? {
-        Some(StoreKind::Postgres) => Ok(Some(Arc::new(PostgresBackend::connect(options).await?))),
+        Some(StoreKind::Postgres) => Ok(Some(Arc::new(PostgresBackend::connect(options, last_error).await?))),
         #[cfg(feature = "sqlite")]
         Some(StoreKind::Sqlite) => Ok(Some(Arc::new(SqliteBackend::connect(options).await?))),
         _ => Ok(None),
@@ -72,13 +81,14 @@ pub async fn connect(options: &ResultsOptions) -> Result<Option<Arc<dyn Backend>
 
 /// Returns every migration of the store that the options select, and whether it is applied.
 /// Changes nothing. Empty for a store without tables. [`connect`] applies pending migrations.
+/// `last_error` keeps the error of each failed attempt to connect.
 ///
 /// # Errors
 /// Returns an error if the options are invalid, or if the store cannot be reached within
 /// `connect_timeout`.
-pub async fn migrations(options: &ResultsOptions) -> Result<Vec<Migration>> {
+pub async fn migrations(options: &ResultsOptions, last_error: LastError) -> Result<Vec<Migration>> {
     match kind(options)? {
-        Some(StoreKind::Postgres) => PostgresBackend::migrations(options).await,
+        Some(StoreKind::Postgres) => PostgresBackend::migrations(options, last_error).await,
         #[cfg(feature = "sqlite")]
         Some(StoreKind::Sqlite) => SqliteBackend::migrations(options).await,
         _ => Ok(Vec::new()),

@@ -26,6 +26,7 @@ pub mod sqlite;
 
 mod exact;
 mod health;
+mod last_error;
 mod migration;
 mod waiters;
 
@@ -38,10 +39,11 @@ mod backoff;
 mod error;
 mod options;
 
-pub use backend::{Backend, connect, migrations};
+pub use backend::{Backend, connect, connect_watched, migrations};
 pub use crash_log::{AttemptKey, CrashCheck, CrashCount, CrashLog, CrashTracker, CrashTrackerService, Finished};
 pub use error::{Error, Result};
 pub use health::StoreHealth;
+pub use last_error::LastError;
 pub use migration::Migration;
 pub use options::{BatchOptions, PoolOptions, ResultsOptions};
 pub use outcomes::{Outcomes, Recorded};

@@ -189,6 +189,17 @@ impl ResultsOptions {
         Some(format!("`{}` is no Postgres URL: {reason}; {remedy}", self.url.masked()))
     }
 
+    /// Returns the address of the database server: `host:port`, or the folder of its socket. `None`
+    /// for a store without a server.
+    pub fn server(&self) -> Option<String> {
+        let options = self.are_on_postgres().then(|| PgConnectOptions::from_str(self.url.expose()).ok()).flatten()?;
+        match options.get_socket() {
+            Some(folder) => Some(folder.display().to_string()),
+            None if options.get_host().starts_with('/') => Some(options.get_host().to_owned()),
+            None => Some(format!("{}:{}", options.get_host(), options.get_port())),
+        }
+    }
+
     /// Returns `true` for Postgres, which has transactions for tasks.
     pub fn are_on_postgres(&self) -> bool {
         StoreKind::of(self.url.expose()) == Some(StoreKind::Postgres)
@@ -249,6 +260,19 @@ mod tests {
         for url in ["postgres://localhost/celeriac", "postgresql://localhost", "sqlite://celeriac.db", "none", "rpc://"]
         {
             assert_eq!(with_url(url).validate(), [], "{url}");
+        }
+    }
+
+    #[test]
+    fn the_server_of_a_url_is_named_with_its_port() {
+        for (url, expected) in [
+            ("postgres://u:p@db:5433/shop", Some("db:5433")),
+            ("postgres://u@localhost/shop", Some("localhost:5432")),
+            ("postgres://u@%2Fvar%2Frun%2Fpostgresql/shop", Some("/var/run/postgresql")),
+            ("sqlite://celeriac.db", None),
+            ("none", None),
+        ] {
+            assert_eq!(with_url(url).server().as_deref(), expected, "{url}");
         }
     }
 

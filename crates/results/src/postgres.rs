@@ -40,6 +40,7 @@ use self::transaction::Transactions;
 use crate::crash_log::{CrashCheck, CrashCount, CrashLog, Finished};
 use crate::error::Result;
 use crate::health::StoreHealth;
+use crate::last_error::LastError;
 use crate::migration::Migration;
 use crate::options::ResultsOptions;
 use crate::outcomes::{Outcomes, Recorded};
@@ -70,13 +71,14 @@ pub struct PostgresBackend {
 }
 
 impl PostgresBackend {
-    /// Connects, and creates or migrates the tables.
+    /// Connects, and creates or migrates the tables. `last_error` keeps the error of each failed
+    /// attempt to connect.
     ///
     /// # Errors
     /// Returns an error if the server cannot be reached within the connect timeout, or if it
     /// refuses.
-    pub async fn connect(options: &ResultsOptions) -> Result<Self> {
-        let server = PostgresServer::new(options)?;
+    pub async fn connect(options: &ResultsOptions, last_error: LastError) -> Result<Self> {
+        let server = PostgresServer::new(options, last_error)?;
         let connections = PostgresPool::new(server.clone(), options.pool.max_connections);
         migrate::migrate(&connections).await?;
         let outbox = Outbox::new(server.clone(), connections.clone());
@@ -99,8 +101,8 @@ impl PostgresBackend {
     }
 
     /// Returns every migration, and whether the tables have it. Changes nothing.
-    pub(crate) async fn migrations(options: &ResultsOptions) -> Result<Vec<Migration>> {
-        let server = PostgresServer::new(options)?;
+    pub(crate) async fn migrations(options: &ResultsOptions, last_error: LastError) -> Result<Vec<Migration>> {
+        let server = PostgresServer::new(options, last_error)?;
         let connections = PostgresPool::new(server.clone(), 1);
         let migrations = migrate::migrations(&connections).await;
         connections.close().await;

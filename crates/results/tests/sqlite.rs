@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use celeriac_config::Secret;
 use celeriac_protocol::TaskState;
-use celeriac_results::{Backend, Error, ResultsOptions, TaskRecord, conformance, connect, migrations};
+use celeriac_results::{Backend, Error, LastError, ResultsOptions, TaskRecord, conformance, connect, migrations};
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions};
@@ -70,11 +70,11 @@ async fn migrations_are_pending_until_a_program_connects_and_a_look_makes_no_fil
     let file = folder.path().join("results.db");
     let url = format!("sqlite://{}", file.display());
     let options = ResultsOptions { url: Secret::new(url.as_str()), ..ResultsOptions::default() };
-    let pending = migrations(&options).await.unwrap();
+    let pending = migrations(&options, LastError::default()).await.unwrap();
     assert!(!pending.is_empty() && pending.iter().all(|migration| !migration.applied), "{pending:?}");
     assert!(!file.exists());
     open(&url).await.close().await;
-    let applied = migrations(&options).await.unwrap();
+    let applied = migrations(&options, LastError::default()).await.unwrap();
     assert!(applied.len() == pending.len() && applied.iter().all(|migration| migration.applied), "{applied:?}");
 }
 

@@ -137,6 +137,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::last_error::LastError;
     use crate::options::ResultsOptions;
 
     fn server_at(url: &str) -> PostgresServer {
@@ -146,7 +147,7 @@ mod tests {
             tcp_user_timeout: Duration::from_secs(3),
             ..ResultsOptions::default()
         };
-        PostgresServer::new(&options).unwrap()
+        PostgresServer::new(&options, LastError::default()).unwrap()
     }
 
     /// Returns a listener, and a server for it.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use celeriac_protocol::RetryPolicy;
 use celeriac_protocol::retry::Backoff;
+use celeriac_telemetry::ErrorChain;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -143,6 +144,7 @@ impl PostgresPool {
             if !fault::is_starting(&cause) || Instant::now() + pause >= deadline {
                 return Err(self.server.error("connecting", cause));
             }
+            self.server.last_error().set(&ErrorChain(&cause));
             sleep(pause).await;
         }
     }
@@ -212,6 +214,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::last_error::LastError;
     use crate::options::ResultsOptions;
 
     /// A server that closes connections before its first answer, as a proxy does while its server
@@ -221,7 +224,8 @@ mod tests {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Secret::new(format!("postgres://u@{}/d", server.local_addr().unwrap()));
         let options = ResultsOptions { url, connect_timeout: Duration::from_secs(20), ..ResultsOptions::default() };
-        let pool = PostgresPool::new(PostgresServer::new(&options).unwrap(), 1);
+        let last_error = LastError::default();
+        let pool = PostgresPool::new(PostgresServer::new(&options, last_error.clone()).unwrap(), 1);
         let closes_twice = async {
             for _ in 0..2 {
                 let (mut connection, _) = server.accept().await.unwrap();
@@ -233,5 +237,6 @@ mod tests {
             lent = pool.lease() => panic!("{:?}", lent.map(drop)),
             _third = closes_twice => {}
         }
+        assert!(last_error.get().is_some(), "somebody who waits can read the reason");
     }
 }

@@ -15,6 +15,7 @@ use super::bridge;
 use super::{fault, tls};
 use crate::error::{Error, Result};
 use crate::health::StoreHealth;
+use crate::last_error::LastError;
 use crate::options::ResultsOptions;
 
 /// Longest time that the bridges may take to end.
@@ -40,10 +41,13 @@ struct ServerState {
     bridges: TaskTracker,
     closing: CancellationToken,
     health: Arc<StoreHealth>,
+    last_error: LastError,
 }
 
 impl PostgresServer {
-    pub(super) fn new(options: &ResultsOptions) -> Result<Self> {
+    /// Returns the server of the options. `last_error` keeps the error of each attempt to connect
+    /// that another one follows.
+    pub(super) fn new(options: &ResultsOptions, last_error: LastError) -> Result<Self> {
         let connect = PgConnectOptions::from_str(options.url.expose())
             .map_err(|error| Error::Invalid { key: "results.url".to_owned(), reason: error.to_string() })?;
         let connect = tls::with_default_mode(connect, options.url.expose())
@@ -59,6 +63,7 @@ impl PostgresServer {
             tcp_user_timeout: options.tcp_user_timeout,
             bridges: TaskTracker::new(),
             closing: CancellationToken::new(),
+            last_error,
         })))
     }
 
@@ -127,6 +132,10 @@ impl PostgresServer {
 
     pub(super) fn health(&self) -> &Arc<StoreHealth> {
         &self.0.health
+    }
+
+    pub(super) fn last_error(&self) -> &LastError {
+        &self.0.last_error
     }
 
     #[cfg(target_os = "linux")]

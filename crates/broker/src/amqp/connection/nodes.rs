@@ -19,6 +19,8 @@ const FRAME_MAX: u32 = 128 << 10;
 pub struct NodeAddress {
     /// The host.
     pub host: String,
+    /// The port of AMQP.
+    pub port: u16,
     /// The virtual host.
     pub vhost: String,
     /// The user.
@@ -90,6 +92,7 @@ impl BrokerNode {
         let AMQPUri { authority, vhost, .. } = &self.uri;
         NodeAddress {
             host: authority.host.clone(),
+            port: authority.port,
             vhost: vhost.clone(),
             username: authority.userinfo.username.clone(),
             password: Secret::new(&authority.userinfo.password),
