@@ -7,7 +7,7 @@ use std::future::Future;
 use std::panic::Location;
 
 use celeriac_client::Call;
-use celeriac_protocol::{ArgumentError, Arguments, Body, Task, TaskOptions, TaskValue};
+use celeriac_protocol::{ArgumentError, Arguments, Body, Parameter, Task, TaskOptions, TaskValue};
 use celeriac_results::PgConnection;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -142,6 +142,13 @@ pub(crate) enum Runner {
     Native(NativeRun),
 }
 
+/// The parameters of a task, and the check that arguments fit them.
+#[derive(Clone, Copy)]
+struct AcceptedArguments {
+    parameters: fn() -> &'static [Parameter],
+    check: fn(Body) -> Result<(), ArgumentError>,
+}
+
 /// A task as a worker knows it.
 #[derive(Clone)]
 pub struct TaskDefinition {
@@ -150,6 +157,8 @@ pub struct TaskDefinition {
     /// Options declared with the task.
     pub options: TaskOptions,
     pub(crate) runner: Runner,
+    /// `None` for Celery's own tasks, which accept any arguments.
+    accepted: Option<AcceptedArguments>,
     hooks: HookList,
     defined: &'static Location<'static>,
 }
@@ -163,30 +172,37 @@ impl TaskDefinition {
     /// Defines an asynchronous task.
     #[track_caller]
     pub fn asynchronous<T: AsyncTask>() -> Self {
-        Self::new(T::NAME, T::options(), Runner::Async(run_async::<T>))
+        Self::new::<T>(Runner::Async(run_async::<T>))
     }
 
     /// Defines a blocking task.
     #[track_caller]
     pub fn blocking<T: BlockingTask>() -> Self {
-        Self::new(T::NAME, T::options(), Runner::Blocking(run_blocking::<T>))
+        Self::new::<T>(Runner::Blocking(run_blocking::<T>))
     }
 
     /// Defines a task that works in a transaction of the worker.
     #[track_caller]
     pub fn transactional<T: TransactionalTask>() -> Self {
-        Self::new(T::NAME, T::options(), Runner::Transactional(run_transactional::<T>))
+        Self::new::<T>(Runner::Transactional(run_transactional::<T>))
     }
 
     /// Defines one of Celery's own tasks.
     #[track_caller]
     pub(crate) fn native(name: &'static str, options: TaskOptions, run: NativeRun) -> Self {
-        Self::new(name, options, Runner::Native(run))
+        Self::of_name(name, options, Runner::Native(run))
     }
 
     #[track_caller]
-    fn new(name: &'static str, options: TaskOptions, runner: Runner) -> Self {
-        Self { name, options, runner, hooks: HookList::default(), defined: Location::caller() }
+    fn new<T: Task>(runner: Runner) -> Self {
+        let accepted = AcceptedArguments { parameters: T::parameters, check: check::<T> };
+        Self { accepted: Some(accepted), ..Self::of_name(T::NAME, T::options(), runner) }
+    }
+
+    #[track_caller]
+    fn of_name(name: &'static str, options: TaskOptions, runner: Runner) -> Self {
+        let (hooks, defined) = (HookList::default(), Location::caller());
+        Self { name, options, runner, accepted: None, hooks, defined }
     }
 
     /// Returns the place of its definition in the source: that of `#[task]`.
@@ -204,6 +220,19 @@ impl TaskDefinition {
     /// Returns its own hooks, or `None` for Celery's own tasks, which have no hooks at all.
     pub(crate) fn own_hooks(&self) -> Option<&HookList> {
         (!matches!(self.runner, Runner::Native(_))).then_some(&self.hooks)
+    }
+
+    /// Returns the parameters, or `None` for Celery's own tasks, which accept any arguments.
+    pub fn parameters(&self) -> Option<&'static [Parameter]> {
+        self.accepted.map(|accepted| (accepted.parameters)())
+    }
+
+    /// Decodes arguments as a worker does before it runs the task.
+    ///
+    /// # Errors
+    /// Returns an error if an argument is missing, unexpected, given twice, or of the wrong type.
+    pub fn check_arguments(&self, body: Body) -> Result<(), ArgumentError> {
+        self.accepted.map_or(Ok(()), |accepted| (accepted.check)(body))
     }
 
     /// Returns `true` if the task has a thread of its own.
@@ -243,6 +272,10 @@ impl fmt::Debug for TaskDefinition {
             .field("blocking", &self.is_blocking())
             .finish()
     }
+}
+
+fn check<T: Task>(body: Body) -> Result<(), ArgumentError> {
+    T::Args::bind(T::parameters(), body.args, body.kwargs).map(drop)
 }
 
 fn run_async<T: AsyncTask>(ctx: TaskContext, body: Body) -> Result<BoxFuture<'static, JsonResult>, ArgumentError> {

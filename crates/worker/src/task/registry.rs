@@ -71,6 +71,11 @@ impl Registry {
         self.tasks.get(name).or_else(|| builtin::find(name))
     }
 
+    /// Returns the error of a name that none of these tasks has.
+    pub fn unknown(&self, name: &str) -> Error {
+        Error::UnknownTask { name: name.to_owned(), nearest: self.nearest(name).map(str::to_owned) }
+    }
+
     /// Returns an error for a name that is almost that of one of these tasks. A name that is unlike
     /// all of them is a task of another program.
     pub fn misspelt(&self, name: &str) -> Option<Error> {
