@@ -51,6 +51,16 @@ async fn what_is_applied_does_not_differ_and_is_applied_once(bed: Bed) {
 }
 
 #[celeriac_tests::test(real)]
+async fn bindings_that_cannot_be_seen_are_no_reason_to_ask(bed: Bed) {
+    let ground = Ground::new(&bed, FILES).await.without_api();
+    assert_eq!(ground.run(&["topology", "apply"]).await.0, 4, "there is something to create");
+    assert_eq!(ground.run(&["topology", "apply", "--yes"]).await.0, 0);
+    let (code, said) = ground.run(&["topology", "apply"]).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("nothing to change") && said.contains("AMQP does not show which existed"), "{said}");
+}
+
+#[celeriac_tests::test(real)]
 async fn a_migration_that_nobody_confirms_moves_nothing(bed: Bed) {
     let ground = Ground::new(&bed, "queues: { new: {} }").await;
     let old = json!({ "durable": true, "arguments": { "x-queue-type": "classic" } });

@@ -11,6 +11,6 @@ mod replay_options;
 pub mod search;
 
 pub use filter::{DeadLetterQuery, Filter};
-pub use letter::{DeadLetter, UNKNOWN};
+pub use letter::{DeadLetter, REASONS, UNKNOWN};
 pub use replay_options::ReplayOptions;
 pub use search::{Removal, Replay, Search, Tally};

@@ -1,7 +1,8 @@
 //! Moves bindings and messages of a queue to another queue, then deletes the old queue.
 
-use celeriac_broker::{AmqpBroker, Broker, BrokerOptions, Depth, QueueDeletion};
+use celeriac_broker::{AmqpBroker, Broker, BrokerHealth, BrokerOptions, Depth, QueueDeletion};
 use celeriac_topology::Topology;
+use tokio::sync::watch;
 
 use crate::error::{Error, Result};
 
@@ -56,6 +57,11 @@ impl QueueMigration {
     /// As [`AmqpBroker::delete_unused`].
     pub async fn delete(&self, queue: &str) -> Result<QueueDeletion> {
         Ok(self.broker.delete_unused(queue).await?)
+    }
+
+    /// Returns a watch of the broker's health.
+    pub fn health(&self) -> watch::Receiver<BrokerHealth> {
+        self.broker.health()
     }
 
     /// Closes the connections.

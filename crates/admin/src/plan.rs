@@ -3,11 +3,13 @@
 //! The management API shows everything. Without it, only the objects that AMQP shows are compared,
 //! and the others are named as unseen.
 
-use celeriac_broker::{AmqpBroker, Broker, BrokerOptions, Depth, Inspection, nodes};
+use celeriac_broker::{AmqpBroker, Broker, BrokerHealth, BrokerOptions, Depth, Inspection, nodes};
 use celeriac_topology::{
     Difference, Existing, Ladder, Leftover, QueueFacts, QueueKind, Remedy, SettingsLocation, Topology, TopologyObject,
     delay_ladder, differences, policies, policy_object,
 };
+
+use tokio::sync::watch;
 
 use crate::error::{Error, Result};
 use crate::management::{Management, management};
@@ -60,14 +62,15 @@ impl Plan {
         self.blind.iter()
     }
 
-    /// Returns true if applying the plan changes something, or may change something.
+    /// Returns true if applying the plan changes something for certain. Bindings that nothing shows
+    /// do not count, because as a rule they exist.
     pub fn is_to_be_done(&self, prune: Prune) -> bool {
         let is_done = |found: &Difference| match found.remedy {
             Remedy::Make(_) | Remedy::SetPolicy(_) => true,
             Remedy::Delete(_) => prune == Prune::Delete,
             Remedy::Migrate(_) | Remedy::ByHand(_) => false,
         };
-        !self.blind.is_empty() || self.differences.iter().any(is_done)
+        self.differences.iter().any(is_done)
     }
 }
 
@@ -163,6 +166,11 @@ impl Planner {
     /// Returns the virtual host.
     pub fn vhost(&self) -> &str {
         &self.vhost
+    }
+
+    /// Returns a watch of the broker's health.
+    pub fn health(&self) -> watch::Receiver<BrokerHealth> {
+        self.broker.health()
     }
 
     /// Closes its connections.

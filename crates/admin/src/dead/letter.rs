@@ -10,6 +10,24 @@ use serde::Serialize;
 /// Reason of a message without one, such as a message that somebody published there.
 pub const UNKNOWN: &str = "unknown";
 
+/// The reasons that workers and RabbitMQ write, and [`UNKNOWN`]. Another program may write others.
+pub const REASONS: &[&str] = &[
+    "exhausted",
+    "rejected",
+    "unrecordable",
+    "unknown-task",
+    "wrong-arguments",
+    "unsupported",
+    "unreadable",
+    "poison",
+    "id-reused",
+    names::NOT_FOLLOWED_UP,
+    "expired",
+    "delivery_limit",
+    "maxlen",
+    UNKNOWN,
+];
+
 /// A message in a dead-letter queue. Fields come from its headers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DeadLetter {
