@@ -20,6 +20,7 @@ mod idempotency;
 mod letter;
 mod limits;
 mod management;
+mod mistakes;
 mod not_followed_up;
 mod outbox;
 mod outcomes;

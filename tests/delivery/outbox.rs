@@ -249,7 +249,10 @@ async fn a_worker_that_is_to_leave_it_does_not_relay_and_a_program_of_its_own_do
     let (code, said) = run(&["relay", "--status"], &variables).await;
     assert_eq!(code, 0, "{said}");
     assert!(said.starts_with("1 waiting, the oldest "), "{said}");
-    assert!(said.trim_end().ends_with(", 0 failing\nno process relays: start a worker, or `celeriac relay`"), "{said}");
+    assert!(
+        said.trim_end().ends_with(", 0 failing\nno process relays: start a worker, or `celeriac-test-program relay`"),
+        "{said}"
+    );
     let mut relay = bed.process(&["relay"]);
     assert_eq!(handle.get().await.unwrap(), 3);
     emptied(&bed).await;

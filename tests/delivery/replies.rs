@@ -369,7 +369,7 @@ async fn the_command_line_waits_for_a_reply_and_says_that_none_is_stored(bed: Be
     add(0, 0).submit(&client).await.unwrap();
     let peer = bed.peer().await;
     taken(&peer).await;
-    let call = ["call", "t.add", "-a", "[1, 2]", "--id", "c-1", "--wait", "30s", "--json"];
+    let call = ["call", "t.add", "--external", "-a", "[1, 2]", "--id", "c-1", "--wait", "30s", "--json"];
     let mut program = Program::start(&call, &variables);
     eventually("the task", async || peer.ready("celeriac").await, |ready| *ready == 1).await;
     answer(&peer, &taken(&peer).await, "SUCCESS", json!(3)).await;

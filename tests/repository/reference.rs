@@ -1,7 +1,10 @@
 //! `config/celeriac.yaml` is reference, template and defaults in one.
 
+use std::collections::BTreeSet;
+
 use celeriac::settings::Settings;
 use celeriac::settings::{Origins, REFERENCE};
+use celeriac_admin::dead::REASONS;
 use celeriac_config::Environment;
 use celeriac_units::TASK_OPTIONS;
 
@@ -57,6 +60,16 @@ fn the_page_of_exit_codes_is_their_table() {
     let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
     let table = celeriac::cli::Exit::ALL.iter().map(|exit| format!("| {} | {} |", exit.code(), exit.meaning()));
     assert_eq!(rows, table.collect::<Vec<_>>(), "docs/exit-codes.md");
+}
+
+#[test]
+fn the_page_of_dead_letters_has_every_reason_that_is_known() {
+    let page = std::fs::read_to_string(root().join("docs/dead-letters.md")).unwrap();
+    let (_, reasons) = page.split_once("\n## Reasons\n").unwrap();
+    let rows = reasons.lines().skip_while(|line| !line.starts_with("| `")).take_while(|line| line.starts_with('|'));
+    let reasons: BTreeSet<_> =
+        rows.flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2)).collect();
+    assert_eq!(reasons, REASONS.iter().copied().collect(), "docs/dead-letters.md");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 mod dead;
 mod help;
+mod parse;
+mod tips;
 mod topology;
 
 use std::path::PathBuf;
@@ -170,7 +172,7 @@ pub struct CallArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, conflicts_with = "eta")]
     pub countdown: Option<Duration>,
     /// Run at this time, such as 2026-12-24T18:00:00+01:00
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     pub eta: Option<jiff::Timestamp>,
     /// Do not start after this time from now, such as 1h
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
@@ -196,6 +198,9 @@ pub struct CallArgs {
     /// Task id [default: a new UUIDv7]
     #[arg(long)]
     pub id: Option<String>,
+    /// Task of another program: do not check name and arguments
+    #[arg(long)]
+    pub external: bool,
     /// Wait this long for the result, and print it
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub wait: Option<Duration>,
@@ -264,6 +269,11 @@ pub enum ConfigVerb {
     /// Print the effective configuration with its sources, secrets masked
     #[command(after_help = help::CONFIG_SHOW.text())]
     Show,
+}
+
+/// Reads a time, with an error that shows the form.
+fn time(text: &str) -> Result<jiff::Timestamp, String> {
+    text.parse().map_err(|_| "should be a time with its offset, such as 2026-12-24T18:00:00+01:00".to_owned())
 }
 
 impl CommandLine {

@@ -3,6 +3,7 @@
 use celeriac_admin::Error as AdminError;
 use celeriac_broker::Error as BrokerError;
 use celeriac_config::Problems;
+use celeriac_protocol::ArgumentError;
 use celeriac_results::Error as ResultsError;
 use celeriac_topology::Error as RouteError;
 
@@ -41,6 +42,19 @@ pub enum Error {
         /// The problem.
         reason: String,
     },
+    /// The program has no such task, and the call goes to its own workers.
+    #[error(transparent)]
+    UnknownTask(celeriac_worker::Error),
+    /// The arguments of a call do not fit the task.
+    #[error("task `{task}`: {reason}; it takes {parameters}")]
+    Arguments {
+        /// The task.
+        task: &'static str,
+        /// The problem.
+        reason: ArgumentError,
+        /// The parameters of the task.
+        parameters: String,
+    },
     /// The broker is in this process, so no other process reaches it.
     #[error("broker.url is memory://, a broker inside this process that no other process reaches")]
     InProcess,
@@ -63,7 +77,7 @@ impl Error {
             Self::Client(error) => client_code(error),
             Self::Worker(celeriac_worker::Error::Broker(error)) => broker_code(error),
             Self::Worker(_) => Exit::Config,
-            Self::Data { .. } => Exit::Data,
+            Self::Data { .. } | Self::UnknownTask(_) | Self::Arguments { .. } => Exit::Data,
             Self::Declined | Self::NoTerminal => Exit::NotConfirmed,
         }
     }
@@ -76,6 +90,10 @@ impl Error {
             Self::Results(error) => error.help(),
             Self::Client(error) => error.help(),
             Self::Worker(error) => error.help(),
+            Self::UnknownTask(_) => {
+                Some("`celeriac list` shows the tasks of this program; add --external for a task of another program")
+            }
+            Self::Arguments { .. } => Some("correct the arguments, or add --external to send them unchecked"),
             Self::InProcess => Some("give --broker amqp://…, or set broker.url or CELERIAC__BROKER__URL"),
             Self::NoTerminal => Some("give --yes to go ahead without a question"),
             Self::Config(_) | Self::Telemetry(_) | Self::Data { .. } | Self::Declined => None,

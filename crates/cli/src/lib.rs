@@ -4,11 +4,13 @@
 //!
 //! - [`program`]: the program that the verbs work on
 //! - [`args`]: verbs and flags
+//! - `command_name`: the name by which the user called the program
 //! - [`run()`]: from the process's arguments to its exit code
 //! - `verbs`: one file for each verb
 //! - [`Exit`]: exit codes
 //! - `ending`: the bounded end of verbs that signals stop
 //! - `output`: the only place that prints
+//! - `waiting`: notices of verbs that wait for a server
 
 pub mod program;
 
@@ -20,9 +22,11 @@ mod verbs;
 
 mod exit;
 
+mod command_name;
 mod ending;
 mod error;
 mod output;
+mod waiting;
 
 pub use error::Error;
 pub use exit::Exit;

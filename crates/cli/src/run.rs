@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use celeriac_config::Problems;
-use clap::Parser;
 
 use crate::args::{CommandLine, ConfigVerb, RoutesVerb, Verb};
+use crate::command_name::CommandName;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::program::{Override, Program};
@@ -20,7 +20,9 @@ pub async fn run<L>(load: L, arguments: impl IntoIterator<Item = OsString>) -> E
 where
     L: FnOnce(Option<PathBuf>, Vec<Override>) -> Result<Program, Problems>,
 {
-    let line = match CommandLine::try_parse_from(arguments) {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let name = CommandName::of(arguments.first().map(OsString::as_os_str));
+    let line = match CommandLine::read(&name, &arguments) {
         Ok(line) => line,
         Err(error) => {
             // Help and version are answers and go to standard output.
@@ -28,16 +30,16 @@ where
             return if error.use_stderr() { Exit::Usage } else { Exit::Done };
         }
     };
-    match run_verb(load, line).await {
+    match run_verb(load, line, &name).await {
         Ok(exit) => exit,
         Err(error) => {
-            output::failure(&error);
+            output::failure(&error, &name);
             error.exit()
         }
     }
 }
 
-async fn run_verb<L>(load: L, line: CommandLine) -> Result<Exit, Error>
+async fn run_verb<L>(load: L, line: CommandLine, name: &CommandName) -> Result<Exit, Error>
 where
     L: FnOnce(Option<PathBuf>, Vec<Override>) -> Result<Program, Problems>,
 {
@@ -45,10 +47,10 @@ where
     let CommandLine { global, verb } = line;
     let program = load(global.config, overrides).map_err(Error::Config)?;
     let done: Result<(), Error> = match verb {
-        Verb::Topology(verb) => return Box::pin(verbs::topology::run(&program, verb, global.json)).await,
-        Verb::Setup(args) => return Box::pin(verbs::setup::run(&program, &args, global.json)).await,
+        Verb::Topology(verb) => return Box::pin(verbs::topology::run(&program, verb, name, global.json)).await,
+        Verb::Setup(args) => return Box::pin(verbs::setup::run(&program, &args, name, global.json)).await,
         Verb::Worker(_) => Box::pin(verbs::worker::run(&program)).await,
-        Verb::Relay(args) => Box::pin(verbs::relay::run(&program, &args, global.json)).await,
+        Verb::Relay(args) => Box::pin(verbs::relay::run(&program, &args, name, global.json)).await,
         Verb::List(args) => verbs::list::run(&program, args.what, global.json),
         Verb::Call(args) => Box::pin(verbs::call::run(&program, *args, global.json)).await,
         Verb::Result(args) => Box::pin(verbs::result::run(&program, &args, global.json)).await,

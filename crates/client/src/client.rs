@@ -150,6 +150,12 @@ impl Client {
         self.inner.results.as_ref()
     }
 
+    /// Returns true if outcomes are stored or requested as replies.
+    #[doc(hidden)]
+    pub fn awaits_outcomes(&self) -> bool {
+        self.inner.results.is_some() || self.inner.replies.is_some()
+    }
+
     /// Returns the health of the broker as this client's connections see it, for a health check.
     ///
     /// A client that has not submitted anything yet is disconnected: it connects with the first

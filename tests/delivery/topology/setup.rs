@@ -66,6 +66,8 @@ async fn a_setup_names_what_differs_and_leaves_it(bed: Bed) {
     let (code, said) = ground.run(&["setup"]).await;
     assert_eq!(code, 3, "{said}");
     has_all(&said, &["differs   queue `orders.eu`: ", "x-max-length is 5 on the broker, 1000 in the files"]);
+    has_all(&said, &["\nremedies:\n", "  celeriac-test-program topology migrate orders.eu --to NEW"]);
+    assert_eq!(said.matches("topology migrate").count(), 1, "{said}");
     assert_eq!(ground.queue("orders.eu").await["arguments"]["x-max-length"], 5);
 }
 

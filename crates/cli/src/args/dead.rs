@@ -123,6 +123,18 @@ pub struct PurgeArgs {
     pub removal: RemovalArgs,
 }
 
+impl DeadVerb {
+    /// Returns the queues whose dead letters it works on.
+    pub fn queues(&self) -> &DeadQueues {
+        match self {
+            Self::List(args) => &args.filter.queues,
+            Self::Show(args) => &args.queues,
+            Self::Replay(args) => &args.removal.filter.queues,
+            Self::Purge(args) => &args.removal.filter.queues,
+        }
+    }
+}
+
 impl DeadFilter {
     /// Returns the filter of these flags, without the queues.
     pub fn wanted(&self) -> DeadLetterQuery {

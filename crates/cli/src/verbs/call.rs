@@ -1,17 +1,26 @@
 //! `call`: sends a task by its name.
+//!
+//! A program knows its own tasks. A call that its own workers would refuse is an error before it is
+//! sent.
+
+use std::time::Duration;
 
 use celeriac_client::call::{CallOptions, Expiry, When};
 use celeriac_client::{Client, DynamicCall};
-use celeriac_protocol::{Body, Codec, Map, Value};
-use celeriac_topology::{CallRoute, DIRECT_EXCHANGE};
+use celeriac_protocol::{Body, Codec, Map, Parameter, Value};
+use celeriac_telemetry::clock;
+use celeriac_topology::{CallRoute, DIRECT_EXCHANGE, RouteRequest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
 
 use crate::args::CallArgs;
 use crate::error::Error;
 use crate::output;
 use crate::program::Program;
 use crate::verbs::result::StoredResult;
+use crate::verbs::routes::{refused, router};
+use crate::waiting;
 
 #[derive(Serialize)]
 struct SentTask<'a> {
@@ -22,25 +31,92 @@ pub(crate) async fn run(program: &Program, args: CallArgs, json: bool) -> Result
     if program.is_in_process() {
         return Err(Error::InProcess);
     }
-    if let Some(misspelt) = program.registry.misspelt(&args.task) {
-        // No error, because another program may have a task of this name.
-        output::notice(&format!("warning: {misspelt}"));
-    }
-    let wait = args.wait;
+    check_times(&args)?;
+    let (wait, external) = (args.wait, args.external);
     let request = request(args)?;
-    let client = program.client().await?;
-    let outcome = send(&client, request, wait, json).await;
+    if !external {
+        check(program, &request)?;
+    }
+    let client = waiting::for_client(program).await?;
+    let outcome = send(program, &client, request, wait, json).await;
     client.close().await;
     outcome
 }
 
+/// Checks that the program's own workers can run a call. A call to an exchange or queue of another
+/// program is for other workers.
+fn check(program: &Program, request: &DynamicCall) -> Result<(), Error> {
+    if program.registry.is_empty() || leads_elsewhere(program, request)? {
+        return Ok(());
+    }
+    let Some(task) = program.registry.get(&request.task) else {
+        return Err(Error::UnknownTask(program.registry.unknown(&request.task)));
+    };
+    task.check_arguments(request.body.clone()).map_err(|reason| Error::Arguments {
+        task: task.name,
+        reason,
+        parameters: parameters(task.parameters().unwrap_or_default()),
+    })
+}
+
+/// Returns true if only workers of another program get the call.
+fn leads_elsewhere(program: &Program, request: &DynamicCall) -> Result<bool, Error> {
+    let router = router(program)?;
+    let Body { args, kwargs, .. } = &request.body;
+    let routed = RouteRequest { task: &request.task, args, kwargs, headers: &[] };
+    let declared = program.registry.get(&request.task).and_then(|task| task.options.queue);
+    let route = router.route(routed, &request.options.route, declared).map_err(refused)?;
+    let topology = router.topology();
+    let is_external = |queue: &str| topology.queues.get(queue).is_some_and(|queue| queue.external);
+    if !route.queues.is_empty() {
+        return Ok(route.queues.iter().all(|queue| is_external(queue)));
+    }
+    // No declared queue is bound there. The exchange of `--worker` has the queues of single
+    // workers.
+    let exchange = topology.exchanges.get(&*route.exchange);
+    Ok(route.exchange != DIRECT_EXCHANGE && exchange.is_none_or(|exchange| exchange.external))
+}
+
+/// Returns the parameters of a task for a message, with optional ones in brackets.
+fn parameters(parameters: &[Parameter]) -> String {
+    let shown = parameters.iter().map(|Parameter { name, default }| match default {
+        None => format!("`{name}`"),
+        Some(_) => format!("[`{name}`]"),
+    });
+    let shown: Vec<_> = shown.collect();
+    if shown.is_empty() { "no arguments".to_owned() } else { shown.join(", ") }
+}
+
+/// Refuses times between which the task could not start, and warns of a start in the past.
+fn check_times(args: &CallArgs) -> Result<(), Error> {
+    let now = clock::now();
+    if args.eta.is_some_and(|eta| eta < now) {
+        output::notice("warning: --eta is in the past, so the task runs at once");
+    }
+    let until_eta = || Duration::try_from(args.eta?.duration_since(now)).ok();
+    let starts = args.countdown.or_else(until_eta).unwrap_or_default();
+    match args.expires {
+        Some(expires) if expires <= starts => {
+            let reason = "the task would expire before it may start; give it more time".to_owned();
+            Err(Error::Data { what: "--expires".to_owned(), reason })
+        }
+        _ => Ok(()),
+    }
+}
+
 async fn send(
+    program: &Program,
     client: &Client,
     request: DynamicCall,
-    wait: Option<std::time::Duration>,
+    wait: Option<Duration>,
     json: bool,
 ) -> Result<(), Error> {
-    let handle = client.submit_dynamic(request).await?;
+    if wait.is_some() && !client.awaits_outcomes() {
+        // Known before the task is sent.
+        return Err(celeriac_client::Error::NoResults.into());
+    }
+    let health = client.broker().health();
+    let handle = waiting::for_broker(&program.broker, health, client.submit_dynamic(request)).await?;
     match wait {
         None => {
             output::answer(json, &SentTask { id: handle.id() }, || handle.id().to_owned());
@@ -79,10 +155,76 @@ fn request(args: CallArgs) -> Result<DynamicCall, Error> {
 
 /// Reads the arguments of a call from its flags.
 pub(crate) fn arguments(args: &str, kwargs: &str) -> Result<(Vec<Value>, Map), Error> {
-    Ok((read("--args", "a JSON list", args)?, read("--kwargs", "a JSON object", kwargs)?))
+    let positional = read("--args", "a JSON list", args, ("--kwargs", Json::is_object))?;
+    Ok((positional, read("--kwargs", "a JSON object", kwargs, ("--args", Json::is_array))?))
 }
 
-fn read<T: DeserializeOwned>(what: &str, expected: &str, text: &str) -> Result<T, Error> {
-    serde_json::from_str(text)
-        .map_err(|error| Error::Data { what: what.to_owned(), reason: format!("expected {expected}: {error}") })
+/// Reads the value of a flag. `other` is the flag for values that are meant for it, and a test for
+/// them.
+fn read<T: DeserializeOwned>(
+    flag: &str,
+    expected: &str,
+    text: &str,
+    other: (&str, fn(&Json) -> bool),
+) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|error| {
+        let reason = match serde_json::from_str(text) {
+            Ok(value) if other.1(&value) => format!("expected {expected}; give it as {} {}", other.0, quoted(&value)),
+            Ok(value) => format!("expected {expected}, such as {}", example(flag, &value)),
+            Err(_) => match repaired(flag, text) {
+                Some(value) => format!("expected {expected}: {error}; did you mean {}?", quoted(&value)),
+                None => format!("expected {expected}: {error}"),
+            },
+        };
+        Error::Data { what: flag.to_owned(), reason }
+    })
+}
+
+/// Returns an example of a flag, with a value that is neither list nor object.
+fn example(flag: &str, value: &Json) -> String {
+    match flag {
+        "--args" => quoted(&Json::from(vec![value.clone()])),
+        _ => quoted(&serde_json::json!({ "name": value })),
+    }
+}
+
+/// Returns the value that is meant by a text that is almost JSON: without its brackets, or with the
+/// quotes of Python.
+fn repaired(flag: &str, text: &str) -> Option<Json> {
+    let whole = if flag == "--args" { format!("[{text}]") } else { format!("{{{text}}}") };
+    [whole, text.replace('\'', "\"")].iter().find_map(|text| serde_json::from_str(text).ok())
+}
+
+/// Returns a value as an argument for a shell.
+fn quoted(value: &Json) -> String {
+    format!("'{}'", value.to_string().replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_and_a_list_are_told_their_own_flags() {
+        let said = |args: &str, kwargs: &str| arguments(args, kwargs).unwrap_err().to_string();
+        for (args, kwargs, expected) in [
+            (r#"{"day": "it's"}"#, "{}", r#"--args: expected a JSON list; give it as --kwargs '{"day":"it'\''s"}'"#),
+            ("[]", "[17, 1]", "--kwargs: expected a JSON object; give it as --args '[17,1]'"),
+            ("17", "{}", "--args: expected a JSON list, such as '[17]'"),
+            ("[]", "true", r#"--kwargs: expected a JSON object, such as '{"name":true}'"#),
+        ] {
+            assert_eq!(said(args, kwargs), expected);
+        }
+        assert!(said("[oops", "{}").starts_with("--args: expected a JSON list: expected value"));
+        assert!(said("17, 1299", "{}").ends_with("; did you mean '[17,1299]'?"));
+        assert!(said("['ada']", "{}").ends_with(r#"; did you mean '["ada"]'?"#));
+        assert!(said("[]", r#""day": 1"#).ends_with(r#"; did you mean '{"day":1}'?"#));
+    }
+
+    #[test]
+    fn parameters_are_named_with_the_optional_ones_in_brackets() {
+        let all = [Parameter::required("url"), Parameter::optional("width", || Value::Null)];
+        assert_eq!(parameters(&all), "`url`, [`width`]");
+        assert_eq!(parameters(&[]), "no arguments");
+    }
 }

@@ -14,28 +14,23 @@ mod survey;
 use crate::args::DeadVerb;
 use crate::error::Error;
 use crate::program::Program;
+use crate::waiting;
 use source::DeadLetterSource;
 
 pub(crate) async fn run(program: &Program, verb: DeadVerb, json: bool) -> Result<(), Error> {
     if program.is_in_process() {
         return Err(Error::InProcess);
     }
-    match verb {
-        DeadVerb::List(args) => {
-            let source = DeadLetterSource::new(program, &args.filter.queues)?;
-            source.leave(list::run(&source, &args, json).await).await
+    let source = DeadLetterSource::new(program, verb.queues())?;
+    let work = async {
+        match verb {
+            DeadVerb::List(args) => list::run(&source, &args, json).await,
+            DeadVerb::Show(args) => show::run(&source, &args, json).await,
+            DeadVerb::Replay(args) => remove::replay(program, &source, args, json).await,
+            DeadVerb::Purge(args) => remove::purge(&source, &args.removal, json).await,
         }
-        DeadVerb::Show(args) => {
-            let source = DeadLetterSource::new(program, &args.queues)?;
-            source.leave(show::run(&source, &args, json).await).await
-        }
-        DeadVerb::Replay(args) => {
-            let source = DeadLetterSource::new(program, &args.removal.filter.queues)?;
-            source.leave(remove::replay(program, &source, args, json).await).await
-        }
-        DeadVerb::Purge(args) => {
-            let source = DeadLetterSource::new(program, &args.removal.filter.queues)?;
-            source.leave(remove::purge(&source, &args.removal, json).await).await
-        }
-    }
+    };
+    let outcome = waiting::for_broker(&program.broker, source.broker.health(), work).await;
+    source.broker.close().await;
+    outcome
 }

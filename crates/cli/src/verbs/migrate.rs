@@ -10,6 +10,7 @@ use crate::args::MigrateArgs;
 use crate::error::Error;
 use crate::output;
 use crate::program::Program;
+use crate::waiting;
 
 /// Number of moved messages between two lines of progress.
 const EVERY: u64 = 10_000;
@@ -31,7 +32,8 @@ pub(crate) async fn run(program: &Program, args: &MigrateArgs, json: bool) -> Re
     let topology = program.routes.topology();
     check(&topology, args)?;
     let migration = QueueMigration::new(&program.broker, "celeriac migrate").map_err(Error::Admin)?;
-    let moved = migrate(&migration, &topology, args).await;
+    let moved = migrate(&migration, &topology, args);
+    let moved = waiting::for_broker(&program.broker, migration.health(), moved).await;
     migration.close().await;
     let moved = moved?;
     output::answer(json, &moved, || moved.text());
@@ -42,6 +44,9 @@ pub(crate) async fn run(program: &Program, args: &MigrateArgs, json: bool) -> Re
 fn check(topology: &Topology, args: &MigrateArgs) -> Result<(), Error> {
     let MigrateArgs { from, to, .. } = args;
     let refuse = |what: &str, reason: String| Err(Error::Data { what: what.to_owned(), reason });
+    if from == to {
+        return refuse("--to", format!("`{to}` is the queue to move from; give the new queue another name"));
+    }
     if !topology.queues.contains_key(to) {
         let near = did_you_mean(nearest(to, topology.queues.keys().map(String::as_str)));
         return refuse("--to", format!("queue `{to}` is not declared{near}"));

@@ -16,6 +16,7 @@ use crate::args::QueuesArgs;
 use crate::error::Error;
 use crate::output;
 use crate::program::Program;
+use crate::waiting;
 
 /// A row of the table.
 #[derive(Debug, Serialize)]
@@ -84,24 +85,32 @@ pub(crate) async fn run(program: &Program, args: &QueuesArgs, json: bool) -> Res
     }
     let topology = program.routes.topology();
     let wanted = wanted(&topology, &args.queues)?;
-    let facts = facts(&program.broker).await?;
     let broker = celeriac_broker::connect(&program.broker, "celeriac queues").map_err(Error::Broker)?;
-    let shown = look(&*broker, wanted, args.head).await;
+    let seen = async {
+        let facts = facts(&program.broker).await?;
+        Ok::<_, Error>((facts, look(&*broker, wanted, args.head).await?))
+    };
+    let seen = waiting::for_broker(&program.broker, broker.health(), seen).await;
     broker.close().await;
-    let mut shown = shown?;
+    let (facts, mut shown) = seen?;
     for queue in &mut shown {
-        queue.add(&facts);
+        queue.add(facts.as_deref().unwrap_or_default());
     }
     output::answer(json, &shown, || table(&shown));
+    if let (Err(reason), false) = (facts, json) {
+        output::notice(&format!("no rates and unacknowledged messages: {reason}; set broker.management_url"));
+    }
     Ok(())
 }
 
-/// Returns the facts of the management API. Empty without one.
-async fn facts(options: &BrokerOptions) -> Result<Vec<QueueFacts>, Error> {
-    let Some(management) = celeriac_admin::management(options) else { return Ok(Vec::new()) };
+/// Returns the facts of the management API, or the reason why there is none.
+async fn facts(options: &BrokerOptions) -> Result<Result<Vec<QueueFacts>, String>, Error> {
+    let Some(management) = celeriac_admin::management(options) else {
+        return Ok(Err("the address of the management API is not known".to_owned()));
+    };
     match management.overview().await.map_err(Error::Admin)? {
-        Some(_) => management.queues().await.map_err(Error::Admin),
-        None => Ok(Vec::new()),
+        Some(_) => management.queues().await.map(Ok).map_err(Error::Admin),
+        None => Ok(Err(format!("the management API does not answer this user at {}", management.shown()))),
     }
 }
 
@@ -226,7 +235,7 @@ fn table(shown: &[QueueStatus]) -> String {
 
 impl Head {
     fn text(&self) -> String {
-        let task = self.task.as_deref().unwrap_or("(no task name)");
+        let task = output::one_line(self.task.as_deref().unwrap_or("(no task name)"));
         match &self.age {
             Some(age) => format!("first: {task}, sent {age} ago"),
             None => format!("first: {task}"),

@@ -14,10 +14,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::args::RelayArgs;
+use crate::command_name::CommandName;
 use crate::ending::{before, end_process};
 use crate::error::Error;
 use crate::output;
 use crate::program::Program;
+use crate::waiting;
 
 /// Time for sent messages to be confirmed and deleted. Others are sent again, marked as repeated.
 const CONFIRMED: Duration = Duration::from_secs(5);
@@ -41,12 +43,16 @@ struct OutboxStatus {
     relayed: bool,
 }
 
-pub(crate) async fn run(program: &Program, args: &RelayArgs, json: bool) -> Result<(), Error> {
+pub(crate) async fn run(program: &Program, args: &RelayArgs, name: &CommandName, json: bool) -> Result<(), Error> {
     if args.status {
-        let client = program.client().await?;
-        let status = status(&client, json).await;
+        let client = waiting::for_client(program).await?;
+        let status = status(&client, name, json).await;
         client.close().await;
         return status;
+    }
+    if program.is_in_process() {
+        // The rows of the outbox would be deleted, and their messages lost with this process.
+        return Err(Error::InProcess);
     }
     let telemetry = Telemetry::start(&program.telemetry, &program.instance).map_err(Error::Telemetry)?;
     let listeners = TaskTracker::new();
@@ -80,7 +86,7 @@ pub(crate) async fn run(program: &Program, args: &RelayArgs, json: bool) -> Resu
     Ok(())
 }
 
-async fn status(client: &Client, json: bool) -> Result<(), Error> {
+async fn status(client: &Client, name: &CommandName, json: bool) -> Result<(), Error> {
     let Some(outbox) = client.results().and_then(|results| results.postgres()).map(PostgresBackend::outbox) else {
         return Err(WorkerError::NoOutbox.into());
     };
@@ -96,6 +102,7 @@ async fn status(client: &Client, json: bool) -> Result<(), Error> {
     output::answer(json, &shown, || {
         let oldest = age.map(|age| format!(", the oldest {}", duration::approximate(age)));
         let relayed = if shown.relayed { "" } else { "\nno process relays: start a worker, or `celeriac relay`" };
+        let relayed = name.in_text(relayed);
         format!("{} waiting{}, {} failing{relayed}", shown.waiting, oldest.unwrap_or_default(), shown.failing)
     });
     Ok(())

@@ -9,6 +9,7 @@ use crate::args::ResultArgs;
 use crate::error::Error;
 use crate::output;
 use crate::program::Program;
+use crate::waiting;
 
 /// The outcome of a task, as printed.
 #[derive(Debug, Serialize)]
@@ -67,10 +68,11 @@ impl StoredResult {
     fn text(&self) -> String {
         let outcome = match (&self.result, &self.error) {
             (Some(result), _) => result.get().to_owned(),
-            (None, Some(error)) => error.to_string(),
+            (None, Some(error)) => output::indented(&error.to_string(), 2).into_owned(),
             (None, None) => String::new(),
         };
         let Self { id, name, state, attempts, worker, .. } = self;
+        let [id, name, worker] = [id, name, worker].map(|text| output::one_line(text));
         if worker.is_empty() {
             // A reply holds nothing more.
             return format!("{id} {state}\n{outcome}");
@@ -81,7 +83,7 @@ impl StoredResult {
 }
 
 pub(crate) async fn run(program: &Program, args: &ResultArgs, json: bool) -> Result<(), Error> {
-    let client = program.client().await?;
+    let client = waiting::for_client(program).await?;
     if client.results().is_none() {
         // A reply goes to the sender of the task, which is another process.
         client.close().await;
@@ -94,10 +96,16 @@ pub(crate) async fn run(program: &Program, args: &ResultArgs, json: bool) -> Res
     };
     let outcome = match row {
         Some(row) => StoredResult::from(row).print(json),
-        None => Err(Error::Data { what: format!("task {}", args.id), reason: "no result is recorded".to_owned() }),
+        None => Err(Error::Data { what: format!("task {}", args.id), reason: nothing(program) }),
     };
     client.close().await;
     outcome
+}
+
+/// Returns the reason of an id without a row.
+fn nothing(program: &Program) -> String {
+    let store = program.results.url.masked();
+    format!("no result is recorded in {store}: it waits, runs, ignores its result, or was sent elsewhere; see --wait")
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@ use crate::args::RevokeArgs;
 use crate::error::Error;
 use crate::output;
 use crate::program::Program;
+use crate::waiting;
 
 pub(crate) async fn run(program: &Program, args: RevokeArgs, json: bool) -> Result<(), Error> {
     let RevokeArgs { ids, terminate, lasting } = args;
-    let client = program.client().await?;
+    let client = waiting::for_client(program).await?;
     let mut revoke = client.revoke(ids.iter().map(String::as_str));
     if terminate {
         revoke = revoke.terminate();

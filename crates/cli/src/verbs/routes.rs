@@ -33,9 +33,11 @@ struct RouteExplanation<'a> {
 }
 
 pub(crate) fn explain(program: &Program, args: ExplainArgs, json: bool) -> Result<(), Error> {
-    let refused = |error: celeriac_topology::Error| Error::Broker(error.into());
-    let router = Router::new(&program.routes).map_err(refused)?;
-    let router = router.with_functions(&program.route_functions).map_err(refused)?;
+    let router = router(program)?;
+    if let Some(misspelt) = program.registry.misspelt(&args.task) {
+        // No error, because another program may have a task of this name.
+        output::notice(&format!("warning: {misspelt}"));
+    }
     let (positional, named) = arguments(&args.args, &args.kwargs)?;
     let ExplainArgs { task, queue, exchange, routing_key, .. } = args;
     let request = RouteRequest { task: &task, args: &positional, kwargs: &named, headers: &[] };
@@ -45,6 +47,16 @@ pub(crate) fn explain(program: &Program, args: ExplainArgs, json: bool) -> Resul
     let shown = RouteExplanation::of(&task, &explanation);
     output::answer(json, &shown, || shown.text());
     Ok(())
+}
+
+/// Returns the router of a program.
+pub(super) fn router(program: &Program) -> Result<Router, Error> {
+    let router = Router::new(&program.routes).map_err(refused)?;
+    router.with_functions(&program.route_functions).map_err(refused)
+}
+
+pub(super) fn refused(error: celeriac_topology::Error) -> Error {
+    Error::Broker(error.into())
 }
 
 /// Returns the answer of a route function as text.

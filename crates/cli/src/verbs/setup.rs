@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use celeriac_admin::plan::{Planner, Prune};
-use celeriac_results::Migration;
+use celeriac_results::{LastError, Migration};
 use celeriac_topology::{Difference, DifferenceKind, Remedy};
 use serde::Serialize;
 
-use super::topology::table::{is_level, short};
+use super::topology::table::{is_level, remedies, short};
 use crate::args::SetupArgs;
+use crate::command_name::CommandName;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::output;
 use crate::program::Program;
+use crate::waiting;
 
 /// The result of a setup.
 #[derive(Debug, Default, Serialize)]
@@ -22,6 +24,9 @@ struct SetupReport {
     objects: Vec<SetupObject>,
     /// Parts of the broker that could not be seen, with the reason.
     unseen: Vec<String>,
+    /// Differences that a setup does not resolve.
+    #[serde(skip)]
+    differing: Vec<Difference>,
 }
 
 /// One migration, exchange, queue, binding or policy.
@@ -50,20 +55,24 @@ enum SetupState {
     Differs,
 }
 
-pub(crate) async fn run(program: &Program, args: &SetupArgs, json: bool) -> Result<Exit, Error> {
+pub(crate) async fn run(program: &Program, args: &SetupArgs, name: &CommandName, json: bool) -> Result<Exit, Error> {
     if program.is_in_process() {
         return Err(Error::InProcess);
     }
-    let migrations = celeriac_results::migrations(&program.results).await.map_err(Error::Results)?;
+    let last_error = LastError::default();
+    let migrations = celeriac_results::migrations(&program.results, last_error.clone());
+    let migrations = waiting::for_database(&program.results, &last_error, migrations).await.map_err(Error::Results)?;
     let planner = Planner::new(&program.broker, "celeriac setup").map_err(Error::Admin)?;
-    let report = if args.check {
-        check(program, &planner, &migrations).await
-    } else {
-        set_up(program, &planner, &migrations).await
+    let work = async {
+        match args.check {
+            true => check(program, &planner, &migrations).await,
+            false => set_up(program, &planner, &migrations).await,
+        }
     };
+    let report = waiting::for_broker(&program.broker, planner.health(), work).await;
     planner.close().await;
     let report = report?;
-    output::answer(json, &report, || report.text(&program.broker.delay_prefix));
+    output::answer(json, &report, || report.text(&program.broker.delay_prefix, name));
     Ok(report.exit())
 }
 
@@ -113,6 +122,8 @@ impl SetupReport {
         done: &[Difference],
         left: &[Difference],
     ) {
+        let is_kept = |found: &&Difference| found.kind == DifferenceKind::Differs && !is_of_setup(found);
+        self.differing.extend(left.iter().filter(is_kept).cloned());
         for object in planner.wanted_names(&program.routes.topology()) {
             let of = |found: &&Difference| found.object == object && found.kind != DifferenceKind::Extra;
             let remains: Vec<_> = left.iter().filter(of).collect();
@@ -136,8 +147,8 @@ impl SetupReport {
     }
 
     /// Returns a line for each object, and one for each state of the delay levels, which have the
-    /// prefix `delays`.
-    fn text(&self, delays: &str) -> String {
+    /// prefix `delays`. `name` is that of the program.
+    fn text(&self, delays: &str, name: &CommandName) -> String {
         let mut text = String::new();
         let mut line = |state: SetupState, object: &str, remark: Option<&str>| {
             let remark = remark.map(|remark| format!(": {remark}")).unwrap_or_default();
@@ -158,6 +169,7 @@ impl SetupReport {
                 Some(&format!("{count} exchanges, queues and bindings")),
             );
         }
+        text.push_str(&remedies(&self.differing, name));
         let is_declared = |object: &SetupObject| object.state == SetupState::Declared;
         if self.objects.iter().any(is_declared) {
             text.push_str("\nAMQP does not show whether a declared binding existed before\n");
@@ -181,6 +193,11 @@ impl SetupState {
             Self::Differs => "differs",
         }
     }
+}
+
+/// Returns true for a difference that a setup resolves by itself.
+fn is_of_setup(found: &Difference) -> bool {
+    matches!(found.remedy, Remedy::Make(_) | Remedy::SetPolicy(_))
 }
 
 /// Returns a differing property with both values, or the remedy of an object that this program

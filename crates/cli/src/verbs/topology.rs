@@ -11,11 +11,14 @@ use celeriac_topology::{Cluster, Difference, definitions, manifests};
 use serde::Serialize;
 
 use crate::args::{ApplyArgs, ExportArgs, ExportFormat, TopologyVerb};
+use crate::command_name::CommandName;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::output;
 use crate::program::Program;
 use crate::verbs::migrate;
+use crate::waiting;
+use table::Texts;
 
 /// A plan, as JSON.
 #[derive(Serialize)]
@@ -33,7 +36,7 @@ struct AppliedDifferences<'a> {
     declared_bindings: usize,
 }
 
-pub(crate) async fn run(program: &Program, verb: TopologyVerb, json: bool) -> Result<Exit, Error> {
+pub(crate) async fn run(program: &Program, verb: TopologyVerb, name: &CommandName, json: bool) -> Result<Exit, Error> {
     if program.is_in_process() {
         return Err(Error::InProcess);
     }
@@ -44,10 +47,12 @@ pub(crate) async fn run(program: &Program, verb: TopologyVerb, json: bool) -> Re
         TopologyVerb::Migrate(args) => return migrate::run(program, &args, json).await.map(|()| Exit::Done),
     };
     let planner = planner(program)?;
-    let delays = &program.broker.delay_prefix;
-    let outcome = match (planner.plan(&program.routes.topology()).await, apply_args) {
-        (Ok(plan), None) => Ok(show(&plan, delays, json)),
-        (Ok(plan), Some(args)) => apply(&planner, plan, &args, delays, json).await,
+    let texts = Texts { delays: &program.broker.delay_prefix, name };
+    let topology = program.routes.topology();
+    let plan = waiting::for_broker(&program.broker, planner.health(), planner.plan(&topology)).await;
+    let outcome = match (plan, apply_args) {
+        (Ok(plan), None) => Ok(show(&plan, texts, json)),
+        (Ok(plan), Some(args)) => apply(program, &planner, plan, &args, texts, json).await,
         (Err(error), _) => Err(Error::Admin(error)),
     };
     planner.close().await;
@@ -58,24 +63,32 @@ fn planner(program: &Program) -> Result<Planner, Error> {
     Planner::new(&program.broker, "celeriac topology").map_err(Error::Admin)
 }
 
-fn show(plan: &Plan, delays: &str, json: bool) -> Exit {
+fn show(plan: &Plan, texts: Texts<'_>, json: bool) -> Exit {
     let Plan { differences, unseen, .. } = plan;
-    output::answer(json, &PlannedDifferences { differences, unseen }, || table::plan(plan, delays));
+    output::answer(json, &PlannedDifferences { differences, unseen }, || texts.plan(plan));
     if differences.is_empty() { Exit::Done } else { Exit::Different }
 }
 
-async fn apply(planner: &Planner, plan: Plan, args: &ApplyArgs, delays: &str, json: bool) -> Result<Exit, Error> {
+async fn apply(
+    program: &Program,
+    planner: &Planner,
+    plan: Plan,
+    args: &ApplyArgs,
+    texts: Texts<'_>,
+    json: bool,
+) -> Result<Exit, Error> {
     let prune = if args.prune { Prune::Delete } else { Prune::Keep };
     if plan.is_to_be_done(prune) {
-        output::notice(&table::plan(&plan, delays));
+        output::notice(&texts.plan(&plan));
         if !args.yes {
             output::confirm("Apply these changes?")?;
         }
     }
-    let applied = planner.apply(plan, prune).await.map_err(Error::Admin)?;
+    let applied = waiting::for_broker(&program.broker, planner.health(), planner.apply(plan, prune)).await;
+    let applied = applied.map_err(Error::Admin)?;
     let Applied { done, left, unseen_bindings } = &applied;
     let declared_bindings = unseen_bindings.len();
-    output::answer(json, &AppliedDifferences { done, left, declared_bindings }, || table::applied(&applied, delays));
+    output::answer(json, &AppliedDifferences { done, left, declared_bindings }, || texts.applied(&applied));
     Ok(if left.is_empty() { Exit::Done } else { Exit::Different })
 }
 

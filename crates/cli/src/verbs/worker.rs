@@ -22,6 +22,10 @@ const FLUSHED: Duration = Duration::from_millis(900);
 /// Longest time for the last traces, even if the drain timeout leaves more.
 const FLUSH: Duration = Duration::from_secs(5);
 
+/// Warning of a worker whose broker is inside its process.
+const IN_PROCESS: &str =
+    "warning: broker.url is memory://, so only this process can send tasks to this worker; set broker.url";
+
 pub(crate) async fn run(program: &Program) -> Result<(), Error> {
     let telemetry = Telemetry::start(&program.telemetry, &program.instance).map_err(Error::Telemetry)?;
     let listeners = TaskTracker::new();
@@ -36,7 +40,12 @@ pub(crate) async fn run(program: &Program) -> Result<(), Error> {
         let worker = program.worker(client.clone())?;
         drain = worker.drain();
         match program.telemetry.log.format {
-            LogFormat::Text => output::notice(&worker.banner()),
+            LogFormat::Text => {
+                output::notice(&worker.banner());
+                if program.is_in_process() {
+                    output::notice(IN_PROCESS);
+                }
+            }
             LogFormat::Json => worker.log_banner(),
         }
         let ShutdownReport { blocking_tasks_left } = worker.run_until(shutdown.clone()).await?;

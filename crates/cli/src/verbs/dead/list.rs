@@ -5,7 +5,7 @@ use std::fmt::Write;
 use celeriac_admin::DeadLetter;
 use serde::Serialize;
 
-use super::source::DeadLetterSource;
+use super::source::{DeadLetterSource, check_reason};
 use super::survey::Survey;
 use crate::args::ListDeadArgs;
 use crate::error::Error;
@@ -21,6 +21,7 @@ pub(super) async fn run(source: &DeadLetterSource, args: &ListDeadArgs, json: bo
     let filter = source.filter(args.filter.wanted())?;
     let mut letters = Vec::new();
     let counts = Survey::take(source, &filter, args.limit, |letter| letters.push(letter)).await?;
+    check_reason(args.filter.reason.as_deref(), counts.matching)?;
     let listed = DeadLetterList { letters, counts };
     output::answer(json, &listed, || listed.text(args.limit));
     Ok(())
@@ -47,13 +48,9 @@ impl DeadLetterList {
 
 fn line(letter: &DeadLetter) -> String {
     let at = letter.at.map_or_else(|| "-".to_owned(), |at| format!("{at:.0}"));
-    let error = letter.error.as_deref().unwrap_or_default();
-    format!(
-        "{at:<20} {:<16} {:<15} {}[{}] {}",
-        letter.queue,
-        letter.reason,
-        letter.task.as_deref().unwrap_or("(unreadable)"),
-        letter.id.as_deref().unwrap_or("no id"),
-        error.lines().next().unwrap_or_default(),
-    )
+    let error = letter.error.as_deref().and_then(|error| error.lines().next()).unwrap_or_default();
+    let task = letter.task.as_deref().unwrap_or("(unreadable)");
+    let id = letter.id.as_deref().unwrap_or("no id");
+    let [queue, reason, task, id, error] = [&*letter.queue, &letter.reason, task, id, error].map(output::one_line);
+    format!("{at:<20} {queue:<16} {reason:<15} {task}[{id}] {error}")
 }

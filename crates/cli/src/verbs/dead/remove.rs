@@ -8,7 +8,7 @@ use celeriac_telemetry::events::telemetry::FlushFailed;
 use celeriac_telemetry::{ErrorChain, Event, Telemetry};
 use serde::Serialize;
 
-use super::source::DeadLetterSource;
+use super::source::{DeadLetterSource, check_reason};
 use super::survey::Survey;
 use crate::args::{RemovalArgs, ReplayArgs};
 use crate::error::Error;
@@ -77,6 +77,7 @@ async fn may_begin(
         return Ok(true);
     }
     let survey = Survey::take(source, filter, args.limit.unwrap_or(u64::MAX), drop).await?;
+    check_reason(args.filter.reason.as_deref(), survey.matching)?;
     let name = verb.name();
     if args.dry_run {
         output::answer(json, &survey, || format!("would {name} {}\n{}", of(&survey), survey.text()));
@@ -129,6 +130,7 @@ async fn carry_out(
     let Tally { removed, left, stuck, reason } = tally;
     output::answer(json, &RemovalReport { done, tally }, || format!("{removed} {done}, {left} left"));
     outcome?;
+    check_reason(args.filter.reason.as_deref(), removed + stuck)?;
     match (&args.filter.id, reason) {
         (_, Some(reason)) => {
             Err(Error::Data { what: format!("{stuck} could not be replayed"), reason: reason.clone() })

@@ -15,6 +15,9 @@ use crate::args::ShowDeadArgs;
 use crate::error::Error;
 use crate::output;
 
+/// Column of the values.
+const VALUES: usize = 15;
+
 /// A dead letter with its arguments and headers.
 #[derive(Serialize)]
 struct DeadLetterDetails {
@@ -68,10 +71,11 @@ impl DeadLetterDetails {
         let letter = &self.letter;
         let mut text = format!(
             "{}[{}]\n",
-            letter.task.as_deref().unwrap_or("(unreadable)"),
-            letter.id.as_deref().unwrap_or("no id")
+            output::one_line(letter.task.as_deref().unwrap_or("(unreadable)")),
+            output::one_line(letter.id.as_deref().unwrap_or("no id"))
         );
         let mut line = |name: &str, value: &str| {
+            let value = output::indented(value, VALUES);
             let _ = writeln!(text, "  {name:<12} {value}");
         };
         line("reason", &letter.reason);
@@ -98,7 +102,7 @@ impl DeadLetterDetails {
         }
         line("headers", "");
         for (name, value) in &self.headers {
-            line("", &format!("{name}: {value}"));
+            line("", &format!("{}: {value}", output::one_line(name)));
         }
         text
     }

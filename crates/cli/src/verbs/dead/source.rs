@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use celeriac_admin::dead::{DeadLetterQuery, Search};
+use celeriac_admin::dead::{DeadLetterQuery, REASONS, Search};
 use celeriac_admin::{Error as AdminError, Filter};
 use celeriac_broker::{Broker, Error as BrokerError};
 use celeriac_config::{did_you_mean, nearest};
@@ -84,11 +84,18 @@ impl DeadLetterSource {
     pub(super) fn may_lack(&self, error: &BrokerError) -> bool {
         self.named.is_empty() && matches!(error, BrokerError::NoSuchQueue { .. })
     }
+}
 
-    /// Closes the connection to the broker.
-    pub(super) async fn leave(&self, outcome: Result<(), Error>) -> Result<(), Error> {
-        self.broker.close().await;
-        outcome
+/// Refuses a reason that neither Celeriac nor RabbitMQ knows if no dead letter has it. Another
+/// program, or a later version, may write others.
+pub(super) fn check_reason(reason: Option<&str>, matching: u64) -> Result<(), Error> {
+    match reason {
+        Some(reason) if matching == 0 && !REASONS.contains(&reason) => {
+            let near = did_you_mean(nearest(reason, REASONS.iter().copied()));
+            let reason = format!("no dead letter has the reason `{reason}`{near}; known are {}", REASONS.join(", "));
+            Err(Error::Data { what: "--reason".to_owned(), reason })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::source::DeadLetterSource;
 use crate::error::Error;
+use crate::output;
 
 /// Counts of matching dead letters.
 #[derive(Debug, Default, Serialize)]
@@ -64,7 +65,8 @@ impl Survey {
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         for (what, counts) in [("queue", &self.queues), ("reason", &self.reasons), ("task", &self.tasks)] {
-            let counts: Vec<_> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+            let counts: Vec<_> =
+                counts.iter().map(|(name, count)| format!("{} {count}", output::one_line(name))).collect();
             let _ = writeln!(text, "{:<8} {}", format!("{what}:"), counts.join(", "));
         }
         text

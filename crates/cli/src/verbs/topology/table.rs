@@ -5,27 +5,50 @@ use std::fmt::Write;
 use celeriac_admin::plan::{Applied, Plan};
 use celeriac_topology::{Difference, DifferenceKind, Remedy};
 
+use crate::command_name::CommandName;
+
 /// Number of missing delay levels above which one line stands for all of them.
 const FOLDED: usize = 10;
 
-/// Returns the differences, their remedies, and what could not be seen.
-pub(super) fn plan(plan: &Plan, delays: &str) -> String {
-    let mut text = rows(&plan.differences, delays);
-    if plan.differences.is_empty() {
-        let _ = writeln!(text, "broker and files agree");
-    }
-    text.push_str(&remedies(&plan.differences));
-    if !plan.unseen.is_empty() {
-        let _ = writeln!(text, "\nnot seen:");
-        for unseen in &plan.unseen {
-            let _ = writeln!(text, "  {unseen}");
-        }
-    }
-    text
+/// Names that the texts need.
+#[derive(Clone, Copy)]
+pub(super) struct Texts<'a> {
+    /// Prefix of the delay levels.
+    pub(super) delays: &'a str,
+    /// The program, for remedies.
+    pub(super) name: &'a CommandName,
 }
 
-/// Returns how many differences are resolved, and those that remain. Counts as the plan shows them.
-pub(super) fn applied(applied: &Applied, delays: &str) -> String {
+impl Texts<'_> {
+    /// Returns the differences, their remedies, and what could not be seen.
+    pub(super) fn plan(self, plan: &Plan) -> String {
+        let mut text = rows(&plan.differences, self.delays);
+        if plan.differences.is_empty() {
+            let _ = writeln!(text, "broker and files agree");
+        }
+        text.push_str(&remedies(&plan.differences, self.name));
+        if !plan.unseen.is_empty() {
+            let _ = writeln!(text, "\nnot seen:");
+            for unseen in &plan.unseen {
+                let _ = writeln!(text, "  {unseen}");
+            }
+        }
+        text
+    }
+
+    /// Returns how many differences are resolved, and those that remain.
+    pub(super) fn applied(self, applied: &Applied) -> String {
+        let mut text = resolved(applied, self.delays);
+        if !applied.left.is_empty() {
+            let _ = writeln!(text, "\nremaining:\n{}", rows(&applied.left, self.delays).trim_end());
+            text.push_str(&remedies(&applied.left, self.name));
+        }
+        text
+    }
+}
+
+/// Returns how many differences are resolved. Counts as the plan shows them.
+fn resolved(applied: &Applied, delays: &str) -> String {
     let levels = applied.done.iter().filter(|found| is_missing_level(found, delays)).count();
     let levels = if levels > FOLDED { levels } else { 0 };
     let mut text = match applied.done.len() - levels {
@@ -44,10 +67,6 @@ pub(super) fn applied(applied: &Applied, delays: &str) -> String {
             text,
             "bindings: {bindings} declared, {of_levels} of them between delay levels; AMQP does not show which existed before"
         );
-    }
-    if !applied.left.is_empty() {
-        let _ = writeln!(text, "\nremaining:\n{}", rows(&applied.left, delays).trim_end());
-        text.push_str(&remedies(&applied.left));
     }
     text
 }
@@ -112,13 +131,17 @@ fn mark(kind: DifferenceKind) -> String {
     .to_owned()
 }
 
-/// Returns each remedy once, with the number of differences that it resolves.
-fn remedies(differences: &[Difference]) -> String {
+/// Returns each remedy once, with the number of differences that it resolves. `name` is that of the
+/// program.
+pub(in crate::verbs) fn remedies<'d>(
+    differences: impl IntoIterator<Item = &'d Difference>,
+    name: &CommandName,
+) -> String {
     let mut ways: Vec<(String, usize)> = Vec::new();
     for found in differences {
         let way = match &found.remedy {
             Remedy::ByHand(_) => format!("{}: {}", found.object, found.remedy),
-            remedy => remedy.to_string(),
+            remedy => name.in_text(&remedy.to_string()),
         };
         match ways.iter_mut().find(|(known, _)| *known == way) {
             Some((_, count)) => *count += 1,
