@@ -28,6 +28,7 @@ mod memory_alarm;
 mod migration;
 mod poison;
 mod reconnecting;
+mod refused_sessions;
 mod relay_killed;
 mod retries;
 mod rolling_restarts;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_telemetry::Event;
-use celeriac_telemetry::events::results::{BatchRecorded, OutcomesNotAnnounced, SweepFailed};
+use celeriac_telemetry::events::results::{BatchRecorded, OutcomesNotAnnounced, StoreAwaited, SweepFailed};
 use futures::StreamExt;
 use futures::future::Either;
 use futures::stream::FuturesUnordered;
@@ -220,7 +220,11 @@ async fn sweep(backend: &dyn Backend, keep: Duration) {
     loop {
         sleep(every).await;
         if let Err(error) = sweep_once(backend, keep).await {
-            SweepFailed { error: &error.to_string() }.emit();
+            let told = error.to_string();
+            match error.is_connection_lost() {
+                true => StoreAwaited { work: "sweep", retry_in: every, error: &told }.emit(),
+                false => SweepFailed { error: &told }.emit(),
+            }
         }
     }
 }

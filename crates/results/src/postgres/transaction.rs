@@ -112,6 +112,23 @@ impl Session {
         Ok(Transaction { inner, connections, name, clean })
     }
 
+    /// Returns `true` if the database takes no writes at present: it is a standby, or read-only.
+    /// The transaction must have ended.
+    pub async fn is_read_only(&mut self) -> bool {
+        let Self { lease, connections, clean, .. } = self;
+        if !*clean {
+            return false;
+        }
+        let mode = sqlx::query_scalar("SELECT current_setting('transaction_read_only') = 'on'");
+        match connections.within(mode.fetch_one(&mut lease.connection)).await {
+            Ok(is_read_only) => is_read_only,
+            Err(_) => {
+                *clean = false;
+                false
+            }
+        }
+    }
+
     /// Returns the connection to the pool, if it is still usable.
     pub fn end(self) {
         if self.clean && !self.lease.connection.is_in_transaction() {

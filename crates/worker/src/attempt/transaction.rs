@@ -92,10 +92,8 @@ async fn steps<'a>(attempt: &mut Attempt<'a>, prepared: PreparedRun<'a>) -> Step
     let mut backoff = Backoff::new(BACKOFF);
     loop {
         match run_once(attempt, transactions, task, run).await? {
-            TransactionEnd::Committed { committed: Committed::Failed(error), .. } if error.is_retryable() => {
-                run = await_next_run(attempt, task, &mut backoff, &error).await?;
-            }
-            end => return finish(attempt, task, end).await,
+            Ok(end) => return finish(attempt, task, end).await,
+            Err(error) => run = await_next_run(attempt, task, &mut backoff, &error).await?,
         }
     }
 }
@@ -115,13 +113,14 @@ async fn bind_arguments<'a>(
     }
 }
 
-/// Runs the task in a transaction of its own, and ends it.
+/// Runs the task in a transaction of its own, and ends it. Returns the store's error if the store
+/// takes no writes for now, and the task has to run again.
 async fn run_once<'a>(
     attempt: &mut Attempt<'a>,
     transactions: &Transactions,
     task: &TaskDefinition,
     run: TransactionalRun<'a>,
-) -> Step<TransactionEnd<'a>> {
+) -> Step<Result<TransactionEnd<'a>, StoreError>> {
     let mut backoff = Backoff::new(BACKOFF);
     loop {
         let mut session = open_session(attempt, transactions).await?;
@@ -133,9 +132,20 @@ async fn run_once<'a>(
             }
         };
         let end = run_in(attempt, transaction, task, run).await;
+        // The task has failed because of that, most likely. Its failure could not be recorded.
+        let has_failed = matches!(end, Ok(TransactionEnd::Failed { .. }));
+        let is_read_only = has_failed && session.is_read_only().await;
         // Other tasks need the connection, and what follows may wait for the broker.
         session.end();
-        return end;
+        return match end? {
+            TransactionEnd::Failed { .. } if is_read_only => {
+                Ok(Err(StoreError::Busy { doing: "committing", source: "the database is read-only".into() }))
+            }
+            TransactionEnd::Committed { committed: Committed::Failed(error), .. } if error.is_retryable() => {
+                Ok(Err(error))
+            }
+            end => Ok(Ok(end)),
+        };
     }
 }
 
