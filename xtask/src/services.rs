@@ -92,17 +92,7 @@ fn down() -> Result<()> {
 fn env() -> Result<()> {
     let running = Running::load()?.filter(Running::answers);
     let running = running.context("the services are not up: run `cargo xtask services up`")?;
-    let mut lines = vec![
-        ("CELERIAC__BROKER__URL", &running.amqp_url),
-        ("CELERIAC__RESULTS__URL", &running.database_url),
-        (RABBIT, &running.broker),
-        (AMQP_URL, &running.amqp_url),
-        (DATABASE_URL, &running.database_url),
-    ];
-    for name in ["CELERIAC__BROKER__MANAGEMENT_URL", MANAGEMENT_URL] {
-        lines.extend(running.management_url.as_ref().map(|url| (name, url)));
-    }
-    for (name, value) in lines {
+    for (name, value) in running.variables() {
         println!("export {name}={value}");
     }
     Ok(())
@@ -123,6 +113,21 @@ impl Running {
     fn save(&self) -> Result<()> {
         let file = state();
         fs::write(&file, serde_json::to_vec_pretty(self)?).with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    /// Returns the variables with which programs and tests use these servers.
+    fn variables(&self) -> Vec<(&'static str, &str)> {
+        let mut variables = vec![
+            ("CELERIAC__BROKER__URL", self.amqp_url.as_str()),
+            ("CELERIAC__RESULTS__URL", &self.database_url),
+            (RABBIT, &self.broker),
+            (AMQP_URL, &self.amqp_url),
+            (DATABASE_URL, &self.database_url),
+        ];
+        if let Some(url) = &self.management_url {
+            variables.extend([("CELERIAC__BROKER__MANAGEMENT_URL", url.as_str()), (MANAGEMENT_URL, url)]);
+        }
+        variables
     }
 
     fn answers(&self) -> bool {
@@ -186,6 +191,22 @@ fn address(url: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn programs_and_tests_get_the_management_api_if_there_is_one() {
+        let running = |management_url| Running {
+            broker: "installed".to_owned(),
+            amqp_url: "amqp://one".to_owned(),
+            management_url,
+            database_url: "postgres://one".to_owned(),
+            folders: Vec::new(),
+        };
+        let has = |running: &Running, name| running.variables().iter().any(|(known, _)| *known == name);
+        let (with, without) = (running(Some("http://one".to_owned())), running(None));
+        for name in ["CELERIAC__BROKER__MANAGEMENT_URL", MANAGEMENT_URL] {
+            assert_eq!((has(&with, name), has(&without, name)), (true, false), "{name}");
+        }
+    }
 
     #[test]
     fn the_address_is_between_user_and_path() {
