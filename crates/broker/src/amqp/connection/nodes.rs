@@ -8,6 +8,9 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
 
+/// The beginnings of a URL.
+const SCHEMES: [&str; 2] = ["amqp://", "amqps://"];
+
 /// The largest frame: RabbitMQ's own default.
 ///
 /// The headers of a message must fit in one frame, because RabbitMQ does not divide them. A client
@@ -66,13 +69,19 @@ impl BrokerNode {
     fn new(url: &str, options: &BrokerOptions) -> Result<Self> {
         let shown = Secret::new(url).masked();
         let invalid = |reason: String| Error::Invalid { key: "broker.url".to_owned(), reason };
+        if !SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(invalid(format!("`{shown}` should begin with amqp:// or amqps://")));
+        }
         if has_several_at_signs(url) {
             let nodes =
                 if url.contains(',') { ", and begin each node of a cluster with amqp:// or amqps://" } else { "" };
             return Err(invalid(format!("`{shown}` has more than one `@`; {URL_ESCAPES}{nodes}")));
         }
-        let mut uri: AMQPUri =
-            url.parse().map_err(|reason| invalid(format!("`{shown}` is no AMQP URL: {reason}; {URL_ESCAPES}")))?;
+        let mut uri: AMQPUri = url.parse().map_err(|reason: String| {
+            // The library quotes a part of the URL behind a colon, which may have the password.
+            let reason = reason.split(':').next().unwrap_or_default();
+            invalid(format!("`{shown}` is no AMQP URL: {reason}; {URL_ESCAPES}"))
+        })?;
         if uri.authority.host.contains(',') {
             return Err(invalid(format!("`{shown}` names several hosts; write a URL for each: amqp://…,amqp://…")));
         }
@@ -131,7 +140,7 @@ fn split(urls: &str) -> Vec<&str> {
     let mut rest = urls;
     while let Some((comma, _)) = rest.match_indices(',').find(|(comma, _)| {
         let next = rest[comma + 1..].trim_start();
-        next.starts_with("amqp://") || next.starts_with("amqps://")
+        SCHEMES.iter().any(|scheme| next.starts_with(scheme))
     }) {
         nodes.push(&rest[..comma]);
         rest = &rest[comma + 1..];
@@ -183,8 +192,18 @@ mod tests {
     }
 
     #[test]
+    fn a_url_without_slashes_is_refused_without_its_password() {
+        for url in ["amqp:u:secret@host", "amqp:x://u:secret@host", "u:secret@host", ""] {
+            let message = nodes(url).err().unwrap().to_string();
+            assert!(message.ends_with("should begin with amqp:// or amqps://"), "{message}");
+            assert!(!message.contains("secret"), "{message}");
+        }
+    }
+
+    #[test]
     fn a_url_that_cannot_be_used_is_said_so_without_its_password() {
-        for url in ["amqp://u:secret@host:port/", "amqp://u:secret@[::1]:5672/"] {
+        let in_query = "amqp://u:p/x?auth_mechanism=secret@host";
+        for url in ["amqp://u:secret@host:port/", "amqp://u:secret@[::1]:5672/", in_query] {
             let message = nodes(url).err().unwrap().to_string();
             assert!(message.starts_with("broker.url: `amqp://u:***@"), "{message}");
             assert!(!message.contains("secret"), "{message}");
