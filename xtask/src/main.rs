@@ -35,7 +35,7 @@ enum Verb {
     Test(test::Options),
     /// The fault tests in their long form
     Faults(faults::Options),
-    /// Ten million damaged and generated messages for the decoder
+    /// The fuzz tests in their long form: a minute of damaged inputs for each reader
     Fuzz(fuzz::Options),
     /// The public API as text, in docs/public-api.txt
     Api(api::Options),

@@ -6,7 +6,8 @@
 //! - `consume`: delivers messages and settles them, across lost connections;
 //! - `declare`: declares or adopts the objects of the topology, and reports differences;
 //! - `browse`: reads a queue without a change; `migration`: moves a queue to another;
-//! - `error`: reads the broker's replies in the errors of the client library.
+//! - `error`: reads the broker's replies in the errors of the client library;
+//! - `wire`: messages as bytes, for the fuzz tests.
 //!
 //! The client library's own recovery is not used. This module reconnects, subscribes and publishes
 //! again itself.
@@ -19,6 +20,8 @@ mod declare;
 mod error;
 mod migration;
 mod publish;
+#[cfg(feature = "conformance")]
+pub mod wire;
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,0 +1,8 @@
+//! Every reader of what others write, on damaged inputs: messages, and the text of settings.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bodies;
+mod config;
+mod headers;
+mod messages;
+mod text;
