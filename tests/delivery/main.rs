@@ -3,6 +3,7 @@
 
 mod access;
 mod again;
+mod allowed;
 mod answers;
 mod broadcast;
 mod builtin;

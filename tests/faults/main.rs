@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "the figures of docs/faults.md")]
 
 mod between_steps;
+mod budgets;
 mod cancels;
 mod celery_killed;
 mod cluster;

@@ -49,6 +49,18 @@ impl Program {
         Self::spawn(executable, arguments, variables, Stdio::null())
     }
 
+    /// Starts the test program as [`start`](Self::start) does. It cannot reserve more address space
+    /// than `limit` KiB: an allocation beyond it aborts the program.
+    ///
+    /// # Panics
+    /// Panics if it cannot be started.
+    pub fn start_within(limit: u64, arguments: &[&str], variables: &[(&str, String)]) -> Self {
+        let limited = format!("ulimit -v {limit} && exec \"$0\" \"$@\"");
+        let path = path();
+        let shell: Vec<_> = ["-c", &limited, &path].into_iter().chain(arguments.iter().copied()).collect();
+        Self::start_other("/bin/sh", &shell, variables)
+    }
+
     /// Starts it as [`start_other`](Self::start_other) does, with an input to write to.
     ///
     /// # Panics
@@ -129,9 +141,21 @@ impl Program {
     /// # Panics
     /// Panics if the process has ended already.
     pub fn resident(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// Returns the most memory that it has held so far, in KiB.
+    ///
+    /// # Panics
+    /// Panics if the process has ended already.
+    pub fn peak(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, name: &str) -> u64 {
         let id = self.child.id().expect("a running process");
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("its memory");
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 

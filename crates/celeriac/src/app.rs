@@ -197,7 +197,11 @@ impl Celeriac {
             client,
             state: self.state.clone(),
             hooks: self.hooks.clone(),
-            limits: DecodeLimits { accept: Accept::only(&settings.worker.accept_content), ..self.limits() },
+            limits: DecodeLimits {
+                accept: Accept::only(&settings.worker.accept_content),
+                values: settings.worker.max_body_values,
+                ..self.limits()
+            },
             broker_url: settings.broker.url.masked(),
             results_url: settings.results.url.masked(),
         })

@@ -101,7 +101,8 @@ impl Client {
         overrides: Arc<TaskOverrides>,
         limits: SendLimits,
     ) -> Self {
-        let decode = DecodeLimits { size: limits.message_size, ..DecodeLimits::default() };
+        // A reply is read one at a time, so its size bounds it.
+        let decode = DecodeLimits { size: limits.message_size, values: usize::MAX, ..DecodeLimits::default() };
         let replies = options.request_replies.then(|| Replies::new(Arc::clone(&broker), decode));
         let origin = format!("gen{}@{}", std::process::id(), gethostname::gethostname().to_string_lossy());
         let inner = ClientInner {

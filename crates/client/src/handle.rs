@@ -265,7 +265,7 @@ fn outcome<T: DeserializeOwned>(record: TaskRecord) -> Result<T> {
 /// Deserializes the JSON of a result, as rows and replies have it.
 fn read<T: DeserializeOwned>(text: &str) -> Result<T, Box<dyn std::error::Error + Send + Sync>> {
     // Its size was limited when it was stored. Its depth is limited to protect the stack.
-    let limits = DecodeLimits { size: usize::MAX, ..DecodeLimits::default() };
+    let limits = DecodeLimits { size: usize::MAX, values: usize::MAX, ..DecodeLimits::default() };
     Ok(Codec::Json.decode_value(text.as_bytes(), &limits)?.into_typed()?)
 }
 

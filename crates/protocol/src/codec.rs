@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec_error::{DecodeError, EncodeError};
-use crate::codecs::{json, msgpack};
+use crate::codecs::{count, json, msgpack};
 use crate::value::Value;
 
 /// A serialiser of task bodies.
@@ -103,9 +103,25 @@ impl Codec {
         if bytes.len() > limits.size {
             return Err(DecodeError::TooLarge { size: bytes.len(), limit: limits.size });
         }
+        // A value has at least one byte, so most bodies need no count.
+        if bytes.len() > limits.values {
+            let count = self.count_values(bytes);
+            if count > limits.values {
+                return Err(DecodeError::TooManyValues { count, limit: limits.values });
+            }
+        }
         match self {
             Self::Json => json::decode(bytes, limits.depth),
             Self::Msgpack => msgpack::decode(bytes, limits.depth),
+        }
+    }
+
+    /// Returns the number of values in encoded bytes: numbers, texts, lists, objects and the keys
+    /// of objects. Builds none of them. The number means nothing if the bytes are not well-formed.
+    pub(crate) fn count_values(self, bytes: &[u8]) -> usize {
+        match self {
+            Self::Json => count::in_json(bytes),
+            Self::Msgpack => count::in_msgpack(bytes),
         }
     }
 
@@ -125,6 +141,9 @@ pub struct DecodeLimits {
     pub size: usize,
     /// Most levels of nesting.
     pub depth: usize,
+    /// Most values, with the keys of objects. Each takes up to some 200 bytes of memory, whatever
+    /// its size in the body.
+    pub values: usize,
     /// The encodings that are accepted.
     pub accept: Accept,
 }
@@ -170,7 +189,7 @@ impl DecodeLimits {
 
 impl Default for DecodeLimits {
     fn default() -> Self {
-        Self { size: 8 << 20, depth: 128, accept: Accept::ALL }
+        Self { size: 8 << 20, depth: 128, values: 1_000_000, accept: Accept::ALL }
     }
 }
 

@@ -35,6 +35,14 @@ pub enum DecodeError {
         /// The limit.
         limit: usize,
     },
+    /// The body has more values than allowed.
+    #[error("too many values in the body: {count}, the limit is {limit} (worker.max_body_values)")]
+    TooManyValues {
+        /// The number of values, with the keys of objects.
+        count: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// The codec cannot read the bytes.
     #[error("the body is not valid {codec}: {reason}")]
     Malformed {

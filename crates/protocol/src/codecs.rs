@@ -1,4 +1,5 @@
 //! The codecs, one in each file.
 
+pub(crate) mod count;
 pub(crate) mod json;
 pub(crate) mod msgpack;

@@ -1,5 +1,7 @@
 //! Turns a message into its task.
 
+use std::borrow::Cow;
+
 use jiff::tz::TimeZone;
 
 use crate::body::Body;
@@ -52,7 +54,8 @@ impl Message {
             return Err(error.into());
         }
         // A message of neither protocol gets the error of protocol 2.
-        let (codec, value) = self.read_value(limits).map_err(|_| error.clone())?;
+        let plain = self.plain_body(limits).map_err(|_| error.clone())?;
+        let (codec, value) = (plain.codec, plain.value(limits).map_err(|_| error.clone())?);
         if !matches!(&value, Value::Map(entries) if entries.contains_key(names::TASK)) {
             return Err(error.into());
         }
@@ -69,26 +72,63 @@ impl Message {
     /// # Errors
     /// Returns an error if they cannot be read.
     pub fn read_body(&self, limits: &DecodeLimits) -> Result<(Body, Embed), Unreadable> {
-        let (_, value) = self.read_value(limits)?;
-        let body = Body::from_value(value)?;
-        let embed = Embed::read(&body.embed)?;
-        Ok((body, embed))
+        self.plain_body(limits)?.read(limits)
     }
 
-    fn read_value(&self, limits: &DecodeLimits) -> Result<(Codec, Value), Unreadable> {
+    /// Returns the body of a message, decompressed and not decoded.
+    ///
+    /// # Errors
+    /// Returns an error if its encoding or compression is not accepted, or if it is too large.
+    pub fn plain_body(&self, limits: &DecodeLimits) -> Result<PlainBody<'_>, Unreadable> {
         let codec = Codec::from_content_type(self.properties.content_type.as_deref())?;
         limits.admit(codec)?;
-        let value = match self.headers.get(names::COMPRESSION) {
-            None | Some(Value::Null) => codec.decode_value(&self.body, limits)?,
-            Some(Value::Text(name)) => {
-                let plain = Compression::from_header(name)?.decompress(&self.body, limits.size)?;
-                codec.decode_value(&plain, limits)?
-            }
+        let bytes = match self.headers.get(names::COMPRESSION) {
+            None | Some(Value::Null) => Cow::Borrowed(&*self.body),
+            Some(Value::Text(name)) => Cow::Owned(Compression::from_header(name)?.decompress(&self.body, limits.size)?),
             Some(other) => {
                 let found = other.kind().to_owned();
                 return Err(HeaderError::Invalid { name: names::COMPRESSION, expected: "a string", found }.into());
             }
         };
-        Ok((codec, value))
+        Ok(PlainBody { codec, bytes })
+    }
+}
+
+/// A body that is decompressed and not decoded.
+#[derive(Debug)]
+pub struct PlainBody<'a> {
+    codec: Codec,
+    bytes: Cow<'a, [u8]>,
+}
+
+/// Memory of a decoded value beside its bytes. An object with one entry has three values, and takes
+/// some 500 bytes.
+const VALUE: usize = 200;
+
+impl PlainBody<'_> {
+    /// Returns its size in bytes.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Returns an estimate of the memory that its task takes. Its text exists three times: as it
+    /// arrived, decoded, and as the arguments of the row.
+    pub fn decoded_size(&self, limits: &DecodeLimits) -> usize {
+        let values = self.codec.count_values(&self.bytes).min(limits.values);
+        self.size().saturating_mul(3).saturating_add(values.saturating_mul(VALUE))
+    }
+
+    /// Decodes it to arguments and embed. The embed is taken out of the body.
+    ///
+    /// # Errors
+    /// Returns an error if it cannot be read.
+    pub fn read(&self, limits: &DecodeLimits) -> Result<(Body, Embed), Unreadable> {
+        let mut body = Body::from_value(self.value(limits)?)?;
+        let embed = Embed::from_value(std::mem::take(&mut body.embed))?;
+        Ok((body, embed))
+    }
+
+    fn value(&self, limits: &DecodeLimits) -> Result<Value, DecodeError> {
+        self.codec.decode_value(&self.bytes, limits)
     }
 }

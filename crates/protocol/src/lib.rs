@@ -56,7 +56,7 @@ pub use codec_error::{DecodeError, EncodeError};
 pub use compression::Compression;
 pub use failure::Failure;
 pub use headers::{Appearance, HeaderError, HeaderMap, TaskHeaders, TimeLimits};
-pub use incoming::Unreadable;
+pub use incoming::{PlainBody, Unreadable};
 pub use message::{Message, Properties};
 pub use meta::{MetaError, ResultMeta};
 pub use retry::{ErrorClass, RetryAnswer, RetryPolicy, RetryRule, RetryRules};

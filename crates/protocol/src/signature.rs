@@ -53,6 +53,18 @@ pub enum SignatureKind {
     Chord,
 }
 
+impl SignatureKind {
+    /// Returns the kind of this name: the `subtask_type` of a signature, or else its task.
+    pub fn of(name: &str) -> Self {
+        match name {
+            "chain" | "celery.chain" => Self::Chain,
+            "group" | "celery.group" => Self::Group,
+            "chord" | "celery.chord" => Self::Chord,
+            _ => Self::Task,
+        }
+    }
+}
+
 /// A value that is not a valid signature.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}` should be {expected}, got {found}")]
@@ -160,12 +172,7 @@ impl Signature {
 
     /// Returns the kind of the signature.
     pub fn kind(&self) -> SignatureKind {
-        match self.subtask_type.as_deref().unwrap_or(&self.task) {
-            "chain" | "celery.chain" => SignatureKind::Chain,
-            "group" | "celery.group" => SignatureKind::Group,
-            "chord" | "celery.chord" => SignatureKind::Chord,
-            _ => SignatureKind::Task,
-        }
+        SignatureKind::of(self.subtask_type.as_deref().unwrap_or(&self.task))
     }
 
     /// Returns the members of a chain or group.
@@ -179,33 +186,51 @@ impl Signature {
         }
     }
 
+    /// Takes the members out of a chain or group.
+    ///
+    /// # Errors
+    /// Returns an error if one is not a valid signature.
+    pub fn into_members(mut self) -> Result<Vec<Self>, SignatureError> {
+        let tasks = self.kwargs.swap_remove("tasks").unwrap_or_default();
+        Self::list_from_value("tasks", tasks).map_err(|error| error.within(&self.task))
+    }
+
     /// Reads a signature.
     ///
     /// # Errors
     /// Returns an error if the value is not a valid signature.
     pub fn read(value: &Value) -> Result<Self, SignatureError> {
-        let Value::Map(entries) = value else {
-            return Err(SignatureError::new("signature", "an object", value));
+        Self::from_value(value.clone())
+    }
+
+    /// Makes a signature of a value, without a copy.
+    ///
+    /// # Errors
+    /// Returns an error if the value is not a valid signature.
+    pub fn from_value(value: Value) -> Result<Self, SignatureError> {
+        let entries = match value {
+            Value::Map(entries) => entries,
+            other => return Err(SignatureError::new("signature", "an object", &other)),
         };
         let mut read = Self::default();
         for (key, value) in entries {
             match (key.as_str(), value) {
-                (keys::TASK, Value::Text(task)) => read.task.clone_from(task),
-                (keys::TASK, other) => return Err(SignatureError::new(keys::TASK, "a string", other)),
-                (keys::ARGS, Value::List(args)) => read.args.clone_from(args),
-                (keys::KWARGS, Value::Map(kwargs)) => read.kwargs.clone_from(kwargs),
-                (keys::OPTIONS, Value::Map(options)) => read.options.clone_from(options),
+                (keys::TASK, Value::Text(task)) => read.task = task,
+                (keys::TASK, other) => return Err(SignatureError::new(keys::TASK, "a string", &other)),
+                (keys::ARGS, Value::List(args)) => read.args = args,
+                (keys::KWARGS, Value::Map(kwargs)) => read.kwargs = kwargs,
+                (keys::OPTIONS, Value::Map(options)) => read.options = options,
                 (keys::ARGS | keys::KWARGS | keys::OPTIONS | keys::SUBTASK_TYPE | keys::IMMUTABLE, Value::Null) => {}
-                (keys::ARGS, other) => return Err(SignatureError::new(keys::ARGS, "a list", other)),
-                (keys::KWARGS, other) => return Err(SignatureError::new(keys::KWARGS, "an object", other)),
-                (keys::OPTIONS, other) => return Err(SignatureError::new(keys::OPTIONS, "an object", other)),
-                (keys::SUBTASK_TYPE, Value::Text(kind)) => read.subtask_type = Some(kind.clone()),
+                (keys::ARGS, other) => return Err(SignatureError::new(keys::ARGS, "a list", &other)),
+                (keys::KWARGS, other) => return Err(SignatureError::new(keys::KWARGS, "an object", &other)),
+                (keys::OPTIONS, other) => return Err(SignatureError::new(keys::OPTIONS, "an object", &other)),
+                (keys::SUBTASK_TYPE, Value::Text(kind)) => read.subtask_type = Some(kind),
                 (keys::SUBTASK_TYPE, other) => {
-                    return Err(SignatureError::new(keys::SUBTASK_TYPE, "a string or null", other));
+                    return Err(SignatureError::new(keys::SUBTASK_TYPE, "a string or null", &other));
                 }
-                (keys::IMMUTABLE, Value::Bool(immutable)) => read.immutable = *immutable,
-                (keys::IMMUTABLE, other) => return Err(SignatureError::new(keys::IMMUTABLE, "true or false", other)),
-                (_, value) => drop(read.other.insert(key.clone(), value.clone())),
+                (keys::IMMUTABLE, Value::Bool(immutable)) => read.immutable = immutable,
+                (keys::IMMUTABLE, other) => return Err(SignatureError::new(keys::IMMUTABLE, "true or false", &other)),
+                (_, value) => drop(read.other.insert(key, value)),
             }
         }
         if read.task.is_empty() {
@@ -216,12 +241,17 @@ impl Signature {
 
     /// Reads a list of signatures, a single one, or nothing.
     pub(crate) fn read_list(key: &str, value: &Value) -> Result<Vec<Self>, SignatureError> {
-        let read = |(index, value)| Self::read(value).map_err(|error| error.within(&format!("{key}[{index}]")));
+        Self::list_from_value(key, value.clone())
+    }
+
+    /// Makes signatures of a list, a single one, or nothing, without a copy.
+    pub(crate) fn list_from_value(key: &str, value: Value) -> Result<Vec<Self>, SignatureError> {
+        let read = |(index, value)| Self::from_value(value).map_err(|error| error.within(&format!("{key}[{index}]")));
         match value {
             Value::Null => Ok(Vec::new()),
-            Value::List(items) => items.iter().enumerate().map(read).collect(),
-            one @ Value::Map(_) => Ok(vec![Self::read(one).map_err(|error| error.within(key))?]),
-            other => Err(SignatureError::new(key, "a list of signatures", other)),
+            Value::List(items) => items.into_iter().enumerate().map(read).collect(),
+            one @ Value::Map(_) => Ok(vec![Self::from_value(one).map_err(|error| error.within(key))?]),
+            other => Err(SignatureError::new(key, "a list of signatures", &other)),
         }
     }
 }

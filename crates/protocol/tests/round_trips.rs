@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use values::any_value;
 
 /// Deeper and larger than any value in these tests.
-const LIMITS: DecodeLimits = DecodeLimits { size: 8 << 20, depth: 64, accept: Accept::ALL };
+const LIMITS: DecodeLimits = DecodeLimits { size: 8 << 20, depth: 64, values: 1_000_000, accept: Accept::ALL };
 
 const COMPRESSIONS: [Compression; 3] = [Compression::Zlib, Compression::Bzip2, Compression::Zstd];
 

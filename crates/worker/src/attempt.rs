@@ -16,11 +16,13 @@
 //! - `settle`: acknowledges, rejects or requeues.
 //!
 //! The steps share `recorded`, `row` and `record` (the row of a task, and its way to the store),
-//! `outcome` (records an outcome, and finds the delivery that sends its follow-ups), `embed` and
-//! `follow_up` (the tasks and replies that follow from an outcome), and `dead_letter`, `resend`,
-//! `reply` and `publish` (the messages that a delivery causes).
+//! `outcome` (records an outcome, and finds the delivery that sends its follow-ups), `body`
+//! (decodes a body when there is memory for it), `embed` and `follow_up` (the tasks and replies
+//! that follow from an outcome), and `dead_letter`, `resend`, `reply` and `publish` (the messages
+//! that a delivery causes).
 
 pub(crate) mod admission;
+pub(crate) mod body;
 pub(crate) mod complete;
 pub(crate) mod crash;
 pub(crate) mod dead_letter;
@@ -60,6 +62,7 @@ use celeriac_telemetry::trace::ProcessSpan;
 use jiff::Timestamp;
 
 use crate::attempt::recorded::{RecordedArguments, RunTiming};
+use crate::memory::ReservedMemory;
 use crate::runtime::WorkerRuntime;
 use crate::slots::{SlotMeter, TaskSlot};
 use crate::task::definition::TaskDefinition;
@@ -85,6 +88,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) arguments: Option<RecordedArguments>,
     /// Start and duration of the run.
     pub(crate) timing: Option<RunTiming>,
+    /// The memory of the decoded body, once it is decoded.
+    pub(crate) memory: Option<ReservedMemory>,
 }
 
 /// A step's value, or the end of the attempt, which is not an error.
@@ -109,6 +114,8 @@ pub(crate) struct Processed {
     pub(crate) disposition: Disposition,
     pub(crate) state: TaskState,
     pub(crate) failure: Option<Failure>,
+    /// True if the message was sent for later. Nothing of the attempt has run.
+    pub(crate) held: bool,
 }
 
 /// The worker stops, and the attempt ends at this point.
@@ -164,6 +171,24 @@ impl Attempt<'_> {
         Ok(())
     }
 
+    /// Reserves memory for a body of this estimated size. Returns `false` if there is not enough.
+    pub(crate) fn try_reserve_memory(&mut self, size: usize) -> bool {
+        if self.memory.is_none() {
+            self.memory = self.runtime.decode_memory.try_reserve(size);
+        }
+        self.memory.is_some()
+    }
+
+    /// Waits for memory for a body. The slot is free meanwhile, for a task that needs less.
+    pub(crate) async fn reserve_memory(&mut self, size: usize) -> Result<(), Interrupted> {
+        let had_slot = self.slot.take().is_some();
+        self.memory = Some(self.unless_stopping(self.runtime.decode_memory.reserve(size)).await?);
+        if had_slot {
+            self.take_slot().await?;
+        }
+        Ok(())
+    }
+
     /// Returns the end of an attempt that was interrupted because the worker stops. Such an attempt
     /// does not count.
     pub(crate) fn interrupted(&self) -> Processed {
@@ -189,11 +214,16 @@ impl Attempt<'_> {
 
 impl Processed {
     pub(crate) fn new(disposition: Disposition, state: TaskState) -> Self {
-        Self { disposition, state, failure: None }
+        Self { disposition, state, failure: None, held: false }
+    }
+
+    /// Returns the end of an attempt whose message was sent for later.
+    pub(crate) fn held(disposition: Disposition) -> Self {
+        Self { held: true, ..disposition.into() }
     }
 
     pub(crate) fn failed(disposition: Disposition, state: TaskState, failure: Failure) -> Self {
-        Self { disposition, state, failure: Some(failure) }
+        Self { failure: Some(failure), ..Self::new(disposition, state) }
     }
 }
 

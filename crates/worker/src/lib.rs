@@ -12,6 +12,8 @@
 //! - `task`: what authors of tasks use: definition, registry, context, errors, [`hooks`], limits;
 //!   and Celery's own tasks;
 //! - `runtime`: the state that attempts share; `hold`: waits of messages;
+//! - `follow_up_size`, `memory`: budgets for what a message makes the worker build; `allowed`: the
+//!   queues that it may make the worker publish to;
 //! - [`relay`]: sends tasks of committed transactions to the broker;
 //! - [`worker`]: starts, runs and stops all of these; `shutdown`: the requests to stop.
 
@@ -25,6 +27,10 @@ mod threads;
 mod hold;
 mod rate_limits;
 mod runtime;
+
+mod allowed;
+mod follow_up_size;
+mod memory;
 
 mod task;
 

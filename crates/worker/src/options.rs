@@ -2,10 +2,24 @@
 
 use std::time::Duration;
 
-use celeriac_config::duration;
-use celeriac_protocol::Codec;
+use celeriac_config::{ByteSize, duration, text};
+use celeriac_protocol::{Codec, DecodeLimits};
 use celeriac_topology::Prefetch;
+use celeriac_topology::pattern::Pattern;
 use serde::{Deserialize, Serialize};
+
+use crate::follow_up_size::FollowUpLimits;
+
+/// The names of Celery's own tasks that are supported.
+pub(crate) const BUILTIN_TASKS: [&str; 7] = [
+    "celery.ping",
+    "celery.backend_cleanup",
+    "celery.accumulate",
+    "celery.map",
+    "celery.starmap",
+    "celery.chunks",
+    "celery.group",
+];
 
 /// Options of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +35,24 @@ pub struct WorkerOptions {
     pub prefetch: Prefetch,
     /// Content types of the bodies that it reads. Others go to the dead-letter queue.
     pub accept_content: Vec<Codec>,
+    /// Number of values in a body: numbers, texts, lists, objects and the keys of objects. A body
+    /// of more goes to the dead-letter queue.
+    pub max_body_values: usize,
+    /// Memory of decoded bodies over all running tasks, as estimated from their sizes and their
+    /// numbers of values. A task that would exceed it waits.
+    #[serde(with = "text")]
+    pub max_decoded_size: ByteSize,
+    /// Number of tasks that one task may send by its message.
+    pub max_follow_ups: usize,
+    /// Size of the bodies of these tasks together.
+    #[serde(with = "text")]
+    pub max_follow_up_size: ByteSize,
+    /// Patterns of the queues to which messages may make it send tasks. Default: all queues.
+    pub allow_follow_ups_to: Option<Vec<String>>,
+    /// Patterns of the queues to which messages may make it send replies. Default: all queues.
+    pub allow_replies_to: Option<Vec<String>>,
+    /// Celery's own tasks that it runs. Others go to the dead-letter queue.
+    pub builtin_tasks: Vec<String>,
     /// Consumes a queue of its own too, for tasks that are sent to the worker's name.
     pub direct_queue: bool,
     /// Relays the outbox while no other worker does. Requires a Postgres result store.
@@ -52,6 +84,13 @@ impl Default for WorkerOptions {
             concurrency: 64,
             prefetch: Prefetch::Auto,
             accept_content: vec![Codec::Json, Codec::Msgpack],
+            max_body_values: DecodeLimits::default().values,
+            max_decoded_size: ByteSize::mib(512),
+            max_follow_ups: 10_000,
+            max_follow_up_size: ByteSize::mib(64),
+            allow_follow_ups_to: None,
+            allow_replies_to: None,
+            builtin_tasks: BUILTIN_TASKS.map(str::to_owned).into(),
             direct_queue: false,
             run_relay: true,
             send_replies: true,
@@ -65,6 +104,12 @@ impl Default for WorkerOptions {
 }
 
 impl WorkerOptions {
+    /// Returns the limits for the tasks that one task may send, with bodies of at most this size.
+    pub(crate) fn follow_up_limits(&self, message_size: usize) -> FollowUpLimits {
+        let bytes = usize::try_from(self.max_follow_up_size.bytes()).unwrap_or(usize::MAX);
+        FollowUpLimits { messages: self.max_follow_ups, bytes, message_size }
+    }
+
     /// Returns the faults in these options, each with its key.
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
@@ -80,6 +125,28 @@ impl WorkerOptions {
         }
         if self.name.as_deref().is_some_and(|name| name.is_empty() || name.len() > 200) {
             problems.push(("name".to_owned(), "should have 1 to 200 bytes".to_owned()));
+        }
+        let counts = [("max_body_values", self.max_body_values), ("max_follow_ups", self.max_follow_ups)];
+        for (key, _) in counts.into_iter().filter(|(_, count)| *count == 0) {
+            problems.push((key.to_owned(), "should be at least 1".to_owned()));
+        }
+        let sizes = [("max_decoded_size", self.max_decoded_size), ("max_follow_up_size", self.max_follow_up_size)];
+        for (key, _) in sizes.into_iter().filter(|(_, size)| size.bytes() < 1 << 10) {
+            problems.push((key.to_owned(), "should be at least 1KiB".to_owned()));
+        }
+        let lists = [("allow_follow_ups_to", &self.allow_follow_ups_to), ("allow_replies_to", &self.allow_replies_to)];
+        for (key, patterns) in lists {
+            for (index, pattern) in patterns.iter().flatten().enumerate() {
+                if let Err(reason) = Pattern::read(pattern) {
+                    problems.push((format!("{key}[{index}]"), reason));
+                }
+            }
+        }
+        for (index, name) in self.builtin_tasks.iter().enumerate() {
+            if !BUILTIN_TASKS.contains(&name.as_str()) {
+                let reason = format!("`{name}` is not one of {}", BUILTIN_TASKS.join(", "));
+                problems.push((format!("builtin_tasks[{index}]"), reason));
+            }
         }
         for (key, limit) in [("time_limit", self.time_limit), ("soft_time_limit", self.soft_time_limit)] {
             if limit.is_some_and(|limit| limit.is_zero()) {

@@ -11,6 +11,8 @@ use celeriac_topology::Topology;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::allowed::AllowedQueues;
+use crate::memory::DecodeMemory;
 use crate::rate_limits::RateLimits;
 use crate::slots::Slots;
 use crate::task::context::TaskEnvironment;
@@ -30,6 +32,12 @@ pub(crate) struct WorkerRuntime {
     pub(crate) results: Option<ResultStore>,
     /// Limits for the bodies that it reads.
     pub(crate) limits: DecodeLimits,
+    /// Memory for decoded bodies.
+    pub(crate) decode_memory: DecodeMemory,
+    /// Held while a large message is built.
+    pub(crate) large_builds: Semaphore,
+    /// The queues to which it sends replies.
+    pub(crate) allowed_replies: AllowedQueues,
     /// Sends replies to callers that name a queue for them.
     pub(crate) replies: bool,
     pub(crate) slots: Arc<Slots>,

@@ -23,6 +23,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::allowed::AllowedQueues;
 use crate::attempt::execute::inline;
 use crate::attempt::publish::BACKOFF;
 use crate::attempt::transaction::requires_transactions;
@@ -31,6 +32,7 @@ use crate::error::{Error, Result};
 use crate::intake::consumer::QueueConsumer;
 use crate::intake::prefetch;
 use crate::intake::tuning::PrefetchTuner;
+use crate::memory::DecodeMemory;
 use crate::options::WorkerOptions;
 use crate::own_queues::{add_direct_queue, own_broadcast_options, own_broadcast_queue};
 use crate::rate_limits::RateLimits;
@@ -173,6 +175,8 @@ impl Worker {
             client: parts.client.clone(),
             state: parts.state,
             keep: parts.results.retention,
+            follow_up_limits: parts.options.follow_up_limits(parts.limits.size),
+            allowed_follow_ups: AllowedQueues::new(parts.options.allow_follow_ups_to.as_deref()),
             find_inline: find_inline(&registry, &threads),
             interrupt: CancellationToken::new(),
         };
@@ -184,6 +188,9 @@ impl Worker {
             broadcasts,
             results,
             limits: parts.limits,
+            decode_memory: DecodeMemory::new(parts.options.max_decoded_size),
+            large_builds: Semaphore::new(1),
+            allowed_replies: AllowedQueues::new(parts.options.allow_replies_to.as_deref()),
             replies: parts.options.send_replies,
             slots: Arc::new(Slots::new(parts.options.concurrency)),
             rates,

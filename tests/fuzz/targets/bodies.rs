@@ -9,7 +9,8 @@ use celeriac_protocol::{
 };
 use jiff::tz::TimeZone;
 
-pub(crate) const LIMITS: DecodeLimits = DecodeLimits { size: 64 << 10, depth: 64, accept: Accept::ALL };
+pub(crate) const LIMITS: DecodeLimits =
+    DecodeLimits { size: 64 << 10, depth: 64, values: 1_000_000, accept: Accept::ALL };
 
 /// Most memory for one byte of a body. A list of zeros has a value in every second byte, with room
 /// for twice as many. An object has an entry every few bytes.

@@ -12,7 +12,7 @@ use celeriac_protocol::{Accept, DecodeLimits, Message, TaskHeaders};
 use jiff::tz::TimeZone;
 use serde_json::Value as Json;
 
-const LIMITS: DecodeLimits = DecodeLimits { size: 64 << 10, depth: 64, accept: Accept::ALL };
+const LIMITS: DecodeLimits = DecodeLimits { size: 64 << 10, depth: 64, values: 1_000_000, accept: Accept::ALL };
 
 /// Recordings of Celery; `tests/interop/record.py` documents them.
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../interop/golden");

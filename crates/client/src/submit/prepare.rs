@@ -76,8 +76,8 @@ impl Client {
         let destination = self.route(&task, &body, &options, declared_queue)?;
         let times = SendTimes::resolve(&task, &options, destination.send_options.expires)?;
         let (exchange, routing_key) = self.publish_address(&task, &destination, &times)?;
-        let body = with_follow_ups(&task, body, std::mem::take(&mut options.follow))?;
-        let encoded = self.encode(&task, &body, &options, &destination)?;
+        let mut body = with_follow_ups(&task, body, std::mem::take(&mut options.follow))?;
+        let encoded = self.encode(&task, &mut body, &options, &destination)?;
         check_header_names(&task, &options.headers)?;
         check_limits(&task, options.limits)?;
         let id = options.id.take().unwrap_or_else(new_id);
@@ -120,9 +120,15 @@ impl Client {
     }
 
     /// Serializes the body, checks its size, and compresses it if that is requested.
-    fn encode(&self, task: &str, body: &Body, options: &CallOptions, destination: &Destination) -> Result<EncodedBody> {
+    fn encode(
+        &self,
+        task: &str,
+        body: &mut Body,
+        options: &CallOptions,
+        destination: &Destination,
+    ) -> Result<EncodedBody> {
         let codec = destination.send_options.codec.unwrap_or(self.inner.options.serializer);
-        let bytes = codec.encode(body).map_err(|source| unwritable(task, source))?;
+        let bytes = body.encode(codec).map_err(|source| unwritable(task, source))?;
         let limit = self.inner.limits.message_size;
         if bytes.len() > limit {
             return Err(unsendable(task, BrokerError::TooLarge { size: bytes.len(), limit }));
@@ -227,7 +233,7 @@ fn with_follow_ups(task: &str, body: Body, follow: Follow) -> Result<Body> {
         return Ok(body);
     }
     let Follow { callbacks, errbacks, steps } = follow;
-    let mut embed = Embed::read(&body.embed)
+    let mut embed = Embed::from_value(body.embed)
         .map_err(|error| Error::Call { task: task.to_owned(), reason: format!("follow-ups are not valid: {error}") })?;
     embed.callbacks.extend(callbacks);
     embed.errbacks.extend(errbacks);

@@ -24,25 +24,34 @@ impl Embed {
     /// # Errors
     /// Returns an error if it has another value in the place of a signature.
     pub fn read(value: &Value) -> Result<Self, SignatureError> {
+        Self::from_value(value.clone())
+    }
+
+    /// Makes an embed of the third part of a body, without a copy.
+    ///
+    /// # Errors
+    /// Returns an error if it has another value in the place of a signature.
+    pub fn from_value(value: Value) -> Result<Self, SignatureError> {
         let entries = match value {
             Value::Null => return Ok(Self::default()),
             Value::Map(entries) => entries,
-            other => return Err(SignatureError::new("embed", "an object", other)),
+            other => return Err(SignatureError::new("embed", "an object", &other)),
         };
         let mut read = Self::default();
         for (key, value) in entries {
             match key.as_str() {
-                "callbacks" => read.callbacks = Signature::read_list(key, value)?,
-                "errbacks" => read.errbacks = Signature::read_list(key, value)?,
+                "callbacks" => read.callbacks = Signature::list_from_value(&key, value)?,
+                "errbacks" => read.errbacks = Signature::list_from_value(&key, value)?,
                 "chain" => {
-                    read.chain = Signature::read_list(key, value)?;
+                    read.chain = Signature::list_from_value(&key, value)?;
                     read.chain.reverse();
                 }
                 "chord" if value.is_null() => {}
                 "chord" => {
-                    read.chord = Some(Box::new(Signature::read(value).map_err(|error| error.within(key))?));
+                    let chord = Signature::from_value(value).map_err(|error| error.within(&key))?;
+                    read.chord = Some(Box::new(chord));
                 }
-                _ => drop(read.other.insert(key.clone(), value.clone())),
+                _ => drop(read.other.insert(key, value)),
             }
         }
         Ok(read)

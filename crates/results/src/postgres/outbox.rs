@@ -163,7 +163,7 @@ fn written(message: &OutboxMessage) -> Result<(String, String)> {
 pub(super) fn read(row: &PgRow) -> sqlx::Result<OutboxRow> {
     let time = |column| row.try_get::<Option<Time>, _>(column).map(|time| time.map(|Time(time)| time));
     let unreadable = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
-    let limits = DecodeLimits { size: usize::MAX, ..DecodeLimits::default() };
+    let limits = DecodeLimits { size: usize::MAX, values: usize::MAX, ..DecodeLimits::default() };
     let headers = Codec::Json.decode_value(row.try_get::<&str, _>(11)?.as_bytes(), &limits);
     let headers = match headers.map_err(|error| unreadable(error.into()))? {
         Value::Map(headers) => headers.into_iter().collect::<HeaderMap>(),

@@ -53,7 +53,7 @@ async fn wait_until_due(attempt: &mut Attempt<'_>, wait: Duration) -> Step<()> {
     if wait >= SHORTEST_HOLD {
         // A sender without the delay ladder, such as Celery on a classic queue, does not delay the
         // message, so the worker does.
-        return Err(hold_until_due(attempt, wait).await.into());
+        return Err(Processed::held(hold_until_due(attempt, wait).await));
     }
     attempt.sleep_unless_stopping(wait).await?;
     Ok(attempt.take_slot().await?)

@@ -5,6 +5,10 @@
 //! includes tasks that merely ran beside the cause. So a task that is suspect a second time runs
 //! alone among suspects, one at a time on each worker. Harmless tasks end, and their records are
 //! cleared. Only the count of the cause grows.
+//!
+//! The start is recorded right after the headers are read, before anything reads the body: the run,
+//! the follow-ups of a recorded outcome, and those of a task that is revoked or unknown. A
+//! quarantine reads only a small body.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,18 +16,21 @@ use std::time::Duration;
 use celeriac_protocol::task::AckMode;
 use celeriac_protocol::{Failure, TaskHeaders, TaskState};
 use celeriac_results::{AttemptKey, CrashCheck, CrashCount, Finished};
+use celeriac_telemetry::events::worker::{FailureNotRecorded, OutcomeNotRecorded};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::attempt::embed::read_possible_embed;
+use crate::attempt::dead_letter::dead_letter;
+use crate::attempt::embed::read_small_embed;
 use crate::attempt::follow_up::{FollowUpMode, after_failure};
-use crate::attempt::outcome::dead_letter_and_record;
+use crate::attempt::record::{Recording, record_row};
 use crate::attempt::resend::hold_suspect;
-use crate::attempt::row::RowDetails;
+use crate::attempt::row::{RowDetails, row};
 use crate::attempt::{Attempt, Disposition, Processed, Step};
 use crate::runtime::ResultStore;
+use crate::task::definition::TaskDefinition;
 
 /// Celery's name for the error.
-const KIND: &str = "WorkerLostError";
+pub(crate) const WORKER_LOST: &str = "WorkerLostError";
 
 /// Number of recorded starts, which omit the first delivery, from which a suspect runs alone.
 const MAX_CONCURRENT_STARTS: u32 = 2;
@@ -67,7 +74,7 @@ pub(crate) struct CrashRecord<'a> {
 
 /// Records the start of a suspect, delays it until it can run alone, or quarantines it.
 pub(crate) async fn track<'a>(attempt: &mut Attempt<'a>) -> Step<Option<CrashRecord<'a>>> {
-    let is_late = attempt.task.is_some_and(|task| task.options.acks == AckMode::Late);
+    let is_late = definition(attempt).is_none_or(|task| task.options.acks == AckMode::Late);
     let is_suspect = attempt.received.is_redelivered() && is_late;
     match attempt.runtime.results.as_ref().filter(|_| is_suspect) {
         Some(results) => Box::pin(track_suspect(attempt, results)).await.map(Some),
@@ -75,28 +82,34 @@ pub(crate) async fn track<'a>(attempt: &mut Attempt<'a>) -> Step<Option<CrashRec
     }
 }
 
-/// Clears the record of an attempt that ended, or that a stop of the worker interrupted.
+/// Returns the definition of the task, if this worker has one.
+fn definition<'a>(attempt: &Attempt<'a>) -> Option<&'a TaskDefinition> {
+    attempt.runtime.registry.get(&attempt.headers().task)
+}
+
+/// Clears the record of an attempt that ended. An attempt that a stop of the worker interrupted, or
+/// whose message was sent for later, keeps the count of its earlier starts.
 pub(crate) async fn clear(record: Option<CrashRecord<'_>>, processed: &Processed) {
     let Some(record) = record else { return };
-    let interrupted = processed.disposition == Disposition::Requeue;
+    let interrupted = processed.disposition == Disposition::Requeue || processed.held;
     Box::pin(record.results.crashes.clear(Finished { attempt: record.attempt, interrupted })).await;
 }
 
 async fn track_suspect<'a>(attempt: &mut Attempt<'a>, results: &'a ResultStore) -> Step<CrashRecord<'a>> {
-    let declared = attempt.task.and_then(|task| task.options.crash_limit);
+    let declared = definition(attempt).and_then(|task| task.options.crash_limit);
     let most = declared.unwrap_or(attempt.runtime.crash_limit).max(2);
     let key = attempt_key(attempt);
     let record = |turn| CrashRecord { results, attempt: key, _turn: turn };
     match judge(put_on_record(attempt, results, concurrent_starts(most)).await?, most) {
         CrashDecision::Run => Ok(record(None)),
-        CrashDecision::Quarantine(times) => Err(quarantine(attempt, times).await),
+        CrashDecision::Quarantine(times) => Err(quarantine(attempt, results, times).await),
         CrashDecision::RunAlone => {
             let Ok(turn) = Arc::clone(&attempt.runtime.alone).try_acquire_owned() else {
                 // The suspect waits at the broker. A wait here would occupy a slot.
-                return Err(hold_suspect(attempt, UNTIL_ITS_TURN).await.into());
+                return Err(Processed::held(hold_suspect(attempt, UNTIL_ITS_TURN).await));
             };
             match judge(put_on_record(attempt, results, most - 1).await?, most) {
-                CrashDecision::Quarantine(times) => Err(quarantine(attempt, times).await),
+                CrashDecision::Quarantine(times) => Err(quarantine(attempt, results, times).await),
                 CrashDecision::Run | CrashDecision::RunAlone => Ok(record(Some(turn))),
             }
         }
@@ -113,20 +126,32 @@ async fn put_on_record(attempt: &Attempt<'_>, results: &ResultStore, max_starts:
     }
 }
 
-async fn quarantine(attempt: &mut Attempt<'_>, times: u32) -> Processed {
-    let message = format!("its worker was lost {times} times while it ran");
-    let failure = Failure::new(KIND, message);
-    let details = RowDetails { begun: true, ..RowDetails::default() };
-    let recorded = dead_letter_and_record(attempt, "poison", failure.clone(), details).await;
-    let ended = recorded.as_ref().map_or_else(|processed| processed.disposition, |dead_lettered| *dead_lettered);
-    if let (Some(results), true) = (&attempt.runtime.results, ended != Disposition::Requeue) {
-        results.crashes.clear(Finished { attempt: attempt_key(attempt), interrupted: false }).await;
+/// Dead-letters the message and then records a failure, as for every dead letter.
+///
+/// An outcome that another delivery has recorded stands. Its follow-ups may be what brings workers
+/// down, so they are left to a replay of the dead letter.
+async fn quarantine(attempt: &mut Attempt<'_>, results: &ResultStore, times: u32) -> Processed {
+    let failure = Failure::new(WORKER_LOST, format!("its worker was lost {times} times while it ran"));
+    let dead_lettered = dead_letter(attempt, "poison", &failure.to_string()).await;
+    if dead_lettered == Disposition::Requeue {
+        return Disposition::Requeue.into();
     }
-    let dead_lettered = match recorded {
-        Ok(dead_lettered) => dead_lettered,
-        Err(processed) => return processed,
-    };
-    attempt.embed = read_possible_embed(attempt).unwrap_or_default();
+    let details = RowDetails { failure: Some(failure.clone()), begun: true, ..RowDetails::default() };
+    let recorded = record_row(results, Box::new(row(attempt, TaskState::Failure, details))).await;
+    let TaskHeaders { task, id, .. } = attempt.headers();
+    match &recorded {
+        Recording::Unwritten { error } => {
+            attempt.span.emit(&OutcomeNotRecorded { task, id, error });
+            return Disposition::Requeue.into();
+        }
+        Recording::Refused { reason } => attempt.span.emit(&FailureNotRecorded { task, id, error: reason }),
+        Recording::Stored | Recording::Superseded => {}
+    }
+    results.crashes.clear(Finished { attempt: attempt_key(attempt), interrupted: false }).await;
+    if recorded == Recording::Superseded {
+        return Processed::failed(dead_lettered, TaskState::Failure, failure);
+    }
+    attempt.embed = read_small_embed(attempt).await;
     let followed = after_failure(attempt, &failure, FollowUpMode::First).await;
     Processed::failed(dead_lettered.and(followed), TaskState::Failure, failure)
 }
@@ -199,7 +224,7 @@ mod tests {
         let told: Vec<_> = published.iter().map(|sent| (sent.header(names::DEAD_REASON), sent.row)).collect();
         assert_eq!(told, [(Some("poison"), None), (None, Some(TaskState::Failure))], "dead letter, row, errback");
         let row = worker.row().await.unwrap();
-        assert_eq!((row.failure.unwrap().kind.as_str(), row.attempts), (KIND, 1));
+        assert_eq!((row.failure.unwrap().kind.as_str(), row.attempts), (WORKER_LOST, 1));
     }
 
     #[tokio::test]

@@ -62,6 +62,7 @@ pub(crate) fn choose(finished: JsonResult, options: &TaskOptions, tried: &RetryF
     let policy = match action {
         ErrorAction::Ignore => return Decision::Ignore,
         ErrorAction::Reject => return Decision::DeadLetter { reason: "rejected", failure },
+        ErrorAction::Refuse(reason) => return Decision::DeadLetter { reason, failure },
         ErrorAction::Fatal => return Decision::Fail(failure),
         ErrorAction::RetryIn(_) | ErrorAction::RetryAt(_) => Some(options.retry),
         ErrorAction::RetryDelay(_) | ErrorAction::Policy => options.retry_rules.policy(&failure.kind, options.retry),

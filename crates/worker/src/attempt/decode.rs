@@ -9,6 +9,7 @@ use celeriac_telemetry::events::worker::TaskReceived;
 use celeriac_telemetry::trace::{ProcessInfo, ProcessSpan};
 use jiff::tz::TimeZone;
 
+use crate::attempt::body::decode_body;
 use crate::attempt::embed::read_possible_embed;
 use crate::attempt::reject::{InvalidDelivery, reject};
 use crate::attempt::reject_reason::RejectReason;
@@ -16,7 +17,6 @@ use crate::attempt::{Attempt, Step};
 use crate::own_queues::give_own_id;
 use crate::runtime::WorkerRuntime;
 use crate::slots::TaskSlot;
-use crate::task::builtin;
 use crate::task::definition::TaskDefinition;
 use crate::task::received::Received;
 use crate::task::registry::Registry;
@@ -56,6 +56,7 @@ pub(crate) fn read_headers(
         embed: Embed::default(),
         arguments: None,
         timing: None,
+        memory: None,
     })
 }
 
@@ -82,7 +83,7 @@ pub(crate) async fn find_task<'a>(attempt: &mut Attempt<'a>) -> Step<&'a TaskDef
         }
         Err(reason) => {
             // A caller may await the later steps, which will never run, so they fail too.
-            attempt.embed = read_possible_embed(attempt).unwrap_or_default();
+            attempt.embed = Box::pin(read_possible_embed(attempt)).await?.unwrap_or_default();
             Err(Box::pin(reject(attempt, &reason)).await)
         }
     }
@@ -93,7 +94,7 @@ fn registered<'a>(registry: &'a Registry, headers: &TaskHeaders) -> Result<&'a T
         return Ok(task);
     }
     let name = headers.task.clone();
-    Err(match builtin::why_unserved(&name) {
+    Err(match registry.why_unserved(&name) {
         Some(reason) => RejectReason::Unserved { name, reason },
         None => {
             let nearest = registry.nearest(&name).map(str::to_owned);
@@ -104,7 +105,7 @@ fn registered<'a>(registry: &'a Registry, headers: &TaskHeaders) -> Result<&'a T
 
 /// Reads the arguments and the embed. Rejects a message that cannot be read.
 pub(crate) async fn read_body(attempt: &mut Attempt<'_>) -> Step<Body> {
-    match attempt.received.message.read_body(&attempt.runtime.limits) {
+    match decode_body(attempt).await? {
         Ok((body, embed)) => {
             attempt.embed = embed;
             Ok(body)

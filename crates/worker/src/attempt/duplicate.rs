@@ -7,8 +7,9 @@ use celeriac_results::TaskRecord;
 use celeriac_telemetry::events::worker::{OutcomeNotRead, TaskAwaitsStore, TaskSkipped};
 use celeriac_telemetry::{ErrorChain, clock};
 
+use crate::attempt::crash::WORKER_LOST;
 use crate::attempt::decide::retry_until;
-use crate::attempt::embed::read_possible_embed;
+use crate::attempt::embed::{read_possible_embed, read_small_embed};
 use crate::attempt::follow_up::{
     FollowUpMode, after_failure, after_revoked, after_success, keep_for_replay, reply_failure,
 };
@@ -81,11 +82,17 @@ pub(crate) async fn find_row(attempt: &Attempt<'_>) -> Result<Option<TaskRecord>
 
 /// Sends the follow-ups of a recorded outcome again. The earlier worker may have sent any of them.
 pub(crate) async fn finish_recorded(attempt: &mut Attempt<'_>, row: TaskRecord) -> Disposition {
-    match read_possible_embed(attempt) {
-        Ok(embed) => attempt.embed = embed,
+    let is_quarantined = row.failure.as_ref().is_some_and(|failure| failure.kind == WORKER_LOST);
+    let embed = match is_quarantined {
+        true => Ok(Ok(Box::pin(read_small_embed(attempt)).await)),
+        false => Box::pin(read_possible_embed(attempt)).await,
+    };
+    match embed {
+        Ok(Ok(embed)) => attempt.embed = embed,
         // The message was rejected, or its follow-ups have become invalid since. A person has to
         // decide in both cases.
-        Err(reason) => return keep_for_replay(attempt, &reason.to_string()).await,
+        Ok(Err(reason)) => return keep_for_replay(attempt, &reason.to_string()).await,
+        Err(interrupted) => return interrupted.disposition,
     }
     match (row.state, row.failure) {
         (TaskState::Success, _) => {

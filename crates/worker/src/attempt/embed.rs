@@ -1,17 +1,39 @@
 //! Reads the embed of a message that does not run here.
 
-use celeriac_protocol::Embed;
+use celeriac_protocol::{DecodeLimits, Embed};
 
-use crate::attempt::Attempt;
+use crate::attempt::body::decode_body;
 use crate::attempt::follow_up::messages::FollowUps;
 use crate::attempt::reject_reason::RejectReason;
+use crate::attempt::{Attempt, Step};
+use crate::follow_up_size::FollowUpLimits;
 
-/// Reads the embed, and checks it.
-///
-/// # Errors
-/// Returns an error if it cannot be read, or cannot be started after the task.
-pub(crate) fn read_possible_embed(attempt: &Attempt<'_>) -> Result<Embed, RejectReason> {
-    let (_, embed) = attempt.received.message.read_body(&attempt.runtime.limits)?;
-    FollowUps::check(attempt, &embed)?;
-    Ok(embed)
+/// Reads the embed, and checks it. The inner error is the reason why it cannot be read,
+/// or cannot be started after the task.
+pub(crate) async fn read_possible_embed(attempt: &mut Attempt<'_>) -> Step<Result<Embed, RejectReason>> {
+    let embed = match decode_body(attempt).await? {
+        Ok((_, embed)) => embed,
+        Err(unreadable) => return Ok(Err(unreadable.into())),
+    };
+    Ok(FollowUps::check(attempt, &embed).await.map(|()| embed).map_err(RejectReason::from))
+}
+
+/// Most bytes of the body of a quarantined task whose follow-ups are sent.
+const SMALL_BODY: usize = 256 << 10;
+
+/// Most values in it.
+const SMALL_VALUES: usize = 50_000;
+
+/// Most that it may send.
+const SMALL_FOLLOW_UPS: FollowUpLimits = FollowUpLimits { messages: 1_000, bytes: 4 << 20, message_size: 1 << 20 };
+
+/// Reads the embed of a task that is quarantined. Its body may be what brings workers down, so the
+/// bounds are fixed and small: beyond them, nothing follows from the task.
+pub(crate) async fn read_small_embed(attempt: &Attempt<'_>) -> Embed {
+    let limits = DecodeLimits { size: SMALL_BODY, values: SMALL_VALUES, ..attempt.runtime.limits };
+    let Ok((_, embed)) = attempt.received.message.read_body(&limits) else { return Embed::default() };
+    match FollowUps::check_within(attempt, &embed, &SMALL_FOLLOW_UPS).await {
+        Ok(()) => embed,
+        Err(_) => Embed::default(),
+    }
 }

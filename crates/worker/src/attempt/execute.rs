@@ -52,10 +52,10 @@ pub(crate) enum RunEnd {
 pub(crate) fn prepare<'a>(
     attempt: &mut Attempt<'a>,
     task: &'a TaskDefinition,
-    body: Body,
+    mut body: Body,
     running: Option<&RunningTask>,
 ) -> PreparedRun<'a> {
-    attempt.arguments = attempt.keeps_outcome().then(|| RecordedArguments::of(&body));
+    attempt.arguments = attempt.keeps_outcome().then(|| RecordedArguments::of(&mut body));
     let limits = time_limits::in_force(attempt.headers().limits, &task.options);
     let hard = limits.hard.filter(|_| task.can_be_ended());
     let terminated = running.map(|running| running.terminated().clone());

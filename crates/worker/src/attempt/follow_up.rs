@@ -10,8 +10,8 @@ use celeriac_protocol::{Failure, Signature, TaskState, Value};
 use celeriac_telemetry::events::worker::{OutcomeNotRecorded, StepNotRecorded};
 
 use crate::attempt::dead_letter::dead_letter_not_followed_up;
-use crate::attempt::follow_up::messages::FollowUps;
-use crate::attempt::publish::{PublishFailure, disposition_after};
+use crate::attempt::follow_up::messages::{FollowUps, NotSent};
+use crate::attempt::publish::disposition_after;
 use crate::attempt::record::{Recording, record_row};
 use crate::attempt::reply::{TaskReply, reply, reply_for_step};
 use crate::attempt::row::step_row;
@@ -39,14 +39,18 @@ pub(crate) async fn after_success(attempt: &Attempt<'_>, result: &str, mode: Fol
     };
     let mut children = attempt.children();
     let sent = match FollowUps::after_success(attempt, &attempt.embed, &result) {
-        Ok(follow_ups) => {
-            children.extend(follow_ups.ids().map(str::to_owned));
-            match mode {
-                FollowUpMode::InOutbox => Disposition::Done,
-                FollowUpMode::First | FollowUpMode::Repeated => send(attempt, follow_ups, mode).await,
-            }
+        Ok(follow_ups) => match mode {
+            FollowUpMode::InOutbox => follow_ups.into_ids().map_err(|error| NotSent::Impossible(error.to_string())),
+            FollowUpMode::First | FollowUpMode::Repeated => follow_ups.send(mode == FollowUpMode::Repeated).await,
+        },
+        Err(error) => Err(NotSent::Impossible(error.to_string())),
+    };
+    let sent = match sent {
+        Ok(ids) => {
+            children.extend(ids);
+            Disposition::Done
         }
-        Err(error) => keep_for_replay(attempt, &error.to_string()).await,
+        Err(unsent) => keep_unsent(attempt, unsent).await,
     };
     if sent == Disposition::Requeue {
         return sent;
@@ -69,7 +73,10 @@ pub(crate) async fn after_failure(attempt: &Attempt<'_>, failure: &Failure, mode
         return Disposition::Requeue;
     }
     let sent = match FollowUps::after_failure(attempt, &attempt.embed) {
-        Ok(follow_ups) => send(attempt, follow_ups, mode).await,
+        Ok(follow_ups) => match follow_ups.send(mode == FollowUpMode::Repeated).await {
+            Ok(_) => Disposition::Done,
+            Err(unsent) => keep_unsent(attempt, unsent).await,
+        },
         Err(error) => keep_for_replay(attempt, &error.to_string()).await,
     };
     if sent == Disposition::Requeue {
@@ -105,14 +112,11 @@ async fn reply_if_awaited(attempt: &Attempt<'_>, content: &TaskReply<'_>) -> Dis
     disposition_after(&reply(attempt, content).await)
 }
 
-async fn send(attempt: &Attempt<'_>, follow_ups: FollowUps, mode: FollowUpMode) -> Disposition {
-    match follow_ups.send(attempt, mode == FollowUpMode::Repeated).await {
-        Ok(()) => Disposition::Done,
-        Err((PublishFailure::Interrupted, _)) => Disposition::Requeue,
-        Err((PublishFailure::Impossible(reason), task)) => {
-            let error = format!("follow-up `{task}` cannot be sent: {reason}");
-            keep_for_replay(attempt, &error).await
-        }
+/// Keeps the message of a task whose follow-ups are not all sent.
+async fn keep_unsent(attempt: &Attempt<'_>, unsent: NotSent) -> Disposition {
+    match unsent {
+        NotSent::Interrupted => Disposition::Requeue,
+        NotSent::Impossible(error) => keep_for_replay(attempt, &error).await,
     }
 }
 

@@ -8,7 +8,10 @@ use crate::attempt::{Attempt, Step};
 
 /// Admits a task whose follow-ups can be sent. Rejects any other, without follow-ups.
 pub(crate) async fn check(attempt: &mut Attempt<'_>) -> Step<()> {
-    match FollowUps::check(attempt, &attempt.embed) {
+    if attempt.embed.is_empty() {
+        return Ok(());
+    }
+    match Box::pin(FollowUps::check(attempt, &attempt.embed)).await {
         Ok(()) => Ok(()),
         Err(error) => {
             attempt.embed = Embed::default();

@@ -188,6 +188,7 @@ fn failed_by(error: TaskError, as_before: impl FnOnce(Failure) -> Decision) -> D
     match error.action {
         ErrorAction::Ignore => Decision::Ignore,
         ErrorAction::Reject => Decision::DeadLetter { reason: "rejected", failure: error.failure },
+        ErrorAction::Refuse(reason) => Decision::DeadLetter { reason, failure: error.failure },
         _ => as_before(error.failure),
     }
 }

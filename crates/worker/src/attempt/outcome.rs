@@ -82,7 +82,7 @@ async fn end_superseded(attempt: &mut Attempt<'_>, state: TaskState, failure: Op
     if attempt.settlement.as_ref().is_some_and(Settlement::is_void) {
         // The broker redelivers the message, and that delivery sends the follow-ups of the recorded
         // outcome.
-        return Processed { disposition: Disposition::Superseded, state, failure };
+        return Processed { failure, ..Processed::new(Disposition::Superseded, state) };
     }
     let row = match find_row(attempt).await {
         Ok(Some(row)) => row,
@@ -99,12 +99,12 @@ async fn end_superseded(attempt: &mut Attempt<'_>, state: TaskState, failure: Op
             // has the outcome.
             None => Disposition::Superseded,
         };
-        return Processed { disposition, state, failure };
+        return Processed { failure, ..Processed::new(disposition, state) };
     }
     // A row without an outcome of this attempt belongs to a later replay, which has its own
     // message.
     let disposition = complete_recorded(attempt, row).await.unwrap_or(Disposition::Superseded);
-    Processed { disposition, state, failure }
+    Processed { failure, ..Processed::new(disposition, state) }
 }
 
 /// Dead-letters a failed message whose id has the outcome of an earlier message.

@@ -44,18 +44,23 @@ async fn process(attempt: &mut Attempt<'_>) -> Processed {
 }
 
 async fn steps(attempt: &mut Attempt<'_>) -> Step<Processed> {
+    // The start of a redelivered task is recorded until the task ends, so that one that crashes
+    // workers is quarantined. It comes first, because reading the body can be the cause.
+    let crash = crash::track(attempt).await?;
+    let (Ok(processed) | Err(processed)) = tracked(attempt).await;
+    crash::clear(crash, &processed).await;
+    Ok(processed)
+}
+
+/// Runs the steps of a delivery whose start is recorded.
+async fn tracked(attempt: &mut Attempt<'_>) -> Step<Processed> {
     // A task that this worker does not know is dead-lettered.
     let task = decode::find_task(attempt).await?;
     // A task that has expired, is revoked, is recorded already or is not due ends here.
     admission::check(attempt).await?;
     // A task over its rate waits here for less than a second, or at the broker.
     rate::wait_for_start(attempt).await?;
-    // The start of a redelivered task is recorded until the task ends, so that one that crashes
-    // workers is quarantined.
-    let crash = crash::track(attempt).await?;
-    let (Ok(processed) | Err(processed)) = run(attempt, task).await;
-    crash::clear(crash, &processed).await;
-    Ok(processed)
+    run(attempt, task).await
 }
 
 /// Runs the steps from the body to the outcome.

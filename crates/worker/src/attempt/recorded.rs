@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use celeriac_protocol::{Body, Codec};
+use celeriac_protocol::{Body, Codec, Value};
 use celeriac_results::TaskRecord;
 use celeriac_telemetry::clock;
 use jiff::Timestamp;
@@ -15,10 +15,16 @@ pub(crate) struct RecordedArguments {
 }
 
 impl RecordedArguments {
-    pub(crate) fn of(body: &Body) -> Self {
-        // Values of a codec can always be written as JSON. Any other value would be recorded as
-        // unknown.
-        Self { args: json(&body.args), kwargs: json(&body.kwargs) }
+    /// Writes the arguments of a body. They move through a value and back, because a copy would
+    /// take as much memory as the body.
+    pub(crate) fn of(body: &mut Body) -> Self {
+        let args = Value::List(std::mem::take(&mut body.args));
+        let kwargs = Value::Map(std::mem::take(&mut body.kwargs));
+        let recorded = Self { args: json(&args), kwargs: json(&kwargs) };
+        if let (Value::List(args), Value::Map(kwargs)) = (args, kwargs) {
+            (body.args, body.kwargs) = (args, kwargs);
+        }
+        recorded
     }
 
     /// Returns the arguments of a row.
@@ -27,8 +33,10 @@ impl RecordedArguments {
     }
 }
 
-fn json<T: serde::Serialize>(value: &T) -> Option<String> {
-    String::from_utf8(Codec::Json.encode(value).ok()?).ok()
+/// Returns the JSON text of a value. Every value that a codec produces has one. Any other would be
+/// recorded as unknown.
+fn json(value: &Value) -> Option<String> {
+    String::from_utf8(Codec::Json.encode_value(value).ok()?).ok()
 }
 
 /// Start and duration of an attempt.

@@ -30,7 +30,8 @@ impl RejectReason {
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::Unreadable(_) => "unreadable",
-            Self::FollowUp(_) | Self::Unserved { .. } => "unsupported",
+            Self::FollowUp(error) => error.reason(),
+            Self::Unserved { .. } => "unsupported",
             Self::Unknown { .. } => "unknown-task",
             Self::Arguments(_) => "wrong-arguments",
         }
@@ -40,7 +41,8 @@ impl RejectReason {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Unreadable(_) => "DecodeError",
-            Self::FollowUp(_) | Self::Unserved { .. } => "NotImplementedError",
+            Self::FollowUp(error) => error.kind(),
+            Self::Unserved { .. } => "NotImplementedError",
             Self::Unknown { .. } => "NotRegistered",
             Self::Arguments(_) => "ArgumentError",
         }

@@ -27,6 +27,11 @@ pub(crate) struct TaskReply<'a> {
     pub(crate) children: Vec<String>,
 }
 
+/// A reply to a queue that is not on the list of allowed ones.
+#[derive(Debug, thiserror::Error)]
+#[error("worker.allow_replies_to does not list the queue")]
+struct ReplyNotAllowed;
+
 /// Sends a reply, if the message names a queue for it.
 ///
 /// # Errors
@@ -84,7 +89,11 @@ async fn send_reply(
     let dropped = |error: &(dyn std::error::Error + 'static)| {
         attempt.span.emit(&ReplyDropped { task, id: &id, queue: reply_to, error: &ErrorChain(error).to_string() });
     };
-    let body = match Codec::Json.encode(&meta.to_value()) {
+    if !attempt.runtime.allowed_replies.allows(reply_to) {
+        dropped(&ReplyNotAllowed);
+        return Ok(());
+    }
+    let body = match Codec::Json.encode_value(&meta.to_value()) {
         Ok(body) => body,
         Err(error) => {
             // Unreachable, because every value here was written as JSON before.

@@ -52,7 +52,10 @@ pub(crate) async fn end_revoked(attempt: &mut Attempt<'_>, reason: RevokeReason)
     if let Err(processed) = record_failure(attempt, TaskState::Revoked, failure.clone(), RowDetails::default()).await {
         return processed;
     }
-    attempt.embed = read_possible_embed(attempt).unwrap_or_default();
+    attempt.embed = match Box::pin(read_possible_embed(attempt)).await {
+        Ok(embed) => embed.unwrap_or_default(),
+        Err(interrupted) => return interrupted,
+    };
     let followed = after_revoked(attempt, &failure).await;
     Processed::failed(followed, TaskState::Revoked, failure)
 }

@@ -16,7 +16,7 @@ pub(crate) fn acknowledge_if_early(attempt: &mut Attempt<'_>) {
 /// Settles an attempt that has ended, and ends its span.
 pub(crate) fn finish(attempt: Attempt<'_>, processed: &Processed) {
     let Attempt { settlement, span, .. } = attempt;
-    let Processed { disposition, state, failure } = processed;
+    let Processed { disposition, state, failure, .. } = processed;
     if let Some(settlement) = settlement {
         settle(settlement, *disposition);
     }

@@ -325,8 +325,8 @@ async fn follow_up_entries(attempt: &Attempt<'_>, result: &str) -> Result<Vec<Ou
     if attempt.embed.is_empty() {
         return Ok(Vec::new());
     }
-    let follow_ups = FollowUps::after_success(attempt, &attempt.embed, &result::read(result)?)?;
-    Ok(follow_ups.into_entries(attempt).await)
+    let result = result::read(result)?;
+    Ok(FollowUps::after_success(attempt, &attempt.embed, &result)?.into_entries().await?)
 }
 
 /// Applies the recorded outcome: that of another run, or that of this one if its commit was not

@@ -1,6 +1,7 @@
 //! Celery's own tasks, which Celery clients may send to a shared queue.
 //!
-//! Every worker knows them, and no list shows them.
+//! Every worker runs those that `worker.builtin_tasks` lists, and no list of tasks shows them. They
+//! run no more and send no more than the limits for follow-ups allow.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -11,11 +12,13 @@ use celeriac_protocol::{Body, RetryPolicy, Signature, TaskOptions, Value};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use crate::allowed::NotAllowed;
+use crate::follow_up_size::{FollowUpSize, OverLimit, least_size, list_size, signature_size};
 use crate::task::context::TaskContext;
 use crate::task::definition::TaskDefinition;
 use crate::task::derived_id::derived_id;
 use crate::task::error::{TaskError, TaskResult};
-use crate::task::result::{JsonResult, read, write};
+use crate::task::result::{JsonResult, read, write, write_value};
 
 /// Number of rows that a clean-up deletes in one statement.
 const SWEEP: u32 = 10_000;
@@ -70,7 +73,7 @@ async fn clean_up(ctx: TaskContext) -> JsonResult {
 /// Returns its arguments as a list, or one of them.
 fn accumulate(mut body: Body) -> JsonResult {
     match body.kwargs.swap_remove("index") {
-        None | Some(Value::Null) => write(&Value::List(body.args)),
+        None | Some(Value::Null) => write_value(&Value::List(body.args)),
         Some(index) => {
             let position = index.as_i64().and_then(|index| match usize::try_from(index) {
                 Ok(index) => Some(index),
@@ -78,7 +81,7 @@ fn accumulate(mut body: Body) -> JsonResult {
                 Err(_) => body.args.len().checked_sub(usize::try_from(index.unsigned_abs()).ok()?),
             });
             let value = position.and_then(|position| body.args.get(position));
-            write(value.ok_or_else(|| TaskError::of_kind("IndexError", "list index out of range"))?)
+            write_value(value.ok_or_else(|| TaskError::of_kind("IndexError", "list index out of range"))?)
         }
     }
 }
@@ -113,7 +116,7 @@ fn each(ctx: TaskContext, body: Body, shape: ItemShape) -> BoxFuture<'static, Js
             let result = run(ctx.clone(), body).await?;
             results.push(read(&result)?);
         }
-        write(&Value::List(results))
+        write_value(&Value::List(results))
     }
     .boxed()
 }
@@ -122,16 +125,19 @@ fn each(ctx: TaskContext, body: Body, shape: ItemShape) -> BoxFuture<'static, Js
 async fn chunks(ctx: TaskContext, body: Body) -> JsonResult {
     let mut given = TaskArguments(body);
     let (signature, items) = (given.task()?, given.list("it", 1)?);
-    let size = given.take("n", 2).as_i64().and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0);
-    let size = size.ok_or_else(|| TaskError::of_kind("ValueError", "n should be at least 1"))?;
-    let parts = items.chunks(size).map(|part| {
+    let length = given.take("n", 2).as_i64().and_then(|length| usize::try_from(length).ok());
+    let length = length.filter(|length| *length > 0);
+    let length = length.ok_or_else(|| TaskError::of_kind("ValueError", "n should be at least 1"))?;
+    let mut size = FollowUpSize::default();
+    let each = signature_size(&signature);
+    items.chunks(length).for_each(|part| size.add(each.saturating_add(list_size(part))));
+    let parts = items.chunks(length).map(|part| {
         let mut starmap = Signature::new("celery.starmap");
         starmap.kwargs.insert("task".to_owned(), signature.clone().into());
         starmap.kwargs.insert("it".to_owned(), Value::List(part.to_vec()));
-        starmap
+        Ok(starmap)
     });
-    let parts = parts.collect();
-    send_group(&ctx, derived_id(ctx.id(), "group"), parts).await
+    send_group(&ctx, derived_id(ctx.id(), "group"), size, parts).await
 }
 
 /// Sends the members of a group, for a client that leaves it to a worker.
@@ -140,31 +146,49 @@ async fn group(ctx: TaskContext, body: Body) -> JsonResult {
     let members = given.list("tasks", 0)?;
     let id = given.take("group_id", 2).as_str().map_or_else(|| derived_id(ctx.id(), "group"), str::to_owned);
     let partial = given.list("partial_args", 3)?;
-    let mut tasks = Vec::with_capacity(members.len());
-    for member in &members {
-        let member = Signature::read(member).map_err(|error| TaskError::of_kind("TypeError", error.to_string()))?;
+    let mut size = FollowUpSize::default();
+    let before = list_size(&partial);
+    members.iter().for_each(|member| size.add(before.saturating_add(least_size(member))));
+    let tasks = members.into_iter().map(|member| {
+        let member =
+            Signature::from_value(member).map_err(|error| TaskError::of_kind("TypeError", error.to_string()))?;
         if member.kind() != SignatureKind::Task {
             let message = format!("task `{}` is not supported in a group that a worker sends", member.task);
             return Err(TaskError::of_kind("NotImplementedError", message));
         }
-        tasks.push(member.called_with(partial.clone()));
-    }
-    send_group(&ctx, id, tasks).await
+        Ok(member.called_with(partial.iter().cloned()))
+    });
+    send_group(&ctx, id, size, tasks).await
 }
 
-/// Sends tasks as a group, and returns the ids, as Celery's result does.
-async fn send_group(ctx: &TaskContext, group: String, tasks: Vec<Signature>) -> JsonResult {
+/// Sends tasks as a group, and returns the ids, as Celery's result does. `size` is their size: a
+/// task is built when it is sent, after all of them were counted.
+async fn send_group(
+    ctx: &TaskContext,
+    group: String,
+    size: FollowUpSize,
+    tasks: impl Iterator<Item = TaskResult<Signature>> + Send,
+) -> JsonResult {
+    let refused = |kind: &str, reason, message| TaskError::refuse(reason, kind, message);
+    let environment = &ctx.environment;
+    size.check(&environment.follow_up_limits)
+        .map_err(|error| refused(OverLimit::KIND, OverLimit::REASON, error.to_string()))?;
     let client = ctx.client();
-    let mut members = Vec::with_capacity(tasks.len());
-    for (index, task) in tasks.into_iter().enumerate() {
-        let mut request = DynamicCall::from_signature(task, client.topology()).map_err(TaskError::from_boxed)?;
+    let mut members = Vec::new();
+    for (index, task) in tasks.enumerate() {
+        let mut request = DynamicCall::from_signature(task?, client.topology()).map_err(TaskError::from_boxed)?;
         let id = request.options.id.get_or_insert_with(|| derived_id(ctx.id(), &index.to_string())).clone();
         request.options.relations.group = Some(group.clone());
         request.options.relations.group_index = i64::try_from(index).ok();
+        if environment.allowed_follow_ups.is_limited() {
+            let prepared = client.prepare(request.clone(), None).map_err(TaskError::from_boxed)?;
+            let allowed = environment.allowed_follow_ups.check(&prepared.destination);
+            allowed.map_err(|error| refused(NotAllowed::KIND, NotAllowed::REASON, error.to_string()))?;
+        }
         client.submit_dynamic(request).await.map_err(TaskError::from_boxed)?;
         members.push(Value::List(vec![Value::List(vec![id.into(), Value::Null]), Value::Null]));
     }
-    write(&Value::List(vec![Value::List(vec![group.into(), Value::Null]), Value::List(members)]))
+    write_value(&Value::List(vec![Value::List(vec![group.into(), Value::Null]), Value::List(members)]))
 }
 
 /// The arguments of a task that takes them by name or by position.
@@ -188,7 +212,7 @@ impl TaskArguments {
     fn task(&mut self) -> TaskResult<Signature> {
         match self.take("task", 0) {
             Value::Text(name) => Ok(Signature::new(name)),
-            value => Signature::read(&value).map_err(|error| TaskError::of_kind("TypeError", error.to_string())),
+            value => Signature::from_value(value).map_err(|error| TaskError::of_kind("TypeError", error.to_string())),
         }
     }
 }
@@ -198,6 +222,7 @@ mod tests {
     use celeriac_protocol::Map;
 
     use super::*;
+    use crate::options::BUILTIN_TASKS;
 
     fn body(args: &[i64], index: Value) -> Body {
         let kwargs: Map = [("index".to_owned(), index)].into_iter().collect();
@@ -215,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_name_is_one_of_celerys_own_or_is_not() {
-        assert!(find("celery.ping").is_some());
+        assert!(BUILTIN_TASKS.iter().all(|name| find(name).is_some()));
         assert!(find("celery.chord_unlock").is_none() && why_unserved("celery.chord_unlock").is_some());
         assert!(find("orders.charge").is_none() && why_unserved("orders.charge").is_none());
     }

@@ -12,6 +12,8 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use crate::allowed::AllowedQueues;
+use crate::follow_up_size::FollowUpLimits;
 use crate::task::error::TaskError;
 use crate::task::received::Received;
 use crate::task::result::JsonResult;
@@ -57,6 +59,10 @@ pub(crate) struct TaskEnvironment {
     pub(crate) state: SharedState,
     /// Retention time of rows.
     pub(crate) keep: Duration,
+    /// Most that one task may send: by its follow-ups, or as one of Celery's own tasks.
+    pub(crate) follow_up_limits: FollowUpLimits,
+    /// The queues to which messages may make the worker send tasks.
+    pub(crate) allowed_follow_ups: AllowedQueues,
     /// Finds a task that runs inside another one.
     pub(crate) find_inline: FindInline,
     /// Cancelled when running tasks must end.

@@ -59,6 +59,8 @@ pub(crate) enum ErrorAction {
     Fatal,
     /// No further attempt, and the message goes to the dead-letter queue.
     Reject,
+    /// As `Reject`, with this reason for the dead letter: one of Celery's own tasks refuses it.
+    Refuse(&'static str),
     /// The task ends without an outcome.
     Ignore,
 }
@@ -133,6 +135,11 @@ impl TaskError {
         let action =
             if self.action.asks_for_retry() { ErrorAction::RetryIn(wait) } else { ErrorAction::RetryDelay(wait) };
         Self { action, ..self }
+    }
+
+    /// Rejects the message, with this reason for its dead letter.
+    pub(crate) fn refuse(reason: &'static str, kind: &str, message: String) -> Self {
+        Self { action: ErrorAction::Refuse(reason), failure: Failure::new(kind, message) }
     }
 
     /// Fails permanently, whatever the retry policy.

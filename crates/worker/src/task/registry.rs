@@ -16,6 +16,8 @@ use crate::task::time_limits::{self, LimitConflict, LimitSource};
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
     tasks: BTreeMap<&'static str, TaskDefinition>,
+    /// Celery's own tasks that it runs, of all that it knows. `None`: all of them.
+    builtin: Option<Vec<String>>,
 }
 
 impl Registry {
@@ -45,6 +47,7 @@ impl Registry {
         worker: &WorkerOptions,
     ) -> Result<Self, Vec<(Option<String>, String)>> {
         let mut problems = Vec::new();
+        self.builtin = Some(worker.builtin_tasks.clone());
         for task in self.tasks.values_mut() {
             task.options = overrides.apply(task.name, task.options.clone());
             if let Some(LimitConflict { by, key, why }) =
@@ -68,7 +71,19 @@ impl Registry {
     /// Returns the task of this name. Celery's own tasks are included, and a program may replace
     /// them.
     pub fn get(&self, name: &str) -> Option<&TaskDefinition> {
-        self.tasks.get(name).or_else(|| builtin::find(name))
+        self.tasks.get(name).or_else(|| builtin::find(name).filter(|_| self.runs_builtin(name)))
+    }
+
+    /// Returns the reason why one of Celery's own tasks does not run here.
+    pub(crate) fn why_unserved(&self, name: &str) -> Option<&'static str> {
+        match builtin::find(name) {
+            Some(_) => (!self.runs_builtin(name)).then_some("worker.builtin_tasks does not list it"),
+            None => builtin::why_unserved(name),
+        }
+    }
+
+    fn runs_builtin(&self, name: &str) -> bool {
+        self.builtin.as_ref().is_none_or(|builtin| builtin.iter().any(|listed| listed == name))
     }
 
     /// Returns the error of a name that none of these tasks has.

@@ -5,17 +5,21 @@
 //! sends them, the next worker sends all of them again, with the same ids and a header that marks
 //! the repeat. The worker that runs one of them first reads the store.
 
+use std::borrow::Cow;
+
 use celeriac_client::call::{Follow, Relations};
 use celeriac_client::{DynamicCall, PreparedTask};
 use celeriac_protocol::headers::names;
-use celeriac_protocol::signature::SignatureKind;
+use celeriac_protocol::signature::{SignatureError, SignatureKind};
 use celeriac_protocol::{Embed, Signature, TaskHeaders, Value};
 use celeriac_results::outbox::OutboxMessage;
 use celeriac_telemetry::events::client::TaskSent;
 use celeriac_telemetry::trace::PublishSpan;
 
+use crate::allowed::NotAllowed;
 use crate::attempt::Attempt;
 use crate::attempt::publish::{PublishFailure, Recipient, publish_until_confirmed};
+use crate::follow_up_size::{FollowUpLimits, FollowUpSize, OverLimit, least_size, signature_size};
 use crate::task::derived_id::derived_id;
 
 /// The reason why a signature of the embed cannot be started after its task.
@@ -27,17 +31,79 @@ pub(crate) enum FollowUpError {
     /// It is invalid and cannot be sent.
     #[error("follow-up `{task}` cannot be sent: {reason}")]
     Invalid { task: String, reason: String },
+    /// Its queue is not on the list of allowed ones.
+    #[error("follow-up `{task}` cannot be sent: {error}")]
+    NotAllowed { task: String, error: NotAllowed },
+    /// There are too many, or they are too large.
+    #[error(transparent)]
+    OverLimit(#[from] OverLimit),
 }
 
-/// The tasks that follow from a task, as messages.
-#[derive(Debug)]
-pub(crate) struct FollowUps {
-    messages: Vec<PreparedTask>,
+impl FollowUpError {
+    /// Returns the reason for the header of a dead letter.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Unsupported { .. } | Self::Invalid { .. } => "unsupported",
+            Self::NotAllowed { .. } => NotAllowed::REASON,
+            Self::OverLimit(_) => OverLimit::REASON,
+        }
+    }
+
+    /// Returns the kind of the recorded error.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Unsupported { .. } | Self::Invalid { .. } => "NotImplementedError",
+            Self::NotAllowed { .. } => NotAllowed::KIND,
+            Self::OverLimit(_) => OverLimit::KIND,
+        }
+    }
 }
 
-impl FollowUps {
+/// The reason why follow-ups are not sent.
+pub(crate) enum NotSent {
+    /// The worker stops.
+    Interrupted,
+    /// One of them can never be sent, for this reason.
+    Impossible(String),
+}
+
+/// The tasks that follow from a task. Each is built when it is sent, so that only one is in memory
+/// at a time.
+pub(crate) struct FollowUps<'a> {
+    attempt: &'a Attempt<'a>,
+    /// The argument before those of each signature.
+    first: Cow<'a, Value>,
+    /// The signatures that are left. The next one is the last.
+    pending: Vec<Pending<'a>>,
+    size: FollowUpSize,
+}
+
+/// A signature that is not built yet.
+struct Pending<'a> {
+    signature: Cow<'a, Signature>,
+    takes_first: bool,
+    /// Distinguishes it from other follow-ups of the task.
+    label: String,
+    membership: Membership,
+    /// The steps behind it.
+    rest: Cow<'a, [Signature]>,
+}
+
+/// A group, and the position in it.
+type Membership = Option<(String, usize)>;
+
+impl<'a> FollowUps<'a> {
     /// Checks that the whole embed could be sent after the task, before any of it runs.
-    pub(crate) fn check(attempt: &Attempt<'_>, embed: &Embed) -> Result<(), FollowUpError> {
+    pub(crate) async fn check(attempt: &Attempt<'_>, embed: &Embed) -> Result<(), FollowUpError> {
+        Self::check_within(attempt, embed, &attempt.runtime.environment.follow_up_limits).await
+    }
+
+    /// As [`check`](Self::check), within other limits.
+    pub(crate) async fn check_within(
+        attempt: &Attempt<'_>,
+        embed: &Embed,
+        limits: &FollowUpLimits,
+    ) -> Result<(), FollowUpError> {
         if embed.is_empty() {
             return Ok(());
         }
@@ -45,189 +111,267 @@ impl FollowUps {
             let reason = "it is the body of a chord, and chords are not supported";
             return Err(FollowUpError::Unsupported { task: chord.task.clone(), reason });
         }
-        Self::after_success(attempt, embed, &Value::Null)?;
-        Self::after_failure(attempt, embed).map(drop)
+        limits.check_steps(embed.chain.len())?;
+        for mut follow_ups in
+            [FollowUps::after_success(attempt, embed, &Value::Null)?, FollowUps::after_failure(attempt, embed)?]
+        {
+            follow_ups.size.check(limits)?;
+            while let Some(pending) = follow_ups.next_task()? {
+                follow_ups.build(pending).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns callbacks and then the next step, each with the result as its argument.
-    pub(crate) fn after_success(attempt: &Attempt<'_>, embed: &Embed, result: &Value) -> Result<Self, FollowUpError> {
-        let mut builder = FollowUpBuilder::new(attempt);
+    pub(crate) fn after_success(
+        attempt: &'a Attempt<'a>,
+        embed: &'a Embed,
+        result: &'a Value,
+    ) -> Result<Self, FollowUpError> {
+        let mut size = FollowUpSize::default();
+        let first = least_size(result);
+        embed.callbacks.iter().for_each(|callback| size.add_signature(callback, first, 0));
+        if let [next, rest @ ..] = embed.chain.as_slice() {
+            size.add_signature(next, first, rest.iter().map(signature_size).sum());
+        }
+        let mut follow_ups = Self::within_limits(attempt, Cow::Borrowed(result), size)?;
         let (groups, others): (Vec<_>, Vec<_>) =
             embed.callbacks.iter().enumerate().partition(|(_, callback)| callback.kind() == SignatureKind::Group);
         // As in Celery, each group is separate, and several other callbacks form a group of their
         // own.
         for (index, group) in groups {
-            builder.add(group.clone(), Some(result), &format!("link/{index}"), None, Vec::new())?;
+            follow_ups.push(group, format!("link/{index}"), None, &[]);
         }
-        let group = (others.len() > 1).then(|| builder.id("link"));
+        let group = (others.len() > 1).then(|| follow_ups.derived_id("link"));
         for (position, (index, callback)) in others.into_iter().enumerate() {
             let membership = group.clone().map(|group| (group, position));
-            builder.add(callback.clone(), Some(result), &format!("link/{index}"), membership, Vec::new())?;
+            follow_ups.push(callback, format!("link/{index}"), membership, &[]);
         }
         if let [next, rest @ ..] = embed.chain.as_slice() {
-            builder.add(next.clone(), Some(result), "chain", None, rest.to_vec())?;
+            follow_ups.push(next, "chain".to_owned(), None, rest);
         }
-        Ok(Self { messages: builder.messages })
+        follow_ups.pending.reverse();
+        Ok(follow_ups)
     }
 
     /// Returns errbacks. Each gets only the id of the failed task, because its exception cannot be
     /// passed between languages.
-    pub(crate) fn after_failure(attempt: &Attempt<'_>, embed: &Embed) -> Result<Self, FollowUpError> {
-        let mut builder = FollowUpBuilder::new(attempt);
+    pub(crate) fn after_failure(attempt: &'a Attempt<'a>, embed: &'a Embed) -> Result<Self, FollowUpError> {
         let failed = Value::from(attempt.headers().id.as_str());
-        let group = (!embed.errbacks.is_empty()).then(|| builder.id("link_error"));
+        let mut size = FollowUpSize::default();
+        let first = least_size(&failed);
+        embed.errbacks.iter().for_each(|errback| size.add_signature(errback, first, 0));
+        let mut follow_ups = Self::within_limits(attempt, Cow::Owned(failed), size)?;
+        let group = (!embed.errbacks.is_empty()).then(|| follow_ups.derived_id("link_error"));
         for (index, errback) in embed.errbacks.iter().enumerate() {
             let membership = group.clone().map(|group| (group, index));
-            builder.add(errback.clone(), Some(&failed), &format!("link_error/{index}"), membership, Vec::new())?;
+            follow_ups.push(errback, format!("link_error/{index}"), membership, &[]);
         }
-        Ok(Self { messages: builder.messages })
+        follow_ups.pending.reverse();
+        Ok(follow_ups)
+    }
+
+    /// Returns an empty list for follow-ups of this size. Nothing is copied before their size is
+    /// checked.
+    fn within_limits(
+        attempt: &'a Attempt<'a>,
+        first: Cow<'a, Value>,
+        size: FollowUpSize,
+    ) -> Result<Self, FollowUpError> {
+        size.check(&attempt.runtime.environment.follow_up_limits)?;
+        Ok(Self { attempt, first, pending: Vec::new(), size })
+    }
+
+    fn push(&mut self, signature: &'a Signature, label: String, membership: Membership, rest: &'a [Signature]) {
+        let (signature, rest) = (Cow::Borrowed(signature), Cow::Borrowed(rest));
+        self.pending.push(Pending { signature, takes_first: true, label, membership, rest });
+    }
+
+    fn derived_id(&self, what: &str) -> String {
+        derived_id(&self.attempt.headers().id, what)
     }
 
     /// Returns the ids of the tasks that follow.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
-        self.messages.iter().map(|message| message.id.as_str())
+    pub(crate) fn into_ids(mut self) -> Result<Vec<String>, FollowUpError> {
+        let mut ids = Vec::new();
+        while let Some(pending) = self.next_task()? {
+            ids.push(self.id(&pending));
+        }
+        Ok(ids)
+    }
+
+    fn id(&self, pending: &Pending<'_>) -> String {
+        let given = pending.signature.options.get("task_id").and_then(Value::as_str);
+        given.map_or_else(|| self.derived_id(&pending.label), str::to_owned)
     }
 
     /// Converts the messages to outbox rows for a transaction.
-    pub(crate) async fn into_entries(self, attempt: &Attempt<'_>) -> Vec<OutboxMessage> {
+    pub(crate) async fn into_entries(mut self) -> Result<Vec<OutboxMessage>, FollowUpError> {
+        let attempt = self.attempt;
         let replays = attempt.message_headers().replays();
         let entries = async {
-            let entries = self.messages.into_iter().map(|mut prepared| {
+            let mut entries = Vec::new();
+            while let Some(pending) = self.next_task()? {
+                let mut prepared = self.build(pending).await?;
                 if replays > 0 {
                     prepared.outgoing.message.headers.insert(names::REPLAYED, replays);
                 }
-                prepared.into_outbox_message()
-            });
-            entries.collect()
+                entries.push(prepared.into_outbox_message());
+            }
+            Ok(entries)
         };
         attempt.span.run(entries).await
     }
 
-    /// Sends the messages one after the other.
+    /// Sends the messages one after the other. Returns their ids.
     ///
     /// # Errors
     /// Returns an error if the worker stops, or if one can never be sent; the error names it.
-    pub(crate) async fn send(self, attempt: &Attempt<'_>, repeated: bool) -> Result<(), (PublishFailure, String)> {
-        let replays = attempt.message_headers().replays();
-        for prepared in self.messages {
-            let PreparedTask { task, id, mut outgoing, destination, .. } = prepared;
-            if repeated {
-                outgoing.message.headers.insert(names::REPEATED, true);
-            }
-            if replays > 0 {
-                // The store may have a row that says that this task will never run. A replay
-                // replaces it.
-                outgoing.message.headers.insert(names::REPLAYED, replays);
-            }
-            let (exchange, routing_key) = (&destination.exchange, &destination.routing_key);
-            let sending = async {
-                let span = PublishSpan::start(&task, &id, exchange, routing_key);
-                span.inject(&mut outgoing.message.headers);
-                let sent = publish_until_confirmed(attempt.runtime, outgoing, Recipient::External).await;
-                span.end(if sent.is_ok() { Ok(()) } else { Err(&"it was not sent") });
-                sent
-            };
-            attempt.span.run(sending).await.map_err(|unsent| (unsent, task.clone()))?;
-            attempt.span.emit(&TaskSent { task: &task, id: &id, exchange, routing_key });
+    pub(crate) async fn send(mut self, repeated: bool) -> Result<Vec<String>, NotSent> {
+        let mut ids = Vec::new();
+        let impossible = |error: FollowUpError| NotSent::Impossible(error.to_string());
+        while let Some(pending) = self.next_task().map_err(impossible)? {
+            let prepared = self.build(pending).await.map_err(impossible)?;
+            ids.push(prepared.id.clone());
+            self.send_one(prepared, repeated).await?;
         }
+        Ok(ids)
+    }
+
+    async fn send_one(&self, prepared: PreparedTask, repeated: bool) -> Result<(), NotSent> {
+        let attempt = self.attempt;
+        let replays = attempt.message_headers().replays();
+        let PreparedTask { task, id, mut outgoing, destination, .. } = prepared;
+        if repeated {
+            outgoing.message.headers.insert(names::REPEATED, true);
+        }
+        if replays > 0 {
+            // The store may have a row that says that this task will never run. A replay
+            // replaces it.
+            outgoing.message.headers.insert(names::REPLAYED, replays);
+        }
+        let (exchange, routing_key) = (&destination.exchange, &destination.routing_key);
+        let sending = async {
+            let span = PublishSpan::start(&task, &id, exchange, routing_key);
+            span.inject(&mut outgoing.message.headers);
+            let sent = publish_until_confirmed(attempt.runtime, outgoing, Recipient::External).await;
+            span.end(if sent.is_ok() { Ok(()) } else { Err(&"it was not sent") });
+            sent
+        };
+        attempt.span.run(sending).await.map_err(|unsent| match unsent {
+            PublishFailure::Interrupted => NotSent::Interrupted,
+            PublishFailure::Impossible(reason) => {
+                NotSent::Impossible(FollowUpError::Invalid { task: task.clone(), reason }.to_string())
+            }
+        })?;
+        attempt.span.emit(&TaskSent { task: &task, id: &id, exchange, routing_key });
         Ok(())
     }
-}
 
-/// Builds messages.
-struct FollowUpBuilder<'a> {
-    attempt: &'a Attempt<'a>,
-    messages: Vec<PreparedTask>,
-}
-
-/// A group, and the position in it.
-type Membership = Option<(String, usize)>;
-
-impl<'a> FollowUpBuilder<'a> {
-    fn new(attempt: &'a Attempt<'a>) -> Self {
-        Self { attempt, messages: Vec::new() }
-    }
-
-    fn id(&self, what: &str) -> String {
-        derived_id(&self.attempt.headers().id, what)
-    }
-
-    /// Adds the messages of a signature.
-    ///
-    /// `first` precedes its arguments, `label` distinguishes it from other follow-ups of the task,
-    /// and `rest` runs after it.
-    fn add(
-        &mut self,
-        signature: Signature,
-        first: Option<&Value>,
-        label: &str,
-        membership: Membership,
-        rest: Vec<Signature>,
-    ) -> Result<(), FollowUpError> {
-        let task = signature.task.clone();
-        let invalid = |reason: String| FollowUpError::Invalid { task: task.clone(), reason };
-        match signature.kind() {
-            SignatureKind::Task => self.add_task(signature.called_with(first.cloned()), label, membership, rest),
-            SignatureKind::Chain => {
-                let mut steps = chain_steps(&signature).map_err(|error| invalid(error.to_string()))?;
-                if steps.is_empty() {
-                    return Err(invalid("it is a chain without steps".to_owned()));
-                }
-                for (index, step) in steps.iter_mut().enumerate() {
-                    let id = self.id(&format!("{label}/{index}"));
-                    step.options.entry("task_id".to_owned()).or_insert_with(|| id.into());
-                }
-                let head = steps.remove(0);
-                steps.extend(rest);
-                let first = first.filter(|_| !signature.immutable);
-                self.add(head, first, label, membership, steps)
-            }
-            SignatureKind::Group if !rest.is_empty() => {
-                let reason = "a group before a step is a chord, and chords are not supported";
+    /// Returns the next task. Resolves chains and groups before it.
+    fn next_task(&mut self) -> Result<Option<Pending<'a>>, FollowUpError> {
+        while let Some(pending) = self.pending.pop() {
+            let unsupported = |reason| {
+                let task = pending.signature.task.clone();
                 Err(FollowUpError::Unsupported { task, reason })
-            }
-            SignatureKind::Group => {
-                let members = signature.members().map_err(|error| invalid(error.to_string()))?;
-                let given = signature.options.get("task_id").and_then(Value::as_str).map(str::to_owned);
-                let group = given.unwrap_or_else(|| self.id(label));
-                let first = first.filter(|_| !signature.immutable);
-                for (index, member) in members.into_iter().enumerate() {
-                    let membership = Some((group.clone(), index));
-                    self.add(member, first, &format!("{label}/{index}"), membership, Vec::new())?;
+            };
+            match pending.signature.kind() {
+                SignatureKind::Task => return Ok(Some(pending)),
+                SignatureKind::Chain => self.resolve_chain(pending)?,
+                SignatureKind::Group if pending.rest.is_empty() => self.resolve_group(pending)?,
+                SignatureKind::Group => {
+                    return unsupported("a group before a step is a chord, and chords are not supported");
                 }
-                Ok(())
-            }
-            SignatureKind::Chord => {
-                let reason = "it is a chord, and chords are not supported";
-                Err(FollowUpError::Unsupported { task, reason })
+                SignatureKind::Chord => return unsupported("it is a chord, and chords are not supported"),
             }
         }
+        Ok(None)
     }
 
-    fn add_task(
-        &mut self,
-        signature: Signature,
-        label: &str,
-        membership: Membership,
-        rest: Vec<Signature>,
-    ) -> Result<(), FollowUpError> {
+    /// Adds the first step of a chain, with the others behind it.
+    fn resolve_chain(&mut self, pending: Pending<'a>) -> Result<(), FollowUpError> {
+        let Pending { signature, takes_first, label, membership, rest } = pending;
+        let signature = signature.into_owned();
+        let (task, immutable) = (signature.task.clone(), signature.immutable);
+        let invalid = |reason: String| FollowUpError::Invalid { task: task.clone(), reason };
+        let steps = chain_steps(signature).map_err(|error| invalid(error.to_string()))?;
+        let mut steps: Vec<_> = steps
+            .into_iter()
+            .enumerate()
+            .map(|(index, mut step)| {
+                let id = || self.derived_id(&format!("{label}/{index}")).into();
+                step.options.entry("task_id".to_owned()).or_insert_with(id);
+                step
+            })
+            .collect();
+        if steps.is_empty() {
+            return Err(invalid("it is a chain without steps".to_owned()));
+        }
+        let head = steps.remove(0);
+        steps.extend(rest.into_owned());
+        self.pending.push(Pending {
+            signature: Cow::Owned(head),
+            takes_first: takes_first && !immutable,
+            label,
+            membership,
+            rest: Cow::Owned(steps),
+        });
+        Ok(())
+    }
+
+    /// Adds the members of a group.
+    fn resolve_group(&mut self, pending: Pending<'a>) -> Result<(), FollowUpError> {
+        let Pending { signature, takes_first, label, .. } = pending;
+        let signature = signature.into_owned();
+        let (task, immutable) = (signature.task.clone(), signature.immutable);
+        let given = signature.options.get("task_id").and_then(Value::as_str).map(str::to_owned);
+        let group = given.unwrap_or_else(|| self.derived_id(&label));
+        let members = signature.into_members();
+        let members = members.map_err(|error| FollowUpError::Invalid { task, reason: error.to_string() })?;
+        self.pending.extend(members.into_iter().enumerate().rev().map(|(index, member)| Pending {
+            signature: Cow::Owned(member),
+            takes_first: takes_first && !immutable,
+            label: format!("{label}/{index}"),
+            membership: Some((group.clone(), index)),
+            rest: Cow::Borrowed(&[]),
+        }));
+        Ok(())
+    }
+
+    /// Builds the message of a task. Large messages are built one at a time, because a message
+    /// takes many times its size while it is built.
+    async fn build(&self, pending: Pending<'a>) -> Result<PreparedTask, FollowUpError> {
+        let _turn = match self.size.has_large() {
+            // It is never closed.
+            true => self.attempt.runtime.large_builds.acquire().await.ok(),
+            false => None,
+        };
+        self.prepare(pending)
+    }
+
+    fn prepare(&self, pending: Pending<'a>) -> Result<PreparedTask, FollowUpError> {
+        let id = self.id(&pending);
+        let Pending { signature, takes_first, membership, rest, .. } = pending;
+        let signature = signature.into_owned().called_with(takes_first.then(|| self.first.as_ref().clone()));
         let task = signature.task.clone();
         let invalid = |error: &celeriac_client::Error| FollowUpError::Invalid {
             task: task.clone(),
             reason: celeriac_telemetry::ErrorChain(error).to_string(),
         };
-        let client = &self.attempt.runtime.environment.client;
+        let runtime = self.attempt.runtime;
+        let client = &runtime.environment.client;
         let mut request = DynamicCall::from_signature(signature, client.topology()).map_err(|error| invalid(&error))?;
-        let TaskHeaders { id, root_id, .. } = self.attempt.headers();
         let options = &mut request.options;
-        options.id.get_or_insert_with(|| self.id(label));
-        options.follow = Follow { steps: rest, ..std::mem::take(&mut options.follow) };
+        options.id = Some(id);
+        options.follow = Follow { steps: rest.into_owned(), ..std::mem::take(&mut options.follow) };
         let relations = std::mem::take(&mut options.relations);
         let (group, group_index) = match membership {
             // A group in the task's own options wins, because the task already belongs to it.
             Some((group, index)) if relations.group.is_none() => (Some(group), i64::try_from(index).ok()),
             _ => (relations.group, relations.group_index),
         };
+        let TaskHeaders { id, root_id, .. } = self.attempt.headers();
         options.relations = Relations {
             root_id: Some(root_id.clone().unwrap_or_else(|| id.clone())),
             parent_id: Some(id.clone()),
@@ -236,27 +380,30 @@ impl<'a> FollowUpBuilder<'a> {
             ..relations
         };
         // As with a call of a client: a task that this worker knows may declare a queue.
-        let declared = self.attempt.runtime.registry.get(&request.task).and_then(|task| task.options.queue);
+        let declared = runtime.registry.get(&request.task).and_then(|task| task.options.queue);
         let prepared = client.prepare(request, declared).map_err(|error| invalid(&error))?;
-        self.messages.push(prepared);
-        Ok(())
+        match runtime.environment.allowed_follow_ups.check(&prepared.destination) {
+            Ok(()) => Ok(prepared),
+            Err(error) => Err(FollowUpError::NotAllowed { task: prepared.task, error }),
+        }
     }
 }
 
 /// Returns the steps of a chain and of the chains in it. The options of the whole chain apply to
 /// each step.
-fn chain_steps(chain: &Signature) -> Result<Vec<Signature>, celeriac_protocol::signature::SignatureError> {
+fn chain_steps(mut chain: Signature) -> Result<Vec<Signature>, SignatureError> {
+    let (callbacks, errbacks) = (chain.options.swap_remove("link"), chain.options.swap_remove("link_error"));
     let mut steps = Vec::new();
-    for member in chain.members()? {
+    for member in chain.into_members()? {
         match member.kind() {
-            SignatureKind::Chain => steps.extend(chain_steps(&member)?),
+            SignatureKind::Chain => steps.extend(chain_steps(member)?),
             _ => steps.push(member),
         }
     }
-    if let (Some(last), Some(callbacks)) = (steps.last_mut(), chain.options.get("link")) {
+    if let (Some(last), Some(callbacks)) = (steps.last_mut(), &callbacks) {
         *last = std::mem::take(last).linked_all("link", callbacks)?;
     }
-    if let Some(errbacks) = chain.options.get("link_error") {
+    if let Some(errbacks) = &errbacks {
         for step in &mut steps {
             *step = std::mem::take(step).linked_all("link_error", errbacks)?;
         }

@@ -1,0 +1,25 @@
+//! Decodes bodies within the memory that is there for them.
+
+use std::sync::Arc;
+
+use celeriac_protocol::{Body, Embed, Unreadable};
+
+use crate::attempt::{Attempt, Interrupted};
+
+/// Decodes the body, once there is memory for it. The memory is reserved until the attempt ends.
+pub(crate) async fn decode_body(attempt: &mut Attempt<'_>) -> Result<Result<(Body, Embed), Unreadable>, Interrupted> {
+    let (limits, received) = (attempt.runtime.limits, Arc::clone(&attempt.received));
+    let size = match received.message.plain_body(&limits) {
+        Ok(plain) => {
+            let size = plain.decoded_size(&limits);
+            if attempt.try_reserve_memory(size) {
+                return Ok(plain.read(&limits));
+            }
+            size
+        }
+        Err(unreadable) => return Ok(Err(unreadable)),
+    };
+    // Hundreds of bodies may wait, so none of them waits decompressed.
+    Box::pin(attempt.reserve_memory(size)).await?;
+    Ok(received.message.read_body(&limits))
+}
