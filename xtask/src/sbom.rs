@@ -1,4 +1,5 @@
-//! `sbom`: the packages in a release: a bill of materials for programs, and the licences for people.
+//! `sbom`: the packages in a release, as a bill of materials for programs, and as their licences
+//! for people.
 
 mod checksums;
 mod cyclonedx;

@@ -69,7 +69,8 @@ impl PythonEnvironment {
         Ok(found)
     }
 
-    /// Returns the path of a program that a package of this environment installs. It may be missing.
+    /// Returns the path of a program that a package of this environment installs. It may be
+    /// missing.
     pub fn program(&self, name: &str) -> PathBuf {
         self.python.with_file_name(name)
     }

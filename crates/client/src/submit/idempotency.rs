@@ -52,8 +52,8 @@ impl Client {
     /// Sends a call unless one was sent before under its key.
     ///
     /// The message is always marked as repeated: if the claim is taken over from a sender that was
-    /// only slow, two messages with one id are on the queue, and neither may run without reading the
-    /// result store.
+    /// only slow, two messages with one id are on the queue, and neither may run without reading
+    /// the result store.
     pub(super) async fn send_once<T>(&self, mut call: ResolvedCall, awaited: Option<String>) -> Result<TaskHandle<T>> {
         let Some((keys, mut claim)) = self.claim_for(&mut call.request)? else {
             return self.send_anew(call, awaited, Repeated::No).await;

@@ -95,8 +95,8 @@ impl Idempotency {
     ///
     /// After [`KeyState::First`] or [`KeyState::Unsent`] the caller reports the result by
     /// [`Idempotency::sent`], [`Idempotency::abandon`] or [`Idempotency::release`], and until then
-    /// calls [`Idempotency::renew`]. After [`CLAIM_LEASE`] without either, another caller may send the
-    /// task.
+    /// calls [`Idempotency::renew`]. After [`CLAIM_LEASE`] without either, another caller may send
+    /// the task.
     ///
     /// # Errors
     /// Returns an error if the database cannot be reached, or if it refuses.
