@@ -113,7 +113,7 @@ async fn a_failed_attempt_frees_its_database_connection_before_its_retry_is_conf
         .set("broker.url", url)
         .set("results.pool.max_transactions", "1");
     let running = bed.start(program).await;
-    let client = bed.client(bed.program([])).await;
+    let client = bed.client(bed.program([]).set("client.result_timeout", "60s")).await;
     let failing = fail_once().submit(&client).await.unwrap();
     open_transactions(&bed, 1).await;
     let waiting = succeed().submit(&client).await.unwrap();
