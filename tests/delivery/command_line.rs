@@ -207,7 +207,7 @@ async fn a_wrong_value_of_a_task_option_is_told_once() {
     let (code, said) = run(&["config", "check", "--config", folder.path().to_str().unwrap()], &[]).await;
     assert_eq!(code, 78, "{said}");
     for part in [
-        "task_options[0].time_limit: should be a duration with a unit such as 5s or 5ms, found `5`",
+        "task_options[0].time_limit: should be a duration with a unit such as 5s or 5ms, or none, found `5`",
         "task_options[1].time_limt: unknown key, did you mean task_options[1].time_limit?",
         "task_options[2].retry_within: belongs in `#[task(…)]`; remove it here",
         "task_options[3]: entry for `d` sets no options",

@@ -1,5 +1,6 @@
 //! Verbs and flags.
 
+mod command_name;
 mod dead;
 mod help;
 mod parse;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::program::Override;
 
+pub(crate) use command_name::CommandName;
 pub use dead::{DeadFilter, DeadQueues, DeadVerb, ListDeadArgs, PurgeArgs, RemovalArgs, ReplayArgs, ShowDeadArgs};
 pub use topology::{ApplyArgs, ExportArgs, ExportFormat, MigrateArgs, QueuesArgs, TopologyVerb};
 

@@ -4,7 +4,6 @@
 //!
 //! - [`program`]: the program that the verbs work on
 //! - [`args`]: verbs and flags
-//! - `command_name`: the name by which the user called the program
 //! - [`run()`]: from the process's arguments to its exit code
 //! - `verbs`: one file for each verb
 //! - [`Exit`]: exit codes
@@ -22,7 +21,6 @@ mod verbs;
 
 mod exit;
 
-mod command_name;
 mod ending;
 mod error;
 mod output;

@@ -12,7 +12,7 @@ use std::io::{self, IsTerminal, Write};
 use celeriac_telemetry::ErrorChain;
 use serde::Serialize;
 
-use crate::command_name::CommandName;
+use crate::args::CommandName;
 use crate::error::Error;
 
 /// Prints an answer as text, or as JSON.

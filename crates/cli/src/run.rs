@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use celeriac_config::Problems;
 
+use crate::args::CommandName;
 use crate::args::{CommandLine, ConfigVerb, RoutesVerb, Verb};
-use crate::command_name::CommandName;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::program::{Override, Program};

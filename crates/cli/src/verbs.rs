@@ -1,5 +1,6 @@
-//! One file for each verb.
+//! One file for each verb, and `arguments` for those that call.
 
+pub(crate) mod arguments;
 pub(crate) mod call;
 pub(crate) mod config;
 pub(crate) mod dead;

@@ -150,7 +150,8 @@ impl Client {
             return Err(Error::Call { task: call.request.task, reason });
         }
         match call.request.options.idempotency_key {
-            Some(_) => self.send_once(call, awaited).await,
+            // Boxed, so that calls without a key do not carry its state.
+            Some(_) => Box::pin(self.send_once(call, awaited)).await,
             None => self.send_anew(call, awaited, Repeated::No).await,
         }
     }

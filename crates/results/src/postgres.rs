@@ -2,6 +2,16 @@
 
 #[cfg(target_os = "linux")]
 mod bridge;
+#[cfg(not(target_os = "linux"))]
+mod bridge {
+    //! There are no abstract sockets here: the driver connects by itself.
+
+    pub(super) async fn open(
+        server: &super::server::PostgresServer,
+    ) -> std::io::Result<sqlx::postgres::PgConnectOptions> {
+        Ok(server.options().clone())
+    }
+}
 mod crash_log;
 mod fault;
 pub mod idempotency;

@@ -92,7 +92,7 @@ impl Relay {
         };
         let mut backoff = Backoff::new(RECONNECT);
         while !stop.is_cancelled() {
-            let Some(ended) = stop.run_until_cancelled(outbox.acquire_lease()).await else { return };
+            let Some(ended) = stop.run_until_cancelled(Box::pin(outbox.acquire_lease())).await else { return };
             let has_led = ended.is_ok();
             let error = match ended {
                 Ok(mut lead) => {

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use clap::{Command, CommandFactory, Error, FromArgMatches};
 
 use super::CommandLine;
+use super::command_name::CommandName;
 use super::tips::with_tip;
-use crate::command_name::CommandName;
 
 impl CommandLine {
     /// Reads the arguments of a process. The first one is the name of the program.

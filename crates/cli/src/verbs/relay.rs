@@ -13,8 +13,8 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::args::CommandName;
 use crate::args::RelayArgs;
-use crate::command_name::CommandName;
 use crate::ending::{before, end_process};
 use crate::error::Error;
 use crate::output;

@@ -10,7 +10,7 @@ use crate::args::ExplainArgs;
 use crate::error::Error;
 use crate::output;
 use crate::program::Program;
-use crate::verbs::call::arguments;
+use crate::verbs::arguments::arguments;
 
 /// The destination of a call, as printed.
 #[derive(Debug, Serialize)]

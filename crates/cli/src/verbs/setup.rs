@@ -10,8 +10,8 @@ use celeriac_topology::{Difference, DifferenceKind, Remedy};
 use serde::Serialize;
 
 use super::topology::table::{is_level, remedies, short};
+use crate::args::CommandName;
 use crate::args::SetupArgs;
-use crate::command_name::CommandName;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::output;

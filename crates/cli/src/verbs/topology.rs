@@ -10,8 +10,8 @@ use celeriac_admin::plan::{Applied, Plan, Planner, Prune};
 use celeriac_topology::{Cluster, Difference, definitions, manifests};
 use serde::Serialize;
 
+use crate::args::CommandName;
 use crate::args::{ApplyArgs, ExportArgs, ExportFormat, TopologyVerb};
-use crate::command_name::CommandName;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::output;

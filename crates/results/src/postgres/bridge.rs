@@ -23,8 +23,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::time::{Instant, timeout_at};
 
-use super::server::{PostgresServer, address};
-use super::silence::{Traffic, silence};
+use super::server::PostgresServer;
+use super::silence::{Traffic, address, silence};
 
 /// Bytes carried at once: a few TLS records to the server, and one back.
 const TO_SERVER: usize = 64 * 1024;

@@ -12,8 +12,8 @@ use sqlx::postgres::{PgListener, PgPool, PgPoolOptions};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::read;
 use super::server::PostgresServer;
+use super::{bridge, read};
 use crate::backoff::StoreBackoff;
 use crate::waiters::Waiters;
 
@@ -108,7 +108,7 @@ impl Listening {
             .acquire_slow_threshold(limit)
             .idle_timeout(None)
             .max_lifetime(None)
-            .connect_lazy_with(self.server.bridged().await?);
+            .connect_lazy_with(bridge::open(&self.server).await?);
         let mut listener = PgListener::connect_with(self.pool.insert(pool)).await?;
         // A lost connection shows as `None`, and this module decides how to continue.
         listener.eager_reconnect(false);

@@ -15,8 +15,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::fault;
 use super::server::PostgresServer;
+use super::{bridge, fault};
 use crate::error::{Error, Result};
 
 /// Idle time after which a connection is pinged before its use, and the longest time of that ping.
@@ -160,7 +160,7 @@ impl PostgresPool {
     }
 
     async fn attempt(&self) -> sqlx::Result<PgConnection> {
-        let mut connection = self.server.bridged().await?.connect().await?;
+        let mut connection = bridge::open(&self.server).await?.connect().await?;
         sqlx::raw_sql(AssertSqlSafe(self.session.clone())).execute(&mut connection).await?;
         Ok(connection)
     }

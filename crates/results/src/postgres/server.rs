@@ -10,8 +10,6 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-#[cfg(target_os = "linux")]
-use super::bridge;
 use super::{fault, tls};
 use crate::error::{Error, Result};
 use crate::health::StoreHealth;
@@ -20,12 +18,6 @@ use crate::options::ResultsOptions;
 
 /// Longest time that the bridges may take to end.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// Returns the TCP address of the server. URLs have an IPv6 address in brackets.
-#[cfg(target_os = "linux")]
-pub(super) fn address(options: &PgConnectOptions) -> (&str, u16) {
-    (options.get_host().trim_start_matches('[').trim_end_matches(']'), options.get_port())
-}
 
 /// The server of a store. Clones share its bridges and its health.
 #[derive(Debug, Clone)]
@@ -65,17 +57,6 @@ impl PostgresServer {
             closing: CancellationToken::new(),
             last_error,
         })))
-    }
-
-    /// Returns the options for a connection of the driver, over a TCP connection that is open.
-    ///
-    /// # Errors
-    /// Returns an error if the server refuses the connection.
-    pub(super) async fn bridged(&self) -> sqlx::Result<PgConnectOptions> {
-        #[cfg(target_os = "linux")]
-        return Ok(bridge::open(self).await?);
-        #[cfg(not(target_os = "linux"))]
-        Ok(self.options().clone())
     }
 
     /// Returns an answer of the server, or an error if it takes too long.
@@ -147,17 +128,5 @@ impl PostgresServer {
     #[cfg(target_os = "linux")]
     pub(super) fn closing(&self) -> &CancellationToken {
         &self.0.closing
-    }
-}
-
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_has_no_brackets() {
-        for (url, host) in [("postgres://u@[::1]:5433/d", "::1"), ("postgres://u@db.internal:5433/d", "db.internal")] {
-            assert_eq!(address(&PgConnectOptions::from_str(url).unwrap()), (host, 5433));
-        }
     }
 }

@@ -13,8 +13,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::server::address;
-
 /// The request for TLS, with which a client may begin. The server answers it with one byte, before
 /// it asks for a user.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
@@ -77,6 +75,11 @@ pub(super) async fn silence(options: &PgConnectOptions, traffic: &Traffic, quiet
         // A long statement. The server is asked again later.
         sleep(quiet.saturating_sub(asked.elapsed())).await;
     }
+}
+
+/// Returns the TCP address of the server. URLs have an IPv6 address in brackets.
+pub(super) fn address(options: &PgConnectOptions) -> (&str, u16) {
+    (options.get_host().trim_start_matches('[').trim_end_matches(']'), options.get_port())
 }
 
 /// Returns `true` if the server, or the system that it runs on, answers a new connection.
@@ -162,5 +165,12 @@ mod tests {
         let (server, options) = hanging().await;
         drop(server);
         assert!(answers(&options, QUIET).await);
+    }
+
+    #[test]
+    fn an_address_has_no_brackets() {
+        for (url, host) in [("postgres://u@[::1]:5433/d", "::1"), ("postgres://u@db.internal:5433/d", "db.internal")] {
+            assert_eq!(address(&PgConnectOptions::from_str(url).unwrap()), (host, 5433));
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use celeriac_admin::plan::{Applied, Plan};
 use celeriac_topology::{Difference, DifferenceKind, Remedy};
 
-use crate::command_name::CommandName;
+use crate::args::CommandName;
 
 /// Number of missing delay levels above which one line stands for all of them.
 const FOLDED: usize = 10;

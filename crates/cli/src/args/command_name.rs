@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::CommandFactory;
 
-use crate::args::CommandLine;
+use super::CommandLine;
 
 /// The operators' own binary. Remedies of libraries name it, because a library does not know its
 /// program.
