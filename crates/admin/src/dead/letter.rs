@@ -20,6 +20,8 @@ pub const REASONS: &[&str] = &[
     "unsupported",
     "unreadable",
     "poison",
+    "over-limit",
+    "not-allowed",
     "id-reused",
     names::NOT_FOLLOWED_UP,
     "expired",
