@@ -33,7 +33,7 @@ impl ReplayOptions {
         if letter.reason == names::NOT_FOLLOWED_UP {
             headers.insert(names::REPEATED, true);
         } else {
-            headers.insert(names::REPLAYED, letter.replays.saturating_add(1));
+            headers.insert(names::REPLAYED, letter.replays + 1);
         }
         if self.drop_expires {
             headers.remove(names::EXPIRES);
@@ -101,6 +101,13 @@ mod tests {
         assert_eq!((message.headers.get("retries"), message.headers.replays()), (Some(&Value::Int(0)), 1));
         assert_eq!((message.body.as_ref(), message.properties.priority), (&b"[[],{},{}]"[..], Some(2)));
         assert_eq!(again(ReplayOptions::default(), message).headers.replays(), 2);
+    }
+
+    #[test]
+    fn a_number_of_replays_that_only_a_sender_writes_is_none() {
+        let mut message = dead("exhausted");
+        message.headers.insert("celeriac-replayed", Value::Int(i64::from(u32::MAX)));
+        assert_eq!(again(ReplayOptions::default(), message).headers.replays(), 1);
     }
 
     #[test]

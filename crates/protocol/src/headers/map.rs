@@ -76,9 +76,13 @@ impl HeaderMap {
     }
 
     /// Returns the number of replays of the message from a dead-letter queue.
+    ///
+    /// A number that no operator reaches is a sender's. It counts as zero, so that a replay can
+    /// still have a higher one.
     pub fn replays(&self) -> u32 {
+        const MOST: u32 = 1 << 30;
         let replays = self.get(names::REPLAYED).and_then(Value::as_i64);
-        replays.and_then(|replays| u32::try_from(replays).ok()).unwrap_or_default()
+        replays.and_then(|replays| u32::try_from(replays).ok()).filter(|replays| *replays < MOST).unwrap_or_default()
     }
 
     /// Returns the latest start of the last attempt, as the first attempt has set it.
