@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use celeriac_servers::{PostgresNode, PostgresSpec, RabbitNode, RabbitSpec, RabbitTls};
 use celeriac_tests::authority::Issued;
+use celeriac_tests::wire::{Properties, Property, Wire, long, nested_header, text_header};
 use celeriac_tests::{Authority, Program, eventually};
 
 /// Returns a node with a certificate for `localhost`, and its authority.
@@ -51,6 +52,12 @@ async fn tasks_go_over_tls_and_a_node_that_is_not_trusted_does_not_hide_one_that
     worker.says("task succeeded task=test.note id=t-1").await;
     let encrypted = node.ctl(&["list_connections", "ssl"]).unwrap();
     assert!(encrypted.contains("true") && !encrypted.contains("false"), "{encrypted}");
+    // What lapin cannot parse is filtered behind TLS.
+    let headers =
+        [text_header(b"task", b"test.note"), text_header(b"id", b"t-2"), nested_header(b"deep", 20_000, false)];
+    let properties = Properties::from([(Property::Headers, long(&headers.concat()))]);
+    Wire::connect(&node.url()).await.put("", b"celeriac", &properties, b"[[1],{},{}]").await;
+    worker.says("header `deep` is nested more than 64 levels deep").await;
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0);
 }

@@ -1,11 +1,18 @@
 //! Messages that no worker can read, among valid ones.
+//!
+//! - `raw`: those that lapin cannot parse;
+//! - `forged`: headers of this framework from a sender.
+
+mod forged;
+mod raw;
 
 use celeriac::tasks;
+use celeriac_protocol::headers::names;
 use celeriac_tests::wait::{PATIENCE, eventually};
 use celeriac_tests::{Bed, Peer};
 use futures::StreamExt;
 use lapin::BasicProperties;
-use lapin::types::{AMQPValue, FieldArray, FieldTable, LongString};
+use lapin::types::{AMQPValue, FieldArray, FieldTable, LongString, ShortString};
 use tokio::time::timeout;
 
 use crate::ledger::note;
@@ -36,6 +43,29 @@ fn properties(entries: &[(&str, AMQPValue)], content_type: Option<&str>) -> Basi
         Some(content_type) => properties.with_content_type(content_type.into()),
         None => properties,
     }
+}
+
+fn padded(task: &str, id: &str, size: usize) -> BasicProperties {
+    let entries = [("task", text(task)), ("id", text(id)), ("pad", text(&"x".repeat(size)))];
+    properties(&entries, Some("application/json"))
+}
+
+fn many_headers(task: &str, id: &str, count: usize) -> BasicProperties {
+    let mut table = headers(&[("task", text(task)), ("id", text(id))]);
+    for number in 0..count {
+        table.insert(format!("h-{number}").into(), AMQPValue::Boolean(true));
+    }
+    properties(&[], Some("application/json")).with_headers(table)
+}
+
+fn copied(name: &'static str, id: &str, keys: Vec<AMQPValue>) -> BasicProperties {
+    let entries = [("task", text("test.nope")), ("id", text(id)), (name, AMQPValue::FieldArray(keys.into()))];
+    properties(&entries, Some("application/json"))
+}
+
+/// A message with valid arguments for a task that does not exist.
+fn unknown(what: &'static str) -> Garbage {
+    Garbage { what, reason: "unknown-task", properties: BasicProperties::default(), body: b"[[1],{},{}]".to_vec() }
 }
 
 fn all() -> Vec<Garbage> {
@@ -103,11 +133,18 @@ fn all() -> Vec<Garbage> {
         Garbage {
             what: "an unknown task with 60 KB of headers",
             reason: "unknown-task",
-            properties: properties(
-                &[("task", text("test.nope")), ("id", text("g-headers")), ("pad", text(&"x".repeat(60_000)))],
-                json,
-            ),
+            properties: padded("test.nope", "g-headers", 60_000),
             body: b"[[1],{},{}]".to_vec(),
+        },
+        Garbage { properties: many_headers("test.nope", "g-many-headers", 2_000), ..unknown("2,000 headers") },
+        Garbage { properties: padded("test.nope", "g-33", 33_000), ..unknown("an unknown task with 33 KB of headers") },
+        Garbage {
+            properties: copied(names::CC, "g-cc", vec![AMQPValue::LongInt(1), AMQPValue::Void]),
+            ..unknown("CC of numbers")
+        },
+        Garbage {
+            properties: copied(names::BCC, "g-bcc", vec![AMQPValue::FieldTable(FieldTable::default())]),
+            ..unknown("BCC of tables")
         },
         arguments("no argument", "g-missing", b"[[],{},{}]"),
         arguments("two arguments for one", "g-more", b"[[1,2],{},{}]"),
@@ -141,7 +178,10 @@ async fn garbage_is_dead_lettered_with_a_reason_and_good_tasks_run(bed: Bed) {
         let sent = properties.headers().clone().unwrap_or_default();
         let same = |found: &&celeriac_tests::peer::Found| {
             found.body == *body
-                && sent.inner().iter().all(|(name, value)| found.headers.inner().get(name) == Some(value))
+                && sent
+                    .inner()
+                    .iter()
+                    .all(|(name, value)| is_copy(name) || found.headers.inner().get(name) == Some(value))
         };
         let found =
             dead.iter().find(same).unwrap_or_else(|| panic!("{what}: not in the dead-letter queue as it was sent"));
@@ -157,18 +197,44 @@ async fn a_task_with_more_headers_than_anybody_needs_runs_and_so_do_its_neighbou
     let running = bed.worker(tasks![note]).await;
     let peer = bed.peer().await;
     let mut handles = Vec::new();
-    for (round, size) in [10_000, 50_000, 120_000].into_iter().enumerate() {
+    for (round, size) in [10_000, 33_000, 60_000, 120_000].into_iter().enumerate() {
         let good: Vec<_> = running.client.submit_many((0..20).map(note)).await;
         handles.extend(good.into_iter().map(|handle| handle.unwrap().id().to_owned()));
         let id = format!("padded-{round}");
-        let entries = [("task", text("test.note")), ("id", text(&id)), ("pad", text(&"x".repeat(size)))];
-        peer.put("celeriac", properties(&entries, Some("application/json")), b"[[1],{},{}]").await;
+        peer.put("celeriac", padded("test.note", &id, size), b"[[1],{},{}]").await;
         handles.push(id);
     }
+    peer.put("celeriac", many_headers("test.note", "many", 2_000), b"[[1],{},{}]").await;
+    handles.push("many".to_owned());
     for id in handles {
         let handle = running.client.handle::<u64>(&id);
         let ended = timeout(PATIENCE, handle.get()).await;
         ended.unwrap_or_else(|_| panic!("{id} has not run")).unwrap_or_else(|error| panic!("{id}: {error}"));
+    }
+}
+
+/// Returns `true` for a header that requests copies. A message that is published again has none.
+fn is_copy(name: &ShortString) -> bool {
+    [names::CC, names::BCC].contains(&name.as_str())
+}
+
+#[celeriac_tests::test(real)]
+async fn a_message_with_more_headers_than_can_be_published_is_dead_lettered_without_the_largest(bed: Bed) {
+    let running = bed.worker(tasks![note]).await;
+    let peer = bed.peer().await;
+    note(0).submit(&running.client).await.unwrap().get().await.unwrap();
+    for (id, size) in [("g-100", 100_000), ("g-128", 128_000)] {
+        peer.put("celeriac", padded("test.nope", id, size), b"[[1],{},{}]").await;
+        let mut dead = Vec::new();
+        let found = async || {
+            dead.extend(peer.take_all("celeriac.dead").await);
+            dead.len()
+        };
+        eventually("a dead letter", found, |found| *found == 1).await;
+        assert_eq!(dead[0].header("celeriac-dead-reason").as_deref(), Some("unknown-task"));
+        assert_eq!((dead[0].header("id").as_deref(), dead[0].has_header("pad")), (Some(id), false));
+        let missing = dead[0].header("celeriac-unreadable").unwrap();
+        assert!(missing.starts_with("header `pad` is too large and was left out"), "{missing}");
     }
 }
 

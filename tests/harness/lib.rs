@@ -13,6 +13,7 @@
 //! - [`program`]: a worker in a process of its own, to be killed;
 //! - [`python`]: Celery itself, as a worker and as a client;
 //! - [`collector`]: a receiver of traces;
+//! - [`wire`]: AMQP by hand, for messages that no client library writes;
 //! - [`wait`]: waits for conditions, never for time.
 //!
 //! Missing servers are an error with a remedy. No test is skipped.
@@ -33,6 +34,7 @@ pub mod python;
 mod real_servers;
 pub mod running;
 pub mod wait;
+pub mod wire;
 
 pub use authority::Authority;
 pub use bed::Bed;

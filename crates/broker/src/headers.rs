@@ -6,6 +6,8 @@
 //! [`MAX_OF_CALL`]. A worker adds dead-letter headers and traces, and keeps to [`MAX`]. RabbitMQ
 //! adds an entry of `x-death` for each delay level.
 
+use std::collections::HashSet;
+
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{HeaderMap, Value};
 
@@ -38,6 +40,35 @@ pub fn check(headers: &HeaderMap, limit: usize) -> Result<()> {
     let entries = headers.iter().map(|(name, value)| (entry_size(name, value), name));
     let (largest, name) = entries.max_by_key(|(size, _)| *size).unwrap_or_default();
     Err(Error::HeadersTooLarge { size, limit, name: name.to_owned(), largest })
+}
+
+/// Leaves out headers until the others have at most `limit` bytes: the largest first, and those of
+/// the framework last. Returns what was left out, in words.
+pub fn leave_out_largest(headers: &mut HeaderMap, limit: usize) -> Vec<String> {
+    let mut size = size(headers);
+    if size <= limit {
+        return Vec::new();
+    }
+    let mut entries: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| (!names::is_reserved(name), entry_size(name, value), name.to_owned()))
+        .collect();
+    entries.sort_unstable();
+    let mut removed = Vec::new();
+    while size > limit
+        && let Some((_, bytes, name)) = entries.pop()
+    {
+        size -= bytes;
+        removed.push((name, bytes));
+    }
+    let names: HashSet<_> = removed.iter().map(|(name, _)| name.as_str()).collect();
+    headers.retain(|name| !names.contains(name));
+    removed.iter().map(|(name, bytes)| left_out(name, *bytes)).collect()
+}
+
+/// Says that a header was left out.
+pub(crate) fn left_out(name: &str, bytes: usize) -> String {
+    format!("header `{name}` is too large and was left out: {bytes} bytes")
 }
 
 /// Checks the headers `CC` and `BCC`, the routing keys of further copies.
@@ -125,6 +156,25 @@ mod tests {
             format!("headers too large: 1001 bytes, the limit is 1000; the largest is `pad` with {pad}")
         );
         assert!(!error.is_retryable());
+    }
+
+    #[test]
+    fn the_largest_headers_are_left_out_and_those_of_the_framework_last() {
+        let mut headers: HeaderMap = [
+            ("id", Value::from("1")),
+            ("large", Value::from("x".repeat(500))),
+            ("small", Value::from("x")),
+            ("argsrepr", Value::from("x".repeat(900))),
+        ]
+        .into_iter()
+        .collect();
+        assert_eq!(leave_out_largest(&mut headers.clone(), 2_000), [""; 0]);
+        let left_out = leave_out_largest(&mut headers, 1_000);
+        assert_eq!(left_out, ["header `large` is too large and was left out: 511 bytes"]);
+        assert_eq!(headers.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["id", "small", "argsrepr"]);
+        let left_out = leave_out_largest(&mut headers, 100);
+        assert_eq!(left_out.len(), 2, "{left_out:?}");
+        assert_eq!(headers.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["id"]);
     }
 
     #[test]

@@ -49,7 +49,8 @@ impl Message {
             Ok(headers) => return Ok(headers),
             Err(error) => error,
         };
-        let is_old_fashioned = self.headers.get(names::TASK).is_none() && !self.body.is_empty();
+        let is_changed = self.headers.get(names::UNREADABLE).is_some();
+        let is_old_fashioned = !is_changed && self.headers.get(names::TASK).is_none() && !self.body.is_empty();
         if !is_old_fashioned {
             return Err(error.into());
         }

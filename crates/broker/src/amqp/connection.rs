@@ -2,6 +2,7 @@
 //!
 //! - `purpose`, `nodes`: the two purposes of connections, and the addresses of nodes;
 //! - `tls`, `dial`, `pool`: TLS, making a connection, and keeping it;
+//! - `filter`: rewrites messages that lapin cannot parse;
 //! - `answer`, `backoff`: the longest wait for an answer, and the waits between attempts to
 //!   connect;
 //! - `context`, `health`: the state that connections share, and their health.
@@ -10,6 +11,7 @@ mod answer;
 mod backoff;
 mod context;
 mod dial;
+mod filter;
 mod health;
 mod nodes;
 mod pool;
@@ -23,11 +25,10 @@ use std::sync::{Arc, OnceLock};
 
 use lapin::Channel;
 
-use self::dial::{IoRuntime, TlsManager, manager};
+use self::dial::{IoRuntime, NodeManager};
 use self::nodes::BrokerNode;
 use self::pool::{ManagedPool, NodePool};
 use self::tls::Tls;
-use super::error::client_error;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
 
@@ -89,16 +90,9 @@ impl ConnectionOrigin {
 }
 
 /// Returns a pool of one connection to a node.
-///
-/// `deadpool_lapin` has no option for certificates, so [`TlsManager`] makes connections that need
-/// files.
 fn node_pool(node: &BrokerNode, name: &str, tls: &Tls, io: &Arc<IoRuntime>) -> Result<Box<dyn NodePool>> {
-    if node.speaks_tls() && tls.has_files() {
-        let manager = TlsManager::new(node.uri().clone(), name.to_owned(), tls.clone(), Arc::clone(io));
-        return Ok(Box::new(ManagedPool::new(manager, node.shown())?));
-    }
-    let manager = manager(node.uri(), name.to_owned(), io);
-    let manager = manager.map_err(|error| client_error("making a pool of connections", error))?;
+    let tls = Some(tls).filter(|tls| node.speaks_tls() && tls.has_files()).cloned();
+    let manager = NodeManager::new(node.uri().clone(), name.to_owned(), tls, Arc::clone(io));
     Ok(Box::new(ManagedPool::new(manager, node.shown())?))
 }
 

@@ -13,8 +13,8 @@ use lapin::types::{AMQPValue, FieldArray, FieldTable, LongString, ShortString};
 use crate::broker::Outgoing;
 use crate::error::{Error, Result};
 
-/// Deepest nesting of received headers that is kept. No real header is deeper.
-const DEEPEST: usize = 64;
+/// Deepest nesting of headers. No real header is deeper.
+pub(super) const DEEPEST: usize = 64;
 
 /// Longest text of a name, a key or a property.
 const LONGEST_SHORT: usize = 255;
@@ -92,13 +92,17 @@ fn write_properties(message: &Message) -> Result<BasicProperties> {
 fn write_headers(headers: &HeaderMap) -> Result<FieldTable> {
     let mut table = FieldTable::default();
     for (name, value) in headers.iter() {
-        table.insert(short(name, "header name")?, write_value(value)?);
+        table.insert(short(name, "header name")?, write_value(value, DEEPEST)?);
     }
     Ok(table)
 }
 
-fn write_value(value: &Value) -> Result<AMQPValue> {
+fn write_value(value: &Value, depth: usize) -> Result<AMQPValue> {
     Ok(match value {
+        Value::List(_) | Value::Map(_) if depth == 0 => {
+            let reason = format!("should be nested at most {DEEPEST} levels deep");
+            return Err(Error::Invalid { key: "value in a header".to_owned(), reason });
+        }
         Value::Null => AMQPValue::Void,
         Value::Bool(flag) => AMQPValue::Boolean(*flag),
         Value::Int(number) => i32::try_from(*number).map_or(AMQPValue::LongLongInt(*number), AMQPValue::LongInt),
@@ -114,13 +118,13 @@ fn write_value(value: &Value) -> Result<AMQPValue> {
         Value::Text(text) => AMQPValue::LongString(LongString::from(text.as_str())),
         Value::Bytes(bytes) => AMQPValue::ByteArray(bytes.as_slice().into()),
         Value::List(items) => {
-            let items: Result<Vec<_>> = items.iter().map(write_value).collect();
+            let items: Result<Vec<_>> = items.iter().map(|item| write_value(item, depth - 1)).collect();
             AMQPValue::FieldArray(FieldArray::from(items?))
         }
         Value::Map(entries) => {
             let mut table = FieldTable::default();
             for (name, value) in entries {
-                table.insert(short(name, "name in a header")?, write_value(value)?);
+                table.insert(short(name, "name in a header")?, write_value(value, depth - 1)?);
             }
             AMQPValue::FieldTable(table)
         }
@@ -273,7 +277,7 @@ mod tests {
             (Value::Map(Map::new()), 'F'),
         ];
         for (value, tag) in cases {
-            assert_eq!(write_value(&value).unwrap().get_type().get_id(), tag, "{value:?}");
+            assert_eq!(write_value(&value, DEEPEST).unwrap().get_type().get_id(), tag, "{value:?}");
         }
     }
 
@@ -324,6 +328,13 @@ mod tests {
             Envelope::new(&outgoing(endless)).unwrap_err().to_string(),
             "value in a header: RabbitMQ takes no number that is not finite, got NaN"
         );
+        let nested = |levels| (0..levels).fold(Value::Null, |inner, _| Value::List(vec![inner]));
+        let deep: HeaderMap = [("x", nested(DEEPEST + 1))].into_iter().collect();
+        assert_eq!(
+            Envelope::new(&outgoing(deep)).unwrap_err().to_string(),
+            "value in a header: should be nested at most 64 levels deep"
+        );
+        Envelope::new(&outgoing([("x", nested(DEEPEST))].into_iter().collect())).unwrap();
         let key = Outgoing { routing_key: long, ..outgoing(HeaderMap::new()) };
         assert_eq!(Envelope::new(&key).unwrap_err().to_string(), "routing key: should be at most 255 bytes, got 256");
     }

@@ -63,6 +63,9 @@ pub const DEAD_WORKER: &str = "celeriac-dead-worker";
 pub const REPEATED: &str = "celeriac-repeated";
 /// Marks a redelivered message that may have crashed its worker, and waits until it can run alone.
 pub const SUSPECTED: &str = "celeriac-suspected";
+/// Marks a message that could not be delivered as it was sent, and says which parts were changed.
+/// No worker runs it.
+pub const UNREADABLE: &str = "celeriac-unreadable";
 /// Number of replays from a dead-letter queue. The outcome of an earlier run does not prevent a
 /// replayed one, unless it was a success.
 pub const REPLAYED: &str = "celeriac-replayed";

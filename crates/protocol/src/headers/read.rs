@@ -32,6 +32,11 @@ pub(super) fn required_text(name: &'static str, value: &Value) -> Result<String,
     }
 }
 
+/// The mark of a message that was changed on its way.
+pub(super) fn changed(value: &Value) -> HeaderError {
+    HeaderError::Changed { changes: value.as_str().unwrap_or("no reason is known").to_owned() }
+}
+
 /// Checks that a name or an id can be stored.
 pub(super) fn fits(name: &'static str, text: &str) -> Result<(), HeaderError> {
     /// Longer names and ids fit neither Celery's result tables nor Celeriac's.
@@ -149,6 +154,12 @@ pub enum HeaderError {
     Missing {
         /// The header.
         name: &'static str,
+    },
+    /// Parts of the message are not as they were sent.
+    #[error("the message cannot be delivered as it was sent: {changes}")]
+    Changed {
+        /// The parts, and the reasons.
+        changes: String,
     },
     /// A header has an invalid value.
     #[error("header `{name}` should be {expected}, got {found}")]

@@ -8,7 +8,7 @@ use super::limits::TimeLimits;
 use super::map::HeaderMap;
 use super::names;
 use super::read::{
-    HeaderError, count, fits, flag, integer, limits, map, moment, optional_id, required_text, text, texts,
+    HeaderError, changed, count, fits, flag, integer, limits, map, moment, optional_id, required_text, text, texts,
 };
 use crate::time;
 use crate::value::{Map, Value};
@@ -89,6 +89,7 @@ impl TaskHeaders {
                 }
                 names::STAMPED_HEADERS => read.stamped_headers = texts(names::STAMPED_HEADERS, value)?,
                 names::STAMPS => read.stamps = map(names::STAMPS, value)?,
+                names::UNREADABLE => return Err(changed(value)),
                 _ => {}
             }
         }

@@ -3,9 +3,9 @@
 
 use std::borrow::Cow;
 
-use celeriac_broker::{DeliveryInfo, Outgoing};
+use celeriac_broker::{DeliveryInfo, Outgoing, headers};
 use celeriac_protocol::headers::names;
-use celeriac_protocol::{Message, TaskHeaders, Value};
+use celeriac_protocol::{HeaderMap, Message, TaskHeaders, Value};
 use celeriac_telemetry::clock;
 use celeriac_telemetry::events::worker::MessageDeadLettered;
 
@@ -61,6 +61,7 @@ pub(crate) async fn send_dead_letter(
         (names::DEAD_WORKER, runtime.name.to_string()),
         (names::DEAD_AT, clock::now().to_string()),
     ];
+    leave_out_largest(&mut message.headers);
     for (name, value) in told {
         message.headers.insert(name, Value::Text(value));
     }
@@ -70,4 +71,17 @@ pub(crate) async fn send_dead_letter(
     let Some(routing_key) = runtime.topology.dead_letter_queue(&origin.queue) else { return Disposition::Reject };
     let outgoing = Outgoing { exchange: Cow::Borrowed(""), routing_key, message, mandatory: true };
     disposition_after(&publish_until_confirmed(runtime, outgoing, Recipient::Own).await)
+}
+
+/// Leaves out the largest headers of a message that could not be published with them. The mark of
+/// that keeps a replay from running the task without them.
+fn leave_out_largest(message: &mut HeaderMap) {
+    /// Space for the headers about the death.
+    const ROOM: usize = 8 << 10;
+    const MOST_NAMED: usize = 4;
+    let left_out = headers::leave_out_largest(message, headers::MAX - ROOM);
+    if !left_out.is_empty() {
+        let named = &left_out[..left_out.len().min(MOST_NAMED)];
+        message.insert(names::UNREADABLE, named.join("; "));
+    }
 }

@@ -1,16 +1,19 @@
-//! Managers that make the connections of a pool, and the thread that drives those connections.
+//! The manager that makes the connections of a pool, and the thread that drives those connections.
 //!
-//! `deadpool_lapin` has a manager, but it supports neither an authority nor a client certificate.
-//! [`TlsManager`] replaces it if TLS files are configured.
+//! `deadpool_lapin` has a manager, but it supports neither an authority nor a client certificate,
+//! and no filter.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{fmt, io};
 
+use async_rs::{Tokio, TokioRuntime};
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
+use lapin::tcp::{AMQPUriTcpExt, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
 use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use super::filter::{FilteredStream, PlainOrTls, filtered};
 use super::tls::Tls;
 
 /// A runtime with one thread, started for the first connection.
@@ -21,16 +24,10 @@ use super::tls::Tls;
 pub(crate) struct IoRuntime(Mutex<Option<Runtime>>);
 
 impl IoRuntime {
-    /// Runs `work` with this runtime as the current one.
+    /// Returns the runtime.
     ///
     /// # Errors
     /// Returns an error if the system cannot start a thread.
-    fn enter<T>(&self, work: impl FnOnce() -> lapin::Result<T>) -> lapin::Result<T> {
-        let handle = self.handle()?;
-        let _entered = handle.enter();
-        work()
-    }
-
     fn handle(&self) -> io::Result<Handle> {
         let mut runtime = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = &*runtime {
@@ -50,59 +47,57 @@ impl Drop for IoRuntime {
     }
 }
 
-/// Returns a manager of connections to one node. The server lists them as `name`.
-///
-/// # Errors
-/// Returns an error if the system cannot start a thread for them.
-pub(super) fn manager(uri: &AMQPUri, name: String, io: &IoRuntime) -> lapin::Result<deadpool_lapin::Manager> {
-    let properties = move || ConnectionProperties::default().with_connection_name(name.as_str().into());
-    Ok(deadpool_lapin::Manager::new(uri.to_string(), properties, io.enter(lapin::runtime::default_runtime)?))
-}
-
-/// Makes connections to one node over TLS, with the configured files.
-pub(super) struct TlsManager {
+/// Makes connections to one node.
+pub(super) struct NodeManager {
     uri: AMQPUri,
     name: String,
-    tls: Tls,
+    /// The certificates to use, if they are in files.
+    tls: Option<Tls>,
     io: Arc<IoRuntime>,
 }
 
-impl TlsManager {
-    pub(super) fn new(uri: AMQPUri, name: String, tls: Tls, io: Arc<IoRuntime>) -> Self {
+impl NodeManager {
+    /// Returns a manager of connections to `uri`. The server lists them as `name`.
+    pub(super) fn new(uri: AMQPUri, name: String, tls: Option<Tls>, io: Arc<IoRuntime>) -> Self {
         Self { uri, name, tls, io }
     }
 }
 
-impl fmt::Debug for TlsManager {
+impl fmt::Debug for NodeManager {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("TlsManager").field("name", &self.name).finish_non_exhaustive()
+        formatter.debug_struct("NodeManager").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-impl Manager for TlsManager {
+impl Manager for NodeManager {
     type Type = Connection;
     type Error = lapin::Error;
 
     async fn create(&self) -> lapin::Result<Connection> {
         let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
-        let tls = self.tls.clone();
-        Connection::connector(
-            self.uri.clone(),
-            self.io.enter(lapin::runtime::default_runtime)?,
-            async move |uri, runtime| {
-                let address = runtime.to_socket_addrs((uri.authority.host.clone(), uri.authority.port));
-                let stream = AsyncTcpStream::connect(&runtime, address).await?;
-                // This runs on the connection's own thread, which may block to read a file.
-                let connector = tls.connector().map_err(io::Error::other)?;
-                Ok(stream.into_rustls(&connector, &uri.authority.host).await?)
-            },
-            properties,
-        )
-        .await
+        let tokio = Tokio::default().with_handle(self.io.handle()?);
+        let (tls, runtime) = (self.tls.clone(), TokioRuntime::new(tokio.clone()));
+        let connect = async move |uri: AMQPUri, _| {
+            let stream = open(&uri, tls.as_ref(), &runtime).await?;
+            Ok(AsyncTcpStream::Plain(FilteredStream::new(stream, uri.query.frame_max.unwrap_or_default())))
+        };
+        Connection::connector(self.uri.clone(), filtered(tokio), connect, properties).await
     }
 
     async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<lapin::Error> {
         let status = connection.status();
         if status.connected() { Ok(()) } else { Err(RecycleError::message(format!("{status:?}"))) }
     }
+}
+
+/// Opens a TCP connection to a node, and secures it if the URL says so.
+async fn open(uri: &AMQPUri, tls: Option<&Tls>, runtime: &TokioRuntime) -> io::Result<PlainOrTls> {
+    let Some(tls) = tls else {
+        return uri.connect_with_config_async(OwnedTLSConfig::default().as_ref(), runtime).await;
+    };
+    let address = runtime.to_socket_addrs((uri.authority.host.clone(), uri.authority.port));
+    let stream = AsyncTcpStream::connect(runtime, address).await?;
+    // This runs on the connection's own thread, which may block to read a file.
+    let connector = tls.connector().map_err(io::Error::other)?;
+    stream.into_rustls(&connector, &uri.authority.host).await
 }
