@@ -32,6 +32,31 @@ fn no_message_makes_a_reader_panic() {
     });
 }
 
+#[test]
+fn no_content_header_passes_the_filter_that_the_library_refuses() {
+    let mut samples = corpus("messages");
+    samples.extend(recordings());
+    fuzz("frames", samples, |bytes, chance| {
+        let body = wire::read(bytes).map_or(0, |message| message.body.len());
+        let frame = content_header(&bytes[..bytes.len() - body]);
+        let passed = wire::filtered(&frame, frame.len());
+        assert_eq!(wire::filtered(&frame, chance.usize(1..=frame.len())), passed);
+        let payload = &passed[FRAME_HEAD + BEFORE_PROPERTIES..passed.len() - 1];
+        assert!(wire::read(payload).is_some());
+        Outcome::of(&if passed == frame { Ok(()) } else { Err("rewritten") })
+    });
+}
+
+/// Bytes of a frame before its payload, and of a content header before its properties.
+const FRAME_HEAD: usize = 7;
+const BEFORE_PROPERTIES: usize = 12;
+
+/// Returns a frame with these properties, of a message without a body.
+fn content_header(properties: &[u8]) -> Vec<u8> {
+    let size = u32::try_from(BEFORE_PROPERTIES + properties.len()).unwrap().to_be_bytes();
+    [&[2, 0, 1], &size[..], &[0, 60], &[0; 10], properties, &[0xce]].concat()
+}
+
 /// Reads a message as a worker does.
 fn read(mut message: Message) -> Outcome {
     let headers = message.read_headers(&LIMITS, || TimeZone::UTC);

@@ -35,6 +35,8 @@ use crate::options::BrokerOptions;
 pub(super) use self::answer::{ANSWER, answer_while};
 pub(super) use self::backoff::ReconnectBackoff;
 pub(super) use self::context::ConnectionContext;
+#[cfg(feature = "conformance")]
+pub(super) use self::filter::filtered_bytes;
 pub(super) use self::health::LogThrottle;
 pub(crate) use self::nodes::check as check_nodes;
 pub use self::nodes::{NodeAddress, nodes};

@@ -3,6 +3,7 @@
 use celeriac_protocol::Message;
 use lapin::protocol::basic::parse_properties;
 
+use super::connection::filtered_bytes;
 use super::convert::{Envelope, read_message};
 use crate::broker::Outgoing;
 use crate::error::Result;
@@ -12,6 +13,12 @@ use crate::error::Result;
 pub fn read(bytes: &[u8]) -> Option<Message> {
     let (body, properties) = parse_properties(bytes).ok()?;
     Some(read_message(&properties, body.to_vec()))
+}
+
+/// Returns the bytes that the client library gets of those of a connection, which arrive in pieces
+/// of this size.
+pub fn filtered(bytes: &[u8], piece: usize) -> Vec<u8> {
+    filtered_bytes(bytes, piece)
 }
 
 /// Returns a message as it is delivered after it is published.

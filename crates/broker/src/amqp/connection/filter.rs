@@ -29,6 +29,28 @@ use self::frames::FrameFilter;
 /// A TCP connection, with or without TLS.
 pub(super) type PlainOrTls = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
 
+/// Returns the bytes that lapin gets of these, if they arrive in pieces of this size.
+#[cfg(feature = "conformance")]
+pub(in crate::amqp) fn filtered_bytes(bytes: &[u8], piece: usize) -> Vec<u8> {
+    let mut filter = FrameFilter::new(128 << 10);
+    let (mut rest, mut passed, mut buffer) = (bytes, Vec::new(), [0; 1024]);
+    while !rest.is_empty() {
+        let room = filter.missing().map_or(piece, |missing| missing.min(piece)).min(rest.len());
+        let (read, behind) = rest.split_at(room);
+        rest = behind;
+        let count = filter.accept(read);
+        passed.extend_from_slice(&read[..count]);
+        loop {
+            let taken = filter.take(&mut buffer);
+            if taken == 0 {
+                break;
+            }
+            passed.extend_from_slice(&buffer[..taken]);
+        }
+    }
+    passed
+}
+
 /// A connection whose incoming frames are filtered.
 pub(super) struct FilteredStream {
     stream: PlainOrTls,
