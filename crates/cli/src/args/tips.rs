@@ -132,8 +132,8 @@ fn similar_verb(given: &str, command: &Command) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::command_name::CommandName;
     use crate::args::CommandLine;
+    use crate::args::CommandName;
 
     use super::*;
 
