@@ -36,6 +36,14 @@ fn block(ctx: TaskContext, milliseconds: u64) -> TaskResult<u64> {
     Ok(milliseconds)
 }
 
+/// Never yields, for this long: it occupies a thread of the runtime.
+#[task(name = "test.spin")]
+async fn spin(ctx: TaskContext, milliseconds: u64) -> TaskResult<()> {
+    journal(&format!("{} begun", ctx.id()))?;
+    block_thread(Duration::from_millis(milliseconds));
+    Ok(())
+}
+
 #[expect(clippy::disallowed_methods, reason = "a task that does what it should not is what is tested")]
 fn block_thread(time: Duration) {
     std::thread::sleep(time);
@@ -154,7 +162,10 @@ fn by_size(call: &RouteRequest<'_>) -> Option<RouteDecision> {
 
 #[tokio::main]
 async fn main() -> celeriac::cli::Exit {
-    let tasks = tasks![note, rest, block, abort, story, after, need, fail, fail_when, retry];
+    if let Some(phrase) = celeriac_config::Environment::from_process().get("PANIC_AT") {
+        celeriac_tests::PanicAt::install(phrase);
+    }
+    let tasks = tasks![note, rest, block, spin, abort, story, after, need, fail, fail_when, retry];
     let app = Celeriac::builder().config_if_present("config").tasks(tasks).tasks(interop::tasks());
     let app = if is_on_postgres() { app.tasks(tasks![pay]).tasks(effects::tasks()) } else { app };
     let app = app.route("by_size", by_size);

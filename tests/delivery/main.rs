@@ -35,6 +35,7 @@ mod retries;
 mod revoke;
 mod routes;
 mod sending;
+mod services;
 mod shared_pool;
 mod stage;
 mod stopping;

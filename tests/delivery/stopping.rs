@@ -133,6 +133,27 @@ async fn a_blocking_task_that_goes_on_does_not_keep_the_process(bed: Bed) {
     eventually("it is back", async || peer.ready("celeriac").await, |ready| *ready == 1).await;
 }
 
+#[celeriac_tests::test(real)]
+async fn a_task_that_does_not_yield_is_abandoned_and_keeps_neither_its_neighbours_nor_the_process(bed: Bed) {
+    let client = bed.client(bed.program([])).await;
+    let journal = Journal::new();
+    let threads = [("JOURNAL", journal.path.clone()), ("TOKIO_WORKER_THREADS", "2".to_owned())];
+    let mut worker = bed.process_with(&["worker", "--drain-timeout", "2s"], &threads);
+    worker.says("ready").await;
+    let neighbour = client.submit_dynamic(rest(1_000)).await.unwrap();
+    eventually("the neighbour runs", async || journal.begun(), |begun| *begun == 1).await;
+    let spinning = client.submit_dynamic(taking("test.spin", 600_000)).await.unwrap();
+    eventually("both run", async || journal.begun(), |begun| *begun == 2).await;
+    worker.signal("TERM");
+    assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0, "{}", worker.output());
+
+    let named = format!("task abandoned task=test.spin id={}", spinning.id());
+    assert!(worker.output().contains(&named), "{}", worker.output());
+    assert!(neighbour.successful().await.unwrap(), "{}", worker.output());
+    let peer = bed.peer().await;
+    eventually("it is back", async || peer.ready("celeriac").await, |ready| *ready == 1).await;
+}
+
 /// The records of tasks so far.
 #[derive(Default)]
 struct Seen(Mutex<Vec<String>>);

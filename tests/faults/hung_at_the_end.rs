@@ -64,3 +64,50 @@ async fn neither_broker_nor_database_nor_collector_nor_a_blocking_task_keeps_a_w
     assert!(longest < DRAIN + Duration::from_secs(1) + SLOW, "{longest:?}");
     client.close().await;
 }
+
+#[celeriac_tests::test(real, threads = 2)]
+async fn tasks_that_occupy_every_thread_of_the_runtime_keep_no_worker_that_was_told_to_stop(bed: Bed) {
+    let client = bed.client(bed.program([])).await;
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let variables = [("JOURNAL", journal.to_string_lossy().into_owned()), ("TOKIO_WORKER_THREADS", "2".to_owned())];
+    for (what, drain, signals) in
+        [("in order", "1s", &["TERM"][..]), ("twice", "1h", &["TERM", "TERM"]), ("at once", "1h", &["QUIT"])]
+    {
+        let mut worker = bed.process_with(&["worker", "--drain-timeout", drain], &variables);
+        worker.says("ready").await;
+        let mut ids = Vec::new();
+        for begun in 1..=2 {
+            let body = Body { args: vec![Value::Int(600_000)], ..Body::default() };
+            let options = CallOptions::default();
+            let call = DynamicCall { task: "test.spin".to_owned(), body, options };
+            ids.push(client.submit_dynamic(call).await.unwrap().id().to_owned());
+            let lines = async || std::fs::read_to_string(&journal).unwrap_or_default().lines().count();
+            eventually("it runs", lines, |lines| *lines == begun).await;
+        }
+        if what == "in order" {
+            let line = worker.says("task does not yield").await;
+            assert!(line.contains("task=test.spin") && line.contains("blocked="), "{line}");
+        }
+        let asked = Instant::now();
+        for signal in signals {
+            worker.signal(signal);
+            if signals.len() > 1 {
+                worker.says("worker stopping").await;
+            }
+        }
+        let code = worker.exit_code(Duration::from_secs(60)).await;
+        let took = asked.elapsed();
+        println!("every thread is occupied: ended {what} after {:.2} s", took.as_secs_f64());
+        assert_eq!(code, 0, "{}", worker.output());
+        assert!(took < DRAIN + Duration::from_secs(1) + SLOW, "{took:?}");
+        for id in &ids {
+            assert!(worker.output().contains(&format!("task abandoned task=test.spin id={id}")), "{}", worker.output());
+        }
+        let peer = bed.peer().await;
+        eventually("they are back", async || peer.ready("celeriac").await, |ready| *ready == 2).await;
+        peer.purge("celeriac").await;
+        std::fs::remove_file(&journal).unwrap();
+    }
+    client.close().await;
+}

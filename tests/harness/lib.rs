@@ -14,6 +14,7 @@
 //! - [`python`]: Celery itself, as a worker and as a client;
 //! - [`collector`]: a receiver of traces;
 //! - [`wire`]: AMQP by hand, for messages that no client library writes;
+//! - [`panic_at`]: a panic inside a service;
 //! - [`wait`]: waits for conditions, never for time.
 //!
 //! Missing servers are an error with a remedy. No test is skipped.
@@ -27,6 +28,7 @@ pub mod collector;
 mod in_process;
 pub mod management;
 pub mod outcome;
+pub mod panic_at;
 pub mod peer;
 pub mod program;
 pub mod proxy;
@@ -41,6 +43,7 @@ pub use bed::Bed;
 pub use book::{Book, Effects, Tally};
 pub use celeriac_tests_macros::test;
 pub use collector::Collector;
+pub use panic_at::PanicAt;
 pub use peer::Peer;
 pub use program::Program;
 pub use proxy::Proxy;

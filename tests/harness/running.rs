@@ -39,6 +39,15 @@ impl Running {
         self.shutdown.request();
     }
 
+    /// Waits until it ends by itself.
+    ///
+    /// # Panics
+    /// Panics if it was stopped before, or if it panics.
+    pub async fn ended(self) -> celeriac_worker::Result<ShutdownReport> {
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take().expect("a running worker");
+        worker.await.expect("the worker did not panic")
+    }
+
     /// Stops it in order, and waits for its end. Does nothing after the first time.
     ///
     /// # Panics

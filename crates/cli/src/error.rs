@@ -76,6 +76,7 @@ impl Error {
             Self::Results(error) => results_code(error),
             Self::Client(error) => client_code(error),
             Self::Worker(celeriac_worker::Error::Broker(error)) => broker_code(error),
+            Self::Worker(celeriac_worker::Error::ServiceEnded { .. }) => Exit::Internal,
             Self::Worker(_) => Exit::Config,
             Self::Data { .. } | Self::UnknownTask(_) | Self::Arguments { .. } => Exit::Data,
             Self::Declined | Self::NoTerminal => Exit::NotConfirmed,

@@ -49,7 +49,7 @@ where
     let done: Result<(), Error> = match verb {
         Verb::Topology(verb) => return Box::pin(verbs::topology::run(&program, verb, name, global.json)).await,
         Verb::Setup(args) => return Box::pin(verbs::setup::run(&program, &args, name, global.json)).await,
-        Verb::Worker(_) => Box::pin(verbs::worker::run(&program)).await,
+        Verb::Worker(_) => Box::pin(verbs::worker::run(&program, name)).await,
         Verb::Relay(args) => Box::pin(verbs::relay::run(&program, &args, name, global.json)).await,
         Verb::List(args) => verbs::list::run(&program, args.what, global.json),
         Verb::Call(args) => Box::pin(verbs::call::run(&program, *args, global.json)).await,

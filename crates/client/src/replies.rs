@@ -91,6 +91,8 @@ impl Drop for Replies {
 impl ReplyRegistry {
     /// Dispatches replies until the client is closed.
     async fn serve(self: Arc<Self>, mut consumer: Consumer, limits: DecodeLimits) {
+        // A panic ends the waits too.
+        let _closed = self.closed.clone().drop_guard();
         while let Some(Some(delivery)) = self.closed.run_until_cancelled(consumer.next()).await {
             self.dispatch(&delivery.message, &limits);
             // Acknowledged after the dispatch. If the connection is lost before, the reply is

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use celeriac_telemetry::Event;
 use celeriac_telemetry::events::results::{StoreLost, StoreRestored, StoreStillLost};
+use celeriac_telemetry::{Event, Supervisor};
 use tokio::time::Instant;
 
 /// Time between two log lines about the same loss.
@@ -22,6 +22,7 @@ pub struct StoreHealth {
     is_lost: AtomicBool,
     /// True after the first connection. Before it, the program has the error at its start.
     was_connected: AtomicBool,
+    services: Supervisor,
 }
 
 /// A loss that lasts.
@@ -36,7 +37,18 @@ struct StoreLoss {
 impl StoreHealth {
     /// Returns the health of a store that is not connected yet. `url` has no password.
     pub fn new(url: String) -> Self {
-        Self { url, loss: Mutex::new(None), is_lost: AtomicBool::new(false), was_connected: AtomicBool::new(false) }
+        Self {
+            url,
+            loss: Mutex::new(None),
+            is_lost: AtomicBool::new(false),
+            was_connected: AtomicBool::new(false),
+            services: Supervisor::default(),
+        }
+    }
+
+    /// Returns the supervisor of the services of the store.
+    pub fn services(&self) -> &Supervisor {
+        &self.services
     }
 
     /// Returns `true` if the store is unavailable.

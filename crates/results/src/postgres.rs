@@ -136,11 +136,16 @@ impl PostgresBackend {
         self.server.health()
     }
 
+    /// Runs a service of the store.
+    fn serve(&self, service: &str, run: impl Future<Output = ()> + Send + 'static) {
+        self.services.spawn(self.health().services().watch(service, run));
+    }
+
     async fn wait(&self, id: &str) -> Result<TaskRecord> {
         self.listen_once.call_once(|| {
             let listening = Listening::new(self.server.clone());
             let (waiting, stop) = (Arc::clone(&self.waiting), self.stop.clone());
-            self.services.spawn(listen::listen(listening, waiting, stop));
+            self.serve("result notifications", listen::listen(listening, waiting, stop));
         });
         self.waiting.wait(id).await
     }
@@ -225,7 +230,7 @@ impl Revocations for PostgresBackend {
     fn revocation_cache(&self) -> &Arc<RevocationCache> {
         self.keep_once.call_once(|| {
             let (listening, stop) = (Listening::new(self.server.clone()), self.stop.clone());
-            self.services.spawn(revocations::keep(listening, Arc::clone(&self.revocations), stop));
+            self.serve("revocations", revocations::keep(listening, Arc::clone(&self.revocations), stop));
         });
         &self.revocations
     }

@@ -162,10 +162,15 @@ impl SqliteBackend {
         read.map_err(|cause| fault::error(&self.url, "reading the attempts of a task", cause))
     }
 
+    /// Runs a service of the store.
+    fn serve(&self, service: &str, run: impl Future<Output = ()> + Send + 'static) {
+        self.services.spawn(self.health().services().watch(service, run));
+    }
+
     async fn wait(&self, id: &str) -> Result<TaskRecord> {
         self.watch_once.call_once(|| {
             let (options, waiting, stop) = (self.options.clone(), Arc::clone(&self.waiting), self.stop.clone());
-            self.services.spawn(watch::watch(options, self.url.clone(), waiting, stop));
+            self.serve("result notifications", watch::watch(options, self.url.clone(), waiting, stop));
         });
         self.waiting.wait(id).await
     }
@@ -255,7 +260,7 @@ impl Revocations for SqliteBackend {
     fn revocation_cache(&self) -> &Arc<RevocationCache> {
         self.keep_once.call_once(|| {
             let (url, pool, stop) = (self.url.clone(), self.readers.clone(), self.stop.clone());
-            self.services.spawn(revocations::keep(url, pool, Arc::clone(&self.revocations), stop));
+            self.serve("revocations", revocations::keep(url, pool, Arc::clone(&self.revocations), stop));
         });
         &self.revocations
     }

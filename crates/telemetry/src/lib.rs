@@ -10,6 +10,7 @@
 //! - `export`: the export of traces and metrics to a collector;
 //! - `lines`: log lines, as text or as JSON;
 //! - [`setup`]: subscriber and exporters, started once by a program and flushed at its end;
+//! - `services`: the supervision of services, whose failures it logs;
 //! - [`clock`]: the only reader of wall time.
 
 pub mod events;
@@ -29,9 +30,11 @@ mod export;
 mod lines;
 mod nesting;
 mod options;
+mod services;
 
 pub use error::{Error, ErrorChain, Result};
 pub use events::Event;
 pub use options::{LogFormat, LogOptions, TelemetryOptions, TraceOptions};
+pub use services::{ServiceFailure, Supervisor, panic_text};
 pub use setup::{Instance, Telemetry};
 pub use trace::{ProcessInfo, ProcessSpan, PublishSpan};

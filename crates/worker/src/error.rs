@@ -1,6 +1,7 @@
 //! Reasons why a worker cannot start or continue.
 
 use std::panic::Location;
+use std::sync::Arc;
 
 use celeriac_config::did_you_mean;
 
@@ -52,6 +53,14 @@ pub enum Error {
     /// The relay has no outbox.
     #[error("cannot relay the outbox: results.url is no Postgres database")]
     NoOutbox,
+    /// A service of the worker ended before its stop.
+    #[error("the worker stopped, because a service ended: {service}: {reason}")]
+    ServiceEnded {
+        /// The service.
+        service: Arc<str>,
+        /// The message of its panic, or another reason.
+        reason: Arc<str>,
+    },
     /// The broker refuses an operation that this worker needs.
     #[error("cannot consume: {0}")]
     Broker(#[source] celeriac_broker::Error),
@@ -67,7 +76,8 @@ impl Error {
             | Self::UnknownQueue { .. }
             | Self::Stream { .. }
             | Self::NoTransactions { .. }
-            | Self::NoOutbox => None,
+            | Self::NoOutbox
+            | Self::ServiceEnded { .. } => None,
         }
     }
 
@@ -83,6 +93,7 @@ impl Error {
             Self::Stream { .. } => Some("bind a queue of type quorum beside the stream, and consume that queue"),
             Self::NoTransactions { .. } => Some("set results.url to the Postgres database of the task"),
             Self::NoOutbox => Some("set results.url to the Postgres database that holds the outbox"),
+            Self::ServiceEnded { .. } => Some("start the worker again, and report a panic: it is a defect"),
             Self::Broker(error) => error.help(),
         }
     }

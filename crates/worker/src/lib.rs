@@ -5,7 +5,8 @@
 //! - `attempt`: the steps of one delivery, from its arrival to its settlement; read
 //!   `attempt/process.rs` first;
 //! - `intake`: takes deliveries of each queue, as many at once as there are slots; `slots`,
-//!   `threads`: the slots and threads in which tasks run;
+//!   `threads`: the slots and threads in which tasks run; `running_tasks`: the attempts in
+//!   progress, which it reports if they do not yield;
 //! - `own_queues`: the queues of one worker alone;
 //! - `rate_limits`: the limits for starts of tasks; [`Controls`]: settings that can change while a
 //!   worker runs;
@@ -21,6 +22,7 @@ mod attempt;
 
 mod intake;
 mod own_queues;
+mod running_tasks;
 mod slots;
 mod threads;
 
@@ -48,6 +50,7 @@ pub use controls::Controls;
 pub use error::{Error, Result};
 pub use options::WorkerOptions;
 pub use relay::Relay;
+pub use running_tasks::RunningTasks;
 pub use shutdown::{Shutdown, on_signals};
 pub use task::context::TaskContext;
 pub use task::definition::{

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::allowed::AllowedQueues;
 use crate::memory::DecodeMemory;
 use crate::rate_limits::RateLimits;
+use crate::running_tasks::RunningTasks;
 use crate::slots::Slots;
 use crate::task::context::TaskEnvironment;
 use crate::task::hooks::HookList;
@@ -50,6 +51,7 @@ pub(crate) struct WorkerRuntime {
     /// Hooks around every attempt.
     pub(crate) hooks: HookList,
     pub(crate) threads: Threads,
+    pub(crate) running: RunningTasks,
     /// Time that a terminated task has to end.
     pub(crate) terminate_grace: Duration,
     /// Cancelled when waits for broker and store must end. Each delivery then returns unchanged.

@@ -1,19 +1,20 @@
 //! Stops a worker. The first request ends it in order, the second one at once.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::worker::SignalsUnavailable;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// Two requests: to stop, and to stop now.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
     stop: ShutdownRequest,
     hurry: ShutdownRequest,
+    failed: Arc<AtomicBool>,
 }
 
 /// A request, and the time at which it was made.
@@ -55,6 +56,17 @@ impl Shutdown {
         self.hurry.make();
     }
 
+    /// Requests an orderly end, because the worker cannot go on.
+    pub(crate) fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+        self.stop.make();
+    }
+
+    /// Returns `true` if the worker ends because one of its services has ended.
+    pub fn is_failure(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
     /// Returns `true` after a request.
     pub fn is_requested(&self) -> bool {
         self.stop.made.is_cancelled()
@@ -86,6 +98,16 @@ impl Shutdown {
         sleep_until(self.drained(drain).await + time).await;
     }
 
+    /// Runs `end` when [`overdue`](Self::overdue) completes, on a thread of its own. It runs even
+    /// if tasks that do not yield occupy every thread of the runtime.
+    pub fn when_overdue(&self, drain: Duration, time: Duration, end: impl Future<Output = ()> + Send + 'static) {
+        let shutdown = self.clone();
+        on_own_thread("celeriac-end", async move {
+            shutdown.overdue(drain, time).await;
+            end.await;
+        });
+    }
+
     pub(crate) fn token(&self) -> CancellationToken {
         self.stop.made.clone()
     }
@@ -93,20 +115,39 @@ impl Shutdown {
 
 /// Returns a shutdown that SIGTERM and SIGINT request, and SIGQUIT at once.
 ///
-/// Its listener runs on `tracker` until an end at once is requested.
-pub fn on_signals(tracker: &TaskTracker) -> Shutdown {
+/// Its listener runs until an end at once is requested. It has a thread of its own, because tasks
+/// that do not yield can occupy every thread of the runtime.
+pub fn on_signals() -> Shutdown {
     let shutdown = Shutdown::new();
     let asked = shutdown.clone();
-    let mut signals = Signals::listen();
-    tracker.spawn(async move {
+    let (listening, heard) = mpsc::channel();
+    let listener = async move {
+        let mut signals = Signals::listen();
+        let _ = listening.send(());
         while !asked.hurry.made.is_cancelled() {
             match signals.next().await {
                 AskedEnd::InOrder => asked.request(),
                 AskedEnd::AtOnce => asked.request_now(),
             }
         }
-    });
+    };
+    on_own_thread("celeriac-signals", listener);
+    // No signal from here on is missed.
+    if heard.recv().is_err() {
+        SignalsUnavailable.emit();
+    }
     shutdown
+}
+
+/// Runs a future on a thread and a runtime of its own, apart from tasks that do not yield. Drops it
+/// if the system provides none.
+fn on_own_thread(name: &str, work: impl Future<Output = ()> + Send + 'static) {
+    let run = move || {
+        if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            runtime.block_on(work);
+        }
+    };
+    let _ = std::thread::Builder::new().name(name.to_owned()).spawn(run);
 }
 
 /// The end that a signal requests.

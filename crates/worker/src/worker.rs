@@ -1,6 +1,7 @@
 //! Starts, runs and stops all parts of a worker.
 
 mod banner;
+mod services;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -11,12 +12,13 @@ use celeriac_broker::{Consumer, Error as BrokerError, Subscription};
 use celeriac_client::Client;
 use celeriac_protocol::DecodeLimits;
 use celeriac_protocol::retry::Backoff;
-use celeriac_results::{Backend, CrashTracker, PostgresBackend, Recorder, ResultsOptions};
+use celeriac_results::{Backend, PostgresBackend, ResultsOptions};
 use celeriac_telemetry::events::worker::{
     ConsumersNotStarted, SettlementsUnconfirmed, WorkerOffline, WorkerOnline, WorkerStopping,
 };
-use celeriac_telemetry::{ErrorChain, Event};
+use celeriac_telemetry::{ErrorChain, Event, ServiceFailure};
 use celeriac_topology::{Prefetch, QueueKind, Topology};
+use futures::FutureExt;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -37,7 +39,8 @@ use crate::options::WorkerOptions;
 use crate::own_queues::{add_direct_queue, own_broadcast_options, own_broadcast_queue};
 use crate::rate_limits::RateLimits;
 use crate::relay::Relay;
-use crate::runtime::{ResultStore, WorkerRuntime};
+use crate::running_tasks::RunningTasks;
+use crate::runtime::WorkerRuntime;
 use crate::shutdown::Shutdown;
 use crate::slots::Slots;
 use crate::task::context::{FindInline, SharedState, TaskEnvironment};
@@ -45,6 +48,7 @@ use crate::task::hooks::HookList;
 use crate::task::registry::Registry;
 use crate::threads::Threads;
 use crate::worker::banner::{Banner, BannerQueue};
+use crate::worker::services::Services;
 
 /// Time after the drain in which outcomes are recorded and follow-ups sent.
 const RECORDED: Duration = Duration::from_millis(400);
@@ -52,9 +56,6 @@ const RECORDED: Duration = Duration::from_millis(400);
 /// Time after the drain in which the broker receives the last settlements, and the store the last
 /// rows.
 const SETTLED: Duration = Duration::from_millis(600);
-
-/// Time in which the services must end, even if the drain time was longer.
-const PARTING: Duration = Duration::from_secs(5);
 
 /// The parts of a worker.
 #[derive(Debug)]
@@ -101,53 +102,11 @@ pub struct ShutdownReport {
     /// stopped, and a runtime waits for its threads when it is dropped. So end the process, as the
     /// command `worker` does.
     pub blocking_tasks_left: usize,
-}
-
-/// The services that run beside the tasks.
-struct Services {
-    tracker: TaskTracker,
-    stop: CancellationToken,
-    /// Cancelled when waits for broker and store must end.
-    abort: CancellationToken,
-}
-
-impl Services {
-    fn new() -> Self {
-        Self { tracker: TaskTracker::new(), stop: CancellationToken::new(), abort: CancellationToken::new() }
-    }
-
-    /// Runs a service until it ends, or until the waits must end.
-    fn run(&self, service: impl Future<Output = ()> + Send + 'static) {
-        let abort = self.abort.clone();
-        self.tracker.spawn(async move {
-            let _ = abort.run_until_cancelled(service).await;
-        });
-    }
-
-    /// Starts the services that record outcomes, count crashes and read revocations.
-    fn open_store(&self, backend: &Arc<dyn Backend>, options: &ResultsOptions) -> ResultStore {
-        let (recorder, service) = Recorder::new(Arc::clone(backend), options);
-        self.run(service.run(self.stop.clone()));
-        // The first call starts reading, so that the first task finds a fresh read.
-        let _ = backend.revocation_cache();
-        let (crashes, service) = CrashTracker::new(Arc::<dyn Backend>::clone(backend));
-        self.run(service.run(self.stop.clone()));
-        ResultStore { backend: Arc::clone(backend), recorder, crashes }
-    }
-
-    /// Ends the services in order, and drops those that are overdue.
-    async fn end(&self, overdue: impl Future<Output = ()>) {
-        self.stop.cancel();
-        self.tracker.close();
-        tokio::select! {
-            biased;
-            () = self.tracker.wait() => return,
-            () = overdue => {}
-            () = sleep(PARTING) => {}
-        }
-        self.abort.cancel();
-        self.tracker.wait().await;
-    }
+    /// Async tasks that did not end although they were interrupted, because they do not yield: they
+    /// compute or block without an `.await`.
+    ///
+    /// They occupy threads of the runtime, so end the process.
+    pub tasks_abandoned: usize,
 }
 
 impl Worker {
@@ -198,6 +157,7 @@ impl Worker {
             alone: Arc::new(Semaphore::new(1)),
             hooks: parts.hooks,
             threads,
+            running: RunningTasks::new(),
             terminate_grace: parts.options.terminate_grace,
             abort: CancellationToken::new(),
             environment: Arc::new(environment),
@@ -255,18 +215,20 @@ impl Worker {
     ///
     /// # Errors
     /// Returns an error if the broker refuses an operation that the worker needs: access, a queue,
-    /// a declaration.
+    /// a declaration. Returns an error if a service of the worker ended, such as a consumer or the
+    /// recorder. The worker then stops by itself, as after a request.
     pub async fn run_until(self, shutdown: Shutdown) -> Result<ShutdownReport> {
         let outcome = match self.subscribe(&shutdown).await {
-            Ok(Some(consumers)) => {
-                self.work(consumers, &shutdown).await;
-                Ok(())
-            }
-            Ok(None) => Ok(()),
+            Ok(Some(consumers)) => Ok(self.work(consumers, &shutdown).await),
+            Ok(None) => Ok(0),
             Err(error) => Err(Error::Broker(error)),
         };
         self.services.end(shutdown.overdue(self.options.drain_timeout, SETTLED)).await;
-        outcome.map(|()| ShutdownReport { blocking_tasks_left: self.runtime.threads.running() })
+        let tasks_abandoned = outcome?;
+        if let Some(ServiceFailure { service, reason }) = self.services.failure(self.store()).now_or_never() {
+            return Err(Error::ServiceEnded { service, reason });
+        }
+        Ok(ShutdownReport { blocking_tasks_left: self.runtime.threads.running(), tasks_abandoned })
     }
 
     /// Declares and subscribes. Returns `None` if the worker is stopped before the broker is
@@ -329,7 +291,9 @@ impl Worker {
         }
     }
 
-    async fn work(&self, consumers: Vec<Consumer>, shutdown: &Shutdown) {
+    /// Runs tasks until the stop, or until a service fails. Returns the number of abandoned tasks.
+    async fn work(&self, consumers: Vec<Consumer>, shutdown: &Shutdown) -> usize {
+        let _reports = self.runtime.running.report();
         let attempts = TaskTracker::new();
         let mut queues = JoinSet::new();
         let mut tuning = PrefetchTuner::new(Arc::clone(&self.runtime.slots));
@@ -338,28 +302,31 @@ impl Worker {
             let (meter, bound) = tuning.watch(consumer.queue(), consumer.prefetch(), auto);
             let attempts = attempts.clone();
             let queue = QueueConsumer { runtime: Arc::clone(&self.runtime), consumer, meter, bound, attempts };
-            queues.spawn(queue.run(shutdown.token()));
+            queues.spawn(self.consume(queue, shutdown.token()));
         }
-        self.services.run(tuning.run(shutdown.token()));
+        self.services.run("prefetch", tuning.run(shutdown.token()));
         if self.options.run_relay
             && let Ok(relay) = Relay::new(self.runtime.environment.client.clone())
         {
-            self.services.run(relay.run_until(self.services.stop.clone()));
+            self.services.run("relay", relay.run_until(self.services.stop.clone()));
         }
         let (name, concurrency) = (&self.runtime.name, self.options.concurrency);
         WorkerOnline { name, queues: &self.queues, concurrency, tasks: self.runtime.registry.iter().count() }.emit();
-        shutdown.requested().await;
+        tokio::select! {
+            () = shutdown.requested() => {}
+            _ = self.services.failure(self.store()) => shutdown.fail(),
+        }
 
         WorkerStopping { running: attempts.len(), drain_timeout: self.options.drain_timeout }.emit();
-        let consumers = queues.join_all().await;
         // Deliveries that have not started return at once, so that other workers need not wait for
         // the drain.
+        let drain = self.options.drain_timeout;
         let mut closing = JoinSet::new();
-        for consumer in consumers {
-            closing.spawn(consumer.close());
+        tokio::select! {
+            () = close_consumers(&mut queues, &mut closing) => {}
+            () = shutdown.overdue(drain, RECORDED) => {}
         }
         attempts.close();
-        let drain = self.options.drain_timeout;
         tokio::select! {
             () = attempts.wait() => {}
             _ = shutdown.drained(drain) => {}
@@ -371,14 +338,36 @@ impl Worker {
             () = attempts.wait() => {}
             () = shutdown.overdue(drain, RECORDED) => self.runtime.abort.cancel(),
         }
-        attempts.wait().await;
+        // An attempt ends at its next poll, unless its task does not yield.
         tokio::select! {
-            _ = closing.join_all() => {}
-            () = shutdown.overdue(drain, SETTLED) => {
-                SettlementsUnconfirmed.emit();
-            }
+            () = async { tokio::join!(attempts.wait(), closing.join_all()); } => {}
+            () = shutdown.overdue(drain, SETTLED) => SettlementsUnconfirmed.emit(),
         }
+        let abandoned = self.runtime.running.abandon();
         WorkerOffline { name: &self.runtime.name, interrupted }.emit();
+        abandoned
+    }
+
+    fn store(&self) -> Option<&dyn Backend> {
+        self.runtime.results.as_ref().map(|results| &*results.backend)
+    }
+
+    /// Consumes a queue. Its end before the stop is a failure.
+    fn consume(&self, queue: QueueConsumer, stop: CancellationToken) -> impl Future<Output = Option<Consumer>> + use<> {
+        let service = format!("consumer of queue `{}`", queue.consumer.queue());
+        let supervisor = self.services.supervisor.clone();
+        async move {
+            let consumer = supervisor.watch(&service, queue.run(stop.clone())).await?;
+            if !stop.is_cancelled() {
+                supervisor.failed(&service, "the consumer ended");
+            }
+            Some(consumer)
+        }
+    }
+
+    /// Returns the tasks that run, for a program that ends without them.
+    pub fn running_tasks(&self) -> RunningTasks {
+        self.runtime.running.clone()
     }
 
     /// Returns the banner for the start: name, broker, results, slots, queues and tasks.
@@ -419,6 +408,15 @@ impl Worker {
             .map(|binding| format!("exchange={} routing_key={}", binding.exchange, binding.routing_key))
             .collect();
         bound.join(", ")
+    }
+}
+
+/// Waits until each queue's consumer has ended, and starts to close it.
+async fn close_consumers(queues: &mut JoinSet<Option<Consumer>>, closing: &mut JoinSet<()>) {
+    while let Some(ended) = queues.join_next().await {
+        if let Ok(Some(consumer)) = ended {
+            closing.spawn(consumer.close());
+        }
     }
 }
 

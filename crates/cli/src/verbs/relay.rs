@@ -11,12 +11,12 @@ use celeriac_worker::{Error as WorkerError, Relay, on_signals};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::args::CommandName;
 use crate::args::RelayArgs;
 use crate::ending::{before, end_process};
 use crate::error::Error;
+use crate::exit::Exit;
 use crate::output;
 use crate::program::Program;
 use crate::waiting;
@@ -55,8 +55,7 @@ pub(crate) async fn run(program: &Program, args: &RelayArgs, name: &CommandName,
         return Err(Error::InProcess);
     }
     let telemetry = Telemetry::start(&program.telemetry, &program.instance).map_err(Error::Telemetry)?;
-    let listeners = TaskTracker::new();
-    let shutdown = on_signals(&listeners);
+    let shutdown = on_signals();
     let relayed: Result<bool, Error> = async {
         let client = tokio::select! {
             client = program.client() => client?,
@@ -81,7 +80,7 @@ pub(crate) async fn run(program: &Program, args: &RelayArgs, name: &CommandName,
         FlushFailed { error: &ErrorChain(error).to_string() }.emit();
     }
     if !relayed? || flushed.is_none() {
-        end_process();
+        end_process(Exit::Done);
     }
     Ok(())
 }

@@ -505,3 +505,41 @@ event! {
     }
     log: WARN "blocking tasks left" { tasks };
 }
+
+event! {
+    /// A task occupies a thread of the runtime without an `await`. Nothing can end it meanwhile,
+    /// and other tasks may wait for the thread.
+    pub struct TaskNotYielding<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Time since its last `await`.
+        blocked: Duration,
+    }
+    log: WARN "task does not yield" { task, id, blocked_seconds = blocked.as_secs_f64() };
+}
+
+event! {
+    /// A task did not end although it was interrupted, because it does not yield. The worker ends
+    /// without it.
+    pub struct TaskAbandoned<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+    }
+    log: WARN "task abandoned" { task, id };
+    count: TASKS_INTERRUPTED { "celeriac.task.name" = task };
+}
+
+event! {
+    /// A service of the process ended before its stop, usually by a panic. A worker then stops.
+    pub struct ServiceEnded<'a> {
+        /// The service.
+        service: &'a str,
+        /// Message of the panic, or another reason.
+        error: &'a str,
+    }
+    log: ERROR "service ended" { service, error };
+}

@@ -33,7 +33,8 @@ pub(crate) async fn process_delivery(runtime: Arc<WorkerRuntime>, delivery: Deli
             return settle::settle(invalid.settlement, disposition);
         }
     };
-    let processed = until_aborted(&runtime, pin!(process(&mut attempt))).await;
+    let received = Arc::clone(&attempt.received);
+    let processed = until_aborted(&runtime, pin!(runtime.running.observe(received, pin!(process(&mut attempt))))).await;
     settle::finish(attempt, &processed);
 }
 
