@@ -25,6 +25,7 @@ mod mistakes;
 mod not_followed_up;
 mod outbox;
 mod outcomes;
+mod panics;
 mod permissions;
 mod poison;
 mod prefetch;

@@ -12,7 +12,8 @@
 //!   worker runs;
 //! - `task`: what authors of tasks use: definition, registry, context, errors, [`hooks`], limits;
 //!   and Celery's own tasks;
-//! - `runtime`: the state that attempts share; `hold`: waits of messages;
+//! - `runtime`: the state that attempts share; `hold`: waits of messages; `panics`: turns those of
+//!   users' code into errors;
 //! - `follow_up_size`, `memory`: budgets for what a message makes the worker build; `allowed`: the
 //!   queues that it may make the worker publish to;
 //! - [`relay`]: sends tasks of committed transactions to the broker;
@@ -22,6 +23,7 @@ mod attempt;
 
 mod intake;
 mod own_queues;
+mod panics;
 mod running_tasks;
 mod slots;
 mod threads;

@@ -20,6 +20,7 @@ pub const REASONS: &[&str] = &[
     "unsupported",
     "unreadable",
     "poison",
+    "panicked",
     "over-limit",
     "not-allowed",
     "id-reused",

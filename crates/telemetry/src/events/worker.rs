@@ -534,6 +534,33 @@ event! {
 }
 
 event! {
+    /// A task that was cut off, or one of its hooks, panicked while its values were dropped. The
+    /// outcome of the attempt does not change.
+    pub struct TaskDropPanicked<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Message of the panic.
+        error: &'a str,
+    }
+    log: WARN "task panicked in drop" { task, id, error };
+}
+
+event! {
+    /// The worker panicked while it handled a delivery. Its message is dead-lettered.
+    pub struct AttemptPanicked<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Message of the panic.
+        error: &'a str,
+    }
+    log: ERROR "attempt panicked" { task, id, error };
+}
+
+event! {
     /// A service of the process ended before its stop, usually by a panic. A worker then stops.
     pub struct ServiceEnded<'a> {
         /// The service.

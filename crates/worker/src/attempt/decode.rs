@@ -15,6 +15,7 @@ use crate::attempt::reject::{InvalidDelivery, reject};
 use crate::attempt::reject_reason::RejectReason;
 use crate::attempt::{Attempt, Step};
 use crate::own_queues::give_own_id;
+use crate::panics::catch;
 use crate::runtime::WorkerRuntime;
 use crate::slots::TaskSlot;
 use crate::task::definition::TaskDefinition;
@@ -35,12 +36,14 @@ pub(crate) fn read_headers(
     if runtime.broadcasts.contains(&*origin.queue) {
         give_own_id(&mut message.headers, &runtime.name);
     }
-    let headers = match message.read_headers(&runtime.limits, TimeZone::system) {
+    let read = catch(|| message.read_headers(&runtime.limits, TimeZone::system));
+    let read = match read {
+        Ok(read) => read.map_err(RejectReason::from),
+        Err(panic) => Err(RejectReason::Panicked { message: panic.failure().message.clone() }),
+    };
+    let headers = match read {
         Ok(headers) => headers,
-        Err(unreadable) => {
-            let reason = unreadable.into();
-            return Err(Box::new(InvalidDelivery { message, origin, settlement, reason, received_at }));
-        }
+        Err(reason) => return Err(Box::new(InvalidDelivery { message, origin, settlement, reason, received_at })),
     };
     let received = Arc::new(Received::new(message, headers, origin));
     let span = begin_span(runtime, &received);

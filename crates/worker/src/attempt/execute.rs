@@ -1,6 +1,5 @@
 //! Runs one attempt of a task, and turns a panic into an error.
 
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +19,7 @@ use crate::attempt::recorded::{RecordedArguments, RunTiming};
 use crate::attempt::reject::reject;
 use crate::attempt::revocation::terminate;
 use crate::attempt::{Attempt, Step};
+use crate::panics::{Contained, catch};
 use crate::runtime::WorkerRuntime;
 use crate::task::context::{InlineTask, TaskContext};
 use crate::task::definition::{InTransaction, Runner, TaskDefinition};
@@ -76,7 +76,11 @@ pub(crate) async fn run<'a>(
     tell_started(attempt);
     let bounds = RunBounds::of(attempt.runtime, task, &ctx);
     let end = match start(attempt, task, ctx, body) {
-        Ok(run) => bounds.within(attempt.span.run(around(hooked.as_ref(), guarded(run)))).await,
+        Ok(run) => {
+            bounds
+                .within(attempt.span.run(around(hooked.as_ref(), contained(Arc::clone(&attempt.received), run))))
+                .await
+        }
         Err(NotStarted::Failed(error)) => RunEnd::Finished(Err(error)),
         // The embed was read, so this is an ordinary failure for the follow-ups.
         Err(NotStarted::Arguments(error)) => return Err(Box::pin(reject(attempt, &error.into())).await),
@@ -105,26 +109,24 @@ enum NotStarted {
     Failed(TaskError),
 }
 
-/// Returns the future of a task. A blocking task runs on a thread of its own.
+/// Returns the future of a task. Reading the arguments may panic, and so may the code before the
+/// first `await`.
 fn start(
     attempt: &Attempt<'_>,
     task: &TaskDefinition,
     ctx: TaskContext,
     body: Body,
 ) -> Result<BoxFuture<'static, JsonResult>, NotStarted> {
-    match task.runner {
-        // The code before the first `await` may panic too.
-        Runner::Async(run) => match std::panic::catch_unwind(AssertUnwindSafe(|| run(ctx, body))) {
-            Ok(run) => run.map_err(NotStarted::Arguments),
-            Err(panic) => Err(NotStarted::Failed(TaskError::from_panic(panic.as_ref()))),
-        },
+    let started = catch(|| match task.runner {
+        Runner::Async(run) => run(ctx, body).map_err(NotStarted::Arguments),
         Runner::Native(run) => Ok(run(ctx, body)),
-        Runner::Blocking(run) => {
-            let run = run(ctx, body).map_err(NotStarted::Arguments)?;
-            Ok(on_a_thread(attempt.runtime.threads.counted(attempt.span.run_blocking(run))).boxed())
-        }
+        // A blocking task runs on a thread of its own.
+        Runner::Blocking(run) => run(ctx, body)
+            .map(|run| on_a_thread(attempt.runtime.threads.counted(attempt.span.run_blocking(run))).boxed())
+            .map_err(NotStarted::Arguments),
         Runner::Transactional(_) => Err(NotStarted::Failed(without_transaction(task.name))),
-    }
+    });
+    started.unwrap_or_else(|panic| Err(NotStarted::Failed(panic)))
 }
 
 /// Runs an attempt in a transaction.
@@ -136,7 +138,8 @@ pub(crate) async fn run_in_transaction(
     hooked: Option<&AttemptHooks<'_>>,
 ) -> RunEnd {
     // The call may panic, as the future that it returns may.
-    bounds.within(span.run(around(hooked, guarded(async { run(transaction).await })))).await
+    let run = contained(Arc::clone(&bounds.received), async { run(transaction).await }.boxed());
+    bounds.within(span.run(around(hooked, run))).await
 }
 
 fn without_transaction(name: &str) -> TaskError {
@@ -156,26 +159,28 @@ fn run_inline(
     ctx: TaskContext,
     body: Body,
 ) -> BoxFuture<'static, JsonResult> {
-    async move {
+    let received = Arc::clone(&ctx.received);
+    let run = async move {
         match runner {
-            Runner::Async(run) => guarded(run(ctx, body)?).await,
-            Runner::Native(run) => guarded(run(ctx, body)).await,
+            Runner::Async(run) => run(ctx, body)?.await,
+            Runner::Native(run) => run(ctx, body).await,
             Runner::Blocking(run) => on_a_thread(threads.counted(run(ctx, body)?)).await,
             Runner::Transactional(_) => Err(without_transaction(name)),
         }
-    }
-    .boxed()
+    };
+    contained(received, run.boxed()).boxed()
 }
 
-async fn guarded(run: impl Future<Output = JsonResult>) -> JsonResult {
-    AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|panic| Err(TaskError::from_panic(panic.as_ref())))
+/// Returns the future of a task whose panic is an error.
+fn contained(received: Arc<Received>, run: BoxFuture<'_, JsonResult>) -> impl Future<Output = JsonResult> {
+    Contained::new(received, run).map(|run| run.unwrap_or_else(Err))
 }
 
 async fn on_a_thread(run: impl FnOnce() -> JsonResult + Send + 'static) -> JsonResult {
     match spawn_blocking(run).await {
         Ok(finished) => finished,
         Err(error) => match error.try_into_panic() {
-            Ok(panic) => Err(TaskError::from_panic(panic.as_ref())),
+            Ok(panic) => Err(TaskError::from_panic(panic)),
             Err(error) => Err(TaskError::from_boxed(error)),
         },
     }
@@ -383,7 +388,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stop_interrupts_what_hangs_and_what_listens_and_neither_counts() {
-        for how in ["hang", "listen"] {
+        for how in ["hang", "hold", "listen"] {
             let worker = TestWorker::new().await;
             let mut attempt = worker.deliver(how).await;
             worker.interrupt();

@@ -1,6 +1,6 @@
 //! Runs the hooks of an attempt: around it, and after its decision.
 
-use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_protocol::Failure;
@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::attempt::decide::Decision;
 use crate::attempt::{Attempt, Step};
+use crate::panics::Contained;
 use crate::task::context::TaskContext;
 use crate::task::definition::TaskDefinition;
 use crate::task::error::{ErrorAction, TaskError, TaskResult};
@@ -70,7 +71,7 @@ impl<'a> AttemptHooks<'a> {
         };
         for hooks in self.outward() {
             let Ok(result) = finished else { break };
-            let changed = guarded(async { hooks.on_success(&self.ctx, TaskOutput(result)).await }).await;
+            let changed = self.contained(async { hooks.on_success(&self.ctx, TaskOutput(result)).await }).await;
             finished = changed.unwrap_or_else(Err).map(|output| output.0);
         }
         finished
@@ -78,7 +79,7 @@ impl<'a> AttemptHooks<'a> {
 
     async fn before_start(&self) -> TaskResult<Start> {
         for hooks in self.inward() {
-            match guarded(async { hooks.before_start(&self.ctx).await }).await.unwrap_or_else(Err)? {
+            match self.contained(async { hooks.before_start(&self.ctx).await }).await.unwrap_or_else(Err)? {
                 Start::Run => {}
                 instead => return Ok(instead),
             }
@@ -165,8 +166,8 @@ impl<'a> AttemptHooks<'a> {
     }
 
     /// Returns the answer of a hook, or `None` if it panicked. The decision then does not change.
-    async fn unless_panicked<T>(&self, hook: impl Future<Output = TaskResult<T>>) -> Option<TaskResult<T>> {
-        match guarded(hook).await {
+    async fn unless_panicked<T>(&self, hook: impl Future<Output = TaskResult<T>> + Send) -> Option<TaskResult<T>> {
+        match self.contained(hook).await {
             Ok(answer) => Some(answer),
             Err(panic) => {
                 let (task, id) = (self.ctx.name(), self.ctx.id());
@@ -175,11 +176,11 @@ impl<'a> AttemptHooks<'a> {
             }
         }
     }
-}
 
-/// Returns the answer of a hook, or its panic.
-async fn guarded<T>(hook: impl Future<Output = TaskResult<T>>) -> Result<TaskResult<T>, TaskError> {
-    AssertUnwindSafe(hook).catch_unwind().await.map_err(|panic| TaskError::from_panic(panic.as_ref()))
+    /// Returns the answer of a hook, or its panic.
+    fn contained<'h, T>(&self, hook: impl Future<Output = TaskResult<T>> + Send + 'h) -> Contained<'h, TaskResult<T>> {
+        Contained::new(Arc::clone(&self.ctx.received), hook.boxed())
+    }
 }
 
 /// Returns the decision after an error of a hook: that of `as_before`, unless the error requests

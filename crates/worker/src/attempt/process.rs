@@ -9,10 +9,12 @@
 //! need are boxed at their `await`. Otherwise each future would be as large as the largest path,
 //! many times the memory that it needs.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use celeriac_broker::Delivery;
+use futures::FutureExt;
 
 use crate::attempt::{
     Attempt, Disposition, Processed, Step, admission, complete, crash, decide, decode, execute, follow_up_check, hooks,
@@ -40,8 +42,13 @@ pub(crate) async fn process_delivery(runtime: Arc<WorkerRuntime>, delivery: Deli
 
 /// Runs the steps between arrival and settlement.
 async fn process(attempt: &mut Attempt<'_>) -> Processed {
-    let (Ok(processed) | Err(processed)) = steps(attempt).await;
-    processed
+    let panic = match AssertUnwindSafe(steps(attempt)).catch_unwind().await {
+        Ok(Ok(processed) | Err(processed)) => return processed,
+        Err(panic) => panic,
+    };
+    // Users' code is contained where it is called, so this is a defect of the worker. The message
+    // must not return to its queue, from which it would come again at once.
+    Box::pin(reject::reject_panicked(attempt, panic)).await
 }
 
 async fn steps(attempt: &mut Attempt<'_>) -> Step<Processed> {
@@ -93,9 +100,10 @@ async fn until_aborted<T: From<Disposition>>(runtime: &WorkerRuntime, steps: Pin
 #[cfg(test)]
 mod tests {
     use celeriac_protocol::TaskState;
+    use celeriac_protocol::headers::names;
 
     use super::*;
-    use crate::attempt::testing::{QUEUE, TestWorker};
+    use crate::attempt::testing::{QUEUE, TestWorker, follow_up};
 
     fn size_of_output<A, B, C, F: Future>(_: impl FnOnce(A, B, C) -> F) -> usize {
         size_of::<F>()
@@ -139,6 +147,25 @@ mod tests {
         let all = worker.runtime.slots.all();
         let free: Vec<_> = futures::future::join_all((0..all).map(|_| worker.slot())).await;
         assert_eq!(free.len(), all);
+    }
+
+    #[tokio::test]
+    async fn a_delivery_that_makes_the_worker_panic_is_dead_lettered() {
+        for (panics, reason) in [(1, Some("panicked")), (2, None)] {
+            let worker = TestWorker::new().await;
+            worker.panic_at_publishes(panics);
+            worker.send("succeed", |call, _| call.follow.callbacks.push(follow_up("told"))).await;
+            let delivery = worker.take(QUEUE).await;
+            let slot = worker.slot().await;
+
+            process_delivery(Arc::clone(&worker.runtime), delivery, slot).await;
+
+            let dead = worker.take("celeriac.dead").await;
+            assert_eq!(dead.message.headers.text(names::DEAD_REASON), reason, "the broker has no reason");
+            dead.settlement.ack();
+            let next = worker.deliver("next").await;
+            assert!(!next.received.origin.redelivered, "it did not return to its queue");
+        }
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! Rejects a message that can never run here: dead-letters it and records a failure.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+
 use celeriac_broker::{DeliveryInfo, Settlement};
 use celeriac_protocol::headers::names;
-use celeriac_protocol::{Failure, Message, TaskState};
+use celeriac_protocol::{Failure, Message, TaskHeaders, TaskState};
 use celeriac_telemetry::Event;
-use celeriac_telemetry::events::worker::{MessageDeadLettered, OutcomeNotRecorded};
+use celeriac_telemetry::events::worker::{AttemptPanicked, MessageDeadLettered, OutcomeNotRecorded};
+use futures::FutureExt;
 use jiff::Timestamp;
 
 use crate::attempt::dead_letter::send_dead_letter;
@@ -15,6 +19,7 @@ use crate::attempt::reject_reason::RejectReason;
 use crate::attempt::row::{RowDetails, invalid_row};
 use crate::attempt::{Attempt, Disposition, Processed, Step};
 use crate::runtime::WorkerRuntime;
+use crate::task::error::TaskError;
 
 /// Dead-letters a message that can never run here, and records a failure.
 ///
@@ -37,6 +42,17 @@ async fn steps(attempt: &mut Attempt<'_>, reason: &RejectReason) -> Step<Process
     };
     let followed = after_failure(attempt, &told, FollowUpMode::First).await;
     Ok(Processed::failed(dead_lettered.and(followed), TaskState::Failure, failure))
+}
+
+/// Rejects a message whose steps made the worker panic. If the rejection panics too, the broker
+/// moves the message to the dead-letter queue.
+pub(crate) async fn reject_panicked(attempt: &mut Attempt<'_>, panic: Box<dyn Any + Send>) -> Processed {
+    let panicked = TaskError::from_panic(panic);
+    let TaskHeaders { task, id, .. } = attempt.headers();
+    attempt.span.emit(&AttemptPanicked { task, id, error: &panicked.failure().message });
+    let reason = RejectReason::Panicked { message: panicked.failure().message.clone() };
+    let rejected = AssertUnwindSafe(reject(attempt, &reason)).catch_unwind().await;
+    rejected.unwrap_or_else(|_| Disposition::Reject.into())
 }
 
 /// A delivery with headers that are not a task's.

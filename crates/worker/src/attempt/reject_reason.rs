@@ -23,6 +23,9 @@ pub(crate) enum RejectReason {
     /// The arguments do not fit the task.
     #[error(transparent)]
     Arguments(#[from] ArgumentError),
+    /// The worker panicked while it handled the message.
+    #[error("the worker panicked: {message}")]
+    Panicked { message: String },
 }
 
 impl RejectReason {
@@ -34,6 +37,7 @@ impl RejectReason {
             Self::Unserved { .. } => "unsupported",
             Self::Unknown { .. } => "unknown-task",
             Self::Arguments(_) => "wrong-arguments",
+            Self::Panicked { .. } => "panicked",
         }
     }
 
@@ -45,6 +49,7 @@ impl RejectReason {
             Self::Unserved { .. } => "NotImplementedError",
             Self::Unknown { .. } => "NotRegistered",
             Self::Arguments(_) => "ArgumentError",
+            Self::Panicked { .. } => "Panic",
         }
     }
 }

@@ -61,6 +61,8 @@ struct WitnessBroker {
     inner: Arc<dyn Broker>,
     backend: Arc<dyn Backend>,
     published: Mutex<Vec<Published>>,
+    /// Number of the next publishes that panic.
+    panics: AtomicU32,
 }
 
 impl Broker for WitnessBroker {
@@ -70,6 +72,8 @@ impl Broker for WitnessBroker {
 
     fn publish(&self, outgoing: Outgoing) -> BoxFuture<'_, BrokerResult<()>> {
         Box::pin(async move {
+            let panics = self.panics.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+            assert!(panics.is_err(), "the broker panics");
             let row = self.backend.find(ID).await.unwrap().map(|row| row.state);
             let Outgoing { exchange, routing_key, message, .. } = outgoing.clone();
             self.inner.publish(outgoing).await?;
@@ -126,6 +130,14 @@ impl Task for Act {
     }
 }
 
+struct PanicsInDrop;
+
+impl Drop for PanicsInDrop {
+    fn drop(&mut self) {
+        panic!("it panicked in its drop");
+    }
+}
+
 impl AsyncTask for Act {
     async fn run(ctx: TaskContext, (how,): (String,)) -> TaskResult<String> {
         match how.as_str() {
@@ -134,6 +146,10 @@ impl AsyncTask for Act {
             "ignore" => Err(TaskError::ignore()),
             "panic" => panic!("it panicked"),
             "hang" => std::future::pending().await,
+            "hold" => {
+                let _held = PanicsInDrop;
+                std::future::pending().await
+            }
             "listen" => {
                 ctx.cancelled().await;
                 Err(TaskError::new("told to end"))
@@ -176,7 +192,12 @@ impl TestWorker {
         let backend = celeriac_results::connect(&results).await.unwrap().unwrap();
         let options = BrokerOptions { url: Secret::new(format!("memory://worker-{name}")), ..BrokerOptions::default() };
         let inner = celeriac_broker::connect(&options, "test").unwrap();
-        let broker = Arc::new(WitnessBroker { inner, backend: Arc::clone(&backend), published: Mutex::default() });
+        let broker = Arc::new(WitnessBroker {
+            inner,
+            backend: Arc::clone(&backend),
+            published: Mutex::default(),
+            panics: AtomicU32::new(0),
+        });
         let router = Arc::new(Router::new(&RoutesOptions::default()).unwrap());
         let topology = router.topology().clone();
         broker.declare(&topology).await.unwrap();
@@ -268,6 +289,11 @@ impl TestWorker {
     /// Returns the number of messages that wait in a queue.
     pub(crate) async fn depth(&self, queue: &str) -> u32 {
         self.broker.inner.depth(queue).await.unwrap().map_or(0, |depth| depth.ready)
+    }
+
+    /// Makes the next publishes panic.
+    pub(crate) fn panic_at_publishes(&self, panics: u32) {
+        self.broker.panics.store(panics, Ordering::Relaxed);
     }
 
     /// Returns the published messages, in order.

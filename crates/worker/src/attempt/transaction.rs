@@ -35,6 +35,7 @@ use crate::attempt::revocation::{check_not_revoked, terminate};
 use crate::attempt::row::{RowDetails, row};
 use crate::attempt::{Attempt, Disposition, Interrupted, Processed, Step};
 use crate::hold::SHORTEST_HOLD;
+use crate::panics::catch;
 use crate::task::definition::{InTransaction, Runner, TaskDefinition};
 use crate::task::error::TaskError;
 use crate::task::registry::Registry;
@@ -107,9 +108,15 @@ async fn bind_arguments<'a>(
     let PreparedRun { task, ctx, body, hooked } = prepared;
     let Runner::Transactional(run) = task.runner else { return Err(Disposition::Requeue.into()) };
     let bounds = RunBounds::of(attempt.runtime, task, &ctx);
-    match run(ctx, body) {
-        Ok(run) => Ok(TransactionalRun { run, bounds, hooked, _running: running }),
-        Err(error) => Err(reject(attempt, &error.into()).await),
+    let timing = RunTiming::begin();
+    match catch(|| run(ctx, body)) {
+        Ok(Ok(run)) => Ok(TransactionalRun { run, bounds, hooked, _running: running }),
+        Ok(Err(error)) => Err(reject(attempt, &error.into()).await),
+        Err(error) => {
+            attempt.timing = Some(timing.end());
+            let (Ok(failed) | Err(failed)) = finish(attempt, task, TransactionEnd::Failed { error, hooked }).await;
+            Err(failed)
+        }
     }
 }
 

@@ -3,10 +3,12 @@
 use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use celeriac_protocol::Failure;
 use celeriac_protocol::retry::kind_of_type;
+use celeriac_telemetry::panic_text;
 use jiff::Timestamp;
 
 /// The return type of a task: a value, or an error that may request an action.
@@ -158,12 +160,12 @@ impl TaskError {
     }
 
     /// Returns the error of a task that panicked.
-    pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Self {
-        let message = panic
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "the task panicked".to_owned());
+    pub(crate) fn from_panic(panic: Box<dyn Any + Send>) -> Self {
+        let message = panic_text(&*panic).unwrap_or("the task panicked").to_owned();
+        // The value may panic in its own drop.
+        if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+            std::mem::forget(again);
+        }
         Self { action: ErrorAction::Policy, failure: Failure::new("Panic", message) }
     }
 
