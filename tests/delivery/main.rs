@@ -15,6 +15,7 @@ mod dead_reasons;
 mod direct;
 mod follow_ups;
 mod foreign;
+mod full_queue;
 mod grants;
 mod hooks;
 mod idempotency;

@@ -21,6 +21,13 @@ pub(crate) const BACKOFF: RetryPolicy = RetryPolicy::backoff(Duration::from_mill
 /// seconds in all.
 const MAX_TRIES_ELSEWHERE: u32 = 8;
 
+/// Refusals by the full queue of a delivery, after which a message for it waits on a delay level.
+const MAX_REFUSALS: u32 = 3;
+
+/// Wait of that message. If the queue is full again when it arrives, RabbitMQ tries again three
+/// minutes later. So it is longer than a burst of failing tasks.
+const UNTIL_ROOM: Duration = Duration::from_secs(4);
+
 /// The reason why a message is not sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PublishFailure {
@@ -35,6 +42,11 @@ pub(crate) enum PublishFailure {
 pub(crate) enum Recipient {
     /// This worker. It declares the queue again if it is missing.
     Own,
+    /// This worker, and the delivery that causes the message is from the same queue.
+    ///
+    /// While the queue is full, the delivery cannot wait for room: it occupies the prefetch, so the
+    /// worker would take no message out of the queue. The message then waits on a delay level.
+    SameQueue,
     /// Another program. The queue may be missing or denied to this user for good.
     External,
 }
@@ -49,7 +61,7 @@ pub(crate) async fn publish_until_confirmed(
     recipient: Recipient,
 ) -> Result<(), PublishFailure> {
     let mut backoff = Backoff::new(BACKOFF);
-    let mut missing = 0;
+    let (mut missing, mut refusals) = (0, 0);
     loop {
         let error = match runtime.broker.publish(outgoing.clone()).await {
             Ok(()) => return Ok(()),
@@ -81,12 +93,25 @@ pub(crate) async fn publish_until_confirmed(
                     TopologyNotDeclared { error: &ErrorChain(&error).to_string() }.emit();
                 }
             }
-            PublishFault::Full | PublishFault::Passing | PublishFault::Program => {}
+            PublishFault::Full => {
+                refusals += 1;
+                if recipient == Recipient::SameQueue && refusals == MAX_REFUSALS {
+                    delay_until_room(runtime, &mut outgoing);
+                }
+            }
+            PublishFault::Passing | PublishFault::Program => {}
         }
         tokio::select! {
             () = tokio::time::sleep(backoff.next_wait(fastrand::f64())) => {}
             () = runtime.interrupt().cancelled() => return Err(PublishFailure::Interrupted),
         }
+    }
+}
+
+/// Addresses a message for a queue to a delay before it.
+fn delay_until_room(runtime: &WorkerRuntime, outgoing: &mut Outgoing) {
+    if let Some((exchange, routing_key)) = runtime.broker.ladder().address(UNTIL_ROOM, &outgoing.routing_key) {
+        (outgoing.exchange, outgoing.routing_key) = (exchange.into(), routing_key);
     }
 }
 

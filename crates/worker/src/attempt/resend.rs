@@ -67,12 +67,13 @@ async fn send_held(attempt: &Attempt<'_>, mut message: Message, wait: Duration) 
     // The header has the expiry. RabbitMQ would restart an expiration at each delay level.
     message.properties.expiration = None;
     let held = attempt.runtime.broker.ladder().address(wait, queue);
+    let recipient = if held.is_some() { Recipient::Own } else { Recipient::SameQueue };
     let (exchange, routing_key) = held.unwrap_or_else(|| (String::new(), queue.to_string()));
     let sending = async {
         let span = PublishSpan::start(task, id, "", queue);
         span.inject(&mut message.headers);
         let outgoing = Outgoing { exchange: Cow::Owned(exchange), routing_key, message, mandatory: true };
-        let sent = publish_until_confirmed(attempt.runtime, outgoing, Recipient::Own).await;
+        let sent = publish_until_confirmed(attempt.runtime, outgoing, recipient).await;
         span.end(if sent.is_ok() { Ok(()) } else { Err(&"the worker stopped before it was sent") });
         sent
     };

@@ -252,10 +252,12 @@ impl<'a> FollowUps<'a> {
             outgoing.message.headers.insert(names::REPLAYED, replays);
         }
         let (exchange, routing_key) = (&destination.exchange, &destination.routing_key);
+        let is_same = outgoing.exchange.is_empty() && *outgoing.routing_key == *attempt.received.origin.queue;
+        let recipient = if is_same { Recipient::SameQueue } else { Recipient::External };
         let sending = async {
             let span = PublishSpan::start(&task, &id, exchange, routing_key);
             span.inject(&mut outgoing.message.headers);
-            let sent = publish_until_confirmed(attempt.runtime, outgoing, Recipient::External).await;
+            let sent = publish_until_confirmed(attempt.runtime, outgoing, recipient).await;
             span.end(if sent.is_ok() { Ok(()) } else { Err(&"it was not sent") });
             sent
         };
