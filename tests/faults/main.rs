@@ -13,6 +13,7 @@ mod celery_killed;
 mod cluster;
 mod commit_killed;
 mod connection_cut;
+mod consumer_timeout;
 mod database_stopped;
 mod dead_replayed;
 mod delays;

@@ -228,6 +228,22 @@ impl Consumer {
         self.kept = kept;
     }
 
+    /// Requeues the deliveries that have not been taken and arrived at least this long ago. Returns
+    /// their number.
+    pub fn give_back_older(&mut self, age: Duration) -> usize {
+        let (mut kept, mut returned) = (VecDeque::new(), 0);
+        while let Some(delivery) = self.try_next() {
+            if delivery.settlement.arrived().elapsed() < age {
+                kept.push_back(delivery);
+            } else {
+                delivery.settlement.requeue();
+                returned += 1;
+            }
+        }
+        self.kept = kept;
+        returned
+    }
+
     /// Returns a watch that is true while the broker delivers, and false while the connection is
     /// lost.
     pub fn consuming(&self) -> watch::Receiver<bool> {
@@ -308,5 +324,14 @@ mod tests {
         consumer.next().await.unwrap().settlement.requeue();
         drop(consumer);
         assert_eq!(requeued(&mut settled), [3, 5]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn deliveries_that_have_waited_are_requeued_and_later_ones_stay() {
+        let (mut consumer, mut settled) = consumer(&[(1, false), (2, true)]);
+        assert_eq!(consumer.give_back_older(Duration::from_secs(60)), 0);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(consumer.give_back_older(Duration::from_secs(60)), 2);
+        assert_eq!(requeued(&mut settled), [1, 2]);
     }
 }

@@ -41,5 +41,5 @@ pub use connect::{connect, connect_on_pool, connect_with_checks};
 pub use delivery::{Delivery, DeliveryInfo};
 pub use error::{Error, PublishFault, Result, TlsFault};
 pub use options::{BrokerOptions, TlsOptions};
-pub use settle::Settlement;
+pub use settle::{EarlyAck, Settlement};
 pub use startup::StartupChecks;

@@ -34,6 +34,9 @@ pub struct BrokerOptions {
     /// Longest time for a publish: connection, window and confirm together.
     #[serde(with = "duration")]
     pub publish_timeout: Duration,
+    /// RabbitMQ's `consumer_timeout`: the longest time for which it lets a worker hold a message.
+    #[serde(with = "duration")]
+    pub consumer_timeout: Duration,
     /// Number of messages that may be published and not confirmed.
     pub confirm_window: usize,
     /// Number of channels for publishing.
@@ -75,6 +78,7 @@ impl Default for BrokerOptions {
             heartbeat: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
             publish_timeout: Duration::from_secs(30),
+            consumer_timeout: Duration::from_secs(30 * 60),
             confirm_window: 512,
             publish_channels: 2,
             max_message_size: ByteSize::mib(8),

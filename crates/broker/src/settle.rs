@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::broker::DeliveryDropped;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 pub(crate) use ack_batcher::{AckBatcher, Command};
 
@@ -47,6 +48,7 @@ pub struct Settlement {
     epoch: u64,
     tag: u64,
     queue: Arc<str>,
+    arrived: Instant,
     driver: Option<mpsc::UnboundedSender<Settled>>,
     /// The driver's present epoch, if the delivery can become void.
     now: Option<Arc<AtomicU64>>,
@@ -56,7 +58,7 @@ impl Settlement {
     /// Returns the settlement of `tag`. The channel to the driver is unbounded, but the prefetch
     /// limits its content.
     pub(crate) fn new(epoch: u64, tag: u64, queue: Arc<str>, driver: mpsc::UnboundedSender<Settled>) -> Self {
-        Self { epoch, tag, queue, driver: Some(driver), now: None }
+        Self { epoch, tag, queue, arrived: Instant::now(), driver: Some(driver), now: None }
     }
 
     /// Returns the same settlement, which becomes void when `now` is another epoch.
@@ -68,7 +70,18 @@ impl Settlement {
     /// Returns `true` if the connection of the delivery was lost. A settlement then has no effect,
     /// because the broker redelivers the message.
     pub fn is_void(&self) -> bool {
-        self.now.as_ref().is_some_and(|now| now.load(Ordering::Acquire) != self.epoch)
+        is_void(self.epoch, self.now.as_ref())
+    }
+
+    /// Returns the time at which the delivery arrived.
+    pub fn arrived(&self) -> Instant {
+        self.arrived
+    }
+
+    /// Returns a handle that can acknowledge the delivery before this settlement is made.
+    pub fn early_ack(&self) -> EarlyAck {
+        let settled = Settled { epoch: self.epoch, tag: self.tag, verdict: SettlementKind::Ack };
+        EarlyAck { settled, arrived: self.arrived, driver: self.driver.clone(), now: self.now.clone() }
     }
 
     /// Acknowledges the message: the broker may delete it.
@@ -97,6 +110,42 @@ impl Settlement {
             let _ = driver.send(Settled { epoch: self.epoch, tag: self.tag, verdict });
         }
     }
+}
+
+/// Acknowledges a delivery before its [`Settlement`] is made, which then has no effect.
+///
+/// Dropping it does nothing.
+#[derive(Debug)]
+pub struct EarlyAck {
+    settled: Settled,
+    arrived: Instant,
+    driver: Option<mpsc::UnboundedSender<Settled>>,
+    now: Option<Arc<AtomicU64>>,
+}
+
+impl EarlyAck {
+    /// Returns the same as [`Settlement::is_void`].
+    pub fn is_void(&self) -> bool {
+        is_void(self.settled.epoch, self.now.as_ref())
+    }
+
+    /// Returns the time at which the delivery arrived.
+    pub fn arrived(&self) -> Instant {
+        self.arrived
+    }
+
+    /// Acknowledges the message: the broker may delete it.
+    pub fn ack(&self) {
+        if let Some(driver) = &self.driver {
+            // A driver that has ended has closed its channel, so the broker requeues the delivery.
+            let _ = driver.send(self.settled);
+        }
+    }
+}
+
+/// Returns `true` if the driver has begun another epoch.
+fn is_void(epoch: u64, now: Option<&Arc<AtomicU64>>) -> bool {
+    now.is_some_and(|now| now.load(Ordering::Acquire) != epoch)
 }
 
 impl Drop for Settlement {

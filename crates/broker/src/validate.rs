@@ -33,7 +33,12 @@ impl BrokerOptions {
                 problems.push((key.to_owned(), "should be at least 1".to_owned()));
             }
         }
-        for (key, value) in [("connect_timeout", self.connect_timeout), ("publish_timeout", self.publish_timeout)] {
+        let times = [
+            ("connect_timeout", self.connect_timeout),
+            ("publish_timeout", self.publish_timeout),
+            ("consumer_timeout", self.consumer_timeout),
+        ];
+        for (key, value) in times {
             if value.is_zero() {
                 problems.push((key.to_owned(), "should be more than 0s".to_owned()));
             }

@@ -197,6 +197,7 @@ impl Celeriac {
             client,
             state: self.state.clone(),
             hooks: self.hooks.clone(),
+            consumer_timeout: settings.broker.consumer_timeout,
             limits: DecodeLimits {
                 accept: Accept::only(&settings.worker.accept_content),
                 values: settings.worker.max_body_values,

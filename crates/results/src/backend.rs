@@ -13,11 +13,12 @@ use crate::options::{ResultsOptions, StoreKind};
 use crate::outcomes::Outcomes;
 use crate::postgres::PostgresBackend;
 use crate::revocations::Revocations;
+use crate::run_log::RunLog;
 #[cfg(feature = "sqlite")]
 use crate::sqlite::SqliteBackend;
 
-/// A store of outcomes, revocations and crashes.
-pub trait Backend: Outcomes + Revocations + CrashLog {
+/// A store of outcomes, revocations, crashes and long runs.
+pub trait Backend: Outcomes + Revocations + CrashLog + RunLog {
     /// Returns the store as Postgres. Only Postgres has transactions, an outbox and idempotency
     /// keys.
     fn postgres(&self) -> Option<&PostgresBackend> {

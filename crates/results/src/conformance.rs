@@ -21,12 +21,13 @@ mod crashes;
 mod replacing;
 mod revoking;
 mod rows;
+mod runs;
 mod stage;
 mod waiting;
 
 use std::sync::Arc;
 
-use self::{attempts::*, batches::*, crashes::*, replacing::*, revoking::*, rows::*, waiting::*};
+use self::{attempts::*, batches::*, crashes::*, replacing::*, revoking::*, rows::*, runs::*, waiting::*};
 use crate::backend::Backend;
 
 /// Passes the names of all cases to a macro.
@@ -83,6 +84,9 @@ macro_rules! for_each_store_case {
             an_ended_attempt_has_no_record
             what_was_only_interrupted_is_not_counted
             five_hundred_suspects_at_once
+            a_run_is_found_until_it_ends
+            a_run_is_one_of_its_attempt_only
+            a_run_whose_lease_has_ended_is_not_found_and_swept
         }
     };
 }

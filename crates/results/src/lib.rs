@@ -3,7 +3,7 @@
 //! In reading order:
 //!
 //! - [`record`]: the row of a task;
-//! - [`outcomes`], [`revocations`], [`crash_log`]: the parts of a store, one contract each;
+//! - [`outcomes`], [`revocations`], [`crash_log`], [`run_log`]: the parts of a store, one contract each;
 //! - [`backend`]: all contracts together, and the store that the options select;
 //! - [`postgres`]: with transactions, an [`outbox`] and [`idempotency`] keys, which no other store
 //!   has;
@@ -16,6 +16,7 @@ pub mod record;
 pub mod crash_log;
 pub mod outcomes;
 pub mod revocations;
+pub mod run_log;
 
 pub mod backend;
 
@@ -54,5 +55,6 @@ pub use postgres::{idempotency, outbox};
 pub use record::{AttemptRecord, TaskRecord};
 pub use recorder::{Recorder, RecorderService};
 pub use revocations::{RevocationCache, Revocations, RevokeOptions, Revoked, RunningTask};
+pub use run_log::RunLog;
 pub use sqlx;
 pub use sqlx::PgConnection;

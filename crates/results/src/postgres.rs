@@ -22,6 +22,7 @@ mod pool;
 mod read;
 pub mod relay;
 mod revocations;
+mod run_log;
 mod server;
 #[cfg(target_os = "linux")]
 mod silence;
@@ -47,7 +48,7 @@ use self::pool::PostgresPool;
 use self::relay::Outbox;
 use self::server::PostgresServer;
 use self::transaction::Transactions;
-use crate::crash_log::{CrashCheck, CrashCount, CrashLog, Finished};
+use crate::crash_log::{AttemptKey, CrashCheck, CrashCount, CrashLog, Finished};
 use crate::error::Result;
 use crate::health::StoreHealth;
 use crate::last_error::LastError;
@@ -56,6 +57,7 @@ use crate::options::ResultsOptions;
 use crate::outcomes::{Outcomes, Recorded};
 use crate::record::{AttemptRecord, TaskRecord};
 use crate::revocations::{RevocationCache, Revocations, RevokeOptions};
+use crate::run_log::RunLog;
 use crate::waiters::Waiters;
 
 const SWEEP: &str = "DELETE FROM celeriac.tasks WHERE id IN (
@@ -251,6 +253,24 @@ impl CrashLog for PostgresBackend {
 
     fn sweep_crashes(&self, at_most: u32) -> BoxFuture<'_, Result<u64>> {
         crash_log::sweep(&self.connections, at_most).boxed()
+    }
+}
+
+impl RunLog for PostgresBackend {
+    fn renew_run<'a>(&'a self, attempt: &'a AttemptKey, worker: &'a str, lease: Duration) -> BoxFuture<'a, Result<()>> {
+        run_log::renew(&self.connections, attempt, worker, lease).boxed()
+    }
+
+    fn find_run<'a>(&'a self, attempt: &'a AttemptKey) -> BoxFuture<'a, Result<Option<String>>> {
+        run_log::find(&self.connections, attempt).boxed()
+    }
+
+    fn end_run<'a>(&'a self, attempt: &'a AttemptKey, worker: &'a str) -> BoxFuture<'a, Result<()>> {
+        run_log::end(&self.connections, attempt, worker).boxed()
+    }
+
+    fn sweep_runs(&self, at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        run_log::sweep(&self.connections, at_most).boxed()
     }
 }
 

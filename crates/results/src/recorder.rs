@@ -211,7 +211,7 @@ const PIECE: u32 = 1_000;
 /// Shortest and longest time between two sweeps.
 const EVERY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 
-/// Deletes rows after the retention time, and expired revocations and crash records, at intervals,
+/// Deletes rows after the retention time, and expired revocations, crash records and runs, at intervals,
 /// until it is dropped. A retention of zero keeps every outcome.
 ///
 /// Every worker does this. A worker skips the rows that another one is deleting, so none waits.
@@ -232,6 +232,7 @@ async fn sweep(backend: &dyn Backend, keep: Duration) {
 async fn sweep_once(backend: &dyn Backend, keep: Duration) -> Result<()> {
     while backend.sweep_revocations(PIECE).await? == u64::from(PIECE) {}
     while backend.sweep_crashes(PIECE).await? == u64::from(PIECE) {}
+    while backend.sweep_runs(PIECE).await? == u64::from(PIECE) {}
     if keep.is_zero() {
         return Ok(());
     }

@@ -9,6 +9,7 @@ mod fault;
 mod migrate;
 mod read;
 mod revocations;
+mod run_log;
 mod watch;
 mod write;
 
@@ -26,7 +27,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::crash_log::{CrashCheck, CrashCount, CrashLog, Finished};
+use crate::crash_log::{AttemptKey, CrashCheck, CrashCount, CrashLog, Finished};
 use crate::error::{Error, Result};
 use crate::health::StoreHealth;
 use crate::migration::Migration;
@@ -34,6 +35,7 @@ use crate::options::ResultsOptions;
 use crate::outcomes::{Outcomes, Recorded};
 use crate::record::{AttemptRecord, TaskRecord};
 use crate::revocations::{RevocationCache, Revocations, RevokeOptions};
+use crate::run_log::RunLog;
 use crate::waiters::{self, Waiters};
 
 const SWEEP: &str = "DELETE FROM tasks WHERE id IN (
@@ -284,6 +286,28 @@ impl CrashLog for SqliteBackend {
     fn sweep_crashes(&self, at_most: u32) -> BoxFuture<'_, Result<u64>> {
         let failed = |cause| fault::error(&self.url, "deleting old crashes", cause);
         crash_log::sweep(&self.writer, at_most).map_err(failed).boxed()
+    }
+}
+
+impl RunLog for SqliteBackend {
+    fn renew_run<'a>(&'a self, attempt: &'a AttemptKey, worker: &'a str, lease: Duration) -> BoxFuture<'a, Result<()>> {
+        let failed = |cause| fault::error(&self.url, "recording a run", cause);
+        run_log::renew(&self.writer, attempt, worker, lease).map_err(failed).boxed()
+    }
+
+    fn find_run<'a>(&'a self, attempt: &'a AttemptKey) -> BoxFuture<'a, Result<Option<String>>> {
+        let failed = |cause| fault::error(&self.url, "reading a run", cause);
+        run_log::find(&self.readers, attempt).map_err(failed).boxed()
+    }
+
+    fn end_run<'a>(&'a self, attempt: &'a AttemptKey, worker: &'a str) -> BoxFuture<'a, Result<()>> {
+        let failed = |cause| fault::error(&self.url, "removing a run", cause);
+        run_log::end(&self.writer, attempt, worker).map_err(failed).boxed()
+    }
+
+    fn sweep_runs(&self, at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        let failed = |cause| fault::error(&self.url, "deleting old runs", cause);
+        run_log::sweep(&self.writer, at_most).map_err(failed).boxed()
     }
 }
 

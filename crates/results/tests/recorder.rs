@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use celeriac_protocol::TaskState;
 use celeriac_results::{
-    AttemptRecord, Backend, CrashCheck, CrashCount, CrashLog, Error, Finished, Outcomes, Recorded, Recorder, Result,
-    ResultsOptions, RevocationCache, Revocations, RevokeOptions, StoreHealth, TaskRecord,
+    AttemptKey, AttemptRecord, Backend, CrashCheck, CrashCount, CrashLog, Error, Finished, Outcomes, Recorded,
+    Recorder, Result, ResultsOptions, RevocationCache, Revocations, RevokeOptions, RunLog, StoreHealth, TaskRecord,
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
@@ -128,6 +128,24 @@ impl CrashLog for Scripted {
     }
 
     fn sweep_crashes(&self, _at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        async { Ok(0) }.boxed()
+    }
+}
+
+impl RunLog for Scripted {
+    fn renew_run<'a>(&'a self, _: &'a AttemptKey, _: &'a str, _: Duration) -> BoxFuture<'a, Result<()>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn find_run<'a>(&'a self, _: &'a AttemptKey) -> BoxFuture<'a, Result<Option<String>>> {
+        async { Ok(None) }.boxed()
+    }
+
+    fn end_run<'a>(&'a self, _: &'a AttemptKey, _: &'a str) -> BoxFuture<'a, Result<()>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn sweep_runs(&self, _at_most: u32) -> BoxFuture<'_, Result<u64>> {
         async { Ok(0) }.boxed()
     }
 }

@@ -28,6 +28,7 @@ pub mod admin;
 pub mod broker;
 pub mod client;
 pub mod config;
+pub mod delivery;
 pub mod relay;
 pub mod results;
 pub mod telemetry;

@@ -7,6 +7,7 @@
 //! - `reject`: ends a message that can never run here;
 //! - `admission`: ends or delays a task that has expired, is revoked, is recorded already, or is
 //!   not due; `duplicate`: applies the outcome that an earlier delivery recorded;
+//! - `long_run`: delays a task that runs already; returns the message of a task that runs for long;
 //! - `rate`: delays a task that exceeds its rate;
 //! - `crash`: counts deliveries whose worker was lost, and quarantines their task;
 //! - `revocation`: keeps a revoked task from starting, or ends it;
@@ -34,6 +35,7 @@ pub(crate) mod execute;
 pub(crate) mod follow_up;
 pub(crate) mod follow_up_check;
 pub(crate) mod hooks;
+pub(crate) mod long_run;
 pub(crate) mod outcome;
 pub(crate) mod process;
 pub(crate) mod publish;
@@ -66,7 +68,7 @@ use crate::memory::ReservedMemory;
 use crate::runtime::WorkerRuntime;
 use crate::slots::{SlotMeter, TaskSlot};
 use crate::task::definition::TaskDefinition;
-use crate::task::received::Received;
+use crate::task::received::{MessagePlace, Received};
 
 /// One delivery with its headers, and the results of its steps so far.
 pub(crate) struct Attempt<'a> {
@@ -152,6 +154,13 @@ impl Attempt<'_> {
     pub(crate) fn is_awaited(&self) -> bool {
         let awaited = self.received.message.properties.reply_to.as_deref().is_some_and(|queue| !queue.is_empty());
         awaited && self.runtime.replies && !self.ignores_result()
+    }
+
+    /// Returns `true` if another delivery of the message will find the outcome of this attempt, and
+    /// sends its follow-ups.
+    pub(crate) fn is_taken_back(&self) -> bool {
+        let is_void = self.settlement.as_ref().is_some_and(Settlement::is_void);
+        is_void || self.received.place() != MessagePlace::Held
     }
 
     /// Returns the ids of the tasks that this one has sent.

@@ -46,6 +46,8 @@ pub(crate) struct WorkerRuntime {
     /// Number of deliveries after which a task that seems to crash its worker is quarantined, if
     /// the task sets none.
     pub(crate) crash_limit: u32,
+    /// RabbitMQ's `consumer_timeout`.
+    pub(crate) consumer_timeout: Duration,
     /// Held by a suspect that runs alone.
     pub(crate) alone: Arc<Semaphore>,
     /// Hooks around every attempt.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// The slots of a worker, shared by all queues.
 #[derive(Debug)]
@@ -51,6 +51,7 @@ impl Drop for TaskSlot {
             usage.running -= 1;
             usage.ended += 1;
         });
+        self.meter.freed.notify_one();
     }
 }
 
@@ -62,6 +63,10 @@ pub(crate) struct SlotMeter {
     held: AtomicUsize,
     /// Number of those that wait in the worker for a start under a rate limit.
     line: AtomicUsize,
+    /// Number of running tasks whose message has returned to the queue.
+    returned: AtomicUsize,
+    /// Notified when a task leaves its slot.
+    freed: Notify,
 }
 
 #[derive(Debug)]
@@ -85,7 +90,13 @@ pub(crate) struct SlotReading {
 impl SlotMeter {
     pub(crate) fn new() -> Self {
         let usage = SlotUsage { running: 0, used: Duration::ZERO, since: Instant::now(), ended: 0 };
-        Self { usage: Mutex::new(usage), held: AtomicUsize::new(0), line: AtomicUsize::new(0) }
+        Self {
+            usage: Mutex::new(usage),
+            held: AtomicUsize::new(0),
+            line: AtomicUsize::new(0),
+            returned: AtomicUsize::new(0),
+            freed: Notify::new(),
+        }
     }
 
     /// Records the number of messages held of the queue.
@@ -103,6 +114,28 @@ impl SlotMeter {
     /// Ends the wait of a message.
     pub(crate) fn release_place(&self) {
         self.line.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts a running task whose message has returned to the queue.
+    pub(crate) fn add_returned(&self) {
+        self.returned.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Ends the count of a task whose message has returned to the queue.
+    pub(crate) fn remove_returned(&self) {
+        self.returned.fetch_sub(1, Ordering::Relaxed);
+        self.freed.notify_one();
+    }
+
+    /// Waits until fewer tasks of the queue run than it may hold messages.
+    ///
+    /// The broker ensures that by itself, unless the messages of running tasks have returned.
+    pub(crate) async fn await_room(&self, prefetch: usize) {
+        let is_full = || self.returned.load(Ordering::Relaxed) > 0 && self.settled().running as usize >= prefetch;
+        while is_full() {
+            // The permit of an earlier notification is kept, so none is missed.
+            self.freed.notified().await;
+        }
     }
 
     /// Returns the present reading.

@@ -76,6 +76,8 @@ pub struct WorkerParts {
     pub hooks: HookList,
     /// Limits for the messages that it reads.
     pub limits: DecodeLimits,
+    /// RabbitMQ's `consumer_timeout`.
+    pub consumer_timeout: Duration,
     /// The broker's address, without password.
     pub broker_url: String,
     /// The store's address, without password.
@@ -154,6 +156,7 @@ impl Worker {
             slots: Arc::new(Slots::new(parts.options.concurrency)),
             rates,
             crash_limit: parts.options.crash_limit,
+            consumer_timeout: parts.consumer_timeout,
             alone: Arc::new(Semaphore::new(1)),
             hooks: parts.hooks,
             threads,
@@ -301,7 +304,8 @@ impl Worker {
             let auto = self.prefetch(consumer.queue()) == Prefetch::Auto;
             let (meter, bound) = tuning.watch(consumer.queue(), consumer.prefetch(), auto);
             let attempts = attempts.clone();
-            let queue = QueueConsumer { runtime: Arc::clone(&self.runtime), consumer, meter, bound, attempts };
+            let most = if auto || consumer.prefetch() == 0 { usize::MAX } else { usize::from(consumer.prefetch()) };
+            let queue = QueueConsumer::new(Arc::clone(&self.runtime), consumer, meter, bound, attempts, most);
             queues.spawn(self.consume(queue, shutdown.token()));
         }
         self.services.run("prefetch", tuning.run(shutdown.token()));

@@ -18,6 +18,7 @@ const MIGRATIONS: &[SchemaMigration] = &[
         sql: include_str!("../../migrations/postgres/0005_revocations.sql"),
     },
     SchemaMigration { version: 6, name: "suspects", sql: include_str!("../../migrations/postgres/0006_suspects.sql") },
+    SchemaMigration { version: 7, name: "runs", sql: include_str!("../../migrations/postgres/0007_runs.sql") },
 ];
 
 /// Lock for migrations, so that only one of several starting workers migrates: the bytes of

@@ -18,6 +18,7 @@ const MIGRATIONS: &[SchemaMigration] = &[
         sql: include_str!("../../migrations/sqlite/0005_revocations.sql"),
     },
     SchemaMigration { version: 6, name: "suspects", sql: include_str!("../../migrations/sqlite/0006_suspects.sql") },
+    SchemaMigration { version: 7, name: "runs", sql: include_str!("../../migrations/sqlite/0007_runs.sql") },
 ];
 
 /// Migrates the tables to the version that this program needs. Leaves a newer version unchanged.

@@ -67,12 +67,13 @@ async fn ignore(attempt: &mut Attempt<'_>) -> Step<Processed> {
 }
 
 /// Ends the row that earlier attempts of a task have left, if the result is not stored. The row
-/// would otherwise keep the state `RETRY` for ever.
+/// would otherwise keep the state `RETRY` for ever. If the message is delivered again, the row also
+/// keeps the task from running again.
 ///
 /// This comes after the follow-ups: if the worker dies before them, the row is unchanged, and the
 /// task runs again.
 async fn close_retries(attempt: &mut Attempt<'_>) -> Step<()> {
-    if attempt.headers().retries == 0 {
+    if attempt.headers().retries == 0 && !attempt.is_taken_back() {
         return Ok(());
     }
     Box::pin(record_outcome(attempt, TaskState::Ignored, RowDetails::default())).await
@@ -100,8 +101,11 @@ async fn retry(attempt: &mut Attempt<'_>, task: &TaskDefinition, wait: Duration,
 }
 
 async fn fail(attempt: &mut Attempt<'_>, failure: Failure) -> Step<Processed> {
-    record_failure(attempt, TaskState::Failure, failure.clone(), RowDetails::default()).await?;
-    tell_failure(attempt, &failure);
+    let recorded = record_failure(attempt, TaskState::Failure, failure.clone(), RowDetails::default()).await;
+    if recorded.is_ok() || attempt.is_taken_back() {
+        tell_failure(attempt, &failure);
+    }
+    recorded?;
     let followed = after_failure(attempt, &failure, FollowUpMode::First).await;
     Ok(Processed::failed(followed, TaskState::Failure, failure))
 }

@@ -23,7 +23,7 @@ use crate::attempt::dead_letter::dead_letter;
 use crate::attempt::embed::read_small_embed;
 use crate::attempt::follow_up::{FollowUpMode, after_failure};
 use crate::attempt::record::{Recording, record_row};
-use crate::attempt::resend::hold_suspect;
+use crate::attempt::resend::hold_redelivered;
 use crate::attempt::row::{RowDetails, row};
 use crate::attempt::{Attempt, Disposition, Processed, Step};
 use crate::runtime::ResultStore;
@@ -74,12 +74,16 @@ pub(crate) struct CrashRecord<'a> {
 
 /// Records the start of a suspect, delays it until it can run alone, or quarantines it.
 pub(crate) async fn track<'a>(attempt: &mut Attempt<'a>) -> Step<Option<CrashRecord<'a>>> {
-    let is_late = definition(attempt).is_none_or(|task| task.options.acks == AckMode::Late);
-    let is_suspect = attempt.received.is_redelivered() && is_late;
+    let is_suspect = attempt.received.is_redelivered() && is_late(attempt);
     match attempt.runtime.results.as_ref().filter(|_| is_suspect) {
         Some(results) => Box::pin(track_suspect(attempt, results)).await.map(Some),
         None => Ok(None),
     }
+}
+
+/// Returns `true` if the delivery is acknowledged after the task has run.
+pub(crate) fn is_late(attempt: &Attempt<'_>) -> bool {
+    definition(attempt).is_none_or(|task| task.options.acks == AckMode::Late)
 }
 
 /// Returns the definition of the task, if this worker has one.
@@ -106,7 +110,7 @@ async fn track_suspect<'a>(attempt: &mut Attempt<'a>, results: &'a ResultStore) 
         CrashDecision::RunAlone => {
             let Ok(turn) = Arc::clone(&attempt.runtime.alone).try_acquire_owned() else {
                 // The suspect waits at the broker. A wait here would occupy a slot.
-                return Err(Processed::held(hold_suspect(attempt, UNTIL_ITS_TURN).await));
+                return Err(Processed::held(hold_redelivered(attempt, UNTIL_ITS_TURN).await));
             };
             match judge(put_on_record(attempt, results, most - 1).await?, most) {
                 CrashDecision::Quarantine(times) => Err(quarantine(attempt, results, times).await),

@@ -5,7 +5,6 @@
 //! other may have died before it sent them. A delivery that the broker has taken back sends none,
 //! because the message is redelivered.
 
-use celeriac_broker::Settlement;
 use celeriac_protocol::{Failure, TaskHeaders, TaskState};
 use celeriac_telemetry::events::worker::{FailureNotRecorded, OutcomeNotRecorded};
 
@@ -23,13 +22,16 @@ const LONGEST_REASON: usize = 1_000;
 /// follow-ups.
 ///
 /// # Errors
-/// Returns the end of the attempt if another outcome is recorded, if the store can never accept
-/// this one, or if the worker stops.
+/// Returns the end of the attempt if another outcome is recorded, if another delivery sends the
+/// follow-ups of this one, if the store can never accept it, or if the worker stops.
 pub(crate) async fn record_outcome(attempt: &mut Attempt<'_>, state: TaskState, details: RowDetails) -> Step<()> {
     let runtime = attempt.runtime;
     let Some(results) = &runtime.results else { return Ok(()) };
     let failure = details.failure.clone();
     match record_row(results, Box::new(row(attempt, state, details))).await {
+        Recording::Stored if attempt.is_taken_back() => {
+            Err(Processed { failure, ..Processed::new(Disposition::Superseded, state) })
+        }
         Recording::Stored => Ok(()),
         Recording::Unwritten { error } => Err(requeue_unwritten(attempt, &error)),
         Recording::Superseded => Err(Box::pin(end_superseded(attempt, state, failure)).await),
@@ -79,8 +81,8 @@ fn requeue_unwritten(attempt: &Attempt<'_>, error: &str) -> Processed {
 
 /// Ends an attempt whose outcome was not recorded, because another one was recorded before.
 async fn end_superseded(attempt: &mut Attempt<'_>, state: TaskState, failure: Option<Failure>) -> Processed {
-    if attempt.settlement.as_ref().is_some_and(Settlement::is_void) {
-        // The broker redelivers the message, and that delivery sends the follow-ups of the recorded
+    if attempt.is_taken_back() {
+        // The broker delivers the message again, and that delivery sends the follow-ups of the recorded
         // outcome.
         return Processed { failure, ..Processed::new(Disposition::Superseded, state) };
     }
@@ -129,6 +131,9 @@ pub(crate) async fn end_unrecordable(attempt: &mut Attempt<'_>, reason: &str) ->
     let row = row(attempt, TaskState::Failure, details);
     if let Some(results) = &attempt.runtime.results {
         match record_row(results, Box::new(row)).await {
+            Recording::Stored if attempt.is_taken_back() => {
+                return Processed::failed(Disposition::Superseded, TaskState::Failure, failure);
+            }
             Recording::Stored => {}
             Recording::Unwritten { error } => return requeue_unwritten(attempt, &error),
             Recording::Superseded => return Processed::failed(dead_lettered, TaskState::Failure, failure),

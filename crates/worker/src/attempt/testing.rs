@@ -220,6 +220,7 @@ impl TestWorker {
             state: SharedState::default(),
             hooks,
             limits: DecodeLimits::default(),
+            consumer_timeout: Duration::from_secs(1_800),
             broker_url: String::new(),
             results_url: String::new(),
         };

@@ -1,9 +1,13 @@
 //! Consumes one queue. Takes deliveries while slots are free. A shutdown ends this first.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use celeriac_broker::{Consumer, Delivery};
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::delivery::DeliveriesReturned;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -12,18 +16,39 @@ use crate::intake::tuning::PrefetchBound;
 use crate::runtime::WorkerRuntime;
 use crate::slots::{SlotMeter, TaskSlot};
 
+/// Number of looks for old deliveries within RabbitMQ's `consumer_timeout`.
+const LOOKS: u32 = 16;
+
+/// Longest time between two of these looks.
+const LONGEST_LOOK: Duration = Duration::from_secs(3_600);
+
 /// The consumer of one queue.
 pub(crate) struct QueueConsumer {
-    pub(crate) runtime: Arc<WorkerRuntime>,
+    runtime: Arc<WorkerRuntime>,
     pub(crate) consumer: Consumer,
-    pub(crate) meter: Arc<SlotMeter>,
+    meter: Arc<SlotMeter>,
     /// The number of messages that it may hold. The last value stays valid if the sender is
     /// dropped.
-    pub(crate) bound: watch::Receiver<PrefetchBound>,
-    pub(crate) attempts: TaskTracker,
+    bound: watch::Receiver<PrefetchBound>,
+    attempts: TaskTracker,
+    /// Most tasks of the queue that run at once: its prefetch, if that is a number.
+    most: usize,
+    /// Time at which it next looks for deliveries that wait for too long.
+    next_look: Instant,
 }
 
 impl QueueConsumer {
+    pub(crate) fn new(
+        runtime: Arc<WorkerRuntime>,
+        consumer: Consumer,
+        meter: Arc<SlotMeter>,
+        bound: watch::Receiver<PrefetchBound>,
+        attempts: TaskTracker,
+        most: usize,
+    ) -> Self {
+        Self { runtime, consumer, meter, bound, attempts, most, next_look: Instant::now() }
+    }
+
     /// Takes deliveries, each when a slot is free, until the worker stops.
     ///
     /// Returns the consumer, which still has to settle its deliveries.
@@ -41,13 +66,12 @@ impl QueueConsumer {
             let slot = tokio::select! {
                 biased;
                 () = &mut stopped => None,
-                slot = self.free_slot() => slot,
+                slot = self.free_slot(&delivery) => slot,
             };
-            let Some(slot) = slot else {
-                delivery.settlement.requeue();
-                break;
-            };
-            self.begin(delivery, slot);
+            match slot {
+                Some(slot) => self.begin(delivery, slot),
+                None => delivery.settlement.requeue(),
+            }
         }
         self.consumer.stop();
         self.consumer
@@ -67,14 +91,25 @@ impl QueueConsumer {
         }
     }
 
-    async fn free_slot(&mut self) -> Option<TaskSlot> {
+    /// Waits for a slot. Returns `None` for a delivery that has waited for too long.
+    async fn free_slot(&mut self, delivery: &Delivery) -> Option<TaskSlot> {
         // One future for all iterations, because it keeps its position among the waiters.
-        let mut slot = std::pin::pin!(self.runtime.slots.take(&self.meter));
+        let most = self.most;
+        let mut slot = std::pin::pin!(async {
+            self.meter.await_room(most).await;
+            self.runtime.slots.take(&self.meter).await
+        });
         loop {
             tokio::select! {
                 biased;
                 slot = &mut slot => return slot,
                 Ok(()) = self.bound.changed() => apply_prefetch(&mut self.consumer, *self.bound.borrow_and_update()),
+                () = sleep_until(self.next_look) => {
+                    self.next_look = Instant::now() + (self.runtime.consumer_timeout / LOOKS).min(LONGEST_LOOK);
+                    if return_old(&mut self.consumer, delivery, self.runtime.consumer_timeout / 2) {
+                        return None;
+                    }
+                }
             }
         }
     }
@@ -82,6 +117,17 @@ impl QueueConsumer {
     fn begin(&self, delivery: Delivery, slot: TaskSlot) {
         self.attempts.spawn(process_delivery(Arc::clone(&self.runtime), delivery, slot));
     }
+}
+
+/// Requeues deliveries that have waited for a slot for `age`, so that RabbitMQ does not close the
+/// channel because of them. Returns `true` if the next delivery has to be requeued too.
+fn return_old(consumer: &mut Consumer, next: &Delivery, age: Duration) -> bool {
+    let is_old = next.settlement.arrived().elapsed() >= age;
+    let returned = consumer.give_back_older(age) + usize::from(is_old);
+    if returned > 0 {
+        DeliveriesReturned { queue: consumer.queue(), returned, waited: age }.emit();
+    }
+    is_old
 }
 
 fn apply_prefetch(consumer: &mut Consumer, bound: PrefetchBound) {

@@ -1,7 +1,7 @@
 //! A task message with its headers.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use celeriac_broker::DeliveryInfo;
 use celeriac_client::Client;
@@ -18,11 +18,32 @@ pub(crate) struct Received {
     pub(crate) client: OnceLock<Client>,
     /// True once the task listens for the signal to end.
     listens: AtomicBool,
+    /// The place of the message, as its number.
+    place: AtomicU8,
+}
+
+/// The place of the message of a running attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum MessagePlace {
+    /// The worker holds the delivery.
+    Held,
+    /// The worker holds the delivery. The message may be on its queue too.
+    Returning,
+    /// The message is on its queue, and the delivery is acknowledged.
+    Returned,
 }
 
 impl Received {
     pub(crate) fn new(message: Message, headers: TaskHeaders, origin: DeliveryInfo) -> Self {
-        Self { message, headers, origin, client: OnceLock::new(), listens: AtomicBool::new(false) }
+        Self {
+            message,
+            headers,
+            origin,
+            client: OnceLock::new(),
+            listens: AtomicBool::new(false),
+            place: AtomicU8::new(MessagePlace::Held as u8),
+        }
     }
 
     /// Records that the task listens for the signal to end.
@@ -33,6 +54,18 @@ impl Received {
     /// Returns `true` if the task listens for the signal to end.
     pub(crate) fn listens(&self) -> bool {
         self.listens.load(Ordering::Relaxed)
+    }
+
+    /// Records the place of the message.
+    pub(crate) fn set_place(&self, place: MessagePlace) {
+        self.place.store(place as u8, Ordering::Relaxed);
+    }
+
+    /// Returns the place of the message.
+    pub(crate) fn place(&self) -> MessagePlace {
+        let places = [MessagePlace::Held, MessagePlace::Returning];
+        let place = self.place.load(Ordering::Relaxed);
+        places.into_iter().find(|known| *known as u8 == place).unwrap_or(MessagePlace::Returned)
     }
 
     /// Returns `true` if this attempt was delivered before, to any worker.
