@@ -3,7 +3,8 @@
 //! In reading order:
 //!
 //! - [`record`]: the row of a task;
-//! - [`outcomes`], [`revocations`], [`crash_log`], [`run_log`]: the parts of a store, one contract each;
+//! - [`outcomes`], [`revocations`], [`crash_log`], [`run_log`]: the parts of a store, one contract
+//!   each;
 //! - [`backend`]: all contracts together, and the store that the options select;
 //! - [`postgres`]: with transactions, an [`outbox`] and [`idempotency`] keys, which no other store
 //!   has;

@@ -211,7 +211,8 @@ const PIECE: u32 = 1_000;
 /// Shortest and longest time between two sweeps.
 const EVERY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 
-/// Deletes rows after the retention time, and expired revocations, crash records and runs, at intervals,
+/// Deletes rows after the retention time, and expired revocations, crash records and runs, at
+/// intervals,
 /// until it is dropped. A retention of zero keeps every outcome.
 ///
 /// Every worker does this. A worker skips the rows that another one is deleting, so none waits.

@@ -35,8 +35,8 @@ event! {
 }
 
 event! {
-    /// A task runs for half of RabbitMQ's `consumer_timeout`, and there is no result store. When the
-    /// time is over, RabbitMQ delivers it again, and it runs twice.
+    /// A task runs for half of RabbitMQ's `consumer_timeout`, and there is no result store. When
+    /// the time is over, RabbitMQ delivers it again, and it runs twice.
     pub struct ConsumerTimeoutNear<'a> {
         /// Task name.
         task: &'a str,

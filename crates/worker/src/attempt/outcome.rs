@@ -82,8 +82,8 @@ fn requeue_unwritten(attempt: &Attempt<'_>, error: &str) -> Processed {
 /// Ends an attempt whose outcome was not recorded, because another one was recorded before.
 async fn end_superseded(attempt: &mut Attempt<'_>, state: TaskState, failure: Option<Failure>) -> Processed {
     if attempt.is_taken_back() {
-        // The broker delivers the message again, and that delivery sends the follow-ups of the recorded
-        // outcome.
+        // The broker delivers the message again, and that delivery sends the follow-ups of the
+        // recorded outcome.
         return Processed { failure, ..Processed::new(Disposition::Superseded, state) };
     }
     let row = match find_row(attempt).await {
