@@ -37,9 +37,18 @@ impl Console {
     }
 
     pub(crate) async fn run(&self, arguments: &[&str]) -> (i32, String) {
-        let mut program = Program::start(&self.arguments(arguments), &self.variables);
+        let mut program = self.start(arguments);
         let code = program.exit_code(Duration::from_secs(60)).await;
         (code, program.rest().await)
+    }
+
+    /// Starts the command line, and returns while it runs.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Program {
+        Program::start(&self.arguments(arguments), &self.variables)
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub(crate) async fn json(&self, arguments: &[&str]) -> Json {
@@ -77,7 +86,7 @@ impl Console {
     }
 
     /// Publishes a dead letter as a worker writes it.
-    async fn bury(&self, queue: &str, task: &str, id: &str, more: &[(&str, &str)]) {
+    pub(crate) async fn bury(&self, queue: &str, task: &str, id: &str, more: &[(&str, &str)]) {
         self.bury_in(&format!("{queue}.dead"), queue, task, id, more).await;
     }
 
@@ -98,7 +107,7 @@ impl Console {
 }
 
 /// Returns a console with dead letters of several kinds, in two queues.
-async fn graveyard(bed: &Bed) -> Console {
+pub(crate) async fn graveyard(bed: &Bed) -> Console {
     let console = Console::new(bed, "queues: { mail: {}, bills: {} }").await;
     let ago = |hours: i64| (celeriac_telemetry::clock::now() - jiff::SignedDuration::from_hours(hours)).to_string();
     let letter = |reason: &'static str, error: &'static str, hours| {

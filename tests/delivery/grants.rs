@@ -7,10 +7,11 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use serde_json::{Value as Json, json};
 
+use crate::command_line::run;
 use crate::stage::{Seen, add, fail, see};
 
 /// The users of the guide.
-const USERS: [&str; 3] = ["app_worker", "app_sender", "app_reader"];
+const USERS: [&str; 5] = ["app_worker", "app_sender", "app_relay", "app_operator", "app_reader"];
 
 /// Succeeds at its second attempt, and sends another task in its transaction.
 #[task(name = "t.send_late", transactional, max_retries = 1, retry_backoff = "10ms..20ms")]
@@ -20,6 +21,23 @@ async fn send_late(ctx: TaskContext, tx: &mut PgConnection) -> TaskResult<String
     }
     Ok(ctx.client().submit_in(tx, add(1, 2)).await?.id().to_owned())
 }
+
+/// Statements that no user may run.
+const AUDIT: [&str; 4] = [
+    "INSERT INTO celeriac.audit (action, target, os_user, host, program) VALUES ('a', '{}', 'b', 'c', 'd')",
+    "UPDATE celeriac.audit SET error = 'never happened'",
+    "DELETE FROM celeriac.audit",
+    "TRUNCATE celeriac.audit",
+];
+const TASKS: [&str; 3] =
+    ["UPDATE celeriac.tasks SET state = 'FAILURE'", "DELETE FROM celeriac.tasks", "DELETE FROM celeriac.attempts"];
+const BEGIN: &str = "SELECT celeriac.audit_begin('b', 'c', 'd', 'a', '{}')";
+const SWEEP: &str = "SELECT celeriac.audit_sweep('0s', 9)";
+const TABLES: [&str; 3] = [
+    "CREATE TABLE celeriac.mine (id text)",
+    "DELETE FROM celeriac.migrations",
+    "DROP FUNCTION celeriac.audit_end(bigint, bigint, text)",
+];
 
 /// The database of a test, with users of its own, because users belong to the whole server.
 struct Granted {
@@ -45,11 +63,28 @@ impl Granted {
 
     /// Grants the rights of the guide.
     async fn grant(&self) {
+        self.grant_block(0).await;
+    }
+
+    /// Grants the rights of one block of the guide.
+    async fn grant_block(&self, number: usize) {
         let guide = include_str!("../../docs/grants.md");
-        let (_, block) = guide.split_once("```sql\n").unwrap();
+        let block = guide.split("```sql\n").nth(number + 1).unwrap();
         let (block, _) = block.split_once("```").unwrap();
         let statements = USERS.iter().fold(block.to_owned(), |text, user| text.replace(user, &self.user(user)));
         self.run(&statements).await;
+    }
+
+    fn variables(&self, user: &str) -> Vec<(&'static str, String)> {
+        self.bed.environment_with(&[("CELERIAC__RESULTS__URL", self.url(user))])
+    }
+
+    /// Returns the error of a statement of this user, and undoes the statement.
+    async fn refusal(&self, user: &str, statement: &str) -> Option<String> {
+        let mut connection = PgConnection::connect(&self.url(user)).await.unwrap();
+        let mut transaction = connection.begin().await.unwrap();
+        let tried = transaction.execute(AssertSqlSafe(statement.to_owned())).await;
+        tried.err().map(|error| error.to_string())
     }
 
     fn user(&self, user: &str) -> String {
@@ -72,10 +107,12 @@ impl Granted {
 }
 
 #[celeriac_tests::test(real)]
-async fn workers_senders_and_readers_can_do_their_work_with_what_the_guide_grants(bed: Bed) {
+async fn every_user_can_do_its_work_with_what_the_guide_grants(bed: Bed) {
     let granted = Granted::open(&bed).await;
     granted.grant().await;
-    let running = Running::start(&granted.program("app_worker").build().unwrap()).await;
+    let worker = granted.program("app_worker").set("worker.run_relay", "false");
+    let running = Running::start(&worker.build().unwrap()).await;
+    let mut relay = Program::start(&["relay"], &granted.variables("app_relay"));
     let client = granted.program("app_sender").build().unwrap().client().await.unwrap();
 
     assert_eq!(add(1, 2).submit(&client).await.unwrap().get().await.unwrap(), 3);
@@ -100,7 +137,11 @@ async fn workers_senders_and_readers_can_do_their_work_with_what_the_guide_grant
     // Its header marks it as a suspect, so its start is recorded.
     suspected(&granted.bed, "suspect").await;
     assert_eq!(client.handle::<i64>("suspect").get().await.unwrap(), 7);
-    failed.forget().await.unwrap();
+    assert!(failed.forget().await.is_err());
+    granted.grant_block(1).await;
+    assert!(failed.forget().await.unwrap());
+    relay.signal("TERM");
+    assert_eq!(relay.exit_code(std::time::Duration::from_secs(20)).await, 0);
 
     let mut reader = PgConnection::connect(&granted.url("app_reader")).await.unwrap();
     let relations =
@@ -130,9 +171,109 @@ async fn suspected(bed: &Bed, id: &str) {
 }
 
 #[celeriac_tests::test(real)]
+async fn an_operator_can_run_the_command_line_and_a_sender_cannot_purge(bed: Bed) {
+    let granted = Granted::open(&bed).await;
+    granted.grant().await;
+    for (arguments, expected) in [
+        (&["revoke", "order-17"][..], 0),
+        (&["setup"], 0),
+        (&["relay", "--status"], 0),
+        (&["result", "order-17"], 65),
+        (&["dead", "purge", "--yes"], 0),
+        (&["dead", "replay", "--yes"], 0),
+        (&["topology", "apply", "--yes"], 0),
+    ] {
+        let (code, said) = run(arguments, &granted.variables("app_operator")).await;
+        assert_eq!(code, expected, "{arguments:?}: {said}");
+    }
+    let author = "SELECT DISTINCT database_user FROM celeriac.audit";
+    let authors: Vec<String> = sqlx::query_scalar(author).fetch_all(&mut bed.database().await).await.unwrap();
+    assert_eq!(authors, [granted.user("app_operator")]);
+    let (code, said) = run(&["dead", "purge", "--yes"], &granted.variables("app_sender")).await;
+    assert_eq!(code, 77, "{said}");
+    assert!(said.contains("permission denied for function audit_begin"), "{said}");
+    granted.clear().await;
+}
+
+#[celeriac_tests::test(real)]
+async fn no_user_can_do_more_than_its_work(bed: Bed) {
+    let granted = Granted::open(&bed).await;
+    granted.grant().await;
+    granted
+        .run(
+            "INSERT INTO celeriac.audit (action, target, os_user, host, program)
+             VALUES ('revoke', '{}', 'ada', 'here', 'celeriac 0')",
+        )
+        .await;
+    for (user, own) in [
+        ("app_worker", &["TRUNCATE celeriac.tasks"][..]),
+        (
+            "app_sender",
+            &[
+                BEGIN,
+                SWEEP,
+                "SELECT * FROM celeriac.audit",
+                "SELECT * FROM celeriac.outbox",
+                "DELETE FROM celeriac.outbox",
+                "DELETE FROM celeriac.revocations",
+                "DELETE FROM celeriac.suspects",
+            ],
+        ),
+        (
+            "app_relay",
+            &[
+                BEGIN,
+                SWEEP,
+                "SELECT * FROM celeriac.tasks",
+                "INSERT INTO celeriac.revocations (id, terminate, until) VALUES ('a', true, now())",
+                "INSERT INTO celeriac.outbox (id, task, exchange, routing_key, headers, properties, body)
+                 VALUES ('a', 'b', '', 'q', '{}', '{}', '')",
+            ],
+        ),
+        ("app_operator", &[SWEEP, "DELETE FROM celeriac.revocations", "DELETE FROM celeriac.outbox"]),
+        ("app_reader", &[BEGIN, SWEEP, "DELETE FROM celeriac.revocations", "DELETE FROM celeriac.outbox"]),
+    ] {
+        let common = if user == "app_worker" { &[BEGIN][..] } else { &TASKS };
+        for statement in [&AUDIT[..], &TABLES, common, own].concat() {
+            let refusal = granted.refusal(user, statement).await.unwrap_or_default();
+            let is_denied = refusal.contains("permission denied") || refusal.contains("must be owner");
+            assert!(is_denied, "{user}: {statement}: {refusal}");
+        }
+    }
+    assert_eq!(granted.refusal("app_worker", SWEEP).await, None);
+    assert_eq!(granted.refusal("app_operator", BEGIN).await, None);
+    // The row of another user cannot be completed.
+    let mut operator = PgConnection::connect(&granted.url("app_operator")).await.unwrap();
+    let completed: bool =
+        sqlx::query_scalar("SELECT celeriac.audit_end(1, 0, NULL)").fetch_one(&mut operator).await.unwrap();
+    assert!(!completed);
+    granted.clear().await;
+}
+
+/// Default privileges of an earlier version's guide grant every new table to workers.
+#[celeriac_tests::test(real)]
+async fn the_audit_log_is_closed_to_users_with_default_privileges(bed: Bed) {
+    let granted = Granted { suffix: bed.management().1.to_owned(), bed: bed.clone() };
+    let worker = granted.user("app_worker");
+    granted
+        .run(&format!(
+            "CREATE USER {worker}; CREATE SCHEMA celeriac; GRANT USAGE ON SCHEMA celeriac TO {worker};
+             ALTER DEFAULT PRIVILEGES IN SCHEMA celeriac GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {worker}"
+        ))
+        .await;
+    bed.program([]).build().unwrap().client().await.unwrap().close().await;
+    assert_eq!(granted.refusal("app_worker", "DELETE FROM celeriac.tasks").await, None);
+    for statement in ["DELETE FROM celeriac.audit", "SELECT * FROM celeriac.audit"] {
+        let refusal = granted.refusal("app_worker", statement).await.unwrap_or_default();
+        assert!(refusal.contains("permission denied"), "{statement}: {refusal}");
+    }
+    granted.run(&format!("DROP OWNED BY {worker}; DROP USER {worker}")).await;
+}
+
+#[celeriac_tests::test(real)]
 async fn a_user_without_grants_is_named_and_the_program_ends(bed: Bed) {
     let granted = Granted::open(&bed).await;
-    let variables = granted.bed.environment_with(&[("CELERIAC__RESULTS__URL", granted.url("app_worker"))]);
+    let variables = granted.variables("app_worker");
     let mut worker = Program::start(&["worker"], &variables);
     let code = worker.exit_code(std::time::Duration::from_secs(60)).await;
     let said = worker.rest().await;

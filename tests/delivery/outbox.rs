@@ -17,7 +17,7 @@ use serde_json::{Value as Json, json};
 use tokio::time::timeout;
 
 use crate::command_line::run;
-use crate::stage::{Call, Stage, add, see};
+use crate::stage::{Call, Seen, Stage, add, see};
 
 /// Sends another task in its transaction, and can fail afterwards.
 #[task(name = "t.send_in", transactional)]
@@ -130,6 +130,32 @@ async fn what_cannot_be_sent_stays_with_its_reason_and_holds_back_its_own_key_al
     let mut late = firsts(&stage.finish().await)[2..].to_vec();
     late.retain(|first| *first != json!("c1"));
     assert_eq!(late, [json!("a1"), json!("a2")]);
+}
+
+#[celeriac_tests::test(real)]
+async fn a_relay_for_declared_destinations_keeps_other_messages_with_the_reason(bed: Bed) {
+    let program = || bed.program(tasks![see]).state(Seen::default()).set("worker.relay_undeclared", "false");
+    bed.start(program()).await;
+    let client = bed.client(program()).await;
+    let peer = bed.peer().await;
+    peer.declare("theirs").await;
+    let mut database = bed.database().await;
+    let mut tx = database.begin().await.unwrap();
+    let forbidden = [("", "theirs"), ("amq.topic", "celeriac")];
+    for (exchange, routing_key) in forbidden {
+        let call = see(json!(exchange), Json::Null).exchange(exchange).routing_key(routing_key);
+        client.submit_in(&mut tx, call).await.unwrap();
+    }
+    let allowed = client.submit_in(&mut tx, see(json!("own"), Json::Null)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(allowed.get().await.unwrap(), json!("own"));
+    let errors = "SELECT error FROM celeriac.outbox WHERE error IS NOT NULL ORDER BY seq";
+    let errors = async || sqlx::query_scalar::<_, String>(errors).fetch_all(&mut database).await.unwrap();
+    let errors = eventually("both have their reason", errors, |errors| errors.len() == 2).await;
+    for (error, destination) in errors.iter().zip(["queue `theirs`", "exchange `amq.topic`"]) {
+        assert_eq!(error, &format!("{destination} is not declared, and worker.relay_undeclared is false"));
+    }
+    assert_eq!(peer.ready("theirs").await, 0);
 }
 
 #[celeriac_tests::test(real)]

@@ -65,12 +65,16 @@ impl Plan {
     /// Returns true if applying the plan changes something for certain. Bindings that nothing shows
     /// do not count, because as a rule they exist.
     pub fn is_to_be_done(&self, prune: Prune) -> bool {
-        let is_done = |found: &Difference| match found.remedy {
+        self.to_be_done(prune).next().is_some()
+    }
+
+    /// Returns the differences that applying the plan resolves.
+    pub fn to_be_done(&self, prune: Prune) -> impl Iterator<Item = &Difference> {
+        self.differences.iter().filter(move |found| match found.remedy {
             Remedy::Make(_) | Remedy::SetPolicy(_) => true,
             Remedy::Delete(_) => prune == Prune::Delete,
             Remedy::Migrate(_) | Remedy::ByHand(_) => false,
-        };
-        self.differences.iter().any(is_done)
+        })
     }
 }
 

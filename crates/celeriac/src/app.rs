@@ -408,6 +408,7 @@ mod command_line {
                 broker: settings.broker.clone(),
                 connection_name: app.connection_name().to_owned(),
                 results: settings.results.clone(),
+                relay_undeclared: settings.worker.relay_undeclared,
                 routes: settings.routes(),
                 route_functions: app.functions.clone(),
                 registry: app.registry.clone(),

@@ -58,6 +58,14 @@ pub enum Error {
     /// The broker is in this process, so no other process reaches it.
     #[error("broker.url is memory://, a broker inside this process that no other process reaches")]
     InProcess,
+    /// The audit row of an action cannot be written, so the action did not begin.
+    #[error("`{action}` changed nothing: its audit row cannot be written")]
+    NotAudited {
+        /// The action.
+        action: &'static str,
+        /// The error of the store.
+        source: ResultsError,
+    },
     /// The question was not answered with yes.
     #[error("declined: nothing was changed")]
     Declined,
@@ -73,7 +81,7 @@ impl Error {
             Self::Config(_) | Self::InProcess | Self::Telemetry(_) => Exit::Config,
             Self::Broker(error) => broker_code(error),
             Self::Admin(error) => admin_code(error),
-            Self::Results(error) => results_code(error),
+            Self::Results(error) | Self::NotAudited { source: error, .. } => results_code(error),
             Self::Client(error) => client_code(error),
             Self::Worker(celeriac_worker::Error::Broker(error)) => broker_code(error),
             Self::Worker(celeriac_worker::Error::ServiceEnded { .. }) => Exit::Internal,
@@ -95,6 +103,9 @@ impl Error {
                 Some("`celeriac list` shows the tasks of this program; add --external for a task of another program")
             }
             Self::Arguments { .. } => Some("correct the arguments, or add --external to send them unchecked"),
+            Self::NotAudited { .. } => {
+                Some("mend the store of results.url, or give --results none to act without an audit row")
+            }
             Self::InProcess => Some("give --broker amqp://…, or set broker.url or CELERIAC__BROKER__URL"),
             Self::NoTerminal => Some("give --yes to go ahead without a question"),
             Self::Config(_) | Self::Telemetry(_) | Self::Data { .. } | Self::Declined => None,

@@ -9,6 +9,7 @@
 //! - [`Exit`]: exit codes
 //! - `ending`: the bounded end of verbs that signals stop
 //! - `output`: the only place that prints
+//! - `audit`: the audit row of a verb that changes something
 //! - `waiting`: notices of verbs that wait for a server
 
 pub mod program;
@@ -21,6 +22,7 @@ mod verbs;
 
 mod exit;
 
+mod audit;
 mod ending;
 mod error;
 mod output;

@@ -27,6 +27,8 @@ pub struct Program {
     pub connection_name: String,
     /// Section `results` of the configuration.
     pub results: ResultsOptions,
+    /// Key `worker.relay_undeclared` of the configuration.
+    pub relay_undeclared: bool,
     /// Exchanges, queues and routes.
     pub routes: RoutesOptions,
     /// Route functions.

@@ -54,10 +54,10 @@ where
         Verb::List(args) => verbs::list::run(&program, args.what, global.json),
         Verb::Call(args) => Box::pin(verbs::call::run(&program, *args, global.json)).await,
         Verb::Result(args) => Box::pin(verbs::result::run(&program, &args, global.json)).await,
-        Verb::Revoke(args) => Box::pin(verbs::revoke::run(&program, args, global.json)).await,
+        Verb::Revoke(args) => Box::pin(verbs::revoke::run(&program, args, name, global.json)).await,
         Verb::Routes(RoutesVerb::Explain(args)) => verbs::routes::explain(&program, args, global.json),
         Verb::Queues(args) => Box::pin(verbs::queues::run(&program, &args, global.json)).await,
-        Verb::Dead(verb) => Box::pin(verbs::dead::run(&program, verb, global.json)).await,
+        Verb::Dead(verb) => Box::pin(verbs::dead::run(&program, verb, name, global.json)).await,
         Verb::Config(ConfigVerb::Check) => verbs::config::check(&program, global.json),
         Verb::Config(ConfigVerb::Show) => {
             verbs::config::show(&program);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
+use crate::audit::AuditLog;
 use crate::crash_log::CrashLog;
 use crate::error::{Error, Result};
 use crate::health::StoreHealth;
@@ -17,8 +18,8 @@ use crate::run_log::RunLog;
 #[cfg(feature = "sqlite")]
 use crate::sqlite::SqliteBackend;
 
-/// A store of outcomes, revocations, crashes and long runs.
-pub trait Backend: Outcomes + Revocations + CrashLog + RunLog {
+/// A store of outcomes, revocations, crashes, long runs and operators' actions.
+pub trait Backend: Outcomes + Revocations + CrashLog + RunLog + AuditLog {
     /// Returns the store as Postgres. Only Postgres has transactions, an outbox and idempotency
     /// keys.
     fn postgres(&self) -> Option<&PostgresBackend> {

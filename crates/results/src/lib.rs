@@ -3,8 +3,8 @@
 //! In reading order:
 //!
 //! - [`record`]: the row of a task;
-//! - [`outcomes`], [`revocations`], [`crash_log`], [`run_log`]: the parts of a store, one contract
-//!   each;
+//! - [`outcomes`], [`revocations`], [`crash_log`], [`run_log`], [`audit`]: the parts of a store,
+//!   one contract each;
 //! - [`backend`]: all contracts together, and the store that the options select;
 //! - [`postgres`]: with transactions, an [`outbox`] and [`idempotency`] keys, which no other store
 //!   has;
@@ -14,6 +14,7 @@
 
 pub mod record;
 
+pub mod audit;
 pub mod crash_log;
 pub mod outcomes;
 pub mod revocations;
@@ -41,6 +42,7 @@ mod backoff;
 mod error;
 mod options;
 
+pub use audit::{AuditEntry, AuditLog, Operator, OperatorAction};
 pub use backend::{Backend, connect, connect_watched, migrations};
 pub use crash_log::{AttemptKey, CrashCheck, CrashCount, CrashLog, CrashTracker, CrashTrackerService, Finished};
 pub use error::{Error, Result};

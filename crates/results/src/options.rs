@@ -9,6 +9,8 @@ use celeriac_config::{Secret, URL_ESCAPES, duration, has_several_at_signs};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnectOptions;
 
+use crate::audit::MIN_RETENTION;
+
 /// The remedy for an unknown mode.
 const SSL_MODES: &str = "set sslmode to disable, prefer, require, verify-ca or verify-full";
 
@@ -34,6 +36,9 @@ pub struct ResultsOptions {
     /// Time that the row of an ended task is kept. `0s` keeps it for ever.
     #[serde(with = "duration")]
     pub retention: Duration,
+    /// Time that the row of an operator's action is kept. `0s` keeps it for ever.
+    #[serde(with = "duration")]
+    pub audit_retention: Duration,
     /// Batches of outcomes.
     pub batch: BatchOptions,
     /// Connections to the database.
@@ -78,6 +83,7 @@ impl Default for ResultsOptions {
         Self {
             url: Secret::new("sqlite://celeriac.db"),
             retention: Duration::from_secs(7 * 24 * 60 * 60),
+            audit_retention: Duration::from_secs(365 * 24 * 60 * 60),
             batch: BatchOptions::default(),
             pool: PoolOptions::default(),
             connect_timeout: Duration::from_secs(10),
@@ -139,6 +145,12 @@ impl ResultsOptions {
         }
         if self.retention > MAX_RETENTION {
             problems.push(("retention".to_owned(), "should be at most 36500d; 0s keeps rows for ever".to_owned()));
+        }
+        if self.audit_retention > MAX_RETENTION {
+            problems
+                .push(("audit_retention".to_owned(), "should be at most 36500d; 0s keeps rows for ever".to_owned()));
+        } else if !self.audit_retention.is_zero() && self.audit_retention < MIN_RETENTION {
+            problems.push(("audit_retention".to_owned(), "should be at least 30d; 0s keeps rows for ever".to_owned()));
         }
         let [connections, transactions] = [self.pool.max_connections, self.pool.max_transactions]
             .map(|connections| usize::try_from(connections).unwrap_or(usize::MAX));
@@ -283,6 +295,7 @@ mod tests {
         options.pool.max_connections = 0;
         options.pool.max_transactions = 0;
         options.retention = Duration::MAX;
+        options.audit_retention = Duration::from_secs(1);
         options.statement_timeout = Duration::ZERO;
         options.transaction_idle_timeout = Duration::ZERO;
         options.tcp_user_timeout = Duration::ZERO;
@@ -290,6 +303,7 @@ mod tests {
         let expected = [
             "url",
             "retention",
+            "audit_retention",
             "batch.max_rows",
             "pool.max_connections",
             "pool.max_transactions",

@@ -1,5 +1,6 @@
 //! Outcomes in Postgres: schema `celeriac`, table `tasks`.
 
+mod audit;
 #[cfg(target_os = "linux")]
 mod bridge;
 #[cfg(not(target_os = "linux"))]
@@ -48,6 +49,7 @@ use self::pool::PostgresPool;
 use self::relay::Outbox;
 use self::server::PostgresServer;
 use self::transaction::Transactions;
+use crate::audit::{AuditLog, Operator, OperatorAction};
 use crate::crash_log::{AttemptKey, CrashCheck, CrashCount, CrashLog, Finished};
 use crate::error::Result;
 use crate::health::StoreHealth;
@@ -271,6 +273,20 @@ impl RunLog for PostgresBackend {
 
     fn sweep_runs(&self, at_most: u32) -> BoxFuture<'_, Result<u64>> {
         run_log::sweep(&self.connections, at_most).boxed()
+    }
+}
+
+impl AuditLog for PostgresBackend {
+    fn begin_action<'a>(&'a self, operator: &'a Operator, action: &'a OperatorAction) -> BoxFuture<'a, Result<i64>> {
+        audit::begin(&self.connections, operator, action).boxed()
+    }
+
+    fn end_action<'a>(&'a self, number: i64, count: u64, error: Option<&'a str>) -> BoxFuture<'a, Result<()>> {
+        audit::end(&self.connections, number, count, error).boxed()
+    }
+
+    fn sweep_audit(&self, keep: Duration, at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        audit::sweep(&self.connections, keep, at_most).boxed()
     }
 }
 

@@ -50,7 +50,8 @@ impl Recorder {
         let (queue, entries) = mpsc::channel(rows.saturating_mul(in_flight).saturating_mul(2).min(1 << 20));
         let (ended, announcements) = mpsc::channel(ANNOUNCED);
         let store = RecordingStore { backend };
-        let service = RecorderService { entries, announcements, store, rows, in_flight, keep: options.retention };
+        let service =
+            RecorderService { entries, announcements, store, rows, in_flight, retention: Retention::of(options) };
         (Self { queue, ended }, service)
     }
 
@@ -85,7 +86,7 @@ pub struct RecorderService {
     store: RecordingStore,
     rows: usize,
     in_flight: usize,
-    keep: Duration,
+    retention: Retention,
 }
 
 impl RecorderService {
@@ -96,10 +97,10 @@ impl RecorderService {
     /// unwritten records get an error.
     pub async fn run(self, stop: CancellationToken) {
         let backend = Arc::clone(&self.store.backend);
-        let keep = self.keep;
+        let retention = self.retention;
         tokio::select! {
             () = self.write(stop) => {}
-            () = sweep(&*backend, keep) => {}
+            () = sweep(&*backend, retention) => {}
         }
     }
 
@@ -211,16 +212,29 @@ const PIECE: u32 = 1_000;
 /// Shortest and longest time between two sweeps.
 const EVERY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 
-/// Deletes rows after the retention time, and expired revocations, crash records and runs, at
-/// intervals,
-/// until it is dropped. A retention of zero keeps every outcome.
+/// Times that rows are kept. Zero keeps them for ever.
+#[derive(Debug, Clone, Copy)]
+struct Retention {
+    outcomes: Duration,
+    audit: Duration,
+}
+
+impl Retention {
+    fn of(options: &ResultsOptions) -> Self {
+        Self { outcomes: options.retention, audit: options.audit_retention }
+    }
+}
+
+/// Deletes rows after their retention time, and expired revocations, crash records and runs, at
+/// intervals, until it is dropped.
 ///
 /// Every worker does this. A worker skips the rows that another one is deleting, so none waits.
-async fn sweep(backend: &dyn Backend, keep: Duration) {
+async fn sweep(backend: &dyn Backend, retention: Retention) {
+    let keep = retention.outcomes;
     let every = if keep.is_zero() { EVERY.1 } else { (keep / 20).clamp(EVERY.0, EVERY.1) };
     loop {
         sleep(every).await;
-        if let Err(error) = sweep_once(backend, keep).await {
+        if let Err(error) = sweep_once(backend, retention).await {
             let told = error.to_string();
             match error.is_connection_lost() {
                 true => StoreAwaited { work: "sweep", retry_in: every, error: &told }.emit(),
@@ -230,13 +244,15 @@ async fn sweep(backend: &dyn Backend, keep: Duration) {
     }
 }
 
-async fn sweep_once(backend: &dyn Backend, keep: Duration) -> Result<()> {
+async fn sweep_once(backend: &dyn Backend, Retention { outcomes, audit }: Retention) -> Result<()> {
     while backend.sweep_revocations(PIECE).await? == u64::from(PIECE) {}
     while backend.sweep_crashes(PIECE).await? == u64::from(PIECE) {}
     while backend.sweep_runs(PIECE).await? == u64::from(PIECE) {}
-    if keep.is_zero() {
-        return Ok(());
+    if !outcomes.is_zero() {
+        while backend.sweep(outcomes, PIECE).await? == u64::from(PIECE) {}
     }
-    while backend.sweep(keep, PIECE).await? == u64::from(PIECE) {}
+    if !audit.is_zero() {
+        while backend.sweep_audit(audit, PIECE).await? == u64::from(PIECE) {}
+    }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! One connection writes, and others read beside it. A wait sees a record of this process at once,
 //! and a record of another process in the same file within 100 ms.
 
+mod audit;
 mod crash_log;
 mod fault;
 mod migrate;
@@ -27,6 +28,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::audit::{AuditLog, Operator, OperatorAction};
 use crate::crash_log::{AttemptKey, CrashCheck, CrashCount, CrashLog, Finished};
 use crate::error::{Error, Result};
 use crate::health::StoreHealth;
@@ -308,6 +310,23 @@ impl RunLog for SqliteBackend {
     fn sweep_runs(&self, at_most: u32) -> BoxFuture<'_, Result<u64>> {
         let failed = |cause| fault::error(&self.url, "deleting old runs", cause);
         run_log::sweep(&self.writer, at_most).map_err(failed).boxed()
+    }
+}
+
+impl AuditLog for SqliteBackend {
+    fn begin_action<'a>(&'a self, operator: &'a Operator, action: &'a OperatorAction) -> BoxFuture<'a, Result<i64>> {
+        let failed = |cause| fault::error(&self.url, "writing an audit row", cause);
+        audit::begin(&self.writer, operator, action).map_err(failed).boxed()
+    }
+
+    fn end_action<'a>(&'a self, number: i64, count: u64, error: Option<&'a str>) -> BoxFuture<'a, Result<()>> {
+        let failed = |cause| fault::error(&self.url, "completing an audit row", cause);
+        audit::end(&self.writer, number, count, error).map_err(failed).boxed()
+    }
+
+    fn sweep_audit(&self, keep: Duration, at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        let failed = |cause| fault::error(&self.url, "deleting old audit rows", cause);
+        audit::sweep(&self.writer, keep, at_most).map_err(failed).boxed()
     }
 }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use celeriac_protocol::TaskState;
 use celeriac_results::{
-    AttemptKey, AttemptRecord, Backend, CrashCheck, CrashCount, CrashLog, Error, Finished, Outcomes, Recorded,
-    Recorder, Result, ResultsOptions, RevocationCache, Revocations, RevokeOptions, RunLog, StoreHealth, TaskRecord,
+    AttemptKey, AttemptRecord, AuditLog, Backend, CrashCheck, CrashCount, CrashLog, Error, Finished, Operator,
+    OperatorAction, Outcomes, Recorded, Recorder, Result, ResultsOptions, RevocationCache, Revocations, RevokeOptions,
+    RunLog, StoreHealth, TaskRecord,
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
@@ -146,6 +147,21 @@ impl RunLog for Scripted {
     }
 
     fn sweep_runs(&self, _at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        async { Ok(0) }.boxed()
+    }
+}
+
+impl AuditLog for Scripted {
+    fn begin_action<'a>(&'a self, _operator: &'a Operator, _action: &'a OperatorAction) -> BoxFuture<'a, Result<i64>> {
+        unreachable!()
+    }
+
+    fn end_action<'a>(&'a self, _number: i64, _count: u64, _error: Option<&'a str>) -> BoxFuture<'a, Result<()>> {
+        unreachable!()
+    }
+
+    fn sweep_audit(&self, keep: Duration, _at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        self.swept.lock().unwrap().push(keep);
         async { Ok(0) }.boxed()
     }
 }
@@ -292,7 +308,8 @@ async fn old_rows_are_swept_now_and_then() {
     let options = ResultsOptions { retention: keep, ..options(4, 1) };
     beside(&store, &options, async |_recorder| tokio::time::sleep(Duration::from_secs(1_500)).await).await;
     let swept = store.swept.lock().unwrap().clone();
-    assert_eq!(swept, [keep, keep]);
+    let audit = options.audit_retention;
+    assert_eq!(swept, [keep, audit, keep, audit]);
 }
 
 fn ended(number: usize) -> TaskRecord {

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use celeriac_config::Secret;
 use celeriac_protocol::TaskState;
-use celeriac_results::{Backend, Error, LastError, ResultsOptions, TaskRecord, conformance, connect, migrations};
+use celeriac_results::{
+    AuditEntry, Backend, Error, LastError, Operator, OperatorAction, ResultsOptions, TaskRecord, conformance, connect,
+    migrations,
+};
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions};
@@ -143,6 +146,34 @@ async fn every_view_can_be_read() {
         let expected = usize::from(["slowest", "throughput", "queue_wait"].contains(&view));
         assert_eq!(rows.len(), expected, "{view}");
     }
+}
+
+#[tokio::test]
+async fn an_action_is_on_record_before_and_after_it_and_is_swept_after_thirty_days_at_least() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("results.db");
+    let backend = open(&format!("sqlite://{}", file.display())).await;
+    let mut connection = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
+    let operator = Operator::of_process("shop (celeriac 0.1.0)".to_owned());
+    assert!(!operator.os_user.is_empty() && !operator.host.is_empty(), "{operator}");
+    let action = OperatorAction { name: "revoke", target: serde_json::json!({ "ids": ["a"] }) };
+    let entry = AuditEntry::begin(Arc::<dyn Backend>::clone(&backend), &operator, &action).await.unwrap();
+    let row = "SELECT action, target, program, began_at IS NOT NULL, ended_at IS NOT NULL, count, error FROM audit";
+    type Row = (String, String, String, bool, bool, Option<i64>, Option<String>);
+    let begun: Row = sqlx::query_as(row).fetch_one(&mut connection).await.unwrap();
+    let text = |text: &str| text.to_owned();
+    let expected = (text("revoke"), text(r#"{"ids":["a"]}"#), text("shop (celeriac 0.1.0)"), true, false, None, None);
+    assert_eq!(begun, expected);
+    entry.end(1, Some("lost")).await.unwrap();
+    let ended: Row = sqlx::query_as(row).fetch_one(&mut connection).await.unwrap();
+    assert_eq!((ended.4, ended.5, ended.6.as_deref()), (true, Some(1), Some("lost")));
+
+    for (age, swept) in [("-29 days", 0), ("-31 days", 1)] {
+        let older = "UPDATE audit SET began_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', ?1)";
+        sqlx::query(older).bind(age).execute(&mut connection).await.unwrap();
+        assert_eq!(backend.sweep_audit(Duration::from_secs(1), 10).await.unwrap(), swept, "{age}");
+    }
+    backend.close().await;
 }
 
 fn ended(id: &str) -> TaskRecord {

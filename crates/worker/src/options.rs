@@ -57,6 +57,8 @@ pub struct WorkerOptions {
     pub direct_queue: bool,
     /// Relays the outbox while no other worker does. Requires a Postgres result store.
     pub run_relay: bool,
+    /// Relays messages to exchanges and queues that the configuration does not declare, too.
+    pub relay_undeclared: bool,
     /// Sends replies to callers that name a queue for them.
     pub send_replies: bool,
     /// Time after which an attempt is ended, if neither its call nor its task sets one.
@@ -93,6 +95,7 @@ impl Default for WorkerOptions {
             builtin_tasks: BUILTIN_TASKS.map(str::to_owned).into(),
             direct_queue: false,
             run_relay: true,
+            relay_undeclared: true,
             send_replies: true,
             time_limit: None,
             soft_time_limit: None,

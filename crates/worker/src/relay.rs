@@ -25,6 +25,7 @@ use celeriac_telemetry::events::relay::{
 };
 use celeriac_telemetry::events::results::StoreAwaited;
 use celeriac_telemetry::{ErrorChain, Event, clock};
+use celeriac_topology::{DIRECT_EXCHANGE, Topology};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
@@ -47,6 +48,7 @@ const RESEND: RetryPolicy = RetryPolicy::backoff(Duration::from_secs(1), Duratio
 #[derive(Debug)]
 pub struct Relay {
     client: Client,
+    undeclared: bool,
 }
 
 /// The outcome of a window.
@@ -67,6 +69,8 @@ enum EntryOutcome {
     Sent,
     /// The message is invalid, or its destination does not accept it.
     Failed(BrokerError),
+    /// The destination is not declared, and only declared ones are allowed.
+    Forbidden(String),
     /// Nothing can be sent at present, for a reason outside of the message.
     Postponed(String),
 }
@@ -78,9 +82,17 @@ impl Relay {
     /// Returns an error if the store has no outbox.
     pub fn new(client: Client) -> Result<Self> {
         match client.results().and_then(|results| results.postgres()).map(PostgresBackend::outbox) {
-            Some(_) => Ok(Self { client }),
+            Some(_) => Ok(Self { client, undeclared: true }),
             None => Err(Error::NoOutbox),
         }
+    }
+
+    /// Sets whether messages to exchanges and queues that the client does not declare are sent too.
+    /// Otherwise they stay in the outbox, with this reason. Default: `true`.
+    #[must_use]
+    pub fn undeclared(mut self, undeclared: bool) -> Self {
+        self.undeclared = undeclared;
+        self
     }
 
     /// Relays until `stop` is cancelled. Reconnects after each loss of database or broker. At
@@ -200,11 +212,12 @@ impl Relay {
                     outcome.oldest = Some(outcome.oldest.map_or(created_at, |oldest| oldest.min(created_at)));
                 }
                 EntryOutcome::Failed(error) => {
-                    let wait = RESEND.wait(attempts, fastrand::f64());
                     outcome.missing |= error.publish_fault() == PublishFault::Address;
-                    let error = ErrorChain(&error).to_string();
-                    RelayFailed { task: &task, id: &id, error: &error, retry_in: wait }.emit();
-                    outcome.unsent.push(RelayFailure { seq, error, wait });
+                    outcome.fail((seq, attempts), (&task, &id), ErrorChain(&error).to_string());
+                    break;
+                }
+                EntryOutcome::Forbidden(reason) => {
+                    outcome.fail((seq, attempts), (&task, &id), reason);
                     break;
                 }
                 EntryOutcome::Postponed(reason) => {
@@ -217,6 +230,12 @@ impl Relay {
     }
 
     async fn send(&self, entry: OutboxMessage) -> EntryOutcome {
+        if !self.undeclared
+            && let Some(destination) = undeclared(self.client.topology(), &entry)
+        {
+            let reason = format!("{destination} is not declared, and worker.relay_undeclared is false");
+            return EntryOutcome::Forbidden(reason);
+        }
         let outgoing = self.outgoing(entry);
         match self.client.broker().publish(outgoing).await {
             Ok(()) => EntryOutcome::Sent,
@@ -256,6 +275,13 @@ impl LeaseValidity {
 }
 
 impl WindowOutcome {
+    /// Adds a message that stays in the outbox with an error.
+    fn fail(&mut self, (seq, attempts): (i64, u32), (task, id): (&str, &str), error: String) {
+        let wait = RESEND.wait(attempts, fastrand::f64());
+        RelayFailed { task, id, error: &error, retry_in: wait }.emit();
+        self.unsent.push(RelayFailure { seq, error, wait });
+    }
+
     fn add(&mut self, part: Self) {
         self.sent.extend(part.sent);
         self.unsent.extend(part.unsent);
@@ -270,6 +296,18 @@ impl WindowOutcome {
             MessagesRelayed { messages: self.sent.len(), lag }.emit();
         }
     }
+}
+
+/// Returns the destination of a message if the topology does not declare it. The exchange of direct
+/// queues needs no declaration.
+fn undeclared(topology: &Topology, entry: &OutboxMessage) -> Option<String> {
+    let OutboxMessage { exchange, routing_key, queue, .. } = entry;
+    let queue = queue.as_ref().or_else(|| exchange.is_empty().then_some(routing_key));
+    if let Some(queue) = queue.filter(|queue| !topology.queues.contains_key(*queue)) {
+        return Some(format!("queue `{queue}`"));
+    }
+    let is_known = exchange.is_empty() || exchange == DIRECT_EXCHANGE || topology.exchanges.contains_key(exchange);
+    (!is_known).then(|| format!("exchange `{exchange}`"))
 }
 
 /// Groups the messages by key. A message without a key is a group of its own.

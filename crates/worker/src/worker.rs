@@ -312,6 +312,7 @@ impl Worker {
         if self.options.run_relay
             && let Ok(relay) = Relay::new(self.runtime.environment.client.clone())
         {
+            let relay = relay.undeclared(self.options.relay_undeclared);
             self.services.run("relay", relay.run_until(self.services.stop.clone()));
         }
         let (name, concurrency) = (&self.runtime.name, self.options.concurrency);

@@ -36,6 +36,15 @@ impl CommandName {
         &self.name
     }
 
+    /// Returns the name with the version of Celeriac.
+    pub(crate) fn with_version(&self) -> String {
+        let version = env!("CARGO_PKG_VERSION");
+        match self.is_operators() {
+            true => format!("{OPERATORS} {version}"),
+            false => format!("{} ({OPERATORS} {version})", self.name),
+        }
+    }
+
     /// Returns true for the operators' own binary.
     pub(crate) fn is_operators(&self) -> bool {
         self.name == OPERATORS

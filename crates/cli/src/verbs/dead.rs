@@ -11,13 +11,14 @@ mod show;
 mod source;
 mod survey;
 
+use crate::args::CommandName;
 use crate::args::DeadVerb;
 use crate::error::Error;
 use crate::program::Program;
 use crate::waiting;
 use source::DeadLetterSource;
 
-pub(crate) async fn run(program: &Program, verb: DeadVerb, json: bool) -> Result<(), Error> {
+pub(crate) async fn run(program: &Program, verb: DeadVerb, name: &CommandName, json: bool) -> Result<(), Error> {
     if program.is_in_process() {
         return Err(Error::InProcess);
     }
@@ -26,8 +27,8 @@ pub(crate) async fn run(program: &Program, verb: DeadVerb, json: bool) -> Result
         match verb {
             DeadVerb::List(args) => list::run(&source, &args, json).await,
             DeadVerb::Show(args) => show::run(&source, &args, json).await,
-            DeadVerb::Replay(args) => remove::replay(program, &source, args, json).await,
-            DeadVerb::Purge(args) => remove::purge(&source, &args.removal, json).await,
+            DeadVerb::Replay(args) => remove::replay((program, name), &source, args, json).await,
+            DeadVerb::Purge(args) => remove::purge((program, name), &source, &args.removal, json).await,
         }
     };
     let outcome = waiting::for_broker(&program.broker, source.broker.health(), work).await;

@@ -3,10 +3,14 @@
 use celeriac_admin::QueueMigration;
 use celeriac_broker::QueueDeletion;
 use celeriac_config::{did_you_mean, nearest};
+use celeriac_results::OperatorAction;
 use celeriac_topology::{Topology, dead_letter_queue};
 use serde::Serialize;
+use serde_json::json;
 
+use crate::args::CommandName;
 use crate::args::MigrateArgs;
+use crate::audit::audited;
 use crate::error::Error;
 use crate::output;
 use crate::program::Program;
@@ -28,11 +32,11 @@ struct Moved {
     left: Option<String>,
 }
 
-pub(crate) async fn run(program: &Program, args: &MigrateArgs, json: bool) -> Result<(), Error> {
+pub(crate) async fn run(program: &Program, args: &MigrateArgs, name: &CommandName, json: bool) -> Result<(), Error> {
     let topology = program.routes.topology();
     check(&topology, args)?;
     let migration = QueueMigration::new(&program.broker, "celeriac migrate").map_err(Error::Admin)?;
-    let moved = migrate(&migration, &topology, args);
+    let moved = migrate((program, name), &migration, &topology, args);
     let moved = waiting::for_broker(&program.broker, migration.health(), moved).await;
     migration.close().await;
     let moved = moved?;
@@ -61,7 +65,12 @@ fn check(topology: &Topology, args: &MigrateArgs) -> Result<(), Error> {
     Ok(())
 }
 
-async fn migrate(migration: &QueueMigration, topology: &Topology, args: &MigrateArgs) -> Result<Moved, Error> {
+async fn migrate(
+    (program, name): (&Program, &CommandName),
+    migration: &QueueMigration,
+    topology: &Topology,
+    args: &MigrateArgs,
+) -> Result<Moved, Error> {
     let MigrateArgs { from, to, .. } = args;
     let Some(depth) = migration.depth(from).await.map_err(Error::Admin)? else {
         return Err(Error::Data { what: "migrate".to_owned(), reason: format!("queue `{from}` does not exist") });
@@ -74,31 +83,50 @@ async fn migrate(migration: &QueueMigration, topology: &Topology, args: &Migrate
     if !args.yes {
         output::confirm("Migrate?")?;
     }
+    let target = json!({ "from": from, "to": to, "delete": args.delete });
+    let action = OperatorAction { name: "topology migrate", target };
+    audited(program, name, action, async {
+        let mut done = Moved { from: from.clone(), to: to.clone(), ..Moved::default() };
+        let outcome = move_all(migration, topology, args, &mut done).await;
+        (done.moved + done.dead_letters_moved, outcome.map(|()| done))
+    })
+    .await
+}
+
+/// Moves bindings, messages and dead letters. `done` has what is done so far, also after an error.
+async fn move_all(
+    migration: &QueueMigration,
+    topology: &Topology,
+    args: &MigrateArgs,
+    done: &mut Moved,
+) -> Result<(), Error> {
+    let MigrateArgs { from, to, .. } = args;
     migration.redirect(topology, from, to).await.map_err(Error::Admin)?;
-    let moved = drain(migration, from, to).await?;
-    let mut done = Moved { from: from.clone(), to: to.clone(), moved, ..Moved::default() };
+    drain(migration, from, to, &mut done.moved).await?;
     let old_dead = dead_letter_queue(from);
     let new_dead = topology.dead_letter_queue(to);
     if let Some(new_dead) = new_dead.filter(|new_dead| *new_dead != old_dead)
         && migration.depth(&old_dead).await.map_err(Error::Admin)?.is_some()
     {
-        done.dead_letters_moved = drain(migration, &old_dead, &new_dead).await?;
+        drain(migration, &old_dead, &new_dead, &mut done.dead_letters_moved).await?;
     }
     if args.delete {
-        delete(migration, from, &old_dead, &mut done).await?;
+        delete(migration, from, &old_dead, done).await?;
     } else {
         done.left = Some(format!("{from} is kept; once it has no senders and consumers, run this again with --delete"));
     }
-    Ok(done)
+    Ok(())
 }
 
-async fn drain(migration: &QueueMigration, from: &str, to: &str) -> Result<u64, Error> {
-    let tell = |moved: u64| {
-        if moved.is_multiple_of(EVERY) {
-            output::notice(&format!("{from} -> {to}: {moved} moved"));
+/// Moves all messages. `moved` counts them, also up to an error.
+async fn drain(migration: &QueueMigration, from: &str, to: &str, moved: &mut u64) -> Result<(), Error> {
+    let tell = |count: u64| {
+        *moved = count;
+        if count.is_multiple_of(EVERY) {
+            output::notice(&format!("{from} -> {to}: {count} moved"));
         }
     };
-    migration.drain(from, to, tell).await.map_err(Error::Admin)
+    migration.drain(from, to, tell).await.map(drop).map_err(Error::Admin)
 }
 
 async fn delete(migration: &QueueMigration, from: &str, dead: &str, done: &mut Moved) -> Result<(), Error> {

@@ -9,6 +9,7 @@ use celeriac_results::{LastError, Migration};
 use celeriac_topology::{Difference, DifferenceKind, Remedy};
 use serde::Serialize;
 
+use super::topology::audited_apply;
 use super::topology::table::{is_level, remedies, short};
 use crate::args::CommandName;
 use crate::args::SetupArgs;
@@ -66,7 +67,7 @@ pub(crate) async fn run(program: &Program, args: &SetupArgs, name: &CommandName,
     let work = async {
         match args.check {
             true => check(program, &planner, &migrations).await,
-            false => set_up(program, &planner, &migrations).await,
+            false => set_up(program, &planner, &migrations, name).await,
         }
     };
     let report = waiting::for_broker(&program.broker, planner.health(), work).await;
@@ -85,15 +86,16 @@ async fn check(program: &Program, planner: &Planner, migrations: &[Migration]) -
     Ok(report)
 }
 
-async fn set_up(program: &Program, planner: &Planner, migrations: &[Migration]) -> Result<SetupReport, Error> {
+async fn set_up(
+    program: &Program,
+    planner: &Planner,
+    migrations: &[Migration],
+    name: &CommandName,
+) -> Result<SetupReport, Error> {
     // Asked first, so that an unavailable broker leaves the database unchanged.
     let plan = planner.plan(&program.routes.topology()).await.map_err(Error::Admin)?;
-    if migrations.iter().any(|migration| !migration.applied)
-        && let Some(store) = celeriac_results::connect(&program.results).await.map_err(Error::Results)?
-    {
-        store.close().await;
-    }
-    let applied = planner.apply(plan, Prune::Keep).await.map_err(Error::Admin)?;
+    let pending: Vec<_> = migrations.iter().filter(|migration| !migration.applied).map(|one| one.name).collect();
+    let applied = audited_apply(program, planner, plan, Prune::Keep, ("setup", name), &pending).await?;
     let bindings = applied.unseen_bindings.iter().map(|binding| (binding.to_string(), SetupState::Declared)).collect();
     let mut report = SetupReport::default();
     report.add_migrations(migrations, SetupState::Created);

@@ -7,11 +7,14 @@ pub(super) mod table;
 mod yaml;
 
 use celeriac_admin::plan::{Applied, Plan, Planner, Prune};
+use celeriac_results::OperatorAction;
 use celeriac_topology::{Cluster, Difference, definitions, manifests};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::args::CommandName;
 use crate::args::{ApplyArgs, ExportArgs, ExportFormat, TopologyVerb};
+use crate::audit::audited;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::output;
@@ -44,7 +47,7 @@ pub(crate) async fn run(program: &Program, verb: TopologyVerb, name: &CommandNam
         TopologyVerb::Plan => None,
         TopologyVerb::Apply(args) => Some(args),
         TopologyVerb::Export(args) => return export(program, args),
-        TopologyVerb::Migrate(args) => return migrate::run(program, &args, json).await.map(|()| Exit::Done),
+        TopologyVerb::Migrate(args) => return migrate::run(program, &args, name, json).await.map(|()| Exit::Done),
     };
     let planner = planner(program)?;
     let texts = Texts { delays: &program.broker.delay_prefix, name };
@@ -84,12 +87,37 @@ async fn apply(
             output::confirm("Apply these changes?")?;
         }
     }
-    let applied = waiting::for_broker(&program.broker, planner.health(), planner.apply(plan, prune)).await;
-    let applied = applied.map_err(Error::Admin)?;
+    let applied = audited_apply(program, planner, plan, prune, ("topology apply", texts.name), &[]);
+    let applied = waiting::for_broker(&program.broker, planner.health(), applied).await?;
     let Applied { done, left, unseen_bindings } = &applied;
     let declared_bindings = unseen_bindings.len();
     output::answer(json, &AppliedDifferences { done, left, declared_bindings }, || texts.applied(&applied));
     Ok(if left.is_empty() { Exit::Done } else { Exit::Different })
+}
+
+/// Applies a plan, between the two writes of an audit row if it changes something. `migrations` are
+/// pending for the tables: the store is migrated when it is opened, before the row, because the row
+/// needs its table.
+pub(super) async fn audited_apply(
+    program: &Program,
+    planner: &Planner,
+    plan: Plan,
+    prune: Prune,
+    (action, name): (&'static str, &CommandName),
+    migrations: &[&str],
+) -> Result<Applied, Error> {
+    if !plan.is_to_be_done(prune) && migrations.is_empty() {
+        return planner.apply(plan, prune).await.map_err(Error::Admin);
+    }
+    let objects: Vec<_> = plan.to_be_done(prune).map(|found| found.object.as_str()).collect();
+    let target = json!({ "objects": objects, "migrations": migrations, "prune": prune == Prune::Delete });
+    let action = OperatorAction { name: action, target };
+    audited(program, name, action, async {
+        let applied = planner.apply(plan, prune).await.map_err(Error::Admin);
+        let done = migrations.len() + applied.as_ref().map_or(0, |applied| applied.done.len());
+        (done.try_into().unwrap_or(u64::MAX), applied)
+    })
+    .await
 }
 
 fn export(program: &Program, args: ExportArgs) -> Result<Exit, Error> {

@@ -32,7 +32,8 @@ const REVOKE: &str = "WITH stored AS (
     ON CONFLICT (id) DO UPDATE SET
         terminate = held.terminate OR excluded.terminate,
         until = greatest(held.until, excluded.until),
-        number = excluded.number
+        number = excluded.number,
+        revoked_by = excluded.revoked_by
     RETURNING id
 )
 SELECT pg_notify('celeriac_revoked', '') FROM (SELECT count(*) FROM stored) AS counted";

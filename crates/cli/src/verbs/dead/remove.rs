@@ -4,13 +4,18 @@ use std::time::Duration;
 
 use celeriac_admin::Filter;
 use celeriac_admin::dead::{Removal, Replay, ReplayOptions, Tally};
+use celeriac_config::duration;
+use celeriac_results::OperatorAction;
 use celeriac_telemetry::events::telemetry::FlushFailed;
 use celeriac_telemetry::{ErrorChain, Event, Telemetry};
 use serde::Serialize;
+use serde_json::{Value as Json, json};
 
 use super::source::{DeadLetterSource, check_reason};
 use super::survey::Survey;
-use crate::args::{RemovalArgs, ReplayArgs};
+use crate::args::CommandName;
+use crate::args::{DeadFilter, RemovalArgs, ReplayArgs};
+use crate::audit::audited;
 use crate::error::Error;
 use crate::output;
 use crate::program::Program;
@@ -19,7 +24,7 @@ use crate::program::Program;
 const FLUSH: Duration = Duration::from_secs(5);
 
 pub(super) async fn replay(
-    program: &Program,
+    (program, name): (&Program, &CommandName),
     source: &DeadLetterSource,
     args: ReplayArgs,
     json: bool,
@@ -31,9 +36,11 @@ pub(super) async fn replay(
         return Ok(());
     }
     let telemetry = start_telemetry(program)?;
+    let details = json!({ "to": to, "rate": rate.map(|rate| rate.to_string()), "drop_expires": drop_expires });
+    let action = OperatorAction { name: "dead replay", target: target(source, &args, details) };
     let replay = Replay { to, options: ReplayOptions { drop_expires }, rate };
     let removal = Removal::replay(&*source.broker, &filter, &replay, args.limit);
-    let outcome = carry_out(source, removal, &args, "replayed", json).await;
+    let outcome = audited(program, name, action, carry_out(source, removal, &args, "replayed", json)).await;
     if let Err(error) = telemetry.shutdown(FLUSH).await {
         // The messages are replayed. Lost traces are no reason for another exit code.
         FlushFailed { error: &ErrorChain(&error).to_string() }.emit();
@@ -41,13 +48,19 @@ pub(super) async fn replay(
     outcome
 }
 
-pub(super) async fn purge(source: &DeadLetterSource, args: &RemovalArgs, json: bool) -> Result<(), Error> {
+pub(super) async fn purge(
+    (program, name): (&Program, &CommandName),
+    source: &DeadLetterSource,
+    args: &RemovalArgs,
+    json: bool,
+) -> Result<(), Error> {
     let filter = source.filter(args.filter.wanted())?;
     if !may_begin(source, &filter, args, RemovalKind::Purge, json).await? {
         return Ok(());
     }
+    let action = OperatorAction { name: "dead purge", target: target(source, args, json!({})) };
     let removal = Removal::purge(&*source.broker, &filter, args.limit);
-    carry_out(source, removal, args, "purged", json).await
+    audited(program, name, action, carry_out(source, removal, args, "purged", json)).await
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,13 +121,33 @@ struct RemovalReport<'a> {
     tally: &'a Tally,
 }
 
+/// Returns the queues, the filter and the options of a removal, without those that are not set.
+fn target(source: &DeadLetterSource, args: &RemovalArgs, mut details: Json) -> Json {
+    let DeadFilter { queues: _, task, id, reason, error, older_than, newer } = &args.filter;
+    let age = |age: &Option<Duration>| age.map(duration::format);
+    let mut filter = json!({
+        "task": task, "id": id, "reason": reason, "error": error, "older_than": age(older_than), "newer": age(newer),
+    });
+    for part in [&mut filter, &mut details] {
+        if let Json::Object(part) = part {
+            part.retain(|_, value| !value.is_null());
+        }
+    }
+    let mut target = json!({ "queues": source.queues, "filter": filter, "options": details });
+    if let Some(limit) = args.limit {
+        target["options"]["limit"] = limit.into();
+    }
+    target
+}
+
+/// Removes the letters. Returns the number of removed ones.
 async fn carry_out(
     source: &DeadLetterSource,
     mut removal: Removal<'_>,
     args: &RemovalArgs,
     done: &'static str,
     json: bool,
-) -> Result<(), Error> {
+) -> (u64, Result<(), Error>) {
     let mut outcome = Ok(());
     for queue in &source.queues {
         match removal.go_through(queue).await {
@@ -127,9 +160,14 @@ async fn carry_out(
         }
     }
     let tally = removal.tally();
-    let Tally { removed, left, stuck, reason } = tally;
+    let Tally { removed, left, .. } = tally;
     output::answer(json, &RemovalReport { done, tally }, || format!("{removed} {done}, {left} left"));
-    outcome?;
+    (*removed, outcome.and_then(|()| check_tally(tally, args)))
+}
+
+/// Returns an error if nothing matched by name, or if a letter could not be replayed.
+fn check_tally(tally: &Tally, args: &RemovalArgs) -> Result<(), Error> {
+    let Tally { removed, stuck, reason, .. } = tally;
     check_reason(args.filter.reason.as_deref(), removed + stuck)?;
     match (&args.filter.id, reason) {
         (_, Some(reason)) => {
