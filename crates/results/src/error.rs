@@ -49,6 +49,15 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A connection pooler gives each transaction another session of the server, and the operation
+    /// needs one session.
+    #[error("{doing} failed: {url} is a connection pooler in transaction mode")]
+    Pooled {
+        /// The operation.
+        doing: &'static str,
+        /// The store, without password.
+        url: String,
+    },
     /// A newer version of Celeriac shares the store, and has changed the tables beyond the support
     /// of this one.
     #[error("{url} has tables of another version: {reason}")]
@@ -110,6 +119,7 @@ impl Error {
                  sslmode: require encrypts without verification, disable does not encrypt",
             ),
             Self::Migration { .. } => Some("run `celeriac setup` as a user who may create tables in schema `celeriac`"),
+            Self::Pooled { .. } => Some("set results.url to the server itself, or the pooler to session mode"),
             Self::Schema { .. } => Some("update this program, or set results.url to another database"),
             Self::Busy { .. } => Some("check the database: locks, disk space, and whether it is a standby"),
             Self::Invalid { .. } | Self::Closed | Self::Sql { .. } => None,

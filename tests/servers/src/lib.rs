@@ -3,9 +3,9 @@
 //! [`Servers::obtain`] returns one of each, from any source. [`RabbitNode`] and [`PostgresNode`]
 //! are single servers as values. A test starts, kills, restarts and joins its own ones, and
 //! dropping removes them. [`RabbitCluster`] is several RabbitMQ nodes. [`RabbitRelease`] selects
-//! the RabbitMQ. Each server has a folder and ports of its own and listens only on loopback, so
-//! many can run side by side. [`PythonEnvironment`] is the Python in which interop tests run
-//! Celery.
+//! the RabbitMQ. [`PoolerNode`] is a PgBouncer. Each server has a folder and ports of its own and
+//! listens only on loopback, so many can run side by side. [`PythonEnvironment`] is the Python in
+//! which interop tests run Celery.
 //!
 //! No server outlives its owner process, not even a killed one: see [`Guard`]. All functions block;
 //! call them from a blocking thread of an async test.
@@ -17,6 +17,7 @@ mod folder;
 mod guard;
 mod hosted;
 mod install;
+mod pooler;
 mod ports;
 mod postgres;
 mod process;
@@ -30,6 +31,7 @@ mod wait;
 pub use cluster::RabbitCluster;
 pub use guard::{Ending, Guard, end_detached};
 pub use install::{PostgresInstallation, RabbitInstallation};
+pub use pooler::{PoolMode, PoolerNode};
 pub use postgres::{Durability, PostgresNode, PostgresSpec};
 pub use process::{Process, Signal, kill_below};
 pub use provision::{AMQP_URL, DATABASE_URL, MANAGEMENT_URL, Servers};

@@ -20,7 +20,7 @@ use crate::wait::{patiently, until};
 
 const TOOL: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(60);
-const USER: &str = "postgres";
+pub(crate) const USER: &str = "postgres";
 
 /// Files beside the data, for TLS.
 const CERTIFICATE: &str = "server.crt";
@@ -310,15 +310,15 @@ impl PostgresNode {
     }
 }
 
-/// The user for Postgres if this process is root, because Postgres refuses to run as root.
+/// The user for Postgres and PgBouncer if this process is root, because they refuse to run as root.
 #[derive(Clone, Copy, Debug)]
-struct Account {
-    user: u32,
-    group: u32,
+pub(crate) struct Account {
+    pub(crate) user: u32,
+    pub(crate) group: u32,
 }
 
 impl Account {
-    fn unprivileged() -> Result<Option<Self>> {
+    pub(crate) fn unprivileged() -> Result<Option<Self>> {
         if !rustix::process::getuid().is_root() {
             return Ok(None);
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use celeriac_client::Client;
 use celeriac_config::duration;
-use celeriac_results::PostgresBackend;
+use celeriac_results::{Outbox, PostgresBackend};
 use celeriac_telemetry::events::telemetry::FlushFailed;
 use celeriac_telemetry::{ErrorChain, Event, Telemetry, clock};
 use celeriac_worker::{Error as WorkerError, Relay, on_signals};
@@ -61,8 +61,11 @@ pub(crate) async fn run(program: &Program, args: &RelayArgs, name: &CommandName,
             client = program.client() => client?,
             () = shutdown.requested() => return Ok(true),
         };
+        if let Some(outbox) = outbox(&client) {
+            outbox.check_session().await.map_err(Error::Results)?;
+        }
         let stop = CancellationToken::new();
-        let relay = Relay::new(client.clone())?.run_until(stop.clone());
+        let relay = Relay::new(client.clone())?.undeclared(program.relay_undeclared).run_until(stop.clone());
         let mut relay = std::pin::pin!(relay);
         tokio::select! {
             () = &mut relay => {}
@@ -85,8 +88,12 @@ pub(crate) async fn run(program: &Program, args: &RelayArgs, name: &CommandName,
     Ok(())
 }
 
+fn outbox(client: &Client) -> Option<&Outbox> {
+    client.results()?.postgres().map(PostgresBackend::outbox)
+}
+
 async fn status(client: &Client, name: &CommandName, json: bool) -> Result<(), Error> {
-    let Some(outbox) = client.results().and_then(|results| results.postgres()).map(PostgresBackend::outbox) else {
+    let Some(outbox) = outbox(client) else {
         return Err(WorkerError::NoOutbox.into());
     };
     let lag = outbox.lag().await.map_err(Error::Results)?;

@@ -15,6 +15,7 @@ pub(super) fn error(url: &str, doing: &'static str, cause: Cause) -> Error {
     match code(&cause).as_deref() {
         Some(code) if is_denied(code) => Error::Denied { url: url.to_owned(), reason: said(&cause) },
         Some("42P01" | "42703" | "3F000") => Error::Schema { url: url.to_owned(), reason: said(&cause) },
+        Some(code) if is_pooled(code) => Error::Pooled { doing, url: url.to_owned() },
         Some(code) if is_passing(code) => Error::Busy { doing, source: cause.into() },
         _ => Error::Sql { doing, source: cause.into() },
     }
@@ -86,6 +87,11 @@ fn is_passing(code: &str) -> bool {
     // 40: deadlock or serialisation; 53: out of disk, memory or connections; 55: lock; 57014:
     // statement timeout; 25006: a standby.
     ["40", "53", "55"].iter().any(|class| code.starts_with(class)) || code == "57014" || code == "25006"
+}
+
+fn is_pooled(code: &str) -> bool {
+    // A prepared statement is unknown, or known already: it belongs to another client's session.
+    code == "26000" || code == "42P05"
 }
 
 fn code(cause: &Cause) -> Option<String> {

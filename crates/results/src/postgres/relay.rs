@@ -18,6 +18,8 @@ use crate::error::{Error, Result};
 
 const CHANNEL: &str = "celeriac_outbox";
 
+const CONNECTING: &str = "connecting to the outbox";
+
 /// Lock of the relay: the bytes of `celerelay`, shortened.
 const LOCK: i64 = 0x6365_6c65_7265_6c61;
 
@@ -103,7 +105,8 @@ impl Outbox {
     pub async fn acquire_lease(&self) -> Result<RelayLease> {
         let mut listening = Listening::new(self.server.clone());
         let connected = listening.open().await;
-        let listener = connected.map_err(|cause| self.error("connecting to the outbox", cause))?;
+        let mut listener = connected.map_err(|cause| self.error(CONNECTING, cause))?;
+        self.refuse_pooler(&mut listener).await?;
         let now = Instant::now();
         let mut lease =
             RelayLease { listener, listening, window: self.window.clone(), heard: now, awake: false, found_at: now };
@@ -115,6 +118,49 @@ impl Outbox {
         let listened = self.server.within(lease.listener.listen(CHANNEL)).await;
         listened.map_err(|cause| self.error("listening for the outbox", cause))?;
         Ok(lease)
+    }
+
+    /// Checks that a relay can hold its lease over a connection to this store.
+    ///
+    /// # Errors
+    /// Returns an error if a pooler gives each transaction another session, if the database cannot
+    /// be reached, or if it refuses.
+    pub async fn check_session(&self) -> Result<()> {
+        let mut listening = Listening::new(self.server.clone());
+        let checked = match listening.open().await {
+            Ok(mut listener) => self.refuse_pooler(&mut listener).await,
+            Err(cause) => Err(self.error(CONNECTING, cause)),
+        };
+        listening.end().await;
+        checked
+    }
+
+    /// Refuses a connection whose session of the server can change. The lock would stay with a
+    /// session that others use, so two relays could hold it.
+    ///
+    /// A second connection is in a transaction meanwhile, which occupies a session. A pooler in
+    /// transaction mode gives it the session of the first, or gives the first another one.
+    async fn refuse_pooler(&self, listener: &mut PgListener) -> Result<()> {
+        const PROCESS: &str = "SELECT pg_backend_pid()";
+        let mut other = self.connections.lease().await?;
+        let is_pooled = async {
+            // Without prepared statements, which belong to a session too.
+            let first: i32 = sqlx::raw_sql(PROCESS).fetch_one(listener.acquire().await?).await?.try_get(0)?;
+            let mut transaction = other.connection.begin().await?;
+            let second: i32 = sqlx::raw_sql(PROCESS).fetch_one(&mut *transaction).await?.try_get(0)?;
+            let third: i32 = match first == second {
+                // The pooler may have no further session.
+                true => second,
+                false => sqlx::raw_sql(PROCESS).fetch_one(listener.acquire().await?).await?.try_get(0)?,
+            };
+            transaction.rollback().await?;
+            Ok(first == second || first != third)
+        };
+        let is_pooled = self.server.within(is_pooled).await;
+        match other.conclude(is_pooled).map_err(|cause| self.error(CONNECTING, cause))? {
+            true => Err(Error::Pooled { doing: CONNECTING, url: self.server.url().to_owned() }),
+            false => Ok(()),
+        }
     }
 
     /// Returns the length of the outbox, and its age.
