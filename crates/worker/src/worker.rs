@@ -371,6 +371,7 @@ impl Worker {
     }
 
     /// Returns the tasks that run, for a program that ends without them.
+    #[doc(hidden)]
     pub fn running_tasks(&self) -> RunningTasks {
         self.runtime.running.clone()
     }
