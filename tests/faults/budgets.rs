@@ -67,13 +67,13 @@ impl Bomb {
 }
 
 /// One worker under a limit.
-struct Stage {
+struct LimitedWorker {
     bed: Bed,
     peer: Peer,
     worker: Program,
 }
 
-impl Stage {
+impl LimitedWorker {
     async fn start(bed: &Bed, variables: &[(&str, &str)]) -> Self {
         let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         let variables = bed.environment_with(&variables);
@@ -133,41 +133,41 @@ fn chain_with_errbacks() -> Json {
 
 #[celeriac_tests::test(real, threads = 2)]
 async fn a_chain_with_errbacks_for_each_of_its_steps_is_refused_before_it_is_built(bed: Bed) {
-    let mut stage = Stage::start(&bed, &[]).await;
+    let mut limited = LimitedWorker::start(&bed, &[]).await;
     let embed = json!({"callbacks": [chain_with_errbacks()]});
-    Bomb::of("test.note", "bomb", &json!([1]), &json!({}), &embed).put(&stage.peer).await;
-    let dead = stage.dead(1).await;
+    Bomb::of("test.note", "bomb", &json!([1]), &json!({}), &embed).put(&limited.peer).await;
+    let dead = limited.dead(1).await;
     assert_dead(&dead[0], "over-limit", "worker.max_follow_up_size");
     assert_eq!(state(&bed, "bomb").await.as_deref(), Some("FAILURE"));
-    stage.survives(PEAK_OF_FOLLOW_UPS).await;
+    limited.survives(PEAK_OF_FOLLOW_UPS).await;
 }
 
 #[celeriac_tests::test(real, threads = 2)]
 async fn callbacks_with_a_large_result_each_are_not_sent(bed: Bed) {
-    let mut stage = Stage::start(&bed, &[]).await;
+    let mut limited = LimitedWorker::start(&bed, &[]).await;
     let callbacks = vec![json!({"task": "test.note"}); 1_000];
     let args = json!(["x".repeat(4 << 20)]);
-    Bomb::of("celery.accumulate", "bomb", &args, &json!({}), &json!({"callbacks": callbacks})).put(&stage.peer).await;
-    let dead = stage.dead(1).await;
+    Bomb::of("celery.accumulate", "bomb", &args, &json!({}), &json!({"callbacks": callbacks})).put(&limited.peer).await;
+    let dead = limited.dead(1).await;
     assert_dead(&dead[0], "not-followed-up", "worker.max_follow_up_size");
     assert_eq!(state(&bed, "bomb").await.as_deref(), Some("SUCCESS"));
-    stage.survives(PEAK_OF_FOLLOW_UPS).await;
+    limited.survives(PEAK_OF_FOLLOW_UPS).await;
 }
 
 #[celeriac_tests::test(real, threads = 2)]
 async fn chunks_of_one_and_a_group_with_large_arguments_are_not_sent(bed: Bed) {
-    let mut stage = Stage::start(&bed, &[]).await;
+    let mut limited = LimitedWorker::start(&bed, &[]).await;
     let chunks = json!({"task": {"task": "test.note"}, "it": vec![0; 900_000], "n": 1});
-    Bomb::of("celery.chunks", "chunks", &json!([]), &chunks, &json!({})).put(&stage.peer).await;
-    let dead = stage.dead(1).await;
+    Bomb::of("celery.chunks", "chunks", &json!([]), &chunks, &json!({})).put(&limited.peer).await;
+    let dead = limited.dead(1).await;
     assert_dead(&dead[0], "over-limit", "worker.max_follow_ups");
     let tasks = vec![json!({"task": "test.note"}); 9_000];
     let group = json!({"tasks": tasks, "group_id": "g", "partial_args": ["x".repeat(1 << 20)]});
-    Bomb::of("celery.group", "group", &json!([]), &group, &json!({})).put(&stage.peer).await;
-    let dead = stage.dead(1).await;
+    Bomb::of("celery.group", "group", &json!([]), &group, &json!({})).put(&limited.peer).await;
+    let dead = limited.dead(1).await;
     assert_dead(&dead[0], "over-limit", "worker.max_follow_up_size");
-    assert_eq!(stage.peer.ready("celeriac").await, 0, "no member was sent");
-    stage.survives(PEAK_OF_FOLLOW_UPS).await;
+    assert_eq!(limited.peer.ready("celeriac").await, 0, "no member was sent");
+    limited.survives(PEAK_OF_FOLLOW_UPS).await;
 }
 
 /// Returns bodies of nearly 8 MiB with more values than a worker decodes.
@@ -198,33 +198,33 @@ fn over_the_limit() -> Vec<Bomb> {
 
 #[celeriac_tests::test(real, threads = 2)]
 async fn bodies_of_too_many_values_are_refused_many_at_once(bed: Bed) {
-    let mut stage = Stage::start(&bed, &[]).await;
+    let mut limited = LimitedWorker::start(&bed, &[]).await;
     let bombs = over_the_limit();
     for round in 0..8 {
         for (index, bomb) in bombs.iter().enumerate() {
             let id = format!("{}-{round}-{index}", bomb.id);
             let (task, content_type, compression) = (bomb.task, bomb.content_type, bomb.compression);
-            Bomb { task, id, content_type, compression, body: bomb.body.clone() }.put(&stage.peer).await;
+            Bomb { task, id, content_type, compression, body: bomb.body.clone() }.put(&limited.peer).await;
         }
     }
-    for found in stage.dead(64).await {
+    for found in limited.dead(64).await {
         assert_dead(&found, "unreadable", "worker.max_body_values");
     }
-    stage.survives(PEAK_OF_BODIES).await;
+    limited.survives(PEAK_OF_BODIES).await;
 }
 
 #[celeriac_tests::test(real, threads = 2)]
 async fn bodies_of_as_many_values_as_allowed_run_and_share_a_budget(bed: Bed) {
-    let mut stage = Stage::start(&bed, &[]).await;
+    let mut limited = LimitedWorker::start(&bed, &[]).await;
     for number in 0..40 {
         let body = format!("[[[{}]],{{}},{{}}]", vec!["{\"\":0}"; 300_000].join(","));
         let id = format!("large-{number}");
-        Bomb::new("celery.accumulate", id, body).compressed(Compression::Zstd).put(&stage.peer).await;
+        Bomb::new("celery.accumulate", id, body).compressed(Compression::Zstd).put(&limited.peer).await;
     }
     for number in 0..40 {
-        stage.succeeds(&format!("large-{number}")).await;
+        limited.succeeds(&format!("large-{number}")).await;
     }
-    stage.survives(PEAK_OF_BODIES).await;
+    limited.survives(PEAK_OF_BODIES).await;
 }
 
 /// Starts workers, one after the other, until the condition holds. Returns the number of workers
