@@ -132,7 +132,7 @@ fn in_words(expected: &str) -> String {
         "a boolean" => "true or false".to_owned(),
         "a string" | "string" | "str" | "a borrowed string" => "text".to_owned(),
         "a character" => "one character".to_owned(),
-        "a sequence" => "a list".to_owned(),
+        "a sequence" => "a list such as [a, b]".to_owned(),
         "a map" => "a section".to_owned(),
         "unit" => "nothing".to_owned(),
         "option" => "a value or nothing".to_owned(),

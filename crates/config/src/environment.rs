@@ -8,6 +8,9 @@ pub const PREFIX: &str = "CELERIAC__";
 /// The separator between the parts of a key.
 pub(crate) const SEPARATOR: &str = "__";
 
+/// The variable with the name of the environment.
+pub(crate) const ENVIRONMENT_NAME: &str = "CELERIAC_ENV";
+
 /// The prefix of other variables, and of those that lack an underscore.
 const SHORT_PREFIX: &str = "CELERIAC_";
 
@@ -51,11 +54,21 @@ impl Environment {
         self.variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// Returns name, key and value of the variables that configure.
+    /// Returns name, key and value of the variables that configure. They are in upper case.
     pub(crate) fn settings(&self) -> impl Iterator<Item = (&str, Vec<&str>, &str)> {
         self.variables.iter().filter_map(|(name, value)| {
             let key = name.strip_prefix(PREFIX)?;
-            Some((name.as_str(), key.split(SEPARATOR).collect(), value.as_str()))
+            let is_upper = !key.contains(|letter: char| letter.is_ascii_lowercase());
+            is_upper.then_some((name.as_str(), key.split(SEPARATOR).collect(), value.as_str()))
+        })
+    }
+
+    /// Returns the names that would configure if they were in upper case, each with that name.
+    pub(crate) fn lower_settings(&self) -> impl Iterator<Item = (&str, String)> {
+        let names = self.variables.iter().map(|(name, _)| name.as_str());
+        names.filter(|name| name.contains(|letter: char| letter.is_ascii_lowercase())).filter_map(|name| {
+            let upper = name.to_ascii_uppercase();
+            (upper.starts_with(PREFIX) || upper == ENVIRONMENT_NAME).then_some((name, upper))
         })
     }
 

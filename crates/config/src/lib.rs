@@ -33,6 +33,8 @@ mod quote;
 
 mod deserialize_error;
 
+mod references;
+
 mod load;
 
 mod problem;

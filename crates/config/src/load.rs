@@ -10,6 +10,7 @@ use crate::environment::{PREFIX, SEPARATOR};
 use crate::node_deserializer::NodeDeserializer;
 use crate::origin::ValueOrigin;
 use crate::problem::{Problem, Problems};
+use crate::references::remove_references;
 use crate::sources::Sources;
 use crate::suggest::nearest;
 use crate::tree::{ConfigNode, KeyPath, NodeKind, PathStep, join};
@@ -65,7 +66,9 @@ pub fn load_with<T: DeserializeOwned>(
     let mut collected = sources.collect();
     let mut tree = collected.tree();
     let mut problems = collected.problems;
-    let mut is_partial = collected.is_partial;
+    let (references, in_list) = remove_references(&mut tree);
+    problems.extend(references);
+    let mut is_partial = collected.is_partial || in_list;
     let options = read::<T>(&mut tree, sources, &mut problems, &mut is_partial);
     if let (Some(options), false) = (&options, is_partial) {
         let found = validate(options).into_iter().filter(|(key, _)| !follows_from_removal(&tree, key));

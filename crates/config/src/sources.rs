@@ -7,7 +7,7 @@ use std::string::FromUtf8Error;
 
 use config::{Source, Value, ValueKind};
 
-use crate::environment::{Environment, PREFIX, SEPARATOR};
+use crate::environment::{ENVIRONMENT_NAME, Environment, PREFIX, SEPARATOR};
 use crate::layer::{Layer, Setting};
 use crate::origin::ValueOrigin;
 use crate::problem::Problem;
@@ -15,9 +15,6 @@ use crate::suggest::{closest_typo, nearest};
 use crate::suggest::{is_there, known_variable, names_section, variable_in_section};
 use crate::tree::ConfigNode;
 use crate::yaml::{self, MAX_DEPTH};
-
-/// The variable with the name of the environment.
-const ENVIRONMENT_NAME: &str = "CELERIAC_ENV";
 
 /// The first file that is read in a directory.
 const MAIN_FILE: &str = "celeriac.yaml";
@@ -36,7 +33,10 @@ const MAIN_FILE: &str = "celeriac.yaml";
 /// `64`, `true`, `1m 30s`, `a,b,c`, `[a, b]`, `{a: 1}`.
 ///
 /// A variable with one underscore after `CELERIAC`, as in `CELERIAC_WORKER_PREFETCH`, would have no
-/// effect. It is a problem if it names a section of the defaults.
+/// effect. It is a problem if it names a section of the defaults. A variable that is not in upper
+/// case, as in `celeriac__worker__prefetch`, is a problem.
+///
+/// Files are read as they are: `${NAME}` in a value is a problem, because no variable replaces it.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     defaults: Option<(String, String)>,
@@ -129,6 +129,11 @@ impl Sources {
         for name in self.environment.unreadable_settings() {
             collected.problems.push(Problem::of_key(&ValueOrigin::Variable(name.to_owned()), name, "should be UTF-8"));
         }
+        for (name, upper) in self.environment.lower_settings() {
+            let message = "variables of settings are in upper case";
+            let problem = Problem::of_key(&ValueOrigin::Variable(name.to_owned()), name, message);
+            collected.problems.push(Problem { nearest: Some(upper), ..problem });
+        }
         for (name, rest) in self.environment.short_settings() {
             collected.problems.extend(problem_of_short(&defaults, name, rest));
         }
@@ -152,8 +157,7 @@ impl Sources {
 
     fn collect_directory(&self, directory: &Path, collected: &mut Collected) {
         if !directory.is_dir() {
-            let message = if directory.exists() { "is not a directory" } else { "directory does not exist" };
-            collected.problems.push(Problem::of_source(directory.display(), message));
+            collected.problems.push(no_directory(directory));
             collected.is_partial = true;
             return;
         }
@@ -208,6 +212,27 @@ impl Sources {
         let message = format!("file does not exist, but CELERIAC_ENV is `{name}`");
         Problem { nearest: near, ..Problem::of_source(path.display(), message) }
     }
+}
+
+/// Returns the problem of a directory of files that is none. A relative name is sought where the
+/// program was started.
+fn no_directory(directory: &Path) -> Problem {
+    if directory.exists() {
+        return Problem::of_source(directory.display(), "is not a directory; name the one with the files");
+    }
+    let message = match std::env::current_dir() {
+        Ok(current) if directory.is_relative() => format!("directory does not exist in {}", current.display()),
+        _ => "directory does not exist".to_owned(),
+    };
+    let parent = match directory.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let others: Vec<_> = file_names(parent).filter(|name| parent.join(name).is_dir()).collect();
+    let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let nearest = closest_typo(name, others.iter().map(String::as_str)).map(str::to_owned);
+    let message = if nearest.is_some() { message } else { format!("{message}; create it, or name another") };
+    Problem { nearest, ..Problem::of_source(directory.display(), message) }
 }
 
 fn not_utf8(error: &FromUtf8Error) -> String {

@@ -200,6 +200,13 @@ impl ConfigNode {
     }
 }
 
+/// Returns the full key of a place.
+pub(crate) fn written(steps: &[PathStep]) -> String {
+    let mut key = String::new();
+    steps.iter().for_each(|step| step.append_to(&mut key));
+    key
+}
+
 impl PathStep {
     fn append_to(&self, key: &mut String) {
         match self {

@@ -170,6 +170,15 @@ fn what_comes_later_wins() {
 }
 
 #[test]
+fn a_reference_that_is_no_name_or_is_in_no_file_is_text() {
+    let said = Said::new(&[("celeriac.yaml", "worker: {queues: ['$A', '${}', '${', '${-}', 'a$', '}${B']}")])
+        .environment(&[("CELERIAC__WORKER__NAME", "${HOSTNAME}")]);
+    let worker = said.options().worker;
+    assert_eq!(worker.queues, ["$A", "${}", "${", "${-}", "a$", "}${B"]);
+    assert_eq!(worker.name.as_deref(), Some("${HOSTNAME}"));
+}
+
+#[test]
 fn sections_merge_and_lists_replace() {
     let said = Said::new(&[
         (
@@ -267,6 +276,23 @@ const FILES: &[(&str, &str)] = &[
         "task_routes: [{task: a}, {task: b}, {task: c, qeue: d}]",
         "config/celeriac.yaml: task_routes[2].qeue: unknown key, did you mean task_routes[2].queue?",
     ),
+    // Variables are not replaced. The default in a reference may be secret.
+    (
+        "broker: {url: '${AMQP_URL}'}",
+        "config/celeriac.yaml: broker.url: `${AMQP_URL}` is not replaced in files; set the variable CELERIAC__BROKER__URL",
+    ),
+    (
+        "broker: {url: 'amqp://shop:${PASSWORD:-hunter2}@mq'}",
+        "config/celeriac.yaml: broker.url: `${PASSWORD…}` is not replaced in files; set the variable CELERIAC__BROKER__URL",
+    ),
+    (
+        "worker:\n  concurrency: ${SLOTS}",
+        "config/celeriac.yaml: worker.concurrency: `${SLOTS}` is not replaced in files; set the variable CELERIAC__WORKER__CONCURRENCY",
+    ),
+    (
+        "task_routes: [{task: a}, {task: b, queue: '${QUEUE}'}]",
+        "config/celeriac.yaml: task_routes[1].queue: `${QUEUE}` is not replaced in files; set the variable CELERIAC__TASK_ROUTES, with the whole of task_routes",
+    ),
     // Wrong types and values.
     ("worker: 5", "config/celeriac.yaml: worker: should be a section, found 5"),
     ("worker: [5]", "config/celeriac.yaml: worker: should be a section, found a list"),
@@ -297,7 +323,7 @@ const FILES: &[(&str, &str)] = &[
     ),
     ("worker: {events: yes}", "config/celeriac.yaml: worker.events: should be true or false, found `yes`"),
     ("worker: {name: 1.10}", "config/celeriac.yaml: worker.name: should be text, found 1.1; put it in quotes"),
-    ("worker: {queues: a}", "config/celeriac.yaml: worker.queues: should be a list, found `a`"),
+    ("worker: {queues: a}", "config/celeriac.yaml: worker.queues: should be a list such as [a, b], found `a`"),
     ("broker: {url: 12345}", "config/celeriac.yaml: broker.url: should be text; put it in quotes"),
     (
         "broker: {heartbeat: 10}",
@@ -445,6 +471,21 @@ const VARIABLES: &[(&str, &str, &str)] = &[
         "1",
         "environment: CELERIAC_BROKER_MAX_MESSAGE_SIZE: should be named CELERIAC__SECTION__KEY, did you mean CELERIAC__BROKER__MAX_MESSAGE_SIZE?",
     ),
+    (
+        "celeriac__worker__prefetch",
+        "1",
+        "environment: celeriac__worker__prefetch: variables of settings are in upper case, did you mean CELERIAC__WORKER__PREFETCH?",
+    ),
+    (
+        "CELERIAC__worker__Prefetch",
+        "1",
+        "environment: CELERIAC__worker__Prefetch: variables of settings are in upper case, did you mean CELERIAC__WORKER__PREFETCH?",
+    ),
+    (
+        "celeriac_env",
+        "production",
+        "environment: celeriac_env: variables of settings are in upper case, did you mean CELERIAC_ENV?",
+    ),
     ("CELERIAC_BROKER", "memory://", "environment: CELERIAC_BROKER: should be named CELERIAC__SECTION__KEY"),
     (
         "CELERIAC_QUEUES_MAIL__TYPE",
@@ -469,6 +510,7 @@ fn other_variables_are_nobodys_business() {
         "CELERIAC_WORKERS",
         "CELERIAC",
         "WORKER_PREFETCH",
+        "celeriac_worker_image",
         "CELERIAC_BROKER_SERVICE_HOST",
         "CELERIAC_BROKER_SERVICE_PORT_AMQP",
         "CELERIAC_BROKER_PORT",
@@ -546,9 +588,17 @@ config/routes.yaml: line 2: is not UTF-8; save the file as UTF-8"
     fs::write(path.join("routes.yaml"), b"\xff\xfew\0o\0").unwrap();
     assert!(said.problems().ends_with("config/routes.yaml: is UTF-16; save it as UTF-8"));
     let problems = |path: &Path| load::<Options>(&Sources::new().directory(path)).unwrap_err().to_string();
-    assert_eq!(problems(Path::new("no/such")), "no/such: directory does not exist");
+    let here = std::env::current_dir().unwrap();
+    let missing = format!("directory does not exist in {}", here.display());
+    assert_eq!(problems(Path::new("no/such")), format!("no/such: {missing}; create it, or name another"));
+    assert_eq!(problems(Path::new("scr")), format!("scr: {missing}, did you mean src?"));
+    let absolute = path.join("confg");
+    assert_eq!(
+        problems(&absolute),
+        format!("{}: directory does not exist; create it, or name another", absolute.display())
+    );
     let file = path.join("routes.yaml");
-    assert_eq!(problems(&file), format!("{}: is not a directory", file.display()));
+    assert_eq!(problems(&file), format!("{}: is not a directory; name the one with the files", file.display()));
     let said = said.environment_name("../production");
     assert!(said.problems().contains("config: CELERIAC_ENV should be a name without a path, found `../production`"));
 }

@@ -105,7 +105,7 @@ const VARIABLES: &[(&str, &str, &str)] = &[
         "should be a whole number from 0 to 65535, found `\"4\"`; remove the quotes",
     ),
     ("CELERIAC__WORKER__PREFETCH__X", "4", "should be a whole number from 0 to 65535, found a section"),
-    ("CELERIAC__WORKER__QUEUES__0", "a", "should be a list, found a section"),
+    ("CELERIAC__WORKER__QUEUES__0", "a", "should be a list such as [a, b], found a section"),
     ("CELERIAC___WORKER__PREFETCH", "4", "unknown key, did you mean CELERIAC__WORKER__PREFETCH?"),
     ("CELERIAC__QUEUES__A__TYPE", "{a: b, c: d}", "should be a section with one key"),
 ];
