@@ -23,18 +23,26 @@ use crate::verbs::migrate;
 use crate::waiting;
 use table::Texts;
 
+/// A difference, as JSON. Its remedy is a command line of this program.
+#[derive(Serialize)]
+struct NamedDifference<'a> {
+    #[serde(flatten)]
+    difference: &'a Difference,
+    remedy: String,
+}
+
 /// A plan, as JSON.
 #[derive(Serialize)]
 struct PlannedDifferences<'a> {
-    differences: &'a [Difference],
+    differences: Vec<NamedDifference<'a>>,
     unseen: &'a [String],
 }
 
 /// The result of `apply`, as JSON.
 #[derive(Serialize)]
 struct AppliedDifferences<'a> {
-    done: &'a [Difference],
-    left: &'a [Difference],
+    done: Vec<NamedDifference<'a>>,
+    left: Vec<NamedDifference<'a>>,
     /// Number of bindings that were declared; AMQP does not show which of them existed before.
     declared_bindings: usize,
 }
@@ -68,8 +76,17 @@ fn planner(program: &Program) -> Result<Planner, Error> {
 
 fn show(plan: &Plan, texts: Texts<'_>, json: bool) -> Exit {
     let Plan { differences, unseen, .. } = plan;
-    output::answer(json, &PlannedDifferences { differences, unseen }, || texts.plan(plan));
+    let planned = PlannedDifferences { differences: named(differences, texts.name), unseen };
+    output::answer(json, &planned, || texts.plan(plan));
     if differences.is_empty() { Exit::Done } else { Exit::Different }
+}
+
+fn named<'a>(differences: &'a [Difference], name: &CommandName) -> Vec<NamedDifference<'a>> {
+    let named = |difference: &'a Difference| NamedDifference {
+        difference,
+        remedy: name.in_text(&difference.remedy.to_string()),
+    };
+    differences.iter().map(named).collect()
 }
 
 async fn apply(
@@ -91,8 +108,10 @@ async fn apply(
     let applied = waiting::for_broker(&program.broker, planner.health(), applied).await?;
     let Applied { done, left, unseen_bindings } = &applied;
     let declared_bindings = unseen_bindings.len();
+    let is_done = left.is_empty();
+    let [done, left] = [done, left].map(|differences| named(differences, texts.name));
     output::answer(json, &AppliedDifferences { done, left, declared_bindings }, || texts.applied(&applied));
-    Ok(if left.is_empty() { Exit::Done } else { Exit::Different })
+    Ok(if is_done { Exit::Done } else { Exit::Different })
 }
 
 /// Applies a plan, between the two writes of an audit row if it changes something. `migrations` are
@@ -133,4 +152,31 @@ fn export(program: &Program, args: ExportArgs) -> Result<Exit, Error> {
         }
     }
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use celeriac_topology::Remedy;
+
+    use super::*;
+
+    #[test]
+    fn a_remedy_in_json_has_the_name_of_the_program() {
+        let (ours, theirs) = (Some("1".to_owned()), Some("2".to_owned()));
+        let remedy = Remedy::Migrate("mail".to_owned());
+        let differences = [Difference::differs("queue `mail`", "x-max-priority", theirs, ours, remedy)];
+        let name = CommandName::of(Some("bin/shop".as_ref()));
+        let json = serde_json::to_value(named(&differences, &name)).unwrap_or_default();
+        assert_eq!(
+            json,
+            json!([{
+                "kind": "differs",
+                "object": "queue `mail`",
+                "property": "x-max-priority",
+                "broker": "2",
+                "files": "1",
+                "remedy": "shop topology migrate mail --to NEW",
+            }])
+        );
+    }
 }

@@ -20,8 +20,8 @@ pub struct Difference {
     pub broker: Option<String>,
     /// Its value in the files. `None` if they do not set it.
     pub files: Option<String>,
-    /// The remedy.
-    #[serde(serialize_with = "as_text")]
+    /// The remedy. It is not serialized, because its command line has the name of the program.
+    #[serde(skip)]
     pub remedy: Remedy,
 }
 
@@ -43,10 +43,6 @@ pub(super) fn names<'a>(one: &'a Arguments, other: &'a Arguments) -> BTreeSet<&'
 
 pub(super) fn shown(argument: Option<&Argument>) -> Option<String> {
     argument.map(Argument::to_string)
-}
-
-fn as_text<S: serde::Serializer>(remedy: &Remedy, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(remedy)
 }
 
 impl Difference {
