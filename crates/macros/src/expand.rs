@@ -1,13 +1,13 @@
 //! The code that `#[task]` expands to. It uses only Celeriac's public names.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Attribute, Expr, ExprLit, Ident, Index, ItemFn, Lit, Visibility, parse_quote};
 
 use crate::options::Options;
 use crate::signature::{DefaultValue, FunctionSignature, TaskArgument};
-use crate::syntax::without_group;
+use crate::syntax::{is_serializable, without_group};
 
 /// Returns a task: its type, its traits, the function that makes calls, and the function as it was
 /// written.
@@ -136,11 +136,16 @@ fn name(ident: &Ident, options: &Options) -> TokenStream {
     }
 }
 
-/// Returns the tuple of argument types. Its span is the first argument, because the compiler
-/// reports a type that cannot be serialized there.
+/// Returns the tuple of argument types. The compiler reports a type that cannot be serialized at
+/// the span of the tuple. It is the only argument that may be of such a type, or the list of
+/// parameters if there are several.
 fn args(signature: &FunctionSignature) -> TokenStream {
     let types = signature.parameters.iter().map(|parameter| &parameter.ty);
-    let span = signature.parameters.first().map_or_else(Span::call_site, |first| first.ty.span());
+    let mut unknown = signature.parameters.iter().map(|parameter| &parameter.ty).filter(|ty| !is_serializable(ty));
+    let span = match (unknown.next(), unknown.next()) {
+        (Some(only), None) => only.span(),
+        _ => signature.list,
+    };
     quote_spanned!(span=> (#(#types,)*))
 }
 

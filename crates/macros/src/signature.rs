@@ -1,5 +1,6 @@
 //! The signature of a task's function: its parameters and its result.
 
+use proc_macro2::Span;
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
@@ -23,6 +24,8 @@ pub(crate) struct FunctionSignature {
     /// True if the function takes the connection of its transaction next.
     pub(crate) transaction: bool,
     pub(crate) parameters: Vec<TaskArgument>,
+    /// The span of the parameters and their parentheses.
+    pub(crate) list: Span,
     pub(crate) returns: Type,
 }
 
@@ -70,8 +73,9 @@ impl FunctionSignature {
         }
         check_wire_names(&parameters, &mut found);
         let returns = check_return(function, &mut found);
+        let list = function.sig.paren_token.span.join();
         match (found.into_error(), returns) {
-            (None, Some(returns)) => Some(Self { context, transaction, parameters, returns }),
+            (None, Some(returns)) => Some(Self { context, transaction, parameters, list, returns }),
             (error, _) => {
                 error.into_iter().for_each(|error| mistakes.take(error));
                 None

@@ -8,8 +8,15 @@ struct Order {
 
 struct Receipt;
 
+struct Customer;
+
 #[task]
 async fn charge(cents: i64, order: Order) -> TaskResult<()> {
+    Ok(())
+}
+
+#[task]
+async fn invite(when: String, customer: Customer, order: Option<Order>) -> TaskResult<()> {
     Ok(())
 }
 
