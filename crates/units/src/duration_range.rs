@@ -7,6 +7,9 @@ use std::time::Duration;
 use crate::duration::{format_duration, parse_duration};
 use crate::error::Error;
 
+/// The form of one wait and of a range.
+const FORM: &str = "one wait such as 10s, or a range such as 1s..10m";
+
 /// The separator between the ends of a range.
 const SEPARATOR: &str = "..";
 
@@ -37,7 +40,7 @@ impl FromStr for DurationRange {
     fn from_str(text: &str) -> Result<Self, Error> {
         let (first, cap) = match text.split_once(SEPARATOR) {
             Some((first, cap)) => (parse_duration(first)?, parse_duration(cap)?),
-            None => parse_duration(text).map(|only| (only, only))?,
+            None => parse_duration(text).map(|only| (only, only)).map_err(|error| in_a_range(error, text))?,
         };
         if first <= cap && (!first.is_zero() || cap.is_zero()) {
             return Ok(Self { first, cap });
@@ -49,6 +52,19 @@ impl FromStr for DurationRange {
             _ => Self { first: least, cap: most },
         };
         Err(Error::new("waits that go up from more than zero, such as 1s..10m", text.trim()).with_suggestion(meant))
+    }
+}
+
+/// Returns the error of a text that is no wait. A range with another separator gets a suggestion. A
+/// number without a unit has an error of its own.
+fn in_a_range(error: Error, text: &str) -> Error {
+    if text.trim_end().ends_with(|last: char| last.is_ascii_digit()) {
+        return error;
+    }
+    let error = error.expecting(FORM);
+    match text.split_once('-').map(|(first, cap)| (parse_duration(first), parse_duration(cap))) {
+        Some((Ok(first), Ok(cap))) if first <= cap => error.with_suggestion(DurationRange { first, cap }),
+        _ => error,
     }
 }
 
@@ -72,6 +88,15 @@ mod tests {
             assert_eq!(range.to_string(), written);
         }
         assert!("1s..".parse::<DurationRange>().is_err_and(|error| error.to_string().contains("found ``")));
+    }
+
+    #[test]
+    fn a_text_that_is_no_wait_is_answered_with_both_forms() {
+        for (text, meant) in [("1s-10m", ", did you mean 1s..10m?"), ("soon", ""), ("10m-1s", "")] {
+            let form = "should be one wait such as 10s, or a range such as 1s..10m";
+            let error = text.parse::<DurationRange>().unwrap_err().to_string();
+            assert_eq!(error, format!("{form}, found `{text}`{meant}"));
+        }
     }
 
     #[test]

@@ -21,6 +21,11 @@ impl Error {
         Self { expected: expected.into(), found: found.to_owned(), advice: String::new() }
     }
 
+    /// Replaces the expected form.
+    pub(crate) fn expecting(self, expected: &'static str) -> Self {
+        Self { expected: expected.into(), ..self }
+    }
+
     /// Adds the word `none` to the expected form.
     pub(crate) fn or_none(self) -> Self {
         Self { expected: format!("{}, or {NONE}", self.expected).into(), ..self }
