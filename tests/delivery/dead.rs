@@ -177,8 +177,9 @@ async fn dead_letters_are_listed_by_every_filter_and_stay(bed: Bed) {
 #[celeriac_tests::test(real)]
 async fn a_wrong_flag_or_queue_is_told_with_what_was_probably_meant(bed: Bed) {
     let console = Console::new(&bed, "queues: { mail: {} }").await;
-    let cases: [(&[&str], i32, &str); 8] = [
+    let cases: [(&[&str], i32, &str); 9] = [
         (&["list", "-Q", "mial"], 65, "--queue: queue `mial` is not declared, did you mean `mail`?"),
+        (&["list", "-Q", "x"], 65, "--queue: queue `x` is not declared; declared are mail, celeriac"),
         (&["replay", "--to", "mails", "--yes"], 65, "--to: queue `mails` is not declared, did you mean `mail`?"),
         (&["list", "--task", "/(/"], 65, "--task: `/(/` is not a regular expression"),
         (&["purge", "--error", "/(/"], 65, "--error: `/(/` is not a regular expression"),

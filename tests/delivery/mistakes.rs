@@ -226,8 +226,13 @@ async fn a_broker_inside_the_process_gets_no_messages_of_the_outbox_and_a_worker
     let (code, said) = run(&["relay"], &[]).await;
     assert_eq!(code, 78, "{said}");
     has_all(&said, &["broker.url is memory://", "help: give --broker"]);
+    let warning = "warning: broker.url is memory://, so only this process can send tasks";
+    let folder = tempfile::tempdir().unwrap();
+    let (code, said) = run(&["--config", folder.path().to_str().unwrap(), "config", "check"], &[]).await;
+    assert_eq!(code, 0, "a folder without celeriac.yaml: {said}");
+    has_all(&said, &[warning, "configuration is valid"]);
     let mut worker = Program::start(&["worker", "--results", "none"], &[]);
-    worker.says("warning: broker.url is memory://, so only this process can send tasks").await;
+    worker.says(warning).await;
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0);
 }

@@ -22,7 +22,7 @@ async fn queues_are_shown_with_what_a_person_should_know_of_them(bed: Bed) {
     let (code, said) = run(&bed, &["queues"], ROUTES).await;
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("does not exist"), "{said}");
-    let why = "no rates and unacknowledged messages: the management API does not answer this user at http://guest:***@";
+    let why = "no rates or unacknowledged messages: the management API does not answer this user at http://guest:***@";
     assert!(said.contains(why) && said.contains("; set broker.management_url"), "{said}");
     for _ in 0..2 {
         let (code, said) = run(&bed, &["call", "test.note", "-a", "[1]", "-Q", "mail"], ROUTES).await;

@@ -14,3 +14,16 @@ pub(crate) mod routes;
 pub(crate) mod setup;
 pub(crate) mod topology;
 pub(crate) mod worker;
+
+use celeriac_config::{did_you_mean, nearest};
+use celeriac_topology::Topology;
+
+/// Returns the error about a queue that is not declared, with the closest one or all that are.
+fn not_declared(topology: &Topology, name: &str) -> String {
+    let declared = || topology.queues.keys().map(String::as_str);
+    let meant = match nearest(name, declared()) {
+        Some(nearest) => did_you_mean(Some(nearest)),
+        None => format!("; declared are {}", declared().collect::<Vec<_>>().join(", ")),
+    };
+    format!("queue `{name}` is not declared{meant}")
+}

@@ -113,7 +113,10 @@ impl Error {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Unreachable { .. } => Some("check that the database runs, and that results.url is right"),
-            Self::Denied { .. } => Some("check user, password, database and grants of results.url"),
+            Self::Denied { .. } => Some(
+                "check user, password, database and grants of results.url; if its tables are missing, run `celeriac setup` \
+                 as a user who may create them",
+            ),
             Self::Untrusted { .. } => Some(
                 "add sslrootcert=/path/to/ca.pem to results.url for an authority that this machine does not know, or another \
                  sslmode: require encrypts without verification, disable does not encrypt",

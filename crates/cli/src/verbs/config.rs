@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::output;
 use crate::program::Program;
+use crate::verbs::worker::IN_PROCESS;
 
 #[derive(Serialize)]
 struct Checked {
@@ -17,6 +18,9 @@ pub(crate) fn check(program: &Program, json: bool) -> Result<(), Error> {
         && !program.results.are_on_postgres()
     {
         return Err(WorkerError::NoTransactions { task }.into());
+    }
+    if program.is_in_process() {
+        output::notice(IN_PROCESS);
     }
     for warning in &program.warnings {
         output::notice(&format!("warning: {warning}"));

@@ -2,7 +2,6 @@
 
 use celeriac_admin::QueueMigration;
 use celeriac_broker::QueueDeletion;
-use celeriac_config::{did_you_mean, nearest};
 use celeriac_results::OperatorAction;
 use celeriac_topology::{Topology, dead_letter_queue};
 use serde::Serialize;
@@ -14,6 +13,7 @@ use crate::audit::audited;
 use crate::error::Error;
 use crate::output;
 use crate::program::Program;
+use crate::verbs::not_declared;
 use crate::waiting;
 
 /// Number of moved messages between two lines of progress.
@@ -52,8 +52,7 @@ fn check(topology: &Topology, args: &MigrateArgs) -> Result<(), Error> {
         return refuse("--to", format!("`{to}` is the queue to move from; give the new queue another name"));
     }
     if !topology.queues.contains_key(to) {
-        let near = did_you_mean(nearest(to, topology.queues.keys().map(String::as_str)));
-        return refuse("--to", format!("queue `{to}` is not declared{near}"));
+        return refuse("--to", not_declared(topology, to));
     }
     if topology.queues.contains_key(from) {
         let reason = format!(

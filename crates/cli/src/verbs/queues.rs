@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use celeriac_broker::{Broker, BrokerOptions, Depth};
-use celeriac_config::{did_you_mean, duration, nearest};
+use celeriac_config::duration;
 use celeriac_protocol::headers::names;
 use celeriac_protocol::sent_at;
 use celeriac_telemetry::clock;
@@ -16,6 +16,7 @@ use crate::args::QueuesArgs;
 use crate::error::Error;
 use crate::output;
 use crate::program::Program;
+use crate::verbs::not_declared;
 use crate::waiting;
 
 /// A row of the table.
@@ -98,7 +99,7 @@ pub(crate) async fn run(program: &Program, args: &QueuesArgs, json: bool) -> Res
     }
     output::answer(json, &shown, || table(&shown));
     if let (Err(reason), false) = (facts, json) {
-        output::notice(&format!("no rates and unacknowledged messages: {reason}; set broker.management_url"));
+        output::notice(&format!("no rates or unacknowledged messages: {reason}; set broker.management_url"));
     }
     Ok(())
 }
@@ -118,11 +119,7 @@ async fn facts(options: &BrokerOptions) -> Result<Result<Vec<QueueFacts>, String
 fn wanted(topology: &Topology, chosen: &[String]) -> Result<Vec<(String, QueuePurpose, &'static str)>, Error> {
     for queue in chosen {
         if !topology.queues.contains_key(queue) {
-            let near = did_you_mean(nearest(queue, topology.queues.keys().map(String::as_str)));
-            return Err(Error::Data {
-                what: "--queues".to_owned(),
-                reason: format!("queue `{queue}` is not declared{near}"),
-            });
+            return Err(Error::Data { what: "--queues".to_owned(), reason: not_declared(topology, queue) });
         }
     }
     let dead_letters = topology.dead_letter_queues();

@@ -28,8 +28,8 @@ const FLUSHED: Duration = Duration::from_millis(900);
 /// Longest time for the last traces, even if the drain timeout leaves more.
 const FLUSH: Duration = Duration::from_secs(5);
 
-/// Warning of a worker whose broker is inside its process.
-const IN_PROCESS: &str =
+/// Warning of a program whose broker is inside its process.
+pub(super) const IN_PROCESS: &str =
     "warning: broker.url is memory://, so only this process can send tasks to this worker; set broker.url";
 
 pub(crate) async fn run(program: &Program, name: &CommandName) -> Result<(), Error> {

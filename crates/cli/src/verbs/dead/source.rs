@@ -12,6 +12,7 @@ use celeriac_topology::Topology;
 use crate::args::DeadQueues;
 use crate::error::Error;
 use crate::program::Program;
+use crate::verbs::not_declared;
 
 /// The dead-letter queues that a verb works on.
 pub(super) struct DeadLetterSource {
@@ -110,6 +111,5 @@ fn declared(topology: &Topology, flag: &str, name: &str) -> Result<Vec<String>, 
 }
 
 fn undeclared(topology: &Topology, flag: &str, name: &str) -> Error {
-    let meant = did_you_mean(nearest(name, topology.queues.keys().map(String::as_str)));
-    Error::Data { what: flag.to_owned(), reason: format!("queue `{name}` is not declared{meant}") }
+    Error::Data { what: flag.to_owned(), reason: not_declared(topology, name) }
 }
