@@ -6,7 +6,7 @@ use celeriac::Builder;
 use celeriac::prelude::*;
 use celeriac_broker::Error as BrokerError;
 use celeriac_client::Error;
-use celeriac_tests::{Bed, Peer, eventually};
+use celeriac_tests::{Bed, Peer, Program, eventually};
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 
@@ -66,4 +66,20 @@ async fn a_celery_app_may_declare_the_queue_of_a_worker_too(bed: Bed) {
     peer.channel().queue_declare("one.dq2".into(), durable, nothing()).await.unwrap();
     let options = QueueBindOptions::default();
     peer.channel().queue_bind("one.dq2".into(), "C.dq2".into(), "one".into(), options, nothing()).await.unwrap();
+}
+
+#[celeriac_tests::test(real)]
+async fn a_worker_whose_name_is_in_use_says_so(bed: Bed) {
+    let variables = bed.environment_with(&[("CELERIAC__WORKER__DIRECT_QUEUE", "true".to_owned())]);
+    let line = ["worker", "--name", "twin"];
+    let mut first = Program::start(&line, &variables);
+    first.says("worker ready").await;
+    let mut second = Program::start(&line, &variables);
+    second.says("worker name in use name=twin queue=twin.dq2").await;
+    for (worker, warnings) in [(&mut first, 0), (&mut second, 1)] {
+        worker.signal("TERM");
+        assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0);
+        let said = worker.rest().await;
+        assert_eq!(said.matches("worker name in use").count(), warnings, "{said}");
+    }
 }

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use celeriac_broker::Broker;
 use celeriac_protocol::HeaderMap;
 use celeriac_protocol::headers::names;
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::worker::WorkerNameShared;
 use celeriac_topology::{
     Binding, DIRECT_EXCHANGE, ExchangeKind, ExchangeOptions, QueueKind, QueueOptions, Topology, dead_letter_queue,
     direct_queue,
@@ -70,6 +73,18 @@ pub(crate) fn add_direct_queue(topology: &mut Topology, worker: &str) -> String 
     };
     topology.queues.insert(queue.clone(), options);
     queue
+}
+
+/// Warns if a queue of this worker has a second consumer: a worker of the same name. Errors are
+/// left to the consumers, which meet them too.
+pub(crate) async fn warn_of_shared_name(broker: &dyn Broker, topology: &Topology, name: &str) {
+    for (queue, _) in topology.queues.iter().filter(|(_, options)| options.own) {
+        if let Ok(Some(depth)) = broker.depth(queue).await
+            && depth.consumers > 1
+        {
+            WorkerNameShared { name, queue }.emit();
+        }
+    }
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ use crate::intake::prefetch;
 use crate::intake::tuning::PrefetchTuner;
 use crate::memory::DecodeMemory;
 use crate::options::WorkerOptions;
-use crate::own_queues::{add_direct_queue, own_broadcast_options, own_broadcast_queue};
+use crate::own_queues::{add_direct_queue, own_broadcast_options, own_broadcast_queue, warn_of_shared_name};
 use crate::rate_limits::RateLimits;
 use crate::relay::Relay;
 use crate::running_tasks::RunningTasks;
@@ -244,7 +244,10 @@ impl Worker {
                 () = shutdown.requested() => return Ok(None),
             };
             let retry_in = match attempt {
-                Ok(consumers) => return Ok(Some(consumers)),
+                Ok(consumers) => {
+                    warn_of_shared_name(&*self.runtime.broker, &self.runtime.topology, &self.runtime.name).await;
+                    return Ok(Some(consumers));
+                }
                 // An external queue may be declared later, by the program that owns it.
                 Err(error) if error.is_retryable() || self.is_foreign(&error) => {
                     let retry_in = backoff.next_wait(fastrand::f64());

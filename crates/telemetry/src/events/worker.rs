@@ -231,6 +231,17 @@ event! {
 }
 
 event! {
+    /// Another worker consumes a queue that belongs to the name of this one.
+    pub struct WorkerNameShared<'a> {
+        /// The name of both workers.
+        name: &'a str,
+        /// The queue. Each of its messages reaches one of the workers.
+        queue: &'a str,
+    }
+    log: WARN "worker name in use" { name, queue };
+}
+
+event! {
     /// A worker changes the prefetch of a queue, because of the use of its slots.
     pub struct PrefetchChanged<'a> {
         /// The queue.
