@@ -332,6 +332,9 @@ impl<T: Task> Call<T> {
     /// # Errors
     /// Returns an error if the task is on no queue, or may be on none: see
     /// [`Error::may_have_been_sent`].
+    ///
+    /// # Panics
+    /// Panics outside of a Tokio runtime.
     pub async fn submit(self, client: &Client) -> Result<TaskHandle<T::Output>> {
         client.submit(self).await
     }

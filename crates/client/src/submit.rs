@@ -39,6 +39,9 @@ impl Client {
     /// # Errors
     /// Returns an error if the task is on no queue, or may be on none: see
     /// [`Error::may_have_been_sent`].
+    ///
+    /// # Panics
+    /// Panics outside of a Tokio runtime.
     pub async fn submit<T: Task>(&self, call: Call<T>) -> Result<TaskHandle<T::Output>> {
         self.dispatch(self.resolve_typed(call)?, None).await
     }
