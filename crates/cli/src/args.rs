@@ -4,6 +4,7 @@ mod command_name;
 mod dead;
 mod help;
 mod parse;
+mod query;
 mod tips;
 mod topology;
 
@@ -17,6 +18,7 @@ use crate::program::Override;
 
 pub(crate) use command_name::CommandName;
 pub use dead::{DeadFilter, DeadQueues, DeadVerb, ListDeadArgs, PurgeArgs, RemovalArgs, ReplayArgs, ShowDeadArgs};
+pub use query::QueryArgs;
 pub use topology::{ApplyArgs, ExportArgs, ExportFormat, MigrateArgs, QueuesArgs, TopologyVerb};
 
 /// Run, send and inspect background tasks on RabbitMQ, with results in Postgres
@@ -78,6 +80,9 @@ pub enum Verb {
     /// Show the result of a task, or wait for it
     #[command(after_help = help::RESULT.text())]
     Result(ResultArgs),
+    /// Run a query of the cookbook on the result store
+    #[command(after_help = help::QUERY.text())]
+    Query(QueryArgs),
     /// Revoke tasks by id
     #[command(after_help = help::REVOKE.text())]
     Revoke(RevokeArgs),
@@ -174,7 +179,7 @@ pub struct CallArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, conflicts_with = "eta")]
     pub countdown: Option<Duration>,
     /// Run at this time, such as 2026-12-24T18:00:00+01:00
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = query::time)]
     pub eta: Option<jiff::Timestamp>,
     /// Do not start after this time from now, such as 1h
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
@@ -271,11 +276,6 @@ pub enum ConfigVerb {
     /// Print the effective configuration with its sources, secrets masked
     #[command(after_help = help::CONFIG_SHOW.text())]
     Show,
-}
-
-/// Reads a time, with an error that shows the form.
-fn time(text: &str) -> Result<jiff::Timestamp, String> {
-    text.parse().map_err(|_| "should be a time with its offset, such as 2026-12-24T18:00:00+01:00".to_owned())
 }
 
 impl CommandLine {

@@ -66,6 +66,12 @@ pub enum Error {
         /// The error of the store.
         source: ResultsError,
     },
+    /// The verb needs Postgres, and the store is another one.
+    #[error("the result store is {url}, and this command needs Postgres")]
+    NeedsPostgres {
+        /// The store, without password.
+        url: String,
+    },
     /// The question was not answered with yes.
     #[error("declined: nothing was changed")]
     Declined,
@@ -78,7 +84,7 @@ impl Error {
     /// Returns the exit code, by which a supervisor tells kinds of errors apart.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) | Self::InProcess | Self::Telemetry(_) => Exit::Config,
+            Self::Config(_) | Self::InProcess | Self::NeedsPostgres { .. } | Self::Telemetry(_) => Exit::Config,
             Self::Broker(error) => broker_code(error),
             Self::Admin(error) => admin_code(error),
             Self::Results(error) | Self::NotAudited { source: error, .. } => results_code(error),
@@ -107,6 +113,7 @@ impl Error {
                 Some("mend the store of results.url, or give --results none to act without an audit row")
             }
             Self::InProcess => Some("give --broker amqp://…, or set broker.url or CELERIAC__BROKER__URL"),
+            Self::NeedsPostgres { .. } => Some("give --results postgres://…, or set results.url"),
             Self::NoTerminal => Some("give --yes to go ahead without a question"),
             Self::Config(_) | Self::Telemetry(_) | Self::Data { .. } | Self::Declined => None,
         }

@@ -26,6 +26,7 @@ mod audit;
 mod ending;
 mod error;
 mod output;
+mod table;
 mod waiting;
 
 pub use error::Error;

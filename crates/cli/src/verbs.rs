@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod dead;
 pub(crate) mod list;
 pub(crate) mod migrate;
+pub(crate) mod query;
 pub(crate) mod queues;
 pub(crate) mod relay;
 pub(crate) mod result;

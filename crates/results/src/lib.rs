@@ -10,6 +10,7 @@
 //!   has;
 //! - `sqlite`, behind the feature of that name: for programs without a server;
 //! - [`recorder`]: writes many outcomes at once;
+//! - [`cookbook`]: queries for people;
 //! - `conformance`, behind the feature of that name: the suite that every store passes.
 
 pub mod record;
@@ -35,6 +36,8 @@ mod waiters;
 
 pub mod recorder;
 
+pub mod cookbook;
+
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
@@ -44,6 +47,7 @@ mod options;
 
 pub use audit::{AuditEntry, AuditLog, Operator, OperatorAction};
 pub use backend::{Backend, connect, connect_watched, migrations};
+pub use cookbook::{CookbookQuery, QueryParameter};
 pub use crash_log::{AttemptKey, CrashCheck, CrashCount, CrashLog, CrashTracker, CrashTrackerService, Finished};
 pub use error::{Error, Result};
 pub use health::StoreHealth;

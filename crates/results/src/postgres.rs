@@ -50,6 +50,7 @@ use self::relay::Outbox;
 use self::server::PostgresServer;
 use self::transaction::Transactions;
 use crate::audit::{AuditLog, Operator, OperatorAction};
+use crate::cookbook::{CookbookQuery, QueryParameter};
 use crate::crash_log::{AttemptKey, CrashCheck, CrashCount, CrashLog, Finished};
 use crate::error::Result;
 use crate::health::StoreHealth;
@@ -188,6 +189,15 @@ impl PostgresBackend {
     /// Returns the outbox, which holds the tasks that were sent in a transaction.
     pub fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    /// Runs a query of the cookbook. Returns each row as a JSON object, its columns in order.
+    ///
+    /// # Errors
+    /// Returns an error if the query lacks a parameter, if the database cannot be reached, or if it
+    /// refuses.
+    pub async fn query(&self, query: &CookbookQuery, given: &[(QueryParameter, String)]) -> Result<Vec<String>> {
+        read::query(&self.connections, query, given).await
     }
 
     /// Returns the idempotency keys.

@@ -74,6 +74,16 @@ pub(super) const RESULT: HelpEnd = HelpEnd {
     exits: AWAITS,
 };
 
+pub(super) const QUERY: HelpEnd = HelpEnd {
+    sections: "",
+    examples: &[
+        "celeriac query",
+        "celeriac query failures --since 1h",
+        "celeriac query find -t shop.charge -k '{\"order\": 17}' --json",
+    ],
+    exits: LOOKS,
+};
+
 pub(super) const REVOKE: HelpEnd =
     HelpEnd { sections: "", examples: &["celeriac revoke order-17 order-18 --terminate"], exits: LOOKS };
 

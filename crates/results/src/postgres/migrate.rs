@@ -20,6 +20,7 @@ const MIGRATIONS: &[SchemaMigration] = &[
     SchemaMigration { version: 6, name: "suspects", sql: include_str!("../../migrations/postgres/0006_suspects.sql") },
     SchemaMigration { version: 7, name: "runs", sql: include_str!("../../migrations/postgres/0007_runs.sql") },
     SchemaMigration { version: 8, name: "audit", sql: include_str!("../../migrations/postgres/0008_audit.sql") },
+    SchemaMigration { version: 10, name: "views", sql: include_str!("../../migrations/postgres/0010_views.sql") },
 ];
 
 /// Lock for migrations, so that only one of several starting workers migrates: the bytes of

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use celeriac_protocol::{Failure, TaskState};
 use futures::TryStreamExt;
-use sqlx::Row;
 use sqlx::postgres::{PgBindIterExt, PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Row};
 
 use super::pool::PostgresPool;
 use super::time::Time;
+use crate::cookbook::{CookbookQuery, QueryParameter};
 use crate::error::Result;
 use crate::exact;
 use crate::record::{AttemptRecord, TaskRecord};
@@ -50,6 +51,20 @@ pub(super) async fn attempts(connections: &PostgresPool, id: &str) -> Result<Vec
     let answer = connections.within(query.fetch_all(&mut lease.connection)).await;
     let rows = lease.conclude(answer).map_err(failed)?;
     rows.iter().map(attempt).collect::<sqlx::Result<_>>().map_err(failed)
+}
+
+/// Runs a query of the cookbook. Returns each row as a JSON object, its columns in order.
+pub(super) async fn query(
+    connections: &PostgresPool,
+    query: &CookbookQuery,
+    given: &[(QueryParameter, String)],
+) -> Result<Vec<String>> {
+    let (sql, values) = query.statement(given)?;
+    let sql = AssertSqlSafe(format!("SELECT row_to_json(answer)::text FROM ({sql}) AS answer"));
+    let mut lease = connections.lease().await?;
+    let query = values.into_iter().fold(sqlx::query_scalar(sql), |query, value| query.bind(value));
+    let answer = connections.within(query.fetch_all(&mut lease.connection)).await;
+    lease.conclude(answer).map_err(|cause| connections.error("running a query", cause))
 }
 
 /// Delivers those tasks that have ended, one after the other, because results may be large.

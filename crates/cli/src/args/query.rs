@@ -1,0 +1,33 @@
+//! Flags of the verbs that read the result store with queries.
+
+use std::time::Duration;
+
+use celeriac_config::duration;
+use clap::Args;
+
+/// Flags of `query`.
+#[derive(Debug, Args)]
+pub struct QueryArgs {
+    /// Query of the cookbook [default: list all]
+    pub name: Option<String>,
+    /// Read tasks that ended in this time, such as 1h
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub since: Option<Duration>,
+    /// Task or group id
+    #[arg(long)]
+    pub id: Option<String>,
+    /// Task name
+    #[arg(short, long, value_name = "NAME")]
+    pub task: Option<String>,
+    /// Named arguments that the task has among others, as a JSON object
+    #[arg(short, long, value_name = "JSON")]
+    pub kwargs: Option<String>,
+    /// Time, such as that of a deployment: 2026-12-24T18:00:00+01:00
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub at: Option<jiff::Timestamp>,
+}
+
+/// Reads a time, with an error that shows the form.
+pub(super) fn time(text: &str) -> Result<jiff::Timestamp, String> {
+    text.parse().map_err(|_| "should be a time with its offset, such as 2026-12-24T18:00:00+01:00".to_owned())
+}

@@ -1,0 +1,1 @@
+SELECT waiting, failing, oldest_at FROM celeriac.outbox_lag;

@@ -1,0 +1,1 @@
+SELECT * FROM celeriac.tasks WHERE id = '0198b2a4-5c3e-7000-8000-000000000001';
