@@ -1,15 +1,14 @@
 //! Consumes a queue: passes on deliveries and settles them, across lost connections.
 //!
 //! - `spec`: the settings of a consumer, and its subscription;
-//! - `acks`: the settlements, as AMQP frames.
+//! - `settlements`: the settlements, in groups; `acks`: the same as AMQP frames.
 
 mod acks;
+mod settlements;
 mod spec;
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use celeriac_telemetry::Event;
@@ -20,25 +19,18 @@ use futures::{FutureExt, Stream, StreamExt};
 use lapin::Channel;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::acks::send_acks;
+use self::settlements::Settlements;
 use self::spec::{ActiveConsumer, ConsumerSpec};
 use super::connection::{ChannelProvider, ConnectFailure, LogThrottle, ReconnectBackoff};
 use super::convert::read_message;
 use crate::broker::{Consumer, Subscription};
 use crate::delivery::{Delivery, DeliveryInfo};
 use crate::error::Result;
-use crate::settle::{AckBatcher, Command, Settled, Settlement};
 
 pub(super) use self::spec::QueueOwner;
-
-/// Number of acknowledgements that are sent together. A larger group is no faster.
-const GROUP: usize = 16;
-
-/// Longest time that an acknowledgement waits for others.
-const LINGER: Duration = Duration::from_millis(4);
 
 /// Number of deliveries that are accepted before settlements are processed again.
 const AT_ONCE: usize = 64;
@@ -87,22 +79,14 @@ struct Driver {
     /// The prefetch that the owner of the consumer requests.
     wanted: watch::Receiver<u16>,
     queue: Arc<str>,
-    /// Number of acknowledgements that are sent together.
-    group: usize,
     /// Channel for deliveries, until no more will arrive.
     out: Option<mpsc::Sender<Delivery>>,
     /// Deliveries for which `out` had no room. That happens while it still has those of a lost
     /// channel.
     waiting: VecDeque<Delivery>,
-    /// Sender for new settlements, until the last delivery has its own.
-    verdicts: Option<mpsc::UnboundedSender<Settled>>,
-    settled: mpsc::UnboundedReceiver<Settled>,
+    settlements: Settlements,
     consuming: watch::Sender<bool>,
     stop: CancellationToken,
-    batcher: AckBatcher,
-    /// The batcher's epoch, which settlements compare with their own.
-    epoch: Arc<AtomicU64>,
-    commands: Vec<Command>,
 }
 
 type Arrived = lapin::Result<lapin::message::Delivery>;
@@ -153,27 +137,19 @@ impl Driver {
         subscription: &Subscription,
         wanted: watch::Receiver<u16>,
     ) -> (Self, mpsc::Receiver<Delivery>) {
-        let room = if subscription.prefetch == 0 { UNLIMITED } else { subscription.prefetch };
+        let room = room_of(subscription.prefetch);
         // After a higher prefetch, the old consumer's deliveries need capacity too.
         let (out, deliveries) = mpsc::channel(usize::from(room.max(subscription.most.saturating_mul(2))));
-        // Unbounded, but the prefetch limits it, because each delivery is settled once.
-        let (verdicts, settled) = mpsc::unbounded_channel();
-        let batcher = AckBatcher::new();
         let driver = Self {
             channels,
             spec,
             wanted,
             queue: Arc::from(subscription.queue.as_str()),
-            group: group_within(room),
             out: Some(out),
             waiting: VecDeque::new(),
-            verdicts: Some(verdicts),
-            settled,
+            settlements: Settlements::new(room),
             consuming: watch::Sender::new(true),
             stop: CancellationToken::new(),
-            epoch: Arc::new(AtomicU64::new(batcher.epoch())),
-            batcher,
-            commands: Vec::new(),
         };
         (driver, deliveries)
     }
@@ -193,13 +169,13 @@ impl Driver {
         // Settlements have no effect now, but closing the consumer waits for the last one.
         self.no_more();
         let closing = self.channels.context().closing.clone();
-        closing.run_until_cancelled(async { while self.settled.recv().await.is_some() {} }).await;
+        closing.run_until_cancelled(self.settlements.drop_all()).await;
     }
 
     /// Runs from the first delivery of a channel to its end.
     async fn live(&mut self, channel: &Channel, mut stream: lapin::Consumer) -> End {
         let closing = self.channels.context().closing.clone();
-        let mut linger = std::pin::pin!(tokio::time::sleep(LINGER));
+        let mut linger = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
         let mut lingering = false;
         let mut phase = Phase::Delivering;
         // The subscription that replaces the cancelled one after a change of prefetch.
@@ -208,8 +184,8 @@ impl Driver {
             let flows = self.waiting.is_empty() && phase.has_stream();
             tokio::select! {
                 biased;
-                settled = self.settled.recv() => match settled {
-                    Some(settled) => self.settle(settled),
+                settled = self.settlements.next() => match settled {
+                    Some(settled) => self.settlements.settle(settled),
                     None => break,
                 },
                 consumed = &mut anew, if !anew.is_terminated() => match consumed {
@@ -235,7 +211,7 @@ impl Driver {
                         (_, None) => {}
                     }
                 }
-                () = linger.as_mut(), if lingering => self.batcher.flush(&mut self.commands),
+                () = linger.as_mut(), if lingering => self.settlements.flush(),
                 () = self.stop.cancelled(), if phase.may_change() => {
                     if phase == Phase::Delivering {
                         self.spec.cancel(channel);
@@ -247,12 +223,12 @@ impl Driver {
             // This precedes requeues. Otherwise the broker would deliver those messages to this
             // consumer again.
             phase = self.follow_wanted(phase, channel);
-            self.flush_if_due();
-            send_acks(channel, self.commands.drain(..));
-            lingering = self.linger(lingering, linger.as_mut());
+            self.settlements.flush_if_due();
+            self.settlements.send(channel);
+            lingering = self.settlements.linger(lingering, linger.as_mut());
         }
-        self.batcher.flush(&mut self.commands);
-        send_acks(channel, self.commands.drain(..));
+        self.settlements.flush();
+        self.settlements.send(channel);
         let _ = timeout(GOODBYE, self.spec.close(channel)).await;
         End::Stopped
     }
@@ -277,29 +253,22 @@ impl Driver {
     fn change(&mut self) {
         let prefetch = *self.wanted.borrow();
         self.spec.change(prefetch);
-        self.group = group_within(prefetch);
+        self.settlements.group_within(room_of(prefetch));
     }
 
     /// Ends the stream of deliveries. This task then learns of the last settlement.
     fn no_more(&mut self) -> Phase {
         self.out = None;
-        self.verdicts = None;
+        self.settlements.no_more();
         Phase::Settling
     }
 
     /// Starts a new epoch. The broker requeues all unsettled deliveries.
     fn lose(&mut self) {
-        self.epoch.store(self.batcher.reset(), Ordering::Release);
+        self.settlements.lose();
         self.waiting.clear();
         if self.wants_change() {
             self.change();
-        }
-    }
-
-    fn settle(&mut self, first: Settled) {
-        self.batcher.settle(first, &mut self.commands);
-        while let Ok(settled) = self.settled.try_recv() {
-            self.batcher.settle(settled, &mut self.commands);
         }
     }
 
@@ -327,10 +296,8 @@ impl Driver {
     fn hand_out(&mut self, delivery: lapin::message::Delivery) {
         let lapin::message::Delivery { delivery_tag, exchange, routing_key, redelivered, properties, data, .. } =
             delivery;
-        self.batcher.delivered(delivery_tag);
-        let (Some(verdicts), Some(out)) = (self.verdicts.clone(), &self.out) else { return };
-        let epoch = self.batcher.epoch();
-        let settlement = Settlement::new(epoch, delivery_tag, Arc::clone(&self.queue), verdicts);
+        let settlement = self.settlements.of_delivery(delivery_tag, &self.queue);
+        let (Some(settlement), Some(out)) = (settlement, &self.out) else { return };
         let delivery = Delivery {
             message: read_message(&properties, data),
             origin: DeliveryInfo {
@@ -339,7 +306,7 @@ impl Driver {
                 routing_key: without_prefix(routing_key.into()),
                 redelivered,
             },
-            settlement: settlement.void_after(Arc::clone(&self.epoch)),
+            settlement,
         };
         match out.try_send(delivery) {
             Ok(()) => {}
@@ -347,23 +314,6 @@ impl Driver {
             // The consumer was dropped.
             Err(TrySendError::Closed(delivery)) => delivery.settlement.requeue(),
         }
-    }
-
-    /// Sends a full group at once, and any group that no unsettled delivery can join.
-    fn flush_if_due(&mut self) {
-        let waiting = self.batcher.waiting();
-        if waiting >= self.group || (waiting > 0 && self.batcher.is_finished()) {
-            self.batcher.flush(&mut self.commands);
-        }
-    }
-
-    /// Starts the timer for the first acknowledgement that waits for others.
-    fn linger(&self, lingering: bool, clock: Pin<&mut Sleep>) -> bool {
-        let linger = self.batcher.waiting() > 0;
-        if linger && !lingering {
-            clock.reset(Instant::now() + LINGER);
-        }
-        linger
     }
 
     /// Subscribes again, not before `earliest`, without a time limit. Returns `None` if the
@@ -396,13 +346,9 @@ impl Driver {
     }
 }
 
-/// Returns the number of acknowledgements that are sent together.
-///
-/// A group is smaller than the prefetch. Otherwise the broker could not deliver while the
-/// acknowledgements wait.
-fn group_within(prefetch: u16) -> usize {
-    let room = if prefetch == 0 { UNLIMITED } else { prefetch };
-    usize::from(room / 4).clamp(1, GROUP)
+/// Returns the largest number of unsettled deliveries.
+fn room_of(prefetch: u16) -> u16 {
+    if prefetch == 0 { UNLIMITED } else { prefetch }
 }
 
 /// Waits for capacity. Returns `None` if the consumer was dropped.
@@ -426,7 +372,7 @@ mod tests {
     use super::super::connection::{ConnectionContext, ConnectionOrigin, ConnectionPurpose};
     use super::*;
     use crate::options::BrokerOptions;
-    use crate::settle::SettlementKind;
+    use crate::settle::{Command, SettlementKind};
 
     /// Returns a driver without a channel, and the receiver of its deliveries.
     fn driver(prefetch: u16) -> (Driver, mpsc::Receiver<Delivery>) {
@@ -462,11 +408,11 @@ mod tests {
             assert_eq!(delivery.message.body, tag.to_string());
             delivery.settlement.ack();
         }
-        while let Ok(settled) = driver.settled.try_recv() {
-            driver.settle(settled);
+        while let Some(settled) = driver.settlements.try_next() {
+            driver.settlements.settle(settled);
         }
-        driver.flush_if_due();
-        assert_eq!(driver.commands, [Command::Ack { tag: 300, multiple: true }]);
+        driver.settlements.flush_if_due();
+        assert_eq!(driver.settlements.commands(), [Command::Ack { tag: 300, multiple: true }]);
     }
 
     #[tokio::test]
@@ -483,11 +429,11 @@ mod tests {
         let old = deliveries.try_recv().unwrap();
         assert!(old.settlement.is_void());
         old.settlement.ack();
-        let settled = driver.settled.try_recv().unwrap();
+        let settled = driver.settlements.try_next().unwrap();
         assert_eq!((settled.epoch, settled.tag, settled.verdict), (0, 3, SettlementKind::Requeue));
-        driver.settle(settled);
-        driver.flush_if_due();
-        assert_eq!(driver.commands, []);
+        driver.settlements.settle(settled);
+        driver.settlements.flush_if_due();
+        assert_eq!(driver.settlements.commands(), []);
     }
 
     #[tokio::test]
@@ -497,9 +443,9 @@ mod tests {
         let mut stream = arriving(1..=1).chain(futures::stream::pending());
         let first = stream.next().await;
         assert_eq!(driver.accept(first, &mut stream), Ok(()));
-        let settled = driver.settled.try_recv().unwrap();
-        driver.settle(settled);
-        assert_eq!(driver.commands, [Command::Requeue { tag: 1 }]);
+        let settled = driver.settlements.try_next().unwrap();
+        driver.settlements.settle(settled);
+        assert_eq!(driver.settlements.commands(), [Command::Requeue { tag: 1 }]);
         assert_eq!(driver.accept(None, &mut stream), Err("the broker ended the subscription".to_owned()));
     }
 }
