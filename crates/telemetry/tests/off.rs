@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use celeriac_protocol::{HeaderMap, TaskState};
-use celeriac_telemetry::events::worker::TaskStarted;
+use celeriac_telemetry::events::worker::task::TaskStarted;
 use celeriac_telemetry::{Instance, ProcessInfo, ProcessSpan, PublishSpan, Telemetry, TelemetryOptions};
 
 const INCOMING: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_protocol::{HeaderMap, TaskState};
-use celeriac_telemetry::events::worker::TaskSucceeded;
+use celeriac_telemetry::events::worker::task::TaskSucceeded;
 use celeriac_telemetry::{Error, Instance, ProcessInfo, ProcessSpan, PublishSpan, Telemetry, TelemetryOptions};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;

@@ -59,7 +59,7 @@ use std::time::Duration;
 
 use celeriac_broker::Settlement;
 use celeriac_protocol::{Embed, Failure, HeaderMap, TaskHeaders, TaskState};
-use celeriac_telemetry::events::worker::TaskInterrupted;
+use celeriac_telemetry::events::worker::task::TaskInterrupted;
 use celeriac_telemetry::trace::ProcessSpan;
 use jiff::Timestamp;
 

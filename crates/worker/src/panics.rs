@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use celeriac_protocol::TaskHeaders;
 use celeriac_telemetry::Event;
-use celeriac_telemetry::events::worker::TaskDropPanicked;
+use celeriac_telemetry::events::worker::task::TaskDropPanicked;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 

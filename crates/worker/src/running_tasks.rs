@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use celeriac_telemetry::Event;
-use celeriac_telemetry::events::worker::{TaskAbandoned, TaskNotYielding};
+use celeriac_telemetry::events::worker::task::{TaskAbandoned, TaskNotYielding};
 
 use crate::task::received::Received;
 

@@ -10,7 +10,7 @@ use tracing::{Instrument, Span, info, info_span};
 use super::*;
 use crate::events::Event;
 use crate::events::client::TaskSent;
-use crate::events::worker::{TaskReceived, TaskRetried, TaskRevoked, TaskSucceeded};
+use crate::events::worker::task::{TaskReceived, TaskRetried, TaskRevoked, TaskSucceeded};
 use crate::options::{LogFormat, LogOptions};
 use crate::setup::testing::{Captured, subscriber};
 

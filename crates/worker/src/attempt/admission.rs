@@ -5,7 +5,7 @@ use std::time::Duration;
 use celeriac_protocol::TaskHeaders;
 use celeriac_protocol::failure::RevokeReason;
 use celeriac_telemetry::clock;
-use celeriac_telemetry::events::worker::TaskExpired;
+use celeriac_telemetry::events::worker::task::TaskExpired;
 
 use crate::attempt::duplicate::{find_recorded_outcome, may_be_duplicate};
 use crate::attempt::resend::hold_until_due;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use celeriac_broker::Settlement;
 use celeriac_protocol::{Failure, TaskHeaders, TaskState};
 use celeriac_telemetry::clock;
-use celeriac_telemetry::events::worker::{TaskFailed, TaskRetried, TaskSucceeded};
+use celeriac_telemetry::events::worker::task::{TaskFailed, TaskRetried, TaskSucceeded};
 use jiff::Timestamp;
 
 use crate::attempt::decide::{Decision, retry_until};

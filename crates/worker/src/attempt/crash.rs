@@ -16,7 +16,7 @@ use std::time::Duration;
 use celeriac_protocol::task::AckMode;
 use celeriac_protocol::{Failure, TaskHeaders, TaskState};
 use celeriac_results::{AttemptKey, CrashCheck, CrashCount, Finished};
-use celeriac_telemetry::events::worker::{FailureNotRecorded, OutcomeNotRecorded};
+use celeriac_telemetry::events::worker::completion::{FailureNotRecorded, OutcomeNotRecorded};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::attempt::dead_letter::dead_letter;

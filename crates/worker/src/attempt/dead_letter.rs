@@ -7,7 +7,7 @@ use celeriac_broker::{DeliveryInfo, Outgoing, headers};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{HeaderMap, Message, TaskHeaders, Value};
 use celeriac_telemetry::clock;
-use celeriac_telemetry::events::worker::MessageDeadLettered;
+use celeriac_telemetry::events::worker::task::MessageDeadLettered;
 
 use crate::attempt::publish::{Recipient, disposition_after, publish_until_confirmed};
 use crate::attempt::{Attempt, Disposition};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use celeriac_broker::{Delivery, DeliveryInfo};
 use celeriac_protocol::{Body, Embed, TaskHeaders};
 use celeriac_telemetry::clock;
-use celeriac_telemetry::events::worker::TaskReceived;
+use celeriac_telemetry::events::worker::task::TaskReceived;
 use celeriac_telemetry::trace::{ProcessInfo, ProcessSpan};
 use jiff::tz::TimeZone;
 

@@ -4,7 +4,8 @@ use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::Backoff;
 use celeriac_protocol::{TaskHeaders, TaskState};
 use celeriac_results::TaskRecord;
-use celeriac_telemetry::events::worker::{OutcomeNotRead, TaskAwaitsStore, TaskSkipped};
+use celeriac_telemetry::events::worker::completion::{OutcomeNotRead, TaskAwaitsStore};
+use celeriac_telemetry::events::worker::task::TaskSkipped;
 use celeriac_telemetry::{ErrorChain, clock};
 
 use crate::attempt::crash::WORKER_LOST;

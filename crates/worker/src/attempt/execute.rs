@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use celeriac_protocol::{ArgumentError, Body, Failure, TaskHeaders, TimeLimits};
 use celeriac_results::{PgConnection, RunningTask};
-use celeriac_telemetry::events::worker::TaskStarted;
+use celeriac_telemetry::events::worker::task::TaskStarted;
 use celeriac_telemetry::trace::ProcessSpan;
 use futures::FutureExt;
 use futures::future::BoxFuture;

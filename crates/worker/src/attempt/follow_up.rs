@@ -7,7 +7,7 @@
 pub(crate) mod messages;
 
 use celeriac_protocol::{Failure, Signature, TaskState, Value};
-use celeriac_telemetry::events::worker::{OutcomeNotRecorded, StepNotRecorded};
+use celeriac_telemetry::events::worker::completion::{OutcomeNotRecorded, StepNotRecorded};
 
 use crate::attempt::dead_letter::dead_letter_not_followed_up;
 use crate::attempt::follow_up::messages::{FollowUps, NotSent};

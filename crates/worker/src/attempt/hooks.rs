@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use celeriac_protocol::Failure;
 use celeriac_telemetry::Event;
-use celeriac_telemetry::events::worker::{HookPanicked, HookTimedOut};
+use celeriac_telemetry::events::worker::task::{HookPanicked, HookTimedOut};
 use futures::FutureExt;
 use tokio::time::timeout;
 

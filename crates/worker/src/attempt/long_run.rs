@@ -23,7 +23,7 @@ use celeriac_results::AttemptKey;
 use celeriac_telemetry::events::delivery::{
     AttemptRunsElsewhere, ConsumerTimeoutNear, LongRunReturned, RunLogUnavailable,
 };
-use celeriac_telemetry::events::worker::TaskAwaitsStore;
+use celeriac_telemetry::events::worker::completion::TaskAwaitsStore;
 use celeriac_telemetry::{ErrorChain, Event};
 use futures::future::{BoxFuture, Either, select};
 use tokio::time::sleep;

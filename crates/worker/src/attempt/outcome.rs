@@ -6,7 +6,7 @@
 //! because the message is redelivered.
 
 use celeriac_protocol::{Failure, TaskHeaders, TaskState};
-use celeriac_telemetry::events::worker::{FailureNotRecorded, OutcomeNotRecorded};
+use celeriac_telemetry::events::worker::completion::{FailureNotRecorded, OutcomeNotRecorded};
 
 use crate::attempt::dead_letter::dead_letter;
 use crate::attempt::duplicate::{complete_recorded, find_row, may_be_duplicate};

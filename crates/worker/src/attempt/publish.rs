@@ -8,7 +8,8 @@ use std::time::Duration;
 use celeriac_broker::{Outgoing, PublishFault};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::{Backoff, RetryPolicy};
-use celeriac_telemetry::events::worker::{FollowUpFailed, TopologyNotDeclared};
+use celeriac_telemetry::events::worker::TopologyNotDeclared;
+use celeriac_telemetry::events::worker::completion::FollowUpFailed;
 use celeriac_telemetry::{ErrorChain, Event};
 
 use crate::attempt::{Disposition, Interrupted};

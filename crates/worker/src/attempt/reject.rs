@@ -7,7 +7,8 @@ use celeriac_broker::{DeliveryInfo, Settlement};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{Failure, Message, TaskHeaders, TaskState};
 use celeriac_telemetry::Event;
-use celeriac_telemetry::events::worker::{AttemptPanicked, MessageDeadLettered, OutcomeNotRecorded};
+use celeriac_telemetry::events::worker::completion::OutcomeNotRecorded;
+use celeriac_telemetry::events::worker::task::{AttemptPanicked, MessageDeadLettered};
 use futures::FutureExt;
 use jiff::Timestamp;
 

@@ -10,7 +10,7 @@ use celeriac_broker::{Outgoing, PublishFault};
 use celeriac_protocol::meta::ResultMeta;
 use celeriac_protocol::retry::Backoff;
 use celeriac_protocol::{Codec, Failure, HeaderMap, Message, Properties, TaskHeaders, TaskState, Value};
-use celeriac_telemetry::events::worker::{ReplyDropped, ReplyNotSent};
+use celeriac_telemetry::events::worker::completion::{ReplyDropped, ReplyNotSent};
 use celeriac_telemetry::{ErrorChain, clock};
 
 use crate::attempt::Attempt;

@@ -3,7 +3,7 @@
 use celeriac_protocol::failure::RevokeReason;
 use celeriac_protocol::{Failure, TaskHeaders, TaskState};
 use celeriac_results::RunningTask;
-use celeriac_telemetry::events::worker::{TaskRevoked, TaskTerminated};
+use celeriac_telemetry::events::worker::task::{TaskRevoked, TaskTerminated};
 
 use crate::attempt::embed::read_possible_embed;
 use crate::attempt::follow_up::after_revoked;

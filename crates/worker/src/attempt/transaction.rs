@@ -15,9 +15,10 @@ use celeriac_results::{
     Committed, Error as StoreError, PostgresBackend, RunningTask, Session, TaskRecord, Transaction, Transactions,
 };
 use celeriac_telemetry::ErrorChain;
-use celeriac_telemetry::events::worker::{
-    CommitFailed, CommitUnknown, TaskAwaitsStore, TaskSkipped, TaskSucceeded, TransactionNotStarted,
+use celeriac_telemetry::events::worker::completion::{
+    CommitFailed, CommitUnknown, TaskAwaitsStore, TransactionNotStarted,
 };
+use celeriac_telemetry::events::worker::task::{TaskSkipped, TaskSucceeded};
 
 use crate::attempt::complete;
 use crate::attempt::decide::{Decision, decide};

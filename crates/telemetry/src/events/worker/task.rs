@@ -1,0 +1,273 @@
+//! Events of a task: its arrival, its runs, its hooks and its end.
+
+use std::time::Duration;
+
+use celeriac_protocol::TaskState;
+
+use crate::metrics::{
+    MESSAGES_CONSUMED, MESSAGES_DEAD_LETTERED, PROCESS_DURATION, TASKS_FINISHED, TASKS_INTERRUPTED, TASKS_RETRIED,
+    TASKS_SKIPPED, TASKS_STARTED,
+};
+
+const TARGET: &str = "celeriac::worker";
+
+event! {
+    /// A task has arrived.
+    pub struct TaskReceived<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// The queue that delivered it.
+        queue: &'a str,
+        /// True if the broker delivered it before, to any consumer.
+        redelivered: bool,
+    }
+    log: DEBUG "task received" { task, id, queue, redelivered };
+    span: "received";
+    count: MESSAGES_CONSUMED {
+        "messaging.system" = "rabbitmq", "messaging.operation.name" = "process", "messaging.destination.name" = queue
+    };
+}
+
+event! {
+    /// An attempt starts.
+    pub struct TaskStarted<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Number of the attempt, from 1.
+        attempt: u32,
+    }
+    log: DEBUG "task started" { task, id, attempt };
+    span: "started";
+    count: TASKS_STARTED { "celeriac.task.name" = task };
+}
+
+event! {
+    /// A task ended with a result.
+    pub struct TaskSucceeded<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Run time of the last attempt.
+        runtime: Duration,
+    }
+    log: DEBUG "task succeeded" { task, id, runtime_seconds = runtime.as_secs_f64() };
+    span: "succeeded";
+    count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "SUCCESS" };
+    time: PROCESS_DURATION(runtime) {
+        "messaging.system" = "rabbitmq", "messaging.operation.name" = "process", "celeriac.task.name" = task
+    };
+}
+
+event! {
+    /// An attempt failed, and another will follow.
+    pub struct TaskRetried<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Number of the attempt that failed, from 1.
+        attempt: u32,
+        /// Error of the attempt.
+        error: &'a str,
+        /// Time until the next attempt.
+        retry_in: Duration,
+    }
+    log: WARN "task retried" { task, id, attempt, retry_in_seconds = retry_in.as_secs_f64(), error };
+    span: "retried" { "celeriac.retry.wait" = retry_in, "celeriac.error" = error };
+    count: TASKS_RETRIED { "celeriac.task.name" = task };
+}
+
+event! {
+    /// A task failed permanently.
+    pub struct TaskFailed<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Number of the last attempt, from 1.
+        attempt: u32,
+        /// Error of the last attempt.
+        error: &'a str,
+        /// Run time of the last attempt.
+        runtime: Duration,
+    }
+    log: ERROR "task failed" { task, id, attempt, runtime_seconds = runtime.as_secs_f64(), error };
+    span: "failed" { "celeriac.error" = error };
+    count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "FAILURE" };
+    time: PROCESS_DURATION(runtime) {
+        "messaging.system" = "rabbitmq", "messaging.operation.name" = "process", "celeriac.task.name" = task
+    };
+}
+
+event! {
+    /// A message went to the dead-letter queue of its queue.
+    pub struct MessageDeadLettered<'a> {
+        /// The queue that delivered it.
+        queue: &'a str,
+        /// Reason, in one word.
+        reason: &'a str,
+        /// Error.
+        error: &'a str,
+        /// Task name, if it could be read.
+        task: Option<&'a str>,
+        /// Task id, if it could be read.
+        id: Option<&'a str>,
+    }
+    log: ERROR "message dead-lettered" { task, id, queue, reason, error };
+    span: "dead-lettered" { "celeriac.dead.reason" = reason, "celeriac.error" = error };
+    count: MESSAGES_DEAD_LETTERED { "celeriac.queue" = queue, "celeriac.dead.reason" = reason };
+}
+
+event! {
+    /// A task arrived after its expiry.
+    pub struct TaskExpired<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+    }
+    log: WARN "task expired" { task, id };
+    span: "expired";
+    count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "REVOKED" };
+}
+
+event! {
+    /// A task was revoked before it started.
+    pub struct TaskRevoked<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+    }
+    log: DEBUG "task revoked" { task, id };
+    span: "revoked";
+    count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "REVOKED" };
+}
+
+event! {
+    /// A task was revoked while it ran.
+    pub struct TaskTerminated<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+    }
+    log: DEBUG "task terminated" { task, id };
+    span: "terminated";
+    count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "REVOKED" };
+}
+
+event! {
+    /// A task was delivered again after its outcome was recorded, and does not run again.
+    pub struct TaskSkipped<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// The recorded outcome.
+        state: TaskState,
+    }
+    log: DEBUG "task skipped" { task, id, state = state.as_str() };
+    span: "skipped" { "celeriac.task.state" = state.as_str() };
+    count: TASKS_SKIPPED { "celeriac.task.name" = task };
+}
+
+event! {
+    /// A task was stopped at the worker's drain timeout. Its message returns to its queue.
+    pub struct TaskInterrupted<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+    }
+    log: WARN "task interrupted" { task, id };
+    span: "interrupted";
+    count: TASKS_INTERRUPTED { "celeriac.task.name" = task };
+}
+
+event! {
+    /// A hook exceeded its time limit. The outcome of the attempt does not change.
+    pub struct HookTimedOut<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// The hook.
+        hook: &'a str,
+        /// The limit.
+        limit: Duration,
+    }
+    log: WARN "hook timed out" { task, id, hook, limit_seconds = limit.as_secs_f64() };
+}
+
+event! {
+    /// A hook panicked after the attempt had ended. The outcome of the attempt does not change.
+    pub struct HookPanicked<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Message of the panic.
+        error: &'a str,
+    }
+    log: WARN "hook panicked" { task, id, error };
+}
+
+event! {
+    /// A task occupies a thread of the runtime without an `await`. Nothing can end it meanwhile,
+    /// and other tasks may wait for the thread.
+    pub struct TaskNotYielding<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Time since its last `await`.
+        blocked: Duration,
+    }
+    log: WARN "task does not yield" { task, id, blocked_seconds = blocked.as_secs_f64() };
+}
+
+event! {
+    /// A task did not end although it was interrupted, because it does not yield. The worker ends
+    /// without it.
+    pub struct TaskAbandoned<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+    }
+    log: WARN "task abandoned" { task, id };
+    count: TASKS_INTERRUPTED { "celeriac.task.name" = task };
+}
+
+event! {
+    /// A task that was cut off, or one of its hooks, panicked while its values were dropped. The
+    /// outcome of the attempt does not change.
+    pub struct TaskDropPanicked<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Message of the panic.
+        error: &'a str,
+    }
+    log: WARN "task panicked in drop" { task, id, error };
+}
+
+event! {
+    /// The worker panicked while it handled a delivery. Its message is dead-lettered.
+    pub struct AttemptPanicked<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Message of the panic.
+        error: &'a str,
+    }
+    log: ERROR "attempt panicked" { task, id, error };
+}
