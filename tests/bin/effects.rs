@@ -8,7 +8,7 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio::sync::OnceCell;
 
 pub(crate) fn tasks() -> Vec<TaskDefinition> {
-    tasks![effect, effect_exactly].into_iter().collect()
+    tasks![effect, effect_exactly, effect_once_told].into_iter().collect()
 }
 
 static POOL: OnceCell<PgPool> = OnceCell::const_new();
@@ -38,6 +38,15 @@ async fn effect(ctx: TaskContext, milliseconds: u64) -> TaskResult<()> {
 #[task(name = "test.effect_exactly", transactional, max_retries = none, retry_backoff = "1s..2s")]
 async fn effect_exactly(ctx: TaskContext, tx: &mut PgConnection, milliseconds: u64) -> TaskResult<()> {
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    Ok(write(tx, &ctx).await?)
+}
+
+/// Waits for a file, and takes effect in the transaction of its outcome.
+#[task(name = "test.effect_once_told", transactional, max_retries = none, retry_backoff = "1s..2s")]
+async fn effect_once_told(ctx: TaskContext, tx: &mut PgConnection, path: String) -> TaskResult<()> {
+    while !std::path::Path::new(&path).exists() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     Ok(write(tx, &ctx).await?)
 }
 

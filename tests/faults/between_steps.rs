@@ -13,24 +13,30 @@ use celeriac_tests::{Bed, Peer, Program, Proxy};
 use crate::connection_cut::server_of;
 
 /// A bed with proxies to broker and database, which can be stopped.
-struct Proxied {
-    bed: Bed,
-    peer: Peer,
-    broker: Proxy,
-    database: Proxy,
+pub(crate) struct Proxied {
+    pub(crate) bed: Bed,
+    pub(crate) peer: Peer,
+    pub(crate) broker: Proxy,
+    pub(crate) database: Proxy,
     folder: tempfile::TempDir,
 }
 
 impl Proxied {
-    async fn new(bed: Bed) -> Self {
+    pub(crate) async fn new(bed: Bed) -> Self {
         let peer = bed.peer().await;
         let broker = Proxy::before(server_of(&bed.amqp_url())).await;
         let database = Proxy::before(server_of(&bed.database_url())).await;
         Self { bed, peer, broker, database, folder: tempfile::tempdir().unwrap() }
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Returns the URLs of broker and database through the proxies.
+    pub(crate) fn through(&self) -> [String; 2] {
+        let (amqp, database) = (self.bed.amqp_url(), self.bed.database_url());
+        [self.broker.url(&amqp, &server_of(&amqp)), self.database.url(&database, &server_of(&database))]
     }
 
     async fn worker(&self, name: &str, broker: String, database: String) -> Program {
@@ -43,9 +49,8 @@ impl Proxied {
 
     /// Starts a worker behind the proxies, with a task in its first attempt.
     async fn first(&self, rejected: bool) -> (Program, TaskHandle<serde_json::Value>) {
-        let (amqp, database) = (self.bed.amqp_url(), self.bed.database_url());
-        let behind = (self.broker.url(&amqp, &server_of(&amqp)), self.database.url(&database, &server_of(&database)));
-        let worker = self.worker("first", behind.0, behind.1).await;
+        let [broker, database] = self.through();
+        let worker = self.worker("first", broker, database).await;
         let client = self.bed.client(self.bed.program([])).await;
         let path = self.file("now").to_string_lossy().into_owned();
         let body = Body { args: vec![Value::from(path.as_str()), Value::Bool(rejected)], ..Body::default() };

@@ -27,6 +27,7 @@ mod keys_claimed;
 mod lateness;
 mod ledger;
 mod memory_alarm;
+mod long_run_killed;
 mod migration;
 mod poison;
 mod reconnecting;

@@ -1,8 +1,7 @@
 //! A TCP proxy that can cut connections, or fall silent.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -18,7 +17,8 @@ pub struct Proxy {
     cuts: watch::Sender<u64>,
     held: watch::Sender<bool>,
     muted: watch::Sender<bool>,
-    passed: Arc<AtomicUsize>,
+    /// For each connection: true if the bytes of its client are held back.
+    requests: Arc<Mutex<Vec<watch::Sender<bool>>>>,
     _stop: DropGuard,
 }
 
@@ -31,18 +31,19 @@ impl Proxy {
         let (held, holds) = watch::channel(false);
         let (muted, mutes) = watch::channel(false);
         let stop = CancellationToken::new();
-        let passed = Arc::new(AtomicUsize::new(0));
+        let requests = Arc::<Mutex<Vec<watch::Sender<bool>>>>::default();
         let tracker = TaskTracker::new();
         let connections = tracker.clone();
-        let (stopped, counted) = (stop.clone(), Arc::clone(&passed));
+        let (stopped, lines) = (stop.clone(), Arc::clone(&requests));
         tracker.spawn(async move {
             while let Some(Ok((client, _))) = stopped.run_until_cancelled(listener.accept()).await {
-                counted.fetch_add(1, Ordering::Relaxed);
-                let network = Network { cut: cut.clone(), held: holds.clone(), muted: mutes.clone() };
+                let (line, requests) = watch::channel(false);
+                lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                let network = Network { cut: cut.clone(), held: holds.clone(), muted: mutes.clone(), requests };
                 connections.spawn(pass(client, target.clone(), network, stopped.clone()));
             }
         });
-        Self { address, cuts, held, muted, passed, _stop: stop.drop_guard() }
+        Self { address, cuts, held, muted, requests, _stop: stop.drop_guard() }
     }
 
     /// Returns a URL of the target through this proxy.
@@ -66,17 +67,28 @@ impl Proxy {
         self.muted.send_replace(muted);
     }
 
+    /// Holds back the bytes that the client of one connection sends. Connections are counted from
+    /// 0. Bytes to the client still pass.
+    ///
+    /// # Panics
+    /// Panics if there was no such connection.
+    pub fn hold_requests(&self, connection: usize) {
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.get(connection).expect("a connection").send_replace(true);
+    }
+
     /// Returns the number of connections so far.
     pub fn connections(&self) -> usize {
-        self.passed.load(Ordering::Relaxed)
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }
 
-/// The state of all connections.
+/// The state of all connections, and of one of them.
 struct Network {
     cut: watch::Receiver<u64>,
     held: watch::Receiver<bool>,
     muted: watch::Receiver<bool>,
+    requests: watch::Receiver<bool>,
 }
 
 async fn pass(mut client: TcpStream, target: String, mut network: Network, stop: CancellationToken) {
@@ -86,7 +98,7 @@ async fn pass(mut client: TcpStream, target: String, mut network: Network, stop:
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ((mut asking, mut answered), (mut answering, mut asked)) = (client.split(), server.split());
     let passing = async {
-        let there = copy(&mut asking, &mut asked, vec![network.held.clone()]);
+        let there = copy(&mut asking, &mut asked, vec![network.held.clone(), network.requests]);
         let back = copy(&mut answering, &mut answered, vec![network.held, network.muted]);
         tokio::join!(there, back)
     };
