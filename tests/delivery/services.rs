@@ -6,7 +6,7 @@ use celeriac::DynamicCall;
 use celeriac::prelude::*;
 use celeriac_client::call::CallOptions;
 use celeriac_protocol::{Body, Value};
-use celeriac_tests::{Bed, PanicAt, Running};
+use celeriac_tests::{Bed, PanicAt, Running, eventually};
 use celeriac_worker::Error;
 use tokio::time::timeout;
 
@@ -52,4 +52,50 @@ async fn a_service_that_ends_is_an_exit_code_that_a_supervisor_restarts(bed: Bed
     assert_eq!(worker.exit_code(Duration::from_secs(40)).await, 70, "{}", worker.output());
     let output = worker.rest().await;
     assert!(output.contains("a service ended: recorder: panics at `batch recorded`"), "{output}");
+}
+
+/// Closes the connections of a worker on the server's side.
+async fn close_connections(bed: &Bed) {
+    let (management, vhost) = bed.management();
+    let closed = async || management.close_connections(vhost).await;
+    eventually("connections are closed", closed, |closed| *closed > 0).await;
+}
+
+#[celeriac_tests::test(real)]
+async fn a_subscription_that_panics_ends_its_worker(bed: Bed) {
+    PanicAt::install("consumer lost");
+    let running = bed.worker(tasks![echo]).await;
+    close_connections(&bed).await;
+    assert_eq!(ended_by(running).await, "subscription to queue `celeriac`");
+}
+
+#[celeriac_tests::test(real)]
+async fn the_events_of_a_connection_that_panic_end_their_worker(bed: Bed) {
+    PanicAt::install("connection lost");
+    let running = bed.worker(tasks![echo]).await;
+    close_connections(&bed).await;
+    assert_eq!(ended_by(running).await, "events of the consume connection");
+}
+
+#[celeriac_tests::test(real)]
+async fn publisher_confirms_that_panic_end_their_worker(bed: Bed) {
+    PanicAt::install("message returned");
+    let running = bed.start(bed.program(tasks![echo]).set("worker.drain_timeout", "1s")).await;
+    let nowhere = Signature::new("t.echo").queue("nowhere");
+    echo(7).link(nowhere).submit(&running.client).await.unwrap();
+    assert_eq!(ended_by(running).await, "publisher confirms");
+}
+
+#[celeriac_tests::test(real)]
+async fn a_panic_in_a_verb_is_the_exit_code_of_an_internal_error(bed: Bed) {
+    for (phrase, arguments) in [("relay started", &["relay"][..]), ("task sent", &["call", "test.note", "-a", "[7]"])] {
+        let mut program = bed.process_with(arguments, &[("PANIC_AT", phrase.to_owned())]);
+        let code = program.exit_code(Duration::from_secs(40)).await;
+        let output = program.rest().await;
+        assert_eq!(code, 70, "{phrase}: {output}");
+        assert!(output.contains(&format!("panics at `{phrase}`")), "{output}");
+        if arguments == ["relay"] {
+            assert!(output.contains("a service ended: relay: panics at `relay started`"), "{output}");
+        }
+    }
 }

@@ -27,8 +27,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_telemetry::Event;
 use celeriac_telemetry::events::broker::BindingAssumed;
+use celeriac_telemetry::{Event, Supervisor};
 use celeriac_topology::{Ladder, Topology, TopologyObject};
 use futures::future::BoxFuture;
 use lapin::Channel;
@@ -232,6 +232,10 @@ impl Broker for AmqpBroker {
 
     fn health(&self) -> watch::Receiver<BrokerHealth> {
         self.context.health.watch()
+    }
+
+    fn services(&self) -> &Supervisor {
+        &self.context.services
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

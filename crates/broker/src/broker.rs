@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_protocol::Message;
+use celeriac_telemetry::Supervisor;
 use celeriac_topology::{Ladder, Topology};
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
@@ -60,6 +61,9 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
 
     /// Returns a watch of the broker's health.
     fn health(&self) -> watch::Receiver<BrokerHealth>;
+
+    /// Returns the supervisor of the services of the broker, such as its subscriptions.
+    fn services(&self) -> &Supervisor;
 
     /// Closes all connections. A publish without a confirm ends with an error.
     fn close(&self) -> BoxFuture<'_, ()>;

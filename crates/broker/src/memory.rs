@@ -25,7 +25,9 @@ mod vhost;
 use std::fmt;
 use std::sync::Arc;
 
+use celeriac_telemetry::Supervisor;
 use celeriac_topology::{Ladder, Topology};
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -51,6 +53,7 @@ pub struct MemoryBroker {
     health: watch::Sender<BrokerHealth>,
     closed: CancellationToken,
     drivers: TaskTracker,
+    services: Supervisor,
 }
 
 impl MemoryBroker {
@@ -63,6 +66,7 @@ impl MemoryBroker {
             health: watch::Sender::new(BrokerHealth::Connected),
             closed: CancellationToken::new(),
             drivers: TaskTracker::new(),
+            services: Supervisor::default(),
         }
     }
 
@@ -93,7 +97,8 @@ impl MemoryBroker {
         let stop = CancellationToken::new();
         let subscribed = consumer::MemoryConsumer { host: Arc::clone(&self.host), id, consuming };
         let driver = consumer::drive(subscribed, wanted.subscribe(), settled, stop.clone(), self.closed.clone());
-        Ok(Consumer::new(queue, arriving, wanted, watched, stop, self.drivers.spawn(driver)))
+        let driven = self.services.watch(&format!("subscription to queue `{queue}`"), driver);
+        Ok(Consumer::new(queue, arriving, wanted, watched, stop, self.drivers.spawn(driven.map(drop))))
     }
 }
 
@@ -143,6 +148,10 @@ impl Broker for MemoryBroker {
 
     fn health(&self) -> watch::Receiver<BrokerHealth> {
         self.health.subscribe()
+    }
+
+    fn services(&self) -> &Supervisor {
+        &self.services
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

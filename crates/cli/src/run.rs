@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use celeriac_config::Problems;
+use celeriac_telemetry::Supervisor;
 
 use crate::args::CommandName;
 use crate::args::{CommandLine, ConfigVerb, RoutesVerb, Verb};
@@ -30,12 +31,14 @@ where
             return if error.use_stderr() { Exit::Usage } else { Exit::Done };
         }
     };
-    match run_verb(load, line, &name).await {
-        Ok(exit) => exit,
-        Err(error) => {
+    // A panic has printed its message, and would otherwise have an exit code of its own.
+    match Supervisor::default().watch("command", run_verb(load, line, &name)).await {
+        Some(Ok(exit)) => exit,
+        Some(Err(error)) => {
             output::failure(&error, &name);
             error.exit()
         }
+        None => Exit::Internal,
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use celeriac_broker::{Broker, BrokerHealth};
 use celeriac_protocol::DecodeLimits;
 use celeriac_results::Backend;
+use celeriac_telemetry::ServiceFailure;
 use celeriac_topology::{Router, TaskOverrides, Topology};
 use tokio::sync::OnceCell;
 
@@ -163,6 +164,18 @@ impl Client {
     /// task.
     pub fn broker_health(&self) -> BrokerHealth {
         self.inner.broker.health().borrow().clone()
+    }
+
+    /// Waits until a service of the broker or of the store fails.
+    #[doc(hidden)]
+    pub async fn service_failure(&self) -> ServiceFailure {
+        let broker = self.inner.broker.services().failure();
+        let Some(results) = &self.inner.results else { return broker.await };
+        tokio::select! {
+            biased;
+            failure = broker => failure,
+            failure = results.health().services().failure() => failure,
+        }
     }
 
     /// Closes the connections once every submitted task is confirmed. Open waits for a result end

@@ -53,8 +53,8 @@ pub enum Error {
     /// The relay has no outbox.
     #[error("cannot relay the outbox: results.url is no Postgres database")]
     NoOutbox,
-    /// A service of the worker ended before its stop.
-    #[error("the worker stopped, because a service ended: {service}: {reason}")]
+    /// A service of the worker or of the relay ended before its stop.
+    #[error("stopped, because a service ended: {service}: {reason}")]
     ServiceEnded {
         /// The service.
         service: Arc<str>,
@@ -93,7 +93,7 @@ impl Error {
             Self::Stream { .. } => Some("bind a queue of type quorum beside the stream, and consume that queue"),
             Self::NoTransactions { .. } => Some("set results.url to the Postgres database of the task"),
             Self::NoOutbox => Some("set results.url to the Postgres database that holds the outbox"),
-            Self::ServiceEnded { .. } => Some("start the worker again, and report a panic: it is a defect"),
+            Self::ServiceEnded { .. } => Some("start the program again, and report a panic: it is a defect"),
             Self::Broker(error) => error.help(),
         }
     }

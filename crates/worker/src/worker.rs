@@ -12,7 +12,7 @@ use celeriac_broker::{Consumer, Error as BrokerError, Subscription};
 use celeriac_client::Client;
 use celeriac_protocol::DecodeLimits;
 use celeriac_protocol::retry::Backoff;
-use celeriac_results::{Backend, PostgresBackend, ResultsOptions};
+use celeriac_results::{PostgresBackend, ResultsOptions};
 use celeriac_telemetry::events::worker::{
     ConsumersNotStarted, SettlementsUnconfirmed, WorkerOffline, WorkerOnline, WorkerStopping,
 };
@@ -228,7 +228,7 @@ impl Worker {
         };
         self.services.end(shutdown.overdue(self.options.drain_timeout, SETTLED)).await;
         let tasks_abandoned = outcome?;
-        if let Some(ServiceFailure { service, reason }) = self.services.failure(self.store()).now_or_never() {
+        if let Some(ServiceFailure { service, reason }) = self.services.failure(self.client()).now_or_never() {
             return Err(Error::ServiceEnded { service, reason });
         }
         Ok(ShutdownReport { blocking_tasks_left: self.runtime.threads.running(), tasks_abandoned })
@@ -313,7 +313,7 @@ impl Worker {
         }
         self.services.run("prefetch", tuning.run(shutdown.token()));
         if self.options.run_relay
-            && let Ok(relay) = Relay::new(self.runtime.environment.client.clone())
+            && let Ok(relay) = Relay::new(self.client().clone())
         {
             let relay = relay.undeclared(self.options.relay_undeclared);
             self.services.run("relay", relay.run_until(self.services.stop.clone()));
@@ -322,7 +322,7 @@ impl Worker {
         WorkerOnline { name, queues: &self.queues, concurrency, tasks: self.runtime.registry.iter().count() }.emit();
         tokio::select! {
             () = shutdown.requested() => {}
-            _ = self.services.failure(self.store()) => shutdown.fail(),
+            _ = self.services.failure(self.client()) => shutdown.fail(),
         }
 
         WorkerStopping { running: attempts.len(), drain_timeout: self.options.drain_timeout }.emit();
@@ -356,8 +356,8 @@ impl Worker {
         abandoned
     }
 
-    fn store(&self) -> Option<&dyn Backend> {
-        self.runtime.results.as_ref().map(|results| &*results.backend)
+    fn client(&self) -> &Client {
+        &self.runtime.environment.client
     }
 
     /// Consumes a queue. Its end before the stop is a failure.

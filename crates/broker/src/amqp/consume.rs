@@ -65,11 +65,12 @@ pub(super) async fn consume(
             Err(ConnectFailure::Transient(_)) => backoff.wait().await,
         }
     };
-    let tracker = channels.context().tracker.clone();
+    let context = channels.context().clone();
     let wanted = watch::Sender::new(subscription.prefetch);
     let (driver, deliveries) = Driver::new(channels, spec, subscription, wanted.subscribe());
     let (queue, consuming, stop) = (Arc::clone(&driver.queue), driver.consuming.subscribe(), driver.stop.clone());
-    Ok(Consumer::new(queue, deliveries, wanted, consuming, stop, tracker.spawn(driver.run(subscribed))))
+    let driven = context.services.watch(&format!("subscription to queue `{queue}`"), driver.run(subscribed));
+    Ok(Consumer::new(queue, deliveries, wanted, consuming, stop, context.tracker.spawn(driven.map(drop))))
 }
 
 /// The task of one consumer.

@@ -6,8 +6,8 @@ use celeriac_client::Client;
 use celeriac_config::duration;
 use celeriac_results::{Outbox, PostgresBackend};
 use celeriac_telemetry::events::telemetry::FlushFailed;
-use celeriac_telemetry::{ErrorChain, Event, Telemetry, clock};
-use celeriac_worker::{Error as WorkerError, Relay, on_signals};
+use celeriac_telemetry::{ErrorChain, Event, ServiceFailure, Supervisor, Telemetry, clock};
+use celeriac_worker::{Error as WorkerError, Relay, Shutdown, on_signals};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -64,18 +64,13 @@ pub(crate) async fn run(program: &Program, args: &RelayArgs, name: &CommandName,
         if let Some(outbox) = outbox(&client) {
             outbox.check_session().await.map_err(Error::Results)?;
         }
-        let stop = CancellationToken::new();
-        let relay = Relay::new(client.clone())?.undeclared(program.relay_undeclared).run_until(stop.clone());
-        let mut relay = std::pin::pin!(relay);
-        tokio::select! {
-            () = &mut relay => {}
-            () = shutdown.requested() => {
-                stop.cancel();
-                let _ = before(shutdown.overdue(CONFIRMED, Duration::ZERO), relay).await;
-            }
-        }
+        let relay = Relay::new(client.clone())?.undeclared(program.relay_undeclared);
+        let failure = relay_until(relay, &client, &shutdown).await;
         let closed = before(shutdown.overdue(CONFIRMED, CLOSED), client.close()).await;
-        Ok(closed.is_some())
+        match failure {
+            Some(ServiceFailure { service, reason }) => Err(WorkerError::ServiceEnded { service, reason }.into()),
+            None => Ok(closed.is_some()),
+        }
     }
     .await;
     let flushed = before(shutdown.overdue(CONFIRMED, FLUSHED), telemetry.shutdown(FLUSH)).await;
@@ -86,6 +81,26 @@ pub(crate) async fn run(program: &Program, args: &RelayArgs, name: &CommandName,
         end_process(Exit::Done);
     }
     Ok(())
+}
+
+/// Relays until a request to stop. Returns the failure of a service, which stops it too.
+async fn relay_until(relay: Relay, client: &Client, shutdown: &Shutdown) -> Option<ServiceFailure> {
+    let (stop, supervisor) = (CancellationToken::new(), Supervisor::default());
+    let mut relay = std::pin::pin!(supervisor.watch("relay", relay.run_until(stop.clone())));
+    let failure = tokio::select! {
+        biased;
+        failure = client.service_failure() => {
+            shutdown.request();
+            Some(failure)
+        }
+        () = shutdown.requested() => None,
+        ended = &mut relay => return if ended.is_some() { None } else { Some(supervisor.failure().await) },
+    };
+    stop.cancel();
+    match before(shutdown.overdue(CONFIRMED, Duration::ZERO), relay).await {
+        Some(None) => Some(supervisor.failure().await),
+        _ => failure,
+    }
 }
 
 fn outbox(client: &Client) -> Option<&Outbox> {

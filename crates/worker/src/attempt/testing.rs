@@ -17,6 +17,7 @@ use celeriac_protocol::{
     Body, DecodeLimits, Failure, Message, Parameter, RetryPolicy, Signature, Task, TaskOptions, TaskState, Value,
 };
 use celeriac_results::{Backend, Recorded, ResultsOptions, TaskRecord};
+use celeriac_telemetry::Supervisor;
 use celeriac_topology::{Ladder, Router, RoutesOptions, TaskOverrides, Topology};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
@@ -109,6 +110,10 @@ impl Broker for WitnessBroker {
 
     fn health(&self) -> watch::Receiver<BrokerHealth> {
         self.inner.health()
+    }
+
+    fn services(&self) -> &Supervisor {
+        self.inner.services()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use celeriac_client::Client;
 use celeriac_results::{Backend, CrashTracker, Recorder, ResultsOptions};
 use celeriac_telemetry::{ServiceFailure, Supervisor};
 use tokio::time::{sleep, timeout};
@@ -56,12 +57,12 @@ impl Services {
         ResultStore { backend: Arc::clone(backend), recorder, crashes }
     }
 
-    /// Waits until a service fails: one of these, or one of the store.
-    pub(super) async fn failure(&self, store: Option<&dyn Backend>) -> ServiceFailure {
-        let Some(store) = store else { return self.supervisor.failure().await };
+    /// Waits until a service fails: one of these, or one of broker and store.
+    pub(super) async fn failure(&self, client: &Client) -> ServiceFailure {
         tokio::select! {
+            biased;
+            failure = client.service_failure() => failure,
             failure = self.supervisor.failure() => failure,
-            failure = store.health().services().failure() => failure,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use celeriac_telemetry::Supervisor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -15,6 +16,7 @@ pub(crate) struct ConnectionContext {
     pub(crate) health: Arc<HealthTracker>,
     pub(crate) tracker: TaskTracker,
     pub(crate) closing: CancellationToken,
+    pub(crate) services: Supervisor,
 }
 
 impl ConnectionContext {
@@ -24,6 +26,7 @@ impl ConnectionContext {
             health: Arc::new(HealthTracker::new()),
             tracker: TaskTracker::new(),
             closing: CancellationToken::new(),
+            services: Supervisor::default(),
         }
     }
 }

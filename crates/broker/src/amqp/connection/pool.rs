@@ -162,7 +162,8 @@ fn watch(connection: &lapin::Connection, purpose: ConnectionPurpose, context: &C
     let generation = context.health.up(purpose);
     let news = follow(connection.events_listener(), Arc::clone(&context.health), purpose, generation);
     let closing = context.closing.clone();
-    context.tracker.spawn(async move { closing.run_until_cancelled(news).await });
+    let service = format!("events of the {} connection", purpose.name());
+    context.tracker.spawn(context.services.watch(&service, async move { closing.run_until_cancelled(news).await }));
 }
 
 /// Records the events of a connection until it ends.

@@ -55,11 +55,11 @@ impl ConfirmChannel {
             unused: AtomicBool::new(false),
             opened: Instant::now(),
         });
-        let (task, closing) = (Arc::clone(&shared), context.closing.clone());
+        let (task, closing, services) = (Arc::clone(&shared), context.closing.clone(), context.services.clone());
         context.tracker.spawn(async move {
-            closing.run_until_cancelled(task.run()).await;
-            // This also happens when this program closes the broker. The senders then learn that no
-            // outcome will come.
+            services.watch("publisher confirms", closing.run_until_cancelled(task.run())).await;
+            // This also happens when this program closes the broker, or after a panic. The senders
+            // then learn that no outcome will come.
             drop(task.lock().take());
         });
         Ok(Self(shared))
