@@ -20,6 +20,7 @@ mod listen;
 mod migrate;
 pub mod outbox;
 mod pool;
+mod pooler;
 mod read;
 pub mod relay;
 mod revocations;
@@ -90,11 +91,12 @@ impl PostgresBackend {
     /// attempt to connect.
     ///
     /// # Errors
-    /// Returns an error if the server cannot be reached within the connect timeout, or if it
-    /// refuses.
+    /// Returns an error if the server cannot be reached within the connect timeout, if it refuses,
+    /// or if it is a pooler that gives each transaction another session.
     pub async fn connect(options: &ResultsOptions, last_error: LastError) -> Result<Self> {
         let server = PostgresServer::new(options, last_error)?;
         let connections = PostgresPool::new(server.clone(), options.pool.max_connections);
+        connections.refuse_pooler().await?;
         migrate::migrate(&connections).await?;
         let outbox = Outbox::new(server.clone(), connections.clone());
         let idempotency = Idempotency::new(connections.clone(), options.retention);

@@ -41,11 +41,16 @@ impl PoolerNode {
     /// and waits until it accepts connections. Installs PgBouncer if it is missing and may be
     /// installed.
     pub fn start(server: u16, mode: PoolMode) -> Result<Self> {
+        Self::start_with(server, mode, 20)
+    }
+
+    /// Starts one as [`start`](Self::start) does, with at most this many sessions of the server.
+    pub fn start_with(server: u16, mode: PoolMode, sessions: u32) -> Result<Self> {
         let program = find_or_install(find, PACKAGE).map_err(|error| {
             anyhow!("no PgBouncer: {error:#}. Install it: `apt-get install {PACKAGE}`, `brew install {PACKAGE}`")
         })?;
         let node = Self { port: Lease::take()?, hosted: Hosted::new(PACKAGE, Ending::Quit)? };
-        let configuration = node.configure(server, mode)?;
+        let configuration = node.configure(server, mode, sessions)?;
         let mut command = Command::new(program);
         command.arg(configuration).current_dir(node.hosted.folder());
         // It refuses to run as root.
@@ -68,7 +73,7 @@ impl PoolerNode {
 
     /// Writes the files of PgBouncer, and returns the path of the main one. Postgres' own drivers
     /// send `extra_float_digits`, which PgBouncer refuses otherwise.
-    fn configure(&self, server: u16, mode: PoolMode) -> Result<PathBuf> {
+    fn configure(&self, server: u16, mode: PoolMode, sessions: u32) -> Result<PathBuf> {
         let users = self.hosted.folder().join("users.txt");
         fs::write(&users, format!("\"{USER}\" \"\"\n"))?;
         let mode = match mode {
@@ -79,7 +84,7 @@ impl PoolerNode {
         let text = format!(
             "[databases]\n* = host=127.0.0.1 port={server}\n\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
              unix_socket_dir =\nauth_type = trust\nauth_file = {users}\npool_mode = {mode}\n\
-             ignore_startup_parameters = extra_float_digits\n",
+             ignore_startup_parameters = extra_float_digits\ndefault_pool_size = {sessions}\n",
             port = self.port.port,
             users = users.display(),
         );

@@ -61,9 +61,6 @@ pub(crate) async fn run(program: &Program, args: &RelayArgs, name: &CommandName,
             client = program.client() => client?,
             () = shutdown.requested() => return Ok(true),
         };
-        if let Some(outbox) = outbox(&client) {
-            outbox.check_session().await.map_err(Error::Results)?;
-        }
         let relay = Relay::new(client.clone())?.undeclared(program.relay_undeclared);
         let failure = relay_until(relay, &client, &shutdown).await;
         let closed = before(shutdown.overdue(CONFIRMED, CLOSED), client.close()).await;

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::server::PostgresServer;
-use super::{bridge, fault};
+use super::{bridge, fault, pooler};
 use crate::error::{Error, Result};
 
 /// Idle time after which a connection is pinged before its use, and the longest time of that ping.
@@ -80,6 +80,34 @@ impl PostgresPool {
         Self(Arc::new(PoolState { server, session, permits, idle }))
     }
 
+    /// Opens the first connections. Refuses a pooler that gives each transaction another session:
+    /// prepared statements, settings and notifications belong to a session.
+    ///
+    /// # Errors
+    /// Returns an error for such a pooler, or if the database cannot be reached. If there is no
+    /// second session, it is unknown if there is such a pooler, and the store opens.
+    pub(super) async fn refuse_pooler(&self) -> Result<()> {
+        let deadline = Instant::now() + self.server.connect_timeout();
+        // No statement precedes the check, because its settings would stay in a session of others.
+        let mut one = self.connect(deadline, "").await?;
+        let shares_sessions = async {
+            let mut other = self.attempt("").await?;
+            let shares_sessions = pooler::share_sessions(&mut one, &mut other).await?;
+            other.close().await?;
+            Ok::<_, sqlx::Error>(shares_sessions)
+        };
+        match timeout(FRESH, shares_sessions).await {
+            Ok(Ok(true)) => Err(Error::Pooled { doing: "connecting", url: self.url().to_owned() }),
+            Ok(Ok(false)) => {
+                let prepared = self.within(prepare(&mut one, &self.session)).await;
+                prepared.map_err(|cause| self.error("connecting", cause))?;
+                self.lock_idle().push(Idle { connection: one, since: Instant::now() });
+                Ok(())
+            }
+            Ok(Err(_)) | Err(_) => Ok(()),
+        }
+    }
+
     /// Returns an idle connection, or a new one. Ends within the connect timeout.
     pub(super) async fn lease(&self) -> Result<Lease> {
         let deadline = Instant::now() + self.server.connect_timeout();
@@ -98,7 +126,7 @@ impl PostgresPool {
                 self.server.health().connected();
                 connection
             }
-            None => self.connect(deadline).await?,
+            None => self.connect(deadline, &self.session).await?,
         };
         Ok(Lease { connection, pool: self.clone(), _permit })
     }
@@ -118,9 +146,10 @@ impl PostgresPool {
         self.server.url()
     }
 
-    /// Returns a new connection. Tries until the deadline while the server is starting.
-    async fn connect(&self, deadline: Instant) -> Result<PgConnection> {
-        match self.connect_until(deadline).await {
+    /// Returns a new connection whose session starts with `statements`. Tries until the deadline
+    /// while the server is starting.
+    async fn connect(&self, deadline: Instant, statements: &str) -> Result<PgConnection> {
+        match self.connect_until(deadline, statements).await {
             Ok(connection) => {
                 self.server.health().connected();
                 Ok(connection)
@@ -132,10 +161,10 @@ impl PostgresPool {
         }
     }
 
-    async fn connect_until(&self, deadline: Instant) -> Result<PgConnection> {
+    async fn connect_until(&self, deadline: Instant, statements: &str) -> Result<PgConnection> {
         let mut backoff = Backoff::new(STARTING);
         loop {
-            let cause = match timeout_at(deadline, self.attempt()).await {
+            let cause = match timeout_at(deadline, self.attempt(statements)).await {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(cause)) => cause,
                 Err(_) => return Err(self.unreachable("no answer in time")),
@@ -159,9 +188,9 @@ impl PostgresPool {
         }
     }
 
-    async fn attempt(&self) -> sqlx::Result<PgConnection> {
+    async fn attempt(&self, statements: &str) -> sqlx::Result<PgConnection> {
         let mut connection = bridge::open(&self.server).await?.connect().await?;
-        sqlx::raw_sql(AssertSqlSafe(self.session.clone())).execute(&mut connection).await?;
+        prepare(&mut connection, statements).await?;
         Ok(connection)
     }
 
@@ -188,6 +217,14 @@ impl PostgresPool {
     fn unreachable(&self, reason: &'static str) -> Error {
         Error::Unreachable { url: self.url().to_owned(), source: reason.into() }
     }
+}
+
+/// Begins a session with these statements.
+async fn prepare(connection: &mut PgConnection, statements: &str) -> sqlx::Result<()> {
+    if !statements.is_empty() {
+        sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(connection).await?;
+    }
+    Ok(())
 }
 
 impl Lease {

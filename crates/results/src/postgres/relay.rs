@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::listen::{Listening, lost};
 use super::outbox::{self, Lag, OutboxRow, RelayFailure};
 use super::pool::PostgresPool;
+use super::pooler;
 use super::server::PostgresServer;
 use super::time::Time;
 use crate::error::{Error, Result};
@@ -120,42 +121,11 @@ impl Outbox {
         Ok(lease)
     }
 
-    /// Checks that a relay can hold its lease over a connection to this store.
-    ///
-    /// # Errors
-    /// Returns an error if a pooler gives each transaction another session, if the database cannot
-    /// be reached, or if it refuses.
-    pub async fn check_session(&self) -> Result<()> {
-        let mut listening = Listening::new(self.server.clone());
-        let checked = match listening.open().await {
-            Ok(mut listener) => self.refuse_pooler(&mut listener).await,
-            Err(cause) => Err(self.error(CONNECTING, cause)),
-        };
-        listening.end().await;
-        checked
-    }
-
     /// Refuses a connection whose session of the server can change. The lock would stay with a
     /// session that others use, so two relays could hold it.
-    ///
-    /// A second connection is in a transaction meanwhile, which occupies a session. A pooler in
-    /// transaction mode gives it the session of the first, or gives the first another one.
     async fn refuse_pooler(&self, listener: &mut PgListener) -> Result<()> {
-        const PROCESS: &str = "SELECT pg_backend_pid()";
         let mut other = self.connections.lease().await?;
-        let is_pooled = async {
-            // Without prepared statements, which belong to a session too.
-            let first: i32 = sqlx::raw_sql(PROCESS).fetch_one(listener.acquire().await?).await?.try_get(0)?;
-            let mut transaction = other.connection.begin().await?;
-            let second: i32 = sqlx::raw_sql(PROCESS).fetch_one(&mut *transaction).await?.try_get(0)?;
-            let third: i32 = match first == second {
-                // The pooler may have no further session.
-                true => second,
-                false => sqlx::raw_sql(PROCESS).fetch_one(listener.acquire().await?).await?.try_get(0)?,
-            };
-            transaction.rollback().await?;
-            Ok(first == second || first != third)
-        };
+        let is_pooled = async { pooler::share_sessions(listener.acquire().await?, &mut other.connection).await };
         let is_pooled = self.server.within(is_pooled).await;
         match other.conclude(is_pooled).map_err(|cause| self.error(CONNECTING, cause))? {
             true => Err(Error::Pooled { doing: CONNECTING, url: self.server.url().to_owned() }),
