@@ -6,6 +6,7 @@
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "the figures of docs/faults.md")]
 
+mod away_logs;
 mod between_steps;
 mod budgets;
 mod cancels;
@@ -26,8 +27,8 @@ mod in_turn;
 mod keys_claimed;
 mod lateness;
 mod ledger;
-mod memory_alarm;
 mod long_run_killed;
+mod memory_alarm;
 mod migration;
 mod poison;
 mod reconnecting;

@@ -89,6 +89,18 @@ pub enum BrokerHealth {
     },
 }
 
+impl BrokerHealth {
+    /// Returns `true` if the broker is known to be away, or to block publishers. The broker logs
+    /// both itself.
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Disconnected { reason } => reason.is_some(),
+            Self::Connected => false,
+            Self::Blocked { .. } => true,
+        }
+    }
+}
+
 /// The depth of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Depth {

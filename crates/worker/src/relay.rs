@@ -20,6 +20,7 @@ use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::{Backoff, RetryPolicy};
 use celeriac_results::outbox::{OutboxMessage, OutboxRow, RelayFailure};
 use celeriac_results::{PostgresBackend, RelayLease};
+use celeriac_telemetry::events::broker::BrokerAwaited;
 use celeriac_telemetry::events::relay::{
     MessagesRelayed, RelayFailed, RelayInterrupted, RelayPaused, RelayStarted, RelayTopologyNotDeclared,
 };
@@ -156,7 +157,10 @@ impl Relay {
                 None => backoff = Backoff::new(RECONNECT),
                 Some(reason) => {
                     let wait = backoff.next_wait(fastrand::f64());
-                    RelayPaused { retry_in: wait, error: &reason }.emit();
+                    match self.client.broker_health().is_away() {
+                        true => BrokerAwaited { work: "relay", retry_in: wait, error: &reason }.emit(),
+                        false => RelayPaused { retry_in: wait, error: &reason }.emit(),
+                    }
                     if stop.run_until_cancelled(self.alive(lead, |_| sleep(wait))).await.is_none() {
                         return Ok(());
                     }

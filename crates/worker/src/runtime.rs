@@ -70,6 +70,17 @@ pub(crate) struct ResultStore {
 }
 
 impl WorkerRuntime {
+    /// Returns `true` if the broker is known to be away, of which it logs itself.
+    pub(crate) fn is_broker_away(&self) -> bool {
+        self.broker.health().borrow().is_away()
+    }
+
+    /// Returns `true` if the store is known to be away or to take no writes, of which it logs
+    /// itself.
+    pub(crate) fn is_store_lost(&self) -> bool {
+        self.results.as_ref().is_some_and(|results| results.backend.health().is_lost())
+    }
+
     /// Returns the token that is cancelled when running tasks must end.
     pub(crate) fn interrupt(&self) -> &CancellationToken {
         &self.environment.interrupt

@@ -13,6 +13,7 @@ use celeriac_client::Client;
 use celeriac_protocol::DecodeLimits;
 use celeriac_protocol::retry::Backoff;
 use celeriac_results::{PostgresBackend, ResultsOptions};
+use celeriac_telemetry::events::broker::BrokerAwaited;
 use celeriac_telemetry::events::worker::{
     ConsumersNotStarted, SettlementsUnconfirmed, WorkerOffline, WorkerOnline, WorkerStopping,
 };
@@ -251,7 +252,11 @@ impl Worker {
                 // An external queue may be declared later, by the program that owns it.
                 Err(error) if error.is_retryable() || self.is_foreign(&error) => {
                     let retry_in = backoff.next_wait(fastrand::f64());
-                    ConsumersNotStarted { retry_in, error: &ErrorChain(&error).to_string() }.emit();
+                    let told = ErrorChain(&error).to_string();
+                    match error.is_retryable() && self.runtime.is_broker_away() {
+                        true => BrokerAwaited { work: "consumers", retry_in, error: &told }.emit(),
+                        false => ConsumersNotStarted { retry_in, error: &told }.emit(),
+                    }
                     retry_in
                 }
                 Err(error) => return Err(error),

@@ -89,6 +89,14 @@ fn is_passing(code: &str) -> bool {
     ["40", "53", "55"].iter().any(|class| code.starts_with(class)) || code == "57014" || code == "25006"
 }
 
+/// Returns `true` if the store takes no writes at present, whoever writes.
+pub(super) fn is_unwritable(error: &Error) -> bool {
+    let Error::Busy { source, .. } = error else { return false };
+    let code = source.downcast_ref::<Cause>().and_then(code);
+    // 53: out of disk or memory; 25006: a standby, or read-only.
+    code.is_some_and(|code| code.starts_with("53") || code == "25006")
+}
+
 fn is_pooled(code: &str) -> bool {
     // A prepared statement is unknown, or known already: it belongs to another client's session.
     code == "26000" || code == "42P05"

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::server::PostgresServer;
 use super::{bridge, fault, pooler};
 use crate::error::{Error, Result};
+use crate::health::StoreHealth;
 
 /// Idle time after which a connection is pinged before its use, and the longest time of that ping.
 const FRESH: Duration = Duration::from_secs(1);
@@ -139,6 +140,10 @@ impl PostgresPool {
     /// Converts an error of the driver.
     pub(super) fn error(&self, doing: &'static str, cause: sqlx::Error) -> Error {
         self.server.error(doing, cause)
+    }
+
+    pub(super) fn health(&self) -> &StoreHealth {
+        self.server.health()
     }
 
     /// Returns the URL of the database, without password.

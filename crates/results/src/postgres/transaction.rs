@@ -121,7 +121,12 @@ impl Session {
         }
         let mode = sqlx::query_scalar("SELECT current_setting('transaction_read_only') = 'on'");
         match connections.within(mode.fetch_one(&mut lease.connection)).await {
-            Ok(is_read_only) => is_read_only,
+            Ok(is_read_only) => {
+                if is_read_only {
+                    connections.health().write_failed("the database is read-only");
+                }
+                is_read_only
+            }
             Err(_) => {
                 *clean = false;
                 false
@@ -143,7 +148,20 @@ impl Transaction<'_> {
     ///
     /// The row is replaced as [`Outcomes::record`](crate::Outcomes::record) says. A success also
     /// gives way to any other final state.
-    pub async fn commit(mut self, record: &TaskRecord, follow_ups: &[OutboxMessage]) -> Committed {
+    pub async fn commit(self, record: &TaskRecord, follow_ups: &[OutboxMessage]) -> Committed {
+        let connections = self.connections;
+        let committed = self.commit_with(record, follow_ups).await;
+        match &committed {
+            Committed::Stored => connections.health().written(),
+            Committed::Failed(error) if fault::is_unwritable(error) => {
+                connections.health().write_failed(&error.to_string());
+            }
+            _ => {}
+        }
+        committed
+    }
+
+    async fn commit_with(mut self, record: &TaskRecord, follow_ups: &[OutboxMessage]) -> Committed {
         if let Some(reason) = exact::refusal(record) {
             self.rollback().await;
             return Committed::Refused { reason: reason.to_owned() };

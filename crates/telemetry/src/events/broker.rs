@@ -57,6 +57,20 @@ event! {
 }
 
 event! {
+    /// Work waits for the broker, of which [`ConnectionLost`], [`ConnectionFailed`] or
+    /// [`PublisherBlocked`] tells.
+    pub struct BrokerAwaited<'a> {
+        /// The work.
+        work: &'a str,
+        /// Time until the next attempt.
+        retry_in: Duration,
+        /// Error.
+        error: &'a str,
+    }
+    log: DEBUG "broker awaited" { work, retry_in_seconds = retry_in.as_secs_f64(), error };
+}
+
+event! {
     /// A lost connection is restored.
     pub struct ConnectionRestored<'a> {
         /// Purpose of the connection: `publish` or `consume`.

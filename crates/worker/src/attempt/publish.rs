@@ -9,7 +9,7 @@ use celeriac_broker::{Outgoing, PublishFault};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::{Backoff, RetryPolicy};
 use celeriac_telemetry::events::worker::TopologyNotDeclared;
-use celeriac_telemetry::events::worker::completion::FollowUpFailed;
+use celeriac_telemetry::events::worker::completion::{FollowUpFailed, TaskAwaitsBroker};
 use celeriac_telemetry::{ErrorChain, Event};
 
 use crate::attempt::{Disposition, Interrupted};
@@ -72,16 +72,9 @@ pub(crate) async fn publish_until_confirmed(
             outgoing.message.headers.insert(names::REPEATED, true);
         }
         let told = ErrorChain(&error).to_string();
-        let header = |name| outgoing.message.headers.text(name);
-        FollowUpFailed {
-            task: header(names::TASK),
-            id: header(names::ID),
-            exchange: &outgoing.exchange,
-            routing_key: &outgoing.routing_key,
-            error: &told,
-        }
-        .emit();
-        match error.publish_fault() {
+        let fault = error.publish_fault();
+        tell_not_sent(runtime, &outgoing, fault, &told);
+        match fault {
             PublishFault::Message => return Err(PublishFailure::Impossible(told)),
             PublishFault::Address => {
                 missing += 1;
@@ -107,6 +100,16 @@ pub(crate) async fn publish_until_confirmed(
             () = runtime.interrupt().cancelled() => return Err(PublishFailure::Interrupted),
         }
     }
+}
+
+fn tell_not_sent(runtime: &WorkerRuntime, outgoing: &Outgoing, fault: PublishFault, error: &str) {
+    let header = |name| outgoing.message.headers.text(name);
+    let (task, id) = (header(names::TASK), header(names::ID));
+    if fault == PublishFault::Passing && runtime.is_broker_away() {
+        return TaskAwaitsBroker { task, id, work: "follow-up", error }.emit();
+    }
+    let (exchange, routing_key) = (&outgoing.exchange, &outgoing.routing_key);
+    FollowUpFailed { task, id, exchange, routing_key, error }.emit();
 }
 
 /// Addresses a message for a queue to a delay before it.

@@ -10,7 +10,7 @@ use celeriac_broker::{Outgoing, PublishFault};
 use celeriac_protocol::meta::ResultMeta;
 use celeriac_protocol::retry::Backoff;
 use celeriac_protocol::{Codec, Failure, HeaderMap, Message, Properties, TaskHeaders, TaskState, Value};
-use celeriac_telemetry::events::worker::completion::{ReplyDropped, ReplyNotSent};
+use celeriac_telemetry::events::worker::completion::{ReplyDropped, ReplyNotSent, TaskAwaitsBroker};
 use celeriac_telemetry::{ErrorChain, clock};
 
 use crate::attempt::Attempt;
@@ -123,10 +123,17 @@ async fn send_reply(
                 dropped(&error);
                 return Ok(());
             }
-            Err(error) => ErrorChain(&error).to_string(),
+            Err(error) => error,
         };
         let retry_in = backoff.next_wait(fastrand::f64());
-        attempt.span.emit(&ReplyNotSent { task, id: &id, queue: reply_to, retry_in, error: &error });
+        let told = ErrorChain(&error).to_string();
+        match error.publish_fault() == PublishFault::Passing && attempt.runtime.is_broker_away() {
+            true => {
+                let (task, id) = (Some(task), Some(id.as_str()));
+                attempt.span.emit(&TaskAwaitsBroker { task, id, work: "reply", error: &told });
+            }
+            false => attempt.span.emit(&ReplyNotSent { task, id: &id, queue: reply_to, retry_in, error: &told }),
+        }
         attempt.sleep_unless_stopping(retry_in).await?;
     }
 }

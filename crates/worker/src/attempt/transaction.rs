@@ -184,7 +184,7 @@ async fn await_next_run<'a>(
 fn tell_commit_failed(attempt: &Attempt<'_>, error: &StoreError, retry_in: Duration) {
     let TaskHeaders { task, id, .. } = attempt.headers();
     let told = ErrorChain(error).to_string();
-    match error.is_connection_lost() {
+    match error.is_connection_lost() || attempt.runtime.is_store_lost() {
         true => attempt.span.emit(&TaskAwaitsStore { task, id, work: "commit", retry_in, error: &told }),
         false => attempt.span.emit(&CommitFailed { task, id, retry_in, error: &told }),
     }
@@ -212,7 +212,7 @@ async fn wait_for_store(attempt: &Attempt<'_>, backoff: &mut Backoff, error: &St
     let TaskHeaders { task, id, .. } = attempt.headers();
     let retry_in = backoff.next_wait(fastrand::f64());
     let told = ErrorChain(error).to_string();
-    match error.is_connection_lost() {
+    match error.is_connection_lost() || attempt.runtime.is_store_lost() {
         true => attempt.span.emit(&TaskAwaitsStore { task, id, work: "transaction", retry_in, error: &told }),
         false => attempt.span.emit(&TransactionNotStarted { task, id, retry_in, error: &told }),
     }

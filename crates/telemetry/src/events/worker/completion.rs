@@ -25,6 +25,22 @@ event! {
 }
 
 event! {
+    /// A task waits for the broker, whose loss is logged once for the whole process.
+    pub struct TaskAwaitsBroker<'a> {
+        /// Task name.
+        task: Option<&'a str>,
+        /// Task id.
+        id: Option<&'a str>,
+        /// The part of its work that needs the broker.
+        work: &'a str,
+        /// Error.
+        error: &'a str,
+    }
+    log: DEBUG "task awaits broker" { task, id, work, error };
+    count: SENDS_FAILED;
+}
+
+event! {
     /// The outcome of a task could not be recorded. Its message returns to its queue.
     pub struct OutcomeNotRecorded<'a> {
         /// Task name.
