@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use celeriac::sqlx::{self, Connection, PgConnection};
 use celeriac_tests::{Bed, eventually};
+use lapin::BasicProperties;
 use serde_json::{Value as Json, json};
 
 use crate::command_line::run;
@@ -115,6 +116,65 @@ async fn an_action_whose_process_dies_has_left_its_intent(bed: Bed) {
     let found = rows(&mut bed.database().await).await;
     let [row] = &found[..] else { panic!("{found:#?}") };
     assert_eq!((row.action.as_str(), row.ended, row.count), ("dead replay", false, None), "{row:?}");
+}
+
+/// Keeps the end of each row waiting for a lock, which the test holds.
+const HOLD_ENDS: &str = "CREATE FUNCTION hold_end() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM pg_advisory_xact_lock_shared(7);
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER hold_end BEFORE UPDATE ON celeriac.audit FOR EACH ROW EXECUTE FUNCTION hold_end();
+    SELECT pg_advisory_lock(7)";
+
+/// Sessions that wait for that lock.
+const ENDING: &str = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+
+#[celeriac_tests::test(real)]
+async fn a_verb_that_dies_between_its_action_and_the_end_of_its_row_has_a_row_that_has_not_ended(bed: Bed) {
+    let console = graveyard(&bed).await;
+    console.peer.declare("old").await;
+    console.peer.put("old", BasicProperties::default(), b"{}").await;
+    std::fs::write(console.folder().join("celeriac.yaml"), "exchanges: { shop: {} }").unwrap();
+    let mut database = bed.database().await;
+    sqlx::raw_sql(HOLD_ENDS).execute(&mut database).await.unwrap();
+    let verbs: [&[&str]; 4] = [
+        &["dead", "purge", "-Q", "bills", "--yes"],
+        &["revoke", "order-1"],
+        &["topology", "apply", "--yes"],
+        &["topology", "migrate", "old", "--to", "mail", "--yes"],
+    ];
+    for verb in verbs {
+        let verb_process = console.start(verb);
+        let ending = async || sqlx::query_scalar::<_, i32>(ENDING).fetch_all(&mut database).await.unwrap();
+        let waiting = eventually("the end of the row waits", ending, |waiting| waiting.len() == 1).await;
+        verb_process.kill().await;
+        // The server would complete the statement of the dead process.
+        let ended = sqlx::query("SELECT pg_terminate_backend($1, 10000)").bind(waiting[0]);
+        ended.execute(&mut database).await.unwrap();
+    }
+    sqlx::raw_sql("SELECT pg_advisory_unlock(7)").execute(&mut database).await.unwrap();
+    // Each action was done.
+    console.dead("bills", 0).await;
+    let revoked = "SELECT count(*) FROM celeriac.revocations WHERE id = 'order-1'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(revoked).fetch_one(&mut database).await.unwrap(), 1);
+    assert_eq!((console.peer.ready("old").await, console.peer.ready("mail").await), (0, 1));
+    let (code, said) = console.run(&["topology", "plan"]).await;
+    assert_eq!(code, 0, "the exchange exists: {said}");
+
+    let (code, said) = console.run(&["dead", "purge", "-Q", "mail", "--yes"]).await;
+    assert_eq!(code, 0, "{said}");
+    let shown = console.json(&["audit"]).await;
+    let shown: Vec<_> =
+        shown.as_array().unwrap().iter().map(|row| (&row["action"], row["ended_at"].is_null())).collect();
+    let names = ["dead purge", "topology migrate", "topology apply", "revoke", "dead purge"].map(Json::from);
+    assert_eq!(shown, names.iter().zip([false, true, true, true, true]).collect::<Vec<_>>());
+    let open = console.json(&["audit", "--open", "--limit", "3"]).await;
+    assert_eq!(open.as_array().unwrap().len(), 3);
+    assert!(open.as_array().unwrap().iter().all(|row| row["ended_at"].is_null() && row["count"].is_null()), "{open}");
+    let (code, said) = console.run(&["audit"]).await;
+    assert_eq!(code, 0, "{said}");
+    assert_eq!((said.matches(": not ended\n").count(), said.matches(": changed 3\n").count()), (4, 1), "{said}");
 }
 
 #[celeriac_tests::test(real)]

@@ -98,6 +98,9 @@ pub enum Verb {
     /// List, show, replay and purge dead letters
     #[command(subcommand)]
     Dead(DeadVerb),
+    /// List actions of operators, and those that have not ended
+    #[command(after_help = help::AUDIT.text())]
+    Audit(AuditArgs),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -235,6 +238,17 @@ pub struct RevokeArgs {
     /// Lifetime of the revocation, such as 30d [default: results.retention]
     #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
     pub lasting: Option<Duration>,
+}
+
+/// Flags of `audit`.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// Only actions that have not ended: they run, or their process died
+    #[arg(long)]
+    pub open: bool,
+    /// Show at most this many, the newest first
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: u32,
 }
 
 /// Verb of `routes`.

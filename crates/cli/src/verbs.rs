@@ -1,6 +1,7 @@
 //! One file for each verb, and `arguments` for those that call.
 
 pub(crate) mod arguments;
+pub(crate) mod audit;
 pub(crate) mod call;
 pub(crate) mod config;
 pub(crate) mod dead;

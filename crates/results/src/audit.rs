@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use serde_json::Value as Json;
 
 use crate::error::Result;
@@ -23,6 +24,9 @@ pub trait AuditLog: fmt::Debug + Send + Sync + 'static {
 
     /// Completes the row of an action: with the number of objects that it changed, and its error.
     fn end_action<'a>(&'a self, number: i64, count: u64, error: Option<&'a str>) -> BoxFuture<'a, Result<()>>;
+
+    /// Returns at most `at_most` rows, the newest first. With `open`, only those without an end.
+    fn actions(&self, open: bool, at_most: u32) -> BoxFuture<'_, Result<Vec<AuditRecord>>>;
 
     /// Deletes at most `at_most` rows that are older than `keep` and than 30 days, and returns
     /// their number.
@@ -48,6 +52,29 @@ pub struct OperatorAction {
     pub name: &'static str,
     /// The queues, ids, filter and options.
     pub target: Json,
+}
+
+/// A row of the audit log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuditRecord {
+    /// Number of the row.
+    pub number: i64,
+    /// Time before the action.
+    pub began_at: Timestamp,
+    /// Time after the action. `None`: it runs, or its process died.
+    pub ended_at: Option<Timestamp>,
+    /// Name of the action, such as `dead purge`.
+    pub action: String,
+    /// The queues, ids, filter and options.
+    pub target: Json,
+    /// Number of objects that the action changed.
+    pub count: Option<u64>,
+    /// Error of an action that failed.
+    pub error: Option<String>,
+    /// The user and the program, as the program stated them.
+    pub operator: Operator,
+    /// User of the database. `None` in SQLite.
+    pub database_user: Option<String>,
 }
 
 /// The row of an action that has begun. Without [`AuditEntry::end`] it stays without an end.

@@ -16,6 +16,7 @@
 //! ```
 
 mod attempts;
+mod auditing;
 mod batches;
 mod crashes;
 mod replacing;
@@ -27,7 +28,7 @@ mod waiting;
 
 use std::sync::Arc;
 
-use self::{attempts::*, batches::*, crashes::*, replacing::*, revoking::*, rows::*, runs::*, waiting::*};
+use self::{attempts::*, auditing::*, batches::*, crashes::*, replacing::*, revoking::*, rows::*, runs::*, waiting::*};
 use crate::backend::Backend;
 
 /// Passes the names of all cases to a macro.
@@ -35,6 +36,7 @@ use crate::backend::Backend;
 macro_rules! for_each_store_case {
     ($tests:ident) => {
         $tests! {
+            an_action_is_open_until_its_end
             every_field_survives
             missing_fields_stay_missing
             unicode_survives

@@ -45,7 +45,7 @@ mod backoff;
 mod error;
 mod options;
 
-pub use audit::{AuditEntry, AuditLog, Operator, OperatorAction};
+pub use audit::{AuditEntry, AuditLog, AuditRecord, Operator, OperatorAction};
 pub use backend::{Backend, connect, connect_watched, migrations};
 pub use cookbook::{CookbookQuery, QueryParameter};
 pub use crash_log::{AttemptKey, CrashCheck, CrashCount, CrashLog, CrashTracker, CrashTrackerService, Finished};

@@ -50,7 +50,7 @@ use self::pool::PostgresPool;
 use self::relay::Outbox;
 use self::server::PostgresServer;
 use self::transaction::Transactions;
-use crate::audit::{AuditLog, Operator, OperatorAction};
+use crate::audit::{AuditLog, AuditRecord, Operator, OperatorAction};
 use crate::cookbook::{CookbookQuery, QueryParameter};
 use crate::crash_log::{AttemptKey, CrashCheck, CrashCount, CrashLog, Finished};
 use crate::error::Result;
@@ -295,6 +295,10 @@ impl AuditLog for PostgresBackend {
 
     fn end_action<'a>(&'a self, number: i64, count: u64, error: Option<&'a str>) -> BoxFuture<'a, Result<()>> {
         audit::end(&self.connections, number, count, error).boxed()
+    }
+
+    fn actions(&self, open: bool, at_most: u32) -> BoxFuture<'_, Result<Vec<AuditRecord>>> {
+        audit::actions(&self.connections, open, at_most).boxed()
     }
 
     fn sweep_audit(&self, keep: Duration, at_most: u32) -> BoxFuture<'_, Result<u64>> {

@@ -28,7 +28,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::audit::{AuditLog, Operator, OperatorAction};
+use crate::audit::{AuditLog, AuditRecord, Operator, OperatorAction};
 use crate::crash_log::{AttemptKey, CrashCheck, CrashCount, CrashLog, Finished};
 use crate::error::{Error, Result};
 use crate::health::StoreHealth;
@@ -322,6 +322,11 @@ impl AuditLog for SqliteBackend {
     fn end_action<'a>(&'a self, number: i64, count: u64, error: Option<&'a str>) -> BoxFuture<'a, Result<()>> {
         let failed = |cause| fault::error(&self.url, "completing an audit row", cause);
         audit::end(&self.writer, number, count, error).map_err(failed).boxed()
+    }
+
+    fn actions(&self, open: bool, at_most: u32) -> BoxFuture<'_, Result<Vec<AuditRecord>>> {
+        let failed = |cause| fault::error(&self.url, "reading the audit log", cause);
+        audit::actions(&self.writer, open, at_most).map_err(failed).boxed()
     }
 
     fn sweep_audit(&self, keep: Duration, at_most: u32) -> BoxFuture<'_, Result<u64>> {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use celeriac_protocol::TaskState;
 use celeriac_results::{
-    AttemptKey, AttemptRecord, AuditLog, Backend, CrashCheck, CrashCount, CrashLog, Error, Finished, Operator,
-    OperatorAction, Outcomes, Recorded, Recorder, Result, ResultsOptions, RevocationCache, Revocations, RevokeOptions,
-    RunLog, StoreHealth, TaskRecord,
+    AttemptKey, AttemptRecord, AuditLog, AuditRecord, Backend, CrashCheck, CrashCount, CrashLog, Error, Finished,
+    Operator, OperatorAction, Outcomes, Recorded, Recorder, Result, ResultsOptions, RevocationCache, Revocations,
+    RevokeOptions, RunLog, StoreHealth, TaskRecord,
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
@@ -157,6 +157,10 @@ impl AuditLog for Scripted {
     }
 
     fn end_action<'a>(&'a self, _number: i64, _count: u64, _error: Option<&'a str>) -> BoxFuture<'a, Result<()>> {
+        unreachable!()
+    }
+
+    fn actions(&self, _open: bool, _at_most: u32) -> BoxFuture<'_, Result<Vec<AuditRecord>>> {
         unreachable!()
     }
 

@@ -138,6 +138,9 @@ pub(super) const DEAD_PURGE: HelpEnd = HelpEnd {
     exits: ASKS,
 };
 
+pub(super) const AUDIT: HelpEnd =
+    HelpEnd { sections: "", examples: &["celeriac audit", "celeriac audit --open --json"], exits: CONNECTS };
+
 pub(super) const CONFIG_CHECK: HelpEnd =
     HelpEnd { sections: "", examples: &["celeriac config check --config config"], exits: READS_CONFIG };
 

@@ -123,7 +123,7 @@ fn failure(row: &SqliteRow) -> sqlx::Result<Option<Failure>> {
     })
 }
 
-fn time(row: &SqliteRow, column: usize) -> sqlx::Result<Option<Timestamp>> {
+pub(super) fn time(row: &SqliteRow, column: usize) -> sqlx::Result<Option<Timestamp>> {
     let text: Option<&str> = row.try_get(column)?;
     text.map(str::parse).transpose().map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
