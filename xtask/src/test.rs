@@ -64,7 +64,7 @@ pub(crate) fn test(options: &Options) -> Result<()> {
 fn nextest() -> Command {
     let threads = 2 * available_parallelism().map_or(1, usize::from);
     let mut command = cargo(&["nextest", "run"]);
-    // All failures in one report: servers and builds cost more than the tests after the first failure.
+    // All failures in one report: servers and builds cost more than the remaining tests.
     command.args(["--no-fail-fast", "--test-threads", &threads.to_string()]);
     command
 }
