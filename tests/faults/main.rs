@@ -11,6 +11,7 @@ mod between_steps;
 mod budgets;
 mod cancels;
 mod celery_killed;
+mod clocks;
 mod cluster;
 mod commit_killed;
 mod connection_cut;

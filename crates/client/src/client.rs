@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use celeriac_broker::{Broker, BrokerHealth};
 use celeriac_protocol::DecodeLimits;
-use celeriac_results::Backend;
+use celeriac_results::{Backend, StoreClock};
 use celeriac_telemetry::ServiceFailure;
 use celeriac_topology::{Router, TaskOverrides, Topology};
 use tokio::sync::OnceCell;
@@ -70,6 +70,7 @@ pub(crate) struct ClientInner {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) router: Arc<Router>,
     pub(crate) results: Option<Arc<dyn Backend>>,
+    pub(crate) clock: StoreClock,
     pub(crate) replies: Option<Replies>,
     pub(crate) options: ClientOptions,
     pub(crate) overrides: Arc<TaskOverrides>,
@@ -106,10 +107,12 @@ impl Client {
         let decode = DecodeLimits { size: limits.message_size, values: usize::MAX, ..DecodeLimits::default() };
         let replies = options.request_replies.then(|| Replies::new(Arc::clone(&broker), decode));
         let origin = format!("gen{}@{}", std::process::id(), gethostname::gethostname().to_string_lossy());
+        let clock = results.as_ref().map(|results| results.clock().clone()).unwrap_or_default();
         let inner = ClientInner {
             broker,
             router,
             results,
+            clock,
             replies,
             options,
             overrides,
@@ -150,6 +153,12 @@ impl Client {
     #[doc(hidden)]
     pub fn results(&self) -> Option<&Arc<dyn Backend>> {
         self.inner.results.as_ref()
+    }
+
+    /// Returns the clock by which this client and its workers decide.
+    #[doc(hidden)]
+    pub fn clock(&self) -> &StoreClock {
+        &self.inner.clock
     }
 
     /// Returns true if outcomes are stored or requested as replies.

@@ -17,10 +17,13 @@ mod resolve;
 mod send;
 mod times;
 
+use std::time::Duration;
+
 use celeriac_protocol::{Task, TaskOptions};
 use futures::stream::{self, Stream, StreamExt};
+use tokio::time::timeout;
 
-use crate::call::Call;
+use crate::call::{Call, CallOptions, When};
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::handle::TaskHandle;
@@ -30,6 +33,9 @@ pub(crate) use self::prepare::new_id;
 pub use self::resolve::DynamicCall;
 use self::resolve::ResolvedCall;
 use self::send::Repeated;
+
+/// Longest wait for a certain clock.
+const CLOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Client {
     /// Submits a call. `Ok` means that RabbitMQ has the task on a queue, on disk.
@@ -152,10 +158,19 @@ impl Client {
             let reason = "only what is sent in a transaction is kept in order: use `submit_in`".to_owned();
             return Err(Error::Call { task: call.request.task, reason });
         }
+        self.settle_clock(&call.request.options).await;
         match call.request.options.idempotency_key {
             // Boxed, so that calls without a key do not carry its state.
             Some(_) => Box::pin(self.send_once(call, awaited)).await,
             None => self.send_anew(call, awaited, Repeated::No).await,
+        }
+    }
+
+    /// Waits for a certain clock, if the call has times. A store that does not answer does not keep
+    /// it from being sent.
+    async fn settle_clock(&self, options: &CallOptions) {
+        if options.when != When::Now || options.expires.is_some() {
+            let _ = timeout(CLOCK_PATIENCE, Box::pin(self.inner.clock.settled())).await;
         }
     }
 }

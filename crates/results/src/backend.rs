@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 use crate::audit::AuditLog;
+use crate::clock::StoreClock;
 use crate::crash_log::CrashLog;
 use crate::error::{Error, Result};
 use crate::health::StoreHealth;
@@ -29,6 +30,9 @@ pub trait Backend: Outcomes + Revocations + CrashLog + RunLog + AuditLog {
     /// Returns the availability of the store.
     fn health(&self) -> &StoreHealth;
 
+    /// Returns the clock by which programs on this store decide.
+    fn clock(&self) -> &StoreClock;
+
     /// Closes all connections. Open waits end with an error.
     fn close(&self) -> BoxFuture<'_, ()>;
 }
@@ -42,6 +46,10 @@ impl Backend for PostgresBackend {
         self.health()
     }
 
+    fn clock(&self) -> &StoreClock {
+        self.clock()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.end())
     }
@@ -51,6 +59,10 @@ impl Backend for PostgresBackend {
 impl Backend for SqliteBackend {
     fn health(&self) -> &StoreHealth {
         self.health()
+    }
+
+    fn clock(&self) -> &StoreClock {
+        self.clock()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -6,6 +6,7 @@
 //! - [`outcomes`], [`revocations`], [`crash_log`], [`run_log`], [`audit`]: the parts of a store,
 //!   one contract each;
 //! - [`backend`]: all contracts together, and the store that the options select;
+//! - [`clock`]: the clock by which programs on a store decide;
 //! - [`postgres`]: with transactions, an [`outbox`] and [`idempotency`] keys, which no other store
 //!   has;
 //! - `sqlite`, behind the feature of that name: for programs without a server;
@@ -28,6 +29,8 @@ pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+pub mod clock;
+
 mod exact;
 mod health;
 mod last_error;
@@ -47,6 +50,7 @@ mod options;
 
 pub use audit::{AuditEntry, AuditLog, AuditRecord, Operator, OperatorAction};
 pub use backend::{Backend, connect, connect_watched, migrations};
+pub use clock::StoreClock;
 pub use cookbook::{CookbookQuery, QueryParameter};
 pub use crash_log::{AttemptKey, CrashCheck, CrashCount, CrashLog, CrashTracker, CrashTrackerService, Finished};
 pub use error::{Error, Result};

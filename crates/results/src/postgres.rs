@@ -13,6 +13,7 @@ mod bridge {
         Ok(server.options().clone())
     }
 }
+mod clock;
 mod crash_log;
 mod fault;
 pub mod idempotency;
@@ -26,6 +27,7 @@ pub mod relay;
 mod revocations;
 mod run_log;
 mod server;
+mod server_time;
 #[cfg(target_os = "linux")]
 mod silence;
 mod time;
@@ -51,6 +53,7 @@ use self::relay::Outbox;
 use self::server::PostgresServer;
 use self::transaction::Transactions;
 use crate::audit::{AuditLog, AuditRecord, Operator, OperatorAction};
+use crate::clock::StoreClock;
 use crate::cookbook::{CookbookQuery, QueryParameter};
 use crate::crash_log::{AttemptKey, CrashCheck, CrashCount, CrashLog, Finished};
 use crate::error::Result;
@@ -101,7 +104,8 @@ impl PostgresBackend {
         let outbox = Outbox::new(server.clone(), connections.clone());
         let idempotency = Idempotency::new(connections.clone(), options.retention);
         let transactions = Transactions::new(&connections, options);
-        Ok(Self {
+        let revocations = Arc::new(RevocationCache::new(server.clock().clone()));
+        let backend = Self {
             server,
             connections,
             transactions,
@@ -111,10 +115,12 @@ impl PostgresBackend {
             waiting: Arc::default(),
             retention: options.retention,
             keep_once: Once::new(),
-            revocations: Arc::default(),
+            revocations,
             services: TaskTracker::new(),
             stop: CancellationToken::new(),
-        })
+        };
+        backend.serve("clock", clock::keep(backend.connections.clone(), backend.stop.clone()));
+        Ok(backend)
     }
 
     /// Returns every migration, and whether the tables have it. Changes nothing.
@@ -141,6 +147,11 @@ impl PostgresBackend {
     /// Returns the availability of the server.
     pub(crate) fn health(&self) -> &StoreHealth {
         self.server.health()
+    }
+
+    /// Returns the clock of the server.
+    pub(crate) fn clock(&self) -> &StoreClock {
+        self.server.clock()
     }
 
     /// Runs a service of the store.

@@ -11,8 +11,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use celeriac_telemetry::Event;
 use celeriac_telemetry::events::results::RevocationsSlow;
-use celeriac_telemetry::{Event, clock};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::StoreClock;
 use crate::error::{Error, Result};
 use crate::record::is_id;
 
@@ -85,6 +86,8 @@ pub(crate) struct RevocationRow {
 /// The revoked tasks, and the tasks that run in this process.
 #[derive(Debug, Default)]
 pub struct RevocationCache {
+    /// Decides on the end of a revocation.
+    clock: StoreClock,
     cached: Mutex<CachedRevocations>,
     /// Notified when a task needs a fresh read before its start.
     refresh_requested: Notify,
@@ -147,12 +150,12 @@ impl RevocationCache {
 
     /// Returns the revocation of a task, if this process knows it. An unknown one may exist.
     pub fn find_revoked(&self, id: &str) -> Option<Revoked> {
-        self.lock().revocation(id)
+        self.lock().revocation(id, &self.clock)
     }
 
     fn try_start_task(self: &Arc<Self>, id: &str) -> Option<Result<RunningTask, Revoked>> {
         let mut cached = self.lock();
-        if let Some(revoked) = cached.revocation(id) {
+        if let Some(revoked) = cached.revocation(id, &self.clock) {
             return Some(Err(revoked));
         }
         let age = cached.looked_at?.elapsed();
@@ -189,6 +192,11 @@ impl RevocationCache {
 
 /// The interface for the services that read the store.
 impl RevocationCache {
+    /// Returns an empty cache. `clock` is the clock of the store.
+    pub(crate) fn new(clock: StoreClock) -> Self {
+        Self { clock, ..Self::default() }
+    }
+
     /// Completes when a read of the store is due.
     pub(crate) async fn refresh_requested(&self) {
         self.refresh_requested.notified().await;
@@ -233,15 +241,15 @@ impl RevocationCache {
 
     /// Removes expired revocations.
     pub(crate) fn drop_passed(&self) {
-        let now = clock::now();
+        let now = self.clock.now();
         self.lock().revoked.retain(|_, held| held.until > now);
     }
 }
 
 impl CachedRevocations {
-    fn revocation(&self, id: &str) -> Option<Revoked> {
+    fn revocation(&self, id: &str, clock: &StoreClock) -> Option<Revoked> {
         let held = self.revoked.get(id)?;
-        (held.until > clock::now()).then_some(Revoked { terminate: held.terminate })
+        (held.until > clock.now()).then_some(Revoked { terminate: held.terminate })
     }
 }
 
@@ -269,6 +277,8 @@ pub(crate) fn checked(ids: &[String]) -> Result<Vec<&str>> {
 
 #[cfg(test)]
 mod tests {
+    use celeriac_telemetry::clock;
+
     use super::*;
 
     fn row(id: &str, terminate: bool, until: Timestamp) -> RevocationRow {

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::{AuditLog, AuditRecord, Operator, OperatorAction};
+use crate::clock::StoreClock;
 use crate::crash_log::{AttemptKey, CrashCheck, CrashCount, CrashLog, Finished};
 use crate::error::{Error, Result};
 use crate::health::StoreHealth;
@@ -50,6 +51,7 @@ const SWEEP: &str = "DELETE FROM tasks WHERE id IN (
 pub struct SqliteBackend {
     url: String,
     health: StoreHealth,
+    clock: StoreClock,
     options: SqliteConnectOptions,
     writer: SqlitePool,
     readers: SqlitePool,
@@ -85,6 +87,7 @@ impl SqliteBackend {
         migrate::migrate(&url, &writer).await?;
         Ok(Self {
             health: StoreHealth::new(url.clone()),
+            clock: StoreClock::default(),
             url,
             options: connect,
             writer,
@@ -130,6 +133,11 @@ impl SqliteBackend {
     /// Returns the availability of the file.
     pub(crate) fn health(&self) -> &StoreHealth {
         &self.health
+    }
+
+    /// Returns the clock of this machine.
+    pub(crate) fn clock(&self) -> &StoreClock {
+        &self.clock
     }
 
     async fn write(&self, records: &[TaskRecord]) -> Result<Vec<Recorded>> {

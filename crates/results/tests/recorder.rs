@@ -9,7 +9,7 @@ use celeriac_protocol::TaskState;
 use celeriac_results::{
     AttemptKey, AttemptRecord, AuditLog, AuditRecord, Backend, CrashCheck, CrashCount, CrashLog, Error, Finished,
     Operator, OperatorAction, Outcomes, Recorded, Recorder, Result, ResultsOptions, RevocationCache, Revocations,
-    RevokeOptions, RunLog, StoreHealth, TaskRecord,
+    RevokeOptions, RunLog, StoreClock, StoreHealth, TaskRecord,
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
@@ -32,6 +32,7 @@ struct Scripted {
     swept: Mutex<Vec<Duration>>,
     revocations: Arc<RevocationCache>,
     health: StoreHealth,
+    clock: StoreClock,
 }
 
 impl Scripted {
@@ -50,6 +51,7 @@ impl Scripted {
             swept,
             revocations: Arc::default(),
             health: StoreHealth::new("scripted".to_owned()),
+            clock: StoreClock::default(),
         })
     }
 
@@ -173,6 +175,10 @@ impl AuditLog for Scripted {
 impl Backend for Scripted {
     fn health(&self) -> &StoreHealth {
         &self.health
+    }
+
+    fn clock(&self) -> &StoreClock {
+        &self.clock
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

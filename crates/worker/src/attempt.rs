@@ -211,6 +211,15 @@ impl Attempt<'_> {
         self.unless_stopping(tokio::time::sleep(wait)).await
     }
 
+    /// Waits until the clock is certain, or until the worker stops.
+    pub(crate) async fn settle_clock(&self) {
+        tokio::select! {
+            biased;
+            () = self.runtime.clock.settled() => {}
+            () = self.runtime.interrupt().cancelled() => {}
+        }
+    }
+
     /// Waits for a future, unless the worker stops first.
     pub(crate) async fn unless_stopping<T>(&self, awaited: impl Future<Output = T>) -> Result<T, Interrupted> {
         tokio::select! {

@@ -2,16 +2,8 @@
 
 use std::time::Duration;
 
-use celeriac_telemetry::clock;
-use jiff::Timestamp;
-
 /// The broker counts whole seconds, so the worker waits for anything shorter.
 pub(crate) const SHORTEST_HOLD: Duration = Duration::from_secs(1);
-
-/// Returns the time until `time`, or zero if it has passed.
-pub(crate) fn time_until(time: Timestamp) -> Duration {
-    Duration::try_from(time.duration_since(clock::now())).unwrap_or_default()
-}
 
 /// Rounds a wait up if less than a tenth of a second is missing to a whole one.
 ///

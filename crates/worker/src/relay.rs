@@ -19,13 +19,13 @@ use celeriac_client::Client;
 use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::{Backoff, RetryPolicy};
 use celeriac_results::outbox::{OutboxMessage, OutboxRow, RelayFailure};
-use celeriac_results::{PostgresBackend, RelayLease};
+use celeriac_results::{PostgresBackend, RelayLease, StoreClock};
 use celeriac_telemetry::events::broker::BrokerAwaited;
 use celeriac_telemetry::events::relay::{
     MessagesRelayed, RelayFailed, RelayInterrupted, RelayPaused, RelayStarted, RelayTopologyNotDeclared,
 };
 use celeriac_telemetry::events::results::StoreAwaited;
-use celeriac_telemetry::{ErrorChain, Event, clock};
+use celeriac_telemetry::{ErrorChain, Event};
 use celeriac_topology::{DIRECT_EXCHANGE, Topology};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -34,7 +34,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
-use crate::hold::{SHORTEST_HOLD, time_until};
+use crate::hold::SHORTEST_HOLD;
 
 /// Most messages of a window, and bytes at which it is full.
 const WINDOW: (u32, u64) = (1_024, 8 * 1024 * 1024);
@@ -149,7 +149,7 @@ impl Relay {
             }
             let outcome = self.alive(lead, |until| self.publish(window, until)).await?;
             lead.conclude(&outcome.sent, &outcome.unsent).await?;
-            outcome.tell();
+            outcome.tell(self.client.clock());
             if outcome.missing {
                 self.declare().await;
             }
@@ -252,11 +252,12 @@ impl Relay {
     fn outgoing(&self, entry: OutboxMessage) -> Outgoing {
         let OutboxMessage { exchange, routing_key, queue, eta, expires, mut message, .. } = entry;
         message.headers.insert(names::REPEATED, true);
-        let wait = eta.map(time_until).filter(|wait| *wait >= SHORTEST_HOLD);
+        let until = |time| self.client.clock().time_until(time);
+        let wait = eta.map(until).filter(|wait| *wait >= SHORTEST_HOLD);
         let held = wait.zip(queue).and_then(|(wait, queue)| self.client.broker().ladder().address(wait, &queue));
         // RabbitMQ would apply an expiration to the delay levels too, so a delayed message expires
         // by its header alone.
-        message.properties.expiration = expires.filter(|_| held.is_none()).map(time_until);
+        message.properties.expiration = expires.filter(|_| held.is_none()).map(until);
         let (exchange, routing_key) = held.unwrap_or((exchange, routing_key));
         Outgoing { exchange: Cow::Owned(exchange), routing_key, message, mandatory: true }
     }
@@ -294,9 +295,9 @@ impl WindowOutcome {
         self.missing |= part.missing;
     }
 
-    fn tell(&self) {
+    fn tell(&self, clock: &StoreClock) {
         if let Some(oldest) = self.oldest {
-            let lag = Duration::try_from(clock::now().duration_since(oldest)).unwrap_or_default();
+            let lag = Duration::try_from(clock.now().duration_since(oldest)).unwrap_or_default();
             MessagesRelayed { messages: self.sent.len(), lag }.emit();
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use celeriac_broker::Broker;
 use celeriac_protocol::DecodeLimits;
-use celeriac_results::{Backend, CrashTracker, Recorder};
+use celeriac_results::{Backend, CrashTracker, Recorder, StoreClock};
 use celeriac_topology::Topology;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,8 @@ pub(crate) struct WorkerRuntime {
     pub(crate) broadcasts: HashSet<String>,
     /// `None` if outcomes are not stored.
     pub(crate) results: Option<ResultStore>,
+    /// Decides whether a task is due or has expired, and writes the times of rows.
+    pub(crate) clock: StoreClock,
     /// Limits for the bodies that it reads.
     pub(crate) limits: DecodeLimits,
     /// Memory for decoded bodies.

@@ -149,6 +149,7 @@ impl Worker {
             topology,
             broadcasts,
             results,
+            clock: parts.client.clock().clone(),
             limits: parts.limits,
             decode_memory: DecodeMemory::new(parts.options.max_decoded_size),
             large_builds: Semaphore::new(1),

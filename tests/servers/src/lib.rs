@@ -6,6 +6,7 @@
 //! the RabbitMQ. [`PoolerNode`] is a PgBouncer. Each server has a folder and ports of its own and
 //! listens only on loopback, so many can run side by side. [`PythonEnvironment`] is the Python in
 //! which interop tests run Celery.
+//! [`WrongClock`] gives one process another time of day.
 //!
 //! No server outlives its owner process, not even a killed one: see [`Guard`]. All functions block;
 //! call them from a blocking thread of an async test.
@@ -27,6 +28,7 @@ mod python;
 mod rabbit;
 mod release;
 mod wait;
+mod wrong_clock;
 
 pub use cluster::RabbitCluster;
 pub use guard::{Ending, Guard, end_detached};
@@ -39,3 +41,4 @@ pub use python::{PYTHON, PythonEnvironment};
 pub use rabbit::{RabbitNode, RabbitSpec, RabbitTls};
 pub use release::{RABBIT, RabbitRelease};
 pub use wait::{interruption, until};
+pub use wrong_clock::WrongClock;

@@ -6,7 +6,7 @@ use celeriac_client::Client;
 use celeriac_config::duration;
 use celeriac_results::{Outbox, PostgresBackend};
 use celeriac_telemetry::events::telemetry::FlushFailed;
-use celeriac_telemetry::{ErrorChain, Event, ServiceFailure, Supervisor, Telemetry, clock};
+use celeriac_telemetry::{ErrorChain, Event, ServiceFailure, Supervisor, Telemetry};
 use celeriac_worker::{Error as WorkerError, Relay, Shutdown, on_signals};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -109,7 +109,8 @@ async fn status(client: &Client, name: &CommandName, json: bool) -> Result<(), E
         return Err(WorkerError::NoOutbox.into());
     };
     let lag = outbox.lag().await.map_err(Error::Results)?;
-    let age = lag.oldest_at.map(|time| Duration::try_from(clock::now().duration_since(time)).unwrap_or_default());
+    let age =
+        lag.oldest_at.map(|time| Duration::try_from(client.clock().now().duration_since(time)).unwrap_or_default());
     let shown = OutboxStatus {
         waiting: lag.waiting,
         failing: lag.failing,

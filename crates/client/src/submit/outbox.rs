@@ -56,6 +56,7 @@ impl Client {
         if self.results().and_then(|results| results.postgres()).is_none() {
             return Err(Error::NoOutbox { task });
         }
+        self.settle_clock(&call.request.options).await;
         let failed = |source| Error::Outbox { task: task.clone(), source };
         if let Some((keys, claim)) = self.claim_for(&mut call.request)? {
             let claimed = keys.claim_in(transaction, &claim).await.map_err(failed)?;

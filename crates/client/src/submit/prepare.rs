@@ -74,7 +74,7 @@ impl Client {
     pub(super) fn prepare_resolved(&self, call: ResolvedCall) -> Result<PreparedTask> {
         let ResolvedCall { request: DynamicCall { task, body, mut options }, declared_queue } = call;
         let destination = self.route(&task, &body, &options, declared_queue)?;
-        let times = SendTimes::resolve(&task, &options, destination.send_options.expires)?;
+        let times = SendTimes::resolve(&task, &options, destination.send_options.expires, &self.inner.clock)?;
         let (exchange, routing_key) = self.publish_address(&task, &destination, &times)?;
         let mut body = with_follow_ups(&task, body, std::mem::take(&mut options.follow))?;
         let encoded = self.encode(&task, &mut body, &options, &destination)?;

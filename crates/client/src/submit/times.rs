@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use celeriac_telemetry::clock;
+use celeriac_results::StoreClock;
 use jiff::Timestamp;
 
 use crate::call::{CallOptions, Expiry, When};
@@ -24,12 +24,17 @@ pub(super) struct SendTimes {
 
 impl SendTimes {
     /// Resolves the times of a call. `otherwise` is the expiry of a call that has none.
-    pub(super) fn resolve(task: &str, options: &CallOptions, otherwise: Option<Duration>) -> Result<Self> {
+    pub(super) fn resolve(
+        task: &str,
+        options: &CallOptions,
+        otherwise: Option<Duration>,
+        clock: &StoreClock,
+    ) -> Result<Self> {
         let expires = options.expires.or(otherwise.map(Expiry::After));
         if options.when == When::Now && expires.is_none() {
             return Ok(Self { eta: None, expires: None, hold: None, expiration: None });
         }
-        let now = clock::now();
+        let now = clock.now();
         let too_far = || Error::Call { task: task.to_owned(), reason: "a time beyond the year 9999".to_owned() };
         let after = |wait: Duration| now.checked_add(wait).map_err(|_| too_far());
         let eta = match options.when {

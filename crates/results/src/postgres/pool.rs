@@ -11,12 +11,13 @@ use celeriac_protocol::RetryPolicy;
 use celeriac_protocol::retry::Backoff;
 use celeriac_telemetry::ErrorChain;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::server::PostgresServer;
-use super::{bridge, fault, pooler};
+use super::{bridge, fault, pooler, server_time};
+use crate::clock::StoreClock;
 use crate::error::{Error, Result};
 use crate::health::StoreHealth;
 
@@ -100,7 +101,7 @@ impl PostgresPool {
         match timeout(FRESH, shares_sessions).await {
             Ok(Ok(true)) => Err(Error::Pooled { doing: "connecting", url: self.url().to_owned() }),
             Ok(Ok(false)) => {
-                let prepared = self.within(prepare(&mut one, &self.session)).await;
+                let prepared = self.within(self.begin(&mut one, &self.session)).await;
                 prepared.map_err(|cause| self.error("connecting", cause))?;
                 self.lock_idle().push(Idle { connection: one, since: Instant::now() });
                 Ok(())
@@ -151,6 +152,11 @@ impl PostgresPool {
         self.server.url()
     }
 
+    /// Returns the clock of the server.
+    pub(super) fn clock(&self) -> &StoreClock {
+        self.server.clock()
+    }
+
     /// Returns a new connection whose session starts with `statements`. Tries until the deadline
     /// while the server is starting.
     async fn connect(&self, deadline: Instant, statements: &str) -> Result<PgConnection> {
@@ -195,8 +201,15 @@ impl PostgresPool {
 
     async fn attempt(&self, statements: &str) -> sqlx::Result<PgConnection> {
         let mut connection = bridge::open(&self.server).await?.connect().await?;
-        prepare(&mut connection, statements).await?;
+        self.begin(&mut connection, statements).await?;
         Ok(connection)
+    }
+
+    /// Begins a session with these statements, and reads the clock of the server.
+    async fn begin(&self, connection: &mut PgConnection, statements: &str) -> sqlx::Result<()> {
+        let (asked, time) = server_time::open(connection, statements).await?;
+        self.clock().measure(self.url(), asked, time);
+        Ok(())
     }
 
     /// Returns an idle connection that works.
@@ -222,14 +235,6 @@ impl PostgresPool {
     fn unreachable(&self, reason: &'static str) -> Error {
         Error::Unreachable { url: self.url().to_owned(), source: reason.into() }
     }
-}
-
-/// Begins a session with these statements.
-async fn prepare(connection: &mut PgConnection, statements: &str) -> sqlx::Result<()> {
-    if !statements.is_empty() {
-        sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(connection).await?;
-    }
-    Ok(())
 }
 
 impl Lease {

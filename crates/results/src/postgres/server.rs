@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{fault, tls};
+use crate::clock::StoreClock;
 use crate::error::{Error, Result};
 use crate::health::StoreHealth;
 use crate::last_error::LastError;
@@ -33,6 +34,7 @@ struct ServerState {
     bridges: TaskTracker,
     closing: CancellationToken,
     health: Arc<StoreHealth>,
+    clock: StoreClock,
     last_error: LastError,
 }
 
@@ -54,6 +56,7 @@ impl PostgresServer {
             statement_timeout: options.statement_timeout,
             tcp_user_timeout: options.tcp_user_timeout,
             bridges: TaskTracker::new(),
+            clock: StoreClock::default(),
             closing: CancellationToken::new(),
             last_error,
         })))
@@ -113,6 +116,10 @@ impl PostgresServer {
 
     pub(super) fn health(&self) -> &Arc<StoreHealth> {
         &self.0.health
+    }
+
+    pub(super) fn clock(&self) -> &StoreClock {
+        &self.0.clock
     }
 
     pub(super) fn last_error(&self) -> &LastError {

@@ -45,6 +45,29 @@ event! {
 }
 
 event! {
+    /// The clock of this machine differs from that of the store, which decides. Logged again if the
+    /// difference changes, and each hour.
+    pub struct ClockDiffers<'a> {
+        /// The store, without password.
+        store: &'a str,
+        /// `ahead` or `behind`: this machine's clock.
+        direction: &'a str,
+        /// The difference.
+        difference: Duration,
+    }
+    log: WARN "machine clock differs" { store, direction, difference_seconds = difference.as_secs_f64() };
+}
+
+event! {
+    /// The clock of this machine is right again.
+    pub struct ClockAgrees<'a> {
+        /// The store, without password.
+        store: &'a str,
+    }
+    log: INFO "machine clock agrees" { store };
+}
+
+event! {
     /// Work waits for the store, of which [`StoreLost`] tells.
     pub struct StoreAwaited<'a> {
         /// The work.

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use celeriac_protocol::TaskHeaders;
 use celeriac_protocol::failure::RevokeReason;
-use celeriac_telemetry::clock;
 use celeriac_telemetry::events::worker::task::TaskExpired;
 
 use crate::attempt::duplicate::{find_recorded_outcome, may_be_duplicate};
 use crate::attempt::resend::hold_until_due;
 use crate::attempt::revocation::{end_revoked, is_revoked, revoke};
 use crate::attempt::{Attempt, Processed, Step};
-use crate::hold::{SHORTEST_HOLD, time_until};
+use crate::hold::SHORTEST_HOLD;
 
 /// Admits a task that has no outcome yet, has not expired, is not known to be revoked, and is due.
 pub(crate) async fn check(attempt: &mut Attempt<'_>) -> Step<()> {
@@ -21,6 +20,9 @@ pub(crate) async fn check(attempt: &mut Attempt<'_>) -> Step<()> {
         && let Some(disposition) = Box::pin(find_recorded_outcome(attempt)).await
     {
         return Err(disposition.into());
+    }
+    if attempt.headers().eta.is_some() || attempt.headers().expires.is_some() {
+        attempt.settle_clock().await;
     }
     if has_expired(attempt) {
         return Err(Box::pin(expire(attempt)).await);
@@ -35,7 +37,7 @@ pub(crate) async fn check(attempt: &mut Attempt<'_>) -> Step<()> {
 }
 
 fn has_expired(attempt: &Attempt<'_>) -> bool {
-    attempt.headers().expires.is_some_and(|expires| expires <= clock::now())
+    attempt.headers().expires.is_some_and(|expires| expires <= attempt.runtime.clock.now())
 }
 
 async fn expire(attempt: &mut Attempt<'_>) -> Processed {
@@ -45,7 +47,7 @@ async fn expire(attempt: &mut Attempt<'_>) -> Processed {
 }
 
 fn time_until_due(attempt: &Attempt<'_>) -> Option<Duration> {
-    attempt.headers().eta.map(time_until).filter(|wait| !wait.is_zero())
+    attempt.headers().eta.map(|eta| attempt.runtime.clock.time_until(eta)).filter(|wait| !wait.is_zero())
 }
 
 async fn wait_until_due(attempt: &mut Attempt<'_>, wait: Duration) -> Step<()> {
@@ -63,6 +65,7 @@ async fn wait_until_due(attempt: &mut Attempt<'_>, wait: Duration) -> Step<()> {
 mod tests {
     use celeriac_protocol::TaskState;
     use celeriac_protocol::headers::names;
+    use celeriac_telemetry::clock;
 
     use super::*;
     use crate::attempt::Disposition;

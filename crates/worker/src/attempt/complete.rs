@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use celeriac_broker::Settlement;
 use celeriac_protocol::{Failure, TaskHeaders, TaskState};
-use celeriac_telemetry::clock;
 use celeriac_telemetry::events::worker::task::{TaskFailed, TaskRetried, TaskSucceeded};
 use jiff::Timestamp;
 
@@ -80,9 +79,10 @@ async fn close_retries(attempt: &mut Attempt<'_>) -> Step<()> {
 }
 
 async fn retry(attempt: &mut Attempt<'_>, task: &TaskDefinition, wait: Duration, failure: Failure) -> Step<Processed> {
+    attempt.settle_clock().await;
     let started_at = attempt.timing.map(|timing| timing.started_at);
     let until = retry_until(&task.options, attempt.message_headers(), started_at);
-    let due = clock::now().checked_add(wait).unwrap_or(Timestamp::MAX);
+    let due = attempt.runtime.clock.now().checked_add(wait).unwrap_or(Timestamp::MAX);
     let details = RowDetails { eta: Some(due), ..RowDetails::default() };
     record_failure(attempt, TaskState::Retry, failure.clone(), details).await?;
     if attempt.settlement.as_ref().is_some_and(Settlement::is_void) {

@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use celeriac_broker::{DeliveryInfo, Outgoing, headers};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{HeaderMap, Message, TaskHeaders, Value};
-use celeriac_telemetry::clock;
 use celeriac_telemetry::events::worker::task::MessageDeadLettered;
 
 use crate::attempt::publish::{Recipient, disposition_after, publish_until_confirmed};
@@ -59,7 +58,7 @@ pub(crate) async fn send_dead_letter(
         (names::DEAD_EXCHANGE, origin.exchange.clone()),
         (names::DEAD_ROUTING_KEY, origin.routing_key.clone()),
         (names::DEAD_WORKER, runtime.name.to_string()),
-        (names::DEAD_AT, clock::now().to_string()),
+        (names::DEAD_AT, runtime.clock.now().to_string()),
     ];
     leave_out_largest(&mut message.headers);
     for (name, value) in told {

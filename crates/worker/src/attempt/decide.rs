@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use celeriac_protocol::{Failure, HeaderMap, TaskOptions};
-use celeriac_telemetry::clock;
 use jiff::Timestamp;
 
 use crate::attempt::Attempt;
@@ -49,7 +48,7 @@ pub(crate) fn decide(attempt: &Attempt<'_>, task: &TaskDefinition, result: JsonR
     let started_at = attempt.timing.map(|timing| timing.started_at);
     let until = retry_until(&task.options, attempt.message_headers(), started_at);
     let retries = attempt.headers().retries;
-    let facts = RetryFacts { retries, now: clock::now(), until, chance: fastrand::f64() };
+    let facts = RetryFacts { retries, now: attempt.runtime.clock.now(), until, chance: fastrand::f64() };
     choose(result, &task.options, &facts)
 }
 

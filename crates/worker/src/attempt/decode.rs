@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use celeriac_broker::{Delivery, DeliveryInfo};
 use celeriac_protocol::{Body, Embed, TaskHeaders};
-use celeriac_telemetry::clock;
 use celeriac_telemetry::events::worker::task::TaskReceived;
 use celeriac_telemetry::trace::{ProcessInfo, ProcessSpan};
 use jiff::tz::TimeZone;
@@ -31,7 +30,7 @@ pub(crate) fn read_headers(
     delivery: Delivery,
     slot: TaskSlot,
 ) -> Result<Attempt<'_>, Box<InvalidDelivery>> {
-    let received_at = clock::now();
+    let received_at = runtime.clock.now();
     let Delivery { mut message, origin, settlement } = delivery;
     if runtime.broadcasts.contains(&*origin.queue) {
         give_own_id(&mut message.headers, &runtime.name);

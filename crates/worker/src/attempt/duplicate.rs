@@ -4,9 +4,9 @@ use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::Backoff;
 use celeriac_protocol::{TaskHeaders, TaskState};
 use celeriac_results::TaskRecord;
+use celeriac_telemetry::ErrorChain;
 use celeriac_telemetry::events::worker::completion::{OutcomeNotRead, TaskAwaitsStore};
 use celeriac_telemetry::events::worker::task::TaskSkipped;
-use celeriac_telemetry::{ErrorChain, clock};
 
 use crate::attempt::crash::WORKER_LOST;
 use crate::attempt::decide::retry_until;
@@ -57,7 +57,8 @@ pub(crate) async fn complete_recorded(attempt: &mut Attempt<'_>, row: TaskRecord
         return Some(finish_recorded(attempt, row).await);
     }
     let until = attempt.task.and_then(|task| retry_until(&task.options, attempt.message_headers(), row.started_at));
-    Some(send_next_attempt(attempt, row.eta.unwrap_or_else(clock::now), until).await)
+    let due = row.eta.unwrap_or_else(|| attempt.runtime.clock.now());
+    Some(send_next_attempt(attempt, due, until).await)
 }
 
 /// Returns the row of the task. Waits for the store without a limit.

@@ -72,7 +72,7 @@ pub(crate) async fn run<'a>(
     prepared: PreparedRun<'a>,
 ) -> Step<(JsonResult, Option<AttemptHooks<'a>>)> {
     let PreparedRun { task, ctx, body, hooked } = prepared;
-    let timing = RunTiming::begin();
+    let timing = RunTiming::begin(&attempt.runtime.clock);
     tell_started(attempt);
     let bounds = RunBounds::of(attempt.runtime, task, &ctx);
     let end = match start(attempt, task, ctx, body) {

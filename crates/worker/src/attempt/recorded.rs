@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use celeriac_protocol::{Body, Codec, Value};
-use celeriac_results::TaskRecord;
-use celeriac_telemetry::clock;
+use celeriac_results::{StoreClock, TaskRecord};
 use jiff::Timestamp;
 
 /// Arguments as JSON text.
@@ -48,8 +47,8 @@ pub(crate) struct RunTiming {
 }
 
 impl RunTiming {
-    pub(crate) fn begin() -> Self {
-        Self { started_at: clock::now(), began: Instant::now(), runtime: Duration::ZERO }
+    pub(crate) fn begin(clock: &StoreClock) -> Self {
+        Self { started_at: clock.now(), began: Instant::now(), runtime: Duration::ZERO }
     }
 
     pub(crate) fn end(self) -> Self {

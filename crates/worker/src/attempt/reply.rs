@@ -10,8 +10,9 @@ use celeriac_broker::{Outgoing, PublishFault};
 use celeriac_protocol::meta::ResultMeta;
 use celeriac_protocol::retry::Backoff;
 use celeriac_protocol::{Codec, Failure, HeaderMap, Message, Properties, TaskHeaders, TaskState, Value};
+use celeriac_results::StoreClock;
+use celeriac_telemetry::ErrorChain;
 use celeriac_telemetry::events::worker::completion::{ReplyDropped, ReplyNotSent, TaskAwaitsBroker};
-use celeriac_telemetry::{ErrorChain, clock};
 
 use crate::attempt::Attempt;
 use crate::attempt::publish::{BACKOFF, PublishFailure};
@@ -41,7 +42,7 @@ pub(crate) async fn reply(attempt: &Attempt<'_>, reply: &TaskReply<'_>) -> Resul
     let Some(reply_to) = properties.reply_to.as_deref().filter(|queue| !queue.is_empty()) else { return Ok(()) };
     let TaskHeaders { task, id, parent_id, group, .. } = attempt.headers();
     // A retried task is its own parent, as in Celery.
-    let meta = meta(id, reply, parent_id.clone(), group.clone());
+    let meta = meta(&attempt.runtime.clock, id, reply, parent_id.clone(), group.clone());
     let correlation_id = properties.correlation_id.as_deref().unwrap_or(id);
     send_reply(attempt, task, reply_to, correlation_id, meta).await
 }
@@ -58,10 +59,16 @@ pub(crate) async fn reply_for_step(
     failure: &Failure,
 ) -> Result<(), PublishFailure> {
     let reply = TaskReply { state, result: None, failure: Some(failure), children: Vec::new() };
-    send_reply(attempt, task, reply_to, id, meta(id, &reply, None, None)).await
+    send_reply(attempt, task, reply_to, id, meta(&attempt.runtime.clock, id, &reply, None, None)).await
 }
 
-fn meta(id: &str, reply: &TaskReply<'_>, parent_id: Option<String>, group_id: Option<String>) -> ResultMeta {
+fn meta(
+    clock: &StoreClock,
+    id: &str,
+    reply: &TaskReply<'_>,
+    parent_id: Option<String>,
+    group_id: Option<String>,
+) -> ResultMeta {
     let tuple = |id: &String| {
         let result = Value::List(vec![Value::from(id.as_str()), Value::Null]);
         Value::List(vec![result, Value::Null])
@@ -72,7 +79,7 @@ fn meta(id: &str, reply: &TaskReply<'_>, parent_id: Option<String>, group_id: Op
         result: reply.result.cloned().unwrap_or_default(),
         failure: reply.failure.cloned(),
         children: Value::List(reply.children.iter().map(tuple).collect()),
-        date_done: reply.state.is_final().then(clock::now),
+        date_done: reply.state.is_final().then(|| clock.now()),
         parent_id,
         group_id,
     }

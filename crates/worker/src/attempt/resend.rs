@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::attempt::publish::{PublishFailure, Recipient, disposition_after, publish_until_confirmed};
 use crate::attempt::{Attempt, Disposition};
-use crate::hold::{nearly_whole, time_until};
+use crate::hold::nearly_whole;
 use crate::runtime::WorkerRuntime;
 use crate::task::received::Received;
 
@@ -19,7 +19,7 @@ use crate::task::received::Received;
 /// attempts together.
 pub(crate) async fn send_next_attempt(attempt: &Attempt<'_>, due: Timestamp, until: Option<Timestamp>) -> Disposition {
     let retries = attempt.headers().retries.saturating_add(1);
-    let wait = time_until(due);
+    let wait = attempt.runtime.clock.time_until(due);
     let eta = Some(due).filter(|_| !wait.is_zero());
     let mut message = attempt.received.message.clone();
     TaskHeaders::next_attempt(&mut message.headers, retries, eta);

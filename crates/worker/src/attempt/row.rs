@@ -5,7 +5,6 @@ use std::sync::Arc;
 use celeriac_broker::DeliveryInfo;
 use celeriac_protocol::{Failure, TaskHeaders, TaskState, sent_at};
 use celeriac_results::TaskRecord;
-use celeriac_telemetry::clock;
 use jiff::Timestamp;
 
 use crate::attempt::Attempt;
@@ -113,7 +112,7 @@ fn bare_row(
         expires: None,
         received_at: Some(received_at),
         started_at: None,
-        finished_at: state.is_final().then(clock::now),
+        finished_at: state.is_final().then(|| runtime.clock.now()),
         runtime: None,
         trace_id: None,
     }

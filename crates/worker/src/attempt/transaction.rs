@@ -109,7 +109,7 @@ async fn bind_arguments<'a>(
     let PreparedRun { task, ctx, body, hooked } = prepared;
     let Runner::Transactional(run) = task.runner else { return Err(Disposition::Requeue.into()) };
     let bounds = RunBounds::of(attempt.runtime, task, &ctx);
-    let timing = RunTiming::begin();
+    let timing = RunTiming::begin(&attempt.runtime.clock);
     match catch(|| run(ctx, body)) {
         Ok(Ok(run)) => Ok(TransactionalRun { run, bounds, hooked, _running: running }),
         Ok(Err(error)) => Err(reject(attempt, &error.into()).await),
@@ -228,7 +228,7 @@ async fn run_in<'a>(
 ) -> Step<TransactionEnd<'a>> {
     let TransactionalRun { run, bounds, hooked, _running } = prepared;
     tell_started(attempt);
-    let timing = RunTiming::begin();
+    let timing = RunTiming::begin(&attempt.runtime.clock);
     let end = run_in_transaction(&mut transaction, run, bounds, &attempt.span, hooked.as_ref()).await;
     attempt.timing = Some(timing.end());
     if hooked.is_none() {

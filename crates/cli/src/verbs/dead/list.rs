@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use celeriac_admin::DeadLetter;
+use celeriac_telemetry::clock;
 use serde::Serialize;
 
 use super::source::{DeadLetterSource, check_reason};
@@ -18,7 +19,7 @@ struct DeadLetterList {
 }
 
 pub(super) async fn run(source: &DeadLetterSource, args: &ListDeadArgs, json: bool) -> Result<(), Error> {
-    let filter = source.filter(args.filter.wanted())?;
+    let filter = source.filter(args.filter.wanted(), clock::now())?;
     let mut letters = Vec::new();
     let counts = Survey::take(source, &filter, args.limit, |letter| letters.push(letter)).await?;
     check_reason(args.filter.reason.as_deref(), counts.matching)?;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use celeriac_admin::Filter;
 use celeriac_admin::dead::{Removal, Replay, ReplayOptions, Tally};
 use celeriac_config::duration;
-use celeriac_results::OperatorAction;
+use celeriac_results::{LastError, OperatorAction, connect_watched};
 use celeriac_telemetry::events::telemetry::FlushFailed;
-use celeriac_telemetry::{ErrorChain, Event, Telemetry};
+use celeriac_telemetry::{ErrorChain, Event, Telemetry, clock};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
@@ -19,6 +20,7 @@ use crate::audit::audited;
 use crate::error::Error;
 use crate::output;
 use crate::program::Program;
+use crate::waiting;
 
 /// Longest time for the last traces.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -31,7 +33,7 @@ pub(super) async fn replay(
 ) -> Result<(), Error> {
     let ReplayArgs { removal: args, to, rate, drop_expires } = args;
     let to = to.map(|to| source.declared("--to", &to)).transpose()?;
-    let filter = source.filter(args.filter.wanted())?;
+    let filter = filter(program, source, &args).await?;
     if !may_begin(source, &filter, &args, RemovalKind::Replay { drop_expires }, json).await? {
         return Ok(());
     }
@@ -54,13 +56,34 @@ pub(super) async fn purge(
     args: &RemovalArgs,
     json: bool,
 ) -> Result<(), Error> {
-    let filter = source.filter(args.filter.wanted())?;
+    let filter = filter(program, source, args).await?;
     if !may_begin(source, &filter, args, RemovalKind::Purge, json).await? {
         return Ok(());
     }
     let action = OperatorAction { name: "dead purge", target: target(source, args, json!({})) };
     let removal = Removal::purge(&*source.broker, &filter, args.limit);
     audited(program, name, action, carry_out(source, removal, args, "purged", json)).await
+}
+
+/// Returns the filter of the flags. Ages count by the clock of the store, which wrote the times of
+/// the letters.
+async fn filter(program: &Program, source: &DeadLetterSource, args: &RemovalArgs) -> Result<Filter, Error> {
+    let wanted = args.filter.wanted();
+    let now = match wanted.older_than.or(wanted.newer) {
+        Some(_) => Box::pin(store_time(program)).await?,
+        None => clock::now(),
+    };
+    source.filter(wanted, now)
+}
+
+async fn store_time(program: &Program) -> Result<Timestamp, Error> {
+    let last_error = LastError::default();
+    let store = connect_watched(&program.results, last_error.clone());
+    let store = waiting::for_database(&program.results, &last_error, store).await.map_err(Error::Results)?;
+    let Some(store) = store else { return Ok(clock::now()) };
+    let now = store.clock().now();
+    store.close().await;
+    Ok(now)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -33,7 +33,8 @@ struct DeadLetterDetails {
 }
 
 pub(super) async fn run(source: &DeadLetterSource, args: &ShowDeadArgs, json: bool) -> Result<(), Error> {
-    let filter = source.filter(DeadLetterQuery { id: Some(args.id.clone()), ..DeadLetterQuery::default() })?;
+    let filter =
+        source.filter(DeadLetterQuery { id: Some(args.id.clone()), ..DeadLetterQuery::default() }, clock::now())?;
     for queue in &source.queues {
         let Some(mut search) = source.search(queue, &filter).await? else { continue };
         let found = search.next().await.map_err(Error::Broker)?;

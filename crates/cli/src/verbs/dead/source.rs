@@ -6,8 +6,8 @@ use celeriac_admin::dead::{DeadLetterQuery, REASONS, Search};
 use celeriac_admin::{Error as AdminError, Filter};
 use celeriac_broker::{Broker, Error as BrokerError};
 use celeriac_config::{did_you_mean, nearest};
-use celeriac_telemetry::clock;
 use celeriac_topology::Topology;
+use jiff::Timestamp;
 
 use crate::args::DeadQueues;
 use crate::error::Error;
@@ -41,8 +41,8 @@ impl DeadLetterSource {
     }
 
     /// Returns the filter of the flags. In a dead-letter queue that several queues share, it
-    /// matches only letters of the selected queues.
-    pub(super) fn filter(&self, wanted: DeadLetterQuery) -> Result<Filter, Error> {
+    /// matches only letters of the selected queues. Ages count from `now`.
+    pub(super) fn filter(&self, wanted: DeadLetterQuery, now: Timestamp) -> Result<Filter, Error> {
         let shares = |queue: &&String| {
             let own = self.topology.dead_letter_queue(queue);
             self.topology.queues.keys().filter(|other| self.topology.dead_letter_queue(other) == own).count() > 1
@@ -57,7 +57,7 @@ impl DeadLetterSource {
                 }
             }
         }
-        Filter::new(DeadLetterQuery { queues, ..wanted }, clock::now()).map_err(|error| match error {
+        Filter::new(DeadLetterQuery { queues, ..wanted }, now).map_err(|error| match error {
             AdminError::Invalid { key, reason } => Error::Data { what: format!("--{key}"), reason },
             other => Error::Admin(other),
         })
