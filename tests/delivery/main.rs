@@ -38,6 +38,7 @@ mod replies;
 mod retries;
 mod revoke;
 mod routes;
+mod schema;
 mod sending;
 mod services;
 mod shared_pool;

@@ -37,6 +37,7 @@ mod refused_sessions;
 mod relay_killed;
 mod retries;
 mod rolling_restarts;
+mod schema_migrated;
 mod silent_link;
 mod transactional_killed;
 mod worker_killed;

@@ -5,6 +5,7 @@ mod circles;
 mod edges;
 mod files;
 mod logs;
+mod migrations;
 mod modules;
 mod names;
 mod prose;

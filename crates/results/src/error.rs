@@ -49,6 +49,14 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The table of migrations is not that of Celeriac, or rows of it are missing.
+    #[error("celeriac.migrations of {url} is not valid: {reason}")]
+    Migrations {
+        /// The store, without password.
+        url: String,
+        /// The first difference.
+        reason: String,
+    },
     /// A connection pooler gives each transaction another session of the server, and the operation
     /// needs one session.
     #[error("{doing} failed: {url} is a connection pooler in transaction mode")]
@@ -122,6 +130,9 @@ impl Error {
                  sslmode: require encrypts without verification, disable does not encrypt",
             ),
             Self::Migration { .. } => Some("run `celeriac setup` as a user who may create tables in schema `celeriac`"),
+            Self::Migrations { .. } => {
+                Some("restore the table celeriac.migrations, or set results.url to another database")
+            }
             Self::Pooled { .. } => Some("set results.url to the server itself, or the pooler to session mode"),
             Self::Schema { .. } => Some("update this program, or set results.url to another database"),
             Self::Busy { .. } => Some("check the database: locks, disk space, and whether it is a standby"),

@@ -1,5 +1,7 @@
 //! Migrates the tables to the version that this program needs.
 
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::results::SchemaNewer;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Row};
 
@@ -29,15 +31,18 @@ const LOCK: i64 = 0x6365_6c65_7269_6163;
 
 /// Migrates the tables to the version that this program needs.
 ///
-/// Tables of that version cost one query, which needs only the right to read. Tables of a newer
-/// version are left unchanged.
+/// Tables of that version cost two queries, which need only the right to read. Tables of a newer
+/// version are left unchanged, because a migration only adds.
 pub(super) async fn migrate(connections: &PostgresPool) -> Result<()> {
     let mut lease = connections.lease().await?;
+    let found = found(connections, &mut lease.connection).await?;
+    let next = MIGRATIONS.iter().find(|migration| migration.version > found);
+    if let Some(next) = next {
+        advance(connections, &mut lease.connection, next).await?;
+    }
     let newest = MIGRATIONS.last().map_or(0, |migration| migration.version);
-    let found = version(&mut lease.connection).await;
-    let found = found.map_err(|cause| connections.error("reading the version of the tables", cause))?;
-    if found < newest {
-        advance(connections, &mut lease.connection).await?;
+    if found > newest {
+        SchemaNewer { store: connections.url(), version: found, known: newest }.emit();
     }
     lease.conclude(Ok(())).map_err(|cause| connections.error("migrating", cause))
 }
@@ -45,26 +50,51 @@ pub(super) async fn migrate(connections: &PostgresPool) -> Result<()> {
 /// Returns every migration, and whether the tables have it. Changes nothing.
 pub(super) async fn migrations(connections: &PostgresPool) -> Result<Vec<Migration>> {
     let mut lease = connections.lease().await?;
-    let found = version(&mut lease.connection).await;
-    let found = lease.conclude(found).map_err(|cause| connections.error("reading the version of the tables", cause))?;
+    let found = found(connections, &mut lease.connection).await?;
+    lease.conclude(Ok(())).map_err(|cause| connections.error("reading the version of the tables", cause))?;
     Ok(migrations_of(MIGRATIONS, found))
 }
 
-async fn version(connection: &mut PgConnection) -> sqlx::Result<i64> {
+/// Returns the version of the tables.
+async fn found(connections: &PostgresPool, connection: &mut PgConnection) -> Result<i64> {
+    let applied = connections.within(applied(connection)).await;
+    let applied = applied.map_err(|cause| connections.error("reading the version of the tables", cause))?;
+    match contradiction(MIGRATIONS, &applied) {
+        None => Ok(applied.last().map_or(0, |(version, _)| *version)),
+        Some(reason) => Err(Error::Migrations { url: connections.url().to_owned(), reason }),
+    }
+}
+
+/// Returns the versions and names of the applied migrations, in order.
+async fn applied(connection: &mut PgConnection) -> sqlx::Result<Vec<(i64, String)>> {
     let exists =
         sqlx::query("SELECT to_regclass('celeriac.migrations') IS NOT NULL").fetch_one(&mut *connection).await?;
     if !exists.try_get::<bool, _>(0)? {
-        return Ok(0);
+        return Ok(Vec::new());
     }
-    sqlx::query("SELECT coalesce(max(version), 0) FROM celeriac.migrations").fetch_one(connection).await?.try_get(0)
+    let rows = sqlx::query("SELECT version, name FROM celeriac.migrations ORDER BY version");
+    let rows = rows.fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
-async fn advance(connections: &PostgresPool, connection: &mut PgConnection) -> Result<()> {
-    let failed = |cause| connections.error("migrating", cause);
+/// Returns the reason why these tables are not those of this program, older or newer.
+fn contradiction(all: &[SchemaMigration], applied: &[(i64, String)]) -> Option<String> {
+    let (newest, _) = applied.last()?;
+    all.iter().filter(|migration| migration.version <= *newest).find_map(|SchemaMigration { version, name, .. }| {
+        match applied.iter().find(|(found, _)| found == version) {
+            None => Some(format!("version {version} ({name}) is missing, and version {newest} is there")),
+            Some((_, found)) if found != name => Some(format!("version {version} is `{found}`, expected `{name}`")),
+            Some(_) => None,
+        }
+    })
+}
+
+async fn advance(connections: &PostgresPool, connection: &mut PgConnection, next: &SchemaMigration) -> Result<()> {
+    let failed = |cause| explain(connections, next, cause);
     let mut transaction = connection.begin().await.map_err(failed)?;
     prepare(&mut transaction).await.map_err(failed)?;
     // Read again under the lock: another worker may have been faster.
-    let found = version(&mut transaction).await.map_err(failed)?;
+    let found = found(connections, &mut transaction).await?;
     for migration in MIGRATIONS.iter().filter(|migration| migration.version > found) {
         apply(&mut transaction, migration).await.map_err(|cause| explain(connections, migration, cause))?;
     }
@@ -109,6 +139,34 @@ fn explain(connections: &PostgresPool, migration: &SchemaMigration, cause: sqlx:
             name: migration.name,
             source,
         },
+        Error::Denied { url, reason } => {
+            Error::Migration { url, version: migration.version, name: migration.name, source: reason.into() }
+        }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(applied: &[(i64, &str)]) -> Option<String> {
+        let applied: Vec<_> = applied.iter().map(|(version, name)| (*version, (*name).to_owned())).collect();
+        contradiction(&MIGRATIONS[..3], &applied)
+    }
+
+    #[test]
+    fn older_and_newer_tables_are_no_contradiction() {
+        assert_eq!(told(&[]), None);
+        assert_eq!(told(&[(1, "tasks"), (2, "replays")]), None);
+        assert_eq!(told(&[(1, "tasks"), (2, "replays"), (3, "attempts"), (9, "later")]), None);
+    }
+
+    #[test]
+    fn a_missing_or_foreign_migration_is_one() {
+        let missing = "version 2 (replays) is missing, and version 3 is there";
+        assert_eq!(told(&[(1, "tasks"), (3, "attempts")]).as_deref(), Some(missing));
+        let foreign = "version 2 is `users`, expected `replays`";
+        assert_eq!(told(&[(1, "tasks"), (2, "users")]).as_deref(), Some(foreign));
     }
 }

@@ -68,6 +68,19 @@ event! {
 }
 
 event! {
+    /// A newer version of Celeriac has migrated the tables. This program goes on.
+    pub struct SchemaNewer<'a> {
+        /// The store, without password.
+        store: &'a str,
+        /// Version of the tables.
+        version: i64,
+        /// Newest version that this program knows.
+        known: i64,
+    }
+    log: INFO "tables are newer" { store, version, known };
+}
+
+event! {
     /// Work waits for the store, of which [`StoreLost`] tells.
     pub struct StoreAwaited<'a> {
         /// The work.
