@@ -62,7 +62,7 @@ fn stopwatch() -> Arc<Stopwatch> {
 async fn open_transactions(bed: &Bed, expected: i64) {
     let mut database = bed.database().await;
     let open = "SELECT count(*) FROM pg_stat_activity
-                WHERE datname = current_database() AND state = 'idle in transaction'";
+                WHERE datname = current_database() AND state = 'idle in transaction' AND query = 'SELECT 1'";
     let count = async || sqlx::query_scalar::<_, i64>(open).fetch_one(&mut database).await.unwrap();
     eventually("transactions are open", count, |count| *count == expected).await;
 }

@@ -67,6 +67,11 @@ impl Book {
         );
         let mut database = PgConnection::connect(url).await.expect("the test's database");
         sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut database).await.expect("tables of the ledger");
+        Self::at(url)
+    }
+
+    /// Returns the ledger of a database that has its tables already, such as a replica.
+    pub fn at(url: &str) -> Self {
         Self { url: url.to_owned() }
     }
 

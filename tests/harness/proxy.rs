@@ -19,6 +19,7 @@ pub struct Proxy {
     muted: watch::Sender<bool>,
     /// For each connection: true if the bytes of its client are held back.
     requests: Arc<Mutex<Vec<watch::Sender<bool>>>>,
+    target: watch::Sender<String>,
     _stop: DropGuard,
 }
 
@@ -30,6 +31,7 @@ impl Proxy {
         let (cuts, cut) = watch::channel(0);
         let (held, holds) = watch::channel(false);
         let (muted, mutes) = watch::channel(false);
+        let (target, targets) = watch::channel(target);
         let stop = CancellationToken::new();
         let requests = Arc::<Mutex<Vec<watch::Sender<bool>>>>::default();
         let tracker = TaskTracker::new();
@@ -40,15 +42,21 @@ impl Proxy {
                 let (line, requests) = watch::channel(false);
                 lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
                 let network = Network { cut: cut.clone(), held: holds.clone(), muted: mutes.clone(), requests };
-                connections.spawn(pass(client, target.clone(), network, stopped.clone()));
+                let target = targets.borrow().clone();
+                connections.spawn(pass(client, target, network, stopped.clone()));
             }
         });
-        Self { address, cuts, held, muted, requests, _stop: stop.drop_guard() }
+        Self { address, cuts, held, muted, requests, target, _stop: stop.drop_guard() }
     }
 
     /// Returns a URL of the target through this proxy.
     pub fn url(&self, direct: &str, target: &str) -> String {
         direct.replacen(target, &self.address.to_string(), 1)
+    }
+
+    /// Forwards new connections to another server, as a changed DNS name does. Present ones stay.
+    pub fn lead_to(&self, target: String) {
+        self.target.send_replace(target);
     }
 
     /// Cuts every connection, at any point of its traffic.

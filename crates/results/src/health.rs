@@ -30,8 +30,18 @@ pub struct StoreHealth {
 struct StoreLoss {
     since: Instant,
     told_at: Instant,
-    /// True if outcomes cannot be written, whether there are connections or not.
-    is_unwritable: bool,
+    kind: LossKind,
+}
+
+/// The part of a store that is lost, the least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum LossKind {
+    /// There is no connection.
+    Connection,
+    /// The server takes no writes of anybody.
+    Writable,
+    /// Outcomes cannot be written, whether there are connections or not.
+    Outcomes,
 }
 
 impl StoreHealth {
@@ -59,43 +69,58 @@ impl StoreHealth {
     /// Records that there is no connection to the store.
     pub(crate) fn connection_failed(&self, error: &str) {
         if self.was_connected.load(Ordering::Relaxed) {
-            self.failed(error, false);
+            self.failed(error, LossKind::Connection);
+        }
+    }
+
+    /// Records that the store is read-only.
+    pub(crate) fn read_only(&self, error: &str) {
+        if self.was_connected.load(Ordering::Relaxed) {
+            self.failed(error, LossKind::Writable);
         }
     }
 
     /// Records that the store has not taken outcomes.
     pub(crate) fn write_failed(&self, error: &str) {
-        self.failed(error, true);
+        self.failed(error, LossKind::Outcomes);
     }
 
     /// Records that a connection to the store works.
     pub(crate) fn connected(&self) {
         self.was_connected.store(true, Ordering::Relaxed);
+        self.works(LossKind::Connection);
+    }
+
+    /// Records that a new connection leads to a store that takes writes.
+    pub(crate) fn writable(&self) {
+        self.works(LossKind::Writable);
+    }
+
+    /// Records that the store has taken outcomes.
+    pub(crate) fn written(&self) {
+        self.works(LossKind::Outcomes);
+    }
+
+    /// Ends a loss of this kind, or of a lesser one.
+    fn works(&self, kind: LossKind) {
         if self.is_lost() {
             let mut loss = self.lock();
-            if loss.as_ref().is_some_and(|loss| !loss.is_unwritable) {
+            if loss.as_ref().is_some_and(|loss| loss.kind <= kind) {
                 self.restored(&mut loss);
             }
         }
     }
 
-    /// Records that the store has taken outcomes.
-    pub(crate) fn written(&self) {
-        if self.is_lost() {
-            self.restored(&mut self.lock());
-        }
-    }
-
-    fn failed(&self, error: &str, is_unwritable: bool) {
+    fn failed(&self, error: &str, kind: LossKind) {
         let (mut loss, now) = (self.lock(), Instant::now());
         match &mut *loss {
             None => {
-                *loss = Some(StoreLoss { since: now, told_at: now, is_unwritable });
+                *loss = Some(StoreLoss { since: now, told_at: now, kind });
                 self.is_lost.store(true, Ordering::Relaxed);
                 StoreLost { store: &self.url, error }.emit();
             }
             Some(loss) => {
-                loss.is_unwritable |= is_unwritable;
+                loss.kind = loss.kind.max(kind);
                 if now.duration_since(loss.told_at) >= REMINDER {
                     loss.told_at = now;
                     StoreStillLost { store: &self.url, after: now.duration_since(loss.since), error }.emit();
@@ -130,8 +155,13 @@ mod tests {
         assert!(health.is_lost());
         health.connected();
         assert!(!health.is_lost());
-        health.write_failed("disk full");
+        health.read_only("a standby");
         health.connected();
+        assert!(health.is_lost(), "it can be read");
+        health.writable();
+        assert!(!health.is_lost());
+        health.write_failed("disk full");
+        health.writable();
         assert!(health.is_lost(), "it can be read, and takes nothing");
         health.written();
         assert!(!health.is_lost());

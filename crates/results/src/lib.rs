@@ -33,6 +33,7 @@ pub mod clock;
 
 mod exact;
 mod health;
+mod hosts;
 mod last_error;
 mod migration;
 mod waiters;
@@ -61,7 +62,7 @@ pub use options::{BatchOptions, PoolOptions, ResultsOptions};
 pub use outcomes::{Outcomes, Recorded};
 pub use postgres::PostgresBackend;
 pub use postgres::relay::{Outbox, RelayLease};
-pub use postgres::transaction::{Committed, Session, Transaction, Transactions};
+pub use postgres::transaction::{Committed, DatabaseFault, Session, Transaction, Transactions};
 pub use postgres::{idempotency, outbox};
 pub use record::{AttemptRecord, TaskRecord};
 pub use recorder::{Recorder, RecorderService};

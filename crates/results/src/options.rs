@@ -2,7 +2,6 @@
 
 use std::error::Error as _;
 use std::fs::File;
-use std::str::FromStr;
 use std::time::Duration;
 
 use celeriac_config::{Secret, URL_ESCAPES, duration, has_several_at_signs};
@@ -10,9 +9,14 @@ use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::audit::MIN_RETENTION;
+use crate::hosts::PostgresHosts;
 
 /// The remedy for an unknown mode.
 const SSL_MODES: &str = "set sslmode to disable, prefer, require, verify-ca or verify-full";
+
+/// The remedies for hosts that are listed elsewhere, and for an unknown kind of server.
+const HOSTS: &str = "name them before the path, as in //one,two/database";
+const TARGETS: &str = "set target_session_attrs to read-write or any";
 
 /// The longest retention time. Times before it are outside of the databases' range.
 const MAX_RETENTION: Duration = Duration::from_secs(36_500 * 24 * 60 * 60);
@@ -27,7 +31,8 @@ pub struct ResultsOptions {
     /// URL of the store:
     ///
     /// - `postgres://user:password@host:port/database`, with verified TLS to another host unless
-    ///   the parameter `sslmode` sets another mode;
+    ///   the parameter `sslmode` sets another mode; of several `host:port`, separated by commas,
+    ///   the one that takes writes;
     /// - `sqlite://path` for a file, which only its owner can read if this program creates it;
     /// - `sqlite://name?mode=memory` for memory that is shared by its name within this process;
     /// - `rpc://` for outcomes that are sent to the caller as replies and not stored;
@@ -184,32 +189,28 @@ impl ResultsOptions {
         if has_several_at_signs(self.url.expose()) {
             return Some(format!("`{}` has more than one `@`; {URL_ESCAPES}", self.url.masked()));
         }
-        let error = match PgConnectOptions::from_str(self.url.expose()) {
-            Ok(options) if options.get_host().contains(',') => {
-                return Some(format!(
-                    "`{}` names several hosts; write one, or a name that leads to all",
-                    self.url.masked()
-                ));
-            }
+        let error = match PostgresHosts::of(self.url.expose()) {
             Ok(_) => return file_problem(self.url.expose()),
             Err(error) => error,
         };
         // The driver's own text only says that the configuration is invalid. Its source has the
         // reason.
         let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        let remedy = if reason.contains("ssl_mode") { SSL_MODES } else { URL_ESCAPES };
+        let remedy = [("ssl_mode", SSL_MODES), ("several hosts", HOSTS), ("target_session_attrs", TARGETS)];
+        let remedy = remedy.iter().find(|(part, _)| reason.contains(part)).map_or(URL_ESCAPES, |(_, remedy)| remedy);
         Some(format!("`{}` is no Postgres URL: {reason}; {remedy}", self.url.masked()))
     }
 
-    /// Returns the address of the database server: `host:port`, or the folder of its socket. `None`
-    /// for a store without a server.
+    /// Returns the address of the database server: `host:port`, or the folder of its socket.
+    /// Several are separated by commas. `None` for a store without a server.
     pub fn server(&self) -> Option<String> {
-        let options = self.are_on_postgres().then(|| PgConnectOptions::from_str(self.url.expose()).ok()).flatten()?;
-        match options.get_socket() {
-            Some(folder) => Some(folder.display().to_string()),
-            None if options.get_host().starts_with('/') => Some(options.get_host().to_owned()),
-            None => Some(format!("{}:{}", options.get_host(), options.get_port())),
-        }
+        let hosts = self.are_on_postgres().then(|| PostgresHosts::of(self.url.expose()).ok()).flatten()?;
+        let address = |host: &PgConnectOptions| match host.get_socket() {
+            Some(folder) => folder.display().to_string(),
+            None if host.get_host().starts_with('/') => host.get_host().to_owned(),
+            None => format!("{}:{}", host.get_host(), host.get_port()),
+        };
+        Some(hosts.each.iter().map(address).collect::<Vec<_>>().join(","))
     }
 
     /// Returns `true` for Postgres, which has transactions for tasks.
@@ -249,7 +250,8 @@ mod tests {
         for (url, reason) in [
             ("postgres://a:hunter2@localhost:99999/b", "invalid port number"),
             ("postgres://a:hunter/2@localhost/b", "invalid port number"),
-            ("postgres://a:hunter@one,two/b", "names several hosts"),
+            ("postgres:///b?host=one,two&password=hunter", "parameter host has several hosts; name them before"),
+            ("postgres://a:hunter@one,two/b?target_session_attrs=primary", "set target_session_attrs to read-write"),
             ("postgres://a:hunter@localhost/b?sslmode=on", "set sslmode to disable, prefer, require,"),
             (
                 "postgres://a:hunter%2F@localhost/b?sslmode=verify-ca&sslrootcert=no/such.pem",
@@ -261,8 +263,9 @@ mod tests {
             let problems = with_url(url).validate();
             let [(key, problem)] = &problems[..] else { panic!("{problems:?}") };
             assert_eq!(key, "url");
-            let has_remedy =
-                ["%2F", "cannot be read", "write one", "sslmode to"].iter().any(|part| problem.contains(part));
+            let has_remedy = ["%2F", "cannot be read", "name them", "sslmode to", "attrs to"]
+                .iter()
+                .any(|part| problem.contains(part));
             assert!(problem.contains(reason) && has_remedy && !problem.contains("hunter"), "{problem}");
         }
     }
@@ -280,6 +283,7 @@ mod tests {
         for (url, expected) in [
             ("postgres://u:p@db:5433/shop", Some("db:5433")),
             ("postgres://u@localhost/shop", Some("localhost:5432")),
+            ("postgres://u@one,two:5433/shop", Some("one:5432,two:5433")),
             ("postgres://u@%2Fvar%2Frun%2Fpostgresql/shop", Some("/var/run/postgresql")),
             ("sqlite://celeriac.db", None),
             ("none", None),

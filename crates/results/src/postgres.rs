@@ -8,15 +8,18 @@ mod bridge {
     //! There are no abstract sockets here: the driver connects by itself.
 
     pub(super) async fn open(
-        server: &super::server::PostgresServer,
+        _: &super::server::PostgresServer,
+        host: sqlx::postgres::PgConnectOptions,
     ) -> std::io::Result<sqlx::postgres::PgConnectOptions> {
-        Ok(server.options().clone())
+        Ok(host)
     }
 }
 mod clock;
 mod crash_log;
+mod failover;
 mod fault;
 pub mod idempotency;
+mod identity;
 mod listen;
 mod migrate;
 pub mod outbox;

@@ -100,6 +100,7 @@ metrics! {
     counter PREFETCH_CHANGES: "celeriac.prefetch.changes" in "{change}", "Changes of a queue's prefetch.";
     counter STORE_LOST: "celeriac.results.store.lost" in "{event}", "Times that the result store was lost.";
     counter STORE_RESTORED: "celeriac.results.store.restored" in "{event}", "Times that the result store was restored.";
+    counter STORE_FAILED_OVER: "celeriac.results.store.failed_over" in "{event}", "Failovers of the result store.";
     counter ROWS_RECORDED: "celeriac.results.recorded" in "{row}", "Outcomes stored.";
     histogram BATCH_DURATION: "celeriac.results.batch.duration" in "s", "Duration of a write of outcomes.";
     counter MESSAGES_RELAYED: "celeriac.relay.sent" in "{message}", "Messages of the outbox published and confirmed.";

@@ -14,6 +14,7 @@
 mod cluster;
 mod compose;
 mod debian;
+mod disk;
 mod folder;
 mod guard;
 mod hosted;
@@ -31,6 +32,7 @@ mod wait;
 mod wrong_clock;
 
 pub use cluster::RabbitCluster;
+pub use disk::SmallDisk;
 pub use guard::{Ending, Guard, end_detached};
 pub use install::{PostgresInstallation, RabbitInstallation};
 pub use pooler::{PoolMode, PoolerNode};

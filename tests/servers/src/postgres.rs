@@ -43,13 +43,20 @@ pub struct PostgresSpec {
     pub durability: Durability,
     /// Further settings, such as `log_statement=all`. Default: none.
     pub settings: Vec<String>,
+    /// Further arguments of `initdb`, such as `--wal-segsize=1`. Default: none.
+    pub initdb: Vec<String>,
     /// Longest time of a start, including recovery after a crash. Default: 60 s.
     pub start_within: Duration,
 }
 
 impl Default for PostgresSpec {
     fn default() -> Self {
-        Self { durability: Durability::default(), settings: Vec::new(), start_within: Duration::from_secs(60) }
+        Self {
+            durability: Durability::default(),
+            settings: Vec::new(),
+            initdb: Vec::new(),
+            start_within: Duration::from_secs(60),
+        }
     }
 }
 
@@ -57,7 +64,7 @@ impl PostgresSpec {
     /// Starts a server and waits until it accepts connections. Installs Postgres if it is missing
     /// and may be installed.
     pub fn start(self) -> Result<PostgresNode> {
-        let node = PostgresNode::prepare(self, PostgresInstallation::obtain()?)?;
+        let node = PostgresNode::prepare(self, PostgresInstallation::obtain()?, PostgresNode::create_data)?;
         node.launch()?;
         node.await_ready()?;
         Ok(node)
@@ -83,12 +90,48 @@ impl PostgresNode {
         PostgresSpec { durability, ..PostgresSpec::default() }.start()
     }
 
-    fn prepare(spec: PostgresSpec, installation: PostgresInstallation) -> Result<Self> {
+    fn prepare(
+        spec: PostgresSpec,
+        installation: PostgresInstallation,
+        create_data: impl FnOnce(&Self) -> Result<()>,
+    ) -> Result<Self> {
         let account = Account::unprivileged()?;
         let hosted = Hosted::new("postgres", Ending::Quit)?;
         let node = Self { installation, spec, account, port: Lease::take()?, hosted };
-        node.create_data().map_err(|error| node.hosted.failure(error))?;
+        create_data(&node).map_err(|error| node.hosted.failure(error))?;
         Ok(node)
+    }
+
+    /// Starts a replica of this server with this [`PostgresSpec`], and waits until it accepts
+    /// connections. It streams from this server, and is read-only until its promotion.
+    pub fn start_replica(&self, spec: PostgresSpec) -> Result<Self> {
+        let node = Self::prepare(spec, self.installation.clone(), |node| node.copy_data(self))?;
+        node.launch()?;
+        node.await_ready()?;
+        Ok(node)
+    }
+
+    /// Makes a primary of this replica. Returns after it accepts writes.
+    pub fn promote(&self) -> Result<()> {
+        let promoted = self.sql("SELECT pg_promote(true, 60)")?;
+        ensure!(promoted == "t", "the replica was not promoted");
+        Ok(())
+    }
+
+    /// Ends the stream to this replica, as a partition between the servers does.
+    pub fn stop_streaming(&self) -> Result<()> {
+        self.sql("ALTER SYSTEM SET primary_conninfo = ''")?;
+        self.sql("SELECT pg_reload_conf()")?;
+        until("the stream to end", TOOL, || {
+            Ok((self.sql("SELECT count(*) FROM pg_stat_wal_receiver")? == "0").then_some(()))
+        })
+    }
+
+    /// Waits until this replica has everything that `primary` has written so far.
+    pub fn catch_up(&self, primary: &Self) -> Result<()> {
+        let written = primary.sql("SELECT pg_current_wal_lsn()")?;
+        let replayed = format!("SELECT pg_last_wal_replay_lsn() >= '{written}'");
+        until("the replica to catch up", TOOL, || Ok((self.sql(&replayed)? == "t").then_some(())))
     }
 
     /// Returns the URL of the database `postgres`.
@@ -218,15 +261,28 @@ impl PostgresNode {
         Ok(backends.unwrap_or_default())
     }
 
-    fn create_data(&self) -> Result<()> {
+    fn create_folder(&self) -> Result<PathBuf> {
         let data = self.data();
         fs::create_dir(&data)?;
         fs::set_permissions(&data, Permissions::from_mode(0o700))?;
         if let Some(Account { user, group }) = self.account {
             chown(&data, Some(user), Some(group)).context("cannot give the data to the user that Postgres runs as")?;
         }
+        Ok(data)
+    }
+
+    fn copy_data(&self, primary: &Self) -> Result<()> {
+        let data = self.create_folder()?;
+        let mut command = self.server("pg_basebackup");
+        command.arg("-D").arg(data).args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--dbname"]);
+        command.arg(format!("host=127.0.0.1 port={} user={USER} application_name=replica", primary.port()));
+        run(&mut command, TOOL).map(drop)
+    }
+
+    fn create_data(&self) -> Result<()> {
+        let data = self.create_folder()?;
         let mut command = self.server("initdb");
-        command.arg("-D").arg(&data).args([
+        command.arg("-D").arg(&data).args(&self.spec.initdb).args([
             "-U",
             USER,
             "--auth=trust",

@@ -30,38 +30,38 @@ use super::silence::{Traffic, address, silence};
 const TO_SERVER: usize = 64 * 1024;
 const TO_DRIVER: usize = 16 * 1024;
 
-/// Connects to the server, and returns the options for the driver. The bridge ends with either
-/// side, or with the server's silence.
+/// Connects to this host of the server, and returns the options for the driver. The bridge ends
+/// with either side, or with the server's silence.
 ///
 /// # Errors
 /// Returns an error if the server refuses the connection.
-pub(super) async fn open(server: &PostgresServer) -> io::Result<PgConnectOptions> {
-    let options = server.options();
+pub(super) async fn open(server: &PostgresServer, host: PgConnectOptions) -> io::Result<PgConnectOptions> {
     // Without abstract sockets there is no bridge: statements may stall, and silence lasts.
-    let Some((listener, directory)) = is_remote(options).then(|| listen(options)).flatten() else {
-        return Ok(options.clone());
+    let Some((listener, directory)) = is_remote(&host).then(|| listen(&host)).flatten() else {
+        return Ok(host);
     };
-    let mut opened = Some(connect_server(server).await?);
+    let mut opened = Some(connect_server(server, &host).await?);
     let deadline = Instant::now() + server.connect_timeout();
+    let bridged = host.clone().socket(directory);
     let own = server.clone();
     server.bridges().spawn(async move {
         // The driver's pool tries again while a server is starting, at the same address.
         while let Some(driver) = accept(&own, &listener, deadline).await {
             let connected = match opened.take() {
                 Some(connected) => connected,
-                None => match connect_server(&own).await {
+                None => match connect_server(&own, &host).await {
                     Ok(connected) => connected,
                     Err(_) => continue,
                 },
             };
-            carry(&own, driver, connected).await;
+            carry(&own, &host, driver, connected).await;
         }
     });
-    Ok(options.clone().socket(directory))
+    Ok(bridged)
 }
 
-async fn connect_server(server: &PostgresServer) -> io::Result<TcpStream> {
-    let connected = TcpStream::connect(address(server.options())).await?;
+async fn connect_server(server: &PostgresServer, host: &PgConnectOptions) -> io::Result<TcpStream> {
+    let connected = TcpStream::connect(address(host)).await?;
     connected.set_nodelay(true)?;
     let socket = SockRef::from(&connected);
     socket.set_tcp_user_timeout(Some(server.tcp_user_timeout()))?;
@@ -96,14 +96,14 @@ async fn accept(server: &PostgresServer, listener: &UnixListener, deadline: Inst
 
 /// Carries bytes until one side ends, or until the server is silent. The server must see at once
 /// that the driver has closed.
-async fn carry(server: &PostgresServer, mut driver: UnixStream, mut connected: TcpStream) {
+async fn carry(server: &PostgresServer, host: &PgConnectOptions, mut driver: UnixStream, mut connected: TcpStream) {
     let traffic = Traffic::new();
     let (from_driver, to_driver) = driver.split();
     let (from_server, to_server) = connected.split();
     let ended = tokio::select! {
         ended = pass(from_driver, to_server, TO_SERVER, || traffic.asked()) => ended,
         ended = pass(from_server, to_driver, TO_DRIVER, || traffic.answered()) => ended,
-        reason = silence(server.options(), &traffic, server.quiet()) => Err(reason),
+        reason = silence(host, &traffic, server.quiet()) => Err(reason),
     };
     // The driver sees the end on its own socket, whatever the reason.
     if let Err(error) = ended
@@ -167,7 +167,7 @@ mod tests {
     async fn bytes_go_both_ways_and_the_end_of_one_side_ends_the_other() {
         for mode in ["prefer", "disable"] {
             let (listener, server) = server(mode).await;
-            let bridged = open(&server).await.unwrap();
+            let bridged = open(&server, server.options().clone()).await.unwrap();
             let (mut driver, (mut socket, _)) =
                 tokio::join!(connect(&bridged), async { listener.accept().await.unwrap() });
             let (mut there, mut back) = ([0; 5], [0; 5]);
@@ -188,7 +188,7 @@ mod tests {
     #[tokio::test]
     async fn the_connection_to_the_server_fills_no_packet_and_notices_a_dead_path() {
         let (_listener, server) = server("prefer").await;
-        let connected = connect_server(&server).await.unwrap();
+        let connected = connect_server(&server, server.options()).await.unwrap();
         assert!(connected.nodelay().unwrap());
         let socket = SockRef::from(&connected);
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(3)));
@@ -199,7 +199,7 @@ mod tests {
     #[tokio::test]
     async fn a_silent_server_ends_the_bridge() {
         let (listener, server) = server("disable").await;
-        let bridged = open(&server).await.unwrap();
+        let bridged = open(&server, server.options().clone()).await.unwrap();
         server.health().connected();
         let mut driver = connect(&bridged).await;
         driver.write_all(b"a statement").await.unwrap();
@@ -214,7 +214,7 @@ mod tests {
     #[tokio::test]
     async fn a_driver_that_tries_again_reaches_the_server_again() {
         let (listener, server) = server("prefer").await;
-        let bridged = open(&server).await.unwrap();
+        let bridged = open(&server, server.options().clone()).await.unwrap();
         for _ in 0..3 {
             let mut driver = connect(&bridged).await;
             drop(listener.accept().await.unwrap());
@@ -227,21 +227,21 @@ mod tests {
     async fn a_server_that_is_not_there_is_an_error_at_once() {
         let (listener, server) = server("require").await;
         drop(listener);
-        let error = open(&server).await.unwrap_err();
+        let error = open(&server, server.options().clone()).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[tokio::test]
     async fn a_server_on_a_unix_socket_has_no_bridge() {
         let server = server_at("postgres://u@%2Fvar%2Frun%2Fpostgresql/d");
-        let bridged = open(&server).await.unwrap();
+        let bridged = open(&server, server.options().clone()).await.unwrap();
         assert_eq!((bridged.get_socket(), server.bridges().len()), (server.options().get_socket(), 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_driver_that_does_not_come_is_not_waited_for() {
         let (_listener, server) = server("prefer").await;
-        drop(open(&server).await.unwrap());
+        drop(open(&server, server.options().clone()).await.unwrap());
         server.bridges().close();
         server.bridges().wait().await;
     }

@@ -9,7 +9,7 @@ pub(super) fn error(url: &str, doing: &'static str, cause: Cause) -> Error {
     if let Some(reason) = distrust(&cause) {
         return Error::Untrusted { url: url.to_owned(), reason };
     }
-    if is_lost(&cause) {
+    if is_lost(&cause) || is_read_only(&cause) {
         return Error::Unreachable { url: url.to_owned(), source: cause.into() };
     }
     match code(&cause).as_deref() {
@@ -54,6 +54,22 @@ pub(super) fn is_lost(cause: &Cause) -> bool {
     }
 }
 
+/// Returns `true` if the server takes no writes: it is a standby, or read-only.
+pub(super) fn is_read_only(cause: &Cause) -> bool {
+    code(cause).is_some_and(|code| code == "25006")
+}
+
+/// Returns `true` if a disk of the server is full.
+pub(super) fn is_disk_full(cause: &Cause) -> bool {
+    // A statement whose own temporary files fill the disk is at fault itself.
+    code(cause).is_some_and(|code| code == "53100") && !said(cause).contains("pgsql_tmp")
+}
+
+/// Returns `true` if an earlier statement of the transaction has failed.
+pub(super) fn is_aborted(cause: &Cause) -> bool {
+    code(cause).is_some_and(|code| code == "25P02")
+}
+
 /// Returns `true` if another attempt to connect may succeed within a moment.
 pub(super) fn is_starting(cause: &Cause) -> bool {
     match cause {
@@ -85,8 +101,8 @@ fn is_denied(code: &str) -> bool {
 
 fn is_passing(code: &str) -> bool {
     // 40: deadlock or serialisation; 53: out of disk, memory or connections; 55: lock; 57014:
-    // statement timeout; 25006: a standby.
-    ["40", "53", "55"].iter().any(|class| code.starts_with(class)) || code == "57014" || code == "25006"
+    // statement timeout.
+    ["40", "53", "55"].iter().any(|class| code.starts_with(class)) || code == "57014"
 }
 
 /// Returns `true` if the store takes no writes at present, whoever writes.

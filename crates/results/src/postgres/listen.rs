@@ -8,12 +8,12 @@ use std::time::Duration;
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::results::{NotificationsLost, StoreAwaited};
 use sqlx::Acquire;
-use sqlx::postgres::{PgListener, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::server::PostgresServer;
-use super::{bridge, read};
+use super::{bridge, failover, read};
 use crate::backoff::StoreBackoff;
 use crate::waiters::Waiters;
 
@@ -38,6 +38,8 @@ pub(super) struct Listening {
     /// The pool of the present connection, because the driver listens only on a connection of a
     /// pool.
     pool: Option<PgPool>,
+    /// Doubts of the server when the connection was made.
+    doubts: u64,
 }
 
 /// Serves the waits until `stop`. Reconnects after each loss of the connection.
@@ -69,7 +71,7 @@ pub(super) async fn listen(mut listening: Listening, waiting: Arc<Waiters>, stop
 
 impl Listening {
     pub(super) fn new(server: PostgresServer) -> Self {
-        Self { server, pool: None }
+        Self { server, pool: None, doubts: 0 }
     }
 
     pub(super) fn server(&self) -> &PostgresServer {
@@ -90,16 +92,23 @@ impl Listening {
 
     /// Opens a connection.
     pub(super) async fn open(&mut self) -> sqlx::Result<PgListener> {
-        let opened = timeout(self.server.connect_timeout(), self.try_open()).await;
-        let opened = opened.unwrap_or_else(|_| Err(lost("no answer in time")));
-        match &opened {
-            Ok(_) => self.server.health().connected(),
-            Err(cause) => self.server.health().connection_failed(&cause.to_string()),
+        self.doubts = self.server.doubts();
+        let opening = failover::on_any_host(&self.server, |host| self.open_at(host));
+        let opened = timeout(self.server.connect_timeout(), opening).await;
+        match opened.unwrap_or_else(|_| Err(lost("no answer in time"))) {
+            Ok((listener, pool)) => {
+                self.server.health().connected();
+                self.pool = Some(pool);
+                Ok(listener)
+            }
+            Err(cause) => {
+                self.server.health().connection_failed(&cause.to_string());
+                Err(cause)
+            }
         }
-        opened
     }
 
-    async fn try_open(&mut self) -> sqlx::Result<PgListener> {
+    async fn open_at(&self, host: PgConnectOptions) -> sqlx::Result<(PgListener, PgPool)> {
         let limit = self.server.connect_timeout();
         let pool = PgPoolOptions::new()
             .max_connections(1)
@@ -108,11 +117,12 @@ impl Listening {
             .acquire_slow_threshold(limit)
             .idle_timeout(None)
             .max_lifetime(None)
-            .connect_lazy_with(bridge::open(&self.server).await?);
-        let mut listener = PgListener::connect_with(self.pool.insert(pool)).await?;
+            .connect_lazy_with(bridge::open(&self.server, host).await?);
+        let mut listener = PgListener::connect_with(&pool).await?;
         // A lost connection shows as `None`, and this module decides how to continue.
         listener.eager_reconnect(false);
-        Ok(listener)
+        failover::check_server(&self.server, listener.acquire().await?).await?;
+        Ok((listener, pool))
     }
 
     /// Closes the connection, so that the server does not keep it after the end of this program.
@@ -170,6 +180,9 @@ impl Listening {
     }
 
     pub(super) async fn within<T>(&self, answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+        if self.doubts != self.server.doubts() {
+            return Err(lost("the server may have been replaced"));
+        }
         self.server.within(answer).await
     }
 }

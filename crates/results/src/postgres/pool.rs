@@ -10,13 +10,13 @@ use std::time::Duration;
 use celeriac_protocol::RetryPolicy;
 use celeriac_protocol::retry::Backoff;
 use celeriac_telemetry::ErrorChain;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::server::PostgresServer;
-use super::{bridge, fault, pooler, server_time};
+use super::{bridge, failover, fault, pooler, server_time};
 use crate::clock::StoreClock;
 use crate::error::{Error, Result};
 use crate::health::StoreHealth;
@@ -45,6 +45,8 @@ pub(super) struct PoolState {
 struct Idle {
     connection: PgConnection,
     since: Instant,
+    /// Doubts of the server when the connection was made.
+    doubts: u64,
 }
 
 /// A connection on loan. If it is dropped before [`Lease::conclude`], it is closed, because unread
@@ -53,6 +55,7 @@ struct Idle {
 pub(super) struct Lease {
     pub(super) connection: PgConnection,
     pool: PostgresPool,
+    doubts: u64,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -123,14 +126,15 @@ impl PostgresPool {
                 });
             }
         };
-        let connection = match self.idle().await {
+        let doubts = self.server.doubts();
+        let connection = match self.idle(doubts).await {
             Some(connection) => {
                 self.server.health().connected();
                 connection
             }
             None => self.connect(deadline, &self.session).await?,
         };
-        Ok(Lease { connection, pool: self.clone(), _permit })
+        Ok(Lease { connection, pool: self.clone(), doubts, _permit })
     }
 
     /// Returns an answer of the database, or an error if it takes too long.
@@ -145,6 +149,11 @@ impl PostgresPool {
 
     pub(super) fn health(&self) -> &StoreHealth {
         self.server.health()
+    }
+
+    /// Returns the server.
+    pub(super) fn server(&self) -> &PostgresServer {
+        &self.server
     }
 
     /// Returns the URL of the database, without password.
@@ -173,18 +182,23 @@ impl PostgresPool {
     }
 
     async fn connect_until(&self, deadline: Instant, statements: &str) -> Result<PgConnection> {
-        let mut backoff = Backoff::new(STARTING);
+        let (mut backoff, mut before) = (Backoff::new(STARTING), None);
         loop {
             let cause = match timeout_at(deadline, self.attempt(statements)).await {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(cause)) => cause,
-                Err(_) => return Err(self.unreachable("no answer in time")),
+                // An earlier attempt may have the reason.
+                Err(_) => match before {
+                    Some(cause) => return Err(self.server.error("connecting", cause)),
+                    None => return Err(self.unreachable("no answer in time")),
+                },
             };
             let pause = backoff.next_wait(0.0);
             if !fault::is_starting(&cause) || Instant::now() + pause >= deadline {
                 return Err(self.server.error("connecting", cause));
             }
             self.server.last_error().set(&ErrorChain(&cause));
+            before = Some(cause);
             sleep(pause).await;
         }
     }
@@ -200,8 +214,13 @@ impl PostgresPool {
     }
 
     async fn attempt(&self, statements: &str) -> sqlx::Result<PgConnection> {
-        let mut connection = bridge::open(&self.server).await?.connect().await?;
+        failover::on_any_host(&self.server, |host| self.attempt_at(host, statements)).await
+    }
+
+    async fn attempt_at(&self, host: PgConnectOptions, statements: &str) -> sqlx::Result<PgConnection> {
+        let mut connection = bridge::open(&self.server, host).await?.connect().await?;
         self.begin(&mut connection, statements).await?;
+        failover::check_server(&self.server, &mut connection).await?;
         Ok(connection)
     }
 
@@ -213,9 +232,12 @@ impl PostgresPool {
     }
 
     /// Returns an idle connection that works.
-    async fn idle(&self) -> Option<PgConnection> {
+    async fn idle(&self, doubts: u64) -> Option<PgConnection> {
         loop {
-            let Idle { mut connection, since } = self.lock_idle().pop()?;
+            let Idle { mut connection, since, doubts: known } = self.lock_idle().pop()?;
+            if known != doubts {
+                continue;
+            }
             if since.elapsed() < FRESH {
                 return Some(connection);
             }
@@ -246,9 +268,10 @@ impl Lease {
             Err(cause @ sqlx::Error::Database(_)) => !fault::is_lost(cause),
             Err(_) => false,
         };
-        if usable && !self.pool.permits.is_closed() {
-            let idle = Idle { connection: self.connection, since: Instant::now() };
-            self.pool.lock_idle().push(idle);
+        let Self { connection, pool, doubts, .. } = self;
+        if usable && doubts == pool.server.doubts() && !pool.permits.is_closed() {
+            let idle = Idle { connection, since: Instant::now(), doubts };
+            pool.lock_idle().push(idle);
         }
         answer
     }

@@ -1,7 +1,7 @@
 //! The server of a store: the way to it, and the meaning of its errors.
 
-use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::ConnectOptions;
@@ -10,10 +10,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::identity::ServerIdentity;
 use super::{fault, tls};
 use crate::clock::StoreClock;
 use crate::error::{Error, Result};
 use crate::health::StoreHealth;
+use crate::hosts::PostgresHosts;
 use crate::last_error::LastError;
 use crate::options::ResultsOptions;
 
@@ -26,7 +28,14 @@ pub(super) struct PostgresServer(Arc<ServerState>);
 
 #[derive(Debug)]
 struct ServerState {
-    options: PgConnectOptions,
+    hosts: Vec<PgConnectOptions>,
+    /// Index of the host that worked last.
+    current: AtomicUsize,
+    wants_writes: bool,
+    /// The server of the last connection that took writes.
+    identity: Mutex<Option<ServerIdentity>>,
+    /// Number of reasons so far to doubt all connections.
+    doubts: AtomicU64,
     url: String,
     connect_timeout: Duration,
     statement_timeout: Duration,
@@ -42,14 +51,19 @@ impl PostgresServer {
     /// Returns the server of the options. `last_error` keeps the error of each attempt to connect
     /// that another one follows.
     pub(super) fn new(options: &ResultsOptions, last_error: LastError) -> Result<Self> {
-        let connect = PgConnectOptions::from_str(options.url.expose())
+        let hosts = PostgresHosts::of(options.url.expose())
             .map_err(|error| Error::Invalid { key: "results.url".to_owned(), reason: error.to_string() })?;
-        let connect = tls::with_default_mode(connect, options.url.expose())
-            .application_name("celeriac")
-            .disable_statement_logging();
+        let own = |host| {
+            let host = tls::with_default_mode(host, options.url.expose());
+            host.application_name("celeriac").disable_statement_logging()
+        };
         let url = options.url.masked();
         Ok(Self(Arc::new(ServerState {
-            options: connect,
+            hosts: hosts.each.into_iter().map(own).collect(),
+            current: AtomicUsize::new(0),
+            wants_writes: hosts.wants_writes,
+            identity: Mutex::new(None),
+            doubts: AtomicU64::new(0),
             health: Arc::new(StoreHealth::new(url.clone())),
             url,
             connect_timeout: options.connect_timeout,
@@ -67,10 +81,34 @@ impl PostgresServer {
     /// The server itself ends a statement earlier, and a silent server is noticed earlier. This
     /// limit is for a server that answers others.
     pub(super) async fn within<T>(&self, answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
-        match timeout(self.statement_timeout() + FAREWELL, answer).await {
+        let answer = match timeout(self.statement_timeout() + FAREWELL, answer).await {
             Ok(answer) => answer,
             Err(_) => Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time"))),
+        };
+        if let Err(cause) = &answer
+            && fault::is_read_only(cause)
+        {
+            self.found_read_only(&cause.to_string());
         }
+        answer
+    }
+
+    /// Records that a server takes no writes. A standby may keep its connections although another
+    /// server is the primary, so all are made again.
+    pub(super) fn found_read_only(&self, error: &str) {
+        self.health().read_only(error);
+        self.doubt_connections();
+    }
+
+    /// Has every connection made again before its next use.
+    pub(super) fn doubt_connections(&self) {
+        self.0.doubts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the number of doubts so far. A connection that was made before the last is not used
+    /// again.
+    pub(super) fn doubts(&self) -> u64 {
+        self.0.doubts.load(Ordering::Relaxed)
     }
 
     /// Converts an error of the driver.
@@ -86,8 +124,33 @@ impl PostgresServer {
         let _ = timeout(FAREWELL, self.0.bridges.wait()).await;
     }
 
+    /// Returns the driver's options for each host.
+    pub(super) fn hosts(&self) -> &[PgConnectOptions] {
+        &self.0.hosts
+    }
+
+    /// Returns the driver's options for the host that worked last.
     pub(super) fn options(&self) -> &PgConnectOptions {
-        &self.0.options
+        &self.0.hosts[self.current_host()]
+    }
+
+    /// Returns the index of the host that worked last.
+    pub(super) fn current_host(&self) -> usize {
+        self.0.current.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_current_host(&self, index: usize) {
+        self.0.current.store(index, Ordering::Relaxed);
+    }
+
+    /// Returns `true` if only a server that takes writes is meant.
+    pub(super) fn wants_writes(&self) -> bool {
+        self.0.wants_writes
+    }
+
+    /// Returns the server of the last connection that took writes.
+    pub(super) fn identity(&self) -> MutexGuard<'_, Option<ServerIdentity>> {
+        self.0.identity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the URL of the database, without password.

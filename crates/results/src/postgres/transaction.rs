@@ -40,6 +40,32 @@ pub enum Committed {
     Unknown(Error),
 }
 
+/// A fault of a database that made a task fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DatabaseFault {
+    /// The disk of the server is full.
+    Full,
+    /// The connection was lost, or the server ended it.
+    Lost,
+}
+
+impl DatabaseFault {
+    /// Returns the fault of the first error of a database among `error` and its causes, unless the
+    /// statement was at fault.
+    pub fn of(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        let mut causes = std::iter::successors(Some(error), |error| error.source());
+        let cause = causes.find_map(|error| error.downcast_ref::<sqlx::Error>())?;
+        match cause {
+            cause if fault::is_lost(cause) => Some(Self::Lost),
+            cause if fault::is_disk_full(cause) => Some(Self::Full),
+            _ => None,
+        }
+    }
+}
+
+const FULL: &str = "the disk of the database is full";
+const READ_ONLY: &str = "the database is read-only";
+
 /// Longest time of a rollback. After that the connection is closed, and the server rolls back.
 const ROLLBACK: Duration = Duration::from_secs(1);
 
@@ -112,26 +138,36 @@ impl Session {
         Ok(Transaction { inner, connections, name, clean })
     }
 
-    /// Returns `true` if the database takes no writes at present: it is a standby, or read-only.
-    /// The transaction must have ended.
-    pub async fn is_read_only(&mut self) -> bool {
+    /// Returns the error of the store that made a task fail, if it was not the task's own. `said`
+    /// is the fault in the error of the task. The transaction must have ended.
+    pub async fn store_fault(&mut self, said: Option<DatabaseFault>) -> Option<Error> {
+        match self.is_read_only().await {
+            Some(true) => {
+                self.connections.server().found_read_only(READ_ONLY);
+                Some(self.lost(READ_ONLY))
+            }
+            Some(false) => {
+                let is_full = said == Some(DatabaseFault::Full);
+                is_full.then(|| Error::Busy { doing: "running a transaction", source: FULL.into() })
+            }
+            None => (said == Some(DatabaseFault::Lost)).then(|| self.lost("the connection was lost during a task")),
+        }
+    }
+
+    /// Returns `true` if the database takes no writes, or `None` if the connection is unusable.
+    async fn is_read_only(&mut self) -> Option<bool> {
         let Self { lease, connections, clean, .. } = self;
         if !*clean {
-            return false;
+            return None;
         }
         let mode = sqlx::query_scalar("SELECT current_setting('transaction_read_only') = 'on'");
-        match connections.within(mode.fetch_one(&mut lease.connection)).await {
-            Ok(is_read_only) => {
-                if is_read_only {
-                    connections.health().write_failed("the database is read-only");
-                }
-                is_read_only
-            }
-            Err(_) => {
-                *clean = false;
-                false
-            }
-        }
+        let is_read_only = connections.within(mode.fetch_one(&mut lease.connection)).await.ok();
+        *clean = is_read_only.is_some();
+        is_read_only
+    }
+
+    fn lost(&self, reason: &str) -> Error {
+        Error::Unreachable { url: self.connections.url().to_owned(), source: reason.into() }
     }
 
     /// Returns the connection to the pool, if it is still usable.
@@ -187,6 +223,12 @@ impl Transaction<'_> {
         }
     }
 
+    /// Returns `true` if a statement of the transaction has failed.
+    pub async fn is_aborted(&mut self) -> bool {
+        let answer = self.connections.within(sqlx::query("SELECT 1").execute(&mut *self.inner)).await;
+        answer.is_err_and(|cause| fault::is_aborted(&cause))
+    }
+
     /// Rolls the transaction back. If that takes too long, the connection is closed, and the server
     /// rolls back.
     pub async fn rollback(self) {
@@ -199,6 +241,7 @@ impl Transaction<'_> {
         match connections.within(inner.commit()).await {
             Ok(()) => {
                 *clean = true;
+                connections.server().health().written();
                 Committed::Stored
             }
             Err(cause) if fault::is_lost(&cause) => Committed::Unknown(connections.error("committing", cause)),
@@ -229,7 +272,7 @@ impl Transaction<'_> {
     }
 
     async fn fail(self, cause: sqlx::Error) -> Committed {
-        let went_on = cause.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "25P02");
+        let went_on = fault::is_aborted(&cause);
         let error = self.connections.error("committing", cause);
         self.rollback().await;
         if went_on { invalid("a statement failed, and the task continued") } else { Committed::Failed(error) }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::metrics::{BATCH_DURATION, ROWS_RECORDED, STORE_LOST, STORE_RESTORED};
+use crate::metrics::{BATCH_DURATION, ROWS_RECORDED, STORE_FAILED_OVER, STORE_LOST, STORE_RESTORED};
 
 const TARGET: &str = "celeriac::results";
 
@@ -78,6 +78,22 @@ event! {
         known: i64,
     }
     log: INFO "tables are newer" { store, version, known };
+}
+
+event! {
+    /// Another server has taken the place of the store's server: a standby was promoted, a backup
+    /// restored, or another cluster put there. It lacks what was committed before and did not reach
+    /// it.
+    pub struct StoreFailedOver<'a> {
+        /// The store, without password.
+        store: &'a str,
+        /// Cluster and timeline of the server before.
+        from: &'a str,
+        /// Cluster and timeline of the present server.
+        to: &'a str,
+    }
+    log: WARN "result store failed over" { store, from, to };
+    count: STORE_FAILED_OVER;
 }
 
 event! {

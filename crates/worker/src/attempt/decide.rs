@@ -64,7 +64,9 @@ pub(crate) fn choose(finished: JsonResult, options: &TaskOptions, tried: &RetryF
         ErrorAction::Refuse(reason) => return Decision::DeadLetter { reason, failure },
         ErrorAction::Fatal => return Decision::Fail(failure),
         ErrorAction::RetryIn(_) | ErrorAction::RetryAt(_) => Some(options.retry),
-        ErrorAction::RetryDelay(_) | ErrorAction::Policy => options.retry_rules.policy(&failure.kind, options.retry),
+        ErrorAction::RetryDelay(_) | ErrorAction::Policy | ErrorAction::Database(_) => {
+            options.retry_rules.policy(&failure.kind, options.retry)
+        }
     };
     let Some(policy) = policy else { return Decision::Fail(failure) };
     let wait = action.wait(tried.now).unwrap_or_else(|| policy.wait(tried.retries, tried.chance));

@@ -275,7 +275,9 @@ impl RunBounds {
     fn ended(&self, finished: JsonResult) -> RunEnd {
         let told = self.interrupt.is_cancelled() && self.received.listens();
         match finished {
-            Err(TaskError { action: ErrorAction::Policy, .. }) if told => RunEnd::Interrupted,
+            Err(TaskError { action: ErrorAction::Policy | ErrorAction::Database(_), .. }) if told => {
+                RunEnd::Interrupted
+            }
             finished => RunEnd::Finished(finished),
         }
     }
@@ -295,7 +297,7 @@ impl RunBounds {
                 () = &mut hard => {
                     let limit = self.limits.hard.unwrap_or_default().as_secs_f64();
                     let failure = Failure::new("TimeLimitExceeded", format!("{limit}"));
-                    return RunEnd::Finished(Err(TaskError { action: ErrorAction::Fatal, failure }));
+                    return RunEnd::Finished(Err(TaskError::asking(ErrorAction::Fatal, failure)));
                 }
                 () = &mut soft, if !told => {
                     told = true;

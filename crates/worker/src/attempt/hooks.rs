@@ -126,7 +126,7 @@ impl<'a> AttemptHooks<'a> {
     }
 
     async fn on_retry(&self, mut wait: Duration, failure: Failure) -> Decision {
-        let error = TaskError { action: ErrorAction::Policy, failure };
+        let error = TaskError::asking(ErrorAction::Policy, failure);
         for hooks in self.outward() {
             match self.unless_panicked(async { hooks.on_retry(&self.ctx, &error, wait).await }).await {
                 Some(Ok(changed)) => wait = changed,
@@ -144,7 +144,7 @@ impl<'a> AttemptHooks<'a> {
                 self.unless_panicked(async { hooks.on_success(&self.ctx, TaskOutput(result)).await }).await
             }
             Decision::Fail(failure) | Decision::DeadLetter { failure, .. } => {
-                let error = TaskError { action: ErrorAction::Policy, failure };
+                let error = TaskError::asking(ErrorAction::Policy, failure);
                 self.unless_panicked(async { hooks.on_failure(&self.ctx, error).await }).await
             }
             _ => None,

@@ -12,7 +12,8 @@ use celeriac_protocol::retry::Backoff;
 use celeriac_protocol::{TaskHeaders, TaskState};
 use celeriac_results::outbox::OutboxMessage;
 use celeriac_results::{
-    Committed, Error as StoreError, PostgresBackend, RunningTask, Session, TaskRecord, Transaction, Transactions,
+    Committed, DatabaseFault, Error as StoreError, PostgresBackend, RunningTask, Session, TaskRecord, Transaction,
+    Transactions,
 };
 use celeriac_telemetry::ErrorChain;
 use celeriac_telemetry::events::worker::completion::{
@@ -42,6 +43,10 @@ use crate::task::error::TaskError;
 use crate::task::registry::Registry;
 use crate::task::result;
 
+/// Most runs of an attempt that end with the loss of the database and do not count. A task can be
+/// the cause: its statement may take all memory of the server.
+const MOST_LOST: u32 = 3;
+
 /// An attempt of a transactional task, before its transaction is open.
 struct TransactionalRun<'a> {
     run: InTransaction,
@@ -57,7 +62,7 @@ enum TransactionEnd<'a> {
     /// The outcome was to be committed with the effects of the task.
     Committed { committed: Committed, result: String, row: Box<TaskRecord> },
     /// The task failed. Nothing is committed.
-    Failed { error: TaskError, hooked: Option<AttemptHooks<'a>> },
+    Failed { error: TaskError, fault: Option<DatabaseFault>, hooked: Option<AttemptHooks<'a>> },
     /// A hook turned the success into something else. Nothing is committed.
     Decided(Decision),
     /// The task was revoked while it ran.
@@ -91,11 +96,14 @@ async fn steps<'a>(attempt: &mut Attempt<'a>, prepared: PreparedRun<'a>) -> Step
         .map(PostgresBackend::transactions);
     // `Worker::new` refuses this configuration.
     let Some(transactions) = transactions else { return Err(Disposition::Requeue.into()) };
-    let mut backoff = Backoff::new(BACKOFF);
+    let (mut backoff, mut lost) = (Backoff::new(BACKOFF), 0);
     loop {
-        match run_once(attempt, transactions, task, run).await? {
+        match run_once(attempt, transactions, task, run, lost < MOST_LOST).await? {
             Ok(end) => return finish(attempt, task, end).await,
-            Err(error) => run = await_next_run(attempt, task, &mut backoff, &error).await?,
+            Err(error) => {
+                lost += u32::from(error.is_connection_lost());
+                run = await_next_run(attempt, task, &mut backoff, &error).await?;
+            }
         }
     }
 }
@@ -115,19 +123,21 @@ async fn bind_arguments<'a>(
         Ok(Err(error)) => Err(reject(attempt, &error.into()).await),
         Err(error) => {
             attempt.timing = Some(timing.end());
-            let (Ok(failed) | Err(failed)) = finish(attempt, task, TransactionEnd::Failed { error, hooked }).await;
+            let (Ok(failed) | Err(failed)) =
+                finish(attempt, task, TransactionEnd::Failed { error, fault: None, hooked }).await;
             Err(failed)
         }
     }
 }
 
 /// Runs the task in a transaction of its own, and ends it. Returns the store's error if the store
-/// takes no writes for now, and the task has to run again.
+/// takes no writes for now, or was lost and `may_be_lost`, and the task has to run again.
 async fn run_once<'a>(
     attempt: &mut Attempt<'a>,
     transactions: &Transactions,
     task: &TaskDefinition,
     run: TransactionalRun<'a>,
+    may_be_lost: bool,
 ) -> Step<Result<TransactionEnd<'a>, StoreError>> {
     let mut backoff = Backoff::new(BACKOFF);
     loop {
@@ -140,15 +150,18 @@ async fn run_once<'a>(
             }
         };
         let end = run_in(attempt, transaction, task, run).await;
-        // The task has failed because of that, most likely. Its failure could not be recorded.
-        let has_failed = matches!(end, Ok(TransactionEnd::Failed { .. }));
-        let is_read_only = has_failed && session.is_read_only().await;
+        // A failure of the store is none of the task, and could not be recorded either.
+        let fault = match &end {
+            Ok(TransactionEnd::Failed { fault: Some(DatabaseFault::Lost), .. }) if !may_be_lost => None,
+            Ok(TransactionEnd::Failed { fault, .. }) => session.store_fault(*fault).await,
+            _ => None,
+        };
         // Other tasks need the connection, and what follows may wait for the broker.
         session.end();
+        if let Some(error) = fault {
+            return Ok(Err(error));
+        }
         return match end? {
-            TransactionEnd::Failed { .. } if is_read_only => {
-                Ok(Err(StoreError::Busy { doing: "committing", source: "the database is read-only".into() }))
-            }
             TransactionEnd::Committed { committed: Committed::Failed(error), .. } if error.is_retryable() => {
                 Ok(Err(error))
             }
@@ -238,8 +251,13 @@ async fn run_in<'a>(
         RunEnd::Finished(Ok(result)) => result,
         // The effects of a failed attempt are undone, even if a hook turns it into a success.
         RunEnd::Finished(Err(error)) => {
+            let fault = match error.action.database_fault() {
+                // It was another database's.
+                Some(DatabaseFault::Full) if !transaction.is_aborted().await => None,
+                fault => fault,
+            };
             transaction.rollback().await;
-            return Ok(TransactionEnd::Failed { error, hooked });
+            return Ok(TransactionEnd::Failed { error, fault, hooked });
         }
         RunEnd::Interrupted => return Ok(TransactionEnd::Interrupted),
         RunEnd::Terminated => {
@@ -279,7 +297,9 @@ async fn finish(attempt: &mut Attempt<'_>, task: &TaskDefinition, end: Transacti
     let decision = match end {
         TransactionEnd::Interrupted => return Err(attempt.interrupted()),
         TransactionEnd::Terminated => return Err(terminate(attempt).await),
-        TransactionEnd::Failed { error, hooked } => review(attempt, hooked, decide(attempt, task, Err(error))).await?,
+        TransactionEnd::Failed { error, hooked, .. } => {
+            review(attempt, hooked, decide(attempt, task, Err(error))).await?
+        }
         TransactionEnd::Decided(decision) => decision,
         TransactionEnd::Committed { committed, result, row } => {
             return Ok(finish_commit(attempt, task, committed, &result, *row).await);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use celeriac_protocol::Failure;
 use celeriac_protocol::retry::kind_of_type;
+use celeriac_results::DatabaseFault;
 use celeriac_telemetry::panic_text;
 use jiff::Timestamp;
 
@@ -51,6 +52,8 @@ pub struct TaskError {
 pub(crate) enum ErrorAction {
     /// The retry policy of the task decides.
     Policy,
+    /// As `Policy`, unless the task runs in a transaction of the database at fault.
+    Database(DatabaseFault),
     /// Another attempt after this wait, within `max_retries`.
     RetryIn(Duration),
     /// Another attempt at this time, within `max_retries`.
@@ -68,6 +71,19 @@ pub(crate) enum ErrorAction {
 }
 
 impl ErrorAction {
+    /// Returns the action of an error that asks for none.
+    fn of_cause(error: &(dyn StdError + 'static)) -> Self {
+        DatabaseFault::of(error).map_or(Self::Policy, Self::Database)
+    }
+
+    /// Returns the fault of a database.
+    pub(crate) fn database_fault(self) -> Option<DatabaseFault> {
+        match self {
+            Self::Database(fault) => Some(fault),
+            _ => None,
+        }
+    }
+
     /// Returns the requested wait, or zero for a time that has passed.
     pub(crate) fn wait(self, now: Timestamp) -> Option<Duration> {
         match self {
@@ -84,9 +100,14 @@ impl ErrorAction {
 }
 
 impl TaskError {
+    /// Returns an error that asks for this action.
+    pub(crate) fn asking(action: ErrorAction, failure: Failure) -> Self {
+        Self { action, failure }
+    }
+
     /// Returns an error without a type of its own. The retry policy decides.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { action: ErrorAction::Policy, failure: Failure::new("TaskError", message) }
+        Self::asking(ErrorAction::Policy, Failure::new("TaskError", message))
     }
 
     /// Returns an error of this kind. The retry policy decides.
@@ -94,7 +115,7 @@ impl TaskError {
     /// Python callers raise the name of one of Python's own exceptions, such as `ValueError`, as
     /// that exception.
     pub fn of_kind(kind: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { action: ErrorAction::Policy, failure: Failure::new(kind, message) }
+        Self::asking(ErrorAction::Policy, Failure::new(kind, message))
     }
 
     /// Returns the same error, which no policy retries.
@@ -114,18 +135,18 @@ impl TaskError {
     /// Converts any error, including `anyhow::Error` and boxed errors, which `?` does not accept.
     pub fn from_boxed(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let error = error.into();
-        Self { action: ErrorAction::Policy, failure: describe("Error", error.as_ref()) }
+        Self::asking(ErrorAction::of_cause(error.as_ref()), describe("Error", error.as_ref()))
     }
 
     /// Requests another attempt after a wait, within `max_retries`.
     pub fn retry_in(wait: Duration, reason: impl Into<String>) -> Self {
-        Self { action: ErrorAction::RetryIn(wait), failure: Failure::new("Retry", reason) }
+        Self::asking(ErrorAction::RetryIn(wait), Failure::new("Retry", reason))
     }
 
     /// Requests another attempt at a time, within `max_retries`. A time that has passed means at
     /// once.
     pub fn retry_at(time: Timestamp, reason: impl Into<String>) -> Self {
-        Self { action: ErrorAction::RetryAt(time), failure: Failure::new("Retry", reason) }
+        Self::asking(ErrorAction::RetryAt(time), Failure::new("Retry", reason))
     }
 
     /// Returns the same error with a wait from outside, such as a server's `Retry-After`.
@@ -141,22 +162,22 @@ impl TaskError {
 
     /// Rejects the message, with this reason for its dead letter.
     pub(crate) fn refuse(reason: &'static str, kind: &str, message: String) -> Self {
-        Self { action: ErrorAction::Refuse(reason), failure: Failure::new(kind, message) }
+        Self::asking(ErrorAction::Refuse(reason), Failure::new(kind, message))
     }
 
     /// Fails permanently, whatever the retry policy.
     pub fn fatal(message: impl Into<String>) -> Self {
-        Self { action: ErrorAction::Fatal, failure: Failure::new("Fatal", message) }
+        Self::asking(ErrorAction::Fatal, Failure::new("Fatal", message))
     }
 
     /// Fails permanently and sends the message to the dead-letter queue, for a later replay.
     pub fn reject(reason: impl Into<String>) -> Self {
-        Self { action: ErrorAction::Reject, failure: Failure::new("Reject", reason) }
+        Self::asking(ErrorAction::Reject, Failure::new("Reject", reason))
     }
 
     /// Ends the task without an outcome.
     pub fn ignore() -> Self {
-        Self { action: ErrorAction::Ignore, failure: Failure::new("Ignore", "") }
+        Self::asking(ErrorAction::Ignore, Failure::new("Ignore", ""))
     }
 
     /// Returns the error of a task that panicked.
@@ -166,7 +187,7 @@ impl TaskError {
         if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
             std::mem::forget(again);
         }
-        Self { action: ErrorAction::Policy, failure: Failure::new("Panic", message) }
+        Self::asking(ErrorAction::Policy, Failure::new("Panic", message))
     }
 
     /// Returns the error's kind, message and causes.
@@ -177,7 +198,8 @@ impl TaskError {
 
 impl<E: StdError + Send + Sync + 'static> From<E> for TaskError {
     fn from(error: E) -> Self {
-        Self { action: ErrorAction::Policy, failure: describe(&kind_of_type(std::any::type_name::<E>()), &error) }
+        let kind = kind_of_type(std::any::type_name::<E>());
+        Self::asking(ErrorAction::of_cause(&error), describe(&kind, &error))
     }
 }
 
