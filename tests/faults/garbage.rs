@@ -90,6 +90,10 @@ fn all() -> Vec<Garbage> {
         properties: properties(&task(id), content_type),
         body: b"[[1],{},{}]".to_vec(),
     };
+    let encoded = |what, id, encoding: &str| Garbage {
+        properties: properties(&task(id), json).with_content_encoding(encoding.into()),
+        ..kind(what, id, json)
+    };
     let arguments = |what, id, content: &[u8]| Garbage { reason: "wrong-arguments", ..body(what, id, content) };
     vec![
         body("empty body", "g-empty", b""),
@@ -123,6 +127,8 @@ fn all() -> Vec<Garbage> {
         kind("no content type", "g-none", None),
         kind("pickle", "g-pickle", Some("application/x-python-serialize")),
         kind("an unknown content type", "g-unknown", Some("application/x-surprise")),
+        encoded("a character set that nobody knows", "g-klingon", "x-klingon"),
+        encoded("a character set that is not read", "g-utf16", "utf-16"),
         kind("JSON that says it is MessagePack", "g-msgpack", Some("application/x-msgpack")),
         Garbage {
             what: "an unknown task",

@@ -210,7 +210,7 @@ fn gives_way(known: TaskState, told: TaskState) -> bool {
 }
 
 fn read(message: &Message, limits: &DecodeLimits) -> Result<ResultMeta, String> {
-    let codec = Codec::from_content_type(message.properties.content_type.as_deref());
+    let codec = Codec::from_properties(&message.properties);
     let body = codec.and_then(|codec| codec.decode_value(&message.body, limits));
     let mut body = body.map_err(|error| error.to_string())?;
     if let (Value::Map(meta), Some(id)) = (&mut body, &message.properties.correlation_id) {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec_error::{DecodeError, EncodeError};
 use crate::codecs::{count, json, msgpack};
+use crate::message::Properties;
 use crate::value::Value;
 
 /// A serialiser of task bodies.
@@ -68,6 +69,24 @@ impl Codec {
             None => "the message does not say how its body is encoded",
         };
         Err(DecodeError::Refused { content_type: content_type.unwrap_or_default().chars().take(80).collect(), reason })
+    }
+
+    /// Returns the codec of a message, by its content type and its content encoding.
+    ///
+    /// Celery ignores the encoding of JSON and MessagePack, and reads UTF-8. So does this, but a
+    /// message that names another character set would be misread, and is refused.
+    ///
+    /// # Errors
+    /// Returns an error if there is none.
+    pub fn from_properties(properties: &Properties) -> Result<Self, DecodeError> {
+        const ENCODINGS: [&str; 6] = ["", "utf-8", "utf8", "us-ascii", "ascii", "binary"];
+        let codec = Self::from_content_type(properties.content_type.as_deref())?;
+        match properties.content_encoding.as_deref() {
+            Some(encoding) if !ENCODINGS.iter().any(|known| known.eq_ignore_ascii_case(encoding)) => {
+                Err(DecodeError::RefusedEncoding { content_encoding: encoding.chars().take(80).collect() })
+            }
+            _ => Ok(codec),
+        }
     }
 
     /// Encodes any serialisable value.
@@ -196,6 +215,22 @@ impl Default for DecodeLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_in_another_character_set_is_refused_with_its_name() {
+        let of = |content_encoding: Option<&str>| {
+            let content_type = Some(Codec::Json.content_type().to_owned());
+            let content_encoding = content_encoding.map(str::to_owned);
+            Codec::from_properties(&Properties { content_type, content_encoding, ..Properties::default() })
+        };
+        for known in [None, Some(""), Some("utf-8"), Some("UTF-8"), Some("utf8"), Some("us-ascii"), Some("binary")] {
+            assert_eq!(of(known), Ok(Codec::Json), "{known:?}");
+        }
+        for other in ["klingon", "utf-16", "latin-1", "gzip"] {
+            let error = of(Some(other)).unwrap_err().to_string();
+            assert!(error.contains(&format!("content encoding `{other}` is refused")), "{error}");
+        }
+    }
 
     #[test]
     fn a_media_type_that_is_not_accepted_is_refused_with_its_reason() {

@@ -21,6 +21,12 @@ pub enum DecodeError {
         /// The reason.
         reason: &'static str,
     },
+    /// The character set is not accepted.
+    #[error("content encoding `{content_encoding}` is refused: accepted are utf-8, us-ascii and binary")]
+    RefusedEncoding {
+        /// The name.
+        content_encoding: String,
+    },
     /// The compression is not accepted.
     #[error("compression `{compression}` is refused: accepted are gzip (zlib), bzip2 and zstd")]
     RefusedCompression {

@@ -81,7 +81,7 @@ impl Message {
     /// # Errors
     /// Returns an error if its encoding or compression is not accepted, or if it is too large.
     pub fn plain_body(&self, limits: &DecodeLimits) -> Result<PlainBody<'_>, Unreadable> {
-        let codec = Codec::from_content_type(self.properties.content_type.as_deref())?;
+        let codec = Codec::from_properties(&self.properties)?;
         limits.admit(codec)?;
         let bytes = match self.headers.get(names::COMPRESSION) {
             None | Some(Value::Null) => Cow::Borrowed(&*self.body),
