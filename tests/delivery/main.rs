@@ -11,6 +11,7 @@ mod builtin;
 mod command_line;
 mod conformance;
 mod cookbook;
+mod copies;
 mod dead;
 mod dead_reasons;
 mod direct;

@@ -56,6 +56,7 @@ async fn what_the_broker_never_accepts_is_kept_and_holds_nothing_up(bed: Bed) {
         ("internal", callback(json!({"exchange": "amq.rabbitmq.trace", "routing_key": "x"}))),
         ("copies", callback(json!({"headers": {"CC": "x"}}))),
         ("hidden copies", callback(json!({"headers": {"BCC": [1]}}))),
+        ("copies of a step", json!({"chain": [{"task": "t.see", "options": {"headers": {"CC": "x"}}}]})),
     ];
     for (id, embed) in &cases {
         Letter::new("t.see", id, &json!([])).carrying(&json!([1]), embed).put(&stage.peer).await;
