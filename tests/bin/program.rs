@@ -104,6 +104,17 @@ async fn fail_when(ctx: TaskContext, path: String, rejected: bool) -> TaskResult
     Err(if rejected { TaskError::reject("not today") } else { TaskError::new("not yet") })
 }
 
+/// Ends once a file exists, as the variable `ENDS` of its process says.
+#[task(name = "test.end_when")]
+async fn end_when(ctx: TaskContext, path: String) -> TaskResult<u64> {
+    journal(&format!("{} attempt {}", ctx.id(), ctx.attempt()))?;
+    while !std::path::Path::new(&path).exists() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let ends = celeriac_config::Environment::from_process().get("ENDS").unwrap_or_default().to_owned();
+    if ends == "fails" { Err(TaskError::new("not here")) } else { Ok(1) }
+}
+
 /// Records that it ran, and fails.
 #[task(name = "test.fail")]
 async fn fail(ctx: TaskContext, number: u64) -> TaskResult<()> {
@@ -165,7 +176,7 @@ async fn main() -> celeriac::cli::Exit {
     if let Some(phrase) = celeriac_config::Environment::from_process().get("PANIC_AT") {
         celeriac_tests::PanicAt::install(phrase);
     }
-    let tasks = tasks![note, rest, block, spin, abort, story, after, need, fail, fail_when, retry];
+    let tasks = tasks![note, rest, block, spin, abort, story, after, need, fail, fail_when, end_when, retry];
     let app = Celeriac::builder().config_if_present("config").tasks(tasks).tasks(interop::tasks());
     let app = if is_on_postgres() { app.tasks(tasks![pay]).tasks(effects::tasks()) } else { app };
     let app = app.route("by_size", by_size);
