@@ -33,6 +33,8 @@ const TASKS: [&str; 3] =
     ["UPDATE celeriac.tasks SET state = 'FAILURE'", "DELETE FROM celeriac.tasks", "DELETE FROM celeriac.attempts"];
 const BEGIN: &str = "SELECT celeriac.audit_begin('b', 'c', 'd', 'a', '{}')";
 const SWEEP: &str = "SELECT celeriac.audit_sweep('0s', 9)";
+const SEND_RETRIES: &str = "SELECT celeriac.send_overdue_retries(NULL, '1h', 9)";
+const COUNT_RETRIES: &str = "SELECT celeriac.count_overdue_retries('1h', 9)";
 const TABLES: [&str; 3] = [
     "CREATE TABLE celeriac.mine (id text)",
     "DELETE FROM celeriac.migrations",
@@ -179,6 +181,8 @@ async fn an_operator_can_run_the_command_line_and_a_sender_cannot_purge(bed: Bed
         (&["setup"], 0),
         (&["relay", "--status"], 0),
         (&["result", "order-17"], 65),
+        (&["retries", "overdue"], 0),
+        (&["retries", "send", "--all"], 0),
         (&["dead", "purge", "--yes"], 0),
         (&["dead", "replay", "--yes"], 0),
         (&["topology", "apply", "--yes"], 0),
@@ -206,12 +210,14 @@ async fn no_user_can_do_more_than_its_work(bed: Bed) {
         )
         .await;
     for (user, own) in [
-        ("app_worker", &["TRUNCATE celeriac.tasks"][..]),
+        ("app_worker", &["TRUNCATE celeriac.tasks", SEND_RETRIES][..]),
         (
             "app_sender",
             &[
                 BEGIN,
                 SWEEP,
+                SEND_RETRIES,
+                COUNT_RETRIES,
                 "SELECT * FROM celeriac.audit",
                 "SELECT * FROM celeriac.outbox",
                 "DELETE FROM celeriac.outbox",
@@ -224,6 +230,8 @@ async fn no_user_can_do_more_than_its_work(bed: Bed) {
             &[
                 BEGIN,
                 SWEEP,
+                SEND_RETRIES,
+                "SELECT * FROM celeriac.unstarted_retries",
                 "SELECT * FROM celeriac.tasks",
                 "INSERT INTO celeriac.revocations (id, terminate, until) VALUES ('a', true, now())",
                 "INSERT INTO celeriac.outbox (id, task, exchange, routing_key, headers, properties, body)
@@ -231,7 +239,10 @@ async fn no_user_can_do_more_than_its_work(bed: Bed) {
             ],
         ),
         ("app_operator", &[SWEEP, "DELETE FROM celeriac.revocations", "DELETE FROM celeriac.outbox"]),
-        ("app_reader", &[BEGIN, SWEEP, "DELETE FROM celeriac.revocations", "DELETE FROM celeriac.outbox"]),
+        (
+            "app_reader",
+            &[BEGIN, SWEEP, SEND_RETRIES, "DELETE FROM celeriac.revocations", "DELETE FROM celeriac.outbox"],
+        ),
     ] {
         let common = if user == "app_worker" { &[BEGIN][..] } else { &TASKS };
         for statement in [&AUDIT[..], &TABLES, common, own].concat() {
@@ -242,6 +253,10 @@ async fn no_user_can_do_more_than_its_work(bed: Bed) {
     }
     assert_eq!(granted.refusal("app_worker", SWEEP).await, None);
     assert_eq!(granted.refusal("app_operator", BEGIN).await, None);
+    assert_eq!(granted.refusal("app_operator", SEND_RETRIES).await, None);
+    for user in ["app_worker", "app_relay"] {
+        assert_eq!(granted.refusal(user, COUNT_RETRIES).await, None);
+    }
     // The row of another user cannot be completed.
     let mut operator = PgConnection::connect(&granted.url("app_operator")).await.unwrap();
     let completed: bool =

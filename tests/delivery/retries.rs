@@ -7,7 +7,11 @@ use celeriac::prelude::*;
 use celeriac_results::AttemptRecord;
 use celeriac_tests::{Bed, Running, assert_outcome, eventually};
 use jiff::SignedDuration;
+use serde_json::json;
 use sqlx::PgConnection;
+
+use crate::letter::Letter;
+use crate::stage::Stage;
 
 #[derive(Debug)]
 struct Broken(String);
@@ -216,4 +220,29 @@ async fn a_redelivery_between_two_attempts_is_no_attempt(bed: Bed) {
     assert_eq!(handle.get().await.unwrap(), 2);
     let attempts = handle.attempts().await.unwrap();
     assert_eq!(ends(&attempts), [(1, TaskState::Retry, Some("Retry")), (2, TaskState::Success, None)]);
+}
+
+#[celeriac_tests::test]
+async fn a_message_with_headers_that_are_too_large_to_be_sent_again_is_a_failure_with_a_dead_letter(bed: Bed) {
+    let stage = Stage::start(&bed).await;
+    let large = |task: &str, id: &str| Letter::new(task, id, &json!([])).header("pad", &json!("x".repeat(100_000)));
+    let told = json!({"errbacks": [{"task": "t.see", "args": ["told"], "immutable": true}]});
+    large("t.flaky", "retried").carrying(&json!([3]), &told).put(&stage.peer).await;
+    let early = large("t.see", "early").header("eta", &json!("2099-01-01T00:00:00+00:00"));
+    early.carrying(&json!([1]), &told).put(&stage.peer).await;
+
+    for (id, attempts, reason) in [("retried", 1, "attempt 1 failed"), ("early", 0, "cannot be sent again")] {
+        let row = stage.row(id).await;
+        assert_eq!((row.state, row.attempts), (TaskState::Failure, attempts), "{id}");
+        let failure = row.failure.unwrap();
+        assert_eq!(failure.kind, "UnsendableError");
+        assert!(failure.message.contains("headers too large") && failure.message.contains(reason), "{failure}");
+    }
+    let reasons: Vec<_> =
+        stage.dead(2).await.iter().map(|letter| letter.header("celeriac-dead-reason").unwrap()).collect();
+    assert_eq!(reasons, ["unsendable", "unsendable"]);
+    stage.seen(3).await;
+    let ids: Vec<_> = stage.finish().await.into_iter().map(|call| call.id == "retried").collect();
+    assert_eq!(ids.iter().filter(|retried| **retried).count(), 1, "one attempt");
+    assert_eq!(ids.len(), 3, "and both errbacks");
 }

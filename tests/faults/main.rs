@@ -33,6 +33,7 @@ mod long_run_killed;
 mod memory_alarm;
 mod migration;
 mod no_space;
+mod overdue;
 mod poison;
 mod reconnecting;
 mod refused_sessions;

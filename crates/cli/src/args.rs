@@ -5,6 +5,7 @@ mod dead;
 mod help;
 mod parse;
 mod query;
+mod retries;
 mod tips;
 mod topology;
 
@@ -19,6 +20,7 @@ use crate::program::Override;
 pub(crate) use command_name::CommandName;
 pub use dead::{DeadFilter, DeadQueues, DeadVerb, ListDeadArgs, PurgeArgs, RemovalArgs, ReplayArgs, ShowDeadArgs};
 pub use query::QueryArgs;
+pub use retries::{OverdueArgs, RetriesVerb, SendRetriesArgs};
 pub use topology::{ApplyArgs, ExportArgs, ExportFormat, MigrateArgs, QueuesArgs, TopologyVerb};
 
 /// Run, send and inspect background tasks on RabbitMQ, with results in Postgres
@@ -98,6 +100,9 @@ pub enum Verb {
     /// List, show, replay and purge dead letters
     #[command(subcommand)]
     Dead(DeadVerb),
+    /// List overdue retries, and send them again
+    #[command(subcommand)]
+    Retries(RetriesVerb),
     /// List actions of operators, and those that have not ended
     #[command(after_help = help::AUDIT.text())]
     Audit(AuditArgs),

@@ -11,6 +11,7 @@ pub(crate) mod query;
 pub(crate) mod queues;
 pub(crate) mod relay;
 pub(crate) mod result;
+pub(crate) mod retries;
 pub(crate) mod revoke;
 pub(crate) mod routes;
 pub(crate) mod setup;

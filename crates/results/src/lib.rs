@@ -61,6 +61,7 @@ pub use migration::Migration;
 pub use options::{BatchOptions, PoolOptions, ResultsOptions};
 pub use outcomes::{Outcomes, Recorded};
 pub use postgres::PostgresBackend;
+pub use postgres::overdue::{OverdueCount, OverdueRetries, OverdueRetry};
 pub use postgres::relay::{Outbox, RelayLease};
 pub use postgres::transaction::{Committed, DatabaseFault, Session, Transaction, Transactions};
 pub use postgres::{idempotency, outbox};

@@ -23,6 +23,7 @@ mod identity;
 mod listen;
 mod migrate;
 pub mod outbox;
+pub mod overdue;
 mod pool;
 mod pooler;
 mod read;
@@ -51,6 +52,7 @@ use tokio_util::task::TaskTracker;
 
 use self::idempotency::Idempotency;
 use self::listen::Listening;
+use self::overdue::OverdueRetries;
 use self::pool::PostgresPool;
 use self::relay::Outbox;
 use self::server::PostgresServer;
@@ -82,6 +84,7 @@ pub struct PostgresBackend {
     connections: PostgresPool,
     transactions: Transactions,
     outbox: Outbox,
+    overdue_retries: OverdueRetries,
     idempotency: Idempotency,
     listen_once: Once,
     waiting: Arc<Waiters>,
@@ -105,6 +108,7 @@ impl PostgresBackend {
         connections.refuse_pooler().await?;
         migrate::migrate(&connections).await?;
         let outbox = Outbox::new(server.clone(), connections.clone());
+        let overdue_retries = OverdueRetries::new(connections.clone());
         let idempotency = Idempotency::new(connections.clone(), options.retention);
         let transactions = Transactions::new(&connections, options);
         let revocations = Arc::new(RevocationCache::new(server.clock().clone()));
@@ -113,6 +117,7 @@ impl PostgresBackend {
             connections,
             transactions,
             outbox,
+            overdue_retries,
             idempotency,
             listen_once: Once::new(),
             waiting: Arc::default(),
@@ -214,6 +219,11 @@ impl PostgresBackend {
     /// refuses.
     pub async fn query(&self, query: &CookbookQuery, given: &[(QueryParameter, String)]) -> Result<Vec<String>> {
         read::query(&self.connections, query, given).await
+    }
+
+    /// Returns the tasks whose next attempt is overdue.
+    pub fn overdue_retries(&self) -> &OverdueRetries {
+        &self.overdue_retries
     }
 
     /// Returns the idempotency keys.

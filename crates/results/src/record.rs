@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_protocol::{Failure, TaskState};
+use celeriac_protocol::{Failure, Message, TaskState};
 use jiff::Timestamp;
 
 /// A row of the table `tasks`.
@@ -43,6 +43,9 @@ pub struct TaskRecord {
     pub group_id: Option<String>,
     /// Earliest time to run.
     pub eta: Option<Timestamp>,
+    /// The message of the next attempt, of a task in the state `RETRY`. Postgres keeps it until the
+    /// row is written again; a row that is read has none.
+    pub next_attempt: Option<Box<Message>>,
     /// Time after which the task must not start.
     pub expires: Option<Timestamp>,
     /// Time at which the task was sent, if its id contains it.
@@ -88,6 +91,7 @@ impl TaskRecord {
             parent_id: None,
             group_id: None,
             eta: None,
+            next_attempt: None,
             expires: None,
             sent_at: None,
             received_at: None,
@@ -110,7 +114,10 @@ impl TaskRecord {
     pub(crate) fn size(&self) -> usize {
         let documents = [&self.args, &self.kwargs, &self.result].into_iter().flatten().map(String::len).sum::<usize>();
         let failure = self.failure.as_ref();
-        documents + failure.map_or(0, |failure| failure.message.len() + failure.trace.as_ref().map_or(0, String::len))
+        let next = self.next_attempt.as_ref().map_or(0, |message| message.body.len());
+        documents
+            + next
+            + failure.map_or(0, |failure| failure.message.len() + failure.trace.as_ref().map_or(0, String::len))
     }
 }
 

@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use opentelemetry::metrics::{Counter, Histogram, Meter};
+use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter};
 use opentelemetry::{KeyValue, Value};
 
 use crate::error::{Error, Result};
@@ -41,6 +41,17 @@ impl Metric<Counter<u64>> {
             meter.u64_counter(self.name).with_unit(self.unit).with_description(self.description).build()
         });
         instrument.add(number.try_into().unwrap_or(u64::MAX), &attributes());
+    }
+}
+
+impl Metric<Gauge<u64>> {
+    /// Sets the present number.
+    pub(crate) fn set(&self, number: u64) {
+        let Some(meter) = METER.get() else { return };
+        let instrument = self
+            .instrument
+            .get_or_init(|| meter.u64_gauge(self.name).with_unit(self.unit).with_description(self.description).build());
+        instrument.record(number, &[]);
     }
 }
 
@@ -82,6 +93,7 @@ macro_rules! metrics {
     };
     (@type counter) => { Metric<Counter<u64>> };
     (@type histogram) => { Metric<Histogram<f64>> };
+    (@type gauge) => { Metric<Gauge<u64>> };
 }
 
 metrics! {
@@ -106,6 +118,7 @@ metrics! {
     counter MESSAGES_RELAYED: "celeriac.relay.sent" in "{message}", "Messages of the outbox published and confirmed.";
     counter RELAYS_FAILED: "celeriac.relay.failed" in "{message}", "Messages of the outbox that could not be published.";
     histogram RELAY_LAG: "celeriac.relay.lag" in "s", "Time that the oldest message of a batch stood in the outbox.";
+    gauge RETRIES_OVERDUE: "celeriac.retries.overdue" in "{task}", "Tasks whose next attempt is overdue for an hour.";
     counter TASKS_STARTED: "celeriac.tasks.started" in "{attempt}", "Attempts started.";
     counter TASKS_RETRIED: "celeriac.tasks.retried" in "{attempt}", "Attempts that failed and are followed by another.";
     counter TASKS_SKIPPED: "celeriac.tasks.skipped" in "{delivery}", "Deliveries not run, because their outcome was recorded.";

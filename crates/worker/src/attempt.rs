@@ -18,9 +18,9 @@
 //!
 //! The steps share `recorded`, `row` and `record` (the row of a task, and its way to the store),
 //! `outcome` (records an outcome, and finds the delivery that sends its follow-ups), `body`
-//! (decodes a body when there is memory for it), `embed` and `follow_up` (the tasks and replies
-//! that follow from an outcome), and `dead_letter`, `resend`, `reply` and `publish` (the messages
-//! that a delivery causes).
+//! (decodes a body when there is memory for it), `refused` (ends an attempt that broker or store
+//! cannot accept), `embed` and `follow_up` (the tasks and replies that follow from an outcome), and
+//! `dead_letter`, `resend`, `reply` and `publish` (the messages that a delivery causes).
 
 pub(crate) mod admission;
 pub(crate) mod body;
@@ -42,6 +42,7 @@ pub(crate) mod publish;
 pub(crate) mod rate;
 pub(crate) mod record;
 pub(crate) mod recorded;
+pub(crate) mod refused;
 pub(crate) mod reject;
 pub(crate) mod reject_reason;
 pub(crate) mod reply;

@@ -19,10 +19,11 @@ use celeriac_client::Client;
 use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::{Backoff, RetryPolicy};
 use celeriac_results::outbox::{OutboxMessage, OutboxRow, RelayFailure};
-use celeriac_results::{PostgresBackend, RelayLease, StoreClock};
+use celeriac_results::{OverdueCount, PostgresBackend, RelayLease, StoreClock};
 use celeriac_telemetry::events::broker::BrokerAwaited;
 use celeriac_telemetry::events::relay::{
-    MessagesRelayed, RelayFailed, RelayInterrupted, RelayPaused, RelayStarted, RelayTopologyNotDeclared,
+    MessagesRelayed, OverdueRetriesCounted, OverdueRetriesNotCounted, RelayFailed, RelayInterrupted, RelayPaused,
+    RelayStarted, RelayTopologyNotDeclared, RetriesOverdue,
 };
 use celeriac_telemetry::events::results::StoreAwaited;
 use celeriac_telemetry::{ErrorChain, Event};
@@ -38,6 +39,13 @@ use crate::hold::SHORTEST_HOLD;
 
 /// Most messages of a window, and bytes at which it is full.
 const WINDOW: (u32, u64) = (1_024, 8 * 1024 * 1024);
+
+/// Time after which a retry that has not begun is overdue. An attempt that runs for so long has
+/// said so in the store.
+const OVERDUE: Duration = Duration::from_secs(3_600);
+
+/// Time between two counts of overdue retries, and the number that is counted at most.
+const COUNT: (Duration, u32) = (Duration::from_secs(300), 10_000);
 
 /// Waits between two attempts while broker or database are unavailable.
 const RECONNECT: RetryPolicy = RetryPolicy::backoff(Duration::from_millis(100), Duration::from_secs(10));
@@ -137,7 +145,12 @@ impl Relay {
             None => return Ok(()),
         }
         let mut backoff = Backoff::new(RECONNECT);
+        let mut counted: Option<Instant> = None;
         while !stop.is_cancelled() {
+            if counted.is_none_or(|counted| counted.elapsed() >= COUNT.0) {
+                counted = Some(Instant::now());
+                self.alive(lead, |_| self.count_overdue()).await?;
+            }
             let (rows, bytes) = WINDOW;
             let window = lead.window(rows, bytes).await?;
             if window.is_empty() {
@@ -260,6 +273,20 @@ impl Relay {
         message.properties.expiration = expires.filter(|_| held.is_none()).map(until);
         let (exchange, routing_key) = held.unwrap_or((exchange, routing_key));
         Outgoing { exchange: Cow::Owned(exchange), routing_key, message, mandatory: true }
+    }
+
+    /// Counts the tasks whose next attempt is overdue, and warns of them.
+    async fn count_overdue(&self) {
+        let Some(store) = self.client.results().and_then(|results| results.postgres()) else { return };
+        match store.overdue_retries().count(OVERDUE, COUNT.1).await {
+            Ok(OverdueCount { retries, oldest }) => {
+                OverdueRetriesCounted { retries }.emit();
+                if retries > 0 {
+                    RetriesOverdue { retries, oldest }.emit();
+                }
+            }
+            Err(error) => OverdueRetriesNotCounted { error: &ErrorChain(&error).to_string() }.emit(),
+        }
     }
 
     async fn declare(&self) {

@@ -15,6 +15,7 @@ pub const REASONS: &[&str] = &[
     "exhausted",
     "rejected",
     "unrecordable",
+    "unsendable",
     "unknown-task",
     "wrong-arguments",
     "unsupported",

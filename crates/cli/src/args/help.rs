@@ -138,6 +138,18 @@ pub(super) const DEAD_PURGE: HelpEnd = HelpEnd {
     exits: ASKS,
 };
 
+pub(super) const RETRIES_OVERDUE: HelpEnd = HelpEnd {
+    sections: "",
+    examples: &["celeriac retries overdue", "celeriac retries overdue --after 10m --json"],
+    exits: CONNECTS,
+};
+
+pub(super) const RETRIES_SEND: HelpEnd = HelpEnd {
+    sections: "",
+    examples: &["celeriac retries send order-17", "celeriac retries send --all --dry-run"],
+    exits: LOOKS,
+};
+
 pub(super) const AUDIT: HelpEnd =
     HelpEnd { sections: "", examples: &["celeriac audit", "celeriac audit --open --json"], exits: CONNECTS };
 

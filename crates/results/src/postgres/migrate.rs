@@ -22,6 +22,7 @@ const MIGRATIONS: &[SchemaMigration] = &[
     SchemaMigration { version: 6, name: "suspects", sql: include_str!("../../migrations/postgres/0006_suspects.sql") },
     SchemaMigration { version: 7, name: "runs", sql: include_str!("../../migrations/postgres/0007_runs.sql") },
     SchemaMigration { version: 8, name: "audit", sql: include_str!("../../migrations/postgres/0008_audit.sql") },
+    SchemaMigration { version: 9, name: "retries", sql: include_str!("../../migrations/postgres/0009_retries.sql") },
     SchemaMigration { version: 10, name: "views", sql: include_str!("../../migrations/postgres/0010_views.sql") },
 ];
 

@@ -8,6 +8,7 @@ use celeriac_protocol::{Codec, DecodeLimits, HeaderMap, Map, Message, Properties
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
+use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgBindIterExt, PgConnection, PgRow};
 
 use super::fault;
@@ -145,18 +146,19 @@ struct Kept {
 
 /// Returns headers and properties as text.
 fn written(message: &OutboxMessage) -> Result<(String, String)> {
-    let unwritable = |source: Box<dyn std::error::Error + Send + Sync>| Error::Sql {
-        doing: "writing a message for the outbox",
-        source,
-    };
-    let headers: Map = message.message.headers.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
-    let headers = Codec::Json.encode_value(&Value::Map(headers)).map_err(|error| unwritable(error.into()))?;
-    let headers = String::from_utf8(headers).map_err(|error| unwritable(error.into()))?;
+    as_text(&message.message, |_| true)
+        .map_err(|source| Error::Sql { doing: "writing a message for the outbox", source })
+}
+
+/// Returns the headers whose names satisfy `keep`, and the properties, as text.
+pub(super) fn as_text(message: &Message, keep: impl Fn(&str) -> bool) -> Result<(String, String), BoxDynError> {
+    let headers = message.headers.iter().filter(|(name, _)| keep(name));
+    let headers: Map = headers.map(|(name, value)| (name.to_owned(), value.clone())).collect();
+    let headers = String::from_utf8(Codec::Json.encode_value(&Value::Map(headers))?)?;
     let Properties { content_type, content_encoding, transient, priority, correlation_id, reply_to, .. } =
-        message.message.properties.clone();
+        message.properties.clone();
     let kept = Kept { content_type, content_encoding, transient, priority, correlation_id, reply_to };
-    let properties = serde_json::to_string(&kept).map_err(|error| unwritable(error.into()))?;
-    Ok((headers, properties))
+    Ok((headers, serde_json::to_string(&kept)?))
 }
 
 /// Reads a row.

@@ -4,23 +4,23 @@ WITH stored AS (
         id, name, state, args, kwargs, result, args_text, kwargs_text, result_text,
         error_kind, error_message, error_trace, queue, exchange, routing_key, worker, attempts,
         root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, finished_at, runtime, trace_id,
-        replays
+        replays, next_headers, next_properties, next_body
     )
     SELECT id, name, state, args::jsonb, kwargs::jsonb, result::jsonb, args_text, kwargs_text, result_text,
            error_kind, error_message, error_trace, queue, exchange, routing_key, worker, attempts,
            root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, finished_at, runtime, trace_id,
-           coalesce(replays, 0)
+           coalesce(replays, 0), next_headers, next_properties, next_body
     FROM unnest(
         $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
         $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::bigint[],
         $18::text[], $19::text[], $20::text[], $21::timestamptz[], $22::timestamptz[], $23::timestamptz[],
         $24::timestamptz[], $25::timestamptz[], $26::timestamptz[], $27::double precision[], $28::text[],
-        $29::bigint[]
+        $29::bigint[], $32::text[], $33::text[], $34::bytea[]
     ) AS new (
         id, name, state, args, kwargs, result, args_text, kwargs_text, result_text,
         error_kind, error_message, error_trace, queue, exchange, routing_key, worker, attempts,
         root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, finished_at, runtime, trace_id,
-        replays
+        replays, next_headers, next_properties, next_body
     )
     -- A record for a transaction is written inside that one, or not at all.
     WHERE coalesce(current_setting('celeriac.transaction', true), '') = $31
@@ -52,7 +52,10 @@ WITH stored AS (
         finished_at = excluded.finished_at,
         runtime = excluded.runtime,
         trace_id = coalesce(excluded.trace_id, kept.trace_id),
-        replays = excluded.replays
+        replays = excluded.replays,
+        next_headers = excluded.next_headers,
+        next_properties = excluded.next_properties,
+        next_body = excluded.next_body
     WHERE CASE
         -- The same outcome again, after a commit without an answer.
         WHEN kept.finished_at = excluded.finished_at AND kept.worker = excluded.worker

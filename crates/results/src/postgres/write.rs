@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use celeriac_protocol::Failure;
+use celeriac_protocol::headers::names;
+use celeriac_protocol::{Failure, Message};
 use sqlx::Row as _;
 use sqlx::postgres::{PgBindIterExt, PgConnection, PgRow};
 
 use super::fault;
+use super::outbox;
 use super::pool::PostgresPool;
 use super::read;
 use super::time::Time;
@@ -124,13 +126,31 @@ struct RecordRow<'a> {
     args: Document<'a>,
     kwargs: Document<'a>,
     result: Document<'a>,
+    next: Option<NextAttempt<'a>>,
+}
+
+/// The message of the next attempt.
+struct NextAttempt<'a> {
+    headers: String,
+    properties: String,
+    body: &'a [u8],
+}
+
+impl<'a> NextAttempt<'a> {
+    /// Returns `None` for a message that has no text. It is not kept.
+    fn new(message: &'a Message) -> Option<Self> {
+        // The row has the number of the replay.
+        let (headers, properties) = outbox::as_text(message, |name| name != names::REPLAYED).ok()?;
+        Some(Self { headers, properties, body: &message.body })
+    }
 }
 
 impl<'a> RecordRow<'a> {
     fn new(record: &'a TaskRecord) -> Self {
         let [args, kwargs, result] =
             [&record.args, &record.kwargs, &record.result].map(|document| Document::new(document.as_deref()));
-        Self { record, args, kwargs, result }
+        let next = record.next_attempt.as_deref().and_then(NextAttempt::new);
+        Self { record, args, kwargs, result, next }
     }
 
     fn failure(&self, part: impl Fn(&'a Failure) -> Option<&'a str>) -> Option<Cow<'a, str>> {
@@ -207,7 +227,10 @@ fn statement(records: &[TaskRecord], part: &[usize], transaction: &str) -> State
             "" => payloads(rows.iter().filter(|row| row.record.state.is_final()).map(|row| row.record.id.as_str())),
             _ => Vec::new(),
         })
-        .bind(transaction.to_owned());
+        .bind(transaction.to_owned())
+        .bind(sparse!(|row| row.next.as_ref().map(|next| next.headers.as_str())))
+        .bind(sparse!(|row| row.next.as_ref().map(|next| next.properties.as_str())))
+        .bind(sparse!(|row| row.next.as_ref().map(|next| next.body)));
     match has_failed {
         true => statement.bind(full!(|row| row.record.is_failed_attempt())),
         false => statement,

@@ -81,6 +81,7 @@ fn task(row: &SqliteRow) -> sqlx::Result<TaskRecord> {
         parent_id: row.try_get(15)?,
         group_id: row.try_get(16)?,
         eta: time(17)?,
+        next_attempt: None,
         expires: time(18)?,
         sent_at: time(19)?,
         received_at: time(20)?,

@@ -1,6 +1,6 @@
 //! The macro that declares an event.
 
-/// Declares an event: its struct, and its log line, span event, counter and histogram.
+/// Declares an event: its struct, and its log line, span event, counter, histogram and gauge.
 ///
 /// ```text
 /// event! {
@@ -26,6 +26,7 @@
 /// - `count` has a counter of [`crate::metrics`] and its attributes. It adds one, or the number in
 ///   the field in parentheses.
 /// - `time` has a histogram, the field that it records, and attributes.
+/// - `gauge` has a gauge, and the field with its present number.
 ///
 /// All but `log` are optional; the order is fixed. Expressions use the fields by name.
 macro_rules! event {
@@ -61,6 +62,7 @@ macro_rules! event {
         $(span: $event:literal $({ $($key:literal = $value:expr),+ })?;)?
         $(count: $counter:ident $(($number:ident))? $({ $($count_key:literal = $count_value:expr),+ })?;)?
         $(time: $histogram:ident($duration:ident) $({ $($time_key:literal = $time_value:expr),+ })?;)?
+        $(gauge: $gauge:ident($present:ident);)?
     ) => {
         impl $(<$lifetime>)? $crate::events::Event for $name $(<$lifetime>)? {
             const LEVEL: tracing::Level = tracing::Level::$level;
@@ -74,6 +76,7 @@ macro_rules! event {
                 $(
                     $histogram.record($duration, || [$($($crate::metrics::attribute($time_key, $time_value)),+)?]);
                 )?
+                $($gauge.set($present);)?
                 tracing::event!(
                     target: TARGET,
                     tracing::Level::$level,
@@ -108,7 +111,7 @@ mod tests {
     use std::time::Duration;
 
     use opentelemetry::KeyValue;
-    use opentelemetry::metrics::{Counter, Histogram, MeterProvider};
+    use opentelemetry::metrics::{Counter, Gauge, Histogram, MeterProvider};
     use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ScopeMetrics};
     use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
     use tracing::Level;
@@ -123,6 +126,7 @@ mod tests {
     static CALLS: Metric<Counter<u64>> = Metric::new("test.calls", "{call}", "Calls.");
     static ITEMS: Metric<Counter<u64>> = Metric::new("test.items", "{item}", "Items.");
     static WAITS: Metric<Histogram<f64>> = Metric::new("test.waits", "s", "Waits.");
+    static DEPTH: Metric<Gauge<u64>> = Metric::new("test.depth", "{item}", "Items that wait.");
 
     event! {
         /// An event with every part.
@@ -154,6 +158,16 @@ mod tests {
         }
         log: TRACE "a batch";
         count: ITEMS(items);
+    }
+
+    event! {
+        /// An event with a present number.
+        struct Depth {
+            /// Number of items.
+            items: u64,
+        }
+        log: TRACE "items wait";
+        gauge: DEPTH(items);
     }
 
     /// Returns the log lines of `work`, as JSON without their time.
@@ -212,6 +226,10 @@ mod tests {
             AggregatedMetrics::F64(MetricData::Histogram(histogram)) => {
                 histogram.data_points().map(|point| (point.attributes().cloned().collect(), point.sum())).collect()
             }
+            AggregatedMetrics::U64(MetricData::Gauge(gauge)) => gauge
+                .data_points()
+                .map(|point| (point.attributes().cloned().collect(), f64::from(u32::try_from(point.value()).unwrap())))
+                .collect(),
             other => panic!("{other:?}"),
         };
         (metric.unit().to_owned(), points)
@@ -240,11 +258,14 @@ mod tests {
             complete().emit();
             Batch { items: 7 }.emit();
             Batch { items: 5 }.emit();
+            Depth { items: 9 }.emit();
+            Depth { items: 4 }.emit();
         });
         let task = metrics::attribute("celeriac.task.name", "orders.charge");
         let constant = metrics::attribute("test.constant", "yes");
         assert_eq!(exported("test.calls"), ("{call}".to_owned(), vec![(vec![task.clone(), constant], 2.0)]));
         assert_eq!(exported("test.items"), ("{item}".to_owned(), vec![(vec![], 12.0)]));
+        assert_eq!(exported("test.depth"), ("{item}".to_owned(), vec![(vec![], 4.0)]));
         assert_eq!(exported("test.waits"), ("s".to_owned(), vec![(vec![task], 3.0)]));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::metrics::{MESSAGES_RELAYED, RELAY_LAG, RELAYS_FAILED};
+use crate::metrics::{MESSAGES_RELAYED, RELAY_LAG, RELAYS_FAILED, RETRIES_OVERDUE};
 
 const TARGET: &str = "celeriac::relay";
 
@@ -61,6 +61,36 @@ event! {
         error: &'a str,
     }
     log: WARN "relay interrupted" { retry_in_seconds = retry_in.as_secs_f64(), error };
+}
+
+event! {
+    /// The overdue retries were counted.
+    pub struct OverdueRetriesCounted {
+        /// Number of tasks.
+        retries: u64,
+    }
+    log: DEBUG "overdue retries counted" { retries };
+    gauge: RETRIES_OVERDUE(retries);
+}
+
+event! {
+    /// Tasks wait for their next attempt for too long. Their messages may be lost.
+    pub struct RetriesOverdue {
+        /// Number of tasks.
+        retries: u64,
+        /// Time that the oldest is overdue.
+        oldest: Duration,
+    }
+    log: WARN "retries overdue" { retries, oldest_seconds = oldest.as_secs_f64() };
+}
+
+event! {
+    /// The overdue retries could not be counted. Another attempt follows.
+    pub struct OverdueRetriesNotCounted<'a> {
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "overdue retries not counted" { error };
 }
 
 event! {

@@ -55,7 +55,7 @@ async fn wait_until_due(attempt: &mut Attempt<'_>, wait: Duration) -> Step<()> {
     if wait >= SHORTEST_HOLD {
         // A sender without the delay ladder, such as Celery on a classic queue, does not delay the
         // message, so the worker does.
-        return Err(Processed::held(hold_until_due(attempt, wait).await));
+        return Err(hold_until_due(attempt, wait).await);
     }
     attempt.sleep_unless_stopping(wait).await?;
     Ok(attempt.take_slot().await?)
@@ -71,7 +71,7 @@ mod tests {
     use crate::attempt::Disposition;
     use crate::attempt::outcome::record_outcome;
     use crate::attempt::row::RowDetails;
-    use crate::attempt::testing::{ID, QUEUE, TestWorker, follow_up, redelivered};
+    use crate::attempt::testing::{ID, QUEUE, TestWorker, follow_up, redelivered, unsendable};
 
     /// Returns a time this many milliseconds from now, in the format of a header.
     fn in_millis(millis: i64) -> String {
@@ -146,6 +146,27 @@ mod tests {
         assert!(!published[0].exchange.is_empty(), "it goes to a delay level");
         assert!(attempt.slot.is_none());
         assert_eq!(worker.depth(QUEUE).await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_comes_too_early_and_cannot_be_sent_for_later_is_a_failure_with_a_dead_letter() {
+        let worker = TestWorker::new().await;
+        let due = in_millis(5_000);
+        let mut attempt = worker
+            .deliver_changed("succeed", |call, message| {
+                call.follow.errbacks.push(follow_up("told"));
+                message.headers.insert(names::ETA, due);
+                unsendable(call, message);
+            })
+            .await;
+
+        let ended = check(&mut attempt).await.unwrap_err();
+
+        assert_eq!((ended.disposition, ended.state), (Disposition::Done, TaskState::Failure));
+        let published = worker.published();
+        let sent: Vec<_> = published.iter().map(|sent| sent.header(names::DEAD_REASON)).collect();
+        assert_eq!(sent, [Some("unsendable"), None]);
+        assert_eq!(worker.row().await.unwrap().attempts, 0);
     }
 
     #[tokio::test]

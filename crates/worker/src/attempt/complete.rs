@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use crate::attempt::decide::{Decision, retry_until};
 use crate::attempt::follow_up::{FollowUpMode, after_failure, after_success, reply_failure};
 use crate::attempt::outcome::{dead_letter_and_record, record_failure, record_outcome};
-use crate::attempt::resend::send_next_attempt;
+use crate::attempt::resend::{next_attempt, send_next_attempt};
 use crate::attempt::row::RowDetails;
 use crate::attempt::{Attempt, Disposition, Processed, Step};
 use crate::task::definition::TaskDefinition;
@@ -83,7 +83,8 @@ async fn retry(attempt: &mut Attempt<'_>, task: &TaskDefinition, wait: Duration,
     let started_at = attempt.timing.map(|timing| timing.started_at);
     let until = retry_until(&task.options, attempt.message_headers(), started_at);
     let due = attempt.runtime.clock.now().checked_add(wait).unwrap_or(Timestamp::MAX);
-    let details = RowDetails { eta: Some(due), ..RowDetails::default() };
+    let next = next_attempt(attempt, due, until);
+    let details = RowDetails { eta: Some(due), next_attempt: Some(next.clone()), ..RowDetails::default() };
     record_failure(attempt, TaskState::Retry, failure.clone(), details).await?;
     if attempt.settlement.as_ref().is_some_and(Settlement::is_void) {
         // The broker redelivers the message, and that delivery sends the next attempt.
@@ -92,12 +93,10 @@ async fn retry(attempt: &mut Attempt<'_>, task: &TaskDefinition, wait: Duration,
     let id = &attempt.headers().id;
     let (number, error) = (attempt.number(), failure.to_string());
     attempt.span.emit(&TaskRetried { task: task.name, id, attempt: number, error: &error, retry_in: wait });
-    let disposition = send_next_attempt(attempt, due, until).await;
-    if disposition == Disposition::Done {
-        // The next attempt sends a reply too, so a reply that fails here is not repeated.
-        let _ = reply_failure(attempt, TaskState::Retry, &failure).await;
-    }
-    Ok(Processed::failed(disposition, TaskState::Retry, failure))
+    send_next_attempt(attempt, next, due, Some(&failure)).await?;
+    // The next attempt sends a reply too, so a reply that fails here is not repeated.
+    let _ = reply_failure(attempt, TaskState::Retry, &failure).await;
+    Ok(Processed::failed(Disposition::Done, TaskState::Retry, failure))
 }
 
 async fn fail(attempt: &mut Attempt<'_>, failure: Failure) -> Step<Processed> {
@@ -133,7 +132,7 @@ mod tests {
 
     use super::*;
     use crate::attempt::decode::{find_task, read_body};
-    use crate::attempt::testing::{Published, QUEUE, TestWorker, follow_up};
+    use crate::attempt::testing::{Published, QUEUE, TestWorker, follow_up, unsendable};
     use crate::task::hooks::HookList;
 
     /// Returns a delivery with a callback and an errback, after its task was found and its body was
@@ -203,6 +202,29 @@ mod tests {
         let sent: Vec<_> = published.iter().map(|sent| (sent.routing_key.as_str(), sent.row)).collect();
         assert_eq!(sent, [(QUEUE, Some(TaskState::Retry))]);
         assert_eq!(worker.receive().await.headers().retries, 1);
+    }
+
+    #[tokio::test]
+    async fn a_retry_that_cannot_be_sent_is_a_failure_with_a_dead_letter_and_errbacks() {
+        let worker = TestWorker::retrying(Duration::ZERO, 3).await;
+        let mut attempt = worker
+            .deliver_changed("act", |call, message| {
+                call.follow.errbacks.push(follow_up("told"));
+                unsendable(call, message);
+            })
+            .await;
+        let task = find_task(&mut attempt).await.unwrap();
+        read_body(&mut attempt).await.unwrap();
+
+        let decision = Decision::Retry { wait: Duration::ZERO, failure: failure() };
+        let processed = apply(&mut attempt, task, decision).await;
+
+        assert_eq!((processed.disposition, processed.state), (Disposition::Done, TaskState::Failure));
+        let published = worker.published();
+        let sent: Vec<_> = published.iter().map(|sent| sent.header(names::DEAD_REASON)).collect();
+        assert_eq!(sent, [Some("unsendable"), None], "the letter, then the errback");
+        let row = worker.row().await.unwrap();
+        assert_eq!((row.state, row.failure.unwrap().kind.as_str()), (TaskState::Failure, "UnsendableError"));
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ use crate::attempt::dead_letter::dead_letter;
 use crate::attempt::embed::read_small_embed;
 use crate::attempt::follow_up::{FollowUpMode, after_failure};
 use crate::attempt::record::{Recording, record_row};
-use crate::attempt::resend::hold_redelivered;
+use crate::attempt::resend::hold_suspect;
 use crate::attempt::row::{RowDetails, row};
 use crate::attempt::{Attempt, Disposition, Processed, Step};
 use crate::runtime::ResultStore;
@@ -110,7 +110,7 @@ async fn track_suspect<'a>(attempt: &mut Attempt<'a>, results: &'a ResultStore) 
         CrashDecision::RunAlone => {
             let Ok(turn) = Arc::clone(&attempt.runtime.alone).try_acquire_owned() else {
                 // The suspect waits at the broker. A wait here would occupy a slot.
-                return Err(Processed::held(hold_redelivered(attempt, UNTIL_ITS_TURN).await));
+                return Err(hold_suspect(attempt, UNTIL_ITS_TURN).await);
             };
             match judge(put_on_record(attempt, results, most - 1).await?, most) {
                 CrashDecision::Quarantine(times) => Err(quarantine(attempt, results, times).await),

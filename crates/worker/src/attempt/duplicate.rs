@@ -15,7 +15,7 @@ use crate::attempt::follow_up::{
     FollowUpMode, after_failure, after_revoked, after_success, keep_for_replay, reply_failure,
 };
 use crate::attempt::publish::BACKOFF;
-use crate::attempt::resend::send_next_attempt;
+use crate::attempt::resend::{next_attempt, send_next_attempt};
 use crate::attempt::{Attempt, Disposition, Interrupted};
 use crate::task::definition::TaskDefinition;
 
@@ -45,6 +45,12 @@ pub(crate) async fn complete_recorded(attempt: &mut Attempt<'_>, row: TaskRecord
         // The row is the outcome before the replay, which is to be replaced.
         return None;
     }
+    if row.replays > replays && row.state == TaskState::Retry {
+        // Another copy of the message was sent since, with a higher number. It runs the attempt.
+        let TaskHeaders { task, id, .. } = attempt.headers();
+        attempt.span.emit(&TaskSkipped { task, id, state: row.state });
+        return Some(Disposition::Superseded);
+    }
     let has_ended = row.state.is_final();
     // The attempt has run. Its worker died around the time at which the next attempt was published.
     let has_run = row.state == TaskState::Retry && row.replays == replays && row.attempts > attempt.headers().retries;
@@ -58,7 +64,11 @@ pub(crate) async fn complete_recorded(attempt: &mut Attempt<'_>, row: TaskRecord
     }
     let until = attempt.task.and_then(|task| retry_until(&task.options, attempt.message_headers(), row.started_at));
     let due = row.eta.unwrap_or_else(|| attempt.runtime.clock.now());
-    Some(send_next_attempt(attempt, due, until).await)
+    let next = next_attempt(attempt, due, until);
+    match send_next_attempt(attempt, next, due, row.failure.as_ref()).await {
+        Ok(()) => Some(Disposition::Done),
+        Err(ended) => Some(ended.disposition),
+    }
 }
 
 /// Returns the row of the task. Waits for the store without a limit.
@@ -114,7 +124,7 @@ mod tests {
     use super::*;
     use crate::attempt::outcome::{record_failure, record_outcome};
     use crate::attempt::row::RowDetails;
-    use crate::attempt::testing::{QUEUE, TestWorker, follow_up, redelivered};
+    use crate::attempt::testing::{QUEUE, TestWorker, follow_up, redelivered, unsendable};
     use celeriac_protocol::Failure;
 
     #[tokio::test]
@@ -167,6 +177,58 @@ mod tests {
         assert_eq!((published[0].routing_key.as_str(), published.len()), (QUEUE, 1));
         let next = worker.receive().await;
         assert_eq!(next.headers().retries, 1);
+    }
+
+    #[tokio::test]
+    async fn a_recorded_retry_whose_next_attempt_cannot_be_sent_is_a_failure_with_one_dead_letter() {
+        let worker = TestWorker::retrying(std::time::Duration::ZERO, 3).await;
+        let mut attempt = worker
+            .deliver_changed("fail", |call, message| {
+                call.follow.errbacks.push(follow_up("told"));
+                redelivered(call, message);
+                unsendable(call, message);
+            })
+            .await;
+        worker.record_elsewhere(&mut attempt, TaskState::Retry, |_| {}).await;
+
+        let disposition = find_recorded_outcome(&mut attempt).await;
+
+        assert_eq!(disposition, Some(Disposition::Done));
+        let published = worker.published();
+        let sent: Vec<_> = published.iter().map(|sent| (sent.header(names::DEAD_REASON), sent.row)).collect();
+        assert_eq!(sent, [(Some("unsendable"), Some(TaskState::Retry)), (None, Some(TaskState::Failure))]);
+        let row = worker.row().await.unwrap();
+        assert_eq!((row.state, row.attempts), (TaskState::Failure, 1));
+        let failure = row.failure.unwrap();
+        assert_eq!(failure.kind, "UnsendableError");
+        assert!(failure.message.contains("headers too large") && failure.message.contains("no"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_copy_of_a_message_that_was_sent_again_with_a_higher_number_ends() {
+        let worker = TestWorker::retrying(std::time::Duration::ZERO, 3).await;
+        let next = |call: &mut _, message: &mut celeriac_protocol::Message| {
+            message.headers.insert(names::RETRIES, 1_i64);
+            redelivered(call, message);
+        };
+        let mut attempt = worker.deliver_changed("succeed", next).await;
+        worker.record_elsewhere(&mut attempt, TaskState::Retry, |row| (row.attempts, row.replays) = (1, 1)).await;
+
+        assert_eq!(find_recorded_outcome(&mut attempt).await, Some(Disposition::Superseded));
+        assert!(worker.published().is_empty());
+
+        drop(attempt);
+        let mut replayed = worker
+            .deliver_changed("succeed", |call, message| {
+                next(call, message);
+                message.headers.insert(names::REPLAYED, 1_i64);
+            })
+            .await;
+        while replayed.message_headers().replays() == 0 {
+            replayed.settlement.take().unwrap().ack();
+            replayed = worker.receive().await;
+        }
+        assert_eq!(find_recorded_outcome(&mut replayed).await, None, "the message with the number runs");
     }
 
     #[tokio::test]

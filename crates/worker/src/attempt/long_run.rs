@@ -30,9 +30,9 @@ use tokio::time::sleep;
 
 use crate::attempt::crash::is_late;
 use crate::attempt::publish::BACKOFF;
-use crate::attempt::resend::{hold_redelivered, return_running};
+use crate::attempt::resend::{hold_running, return_running};
 use crate::attempt::settle::acknowledge_returned;
-use crate::attempt::{Attempt, Processed, Step};
+use crate::attempt::{Attempt, Step};
 use crate::runtime::{ResultStore, WorkerRuntime};
 use crate::slots::SlotMeter;
 use crate::task::received::{MessagePlace, Received};
@@ -173,7 +173,7 @@ pub(crate) async fn check_not_running(attempt: &Attempt<'_>) -> Step<()> {
         Some(worker) => {
             let TaskHeaders { task, id, .. } = attempt.headers();
             attempt.span.emit(&AttemptRunsElsewhere { task, id, worker: &worker });
-            Err(Processed::held(Box::pin(hold_redelivered(attempt, COMES_BACK)).await))
+            Err(Box::pin(hold_running(attempt, COMES_BACK)).await)
         }
     }
 }

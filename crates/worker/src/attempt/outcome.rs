@@ -6,17 +6,14 @@
 //! because the message is redelivered.
 
 use celeriac_protocol::{Failure, TaskHeaders, TaskState};
-use celeriac_telemetry::events::worker::completion::{FailureNotRecorded, OutcomeNotRecorded};
+use celeriac_telemetry::events::worker::completion::OutcomeNotRecorded;
 
 use crate::attempt::dead_letter::dead_letter;
 use crate::attempt::duplicate::{complete_recorded, find_row, may_be_duplicate};
-use crate::attempt::follow_up::{FollowUpMode, after_failure};
 use crate::attempt::record::{Recording, record_row};
+use crate::attempt::refused::end_unrecordable;
 use crate::attempt::row::{RowDetails, row};
 use crate::attempt::{Attempt, Disposition, Processed, Step};
-
-/// The longest text of the error in the row of an outcome that the store has refused.
-const LONGEST_REASON: usize = 1_000;
 
 /// Records the outcome of an attempt. It is durable when this returns. The caller has to send its
 /// follow-ups.
@@ -25,6 +22,16 @@ const LONGEST_REASON: usize = 1_000;
 /// Returns the end of the attempt if another outcome is recorded, if another delivery sends the
 /// follow-ups of this one, if the store can never accept it, or if the worker stops.
 pub(crate) async fn record_outcome(attempt: &mut Attempt<'_>, state: TaskState, details: RowDetails) -> Step<()> {
+    record(attempt, state, details, None).await
+}
+
+/// Records an outcome, after the message was dead-lettered or not.
+async fn record(
+    attempt: &mut Attempt<'_>,
+    state: TaskState,
+    details: RowDetails,
+    dead_lettered: Option<Disposition>,
+) -> Step<()> {
     let runtime = attempt.runtime;
     let Some(results) = &runtime.results else { return Ok(()) };
     let failure = details.failure.clone();
@@ -34,7 +41,7 @@ pub(crate) async fn record_outcome(attempt: &mut Attempt<'_>, state: TaskState, 
         }
         Recording::Stored => Ok(()),
         Recording::Unwritten { error } => Err(requeue_unwritten(attempt, &error)),
-        Recording::Superseded => Err(Box::pin(end_superseded(attempt, state, failure)).await),
+        Recording::Superseded => Err(Box::pin(end_superseded(attempt, state, failure, dead_lettered)).await),
         Recording::Refused { reason } => Err(Box::pin(end_unrecordable(attempt, &reason)).await),
     }
 }
@@ -66,7 +73,8 @@ pub(crate) async fn dead_letter_and_record(
     match dead_letter(attempt, reason, &failure.to_string()).await {
         Disposition::Requeue => Err(Disposition::Requeue.into()),
         dead_lettered => {
-            record_failure(attempt, TaskState::Failure, failure, details).await?;
+            let details = RowDetails { failure: Some(failure), ..details };
+            record(attempt, TaskState::Failure, details, Some(dead_lettered)).await?;
             Ok(dead_lettered)
         }
     }
@@ -80,7 +88,12 @@ fn requeue_unwritten(attempt: &Attempt<'_>, error: &str) -> Processed {
 }
 
 /// Ends an attempt whose outcome was not recorded, because another one was recorded before.
-async fn end_superseded(attempt: &mut Attempt<'_>, state: TaskState, failure: Option<Failure>) -> Processed {
+async fn end_superseded(
+    attempt: &mut Attempt<'_>,
+    state: TaskState,
+    failure: Option<Failure>,
+    dead_lettered: Option<Disposition>,
+) -> Processed {
     if attempt.is_taken_back() {
         // The broker delivers the message again, and that delivery sends the follow-ups of the
         // recorded outcome.
@@ -95,11 +108,13 @@ async fn end_superseded(attempt: &mut Attempt<'_>, state: TaskState, failure: Op
     let is_other = row.name != attempt.headers().task;
     if is_other || !may_be_duplicate(attempt) {
         let has_failed = matches!(state, TaskState::Failure | TaskState::Retry) && (is_other || row.state.is_final());
-        let disposition = match failure.as_ref().filter(|_| has_failed) {
-            Some(failure) => dead_letter_reused(attempt, row.state, failure).await,
+        let disposition = match (dead_lettered, failure.as_ref().filter(|_| has_failed)) {
+            // The message is in the dead-letter queue already, with the reason of its failure.
+            (Some(dead_lettered), _) => dead_lettered,
+            (None, Some(failure)) => dead_letter_reused(attempt, row.state, failure).await,
             // The message is a second copy, of a sender that does not mark repeats. The first copy
             // has the outcome.
-            None => Disposition::Superseded,
+            (None, None) => Disposition::Superseded,
         };
         return Processed { failure, ..Processed::new(disposition, state) };
     }
@@ -114,37 +129,6 @@ async fn dead_letter_reused(attempt: &Attempt<'_>, recorded: TaskState, failure:
     let TaskHeaders { id, .. } = attempt.headers();
     let reason = format!("id `{id}` already has the outcome {recorded} of an earlier message; this one: {failure}");
     dead_letter(attempt, "id-reused", &reason).await
-}
-
-/// Ends an attempt with an outcome that the store can never accept, such as a result that is too
-/// large: its message is dead-lettered, and its row is a failure with the reason.
-pub(crate) async fn end_unrecordable(attempt: &mut Attempt<'_>, reason: &str) -> Processed {
-    let reason: String = reason.chars().take(LONGEST_REASON).collect();
-    let failure = Failure::new("UnrecordableError", reason);
-    let dead_lettered = dead_letter(attempt, "unrecordable", &failure.message).await;
-    if dead_lettered == Disposition::Requeue {
-        return Disposition::Requeue.into();
-    }
-    // The arguments may be the part that the store refuses.
-    attempt.arguments = None;
-    let details = RowDetails { failure: Some(failure.clone()), ..RowDetails::default() };
-    let row = row(attempt, TaskState::Failure, details);
-    if let Some(results) = &attempt.runtime.results {
-        match record_row(results, Box::new(row)).await {
-            Recording::Stored if attempt.is_taken_back() => {
-                return Processed::failed(Disposition::Superseded, TaskState::Failure, failure);
-            }
-            Recording::Stored => {}
-            Recording::Unwritten { error } => return requeue_unwritten(attempt, &error),
-            Recording::Superseded => return Processed::failed(dead_lettered, TaskState::Failure, failure),
-            Recording::Refused { reason } => {
-                let TaskHeaders { task, id, .. } = attempt.headers();
-                attempt.span.emit(&FailureNotRecorded { task, id, error: &reason });
-            }
-        }
-    }
-    let followed = after_failure(attempt, &failure, FollowUpMode::First).await;
-    Processed::failed(dead_lettered.and(followed), TaskState::Failure, failure)
 }
 
 #[cfg(test)]
@@ -235,6 +219,21 @@ mod tests {
             assert_eq!(published.len(), 1);
             assert_eq!(published[0].header(names::DEAD_REASON), Some("id-reused"));
             assert_eq!(worker.row().await.unwrap().state, TaskState::Success);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_dead_lettered_under_the_id_of_an_earlier_one_has_one_letter() {
+        for (again, state) in [(false, TaskState::Success), (true, TaskState::Success), (false, TaskState::Failure)] {
+            let worker = TestWorker::new().await;
+            let decision = Decision::DeadLetter { reason: "rejected", failure: Failure::new("TaskError", "not today") };
+
+            let (processed, published) = overtaken(&worker, again, state, decision).await;
+
+            assert_eq!(processed.disposition, Disposition::Done);
+            let letters: Vec<_> = published.iter().filter_map(|sent| sent.header(names::DEAD_REASON)).collect();
+            assert_eq!(letters, ["rejected"], "{again} {state}");
+            assert_eq!(worker.row().await.unwrap().state, state);
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::attempt::resend::hold_for_rate;
-use crate::attempt::{Attempt, Interrupted, Processed, Step};
+use crate::attempt::{Attempt, Interrupted, Step};
 use crate::rate_limits::{RateDecision, RateLimiter};
 use crate::slots::SlotMeter;
 
@@ -42,7 +42,7 @@ async fn reserve(attempt: &mut Attempt<'_>, limiter: &RateLimiter) -> Step<()> {
                 meter.release_place();
             }
             attempt.release_slot();
-            Err(Processed::held(hold_for_rate(attempt, wait, rounds.saturating_add(1)).await))
+            Err(hold_for_rate(attempt, wait, rounds.saturating_add(1)).await)
         }
     }
 }

@@ -5,19 +5,22 @@ use std::time::Duration;
 
 use celeriac_broker::Outgoing;
 use celeriac_protocol::headers::names;
-use celeriac_protocol::{Message, TaskHeaders};
+use celeriac_protocol::{Failure, Message, TaskHeaders};
 use celeriac_telemetry::trace::PublishSpan;
 use jiff::Timestamp;
 
+use crate::attempt::dead_letter::dead_letter;
+use crate::attempt::embed::{read_possible_embed, read_small_embed};
 use crate::attempt::publish::{PublishFailure, Recipient, disposition_after, publish_until_confirmed};
-use crate::attempt::{Attempt, Disposition};
+use crate::attempt::refused::{UNSENDABLE, end_unsendable};
+use crate::attempt::{Attempt, Disposition, Processed, Step};
 use crate::hold::nearly_whole;
 use crate::runtime::WorkerRuntime;
 use crate::task::received::Received;
 
-/// Sends the next attempt of a task to its queue, to arrive when it is due. `until` limits all
-/// attempts together.
-pub(crate) async fn send_next_attempt(attempt: &Attempt<'_>, due: Timestamp, until: Option<Timestamp>) -> Disposition {
+/// Returns the message of the next attempt, which is due at this time. `until` limits all attempts
+/// together.
+pub(crate) fn next_attempt(attempt: &Attempt<'_>, due: Timestamp, until: Option<Timestamp>) -> Message {
     let retries = attempt.headers().retries.saturating_add(1);
     let wait = attempt.runtime.clock.time_until(due);
     let eta = Some(due).filter(|_| !wait.is_zero());
@@ -26,17 +29,34 @@ pub(crate) async fn send_next_attempt(attempt: &Attempt<'_>, due: Timestamp, unt
     if let Some(until) = until {
         message.headers.set_retry_until(until);
     }
-    send_held(attempt, message, nearly_whole(wait)).await
+    message
+}
+
+/// Sends the message of the next attempt to its queue, to arrive when it is due.
+///
+/// # Errors
+/// Returns the end of the attempt if the worker stops first, or if the message can never be sent.
+/// The task has then failed, with `failure` as the cause.
+pub(crate) async fn send_next_attempt(
+    attempt: &mut Attempt<'_>,
+    message: Message,
+    due: Timestamp,
+    failure: Option<&Failure>,
+) -> Step<()> {
+    match send_held(attempt, message, nearly_whole(attempt.runtime.clock.time_until(due))).await {
+        Ok(()) => Ok(()),
+        Err(unsent) => Err(end_unsent(attempt, unsent, failure).await),
+    }
 }
 
 /// Returns an early task to its queue, to arrive when it is due.
 ///
 /// If the worker dies between this and the acknowledgement, there are two messages. Both have a
 /// header, so that their workers first read the store.
-pub(crate) async fn hold_until_due(attempt: &Attempt<'_>, wait: Duration) -> Disposition {
+pub(crate) async fn hold_until_due(attempt: &mut Attempt<'_>, wait: Duration) -> Processed {
     let mut message = without_deaths(&attempt.received);
     message.headers.insert(names::REPEATED, true);
-    send_held(attempt, message, wait).await
+    hold(attempt, message, wait).await
 }
 
 /// Returns a task over its rate to its queue, to request a start again after a wait.
@@ -44,16 +64,32 @@ pub(crate) async fn hold_until_due(attempt: &Attempt<'_>, wait: Duration) -> Dis
 /// This is not an attempt, because the task has not run. If the worker dies between this and the
 /// acknowledgement, there are two messages. Both have a header, so that their workers first read
 /// the store.
-pub(crate) async fn hold_for_rate(attempt: &Attempt<'_>, wait: Duration, rounds: u32) -> Disposition {
+pub(crate) async fn hold_for_rate(attempt: &mut Attempt<'_>, wait: Duration, rounds: u32) -> Processed {
     let mut message = without_deaths(&attempt.received);
     message.headers.insert(names::ROUNDS, rounds);
-    send_held(attempt, message, wait).await
+    hold(attempt, message, wait).await
 }
 
-/// Returns a redelivered task to its queue: a suspect until it may run alone, or a task that runs
-/// already. A header says that it was delivered before.
-pub(crate) async fn hold_redelivered(attempt: &Attempt<'_>, wait: Duration) -> Disposition {
-    send_held(attempt, as_redelivered(&attempt.received), wait).await
+/// Returns a suspect to its queue, until it may run alone. A header says that it was delivered
+/// before.
+pub(crate) async fn hold_suspect(attempt: &mut Attempt<'_>, wait: Duration) -> Processed {
+    match send_held(attempt, as_redelivered(&attempt.received), wait).await {
+        Err(PublishFailure::Impossible(reason)) => {
+            // Its body may be what brings workers down.
+            attempt.embed = read_small_embed(attempt).await;
+            end_unsendable(attempt, &reason, None).await
+        }
+        sent => Processed::held(disposition_after(&sent)),
+    }
+}
+
+/// Returns a task that runs already to its queue. A header says that it was delivered before. If
+/// the message can never be sent, it is dead-lettered: a replay finds the outcome of the run.
+pub(crate) async fn hold_running(attempt: &Attempt<'_>, wait: Duration) -> Processed {
+    Processed::held(match send_held(attempt, as_redelivered(&attempt.received), wait).await {
+        Err(PublishFailure::Impossible(reason)) => dead_letter(attempt, UNSENDABLE, &reason).await,
+        sent => disposition_after(&sent),
+    })
 }
 
 /// Returns the message of a running attempt to its queue, to arrive after a wait.
@@ -81,17 +117,40 @@ fn without_deaths(received: &Received) -> Message {
     message
 }
 
-async fn send_held(attempt: &Attempt<'_>, message: Message, wait: Duration) -> Disposition {
+async fn hold(attempt: &mut Attempt<'_>, message: Message, wait: Duration) -> Processed {
+    match send_held(attempt, message, wait).await {
+        Ok(()) => Processed::held(Disposition::Done),
+        Err(unsent) => end_unsent(attempt, unsent, None).await,
+    }
+}
+
+/// Ends an attempt whose message was not sent again.
+async fn end_unsent(attempt: &mut Attempt<'_>, unsent: PublishFailure, failure: Option<&Failure>) -> Processed {
+    let PublishFailure::Impossible(reason) = unsent else { return Disposition::Requeue.into() };
+    if attempt.timing.is_none() {
+        attempt.embed = match Box::pin(read_possible_embed(attempt)).await {
+            Ok(embed) => embed.unwrap_or_default(),
+            Err(interrupted) => return interrupted,
+        };
+    }
+    end_unsendable(attempt, &reason, failure).await
+}
+
+async fn send_held(attempt: &Attempt<'_>, message: Message, wait: Duration) -> Result<(), PublishFailure> {
     let TaskHeaders { task, id, .. } = attempt.headers();
     let (mut outgoing, recipient) = held(attempt.runtime, &attempt.received, message, wait);
     let sending = async {
         let span = PublishSpan::start(task, id, "", &attempt.received.origin.queue);
         span.inject(&mut outgoing.message.headers);
         let sent = publish_until_confirmed(attempt.runtime, outgoing, recipient).await;
-        span.end(if sent.is_ok() { Ok(()) } else { Err(&"the worker stopped before it was sent") });
+        match &sent {
+            Ok(()) => span.end(Ok(())),
+            Err(PublishFailure::Interrupted) => span.end(Err(&"the worker stopped before it was sent")),
+            Err(PublishFailure::Impossible(reason)) => span.end(Err(reason)),
+        }
         sent
     };
-    disposition_after(&attempt.span.run(sending).await)
+    attempt.span.run(sending).await
 }
 
 /// Returns a message with the address from which it arrives at its queue after a wait.

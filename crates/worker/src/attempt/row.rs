@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use celeriac_broker::DeliveryInfo;
-use celeriac_protocol::{Failure, TaskHeaders, TaskState, sent_at};
+use celeriac_protocol::{Failure, Message, TaskHeaders, TaskState, sent_at};
 use celeriac_results::TaskRecord;
 use jiff::Timestamp;
 
@@ -20,6 +20,15 @@ pub(crate) struct RowDetails {
     pub(crate) begun: bool,
     /// Time of the next attempt.
     pub(crate) eta: Option<Timestamp>,
+    /// The message of the next attempt.
+    pub(crate) next_attempt: Option<Message>,
+}
+
+/// Largest body that is kept with its row until the next attempt ends.
+const LARGEST_KEPT: usize = 1 << 20;
+
+fn is_kept(message: &Message) -> bool {
+    message.body.len() <= LARGEST_KEPT
 }
 
 /// Returns the row of a task. Takes the arguments that the attempt has kept for it.
@@ -37,6 +46,7 @@ pub(crate) fn row(attempt: &mut Attempt<'_>, state: TaskState, details: RowDetai
         parent_id: parent_id.clone(),
         group_id: group.clone(),
         eta: details.eta.or(*eta),
+        next_attempt: details.next_attempt.filter(is_kept).map(Box::new),
         expires: *expires,
         started_at: timing.map(|timing| timing.started_at),
         runtime: timing.map(|timing| timing.runtime),
@@ -109,6 +119,7 @@ fn bare_row(
         parent_id: None,
         group_id: None,
         eta: None,
+        next_attempt: None,
         expires: None,
         received_at: Some(received_at),
         started_at: None,

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use celeriac_broker::{
-    Broker, BrokerHealth, BrokerOptions, Browser, Consumer, Depth, Outgoing, Result as BrokerResult, Subscription,
+    Broker, BrokerHealth, BrokerOptions, Browser, Consumer, Depth, Error as BrokerError, Outgoing,
+    Result as BrokerResult, Subscription,
 };
 use celeriac_client::call::CallOptions;
 use celeriac_client::client::SendLimits;
@@ -75,6 +76,11 @@ impl Broker for WitnessBroker {
         Box::pin(async move {
             let panics = self.panics.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
             assert!(panics.is_err(), "the broker panics");
+            let headers = &outgoing.message.headers;
+            if headers.get(TOO_LARGE).is_some() && headers.get(names::DEAD_REASON).is_none() {
+                let name = TOO_LARGE.to_owned();
+                return Err(BrokerError::HeadersTooLarge { size: 2, limit: 1, name, largest: 2 });
+            }
             let row = self.backend.find(ID).await.unwrap().map(|row| row.state);
             let Outgoing { exchange, routing_key, message, .. } = outgoing.clone();
             self.inner.publish(outgoing).await?;
@@ -321,7 +327,7 @@ impl TestWorker {
     ) {
         let result = (state == TaskState::Success).then(|| "1".to_owned());
         let failure = (state != TaskState::Success).then(|| Failure::new("TaskError", "no"));
-        let mut row = row(attempt, state, RowDetails { result, failure, begun: true, eta: None });
+        let mut row = row(attempt, state, RowDetails { result, failure, begun: true, ..RowDetails::default() });
         row.worker = "other".into();
         change(&mut row);
         let recorded = self.runtime.results.as_ref().unwrap().recorder.record(Box::new(row)).await.unwrap();
@@ -332,6 +338,14 @@ impl TestWorker {
     pub(crate) fn interrupt(&self) {
         self.runtime.interrupt().cancel();
     }
+}
+
+/// A header with which the broker accepts a message only as a dead letter.
+const TOO_LARGE: &str = "too-large";
+
+/// Makes the broker refuse to publish a message again.
+pub(crate) fn unsendable(_: &mut CallOptions, message: &mut Message) {
+    message.headers.insert(TOO_LARGE, true);
 }
 
 /// Returns a call of another task that follows from the delivered one.

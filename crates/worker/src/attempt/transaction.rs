@@ -29,9 +29,9 @@ use crate::attempt::execute::{PreparedRun, RunBounds, RunEnd, prepare, run_in_tr
 use crate::attempt::follow_up::messages::FollowUps;
 use crate::attempt::follow_up::{FollowUpMode, after_success};
 use crate::attempt::hooks::{AttemptHooks, review};
-use crate::attempt::outcome::end_unrecordable;
 use crate::attempt::publish::BACKOFF;
 use crate::attempt::recorded::{RecordedArguments, RunTiming};
+use crate::attempt::refused::end_unrecordable;
 use crate::attempt::reject::reject;
 use crate::attempt::revocation::{check_not_revoked, terminate};
 use crate::attempt::row::{RowDetails, row};
