@@ -117,7 +117,7 @@ async fn the_command_line_runs_the_queries(bed: Bed) {
     assert_eq!((found[0]["id"].as_str(), found[1].as_object()), (Some("charge-3"), None), "{said}");
     let id = "0198b2a4-5c3e-7000-8000-000000000003";
     for (line, expected, part) in [
-        (&["query", "task", "--id", id][..], 0, "error_kind     SMTPError\n"),
+        (&["query", "task", "--id", id][..], 0, "error_kind       SMTPError\n"),
         (&["query", "task", "--id", "nobody"], 0, "no rows"),
         (&["query", "new-errors", "--at", "2026-11-30T11:48:30Z"], 0, "pictures.resize"),
         (&["query", "failure"], 65, "did you mean `failures`"),

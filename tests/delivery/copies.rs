@@ -51,7 +51,7 @@ async fn copies_that_are_a_text_are_an_error_for_the_sender_and_hold_nothing_up(
     let good = stage.client().submit_in(&mut database, see(json!("good"), Json::Null)).await.unwrap();
     assert_eq!(good.get().await.unwrap(), json!("good"));
     let failing = "SELECT count(*) FROM celeriac.outbox WHERE attempts > 0 AND error LIKE '%header ' || id || '%'";
-    let mut told = async || celeriac::sqlx::query_scalar::<_, i64>(failing).fetch_one(&mut database).await.unwrap();
+    let mut told = async || sqlx::query_scalar::<_, i64>(failing).fetch_one(&mut database).await.unwrap();
     eventually("their reasons are told", &mut told, |failing| *failing == 2).await;
     assert_eq!(stage.finish().await.len(), 1);
 }

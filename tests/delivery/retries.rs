@@ -222,7 +222,7 @@ async fn a_redelivery_between_two_attempts_is_no_attempt(bed: Bed) {
     assert_eq!(ends(&attempts), [(1, TaskState::Retry, Some("Retry")), (2, TaskState::Success, None)]);
 }
 
-#[celeriac_tests::test]
+#[celeriac_tests::test(real)]
 async fn a_message_with_headers_that_are_too_large_to_be_sent_again_is_a_failure_with_a_dead_letter(bed: Bed) {
     let stage = Stage::start(&bed).await;
     let large = |task: &str, id: &str| Letter::new(task, id, &json!([])).header("pad", &json!("x".repeat(100_000)));

@@ -107,7 +107,7 @@ impl Proxied {
         second.signal("CONT");
         let ended = async || handle.record().await.unwrap().filter(|row| row.state.is_final());
         let row = eventually("it has ended", ended, Option::is_some).await.unwrap();
-        eventually("nothing is left", async || self.peer.ready("celeriac").await, |ready| *ready == 0).await;
+        eventually("what follows has run", async || self.journal().len(), |lines| *lines == 3).await;
         second.signal("TERM");
         assert_eq!(second.exit_code(Duration::from_secs(40)).await, 0, "{}", second.output());
         assert_eq!(self.peer.ready("celeriac").await, 0, "all is acknowledged");

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 /// Wait for the second attempt. The worker is stopped within it.
 const WAIT: Duration = Duration::from_secs(8);
 
-/// What has run: the number of the task, and of its attempt.
+/// The attempts that have run: the number of the task, and of its attempt.
 #[derive(Debug, Default)]
 struct RunAttempts(Mutex<Vec<(u64, u32)>>);
 

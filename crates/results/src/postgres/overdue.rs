@@ -59,8 +59,8 @@ impl OverdueRetries {
         Self { connections }
     }
 
-    /// Returns tasks whose next attempt has been due for longer than `after`, the oldest first. With
-    /// `ids`, only tasks among these.
+    /// Returns tasks whose next attempt has been due for longer than `after`, the oldest first.
+    /// With `ids`, only tasks among these.
     ///
     /// # Errors
     /// Returns an error if the database cannot be reached, or if it refuses.
