@@ -93,7 +93,8 @@ impl PostgresPool {
     /// second session, it is unknown if there is such a pooler, and the store opens.
     pub(super) async fn refuse_pooler(&self) -> Result<()> {
         let deadline = Instant::now() + self.server.connect_timeout();
-        // No statement precedes the check, because its settings would stay in a session of others.
+        let doubts = self.server.doubts();
+        // No setting precedes the check, because it would stay in a session of others.
         let mut one = self.connect(deadline, "").await?;
         let shares_sessions = async {
             let mut other = self.attempt("").await?;
@@ -106,7 +107,7 @@ impl PostgresPool {
             Ok(Ok(false)) => {
                 let prepared = self.within(self.begin(&mut one, &self.session)).await;
                 prepared.map_err(|cause| self.error("connecting", cause))?;
-                self.lock_idle().push(Idle { connection: one, since: Instant::now() });
+                self.lock_idle().push(Idle { connection: one, since: Instant::now(), doubts });
                 Ok(())
             }
             Ok(Err(_)) | Err(_) => Ok(()),
