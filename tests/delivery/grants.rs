@@ -10,8 +10,9 @@ use serde_json::{Value as Json, json};
 use crate::command_line::run;
 use crate::stage::{Seen, add, fail, see};
 
-/// The users of the guide.
-const USERS: [&str; 5] = ["app_worker", "app_sender", "app_relay", "app_operator", "app_reader"];
+/// The roles of the guide. Each has a user in a test, whose name ends with `_user`.
+const ROLES: [&str; 5] =
+    ["celeriac_worker", "celeriac_sender", "celeriac_relay", "celeriac_operator", "celeriac_reader"];
 
 /// Succeeds at its second attempt, and sends another task in its transaction.
 #[task(name = "t.send_late", transactional, max_retries = 1, retry_backoff = "10ms..20ms")]
@@ -35,13 +36,31 @@ const BEGIN: &str = "SELECT celeriac.audit_begin('b', 'c', 'd', 'a', '{}')";
 const SWEEP: &str = "SELECT celeriac.audit_sweep('0s', 9)";
 const SEND_RETRIES: &str = "SELECT celeriac.send_overdue_retries(NULL, '1h', 9)";
 const COUNT_RETRIES: &str = "SELECT celeriac.count_overdue_retries('1h', 9)";
+/// Functions that only operators may execute, one of them only by a further grant.
+const ACTIONS: [&str; 6] = [
+    "SELECT celeriac.revoke('a')",
+    "SELECT celeriac.revoke(ARRAY['a'])",
+    "SELECT celeriac.retry('a')",
+    "SELECT celeriac.retry(ARRAY['a'])",
+    "SELECT celeriac.forget('a')",
+    "SELECT celeriac.forget(ARRAY['a'])",
+];
+const ENQUEUE: &str = "SELECT celeriac.enqueue('t.add', '[1, 2]')";
+/// Functions that only the functions above call.
+const INTERNAL: [&str; 5] = [
+    "SELECT celeriac.add_call('t', 'a', '{}', NULL)",
+    "SELECT celeriac.retry_row('a')",
+    "SELECT celeriac.claim_key('t', 'k', 'a', 'f')",
+    "SELECT celeriac.audit_sql('purge', '{}', 1)",
+    "SELECT celeriac.call_options('t', '{}')",
+];
 const TABLES: [&str; 3] = [
     "CREATE TABLE celeriac.mine (id text)",
     "DELETE FROM celeriac.migrations",
     "DROP FUNCTION celeriac.audit_end(bigint, bigint, text)",
 ];
 
-/// The database of a test, with users of its own, because users belong to the whole server.
+/// The database of a test, with roles of its own, because roles belong to the whole server.
 struct Granted {
     bed: Bed,
     suffix: String,
@@ -54,7 +73,8 @@ impl Granted {
         owner.close().await;
         let suffix = bed.management().1.to_owned();
         let granted = Self { bed: bed.clone(), suffix };
-        let users = USERS.map(|user| format!("CREATE USER {}", granted.user(user)));
+        granted.run_block(0).await;
+        let users = ROLES.map(|role| format!("CREATE USER {} IN ROLE {}", granted.user(role), granted.role(role)));
         granted.run(&users.join(";")).await;
         granted
     }
@@ -65,15 +85,15 @@ impl Granted {
 
     /// Grants the rights of the guide.
     async fn grant(&self) {
-        self.grant_block(0).await;
+        self.run_block(1).await;
     }
 
-    /// Grants the rights of one block of the guide.
-    async fn grant_block(&self, number: usize) {
+    /// Runs one block of the guide.
+    async fn run_block(&self, number: usize) {
         let guide = include_str!("../../docs/grants.md");
         let block = guide.split("```sql\n").nth(number + 1).unwrap();
         let (block, _) = block.split_once("```").unwrap();
-        let statements = USERS.iter().fold(block.to_owned(), |text, user| text.replace(user, &self.user(user)));
+        let statements = ROLES.iter().fold(block.to_owned(), |text, role| text.replace(role, &self.role(role)));
         self.run(&statements).await;
     }
 
@@ -89,8 +109,12 @@ impl Granted {
         tried.err().map(|error| error.to_string())
     }
 
-    fn user(&self, user: &str) -> String {
-        format!("{user}_{}", self.suffix)
+    fn role(&self, role: &str) -> String {
+        format!("{role}_{}", self.suffix)
+    }
+
+    fn user(&self, role: &str) -> String {
+        format!("{}_user", self.role(role))
     }
 
     fn url(&self, user: &str) -> String {
@@ -102,8 +126,9 @@ impl Granted {
     }
 
     async fn clear(self) {
-        for user in USERS.map(|user| self.user(user)) {
-            self.run(&format!("DROP OWNED BY {user}; DROP USER {user}")).await;
+        for role in ROLES {
+            let (user, role) = (self.user(role), self.role(role));
+            self.run(&format!("DROP USER {user}; DROP OWNED BY {role}; DROP ROLE {role}")).await;
         }
     }
 }
@@ -112,16 +137,16 @@ impl Granted {
 async fn every_user_can_do_its_work_with_what_the_guide_grants(bed: Bed) {
     let granted = Granted::open(&bed).await;
     granted.grant().await;
-    let worker = granted.program("app_worker").set("worker.run_relay", "false");
+    let worker = granted.program("celeriac_worker").set("worker.run_relay", "false");
     let running = Running::start(&worker.build().unwrap()).await;
-    let mut relay = Program::start(&["relay"], &granted.variables("app_relay"));
-    let client = granted.program("app_sender").build().unwrap().client().await.unwrap();
+    let mut relay = Program::start(&["relay"], &granted.variables("celeriac_relay"));
+    let client = granted.program("celeriac_sender").build().unwrap().client().await.unwrap();
 
     assert_eq!(add(1, 2).submit(&client).await.unwrap().get().await.unwrap(), 3);
     let failed = fail(json!(1)).submit(&client).await.unwrap();
     assert_eq!(failed.wait().await.unwrap().state, TaskState::Failure);
     // First in the sender's transaction, then in the task's.
-    let mut sender = PgConnection::connect(&granted.url("app_sender")).await.unwrap();
+    let mut sender = PgConnection::connect(&granted.url("celeriac_sender")).await.unwrap();
     let mut transaction = sender.begin().await.unwrap();
     let sent = client.submit_in(&mut transaction, send_late()).await.unwrap();
     transaction.commit().await.unwrap();
@@ -140,12 +165,12 @@ async fn every_user_can_do_its_work_with_what_the_guide_grants(bed: Bed) {
     suspected(&granted.bed, "suspect").await;
     assert_eq!(client.handle::<i64>("suspect").get().await.unwrap(), 7);
     assert!(failed.forget().await.is_err());
-    granted.grant_block(1).await;
+    granted.run_block(2).await;
     assert!(failed.forget().await.unwrap());
     relay.signal("TERM");
     assert_eq!(relay.exit_code(std::time::Duration::from_secs(20)).await, 0);
 
-    let mut reader = PgConnection::connect(&granted.url("app_reader")).await.unwrap();
+    let mut reader = PgConnection::connect(&granted.url("celeriac_reader")).await.unwrap();
     let relations =
         "SELECT relname::text FROM pg_class WHERE relnamespace = 'celeriac'::regnamespace AND relkind IN ('r', 'v')";
     let relations: Vec<String> = sqlx::query_scalar(relations).fetch_all(&mut reader).await.unwrap();
@@ -156,6 +181,7 @@ async fn every_user_can_do_its_work_with_what_the_guide_grants(bed: Bed) {
     }
     let change = reader.execute("DELETE FROM celeriac.tasks").await.unwrap_err();
     assert!(change.to_string().contains("permission denied"), "{change}");
+    reader.execute("SELECT celeriac.tree('a')").await.unwrap();
 
     client.close().await;
     running.stop().await;
@@ -187,13 +213,13 @@ async fn an_operator_can_run_the_command_line_and_a_sender_cannot_purge(bed: Bed
         (&["dead", "replay", "--yes"], 0),
         (&["topology", "apply", "--yes"], 0),
     ] {
-        let (code, said) = run(arguments, &granted.variables("app_operator")).await;
+        let (code, said) = run(arguments, &granted.variables("celeriac_operator")).await;
         assert_eq!(code, expected, "{arguments:?}: {said}");
     }
     let author = "SELECT DISTINCT database_user FROM celeriac.audit";
     let authors: Vec<String> = sqlx::query_scalar(author).fetch_all(&mut bed.database().await).await.unwrap();
-    assert_eq!(authors, [granted.user("app_operator")]);
-    let (code, said) = run(&["dead", "purge", "--yes"], &granted.variables("app_sender")).await;
+    assert_eq!(authors, [granted.user("celeriac_operator")]);
+    let (code, said) = run(&["dead", "purge", "--yes"], &granted.variables("celeriac_sender")).await;
     assert_eq!(code, 77, "{said}");
     assert!(said.contains("permission denied for function audit_begin"), "{said}");
     granted.clear().await;
@@ -210,9 +236,9 @@ async fn no_user_can_do_more_than_its_work(bed: Bed) {
         )
         .await;
     for (user, own) in [
-        ("app_worker", &["TRUNCATE celeriac.tasks", SEND_RETRIES][..]),
+        ("celeriac_worker", &["TRUNCATE celeriac.tasks", SEND_RETRIES][..]),
         (
-            "app_sender",
+            "celeriac_sender",
             &[
                 BEGIN,
                 SWEEP,
@@ -226,7 +252,7 @@ async fn no_user_can_do_more_than_its_work(bed: Bed) {
             ],
         ),
         (
-            "app_relay",
+            "celeriac_relay",
             &[
                 BEGIN,
                 SWEEP,
@@ -238,27 +264,40 @@ async fn no_user_can_do_more_than_its_work(bed: Bed) {
                  VALUES ('a', 'b', '', 'q', '{}', '{}', '')",
             ],
         ),
-        ("app_operator", &[SWEEP, "DELETE FROM celeriac.revocations", "DELETE FROM celeriac.outbox"]),
+        ("celeriac_operator", &[SWEEP, "DELETE FROM celeriac.revocations", "DELETE FROM celeriac.outbox"]),
         (
-            "app_reader",
+            "celeriac_reader",
             &[BEGIN, SWEEP, SEND_RETRIES, "DELETE FROM celeriac.revocations", "DELETE FROM celeriac.outbox"],
         ),
     ] {
-        let common = if user == "app_worker" { &[BEGIN][..] } else { &TASKS };
-        for statement in [&AUDIT[..], &TABLES, common, own].concat() {
+        let common = if user == "celeriac_worker" { &[BEGIN][..] } else { &TASKS };
+        let actions = if user == "celeriac_operator" { &ACTIONS[4..] } else { &ACTIONS };
+        let enqueues = ["celeriac_sender", "celeriac_worker"].contains(&user);
+        let enqueue = if enqueues { &[][..] } else { &[ENQUEUE] };
+        for statement in [&AUDIT[..], &TABLES, &INTERNAL, common, actions, enqueue, own].concat() {
             let refusal = granted.refusal(user, statement).await.unwrap_or_default();
             let is_denied = refusal.contains("permission denied") || refusal.contains("must be owner");
             assert!(is_denied, "{user}: {statement}: {refusal}");
         }
     }
-    assert_eq!(granted.refusal("app_worker", SWEEP).await, None);
-    assert_eq!(granted.refusal("app_operator", BEGIN).await, None);
-    assert_eq!(granted.refusal("app_operator", SEND_RETRIES).await, None);
-    for user in ["app_worker", "app_relay"] {
+    assert_eq!(granted.refusal("celeriac_worker", SWEEP).await, None);
+    assert_eq!(granted.refusal("celeriac_operator", BEGIN).await, None);
+    assert_eq!(granted.refusal("celeriac_sender", ENQUEUE).await, None);
+    assert_eq!(granted.refusal("celeriac_worker", ENQUEUE).await, None);
+    for action in &ACTIONS[..2] {
+        assert_eq!(granted.refusal("celeriac_operator", action).await, None);
+    }
+    let retried = granted.refusal("celeriac_operator", ACTIONS[2]).await.unwrap_or_default();
+    assert!(retried.contains("no task `a` is recorded"), "{retried}");
+    // A search path of the caller changes nothing.
+    let shadowed = "CREATE TEMP TABLE outbox (id text); SET LOCAL search_path = pg_temp, celeriac; ";
+    assert_eq!(granted.refusal("celeriac_sender", &format!("{shadowed}{ENQUEUE}")).await, None);
+    assert_eq!(granted.refusal("celeriac_operator", SEND_RETRIES).await, None);
+    for user in ["celeriac_worker", "celeriac_relay"] {
         assert_eq!(granted.refusal(user, COUNT_RETRIES).await, None);
     }
     // The row of another user cannot be completed.
-    let mut operator = PgConnection::connect(&granted.url("app_operator")).await.unwrap();
+    let mut operator = PgConnection::connect(&granted.url("celeriac_operator")).await.unwrap();
     let completed: bool =
         sqlx::query_scalar("SELECT celeriac.audit_end(1, 0, NULL)").fetch_one(&mut operator).await.unwrap();
     assert!(!completed);
@@ -269,7 +308,7 @@ async fn no_user_can_do_more_than_its_work(bed: Bed) {
 #[celeriac_tests::test(real)]
 async fn the_audit_log_is_closed_to_users_with_default_privileges(bed: Bed) {
     let granted = Granted { suffix: bed.management().1.to_owned(), bed: bed.clone() };
-    let worker = granted.user("app_worker");
+    let worker = granted.user("celeriac_worker");
     granted
         .run(&format!(
             "CREATE USER {worker}; CREATE SCHEMA celeriac; GRANT USAGE ON SCHEMA celeriac TO {worker};
@@ -277,9 +316,9 @@ async fn the_audit_log_is_closed_to_users_with_default_privileges(bed: Bed) {
         ))
         .await;
     bed.program([]).build().unwrap().client().await.unwrap().close().await;
-    assert_eq!(granted.refusal("app_worker", "DELETE FROM celeriac.tasks").await, None);
+    assert_eq!(granted.refusal("celeriac_worker", "DELETE FROM celeriac.tasks").await, None);
     for statement in ["DELETE FROM celeriac.audit", "SELECT * FROM celeriac.audit"] {
-        let refusal = granted.refusal("app_worker", statement).await.unwrap_or_default();
+        let refusal = granted.refusal("celeriac_worker", statement).await.unwrap_or_default();
         assert!(refusal.contains("permission denied"), "{statement}: {refusal}");
     }
     granted.run(&format!("DROP OWNED BY {worker}; DROP USER {worker}")).await;
@@ -288,11 +327,11 @@ async fn the_audit_log_is_closed_to_users_with_default_privileges(bed: Bed) {
 #[celeriac_tests::test(real)]
 async fn a_user_without_grants_is_named_and_the_program_ends(bed: Bed) {
     let granted = Granted::open(&bed).await;
-    let variables = granted.variables("app_worker");
+    let variables = granted.variables("celeriac_worker");
     let mut worker = Program::start(&["worker"], &variables);
     let code = worker.exit_code(std::time::Duration::from_secs(60)).await;
     let said = worker.rest().await;
     assert_eq!(code, 77, "{said}");
-    assert!(said.contains("permission denied for schema celeriac") && said.contains("app_worker"), "{said}");
+    assert!(said.contains("permission denied for schema celeriac") && said.contains("celeriac_worker"), "{said}");
     granted.clear().await;
 }

@@ -43,6 +43,7 @@ mod schema;
 mod sending;
 mod services;
 mod shared_pool;
+mod sql;
 mod stage;
 mod stopping;
 mod store;

@@ -19,7 +19,7 @@ use crate::program::Override;
 
 pub(crate) use command_name::CommandName;
 pub use dead::{DeadFilter, DeadQueues, DeadVerb, ListDeadArgs, PurgeArgs, RemovalArgs, ReplayArgs, ShowDeadArgs};
-pub use query::QueryArgs;
+pub use query::{FailuresArgs, QueryArgs, RetryArgs};
 pub use retries::{OverdueArgs, RetriesVerb, SendRetriesArgs};
 pub use topology::{ApplyArgs, ExportArgs, ExportFormat, MigrateArgs, QueuesArgs, TopologyVerb};
 
@@ -85,6 +85,12 @@ pub enum Verb {
     /// Run a query of the cookbook on the result store
     #[command(after_help = help::QUERY.text())]
     Query(QueryArgs),
+    /// Show failures by error
+    #[command(after_help = help::FAILURES.text())]
+    Failures(FailuresArgs),
+    /// Send failed tasks anew with the arguments of their rows
+    #[command(after_help = help::RETRY.text())]
+    Retry(RetryArgs),
     /// Revoke tasks by id
     #[command(after_help = help::REVOKE.text())]
     Revoke(RevokeArgs),
@@ -229,6 +235,9 @@ pub struct ResultArgs {
     /// Wait this long for the task to end
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub wait: Option<Duration>,
+    /// Print each attempt when it has ended, until the task has ended
+    #[arg(short, long)]
+    pub follow: bool,
 }
 
 /// Flags of `revoke`.

@@ -50,6 +50,13 @@ impl Serialize for AnswerRow {
     }
 }
 
+impl AnswerRow {
+    /// Returns a column as text.
+    pub(crate) fn column(&self, name: &str) -> Option<String> {
+        self.0.iter().find(|(column, _)| column == name).map(|(_, value)| text(value))
+    }
+}
+
 /// Returns the rows as a table. A single row of many columns has a line for each column.
 pub(crate) fn table(rows: &[AnswerRow]) -> String {
     let Some(AnswerRow(first)) = rows.first() else { return "no rows".to_owned() };

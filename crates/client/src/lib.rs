@@ -35,4 +35,4 @@ pub use error::{Awaited, ClientErrorKind, Error, Result};
 pub use handle::TaskHandle;
 pub use options::{ClientOptions, HeaderStyle};
 pub use revoke::Revoke;
-pub use submit::{DynamicCall, PreparedTask};
+pub use submit::{DynamicCall, PreparedTask, StoredCall};

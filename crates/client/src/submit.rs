@@ -8,13 +8,15 @@
 //!   delays and expiries;
 //! - `send`: publishes the message and waits for its confirm;
 //! - `idempotency`: sends a call with an idempotency key once;
-//! - `outbox`: writes the message in the caller's own transaction instead.
+//! - `outbox`: writes the message in the caller's own transaction instead;
+//! - `stored_call`: makes the message of a call that SQL wrote to the outbox.
 
 mod idempotency;
 mod outbox;
 mod prepare;
 mod resolve;
 mod send;
+mod stored_call;
 mod times;
 
 use std::time::Duration;
@@ -33,6 +35,7 @@ pub(crate) use self::prepare::new_id;
 pub use self::resolve::DynamicCall;
 use self::resolve::ResolvedCall;
 use self::send::Repeated;
+pub use self::stored_call::StoredCall;
 
 /// Longest wait for a certain clock.
 const CLOCK_PATIENCE: Duration = Duration::from_secs(2);

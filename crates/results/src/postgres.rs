@@ -28,6 +28,7 @@ mod pool;
 mod pooler;
 mod read;
 pub mod relay;
+pub mod retry;
 mod revocations;
 mod run_log;
 mod server;
@@ -55,6 +56,7 @@ use self::listen::Listening;
 use self::overdue::OverdueRetries;
 use self::pool::PostgresPool;
 use self::relay::Outbox;
+use self::retry::FailedTask;
 use self::server::PostgresServer;
 use self::transaction::Transactions;
 use crate::audit::{AuditLog, AuditRecord, Operator, OperatorAction};
@@ -224,6 +226,23 @@ impl PostgresBackend {
     /// Returns the tasks whose next attempt is overdue.
     pub fn overdue_retries(&self) -> &OverdueRetries {
         &self.overdue_retries
+    }
+
+    /// Returns the tasks that failed within this time, the earliest first.
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be reached, or if it refuses.
+    pub async fn failed(&self, since: Duration) -> Result<Vec<FailedTask>> {
+        retry::failed(&self.connections, since).await
+    }
+
+    /// Sends tasks that ended without success anew, all of them or none, with one audit row.
+    /// Returns the reason if one of them cannot be retried.
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be reached, or if it refuses.
+    pub async fn retry(&self, operator: &Operator, ids: &[String]) -> Result<Option<String>> {
+        retry::retry(&self.connections, operator, ids).await
     }
 
     /// Returns the idempotency keys.

@@ -10,8 +10,11 @@
 //! sends the message again. So each message has a header that marks a possible repeat, and the
 //! worker that runs it first reads the store.
 
+mod calls;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_broker::{Error as BrokerError, Outgoing, PublishFault};
@@ -36,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 use crate::hold::SHORTEST_HOLD;
+use crate::task::registry::Registry;
 
 /// Most messages of a window, and bytes at which it is full.
 const WINDOW: (u32, u64) = (1_024, 8 * 1024 * 1024);
@@ -57,6 +61,7 @@ const RESEND: RetryPolicy = RetryPolicy::backoff(Duration::from_secs(1), Duratio
 #[derive(Debug)]
 pub struct Relay {
     client: Client,
+    tasks: Arc<Registry>,
     undeclared: bool,
 }
 
@@ -78,8 +83,9 @@ enum EntryOutcome {
     Sent,
     /// The message is invalid, or its destination does not accept it.
     Failed(BrokerError),
-    /// The destination is not declared, and only declared ones are allowed.
-    Forbidden(String),
+    /// The call is not valid, or its destination is not declared, and only declared ones are
+    /// allowed.
+    Refused(String),
     /// Nothing can be sent at present, for a reason outside of the message.
     Postponed(String),
 }
@@ -91,7 +97,7 @@ impl Relay {
     /// Returns an error if the store has no outbox.
     pub fn new(client: Client) -> Result<Self> {
         match client.results().and_then(|results| results.postgres()).map(PostgresBackend::outbox) {
-            Some(_) => Ok(Self { client, undeclared: true }),
+            Some(_) => Ok(Self { client, tasks: Arc::default(), undeclared: true }),
             None => Err(Error::NoOutbox),
         }
     }
@@ -101,6 +107,14 @@ impl Relay {
     #[must_use]
     pub fn undeclared(mut self, undeclared: bool) -> Self {
         self.undeclared = undeclared;
+        self
+    }
+
+    /// Sets the tasks of the program. Their options apply to calls from SQL, and such a call is
+    /// refused if its arguments do not fit. Default: none, so that calls are sent unchecked.
+    #[must_use]
+    pub fn tasks(mut self, tasks: Arc<Registry>) -> Self {
+        self.tasks = tasks;
         self
     }
 
@@ -216,10 +230,14 @@ impl Relay {
     /// Publishes messages in order, up to the first one that cannot be sent.
     async fn publish_line(&self, line: Vec<OutboxRow>, held: &LeaseValidity) -> WindowOutcome {
         let mut outcome = WindowOutcome::default();
-        for OutboxRow { seq, created_at, attempts, message: entry } in line {
-            let (task, id) = (entry.task.clone(), entry.id.clone());
+        for row in line {
+            let OutboxRow { seq, created_at, attempts, .. } = row;
+            let (task, id) = (row.message.task.clone(), row.message.id.clone());
             let sent = if held.for_sure() {
-                self.send(entry).await
+                match calls::message_of(&self.client, &self.tasks, row) {
+                    Ok(entry) => self.send(entry).await,
+                    Err(reason) => EntryOutcome::Refused(reason),
+                }
             } else {
                 EntryOutcome::Postponed("this process was paused, and another may relay now".to_owned())
             };
@@ -233,7 +251,7 @@ impl Relay {
                     outcome.fail((seq, attempts), (&task, &id), ErrorChain(&error).to_string());
                     break;
                 }
-                EntryOutcome::Forbidden(reason) => {
+                EntryOutcome::Refused(reason) => {
                     outcome.fail((seq, attempts), (&task, &id), reason);
                     break;
                 }
@@ -251,7 +269,7 @@ impl Relay {
             && let Some(destination) = undeclared(self.client.topology(), &entry)
         {
             let reason = format!("{destination} is not declared, and worker.relay_undeclared is false");
-            return EntryOutcome::Forbidden(reason);
+            return EntryOutcome::Refused(reason);
         }
         let outgoing = self.outgoing(entry);
         match self.client.broker().publish(outgoing).await {
@@ -387,7 +405,7 @@ mod tests {
             expires: None,
             message: Message::default(),
         };
-        OutboxRow { seq, created_at: Timestamp::UNIX_EPOCH, attempts: 0, message: entry }
+        OutboxRow { seq, created_at: Timestamp::UNIX_EPOCH, attempts: 0, message: entry, call: None }
     }
 
     #[test]

@@ -321,7 +321,7 @@ impl Worker {
         if self.options.run_relay
             && let Ok(relay) = Relay::new(self.client().clone())
         {
-            let relay = relay.undeclared(self.options.relay_undeclared);
+            let relay = relay.undeclared(self.options.relay_undeclared).tasks(Arc::clone(&self.runtime.registry));
             self.services.run("relay", relay.run_until(self.services.stop.clone()));
         }
         let (name, concurrency) = (&self.runtime.name, self.options.concurrency);

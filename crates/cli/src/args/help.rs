@@ -70,7 +70,7 @@ pub(super) const CALL: HelpEnd = HelpEnd {
 
 pub(super) const RESULT: HelpEnd = HelpEnd {
     sections: "",
-    examples: &["celeriac result order-17 --wait 30s", "celeriac result order-17 --json"],
+    examples: &["celeriac result order-17 --wait 30s", "celeriac result order-17 --follow"],
     exits: AWAITS,
 };
 
@@ -82,6 +82,22 @@ pub(super) const QUERY: HelpEnd = HelpEnd {
         "celeriac query find -t shop.charge -k '{\"order\": 17}' --json",
     ],
     exits: LOOKS,
+};
+
+pub(super) const FAILURES: HelpEnd = HelpEnd {
+    sections: "",
+    examples: &["celeriac failures", "celeriac failures --since 1d -t 'shop.*' --json"],
+    exits: LOOKS,
+};
+
+pub(super) const RETRY: HelpEnd = HelpEnd {
+    sections: "",
+    examples: &[
+        "celeriac retry order-17 order-18",
+        "celeriac retry --failed-since 1h -t 'shop.*' --dry-run",
+        "celeriac retry --failed-since 1h --fingerprint 858208aba32b --yes",
+    ],
+    exits: ASKS,
 };
 
 pub(super) const REVOKE: HelpEnd =

@@ -27,6 +27,43 @@ pub struct QueryArgs {
     pub at: Option<jiff::Timestamp>,
 }
 
+/// Flags of `failures`.
+#[derive(Debug, Args)]
+pub struct FailuresArgs {
+    /// Show tasks that ended in this time
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "1h")]
+    pub since: Duration,
+    /// Task name: exact, a glob such as 'orders.*', or a /regex/
+    #[arg(short, long, value_name = "PATTERN")]
+    pub task: Option<String>,
+}
+
+/// Flags of `retry`.
+#[derive(Debug, Args)]
+pub struct RetryArgs {
+    /// Task ids
+    #[arg(value_name = "ID", required_unless_present = "failed_since", conflicts_with = "failed_since")]
+    pub ids: Vec<String>,
+    /// Retry the tasks that failed in this time, such as 1h
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub failed_since: Option<Duration>,
+    /// Task name: exact, a glob such as 'orders.*', or a /regex/
+    #[arg(short, long, value_name = "PATTERN", requires = "failed_since")]
+    pub task: Option<String>,
+    /// Fingerprint of the error, as `celeriac failures` shows it
+    #[arg(long, requires = "failed_since")]
+    pub fingerprint: Option<String>,
+    /// Retry at most this many
+    #[arg(long, value_name = "N", requires = "failed_since", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// Count, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Skip the confirmation
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
 /// Reads a time, with an error that shows the form.
 pub(super) fn time(text: &str) -> Result<jiff::Timestamp, String> {
     text.parse().map_err(|_| "should be a time with its offset, such as 2026-12-24T18:00:00+01:00".to_owned())

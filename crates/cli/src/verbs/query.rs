@@ -1,5 +1,7 @@
 //! `query`: runs a query of the cookbook, or lists them.
 
+use std::time::Duration;
+
 use celeriac_client::Client;
 use celeriac_config::{did_you_mean, nearest};
 use celeriac_results::cookbook::QUERIES;
@@ -38,12 +40,22 @@ pub(crate) async fn run(program: &Program, args: QueryArgs, name: &CommandName, 
         Err(error) => Err(error),
     };
     client.close().await;
-    let rows = answer?.iter().map(|row| serde_json::from_str(row)).collect::<Result<Vec<AnswerRow>, _>>();
-    let rows = rows.map_err(|source| {
-        Error::Results(ResultsError::Sql { doing: "reading the rows of a query", source: source.into() })
-    })?;
+    let rows = rows(&answer?)?;
     output::answer(json, &rows, || table(&rows));
     Ok(())
+}
+
+/// Reads the rows of an answer.
+pub(crate) fn rows(answer: &[String]) -> Result<Vec<AnswerRow>, Error> {
+    let rows = answer.iter().map(|row| serde_json::from_str(row)).collect::<Result<_, _>>();
+    rows.map_err(|source| {
+        Error::Results(ResultsError::Sql { doing: "reading the rows of a query", source: source.into() })
+    })
+}
+
+/// Returns the value of `--since` as an interval.
+pub(crate) fn interval(since: Duration) -> String {
+    format!("{} microseconds", since.as_micros())
 }
 
 /// Returns the Postgres store of a client.
@@ -88,7 +100,7 @@ fn parameters(query: &CookbookQuery, args: QueryArgs) -> Result<Vec<(QueryParame
     let QueryArgs { name: _, since, id, task, kwargs, at } = args;
     let kwargs = kwargs.map(|text| super::arguments::arguments("[]", &text).map(|_| text)).transpose()?;
     let given = [
-        (QueryParameter::Since, since.map(|since| format!("{} microseconds", since.as_micros()))),
+        (QueryParameter::Since, since.map(interval)),
         (QueryParameter::Id, id),
         (QueryParameter::Task, task),
         (QueryParameter::Kwargs, kwargs),

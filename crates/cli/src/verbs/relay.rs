@@ -1,5 +1,6 @@
 //! `relay`: sends the messages of the outbox until a signal stops it, or shows depth and age.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_client::Client;
@@ -61,7 +62,8 @@ pub(crate) async fn run(program: &Program, args: &RelayArgs, name: &CommandName,
             client = program.client() => client?,
             () = shutdown.requested() => return Ok(true),
         };
-        let relay = Relay::new(client.clone())?.undeclared(program.relay_undeclared);
+        let relay =
+            Relay::new(client.clone())?.undeclared(program.relay_undeclared).tasks(Arc::new(program.registry.clone()));
         let failure = relay_until(relay, &client, &shutdown).await;
         let closed = before(shutdown.overdue(CONFIRMED, CLOSED), client.close()).await;
         match failure {

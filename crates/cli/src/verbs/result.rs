@@ -1,15 +1,38 @@
 //! `result`: shows the recorded outcome of a task, or waits for it.
 
+use std::pin::pin;
+use std::time::Duration;
+
+use celeriac_client::TaskHandle;
 use celeriac_protocol::TaskState;
-use celeriac_results::TaskRecord;
+use celeriac_results::{AttemptRecord, TaskRecord};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::time::sleep;
 
 use crate::args::ResultArgs;
 use crate::error::Error;
 use crate::output;
 use crate::program::Program;
 use crate::waiting;
+
+/// Time between two looks at the attempts of a task that is followed.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Time until a task that is followed without `--wait` counts as lost.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// An attempt, as printed while its task is followed.
+#[derive(Debug, Serialize)]
+struct FollowedAttempt {
+    attempt: u32,
+    replays: u32,
+    state: TaskState,
+    worker: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<celeriac_protocol::Failure>,
+    next_at: Option<String>,
+}
 
 /// The outcome of a task, as printed.
 #[derive(Debug, Serialize)]
@@ -90,9 +113,10 @@ pub(crate) async fn run(program: &Program, args: &ResultArgs, json: bool) -> Res
         return Err(celeriac_client::Error::NoResults.into());
     }
     let handle = client.handle::<serde_json::Value>(args.id.as_str());
-    let row = match args.wait {
-        Some(wait) => Some(handle.wait_timeout(wait).await?),
-        None => handle.record().await?,
+    let row = match (args.follow, args.wait) {
+        (true, wait) => Some(follow(&handle, wait.unwrap_or(FOREVER), json).await?),
+        (false, Some(wait)) => Some(handle.wait_timeout(wait).await?),
+        (false, None) => handle.record().await?,
     };
     let outcome = match row {
         Some(row) => StoredResult::from(row).print(json),
@@ -100,6 +124,49 @@ pub(crate) async fn run(program: &Program, args: &ResultArgs, json: bool) -> Res
     };
     client.close().await;
     outcome
+}
+
+/// Prints each attempt of a task that is followed by another one, until the task has ended.
+async fn follow(handle: &TaskHandle<serde_json::Value>, patience: Duration, json: bool) -> Result<TaskRecord, Error> {
+    let mut ended = pin!(handle.wait_timeout(patience));
+    let mut printed = 0;
+    loop {
+        let row = tokio::select! {
+            row = &mut ended => Some(row?),
+            () = sleep(LOOK) => None,
+        };
+        let attempts = handle.attempts().await?;
+        for attempt in attempts.iter().skip(printed).filter(|attempt| attempt.state == TaskState::Retry) {
+            let shown = FollowedAttempt::from(attempt);
+            output::answer(json, &shown, || shown.text());
+        }
+        printed = attempts.len();
+        if let Some(row) = row {
+            return Ok(row);
+        }
+    }
+}
+
+impl From<&AttemptRecord> for FollowedAttempt {
+    fn from(attempt: &AttemptRecord) -> Self {
+        Self {
+            attempt: attempt.attempt,
+            replays: attempt.replays,
+            state: attempt.state,
+            worker: attempt.worker.to_string(),
+            error: attempt.failure.clone(),
+            next_at: attempt.next_at.map(|time| time.to_string()),
+        }
+    }
+}
+
+impl FollowedAttempt {
+    fn text(&self) -> String {
+        let Self { attempt, state, worker, error, next_at, .. } = self;
+        let error = error.as_ref().map(ToString::to_string).unwrap_or_default();
+        let next = next_at.as_ref().map(|time| format!(", next at {time}")).unwrap_or_default();
+        format!("attempt {attempt} {state} on {}: {}{next}", output::one_line(worker), output::one_line(&error))
+    }
 }
 
 /// Returns the reason of an id without a row.

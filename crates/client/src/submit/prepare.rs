@@ -72,9 +72,10 @@ impl Client {
 
     /// Makes a message of a resolved call.
     pub(super) fn prepare_resolved(&self, call: ResolvedCall) -> Result<PreparedTask> {
-        let ResolvedCall { request: DynamicCall { task, body, mut options }, declared_queue } = call;
+        let ResolvedCall { request: DynamicCall { task, body, mut options }, declared_queue, called_at } = call;
         let destination = self.route(&task, &body, &options, declared_queue)?;
-        let times = SendTimes::resolve(&task, &options, destination.send_options.expires, &self.inner.clock)?;
+        let called_at = called_at.unwrap_or_else(|| self.inner.clock.now());
+        let times = SendTimes::resolve(&task, &options, destination.send_options.expires, called_at)?;
         let (exchange, routing_key) = self.publish_address(&task, &destination, &times)?;
         let mut body = with_follow_ups(&task, body, std::mem::take(&mut options.follow))?;
         let encoded = self.encode(&task, &mut body, &options, &destination)?;

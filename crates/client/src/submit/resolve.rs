@@ -2,6 +2,7 @@
 //! over the declaration of its task.
 
 use celeriac_protocol::{Body, Task, TaskOptions};
+use jiff::Timestamp;
 
 use crate::call::{Call, CallOptions, Expiry};
 use crate::client::Client;
@@ -25,6 +26,8 @@ pub(crate) struct ResolvedCall {
     pub(crate) request: DynamicCall,
     /// The queue of the task's declaration.
     pub(crate) declared_queue: Option<&'static str>,
+    /// Time of the call, from which delays and expiries count. Default: now.
+    pub(crate) called_at: Option<Timestamp>,
 }
 
 impl Client {
@@ -43,7 +46,7 @@ impl Client {
         if declared.ignore_result {
             options.ignore_result.get_or_insert(true);
         }
-        ResolvedCall { request, declared_queue: declared.queue }
+        ResolvedCall { request, declared_queue: declared.queue, called_at: None }
     }
 }
 

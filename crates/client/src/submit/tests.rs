@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use celeriac_broker::BrokerOptions;
 use celeriac_config::Secret;
-use celeriac_protocol::{Body, TaskOptions, TimeLimits, Value};
+use celeriac_protocol::{Body, Message, TaskOptions, TimeLimits, Value};
+use celeriac_results::outbox::OutboxMessage;
 use celeriac_topology::{Router, RoutesOptions, TaskOverrides};
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::resolve::DynamicCall;
@@ -76,6 +78,44 @@ async fn an_invalid_call_is_refused_with_a_reason() {
     let headers = vec![("celeriac-repeated".to_owned(), Value::Bool(true))];
     let reserved = refusal(CallOptions { headers, ..CallOptions::default() });
     assert!(reserved.contains("header `celeriac-repeated` is the framework's own"), "{reserved}");
+}
+
+#[tokio::test]
+async fn a_stored_call_is_prepared_as_any_other_and_counts_its_times_from_the_call() {
+    let client = client(json!([{"task": "mail.*", "expires": "1m", "priority": 5}]));
+    let row = OutboxMessage {
+        id: "m-1".to_owned(),
+        task: "mail.send".to_owned(),
+        exchange: String::new(),
+        routing_key: String::new(),
+        queue: None,
+        order_key: Some("ada".to_owned()),
+        eta: None,
+        expires: None,
+        message: Message::default(),
+    };
+    let called_at: Timestamp = "2026-11-30T12:00:00Z".parse().unwrap();
+    let prepare = |options: &str| {
+        let call = format!(r#"{{"task":"mail.send","args":[1],"kwargs":{{}},"options":{options},"replays":2}}"#);
+        client.prepare_stored_call(client.read_stored_call(&row, &call)?, called_at, TaskOptions::default())
+    };
+    let message = prepare(r#"{"headers":{"tenant":"blue"}}"#).unwrap();
+    assert_eq!(
+        (message.id.as_str(), message.order_key.as_deref(), &*message.routing_key),
+        ("m-1", Some("ada"), "celeriac")
+    );
+    assert_eq!(message.expires, Some(called_at.checked_add(MINUTE).unwrap()));
+    assert_eq!(message.message.properties.priority, Some(5));
+    let headers = message.message.headers;
+    assert_eq!((headers.replays(), headers.get("tenant")), (2, Some(&Value::from("blue"))));
+    for (options, expected) in [
+        (r#"{"queue":"celeriack"}"#, "queue `celeriack` is not declared"),
+        (r#"{"priority":"high"}"#, "`priority` should be an integer"),
+    ] {
+        let refused = prepare(options).unwrap_err();
+        let said = celeriac_telemetry::ErrorChain(&refused).to_string();
+        assert!(said.contains(expected), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -23,18 +23,18 @@ pub(super) struct SendTimes {
 }
 
 impl SendTimes {
-    /// Resolves the times of a call. `otherwise` is the expiry of a call that has none.
+    /// Resolves the times of a call. `otherwise` is the expiry of a call that has none. Waits count
+    /// from `now`.
     pub(super) fn resolve(
         task: &str,
         options: &CallOptions,
         otherwise: Option<Duration>,
-        clock: &StoreClock,
+        now: Timestamp,
     ) -> Result<Self> {
         let expires = options.expires.or(otherwise.map(Expiry::After));
         if options.when == When::Now && expires.is_none() {
             return Ok(Self { eta: None, expires: None, hold: None, expiration: None });
         }
-        let now = clock.now();
         let too_far = || Error::Call { task: task.to_owned(), reason: "a time beyond the year 9999".to_owned() };
         let after = |wait: Duration| now.checked_add(wait).map_err(|_| too_far());
         let eta = match options.when {

@@ -24,6 +24,11 @@ const MIGRATIONS: &[SchemaMigration] = &[
     SchemaMigration { version: 8, name: "audit", sql: include_str!("../../migrations/postgres/0008_audit.sql") },
     SchemaMigration { version: 9, name: "retries", sql: include_str!("../../migrations/postgres/0009_retries.sql") },
     SchemaMigration { version: 10, name: "views", sql: include_str!("../../migrations/postgres/0010_views.sql") },
+    SchemaMigration {
+        version: 11,
+        name: "functions",
+        sql: include_str!("../../migrations/postgres/0011_functions.sql"),
+    },
 ];
 
 /// Lock for migrations, so that only one of several starting workers migrates: the bytes of

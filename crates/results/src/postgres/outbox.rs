@@ -47,8 +47,10 @@ pub struct OutboxRow {
     pub created_at: Timestamp,
     /// Number of failed attempts to send it.
     pub attempts: u32,
-    /// The message itself.
+    /// The message. Of a call, it has the id, the task, the order key and the times alone.
     pub message: OutboxMessage,
+    /// A call that SQL wrote, as the JSON of Celery's signature. The relay makes its message.
+    pub call: Option<String>,
 }
 
 /// A message that could not be sent.
@@ -95,7 +97,7 @@ pub(super) const AWAKE: i64 = 0x6365_6c65_6177_616b;
 
 /// The columns in the order of [`read`].
 pub(super) const COLUMNS: &str = "seq, created_at, attempts, id, task, exchange, routing_key, queue, order_key, eta, \
-                                  expires, headers, properties, body";
+                                  expires, headers, properties, body, call::text";
 
 /// Adds messages to the outbox in order, in the open transaction of the connection.
 ///
@@ -186,6 +188,7 @@ pub(super) fn read(row: &PgRow) -> sqlx::Result<OutboxRow> {
         seq: row.try_get(0)?,
         created_at: row.try_get::<Time, _>(1)?.0,
         attempts: u32::try_from(row.try_get::<i32, _>(2)?).unwrap_or_default(),
+        call: row.try_get(14)?,
         message: OutboxMessage {
             id: row.try_get(3)?,
             task: row.try_get(4)?,

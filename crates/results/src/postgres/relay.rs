@@ -92,8 +92,9 @@ impl Outbox {
         // A window ends when it has enough bytes. It always has the first message.
         let window = format!(
             "SELECT {columns} FROM (
-                SELECT *, sum(octet_length(body)) OVER (ORDER BY seq) - octet_length(body) AS before
-                FROM ((({fresh}) ORDER BY seq LIMIT $1) UNION ALL (({failing}) ORDER BY next_at LIMIT $1)) AS due
+                SELECT *, sum(size) OVER (ORDER BY seq) - size AS before
+                FROM ((({fresh}) ORDER BY seq LIMIT $1) UNION ALL (({failing}) ORDER BY next_at LIMIT $1)) AS due,
+                LATERAL (SELECT octet_length(body) + coalesce(octet_length(call::text), 0)) AS sized (size)
              ) AS due WHERE before < $2 ORDER BY seq"
         );
         Self { server, connections, window }
