@@ -51,4 +51,5 @@ mod story;
 mod task_options;
 mod tls;
 mod topology;
+mod tracking;
 mod transactional;

@@ -86,6 +86,8 @@ queries! {
     "due": "Time until the next attempt of the tasks that wait for one";
     "overdue": "Tasks whose next attempt was due long ago";
     "replayed": "Tasks that were replayed from a dead-letter queue";
+    "running": "Attempts that run, and their workers";
+    "stuck": "Attempts that started long ago, on workers that are silent";
     "workers": "Work of each worker";
     "queues": "Tasks of each queue";
     "outbox": "State of the outbox";

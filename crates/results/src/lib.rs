@@ -58,7 +58,7 @@ pub use error::{Error, Result};
 pub use health::StoreHealth;
 pub use last_error::LastError;
 pub use migration::Migration;
-pub use options::{BatchOptions, PoolOptions, ResultsOptions};
+pub use options::{BatchOptions, PoolOptions, ResultsOptions, TrackedStates};
 pub use outcomes::{Outcomes, Recorded};
 pub use postgres::PostgresBackend;
 pub use postgres::overdue::{OverdueCount, OverdueRetries, OverdueRetry};

@@ -41,6 +41,8 @@ pub struct ResultsOptions {
     /// Time that the row of an ended task is kept. `0s` keeps it for ever.
     #[serde(with = "duration")]
     pub retention: Duration,
+    /// The states of a task that are written.
+    pub track: TrackedStates,
     /// Time that the row of an operator's action is kept. `0s` keeps it for ever.
     #[serde(with = "duration")]
     pub audit_retention: Duration,
@@ -61,6 +63,17 @@ pub struct ResultsOptions {
     /// a stopped process does not keep its locks.
     #[serde(with = "duration")]
     pub transaction_idle_timeout: Duration,
+}
+
+/// The states of a task that are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrackedStates {
+    /// The end of each attempt.
+    #[default]
+    Finished,
+    /// The start of each attempt too, as `STARTED`.
+    Started,
 }
 
 /// Batches of outcomes.
@@ -88,6 +101,7 @@ impl Default for ResultsOptions {
         Self {
             url: Secret::new("sqlite://celeriac.db"),
             retention: Duration::from_secs(7 * 24 * 60 * 60),
+            track: TrackedStates::default(),
             audit_retention: Duration::from_secs(365 * 24 * 60 * 60),
             batch: BatchOptions::default(),
             pool: PoolOptions::default(),

@@ -3,9 +3,11 @@
 //! The next batch is written as soon as one of the parallel writes is free. It has all outcomes
 //! that have arrived by then. A single outcome never waits for others, and batches grow under load.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use celeriac_protocol::TaskState;
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::results::{BatchRecorded, OutcomesNotAnnounced, StoreAwaited, SweepFailed};
 use futures::StreamExt;
@@ -67,6 +69,13 @@ impl Recorder {
         let (answer, recorded) = oneshot::channel();
         self.queue.send(RecordRequest { record, answer }).await.map_err(|_| Error::Closed)?;
         recorded.await.map_err(|_| Error::Closed)
+    }
+
+    /// Writes the start of an attempt soon. No caller waits for it: if the queue is full, the start
+    /// is left out.
+    pub fn record_start(&self, record: Box<TaskRecord>) {
+        let (answer, _) = oneshot::channel();
+        let _ = self.queue.try_send(RecordRequest { record, answer });
     }
 
     /// Announces a task whose row was written in a transaction.
@@ -148,6 +157,7 @@ async fn next_batch(entries: &mut mpsc::Receiver<RecordRequest>, rows: usize) ->
             Err(_) => break,
         }
     }
+    batch.drop_overtaken_starts();
     Some(batch)
 }
 
@@ -162,6 +172,20 @@ impl Batch {
         self.bytes += record.size();
         self.records.push(*record);
         self.answers.push(answer);
+    }
+
+    /// Drops the starts of attempts whose end is in the batch, so that a short task costs one row.
+    fn drop_overtaken_starts(&mut self) {
+        let is_start = |record: &TaskRecord| record.state == TaskState::Started;
+        if !self.records.iter().any(is_start) {
+            return;
+        }
+        let ended: HashSet<String> =
+            self.records.iter().filter(|record| !is_start(record)).map(|record| record.id.clone()).collect();
+        let (records, answers) = (std::mem::take(&mut self.records), std::mem::take(&mut self.answers));
+        let kept =
+            records.into_iter().zip(answers).filter(|(record, _)| !is_start(record) || !ended.contains(&record.id));
+        (self.records, self.answers) = kept.unzip();
     }
 
     fn answer(self, recorded: Vec<Recorded>) {
@@ -255,4 +279,29 @@ async fn sweep_once(backend: &dyn Backend, Retention { outcomes, audit }: Retent
         while backend.sweep_audit(audit, PIECE).await? == u64::from(PIECE) {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_is_dropped_if_the_end_of_its_attempt_is_in_the_batch() {
+        let mut batch = Batch::default();
+        let states = [
+            ("a", TaskState::Started),
+            ("b", TaskState::Started),
+            ("a", TaskState::Success),
+            ("c", TaskState::Retry),
+            ("c", TaskState::Started),
+        ];
+        for (id, state) in states {
+            let record = Box::new(TaskRecord::new(id, "t", state));
+            batch.push(RecordRequest { record, answer: oneshot::channel().0 });
+        }
+        batch.drop_overtaken_starts();
+        let kept: Vec<_> = batch.records.iter().map(|record| (record.id.as_str(), record.state)).collect();
+        assert_eq!(kept, [("b", TaskState::Started), ("a", TaskState::Success), ("c", TaskState::Retry)]);
+        assert_eq!(batch.answers.len(), 3);
+    }
 }

@@ -68,6 +68,8 @@ pub(crate) struct WorkerRuntime {
 pub(crate) struct ResultStore {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) recorder: Recorder,
+    /// True if the start of each attempt is written.
+    pub(crate) tracks_starts: bool,
     pub(crate) crashes: CrashTracker,
 }
 

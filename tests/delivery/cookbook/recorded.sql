@@ -90,6 +90,14 @@ VALUES
 INSERT INTO celeriac.revocations (id, terminate, revoked_at, until, revoked_by)
 VALUES ('stopped', false, pg_temp.ago(16), pg_temp.ago(-1000), 'ada'), ('unseen', true, pg_temp.ago(11), pg_temp.ago(-1000), 'bob');
 
+-- Two attempts that run, one of them under a lease, and one on a worker that is silent.
+INSERT INTO celeriac.tasks (id, name, state, args, kwargs, queue, exchange, routing_key, worker, attempts, started_at)
+VALUES
+    ('runs', 'reports.daily', 'STARTED', '[]', '{"day": "monday"}', 'reports', '', 'reports', 'w1@a', 1, pg_temp.ago(30)),
+    ('runs-long', 'reports.yearly', 'STARTED', '[]', '{}', 'reports', '', 'reports', 'w4@e', 1, pg_temp.ago(180)),
+    ('lost', 'reports.daily', 'STARTED', '[]', '{}', 'reports', '', 'reports', 'w3@d', 2, pg_temp.ago(60));
+INSERT INTO celeriac.runs (id, retries, replays, worker, expires_at) VALUES ('runs-long', 0, 0, 'w4@e', pg_temp.ago(-5));
+
 INSERT INTO celeriac.suspects (id, retries, replays, starts, waits, worker, seen_at)
 VALUES ('poison', 0, 0, 2, true, 'w1@a', pg_temp.ago(6));
 

@@ -117,7 +117,7 @@ const OF_TASKS: &[ForeignName] = &[
     no("queue", "a route chooses the queue, in task_routes"),
     no("serializer", "a route sets it, in task_routes"),
     no("compression", "a route sets it, in task_routes"),
-    no("track_started", "rows are written when an attempt ends"),
+    no("track_started", "results.track: started holds for all tasks"),
     no("store_errors_even_if_ignored", "ignore_result covers errors too"),
 ];
 
@@ -160,7 +160,7 @@ const CELERY: &[ForeignName] = &[
     is("task_ignore_result", &["task_options[].ignore_result"], "for all tasks: results.url: none"),
     no("task_store_errors_even_if_ignored", "ignore_result covers errors too"),
     no("task_store_eager_result", "there is no eager mode: memory:// runs a worker in the process"),
-    no("task_track_started", "rows are written when an attempt ends"),
+    is("task_track_started", &["results.track"], "started"),
     no("task_remote_tracebacks", "a failure's row has its trace as text"),
     is("task_serializer", &["client.serializer"], "json or msgpack"),
     is("accept_content", &["worker.accept_content"], "json, msgpack or both"),

@@ -127,7 +127,7 @@ async fn send(
         let outcome = send_all(store, *after, ids, *limit, &mut sent).await;
         (sent.len().try_into().unwrap_or(u64::MAX), outcome)
     };
-    let outcome = audited_in(client.results(), name, action, work).await;
+    let outcome = Box::pin(audited_in(client.results(), name, action, work)).await;
     output::answer(json, &SentRetries { sent: sent.len(), ids: &sent }, || format!("{} sent", sent.len()));
     outcome?;
     if !sent.is_empty() && store.outbox().lag().await.is_ok_and(|lag| !lag.led) {

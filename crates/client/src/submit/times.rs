@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use celeriac_results::StoreClock;
 use jiff::Timestamp;
 
 use crate::call::{CallOptions, Expiry, When};

@@ -29,6 +29,7 @@ const MIGRATIONS: &[SchemaMigration] = &[
         name: "functions",
         sql: include_str!("../../migrations/postgres/0011_functions.sql"),
     },
+    SchemaMigration { version: 12, name: "running", sql: include_str!("../../migrations/postgres/0012_running.sql") },
 ];
 
 /// Lock for migrations, so that only one of several starting workers migrates: the bytes of

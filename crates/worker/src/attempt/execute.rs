@@ -10,6 +10,7 @@ use celeriac_telemetry::events::worker::task::TaskStarted;
 use celeriac_telemetry::trace::ProcessSpan;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,7 @@ use crate::attempt::hooks::{AttemptHooks, around};
 use crate::attempt::recorded::{RecordedArguments, RunTiming};
 use crate::attempt::reject::reject;
 use crate::attempt::revocation::terminate;
+use crate::attempt::row::start_row;
 use crate::attempt::{Attempt, Step};
 use crate::panics::{Contained, catch};
 use crate::runtime::WorkerRuntime;
@@ -73,7 +75,7 @@ pub(crate) async fn run<'a>(
 ) -> Step<(JsonResult, Option<AttemptHooks<'a>>)> {
     let PreparedRun { task, ctx, body, hooked } = prepared;
     let timing = RunTiming::begin(&attempt.runtime.clock);
-    tell_started(attempt);
+    tell_started(attempt, timing.started_at);
     let bounds = RunBounds::of(attempt.runtime, task, &ctx);
     let end = match start(attempt, task, ctx, body) {
         Ok(run) => {
@@ -96,9 +98,14 @@ pub(crate) async fn run<'a>(
     }
 }
 
-pub(crate) fn tell_started(attempt: &Attempt<'_>) {
+/// Tells that an attempt starts: by its event, and by its row if starts are tracked.
+pub(crate) fn tell_started(attempt: &Attempt<'_>, started_at: Timestamp) {
     let TaskHeaders { task, id, .. } = attempt.headers();
     attempt.span.emit(&TaskStarted { task, id, attempt: attempt.number() });
+    let store = attempt.runtime.results.as_ref().filter(|store| store.tracks_starts && attempt.keeps_outcome());
+    if let Some(store) = store {
+        store.recorder.record_start(Box::new(start_row(attempt, started_at)));
+    }
 }
 
 /// The reason why a task has not started.

@@ -33,23 +33,42 @@ fn is_kept(message: &Message) -> bool {
 
 /// Returns the row of a task. Takes the arguments that the attempt has kept for it.
 pub(crate) fn row(attempt: &mut Attempt<'_>, state: TaskState, details: RowDetails) -> TaskRecord {
-    let RecordedArguments { args, kwargs } = attempt.arguments.take().unwrap_or_default();
+    let arguments = attempt.arguments.take().unwrap_or_default();
     let timing = attempt.timing;
-    let TaskHeaders { task, id, retries, eta, expires, root_id, parent_id, group, .. } = attempt.headers();
+    let TaskHeaders { retries, eta, .. } = attempt.headers();
     TaskRecord {
-        args,
-        kwargs,
         result: details.result,
         failure: details.failure,
         attempts: retries.saturating_add(u32::from(details.begun || timing.is_some())),
+        eta: details.eta.or(*eta),
+        next_attempt: details.next_attempt.filter(is_kept).map(Box::new),
+        started_at: timing.map(|timing| timing.started_at),
+        runtime: timing.map(|timing| timing.runtime),
+        ..row_of_message(attempt, state, arguments)
+    }
+}
+
+/// Returns the row of a task whose attempt starts.
+pub(crate) fn start_row(attempt: &Attempt<'_>, started_at: Timestamp) -> TaskRecord {
+    let arguments = attempt.arguments.clone().unwrap_or_default();
+    TaskRecord {
+        attempts: attempt.number(),
+        eta: attempt.headers().eta,
+        started_at: Some(started_at),
+        ..row_of_message(attempt, TaskState::Started, arguments)
+    }
+}
+
+/// Returns the row of a task with what its message holds.
+fn row_of_message(attempt: &Attempt<'_>, state: TaskState, arguments: RecordedArguments) -> TaskRecord {
+    let TaskHeaders { task, id, expires, root_id, parent_id, group, .. } = attempt.headers();
+    TaskRecord {
+        args: arguments.args,
+        kwargs: arguments.kwargs,
         root_id: root_id.clone(),
         parent_id: parent_id.clone(),
         group_id: group.clone(),
-        eta: details.eta.or(*eta),
-        next_attempt: details.next_attempt.filter(is_kept).map(Box::new),
         expires: *expires,
-        started_at: timing.map(|timing| timing.started_at),
-        runtime: timing.map(|timing| timing.runtime),
         trace_id: attempt.span.trace_id(),
         replays: attempt.message_headers().replays(),
         ..bare_row(attempt.runtime, &attempt.received.origin, id.clone(), task.clone(), state, attempt.received_at)

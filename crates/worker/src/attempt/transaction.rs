@@ -240,8 +240,8 @@ async fn run_in<'a>(
     prepared: TransactionalRun<'a>,
 ) -> Step<TransactionEnd<'a>> {
     let TransactionalRun { run, bounds, hooked, _running } = prepared;
-    tell_started(attempt);
     let timing = RunTiming::begin(&attempt.runtime.clock);
+    tell_started(attempt, timing.started_at);
     let end = run_in_transaction(&mut transaction, run, bounds, &attempt.span, hooked.as_ref()).await;
     attempt.timing = Some(timing.end());
     if hooked.is_none() {
