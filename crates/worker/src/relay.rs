@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_broker::{Error as BrokerError, Outgoing, PublishFault};
+use celeriac_broker::{BrokerHealth, Error as BrokerError, Outgoing, PublishFault};
 use celeriac_client::Client;
 use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::{Backoff, RetryPolicy};
@@ -127,6 +127,10 @@ impl Relay {
         };
         let mut backoff = Backoff::new(RECONNECT);
         while !stop.is_cancelled() {
+            // A holder without a broker would keep all others from relaying.
+            if stop.run_until_cancelled(Box::pin(self.reach_broker())).await.is_none() {
+                return;
+            }
             let Some(ended) = stop.run_until_cancelled(Box::pin(outbox.acquire_lease())).await else { return };
             let has_led = ended.is_ok();
             let error = match ended {
@@ -134,7 +138,10 @@ impl Relay {
                     RelayStarted.emit();
                     backoff = Backoff::new(RECONNECT);
                     match self.serve(&mut lead, &stop).await {
-                        Ok(()) => return lead.end().await,
+                        Ok(()) => {
+                            lead.end().await;
+                            continue;
+                        }
                         Err(error) => error,
                     }
                 }
@@ -150,14 +157,20 @@ impl Relay {
         }
     }
 
-    /// Sends windows until `stop` is cancelled.
-    async fn serve(&self, lead: &mut RelayLease, stop: &CancellationToken) -> celeriac_results::Result<()> {
-        // The topology may not be declared yet. A message to a missing queue would wait for its
-        // next attempt.
-        match stop.run_until_cancelled(self.alive(lead, |_| self.declare())).await {
-            Some(declared) => declared?,
-            None => return Ok(()),
+    /// Declares the topology, once the broker is reached. A message to a missing queue would wait
+    /// for its next attempt.
+    async fn reach_broker(&self) {
+        let mut backoff = Backoff::new(RECONNECT);
+        while let Err(error) = self.client.broker().declare(self.client.topology()).await {
+            if error.publish_fault() != PublishFault::Passing {
+                return RelayTopologyNotDeclared { error: &ErrorChain(&error).to_string() }.emit();
+            }
+            sleep(backoff.next_wait(fastrand::f64())).await;
         }
+    }
+
+    /// Sends windows until `stop` is cancelled, or until the broker is not reached.
+    async fn serve(&self, lead: &mut RelayLease, stop: &CancellationToken) -> celeriac_results::Result<()> {
         let mut backoff = Backoff::new(RECONNECT);
         let mut counted: Option<Instant> = None;
         while !stop.is_cancelled() {
@@ -184,9 +197,13 @@ impl Relay {
                 None => backoff = Backoff::new(RECONNECT),
                 Some(reason) => {
                     let wait = backoff.next_wait(fastrand::f64());
-                    match self.client.broker_health().is_away() {
+                    let health = self.client.broker_health();
+                    match health.is_away() {
                         true => BrokerAwaited { work: "relay", retry_in: wait, error: &reason }.emit(),
                         false => RelayPaused { retry_in: wait, error: &reason }.emit(),
+                    }
+                    if matches!(health, BrokerHealth::Disconnected { .. }) {
+                        return Ok(());
                     }
                     if stop.run_until_cancelled(self.alive(lead, |_| sleep(wait))).await.is_none() {
                         return Ok(());

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::results::{NotificationsLost, StoreAwaited};
-use sqlx::Acquire;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
+use sqlx::{Acquire, AssertSqlSafe};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -109,7 +109,7 @@ impl Listening {
     }
 
     async fn open_at(&self, host: PgConnectOptions) -> sqlx::Result<(PgListener, PgPool)> {
-        let limit = self.server.connect_timeout();
+        let (limit, session) = (self.server.connect_timeout(), self.server.session());
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(limit)
@@ -117,6 +117,10 @@ impl Listening {
             .acquire_slow_threshold(limit)
             .idle_timeout(None)
             .max_lifetime(None)
+            .after_connect(move |connection, _| {
+                let session = sqlx::raw_sql(AssertSqlSafe(session.clone()));
+                Box::pin(async move { session.execute(connection).await.map(drop) })
+            })
             .connect_lazy_with(bridge::open(&self.server, host).await?);
         let mut listener = PgListener::connect_with(&pool).await?;
         // A lost connection shows as `None`, and this module decides how to continue.

@@ -69,7 +69,7 @@ impl Deref for PostgresPool {
 impl PostgresPool {
     /// Returns a pool of up to `most` connections.
     pub(super) fn new(server: PostgresServer, most: u32) -> Self {
-        let session = format!("SET statement_timeout = {}", server.statement_timeout().as_millis());
+        let session = server.session();
         Self::of(server, most, session)
     }
 

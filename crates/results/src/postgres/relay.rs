@@ -13,7 +13,7 @@ use super::listen::{Listening, lost};
 use super::outbox::{self, Lag, OutboxRow, RelayFailure};
 use super::pool::PostgresPool;
 use super::pooler;
-use super::server::PostgresServer;
+use super::server::{PostgresServer, watching};
 use super::time::Time;
 use crate::error::{Error, Result};
 
@@ -44,15 +44,13 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// The statements at the start of the session.
 ///
-/// A holder that stops, hangs or loses its network loses the lock within seconds. The first setting
-/// needs version 14 of the server. The planner uses the indexes of the outbox only: the
+/// A holder that stops, hangs or loses its network loses the lock within seconds. The setting needs
+/// version 14 of the server. A session that the server is answering is not idle: it ends when the
+/// server does not reach its holder. The planner uses the indexes of the outbox only: the
 /// statistics of a table that fills and empties are never right, and a plan that sorts a million
 /// rows to return the first thousand takes seconds.
 const SESSION: &str = "SELECT set_config('idle_session_timeout', '10s', false)
      WHERE current_setting('server_version_num')::int >= 140000;
-     SELECT set_config(name, value, false)
-     FROM (VALUES ('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3'))
-          AS keepalives (name, value);
      SET jit = off; SET enable_seqscan = off; SET enable_bitmapscan = off;
      SET enable_hashjoin = off; SET enable_mergejoin = off";
 
@@ -112,7 +110,7 @@ impl Outbox {
         let now = Instant::now();
         let mut lease =
             RelayLease { listener, listening, window: self.window.clone(), heard: now, awake: false, found_at: now };
-        let session = format!("SET statement_timeout = {}; {SESSION}", self.server.statement_timeout().as_millis());
+        let session = format!("{}; {SESSION}", watching(SILENCE));
         lease.run(sqlx::raw_sql(AssertSqlSafe(session))).await?;
         while !lease.try_lock(LOCK).await? {
             sleep(ASK).await;

@@ -170,6 +170,12 @@ impl PostgresServer {
         self.0.tcp_user_timeout
     }
 
+    /// Returns the statements at the start of each session.
+    pub(super) fn session(&self) -> String {
+        let statement_timeout = self.statement_timeout().as_millis();
+        format!("SET statement_timeout = {statement_timeout}; {}", watching(self.tcp_user_timeout()))
+    }
+
     /// Returns a third of the time within which silence is noticed: the time without an answer, the
     /// time for a new connection's answer, or the time between two statements of a connection that
     /// only listens.
@@ -199,4 +205,21 @@ impl PostgresServer {
     pub(super) fn closing(&self) -> &CancellationToken {
         &self.0.closing
     }
+}
+
+/// Returns the statement that makes the server end a session of a client that it does not reach for
+/// this time.
+///
+/// Without it the server keeps the session, with its locks, for hours: two if the session is idle.
+/// The last setting needs version 12 of the server.
+pub(super) fn watching(limit: Duration) -> String {
+    // The largest values that the kernel and the server take.
+    let every = (limit / 3).as_secs().clamp(1, 32_767);
+    let limit = limit.as_millis().min(i32::MAX as u128);
+    format!(
+        "SELECT set_config(name, value, false)
+         FROM (VALUES ('tcp_keepalives_idle', '{every}'), ('tcp_keepalives_interval', '{every}'),
+                      ('tcp_keepalives_count', '3'), ('tcp_user_timeout', '{limit}')) AS settings (name, value)
+         WHERE name <> 'tcp_user_timeout' OR current_setting('server_version_num')::int >= 120000"
+    )
 }
