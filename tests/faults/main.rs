@@ -34,6 +34,8 @@ mod memory_alarm;
 mod migration;
 mod no_space;
 mod overdue;
+mod partition;
+mod partitioned_relay;
 mod poison;
 mod reconnecting;
 mod refused_sessions;

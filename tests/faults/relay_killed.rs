@@ -5,17 +5,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use celeriac::prelude::*;
-use celeriac::sqlx::{self, Connection};
+use celeriac::sqlx::{self, Connection, PgConnection};
 use celeriac_tests::wait::{eventually, eventually_within};
-use celeriac_tests::{Bed, Program};
+use celeriac_tests::{Bed, Peer, Program};
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{is_long, note};
 
-const KEYS: u64 = 20;
+pub(crate) const KEYS: u64 = 20;
 
 /// Log text of a relay that has acquired the lease.
-const LEADS: &str = "relay started";
+pub(crate) const LEADS: &str = "relay started";
 
 /// Log text of a relay that has lost it.
 const LOST: &str = "relay interrupted";
@@ -103,42 +103,54 @@ impl Outbox {
     /// a key in order. Returns the line of the report.
     async fn check(self, count: u64) -> String {
         let peer = self.bed.peer().await;
-        let messages = u64::from(peer.ready("celeriac").await);
-        let journal = tempfile::NamedTempFile::new().unwrap();
-        let variables = [("JOURNAL", journal.path().to_string_lossy().into_owned())];
-        let arguments = ["worker", "-l", "warn", "-c", "1", "--prefetch", "1"];
-        let worker = self.bed.process_with(&arguments, &variables);
-        let ready = async || peer.ready("celeriac").await;
-        eventually_within(Duration::from_secs(900), "everything is run", ready, |ready| *ready == 0).await;
-        let rows = "SELECT count(*) FROM celeriac.tasks WHERE state = 'SUCCESS'";
         let mut database = self.bed.database().await;
-        let ended = async || sqlx::query_scalar::<_, i64>(rows).fetch_one(&mut database).await.unwrap();
-        eventually("every task has its row", ended, |rows| u64::try_from(*rows).unwrap() == count).await;
-        end(worker).await;
-
-        let mut of_key: HashMap<u64, Vec<u64>> = HashMap::new();
-        let mut runs = 0;
-        for line in std::fs::read_to_string(journal.path()).unwrap().lines() {
-            let number: u64 = line.split(' ').nth(1).unwrap().parse().unwrap();
-            of_key.entry(number % KEYS).or_default().push(number);
-            runs += 1;
-        }
-        let faults = self.faults.into_inner();
-        let line = format!("{faults} times: written {count}, sent {messages}, run {runs}, copies {}", messages - count);
-        for (key, numbers) in &of_key {
-            assert!(numbers.is_sorted(), "key {key}: {numbers:?}");
-        }
-        assert_eq!(runs, count, "nothing is missing, and no copy has run");
-        line
+        let line = run_in_order(&self.bed, &peer, &mut database, &[], count).await;
+        format!("{} times: {line}", self.faults.into_inner())
     }
 }
 
+/// Runs all messages of the queue, one at a time, with these further variables. Checks that each
+/// task runs once, and those of a key in order. Returns the line of the report.
+pub(crate) async fn run_in_order(
+    bed: &Bed,
+    peer: &Peer,
+    database: &mut PgConnection,
+    variables: &[(&str, String)],
+    count: u64,
+) -> String {
+    let messages = u64::from(peer.ready("celeriac").await);
+    let journal = tempfile::NamedTempFile::new().unwrap();
+    let mut variables = variables.to_vec();
+    variables.push(("JOURNAL", journal.path().to_string_lossy().into_owned()));
+    let arguments = ["worker", "-l", "warn", "-c", "1", "--prefetch", "1"];
+    let worker = bed.process_with(&arguments, &variables);
+    let ready = async || peer.ready("celeriac").await;
+    eventually_within(Duration::from_secs(900), "everything is run", ready, |ready| *ready == 0).await;
+    let rows = "SELECT count(*) FROM celeriac.tasks WHERE state = 'SUCCESS'";
+    let ended = async || sqlx::query_scalar::<_, i64>(rows).fetch_one(&mut *database).await.unwrap();
+    eventually("every task has its row", ended, |rows| u64::try_from(*rows).unwrap() == count).await;
+    end(worker).await;
+
+    let mut of_key: HashMap<u64, Vec<u64>> = HashMap::new();
+    let mut runs = 0;
+    for line in std::fs::read_to_string(journal.path()).unwrap().lines() {
+        let number: u64 = line.split(' ').nth(1).unwrap().parse().unwrap();
+        of_key.entry(number % KEYS).or_default().push(number);
+        runs += 1;
+    }
+    for (key, numbers) in &of_key {
+        assert!(numbers.is_sorted(), "key {key}: {numbers:?}");
+    }
+    assert_eq!(runs, count, "nothing is missing, and no copy has run");
+    format!("written {count}, sent {messages}, run {runs}, copies {}", messages - count)
+}
+
 /// Returns the number of times that the text was printed.
-fn said(program: &Program, text: &str) -> usize {
+pub(crate) fn said(program: &Program, text: &str) -> usize {
     program.output().matches(text).count()
 }
 
-async fn end(mut program: Program) {
+pub(crate) async fn end(mut program: Program) {
     program.signal("TERM");
     assert_eq!(program.exit_code(Duration::from_secs(40)).await, 0, "{}", program.output());
 }

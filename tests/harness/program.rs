@@ -153,10 +153,18 @@ impl Program {
     }
 
     fn memory(&self, name: &str) -> u64 {
-        let id = self.child.id().expect("a running process");
+        let id = self.id();
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its status");
         let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("its memory");
         line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// Returns the id of its process.
+    ///
+    /// # Panics
+    /// Panics if the process has ended already.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("a running process")
     }
 
     /// Sends a signal: `TERM`, `INT`, `KILL`, `STOP`, `CONT`.
@@ -164,7 +172,7 @@ impl Program {
     /// # Panics
     /// Panics if the process has ended already.
     pub fn signal(&self, signal: &str) {
-        let id = self.child.id().expect("a running process").to_string();
+        let id = self.id().to_string();
         let sent = std::process::Command::new("kill").args(["-s", signal, &id]).status().expect("kill");
         assert!(sent.success(), "kill -s {signal} {id}");
     }

@@ -3,10 +3,10 @@
 //! [`Servers::obtain`] returns one of each, from any source. [`RabbitNode`] and [`PostgresNode`]
 //! are single servers as values. A test starts, kills, restarts and joins its own ones, and
 //! dropping removes them. [`RabbitCluster`] is several RabbitMQ nodes. [`RabbitRelease`] selects
-//! the RabbitMQ. [`PoolerNode`] is a PgBouncer. Each server has a folder and ports of its own and
-//! listens only on loopback, so many can run side by side. [`PythonEnvironment`] is the Python in
-//! which interop tests run Celery.
-//! [`WrongClock`] gives one process another time of day.
+//! the RabbitMQ. [`PoolerNode`] is a PgBouncer. A program in a [`NetworkNamespace`] loses packets
+//! on its [`Link`]s. [`WrongClock`] gives one process another time of day. Each server has a folder
+//! and ports of its own and listens only on loopback, so many can run side by side.
+//! [`PythonEnvironment`] is the Python in which interop tests run Celery.
 //!
 //! No server outlives its owner process, not even a killed one: see [`Guard`]. All functions block;
 //! call them from a blocking thread of an async test.
@@ -19,6 +19,7 @@ mod folder;
 mod guard;
 mod hosted;
 mod install;
+mod network;
 mod pooler;
 mod ports;
 mod postgres;
@@ -35,6 +36,7 @@ pub use cluster::RabbitCluster;
 pub use disk::SmallDisk;
 pub use guard::{Ending, Guard, end_detached};
 pub use install::{PostgresInstallation, RabbitInstallation};
+pub use network::{Link, Loss, NetworkNamespace};
 pub use pooler::{PoolMode, PoolerNode};
 pub use postgres::{Durability, PostgresNode, PostgresSpec};
 pub use process::{Process, Signal, kill_below};
