@@ -43,6 +43,7 @@ pub use bed::Bed;
 pub use book::{Book, Effects, Tally};
 pub use celeriac_tests_macros::test;
 pub use collector::Collector;
+pub use management::Management;
 pub use panic_at::PanicAt;
 pub use peer::Peer;
 pub use program::Program;

@@ -12,6 +12,7 @@ mod packages;
 mod run;
 mod sbom;
 mod services;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -35,6 +36,8 @@ enum Verb {
     Test(test::Options),
     /// The fault tests in their long form
     Faults(faults::Options),
+    /// Hours of mixed work, and a verdict on memory, connections, files and tables that grow
+    Soak(soak::Options),
     /// The fuzz tests in their long form: a minute of damaged inputs for each reader
     Fuzz(fuzz::Options),
     /// The public API as text, in docs/public-api.txt
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Verb::Services(verb) => services::services(&verb),
         Verb::Test(options) => test::test(&options),
         Verb::Faults(options) => faults::faults(&options),
+        Verb::Soak(options) => soak::soak(&options),
         Verb::Fuzz(options) => fuzz::fuzz(&options),
         Verb::Api(options) => api::api(&options),
         Verb::Dependencies => dependencies::dependencies(),
