@@ -50,7 +50,7 @@ pub(crate) async fn run(program: &Program, verb: RetriesVerb, name: &CommandName
         Err(error) => Err(error),
         Ok(store) => match verb {
             RetriesVerb::Overdue(args) => overdue(store, &args, json).await,
-            RetriesVerb::Send(args) => send(&client, store, &args, name, json).await,
+            RetriesVerb::Send(args) => Box::pin(send(&client, store, &args, name, json)).await,
         },
     };
     client.close().await;
