@@ -23,6 +23,7 @@ mod failover;
 mod follow_ups_killed;
 mod full_disk;
 mod garbage;
+mod health;
 mod heartbeats;
 mod hung_at_the_end;
 mod in_turn;

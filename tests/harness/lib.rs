@@ -8,6 +8,7 @@
 //! - [`management`]: RabbitMQ's management API;
 //! - [`outcome`]: assertions on the end of a task;
 //! - [`peer`]: a bare client of the broker, which publishes to any queue and reads any;
+//! - [`probe`]: the pages of a health server;
 //! - [`proxy`]: a TCP proxy that can cut connections;
 //! - [`running`]: a worker in this process;
 //! - [`program`]: a worker in a process of its own, to be killed;
@@ -30,6 +31,7 @@ pub mod management;
 pub mod outcome;
 pub mod panic_at;
 pub mod peer;
+pub mod probe;
 pub mod program;
 pub mod proxy;
 pub mod python;

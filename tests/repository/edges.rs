@@ -47,6 +47,8 @@ fn foreign_types_stay_with_their_owners() {
         ("reqwest", &["admin", "telemetry"]),
         ("sqlx", &["results"]),
         ("opentelemetry", &["telemetry"]),
+        ("hyper", &["telemetry"]),
+        ("prometheus", &["telemetry"]),
         ("clap", &["cli"]),
     ];
     for (library, owners) in owners {

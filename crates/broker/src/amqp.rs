@@ -27,8 +27,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_telemetry::events::broker::BindingAssumed;
-use celeriac_telemetry::{Event, Supervisor};
+use celeriac_telemetry::events::broker::{BindingAssumed, MessageNotPublished, MessagePublished};
+use celeriac_telemetry::{Event, Supervisor, are_counted};
 use celeriac_topology::{Ladder, Topology, TopologyObject};
 use futures::future::BoxFuture;
 use lapin::Channel;
@@ -165,6 +165,22 @@ impl AmqpBroker {
         Ok(())
     }
 
+    /// Publishes a message, and records the time.
+    async fn publish_timed(&self, outgoing: Outgoing) -> Result<()> {
+        let (exchange, routing_key) = (outgoing.exchange.clone(), outgoing.routing_key.clone());
+        let begun = Instant::now();
+        let published = self.publisher.publish(outgoing).await;
+        let (exchange, routing_key, took) = (&*exchange, &*routing_key, begun.elapsed());
+        match &published {
+            Ok(()) => MessagePublished { exchange, routing_key, took }.emit(),
+            Err(error) => {
+                let kind = error.publish_fault().name();
+                MessageNotPublished { exchange, routing_key, kind, took }.emit();
+            }
+        }
+        published
+    }
+
     async fn consume_replies(&self, queue: &str) -> Result<Consumer> {
         let subscription = Subscription::to_replies(queue);
         self.in_time(consume::consume(Arc::clone(&self.consuming), &subscription, QueueOwner::Consumer)).await
@@ -203,7 +219,10 @@ impl Broker for AmqpBroker {
     }
 
     fn publish(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.publisher.publish(outgoing))
+        match are_counted() {
+            true => Box::pin(self.publish_timed(outgoing)),
+            false => Box::pin(self.publisher.publish(outgoing)),
+        }
     }
 
     fn consume(&self, subscription: Subscription) -> BoxFuture<'_, Result<Consumer>> {
@@ -236,6 +255,10 @@ impl Broker for AmqpBroker {
 
     fn services(&self) -> &Supervisor {
         &self.context.services
+    }
+
+    fn blocked_time(&self) -> Duration {
+        self.context.health.blocked_time()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

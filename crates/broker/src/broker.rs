@@ -65,6 +65,11 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// Returns the supervisor of the services of the broker, such as its subscriptions.
     fn services(&self) -> &Supervisor;
 
+    /// Returns the time for which the broker has blocked publishing so far, all blocks together.
+    fn blocked_time(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Closes all connections. A publish without a confirm ends with an error.
     fn close(&self) -> BoxFuture<'_, ()>;
 }

@@ -214,6 +214,19 @@ pub enum PublishFault {
     Program,
 }
 
+impl PublishFault {
+    /// Returns the cause in one word, as an attribute of metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Address => "address",
+            Self::Full => "full",
+            Self::Passing => "unavailable",
+            Self::Program => "program",
+        }
+    }
+}
+
 impl Error {
     /// Returns `true` if the same call may succeed later without a change.
     pub fn is_retryable(&self) -> bool {

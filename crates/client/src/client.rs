@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use celeriac_broker::{Broker, BrokerHealth};
 use celeriac_protocol::DecodeLimits;
 use celeriac_results::{Backend, StoreClock};
-use celeriac_telemetry::ServiceFailure;
+use celeriac_telemetry::health::{self, HealthSource, UnreadyPart, register};
+use celeriac_telemetry::{Gauge, GaugeReading, ServiceFailure};
 use celeriac_topology::{Router, TaskOverrides, Topology};
 use tokio::sync::OnceCell;
 
@@ -120,7 +121,9 @@ impl Client {
             origin,
             declared: OnceCell::new(),
         };
-        Self { inner: Arc::new(inner), lineage: None }
+        let inner = Arc::new(inner);
+        register(&inner);
+        Self { inner, lineage: None }
     }
 
     /// Returns a client that submits on behalf of a task. The tasks it submits are children of that
@@ -175,15 +178,20 @@ impl Client {
         self.inner.broker.health().borrow().clone()
     }
 
-    /// Waits until a service of the broker or of the store fails.
+    /// Waits until a service of the broker, of the store or of telemetry fails.
     #[doc(hidden)]
     pub async fn service_failure(&self) -> ServiceFailure {
-        let broker = self.inner.broker.services().failure();
-        let Some(results) = &self.inner.results else { return broker.await };
+        let of_store = async {
+            match &self.inner.results {
+                Some(results) => results.health().services().failure().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
-            failure = broker => failure,
-            failure = results.health().services().failure() => failure,
+            failure = self.inner.broker.services().failure() => failure,
+            failure = of_store => failure,
+            failure = health::services().failure() => failure,
         }
     }
 
@@ -197,5 +205,25 @@ impl Client {
         if let Some(results) = &self.inner.results {
             results.close().await;
         }
+    }
+}
+
+/// Broker and result store. A client that has sent nothing yet has no connection to the broker,
+/// which is no fault.
+impl HealthSource for ClientInner {
+    fn unready(&self) -> Vec<UnreadyPart> {
+        let broker = match &*self.broker.health().borrow() {
+            BrokerHealth::Disconnected { reason: Some(reason) } => Some(UnreadyPart::new("broker", reason)),
+            BrokerHealth::Blocked { reason } => {
+                Some(UnreadyPart::new("broker", format!("it blocks publishing: {reason}")))
+            }
+            BrokerHealth::Disconnected { reason: None } | BrokerHealth::Connected => None,
+        };
+        let loss = self.results.as_ref().and_then(|results| results.health().loss());
+        broker.into_iter().chain(loss.map(|error| UnreadyPart::new("result store", error))).collect()
+    }
+
+    fn gauges(&self, readings: &mut Vec<GaugeReading>) {
+        readings.push(Gauge::BlockedTime.read(self.broker.blocked_time().as_secs_f64()));
     }
 }

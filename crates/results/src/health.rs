@@ -31,6 +31,8 @@ struct StoreLoss {
     since: Instant,
     told_at: Instant,
     kind: LossKind,
+    /// The latest error.
+    error: String,
 }
 
 /// The part of a store that is lost, the least first.
@@ -64,6 +66,11 @@ impl StoreHealth {
     /// Returns `true` if the store is unavailable.
     pub fn is_lost(&self) -> bool {
         self.is_lost.load(Ordering::Relaxed)
+    }
+
+    /// Returns the latest error, if the store is unavailable.
+    pub fn loss(&self) -> Option<String> {
+        self.lock().as_ref().map(|loss| loss.error.clone())
     }
 
     /// Records that there is no connection to the store.
@@ -115,12 +122,13 @@ impl StoreHealth {
         let (mut loss, now) = (self.lock(), Instant::now());
         match &mut *loss {
             None => {
-                *loss = Some(StoreLoss { since: now, told_at: now, kind });
+                *loss = Some(StoreLoss { since: now, told_at: now, kind, error: error.to_owned() });
                 self.is_lost.store(true, Ordering::Relaxed);
                 StoreLost { store: &self.url, error }.emit();
             }
             Some(loss) => {
                 loss.kind = loss.kind.max(kind);
+                error.clone_into(&mut loss.error);
                 if now.duration_since(loss.told_at) >= REMINDER {
                     loss.told_at = now;
                     StoreStillLost { store: &self.url, after: now.duration_since(loss.since), error }.emit();
@@ -153,8 +161,10 @@ mod tests {
         health.connected();
         health.connection_failed("refused");
         assert!(health.is_lost());
+        health.connection_failed("no route");
+        assert_eq!(health.loss().as_deref(), Some("no route"));
         health.connected();
-        assert!(!health.is_lost());
+        assert_eq!((health.is_lost(), health.loss()), (false, None));
         health.read_only("a standby");
         health.connected();
         assert!(health.is_lost(), "it can be read");

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -30,6 +31,15 @@ pub enum Error {
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
+    /// The health server cannot listen.
+    #[error("cannot listen on {address} (telemetry.listen): {source}{}", remedy(source))]
+    Listen {
+        /// The address.
+        address: String,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
     /// Some data could not be sent before the deadline.
     #[error("cannot send the last traces and metrics: {}", ErrorChain(&**source))]
     Flush {
@@ -37,6 +47,19 @@ pub enum Error {
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
+}
+
+/// Returns a way out of an error of a listener.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another process listens there: give each process an address of its own, such as by \
+             CELERIAC__TELEMETRY__LISTEN"
+        }
+        io::ErrorKind::AddrNotAvailable => "; name an address of this machine, or 0.0.0.0 for all of them",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 and foreign folders need rights: choose another",
+        _ => "",
+    }
 }
 
 /// An error with its causes on one line, for log lines.
@@ -68,8 +91,6 @@ impl fmt::Display for ErrorChain<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     #[test]

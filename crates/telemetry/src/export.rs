@@ -1,6 +1,7 @@
-//! Exporters of traces and metrics over OTLP.
+//! Exporters of traces and metrics over OTLP, and the page of metrics for Prometheus.
 
 pub(crate) mod metrics;
+pub(crate) mod prometheus;
 pub(crate) mod traces;
 
 use std::time::Duration;

@@ -7,8 +7,9 @@
 //!   its handler;
 //! - [`propagation`]: trace context in message headers;
 //! - `metrics`: counters and histograms, by OpenTelemetry's names;
-//! - `export`: the export of traces and metrics to a collector;
-//! - `lines`: log lines, as text or as JSON;
+//! - `export`: the export of traces and metrics to a collector, and the page of metrics;
+//! - [`health`]: the health of a process, and the server that shows it;
+//! - `lines`: log lines, as text or as JSON; `levels`: their levels, which a signal changes;
 //! - [`setup`]: subscriber and exporters, started once by a program and flushed at its end;
 //! - `services`: the supervision of services, whose failures it logs;
 //! - [`clock`]: the only reader of wall time.
@@ -21,12 +22,15 @@ pub mod propagation;
 
 mod metrics;
 
+pub mod health;
+
 pub mod setup;
 
 pub mod clock;
 
 mod error;
 mod export;
+mod levels;
 mod lines;
 mod nesting;
 mod options;
@@ -34,6 +38,9 @@ mod services;
 
 pub use error::{Error, ErrorChain, Result};
 pub use events::Event;
+pub use health::{Gauge, GaugeReading};
+pub use levels::toggle_debug;
+pub use metrics::are_counted;
 pub use options::{LogFormat, LogOptions, TelemetryOptions, TraceOptions};
 pub use services::{ServiceFailure, Supervisor, panic_text};
 pub use setup::{Instance, Telemetry};

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
+use crate::health::ListenAddress;
+
 /// Logs, traces and metrics of a program, and their destination.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -14,6 +16,9 @@ pub struct TelemetryOptions {
     /// Collector of traces and metrics over OTLP (HTTP), such as `http://localhost:4318`. Default:
     /// none.
     pub otlp_endpoint: Option<String>,
+    /// Address of the health server, with `/livez`, `/readyz` and `/metrics`: an IP address and a
+    /// port, or `unix:` and the path of a socket. Default: none.
+    pub listen: Option<String>,
     /// Sampling of traces.
     pub traces: TraceOptions,
     /// Log lines.
@@ -55,6 +60,7 @@ impl Default for TelemetryOptions {
         Self {
             service_name: "celeriac".to_owned(),
             otlp_endpoint: None,
+            listen: None,
             traces: TraceOptions::default(),
             log: LogOptions::default(),
         }
@@ -85,6 +91,9 @@ impl TelemetryOptions {
         {
             problems.push(("otlp_endpoint".to_owned(), format!("{reason}, found {}", quoted(url))));
         }
+        if let Some(Err(reason)) = self.listen_address() {
+            problems.push(("listen".to_owned(), reason));
+        }
         if !(0.0..=1.0).contains(&self.traces.sample_ratio) {
             problems.push((
                 "traces.sample_ratio".to_owned(),
@@ -95,6 +104,11 @@ impl TelemetryOptions {
             problems.push(("log.level".to_owned(), problem));
         }
         problems
+    }
+
+    /// Returns the address of the health server, if there is one, or the fault of it.
+    pub fn listen_address(&self) -> Option<Result<ListenAddress, String>> {
+        self.listen.as_deref().map(str::parse)
     }
 }
 
@@ -155,9 +169,9 @@ mod tests {
 
     #[test]
     fn all_faults_are_reported_together() {
-        let options = r#"{"service_name": " ", "otlp_endpoint": "localhost:4318", "traces": {"sample_ratio": 1.5}, "log": {"level": "app=loud"}}"#;
+        let options = r#"{"service_name": " ", "otlp_endpoint": "localhost:4318", "listen": "9464", "traces": {"sample_ratio": 1.5}, "log": {"level": "app=loud"}}"#;
         let keys: Vec<_> = read(options).unwrap().validate().into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, ["service_name", "otlp_endpoint", "traces.sample_ratio", "log.level"]);
+        assert_eq!(keys, ["service_name", "otlp_endpoint", "listen", "traces.sample_ratio", "log.level"]);
     }
 
     #[test]

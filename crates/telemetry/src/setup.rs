@@ -8,23 +8,28 @@ use futures::channel::oneshot;
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry::{KeyValue, global};
+use opentelemetry_prometheus::PrometheusExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::level_filters::LevelFilter;
 use tracing::{Dispatch, Metadata};
-use tracing_subscriber::filter::{Directive, FilterExt, filter_fn};
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::events::telemetry::LogOptionsUnused;
+use crate::export::prometheus::MetricsPage;
+use crate::health::{HealthServer, Heartbeat, observe_gauges};
+use crate::levels::{self, LogLevels};
 use crate::lines::LogLayer;
 use crate::nesting::Nesting;
-use crate::options::{LogOptions, TelemetryOptions};
+use crate::options::{LogFormat, LogOptions, TelemetryOptions};
 use crate::{export, metrics, trace};
 
 /// The identity of a program in its telemetry.
@@ -42,45 +47,64 @@ pub struct Instance {
 pub struct Telemetry {
     providers: Option<Providers>,
     logs: bool,
+    /// Address of the health server.
+    listens: Option<String>,
+    /// Ends the health server and the heartbeat.
+    _stop: DropGuard,
 }
 
 /// The providers, which own all exports.
 #[derive(Debug)]
 struct Providers {
-    tracer: SdkTracerProvider,
+    /// `None` without a collector.
+    tracer: Option<SdkTracerProvider>,
     meter: SdkMeterProvider,
 }
 
 impl Telemetry {
-    /// Starts log lines, and the export of traces and metrics if the options name a collector.
+    /// Starts log lines, the export of traces and metrics if the options name a collector, and the
+    /// health server if they name its address.
     ///
     /// A program with a `tracing` subscriber of its own keeps it. That subscriber gets the log
     /// lines, the log options have no effect, and traces and metrics are still exported.
     ///
     /// # Errors
-    /// Returns an error if the options are invalid, or if this process exports telemetry already.
+    /// Returns an error if the options are invalid, if this process exports telemetry already, or
+    /// if the health server cannot listen.
     pub fn start(options: &TelemetryOptions, instance: &Instance) -> Result<Self> {
         if let Some((key, reason)) = options.validate().into_iter().next() {
             return Err(Error::Invalid { key: format!("telemetry.{key}"), reason });
         }
-        let providers =
-            options.otlp_endpoint.as_deref().map(|url| Providers::new(options, instance, url)).transpose()?;
+        let page = options.listen.as_ref().map(|_| MetricsPage::with_reader()).transpose()?;
+        let (page, reader) = page.unzip();
+        let providers = Providers::new(options, instance, reader)?;
+        let stop = CancellationToken::new();
+        let server = page.map(|page| HealthSetup { options, instance, page, stop: &stop }.bind()).transpose()?;
         if let Some(providers) = &providers {
             providers.install()?;
         }
-        let tracer = providers.as_ref().map(|providers| providers.tracer.tracer(SCOPE));
+        let tracer = providers.as_ref().and_then(|providers| Some(providers.tracer.as_ref()?.tracer(SCOPE)));
         let output = Output { writer: io::stderr, color: io::stderr().is_terminal() };
-        let logs = tracing::dispatcher::set_global_default(subscriber(&options.log, output, tracer)?).is_ok();
-        if !logs {
-            LogOptionsUnused.emit();
+        let (subscriber, levels) = subscriber(&options.log, output, tracer)?;
+        let logs = tracing::dispatcher::set_global_default(subscriber).is_ok();
+        match logs {
+            true => levels::install(levels),
+            false => LogOptionsUnused.emit(),
         }
-        Ok(Self { providers, logs })
+        let listens = server.map(|server| server.start(stop.clone())).transpose()?;
+        Ok(Self { providers, logs, listens, _stop: stop.drop_guard() })
     }
 
     /// Returns `true` if log lines follow the options, and `false` if the program has a subscriber
     /// of its own.
     pub fn writes_logs(&self) -> bool {
         self.logs
+    }
+
+    /// Returns the address of the health server, with the port that the system has chosen for port
+    /// 0.
+    pub fn listens(&self) -> Option<&str> {
+        self.listens.as_deref()
     }
 
     /// Exports the remaining traces and metrics, for `patience` at most. Spans that end later are
@@ -104,8 +128,31 @@ impl Telemetry {
 /// The instrumentation scope of all spans and metrics.
 const SCOPE: &str = "celeriac";
 
+/// The parts of a health server that does not listen yet.
+struct HealthSetup<'a> {
+    options: &'a TelemetryOptions,
+    instance: &'a Instance,
+    page: MetricsPage,
+    stop: &'a CancellationToken,
+}
+
+impl HealthSetup<'_> {
+    fn bind(self) -> Result<HealthServer> {
+        let Self { options, instance, page, stop } = self;
+        let address = options.listen_address().unwrap_or_else(|| Err("is missing".to_owned()));
+        let address = address.map_err(|reason| Error::Invalid { key: "telemetry.listen".to_owned(), reason })?;
+        HealthServer::bind(&address, instance.name.clone(), page, Heartbeat::start(stop.clone()))
+    }
+}
+
 impl Providers {
-    fn new(options: &TelemetryOptions, instance: &Instance, url: &str) -> Result<Self> {
+    /// Returns the providers, or `None` if nothing reads spans or metrics. `page` is the reader of
+    /// the page of metrics.
+    fn new(options: &TelemetryOptions, instance: &Instance, page: Option<PrometheusExporter>) -> Result<Option<Self>> {
+        let collector = options.otlp_endpoint.as_deref();
+        if collector.is_none() && page.is_none() {
+            return Ok(None);
+        }
         let resource = Resource::builder()
             .with_service_name(options.service_name.clone())
             .with_attributes([
@@ -113,24 +160,31 @@ impl Providers {
                 KeyValue::new("service.version", instance.version.clone()),
             ])
             .build();
-        let tracer = SdkTracerProvider::builder()
-            .with_resource(resource.clone())
-            .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(options.traces.sample_ratio))))
-            .with_span_processor(export::traces::processor(url)?)
-            .build();
-        let reader = export::metrics::reader(url)?;
-        let meter = SdkMeterProvider::builder().with_resource(resource).with_reader(reader).build();
-        Ok(Self { tracer, meter })
+        let mut meter = SdkMeterProvider::builder().with_resource(resource.clone());
+        let mut tracer = None;
+        if let Some(url) = collector {
+            let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(options.traces.sample_ratio)));
+            let spans = SdkTracerProvider::builder().with_resource(resource).with_sampler(sampler);
+            tracer = Some(spans.with_span_processor(export::traces::processor(url)?).build());
+            meter = meter.with_reader(export::metrics::reader(url)?);
+        }
+        if let Some(page) = page {
+            meter = meter.with_reader(page);
+        }
+        Ok(Some(Self { tracer, meter: meter.build() }))
     }
 
     /// Makes this process use these providers, including handlers that call OpenTelemetry's own
     /// API.
     fn install(&self) -> Result<()> {
-        trace::install(self.tracer.tracer(SCOPE))?;
         metrics::install(self.meter.meter(SCOPE))?;
-        global::set_text_map_propagator(TraceContextPropagator::new());
-        global::set_tracer_provider(self.tracer.clone());
+        observe_gauges(&self.meter.meter(SCOPE));
         global::set_meter_provider(self.meter.clone());
+        if let Some(tracer) = &self.tracer {
+            trace::install(tracer.tracer(SCOPE))?;
+            global::set_text_map_propagator(TraceContextPropagator::new());
+            global::set_tracer_provider(tracer.clone());
+        }
         Ok(())
     }
 
@@ -144,7 +198,7 @@ impl Providers {
         let exported = std::thread::Builder::new()
             .name("celeriac-flush-metrics".to_owned())
             .spawn(move || done.send(meter.shutdown_with_timeout(patience)));
-        let traces = tracer.shutdown_with_timeout(patience).map_err(flush_error);
+        let traces = tracer.map_or(Ok(()), |tracer| tracer.shutdown_with_timeout(patience).map_err(flush_error));
         exported.map_err(flush_error)?;
         // A collector that refuses metrics is logged already, so only the deadline is an error.
         let metrics = ended.recv_timeout(deadline.saturating_duration_since(Instant::now())).map_err(flush_error);
@@ -162,45 +216,27 @@ struct Output<W> {
     color: bool,
 }
 
-/// Levels of libraries. `telemetry.log.level` overrides them if it names the library.
-///
-/// lapin logs lost connections as errors, which this project handles and logs itself. sqlx logs at
-/// `INFO` that it replaced a pooled connection that did not answer, and at `WARN` each lost
-/// connection that returns to its pool.
-const OTHERS: &str = "lapin=off,sqlx_core=warn,sqlx_core::pool::connection=off";
-
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-fn subscriber<W>(options: &LogOptions, output: Output<W>, tracer: Option<SdkTracer>) -> Result<Dispatch>
+fn subscriber<W>(options: &LogOptions, output: Output<W>, tracer: Option<SdkTracer>) -> Result<(Dispatch, LogLevels)>
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    let mut layers = vec![log_layer(options, output)?];
+    let (filter, levels) = levels::filter(&options.level)?;
+    let mut layers = vec![log_layer(options.format, filter, output)];
     if let Some(tracer) = tracer {
         layers.push(Nesting.with_filter(filter_fn(names_task)).boxed());
         layers.push(span_layer(tracer));
     }
-    Ok(Registry::default().with(layers).into())
+    Ok((Registry::default().with(layers).into(), levels))
 }
 
-fn log_layer<W>(options: &LogOptions, output: Output<W>) -> Result<BoxedLayer>
+fn log_layer<W>(format: LogFormat, filter: reload::Layer<EnvFilter, Registry>, output: Output<W>) -> BoxedLayer
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    let invalid = |error: &dyn std::error::Error| Error::Invalid {
-        key: "telemetry.log.level".to_owned(),
-        reason: error.to_string(),
-    };
-    let level = format!("{OTHERS},{}", options.level);
-    let mut filter = EnvFilter::try_new(level).map_err(|error| invalid(&error))?;
-    if filter.max_level_hint() != Some(LevelFilter::OFF) {
-        // The span that names the task is always enabled, so that every log line has task, id and
-        // trace id.
-        let names: Directive = format!("{}=error", trace::TASK_TARGET).parse().map_err(|error| invalid(&error))?;
-        filter = filter.add_directive(names);
-    }
     let Output { writer, color } = output;
-    Ok(LogLayer { format: options.format, color, writer }.with_filter(filter).boxed())
+    LogLayer { format, color, writer }.with_filter(filter).boxed()
 }
 
 /// Returns a layer that exports handlers' own spans as children of their task's span.
@@ -250,6 +286,6 @@ pub(crate) mod testing {
 
     /// Returns the subscriber of a program with these options, and captures its lines.
     pub(crate) fn subscriber(options: &LogOptions, captured: Captured, tracer: Option<SdkTracer>) -> Dispatch {
-        super::subscriber(options, Output { writer: move || captured.clone(), color: false }, tracer).unwrap()
+        super::subscriber(options, Output { writer: move || captured.clone(), color: false }, tracer).unwrap().0
     }
 }

@@ -11,6 +11,7 @@
 //! worker that runs it first reads the store.
 
 mod calls;
+mod gauges;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -29,6 +30,7 @@ use celeriac_telemetry::events::relay::{
     RelayStarted, RelayTopologyNotDeclared, RetriesOverdue,
 };
 use celeriac_telemetry::events::results::StoreAwaited;
+use celeriac_telemetry::health::register;
 use celeriac_telemetry::{ErrorChain, Event};
 use celeriac_topology::{DIRECT_EXCHANGE, Topology};
 use futures::StreamExt;
@@ -39,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 use crate::hold::SHORTEST_HOLD;
+use crate::relay::gauges::OutboxGauges;
 use crate::task::registry::Registry;
 
 /// Most messages of a window, and bytes at which it is full.
@@ -125,6 +128,8 @@ impl Relay {
         else {
             return;
         };
+        let gauges = Arc::new(OutboxGauges::default());
+        register(&gauges);
         let mut backoff = Backoff::new(RECONNECT);
         while !stop.is_cancelled() {
             // A holder without a broker would keep all others from relaying.
@@ -137,7 +142,12 @@ impl Relay {
                 Ok(mut lead) => {
                     RelayStarted.emit();
                     backoff = Backoff::new(RECONNECT);
-                    match self.serve(&mut lead, &stop).await {
+                    let served = tokio::select! {
+                        served = Box::pin(self.serve(&mut lead, &stop)) => served,
+                        never = gauges.measure(outbox, self.client.clock()) => match never {},
+                    };
+                    gauges.forget();
+                    match served {
                         Ok(()) => {
                             lead.end().await;
                             continue;

@@ -113,7 +113,8 @@ impl Shutdown {
     }
 }
 
-/// Returns a shutdown that SIGTERM and SIGINT request, and SIGQUIT at once.
+/// Returns a shutdown that SIGTERM and SIGINT request, and SIGQUIT at once. SIGUSR2 changes the log
+/// level to `DEBUG` and back.
 ///
 /// Its listener runs until an end at once is requested. It has a thread of its own, because tasks
 /// that do not yield can occupy every thread of the runtime.
@@ -126,8 +127,9 @@ pub fn on_signals() -> Shutdown {
         let _ = listening.send(());
         while !asked.hurry.made.is_cancelled() {
             match signals.next().await {
-                AskedEnd::InOrder => asked.request(),
-                AskedEnd::AtOnce => asked.request_now(),
+                SignalRequest::Stop => asked.request(),
+                SignalRequest::StopNow => asked.request_now(),
+                SignalRequest::ToggleDebug => celeriac_telemetry::toggle_debug(),
             }
         }
     };
@@ -150,38 +152,40 @@ fn on_own_thread(name: &str, work: impl Future<Output = ()> + Send + 'static) {
     let _ = std::thread::Builder::new().name(name.to_owned()).spawn(run);
 }
 
-/// The end that a signal requests.
-enum AskedEnd {
-    InOrder,
-    AtOnce,
+/// The request of a signal.
+enum SignalRequest {
+    Stop,
+    StopNow,
+    ToggleDebug,
 }
 
-/// The signals that request an end. They are registered once, so that no signal is missed between
-/// two polls.
+/// The signals that request something. They are registered once, so that no signal is missed
+/// between two polls.
 struct Signals {
-    /// SIGTERM, SIGINT and SIGQUIT. `None` if the system refuses to register them.
+    /// SIGTERM, SIGINT, SIGQUIT and SIGUSR2. `None` if the system refuses to register them.
     #[cfg(unix)]
-    heard: Option<[tokio::signal::unix::Signal; 3]>,
+    heard: Option<[tokio::signal::unix::Signal; 4]>,
 }
 
 #[cfg(unix)]
 impl Signals {
     fn listen() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
-        let heard = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit()].map(signal);
-        if let [Ok(terminate), Ok(interrupt), Ok(quit)] = heard {
-            return Self { heard: Some([terminate, interrupt, quit]) };
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::user_defined2()];
+        if let [Ok(terminate), Ok(interrupt), Ok(quit), Ok(user)] = kinds.map(signal) {
+            return Self { heard: Some([terminate, interrupt, quit, user]) };
         }
         SignalsUnavailable.emit();
         Self { heard: None }
     }
 
-    async fn next(&mut self) -> AskedEnd {
-        let Some([terminate, interrupt, quit]) = &mut self.heard else { return std::future::pending().await };
+    async fn next(&mut self) -> SignalRequest {
+        let Some([terminate, interrupt, quit, user]) = &mut self.heard else { return std::future::pending().await };
         tokio::select! {
-            _ = terminate.recv() => AskedEnd::InOrder,
-            _ = interrupt.recv() => AskedEnd::InOrder,
-            _ = quit.recv() => AskedEnd::AtOnce,
+            _ = terminate.recv() => SignalRequest::Stop,
+            _ = interrupt.recv() => SignalRequest::Stop,
+            _ = quit.recv() => SignalRequest::StopNow,
+            _ = user.recv() => SignalRequest::ToggleDebug,
         }
     }
 }
@@ -192,11 +196,11 @@ impl Signals {
         Self {}
     }
 
-    async fn next(&mut self) -> AskedEnd {
+    async fn next(&mut self) -> SignalRequest {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-        AskedEnd::InOrder
+        SignalRequest::Stop
     }
 }
 

@@ -104,6 +104,16 @@ impl SlotMeter {
         self.held.store(usize::from(held), Ordering::Relaxed);
     }
 
+    /// Returns the number of messages held of the queue: its prefetch.
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of its tasks that occupy a slot.
+    pub(crate) fn running(&self) -> u32 {
+        self.settled().running
+    }
+
     /// Lets one more message wait for a start under a rate limit. At most half of the queue's held
     /// messages may wait, so that its other tasks can run.
     pub(crate) fn reserve_place(&self) -> bool {

@@ -1,9 +1,10 @@
 //! Starts, runs and stops all parts of a worker.
 
 mod banner;
+mod health;
+mod queues;
 mod services;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,9 @@ use celeriac_telemetry::events::broker::BrokerAwaited;
 use celeriac_telemetry::events::worker::{
     ConsumersNotStarted, SettlementsUnconfirmed, WorkerOffline, WorkerOnline, WorkerStopping,
 };
+use celeriac_telemetry::health::register;
 use celeriac_telemetry::{ErrorChain, Event, ServiceFailure};
-use celeriac_topology::{Prefetch, QueueKind, Topology};
+use celeriac_topology::{Prefetch, Topology};
 use futures::FutureExt;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -37,7 +39,7 @@ use crate::intake::prefetch;
 use crate::intake::tuning::PrefetchTuner;
 use crate::memory::DecodeMemory;
 use crate::options::WorkerOptions;
-use crate::own_queues::{add_direct_queue, own_broadcast_options, own_broadcast_queue, warn_of_shared_name};
+use crate::own_queues::warn_of_shared_name;
 use crate::rate_limits::RateLimits;
 use crate::relay::Relay;
 use crate::running_tasks::RunningTasks;
@@ -49,6 +51,8 @@ use crate::task::hooks::HookList;
 use crate::task::registry::Registry;
 use crate::threads::Threads;
 use crate::worker::banner::{Banner, BannerQueue};
+use crate::worker::health::{ObservedQueue, WorkerHealth};
+use crate::worker::queues::{ConsumedQueues, consumed_queues};
 use crate::worker::services::Services;
 
 /// Time after the drain in which outcomes are recorded and follow-ups sent.
@@ -93,6 +97,7 @@ pub struct Worker {
     broker_url: String,
     results_url: String,
     services: Services,
+    health: Arc<WorkerHealth>,
 }
 
 /// State of a worker after its end.
@@ -167,6 +172,8 @@ impl Worker {
             abort: CancellationToken::new(),
             environment: Arc::new(environment),
         };
+        let health = Arc::new(WorkerHealth::new(Arc::clone(&runtime.slots), &queues));
+        register(&health);
         Ok(Self {
             runtime: Arc::new(runtime),
             options: parts.options,
@@ -174,6 +181,7 @@ impl Worker {
             broker_url: parts.broker_url,
             results_url: parts.results_url,
             services,
+            health,
         })
     }
 
@@ -223,6 +231,7 @@ impl Worker {
     /// a declaration. Returns an error if a service of the worker ended, such as a consumer or the
     /// recorder. The worker then stops by itself, as after a request.
     pub async fn run_until(self, shutdown: Shutdown) -> Result<ShutdownReport> {
+        self.health.stops_with(&shutdown);
         let outcome = match self.subscribe(&shutdown).await {
             Ok(Some(consumers)) => Ok(self.work(consumers, &shutdown).await),
             Ok(None) => Ok(0),
@@ -258,6 +267,7 @@ impl Worker {
                         true => BrokerAwaited { work: "consumers", retry_in, error: &told }.emit(),
                         false => ConsumersNotStarted { retry_in, error: &told }.emit(),
                     }
+                    self.health.not_consumed(&told);
                     retry_in
                 }
                 Err(error) => return Err(error),
@@ -314,8 +324,9 @@ impl Worker {
             let (meter, bound) = tuning.watch(consumer.queue(), consumer.prefetch(), auto);
             let attempts = attempts.clone();
             let most = if auto || consumer.prefetch() == 0 { usize::MAX } else { usize::from(consumer.prefetch()) };
+            let observed = self.health.consumed(&consumer, &meter);
             let queue = QueueConsumer::new(Arc::clone(&self.runtime), consumer, meter, bound, attempts, most);
-            queues.spawn(self.consume(queue, shutdown.token()));
+            queues.spawn(self.consume(queue, observed, shutdown.token()));
         }
         self.services.run("prefetch", tuning.run(shutdown.token()));
         if self.options.run_relay
@@ -367,11 +378,18 @@ impl Worker {
     }
 
     /// Consumes a queue. Its end before the stop is a failure.
-    fn consume(&self, queue: QueueConsumer, stop: CancellationToken) -> impl Future<Output = Option<Consumer>> + use<> {
+    fn consume(
+        &self,
+        queue: QueueConsumer,
+        observed: Arc<ObservedQueue>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = Option<Consumer>> + use<> {
         let service = format!("consumer of queue `{}`", queue.consumer.queue());
         let supervisor = self.services.supervisor.clone();
         async move {
-            let consumer = supervisor.watch(&service, queue.run(stop.clone())).await?;
+            let consumer = supervisor.watch(&service, queue.run(stop.clone())).await;
+            observed.end();
+            let consumer = consumer?;
             if !stop.is_cancelled() {
                 supervisor.failed(&service, "the consumer ended");
             }
@@ -439,49 +457,6 @@ async fn close_consumers(queues: &mut JoinSet<Option<Consumer>>, closing: &mut J
 fn find_inline(registry: &Arc<Registry>, threads: &Threads) -> FindInline {
     let (registry, threads) = (Arc::clone(registry), threads.clone());
     Box::new(move |name| registry.get(name).map(|task| inline(task, &threads)))
-}
-
-/// The queues of a worker.
-struct ConsumedQueues {
-    queues: Vec<String>,
-    /// Queues for this worker's copies of broadcasts.
-    broadcasts: HashSet<String>,
-}
-
-/// Returns the queues that a worker consumes. Adds those of this worker alone to the topology.
-fn consumed_queues(options: &WorkerOptions, topology: &mut Topology, name: &str) -> Result<ConsumedQueues> {
-    let mut broadcasts = HashSet::new();
-    let mut queues = chosen_queues(options, topology)?;
-    for queue in &mut queues {
-        if let Some(options) = own_broadcast_options(topology, queue) {
-            *queue = own_broadcast_queue(queue, name);
-            topology.queues.insert(queue.clone(), options);
-            broadcasts.insert(queue.clone());
-        }
-    }
-    if options.direct_queue {
-        queues.push(add_direct_queue(topology, name));
-    }
-    Ok(ConsumedQueues { queues, broadcasts })
-}
-
-fn chosen_queues(options: &WorkerOptions, topology: &Topology) -> Result<Vec<String>> {
-    if options.queues.is_empty() {
-        return Ok(topology.work_queues().map(str::to_owned).collect());
-    }
-    let is_stream =
-        |queue: &&String| topology.queues.get(*queue).is_some_and(|options| options.kind == QueueKind::Stream);
-    if let Some(stream) = options.queues.iter().find(is_stream) {
-        return Err(Error::Stream { queue: stream.clone() });
-    }
-    let unknown = options.queues.iter().find(|queue| !topology.queues.contains_key(*queue));
-    match unknown {
-        None => Ok(options.queues.clone()),
-        Some(queue) => Err(Error::UnknownQueue {
-            queue: queue.clone(),
-            nearest: celeriac_config::nearest(queue, topology.queues.keys().map(String::as_str)).map(str::to_owned),
-        }),
-    }
 }
 
 /// Returns the default name of a worker.

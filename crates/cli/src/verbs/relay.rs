@@ -7,6 +7,7 @@ use celeriac_client::Client;
 use celeriac_config::duration;
 use celeriac_results::{Outbox, PostgresBackend};
 use celeriac_telemetry::events::telemetry::FlushFailed;
+use celeriac_telemetry::health::StartingProgram;
 use celeriac_telemetry::{ErrorChain, Event, ServiceFailure, Supervisor, Telemetry};
 use celeriac_worker::{Error as WorkerError, Relay, Shutdown, on_signals};
 use jiff::Timestamp;
@@ -58,10 +59,12 @@ pub(crate) async fn run(program: &Program, args: &RelayArgs, name: &CommandName,
     let telemetry = Telemetry::start(&program.telemetry, &program.instance).map_err(Error::Telemetry)?;
     let shutdown = on_signals();
     let relayed: Result<bool, Error> = async {
+        let starting = StartingProgram::register();
         let client = tokio::select! {
             client = program.client() => client?,
             () = shutdown.requested() => return Ok(true),
         };
+        drop(starting);
         let relay =
             Relay::new(client.clone())?.undeclared(program.relay_undeclared).tasks(Arc::new(program.registry.clone()));
         let failure = relay_until(relay, &client, &shutdown).await;

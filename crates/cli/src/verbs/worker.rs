@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use celeriac_telemetry::events::telemetry::FlushFailed;
 use celeriac_telemetry::events::worker::BlockingTasksLeft;
+use celeriac_telemetry::health::StartingProgram;
 use celeriac_telemetry::{ErrorChain, Event, LogFormat, Telemetry};
 use celeriac_worker::{Error as WorkerError, RunningTasks, Shutdown, ShutdownReport, on_signals};
 use tokio::time::{sleep, timeout};
@@ -39,11 +40,13 @@ pub(crate) async fn run(program: &Program, name: &CommandName) -> Result<(), Err
     let shutdown = on_signals();
     let mut drain = Duration::ZERO;
     let left_behind: Result<bool, Error> = async {
+        let starting = StartingProgram::register();
         let client = tokio::select! {
             client = program.client() => client?,
             () = shutdown.requested() => return Ok(false),
         };
         let worker = program.worker(client.clone())?;
+        drop(starting);
         drain = worker.drain();
         shutdown.when_overdue(
             drain,

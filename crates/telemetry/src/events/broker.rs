@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::metrics::{
     CONNECTIONS_LOST, CONNECTIONS_RESTORED, CONSUMERS_LOST, CONSUMERS_RESTORED, MESSAGES_REPLAYED, MESSAGES_RETURNED,
-    PUBLISHERS_BLOCKED,
+    OPERATION_DURATION, PUBLISHERS_BLOCKED,
 };
 
 const TARGET: &str = "celeriac::broker";
@@ -113,6 +113,38 @@ event! {
     log: DEBUG "dead letter replayed" { task, id, dead_letter_queue = from, queue = to };
     span: "replayed" { "celeriac.replayed.from" = from, "celeriac.replayed.to" = to };
     count: MESSAGES_REPLAYED { "celeriac.queue" = to };
+}
+
+event! {
+    /// A message is on a queue, confirmed.
+    pub struct MessagePublished<'a> {
+        /// The exchange that it was published to.
+        exchange: &'a str,
+        /// The routing key that it was published with.
+        routing_key: &'a str,
+        /// Time until the confirm.
+        took: Duration,
+    }
+    log: TRACE "message published" { exchange, routing_key, took_seconds = took.as_secs_f64() };
+    time: OPERATION_DURATION(took) { "messaging.system" = "rabbitmq", "messaging.operation.name" = "publish" };
+}
+
+event! {
+    /// A message could not be published. Its sender has the error.
+    pub struct MessageNotPublished<'a> {
+        /// The exchange that it was published to.
+        exchange: &'a str,
+        /// The routing key that it was published with.
+        routing_key: &'a str,
+        /// Cause of the failure, in one word.
+        kind: &'a str,
+        /// Time until the error.
+        took: Duration,
+    }
+    log: TRACE "message not published" { exchange, routing_key, reason = kind, took_seconds = took.as_secs_f64() };
+    time: OPERATION_DURATION(took) {
+        "messaging.system" = "rabbitmq", "messaging.operation.name" = "publish", "error.type" = kind
+    };
 }
 
 event! {

@@ -17,6 +17,7 @@
 ///     span: "retried" { "celeriac.retry.wait" = wait };
 ///     count: TASKS_RETRIED { "celeriac.task.name" = task };
 ///     time: RETRY_WAIT(wait);
+///     size: ATTEMPTS(attempt);
 /// }
 /// ```
 ///
@@ -27,6 +28,7 @@
 ///   the field in parentheses.
 /// - `time` has a histogram, the field that it records, and attributes.
 /// - `gauge` has a gauge, and the field with its present number.
+/// - `size` has a histogram of numbers, and the field that it records.
 ///
 /// All but `log` are optional; the order is fixed. Expressions use the fields by name.
 macro_rules! event {
@@ -63,6 +65,7 @@ macro_rules! event {
         $(count: $counter:ident $(($number:ident))? $({ $($count_key:literal = $count_value:expr),+ })?;)?
         $(time: $histogram:ident($duration:ident) $({ $($time_key:literal = $time_value:expr),+ })?;)?
         $(gauge: $gauge:ident($present:ident);)?
+        $(size: $sizes:ident($size:ident);)?
     ) => {
         impl $(<$lifetime>)? $crate::events::Event for $name $(<$lifetime>)? {
             const LEVEL: tracing::Level = tracing::Level::$level;
@@ -77,6 +80,7 @@ macro_rules! event {
                     $histogram.record($duration, || [$($($crate::metrics::attribute($time_key, $time_value)),+)?]);
                 )?
                 $($gauge.set($present);)?
+                $($sizes.record_number($size);)?
                 tracing::event!(
                     target: TARGET,
                     tracing::Level::$level,
@@ -125,6 +129,7 @@ mod tests {
 
     static CALLS: Metric<Counter<u64>> = Metric::new("test.calls", "{call}", "Calls.");
     static ITEMS: Metric<Counter<u64>> = Metric::new("test.items", "{item}", "Items.");
+    static SIZES: Metric<Histogram<u64>> = Metric::new("test.sizes", "{item}", "Sizes.");
     static WAITS: Metric<Histogram<f64>> = Metric::new("test.waits", "s", "Waits.");
     static DEPTH: Metric<Gauge<u64>> = Metric::new("test.depth", "{item}", "Items that wait.");
 
@@ -158,6 +163,7 @@ mod tests {
         }
         log: TRACE "a batch";
         count: ITEMS(items);
+        size: SIZES(items);
     }
 
     event! {
@@ -223,6 +229,10 @@ mod tests {
                 .data_points()
                 .map(|point| (point.attributes().cloned().collect(), f64::from(u32::try_from(point.value()).unwrap())))
                 .collect(),
+            AggregatedMetrics::U64(MetricData::Histogram(histogram)) => histogram
+                .data_points()
+                .map(|point| (point.attributes().cloned().collect(), f64::from(u32::try_from(point.sum()).unwrap())))
+                .collect(),
             AggregatedMetrics::F64(MetricData::Histogram(histogram)) => {
                 histogram.data_points().map(|point| (point.attributes().cloned().collect(), point.sum())).collect()
             }
@@ -266,6 +276,7 @@ mod tests {
         assert_eq!(exported("test.calls"), ("{call}".to_owned(), vec![(vec![task.clone(), constant], 2.0)]));
         assert_eq!(exported("test.items"), ("{item}".to_owned(), vec![(vec![], 12.0)]));
         assert_eq!(exported("test.depth"), ("{item}".to_owned(), vec![(vec![], 4.0)]));
+        assert_eq!(exported("test.sizes"), ("{item}".to_owned(), vec![(vec![], 12.0)]));
         assert_eq!(exported("test.waits"), ("s".to_owned(), vec![(vec![task], 3.0)]));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::metrics::{BATCH_DURATION, ROWS_RECORDED, STORE_FAILED_OVER, STORE_LOST, STORE_RESTORED};
+use crate::metrics::{BATCH_DURATION, BATCH_SIZE, ROWS_RECORDED, STORE_FAILED_OVER, STORE_LOST, STORE_RESTORED};
 
 const TARGET: &str = "celeriac::results";
 
@@ -120,6 +120,7 @@ event! {
     log: TRACE "batch recorded" { rows, took_seconds = took.as_secs_f64() };
     count: ROWS_RECORDED(rows);
     time: BATCH_DURATION(took);
+    size: BATCH_SIZE(rows);
 }
 
 event! {

@@ -1,4 +1,4 @@
-//! Events between a program and the collector of its traces and metrics.
+//! Events of a program's own telemetry: its collector, and its health server.
 
 const TARGET: &str = "celeriac::telemetry";
 
@@ -65,4 +65,22 @@ event! {
     /// no effect.
     pub struct LogOptionsUnused;
     log: DEBUG "log options unused";
+}
+
+event! {
+    /// The health server listens.
+    pub struct HealthServed<'a> {
+        /// Its address.
+        address: &'a str,
+    }
+    log: INFO "health served" { address };
+}
+
+event! {
+    /// A signal changed the level of the log lines.
+    pub struct LogLevelChanged<'a> {
+        /// The level from now on.
+        level: &'a str,
+    }
+    log: INFO "log level changed" { level };
 }

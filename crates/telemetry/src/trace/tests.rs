@@ -182,7 +182,8 @@ fn attempts_share_a_trace_and_show_what_happened() {
     let first = ProcessSpan::start(&headers, &names.info("attempts", 1));
     let (task, id) = ("orders.charge", "attempts");
     first.emit(&TaskReceived { task, id, queue: "billing", redelivered: false });
-    first.emit(&TaskRetried { task, id, attempt: 1, error: "declined", retry_in: std::time::Duration::from_secs(2) });
+    let retry_in = std::time::Duration::from_secs(2);
+    first.emit(&TaskRetried { task, id, attempt: 1, kind: "Declined", error: "declined", retry_in });
     first.emit(&TaskRevoked { task, id });
     first.record_settlement("ack");
     let again = first.run_blocking(|| PublishSpan::start("orders.charge", "attempts", "", "billing"))();

@@ -92,7 +92,8 @@ async fn retry(attempt: &mut Attempt<'_>, task: &TaskDefinition, wait: Duration,
     }
     let id = &attempt.headers().id;
     let (number, error) = (attempt.number(), failure.to_string());
-    attempt.span.emit(&TaskRetried { task: task.name, id, attempt: number, error: &error, retry_in: wait });
+    let (task, kind) = (task.name, failure.kind.as_str());
+    attempt.span.emit(&TaskRetried { task, id, attempt: number, kind, error: &error, retry_in: wait });
     send_next_attempt(attempt, next, due, Some(&failure)).await?;
     // The next attempt sends a reply too, so a reply that fails here is not repeated.
     let _ = reply_failure(attempt, TaskState::Retry, &failure).await;

@@ -4,8 +4,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_protocol::{ArgumentError, Body, Failure, TaskHeaders, TimeLimits};
+use celeriac_protocol::{ArgumentError, Body, Failure, TaskHeaders, TimeLimits, sent_at};
 use celeriac_results::{PgConnection, RunningTask};
+use celeriac_telemetry::are_counted;
 use celeriac_telemetry::events::worker::task::TaskStarted;
 use celeriac_telemetry::trace::ProcessSpan;
 use futures::FutureExt;
@@ -101,11 +102,23 @@ pub(crate) async fn run<'a>(
 /// Tells that an attempt starts: by its event, and by its row if starts are tracked.
 pub(crate) fn tell_started(attempt: &Attempt<'_>, started_at: Timestamp) {
     let TaskHeaders { task, id, .. } = attempt.headers();
-    attempt.span.emit(&TaskStarted { task, id, attempt: attempt.number() });
+    let wait = if are_counted() { queue_wait(attempt) } else { None };
+    let queue = &attempt.received.origin.queue;
+    attempt.span.emit(&TaskStarted { task, id, queue, attempt: attempt.number(), wait });
     let store = attempt.runtime.results.as_ref().filter(|store| store.tracks_starts && attempt.keeps_outcome());
     if let Some(store) = store {
         store.recorder.record_start(Box::new(start_row(attempt, started_at)));
     }
+}
+
+/// Returns the time since a task was due, or was sent. Only an id that begins with the time tells
+/// when a task was sent, and only for its first attempt.
+fn queue_wait(attempt: &Attempt<'_>) -> Option<Duration> {
+    let headers = attempt.headers();
+    let sent_at = sent_at(&headers.id).filter(|_| headers.retries == 0);
+    let since = headers.eta.into_iter().chain(sent_at).max()?;
+    // The clocks of sender and database may differ.
+    Some(Duration::try_from(attempt.runtime.clock.now().duration_since(since)).unwrap_or_default())
 }
 
 /// The reason why a task has not started.

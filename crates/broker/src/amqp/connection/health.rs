@@ -23,6 +23,16 @@ pub(crate) struct HealthTracker {
     blocked: watch::Sender<Option<String>>,
     /// The same as a flag, which each message can read at little cost.
     is_blocked: AtomicBool,
+    block_times: Mutex<BlockTimes>,
+}
+
+/// Time for which the broker has blocked publishers.
+#[derive(Debug, Default)]
+struct BlockTimes {
+    /// Time of the blocks that are over.
+    over: Duration,
+    /// Start of the present block.
+    since: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +53,7 @@ impl HealthTracker {
             health: watch::Sender::new(BrokerHealth::Disconnected { reason: None }),
             blocked: watch::Sender::new(None),
             is_blocked: AtomicBool::new(false),
+            block_times: Mutex::default(),
         }
     }
 
@@ -142,6 +153,12 @@ impl HealthTracker {
         self.blocked.borrow().clone()
     }
 
+    /// Returns the time for which the broker has blocked publishers so far.
+    pub(crate) fn blocked_time(&self) -> Duration {
+        let times = self.block_times.lock().unwrap_or_else(PoisonError::into_inner);
+        times.over + times.since.map(|since| since.elapsed()).unwrap_or_default()
+    }
+
     /// Returns the reason why there is no connection for `purpose`, if it is known.
     pub(crate) fn trouble(&self, purpose: ConnectionPurpose) -> Option<String> {
         let links = self.lock();
@@ -156,6 +173,7 @@ impl HealthTracker {
 
     fn set_blocked(&self, reason: Option<String>) {
         self.is_blocked.store(reason.is_some(), Ordering::Relaxed);
+        self.block_times.lock().unwrap_or_else(PoisonError::into_inner).set(reason.is_some());
         self.blocked.send_if_modified(|blocked| {
             let modified = *blocked != reason;
             *blocked = reason;
@@ -174,6 +192,16 @@ impl HealthTracker {
 
     fn lock(&self) -> MutexGuard<'_, [LinkState; 2]> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl BlockTimes {
+    fn set(&mut self, blocked: bool) {
+        if blocked {
+            self.since.get_or_insert_with(Instant::now);
+        } else if let Some(since) = self.since.take() {
+            self.over += since.elapsed();
+        }
     }
 }
 
@@ -229,8 +257,12 @@ mod tests {
         assert_eq!(*health.borrow(), BrokerHealth::Connected);
         tracker.block(ConnectionPurpose::Publish, publishing, Some("low on memory".to_owned()));
         assert_eq!(*health.borrow(), BrokerHealth::Blocked { reason: "low on memory".to_owned() });
+        let (first, second) = (tracker.blocked_time(), tracker.blocked_time());
+        assert!(second > first, "the present block counts");
         tracker.block(ConnectionPurpose::Publish, publishing, None);
         assert_eq!(*health.borrow(), BrokerHealth::Connected);
+        assert!(tracker.blocked_time() > second);
+        assert_eq!(tracker.blocked_time(), tracker.blocked_time(), "it is over");
         tracker.failed(ConnectionPurpose::Consume, "refused");
         assert_eq!(*health.borrow(), disconnected("refused"));
         tracker.up(ConnectionPurpose::Consume);

@@ -206,9 +206,11 @@ pub(super) fn nobody(id: &str) -> Error {
     Error::Data { what: format!("task {id}"), reason: "no dead letter has this id".to_owned() }
 }
 
-/// Starts telemetry as configured, with the log level `warn`: the answer is on the terminal.
+/// Starts telemetry as configured, with the log level `warn`: the answer is on the terminal. The
+/// address of the health server may belong to a worker.
 fn start_telemetry(program: &Program) -> Result<Telemetry, Error> {
     let mut options = program.telemetry.clone();
     "warn".clone_into(&mut options.log.level);
+    options.listen = None;
     Telemetry::start(&options, &program.instance).map_err(Error::Telemetry)
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use celeriac_protocol::TaskState;
 
 use crate::metrics::{
-    MESSAGES_CONSUMED, MESSAGES_DEAD_LETTERED, PROCESS_DURATION, TASKS_FINISHED, TASKS_INTERRUPTED, TASKS_RETRIED,
-    TASKS_SKIPPED, TASKS_STARTED,
+    MESSAGES_CONSUMED, MESSAGES_DEAD_LETTERED, PROCESS_DURATION, QUEUE_WAIT, TASKS_FINISHED, TASKS_INTERRUPTED,
+    TASKS_RETRIED, TASKS_SKIPPED, TASKS_STARTED, bounded_kind,
 };
 
 const TARGET: &str = "celeriac::worker";
@@ -37,12 +37,17 @@ event! {
         task: &'a str,
         /// Task id.
         id: &'a str,
+        /// The queue that delivered it.
+        queue: &'a str,
         /// Number of the attempt, from 1.
         attempt: u32,
+        /// Time since the task was sent, or was due. `None` if it is not known.
+        wait: Option<Duration>,
     }
     log: DEBUG "task started" { task, id, attempt };
     span: "started";
     count: TASKS_STARTED { "celeriac.task.name" = task };
+    time: QUEUE_WAIT(wait) { "celeriac.queue" = queue };
 }
 
 event! {
@@ -72,6 +77,8 @@ event! {
         id: &'a str,
         /// Number of the attempt that failed, from 1.
         attempt: u32,
+        /// Kind of the error of the attempt.
+        kind: &'a str,
         /// Error of the attempt.
         error: &'a str,
         /// Time until the next attempt.
@@ -79,7 +86,7 @@ event! {
     }
     log: WARN "task retried" { task, id, attempt, retry_in_seconds = retry_in.as_secs_f64(), error };
     span: "retried" { "celeriac.retry.wait" = retry_in, "celeriac.error" = error };
-    count: TASKS_RETRIED { "celeriac.task.name" = task };
+    count: TASKS_RETRIED { "celeriac.task.name" = task, "error.type" = bounded_kind(kind) };
 }
 
 event! {

@@ -1,0 +1,143 @@
+//! The gauges of a program: values that are read from its parts when metrics are collected.
+
+use std::sync::Arc;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{AsyncInstrument, Meter};
+
+use super::sources;
+
+/// Makes the instruments that are read from the parts of the program.
+pub(crate) fn observe_gauges(meter: &Meter) {
+    for gauge in Gauge::ALL {
+        let (name, unit, description) = gauge.declared();
+        if gauge.is_sum() {
+            let counter = meter.f64_observable_counter(name).with_unit(unit).with_description(description);
+            counter.with_callback(move |observer| observe(*gauge, observer)).build();
+        } else {
+            let instrument = meter.f64_observable_gauge(name).with_unit(unit).with_description(description);
+            instrument.with_callback(move |observer| observe(*gauge, observer)).build();
+        }
+    }
+}
+
+fn observe(gauge: Gauge, observer: &dyn AsyncInstrument<f64>) {
+    for GaugeReading { queue, value, .. } in readings(gauge) {
+        match queue {
+            Some(queue) => observer.observe(value, &[KeyValue::new("celeriac.queue", queue)]),
+            None => observer.observe(value, &[]),
+        }
+    }
+}
+
+/// The present value of a gauge.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GaugeReading {
+    /// The gauge.
+    pub gauge: Gauge,
+    /// The queue, if it is the gauge of a queue.
+    pub queue: Option<Arc<str>>,
+    /// The value.
+    pub value: f64,
+}
+
+/// Returns the readings of one gauge over all parts, one for each queue.
+fn readings(gauge: Gauge) -> Vec<GaugeReading> {
+    let mut all = Vec::new();
+    for source in sources() {
+        source.gauges(&mut all);
+        all.push(Gauge::Unready.read(source.unready().len() as f64));
+    }
+    let mut merged: Vec<GaugeReading> = Vec::new();
+    for reading in all.into_iter().filter(|reading| reading.gauge == gauge) {
+        match merged.iter_mut().find(|known| known.queue == reading.queue) {
+            Some(known) => known.value = gauge.merge(known.value, reading.value),
+            None => merged.push(reading),
+        }
+    }
+    merged
+}
+
+/// Declares gauges: their names, units and descriptions.
+macro_rules! gauges {
+    ($($ident:ident: $name:literal in $unit:literal, $description:literal;)+) => {
+        /// A gauge, which parts of the program have. See [`HealthSource`](super::HealthSource).
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Gauge {
+            $(#[doc = $description] $ident,)+
+        }
+
+        impl Gauge {
+            const ALL: &[Self] = &[$(Self::$ident),+];
+
+            /// Returns name, unit and description.
+            fn declared(self) -> (&'static str, &'static str, &'static str) {
+                match self {
+                    $(Self::$ident => ($name, $unit, $description),)+
+                }
+            }
+        }
+    };
+}
+
+gauges! {
+    Unready: "celeriac.parts.unready" in "{part}", "Parts of the program that are not ready.";
+    Slots: "celeriac.worker.slots.limit" in "{slot}", "Slots of the worker, free or not.";
+    SlotsUsed: "celeriac.worker.slots.used" in "{slot}", "Slots in which a task runs.";
+    InFlight: "celeriac.messages.in_flight" in "{message}", "Messages whose task occupies a slot.";
+    Prefetch: "celeriac.consumers.prefetch" in "{message}", "Prefetch in force.";
+    Consuming: "celeriac.consumers.consuming" in "{consumer}", "1 if the broker delivers, 0 if not.";
+    OutboxMessages: "celeriac.outbox.messages" in "{message}", "Messages in the outbox, read by the process that relays.";
+    OutboxAge: "celeriac.outbox.age" in "s", "Age of the oldest message in the outbox, read by the process that relays.";
+    BlockedTime: "celeriac.publishers.blocking.time" in "s", "Time for which the broker took no messages.";
+}
+
+impl Gauge {
+    /// Returns a reading without a queue.
+    pub fn read(self, value: f64) -> GaugeReading {
+        GaugeReading { gauge: self, queue: None, value }
+    }
+
+    /// Returns a reading of a queue.
+    pub fn read_queue(self, queue: &Arc<str>, value: f64) -> GaugeReading {
+        GaugeReading { gauge: self, queue: Some(Arc::clone(queue)), value }
+    }
+
+    /// Returns `true` if the value only grows.
+    fn is_sum(self) -> bool {
+        self == Self::BlockedTime
+    }
+
+    /// Returns one value for two parts of the same process.
+    fn merge(self, one: f64, other: f64) -> f64 {
+        match self {
+            Self::Consuming => one.min(other),
+            Self::OutboxMessages | Self::OutboxAge => one.max(other),
+            _ => one + other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::NAMES;
+
+    /// Returns the names in the first column of the table in `docs/metrics.md`.
+    fn documented() -> Vec<String> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+        rows.filter_map(|row| Some(row.split_once('`')?.0.to_owned())).collect()
+    }
+
+    #[test]
+    fn the_documentation_lists_every_metric_and_no_other() {
+        let (mut documented, mut declared) = (documented(), NAMES.to_vec());
+        declared.extend(Gauge::ALL.iter().map(|gauge| gauge.declared().0));
+        documented.sort();
+        declared.sort_unstable();
+        assert_eq!(documented, declared);
+    }
+}
