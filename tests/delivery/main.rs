@@ -19,6 +19,7 @@ mod follow_ups;
 mod foreign;
 mod full_queue;
 mod grants;
+mod health;
 mod hooks;
 mod idempotency;
 mod letter;

@@ -138,6 +138,21 @@ pub struct WorkerArgs {
     /// Time for running tasks to end [default: worker.drain_timeout]
     #[arg(long, value_name = "DURATION")]
     pub drain_timeout: Option<String>,
+    /// Ask the running worker if it is ready or live, and exit
+    #[arg(
+        long, value_enum, value_name = "ready|live", hide_possible_values = true,
+        num_args = 0..=1, require_equals = true, default_missing_value = "ready"
+    )]
+    pub check: Option<HealthCheck>,
+}
+
+/// Question of `worker --check`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HealthCheck {
+    /// It consumes its queues, and reaches broker and database
+    Ready,
+    /// Its runtime runs
+    Live,
 }
 
 /// Flags of `setup`.

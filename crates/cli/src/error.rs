@@ -72,6 +72,27 @@ pub enum Error {
         /// The store, without password.
         url: String,
     },
+    /// The worker has no address to ask.
+    #[error("cannot ask the worker: telemetry.listen is not set")]
+    NotListening,
+    /// No worker answers.
+    #[error("no worker answers at {address}: {source}")]
+    NoAnswer {
+        /// The address.
+        address: String,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// Another worker answers.
+    #[error("at {address} answers `{found}`, not `{wanted}`")]
+    OtherWorker {
+        /// The address.
+        address: String,
+        /// The worker of the configuration.
+        wanted: String,
+        /// The worker that answers.
+        found: String,
+    },
     /// The question was not answered with yes.
     #[error("declined: nothing was changed")]
     Declined,
@@ -84,7 +105,12 @@ impl Error {
     /// Returns the exit code, by which a supervisor tells kinds of errors apart.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) | Self::InProcess | Self::NeedsPostgres { .. } | Self::Telemetry(_) => Exit::Config,
+            Self::Config(_)
+            | Self::InProcess
+            | Self::NeedsPostgres { .. }
+            | Self::Telemetry(_)
+            | Self::NotListening => Exit::Config,
+            Self::NoAnswer { .. } | Self::OtherWorker { .. } => Exit::NotReady,
             Self::Broker(error) => broker_code(error),
             Self::Admin(error) => admin_code(error),
             Self::Results(error) | Self::NotAudited { source: error, .. } => results_code(error),
@@ -114,6 +140,11 @@ impl Error {
             }
             Self::InProcess => Some("give --broker amqp://…, or set broker.url or CELERIAC__BROKER__URL"),
             Self::NeedsPostgres { .. } => Some("give --results postgres://…, or set results.url"),
+            Self::NotListening => {
+                Some("set telemetry.listen for the worker and for this command, such as to 127.0.0.1:9464")
+            }
+            Self::NoAnswer { .. } => Some("start the worker, and give it the same telemetry.listen as this command"),
+            Self::OtherWorker { .. } => Some("give --name, or give each worker a telemetry.listen of its own"),
             Self::NoTerminal => Some("give --yes to go ahead without a question"),
             Self::Config(_) | Self::Telemetry(_) | Self::Data { .. } | Self::Declined => None,
         }

@@ -7,7 +7,7 @@ use celeriac_config::Problems;
 use celeriac_telemetry::Supervisor;
 
 use crate::args::CommandName;
-use crate::args::{CommandLine, ConfigVerb, RoutesVerb, Verb};
+use crate::args::{CommandLine, ConfigVerb, RoutesVerb, Verb, WorkerArgs};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::program::{Override, Program};
@@ -52,6 +52,7 @@ where
     let done: Result<(), Error> = match verb {
         Verb::Topology(verb) => return Box::pin(verbs::topology::run(&program, verb, name, global.json)).await,
         Verb::Setup(args) => return Box::pin(verbs::setup::run(&program, &args, name, global.json)).await,
+        Verb::Worker(WorkerArgs { check: Some(check), .. }) => return verbs::check::run(&program, check, global.json),
         Verb::Worker(_) => Box::pin(verbs::worker::run(&program, name)).await,
         Verb::Relay(args) => Box::pin(verbs::relay::run(&program, &args, name, global.json)).await,
         Verb::List(args) => verbs::list::run(&program, args.what, global.json),

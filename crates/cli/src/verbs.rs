@@ -3,6 +3,7 @@
 pub(crate) mod arguments;
 pub(crate) mod audit;
 pub(crate) mod call;
+pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod dead;
 pub(crate) mod failures;

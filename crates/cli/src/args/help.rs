@@ -12,7 +12,9 @@ pub(super) struct HelpEnd {
     exits: &'static [Exit],
 }
 
-use Exit::{Config, Data, Denied, Different, Done, Internal, NotConfirmed, TaskFailed, TimedOut, Unavailable, Usage};
+use Exit::{
+    Config, Data, Denied, Different, Done, Internal, NotConfirmed, NotReady, TaskFailed, TimedOut, Unavailable, Usage,
+};
 
 /// Exit codes of verbs that only read the configuration.
 const READS_CONFIG: &[Exit] = &[Done, Usage, Config];
@@ -38,13 +40,18 @@ Signals:
                    return the others to their queues
   a second signal  interrupt running tasks: they return to their queues, and no attempt is counted
   SIGQUIT          interrupt at once
+  SIGUSR2          log celeriac's lines from DEBUG on, or as configured again
 
 ";
 
 pub(super) const WORKER: HelpEnd = HelpEnd {
     sections: SIGNALS,
-    examples: &["my-app worker -Q billing,mail -c 20", "my-app worker -n w1 --prefetch auto -l debug"],
-    exits: CONNECTS,
+    examples: &[
+        "my-app worker -Q billing,mail -c 20",
+        "my-app worker -n w1 --prefetch auto -l debug",
+        "my-app worker --check=live",
+    ],
+    exits: &[Done, Usage, NotReady, Unavailable, Internal, Denied, Config],
 };
 
 pub(super) const SETUP: HelpEnd = HelpEnd {
