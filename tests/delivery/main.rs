@@ -34,6 +34,7 @@ mod permissions;
 mod poison;
 mod pooler;
 mod prefetch;
+mod prometheus;
 mod queues;
 mod rate;
 mod replies;

@@ -6,7 +6,8 @@
 //! the RabbitMQ. [`PoolerNode`] is a PgBouncer. A program in a [`NetworkNamespace`] loses packets
 //! on its [`Link`]s. [`WrongClock`] gives one process another time of day. Each server has a folder
 //! and ports of its own and listens only on loopback, so many can run side by side.
-//! [`PythonEnvironment`] is the Python in which interop tests run Celery.
+//! [`PythonEnvironment`] is the Python in which interop tests run Celery. [`promtool`] checks rules
+//! of Prometheus.
 //!
 //! No server outlives its owner process, not even a killed one: see [`Guard`]. All functions block;
 //! call them from a blocking thread of an async test.
@@ -25,6 +26,7 @@ mod ports;
 mod postgres;
 mod process;
 mod program;
+mod promtool;
 mod provision;
 mod python;
 mod rabbit;
@@ -40,6 +42,7 @@ pub use network::{Link, Loss, NetworkNamespace};
 pub use pooler::{PoolMode, PoolerNode};
 pub use postgres::{Durability, PostgresNode, PostgresSpec};
 pub use process::{Process, Signal, kill_below};
+pub use promtool::promtool;
 pub use provision::{AMQP_URL, DATABASE_URL, MANAGEMENT_URL, Servers};
 pub use python::{PYTHON, PythonEnvironment};
 pub use rabbit::{RabbitNode, RabbitSpec, RabbitTls};
