@@ -13,7 +13,10 @@ postgres/0005_revocations.sql ca9eb76beb6b554c
 postgres/0006_suspects.sql cb726312b731372b
 postgres/0007_runs.sql a8234a63095da7b9
 postgres/0008_audit.sql 8b177b70e9d456ad
+postgres/0009_retries.sql 9ec72d5968334597
 postgres/0010_views.sql fb916fd075b110c1
+postgres/0011_functions.sql 659d039b65490c9e
+postgres/0012_running.sql 54d864cbec0b2308
 sqlite/0001_tasks.sql 261bf9d42d607485
 sqlite/0002_replays.sql c1f2c9bf05020f79
 sqlite/0003_attempts.sql 1afbf1b9c2333c7e

@@ -5,7 +5,8 @@
 //! - `server`: the HTTP server, on a thread and a runtime of its own;
 //! - `answers`: the answers to `/livez` and `/readyz`;
 //! - `probe`: asks the server of another process;
-//! - `gauges`: the values that parts of the program have.
+//! - `gauges`: the values that parts of the program have;
+//! - `observe`: reads them when metrics are collected.
 //!
 //! Parts of a program register themselves as a [`HealthSource`]. They are read when somebody asks,
 //! so a program without a server pays nothing.
@@ -14,6 +15,7 @@ mod address;
 mod answers;
 mod gauges;
 mod heartbeat;
+mod observe;
 mod probe;
 mod server;
 
@@ -22,9 +24,9 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 pub use address::ListenAddress;
 pub use answers::{LiveAnswer, ReadyAnswer};
-pub(crate) use gauges::observe_gauges;
 pub use gauges::{Gauge, GaugeReading};
 pub(crate) use heartbeat::Heartbeat;
+pub(crate) use observe::observe_gauges;
 pub use probe::{ask_live, ask_ready};
 pub(crate) use server::HealthServer;
 

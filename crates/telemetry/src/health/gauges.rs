@@ -1,34 +1,6 @@
-//! The gauges of a program: values that are read from its parts when metrics are collected.
+//! The gauges of a program: values that its parts have.
 
 use std::sync::Arc;
-
-use opentelemetry::KeyValue;
-use opentelemetry::metrics::{AsyncInstrument, Meter};
-
-use super::sources;
-
-/// Makes the instruments that are read from the parts of the program.
-pub(crate) fn observe_gauges(meter: &Meter) {
-    for gauge in Gauge::ALL {
-        let (name, unit, description) = gauge.declared();
-        if gauge.is_sum() {
-            let counter = meter.f64_observable_counter(name).with_unit(unit).with_description(description);
-            counter.with_callback(move |observer| observe(*gauge, observer)).build();
-        } else {
-            let instrument = meter.f64_observable_gauge(name).with_unit(unit).with_description(description);
-            instrument.with_callback(move |observer| observe(*gauge, observer)).build();
-        }
-    }
-}
-
-fn observe(gauge: Gauge, observer: &dyn AsyncInstrument<f64>) {
-    for GaugeReading { queue, value, .. } in readings(gauge) {
-        match queue {
-            Some(queue) => observer.observe(value, &[KeyValue::new("celeriac.queue", queue)]),
-            None => observer.observe(value, &[]),
-        }
-    }
-}
 
 /// The present value of a gauge.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,23 +11,6 @@ pub struct GaugeReading {
     pub queue: Option<Arc<str>>,
     /// The value.
     pub value: f64,
-}
-
-/// Returns the readings of one gauge over all parts, one for each queue.
-fn readings(gauge: Gauge) -> Vec<GaugeReading> {
-    let mut all = Vec::new();
-    for source in sources() {
-        source.gauges(&mut all);
-        all.push(Gauge::Unready.read(source.unready().len() as f64));
-    }
-    let mut merged: Vec<GaugeReading> = Vec::new();
-    for reading in all.into_iter().filter(|reading| reading.gauge == gauge) {
-        match merged.iter_mut().find(|known| known.queue == reading.queue) {
-            Some(known) => known.value = gauge.merge(known.value, reading.value),
-            None => merged.push(reading),
-        }
-    }
-    merged
 }
 
 /// Declares gauges: their names, units and descriptions.
@@ -69,10 +24,10 @@ macro_rules! gauges {
         }
 
         impl Gauge {
-            const ALL: &[Self] = &[$(Self::$ident),+];
+            pub(super) const ALL: &[Self] = &[$(Self::$ident),+];
 
             /// Returns name, unit and description.
-            fn declared(self) -> (&'static str, &'static str, &'static str) {
+            pub(super) fn declared(self) -> (&'static str, &'static str, &'static str) {
                 match self {
                     $(Self::$ident => ($name, $unit, $description),)+
                 }
@@ -105,12 +60,12 @@ impl Gauge {
     }
 
     /// Returns `true` if the value only grows.
-    fn is_sum(self) -> bool {
+    pub(super) fn is_sum(self) -> bool {
         self == Self::BlockedTime
     }
 
     /// Returns one value for two parts of the same process.
-    fn merge(self, one: f64, other: f64) -> f64 {
+    pub(super) fn merge(self, one: f64, other: f64) -> f64 {
         match self {
             Self::Consuming => one.min(other),
             Self::OutboxMessages | Self::OutboxAge => one.max(other),
