@@ -78,6 +78,7 @@ impl Codec {
     ///
     /// # Errors
     /// Returns an error if there is none.
+    #[doc(hidden)]
     pub fn from_properties(properties: &Properties) -> Result<Self, DecodeError> {
         const ENCODINGS: [&str; 6] = ["", "utf-8", "utf8", "us-ascii", "ascii", "binary"];
         let codec = Self::from_content_type(properties.content_type.as_deref())?;

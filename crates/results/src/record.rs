@@ -45,6 +45,7 @@ pub struct TaskRecord {
     pub eta: Option<Timestamp>,
     /// The message of the next attempt, of a task in the state `RETRY`. Postgres keeps it until the
     /// row is written again; a row that is read has none.
+    #[doc(hidden)]
     pub next_attempt: Option<Box<Message>>,
     /// Time after which the task must not start.
     pub expires: Option<Timestamp>,

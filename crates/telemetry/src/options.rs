@@ -107,6 +107,7 @@ impl TelemetryOptions {
     }
 
     /// Returns the address of the health server, if there is one, or the fault of it.
+    #[doc(hidden)]
     pub fn listen_address(&self) -> Option<Result<ListenAddress, String>> {
         self.listen.as_deref().map(str::parse)
     }
