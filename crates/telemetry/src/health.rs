@@ -28,7 +28,7 @@ pub use gauges::{Gauge, GaugeReading};
 pub(crate) use heartbeat::Heartbeat;
 pub(crate) use observe::observe_gauges;
 pub use probe::{ask_live, ask_ready};
-pub(crate) use server::HealthServer;
+pub(crate) use server::{HealthServer, ServingThread};
 
 use crate::services::Supervisor;
 

@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::events::telemetry::LogOptionsUnused;
 use crate::export::prometheus::MetricsPage;
-use crate::health::{HealthServer, Heartbeat, observe_gauges};
+use crate::health::{HealthServer, Heartbeat, ServingThread, observe_gauges};
 use crate::levels::{self, LogLevels};
 use crate::lines::LogLayer;
 use crate::nesting::Nesting;
@@ -47,9 +47,8 @@ pub struct Instance {
 pub struct Telemetry {
     providers: Option<Providers>,
     logs: bool,
-    /// Address of the health server.
-    listens: Option<String>,
-    /// Ends the health server and the heartbeat.
+    server: Option<ServingThread>,
+    /// Ends the heartbeat of the health server.
     _stop: DropGuard,
 }
 
@@ -91,8 +90,8 @@ impl Telemetry {
             true => levels::install(levels),
             false => LogOptionsUnused.emit(),
         }
-        let listens = server.map(|server| server.start(stop.clone())).transpose()?;
-        Ok(Self { providers, logs, listens, _stop: stop.drop_guard() })
+        let server = server.map(|server| server.start(stop.clone())).transpose()?;
+        Ok(Self { providers, logs, server, _stop: stop.drop_guard() })
     }
 
     /// Returns `true` if log lines follow the options, and `false` if the program has a subscriber
@@ -104,7 +103,7 @@ impl Telemetry {
     /// Returns the address of the health server, with the port that the system has chosen for port
     /// 0.
     pub fn listens(&self) -> Option<&str> {
-        self.listens.as_deref()
+        self.server.as_ref().map(|server| server.address.as_str())
     }
 
     /// Exports the remaining traces and metrics, for `patience` at most. Spans that end later are

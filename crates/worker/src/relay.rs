@@ -159,7 +159,8 @@ impl Relay {
             };
             let retry_in = backoff.next_wait(fastrand::f64());
             let told = ErrorChain(&error).to_string();
-            match !has_led && error.is_connection_lost() {
+            let is_away = self.client.results().is_some_and(|results| results.health().is_lost());
+            match is_away || (!has_led && error.is_connection_lost()) {
                 true => StoreAwaited { work: "relay", retry_in, error: &told }.emit(),
                 false => RelayInterrupted { retry_in, error: &told }.emit(),
             }
@@ -175,7 +176,9 @@ impl Relay {
             if error.publish_fault() != PublishFault::Passing {
                 return RelayTopologyNotDeclared { error: &ErrorChain(&error).to_string() }.emit();
             }
-            sleep(backoff.next_wait(fastrand::f64())).await;
+            let retry_in = backoff.next_wait(fastrand::f64());
+            BrokerAwaited { work: "relay", retry_in, error: &ErrorChain(&error).to_string() }.emit();
+            sleep(retry_in).await;
         }
     }
 

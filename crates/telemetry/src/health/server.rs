@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -45,6 +45,9 @@ const CONNECTION: Duration = Duration::from_secs(10);
 const HEADERS: usize = 32;
 const HEAD_SIZE: usize = 8 * 1024;
 
+/// Longest time for the server to close its socket. It waits for no connection.
+const CLOSING: Duration = Duration::from_millis(100);
+
 /// Wait after a connection could not be accepted: there may be no free file descriptor.
 const REFUSED: Duration = Duration::from_millis(100);
 
@@ -76,6 +79,23 @@ impl Drop for SocketFile {
     }
 }
 
+/// The thread of a server. Dropping it stops the server, and waits until its socket is closed.
+#[derive(Debug)]
+pub(crate) struct ServingThread {
+    /// Address of the server.
+    pub(crate) address: String,
+    stop: CancellationToken,
+    ended: mpsc::Receiver<Infallible>,
+}
+
+impl Drop for ServingThread {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        // A process that exits first would leave the file of its socket.
+        let _ = self.ended.recv_timeout(CLOSING);
+    }
+}
+
 impl HealthServer {
     /// Listens at `address` for the process of this name.
     pub(crate) fn bind(
@@ -97,23 +117,26 @@ impl HealthServer {
         Ok(Self { listener, name, metrics, heartbeat })
     }
 
-    /// Serves on a thread of its own, until `stop`. Returns the address.
-    pub(crate) fn start(self, stop: CancellationToken) -> Result<String> {
+    /// Serves on a thread of its own, until `stop` or the end of what this returns.
+    pub(crate) fn start(self, stop: CancellationToken) -> Result<ServingThread> {
         let address = self.listener.shown();
         let failed = |source: io::Error| Error::Listen { address: address.clone(), source };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let served = address.clone();
+        let (served, stopped) = (address.clone(), stop.clone());
+        // Dropped when the thread has closed its listener.
+        let (running, ended) = mpsc::channel();
         let serve = move || {
+            let _running: mpsc::Sender<Infallible> = running;
             let run = async move {
                 HealthServed { address: &served }.emit();
-                stop.run_until_cancelled(self.serve()).await
+                stopped.run_until_cancelled(self.serve()).await
             };
             if let Some(Some(Err(error))) = runtime.block_on(services().watch("health server", run)) {
                 services().failed("health server", &error.to_string());
             }
         };
         std::thread::Builder::new().name("celeriac-health".to_owned()).spawn(serve).map_err(failed)?;
-        Ok(address)
+        Ok(ServingThread { address, stop, ended })
     }
 
     async fn serve(self) -> io::Result<Infallible> {
