@@ -6,7 +6,7 @@ use celeriac::DynamicCall;
 use celeriac::prelude::*;
 use celeriac_client::call::CallOptions;
 use celeriac_protocol::{Body, Value};
-use celeriac_tests::{Bed, PanicAt, Running, eventually};
+use celeriac_tests::{Bed, PanicAt, Running};
 use celeriac_worker::Error;
 use tokio::time::timeout;
 
@@ -54,27 +54,33 @@ async fn a_service_that_ends_is_an_exit_code_that_a_supervisor_restarts(bed: Bed
     assert!(output.contains("a service ended: recorder: panics at `batch recorded`"), "{output}");
 }
 
-/// Closes the connections of a worker on the server's side.
-async fn close_connections(bed: &Bed) {
+/// Returns the service whose end has ended the worker, while its connections are closed on the
+/// server's side. The management API lists a connection a little after it is opened.
+async fn ended_by_a_loss(bed: &Bed, running: Running) -> String {
     let (management, vhost) = bed.management();
-    let closed = async || management.close_connections(vhost).await;
-    eventually("connections are closed", closed, |closed| *closed > 0).await;
+    let closing = async {
+        loop {
+            management.close_connections(vhost).await;
+        }
+    };
+    tokio::select! {
+        service = ended_by(running) => service,
+        () = closing => unreachable!(),
+    }
 }
 
 #[celeriac_tests::test(real)]
 async fn a_subscription_that_panics_ends_its_worker(bed: Bed) {
     PanicAt::install("consumer lost");
     let running = bed.worker(tasks![echo]).await;
-    close_connections(&bed).await;
-    assert_eq!(ended_by(running).await, "subscription to queue `celeriac`");
+    assert_eq!(ended_by_a_loss(&bed, running).await, "subscription to queue `celeriac`");
 }
 
 #[celeriac_tests::test(real)]
 async fn the_events_of_a_connection_that_panic_end_their_worker(bed: Bed) {
     PanicAt::install("connection lost");
     let running = bed.worker(tasks![echo]).await;
-    close_connections(&bed).await;
-    assert_eq!(ended_by(running).await, "events of the consume connection");
+    assert_eq!(ended_by_a_loss(&bed, running).await, "events of the consume connection");
 }
 
 #[celeriac_tests::test(real)]
