@@ -24,7 +24,7 @@ pub(crate) fn faults(options: &Options) -> Result<()> {
     step("faults", || {
         let tests = ["--package", "celeriac-tests", "--test", "faults"];
         let mut command = if has_cargo("nextest") {
-            let mut command = cargo(&["nextest", "run", "--no-capture"]);
+            let mut command = cargo(&["nextest", "run", "--no-capture", "--profile", "long"]);
             command.args(tests).arg("--");
             command
         } else {

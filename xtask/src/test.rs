@@ -33,30 +33,64 @@ pub(crate) fn test(options: &Options) -> Result<()> {
         return in_process(&options.filters);
     }
     let servers = start(options.broker)?;
-    if options.packages.is_empty() || options.packages.iter().any(|package| USE_PYTHON.contains(&package.as_str())) {
+    if options.concerns(&USE_PYTHON) {
         // Created here, so that no test waits for downloads.
         step("python", PythonEnvironment::obtain)?;
     }
-    step("tests", || {
-        let scope = scope(&options.packages);
-        let mut command = if has_cargo("nextest") {
-            nextest()
-        } else {
-            // Named one by one, because without a name cargo would run doctests here and again
-            // below.
-            cargo(&["test", "--lib", "--bins", "--tests"])
-        };
-        command.args(scope);
-        run(command.arg("--").args(&options.filters).envs(servers.environment()))
-    })?;
+    if !has_cargo("nextest") {
+        // Named one by one, because without a name cargo would run doctests here and again below.
+        let mut command = cargo(&["test", "--lib", "--bins", "--tests"]);
+        command.args(scope(&options.packages)).arg("--").args(&options.filters);
+        step("tests", || on(&servers, &mut command))?;
+        return doctests(options, &servers);
+    }
+    step("tests", || on(&servers, &mut part(options, "not binary(faults)")))?;
+    doctests(options, &servers)?;
+    if !options.concerns(&["celeriac-tests"]) {
+        return Ok(());
+    }
+    // Their own servers, so that what hundreds of tests did to a broker is not taken for a fault.
+    drop(servers);
+    let servers = start(options.broker)?;
+    step("fault tests", || on(&servers, &mut part(options, "binary(faults)")))
+}
+
+impl Options {
+    /// Returns `true` if tests of one of these packages are to run.
+    fn concerns(&self, packages: &[&str]) -> bool {
+        self.packages.is_empty() || self.packages.iter().any(|package| packages.contains(&package.as_str()))
+    }
+}
+
+/// Returns the command for those of the chosen tests that this filter of nextest selects.
+fn part(options: &Options, filter: &str) -> Command {
+    let mut command = nextest();
+    command.args(scope(&options.packages)).args(["--no-tests", "pass", "-E", filter]);
+    command.arg("--").args(&options.filters);
+    command
+}
+
+fn doctests(options: &Options, servers: &Servers) -> Result<()> {
     let documented = documented(&options.packages)?;
     if documented.is_empty() && !options.packages.is_empty() {
         return Ok(());
     }
     step("doctests", || {
         let mut command = cargo(&["test", "--doc"]);
-        run(command.args(scope(&documented)).arg("--").args(&options.filters).envs(servers.environment()))
+        on(servers, command.args(scope(&documented)).arg("--").args(&options.filters))
     })
+}
+
+/// Runs tests on these servers. After a failure, prints what RabbitMQ wrote about errors: the tests
+/// see only their half of it.
+fn on(servers: &Servers, command: &mut Command) -> Result<()> {
+    let done = run(command.envs(servers.environment()));
+    if done.is_err()
+        && let Some(node) = servers.rabbit()
+    {
+        eprintln!("the last errors in the log of RabbitMQ:\n{}", node.last_errors());
+    }
+    done
 }
 
 /// Runs twice as many tests at once as there are processors, because most of them wait for a broker
@@ -64,8 +98,9 @@ pub(crate) fn test(options: &Options) -> Result<()> {
 fn nextest() -> Command {
     let threads = 2 * available_parallelism().map_or(1, usize::from);
     let mut command = cargo(&["nextest", "run"]);
-    // All failures in one report: servers and builds cost more than the remaining tests.
-    command.args(["--no-fail-fast", "--test-threads", &threads.to_string()]);
+    // Many failures in one report, because servers and builds cost more than the remaining tests. Not
+    // all, because what fails so many tests fails the others too, each after its deadline.
+    command.args(["--max-fail", "20", "--test-threads", &threads.to_string()]);
     command
 }
 

@@ -55,14 +55,20 @@ pub(crate) fn last_words(logs: &Path) -> String {
     for file in files {
         let text = fs::read(&file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
         if !text.trim().is_empty() {
-            words.push_str(&format!("\n--- the end of {} ---\n{}", file.display(), tail(&text)));
+            words.push_str(&format!("\n--- the end of {} ---\n{}", file.display(), tail(text.lines())));
         }
     }
     words
 }
 
-fn tail(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
+/// Returns the last lines of a log that contain this word.
+pub(crate) fn last_lines_with(log: &Path, word: &str) -> String {
+    let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    tail(text.lines().filter(|line| line.contains(word)))
+}
+
+fn tail<'a>(lines: impl Iterator<Item = &'a str>) -> String {
+    let lines: Vec<&str> = lines.collect();
     lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
 }
 
@@ -78,5 +84,15 @@ mod tests {
         let words = last_words(folder.path());
         assert!(words.contains("line 60\n") && words.ends_with("line 99"), "{words}");
         assert!(!words.contains("line 59\n") && !words.contains("empty.log"), "{words}");
+    }
+    #[test]
+    fn the_lines_with_a_word_are_the_last_ones_of_that_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("rabbit.log");
+        fs::write(&log, (0..100).map(|n| format!("[error] {n}\n[info] {n}\n")).collect::<String>()).unwrap();
+        let lines = last_lines_with(&log, "[error]");
+        assert!(lines.starts_with("[error] 60\n") && lines.ends_with("[error] 99"), "{lines}");
+        assert!(!lines.contains("[info]"), "{lines}");
+        assert_eq!(last_lines_with(&folder.path().join("missing.log"), "[error]"), "");
     }
 }

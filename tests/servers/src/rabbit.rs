@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::folder;
 use crate::guard::Ending;
 use crate::hosted::Hosted;
 use crate::install::RabbitInstallation;
@@ -139,6 +140,11 @@ impl RabbitNode {
     pub fn name(&self) -> String {
         // Unique on the machine for as long as the port is.
         format!("celeriac{}@localhost", self.amqp.port)
+    }
+
+    /// Returns the last errors in the node's log.
+    pub fn last_errors(&self) -> String {
+        folder::last_lines_with(&self.hosted.logs().join(format!("{}.log", self.name())), "[error]")
     }
 
     /// Returns the folder with the node's configuration, data and logs.
