@@ -83,9 +83,20 @@ impl Letters {
             |rows| *rows == i64::from(self.count) + 1,
         )
         .await;
-        worker.signal("TERM");
-        assert_eq!(worker.exit_code(Duration::from_secs(40)).await, 0, "{}", worker.output());
-        assert_eq!((self.peer.ready("celeriac").await, self.peer.ready("celeriac.dead").await), (0, 0));
+        let mut turns = 0;
+        loop {
+            worker.signal("TERM");
+            assert_eq!(worker.exit_code(Duration::from_secs(40)).await, 0, "{}", worker.output());
+            // It returns copies that it has taken and not compared with their rows.
+            if self.peer.ready("celeriac").await == 0 {
+                break;
+            }
+            assert!(turns < 10, "the queue is never empty");
+            turns += 1;
+            worker = self.program(&["worker", "-l", "warn"], self.bed.amqp_url());
+            eventually("the queue is empty", async || self.peer.ready("celeriac").await, |ready| *ready == 0).await;
+        }
+        assert_eq!(self.peer.ready("celeriac.dead").await, 0);
         let mut runs: HashMap<String, usize> = HashMap::new();
         for line in std::fs::read_to_string(self.journal.path()).unwrap().lines() {
             *runs.entry(line.split(' ').next().unwrap_or_default().to_owned()).or_default() += 1;

@@ -135,11 +135,16 @@ impl LostRetries {
         for message in self.messages.iter().rev().take(late_copies) {
             self.put_back(message).await;
         }
-        eventually("the queue is empty", async || self.peer.ready("celeriac").await, |ready| *ready == 0).await;
         running.stop().await;
-        // The last copies may have sent their callbacks again.
-        let left = self.peer.take_all("celeriac").await;
-        assert!(left.iter().all(|message| message.has_header("celeriac-repeated")), "{left:?}");
+        // A worker that stops returns what it has prefetched, and a copy sends its callbacks again.
+        let mut turns = 0;
+        while self.peer.ready("celeriac").await > 0 {
+            assert!(turns < 10, "the queue is never empty");
+            let running = self.bed.start(self.program().set("worker.concurrency", "1")).await;
+            eventually("the queue is empty", async || self.peer.ready("celeriac").await, |ready| *ready == 0).await;
+            running.stop().await;
+            turns += 1;
+        }
         let expected: Vec<_> =
             (0..u64::try_from(self.ids.len()).unwrap()).flat_map(|n| [(n, 0), (n, 1), (n, 2)]).collect();
         assert_eq!(self.ran.sorted(), expected, "each attempt and each callback has run once");

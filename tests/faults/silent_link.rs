@@ -123,8 +123,8 @@ async fn a_failed_attempt_frees_its_database_connection_before_its_retry_is_conf
     proxy.hold(true);
     watch.gate.add_permits(2);
     waiting.get().await.unwrap();
-    let state = failing.record().await.unwrap().map(|row| row.state);
-    assert_eq!(state, Some(TaskState::Retry), "its next attempt is not confirmed");
+    let state = async || failing.record().await.unwrap().map(|row| row.state);
+    eventually("its failure is recorded", state, |state| *state == Some(TaskState::Retry)).await;
     proxy.hold(false);
     assert_eq!(failing.get().await.unwrap(), 2);
     running.stop().await;
@@ -152,7 +152,6 @@ async fn the_loss_of_the_database_is_one_line_and_so_is_its_return(bed: Bed) {
     worker.says("result store lost").await;
     let noticed = begun.elapsed();
     worker.says("result store awaited work=revocations").await;
-    worker.says("relay interrupted").await;
     worker.says("result store awaited work=relay").await;
     println!("database silent: noticed after {noticed:?}");
     assert!(noticed < Duration::from_secs(10), "{noticed:?}");
@@ -165,9 +164,11 @@ async fn the_loss_of_the_database_is_one_line_and_so_is_its_return(bed: Bed) {
     assert_eq!(worker.exit_code(Duration::from_secs(40)).await, 0);
     let said = worker.rest().await;
     let warnings: Vec<_> = said.lines().filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")).collect();
-    let [one, other] = &warnings[..] else { panic!("{warnings:#?}") };
-    assert!(one.contains("result store lost store=postgres://") || one.contains("relay interrupted"), "{one}");
-    assert!(other.contains("result store lost store=postgres://") || other.contains("relay interrupted"), "{other}");
+    // The relay warns if it notices first.
+    let (lost, others): (Vec<&str>, Vec<&str>) =
+        warnings.iter().copied().partition(|line| line.contains("result store lost store=postgres://"));
+    assert_eq!(lost.len(), 1, "{warnings:#?}");
+    assert!(others.len() < 2 && others.iter().all(|line| line.contains("relay interrupted")), "{warnings:#?}");
     assert_eq!(said.matches("result store restored").count(), 1, "{said}");
 }
 
