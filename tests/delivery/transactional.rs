@@ -257,6 +257,24 @@ async fn what_meddles_with_its_transaction_fails_and_says_why(bed: Bed) {
     books.close().await;
 }
 
+/// Makes its own transaction read-only, and writes.
+#[task(name = "t.write_read_only", transactional)]
+async fn write_read_only(ctx: TaskContext, tx: &mut PgConnection) -> TaskResult<()> {
+    ctx.state::<Gate>()?.0.add_permits(1);
+    run(tx, "SET TRANSACTION READ ONLY").await?;
+    run(tx, "CREATE TABLE effects_of_a_reader (id text)").await?;
+    Ok(())
+}
+
+#[celeriac_tests::test(real)]
+async fn a_task_that_makes_its_own_transaction_read_only_fails_after_a_few_runs(bed: Bed) {
+    let runs = Gate::closed();
+    let running = bed.start(bed.program(tasks![write_read_only]).shared(Arc::clone(&runs))).await;
+    let failure = write_read_only().submit(&running.client).await.unwrap().get().await.unwrap_err().to_string();
+    assert!(failure.contains("read-only transaction"), "{failure}");
+    assert_eq!(runs.0.available_permits(), 4);
+}
+
 #[celeriac_tests::test(real)]
 async fn a_transaction_that_is_cut_short_is_rolled_back_and_its_connection_is_not_used_again(bed: Bed) {
     let books = Books::with(&bed, |program| program.set("results.pool.max_transactions", "1")).await;

@@ -1,5 +1,6 @@
 //! The database takes no writes for a time: its disk is full, or it is read-only.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use celeriac::prelude::*;
@@ -88,11 +89,52 @@ async fn tasks_wait_for_a_read_only_database_and_no_delivery_counts(bed: Bed) {
     assert_eq!((tally.missing, tally.doubled, dead), (0, 0, 0), "{tally}");
 }
 
+/// Runs of `take_effect_late`.
+static RUNS: AtomicU32 = AtomicU32::new(0);
+
+/// A session that holds this lock keeps `take_effect_late` in its statement.
+const GATE: &str = "SELECT pg_advisory_lock(7001)";
+
+#[task(name = "t.take_effect_late", transactional)]
+async fn take_effect_late(ctx: TaskContext, tx: &mut PgConnection) -> TaskResult<()> {
+    RUNS.fetch_add(1, Ordering::Relaxed);
+    let effect = sqlx::query("INSERT INTO ledger.effects (id, run, worker) VALUES ($1, '', '')").bind(ctx.id());
+    effect.execute(&mut *tx).await?;
+    sqlx::query("SELECT pg_advisory_xact_lock(7001)").execute(tx).await?;
+    Ok(())
+}
+
+#[celeriac_tests::test(real, threads = 2)]
+async fn runs_in_a_read_only_database_leave_a_task_its_runs_with_a_lost_connection(bed: Bed) {
+    let running = bed.start(bed.program(tasks![take_effect_late])).await;
+    let book = Book::open(&bed.database_url(), Effects::Written).await;
+    let mut database = bed.database().await;
+    let name: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&mut database).await.unwrap();
+    make_read_only(&mut database, &name, true).await;
+
+    let handle = take_effect_late().submit(&running.client).await.unwrap();
+    // More runs than may be lost.
+    eventually("runs were refused", async || RUNS.load(Ordering::Relaxed), |runs| *runs > 4).await;
+    sqlx::raw_sql(GATE).execute(&mut database).await.unwrap();
+    make_read_only(&mut database, &name, false).await;
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'";
+    let waiting = async || sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut database).await.unwrap();
+    eventually("the task is in its statement", waiting, |waiting| *waiting == 1).await;
+    sqlx::raw_sql(END_OTHERS).execute(&mut database).await.unwrap();
+    drop(database);
+
+    handle.get().await.unwrap();
+    assert_eq!(handle.record().await.unwrap().unwrap().attempts, 1);
+    let tally = book.tally().await;
+    assert_eq!((tally.missing, tally.doubled), (0, 0), "{tally}");
+}
+
+const END_OTHERS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+     WHERE datname = current_database() AND pid <> pg_backend_pid()";
+
 /// Changes the mode of new sessions, and then ends all others.
 async fn make_read_only(database: &mut PgConnection, name: &str, read_only: bool) {
     let change = format!("ALTER DATABASE \"{name}\" SET default_transaction_read_only = {read_only}");
     sqlx::raw_sql(sqlx::AssertSqlSafe(change)).execute(&mut *database).await.unwrap();
-    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-               WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    sqlx::raw_sql(end).execute(database).await.unwrap();
+    sqlx::raw_sql(END_OTHERS).execute(database).await.unwrap();
 }

@@ -98,8 +98,8 @@ fn on(servers: &Servers, command: &mut Command) -> Result<()> {
 fn nextest() -> Command {
     let threads = 2 * available_parallelism().map_or(1, usize::from);
     let mut command = cargo(&["nextest", "run"]);
-    // Many failures in one report, because servers and builds cost more than the remaining tests. Not
-    // all, because what fails so many tests fails the others too, each after its deadline.
+    // Many failures in one report, because servers and builds cost more than the remaining tests.
+    // Not all, because what fails so many tests fails the others too, each after its deadline.
     command.args(["--max-fail", "20", "--test-threads", &threads.to_string()]);
     command
 }

@@ -64,7 +64,7 @@ pub use postgres::PostgresBackend;
 pub use postgres::overdue::{OverdueCount, OverdueRetries, OverdueRetry};
 pub use postgres::relay::{Outbox, RelayLease};
 pub use postgres::retry::FailedTask;
-pub use postgres::transaction::{Committed, DatabaseFault, Session, Transaction, Transactions};
+pub use postgres::transaction::{Committed, DatabaseFault, Session, StoreFault, Transaction, Transactions};
 pub use postgres::{idempotency, outbox};
 pub use record::{AttemptRecord, TaskRecord};
 pub use recorder::{Recorder, RecorderService};

@@ -45,6 +45,8 @@ pub enum Committed {
 pub enum DatabaseFault {
     /// The disk of the server is full.
     Full,
+    /// The database took no writes.
+    ReadOnly,
     /// The connection was lost, or the server ended it.
     Lost,
 }
@@ -58,9 +60,20 @@ impl DatabaseFault {
         match cause {
             cause if fault::is_lost(cause) => Some(Self::Lost),
             cause if fault::is_disk_full(cause) => Some(Self::Full),
+            cause if fault::is_read_only(cause) => Some(Self::ReadOnly),
             _ => None,
         }
     }
+}
+
+/// The error of the store that made a task fail.
+#[derive(Debug)]
+pub struct StoreFault {
+    /// The error of the store.
+    pub error: Error,
+    /// The task may have caused it: its statement took all memory of the server, or it made its
+    /// transaction read-only.
+    pub is_perhaps_own: bool,
 }
 
 const FULL: &str = "the disk of the database is full";
@@ -140,18 +153,23 @@ impl Session {
 
     /// Returns the error of the store that made a task fail, if it was not the task's own. `said`
     /// is the fault in the error of the task. The transaction must have ended.
-    pub async fn store_fault(&mut self, said: Option<DatabaseFault>) -> Option<Error> {
-        match self.is_read_only().await {
-            Some(true) => {
+    pub async fn store_fault(&mut self, said: Option<DatabaseFault>) -> Option<StoreFault> {
+        let (error, is_perhaps_own) = match (self.is_read_only().await, said) {
+            (Some(true), _) => {
                 self.connections.server().found_read_only(READ_ONLY);
-                Some(self.lost(READ_ONLY))
+                (self.lost(READ_ONLY), false)
             }
-            Some(false) => {
-                let is_full = said == Some(DatabaseFault::Full);
-                is_full.then(|| Error::Busy { doing: "running a transaction", source: FULL.into() })
+            (Some(false), Some(DatabaseFault::Full)) => {
+                (Error::Busy { doing: "running a transaction", source: FULL.into() }, false)
             }
-            None => (said == Some(DatabaseFault::Lost)).then(|| self.lost("the connection was lost during a task")),
-        }
+            // It takes writes again since the statement, or has ended the session.
+            (_, Some(DatabaseFault::ReadOnly)) => (self.lost(READ_ONLY), true),
+            (None, Some(DatabaseFault::Lost | DatabaseFault::Full)) => {
+                (self.lost("the connection was lost during a task"), true)
+            }
+            _ => return None,
+        };
+        Some(StoreFault { error, is_perhaps_own })
     }
 
     /// Returns `true` if the database takes no writes, or `None` if the connection is unusable.
@@ -223,10 +241,9 @@ impl Transaction<'_> {
         }
     }
 
-    /// Returns `true` if a statement of the transaction has failed.
-    pub async fn is_aborted(&mut self) -> bool {
-        let answer = self.connections.within(sqlx::query("SELECT 1").execute(&mut *self.inner)).await;
-        answer.is_err_and(|cause| fault::is_aborted(&cause))
+    /// Returns `true` if no statement of the transaction has failed.
+    pub async fn is_intact(&mut self) -> bool {
+        self.connections.within(sqlx::query("SELECT 1").execute(&mut *self.inner)).await.is_ok()
     }
 
     /// Rolls the transaction back. If that takes too long, the connection is closed, and the server

@@ -12,8 +12,8 @@ use celeriac_protocol::retry::Backoff;
 use celeriac_protocol::{TaskHeaders, TaskState};
 use celeriac_results::outbox::OutboxMessage;
 use celeriac_results::{
-    Committed, DatabaseFault, Error as StoreError, PostgresBackend, RunningTask, Session, TaskRecord, Transaction,
-    Transactions,
+    Committed, DatabaseFault, Error as StoreError, PostgresBackend, RunningTask, Session, StoreFault, TaskRecord,
+    Transaction, Transactions,
 };
 use celeriac_telemetry::ErrorChain;
 use celeriac_telemetry::events::worker::completion::{
@@ -43,9 +43,9 @@ use crate::task::error::TaskError;
 use crate::task::registry::Registry;
 use crate::task::result;
 
-/// Most runs of an attempt that end with the loss of the database and do not count. A task can be
-/// the cause: its statement may take all memory of the server.
-const MOST_LOST: u32 = 3;
+/// Most runs of an attempt that end with a fault of the database and do not count although the task
+/// can be the cause.
+const MOST_PERHAPS_OWN: u32 = 3;
 
 /// An attempt of a transactional task, before its transaction is open.
 struct TransactionalRun<'a> {
@@ -96,13 +96,13 @@ async fn steps<'a>(attempt: &mut Attempt<'a>, prepared: PreparedRun<'a>) -> Step
         .map(PostgresBackend::transactions);
     // `Worker::new` refuses this configuration.
     let Some(transactions) = transactions else { return Err(Disposition::Requeue.into()) };
-    let (mut backoff, mut lost) = (Backoff::new(BACKOFF), 0);
+    let (mut backoff, mut perhaps_own) = (Backoff::new(BACKOFF), 0);
     loop {
-        match run_once(attempt, transactions, task, run, lost < MOST_LOST).await? {
+        match run_once(attempt, transactions, task, run, perhaps_own < MOST_PERHAPS_OWN).await? {
             Ok(end) => return finish(attempt, task, end).await,
-            Err(error) => {
-                lost += u32::from(error.is_connection_lost());
-                run = await_next_run(attempt, task, &mut backoff, &error).await?;
+            Err(fault) => {
+                perhaps_own += u32::from(fault.is_perhaps_own);
+                run = await_next_run(attempt, task, &mut backoff, &fault.error).await?;
             }
         }
     }
@@ -130,15 +130,15 @@ async fn bind_arguments<'a>(
     }
 }
 
-/// Runs the task in a transaction of its own, and ends it. Returns the store's error if the store
-/// takes no writes for now, or was lost and `may_be_lost`, and the task has to run again.
+/// Runs the task in a transaction of its own, and ends it. Returns the error of the store if the
+/// task has to run again: the store failed it, with `with_doubt` also if the task may be the cause.
 async fn run_once<'a>(
     attempt: &mut Attempt<'a>,
     transactions: &Transactions,
     task: &TaskDefinition,
     run: TransactionalRun<'a>,
-    may_be_lost: bool,
-) -> Step<Result<TransactionEnd<'a>, StoreError>> {
+    with_doubt: bool,
+) -> Step<Result<TransactionEnd<'a>, StoreFault>> {
     let mut backoff = Backoff::new(BACKOFF);
     loop {
         let mut session = open_session(attempt, transactions).await?;
@@ -152,18 +152,17 @@ async fn run_once<'a>(
         let end = run_in(attempt, transaction, task, run).await;
         // A failure of the store is none of the task, and could not be recorded either.
         let fault = match &end {
-            Ok(TransactionEnd::Failed { fault: Some(DatabaseFault::Lost), .. }) if !may_be_lost => None,
             Ok(TransactionEnd::Failed { fault, .. }) => session.store_fault(*fault).await,
             _ => None,
         };
         // Other tasks need the connection, and what follows may wait for the broker.
         session.end();
-        if let Some(error) = fault {
-            return Ok(Err(error));
+        if let Some(fault) = fault.filter(|fault| with_doubt || !fault.is_perhaps_own) {
+            return Ok(Err(fault));
         }
         return match end? {
             TransactionEnd::Committed { committed: Committed::Failed(error), .. } if error.is_retryable() => {
-                Ok(Err(error))
+                Ok(Err(StoreFault { error, is_perhaps_own: false }))
             }
             end => Ok(Ok(end)),
         };
@@ -253,7 +252,7 @@ async fn run_in<'a>(
         RunEnd::Finished(Err(error)) => {
             let fault = match error.action.database_fault() {
                 // It was another database's.
-                Some(DatabaseFault::Full) if !transaction.is_aborted().await => None,
+                Some(DatabaseFault::Full | DatabaseFault::ReadOnly) if transaction.is_intact().await => None,
                 fault => fault,
             };
             transaction.rollback().await;
