@@ -51,7 +51,7 @@ impl<'a> Crew<'a> {
     }
 
     /// Kills the oldest program and starts another. Returns `false` if there was none.
-    async fn kill_one(&mut self) -> bool {
+    pub(crate) async fn kill_one(&mut self) -> bool {
         self.tend();
         if self.running.is_empty() {
             return false;

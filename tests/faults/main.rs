@@ -38,6 +38,7 @@ mod overdue;
 mod partition;
 mod partitioned_relay;
 mod poison;
+mod pooled;
 mod reconnecting;
 mod refused_sessions;
 mod relay_killed;

@@ -34,6 +34,8 @@ pub enum PoolMode {
 pub struct PoolerNode {
     port: Lease,
     hosted: Hosted,
+    program: PathBuf,
+    configuration: PathBuf,
 }
 
 impl PoolerNode {
@@ -49,48 +51,59 @@ impl PoolerNode {
         let program = find_or_install(find, PACKAGE).map_err(|error| {
             anyhow!("no PgBouncer: {error:#}. Install it: `apt-get install {PACKAGE}`, `brew install {PACKAGE}`")
         })?;
-        let node = Self { port: Lease::take()?, hosted: Hosted::new(PACKAGE, Ending::Quit)? };
-        let configuration = node.configure(server, mode, sessions)?;
-        let mut command = Command::new(program);
-        command.arg(configuration).current_dir(node.hosted.folder());
+        let (port, hosted) = (Lease::take()?, Hosted::new(PACKAGE, Ending::Quit)?);
+        let configuration = configure(hosted.folder(), port.port, server, mode, sessions)?;
+        let node = Self { port, hosted, program, configuration };
+        node.launch()?;
+        Ok(node)
+    }
+
+    /// Sends SIGKILL, and starts it again on the same port. Returns when it accepts connections.
+    pub fn kill_and_restart(&self) -> Result<()> {
+        self.hosted.kill()?;
+        self.launch()
+    }
+
+    fn launch(&self) -> Result<()> {
+        let mut command = Command::new(&self.program);
+        command.arg(&self.configuration).current_dir(self.hosted.folder());
         // It refuses to run as root.
         if let Some(Account { user, group }) = Account::unprivileged()? {
             command.uid(user).gid(group);
         }
-        node.hosted.launch(&mut command)?;
+        self.hosted.launch(&mut command)?;
         until("PgBouncer to accept connections", START, || {
-            node.hosted.ensure_alive()?;
-            Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, node.port.port)).ok().map(drop))
+            self.hosted.ensure_alive()?;
+            Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, self.port.port)).ok().map(drop))
         })
-        .map_err(|error| node.hosted.failure(error))?;
-        Ok(node)
+        .map_err(|error| self.hosted.failure(error))
     }
 
     /// Returns the port.
     pub fn port(&self) -> u16 {
         self.port.port
     }
+}
 
-    /// Writes the files of PgBouncer, and returns the path of the main one. Postgres' own drivers
-    /// send `extra_float_digits`, which PgBouncer refuses otherwise.
-    fn configure(&self, server: u16, mode: PoolMode, sessions: u32) -> Result<PathBuf> {
-        let users = self.hosted.folder().join("users.txt");
-        fs::write(&users, format!("\"{USER}\" \"\"\n"))?;
-        let mode = match mode {
-            PoolMode::Session => "session",
-            PoolMode::Transaction => "transaction",
-        };
-        let path = self.hosted.folder().join("pgbouncer.ini");
-        let text = format!(
-            "[databases]\n* = host=127.0.0.1 port={server}\n\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
-             unix_socket_dir =\nauth_type = trust\nauth_file = {users}\npool_mode = {mode}\n\
-             ignore_startup_parameters = extra_float_digits\ndefault_pool_size = {sessions}\n",
-            port = self.port.port,
-            users = users.display(),
-        );
-        fs::write(&path, text)?;
-        Ok(path)
-    }
+/// Writes the files of PgBouncer, and returns the path of the main one. Postgres' own drivers send
+/// `extra_float_digits`, which PgBouncer refuses otherwise. After a failed login at Postgres, it
+/// refuses clients for 15 seconds by default.
+fn configure(folder: &Path, port: u16, server: u16, mode: PoolMode, sessions: u32) -> Result<PathBuf> {
+    let users = folder.join("users.txt");
+    fs::write(&users, format!("\"{USER}\" \"\"\n"))?;
+    let mode = match mode {
+        PoolMode::Session => "session",
+        PoolMode::Transaction => "transaction",
+    };
+    let path = folder.join("pgbouncer.ini");
+    let text = format!(
+        "[databases]\n* = host=127.0.0.1 port={server}\n\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
+         unix_socket_dir =\nauth_type = trust\nauth_file = {users}\npool_mode = {mode}\n\
+         ignore_startup_parameters = extra_float_digits\ndefault_pool_size = {sessions}\nserver_login_retry = 1\n",
+        users = users.display(),
+    );
+    fs::write(&path, text)?;
+    Ok(path)
 }
 
 /// Debian has it in a folder that is on the PATH of root alone.
