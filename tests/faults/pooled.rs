@@ -146,7 +146,11 @@ async fn what_sql_sends_through_a_pooler_in_transaction_mode_is_exact_when_it_is
     let killing = async {
         servers.work_goes_on().await;
         for number in 0..kills {
-            if number % 2 == 0 { servers.kill_pooler() } else { servers.kill_postgres() }
+            if number % 2 == 0 {
+                servers.kill_pooler()
+            } else {
+                servers.kill_postgres()
+            }
             servers.work_goes_on().await;
         }
         done.cancel();
