@@ -18,7 +18,7 @@ use crate::ledger::{Ledger, is_long, note};
 
 #[celeriac_tests::test(real, threads = 2)]
 async fn a_network_that_drops_every_connection_again_and_again_loses_nothing(bed: Bed) {
-    let count = if is_long() { 200_000 } else { 20_000 };
+    let count = if is_long() { 200_000 } else { 8_000 };
     let broker = server_of(&bed.amqp_url());
     let proxy = Proxy::before(broker.clone()).await;
     let url = proxy.url(&bed.amqp_url(), &broker);

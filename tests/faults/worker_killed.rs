@@ -12,7 +12,7 @@ use crate::ledger::{Ledger, is_long, note};
 
 #[celeriac_tests::test(real, threads = 2)]
 async fn every_confirmed_task_has_one_row_although_its_worker_is_killed_again_and_again(bed: Bed) {
-    let count = if is_long() { 500_000 } else { 50_000 };
+    let count = if is_long() { 500_000 } else { 15_000 };
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("journal");
     let client = bed.client(bed.program(tasks![note])).await;
