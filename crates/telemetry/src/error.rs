@@ -40,6 +40,13 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// There is no thread that notifies the service manager.
+    #[error("cannot notify the service manager (NOTIFY_SOCKET): {source}")]
+    Notify {
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
     /// Some data could not be sent before the deadline.
     #[error("cannot send the last traces and metrics: {}", ErrorChain(&**source))]
     Flush {

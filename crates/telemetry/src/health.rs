@@ -5,6 +5,7 @@
 //! - `server`: the HTTP server, on a thread and a runtime of its own;
 //! - `answers`: the answers to `/livez` and `/readyz`;
 //! - `probe`: asks the server of another process;
+//! - `notify`: tells a service manager such as systemd;
 //! - `gauges`: the values that parts of the program have;
 //! - `observe`: reads them when metrics are collected.
 //!
@@ -15,6 +16,8 @@ mod address;
 mod answers;
 mod gauges;
 mod heartbeat;
+#[cfg(unix)]
+mod notify;
 mod observe;
 mod probe;
 mod server;
@@ -26,6 +29,8 @@ pub use address::ListenAddress;
 pub use answers::{LiveAnswer, ReadyAnswer};
 pub use gauges::{Gauge, GaugeReading};
 pub(crate) use heartbeat::Heartbeat;
+#[cfg(unix)]
+pub(crate) use notify::NotifyingThread;
 pub(crate) use observe::observe_gauges;
 pub use probe::{ask_live, ask_ready};
 pub(crate) use server::{HealthServer, ServingThread};

@@ -25,6 +25,8 @@ use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::events::telemetry::LogOptionsUnused;
 use crate::export::prometheus::MetricsPage;
+#[cfg(unix)]
+use crate::health::NotifyingThread;
 use crate::health::{HealthServer, Heartbeat, ServingThread, observe_gauges};
 use crate::levels::{self, LogLevels};
 use crate::lines::LogLayer;
@@ -48,7 +50,9 @@ pub struct Telemetry {
     providers: Option<Providers>,
     logs: bool,
     server: Option<ServingThread>,
-    /// Ends the heartbeat of the health server.
+    #[cfg(unix)]
+    _notifying: Option<NotifyingThread>,
+    /// Ends the heartbeats of the health server and of the messages to the service manager.
     _stop: DropGuard,
 }
 
@@ -66,6 +70,9 @@ impl Telemetry {
     ///
     /// A program with a `tracing` subscriber of its own keeps it. That subscriber gets the log
     /// lines, the log options have no effect, and traces and metrics are still exported.
+    ///
+    /// A service manager that has set NOTIFY_SOCKET, such as systemd, is told when the program is
+    /// ready, and that it is live.
     ///
     /// # Errors
     /// Returns an error if the options are invalid, if this process exports telemetry already, or
@@ -91,7 +98,14 @@ impl Telemetry {
             false => LogOptionsUnused.emit(),
         }
         let server = server.map(|server| server.start(stop.clone())).transpose()?;
-        Ok(Self { providers, logs, server, _stop: stop.drop_guard() })
+        Ok(Self {
+            providers,
+            logs,
+            server,
+            #[cfg(unix)]
+            _notifying: NotifyingThread::start(&instance.name, stop.clone())?,
+            _stop: stop.drop_guard(),
+        })
     }
 
     /// Returns `true` if log lines follow the options, and `false` if the program has a subscriber

@@ -7,11 +7,12 @@
 //! on its [`Link`]s. [`WrongClock`] gives one process another time of day. Each server has a folder
 //! and ports of its own and listens only on loopback, so many can run side by side.
 //! [`PythonEnvironment`] is the Python in which interop tests run Celery. [`promtool`] checks rules
-//! of Prometheus.
+//! of Prometheus, and [`systemd_analyze`] units.
 //!
 //! No server outlives its owner process, not even a killed one: see [`Guard`]. All functions block;
 //! call them from a blocking thread of an async test.
 
+mod checkers;
 mod cluster;
 mod compose;
 mod debian;
@@ -26,7 +27,6 @@ mod ports;
 mod postgres;
 mod process;
 mod program;
-mod promtool;
 mod provision;
 mod python;
 mod rabbit;
@@ -34,6 +34,7 @@ mod release;
 mod wait;
 mod wrong_clock;
 
+pub use checkers::{promtool, systemd_analyze};
 pub use cluster::RabbitCluster;
 pub use disk::SmallDisk;
 pub use guard::{Ending, Guard, end_detached};
@@ -42,7 +43,6 @@ pub use network::{Link, Loss, NetworkNamespace};
 pub use pooler::{PoolMode, PoolerNode};
 pub use postgres::{Durability, PostgresNode, PostgresSpec};
 pub use process::{Process, Signal, kill_below};
-pub use promtool::promtool;
 pub use provision::{AMQP_URL, DATABASE_URL, MANAGEMENT_URL, Servers};
 pub use python::{PYTHON, PythonEnvironment};
 pub use rabbit::{RabbitNode, RabbitSpec, RabbitTls};

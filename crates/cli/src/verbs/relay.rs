@@ -56,10 +56,11 @@ pub(crate) async fn run(program: &Program, args: &RelayArgs, name: &CommandName,
         // The rows of the outbox would be deleted, and their messages lost with this process.
         return Err(Error::InProcess);
     }
+    // Before anybody can ask whether the program is ready.
+    let starting = StartingProgram::register();
     let telemetry = Telemetry::start(&program.telemetry, &program.instance).map_err(Error::Telemetry)?;
     let shutdown = on_signals();
     let relayed: Result<bool, Error> = async {
-        let starting = StartingProgram::register();
         let client = tokio::select! {
             client = program.client() => client?,
             () = shutdown.requested() => return Ok(true),

@@ -34,13 +34,14 @@ pub(super) const IN_PROCESS: &str =
     "warning: broker.url is memory://, so only this process can send tasks to this worker; set broker.url";
 
 pub(crate) async fn run(program: &Program, name: &CommandName) -> Result<(), Error> {
+    // Before anybody can ask whether the program is ready.
+    let starting = StartingProgram::register();
     let telemetry = Telemetry::start(&program.telemetry, &program.instance).map_err(Error::Telemetry)?;
     let telemetry = LastFlush(Arc::new(Mutex::new(Some(telemetry))));
     // Listening before the start, because a signal during a slow start must not be lost.
     let shutdown = on_signals();
     let mut drain = Duration::ZERO;
     let left_behind: Result<bool, Error> = async {
-        let starting = StartingProgram::register();
         let client = tokio::select! {
             client = program.client() => client?,
             () = shutdown.requested() => return Ok(false),

@@ -77,6 +77,16 @@ event! {
 }
 
 event! {
+    /// The service manager that started the program takes no messages. Logged once, until it does
+    /// again.
+    pub struct ManagerNotNotified<'a> {
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "service manager not notified" { error };
+}
+
+event! {
     /// A signal changed the level of the log lines.
     pub struct LogLevelChanged<'a> {
         /// The level from now on.
