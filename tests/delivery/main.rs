@@ -47,6 +47,7 @@ mod services;
 mod shared_pool;
 mod sql;
 mod stage;
+mod stats;
 mod stopping;
 mod store;
 mod story;

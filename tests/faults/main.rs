@@ -44,6 +44,7 @@ mod refused_sessions;
 mod relay_killed;
 mod retries;
 mod rolling_restarts;
+mod rollups;
 mod schema_migrated;
 mod silent_link;
 mod standby;

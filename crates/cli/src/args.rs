@@ -19,7 +19,7 @@ use crate::program::Override;
 
 pub(crate) use command_name::CommandName;
 pub use dead::{DeadFilter, DeadQueues, DeadVerb, ListDeadArgs, PurgeArgs, RemovalArgs, ReplayArgs, ShowDeadArgs};
-pub use query::{FailuresArgs, QueryArgs, RetryArgs};
+pub use query::{FailuresArgs, QueryArgs, RetryArgs, TopArgs};
 pub use retries::{OverdueArgs, RetriesVerb, SendRetriesArgs};
 pub use topology::{ApplyArgs, ExportArgs, ExportFormat, MigrateArgs, QueuesArgs, TopologyVerb};
 
@@ -85,6 +85,9 @@ pub enum Verb {
     /// Run a query of the cookbook on the result store
     #[command(after_help = help::QUERY.text())]
     Query(QueryArgs),
+    /// Show rate, failures and times of each task, again and again
+    #[command(after_help = help::TOP.text())]
+    Top(TopArgs),
     /// Show failures by error
     #[command(after_help = help::FAILURES.text())]
     Failures(FailuresArgs),

@@ -23,6 +23,17 @@ pub(crate) fn answer<T: Serialize>(json: bool, value: &T, text: impl FnOnce() ->
     let _ = writeln!(io::stdout().lock(), "{}", answer.trim_end());
 }
 
+/// Prints an answer that replaces the last one on the terminal. As JSON it is one line. Returns
+/// false if nothing reads the answers.
+pub(crate) fn refresh<T: Serialize>(json: bool, value: &T, text: impl FnOnce() -> String) -> bool {
+    /// Moves to the first line of the terminal, and clears from there.
+    const CLEAR: &str = "\u{1b}[H\u{1b}[J";
+    let mut out = io::stdout().lock();
+    let clear = if json || !out.is_terminal() { "" } else { CLEAR };
+    let answer = if json { serde_json::to_string(value).unwrap_or_default() } else { printable(&text()).into_owned() };
+    writeln!(out, "{clear}{}", answer.trim_end()).and_then(|()| out.flush()).is_ok()
+}
+
 /// Prints a notice or a question's subject, which is not part of the answer.
 pub(crate) fn notice(text: &str) {
     eprintln!("{}", printable(text));

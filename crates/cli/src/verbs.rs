@@ -18,6 +18,7 @@ pub(crate) mod retry;
 pub(crate) mod revoke;
 pub(crate) mod routes;
 pub(crate) mod setup;
+pub(crate) mod top;
 pub(crate) mod topology;
 pub(crate) mod worker;
 

@@ -1,9 +1,12 @@
-SELECT name, count(*) AS runs,
-       percentile_cont(0.5) WITHIN GROUP (ORDER BY runtime) AS p50_seconds,
-       percentile_cont(0.95) WITHIN GROUP (ORDER BY runtime) AS p95_seconds,
-       percentile_cont(0.99) WITHIN GROUP (ORDER BY runtime) AS p99_seconds,
-       max(runtime) AS max_seconds
-FROM celeriac.tasks
-WHERE finished_at > now() - interval '1 hour' AND runtime IS NOT NULL
-GROUP BY name
+SELECT name, runs,
+       least(celeriac.percentile(buckets, 0.5), max_seconds) AS p50_seconds,
+       least(celeriac.percentile(buckets, 0.95), max_seconds) AS p95_seconds,
+       least(celeriac.percentile(buckets, 0.99), max_seconds) AS p99_seconds,
+       max_seconds
+FROM (
+    SELECT name, sum(runs) AS runs, celeriac.sum_buckets(runtime_buckets) AS buckets, max(max_runtime) AS max_seconds
+    FROM celeriac.stats
+    WHERE at > now() - interval '1 hour' AND state <> 'RETRY' AND runs > 0
+    GROUP BY name
+) AS counted
 ORDER BY p95_seconds DESC, name;

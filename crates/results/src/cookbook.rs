@@ -76,6 +76,7 @@ queries! {
     "slowest": "The slowest attempts";
     "runtimes": "Run times, by task";
     "busy": "Share of the workers' time, by task";
+    "rates": "Rate, failures and times of the last minutes, by queue and task";
     "throughput": "Tasks that ended, by minute, with minutes of zero";
     "hours": "The busiest hours of the week";
     "queue-wait": "Time that tasks waited in their queue, by queue";
@@ -156,7 +157,7 @@ mod tests {
         let given = [(QueryParameter::Kwargs, "{}".to_owned()), (QueryParameter::Task, "a.b".to_owned())];
         let (sql, _) = query.statement(&given).unwrap();
         assert!(sql.contains("name = $2::text::text AND kwargs @> $1::text::jsonb AND"), "{sql}");
-        assert!(sql.contains("now() - interval '1 day'"), "{sql}");
+        assert!(sql.contains("now() - interval '1 hour'"), "{sql}");
         assert!(query.statement(&[(QueryParameter::Id, "x".to_owned())]).is_err());
     }
 

@@ -10,7 +10,7 @@
 //! - [`postgres`]: with transactions, an [`outbox`] and [`idempotency`] keys, which no other store
 //!   has;
 //! - `sqlite`, behind the feature of that name: for programs without a server;
-//! - [`recorder`]: writes many outcomes at once;
+//! - [`recorder`]: writes many outcomes at once, and runs the sweep of old rows;
 //! - [`cookbook`]: queries for people;
 //! - `conformance`, behind the feature of that name: the suite that every store passes.
 
@@ -38,6 +38,8 @@ mod last_error;
 mod migration;
 mod waiters;
 
+mod sweep;
+
 pub mod recorder;
 
 pub mod cookbook;
@@ -58,7 +60,7 @@ pub use error::{Error, Result};
 pub use health::StoreHealth;
 pub use last_error::LastError;
 pub use migration::Migration;
-pub use options::{BatchOptions, PoolOptions, ResultsOptions, TrackedStates};
+pub use options::{BatchOptions, PoolOptions, ResultsOptions, StatsOptions, TrackedStates};
 pub use outcomes::{Outcomes, Recorded};
 pub use postgres::PostgresBackend;
 pub use postgres::overdue::{OverdueCount, OverdueRetries, OverdueRetry};

@@ -46,6 +46,8 @@ pub struct ResultsOptions {
     /// Time that the row of an operator's action is kept. `0s` keeps it for ever.
     #[serde(with = "duration")]
     pub audit_retention: Duration,
+    /// Counts of outcomes, and the age at which they are added up.
+    pub stats: StatsOptions,
     /// Batches of outcomes.
     pub batch: BatchOptions,
     /// Connections to the database.
@@ -76,6 +78,21 @@ pub enum TrackedStates {
     Started,
 }
 
+/// Counts of outcomes, and the age at which they are added up. Only Postgres has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StatsOptions {
+    /// Age at which counts of ten seconds become counts of a minute.
+    #[serde(with = "duration")]
+    pub ten_seconds: Duration,
+    /// Age at which counts of a minute become counts of an hour.
+    #[serde(with = "duration")]
+    pub minutes: Duration,
+    /// Time that counts of an hour are kept. `0s` keeps them for ever.
+    #[serde(with = "duration")]
+    pub hours: Duration,
+}
+
 /// Batches of outcomes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -103,6 +120,7 @@ impl Default for ResultsOptions {
             retention: Duration::from_secs(7 * 24 * 60 * 60),
             track: TrackedStates::default(),
             audit_retention: Duration::from_secs(365 * 24 * 60 * 60),
+            stats: StatsOptions::default(),
             batch: BatchOptions::default(),
             pool: PoolOptions::default(),
             connect_timeout: Duration::from_secs(10),
@@ -110,6 +128,13 @@ impl Default for ResultsOptions {
             tcp_user_timeout: Duration::from_secs(30),
             transaction_idle_timeout: Duration::from_secs(60),
         }
+    }
+}
+
+impl Default for StatsOptions {
+    fn default() -> Self {
+        let day = Duration::from_secs(24 * 60 * 60);
+        Self { ten_seconds: Duration::from_secs(600), minutes: day, hours: 366 * day }
     }
 }
 
@@ -147,6 +172,26 @@ impl StoreKind {
     }
 }
 
+impl StatsOptions {
+    /// Returns the first fault, with its key.
+    fn problem(&self) -> Option<(&'static str, &'static str)> {
+        let Self { ten_seconds, minutes, hours } = *self;
+        if ten_seconds < Duration::from_secs(60) {
+            Some(("ten_seconds", "should be at least 1m"))
+        } else if minutes < ten_seconds {
+            Some(("minutes", "should be at least stats.ten_seconds"))
+        } else if minutes > MAX_RETENTION {
+            Some(("minutes", "should be at most 36500d"))
+        } else if !hours.is_zero() && hours < minutes {
+            Some(("hours", "should be at least stats.minutes; 0s keeps counts for ever"))
+        } else if hours > MAX_RETENTION {
+            Some(("hours", "should be at most 36500d; 0s keeps counts for ever"))
+        } else {
+            None
+        }
+    }
+}
+
 impl ResultsOptions {
     /// Returns the faults in these options, each with its key.
     pub fn validate(&self) -> Vec<(String, String)> {
@@ -171,6 +216,7 @@ impl ResultsOptions {
         } else if !self.audit_retention.is_zero() && self.audit_retention < MIN_RETENTION {
             problems.push(("audit_retention".to_owned(), "should be at least 30d; 0s keeps rows for ever".to_owned()));
         }
+        problems.extend(self.stats.problem().map(|(key, problem)| (format!("stats.{key}"), problem.to_owned())));
         let [connections, transactions] = [self.pool.max_connections, self.pool.max_transactions]
             .map(|connections| usize::try_from(connections).unwrap_or(usize::MAX));
         for (key, value) in [
@@ -314,6 +360,7 @@ mod tests {
         options.pool.max_transactions = 0;
         options.retention = Duration::MAX;
         options.audit_retention = Duration::from_secs(1);
+        options.stats.hours = options.stats.ten_seconds;
         options.statement_timeout = Duration::ZERO;
         options.transaction_idle_timeout = Duration::ZERO;
         options.tcp_user_timeout = Duration::ZERO;
@@ -322,6 +369,7 @@ mod tests {
             "url",
             "retention",
             "audit_retention",
+            "stats.hours",
             "batch.max_rows",
             "pool.max_connections",
             "pool.max_transactions",

@@ -20,6 +20,7 @@ mod failover;
 mod fault;
 pub mod idempotency;
 mod identity;
+mod leases;
 mod listen;
 mod migrate;
 pub mod outbox;
@@ -30,6 +31,7 @@ mod read;
 pub mod relay;
 pub mod retry;
 mod revocations;
+mod rollups;
 mod run_log;
 mod server;
 mod server_time;
@@ -67,7 +69,7 @@ use crate::error::Result;
 use crate::health::StoreHealth;
 use crate::last_error::LastError;
 use crate::migration::Migration;
-use crate::options::ResultsOptions;
+use crate::options::{ResultsOptions, StatsOptions};
 use crate::outcomes::{Outcomes, Recorded};
 use crate::record::{AttemptRecord, TaskRecord};
 use crate::revocations::{RevocationCache, Revocations, RevokeOptions};
@@ -91,6 +93,8 @@ pub struct PostgresBackend {
     listen_once: Once,
     waiting: Arc<Waiters>,
     retention: Duration,
+    /// This process, as `celeriac.leases` names it.
+    holder: String,
     keep_once: Once,
     revocations: Arc<RevocationCache>,
     services: TaskTracker,
@@ -124,6 +128,7 @@ impl PostgresBackend {
             listen_once: Once::new(),
             waiting: Arc::default(),
             retention: options.retention,
+            holder: format!("{:016x}", fastrand::u64(..)),
             keep_once: Once::new(),
             revocations,
             services: TaskTracker::new(),
@@ -243,6 +248,25 @@ impl PostgresBackend {
     /// Returns an error if the database cannot be reached, or if it refuses.
     pub async fn retry(&self, operator: &Operator, ids: &[String]) -> Result<Option<String>> {
         retry::retry(&self.connections, operator, ids).await
+    }
+
+    /// Returns `true` if this process does the work of sweeping for this time, and no other one.
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be reached, or if it refuses.
+    #[doc(hidden)]
+    pub async fn claim_sweep(&self, lease: Duration) -> Result<bool> {
+        leases::claim(&self.connections, "sweep", &self.holder, lease).await
+    }
+
+    /// Adds counts of outcomes up to longer intervals, and deletes those that are too old, by the
+    /// clock of the database. Each statement takes at most `at_most` rows.
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be reached, or if it refuses.
+    #[doc(hidden)]
+    pub async fn compact_stats(&self, keep: &StatsOptions, at_most: u32) -> Result<()> {
+        rollups::compact(&self.connections, keep, at_most).await
     }
 
     /// Returns the idempotency keys.

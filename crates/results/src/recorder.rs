@@ -5,11 +5,10 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use celeriac_protocol::TaskState;
 use celeriac_telemetry::Event;
-use celeriac_telemetry::events::results::{BatchRecorded, OutcomesNotAnnounced, StoreAwaited, SweepFailed};
+use celeriac_telemetry::events::results::{BatchRecorded, OutcomesNotAnnounced};
 use futures::StreamExt;
 use futures::future::Either;
 use futures::stream::FuturesUnordered;
@@ -23,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::options::ResultsOptions;
 use crate::outcomes::Recorded;
 use crate::record::TaskRecord;
+use crate::sweep::{Retention, sweep};
 
 /// Bytes of arguments and results at which a batch is full.
 const ENOUGH_BYTES: usize = 4 * 1024 * 1024;
@@ -53,7 +53,7 @@ impl Recorder {
         let (ended, announcements) = mpsc::channel(ANNOUNCED);
         let store = RecordingStore { backend };
         let service =
-            RecorderService { entries, announcements, store, rows, in_flight, retention: Retention::of(options) };
+            RecorderService { entries, announcements, store, rows, in_flight, retention: Retention::new(options) };
         (Self { queue, ended }, service)
     }
 
@@ -228,57 +228,6 @@ impl RecordingStore {
             OutcomesNotAnnounced { error: &error.to_string() }.emit();
         }
     }
-}
-
-/// Rows deleted in one statement. More would delay writers.
-const PIECE: u32 = 1_000;
-
-/// Shortest and longest time between two sweeps.
-const EVERY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
-
-/// Times that rows are kept. Zero keeps them for ever.
-#[derive(Debug, Clone, Copy)]
-struct Retention {
-    outcomes: Duration,
-    audit: Duration,
-}
-
-impl Retention {
-    fn of(options: &ResultsOptions) -> Self {
-        Self { outcomes: options.retention, audit: options.audit_retention }
-    }
-}
-
-/// Deletes rows after their retention time, and expired revocations, crash records and runs, at
-/// intervals, until it is dropped.
-///
-/// Every worker does this. A worker skips the rows that another one is deleting, so none waits.
-async fn sweep(backend: &dyn Backend, retention: Retention) {
-    let keep = retention.outcomes;
-    let every = if keep.is_zero() { EVERY.1 } else { (keep / 20).clamp(EVERY.0, EVERY.1) };
-    loop {
-        sleep(every).await;
-        if let Err(error) = sweep_once(backend, retention).await {
-            let told = error.to_string();
-            match error.is_connection_lost() {
-                true => StoreAwaited { work: "sweep", retry_in: every, error: &told }.emit(),
-                false => SweepFailed { error: &told }.emit(),
-            }
-        }
-    }
-}
-
-async fn sweep_once(backend: &dyn Backend, Retention { outcomes, audit }: Retention) -> Result<()> {
-    while backend.sweep_revocations(PIECE).await? == u64::from(PIECE) {}
-    while backend.sweep_crashes(PIECE).await? == u64::from(PIECE) {}
-    while backend.sweep_runs(PIECE).await? == u64::from(PIECE) {}
-    if !outcomes.is_zero() {
-        while backend.sweep(outcomes, PIECE).await? == u64::from(PIECE) {}
-    }
-    if !audit.is_zero() {
-        while backend.sweep_audit(audit, PIECE).await? == u64::from(PIECE) {}
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -91,6 +91,12 @@ pub(super) const QUERY: HelpEnd = HelpEnd {
     exits: LOOKS,
 };
 
+pub(super) const TOP: HelpEnd = HelpEnd {
+    sections: "",
+    examples: &["celeriac top", "celeriac top -Q billing --since 5m --every 10s", "celeriac top --once --json"],
+    exits: CONNECTS,
+};
+
 pub(super) const FAILURES: HelpEnd = HelpEnd {
     sections: "",
     examples: &["celeriac failures", "celeriac failures --since 1d -t 'shop.*' --json"],

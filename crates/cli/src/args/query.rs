@@ -38,6 +38,28 @@ pub struct FailuresArgs {
     pub task: Option<String>,
 }
 
+/// Flags of `top`.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Print the table once, and exit
+    #[arg(long)]
+    pub once: bool,
+    /// Time between two refreshes
+    #[arg(long, value_name = "DURATION", value_parser = every, default_value = "2s")]
+    pub every: Duration,
+    /// Show tasks that ended in this time
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "1m")]
+    pub since: Duration,
+    /// Only this queue
+    #[arg(short = 'Q', long, value_name = "QUEUE")]
+    pub queue: Option<String>,
+}
+
+fn every(text: &str) -> Result<Duration, String> {
+    let every = duration::parse(text)?;
+    if every < Duration::from_millis(100) { Err("should be at least 100ms".to_owned()) } else { Ok(every) }
+}
+
 /// Flags of `retry`.
 #[derive(Debug, Args)]
 pub struct RetryArgs {

@@ -1,0 +1,45 @@
+//! Counts of outcomes: table `rollups`. Triggers write the rows of ten seconds; see
+//! `migrations/postgres/0013_rollups.sql`.
+
+use std::time::Duration;
+
+use super::pool::PostgresPool;
+use crate::error::Result;
+use crate::options::StatsOptions;
+
+/// Moves rows to the next interval in one statement, so that each outcome stays counted once.
+const ADD_UP: &str = include_str!("add_up.sql");
+
+const SWEEP: &str = "WITH gone AS (
+    DELETE FROM celeriac.rollups WHERE (seconds, at, queue, name, state, writer) IN (
+        SELECT seconds, at, queue, name, state, writer FROM celeriac.rollups
+        WHERE seconds = 3600 AND at < clock_timestamp() - make_interval(secs => $1)
+        ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED
+    ) RETURNING 1
+) SELECT count(*) FROM gone";
+
+/// Adds old rows up to rows of longer intervals, and deletes the oldest.
+pub(super) async fn compact(connections: &PostgresPool, keep: &StatsOptions, at_most: u32) -> Result<()> {
+    for (from, to, age) in [(10, 60, keep.ten_seconds), (60, 3600, keep.minutes)] {
+        while add_up(connections, (from, to), age, at_most).await? == i64::from(at_most) {}
+    }
+    if !keep.hours.is_zero() {
+        while sweep(connections, keep.hours, at_most).await? == i64::from(at_most) {}
+    }
+    Ok(())
+}
+
+/// Adds up at most `at_most` rows, and returns their number.
+async fn add_up(connections: &PostgresPool, (from, to): (i32, i32), age: Duration, at_most: u32) -> Result<i64> {
+    let mut lease = connections.lease().await?;
+    let query = sqlx::query_scalar(ADD_UP).bind(from).bind(to).bind(age.as_secs_f64()).bind(i64::from(at_most));
+    let answer = connections.within(query.fetch_one(&mut lease.connection)).await;
+    lease.conclude(answer).map_err(|cause| connections.error("adding up counts", cause))
+}
+
+async fn sweep(connections: &PostgresPool, keep: Duration, at_most: u32) -> Result<i64> {
+    let mut lease = connections.lease().await?;
+    let query = sqlx::query_scalar(SWEEP).bind(keep.as_secs_f64()).bind(i64::from(at_most));
+    let answer = connections.within(query.fetch_one(&mut lease.connection)).await;
+    lease.conclude(answer).map_err(|cause| connections.error("deleting old counts", cause))
+}
