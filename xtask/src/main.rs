@@ -9,6 +9,7 @@ mod dependencies;
 mod faults;
 mod fuzz;
 mod packages;
+mod rows;
 mod run;
 mod sbom;
 mod services;
@@ -38,6 +39,8 @@ enum Verb {
     Faults(faults::Options),
     /// Hours of mixed work, and a verdict on memory, connections, files and tables that grow
     Soak(soak::Options),
+    /// A result store with many finished tasks: sizes, insert rates, times of queries, deletes
+    Rows(rows::Options),
     /// The fuzz tests in their long form: a minute of damaged inputs for each reader
     Fuzz(fuzz::Options),
     /// The public API as text, in docs/public-api.txt
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Verb::Test(options) => test::test(&options),
         Verb::Faults(options) => faults::faults(&options),
         Verb::Soak(options) => soak::soak(&options),
+        Verb::Rows(options) => rows::rows(&options),
         Verb::Fuzz(options) => fuzz::fuzz(&options),
         Verb::Api(options) => api::api(&options),
         Verb::Dependencies => dependencies::dependencies(),
