@@ -38,6 +38,7 @@ mod prometheus;
 mod queues;
 mod rate;
 mod replies;
+mod retention;
 mod retries;
 mod revoke;
 mod routes;

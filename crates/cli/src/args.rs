@@ -1,6 +1,7 @@
 //! Verbs and flags.
 
 mod command_name;
+mod db;
 mod dead;
 mod help;
 mod parse;
@@ -18,6 +19,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::program::Override;
 
 pub(crate) use command_name::CommandName;
+pub use db::{DbVerb, PruneArgs};
 pub use dead::{DeadFilter, DeadQueues, DeadVerb, ListDeadArgs, PurgeArgs, RemovalArgs, ReplayArgs, ShowDeadArgs};
 pub use query::{FailuresArgs, QueryArgs, RetryArgs, TopArgs};
 pub use retries::{OverdueArgs, RetriesVerb, SendRetriesArgs};
@@ -112,6 +114,9 @@ pub enum Verb {
     /// List overdue retries, and send them again
     #[command(subcommand)]
     Retries(RetriesVerb),
+    /// Show the size of the result store, and delete old tasks
+    #[command(subcommand)]
+    Db(DbVerb),
     /// List actions of operators, and those that have not ended
     #[command(after_help = help::AUDIT.text())]
     Audit(AuditArgs),

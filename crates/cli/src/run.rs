@@ -66,6 +66,7 @@ where
         Verb::Routes(RoutesVerb::Explain(args)) => verbs::routes::explain(&program, args, global.json),
         Verb::Queues(args) => Box::pin(verbs::queues::run(&program, &args, global.json)).await,
         Verb::Dead(verb) => Box::pin(verbs::dead::run(&program, verb, name, global.json)).await,
+        Verb::Db(verb) => Box::pin(verbs::db::run(&program, verb, name, global.json)).await,
         Verb::Audit(args) => Box::pin(verbs::audit::run(&program, &args, global.json)).await,
         Verb::Retries(verb) => Box::pin(verbs::retries::run(&program, verb, name, global.json)).await,
         Verb::Config(ConfigVerb::Check) => verbs::config::check(&program, global.json),

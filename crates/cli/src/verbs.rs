@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod call;
 pub(crate) mod check;
 pub(crate) mod config;
+pub(crate) mod db;
 pub(crate) mod dead;
 pub(crate) mod failures;
 pub(crate) mod list;

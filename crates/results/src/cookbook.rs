@@ -96,7 +96,7 @@ queries! {
     "revoked": "Revoked tasks, with the user of each revocation";
     "operators": "Actions of operators";
     "largest": "The largest results and arguments";
-    "size": "Size of the tables";
+    "size": "Size of the tables and indexes";
 }
 
 impl CookbookQuery {

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::time::Duration;
 
 use celeriac_config::{Secret, URL_ESCAPES, duration, has_several_at_signs};
+use celeriac_protocol::TaskState;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnectOptions;
 
@@ -41,6 +42,8 @@ pub struct ResultsOptions {
     /// Time that the row of an ended task is kept. `0s` keeps it for ever.
     #[serde(with = "duration")]
     pub retention: Duration,
+    /// Times for some tasks or states, in place of `retention`. The first rule that matches counts.
+    pub retention_rules: Vec<RetentionRule>,
     /// The states of a task that are written.
     pub track: TrackedStates,
     /// Time that the row of an operator's action is kept. `0s` keeps it for ever.
@@ -76,6 +79,37 @@ pub enum TrackedStates {
     Finished,
     /// The start of each attempt too, as `STARTED`.
     Started,
+}
+
+/// The time that the rows of some tasks, or of some states, are kept. Only Postgres has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionRule {
+    /// Task names: one name, or a glob such as `orders.*`. Default: all.
+    #[serde(default)]
+    pub task: Option<String>,
+    /// Final states. Default: all.
+    #[serde(default)]
+    pub states: Vec<TaskState>,
+    /// Time that their rows are kept. `0s` keeps them for ever.
+    #[serde(with = "duration")]
+    pub keep: Duration,
+}
+
+impl RetentionRule {
+    /// Returns the first fault.
+    fn problem(&self) -> Option<String> {
+        if self.task.is_none() && self.states.is_empty() {
+            return Some("should have task, states or both; results.retention is for all others".to_owned());
+        }
+        if self.task.as_deref().is_some_and(|task| task.starts_with('/') && task.ends_with('/')) {
+            return Some("task should be a name, or a glob such as orders.*".to_owned());
+        }
+        if let Some(state) = self.states.iter().find(|state| !state.is_final()) {
+            return Some(format!("{} is not a final state", state.as_str()));
+        }
+        (self.keep > MAX_RETENTION).then(|| "keep should be at most 36500d; 0s keeps rows for ever".to_owned())
+    }
 }
 
 /// Counts of outcomes, and the age at which they are added up. Only Postgres has them.
@@ -118,6 +152,7 @@ impl Default for ResultsOptions {
         Self {
             url: Secret::new("sqlite://celeriac.db"),
             retention: Duration::from_secs(7 * 24 * 60 * 60),
+            retention_rules: Vec::new(),
             track: TrackedStates::default(),
             audit_retention: Duration::from_secs(365 * 24 * 60 * 60),
             stats: StatsOptions::default(),
@@ -209,6 +244,13 @@ impl ResultsOptions {
         }
         if self.retention > MAX_RETENTION {
             problems.push(("retention".to_owned(), "should be at most 36500d; 0s keeps rows for ever".to_owned()));
+        }
+        let rules = self.retention_rules.iter().enumerate();
+        let faults = rules.filter_map(|(index, rule)| Some((format!("retention_rules[{index}]"), rule.problem()?)));
+        problems.extend(faults);
+        if !self.retention_rules.is_empty() && StoreKind::of(self.url.expose()) == Some(StoreKind::Sqlite) {
+            problems
+                .push(("retention_rules".to_owned(), "need Postgres; SQLite has results.retention alone".to_owned()));
         }
         if self.audit_retention > MAX_RETENTION {
             problems

@@ -29,6 +29,7 @@ mod pool;
 mod pooler;
 mod read;
 pub mod relay;
+pub mod retention;
 pub mod retry;
 mod revocations;
 mod rollups;
@@ -50,6 +51,7 @@ use futures::future::BoxFuture;
 use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -58,6 +60,7 @@ use self::listen::Listening;
 use self::overdue::OverdueRetries;
 use self::pool::PostgresPool;
 use self::relay::Outbox;
+use self::retention::{PruneFilter, SweptTo};
 use self::retry::FailedTask;
 use self::server::PostgresServer;
 use self::transaction::Transactions;
@@ -69,7 +72,7 @@ use crate::error::Result;
 use crate::health::StoreHealth;
 use crate::last_error::LastError;
 use crate::migration::Migration;
-use crate::options::{ResultsOptions, StatsOptions};
+use crate::options::{ResultsOptions, RetentionRule, StatsOptions};
 use crate::outcomes::{Outcomes, Recorded};
 use crate::record::{AttemptRecord, TaskRecord};
 use crate::revocations::{RevocationCache, Revocations, RevokeOptions};
@@ -93,6 +96,8 @@ pub struct PostgresBackend {
     listen_once: Once,
     waiting: Arc<Waiters>,
     retention: Duration,
+    retention_rules: Vec<RetentionRule>,
+    swept: Mutex<SweptTo>,
     /// This process, as `celeriac.leases` names it.
     holder: String,
     keep_once: Once,
@@ -128,6 +133,8 @@ impl PostgresBackend {
             listen_once: Once::new(),
             waiting: Arc::default(),
             retention: options.retention,
+            retention_rules: options.retention_rules.clone(),
+            swept: Mutex::default(),
             holder: format!("{:016x}", fastrand::u64(..)),
             keep_once: Once::new(),
             revocations,
@@ -194,9 +201,15 @@ impl PostgresBackend {
     async fn delete_ended(&self, keep: Duration, at_most: u32) -> Result<u64> {
         let query = sqlx::query(SWEEP).bind(keep.as_secs_f64()).bind(i64::from(at_most));
         let deleted = self.sweep_with("deleting old tasks", query).await?;
+        self.delete_keys(at_most).await?;
+        Ok(deleted)
+    }
+
+    /// Deletes expired idempotency keys.
+    async fn delete_keys(&self, at_most: u32) -> Result<()> {
         let keys = || sqlx::query(idempotency::SWEEP).bind(i64::from(at_most));
         while self.sweep_with("deleting old idempotency keys", keys()).await? == u64::from(at_most) {}
-        Ok(deleted)
+        Ok(())
     }
 
     async fn sweep_with(&self, doing: &'static str, query: Query<'static, Postgres, PgArguments>) -> Result<u64> {
@@ -248,6 +261,41 @@ impl PostgresBackend {
     /// Returns an error if the database cannot be reached, or if it refuses.
     pub async fn retry(&self, operator: &Operator, ids: &[String]) -> Result<Option<String>> {
         retry::retry(&self.connections, operator, ids).await
+    }
+
+    /// Returns `true` if some tasks or states have a retention time of their own.
+    pub(crate) fn has_retention_rules(&self) -> bool {
+        !self.retention_rules.is_empty()
+    }
+
+    /// Deletes the rows whose time is over by the rules, and expired idempotency keys. Returns the
+    /// number of tasks.
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be reached, or if it refuses.
+    #[doc(hidden)]
+    pub async fn sweep_by_rules(&self) -> Result<u64> {
+        let mut swept = self.swept.lock().await;
+        let deleted = retention::sweep(&self.connections, self.retention, &self.retention_rules, &mut swept).await?;
+        self.delete_keys(1_000).await?;
+        Ok(deleted)
+    }
+
+    /// Returns the number of ended tasks that match.
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be reached, or if it refuses.
+    pub async fn count_old(&self, filter: &PruneFilter) -> Result<u64> {
+        retention::count(&self.connections, filter).await
+    }
+
+    /// Deletes at most `at_most` of the ended tasks that match, the oldest first, with their
+    /// attempts. Returns their number.
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be reached, or if it refuses.
+    pub async fn prune(&self, filter: &PruneFilter, at_most: u32) -> Result<u64> {
+        retention::prune(&self.connections, filter, at_most).await
     }
 
     /// Returns `true` if this process does the work of sweeping for this time, and no other one.

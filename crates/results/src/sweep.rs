@@ -23,17 +23,22 @@ const HELD: u32 = 3;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Retention {
     outcomes: Duration,
+    /// The shortest time of any outcome.
+    shortest: Duration,
     audit: Duration,
     stats: StatsOptions,
 }
 
 impl Retention {
     pub(crate) fn new(options: &ResultsOptions) -> Self {
-        Self { outcomes: options.retention, audit: options.audit_retention, stats: options.stats }
+        let rules = options.retention_rules.iter().map(|rule| rule.keep);
+        let shortest = rules.chain([options.retention]).filter(|keep| !keep.is_zero()).min().unwrap_or_default();
+        let (outcomes, audit, stats) = (options.retention, options.audit_retention, options.stats);
+        Self { outcomes, shortest, audit, stats }
     }
 
     fn every(&self) -> Duration {
-        if self.outcomes.is_zero() { EVERY.1 } else { (self.outcomes / 20).clamp(EVERY.0, EVERY.1) }
+        if self.shortest.is_zero() { EVERY.1 } else { (self.shortest / 20).clamp(EVERY.0, EVERY.1) }
     }
 }
 
@@ -57,7 +62,7 @@ pub(crate) async fn sweep(backend: &dyn Backend, retention: Retention) {
 }
 
 async fn sweep_once(backend: &dyn Backend, retention: Retention, lease: Duration) -> Result<()> {
-    let Retention { outcomes, audit, stats } = retention;
+    let Retention { outcomes, shortest: _, audit, stats } = retention;
     if let Some(postgres) = backend.postgres() {
         if !postgres.claim_sweep(lease).await? {
             return Ok(());
@@ -67,7 +72,9 @@ async fn sweep_once(backend: &dyn Backend, retention: Retention, lease: Duration
     while backend.sweep_revocations(PIECE).await? == u64::from(PIECE) {}
     while backend.sweep_crashes(PIECE).await? == u64::from(PIECE) {}
     while backend.sweep_runs(PIECE).await? == u64::from(PIECE) {}
-    if !outcomes.is_zero() {
+    if let Some(postgres) = backend.postgres().filter(|postgres| postgres.has_retention_rules()) {
+        postgres.sweep_by_rules().await?;
+    } else if !outcomes.is_zero() {
         while backend.sweep(outcomes, PIECE).await? == u64::from(PIECE) {}
     }
     if !audit.is_zero() {

@@ -179,6 +179,18 @@ pub(super) const RETRIES_SEND: HelpEnd = HelpEnd {
     exits: LOOKS,
 };
 
+pub(super) const DB_SIZE: HelpEnd =
+    HelpEnd { sections: "", examples: &["celeriac db size", "celeriac db size --json"], exits: CONNECTS };
+
+pub(super) const DB_PRUNE: HelpEnd = HelpEnd {
+    sections: "",
+    examples: &[
+        "celeriac db prune --older-than 30d --dry-run",
+        "celeriac db prune --older-than 1d -t 'shop.*' --state SUCCESS --yes",
+    ],
+    exits: &[Done, Usage, NotConfirmed, Unavailable, Internal, Denied, Config],
+};
+
 pub(super) const AUDIT: HelpEnd =
     HelpEnd { sections: "", examples: &["celeriac audit", "celeriac audit --open --json"], exits: CONNECTS };
 
