@@ -156,6 +156,7 @@ impl Celeriac {
         let limits = SendLimits { message_size: self.limits().size, window: settings.broker.confirm_window };
         let mut options = settings.client.clone();
         options.request_replies |= settings.results.are_replies();
+        let results = (results, settings.results.track);
         Ok(Client::new(broker, Arc::new(router), results, options, Arc::new(settings.task_overrides()), limits))
     }
 

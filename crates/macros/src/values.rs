@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use celeriac_units::{AckMode, NONE, RateLimit, RateUnit, TimeLimit, parse_duration};
+use celeriac_units::{AckMode, NONE, RateLimit, RateUnit, TimeLimit, TrackedStates, parse_duration};
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Expr, Lit, LitStr, Result};
@@ -100,6 +100,23 @@ impl OptionValue for AckMode {
             Self::Late => quote!(::celeriac::AckMode::Late),
             Self::Early => quote!(::celeriac::AckMode::Early),
         }
+    }
+}
+
+impl OptionValue for TrackedStates {
+    fn read(option: &WrittenOption, _: &str) -> Result<Self> {
+        match option.literal() {
+            Some(Lit::Str(text)) => option.parse(&text.value()),
+            _ => option.refuse(format_args!("`{}` is `\"finished\"`, `\"started\"` or `\"sent\"`", option.key)),
+        }
+    }
+
+    fn tokens(&self) -> TokenStream {
+        some(&match self {
+            Self::Finished => quote!(::celeriac::settings::TrackedStates::Finished),
+            Self::Started => quote!(::celeriac::settings::TrackedStates::Started),
+            Self::Sent => quote!(::celeriac::settings::TrackedStates::Sent),
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use celeriac::protocol::{Arguments, Map, Value};
+use celeriac::settings::TrackedStates;
 use celeriac::{
     AckMode, Celeriac, ErrorClass, IntoTaskDefinition, RateLimit, RetryAnswer, RetryPolicy, RetryRule, RetryRules,
     Task, TaskContext, TaskDefinition, TaskError, TaskOptions, TaskResult, Tasks, TimeLimit, task, tasks,
@@ -181,6 +182,7 @@ fn options_are_those_declared() {
         retry_jitter = 0.25,
         acks = "early",
         ignore_result = true,
+        track = "sent",
         expires = "2d",
         time_limit = "1m",
         soft_time_limit = none,
@@ -204,6 +206,7 @@ fn options_are_those_declared() {
         retry_within: None,
         acks: AckMode::Early,
         ignore_result: true,
+        track: Some(TrackedStates::Sent),
         expires: Some(seconds(172_800)),
         time_limit: Some(TimeLimit::After(seconds(60))),
         soft_time_limit: Some(TimeLimit::Never),

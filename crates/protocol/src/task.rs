@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-pub use celeriac_units::{AckMode, TimeLimit};
+pub use celeriac_units::{AckMode, TimeLimit, TrackedStates};
 use celeriac_units::{NONE, RateLimit, format_duration, task_options};
 
 use serde::Serialize;
@@ -165,6 +165,12 @@ impl From<Option<&str>> for SettingValue {
 impl From<AckMode> for SettingValue {
     fn from(mode: AckMode) -> Self {
         Self::Text(mode.to_string())
+    }
+}
+
+impl From<Option<TrackedStates>> for SettingValue {
+    fn from(states: Option<TrackedStates>) -> Self {
+        states.map_or(Self::Unset, |states| Self::Text(states.to_string()))
     }
 }
 

@@ -11,6 +11,7 @@
 //!   has;
 //! - `sqlite`, behind the feature of that name: for programs without a server;
 //! - [`recorder`]: writes many outcomes at once;
+//! - [`sent`]: writes the rows of sent tasks;
 //! - [`cookbook`]: queries for people;
 //! - `conformance`, behind the feature of that name: the suite that every store passes.
 
@@ -40,6 +41,8 @@ mod waiters;
 
 pub mod recorder;
 
+pub mod sent;
+
 pub mod cookbook;
 
 #[cfg(feature = "conformance")]
@@ -51,6 +54,7 @@ mod options;
 
 pub use audit::{AuditEntry, AuditLog, AuditRecord, Operator, OperatorAction};
 pub use backend::{Backend, connect, connect_watched, migrations};
+pub use celeriac_protocol::task::TrackedStates;
 pub use clock::StoreClock;
 pub use cookbook::{CookbookQuery, QueryParameter};
 pub use crash_log::{AttemptKey, CrashCheck, CrashCount, CrashLog, CrashTracker, CrashTrackerService, Finished};
@@ -58,7 +62,7 @@ pub use error::{Error, Result};
 pub use health::StoreHealth;
 pub use last_error::LastError;
 pub use migration::Migration;
-pub use options::{BatchOptions, PoolOptions, ResultsOptions, TrackedStates};
+pub use options::{BatchOptions, PoolOptions, ResultsOptions};
 pub use outcomes::{Outcomes, Recorded};
 pub use postgres::PostgresBackend;
 pub use postgres::overdue::{OverdueCount, OverdueRetries, OverdueRetry};
@@ -70,5 +74,6 @@ pub use record::{AttemptRecord, TaskRecord};
 pub use recorder::{Recorder, RecorderService};
 pub use revocations::{RevocationCache, Revocations, RevokeOptions, Revoked, RunningTask};
 pub use run_log::RunLog;
+pub use sent::{SentTask, SentTasks};
 pub use sqlx;
 pub use sqlx::PgConnection;

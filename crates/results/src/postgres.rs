@@ -31,6 +31,7 @@ pub mod relay;
 pub mod retry;
 mod revocations;
 mod run_log;
+mod sent;
 mod server;
 mod server_time;
 #[cfg(target_os = "linux")]
@@ -72,6 +73,7 @@ use crate::outcomes::{Outcomes, Recorded};
 use crate::record::{AttemptRecord, TaskRecord};
 use crate::revocations::{RevocationCache, Revocations, RevokeOptions};
 use crate::run_log::RunLog;
+use crate::sent::SentTask;
 use crate::waiters::Waiters;
 
 const SWEEP: &str = "DELETE FROM celeriac.tasks WHERE id IN (
@@ -189,6 +191,8 @@ impl PostgresBackend {
     async fn delete_ended(&self, keep: Duration, at_most: u32) -> Result<u64> {
         let query = sqlx::query(SWEEP).bind(keep.as_secs_f64()).bind(i64::from(at_most));
         let deleted = self.sweep_with("deleting old tasks", query).await?;
+        let sent = || sqlx::query(sent::SWEEP).bind(keep.as_secs_f64()).bind(i64::from(at_most));
+        while self.sweep_with("deleting old sent tasks", sent()).await? == u64::from(at_most) {}
         let keys = || sqlx::query(idempotency::SWEEP).bind(i64::from(at_most));
         while self.sweep_with("deleting old idempotency keys", keys()).await? == u64::from(at_most) {}
         Ok(deleted)
@@ -254,6 +258,10 @@ impl PostgresBackend {
 impl Outcomes for PostgresBackend {
     fn record<'a>(&'a self, records: &'a [TaskRecord]) -> BoxFuture<'a, Result<Vec<Recorded>>> {
         write::record(&self.connections, records).boxed()
+    }
+
+    fn record_sent<'a>(&'a self, tasks: &'a [SentTask]) -> BoxFuture<'a, Result<()>> {
+        sent::record(&self.connections, tasks).boxed()
     }
 
     fn announce<'a>(&'a self, ids: &'a [String]) -> BoxFuture<'a, Result<()>> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use celeriac_config::{Parsed, did_you_mean, nearest};
 use celeriac_protocol::{RetryPolicy, TaskOptions};
-use celeriac_units::{AckMode, DurationRange, RateLimit, TimeLimit, task_options};
+use celeriac_units::{AckMode, DurationRange, RateLimit, TimeLimit, TrackedStates, task_options};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 

@@ -11,6 +11,7 @@
 //! - [`RateLimit`][]: `100/m`;
 //! - [`ByteSize`][]: `8MiB`;
 //! - [`AckMode`][]: `late` or `early`;
+//! - [`TrackedStates`][]: `finished`, `started` or `sent`;
 //! - [`task_options!`]: the options of a task, in one table;
 //! - [`Error`]: the expected form, and the text.
 
@@ -26,6 +27,8 @@ mod byte_size;
 
 mod ack_mode;
 
+mod tracked_states;
+
 mod error;
 
 mod task_options;
@@ -38,6 +41,7 @@ pub use error::Error;
 pub use rate_limit::{RateLimit, RateUnit};
 pub use task_options::{TASK_OPTIONS, TaskOption};
 pub use time_limit::TimeLimit;
+pub use tracked_states::TrackedStates;
 
 /// The word for no limit and no end.
 pub const NONE: &str = "none";

@@ -66,6 +66,13 @@ macro_rules! task_options {
                     default: "stored",
                     config: "true", "Leaves the result out of the store.",
                 }
+                /// The states that are written. Default: `results.track`.
+                track: TrackedStates {
+                    attribute: "track = \"started\"",
+                    meaning: "states that are written: `\"finished\"`, also `\"started\"`, also `\"sent\"`",
+                    default: "`results.track`",
+                    config: "started", "Replaces results.track: finished, started or sent.",
+                }
                 /// The time that a message may wait to start, if the call sets none.
                 expires: Duration {
                     attribute: "expires = \"1h\"",

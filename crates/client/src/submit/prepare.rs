@@ -7,6 +7,7 @@ use celeriac_config::duration;
 use celeriac_protocol::compression::Compression;
 use celeriac_protocol::headers::names;
 use celeriac_protocol::repr::{repr_args, repr_kwargs};
+use celeriac_protocol::task::TrackedStates;
 use celeriac_protocol::{
     Appearance, Body, Codec, Embed, HeaderMap, Message, Properties, TaskHeaders, TaskOptions, TimeLimits, Value,
 };
@@ -39,6 +40,8 @@ pub struct PreparedTask {
     pub expires: Option<Timestamp>,
     /// Order key, if the message goes through the outbox.
     pub order_key: Option<String>,
+    /// The states of the task that are written.
+    pub track: TrackedStates,
 }
 
 /// A serialized body.
@@ -58,21 +61,20 @@ struct MessageParts<'a> {
 }
 
 impl Client {
-    /// Makes a message of a call, without sending it. `declared_queue` is the queue of the task's
+    /// Makes a message of a call, without sending it. `declared` are the options of the task's
     /// declaration, if the task is known.
     ///
     /// # Errors
     /// Returns an error if the options conflict, the arguments cannot be serialised, or no route
     /// matches.
     #[doc(hidden)]
-    pub fn prepare(&self, request: DynamicCall, declared_queue: Option<&'static str>) -> Result<PreparedTask> {
-        let declared = TaskOptions { queue: declared_queue, ..TaskOptions::default() };
+    pub fn prepare(&self, request: DynamicCall, declared: TaskOptions) -> Result<PreparedTask> {
         self.prepare_resolved(self.resolve(request, declared))
     }
 
     /// Makes a message of a resolved call.
     pub(super) fn prepare_resolved(&self, call: ResolvedCall) -> Result<PreparedTask> {
-        let ResolvedCall { request: DynamicCall { task, body, mut options }, declared_queue, called_at } = call;
+        let ResolvedCall { request: DynamicCall { task, body, mut options }, declared_queue, called_at, track } = call;
         let destination = self.route(&task, &body, &options, declared_queue)?;
         let called_at = called_at.unwrap_or_else(|| self.inner.clock.now());
         let times = SendTimes::resolve(&task, &options, destination.send_options.expires, called_at)?;
@@ -89,7 +91,7 @@ impl Client {
         let message = Message { headers, properties, body: encoded.bytes.into() };
         let outgoing = Outgoing { exchange, routing_key, message, mandatory: true };
         let SendTimes { eta, expires, .. } = times;
-        Ok(PreparedTask { task, id, outgoing, destination, eta, expires, order_key })
+        Ok(PreparedTask { task, id, outgoing, destination, eta, expires, order_key, track })
     }
 
     /// Returns the final destination of the message, with its options.

@@ -1,6 +1,7 @@
 //! Merges the options of a call: its own win over the overrides of the configuration, which win
 //! over the declaration of its task.
 
+use celeriac_protocol::task::TrackedStates;
 use celeriac_protocol::{Body, Task, TaskOptions};
 use jiff::Timestamp;
 
@@ -28,6 +29,8 @@ pub(crate) struct ResolvedCall {
     pub(crate) declared_queue: Option<&'static str>,
     /// Time of the call, from which delays and expiries count. Default: now.
     pub(crate) called_at: Option<Timestamp>,
+    /// The states of the task that are written.
+    pub(crate) track: TrackedStates,
 }
 
 impl Client {
@@ -46,7 +49,8 @@ impl Client {
         if declared.ignore_result {
             options.ignore_result.get_or_insert(true);
         }
-        ResolvedCall { request, declared_queue: declared.queue, called_at: None }
+        let track = declared.track.unwrap_or(self.inner.track);
+        ResolvedCall { request, declared_queue: declared.queue, called_at: None, track }
     }
 }
 

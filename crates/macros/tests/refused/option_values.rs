@@ -11,6 +11,7 @@ use celeriac::{TaskResult, task};
     retry_jitter = 1.5,
     acks = "sometimes",
     ignore_result = "yes",
+    track = "all",
     expires,
 )]
 async fn every_one_wrong() -> TaskResult<()> {
