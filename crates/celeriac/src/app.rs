@@ -413,6 +413,7 @@ mod command_line {
                 routes: settings.routes(),
                 route_functions: app.functions.clone(),
                 registry: app.registry.clone(),
+                overrides: settings.task_overrides(),
                 warnings: app
                     .unmatched_overrides()
                     .into_iter()

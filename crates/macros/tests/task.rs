@@ -5,8 +5,8 @@ use std::time::Duration;
 use celeriac::protocol::{Arguments, Map, Value};
 use celeriac::settings::TrackedStates;
 use celeriac::{
-    AckMode, Celeriac, ErrorClass, IntoTaskDefinition, RateLimit, RetryAnswer, RetryPolicy, RetryRule, RetryRules,
-    Task, TaskContext, TaskDefinition, TaskError, TaskOptions, TaskResult, Tasks, TimeLimit, task, tasks,
+    AckMode, Celeriac, ErrorClass, FieldPaths, IntoTaskDefinition, RateLimit, RetryAnswer, RetryPolicy, RetryRule,
+    RetryRules, Task, TaskContext, TaskDefinition, TaskError, TaskOptions, TaskResult, Tasks, TimeLimit, task, tasks,
 };
 use serde::{Deserialize, Serialize};
 
@@ -183,6 +183,7 @@ fn options_are_those_declared() {
         acks = "early",
         ignore_result = true,
         track = "sent",
+        redact = ["card", "customer.email"],
         expires = "2d",
         time_limit = "1m",
         soft_time_limit = none,
@@ -207,6 +208,7 @@ fn options_are_those_declared() {
         acks: AckMode::Early,
         ignore_result: true,
         track: Some(TrackedStates::Sent),
+        redact: Some(FieldPaths::of(&["card", "customer.email"])),
         expires: Some(seconds(172_800)),
         time_limit: Some(TimeLimit::After(seconds(60))),
         soft_time_limit: Some(TimeLimit::Never),

@@ -59,7 +59,13 @@ pub(crate) fn prepare<'a>(
     mut body: Body,
     running: Option<&RunningTask>,
 ) -> PreparedRun<'a> {
-    attempt.arguments = attempt.keeps_outcome().then(|| RecordedArguments::of(&mut body));
+    attempt.arguments = if task.options.redact.is_some() {
+        let (arguments, values) = RecordedArguments::redacted(&body, task);
+        attempt.redacted = values;
+        attempt.keeps_outcome().then_some(arguments)
+    } else {
+        attempt.keeps_outcome().then(|| RecordedArguments::of(&mut body))
+    };
     let limits = time_limits::in_force(attempt.headers().limits, &task.options);
     let hard = limits.hard.filter(|_| task.can_be_ended());
     let terminated = running.map(|running| running.terminated().clone());

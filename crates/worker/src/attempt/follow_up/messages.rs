@@ -384,11 +384,13 @@ impl<'a> FollowUps<'a> {
             group_index,
             ..relations
         };
-        // As with a call of a client: a task that this worker knows may declare a queue and the
-        // states that are written.
-        let known = runtime.registry.get(&request.task).map(|task| (task.options.queue, task.options.track));
-        let (queue, track) = known.unwrap_or_default();
-        let declared = TaskOptions { queue, track, ..TaskOptions::default() };
+        // As with a call of a client: a task that this worker knows may declare a queue, the
+        // states that are written and arguments that are not shown.
+        let declared = runtime.registry.get(&request.task).map(|task| {
+            let TaskOptions { queue, track, redact, .. } = &task.options;
+            TaskOptions { queue: *queue, track: *track, redact: redact.clone(), ..TaskOptions::default() }
+        });
+        let declared = declared.unwrap_or_default();
         let prepared = client.prepare(request, declared).map_err(|error| invalid(&error))?;
         match runtime.environment.allowed_follow_ups.check(&prepared.destination) {
             Ok(()) => Ok(prepared),
