@@ -7,8 +7,7 @@ use celeriac_protocol::TaskState;
 use futures::future::BoxFuture;
 
 use crate::error::Result;
-use crate::record::{AttemptRecord, TaskRecord};
-use crate::sent::SentTask;
+use crate::record::{AttemptRecord, SentTask, TaskRecord};
 
 /// The outcomes in a store.
 pub trait Outcomes: fmt::Debug + Send + Sync + 'static {

@@ -70,10 +70,9 @@ use crate::last_error::LastError;
 use crate::migration::Migration;
 use crate::options::ResultsOptions;
 use crate::outcomes::{Outcomes, Recorded};
-use crate::record::{AttemptRecord, TaskRecord};
+use crate::record::{AttemptRecord, SentTask, TaskRecord};
 use crate::revocations::{RevocationCache, Revocations, RevokeOptions};
 use crate::run_log::RunLog;
-use crate::sent::SentTask;
 use crate::waiters::Waiters;
 
 const SWEEP: &str = "DELETE FROM celeriac.tasks WHERE id IN (

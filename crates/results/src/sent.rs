@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::results::{SentTasksNotRecorded, StoreAwaited};
-use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::backend::Backend;
 use crate::backoff::StoreBackoff;
 use crate::error::Error;
-use crate::record::is_id;
+use crate::record::{SentTask, is_id};
 
 /// Rows that wait for the store, at most.
 const WAITING: usize = 8_192;
@@ -29,37 +28,10 @@ const BATCH: usize = 1_024;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Longest time in which the last rows are written when a client closes.
-const PARTING: Duration = Duration::from_secs(1);
+const PARTING: Duration = Duration::from_millis(300);
 
 /// Time between two log lines about rows that are not written.
 const REMINDER: Duration = Duration::from_secs(60);
-
-/// A task whose message is on a queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SentTask {
-    /// The task id.
-    pub id: String,
-    /// The name of the task.
-    pub name: String,
-    /// The queue, if it is known, or else the routing key.
-    pub queue: String,
-    /// The exchange that it was published to.
-    pub exchange: String,
-    /// The routing key that it was published with.
-    pub routing_key: String,
-    /// The time of sending.
-    pub sent_at: Timestamp,
-    /// Earliest time to run.
-    pub eta: Option<Timestamp>,
-    /// Time after which the task must not start.
-    pub expires: Option<Timestamp>,
-    /// The first task of the workflow.
-    pub root_id: Option<String>,
-    /// The task that sent this one.
-    pub parent_id: Option<String>,
-    /// The group of the task.
-    pub group_id: Option<String>,
-}
 
 /// Writes the rows of sent tasks.
 #[derive(Debug)]
@@ -104,7 +76,7 @@ impl SentTasks {
         self.missed.add(1, &reason);
     }
 
-    /// Writes the rows that wait, for up to a second, and ends.
+    /// Writes the rows that wait, for up to 300 ms, and ends.
     pub async fn close(&self) {
         self.stop.cancel();
         self.service.close();

@@ -36,10 +36,9 @@ use crate::health::StoreHealth;
 use crate::migration::Migration;
 use crate::options::ResultsOptions;
 use crate::outcomes::{Outcomes, Recorded};
-use crate::record::{AttemptRecord, TaskRecord};
+use crate::record::{AttemptRecord, SentTask, TaskRecord};
 use crate::revocations::{RevocationCache, Revocations, RevokeOptions};
 use crate::run_log::RunLog;
-use crate::sent::SentTask;
 use crate::waiters::{self, Waiters};
 
 const SWEEP: &str = "DELETE FROM tasks WHERE id IN (

@@ -11,8 +11,7 @@ use super::stage::{assert_found, at, bare, ended, find, id, record, since, store
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::outcomes::Recorded;
-use crate::record::TaskRecord;
-use crate::sent::SentTask;
+use crate::record::{SentTask, TaskRecord};
 
 fn sent(ns: &str, name: &str, sent_at: Timestamp) -> SentTask {
     SentTask {

@@ -6,7 +6,7 @@ use super::pool::PostgresPool;
 use super::time::Time;
 use crate::error::Result;
 use crate::exact;
-use crate::sent::SentTask;
+use crate::record::SentTask;
 
 const ADD: &str = "SELECT celeriac.add_sent($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 

@@ -6,8 +6,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use super::{fault, read};
 use crate::exact::{self, Document};
 use crate::outcomes::Recorded;
-use crate::record::{AttemptRecord, TaskRecord};
-use crate::sent::SentTask;
+use crate::record::{AttemptRecord, SentTask, TaskRecord};
 
 const RECORD: &str = include_str!("record.sql");
 const ATTEMPT: &str = include_str!("attempts.sql");
