@@ -7,7 +7,7 @@ use celeriac_admin::dead::DeadLetterQuery;
 use celeriac_protocol::headers::names;
 use celeriac_protocol::redact::{REDACTED, RedactedValues, redact};
 use celeriac_protocol::task::FieldPaths;
-use celeriac_protocol::{Codec, DecodeLimits, Message, Parameter, PlainBody, TaskOptions, Value};
+use celeriac_protocol::{Body, Codec, DecodeLimits, Message, Parameter, TaskOptions, Value};
 use celeriac_telemetry::clock;
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -162,7 +162,7 @@ impl DeadLetterDetails {
     }
 }
 
-fn arguments(mut message: Message) -> Result<PlainBody, String> {
+fn arguments(mut message: Message) -> Result<Body, String> {
     let limits = DecodeLimits::default();
     // A message of protocol 1 has these headers in its body.
     message.read_headers(&limits, TimeZone::system).map_err(|error| error.to_string())?;
