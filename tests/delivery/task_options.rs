@@ -8,7 +8,7 @@ use celeriac::prelude::*;
 use celeriac::{DynamicCall, PgConnection, TaskDefinition, TaskRecord};
 use celeriac_client::call::CallOptions;
 use celeriac_config::Environment;
-use celeriac_protocol::Body;
+use celeriac_protocol::{Body, TaskOptions};
 use celeriac_tests::Bed;
 use serde_json::{Value as Json, json};
 

@@ -131,7 +131,7 @@ async fn a_task_that_was_sent_and_has_not_started_has_a_row_and_an_unknown_one_h
 #[celeriac_tests::test(real)]
 async fn a_task_that_a_worker_sends_has_a_row_too(bed: Bed) {
     let running = bed.start(bed.program(tasks![add]).set("results.track", "sent")).await;
-    let elsewhere = Signature::new("t.elsewhere").queue("elsewhere").task_id("next");
+    let elsewhere = Signature::new("t.elsewhere").queue("elsewhere").option("task_id", "next");
     bed.peer().await.declare("elsewhere").await;
     let first = add(1, 2).task_id("first").link(elsewhere).submit(&running.client).await.unwrap();
     assert_eq!(first.get().await.unwrap(), 3);
