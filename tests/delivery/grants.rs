@@ -46,7 +46,8 @@ const ACTIONS: [&str; 6] = [
     "SELECT celeriac.forget(ARRAY['a'])",
 ];
 const ENQUEUE: &str = "SELECT celeriac.enqueue('t.add', '[1, 2]')";
-const ADD_SENT: &str = "SELECT celeriac.add_sent('{a}', '{t}', '{q}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')";
+const ADD_SENT: &str = "SELECT celeriac.add_sent('{a}', '{t}', '{q}', '{x}', '{k}', ARRAY[now()], '{NULL}', '{NULL}',
+    '{NULL}', '{NULL}', '{NULL}')";
 /// Functions that only the functions above call.
 const INTERNAL: [&str; 5] = [
     "SELECT celeriac.add_call('t', 'a', '{}', NULL)",

@@ -124,7 +124,7 @@ async fn a_dead_letter_keeps_the_arguments_and_no_command_shows_them(bed: Bed) {
     let (_, said) = run(&["dead", "list"], &bed.environment()).await;
     assert!(said.contains("exhausted") && !said.contains(CARD), "{said}");
     let (code, said) = run(&["retry", "exhausted", "--yes"], &bed.environment()).await;
-    assert!(code != 0 && said.contains("holds redacted arguments") && said.contains("dead replay"), "{said}");
+    assert!(code != 0 && said.contains("holds redacted arguments"), "{said}");
     // The message has them.
     let (code, said) = run(&["dead", "replay", "--id", "exhausted", "--yes"], &bed.environment()).await;
     assert_eq!(code, 0, "{said}");
