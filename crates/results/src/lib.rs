@@ -70,7 +70,7 @@ pub use postgres::relay::{Outbox, RelayLease};
 pub use postgres::retry::FailedTask;
 pub use postgres::transaction::{Committed, DatabaseFault, Session, StoreFault, Transaction, Transactions};
 pub use postgres::{idempotency, outbox};
-pub use record::{AttemptRecord, SentTask, TaskRecord};
+pub use record::{AttemptRecord, SentRecord, TaskRecord};
 pub use recorder::{Recorder, RecorderService};
 pub use revocations::{RevocationCache, Revocations, RevokeOptions, Revoked, RunningTask};
 pub use run_log::RunLog;

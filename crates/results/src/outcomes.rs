@@ -7,7 +7,7 @@ use celeriac_protocol::TaskState;
 use futures::future::BoxFuture;
 
 use crate::error::Result;
-use crate::record::{AttemptRecord, SentTask, TaskRecord};
+use crate::record::{AttemptRecord, SentRecord, TaskRecord};
 
 /// The outcomes in a store.
 pub trait Outcomes: fmt::Debug + Send + Sync + 'static {
@@ -38,7 +38,7 @@ pub trait Outcomes: fmt::Debug + Send + Sync + 'static {
 
     /// Writes a row in the state `SENT` for each task that has no row. Existing rows stay as they
     /// are.
-    fn record_sent<'a>(&'a self, tasks: &'a [SentTask]) -> BoxFuture<'a, Result<()>>;
+    fn record_sent<'a>(&'a self, tasks: &'a [SentRecord]) -> BoxFuture<'a, Result<()>>;
 
     /// Notifies the waits in [`finished`](Self::finished) that these tasks have ended, after a
     /// transaction, for example, has written their rows.

@@ -70,7 +70,7 @@ use crate::last_error::LastError;
 use crate::migration::Migration;
 use crate::options::ResultsOptions;
 use crate::outcomes::{Outcomes, Recorded};
-use crate::record::{AttemptRecord, SentTask, TaskRecord};
+use crate::record::{AttemptRecord, SentRecord, TaskRecord};
 use crate::revocations::{RevocationCache, Revocations, RevokeOptions};
 use crate::run_log::RunLog;
 use crate::waiters::Waiters;
@@ -259,7 +259,7 @@ impl Outcomes for PostgresBackend {
         write::record(&self.connections, records).boxed()
     }
 
-    fn record_sent<'a>(&'a self, tasks: &'a [SentTask]) -> BoxFuture<'a, Result<()>> {
+    fn record_sent<'a>(&'a self, tasks: &'a [SentRecord]) -> BoxFuture<'a, Result<()>> {
         sent::record(&self.connections, tasks).boxed()
     }
 

@@ -125,7 +125,7 @@ impl TaskRecord {
 
 /// A task whose message is on a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SentTask {
+pub struct SentRecord {
     /// The task id.
     pub id: String,
     /// The name of the task.

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::backend::Backend;
 use crate::backoff::StoreBackoff;
 use crate::error::Error;
-use crate::record::{SentTask, is_id};
+use crate::record::{SentRecord, is_id};
 
 /// Rows that wait for the store, at most.
 const WAITING: usize = 8_192;
@@ -37,7 +37,7 @@ const REMINDER: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct SentTasks {
     backend: Arc<dyn Backend>,
-    rows: mpsc::Sender<SentTask>,
+    rows: mpsc::Sender<SentRecord>,
     missed: Arc<MissedRows>,
     stop: CancellationToken,
     service: TaskTracker,
@@ -58,7 +58,7 @@ impl SentTasks {
 
     /// Writes the row of a task soon. Waits for room for a moment while the store takes writes, and
     /// not at all while it is lost.
-    pub async fn add(&self, task: SentTask) {
+    pub async fn add(&self, task: SentRecord) {
         if !is_id(&task.id) {
             return;
         }
@@ -98,7 +98,7 @@ impl Drop for SentTasks {
 /// The service of [`SentTasks`].
 struct SentWriter {
     backend: Arc<dyn Backend>,
-    waiting: mpsc::Receiver<SentTask>,
+    waiting: mpsc::Receiver<SentRecord>,
     missed: Arc<MissedRows>,
 }
 
@@ -130,7 +130,7 @@ impl SentWriter {
     }
 
     /// Writes a batch, and repeats it while the store is away. Returns the reason if it refuses.
-    async fn write(&self, batch: &[SentTask]) -> Result<(), String> {
+    async fn write(&self, batch: &[SentRecord]) -> Result<(), String> {
         let mut backoff = StoreBackoff::new();
         loop {
             match self.backend.record_sent(batch).await {

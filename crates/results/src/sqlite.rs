@@ -36,7 +36,7 @@ use crate::health::StoreHealth;
 use crate::migration::Migration;
 use crate::options::ResultsOptions;
 use crate::outcomes::{Outcomes, Recorded};
-use crate::record::{AttemptRecord, SentTask, TaskRecord};
+use crate::record::{AttemptRecord, SentRecord, TaskRecord};
 use crate::revocations::{RevocationCache, Revocations, RevokeOptions};
 use crate::run_log::RunLog;
 use crate::waiters::{self, Waiters};
@@ -152,7 +152,7 @@ impl SqliteBackend {
         Ok(answers)
     }
 
-    async fn write_sent(&self, tasks: &[SentTask]) -> Result<()> {
+    async fn write_sent(&self, tasks: &[SentRecord]) -> Result<()> {
         let written = write::record_sent(&self.writer, tasks).await;
         written.map_err(|cause| fault::error(&self.url, "recording sent tasks", cause))
     }
@@ -255,7 +255,7 @@ impl Outcomes for SqliteBackend {
         self.write(records).boxed()
     }
 
-    fn record_sent<'a>(&'a self, tasks: &'a [SentTask]) -> BoxFuture<'a, Result<()>> {
+    fn record_sent<'a>(&'a self, tasks: &'a [SentRecord]) -> BoxFuture<'a, Result<()>> {
         self.write_sent(tasks).boxed()
     }
 

@@ -9,7 +9,7 @@ use celeriac_protocol::TaskState;
 use celeriac_results::{
     AttemptKey, AttemptRecord, AuditLog, AuditRecord, Backend, CrashCheck, CrashCount, CrashLog, Error, Finished,
     Operator, OperatorAction, Outcomes, Recorded, Recorder, Result, ResultsOptions, RevocationCache, Revocations,
-    RevokeOptions, RunLog, SentTask, SentTasks, StoreClock, StoreHealth, TaskRecord,
+    RevokeOptions, RunLog, SentRecord, SentTasks, StoreClock, StoreHealth, TaskRecord,
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
@@ -85,7 +85,7 @@ impl Outcomes for Scripted {
         .boxed()
     }
 
-    fn record_sent<'a>(&'a self, tasks: &'a [SentTask]) -> BoxFuture<'a, Result<()>> {
+    fn record_sent<'a>(&'a self, tasks: &'a [SentRecord]) -> BoxFuture<'a, Result<()>> {
         async {
             self.gate.acquire().await.unwrap().forget();
             let fails = |left: usize| left.checked_sub(1);
@@ -345,8 +345,8 @@ fn ended(number: usize) -> TaskRecord {
     }
 }
 
-fn sent(number: usize) -> SentTask {
-    SentTask {
+fn sent(number: usize) -> SentRecord {
+    SentRecord {
         id: number.to_string(),
         name: "t".to_owned(),
         queue: "q".to_owned(),

@@ -23,7 +23,7 @@ use celeriac_client::Client;
 use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::{Backoff, RetryPolicy};
 use celeriac_results::outbox::{OutboxMessage, OutboxRow, RelayFailure};
-use celeriac_results::{OverdueCount, PostgresBackend, RelayLease, SentTask, StoreClock};
+use celeriac_results::{OverdueCount, PostgresBackend, RelayLease, SentRecord, StoreClock};
 use celeriac_telemetry::events::broker::BrokerAwaited;
 use celeriac_telemetry::events::relay::{
     MessagesRelayed, OverdueRetriesCounted, OverdueRetriesNotCounted, RelayFailed, RelayInterrupted, RelayPaused,
@@ -80,13 +80,13 @@ struct WindowOutcome {
     /// True if an exchange or queue is missing that this program may declare.
     missing: bool,
     /// The rows of sent tasks, where sending is tracked.
-    rows: Vec<SentTask>,
+    rows: Vec<SentRecord>,
 }
 
 /// The outcome of one message.
 enum EntryOutcome {
     /// It is on a queue. Its row, if its sending is tracked.
-    Sent(Option<Box<SentTask>>),
+    Sent(Option<Box<SentRecord>>),
     /// The message is invalid, or its destination does not accept it.
     Failed(BrokerError),
     /// The call is not valid, or its destination is not declared, and only declared ones are
@@ -204,7 +204,8 @@ impl Relay {
                 continue;
             }
             let outcome = self.alive(lead, |until| self.publish(window, until)).await?;
-            // Written first: a relay that dies here leaves the message, and the next one writes both.
+            // Written first: a relay that dies here leaves the message, and the next one writes
+            // both.
             self.record_sent(&outcome.rows).await?;
             lead.conclude(&outcome.sent, &outcome.unsent).await?;
             outcome.tell(self.client.clock());
@@ -302,7 +303,7 @@ impl Relay {
 
     /// Writes the rows of sent tasks. A database that refuses them does not keep messages from
     /// being sent.
-    async fn record_sent(&self, rows: &[SentTask]) -> celeriac_results::Result<()> {
+    async fn record_sent(&self, rows: &[SentRecord]) -> celeriac_results::Result<()> {
         let Some(results) = self.client.results().filter(|_| !rows.is_empty()) else { return Ok(()) };
         match results.record_sent(rows).await {
             Err(error) if !error.is_retryable() => {

@@ -11,10 +11,10 @@ use super::stage::{assert_found, at, bare, ended, find, id, record, since, store
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::outcomes::Recorded;
-use crate::record::{SentTask, TaskRecord};
+use crate::record::{SentRecord, TaskRecord};
 
-fn sent(ns: &str, name: &str, sent_at: Timestamp) -> SentTask {
-    SentTask {
+fn sent(ns: &str, name: &str, sent_at: Timestamp) -> SentRecord {
+    SentRecord {
         id: id(ns, name),
         name: "conformance".to_owned(),
         queue: "celeriac".to_owned(),
@@ -30,7 +30,7 @@ fn sent(ns: &str, name: &str, sent_at: Timestamp) -> SentTask {
 }
 
 /// Returns the row of a sent task.
-fn row_of(sent: &SentTask) -> TaskRecord {
+fn row_of(sent: &SentRecord) -> TaskRecord {
     TaskRecord {
         queue: sent.queue.as_str().into(),
         exchange: "ex\u{fffd}change".to_owned(),
@@ -80,9 +80,9 @@ pub(super) async fn only_sent_tasks_that_were_due_long_ago_are_swept(
     ns: &str,
 ) -> Result<()> {
     let now = clock::now();
-    let lost = SentTask { eta: None, ..sent(ns, "lost", at(0)) };
-    let delayed = SentTask { eta: Some(now), ..sent(ns, "delayed", at(0)) };
-    let fresh = SentTask { eta: None, ..sent(ns, "fresh", now) };
+    let lost = SentRecord { eta: None, ..sent(ns, "lost", at(0)) };
+    let delayed = SentRecord { eta: Some(now), ..sent(ns, "delayed", at(0)) };
+    let fresh = SentRecord { eta: None, ..sent(ns, "fresh", now) };
     backend.record_sent(&[lost.clone(), delayed.clone(), fresh.clone()]).await?;
     stored(&backend, &bare(ns, "running", TaskState::Started)).await?;
     backend.sweep(since(1_700_000_000) - Duration::from_secs(3_600), 1).await?;

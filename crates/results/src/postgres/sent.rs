@@ -6,7 +6,7 @@ use super::pool::PostgresPool;
 use super::time::Time;
 use crate::error::Result;
 use crate::exact;
-use crate::record::SentTask;
+use crate::record::SentRecord;
 
 const ADD: &str = "SELECT celeriac.add_sent($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
@@ -18,8 +18,8 @@ pub(super) const SWEEP: &str = "DELETE FROM celeriac.tasks WHERE id IN (
     ORDER BY sent_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
 
 /// Writes a row for each task that has none, by a function that may do nothing else.
-pub(super) async fn record(connections: &PostgresPool, tasks: &[SentTask]) -> Result<()> {
-    let mut tasks: Vec<&SentTask> = tasks.iter().collect();
+pub(super) async fn record(connections: &PostgresPool, tasks: &[SentRecord]) -> Result<()> {
+    let mut tasks: Vec<&SentRecord> = tasks.iter().collect();
     // Every writer locks its rows in the same order.
     tasks.sort_by(|left, right| left.id.cmp(&right.id));
     let query = sqlx::query(ADD)

@@ -6,7 +6,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use super::{fault, read};
 use crate::exact::{self, Document};
 use crate::outcomes::Recorded;
-use crate::record::{AttemptRecord, SentTask, TaskRecord};
+use crate::record::{AttemptRecord, SentRecord, TaskRecord};
 
 const RECORD: &str = include_str!("record.sql");
 const ATTEMPT: &str = include_str!("attempts.sql");
@@ -23,7 +23,7 @@ pub(super) async fn record(pool: &SqlitePool, records: &[TaskRecord]) -> sqlx::R
 }
 
 /// Writes a row for each task that has none.
-pub(super) async fn record_sent(pool: &SqlitePool, tasks: &[SentTask]) -> sqlx::Result<()> {
+pub(super) async fn record_sent(pool: &SqlitePool, tasks: &[SentRecord]) -> sqlx::Result<()> {
     const ADD: &str =
         "INSERT INTO tasks (id, name, state, queue, exchange, routing_key, worker, attempts, sent_at, eta,
             expires, root_id, parent_id, group_id)

@@ -112,7 +112,8 @@ impl DeadLetterDetails {
         shown
     }
 
-    /// Replaces values of arguments in the error, which a worker of another program may have written.
+    /// Replaces values of arguments in the error, which a worker of another program may have
+    /// written.
     fn hide(&mut self, values: &RedactedValues) {
         let shown = |error: &String| values.remove_from(error).into_owned();
         self.letter.error = self.letter.error.as_ref().map(shown);
