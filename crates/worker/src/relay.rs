@@ -323,7 +323,7 @@ impl Relay {
         }
         let declared = self.tasks.get(&entry.task).map(|task| task.options.clone()).unwrap_or_default();
         let track = self.client.tracked_states(&entry.task, declared);
-        let row = self.client.sent_from_outbox(&entry, track).map(Box::new);
+        let row = self.client.sent_from_outbox(&entry, track);
         let outgoing = self.outgoing(entry);
         match self.client.broker().publish(outgoing).await {
             Ok(()) => EntryOutcome::Sent(row),

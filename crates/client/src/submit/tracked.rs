@@ -23,7 +23,7 @@ impl Client {
 
     /// Returns the row of a message that will be sent, if its sending is tracked.
     #[doc(hidden)]
-    pub fn sent_task(&self, prepared: &PreparedTask) -> Option<SentRecord> {
+    pub fn sent_task(&self, prepared: &PreparedTask) -> Option<Box<SentRecord>> {
         let PreparedTask { task, id, outgoing: Outgoing { message, .. }, destination, eta, expires, track, .. } =
             prepared;
         self.row(*track, (task, id), &message.headers, || {
@@ -37,7 +37,7 @@ impl Client {
 
     /// Returns the row of a message of the outbox, if its sending is tracked.
     #[doc(hidden)]
-    pub fn sent_from_outbox(&self, entry: &OutboxMessage, track: TrackedStates) -> Option<SentRecord> {
+    pub fn sent_from_outbox(&self, entry: &OutboxMessage, track: TrackedStates) -> Option<Box<SentRecord>> {
         let OutboxMessage { task, id, exchange, routing_key, queue, eta, expires, message, .. } = entry;
         self.row(track, (task, id), &message.headers, || {
             let queue = queue.as_ref().unwrap_or(routing_key).clone();
@@ -47,9 +47,11 @@ impl Client {
 
     /// Writes the row of a confirmed message soon, if it has one. Does not fail: see [`SentTasks`].
     #[doc(hidden)]
-    pub async fn record_sent(&self, sent: Option<SentRecord>) {
+    pub async fn record_sent(&self, sent: Option<Box<SentRecord>>) {
         if let (Some(sent), Some(results)) = (sent, &self.inner.results) {
-            self.inner.sent_tasks.get_or_init(|| SentTasks::start(Arc::<dyn Backend>::clone(results))).add(sent).await;
+            let tasks = self.inner.sent_tasks.get_or_init(|| SentTasks::start(Arc::<dyn Backend>::clone(results)));
+            // Boxed, so that a send without a row does not carry its state.
+            Box::pin(tasks.add(*sent)).await;
         }
     }
 
@@ -59,7 +61,7 @@ impl Client {
         (task, id): (&str, &str),
         headers: &HeaderMap,
         address: impl FnOnce() -> (String, String, String, Option<Timestamp>, Option<Timestamp>),
-    ) -> Option<SentRecord> {
+    ) -> Option<Box<SentRecord>> {
         // A success whose result is ignored has no row, which would leave this one.
         let is_ignored = headers.get(names::IGNORE_RESULT) == Some(&Value::Bool(true));
         if track < TrackedStates::Sent || self.inner.results.is_none() || is_ignored {
@@ -67,7 +69,7 @@ impl Client {
         }
         let (queue, exchange, routing_key, eta, expires) = address();
         let text = |name| headers.text(name).map(str::to_owned);
-        Some(SentRecord {
+        Some(Box::new(SentRecord {
             id: id.to_owned(),
             name: task.to_owned(),
             queue,
@@ -79,6 +81,6 @@ impl Client {
             root_id: text(names::ROOT_ID),
             parent_id: text(names::PARENT_ID),
             group_id: text(names::GROUP),
-        })
+        }))
     }
 }
