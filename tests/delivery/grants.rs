@@ -46,6 +46,8 @@ const ACTIONS: [&str; 6] = [
     "SELECT celeriac.forget(ARRAY['a'])",
 ];
 const ENQUEUE: &str = "SELECT celeriac.enqueue('t.add', '[1, 2]')";
+const ADD_SENT: &str = "SELECT celeriac.add_sent('{a}', '{t}', '{q}', '{x}', '{k}', ARRAY[now()], '{NULL}', '{NULL}',
+    '{NULL}', '{NULL}', '{NULL}')";
 /// Functions that only the functions above call.
 const INTERNAL: [&str; 5] = [
     "SELECT celeriac.add_call('t', 'a', '{}', NULL)",
@@ -274,7 +276,9 @@ async fn no_user_can_do_more_than_its_work(bed: Bed) {
         let actions = if user == "celeriac_operator" { &ACTIONS[4..] } else { &ACTIONS };
         let enqueues = ["celeriac_sender", "celeriac_worker"].contains(&user);
         let enqueue = if enqueues { &[][..] } else { &[ENQUEUE] };
-        for statement in [&AUDIT[..], &TABLES, &INTERNAL, common, actions, enqueue, own].concat() {
+        let writes_sent = enqueues || user == "celeriac_relay";
+        let add_sent = if writes_sent { &[][..] } else { &[ADD_SENT] };
+        for statement in [&AUDIT[..], &TABLES, &INTERNAL, common, actions, enqueue, add_sent, own].concat() {
             let refusal = granted.refusal(user, statement).await.unwrap_or_default();
             let is_denied = refusal.contains("permission denied") || refusal.contains("must be owner");
             assert!(is_denied, "{user}: {statement}: {refusal}");
@@ -283,6 +287,9 @@ async fn no_user_can_do_more_than_its_work(bed: Bed) {
     assert_eq!(granted.refusal("celeriac_worker", SWEEP).await, None);
     assert_eq!(granted.refusal("celeriac_operator", BEGIN).await, None);
     assert_eq!(granted.refusal("celeriac_sender", ENQUEUE).await, None);
+    for user in ["celeriac_worker", "celeriac_sender", "celeriac_relay"] {
+        assert_eq!(granted.refusal(user, ADD_SENT).await, None);
+    }
     assert_eq!(granted.refusal("celeriac_worker", ENQUEUE).await, None);
     for action in &ACTIONS[..2] {
         assert_eq!(granted.refusal("celeriac_operator", action).await, None);

@@ -37,6 +37,7 @@ mod prefetch;
 mod prometheus;
 mod queues;
 mod rate;
+mod redaction;
 mod replies;
 mod retention;
 mod retries;

@@ -8,7 +8,7 @@ use celeriac::prelude::*;
 use celeriac::{DynamicCall, PgConnection, TaskDefinition, TaskRecord};
 use celeriac_client::call::CallOptions;
 use celeriac_config::Environment;
-use celeriac_protocol::Body;
+use celeriac_protocol::{Body, TaskOptions};
 use celeriac_tests::Bed;
 use serde_json::{Value as Json, json};
 
@@ -76,7 +76,9 @@ async fn the_configuration_counts_before_the_task_and_the_call_before_both(bed: 
     assert_eq!((failed.state, failed.attempts), (TaskState::Failure, 2));
 
     let by_name = |options| DynamicCall { task: "t.elsewhere".to_owned(), body: Body::default(), options };
-    let priority = |options| client.prepare(by_name(options), None).unwrap().outgoing.message.properties.priority;
+    let priority = |options| {
+        client.prepare(by_name(options), TaskOptions::default()).unwrap().outgoing.message.properties.priority
+    };
     assert_eq!(priority(CallOptions::default()), Some(4), "a call by name is a call");
     let mut own = CallOptions::default();
     own.route.priority = Some(7);

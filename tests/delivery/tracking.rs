@@ -1,9 +1,10 @@
-//! `results.track: started`: a task that runs has a row.
+//! `results.track`: a task that runs has a row, and one that was sent and has not started.
 
 use std::sync::Arc;
 
 use celeriac::prelude::*;
 use celeriac::sqlx::{self, PgConnection};
+use celeriac_protocol::Signature;
 use celeriac_tests::wait::eventually;
 use celeriac_tests::{Bed, Running};
 use tokio::sync::Semaphore;
@@ -23,6 +24,18 @@ async fn run_on(ctx: TaskContext, customer: i64) -> TaskResult<i64> {
 async fn run_on_in(ctx: TaskContext, _tx: &mut PgConnection, customer: i64) -> TaskResult<i64> {
     ctx.state::<Semaphore>()?.acquire().await.map_err(|error| TaskError::new(error.to_string()))?.forget();
     Ok(customer)
+}
+
+/// Its sending is tracked, whatever the program's setting is.
+#[task(name = "t.announced", track = "sent")]
+async fn announced(customer: i64) -> TaskResult<i64> {
+    Ok(customer)
+}
+
+/// Nothing would replace its row.
+#[task(name = "t.ignored", ignore_result)]
+async fn ignored() -> TaskResult<()> {
+    Ok(())
 }
 
 async fn tracked(bed: &Bed, track: &'static str) -> (Running, Arc<Semaphore>) {
@@ -76,4 +89,61 @@ async fn by_default_a_task_that_runs_has_no_row(bed: Bed) {
     assert!(runs.record().await.unwrap().is_none());
     permits.add_permits(1);
     assert_eq!(runs.get().await.unwrap(), 1);
+}
+
+/// Returns the sent tasks that have not started: id, name, queue, parent.
+async fn unstarted(bed: &Bed, expected: usize) -> Vec<String> {
+    let look = "SELECT id || ' ' || tasks.name || ' ' || tasks.queue || ' ' || coalesce(parent_id, '-')
+        FROM celeriac.unstarted JOIN celeriac.tasks USING (id) WHERE waiting_seconds BETWEEN 0 AND 60 ORDER BY id";
+    let mut database = bed.database().await;
+    let rows = async || sqlx::query_scalar::<_, String>(look).fetch_all(&mut database).await.unwrap();
+    eventually("the rows of sent tasks", rows, |rows| rows.len() == expected).await
+}
+
+#[celeriac_tests::test(real)]
+async fn a_task_that_was_sent_and_has_not_started_has_a_row_and_an_unknown_one_has_none(bed: Bed) {
+    let program = || bed.program(tasks![add, ignored, announced]).set("results.track", "sent");
+    let client = bed.client(program()).await;
+    let sent = add(1, 2).task_id("s-1").submit(&client).await.unwrap();
+    ignored().task_id("s-2").submit(&client).await.unwrap();
+    let mut database = bed.database().await;
+    let mut transaction = sqlx::Connection::begin(&mut database).await.unwrap();
+    client.submit_in(&mut transaction, add(3, 4).task_id("s-3")).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(unstarted(&bed, 1).await, ["s-1 t.add celeriac -"], "the relay has not sent the other one");
+    assert_eq!(sent.status().await.unwrap(), TaskState::Sent);
+    assert_eq!(client.handle::<i64>("s-9").record().await.unwrap(), None, "unknown");
+    let relay = bed.process_with(&["relay"], &[("CELERIAC__RESULTS__TRACK", "sent".to_owned())]);
+    assert_eq!(unstarted(&bed, 2).await[1], "s-3 t.add celeriac -");
+    let (code, said) = run(&["query", "unstarted", "--since", "0s"], &bed.environment()).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("s-1") && said.contains("s-3"), "{said}");
+    drop(relay);
+
+    let running = bed.start(program()).await;
+    assert_eq!(running.client.handle::<i64>("s-3").get().await.unwrap(), 7);
+    assert_eq!(sent.get().await.unwrap(), 3);
+    unstarted(&bed, 0).await;
+    let sent_at = sent.record().await.unwrap().unwrap().sent_at;
+    assert!(sent_at.is_some(), "its own id does not tell the time, and the row keeps it");
+}
+
+#[celeriac_tests::test(real)]
+async fn a_task_that_a_worker_sends_has_a_row_too(bed: Bed) {
+    let running = bed.start(bed.program(tasks![add]).set("results.track", "sent")).await;
+    let elsewhere = Signature::new("t.elsewhere").queue("elsewhere").option("task_id", "next");
+    bed.peer().await.declare("elsewhere").await;
+    let first = add(1, 2).task_id("first").link(elsewhere).submit(&running.client).await.unwrap();
+    assert_eq!(first.get().await.unwrap(), 3);
+    assert_eq!(unstarted(&bed, 1).await, ["next t.elsewhere elsewhere first"]);
+}
+
+#[celeriac_tests::test(real)]
+async fn the_option_of_a_task_counts_before_that_of_the_program(bed: Bed) {
+    let client = bed.client(bed.program(tasks![add, announced])).await;
+    announced(1).task_id("told").submit(&client).await.unwrap();
+    add(1, 2).task_id("not-told").submit(&client).await.unwrap();
+    assert_eq!(unstarted(&bed, 1).await, ["told t.announced celeriac -"]);
+    client.close().await;
+    unstarted(&bed, 1).await;
 }

@@ -60,11 +60,39 @@ async fn what_postgres_cannot_take_stays_on_the_queue_when_the_worker_is_stopped
     running.stop().await;
 }
 
+#[celeriac_tests::test(real, threads = 2)]
+async fn sends_succeed_while_postgres_is_away_and_their_rows_follow(bed: Bed) {
+    let postgres = PostgresNode::start(Durability::Real).unwrap();
+    let program = || bed.program(tasks![note]).set("results.url", postgres.url()).set("results.track", "sent");
+    let client = bed.client(program()).await;
+    postgres.stop().unwrap();
+    let submitted: Vec<_> = client.submit_stream((0..300).map(note)).collect().await;
+    assert!(submitted.iter().all(Result::is_ok));
+    postgres.restart().unwrap();
+    let sent = async || states(&postgres, "SENT").await;
+    eventually("the rows are written", sent, |rows| *rows == 300).await;
+    // What still waits when a client closes is counted.
+    postgres.stop().unwrap();
+    let submitted: Vec<_> = client.submit_stream((300..400).map(note)).collect().await;
+    assert!(submitted.iter().all(Result::is_ok));
+    let began = std::time::Instant::now();
+    client.close().await;
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    postgres.restart().unwrap();
+    let running = bed.start(program()).await;
+    eventually("all of them run", async || recorded(&postgres).await, |rows| *rows == 400).await;
+    println!("postgres away: 400 sent, 300 rows written later, 100 given up at the close, 400 run");
+    assert_eq!(states(&postgres, "SENT").await, 0);
+    running.stop().await;
+}
+
+async fn states(postgres: &PostgresNode, state: &str) -> i64 {
+    let Ok(mut database) = PgConnection::connect(&postgres.url()).await else { return 0 };
+    let count = sqlx::query_scalar("SELECT count(*) FROM celeriac.tasks WHERE state = $1").bind(state);
+    count.fetch_one(&mut database).await.unwrap_or(0)
+}
+
 /// Returns the number of recorded successes, or zero while the database is down.
 async fn recorded(postgres: &PostgresNode) -> i64 {
-    let Ok(mut database) = PgConnection::connect(&postgres.url()).await else { return 0 };
-    sqlx::query_scalar("SELECT count(*) FROM celeriac.tasks WHERE state = 'SUCCESS'")
-        .fetch_one(&mut database)
-        .await
-        .unwrap_or(0)
+    states(postgres, "SUCCESS").await
 }

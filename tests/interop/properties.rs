@@ -10,7 +10,8 @@ use celeriac_broker::{Broker, BrokerOptions, connect};
 use celeriac_client::client::SendLimits;
 use celeriac_client::{Client, ClientOptions, HeaderStyle};
 use celeriac_config::Secret;
-use celeriac_protocol::{Codec, DecodeLimits, Message, Properties, ResultMeta, Value};
+use celeriac_protocol::task::TrackedStates;
+use celeriac_protocol::{Codec, DecodeLimits, Message, Properties, ResultMeta, TaskOptions, Value};
 use celeriac_tests::{Bed, PythonApp, PythonClient};
 use celeriac_topology::{Router, RoutesOptions};
 use lapin::options::QueueDeclareOptions;
@@ -84,7 +85,7 @@ impl Reading {
         let router = Arc::new(Router::new(&RoutesOptions::default()).unwrap());
         let limits = SendLimits { message_size: 1 << 20, window: 64 };
         let options = ClientOptions { headers, ..ClientOptions::default() };
-        Client::new(Arc::clone(&self.broker), router, None, options, Arc::default(), limits)
+        Client::new(Arc::clone(&self.broker), router, (None, TrackedStates::default()), options, Arc::default(), limits)
     }
 
     async fn end(self) {
@@ -101,7 +102,9 @@ async fn whatever_is_sent_is_read_by_celery_as_it_was_meant(bed: Bed) {
     let tried = try_all(vec((any_request(), any::<bool>()), BATCH), async |calls| {
         let mut sent = Vec::new();
         for (request, full) in &calls {
-            let Ok(mut prepared) = clients[usize::from(*full)].prepare(request.clone(), None) else { continue };
+            let Ok(mut prepared) = clients[usize::from(*full)].prepare(request.clone(), TaskOptions::default()) else {
+                continue;
+            };
             // All on one queue, without expiration.
             prepared.outgoing.exchange = "".into();
             prepared.outgoing.routing_key = QUEUE.to_owned();

@@ -18,6 +18,8 @@ postgres/0010_views.sql fb916fd075b110c1
 postgres/0011_functions.sql 659d039b65490c9e
 postgres/0012_running.sql 54d864cbec0b2308
 postgres/0013_rollups.sql 54a01ef9ebf6fc10
+postgres/0014_sent.sql b08c4fb4582b9772
+postgres/0015_redacted.sql 063da7d9dc7c0d1c
 sqlite/0001_tasks.sql 261bf9d42d607485
 sqlite/0002_replays.sql c1f2c9bf05020f79
 sqlite/0003_attempts.sql 1afbf1b9c2333c7e
@@ -25,6 +27,7 @@ sqlite/0005_revocations.sql 1d3c59a76d73b5ee
 sqlite/0006_suspects.sql b81d8ae3f5e3bb0b
 sqlite/0007_runs.sql 01da1ea13252ebf3
 sqlite/0008_audit.sql b38226f986f181f1
+sqlite/0013_sent.sql 0f954321309cf334
 ";
 
 fn hash(text: &[u8]) -> u64 {

@@ -156,6 +156,7 @@ impl Celeriac {
         let limits = SendLimits { message_size: self.limits().size, window: settings.broker.confirm_window };
         let mut options = settings.client.clone();
         options.request_replies |= settings.results.are_replies();
+        let results = (results, settings.results.track);
         Ok(Client::new(broker, Arc::new(router), results, options, Arc::new(settings.task_overrides()), limits))
     }
 
@@ -412,6 +413,7 @@ mod command_line {
                 routes: settings.routes(),
                 route_functions: app.functions.clone(),
                 registry: app.registry.clone(),
+                overrides: settings.task_overrides(),
                 warnings: app
                     .unmatched_overrides()
                     .into_iter()

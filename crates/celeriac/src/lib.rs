@@ -48,7 +48,7 @@ pub use celeriac_client::{
 };
 pub use celeriac_topology::{CallRoute, RouteDecision, RouteRequest, RouteTarget, SendOptions};
 
-pub use celeriac_protocol::task::{AckMode, TimeLimit};
+pub use celeriac_protocol::task::{AckMode, FieldPaths, TimeLimit};
 pub use celeriac_protocol::{
     ErrorClass, RateLimit, RateUnit, RetryAnswer, RetryPolicy, RetryRule, RetryRules, Task, TaskOptions, TaskValue,
     TimeLimits,

@@ -8,7 +8,7 @@ use celeriac_broker::{Broker, BrokerOptions};
 use celeriac_client::Client;
 use celeriac_results::{LastError, ResultsOptions};
 use celeriac_telemetry::{Instance, TelemetryOptions};
-use celeriac_topology::{RouteFunctions, RoutesOptions};
+use celeriac_topology::{RouteFunctions, RoutesOptions, TaskOverrides};
 use celeriac_worker::{Error as WorkerError, Registry, Worker};
 
 use crate::error::Error;
@@ -35,6 +35,8 @@ pub struct Program {
     pub route_functions: RouteFunctions,
     /// Tasks.
     pub registry: Registry,
+    /// Overrides of task options, for tasks of other programs.
+    pub overrides: TaskOverrides,
     /// Warnings that a worker logs at its start.
     pub warnings: Vec<String>,
     /// Connects a client.

@@ -1,10 +1,11 @@
 //! The client: broker, routes and result store.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use celeriac_broker::{Broker, BrokerHealth};
 use celeriac_protocol::DecodeLimits;
-use celeriac_results::{Backend, StoreClock};
+use celeriac_protocol::task::TrackedStates;
+use celeriac_results::{Backend, SentTasks, StoreClock};
 use celeriac_telemetry::health::{self, HealthSource, UnreadyPart, register};
 use celeriac_telemetry::{Gauge, GaugeReading, ServiceFailure};
 use celeriac_topology::{Router, TaskOverrides, Topology};
@@ -71,6 +72,10 @@ pub(crate) struct ClientInner {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) router: Arc<Router>,
     pub(crate) results: Option<Arc<dyn Backend>>,
+    /// The states of a task that are written, unless the task sets others.
+    pub(crate) track: TrackedStates,
+    /// Started by the first task whose sending is tracked.
+    pub(crate) sent_tasks: OnceLock<SentTasks>,
     pub(crate) clock: StoreClock,
     pub(crate) replies: Option<Replies>,
     pub(crate) options: ClientOptions,
@@ -93,13 +98,14 @@ pub struct SendLimits {
 
 impl Client {
     /// Creates a client that sends through `broker` by the routes of `router`. It awaits results in
-    /// `results`, and as replies if the options request them. `overrides` win over the declarations
+    /// `results`, and as replies if the options request them. The `results` come with the states
+    /// that are written. `overrides` win over the declarations
     /// of tasks.
     #[doc(hidden)]
     pub fn new(
         broker: Arc<dyn Broker>,
         router: Arc<Router>,
-        results: Option<Arc<dyn Backend>>,
+        (results, track): (Option<Arc<dyn Backend>>, TrackedStates),
         options: ClientOptions,
         overrides: Arc<TaskOverrides>,
         limits: SendLimits,
@@ -113,6 +119,8 @@ impl Client {
             broker,
             router,
             results,
+            track,
+            sent_tasks: OnceLock::new(),
             clock,
             replies,
             options,
@@ -202,6 +210,9 @@ impl Client {
             replies.close().await;
         }
         self.inner.broker.close().await;
+        if let Some(sent) = self.inner.sent_tasks.get() {
+            sent.close().await;
+        }
         if let Some(results) = &self.inner.results {
             results.close().await;
         }

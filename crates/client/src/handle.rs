@@ -85,7 +85,8 @@ impl<T> TaskHandle<T> {
         self.to_all
     }
 
-    /// Returns the state, or [`TaskState::Pending`] if the task is unknown.
+    /// Returns the state, or [`TaskState::Pending`] if the task is unknown. With
+    /// `results.track: sent`, a task that was sent and has not started is [`TaskState::Sent`].
     ///
     /// # Errors
     /// Returns an error if the result store cannot answer.

@@ -7,6 +7,7 @@
 //! - `prepare`: makes a message of route, times, body, headers and properties; `times` resolves
 //!   delays and expiries;
 //! - `send`: publishes the message and waits for its confirm;
+//! - `tracked`: writes a row of the confirmed message, where sending is tracked;
 //! - `idempotency`: sends a call with an idempotency key once;
 //! - `outbox`: writes the message in the caller's own transaction instead;
 //! - `stored_call`: makes the message of a call that SQL wrote to the outbox.
@@ -18,6 +19,7 @@ mod resolve;
 mod send;
 mod stored_call;
 mod times;
+mod tracked;
 
 use std::time::Duration;
 

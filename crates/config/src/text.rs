@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use celeriac_units::{
-    AckMode, ByteSize, DurationRange, Error, NONE, RateLimit, TimeLimit, format_duration, parse_duration,
+    AckMode, ByteSize, DurationRange, Error, NONE, RateLimit, TimeLimit, TrackedStates, format_duration, parse_duration,
 };
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
@@ -87,6 +87,19 @@ impl ConfigValue for DurationRange {
 
 impl ConfigValue for AckMode {
     const FORM: &'static str = "late or early";
+    const WORDS: &'static [&'static str] = Self::NAMES;
+
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(sentence)
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl ConfigValue for TrackedStates {
+    const FORM: &'static str = "finished, started or sent";
     const WORDS: &'static [&'static str] = Self::NAMES;
 
     fn read(text: &str) -> Result<Self, String> {

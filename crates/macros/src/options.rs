@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use celeriac_units::{AckMode, RateLimit, TimeLimit, task_options};
+use celeriac_units::{AckMode, FieldPaths, RateLimit, TimeLimit, TrackedStates, task_options};
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Expr, Ident, ItemFn, LitStr, Result};

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use celeriac_units::{AckMode, NONE, RateLimit, RateUnit, TimeLimit, parse_duration};
+use celeriac_units::{AckMode, FieldPaths, NONE, RateLimit, RateUnit, TimeLimit, TrackedStates, parse_duration};
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Expr, Lit, LitStr, Result};
+use syn::{Error, Expr, ExprLit, Lit, LitStr, Result};
 
+use crate::syntax::without_group;
 use crate::written::WrittenOption;
 
 /// Longest name, in bytes: the limit of AMQP.
@@ -100,6 +101,42 @@ impl OptionValue for AckMode {
             Self::Late => quote!(::celeriac::AckMode::Late),
             Self::Early => quote!(::celeriac::AckMode::Early),
         }
+    }
+}
+
+impl OptionValue for TrackedStates {
+    fn read(option: &WrittenOption, _: &str) -> Result<Self> {
+        match option.literal() {
+            Some(Lit::Str(text)) => option.parse(&text.value()),
+            _ => option.refuse(format_args!("`{}` is `\"finished\"`, `\"started\"` or `\"sent\"`", option.key)),
+        }
+    }
+
+    fn tokens(&self) -> TokenStream {
+        some(&match self {
+            Self::Finished => quote!(::celeriac::settings::TrackedStates::Finished),
+            Self::Started => quote!(::celeriac::settings::TrackedStates::Started),
+            Self::Sent => quote!(::celeriac::settings::TrackedStates::Sent),
+        })
+    }
+}
+
+impl OptionValue for FieldPaths {
+    fn read(option: &WrittenOption, example: &str) -> Result<Self> {
+        let Some(Expr::Array(list)) = option.value() else {
+            return option.refuse(format_args!("`{}` is a list, such as `{example}`", option.key));
+        };
+        let paths = list.elems.iter().map(|path| match without_group(path) {
+            Expr::Lit(ExprLit { lit: Lit::Str(path), .. }) => Ok(path.value()),
+            other => Err(Error::new_spanned(other, "a path is a string, such as `\"customer.email\"`")),
+        });
+        Self::new(paths.collect::<Result<Vec<_>>>()?)
+            .or_else(|error| option.refuse(format_args!("`{}` {error}", option.key)))
+    }
+
+    fn tokens(&self) -> TokenStream {
+        let paths = self.iter();
+        some(&quote!(::celeriac::FieldPaths::of(&[#(#paths),*])))
     }
 }
 

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use celeriac::protocol::{Arguments, Map, Value};
+use celeriac::settings::TrackedStates;
 use celeriac::{
-    AckMode, Celeriac, ErrorClass, IntoTaskDefinition, RateLimit, RetryAnswer, RetryPolicy, RetryRule, RetryRules,
-    Task, TaskContext, TaskDefinition, TaskError, TaskOptions, TaskResult, Tasks, TimeLimit, task, tasks,
+    AckMode, Celeriac, ErrorClass, FieldPaths, IntoTaskDefinition, RateLimit, RetryAnswer, RetryPolicy, RetryRule,
+    RetryRules, Task, TaskContext, TaskDefinition, TaskError, TaskOptions, TaskResult, Tasks, TimeLimit, task, tasks,
 };
 use serde::{Deserialize, Serialize};
 
@@ -181,6 +182,8 @@ fn options_are_those_declared() {
         retry_jitter = 0.25,
         acks = "early",
         ignore_result = true,
+        track = "sent",
+        redact = ["card", "customer.email"],
         expires = "2d",
         time_limit = "1m",
         soft_time_limit = none,
@@ -204,6 +207,8 @@ fn options_are_those_declared() {
         retry_within: None,
         acks: AckMode::Early,
         ignore_result: true,
+        track: Some(TrackedStates::Sent),
+        redact: Some(FieldPaths::of(&["card", "customer.email"])),
         expires: Some(seconds(172_800)),
         time_limit: Some(TimeLimit::After(seconds(60))),
         soft_time_limit: Some(TimeLimit::Never),

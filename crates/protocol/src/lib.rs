@@ -13,7 +13,8 @@
 //! - [`retry`]: the attempts after a failure;
 //! - [`state`] and [`failure`]: the outcome of a task;
 //! - [`meta`]: Celery's format of an outcome;
-//! - [`repr`](mod@repr): arguments as text for people.
+//! - [`repr`](mod@repr): arguments as text for people;
+//! - [`redact`](mod@redact): arguments for people, without some of their values.
 
 pub mod value;
 
@@ -44,6 +45,8 @@ pub mod state;
 pub mod meta;
 
 pub mod repr;
+
+pub mod redact;
 
 mod time;
 

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum TaskState {
-    /// Sent, or unknown.
+    /// Unknown, or sent where this is not tracked.
     Pending,
+    /// The message is on a queue, and no worker has started the task.
+    Sent,
     /// A worker has started the task.
     Started,
     /// The task failed, and waits for its next attempt.
@@ -29,8 +31,9 @@ pub enum TaskState {
 
 impl TaskState {
     /// Every state.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Pending,
+        Self::Sent,
         Self::Started,
         Self::Retry,
         Self::Success,
@@ -49,6 +52,7 @@ impl TaskState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "PENDING",
+            Self::Sent => "SENT",
             Self::Started => "STARTED",
             Self::Retry => "RETRY",
             Self::Success => "SUCCESS",

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-pub use celeriac_units::{AckMode, TimeLimit};
+pub use celeriac_units::{AckMode, FieldPaths, TimeLimit, TrackedStates};
 use celeriac_units::{NONE, RateLimit, format_duration, task_options};
 
 use serde::Serialize;
@@ -91,7 +91,7 @@ macro_rules! task_options_struct {
                     },
                     $(TaskSetting {
                         key: stringify!($key),
-                        value: SettingValue::from(self.$key),
+                        value: SettingValue::from(Clone::clone(&self.$key)),
                         is_default: self.$key == default.$key,
                     },)*
                 ]
@@ -165,6 +165,18 @@ impl From<Option<&str>> for SettingValue {
 impl From<AckMode> for SettingValue {
     fn from(mode: AckMode) -> Self {
         Self::Text(mode.to_string())
+    }
+}
+
+impl From<Option<TrackedStates>> for SettingValue {
+    fn from(states: Option<TrackedStates>) -> Self {
+        states.map_or(Self::Unset, |states| Self::Text(states.to_string()))
+    }
+}
+
+impl From<Option<FieldPaths>> for SettingValue {
+    fn from(paths: Option<FieldPaths>) -> Self {
+        paths.map_or(Self::Unset, |paths| Self::Text(paths.to_string()))
     }
 }
 

@@ -23,12 +23,16 @@ mod replacing;
 mod revoking;
 mod rows;
 mod runs;
+mod sending;
 mod stage;
 mod waiting;
 
 use std::sync::Arc;
 
-use self::{attempts::*, auditing::*, batches::*, crashes::*, replacing::*, revoking::*, rows::*, runs::*, waiting::*};
+use self::{
+    attempts::*, auditing::*, batches::*, crashes::*, replacing::*, revoking::*, rows::*, runs::*, sending::*,
+    waiting::*,
+};
 use crate::backend::Backend;
 
 /// Passes the names of all cases to a macro.
@@ -56,6 +60,9 @@ macro_rules! for_each_store_case {
             a_retry_gives_way_to_a_success
             an_older_attempt_changes_nothing
             a_state_never_goes_back_within_an_attempt
+            a_sent_task_has_a_row_until_anything_is_known_of_it
+            a_late_row_of_a_sent_task_turns_nothing_back
+            only_sent_tasks_that_were_due_long_ago_are_swept
             values_stay_that_the_new_record_lacks
             the_same_outcome_again_counts_as_stored
             an_id_twice_in_a_call_is_written_twice

@@ -89,6 +89,7 @@ queries! {
     "replayed": "Tasks that were replayed from a dead-letter queue";
     "running": "Attempts that run, and their workers";
     "stuck": "Attempts that started long ago, on workers that are silent";
+    "unstarted": "Tasks that were sent an hour ago or earlier, are due, and that no worker has started";
     "workers": "Work of each worker";
     "queues": "Tasks of each queue";
     "outbox": "State of the outbox";

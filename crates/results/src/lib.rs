@@ -11,6 +11,7 @@
 //!   has;
 //! - `sqlite`, behind the feature of that name: for programs without a server;
 //! - [`recorder`]: writes many outcomes at once, and runs the sweep of old rows;
+//! - [`sent`]: writes the rows of sent tasks;
 //! - [`cookbook`]: queries for people;
 //! - `conformance`, behind the feature of that name: the suite that every store passes.
 
@@ -42,6 +43,8 @@ mod sweep;
 
 pub mod recorder;
 
+pub mod sent;
+
 pub mod cookbook;
 
 #[cfg(feature = "conformance")]
@@ -53,6 +56,7 @@ mod options;
 
 pub use audit::{AuditEntry, AuditLog, AuditRecord, Operator, OperatorAction};
 pub use backend::{Backend, connect, connect_watched, migrations};
+pub use celeriac_protocol::task::TrackedStates;
 pub use clock::StoreClock;
 pub use cookbook::{CookbookQuery, QueryParameter};
 pub use crash_log::{AttemptKey, CrashCheck, CrashCount, CrashLog, CrashTracker, CrashTrackerService, Finished};
@@ -60,7 +64,7 @@ pub use error::{Error, Result};
 pub use health::StoreHealth;
 pub use last_error::LastError;
 pub use migration::Migration;
-pub use options::{BatchOptions, PoolOptions, ResultsOptions, RetentionRule, StatsOptions, TrackedStates};
+pub use options::{BatchOptions, PoolOptions, ResultsOptions, RetentionRule, StatsOptions};
 pub use outcomes::{Outcomes, Recorded};
 pub use postgres::PostgresBackend;
 pub use postgres::overdue::{OverdueCount, OverdueRetries, OverdueRetry};
@@ -69,9 +73,10 @@ pub use postgres::retention::PruneFilter;
 pub use postgres::retry::FailedTask;
 pub use postgres::transaction::{Committed, DatabaseFault, Session, StoreFault, Transaction, Transactions};
 pub use postgres::{idempotency, outbox};
-pub use record::{AttemptRecord, TaskRecord};
+pub use record::{AttemptRecord, SentRecord, TaskRecord};
 pub use recorder::{Recorder, RecorderService};
 pub use revocations::{RevocationCache, Revocations, RevokeOptions, Revoked, RunningTask};
 pub use run_log::RunLog;
+pub use sent::SentTasks;
 pub use sqlx;
 pub use sqlx::PgConnection;

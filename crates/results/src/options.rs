@@ -4,8 +4,9 @@ use std::error::Error as _;
 use std::fs::File;
 use std::time::Duration;
 
-use celeriac_config::{Secret, URL_ESCAPES, duration, has_several_at_signs};
+use celeriac_config::{Secret, URL_ESCAPES, duration, has_several_at_signs, text};
 use celeriac_protocol::TaskState;
+use celeriac_protocol::task::TrackedStates;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnectOptions;
 
@@ -45,6 +46,7 @@ pub struct ResultsOptions {
     /// Times for some tasks or states, in place of `retention`. The first rule that matches counts.
     pub retention_rules: Vec<RetentionRule>,
     /// The states of a task that are written.
+    #[serde(with = "text")]
     pub track: TrackedStates,
     /// Time that the row of an operator's action is kept. `0s` keeps it for ever.
     #[serde(with = "duration")]
@@ -68,17 +70,6 @@ pub struct ResultsOptions {
     /// a stopped process does not keep its locks.
     #[serde(with = "duration")]
     pub transaction_idle_timeout: Duration,
-}
-
-/// The states of a task that are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TrackedStates {
-    /// The end of each attempt.
-    #[default]
-    Finished,
-    /// The start of each attempt too, as `STARTED`.
-    Started,
 }
 
 /// The time that the rows of some tasks, or of some states, are kept. Only Postgres has it.

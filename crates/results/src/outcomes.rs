@@ -7,7 +7,7 @@ use celeriac_protocol::TaskState;
 use futures::future::BoxFuture;
 
 use crate::error::Result;
-use crate::record::{AttemptRecord, TaskRecord};
+use crate::record::{AttemptRecord, SentRecord, TaskRecord};
 
 /// The outcomes in a store.
 pub trait Outcomes: fmt::Debug + Send + Sync + 'static {
@@ -28,12 +28,17 @@ pub trait Outcomes: fmt::Debug + Send + Sync + 'static {
     /// - a `RETRY` stays if another run of the same attempt sends one, because the next attempt
     ///   follows from it;
     /// - the same outcome of the same attempt by the same worker counts as stored, because it is
-    ///   the one that was written again after a lost connection.
+    ///   the one that was written again after a lost connection;
+    /// - a record in the state `SENT` changes no row.
     ///
     /// A time, an argument or a relation stays if the new record has none.
     ///
     /// If a record is written whose attempt ran and did not succeed, that attempt is written too.
     fn record<'a>(&'a self, records: &'a [TaskRecord]) -> BoxFuture<'a, Result<Vec<Recorded>>>;
+
+    /// Writes a row in the state `SENT` for each task that has no row. Existing rows stay as they
+    /// are.
+    fn record_sent<'a>(&'a self, tasks: &'a [SentRecord]) -> BoxFuture<'a, Result<()>>;
 
     /// Notifies the waits in [`finished`](Self::finished) that these tasks have ended, after a
     /// transaction, for example, has written their rows.

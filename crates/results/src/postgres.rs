@@ -34,6 +34,7 @@ pub mod retry;
 mod revocations;
 mod rollups;
 mod run_log;
+mod sent;
 mod server;
 mod server_time;
 #[cfg(target_os = "linux")]
@@ -74,7 +75,7 @@ use crate::last_error::LastError;
 use crate::migration::Migration;
 use crate::options::{ResultsOptions, RetentionRule, StatsOptions};
 use crate::outcomes::{Outcomes, Recorded};
-use crate::record::{AttemptRecord, TaskRecord};
+use crate::record::{AttemptRecord, SentRecord, TaskRecord};
 use crate::revocations::{RevocationCache, Revocations, RevokeOptions};
 use crate::run_log::RunLog;
 use crate::waiters::Waiters;
@@ -201,12 +202,14 @@ impl PostgresBackend {
     async fn delete_ended(&self, keep: Duration, at_most: u32) -> Result<u64> {
         let query = sqlx::query(SWEEP).bind(keep.as_secs_f64()).bind(i64::from(at_most));
         let deleted = self.sweep_with("deleting old tasks", query).await?;
-        self.delete_keys(at_most).await?;
+        self.delete_unended(keep, at_most).await?;
         Ok(deleted)
     }
 
-    /// Deletes expired idempotency keys.
-    async fn delete_keys(&self, at_most: u32) -> Result<()> {
+    /// Deletes sent tasks whose outcome never came, and expired idempotency keys.
+    async fn delete_unended(&self, keep: Duration, at_most: u32) -> Result<()> {
+        let sent = || sqlx::query(sent::SWEEP).bind(keep.as_secs_f64()).bind(i64::from(at_most));
+        while !keep.is_zero() && self.sweep_with("deleting old sent tasks", sent()).await? == u64::from(at_most) {}
         let keys = || sqlx::query(idempotency::SWEEP).bind(i64::from(at_most));
         while self.sweep_with("deleting old idempotency keys", keys()).await? == u64::from(at_most) {}
         Ok(())
@@ -277,7 +280,7 @@ impl PostgresBackend {
     pub async fn sweep_by_rules(&self) -> Result<u64> {
         let mut swept = self.swept.lock().await;
         let deleted = retention::sweep(&self.connections, self.retention, &self.retention_rules, &mut swept).await?;
-        self.delete_keys(1_000).await?;
+        self.delete_unended(self.retention, 1_000).await?;
         Ok(deleted)
     }
 
@@ -326,6 +329,10 @@ impl PostgresBackend {
 impl Outcomes for PostgresBackend {
     fn record<'a>(&'a self, records: &'a [TaskRecord]) -> BoxFuture<'a, Result<Vec<Recorded>>> {
         write::record(&self.connections, records).boxed()
+    }
+
+    fn record_sent<'a>(&'a self, tasks: &'a [SentRecord]) -> BoxFuture<'a, Result<()>> {
+        sent::record(&self.connections, tasks).boxed()
     }
 
     fn announce<'a>(&'a self, ids: &'a [String]) -> BoxFuture<'a, Result<()>> {

@@ -1,4 +1,5 @@
-//! Rows: one for each task, and one for each failed attempt.
+//! Rows: one for each task, from its sending on where that is tracked, and one for each failed
+//! attempt.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,6 +121,33 @@ impl TaskRecord {
             + next
             + failure.map_or(0, |failure| failure.message.len() + failure.trace.as_ref().map_or(0, String::len))
     }
+}
+
+/// A task whose message is on a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentRecord {
+    /// The task id.
+    pub id: String,
+    /// The name of the task.
+    pub name: String,
+    /// The queue, if it is known, or else the routing key.
+    pub queue: String,
+    /// The exchange that it was published to.
+    pub exchange: String,
+    /// The routing key that it was published with.
+    pub routing_key: String,
+    /// The time of sending.
+    pub sent_at: Timestamp,
+    /// Earliest time to run.
+    pub eta: Option<Timestamp>,
+    /// Time after which the task must not start.
+    pub expires: Option<Timestamp>,
+    /// The first task of the workflow.
+    pub root_id: Option<String>,
+    /// The task that sent this one.
+    pub parent_id: Option<String>,
+    /// The group of the task.
+    pub group_id: Option<String>,
 }
 
 /// A row of the view `attempt_history`: one attempt of a task.

@@ -36,7 +36,7 @@ use crate::health::StoreHealth;
 use crate::migration::Migration;
 use crate::options::ResultsOptions;
 use crate::outcomes::{Outcomes, Recorded};
-use crate::record::{AttemptRecord, TaskRecord};
+use crate::record::{AttemptRecord, SentRecord, TaskRecord};
 use crate::revocations::{RevocationCache, Revocations, RevokeOptions};
 use crate::run_log::RunLog;
 use crate::waiters::{self, Waiters};
@@ -45,6 +45,11 @@ const SWEEP: &str = "DELETE FROM tasks WHERE id IN (
     SELECT id FROM tasks
     WHERE finished_at < ?1 AND state IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')
     ORDER BY finished_at LIMIT ?2)";
+
+/// Finds the rows of tasks that were due for so long, which no outcome will replace.
+const SWEEP_SENT: &str = "DELETE FROM tasks WHERE id IN (
+    SELECT id FROM tasks WHERE state = 'SENT' AND max(sent_at, coalesce(eta, sent_at)) < ?1
+    ORDER BY sent_at LIMIT ?2)";
 
 /// Outcomes in a SQLite file, or in memory.
 #[derive(Debug)]
@@ -147,6 +152,11 @@ impl SqliteBackend {
         Ok(answers)
     }
 
+    async fn write_sent(&self, tasks: &[SentRecord]) -> Result<()> {
+        let written = write::record_sent(&self.writer, tasks).await;
+        written.map_err(|cause| fault::error(&self.url, "recording sent tasks", cause))
+    }
+
     /// Notifies the waits of this process for these tasks.
     async fn announce_ends(&self, records: &[TaskRecord]) {
         let mut ids = Vec::new();
@@ -194,6 +204,9 @@ impl SqliteBackend {
 
     async fn delete_ended(&self, keep: Duration, at_most: u32) -> Result<u64> {
         let Ok(ended_before) = clock::now().checked_sub(keep) else { return Ok(0) };
+        let sent = sqlx::query(SWEEP_SENT).bind(write::iso(ended_before)).bind(at_most);
+        let done = sent.execute(&self.writer).await;
+        done.map_err(|cause| fault::error(&self.url, "deleting old sent tasks", cause))?;
         let query = sqlx::query(SWEEP).bind(write::iso(ended_before)).bind(at_most);
         let done = query.execute(&self.writer).await;
         Ok(done.map_err(|cause| fault::error(&self.url, "deleting old tasks", cause))?.rows_affected())
@@ -240,6 +253,10 @@ fn pool(options: &ResultsOptions, connections: u32) -> SqlitePoolOptions {
 impl Outcomes for SqliteBackend {
     fn record<'a>(&'a self, records: &'a [TaskRecord]) -> BoxFuture<'a, Result<Vec<Recorded>>> {
         self.write(records).boxed()
+    }
+
+    fn record_sent<'a>(&'a self, tasks: &'a [SentRecord]) -> BoxFuture<'a, Result<()>> {
+        self.write_sent(tasks).boxed()
     }
 
     fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<TaskRecord>>> {

@@ -9,7 +9,7 @@ use celeriac_protocol::TaskState;
 use celeriac_results::{
     AttemptKey, AttemptRecord, AuditLog, AuditRecord, Backend, CrashCheck, CrashCount, CrashLog, Error, Finished,
     Operator, OperatorAction, Outcomes, Recorded, Recorder, Result, ResultsOptions, RevocationCache, Revocations,
-    RevokeOptions, RunLog, StoreClock, StoreHealth, TaskRecord,
+    RevokeOptions, RunLog, SentRecord, SentTasks, StoreClock, StoreHealth, TaskRecord,
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
@@ -81,6 +81,19 @@ impl Outcomes for Scripted {
                 false => Recorded::Stored,
             };
             Ok(records.iter().map(answer).collect())
+        }
+        .boxed()
+    }
+
+    fn record_sent<'a>(&'a self, tasks: &'a [SentRecord]) -> BoxFuture<'a, Result<()>> {
+        async {
+            self.gate.acquire().await.unwrap().forget();
+            let fails = |left: usize| left.checked_sub(1);
+            if self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fails).is_ok() {
+                return Err(Error::Unreachable { url: "scripted".to_owned(), source: "away".into() });
+            }
+            self.writes.lock().unwrap().push(tasks.len());
+            Ok(())
         }
         .boxed()
     }
@@ -330,4 +343,42 @@ fn ended(number: usize) -> TaskRecord {
         attempts: 1,
         ..TaskRecord::new(number.to_string(), "test", TaskState::Success)
     }
+}
+
+fn sent(number: usize) -> SentRecord {
+    SentRecord {
+        id: number.to_string(),
+        name: "t".to_owned(),
+        queue: "q".to_owned(),
+        exchange: String::new(),
+        routing_key: "q".to_owned(),
+        sent_at: jiff::Timestamp::UNIX_EPOCH,
+        eta: None,
+        expires: None,
+        root_id: None,
+        parent_id: None,
+        group_id: None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_of_sent_tasks_wait_for_the_store_up_to_a_bound() {
+    let store = Scripted::failing(3);
+    let tasks = SentTasks::start(Arc::clone(&store) as Arc<dyn Backend>);
+    for number in 0..20_000 {
+        tasks.add(sent(number)).await;
+    }
+    tasks.close().await;
+    let written: usize = store.writes().iter().sum();
+    assert_eq!(written, 20_000, "a send waits for room while the store takes writes");
+
+    let store = Scripted::failing(usize::MAX);
+    let tasks = SentTasks::start(Arc::clone(&store) as Arc<dyn Backend>);
+    let began = tokio::time::Instant::now();
+    for number in 0..9_300 {
+        tasks.add(sent(number)).await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(200), "{:?}", began.elapsed());
+    tasks.close().await;
+    assert!(store.writes().is_empty());
 }

@@ -160,6 +160,7 @@ metrics! {
     counter STORE_RESTORED: "celeriac.results.store.restored" in "{event}", "Times that the result store was restored.";
     counter STORE_FAILED_OVER: "celeriac.results.store.failed_over" in "{event}", "Failovers of the result store.";
     counter ROWS_RECORDED: "celeriac.results.recorded" in "{row}", "Outcomes stored.";
+    counter SENT_TASKS_NOT_RECORDED: "celeriac.results.sent.not_recorded" in "{task}", "Sent tasks without a row in the state SENT.";
     sizes BATCH_SIZE: "celeriac.results.batch.size" in "{row}", "Outcomes in one write.";
     histogram BATCH_DURATION: "celeriac.results.batch.duration" in "s", "Duration of a write of outcomes.";
     counter MESSAGES_RELAYED: "celeriac.relay.sent" in "{message}", "Messages of the outbox published and confirmed.";

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use celeriac_config::{Parsed, did_you_mean, nearest};
 use celeriac_protocol::{RetryPolicy, TaskOptions};
-use celeriac_units::{AckMode, DurationRange, RateLimit, TimeLimit, task_options};
+use celeriac_units::{AckMode, DurationRange, FieldPaths, RateLimit, TimeLimit, TrackedStates, task_options};
 use serde::de::{self, Deserializer};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::pattern::{Pattern, PatternTable};
 
@@ -19,6 +19,7 @@ macro_rules! config_type {
     (bool) => { bool };
     (RateLimit) => { Parsed<Option<RateLimit>> };
     (Retries) => { Parsed<Option<u32>> };
+    (FieldPaths) => { RedactedPaths };
     ($type:ident) => { Parsed<$type> };
 }
 
@@ -112,13 +113,13 @@ macro_rules! task_override {
         impl TaskOverride {
             /// Fills in the keys of a later entry that this one does not set.
             fn fill(&mut self, later: &Self) {
-                $(self.$field = self.$field.or(later.$field);)*
+                $(self.$field = self.$field.take().or_else(|| Clone::clone(&later.$field));)*
                 $(self.$retry = self.$retry.or(later.$retry);)*
             }
 
             /// Applies each key that it sets.
             fn apply(&self, options: &mut TaskOptions) {
-                $(if let Some(value) = self.$field {
+                $(if let Some(value) = Clone::clone(&self.$field) {
                     options.$field = field_value!($type, value);
                 })*
                 $(if let Some(value) = self.$retry {
@@ -137,7 +138,7 @@ macro_rules! task_override {
             /// Returns the keys with invalid values, each with the message.
             fn invalid_values(&self) -> Vec<(&'static str, &'static str)> {
                 let mut invalid = Vec::new();
-                $($(if let Some(value) = self.$field {
+                $($(if let Some(value) = Clone::clone(&self.$field) {
                     let valid: fn(&$type) -> bool = $valid;
                     if !valid(&plain_value!($type, value)) {
                         invalid.push((stringify!($field), $complaint));
@@ -260,6 +261,23 @@ impl TaskOverrides {
             (format!("task_options[{index}].task"), message)
         });
         told.collect()
+    }
+}
+
+/// The value of `redact`: a list of paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedactedPaths(pub FieldPaths);
+
+impl Serialize for RedactedPaths {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for RedactedPaths {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let paths = Vec::<String>::deserialize(deserializer)?;
+        FieldPaths::new(paths).map(Self).map_err(de::Error::custom)
     }
 }
 

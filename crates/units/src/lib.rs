@@ -11,6 +11,8 @@
 //! - [`RateLimit`][]: `100/m`;
 //! - [`ByteSize`][]: `8MiB`;
 //! - [`AckMode`][]: `late` or `early`;
+//! - [`TrackedStates`][]: `finished`, `started` or `sent`;
+//! - [`FieldPaths`][]: `card`, `customer.email`;
 //! - [`task_options!`]: the options of a task, in one table;
 //! - [`Error`]: the expected form, and the text.
 
@@ -26,6 +28,10 @@ mod byte_size;
 
 mod ack_mode;
 
+mod tracked_states;
+
+mod field_paths;
+
 mod error;
 
 mod task_options;
@@ -35,9 +41,11 @@ pub use byte_size::ByteSize;
 pub use duration::{approximate_duration, format_duration, parse_duration};
 pub use duration_range::DurationRange;
 pub use error::Error;
+pub use field_paths::FieldPaths;
 pub use rate_limit::{RateLimit, RateUnit};
 pub use task_options::{TASK_OPTIONS, TaskOption};
 pub use time_limit::TimeLimit;
+pub use tracked_states::TrackedStates;
 
 /// The word for no limit and no end.
 pub const NONE: &str = "none";

@@ -66,6 +66,20 @@ macro_rules! task_options {
                     default: "stored",
                     config: "true", "Leaves the result out of the store.",
                 }
+                /// The states that are written. Default: `results.track`.
+                track: TrackedStates {
+                    attribute: "track = \"started\"",
+                    meaning: "states that are written: `\"finished\"`, also `\"started\"`, also `\"sent\"`",
+                    default: "`results.track`",
+                    config: "started", "Replaces results.track: finished, started or sent.",
+                }
+                /// The arguments that are not shown.
+                redact: FieldPaths {
+                    attribute: "redact = [\"card\", \"customer.email\"]",
+                    meaning: "arguments, or fields below them, that are not shown; `\"*\"`: all",
+                    default: "none",
+                    config: "[card, user.email]", "Arguments and fields that are not shown. [\"*\"]: all.",
+                }
                 /// The time that a message may wait to start, if the call sets none.
                 expires: Duration {
                     attribute: "expires = \"1h\"",

@@ -59,6 +59,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_broker::Settlement;
+use celeriac_protocol::redact::RedactedValues;
 use celeriac_protocol::{Embed, Failure, HeaderMap, TaskHeaders, TaskState};
 use celeriac_telemetry::events::worker::task::TaskInterrupted;
 use celeriac_telemetry::trace::ProcessSpan;
@@ -89,6 +90,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) embed: Embed,
     /// The arguments, for the row.
     pub(crate) arguments: Option<RecordedArguments>,
+    /// The values of arguments that are not shown, once the arguments are known.
+    pub(crate) redacted: RedactedValues,
     /// Start and duration of the run.
     pub(crate) timing: Option<RunTiming>,
     /// The memory of the decoded body, once it is decoded.

@@ -23,13 +23,13 @@ use celeriac_client::Client;
 use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::{Backoff, RetryPolicy};
 use celeriac_results::outbox::{OutboxMessage, OutboxRow, RelayFailure};
-use celeriac_results::{OverdueCount, PostgresBackend, RelayLease, StoreClock};
+use celeriac_results::{OverdueCount, PostgresBackend, RelayLease, SentRecord, StoreClock};
 use celeriac_telemetry::events::broker::BrokerAwaited;
 use celeriac_telemetry::events::relay::{
     MessagesRelayed, OverdueRetriesCounted, OverdueRetriesNotCounted, RelayFailed, RelayInterrupted, RelayPaused,
     RelayStarted, RelayTopologyNotDeclared, RetriesOverdue,
 };
-use celeriac_telemetry::events::results::StoreAwaited;
+use celeriac_telemetry::events::results::{SentTasksNotRecorded, StoreAwaited};
 use celeriac_telemetry::health::register;
 use celeriac_telemetry::{ErrorChain, Event};
 use celeriac_topology::{DIRECT_EXCHANGE, Topology};
@@ -79,11 +79,14 @@ struct WindowOutcome {
     away: Option<String>,
     /// True if an exchange or queue is missing that this program may declare.
     missing: bool,
+    /// The rows of sent tasks, where sending is tracked.
+    rows: Vec<SentRecord>,
 }
 
 /// The outcome of one message.
 enum EntryOutcome {
-    Sent,
+    /// It is on a queue. Its row, if its sending is tracked.
+    Sent(Option<Box<SentRecord>>),
     /// The message is invalid, or its destination does not accept it.
     Failed(BrokerError),
     /// The call is not valid, or its destination is not declared, and only declared ones are
@@ -201,6 +204,9 @@ impl Relay {
                 continue;
             }
             let outcome = self.alive(lead, |until| self.publish(window, until)).await?;
+            // Written first: a relay that dies here leaves the message, and the next one writes
+            // both.
+            self.record_sent(&outcome.rows).await?;
             lead.conclude(&outcome.sent, &outcome.unsent).await?;
             outcome.tell(self.client.clock());
             if outcome.missing {
@@ -272,7 +278,8 @@ impl Relay {
                 EntryOutcome::Postponed("this process was paused, and another may relay now".to_owned())
             };
             match sent {
-                EntryOutcome::Sent => {
+                EntryOutcome::Sent(row) => {
+                    outcome.rows.extend(row.map(|row| *row));
                     outcome.sent.push(seq);
                     outcome.oldest = Some(outcome.oldest.map_or(created_at, |oldest| oldest.min(created_at)));
                 }
@@ -294,6 +301,19 @@ impl Relay {
         outcome
     }
 
+    /// Writes the rows of sent tasks. A database that refuses them does not keep messages from
+    /// being sent.
+    async fn record_sent(&self, rows: &[SentRecord]) -> celeriac_results::Result<()> {
+        let Some(results) = self.client.results().filter(|_| !rows.is_empty()) else { return Ok(()) };
+        match results.record_sent(rows).await {
+            Err(error) if !error.is_retryable() => {
+                SentTasksNotRecorded { tasks: rows.len(), error: &ErrorChain(&error).to_string() }.emit();
+                Ok(())
+            }
+            written => written,
+        }
+    }
+
     async fn send(&self, entry: OutboxMessage) -> EntryOutcome {
         if !self.undeclared
             && let Some(destination) = undeclared(self.client.topology(), &entry)
@@ -301,9 +321,12 @@ impl Relay {
             let reason = format!("{destination} is not declared, and worker.relay_undeclared is false");
             return EntryOutcome::Refused(reason);
         }
+        let declared = self.tasks.get(&entry.task).map(|task| task.options.clone()).unwrap_or_default();
+        let track = self.client.tracked_states(&entry.task, declared);
+        let row = self.client.sent_from_outbox(&entry, track);
         let outgoing = self.outgoing(entry);
         match self.client.broker().publish(outgoing).await {
-            Ok(()) => EntryOutcome::Sent,
+            Ok(()) => EntryOutcome::Sent(row),
             Err(error) if is_its_own(&error) => EntryOutcome::Failed(error),
             Err(error) => EntryOutcome::Postponed(ErrorChain(&error).to_string()),
         }
@@ -364,6 +387,7 @@ impl WindowOutcome {
 
     fn add(&mut self, part: Self) {
         self.sent.extend(part.sent);
+        self.rows.extend(part.rows);
         self.unsent.extend(part.unsent);
         self.oldest = self.oldest.into_iter().chain(part.oldest).min();
         self.away = self.away.take().or(part.away);

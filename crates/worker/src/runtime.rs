@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use celeriac_broker::Broker;
 use celeriac_protocol::DecodeLimits;
+use celeriac_protocol::task::TrackedStates;
 use celeriac_results::{Backend, CrashTracker, Recorder, StoreClock};
 use celeriac_topology::Topology;
 use tokio::sync::Semaphore;
@@ -68,8 +69,8 @@ pub(crate) struct WorkerRuntime {
 pub(crate) struct ResultStore {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) recorder: Recorder,
-    /// True if the start of each attempt is written.
-    pub(crate) tracks_starts: bool,
+    /// The states of a task that are written, unless the task sets others.
+    pub(crate) track: TrackedStates,
     pub(crate) crashes: CrashTracker,
 }
 

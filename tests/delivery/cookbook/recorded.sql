@@ -56,6 +56,13 @@ FROM (
     FROM generate_series(1, 20) AS number
 ) AS charges;
 
+-- A task that was sent and did not arrive, one that is not due, and one that was sent lately.
+SELECT celeriac.add_sent(
+    '{sent-1,sent-2,sent-3}', '{mail.send,mail.send,mail.send}', '{mail,mail,mail}', '{"","",""}', '{mail,mail,mail}',
+    ARRAY[pg_temp.ago(90), pg_temp.ago(80), pg_temp.ago(5)], ARRAY[NULL, pg_temp.ago(-10), NULL],
+    '{NULL,NULL,NULL}', '{NULL,NULL,NULL}', '{NULL,NULL,NULL}', '{NULL,NULL,NULL}'
+);
+
 -- Two retries that are due in the future, one that is overdue, and a replay that succeeded.
 INSERT INTO celeriac.tasks (id, name, state, args, kwargs, error_kind, error_message, queue, exchange, routing_key, worker,
                             attempts, replays, eta, sent_at, started_at, finished_at, runtime)

@@ -117,7 +117,7 @@ const OF_TASKS: &[ForeignName] = &[
     no("queue", "a route chooses the queue, in task_routes"),
     no("serializer", "a route sets it, in task_routes"),
     no("compression", "a route sets it, in task_routes"),
-    no("track_started", "results.track: started holds for all tasks"),
+    is("track_started", &["track"], "started"),
     no("store_errors_even_if_ignored", "ignore_result covers errors too"),
 ];
 

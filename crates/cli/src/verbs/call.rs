@@ -37,7 +37,7 @@ pub(crate) async fn run(program: &Program, args: CallArgs, json: bool) -> Result
         check(program, &request)?;
     }
     let client = waiting::for_client(program).await?;
-    let outcome = send(program, &client, request, wait, json).await;
+    let outcome = Box::pin(send(program, &client, request, wait, json)).await;
     client.close().await;
     outcome
 }
@@ -115,7 +115,7 @@ async fn send(
         return Err(celeriac_client::Error::NoResults.into());
     }
     let health = client.broker().health();
-    let handle = waiting::for_broker(&program.broker, health, client.submit_dynamic(request)).await?;
+    let handle = waiting::for_broker(&program.broker, health, Box::pin(client.submit_dynamic(request))).await?;
     match wait {
         None => {
             output::answer(json, &SentTask { id: handle.id() }, || handle.id().to_owned());

@@ -26,7 +26,7 @@ pub(crate) async fn run(program: &Program, verb: DeadVerb, name: &CommandName, j
     let work = async {
         match verb {
             DeadVerb::List(args) => list::run(&source, &args, json).await,
-            DeadVerb::Show(args) => show::run(&source, &args, json).await,
+            DeadVerb::Show(args) => show::run(program, &source, &args, json).await,
             DeadVerb::Replay(args) => remove::replay((program, name), &source, args, json).await,
             DeadVerb::Purge(args) => remove::purge((program, name), &source, &args.removal, json).await,
         }

@@ -85,7 +85,7 @@ impl PreparedTask {
     /// Returns the message as an outbox row. The relay computes the delay when it sends the
     /// message. The trace continues from here.
     pub fn into_outbox_message(self) -> OutboxMessage {
-        let Self { task, id, outgoing, destination, eta, expires, order_key } = self;
+        let Self { task, id, outgoing, destination, eta, expires, order_key, .. } = self;
         let mut message = outgoing.message;
         let span = PublishSpan::start(&task, &id, &destination.exchange, &destination.routing_key);
         span.inject(&mut message.headers);

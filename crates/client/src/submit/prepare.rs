@@ -6,7 +6,9 @@ use celeriac_broker::{Error as BrokerError, Outgoing, headers as header_bounds};
 use celeriac_config::duration;
 use celeriac_protocol::compression::Compression;
 use celeriac_protocol::headers::names;
+use celeriac_protocol::redact::{REDACTED, redact};
 use celeriac_protocol::repr::{repr_args, repr_kwargs};
+use celeriac_protocol::task::TrackedStates;
 use celeriac_protocol::{
     Appearance, Body, Codec, Embed, HeaderMap, Message, Properties, TaskHeaders, TaskOptions, TimeLimits, Value,
 };
@@ -39,6 +41,8 @@ pub struct PreparedTask {
     pub expires: Option<Timestamp>,
     /// Order key, if the message goes through the outbox.
     pub order_key: Option<String>,
+    /// The states of the task that are written.
+    pub track: TrackedStates,
 }
 
 /// A serialized body.
@@ -58,21 +62,22 @@ struct MessageParts<'a> {
 }
 
 impl Client {
-    /// Makes a message of a call, without sending it. `declared_queue` is the queue of the task's
+    /// Makes a message of a call, without sending it. `declared` are the options of the task's
     /// declaration, if the task is known.
     ///
     /// # Errors
     /// Returns an error if the options conflict, the arguments cannot be serialised, or no route
     /// matches.
     #[doc(hidden)]
-    pub fn prepare(&self, request: DynamicCall, declared_queue: Option<&'static str>) -> Result<PreparedTask> {
-        let declared = TaskOptions { queue: declared_queue, ..TaskOptions::default() };
+    pub fn prepare(&self, request: DynamicCall, declared: TaskOptions) -> Result<PreparedTask> {
         self.prepare_resolved(self.resolve(request, declared))
     }
 
     /// Makes a message of a resolved call.
     pub(super) fn prepare_resolved(&self, call: ResolvedCall) -> Result<PreparedTask> {
-        let ResolvedCall { request: DynamicCall { task, body, mut options }, declared_queue, called_at } = call;
+        let appearance = self.is_full().then(|| self.appearance(&call));
+        let ResolvedCall { request: DynamicCall { task, body, mut options }, declared_queue, called_at, track, .. } =
+            call;
         let destination = self.route(&task, &body, &options, declared_queue)?;
         let called_at = called_at.unwrap_or_else(|| self.inner.clock.now());
         let times = SendTimes::resolve(&task, &options, destination.send_options.expires, called_at)?;
@@ -85,11 +90,11 @@ impl Client {
         let order_key = options.order_key.take();
         let parts = MessageParts { task: &task, id: &id, destination: &destination, times: &times, encoded: &encoded };
         let properties = self.properties(&parts, options.relations.reply_to.take());
-        let headers = self.headers(&parts, &body, options)?;
+        let headers = self.headers(&parts, appearance, options)?;
         let message = Message { headers, properties, body: encoded.bytes.into() };
         let outgoing = Outgoing { exchange, routing_key, message, mandatory: true };
         let SendTimes { eta, expires, .. } = times;
-        Ok(PreparedTask { task, id, outgoing, destination, eta, expires, order_key })
+        Ok(PreparedTask { task, id, outgoing, destination, eta, expires, order_key, track })
     }
 
     /// Returns the final destination of the message, with its options.
@@ -144,13 +149,13 @@ impl Client {
     }
 
     /// Writes the headers: the task's own, then those of the route, then those of the call.
-    fn headers(&self, parts: &MessageParts<'_>, body: &Body, options: CallOptions) -> Result<HeaderMap> {
+    fn headers(
+        &self,
+        parts: &MessageParts<'_>,
+        appearance: Option<Appearance>,
+        options: CallOptions,
+    ) -> Result<HeaderMap> {
         let MessageParts { task, id, destination, times, encoded } = *parts;
-        let appearance = self.is_full().then(|| Appearance {
-            argsrepr: repr_args(&body.args),
-            kwargsrepr: repr_kwargs(&body.kwargs),
-            origin: self.inner.origin.clone(),
-        });
         let Relations { root_id, parent_id, group, group_index, replaced_task_nesting, .. } = options.relations;
         let within = self.lineage.as_deref();
         let root_id = root_id.or_else(|| within.map(|within| within.root_id.clone()));
@@ -182,6 +187,24 @@ impl Client {
         }
         header_bounds::check(&headers, header_bounds::MAX_OF_CALL).map_err(|error| unsendable(task, error))?;
         Ok(headers)
+    }
+
+    /// Returns the headers for people, without the arguments that the task redacts.
+    fn appearance(&self, call: &ResolvedCall) -> Appearance {
+        let ResolvedCall { request: DynamicCall { body, .. }, redact: paths, parameters, .. } = call;
+        let origin = self.inner.origin.clone();
+        match paths {
+            None => Appearance { argsrepr: repr_args(&body.args), kwargsrepr: repr_kwargs(&body.kwargs), origin },
+            // Without the names of its parameters, any positional argument may be meant.
+            Some(_) if parameters.is_none() => {
+                Appearance { argsrepr: REDACTED.to_owned(), kwargsrepr: REDACTED.to_owned(), origin }
+            }
+            Some(paths) => {
+                let (mut args, mut kwargs) = (body.args.clone(), body.kwargs.clone());
+                redact(paths, *parameters, &mut args, &mut kwargs);
+                Appearance { argsrepr: repr_args(&args), kwargsrepr: repr_kwargs(&kwargs), origin }
+            }
+        }
     }
 
     /// Writes the properties.

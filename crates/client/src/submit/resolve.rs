@@ -1,7 +1,8 @@
 //! Merges the options of a call: its own win over the overrides of the configuration, which win
 //! over the declaration of its task.
 
-use celeriac_protocol::{Body, Task, TaskOptions};
+use celeriac_protocol::task::{FieldPaths, TrackedStates};
+use celeriac_protocol::{Body, Parameter, Task, TaskOptions};
 use jiff::Timestamp;
 
 use crate::call::{Call, CallOptions, Expiry};
@@ -28,13 +29,20 @@ pub(crate) struct ResolvedCall {
     pub(crate) declared_queue: Option<&'static str>,
     /// Time of the call, from which delays and expiries count. Default: now.
     pub(crate) called_at: Option<Timestamp>,
+    /// The states of the task that are written.
+    pub(crate) track: TrackedStates,
+    /// The arguments that headers for people do not show.
+    pub(crate) redact: Option<FieldPaths>,
+    /// The parameters, of a task that is declared.
+    pub(crate) parameters: Option<&'static [Parameter]>,
 }
 
 impl Client {
     /// Resolves a call of a declared task.
     pub(crate) fn resolve_typed<T: Task>(&self, call: Call<T>) -> Result<ResolvedCall> {
         let body = Body::of_call(&call.args).map_err(|source| unwritable(T::NAME, source))?;
-        Ok(self.resolve(DynamicCall { task: T::NAME.to_owned(), body, options: call.options }, T::options()))
+        let request = DynamicCall { task: T::NAME.to_owned(), body, options: call.options };
+        Ok(ResolvedCall { parameters: Some(T::parameters()), ..self.resolve(request, T::options()) })
     }
 
     /// Fills in the options that the call does not set.
@@ -46,7 +54,15 @@ impl Client {
         if declared.ignore_result {
             options.ignore_result.get_or_insert(true);
         }
-        ResolvedCall { request, declared_queue: declared.queue, called_at: None }
+        let track = declared.track.unwrap_or(self.inner.track);
+        ResolvedCall {
+            request,
+            declared_queue: declared.queue,
+            called_at: None,
+            track,
+            redact: declared.redact.filter(|paths| !paths.is_empty()),
+            parameters: None,
+        }
     }
 }
 

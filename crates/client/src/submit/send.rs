@@ -68,6 +68,7 @@ impl Client {
 
     /// Publishes a message and waits for its confirm.
     async fn publish(&self, prepared: PreparedTask) -> Result<()> {
+        let row = self.sent_task(&prepared);
         let PreparedTask { task, id, mut outgoing, destination, .. } = prepared;
         let failed = |source: BrokerError| Error::Send { task: task.clone(), source };
         self.declare().await.map_err(failed)?;
@@ -81,6 +82,7 @@ impl Client {
         }
         span.end(sent.as_ref().map(|&()| ()).map_err(|error| error as &dyn std::fmt::Display));
         sent.map_err(failed)?;
+        self.record_sent(row).await;
         if let Some(within) = &self.lineage {
             within.add(&id);
         }

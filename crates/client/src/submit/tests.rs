@@ -26,7 +26,7 @@ fn client(overrides: serde_json::Value) -> Client {
     let overrides = serde_json::from_value::<Vec<_>>(overrides).unwrap();
     let overrides = Arc::new(TaskOverrides::new(&overrides).unwrap());
     let limits = SendLimits { message_size: 1_000, window: 8 };
-    Client::new(broker, router, None, ClientOptions::default(), overrides, limits)
+    Client::new(broker, router, (None, TrackedStates::default()), ClientOptions::default(), overrides, limits)
 }
 
 fn request(options: CallOptions) -> DynamicCall {
@@ -34,7 +34,7 @@ fn request(options: CallOptions) -> DynamicCall {
 }
 
 fn refusal(options: CallOptions) -> String {
-    client(json!([])).prepare(request(options), None).unwrap_err().to_string()
+    client(json!([])).prepare(request(options), TaskOptions::default()).unwrap_err().to_string()
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn a_call_wins_over_the_configuration_which_wins_over_the_declaration() {
 async fn a_delayed_call_goes_to_a_delay_level_and_keeps_its_destination() {
     let prepared = |when, expires| {
         let options = CallOptions { when, expires, ..CallOptions::default() };
-        client(json!([])).prepare(request(options), None).unwrap()
+        client(json!([])).prepare(request(options), TaskOptions::default()).unwrap()
     };
     let now = prepared(When::Now, Some(Expiry::After(MINUTE)));
     assert_eq!((now.eta, &*now.outgoing.routing_key), (None, "celeriac"));
@@ -122,7 +122,7 @@ async fn a_stored_call_is_prepared_as_any_other_and_counts_its_times_from_the_ca
 async fn a_body_above_the_limit_is_not_sent() {
     let body = Body { args: vec![Value::from("x".repeat(2_000))], ..Body::default() };
     let request = DynamicCall { body, ..request(CallOptions::default()) };
-    let error = client(json!([])).prepare(request, None).unwrap_err();
+    let error = client(json!([])).prepare(request, TaskOptions::default()).unwrap_err();
     let Error::Send { source: celeriac_broker::Error::TooLarge { limit: 1_000, size }, .. } = error else {
         panic!("{error:?}")
     };

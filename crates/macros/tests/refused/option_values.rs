@@ -11,6 +11,8 @@ use celeriac::{TaskResult, task};
     retry_jitter = 1.5,
     acks = "sometimes",
     ignore_result = "yes",
+    track = "all",
+    redact = "card",
     expires,
 )]
 async fn every_one_wrong() -> TaskResult<()> {
@@ -54,6 +56,16 @@ fn never_ended() -> TaskResult<()> {
 
 #[task(rate_limit = "0.5/s")]
 async fn half_a_rate() -> TaskResult<()> {
+    Ok(())
+}
+
+#[task(redact = ["card", 4])]
+async fn no_path(card: String) -> TaskResult<()> {
+    Ok(())
+}
+
+#[task(redact = ["card."])]
+async fn half_a_path(card: String) -> TaskResult<()> {
     Ok(())
 }
 

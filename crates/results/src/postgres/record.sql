@@ -61,7 +61,7 @@ WITH stored AS (
         WHEN kept.finished_at = excluded.finished_at AND kept.worker = excluded.worker
             AND kept.state = excluded.state AND kept.attempts = excluded.attempts
             AND kept.replays = excluded.replays THEN true
-        WHEN kept.state IN ('SUCCESS', 'IGNORED') THEN false
+        WHEN kept.state IN ('SUCCESS', 'IGNORED') OR excluded.state = 'SENT' THEN false
         -- In a transaction, a success is too late if the task has ended in another way.
         WHEN excluded.state = 'SUCCESS' AND $31 = '' THEN true
         WHEN kept.replays <> excluded.replays THEN kept.replays < excluded.replays

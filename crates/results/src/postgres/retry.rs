@@ -25,6 +25,7 @@ pub struct FailedTask {
 
 const FAILED: &str = "SELECT failed.id, failed.name, failed.fingerprint,
            failed.name <> '' AND tasks.args IS NOT NULL AND tasks.kwargs IS NOT NULL
+               AND NOT celeriac.is_redacted(tasks.args, tasks.kwargs)
     FROM celeriac.failed_tasks AS failed
     JOIN celeriac.tasks USING (id)
     WHERE failed.state = 'FAILURE' AND failed.finished_at > clock_timestamp() - make_interval(secs => $1)

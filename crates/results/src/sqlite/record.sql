@@ -43,7 +43,7 @@ WHERE CASE
     WHEN kept.finished_at = excluded.finished_at AND kept.worker = excluded.worker
         AND kept.state = excluded.state AND kept.attempts = excluded.attempts
         AND kept.replays = excluded.replays THEN true
-    WHEN kept.state IN ('SUCCESS', 'IGNORED') THEN false
+    WHEN kept.state IN ('SUCCESS', 'IGNORED') OR excluded.state = 'SENT' THEN false
     WHEN excluded.state = 'SUCCESS' THEN true
     WHEN kept.replays <> excluded.replays THEN kept.replays < excluded.replays
     WHEN kept.state IN ('FAILURE', 'REVOKED', 'REJECTED') THEN false

@@ -6,7 +6,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use super::{fault, read};
 use crate::exact::{self, Document};
 use crate::outcomes::Recorded;
-use crate::record::{AttemptRecord, TaskRecord};
+use crate::record::{AttemptRecord, SentRecord, TaskRecord};
 
 const RECORD: &str = include_str!("record.sql");
 const ATTEMPT: &str = include_str!("attempts.sql");
@@ -20,6 +20,31 @@ pub(super) async fn record(pool: &SqlitePool, records: &[TaskRecord]) -> sqlx::R
     }
     transaction.commit().await?;
     Ok(answers)
+}
+
+/// Writes a row for each task that has none.
+pub(super) async fn record_sent(pool: &SqlitePool, tasks: &[SentRecord]) -> sqlx::Result<()> {
+    const ADD: &str =
+        "INSERT INTO tasks (id, name, state, queue, exchange, routing_key, worker, attempts, sent_at, eta,
+            expires, root_id, parent_id, group_id)
+        VALUES (?1, ?2, 'SENT', ?3, ?4, ?5, '', 0, ?6, ?7, ?8, ?9, ?10, ?11)
+        ON CONFLICT (id) DO NOTHING";
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    for task in tasks {
+        let relations = [&task.root_id, &task.parent_id, &task.group_id];
+        let [root, parent, group] = relations.map(|id| id.as_deref().map(text));
+        let query = sqlx::query(ADD)
+            .bind(task.id.clone())
+            .bind(text(&task.name))
+            .bind(text(&task.queue))
+            .bind(text(&task.exchange))
+            .bind(text(&task.routing_key))
+            .bind(iso(task.sent_at))
+            .bind(task.eta.map(iso))
+            .bind(task.expires.map(iso));
+        query.bind(root).bind(parent).bind(group).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await
 }
 
 async fn write(connection: &mut SqliteConnection, record: &TaskRecord) -> sqlx::Result<Recorded> {

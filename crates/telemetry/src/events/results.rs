@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::metrics::{BATCH_DURATION, BATCH_SIZE, ROWS_RECORDED, STORE_FAILED_OVER, STORE_LOST, STORE_RESTORED};
+use crate::metrics::{
+    BATCH_DURATION, BATCH_SIZE, ROWS_RECORDED, SENT_TASKS_NOT_RECORDED, STORE_FAILED_OVER, STORE_LOST, STORE_RESTORED,
+};
 
 const TARGET: &str = "celeriac::results";
 
@@ -121,6 +123,19 @@ event! {
     count: ROWS_RECORDED(rows);
     time: BATCH_DURATION(took);
     size: BATCH_SIZE(rows);
+}
+
+event! {
+    /// The rows of sent tasks were not written, because the store is away or refuses them. The
+    /// tasks are on their queues. Logged once, then each minute with the number since.
+    pub struct SentTasksNotRecorded<'a> {
+        /// Number of tasks.
+        tasks: usize,
+        /// The reason.
+        error: &'a str,
+    }
+    log: WARN "sent tasks not recorded" { tasks, error };
+    count: SENT_TASKS_NOT_RECORDED(tasks);
 }
 
 event! {

@@ -1,5 +1,6 @@
 //! Tests of entries and their precedence.
 
+use celeriac_units::TrackedStates;
 use serde_json::json;
 
 use super::*;
@@ -15,10 +16,10 @@ const fn seconds(count: u64) -> Duration {
 #[test]
 fn every_key_is_said_by_the_first_line_that_says_it() {
     let overrides = TaskOverrides::new(&entries(&json!([
-        {"task": "reports.yearly", "time_limit": "1h", "rate_limit": "none"},
+        {"task": "reports.yearly", "time_limit": "1h", "rate_limit": "none", "track": "sent", "redact": ["card.*"]},
         {"task": "/reports\\..*/", "time_limit": "10m", "soft_time_limit": "9m", "rate_limit": "100/m", "priority": 3},
         {"task": "*", "max_retries": 3, "retry_backoff": "2s..1m", "retry_jitter": 0.1, "acks": "early",
-         "ignore_result": true, "expires": "1h", "priority": 1, "rate_limit": 5},
+         "ignore_result": true, "track": "started", "redact": ["a", "b.c"], "expires": "1h", "priority": 1, "rate_limit": 5},
     ])))
     .unwrap();
     let declared = TaskOptions { queue: Some("slow"), priority: Some(9), ..TaskOptions::default() };
@@ -28,6 +29,8 @@ fn every_key_is_said_by_the_first_line_that_says_it() {
         priority: Some(1),
         acks: AckMode::Early,
         ignore_result: true,
+        track: Some(TrackedStates::Started),
+        redact: Some(FieldPaths::of(&["a", "b.c"])),
         expires: Some(seconds(3_600)),
         rate_limit: Some(RateLimit::per_second(5)),
         ..declared.clone()
@@ -39,8 +42,13 @@ fn every_key_is_said_by_the_first_line_that_says_it() {
         priority: Some(3),
         ..plain.clone()
     };
-    let yearly =
-        TaskOptions { time_limit: Some(TimeLimit::After(seconds(3_600))), rate_limit: None, ..monthly.clone() };
+    let yearly = TaskOptions {
+        time_limit: Some(TimeLimit::After(seconds(3_600))),
+        rate_limit: None,
+        track: Some(TrackedStates::Sent),
+        redact: Some(FieldPaths::of(&["card.*"])),
+        ..monthly.clone()
+    };
     for (task, expected) in [("mail", plain), ("reports.monthly", monthly), ("reports.yearly", yearly)] {
         for _ in 0..2 {
             assert_eq!(overrides.apply(task, declared.clone()), expected, "{task}");
@@ -65,7 +73,7 @@ fn waits_alone_come_with_retries_where_there_are_none() {
 #[test]
 fn a_line_is_written_as_it_is_read() {
     let written = json!([{"task": "a", "time_limit": "none", "rate_limit": "5/h", "max_retries": "none",
-        "retry_backoff": "1s..10m", "acks": "late"}]);
+        "retry_backoff": "1s..10m", "acks": "late", "track": "sent", "redact": ["a.b"]}]);
     assert_eq!(serde_json::to_value(entries(&written)).unwrap(), written);
 }
 
@@ -75,6 +83,8 @@ fn what_makes_no_sense_is_a_problem_of_its_key() {
         (json!({"task": "a", "time_limit": "soon"}), "should be a duration such as 10s or 1m 30s"),
         (json!({"task": "a", "time_limit": 30}), "should be a duration with a unit such as 30s"),
         (json!({"task": "a", "time_limit": "0s"}), "should be more than zero, or none for no limit"),
+        (json!({"task": "a", "track": "all"}), "unknown variant `all`, expected one of `finished`, `started`, `sent`"),
+        (json!({"task": "a", "redact": ["a."]}), "should be a name such as card, or a path such as customer.email"),
         (json!({"task": "a", "rate_limit": "10/w"}), "should be a number a second, minute, hour or day"),
         (json!({"task": "a", "max_retries": -1}), "should be a whole number, or none for retries without end"),
         (json!({"task": "a", "retry_backoff": "10m..1s"}), "should be waits that go up from more than zero"),

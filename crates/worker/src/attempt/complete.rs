@@ -25,6 +25,8 @@ use crate::task::definition::TaskDefinition;
 
 /// Carries out the decision.
 pub(crate) async fn apply(attempt: &mut Attempt<'_>, task: &TaskDefinition, decision: Decision) -> Processed {
+    // The error of a task may repeat an argument.
+    let decision = decision.map_failure(|failure| attempt.redacted.remove_from_failure(failure));
     let (Ok(processed) | Err(processed)) = match decision {
         Decision::Succeed(result) => succeed(attempt, result).await,
         Decision::Retry { wait, failure } => Box::pin(retry(attempt, task, wait, failure)).await,

@@ -25,6 +25,18 @@ pub(crate) enum Decision {
     Ignore,
 }
 
+impl Decision {
+    /// Changes the failure, if there is one.
+    pub(crate) fn map_failure(self, change: impl FnOnce(Failure) -> Failure) -> Self {
+        match self {
+            Self::Retry { wait, failure } => Self::Retry { wait, failure: change(failure) },
+            Self::Fail(failure) => Self::Fail(change(failure)),
+            Self::DeadLetter { reason, failure } => Self::DeadLetter { reason, failure: change(failure) },
+            Self::Succeed(_) | Self::Ignore => self,
+        }
+    }
+}
+
 /// Facts about an attempt, beside its outcome.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RetryFacts {

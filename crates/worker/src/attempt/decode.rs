@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use celeriac_broker::{Delivery, DeliveryInfo};
+use celeriac_protocol::redact::RedactedValues;
 use celeriac_protocol::{Body, Embed, TaskHeaders};
 use celeriac_telemetry::events::worker::task::TaskReceived;
 use celeriac_telemetry::trace::{ProcessInfo, ProcessSpan};
@@ -57,6 +58,7 @@ pub(crate) fn read_headers(
         task: None,
         embed: Embed::default(),
         arguments: None,
+        redacted: RedactedValues::default(),
         timing: None,
         memory: None,
     })

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use celeriac_protocol::task::TrackedStates;
 use celeriac_protocol::{ArgumentError, Body, Failure, TaskHeaders, TimeLimits, sent_at};
 use celeriac_results::{PgConnection, RunningTask};
 use celeriac_telemetry::are_counted;
@@ -23,7 +24,7 @@ use crate::attempt::revocation::terminate;
 use crate::attempt::row::start_row;
 use crate::attempt::{Attempt, Step};
 use crate::panics::{Contained, catch};
-use crate::runtime::WorkerRuntime;
+use crate::runtime::{ResultStore, WorkerRuntime};
 use crate::task::context::{InlineTask, TaskContext};
 use crate::task::definition::{InTransaction, Runner, TaskDefinition};
 use crate::task::error::{ErrorAction, TaskError};
@@ -58,7 +59,13 @@ pub(crate) fn prepare<'a>(
     mut body: Body,
     running: Option<&RunningTask>,
 ) -> PreparedRun<'a> {
-    attempt.arguments = attempt.keeps_outcome().then(|| RecordedArguments::of(&mut body));
+    attempt.arguments = if task.options.redact.is_some() {
+        let (arguments, values) = RecordedArguments::redacted(&body, task);
+        attempt.redacted = values;
+        attempt.keeps_outcome().then_some(arguments)
+    } else {
+        attempt.keeps_outcome().then(|| RecordedArguments::of(&mut body))
+    };
     let limits = time_limits::in_force(attempt.headers().limits, &task.options);
     let hard = limits.hard.filter(|_| task.can_be_ended());
     let terminated = running.map(|running| running.terminated().clone());
@@ -105,7 +112,11 @@ pub(crate) fn tell_started(attempt: &Attempt<'_>, started_at: Timestamp) {
     let wait = if are_counted() { queue_wait(attempt) } else { None };
     let queue = &attempt.received.origin.queue;
     attempt.span.emit(&TaskStarted { task, id, queue, attempt: attempt.number(), wait });
-    let store = attempt.runtime.results.as_ref().filter(|store| store.tracks_starts && attempt.keeps_outcome());
+    let tracks = |store: &&ResultStore| {
+        let of_task = attempt.task.and_then(|task| task.options.track);
+        of_task.unwrap_or(store.track) >= TrackedStates::Started && attempt.keeps_outcome()
+    };
+    let store = attempt.runtime.results.as_ref().filter(tracks);
     if let Some(store) = store {
         store.recorder.record_start(Box::new(start_row(attempt, started_at)));
     }

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use celeriac_protocol::redact::RedactedValues;
 use celeriac_protocol::{Body, Codec, Value};
 use celeriac_results::{StoreClock, TaskRecord};
 use jiff::Timestamp;
+
+use crate::task::definition::TaskDefinition;
 
 /// Arguments as JSON text.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +27,13 @@ impl RecordedArguments {
             (body.args, body.kwargs) = (args, kwargs);
         }
         recorded
+    }
+
+    /// Returns the arguments without the values that the task redacts, and those values.
+    pub(crate) fn redacted(body: &Body, task: &TaskDefinition) -> (Self, RedactedValues) {
+        let (mut args, mut kwargs) = (body.args.clone(), body.kwargs.clone());
+        let values = task.redact(&mut args, &mut kwargs);
+        (Self { args: json(&Value::List(args)), kwargs: json(&Value::Map(kwargs)) }, values)
     }
 
     /// Returns the arguments of a row.

@@ -33,7 +33,8 @@ pub(crate) async fn reject(attempt: &mut Attempt<'_>, reason: &RejectReason) -> 
 
 async fn steps(attempt: &mut Attempt<'_>, reason: &RejectReason) -> Step<Processed> {
     attempt.release_slot();
-    let failure = Failure::new(reason.kind(), reason.to_string());
+    // The error of a decoder may repeat an argument.
+    let failure = attempt.redacted.remove_from_failure(Failure::new(reason.kind(), reason.to_string()));
     let dead_lettered =
         dead_letter_and_record(attempt, reason.as_str(), failure.clone(), RowDetails::default()).await?;
     let told = match reason {
@@ -49,9 +50,10 @@ async fn steps(attempt: &mut Attempt<'_>, reason: &RejectReason) -> Step<Process
 /// moves the message to the dead-letter queue.
 pub(crate) async fn reject_panicked(attempt: &mut Attempt<'_>, panic: Box<dyn Any + Send>) -> Processed {
     let panicked = TaskError::from_panic(panic);
+    let message = attempt.redacted.remove_from(&panicked.failure().message).into_owned();
     let TaskHeaders { task, id, .. } = attempt.headers();
-    attempt.span.emit(&AttemptPanicked { task, id, error: &panicked.failure().message });
-    let reason = RejectReason::Panicked { message: panicked.failure().message.clone() };
+    attempt.span.emit(&AttemptPanicked { task, id, error: &message });
+    let reason = RejectReason::Panicked { message };
     let rejected = AssertUnwindSafe(reject(attempt, &reason)).catch_unwind().await;
     rejected.unwrap_or_else(|_| Disposition::Reject.into())
 }

@@ -215,7 +215,7 @@ impl TestWorker {
         let client = Client::new(
             Arc::clone(&broker) as Arc<dyn Broker>,
             router,
-            Some(Arc::clone(&backend)),
+            (Some(Arc::clone(&backend)), results.track),
             ClientOptions::default(),
             Arc::new(TaskOverrides::default()),
             SendLimits { message_size: 1 << 20, window: 16 },
@@ -261,7 +261,7 @@ impl TestWorker {
         change(&mut options, &mut message);
         let body = Body { args: vec![how.into()], ..Body::default() };
         let request = DynamicCall { task: Act::NAME.to_owned(), body, options };
-        let mut outgoing = self.client.prepare(request, None).unwrap().outgoing;
+        let mut outgoing = self.client.prepare(request, TaskOptions::default()).unwrap().outgoing;
         for (name, value) in message.headers.iter() {
             outgoing.message.headers.insert(name.to_owned(), value.clone());
         }

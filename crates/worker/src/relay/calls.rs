@@ -23,7 +23,11 @@ pub(super) fn message_of(client: &Client, tasks: &Registry, row: OutboxRow) -> R
 /// task, unless only the default queue would get it.
 fn check(client: &Client, tasks: &Registry, request: &DynamicCall) -> Result<(), String> {
     match tasks.get(&request.task) {
-        Some(task) => task.check_arguments(request.body.clone()).map_err(|error| error.to_string()),
+        Some(task) => task.check_arguments(request.body.clone()).map_err(|error| {
+            // The error of a decoder may repeat an argument.
+            let (mut args, mut kwargs) = (request.body.args.clone(), request.body.kwargs.clone());
+            task.redact(&mut args, &mut kwargs).remove_from(&error.to_string()).into_owned()
+        }),
         None if !tasks.is_empty() && client.is_for_default_queue(request) => {
             Err(tasks.unknown(&request.task).to_string())
         }

@@ -181,7 +181,7 @@ async fn send_group(
         request.options.relations.group = Some(group.clone());
         request.options.relations.group_index = i64::try_from(index).ok();
         if environment.allowed_follow_ups.is_limited() {
-            let prepared = client.prepare(request.clone(), None).map_err(TaskError::from_boxed)?;
+            let prepared = client.prepare(request.clone(), TaskOptions::default()).map_err(TaskError::from_boxed)?;
             let allowed = environment.allowed_follow_ups.check(&prepared.destination);
             allowed.map_err(|error| refused(NotAllowed::KIND, NotAllowed::REASON, error.to_string()))?;
         }

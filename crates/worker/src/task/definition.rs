@@ -7,6 +7,8 @@ use std::future::Future;
 use std::panic::Location;
 
 use celeriac_client::Call;
+use celeriac_protocol::redact::{RedactedValues, redact};
+use celeriac_protocol::value::{Map, Value};
 use celeriac_protocol::{ArgumentError, Arguments, Body, Parameter, Task, TaskOptions, TaskValue};
 use celeriac_results::PgConnection;
 use futures::FutureExt;
@@ -233,6 +235,14 @@ impl TaskDefinition {
     /// Returns an error if an argument is missing, unexpected, given twice, or of the wrong type.
     pub fn check_arguments(&self, body: Body) -> Result<(), ArgumentError> {
         self.accepted.map_or(Ok(()), |accepted| (accepted.check)(body))
+    }
+
+    /// Replaces the arguments that the task redacts by a mark. Returns their values.
+    pub(crate) fn redact(&self, args: &mut [Value], kwargs: &mut Map) -> RedactedValues {
+        match &self.options.redact {
+            Some(paths) => redact(paths, self.parameters(), args, kwargs),
+            None => RedactedValues::default(),
+        }
     }
 
     /// Returns `true` if the task has a thread of its own.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_client::Client;
-use celeriac_results::{Backend, CrashTracker, Recorder, ResultsOptions, TrackedStates};
+use celeriac_results::{Backend, CrashTracker, Recorder, ResultsOptions};
 use celeriac_telemetry::{ServiceFailure, Supervisor};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -54,8 +54,7 @@ impl Services {
         let _ = backend.revocation_cache();
         let (crashes, service) = CrashTracker::new(Arc::<dyn Backend>::clone(backend));
         self.run("crash log", service.run(self.stop.clone()));
-        let tracks_starts = options.track == TrackedStates::Started;
-        ResultStore { backend: Arc::clone(backend), recorder, tracks_starts, crashes }
+        ResultStore { backend: Arc::clone(backend), recorder, track: options.track, crashes }
     }
 
     /// Waits until a service fails: one of these, or one of broker and store.

@@ -4,7 +4,10 @@ use std::fmt::Write;
 
 use celeriac_admin::DeadLetter;
 use celeriac_admin::dead::DeadLetterQuery;
-use celeriac_protocol::{Codec, DecodeLimits, Message, Value};
+use celeriac_protocol::headers::names;
+use celeriac_protocol::redact::{REDACTED, RedactedValues, redact};
+use celeriac_protocol::task::FieldPaths;
+use celeriac_protocol::{Body, Codec, DecodeLimits, Message, Parameter, TaskOptions, Value};
 use celeriac_telemetry::clock;
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -14,6 +17,7 @@ use super::source::DeadLetterSource;
 use crate::args::ShowDeadArgs;
 use crate::error::Error;
 use crate::output;
+use crate::program::Program;
 
 /// Column of the values.
 const VALUES: usize = 15;
@@ -32,7 +36,31 @@ struct DeadLetterDetails {
     headers: Map<String, Json>,
 }
 
-pub(super) async fn run(source: &DeadLetterSource, args: &ShowDeadArgs, json: bool) -> Result<(), Error> {
+/// The arguments of a task that are not shown.
+#[derive(Default)]
+struct Hidden {
+    paths: Option<FieldPaths>,
+    parameters: Option<&'static [Parameter]>,
+}
+
+impl Hidden {
+    /// Returns those of a task of this program, or else what the configuration says.
+    fn of(program: &Program, task: Option<&str>) -> Self {
+        let Some(task) = task else { return Self::default() };
+        let (paths, parameters) = match program.registry.get(task) {
+            Some(task) => (task.options.redact.clone(), task.parameters()),
+            None => (program.overrides.apply(task, TaskOptions::default()).redact, None),
+        };
+        Self { paths: paths.filter(|paths| !paths.is_empty()), parameters }
+    }
+}
+
+pub(super) async fn run(
+    program: &Program,
+    source: &DeadLetterSource,
+    args: &ShowDeadArgs,
+    json: bool,
+) -> Result<(), Error> {
     let filter =
         source.filter(DeadLetterQuery { id: Some(args.id.clone()), ..DeadLetterQuery::default() }, clock::now())?;
     for queue in &source.queues {
@@ -40,7 +68,8 @@ pub(super) async fn run(source: &DeadLetterSource, args: &ShowDeadArgs, json: bo
         let found = search.next().await.map_err(Error::Broker)?;
         search.close().await.map_err(Error::Broker)?;
         if let Some((letter, message)) = found {
-            let shown = DeadLetterDetails::new(letter, &message);
+            let hidden = Hidden::of(program, letter.task.as_deref());
+            let shown = DeadLetterDetails::new(letter, &message, &hidden);
             output::answer(json, &shown, || shown.text());
             return Ok(());
         }
@@ -49,8 +78,13 @@ pub(super) async fn run(source: &DeadLetterSource, args: &ShowDeadArgs, json: bo
 }
 
 impl DeadLetterDetails {
-    fn new(letter: DeadLetter, message: &Message) -> Self {
-        let headers = message.headers.iter().map(|(name, value)| (name.to_owned(), json(value))).collect();
+    fn new(letter: DeadLetter, message: &Message, hidden: &Hidden) -> Self {
+        let header = |name: &str, value| match hidden.paths {
+            // Celery's headers for people.
+            Some(_) if [names::ARGSREPR, names::KWARGSREPR].contains(&name) => REDACTED.into(),
+            _ => json(value),
+        };
+        let headers = message.headers.iter().map(|(name, value)| (name.to_owned(), header(name, value))).collect();
         let mut shown = Self {
             replays_to: letter.queue.clone(),
             expired: letter.expires.is_some_and(|expires| expires <= clock::now()),
@@ -62,10 +96,30 @@ impl DeadLetterDetails {
             letter,
         };
         match arguments(message.clone()) {
-            Ok((args, kwargs)) => (shown.args, shown.kwargs) = (Some(args), Some(kwargs)),
-            Err(reason) => (shown.unreadable, shown.body) = (Some(reason), Some(beginning(message))),
+            Ok(mut body) => {
+                if let Some(paths) = &hidden.paths {
+                    let values = redact(paths, hidden.parameters, &mut body.args, &mut body.kwargs);
+                    shown.hide(&values);
+                }
+                let (args, kwargs) = (json(&Value::List(body.args)), json(&Value::Map(body.kwargs)));
+                (shown.args, shown.kwargs) = (Some(args), Some(kwargs));
+            }
+            Err(reason) => {
+                let body = if hidden.paths.is_some() { REDACTED.to_owned() } else { beginning(message) };
+                (shown.unreadable, shown.body) = (Some(reason), Some(body));
+            }
         }
         shown
+    }
+
+    /// Replaces values of arguments in the error, which a worker of another program may have
+    /// written.
+    fn hide(&mut self, values: &RedactedValues) {
+        let shown = |error: &String| values.remove_from(error).into_owned();
+        self.letter.error = self.letter.error.as_ref().map(shown);
+        if let Some(Json::String(error)) = self.headers.get_mut(names::DEAD_ERROR) {
+            *error = shown(error);
+        }
     }
 
     fn text(&self) -> String {
@@ -109,12 +163,12 @@ impl DeadLetterDetails {
     }
 }
 
-fn arguments(mut message: Message) -> Result<(Json, Json), String> {
+fn arguments(mut message: Message) -> Result<Body, String> {
     let limits = DecodeLimits::default();
     // A message of protocol 1 has these headers in its body.
     message.read_headers(&limits, TimeZone::system).map_err(|error| error.to_string())?;
     let (body, _) = message.read_body(&limits).map_err(|error| error.to_string())?;
-    Ok((json(&Value::List(body.args)), json(&Value::Map(body.kwargs))))
+    Ok(body)
 }
 
 /// Converts a value to JSON. A value that JSON lacks becomes text.

@@ -11,7 +11,7 @@ use celeriac_client::call::{Follow, Relations};
 use celeriac_client::{DynamicCall, PreparedTask};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::signature::{SignatureError, SignatureKind};
-use celeriac_protocol::{Embed, Signature, TaskHeaders, Value};
+use celeriac_protocol::{Embed, Signature, TaskHeaders, TaskOptions, Value};
 use celeriac_results::outbox::OutboxMessage;
 use celeriac_telemetry::events::client::TaskSent;
 use celeriac_telemetry::trace::PublishSpan;
@@ -242,6 +242,8 @@ impl<'a> FollowUps<'a> {
     async fn send_one(&self, prepared: PreparedTask, repeated: bool) -> Result<(), NotSent> {
         let attempt = self.attempt;
         let replays = attempt.message_headers().replays();
+        let client = &attempt.runtime.environment.client;
+        let row = client.sent_task(&prepared);
         let PreparedTask { task, id, mut outgoing, destination, .. } = prepared;
         if repeated {
             outgoing.message.headers.insert(names::REPEATED, true);
@@ -268,6 +270,7 @@ impl<'a> FollowUps<'a> {
             }
         })?;
         attempt.span.emit(&TaskSent { task: &task, id: &id, exchange, routing_key });
+        client.record_sent(row).await;
         Ok(())
     }
 
@@ -381,8 +384,13 @@ impl<'a> FollowUps<'a> {
             group_index,
             ..relations
         };
-        // As with a call of a client: a task that this worker knows may declare a queue.
-        let declared = runtime.registry.get(&request.task).and_then(|task| task.options.queue);
+        // As with a call of a client: a task that this worker knows may declare a queue, the
+        // states that are written and arguments that are not shown.
+        let declared = runtime.registry.get(&request.task).map(|task| {
+            let TaskOptions { queue, track, redact, .. } = &task.options;
+            TaskOptions { queue: *queue, track: *track, redact: redact.clone(), ..TaskOptions::default() }
+        });
+        let declared = declared.unwrap_or_default();
         let prepared = client.prepare(request, declared).map_err(|error| invalid(&error))?;
         match runtime.environment.allowed_follow_ups.check(&prepared.destination) {
             Ok(()) => Ok(prepared),
