@@ -55,3 +55,4 @@ mod tls;
 mod topology;
 mod tracking;
 mod transactional;
+mod waiting;

@@ -17,6 +17,7 @@ postgres/0009_retries.sql 9ec72d5968334597
 postgres/0010_views.sql fb916fd075b110c1
 postgres/0011_functions.sql 659d039b65490c9e
 postgres/0012_running.sql 54d864cbec0b2308
+postgres/0013_notification_key.sql a38b0dc03d374ced
 sqlite/0001_tasks.sql 261bf9d42d607485
 sqlite/0002_replays.sql c1f2c9bf05020f79
 sqlite/0003_attempts.sql 1afbf1b9c2333c7e

@@ -36,6 +36,7 @@ mod health;
 mod hosts;
 mod last_error;
 mod migration;
+mod task_end;
 mod waiters;
 
 pub mod recorder;
@@ -72,3 +73,5 @@ pub use revocations::{RevocationCache, Revocations, RevokeOptions, Revoked, Runn
 pub use run_log::RunLog;
 pub use sqlx;
 pub use sqlx::PgConnection;
+#[doc(hidden)]
+pub use task_end::TaskEnd;

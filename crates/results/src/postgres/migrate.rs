@@ -30,6 +30,11 @@ const MIGRATIONS: &[SchemaMigration] = &[
         sql: include_str!("../../migrations/postgres/0011_functions.sql"),
     },
     SchemaMigration { version: 12, name: "running", sql: include_str!("../../migrations/postgres/0012_running.sql") },
+    SchemaMigration {
+        version: 13,
+        name: "notification_key",
+        sql: include_str!("../../migrations/postgres/0013_notification_key.sql"),
+    },
 ];
 
 /// Lock for migrations, so that only one of several starting workers migrates: the bytes of
