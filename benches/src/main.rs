@@ -10,6 +10,7 @@ mod ours;
 mod report;
 mod round_trip;
 mod sample;
+mod wake_up;
 
 use std::time::Duration;
 
@@ -98,6 +99,18 @@ async fn main() -> Result<()> {
                 ))
             });
             report.latencies("round trip beside row and NOTIFY", queue, &pairs(queue).await?);
+        }
+        // No message is sent, so one type of queue is enough.
+        if wanted("wake-up") && queue == QueueType::Classic {
+            for (work, with_row) in [("wake-up beside NOTIFY", false), ("wake-up beside row and NOTIFY", true)] {
+                let pairs = rounds(&options, async |stage| {
+                    Ok((
+                        wake_up::ours(&servers, stage, options.trips).await?,
+                        wake_up::database(&servers, with_row, options.trips).await?,
+                    ))
+                });
+                report.latencies(work, queue, &pairs(queue).await?);
+            }
         }
     }
     println!("{report}");

@@ -58,3 +58,4 @@ mod tls;
 mod topology;
 mod tracking;
 mod transactional;
+mod waiting;

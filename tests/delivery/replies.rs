@@ -308,7 +308,7 @@ async fn an_ignored_result_asks_for_no_reply(bed: Bed) {
     let task = taken(&bed.peer().await).await;
     assert_eq!((task.reply_to, task.correlation_id), (None, None));
     let error = handle.get().await.unwrap_err();
-    assert!(matches!(error, Error::NoReply { .. }), "{error:?}");
+    assert!(matches!(error, Error::Ignored { .. }), "{error:?}");
 }
 
 #[celeriac_tests::test]

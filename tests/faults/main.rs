@@ -49,5 +49,6 @@ mod schema_migrated;
 mod silent_link;
 mod standby;
 mod transactional_killed;
+mod waiting;
 mod worker_killed;
 mod zombie;

@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 use crate::ledger::{Ledger, is_long, note};
 
 /// Undoes the last migration.
-const BEFORE_THE_LAST: &str = "DROP VIEW celeriac.stuck, celeriac.running;
-    DELETE FROM celeriac.migrations WHERE version = 12";
+const BEFORE_THE_LAST: &str = "DROP VIEW celeriac.notification_key;
+    DROP TABLE celeriac.notification_keys;
+    DELETE FROM celeriac.migrations WHERE version = 13";
 
 /// A migration of a later version, as this version would apply it: one transaction, which holds its
 /// locks for a while.

@@ -81,7 +81,9 @@ impl Error {
                 Kind::NotSent(_) | Kind::NotWritten(_) => ErrorKind::Send,
                 Kind::TaskEnded => ErrorKind::Task,
                 Kind::Timeout => ErrorKind::Timeout,
-                Kind::Results(_) | Kind::NotRevoked(_) | Kind::NoStore | Kind::NoOutcome => ErrorKind::Results,
+                Kind::Results(_) | Kind::NotRevoked(_) | Kind::NoStore | Kind::NoOutcome | Kind::Unknown => {
+                    ErrorKind::Results
+                }
                 Kind::Data => ErrorKind::Data,
                 Kind::Closed => ErrorKind::Broker,
             },
@@ -128,6 +130,7 @@ impl Error {
                 | Kind::NoStore
                 | Kind::TaskEnded
                 | Kind::Timeout
+                | Kind::Unknown
                 | Kind::NoOutcome
                 | Kind::Data
                 | Kind::Closed => false,
@@ -211,7 +214,7 @@ mod tests {
             (E::Revoked { id: id(), terminated: false }, ErrorKind::Task),
             (E::Revoke(lost()), ErrorKind::Results),
             (E::NoRevocations, ErrorKind::Results),
-            (E::NoReply { id: id() }, ErrorKind::Results),
+            (E::Ignored { id: id() }, ErrorKind::Results),
             (E::Outbox { task: id(), source: lost() }, ErrorKind::Send),
             (E::Closed, ErrorKind::Broker),
             (E::Call { task: id(), reason: id() }, ErrorKind::Data),

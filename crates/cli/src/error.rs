@@ -198,7 +198,8 @@ fn client_code(error: &celeriac_client::Error) -> Exit {
         Kind::NotRevoked(ResultsError::Invalid { .. }) => Exit::Data,
         Kind::Results(source) | Kind::NotRevoked(source) | Kind::NotWritten(source) => results_code(source),
         Kind::TaskEnded => Exit::TaskFailed,
-        Kind::Timeout => Exit::TimedOut,
+        // Of a wait: the task may end later.
+        Kind::Timeout | Kind::Unknown => Exit::TimedOut,
         Kind::NoStore => Exit::Config,
         Kind::NoOutcome | Kind::Data => Exit::Data,
         Kind::Closed => Exit::Internal,

@@ -122,9 +122,17 @@ pub enum Error {
     },
     /// The configuration stores no results.
     NoResults,
-    /// The task was sent without asking for a reply, and nothing is stored.
-    NoReply {
+    /// The result of the task is ignored, by the call or by the task. Its outcome is not kept.
+    Ignored {
         /// Its id.
+        id: String,
+    },
+    /// Nothing is known of the task: this client did not send it, and the store has no row of it.
+    ///
+    /// By default a task has a row once its first attempt has ended, so it may wait or run. It may
+    /// also have ended so long ago that its row is deleted, or the id may be wrong.
+    Unknown {
+        /// The id.
         id: String,
     },
     /// The task went to every worker. Each worker has an outcome of its own.
@@ -173,6 +181,8 @@ pub enum ClientErrorKind<'a> {
     TaskEnded,
     /// The task did not end in time.
     Timeout,
+    /// Nothing is known of the task.
+    Unknown,
     /// The task has no outcome that can be awaited.
     NoOutcome,
     /// The call or its result does not have the expected shape.
@@ -209,7 +219,8 @@ impl Error {
             }
             Self::Failed { .. } | Self::Revoked { .. } | Self::NotRun { .. } => ClientErrorKind::TaskEnded,
             Self::Timeout { .. } => ClientErrorKind::Timeout,
-            Self::NoReply { .. } | Self::ToAll { .. } => ClientErrorKind::NoOutcome,
+            Self::Unknown { .. } => ClientErrorKind::Unknown,
+            Self::Ignored { .. } | Self::ToAll { .. } => ClientErrorKind::NoOutcome,
             Self::Encode { .. } | Self::Call { .. } | Self::Decode { .. } => ClientErrorKind::Data,
             Self::Closed => ClientErrorKind::Closed,
         }
@@ -226,7 +237,7 @@ impl Error {
             Self::Outbox { source, .. } | Self::Key { source, .. } | Self::Revoke(source) | Self::Results(source) => {
                 source.is_retryable()
             }
-            Self::Timeout { .. } => true,
+            Self::Timeout { .. } | Self::Unknown { .. } => true,
             Self::NoOutbox { .. }
             | Self::NoKeys { .. }
             | Self::Encode { .. }
@@ -236,7 +247,7 @@ impl Error {
             | Self::NotRun { .. }
             | Self::Decode { .. }
             | Self::NoResults
-            | Self::NoReply { .. }
+            | Self::Ignored { .. }
             | Self::ToAll { .. }
             | Self::Closed
             | Self::NoRevocations => false,
@@ -280,7 +291,8 @@ impl Error {
             | Self::Timeout { .. }
             | Self::Decode { .. }
             | Self::NoResults
-            | Self::NoReply { .. }
+            | Self::Ignored { .. }
+            | Self::Unknown { .. }
             | Self::ToAll { .. }
             | Self::Closed
             | Self::NoRevocations
@@ -303,7 +315,11 @@ impl Error {
             | Self::Key { source: error, .. } => error.help(),
             Self::NoOutbox { .. } | Self::NoKeys { .. } => Some("set results.url to the Postgres database"),
             Self::NoResults | Self::NoRevocations => Some("set results.url to a Postgres or SQLite database"),
-            Self::NoReply { .. } => Some("send the task without ignoring its result"),
+            Self::Ignored { .. } => Some("send the task without ignoring its result"),
+            Self::Unknown { .. } => Some(
+                "check the id; by default a task has no row before its first attempt has ended (results.track), and none \
+                 after results.retention",
+            ),
             Self::Timeout { awaited, .. } => Some(match awaited {
                 Awaited::Store => "does a worker consume the queue, and does it store results in the same place?",
                 Awaited::Reply => "does a worker consume the queue, and does it answer with its result?",
@@ -342,7 +358,8 @@ impl Error {
             | Self::NotRun { .. }
             | Self::Timeout { .. }
             | Self::NoResults
-            | Self::NoReply { .. }
+            | Self::Ignored { .. }
+            | Self::Unknown { .. }
             | Self::ToAll { .. }
             | Self::Closed
             | Self::NoRevocations => None,
@@ -379,10 +396,10 @@ impl fmt::Display for Error {
             Self::Timeout { id, waited, .. } => write!(formatter, "task {id} has no outcome after {waited:?}"),
             Self::Decode { id, .. } => write!(formatter, "the result of task {id} is not of the expected type"),
             Self::NoResults => formatter.write_str("results are not stored: results.url is `none` or `rpc://`"),
-            Self::NoReply { id } => write!(
-                formatter,
-                "the outcome of task {id} is unknown: its result is ignored, and results are not stored"
-            ),
+            Self::Ignored { id } => write!(formatter, "the result of task {id} is ignored, and is not kept"),
+            Self::Unknown { id } => {
+                write!(formatter, "task {id} is unknown: it was not sent here, and the result store has no row of it")
+            }
             Self::ToAll { id } => {
                 write!(formatter, "task {id} was broadcast: query the outcomes of its workers by parent_id")
             }
@@ -426,7 +443,8 @@ mod tests {
     fn each_error_is_of_the_kind_that_says_what_to_do() {
         let id = || "t".to_owned();
         assert!(matches!(Error::ToAll { id: id() }.kind(), ClientErrorKind::NoOutcome));
-        assert!(matches!(Error::NoReply { id: id() }.kind(), ClientErrorKind::NoOutcome));
+        assert!(matches!(Error::Ignored { id: id() }.kind(), ClientErrorKind::NoOutcome));
+        assert!(matches!(Error::Unknown { id: id() }.kind(), ClientErrorKind::Unknown));
         assert!(matches!(Error::NoRevocations.kind(), ClientErrorKind::NoStore));
         assert!(matches!(Error::Revoked { id: id(), terminated: true }.kind(), ClientErrorKind::TaskEnded));
         let lost = || celeriac_results::Error::Closed;
@@ -478,7 +496,8 @@ mod tests {
             Error::Timeout { id: id(), waited: Duration::ZERO, awaited: Awaited::Store },
             Error::Decode { id: id(), source: "no".into() },
             Error::NoResults,
-            Error::NoReply { id: id() },
+            Error::Ignored { id: id() },
+            Error::Unknown { id: id() },
             Error::ToAll { id: id() },
             Error::Closed,
             Error::NoRevocations,

@@ -1,14 +1,17 @@
 //! Handles to submitted tasks, which await their outcomes.
 
 use std::fmt;
+use std::future::pending;
 use std::marker::PhantomData;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_protocol::{Codec, DecodeLimits, TaskState};
 use celeriac_results::{AttemptRecord, Backend, TaskRecord};
+use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::client::Client;
 use crate::error::{Awaited, Error, Result};
@@ -35,10 +38,24 @@ pub struct TaskHandle<T> {
     id: String,
     /// Pending reply, if the client requests replies.
     reply: Option<Arc<PendingReply>>,
-    /// True if the task went to every worker. Then it has no single outcome.
-    to_all: bool,
+    origin: Origin,
     output: PhantomData<fn() -> T>,
 }
+
+/// Facts about a task from its submission.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Origin {
+    /// This client has sent the task, or knows that another one has.
+    pub(crate) is_sent: bool,
+    /// The caller asked for no result.
+    pub(crate) is_ignored: bool,
+    /// The task went to every worker. Then it has no single outcome.
+    pub(crate) is_to_all: bool,
+}
+
+/// Longest time before the deadline of a wait at which the store is asked whether it has a row of a
+/// task that this client did not send.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 
 impl Client {
     /// Makes a handle to a task that was submitted earlier, by this program or another.
@@ -59,17 +76,17 @@ impl Client {
     pub fn handle<T>(&self, id: impl Into<String>) -> TaskHandle<T> {
         let id = id.into();
         let reply = self.inner.replies.as_ref().map(|replies| replies.pending_reply(&id));
-        TaskHandle::new(self.clone(), id, reply)
+        TaskHandle::new(self.clone(), id, reply, Origin::default())
     }
 }
 
 impl<T> TaskHandle<T> {
-    pub(crate) fn new(client: Client, id: String, reply: Option<Arc<PendingReply>>) -> Self {
-        Self { client, id, reply, to_all: false, output: PhantomData }
+    pub(crate) fn new(client: Client, id: String, reply: Option<Arc<PendingReply>>, origin: Origin) -> Self {
+        Self { client, id, reply, origin, output: PhantomData }
     }
 
-    pub(crate) fn of_broadcast(self) -> Self {
-        Self { to_all: true, ..self }
+    pub(crate) fn with_origin(self, origin: Origin) -> Self {
+        Self { origin, ..self }
     }
 
     /// Returns the task id.
@@ -82,22 +99,28 @@ impl<T> TaskHandle<T> {
     }
 
     pub(crate) fn is_to_all(&self) -> bool {
-        self.to_all
+        self.origin.is_to_all
     }
 
-    /// Returns the state, or [`TaskState::Pending`] if the task is unknown. With
-    /// `results.track: sent`, a task that was sent and has not started is [`TaskState::Sent`].
+    /// Returns the state. A task that this client has sent is [`TaskState::Pending`] until it has a
+    /// row. With `results.track: sent`, one that was sent and has not started is
+    /// [`TaskState::Sent`].
     ///
     /// # Errors
-    /// Returns an error if the result store cannot answer.
+    /// Returns [`Error::Unknown`] if nothing is known of the task, and an error if the result store
+    /// cannot answer.
     pub async fn status(&self) -> Result<TaskState> {
-        Ok(self.record().await?.map_or(TaskState::Pending, |record| record.state))
+        match self.record().await? {
+            Some(record) => Ok(record.state),
+            None if self.is_sent() => Ok(TaskState::Pending),
+            None => Err(Error::Unknown { id: self.id.clone() }),
+        }
     }
 
     /// Returns true if the task has ended.
     ///
     /// # Errors
-    /// Returns an error if the result store cannot answer.
+    /// As [`TaskHandle::status`].
     pub async fn ready(&self) -> Result<bool> {
         Ok(self.status().await?.is_final())
     }
@@ -105,7 +128,7 @@ impl<T> TaskHandle<T> {
     /// Returns true if the task has ended with a result.
     ///
     /// # Errors
-    /// Returns an error if the result store cannot answer.
+    /// As [`TaskHandle::status`].
     pub async fn successful(&self) -> Result<bool> {
         Ok(self.status().await? == TaskState::Success)
     }
@@ -113,7 +136,7 @@ impl<T> TaskHandle<T> {
     /// Returns true if the task has ended with an error.
     ///
     /// # Errors
-    /// Returns an error if the result store cannot answer.
+    /// As [`TaskHandle::status`].
     pub async fn failed(&self) -> Result<bool> {
         Ok(self.status().await? == TaskState::Failure)
     }
@@ -164,12 +187,14 @@ impl<T> TaskHandle<T> {
         }
     }
 
-    /// Waits until the task has ended, up to `client.result_timeout`.
+    /// Waits until the task has ended, up to `client.result_timeout`, and returns its row, or its
+    /// last reply.
     ///
     /// A task that failed is no error here: its record holds the failure.
     ///
     /// # Errors
-    /// Returns [`Error::Timeout`] if the task has not ended by then.
+    /// Returns [`Error::Timeout`] if the task has not ended by then, [`Error::Unknown`] if nothing
+    /// is known of it by then, and [`Error::Ignored`] if the call asked for no result.
     pub async fn wait(&self) -> Result<TaskRecord> {
         self.wait_timeout(self.client.inner.options.result_timeout).await
     }
@@ -177,26 +202,70 @@ impl<T> TaskHandle<T> {
     /// Waits until the task has ended, up to `patience`.
     ///
     /// # Errors
-    /// Returns [`Error::Timeout`] if the task has not ended by then.
+    /// As [`TaskHandle::wait`].
     pub async fn wait_timeout(&self, patience: Duration) -> Result<TaskRecord> {
-        match timeout(patience, self.ended()).await {
+        self.ended(patience, |store| store.finished(&self.id)).await
+    }
+
+    /// Waits until the task has ended. `stored` waits for its end in the store.
+    async fn ended<'a>(
+        &'a self,
+        patience: Duration,
+        stored: impl FnOnce(&'a Arc<dyn Backend>) -> BoxFuture<'a, celeriac_results::Result<TaskRecord>>,
+    ) -> Result<TaskRecord> {
+        if self.origin.is_to_all {
+            return Err(Error::ToAll { id: self.id.clone() });
+        }
+        if self.origin.is_ignored && self.client.awaits_outcomes() {
+            return Err(Error::Ignored { id: self.id.clone() });
+        }
+        if self.store().is_none() && self.reply.is_none() {
+            return Err(self.no_source_error());
+        }
+        let from_store = async {
+            match self.store() {
+                Some(store) => stored(store).await.map_err(Error::Results),
+                None => pending().await,
+            }
+        };
+        let from_reply = async {
+            match &self.reply {
+                Some(reply) => reply.finished().await,
+                None => pending().await,
+            }
+        };
+        let mut is_missing = false;
+        let last_look = self.is_missing(patience);
+        let waiting = async {
+            let (mut from_store, mut from_reply, last_look) = (pin!(from_store), pin!(from_reply), pin!(last_look));
+            tokio::select! {
+                record = &mut from_store => return record,
+                record = &mut from_reply => return record,
+                missing = last_look => is_missing = missing,
+            }
+            tokio::select! {
+                record = from_store => record,
+                record = from_reply => record,
+            }
+        };
+        match timeout(patience, waiting).await {
             Ok(record) => record,
+            Err(_) if is_missing => Err(Error::Unknown { id: self.id.clone() }),
             Err(_) => Err(Error::Timeout { id: self.id.clone(), waited: patience, awaited: self.awaited() }),
         }
     }
 
-    async fn ended(&self) -> Result<TaskRecord> {
-        let stored = async |store: &Arc<dyn Backend>| store.finished(&self.id).await.map_err(Error::Results);
-        match (self.store(), &self.reply) {
-            _ if self.to_all => Err(Error::ToAll { id: self.id.clone() }),
-            (None, None) => Err(self.no_source_error()),
-            (Some(store), None) => stored(store).await,
-            (None, Some(reply)) => reply.finished().await,
-            (Some(store), Some(reply)) => tokio::select! {
-                record = stored(store) => record,
-                record = reply.finished() => record,
-            },
-        }
+    /// Asks the store shortly before the deadline of a wait. Returns true if nothing is known of
+    /// the task.
+    async fn is_missing(&self, patience: Duration) -> bool {
+        let Some(store) = self.store().filter(|_| !self.is_sent()) else { return false };
+        sleep(patience.saturating_sub(LAST_LOOK.min(patience / 2))).await;
+        store.has_row(&self.id).await.is_ok_and(|has_row| !has_row)
+    }
+
+    /// Returns true if the task was sent, as far as this client knows.
+    fn is_sent(&self) -> bool {
+        self.origin.is_sent || self.reply.as_ref().is_some_and(|reply| reply.is_sent_here())
     }
 
     fn store(&self) -> Option<&Arc<dyn Backend>> {
@@ -206,7 +275,7 @@ impl<T> TaskHandle<T> {
     /// Returns the error of a task whose outcome is neither stored nor sent to this client.
     fn no_source_error(&self) -> Error {
         match self.client.inner.replies {
-            Some(_) => Error::NoReply { id: self.id.clone() },
+            Some(_) => Error::Ignored { id: self.id.clone() },
             None => Error::NoResults,
         }
     }
@@ -226,10 +295,11 @@ impl<T: DeserializeOwned> TaskHandle<T> {
     ///
     /// # Errors
     /// Returns [`Error::Failed`] with the task's own error, [`Error::Revoked`] or [`Error::NotRun`]
-    /// if the task did not run to its end, [`Error::Timeout`] if it has not ended in time, and an
-    /// error if the result cannot be read.
+    /// if the task did not run to its end, [`Error::Ignored`] if its result is not kept,
+    /// [`Error::Timeout`] if it has not ended in time, [`Error::Unknown`] if nothing is known of it
+    /// by then, and an error if the result cannot be read.
     pub async fn get(&self) -> Result<T> {
-        outcome(self.wait().await?)
+        self.get_timeout(self.client.inner.options.result_timeout).await
     }
 
     /// Waits for the result, up to `patience`.
@@ -237,7 +307,7 @@ impl<T: DeserializeOwned> TaskHandle<T> {
     /// # Errors
     /// As [`TaskHandle::get`].
     pub async fn get_timeout(&self, patience: Duration) -> Result<T> {
-        outcome(self.wait_timeout(patience).await?)
+        outcome(self.ended(patience, |store| store.outcome(&self.id)).await?)
     }
 }
 
@@ -253,13 +323,10 @@ fn further(stored: Option<TaskRecord>, told: Option<TaskRecord>) -> Option<TaskR
 
 fn outcome<T: DeserializeOwned>(record: TaskRecord) -> Result<T> {
     let TaskRecord { id, state, result, failure, .. } = record;
-    match state {
-        TaskState::Success | TaskState::Ignored => {
-            // An ignored result is not stored. `()` deserializes from null.
-            let text = result.as_deref().unwrap_or("null");
-            read(text).map_err(|source| Error::Decode { id, source })
-        }
-        state => Err(Error::of_end(id, state, failure)),
+    match (state, result) {
+        (TaskState::Success, Some(text)) => read(&text).map_err(|source| Error::Decode { id, source }),
+        (TaskState::Success | TaskState::Ignored, _) => Err(Error::Ignored { id }),
+        (state, _) => Err(Error::of_end(id, state, failure)),
     }
 }
 
@@ -273,7 +340,7 @@ fn read<T: DeserializeOwned>(text: &str) -> Result<T, Box<dyn std::error::Error 
 impl<T> Clone for TaskHandle<T> {
     fn clone(&self) -> Self {
         let (client, id, reply) = (self.client.clone(), self.id.clone(), self.reply.clone());
-        Self { client, id, reply, to_all: self.to_all, output: PhantomData }
+        Self { client, id, reply, origin: self.origin, output: PhantomData }
     }
 }
 

@@ -37,6 +37,7 @@ mod health;
 mod hosts;
 mod last_error;
 mod migration;
+mod task_end;
 mod waiters;
 
 mod sweep;
@@ -80,3 +81,5 @@ pub use run_log::RunLog;
 pub use sent::SentTasks;
 pub use sqlx;
 pub use sqlx::PgConnection;
+#[doc(hidden)]
+pub use task_end::TaskEnd;

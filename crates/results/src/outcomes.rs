@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 
 use crate::error::Result;
 use crate::record::{AttemptRecord, SentRecord, TaskRecord};
+use crate::task_end::TaskEnd;
 
 /// The outcomes in a store.
 pub trait Outcomes: fmt::Debug + Send + Sync + 'static {
@@ -44,7 +45,7 @@ pub trait Outcomes: fmt::Debug + Send + Sync + 'static {
     /// transaction, for example, has written their rows.
     ///
     /// It is only a hint: the waits also check the store at intervals.
-    fn announce<'a>(&'a self, _ids: &'a [String]) -> BoxFuture<'a, Result<()>> {
+    fn announce(&self, _ends: Vec<TaskEnd>) -> BoxFuture<'_, Result<()>> {
         Box::pin(std::future::ready(Ok(())))
     }
 
@@ -62,6 +63,21 @@ pub trait Outcomes: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// Returns an error only if this program closes the store.
     fn finished<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<TaskRecord>>;
+
+    /// Waits until a task has ended, and returns a record that has at least its id, state, result
+    /// and error. A store that is notified of them need not read the row.
+    ///
+    /// # Errors
+    /// Returns an error only if this program closes the store.
+    fn outcome<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<TaskRecord>> {
+        self.finished(id)
+    }
+
+    /// Returns `true` if a task has a row, ended or not. Waits while the store is unavailable; the
+    /// caller sets the deadline. Thousands of calls at once are answered together.
+    fn has_row<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async { Ok(self.find(id).await?.is_some()) })
+    }
 
     /// Deletes the row and the attempts of a task. Returns `true` if there were any.
     fn forget<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool>>;

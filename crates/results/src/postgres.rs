@@ -23,6 +23,7 @@ mod identity;
 mod leases;
 mod listen;
 mod migrate;
+mod notification;
 pub mod outbox;
 pub mod overdue;
 mod pool;
@@ -58,6 +59,7 @@ use tokio_util::task::TaskTracker;
 
 use self::idempotency::Idempotency;
 use self::listen::Listening;
+use self::notification::OutcomeSeal;
 use self::overdue::OverdueRetries;
 use self::pool::PostgresPool;
 use self::relay::Outbox;
@@ -78,6 +80,7 @@ use crate::outcomes::{Outcomes, Recorded};
 use crate::record::{AttemptRecord, SentRecord, TaskRecord};
 use crate::revocations::{RevocationCache, Revocations, RevokeOptions};
 use crate::run_log::RunLog;
+use crate::task_end::TaskEnd;
 use crate::waiters::Waiters;
 
 const SWEEP: &str = "DELETE FROM celeriac.tasks WHERE id IN (
@@ -96,6 +99,7 @@ pub struct PostgresBackend {
     idempotency: Idempotency,
     listen_once: Once,
     waiting: Arc<Waiters>,
+    seal: Arc<OutcomeSeal>,
     retention: Duration,
     retention_rules: Vec<RetentionRule>,
     swept: Mutex<SweptTo>,
@@ -119,6 +123,7 @@ impl PostgresBackend {
         let connections = PostgresPool::new(server.clone(), options.pool.max_connections);
         connections.refuse_pooler().await?;
         migrate::migrate(&connections).await?;
+        let seal = Arc::new(OutcomeSeal::read(&connections).await?);
         let outbox = Outbox::new(server.clone(), connections.clone());
         let overdue_retries = OverdueRetries::new(connections.clone());
         let idempotency = Idempotency::new(connections.clone(), options.retention);
@@ -133,6 +138,7 @@ impl PostgresBackend {
             idempotency,
             listen_once: Once::new(),
             waiting: Arc::default(),
+            seal,
             retention: options.retention,
             retention_rules: options.retention_rules.clone(),
             swept: Mutex::default(),
@@ -182,13 +188,14 @@ impl PostgresBackend {
         self.services.spawn(self.health().services().watch(service, run));
     }
 
-    async fn wait(&self, id: &str) -> Result<TaskRecord> {
+    /// Returns the waits, which one connection serves from the first one on.
+    fn waiting(&self) -> &Waiters {
         self.listen_once.call_once(|| {
             let listening = Listening::new(self.server.clone());
-            let (waiting, stop) = (Arc::clone(&self.waiting), self.stop.clone());
-            self.serve("result notifications", listen::listen(listening, waiting, stop));
+            let (waiting, seal, stop) = (Arc::clone(&self.waiting), Arc::clone(&self.seal), self.stop.clone());
+            self.serve("result notifications", listen::listen(listening, waiting, seal, stop));
         });
-        self.waiting.wait(id).await
+        &self.waiting
     }
 
     async fn delete(&self, id: &str) -> Result<u64> {
@@ -328,15 +335,15 @@ impl PostgresBackend {
 
 impl Outcomes for PostgresBackend {
     fn record<'a>(&'a self, records: &'a [TaskRecord]) -> BoxFuture<'a, Result<Vec<Recorded>>> {
-        write::record(&self.connections, records).boxed()
+        write::record(&self.connections, &self.seal, records).boxed()
     }
 
     fn record_sent<'a>(&'a self, tasks: &'a [SentRecord]) -> BoxFuture<'a, Result<()>> {
         sent::record(&self.connections, tasks).boxed()
     }
 
-    fn announce<'a>(&'a self, ids: &'a [String]) -> BoxFuture<'a, Result<()>> {
-        write::announce(&self.connections, ids).boxed()
+    fn announce(&self, ends: Vec<TaskEnd>) -> BoxFuture<'_, Result<()>> {
+        write::announce(&self.connections, &self.seal, ends).boxed()
     }
 
     fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<TaskRecord>>> {
@@ -348,7 +355,15 @@ impl Outcomes for PostgresBackend {
     }
 
     fn finished<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<TaskRecord>> {
-        self.wait(id).boxed()
+        self.waiting().wait(id).boxed()
+    }
+
+    fn outcome<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<TaskRecord>> {
+        self.waiting().wait_for_outcome(id).boxed()
+    }
+
+    fn has_row<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool>> {
+        self.waiting().wait_for_presence(id).boxed()
     }
 
     fn forget<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool>> {

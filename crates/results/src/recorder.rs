@@ -23,6 +23,7 @@ use crate::options::ResultsOptions;
 use crate::outcomes::Recorded;
 use crate::record::TaskRecord;
 use crate::sweep::{Retention, sweep};
+use crate::task_end::TaskEnd;
 
 /// Bytes of arguments and results at which a batch is full.
 const ENOUGH_BYTES: usize = 4 * 1024 * 1024;
@@ -34,7 +35,7 @@ const ANNOUNCED: usize = 1_024;
 #[derive(Debug, Clone)]
 pub struct Recorder {
     queue: mpsc::Sender<RecordRequest>,
-    ended: mpsc::Sender<String>,
+    ended: mpsc::Sender<TaskEnd>,
 }
 
 #[derive(Debug)]
@@ -82,8 +83,8 @@ impl Recorder {
     ///
     /// The announcement is sent soon, together with others. No caller waits for it. If the queue is
     /// full, it is dropped, and the waits find the row at their next check.
-    pub fn announce(&self, id: &str) {
-        let _ = self.ended.try_send(id.to_owned());
+    pub fn announce(&self, record: &TaskRecord) {
+        let _ = self.ended.try_send(TaskEnd::of(record));
     }
 }
 
@@ -91,7 +92,7 @@ impl Recorder {
 #[derive(Debug)]
 pub struct RecorderService {
     entries: mpsc::Receiver<RecordRequest>,
-    announcements: mpsc::Receiver<String>,
+    announcements: mpsc::Receiver<TaskEnd>,
     store: RecordingStore,
     rows: usize,
     in_flight: usize,
@@ -129,8 +130,8 @@ impl RecorderService {
                     Some(batch) => writes.push(Either::Left(self.store.write(batch))),
                     None => open = false,
                 },
-                ids = next_ids(&mut self.announcements), if announcing && writes.len() < self.in_flight => match ids {
-                    Some(ids) => writes.push(Either::Right(self.store.announce(ids))),
+                ends = next_ends(&mut self.announcements), if announcing && writes.len() < self.in_flight => match ends {
+                    Some(ends) => writes.push(Either::Right(self.store.announce(ends))),
                     None => announcing = false,
                 },
                 else => return,
@@ -162,9 +163,9 @@ async fn next_batch(entries: &mut mpsc::Receiver<RecordRequest>, rows: usize) ->
 }
 
 /// Waits for one ended task, and takes all that have arrived by then.
-async fn next_ids(announcements: &mut mpsc::Receiver<String>) -> Option<Vec<String>> {
-    let mut ids = Vec::new();
-    (announcements.recv_many(&mut ids, ANNOUNCED).await > 0).then_some(ids)
+async fn next_ends(announcements: &mut mpsc::Receiver<TaskEnd>) -> Option<Vec<TaskEnd>> {
+    let mut ends = Vec::new();
+    (announcements.recv_many(&mut ends, ANNOUNCED).await > 0).then_some(ends)
 }
 
 impl Batch {
@@ -222,8 +223,8 @@ impl RecordingStore {
         }
     }
 
-    async fn announce(&self, ids: Vec<String>) {
-        if let Err(error) = self.backend.announce(&ids).await {
+    async fn announce(&self, ends: Vec<TaskEnd>) {
+        if let Err(error) = self.backend.announce(ends).await {
             // The waits find the rows at their next check.
             OutcomesNotAnnounced { error: &error.to_string() }.emit();
         }

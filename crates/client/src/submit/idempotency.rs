@@ -18,7 +18,7 @@ use super::resolve::{DynamicCall, ResolvedCall};
 use super::send::Repeated;
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::handle::TaskHandle;
+use crate::handle::{Origin, TaskHandle};
 
 /// UUID namespace of fingerprints of arguments.
 const FINGERPRINTS: Uuid = Uuid::from_u128(0x6365_6c65_7269_6163_8000_6669_6e67_6572);
@@ -99,7 +99,8 @@ impl Client {
     }
 
     fn handle_of<T>(&self, previous: PreviousSubmission, awaited: Option<String>) -> TaskHandle<T> {
-        self.handle(awaited.unwrap_or(previous.id))
+        let handle = self.handle(awaited.unwrap_or(previous.id));
+        handle.with_origin(Origin { is_sent: true, ..Origin::default() })
     }
 }
 

@@ -14,7 +14,7 @@ use super::resolve::ResolvedCall;
 use crate::call::Call;
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::handle::TaskHandle;
+use crate::handle::{Origin, TaskHandle};
 
 impl Client {
     /// Submits a call as part of the transaction that is open on this connection. The task is sent
@@ -57,6 +57,8 @@ impl Client {
             return Err(Error::NoOutbox { task });
         }
         self.settle_clock(&call.request.options).await;
+        let is_ignored = call.request.options.ignore_result == Some(true);
+        let mut origin = Origin { is_sent: true, is_ignored, is_to_all: false };
         let failed = |source| Error::Outbox { task: task.clone(), source };
         if let Some((keys, claim)) = self.claim_for(&mut call.request)? {
             let claimed = keys.claim_in(transaction, &claim).await.map_err(failed)?;
@@ -65,19 +67,19 @@ impl Client {
                 // The relay marks each message as repeated, so a second copy is harmless.
                 KeyState::Unsent(previous) => call.request.options.id = Some(previous.same_as(&claim)?.id),
                 KeyState::Sending(previous) | KeyState::Sent(previous) => {
-                    return Ok(TaskHandle::new(self.clone(), previous.same_as(&claim)?.id, None));
+                    return Ok(TaskHandle::new(self.clone(), previous.same_as(&claim)?.id, None, origin));
                 }
             }
         }
         let prepared = self.prepare_resolved(call)?;
-        let (id, to_all) = (prepared.id.clone(), self.is_to_all(&prepared));
+        let id = prepared.id.clone();
+        origin.is_to_all = self.is_to_all(&prepared);
         outbox::add(transaction, &[prepared.into_outbox_message()]).await.map_err(failed)?;
         TaskWritten { task: &task, id: &id }.emit();
         if let Some(within) = &self.lineage {
             within.add(&id);
         }
-        let handle = TaskHandle::new(self.clone(), id, None);
-        Ok(if to_all { handle.of_broadcast() } else { handle })
+        Ok(TaskHandle::new(self.clone(), id, None, origin))
     }
 }
 

@@ -10,7 +10,7 @@ use super::prepare::PreparedTask;
 use super::resolve::{DynamicCall, ResolvedCall};
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::handle::TaskHandle;
+use crate::handle::{Origin, TaskHandle};
 
 /// Marks a message that may be on its queue already. The worker then reads the result store before
 /// it runs the task.
@@ -55,10 +55,9 @@ impl Client {
         let id = awaited.unwrap_or_else(|| prepared.id.clone());
         // Registered before the send, because the reply may arrive at once.
         let reply = replies.map(|replies| replies.expect_reply(&id));
-        let to_all = self.is_to_all(&prepared);
+        let origin = Origin { is_sent: true, is_ignored: ignored, is_to_all: self.is_to_all(&prepared) };
         self.publish(prepared).await?;
-        let handle = TaskHandle::new(self.clone(), id, reply);
-        Ok(if to_all { handle.of_broadcast() } else { handle })
+        Ok(TaskHandle::new(self.clone(), id, reply, origin))
     }
 
     /// Returns true if the message goes to every worker.

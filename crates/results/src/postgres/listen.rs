@@ -12,6 +12,7 @@ use sqlx::{Acquire, AssertSqlSafe};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::notification::{self, OutcomeSeal};
 use super::server::PostgresServer;
 use super::{bridge, failover, read};
 use crate::backoff::StoreBackoff;
@@ -43,14 +44,19 @@ pub(super) struct Listening {
 }
 
 /// Serves the waits until `stop`. Reconnects after each loss of the connection.
-pub(super) async fn listen(mut listening: Listening, waiting: Arc<Waiters>, stop: CancellationToken) {
+pub(super) async fn listen(
+    mut listening: Listening,
+    waiting: Arc<Waiters>,
+    seal: Arc<OutcomeSeal>,
+    stop: CancellationToken,
+) {
     let mut backoff = StoreBackoff::new();
     let served = async {
         loop {
             let cause = match listening.connect(CHANNEL).await {
                 Ok(mut listener) => {
                     backoff.reset();
-                    listening.serve(&mut listener, &waiting).await
+                    listening.serve(&mut listener, &waiting, &seal).await
                 }
                 Err(cause) => cause,
             };
@@ -137,7 +143,7 @@ impl Listening {
     }
 
     /// Serves the waits until the connection is lost, and returns the reason.
-    async fn serve(&self, listener: &mut PgListener, waiting: &Waiters) -> sqlx::Error {
+    async fn serve(&self, listener: &mut PgListener, waiting: &Waiters, seal: &OutcomeSeal) -> sqlx::Error {
         let mut ids = waiting.awaited();
         let mut look = interval_at(Instant::now() + self.look(), self.look());
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -149,7 +155,7 @@ impl Listening {
                 heard = listener.try_recv() => match heard {
                     Ok(Some(notification)) => {
                         let mut ids = Vec::new();
-                        collect(waiting, notification.payload(), &mut ids);
+                        notification::deliver(seal, waiting, notification.payload(), &mut ids);
                         ids
                     }
                     Ok(None) => return lost("the server ended the connection"),
@@ -162,7 +168,7 @@ impl Listening {
                 },
             };
             while let Some(notification) = listener.next_buffered() {
-                collect(waiting, notification.payload(), &mut ids);
+                notification::deliver(seal, waiting, notification.payload(), &mut ids);
             }
             ids.extend(waiting.unchecked());
         }
@@ -174,11 +180,17 @@ impl Listening {
         Ok(waiting.awaited())
     }
 
-    /// Fetches those tasks that have ended, and delivers them.
+    /// Fetches those tasks that have ended, and delivers them. Answers the questions for the
+    /// others.
     async fn deliver(&self, listener: &mut PgListener, waiting: &Waiters, ids: &[String]) -> sqlx::Result<()> {
         for ids in ids.chunks(MOST) {
             let deliver = |record| waiting.deliver(&record);
             self.within(async { read::ended(listener.acquire().await?, ids, deliver).await }).await?;
+            let asked = waiting.presence_awaited(ids);
+            if !asked.is_empty() {
+                let present = self.within(async { read::present(listener.acquire().await?, &asked).await }).await?;
+                waiting.deliver_presence(&asked, &present);
+            }
         }
         Ok(())
     }
@@ -188,12 +200,6 @@ impl Listening {
             return Err(lost("the server may have been replaced"));
         }
         self.server.within(answer).await
-    }
-}
-
-fn collect(waiting: &Waiters, payload: &str, ids: &mut Vec<String>) {
-    for announced in payload.split('\n') {
-        waiting.awaited_of(announced, ids);
     }
 }
 

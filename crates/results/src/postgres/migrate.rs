@@ -33,6 +33,11 @@ const MIGRATIONS: &[SchemaMigration] = &[
     SchemaMigration { version: 13, name: "rollups", sql: include_str!("../../migrations/postgres/0013_rollups.sql") },
     SchemaMigration { version: 14, name: "sent", sql: include_str!("../../migrations/postgres/0014_sent.sql") },
     SchemaMigration { version: 15, name: "redacted", sql: include_str!("../../migrations/postgres/0015_redacted.sql") },
+    SchemaMigration {
+        version: 16,
+        name: "notification_key",
+        sql: include_str!("../../migrations/postgres/0016_notification_key.sql"),
+    },
 ];
 
 /// Lock for migrations, so that only one of several starting workers migrates: the bytes of

@@ -1,6 +1,6 @@
 //! Reads rows of the table `tasks`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use celeriac_protocol::{Failure, TaskState};
 use futures::TryStreamExt;
@@ -78,6 +78,12 @@ pub(super) async fn ended(
         deliver(task(&row)?);
     }
     Ok(())
+}
+
+/// Returns those of these tasks that have a row.
+pub(super) async fn present(connection: &mut PgConnection, ids: &[&String]) -> sqlx::Result<HashSet<String>> {
+    let query = sqlx::query_scalar("SELECT id FROM celeriac.tasks WHERE id = ANY($1)").bind(ids);
+    Ok(query.fetch_all(connection).await?.into_iter().collect())
 }
 
 /// Returns the states of these tasks.

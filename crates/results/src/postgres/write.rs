@@ -5,10 +5,13 @@ use std::collections::HashSet;
 
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{Failure, Message};
+use celeriac_telemetry::Event;
+use celeriac_telemetry::events::results::OutcomesNotAnnounced;
 use sqlx::Row as _;
 use sqlx::postgres::{PgBindIterExt, PgConnection, PgRow};
 
 use super::fault;
+use super::notification::{self, OutcomeSeal};
 use super::outbox;
 use super::pool::PostgresPool;
 use super::read;
@@ -17,7 +20,7 @@ use crate::error::Result;
 use crate::exact::{self, Document};
 use crate::outcomes::Recorded;
 use crate::record::TaskRecord;
-use crate::waiters::announced;
+use crate::task_end::TaskEnd;
 
 const RECORD: &str = concat!(include_str!("record.sql"), include_str!("answer.sql"));
 
@@ -25,11 +28,12 @@ const RECORD: &str = concat!(include_str!("record.sql"), include_str!("answer.sq
 const RECORD_WITH_ATTEMPTS: &str =
     concat!(include_str!("record.sql"), include_str!("attempts.sql"), include_str!("answer.sql"));
 
-/// Most bytes of a notification, below the 8,000 of Postgres.
-const LONGEST_PAYLOAD: usize = 7_900;
-
-/// Writes records, and returns the result of each, in order.
-pub(super) async fn record(connections: &PostgresPool, records: &[TaskRecord]) -> Result<Vec<Recorded>> {
+/// Writes records, notifies the waits, and returns the result of each, in order.
+pub(super) async fn record(
+    connections: &PostgresPool,
+    seal: &OutcomeSeal,
+    records: &[TaskRecord],
+) -> Result<Vec<Recorded>> {
     let mut answers: Vec<_> = records.iter().map(refusal).collect();
     let mut todo: Vec<usize> = (0..records.len()).filter(|&index| answers[index] == Recorded::Stored).collect();
     // Every writer locks its rows in the same order, and duplicates are adjacent. The sort is
@@ -37,7 +41,7 @@ pub(super) async fn record(connections: &PostgresPool, records: &[TaskRecord]) -
     todo.sort_by(|&left, &right| records[left].id.cmp(&records[right].id));
     while !todo.is_empty() {
         let later = take_duplicates(records, &mut todo);
-        write(connections, records, todo, &mut answers).await?;
+        write(connections, seal, records, todo, &mut answers).await?;
         todo = later;
     }
     Ok(answers)
@@ -67,13 +71,14 @@ fn take_duplicates(records: &[TaskRecord], todo: &mut Vec<usize>) -> Vec<usize> 
 /// refused record is alone.
 async fn write(
     connections: &PostgresPool,
+    seal: &OutcomeSeal,
     records: &[TaskRecord],
     todo: Vec<usize>,
     answers: &mut [Recorded],
 ) -> Result<()> {
     let mut parts = vec![todo];
     while let Some(part) = parts.pop() {
-        match insert(connections, records, &part).await? {
+        match insert_and_notify(connections, seal, records, &part).await? {
             InsertResult::All => {}
             InsertResult::Some(stored) => {
                 let kept: Vec<usize> = part.into_iter().filter(|&index| !stored.contains(&records[index].id)).collect();
@@ -100,9 +105,32 @@ enum InsertResult {
     Refused(String),
 }
 
-async fn insert(connections: &PostgresPool, records: &[TaskRecord], part: &[usize]) -> Result<InsertResult> {
+/// Inserts rows, and notifies the waits. If the server refuses, inserts them without a
+/// notification: its queue of notifications may be full, because one session does not read them.
+async fn insert_and_notify(
+    connections: &PostgresPool,
+    seal: &OutcomeSeal,
+    records: &[TaskRecord],
+    part: &[usize],
+) -> Result<InsertResult> {
+    let ended = part.iter().map(|&index| &records[index]).filter(|record| record.state.is_final());
+    let payloads = notification::payloads(seal, ended.map(TaskEnd::of));
+    let is_announced = !payloads.is_empty();
+    match insert(connections, statement(records, part, payloads, "")).await? {
+        InsertResult::Refused(reason) if is_announced => {
+            let silent = insert(connections, statement(records, part, Vec::new(), "")).await?;
+            if !matches!(silent, InsertResult::Refused(_)) {
+                OutcomesNotAnnounced { error: &reason }.emit();
+            }
+            Ok(silent)
+        }
+        result => Ok(result),
+    }
+}
+
+async fn insert(connections: &PostgresPool, statement: Statement<'_>) -> Result<InsertResult> {
     let mut lease = connections.lease().await?;
-    let answer = connections.within(statement(records, part, "").fetch_one(&mut lease.connection)).await;
+    let answer = connections.within(statement.fetch_one(&mut lease.connection)).await;
     match lease.conclude(answer).and_then(|row| stored(&row)) {
         Ok(None) => Ok(InsertResult::All),
         Ok(Some(ids)) => Ok(InsertResult::Some(ids.into_iter().collect())),
@@ -160,11 +188,11 @@ impl<'a> RecordRow<'a> {
 
 /// Announces tasks with stored rows. Its transaction is separate and no caller waits for it,
 /// because the server serializes the commits of transactions that notify.
-pub(super) async fn announce(connections: &PostgresPool, ids: &[String]) -> Result<()> {
+pub(super) async fn announce(connections: &PostgresPool, seal: &OutcomeSeal, ends: Vec<TaskEnd>) -> Result<()> {
     const ANNOUNCE: &str = "SELECT set_config('synchronous_commit', 'off', true),
         (SELECT count(pg_notify('celeriac_finished', payload)) FROM unnest($1::text[]) AS ended (payload))";
     let mut lease = connections.lease().await?;
-    let query = sqlx::query(ANNOUNCE).bind(payloads(ids.iter().map(String::as_str)));
+    let query = sqlx::query(ANNOUNCE).bind(notification::payloads(seal, ends.into_iter()));
     let answer = connections.within(query.execute(&mut lease.connection)).await;
     lease.conclude(answer).map(drop).map_err(|cause| connections.error("announcing outcomes", cause))
 }
@@ -172,12 +200,12 @@ pub(super) async fn announce(connections: &PostgresPool, ids: &[String]) -> Resu
 /// Writes a record inside the transaction of this name. Returns `true` if it is stored there. The
 /// end of the task is not announced here: see [`announce`].
 pub(super) async fn record_in(connection: &mut PgConnection, name: &str, record: &TaskRecord) -> sqlx::Result<bool> {
-    let statement = statement(std::slice::from_ref(record), &[0], name);
+    let statement = statement(std::slice::from_ref(record), &[0], Vec::new(), name);
     Ok(stored(&statement.fetch_one(connection).await?)?.is_none())
 }
 
 /// Returns the statement. `transaction` is the name of its transaction, if it has one.
-fn statement(records: &[TaskRecord], part: &[usize], transaction: &str) -> Statement<'static> {
+fn statement(records: &[TaskRecord], part: &[usize], payloads: Vec<String>, transaction: &str) -> Statement<'static> {
     let rows: Vec<_> = part.iter().map(|&index| RecordRow::new(&records[index])).collect();
     // A column without values is sent as an empty array, which costs the server less than unpacking
     // nulls.
@@ -223,10 +251,7 @@ fn statement(records: &[TaskRecord], part: &[usize], transaction: &str) -> State
         .bind(sparse!(|row| row.record.runtime.map(exact::seconds)))
         .bind(sparse!(|row| row.record.trace_id.as_deref().map(exact::text)))
         .bind(sparse!(|row| (row.record.replays > 0).then(|| i64::from(row.record.replays))))
-        .bind(match transaction {
-            "" => payloads(rows.iter().filter(|row| row.record.state.is_final()).map(|row| row.record.id.as_str())),
-            _ => Vec::new(),
-        })
+        .bind(payloads)
         .bind(transaction.to_owned())
         .bind(sparse!(|row| row.next.as_ref().map(|next| next.headers.as_str())))
         .bind(sparse!(|row| row.next.as_ref().map(|next| next.properties.as_str())))
@@ -235,22 +260,6 @@ fn statement(records: &[TaskRecord], part: &[usize], transaction: &str) -> State
         true => statement.bind(full!(|row| row.record.is_failed_attempt())),
         false => statement,
     }
-}
-
-/// Returns these ids in the smallest number of notifications.
-fn payloads<'a>(ids: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut payloads: Vec<String> = Vec::new();
-    for id in ids {
-        let id = announced(id);
-        match payloads.last_mut() {
-            Some(payload) if payload.len() + 1 + id.len() <= LONGEST_PAYLOAD => {
-                payload.push('\n');
-                payload.push_str(id);
-            }
-            _ => payloads.push(id.to_owned()),
-        }
-    }
-    payloads
 }
 
 /// Reads the states of the rows that were kept, and answers those that have been deleted since.

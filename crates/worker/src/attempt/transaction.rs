@@ -320,7 +320,7 @@ async fn finish_commit(
         Committed::Stored => {
             let runtime = attempt.timing.map(|timing| timing.runtime).unwrap_or_default();
             attempt.span.emit(&TaskSucceeded { task: task.name, id: &attempt.headers().id, runtime });
-            announce(attempt);
+            announce(attempt, &row);
             let followed = after_success(attempt, result, FollowUpMode::InOutbox).await;
             Processed::new(followed, TaskState::Success)
         }
@@ -365,16 +365,16 @@ async fn defer_to_recorded(attempt: &mut Attempt<'_>) -> Processed {
     };
     let TaskHeaders { task, id, .. } = attempt.headers();
     attempt.span.emit(&TaskSkipped { task, id, state: row.state });
-    announce(attempt);
+    announce(attempt, &row);
     finish_recorded(attempt, row).await.into()
 }
 
 /// Notifies the callers of this task that it has ended.
 ///
 /// The commit itself does not notify, because Postgres serialises commits that do.
-fn announce(attempt: &Attempt<'_>) {
+fn announce(attempt: &Attempt<'_>, row: &TaskRecord) {
     if let Some(results) = &attempt.runtime.results {
-        results.recorder.announce(&attempt.headers().id);
+        results.recorder.announce(row);
     }
 }
 
