@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use celeriac_broker::BrokerOptions;
 use celeriac_config::Secret;
+use celeriac_protocol::task::TrackedStates;
 use celeriac_protocol::{Body, Message, TaskOptions, TimeLimits, Value};
 use celeriac_results::outbox::OutboxMessage;
 use celeriac_topology::{Router, RoutesOptions, TaskOverrides};
