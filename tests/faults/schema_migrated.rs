@@ -12,7 +12,7 @@ use crate::ledger::{Ledger, is_long, note};
 /// Undoes the last migration.
 const BEFORE_THE_LAST: &str = "DROP VIEW celeriac.notification_key;
     DROP TABLE celeriac.notification_keys;
-    DELETE FROM celeriac.migrations WHERE version = 13";
+    DELETE FROM celeriac.migrations WHERE version = 16";
 
 /// A migration of a later version, as this version would apply it: one transaction, which holds its
 /// locks for a while.

@@ -28,7 +28,7 @@ pub(crate) async fn run(program: &Program, verb: DbVerb, name: &CommandName, jso
     let client = waiting::for_client(program).await?;
     let done = match (postgres(program, &client), verb) {
         (Ok(store), DbVerb::Size) => size(store, json).await,
-        (Ok(store), DbVerb::Prune(args)) => prune(&client, store, args, name, json).await,
+        (Ok(store), DbVerb::Prune(args)) => Box::pin(prune(&client, store, args, name, json)).await,
         (Err(error), _) => Err(error),
     };
     client.close().await;
@@ -68,7 +68,8 @@ async fn prune(
         let outcome = delete(store, &filter, matching, &mut deleted).await;
         (deleted, outcome.map(|()| deleted))
     };
-    let deleted = audited_in(client.results(), name, OperatorAction { name: "db prune", target }, work).await?;
+    let action = OperatorAction { name: "db prune", target };
+    let deleted = Box::pin(audited_in(client.results(), name, action, work)).await?;
     output::answer(json, &PruneOutcome { matching, deleted }, || format!("deleted {}", tasks(deleted)));
     Ok(())
 }
