@@ -47,6 +47,7 @@ mod schema;
 mod sending;
 mod services;
 mod shared_pool;
+mod spans;
 mod sql;
 mod stage;
 mod stats;

@@ -53,7 +53,7 @@ async fn publish_process_and_the_tasks_own_span_are_one_trace(bed: Bed) {
     assert_eq!(process.span.links[0].span_id, publish.span.span_id);
     assert_eq!(own.span.parent_span_id, process.span.span_id);
     let told: Vec<_> = process.span.events.iter().map(|event| event.name.as_str()).collect();
-    assert_eq!(told, ["received", "started", "succeeded", "ack"]);
+    assert_eq!(told, ["received", "started", "succeeded", "recorded", "settled"]);
     assert_eq!((publish.service.as_str(), process.service.as_str()), ("sender", "runner"));
     assert_eq!(process.attribute("messaging.message.id").as_deref(), Some(handle.id()));
 
@@ -71,11 +71,22 @@ async fn publish_process_and_the_tasks_own_span_are_one_trace(bed: Bed) {
 
 #[celeriac_tests::test(real)]
 async fn a_collector_is_reached_over_tls(bed: Bed) {
+    for protocol in ["http/protobuf", "grpc"] {
+        for trust in ["SSL_CERT_FILE", "CELERIAC__TELEMETRY__OTLP_CACERTFILE"] {
+            reached_over_tls(&bed, protocol, trust).await;
+        }
+    }
+}
+
+/// Asserts that a worker which trusts the authority by this variable exports, with a header.
+async fn reached_over_tls(bed: &Bed, protocol: &str, trust: &str) {
     let authority = Authority::new();
     let collector = Collector::start_tls(&authority.sign("collector", &["localhost"])).await;
     let variables = bed.environment_with(&[
         ("CELERIAC__TELEMETRY__OTLP_ENDPOINT", collector.url()),
-        ("SSL_CERT_FILE", authority.certificate().display().to_string()),
+        ("CELERIAC__TELEMETRY__OTLP_PROTOCOL", protocol.to_owned()),
+        ("CELERIAC__TELEMETRY__OTLP_HEADERS", "{api-key: sesame}".to_owned()),
+        (trust, authority.certificate().display().to_string()),
     ]);
     let mut worker = Program::start(&["worker"], &variables);
     worker.says("ready").await;
@@ -91,4 +102,7 @@ async fn a_collector_is_reached_over_tls(bed: Bed) {
 
     assert!(collector.spans().iter().any(|found| found.span.name.starts_with("process")), "{}", worker.output());
     assert!(collector.metric("celeriac.tasks.finished").is_some(), "{}", worker.output());
+    for headers in collector.headers() {
+        assert_eq!(headers.get("api-key").and_then(|value| value.to_str().ok()), Some("sesame"), "{headers:?}");
+    }
 }

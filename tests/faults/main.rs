@@ -28,6 +28,7 @@ mod heartbeats;
 mod hung_at_the_end;
 mod in_turn;
 mod keys_claimed;
+mod last_spans;
 mod lateness;
 mod ledger;
 mod long_run_killed;

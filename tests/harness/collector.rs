@@ -1,7 +1,17 @@
-//! An OpenTelemetry collector that keeps everything it receives.
+//! An OpenTelemetry collector that keeps everything it receives, over HTTP and over gRPC.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex};
 
+use http_body_util::combinators::WithTrailers;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value;
@@ -10,7 +20,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -30,6 +40,7 @@ pub struct Collector {
 struct Kept {
     spans: Vec<Collected>,
     metrics: Vec<Metric>,
+    headers: Vec<HeaderMap>,
 }
 
 /// A span, and its sender.
@@ -111,6 +122,14 @@ impl Collector {
         self.kept.lock().expect("the collector").spans.clone()
     }
 
+    /// Returns the headers of all requests so far.
+    ///
+    /// # Panics
+    /// Panics if the collector itself has panicked.
+    pub fn headers(&self) -> Vec<HeaderMap> {
+        self.kept.lock().expect("the collector").headers.clone()
+    }
+
     /// Returns the latest export of a metric.
     ///
     /// # Panics
@@ -125,32 +144,52 @@ fn acceptor(issued: &Issued) -> TlsAcceptor {
     let chain = chain.collect::<Result<Vec<_>, _>>().expect("a certificate");
     let key = PrivateKeyDer::from_pem_file(&issued.key).expect("a key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions of TLS")
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .expect("a certificate and its key");
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Arc::new(config).into()
 }
 
-async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, kept: Arc<Mutex<Kept>>) {
-    let mut stream = BufReader::new(stream);
-    while let Some((path, body)) = request(&mut stream).await {
-        let taken = match path.as_str() {
-            "/v1/traces" => keep_spans(&body, &kept),
-            "/v1/metrics" => keep_metrics(&body, &kept),
-            other => panic!("an exporter asked for {other}"),
-        };
-        let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
-        if taken.is_err() || stream.get_mut().write_all(answer).await.is_err() {
-            return;
-        }
-    }
+async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, kept: Arc<Mutex<Kept>>) {
+    let service = service_fn(move |request| answer(request, Arc::clone(&kept)));
+    // An exporter that ends may leave its connection in any state.
+    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
-fn keep_spans(body: &[u8], kept: &Mutex<Kept>) -> Result<(), prost::DecodeError> {
-    for resource in ExportTraceServiceRequest::decode(body)?.resource_spans {
+/// Answers an export over HTTP or over gRPC, which only differ in path, frame and trailers.
+async fn answer(request: Request<Incoming>, kept: Arc<Mutex<Kept>>) -> Result<Response<Answer>, hyper::Error> {
+    /// Length of the prefix of a message in gRPC: one byte for its compression, and its length.
+    const PREFIX: usize = 5;
+    let (head, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes();
+    kept.lock().expect("the collector").headers.push(head.headers);
+    let (path, is_grpc) = (head.uri.path(), head.uri.path().starts_with("/opentelemetry.proto."));
+    let message = if is_grpc { &body[PREFIX..] } else { &body[..] };
+    match path {
+        "/v1/traces" | "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => keep_spans(message, &kept),
+        "/v1/metrics" | "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => {
+            keep_metrics(message, &kept)
+        }
+        other => panic!("an exporter asked for {other}"),
+    }
+    let content = if is_grpc { "application/grpc" } else { "application/x-protobuf" };
+    let empty = if is_grpc { Bytes::from_static(&[0; PREFIX]) } else { Bytes::new() };
+    let trailers = is_grpc.then(|| HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), 0.into())]));
+    let body = Full::new(empty).with_trailers(ready(trailers.map(Ok)));
+    let mut answer = Response::new(body);
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content));
+    Ok(answer)
+}
+
+type Answer = WithTrailers<Full<Bytes>, Ready<Option<Result<HeaderMap, Infallible>>>>;
+
+fn keep_spans(body: &[u8], kept: &Mutex<Kept>) {
+    let request = ExportTraceServiceRequest::decode(body).expect("an export of spans");
+    for resource in request.resource_spans {
         let attributes = resource.resource.map(|resource| resource.attributes).unwrap_or_default();
         let service = attributes.into_iter().find(|attribute| attribute.key == "service.name");
         let service = match service.and_then(|attribute| attribute.value?.value) {
@@ -161,35 +200,12 @@ fn keep_spans(body: &[u8], kept: &Mutex<Kept>) -> Result<(), prost::DecodeError>
         let spans = spans.map(|span| Collected { service: service.clone(), span });
         kept.lock().expect("the collector").spans.extend(spans);
     }
-    Ok(())
 }
 
-fn keep_metrics(body: &[u8], kept: &Mutex<Kept>) -> Result<(), prost::DecodeError> {
-    for resource in ExportMetricsServiceRequest::decode(body)?.resource_metrics {
+fn keep_metrics(body: &[u8], kept: &Mutex<Kept>) {
+    let request = ExportMetricsServiceRequest::decode(body).expect("an export of metrics");
+    for resource in request.resource_metrics {
         let metrics = resource.scope_metrics.into_iter().flat_map(|scope| scope.metrics);
         kept.lock().expect("the collector").metrics.extend(metrics);
     }
-    Ok(())
-}
-
-/// Returns path and body of the next request.
-async fn request(stream: &mut (impl AsyncBufRead + Unpin)) -> Option<(String, Vec<u8>)> {
-    let mut line = String::new();
-    stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
-    let path = line.strip_prefix("POST ")?.split_once(' ')?.0.to_owned();
-    let mut length = 0;
-    loop {
-        line.clear();
-        stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
-        let header = line.trim().to_ascii_lowercase();
-        if header.is_empty() {
-            break;
-        }
-        if let Some(value) = header.strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.ok()?;
-    Some((path, body))
 }

@@ -13,7 +13,7 @@
 //! - [`running`]: a worker in this process;
 //! - [`program`]: a worker in a process of its own, to be killed;
 //! - [`python`]: Celery itself, as a worker and as a client;
-//! - [`collector`]: a receiver of traces;
+//! - [`collector`]: a receiver of traces; [`graph`]: its spans as text;
 //! - [`wire`]: AMQP by hand, for messages that no client library writes;
 //! - [`panic_at`]: a panic inside a service;
 //! - [`wait`]: waits for conditions, never for time.
@@ -26,6 +26,7 @@ pub mod authority;
 pub mod bed;
 pub mod book;
 pub mod collector;
+pub mod graph;
 mod in_process;
 pub mod management;
 pub mod outcome;
@@ -45,6 +46,7 @@ pub use bed::Bed;
 pub use book::{Book, Effects, Tally};
 pub use celeriac_tests_macros::test;
 pub use collector::Collector;
+pub use graph::Graph;
 pub use management::Management;
 pub use panic_at::PanicAt;
 pub use peer::Peer;

@@ -12,3 +12,4 @@ mod recordings;
 mod replies;
 mod sides;
 mod spelling;
+mod traces;

@@ -30,9 +30,9 @@ const MACROS: [&str; 12] = [
 
 /// A declaration by `event!`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct LogLine {
+pub(crate) struct LogLine {
     target: String,
-    phrase: String,
+    pub(crate) phrase: String,
     level: String,
     fields: Vec<String>,
 }
@@ -149,6 +149,16 @@ fn target(tokens: TokenStream) -> String {
 
 fn declared() -> BTreeSet<LogLine> {
     let mut lines = BTreeSet::new();
+    for (target, event) in declarations() {
+        assert!(lines.insert(log_line(&target, event.clone())), "declared twice: {event}");
+    }
+    assert!(lines.len() > 50);
+    lines
+}
+
+/// Every declaration by `event!`, with its target.
+pub(crate) fn declarations() -> Vec<(String, TokenStream)> {
+    let mut found = Vec::new();
     for (_, tokens) in event_files() {
         let target = target(tokens.clone());
         let tokens: Vec<_> = tokens.into_iter().collect();
@@ -156,16 +166,15 @@ fn declared() -> BTreeSet<LogLine> {
             if let [TokenTree::Ident(name), TokenTree::Punct(_), TokenTree::Group(event)] = window
                 && name == "event"
             {
-                assert!(lines.insert(log_line(&target, event.stream())), "declared twice: {event}");
+                found.push((target.clone(), event.stream()));
             }
         }
     }
-    assert!(lines.len() > 50);
-    lines
+    found
 }
 
 /// The part `log: LEVEL "phrase" { field, field = value };` of a declaration.
-fn log_line(target: &str, event: TokenStream) -> LogLine {
+pub(crate) fn log_line(target: &str, event: TokenStream) -> LogLine {
     let mut tokens = event.into_iter().skip_while(|token| token.to_string() != "log").skip(2);
     let level = tokens.next().unwrap().to_string();
     let phrase = unquoted(&tokens.next().unwrap());
@@ -183,6 +192,6 @@ fn first_words(tokens: TokenStream) -> Vec<String> {
     parts.filter_map(|part| part.first().map(ToString::to_string)).collect()
 }
 
-fn unquoted(literal: &TokenTree) -> String {
+pub(crate) fn unquoted(literal: &TokenTree) -> String {
     literal.to_string().trim_matches('"').to_owned()
 }

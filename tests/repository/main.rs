@@ -4,6 +4,7 @@
 mod circles;
 mod edges;
 mod files;
+mod lifecycle;
 mod logs;
 mod migrations;
 mod modules;

@@ -16,7 +16,7 @@ pub use celeriac_client::{ClientOptions, HeaderStyle};
 pub use celeriac_config::{ByteSize, ConfigValue, Environment, Parsed, Secret};
 pub use celeriac_protocol::DurationRange;
 pub use celeriac_results::{BatchOptions, PoolOptions, ResultsOptions, RetentionRule, StatsOptions, TrackedStates};
-pub use celeriac_telemetry::{LogFormat, LogOptions, TelemetryOptions, TraceOptions};
+pub use celeriac_telemetry::{LogFormat, LogOptions, OtlpProtocol, TelemetryOptions, TraceOptions, TraceRelation};
 pub use celeriac_topology::overrides::{AttributeOnly, RedactedPaths};
 pub use celeriac_topology::{
     Binding, ExchangeKind, ExchangeOptions, HeaderMatch, Overflow, Prefetch, QueueKind, QueueOptions, TaskOverride,

@@ -64,11 +64,18 @@ pub enum AttributeValue<'a> {
     Text(&'a str),
     /// A number. A duration is its seconds.
     Number(f64),
+    /// A value that is not known. The attribute is left out.
+    Absent,
 }
 
 impl<'a> From<&'a str> for AttributeValue<'a> {
     fn from(text: &'a str) -> Self {
         Self::Text(text)
+    }
+}
+impl From<Option<Duration>> for AttributeValue<'_> {
+    fn from(duration: Option<Duration>) -> Self {
+        duration.map_or(Self::Absent, Self::from)
     }
 }
 impl From<Duration> for AttributeValue<'_> {

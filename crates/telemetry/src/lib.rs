@@ -5,9 +5,11 @@
 //! - [`events`]: the events of a program, each declared once: log line, span event and counter;
 //! - [`trace`]: the spans of publishing and processing, and the task's fields on every log line of
 //!   its handler;
+//! - `sampler`: the decision to keep a trace;
 //! - [`propagation`]: trace context in message headers;
 //! - `metrics`: counters and histograms, by OpenTelemetry's names;
 //! - `export`: the export of traces and metrics to a collector, and the page of metrics;
+//! - `otlp`: the collector of the options;
 //! - [`health`]: the health of a process, and the server that shows it;
 //! - `lines`: log lines, as text or as JSON; `levels`: their levels, which a signal changes;
 //! - [`setup`]: subscriber and exporters, started once by a program and flushed at its end;
@@ -34,6 +36,8 @@ mod levels;
 mod lines;
 mod nesting;
 mod options;
+mod otlp;
+mod sampler;
 mod services;
 
 pub use error::{Error, ErrorChain, Result};
@@ -41,7 +45,8 @@ pub use events::Event;
 pub use health::{Gauge, GaugeReading};
 pub use levels::toggle_debug;
 pub use metrics::are_counted;
-pub use options::{LogFormat, LogOptions, TelemetryOptions, TraceOptions};
+pub use options::{LogFormat, LogOptions, TelemetryOptions, TraceOptions, TraceRelation};
+pub use otlp::OtlpProtocol;
 pub use services::{ServiceFailure, Supervisor, panic_text};
 pub use setup::{Instance, Telemetry};
-pub use trace::{ProcessInfo, ProcessSpan, PublishSpan};
+pub use trace::{ProcessInfo, ProcessSpan, PublishInfo, PublishSpan};

@@ -147,6 +147,7 @@ metrics! {
     counter SENDS_FAILED: "celeriac.client.failed.messages" in "{message}", "Messages that could not be published.";
     counter REPLIES_UNREADABLE: "celeriac.client.unreadable.replies" in "{message}", "Replies that could not be read.";
     counter MESSAGES_CONSUMED: "messaging.client.consumed.messages" in "{message}", "Messages delivered to a worker.";
+    counter MESSAGES_SETTLED: "celeriac.messages.settled" in "{message}", "Messages of tasks settled.";
     counter MESSAGES_DEAD_LETTERED: "celeriac.messages.dead_lettered" in "{message}", "Messages sent to a dead-letter queue.";
     counter MESSAGES_REPLAYED: "celeriac.messages.replayed" in "{message}", "Dead letters put back on a queue.";
     counter MESSAGES_RETURNED: "celeriac.messages.returned" in "{message}", "Messages that no queue took.";
@@ -170,6 +171,8 @@ metrics! {
     counter TASKS_STARTED: "celeriac.tasks.started" in "{attempt}", "Attempts started.";
     histogram QUEUE_WAIT: "celeriac.tasks.wait" in "s", "Time from the send, or the time at which it is due, to the start.";
     counter TASKS_RETRIED: "celeriac.tasks.retried" in "{attempt}", "Attempts that failed and are followed by another.";
+    counter TASKS_DELAYED: "celeriac.tasks.delayed" in "{delivery}", "Deliveries that waited at the broker until their task was due.";
+    counter TASKS_RATE_LIMITED: "celeriac.tasks.rate_limited" in "{delivery}", "Deliveries whose start waited for the rate limit.";
     counter TASKS_SKIPPED: "celeriac.tasks.skipped" in "{delivery}", "Deliveries not run, because their outcome was recorded.";
     counter TASKS_INTERRUPTED: "celeriac.tasks.interrupted" in "{attempt}", "Attempts interrupted by a shutdown.";
     counter TASKS_FINISHED: "celeriac.tasks.finished" in "{task}", "Tasks that reached a final state.";

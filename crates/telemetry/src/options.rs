@@ -1,11 +1,17 @@
 //! The `telemetry` section of the configuration.
 
-use celeriac_config::{nearest, quoted};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use celeriac_config::{Secret, nearest, quoted};
+use reqwest::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use crate::health::ListenAddress;
+use crate::otlp::{OtlpProtocol, OtlpTarget};
 
 /// Logs, traces and metrics of a program, and their destination.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,24 +19,49 @@ use crate::health::ListenAddress;
 pub struct TelemetryOptions {
     /// Service name of traces and metrics.
     pub service_name: String,
-    /// Collector of traces and metrics over OTLP (HTTP), such as `http://localhost:4318`. Default:
-    /// none.
+    /// Collector of traces and metrics over OTLP, such as `http://localhost:4318`. Default: none.
     pub otlp_endpoint: Option<String>,
+    /// Protocol of the collector.
+    pub otlp_protocol: OtlpProtocol,
+    /// Headers of every export, such as those that authorize it.
+    pub otlp_headers: BTreeMap<String, Secret>,
+    /// Certificates of the authorities that may sign the collector's certificate, as a PEM file.
+    /// Default: the authorities that the machine trusts.
+    pub otlp_cacertfile: Option<PathBuf>,
     /// Address of the health server, with `/livez`, `/readyz` and `/metrics`: an IP address and a
     /// port, or `unix:` and the path of a socket. Default: none.
     pub listen: Option<String>,
-    /// Sampling of traces.
+    /// Sampling and shape of traces.
     pub traces: TraceOptions,
     /// Log lines.
     pub log: LogOptions,
 }
 
-/// Sampling of traces.
+/// Sampling and shape of traces.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TraceOptions {
     /// Share of traces that is kept, 0 to 1. The sender of a task decides for the whole trace.
     pub sample_ratio: f64,
+    /// Relation of the span of a task to the span that sent the task.
+    pub relation: TraceRelation,
+    /// A task that is due later than this after its send has a trace of its own, as with
+    /// [`TraceRelation::Link`]. It is known for ids that begin with the time, as Celeriac's do.
+    #[serde(with = "celeriac_config::duration")]
+    pub link_after: Duration,
+    /// Makes a span for each acknowledgement too. Each settlement is an event of the task's span.
+    pub ack_spans: bool,
+}
+
+/// Relation of the span of a task to the span that sent the task. It has a link in both cases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TraceRelation {
+    /// It is a child, in the same trace.
+    #[default]
+    Child,
+    /// It begins a trace of its own.
+    Link,
 }
 
 /// Log lines, written to standard error.
@@ -60,6 +91,9 @@ impl Default for TelemetryOptions {
         Self {
             service_name: "celeriac".to_owned(),
             otlp_endpoint: None,
+            otlp_protocol: OtlpProtocol::default(),
+            otlp_headers: BTreeMap::new(),
+            otlp_cacertfile: None,
             listen: None,
             traces: TraceOptions::default(),
             log: LogOptions::default(),
@@ -69,7 +103,12 @@ impl Default for TelemetryOptions {
 
 impl Default for TraceOptions {
     fn default() -> Self {
-        Self { sample_ratio: 1.0 }
+        Self {
+            sample_ratio: 1.0,
+            relation: TraceRelation::default(),
+            link_after: Duration::from_secs(3_600),
+            ack_spans: false,
+        }
     }
 }
 
@@ -91,6 +130,18 @@ impl TelemetryOptions {
         {
             problems.push(("otlp_endpoint".to_owned(), format!("{reason}, found {}", quoted(url))));
         }
+        for (name, value) in &self.otlp_headers {
+            if HeaderName::try_from(name).is_err() {
+                problems.push(("otlp_headers".to_owned(), format!("{} is not the name of a header", quoted(name))));
+            } else if HeaderValue::try_from(value.expose()).is_err() {
+                problems.push((format!("otlp_headers.{name}"), "is not the value of a header".to_owned()));
+            }
+        }
+        if let Some(path) = &self.otlp_cacertfile
+            && let Err(error) = std::fs::File::open(path)
+        {
+            problems.push(("otlp_cacertfile".to_owned(), format!("cannot read {}: {error}", path.display())));
+        }
         if let Some(Err(reason)) = self.listen_address() {
             problems.push(("listen".to_owned(), reason));
         }
@@ -104,6 +155,16 @@ impl TelemetryOptions {
             problems.push(("log.level".to_owned(), problem));
         }
         problems
+    }
+
+    /// Returns the collector, if there is one.
+    pub(crate) fn otlp(&self) -> Option<OtlpTarget<'_>> {
+        Some(OtlpTarget {
+            url: self.otlp_endpoint.as_deref()?,
+            protocol: self.otlp_protocol,
+            headers: &self.otlp_headers,
+            cacertfile: self.otlp_cacertfile.as_deref(),
+        })
     }
 
     /// Returns the address of the health server, if there is one, or the fault of it.
@@ -173,6 +234,19 @@ mod tests {
         let options = r#"{"service_name": " ", "otlp_endpoint": "localhost:4318", "listen": "9464", "traces": {"sample_ratio": 1.5}, "log": {"level": "app=loud"}}"#;
         let keys: Vec<_> = read(options).unwrap().validate().into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, ["service_name", "otlp_endpoint", "listen", "traces.sample_ratio", "log.level"]);
+    }
+
+    #[test]
+    fn an_export_that_cannot_work_is_a_fault() {
+        let options = r#"{"otlp_protocol": "grpc", "otlp_headers": {"a b": "1", "key": "two\nlines"}, "otlp_cacertfile": "/no/such.pem"}"#;
+        let faults = read(options).unwrap().validate();
+        let expected = [
+            ("otlp_headers", "`a b` is not the name of a header"),
+            ("otlp_headers.key", "is not the value of a header"),
+            ("otlp_cacertfile", "cannot read /no/such.pem: No such file or directory (os error 2)"),
+        ];
+        assert_eq!(faults, expected.map(|(key, reason)| (key.to_owned(), reason.to_owned())));
+        assert!(read(r#"{"otlp_protocol": "http/json"}"#).is_err());
     }
 
     #[test]

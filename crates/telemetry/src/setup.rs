@@ -12,7 +12,7 @@ use opentelemetry_prometheus::PrometheusExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::level_filters::LevelFilter;
 use tracing::{Dispatch, Metadata};
@@ -24,6 +24,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::events::telemetry::LogOptionsUnused;
+use crate::export::Collector;
 use crate::export::prometheus::MetricsPage;
 #[cfg(unix)]
 use crate::health::NotifyingThread;
@@ -31,7 +32,8 @@ use crate::health::{HealthServer, Heartbeat, ServingThread, observe_gauges};
 use crate::levels::{self, LogLevels};
 use crate::lines::LogLayer;
 use crate::nesting::Nesting;
-use crate::options::{LogFormat, LogOptions, TelemetryOptions};
+use crate::options::{LogFormat, LogOptions, TelemetryOptions, TraceOptions};
+use crate::sampler::sampler;
 use crate::{export, metrics, trace};
 
 /// The identity of a program in its telemetry.
@@ -87,7 +89,7 @@ impl Telemetry {
         let stop = CancellationToken::new();
         let server = page.map(|page| HealthSetup { options, instance, page, stop: &stop }.bind()).transpose()?;
         if let Some(providers) = &providers {
-            providers.install()?;
+            providers.install(&options.traces)?;
         }
         let tracer = providers.as_ref().and_then(|providers| Some(providers.tracer.as_ref()?.tracer(SCOPE)));
         let output = Output { writer: io::stderr, color: io::stderr().is_terminal() };
@@ -162,7 +164,7 @@ impl Providers {
     /// Returns the providers, or `None` if nothing reads spans or metrics. `page` is the reader of
     /// the page of metrics.
     fn new(options: &TelemetryOptions, instance: &Instance, page: Option<PrometheusExporter>) -> Result<Option<Self>> {
-        let collector = options.otlp_endpoint.as_deref();
+        let collector = options.otlp().map(Collector::new).transpose()?;
         if collector.is_none() && page.is_none() {
             return Ok(None);
         }
@@ -175,11 +177,11 @@ impl Providers {
             .build();
         let mut meter = SdkMeterProvider::builder().with_resource(resource.clone());
         let mut tracer = None;
-        if let Some(url) = collector {
-            let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(options.traces.sample_ratio)));
+        if let Some(collector) = collector {
+            let sampler = sampler(options.traces.sample_ratio);
             let spans = SdkTracerProvider::builder().with_resource(resource).with_sampler(sampler);
-            tracer = Some(spans.with_span_processor(export::traces::processor(url)?).build());
-            meter = meter.with_reader(export::metrics::reader(url)?);
+            tracer = Some(spans.with_span_processor(export::traces::processor(&collector)?).build());
+            meter = meter.with_reader(export::metrics::reader(&collector)?);
         }
         if let Some(page) = page {
             meter = meter.with_reader(page);
@@ -189,12 +191,12 @@ impl Providers {
 
     /// Makes this process use these providers, including handlers that call OpenTelemetry's own
     /// API.
-    fn install(&self) -> Result<()> {
+    fn install(&self, traces: &TraceOptions) -> Result<()> {
         metrics::install(self.meter.meter(SCOPE))?;
         observe_gauges(&self.meter.meter(SCOPE));
         global::set_meter_provider(self.meter.clone());
         if let Some(tracer) = &self.tracer {
-            trace::install(tracer.tracer(SCOPE))?;
+            trace::install(tracer.tracer(SCOPE), traces.clone())?;
             global::set_text_map_propagator(TraceContextPropagator::new());
             global::set_tracer_provider(tracer.clone());
         }
@@ -257,7 +259,9 @@ where
 /// The layer omits the span that names the task on log lines. A handler's outermost span then has
 /// the current OpenTelemetry context as its parent, which is that of the task's `process` span.
 fn span_layer(tracer: SdkTracer) -> BoxedLayer {
-    let wanted = LevelFilter::INFO.and(filter_fn(|metadata| !names_task(metadata)));
+    // lapin has a span for each of its threads, which belong to no task.
+    let is_lapins = |metadata: &Metadata<'_>| metadata.target().split("::").next() == Some("lapin");
+    let wanted = LevelFilter::INFO.and(filter_fn(move |metadata| !names_task(metadata) && !is_lapins(metadata)));
     tracing_opentelemetry::layer()
         .with_tracer(tracer)
         .with_threads(false)

@@ -9,22 +9,31 @@ mod publish;
 
 use std::sync::OnceLock;
 
-use opentelemetry::trace::SpanContext;
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{Link, SpanContext};
 use opentelemetry_sdk::trace::SdkTracer;
 
 pub use process::{ProcessInfo, ProcessSpan};
-pub use publish::PublishSpan;
+pub use publish::{PublishInfo, PublishSpan};
 
 use crate::error::{Error, Result};
+use crate::options::TraceOptions;
 
 /// Target of the `tracing` span that puts task, id and trace id on every line of a task.
 pub(crate) const TASK_TARGET: &str = "celeriac::task";
 
-static TRACER: OnceLock<SdkTracer> = OnceLock::new();
+/// The tracer of this process, and the shape of its traces.
+#[derive(Debug)]
+struct Tracing {
+    tracer: SdkTracer,
+    options: TraceOptions,
+}
 
-/// Returns the tracer, if traces are exported.
-fn tracer() -> Option<&'static SdkTracer> {
-    TRACER.get()
+static TRACING: OnceLock<Tracing> = OnceLock::new();
+
+/// Returns the tracer and its options, if traces are exported.
+fn tracing() -> Option<&'static Tracing> {
+    TRACING.get()
 }
 
 /// Returns `true` if a span with this parent may be sampled. Other spans need no name and no
@@ -33,9 +42,14 @@ fn may_be_kept(parent: &SpanContext) -> bool {
     parent.is_sampled() || !parent.is_valid()
 }
 
+/// Returns a link with the reason for it.
+fn link(to: SpanContext, reason: &'static str) -> Link {
+    Link::new(to, vec![KeyValue::new(attributes::LINK_REASON, reason)], 0)
+}
+
 /// Makes this process export traces.
-pub(crate) fn install(tracer: SdkTracer) -> Result<()> {
-    TRACER.set(tracer).map_err(|_| Error::AlreadyStarted)
+pub(crate) fn install(tracer: SdkTracer, options: TraceOptions) -> Result<()> {
+    TRACING.set(Tracing { tracer, options }).map_err(|_| Error::AlreadyStarted)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use celeriac_telemetry::events::client::TaskSent;
-use celeriac_telemetry::{Event, Instance, PublishSpan, Telemetry, TelemetryOptions};
+use celeriac_telemetry::{Event, Instance, PublishInfo, PublishSpan, Telemetry, TelemetryOptions};
 use tracing_subscriber::fmt::MakeWriter;
 
 #[derive(Clone, Default)]
@@ -40,7 +40,7 @@ async fn a_program_with_its_own_subscriber_hears_once_of_a_refusing_collector() 
 
     let begun = Instant::now();
     for _ in 0..100_000 {
-        PublishSpan::start("t", "1", "", "q").end(Ok(()));
+        PublishSpan::start(&PublishInfo { task: "t", id: "1", exchange: "", routing_key: "q" }).end(Ok(()));
         TaskSent { task: "t", id: "1", exchange: "", routing_key: "q" }.emit();
     }
     // Generous for the slowest machine, and impossible if each span waited for the collector.

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use celeriac_telemetry::{Error, Instance, PublishSpan, Telemetry, TelemetryOptions};
+use celeriac_telemetry::{Error, Instance, PublishInfo, PublishSpan, Telemetry, TelemetryOptions};
 
 #[tokio::test(flavor = "current_thread")]
 async fn shutdown_ends_when_patience_does() {
@@ -12,7 +12,7 @@ async fn shutdown_ends_when_patience_does() {
     let options = TelemetryOptions { otlp_endpoint: Some(url), ..TelemetryOptions::default() };
     let instance = Instance { name: "w".to_owned(), version: "1".to_owned() };
     let telemetry = Telemetry::start(&options, &instance).unwrap();
-    PublishSpan::start("t", "1", "", "q").end(Ok(()));
+    PublishSpan::start(&PublishInfo { task: "t", id: "1", exchange: "", routing_key: "q" }).end(Ok(()));
 
     let begun = Instant::now();
     let ended = telemetry.shutdown(Duration::from_millis(100)).await;

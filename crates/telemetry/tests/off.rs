@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use celeriac_protocol::{HeaderMap, TaskState};
 use celeriac_telemetry::events::worker::task::TaskStarted;
-use celeriac_telemetry::{Instance, ProcessInfo, ProcessSpan, PublishSpan, Telemetry, TelemetryOptions};
+use celeriac_telemetry::{Instance, ProcessInfo, ProcessSpan, PublishInfo, PublishSpan, Telemetry, TelemetryOptions};
 
 const INCOMING: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 fn work_through_a_task() {
     let mut headers = HeaderMap::new();
-    let publish = PublishSpan::start("t", "1", "", "q");
+    let publish = PublishSpan::start(&PublishInfo { task: "t", id: "1", exchange: "", routing_key: "q" });
     publish.inject(&mut headers);
     publish.end(Ok(()));
     assert!(headers.is_empty(), "{headers:?}");
@@ -24,6 +24,7 @@ fn work_through_a_task() {
         exchange: "",
         routing_key: "q",
         attempt: 1,
+        delay: None,
         redelivered: false,
         worker: &worker,
     };
@@ -32,9 +33,9 @@ fn work_through_a_task() {
     process.emit(&TaskStarted { task: "t", id: "1", queue: "q", attempt: 1, wait: None });
     assert_eq!(process.run_blocking(|| 7)(), 7);
     // A retry keeps its headers, and with them the trace of others.
-    PublishSpan::start("t", "1", "", "q").inject(&mut headers);
+    PublishSpan::start(&PublishInfo { task: "t", id: "1", exchange: "", routing_key: "q" }).inject(&mut headers);
     assert_eq!(headers.text("traceparent"), Some(INCOMING));
-    process.record_settlement("ack");
+    process.record_settlement("t", "1", "ack");
     process.end(TaskState::Success, None);
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use celeriac_protocol::{HeaderMap, TaskState};
 use celeriac_telemetry::events::worker::task::TaskSucceeded;
-use celeriac_telemetry::{Error, Instance, ProcessInfo, ProcessSpan, PublishSpan, Telemetry, TelemetryOptions};
+use celeriac_telemetry::{
+    Error, Instance, ProcessInfo, ProcessSpan, PublishInfo, PublishSpan, Telemetry, TelemetryOptions,
+};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
@@ -95,7 +97,8 @@ async fn a_tasks_spans_and_counts_reach_the_collector_before_the_program_ends() 
     assert!(matches!(Telemetry::start(&options, &instance), Err(Error::AlreadyStarted)));
 
     let mut headers = HeaderMap::new();
-    let publish = PublishSpan::start("orders.charge", "1", "", "billing");
+    let publish =
+        PublishSpan::start(&PublishInfo { task: "orders.charge", id: "1", exchange: "", routing_key: "billing" });
     publish.inject(&mut headers);
     publish.end(Ok(()));
     let (queue, worker): (Arc<str>, Arc<str>) = ("billing".into(), "worker-1".into());
@@ -106,6 +109,7 @@ async fn a_tasks_spans_and_counts_reach_the_collector_before_the_program_ends() 
         exchange: "",
         routing_key: "billing",
         attempt: 1,
+        delay: None,
         redelivered: false,
         worker: &worker,
     };

@@ -25,12 +25,14 @@ use celeriac_protocol::retry::{Backoff, RetryPolicy};
 use celeriac_results::outbox::{OutboxMessage, OutboxRow, RelayFailure};
 use celeriac_results::{OverdueCount, PostgresBackend, RelayLease, SentRecord, StoreClock};
 use celeriac_telemetry::events::broker::BrokerAwaited;
+use celeriac_telemetry::events::client::TaskSent;
 use celeriac_telemetry::events::relay::{
     MessagesRelayed, OverdueRetriesCounted, OverdueRetriesNotCounted, RelayFailed, RelayInterrupted, RelayPaused,
     RelayStarted, RelayTopologyNotDeclared, RetriesOverdue,
 };
 use celeriac_telemetry::events::results::{SentTasksNotRecorded, StoreAwaited};
 use celeriac_telemetry::health::register;
+use celeriac_telemetry::trace::{PublishInfo, PublishSpan};
 use celeriac_telemetry::{ErrorChain, Event};
 use celeriac_topology::{DIRECT_EXCHANGE, Topology};
 use futures::StreamExt;
@@ -324,8 +326,17 @@ impl Relay {
         let declared = self.tasks.get(&entry.task).map(|task| task.options.clone()).unwrap_or_default();
         let track = self.client.tracked_states(&entry.task, declared);
         let row = self.client.sent_from_outbox(&entry, track);
-        let outgoing = self.outgoing(entry);
-        match self.client.broker().publish(outgoing).await {
+        let (task, id) = (entry.task.clone(), entry.id.clone());
+        let (exchange, routing_key) = (entry.exchange.clone(), entry.routing_key.clone());
+        let mut outgoing = self.outgoing(entry);
+        let info = PublishInfo { task: &task, id: &id, exchange: &exchange, routing_key: &routing_key };
+        let span = PublishSpan::relay(&mut outgoing.message.headers, &info);
+        let sent = self.client.broker().publish(outgoing).await;
+        if sent.is_ok() {
+            TaskSent { task: &task, id: &id, exchange: &exchange, routing_key: &routing_key }.emit();
+        }
+        span.end(sent.as_ref().map(|&()| ()).map_err(|error| error as &dyn std::fmt::Display));
+        match sent {
             Ok(()) => EntryOutcome::Sent(row),
             Err(error) if is_its_own(&error) => EntryOutcome::Failed(error),
             Err(error) => EntryOutcome::Postponed(ErrorChain(&error).to_string()),

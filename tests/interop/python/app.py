@@ -8,6 +8,7 @@ INTEROP_DECLARE           1: whether INTEROP_QUEUE is declared here; 0 when the 
 INTEROP_SERIALIZER        json, or msgpack: of tasks and of results
 INTEROP_ACCEPT            json,msgpack
 INTEROP_SETTINGS          {}: more settings of Celery, a JSON object
+INTEROP_OTLP              the URL of a collector of spans; none by default
 JOURNAL                   the file that `collect` and `on_error` write to
 """
 
@@ -49,6 +50,25 @@ app.conf.update(
     worker_hijack_root_logger=False,
 )
 app.conf.update(json.loads(setting("SETTINGS", "{}")))
+
+
+def export_spans(url):
+    """Each span is sent at its end: a process that the pool forks has no thread for it."""
+    from opentelemetry import trace
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.instrumentation.celery import CeleryInstrumentor
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+    provider = TracerProvider(resource=Resource.create({"service.name": "python"}))
+    provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(endpoint=f"{url}/v1/traces")))
+    trace.set_tracer_provider(provider)
+    CeleryInstrumentor().instrument()
+
+
+if os.environ.get("INTEROP_OTLP"):
+    export_spans(os.environ["INTEROP_OTLP"])
 
 
 class Declined(Exception):

@@ -27,6 +27,7 @@ impl ReplayOptions {
         headers.remove(names::ETA);
         headers.remove(names::RETRY_UNTIL);
         headers.remove(names::SUSPECTED);
+        headers.remove(names::RETRIED_FROM);
         if headers.get(names::RETRIES).is_some() {
             headers.insert(names::RETRIES, Value::Int(0));
         }

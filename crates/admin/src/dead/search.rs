@@ -7,7 +7,7 @@ use celeriac_broker::{Broker, Browser, Error, Outgoing, Result};
 use celeriac_protocol::{Message, RateLimit};
 use celeriac_telemetry::events::admin::SearchRestarted;
 use celeriac_telemetry::events::broker::MessageReplayed;
-use celeriac_telemetry::trace::PublishSpan;
+use celeriac_telemetry::trace::{PublishInfo, PublishSpan};
 use celeriac_telemetry::{ErrorChain, Event};
 use tokio::time::{Instant, Interval, MissedTickBehavior, sleep};
 
@@ -248,7 +248,9 @@ impl<'a> Removal<'a> {
 async fn put_back(broker: &dyn Broker, replay: &Replay, letter: &DeadLetter, message: Message) -> Result<()> {
     let to = replay.to.as_deref().unwrap_or(&letter.queue);
     let (task, id) = (letter.task.as_deref(), letter.id.as_deref());
-    let mut span = PublishSpan::again(&message.headers, task.unwrap_or_default(), id.unwrap_or_default(), "", to);
+    let (named, numbered) = (task.unwrap_or_default(), id.unwrap_or_default());
+    let info = PublishInfo { task: named, id: numbered, exchange: "", routing_key: to };
+    let mut span = PublishSpan::replay(&message.headers, &info);
     let mut message = replay.options.write(message, letter);
     span.inject(&mut message.headers);
     let outgoing = Outgoing { exchange: Cow::Borrowed(""), routing_key: to.to_owned(), message, mandatory: true };

@@ -6,7 +6,7 @@ use celeriac_results::idempotency::KeyState;
 use celeriac_results::outbox::{self, OutboxMessage};
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::client::TaskWritten;
-use celeriac_telemetry::trace::PublishSpan;
+use celeriac_telemetry::trace::{PublishInfo, PublishSpan};
 
 use super::idempotency::SameAs;
 use super::prepare::PreparedTask;
@@ -89,7 +89,8 @@ impl PreparedTask {
     pub fn into_outbox_message(self) -> OutboxMessage {
         let Self { task, id, outgoing, destination, eta, expires, order_key, .. } = self;
         let mut message = outgoing.message;
-        let span = PublishSpan::start(&task, &id, &destination.exchange, &destination.routing_key);
+        let (exchange, routing_key) = (&destination.exchange, &destination.routing_key);
+        let span = PublishSpan::create(&PublishInfo { task: &task, id: &id, exchange, routing_key });
         span.inject(&mut message.headers);
         span.end(Ok(()));
         message.properties.expiration = None;

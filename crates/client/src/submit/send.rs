@@ -3,7 +3,7 @@
 use celeriac_broker::Error as BrokerError;
 use celeriac_protocol::headers::names;
 use celeriac_telemetry::events::client::{SendFailed, TaskSent};
-use celeriac_telemetry::trace::PublishSpan;
+use celeriac_telemetry::trace::{PublishInfo, PublishSpan};
 use celeriac_telemetry::{ErrorChain, Event};
 
 use super::prepare::PreparedTask;
@@ -68,11 +68,12 @@ impl Client {
     /// Publishes a message and waits for its confirm.
     async fn publish(&self, prepared: PreparedTask) -> Result<()> {
         let row = self.sent_task(&prepared);
-        let PreparedTask { task, id, mut outgoing, destination, .. } = prepared;
+        let PreparedTask { task, id, mut outgoing, destination, eta, .. } = prepared;
         let failed = |source: BrokerError| Error::Send { task: task.clone(), source };
         self.declare().await.map_err(failed)?;
         let (exchange, routing_key) = (&destination.exchange, &destination.routing_key);
-        let span = PublishSpan::start(&task, &id, exchange, routing_key);
+        let delay = eta.map(|eta| self.clock().time_until(eta)).filter(|delay| !delay.is_zero());
+        let span = PublishSpan::start(&PublishInfo { task: &task, id: &id, exchange, routing_key }).delayed(delay);
         span.inject(&mut outgoing.message.headers);
         let sent = self.inner.broker.publish(outgoing).await;
         match &sent {

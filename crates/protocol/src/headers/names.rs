@@ -74,6 +74,9 @@ pub const REPLAYED: &str = "celeriac-replayed";
 pub const NOT_FOLLOWED_UP: &str = "not-followed-up";
 /// Latest start of the last attempt, if the task limits all attempts together.
 pub const RETRY_UNTIL: &str = "celeriac-retry-until";
+/// The span of the attempt before, in the form of `traceparent`. The span of the next attempt links
+/// to it.
+pub const RETRIED_FROM: &str = "celeriac-retried-from";
 /// Number of times that a message returned to the broker because of a rate limit.
 ///
 /// Its worker first reads the result store, because a crash may have left two copies.

@@ -7,35 +7,30 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use celeriac_config::Secret;
-use opentelemetry_otlp::{WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, Temporality};
 
-use super::{TIMEOUT, client, endpoint};
-use crate::error::{Error, Result};
+use super::runtime::within;
+use super::{Collector, ExportRuntime, failed};
+use crate::error::Result;
 use crate::events::Event;
 use crate::events::telemetry::{MetricsAccepted, MetricsRefused};
 
-/// Returns a reader that exports to the collector at `url`.
-pub(crate) fn reader(url: &str) -> Result<PeriodicReader<MetricExporter>> {
-    let endpoint = endpoint(url, "metrics");
-    let exporter = opentelemetry_otlp::MetricExporter::builder()
-        .with_http()
-        .with_http_client(client(&endpoint)?)
-        .with_endpoint(&endpoint)
-        .with_timeout(TIMEOUT)
-        .with_retry_policy(opentelemetry_otlp::RetryPolicy::recommended())
-        .build();
-    match exporter {
-        Ok(exporter) => {
-            let url = Secret::new(endpoint).masked();
-            Ok(PeriodicReader::builder(MetricExporter { exporter, url, refused: AtomicBool::new(false) }).build())
+/// Returns a reader that exports to the collector.
+pub(crate) fn reader(collector: &Collector<'_>) -> Result<PeriodicReader<MetricExporter>> {
+    let builder = opentelemetry_otlp::MetricExporter::builder();
+    let exporter = match &collector.runtime {
+        None => collector.over_http(builder.with_http(), "metrics")?.build(),
+        Some(runtime) => {
+            let builder = collector.over_grpc(builder.with_tonic(), "metrics")?;
+            runtime.enter(|| builder.build())
         }
-        Err(source) => Err(Error::Exporter { url: Secret::new(endpoint).masked(), source: Box::new(source) }),
-    }
+    };
+    let exporter = exporter.map_err(|error| failed(collector.url, error))?;
+    let (url, runtime) = (collector.shown("metrics"), collector.runtime.clone());
+    Ok(PeriodicReader::builder(MetricExporter { exporter, url, runtime, refused: AtomicBool::new(false) }).build())
 }
 
 /// An exporter that logs once when its collector refuses, and once when it accepts again.
@@ -44,12 +39,13 @@ pub(crate) struct MetricExporter {
     exporter: opentelemetry_otlp::MetricExporter,
     /// The collector, without password.
     url: String,
+    runtime: Option<ExportRuntime>,
     refused: AtomicBool,
 }
 
 impl PushMetricExporter for MetricExporter {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        let exported = self.exporter.export(metrics).await;
+        let exported = within(self.runtime.as_ref(), self.exporter.export(metrics)).await;
         let was_refused = self.refused.swap(exported.is_err(), Ordering::Relaxed);
         let url = &self.url;
         match &exported {

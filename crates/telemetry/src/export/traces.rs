@@ -7,15 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use celeriac_config::Secret;
 use opentelemetry::Context;
-use opentelemetry_otlp::{WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor};
 
-use super::{TIMEOUT, client, endpoint};
-use crate::error::{Error, Result};
+use super::runtime::within;
+use super::{Collector, ExportRuntime, failed};
+use crate::error::Result;
 use crate::events::Event;
 use crate::events::telemetry::{SpansLost, TracesAccepted, TracesRefused};
 
@@ -26,15 +25,15 @@ const BATCH: usize = 1_024;
 /// Longest time that a span waits for others.
 const DELAY: Duration = Duration::from_secs(1);
 
-/// Returns a processor that sends to the collector at `url`.
-pub(crate) fn processor(url: &str) -> Result<impl SpanProcessor + 'static> {
+/// Returns a processor that sends to the collector.
+pub(crate) fn processor(collector: &Collector<'_>) -> Result<impl SpanProcessor + 'static> {
     let batches = BatchConfigBuilder::default()
         .with_max_queue_size(QUEUE)
         .with_max_export_batch_size(BATCH)
         .with_scheduled_delay(DELAY)
         .build();
     let sent = Arc::new(AtomicU64::new(0));
-    let exporter = exporter(url, Arc::clone(&sent))?;
+    let exporter = exporter(collector, Arc::clone(&sent))?;
     let batches = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
     Ok(CountingProcessor { batches, ended: AtomicU64::new(0), sent })
 }
@@ -75,21 +74,18 @@ impl SpanProcessor for CountingProcessor {
     }
 }
 
-fn exporter(url: &str, sent: Arc<AtomicU64>) -> Result<TraceExporter> {
-    let endpoint = endpoint(url, "traces");
-    let exporter = opentelemetry_otlp::SpanExporter::builder()
-        .with_http()
-        .with_http_client(client(&endpoint)?)
-        .with_endpoint(&endpoint)
-        .with_timeout(TIMEOUT)
-        .with_retry_policy(opentelemetry_otlp::RetryPolicy::recommended())
-        .build();
-    match exporter {
-        Ok(exporter) => {
-            Ok(TraceExporter { exporter, url: Secret::new(endpoint).masked(), lost: AtomicBool::new(false), sent })
+fn exporter(collector: &Collector<'_>, sent: Arc<AtomicU64>) -> Result<TraceExporter> {
+    let builder = opentelemetry_otlp::SpanExporter::builder();
+    let exporter = match &collector.runtime {
+        None => collector.over_http(builder.with_http(), "traces")?.build(),
+        Some(runtime) => {
+            let builder = collector.over_grpc(builder.with_tonic(), "traces")?;
+            runtime.enter(|| builder.build())
         }
-        Err(source) => Err(Error::Exporter { url: Secret::new(endpoint).masked(), source: Box::new(source) }),
-    }
+    };
+    let exporter = exporter.map_err(|error| failed(collector.url, error))?;
+    let (url, runtime) = (collector.shown("traces"), collector.runtime.clone());
+    Ok(TraceExporter { exporter, url, runtime, lost: AtomicBool::new(false), sent })
 }
 
 /// An exporter that logs once when its collector fails, and once when it accepts again.
@@ -98,6 +94,7 @@ struct TraceExporter {
     exporter: opentelemetry_otlp::SpanExporter,
     /// The collector, without password.
     url: String,
+    runtime: Option<ExportRuntime>,
     lost: AtomicBool,
     /// Number of spans that the collector accepted.
     sent: Arc<AtomicU64>,
@@ -106,7 +103,7 @@ struct TraceExporter {
 impl SpanExporter for TraceExporter {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
-        let exported = self.exporter.export(batch).await;
+        let exported = within(self.runtime.as_ref(), self.exporter.export(batch)).await;
         let was_lost = self.lost.swap(exported.is_err(), Ordering::Relaxed);
         match &exported {
             Ok(()) => {

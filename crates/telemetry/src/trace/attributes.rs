@@ -15,6 +15,8 @@ pub(super) const TASK_NAME: &str = "celeriac.task.name";
 pub(super) const TASK_ATTEMPT: &str = "celeriac.task.attempt";
 pub(super) const TASK_REDELIVERED: &str = "celeriac.task.redelivered";
 pub(super) const TASK_STATE: &str = "celeriac.task.state";
+pub(super) const TASK_DELAY: &str = "celeriac.task.delay";
+pub(super) const LINK_REASON: &str = "celeriac.link.reason";
 pub(super) const QUEUE: &str = "celeriac.queue";
 pub(super) const WORKER: &str = "celeriac.worker";
 
@@ -37,13 +39,14 @@ pub(super) fn destination(exchange: &str, routing_key: &str, queue: Option<&str>
 
 /// Returns the attributes of a span event in OpenTelemetry's type.
 pub(super) fn to_key_values(attributes: &[Attribute<'_>]) -> Vec<KeyValue> {
-    attributes.iter().map(|(name, value)| KeyValue::new(*name, to_value(*value))).collect()
+    attributes.iter().filter_map(|(name, value)| Some(KeyValue::new(*name, to_value(*value)?))).collect()
 }
 
-fn to_value(value: AttributeValue<'_>) -> Value {
+fn to_value(value: AttributeValue<'_>) -> Option<Value> {
     match value {
-        AttributeValue::Text(text) => text.to_owned().into(),
-        AttributeValue::Number(number) => number.into(),
+        AttributeValue::Text(text) => Some(text.to_owned().into()),
+        AttributeValue::Number(number) => Some(number.into()),
+        AttributeValue::Absent => None,
     }
 }
 

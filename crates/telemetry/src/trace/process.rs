@@ -1,18 +1,20 @@
 //! The span of a message that a worker processes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use celeriac_protocol::{Failure, HeaderMap, TaskState};
 use futures::future::Either;
 use opentelemetry::trace::Span as _;
 use opentelemetry::trace::{FutureExt as _, Link, SpanBuilder, SpanKind, SpanRef, Status, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_sdk::trace::SdkTracer;
 use tracing::Instrument as _;
 use tracing::level_filters::LevelFilter;
 
-use super::{TASK_TARGET, attributes, may_be_kept, tracer};
+use super::{TASK_TARGET, Tracing, attributes, link, may_be_kept, tracing};
 use crate::events::Event;
+use crate::events::worker::task::MessageSettled;
+use crate::options::{TraceOptions, TraceRelation};
 use crate::propagation;
 
 /// Properties of a message at the start of its span.
@@ -30,16 +32,20 @@ pub struct ProcessInfo<'a> {
     pub routing_key: &'a str,
     /// Number of the attempt, from 1.
     pub attempt: u32,
+    /// Time between its send and the time at which it is due, if both are known.
+    pub delay: Option<Duration>,
     /// True if the broker delivered it before, to any consumer.
     pub redelivered: bool,
     /// The worker's name.
     pub worker: &'a Arc<str>,
 }
 
-/// The span of a message that a worker processes: `process <queue>`.
+/// The span of a message that a worker processes: `process <destination>`.
 ///
-/// It is a child of the span that published the message, and linked to it. A span that is dropped
-/// ends without a state.
+/// It is a child of the span that published the message, and linked to it. If the message is due
+/// long after its send, or if the options say so, the span begins a trace of its own, with the
+/// link. The span of an attempt is also linked to that of the attempt before. A span that is
+/// dropped ends without a state.
 #[derive(Debug)]
 #[must_use = "a span tells how long something took, and ends with it"]
 pub struct ProcessSpan {
@@ -51,26 +57,28 @@ pub struct ProcessSpan {
 #[derive(Debug)]
 struct Traced {
     context: Context,
-    queue: Arc<str>,
+    /// The conventions' name of the source of the message.
+    source: String,
+    ack_spans: bool,
 }
 
 impl ProcessSpan {
     /// Starts the span of a message.
     pub fn start(headers: &HeaderMap, info: &ProcessInfo<'_>) -> Self {
-        match tracer() {
-            Some(tracer) => Self::start_traced(tracer, headers, info),
+        match tracing() {
+            Some(tracing) => Self::start_traced(tracing, headers, info),
             None => Self { lines: lines(info, None), traced: None },
         }
     }
 
-    fn start_traced(tracer: &SdkTracer, headers: &HeaderMap, info: &ProcessInfo<'_>) -> Self {
-        let context = start(tracer, headers, info);
+    pub(super) fn start_traced(tracing: &Tracing, headers: &HeaderMap, info: &ProcessInfo<'_>) -> Self {
+        let (context, source) = start(tracing, headers, info);
         let trace_id = trace_id(&context);
         // `nesting` finds the context that is attached while the span is made.
         let attached = context.clone().attach();
         let lines = lines(info, trace_id.as_deref());
         drop(attached);
-        Self { lines, traced: Some(Traced { context, queue: Arc::clone(info.queue) }) }
+        Self { lines, traced: Some(Traced { context, source, ack_spans: tracing.options.ack_spans }) }
     }
 
     /// Returns the id of the trace, if traces are exported. A trace that is not sampled
@@ -119,15 +127,22 @@ impl ProcessSpan {
 
     /// Records the settlement of the message: `ack`, `nack` or `reject`.
     ///
-    /// The last two are spans of their own, `<settlement> <queue>`. Nearly every task ends with an
-    /// acknowledgement, and a span for it would cost a third of the whole trace, so it is an event
-    /// of this span.
-    pub fn record_settlement(&self, settlement: &'static str) {
-        let Some(span) = self.sampled() else { return };
-        if settlement == "ack" {
-            span.add_event(settlement, Vec::new());
-        } else if let (Some(tracer), Some(traced)) = (tracer(), &self.traced) {
-            settle(tracer, traced, settlement);
+    /// The last two are spans of their own, `<settlement> <destination>`. Nearly every task ends
+    /// with an acknowledgement, and a span for it would cost a third of the whole trace, so only
+    /// the option `ack_spans` makes one.
+    pub fn record_settlement(&self, task: &str, id: &str, settlement: &'static str) {
+        self.emit(&MessageSettled { task, id, settlement });
+        if let (Some(tracing), Some(traced), Some(_)) = (tracing(), &self.traced, self.sampled())
+            && (settlement != "ack" || traced.ack_spans)
+        {
+            settle(tracing, traced, id, settlement);
+        }
+    }
+
+    /// Writes this attempt to the headers of the next one, whose span will link to it.
+    pub fn inject_attempt(&self, headers: &mut HeaderMap) {
+        if let Some(traced) = &self.traced {
+            propagation::inject_attempt(traced.context.span().span_context(), headers);
         }
     }
 
@@ -149,33 +164,43 @@ impl ProcessSpan {
     }
 }
 
-fn start(tracer: &SdkTracer, headers: &HeaderMap, info: &ProcessInfo<'_>) -> Context {
-    let publisher = propagation::extract(headers);
+/// Starts the span. Returns it with the conventions' name of the source.
+fn start(tracing: &Tracing, headers: &HeaderMap, info: &ProcessInfo<'_>) -> (Context, String) {
+    let sender = propagation::extract(headers);
     // Not the current context, because the worker's own spans are not part of the task's trace.
-    let parent = match &publisher {
-        Some(publisher) => Context::new().with_remote_span_context(publisher.clone()),
-        None => Context::new(),
+    let parent = match &sender {
+        // Nobody sees the spans of a trace that is not kept, and its id is that of the sender.
+        Some(sender) if continues(&tracing.options, info) || !sender.is_sampled() => {
+            Context::new().with_remote_span_context(sender.clone())
+        }
+        _ => Context::new(),
     };
     let mut builder = SpanBuilder::from_name("process").with_kind(SpanKind::Consumer);
+    let mut source = String::new();
     if may_be_kept(parent.span().span_context()) {
-        builder.name = format!("process {}", info.queue).into();
-        builder.attributes = Some(describe(info));
-        builder.links = publisher.map(|publisher| vec![Link::with_context(publisher)]);
+        source = attributes::destination(info.exchange, info.routing_key, Some(info.queue));
+        builder.name = format!("process {source}").into();
+        builder.attributes = Some(describe(info, source.clone()));
+        let before = propagation::extract_attempt(headers).map(|attempt| link(attempt, "retried-from"));
+        let links: Vec<_> = sender.map(Link::with_context).into_iter().chain(before).collect();
+        builder.links = Some(links).filter(|links| !links.is_empty());
     }
-    Context::new().with_span(tracer.build_with_context(builder, &parent))
+    (Context::new().with_span(tracing.tracer.build_with_context(builder, &parent)), source)
 }
 
-fn describe(info: &ProcessInfo<'_>) -> Vec<KeyValue> {
+/// Returns `true` if the span belongs to the trace of the sender.
+fn continues(options: &TraceOptions, info: &ProcessInfo<'_>) -> bool {
+    options.relation == TraceRelation::Child && info.delay.is_none_or(|delay| delay <= options.link_after)
+}
+
+fn describe(info: &ProcessInfo<'_>, source: String) -> Vec<KeyValue> {
     // Capacity for the attributes that are added at the end of the span too.
-    let mut described = Vec::with_capacity(13);
+    let mut described = Vec::with_capacity(14);
     described.extend([
         KeyValue::new(attributes::SYSTEM, attributes::RABBITMQ),
         KeyValue::new(attributes::OPERATION_NAME, "process"),
         KeyValue::new(attributes::OPERATION_TYPE, "process"),
-        KeyValue::new(
-            attributes::DESTINATION,
-            attributes::destination(info.exchange, info.routing_key, Some(info.queue)),
-        ),
+        KeyValue::new(attributes::DESTINATION, source),
         KeyValue::new(attributes::ROUTING_KEY, info.routing_key.to_owned()),
         KeyValue::new(attributes::MESSAGE_ID, info.id.to_owned()),
         KeyValue::new(attributes::TASK_NAME, info.task.to_owned()),
@@ -186,18 +211,23 @@ fn describe(info: &ProcessInfo<'_>) -> Vec<KeyValue> {
     if info.redelivered {
         described.push(KeyValue::new(attributes::TASK_REDELIVERED, true));
     }
+    if let Some(delay) = info.delay {
+        described.push(KeyValue::new(attributes::TASK_DELAY, delay.as_secs_f64()));
+    }
     described
 }
 
-fn settle(tracer: &SdkTracer, traced: &Traced, settlement: &'static str) {
+fn settle(tracing: &Tracing, traced: &Traced, id: &str, settlement: &'static str) {
+    let source = &traced.source;
     let builder =
-        SpanBuilder::from_name(format!("{settlement} {}", traced.queue)).with_kind(SpanKind::Client).with_attributes([
+        SpanBuilder::from_name(format!("{settlement} {source}")).with_kind(SpanKind::Client).with_attributes([
             KeyValue::new(attributes::SYSTEM, attributes::RABBITMQ),
             KeyValue::new(attributes::OPERATION_NAME, settlement),
             KeyValue::new(attributes::OPERATION_TYPE, "settle"),
-            KeyValue::new(attributes::DESTINATION, Arc::clone(&traced.queue)),
+            KeyValue::new(attributes::DESTINATION, source.clone()),
+            KeyValue::new(attributes::MESSAGE_ID, id.to_owned()),
         ]);
-    tracer.build_with_context(builder, &traced.context).end();
+    tracing.tracer.build_with_context(builder, &traced.context).end();
 }
 
 fn trace_id(context: &Context) -> Option<String> {

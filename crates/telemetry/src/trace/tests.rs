@@ -1,17 +1,20 @@
 //! Tests that a task has one trace, from the caller's span to the handler's.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use celeriac_protocol::{Failure, HeaderMap, TaskState};
 use opentelemetry::trace::{SpanId, SpanKind, Status, TracerProvider};
-use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 use tracing::{Instrument, Span, info, info_span};
 
 use super::*;
 use crate::events::Event;
 use crate::events::client::TaskSent;
 use crate::events::worker::task::{TaskReceived, TaskRetried, TaskRevoked, TaskSucceeded};
-use crate::options::{LogFormat, LogOptions};
+use crate::options::{LogFormat, LogOptions, TraceOptions, TraceRelation};
+use crate::propagation;
+use crate::sampler::sampler;
 use crate::setup::testing::{Captured, subscriber};
 
 /// Returns the exporter of this process. All tests share the tracer, and find their spans by trace
@@ -20,11 +23,9 @@ pub(crate) fn exporter() -> &'static InMemorySpanExporter {
     static EXPORTER: OnceLock<InMemorySpanExporter> = OnceLock::new();
     EXPORTER.get_or_init(|| {
         let exporter = InMemorySpanExporter::default();
-        let provider = SdkTracerProvider::builder()
-            .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
-            .with_simple_exporter(exporter.clone())
-            .build();
-        install(provider.tracer("celeriac")).unwrap();
+        let provider =
+            SdkTracerProvider::builder().with_sampler(sampler(1.0)).with_simple_exporter(exporter.clone()).build();
+        install(provider.tracer("celeriac"), TraceOptions::default()).unwrap();
         exporter
     })
 }
@@ -74,6 +75,7 @@ impl Names {
             exchange: "orders",
             routing_key: "billing.charge",
             attempt,
+            delay: None,
             redelivered: false,
             worker: &self.worker,
         }
@@ -85,7 +87,7 @@ impl Names {
 fn under_subscriber<F: Future>(options: &LogOptions, work: F) -> (F::Output, String) {
     exporter();
     let captured = Captured::default();
-    let dispatch = subscriber(options, captured.clone(), tracer().cloned());
+    let dispatch = subscriber(options, captured.clone(), tracing().map(|tracing| tracing.tracer.clone()));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let output = tracing::dispatcher::with_default(&dispatch, || runtime.block_on(work));
     (output, captured.text())
@@ -93,7 +95,12 @@ fn under_subscriber<F: Future>(options: &LogOptions, work: F) -> (F::Output, Str
 
 fn published(id: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let publish = PublishSpan::start("orders.charge", id, "orders", "billing.charge");
+    let publish = PublishSpan::start(&PublishInfo {
+        task: "orders.charge",
+        id: id,
+        exchange: "orders",
+        routing_key: "billing.charge",
+    });
     publish.inject(&mut headers);
     publish.end(Ok(()));
     headers
@@ -107,7 +114,8 @@ fn a_task_is_one_trace_from_its_caller_to_its_handlers_spans() {
         let process = ProcessSpan::start(&headers, &names.info("one-trace", 1));
         let handler = async || {
             tokio::task::yield_now().await;
-            PublishSpan::start("mail.send", "sub-task", "", "mail").end(Ok(()));
+            PublishSpan::start(&PublishInfo { task: "mail.send", id: "sub-task", exchange: "", routing_key: "mail" })
+                .end(Ok(()));
             let mut spawned = tokio::task::JoinSet::new();
             spawned.spawn(async { info_span!("spawned").in_scope(|| ()) }.instrument(Span::current()));
             spawned.join_all().await;
@@ -117,7 +125,7 @@ fn a_task_is_one_trace_from_its_caller_to_its_handlers_spans() {
         let spawn = async { outside.spawn(async { info_span!("aside").in_scope(|| ()) }.instrument(Span::current())) };
         process.run(spawn).await;
         outside.join_all().await;
-        process.record_settlement("reject");
+        process.record_settlement("orders.charge", "1", "reject");
         let trace_id = process.trace_id().unwrap();
         process.end(TaskState::Success, None);
         trace_id
@@ -126,14 +134,18 @@ fn a_task_is_one_trace_from_its_caller_to_its_handlers_spans() {
     let trace = Trace::of(&trace_id);
     assert_eq!(trace.parent("caller"), SpanId::INVALID);
     assert_eq!(trace.parent("publish orders:billing.charge"), trace.id("caller"));
-    assert_eq!(trace.parent("process billing"), trace.id("publish orders:billing.charge"));
-    assert_eq!(trace.parent("handler"), trace.id("process billing"));
+    assert_eq!(trace.parent("process orders:billing.charge:billing"), trace.id("publish orders:billing.charge"));
+    assert_eq!(trace.parent("handler"), trace.id("process orders:billing.charge:billing"));
     assert_eq!(trace.parent("publish mail"), trace.id("handler"));
     assert_eq!(trace.parent("spawned"), trace.id("handler"));
-    assert_eq!(trace.parent("aside"), trace.id("process billing"), "work that outlives the handler's own future");
-    assert_eq!(trace.parent("reject billing"), trace.id("process billing"));
+    assert_eq!(
+        trace.parent("aside"),
+        trace.id("process orders:billing.charge:billing"),
+        "work that outlives the handler's own future"
+    );
+    assert_eq!(trace.parent("reject orders:billing.charge:billing"), trace.id("process orders:billing.charge:billing"));
     assert_eq!(trace.0.len(), 8, "the span of the log lines is none of the trace's");
-    assert!(trace.span("process billing").parent_span_is_remote);
+    assert!(trace.span("process orders:billing.charge:billing").parent_span_is_remote);
 }
 
 #[test]
@@ -143,13 +155,13 @@ fn spans_say_what_the_messaging_conventions_ask_for() {
     let headers = published("conventions");
     let process = ProcessSpan::start(&headers, &names.info("conventions", 2));
     let trace_id = process.trace_id().unwrap();
-    process.record_settlement("nack");
+    process.record_settlement("orders.charge", "1", "nack");
     process.end(TaskState::Success, None);
 
     let trace = Trace::of(&trace_id);
     let publish = trace.span("publish orders:billing.charge");
     assert_eq!(publish.span_kind, SpanKind::Producer);
-    let process = trace.span("process billing");
+    let process = trace.span("process orders:billing.charge:billing");
     assert_eq!(process.span_kind, SpanKind::Consumer);
     assert_eq!(process.links.len(), 1);
     assert_eq!(process.links.iter().next().unwrap().span_context.span_id(), publish.span_context.span_id());
@@ -161,7 +173,10 @@ fn spans_say_what_the_messaging_conventions_ask_for() {
         ),
         (process, [("celeriac.task.attempt", "2"), ("celeriac.task.state", "SUCCESS")]),
         (process, [("celeriac.worker", "worker-1"), ("celeriac.queue", "billing")]),
-        (trace.span("nack billing"), [("messaging.operation.type", "settle"), ("messaging.operation.name", "nack")]),
+        (
+            trace.span("nack orders:billing.charge:billing"),
+            [("messaging.operation.type", "settle"), ("messaging.operation.name", "nack")],
+        ),
     ] {
         for (name, value) in expected {
             assert_eq!(attribute(span, name), value, "{name}");
@@ -182,11 +197,13 @@ fn attempts_share_a_trace_and_show_what_happened() {
     let first = ProcessSpan::start(&headers, &names.info("attempts", 1));
     let (task, id) = ("orders.charge", "attempts");
     first.emit(&TaskReceived { task, id, queue: "billing", redelivered: false });
-    let retry_in = std::time::Duration::from_secs(2);
+    let retry_in = Duration::from_secs(2);
     first.emit(&TaskRetried { task, id, attempt: 1, kind: "Declined", error: "declined", retry_in });
     first.emit(&TaskRevoked { task, id });
-    first.record_settlement("ack");
-    let again = first.run_blocking(|| PublishSpan::start("orders.charge", "attempts", "", "billing"))();
+    first.record_settlement("orders.charge", "1", "ack");
+    let again = first.run_blocking(|| {
+        PublishSpan::start(&PublishInfo { task: "orders.charge", id: "attempts", exchange: "", routing_key: "billing" })
+    })();
     again.inject(&mut headers);
     again.end(Err(&"unroutable"));
     first.end(TaskState::Retry, Some(&Failure::new("PaymentDeclined", "declined")));
@@ -196,16 +213,132 @@ fn attempts_share_a_trace_and_show_what_happened() {
 
     let trace = Trace::of(&trace_id);
     let attempt = |number| {
-        trace.0.iter().find(|span| span.name == "process billing" && attribute(span, "celeriac.task.attempt") == number)
+        trace.0.iter().find(|span| {
+            span.name == "process orders:billing.charge:billing" && attribute(span, "celeriac.task.attempt") == number
+        })
     };
     let (first, second) = (attempt("1").unwrap(), attempt("2").unwrap());
     let events: Vec<_> = first.events.iter().map(|event| event.name.as_ref()).collect();
-    assert_eq!(events, ["received", "retried", "revoked", "ack"]);
+    assert_eq!(events, ["received", "retried", "revoked", "settled"]);
     assert_eq!(first.status, Status::error("declined"));
     assert_eq!(attribute(first, "error.type"), "PaymentDeclined");
     assert_eq!(trace.parent("publish billing"), first.span_context.span_id());
     assert_eq!(trace.span("publish billing").status, Status::error("unroutable"));
     assert_eq!(second.parent_span_id, trace.id("publish billing"));
+}
+
+/// Starts the span of a delivery in a process with these options.
+fn start_with(options: TraceOptions, headers: &HeaderMap, info: &ProcessInfo<'_>) -> ProcessSpan {
+    exporter();
+    let tracer = tracing().unwrap().tracer.clone();
+    ProcessSpan::start_traced(&Tracing { tracer, options }, headers, info)
+}
+
+/// Returns the span of a delivery that has ended, and the ids of its links.
+fn ended(process: ProcessSpan) -> (SpanData, Vec<SpanId>) {
+    let trace_id = process.trace_id().unwrap();
+    process.end(TaskState::Success, None);
+    let span = Trace::of(&trace_id).span("process orders:billing.charge:billing").clone();
+    let links = span.links.iter().map(|link| link.span_context.span_id()).collect();
+    (span, links)
+}
+
+#[test]
+fn a_task_that_is_due_long_after_its_send_has_a_trace_of_its_own_with_a_link() {
+    exporter();
+    let (names, hour) = (Names::new(), Duration::from_secs(3_600));
+    let link = TraceOptions { relation: TraceRelation::Link, ..TraceOptions::default() };
+    let cases = [
+        (TraceOptions::default(), None, true),
+        (TraceOptions::default(), Some(hour), true),
+        (TraceOptions::default(), Some(hour + Duration::from_secs(1)), false),
+        (link.clone(), None, false),
+        (link, Some(hour), false),
+    ];
+    for (options, delay, continues) in cases {
+        let headers = published("late");
+        let sender = propagation::extract(&headers).unwrap();
+        let info = ProcessInfo { delay, ..names.info("late", 1) };
+        let (span, links) = ended(start_with(options.clone(), &headers, &info));
+        let parent = if continues { sender.span_id() } else { SpanId::INVALID };
+        assert_eq!(span.parent_span_id, parent, "{options:?} {delay:?}");
+        assert_eq!(span.span_context.trace_id() == sender.trace_id(), continues, "{options:?} {delay:?}");
+        assert_eq!(links, [sender.span_id()], "{options:?} {delay:?}");
+    }
+}
+
+#[test]
+fn the_span_of_an_attempt_links_to_the_attempt_before() {
+    exporter();
+    let names = Names::new();
+    let mut headers = published("linked");
+    let first = ProcessSpan::start(&headers, &names.info("linked", 1));
+    first.inject_attempt(&mut headers);
+    let (first, _) = ended(first);
+    let sender = propagation::extract(&headers).unwrap();
+    let again = ProcessSpan::start(&headers, &names.info("linked", 2));
+    let trace_id = again.trace_id().unwrap();
+    again.end(TaskState::Success, None);
+    let trace = Trace::of(&trace_id);
+    let second = trace.0.iter().find(|span| span.links.len() == 2).unwrap();
+    let links: Vec<_> = second.links.iter().map(|link| link.span_context.span_id()).collect();
+    assert_eq!(links, [sender.span_id(), first.span_context.span_id()]);
+    assert_eq!(second.links[1].attributes, [KeyValue::new("celeriac.link.reason", "retried-from")]);
+}
+
+#[test]
+fn an_acknowledgement_is_a_span_by_choice() {
+    for ack_spans in [false, true] {
+        let names = Names::new();
+        let options = TraceOptions { ack_spans, ..TraceOptions::default() };
+        let process = start_with(options, &published("acked"), &names.info("acked", 1));
+        process.record_settlement("orders.charge", "acked", "ack");
+        let trace_id = process.trace_id().unwrap();
+        process.end(TaskState::Success, None);
+        let is_ack = |span: &SpanData| span.name == "ack orders:billing.charge:billing";
+        assert_eq!(Trace::of(&trace_id).0.iter().any(is_ack), ack_spans);
+    }
+}
+
+#[test]
+fn a_replay_begins_a_trace_that_links_to_the_dead_letter() {
+    exporter();
+    let mut headers = published("dead");
+    let letter = propagation::extract(&headers).unwrap();
+    let info = PublishInfo { task: "orders.charge", id: "dead", exchange: "", routing_key: "billing" };
+    let replay = PublishSpan::replay(&headers, &info);
+    replay.inject(&mut headers);
+    replay.end(Ok(()));
+    let written = propagation::extract(&headers).unwrap();
+    let trace = Trace::of(&written.trace_id().to_string());
+    let span = trace.span("publish billing");
+    assert_ne!(span.span_context.trace_id(), letter.trace_id());
+    assert_eq!((span.span_context.span_id(), span.parent_span_id), (written.span_id(), SpanId::INVALID));
+    assert_eq!(span.links[0].span_context.span_id(), letter.span_id());
+}
+
+#[test]
+fn the_relay_links_to_the_span_that_made_the_message_and_leaves_it_in_the_message() {
+    exporter();
+    let info = PublishInfo { task: "mail.send", id: "relayed", exchange: "", routing_key: "mail" };
+    let mut headers = HeaderMap::new();
+    let create = PublishSpan::create(&info);
+    create.inject(&mut headers);
+    create.end(Ok(()));
+    let stored = headers.clone();
+    PublishSpan::relay(&mut headers, &info).end(Ok(()));
+    assert_eq!(headers, stored);
+    let creator = propagation::extract(&headers).unwrap();
+    let trace = Trace::of(&creator.trace_id().to_string());
+    let relayed = trace.span("publish mail");
+    assert_eq!((relayed.parent_span_id, relayed.span_kind.clone()), (creator.span_id(), SpanKind::Client));
+    assert_eq!(relayed.links[0].span_context.span_id(), creator.span_id());
+    assert_eq!(trace.span("create mail").span_kind, SpanKind::Producer);
+
+    let mut without = HeaderMap::new();
+    PublishSpan::relay(&mut without, &info).end(Ok(()));
+    let begun = propagation::extract(&without).unwrap();
+    assert_eq!(Trace::of(&begun.trace_id().to_string()).span("publish mail").span_kind, SpanKind::Producer);
 }
 
 #[test]
@@ -217,11 +350,13 @@ fn a_trace_that_its_sender_does_not_keep_is_not_kept_here() {
     let mut headers = HeaderMap::new();
     headers.insert("traceparent", parent);
     let process = ProcessSpan::start(&headers, &names.info("unkept", 1));
-    process.emit(&TaskSucceeded { task: "t", id: "unkept", runtime: std::time::Duration::ZERO });
-    process.record_settlement("ack");
+    process.emit(&TaskSucceeded { task: "t", id: "unkept", runtime: Duration::ZERO });
+    process.record_settlement("t", "unkept", "ack");
     assert_eq!(process.trace_id().as_deref(), Some(trace_id));
     let mut sent = HeaderMap::new();
-    process.run_blocking(|| PublishSpan::start("t", "next", "", "q").inject(&mut sent))();
+    process.run_blocking(|| {
+        PublishSpan::start(&PublishInfo { task: "t", id: "next", exchange: "", routing_key: "q" }).inject(&mut sent)
+    })();
     process.end(TaskState::Success, None);
 
     let sent = sent.text("traceparent").unwrap();
@@ -234,7 +369,8 @@ fn a_handler_on_a_thread_is_in_the_trace_and_in_the_log() {
     exporter();
     let names = Names::new();
     let captured = Captured::default();
-    let dispatch = subscriber(&LogOptions::default(), captured.clone(), tracer().cloned());
+    let dispatch =
+        subscriber(&LogOptions::default(), captured.clone(), tracing().map(|tracing| tracing.tracer.clone()));
     let process = tracing::dispatcher::with_default(&dispatch, || {
         ProcessSpan::start(&published("threaded"), &names.info("threaded", 1))
     });
@@ -244,7 +380,7 @@ fn a_handler_on_a_thread_is_in_the_trace_and_in_the_log() {
     process.end(TaskState::Success, None);
 
     let trace = Trace::of(&trace_id);
-    assert_eq!(trace.parent("threaded"), trace.id("process billing"));
+    assert_eq!(trace.parent("threaded"), trace.id("process orders:billing.charge:billing"));
     let lines = captured.text();
     assert!(lines.contains("working") && lines.contains(&trace_id), "{lines}");
 }
@@ -263,7 +399,7 @@ fn handler_lines(options: &LogOptions, id: &str) -> (String, Vec<String>) {
                 .in_scope(|| tracing::error!(target: "my_app", "out of stock"));
         };
         process.run(handler).await;
-        process.emit(&TaskSucceeded { task: "orders.charge", id, runtime: std::time::Duration::from_millis(12) });
+        process.emit(&TaskSucceeded { task: "orders.charge", id, runtime: Duration::from_millis(12) });
         let trace_id = process.trace_id().unwrap();
         process.end(TaskState::Success, None);
         trace_id

@@ -17,12 +17,13 @@ use celeriac_protocol::task::AckMode;
 use celeriac_protocol::{Failure, TaskHeaders, TaskState};
 use celeriac_results::{AttemptKey, CrashCheck, CrashCount, Finished};
 use celeriac_telemetry::events::worker::completion::{FailureNotRecorded, OutcomeNotRecorded};
+use celeriac_telemetry::events::worker::task::TaskQuarantined;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::attempt::dead_letter::dead_letter;
 use crate::attempt::embed::read_small_embed;
 use crate::attempt::follow_up::{FollowUpMode, after_failure};
-use crate::attempt::record::{Recording, record_row};
+use crate::attempt::record::{Recording, record_row, tell_recorded};
 use crate::attempt::resend::hold_suspect;
 use crate::attempt::row::{RowDetails, row};
 use crate::attempt::{Attempt, Disposition, Processed, Step};
@@ -136,12 +137,15 @@ async fn put_on_record(attempt: &Attempt<'_>, results: &ResultStore, max_starts:
 /// down, so they are left to a replay of the dead letter.
 async fn quarantine(attempt: &mut Attempt<'_>, results: &ResultStore, times: u32) -> Processed {
     let failure = Failure::new(WORKER_LOST, format!("its worker was lost {times} times while it ran"));
+    let TaskHeaders { task, id, .. } = attempt.headers();
+    attempt.span.emit(&TaskQuarantined { task, id, deliveries: times });
     let dead_lettered = dead_letter(attempt, "poison", &failure.to_string()).await;
     if dead_lettered == Disposition::Requeue {
         return Disposition::Requeue.into();
     }
     let details = RowDetails { failure: Some(failure.clone()), begun: true, ..RowDetails::default() };
     let recorded = record_row(results, Box::new(row(attempt, TaskState::Failure, details))).await;
+    tell_recorded(attempt, TaskState::Failure, &recorded);
     let TaskHeaders { task, id, .. } = attempt.headers();
     match &recorded {
         Recording::Unwritten { error } => {

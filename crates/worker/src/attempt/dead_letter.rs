@@ -7,8 +7,9 @@ use celeriac_broker::{DeliveryInfo, Outgoing, headers};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{HeaderMap, Message, TaskHeaders, Value};
 use celeriac_telemetry::events::worker::task::MessageDeadLettered;
+use celeriac_telemetry::trace::{PublishInfo, PublishSpan};
 
-use crate::attempt::publish::{Recipient, disposition_after, publish_until_confirmed};
+use crate::attempt::publish::{Recipient, disposition_after, end_publish, publish_until_confirmed};
 use crate::attempt::{Attempt, Disposition};
 use crate::runtime::WorkerRuntime;
 
@@ -18,7 +19,7 @@ pub(crate) async fn dead_letter(attempt: &Attempt<'_>, reason: &'static str, err
     let origin = &attempt.received.origin;
     attempt.span.emit(&MessageDeadLettered { queue: &origin.queue, reason, error, task: Some(task), id: Some(id) });
     let message = attempt.received.message.clone();
-    send_dead_letter(attempt.runtime, message, origin, reason, error).await
+    send_from(attempt, message, reason, error).await
 }
 
 /// Sends the message of a task that has run to the dead-letter queue, because its follow-ups cannot
@@ -36,16 +37,24 @@ pub(crate) async fn dead_letter_not_followed_up(attempt: &Attempt<'_>, error: &s
     });
     let mut message = attempt.received.message.clone();
     message.headers.insert(names::REPEATED, true);
-    send_dead_letter(attempt.runtime, message, origin, REASON, error).await
+    send_from(attempt, message, REASON, error).await
 }
 
-/// Sends a message to the dead-letter queue of its origin.
+/// Sends the message of an attempt, as a part of its trace.
+async fn send_from(attempt: &Attempt<'_>, message: Message, reason: &'static str, error: &str) -> Disposition {
+    let origin = &attempt.received.origin;
+    let sent = send_dead_letter(attempt.runtime, message, origin, reason, error, |_, info| PublishSpan::start(info));
+    attempt.span.run(sent).await
+}
+
+/// Sends a message to the dead-letter queue of its origin. `span` starts the span of that.
 pub(crate) async fn send_dead_letter(
     runtime: &WorkerRuntime,
     mut message: Message,
     origin: &DeliveryInfo,
     reason: &'static str,
     error: &str,
+    span: impl FnOnce(&Message, &PublishInfo<'_>) -> PublishSpan,
 ) -> Disposition {
     // The message must stay readable in a console, and its headers must fit in one frame.
     const LONGEST_ERROR: usize = 1_000;
@@ -68,8 +77,14 @@ pub(crate) async fn send_dead_letter(
     message.properties.expiration = None;
     // Every consumed queue has a dead-letter queue.
     let Some(routing_key) = runtime.topology.dead_letter_queue(&origin.queue) else { return Disposition::Reject };
+    let text = |name| message.headers.text(name).unwrap_or_default();
+    let info = PublishInfo { task: text(names::TASK), id: text(names::ID), exchange: "", routing_key: &routing_key };
+    let span = span(&message, &info);
+    span.inject(&mut message.headers);
     let outgoing = Outgoing { exchange: Cow::Borrowed(""), routing_key, message, mandatory: true };
-    disposition_after(&publish_until_confirmed(runtime, outgoing, Recipient::Own).await)
+    let sent = publish_until_confirmed(runtime, outgoing, Recipient::Own).await;
+    end_publish(span, &sent);
+    disposition_after(&sent)
 }
 
 /// Leaves out the largest headers of a message that could not be published with them. The mark of

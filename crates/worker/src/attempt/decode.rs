@@ -1,10 +1,11 @@
 //! Turns a delivery into a task that can run, or into the reason why it cannot.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use celeriac_broker::{Delivery, DeliveryInfo};
 use celeriac_protocol::redact::RedactedValues;
-use celeriac_protocol::{Body, Embed, TaskHeaders};
+use celeriac_protocol::{Body, Embed, TaskHeaders, sent_at};
 use celeriac_telemetry::events::worker::task::TaskReceived;
 use celeriac_telemetry::trace::{ProcessInfo, ProcessSpan};
 use jiff::tz::TimeZone;
@@ -68,10 +69,13 @@ pub(crate) fn read_headers(
 fn begin_span(runtime: &WorkerRuntime, received: &Received) -> ProcessSpan {
     let Received { message, headers, origin, .. } = received;
     let DeliveryInfo { queue, exchange, routing_key, redelivered, .. } = origin;
-    let TaskHeaders { task, id, retries, .. } = headers;
+    let TaskHeaders { task, id, retries, eta, .. } = headers;
     let (attempt, worker) = (retries.saturating_add(1), &runtime.name);
     let redelivered = *redelivered;
-    let info = ProcessInfo { task, id, queue, exchange, routing_key, attempt, redelivered, worker };
+    // A delayed message arrives from the last level of its delay.
+    let exchange = if runtime.broker.ladder().owns(exchange) { "" } else { exchange };
+    let delay = eta.zip(sent_at(id)).and_then(|(due, sent)| Duration::try_from(due.duration_since(sent)).ok());
+    let info = ProcessInfo { task, id, queue, exchange, routing_key, attempt, delay, redelivered, worker };
     let span = ProcessSpan::start(&message.headers, &info);
     span.emit(&TaskReceived { task, id, queue, redelivered });
     span

@@ -10,7 +10,7 @@ use celeriac_telemetry::events::worker::completion::OutcomeNotRecorded;
 
 use crate::attempt::dead_letter::dead_letter;
 use crate::attempt::duplicate::{complete_recorded, find_row, may_be_duplicate};
-use crate::attempt::record::{Recording, record_row};
+use crate::attempt::record::{Recording, record_row, tell_recorded};
 use crate::attempt::refused::end_unrecordable;
 use crate::attempt::row::{RowDetails, row};
 use crate::attempt::{Attempt, Disposition, Processed, Step};
@@ -35,7 +35,9 @@ async fn record(
     let runtime = attempt.runtime;
     let Some(results) = &runtime.results else { return Ok(()) };
     let failure = details.failure.clone();
-    match record_row(results, Box::new(row(attempt, state, details))).await {
+    let recording = record_row(results, Box::new(row(attempt, state, details))).await;
+    tell_recorded(attempt, state, &recording);
+    match recording {
         Recording::Stored if attempt.is_taken_back() => {
             Err(Processed { failure, ..Processed::new(Disposition::Superseded, state) })
         }

@@ -10,7 +10,7 @@ use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::{Backoff, RetryPolicy};
 use celeriac_telemetry::events::worker::TopologyNotDeclared;
 use celeriac_telemetry::events::worker::completion::{FollowUpFailed, TaskAwaitsBroker};
-use celeriac_telemetry::{ErrorChain, Event};
+use celeriac_telemetry::{ErrorChain, Event, PublishSpan};
 
 use crate::attempt::{Disposition, Interrupted};
 use crate::runtime::WorkerRuntime;
@@ -50,6 +50,15 @@ pub(crate) enum Recipient {
     SameQueue,
     /// Another program. The queue may be missing or denied to this user for good.
     External,
+}
+
+/// Ends the span of a message with the outcome of its publish.
+pub(crate) fn end_publish(span: PublishSpan, sent: &Result<(), PublishFailure>) {
+    match sent {
+        Ok(()) => span.end(Ok(())),
+        Err(PublishFailure::Interrupted) => span.end(Err(&"the worker stopped before it was sent")),
+        Err(PublishFailure::Impossible(reason)) => span.end(Err(reason)),
+    }
 }
 
 /// Publishes until the message is confirmed.

@@ -4,6 +4,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use celeriac_protocol::TaskHeaders;
+use celeriac_telemetry::events::worker::task::TaskRateLimited;
+
 use crate::attempt::resend::hold_for_rate;
 use crate::attempt::{Attempt, Interrupted, Step};
 use crate::rate_limits::{RateDecision, RateLimiter};
@@ -38,6 +41,7 @@ async fn reserve(attempt: &mut Attempt<'_>, limiter: &RateLimiter) -> Step<()> {
     match decision {
         RateDecision::Wait => Ok(wait_in_line(attempt, PlaceInLine { limiter, meter }).await?),
         RateDecision::Requeue(wait) => {
+            tell_limited(attempt);
             if room {
                 meter.release_place();
             }
@@ -45,6 +49,11 @@ async fn reserve(attempt: &mut Attempt<'_>, limiter: &RateLimiter) -> Step<()> {
             Err(hold_for_rate(attempt, wait, rounds.saturating_add(1)).await)
         }
     }
+}
+
+fn tell_limited(attempt: &Attempt<'_>) {
+    let TaskHeaders { task, id, .. } = attempt.headers();
+    attempt.span.emit(&TaskRateLimited { task, id });
 }
 
 async fn wait_in_line(attempt: &mut Attempt<'_>, place: PlaceInLine<'_>) -> Result<(), Interrupted> {
@@ -57,6 +66,7 @@ async fn wait_in_line(attempt: &mut Attempt<'_>, place: PlaceInLine<'_>) -> Resu
             return Ok(());
         }
     }
+    tell_limited(attempt);
     attempt.release_slot();
     let _first = attempt.unless_stopping(limiter.turn.lock()).await?;
     let next = limiter.schedule().next;

@@ -1,9 +1,11 @@
 //! Writes the row of a task, and returns the result.
 
-use celeriac_protocol::TaskState;
+use celeriac_protocol::{TaskHeaders, TaskState};
 use celeriac_results::{Recorded, TaskRecord};
 use celeriac_telemetry::ErrorChain;
+use celeriac_telemetry::events::worker::task::OutcomeRecorded;
 
+use crate::attempt::Attempt;
 use crate::runtime::ResultStore;
 
 /// The result of writing a row.
@@ -34,5 +36,13 @@ pub(crate) async fn record_row(results: &ResultStore, row: Box<TaskRecord>) -> R
         Ok(Recorded::Stored | Recorded::Kept(_)) => Recording::Stored,
         Ok(Recorded::Refused { reason }) => Recording::Refused { reason },
         Err(error) => Recording::Unwritten { error: ErrorChain(&error).to_string() },
+    }
+}
+
+/// Tells that a row is durable, if it is.
+pub(crate) fn tell_recorded(attempt: &Attempt<'_>, state: TaskState, recording: &Recording) {
+    if *recording == Recording::Stored {
+        let TaskHeaders { task, id, .. } = attempt.headers();
+        attempt.span.emit(&OutcomeRecorded { task, id, state });
     }
 }

@@ -5,7 +5,7 @@ use celeriac_telemetry::events::worker::completion::{FailureNotRecorded, Outcome
 
 use crate::attempt::dead_letter::dead_letter;
 use crate::attempt::follow_up::{FollowUpMode, after_failure};
-use crate::attempt::record::{Recording, record_row};
+use crate::attempt::record::{Recording, record_row, tell_recorded};
 use crate::attempt::row::{RowDetails, row};
 use crate::attempt::{Attempt, Disposition, Processed};
 
@@ -51,7 +51,9 @@ async fn end_refused(
     let details = RowDetails { failure: Some(failure.clone()), ..details };
     let row = row(attempt, TaskState::Failure, details);
     if let Some(results) = &attempt.runtime.results {
-        match record_row(results, Box::new(row)).await {
+        let recording = record_row(results, Box::new(row)).await;
+        tell_recorded(attempt, TaskState::Failure, &recording);
+        match recording {
             Recording::Stored if attempt.is_taken_back() => {
                 return Processed::failed(Disposition::Superseded, TaskState::Failure, failure);
             }

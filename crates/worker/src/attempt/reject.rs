@@ -8,7 +8,8 @@ use celeriac_protocol::headers::names;
 use celeriac_protocol::{Failure, Message, TaskHeaders, TaskState};
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::worker::completion::OutcomeNotRecorded;
-use celeriac_telemetry::events::worker::task::{AttemptPanicked, MessageDeadLettered};
+use celeriac_telemetry::events::worker::task::{AttemptPanicked, MessageDeadLettered, TaskRejected};
+use celeriac_telemetry::trace::PublishSpan;
 use futures::FutureExt;
 use jiff::Timestamp;
 
@@ -35,6 +36,8 @@ async fn steps(attempt: &mut Attempt<'_>, reason: &RejectReason) -> Step<Process
     attempt.release_slot();
     // The error of a decoder may repeat an argument.
     let failure = attempt.redacted.remove_from_failure(Failure::new(reason.kind(), reason.to_string()));
+    let TaskHeaders { task, id, .. } = attempt.headers();
+    attempt.span.emit(&TaskRejected { task, id, reason: reason.as_str() });
     let dead_lettered =
         dead_letter_and_record(attempt, reason.as_str(), failure.clone(), RowDetails::default()).await?;
     let told = match reason {
@@ -76,7 +79,10 @@ pub(crate) async fn dead_letter_invalid(runtime: &WorkerRuntime, invalid: &Inval
     let (word, error) = (reason.as_str(), reason.to_string());
     MessageDeadLettered { queue: &origin.queue, reason: word, error: &error, task: task.as_deref(), id: id.as_deref() }
         .emit();
-    let disposition = send_dead_letter(runtime, message.clone(), origin, word, &error).await;
+    let sent = send_dead_letter(runtime, message.clone(), origin, word, &error, |message, info| {
+        PublishSpan::again(&message.headers, info)
+    });
+    let disposition = sent.await;
     let (Disposition::Done, Some(id), Some(results)) = (disposition, id, &runtime.results) else { return disposition };
     let failure = Failure::new(reason.kind(), error);
     let replays = message.headers.replays();

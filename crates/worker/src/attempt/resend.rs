@@ -6,12 +6,13 @@ use std::time::Duration;
 use celeriac_broker::Outgoing;
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{Failure, Message, TaskHeaders};
-use celeriac_telemetry::trace::PublishSpan;
+use celeriac_telemetry::events::worker::task::TaskDelayed;
+use celeriac_telemetry::trace::{PublishInfo, PublishSpan};
 use jiff::Timestamp;
 
 use crate::attempt::dead_letter::dead_letter;
 use crate::attempt::embed::{read_possible_embed, read_small_embed};
-use crate::attempt::publish::{PublishFailure, Recipient, disposition_after, publish_until_confirmed};
+use crate::attempt::publish::{PublishFailure, Recipient, disposition_after, end_publish, publish_until_confirmed};
 use crate::attempt::refused::{UNSENDABLE, end_unsendable};
 use crate::attempt::{Attempt, Disposition, Processed, Step};
 use crate::hold::nearly_whole;
@@ -26,6 +27,7 @@ pub(crate) fn next_attempt(attempt: &Attempt<'_>, due: Timestamp, until: Option<
     let eta = Some(due).filter(|_| !wait.is_zero());
     let mut message = attempt.received.message.clone();
     TaskHeaders::next_attempt(&mut message.headers, retries, eta);
+    attempt.span.inject_attempt(&mut message.headers);
     if let Some(until) = until {
         message.headers.set_retry_until(until);
     }
@@ -54,6 +56,8 @@ pub(crate) async fn send_next_attempt(
 /// If the worker dies between this and the acknowledgement, there are two messages. Both have a
 /// header, so that their workers first read the store.
 pub(crate) async fn hold_until_due(attempt: &mut Attempt<'_>, wait: Duration) -> Processed {
+    let TaskHeaders { task, id, .. } = attempt.headers();
+    attempt.span.emit(&TaskDelayed { task, id, retry_in: wait });
     let mut message = without_deaths(&attempt.received);
     message.headers.insert(names::REPEATED, true);
     hold(attempt, message, wait).await
@@ -140,14 +144,12 @@ async fn send_held(attempt: &Attempt<'_>, message: Message, wait: Duration) -> R
     let TaskHeaders { task, id, .. } = attempt.headers();
     let (mut outgoing, recipient) = held(attempt.runtime, &attempt.received, message, wait);
     let sending = async {
-        let span = PublishSpan::start(task, id, "", &attempt.received.origin.queue);
+        let routing_key = &attempt.received.origin.queue;
+        let delay = Some(wait).filter(|wait| !wait.is_zero());
+        let span = PublishSpan::start(&PublishInfo { task, id, exchange: "", routing_key }).delayed(delay);
         span.inject(&mut outgoing.message.headers);
         let sent = publish_until_confirmed(attempt.runtime, outgoing, recipient).await;
-        match &sent {
-            Ok(()) => span.end(Ok(())),
-            Err(PublishFailure::Interrupted) => span.end(Err(&"the worker stopped before it was sent")),
-            Err(PublishFailure::Impossible(reason)) => span.end(Err(reason)),
-        }
+        end_publish(span, &sent);
         sent
     };
     attempt.span.run(sending).await

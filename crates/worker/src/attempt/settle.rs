@@ -1,6 +1,7 @@
 //! Settles a delivery: acknowledges it, rejects it, or requeues it.
 
 use celeriac_broker::{EarlyAck, Settlement};
+use celeriac_protocol::TaskHeaders;
 use celeriac_protocol::task::AckMode;
 
 use crate::attempt::{Attempt, Disposition, Processed};
@@ -11,6 +12,8 @@ pub(crate) fn acknowledge_if_early(attempt: &mut Attempt<'_>) {
     let is_early = attempt.task.is_some_and(|task| task.options.acks == AckMode::Early);
     if let Some(settlement) = attempt.settlement.take_if(|_| is_early) {
         settlement.ack();
+        let TaskHeaders { task, id, .. } = attempt.headers();
+        attempt.span.record_settlement(task, id, "ack");
     }
 }
 
@@ -28,8 +31,9 @@ pub(crate) fn finish(attempt: Attempt<'_>, processed: &Processed) {
     let disposition = if is_unsure { Disposition::Requeue } else { *disposition };
     if let Some(settlement) = settlement {
         settle(settlement, disposition);
+        let TaskHeaders { task, id, .. } = &received.headers;
+        span.record_settlement(task, id, as_str(disposition));
     }
-    span.record_settlement(as_str(disposition));
     span.end(*state, failure.as_ref());
 }
 

@@ -19,7 +19,7 @@ use celeriac_telemetry::ErrorChain;
 use celeriac_telemetry::events::worker::completion::{
     CommitFailed, CommitUnknown, TaskAwaitsStore, TransactionNotStarted,
 };
-use celeriac_telemetry::events::worker::task::{TaskSkipped, TaskSucceeded};
+use celeriac_telemetry::events::worker::task::{OutcomeRecorded, TaskSkipped, TaskSucceeded};
 
 use crate::attempt::complete;
 use crate::attempt::decide::{Decision, decide};
@@ -319,7 +319,9 @@ async fn finish_commit(
     match committed {
         Committed::Stored => {
             let runtime = attempt.timing.map(|timing| timing.runtime).unwrap_or_default();
-            attempt.span.emit(&TaskSucceeded { task: task.name, id: &attempt.headers().id, runtime });
+            let (task, id) = (task.name, &attempt.headers().id);
+            attempt.span.emit(&TaskSucceeded { task, id, runtime });
+            attempt.span.emit(&OutcomeRecorded { task, id, state: TaskState::Success });
             announce(attempt, &row);
             let followed = after_success(attempt, result, FollowUpMode::InOutbox).await;
             Processed::new(followed, TaskState::Success)

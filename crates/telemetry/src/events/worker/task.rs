@@ -5,8 +5,8 @@ use std::time::Duration;
 use celeriac_protocol::TaskState;
 
 use crate::metrics::{
-    MESSAGES_CONSUMED, MESSAGES_DEAD_LETTERED, PROCESS_DURATION, QUEUE_WAIT, TASKS_FINISHED, TASKS_INTERRUPTED,
-    TASKS_RETRIED, TASKS_SKIPPED, TASKS_STARTED, bounded_kind,
+    MESSAGES_CONSUMED, MESSAGES_DEAD_LETTERED, MESSAGES_SETTLED, PROCESS_DURATION, QUEUE_WAIT, TASKS_DELAYED,
+    TASKS_FINISHED, TASKS_INTERRUPTED, TASKS_RATE_LIMITED, TASKS_RETRIED, TASKS_SKIPPED, TASKS_STARTED, bounded_kind,
 };
 
 const TARGET: &str = "celeriac::worker";
@@ -45,7 +45,7 @@ event! {
         wait: Option<Duration>,
     }
     log: DEBUG "task started" { task, id, attempt };
-    span: "started";
+    span: "started" { "celeriac.task.wait" = wait };
     count: TASKS_STARTED { "celeriac.task.name" = task };
     time: QUEUE_WAIT(wait) { "celeriac.queue" = queue };
 }
@@ -128,6 +128,93 @@ event! {
     log: ERROR "message dead-lettered" { task, id, queue, reason, error };
     span: "dead-lettered" { "celeriac.dead.reason" = reason, "celeriac.error" = error };
     count: MESSAGES_DEAD_LETTERED { "celeriac.queue" = queue, "celeriac.dead.reason" = reason };
+}
+
+event! {
+    /// A task can never run here: it is unknown, or its message cannot be read.
+    pub struct TaskRejected<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Reason, in one word.
+        reason: &'a str,
+    }
+    log: DEBUG "task rejected" { task, id, reason };
+    span: "rejected" { "celeriac.dead.reason" = reason };
+    count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "FAILURE" };
+}
+
+event! {
+    /// A task may have crashed its worker too often, and does not run again.
+    pub struct TaskQuarantined<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Number of deliveries whose worker was lost.
+        deliveries: u32,
+    }
+    log: WARN "task quarantined" { task, id, deliveries };
+    span: "quarantined";
+    count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "FAILURE" };
+}
+
+event! {
+    /// A task arrived before it is due, and waits at the broker.
+    pub struct TaskDelayed<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Time until the task is due.
+        retry_in: Duration,
+    }
+    log: DEBUG "task delayed" { task, id, retry_in_seconds = retry_in.as_secs_f64() };
+    span: "delayed" { "celeriac.task.delay" = retry_in };
+    count: TASKS_DELAYED { "celeriac.task.name" = task };
+}
+
+event! {
+    /// A task exceeds its rate limit, and waits for its start.
+    pub struct TaskRateLimited<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+    }
+    log: DEBUG "task rate-limited" { task, id };
+    span: "rate-limited";
+    count: TASKS_RATE_LIMITED { "celeriac.task.name" = task };
+}
+
+event! {
+    /// The outcome of a task is durable.
+    pub struct OutcomeRecorded<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// The outcome.
+        state: TaskState,
+    }
+    log: DEBUG "outcome recorded" { task, id, state = state.as_str() };
+    span: "recorded" { "celeriac.task.state" = state.as_str() };
+}
+
+event! {
+    /// The worker has settled the message of a task.
+    pub struct MessageSettled<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// AMQP's method: `ack`, `nack` or `reject`.
+        settlement: &'a str,
+    }
+    log: DEBUG "message settled" { task, id, settlement };
+    span: "settled" { "celeriac.settlement" = settlement };
+    count: MESSAGES_SETTLED { "celeriac.settlement" = settlement };
 }
 
 event! {

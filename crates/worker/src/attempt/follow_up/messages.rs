@@ -14,11 +14,11 @@ use celeriac_protocol::signature::{SignatureError, SignatureKind};
 use celeriac_protocol::{Embed, Signature, TaskHeaders, TaskOptions, Value};
 use celeriac_results::outbox::OutboxMessage;
 use celeriac_telemetry::events::client::TaskSent;
-use celeriac_telemetry::trace::PublishSpan;
+use celeriac_telemetry::trace::{PublishInfo, PublishSpan};
 
 use crate::allowed::NotAllowed;
 use crate::attempt::Attempt;
-use crate::attempt::publish::{PublishFailure, Recipient, publish_until_confirmed};
+use crate::attempt::publish::{PublishFailure, Recipient, end_publish, publish_until_confirmed};
 use crate::follow_up_size::{FollowUpLimits, FollowUpSize, OverLimit, least_size, signature_size};
 use crate::task::derived_id::derived_id;
 
@@ -257,10 +257,10 @@ impl<'a> FollowUps<'a> {
         let is_same = outgoing.exchange.is_empty() && *outgoing.routing_key == *attempt.received.origin.queue;
         let recipient = if is_same { Recipient::SameQueue } else { Recipient::External };
         let sending = async {
-            let span = PublishSpan::start(&task, &id, exchange, routing_key);
+            let span = PublishSpan::start(&PublishInfo { task: &task, id: &id, exchange, routing_key });
             span.inject(&mut outgoing.message.headers);
             let sent = publish_until_confirmed(attempt.runtime, outgoing, recipient).await;
-            span.end(if sent.is_ok() { Ok(()) } else { Err(&"it was not sent") });
+            end_publish(span, &sent);
             sent
         };
         attempt.span.run(sending).await.map_err(|unsent| match unsent {
