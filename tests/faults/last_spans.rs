@@ -57,7 +57,7 @@ async fn no_span_of_a_finished_task_is_missing_after_sigterm(bed: Bed) {
 
 /// Starts a worker: over HTTP or gRPC, on one thread or on those of the machine, in turn.
 async fn worker(bed: &Bed, collector: &Collector, journal: &std::path::Path, turn: usize) -> Program {
-    let protocol = if turn % 2 == 0 { "grpc" } else { "http/protobuf" };
+    let protocol = if turn.is_multiple_of(2) { "grpc" } else { "http/protobuf" };
     let mut variables = vec![
         ("CELERIAC__TELEMETRY__OTLP_ENDPOINT", collector.url()),
         ("CELERIAC__TELEMETRY__OTLP_PROTOCOL", protocol.to_owned()),

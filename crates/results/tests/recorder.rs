@@ -329,7 +329,7 @@ async fn old_rows_are_swept_now_and_then() {
     let store = Scripted::open();
     let keep = Duration::from_secs(24 * 60 * 60);
     let options = ResultsOptions { retention: keep, ..options(4, 1) };
-    beside(&store, &options, async |_recorder| tokio::time::sleep(Duration::from_secs(1_500)).await).await;
+    beside(&store, &options, async |_recorder| tokio::time::sleep(Duration::from_secs(150)).await).await;
     let swept = store.swept.lock().unwrap().clone();
     let audit = options.audit_retention;
     assert_eq!(swept, [keep, audit, keep, audit]);

@@ -97,7 +97,7 @@ fn published(id: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let publish = PublishSpan::start(&PublishInfo {
         task: "orders.charge",
-        id: id,
+        id,
         exchange: "orders",
         routing_key: "billing.charge",
     });
