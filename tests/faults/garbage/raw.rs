@@ -132,7 +132,8 @@ async fn all_are_dead_lettered(bed: &Bed, kind: &str) {
     for handle in good {
         let ended = async || {
             assert!(worker.is_running(), "{}", worker.output());
-            handle.ready().await.unwrap()
+            // Another program sent it, and it has no row yet.
+            matches!(handle.ready().await, Ok(true))
         };
         eventually("good tasks run", ended, |ended| *ended).await;
     }
