@@ -286,9 +286,14 @@ async fn a_task_of_which_nothing_is_known_is_unknown_and_one_that_was_sent_is_pe
     let client = bed.client(bed.program(tasks![add])).await;
     let patience = Duration::from_secs(1);
     let nobody = client.handle::<i64>("nobody");
+    // A task that runs for the first time has no row either.
+    assert_eq!(nobody.status().await.unwrap(), TaskState::Pending);
+    assert!(!nobody.ready().await.unwrap());
+    let recording = bed.client(bed.program(tasks![add]).set("results.track", "sent")).await;
+    let unsent = recording.handle::<i64>("nobody");
     for unknown in [
-        nobody.status().await.unwrap_err(),
-        nobody.ready().await.unwrap_err(),
+        unsent.status().await.unwrap_err(),
+        unsent.ready().await.unwrap_err(),
         nobody.get_timeout(patience).await.unwrap_err(),
         nobody.wait_timeout(patience).await.unwrap_err(),
     ] {

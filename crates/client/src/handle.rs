@@ -102,18 +102,19 @@ impl<T> TaskHandle<T> {
         self.origin.is_to_all
     }
 
-    /// Returns the state. A task that this client has sent is [`TaskState::Pending`] until it has a
-    /// row. With `results.track: sent`, one that was sent and has not started is
-    /// [`TaskState::Sent`].
+    /// Returns the state, or [`TaskState::Pending`] if the task has no row.
+    ///
+    /// With `results.track: sent`, a task that was sent and has not started is
+    /// [`TaskState::Sent`], and one without a row is unknown, unless this client has sent it.
     ///
     /// # Errors
-    /// Returns [`Error::Unknown`] if nothing is known of the task, and an error if the result store
-    /// cannot answer.
+    /// Returns [`Error::Unknown`] for an unknown task, and an error if the result store cannot
+    /// answer.
     pub async fn status(&self) -> Result<TaskState> {
         match self.record().await? {
             Some(record) => Ok(record.state),
-            None if self.is_sent() => Ok(TaskState::Pending),
-            None => Err(Error::Unknown { id: self.id.clone() }),
+            None if self.client.records_sent() && !self.is_sent() => Err(Error::Unknown { id: self.id.clone() }),
+            None => Ok(TaskState::Pending),
         }
     }
 

@@ -98,8 +98,8 @@ async fn a_dead_letter_is_replayed_whatever_number_of_replays_its_sender_wrote(b
     let mut replay = bed.process(&["dead", "replay", "--yes"]);
     assert_eq!(replay.exit_code(Duration::from_secs(60)).await, 0, "{}", replay.output());
     for id in &ids {
-        let state = async || client.handle::<String>(id.as_str()).status().await.ok();
-        eventually(id, state, |state| *state == Some(TaskState::Success)).await;
+        let state = async || client.handle::<String>(id.as_str()).status().await.unwrap();
+        eventually(id, state, |state| *state == TaskState::Success).await;
     }
     worker.signal("TERM");
     assert_eq!(worker.exit_code(Duration::from_secs(40)).await, 0, "{}", worker.output());

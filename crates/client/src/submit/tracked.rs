@@ -21,6 +21,11 @@ impl Client {
         self.inner.overrides.apply(task, declared).track.unwrap_or(self.inner.track)
     }
 
+    /// Returns `true` if tasks have a row from their confirm on, unless their options differ.
+    pub(crate) fn records_sent(&self) -> bool {
+        self.inner.track == TrackedStates::Sent
+    }
+
     /// Returns the row of a message that will be sent, if its sending is tracked.
     #[doc(hidden)]
     pub fn sent_task(&self, prepared: &PreparedTask) -> Option<Box<SentRecord>> {
