@@ -11,7 +11,7 @@ use celeriac_tests::Bed;
 use celeriac_tests::wait::PATIENCE;
 use futures::future::join_all;
 use sqlx::{Connection, PgConnection};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::ledger::note;
 
@@ -74,8 +74,9 @@ async fn record(worker: &dyn Backend, numbers: std::ops::Range<usize>) {
         ..TaskRecord::new(format!("wait-{number}"), "t.note", TaskState::Success)
     };
     let records: Vec<_> = numbers.map(success).collect();
+    let end = Instant::now() + PATIENCE;
     while let Err(error) = worker.record(&records).await {
-        assert!(error.is_retryable(), "{error}");
+        assert!(error.is_retryable() && Instant::now() < end, "{error}");
         sleep(Duration::from_millis(50)).await;
     }
 }
