@@ -276,6 +276,23 @@ async fn a_task_that_makes_its_own_transaction_read_only_fails_after_a_few_runs(
     assert_eq!(runs.0.available_permits(), 4);
 }
 
+/// Makes the later transactions of its session read-only.
+#[task(name = "t.leave_read_only", transactional)]
+async fn leave_read_only(_ctx: TaskContext, tx: &mut PgConnection) -> TaskResult<()> {
+    Ok(run(tx, "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY").await?)
+}
+
+#[celeriac_tests::test(real)]
+async fn a_task_that_leaves_its_session_read_only_hinders_no_other(bed: Bed) {
+    let books =
+        Books::with(&bed, |program| program.tasks(tasks![leave_read_only]).set("results.pool.max_transactions", "1"));
+    let books = books.await;
+    leave_read_only().submit(books.client()).await.unwrap().get().await.unwrap();
+    assert_eq!(pay(2).task_id("next").submit(books.client()).await.unwrap().get().await.unwrap(), 4);
+    assert_eq!(books.effects().await, [(2, "next".to_owned())]);
+    books.close().await;
+}
+
 #[celeriac_tests::test(real)]
 async fn a_transaction_that_is_cut_short_is_rolled_back_and_its_connection_is_not_used_again(bed: Bed) {
     let books = Books::with(&bed, |program| program.set("results.pool.max_transactions", "1")).await;

@@ -178,8 +178,15 @@ impl Session {
         if !*clean {
             return None;
         }
+        // An earlier task may have set the mode of the session, which is not that of the database.
+        let reset =
+            connections.within(sqlx::query("RESET default_transaction_read_only").execute(&mut lease.connection));
+        let is_reset = reset.await.is_ok();
         let mode = sqlx::query_scalar("SELECT current_setting('transaction_read_only') = 'on'");
-        let is_read_only = connections.within(mode.fetch_one(&mut lease.connection)).await.ok();
+        let is_read_only = match is_reset {
+            true => connections.within(mode.fetch_one(&mut lease.connection)).await.ok(),
+            false => None,
+        };
         *clean = is_read_only.is_some();
         is_read_only
     }
