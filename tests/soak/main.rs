@@ -45,6 +45,13 @@ const EVERY: Duration = Duration::from_secs(30);
 /// Time that rows are kept: short, so that tables have their full size after the first tenth.
 const RETENTION: &str = "2m";
 
+/// Ages at which counts are added up and deleted: the shortest, for the same reason.
+const STATS: [(&str, &str); 3] = [
+    ("CELERIAC__RESULTS__STATS__TEN_SECONDS", "1m"),
+    ("CELERIAC__RESULTS__STATS__MINUTES", "1m"),
+    ("CELERIAC__RESULTS__STATS__HOURS", "1m"),
+];
+
 /// Longest time without progress at the end of the run.
 const END: Duration = Duration::from_secs(120);
 
@@ -66,12 +73,14 @@ impl Ground {
     }
 
     fn environment(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let mut environment = vec![
             ("CELERIAC__BROKER__URL", self.broker.url()),
             ("CELERIAC__RESULTS__URL", self.database.url()),
             ("CELERIAC__RESULTS__RETENTION", RETENTION.to_owned()),
             ("CELERIAC__BROKER__MANAGEMENT_URL", self.broker.management_url().expect("the management plugin")),
-        ]
+        ];
+        environment.extend(STATS.map(|(key, value)| (key, value.to_owned())));
+        environment
     }
 
     /// Starts the test program beside this one, with its output in a file: hours of it are too much
