@@ -1,0 +1,129 @@
+//! The manifests for Kubernetes are rendered and read by its own tools, and fit the program.
+
+mod configuration;
+mod custom;
+mod network;
+mod pods;
+mod rollout;
+mod scaling;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+
+use celeriac_servers::PythonEnvironment;
+use serde_json::{Map, Value};
+use tempfile::TempDir;
+use yaml_rust2::{Yaml, YamlLoader};
+
+use crate::deploy;
+
+/// Versions of Kubernetes that read the manifests, from the oldest to the newest.
+const VERSIONS: [&str; 4] = ["1.25", "1.29", "1.33", "1.37"];
+
+/// Kinds of operators, which Kubernetes itself does not know.
+const CUSTOM: [&str; 4] = ["PodMonitor", "PrometheusRule", "ScaledObject", "TriggerAuthentication"];
+
+/// Returns a Python with the tools: kubectl, kubernetes-validate and hadolint.
+pub(crate) fn tools() -> PythonEnvironment {
+    PythonEnvironment::of(include_str!("kubernetes/requirements.txt")).unwrap()
+}
+
+/// Runs a tool. Returns `true` if it succeeds, and its output.
+pub(crate) fn run(command: &mut Command) -> (bool, String) {
+    let output = command.output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+fn overlays() -> Vec<String> {
+    let entries = fs::read_dir(deploy("kubernetes/overlays")).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert!(names.len() >= 3, "{names:?}");
+    names
+}
+
+/// Returns the manifests of an overlay, as `kubectl apply` would send them.
+fn rendered(overlay: &str) -> String {
+    let folder = deploy("kubernetes/overlays").join(overlay);
+    let output = Command::new(tools().program("kubectl")).arg("kustomize").arg(folder).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    // A warning says that a field is deprecated.
+    assert!(output.status.success() && said.is_empty(), "{overlay}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub(crate) fn objects(text: &str) -> Vec<Value> {
+    YamlLoader::load_from_str(text).unwrap().iter().map(json).collect()
+}
+
+fn json(yaml: &Yaml) -> Value {
+    match yaml {
+        Yaml::String(text) | Yaml::Real(text) => text.clone().into(),
+        Yaml::Integer(number) => (*number).into(),
+        Yaml::Boolean(flag) => (*flag).into(),
+        Yaml::Array(list) => list.iter().map(json).collect(),
+        Yaml::Hash(entries) => {
+            let entries = entries.iter().map(|(key, value)| (key.as_str().unwrap().to_owned(), json(value)));
+            Value::Object(entries.collect::<Map<_, _>>())
+        }
+        _ => Value::Null,
+    }
+}
+
+fn kind(object: &Value) -> &str {
+    object["kind"].as_str().unwrap()
+}
+
+fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap()
+}
+
+fn of_kind<'a>(objects: &'a [Value], wanted: &'a str) -> impl Iterator<Item = &'a Value> {
+    objects.iter().filter(move |object| kind(object) == wanted)
+}
+
+/// Returns the complaints of all versions of Kubernetes about manifests.
+fn complaints(text: &str) -> Vec<String> {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("manifests.yaml");
+    fs::write(&file, text).unwrap();
+    let mut command = Command::new(tools().python());
+    command.args(["-m", "kubernetes_validate", "--strict", "--quiet"]);
+    for version in VERSIONS {
+        command.args(["-k", version]);
+    }
+    let (_, said) = run(command.arg(file));
+    let of_operator = |line: &str| CUSTOM.iter().any(|kind| line.contains(&format!("schema for kind {kind} with")));
+    said.lines().filter(|line| !of_operator(line)).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_overlay_renders_and_every_version_of_kubernetes_reads_it() {
+    // Overlays share most objects.
+    let mut distinct = BTreeSet::new();
+    for overlay in overlays() {
+        let text = rendered(&overlay);
+        let objects = objects(&text);
+        assert!(of_kind(&objects, "Deployment").count() >= 2 && of_kind(&objects, "Job").count() == 1, "{overlay}");
+        distinct.extend(text.split("\n---\n").map(str::to_owned));
+    }
+    let text: Vec<_> = distinct.into_iter().collect();
+    assert_eq!(complaints(&text.join("\n---\n")), Vec::<String>::new());
+}
+
+#[test]
+fn a_planted_mistake_in_a_manifest_is_found() {
+    let text = rendered("production");
+    let mistakes = [
+        ("terminationGracePeriodSeconds: 45", "terminationGracePeriod: 45"),
+        ("minReadySeconds: 5", "minReadySeconds: five"),
+        ("apiVersion: policy/v1\n", "apiVersion: policy/v1beta1\n"),
+        ("kind: PodDisruptionBudget", "kind: PodDisruptionBudgets"),
+    ];
+    for (right, wrong) in mistakes {
+        let object = text.split("\n---\n").find(|object| object.contains(right)).unwrap_or_else(|| panic!("{right}"));
+        let complaints = complaints(&object.replace(right, wrong));
+        assert!(complaints.len() >= VERSIONS.len(), "{wrong}: {complaints:?}");
+    }
+}
