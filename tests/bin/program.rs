@@ -67,6 +67,27 @@ async fn story(text: String) -> TaskResult<usize> {
     }))
 }
 
+/// Logs lines that repeat a secret, and fails at its first attempt.
+#[task(name = "test.log", redact = ["secret"], max_retries = 1, retry_backoff = "10ms..20ms")]
+async fn log(ctx: TaskContext, lines: u32, secret: String) -> TaskResult<u32> {
+    let attempt = ctx.attempt();
+    for line in 1..=lines {
+        tracing::info!(line, secret, "attempt {attempt} has {secret}\0");
+    }
+    if attempt == 1 { Err(TaskError::new("not yet")) } else { Ok(attempt) }
+}
+
+/// Logs the id of its process, and ends once a file exists.
+#[task(name = "test.log_when")]
+async fn log_when(ctx: TaskContext, path: String) -> TaskResult<()> {
+    tracing::info!(process = std::process::id(), "waiting");
+    journal(&format!("{} begun", ctx.id()))?;
+    while !std::path::Path::new(&path).exists() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
 /// Writes a line with one `write` to a file opened for appending, so that the line is whole even if
 /// the process is killed right after.
 fn journal(line: &str) -> TaskResult<()> {
@@ -157,6 +178,13 @@ async fn pay(ctx: TaskContext, tx: &mut PgConnection, number: i64, milliseconds:
     Ok(number)
 }
 
+/// Logs a line in its transaction.
+#[task(name = "test.log_in", transactional)]
+async fn log_in(_tx: &mut PgConnection) -> TaskResult<()> {
+    tracing::info!("in the transaction");
+    Ok(())
+}
+
 /// Returns `true` if tasks can have transactions.
 fn is_on_postgres() -> bool {
     let environment = celeriac_config::Environment::from_process();
@@ -176,9 +204,10 @@ async fn main() -> celeriac::cli::Exit {
     if let Some(phrase) = celeriac_config::Environment::from_process().get("PANIC_AT") {
         celeriac_tests::PanicAt::install(phrase);
     }
-    let tasks = tasks![note, rest, block, spin, abort, story, after, need, fail, fail_when, end_when, retry];
+    let tasks =
+        tasks![note, rest, block, spin, abort, story, after, need, fail, fail_when, end_when, retry, log, log_when];
     let app = Celeriac::builder().config_if_present("config").tasks(tasks).tasks(interop::tasks());
-    let app = if is_on_postgres() { app.tasks(tasks![pay]).tasks(effects::tasks()) } else { app };
+    let app = if is_on_postgres() { app.tasks(tasks![pay, log_in]).tasks(effects::tasks()) } else { app };
     let app = app.route("by_size", by_size);
     celeriac::cli::run(app).await
 }

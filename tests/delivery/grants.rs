@@ -30,8 +30,12 @@ const AUDIT: [&str; 4] = [
     "DELETE FROM celeriac.audit",
     "TRUNCATE celeriac.audit",
 ];
-const TASKS: [&str; 3] =
-    ["UPDATE celeriac.tasks SET state = 'FAILURE'", "DELETE FROM celeriac.tasks", "DELETE FROM celeriac.attempts"];
+const TASKS: [&str; 4] = [
+    "UPDATE celeriac.tasks SET state = 'FAILURE'",
+    "DELETE FROM celeriac.tasks",
+    "DELETE FROM celeriac.attempts",
+    "DELETE FROM celeriac.attempt_logs",
+];
 const BEGIN: &str = "SELECT celeriac.audit_begin('b', 'c', 'd', 'a', '{}')";
 const SWEEP: &str = "SELECT celeriac.audit_sweep('0s', 9)";
 const SEND_RETRIES: &str = "SELECT celeriac.send_overdue_retries(NULL, '1h', 9)";
@@ -248,6 +252,7 @@ async fn no_user_can_do_more_than_its_work(bed: Bed) {
                 COUNT_RETRIES,
                 "SELECT * FROM celeriac.audit",
                 "SELECT * FROM celeriac.outbox",
+                "SELECT * FROM celeriac.attempt_logs",
                 "DELETE FROM celeriac.outbox",
                 "DELETE FROM celeriac.revocations",
                 "DELETE FROM celeriac.suspects",

@@ -24,6 +24,7 @@ mod hooks;
 mod idempotency;
 mod letter;
 mod limits;
+mod logs;
 mod management;
 mod mistakes;
 mod not_followed_up;

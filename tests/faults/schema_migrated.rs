@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use crate::ledger::{Ledger, is_long, note};
 
 /// Undoes the last migration.
-const BEFORE_THE_LAST: &str = "DROP VIEW celeriac.notification_key;
-    DROP TABLE celeriac.notification_keys;
-    DELETE FROM celeriac.migrations WHERE version = 16";
+const BEFORE_THE_LAST: &str = "DROP TABLE celeriac.attempt_logs;
+    DROP FUNCTION celeriac.forget_attempt_logs CASCADE;
+    DELETE FROM celeriac.migrations WHERE version = 17";
 
 /// A migration of a later version, as this version would apply it: one transaction, which holds its
 /// locks for a while.

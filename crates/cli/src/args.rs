@@ -84,6 +84,9 @@ pub enum Verb {
     /// Show the result of a task, or wait for it
     #[command(after_help = help::RESULT.text())]
     Result(ResultArgs),
+    /// Show the log lines of a task's attempts
+    #[command(after_help = help::LOGS.text())]
+    Logs(LogsArgs),
     /// Run a query of the cookbook on the result store
     #[command(after_help = help::QUERY.text())]
     Query(QueryArgs),
@@ -261,6 +264,16 @@ pub struct ResultArgs {
     /// Print each attempt when it has ended, until the task has ended
     #[arg(short, long)]
     pub follow: bool,
+}
+
+/// Flags of `logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// Task id
+    pub id: String,
+    /// Only this attempt, from 1
+    #[arg(long, value_name = "N")]
+    pub attempt: Option<u32>,
 }
 
 /// Flags of `revoke`.

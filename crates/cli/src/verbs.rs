@@ -9,6 +9,7 @@ pub(crate) mod db;
 pub(crate) mod dead;
 pub(crate) mod failures;
 pub(crate) mod list;
+pub(crate) mod logs;
 pub(crate) mod migrate;
 pub(crate) mod query;
 pub(crate) mod queues;

@@ -14,7 +14,8 @@
 //! - [`state`] and [`failure`]: the outcome of a task;
 //! - [`meta`]: Celery's format of an outcome;
 //! - [`repr`](mod@repr): arguments as text for people;
-//! - [`redact`](mod@redact): arguments for people, without some of their values.
+//! - [`redact`](mod@redact): arguments for people, without some of their values;
+//! - [`shorten`]: texts that are cut, with a mark that says so.
 
 pub mod value;
 
@@ -48,6 +49,7 @@ pub mod repr;
 
 pub mod redact;
 
+mod shorten;
 mod time;
 
 pub use celeriac_units::{DurationRange, Error as UnitError, RateLimit, RateUnit};
@@ -63,6 +65,7 @@ pub use incoming::{PlainBody, Unreadable};
 pub use message::{Message, Properties};
 pub use meta::{MetaError, ResultMeta};
 pub use retry::{ErrorClass, RetryAnswer, RetryPolicy, RetryRule, RetryRules};
+pub use shorten::shorten;
 pub use signature::{Embed, Signature};
 pub use state::TaskState;
 pub use task::{Task, TaskOptions};

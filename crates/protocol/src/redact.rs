@@ -121,10 +121,12 @@ impl RedactedValues {
             self.too_many = true;
             return;
         }
-        // Errors quote a text with its escapes.
-        let escaped = text.escape_debug().to_string();
-        if escaped != text {
-            self.texts.push(escaped);
+        // Errors and fields of log lines quote a text with its escapes.
+        let quoted = format!("{text:?}");
+        for form in [text.escape_debug().to_string(), quoted[1..quoted.len() - 1].to_owned(), in_message(text)] {
+            if form != text && self.texts.last() != Some(&form) {
+                self.texts.push(form);
+            }
         }
         self.texts.push(text.to_owned());
     }
@@ -160,6 +162,13 @@ impl RedactedValues {
             ..failure
         }
     }
+}
+
+/// Returns a text as it stands in the message of a log line, which keeps line breaks and tabs.
+fn in_message(text: &str) -> String {
+    let is_kept = |letter: char| !letter.is_control() || matches!(letter, '\n' | '\t');
+    let escape = |letter: char| if is_kept(letter) { letter.to_string() } else { letter.escape_default().to_string() };
+    text.chars().map(escape).collect()
 }
 
 #[cfg(test)]
@@ -243,6 +252,15 @@ mod tests {
         let failure = Failure { trace: Some("caused by: 4111-1111".to_owned()), ..Failure::new("E", "4111-1111") };
         let failure = values.remove_from_failure(failure);
         assert_eq!((failure.message.as_str(), failure.trace.as_deref()), ("[redacted]", Some("caused by: [redacted]")));
+    }
+
+    #[test]
+    fn a_value_is_found_in_the_forms_of_log_lines() {
+        let key = "BEGIN\r\nit's\tall";
+        let (.., values) = redacted(&["0"], None, &json!([key]), &json!({}));
+        for written in [key.to_owned(), key.replace('\r', "\\r"), format!("{key:?}").trim_matches('"').to_owned()] {
+            assert_eq!(values.remove_from(&format!("key={written}")), "key=[redacted]", "{written}");
+        }
     }
 
     #[test]

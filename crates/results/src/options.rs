@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::fs::File;
 use std::time::Duration;
 
-use celeriac_config::{Secret, URL_ESCAPES, duration, has_several_at_signs, text};
+use celeriac_config::{ByteSize, Secret, URL_ESCAPES, duration, has_several_at_signs, text};
 use celeriac_protocol::TaskState;
 use celeriac_protocol::task::TrackedStates;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,9 @@ const TARGETS: &str = "set target_session_attrs to read-write or any";
 
 /// The longest retention time. Times before it are outside of the databases' range.
 const MAX_RETENTION: Duration = Duration::from_secs(36_500 * 24 * 60 * 60);
+
+/// The bounds of the log lines of an attempt. They are in memory until its row is written.
+const LOGS: [ByteSize; 2] = [ByteSize::new(1 << 10), ByteSize::mib(1)];
 
 /// The parameters of a Postgres URL that name files.
 const TLS_FILES: [&str; 7] = ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
@@ -48,6 +51,10 @@ pub struct ResultsOptions {
     /// The states of a task that are written.
     #[serde(with = "text")]
     pub track: TrackedStates,
+    /// Most bytes of log lines that are kept of each attempt. `None` keeps none. Only Postgres has
+    /// them.
+    #[serde(with = "text::option")]
+    pub logs: Option<ByteSize>,
     /// Time that the row of an operator's action is kept. `0s` keeps it for ever.
     #[serde(with = "duration")]
     pub audit_retention: Duration,
@@ -145,6 +152,7 @@ impl Default for ResultsOptions {
             retention: Duration::from_secs(7 * 24 * 60 * 60),
             retention_rules: Vec::new(),
             track: TrackedStates::default(),
+            logs: None,
             audit_retention: Duration::from_secs(365 * 24 * 60 * 60),
             stats: StatsOptions::default(),
             batch: BatchOptions::default(),
@@ -243,6 +251,7 @@ impl ResultsOptions {
             problems
                 .push(("retention_rules".to_owned(), "need Postgres; SQLite has results.retention alone".to_owned()));
         }
+        problems.extend(self.logs_problem().map(|problem| ("logs".to_owned(), problem.to_owned())));
         if self.audit_retention > MAX_RETENTION {
             problems
                 .push(("audit_retention".to_owned(), "should be at most 36500d; 0s keeps rows for ever".to_owned()));
@@ -275,6 +284,16 @@ impl ResultsOptions {
             problems.push(("tcp_user_timeout".to_owned(), "should be at least 1s".to_owned()));
         }
         problems
+    }
+
+    fn logs_problem(&self) -> Option<&'static str> {
+        let [least, most] = LOGS;
+        let logs = self.logs?;
+        match StoreKind::of(self.url.expose()) {
+            Some(StoreKind::Sqlite | StoreKind::Replies | StoreKind::None) => Some("needs Postgres; null keeps none"),
+            _ if logs < least || logs > most => Some("should be 1KiB to 1MiB; null keeps none"),
+            _ => None,
+        }
     }
 
     /// Returns the problem of a Postgres URL that cannot be parsed, or would be misread.
@@ -386,12 +405,23 @@ mod tests {
     }
 
     #[test]
+    fn log_lines_are_kept_in_postgres_alone() {
+        for (url, kept) in
+            [("postgres://localhost", true), ("sqlite://a.db", false), ("rpc://", false), ("none", false)]
+        {
+            let options = ResultsOptions { logs: Some(ByteSize::new(65_536)), ..with_url(url) };
+            assert_eq!(options.validate().is_empty(), kept, "{url}");
+        }
+    }
+
+    #[test]
     fn problems_name_their_key() {
         let mut options = with_url("mysql://localhost");
         options.batch.max_rows = 0;
         options.pool.max_connections = 0;
         options.pool.max_transactions = 0;
         options.retention = Duration::MAX;
+        options.logs = Some(ByteSize::mib(2));
         options.audit_retention = Duration::from_secs(1);
         options.stats.hours = options.stats.ten_seconds;
         options.statement_timeout = Duration::ZERO;
@@ -401,6 +431,7 @@ mod tests {
         let expected = [
             "url",
             "retention",
+            "logs",
             "audit_retention",
             "stats.hours",
             "batch.max_rows",

@@ -22,6 +22,7 @@ pub mod idempotency;
 mod identity;
 mod leases;
 mod listen;
+mod logs;
 mod migrate;
 mod notification;
 pub mod outbox;
@@ -77,7 +78,7 @@ use crate::last_error::LastError;
 use crate::migration::Migration;
 use crate::options::{ResultsOptions, RetentionRule, StatsOptions};
 use crate::outcomes::{Outcomes, Recorded};
-use crate::record::{AttemptRecord, SentRecord, TaskRecord};
+use crate::record::{AttemptLog, AttemptRecord, SentRecord, TaskRecord};
 use crate::revocations::{RevocationCache, Revocations, RevokeOptions};
 use crate::run_log::RunLog;
 use crate::task_end::TaskEnd;
@@ -123,6 +124,9 @@ impl PostgresBackend {
         let connections = PostgresPool::new(server.clone(), options.pool.max_connections);
         connections.refuse_pooler().await?;
         migrate::migrate(&connections).await?;
+        if options.logs.is_some() {
+            logs::check_encoding(&connections).await?;
+        }
         let seal = Arc::new(OutcomeSeal::read(&connections).await?);
         let outbox = Outbox::new(server.clone(), connections.clone());
         let overdue_retries = OverdueRetries::new(connections.clone());
@@ -249,6 +253,15 @@ impl PostgresBackend {
     /// refuses.
     pub async fn query(&self, query: &CookbookQuery, given: &[(QueryParameter, String)]) -> Result<Vec<String>> {
         read::query(&self.connections, query, given).await
+    }
+
+    /// Returns the log lines of each attempt of a task, in order. Empty unless `results.logs` keeps
+    /// them.
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be reached, or if it refuses.
+    pub async fn logs(&self, id: &str) -> Result<Vec<AttemptLog>> {
+        logs::logs(&self.connections, id).await
     }
 
     /// Returns the tasks whose next attempt is overdue.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_protocol::{Failure, Message, TaskState};
+use celeriac_telemetry::KeptLog;
 use jiff::Timestamp;
 
 /// A row of the table `tasks`.
@@ -48,6 +49,9 @@ pub struct TaskRecord {
     /// row is written again; a row that is read has none.
     #[doc(hidden)]
     pub next_attempt: Option<Box<Message>>,
+    /// The log lines of the last attempt, for Postgres; a row that is read has none.
+    #[doc(hidden)]
+    pub log: Option<Box<KeptLog>>,
     /// Time after which the task must not start.
     pub expires: Option<Timestamp>,
     /// Time at which the task was sent, if its id contains it.
@@ -94,6 +98,7 @@ impl TaskRecord {
             group_id: None,
             eta: None,
             next_attempt: None,
+            log: None,
             expires: None,
             sent_at: None,
             received_at: None,
@@ -121,6 +126,19 @@ impl TaskRecord {
             + next
             + failure.map_or(0, |failure| failure.message.len() + failure.trace.as_ref().map_or(0, String::len))
     }
+}
+
+/// A row of the table `attempt_logs`: the log lines of one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptLog {
+    /// Number of replays of the task before the attempt.
+    pub replays: u32,
+    /// Number of the attempt, from 1. A replay restarts the count.
+    pub attempt: u32,
+    /// The worker that ran the attempt.
+    pub worker: String,
+    /// The lines.
+    pub log: KeptLog,
 }
 
 /// A task whose message is on a queue.

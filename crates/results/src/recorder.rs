@@ -170,7 +170,7 @@ async fn next_ends(announcements: &mut mpsc::Receiver<TaskEnd>) -> Option<Vec<Ta
 
 impl Batch {
     fn push(&mut self, RecordRequest { record, answer }: RecordRequest) {
-        self.bytes += record.size();
+        self.bytes += record.size() + record.log.as_ref().map_or(0, |log| log.text.len());
         self.records.push(*record);
         self.answers.push(answer);
     }

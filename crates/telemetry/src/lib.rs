@@ -12,6 +12,7 @@
 //! - `otlp`: the collector of the options;
 //! - [`health`]: the health of a process, and the server that shows it;
 //! - `lines`: log lines, as text or as JSON; `levels`: their levels, which a signal changes;
+//!   `kept`: those of an attempt, kept for its row;
 //! - [`setup`]: subscriber and exporters, started once by a program and flushed at its end;
 //! - `services`: the supervision of services, whose failures it logs;
 //! - [`clock`]: the only reader of wall time.
@@ -32,6 +33,7 @@ pub mod clock;
 
 mod error;
 mod export;
+mod kept;
 mod levels;
 mod lines;
 mod nesting;
@@ -43,6 +45,7 @@ mod services;
 pub use error::{Error, ErrorChain, Result};
 pub use events::Event;
 pub use health::{Gauge, GaugeReading};
+pub use kept::KeptLog;
 pub use levels::toggle_debug;
 pub use metrics::are_counted;
 pub use options::{LogFormat, LogOptions, TelemetryOptions, TraceOptions, TraceRelation};

@@ -19,6 +19,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock;
 use crate::error::ErrorChain;
+use crate::kept::{self, LineBuffer};
 use crate::options::LogFormat;
 use crate::trace::TASK_TARGET;
 
@@ -47,6 +48,11 @@ where
             let mut fields = Fields::default();
             attributes.record(&mut fields);
             span.extensions_mut().replace(fields);
+            if span.metadata().target() == TASK_TARGET
+                && let Some(buffer) = kept::next()
+            {
+                span.extensions_mut().replace(buffer);
+            }
         }
     }
 
@@ -61,15 +67,20 @@ where
         let mut fields = Fields::default();
         event.record(&mut fields);
         let mut line = Line { metadata: event.metadata(), spans: Vec::new(), fields };
-        let mut task = Fields::default();
+        let (mut task, mut buffer) = (Fields::default(), None);
         for span in context.event_scope(event).into_iter().flatten() {
             let extensions = span.extensions();
             let Some(fields) = extensions.get::<Fields>() else { continue };
             if span.metadata().target() == TASK_TARGET {
                 task = fields.clone();
+                buffer = extensions.get::<LineBuffer>().cloned();
             } else {
                 line.spans.insert(0, (span.name(), fields.clone()));
             }
+        }
+        if let Some(buffer) = buffer {
+            // Without the fields of the task, which its row has.
+            buffer.push(line.text(false));
         }
         line.add_task(task);
         let written = match self.format {

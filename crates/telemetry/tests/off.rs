@@ -27,6 +27,7 @@ fn work_through_a_task() {
         delay: None,
         redelivered: false,
         worker: &worker,
+        kept_logs: None,
     };
     let process = ProcessSpan::start(&headers, &info);
     assert_eq!(process.trace_id(), None);

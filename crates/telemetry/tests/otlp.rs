@@ -112,6 +112,7 @@ async fn a_tasks_spans_and_counts_reach_the_collector_before_the_program_ends() 
         delay: None,
         redelivered: false,
         worker: &worker,
+        kept_logs: None,
     };
     let process = ProcessSpan::start(&headers, &info);
     let trace_id = process.trace_id().unwrap();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_broker::Broker;
+use celeriac_config::ByteSize;
 use celeriac_protocol::DecodeLimits;
 use celeriac_protocol::task::TrackedStates;
 use celeriac_results::{Backend, CrashTracker, Recorder, StoreClock};
@@ -71,6 +72,8 @@ pub(crate) struct ResultStore {
     pub(crate) recorder: Recorder,
     /// The states of a task that are written, unless the task sets others.
     pub(crate) track: TrackedStates,
+    /// Most bytes of log lines that are kept of each attempt.
+    pub(crate) logs: Option<ByteSize>,
     pub(crate) crashes: CrashTracker,
 }
 

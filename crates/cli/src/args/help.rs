@@ -81,6 +81,12 @@ pub(super) const RESULT: HelpEnd = HelpEnd {
     exits: AWAITS,
 };
 
+pub(super) const LOGS: HelpEnd = HelpEnd {
+    sections: "",
+    examples: &["celeriac logs order-17", "celeriac logs order-17 --attempt 2 --json"],
+    exits: LOOKS,
+};
+
 pub(super) const QUERY: HelpEnd = HelpEnd {
     sections: "",
     examples: &[

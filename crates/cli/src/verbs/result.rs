@@ -120,7 +120,9 @@ pub(crate) async fn run(program: &Program, args: &ResultArgs, json: bool) -> Res
     };
     let outcome = match row {
         Some(row) => StoredResult::from(row).print(json),
-        None => Err(Error::Data { what: format!("task {}", args.id), reason: nothing(program) }),
+        None => {
+            Err(Error::Data { what: format!("task {}", args.id), reason: format!("{}; see --wait", nothing(program)) })
+        }
     };
     client.close().await;
     outcome
@@ -170,9 +172,9 @@ impl FollowedAttempt {
 }
 
 /// Returns the reason of an id without a row.
-fn nothing(program: &Program) -> String {
+pub(crate) fn nothing(program: &Program) -> String {
     let store = program.results.url.masked();
-    format!("no result is recorded in {store}: it waits, runs, ignores its result, or was sent elsewhere; see --wait")
+    format!("no result is recorded in {store}: it waits, runs, ignores its result, or was sent elsewhere")
 }
 
 #[cfg(test)]

@@ -38,6 +38,11 @@ const MIGRATIONS: &[SchemaMigration] = &[
         name: "notification_key",
         sql: include_str!("../../migrations/postgres/0016_notification_key.sql"),
     },
+    SchemaMigration {
+        version: 17,
+        name: "attempt_logs",
+        sql: include_str!("../../migrations/postgres/0017_attempt_logs.sql"),
+    },
 ];
 
 /// Lock for migrations, so that only one of several starting workers migrates: the bytes of

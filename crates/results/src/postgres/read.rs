@@ -119,6 +119,7 @@ fn task(row: &PgRow) -> sqlx::Result<TaskRecord> {
         group_id: row.try_get(16)?,
         eta: time(17)?,
         next_attempt: None,
+        log: None,
         expires: time(18)?,
         sent_at: time(19)?,
         received_at: time(20)?,

@@ -28,6 +28,14 @@ const RECORD: &str = concat!(include_str!("record.sql"), include_str!("answer.sq
 const RECORD_WITH_ATTEMPTS: &str =
     concat!(include_str!("record.sql"), include_str!("attempts.sql"), include_str!("answer.sql"));
 
+/// Separate too, because log lines are kept by choice.
+const RECORD_WITH_LOGS: &str = concat!(
+    include_str!("record.sql"),
+    include_str!("attempts.sql"),
+    include_str!("logs.sql"),
+    include_str!("answer.sql")
+);
+
 /// Writes records, notifies the waits, and returns the result of each, in order.
 pub(super) async fn record(
     connections: &PostgresPool,
@@ -221,7 +229,13 @@ fn statement(records: &[TaskRecord], part: &[usize], payloads: Vec<String>, tran
         };
     }
     let has_failed = rows.iter().any(|row| row.record.is_failed_attempt());
-    let statement = sqlx::query(if has_failed { RECORD_WITH_ATTEMPTS } else { RECORD })
+    let has_logs = rows.iter().any(|row| row.record.log.is_some());
+    let sql = match (has_logs, has_failed) {
+        (true, _) => RECORD_WITH_LOGS,
+        (false, true) => RECORD_WITH_ATTEMPTS,
+        (false, false) => RECORD,
+    };
+    let statement = sqlx::query(sql)
         .bind(full!(|row| row.record.id.as_str()))
         .bind(full!(|row| exact::text(&row.record.name)))
         .bind(full!(|row| row.record.state.as_str()))
@@ -256,10 +270,18 @@ fn statement(records: &[TaskRecord], part: &[usize], payloads: Vec<String>, tran
         .bind(sparse!(|row| row.next.as_ref().map(|next| next.headers.as_str())))
         .bind(sparse!(|row| row.next.as_ref().map(|next| next.properties.as_str())))
         .bind(sparse!(|row| row.next.as_ref().map(|next| next.body)));
-    match has_failed {
-        true => statement.bind(full!(|row| row.record.is_failed_attempt())),
-        false => statement,
+    if !has_failed && !has_logs {
+        return statement;
     }
+    let statement = statement.bind(full!(|row| row.record.is_failed_attempt()));
+    if !has_logs {
+        return statement;
+    }
+    let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    statement
+        .bind(full!(|row| row.record.log.as_ref().map(|log| exact::text(&log.text))))
+        .bind(full!(|row| row.record.log.as_ref().map(|log| count(log.lines))))
+        .bind(full!(|row| row.record.log.as_ref().map(|log| count(log.left_out))))
 }
 
 /// Reads the states of the rows that were kept, and answers those that have been deleted since.

@@ -82,6 +82,7 @@ fn task(row: &SqliteRow) -> sqlx::Result<TaskRecord> {
         group_id: row.try_get(16)?,
         eta: time(17)?,
         next_attempt: None,
+        log: None,
         expires: time(18)?,
         sent_at: time(19)?,
         received_at: time(20)?,

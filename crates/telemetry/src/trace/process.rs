@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use celeriac_config::ByteSize;
+use celeriac_protocol::redact::RedactedValues;
 use celeriac_protocol::{Failure, HeaderMap, TaskState};
 use futures::future::Either;
 use opentelemetry::trace::Span as _;
@@ -14,6 +16,7 @@ use tracing::level_filters::LevelFilter;
 use super::{TASK_TARGET, Tracing, attributes, link, may_be_kept, tracing};
 use crate::events::Event;
 use crate::events::worker::task::MessageSettled;
+use crate::kept::{KeptLog, LineBuffer};
 use crate::options::{TraceOptions, TraceRelation};
 use crate::propagation;
 
@@ -38,6 +41,8 @@ pub struct ProcessInfo<'a> {
     pub redelivered: bool,
     /// The worker's name.
     pub worker: &'a Arc<str>,
+    /// Most bytes of its log lines to keep. `None` keeps none.
+    pub kept_logs: Option<ByteSize>,
 }
 
 /// The span of a message that a worker processes: `process <destination>`.
@@ -51,6 +56,8 @@ pub struct ProcessInfo<'a> {
 pub struct ProcessSpan {
     /// Adds task, id and trace id to log lines. It is not part of the trace.
     lines: tracing::Span,
+    /// The log lines that are kept.
+    kept: Option<LineBuffer>,
     traced: Option<Traced>,
 }
 
@@ -67,7 +74,10 @@ impl ProcessSpan {
     pub fn start(headers: &HeaderMap, info: &ProcessInfo<'_>) -> Self {
         match tracing() {
             Some(tracing) => Self::start_traced(tracing, headers, info),
-            None => Self { lines: lines(info, None), traced: None },
+            None => {
+                let (lines, kept) = lines(info, None);
+                Self { lines, kept, traced: None }
+            }
         }
     }
 
@@ -76,9 +86,9 @@ impl ProcessSpan {
         let trace_id = trace_id(&context);
         // `nesting` finds the context that is attached while the span is made.
         let attached = context.clone().attach();
-        let lines = lines(info, trace_id.as_deref());
+        let (lines, kept) = lines(info, trace_id.as_deref());
         drop(attached);
-        Self { lines, traced: Some(Traced { context, source, ack_spans: tracing.options.ack_spans }) }
+        Self { lines, kept, traced: Some(Traced { context, source, ack_spans: tracing.options.ack_spans }) }
     }
 
     /// Returns the id of the trace, if traces are exported. A trace that is not sampled
@@ -123,6 +133,19 @@ impl ProcessSpan {
         if let Some(span) = self.sampled() {
             event.add_to_span(&mut |name, attributes| span.add_event(name, attributes::to_key_values(attributes)));
         }
+    }
+
+    /// Replaces these values in the kept log lines of the task from now on.
+    pub fn redact_kept_log(&self, values: &RedactedValues) {
+        if let Some(kept) = &self.kept {
+            kept.redact(values);
+        }
+    }
+
+    /// Returns the log lines of the task so far, if they are kept and there are any. A program with
+    /// a `tracing` subscriber of its own keeps none.
+    pub fn kept_log(&self) -> Option<KeptLog> {
+        self.kept.as_ref()?.log()
     }
 
     /// Records the settlement of the message: `ack`, `nack` or `reject`.
@@ -236,8 +259,12 @@ fn trace_id(context: &Context) -> Option<String> {
     span.is_valid().then(|| span.trace_id().to_string())
 }
 
-/// Returns the span of the log lines. Its level is `ERROR`, so that it is enabled for every written
-/// line.
-fn lines(info: &ProcessInfo<'_>, trace_id: Option<&str>) -> tracing::Span {
-    tracing::error_span!(target: TASK_TARGET, parent: None, "task", task = info.task, id = info.id, trace_id)
+/// Returns the span of the log lines, and the buffer that it carries. Its level is `ERROR`, so that
+/// it is enabled for every written line.
+fn lines(info: &ProcessInfo<'_>, trace_id: Option<&str>) -> (tracing::Span, Option<LineBuffer>) {
+    let kept = info.kept_logs.map(LineBuffer::new);
+    let make =
+        || tracing::error_span!(target: TASK_TARGET, parent: None, "task", task = info.task, id = info.id, trace_id);
+    let span = kept.as_ref().map_or_else(make, |buffer| buffer.carried_by(make));
+    (span, kept)
 }

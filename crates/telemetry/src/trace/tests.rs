@@ -78,6 +78,7 @@ impl Names {
             delay: None,
             redelivered: false,
             worker: &self.worker,
+            kept_logs: None,
         }
     }
 }

@@ -231,6 +231,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_error_that_is_cut_says_so_in_the_row_and_in_the_dead_letter() {
+        let worker = TestWorker::retrying(Duration::ZERO, 3).await;
+        let mut attempt = worker.deliver_changed("act", unsendable).await;
+        let task = find_task(&mut attempt).await.unwrap();
+        read_body(&mut attempt).await.unwrap();
+        let failure = Failure::new("TaskError", "x".repeat(5_000));
+
+        apply(&mut attempt, task, Decision::Retry { wait: Duration::ZERO, failure }).await;
+
+        let published = worker.published();
+        let letter = published[0].header(names::DEAD_ERROR).unwrap().to_owned();
+        let row = worker.row().await.unwrap().failure.unwrap().message;
+        assert!(letter.contains("xxx… (3,") && letter.ends_with(" bytes left out)"), "{letter}");
+        assert_eq!(letter, row);
+    }
+
+    #[tokio::test]
     async fn a_dead_letter_is_sent_before_the_failure_is_recorded_and_errbacks_after_it() {
         let worker = TestWorker::new().await;
         let decision = Decision::DeadLetter { reason: "exhausted", failure: failure() };

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use celeriac_broker::{DeliveryInfo, Outgoing, headers};
 use celeriac_protocol::headers::names;
-use celeriac_protocol::{HeaderMap, Message, TaskHeaders, Value};
+use celeriac_protocol::{HeaderMap, Message, TaskHeaders, Value, shorten};
 use celeriac_telemetry::events::worker::task::MessageDeadLettered;
 use celeriac_telemetry::trace::{PublishInfo, PublishSpan};
 
@@ -57,8 +57,8 @@ pub(crate) async fn send_dead_letter(
     span: impl FnOnce(&Message, &PublishInfo<'_>) -> PublishSpan,
 ) -> Disposition {
     // The message must stay readable in a console, and its headers must fit in one frame.
-    const LONGEST_ERROR: usize = 1_000;
-    let error: String = error.chars().take(LONGEST_ERROR).collect();
+    const LONGEST_ERROR: usize = 2_000;
+    let error = shorten(error, LONGEST_ERROR).into_owned();
     message.headers.strip_deaths();
     let told = [
         (names::DEAD_REASON, reason.to_owned()),

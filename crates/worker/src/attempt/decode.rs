@@ -75,7 +75,8 @@ fn begin_span(runtime: &WorkerRuntime, received: &Received) -> ProcessSpan {
     // A delayed message arrives from the last level of its delay.
     let exchange = if runtime.broker.ladder().owns(exchange) { "" } else { exchange };
     let delay = eta.zip(sent_at(id)).and_then(|(due, sent)| Duration::try_from(due.duration_since(sent)).ok());
-    let info = ProcessInfo { task, id, queue, exchange, routing_key, attempt, delay, redelivered, worker };
+    let kept_logs = runtime.results.as_ref().and_then(|results| results.logs);
+    let info = ProcessInfo { task, id, queue, exchange, routing_key, attempt, delay, redelivered, worker, kept_logs };
     let span = ProcessSpan::start(&message.headers, &info);
     span.emit(&TaskReceived { task, id, queue, redelivered });
     span

@@ -62,6 +62,7 @@ pub(crate) fn prepare<'a>(
     attempt.arguments = if task.options.redact.is_some() {
         let (arguments, values) = RecordedArguments::redacted(&body, task);
         attempt.redacted = values;
+        attempt.span.redact_kept_log(&attempt.redacted);
         attempt.keeps_outcome().then_some(arguments)
     } else {
         attempt.keeps_outcome().then(|| RecordedArguments::of(&mut body))

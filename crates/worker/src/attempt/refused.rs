@@ -1,6 +1,6 @@
 //! Ends an attempt whose message or row the broker or the store can never accept.
 
-use celeriac_protocol::{Failure, TaskHeaders, TaskState};
+use celeriac_protocol::{Failure, TaskHeaders, TaskState, shorten};
 use celeriac_telemetry::events::worker::completion::{FailureNotRecorded, OutcomeNotRecorded};
 
 use crate::attempt::dead_letter::dead_letter;
@@ -12,8 +12,8 @@ use crate::attempt::{Attempt, Disposition, Processed};
 /// The reason of the dead letter of a message that can never be published again.
 pub(crate) const UNSENDABLE: &str = "unsendable";
 
-/// The longest text of the error in the row of such an attempt.
-const LONGEST_REASON: usize = 1_000;
+/// The longest text of the error in the row of such an attempt, in bytes.
+const LONGEST_REASON: usize = 2_000;
 
 /// Ends an attempt whose outcome the store can never accept, such as a result that is too large.
 pub(crate) async fn end_unrecordable(attempt: &mut Attempt<'_>, reason: &str) -> Processed {
@@ -42,8 +42,7 @@ async fn end_refused(
     reason: &str,
     details: RowDetails,
 ) -> Processed {
-    let reason: String = reason.chars().take(LONGEST_REASON).collect();
-    let failure = Failure::new(kind, reason);
+    let failure = Failure::new(kind, shorten(reason, LONGEST_REASON));
     let dead_lettered = dead_letter(attempt, word, &failure.message).await;
     if dead_lettered == Disposition::Requeue {
         return Disposition::Requeue.into();

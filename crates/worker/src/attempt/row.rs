@@ -5,6 +5,7 @@ use std::sync::Arc;
 use celeriac_broker::DeliveryInfo;
 use celeriac_protocol::{Failure, Message, TaskHeaders, TaskState, sent_at};
 use celeriac_results::TaskRecord;
+use celeriac_telemetry::KeptLog;
 use jiff::Timestamp;
 
 use crate::attempt::Attempt;
@@ -42,10 +43,18 @@ pub(crate) fn row(attempt: &mut Attempt<'_>, state: TaskState, details: RowDetai
         attempts: retries.saturating_add(u32::from(details.begun || timing.is_some())),
         eta: details.eta.or(*eta),
         next_attempt: details.next_attempt.filter(is_kept).map(Box::new),
+        log: kept_log(attempt),
         started_at: timing.map(|timing| timing.started_at),
         runtime: timing.map(|timing| timing.runtime),
         ..row_of_message(attempt, state, arguments)
     }
+}
+
+/// Returns the log lines of an attempt that has run. They are copied, because an outcome that the
+/// store refuses is followed by another row.
+fn kept_log(attempt: &Attempt<'_>) -> Option<Box<KeptLog>> {
+    attempt.timing?;
+    attempt.span.kept_log().map(Box::new)
 }
 
 /// Returns the row of a task whose attempt starts.
@@ -139,6 +148,7 @@ fn bare_row(
         group_id: None,
         eta: None,
         next_attempt: None,
+        log: None,
         expires: None,
         received_at: Some(received_at),
         started_at: None,

@@ -54,7 +54,7 @@ impl Services {
         let _ = backend.revocation_cache();
         let (crashes, service) = CrashTracker::new(Arc::<dyn Backend>::clone(backend));
         self.run("crash log", service.run(self.stop.clone()));
-        ResultStore { backend: Arc::clone(backend), recorder, track: options.track, crashes }
+        ResultStore { backend: Arc::clone(backend), recorder, track: options.track, logs: options.logs, crashes }
     }
 
     /// Waits until a service fails: one of these, or one of broker and store.

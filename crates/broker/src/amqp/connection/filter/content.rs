@@ -5,6 +5,7 @@
 //! headers recursively without a limit, so that 20 KB of them overflow the stack of its thread.
 
 use celeriac_protocol::headers::names;
+use celeriac_protocol::shorten;
 
 use crate::amqp::convert::DEEPEST;
 use crate::headers::left_out;
@@ -292,9 +293,7 @@ impl ContentFaults {
 
     /// Returns the faults in one text.
     fn told(&self) -> String {
-        let mut told = self.0.join("; ");
-        told.truncate(told.floor_char_boundary(LONGEST_FAULTS));
-        told
+        shorten(&self.0.join("; "), LONGEST_FAULTS).into_owned()
     }
 }
 
