@@ -43,6 +43,7 @@ mod replies;
 mod retention;
 mod retries;
 mod revoke;
+mod rollout;
 mod routes;
 mod schema;
 mod sending;

@@ -51,6 +51,7 @@ pub(crate) mod revocation;
 pub(crate) mod row;
 pub(crate) mod settle;
 pub(crate) mod transaction;
+pub(crate) mod unknown;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -73,6 +73,10 @@ pub struct WorkerOptions {
     /// Number of deliveries after which a task that seems to crash its worker is quarantined, if
     /// the task sets none.
     pub crash_limit: u32,
+    /// Time that a task which the worker does not know stays on its queue, for a worker that does.
+    /// `0s` dead-letters it at once.
+    #[serde(with = "duration")]
+    pub unknown_task_grace: Duration,
     /// Time that a task has to end after it was terminated.
     #[serde(with = "duration")]
     pub terminate_grace: Duration,
@@ -101,6 +105,7 @@ impl Default for WorkerOptions {
             soft_time_limit: None,
             drain_timeout: Duration::from_secs(30),
             crash_limit: 5,
+            unknown_task_grace: Duration::ZERO,
             terminate_grace: Duration::from_secs(5),
         }
     }

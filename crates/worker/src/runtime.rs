@@ -50,6 +50,8 @@ pub(crate) struct WorkerRuntime {
     /// Number of deliveries after which a task that seems to crash its worker is quarantined, if
     /// the task sets none.
     pub(crate) crash_limit: u32,
+    /// Time that a task which this worker does not know stays on its queue.
+    pub(crate) unknown_task_grace: Duration,
     /// RabbitMQ's `consumer_timeout`.
     pub(crate) consumer_timeout: Duration,
     /// Held by a suspect that runs alone.

@@ -163,6 +163,7 @@ impl Worker {
             slots: Arc::new(Slots::new(parts.options.concurrency)),
             rates,
             crash_limit: parts.options.crash_limit,
+            unknown_task_grace: parts.options.unknown_task_grace,
             consumer_timeout: parts.consumer_timeout,
             alone: Arc::new(Semaphore::new(1)),
             hooks: parts.hooks,

@@ -28,6 +28,7 @@ impl ReplayOptions {
         headers.remove(names::RETRY_UNTIL);
         headers.remove(names::SUSPECTED);
         headers.remove(names::RETRIED_FROM);
+        headers.remove(names::UNKNOWN_SINCE);
         if headers.get(names::RETRIES).is_some() {
             headers.insert(names::RETRIES, Value::Int(0));
         }
@@ -65,6 +66,7 @@ mod tests {
                 text("eta", "2026-11-21T10:00:00Z"),
                 text("expires", "2026-11-21T10:00:00Z"),
                 text("celeriac-retry-until", "2026-11-21T10:00:00Z"),
+                text("celeriac-unknown-since", "2026-11-21T10:00:00Z"),
                 text("celeriac-dead-reason", reason),
                 text("celeriac-dead-error", "e"),
                 text("celeriac-dead-queue", "mail"),

@@ -101,6 +101,17 @@ impl HeaderMap {
         rounds.and_then(|rounds| u32::try_from(rounds).ok()).unwrap_or_default()
     }
 
+    /// Returns the time at which a worker first returned the message because it does not know the
+    /// task.
+    pub fn unknown_since(&self) -> Option<Timestamp> {
+        self.text(names::UNKNOWN_SINCE).and_then(time::from_iso)
+    }
+
+    /// Sets the time at which a worker first returned the message.
+    pub fn set_unknown_since(&mut self, since: Timestamp) {
+        self.insert(names::UNKNOWN_SINCE, time::to_iso(since));
+    }
+
     /// Returns all headers, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(name, value)| (name.as_ref(), value))

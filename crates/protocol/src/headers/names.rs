@@ -81,6 +81,8 @@ pub const RETRIED_FROM: &str = "celeriac-retried-from";
 ///
 /// Its worker first reads the result store, because a crash may have left two copies.
 pub const ROUNDS: &str = "celeriac-rate-limited";
+/// Time at which a worker first returned the message because it does not know the task.
+pub const UNKNOWN_SINCE: &str = "celeriac-unknown-since";
 /// The id of a task that was sent to every worker. Each worker's copy has an id of its own.
 pub const BROADCAST: &str = "celeriac-broadcast";
 

@@ -172,6 +172,7 @@ impl TaskHeaders {
         headers.strip_deaths();
         // The next attempt has not requested a start yet.
         headers.remove(names::ROUNDS);
+        headers.remove(names::UNKNOWN_SINCE);
         headers.insert(names::RETRIES, retries);
         headers.remove(names::SUSPECTED);
         match eta {
@@ -309,6 +310,7 @@ mod tests {
     fn the_next_attempt_keeps_unknown_headers_and_drops_the_brokers_and_its_rounds() {
         let mut headers = minimal();
         headers.insert(names::ROUNDS, 2_u32);
+        headers.set_unknown_since(Timestamp::UNIX_EPOCH);
         headers.insert("x-custom", "v");
         headers.insert("x-death", Value::List(vec![]));
         headers.insert("x-first-death-queue", "q");

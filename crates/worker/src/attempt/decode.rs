@@ -14,7 +14,7 @@ use crate::attempt::body::decode_body;
 use crate::attempt::embed::read_possible_embed;
 use crate::attempt::reject::{InvalidDelivery, reject};
 use crate::attempt::reject_reason::RejectReason;
-use crate::attempt::{Attempt, Step};
+use crate::attempt::{Attempt, Step, unknown};
 use crate::own_queues::give_own_id;
 use crate::panics::catch;
 use crate::runtime::WorkerRuntime;
@@ -91,6 +91,9 @@ pub(crate) async fn find_task<'a>(attempt: &mut Attempt<'a>) -> Step<&'a TaskDef
             Ok(task)
         }
         Err(reason) => {
+            if let RejectReason::Unknown { .. } = reason {
+                Box::pin(unknown::hold_within_grace(attempt)).await?;
+            }
             // A caller may await the later steps, which will never run, so they fail too.
             attempt.embed = Box::pin(read_possible_embed(attempt)).await?.unwrap_or_default();
             Err(Box::pin(reject(attempt, &reason)).await)

@@ -63,6 +63,17 @@ pub(crate) async fn hold_until_due(attempt: &mut Attempt<'_>, wait: Duration) ->
     hold(attempt, message, wait).await
 }
 
+/// Returns a task that this worker does not know to its queue, where a worker that does may take it.
+/// A header has the time of the first return.
+///
+/// As with an early task, both messages after a crash have a header.
+pub(crate) async fn hold_unknown(attempt: &mut Attempt<'_>, wait: Duration, since: Timestamp) -> Processed {
+    let mut message = without_deaths(&attempt.received);
+    message.headers.insert(names::REPEATED, true);
+    message.headers.set_unknown_since(since);
+    hold(attempt, message, wait).await
+}
+
 /// Returns a task over its rate to its queue, to request a start again after a wait.
 ///
 /// This is not an attempt, because the task has not run. If the worker dies between this and the

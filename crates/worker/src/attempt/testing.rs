@@ -193,6 +193,15 @@ impl TestWorker {
 
     /// Returns a worker with hooks, and with other options of its task.
     pub(crate) async fn with(change: impl FnOnce(&mut TaskOptions), hooks: HookList) -> Self {
+        Self::build(change, hooks, Duration::ZERO).await
+    }
+
+    /// Returns a worker that leaves unknown tasks on their queue for this time.
+    pub(crate) async fn holding_unknown(grace: Duration) -> Self {
+        Self::build(|_| {}, HookList::default(), grace).await
+    }
+
+    async fn build(change: impl FnOnce(&mut TaskOptions), hooks: HookList, unknown_task_grace: Duration) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         // Tests may run in threads of one process.
         let name = format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -223,7 +232,12 @@ impl TestWorker {
         let mut task = TaskDefinition::asynchronous::<Act>();
         change(&mut task.options);
         let parts = WorkerParts {
-            options: WorkerOptions { name: Some("w".to_owned()), concurrency: 4, ..WorkerOptions::default() },
+            options: WorkerOptions {
+                name: Some("w".to_owned()),
+                concurrency: 4,
+                unknown_task_grace,
+                ..WorkerOptions::default()
+            },
             results,
             registry: Registry::new([task]).unwrap(),
             topology,

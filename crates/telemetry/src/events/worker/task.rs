@@ -6,7 +6,7 @@ use celeriac_protocol::TaskState;
 
 use crate::metrics::{
     MESSAGES_CONSUMED, MESSAGES_DEAD_LETTERED, MESSAGES_SETTLED, PROCESS_DURATION, QUEUE_WAIT, TASKS_DELAYED,
-    TASKS_FINISHED, TASKS_INTERRUPTED, TASKS_RATE_LIMITED, TASKS_RETRIED, TASKS_SKIPPED, TASKS_STARTED, bounded_kind,
+    TASKS_FINISHED, TASKS_HELD_UNKNOWN, TASKS_INTERRUPTED, TASKS_RATE_LIMITED, TASKS_RETRIED, TASKS_SKIPPED, TASKS_STARTED, bounded_kind,
 };
 
 const TARGET: &str = "celeriac::worker";
@@ -173,6 +173,23 @@ event! {
     log: DEBUG "task delayed" { task, id, retry_in_seconds = retry_in.as_secs_f64() };
     span: "delayed" { "celeriac.task.delay" = retry_in };
     count: TASKS_DELAYED { "celeriac.task.name" = task };
+}
+
+event! {
+    /// A worker does not know a task, and returns the message to its queue for another worker.
+    pub struct UnknownTaskHeld<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// The queue.
+        queue: &'a str,
+        /// Time left until the message is dead-lettered.
+        grace_left: Duration,
+    }
+    log: WARN "task held, unknown here" { task, id, queue, grace_left_seconds = grace_left.as_secs_f64() };
+    span: "held-unknown";
+    count: TASKS_HELD_UNKNOWN { "celeriac.queue" = queue };
 }
 
 event! {
