@@ -63,8 +63,8 @@ pub(crate) async fn hold_until_due(attempt: &mut Attempt<'_>, wait: Duration) ->
     hold(attempt, message, wait).await
 }
 
-/// Returns a task that this worker does not know to its queue, where a worker that does may take it.
-/// A header has the time of the first return.
+/// Returns a task that this worker does not know to its queue, where another worker may take it. A
+/// header has the time of the first return.
 ///
 /// As with an early task, both messages after a crash have a header.
 pub(crate) async fn hold_unknown(attempt: &mut Attempt<'_>, wait: Duration, since: Timestamp) -> Processed {

@@ -34,7 +34,9 @@ pub(crate) async fn hold_within_grace(attempt: &mut Attempt<'_>) -> Step<()> {
     let TaskHeaders { task, id, .. } = attempt.headers();
     let wait = next_wait(held, left);
     match before {
-        None => attempt.span.emit(&UnknownTaskHeld { task, id, queue: &attempt.received.origin.queue, grace_left: left }),
+        None => {
+            attempt.span.emit(&UnknownTaskHeld { task, id, queue: &attempt.received.origin.queue, grace_left: left })
+        }
         Some(_) => attempt.span.emit(&TaskDelayed { task, id, retry_in: wait }),
     }
     Err(hold_unknown(attempt, wait, since).await)

@@ -6,7 +6,8 @@ use celeriac_protocol::TaskState;
 
 use crate::metrics::{
     MESSAGES_CONSUMED, MESSAGES_DEAD_LETTERED, MESSAGES_SETTLED, PROCESS_DURATION, QUEUE_WAIT, TASKS_DELAYED,
-    TASKS_FINISHED, TASKS_HELD_UNKNOWN, TASKS_INTERRUPTED, TASKS_RATE_LIMITED, TASKS_RETRIED, TASKS_SKIPPED, TASKS_STARTED, bounded_kind,
+    TASKS_FINISHED, TASKS_HELD_UNKNOWN, TASKS_INTERRUPTED, TASKS_RATE_LIMITED, TASKS_RETRIED, TASKS_SKIPPED,
+    TASKS_STARTED, bounded_kind,
 };
 
 const TARGET: &str = "celeriac::worker";
@@ -187,7 +188,7 @@ event! {
         /// Time left until the message is dead-lettered.
         grace_left: Duration,
     }
-    log: WARN "task held, unknown here" { task, id, queue, grace_left_seconds = grace_left.as_secs_f64() };
+    log: WARN "unknown task held" { task, id, queue, grace_left_seconds = grace_left.as_secs_f64() };
     span: "held-unknown";
     count: TASKS_HELD_UNKNOWN { "celeriac.queue" = queue };
 }
