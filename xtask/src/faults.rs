@@ -5,7 +5,7 @@ use celeriac_servers::RabbitRelease;
 use clap::Args;
 
 use crate::run::{cargo, has_cargo, run, step};
-use crate::test::start;
+use crate::test::{nextest, start};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -24,7 +24,9 @@ pub(crate) fn faults(options: &Options) -> Result<()> {
     step("faults", || {
         let tests = ["--package", "celeriac-tests", "--test", "faults"];
         let mut command = if has_cargo("nextest") {
-            let mut command = cargo(&["nextest", "run", "--no-capture", "--profile", "long"]);
+            let mut command = nextest();
+            // Each test prints its figures.
+            command.args(["--profile", "long", "--success-output", "immediate"]);
             command.args(tests).arg("--");
             command
         } else {
