@@ -96,6 +96,11 @@ async fn a_worker_waits_for_the_setup_and_ends_within_its_grace(bed: Bed) {
         let status = async || probe::page(&node.socket(), path).await.map(|(status, _)| status);
         eventually(probe, status, |status| *status == Some(200)).await;
     }
+    if node.is_enclosed {
+        let status = fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
+        let of_pods = ["\nUid:\t65532\t65532\t", "\nCapEff:\t0000000000000000\n"];
+        assert!(of_pods.iter().all(|line| status.contains(line)), "{status}");
+    }
     program.signal("TERM");
     let grace = Duration::from_secs(worker["terminationGracePeriodSeconds"].as_u64().unwrap());
     assert_eq!(program.exit_code(grace).await, 0, "{}", program.output());
