@@ -15,6 +15,7 @@ mod sbom;
 mod services;
 mod soak;
 mod test;
+mod traced;
 
 use std::process::ExitCode;
 
@@ -43,6 +44,8 @@ enum Verb {
     Rows(rows::Options),
     /// The fuzz tests in their long form: a minute of damaged inputs for each reader
     Fuzz(fuzz::Options),
+    /// Traces of a chain, of a retry and of a replayed dead letter in Jaeger's interface
+    Traced(traced::Options),
     /// The public API as text, in docs/public-api.txt
     Api(api::Options),
     /// Licences, sources and advisories of all dependencies, and the record of the direct ones
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Verb::Soak(options) => soak::soak(&options),
         Verb::Rows(options) => rows::rows(&options),
         Verb::Fuzz(options) => fuzz::fuzz(&options),
+        Verb::Traced(options) => traced::traced(&options),
         Verb::Api(options) => api::api(&options),
         Verb::Dependencies => dependencies::dependencies(),
         Verb::Sbom(options) => sbom::sbom(&options),

@@ -7,7 +7,8 @@
 //! on its [`Link`]s. [`WrongClock`] gives one process another time of day. Each server has a folder
 //! and ports of its own and listens only on loopback, so many can run side by side.
 //! [`PythonEnvironment`] is the Python in which interop tests run Celery. [`promtool`] checks rules
-//! of Prometheus, and [`systemd_analyze`] units.
+//! of Prometheus, and [`systemd_analyze`] units. [`protoc`] and [`chromium`] are the programs that
+//! `tests/jaeger` needs.
 //!
 //! No server outlives its owner process, not even a killed one: see [`Guard`]. All functions block;
 //! call them from a blocking thread of an async test.
@@ -21,6 +22,7 @@ mod folder;
 mod guard;
 mod hosted;
 mod install;
+mod jaeger;
 mod network;
 mod pooler;
 mod ports;
@@ -39,6 +41,7 @@ pub use cluster::RabbitCluster;
 pub use disk::SmallDisk;
 pub use guard::{Ending, Guard, end_detached};
 pub use install::{PostgresInstallation, RabbitInstallation};
+pub use jaeger::{chromium, protoc};
 pub use network::{Link, Loss, NetworkNamespace};
 pub use pooler::{PoolMode, PoolerNode};
 pub use postgres::{Durability, PostgresNode, PostgresSpec};
