@@ -169,13 +169,16 @@ impl Celeriac {
         let checks = None;
         match &self.pool {
             Some(pool) => celeriac_broker::connect_on_pool(pool.clone(), options, checks),
-            None => celeriac_broker::connect_with_checks(options, self.connection_name(), checks),
+            None => celeriac_broker::connect_with_checks(options, &self.connection_name(), checks),
         }
     }
 
-    fn connection_name(&self) -> &str {
+    fn connection_name(&self) -> String {
         let settings = self.settings();
-        settings.worker.name.as_deref().unwrap_or(&settings.telemetry.service_name)
+        match settings.worker.name {
+            Some(_) => celeriac_worker::worker_name(&settings.worker),
+            None => settings.telemetry.service_name.clone(),
+        }
     }
 
     /// Makes a worker, which shares the client's connections to the database and its broker.
@@ -398,7 +401,7 @@ mod command_line {
 
     impl Celeriac {
         fn into_program(self) -> Program {
-            let name = self.settings().worker.name.clone().unwrap_or_else(celeriac_worker::default_name);
+            let name = celeriac_worker::worker_name(&self.settings().worker);
             let app = Arc::new(self);
             let (connecting, assembling) = (Arc::clone(&app), Arc::clone(&app));
             let settings = app.settings();
@@ -407,7 +410,7 @@ mod command_line {
                 telemetry: settings.telemetry.clone(),
                 instance: Instance { name, version: env!("CARGO_PKG_VERSION").to_owned() },
                 broker: settings.broker.clone(),
-                connection_name: app.connection_name().to_owned(),
+                connection_name: app.connection_name(),
                 results: settings.results.clone(),
                 relay_undeclared: settings.worker.relay_undeclared,
                 routes: settings.routes(),

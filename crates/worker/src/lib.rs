@@ -17,7 +17,7 @@
 //! - `follow_up_size`, `memory`: budgets for what a message makes the worker build; `allowed`: the
 //!   queues that it may make the worker publish to;
 //! - [`relay`]: sends tasks of committed transactions to the broker;
-//! - [`worker`]: starts, runs and stops all of these; `shutdown`: the requests to stop.
+//! - [`worker`]: starts, runs and stops all of these; `name`: its name; `shutdown`: the requests to stop.
 
 mod attempt;
 
@@ -44,12 +44,14 @@ pub mod worker;
 
 mod controls;
 mod error;
+mod name;
 mod options;
 mod shutdown;
 
 pub use celeriac_topology::Prefetch;
 pub use controls::Controls;
 pub use error::{Error, Result};
+pub use name::worker_name;
 pub use options::WorkerOptions;
 pub use relay::Relay;
 pub use running_tasks::RunningTasks;
@@ -64,4 +66,4 @@ pub use task::registry::Registry;
 pub use task::tasks::Tasks;
 pub use task::time_limits::Cancellation;
 pub use task::{context, hooks};
-pub use worker::{ShutdownReport, Worker, WorkerParts, default_name};
+pub use worker::{ShutdownReport, Worker, WorkerParts};

@@ -9,6 +9,7 @@ use celeriac_topology::pattern::Pattern;
 use serde::{Deserialize, Serialize};
 
 use crate::follow_up_size::FollowUpLimits;
+use crate::name;
 
 /// The names of Celery's own tasks that are supported.
 pub(crate) const BUILTIN_TASKS: [&str; 7] = [
@@ -25,7 +26,8 @@ pub(crate) const BUILTIN_TASKS: [&str; 7] = [
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorkerOptions {
-    /// Name of the worker, unique among all workers. Default: `celeriac@<hostname>`.
+    /// Name of the worker, unique among all workers. `%h`, `%n` and `%d` are the name of the
+    /// machine, its first part and its domain. Default: `celeriac@%h`.
     pub name: Option<String>,
     /// Queues that it consumes. Default: all declared queues.
     pub queues: Vec<String>,
@@ -131,8 +133,8 @@ impl WorkerOptions {
         if self.accept_content.is_empty() {
             problems.push(("accept_content".to_owned(), "should list json, msgpack or both".to_owned()));
         }
-        if self.name.as_deref().is_some_and(|name| name.is_empty() || name.len() > 200) {
-            problems.push(("name".to_owned(), "should have 1 to 200 bytes".to_owned()));
+        if let Some(reason) = self.name.as_deref().and_then(name::problem) {
+            problems.push(("name".to_owned(), reason));
         }
         let counts = [("max_body_values", self.max_body_values), ("max_follow_ups", self.max_follow_ups)];
         for (key, _) in counts.into_iter().filter(|(_, count)| *count == 0) {

@@ -38,6 +38,7 @@ use crate::intake::consumer::QueueConsumer;
 use crate::intake::prefetch;
 use crate::intake::tuning::PrefetchTuner;
 use crate::memory::DecodeMemory;
+use crate::name::worker_name;
 use crate::options::WorkerOptions;
 use crate::own_queues::warn_of_shared_name;
 use crate::rate_limits::RateLimits;
@@ -130,7 +131,7 @@ impl Worker {
         if let Some(task) = requires_transactions(&parts.registry, transactions) {
             return Err(Error::NoTransactions { task });
         }
-        let name: Arc<str> = parts.options.name.clone().unwrap_or_else(default_name).into();
+        let name: Arc<str> = worker_name(&parts.options).into();
         let mut topology = parts.topology;
         let ConsumedQueues { queues, broadcasts } = consumed_queues(&parts.options, &mut topology, &name)?;
         let services = Services::new();
@@ -458,11 +459,6 @@ async fn close_consumers(queues: &mut JoinSet<Option<Consumer>>, closing: &mut J
 fn find_inline(registry: &Arc<Registry>, threads: &Threads) -> FindInline {
     let (registry, threads) = (Arc::clone(registry), threads.clone());
     Box::new(move |name| registry.get(name).map(|task| inline(task, &threads)))
-}
-
-/// Returns the default name of a worker.
-pub fn default_name() -> String {
-    format!("celeriac@{}", gethostname::gethostname().to_string_lossy())
 }
 
 impl fmt::Debug for Worker {
