@@ -138,7 +138,12 @@ pub struct WorkerArgs {
     #[arg(short, long, value_name = "N")]
     pub concurrency: Option<String>,
     /// Unique name.
-    #[arg(help = "Unique name, such as w1@%h [default: worker.name, or celeriac@%h]", short = 'n', long, value_name = "NAME")]
+    #[arg(
+        help = "Unique name, such as w1@%h [default: worker.name, or celeriac@%h]",
+        short = 'n',
+        long,
+        value_name = "NAME"
+    )]
     pub name: Option<String>,
     /// Log level, from error to trace [default: telemetry.log.level]
     #[arg(short, long, value_name = "LEVEL")]
