@@ -31,7 +31,8 @@ async fn headers_of_another_client_arrive_as_large_as_a_frame_holds_them(bed: Be
     let broker = celeriac_broker::connect(&options, "conformance").unwrap();
     let queues = [("work".to_owned(), QueueOptions::default())].into();
     broker.declare(&Topology { queues, ..Topology::default() }).await.unwrap();
-    let subscription = Subscription { queue: "work".to_owned(), prefetch: 8, most: 8, tag: "large".to_owned() };
+    let subscription =
+        Subscription { queue: "work".to_owned(), prefetch: 8, most: 8, priority: 0, tag: "large".to_owned() };
     let mut consumer = broker.consume(subscription).await.unwrap();
     let peer = bed.peer().await;
     for size in [50_000, 130_000] {

@@ -343,7 +343,8 @@ async fn replies_come_within_the_process_too() {
         .unwrap();
     let client = app.client().await.unwrap();
     let handle = add(1, 2).submit(&client).await.unwrap();
-    let subscription = Subscription { queue: "celeriac".to_owned(), prefetch: 1, most: 1, tag: "worker".to_owned() };
+    let subscription =
+        Subscription { queue: "celeriac".to_owned(), prefetch: 1, most: 1, priority: 0, tag: "worker".to_owned() };
     let mut worker = client.broker().consume(subscription).await.unwrap();
     let delivery = worker.next().await.unwrap();
     let Properties { reply_to, correlation_id, .. } = delivery.message.properties.clone();

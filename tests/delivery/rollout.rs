@@ -51,3 +51,20 @@ async fn a_task_that_no_worker_knows_is_dead_lettered_after_the_grace(bed: Bed) 
     let peer = bed.peer().await;
     eventually("its dead letter", async || peer.ready("celeriac.dead").await, |ready| *ready == 1).await;
 }
+
+#[celeriac_tests::test(real)]
+async fn a_worker_of_higher_priority_gets_each_task_that_it_has_a_slot_for(bed: Bed) {
+    let program = |name, priority: &str| {
+        let program = bed.program(tasks![newer]).set("worker.name", name);
+        program.set("worker.prefetch", "2").set("worker.consumer_priority", priority)
+    };
+    let other = bed.start(program("other", "0")).await;
+    let _canary = bed.start(program("canary", "10")).await;
+    let peer = bed.peer().await;
+    eventually("both consume", async || peer.consumers("celeriac").await, |count| *count == Some(2)).await;
+    for number in 0..20 {
+        let handle = newer(number).submit(&other.client).await.unwrap();
+        handle.get().await.unwrap();
+        assert_eq!(&*handle.record().await.unwrap().unwrap().worker, "canary");
+    }
+}

@@ -128,7 +128,8 @@ async fn a_prefetch_that_changes_while_connections_are_cut_loses_nothing(bed: Be
         sent.unwrap();
     }
 
-    let subscription = Subscription { queue: "work".to_owned(), prefetch: 8, most: 64, tag: "changing".to_owned() };
+    let subscription =
+        Subscription { queue: "work".to_owned(), prefetch: 8, most: 64, priority: 0, tag: "changing".to_owned() };
     let mut consumer = taking.consume(subscription).await.unwrap();
     let (mut seen, mut changes, mut cuts) = (HashMap::<u64, u32>::new(), 0, 0);
     while seen.len() < usize::try_from(MESSAGES).unwrap() {

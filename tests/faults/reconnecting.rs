@@ -31,7 +31,8 @@ async fn a_broker_that_was_away_is_used_again_within_two_seconds_and_a_later_los
     let broker = celeriac_broker::connect(&options, "reconnecting").unwrap();
     let classic = QueueOptions { kind: QueueKind::Classic, ..QueueOptions::default() };
     broker.declare(&Topology { queues: [("work".to_owned(), classic)].into(), ..Topology::default() }).await.unwrap();
-    let subscription = Subscription { queue: "work".to_owned(), prefetch: 8, most: 8, tag: "work".to_owned() };
+    let subscription =
+        Subscription { queue: "work".to_owned(), prefetch: 8, most: 8, priority: 0, tag: "work".to_owned() };
     let mut consumer = broker.consume(subscription).await.unwrap();
     let mut consuming = consumer.consuming();
     let message = || Outgoing {

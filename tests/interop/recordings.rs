@@ -108,7 +108,7 @@ impl Recording {
         let options = BrokerOptions { url: Secret::new(bed.amqp_url()), ..BrokerOptions::default() };
         let broker = connect(&options, "recordings").unwrap();
         let subscription =
-            Subscription { queue: QUEUE.to_owned(), prefetch: 64, most: 64, tag: "recordings".to_owned() };
+            Subscription { queue: QUEUE.to_owned(), prefetch: 64, most: 64, priority: 0, tag: "recordings".to_owned() };
         let mut consumer = broker.consume(subscription).await.unwrap();
         let mut messages = Vec::new();
         for recording in recordings {

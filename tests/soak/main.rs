@@ -45,8 +45,9 @@ const EVERY: Duration = Duration::from_secs(30);
 /// Time that rows are kept: short, so that tables have their full size after the first tenth.
 const RETENTION: &str = "2m";
 
-/// lapin keeps two buffers of 32 frames for each connection, and uses them from one end to the other
-/// before it begins again. With RabbitMQ's own 128 KiB, that takes hours, in which memory grows.
+/// lapin keeps two buffers of 32 frames for each connection, and uses them from one end to the
+/// other before it begins again. With RabbitMQ's own 128 KiB, that takes hours, in which memory
+/// grows.
 const FRAME_MAX: &str = "frame_max = 8192";
 
 /// Ages at which counts are added up and deleted: the shortest, for the same reason.

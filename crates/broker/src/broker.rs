@@ -139,6 +139,9 @@ pub struct Subscription {
     /// Largest value that [`Consumer::set_prefetch`] will be called with. A value below `prefetch`
     /// has no effect.
     pub most: u16,
+    /// RabbitMQ delivers to the consumers of the highest priority while their prefetch allows more.
+    /// The memory broker knows no priorities.
+    pub priority: i32,
     /// Name of the consumer in the broker's lists.
     pub tag: String,
 }
@@ -147,7 +150,7 @@ impl Subscription {
     /// Returns the settings of a reply consumer. Its prefetch is small, because replies are handled
     /// at once, and each may be as large as any message.
     pub(crate) fn to_replies(queue: &str) -> Self {
-        Self { queue: queue.to_owned(), prefetch: 64, most: 64, tag: "replies".to_owned() }
+        Self { queue: queue.to_owned(), prefetch: 64, most: 64, priority: 0, tag: "replies".to_owned() }
     }
 }
 

@@ -176,7 +176,7 @@ impl Celeriac {
     fn connection_name(&self) -> String {
         let settings = self.settings();
         match settings.worker.name {
-            Some(_) => celeriac_worker::worker_name(&settings.worker),
+            Some(ref name) => celeriac_worker::worker_name(Some(name)),
             None => settings.telemetry.service_name.clone(),
         }
     }
@@ -401,7 +401,7 @@ mod command_line {
 
     impl Celeriac {
         fn into_program(self) -> Program {
-            let name = celeriac_worker::worker_name(&self.settings().worker);
+            let name = celeriac_worker::worker_name(self.settings().worker.name.as_deref());
             let app = Arc::new(self);
             let (connecting, assembling) = (Arc::clone(&app), Arc::clone(&app));
             let settings = app.settings();

@@ -17,7 +17,8 @@
 //! - `follow_up_size`, `memory`: budgets for what a message makes the worker build; `allowed`: the
 //!   queues that it may make the worker publish to;
 //! - [`relay`]: sends tasks of committed transactions to the broker;
-//! - [`worker`]: starts, runs and stops all of these; `name`: its name; `shutdown`: the requests to stop.
+//! - [`worker`]: starts, runs and stops all of these; `name`: its name; `shutdown`: the requests to
+//!   stop.
 
 mod attempt;
 

@@ -1,16 +1,14 @@
 //! The name of a worker, which may contain the name of its machine.
 
-use crate::options::WorkerOptions;
-
 const DEFAULT: &str = "celeriac@%h";
 
-/// Returns the name of a worker with these options.
+/// Returns the name of a worker with this setting.
 ///
 /// As in Celery, `%h` stands for the name of the machine, `%n` for its first part, `%d` for its
 /// domain, and `%%` for a percent sign.
-pub fn worker_name(options: &WorkerOptions) -> String {
+pub fn worker_name(setting: Option<&str>) -> String {
     let host = gethostname::gethostname();
-    written(options.name.as_deref().unwrap_or(DEFAULT), &host.to_string_lossy())
+    written(setting.unwrap_or(DEFAULT), &host.to_string_lossy())
 }
 
 /// Returns the problem of a name, if there is one.

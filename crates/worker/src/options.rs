@@ -35,6 +35,9 @@ pub struct WorkerOptions {
     pub concurrency: usize,
     /// Most unacknowledged messages of each queue without a setting of its own, or `auto`.
     pub prefetch: Prefetch,
+    /// Priority of its consumers. RabbitMQ delivers to those of the highest while their prefetch
+    /// allows more.
+    pub consumer_priority: i32,
     /// Content types of the bodies that it reads. Others go to the dead-letter queue.
     pub accept_content: Vec<Codec>,
     /// Number of values in a body: numbers, texts, lists, objects and the keys of objects. A body
@@ -91,6 +94,7 @@ impl Default for WorkerOptions {
             queues: Vec::new(),
             concurrency: 64,
             prefetch: Prefetch::Auto,
+            consumer_priority: 0,
             accept_content: vec![Codec::Json, Codec::Msgpack],
             max_body_values: DecodeLimits::default().values,
             max_decoded_size: ByteSize::mib(512),

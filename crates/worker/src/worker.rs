@@ -131,7 +131,7 @@ impl Worker {
         if let Some(task) = requires_transactions(&parts.registry, transactions) {
             return Err(Error::NoTransactions { task });
         }
-        let name: Arc<str> = worker_name(&parts.options).into();
+        let name: Arc<str> = worker_name(parts.options.name.as_deref()).into();
         let mut topology = parts.topology;
         let ConsumedQueues { queues, broadcasts } = consumed_queues(&parts.options, &mut topology, &name)?;
         let services = Services::new();
@@ -294,9 +294,9 @@ impl Worker {
                 Prefetch::Fixed(prefetch) => (prefetch, prefetch),
                 Prefetch::Auto => (prefetch::first(self.options.concurrency), prefetch::MOST),
             };
-            let tag = format!("{}/{queue}", self.runtime.name);
-            consumers
-                .push(self.runtime.broker.consume(Subscription { queue: queue.clone(), prefetch, most, tag }).await?);
+            let (priority, tag) = (self.options.consumer_priority, format!("{}/{queue}", self.runtime.name));
+            let subscription = Subscription { queue: queue.clone(), prefetch, most, priority, tag };
+            consumers.push(self.runtime.broker.consume(subscription).await?);
         }
         Ok(consumers)
     }

@@ -68,7 +68,8 @@ impl MemoryPeer {
         if self.ready(queue).await == 0 {
             return false;
         }
-        let subscription = Subscription { queue: queue.to_owned(), prefetch: 1, most: 1, tag: "peer".to_owned() };
+        let subscription =
+            Subscription { queue: queue.to_owned(), prefetch: 1, most: 1, priority: 0, tag: "peer".to_owned() };
         let mut consumer = self.broker.consume(subscription).await.expect("the queue");
         let delivery = consumer.next().await.expect("a delivery");
         consumer.stop();

@@ -380,7 +380,8 @@ mod tests {
         let options = BrokerOptions { url: Secret::new("amqp://localhost"), ..BrokerOptions::default() };
         let context = ConnectionContext::new(options.connect_timeout);
         let origin = ConnectionOrigin::nodes(&options, "test").unwrap();
-        let subscription = Subscription { queue: "mail".to_owned(), prefetch, most: 0, tag: "t".to_owned() };
+        let subscription =
+            Subscription { queue: "mail".to_owned(), prefetch, most: 0, priority: 0, tag: "t".to_owned() };
         let channels = Arc::new(ChannelProvider::new(ConnectionPurpose::Consume, context, origin));
         let spec = ConsumerSpec::new(&subscription, QueueOwner::Others).unwrap();
         Driver::new(channels, spec, &subscription, watch::channel(prefetch).1)

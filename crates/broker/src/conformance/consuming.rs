@@ -52,7 +52,8 @@ pub(super) async fn two_consumers_share_a_queue(stage: &Stage) {
 
 pub(super) async fn a_consumer_of_a_missing_queue_is_an_error(stage: &Stage) {
     let missing = stage.name("missing");
-    let subscription = Subscription { queue: missing.clone(), prefetch: 1, most: 1, tag: stage.name("consumer") };
+    let subscription =
+        Subscription { queue: missing.clone(), prefetch: 1, most: 1, priority: 0, tag: stage.name("consumer") };
     let refused = stage.broker.consume(subscription).await;
     assert!(matches!(&refused, Err(Error::NoSuchQueue { queue }) if *queue == missing), "{refused:?}");
 }

@@ -55,7 +55,7 @@ pub(super) async fn a_closed_broker_takes_nothing(stage: &Stage) {
     stage.broker.close().await;
     let published = stage.publish("", &queue, text("too late")).await;
     assert!(matches!(published, Err(Error::Closed)), "{published:?}");
-    let subscription = Subscription { queue, prefetch: 1, most: 1, tag: stage.name("consumer") };
+    let subscription = Subscription { queue, prefetch: 1, most: 1, priority: 0, tag: stage.name("consumer") };
     let consumed = stage.broker.consume(subscription).await;
     assert!(matches!(consumed, Err(Error::Closed)), "{consumed:?}");
 }

@@ -74,7 +74,10 @@ impl Stage {
 
     pub(super) async fn consume(&self, queue: &str, prefetch: u16) -> Consumer {
         let tag = self.name("consumer");
-        self.broker.consume(Subscription { queue: queue.to_owned(), prefetch, most: MOST, tag }).await.unwrap()
+        self.broker
+            .consume(Subscription { queue: queue.to_owned(), prefetch, most: MOST, priority: 0, tag })
+            .await
+            .unwrap()
     }
 
     /// Takes and acknowledges all messages of a queue, in order.

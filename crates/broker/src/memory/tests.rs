@@ -30,7 +30,7 @@ fn queue() -> (String, String) {
 }
 
 async fn consume(broker: &MemoryBroker, queue: &str) -> Consumer {
-    let subscription = Subscription { queue: queue.to_owned(), prefetch: 1, most: 1, tag: String::new() };
+    let subscription = Subscription { queue: queue.to_owned(), prefetch: 1, most: 1, priority: 0, tag: String::new() };
     broker.consume(subscription).await.unwrap()
 }
 

@@ -305,7 +305,7 @@ impl TestWorker {
     /// Takes the next delivery of a queue.
     pub(crate) async fn take(&self, queue: &str) -> celeriac_broker::Delivery {
         let tag = "test".to_owned();
-        let subscription = Subscription { queue: queue.to_owned(), prefetch: 1, most: 1, tag };
+        let subscription = Subscription { queue: queue.to_owned(), prefetch: 1, most: 1, priority: 0, tag };
         let mut consumer = self.broker.inner.consume(subscription).await.unwrap();
         let delivery = tokio::time::timeout(Duration::from_secs(10), consumer.next()).await.unwrap().unwrap();
         consumer.stop();

@@ -6,7 +6,7 @@ use lapin::options::{
     BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
-use lapin::types::{FieldTable, ShortString};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, ErrorKind};
 use tokio::time::timeout;
 
@@ -34,6 +34,7 @@ pub(crate) struct ConsumerSpec {
     /// The consumer's tag before its first change.
     tag: ShortString,
     pub(crate) prefetch: u16,
+    priority: i32,
     /// Number of times that the consumer was replaced on its channel, each time under another tag.
     changes: u32,
 }
@@ -51,6 +52,7 @@ impl ConsumerSpec {
             queue: short(&subscription.queue, "queue")?,
             tag: short(&subscription.tag, "consumer tag")?,
             prefetch: subscription.prefetch,
+            priority: subscription.priority,
             changes: 0,
         })
     }
@@ -78,7 +80,11 @@ impl ConsumerSpec {
     async fn consume(&self, channel: &Channel) -> Result<lapin::Consumer, lapin::Error> {
         channel.basic_qos(self.prefetch, BasicQosOptions { global: false }).await?;
         let (queue, tag) = (self.queue.clone(), self.tag());
-        channel.basic_consume(queue, tag, BasicConsumeOptions::default(), FieldTable::default()).await
+        let mut arguments = FieldTable::default();
+        if self.priority != 0 {
+            arguments.insert("x-priority".into(), AMQPValue::LongInt(self.priority));
+        }
+        channel.basic_consume(queue, tag, BasicConsumeOptions::default(), arguments).await
     }
 
     /// Consumes again on a channel after the last consumer was cancelled. The deliveries of that
