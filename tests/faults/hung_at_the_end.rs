@@ -76,7 +76,7 @@ async fn tasks_that_occupy_every_thread_of_the_runtime_keep_no_worker_that_was_t
     {
         let mut worker = bed.process_with(&["worker", "--drain-timeout", drain], &variables);
         worker.says("ready").await;
-        // It finds both at once. After the first, the thread that takes in the second may be occupied.
+        // It finds both at once. The first may occupy the thread that would take in the second.
         worker.signal("STOP");
         let mut ids = Vec::new();
         for _ in 0..2 {
