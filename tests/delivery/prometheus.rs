@@ -1,13 +1,14 @@
-//! The queries of `deploy/` for Prometheus name metrics and labels that a worker has.
+//! The queries of `deploy/` for Prometheus name metrics and labels that a worker or RabbitMQ has.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use celeriac::DynamicCall;
 use celeriac_client::call::CallOptions;
 use celeriac_protocol::{Body, Value};
-use celeriac_servers::{RabbitNode, promtool};
+use celeriac_servers::{RabbitSpec, promtool};
 use celeriac_tests::Bed;
 use celeriac_tests::probe::page;
 use celeriac_tests::wait::eventually;
@@ -165,11 +166,32 @@ fn missing(queries: &[String], page: &str) -> Vec<String> {
     missing
 }
 
+/// Pages of RabbitMQ's metrics that have labels of queues.
+const RABBITMQ_PAGES: [&str; 2] =
+    ["metrics/detailed?family=queue_coarse_metrics&family=queue_consumer_count", "metrics/per-object"];
+
+/// Returns the lines of `rabbitmq.conf` in the checklist, without those of TLS. The machine of a
+/// test may have less space on its disk.
+fn checklist() -> Vec<String> {
+    let page = std::fs::read_to_string(deploy("../docs/production.md")).unwrap();
+    let (_, rest) = page.split_once("```ini\n# rabbitmq.conf\n").unwrap();
+    let lines: Vec<_> =
+        rest.lines().take_while(|line| *line != "```").map(|line| line.replace("5GB", "50MB")).collect();
+    assert!(lines.len() >= 3, "{lines:?}");
+    lines
+}
+
 #[celeriac_tests::test(real)]
-async fn every_query_names_metrics_and_labels_of_a_worker(bed: Bed) {
+async fn every_query_names_metrics_and_labels_of_a_worker_or_of_rabbitmq(bed: Bed) {
     let folder = TempDir::new().unwrap();
     let socket = folder.path().join("health");
-    let node = RabbitNode::start().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut spec = RabbitSpec::default();
+    spec.plugins.push("rabbitmq_prometheus".to_owned());
+    spec.config.extend(checklist());
+    spec.config.push(format!("prometheus.tcp.port = {}", free.port()));
+    spec.config.push("prometheus.tcp.ip = 127.0.0.1".to_owned());
+    let node = spec.start().unwrap();
     let listen = ("CELERIAC__TELEMETRY__LISTEN", format!("unix:{}", socket.display()));
     let _worker = bed.process_with(&["worker"], &[("CELERIAC__BROKER__URL", node.url()), listen]);
     let metrics = async || page(&socket, "/metrics").await.map(|(_, page)| page).unwrap_or_default();
@@ -189,6 +211,16 @@ async fn every_query_names_metrics_and_labels_of_a_worker(bed: Bed) {
     client.close().await;
     node.restart().unwrap();
 
+    let of_rabbitmq = async || {
+        let http = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
+        let mut pages = String::new();
+        for page in RABBITMQ_PAGES {
+            let answer = http.get(format!("http://{free}/{page}")).send().await;
+            pages += &answer.unwrap().error_for_status().unwrap().text().await.unwrap();
+        }
+        pages
+    };
+    let metrics = async || metrics().await + &of_rabbitmq().await;
     let queries: Vec<_> = queries_of_dashboard().into_iter().chain(queries_of_rules()).collect();
     let still_missing = async || missing(&queries, &metrics().await);
     eventually("everything is there", still_missing, |missing: &Vec<String>| missing.is_empty()).await;
