@@ -1,4 +1,4 @@
-//! Every alert has a page, whose commands exist.
+//! Every alert has a page. Its commands exist, and so do those of the checklist for production.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,6 +29,11 @@ fn alerts() -> Vec<(String, String)> {
 fn commands(page: &str) -> Vec<&str> {
     let blocks = page.split("\n```").skip(1).step_by(2);
     blocks.flat_map(str::lines).filter_map(|line| line.strip_prefix("celeriac ")).collect()
+}
+
+/// Returns the commands of this project in the text of a page.
+fn spans(page: &str) -> impl Iterator<Item = &str> {
+    page.split('`').skip(1).step_by(2).filter_map(|span| span.strip_prefix("celeriac "))
 }
 
 /// Returns the reason for which the program does not understand a command.
@@ -71,6 +76,13 @@ fn the_commands_of_the_pages_exist() {
         for command in &commands {
             assert_eq!(refused(command), None, "{alert}: {command}");
         }
+    }
+    let checklist = text("../docs/production.md");
+    let named: Vec<_> =
+        checklist.lines().filter_map(|line| line.strip_prefix("$ celeriac ")).chain(spans(&checklist)).collect();
+    assert!(named.len() > 15, "{named:?}");
+    for command in named {
+        assert_eq!(refused(command), None, "docs/production.md: {command}");
     }
     assert!(refused("dead list --quue billing").is_some());
     assert!(refused("query outboxes").is_some());

@@ -8,7 +8,7 @@ use celeriac_admin::dead::REASONS;
 use celeriac_config::Environment;
 use celeriac_units::TASK_OPTIONS;
 
-use crate::files::root;
+use crate::files::{files, root};
 
 #[test]
 fn the_reference_is_the_one_in_the_package() {
@@ -28,6 +28,30 @@ fn the_reference_names_every_key() {
     let mut missing = Vec::new();
     walk(&defaults, &mut Vec::new(), &mut missing);
     assert!(missing.is_empty(), "config/celeriac.yaml does not mention {missing:?}");
+}
+
+#[test]
+fn every_setting_that_a_page_names_exists() {
+    let defaults = serde_json::to_value(Settings::default()).unwrap();
+    let exists = |name: &str| name.split('.').try_fold(&defaults, |value, key| value.get(key)).is_some();
+    // Decisions also name what they replace.
+    let pages = files("docs", ".md").into_iter().filter(|page| !page.to_string_lossy().contains("/decisions/"));
+    for page in pages.chain([root().join("README.md")]) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let named = text.split('`').skip(1).step_by(2).filter(|name| is_setting(name));
+        for name in named {
+            assert!(exists(name), "{} names {name}", page.display());
+        }
+    }
+    assert!(exists("results.pool.max_connections") && !exists("results.pool.most_connections"));
+}
+
+/// Returns `true` for a text such as `worker.prefetch`.
+fn is_setting(text: &str) -> bool {
+    let sections = ["broker.", "results.", "client.", "worker.", "telemetry."];
+    let is_key = |character: char| character.is_ascii_lowercase() || ['_', '.'].contains(&character);
+    // A method of a client.
+    text != "client.submit_in" && sections.iter().any(|section| text.starts_with(section)) && text.chars().all(is_key)
 }
 
 fn walk(value: &serde_json::Value, path: &mut Vec<String>, missing: &mut Vec<String>) {

@@ -16,6 +16,15 @@ pub fn promtool() -> Result<PathBuf> {
     })
 }
 
+/// Returns the path of `logrotate`. Installs it if it is missing and may be installed.
+pub fn logrotate() -> Result<PathBuf> {
+    let package = "logrotate";
+    // Debian's folder for programs of the administrator is not on every path.
+    let own = || Some(PathBuf::from("/usr/sbin/logrotate")).filter(|path| path.exists());
+    find_or_install(|| on_path("logrotate").or_else(own), package)
+        .map_err(|error| anyhow!("no logrotate: {error:#}. Install it: `apt-get install {package}`"))
+}
+
 /// Returns the path of `systemd-analyze`, systemd's checker of units. Installs systemd if it is
 /// missing and may be installed, which starts nothing.
 pub fn systemd_analyze() -> Result<PathBuf> {

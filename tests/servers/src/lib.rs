@@ -36,7 +36,7 @@ mod release;
 mod wait;
 mod wrong_clock;
 
-pub use checkers::{promtool, systemd_analyze};
+pub use checkers::{logrotate, promtool, systemd_analyze};
 pub use cluster::RabbitCluster;
 pub use disk::SmallDisk;
 pub use guard::{Ending, Guard, end_detached};
