@@ -14,7 +14,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn traced(options: &Options) -> Result<()> {
-    let mut command = cargo(&["run", "--quiet", "--locked"]);
+    let mut command = cargo(&["run", "--quiet"]);
     // It is outside the workspace, and so is what it builds.
     command.arg("--manifest-path").arg(workspace().join("tests/jaeger/Cargo.toml"));
     command.env("CARGO_TARGET_DIR", target().join("jaeger")).env("PROTOC", protoc()?);
