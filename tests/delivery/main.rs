@@ -35,6 +35,7 @@ mod permissions;
 mod poison;
 mod pooler;
 mod prefetch;
+mod production;
 mod prometheus;
 mod queues;
 mod rate;

@@ -17,7 +17,7 @@ async fn a_place_behind_the_delays_that_is_missing_is_found_at_the_start_by_a_wo
     let (management, vhost) = bed.management();
     let user = format!("u{vhost}");
     // Binding a queue requires write permission for it.
-    management.create_user(&user, vhost, "^(celery_delayed_.*|amq[.]default)$", ".*").await;
+    management.create_user(&user, vhost, ["^$", "^(celery_delayed_.*|amq[.]default)$", ".*"]).await;
     let may_declare = bed.environment();
     let mut may_not = may_declare.clone();
     may_not[0].1 = bed.amqp_url().replace("guest:guest@", &format!("{user}:{user}@"));

@@ -32,12 +32,12 @@ impl Management {
         self.ask(self.http.delete(self.at(&format!("vhosts/{name}")))).await;
     }
 
-    /// Creates a user with this name and password. In a virtual host the user may do what the
-    /// patterns allow.
-    pub async fn create_user(&self, name: &str, vhost: &str, write: &str, read: &str) {
+    /// Creates a user with this name and password. In a virtual host the user may configure, write
+    /// and read what the patterns allow.
+    pub async fn create_user(&self, name: &str, vhost: &str, [configure, write, read]: [&str; 3]) {
         let user = json!({ "password": name, "tags": "" });
         self.ask(self.http.put(self.at(&format!("users/{name}"))).json(&user)).await;
-        let permissions = json!({ "configure": "^$", "write": write, "read": read });
+        let permissions = json!({ "configure": configure, "write": write, "read": read });
         self.ask(self.http.put(self.at(&format!("permissions/{vhost}/{name}"))).json(&permissions)).await;
     }
 
