@@ -51,6 +51,7 @@ fn next_wait(held: Duration, left: Duration) -> Duration {
 mod tests {
     use celeriac_protocol::Message;
     use celeriac_protocol::headers::names;
+    use celeriac_telemetry::clock;
     use jiff::{SignedDuration, Timestamp};
 
     use super::*;
@@ -70,7 +71,7 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_task_returns_to_its_queue_with_the_time_of_its_first_return() {
         let worker = TestWorker::holding_unknown(Duration::from_secs(60)).await;
-        let begun = Timestamp::now() - SignedDuration::from_millis(1);
+        let begun = clock::now() - SignedDuration::from_millis(1);
 
         let ended = arrives(&worker, |_| {}).await;
 
@@ -85,14 +86,14 @@ mod tests {
     #[tokio::test]
     async fn the_time_of_the_first_return_stays_and_the_grace_ends() {
         let worker = TestWorker::holding_unknown(Duration::from_secs(60)).await;
-        let now = Timestamp::now().as_second();
+        let now = clock::now().as_second();
         let ago = |seconds| Timestamp::from_second(now - seconds).unwrap();
         for (since, reason) in [(ago(30), None), (ago(61), Some("unknown-task")), (ago(-3_600), None)] {
             arrives(&worker, |message| message.headers.set_unknown_since(since)).await;
             let sent = worker.published().pop().unwrap();
             assert_eq!(sent.header(names::DEAD_REASON), reason, "{since}");
             let kept = sent.message.headers.unknown_since().unwrap();
-            assert_eq!(kept == since, since < Timestamp::now(), "a time in the future is not believed");
+            assert_eq!(kept == since, since < clock::now(), "a time in the future is not believed");
         }
     }
 
