@@ -59,6 +59,8 @@ const GLANCE: Duration = Duration::from_millis(5);
 pub(super) struct AmqpBrowser {
     channel: Channel,
     queue: Arc<str>,
+    /// The broker's URL, without password.
+    url: String,
     name: ShortString,
     ready: u64,
     left: u64,
@@ -97,11 +99,12 @@ pub(super) async fn begin(channels: Arc<ChannelProvider>, queue: &str) -> Result
     let declared = channel.queue_declare(name.clone(), passive(), FieldTable::default()).await;
     let ready = match declared {
         Ok(state) => u64::from(state.message_count()),
-        Err(error) => return Err(refusal(&error, queue, &channels)),
+        Err(error) => return Err(refusal(&error, queue, &channels.shown())),
     };
     Ok(AmqpBrowser {
         channel,
         queue: Arc::from(queue),
+        url: channels.shown(),
         name,
         ready,
         left: ready,
@@ -120,12 +123,12 @@ fn passive() -> QueueDeclareOptions {
     QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() }
 }
 
-fn refusal(error: &lapin::Error, queue: &str, channels: &ChannelProvider) -> Error {
+fn refusal(error: &lapin::Error, queue: &str, url: &str) -> Error {
     if let ErrorKind::ProtocolError(said) = error.kind() {
         match said.kind() {
             AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => return Error::NoSuchQueue { queue: queue.to_owned() },
             AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
-                return Error::Denied { url: channels.shown(), reason: said.get_message().to_string() };
+                return Error::Denied { url: url.to_owned(), reason: said.get_message().to_string() };
             }
             _ => {}
         }
@@ -287,7 +290,8 @@ impl AmqpBrowser {
     async fn answered<T>(&self, asked: impl Future<Output = lapin::Result<T>>) -> Result<T> {
         match timeout(ANSWER, asked).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(self.lost(&error)),
+            // The right to read is asked for by the first consumer.
+            Ok(Err(error)) => Err(refusal(&error, &self.queue, &self.url)),
             Err(_) => Err(self.lost(&format!("no answer within {}", duration::approximate(ANSWER)))),
         }
     }
