@@ -11,15 +11,12 @@ use celeriac_tests::{Bed, Book, Effects, Program, eventually};
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{Connection, PgConnection};
 
-use crate::lateness::Lateness;
+use crate::lateness::{Lateness, TOLERANCE};
 use crate::ledger::is_long;
 
 const HOUR: i64 = 3_600;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
-
-/// Largest error of a worker's measurement of the database's clock, in seconds.
-const TOLERANCE: f64 = 0.1;
 
 /// Longest delay of a start on a busy machine, in seconds.
 const LATE: f64 = 8.0;

@@ -2,6 +2,9 @@
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
+/// Largest error of a worker's measurement of the database's clock, in seconds.
+pub(crate) const TOLERANCE: f64 = 0.1;
+
 /// In seconds. A negative value is too early.
 #[derive(sqlx::FromRow)]
 pub(crate) struct Lateness {

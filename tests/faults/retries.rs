@@ -7,7 +7,7 @@ use celeriac_tests::Bed;
 use celeriac_tests::wait::eventually_within;
 use sqlx::PgConnection;
 
-use crate::lateness::Lateness;
+use crate::lateness::{Lateness, TOLERANCE};
 use crate::ledger::is_long;
 
 /// The test program's task, as its sender sees it.
@@ -81,7 +81,8 @@ async fn every_attempt_is_made_in_its_time_and_the_whole_sequence_is_on_record_a
         PATTERNS.len(),
     );
     assert_eq!((gaps, odd, retried), (0, 0, retries));
-    assert!(earliest > -0.001, "an attempt came {} s early", -earliest);
+    // Two workers measure the clock, one at the end of an attempt and one at the start of the next.
+    assert!(earliest > -TOLERANCE, "an attempt came {} s early", -earliest);
     running.signal("TERM");
     assert_eq!(running.exit_code(Duration::from_secs(40)).await, 0, "{}", running.output());
 }
