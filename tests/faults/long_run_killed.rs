@@ -143,8 +143,8 @@ async fn killed(bed: Bed, before: Before) {
     eventually("no message is left", left, |left| *left == 0).await;
     second.signal("TERM");
     assert_eq!(second.exit_code(Duration::from_secs(40)).await, 0, "{}", second.output());
-    // The second message may have been in its worker, or may have sent the callback again, while the
-    // worker stopped. Either header makes the next worker read the row first.
+    // The second message may have been in its worker, or may have sent the callback again, while
+    // the worker stopped. Either header makes the next worker read the row first.
     let copies = proxied.peer.take_all("celeriac").await;
     let marked = |copy: &Found| ["celeriac-repeated", "celeriac-suspected"].iter().any(|name| copy.has_header(name));
     assert!(copies.iter().all(marked), "{} messages are left", copies.len());

@@ -45,7 +45,7 @@ use settling::*;
 use stage::Stage;
 
 /// Longest time that a case may take.
-const DEADLINE: Duration = Duration::from_secs(15);
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Passes the names of all cases to a macro.
 #[macro_export]
