@@ -171,7 +171,7 @@ metrics! {
     counter TASKS_STARTED: "celeriac.tasks.started" in "{attempt}", "Attempts started.";
     histogram QUEUE_WAIT: "celeriac.tasks.wait" in "s", "Time from the send, or the time at which it is due, to the start.";
     counter TASKS_RETRIED: "celeriac.tasks.retried" in "{attempt}", "Attempts that failed and are followed by another.";
-    counter TASKS_DELAYED: "celeriac.tasks.delayed" in "{delivery}", "Deliveries that waited at the broker until their task was due.";
+    counter TASKS_DELAYED: "celeriac.tasks.delayed" in "{delivery}", "Deliveries that came before their task was due, or whose task was unknown again, and waited at the broker.";
     counter TASKS_HELD_UNKNOWN: "celeriac.tasks.held_unknown" in "{task}", "Tasks that returned to their queue because the worker does not know them.";
     counter TASKS_RATE_LIMITED: "celeriac.tasks.rate_limited" in "{delivery}", "Deliveries whose start waited for the rate limit.";
     counter TASKS_SKIPPED: "celeriac.tasks.skipped" in "{delivery}", "Deliveries not run, because their outcome was recorded.";

@@ -1,7 +1,7 @@
 //! Leaves a task that this worker does not know to a worker that does, for a time.
 //!
-//! During a rollout, the programs of a fleet know different tasks. An old worker that buried the
-//! tasks of the new one would make every rollout an incident.
+//! During a rollout, the programs of a fleet know different tasks. An old worker would dead-letter
+//! those of the new program.
 
 use std::time::Duration;
 

@@ -162,13 +162,13 @@ event! {
 }
 
 event! {
-    /// A task arrived before it is due, and waits at the broker.
+    /// A task arrived before it is due, or is unknown here again, and waits at the broker.
     pub struct TaskDelayed<'a> {
         /// Task name.
         task: &'a str,
         /// Task id.
         id: &'a str,
-        /// Time until the task is due.
+        /// Time until the message is back on its queue.
         retry_in: Duration,
     }
     log: DEBUG "task delayed" { task, id, retry_in_seconds = retry_in.as_secs_f64() };
