@@ -5,8 +5,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::deploy;
 use crate::kubernetes::{run, tools};
+use crate::{deploy, planted};
 
 const DOCKERFILE: &str = "image/Dockerfile";
 
@@ -49,8 +49,7 @@ fn a_planted_mistake_in_the_dockerfile_is_found() {
         ("RUN --mount", "RUNS --mount"),
     ];
     for (right, wrong) in mistakes {
-        let planted = text.replace(right, wrong);
-        assert_ne!(planted, text, "{right}");
+        let planted = planted(&text, right, wrong);
         assert!(!complaints(&planted).is_empty(), "{wrong}");
     }
 }

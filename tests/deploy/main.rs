@@ -22,3 +22,10 @@ fn with_test_program(path: &str) -> String {
     assert!(text.contains("/usr/bin/my-app"), "{path} names the program");
     text.replace("/usr/bin/my-app", &celeriac_tests::program::path())
 }
+
+/// Returns a text with a mistake in place of what is right.
+fn planted(text: &str, right: &str, wrong: &str) -> String {
+    let planted = text.replace(right, wrong);
+    assert_ne!(planted, text, "{right}");
+    planted
+}

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use super::pods::{containers, pods};
 use super::{name, objects, of_kind, overlays, rendered, run};
+use crate::planted;
 
 /// Time that a pod has beside the drain of its worker: docs/kubernetes.md.
 const MARGIN: Duration = Duration::from_secs(15);
@@ -202,8 +203,7 @@ fn a_planted_disagreement_is_found() {
         ("mountPath: /etc/celeriac\n", "mountPath: /etc/other\n"),
     ];
     for (right, wrong) in mistakes {
-        let planted = text.replace(right, wrong);
-        assert_ne!(planted, text, "{right}");
+        let planted = planted(&text, right, wrong);
         assert!(!offences(&planted).is_empty(), "{wrong}");
     }
 }

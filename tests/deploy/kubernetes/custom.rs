@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::{CUSTOM, kind, name, objects, overlays, rendered};
-use crate::deploy;
+use crate::{deploy, planted};
 
 /// Every known field, with the kind of the object before it and the type behind it.
 const FIELDS: &str = include_str!("fields.txt");
@@ -80,8 +80,7 @@ fn a_planted_field_of_an_operator_is_found() {
         ("secretTargetRef:", "secretTargetRefs:"),
     ];
     for (right, wrong) in mistakes {
-        let planted = text.replace(right, wrong);
-        assert_ne!(planted, text, "{right}");
+        let planted = planted(&text, right, wrong);
         assert!(!unknown(&objects(&planted)).is_empty(), "{wrong}");
     }
 }

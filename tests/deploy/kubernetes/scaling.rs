@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::configuration::{Worker, workers};
 use super::{name, objects, of_kind, rendered};
-use crate::deploy;
+use crate::{deploy, planted};
 
 /// Returns what is wrong with the scaling of workers.
 fn offences(objects: &[Value]) -> Vec<String> {
@@ -83,8 +83,7 @@ fn a_planted_mistake_of_scaling_is_found() {
         ("  minReadySeconds: 5", "  minReadySeconds: 5\n  replicas: 2"),
     ];
     for (right, wrong) in mistakes {
-        let planted = text.replace(right, wrong);
-        assert_ne!(planted, text, "{right}");
+        let planted = planted(&text, right, wrong);
         assert!(!offences(&objects(&planted)).is_empty(), "{wrong}");
     }
 }
