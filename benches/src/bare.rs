@@ -7,7 +7,7 @@ use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 
-use crate::messages::{PREFETCH, Stage, TASK, connect, publish};
+use crate::messages::{Messages, PREFETCH, Stage, TASK, connect, publish};
 use crate::sample::{Sample, Watch};
 use crate::{Servers, ours};
 
@@ -21,7 +21,7 @@ pub(crate) async fn submit(servers: &Servers, stage: &Stage, count: usize) -> Re
     ours::declare(servers, stage).await?;
     let (connection, channel) = connect(servers).await?;
     let watch = Watch::start()?;
-    publish(&channel, &stage.queue, count).await?;
+    publish(&channel, &stage.queue, &Messages::empty(count)).await?;
     let sample = watch.stop(count)?;
     connection.close(200, "done".into()).await?;
     ours::delete(servers, stage).await?;
@@ -32,7 +32,7 @@ pub(crate) async fn submit(servers: &Servers, stage: &Stage, count: usize) -> Re
 pub(crate) async fn drain(servers: &Servers, stage: &Stage, count: usize, results: bool) -> Result<Sample> {
     ours::declare(servers, stage).await?;
     let (connection, channel) = connect(servers).await?;
-    publish(&channel, &stage.queue, count).await?;
+    publish(&channel, &stage.queue, &Messages::empty(count)).await?;
     let database = if results { Some(database(servers).await?) } else { None };
     let watch = Watch::start()?;
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;

@@ -10,6 +10,7 @@ mod ours;
 mod report;
 mod round_trip;
 mod sample;
+mod telemetry;
 mod wake_up;
 
 use std::time::Duration;
@@ -37,6 +38,12 @@ pub(crate) struct Options {
     /// Only work whose name contains this
     #[arg(long)]
     only: Option<String>,
+    /// Drains with results in the forms of telemetry, beside a drain without any
+    #[arg(long)]
+    telemetry: bool,
+    /// One round of a form: what this process starts for --telemetry
+    #[command(flatten)]
+    round: telemetry::RoundOptions,
     /// Log level of Celeriac's side, such as warn or debug. Default: no logs, as on the other side
     #[arg(long)]
     log: Option<String>,
@@ -49,18 +56,31 @@ pub(crate) struct Servers {
     pub(crate) database: String,
 }
 
+impl Servers {
+    pub(crate) fn from_environment() -> Result<Self> {
+        let environment = Environment::from_process();
+        let server = |name: &str| {
+            let found = environment.get(name).map(str::to_owned);
+            found.with_context(|| format!("{name} is not set; use `cargo xtask bench`"))
+        };
+        Ok(Self { amqp: server("CELERIAC__BROKER__URL")?, database: server("CELERIAC__RESULTS__URL")? })
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
     let options = Options::parse();
+    if let Some(form) = options.round.form {
+        return telemetry::round(&options, form).await;
+    }
     let telemetry = options.log.as_deref().map(start_logging).transpose()?;
-    let environment = Environment::from_process();
-    let server = |name: &str| {
-        environment.get(name).map(str::to_owned).with_context(|| format!("{name} is not set; use `cargo xtask bench`"))
-    };
-    let servers = Servers { amqp: server("CELERIAC__BROKER__URL")?, database: server("CELERIAC__RESULTS__URL")? };
+    let servers = Servers::from_environment()?;
     // This creates the table of results, for both sides.
     ours::app(&servers, &Stage::named("celeriac", QueueType::Classic), true)?.client().await?.close().await;
 
+    if options.telemetry {
+        return telemetry::compare(&options).await;
+    }
     let mut report = Report::default();
     for queue in [QueueType::Classic, QueueType::Quorum] {
         let wanted = |work: &str| options.only.as_deref().is_none_or(|only| work.contains(only));

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use anyhow::Result;
+use clap::ValueEnum;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
@@ -19,7 +20,7 @@ pub(crate) const BODY: &[u8] = b"[[],{},{}]";
 pub(crate) const TASK: &str = "bench.nothing";
 
 /// The type of the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum QueueType {
     Classic,
     Quorum,
@@ -51,6 +52,34 @@ impl Stage {
     }
 }
 
+/// The messages of a round.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Messages {
+    pub(crate) count: usize,
+    pub(crate) task: &'static str,
+    /// Share of messages whose sender keeps its trace. `None`: the sender has no traces.
+    pub(crate) sampled: Option<f64>,
+}
+
+impl Messages {
+    /// Returns messages of empty tasks.
+    pub(crate) fn empty(count: usize) -> Self {
+        Self { count, task: TASK, sampled: None }
+    }
+
+    fn properties(&self, number: usize) -> BasicProperties {
+        let mut headers = headers(self.task);
+        if let Some(share) = self.sampled {
+            let up_to = |number: usize| (number as f64 * share).floor();
+            let flags = if up_to(number + 1) > up_to(number) { "01" } else { "00" };
+            let id = uuid::Uuid::now_v7().simple().to_string();
+            let parent = format!("00-{id}-{}-{flags}", &id[16..]);
+            headers.insert("traceparent".into(), AMQPValue::LongString(parent.into()));
+        }
+        with_headers(headers)
+    }
+}
+
 /// Opens a connection and a channel in confirm mode.
 pub(crate) async fn connect(servers: &Servers) -> Result<(Connection, Channel)> {
     let connection = Connection::connect(&servers.amqp, ConnectionProperties::default()).await?;
@@ -59,11 +88,19 @@ pub(crate) async fn connect(servers: &Servers) -> Result<(Connection, Channel)> 
     Ok((connection, channel))
 }
 
-/// Returns the properties of a message as Celeriac sends it.
+/// Returns the properties of an empty task as Celeriac sends it.
 pub(crate) fn properties() -> BasicProperties {
+    with_headers(headers(TASK))
+}
+
+fn headers(task: &'static str) -> FieldTable {
     let mut headers = FieldTable::default();
-    headers.insert("task".into(), AMQPValue::LongString(TASK.into()));
+    headers.insert("task".into(), AMQPValue::LongString(task.into()));
     headers.insert("id".into(), AMQPValue::LongString(uuid::Uuid::now_v7().to_string().into()));
+    headers
+}
+
+fn with_headers(headers: FieldTable) -> BasicProperties {
     BasicProperties::default()
         .with_headers(headers)
         .with_content_type("application/json".into())
@@ -72,15 +109,16 @@ pub(crate) fn properties() -> BasicProperties {
 }
 
 /// Publishes messages in a window, and waits for every confirm.
-pub(crate) async fn publish(channel: &Channel, queue: &str, count: usize) -> Result<()> {
+pub(crate) async fn publish(channel: &Channel, queue: &str, messages: &Messages) -> Result<()> {
     use futures::stream::{FuturesUnordered, StreamExt};
     let mut unconfirmed = FuturesUnordered::new();
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    for _ in 0..count {
+    for number in 0..messages.count {
         if unconfirmed.len() == WINDOW {
             unconfirmed.next().await.transpose()?;
         }
-        unconfirmed.push(channel.basic_publish("".into(), queue.into(), options, BODY, properties()).await?);
+        let properties = messages.properties(number);
+        unconfirmed.push(channel.basic_publish("".into(), queue.into(), options, BODY, properties).await?);
     }
     while let Some(confirm) = unconfirmed.next().await {
         anyhow::ensure!(confirm?.is_ack(), "a message was refused");

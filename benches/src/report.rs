@@ -84,13 +84,18 @@ impl Report {
 
     /// Writes the report as JSON.
     pub(crate) fn write(&self, path: &str) -> Result<()> {
-        let path = Path::new(path);
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        std::fs::write(path, serde_json::to_string_pretty(&self.rows)?)?;
-        Ok(())
+        write_json(path, &self.rows)
     }
+}
+
+/// Writes rows as JSON.
+pub(crate) fn write_json(path: &str, rows: &impl Serialize) -> Result<()> {
+    let path = Path::new(path);
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(path, serde_json::to_string_pretty(rows)?)?;
+    Ok(())
 }
 
 impl fmt::Display for Report {
@@ -118,7 +123,8 @@ impl fmt::Display for Report {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// Returns the median.
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

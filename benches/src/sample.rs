@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 /// Clock ticks in `/proc`, which Linux fixes at 100 a second for all programs.
 const TICKS_A_SECOND: f64 = 100.0;
 
 /// The cost of one kind of work for one side.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Sample {
     pub(crate) rate: f64,
     /// Microseconds of client CPU for each task.
@@ -51,7 +52,7 @@ impl Latency {
 }
 
 /// Returns the CPU time of this process, user and system.
-fn cpu_seconds() -> Result<f64> {
+pub(crate) fn cpu_seconds() -> Result<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     // The name of the program may contain spaces; the fields after its closing parenthesis do not.
     let (_, fields) = stat.rsplit_once(')').context("/proc/self/stat")?;
