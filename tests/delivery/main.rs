@@ -15,6 +15,7 @@ mod copies;
 mod dead;
 mod dead_reasons;
 mod direct;
+mod fingerprints;
 mod follow_ups;
 mod foreign;
 mod full_queue;

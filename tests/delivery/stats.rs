@@ -124,6 +124,27 @@ async fn counts_are_added_up_by_age_and_stay_exact(bed: Bed) {
     store.close().await;
 }
 
+/// Thirty outcomes half a minute ago, one more that waits for its next attempt, and older ones.
+const DRAINED: &str =
+    "INSERT INTO celeriac.tasks (id, name, state, queue, exchange, routing_key, worker, attempts, started_at, finished_at, runtime)
+    SELECT age || '-' || n, 'orders.charge', 'SUCCESS', 'billing', '', 'billing', 'w1', 1, now() - age, now() - age, 0
+    FROM generate_series(1, 30) AS n, unnest('{35 s, 90 s}'::interval[]) AS age;
+    INSERT INTO celeriac.tasks (id, name, state, queue, exchange, routing_key, worker, attempts, started_at, runtime)
+    SELECT 'r', 'orders.charge', 'RETRY', 'billing', '', 'billing', 'w1', 1, now() - interval '30 s', 0";
+
+#[celeriac_tests::test(real)]
+async fn a_queue_is_expected_to_drain_at_the_rate_of_the_last_minute(bed: Bed) {
+    let store = store(&bed).await;
+    let mut database = bed.database().await;
+    database.execute(DRAINED).await.unwrap();
+    let queues = [("billing", 62), ("billing", 0), ("idle", 0), ("idle", 1)];
+    let queues = queues.map(|(queue, ready)| (queue.into(), ready));
+    let waits = store.postgres().unwrap().expected_waits(&queues).await.unwrap();
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    assert_eq!(waits, [seconds(120), seconds(0), seconds(0), None]);
+    store.close().await;
+}
+
 #[celeriac_tests::test(real)]
 async fn one_process_sweeps_until_its_lease_has_expired(bed: Bed) {
     let (one, other) = (store(&bed).await, store(&bed).await);

@@ -9,10 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Ledger, is_long, note};
 
-/// Undoes the last migration.
-const BEFORE_THE_LAST: &str = "DROP TABLE celeriac.attempt_logs;
-    DROP FUNCTION celeriac.forget_attempt_logs CASCADE;
-    DELETE FROM celeriac.migrations WHERE version = 17";
+/// Undoes the last migrations.
+const BEFORE_THE_LAST: &str = "DROP FUNCTION celeriac.expected_wait;
+    ALTER TABLE celeriac.tasks DROP COLUMN fingerprint CASCADE;
+    DROP FUNCTION celeriac.set_fingerprint CASCADE;
+    DROP FUNCTION celeriac.fingerprint;
+    CREATE INDEX tasks_failed ON celeriac.tasks (finished_at) WHERE state IN ('FAILURE', 'REVOKED', 'REJECTED');
+    DELETE FROM celeriac.migrations WHERE version IN (18, 19)";
 
 /// A migration of a later version, as this version would apply it: one transaction, which holds its
 /// locks for a while.

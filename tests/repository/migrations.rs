@@ -22,6 +22,8 @@ postgres/0014_sent.sql b08c4fb4582b9772
 postgres/0015_redacted.sql 063da7d9dc7c0d1c
 postgres/0016_notification_key.sql a38b0dc03d374ced
 postgres/0017_attempt_logs.sql 6a2f61d34ad1db61
+postgres/0018_fingerprints.sql 2dd1fb92f8766296
+postgres/0019_expected_wait.sql 2514b01053f21812
 sqlite/0001_tasks.sql 261bf9d42d607485
 sqlite/0002_replays.sql c1f2c9bf05020f79
 sqlite/0003_attempts.sql 1afbf1b9c2333c7e

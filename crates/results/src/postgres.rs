@@ -340,6 +340,16 @@ impl PostgresBackend {
         rollups::compact(&self.connections, keep, at_most).await
     }
 
+    /// Returns the time in which each queue with so many ready messages drains, at the rate of the
+    /// last minute. `None` if no attempt ended in it.
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be reached, or if it refuses.
+    #[doc(hidden)]
+    pub async fn expected_waits(&self, queues: &[(Arc<str>, u32)]) -> Result<Vec<Option<Duration>>> {
+        rollups::expected_waits(&self.connections, queues).await
+    }
+
     /// Returns the idempotency keys.
     pub fn idempotency(&self) -> &Idempotency {
         &self.idempotency

@@ -140,6 +140,17 @@ async fn every_view_can_be_read() {
     backend.record(&[ended("one")]).await.unwrap();
     backend.close().await;
     let mut connection = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
+    // The page on results names all tables and views, and no other.
+    let (_, page) = include_str!("../../../docs/results.md").split_once("| | SQLite has |").unwrap();
+    for (kind, row) in [("table", "| tables | "), ("view", "| views | ")] {
+        let (_, rest) = page.split_once(row).unwrap();
+        let cell = rest.split(" | ").next().unwrap();
+        let mut named: Vec<_> = cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        named.sort();
+        let names = "SELECT name FROM sqlite_schema WHERE type = ? AND name NOT LIKE 'sqlite_%' ORDER BY name";
+        let found: Vec<String> = sqlx::query_scalar(names).bind(kind).fetch_all(&mut connection).await.unwrap();
+        assert_eq!(found, named);
+    }
     for view in ["slowest", "failures", "throughput", "queue_wait", "unfinished", "workflows"] {
         let rows =
             sqlx::query(AssertSqlSafe(format!("SELECT * FROM {view}"))).fetch_all(&mut connection).await.unwrap();

@@ -12,6 +12,7 @@
 
 mod calls;
 mod gauges;
+mod waits;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -44,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Result};
 use crate::hold::SHORTEST_HOLD;
 use crate::relay::gauges::OutboxGauges;
+use crate::relay::waits::ExpectedWaits;
 use crate::task::registry::Registry;
 
 /// Most messages of a window, and bytes at which it is full.
@@ -134,7 +136,9 @@ impl Relay {
             return;
         };
         let gauges = Arc::new(OutboxGauges::default());
+        let waits = Arc::new(ExpectedWaits::default());
         register(&gauges);
+        register(&waits);
         let mut backoff = Backoff::new(RECONNECT);
         while !stop.is_cancelled() {
             // A holder without a broker would keep all others from relaying.
@@ -150,8 +154,10 @@ impl Relay {
                     let served = tokio::select! {
                         served = Box::pin(self.serve(&mut lead, &stop)) => served,
                         never = gauges.measure(outbox, self.client.clock()) => match never {},
+                        never = Box::pin(waits.measure(&self.client)) => match never {},
                     };
                     gauges.forget();
+                    waits.forget();
                     match served {
                         Ok(()) => {
                             lead.end().await;

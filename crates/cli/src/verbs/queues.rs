@@ -52,6 +52,10 @@ struct ManagementFacts {
     delivered: f64,
     /// Acknowledged messages per second.
     acknowledged: f64,
+    /// Time in which the ready messages of a work queue drain at this rate. `None` if nothing was
+    /// acknowledged while messages wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected_wait_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -187,10 +191,19 @@ impl QueueStatus {
             published: facts.rates.publish,
             delivered: facts.rates.deliver,
             acknowledged: facts.rates.ack,
+            expected_wait_seconds: expected_wait(self.purpose, self.ready, facts.rates.ack),
             policy: facts.policy.clone(),
             leader: facts.leader.clone(),
             state: facts.state.clone(),
         });
+    }
+}
+
+fn expected_wait(purpose: QueuePurpose, ready: Option<u32>, acknowledged: f64) -> Option<f64> {
+    match (purpose, ready?) {
+        (QueuePurpose::Work, 0) => Some(0.0),
+        (QueuePurpose::Work, ready) if acknowledged > 0.0 => Some(f64::from(ready) / acknowledged),
+        _ => None,
     }
 }
 
@@ -209,7 +222,7 @@ fn table(shown: &[QueueStatus]) -> String {
     let more = shown.iter().any(|queue| queue.more.is_some());
     let mut text = format!("{:<width$}  {:<8} {:>9} {:>9}", "queue", "type", "ready", "consumers");
     if more {
-        let _ = write!(text, " {:>9} {:>8} {:>8} {:>8}", "unacked", "in/s", "out/s", "done/s");
+        let _ = write!(text, " {:>9} {:>8} {:>8} {:>8} {:>6}", "unacked", "in/s", "out/s", "done/s", "wait");
     }
     text.push('\n');
     let count = |count: Option<u32>| count.map_or_else(|| "-".to_owned(), |count| count.to_string());
@@ -217,10 +230,14 @@ fn table(shown: &[QueueStatus]) -> String {
         let (ready, consumers) = (count(queue.ready), count(queue.consumers));
         let mut line = format!("{:<width$}  {:<8} {ready:>9} {consumers:>9}", queue.name, queue.kind);
         match &queue.more {
-            Some(ManagementFacts { unacked, published, delivered, acknowledged, .. }) => {
-                let _ = write!(line, " {unacked:>9} {published:>8.1} {delivered:>8.1} {acknowledged:>8.1}");
+            Some(ManagementFacts {
+                unacked, published, delivered, acknowledged, expected_wait_seconds: wait, ..
+            }) => {
+                let wait = wait.and_then(|wait| Duration::try_from_secs_f64(wait).ok());
+                let wait = wait.map_or_else(|| "-".to_owned(), duration::approximate);
+                let _ = write!(line, " {unacked:>9} {published:>8.1} {delivered:>8.1} {acknowledged:>8.1} {wait:>6}");
             }
-            None if more => line.push_str(&" ".repeat(37)),
+            None if more => line.push_str(&" ".repeat(44)),
             None => {}
         }
         let head = queue.head.as_ref().map(Head::text);
@@ -243,6 +260,15 @@ impl Head {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_is_expected_where_messages_are_acknowledged() {
+        assert_eq!(expected_wait(QueuePurpose::Work, Some(90), 4.5), Some(20.0));
+        assert_eq!(expected_wait(QueuePurpose::Work, Some(0), 0.0), Some(0.0));
+        assert_eq!(expected_wait(QueuePurpose::Work, Some(1), 0.0), None);
+        assert_eq!(expected_wait(QueuePurpose::Work, None, 1.0), None);
+        assert_eq!(expected_wait(QueuePurpose::DeadLetters, Some(9), 1.0), None);
+    }
 
     #[test]
     fn missing_queues_and_consumers_are_remarked() {

@@ -43,6 +43,16 @@ const MIGRATIONS: &[SchemaMigration] = &[
         name: "attempt_logs",
         sql: include_str!("../../migrations/postgres/0017_attempt_logs.sql"),
     },
+    SchemaMigration {
+        version: 18,
+        name: "fingerprints",
+        sql: include_str!("../../migrations/postgres/0018_fingerprints.sql"),
+    },
+    SchemaMigration {
+        version: 19,
+        name: "expected_wait",
+        sql: include_str!("../../migrations/postgres/0019_expected_wait.sql"),
+    },
 ];
 
 /// Lock for migrations, so that only one of several starting workers migrates: the bytes of

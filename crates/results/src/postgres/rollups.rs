@@ -1,6 +1,7 @@
 //! Counts of outcomes: table `rollups`. Triggers write the rows of ten seconds; see
 //! `migrations/postgres/0013_rollups.sql`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::pool::PostgresPool;
@@ -17,6 +18,26 @@ const SWEEP: &str = "WITH gone AS (
         ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED
     ) RETURNING 1
 ) SELECT count(*) FROM gone";
+
+const WAITS: &str = "SELECT celeriac.expected_wait(queue, ready)
+FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS given (queue, ready, place)
+ORDER BY place";
+
+/// Returns the time that each queue takes at the rate of the last minute. `None` if no attempt
+/// ended in it.
+pub(super) async fn expected_waits(
+    connections: &PostgresPool,
+    queues: &[(Arc<str>, u32)],
+) -> Result<Vec<Option<Duration>>> {
+    let failed = |cause| connections.error("reading the rates of queues", cause);
+    let (names, ready): (Vec<_>, Vec<_>) =
+        queues.iter().map(|(queue, ready)| (queue.to_string(), i64::from(*ready))).unzip();
+    let mut lease = connections.lease().await?;
+    let query = sqlx::query_scalar(WAITS).bind(names).bind(ready);
+    let answer = connections.within(query.fetch_all(&mut lease.connection)).await;
+    let seconds: Vec<Option<f64>> = lease.conclude(answer).map_err(failed)?;
+    Ok(seconds.into_iter().map(|seconds| Duration::try_from_secs_f64(seconds?).ok()).collect())
+}
 
 /// Adds old rows up to rows of longer intervals, and deletes the oldest.
 pub(super) async fn compact(connections: &PostgresPool, keep: &StatsOptions, at_most: u32) -> Result<()> {

@@ -45,6 +45,7 @@ gauges! {
     Consuming: "celeriac.consumers.consuming" in "{consumer}", "1 if the broker delivers, 0 if not.";
     OutboxMessages: "celeriac.outbox.messages" in "{message}", "Messages in the outbox, read by the process that relays.";
     OutboxAge: "celeriac.outbox.age" in "s", "Age of the oldest message in the outbox, read by the process that relays.";
+    ExpectedWait: "celeriac.queue.expected_wait" in "s", "Time in which the queue drains at the rate of the last minute, read by the process that relays.";
     BlockedTime: "celeriac.publishers.blocking.time" in "s", "Time for which the broker took no messages.";
 }
 
@@ -68,7 +69,7 @@ impl Gauge {
     pub(super) fn merge(self, one: f64, other: f64) -> f64 {
         match self {
             Self::Consuming => one.min(other),
-            Self::OutboxMessages | Self::OutboxAge => one.max(other),
+            Self::OutboxMessages | Self::OutboxAge | Self::ExpectedWait => one.max(other),
             _ => one + other,
         }
     }
