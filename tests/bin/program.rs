@@ -105,6 +105,13 @@ async fn after(ctx: TaskContext, result: u64) -> TaskResult<u64> {
     Ok(result)
 }
 
+/// Is the body of a chord, and returns the results of its members.
+#[task(name = "test.gather")]
+async fn gather(ctx: TaskContext, results: Vec<u64>) -> TaskResult<Vec<u64>> {
+    journal(&format!("{} {}", ctx.id(), results.len()))?;
+    Ok(results)
+}
+
 /// Fails while a file is missing.
 #[task(name = "test.need", max_retries = 1, retry_backoff = "10ms..20ms")]
 async fn need(ctx: TaskContext, path: String) -> TaskResult<String> {
@@ -204,8 +211,9 @@ async fn main() -> celeriac::cli::Exit {
     if let Some(phrase) = celeriac_config::Environment::from_process().get("PANIC_AT") {
         celeriac_tests::PanicAt::install(phrase);
     }
-    let tasks =
-        tasks![note, rest, block, spin, abort, story, after, need, fail, fail_when, end_when, retry, log, log_when];
+    let tasks = tasks![
+        note, rest, block, spin, abort, story, after, gather, need, fail, fail_when, end_when, retry, log, log_when
+    ];
     let app = Celeriac::builder().config_if_present("config").tasks(tasks).tasks(interop::tasks());
     let app = if is_on_postgres() { app.tasks(tasks![pay, log_in]).tasks(effects::tasks()) } else { app };
     let app = app.route("by_size", by_size);

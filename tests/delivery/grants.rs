@@ -1,5 +1,6 @@
 //! The grants of `docs/grants.md` are sufficient, and each is necessary.
 
+use celeriac::Group;
 use celeriac::prelude::*;
 use celeriac::sqlx::{self, AssertSqlSafe, Connection, Executor, PgConnection};
 use celeriac_tests::{Bed, Program, Running};
@@ -52,6 +53,7 @@ const ACTIONS: [&str; 6] = [
 const ENQUEUE: &str = "SELECT celeriac.enqueue('t.add', '[1, 2]')";
 const ADD_SENT: &str = "SELECT celeriac.add_sent('{a}', '{t}', '{q}', '{x}', '{k}', ARRAY[now()], '{NULL}', '{NULL}',
     '{NULL}', '{NULL}', '{NULL}')";
+const JOINS: [&str; 2] = ["SELECT celeriac.add_join('a', 1, '{}')", "SELECT celeriac.give_up_join('a', 'no')"];
 /// Functions that only the functions above call.
 const INTERNAL: [&str; 5] = [
     "SELECT celeriac.add_call('t', 'a', '{}', NULL)",
@@ -163,6 +165,9 @@ async fn every_user_can_do_its_work_with_what_the_guide_grants(bed: Bed) {
     let (first, second) = (keyed().await, keyed().await);
     assert_eq!(first.id(), second.id());
     assert_eq!(first.get().await.unwrap(), json!("once"));
+    let header: Group = (0..3).map(|number| add(number, 1).signature().unwrap()).collect();
+    let chord = header.then(see(json!(0), Json::Null).signature().unwrap().immutable()).submit(&client).await.unwrap();
+    assert_eq!(chord.get().await.unwrap(), json!(0));
     // Revoked before it starts.
     let revoked = see(json!(0), Json::Null).delay(std::time::Duration::from_secs(2)).submit(&client).await.unwrap();
     revoked.revoke().await.unwrap();
@@ -256,6 +261,8 @@ async fn no_user_can_do_more_than_its_work(bed: Bed) {
                 "DELETE FROM celeriac.outbox",
                 "DELETE FROM celeriac.revocations",
                 "DELETE FROM celeriac.suspects",
+                "SELECT * FROM celeriac.arrivals",
+                "UPDATE celeriac.joins SET fired_at = NULL",
             ],
         ),
         (
@@ -283,7 +290,8 @@ async fn no_user_can_do_more_than_its_work(bed: Bed) {
         let enqueue = if enqueues { &[][..] } else { &[ENQUEUE] };
         let writes_sent = enqueues || user == "celeriac_relay";
         let add_sent = if writes_sent { &[][..] } else { &[ADD_SENT] };
-        for statement in [&AUDIT[..], &TABLES, &INTERNAL, common, actions, enqueue, add_sent, own].concat() {
+        let joins = if enqueues { &[][..] } else { &JOINS };
+        for statement in [&AUDIT[..], &TABLES, &INTERNAL, common, actions, enqueue, add_sent, joins, own].concat() {
             let refusal = granted.refusal(user, statement).await.unwrap_or_default();
             let is_denied = refusal.contains("permission denied") || refusal.contains("must be owner");
             assert!(is_denied, "{user}: {statement}: {refusal}");
@@ -296,6 +304,11 @@ async fn no_user_can_do_more_than_its_work(bed: Bed) {
         assert_eq!(granted.refusal(user, ADD_SENT).await, None);
     }
     assert_eq!(granted.refusal("celeriac_worker", ENQUEUE).await, None);
+    for user in ["celeriac_worker", "celeriac_sender"] {
+        for statement in JOINS {
+            assert_eq!(granted.refusal(user, statement).await, None);
+        }
+    }
     for action in &ACTIONS[..2] {
         assert_eq!(granted.refusal("celeriac_operator", action).await, None);
     }

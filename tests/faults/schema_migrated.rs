@@ -10,12 +10,15 @@ use tokio_util::sync::CancellationToken;
 use crate::ledger::{Ledger, is_long, note};
 
 /// Undoes the last migrations.
-const BEFORE_THE_LAST: &str = "DROP FUNCTION celeriac.expected_wait;
+const BEFORE_THE_LAST: &str = "DROP VIEW celeriac.open_joins;
+    DROP TABLE celeriac.joins, celeriac.arrivals, celeriac.tallies;
+    DROP FUNCTION celeriac.add_join, celeriac.give_up_join;
+    DROP FUNCTION celeriac.expected_wait;
     ALTER TABLE celeriac.tasks DROP COLUMN fingerprint CASCADE;
     DROP FUNCTION celeriac.set_fingerprint CASCADE;
     DROP FUNCTION celeriac.fingerprint;
     CREATE INDEX tasks_failed ON celeriac.tasks (finished_at) WHERE state IN ('FAILURE', 'REVOKED', 'REJECTED');
-    DELETE FROM celeriac.migrations WHERE version IN (18, 19)";
+    DELETE FROM celeriac.migrations WHERE version IN (18, 19, 20)";
 
 /// A migration of a later version, as this version would apply it: one transaction, which holds its
 /// locks for a while.

@@ -24,6 +24,7 @@ postgres/0016_notification_key.sql a38b0dc03d374ced
 postgres/0017_attempt_logs.sql 6a2f61d34ad1db61
 postgres/0018_fingerprints.sql 2dd1fb92f8766296
 postgres/0019_expected_wait.sql 2514b01053f21812
+postgres/0020_joins.sql 3449a008b6a1c4ef
 sqlite/0001_tasks.sql 261bf9d42d607485
 sqlite/0002_replays.sql c1f2c9bf05020f79
 sqlite/0003_attempts.sql 1afbf1b9c2333c7e
@@ -32,6 +33,7 @@ sqlite/0006_suspects.sql b81d8ae3f5e3bb0b
 sqlite/0007_runs.sql 01da1ea13252ebf3
 sqlite/0008_audit.sql b38226f986f181f1
 sqlite/0013_sent.sql 0f954321309cf334
+sqlite/0020_joins.sql 318938e394e8230f
 ";
 
 fn hash(text: &[u8]) -> u64 {

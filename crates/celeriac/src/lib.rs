@@ -44,7 +44,8 @@ pub use celeriac_macros::{task, tasks};
 
 pub use celeriac_client::Error as ClientError;
 pub use celeriac_client::{
-    Call, CallOptions, Chain, Client, DynamicCall, Expiry, Follow, Relations, Revoke, TaskHandle, When,
+    Call, CallOptions, Chain, Chord, ChordHandle, Client, DynamicCall, Expiry, Follow, Group, GroupCounts, GroupHandle,
+    Relations, Revoke, TaskHandle, When,
 };
 pub use celeriac_topology::{CallRoute, RouteDecision, RouteRequest, RouteTarget, SendOptions};
 

@@ -1,13 +1,11 @@
 //! Chains: tasks one after the other, each written in any language.
 
-use celeriac_protocol::signature::SignatureKind;
 use celeriac_protocol::{Signature, Value};
 
-use crate::call::Follow;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::handle::TaskHandle;
-use crate::submit::{DynamicCall, new_id};
+use crate::steps::{flatten, freeze, submit_steps};
 
 /// Tasks that run one after the other. Each takes the result of the one before as its first
 /// argument.
@@ -75,47 +73,22 @@ impl Chain {
         for step in self.steps {
             flatten(step, &mut steps)?;
         }
-        let reply_to = client.reply_queue("celery.chain").await?.map(Value::from);
         for step in &mut steps {
-            step.options.entry("task_id".to_owned()).or_insert_with(|| new_id().into());
             for errback in &self.errbacks {
                 *step = std::mem::take(step).on_error(errback.clone());
             }
         }
         if let Some(last) = steps.last_mut() {
-            // Only the last step is awaited. It fails when an earlier step fails.
-            if let Some(reply_to) = reply_to {
-                last.options.insert("reply_to".to_owned(), reply_to);
-            }
             for callback in self.callbacks {
                 *last = std::mem::take(last).link(callback);
             }
         }
-        let id = steps.last().and_then(|last| last.options["task_id"].as_str().map(str::to_owned));
-        let mut steps = steps.into_iter();
-        let (Some(first), Some(id)) = (steps.next(), id) else {
+        if steps.is_empty() {
             return Err(Error::Call { task: "celery.chain".to_owned(), reason: "a chain has no steps".to_owned() });
-        };
-        let mut request = DynamicCall::from_signature(first, client.topology())?;
-        request.options.follow = Follow { steps: steps.collect(), ..request.options.follow };
-        client.submit_for(request, id).await
-    }
-}
-
-fn flatten(step: Signature, steps: &mut Vec<Signature>) -> Result<()> {
-    let refused = |reason: String| Error::Call { task: step.task.clone(), reason };
-    match step.kind() {
-        SignatureKind::Task => steps.push(step),
-        SignatureKind::Chain => {
-            for member in step.members().map_err(|error| refused(error.to_string()))? {
-                flatten(member, steps)?;
-            }
         }
-        SignatureKind::Group | SignatureKind::Chord => {
-            return Err(refused("groups and chords cannot be steps of a chain yet".to_owned()));
-        }
+        freeze(client, &mut steps).await?;
+        submit_steps(client, steps).await
     }
-    Ok(())
 }
 
 impl From<Chain> for Signature {

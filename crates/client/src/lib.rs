@@ -5,8 +5,9 @@
 //! - [`call`]: a task with its arguments and options, not yet submitted;
 //! - [`client`]: broker, routes and result store;
 //! - [`submit`]: makes a call a message on a queue, or a row in the caller's own transaction;
-//! - [`chain`] and `signature`: tasks that are sent when others have ended;
-//! - [`handle`]: awaits the outcome of a task;
+//! - [`chain`] and [`group`]: tasks that belong together; `steps` and `signature` as Celery's
+//!   signatures;
+//! - [`handle`]: awaits the outcome of a task; [`group_handle`]: those of a group;
 //! - [`revoke`]: revokes tasks;
 //! - `replies`: outcomes that arrive as messages.
 
@@ -17,7 +18,10 @@ pub mod client;
 pub mod submit;
 
 pub mod chain;
+pub mod group;
+pub mod group_handle;
 mod signature;
+mod steps;
 
 pub mod handle;
 
@@ -32,6 +36,8 @@ pub use call::{Call, CallOptions, Expiry, Follow, Relations, When};
 pub use chain::Chain;
 pub use client::{Client, Lineage};
 pub use error::{Awaited, ClientErrorKind, Error, Result};
+pub use group::{Chord, Group};
+pub use group_handle::{ChordHandle, GroupCounts, GroupHandle};
 pub use handle::TaskHandle;
 pub use options::{ClientOptions, HeaderStyle};
 pub use revoke::Revoke;

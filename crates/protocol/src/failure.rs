@@ -58,6 +58,22 @@ impl Failure {
         RevokeReason::ALL.into_iter().find(|reason| is_revoked && self.message == reason.as_str())
     }
 
+    /// Returns the end of a task that has asked for none, as the members of a chord see it.
+    #[doc(hidden)]
+    pub fn ignored() -> Self {
+        Self::new("Ignore", "")
+    }
+
+    /// Returns the error as Python would print it.
+    #[doc(hidden)]
+    pub fn python_repr(&self) -> String {
+        let (kind, _) = self.python_class();
+        match self.message.is_empty() {
+            true => format!("{kind}()"),
+            false => format!("{kind}({})", repr_value(&self.message.as_str().into())),
+        }
+    }
+
     /// Returns an error without causes.
     pub fn new(kind: impl Into<String>, message: impl Into<String>) -> Self {
         Self { kind: kind.into(), module: None, message: message.into(), trace: None }
@@ -109,7 +125,9 @@ impl Failure {
         }
         match kind {
             "ArgumentError" => ("TypeError", "builtins"),
-            "NotRegistered" | "TaskRevokedError" | "MaxRetriesExceededError" | "Reject" => (kind, "celery.exceptions"),
+            "NotRegistered" | "TaskRevokedError" | "MaxRetriesExceededError" | "Reject" | "ChordError" | "Ignore" => {
+                (kind, "celery.exceptions")
+            }
             "TimeLimitExceeded" | "SoftTimeLimitExceeded" | "WorkerLostError" => (kind, "billiard.exceptions"),
             _ if BUILTINS.contains(&kind) => (kind, "builtins"),
             _ => (kind, "celeriac"),

@@ -19,6 +19,10 @@ mod keys {
     pub(super) const OPTIONS: &str = "options";
     pub(super) const SUBTASK_TYPE: &str = "subtask_type";
     pub(super) const IMMUTABLE: &str = "immutable";
+    /// Number of members of the chord whose body it is, as Celery writes it.
+    pub(super) const CHORD_SIZE: &str = "chord_size";
+    /// The chord, if its members are counted in Celeriac's result store.
+    pub(super) const JOIN: &str = "celeriac_join";
 }
 
 /// A task with some of its arguments and options: Celery's signature.
@@ -168,6 +172,26 @@ impl Signature {
             self.args.splice(0..0, args);
         }
         self
+    }
+
+    /// Returns the same signature as the body of a chord whose members are counted in the result
+    /// store.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn body_of_join(mut self, join: &str, size: usize) -> Self {
+        let size = i64::try_from(size).unwrap_or(i64::MAX);
+        self.other.insert(keys::CHORD_SIZE.to_owned(), size.into());
+        self.other.insert(keys::JOIN.to_owned(), join.into());
+        self
+    }
+
+    /// Returns the chord of a body that [`body_of_join`](Self::body_of_join) has made.
+    #[doc(hidden)]
+    pub fn join_in(body: &Value) -> Option<&str> {
+        match body {
+            Value::Map(entries) => entries.get(keys::JOIN).and_then(Value::as_str),
+            _ => None,
+        }
     }
 
     /// Returns the kind of the signature.

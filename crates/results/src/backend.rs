@@ -9,6 +9,7 @@ use crate::clock::StoreClock;
 use crate::crash_log::CrashLog;
 use crate::error::{Error, Result};
 use crate::health::StoreHealth;
+use crate::joins::Joins;
 use crate::last_error::LastError;
 use crate::migration::Migration;
 use crate::options::{ResultsOptions, StoreKind};
@@ -19,8 +20,8 @@ use crate::run_log::RunLog;
 #[cfg(feature = "sqlite")]
 use crate::sqlite::SqliteBackend;
 
-/// A store of outcomes, revocations, crashes, long runs and operators' actions.
-pub trait Backend: Outcomes + Revocations + CrashLog + RunLog + AuditLog {
+/// A store of outcomes, revocations, crashes, long runs, operators' actions and joins.
+pub trait Backend: Outcomes + Revocations + CrashLog + RunLog + AuditLog + Joins {
     /// Returns the store as Postgres. Only Postgres has transactions, an outbox and idempotency
     /// keys.
     fn postgres(&self) -> Option<&PostgresBackend> {

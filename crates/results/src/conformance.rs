@@ -19,6 +19,7 @@ mod attempts;
 mod auditing;
 mod batches;
 mod crashes;
+mod joining;
 mod replacing;
 mod revoking;
 mod rows;
@@ -30,8 +31,8 @@ mod waiting;
 use std::sync::Arc;
 
 use self::{
-    attempts::*, auditing::*, batches::*, crashes::*, replacing::*, revoking::*, rows::*, runs::*, sending::*,
-    waiting::*,
+    attempts::*, auditing::*, batches::*, crashes::*, joining::*, replacing::*, revoking::*, rows::*, runs::*,
+    sending::*, waiting::*,
 };
 use crate::backend::Backend;
 
@@ -96,6 +97,15 @@ macro_rules! for_each_store_case {
             a_run_is_found_until_it_ends
             a_run_is_one_of_its_attempt_only
             a_run_whose_lease_has_ended_is_not_found_and_swept
+            the_last_member_fires_the_join
+            the_record_of_a_member_counts_its_end
+            a_member_counts_once_however_often_it_arrives
+            the_member_that_fired_is_told_so_again
+            the_first_failed_member_in_order_is_found
+            results_beyond_the_limit_are_not_read
+            what_is_no_join_has_no_members
+            a_join_that_was_given_up_does_not_fire
+            only_joins_that_fired_long_ago_are_swept
         }
     };
 }

@@ -3,8 +3,8 @@
 //! In reading order:
 //!
 //! - [`record`]: the row of a task;
-//! - [`outcomes`], [`revocations`], [`crash_log`], [`run_log`], [`audit`]: the parts of a store,
-//!   one contract each;
+//! - [`outcomes`], [`revocations`], [`crash_log`], [`run_log`], [`audit`], [`joins`]: the parts of
+//!   a store, one contract each;
 //! - [`backend`]: all contracts together, and the store that the options select;
 //! - [`clock`]: the clock by which programs on a store decide;
 //! - [`postgres`]: with transactions, an [`outbox`] and [`idempotency`] keys, which no other store
@@ -19,6 +19,7 @@ pub mod record;
 
 pub mod audit;
 pub mod crash_log;
+pub mod joins;
 pub mod outcomes;
 pub mod revocations;
 pub mod run_log;
@@ -63,6 +64,7 @@ pub use cookbook::{CookbookQuery, QueryParameter};
 pub use crash_log::{AttemptKey, CrashCheck, CrashCount, CrashLog, CrashTracker, CrashTrackerService, Finished};
 pub use error::{Error, Result};
 pub use health::StoreHealth;
+pub use joins::{Arrival, FiredJoin, JoinMember, JoinResults, JoinTracker, JoinTrackerService, Joins, NewJoin, Turn};
 pub use last_error::LastError;
 pub use migration::Migration;
 pub use options::{BatchOptions, PoolOptions, ResultsOptions, RetentionRule, StatsOptions};

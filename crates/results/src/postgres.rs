@@ -20,6 +20,7 @@ mod failover;
 mod fault;
 pub mod idempotency;
 mod identity;
+mod joins;
 mod leases;
 mod listen;
 mod logs;
@@ -74,6 +75,7 @@ use crate::cookbook::{CookbookQuery, QueryParameter};
 use crate::crash_log::{AttemptKey, CrashCheck, CrashCount, CrashLog, Finished};
 use crate::error::Result;
 use crate::health::StoreHealth;
+use crate::joins::{Arrival, FiredJoin, JoinMember, Joins, NewJoin, Turn};
 use crate::last_error::LastError;
 use crate::migration::Migration;
 use crate::options::{ResultsOptions, RetentionRule, StatsOptions};
@@ -463,6 +465,32 @@ impl AuditLog for PostgresBackend {
 
     fn sweep_audit(&self, keep: Duration, at_most: u32) -> BoxFuture<'_, Result<u64>> {
         audit::sweep(&self.connections, keep, at_most).boxed()
+    }
+}
+
+impl Joins for PostgresBackend {
+    fn add_join<'a>(&'a self, join: &'a NewJoin) -> BoxFuture<'a, Result<()>> {
+        joins::add(&self.connections, join).boxed()
+    }
+
+    fn give_up_join<'a>(&'a self, id: &'a str, error: &'a str) -> BoxFuture<'a, Result<()>> {
+        joins::give_up(&self.connections, id, error).boxed()
+    }
+
+    fn record_arrivals<'a>(&'a self, arrivals: &'a [Arrival]) -> BoxFuture<'a, Result<()>> {
+        joins::record_arrivals(&self.connections, arrivals).boxed()
+    }
+
+    fn fire<'a>(&'a self, members: &'a [JoinMember]) -> BoxFuture<'a, Result<Vec<Turn>>> {
+        joins::fire(&self.connections, members).boxed()
+    }
+
+    fn find_fired<'a>(&'a self, id: &'a str, largest: usize) -> BoxFuture<'a, Result<Option<FiredJoin>>> {
+        joins::find_fired(&self.connections, id, largest).boxed()
+    }
+
+    fn sweep_joins(&self, keep: Duration, at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        joins::sweep(&self.connections, keep, at_most).boxed()
     }
 }
 

@@ -8,6 +8,10 @@ use celeriac_protocol::{Failure, Message, TaskState};
 use celeriac_telemetry::KeptLog;
 use jiff::Timestamp;
 
+#[cfg(feature = "sqlite")]
+use crate::joins::Arrival;
+use crate::joins::JoinMember;
+
 /// A row of the table `tasks`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskRecord {
@@ -52,6 +56,9 @@ pub struct TaskRecord {
     /// The log lines of the last attempt, for Postgres; a row that is read has none.
     #[doc(hidden)]
     pub log: Option<Box<KeptLog>>,
+    /// The join that counts this end of the task, in its transaction; a row that is read has none.
+    #[doc(hidden)]
+    pub member: Option<Box<JoinMember>>,
     /// Time after which the task must not start.
     pub expires: Option<Timestamp>,
     /// Time at which the task was sent, if its id contains it.
@@ -99,6 +106,7 @@ impl TaskRecord {
             eta: None,
             next_attempt: None,
             log: None,
+            member: None,
             expires: None,
             sent_at: None,
             received_at: None,
@@ -115,6 +123,17 @@ impl TaskRecord {
         let failed =
             matches!(self.state, TaskState::Retry | TaskState::Failure | TaskState::Revoked | TaskState::Rejected);
         failed && self.attempts > 0 && self.started_at.is_some() && self.runtime.is_some()
+    }
+
+    /// Returns the arrival of the task in its join, if it is a member and has ended.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn arrival(&self) -> Option<Arrival> {
+        let member = self.member.as_deref()?.clone();
+        let outcome = match self.state {
+            TaskState::Success => Ok(self.result.clone().unwrap_or_else(|| "null".to_owned())),
+            state => Err(self.failure.clone().unwrap_or_else(|| Failure::new(state.as_str(), ""))),
+        };
+        Some(Arrival { member, task: self.id.clone(), outcome })
     }
 
     /// Returns the bytes of the values that may be large.

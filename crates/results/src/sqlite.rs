@@ -7,6 +7,7 @@
 mod audit;
 mod crash_log;
 mod fault;
+mod joins;
 mod migrate;
 mod read;
 mod revocations;
@@ -33,6 +34,7 @@ use crate::clock::StoreClock;
 use crate::crash_log::{AttemptKey, CrashCheck, CrashCount, CrashLog, Finished};
 use crate::error::{Error, Result};
 use crate::health::StoreHealth;
+use crate::joins::{Arrival, FiredJoin, JoinMember, Joins, NewJoin, Turn};
 use crate::migration::Migration;
 use crate::options::ResultsOptions;
 use crate::outcomes::{Outcomes, Recorded};
@@ -357,6 +359,38 @@ impl AuditLog for SqliteBackend {
     fn sweep_audit(&self, keep: Duration, at_most: u32) -> BoxFuture<'_, Result<u64>> {
         let failed = |cause| fault::error(&self.url, "deleting old audit rows", cause);
         audit::sweep(&self.writer, keep, at_most).map_err(failed).boxed()
+    }
+}
+
+impl Joins for SqliteBackend {
+    fn add_join<'a>(&'a self, join: &'a NewJoin) -> BoxFuture<'a, Result<()>> {
+        let failed = |cause| fault::error(&self.url, "adding a join", cause);
+        joins::add(&self.writer, join).map_err(failed).boxed()
+    }
+
+    fn give_up_join<'a>(&'a self, id: &'a str, error: &'a str) -> BoxFuture<'a, Result<()>> {
+        let failed = |cause| fault::error(&self.url, "giving up a join", cause);
+        joins::give_up(&self.writer, id, error).map_err(failed).boxed()
+    }
+
+    fn record_arrivals<'a>(&'a self, arrivals: &'a [Arrival]) -> BoxFuture<'a, Result<()>> {
+        let failed = |cause| fault::error(&self.url, "recording arrivals", cause);
+        joins::record_arrivals(&self.writer, arrivals).map_err(failed).boxed()
+    }
+
+    fn fire<'a>(&'a self, members: &'a [JoinMember]) -> BoxFuture<'a, Result<Vec<Turn>>> {
+        let failed = |cause| fault::error(&self.url, "firing joins", cause);
+        joins::fire(&self.writer, members).map_err(failed).boxed()
+    }
+
+    fn find_fired<'a>(&'a self, id: &'a str, largest: usize) -> BoxFuture<'a, Result<Option<FiredJoin>>> {
+        let failed = |cause| fault::error(&self.url, "reading a join", cause);
+        joins::find_fired(&self.readers, id, largest).map_err(failed).boxed()
+    }
+
+    fn sweep_joins(&self, keep: Duration, at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        let failed = |cause| fault::error(&self.url, "deleting old joins", cause);
+        joins::sweep(&self.writer, keep, at_most).map_err(failed).boxed()
     }
 }
 

@@ -77,6 +77,9 @@ async fn sweep_once(backend: &dyn Backend, retention: Retention, lease: Duration
     } else if !outcomes.is_zero() {
         while backend.sweep(outcomes, PIECE).await? == u64::from(PIECE) {}
     }
+    if !outcomes.is_zero() {
+        while backend.sweep_joins(outcomes, PIECE).await? == u64::from(PIECE) {}
+    }
     if !audit.is_zero() {
         while backend.sweep_audit(audit, PIECE).await? == u64::from(PIECE) {}
     }

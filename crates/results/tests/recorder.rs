@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use celeriac_protocol::TaskState;
 use celeriac_results::{
-    AttemptKey, AttemptRecord, AuditLog, AuditRecord, Backend, CrashCheck, CrashCount, CrashLog, Error, Finished,
-    Operator, OperatorAction, Outcomes, Recorded, Recorder, Result, ResultsOptions, RevocationCache, Revocations,
-    RevokeOptions, RunLog, SentRecord, SentTasks, StoreClock, StoreHealth, TaskRecord,
+    Arrival, AttemptKey, AttemptRecord, AuditLog, AuditRecord, Backend, CrashCheck, CrashCount, CrashLog, Error,
+    Finished, FiredJoin, JoinMember, Joins, NewJoin, Operator, OperatorAction, Outcomes, Recorded, Recorder, Result,
+    ResultsOptions, RevocationCache, Revocations, RevokeOptions, RunLog, SentRecord, SentTasks, StoreClock,
+    StoreHealth, TaskRecord, Turn,
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
@@ -181,6 +182,32 @@ impl AuditLog for Scripted {
 
     fn sweep_audit(&self, keep: Duration, _at_most: u32) -> BoxFuture<'_, Result<u64>> {
         self.swept.lock().unwrap().push(keep);
+        async { Ok(0) }.boxed()
+    }
+}
+
+impl Joins for Scripted {
+    fn add_join<'a>(&'a self, _: &'a NewJoin) -> BoxFuture<'a, Result<()>> {
+        unreachable!()
+    }
+
+    fn give_up_join<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<()>> {
+        unreachable!()
+    }
+
+    fn record_arrivals<'a>(&'a self, _: &'a [Arrival]) -> BoxFuture<'a, Result<()>> {
+        unreachable!()
+    }
+
+    fn fire<'a>(&'a self, _: &'a [JoinMember]) -> BoxFuture<'a, Result<Vec<Turn>>> {
+        unreachable!()
+    }
+
+    fn find_fired<'a>(&'a self, _: &'a str, _: usize) -> BoxFuture<'a, Result<Option<FiredJoin>>> {
+        unreachable!()
+    }
+
+    fn sweep_joins(&self, _: Duration, _: u32) -> BoxFuture<'_, Result<u64>> {
         async { Ok(0) }.boxed()
     }
 }

@@ -19,8 +19,9 @@
 //! The steps share `recorded`, `row` and `record` (the row of a task, and its way to the store),
 //! `outcome` (records an outcome, and finds the delivery that sends its follow-ups), `body`
 //! (decodes a body when there is memory for it), `refused` (ends an attempt that broker or store
-//! cannot accept), `embed` and `follow_up` (the tasks and replies that follow from an outcome), and
-//! `dead_letter`, `resend`, `reply` and `publish` (the messages that a delivery causes).
+//! cannot accept), `embed` and `follow_up` (the tasks and replies that follow from an outcome, and
+//! the body of a chord), `joins` (the chords in the store), and `dead_letter`, `resend`, `reply`
+//! and `publish` (the messages that a delivery causes).
 
 pub(crate) mod admission;
 pub(crate) mod body;
@@ -35,6 +36,7 @@ pub(crate) mod execute;
 pub(crate) mod follow_up;
 pub(crate) mod follow_up_check;
 pub(crate) mod hooks;
+pub(crate) mod joins;
 pub(crate) mod long_run;
 pub(crate) mod outcome;
 pub(crate) mod process;
@@ -60,8 +62,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_broker::Settlement;
+use celeriac_protocol::headers::names;
 use celeriac_protocol::redact::RedactedValues;
 use celeriac_protocol::{Embed, Failure, HeaderMap, TaskHeaders, TaskState};
+use celeriac_results::JoinMember;
 use celeriac_telemetry::events::worker::task::TaskInterrupted;
 use celeriac_telemetry::trace::ProcessSpan;
 use jiff::Timestamp;
@@ -150,9 +154,23 @@ impl Attempt<'_> {
         self.headers().ignore_result.unwrap_or(declared)
     }
 
-    /// Returns `true` if a success is recorded with its result.
+    /// Returns the membership of the task in a chord whose members the result store counts.
+    pub(crate) fn member(&self) -> Option<JoinMember> {
+        self.runtime.results.as_ref()?;
+        let join = self.message_headers().text(names::JOIN)?.to_owned();
+        Some(JoinMember { join, index: self.headers().group_index? })
+    }
+
+    /// Returns `true` if a success is recorded with its result. That of a member of a chord is,
+    /// even if it is ignored, because the body needs it.
     pub(crate) fn keeps_outcome(&self) -> bool {
-        self.runtime.results.is_some() && !self.ignores_result()
+        self.runtime.results.is_some() && (!self.ignores_result() || self.member().is_some())
+    }
+
+    /// Returns `true` if anything follows from the outcome: a task, a reply, or the body of a
+    /// chord.
+    pub(crate) fn is_followed(&self) -> bool {
+        !self.embed.is_empty() || self.is_awaited() || self.member().is_some()
     }
 
     /// Returns `true` if the message requests a reply.

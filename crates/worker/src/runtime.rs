@@ -8,7 +8,7 @@ use celeriac_broker::Broker;
 use celeriac_config::ByteSize;
 use celeriac_protocol::DecodeLimits;
 use celeriac_protocol::task::TrackedStates;
-use celeriac_results::{Backend, CrashTracker, Recorder, StoreClock};
+use celeriac_results::{Backend, CrashTracker, JoinTracker, Recorder, StoreClock};
 use celeriac_topology::Topology;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -77,6 +77,8 @@ pub(crate) struct ResultStore {
     /// Most bytes of log lines that are kept of each attempt.
     pub(crate) logs: Option<ByteSize>,
     pub(crate) crashes: CrashTracker,
+    /// Counts the members of chords.
+    pub(crate) joins: JoinTracker,
 }
 
 impl WorkerRuntime {

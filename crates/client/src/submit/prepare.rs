@@ -10,7 +10,8 @@ use celeriac_protocol::redact::{REDACTED, redact};
 use celeriac_protocol::repr::{repr_args, repr_kwargs};
 use celeriac_protocol::task::TrackedStates;
 use celeriac_protocol::{
-    Appearance, Body, Codec, Embed, HeaderMap, Message, Properties, TaskHeaders, TaskOptions, TimeLimits, Value,
+    Appearance, Body, Codec, Embed, HeaderMap, Message, Properties, Signature, TaskHeaders, TaskOptions, TimeLimits,
+    Value,
 };
 use celeriac_topology::{Destination, RouteRequest};
 use jiff::Timestamp;
@@ -59,6 +60,8 @@ struct MessageParts<'a> {
     destination: &'a Destination,
     times: &'a SendTimes,
     encoded: &'a EncodedBody,
+    /// The chord that counts the task.
+    join: Option<&'a str>,
 }
 
 impl Client {
@@ -88,7 +91,9 @@ impl Client {
         check_limits(&task, options.limits)?;
         let id = options.id.take().unwrap_or_else(new_id);
         let order_key = options.order_key.take();
-        let parts = MessageParts { task: &task, id: &id, destination: &destination, times: &times, encoded: &encoded };
+        let join = join_of(&body.embed);
+        let parts =
+            MessageParts { task: &task, id: &id, destination: &destination, times: &times, encoded: &encoded, join };
         let properties = self.properties(&parts, options.relations.reply_to.take());
         let headers = self.headers(&parts, appearance, options)?;
         let message = Message { headers, properties, body: encoded.bytes.into() };
@@ -155,7 +160,7 @@ impl Client {
         appearance: Option<Appearance>,
         options: CallOptions,
     ) -> Result<HeaderMap> {
-        let MessageParts { task, id, destination, times, encoded } = *parts;
+        let MessageParts { task, id, destination, times, encoded, join } = *parts;
         let Relations { root_id, parent_id, group, group_index, replaced_task_nesting, .. } = options.relations;
         let within = self.lineage.as_deref();
         let root_id = root_id.or_else(|| within.map(|within| within.root_id.clone()));
@@ -181,6 +186,9 @@ impl Client {
         own.write(&mut headers, appearance);
         if let Some(compression) = encoded.compression {
             headers.push(names::COMPRESSION, compression.header_value());
+        }
+        if let Some(join) = join {
+            headers.push(names::JOIN, join);
         }
         for (name, value) in destination.send_options.headers.iter().cloned().chain(options.headers) {
             headers.insert(name, value);
@@ -209,12 +217,13 @@ impl Client {
 
     /// Writes the properties.
     fn properties(&self, parts: &MessageParts<'_>, reply_to: Option<String>) -> Properties {
-        let MessageParts { id, destination, times, encoded, .. } = *parts;
+        let MessageParts { id, destination, times, encoded, join, .. } = *parts;
         Properties {
             content_type: Some(encoded.codec.content_type().to_owned()),
             content_encoding: Some(encoded.codec.content_encoding().to_owned()),
             priority: destination.send_options.priority,
-            expiration: times.expiration,
+            // RabbitMQ drops an expired message without an answer, for which a chord would wait.
+            expiration: times.expiration.filter(|_| join.is_none()),
             // Celery's workers copy it into the reply. Without a reply it has no reader.
             correlation_id: (self.is_full() || reply_to.is_some()).then(|| id.to_owned()),
             reply_to,
@@ -263,6 +272,14 @@ fn with_follow_ups(task: &str, body: Body, follow: Follow) -> Result<Body> {
     embed.errbacks.extend(errbacks);
     embed.chain.extend(steps);
     Ok(Body { embed: embed.into(), ..body })
+}
+
+/// Returns the chord that counts a task with this embed.
+fn join_of(embed: &Value) -> Option<&str> {
+    match embed {
+        Value::Map(entries) => entries.get("chord").and_then(Signature::join_in),
+        _ => None,
+    }
 }
 
 fn unsendable(task: &str, source: BrokerError) -> Error {

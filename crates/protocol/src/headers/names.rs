@@ -85,6 +85,9 @@ pub const ROUNDS: &str = "celeriac-rate-limited";
 pub const UNKNOWN_SINCE: &str = "celeriac-unknown-since";
 /// The id of a task that was sent to every worker. Each worker's copy has an id of its own.
 pub const BROADCAST: &str = "celeriac-broadcast";
+/// The chord whose members are counted in the result store, of a task that is a member. Its
+/// position is its [`GROUP_INDEX`].
+pub const JOIN: &str = "celeriac-join";
 
 /// Routing keys to which RabbitMQ sends further copies.
 pub const CC: &str = "CC";

@@ -53,6 +53,7 @@ const MIGRATIONS: &[SchemaMigration] = &[
         name: "expected_wait",
         sql: include_str!("../../migrations/postgres/0019_expected_wait.sql"),
     },
+    SchemaMigration { version: 20, name: "joins", sql: include_str!("../../migrations/postgres/0020_joins.sql") },
 ];
 
 /// Lock for migrations, so that only one of several starting workers migrates: the bytes of

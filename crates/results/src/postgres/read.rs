@@ -120,6 +120,7 @@ fn task(row: &PgRow) -> sqlx::Result<TaskRecord> {
         eta: time(17)?,
         next_attempt: None,
         log: None,
+        member: None,
         expires: time(18)?,
         sent_at: time(19)?,
         received_at: time(20)?,

@@ -36,6 +36,15 @@ const RECORD_WITH_LOGS: &str = concat!(
     include_str!("answer.sql")
 );
 
+/// Separate too, because most tasks are members of no join. It has all parts.
+const RECORD_WITH_ARRIVALS: &str = concat!(
+    include_str!("record.sql"),
+    include_str!("attempts.sql"),
+    include_str!("logs.sql"),
+    include_str!("arrivals.sql"),
+    include_str!("answer.sql")
+);
+
 /// Writes records, notifies the waits, and returns the result of each, in order.
 pub(super) async fn record(
     connections: &PostgresPool,
@@ -230,10 +239,12 @@ fn statement(records: &[TaskRecord], part: &[usize], payloads: Vec<String>, tran
     }
     let has_failed = rows.iter().any(|row| row.record.is_failed_attempt());
     let has_logs = rows.iter().any(|row| row.record.log.is_some());
-    let sql = match (has_logs, has_failed) {
-        (true, _) => RECORD_WITH_LOGS,
-        (false, true) => RECORD_WITH_ATTEMPTS,
-        (false, false) => RECORD,
+    let has_members = rows.iter().any(|row| row.record.member.is_some());
+    let sql = match (has_members, has_logs, has_failed) {
+        (true, ..) => RECORD_WITH_ARRIVALS,
+        (false, true, _) => RECORD_WITH_LOGS,
+        (false, false, true) => RECORD_WITH_ATTEMPTS,
+        (false, false, false) => RECORD,
     };
     let statement = sqlx::query(sql)
         .bind(full!(|row| row.record.id.as_str()))
@@ -270,18 +281,24 @@ fn statement(records: &[TaskRecord], part: &[usize], payloads: Vec<String>, tran
         .bind(sparse!(|row| row.next.as_ref().map(|next| next.headers.as_str())))
         .bind(sparse!(|row| row.next.as_ref().map(|next| next.properties.as_str())))
         .bind(sparse!(|row| row.next.as_ref().map(|next| next.body)));
-    if !has_failed && !has_logs {
+    if !has_failed && !has_logs && !has_members {
         return statement;
     }
     let statement = statement.bind(full!(|row| row.record.is_failed_attempt()));
-    if !has_logs {
+    if !has_logs && !has_members {
         return statement;
     }
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-    statement
+    let statement = statement
         .bind(full!(|row| row.record.log.as_ref().map(|log| exact::text(&log.text))))
         .bind(full!(|row| row.record.log.as_ref().map(|log| count(log.lines))))
-        .bind(full!(|row| row.record.log.as_ref().map(|log| count(log.left_out))))
+        .bind(full!(|row| row.record.log.as_ref().map(|log| count(log.left_out))));
+    if !has_members {
+        return statement;
+    }
+    statement
+        .bind(full!(|row| row.record.member.as_ref().map(|member| exact::text(&member.join))))
+        .bind(full!(|row| row.record.member.as_ref().map(|member| member.index)))
 }
 
 /// Reads the states of the rows that were kept, and answers those that have been deleted since.

@@ -21,6 +21,7 @@ const MIGRATIONS: &[SchemaMigration] = &[
     SchemaMigration { version: 7, name: "runs", sql: include_str!("../../migrations/sqlite/0007_runs.sql") },
     SchemaMigration { version: 8, name: "audit", sql: include_str!("../../migrations/sqlite/0008_audit.sql") },
     SchemaMigration { version: 13, name: "sent", sql: include_str!("../../migrations/sqlite/0013_sent.sql") },
+    SchemaMigration { version: 20, name: "joins", sql: include_str!("../../migrations/sqlite/0020_joins.sql") },
 ];
 
 /// Migrates the tables to the version that this program needs. Leaves a newer version unchanged.

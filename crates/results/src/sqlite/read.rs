@@ -83,6 +83,7 @@ fn task(row: &SqliteRow) -> sqlx::Result<TaskRecord> {
         eta: time(17)?,
         next_attempt: None,
         log: None,
+        member: None,
         expires: time(18)?,
         sent_at: time(19)?,
         received_at: time(20)?,

@@ -5,11 +5,19 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::{fault, read};
 use crate::exact::{self, Document};
+use crate::joins::{Arrival, JoinMember};
 use crate::outcomes::Recorded;
 use crate::record::{AttemptRecord, SentRecord, TaskRecord};
 
 const RECORD: &str = include_str!("record.sql");
 const ATTEMPT: &str = include_str!("attempts.sql");
+
+const ARRIVE: &str = "INSERT INTO arrivals (join_id, idx, task_id, ok, result, error_kind, error_message)
+SELECT id, ?2, ?3, ?4, ?5, ?6, ?7 FROM joins WHERE id = ?1
+ON CONFLICT DO NOTHING";
+
+const COUNT: &str = "INSERT INTO tallies (join_id, ok, failed) VALUES (?1, ?2, NOT ?2)
+ON CONFLICT (join_id) DO UPDATE SET ok = ok + excluded.ok, failed = failed + excluded.failed";
 
 /// Writes records, and returns the result of each, in order.
 pub(super) async fn record(pool: &SqlitePool, records: &[TaskRecord]) -> sqlx::Result<Vec<Recorded>> {
@@ -47,6 +55,24 @@ pub(super) async fn record_sent(pool: &SqlitePool, tasks: &[SentRecord]) -> sqlx
     transaction.commit().await
 }
 
+/// Records a member that has ended. It counts once.
+pub(super) async fn record_arrival(connection: &mut SqliteConnection, arrival: &Arrival) -> sqlx::Result<()> {
+    let Arrival { member: JoinMember { join, index }, task, outcome } = arrival;
+    let failure = arrival.failure();
+    let query = sqlx::query(ARRIVE)
+        .bind(join)
+        .bind(index)
+        .bind(task)
+        .bind(outcome.is_ok())
+        .bind(arrival.result())
+        .bind(failure.map(|failure| failure.kind.as_str()))
+        .bind(failure.map(|failure| failure.message.as_str()));
+    if query.execute(&mut *connection).await?.rows_affected() > 0 {
+        sqlx::query(COUNT).bind(join).bind(outcome.is_ok()).execute(connection).await?;
+    }
+    Ok(())
+}
+
 async fn write(connection: &mut SqliteConnection, record: &TaskRecord) -> sqlx::Result<Recorded> {
     if let Some(reason) = exact::refusal(record) {
         return Ok(Recorded::Refused { reason: reason.to_owned() });
@@ -55,6 +81,9 @@ async fn write(connection: &mut SqliteConnection, record: &TaskRecord) -> sqlx::
         Ok(Some(_)) => {
             if let Some(attempt) = AttemptRecord::failed(record) {
                 attempt_statement(&record.id, &attempt).execute(&mut *connection).await?;
+            }
+            if let Some(arrival) = record.arrival() {
+                record_arrival(connection, &arrival).await?;
             }
             Ok(Recorded::Stored)
         }

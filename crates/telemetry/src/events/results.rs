@@ -201,3 +201,14 @@ event! {
     }
     log: WARN "crash log unavailable" { retry_in_seconds = retry_in.as_secs_f64(), error };
 }
+
+event! {
+    /// The ends of members of chords cannot be counted. Their messages stay unacknowledged.
+    pub struct JoinsUnavailable<'a> {
+        /// Time until the next attempt.
+        retry_in: Duration,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "joins unavailable" { retry_in_seconds = retry_in.as_secs_f64(), error };
+}

@@ -16,7 +16,7 @@ use celeriac_telemetry::events::worker::task::{TaskFailed, TaskRetried, TaskSucc
 use jiff::Timestamp;
 
 use crate::attempt::decide::{Decision, retry_until};
-use crate::attempt::follow_up::{FollowUpMode, after_failure, after_success, reply_failure};
+use crate::attempt::follow_up::{FollowUpMode, after_failure, after_success, arrive, reply_failure};
 use crate::attempt::outcome::{dead_letter_and_record, record_failure, record_outcome};
 use crate::attempt::resend::{next_attempt, send_next_attempt};
 use crate::attempt::row::RowDetails;
@@ -40,8 +40,7 @@ pub(crate) async fn apply(attempt: &mut Attempt<'_>, task: &TaskDefinition, deci
 async fn succeed(attempt: &mut Attempt<'_>, result: String) -> Step<Processed> {
     let TaskHeaders { task, id, .. } = attempt.headers();
     attempt.span.emit(&TaskSucceeded { task, id, runtime: runtime(attempt) });
-    let is_followed = attempt.is_awaited() || !attempt.embed.is_empty();
-    let (recorded, followed) = match (attempt.keeps_outcome(), is_followed) {
+    let (recorded, followed) = match (attempt.keeps_outcome(), attempt.is_followed()) {
         (true, true) => (Some(result.clone()), Some(result)),
         (true, false) => (Some(result), None),
         (false, true) => (None, Some(result)),
@@ -64,7 +63,8 @@ async fn succeed(attempt: &mut Attempt<'_>, result: String) -> Step<Processed> {
 
 async fn ignore(attempt: &mut Attempt<'_>) -> Step<Processed> {
     close_retries(attempt).await?;
-    Ok(Processed::new(Disposition::Done, TaskState::Ignored))
+    let arrived = Box::pin(arrive(attempt, Err(&Failure::ignored()))).await;
+    Ok(Processed::new(arrived, TaskState::Ignored))
 }
 
 /// Ends the row that earlier attempts of a task have left, if the result is not stored. The row

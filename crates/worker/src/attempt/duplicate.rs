@@ -2,7 +2,7 @@
 
 use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::Backoff;
-use celeriac_protocol::{TaskHeaders, TaskState};
+use celeriac_protocol::{Failure, TaskHeaders, TaskState};
 use celeriac_results::TaskRecord;
 use celeriac_telemetry::ErrorChain;
 use celeriac_telemetry::events::worker::completion::{OutcomeNotRead, TaskAwaitsStore};
@@ -12,7 +12,7 @@ use crate::attempt::crash::WORKER_LOST;
 use crate::attempt::decide::retry_until;
 use crate::attempt::embed::{read_possible_embed, read_small_embed};
 use crate::attempt::follow_up::{
-    FollowUpMode, after_failure, after_revoked, after_success, keep_for_replay, reply_failure,
+    FollowUpMode, after_failure, after_revoked, after_success, arrive, keep_for_replay, reply_failure,
 };
 use crate::attempt::publish::BACKOFF;
 use crate::attempt::resend::{next_attempt, send_next_attempt};
@@ -114,8 +114,11 @@ pub(crate) async fn finish_recorded(attempt: &mut Attempt<'_>, row: TaskRecord) 
         }
         (TaskState::Failure, Some(failure)) => after_failure(attempt, &failure, FollowUpMode::Repeated).await,
         (TaskState::Revoked, Some(failure)) => after_revoked(attempt, &failure).await,
-        (state, Some(failure)) => reply_failure(attempt, state, &failure).await,
-        (_, None) => Disposition::Done,
+        (state, Some(failure)) => match reply_failure(attempt, state, &failure).await {
+            Disposition::Done => arrive(attempt, Err(&failure)).await,
+            disposition => disposition,
+        },
+        (_, None) => arrive(attempt, Err(&Failure::ignored())).await,
     }
 }
 
@@ -125,7 +128,6 @@ mod tests {
     use crate::attempt::outcome::{record_failure, record_outcome};
     use crate::attempt::row::RowDetails;
     use crate::attempt::testing::{QUEUE, TestWorker, follow_up, redelivered, unsendable};
-    use celeriac_protocol::Failure;
 
     #[tokio::test]
     async fn only_signs_of_an_earlier_delivery_make_a_look_into_the_store() {

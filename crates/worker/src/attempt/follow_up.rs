@@ -1,21 +1,28 @@
 //! Sends the follow-ups of a durable outcome: the tasks that follow from it, and the reply to its
-//! caller.
+//! caller. Counts the end of a member of a chord. One member fires the chord: its delivery sends
+//! the body.
 //!
 //! Each step can be repeated. If a worker dies between them, the next worker finds the outcome in
-//! the store and repeats all of them.
+//! the store and repeats all of them. A member counts once, and the member that fires the chord is
+//! told so again.
 
 pub(crate) mod messages;
 
-use celeriac_protocol::{Failure, Signature, TaskState, Value};
+use celeriac_protocol::signature::SignatureKind;
+use celeriac_protocol::{Codec, DecodeLimits, Failure, Signature, TaskState, Value};
+use celeriac_results::{Arrival, JoinMember, JoinResults, Turn};
 use celeriac_telemetry::events::worker::completion::{OutcomeNotRecorded, StepNotRecorded};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use crate::attempt::dead_letter::dead_letter_not_followed_up;
-use crate::attempt::follow_up::messages::{FollowUps, NotSent};
+use crate::attempt::follow_up::messages::{FollowUpError, FollowUps, NotSent, chain_steps};
+use crate::attempt::joins::find_fired;
 use crate::attempt::publish::disposition_after;
 use crate::attempt::record::{Recording, record_row};
 use crate::attempt::reply::{TaskReply, reply, reply_for_step};
 use crate::attempt::row::step_row;
-use crate::attempt::{Attempt, Disposition};
+use crate::attempt::{Attempt, Disposition, Interrupted};
 use crate::task::result;
 
 /// The mode in which follow-ups are sent.
@@ -28,12 +35,13 @@ pub(crate) enum FollowUpMode {
     InOutbox,
 }
 
-/// Sends the follow-ups of a success: callbacks, the next step of the chain, the reply.
-pub(crate) async fn after_success(attempt: &Attempt<'_>, result: &str, mode: FollowUpMode) -> Disposition {
-    if attempt.embed.is_empty() && !attempt.is_awaited() {
+/// Sends the follow-ups of a success: callbacks, the next step of the chain, the reply, and the
+/// body of a chord whose last member it is.
+pub(crate) async fn after_success(attempt: &Attempt<'_>, text: &str, mode: FollowUpMode) -> Disposition {
+    if !attempt.is_followed() {
         return Disposition::Done;
     }
-    let result = match result::read(result) {
+    let result = match result::read(text) {
         Ok(result) => result,
         Err(error) => return keep_for_replay(attempt, &error.to_string()).await,
     };
@@ -58,15 +66,16 @@ pub(crate) async fn after_success(attempt: &Attempt<'_>, result: &str, mode: Fol
     // The reply has the result, even if the follow-ups could not be sent.
     let content = TaskReply { state: TaskState::Success, result: Some(&result), failure: None, children };
     match reply_if_awaited(attempt, &content).await {
-        Disposition::Done => sent,
+        // The caller hears of a member before it hears of the body.
+        Disposition::Done => sent.and(arrive(attempt, Ok(text)).await),
         disposition => disposition,
     }
 }
 
 /// Sends the follow-ups of a failure: the steps that will never run fail too, errbacks are called,
-/// the reply is sent.
+/// the reply is sent, and a chord counts its member.
 pub(crate) async fn after_failure(attempt: &Attempt<'_>, failure: &Failure, mode: FollowUpMode) -> Disposition {
-    if attempt.embed.is_empty() && !attempt.is_awaited() {
+    if !attempt.is_followed() {
         return Disposition::Done;
     }
     if end_steps(attempt, TaskState::Failure, failure).await == Disposition::Requeue {
@@ -83,20 +92,23 @@ pub(crate) async fn after_failure(attempt: &Attempt<'_>, failure: &Failure, mode
         return sent;
     }
     match reply_failure(attempt, TaskState::Failure, failure).await {
-        Disposition::Done => sent,
+        Disposition::Done => sent.and(arrive(attempt, Err(failure)).await),
         disposition => disposition,
     }
 }
 
 /// Sends the follow-ups of a task that was revoked or has expired: the steps that will never run
-/// are revoked too, and the reply is sent.
+/// are revoked too, the reply is sent, and a chord counts its member.
 ///
 /// Errbacks are not called, as in Celery, because nothing has failed.
 pub(crate) async fn after_revoked(attempt: &Attempt<'_>, failure: &Failure) -> Disposition {
     if end_steps(attempt, TaskState::Revoked, failure).await == Disposition::Requeue {
         return Disposition::Requeue;
     }
-    reply_failure(attempt, TaskState::Revoked, failure).await
+    match reply_failure(attempt, TaskState::Revoked, failure).await {
+        Disposition::Done => arrive(attempt, Err(failure)).await,
+        disposition => disposition,
+    }
 }
 
 /// Replies that the task failed, was revoked, or is tried again.
@@ -153,8 +165,140 @@ async fn end_step(attempt: &Attempt<'_>, step: &Signature, state: TaskState, fai
             }
         }
     }
-    match text("reply_to") {
+    let replied = match text("reply_to") {
         Some(reply_to) => disposition_after(&reply_for_step(attempt, reply_to, (&step.task, id), state, failure).await),
         None => Disposition::Done,
+    };
+    match replied {
+        Disposition::Done => arrive_for_step(attempt, step, failure).await,
+        disposition => disposition,
     }
+}
+
+/// Celery's exception for the body of a chord that has failed.
+const CHORD_ERROR: &str = "ChordError";
+
+/// Counts the end of a task, if it is a member of a chord.
+pub(crate) async fn arrive(attempt: &Attempt<'_>, outcome: Result<&str, &Failure>) -> Disposition {
+    match attempt.member() {
+        None => Disposition::Done,
+        Some(member) => {
+            let outcome = outcome.map(str::to_owned).map_err(Failure::clone);
+            let task = attempt.headers().id.clone();
+            arrive_as(attempt, Arrival { member, task, outcome }).await
+        }
+    }
+}
+
+/// Counts the end of a step that will never run, if it is a member of a chord.
+async fn arrive_for_step(attempt: &Attempt<'_>, step: &Signature, failure: &Failure) -> Disposition {
+    let join = step.options.get("chord").and_then(Signature::join_in);
+    let index = step.options.get("group_index").and_then(Value::as_i64);
+    let task = step.options.get("task_id").and_then(Value::as_str);
+    match (join, index, task) {
+        (Some(join), Some(index), Some(task)) => {
+            let member = JoinMember { join: join.to_owned(), index };
+            arrive_as(attempt, Arrival { member, task: task.to_owned(), outcome: Err(failure.clone()) }).await
+        }
+        _ => Disposition::Done,
+    }
+}
+
+async fn arrive_as(attempt: &Attempt<'_>, arrival: Arrival) -> Disposition {
+    let Some(results) = &attempt.runtime.results else { return Disposition::Done };
+    let join = arrival.member.join.clone();
+    match results.joins.arrive(arrival).await {
+        Ok(Turn::Done) => Disposition::Done,
+        Ok(Turn::Fire { again }) => fire(attempt, join, again).await,
+        Ok(Turn::Unknown) => {
+            keep_for_replay(attempt, &format!("the result store of this worker does not have its chord `{join}`")).await
+        }
+        // The worker stops.
+        Err(_) => Disposition::Requeue,
+    }
+}
+
+/// Sends the body of a chord whose members have all ended. If one of them has not succeeded, ends
+/// the body with its error.
+fn fire<'a>(attempt: &'a Attempt<'a>, join: String, again: bool) -> BoxFuture<'a, Disposition> {
+    async move {
+        let fired = match find_fired(attempt, &join).await {
+            Ok(Some(fired)) => fired,
+            // It was deleted since: it had fired long before.
+            Ok(None) => return Disposition::Done,
+            Err(Interrupted) => return Disposition::Requeue,
+        };
+        let body = match read_body(&fired.body) {
+            Ok(body) => body,
+            Err(reason) => return keep_for_replay(attempt, &format!("the body of chord `{join}`: {reason}")).await,
+        };
+        let limit = attempt.runtime.environment.follow_up_limits.message_size;
+        let reason = match fired.results {
+            JoinResults::All(results) => match send_body(attempt, &body, &results, again).await {
+                Ok(sent) => return sent,
+                Err(error) => error.to_string(),
+            },
+            JoinResults::Failed { task, failure } => format!("Dependency {task} raised {}", failure.python_repr()),
+            JoinResults::TooLarge { size } => {
+                format!("results too large: {size} bytes, the limit is {limit} (broker.max_message_size)")
+            }
+        };
+        fail_body(attempt, &body, &Failure::new(CHORD_ERROR, reason), again).await
+    }
+    .boxed()
+}
+
+/// Sends the body with the results of all members.
+///
+/// # Errors
+/// Returns an error if a body of this size is not allowed.
+async fn send_body(
+    attempt: &Attempt<'_>,
+    body: &Signature,
+    results: &[String],
+    again: bool,
+) -> Result<Disposition, FollowUpError> {
+    let results = match result::read(&format!("[{}]", results.join(","))) {
+        Ok(results) => results,
+        Err(error) => return Ok(keep_for_replay(attempt, &error.to_string()).await),
+    };
+    match FollowUps::body_of_chord(attempt, body, &results)?.send(again).await {
+        Ok(_) => Ok(Disposition::Done),
+        Err(unsent) => Ok(keep_unsent(attempt, unsent).await),
+    }
+}
+
+/// Ends the body of a chord that will never run, and calls its errbacks.
+async fn fail_body(attempt: &Attempt<'_>, body: &Signature, failure: &Failure, again: bool) -> Disposition {
+    let invalid = |reason: String| format!("the body of a chord that failed: {reason}");
+    let steps = match body.kind() {
+        SignatureKind::Chain => chain_steps(body.clone()),
+        _ => Ok(vec![body.clone()]),
+    };
+    let steps = match steps {
+        Ok(steps) => steps,
+        Err(error) => return keep_for_replay(attempt, &invalid(error.to_string())).await,
+    };
+    for step in &steps {
+        if end_step(attempt, step, TaskState::Failure, failure).await == Disposition::Requeue {
+            return Disposition::Requeue;
+        }
+    }
+    let id = body.options.get("task_id").and_then(Value::as_str).unwrap_or_default();
+    // The errbacks of a chain are those of each step.
+    let Some(first) = steps.first() else { return Disposition::Done };
+    let sent = match FollowUps::after_failed_body(attempt, id, first) {
+        Ok(errbacks) => errbacks.send(again).await,
+        Err(error) => return keep_for_replay(attempt, &invalid(error.to_string())).await,
+    };
+    match sent {
+        Ok(_) => Disposition::Done,
+        Err(unsent) => keep_unsent(attempt, unsent).await,
+    }
+}
+
+fn read_body(text: &str) -> Result<Signature, String> {
+    let limits = DecodeLimits { size: usize::MAX, values: usize::MAX, ..DecodeLimits::default() };
+    let value = Codec::Json.decode_value(text.as_bytes(), &limits).map_err(|error| error.to_string())?;
+    Signature::from_value(value).map_err(|error| error.to_string())
 }

@@ -44,6 +44,7 @@ pub(crate) fn row(attempt: &mut Attempt<'_>, state: TaskState, details: RowDetai
         eta: details.eta.or(*eta),
         next_attempt: details.next_attempt.filter(is_kept).map(Box::new),
         log: kept_log(attempt),
+        member: attempt.member().filter(|_| state.is_final()).map(Box::new),
         started_at: timing.map(|timing| timing.started_at),
         runtime: timing.map(|timing| timing.runtime),
         ..row_of_message(attempt, state, arguments)
@@ -149,6 +150,7 @@ fn bare_row(
         eta: None,
         next_attempt: None,
         log: None,
+        member: None,
         expires: None,
         received_at: Some(received_at),
         started_at: None,

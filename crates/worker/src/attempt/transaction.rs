@@ -279,7 +279,7 @@ async fn run_in<'a>(
 /// Commits the effects of a success and its row together.
 async fn commit<'a>(attempt: &mut Attempt<'_>, transaction: Transaction<'_>, result: String) -> TransactionEnd<'a> {
     // The row makes the task exact, so it is written even if the result is not wanted.
-    let kept = (!attempt.ignores_result()).then(|| result.clone());
+    let kept = attempt.keeps_outcome().then(|| result.clone());
     let row = row(attempt, TaskState::Success, RowDetails { result: kept, ..RowDetails::default() });
     let committed = match follow_up_entries(attempt, &result).await {
         Ok(follow_ups) => transaction.commit(&row, &follow_ups).await,

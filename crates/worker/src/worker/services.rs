@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_client::Client;
-use celeriac_results::{Backend, CrashTracker, Recorder, ResultsOptions};
+use celeriac_results::{Backend, CrashTracker, JoinTracker, Recorder, ResultsOptions};
 use celeriac_telemetry::{ServiceFailure, Supervisor};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -46,7 +46,8 @@ impl Services {
         });
     }
 
-    /// Starts the services that record outcomes, count crashes and read revocations.
+    /// Starts the services that record outcomes, count crashes and members of chords, and read
+    /// revocations.
     pub(super) fn open_store(&self, backend: &Arc<dyn Backend>, options: &ResultsOptions) -> ResultStore {
         let (recorder, service) = Recorder::new(Arc::clone(backend), options);
         self.run("recorder", service.run(self.stop.clone()));
@@ -54,7 +55,9 @@ impl Services {
         let _ = backend.revocation_cache();
         let (crashes, service) = CrashTracker::new(Arc::<dyn Backend>::clone(backend));
         self.run("crash log", service.run(self.stop.clone()));
-        ResultStore { backend: Arc::clone(backend), recorder, track: options.track, logs: options.logs, crashes }
+        let (joins, service) = JoinTracker::new(Arc::<dyn Backend>::clone(backend));
+        self.run("joins", service.run(self.stop.clone()));
+        ResultStore { backend: Arc::clone(backend), recorder, track: options.track, logs: options.logs, crashes, joins }
     }
 
     /// Waits until a service fails: one of these, or one of broker and store.

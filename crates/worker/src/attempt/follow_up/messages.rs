@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use celeriac_client::call::{Follow, Relations};
 use celeriac_client::{DynamicCall, PreparedTask};
 use celeriac_protocol::headers::names;
-use celeriac_protocol::signature::{SignatureError, SignatureKind};
+use celeriac_protocol::signature::{SignatureError, SignatureKind, SignatureOptions};
 use celeriac_protocol::{Embed, Signature, TaskHeaders, TaskOptions, Value};
 use celeriac_results::outbox::OutboxMessage;
 use celeriac_telemetry::events::client::TaskSent;
@@ -107,8 +107,9 @@ impl<'a> FollowUps<'a> {
         if embed.is_empty() {
             return Ok(());
         }
-        if let Some(chord) = &embed.chord {
-            let reason = "it is the body of a chord, and chords are not supported";
+        if let Some(chord) = &embed.chord
+            && let Some(reason) = why_unsupported(attempt)
+        {
             return Err(FollowUpError::Unsupported { task: chord.task.clone(), reason });
         }
         limits.check_steps(embed.chain.len())?;
@@ -141,15 +142,15 @@ impl<'a> FollowUps<'a> {
         // As in Celery, each group is separate, and several other callbacks form a group of their
         // own.
         for (index, group) in groups {
-            follow_ups.push(group, format!("link/{index}"), None, &[]);
+            follow_ups.push(Cow::Borrowed(group), format!("link/{index}"), None, &[]);
         }
         let group = (others.len() > 1).then(|| follow_ups.derived_id("link"));
         for (position, (index, callback)) in others.into_iter().enumerate() {
             let membership = group.clone().map(|group| (group, position));
-            follow_ups.push(callback, format!("link/{index}"), membership, &[]);
+            follow_ups.push(Cow::Borrowed(callback), format!("link/{index}"), membership, &[]);
         }
         if let [next, rest @ ..] = embed.chain.as_slice() {
-            follow_ups.push(next, "chain".to_owned(), None, rest);
+            follow_ups.push(Cow::Borrowed(next), "chain".to_owned(), None, rest);
         }
         follow_ups.pending.reverse();
         Ok(follow_ups)
@@ -158,15 +159,52 @@ impl<'a> FollowUps<'a> {
     /// Returns errbacks. Each gets only the id of the failed task, because its exception cannot be
     /// passed between languages.
     pub(crate) fn after_failure(attempt: &'a Attempt<'a>, embed: &'a Embed) -> Result<Self, FollowUpError> {
-        let failed = Value::from(attempt.headers().id.as_str());
+        Self::errbacks(attempt, &attempt.headers().id, Cow::Borrowed(&embed.errbacks), "link_error")
+    }
+
+    /// Returns the body of a chord, with the results of its members as its argument.
+    pub(crate) fn body_of_chord(
+        attempt: &'a Attempt<'a>,
+        body: &'a Signature,
+        results: &'a Value,
+    ) -> Result<Self, FollowUpError> {
+        let mut size = FollowUpSize::default();
+        size.add_signature(body, least_size(results), 0);
+        let mut follow_ups = Self::within_limits(attempt, Cow::Borrowed(results), size)?;
+        follow_ups.push(Cow::Borrowed(body), "chord".to_owned(), None, &[]);
+        Ok(follow_ups)
+    }
+
+    /// Returns the errbacks of the body of a chord that has failed. Each gets the id of the body.
+    pub(crate) fn after_failed_body(
+        attempt: &'a Attempt<'a>,
+        id: &str,
+        body: &Signature,
+    ) -> Result<Self, FollowUpError> {
+        let errbacks = SignatureOptions::read(&body.options)
+            .map_err(|error| FollowUpError::Invalid { task: body.task.clone(), reason: error.to_string() })?;
+        Self::errbacks(attempt, id, Cow::Owned(errbacks.link_error), "chord_error")
+    }
+
+    fn errbacks(
+        attempt: &'a Attempt<'a>,
+        failed: &str,
+        errbacks: Cow<'a, [Signature]>,
+        label: &str,
+    ) -> Result<Self, FollowUpError> {
+        let failed = Value::from(failed);
         let mut size = FollowUpSize::default();
         let first = least_size(&failed);
-        embed.errbacks.iter().for_each(|errback| size.add_signature(errback, first, 0));
+        errbacks.iter().for_each(|errback| size.add_signature(errback, first, 0));
         let mut follow_ups = Self::within_limits(attempt, Cow::Owned(failed), size)?;
-        let group = (!embed.errbacks.is_empty()).then(|| follow_ups.derived_id("link_error"));
-        for (index, errback) in embed.errbacks.iter().enumerate() {
+        let group = (!errbacks.is_empty()).then(|| follow_ups.derived_id(label));
+        let errbacks: Vec<_> = match errbacks {
+            Cow::Borrowed(errbacks) => errbacks.iter().map(Cow::Borrowed).collect(),
+            Cow::Owned(errbacks) => errbacks.into_iter().map(Cow::Owned).collect(),
+        };
+        for (index, errback) in errbacks.into_iter().enumerate() {
             let membership = group.clone().map(|group| (group, index));
-            follow_ups.push(errback, format!("link_error/{index}"), membership, &[]);
+            follow_ups.push(errback, format!("{label}/{index}"), membership, &[]);
         }
         follow_ups.pending.reverse();
         Ok(follow_ups)
@@ -183,8 +221,8 @@ impl<'a> FollowUps<'a> {
         Ok(Self { attempt, first, pending: Vec::new(), size })
     }
 
-    fn push(&mut self, signature: &'a Signature, label: String, membership: Membership, rest: &'a [Signature]) {
-        let (signature, rest) = (Cow::Borrowed(signature), Cow::Borrowed(rest));
+    fn push(&mut self, signature: Cow<'a, Signature>, label: String, membership: Membership, rest: &'a [Signature]) {
+        let rest = Cow::Borrowed(rest);
         self.pending.push(Pending { signature, takes_first: true, label, membership, rest });
     }
 
@@ -401,7 +439,7 @@ impl<'a> FollowUps<'a> {
 
 /// Returns the steps of a chain and of the chains in it. The options of the whole chain apply to
 /// each step.
-fn chain_steps(mut chain: Signature) -> Result<Vec<Signature>, SignatureError> {
+pub(crate) fn chain_steps(mut chain: Signature) -> Result<Vec<Signature>, SignatureError> {
     let (callbacks, errbacks) = (chain.options.swap_remove("link"), chain.options.swap_remove("link_error"));
     let mut steps = Vec::new();
     for member in chain.into_members()? {
@@ -419,4 +457,15 @@ fn chain_steps(mut chain: Signature) -> Result<Vec<Signature>, SignatureError> {
         }
     }
     Ok(steps)
+}
+
+/// Returns the reason why a member of a chord cannot run here.
+fn why_unsupported(attempt: &Attempt<'_>) -> Option<&'static str> {
+    match (attempt.member(), attempt.message_headers().text(names::JOIN)) {
+        (Some(_), _) => None,
+        (None, Some(_)) => {
+            Some("it is the body of a chord, and this worker has no result store that counts its members")
+        }
+        (None, None) => Some("it is the body of a chord that Celeriac did not send, and those are not supported"),
+    }
 }
