@@ -301,6 +301,7 @@ fn calls_without_telemetry() -> f64 {
             attempt: 1,
             delay: None,
             redelivered: false,
+            delivery_tag: 1,
             worker: &worker,
             kept_logs: None,
         };

@@ -143,6 +143,9 @@ impl Graph {
     fn value(&self, attribute: &KeyValue) -> String {
         match attribute.value.as_ref().and_then(|value| value.value.as_ref()) {
             Some(Value::StringValue(text)) => self.named(text),
+            // A number of RabbitMQ, which depends on the deliveries before.
+            Some(Value::IntValue(_)) if attribute.key.ends_with(".delivery_tag") => "<tag>".to_owned(),
+            Some(Value::IntValue(_)) if attribute.key == "server.port" => "<port>".to_owned(),
             Some(Value::IntValue(number)) => self.named(&number.to_string()),
             Some(Value::BoolValue(value)) => value.to_string(),
             // A time, which no other run repeats.

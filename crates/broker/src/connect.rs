@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::amqp::{AmqpBroker, AmqpPool};
+use celeriac_telemetry::trace::set_server;
+
+use crate::amqp::{AmqpBroker, AmqpPool, nodes};
 use crate::broker::Broker;
 use crate::error::{Error, Result};
 use crate::memory::MemoryBroker;
@@ -31,6 +33,10 @@ pub fn connect_with_checks(
     check(options)?;
     if options.is_in_process() {
         return Ok(Arc::new(MemoryBroker::new(options)));
+    }
+    // Of several nodes, the one of a connection is not known beforehand.
+    if let [node] = &*nodes(options)? {
+        set_server(&node.host, node.port);
     }
     Ok(Arc::new(AmqpBroker::new(options, name)?.with_checks(checks)))
 }

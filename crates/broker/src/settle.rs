@@ -73,6 +73,11 @@ impl Settlement {
         is_void(self.epoch, self.now.as_ref())
     }
 
+    /// Returns the broker's number of the delivery.
+    pub fn tag(&self) -> u64 {
+        self.tag
+    }
+
     /// Returns the time at which the delivery arrived.
     pub fn arrived(&self) -> Instant {
         self.arrived

@@ -162,6 +162,7 @@ mod tests {
             attempt: 1,
             delay: None,
             redelivered: false,
+            delivery_tag: 1,
             worker: &worker,
             kept_logs,
         };

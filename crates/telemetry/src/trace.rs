@@ -6,6 +6,7 @@
 mod attributes;
 mod process;
 mod publish;
+mod server;
 
 use std::sync::OnceLock;
 
@@ -15,6 +16,7 @@ use opentelemetry_sdk::trace::SdkTracer;
 
 pub use process::{ProcessInfo, ProcessSpan};
 pub use publish::{PublishInfo, PublishSpan};
+pub use server::set_server;
 
 use crate::error::{Error, Result};
 use crate::options::TraceOptions;

@@ -26,6 +26,7 @@ fn work_through_a_task() {
         attempt: 1,
         delay: None,
         redelivered: false,
+        delivery_tag: 1,
         worker: &worker,
         kept_logs: None,
     };

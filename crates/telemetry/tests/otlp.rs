@@ -111,6 +111,7 @@ async fn a_tasks_spans_and_counts_reach_the_collector_before_the_program_ends() 
         attempt: 1,
         delay: None,
         redelivered: false,
+        delivery_tag: 1,
         worker: &worker,
         kept_logs: None,
     };

@@ -1,7 +1,10 @@
 //! Names and values of span attributes, after OpenTelemetry's messaging conventions.
 
+use std::sync::Arc;
+
 use opentelemetry::{KeyValue, Value};
 
+use super::server::{SERVERS, Server};
 use crate::events::{Attribute, AttributeValue};
 
 pub(super) const SYSTEM: &str = "messaging.system";
@@ -10,6 +13,9 @@ pub(super) const OPERATION_TYPE: &str = "messaging.operation.type";
 pub(super) const DESTINATION: &str = "messaging.destination.name";
 pub(super) const ROUTING_KEY: &str = "messaging.rabbitmq.destination.routing_key";
 pub(super) const MESSAGE_ID: &str = "messaging.message.id";
+pub(super) const DELIVERY_TAG: &str = "messaging.rabbitmq.message.delivery_tag";
+pub(super) const SERVER_ADDRESS: &str = "server.address";
+pub(super) const SERVER_PORT: &str = "server.port";
 pub(super) const ERROR_TYPE: &str = "error.type";
 pub(super) const TASK_NAME: &str = "celeriac.task.name";
 pub(super) const TASK_ATTEMPT: &str = "celeriac.task.attempt";
@@ -34,6 +40,14 @@ pub(super) fn destination(exchange: &str, routing_key: &str, queue: Option<&str>
     match parts.as_slice() {
         [] => "amq.default".to_owned(),
         parts => parts.join(":"),
+    }
+}
+
+/// Adds the address of the broker, if it is known.
+pub(super) fn add_server(attributes: &mut Vec<KeyValue>) {
+    if let Some(Server { address, port }) = SERVERS.only() {
+        attributes.push(KeyValue::new(SERVER_ADDRESS, Arc::clone(address)));
+        attributes.push(KeyValue::new(SERVER_PORT, i64::from(*port)));
     }
 }
 

@@ -39,6 +39,8 @@ pub struct ProcessInfo<'a> {
     pub delay: Option<Duration>,
     /// True if the broker delivered it before, to any consumer.
     pub redelivered: bool,
+    /// The broker's number of the delivery.
+    pub delivery_tag: u64,
     /// The worker's name.
     pub worker: &'a Arc<str>,
     /// Most bytes of its log lines to keep. `None` keeps none.
@@ -66,6 +68,7 @@ struct Traced {
     context: Context,
     /// The conventions' name of the source of the message.
     source: String,
+    delivery_tag: i64,
     ack_spans: bool,
 }
 
@@ -88,7 +91,8 @@ impl ProcessSpan {
         let attached = context.clone().attach();
         let (lines, kept) = lines(info, trace_id.as_deref());
         drop(attached);
-        Self { lines, kept, traced: Some(Traced { context, source, ack_spans: tracing.options.ack_spans }) }
+        let (delivery_tag, ack_spans) = (tag(info), tracing.options.ack_spans);
+        Self { lines, kept, traced: Some(Traced { context, source, delivery_tag, ack_spans }) }
     }
 
     /// Returns the id of the trace, if traces are exported. A trace that is not sampled
@@ -218,7 +222,7 @@ fn continues(options: &TraceOptions, info: &ProcessInfo<'_>) -> bool {
 
 fn describe(info: &ProcessInfo<'_>, source: String) -> Vec<KeyValue> {
     // Capacity for the attributes that are added at the end of the span too.
-    let mut described = Vec::with_capacity(14);
+    let mut described = Vec::with_capacity(17);
     described.extend([
         KeyValue::new(attributes::SYSTEM, attributes::RABBITMQ),
         KeyValue::new(attributes::OPERATION_NAME, "process"),
@@ -226,11 +230,13 @@ fn describe(info: &ProcessInfo<'_>, source: String) -> Vec<KeyValue> {
         KeyValue::new(attributes::DESTINATION, source),
         KeyValue::new(attributes::ROUTING_KEY, info.routing_key.to_owned()),
         KeyValue::new(attributes::MESSAGE_ID, info.id.to_owned()),
+        KeyValue::new(attributes::DELIVERY_TAG, tag(info)),
         KeyValue::new(attributes::TASK_NAME, info.task.to_owned()),
         KeyValue::new(attributes::TASK_ATTEMPT, i64::from(info.attempt)),
         KeyValue::new(attributes::QUEUE, Arc::clone(info.queue)),
         KeyValue::new(attributes::WORKER, Arc::clone(info.worker)),
     ]);
+    attributes::add_server(&mut described);
     if info.redelivered {
         described.push(KeyValue::new(attributes::TASK_REDELIVERED, true));
     }
@@ -240,16 +246,24 @@ fn describe(info: &ProcessInfo<'_>, source: String) -> Vec<KeyValue> {
     described
 }
 
+/// Returns the number of the delivery, in the type of attributes.
+fn tag(info: &ProcessInfo<'_>) -> i64 {
+    i64::try_from(info.delivery_tag).unwrap_or(i64::MAX)
+}
+
 fn settle(tracing: &Tracing, traced: &Traced, id: &str, settlement: &'static str) {
     let source = &traced.source;
-    let builder =
-        SpanBuilder::from_name(format!("{settlement} {source}")).with_kind(SpanKind::Client).with_attributes([
-            KeyValue::new(attributes::SYSTEM, attributes::RABBITMQ),
-            KeyValue::new(attributes::OPERATION_NAME, settlement),
-            KeyValue::new(attributes::OPERATION_TYPE, "settle"),
-            KeyValue::new(attributes::DESTINATION, source.clone()),
-            KeyValue::new(attributes::MESSAGE_ID, id.to_owned()),
-        ]);
+    let mut described = vec![
+        KeyValue::new(attributes::SYSTEM, attributes::RABBITMQ),
+        KeyValue::new(attributes::OPERATION_NAME, settlement),
+        KeyValue::new(attributes::OPERATION_TYPE, "settle"),
+        KeyValue::new(attributes::DESTINATION, source.clone()),
+        KeyValue::new(attributes::MESSAGE_ID, id.to_owned()),
+        KeyValue::new(attributes::DELIVERY_TAG, traced.delivery_tag),
+    ];
+    attributes::add_server(&mut described);
+    let builder = SpanBuilder::from_name(format!("{settlement} {source}")).with_kind(SpanKind::Client);
+    let builder = builder.with_attributes(described);
     tracing.tracer.build_with_context(builder, &traced.context).end();
 }
 

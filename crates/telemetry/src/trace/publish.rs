@@ -153,7 +153,7 @@ fn start(
     if may_be_kept(parent.span().span_context()) {
         let destination = attributes::destination(info.exchange, info.routing_key, None);
         builder.name = format!("{name} {destination}").into();
-        builder.attributes = Some(vec![
+        let mut described = vec![
             KeyValue::new(attributes::SYSTEM, attributes::RABBITMQ),
             KeyValue::new(attributes::OPERATION_NAME, name),
             KeyValue::new(attributes::OPERATION_TYPE, type_name),
@@ -161,7 +161,12 @@ fn start(
             KeyValue::new(attributes::ROUTING_KEY, info.routing_key.to_owned()),
             KeyValue::new(attributes::MESSAGE_ID, info.id.to_owned()),
             KeyValue::new(attributes::TASK_NAME, info.task.to_owned()),
-        ]);
+        ];
+        // A message that is only made has not met its broker.
+        if name != CREATE.name {
+            attributes::add_server(&mut described);
+        }
+        builder.attributes = Some(described);
         builder.links = link.map(|link| vec![link]);
     }
     tracing.tracer.build_with_context(builder, parent)

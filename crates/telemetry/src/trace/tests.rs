@@ -77,6 +77,7 @@ impl Names {
             attempt,
             delay: None,
             redelivered: false,
+            delivery_tag: 1,
             worker: &self.worker,
             kept_logs: None,
         }

@@ -47,7 +47,7 @@ pub(crate) fn read_headers(
         Err(reason) => return Err(Box::new(InvalidDelivery { message, origin, settlement, reason, received_at })),
     };
     let received = Arc::new(Received::new(message, headers, origin));
-    let span = begin_span(runtime, &received);
+    let span = begin_span(runtime, &received, settlement.tag());
     Ok(Attempt {
         runtime,
         received,
@@ -66,7 +66,7 @@ pub(crate) fn read_headers(
 }
 
 /// Starts the span of a delivery, and records the arrival in it.
-fn begin_span(runtime: &WorkerRuntime, received: &Received) -> ProcessSpan {
+fn begin_span(runtime: &WorkerRuntime, received: &Received, delivery_tag: u64) -> ProcessSpan {
     let Received { message, headers, origin, .. } = received;
     let DeliveryInfo { queue, exchange, routing_key, redelivered, .. } = origin;
     let TaskHeaders { task, id, retries, eta, .. } = headers;
@@ -76,7 +76,19 @@ fn begin_span(runtime: &WorkerRuntime, received: &Received) -> ProcessSpan {
     let exchange = if runtime.broker.ladder().owns(exchange) { "" } else { exchange };
     let delay = eta.zip(sent_at(id)).and_then(|(due, sent)| Duration::try_from(due.duration_since(sent)).ok());
     let kept_logs = runtime.results.as_ref().and_then(|results| results.logs);
-    let info = ProcessInfo { task, id, queue, exchange, routing_key, attempt, delay, redelivered, worker, kept_logs };
+    let info = ProcessInfo {
+        task,
+        id,
+        queue,
+        exchange,
+        routing_key,
+        attempt,
+        delay,
+        redelivered,
+        delivery_tag,
+        worker,
+        kept_logs,
+    };
     let span = ProcessSpan::start(&message.headers, &info);
     span.emit(&TaskReceived { task, id, queue, redelivered });
     span
