@@ -1,7 +1,7 @@
 //! The availability of a store, and the log lines about it: one at its loss, one each minute, and
 //! one when it is back.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ pub struct StoreHealth {
     loss: Mutex<Option<StoreLoss>>,
     /// True while there is a loss: cheap to read for every statement.
     is_lost: AtomicBool,
+    /// Number of losses so far.
+    losses: AtomicU64,
     /// True after the first connection. Before it, the program has the error at its start.
     was_connected: AtomicBool,
     services: Supervisor,
@@ -53,6 +55,7 @@ impl StoreHealth {
             url,
             loss: Mutex::new(None),
             is_lost: AtomicBool::new(false),
+            losses: AtomicU64::new(0),
             was_connected: AtomicBool::new(false),
             services: Supervisor::default(),
         }
@@ -66,6 +69,12 @@ impl StoreHealth {
     /// Returns `true` if the store is unavailable.
     pub fn is_lost(&self) -> bool {
         self.is_lost.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of losses so far. Whoever finds a connection ended can see from it that the
+    /// loss has its log line.
+    pub fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Relaxed)
     }
 
     /// Returns the latest error, if the store is unavailable.
@@ -124,6 +133,7 @@ impl StoreHealth {
             None => {
                 *loss = Some(StoreLoss { since: now, told_at: now, kind, error: error.to_owned() });
                 self.is_lost.store(true, Ordering::Relaxed);
+                self.losses.fetch_add(1, Ordering::Relaxed);
                 StoreLost { store: &self.url, error }.emit();
             }
             Some(loss) => {
@@ -164,7 +174,7 @@ mod tests {
         health.connection_failed("no route");
         assert_eq!(health.loss().as_deref(), Some("no route"));
         health.connected();
-        assert_eq!((health.is_lost(), health.loss()), (false, None));
+        assert_eq!((health.is_lost(), health.loss(), health.losses()), (false, None, 1));
         health.read_only("a standby");
         health.connected();
         assert!(health.is_lost(), "it can be read");

@@ -131,10 +131,9 @@ impl Relay {
     /// Relays until `stop` is cancelled. Reconnects after each loss of database or broker. At
     /// `stop`, published messages are confirmed and deleted first.
     pub async fn run_until(self, stop: CancellationToken) {
-        let Some(outbox) = self.client.results().and_then(|results| results.postgres()).map(PostgresBackend::outbox)
-        else {
-            return;
-        };
+        let Some(results) = self.client.results() else { return };
+        let Some(outbox) = results.postgres().map(PostgresBackend::outbox) else { return };
+        let health = results.health();
         let gauges = Arc::new(OutboxGauges::default());
         let waits = Arc::new(ExpectedWaits::default());
         register(&gauges);
@@ -145,6 +144,7 @@ impl Relay {
             if stop.run_until_cancelled(Box::pin(self.reach_broker())).await.is_none() {
                 return;
             }
+            let losses = health.losses();
             let Some(ended) = stop.run_until_cancelled(Box::pin(outbox.acquire_lease())).await else { return };
             let has_led = ended.is_ok();
             let error = match ended {
@@ -170,8 +170,9 @@ impl Relay {
             };
             let retry_in = backoff.next_wait(fastrand::f64());
             let told = ErrorChain(&error).to_string();
-            let is_away = self.client.results().is_some_and(|results| results.health().is_lost());
-            match is_away || (!has_led && error.is_connection_lost()) {
+            // A store that is back may have ended the lease by its loss, which has its line.
+            let is_told = health.is_lost() || health.losses() != losses;
+            match is_told || (!has_led && error.is_connection_lost()) {
                 true => StoreAwaited { work: "relay", retry_in, error: &told }.emit(),
                 false => RelayInterrupted { retry_in, error: &told }.emit(),
             }
