@@ -9,7 +9,7 @@ use celeriac_config::Secret;
 use celeriac_protocol::Message;
 use celeriac_tests::wait::PATIENCE;
 use celeriac_tests::{Bed, Proxy, eventually};
-use celeriac_topology::{QueueOptions, Topology};
+use celeriac_topology::{QueueKind, QueueOptions, Topology};
 use futures::{StreamExt, stream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -68,6 +68,31 @@ async fn connections_closed_by_the_broker_come_back_and_nothing_is_lost(bed: Bed
     println!("connections closed {closings} times: issued {}, recorded {recorded}", ledger.issued());
     assert_eq!(ledger.unconfirmed, 0);
     running.stop().await;
+}
+
+#[celeriac_tests::test(real, threads = 2)]
+async fn a_declaration_begins_anew_when_its_connection_is_lost(bed: Bed) {
+    // So many that the broker is busy with them when the first one is seen.
+    const QUEUES: usize = 500;
+    let server = server_of(&bed.amqp_url());
+    let proxy = Proxy::before(server.clone()).await;
+    let url = Secret::new(proxy.url(&bed.amqp_url(), &server));
+    let broker = celeriac_broker::connect(&BrokerOptions { url, ..BrokerOptions::default() }, "declaring").unwrap();
+    let name = |number: usize| format!("queue-{number:03}");
+    let classic = QueueOptions { kind: QueueKind::Classic, ..QueueOptions::default() };
+    let queues = (0..QUEUES).map(|number| (name(number), classic.clone())).collect();
+    let topology = Topology { queues, ..Topology::default() };
+    let peer = bed.peer().await;
+
+    let cutting = async {
+        eventually("the first queue", async || peer.has_queue(&name(0)).await, |there| *there).await;
+        proxy.cut();
+    };
+    let (declared, ()) = tokio::join!(broker.declare(&topology), cutting);
+    declared.unwrap();
+    assert!(proxy.connections() > 1, "the test has to cut before the end to mean anything");
+    assert!(peer.has_queue(&name(QUEUES - 1)).await);
+    broker.close().await;
 }
 
 #[celeriac_tests::test(real, threads = 2)]

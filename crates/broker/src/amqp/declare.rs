@@ -32,8 +32,8 @@ use lapin::{Channel, ExchangeKind};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::arguments::check;
-use super::connection::{ANSWER, ChannelProvider, ConnectionPurpose};
-use super::error::{client_error, protocol_error};
+use super::connection::{ANSWER, ChannelProvider, ConnectionPurpose, ReconnectBackoff};
+use super::error::{client_error, lost_its_connection, protocol_error};
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
 
@@ -73,10 +73,27 @@ impl Declarer {
         }
     }
 
-    /// Declares `topology`, and the delay ladder if there are queues.
+    /// Declares `topology`, and the delay ladder if there are queues. Begins anew if the connection
+    /// is lost meanwhile, within the publish timeout.
     ///
     /// Returns the bindings that this program may not declare and assumes to exist.
     pub(super) async fn declare(&self, topology: &Topology) -> Result<Vec<UnverifiedBinding>> {
+        let until = Instant::now() + self.timeout;
+        let mut backoff = ReconnectBackoff::default();
+        let mut declared = self.declare_once(topology).await;
+        while let Err(error) = &declared
+            && lost_its_connection(error)
+        {
+            backoff.wait().await;
+            match timeout_at(until, self.declare_once(topology)).await {
+                Ok(again) => declared = again,
+                Err(_) => break,
+            }
+        }
+        declared
+    }
+
+    async fn declare_once(&self, topology: &Topology) -> Result<Vec<UnverifiedBinding>> {
         let objects = topology.objects(&self.ladder, self.settings);
         check(&objects)?;
         if !self.making {

@@ -1,7 +1,7 @@
 //! Errors of the client library, and the broker's replies in them.
 
 use lapin::ErrorKind;
-use lapin::protocol::{AMQPError, AMQPErrorKind, AMQPSoftError};
+use lapin::protocol::{AMQPError, AMQPErrorKind, AMQPHardError, AMQPSoftError};
 
 use crate::error::Error;
 
@@ -21,4 +21,11 @@ pub(super) fn protocol_error(error: &lapin::Error) -> Option<&AMQPError> {
 /// Returns `true` if the broker refused a request with this code.
 pub(super) fn is_soft(error: &lapin::Error, soft: AMQPSoftError) -> bool {
     protocol_error(error).is_some_and(|said| *said.kind() == AMQPErrorKind::Soft(soft))
+}
+
+/// Returns `true` if the connection was lost before the broker answered.
+pub(super) fn lost_its_connection(error: &Error) -> bool {
+    let Error::Amqp { source, .. } = error else { return false };
+    let Some(error) = source.downcast_ref::<lapin::Error>() else { return false };
+    protocol_error(error).is_none_or(|said| *said.kind() == AMQPErrorKind::Hard(AMQPHardError::CONNECTIONFORCED))
 }
