@@ -19,6 +19,7 @@ use celeriac_results::{AttemptKey, CrashCheck, CrashCount, Finished};
 use celeriac_telemetry::events::worker::completion::{FailureNotRecorded, OutcomeNotRecorded};
 use celeriac_telemetry::events::worker::task::TaskQuarantined;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
 use crate::attempt::dead_letter::dead_letter;
 use crate::attempt::embed::read_small_embed;
@@ -36,7 +37,11 @@ pub(crate) const WORKER_LOST: &str = "WorkerLostError";
 /// Number of recorded starts, which omit the first delivery, from which a suspect runs alone.
 const MAX_CONCURRENT_STARTS: u32 = 2;
 
-/// Wait of a suspect while another one runs alone. The broker counts whole seconds.
+/// Longest wait of a suspect in its slot while another one runs alone. Most tasks end sooner. A
+/// message that returns to the broker costs more, and a crash at that moment leaves two of them.
+const WAIT_IN_SLOT: Duration = Duration::from_millis(500);
+
+/// Wait of a suspect at the broker while another one runs alone. The broker counts whole seconds.
 const UNTIL_ITS_TURN: Duration = Duration::from_secs(1);
 
 /// The decision on a suspect.
@@ -109,8 +114,8 @@ async fn track_suspect<'a>(attempt: &mut Attempt<'a>, results: &'a ResultStore) 
         CrashDecision::Run => Ok(record(None)),
         CrashDecision::Quarantine(times) => Err(quarantine(attempt, results, times).await),
         CrashDecision::RunAlone => {
-            let Ok(turn) = Arc::clone(&attempt.runtime.alone).try_acquire_owned() else {
-                // The suspect waits at the broker. A wait here would occupy a slot.
+            let Some(turn) = take_turn(attempt).await? else {
+                // The suspect waits at the broker. A longer wait here would occupy the slot.
                 return Err(hold_suspect(attempt, UNTIL_ITS_TURN).await);
             };
             match judge(put_on_record(attempt, results, most - 1).await?, most) {
@@ -118,6 +123,17 @@ async fn track_suspect<'a>(attempt: &mut Attempt<'a>, results: &'a ResultStore) 
                 CrashDecision::Run | CrashDecision::RunAlone => Ok(record(Some(turn))),
             }
         }
+    }
+}
+
+/// Returns the right to run alone, or `None` if another suspect keeps it for too long.
+async fn take_turn(attempt: &Attempt<'_>) -> Step<Option<OwnedSemaphorePermit>> {
+    tokio::select! {
+        biased;
+        turn = timeout(WAIT_IN_SLOT, Arc::clone(&attempt.runtime.alone).acquire_owned()) => {
+            Ok(turn.ok().and_then(Result::ok))
+        }
+        () = attempt.runtime.interrupt().cancelled() => Err(Disposition::Requeue.into()),
     }
 }
 
@@ -254,6 +270,21 @@ mod tests {
         assert!(published[0].message.headers.get(names::SUSPECTED).is_some());
         drop(other);
         assert!(track(&mut again).await.unwrap().is_some(), "now it is its turn");
+    }
+
+    #[tokio::test]
+    async fn a_suspect_waits_in_its_slot_for_another_that_ends_soon() {
+        let worker = worker(2).await;
+        let other = Arc::clone(&worker.runtime.alone).try_acquire_owned().unwrap();
+        let mut suspect = suspect(&worker).await;
+
+        let (record, ()) = tokio::join!(track(&mut suspect), async {
+            tokio::time::sleep(WAIT_IN_SLOT / 10).await;
+            drop(other);
+        });
+
+        assert!(record.unwrap().is_some());
+        assert!(worker.published().is_empty(), "its message stays where it is");
     }
 
     /// Returns the decision at each delivery after the first, for a task that always crashes its

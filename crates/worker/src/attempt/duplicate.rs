@@ -164,6 +164,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_follow_up_that_has_run_is_not_sent_again() {
+        let worker = TestWorker::new().await;
+        let mut attempt = worker
+            .deliver_changed("succeed", |call, message| {
+                call.follow.callbacks.extend(["ran", "waits"].map(|id| follow_up("next").option("task_id", id)));
+                redelivered(call, message);
+            })
+            .await;
+        worker.record_elsewhere(&mut attempt, TaskState::Success, |_| {}).await;
+        for (id, state) in [("ran", TaskState::Success), ("waits", TaskState::Sent)] {
+            worker
+                .record_elsewhere(&mut attempt, state, |row| {
+                    (row.id, row.name) = (id.to_owned(), "next".to_owned());
+                })
+                .await;
+        }
+
+        assert_eq!(find_recorded_outcome(&mut attempt).await, Some(Disposition::Done));
+        let published = worker.published();
+        let ids: Vec<_> = published.iter().map(|sent| sent.header(names::ID)).collect();
+        assert_eq!(ids, [Some("waits")]);
+    }
+
+    #[tokio::test]
     async fn a_recorded_retry_whose_next_attempt_is_missing_gets_it() {
         let worker = TestWorker::retrying(std::time::Duration::ZERO, 3).await;
         let mut first = worker.deliver("fail").await;

@@ -11,7 +11,8 @@ use celeriac_client::call::{Follow, Relations};
 use celeriac_client::{DynamicCall, PreparedTask};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::signature::{SignatureError, SignatureKind, SignatureOptions};
-use celeriac_protocol::{Embed, Signature, TaskHeaders, TaskOptions, Value};
+use celeriac_protocol::{Embed, Signature, TaskHeaders, TaskOptions, TaskState, Value};
+use celeriac_results::TaskRecord;
 use celeriac_results::outbox::OutboxMessage;
 use celeriac_telemetry::events::client::TaskSent;
 use celeriac_telemetry::trace::{PublishInfo, PublishSpan};
@@ -272,9 +273,27 @@ impl<'a> FollowUps<'a> {
         while let Some(pending) = self.next_task().map_err(impossible)? {
             let prepared = self.build(pending).await.map_err(impossible)?;
             ids.push(prepared.id.clone());
-            self.send_one(prepared, repeated).await?;
+            if !(repeated && self.has_run(&prepared).await) {
+                self.send_one(prepared, repeated).await?;
+            }
         }
         Ok(ids)
+    }
+
+    /// Returns `true` if the store has an outcome of this task, so that its message was sent and
+    /// delivered. Its worker sends what follows from it.
+    ///
+    /// Without this, each crash would leave more copies of the messages behind it: a copy of a
+    /// message sends the follow-ups again, and those theirs. If the store gives no answer, the
+    /// message is sent, and its worker reads the store.
+    async fn has_run(&self, prepared: &PreparedTask) -> bool {
+        let Some(results) = &self.attempt.runtime.results else { return false };
+        let replays = self.attempt.message_headers().replays();
+        let is_outcome = |row: TaskRecord| {
+            let has_run = row.state.is_final() || row.state == TaskState::Retry;
+            has_run && row.name == prepared.task && row.replays >= replays
+        };
+        results.backend.find(&prepared.id).await.ok().flatten().is_some_and(is_outcome)
     }
 
     async fn send_one(&self, prepared: PreparedTask, repeated: bool) -> Result<(), NotSent> {
