@@ -46,9 +46,10 @@ const EVERY: Duration = Duration::from_secs(30);
 const RETENTION: &str = "2m";
 
 /// lapin keeps two buffers of 32 frames for each connection, and uses them from one end to the
-/// other before it begins again. With RabbitMQ's own 128 KiB, that takes hours, in which memory
-/// grows.
-const FRAME_MAX: &str = "frame_max = 8192";
+/// other before it begins again. With frames of 128 KiB, that takes hours, in which memory grows.
+/// RabbitMQ's own limit would not make the buffers smaller, because they are there before it is
+/// known.
+const FRAME_MAX: &str = "frame_max=8192";
 
 /// Ages at which counts are added up and deleted: the shortest, for the same reason.
 const STATS: [(&str, &str); 3] = [
@@ -71,17 +72,19 @@ struct Ground {
 impl Ground {
     async fn start() -> Self {
         let start = || Self {
-            broker: RabbitSpec { config: vec![FRAME_MAX.to_owned()], ..RabbitSpec::default() }
-                .start()
-                .expect("a RabbitMQ"),
+            broker: RabbitSpec::default().start().expect("a RabbitMQ"),
             database: PostgresNode::start(Durability::Real).expect("a Postgres"),
         };
         tokio::task::spawn_blocking(start).await.expect("servers")
     }
 
+    fn broker_url(&self) -> String {
+        format!("{}?{FRAME_MAX}", self.broker.url())
+    }
+
     fn environment(&self) -> Vec<(&'static str, String)> {
         let mut environment = vec![
-            ("CELERIAC__BROKER__URL", self.broker.url()),
+            ("CELERIAC__BROKER__URL", self.broker_url()),
             ("CELERIAC__RESULTS__URL", self.database.url()),
             ("CELERIAC__RESULTS__RETENTION", RETENTION.to_owned()),
             ("CELERIAC__BROKER__MANAGEMENT_URL", self.broker.management_url().expect("the management plugin")),
@@ -111,12 +114,12 @@ async fn main() -> ExitCode {
     let book = Book::open(&ground.database.url(), Effects::Written).await;
     let worker = |name| ground.program(folder, name, &["worker", "-l", "info", "-n", name, "-c", "16"]);
     let mut workers = WORKERS.map(worker);
-    let peer = Peer::connect(&ground.broker.url()).await;
+    let peer = Peer::connect(&ground.broker_url()).await;
     eventually("both workers consume", async || peer.consumers("celeriac").await, |count| *count == Some(2)).await;
     drop(peer);
     let program = Celeriac::builder()
         .environment(Environment::default())
-        .set("broker.url", ground.broker.url())
+        .set("broker.url", ground.broker_url())
         .set("results.url", ground.database.url())
         .set("results.retention", RETENTION);
     let client = program.build().expect("a program").client().await.expect("a client");
