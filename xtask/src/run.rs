@@ -56,9 +56,9 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
 pub(crate) fn cargo(words: &[&str]) -> Command {
     let mut command = Command::new("cargo");
     command.args(words).current_dir(workspace());
-    // `cargo xtask` describes xtask in these variables. Build scripts that read them, such as ring's,
-    // would run again, and build half of the workspace again, after each change between `cargo` and
-    // `cargo xtask`.
+    // `cargo xtask` describes xtask in these variables. Build scripts that read them, such as
+    // ring's, would run again, and build half of the workspace again, after each change between
+    // `cargo` and `cargo xtask`.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {

@@ -71,8 +71,8 @@ impl StoreHealth {
         self.is_lost.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of losses so far. Whoever finds a connection ended can see from it that the
-    /// loss has its log line.
+    /// Returns the number of losses so far. Whoever finds a connection ended can see from it that
+    /// the loss has its log line.
     pub fn losses(&self) -> u64 {
         self.losses.load(Ordering::Relaxed)
     }

@@ -5,8 +5,9 @@
 //! - `attempt`: the steps of one delivery, from its arrival to its settlement; read
 //!   `attempt/process.rs` first;
 //! - `intake`: takes deliveries of each queue, as many at once as there are slots; `slots`,
-//!   `threads`: the slots and threads in which tasks run; `running_tasks`: the attempts in
-//!   progress, which it reports if they do not yield;
+//!   `threads`: the slots and threads in which tasks run; `suspect_turns`: the turns of tasks that
+//!   may have crashed a worker; `running_tasks`: the attempts in progress, which it reports if they
+//!   do not yield;
 //! - `own_queues`: the queues of one worker alone;
 //! - `rate_limits`: the limits for starts of tasks; [`Controls`]: settings that can change while a
 //!   worker runs;
@@ -27,6 +28,7 @@ mod own_queues;
 mod panics;
 mod running_tasks;
 mod slots;
+mod suspect_turns;
 mod threads;
 
 mod hold;

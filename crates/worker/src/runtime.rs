@@ -18,6 +18,7 @@ use crate::memory::DecodeMemory;
 use crate::rate_limits::RateLimits;
 use crate::running_tasks::RunningTasks;
 use crate::slots::Slots;
+use crate::suspect_turns::SuspectTurns;
 use crate::task::context::TaskEnvironment;
 use crate::task::hooks::HookList;
 use crate::task::registry::Registry;
@@ -54,8 +55,7 @@ pub(crate) struct WorkerRuntime {
     pub(crate) unknown_task_grace: Duration,
     /// RabbitMQ's `consumer_timeout`.
     pub(crate) consumer_timeout: Duration,
-    /// Held by a suspect that runs alone.
-    pub(crate) alone: Arc<Semaphore>,
+    pub(crate) suspects: SuspectTurns,
     /// Hooks around every attempt.
     pub(crate) hooks: HookList,
     pub(crate) threads: Threads,

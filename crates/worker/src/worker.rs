@@ -47,6 +47,7 @@ use crate::running_tasks::RunningTasks;
 use crate::runtime::WorkerRuntime;
 use crate::shutdown::Shutdown;
 use crate::slots::Slots;
+use crate::suspect_turns::SuspectTurns;
 use crate::task::context::{FindInline, SharedState, TaskEnvironment};
 use crate::task::hooks::HookList;
 use crate::task::registry::Registry;
@@ -166,7 +167,7 @@ impl Worker {
             crash_limit: parts.options.crash_limit,
             unknown_task_grace: parts.options.unknown_task_grace,
             consumer_timeout: parts.consumer_timeout,
-            alone: Arc::new(Semaphore::new(1)),
+            suspects: SuspectTurns::new(parts.options.concurrency),
             hooks: parts.hooks,
             threads,
             running: RunningTasks::new(),

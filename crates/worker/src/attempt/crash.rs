@@ -19,7 +19,6 @@ use celeriac_results::{AttemptKey, CrashCheck, CrashCount, Finished};
 use celeriac_telemetry::events::worker::completion::{FailureNotRecorded, OutcomeNotRecorded};
 use celeriac_telemetry::events::worker::task::TaskQuarantined;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
 
 use crate::attempt::dead_letter::dead_letter;
 use crate::attempt::embed::read_small_embed;
@@ -36,10 +35,6 @@ pub(crate) const WORKER_LOST: &str = "WorkerLostError";
 
 /// Number of recorded starts, which omit the first delivery, from which a suspect runs alone.
 const MAX_CONCURRENT_STARTS: u32 = 2;
-
-/// Longest wait of a suspect in its slot while another one runs alone. Most tasks end sooner. A
-/// message that returns to the broker costs more, and a crash at that moment leaves two of them.
-const WAIT_IN_SLOT: Duration = Duration::from_millis(500);
 
 /// Wait of a suspect at the broker while another one runs alone. The broker counts whole seconds.
 const UNTIL_ITS_TURN: Duration = Duration::from_secs(1);
@@ -114,7 +109,12 @@ async fn track_suspect<'a>(attempt: &mut Attempt<'a>, results: &'a ResultStore) 
         CrashDecision::Run => Ok(record(None)),
         CrashDecision::Quarantine(times) => Err(quarantine(attempt, results, times).await),
         CrashDecision::RunAlone => {
-            let Some(turn) = take_turn(attempt).await? else {
+            let turn = tokio::select! {
+                biased;
+                turn = attempt.runtime.suspects.take() => turn,
+                () = attempt.runtime.interrupt().cancelled() => return Err(Disposition::Requeue.into()),
+            };
+            let Some(turn) = turn else {
                 // The suspect waits at the broker. A longer wait here would occupy the slot.
                 return Err(hold_suspect(attempt, UNTIL_ITS_TURN).await);
             };
@@ -123,17 +123,6 @@ async fn track_suspect<'a>(attempt: &mut Attempt<'a>, results: &'a ResultStore) 
                 CrashDecision::Run | CrashDecision::RunAlone => Ok(record(Some(turn))),
             }
         }
-    }
-}
-
-/// Returns the right to run alone, or `None` if another suspect keeps it for too long.
-async fn take_turn(attempt: &Attempt<'_>) -> Step<Option<OwnedSemaphorePermit>> {
-    tokio::select! {
-        biased;
-        turn = timeout(WAIT_IN_SLOT, Arc::clone(&attempt.runtime.alone).acquire_owned()) => {
-            Ok(turn.ok().and_then(Result::ok))
-        }
-        () = attempt.runtime.interrupt().cancelled() => Err(Disposition::Requeue.into()),
     }
 }
 
@@ -260,7 +249,7 @@ mod tests {
         drop(first);
         let mut again = worker.receive().await;
         find_task(&mut again).await.unwrap();
-        let other = Arc::clone(&worker.runtime.alone).try_acquire_owned().unwrap();
+        let other = worker.runtime.suspects.take().await.unwrap();
 
         let ended = track(&mut again).await.err().unwrap();
 
@@ -275,11 +264,11 @@ mod tests {
     #[tokio::test]
     async fn a_suspect_waits_in_its_slot_for_another_that_ends_soon() {
         let worker = worker(2).await;
-        let other = Arc::clone(&worker.runtime.alone).try_acquire_owned().unwrap();
+        let other = worker.runtime.suspects.take().await.unwrap();
         let mut suspect = suspect(&worker).await;
 
         let (record, ()) = tokio::join!(track(&mut suspect), async {
-            tokio::time::sleep(WAIT_IN_SLOT / 10).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
             drop(other);
         });
 
