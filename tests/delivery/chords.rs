@@ -6,6 +6,7 @@ use celeriac_tests::{Bed, eventually};
 use futures::StreamExt;
 use serde_json::{Value as Json, json};
 
+use crate::letter::Letter;
 use crate::stage::{Stage, add, fail, flaky, see};
 
 /// Returns the signature of the body: it records the results, and its own argument.
@@ -153,7 +154,6 @@ async fn a_member_whose_result_is_ignored_counts_with_its_result(bed: Bed) {
 #[celeriac_tests::test]
 async fn members_and_bodies_may_be_chains(bed: Bed) {
     let stage = Stage::start(&bed).await;
-    let more = |number: i64| Signature::new("t.add").arg(number);
     let member = || Chain::new(next(1)).then(more(10)).then(more(100));
     let body = Chain::new(collect()).then(Signature::new("t.see").arg("last"));
     let chord = Group::new([member().into(), next(5), member().into()]).then(body.into());
@@ -167,6 +167,96 @@ async fn members_and_bodies_may_be_chains(bed: Bed) {
     let calls = stage.finish().await;
     let own: Vec<_> = calls.iter().map(|call| call.given.1.clone()).collect();
     assert_eq!(own, ["body", "last"]);
+}
+
+/// Returns the signature of a task that adds to its argument.
+fn more(number: i64) -> Signature {
+    Signature::new("t.add").arg(number)
+}
+
+/// Returns the signature of a group of tasks that add to their argument.
+fn fork() -> Signature {
+    Group::new([more(10), more(20)]).into()
+}
+
+#[celeriac_tests::test]
+async fn a_group_before_a_step_of_a_chain_is_a_chord(bed: Bed) {
+    let stage = Stage::start(&bed).await;
+    let told = |own: &str| Signature::new("t.see").arg(own);
+    for (chain, result) in [
+        (Chain::new(next(1)).then(fork()).then(collect()).then(told("last")), json!([12, 22])),
+        (Chain::new(Group::new([next(1), next(2)]).into()).then(collect()).then(told("last")), json!([2, 3])),
+        (Chain::new(next(1)).then(Group::new([more(10), more(20)]).then(collect()).into()), json!([12, 22])),
+        (Chain::new(next(1)).then(Group::new([more(10)]).into()).then(more(100)), json!(112)),
+        (
+            Chain::new(next(1)).then(fork()).then(Group::new([told("a"), told("b")]).into()).then(collect()),
+            json!([[12, 22], [12, 22]]),
+        ),
+        (Chain::new(next(1)).then(Group::default().then(collect()).into()), json!([])),
+    ] {
+        assert_eq!(chain.submit(stage.client()).await.unwrap().get().await.unwrap(), result);
+    }
+    let calls = stage.finish().await;
+    let mut own: Vec<_> = calls.iter().map(|call| call.given.1.as_str().unwrap().to_owned()).collect();
+    own.sort();
+    assert_eq!(own, ["a", "b", "body", "body", "body", "body", "body", "last", "last"]);
+}
+
+#[celeriac_tests::test]
+async fn a_chord_in_a_member_of_a_chord_ends_that_member_with_its_body(bed: Bed) {
+    let stage = Stage::start(&bed).await;
+    let inner = || Chain::new(next(1)).then(fork()).then(collect());
+    let chord = Group::new([inner().into(), next(5), inner().into()]).then(collect());
+    let chord = chord.submit(stage.client()).await.unwrap();
+    assert_eq!(chord.get().await.unwrap(), json!([[12, 22], 6, [12, 22]]));
+    assert_eq!(chord.header().get().await.unwrap(), [json!([12, 22]), json!(6), json!([12, 22])]);
+
+    let broken = Group::new([more(10), Signature::new("t.fail")]);
+    let broken = Chain::new(next(1)).then(broken.into()).then(collect());
+    let chord = Group::new([next(5), broken.into()]).then(collect()).submit(stage.client()).await.unwrap();
+    let (state, failure) = stage.end(chord.id()).await;
+    let (member, message) = (chord.header().members()[1].id(), failure.unwrap().message);
+    assert_eq!(state, TaskState::Failure);
+    assert!(message.starts_with(&format!("Dependency {member} raised ChordError(")), "{message}");
+    assert!(message.contains("raised ValueError("), "{message}");
+    assert_eq!(stage.finish().await.len(), 3, "three bodies");
+}
+
+#[celeriac_tests::test]
+async fn a_chain_that_fails_before_its_chord_ends_with_that_error(bed: Bed) {
+    let stage = Stage::start(&bed).await;
+    let chain = Chain::new(fail(json!(7)).signature().unwrap()).then(fork()).then(collect()).then(collect());
+    let handle = chain.submit(stage.client()).await.unwrap();
+    assert_eq!(stage.end(handle.id()).await.1, Some(Failure::new("ValueError", "no good: 7")));
+    let chain = Chain::new(next(1)).then(Group::new([more(1), Signature::new("t.fail")]).into()).then(collect());
+    let handle = chain.then(collect()).submit(stage.client()).await.unwrap();
+    assert_eq!(stage.end(handle.id()).await.1.unwrap().kind, "ChordError");
+    assert_eq!(stage.finish().await, []);
+}
+
+/// As `chain(add.s(1, 2), chord([add.s(3), add.s(4)], collect.s()), collect.s("end"))` is recorded.
+#[celeriac_tests::test]
+async fn a_chord_in_a_chain_that_celery_sends_runs(bed: Bed) {
+    let stage = Stage::start(&bed).await;
+    let signature = |task: &str, args: Json, options: Json| json!({"task": task, "args": args, "kwargs": {}, "options": options, "subtask_type": null, "immutable": false});
+    let member = |index: i64| {
+        let options = json!({"task_id": format!("member-{index}"), "group_index": index});
+        signature("t.add", json!([index + 3]), options)
+    };
+    let header = json!({"task": "celery.group", "args": [], "kwargs": {"tasks": [member(0), member(1)]},
+        "options": {"task_id": "the-group", "root_id": null, "parent_id": null}, "subtask_type": "group",
+        "immutable": false});
+    let body = signature("t.see", json!(["body"]), json!({"task_id": "the-body"}));
+    let chord = json!({"task": "celery.chord", "args": [], "options": {"task_id": "the-group"},
+        "kwargs": {"kwargs": {}, "header": header, "body": body}, "subtask_type": "chord", "immutable": false});
+    let end = signature("t.see", json!(["end"]), json!({"task_id": "the-end"}));
+    let embed = json!({"callbacks": null, "errbacks": null, "chain": [end, chord], "chord": null});
+    Letter::new("t.add", "first", &json!([])).carrying(&json!([1, 2]), &embed).put(&stage.peer).await;
+    for (id, result) in [("the-end", json!([6, 7])), ("the-body", json!([6, 7])), ("member-1", json!(7))] {
+        assert_eq!(stage.client().handle::<Json>(id).get().await.unwrap(), result, "{id}");
+    }
+    assert_eq!(stage.row("member-0").await.group_id.as_deref(), Some("the-group"));
+    assert_eq!(stage.finish().await.len(), 2);
 }
 
 #[celeriac_tests::test]
@@ -202,6 +292,9 @@ async fn transactional_members_and_bodies_count_like_others(bed: Bed) {
     let ignored = book(20).ignore_result().signature().unwrap();
     let chord = header.with(ignored).then(Signature::new("t.close")).submit(stage.client()).await.unwrap();
     assert_eq!(chord.get().await.unwrap(), json!(21), "the body begins after every commit");
+    // The chord that follows from a transactional task commits with it.
+    let chain = Chain::new(book(21).signature().unwrap()).then(fork()).then(collect());
+    assert_eq!(chain.submit(stage.client()).await.unwrap().get().await.unwrap(), json!([31, 41]));
     stage.finish().await;
 }
 
@@ -228,9 +321,9 @@ async fn what_is_not_supported_yet_and_what_has_no_store_is_refused_before_anyth
     let group = || Group::new([next(1)]);
     let refused = [
         (group().with(chord()).submit(&client).await.err(), "chords cannot be members of a group yet"),
-        (Chain::new(next(1)).then(chord()).submit(&client).await.err(), "cannot be steps of a chain yet"),
-        (group().then(chord()).submit(&client).await.err(), "cannot be steps of a chain yet"),
-        (group().then(group().into()).submit(&client).await.err(), "cannot be steps of a chain yet"),
+        (Chain::new(next(1)).then(chord()).submit(&client).await.err(), "is not a task"),
+        (group().then(chord()).submit(&client).await.err(), "is not a task"),
+        (group().then(group().into()).submit(&client).await.err(), "a group cannot be the last step of a chain yet"),
     ];
     for (error, reason) in refused {
         let error = error.unwrap().to_string();

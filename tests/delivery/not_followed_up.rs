@@ -88,19 +88,22 @@ async fn are_refused(bed: &Bed, cases: &[(&str, Json)], reason: &str, kind: &str
 }
 
 #[celeriac_tests::test]
-async fn what_would_need_a_chord_is_refused_before_it_runs(bed: Bed) {
+async fn a_chord_that_cannot_be_counted_is_refused_before_it_runs(bed: Bed) {
     let step =
         json!({"task": "t.see", "args": [], "kwargs": {}, "options": {}, "subtask_type": null, "immutable": false});
     let group = json!({"task": "celery.group", "kwargs": {"tasks": [step]}, "subtask_type": "group"});
-    let chord = json!({"task": "celery.chord", "kwargs": {"header": group, "body": step}, "subtask_type": "chord"});
-    let chain = json!({"task": "celery.chain", "kwargs": {"tasks": [group, step]}, "subtask_type": "chain"});
+    let chord = |header: &Json, body: &Json| json!({"task": "celery.chord", "kwargs": {"header": header, "body": body}, "subtask_type": "chord"});
+    let ends = json!({"task": "celery.chain", "kwargs": {"tasks": [step, group]}, "subtask_type": "chain"});
     let cases = [
         ("a part of a chord", json!({"chord": step})),
-        ("a chord as a callback", json!({"callbacks": [step, chord]})),
-        ("a chord as an errback", json!({"errbacks": [chord]})),
-        ("a chord as the next step", json!({"chain": [chord]})),
-        ("a group with a step behind it", json!({"chain": [step, group]})),
-        ("a callback chain with such a group", json!({"callbacks": [chain]})),
+        ("a chord without a body", json!({"callbacks": [step, chord(&group, &Json::Null)]})),
+        ("a chord whose header is text", json!({"errbacks": [chord(&json!("x"), &step)]})),
+        ("a chord with a member that ends with a group", json!({"chain": [chord(&json!([ends]), &step)]})),
+        (
+            "a chord with a member that expires never",
+            json!({"chain": [chord(
+            &json!([{"task": "t.see", "options": {"expires": []}}]), &step)]}),
+        ),
     ];
     are_refused(&bed, &cases, "unsupported", "NotImplementedError").await;
 }

@@ -1,11 +1,13 @@
 //! Chains: tasks one after the other, each written in any language.
 
+use celeriac_protocol::signature::SignatureKind;
 use celeriac_protocol::{Signature, Value};
 
 use crate::client::Client;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::group::Chord;
 use crate::handle::TaskHandle;
-use crate::steps::{flatten, freeze, submit_steps};
+use crate::steps::{flatten, freeze, submit_steps, with_chords};
 
 /// Tasks that run one after the other. Each takes the result of the one before as its first
 /// argument.
@@ -66,8 +68,10 @@ impl Chain {
     /// Submits the chain. The handle is that of the last step, which fails with the error of any
     /// step.
     ///
+    /// A group before a step is a chord, and the steps behind it are the body.
+    ///
     /// # Errors
-    /// As [`Client::submit`], and if a step cannot be sent: groups and chords cannot be steps yet.
+    /// As [`Client::submit`], and if the chain has no steps or ends with a group.
     pub async fn submit(self, client: &Client) -> Result<TaskHandle<serde_json::Value>> {
         let mut steps = Vec::with_capacity(self.steps.len());
         for step in self.steps {
@@ -83,11 +87,15 @@ impl Chain {
                 *last = std::mem::take(last).link(callback);
             }
         }
-        if steps.is_empty() {
-            return Err(Error::Call { task: "celery.chain".to_owned(), reason: "a chain has no steps".to_owned() });
+        let mut steps = with_chords(steps)?;
+        if steps.first().map(Signature::kind) == Some(SignatureKind::Chord) {
+            let rest = steps.split_off(1);
+            let chord = Chord::from_steps(steps.remove(0), rest)?;
+            // Boxed, so that a plain chain does not carry its state.
+            return Ok(Box::pin(chord.submit(client)).await?.body().clone());
         }
-        freeze(client, &mut steps).await?;
-        submit_steps(client, steps).await
+        let id = freeze(client, &mut steps).await?;
+        submit_steps(client, steps, id).await
     }
 }
 

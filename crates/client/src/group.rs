@@ -3,7 +3,7 @@
 
 use std::ops::BitOr;
 
-use celeriac_protocol::signature::SignatureKind;
+use celeriac_protocol::signature::{SignatureError, SignatureKind};
 use celeriac_protocol::{Codec, Signature, Value};
 use celeriac_results::NewJoin;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::group_handle::{ChordHandle, GroupHandle};
 use crate::handle::{Origin, TaskHandle};
-use crate::steps::{chain_of, flatten, freeze, submit_steps, task_id};
+use crate::steps::{chain_of, chord_of, flatten, freeze, group_of, submit_steps, with_chords};
 use crate::submit::new_id;
 
 /// Tasks that run in parallel.
@@ -93,10 +93,12 @@ fn add_members(signatures: Vec<Signature>, members: &mut Vec<Member>) -> Result<
             SignatureKind::Task | SignatureKind::Chain => {
                 let mut steps = Vec::with_capacity(1);
                 flatten(signature, &mut steps)?;
-                if steps.is_empty() {
-                    return Err(refused("a chain has no steps"));
+                let steps = with_chords(steps)?;
+                match steps.first().map(Signature::kind) {
+                    None => return Err(refused("a chain has no steps")),
+                    Some(SignatureKind::Chord) => return Err(refused("chords cannot be members of a group yet")),
+                    Some(_) => members.push(steps),
                 }
-                members.push(steps);
             }
         }
     }
@@ -115,16 +117,18 @@ pub(crate) async fn submit_members(
     let submitted = members.into_iter().enumerate().map(|(index, mut steps)| {
         let (id, body) = (&id, &body);
         async move {
+            let awaited = freeze(client, &mut steps).await?;
             if let Some(last) = steps.last_mut() {
                 let index = i64::try_from(index).unwrap_or(i64::MAX);
-                last.options.insert("group_id".to_owned(), id.as_str().into());
-                last.options.insert("group_index".to_owned(), index.into());
-                if let Some(body) = body {
-                    last.options.insert("chord".to_owned(), body.clone());
-                }
+                last.change_end(&mut |task: &mut Signature| {
+                    task.options.insert("group_id".to_owned(), id.as_str().into());
+                    task.options.insert("group_index".to_owned(), index.into());
+                    if let Some(body) = body {
+                        task.options.insert("chord".to_owned(), body.clone());
+                    }
+                });
             }
-            freeze(client, &mut steps).await?;
-            submit_steps(client, steps).await
+            submit_steps(client, steps, awaited).await
         }
     });
     let members = stream::iter(submitted).buffered(window).try_collect().await?;
@@ -148,10 +152,7 @@ impl BitOr<Signature> for Group {
 impl From<Group> for Signature {
     /// Makes one signature of the group, as Celery writes it.
     fn from(group: Group) -> Self {
-        let tasks = group.members.into_iter().map(Value::from).collect();
-        let mut signature = Self::new("celery.group").kwarg("tasks", Value::List(tasks));
-        signature.subtask_type = Some("group".to_owned());
-        signature
+        group_of(group.members)
     }
 }
 
@@ -196,6 +197,23 @@ impl Chord {
         Self { header, body }
     }
 
+    /// Makes a chord of its signature, with steps behind it.
+    pub(crate) fn from_steps(mut chord: Signature, rest: Vec<Signature>) -> Result<Self> {
+        let invalid = |error: SignatureError| refused(&error.to_string());
+        let header = match chord.kwargs.swap_remove("header").unwrap_or_default() {
+            members @ Value::List(_) => Signature::new("celery.group").kwarg("tasks", members),
+            group => Signature::from_value(group).map_err(invalid)?,
+        };
+        let members = header.into_members().map_err(invalid)?;
+        let mut body = Signature::from_value(chord.kwargs.swap_remove("body").unwrap_or_default()).map_err(invalid)?;
+        for option in ["link", "link_error"] {
+            if let Some(links) = chord.options.get(option) {
+                body = body.linked_all(option, links).map_err(invalid)?;
+            }
+        }
+        Ok(rest.into_iter().fold(Self::new(Group::new(members), body), Self::then))
+    }
+
     /// Adds a step behind the body. It is called with the result of the body.
     pub fn then(mut self, step: Signature) -> Self {
         self.body = chain_of(vec![self.body, step]);
@@ -219,8 +237,8 @@ impl Chord {
     ///
     /// # Errors
     /// As [`Client::submit`], if there is no result store, and if a part cannot be sent: chords
-    /// cannot be members yet, and groups and chords cannot be bodies. After an error, some members
-    /// may have been sent. The body does not run.
+    /// cannot be members yet, and a body cannot end with a group. After an error, some members may
+    /// have been sent. The body does not run.
     pub async fn submit(self, client: &Client) -> Result<ChordHandle> {
         let Some(store) = client.results() else {
             return Err(refused("a chord needs a result store, which counts its members: set `results.url`"));
@@ -228,18 +246,11 @@ impl Chord {
         let members = self.header.into_members()?;
         let group = new_id();
         let mut steps = Vec::with_capacity(1);
-        let task = self.body.task.clone();
         flatten(self.body, &mut steps)?;
-        if steps.is_empty() {
-            return Err(Error::Call { task, reason: "a chain has no steps".to_owned() });
-        }
-        freeze(client, &mut steps).await?;
-        let id = steps.last().map(task_id).unwrap_or_default();
+        let mut steps = with_chords(steps)?;
+        let id = freeze(client, &mut steps).await?;
         if members.is_empty() {
-            if let Some(first) = steps.first_mut() {
-                *first = std::mem::take(first).called_with([Value::List(Vec::new())]);
-            }
-            let body = submit_steps(client, steps).await?;
+            let body = after_no_members(client, steps, id).await?;
             return Ok(ChordHandle::new(GroupHandle::new(group, Vec::new()), body));
         }
         let body = body_of(steps, &id, &group).body_of_join(&group, members.len());
@@ -257,6 +268,28 @@ impl Chord {
                 Err(error)
             }
         }
+    }
+}
+
+impl From<Chord> for Signature {
+    /// Makes one signature of the chord, as Celery writes it.
+    fn from(chord: Chord) -> Self {
+        chord_of(chord.header.into(), chord.body)
+    }
+}
+
+/// Submits the body of a header without members.
+async fn after_no_members(
+    client: &Client,
+    mut steps: Vec<Signature>,
+    id: String,
+) -> Result<TaskHandle<serde_json::Value>> {
+    match steps.first_mut() {
+        Some(first) if first.kind() == SignatureKind::Task => {
+            *first = std::mem::take(first).called_with([Value::List(Vec::new())]);
+            submit_steps(client, steps, id).await
+        }
+        _ => Err(refused("the body of a header without members cannot begin with a chord yet")),
     }
 }
 

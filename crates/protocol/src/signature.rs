@@ -194,6 +194,29 @@ impl Signature {
         }
     }
 
+    /// Changes the task with which this signature ends: the last step of a chain, the body of a
+    /// chord, or the task itself. Returns `false` if it ends with a group.
+    #[doc(hidden)]
+    pub fn change_end(&mut self, change: &mut dyn FnMut(&mut Self)) -> bool {
+        let end = match self.kind() {
+            SignatureKind::Task => {
+                change(self);
+                return true;
+            }
+            SignatureKind::Chain => match self.kwargs.get_mut("tasks") {
+                Some(Value::List(tasks)) => tasks.last_mut(),
+                _ => None,
+            },
+            SignatureKind::Chord => self.kwargs.get_mut("body"),
+            SignatureKind::Group => None,
+        };
+        let Some(end) = end else { return false };
+        let Ok(mut signature) = Self::read(end) else { return false };
+        let is_changed = signature.change_end(change);
+        *end = signature.into();
+        is_changed
+    }
+
     /// Returns the kind of the signature.
     pub fn kind(&self) -> SignatureKind {
         SignatureKind::of(self.subtask_type.as_deref().unwrap_or(&self.task))

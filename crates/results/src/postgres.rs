@@ -86,11 +86,6 @@ use crate::run_log::RunLog;
 use crate::task_end::TaskEnd;
 use crate::waiters::Waiters;
 
-const SWEEP: &str = "DELETE FROM celeriac.tasks WHERE id IN (
-    SELECT id FROM celeriac.tasks
-    WHERE finished_at < clock_timestamp() - make_interval(secs => $1) AND state IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')
-    ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
-
 /// Outcomes in Postgres.
 #[derive(Debug)]
 pub struct PostgresBackend {
@@ -213,7 +208,7 @@ impl PostgresBackend {
     }
 
     async fn delete_ended(&self, keep: Duration, at_most: u32) -> Result<u64> {
-        let query = sqlx::query(SWEEP).bind(keep.as_secs_f64()).bind(i64::from(at_most));
+        let query = sqlx::query(retention::SWEEP_ENDED).bind(keep.as_secs_f64()).bind(i64::from(at_most));
         let deleted = self.sweep_with("deleting old tasks", query).await?;
         self.delete_unended(keep, at_most).await?;
         Ok(deleted)

@@ -82,14 +82,22 @@ impl FollowUpSize {
         let first = if signature.is_immutable() { 0 } else { first };
         match signature.kind() {
             SignatureKind::Task => self.add(signature.size().saturating_add(first).saturating_add(rest)),
-            SignatureKind::Chain => match head(signature) {
-                // A group before a step is refused, so it is the only step.
-                Some(head) if head.kind() == SignatureKind::Group => self.add_borrowed(head, first, rest),
-                _ => self.add(Steps::of(signature).bytes.saturating_add(first).saturating_add(rest)),
-            },
-            SignatureKind::Group => signature.members().for_each(|member| self.add_borrowed(member, first, 0)),
-            // Refused.
-            SignatureKind::Chord => {}
+            SignatureKind::Chain => {
+                let Steps { count, bytes } = Steps::of(signature);
+                match head(signature) {
+                    Some(head) if matches!(head.kind(), SignatureKind::Group | SignatureKind::Chord) => {
+                        let behind = if count > 1 { bytes.saturating_sub(head.size()) } else { 0 };
+                        self.add_borrowed(head, first, rest.saturating_add(behind));
+                    }
+                    _ => self.add(bytes.saturating_add(first).saturating_add(rest)),
+                }
+            }
+            // Each member carries the steps behind the group, which are the body of a chord.
+            SignatureKind::Group => signature.members().for_each(|member| self.add_borrowed(member, first, rest)),
+            SignatureKind::Chord => {
+                let rest = rest.saturating_add(signature.body_size());
+                signature.header().for_each(|member| self.add_borrowed(member, first, rest));
+            }
         }
     }
 
@@ -170,15 +178,29 @@ impl<'a> SignatureRef<'a> {
         }
     }
 
-    fn members(self) -> impl Iterator<Item = Self> {
+    fn kwarg(self, name: &str) -> Option<&'a Value> {
         let kwargs = match self {
             Self::Signature(signature) => Some(&signature.kwargs),
             Self::Map(entries) => map(entries, "kwargs"),
         };
-        items(kwargs.and_then(|kwargs| kwargs.get("tasks"))).filter_map(|item| match item {
-            Value::Map(entries) => Some(Self::Map(entries)),
-            _ => None,
-        })
+        kwargs.and_then(|kwargs| kwargs.get(name))
+    }
+
+    fn members(self) -> impl Iterator<Item = Self> {
+        maps(self.kwarg("tasks"))
+    }
+
+    /// Returns the members of the header of a chord, which is a group or a list.
+    fn header(self) -> impl Iterator<Item = Self> {
+        match self.kwarg("header") {
+            Some(Value::Map(group)) => maps(map(group, "kwargs").and_then(|kwargs| kwargs.get("tasks"))),
+            list => maps(list),
+        }
+    }
+
+    /// Returns the size of the body of a chord.
+    fn body_size(self) -> usize {
+        self.kwarg("body").map_or(0, least_size)
     }
 
     /// Returns the size of the signatures in an option.
@@ -203,6 +225,14 @@ fn map<'a>(entries: &'a Map, key: &str) -> Option<&'a Map> {
         Some(Value::Map(entries)) => Some(entries),
         _ => None,
     }
+}
+
+/// Returns the signatures of a list, or a single one.
+fn maps(value: Option<&Value>) -> impl Iterator<Item = SignatureRef<'_>> {
+    items(value).filter_map(|item| match item {
+        Value::Map(entries) => Some(SignatureRef::Map(entries)),
+        _ => None,
+    })
 }
 
 /// Returns the items of a list, or a single one.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use celeriac_protocol::Failure;
 use sqlx::Row as _;
-use sqlx::postgres::PgBindIterExt;
+use sqlx::postgres::{PgBindIterExt, PgConnection};
 
 use super::pool::PostgresPool;
 use crate::error::Result;
@@ -46,6 +46,15 @@ pub(super) async fn add(connections: &PostgresPool, join: &NewJoin) -> Result<()
     let mut lease = connections.lease().await?;
     let answer = connections.within(query.execute(&mut lease.connection)).await;
     lease.conclude(answer).map(drop).map_err(|cause| connections.error("adding a join", cause))
+}
+
+/// Adds joins inside a transaction.
+pub(super) async fn add_in(connection: &mut PgConnection, joins: &[NewJoin]) -> sqlx::Result<()> {
+    for join in joins {
+        let size = i64::try_from(join.size).unwrap_or(i64::MAX);
+        sqlx::query(ADD).bind(&join.id).bind(size).bind(&join.body).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 /// Ends a join whose members could not all be sent.

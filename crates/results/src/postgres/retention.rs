@@ -18,6 +18,12 @@ const PIECE: i64 = 5_000;
 /// Age of rows that are read again by each sweep: a row may be recorded some time after its end.
 const LATE: Duration = Duration::from_secs(3600);
 
+/// Deletes the rows of tasks that ended longer ago than one time for all.
+pub(super) const SWEEP_ENDED: &str = "DELETE FROM celeriac.tasks WHERE id IN (
+    SELECT id FROM celeriac.tasks
+    WHERE finished_at < clock_timestamp() - make_interval(secs => $1) AND state IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')
+    ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
+
 /// Deletes the rows of a piece whose rule has this time. Returns the place after the piece.
 const SWEEP: &str = include_str!("sweep.sql");
 

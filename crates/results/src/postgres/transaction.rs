@@ -10,9 +10,10 @@ use tokio::time::timeout;
 
 use super::outbox::{self, OutboxMessage};
 use super::pool::{Lease, PostgresPool};
-use super::{fault, write};
+use super::{fault, joins, write};
 use crate::error::{Error, Result};
 use crate::exact;
+use crate::joins::NewJoin;
 use crate::options::ResultsOptions;
 use crate::record::TaskRecord;
 
@@ -204,14 +205,14 @@ impl Session {
 }
 
 impl Transaction<'_> {
-    /// Records the outcome of the task, adds its follow-ups to the outbox, and commits both
-    /// together with the work of the transaction.
+    /// Records the outcome of the task, adds its follow-ups to the outbox, with the joins of the
+    /// chords among them, and commits all of it together with the work of the transaction.
     ///
     /// The row is replaced as [`Outcomes::record`](crate::Outcomes::record) says. A success also
     /// gives way to any other final state.
-    pub async fn commit(self, record: &TaskRecord, follow_ups: &[OutboxMessage]) -> Committed {
+    pub async fn commit(self, record: &TaskRecord, follow_ups: &[OutboxMessage], new: &[NewJoin]) -> Committed {
         let connections = self.connections;
-        let committed = self.commit_with(record, follow_ups).await;
+        let committed = self.commit_with(record, follow_ups, new).await;
         match &committed {
             Committed::Stored => connections.health().written(),
             Committed::Failed(error) if fault::is_unwritable(error) => {
@@ -222,12 +223,18 @@ impl Transaction<'_> {
         committed
     }
 
-    async fn commit_with(mut self, record: &TaskRecord, follow_ups: &[OutboxMessage]) -> Committed {
+    async fn commit_with(mut self, record: &TaskRecord, follow_ups: &[OutboxMessage], new: &[NewJoin]) -> Committed {
         if let Some(reason) = exact::refusal(record) {
             self.rollback().await;
             return Committed::Refused { reason: reason.to_owned() };
         }
-        let recorded = write::record_in(&mut self.inner, self.name, record);
+        let recorded = async {
+            let is_recorded = write::record_in(&mut self.inner, self.name, record).await?;
+            if is_recorded {
+                joins::add_in(&mut self.inner, new).await?;
+            }
+            Ok(is_recorded)
+        };
         match self.connections.within(recorded).await {
             Ok(true) if follow_ups.is_empty() => self.finish().await,
             Ok(true) => match outbox::add(&mut self.inner, follow_ups).await {

@@ -6,6 +6,8 @@
 //! the store and repeats all of them. A member counts once, and the member that fires the chord is
 //! told so again.
 
+mod canvas;
+pub(crate) mod error;
 pub(crate) mod messages;
 
 use celeriac_protocol::signature::SignatureKind;
@@ -16,7 +18,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::attempt::dead_letter::dead_letter_not_followed_up;
-use crate::attempt::follow_up::messages::{FollowUpError, FollowUps, NotSent, chain_steps};
+use crate::attempt::follow_up::canvas::{chain_steps, ends};
+use crate::attempt::follow_up::error::{FollowUpError, NotSent};
+use crate::attempt::follow_up::messages::FollowUps;
 use crate::attempt::joins::find_fired;
 use crate::attempt::publish::disposition_after;
 use crate::attempt::record::{Recording, record_row};
@@ -148,8 +152,20 @@ async fn end_steps(attempt: &Attempt<'_>, state: TaskState, failure: &Failure) -
     Disposition::Done
 }
 
-/// Ends a step with the state and error of the one before it.
+/// Ends a step with the state and error of the one before it. A chord ends with its body.
 async fn end_step(attempt: &Attempt<'_>, step: &Signature, state: TaskState, failure: &Failure) -> Disposition {
+    if step.kind() != SignatureKind::Chord {
+        return end_task(attempt, step, state, failure).await;
+    }
+    for task in &ends(step) {
+        if end_task(attempt, task, state, failure).await == Disposition::Requeue {
+            return Disposition::Requeue;
+        }
+    }
+    Disposition::Done
+}
+
+async fn end_task(attempt: &Attempt<'_>, step: &Signature, state: TaskState, failure: &Failure) -> Disposition {
     let text = |option| step.options.get(option).and_then(Value::as_str);
     let Some(id) = text("task_id") else { return Disposition::Done };
     if let Some(results) = &attempt.runtime.results {
@@ -284,7 +300,8 @@ async fn fail_body(attempt: &Attempt<'_>, body: &Signature, failure: &Failure, a
             return Disposition::Requeue;
         }
     }
-    let id = body.options.get("task_id").and_then(Value::as_str).unwrap_or_default();
+    let last = steps.last().and_then(|step| ends(step).pop());
+    let id = last.as_ref().and_then(|task| task.options.get("task_id")).and_then(Value::as_str).unwrap_or_default();
     // The errbacks of a chain are those of each step.
     let Some(first) = steps.first() else { return Disposition::Done };
     let sent = match FollowUps::after_failed_body(attempt, id, first) {

@@ -3,7 +3,7 @@
 use celeriac_config::did_you_mean;
 use celeriac_protocol::{ArgumentError, Unreadable};
 
-use crate::attempt::follow_up::messages::FollowUpError;
+use crate::attempt::follow_up::error::FollowUpError;
 
 /// The reason why a message can never run here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -12,8 +12,8 @@ use celeriac_protocol::retry::Backoff;
 use celeriac_protocol::{TaskHeaders, TaskState};
 use celeriac_results::outbox::OutboxMessage;
 use celeriac_results::{
-    Committed, DatabaseFault, Error as StoreError, PostgresBackend, RunningTask, Session, StoreFault, TaskRecord,
-    Transaction, Transactions,
+    Committed, DatabaseFault, Error as StoreError, NewJoin, PostgresBackend, RunningTask, Session, StoreFault,
+    TaskRecord, Transaction, Transactions,
 };
 use celeriac_telemetry::ErrorChain;
 use celeriac_telemetry::events::worker::completion::{
@@ -282,7 +282,7 @@ async fn commit<'a>(attempt: &mut Attempt<'_>, transaction: Transaction<'_>, res
     let kept = attempt.keeps_outcome().then(|| result.clone());
     let row = row(attempt, TaskState::Success, RowDetails { result: kept, ..RowDetails::default() });
     let committed = match follow_up_entries(attempt, &result).await {
-        Ok(follow_ups) => transaction.commit(&row, &follow_ups).await,
+        Ok((follow_ups, joins)) => transaction.commit(&row, &follow_ups, &joins).await,
         Err(error) => {
             transaction.rollback().await;
             Committed::Invalid { reason: error.to_string() }
@@ -349,10 +349,13 @@ async fn finish_commit(
     }
 }
 
-/// Returns the follow-ups of a success, for the outbox.
-async fn follow_up_entries(attempt: &Attempt<'_>, result: &str) -> Result<Vec<OutboxMessage>, TaskError> {
+/// Returns the follow-ups of a success, for the outbox, and the joins of the chords among them.
+async fn follow_up_entries(
+    attempt: &Attempt<'_>,
+    result: &str,
+) -> Result<(Vec<OutboxMessage>, Vec<NewJoin>), TaskError> {
     if attempt.embed.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Default::default());
     }
     let result = result::read(result)?;
     Ok(FollowUps::after_success(attempt, &attempt.embed, &result)?.into_entries().await?)

@@ -10,63 +10,20 @@ use std::borrow::Cow;
 use celeriac_client::call::{Follow, Relations};
 use celeriac_client::{DynamicCall, PreparedTask};
 use celeriac_protocol::headers::names;
-use celeriac_protocol::signature::{SignatureError, SignatureKind, SignatureOptions};
+use celeriac_protocol::signature::{SignatureKind, SignatureOptions};
 use celeriac_protocol::{Embed, Signature, TaskHeaders, TaskOptions, TaskState, Value};
-use celeriac_results::TaskRecord;
 use celeriac_results::outbox::OutboxMessage;
+use celeriac_results::{NewJoin, TaskRecord};
 use celeriac_telemetry::events::client::TaskSent;
 use celeriac_telemetry::trace::{PublishInfo, PublishSpan};
 
-use crate::allowed::NotAllowed;
-use crate::attempt::Attempt;
+use crate::attempt::follow_up::canvas::{ChordParts, chain_steps};
+use crate::attempt::follow_up::error::{FollowUpError, NotSent};
+use crate::attempt::joins::add_join;
 use crate::attempt::publish::{PublishFailure, Recipient, end_publish, publish_until_confirmed};
-use crate::follow_up_size::{FollowUpLimits, FollowUpSize, OverLimit, least_size, signature_size};
+use crate::attempt::{Attempt, Interrupted};
+use crate::follow_up_size::{FollowUpLimits, FollowUpSize, least_size, signature_size};
 use crate::task::derived_id::derived_id;
-
-/// The reason why a signature of the embed cannot be started after its task.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum FollowUpError {
-    /// Its kind is not supported.
-    #[error("follow-up `{task}` cannot be sent: {reason}")]
-    Unsupported { task: String, reason: &'static str },
-    /// It is invalid and cannot be sent.
-    #[error("follow-up `{task}` cannot be sent: {reason}")]
-    Invalid { task: String, reason: String },
-    /// Its queue is not on the list of allowed ones.
-    #[error("follow-up `{task}` cannot be sent: {error}")]
-    NotAllowed { task: String, error: NotAllowed },
-    /// There are too many, or they are too large.
-    #[error(transparent)]
-    OverLimit(#[from] OverLimit),
-}
-
-impl FollowUpError {
-    /// Returns the reason for the header of a dead letter.
-    pub(crate) fn reason(&self) -> &'static str {
-        match self {
-            Self::Unsupported { .. } | Self::Invalid { .. } => "unsupported",
-            Self::NotAllowed { .. } => NotAllowed::REASON,
-            Self::OverLimit(_) => OverLimit::REASON,
-        }
-    }
-
-    /// Returns the kind of the recorded error.
-    pub(crate) fn kind(&self) -> &'static str {
-        match self {
-            Self::Unsupported { .. } | Self::Invalid { .. } => "NotImplementedError",
-            Self::NotAllowed { .. } => NotAllowed::KIND,
-            Self::OverLimit(_) => OverLimit::KIND,
-        }
-    }
-}
-
-/// The reason why follow-ups are not sent.
-pub(crate) enum NotSent {
-    /// The worker stops.
-    Interrupted,
-    /// One of them can never be sent, for this reason.
-    Impossible(String),
-}
 
 /// The tasks that follow from a task. Each is built when it is sent, so that only one is in memory
 /// at a time.
@@ -88,6 +45,8 @@ struct Pending<'a> {
     membership: Membership,
     /// The steps behind it.
     rest: Cow<'a, [Signature]>,
+    /// The joins of which it is the first member.
+    joins: Vec<NewJoin>,
 }
 
 /// A group, and the position in it.
@@ -224,7 +183,7 @@ impl<'a> FollowUps<'a> {
 
     fn push(&mut self, signature: Cow<'a, Signature>, label: String, membership: Membership, rest: &'a [Signature]) {
         let rest = Cow::Borrowed(rest);
-        self.pending.push(Pending { signature, takes_first: true, label, membership, rest });
+        self.pending.push(Pending { signature, takes_first: true, label, membership, rest, joins: Vec::new() });
     }
 
     fn derived_id(&self, what: &str) -> String {
@@ -245,20 +204,21 @@ impl<'a> FollowUps<'a> {
         given.map_or_else(|| self.derived_id(&pending.label), str::to_owned)
     }
 
-    /// Converts the messages to outbox rows for a transaction.
-    pub(crate) async fn into_entries(mut self) -> Result<Vec<OutboxMessage>, FollowUpError> {
+    /// Converts the messages to outbox rows for a transaction, with the joins of their chords.
+    pub(crate) async fn into_entries(mut self) -> Result<(Vec<OutboxMessage>, Vec<NewJoin>), FollowUpError> {
         let attempt = self.attempt;
         let replays = attempt.message_headers().replays();
         let entries = async {
-            let mut entries = Vec::new();
-            while let Some(pending) = self.next_task()? {
+            let (mut entries, mut joins) = (Vec::new(), Vec::new());
+            while let Some(mut pending) = self.next_task()? {
+                joins.append(&mut pending.joins);
                 let mut prepared = self.build(pending).await?;
                 if replays > 0 {
                     prepared.outgoing.message.headers.insert(names::REPLAYED, replays);
                 }
                 entries.push(prepared.into_outbox_message());
             }
-            Ok(entries)
+            Ok((entries, joins))
         };
         attempt.span.run(entries).await
     }
@@ -270,7 +230,10 @@ impl<'a> FollowUps<'a> {
     pub(crate) async fn send(mut self, repeated: bool) -> Result<Vec<String>, NotSent> {
         let mut ids = Vec::new();
         let impossible = |error: FollowUpError| NotSent::Impossible(error.to_string());
-        while let Some(pending) = self.next_task().map_err(impossible)? {
+        while let Some(mut pending) = self.next_task().map_err(impossible)? {
+            for join in std::mem::take(&mut pending.joins) {
+                add_join(self.attempt, &join).await.map_err(|Interrupted| NotSent::Interrupted)?;
+            }
             let prepared = self.build(pending).await.map_err(impossible)?;
             ids.push(prepared.id.clone());
             if !(repeated && self.has_run(&prepared).await) {
@@ -342,10 +305,12 @@ impl<'a> FollowUps<'a> {
                 SignatureKind::Task => return Ok(Some(pending)),
                 SignatureKind::Chain => self.resolve_chain(pending)?,
                 SignatureKind::Group if pending.rest.is_empty() => self.resolve_group(pending)?,
-                SignatureKind::Group => {
-                    return unsupported("a group before a step is a chord, and chords are not supported");
+                SignatureKind::Group | SignatureKind::Chord if self.attempt.runtime.results.is_some() => {
+                    self.resolve_chord(pending)?;
                 }
-                SignatureKind::Chord => return unsupported("it is a chord, and chords are not supported"),
+                SignatureKind::Group | SignatureKind::Chord => {
+                    return unsupported("it is a chord, and this worker has no result store that counts its members");
+                }
             }
         }
         Ok(None)
@@ -353,7 +318,7 @@ impl<'a> FollowUps<'a> {
 
     /// Adds the first step of a chain, with the others behind it.
     fn resolve_chain(&mut self, pending: Pending<'a>) -> Result<(), FollowUpError> {
-        let Pending { signature, takes_first, label, membership, rest } = pending;
+        let Pending { signature, takes_first, label, membership, rest, joins } = pending;
         let signature = signature.into_owned();
         let (task, immutable) = (signature.task.clone(), signature.immutable);
         let invalid = |reason: String| FollowUpError::Invalid { task: task.clone(), reason };
@@ -378,7 +343,45 @@ impl<'a> FollowUps<'a> {
             label,
             membership,
             rest: Cow::Owned(steps),
+            joins,
         });
+        Ok(())
+    }
+
+    /// Adds the members of a chord, or of a group with steps behind it. The first one brings the
+    /// join that counts them. Without members, the body is called with an empty list.
+    fn resolve_chord(&mut self, pending: Pending<'a>) -> Result<(), FollowUpError> {
+        let Pending { signature, takes_first, label, rest, mut joins, .. } = pending;
+        let takes_first = takes_first && !signature.immutable;
+        let derive = |what: &str| self.derived_id(&format!("{label}/{what}"));
+        let ChordParts { members, mut body, join } = ChordParts::of(signature.into_owned(), rest.into_owned(), derive)?;
+        if members.is_empty() {
+            let head = body.remove(0).called_with([Value::List(Vec::new())]);
+            self.pending.push(Pending {
+                signature: Cow::Owned(head),
+                takes_first: false,
+                label: format!("{label}/body"),
+                membership: None,
+                rest: Cow::Owned(body),
+                joins,
+            });
+            return Ok(());
+        }
+        joins.push(join);
+        let mut members: Vec<_> = members
+            .into_iter()
+            .enumerate()
+            .map(|(index, mut steps)| Pending {
+                signature: Cow::Owned(steps.remove(0)),
+                takes_first,
+                label: format!("{label}/{index}"),
+                membership: None,
+                rest: Cow::Owned(steps),
+                joins: std::mem::take(&mut joins),
+            })
+            .collect();
+        members.reverse();
+        self.pending.extend(members);
         Ok(())
     }
 
@@ -397,6 +400,7 @@ impl<'a> FollowUps<'a> {
             label: format!("{label}/{index}"),
             membership: Some((group.clone(), index)),
             rest: Cow::Borrowed(&[]),
+            joins: Vec::new(),
         }));
         Ok(())
     }
@@ -454,28 +458,6 @@ impl<'a> FollowUps<'a> {
             Err(error) => Err(FollowUpError::NotAllowed { task: prepared.task, error }),
         }
     }
-}
-
-/// Returns the steps of a chain and of the chains in it. The options of the whole chain apply to
-/// each step.
-pub(crate) fn chain_steps(mut chain: Signature) -> Result<Vec<Signature>, SignatureError> {
-    let (callbacks, errbacks) = (chain.options.swap_remove("link"), chain.options.swap_remove("link_error"));
-    let mut steps = Vec::new();
-    for member in chain.into_members()? {
-        match member.kind() {
-            SignatureKind::Chain => steps.extend(chain_steps(member)?),
-            _ => steps.push(member),
-        }
-    }
-    if let (Some(last), Some(callbacks)) = (steps.last_mut(), &callbacks) {
-        *last = std::mem::take(last).linked_all("link", callbacks)?;
-    }
-    if let Some(errbacks) = &errbacks {
-        for step in &mut steps {
-            *step = std::mem::take(step).linked_all("link_error", errbacks)?;
-        }
-    }
-    Ok(steps)
 }
 
 /// Returns the reason why a member of a chord cannot run here.

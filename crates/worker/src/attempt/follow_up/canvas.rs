@@ -1,0 +1,164 @@
+//! The steps of chains, and the parts of chords, that follow from a task.
+
+use celeriac_protocol::signature::{SignatureError, SignatureKind};
+use celeriac_protocol::{Codec, Signature, Value};
+use celeriac_results::NewJoin;
+
+use crate::attempt::follow_up::error::FollowUpError;
+
+/// The parts of a chord, or of a group with steps behind it.
+pub(super) struct ChordParts {
+    /// The steps of each member. Most members have one.
+    pub(super) members: Vec<Vec<Signature>>,
+    /// The steps of the body.
+    pub(super) body: Vec<Signature>,
+    /// The join of the members.
+    pub(super) join: NewJoin,
+}
+
+impl ChordParts {
+    /// Takes a chord apart. The steps behind it follow its body. `derive` makes the ids that the
+    /// sender has not given.
+    pub(super) fn of(
+        mut signature: Signature,
+        rest: Vec<Signature>,
+        derive: impl Fn(&str) -> String,
+    ) -> Result<Self, FollowUpError> {
+        let task = signature.task.clone();
+        let invalid = |reason: String| FollowUpError::Invalid { task: task.clone(), reason };
+        let given = signature.options.get("task_id").and_then(Value::as_str).map(str::to_owned);
+        let group = given.unwrap_or_else(|| derive("group"));
+        let (members, mut body) = match signature.kind() {
+            SignatureKind::Group => (signature.into_members().map_err(|error| invalid(error.to_string()))?, Vec::new()),
+            _ => {
+                let header = signature.kwargs.swap_remove("header").unwrap_or_default();
+                let body = signature.kwargs.swap_remove("body").unwrap_or_default();
+                let mut body = Signature::from_value(body).map_err(|error| invalid(format!("its body: {error}")))?;
+                for option in ["link", "link_error"] {
+                    if let Some(links) = signature.options.get(option) {
+                        body = body.linked_all(option, links).map_err(|error| invalid(error.to_string()))?;
+                    }
+                }
+                let members = header_members(header).map_err(|error| invalid(format!("its header: {error}")))?;
+                (members, steps_of(body).map_err(|error| invalid(error.to_string()))?)
+            }
+        };
+        body.extend(rest);
+        for (index, step) in body.iter_mut().enumerate() {
+            give_id(step, || derive(&format!("body/{index}")));
+        }
+        let flat = flat_members(members).map_err(|error| invalid(error.to_string()))?;
+        let signature = body_of(&body, &group).ok_or_else(|| invalid("it has no body".to_owned()))?;
+        let signature = signature.body_of_join(&group, flat.len());
+        let text = Codec::Json.encode_value(&signature.clone().into()).map_err(|error| invalid(error.to_string()))?;
+        let text = String::from_utf8(text).map_err(|error| invalid(error.to_string()))?;
+        let join = NewJoin { id: group, size: flat.len() as u64, body: text };
+        let (chord, mut members) = (Value::from(signature), Vec::with_capacity(flat.len()));
+        for (index, mut steps) in flat.into_iter().enumerate() {
+            for (number, step) in steps.iter_mut().enumerate() {
+                give_id(step, || derive(&format!("{index}/{number}")));
+            }
+            let Some(last) = steps.last_mut() else { return Err(invalid("a member has no steps".to_owned())) };
+            let is_member = last.change_end(&mut |task: &mut Signature| {
+                task.options.insert("group_id".to_owned(), join.id.as_str().into());
+                task.options.insert("group_index".to_owned(), i64::try_from(index).unwrap_or(i64::MAX).into());
+                task.options.insert("chord".to_owned(), chord.clone());
+            });
+            if !is_member {
+                return Err(invalid("a member ends with a group".to_owned()));
+            }
+            members.push(steps);
+        }
+        Ok(Self { members, body, join })
+    }
+}
+
+/// Returns the members of a header: a group, or a list.
+fn header_members(header: Value) -> Result<Vec<Signature>, SignatureError> {
+    match header {
+        Value::List(_) => {
+            Signature { kwargs: [("tasks".to_owned(), header)].into_iter().collect(), ..Signature::default() }
+                .into_members()
+        }
+        group => Signature::from_value(group)?.into_members(),
+    }
+}
+
+/// Returns the steps of each member, with the members of groups in place of the groups.
+fn flat_members(members: Vec<Signature>) -> Result<Vec<Vec<Signature>>, SignatureError> {
+    let mut flat = Vec::with_capacity(members.len());
+    for member in members {
+        match member.kind() {
+            SignatureKind::Group => flat.extend(flat_members(member.into_members()?)?),
+            _ => flat.push(steps_of(member)?),
+        }
+    }
+    Ok(flat)
+}
+
+fn steps_of(signature: Signature) -> Result<Vec<Signature>, SignatureError> {
+    match signature.kind() {
+        SignatureKind::Chain => chain_steps(signature),
+        _ => Ok(vec![signature]),
+    }
+}
+
+/// Gives a task an id. Groups and chords get theirs when they are sent.
+fn give_id(step: &mut Signature, id: impl FnOnce() -> String) {
+    if step.kind() == SignatureKind::Task {
+        step.options.entry("task_id".to_owned()).or_insert_with(|| id().into());
+    }
+}
+
+/// Makes the signature of the body of its steps.
+fn body_of(steps: &[Signature], group: &str) -> Option<Signature> {
+    let last = steps.last()?;
+    let mut body = match steps {
+        [one] if one.kind() == SignatureKind::Task => one.clone(),
+        _ => {
+            let tasks = steps.iter().cloned().map(Value::from).collect();
+            let mut chain = Signature::new("celery.chain").kwarg("tasks", Value::List(tasks));
+            chain.subtask_type = Some("chain".to_owned());
+            chain.options.extend(last.options.get("task_id").map(|id| ("task_id".to_owned(), id.clone())));
+            chain
+        }
+    };
+    // A body that is itself a member belongs to the group of its own chord.
+    body.options.entry("group_id".to_owned()).or_insert_with(|| group.into());
+    Some(body)
+}
+
+/// Returns the tasks that end with a step that will never run: those of the body of a chord, or the
+/// step itself.
+pub(super) fn ends(step: &Signature) -> Vec<Signature> {
+    let body = match step.kind() {
+        SignatureKind::Chord => step.kwargs.get("body").and_then(|body| Signature::read(body).ok()),
+        _ => None,
+    };
+    match body.map(steps_of) {
+        Some(Ok(steps)) => steps.iter().flat_map(ends).collect(),
+        _ => vec![step.clone()],
+    }
+}
+
+/// Returns the steps of a chain and of the chains in it. The options of the whole chain apply to
+/// each step.
+pub(super) fn chain_steps(mut chain: Signature) -> Result<Vec<Signature>, SignatureError> {
+    let (callbacks, errbacks) = (chain.options.swap_remove("link"), chain.options.swap_remove("link_error"));
+    let mut steps = Vec::new();
+    for member in chain.into_members()? {
+        match member.kind() {
+            SignatureKind::Chain => steps.extend(chain_steps(member)?),
+            _ => steps.push(member),
+        }
+    }
+    if let (Some(last), Some(callbacks)) = (steps.last_mut(), &callbacks) {
+        *last = std::mem::take(last).linked_all("link", callbacks)?;
+    }
+    if let Some(errbacks) = &errbacks {
+        for step in &mut steps {
+            *step = std::mem::take(step).linked_all("link_error", errbacks)?;
+        }
+    }
+    Ok(steps)
+}
