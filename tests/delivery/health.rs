@@ -11,6 +11,7 @@ use celeriac_tests::probe::{livez, page, readyz, request};
 use celeriac_tests::wait::{PATIENCE, eventually};
 use celeriac_tests::{Bed, Program};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 
 /// Longest time of a probe.
 const PROBE: Duration = Duration::from_millis(50);
@@ -46,18 +47,32 @@ async fn probe(bed: &Bed, arguments: &[&str], variables: &[(&str, String)]) -> (
 #[celeriac_tests::test(real)]
 async fn a_worker_that_drains_is_live_and_not_ready(bed: Bed) {
     let folder = TempDir::new().unwrap();
-    let (socket, variables) = listening(folder.path());
+    let (socket, listen) = listening(folder.path());
+    let mut variables = listen.to_vec();
+    // It does not answer, so the last traces take as long as they may.
+    let collector = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    variables.push(("CELERIAC__TELEMETRY__OTLP_ENDPOINT", format!("http://{}", collector.local_addr().unwrap())));
+    variables.push(("CELERIAC__WORKER__DRAIN_TIMEOUT", "2s".to_owned()));
     let mut worker = bed.process_with(&["worker"], &variables);
     ready(&socket).await;
-    submit(&bed, "test.rest", vec![Value::Int(3_000)]).await;
+    submit(&bed, "test.rest", vec![Value::Int(30_000)]).await;
     let running = async || page(&socket, "/metrics").await.unwrap().1;
     eventually("it runs", running, |page| page.contains("celeriac_worker_slots_used 1\n")).await;
     worker.signal("TERM");
     let draining = async || readyz(&socket).await.unwrap();
     let (_, answer) = eventually("it drains", draining, |(status, _)| *status == 503).await;
-    assert_eq!(answer.not_ready[0].reason, "it stops, and takes no more tasks");
+    let reasons: Vec<_> = answer.not_ready.iter().map(|unready| &*unready.reason).collect();
+    assert_eq!(reasons, ["it stops", "it stops, and takes no more tasks"]);
     let (status, answer) = livez(&socket).await.unwrap();
     assert_eq!((status, answer.live), (200, true));
+    let until_its_end = async || match readyz(&socket).await {
+        Some((status, answer)) => {
+            assert_eq!(status, 503, "{answer:?}");
+            false
+        }
+        None => true,
+    };
+    eventually("it has ended", until_its_end, |ended| *ended).await;
     assert_eq!(worker.exit_code(PATIENCE).await, 0, "{}", worker.output());
     assert_eq!(livez(&socket).await, None);
     assert!(!socket.exists(), "the socket is removed");

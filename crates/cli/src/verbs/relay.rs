@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::CommandName;
 use crate::args::RelayArgs;
-use crate::ending::{before, end_process};
+use crate::ending::{StoppableProgram, before, end_process};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::output;
@@ -60,6 +60,7 @@ pub(crate) async fn run(program: &Program, args: &RelayArgs, name: &CommandName,
     let starting = StartingProgram::register();
     let telemetry = Telemetry::start(&program.telemetry, &program.instance).map_err(Error::Telemetry)?;
     let shutdown = on_signals();
+    let _stoppable = StoppableProgram::register(&shutdown);
     let relayed: Result<bool, Error> = async {
         let client = tokio::select! {
             client = program.client() => client?,

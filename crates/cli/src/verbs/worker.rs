@@ -11,7 +11,7 @@ use celeriac_worker::{Error as WorkerError, RunningTasks, Shutdown, ShutdownRepo
 use tokio::time::{sleep, timeout};
 
 use crate::args::CommandName;
-use crate::ending::{before, end_process};
+use crate::ending::{StoppableProgram, before, end_process};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::output;
@@ -40,6 +40,7 @@ pub(crate) async fn run(program: &Program, name: &CommandName) -> Result<(), Err
     let telemetry = LastFlush(Arc::new(Mutex::new(Some(telemetry))));
     // Listening before the start, because a signal during a slow start must not be lost.
     let shutdown = on_signals();
+    let _stoppable = StoppableProgram::register(&shutdown);
     let mut drain = Duration::ZERO;
     let left_behind: Result<bool, Error> = async {
         let client = tokio::select! {
