@@ -4,12 +4,13 @@ use std::fs;
 use std::process::Command;
 
 use celeriac_servers::promtool;
+use celeriac_tests::manifests::objects;
 use celeriac_tests::program;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::deploy;
-use crate::kubernetes::{objects, run};
+use crate::kubernetes::run;
 
 const FILE: &str = "compose.yaml";
 

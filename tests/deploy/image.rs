@@ -3,9 +3,10 @@
 use std::fs;
 use std::process::Command;
 
+use celeriac_tests::manifests::tools;
 use tempfile::TempDir;
 
-use crate::kubernetes::{run, tools};
+use crate::kubernetes::run;
 use crate::{deploy, planted};
 
 const DOCKERFILE: &str = "image/Dockerfile";

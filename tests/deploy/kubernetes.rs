@@ -11,10 +11,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
-use celeriac_servers::PythonEnvironment;
-use serde_json::{Map, Value};
+use celeriac_tests::manifests::{objects, of_kind, rendered, tools};
 use tempfile::TempDir;
-use yaml_rust2::{Yaml, YamlLoader};
 
 use crate::deploy;
 
@@ -23,11 +21,6 @@ const VERSIONS: [&str; 4] = ["1.25", "1.29", "1.33", "1.37"];
 
 /// Kinds of operators, which Kubernetes itself does not know.
 const CUSTOM: [&str; 4] = ["PodMonitor", "PrometheusRule", "ScaledObject", "TriggerAuthentication"];
-
-/// Returns a Python with the tools: kubectl, kubernetes-validate and hadolint.
-pub(crate) fn tools() -> PythonEnvironment {
-    PythonEnvironment::of(include_str!("kubernetes/requirements.txt")).unwrap()
-}
 
 /// Runs a tool. Returns `true` if it succeeds, and its output.
 pub(crate) fn run(command: &mut Command) -> (bool, String) {
@@ -41,46 +34,6 @@ fn overlays() -> Vec<String> {
     names.sort();
     assert!(names.len() >= 3, "{names:?}");
     names
-}
-
-/// Returns the manifests of an overlay, as `kubectl apply` would send them.
-fn rendered(overlay: &str) -> String {
-    let folder = deploy("kubernetes/overlays").join(overlay);
-    let output = Command::new(tools().program("kubectl")).arg("kustomize").arg(folder).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    // A warning says that a field is deprecated.
-    assert!(output.status.success() && said.is_empty(), "{overlay}: {said}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-pub(crate) fn objects(text: &str) -> Vec<Value> {
-    YamlLoader::load_from_str(text).unwrap().iter().map(json).collect()
-}
-
-fn json(yaml: &Yaml) -> Value {
-    match yaml {
-        Yaml::String(text) | Yaml::Real(text) => text.clone().into(),
-        Yaml::Integer(number) => (*number).into(),
-        Yaml::Boolean(flag) => (*flag).into(),
-        Yaml::Array(list) => list.iter().map(json).collect(),
-        Yaml::Hash(entries) => {
-            let entries = entries.iter().map(|(key, value)| (key.as_str().unwrap().to_owned(), json(value)));
-            Value::Object(entries.collect::<Map<_, _>>())
-        }
-        _ => Value::Null,
-    }
-}
-
-fn kind(object: &Value) -> &str {
-    object["kind"].as_str().unwrap()
-}
-
-fn name(object: &Value) -> &str {
-    object["metadata"]["name"].as_str().unwrap()
-}
-
-fn of_kind<'a>(objects: &'a [Value], wanted: &'a str) -> impl Iterator<Item = &'a Value> {
-    objects.iter().filter(move |object| kind(object) == wanted)
 }
 
 /// Returns the complaints of all versions of Kubernetes about manifests.

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
+use celeriac_tests::manifests::objects;
 use celeriac_tests::program;
 use serde_json::Value;
 
 use crate::deploy;
-use crate::kubernetes::{objects, run};
+use crate::kubernetes::run;
 
 const RULES: &str = "alerts/celeriac.rules.yaml";
 

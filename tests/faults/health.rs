@@ -1,4 +1,5 @@
-//! Broker, database or runtime of a worker stand still, and its health server says so.
+//! Broker, database or runtime of a worker stand still, and its health server says so. `probes.rs`
+//! stops the broker.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -60,18 +61,6 @@ impl Worker {
         eventually("it is ready again", async || self.is_ready().await, |ready| *ready).await;
         println!("ready again after {:.2}s", begun.elapsed().as_secs_f64());
     }
-}
-
-#[celeriac_tests::test(real)]
-async fn a_worker_without_its_broker_is_live_and_not_ready(bed: Bed) {
-    let node = RabbitNode::start().unwrap();
-    let worker = Worker::start(&bed, &[("CELERIAC__BROKER__URL", node.url())]).await;
-    node.stop().unwrap();
-    assert_eq!(worker.unready("queue `celeriac`").await, "the broker does not deliver");
-    let reason = worker.unready("broker").await;
-    assert!(reason.contains("refused"), "{reason}");
-    node.restart().unwrap();
-    worker.ready_again().await;
 }
 
 #[celeriac_tests::test(real)]

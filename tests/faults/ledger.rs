@@ -30,9 +30,12 @@ pub(crate) struct Sent {
     pub(crate) confirmed: Instant,
 }
 
-async fn send(client: &Client, number: u64) -> celeriac_client::Result<(String, Sent)> {
+async fn send<T: Task>(client: &Client, call: Call<T>) -> celeriac_client::Result<(String, Sent)>
+where
+    T::Args: Sync,
+{
     let at = Instant::now();
-    let handle = note(number).submit(client).await?;
+    let handle = call.submit(client).await?;
     Ok((handle.id().to_owned(), Sent { at, confirmed: Instant::now() }))
 }
 
@@ -79,6 +82,20 @@ impl Ledger {
         a_second: u64,
         done: &CancellationToken,
     ) -> Vec<Sent> {
+        self.issue_each_steadily(client, a_second, done, note).await
+    }
+
+    /// Does the same with other calls, each made of a number.
+    pub(crate) async fn issue_each_steadily<T: Task>(
+        &mut self,
+        client: &Client,
+        a_second: u64,
+        done: &CancellationToken,
+        call: impl Fn(u64) -> Call<T>,
+    ) -> Vec<Sent>
+    where
+        T::Args: Sync,
+    {
         const BEATS_A_SECOND: u64 = 20;
         let mut beat = tokio::time::interval(Duration::from_secs(1) / u32::try_from(BEATS_A_SECOND).unwrap());
         let mut in_the_air = FuturesUnordered::new();
@@ -86,7 +103,7 @@ impl Ledger {
         loop {
             tokio::select! {
                 _ = beat.tick(), if !done.is_cancelled() => {
-                    in_the_air.extend((0..a_second / BEATS_A_SECOND).map(|number| send(client, number)));
+                    in_the_air.extend((0..a_second / BEATS_A_SECOND).map(|number| send(client, call(number))));
                 }
                 Some(landed) = in_the_air.next() => match landed {
                     Ok((id, times)) => {
@@ -107,11 +124,15 @@ impl Ledger {
         self.issued.len()
     }
 
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.issued.iter().cloned().collect()
+    }
+
     /// Waits until every id on the ledger has its row, and checks that it is a single success.
     /// Returns the number of successes.
     pub(crate) async fn settle(&self, bed: &Bed, patience: Duration) -> usize {
         let book = Book::open(&bed.database_url(), Effects::Recorded).await;
-        book.issue(&self.issued.iter().cloned().collect::<Vec<_>>()).await;
+        book.issue(&self.ids()).await;
         book.settle(patience).await;
         let tally = book.tally().await;
         assert_eq!((tally.missing, tally.doubled), (0, 0), "{tally}");

@@ -41,7 +41,7 @@ impl Plan {
 }
 
 #[task(name = "test.effect_exactly")]
-async fn effect_exactly(milliseconds: u64);
+pub(crate) async fn effect_exactly(milliseconds: u64);
 
 /// Results of the restarts.
 #[derive(Default)]

@@ -6,6 +6,7 @@
 //!   test` starts, or `in_process`;
 //! - [`book`]: compares issued ids with effects: missing ones, and those that took effect twice;
 //! - [`management`]: RabbitMQ's management API;
+//! - [`manifests`]: the manifests of `deploy/kubernetes`, rendered;
 //! - [`outcome`]: assertions on the end of a task;
 //! - [`peer`]: a bare client of the broker, which publishes to any queue and reads any;
 //! - [`probe`]: the pages of a health server;
@@ -29,6 +30,7 @@ pub mod collector;
 pub mod graph;
 mod in_process;
 pub mod management;
+pub mod manifests;
 pub mod outcome;
 pub mod panic_at;
 pub mod peer;

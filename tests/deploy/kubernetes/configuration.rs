@@ -1,18 +1,17 @@
 //! Manifests and configuration agree.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use celeriac::settings::{Origins, Settings};
 use celeriac_config::Environment;
+use celeriac_tests::manifests::{arguments, objects, pods, rendered, variables, write_configuration};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::pods::{containers, pods};
-use super::{name, objects, of_kind, overlays, rendered, run};
+use super::pods::containers;
+use super::{overlays, run};
 use crate::planted;
 
 /// Time that a pod has beside the drain of its worker: docs/kubernetes.md.
@@ -41,7 +40,7 @@ pub(super) fn workers(objects: &[Value], offences: &mut Vec<String>) -> Vec<Work
             continue;
         }
         let folder = TempDir::new().unwrap();
-        configuration(objects, pod, folder.path());
+        write_configuration(objects, pod, folder.path());
         for container in containers(pod) {
             let variables = variables(objects, container);
             let offence = |what: String| format!("{name}, {}: {what}", container["name"]);
@@ -73,44 +72,6 @@ pub(super) fn workers(objects: &[Value], offences: &mut Vec<String>) -> Vec<Work
         offences.push(format!("workers consume {consumed:?}, the files declare {declared:?}"));
     }
     workers
-}
-
-/// Writes the files that a pod mounts.
-pub(super) fn configuration(objects: &[Value], pod: &Value, folder: &Path) {
-    fs::create_dir_all(folder).unwrap();
-    for volume in pod["volumes"].as_array().into_iter().flatten() {
-        for (file, text) in data(objects, &volume["configMap"]["name"]) {
-            fs::write(folder.join(file), text).unwrap();
-        }
-    }
-}
-
-fn data(objects: &[Value], map: &Value) -> Vec<(String, String)> {
-    let found = of_kind(objects, "ConfigMap").find(|object| Some(name(object)) == map.as_str());
-    let entries = found.and_then(|object| object["data"].as_object()).into_iter().flatten();
-    entries.map(|(key, value)| (key.clone(), value.as_str().unwrap().to_owned())).collect()
-}
-
-/// Returns the variables of a container, with URLs in place of the secrets.
-pub(super) fn variables(objects: &[Value], container: &Value) -> Vec<(String, String)> {
-    let mut variables = Vec::new();
-    for source in container["envFrom"].as_array().into_iter().flatten() {
-        variables.extend(data(objects, &source["configMapRef"]["name"]));
-    }
-    for entry in container["env"].as_array().into_iter().flatten() {
-        let secret = entry["valueFrom"]["secretKeyRef"]["key"].as_str();
-        let value = match secret {
-            Some("broker-url") => "amqp://app:secret@rabbitmq:5672/app",
-            Some("results-url") => "postgres://app:secret@postgres:5432/app",
-            _ => entry["value"].as_str().unwrap_or_else(|| panic!("{entry}")),
-        };
-        variables.push((entry["name"].as_str().unwrap().to_owned(), value.to_owned()));
-    }
-    variables
-}
-
-pub(super) fn arguments(container: &Value) -> Vec<&str> {
-    container["args"].as_array().into_iter().flatten().map(|argument| argument.as_str().unwrap()).collect()
 }
 
 /// Returns a command that runs the program with these variables and no others.

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use celeriac_tests::manifests::{kind, name, objects, rendered};
 use serde_json::Value;
 
-use super::{CUSTOM, kind, name, objects, overlays, rendered};
+use super::{CUSTOM, overlays};
 use crate::{deploy, planted};
 
 /// Every known field, with the kind of the object before it and the type behind it.

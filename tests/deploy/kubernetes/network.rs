@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use celeriac_tests::manifests::{kind, objects, of_kind, rendered};
 use serde_json::Value;
 
-use super::{objects, of_kind, overlays, rendered};
+use super::overlays;
 
 /// Ports of DNS, AMQP, RabbitMQ's management API, Postgres and OTLP.
 const PORTS: [u64; 8] = [53, 4317, 4318, 5432, 5671, 5672, 15671, 15672];
@@ -55,7 +56,7 @@ fn our_pods_reach_broker_database_collector_and_dns_only() {
 #[test]
 fn a_planted_way_out_is_found() {
     let objects = objects(&rendered("production"));
-    let at = objects.iter().position(|object| super::kind(object) == "NetworkPolicy").unwrap();
+    let at = objects.iter().position(|object| kind(object) == "NetworkPolicy").unwrap();
     let mistakes = [
         ("/spec/egress/0/to", serde_json::json!([])),
         ("/spec/egress/1/to/0/podSelector", Value::Null),

@@ -1,22 +1,12 @@
 //! Pods keep to the profile `restricted` of Pod Security, and ours have what a worker needs.
 
+use celeriac_tests::manifests::{objects, pods, rendered};
 use serde_json::{Value, json};
 
-use super::{kind, name, objects, overlays, rendered};
+use super::overlays;
 
 /// Volumes that the profile allows.
 const VOLUMES: [&str; 6] = ["configMap", "downwardAPI", "emptyDir", "persistentVolumeClaim", "projected", "secret"];
-
-/// Returns every pod with the name of its object, and `true` if it is Celeriac's.
-pub(super) fn pods(objects: &[Value]) -> Vec<(String, &Value, bool)> {
-    let mut pods = Vec::new();
-    for object in objects.iter().filter(|object| ["Deployment", "Job"].contains(&kind(object))) {
-        let template = &object["spec"]["template"];
-        let is_ours = template["metadata"]["labels"]["app.kubernetes.io/name"] == "celeriac";
-        pods.push((format!("{} {}", kind(object), name(object)), &template["spec"], is_ours));
-    }
-    pods
-}
 
 pub(super) fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
     ["initContainers", "containers"].into_iter().filter_map(|key| pod[key].as_array()).flatten()

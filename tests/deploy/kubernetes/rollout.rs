@@ -7,13 +7,12 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use celeriac_tests::manifests::{arguments, objects, pods, rendered, variables, write_configuration};
 use celeriac_tests::{Bed, Program, eventually, probe, program};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::configuration::{arguments, configuration, variables};
-use super::pods::pods;
-use super::{objects, rendered, run};
+use super::run;
 
 /// Longest time of a container that ends by itself.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -52,7 +51,7 @@ impl Node {
     /// Starts a container, with the servers of the test and a socket in place of its port.
     fn start(&self, bed: &Bed, objects: &[Value], pod: &Value, container: &Value) -> Program {
         let configured = self.folder.path().join("configuration");
-        configuration(objects, pod, &configured);
+        write_configuration(objects, pod, &configured);
         let own = variables(objects, container);
         let own = own.iter().map(|(name, value)| (name.as_str(), value.clone()));
         let socket = ("CELERIAC__TELEMETRY__LISTEN", format!("unix:{}", self.socket().display()));

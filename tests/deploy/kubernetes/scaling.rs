@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use celeriac_tests::manifests::{name, objects, of_kind, rendered};
 use serde_json::Value;
 
 use super::configuration::{Worker, workers};
-use super::{name, objects, of_kind, rendered};
 use crate::{deploy, planted};
 
 /// Returns what is wrong with the scaling of workers.
