@@ -27,6 +27,7 @@ mod garbage;
 mod health;
 mod heartbeats;
 mod hung_at_the_end;
+mod image;
 mod in_turn;
 mod joins;
 mod keys_claimed;
