@@ -143,6 +143,14 @@ async fn end_when(ctx: TaskContext, path: String) -> TaskResult<u64> {
     if ends == "fails" { Err(TaskError::new("not here")) } else { Ok(1) }
 }
 
+/// Sleeps, and fails if the variable `BUILD` of its process is `bad`.
+#[task(name = "test.build")]
+async fn build(milliseconds: u64) -> TaskResult<u64> {
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    let is_bad = celeriac_config::Environment::from_process().get("BUILD") == Some("bad");
+    if is_bad { Err(TaskError::new("a bad build")) } else { Ok(milliseconds) }
+}
+
 /// Records that it ran, and fails.
 #[task(name = "test.fail")]
 async fn fail(ctx: TaskContext, number: u64) -> TaskResult<()> {
@@ -212,7 +220,8 @@ async fn main() -> celeriac::cli::Exit {
         celeriac_tests::PanicAt::install(phrase);
     }
     let tasks = tasks![
-        note, rest, block, spin, abort, story, after, gather, need, fail, fail_when, end_when, retry, log, log_when
+        note, rest, block, spin, abort, story, after, gather, need, fail, fail_when, end_when, build, retry, log,
+        log_when
     ];
     let app = Celeriac::builder().config_if_present("config").tasks(tasks).tasks(interop::tasks());
     let app = if is_on_postgres() { app.tasks(tasks![pay, log_in]).tasks(effects::tasks()) } else { app };

@@ -1,5 +1,6 @@
 //! The manifests for Kubernetes are rendered and read by its own tools, and fit the program.
 
+mod canary;
 mod configuration;
 mod custom;
 mod network;

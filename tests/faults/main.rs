@@ -9,6 +9,7 @@
 mod away_logs;
 mod between_steps;
 mod budgets;
+mod canary;
 mod cancels;
 mod celery_killed;
 mod chords_killed;
