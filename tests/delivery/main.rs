@@ -64,4 +64,5 @@ mod tls;
 mod topology;
 mod tracking;
 mod transactional;
+mod versions;
 mod waiting;

@@ -7,6 +7,7 @@ mod check;
 mod ci;
 mod dependencies;
 mod faults;
+mod fixtures;
 mod fuzz;
 mod packages;
 mod rows;
@@ -38,6 +39,8 @@ enum Verb {
     Test(test::Options),
     /// The fault tests in their long form
     Faults(faults::Options),
+    /// Tables and messages of this version, in tests/fixtures, for the tests of later versions
+    Fixtures,
     /// Hours of mixed work, and a verdict on memory, connections, files and tables that grow
     Soak(soak::Options),
     /// A result store with many finished tasks: sizes, insert rates, times of queries, deletes
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Verb::Services(verb) => services::services(&verb),
         Verb::Test(options) => test::test(&options),
         Verb::Faults(options) => faults::faults(&options),
+        Verb::Fixtures => fixtures::fixtures(),
         Verb::Soak(options) => soak::soak(&options),
         Verb::Rows(options) => rows::rows(&options),
         Verb::Fuzz(options) => fuzz::fuzz(&options),
