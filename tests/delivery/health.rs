@@ -47,15 +47,10 @@ async fn probe(bed: &Bed, arguments: &[&str], variables: &[(&str, String)]) -> (
 #[celeriac_tests::test(real)]
 async fn a_worker_that_drains_is_live_and_not_ready(bed: Bed) {
     let folder = TempDir::new().unwrap();
-    let (socket, listen) = listening(folder.path());
-    let mut variables = listen.to_vec();
-    // It does not answer, so the last traces take as long as they may.
-    let collector = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    variables.push(("CELERIAC__TELEMETRY__OTLP_ENDPOINT", format!("http://{}", collector.local_addr().unwrap())));
-    variables.push(("CELERIAC__WORKER__DRAIN_TIMEOUT", "2s".to_owned()));
+    let (socket, variables) = listening(folder.path());
     let mut worker = bed.process_with(&["worker"], &variables);
     ready(&socket).await;
-    submit(&bed, "test.rest", vec![Value::Int(30_000)]).await;
+    submit(&bed, "test.rest", vec![Value::Int(3_000)]).await;
     let running = async || page(&socket, "/metrics").await.unwrap().1;
     eventually("it runs", running, |page| page.contains("celeriac_worker_slots_used 1\n")).await;
     worker.signal("TERM");
@@ -65,6 +60,27 @@ async fn a_worker_that_drains_is_live_and_not_ready(bed: Bed) {
     assert_eq!(reasons, ["it stops", "it stops, and takes no more tasks"]);
     let (status, answer) = livez(&socket).await.unwrap();
     assert_eq!((status, answer.live), (200, true));
+    assert_eq!(worker.exit_code(PATIENCE).await, 0, "{}", worker.output());
+    assert_eq!(livez(&socket).await, None);
+    assert!(!socket.exists(), "the socket is removed");
+}
+
+#[celeriac_tests::test(real)]
+async fn a_worker_that_ends_is_not_ready_again(bed: Bed) {
+    let folder = TempDir::new().unwrap();
+    let (socket, listen) = listening(folder.path());
+    let mut variables = listen.to_vec();
+    // It does not answer, so the last traces take as long as they may.
+    let collector = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    variables.push(("CELERIAC__TELEMETRY__OTLP_ENDPOINT", format!("http://{}", collector.local_addr().unwrap())));
+    let mut worker = bed.process_with(&["worker"], &variables);
+    ready(&socket).await;
+    submit(&bed, "test.rest", vec![Value::Int(0)]).await;
+    let finished = async || page(&socket, "/metrics").await.unwrap().1;
+    eventually("it has run", finished, |page| page.contains("celeriac_tasks_finished_total{")).await;
+    worker.signal("TERM");
+    let draining = async || readyz(&socket).await.map_or(503, |(status, _)| status);
+    eventually("it stops", draining, |status| *status == 503).await;
     let until_its_end = async || match readyz(&socket).await {
         Some((status, answer)) => {
             assert_eq!(status, 503, "{answer:?}");
@@ -74,8 +90,6 @@ async fn a_worker_that_drains_is_live_and_not_ready(bed: Bed) {
     };
     eventually("it has ended", until_its_end, |ended| *ended).await;
     assert_eq!(worker.exit_code(PATIENCE).await, 0, "{}", worker.output());
-    assert_eq!(livez(&socket).await, None);
-    assert!(!socket.exists(), "the socket is removed");
 }
 
 #[celeriac_tests::test(real)]
