@@ -7,7 +7,7 @@ use std::time::Duration;
 use celeriac_config::Secret;
 use celeriac_results::{Arrival, Backend, JoinMember, JoinResults, NewJoin, Result, ResultsOptions, Turn, connect};
 use celeriac_tests::Bed;
-use celeriac_tests::wait::PATIENCE;
+use celeriac_tests::wait::{PATIENCE, eventually};
 use futures::future::join_all;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -136,6 +136,31 @@ async fn keep_terminating(bed: &Bed, done: &CancellationToken) -> i64 {
         ended += sqlx::query_scalar::<_, i64>(TERMINATE).fetch_one(&mut database).await.unwrap();
     }
     ended
+}
+
+#[celeriac_tests::test(real, threads = 2)]
+async fn a_member_that_fires_is_told_so_although_its_first_look_is_still_committing(bed: Bed) {
+    const WAITS: &str = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let options = ResultsOptions { url: Secret::new(bed.database_url()), ..ResultsOptions::default() };
+    let store = connect(&options).await.unwrap().unwrap();
+    let member = JoinMember { join: "slow".to_owned(), index: 0 };
+    store.add_join(&NewJoin { id: member.join.clone(), size: 1, body: "{}".to_owned() }).await.unwrap();
+    let arrival = Arrival { member: member.clone(), task: "slow/0".to_owned(), outcome: Ok("0".to_owned()) };
+    store.record_arrivals(&[arrival]).await.unwrap();
+
+    // The first look, whose worker has died: the server still commits it.
+    let (mut first, mut other) = (bed.database().await, bed.database().await);
+    let fired = "BEGIN; UPDATE celeriac.joins SET fired_at = clock_timestamp(), fired_by = 0 WHERE id = 'slow'";
+    sqlx::raw_sql(fired).execute(&mut first).await.unwrap();
+    let members = [member];
+    let (turns, ()) = tokio::join!(store.fire(&members), async {
+        let mut waits = async || sqlx::query_scalar::<_, i64>(WAITS).fetch_one(&mut other).await.unwrap();
+        eventually("the second look waits", async || waits().await, |waits| *waits == 1).await;
+        sqlx::raw_sql("COMMIT").execute(&mut first).await.unwrap();
+    });
+    assert_eq!(turns.unwrap(), [Turn::Fire { again: true }]);
+    store.close().await;
 }
 
 #[celeriac_tests::test(real, threads = 2)]

@@ -238,7 +238,8 @@ impl Chord {
     /// # Errors
     /// As [`Client::submit`], if there is no result store, and if a part cannot be sent: chords
     /// cannot be members yet, and a body cannot end with a group. After an error, some members may
-    /// have been sent. The body does not run.
+    /// have been sent. The body runs only if all of them were, although a confirm was lost, and if
+    /// they end before the error is recorded.
     pub async fn submit(self, client: &Client) -> Result<ChordHandle> {
         let Some(store) = client.results() else {
             return Err(refused("a chord needs a result store, which counts its members: set `results.url`"));
@@ -262,8 +263,8 @@ impl Chord {
         match submit_members(client, group, members, Some(&body)).await {
             Ok(header) => Ok(ChordHandle::new(header, body_handle)),
             Err(error) => {
-                // The members that were sent run. If the store does not answer, none of them fires
-                // the chord, because one is missing.
+                // The members that were sent run. If the store does not answer, the chord stays
+                // open, or fires if only confirms were lost.
                 let _ = store.give_up_join(&join.id, &error.to_string()).await;
                 Err(error)
             }

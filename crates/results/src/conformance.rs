@@ -100,6 +100,7 @@ macro_rules! for_each_store_case {
             the_last_member_fires_the_join
             the_record_of_a_member_counts_its_end
             a_member_counts_once_however_often_it_arrives
+            a_position_that_the_join_does_not_have_counts_nothing
             the_member_that_fired_is_told_so_again
             the_first_failed_member_in_order_is_found
             results_beyond_the_limit_are_not_read

@@ -36,7 +36,7 @@ pub trait Joins: fmt::Debug + Send + Sync + 'static {
     fn give_up_join<'a>(&'a self, id: &'a str, error: &'a str) -> BoxFuture<'a, Result<()>>;
 
     /// Records members that have ended. Each counts once, however often it is recorded. Members of
-    /// an unknown join are not recorded.
+    /// an unknown join are not recorded, nor positions that the join does not have.
     fn record_arrivals<'a>(&'a self, arrivals: &'a [Arrival]) -> BoxFuture<'a, Result<()>>;
 
     /// Fires the joins that are complete. Returns what each member has to do, in order.

@@ -76,7 +76,7 @@ pub use postgres::retention::PruneFilter;
 pub use postgres::retry::FailedTask;
 pub use postgres::transaction::{Committed, DatabaseFault, Session, StoreFault, Transaction, Transactions};
 pub use postgres::{idempotency, outbox};
-pub use record::{AttemptLog, AttemptRecord, SentRecord, TaskRecord};
+pub use record::{AttemptLog, AttemptRecord, SentRecord, TaskRecord, is_id};
 pub use recorder::{Recorder, RecorderService};
 pub use revocations::{RevocationCache, Revocations, RevokeOptions, Revoked, RunningTask};
 pub use run_log::RunLog;

@@ -79,7 +79,7 @@ pub struct TaskRecord {
 pub(crate) const LONGEST_ID: usize = 255;
 
 /// Returns `true` if a store can hold this text as a task id.
-pub(crate) fn is_id(id: &str) -> bool {
+pub fn is_id(id: &str) -> bool {
     (1..=LONGEST_ID).contains(&id.len()) && !id.contains('\0')
 }
 

@@ -96,7 +96,11 @@ impl FollowUpSize {
             SignatureKind::Group => signature.members().for_each(|member| self.add_borrowed(member, first, rest)),
             SignatureKind::Chord => {
                 let rest = rest.saturating_add(signature.body_size());
-                signature.header().for_each(|member| self.add_borrowed(member, first, rest));
+                let mut header = signature.header().peekable();
+                if header.peek().is_none() {
+                    self.add(rest);
+                }
+                header.for_each(|member| self.add_borrowed(member, first, rest));
             }
         }
     }
@@ -198,9 +202,16 @@ impl<'a> SignatureRef<'a> {
         }
     }
 
-    /// Returns the size of the body of a chord.
+    /// Returns the size of the body of a chord with the links of the chord, which it gets: callbacks
+    /// its last step, and errbacks each step.
     fn body_size(self) -> usize {
-        self.kwarg("body").map_or(0, least_size)
+        let Steps { count, bytes } = match maps(self.kwarg("body")).next() {
+            Some(body) if body.kind() == SignatureKind::Chain => Steps::of(body),
+            Some(body) => Steps { count: 1, bytes: body.size() },
+            None => Steps::default(),
+        };
+        let errbacks = self.option_size("link_error").saturating_mul(count);
+        bytes.saturating_add(self.option_size("link")).saturating_add(errbacks)
     }
 
     /// Returns the size of the signatures in an option.
@@ -322,6 +333,20 @@ mod tests {
         assert_eq!(size_of(group).messages, 2);
         let alone = format!(r#"{{"task":"celery.chain","kwargs":{{"tasks":[{group}]}}}}"#);
         assert_eq!(size_of(&alone).messages, 2);
+    }
+
+    #[test]
+    fn each_member_of_a_chord_carries_the_body_with_the_links_of_the_chord() {
+        let size = size_of(
+            r#"{"task":"celery.chord","kwargs":{"header":[{"task":"a"},{"task":"b"}],"body":{"task":"celery.chain",
+                "kwargs":{"tasks":[{"task":"c"},{"task":"d"}]}}},
+                "options":{"link":{"task":"x"},"link_error":[{"task":"y"}]}}"#,
+        );
+        assert_eq!(size.messages, 2);
+        // A member, two steps, a callback, an errback of each step, and the argument; twice.
+        assert_eq!(size.bytes, 2 * (6 * SIGNATURE + 100));
+        let empty = size_of(r#"{"task":"celery.chord","kwargs":{"header":[],"body":{"task":"c"}}}"#);
+        assert_eq!((empty.messages, empty.bytes), (1, SIGNATURE));
     }
 
     #[test]

@@ -83,6 +83,7 @@ impl Declarer {
         let mut declared = self.declare_once(topology).await;
         while let Err(error) = &declared
             && lost_its_connection(error)
+            && Instant::now() < until
         {
             backoff.wait().await;
             match timeout_at(until, self.declare_once(topology)).await {

@@ -27,5 +27,12 @@ pub(super) fn is_soft(error: &lapin::Error, soft: AMQPSoftError) -> bool {
 pub(super) fn lost_its_connection(error: &Error) -> bool {
     let Error::Amqp { source, .. } = error else { return false };
     let Some(error) = source.downcast_ref::<lapin::Error>() else { return false };
-    protocol_error(error).is_none_or(|said| *said.kind() == AMQPErrorKind::Hard(AMQPHardError::CONNECTIONFORCED))
+    match error.kind() {
+        ErrorKind::IOError(_)
+        | ErrorKind::MissingHeartbeatError
+        | ErrorKind::InvalidConnectionState(_)
+        | ErrorKind::InvalidChannelState(..) => true,
+        ErrorKind::ProtocolError(said) => *said.kind() == AMQPErrorKind::Hard(AMQPHardError::CONNECTIONFORCED),
+        _ => false,
+    }
 }

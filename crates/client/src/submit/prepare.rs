@@ -62,6 +62,8 @@ struct MessageParts<'a> {
     encoded: &'a EncodedBody,
     /// The chord that counts the task.
     join: Option<&'a str>,
+    /// True if a chord counts this task, or the last of the steps behind it.
+    is_awaited_by_chord: bool,
 }
 
 impl Client {
@@ -92,8 +94,17 @@ impl Client {
         let id = options.id.take().unwrap_or_else(new_id);
         let order_key = options.order_key.take();
         let join = join_of(&body.embed);
-        let parts =
-            MessageParts { task: &task, id: &id, destination: &destination, times: &times, encoded: &encoded, join };
+        let leads_to_chord = || times.expiration.is_some() && leads_to_chord(&body.embed);
+        let is_awaited_by_chord = join.is_some() || leads_to_chord();
+        let parts = MessageParts {
+            task: &task,
+            id: &id,
+            destination: &destination,
+            times: &times,
+            encoded: &encoded,
+            join,
+            is_awaited_by_chord,
+        };
         let properties = self.properties(&parts, options.relations.reply_to.take());
         let headers = self.headers(&parts, appearance, options)?;
         let message = Message { headers, properties, body: encoded.bytes.into() };
@@ -160,7 +171,7 @@ impl Client {
         appearance: Option<Appearance>,
         options: CallOptions,
     ) -> Result<HeaderMap> {
-        let MessageParts { task, id, destination, times, encoded, join } = *parts;
+        let MessageParts { task, id, destination, times, encoded, join, .. } = *parts;
         let Relations { root_id, parent_id, group, group_index, replaced_task_nesting, .. } = options.relations;
         let within = self.lineage.as_deref();
         let root_id = root_id.or_else(|| within.map(|within| within.root_id.clone()));
@@ -217,13 +228,13 @@ impl Client {
 
     /// Writes the properties.
     fn properties(&self, parts: &MessageParts<'_>, reply_to: Option<String>) -> Properties {
-        let MessageParts { id, destination, times, encoded, join, .. } = *parts;
+        let MessageParts { id, destination, times, encoded, is_awaited_by_chord, .. } = *parts;
         Properties {
             content_type: Some(encoded.codec.content_type().to_owned()),
             content_encoding: Some(encoded.codec.content_encoding().to_owned()),
             priority: destination.send_options.priority,
             // RabbitMQ drops an expired message without an answer, for which a chord would wait.
-            expiration: times.expiration.filter(|_| join.is_none()),
+            expiration: times.expiration.filter(|_| !is_awaited_by_chord),
             // Celery's workers copy it into the reply. Without a reply it has no reader.
             correlation_id: (self.is_full() || reply_to.is_some()).then(|| id.to_owned()),
             reply_to,
@@ -280,6 +291,20 @@ fn join_of(embed: &Value) -> Option<&str> {
         Value::Map(entries) => entries.get("chord").and_then(Signature::join_in),
         _ => None,
     }
+}
+
+/// Returns true if a chord counts the last of the steps of this embed.
+fn leads_to_chord(embed: &Value) -> bool {
+    let Value::Map(entries) = embed else { return false };
+    let Some(Value::List(steps)) = entries.get("chain") else { return false };
+    steps.iter().any(|step| {
+        let Ok(mut step) = Signature::read(step) else { return false };
+        let mut is_counted = false;
+        step.change_end(&mut |end: &mut Signature| {
+            is_counted = end.options.get("chord").and_then(Signature::join_in).is_some();
+        });
+        is_counted
+    })
 }
 
 fn unsendable(task: &str, source: BrokerError) -> Error {

@@ -6,14 +6,14 @@ use std::time::Duration;
 use celeriac_broker::BrokerOptions;
 use celeriac_config::Secret;
 use celeriac_protocol::task::TrackedStates;
-use celeriac_protocol::{Body, Message, TaskOptions, TimeLimits, Value};
+use celeriac_protocol::{Body, Message, Signature, TaskOptions, TimeLimits, Value};
 use celeriac_results::outbox::OutboxMessage;
 use celeriac_topology::{Router, RoutesOptions, TaskOverrides};
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::resolve::DynamicCall;
-use crate::call::{CallOptions, Expiry, When};
+use crate::call::{CallOptions, Expiry, Follow, When};
 use crate::client::{Client, SendLimits};
 use crate::error::Error;
 use crate::options::ClientOptions;
@@ -69,6 +69,19 @@ async fn a_delayed_call_goes_to_a_delay_level_and_keeps_its_destination() {
     assert_eq!(later.destination.routing_key, "celeriac");
     // A held message expires by its header alone.
     assert_eq!(later.outgoing.message.properties.expiration, None);
+}
+
+#[tokio::test]
+async fn a_chain_whose_end_a_chord_awaits_expires_by_its_header_alone() {
+    let body = Signature::new("mail.bind").body_of_join("group", 2);
+    let member = Signature::new("mail.sign").option("chord", Value::from(body));
+    for (last, expiration) in [(member, None), (Signature::new("mail.sign"), Some(MINUTE))] {
+        let follow = Follow { steps: vec![last], ..Follow::default() };
+        let options = CallOptions { follow, expires: Some(Expiry::After(MINUTE)), ..CallOptions::default() };
+        let prepared = client(json!([])).prepare(request(options), TaskOptions::default()).unwrap();
+        assert_eq!(prepared.outgoing.message.properties.expiration, expiration);
+        assert!(prepared.expires.is_some());
+    }
 }
 
 #[tokio::test]

@@ -43,6 +43,20 @@ pub(super) async fn a_member_counts_once_however_often_it_arrives(backend: Arc<d
     Ok(())
 }
 
+pub(super) async fn a_position_that_the_join_does_not_have_counts_nothing(
+    backend: Arc<dyn Backend>,
+    ns: &str,
+) -> Result<()> {
+    add(&backend, ns, 2).await?;
+    assert_eq!(arrive(&backend, &[succeeded(ns, -1), succeeded(ns, 2)]).await?, [Turn::Done, Turn::Done]);
+    assert_eq!(arrive(&backend, &[succeeded(ns, 0)]).await?, [Turn::Done]);
+    assert_eq!(arrive(&backend, &[succeeded(ns, 1)]).await?, [FIRST]);
+    let results = JoinResults::All(vec!["[0]".to_owned(), "[1]".to_owned()]);
+    let fired = FiredJoin { body: BODY.to_owned(), results };
+    assert_eq!(backend.find_fired(&id(ns, "join"), 100).await?, Some(fired));
+    Ok(())
+}
+
 pub(super) async fn the_member_that_fired_is_told_so_again(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
     add(&backend, ns, 2).await?;
     assert_eq!(arrive(&backend, &[succeeded(ns, 1)]).await?, [Turn::Done]);

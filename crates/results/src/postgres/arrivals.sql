@@ -2,15 +2,16 @@
     -- Members of joins, of the tasks that were written: see arrive.sql. The sort comes after all
     -- rows of tasks are locked, so every writer takes its locks in one order.
     INSERT INTO celeriac.arrivals (join_id, idx, task_id, ok, result, error_kind, error_message)
-    SELECT join_id, idx, id, state = 'SUCCESS',
+    SELECT join_id, idx, new.id, state = 'SUCCESS',
            CASE state WHEN 'SUCCESS' THEN coalesce(result, result_text, 'null') END,
            CASE WHEN state <> 'SUCCESS' THEN coalesce(error_kind, state) END,
            CASE WHEN state <> 'SUCCESS' THEN coalesce(error_message, '') END
     FROM unnest(
         $1::text[], $3::text[], $6::text[], $9::text[], $10::text[], $11::text[], $39::text[], $40::bigint[]
     ) AS new (id, state, result, result_text, error_kind, error_message, join_id, idx)
-    WHERE join_id IN (SELECT id FROM celeriac.joins WHERE id = ANY ($39::text[]))
-        AND id IN (SELECT id FROM stored)
+    JOIN (SELECT id, size FROM celeriac.joins WHERE id = ANY ($39::text[])) AS known
+        ON known.id = join_id AND idx >= 0 AND idx < size
+    WHERE new.id IN (SELECT id FROM stored)
     ORDER BY join_id, idx
     ON CONFLICT DO NOTHING
     RETURNING join_id, ok

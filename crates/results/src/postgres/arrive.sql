@@ -2,13 +2,13 @@
 -- inserts in the same order, so no two of them wait for each other, and counts in the row of its
 -- own session.
 WITH known AS MATERIALIZED (
-    SELECT id FROM celeriac.joins WHERE id = ANY ($1::text[])
+    SELECT id, size FROM celeriac.joins WHERE id = ANY ($1::text[])
 ), arrived AS (
     INSERT INTO celeriac.arrivals (join_id, idx, task_id, ok, result, error_kind, error_message)
     SELECT join_id, idx, task_id, error_kind IS NULL, result, error_kind, error_message
     FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[])
         AS new (join_id, idx, task_id, result, error_kind, error_message)
-    WHERE join_id IN (SELECT id FROM known)
+    JOIN known ON known.id = join_id AND idx >= 0 AND idx < size
     ORDER BY join_id, idx
     ON CONFLICT DO NOTHING
     RETURNING join_id, ok

@@ -13,7 +13,7 @@ const RECORD: &str = include_str!("record.sql");
 const ATTEMPT: &str = include_str!("attempts.sql");
 
 const ARRIVE: &str = "INSERT INTO arrivals (join_id, idx, task_id, ok, result, error_kind, error_message)
-SELECT id, ?2, ?3, ?4, ?5, ?6, ?7 FROM joins WHERE id = ?1
+SELECT id, ?2, ?3, ?4, ?5, ?6, ?7 FROM joins WHERE id = ?1 AND ?2 >= 0 AND ?2 < size
 ON CONFLICT DO NOTHING";
 
 const COUNT: &str = "INSERT INTO tallies (join_id, ok, failed) VALUES (?1, ?2, NOT ?2)

@@ -103,7 +103,15 @@ pub(crate) async fn finish_recorded(attempt: &mut Attempt<'_>, row: TaskRecord) 
         Ok(Ok(embed)) => attempt.embed = embed,
         // The message was rejected, or its follow-ups have become invalid since. A person has to
         // decide in both cases.
-        Ok(Err(reason)) => return keep_for_replay(attempt, &reason.to_string()).await,
+        Ok(Err(reason)) => {
+            let kept = keep_for_replay(attempt, &reason.to_string()).await;
+            let outcome = match &row.failure {
+                Some(failure) if row.state != TaskState::Success => Err(failure),
+                _ => Ok(row.result.as_deref().unwrap_or("null")),
+            };
+            // A chord counts it all the same.
+            return kept.and(arrive(attempt, outcome).await);
+        }
         Err(interrupted) => return interrupted.disposition,
     }
     match (row.state, row.failure) {

@@ -47,7 +47,10 @@ pub(crate) async fn after_success(attempt: &Attempt<'_>, text: &str, mode: Follo
     }
     let result = match result::read(text) {
         Ok(result) => result,
-        Err(error) => return keep_for_replay(attempt, &error.to_string()).await,
+        Err(error) => {
+            let kept = keep_for_replay(attempt, &error.to_string()).await;
+            return kept.and(arrive(attempt, Ok(text)).await);
+        }
     };
     let mut children = attempt.children();
     let sent = match FollowUps::after_success(attempt, &attempt.embed, &result) {

@@ -2,7 +2,7 @@
 
 use celeriac_protocol::signature::{SignatureError, SignatureKind};
 use celeriac_protocol::{Codec, Signature, Value};
-use celeriac_results::NewJoin;
+use celeriac_results::{NewJoin, is_id};
 
 use crate::attempt::follow_up::error::FollowUpError;
 
@@ -28,6 +28,9 @@ impl ChordParts {
         let invalid = |reason: String| FollowUpError::Invalid { task: task.clone(), reason };
         let given = signature.options.get("task_id").and_then(Value::as_str).map(str::to_owned);
         let group = given.unwrap_or_else(|| derive("group"));
+        if !is_id(&group) {
+            return Err(invalid("no store can hold its `task_id`".to_owned()));
+        }
         let (members, mut body) = match signature.kind() {
             SignatureKind::Group => (signature.into_members().map_err(|error| invalid(error.to_string()))?, Vec::new()),
             _ => {
