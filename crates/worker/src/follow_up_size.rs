@@ -202,8 +202,8 @@ impl<'a> SignatureRef<'a> {
         }
     }
 
-    /// Returns the size of the body of a chord with the links of the chord, which it gets: callbacks
-    /// its last step, and errbacks each step.
+    /// Returns the size of the body of a chord with the links of the chord: its last step gets the
+    /// callbacks, and each step all errbacks.
     fn body_size(self) -> usize {
         let Steps { count, bytes } = match maps(self.kwarg("body")).next() {
             Some(body) if body.kind() == SignatureKind::Chain => Steps::of(body),
