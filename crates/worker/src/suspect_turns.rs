@@ -32,6 +32,12 @@ impl SuspectTurns {
         let _place = self.waiting.try_acquire().ok()?;
         timeout(WAIT_IN_SLOT, Arc::clone(&self.turn).acquire_owned()).await.ok()?.ok()
     }
+
+    /// Returns the number of suspects that may begin to wait.
+    #[cfg(test)]
+    pub(crate) fn free_places(&self) -> usize {
+        self.waiting.available_permits()
+    }
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ struct Driver {
 type Arrived = lapin::Result<lapin::message::Delivery>;
 
 /// An item of the stream of deliveries, or `None` at its end.
-type Arrival = Option<Arrived>;
+type NextArrived = Option<Arrived>;
 
 /// A pending new subscription on the same channel, or none.
 type Anew = Fuse<BoxFuture<'static, Result<lapin::Consumer, String>>>;
@@ -275,7 +275,7 @@ impl Driver {
 
     /// Accepts a delivery, and those after it that have arrived. Returns an error at the end of the
     /// stream.
-    fn accept(&mut self, first: Arrival, stream: &mut (impl Stream<Item = Arrived> + Unpin)) -> Result<(), String> {
+    fn accept(&mut self, first: NextArrived, stream: &mut (impl Stream<Item = Arrived> + Unpin)) -> Result<(), String> {
         let mut next = first;
         for left in (0..AT_ONCE).rev() {
             match next {

@@ -267,10 +267,16 @@ mod tests {
         let other = worker.runtime.suspects.take().await.unwrap();
         let mut suspect = suspect(&worker).await;
 
-        let (record, ()) = tokio::join!(track(&mut suspect), async {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        let turns = &worker.runtime.suspects;
+        let free = turns.free_places();
+        let ended = async {
+            while turns.free_places() == free {
+                tokio::task::yield_now().await;
+            }
             drop(other);
-        });
+        };
+        let tracked = async { tokio::join!(track(&mut suspect), ended) };
+        let (record, ()) = tokio::time::timeout(Duration::from_secs(10), tracked).await.expect("it waits, and begins");
 
         assert!(record.unwrap().is_some());
         assert!(worker.published().is_empty(), "its message stays where it is");

@@ -8,7 +8,7 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// An arrival. The earliest one compares as the greatest, for a heap.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Arrival {
+struct TimedArrival {
     at: std::cmp::Reverse<Instant>,
     number: std::cmp::Reverse<usize>,
     rounds: u32,
@@ -29,7 +29,8 @@ struct Story {
 /// milliseconds.
 fn run(mut schedule: RateSchedule, begin: Instant, count: usize, mut late: impl FnMut() -> u32) -> Story {
     let mut story = Story::default();
-    let arrival = |number, at, rounds| Arrival { at: std::cmp::Reverse(at), number: std::cmp::Reverse(number), rounds };
+    let arrival =
+        |number, at, rounds| TimedArrival { at: std::cmp::Reverse(at), number: std::cmp::Reverse(number), rounds };
     let mut arrivals: BinaryHeap<_> = (0..count).map(|number| arrival(number, begin, 0)).collect();
     let mut line = std::collections::VecDeque::new();
     let mut now = begin;
@@ -38,7 +39,7 @@ fn run(mut schedule: RateSchedule, begin: Instant, count: usize, mut late: impl 
         match (arrivals.peek().map(|arrival| arrival.at.0), next_start) {
             (Some(at), start) if start.is_none_or(|start| at <= start) => {
                 now = now.max(at);
-                let Some(Arrival { number, rounds, .. }) = arrivals.pop() else { break };
+                let Some(TimedArrival { number, rounds, .. }) = arrivals.pop() else { break };
                 match schedule.reserve(rounds > 0, true, now) {
                     RateDecision::Wait => line.push_back((number.0, rounds)),
                     RateDecision::Requeue(wait) => {
