@@ -24,6 +24,9 @@ pub(crate) struct Options {
     /// Run on this RabbitMQ: `installed` (the machine's own) or `4`
     #[arg(long, value_name = "RELEASE")]
     broker: Option<RabbitRelease>,
+    /// Repeat a failed fault test once; see docs/decisions/0049-one-repeat-of-a-fault-test.md
+    #[arg(long)]
+    pub(crate) repeat_faults: bool,
     /// Run only tests whose name contains one of these
     filters: Vec<String>,
 }
@@ -44,7 +47,7 @@ pub(crate) fn test(options: &Options) -> Result<()> {
         step("tests", || on(&servers, &mut command))?;
         return doctests(options, &servers);
     }
-    step("tests", || on(&servers, &mut part(options, "not binary(faults)")))?;
+    step("tests", || on(&servers, chosen(&mut nextest(), options, "not binary(faults)")))?;
     doctests(options, &servers)?;
     if !options.concerns(&["celeriac-tests"]) {
         return Ok(());
@@ -52,7 +55,13 @@ pub(crate) fn test(options: &Options) -> Result<()> {
     // Their own servers, so that what hundreds of tests did to a broker is not taken for a fault.
     drop(servers);
     let servers = start(options.broker)?;
-    step("fault tests", || on(&servers, &mut part(options, "binary(faults)")))
+    step("fault tests", || {
+        let mut command = nextest();
+        if options.repeat_faults {
+            command.args(["--retries", "1"]);
+        }
+        on(&servers, chosen(&mut command, options, "binary(faults)"))
+    })
 }
 
 impl Options {
@@ -62,12 +71,10 @@ impl Options {
     }
 }
 
-/// Returns the command for those of the chosen tests that this filter of nextest selects.
-fn part(options: &Options, filter: &str) -> Command {
-    let mut command = nextest();
+/// Limits a command to those of the chosen tests that this filter of nextest selects.
+fn chosen<'a>(command: &'a mut Command, options: &Options, filter: &str) -> &'a mut Command {
     command.args(scope(&options.packages)).args(["--no-tests", "pass", "-E", filter]);
-    command.arg("--").args(&options.filters);
-    command
+    command.arg("--").args(&options.filters)
 }
 
 fn doctests(options: &Options, servers: &Servers) -> Result<()> {

@@ -21,6 +21,7 @@ use celeriac_telemetry::events::worker::task::TaskQuarantined;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::attempt::dead_letter::dead_letter;
+use crate::attempt::duplicate::is_complete;
 use crate::attempt::embed::read_small_embed;
 use crate::attempt::follow_up::{FollowUpMode, after_failure};
 use crate::attempt::record::{Recording, record_row, tell_recorded};
@@ -139,8 +140,13 @@ async fn put_on_record(attempt: &Attempt<'_>, results: &ResultStore, max_starts:
 /// Dead-letters the message and then records a failure, as for every dead letter.
 ///
 /// An outcome that another delivery has recorded stands. Its follow-ups may be what brings workers
-/// down, so they are left to a replay of the dead letter.
+/// down, so they are left to a replay of the dead letter. A message that has nothing left to do is
+/// acknowledged: it was a late copy, and workers were lost for other reasons.
 async fn quarantine(attempt: &mut Attempt<'_>, results: &ResultStore, times: u32) -> Processed {
+    if Box::pin(is_complete(attempt)).await {
+        results.crashes.clear(Finished { attempt: attempt_key(attempt), interrupted: false }).await;
+        return Disposition::Superseded.into();
+    }
     let failure = Failure::new(WORKER_LOST, format!("its worker was lost {times} times while it ran"));
     let TaskHeaders { task, id, .. } = attempt.headers();
     attempt.span.emit(&TaskQuarantined { task, id, deliveries: times });
@@ -164,7 +170,7 @@ async fn quarantine(attempt: &mut Attempt<'_>, results: &ResultStore, times: u32
     if recorded == Recording::Superseded {
         return Processed::failed(dead_lettered, TaskState::Failure, failure);
     }
-    attempt.embed = read_small_embed(attempt).await;
+    attempt.embed = read_small_embed(attempt).await.unwrap_or_default();
     let followed = after_failure(attempt, &failure, FollowUpMode::First).await;
     Processed::failed(dead_lettered.and(followed), TaskState::Failure, failure)
 }
@@ -238,6 +244,35 @@ mod tests {
         assert_eq!(told, [(Some("poison"), None), (None, Some(TaskState::Failure))], "dead letter, row, errback");
         let row = worker.row().await.unwrap();
         assert_eq!((row.failure.unwrap().kind.as_str(), row.attempts), (WORKER_LOST, 1));
+    }
+
+    #[tokio::test]
+    async fn a_copy_of_an_ended_task_is_quarantined_only_if_a_follow_up_has_not_run() {
+        for (state_behind, expected) in [(TaskState::Sent, 1), (TaskState::Success, 0)] {
+            let worker = worker(2).await;
+            let mut lost = worker
+                .deliver_changed("succeed", |call, message| {
+                    redelivered(call, message);
+                    call.follow.callbacks.push(follow_up("next").option("task_id", "behind"));
+                })
+                .await;
+            find_task(&mut lost).await.unwrap();
+            drop(track(&mut lost).await.unwrap());
+            worker.record_elsewhere(&mut lost, TaskState::Success, |_| {}).await;
+            worker
+                .record_elsewhere(&mut lost, state_behind, |row| {
+                    (row.id, row.name) = ("behind".to_owned(), "next".to_owned());
+                })
+                .await;
+            drop(lost);
+            let mut again = worker.receive().await;
+            find_task(&mut again).await.unwrap();
+
+            let ended = track(&mut again).await.err().unwrap();
+
+            let dead = worker.published().iter().filter(|sent| sent.header(names::DEAD_REASON).is_some()).count();
+            assert_eq!((dead, worker.row().await.unwrap().state), (expected, TaskState::Success), "{ended:?}");
+        }
     }
 
     #[tokio::test]

@@ -28,12 +28,9 @@ const SMALL_VALUES: usize = 50_000;
 const SMALL_FOLLOW_UPS: FollowUpLimits = FollowUpLimits { messages: 1_000, bytes: 4 << 20, message_size: 1 << 20 };
 
 /// Reads the embed of a task that is quarantined. Its body may be what brings workers down, so the
-/// bounds are fixed and small: beyond them, nothing follows from the task.
-pub(crate) async fn read_small_embed(attempt: &Attempt<'_>) -> Embed {
+/// bounds are fixed and small. Returns `None` beyond them.
+pub(crate) async fn read_small_embed(attempt: &Attempt<'_>) -> Option<Embed> {
     let limits = DecodeLimits { size: SMALL_BODY, values: SMALL_VALUES, ..attempt.runtime.limits };
-    let Ok((_, embed)) = attempt.received.message.read_body(&limits) else { return Embed::default() };
-    match FollowUps::check_within(attempt, &embed, &SMALL_FOLLOW_UPS).await {
-        Ok(()) => embed,
-        Err(_) => Embed::default(),
-    }
+    let (_, embed) = attempt.received.message.read_body(&limits).ok()?;
+    FollowUps::check_within(attempt, &embed, &SMALL_FOLLOW_UPS).await.ok().map(|()| embed)
 }

@@ -91,7 +91,7 @@ pub(crate) async fn hold_suspect(attempt: &mut Attempt<'_>, wait: Duration) -> P
     match send_held(attempt, as_redelivered(&attempt.received), wait).await {
         Err(PublishFailure::Impossible(reason)) => {
             // Its body may be what brings workers down.
-            attempt.embed = read_small_embed(attempt).await;
+            attempt.embed = read_small_embed(attempt).await.unwrap_or_default();
             end_unsendable(attempt, &reason, None).await
         }
         sent => Processed::held(disposition_after(&sent)),

@@ -65,19 +65,30 @@ impl HealthTracker {
     pub(crate) fn up(&self, purpose: ConnectionPurpose) -> u64 {
         let mut links = self.lock();
         let link = &mut links[purpose as usize];
+        if link.up {
+            // The end of the connection before this one has not been reported yet.
+            link.lose(purpose, "another connection replaces it");
+        }
         link.generation += 1;
         link.up = true;
-        link.failing = None;
-        link.told = LogThrottle::default();
         let generation = link.generation;
-        if let Some((since, _)) = link.lost.take() {
-            ConnectionRestored { purpose: purpose.name(), after: since.elapsed() }.emit();
-        }
+        link.restore(purpose);
         if purpose == ConnectionPurpose::Publish {
             self.set_blocked(None);
         }
         self.tell(&links);
         generation
+    }
+
+    /// Records a channel that was opened on an existing connection, which may have refused another
+    /// one before.
+    pub(crate) fn opened(&self, purpose: ConnectionPurpose, generation: u64) {
+        let mut links = self.lock();
+        let link = &mut links[purpose as usize];
+        if link.generation == generation && link.up && link.failing.is_some() {
+            link.restore(purpose);
+            self.tell(&links);
+        }
     }
 
     /// Records the loss of a connection.
@@ -87,20 +98,19 @@ impl HealthTracker {
         if link.generation != generation || !link.up {
             return;
         }
-        link.up = false;
-        link.lost = Some((Instant::now(), reason.to_owned()));
-        ConnectionLost { purpose: purpose.name(), error: reason }.emit();
+        link.lose(purpose, reason);
         if purpose == ConnectionPurpose::Publish {
             self.set_blocked(None);
         }
         self.tell(&links);
     }
 
-    /// Records a failed attempt to connect.
+    /// Records a failed attempt to connect, or to open a channel on an existing connection.
+    ///
+    /// The latter may happen before the loss of that connection is reported, or while it stands.
     pub(crate) fn failed(&self, purpose: ConnectionPurpose, reason: &str) {
         let mut links = self.lock();
         let link = &mut links[purpose as usize];
-        link.up = false;
         let now = Instant::now();
         let is_due = link.told.should_log(reason, now);
         let is_new = link.failing.as_deref() != Some(reason);
@@ -166,9 +176,10 @@ impl HealthTracker {
         link.failing.clone().or_else(|| link.lost.as_ref().map(|(_, reason)| reason.clone()))
     }
 
-    /// Returns `true` if there is a connection for `purpose`.
+    /// Returns `true` if there is a connection for `purpose`, and it opens channels.
     pub(crate) fn is_up(&self, purpose: ConnectionPurpose) -> bool {
-        self.lock()[purpose as usize].up
+        let links = self.lock();
+        links[purpose as usize].up && links[purpose as usize].failing.is_none()
     }
 
     fn set_blocked(&self, reason: Option<String>) {
@@ -192,6 +203,24 @@ impl HealthTracker {
 
     fn lock(&self) -> MutexGuard<'_, [LinkState; 2]> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LinkState {
+    /// Records the loss of the connection.
+    fn lose(&mut self, purpose: ConnectionPurpose, reason: &str) {
+        self.up = false;
+        self.lost.get_or_insert_with(|| (Instant::now(), reason.to_owned()));
+        ConnectionLost { purpose: purpose.name(), error: reason }.emit();
+    }
+
+    /// Records that channels can be opened again.
+    fn restore(&mut self, purpose: ConnectionPurpose) {
+        self.failing = None;
+        self.told = LogThrottle::default();
+        if let Some((since, _)) = self.lost.take() {
+            ConnectionRestored { purpose: purpose.name(), after: since.elapsed() }.emit();
+        }
     }
 }
 
@@ -283,6 +312,33 @@ mod tests {
         assert_eq!(*tracker.watch().borrow(), BrokerHealth::Connected);
         tracker.lost(ConnectionPurpose::Publish, second, "closed");
         assert_eq!(tracker.trouble(ConnectionPurpose::Publish).as_deref(), Some("closed"));
+    }
+
+    #[test]
+    fn a_loss_is_counted_although_an_attempt_notices_it_first() {
+        let tracker = HealthTracker::new();
+        let health = tracker.watch();
+        let first = tracker.up(ConnectionPurpose::Consume);
+        tracker.failed(ConnectionPurpose::Consume, "no heartbeat");
+        assert_eq!(*health.borrow(), disconnected("no heartbeat"));
+        let is_lost = || !tracker.lock()[ConnectionPurpose::Consume as usize].up;
+        assert!(!is_lost(), "its loss is still to be reported");
+        tracker.lost(ConnectionPurpose::Consume, first, "no heartbeat");
+        assert!(is_lost());
+        tracker.up(ConnectionPurpose::Consume);
+        assert_eq!(*health.borrow(), BrokerHealth::Connected);
+    }
+
+    #[test]
+    fn a_connection_that_opens_channels_again_is_healthy() {
+        let tracker = HealthTracker::new();
+        let health = tracker.watch();
+        let first = tracker.up(ConnectionPurpose::Consume);
+        tracker.failed(ConnectionPurpose::Consume, "no answer");
+        assert_eq!(*health.borrow(), disconnected("no answer"));
+        tracker.opened(ConnectionPurpose::Consume, first);
+        assert_eq!(*health.borrow(), BrokerHealth::Connected);
+        assert_eq!(tracker.trouble(ConnectionPurpose::Consume), None);
     }
 
     #[test]

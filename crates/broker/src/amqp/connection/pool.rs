@@ -71,8 +71,8 @@ pub(super) trait NodePool: Send + Sync {
 /// A pool with connections from `M`.
 pub(super) struct ManagedPool<M: Manager> {
     pool: Pool<M>,
-    /// The connection in use.
-    held: Mutex<Option<Object<M>>>,
+    /// The connection in use, and its number.
+    held: Mutex<Option<(Object<M>, u64)>>,
     /// The node, without password.
     shown: String,
     /// True if this crate closes the connections.
@@ -103,19 +103,21 @@ impl<M: Manager<Type = lapin::Connection, Error = lapin::Error>> ManagedPool<M> 
         // The wait for another caller's attempt counts as a part of this one.
         let deadline = Instant::now() + waited;
         let mut held = timeout_at(deadline, self.held.lock()).await.map_err(unanswered)?;
-        let connection = match held.take().filter(|connection| connection.status().connected()) {
-            Some(connection) => held.insert(connection),
+        let (connection, generation) = match held.take().filter(|(connection, _)| connection.status().connected()) {
+            Some(existing) => held.insert(existing),
             None => {
                 let taken = timeout_at(deadline, self.pool.get()).await.map_err(unanswered)?;
-                let connection = held.insert(taken.map_err(|error| self.failure(error))?);
-                watch(connection, purpose, context);
-                connection
+                let connection = taken.map_err(|error| self.failure(error))?;
+                let generation = watch(&connection, purpose, context);
+                held.insert((connection, generation))
             }
         };
         let connection: &lapin::Connection = connection;
         let stands = || connection.status().connected();
         let channel = answer_while(stands, ANSWER.max(waited), connection.create_channel()).await;
-        channel.map_err(|error| ConnectFailure::Transient(error.to_string()))
+        let channel = channel.map_err(|error| ConnectFailure::Transient(error.to_string()))?;
+        context.health.opened(purpose, *generation);
+        Ok(channel)
     }
 
     fn failure(&self, error: PoolError<lapin::Error>) -> ConnectFailure {
@@ -135,7 +137,7 @@ impl<M: Manager<Type = lapin::Connection, Error = lapin::Error>> ManagedPool<M> 
         if !self.owned {
             return;
         }
-        if let Some(connection) = held.map(Object::take) {
+        if let Some(connection) = held.map(|(connection, _)| Object::take(connection)) {
             // A connection that does not close in time is dropped, which also ends it.
             let _ = timeout(GOODBYE, connection.close(200, "goodbye".into())).await;
         }
@@ -157,13 +159,14 @@ impl<M: Manager<Type = lapin::Connection, Error = lapin::Error>> NodePool for Ma
     }
 }
 
-/// Starts the task that follows the events of a new connection.
-fn watch(connection: &lapin::Connection, purpose: ConnectionPurpose, context: &ConnectionContext) {
+/// Starts the task that follows the events of a new connection. Returns its number.
+fn watch(connection: &lapin::Connection, purpose: ConnectionPurpose, context: &ConnectionContext) -> u64 {
     let generation = context.health.up(purpose);
     let news = follow(connection.events_listener(), Arc::clone(&context.health), purpose, generation);
     let closing = context.closing.clone();
     let service = format!("events of the {} connection", purpose.name());
     context.tracker.spawn(context.services.watch(&service, async move { closing.run_until_cancelled(news).await }));
+    generation
 }
 
 /// Records the events of a connection until it ends.

@@ -199,6 +199,17 @@ impl<'a> FollowUps<'a> {
         Ok(ids)
     }
 
+    /// Returns `true` if the store has an outcome of each of the tasks that follow.
+    pub(crate) async fn have_run(mut self) -> bool {
+        loop {
+            match self.next_task() {
+                Ok(Some(pending)) if self.has_run(&self.id(&pending), &pending.signature.task).await => {}
+                Ok(None) => return true,
+                Ok(Some(_)) | Err(_) => return false,
+            }
+        }
+    }
+
     fn id(&self, pending: &Pending<'_>) -> String {
         let given = pending.signature.options.get("task_id").and_then(Value::as_str);
         given.map_or_else(|| self.derived_id(&pending.label), str::to_owned)
@@ -236,7 +247,7 @@ impl<'a> FollowUps<'a> {
             }
             let prepared = self.build(pending).await.map_err(impossible)?;
             ids.push(prepared.id.clone());
-            if !(repeated && self.has_run(&prepared).await) {
+            if !(repeated && self.has_run(&prepared.id, &prepared.task).await) {
                 self.send_one(prepared, repeated).await?;
             }
         }
@@ -249,14 +260,14 @@ impl<'a> FollowUps<'a> {
     /// Without this, each crash would leave more copies of the messages behind it: a copy of a
     /// message sends the follow-ups again, and those theirs. If the store gives no answer, the
     /// message is sent, and its worker reads the store.
-    async fn has_run(&self, prepared: &PreparedTask) -> bool {
+    async fn has_run(&self, id: &str, task: &str) -> bool {
         let Some(results) = &self.attempt.runtime.results else { return false };
         let replays = self.attempt.message_headers().replays();
         let is_outcome = |row: TaskRecord| {
             let has_run = row.state.is_final() || row.state == TaskState::Retry;
-            has_run && row.name == prepared.task && row.replays >= replays
+            has_run && row.name == task && row.replays >= replays
         };
-        results.backend.find(&prepared.id).await.ok().flatten().is_some_and(is_outcome)
+        results.backend.find(id).await.ok().flatten().is_some_and(is_outcome)
     }
 
     async fn send_one(&self, prepared: PreparedTask, repeated: bool) -> Result<(), NotSent> {
