@@ -20,7 +20,7 @@ pub(crate) fn ci() -> Result<()> {
         check()?;
         step("dependencies", deny)?;
         features()?;
-        test(&test::Options { repeat_faults: true, ..test::Options::default() })?;
+        test(&test::Options::of_ci())?;
         step("quickstart", || run(&mut cargo(&["run", "--package", FACADE, "--example", "quickstart"])))?;
         example()?;
         step("bill of materials", || sbom(&sbom::Options::default()))

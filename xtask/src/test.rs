@@ -26,7 +26,7 @@ pub(crate) struct Options {
     broker: Option<RabbitRelease>,
     /// Repeat a failed fault test once; see docs/decisions/0049-one-repeat-of-a-fault-test.md
     #[arg(long)]
-    pub(crate) repeat_faults: bool,
+    repeat_faults: bool,
     /// Run only tests whose name contains one of these
     filters: Vec<String>,
 }
@@ -65,6 +65,11 @@ pub(crate) fn test(options: &Options) -> Result<()> {
 }
 
 impl Options {
+    /// Returns the options of a run for CI: all tests.
+    pub(crate) fn of_ci() -> Self {
+        Self { repeat_faults: true, ..Self::default() }
+    }
+
     /// Returns `true` if tests of one of these packages are to run.
     fn concerns(&self, packages: &[&str]) -> bool {
         self.packages.is_empty() || self.packages.iter().any(|package| packages.contains(&package.as_str()))
