@@ -14,15 +14,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_protocol::task::AckMode;
-use celeriac_protocol::{Failure, TaskHeaders, TaskState};
+use celeriac_protocol::{Failure, TaskHeaders, TaskState, Value};
 use celeriac_results::{AttemptKey, CrashCheck, CrashCount, Finished};
 use celeriac_telemetry::events::worker::completion::{FailureNotRecorded, OutcomeNotRecorded};
 use celeriac_telemetry::events::worker::task::TaskQuarantined;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::attempt::dead_letter::dead_letter;
-use crate::attempt::duplicate::is_complete;
 use crate::attempt::embed::read_small_embed;
+use crate::attempt::follow_up::messages::FollowUps;
 use crate::attempt::follow_up::{FollowUpMode, after_failure};
 use crate::attempt::record::{Recording, record_row, tell_recorded};
 use crate::attempt::resend::hold_suspect;
@@ -143,7 +143,7 @@ async fn put_on_record(attempt: &Attempt<'_>, results: &ResultStore, max_starts:
 /// down, so they are left to a replay of the dead letter. A message that has nothing left to do is
 /// acknowledged: it was a late copy, and workers were lost for other reasons.
 async fn quarantine(attempt: &mut Attempt<'_>, results: &ResultStore, times: u32) -> Processed {
-    if Box::pin(is_complete(attempt)).await {
+    if Box::pin(is_complete(attempt, results)).await {
         results.crashes.clear(Finished { attempt: attempt_key(attempt), interrupted: false }).await;
         return Disposition::Superseded.into();
     }
@@ -173,6 +173,30 @@ async fn quarantine(attempt: &mut Attempt<'_>, results: &ResultStore, times: u32
     attempt.embed = read_small_embed(attempt).await.unwrap_or_default();
     let followed = after_failure(attempt, &failure, FollowUpMode::First).await;
     Processed::failed(dead_lettered.and(followed), TaskState::Failure, failure)
+}
+
+/// Returns `true` if the store has an outcome of this task, and one of each task that follows from
+/// it, so that this delivery has nothing left to do.
+///
+/// Returns `false` if that is uncertain: the message is a replay, its body is large, the caller
+/// waits for a reply, a chord counts the task, or steps of its chain may have to end with it.
+async fn is_complete(attempt: &Attempt<'_>, results: &ResultStore) -> bool {
+    let TaskHeaders { task, id, .. } = attempt.headers();
+    let Ok(Some(row)) = results.backend.find(id).await else { return false };
+    let is_replay = attempt.message_headers().replays() > 0;
+    if row.name != *task || is_replay || attempt.is_awaited() || attempt.member().is_some() {
+        return false;
+    }
+    let Some(embed) = read_small_embed(attempt).await else { return false };
+    let follow_ups = match row.state {
+        TaskState::Success => FollowUps::after_success(attempt, &embed, &Value::Null),
+        TaskState::Failure if embed.chain.is_empty() => FollowUps::after_failure(attempt, &embed),
+        _ => return false,
+    };
+    match follow_ups {
+        Ok(follow_ups) => follow_ups.have_run().await,
+        Err(_) => false,
+    }
 }
 
 fn attempt_key(attempt: &Attempt<'_>) -> AttemptKey {

@@ -2,7 +2,7 @@
 
 use celeriac_protocol::headers::names;
 use celeriac_protocol::retry::Backoff;
-use celeriac_protocol::{Failure, TaskHeaders, TaskState, Value};
+use celeriac_protocol::{Failure, TaskHeaders, TaskState};
 use celeriac_results::TaskRecord;
 use celeriac_telemetry::ErrorChain;
 use celeriac_telemetry::events::worker::completion::{OutcomeNotRead, TaskAwaitsStore};
@@ -11,7 +11,6 @@ use celeriac_telemetry::events::worker::task::TaskSkipped;
 use crate::attempt::crash::WORKER_LOST;
 use crate::attempt::decide::retry_until;
 use crate::attempt::embed::{read_possible_embed, read_small_embed};
-use crate::attempt::follow_up::messages::FollowUps;
 use crate::attempt::follow_up::{
     FollowUpMode, after_failure, after_revoked, after_success, arrive, keep_for_replay, reply_failure,
 };
@@ -69,32 +68,6 @@ pub(crate) async fn complete_recorded(attempt: &mut Attempt<'_>, row: TaskRecord
     match send_next_attempt(attempt, next, due, row.failure.as_ref()).await {
         Ok(()) => Some(Disposition::Done),
         Err(ended) => Some(ended.disposition),
-    }
-}
-
-/// Returns `true` if the store has an outcome of this task, and one of each task that follows from
-/// it, so that this delivery has nothing left to do.
-///
-/// Returns `false` if that is uncertain: the body is large, the caller waits for a reply, a chord
-/// counts the task, or steps of its chain may have to end with it.
-pub(crate) async fn is_complete(attempt: &Attempt<'_>) -> bool {
-    let Some(results) = attempt.runtime.results.as_ref().filter(|_| attempt.message_headers().replays() == 0) else {
-        return false;
-    };
-    let TaskHeaders { task, id, .. } = attempt.headers();
-    let Ok(Some(row)) = results.backend.find(id).await else { return false };
-    if row.name != *task || attempt.is_awaited() || attempt.member().is_some() {
-        return false;
-    }
-    let Some(embed) = read_small_embed(attempt).await else { return false };
-    let follow_ups = match row.state {
-        TaskState::Success => FollowUps::after_success(attempt, &embed, &Value::Null),
-        TaskState::Failure if embed.chain.is_empty() => FollowUps::after_failure(attempt, &embed),
-        _ => return false,
-    };
-    match follow_ups {
-        Ok(follow_ups) => follow_ups.have_run().await,
-        Err(_) => false,
     }
 }
 
