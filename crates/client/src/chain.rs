@@ -1,13 +1,13 @@
 //! Chains: tasks one after the other, each written in any language.
 
+use celeriac_protocol::Signature;
 use celeriac_protocol::signature::SignatureKind;
-use celeriac_protocol::{Signature, Value};
 
 use crate::client::Client;
 use crate::error::Result;
 use crate::group::Chord;
 use crate::handle::TaskHandle;
-use crate::steps::{flatten, freeze, submit_steps, with_chords};
+use crate::steps::{freeze, steps_of, submit_steps, with_chords};
 
 /// Tasks that run one after the other. Each takes the result of the one before as its first
 /// argument.
@@ -75,7 +75,7 @@ impl Chain {
     pub async fn submit(self, client: &Client) -> Result<TaskHandle<serde_json::Value>> {
         let mut steps = Vec::with_capacity(self.steps.len());
         for step in self.steps {
-            flatten(step, &mut steps)?;
+            steps.append(&mut steps_of(step)?);
         }
         for step in &mut steps {
             for errback in &self.errbacks {
@@ -102,9 +102,7 @@ impl Chain {
 impl From<Chain> for Signature {
     /// Makes one signature of the chain, as Celery writes it.
     fn from(chain: Chain) -> Self {
-        let tasks = chain.steps.into_iter().map(Value::from).collect();
-        let mut signature = Self::new("celery.chain").kwarg("tasks", Value::List(tasks));
-        signature.subtask_type = Some("chain".to_owned());
+        let mut signature = Self::chain(chain.steps);
         for callback in chain.callbacks {
             signature = signature.link(callback);
         }

@@ -3,7 +3,7 @@
 
 use std::ops::BitOr;
 
-use celeriac_protocol::signature::{SignatureError, SignatureKind};
+use celeriac_protocol::signature::{ChordParts, SignatureKind};
 use celeriac_protocol::{Codec, Signature, Value};
 use celeriac_results::NewJoin;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::group_handle::{ChordHandle, GroupHandle};
 use crate::handle::{Origin, TaskHandle};
-use crate::steps::{chain_of, chord_of, flatten, freeze, group_of, submit_steps, with_chords};
+use crate::steps::{freeze, steps_of, submit_steps, with_chords};
 use crate::submit::new_id;
 
 /// Tasks that run in parallel.
@@ -74,35 +74,22 @@ impl Group {
 
     /// Returns the members, with those of groups in place of the groups.
     pub(crate) fn into_members(self) -> Result<Vec<Member>> {
-        let mut members = Vec::with_capacity(self.members.len());
-        add_members(self.members, &mut members)?;
-        Ok(members)
+        let members = Signature::flat(self.members)
+            .map_err(|error| Error::Call { task: "celery.group".to_owned(), reason: error.to_string() })?;
+        members.into_iter().map(member_of).collect()
     }
 }
 
-fn add_members(signatures: Vec<Signature>, members: &mut Vec<Member>) -> Result<()> {
-    for signature in signatures {
-        let task = signature.task.clone();
-        let refused = |reason: &str| Error::Call { task: task.clone(), reason: reason.to_owned() };
-        match signature.kind() {
-            SignatureKind::Group => {
-                let nested = signature.into_members().map_err(|error| refused(&error.to_string()))?;
-                add_members(nested, members)?;
-            }
-            SignatureKind::Chord => return Err(refused("chords cannot be members of a group yet")),
-            SignatureKind::Task | SignatureKind::Chain => {
-                let mut steps = Vec::with_capacity(1);
-                flatten(signature, &mut steps)?;
-                let steps = with_chords(steps)?;
-                match steps.first().map(Signature::kind) {
-                    None => return Err(refused("a chain has no steps")),
-                    Some(SignatureKind::Chord) => return Err(refused("chords cannot be members of a group yet")),
-                    Some(_) => members.push(steps),
-                }
-            }
-        }
+/// Returns the steps of a member.
+fn member_of(signature: Signature) -> Result<Member> {
+    let task = signature.task.clone();
+    let refused = |reason: &str| Error::Call { task: task.clone(), reason: reason.to_owned() };
+    let steps = with_chords(steps_of(signature)?)?;
+    match steps.first().map(Signature::kind) {
+        None => Err(refused("a chain has no steps")),
+        Some(SignatureKind::Chord) => Err(refused("chords cannot be members of a group yet")),
+        Some(_) => Ok(steps),
     }
-    Ok(())
 }
 
 /// Submits the members of a group. `body` is the body of their chord.
@@ -152,7 +139,7 @@ impl BitOr<Signature> for Group {
 impl From<Group> for Signature {
     /// Makes one signature of the group, as Celery writes it.
     fn from(group: Group) -> Self {
-        group_of(group.members)
+        Self::group(group.members)
     }
 }
 
@@ -198,25 +185,14 @@ impl Chord {
     }
 
     /// Makes a chord of its signature, with steps behind it.
-    pub(crate) fn from_steps(mut chord: Signature, rest: Vec<Signature>) -> Result<Self> {
-        let invalid = |error: SignatureError| refused(&error.to_string());
-        let header = match chord.kwargs.swap_remove("header").unwrap_or_default() {
-            members @ Value::List(_) => Signature::new("celery.group").kwarg("tasks", members),
-            group => Signature::from_value(group).map_err(invalid)?,
-        };
-        let members = header.into_members().map_err(invalid)?;
-        let mut body = Signature::from_value(chord.kwargs.swap_remove("body").unwrap_or_default()).map_err(invalid)?;
-        for option in ["link", "link_error"] {
-            if let Some(links) = chord.options.get(option) {
-                body = body.linked_all(option, links).map_err(invalid)?;
-            }
-        }
-        Ok(rest.into_iter().fold(Self::new(Group::new(members), body), Self::then))
+    pub(crate) fn from_steps(chord: Signature, rest: Vec<Signature>) -> Result<Self> {
+        let ChordParts { header, body } = chord.into_chord_parts().map_err(|error| refused(&error.to_string()))?;
+        Ok(rest.into_iter().fold(Self::new(Group::new(header), body), Self::then))
     }
 
     /// Adds a step behind the body. It is called with the result of the body.
     pub fn then(mut self, step: Signature) -> Self {
-        self.body = chain_of(vec![self.body, step]);
+        self.body = Signature::chain(vec![self.body, step]);
         self
     }
 
@@ -246,9 +222,7 @@ impl Chord {
         };
         let members = self.header.into_members()?;
         let group = new_id();
-        let mut steps = Vec::with_capacity(1);
-        flatten(self.body, &mut steps)?;
-        let mut steps = with_chords(steps)?;
+        let mut steps = with_chords(steps_of(self.body)?)?;
         let id = freeze(client, &mut steps).await?;
         if members.is_empty() {
             let body = after_no_members(client, steps, id).await?;
@@ -275,7 +249,7 @@ impl Chord {
 impl From<Chord> for Signature {
     /// Makes one signature of the chord, as Celery writes it.
     fn from(chord: Chord) -> Self {
-        chord_of(chord.header.into(), chord.body)
+        Self::chord(chord.header.into(), chord.body)
     }
 }
 
@@ -296,7 +270,7 @@ async fn after_no_members(
 
 /// Makes the signature of the body of its steps.
 fn body_of(steps: Vec<Signature>, id: &str, group: &str) -> Signature {
-    chain_of(steps).option("task_id", id).option("group_id", group)
+    Signature::of_steps(steps).option("task_id", id).option("group_id", group)
 }
 
 fn text(body: &Signature) -> Result<String> {

@@ -1,7 +1,7 @@
 //! The steps of chains: taken apart, given ids, and submitted.
 
+use celeriac_protocol::Signature;
 use celeriac_protocol::signature::SignatureKind;
-use celeriac_protocol::{Map, Signature, Value};
 
 use crate::call::Follow;
 use crate::client::Client;
@@ -9,33 +9,10 @@ use crate::error::{Error, Result};
 use crate::handle::TaskHandle;
 use crate::submit::{DynamicCall, new_id};
 
-/// Adds the steps of a chain to `steps`, or another signature.
-pub(crate) fn flatten(step: Signature, steps: &mut Vec<Signature>) -> Result<()> {
-    if step.kind() != SignatureKind::Chain {
-        steps.push(step);
-        return Ok(());
-    }
-    let refused = |reason: String| Error::Call { task: step.task.clone(), reason };
-    let (callbacks, errbacks) = (step.options.get("link"), step.options.get("link_error"));
-    let first = steps.len();
-    for member in step.members().map_err(|error| refused(error.to_string()))? {
-        flatten(member, steps)?;
-    }
-    let added = steps.get_mut(first..).unwrap_or_default();
-    if let (Some(last), Some(callbacks)) = (added.last_mut(), callbacks) {
-        link_all(last, "link", callbacks).map_err(refused)?;
-    }
-    for step in added {
-        if let Some(errbacks) = errbacks {
-            link_all(step, "link_error", errbacks).map_err(refused)?;
-        }
-    }
-    Ok(())
-}
-
-fn link_all(step: &mut Signature, option: &str, signatures: &Value) -> Result<(), String> {
-    *step = std::mem::take(step).linked_all(option, signatures).map_err(|error| error.to_string())?;
-    Ok(())
+/// Returns the steps of a chain and of the chains in it, or another signature.
+pub(crate) fn steps_of(step: Signature) -> Result<Vec<Signature>> {
+    let task = step.task.clone();
+    step.into_steps().map_err(|error| Error::Call { task, reason: error.to_string() })
 }
 
 /// Makes a chord of the first group and the steps behind it. As in Celery, a group of one is its
@@ -56,13 +33,12 @@ pub(crate) fn with_chords(steps: Vec<Signature>) -> Result<Vec<Signature>> {
             return Err(refused("a group cannot be the last step of a chain yet: it has no single result"));
         }
         if !done.is_empty() && members.len() == 1 {
-            let mut behind = Vec::with_capacity(rest.len() + 1);
-            flatten(members.remove(0), &mut behind)?;
+            let mut behind = steps_of(members.remove(0))?;
             behind.extend(rest);
             done.extend(with_chords(behind)?);
             return Ok(done);
         }
-        done.push(chord_of(group_of(members), chain_of(with_chords(rest)?)));
+        done.push(Signature::chord(Signature::group(members), Signature::of_steps(with_chords(rest)?)));
         return Ok(done);
     }
     Ok(done)
@@ -81,7 +57,7 @@ pub(crate) async fn freeze(client: &Client, steps: &mut [Signature]) -> Result<S
     let mut id = String::new();
     let mut awaited = |end: &mut Signature| {
         end.options.entry("task_id".to_owned()).or_insert_with(|| new_id().into());
-        id = task_id(end);
+        id = end.task_id().unwrap_or_default().to_owned();
         if let Some(reply_to) = reply_to {
             end.options.insert("reply_to".to_owned(), reply_to.into());
         }
@@ -105,38 +81,4 @@ pub(crate) async fn submit_steps(
     let mut request = DynamicCall::from_signature(first, client.topology())?;
     request.options.follow = Follow { steps: steps.collect(), ..request.options.follow };
     client.submit_for(request, id).await
-}
-
-/// Returns the id that a signature was given.
-fn task_id(signature: &Signature) -> String {
-    signature.options.get("task_id").and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-/// Returns one signature of these steps.
-pub(crate) fn chain_of(mut steps: Vec<Signature>) -> Signature {
-    if steps.len() == 1 {
-        return steps.remove(0);
-    }
-    let tasks = steps.into_iter().map(Value::from).collect();
-    let mut chain = Signature::new("celery.chain").kwarg("tasks", Value::List(tasks));
-    chain.subtask_type = Some("chain".to_owned());
-    chain
-}
-
-/// Returns the signature of a group, as Celery writes it.
-pub(crate) fn group_of(members: Vec<Signature>) -> Signature {
-    let tasks = members.into_iter().map(Value::from).collect();
-    let mut group = Signature::new("celery.group").kwarg("tasks", Value::List(tasks));
-    group.subtask_type = Some("group".to_owned());
-    group
-}
-
-/// Returns the signature of a chord, as Celery writes it.
-pub(crate) fn chord_of(header: Signature, body: Signature) -> Signature {
-    let mut chord = Signature::new("celery.chord")
-        .kwarg("kwargs", Value::Map(Map::new()))
-        .kwarg("header", Value::from(header))
-        .kwarg("body", Value::from(body));
-    chord.subtask_type = Some("chord".to_owned());
-    chord
 }

@@ -3,9 +3,11 @@
 //! Any peer may write a signature. Only the entries that a worker needs are read. The others are
 //! kept, so that a signature leaves as it arrived.
 
+mod canvas;
 mod embed;
 mod options;
 
+pub use canvas::ChordParts;
 pub use embed::Embed;
 pub use options::{Moment, SignatureOptions};
 
@@ -153,15 +155,6 @@ impl Signature {
         links.push(signature.into());
         self.options.insert(option.to_owned(), Value::List(links));
         self
-    }
-
-    /// Adds all signatures of a list, or a single one, to an option such as `link`.
-    ///
-    /// # Errors
-    /// Returns an error if one is not a signature.
-    pub fn linked_all(self, option: &str, signatures: &Value) -> Result<Self, SignatureError> {
-        let signatures = Self::read_list(option, signatures)?;
-        Ok(signatures.into_iter().fold(self, |linked, signature| linked.linked(option, signature)))
     }
 
     /// Returns the same signature with the arguments of its caller before its own. An immutable one

@@ -18,7 +18,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::attempt::dead_letter::dead_letter_not_followed_up;
-use crate::attempt::follow_up::canvas::{chain_steps, ends};
+use crate::attempt::follow_up::canvas::ends;
 use crate::attempt::follow_up::error::{FollowUpError, NotSent};
 use crate::attempt::follow_up::messages::FollowUps;
 use crate::attempt::joins::find_fired;
@@ -213,8 +213,7 @@ pub(crate) async fn arrive(attempt: &Attempt<'_>, outcome: Result<&str, &Failure
 async fn arrive_for_step(attempt: &Attempt<'_>, step: &Signature, failure: &Failure) -> Disposition {
     let join = step.options.get("chord").and_then(Signature::join_in);
     let index = step.options.get("group_index").and_then(Value::as_i64);
-    let task = step.options.get("task_id").and_then(Value::as_str);
-    match (join, index, task) {
+    match (join, index, step.task_id()) {
         (Some(join), Some(index), Some(task)) => {
             let member = JoinMember { join: join.to_owned(), index };
             arrive_as(attempt, Arrival { member, task: task.to_owned(), outcome: Err(failure.clone()) }).await
@@ -290,11 +289,7 @@ async fn send_body(
 /// Ends the body of a chord that will never run, and calls its errbacks.
 async fn fail_body(attempt: &Attempt<'_>, body: &Signature, failure: &Failure, again: bool) -> Disposition {
     let invalid = |reason: String| format!("the body of a chord that failed: {reason}");
-    let steps = match body.kind() {
-        SignatureKind::Chain => chain_steps(body.clone()),
-        _ => Ok(vec![body.clone()]),
-    };
-    let steps = match steps {
+    let steps = match body.clone().into_steps() {
         Ok(steps) => steps,
         Err(error) => return keep_for_replay(attempt, &invalid(error.to_string())).await,
     };
@@ -304,7 +299,7 @@ async fn fail_body(attempt: &Attempt<'_>, body: &Signature, failure: &Failure, a
         }
     }
     let last = steps.last().and_then(|step| ends(step).pop());
-    let id = last.as_ref().and_then(|task| task.options.get("task_id")).and_then(Value::as_str).unwrap_or_default();
+    let id = last.as_ref().and_then(Signature::task_id).unwrap_or_default();
     // The errbacks of a chain are those of each step.
     let Some(first) = steps.first() else { return Disposition::Done };
     let sent = match FollowUps::after_failed_body(attempt, id, first) {

@@ -1,13 +1,13 @@
-//! The steps of chains, and the parts of chords, that follow from a task.
+//! The parts of chords that follow from a task.
 
-use celeriac_protocol::signature::{SignatureError, SignatureKind};
+use celeriac_protocol::signature::{ChordParts, SignatureError, SignatureKind};
 use celeriac_protocol::{Codec, Signature, Value};
 use celeriac_results::{NewJoin, is_id};
 
 use crate::attempt::follow_up::error::FollowUpError;
 
 /// The parts of a chord, or of a group with steps behind it.
-pub(super) struct ChordParts {
+pub(super) struct JoinedParts {
     /// The steps of each member. Most members have one.
     pub(super) members: Vec<Vec<Signature>>,
     /// The steps of the body.
@@ -16,41 +16,35 @@ pub(super) struct ChordParts {
     pub(super) join: NewJoin,
 }
 
-impl ChordParts {
+impl JoinedParts {
     /// Takes a chord apart. The steps behind it follow its body. `derive` makes the ids that the
     /// sender has not given.
     pub(super) fn of(
-        mut signature: Signature,
+        signature: Signature,
         rest: Vec<Signature>,
         derive: impl Fn(&str) -> String,
     ) -> Result<Self, FollowUpError> {
         let task = signature.task.clone();
         let invalid = |reason: String| FollowUpError::Invalid { task: task.clone(), reason };
-        let given = signature.options.get("task_id").and_then(Value::as_str).map(str::to_owned);
+        let unread = |error: SignatureError| invalid(error.to_string());
+        let given = signature.task_id().map(str::to_owned);
         let group = given.unwrap_or_else(|| derive("group"));
         if !is_id(&group) {
             return Err(invalid("no store can hold its `task_id`".to_owned()));
         }
         let (members, mut body) = match signature.kind() {
-            SignatureKind::Group => (signature.into_members().map_err(|error| invalid(error.to_string()))?, Vec::new()),
+            SignatureKind::Group => (signature.into_members().map_err(unread)?, Vec::new()),
             _ => {
-                let header = signature.kwargs.swap_remove("header").unwrap_or_default();
-                let body = signature.kwargs.swap_remove("body").unwrap_or_default();
-                let mut body = Signature::from_value(body).map_err(|error| invalid(format!("its body: {error}")))?;
-                for option in ["link", "link_error"] {
-                    if let Some(links) = signature.options.get(option) {
-                        body = body.linked_all(option, links).map_err(|error| invalid(error.to_string()))?;
-                    }
-                }
-                let members = header_members(header).map_err(|error| invalid(format!("its header: {error}")))?;
-                (members, steps_of(body).map_err(|error| invalid(error.to_string()))?)
+                let ChordParts { header, body } = signature.into_chord_parts().map_err(unread)?;
+                (header, body.into_steps().map_err(unread)?)
             }
         };
         body.extend(rest);
         for (index, step) in body.iter_mut().enumerate() {
             give_id(step, || derive(&format!("body/{index}")));
         }
-        let flat = flat_members(members).map_err(|error| invalid(error.to_string()))?;
+        let flat = Signature::flat(members).map_err(unread)?;
+        let flat = flat.into_iter().map(Signature::into_steps).collect::<Result<Vec<_>, _>>().map_err(unread)?;
         let signature = body_of(&body, &group).ok_or_else(|| invalid("it has no body".to_owned()))?;
         let signature = signature.body_of_join(&group, flat.len());
         let text = Codec::Json.encode_value(&signature.clone().into()).map_err(|error| invalid(error.to_string()))?;
@@ -76,36 +70,6 @@ impl ChordParts {
     }
 }
 
-/// Returns the members of a header: a group, or a list.
-fn header_members(header: Value) -> Result<Vec<Signature>, SignatureError> {
-    match header {
-        Value::List(_) => {
-            Signature { kwargs: [("tasks".to_owned(), header)].into_iter().collect(), ..Signature::default() }
-                .into_members()
-        }
-        group => Signature::from_value(group)?.into_members(),
-    }
-}
-
-/// Returns the steps of each member, with the members of groups in place of the groups.
-fn flat_members(members: Vec<Signature>) -> Result<Vec<Vec<Signature>>, SignatureError> {
-    let mut flat = Vec::with_capacity(members.len());
-    for member in members {
-        match member.kind() {
-            SignatureKind::Group => flat.extend(flat_members(member.into_members()?)?),
-            _ => flat.push(steps_of(member)?),
-        }
-    }
-    Ok(flat)
-}
-
-fn steps_of(signature: Signature) -> Result<Vec<Signature>, SignatureError> {
-    match signature.kind() {
-        SignatureKind::Chain => chain_steps(signature),
-        _ => Ok(vec![signature]),
-    }
-}
-
 /// Gives a task an id. Groups and chords get theirs when they are sent.
 fn give_id(step: &mut Signature, id: impl FnOnce() -> String) {
     if step.kind() == SignatureKind::Task {
@@ -119,9 +83,7 @@ fn body_of(steps: &[Signature], group: &str) -> Option<Signature> {
     let mut body = match steps {
         [one] if one.kind() == SignatureKind::Task => one.clone(),
         _ => {
-            let tasks = steps.iter().cloned().map(Value::from).collect();
-            let mut chain = Signature::new("celery.chain").kwarg("tasks", Value::List(tasks));
-            chain.subtask_type = Some("chain".to_owned());
+            let mut chain = Signature::chain(steps.to_vec());
             chain.options.extend(last.options.get("task_id").map(|id| ("task_id".to_owned(), id.clone())));
             chain
         }
@@ -138,30 +100,8 @@ pub(super) fn ends(step: &Signature) -> Vec<Signature> {
         SignatureKind::Chord => step.kwargs.get("body").and_then(|body| Signature::read(body).ok()),
         _ => None,
     };
-    match body.map(steps_of) {
+    match body.map(Signature::into_steps) {
         Some(Ok(steps)) => steps.iter().flat_map(ends).collect(),
         _ => vec![step.clone()],
     }
-}
-
-/// Returns the steps of a chain and of the chains in it. The options of the whole chain apply to
-/// each step.
-pub(super) fn chain_steps(mut chain: Signature) -> Result<Vec<Signature>, SignatureError> {
-    let (callbacks, errbacks) = (chain.options.swap_remove("link"), chain.options.swap_remove("link_error"));
-    let mut steps = Vec::new();
-    for member in chain.into_members()? {
-        match member.kind() {
-            SignatureKind::Chain => steps.extend(chain_steps(member)?),
-            _ => steps.push(member),
-        }
-    }
-    if let (Some(last), Some(callbacks)) = (steps.last_mut(), &callbacks) {
-        *last = std::mem::take(last).linked_all("link", callbacks)?;
-    }
-    if let Some(errbacks) = &errbacks {
-        for step in &mut steps {
-            *step = std::mem::take(step).linked_all("link_error", errbacks)?;
-        }
-    }
-    Ok(steps)
 }

@@ -17,7 +17,7 @@ use celeriac_results::{NewJoin, TaskRecord};
 use celeriac_telemetry::events::client::TaskSent;
 use celeriac_telemetry::trace::{PublishInfo, PublishSpan};
 
-use crate::attempt::follow_up::canvas::{ChordParts, chain_steps};
+use crate::attempt::follow_up::canvas::JoinedParts;
 use crate::attempt::follow_up::error::{FollowUpError, NotSent};
 use crate::attempt::joins::add_join;
 use crate::attempt::publish::{PublishFailure, Recipient, end_publish, publish_until_confirmed};
@@ -211,8 +211,7 @@ impl<'a> FollowUps<'a> {
     }
 
     fn id(&self, pending: &Pending<'_>) -> String {
-        let given = pending.signature.options.get("task_id").and_then(Value::as_str);
-        given.map_or_else(|| self.derived_id(&pending.label), str::to_owned)
+        pending.signature.task_id().map_or_else(|| self.derived_id(&pending.label), str::to_owned)
     }
 
     /// Converts the messages to outbox rows for a transaction, with the joins of their chords.
@@ -333,7 +332,7 @@ impl<'a> FollowUps<'a> {
         let signature = signature.into_owned();
         let (task, immutable) = (signature.task.clone(), signature.immutable);
         let invalid = |reason: String| FollowUpError::Invalid { task: task.clone(), reason };
-        let steps = chain_steps(signature).map_err(|error| invalid(error.to_string()))?;
+        let steps = signature.into_steps().map_err(|error| invalid(error.to_string()))?;
         let mut steps: Vec<_> = steps
             .into_iter()
             .enumerate()
@@ -365,7 +364,8 @@ impl<'a> FollowUps<'a> {
         let Pending { signature, takes_first, label, rest, mut joins, .. } = pending;
         let takes_first = takes_first && !signature.immutable;
         let derive = |what: &str| self.derived_id(&format!("{label}/{what}"));
-        let ChordParts { members, mut body, join } = ChordParts::of(signature.into_owned(), rest.into_owned(), derive)?;
+        let JoinedParts { members, mut body, join } =
+            JoinedParts::of(signature.into_owned(), rest.into_owned(), derive)?;
         if members.is_empty() {
             let head = body.remove(0).called_with([Value::List(Vec::new())]);
             self.pending.push(Pending {
@@ -401,7 +401,7 @@ impl<'a> FollowUps<'a> {
         let Pending { signature, takes_first, label, .. } = pending;
         let signature = signature.into_owned();
         let (task, immutable) = (signature.task.clone(), signature.immutable);
-        let given = signature.options.get("task_id").and_then(Value::as_str).map(str::to_owned);
+        let given = signature.task_id().map(str::to_owned);
         let group = given.unwrap_or_else(|| self.derived_id(&label));
         let members = signature.into_members();
         let members = members.map_err(|error| FollowUpError::Invalid { task, reason: error.to_string() })?;
